@@ -40,7 +40,9 @@ from templater.model.hosts import INCUS
 from templater.model.metadata import TRIGGERS
 from templater.model.options import RenderOptions
 from templater.parsing.metadata_yaml import read_metadata
-from templater.planning.planner import plan, plan_of
+from templater.planning.planner import plan, plan_of, read_templates
+from templater.rendering.explain import explain_change
+from templater.rendering.origins import Layers
 from templater.rendering.render import render
 from templater.reporting.json_data import plan_data
 from templater.rootfs.memory import MemoryRootfs
@@ -144,6 +146,27 @@ def test_a_real_image_renders_as_recorded(image: str, dialect: str):
         for trigger in TRIGGERS:
             wanted = [recorded(golden) for golden in goldens[trigger][dialect]]
             assert seen[trigger] == wanted, f"{image} for {instance} on {trigger}, dialect {dialect}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("image", images())
+def test_the_explanation_of_a_real_image_has_the_lines_of_its_files(image: str):
+    opened = open_image(folder(image))
+    options = RenderOptions(INCUS, clock=1.0, seed=1)
+    for instance in map(instance_named, IMAGES[image]["instances"]):
+        try:
+            planned = plan(opened, instance, triggers=TRIGGERS, clock=1.0, seed=1)
+        except MetadataError:
+            continue
+        layers = Layers(instance, instance, planned.metadata)
+        templates = read_templates(opened, planned.metadata)
+        for change in planned.changes:
+            if change.content is not None:
+                lines = explain_change(change, templates, layers, options)
+                assert lines is not None, change.path
+                text = "\n".join(line.text for line in lines)
+                content = change.content.decode("utf-8", "surrogateescape")
+                assert text in (content, content.removesuffix("\n")), change.path
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)

@@ -30,7 +30,7 @@ Thunk = Callable[[Scope], Any]
 #: roots of the reads of defaults; a context cannot contain these names, because they are not identifiers
 CONFIG_DEFAULT, FILTER_DEFAULT = "config_get default", "default filter"
 #: the maximum number of pieces of one render; more pieces would need too much memory
-MAX_PIECES = 200_000
+MAX_PIECES = 50_000
 #: the prefix of the scope keys that store the reads on which a bound name depends
 _READS = " reads "
 

@@ -111,12 +111,15 @@ def lines_of(pieces: Sequence[Piece], source: Source, origins: Origins) -> Itera
         kind = VALUE if piece.site.kind == trace.CAPTURED else piece.site.kind
         values = origins.of(piece.reads)
         because = tuple(origin for origin in origins.of(piece.because) if origin.kind != "default")
-        for index, text in enumerate(piece.text.split("\n")):
+        texts = piece.text.split("\n")
+        for index, text in enumerate(texts):
             if index:
                 yield Line(number, parts[0].line if parts else begins, tuple(parts))
                 number, parts, begins = number + 1, [], source.line_at(offset)
-            # An empty value is a part, too, because a name that is not set prints nothing.
-            if text or not (piece.text or is_text):
+            # An empty value is a part, too, because a name that is not set prints nothing. So is the end of a
+            # line that depends on other values than the rest of the line.
+            is_end = index < len(texts) - 1 and (parts[-1][4:] if parts else ((), ())) != (values, because)
+            if text or not (piece.text or is_text) or (is_end and (values or because)):
                 span = source.span(offset, offset)
                 parts.append(Part(text, span.line, span.column, kind, values, because))
             offset += len(text) + 1 if is_text else 0

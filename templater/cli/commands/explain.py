@@ -40,10 +40,13 @@ Examples:
   templater explain ./image --reads     what each template reads
 """
 
+#: These colours are readable on dark and on light terminals.
 COLOURS: dict[str, dict[str, Any]] = {
-    "heading": {"bold": True}, "profile": {"fg": "cyan"}, "local": {"fg": "green"}, "image": {"fg": "blue"},
-    "property": {"fg": "magenta"}, "default": {"fg": "yellow"}, "daemon": {"fg": "bright_blue"},
-    "merged": {"fg": "bright_green"}, "several": {"fg": "bright_cyan"}, "undefined": {"fg": "red"},
+    "heading": {"bold": True}, "profile": {"fg": "cyan"}, "local": {"fg": "green"},
+    "image": {"fg": "blue", "underline": True}, "property": {"fg": "magenta"},
+    "default": {"fg": "magenta", "underline": True}, "daemon": {"fg": "blue"},
+    "merged": {"fg": "green", "underline": True}, "several": {"fg": "cyan", "underline": True},
+    "undefined": {"fg": "red"},
 }  # fmt: skip
 
 
@@ -150,8 +153,9 @@ def write_rows(found: Iterable[Row]) -> None:
     styled = output.on_terminal()
     for row in found:
         if styled:
-            shown = [click.style(printable(c.text), **COLOURS[c.kind]) if c.kind else c.text for c in row]
-            output.write_styled("".join(shown) + "\n")
+            shown = [(printable(chunk.text), COLOURS.get(chunk.kind)) for chunk in row]
+            text = "".join([click.style(text, **style) if style else text for text, style in shown])
+            output.write_styled(f"{text}\n")
         else:
             output.write("".join(chunk.text for chunk in row).rstrip() + "\n")
 

@@ -140,6 +140,15 @@ CASES = [
         '{% macro m(x) %}{{ x }}{{ config["user.b"] }}{% endmacro %}{{ m(config["user.a"]) }}',
         [("onetwo", [A, B], [])],
     ),
+    # a tag that remembers earlier values names what they read
+    (
+        '{% for k in "ab"|make_list %}{% ifchanged config["user." + k] %}{{ path }}{% endifchanged %}{% endfor %}',
+        [("/etc/x", ["path"], [A]), ("/etc/x", ["path"], [B, A, "path"])],
+    ),
+    (
+        '{% for k in "ab"|make_list %}{% cycle path config["user.a"] %}{% endfor %}',
+        [("/etc/x", ["path"], []), ("one", [A, "path"], [])],
+    ),
     ('{% firstof config["user.none"] config["user.a"] path %}', [("one", [NONE, A], [])]),
 ]  # fmt: skip
 
