@@ -54,7 +54,7 @@ class Result:
 
 
 class Fleet:
-    """An image, for which instances are planned one after the other.
+    """An image and the plans that its instances share, which are planned one after the other.
 
     ``show`` is ``json``, ``summary`` or ``patch``. Without ``triggers``, or with ``next``, the triggers are
     chosen for each instance. ``rootfs`` is the image's root filesystem. ``pattern`` is the path of each

@@ -27,7 +27,7 @@ def check_image(image: AuthoredImage) -> Iterator[Observation]:
 def find(file: File) -> Iterator[Mistake]:
     for count, (number, line) in enumerate(numbered(file.text or "")):
         if count:
-            yield number, "the file has more than one name"
+            yield number, "the file contains more than one hostname"
             return
         if wrong := next((character for character in line if character not in ALLOWED), ""):
             yield number, f"a hostname cannot contain '{printable(wrong)}'"

@@ -94,7 +94,7 @@ def split_hosts(ctx: click.Context, param: click.Parameter, value: str | None) -
     "--run-validators/--no-run-validators",
     default=None,
     envvar="TEMPLATER_RUN_VALIDATORS",
-    help="Run programs such as visudo even where they cannot be confined, or never. [default: only confined]",
+    help="Run programs such as visudo also without confinement, or never. [default: only with confinement]",
 )
 @click.option("--show-ignored", is_flag=True, help="List the findings that the author ignores.")
 @options.limit_option()

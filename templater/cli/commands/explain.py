@@ -53,7 +53,7 @@ COLOURS: dict[str, dict[str, Any]] = {
 @click.command(help=HELP)
 @options.request_options()
 @click.argument("target", metavar="[TARGET]", required=False)
-@click.option("--reads", is_flag=True, help="List the names that each template reads.")
+@click.option("--reads", is_flag=True, help="List the variables and keys that each template reads.")
 @guarded
 def command(request: options.Request, target: str | None, reads: bool) -> int:
     from ...reporting.explanation import explained_data, failed
@@ -78,7 +78,7 @@ def command(request: options.Request, target: str | None, reads: bool) -> int:
 
 
 def chosen_rules(plan: Plan, target: str | None) -> list[Rule]:
-    """Return the rules that TARGET names, or all rules. Raises UsageError if there are none."""
+    """Return the rules that TARGET names, or all rules. Raises UsageError if no rule matches."""
     from ...planning.resolve import clean
     from ...pongo2.syntax.hints import did_you_mean
 
@@ -95,7 +95,7 @@ def chosen_rules(plan: Plan, target: str | None) -> list[Rule]:
             names.setdefault(name, []).append(rule)
     if target not in names and f"/{target}" not in names:
         known = [name for name in names if name]
-        hint = did_you_mean(target, known) or f"the image's files: {', '.join(known[:MOST_NAMED])}"
+        hint = did_you_mean(target, known) or f"the image writes: {', '.join(known[:MOST_NAMED])}"
         raise UsageError(f"no rule writes '{printable(target)}'", hint=printable(hint))
     return names.get(target) or names[f"/{target}"]
 
