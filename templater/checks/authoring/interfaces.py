@@ -15,7 +15,10 @@ from ..rendered import mistakes_of, validated
 FAMILY = ("debian", "ubuntu")
 
 
-@check("interfaces", "error", "a network configuration that ifupdown rejects", validated=True)
+@check(
+    "interfaces", "error", "a network configuration that ifupdown rejects",
+    hint="compare the line with `man interfaces`", validated=True,
+)  # fmt: skip
 def check_image(image: AuthoredImage) -> Iterator[Observation]:
     if image.os in FAMILY:
         yield from mistakes_of(

@@ -17,7 +17,10 @@ from .interfaces import FAMILY
 _FIRST_LINE = re.compile(r"#!\s*/(?:usr/)?(?:local/)?bin/(?:env\s+)?(sh|dash|bash)(?=\s|$)")
 
 
-@check("shell", "error", "a shell script with a syntax error", validated=True)
+@check(
+    "shell", "error", "a shell script with a syntax error",
+    hint="look at the rendered script with `templater preview`", validated=True,
+)  # fmt: skip
 def check_image(image: AuthoredImage) -> Iterator[Observation]:
     files = (file for file in image.texts(lambda path: True) if is_script(file.text or ""))
     yield from mistakes_in(image, files, lambda file: (), lambda file: validate(image, file))

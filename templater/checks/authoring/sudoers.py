@@ -15,7 +15,10 @@ from ..places import kind_of
 from ..rendered import mistakes_of, validated
 
 
-@check("sudoers", "error", "a file with rules for sudo that sudo rejects or ignores", validated=True)
+@check(
+    "sudoers", "error", "a file with rules for sudo that sudo rejects or ignores",
+    hint="compare the line with `man sudoers`", validated=True,
+)  # fmt: skip
 def check_image(image: AuthoredImage) -> Iterator[Observation]:
     for rule, path, _ in image.targets:
         name = path.rpartition("/")[2]

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from ..validator import Mistake, program, short
 
-_LINE = re.compile(r"ifquery: (?:.*/)?interfaces:(\d+): (.+)")
+_LINE = re.compile(r"ifquery: (?:.*/)?interfaces:(\d{1,9}): (.+)")
 #: the beginning of a message about an interface that another file can define
 _ELSEWHERE = "unknown iface to inherit from"
 

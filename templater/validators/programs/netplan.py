@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from ..validator import Mistake, program, short
 
 _LINE = re.compile(
-    r".*etc/netplan/[^/]+\.yaml(?::(\d+):\d+)?: (?:Error in network definition: |(?=Invalid YAML))(.+?):?"
+    r".*etc/netplan/[^/]+\.yaml(?::(\d{1,9}):\d+)?: (?:Error in network definition: |(?=Invalid YAML))(.+?):?"
 )
 #: messages about a device that another file can define, and about a program that this machine lacks
 _ELSEWHERE = re.compile(r"is not defined$|'ovs-vsctl' tool is required")

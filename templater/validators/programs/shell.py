@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from ..validator import Mistake, program, short
 
-_LINE = re.compile(r"(?:.*/)?script: (?:line )?(\d+): (?!warning: )(.+)")
+_LINE = re.compile(r"(?:.*/)?script: (?:line )?(\d{1,9}): (?!warning: )(.+)")
 
 
 def read(lines: list[str], name: str) -> Iterator[Mistake]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from ..validator import Mistake, program, short
 
-_LINE = re.compile(r"stdin:(\d+)(?::\d+)?: (?!parsed OK)(.+)")
+_LINE = re.compile(r"stdin:(\d{1,9})(?::\d+)?: (?!parsed OK)(.+)")
 
 
 def read(lines: list[str], name: str) -> Iterator[Mistake]:

@@ -12,6 +12,7 @@ import pytest
 from templater.checks.author_report import check_report
 from templater.cli.main import main
 from templater.model.errors import InputError
+from templater.validators import runner
 from templater.validators.results import in_this_process
 from tests.checks.authoring.authoring_builders import SEED
 
@@ -301,6 +302,30 @@ def test_thousands_of_rules_for_one_wrong_template_stay_within_the_limits(image)
     report = check_report(path, hosts=("incus",))
     assert time.process_time() - before < 30
     assert "systemd-unit" in {each["check"] for each in report["findings"]}
+
+
+@pytest.mark.slow
+def test_thousands_of_scripts_are_validated_within_the_limits(image, monkeypatch):
+    monkeypatch.setattr(runner, "SECONDS", 3.0)
+    files = {f"templates/t{n}": f"#!/bin/sh\n: {n}\n" for n in range(3000)}
+    entries = [f"/bin/{n}: {{when: [create], template: t{n}}}" for n in range(3000)]
+    path = image(files | {"metadata.yaml": rules(*entries)})
+    validators = in_this_process(anyway=False)
+    before = time.monotonic()
+    report = check_report(path, hosts=("incus",), validators=validators)
+    assert time.monotonic() - before < 20
+    (note,) = report["notes"]
+    assert "because all validators together take longer than 3 s" in note
+
+
+def test_check_imports_what_validators_need_only_for_files_of_their_kind(image):
+    code = (
+        "import sys\nfrom templater.cli.main import main\n"
+        f"main(['check', {image(MISTAKE)!r}])\n"
+        "print([n for n in sys.modules if n in ('jsonschema', 'templater.sandbox.tool')], file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stderr.endswith("[]\n")
 
 
 def test_many_findings_of_one_check_are_counted(image):

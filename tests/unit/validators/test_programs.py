@@ -1,0 +1,48 @@
+"""Reading the output of validators: hostile texts can make a program print any line."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from templater.validators.validator import Failure, all_validators
+
+PROGRAMS = sorted(set(all_validators()) - {"cloud-init's schemas"})
+NAMES = {
+    "systemd-analyze": "a.service",
+    "netplan": "check.yaml",
+    "ifquery": "interfaces",
+    "visudo": "sudoers",
+}
+PLACES = ["stdin", "script", "interfaces", "a.service", "etc/netplan/check.yaml", "ifquery: interfaces"]
+LINES = st.one_of(
+    st.text(max_size=30),
+    st.builds(
+        "{}:{}{}: {}".format,
+        st.sampled_from(PLACES),
+        st.sampled_from(["", "line ", " line "]),
+        st.one_of(st.integers(), st.just("9" * 5000)),
+        st.sampled_from(["Error in network definition: x", "Invalid YAML: x", "syntax error", ""]),
+    ),
+)
+
+
+@pytest.mark.parametrize("id", PROGRAMS)
+@given(code=st.integers(0, 255), lines=st.lists(LINES, max_size=5))
+def test_any_output_gives_mistakes_or_a_failure(id, code, lines):
+    try:
+        found = list(all_validators()[id].read([NAMES.get(id, "script"), code, "\n".join(lines)], "text"))
+    except Failure as failure:
+        assert code
+        assert str(failure).isprintable()
+        return
+    assert not found or code
+    for line, message, *severity in found:
+        assert 0 <= line < 10**9
+        assert message.isprintable()
+        assert set(severity) <= {"warning", "error"}
+
+
+def test_a_long_message_is_shortened():
+    output = "stdin:1:2: " + "x" * 1000
+    ((_, message),) = all_validators()["visudo"].read(["sudoers", 1, output], "text")
+    assert len(message) < 250
