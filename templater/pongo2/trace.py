@@ -33,6 +33,8 @@ CONFIG_DEFAULT, FILTER_DEFAULT = "config_get default", "default filter"
 MAX_PIECES = 50_000
 #: the prefix of the scope keys that store the reads on which a bound name depends
 _READS = " reads "
+#: stands for a key that the template computed and that does not exist
+COMPUTED = "a computed key"
 
 
 #: the kinds of sites: a text, a ``{{ }}``, a tag that prints one text, and a tag that has printed nothing
@@ -196,7 +198,9 @@ def context_value(render: Render, depth: int, value: Any, path: tuple[str | None
     """Record the read of a name of the context. ``path`` has None for each computed key."""
     trace = trace_of(render)
     frame = trace.take(depth)
-    trace.add((*frame.reads, normal(render.context, resolved(path, frame.keys))))
+    value_of_root = render.context.get(str(path[0]))
+    name = resolved(value_of_root, path, frame.keys)
+    trace.add((*frame.reads, normal(render.context, name)))
     return value
 
 
@@ -204,15 +208,17 @@ def bound_value(render: Render, depth: int, value: Any, scope: Scope, path: tupl
     """Record the reads on which the value of a name depends. The template may have bound the name."""
     trace = trace_of(render)
     frame = trace.take(depth)
-    trace.add((*frame.reads, *reads_of(render, scope, resolved(path, frame.keys))))
+    name = resolved(scope.get(str(path[0])), path, frame.keys)
+    trace.add((*frame.reads, *reads_of(render, scope, name)))
     return value
 
 
-def config_value(render: Render, depth: int, value: Any) -> Any:
+def config_value(render: Render, depth: int, value: Any, is_computed: bool) -> Any:
     """Record a call of ``config_get`` with two arguments."""
     trace = trace_of(render)
     frame = trace.take(depth)
-    key = frame.keys[-1] if frame.keys else ""
+    keys = frame.keys[-1:] or [""]
+    _, key = resolved(render.context.get("config"), ("config", None if is_computed else keys[0]), keys)
     default = ((CONFIG_DEFAULT, key),) if frame.default_used else ()
     trace.add((("config", key), *default, *frame.reads))
     return value
@@ -255,15 +261,21 @@ def with_history(render: Render, value: Any) -> Any:
     return value
 
 
-def resolved(path: tuple[str | None, ...], keys: list[str]) -> Name:
-    """Replace each None in a path by the next computed key. Without such a key, the path ends there."""
+def resolved(value: Any, path: tuple[str | None, ...], keys: list[str]) -> Name:
+    """Return a path with its computed keys. It ends before a key that was not computed.
+
+    ``value`` is the value of the root. A computed key that does not exist in it becomes `COMPUTED`, because
+    such a key can contain a secret.
+    """
     found: list[str] = []
     waiting = iter(keys)
     for key in path:
-        key = next(waiting, None) if key is None else key
-        if key is None:
+        name = next(waiting, None) if key is None else key
+        if name is None:
             break
-        found.append(key)
+        if found:
+            value = value.get(name) if isinstance(value, dict) else None
+        found.append(COMPUTED if key is None and value is None else name)
     return tuple(found)
 
 

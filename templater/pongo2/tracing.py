@@ -7,7 +7,7 @@ Normal renders do not load this module.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from itertools import groupby
+from itertools import groupby, takewhile
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..model.errors import LimitError
@@ -289,7 +289,7 @@ class Tracer:
             return ()
         if any(part.arguments is not None for part in node.parts):
             return ()
-        return trace.resolved(static_keys(node), [])
+        return static_path(node)
 
     def is_bound(self, name: str) -> bool:
         return name in self.document.bound or name == "forloop"
@@ -304,7 +304,8 @@ class Tracer:
                 tree.Invoke(token, trace.subscript_key, self.expression(key)),
                 self.delayed(trace.config_default, default),
             ]
-            return enclosed(trace.config_value, tree.Path(token, [part]))
+            is_computed = not isinstance(key, tree.Literal)
+            return enclosed(trace.config_value, tree.Path(token, [part]), is_computed)
         parts = []
         for old in node.parts:
             new = tree.Part(old.key, old.token)
@@ -365,6 +366,11 @@ def static_keys(path: tree.Path) -> tuple[str | None, ...]:
         key = part.key.value if isinstance(part.key, tree.Literal) else part.key
         found.append(None if isinstance(key, tree.Expression) else to_string(key))
     return tuple(found)
+
+
+def static_path(path: tree.Path) -> trace.Name:
+    """Return the keys of a path before the first computed key."""
+    return tuple(takewhile(lambda key: key is not None, static_keys(path)))  # type: ignore[arg-type]
 
 
 def is_history(node: tree.Invoke) -> bool:

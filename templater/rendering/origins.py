@@ -48,6 +48,8 @@ class Origin(NamedTuple):
         """Return the origin in words, without the name of the value."""
         if self.kind == "profile":
             return f"profile {self.detail}"
+        if self.kind == "merged" and self.detail:
+            return f"local or from profile {self.detail}"
         if self.kind == "property" and self.span is not None:
             return f"rule property, line {self.span.line} of metadata.yaml"
         return f"{_WORDS[self.kind]} ({self.detail})" if self.detail else _WORDS[self.kind]
@@ -169,4 +171,4 @@ def of_local(name: str, expanded: Expanded | None, own: frozenset[str] | None) -
     if expanded is None or not expanded.profiles or (own is not None and name in own):
         return "local", ""
     names = " or ".join(expanded.profiles)
-    return ("merged", f"profile {names}") if own is None else ("profile", names)
+    return ("merged", names) if own is None else ("profile", names)

@@ -1,4 +1,4 @@
-"""Formats for plans: text, patches and JSON.
+"""Formats for plans, comparisons of plans and explanations: text, patches and JSON.
 
 May import: model, prediction, rendering.
 """

@@ -44,7 +44,8 @@ def rows(explained: Explained) -> Iterator[Row]:
     """Yield the lines of the report about one file, without line endings."""
     change = explained.change
     yield [Chunk(f"==> {headline(change)}", "heading")]
-    yield [Chunk(f"    {when_written(change.rule)}")]
+    path = "" if change.path.startswith("/") else f"{printable(change.rule.path)}: "  # on a config drive
+    yield [Chunk(f"    {path}{when_written(change.rule)}")]
     if change.error is not None:
         yield from ([Chunk(text)] for text in indented(change.error.explain()).splitlines())
     elif explained.again:
@@ -203,6 +204,7 @@ def explained_data(explained: Explained) -> dict[str, Any]:
     rule = change.rule
     data: dict[str, Any] = {
         "path": json_text(change.path),
+        "rule": json_text(rule.path),
         "template": json_text(rule.template),
         "trigger": change.trigger,
         "when": [json_text(trigger) for trigger in rule.when],

@@ -51,7 +51,13 @@ def test_control_characters_of_values_and_names_are_escaped(image, run):
 
 
 def test_a_condition_shows_no_value(image, run):
-    folder = image('{% if config_get("user.secret", "") == "hunter2" %}yes{% endif %}')
+    """A key that the template computes from a value can be the value itself."""
+    condition = '{% if config_get("user.secret", "") == "hunter2" %}yes{% endif %}'
+    secret = 'config["user.secret"]'
+    computed = (
+        f"{{% set x = {secret} %}}{{% with c=config d=devices %}}{{% if config[x] or c[{secret}] or d[x] %}}"
+    )
+    folder = image(f'{condition}{computed}yes{{% endif %}}{{% endwith %}}{{{{ config_get({secret}, "-") }}}}')
     for words in ((), ("--json",)):
         _, out, err = explained(run, folder, "-c", "user.secret=hunter2", *words)
         assert "user.secret" in out

@@ -143,7 +143,7 @@ def test_output_of_config_show_expanded_does_not_tell_local_keys(tmp_path):
         tmp_path, profiles=["default"], config={"user.a": "1", "volatile.uuid": "1"}, devices={}
     )
     instance = read_instance(file, expanded=True)
-    assert origin(instance, "config", "user.a") == ("merged", "profile default")
+    assert origin(instance, "config", "user.a") == ("merged", "default")
     assert origin(instance, "config", "volatile.uuid")[0] == "daemon"
 
 
