@@ -253,7 +253,8 @@ def test_attack_67_no_module_uses_a_shell() -> None:
     sources = list(package.rglob("*.py"))
     assert len(sources) > 100
     found = {path.name for path in sources if shells.search(path.read_text())}
-    assert found <= {"crlf.py", "lxc_template.py"}  # these name or write a script for other programs
+    # These name a shell, or write a script or a passwd file for other programs.
+    assert found <= {"crlf.py", "lxc_template.py", "shell.py", "tool.py"}
 
 
 # --- case 68

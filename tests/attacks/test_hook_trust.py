@@ -10,7 +10,7 @@ from templater.hooks import install
 from templater.hooks.compile_cache import CacheEntry, key, open_cache
 from templater.hooks.runtimes import lxc, oci
 from templater.instances.directory import StateDirectory
-from templater.model.errors import RefusedError
+from templater.model.errors import InputError, RefusedError
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs directory descriptors")
 as_root = pytest.mark.skipif(
@@ -143,7 +143,7 @@ def test_a_configuration_briefly_swapped_for_a_link_is_not_followed(
 def test_a_configuration_that_is_a_fifo_does_not_block(container: Path) -> None:
     (container / "config").unlink()
     os.mkfifo(container / "config")
-    with pytest.raises(RefusedError, match="fifo"):
+    with pytest.raises(InputError, match="not a regular file"):
         install.write(lxc.snippet("c1", [], str(container.parent)))
 
 

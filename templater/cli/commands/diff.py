@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
     from ...model.plan import Plan
 
-HELP = """Show what SRC's templates would change in ROOTFS, or what another configuration would change.
+HELP = """Show how files would change in ROOTFS, or with other settings.
 
 With ROOTFS, the output is a unified patch of the root filesystem, without unchanged files. Without ROOTFS,
-one option chooses another side: the output shows how the rendered files would differ there. Nothing is
-written. The exit code is 5 if a template fails, or if the predicted host would fail where templater would
-not.
+one option chooses another configuration, image or host, and the output shows how the rendered files would
+differ. Nothing is written. The exit code is 5 if a template fails, or if the predicted host would fail
+although templater would not.
 
 \b
 Examples:
