@@ -52,9 +52,12 @@ class Helper:
     def ask(self, id: str, name: str, data: bytes) -> Answer:
         """Do as ``Runner.ask``, also from a locked process."""
         fd = self.descriptor
-        _send(fd, json.dumps([id, name]).encode())
-        _send(fd, data)
-        answer: Answer = json.loads(_receive(fd))
+        try:
+            _send(fd, json.dumps([id, name]).encode())
+            _send(fd, data)
+            answer: Answer = json.loads(_receive(fd))
+        except (EOFError, OSError):
+            return {"failed": "the process that runs validators ended"}
         return answer
 
 

@@ -16,6 +16,7 @@ pytestmark = pytest.mark.skipif(
     not sys.platform.startswith("linux") or os.geteuid() != 0,
     reason="archives are read in a sandbox by root only",
 )
+ENDED = {"failed": "the process that runs validators ended"}
 METADATA = """architecture: x86_64
 creation_date: 1
 templates:
@@ -37,15 +38,13 @@ def test_the_helper_gives_the_answer_of_the_validator():
 )
 def test_the_helper_ends_after_a_question_that_no_check_asks(id, name):
     with Helper(Runner()) as helper:
-        with pytest.raises((EOFError, ConnectionResetError)):
-            helper.ask(id, name, b"")
-        with pytest.raises((EOFError, BrokenPipeError, ConnectionResetError)):
-            helper.ask("sh", "script", b"")
+        assert helper.ask(id, name, b"") == ENDED
+        assert helper.ask("sh", "script", b"") == ENDED
 
 
 def test_the_helper_refuses_a_message_that_is_too_long():
-    with Helper(Runner()) as helper, pytest.raises((EOFError, BrokenPipeError, ConnectionResetError)):
-        helper.ask("sh", "script", bytes(2 << 20))
+    with Helper(Runner()) as helper:
+        assert helper.ask("sh", "script", bytes(2 << 20)) == ENDED
 
 
 def test_the_helper_ends_with_the_block():
