@@ -8,14 +8,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..image.limits import Limits
-from ..model.errors import InputError
+from ..model.errors import InputError, RefusedError
 from ..model.hosts import HOSTS, INCUS
 from ..model.source import Source, printable
 from ..parsing.instance_yaml import read_instance
+from ..planning.resolve import clean
 from ..rootfs.directory import open_root
 from .authored import AuthoredImage, authored
 from .base import ScannedImage
-from .finding import Finding, Severity, audit, finding_data
+from .finding import Finding, Severity, all_checks, audit, finding_data
 from .fixes import fix
 from .ignores import FILE, Configuration, Ignores, read_configuration
 from .sarif import sarif_document
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 #: maximum size in bytes of templater.toml, and of an instance description
 LARGEST = 1 << 20
+#: one byte more, to detect a larger file
+WANTED = {FILE: LARGEST + 1}
 
 
 def check_report(
@@ -48,15 +51,15 @@ def check_report(
     """Check an image for its author and return a JSON object like that of ``audit_report``.
 
     ``suppressed`` lists the findings that the author ignores, and ``notes`` the validators that did not
-    run. The image's templater.toml is read if the image is ``trusted``. ``hosts`` and ``instances``
-    override those of that file.
+    run. Without a root filesystem, ``not_run`` lists the checks that need it. The image's templater.toml is
+    read if the image is ``trusted``. ``hosts`` and ``instances`` override those of that file.
 
     Raises TemplaterError if the image or its templater.toml cannot be read.
     """
     scanned = scan_image(
-        path, limits, rootfs=rootfs, yaml=yaml, rendering=rendering, heads={FILE: LARGEST} if trusted else {}
+        path, limits, rootfs=rootfs, yaml=yaml, rendering=rendering, heads=WANTED if trusted else {}
     )
-    image, configuration = with_configuration(scanned, hosts, instances, validators)
+    image, configuration = with_configuration(scanned, hosts, instances, validators, trusted=trusted)
     return report_of(image, judge(image, configuration), at_least, sarif)
 
 
@@ -85,7 +88,7 @@ def fix_image(
     validators: Validators | None = None,
 ) -> Fixes:
     """Fix findings of severity ``at_least`` and above, in memory. For parameters, see ``check_report``."""
-    scanned = scan_image(path, limits, yaml=yaml, rendering=rendering, heads={FILE: LARGEST})
+    scanned = scan_image(path, limits, yaml=yaml, rendering=rendering, heads=WANTED)
     image, configuration = with_configuration(scanned, hosts, instances, validators)
     least = Severity.named(at_least)
 
@@ -102,9 +105,16 @@ def with_configuration(
     hosts: tuple[str, ...],
     instances: tuple[Instance, ...],
     validators: Validators | None,
+    *,
+    trusted: bool = True,
 ) -> tuple[AuthoredImage, Configuration]:
     """Return the image with hosts and instances, and the contents of its templater.toml."""
     configuration, path = Configuration(), scanned.name
+    kind = next((name.entry.kind for name in scanned.names if name.path == FILE), "")
+    if trusted and kind and FILE not in scanned.heads:
+        raise InputError(f"'{printable(path)}/{FILE}' is a {kind}, not a regular file")
+    if len(scanned.heads.get(FILE, b"")) > LARGEST:
+        raise InputError(f"'{printable(path)}/{FILE}' is larger than {LARGEST >> 20} MiB")
     if FILE in scanned.heads:
         configuration = read_configuration(Source(f"{path}/{FILE}", scanned.heads[FILE]))
     names = hosts or configuration.hosts or (INCUS.name,)
@@ -139,6 +149,9 @@ def report_of(
     return {
         "findings": [author_data(finding, path) for finding in shown],
         "hidden": dict(hidden),
+        "not_run": []
+        if image.has_rootfs
+        else [check.id for check in all_checks("authoring") if check.rootfs],
         "suppressed": [author_data(finding, path) for finding in judged.suppressed],
         "notes": [] if image.validators is None else image.validators.notes,
         "sarif": sarif_document(shown, image.name, *sarif, folder="authoring") if sarif is not None else None,
@@ -153,7 +166,13 @@ def read_described(path: str, name: str) -> Instance:
             hint="pass -i FILE",
         )
     with open_root(path) as top:
-        data = top.read(f"/{name}", LARGEST)
+        if ".." in name.split("/"):
+            raise RefusedError(f"'{printable(name)}' in {FILE} leads out of the image")
+        if top.entry(clean(name)) is None:
+            raise InputError(
+                f"'{printable(os.path.join(path, name))}' does not exist", hint=f"{FILE} names it"
+            )
+        data = top.read(clean(name), LARGEST)
     return read_instance(Source(f"{path}/{name}", data), name=os.path.basename(name).partition(".")[0])
 
 

@@ -199,19 +199,28 @@ class Check:
     text: str = ""
     #: whether a validator makes some findings of the check
     validated: bool = False
+    #: whether the check needs the names in the root filesystem
+    rootfs: bool = False
 
 
 def check(
-    id: str, severity: str, about: str, advisory: str = "", *, hint: str = "", validated: bool = False
+    id: str,
+    severity: str,
+    about: str,
+    advisory: str = "",
+    *,
+    hint: str = "",
+    validated: bool = False,
+    rootfs: bool = False,
 ) -> Callable[[Callable[[Any], Iterable[Observation]]], Check]:
     """Decorate a function to make it a ``Check``. The docstring of its module explains the check.
 
-    ``hint`` applies to observations without a hint of their own.
+    ``hint`` applies to observations without a hint of their own. ``rootfs``: see ``Check``.
     """
 
     def decorate(run: Callable[[Any], Iterable[Observation]]) -> Check:
         module: Mapping[str, Any] = getattr(run, "__globals__", {})
         text = (module.get("__doc__") or "").strip()
-        return Check(id, severity, about, advisory, run, hint, text, validated)
+        return Check(id, severity, about, advisory, run, hint, text, validated, rootfs)
 
     return decorate

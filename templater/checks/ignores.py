@@ -16,6 +16,8 @@ from .finding import Finding, Severity, all_checks
 
 FILE = "templater.toml"
 _COMMENT = re.compile(r"\{#-?\s*templater:\s*ignore\b(.*?)#\}")
+#: entries of ``ignore`` in a templater.toml
+MAX_IGNORES = 500
 _LEVELS = ("error", "warning", "info")
 
 
@@ -105,6 +107,10 @@ class _Reader:
         entries = data.get("ignore", [])
         if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
             raise self.fail("ignore", "'ignore' must be a list of tables", "write [[ignore]]")
+        if len(entries) > MAX_IGNORES:
+            raise self.fail(
+                "ignore", f"more than {MAX_IGNORES} entries of 'ignore'", "ignore the check everywhere"
+            )
         ignores = tuple(self.ignore(entry, number) for number, entry in enumerate(entries, 1))
         return Configuration(hosts, self.texts(data, "instances"), tuple(severities.items()), ignores)
 

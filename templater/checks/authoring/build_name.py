@@ -23,7 +23,10 @@ NAMES = (b"distrobuilder", b"LXC_NAME")
 
 
 @check(
-    "build-name", "error", "a hostname that the build wrote into the image, without a rule that replaces it"
+    "build-name",
+    "error",
+    "a hostname that the build wrote into the image, without a rule that replaces it",
+    rootfs=True,
 )
 def check_image(image: AuthoredImage) -> Iterator[Observation]:
     for file in NAME_FILES:

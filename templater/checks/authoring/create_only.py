@@ -18,6 +18,7 @@ from ..base import Observation, check
     "warning",
     "a rule with create_only for a file that the image contains",
     hint="remove create_only, or remove the file from the image",
+    rootfs=True,
 )
 def check_image(image: AuthoredImage) -> Iterator[Observation]:
     for rule, path, resolved in image.targets:

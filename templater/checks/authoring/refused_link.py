@@ -20,6 +20,7 @@ from ..security.target_through_link import climbs
     "error",
     "a target that is reached through a link that a host refuses",
     hint="use the path that the link points to as the target, or make the link relative",
+    rootfs=True,
 )
 def check_image(image: AuthoredImage) -> Iterator[Observation]:
     incus7 = [host.name for host in image.hosts if host.family == "I73"]

@@ -24,9 +24,10 @@ from ..typos import only_candidate
     hint="use create, copy, start or rename",
 )
 def check_image(image: AuthoredImage) -> Iterator[Observation]:
+    rules = {id(span): rule for rule in image.rules for span in rule.spans.values()}
     for found in image.metadata.findings if image.metadata is not None else ():
         if found.code in ("unknown-trigger", "no-trigger"):
-            rule = next((rule for rule in image.rules if found.span in rule.spans.values()), None)
+            rule = rules.get(id(found.span))
             yield Observation(found.message, found.span, rule=rule, fix=corrected(rule))
 
 

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ...model.errors import TemplaterError, reason
+from ...model.errors import RefusedError, TemplaterError, reason
 from ...model.file_names import METADATA, TEMPLATES
 from ...model.hosts import HOSTS
 from ...model.source import printable, printable_lines
 from .. import options, output
-from ..fetching import local_files, local_source
+from ..fetching import local_source
 from ..guard import guarded
 from ..sandboxed import needs_sandbox, read_image
 
@@ -38,6 +38,7 @@ Examples:
   templater check ./image --as incus,lxd           for both daemons
   templater check ./image -i web1.yaml
   templater check ./image --diff                   what --fix would change
+  templater check metadata.tar.xz rootfs.squashfs  a split image
   templater check images/* --report junit > check.xml
   templater check --rule unknown-variable          explain a check
 """
@@ -80,6 +81,12 @@ def split_hosts(ctx: click.Context, param: click.Parameter, value: str | None) -
 )
 @click.option("--report", type=click.Choice(REPORTS), help="Report format. [default: text]")
 @click.option("--rule", metavar="ID", help="Explain the check ID, and check nothing.")
+@click.option(
+    "--rootfs",
+    metavar="FILE",
+    help="Second file of a split image. A squashfs or qcow2 file can also follow SRC.",
+    shell_complete=options.complete_files,
+)
 @click.option("--trust-config", is_flag=True, help="Also read templater.toml inside an archive.")
 @click.option(
     "--fix", is_flag=True, help="Correct mistakes that have one safe correction. SRC must be a directory."
@@ -107,6 +114,7 @@ def command(
     at_least: str,
     report: str | None,
     rule: str | None,
+    rootfs: str | None,
     trust_config: bool,
     fix: bool,
     as_diff: bool,
@@ -143,8 +151,9 @@ def command(
     reports: list[dict[str, Any]] = []
     errors: list[Exception] = []
     changed = False
+    paired = pairs(sources, rootfs)
 
-    def check(source: str) -> None:
+    def check(source: str, second: str | None) -> None:
         nonlocal changed
         settings: dict[str, Any] = {
             "hosts": hosts,
@@ -164,18 +173,25 @@ def command(
                 show_diff(source, fixes)
             else:
                 write_fixes(source, fixes)
+                fixes.report.pop("not_run")
                 reports.append({"image": source, **fixes.report})
             return
         work = partial(check_report, trusted=trust_config or os.path.isdir(source), **settings)
-        local, rootfs = local_files(source) if os.path.lexists(source) else (local_source(source), None)
-        found = read(work, (options.existing(local), rootfs), limits, run_validators)
+        local = local_source(source)
+        files = options.existing(local), second and options.existing(second)
+        found = read(work, files, limits, run_validators)
+        missing = ", ".join(found.pop("not_run"))
+        if missing and not os.path.isdir(source):
+            why = "has no readable root filesystem" if local == source else "was fetched without one"
+            note = f"checks that need a root filesystem did not run, because the image {why}: {missing}"
+            found["notes"].append(note)
         reports.append({"image": source, **found})
 
-    for source in sources:
+    for source, second in paired:
         try:
-            check(source)
+            check(source, second)
         except (TemplaterError, click.UsageError, OSError) as error:
-            if len(sources) == 1:
+            if len(paired) == 1:
                 raise
             errors.append(error)
             reports.append({"image": source, "error": explained(error), **NOTHING})
@@ -190,6 +206,28 @@ def command(
     if as_diff:
         return int(changed)
     return 1 if any(found["findings"] for found in reports) else 0
+
+
+def pairs(sources: tuple[str, ...], rootfs: str | None) -> list[tuple[str, str | None]]:
+    """Return each image with the second file of a split image.
+
+    This file is ``rootfs``, or a SRC that is a squashfs file or a disk image and follows a file.
+    """
+    if rootfs is not None:
+        if len(sources) > 1:
+            raise click.UsageError("--rootfs can't be combined with several SRC")
+        return [(sources[0], rootfs)]
+    from ...image.contents import kind_of_file
+    from ...parsing.file_kind import QCOW2, SQUASHFS
+
+    found: list[tuple[str, str | None]] = []
+    for source in sources:
+        follows = bool(found) and found[-1][1] is None and all(map(os.path.isfile, (source, found[-1][0])))
+        if follows and kind_of_file(source) in (SQUASHFS, QCOW2):
+            found[-1] = found[-1][0], source
+        else:
+            found.append((source, None))
+    return found
 
 
 def image_of(path: str) -> str:
@@ -243,8 +281,6 @@ def read(
 
 def refuse_archives(sources: tuple[str, ...]) -> None:
     """Raise an error unless each SRC is a directory, before any of them changes."""
-    from ...model.errors import RefusedError
-
     for source in sources:
         if not os.path.isdir(options.existing(source) if ":" not in source else source):
             raise RefusedError(

@@ -87,6 +87,12 @@ def test_only_the_metadata_of_a_split_image_is_fetched(server, home):
     assert "container" in fetched.notes[0]
 
 
+def test_check_says_which_checks_need_more_than_the_metadata(server, capsys):
+    assert main(["check", "ours:both"]) in (0, 1)
+    shown = capsys.readouterr().err
+    assert "was fetched without one: build-name, create-only, refused-link" in shown
+
+
 def test_a_second_use_of_an_image_downloads_only_the_catalog(server):
     fetch("ours:both")
     before = len(downloaded(server))

@@ -1,0 +1,147 @@
+"""check: split images, several SRC, hostile configurations, and thousands of mistakes."""
+
+import json
+import os
+import shutil
+import subprocess
+import tarfile
+import time
+
+import pytest
+
+from templater.checks.ignores import MAX_IGNORES
+from templater.cli.main import main
+
+METADATA = """architecture: x86_64
+creation_date: 1
+templates:
+  /etc/motd: {when: [create], create_only: true, template: t}
+"""
+NEED_ROOTFS = "build-name, create-only, refused-link"
+
+
+@pytest.fixture
+def parts(tmp_path, monkeypatch):
+    """An image directory, and both files of a split image, in the current directory."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("image/templates", "rootfs/etc"):
+        os.makedirs(name)
+    (tmp_path / "image/metadata.yaml").write_text(METADATA)
+    (tmp_path / "image/templates/t").write_text("hello\n")
+    (tmp_path / "rootfs/etc/motd").write_text("mine\n")
+    for name, folder in (("meta.tar", "image"), ("rootfs.tar", "rootfs")):
+        with tarfile.open(name, "w") as tar:
+            tar.add(folder, ".")
+    return tmp_path
+
+
+def test_a_metadata_tarball_alone_says_which_checks_did_not_run(parts, capsys):
+    assert main(["check", "meta.tar"]) == 0
+    assert NEED_ROOTFS in (noted := capsys.readouterr().err) and "no readable root filesystem" in noted
+    assert main(["check", "meta.tar", "--json"]) == 0
+    assert NEED_ROOTFS in json.loads(capsys.readouterr().out)[0]["notes"][-1]
+
+
+def test_a_directory_without_a_root_filesystem_is_silent(parts, capsys):
+    assert main(["check", "image"]) == 0
+    assert capsys.readouterr().err == "image: nothing found\n"
+
+
+def test_the_second_file_of_a_split_image_is_checked(parts, capsys):
+    assert main(["check", "meta.tar", "--rootfs", "rootfs.tar"]) == 1
+    shown = capsys.readouterr()
+    assert "[create-only]" in shown.out and shown.err == "meta.tar: 1 warning\n"
+
+
+@pytest.mark.skipif(shutil.which("mksquashfs") is None, reason="needs mksquashfs")
+def test_a_squashfs_file_behind_a_metadata_tarball_belongs_to_it(parts, capsys):
+    subprocess.run(
+        ["mksquashfs", "rootfs", "rootfs.squashfs", "-quiet", "-no-progress"], check=True, stdout=-3
+    )
+    assert main(["check", "image", "meta.tar", "rootfs.squashfs"]) == 1
+    assert capsys.readouterr().err == "image: nothing found\nmeta.tar: 1 warning\n"
+    assert main(["check", "image", "rootfs.squashfs"]) == 2  # a directory has no second file
+    assert "is a squashfs file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["meta.tar", "image", "--rootfs", "rootfs.tar"], "--rootfs can't be combined with several SRC"),
+        (["meta.tar", "--rootfs", "nosuch"], "'nosuch' does not exist"),
+        (["image", "--rootfs", "rootfs.tar"], "is a directory, so it can't have a second file"),
+        (["--rule", "nosuch"], "unknown check 'nosuch'"),
+    ],
+)
+def test_wrong_arguments_are_one_clear_message(parts, capsys, words, message):
+    assert main(["check", *words]) == 2
+    assert message in (shown := capsys.readouterr().err) and "Traceback" not in shown
+
+
+def test_an_unreadable_image_does_not_hide_the_findings_of_others(parts, capsys):
+    assert main(["check", "nosuch", "meta.tar", "rootfs/etc/motd", "--rootfs", "x"]) == 2
+    capsys.readouterr()
+    (parts / "image/templates/t").write_text("{{ instnace.name }}\n")
+    assert main(["check", "nosuch", "image", "rootfs/etc/motd"]) == 2
+    shown = capsys.readouterr()
+    assert "[unknown-variable]" in shown.out
+    assert "'nosuch' does not exist" in shown.err and "'rootfs/etc/motd' is a text file" in shown.err
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "message"),
+    [
+        ('instances = ["nosuch.yaml"]\n', 2, "'image/nosuch.yaml' does not exist"),
+        ('instances = ["a/../../x.yaml"]\n', 3, "'a/../../x.yaml' in templater.toml leads out of the image"),
+        ('instances = ["metadata.yaml"]\n', 2, "image/metadata.yaml:1:1: this is an image's metadata.yaml"),
+        ("a = " + "[" * 100_000, 2, "image/templater.toml:1:1: invalid TOML: maximum recursion depth"),
+        ('"\\u001b[31m" = 1\n', 2, "image/templater.toml:1:1: unknown key '\\x1b[31m'"),
+        ("\udcff = 1\n", 2, "image/templater.toml:1:1: invalid TOML"),
+        ("#" * (1 << 20) + "\nhots = 1\n", 2, "'image/templater.toml' is larger than 1 MiB"),
+        ("\n".join(f"k{n} = 1" for n in range(50_000)), 2, "image/templater.toml:1:1: unknown key 'k0'"),
+        ('[[ignore]]\nid = "mode"\n' * (MAX_IGNORES + 1), 2, f"more than {MAX_IGNORES} entries of 'ignore'"),
+    ],
+    ids=["missing", "outside", "metadata", "nested", "escape", "bytes", "large", "keys", "ignores"],
+)  # fmt: skip
+def test_a_hostile_configuration_is_one_clear_message(parts, capsys, text, code, message):
+    (parts / "image/templater.toml").write_bytes(text.encode("utf-8", "surrogateescape"))
+    before = time.process_time()
+    assert main(["check", "image"]) == code
+    assert time.process_time() - before < 5
+    shown = capsys.readouterr()
+    assert message in shown.err and "Traceback" not in shown.err and "\x1b" not in shown.err
+    assert len(shown.err) < 1000 and shown.out == ""
+
+
+@pytest.mark.parametrize("kind", ["symlink", "fifo", "directory"])
+def test_a_configuration_that_is_not_a_file_is_an_error(parts, capsys, kind):
+    path = parts / "image/templater.toml"
+    {
+        "symlink": lambda: path.symlink_to("/etc/passwd"),
+        "fifo": lambda: os.mkfifo(path),
+        "directory": path.mkdir,
+    }[kind]()
+    assert main(["check", "image"]) == 2
+    assert f"'image/templater.toml' is a {kind}, not a regular file" in capsys.readouterr().err
+
+
+def test_the_most_ignores_that_match_nothing_are_reported(parts, capsys):
+    (parts / "image/templater.toml").write_text('[[ignore]]\nid = "mode"\n' * MAX_IGNORES)
+    assert main(["check", "image"]) == 1
+    assert capsys.readouterr().err == f"image: {MAX_IGNORES} warning\n"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("report", ["text", "json", "sarif", "junit", "github", "gitlab"])
+def test_ten_thousand_mistakes_are_counted_and_cut_off(parts, capsys, report):
+    rules = "".join(f"  /etc/f{n}: {{when: [boot], template: t{n % 100}}}\n" for n in range(10_000))
+    (parts / "image/metadata.yaml").write_text(METADATA.partition("  /etc")[0] + rules)
+    for n in range(100):
+        text = "".join(f"{{{{ nosuch{n}_{m} }}}}\n" for m in range(100))
+        (parts / f"image/templates/t{n}").write_text(text)
+    before = time.process_time()
+    assert main(["check", "image", "--report", report]) == 1
+    assert time.process_time() - before < 30
+    shown = capsys.readouterr()
+    assert shown.out.count("9800 more findings of this kind") >= 2
+    assert len(shown.out) < 1 << 20
