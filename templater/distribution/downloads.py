@@ -10,17 +10,23 @@ import fcntl
 import hashlib
 import os
 import stat
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, suppress
-from typing import Protocol
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, ExitStack, suppress
+from typing import TYPE_CHECKING, Protocol
 
 from ..image.atomic_output import Output
 from ..model.errors import InputError, RefusedError, WriteError, reason
 from ..model.source import printable
 
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
 #: the suffix of the name of an incomplete file
 PART = ".part"
 _PIECE = 1 << 20
+#: pieces that can wait for hashing and writing
+_AHEAD = 4
 
 #: a function that receives the number of files done, the bytes so far and the current file's name
 Progress = Callable[[int, int, str], None]
@@ -44,24 +50,36 @@ class Downloads:
         self.path = path
         private_directory(path)
 
-    def fetch(self, sha256: str, name: str, download: Download, progress: Progress) -> str:
+    def fetch(
+        self,
+        sha256: str,
+        name: str,
+        download: Download,
+        progress: Progress,
+        also: hashlib._Hash | None = None,
+    ) -> str:
         """Return the path of the file with this hash. Download a missing file.
+
+        The content also goes into the hash object ``also``.
 
         ``name`` is the file's name in messages. Raises InputError if the content has another hash.
         """
         path = os.path.join(self.path, sha256)
         with suppress(FileNotFoundError):
             os.utime(path)
+            if also is not None:
+                with open(path, "rb") as file:
+                    _digest(file.fileno(), also)
             return path
         fd = self._open_part(path + PART)
         try:
-            digest, size = _digest(fd)
+            size = os.fstat(fd).st_size
             with download(size) as (start, pieces):
-                if start != size:
-                    os.ftruncate(fd, start)
-                    os.lseek(fd, 0, os.SEEK_SET)
-                    digest, size = _digest(fd)
-                size = _append(fd, digest, size, pieces, name, progress)
+                os.ftruncate(fd, start)
+                digest = hashlib.sha256()
+                digests = (digest,) if also is None else (digest, also)
+                _digest(fd, *digests)
+                _append(fd, digests, start, pieces, name, progress)
             if digest.hexdigest() != sha256:
                 os.unlink(path + PART)
                 raise InputError(
@@ -115,22 +133,45 @@ def private_directory(path: str) -> None:
         )
 
 
-def _digest(fd: int) -> tuple[hashlib._Hash, int]:
-    digest, size = hashlib.sha256(), 0
+def _digest(fd: int, *digests: hashlib._Hash) -> None:
+    """Update the hash objects with the rest of a file."""
     while piece := os.read(fd, _PIECE):
-        digest.update(piece)
-        size += len(piece)
-    return digest, size
+        for digest in digests:
+            digest.update(piece)
 
 
 def _append(
-    fd: int, digest: hashlib._Hash, size: int, pieces: Iterator[bytes], name: str, progress: Progress
-) -> int:
-    for piece in pieces:
-        digest.update(piece)
-        view = memoryview(piece)
-        while view:
-            view = view[os.write(fd, view) :]
-        size += len(piece)
-        progress(0, size, name)
-    return size
+    fd: int,
+    digests: Iterable[hashlib._Hash],
+    size: int,
+    pieces: Iterator[bytes],
+    name: str,
+    progress: Progress,
+) -> None:
+    """Hash and write pieces while the next ones arrive: Python can do these in threads at the same time."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    steps: list[Callable[[bytes], None]] = [digest.update for digest in digests]
+    steps.append(lambda piece: _write(fd, piece))
+    waiting: deque[list[Future[None]]] = deque()
+    with ExitStack() as stack:
+        threads = [stack.enter_context(ThreadPoolExecutor(1)) for _ in steps]
+        for piece in pieces:
+            waiting.append([thread.submit(step, piece) for thread, step in zip(threads, steps, strict=True)])
+            if len(waiting) > _AHEAD:
+                _finish(waiting.popleft())
+            size += len(piece)
+            progress(0, size, name)
+        for each in waiting:
+            _finish(each)
+
+
+def _finish(steps: Iterable[Future[None]]) -> None:
+    for step in steps:
+        step.result()
+
+
+def _write(fd: int, piece: bytes) -> None:
+    view = memoryview(piece)
+    while view:
+        view = view[os.write(fd, view) :]

@@ -28,7 +28,8 @@ TIMEOUT = 30
 MOST_REDIRECTS = 10
 #: minimum average speed in bytes per second
 _SLOWEST = 1024
-_PIECE = 1 << 18
+#: bytes of the first piece of an answer, and of the largest one
+_FIRST_PIECE, _PIECE = 1 << 14, 1 << 20
 #: seconds for the headers of an answer with all redirects, and for each piece of its body
 MOST_SECONDS = 60.0
 #: seconds for all catalogs and metadata of a stream together
@@ -117,15 +118,19 @@ class UrlStream:
     def body(self, answer: Any, url: str) -> Iterator[bytes]:
         """Yield the body of an answer. Raises InputError if the body is incomplete or arrives too slowly."""
         begun, size = time.monotonic(), 0
+        wanted, seconds = _FIRST_PIECE, 0.0
         try:
             while True:
                 self._deadlines.begin_step()
-                piece = answer.read1(_PIECE)
+                piece = answer.read1(wanted) if wanted == _FIRST_PIECE else answer.read(wanted)
                 if not piece:
                     break
                 yield piece
                 size += len(piece)
-                seconds = time.monotonic() - begun
+                before, seconds = seconds, time.monotonic() - begun
+                # A large piece costs less, but reading waits for all of it. So only a fast server gets one.
+                fast = seconds - before < 1 and len(piece) == wanted
+                wanted = min(2 * wanted, _PIECE) if fast else _FIRST_PIECE
                 if seconds > TIMEOUT and size < seconds * _SLOWEST:
                     raise InputError(f"'{url}' is too slow: {size} bytes in {int(seconds)} s")
             if answer.length:  # http.client detects an incomplete body only in chunked answers
@@ -259,7 +264,9 @@ def _socket_class(deadlines: _Deadlines) -> type[ssl.SSLSocket]:
 
     class Socket(ssl.SSLSocket):
         def recv_into(self, *arguments: Any) -> int:
-            self.settimeout(deadlines.timeout())
+            wanted = deadlines.timeout()
+            if not wanted <= (self.gettimeout() or 0) <= 1.1 * wanted:  # setting it is a system call
+                self.settimeout(wanted)
             try:
                 return super().recv_into(*arguments)
             except TimeoutError:

@@ -137,10 +137,13 @@ class _Fetcher:
             with stream.small_file():
                 files = [self._fetch_item(stream, image.files[0])]
             if self._whole:
-                files.append(self._fetch_item(stream, image.files[1]))
+                with open(files[0], "rb") as file:
+                    both = hashlib.sha256(file.read())
+                files.append(self._fetch_item(stream, image.files[1], both))
+                _require_fingerprint(both.hexdigest(), image.fingerprint, stream.base)
         complete = len(files) == len(image.files)
-        if complete:
-            _compare_fingerprint(files, image.fingerprint, stream.base)
+        if len(image.files) == 1:
+            _require_fingerprint(os.path.basename(files[0]), image.fingerprint, stream.base)
         facts = f"{image.type}, {image.product.arch}, version {image.version.name}"
         notes = [_chosen(remote.name, alias, image.fingerprint, facts)]
         if client == "lxd":
@@ -149,13 +152,13 @@ class _Fetcher:
         properties = {name: value for name, value in names.items() if value} | {"serial": image.version.name}
         return self._keep(files, image, complete, notes, properties)
 
-    def _fetch_item(self, stream: UrlStream, item: Item) -> str:
+    def _fetch_item(self, stream: UrlStream, item: Item, also: hashlib._Hash | None = None) -> str:
         url = stream.url(item.path)
         if not SHA256.fullmatch(item.sha256):
             raise InputError(f"'{stream.base}' announces no valid SHA-256 hash for '{url}'")
         # clients ignore the size, and some publishers omit it
         download = _download(stream, url, item.size or _MOST_BYTES)
-        return self._downloads.fetch(item.sha256, url, download, self._progress)
+        return self._downloads.fetch(item.sha256, url, download, self._progress, also)
 
     def from_api(self, server: Server, alias: str) -> Fetched:
         image = find_image(server, alias)
@@ -294,10 +297,12 @@ def _compare_fingerprint(paths: Iterable[str], fingerprint: str, server: str) ->
         with open(path, "rb") as file:
             while piece := file.read(1 << 20):
                 digest.update(piece)
-    if digest.hexdigest() != fingerprint:
-        raise InputError(
-            f"'{server}' announced the fingerprint {fingerprint}, but the files have {digest.hexdigest()}"
-        )
+    _require_fingerprint(digest.hexdigest(), fingerprint, server)
+
+
+def _require_fingerprint(found: str, announced: str, server: str) -> None:
+    if found != announced:
+        raise InputError(f"'{server}' announced the fingerprint {announced}, but the files have {found}")
 
 
 def _chosen(remote: str, alias: str, fingerprint: str, facts: str) -> str:
