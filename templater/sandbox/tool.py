@@ -54,7 +54,9 @@ _MNT_DETACH = 2
 _NEWNS, _NEWUTS, _NEWIPC, _NEWUSER, _NEWPID, _NEWNET = (
     0x20000, 0x4000000, 0x8000000, 0x10000000, 0x20000000, 0x40000000
 )  # fmt: skip
-_PR_SET_DUMPABLE = 4
+_PR_SET_DUMPABLE, _PR_SET_SECUREBITS = 4, 28
+#: SECBIT_NOROOT and its lock: a program of root gets no privileges
+_NO_ROOT = 3
 
 _SETUP, _SIGNAL, _EXIT = b"s", b"k", b"e"
 
@@ -390,12 +392,14 @@ def _lock(launch: _Launch, uid: int) -> None:
     linux = sys.platform.startswith("linux")
     if linux:
         libc("prctl")(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-    if os.geteuid() == 0:
+    before = os.geteuid()
+    if before == 0:
         # visudo needs a user in /etc/passwd. The machine's own /etc has an entry for OVERFLOW_UID.
         become_nobody(OVERFLOW_UID if launch.work else uid)
-        others = 0
-    else:
-        others = 2  # two processes of the same user wait for the program
+    if linux and os.geteuid() == 0 and libc("prctl")(_PR_SET_SECUREBITS, _NO_ROOT, 0, 0, 0):
+        # A user namespace can have no user besides root.
+        raise PermissionError("root cannot give up its privileges")
+    others = 2 if os.geteuid() == before else 0  # two processes of the same user wait for the program
     limits = launch.limits
     for what, most in (
         (resource.RLIMIT_CPU, limits.cpu),

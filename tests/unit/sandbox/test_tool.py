@@ -178,6 +178,23 @@ def test_a_program_has_no_privileges(sh):
         assert status["Seccomp"].strip() == "2"
 
 
+@pytest.mark.skipif(shutil.which("unshare") is None, reason="needs unshare")
+def test_a_program_of_root_in_a_small_user_namespace_has_no_privileges():
+    """There, no other user exists that the program can become."""
+    code = (
+        "from templater.sandbox import tool\n"
+        "print(tool.run('/bin/sh', ['-c', 'cat /proc/self/status; ls'], {'a': b''}).output)"
+    )
+    done = subprocess.run(
+        ["unshare", "-r", sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+    if "Operation not permitted" in done.stderr:
+        pytest.skip("needs user namespaces")
+    assert done.stdout.endswith("\na\n\n"), done.stderr
+    status = dict(line.split(":", 1) for line in done.stdout.splitlines() if ":" in line)
+    assert {status[name].strip("\t0") for name in ("CapPrm", "CapEff", "CapInh", "CapAmb")} == {""}
+
+
 def test_a_program_inherits_nothing(sh, monkeypatch):
     monkeypatch.setenv("SECRET", "hunter2")
     secret = os.open("/etc/passwd", os.O_RDONLY)
