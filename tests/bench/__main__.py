@@ -7,9 +7,7 @@ from pathlib import Path
 
 def names() -> list[str]:
     files = Path(__file__).parent.glob("*.py")
-    return sorted(
-        file.stem for file in files if "\ndef main(" in file.read_text() and file.stem != "__main__"
-    )
+    return sorted(file.stem for file in files if "\ndef main(arguments: " in file.read_text())
 
 
 def main() -> int:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.bench import instances
+from tests.bench import __main__ as bench
+from tests.bench import hostile, instances
 from tests.bench.cases import CASES
 from tests.bench.hardening import (
     PLAIN,
@@ -22,6 +23,16 @@ from tests.bench.hardening import (
 )
 from tests.bench.render import Comparison, table
 from tests.rootfs_builders import as_root
+
+#: commands that read no image, or read it with the code of a measured command
+NOT_MEASURED = {
+    "explain", "hook install", "hook status", "image edit", "new", "publish", "remote add", "remote list",
+    "remote remove", "schema", "store alias", "store delete", "store edit", "store export", "store info",
+    "store list", "store prune", "store refresh", "store set-property", "store show", "streams list",
+    "streams prune", "streams reindex", "streams remove", "trigger", "watch",
+}  # fmt: skip
+GROUPS = {"image", "store", "streams"}
+CLI = REPOSITORY / "templater/cli/commands"
 
 
 @pytest.mark.slow
@@ -85,3 +96,26 @@ def test_the_benchmark_stops_if_a_program_renders_a_list_differently(tmp_path):
     ]
     with pytest.raises(SystemExit, match="not the same"):
         instances.check(jobs, tmp_path, tmp_path / "3.json")
+
+
+def test_the_benchmark_of_hostile_images_accepts_options(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`python -m tests.bench hostile` failed, because its ``main`` took no arguments."""
+    monkeypatch.setattr("sys.argv", ["bench", "hostile", "--help"])
+    with pytest.raises(SystemExit) as ended:
+        bench.main()
+    assert ended.value.code == 0
+
+
+def test_hostile_images_run_through_every_command_that_reads_an_image(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    assert hostile.main(["--only", "a fifo as disk", "--command", "audit", "--verbose"]) == 0
+    said = capfd.readouterr().out
+    assert "exit 1" in said
+    assert "| audit |" in said
+    tested = {
+        words[0] if words[0] not in GROUPS else " ".join(words[:2]) for words in hostile.COMMANDS.values()
+    }
+    files = {path.relative_to(CLI).with_suffix("").as_posix() for path in CLI.rglob("*.py")}
+    names = {name.replace("/", " ").replace("_", "-") for name in files if not name.endswith("__init__")}
+    assert names - tested == NOT_MEASURED
