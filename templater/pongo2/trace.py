@@ -262,7 +262,7 @@ def with_history(render: Render, value: Any) -> Any:
 
 
 def resolved(value: Any, path: tuple[str | None, ...], keys: list[str]) -> Name:
-    """Return a path with its computed keys. It ends before a key that was not computed.
+    """Replace each None in a path by the next computed key. Without such a key, the path ends there.
 
     ``value`` is the value of the root. A computed key that does not exist in it becomes `COMPUTED`, because
     such a key can contain a secret.

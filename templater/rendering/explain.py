@@ -116,8 +116,8 @@ def lines_of(pieces: Sequence[Piece], source: Source, origins: Origins) -> Itera
             if index:
                 yield Line(number, parts[0].line if parts else begins, tuple(parts))
                 number, parts, begins = number + 1, [], source.line_at(offset)
-            # An empty value is a part, too, because a name that is not set prints nothing. So is the end of a
-            # line that depends on other values than the rest of the line.
+            # An empty value is a part, too, because a name that is not set prints nothing.
+            # The end of a line is a part if it depends on other values than the rest of the line.
             is_end = index < len(texts) - 1 and (parts[-1][4:] if parts else ((), ())) != (values, because)
             if text or not (piece.text or is_text) or (is_end and (values or because)):
                 span = source.span(offset, offset)

@@ -150,7 +150,7 @@ def _wait(launch: _Launch, folder: str) -> Result:
     try:
         texts = _receive(output, status, launch.limits)
     finally:
-        os.kill(pid, signal.SIGTERM)  # the signal makes it kill and reap the first process
+        os.kill(pid, signal.SIGTERM)  # makes `_outer` kill and reap the first process
         os.waitpid(pid, 0)
         os.close(output)
         os.close(status)

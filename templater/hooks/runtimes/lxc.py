@@ -44,7 +44,7 @@ PREFIXES = ("dir:", "overlay:", "overlayfs:", "btrfs:", "zfs:", "lvm:", "loop:",
 #: the program by which the hooks of an ordinary user enter the user namespace of the container
 USERNS_PROGRAM = b"lxc-usernsexec"
 
-#: ancestors of a hook among which lxc-copy is: for an ordinary user, it runs the clone hook in a grandchild
+#: how many ancestors to search for lxc-copy, which runs an ordinary user's clone hook in a grandchild
 DEPTH = 4
 
 #: the file in which a clone hook leaves a message for the destroy hook of the same lxc-copy
@@ -488,10 +488,10 @@ def snippet(name: str, words: "list[str]", path: str) -> "Snippet":
     file = join(path or LXC_PATH, name, "config")
     commands = dict.fromkeys(STAGES, shell_line(argv("lxc", [*words, END])))
     if namespace := namespace_words(file):
-        # In the namespace the container's root has the id 0, so lxc.idmap does not apply to the files.
+        # In the user namespace, the container's root has the id 0, so lxc.idmap does not apply to the files.
         rootfs = "" if "--rootfs" in words else '--rootfs "$LXC_ROOTFS_PATH" '
         line = f"{namespace} -- {shell_line(argv('lxc', words))} {rootfs}{END}"
-        commands |= {"pre-start": line, "destroy": line}  # LXC itself runs the clone hook in the namespace
+        commands |= {"pre-start": line, "destroy": line}  # LXC itself runs the clone hook in that namespace
     lines = "".join(f"lxc.hook.{stage} = {line}\n" for stage, line in commands.items())
     return Snippet(file, lines, lambda before: added(before, file, lines))
 
@@ -499,7 +499,7 @@ def snippet(name: str, words: "list[str]", path: str) -> "Snippet":
 def namespace_words(config: str) -> str:
     """Return the command that enters the container's user namespace, or "" for a container that root starts.
 
-    The files of an ordinary user's container belong to ids that only this namespace can write.
+    Only processes in that namespace can write the files of an ordinary user's container.
     """
     from os import getegid, getuid
 
@@ -511,7 +511,7 @@ def namespace_words(config: str) -> str:
     if os.geteuid() != 0:
         maps = [(*ids.uids, (_end(ids.uids), getuid(), 1)), (*ids.gids, (_end(ids.gids), getegid(), 1))]
     else:
-        # lxc-create runs its template as root of a namespace, which has the ids of lxc.idmap and of the user
+        # lxc-create runs its template as root of a namespace with the ids of lxc.idmap and of the user.
         maps = [tuple(_own_map(name)) for name in ("uid_map", "gid_map")]
         users = [disk for _, disk, count in maps[0] if count == 1]
         if not set(ids.uids) < set(maps[0]) or users in ([], [0]):
