@@ -127,8 +127,8 @@ def open_folder(path: str) -> Root:
     """Open the directory of a configuration file, which can belong to an unprivileged user (an LXC path).
 
     Follow links that belong to root or to the caller. Raises RefusedError for a link of another user:
-    it could lead to a file that only the caller may read or write. Each component is opened once, and its
-    owner is read from what was opened, so replacing a directory by a link meanwhile changes nothing.
+    the link could lead to a file that only the caller may read or write. Each component is opened only once,
+    and its owner is read from the open descriptor. So replacing a directory by a link has no effect.
     """
     ahead = os.path.abspath(path).split("/")[::-1]
     here = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)

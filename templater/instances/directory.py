@@ -1,8 +1,8 @@
-"""An instance directory: the image's files, the root filesystem, and templater's own state::
+"""An instance directory: the image's files, the root filesystem, and templater's own state.
 
-    DIR/metadata.yaml  DIR/templates/  DIR/rootfs/     as in LXD and Incus
-    DIR/instance.yaml                                  the output of ``incus config show``
-    DIR/.templater/    state  lock  log  journal  cache/
+* ``DIR/metadata.yaml``, ``DIR/templates/`` and ``DIR/rootfs/`` are as in LXD and Incus.
+* ``DIR/instance.yaml`` has the output of ``incus config show``.
+* ``DIR/.templater/`` has the files ``state``, ``lock``, ``log`` and ``journal``, and the folder ``cache``.
 
 The state is beside the root filesystem, where the container cannot reach it.
 """

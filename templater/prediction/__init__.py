@@ -5,16 +5,14 @@ the kernel or Go's ``os.Root`` does, whichever the release uses. Error texts are
 ``$INSTANCE``, ``$ROOTFS`` and ``$TEMPLATES`` in place of the instance's directories. The steps are based on
 recorded runs of each release's code. Cases that the recordings do not cover are "unknown".
 
-Each line names some modules of this folder and their contents::
-
-    errno_errors machine go_strconv      errors, paths and numbers of the kernel and Go
-    host_filesystem go_os_root           the model file system: plain paths, and Go's os.Root
-    templates                            rules with their renderings, and render errors
-    daemon                               the steps that all releases share
-    incus_6_and_lxd_5 incus_7 lxd_6_9    the steps that differ between families
-    config_drive agent                   virtual machines: the steps of the host and of the guest
-    start predict                        a whole start; an outcome for each change of a plan
-    deviations                           intentional differences of templater
+* `errno_errors`, `machine` and `go_strconv`: errors, paths and numbers of the kernel and Go.
+* `host_filesystem` and `go_os_root`: the model file system, with plain paths and with Go's os.Root.
+* `templates`: rules with their renderings, and render errors.
+* `daemon`: the steps that all releases share.
+* `incus_6_and_lxd_5`, `incus_7` and `lxd_6_9`: the steps that differ between families.
+* `config_drive` and `agent`: virtual machines, with the steps of the host and of the guest.
+* `start` and `predict`: a whole start, and an outcome for each change of a plan.
+* `deviations`: the intentional differences of templater.
 
 May import: model, rootfs.
 """
