@@ -14,10 +14,12 @@ import re
 import secrets
 import socket
 import ssl
+import time
 from asyncio import sslproto
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from types import MappingProxyType
 from urllib.parse import quote
 
@@ -40,6 +42,8 @@ _TYPES = {".json": _JSON, ".html": "text/html; charset=utf-8"}
 _PIECE = 1 << 16
 #: Connections after which garbage is collected. Each connection leaves a cycle of objects with TLS buffers.
 _COLLECT = 32
+#: characters of a path or of a client's name in the log
+_LONGEST = 500
 #: seconds to wait until a client has ended TLS
 _SHUTDOWN = 5
 _HOST = re.compile(r"[A-Za-z0-9.-]{1,253}(:[0-9]{1,5})?|\[[0-9a-fA-F:.]{2,45}\](:[0-9]{1,5})?")
@@ -70,7 +74,11 @@ class _Refused(Exception):
 
 
 class ImageServer:
-    """Answers to requests. ``certificate`` is the server's certificate as PEM text, with its fingerprint."""
+    """Answers to requests. ``certificate`` is the server's certificate as PEM text, with its fingerprint.
+
+    ``log`` receives a line for each request. ``url`` is the address that clients use, if it is not the Host
+    header of their requests.
+    """
 
     def __init__(
         self,
@@ -79,10 +87,12 @@ class ImageServer:
         redirects: Mapping[str, str] = MappingProxyType({}),
         certificate: tuple[str, str] = ("", ""),
         report: Report = lambda message: None,
+        log: Report | None = None,
+        url: str = "",
         bounds: Bounds = Bounds(),
     ) -> None:
         self._source, self._redirects, self._report, self._bounds = source, redirects, report, bounds
-        self._certificate = certificate
+        self._certificate, self._log, self._url = certificate, log, url
         self._listing = source.load()
         self._stamp = source.stamp()
         self._loading = asyncio.Lock()
@@ -108,6 +118,17 @@ class ImageServer:
 
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer a request; errors become answers too."""
+        if self._log is None:
+            return await self._answer(request)
+        begun = time.monotonic()
+        response = None
+        try:
+            response = await self._answer(request)
+            return response
+        finally:
+            self._log(log_line(request, response, time.monotonic() - begun))
+
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         try:
             if request.method not in ("GET", "HEAD"):
                 raise _Refused(405, "only GET and HEAD are supported")
@@ -169,9 +190,9 @@ class ImageServer:
         if image is None:
             raise _Refused(404, "not found")
         host = request.headers.get("Host", "")
-        if not _HOST.fullmatch(host):
+        if not self._url and not _HOST.fullmatch(host):
             raise _Refused(400, "the request has no valid Host header")
-        url = f"https://{host}/{quote(image.files[0].path)}"
+        url = f"{self._url or f'https://{host}'}/{quote(image.files[0].path)}"
         headers = {
             f"{family}-Image-{key}": value
             for family in ("Incus", "LXD")
@@ -203,6 +224,8 @@ class ImageServer:
             image = listing.find(name)
             if image is None or what not in ("", "export"):
                 raise _Refused(404, "Image not found")
+            if what and request.method == "HEAD":
+                raise _Refused(501, "not implemented")  # as the daemons
             if what:
                 return await self._export(request, image)
             body = answers.success(answers.image_data(image, listing))
@@ -282,11 +305,10 @@ class ImageServer:
         )
         response.headers["X-Incus-Type"] = "incus"
         await response.prepare(request)
-        if request.method != "HEAD":
-            for number, fd in enumerate(opened):
-                await self._write(response, texts[number])
-                await self._copy(response, fd, 0, sizes[number])
-            await self._write(response, texts[-1])
+        for number, fd in enumerate(opened):
+            await self._write(response, texts[number])
+            await self._copy(response, fd, 0, sizes[number])
+        await self._write(response, texts[-1])
         await response.write_eof()
         return response
 
@@ -360,6 +382,26 @@ class ImageServer:
                 await response.write(data)
         except TimeoutError:
             raise ConnectionResetError("the client is too slow") from None
+
+
+def log_line(request: web.BaseRequest, response: web.StreamResponse | None, seconds: float) -> str:
+    """Return a line about a request: without query and headers such as Authorization, which can have secrets.
+
+    Without a response, the connection ended before the answer was complete.
+    """
+    moment = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    status, size = "aborted", "-"
+    if response is not None:
+        status = str(response.status)
+        size = "0" if request.method == "HEAD" else response.headers["Content-Length"]
+    agent = request.headers.get("User-Agent", "-")
+    words = (_quoted(f"{request.method} {request.path}"), status, size, f"{seconds:.3f}", _quoted(agent))
+    return f"{moment} {request.remote or '-'} " + " ".join(words)
+
+
+def _quoted(text: str) -> str:
+    text = printable(text[:_LONGEST]).replace('"', "'")
+    return f'"{text}"'
 
 
 def _caching(path: str) -> str:

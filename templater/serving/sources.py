@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import stat
+import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -31,6 +33,8 @@ from .served import File, Listing, Served
 
 #: a function that receives a message for the operator of the server
 Report = Callable[[str], None]
+#: seconds after which another use of an image is recorded
+_USE = 3600
 _FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -213,13 +217,22 @@ class StoreSource:
         self._store = store or Store()
         self._report = report
         self._files = _Files()
+        #: the fingerprints of fetched images by hash of their files, and when each was recorded as used
+        self._fetched: dict[str, str] = {}
+        self._used: dict[str, float] = {}
 
     def stamp(self) -> object:
         return _identity(os.stat(os.path.join(self._store.path, "images.db")))
 
     def load(self) -> Listing:
-        images = [self._local(image) for image in self._store.images() if image.public and image.complete]
-        listing, self._files = listing_of(images, self._report)
+        stored = [image for image in self._store.images() if image.public and image.complete]
+        listing, self._files = listing_of([self._local(image) for image in stored], self._report)
+        self._fetched = {
+            sha256: image.fingerprint
+            for image in stored
+            if image.cached
+            for sha256 in (image.metadata, image.root)
+        }
         return listing
 
     def _local(self, image: StoredImage) -> LocalImage:
@@ -231,7 +244,19 @@ class StoreSource:
         )
 
     def open(self, path: str, /) -> int:
-        return self._files.open(path)
+        fd = self._files.open(path)
+        name = clean_path(path).rpartition("/")[2].partition(".")[0]
+        if (fingerprint := self._fetched.get(name)) is not None:
+            self._use(fingerprint)
+        return fd
+
+    def _use(self, fingerprint: str) -> None:
+        """Record that a fetched image is in use, so that it does not expire. Do it once an hour."""
+        now = time.monotonic()
+        if now - self._used.get(fingerprint, -_USE) >= _USE:
+            self._used[fingerprint] = now
+            with suppress(TemplaterError):  # another process can delete the image, or lock the store for long
+                self._store.use(fingerprint)
 
 
 class FilesSource:

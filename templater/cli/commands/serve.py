@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
 from ...distribution.catalog import INDEX_PATH
 from ...limits import COMMAND, IMAGE, Given
-from ...model.errors import UsageError
+from ...model.errors import UsageError, WriteError, reason
+from ...model.source import printable
 from .. import options, output
 from ..guard import guard
 
@@ -25,7 +27,7 @@ give the metadata tarball and then the root filesystem. Clients can use the serv
 as a public Incus or LXD server, and for `incus image import https://…`.
 
 Without --certificate, the server makes a certificate and keeps it. A changed tree or store is read again, and
-at SIGHUP also the certificate. Stop the server with Ctrl-C.
+at SIGHUP also the certificate; the file of --access-log is then opened again. Stop the server with Ctrl-C.
 
 \b
 Examples:
@@ -58,10 +60,16 @@ Examples:
     metavar="FILE|DIR",
     help="Redirect rules that `streams reindex --redirect` wrote.",
 )
+@click.option(
+    "--url", default="", metavar="URL", help="The address for clients, if a proxy forwards to this server."
+)
+@click.option("--access-log", metavar="FILE", help="Append a line for each request; '-' is standard output.")
 @options.limit_option(IMAGE, COMMAND)
 def command(
     sources: tuple[str, ...],
     listen: str,
+    url: str,
+    access_log: str | None,
     certificate: str | None,
     key: str | None,
     aliases: tuple[str, ...],
@@ -73,6 +81,7 @@ def command(
     host, port = address(listen)
     if (certificate is None) != (key is None):
         raise UsageError("--certificate and --key must be given together")
+    url = public_url(url)
     https, certificates = modules()
     from ...distribution.redirects import read_rules
 
@@ -83,6 +92,7 @@ def command(
         certificate = key = certificates.own_certificate(host)
         output.note(f"clients can trust the certificate '{certificates.public_part(certificate)}'")
     files = (certificate, key)
+    log = None if access_log is None else AccessLog(access_log)
 
     async def run() -> None:
         import signal
@@ -90,7 +100,12 @@ def command(
         loop = asyncio.get_running_loop()
         context = certificates.context(*files)
         server = https.ImageServer(
-            source, redirects=rules, certificate=certificates.first_certificate(files[0]), report=output.note
+            source,
+            redirects=rules,
+            certificate=certificates.first_certificate(files[0]),
+            report=output.note,
+            log=None if log is None else log.write,
+            url=url,
         )
         listener = https.bind(host, port)
         bound = listener.getsockname()[1]
@@ -101,12 +116,60 @@ def command(
         serving = asyncio.ensure_future(https.serve(server, listener, context))
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, serving.cancel)
-        loop.add_signal_handler(signal.SIGHUP, lambda: reload(certificates, context, files))
+
+        def read_again() -> None:
+            reload(certificates, context, files)
+            if log is not None:
+                log.open()
+
+        loop.add_signal_handler(signal.SIGHUP, read_again)
         with suppress(asyncio.CancelledError):
             await serving
 
     asyncio.run(run())
     return 0
+
+
+class AccessLog:
+    """A file that gets a line for each request."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._file: TextIO | None = None
+        self.open()
+
+    def open(self) -> None:
+        """Open the file again, as another program may have renamed it."""
+        if self.path == "-":
+            return
+        try:
+            file = open(self.path, "a", encoding="utf-8", errors="backslashreplace")  # noqa: SIM115
+        except OSError as error:
+            if self._file is None:
+                raise WriteError(f"can't write '{printable(self.path)}': {reason(error)}") from None
+            output.note(f"can't open '{printable(self.path)}' again: {reason(error)}")
+            return
+        if self._file is not None:
+            self._file.close()
+        self._file = file
+
+    def write(self, line: str) -> None:
+        if self._file is None:
+            output.write(f"{line}\n")
+            output.flush()
+            return
+        with suppress(OSError):  # a full disk must not stop the server
+            self._file.write(f"{line}\n")
+            self._file.flush()
+
+
+def public_url(text: str) -> str:
+    """Return a URL without a slash at its end. Raises UsageError if clients could not use it."""
+    if text and not re.fullmatch(r"https://[A-Za-z0-9.:\[\]-]+(/[A-Za-z0-9._~-]+)*/?", text):
+        raise UsageError(
+            f"invalid URL '{printable(text)}'", hint="for example: --url https://images.example.com"
+        )
+    return text.rstrip("/")
 
 
 def modules() -> tuple[Any, Any]:

@@ -4,9 +4,9 @@ import sys
 
 import pytest
 
-from templater.cli.commands.serve import address
+from templater.cli.commands.serve import AccessLog, address, public_url
 from templater.cli.main import main
-from templater.model.errors import UsageError
+from templater.model.errors import UsageError, WriteError
 
 
 @pytest.mark.parametrize("library", ["aiohttp", "cryptography"])
@@ -39,3 +39,39 @@ def test_an_address_is_a_host_and_a_port(text, host, port):
 def test_an_invalid_address_is_refused(text):
     with pytest.raises(UsageError, match="invalid address"):
         address(text)
+
+
+def test_the_access_log_is_opened_again_after_it_was_renamed(tmp_path):
+    path = tmp_path / "log"
+    path.write_text("before\n")
+    log = AccessLog(str(path))
+    log.write("one")
+    path.rename(tmp_path / "log.1")
+    log.write("two")
+    log.open()
+    log.write("three\udcff")
+    assert (tmp_path / "log.1").read_text() == "before\none\ntwo\n"
+    assert path.read_text() == "three\\udcff\n"
+
+
+def test_an_access_log_that_cannot_be_written_is_one_clear_error(tmp_path):
+    with pytest.raises(WriteError, match="can't write"):
+        AccessLog(str(tmp_path / "absent/log"))
+
+
+def test_the_access_log_can_go_to_standard_output(capsys):
+    AccessLog("-").write("one")
+    assert capsys.readouterr().out == "one\n"
+
+
+@pytest.mark.parametrize(
+    "text", ["http://host", "host", "https://", "https://h/a?b", "https://h/\r\nX: y", "https://u@h"]
+)
+def test_an_invalid_public_url_is_refused(text):
+    with pytest.raises(UsageError, match="invalid URL"):
+        public_url(text)
+
+
+def test_a_public_url_has_no_slash_at_its_end():
+    assert public_url("https://images.example.com:8443/base/") == "https://images.example.com:8443/base"
+    assert public_url("") == ""

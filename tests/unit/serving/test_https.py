@@ -4,6 +4,7 @@ import hashlib
 import http.client
 import json
 import os
+import re
 import socket
 import ssl
 import threading
@@ -85,6 +86,62 @@ def test_head_has_the_headers_of_get(server):
     head, get = (server.request(f"/{UNIFIED}", method) for method in ("HEAD", "GET"))
     assert head.body == b""
     assert head.headers["Content-Length"] == get.headers["Content-Length"] == str(len(get.body))
+
+
+def test_head_of_an_export_is_not_implemented_as_in_the_daemons(server):
+    """The recorded answer of both daemons is 501."""
+    (address, *_) = metadata(server.request("/1.0/images"))
+    answer = server.request(f"{address}/export", "HEAD")
+    assert (answer.status, answer.body) == (501, b"")
+    assert server.request("/1.0/images/" + "0" * 64 + "/export", "HEAD").status == 404
+
+
+@pytest.fixture
+def lines():
+    return []
+
+
+def test_the_log_has_a_line_for_each_request(start, tree, lines):
+    server = start(TreeSource(str(tree)), log=lines.append)
+    size = len(server.request(f"/{UNIFIED}", User_Agent="incus 6.0.4").body)
+    server.request("/absent")
+    server.request(f"/{UNIFIED}", Range="bytes=0-9")
+    until(lambda: len(lines) == 3)
+    moment = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ 127\.0\.0\.1"
+    assert re.fullmatch(rf'{moment} "GET /{UNIFIED}" 200 {size} \d+\.\d{{3}} "incus 6\.0\.4"', lines[0])
+    assert re.fullmatch(rf'{moment} "GET /absent" 404 \d+ \d+\.\d{{3}} "-"', lines[1])
+    assert re.fullmatch(rf'{moment} "GET /{UNIFIED}" 206 10 \d+\.\d{{3}} "-"', lines[2])
+
+
+def test_a_line_of_the_log_has_no_secrets_and_no_control_characters(start, tree, lines):
+    server = start(TreeSource(str(tree)), log=lines.append)
+    server.request(
+        "/a%0d%0aforged%1b%5b31m%22?token=secret", Authorization="Basic secret", Cookie="secret",
+        User_Agent='"red\x9b',
+    )  # fmt: skip
+    server.request("/" + "x" * 5000)
+    until(lambda: len(lines) == 2)
+    assert "secret" not in "".join(lines)
+    assert all(line.isprintable() and len(line) < 1200 and line.count('"') == 4 for line in lines)
+    assert "forged" in lines[0]
+
+
+def test_an_answer_that_the_client_does_not_take_is_logged_as_aborted(start, tree, lines):
+    (tree / "large").write_bytes(bytes(64 << 20))
+    server = start(TreeSource(str(tree)), log=lines.append)
+    client = server.connect()
+    client.sendall(b"GET /large HTTP/1.1\r\nHost: a\r\n\r\n")
+    client.recv(1000)
+    client.close()
+    until(lambda: lines)
+    assert '"GET /large" aborted - ' in lines[0]
+
+
+def until(condition):
+    end = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT"])
@@ -184,6 +241,16 @@ def test_an_import_without_a_suitable_unified_image_is_answered_with_404(server,
     answer = server.request(path, Incus_Server_Architectures=architectures)
     assert answer.status == 404
     assert "Incus-Image-Hash" not in answer.headers
+
+
+def test_behind_a_proxy_the_given_url_replaces_the_host(start, tree):
+    server = start(TreeSource(str(tree)), url="https://images.example.com/base")
+    for host in ("backend:8443", "a b"):
+        with server.connect() as client:
+            client.sendall(f"GET /tiny/1/unified HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+            answer = http.client.HTTPResponse(client)
+            answer.begin()
+            assert answer.headers["Incus-Image-URL"] == f"https://images.example.com/base/{UNIFIED}"
 
 
 @pytest.mark.parametrize("host", ["evil.example/x", "a b", "a@b", ""])

@@ -2,12 +2,13 @@
 
 import os
 import shutil
+import time
 from contextlib import suppress
 from dataclasses import replace
 
 import pytest
 
-from templater.distribution.store import Store
+from templater.distribution.store import UNUSED, Store
 from templater.model.errors import InputError, UsageError
 from templater.serving.sources import FilesSource, StoreSource, TreeSource, open_beneath
 from tests.streams.builders import CREATED, DAY, QCOW2, split_image, unified_image
@@ -170,6 +171,30 @@ def test_a_missing_file_of_the_store_hides_only_its_image(store, tmp_path, messa
     os.unlink(store.file(image.metadata))
     assert set(StoreSource(messages.append, store).load().aliases) == {"b"}
     assert f"the image {image.fingerprint[:12]} is not served" in messages[0]
+
+
+def test_serving_a_fetched_image_counts_as_its_use(store, tmp_path, messages):
+    image = store.import_files(*split_image(tmp_path / "a"), aliases=["a"], public=True)
+    other = store.import_files(unified_image(tmp_path / "b", variant="b"), aliases=["b"], public=True)
+    long_ago = int(time.time()) - UNUSED - 100
+    for name in ("a", "b"):
+        store.change(name, lambda old: replace(old, cached=True, used=long_ago))
+    source = StoreSource(messages.append, store)
+    (served,) = (each for each in source.load().images if each.fingerprint == image.fingerprint)
+    os.close(source.open(served.files[1].path))
+    stamp = source.stamp()
+    assert store.find("a").used > long_ago + UNUSED
+    os.close(source.open(served.files[0].path))
+    assert source.stamp() == stamp, "the use is not recorded again within an hour"
+    assert [each.fingerprint for each in store.prune()] == [other.fingerprint]
+
+
+def test_serving_an_imported_image_changes_no_record(store, tmp_path, messages):
+    store.import_files(unified_image(tmp_path / "a"), aliases=["a"], public=True)
+    source = StoreSource(messages.append, store)
+    stamp, (served,) = source.stamp(), source.load().images
+    os.close(source.open(served.files[0].path))
+    assert source.stamp() == stamp
 
 
 # files
