@@ -41,7 +41,7 @@ from templater.model.metadata import TRIGGERS
 from templater.model.options import RenderOptions
 from templater.parsing.metadata_yaml import read_metadata
 from templater.planning.planner import plan, plan_of, read_templates
-from templater.rendering.explain import explain_change
+from templater.rendering.explain import Explainer
 from templater.rendering.origins import Layers
 from templater.rendering.render import render
 from templater.reporting.json_data import plan_data
@@ -162,7 +162,7 @@ def test_the_explanation_of_a_real_image_has_the_lines_of_its_files(image: str):
         templates = read_templates(opened, planned.metadata)
         for change in planned.changes:
             if change.content is not None:
-                lines = explain_change(change, templates, layers, options)
+                lines = Explainer(templates, layers, options).lines(change)
                 assert lines is not None, change.path
                 text = "\n".join(line.text for line in lines)
                 content = change.content.decode("utf-8", "surrogateescape")

@@ -7,6 +7,7 @@ Normal renders do not load this module.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from itertools import groupby, takewhile
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -21,8 +22,9 @@ from .trace import Piece, Site, TracedContext
 from .values import Failure, Panic, to_string
 
 if TYPE_CHECKING:
+    from .state import Program
     from .syntax.tokens import Token
-    from .template import Template
+    from .template import Compilation
 
 #: the limits on steps and values of a traced render, as a multiple of those of a normal render
 FACTOR = 20
@@ -40,31 +42,44 @@ class Traced(NamedTuple):
     pieces: list[Piece]
 
 
-def traced_render(
-    template: Template,
-    context: Mapping[str, Any],
-    *,
-    clock: float | None = None,
-    seed: int | None = None,
-    limits: Limits | None = None,
-) -> Traced | None:
-    """Render a template once more, and record the reads on which each printed text depends.
+class TracedTemplate:
+    """A template with calls of `trace`, which can be rendered several times.
 
-    The arguments and the text are those of ``Template.render``. Return None if the render fails or exceeds a
-    limit.
+    ``program`` is None if the template with these calls is too large to be compiled.
     """
-    document = template.compilation.parsed()
-    tracer = Tracer(document)
-    tracer.convert()
-    module = Module(document, template.dialect, library_for(template.dialect), False)
-    module.traced = True
-    traced_context = TracedContext(context, tracer.runs)
-    try:
-        program = runtime.load(code_of(module))
-        text = runtime.execute(program, traced_context, clock, seed, larger(limits or template.limits))
-    except (LimitError, Failure, Panic, Fault, trace.TooManyPiecesError):
-        return None
-    return Traced(text, traced_context.trace.pieces)
+
+    def __init__(self, compilation: Compilation) -> None:
+        document = compilation.parsed()
+        tracer = Tracer(document)
+        tracer.convert()
+        self.runs = tracer.runs
+        module = Module(document, compilation.dialect, library_for(compilation.dialect), False)
+        module.traced = True
+        self.program: Program | None = None
+        with suppress(LimitError):
+            self.program = runtime.load(code_of(module))
+
+    def render(
+        self,
+        context: Mapping[str, Any],
+        *,
+        clock: float | None = None,
+        seed: int | None = None,
+        limits: Limits | None = None,
+    ) -> Traced | None:
+        """Render the template, and record the reads on which each printed text depends.
+
+        The arguments and the text are those of ``Template.render``. Return None if the render fails or
+        exceeds a limit.
+        """
+        traced = TracedContext(context, self.runs)
+        if self.program is None:
+            return None
+        try:
+            text = runtime.execute(self.program, traced, clock, seed, larger(limits))
+        except (LimitError, Failure, Panic, Fault, trace.TooManyPiecesError):
+            return None
+        return Traced(text, traced.trace.pieces)
 
 
 def larger(limits: Limits | None) -> Limits:

@@ -6,10 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..model.source import Source
-from ..pongo2 import compile as compile_template
 from ..pongo2 import trace
 from ..pongo2.dialect import DIALECTS
-from .context import context_for
+from ..pongo2.template import Compilation
+from ..pongo2.tracing import TracedTemplate
+from .context import Contexts
 from .names import parsed_reads
 from .origins import Layers, Origin
 
@@ -62,29 +63,40 @@ class Reading(NamedTuple):
     lines: tuple[int, ...]
 
 
-def explain_change(
-    change: Change, templates: Mapping[str, TemplateFile], layers: Layers, options: RenderOptions
-) -> list[Line] | None:
-    """Return the lines of a change's content, or None if they cannot be explained.
+class Explainer:
+    """A reader of the origins in the files of one instance. Equal templates are compiled once.
 
-    A change has no explanation if it has no content or too many lines, or if the trace exceeds a limit.
     ``options`` need a clock and a seed, so that a second render gives the same text.
     """
-    from ..pongo2.tracing import traced_render
 
-    file = templates.get(change.rule.template)
-    if change.content is None or file is None or file.data is None:
-        return None
-    if change.content.count(b"\n") >= MAX_LINES:
-        return None
-    options.check_time()
-    source = Source(f"templates/{change.rule.template}", file.data)
-    template = compile_template(source, DIALECTS[options.dialect], mode="incus", limits=options.limits)
-    context = context_for(layers.made, change.rule, change.trigger, options.host)
-    traced = traced_render(template, context, clock=options.clock, seed=options.seed, limits=options.limits)
-    if traced is None or traced.text.encode("utf-8", "surrogateescape") != change.content:
-        return None
-    return list(lines_of(traced.pieces, source, Origins(layers, change.rule)))
+    def __init__(self, templates: Mapping[str, TemplateFile], layers: Layers, options: RenderOptions) -> None:
+        self.templates = templates
+        self.layers = layers
+        self.options = options
+        self.contexts = Contexts(layers.made, options.host)
+        self.compiled: dict[bytes, TracedTemplate] = {}
+
+    def lines(self, change: Change) -> list[Line] | None:
+        """Return the lines of a change's content, or None if they cannot be explained.
+
+        A change has no explanation if it has no content or too many lines, or if the trace exceeds a limit.
+        """
+        file, options = self.templates.get(change.rule.template), self.options
+        if change.content is None or file is None or file.data is None:
+            return None
+        if change.content.count(b"\n") >= MAX_LINES:
+            return None
+        options.check_time()
+        source = Source(f"templates/{change.rule.template}", file.data)
+        template = self.compiled.get(file.data)
+        if template is None:
+            template = TracedTemplate(Compilation(source, DIALECTS[options.dialect]))
+            self.compiled[file.data] = template
+        context = self.contexts.of(change.rule, change.trigger)
+        traced = template.render(context, clock=options.clock, seed=options.seed, limits=options.limits)
+        if traced is None or traced.text.encode("utf-8", "surrogateescape") != change.content:
+            return None
+        return list(lines_of(traced.pieces, source, Origins(self.layers, change.rule)))
 
 
 class Origins:

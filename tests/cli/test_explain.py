@@ -88,3 +88,10 @@ def test_files_of_a_rule_without_valid_path_are_explained_as_failed(image, run):
     code, out, _ = explained(run, folder)
     assert code == 5
     assert "never written: the entry is null" in out
+
+
+def test_an_empty_target_is_unknown(image, run):
+    folder = image("x", "templates:\n  /etc/a: {when: [create], template: a.tpl}\n  /etc/n: null\n")
+    code, _, err = explained(run, folder, "")
+    assert code == 2
+    assert "no rule writes ''\nhint: the image has rules for /etc/a, /etc/n" in err

@@ -20,7 +20,7 @@ from templater.model.options import RenderOptions
 from templater.model.source import Source
 from templater.parsing.metadata_yaml import read_metadata
 from templater.planning.planner import plan_of, read_templates
-from templater.rendering.explain import VALUE, explain_change
+from templater.rendering.explain import VALUE, Explainer
 from templater.rendering.origins import Layers
 from templater.rendering.render import render
 
@@ -47,7 +47,7 @@ class Explanation:
 
     def parts(self) -> Iterator:
         for change in self.plan.changes:
-            lines = explain_change(change, self.templates, self.layers, self.options)
+            lines = Explainer(self.templates, self.layers, self.options).lines(change)
             assert lines is not None
             text = "\n".join("".join(part.text for part in line.parts) for line in lines)
             content = change.content.decode("utf-8", "surrogateescape")

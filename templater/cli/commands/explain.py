@@ -40,6 +40,9 @@ Examples:
   templater explain ./image --reads     what each template reads
 """
 
+#: the most names that a misspelled TARGET is compared with
+MOST_COMPARED = 1000
+
 #: These colours are readable on dark and on light terminals.
 COLOURS: dict[str, dict[str, Any]] = {
     "heading": {"bold": True}, "profile": {"fg": "cyan"}, "local": {"fg": "green"},
@@ -91,11 +94,11 @@ def chosen_rules(plan: Plan, target: str | None) -> list[Rule]:
             path = clean(rule.path)
         except TemplaterError:
             path = rule.path
-        for name in {rule.path, path, rule.template}:
+        for name in dict.fromkeys(filter(None, (path, rule.path, rule.template))):
             names.setdefault(name, []).append(rule)
     if target not in names and f"/{target}" not in names:
-        known = [name for name in names if name]
-        hint = did_you_mean(target, known) or f"the image writes: {', '.join(known[:MOST_NAMED])}"
+        paths = ", ".join(rule.path for rule in rules[:MOST_NAMED])
+        hint = did_you_mean(target, [*names][:MOST_COMPARED]) or f"the image has rules for {paths}"
         raise UsageError(f"no rule writes '{printable(target)}'", hint=printable(hint))
     return names.get(target) or names[f"/{target}"]
 
@@ -112,18 +115,19 @@ def layers_of(found: Opened, plan: Plan) -> Layers:
 
 def explained(found: Opened, plan: Plan, rules: list[Rule], fixed: RenderOptions) -> list[Explained]:
     from ...planning.planner import read_templates
-    from ...rendering.explain import explain_change
+    from ...rendering.explain import Explainer
     from ...reporting.explanation import Explained
 
     templates, layers = read_templates(found.source.image, plan.metadata), layers_of(found, plan)
     last = {change.real: change for change in plan.changes if change.content is not None}
     files = []
-    for change in (change for change in plan.changes if change.rule in rules):
+    explainer, chosen = Explainer(templates, layers, fixed), set(map(id, rules))
+    for change in (change for change in plan.changes if id(change.rule) in chosen):
         later = last.get(change.real)
         if later is not None and later is not change and change.error is None:
             files.append(Explained(change, None, later.trigger))
         elif change.error is None and change.action != SKIP:
-            files.append(Explained(change, explain_change(change, templates, layers, fixed)))
+            files.append(Explained(change, explainer.lines(change)))
         else:
             files.append(Explained(change, None))
     return files
@@ -164,8 +168,8 @@ def say_not_due(rules: list[Rule], files: list[Explained]) -> None:
     """Name the files that no chosen trigger writes."""
     from ...reporting.explanation import when_written
 
-    due = [file.change.rule for file in files]
-    for rule in [rule for rule in rules if rule not in due][:MOST_NAMED]:
+    due = {id(file.change.rule) for file in files}
+    for rule in [rule for rule in rules if id(rule) not in due][:MOST_NAMED]:
         output.say(f"{printable(rule.path)}: not rendered: {when_written(rule)} (see -t)")
 
 

@@ -7,7 +7,7 @@ from templater.model.errors import TemplaterError
 from templater.pongo2.daemon_context import daemon_context
 from templater.pongo2.dialect import DIALECTS
 from templater.pongo2.trace import CONFIG_DEFAULT, FILTER_DEFAULT, NOTHING, TEXT
-from templater.pongo2.tracing import traced_render
+from templater.pongo2.tracing import TracedTemplate
 from tests.test_vectors import FILES, RECORDED, vectors
 
 DEVICES = {"eth0": {"type": "nic", "name": "lan0"}, "root": {"type": "disk", "path": "/"}}
@@ -21,7 +21,7 @@ def context():
 
 def pieces(template, dialect="v6.1"):
     compiled = pongo2.compile(template, DIALECTS[dialect])
-    traced = traced_render(compiled, context())
+    traced = TracedTemplate(compiled.compilation).render(context())
     assert traced is not None
     assert traced.text == compiled.render(context())
     return traced.pieces
@@ -53,7 +53,7 @@ def check_vectors(step):
                     text = compiled.render(vector.context, clock=1.0, seed=5)
                 except TemplaterError:
                     continue
-                traced = traced_render(compiled, vector.context, clock=1.0, seed=5)
+                traced = TracedTemplate(compiled.compilation).render(vector.context, clock=1.0, seed=5)
                 assert traced is not None, vector.id
                 assert traced.text == text, vector.id
                 joined = "".join(piece.text for piece in traced.pieces)

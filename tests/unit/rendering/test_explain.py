@@ -12,7 +12,7 @@ from templater.model.metadata import Metadata, Rule
 from templater.model.options import RenderOptions
 from templater.model.source import Source
 from templater.planning.planner import FAILED, plan, plan_image, read_templates
-from templater.rendering.explain import NOTHING, explain_change, readings
+from templater.rendering.explain import NOTHING, Explainer, readings
 from templater.rendering.origins import Layers
 from tests.golden.record import CASES, IMAGES, TRIGGERS
 
@@ -28,7 +28,7 @@ def test_the_lines_of_an_explanation_are_those_of_the_file(case, dialect):
         found = plan(image, instance, triggers=(trigger,), dialect=dialect, clock=1.0, seed=1)
         layers = Layers(instance, instance, found.metadata)
         for change in found.changes:
-            lines = explain_change(change, read_templates(image, found.metadata), layers, options)
+            lines = Explainer(read_templates(image, found.metadata), layers, options).lines(change)
             if change.content is None:
                 assert lines is None
                 continue
@@ -155,7 +155,7 @@ def test_a_text_of_too_many_lines_is_not_explained():
     found = plan(image, instance, triggers=("create",), clock=1.0, seed=1)
     layers = Layers(instance, instance, found.metadata)
     explained = {
-        change.path: explain_change(change, read_templates(image, found.metadata), layers, options)
+        change.path: Explainer(read_templates(image, found.metadata), layers, options).lines(change)
         for change in found.changes
     }
     assert explained["/var/lib/cloud/seed/nocloud-net/user-data"] is None
@@ -178,6 +178,6 @@ def test_a_condition_that_prints_nothing_is_a_part():
     layers = Layers(instance, instance, found.metadata)
     options = RenderOptions(HOSTS["incus"], clock=1.0, seed=1)
     (change,) = (change for change in found.changes if change.path.endswith("10-network"))
-    lines = explain_change(change, read_templates(image, found.metadata), layers, options)
+    lines = Explainer(read_templates(image, found.metadata), layers, options).lines(change)
     parts = [part for line in lines for part in line.parts if part.kind == NOTHING]
     assert [(part.line, [origin.name for origin in part.because]) for part in parts] == [(8, ["user.wan"])]
