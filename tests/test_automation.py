@@ -35,7 +35,10 @@ PRINTED = {
     "A change": ["apply sample-images/debian-cloud rootfs -t create --json"],
     "A step": ["simulate bytes create start --json", f"simulate {SAMPLES}/broken create start --json"],
     "An audit": [f"audit {SAMPLES}/broken --json", f"audit {SAMPLES}/alpine --json", "audit bytes --json"],
-    "A check": [f"check {SAMPLES}/broken {SAMPLES}/alpine bytes none --at-least info --json"],
+    "A check": [
+        f"check {SAMPLES}/broken {SAMPLES}/alpine bytes none --at-least info --json",
+        "check bytes --as lxd,incus --json",
+    ],
     "An image": [f"image info {SAMPLES}/alpine --json", "image info image.tar.gz --json"],
     "A packed image": [
         "image build bytes -o again.tar.gz --json",

@@ -18,6 +18,7 @@ from .authored import AuthoredImage, authored
 from .base import ScannedImage
 from .finding import Finding, Severity, all_checks, audit, finding_data
 from .fixes import fix
+from .host_report import host_report
 from .ignores import FILE, Configuration, Ignores, read_configuration
 from .sarif import sarif_document
 from .scan import AUDITED, scan_image
@@ -154,6 +155,7 @@ def report_of(
         else [check.id for check in all_checks("authoring") if check.rootfs],
         "suppressed": [author_data(finding, path) for finding in judged.suppressed],
         "notes": [] if image.validators is None else image.validators.notes,
+        "hosts": host_report(image) if len(image.hosts) > 1 else None,
         "sarif": sarif_document(shown, image.name, *sarif, folder="authoring") if sarif is not None else None,
     }
 

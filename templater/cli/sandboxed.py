@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 REPORT = 256 << 20
 
 #: packages whose functions import some of their modules later, when the child can open no file
-PACKAGES = ("checks", "parsing", "pongo2", "validators")
+PACKAGES = ("checks", "parsing", "planning", "pongo2", "prediction", "reporting", "validators")
 #: further modules that readers import only for some images
 MODULES = (
     "templater.image.describe", "templater.rendering.render", "templater.rendering.context",

@@ -13,9 +13,10 @@ from .new_instance import new_instance
 from .planner import plan_of, predicted, read_templates
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from ..model.entry import Image, RootfsView, TemplateFile
+    from ..model.hosts import Host
     from ..model.instance import Instance
     from ..model.metadata import Metadata
     from ..parsing.yaml_nodes import Limits as YamlLimits
@@ -33,11 +34,13 @@ def plan_every_host(
     rootfs: RootfsView | None = None,
     reading: YamlLimits | None = None,
     new: bool = False,
+    hosts: Iterable[Host] | None = None,
 ) -> dict[str, Plan | TemplaterError]:
     """Return a plan, or the error that prevented the plan, by the name of each LXD and Incus release.
 
     The host and the dialect of ``options`` are ignored. Its ``clock`` and ``seed`` should be set. Otherwise,
     templates that print the time or random values differ between dialects. ``new``: see ``plan_image``.
+    ``hosts`` are all by default.
 
     Raises LimitError if all hosts together take longer than ``options`` allow.
     """
@@ -45,7 +48,7 @@ def plan_every_host(
     read: dict[str, _Read | TemplaterError] = {}
     planned: dict[tuple[str, str], Plan] = {}
     plans: dict[str, Plan | TemplaterError] = {}
-    for host in (host for host in HOSTS.values() if host.family):
+    for host in (host for host in HOSTS.values() if host.family) if hosts is None else hosts:
         own = RenderOptions(host, "", options.clock, options.seed, limits)
         if host.yaml not in read:
             read[host.yaml] = _read(image, host.yaml, reading)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..model.errors import TemplaterError
@@ -13,6 +13,8 @@ from .json_data import json_text
 from .report import deviation_names
 
 SAME, DIFFERS, FAILS, RANDOM, UNKNOWN, ABSENT = "same", "differs", "fails", "random", "unknown", "-"
+
+FindConstruct = Callable[[Plan, Change, Change | None, Plan | None], str]
 
 #: maps the results of a prediction to the words of the table
 _RESULTS = {"fails": FAILS, "hangs": FAILS, "random": RANDOM, "unknown": UNKNOWN}
@@ -28,6 +30,8 @@ class Cell:
     why: str = ""
     #: the names of the deviations that explain the difference
     deviations: tuple[str, ...] = ()
+    #: the part of a template or of a rule that causes the difference, with its place
+    construct: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +64,11 @@ class HostTable:
         )
 
 
-def host_table(plans: Mapping[str, Plan | TemplaterError]) -> HostTable:
+def host_table(plans: Mapping[str, Plan | TemplaterError], find: FindConstruct | None = None) -> HostTable:
     """Compare the plans of ``planning.every_host``.
 
-    The content of each file is compared with the content of the same file in the first plan.
+    The content of each file is compared with the content of the same file in the first plan. ``find`` returns
+    the construct that causes a difference.
     """
     errors: dict[str, str] = {}
     changes: dict[str, dict[tuple[str, str, int], Change]] = {}
@@ -75,6 +80,7 @@ def host_table(plans: Mapping[str, Plan | TemplaterError]) -> HostTable:
             errors[name] = plan.host_error
         changes[name] = _by_key(plan)
     reference = next(iter(changes.values()), {})
+    first_plan = next((plan for plan in plans.values() if isinstance(plan, Plan)), None)
     keys = dict.fromkeys(key for found in changes.values() for key in found)
     rows = []
     for key in keys:
@@ -82,6 +88,10 @@ def host_table(plans: Mapping[str, Plan | TemplaterError]) -> HostTable:
         for name, plan in plans.items():
             change = changes.get(name, {}).get(key)
             cells[name] = Cell(ABSENT) if change is None else _cell(plan, change, reference.get(key))
+            different = cells[name].result in (DIFFERS, FAILS)
+            if find is not None and different and change is not None and isinstance(plan, Plan):
+                construct = find(plan, change, reference.get(key), first_plan)
+                cells[name] = replace(cells[name], construct=construct)
         first = next(found[key] for found in changes.values() if key in found)
         rows.append(Row(key[1], first.trigger, first.rule.template, cells))
     return HostTable(tuple(plans), tuple(rows), errors)
@@ -98,7 +108,7 @@ def table_text(table: HostTable) -> str:
             cell = row.cells[host]
             mark = ""
             if cell.why:
-                note = (row.path, Cell("", cell.why, cell.deviations))
+                note = (row.path, Cell("", cell.why, cell.deviations, cell.construct))
                 mark = f" [{numbers.setdefault(note, len(numbers) + 1)}]"
                 notes.setdefault(note, []).append(host)
             cells.append(cell.result + mark)
@@ -108,7 +118,10 @@ def table_text(table: HostTable) -> str:
     for note, hosts in notes.items():
         _, cell = note
         names = f" (templater differs: {'; '.join(cell.deviations)})" if cell.deviations else ""
-        text.append(f"[{numbers[note]}] {', '.join(hosts)}: {printable(cell.why)}{names}")
+        cause = f": {cell.construct}" if cell.construct else ""
+        text.append(
+            f"[{numbers[note]}] {', '.join(dict.fromkeys(hosts))}: {printable(cell.why)}{names}{cause}"
+        )
     text += [f"{host}: the start fails: {printable(error)}" for host, error in table.errors.items()]
     return "".join(f"{line.rstrip()}\n" for line in text)
 
@@ -126,6 +139,7 @@ def table_data(table: HostTable) -> dict[str, Any]:
                     host: {"result": cell.result}
                     | ({"why": json_text(cell.why)} if cell.why else {})
                     | ({"deviations": list(cell.deviations)} if cell.deviations else {})
+                    | ({"construct": json_text(cell.construct)} if cell.construct else {})
                     for host, cell in row.cells.items()
                     if cell.result != ABSENT
                 },
@@ -166,7 +180,11 @@ def _differences(change: Change, outcome: Outcome, reference: Change | None) -> 
         yield f"the host accepts the rule, but templater refuses it: {change.error.message}"
     elif (outcome.result == "skipped") != (change.action == SKIP):
         yield f"the file is {outcome.result}"
-    elif reference is not None and change.content != reference.content and outcome.result == "written":
+    elif (
+        reference is not None
+        and reference.content not in (None, change.content)
+        and outcome.result == "written"
+    ):
         yield f"renders {_excerpt(change, reference)}"
     if outcome.text:
         yield outcome.text

@@ -245,7 +245,9 @@ def image_of(path: str) -> str:
 
 
 #: the empty values in a report about an image that cannot be read
-NOTHING: dict[str, Any] = {"findings": [], "hidden": {}, "suppressed": [], "notes": [], "sarif": None}
+NOTHING: dict[str, Any] = {
+    "findings": [], "hidden": {}, "suppressed": [], "notes": [], "hosts": None, "sarif": None,
+}  # fmt: skip
 
 
 def explained(error: Exception) -> str:
@@ -334,6 +336,11 @@ def write(reports: list[dict[str, Any]], report: str, *, show_ignored: bool) -> 
     from ...checks import formats
 
     if report == "json":
+        for found in reports:
+            if found["hosts"] is None:
+                del found["hosts"]
+            else:
+                del found["hosts"]["text"]
         output.write_json(
             [{key: value for key, value in found.items() if key != "sarif"} for found in reports]
         )
@@ -352,6 +359,12 @@ def write(reports: list[dict[str, Any]], report: str, *, show_ignored: bool) -> 
             if show_ignored and found["suppressed"]:
                 output.write("ignored:\n")
                 show(found["suppressed"])
+            if found["hosts"] is not None and found["hosts"]["text"]:
+                output.write(("\n" if found["findings"] else "") + found["hosts"]["text"])
+            elif found["hosts"] is not None:
+                output.say(
+                    f"{found['image']}: every file is the same on {', '.join(found['hosts']['hosts'])}"
+                )
             output.say(formats.summary(found))
 
 

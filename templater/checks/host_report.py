@@ -1,0 +1,169 @@
+"""The table of files and hosts for an image's author, with the construct that causes each difference."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from ..image.names import bad_template_name
+from ..model.entry import FILE, Entry, TemplateFile
+from ..model.errors import InputError, TemplaterError
+from ..model.metadata import TRIGGERS
+from ..model.options import RenderOptions
+from ..model.source import Source, Span, printable
+from ..planning.every_host import plan_every_host
+from ..rendering.render import render
+from ..reporting.host_table import ABSENT, SAME, HostTable, Row, host_table, table_data, table_text
+from .authored import LIMITS, AuthoredImage, replace_rules
+from .base import RootfsNames
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ..model.plan import Change, Plan
+
+#: expressions of one template that are tried
+MOST_TRIED = 50
+#: characters of a construct in a note
+LONGEST = 60
+_TAG = re.compile(r"\{\{-?(?P<print>.*?)-?\}\}|\{%-?\s*(?P<name>\w+)(?P<rest>.*?)-?%\}|\{#.*?#\}", re.DOTALL)
+_CONDITIONS = ("if", "elif")
+_OPAQUE = ("verbatim", "comment")
+
+
+class _Stored:
+    """An image for plans, whose files a scan has read."""
+
+    complete = True
+
+    def __init__(self, image: AuthoredImage) -> None:
+        self.image = image
+        self.name = image.name
+
+    def read_metadata(self) -> Source:
+        if self.image.stored is None:
+            raise InputError("the image has no readable metadata.yaml")
+        return self.image.stored
+
+    def read_templates(self, names: Iterable[str]) -> Mapping[str, TemplateFile]:
+        return {
+            name: bad_template_name(name) or self.image.templates.get(name, TemplateFile()) for name in names
+        }
+
+
+class _Names(RootfsNames):
+    """The names of a root filesystem. Every file counts as empty, because its contents were not read."""
+
+    def read(self, path: str, limit: int) -> bytes:
+        return b""
+
+
+def host_report(image: AuthoredImage) -> dict[str, Any]:
+    """Return the table as data, and as ``text``, which is empty if all files are the same on all hosts.
+
+    Each trigger is a plan of its own. Of several instances, the first with a difference counts for a file.
+    """
+    rows: dict[tuple[str, str, str], Row] = {}
+    errors: dict[str, str] = {}
+    containers = [probe for probe in image.probes if not probe.is_vm]
+    rootfs = _Names(image.names) if image.has_rootfs else None
+    try:
+        options = RenderOptions(image.hosts[0], "", 0.0, 0, image.limits or LIMITS).begun()
+        for probe in containers or image.probes:
+            for trigger in TRIGGERS:
+                plans = plan_every_host(
+                    _Stored(image), probe, options, triggers=(trigger,), rootfs=rootfs,
+                    new=trigger == "create" and not probe.exists, hosts=image.hosts,
+                )  # fmt: skip
+                table = host_table(plans, _Cause(image, options).construct)
+                errors |= table.errors
+                for row in table.rows:
+                    key = row.trigger, row.path, row.template
+                    if key not in rows or not _differs(rows[key]):
+                        rows[key] = row
+    except TemplaterError as error:
+        return {"error": error.message, "text": f"the hosts are not compared: {printable(error.message)}\n"}
+    table = HostTable(tuple(host.name for host in image.hosts), tuple(rows.values()), errors)
+    different = bool(errors) or any(map(_differs, table.rows))
+    return {**table_data(table), "text": table_text(table) if different else ""}
+
+
+def _differs(row: Row) -> bool:
+    return any(cell.result not in (SAME, ABSENT) for cell in row.cells.values())
+
+
+class _Cause:
+    """The search for the part of a template or of a rule that causes a difference between two hosts."""
+
+    def __init__(self, image: AuthoredImage, options: RenderOptions) -> None:
+        self.image = image
+        self.options = options
+
+    def construct(self, plan: Plan, change: Change, reference: Change | None, first: Plan | None) -> str:
+        """Return the construct with its place, such as ``'a' + 'b' (image/templates/t:1:4)``."""
+        error = change.error or change.render_error
+        source = self.image.source(change.rule)
+        if error is not None and error.span is not None and change.content is None:
+            return self._quoted(error.span)
+        causes = []
+        if reference is not None and change.content != reference.content and first and source is not None:
+            found = self._expression(source, plan, change, first)
+            causes += [] if found is None else [self._quoted(found)]
+        outcome = plan.outcome(change)
+        if outcome is not None and outcome.text:
+            spans = {rule.path: rule.spans for rule in plan.metadata.rules}.get(change.rule.path, {})
+            causes += [
+                f"{name}: {self._quoted(spans[name])}" for name in ("uid", "gid", "mode") if name in spans
+            ]
+        return ", ".join(causes)
+
+    def _quoted(self, span: Span) -> str:
+        text, place = span.text.partition("\n")[0].strip(), span.place.removeprefix(f"{self.image.name}/")
+        text = text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
+        return f"{printable(text)} ({place})" if text else place
+
+    def _expression(self, source: Source, plan: Plan, change: Change, first: Plan) -> Span | None:
+        """Return the first expression whose value differs between the hosts of two plans."""
+        for count, (span, text) in enumerate(_probes(source)):
+            if count >= MOST_TRIED:
+                break
+            if self._render(text, plan, change) != self._render(text, first, change):
+                return span
+        return None
+
+    def _render(self, text: str, plan: Plan, change: Change) -> object:
+        file = TemplateFile(Entry(FILE), text.encode("utf-8", "surrogateescape"))
+        options = RenderOptions(plan.host, "", 0.0, 0, self.options.limits)
+        metadata = replace_rules(plan.metadata, (change.rule,))
+        made = render(metadata, {change.rule.template: file}, plan.instance, (change.trigger,), options)
+        return [(each.content, each.error is None) for each in made]
+
+
+def _probes(source: Source) -> Iterator[tuple[Span, str]]:
+    """Yield each expression, with a template that prints only this expression.
+
+    The template keeps the tags, so that the expression has the same names and is in the same loops. A
+    condition is printed in front of its ``if``.
+    """
+    parts = list(_TAG.finditer(source.text))
+    if any(part["name"] in _OPAQUE for part in parts):
+        return
+    opened: list[int] = []
+    for number, part in enumerate(parts):
+        if part["name"] == "if":
+            opened.append(number)
+        place = opened[-1] if part["name"] == "elif" and opened else number
+        if part["name"] == "endif" and opened:
+            opened.pop()
+        group = "print" if part["print"] is not None else "rest" if part["name"] in _CONDITIONS else ""
+        if not group:
+            continue
+        text = "".join(
+            ("{{ " + part[group] + " }}\n" if index == place else "") + (other[0] if other["name"] else "")
+            for index, other in enumerate(parts)
+        )
+        start, end = part.span(group)
+        trimmed = part[group].strip()
+        start += part[group].find(trimmed)
+        yield source.span(start, min(end, start + len(trimmed))), text

@@ -1,0 +1,104 @@
+"""The table of files and hosts names the construct that causes each difference."""
+
+import tarfile
+
+import pytest
+
+from templater.checks.host_report import host_report
+from templater.cli.main import main
+from templater.model.instance import Instance
+from tests.checks.authoring.authoring_builders import file, image
+from tests.checks.builders import a_folder, a_link
+
+
+def causes(of) -> dict[str, str]:
+    """The construct of each difference, by result and host."""
+    report = host_report(of)
+    return {
+        f"{cell['result']} {host}": cell.get("construct", "")
+        for row in report["files"]
+        for host, cell in row["hosts"].items()
+        if cell["result"] != "same"
+    }
+
+
+@pytest.mark.parametrize(
+    ("template", "construct"),
+    [
+        ('hi {{ "a" + "b" }}\n', '"a" + "b" (templates/t:1:7)'),
+        ('{{ instance.name }}\n{{ "a" + instance.name }}\n', '"a" + instance.name (templates/t:2:4)'),
+        ('{% if "a" + "b" == "ab" %}yes{% else %}no{% endif %}\n', '"a" + "b" == "ab" (templates/t:1:7)'),
+        (
+            '{% if instance.name == "x" %}a{% elif "a" + "b" == "ab" %}b{% endif %}\n',
+            '"a" + "b" == "ab" (templates/t:1:39)',
+        ),
+        (
+            '{% for d in "xy"|make_list %}{{ d }}{{ d + "x" }}{% endfor %}\n',
+            'd + "x" (templates/t:1:40)',
+        ),
+        ('{% set a = "b" %}{{ a }}{{ a + "c" }}\n', 'a + "c" (templates/t:1:28)'),
+    ],
+)
+def test_a_difference_in_the_text_names_the_first_expression_that_differs(template, construct):
+    assert causes(file("/etc/motd", template, hosts="incus,lxd")) == {"differs lxd": construct}
+
+
+def test_a_template_that_fails_on_one_host_names_the_place():
+    found = causes(file("/etc/motd", '{{ config["user.x"] }}\n', hosts="incus,lxd"))
+    assert found == {"fails lxd": '["user.x"] }} (templates/t:1:10)'}
+
+
+def test_a_rule_that_a_host_ignores_names_its_fields():
+    found = causes(image("/etc/motd: {when: [create], template: t, mode: '0600'}", hosts="incus,lxd"))
+    assert found == {"differs lxd": "mode: '0600' (metadata.yaml:4:50)"}
+
+
+def test_equal_files_give_no_text():
+    report = host_report(file("/etc/motd", "{{ instance.name }}\n", hosts="incus,incus-6.0,lxd"))
+    assert report["text"] == "" and report["hosts"] == ["incus", "incus-6.0", "lxd"]
+    assert [row["path"] for row in report["files"]] == ["/etc/motd"]
+
+
+def test_a_difference_that_needs_a_key_is_found_with_the_instance_that_sets_it():
+    text = '{% if config_get("user.a", "") %}{{ "a" + "b" }}{% endif %}\n'
+    assert causes(file("/etc/motd", text, hosts="incus,lxd")) == {
+        "differs lxd": '"a" + "b" (templates/t:1:37)'
+    }
+    bare = file("/etc/motd", text, hosts="incus,lxd", instances=[Instance("c1")])
+    assert causes(bare) == {}
+
+
+def test_a_link_of_the_root_filesystem_counts():
+    linked = image(
+        "/etc/motd: {when: [create], template: t}", hosts="incus-6.0.4,incus",
+        names=[a_folder("rootfs"), a_folder("rootfs/etc"), a_link("rootfs/etc/motd", "nosuch")],
+    )  # fmt: skip
+    assert "fails incus" in causes(linked)
+
+
+def test_metadata_that_one_host_rejects_is_an_error_of_this_host():
+    twice = image("/etc/motd: {when: [create], template: t, template: t}", hosts="incus,lxd")
+    report = host_report(twice)
+    assert "duplicate key" in report["errors"]["incus"] and "lxd" not in report["errors"]
+    assert "incus: the start fails" in report["text"]
+
+
+def test_check_prints_the_table_for_directories_and_archives(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "image/templates").mkdir(parents=True)
+    (tmp_path / "image/metadata.yaml").write_text(
+        "architecture: x86_64\ncreation_date: 1\ntemplates:\n  /etc/motd: {when: [create], template: t}\n"
+    )
+    (tmp_path / "image/templates/t").write_text('{{ "a" + "b" }}\n')
+    with tarfile.open("image.tar", "w") as tar:
+        tar.add("image", ".")
+    shown = []
+    for source in ("image", "image.tar"):
+        assert main(["check", source, "--as", "incus,lxd"]) == 0
+        shown.append(capsys.readouterr().out)
+    assert shown[0] == shown[1]
+    assert shown[0].splitlines()[0].split() == ["file", "on", "incus", "lxd"]
+    assert shown[0].endswith(': "a" + "b" (templates/t:1:4)\n')
+    (tmp_path / "image/templater.toml").write_text('hosts = ["incus", "lxd"]\n')
+    assert main(["check", "image"]) == 0
+    assert capsys.readouterr().out == shown[0]
