@@ -82,10 +82,11 @@ def observation(
 
 
 def validated(image: AuthoredImage, id: str, file: File, name: str) -> list[Mistake]:
-    """Return the mistakes that a validator finds. It knows the file as ``name``."""
+    """Return the mistakes that a validator finds in a file. The validator knows the file as ``name``."""
     if image.validators is None:
         return []
-    return image.validators.mistakes(id, name, file.text or "", file.rule.path)
+    found = image.validators.mistakes(id, name, file.text or "", file.rule.path)
+    return [(line, f"{message} ({id})", *severity) for line, message, *severity in found]  # type: ignore[misc]
 
 
 def yaml_root(file: File) -> Node | Mistake | None:

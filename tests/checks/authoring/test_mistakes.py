@@ -3,7 +3,7 @@
 import pytest
 
 from templater.checks.authored import AuthoredImage
-from templater.checks.finding import all_checks
+from templater.checks.finding import all_checks, audit
 from templater.model.errors import LimitError
 from templater.model.instance import Instance
 from tests.checks.authoring.authoring_builders import SEED, file, findings, image
@@ -258,6 +258,8 @@ def test_a_validator_finds_a_mistake_with_its_place_and_the_twin_is_silent(
     assert (level, id, place) in found
     assert {check for severity, check, _ in found if severity == "error"} <= {id}
     assert not wrong.validators.notes
+    (message,) = {each.message for each in audit(wrong, "authoring") if each.check == id}
+    assert message.endswith(f"({validator})") or (validator == "sh" and message.endswith("(bash)"))
     assert id not in {check for _, check, _ in findings(right)}
     assert not right.validators.notes
 
