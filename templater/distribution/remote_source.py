@@ -131,6 +131,10 @@ class _Fetcher:
     def from_stream(self, remote: Remote, alias: str) -> Fetched:
         stream = UrlStream(remote.url, remote.trust)
         image, client = _find(stream, remote.name, alias)
+        if not SHA256.fullmatch(image.fingerprint):
+            raise InputError(
+                f"'{stream.base}' announces the invalid fingerprint '{printable(image.fingerprint[:80])}'"
+            )
         if len(image.files) == 1:
             files = [self._fetch_item(stream, image.files[0])]
         else:
