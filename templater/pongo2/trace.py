@@ -31,6 +31,8 @@ Thunk = Callable[[Scope], Any]
 CONFIG_DEFAULT, FILTER_DEFAULT = "config_get default", "default filter"
 #: the maximum number of pieces of one render; more pieces would need too much memory
 MAX_PIECES = 50_000
+#: the maximum number of reads in all pieces of one render
+MAX_READS = 200_000
 #: the prefix of the scope keys that store the reads on which a bound name depends
 _READS = " reads "
 #: stands for a key that the template computed and that does not exist
@@ -63,7 +65,7 @@ class Piece(NamedTuple):
 
 
 class TooManyPiecesError(Exception):
-    """Raised if a template prints more than ``MAX_PIECES`` pieces."""
+    """Raised if a render has more than ``MAX_PIECES`` pieces or ``MAX_READS`` reads."""
 
 
 class Frame:
@@ -87,6 +89,8 @@ class Trace:
     def __init__(self, runs: list[tuple[Site, ...]]) -> None:
         self.runs = runs
         self.pieces: list[Piece] = []
+        #: the number of reads in the pieces
+        self.size = 0
         #: the expressions that are being evaluated; the first frame belongs to statements
         self.frames = [Frame()]
         #: the reads of the conditions and loops around the current statement
@@ -145,8 +149,12 @@ class Trace:
                 reads, self.frames[0].reads = self.frames[0].reads, {}
             elif site.kind == VALUE:
                 reads = self.printed.popleft()
-            self.pieces.append(Piece(text, site, tuple(reads), because))
-        if len(self.pieces) > MAX_PIECES:
+            self.add_piece(Piece(text, site, tuple(reads), because))
+
+    def add_piece(self, piece: Piece) -> None:
+        self.pieces.append(piece)
+        self.size += len(piece.reads) + len(piece.because)
+        if len(self.pieces) > MAX_PIECES or self.size > MAX_READS:
             raise TooManyPiecesError
 
 
@@ -417,7 +425,7 @@ def close_branches(
     trace = trace_of(render)
     count, because = trace.counts.pop(), tuple(trace.conditions())
     if number >= 0 and count == len(trace.pieces) and because:
-        trace.pieces.append(Piece("", trace.runs[number][0], (), because))
+        trace.add_piece(Piece("", trace.runs[number][0], (), because))
     reads = trace.control.pop()
     if is_loop:
         trace.loops.pop()

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 #: the maximum number of lines in a file that templater explains
 MAX_LINES = 100_000
+#: the maximum number of origins in all parts of a file's lines
+MAX_ORIGINS = 500_000
 #: the kinds of the parts of a line
 TEXT, VALUE, NOTHING = trace.TEXT, trace.VALUE, trace.NOTHING
 
@@ -79,7 +81,8 @@ class Explainer:
     def lines(self, change: Change) -> list[Line] | None:
         """Return the lines of a change's content, or None if they cannot be explained.
 
-        A change has no explanation if it has no content or too many lines, or if the trace exceeds a limit.
+        A change has no explanation if it has no content, too many lines or too many origins, or if the trace
+        exceeds a limit.
         """
         file, options = self.templates.get(change.rule.template), self.options
         if change.content is None or file is None or file.data is None:
@@ -96,7 +99,9 @@ class Explainer:
         traced = template.render(context, clock=options.clock, seed=options.seed, limits=options.limits)
         if traced is None or traced.text.encode("utf-8", "surrogateescape") != change.content:
             return None
-        return list(lines_of(traced.pieces, source, Origins(self.layers, change.rule)))
+        lines = list(lines_of(traced.pieces, source, Origins(self.layers, change.rule)))
+        count = sum(len(part.origins) + len(part.because) for line in lines for part in line.parts)
+        return None if count > MAX_ORIGINS else lines
 
 
 class Origins:

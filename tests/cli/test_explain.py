@@ -75,6 +75,22 @@ def test_a_file_with_too_many_parts_has_no_origins(image, run):
     assert json.loads(out)["files"][0]["lines"] is None
 
 
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{% for k, v in config %}{{ v }}{% cycle 'a' 'b' %}{% endfor %}",
+        "{% filter lower %}{% for k, v in config %}{{ v }}\n{% endfor %}{% endfilter %}",
+    ],
+    ids=["many parts with many origins", "many lines of one part"],
+)
+def test_a_file_with_too_many_origins_has_none(image, run, tmp_path, template):
+    file = tmp_path / "i.json"
+    file.write_text(json.dumps({"name": "c1", "config": {f"user.{n}": "x" for n in range(1000)}}))
+    code, out, _ = run("explain", image(template), "-t", "create", "-i", file, "--as", "none")
+    assert code == 0
+    assert "the origins are unknown" in out
+
+
 def test_a_template_that_exceeds_a_limit_fails_as_in_a_preview(image, run):
     loop = "{% for x in l %}{% for y in l %}{% for z in l %}-{% endfor %}{% endfor %}{% endfor %}"
     folder = image('{% set l = "' + "a" * 20 + '"|make_list %}' + loop)
