@@ -8,6 +8,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from templater.distribution.add import add
 from templater.distribution.fetch import UrlStream
 from templater.distribution.listing import list_stream
 from templater.distribution.prune import prune
@@ -23,6 +25,7 @@ from templater.distribution.remove import remove
 from templater.distribution.republish import republish
 from templater.distribution.tree import Tree
 from templater.distribution.verify import LocalStream, verify
+from tests.streams.builders import CREATED, DAY, split_image
 from tests.streams.mutations import CASES
 from tests.streams.server import Server, serving
 
@@ -174,6 +177,57 @@ def test_a_client_that_read_the_old_catalog_still_downloads_after_remove_and_pru
         assert client("image", "export", "s:tiny/1", str(tmp_path / "out2")).returncode != 0
         fresh = Client(tmp_path / "home2", certificates).add(server)
         assert len(fresh.list()) == 3
+
+
+@pytest.mark.slow
+def test_a_client_reads_for_a_minute_without_an_error_while_the_tree_changes(certificates, tmp_path):
+    """Each round has a new client, which lists all images and then downloads them."""
+    tree = Tree(str(tmp_path / "tree"))
+    pairs = [
+        split_image(tmp_path / str(number), created=CREATED + number * DAY, root=b"hsqs%0996d" % number)
+        for number in range(6)
+    ]
+    add(tree, pairs[0][0], [pairs[0][1]])
+    stopped, changes, failures = threading.Event(), [], []
+
+    def write() -> None:
+        try:
+            while not stopped.is_set():
+                number = len(changes)
+                meta, root = pairs[number % 6]
+                changes.append(add(tree, meta, [root]).version)
+                if number % 3 == 2:
+                    prune(tree, keep=2)
+                if number % 4 == 3 and len(list_stream(LocalStream(tree))) > 1:
+                    remove(tree, [f"tiny:1:amd64:default@{changes[-1]}"])
+        except BaseException as error:
+            failures.append(error)
+
+    writer = threading.Thread(target=write)
+    exported = 0
+    with serving(Path(tree.path), certificates) as server:
+        writer.start()
+        try:
+            end = time.monotonic() + 60
+            rounds = 0
+            while time.monotonic() < end:
+                rounds += 1
+                client = Client(tmp_path / f"home{rounds}", certificates).add(server)
+                images = client.list()
+                assert images
+                for image in images:
+                    folder = tmp_path / f"home{rounds}" / image["fingerprint"]
+                    folder.mkdir()
+                    answer = client("image", "export", f"s:{image['fingerprint']}", str(folder))
+                    assert answer.returncode == 0, answer.stderr
+                    exported += 1
+        finally:
+            stopped.set()
+            writer.join()
+    assert not failures
+    assert len(changes) > 100
+    assert exported > 20
+    assert not verify(LocalStream(tree)).errors()
 
 
 NGINX = """\
