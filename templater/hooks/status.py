@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from time import process_time
 
 from ..instances.directory import InstanceDirectory, StateDirectory
 from ..model.errors import TemplaterError, UsageError, reason
@@ -17,6 +18,9 @@ from ..model.hosts import NONE
 from ..model.source import printable
 from .install import MAX_FILE, open_folder, search_path
 from .options import PROBE
+
+#: processor time for compiling all templates
+MAX_SECONDS = 8.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +158,7 @@ def code_status() -> Iterator[Finding]:
             yield Finding(
                 None,
                 f"another user can change '{printable(place)}', whose code every start runs as root",
-                "install templater as root, for example in /opt",
+                "chmod go-w, and remove its .pyc files; or install templater as root, for example in /opt",
             )
             return
 
@@ -194,7 +198,12 @@ def image_status(image: str, dialect: str) -> Iterator[Finding]:
         metadata = read_metadata(directory.read_metadata())
         templates = directory.read_templates()
     broken = 0
+    end = process_time() + MAX_SECONDS
     for name in dict.fromkeys(rule.template for rule in metadata.rules):
+        if process_time() > end:
+            hint = "compile the rest with templater compile"
+            yield Finding(None, f"the templates take longer than {MAX_SECONDS:g} seconds to compile", hint)
+            return
         try:
             source = Source(f"templates/{name}", template_bytes(name, templates))
             compile_template(source, DIALECTS[dialect], mode="incus")

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 MAX_LINKS = 40  # the kernel's MAXSYMLINKS
 MAX_PATH = 4095
 MAX_NAME = 255
+#: the mode bits of a directory like /tmp: sticky, and every user can write
+_SHARED = 0o1002
 #: the maximum number of names on all target paths of a run and on their links; long paths count more
 MAX_STEPS = 500_000
 
@@ -152,6 +154,7 @@ class _Walk:
         if final and not self.at_name:
             self.at_name, self.named = True, entry
         if entry is not None and entry.kind == SYMLINK:
+            self.refuse_planted(place, entry)
             self.links.append((place, entry.target))
             if len(self.links) > MAX_LINKS:
                 raise RefusedError(f"too many symlinks at {_shown(place)}", hint="the links form a loop")
@@ -165,6 +168,19 @@ class _Walk:
                 self.mounts.append(place)
         self.prefix = place
         return None
+
+    def refuse_planted(self, place: str, link: "Entry") -> None:
+        """Refuse a link that a user of the container put into a shared directory such as ``/tmp``.
+
+        With fs.protected_symlinks, which distributions set, the kernel refuses such links as well.
+        """
+        folder = self.view.entry(self.place())
+        if folder is None or folder.mode & _SHARED != _SHARED or link.uid in (0, folder.uid):
+            return
+        raise RefusedError(
+            f"{_shown(place)} is a symlink of uid {link.uid} in a directory that every user can write",
+            hint="remove the link; Linux does not follow such links either (fs.protected_symlinks)",
+        )
 
 
 def _encoded(text: str) -> bytes:

@@ -277,6 +277,36 @@ def test_a_symlink_to_a_machine_in_the_machines_directory_is_followed(
     assert request.rootfs == str(bundle / "rootfs")
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+@pytest.mark.parametrize(
+    ("owner", "is_refused"), [(5 * 65536, False), (0, False), (1000, False), (5 * 65536 + 65535, True)]
+)
+def test_a_machine_whose_root_gave_its_top_directory_away_is_refused(
+    bundle: Path, owner: int, is_refused: bool
+) -> None:
+    """The guessed range of ids began at the owner, and reached into the range of another machine."""
+    from templater.hooks.options import Options
+
+    os.chown(bundle / "rootfs", owner, owner)
+    options = Options()
+    options.words, options.source, options.rootfs = ("m1",), str(bundle), str(bundle / "rootfs")
+    if is_refused:
+        with pytest.raises(RefusedError, match="not the first id of a machine") as refused:
+            nspawn.read_request(options, {})
+        assert str(5 * 65536) in refused.value.hint
+    else:
+        assert isinstance(nspawn.read_request(options, {}), HookRequest)
+
+
+def test_an_overlay_layer_that_is_a_link_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "lower").mkdir()
+    (tmp_path / "target").mkdir()
+    (tmp_path / "upper").symlink_to("target")
+    with pytest.raises(RefusedError, match="upper' is a symlink"):
+        lxc.mount_overlay((f"{tmp_path}/lower", f"{tmp_path}/upper"), str(tmp_path))
+    assert not (tmp_path / "work").exists()
+
+
 @pytest.mark.parametrize("name", ["images", "incus"])
 def test_a_machine_cannot_have_the_name_of_a_templater_directory(name: str) -> None:
     from templater.hooks.options import Options

@@ -16,7 +16,7 @@ from ...model.entry import SYMLINK
 from ...model.errors import InputError, LimitError, RefusedError, TemplaterError, UsageError, WriteError
 from ...model.file_names import INSTANCE, METADATA, STATE_FOLDER, TEMPLATES
 from ...model.source import printable
-from ...oslite import abspath, dirname, exists, fsencode, isdir, join, os, split, stat
+from ...oslite import abspath, dirname, exists, fsencode, isdir, islink, join, os, split, stat
 from ...rootfs.confined import Directory, Root, read_descriptor, write_error
 from ..request import HookRequest, Notice
 
@@ -178,6 +178,9 @@ def mount_overlay(layers: "tuple[str, ...]", where: str) -> None:
 
     *lower, upper = layers
     work = join(dirname(upper), "work")
+    link = next((layer for layer in layers if islink(layer)), "")
+    if link:
+        raise RefusedError(f"the overlay layer '{printable(link)}' is a symlink")
     if any("," in layer or "\\" in layer for layer in layers):
         raise RefusedError(
             f"'{printable(':'.join(layers))}' has a comma or backslash, which overlayfs options can't contain"

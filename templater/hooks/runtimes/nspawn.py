@@ -4,7 +4,7 @@
 ``/var/lib/machines/NAME``.
 """
 
-from ...model.errors import UsageError
+from ...model.errors import RefusedError, UsageError
 from ...model.file_names import METADATA
 from ...model.source import printable
 from ...oslite import exists, islink, join, os
@@ -22,6 +22,8 @@ MACHINES = "/var/lib/machines"
 INSTANCES = "/var/lib/templater"
 #: directories in INSTANCES that belong to no machine
 RESERVED = ("images", "incus")
+#: systemd gives each machine a range of ids that begins at a multiple of this number
+RANGE = 65536
 UNITS = "/etc/systemd/system"
 
 
@@ -41,7 +43,25 @@ def read_request(options: "Options", _environ: "Mapping[str, str]") -> "HookRequ
     rootfs = options.rootfs or join(MACHINES, name)
     if not options.rootfs and islink(rootfs):  # safe: only root can create links in MACHINES
         rootfs = join(MACHINES, os.readlink(rootfs))
+    _refuse_other_range(rootfs)
     return HookRequest(options, name=name, rootfs=rootfs, image=image, state_folder=options.state)
+
+
+def _refuse_other_range(rootfs: str) -> None:
+    """Refuse a root filesystem whose owner is not the first id of a range of ids.
+
+    The machine's root can give its top directory to any of its ids. A range guessed from that owner would
+    reach into the range of another machine.
+    """
+    try:
+        owner = os.stat(rootfs).st_uid
+    except OSError:
+        return  # opening it reports the error
+    if owner >= RANGE and owner % RANGE:
+        raise RefusedError(
+            f"'{printable(rootfs)}' belongs to uid {owner}, which is not the first id of a machine",
+            hint=f"its root user has the uid {owner - owner % RANGE}; give the directory back with chown",
+        )
 
 
 def snippet(name: str, words: "list[str]", path: str) -> "Snippet":

@@ -250,7 +250,10 @@ def merged(before: "str | None", file: str, stage: str, ours: "dict[str, Any]") 
     config = parse_json(before.encode("utf-8", "surrogateescape"), file)
     hooks = config["hooks"] = hooks_of(config, file)
     hooks[stage] = [*(each for each in hooks.get(stage, ()) if not is_ours(each)), ours]
-    return dumps(config, indent="\t") + "\n"
+    try:
+        return dumps(config, indent="\t", allow_nan=False) + "\n"
+    except ValueError:
+        raise InputError(f"'{file}' has a number that is too large for JSON") from None
 
 
 def hooks_of(config: "Mapping[str, Any]", file: str) -> "dict[str, list[Any]]":

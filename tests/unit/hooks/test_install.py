@@ -93,3 +93,11 @@ def test_install_reports_invalid_hooks_in_config_json(tmp_path, hooks):
     assert [finding.ok for finding in oci.status(str(tmp_path), "")] == [False]
     with pytest.raises(InputError, match="invalid hooks in"):
         install.write(oci.snippet(str(tmp_path), [], ""))
+
+
+def test_install_refuses_numbers_that_json_cannot_contain(tmp_path):
+    """1e999 became Infinity, and the bundle no longer started."""
+    (tmp_path / "config.json").write_text('{"a": 1e999}')
+    with pytest.raises(InputError, match="a number that is too large"):
+        install.write(oci.snippet(str(tmp_path), [], ""))
+    assert (tmp_path / "config.json").read_text() == '{"a": 1e999}'

@@ -73,6 +73,14 @@ def test_status_reports_a_template_that_does_not_compile(container):
     assert any("unknown tag 'nosuch'" in text for text in problems(installed(container)))
 
 
+def test_status_stops_to_compile_templates_after_some_seconds(container, monkeypatch):
+    """A thousand templates took 25 minutes."""
+    monkeypatch.setattr("templater.hooks.status.MAX_SECONDS", -1.0)
+    texts = [finding.text for finding in installed(container)]
+    assert "the templates take longer than -1 seconds to compile" in texts
+    assert not any("every template compiles" in text for text in texts)
+
+
 def test_status_compiles_templates_in_the_dialect_of_the_hook_line(container):
     (container / "templates/a.tpl").write_text('{{ config["user.a"] }}')
     assert not problems(installed(container))

@@ -125,3 +125,25 @@ def test_a_parent_that_is_not_a_directory_is_an_error(kind: str, entry: "str | E
 def test_mount_points_on_the_way_are_listed() -> None:
     rootfs = MemoryRootfs({"/data": Entry(DIRECTORY, 0o755, is_mount=True), "/data/a": "x"})
     assert resolve(rootfs, "/data/a").mounts == ("/data",)
+
+
+@pytest.mark.parametrize(
+    ("mode", "owner", "uid", "is_refused"),
+    [(0o1777, 0, 1000, True), (0o1777, 1000, 1000, False), (0o1777, 1000, 0, False), (0o777, 0, 1000, False),
+     (0o1755, 0, 1000, False), (0o1777, 0, 0, False)],
+)  # fmt: skip
+@pytest.mark.parametrize("path", ["/tmp/l", "/tmp/l/x"])
+def test_a_link_of_another_user_in_a_shared_directory_is_refused_as_by_the_kernel(
+    path: str, mode: int, owner: int, uid: int, is_refused: bool
+) -> None:
+    """fs.protected_symlinks: a user of the container linked /tmp/app.conf to /etc/passwd."""
+    rootfs = MemoryRootfs(
+        {
+            "/tmp": Entry(DIRECTORY, mode, uid=owner),
+            "/tmp/l": Entry(SYMLINK, 0o777, uid=uid, target="/etc/passwd" if path == "/tmp/l" else "/etc"),
+            "/etc/passwd": "x",
+        }
+    )
+    error = resolve(rootfs, path).error
+    assert (error is not None) == is_refused
+    assert error is None or "a symlink of uid 1000 in a directory that every user can write" in str(error)
