@@ -124,7 +124,7 @@ def test_the_hooks_for_pre_commit_match_their_schema():
     validate(yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text()), ".pre-commit-hooks.yml")
 
 
-def test_the_docs_configure_a_hook_that_exists():
+def test_the_docs_configure_a_pre_commit_hook_that_exists():
     (text,) = blocks("pre-commit")
     used = {hook["id"] for repo in yaml.safe_load(text)["repos"] for hook in repo["hooks"]}
     assert used == {hook["id"] for hook in yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text())}
@@ -138,7 +138,7 @@ def test_the_docs_configure_a_hook_that_exists():
         ("a/rootfs/etc/hosts", False),
     ],
 )  # fmt: skip
-def test_the_hook_takes_files_of_images(name, wanted):
+def test_the_pre_commit_hook_accepts_files_of_images(name, wanted):
     (hook,) = yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text())
     assert bool(re.search(hook["files"], name)) is wanted
 

@@ -43,17 +43,17 @@ def test_a_difference_in_the_text_names_the_first_expression_that_differs(templa
     assert causes(file("/etc/motd", template, hosts="incus,lxd")) == {"differs lxd": construct}
 
 
-def test_a_template_that_fails_on_one_host_names_the_place():
+def test_a_difference_names_the_position_of_a_template_error_on_one_host():
     found = causes(file("/etc/motd", '{{ config["user.x"] }}\n', hosts="incus,lxd"))
     assert found == {"fails lxd": '["user.x"] }} (templates/t:1:10)'}
 
 
-def test_a_rule_that_a_host_ignores_names_its_fields():
+def test_a_difference_names_the_field_of_a_rule_that_a_host_ignores():
     found = causes(image("/etc/motd: {when: [create], template: t, mode: '0600'}", hosts="incus,lxd"))
     assert found == {"differs lxd": "mode: '0600' (metadata.yaml:4:50)"}
 
 
-def test_equal_files_give_no_text():
+def test_if_all_files_are_equal_on_all_hosts_no_table_is_printed():
     report = host_report(file("/etc/motd", "{{ instance.name }}\n", hosts="incus,incus-6.0,lxd"))
     assert report["text"] == "" and report["hosts"] == ["incus", "incus-6.0", "lxd"]
     assert [row["path"] for row in report["files"]] == ["/etc/motd"]
@@ -68,7 +68,7 @@ def test_a_difference_that_needs_a_key_is_found_with_the_instance_that_sets_it()
     assert causes(bare) == {}
 
 
-def test_a_link_of_the_root_filesystem_counts():
+def test_a_link_in_the_root_filesystem_can_make_a_host_fail():
     linked = image(
         "/etc/motd: {when: [create], template: t}", hosts="incus-6.0.4,incus",
         names=[a_folder("rootfs"), a_folder("rootfs/etc"), a_link("rootfs/etc/motd", "nosuch")],

@@ -42,7 +42,7 @@ def test_a_metadata_tarball_alone_says_which_checks_did_not_run(parts, capsys):
     assert NEED_ROOTFS in json.loads(capsys.readouterr().out)[0]["notes"][-1]
 
 
-def test_a_directory_without_a_root_filesystem_is_silent(parts, capsys):
+def test_check_prints_no_note_for_a_directory_without_a_root_filesystem(parts, capsys):
     assert main(["check", "image"]) == 0
     assert capsys.readouterr().err == "image: nothing found\n"
 
@@ -125,7 +125,7 @@ def test_a_configuration_that_is_not_a_file_is_an_error(parts, capsys, kind):
     assert f"'image/templater.toml' is a {kind}, not a regular file" in capsys.readouterr().err
 
 
-def test_the_most_ignores_that_match_nothing_are_reported(parts, capsys):
+def test_the_maximum_number_of_ignores_that_match_nothing_is_reported(parts, capsys):
     (parts / "image/templater.toml").write_text('[[ignore]]\nid = "mode"\n' * MAX_IGNORES)
     assert main(["check", "image"]) == 1
     assert capsys.readouterr().err == f"image: {MAX_IGNORES} warning\n"

@@ -50,7 +50,7 @@ def test_control_characters_of_values_and_names_are_escaped(image, run):
     assert "\x1b" not in out
 
 
-def test_a_condition_shows_no_value(image, run):
+def test_an_explanation_of_a_condition_shows_no_configuration_value(image, run):
     """A key that the template computes from a value can be the value itself."""
     condition = '{% if config_get("user.secret", "") == "hunter2" %}yes{% endif %}'
     secret = 'config["user.secret"]'
@@ -83,7 +83,7 @@ def test_a_file_with_too_many_parts_has_no_origins(image, run):
     ],
     ids=["many parts with many origins", "many lines of one part"],
 )
-def test_a_file_with_too_many_origins_has_none(image, run, tmp_path, template):
+def test_a_file_with_too_many_origins_shows_no_origins(image, run, tmp_path, template):
     file = tmp_path / "i.json"
     file.write_text(json.dumps({"name": "c1", "config": {f"user.{n}": "x" for n in range(1000)}}))
     code, out, _ = run("explain", image(template), "-t", "create", "-i", file, "--as", "none")

@@ -318,7 +318,7 @@ def test_thousands_of_scripts_are_validated_within_the_limits(image, monkeypatch
     assert "because all validators together take longer than 3 s" in note
 
 
-def test_check_imports_what_validators_need_only_for_files_of_their_kind(image):
+def test_check_imports_the_modules_of_validators_only_for_files_of_their_kind(image):
     code = (
         "import sys\nfrom templater.cli.main import main\n"
         f"main(['check', {image(MISTAKE)!r}])\n"

@@ -249,7 +249,7 @@ def installed(validator: str) -> bool:
     VALIDATED,
     ids=[f"{case[1]}-{number}" for number, case in enumerate(VALIDATED)],
 )
-def test_a_validator_finds_a_mistake_with_its_place_and_the_twin_is_silent(
+def test_a_validator_finds_a_mistake_with_its_position_and_accepts_the_corrected_file(
     validator, id, level, place, wrong, right
 ):
     if not installed(validator):

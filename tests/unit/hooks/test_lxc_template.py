@@ -87,7 +87,9 @@ MAPS = {
 
 
 @pytest.mark.parametrize("place", MAPS)
-def test_root_enters_a_namespace_only_in_the_template_of_an_ordinary_user(config, monkeypatch, place):
+def test_the_lxc_template_of_root_enters_a_namespace_only_for_a_container_of_an_ordinary_user(
+    config, monkeypatch, place
+):
     uids, gids, enters = MAPS[place]
     maps = {"uid_map": uids, "gid_map": gids}
     monkeypatch.setattr(lxc.os, "geteuid", lambda: 0)

@@ -101,7 +101,7 @@ def test_keys_that_the_daemon_adds_to_a_new_instance_come_from_the_image_or_the_
     assert found["volatile.uuid"] == found["volatile.apply_template"] == ("daemon", "")
 
 
-def test_keys_that_the_daemon_recorded_say_so():
+def test_the_origin_of_a_key_that_the_daemon_recorded_is_the_daemon_or_the_image():
     config = {"volatile.uuid": "1", "image.os": "debian"}
     instance = Instance(config=config)
     assert origin(instance, "config", "volatile.uuid") == ("daemon", "recorded in the description")
@@ -138,7 +138,7 @@ def test_one_of_several_profiles_is_named_if_the_description_has_merged_keys(tmp
     assert origin(instance, "config", "user.b") == ("profile", "default")
 
 
-def test_output_of_config_show_expanded_does_not_tell_local_keys(tmp_path):
+def test_output_of_config_show_expanded_does_not_tell_local_keys_from_profile_keys(tmp_path):
     file = description(
         tmp_path, profiles=["default"], config={"user.a": "1", "volatile.uuid": "1"}, devices={}
     )
@@ -163,7 +163,7 @@ def test_a_text_of_too_many_lines_is_not_explained():
     assert all(change.action != FAILED for change in found.changes)
 
 
-def test_readings_name_each_key_once_with_its_lines():
+def test_the_list_of_reads_names_each_key_once_with_its_lines():
     text = '{{ config_get("user.a", path) }}\n{% for k, v in config %}{{ v }}{% endfor %}\n{{ config["user.a"] }}'
     layers = Layers(Instance(), Instance(), Metadata())
     found = readings(Source("x.tpl", text), RULE, layers, "v6.1")
@@ -172,7 +172,7 @@ def test_readings_name_each_key_once_with_its_lines():
     ]  # fmt: skip
 
 
-def test_a_condition_that_prints_nothing_is_a_part():
+def test_a_condition_that_prints_nothing_is_a_part_of_the_line():
     image, instance = open_image(str(IMAGES / "openwrt")), Instance("w1")
     found = plan(image, instance, triggers=("create",), clock=1.0, seed=1)
     layers = Layers(instance, instance, found.metadata)

@@ -45,7 +45,7 @@ def test_a_changed_mode_is_a_change_without_a_hunk(planned):
     assert text == "# /etc/b: changed, 0:0 0644 -> 0:0 0600\n"
 
 
-def test_the_last_pass_that_writes_a_file_counts(planned):
+def test_a_comparison_uses_the_last_pass_that_writes_a_file(planned):
     passes = ("create", "start")
     before = planned(a="{{ trigger }}\n", b="{{ trigger }}\n", triggers=passes)
     # create_only skips b in the start pass, because the create pass has written it
@@ -53,7 +53,7 @@ def test_the_last_pass_that_writes_a_file_counts(planned):
     assert statuses(before, after) == {"/etc/a": "unchanged", "/etc/b": "unchanged"}
 
 
-def test_a_file_that_fails_on_one_side_makes_the_host_skip_others(planned):
+def test_a_file_that_fails_on_one_side_makes_the_results_of_other_files_random(planned):
     before, after = planned(), planned(a="{{ x|nosuch }}")
     assert statuses(before, after) == {"/etc/a": "failed", "/etc/b": "changed"}
     first, second = patch_of(compare_plans(before, after))
@@ -66,7 +66,7 @@ def test_files_of_a_container_and_of_a_virtual_machine_are_different_files(plann
     assert found == {"/etc/a": "removed", "/etc/b": "removed", "a.tpl.out": "added", "b.tpl.out": "added"}
 
 
-def test_the_data_contains_only_files_that_differ(planned):
+def test_the_json_of_a_comparison_contains_only_files_that_differ(planned):
     before, after = planned(), planned(a="c\n")
     data = comparison_data(before, after, compare_plans(before, after))
     assert [

@@ -197,7 +197,7 @@ def test_a_program_of_root_in_a_small_user_namespace_has_no_privileges():
     assert {status[name].strip("\t0") for name in ("CapPrm", "CapEff", "CapInh", "CapAmb")} == {""}
 
 
-def test_a_program_inherits_nothing(sh, monkeypatch):
+def test_a_program_inherits_no_descriptors_and_no_environment(sh, monkeypatch):
     monkeypatch.setenv("SECRET", "hunter2")
     secret = os.open("/etc/passwd", os.O_RDONLY)
     os.set_inheritable(secret, True)
@@ -237,7 +237,7 @@ call("syscall", 425, 1, 0)
 @pytest.mark.skipif(
     os.uname().machine not in refused_calls.ARCHITECTURES, reason="no filter for this machine"
 )
-def test_calls_that_could_leave_the_sandbox_are_refused(run):
+def test_system_calls_that_could_leave_the_sandbox_are_refused(run):
     clone = refused_calls.CLONE[list(refused_calls.ARCHITECTURES).index(os.uname().machine)]
     found = run(PYTHON, ["-I", "-S", "-c", CALLS % clone], {})
     answers = [line.rsplit(" ", 2) for line in found.output.splitlines()]
@@ -323,7 +323,7 @@ def test_processor_time_is_limited(sh):
         sh("while :; do :; done", cpu=1, wall=20.0)
 
 
-def test_a_program_that_dies_is_no_result(sh):
+def test_a_program_that_dies_gives_no_result(sh):
     with pytest.raises(ToolFailure, match="the program died of signal 11"):
         sh("kill -SEGV $$")
 
@@ -428,6 +428,6 @@ def test_without_a_sandbox_the_limits_apply():
     assert not os.path.exists(folder)
 
 
-def test_a_missing_program_is_not_found():
+def test_the_first_installed_program_of_several_is_found():
     assert tool.find(["templater-none", "/none/templater"]) is None
     assert tool.find(["templater-none", "sh"]) in ("/bin/sh", "/usr/bin/sh")

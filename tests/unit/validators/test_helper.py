@@ -47,7 +47,7 @@ def test_the_helper_refuses_a_message_that_is_too_long():
         assert helper.ask("sh", "script", bytes(2 << 20)) == ENDED
 
 
-def test_the_helper_ends_with_the_block():
+def test_the_helper_process_ends_at_the_end_of_the_with_block():
     with Helper(Runner()) as helper:
         pid = helper._pid
     with pytest.raises(ProcessLookupError):
@@ -65,7 +65,7 @@ def test_files_of_an_archive_are_validated(tmp_path, options):
     assert not [note for note in found["notes"] if "validat" in note]
 
 
-def test_no_validator_runs_with_its_option(tmp_path):
+def test_no_validator_runs_with_the_option_no_run_validators(tmp_path):
     found = check_archive(tmp_path, "--no-run-validators")
     assert found["findings"] == []
     assert not [note for note in found["notes"] if "validat" in note]

@@ -28,7 +28,7 @@ LINES = st.one_of(
 
 @pytest.mark.parametrize("id", PROGRAMS)
 @given(code=st.integers(0, 255), lines=st.lists(LINES, max_size=5))
-def test_any_output_gives_mistakes_or_a_failure(id, code, lines):
+def test_any_output_of_a_validator_gives_mistakes_or_a_failure(id, code, lines):
     try:
         found = list(all_validators()[id].read([NAMES.get(id, "script"), code, "\n".join(lines)], "text"))
     except Failure as failure:

@@ -80,7 +80,7 @@ def test_a_missing_validator_is_named_once(monkeypatch, tmp_path):
     assert note.startswith("validator not installed: cloud-init's schemas (for user-data")
 
 
-def test_a_schema_that_is_not_json_is_missing(monkeypatch, tmp_path):
+def test_a_schema_that_is_not_json_counts_as_missing(monkeypatch, tmp_path):
     monkeypatch.setenv("TEMPLATER_CLOUD_INIT_SCHEMAS", str(tmp_path))
     (tmp_path / "schema-cloud-config-v1.json").write_text("{")
     assert Runner().ask("cloud-init's schemas", "user-data", b"a: b") == {"missing": True}
