@@ -21,7 +21,16 @@ INSIDE = {
     "An audit": {"findings": "A finding"},
     "A check": {"findings": "An author's finding", "suppressed": "An author's finding"},
     "An image": {"files": "A file of an image", "rules": "A rule of an image"},
-}
+    "An explanation": {"files": "An explained file", "templates": "The reads of a template"},
+    "An explained file": {"lines": "A line of an explained file", "error": "An error"},
+    "A line of an explained file": {"parts": "A part of a line"},
+    "A part of a line": {"origins": "An origin", "because": "An origin"},
+    "The reads of a template": {"reads": "An origin"},
+    "A comparison": {
+        "before": "A side of a comparison", "after": "A side of a comparison", "files": "A file of a comparison",
+    },
+    "A file of a comparison": {"before": "A change", "after": "A change"},
+}  # fmt: skip
 SAMPLES = "sample-images"
 PRINTED = {
     "A plan": [
@@ -38,6 +47,16 @@ PRINTED = {
     "A check": [
         f"check {SAMPLES}/broken {SAMPLES}/alpine bytes none --at-least info --json",
         "check bytes --as lxd,incus --json",
+    ],
+    "An explanation": [
+        f"explain {SAMPLES}/debian-cloud -i web1.yaml -p default.yaml -p web.yaml --json",
+        f"explain {SAMPLES}/debian-cloud --reads --json",
+        f"explain {SAMPLES}/broken --json",
+        f"explain {SAMPLES}/alpine -t create,copy --json",
+    ],
+    "A comparison": [
+        f"diff {SAMPLES}/debian-cloud --set user.meta-data=x --json",
+        f"diff {SAMPLES}/alpine --against-image null --json",
     ],
     "An image": [f"image info {SAMPLES}/alpine --json", "image info image.tar.gz --json"],
     "A packed image": [
@@ -82,6 +101,9 @@ def folder(tmp_path_factory):
     with (folder / "bytes/metadata.yaml").open("a") as file:
         file.write("properties: {os: a}\ntemplates: {/a: {when: [start], template: a.tpl}}\n")
     (folder / "bytes/templates/a.tpl").write_bytes(b"\xff")
+    (folder / "default.yaml").write_text("name: default\nconfig: {user.meta-data: b}\n")
+    (folder / "web.yaml").write_text("name: web\nconfig: {user.meta-data: a}\n")
+    (folder / "web1.yaml").write_text("name: web1\nconfig: {}\nprofiles: [default, web]\n")
     (folder / "all.json").write_text('[{"name": "a", "config": {}}, {"name": "b", "config": {}}]')
     typed(folder, "image build bytes -o image.tar.gz --json")
     return folder
