@@ -1,7 +1,8 @@
 """A shell script has a syntax error. The first line, such as `#!/bin/sh`, says which shell reads the script.
 
 The shell of this machine reads the script without running it. If the image is not of Debian or Ubuntu, its
-`/bin/sh` may accept more than that of this machine. A script for `sh` is then correct if `bash` accepts it.
+`/bin/sh` may accept more syntax than the `/bin/sh` of this machine. The check then accepts a script for `sh`
+if `bash` accepts the script.
 """
 
 from __future__ import annotations
