@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .options import Request
 
 #: maximum seconds for one template, and for all templates of an image; most templates take milliseconds
-SECONDS = TOTAL = 10.0
+SECONDS = TOTAL = 8.0
 
 
 def rendering(given: Given) -> Limits:
