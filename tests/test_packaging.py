@@ -16,7 +16,7 @@ DEBIAN_13 = [
     if not line.startswith("#")
 ]
 EXTRAS = PROJECT["optional-dependencies"]
-DEPENDENCIES = [*PROJECT["dependencies"], *EXTRAS["server"], *EXTRAS["test"]]
+DEPENDENCIES = [*PROJECT["dependencies"], *EXTRAS["server"], *EXTRAS["check"], *EXTRAS["test"]]
 ACCEPTED = {found.name.lower(): found for found in map(Requirement, DEPENDENCIES)}
 
 

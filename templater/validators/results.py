@@ -22,7 +22,7 @@ class Validators:
         self._ask = ask
         #: how many more failures of each validator are accepted
         self._left: dict[str, int] = {}
-        self._off = False
+        self._off = self._late = False
         self._mistakes: dict[tuple[str, str, str], list[Mistake]] = {}
         self.notes: list[str] = []
 
@@ -34,7 +34,7 @@ class Validators:
         return self._mistakes[key]
 
     def _run(self, id: str, name: str, text: str, target: str) -> list[Mistake]:
-        if self._off or self._left.setdefault(id, MOST_FAILURES) <= 0:
+        if self._late or self._left.setdefault(id, MOST_FAILURES) <= 0:
             return []
         from .validator import Failure, all_validators
 
@@ -50,13 +50,15 @@ class Validators:
             hint = f"; {validator.hint}" if validator.hint else ""
             self.notes.append(f"validator not installed: {id} (for {validator.about}){hint}")
         elif "off" in answer:
+            self._left[id] = 0
+            if not self._off:
+                self.notes.append(
+                    f"programs such as {id} did not check files, because this machine cannot confine them: "
+                    f"{printable(answer['off'])} (--run-validators runs them with limits only)"
+                )
             self._off = True
-            self.notes.append(
-                f"no validator ran, because this machine cannot confine it: {printable(answer['off'])} "
-                "(--run-validators runs validators with limits only)"
-            )
         elif "late" in answer:
-            self._off = True
+            self._late = True
             self.notes.append(
                 f"not all files were validated, because {printable(answer['late'])}; the first other file is "
                 f"'{printable(target)}'"
