@@ -29,6 +29,7 @@ MOST_TRIED = 50
 LONGEST = 60
 _TAG = re.compile(r"\{\{-?(?P<print>.*?)-?\}\}|\{%-?\s*(?P<name>\w+)(?P<rest>.*?)-?%\}|\{#.*?#\}", re.DOTALL)
 _CONDITIONS = ("if", "elif")
+_PRINTING = ("cycle", "firstof", "lorem", "now", "templatetag", "widthratio")
 _OPAQUE = ("verbatim", "comment")
 
 
@@ -109,7 +110,8 @@ class _Cause:
         causes = []
         if reference is not None and change.content != reference.content and first and source is not None:
             found = self._expression(source, plan, change, first)
-            causes += [] if found is None else [self._quoted(found)]
+            whole = printable(f"templates/{change.rule.template}")
+            causes.append(whole if found is None else self._quoted(found))
         outcome = plan.outcome(change)
         if outcome is not None and outcome.text:
             spans = {rule.path: rule.spans for rule in plan.metadata.rules}.get(change.rule.path, {})
@@ -149,6 +151,7 @@ def _probes(source: Source) -> Iterator[tuple[Span, str]]:
     parts = list(_TAG.finditer(source.text))
     if any(part["name"] in _OPAQUE for part in parts):
         return
+    kept = ["" if not part["name"] or _prints(part) else part[0] for part in parts]
     opened: list[int] = []
     for number, part in enumerate(parts):
         if part["name"] == "if":
@@ -156,14 +159,18 @@ def _probes(source: Source) -> Iterator[tuple[Span, str]]:
         place = opened[-1] if part["name"] == "elif" and opened else number
         if part["name"] == "endif" and opened:
             opened.pop()
+        if _prints(part):
+            yield source.span(*part.span()), "".join([*kept[:number], part[0], *kept[number + 1 :]])
+            continue
         group = "print" if part["print"] is not None else "rest" if part["name"] in _CONDITIONS else ""
         if not group:
             continue
-        text = "".join(
-            ("{{ " + part[group] + " }}\n" if index == place else "") + (other[0] if other["name"] else "")
-            for index, other in enumerate(parts)
-        )
-        start, end = part.span(group)
         trimmed = part[group].strip()
-        start += part[group].find(trimmed)
-        yield source.span(start, min(end, start + len(trimmed))), text
+        start = part.start(group) + part[group].find(trimmed)
+        text = "".join([*kept[:place], "{{ ", trimmed, " }}\n", *kept[place:]])
+        yield source.span(start, start + len(trimmed)), text
+
+
+def _prints(part: re.Match[str]) -> bool:
+    """Return whether a tag prints a value and does nothing else."""
+    return part["name"] in _PRINTING and " as " not in part["rest"]

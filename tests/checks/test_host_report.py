@@ -36,11 +36,17 @@ def causes(of) -> dict[str, str]:
             '{% for d in "xy"|make_list %}{{ d }}{{ d + "x" }}{% endfor %}\n',
             'd + "x" (templates/t:1:40)',
         ),
+        ("{{ instance.name }}{% widthratio 5 nope 10 %}\n", "{% widthratio 5 nope 10 %} (templates/t:1:20)"),
         ('{% set a = "b" %}{{ a }}{{ a + "c" }}\n', 'a + "c" (templates/t:1:28)'),
     ],
 )
 def test_a_difference_in_the_text_names_the_first_expression_that_differs(template, construct):
     assert causes(file("/etc/motd", template, hosts="incus,lxd")) == {"differs lxd": construct}
+
+
+def test_a_template_with_a_verbatim_block_is_named_as_a_whole():
+    text = '{% verbatim %}{{ a }}{% endverbatim %}{{ "a" + "b" }}\n'
+    assert causes(file("/etc/motd", text, hosts="incus,lxd")) == {"differs lxd": "templates/t"}
 
 
 def test_a_difference_names_the_position_of_a_template_error_on_one_host():
