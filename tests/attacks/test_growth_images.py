@@ -80,6 +80,19 @@ def test_describing_many_templates_takes_linear_time() -> None:
     assert len(describe._described("i", "directory", source, templates).unused) == 97_000
 
 
+@pytest.mark.slow
+def test_listing_many_templates_takes_linear_time(
+    tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    """The rules of each template were searched among all rules."""
+    rules = "".join(f"  /{n}: {{when: [start], template: '{n}'}}\n" for n in range(6000))
+    metadata = f"architecture: x86_64\ncreation_date: 1\ntemplates:\n{rules}"
+    templates = [header(f"templates/{number}") for number in range(60_000)]
+    image = tarball(tmp_path / "i.tar", file("metadata.yaml", metadata.encode()), *templates)
+    assert main(["image", "template", "list", image]) == 0
+    assert capsysbinary.readouterr().out.count(b"no rule") == 54_000
+
+
 def test_nested_brackets_are_refused_after_a_long_key() -> None:
     text = "a" * 1100 + ": x\nb: " + "[" * 16_000
     with pytest.raises(LimitError, match="nested more than 64 levels deep"):

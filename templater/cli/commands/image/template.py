@@ -56,12 +56,14 @@ def list_(src: str, as_json: bool) -> int:
 
     image = open_image(src)
     files = image.read_to_end()
-    rules = _metadata(src).rules
+    rules: dict[str, list[dict[str, Any]]] = {}
+    for rule in _metadata(src).rules:
+        rules.setdefault(rule.template, []).append(_rule_data(rule))
     rows: list[dict[str, Any]] = [
         {
             "name": name,
             "size": file.entry.size if file.entry is not None else 0,
-            "rules": [_rule_data(rule) for rule in rules if rule.template == name],
+            "rules": rules.get(name, []),
         }
         for name, file in sorted(files.items())
     ]
