@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 #: maximum size in bytes of templater.toml, and of an instance description
 LARGEST = 1 << 20
-#: one byte more, to detect a larger file
+#: read one byte more than the limit, to detect a larger file
 WANTED = {FILE: LARGEST + 1}
 
 

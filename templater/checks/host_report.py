@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
     from ..model.plan import Change, Plan
 
-#: expressions of one template that are tried
+#: maximum number of expressions of one template that are tried
 MOST_TRIED = 50
-#: characters of a construct in a note
+#: maximum length in characters of a construct in a note
 LONGEST = 60
 _TAG = re.compile(r"\{\{-?(?P<print>.*?)-?\}\}|\{%-?\s*(?P<name>\w+)(?P<rest>.*?)-?%\}|\{#.*?#\}", re.DOTALL)
 _CONDITIONS = ("if", "elif")
@@ -63,7 +63,7 @@ class _Names(RootfsNames):
 def host_report(image: AuthoredImage) -> dict[str, Any]:
     """Return the table as data, and as ``text``, which is empty if all files are the same on all hosts.
 
-    Each trigger is a plan of its own. Of several instances, the first with a difference counts for a file.
+    Each trigger is planned separately. For each file, the first instance with a difference is shown.
     """
     rows: dict[tuple[str, str, str], Row] = {}
     errors: dict[str, str] = {}
@@ -102,7 +102,7 @@ class _Cause:
         self.options = options
 
     def construct(self, plan: Plan, change: Change, reference: Change | None, first: Plan | None) -> str:
-        """Return the construct with its place, such as ``'a' + 'b' (image/templates/t:1:4)``."""
+        """Return the construct with its position, such as ``'a' + 'b' (image/templates/t:1:4)``."""
         error = change.error or change.render_error
         source = self.image.source(change.rule)
         if error is not None and error.span is not None and change.content is None:

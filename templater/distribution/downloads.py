@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 #: the suffix of the name of an incomplete file
 PART = ".part"
 _PIECE = 1 << 20
-#: pieces that can wait for hashing and writing
+#: maximum number of pieces that wait for hashing and writing
 _AHEAD = 4
 
 #: a function that receives the number of files done, the bytes so far and the current file's name
@@ -60,7 +60,7 @@ class Downloads:
     ) -> str:
         """Return the path of the file with this hash. Download a missing file.
 
-        The content also goes into the hash object ``also``.
+        The hash object ``also`` is updated with the content.
 
         ``name`` is the file's name in messages. Raises InputError if the content has another hash.
         """
@@ -148,7 +148,7 @@ def _append(
     name: str,
     progress: Progress,
 ) -> None:
-    """Hash and write pieces while the next ones arrive: Python can do these in threads at the same time."""
+    """Hash and write pieces in threads, while the next pieces arrive."""
     from concurrent.futures import ThreadPoolExecutor
 
     steps: list[Callable[[bytes], None]] = [digest.update for digest in digests]

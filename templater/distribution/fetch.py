@@ -28,7 +28,7 @@ TIMEOUT = 30
 MOST_REDIRECTS = 10
 #: minimum average speed in bytes per second
 _SLOWEST = 1024
-#: bytes of the first piece of an answer, and of the largest one
+#: size in bytes of the first piece of an answer, and of the largest piece
 _FIRST_PIECE, _PIECE = 1 << 14, 1 << 20
 #: seconds for the headers of an answer with all redirects, and for each piece of its body
 MOST_SECONDS = 60.0
@@ -128,7 +128,7 @@ class UrlStream:
                 yield piece
                 size += len(piece)
                 before, seconds = seconds, time.monotonic() - begun
-                # A large piece costs less, but reading waits for all of it. So only a fast server gets one.
+                # Large pieces need less processor time, but a slow server would take long to fill one.
                 fast = seconds - before < 1 and len(piece) == wanted
                 wanted = min(2 * wanted, _PIECE) if fast else _FIRST_PIECE
                 if seconds > TIMEOUT and size < seconds * _SLOWEST:
@@ -265,7 +265,7 @@ def _socket_class(deadlines: _Deadlines) -> type[ssl.SSLSocket]:
     class Socket(ssl.SSLSocket):
         def recv_into(self, *arguments: Any) -> int:
             wanted = deadlines.timeout()
-            if not wanted <= (self.gettimeout() or 0) <= 1.1 * wanted:  # setting it is a system call
+            if not wanted <= (self.gettimeout() or 0) <= 1.1 * wanted:  # setting a timeout is a system call
                 self.settimeout(wanted)
             try:
                 return super().recv_into(*arguments)

@@ -42,7 +42,7 @@ _TYPES = {".json": _JSON, ".html": "text/html; charset=utf-8"}
 _PIECE = 1 << 16
 #: Connections after which garbage is collected. Each connection leaves a cycle of objects with TLS buffers.
 _COLLECT = 32
-#: characters of a path or of a client's name in the log
+#: maximum length in characters of a path or of a client's name in the log
 _LONGEST = 500
 #: seconds to wait until a client has ended TLS
 _SHUTDOWN = 5
@@ -385,9 +385,9 @@ class ImageServer:
 
 
 def log_line(request: web.BaseRequest, response: web.StreamResponse | None, seconds: float) -> str:
-    """Return a line about a request: without query and headers such as Authorization, which can have secrets.
+    """Return the log line of a request, without the query and most headers, which can contain secrets.
 
-    Without a response, the connection ended before the answer was complete.
+    ``response`` is None if the connection ended before the answer was complete.
     """
     moment = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     status, size = "aborted", "-"

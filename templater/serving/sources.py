@@ -33,7 +33,7 @@ from .served import File, Listing, Served
 
 #: a function that receives a message for the operator of the server
 Report = Callable[[str], None]
-#: seconds after which another use of an image is recorded
+#: minimum number of seconds between two records of the use of an image
 _USE = 3600
 _FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -217,8 +217,9 @@ class StoreSource:
         self._store = store or Store()
         self._report = report
         self._files = _Files()
-        #: the fingerprints of fetched images by hash of their files, and when each was recorded as used
+        #: the fingerprint of each fetched image, by the hashes of its files
         self._fetched: dict[str, str] = {}
+        #: the time of the last recorded use of an image, by its fingerprint
         self._used: dict[str, float] = {}
 
     def stamp(self) -> object:
@@ -251,7 +252,7 @@ class StoreSource:
         return fd
 
     def _use(self, fingerprint: str) -> None:
-        """Record that a fetched image is in use, so that it does not expire. Do it once an hour."""
+        """Record, at most once an hour, that a fetched image is in use, so that it does not expire."""
         now = time.monotonic()
         if now - self._used.get(fingerprint, -_USE) >= _USE:
             self._used[fingerprint] = now

@@ -182,7 +182,11 @@ def command(
         found = read(work, files, limits, run_validators)
         missing = ", ".join(found.pop("not_run"))
         if missing and not os.path.isdir(source):
-            why = "has no readable root filesystem" if local == source else "was fetched without one"
+            why = (
+                "has no readable root filesystem"
+                if local == source
+                else "was fetched without its root filesystem"
+            )
             note = f"checks that need a root filesystem did not run, because the image {why}: {missing}"
             found["notes"].append(note)
         reports.append({"image": source, **found})
@@ -211,7 +215,7 @@ def command(
 def pairs(sources: tuple[str, ...], rootfs: str | None) -> list[tuple[str, str | None]]:
     """Return each image with the second file of a split image.
 
-    This file is ``rootfs``, or a SRC that is a squashfs file or a disk image and follows a file.
+    The second file is ``rootfs``, or else the next SRC, if that is a squashfs file or a disk image.
     """
     if rootfs is not None:
         if len(sources) > 1:

@@ -40,7 +40,7 @@ Examples:
   templater explain ./image --reads     what each template reads
 """
 
-#: the most names that a misspelled TARGET is compared with
+#: maximum number of names with which a misspelled TARGET is compared
 MOST_COMPARED = 1000
 
 #: These colours are readable on dark and on light terminals.

@@ -90,7 +90,7 @@ def test_only_the_metadata_of_a_split_image_is_fetched(server, home):
 def test_check_says_which_checks_need_more_than_the_metadata(server, capsys):
     assert main(["check", "ours:both"]) in (0, 1)
     shown = capsys.readouterr().err
-    assert "was fetched without one: build-name, create-only, refused-link" in shown
+    assert "was fetched without its root filesystem: build-name, create-only, refused-link" in shown
 
 
 def test_a_second_use_of_an_image_downloads_only_the_catalog(server):
