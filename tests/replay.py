@@ -42,8 +42,8 @@ from templater.model.options import RenderOptions
 from templater.model.plan import Change, Plan, split_passes
 from templater.model.source import Source
 from templater.parsing.metadata_yaml import read_metadata
+from templater.planning.follow_links import resolve
 from templater.planning.planner import plan_of
-from templater.planning.resolve import resolve
 from templater.prediction import Due, HostFilesystem, StartResult, Surroundings, due_of, start
 from templater.prediction.deviations import deviations_at
 from templater.rendering.render import render, render_data
@@ -51,8 +51,8 @@ from templater.rootfs.directory import IdMap
 from templater.rootfs.memory import MemoryRootfs
 from templater.simulation.host_refusals import check_image
 from templater.simulation.life import Simulation
+from templater.simulation.predicted_start import Started, StartError
 from templater.simulation.simulated_instance import SimulatedInstance, described
-from templater.simulation.start_result import Started, StartError
 
 WORK = "/work-of-the-recorder"
 CONTAINERS = "/var/lib/containers"

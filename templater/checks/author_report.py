@@ -12,7 +12,7 @@ from ..model.errors import InputError, RefusedError
 from ..model.hosts import HOSTS, INCUS
 from ..model.source import Source, printable
 from ..parsing.instance_yaml import read_instance
-from ..planning.resolve import clean
+from ..planning.follow_links import clean
 from ..rootfs.directory import open_root
 from .authored import AuthoredImage, authored
 from .base import ScannedImage

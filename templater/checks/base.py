@@ -18,7 +18,7 @@ from ..model.file_names import ROOTFS
 from ..model.instance import Instance
 from ..model.metadata import Metadata, Rule
 from ..model.source import Source, Span
-from ..planning.resolve import Steps, clean, resolve
+from ..planning.follow_links import Steps, clean, resolve
 from ..pongo2.state import Limits
 
 

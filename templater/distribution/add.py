@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..image.atomic_output import Output
 from ..image.build import Packing, build
-from ..image.compressors import compressing
+from ..image.compress import compressing
 from ..image.contents import kind_of_file, open_contents, refuse_same_file
 from ..image.file_extensions import extension
 from ..image.limits import DEFAULT, Limits

@@ -47,10 +47,10 @@ COLD = (
     "rendering.render",
     "rendering.context",
     "pongo2.template",
-    "pongo2.runtime",
+    "pongo2.compiled_template",
     "pongo2.daemon_context",
 )
-WARM = ("rendering.render", "rendering.context", "pongo2.runtime", "pongo2.daemon_context")
+WARM = ("rendering.render", "rendering.context", "pongo2.compiled_template", "pongo2.daemon_context")
 
 
 class Job:

@@ -18,7 +18,7 @@ from ..model.source import printable
 from ..parsing.file_kind import SQUASHFS
 from ..sandbox.system_calls import PR_SET_PDEATHSIG, libc
 from .atomic_output import Output, publish_all
-from .compressors import Write, compressing, compression_named
+from .compress import Write, compressing, compression_named
 from .contents import Contents, Part
 from .directory_members import Data
 from .file_extensions import extension

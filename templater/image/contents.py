@@ -15,7 +15,7 @@ from ..model.source import printable
 from ..parsing.file_kind import HEAD, SQUASHFS, recognise
 from ..rootfs.confined import Root
 from ..sandbox import program
-from .compression import ByteStream, open_stream
+from .decompress import ByteStream, open_stream
 from .directory_members import Data, Tree, Unshift
 from .layout import Layout
 from .limits import DEFAULT, Limits, refuse_deep

@@ -9,7 +9,7 @@ from typing import Protocol
 from ..model.entry import DIRECTORY, FILE, SYMLINK
 from ..model.errors import LimitError, TemplaterError
 from ..model.source import printable
-from ..planning.resolve import Steps, clean, resolve
+from ..planning.follow_links import Steps, clean, resolve
 from ..rootfs.memory import MemoryRootfs
 from .contents import SplitContents, UnifiedContents
 from .directory_members import Data

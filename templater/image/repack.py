@@ -15,9 +15,9 @@ from ..model.file_names import DISK, METADATA, TEMPLATES
 from ..model.source import printable
 from ..rootfs.confined import Directory, Root, read_descriptor, write_error
 from .atomic_output import Output
-from .compression import open_stream
-from .compressors import compressing
+from .compress import compressing
 from .contents import refuse_same_file
+from .decompress import open_stream
 from .layout import Layout
 from .limits import DEFAULT, Limits
 from .tar_reader import HARD_LINK, Archive, Member

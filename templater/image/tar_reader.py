@@ -14,7 +14,7 @@ from ..model.entry import BLOCK_DEVICE, CHAR_DEVICE, DIRECTORY, FIFO, FILE, SYML
 from ..model.errors import InputError, LimitError, RefusedError
 from ..model.source import printable
 from ..parsing.file_kind import BLOCK, COMPRESSIONS, TAR, describe, hint_for, recognise
-from .compression import ByteStream, open_stream
+from .decompress import ByteStream, open_stream
 from .limits import DEFAULT, Limits
 from .tar_header import Header
 

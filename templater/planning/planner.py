@@ -10,7 +10,7 @@ from ..model.plan import AGENT, CREATE, FAILED, KEEP, SKIP, UPDATE, WRITE, WRITI
 from ..model.source import printable
 from ..rendering.render import Rendering, render, render_data
 from ..rootfs.paths import UnmappedError
-from .resolve import Steps, clean, resolve
+from .follow_links import Steps, clean, resolve
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

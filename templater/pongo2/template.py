@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from ..model.entry import TEMPLATE_BYTES
 from ..model.errors import InputError, LimitError, RenderError, TemplateError, TemplaterError
 from ..model.source import Source, Span
-from . import runtime
+from . import compiled_template
 from .codegen.compiler import code_of
 from .codegen.writer import Module
 from .dialect import V6, Dialect
@@ -178,7 +178,7 @@ def resolve(base: str, name: str) -> str:
 
 
 class Template:
-    """A compiled template. marshal can store its ``code``, and ``pongo2.runtime.run`` can render it."""
+    """A compiled template. marshal can store its ``code``, and ``compiled_template.run`` can render it."""
 
     def __init__(self, compilation: Compilation, limits: Limits | None = None) -> None:
         self.compilation = compilation
@@ -224,7 +224,7 @@ class Template:
         return twin
 
     def loaded(self, code: CodeType) -> Program:
-        program = runtime.load(code)
+        program = compiled_template.load(code)
         if self.compilation.loader is not None:
             program.open = self.open
         return program
@@ -268,7 +268,7 @@ class Template:
         Raises RenderError if the template fails, and LimitError if it exceeds a limit.
         """
         try:
-            return runtime.execute(self.program, context, clock, seed, limits or self.limits)
+            return compiled_template.execute(self.program, context, clock, seed, limits or self.limits)
         except LimitError as error:
             if error.span is None:
                 error.span = self.reached(error) or self.source.span(0, 0)
@@ -290,12 +290,12 @@ class Template:
         if not program.places:
             program = self.located()
             try:
-                runtime.execute(program, context, clock, seed, limits or self.limits)
+                compiled_template.execute(program, context, clock, seed, limits or self.limits)
             except (Failure, Panic, Fault) as again:
                 error = again
         if not isinstance(error, Fault):
-            return runtime.unplaced(error)
-        message = runtime.short_message(error.message)
+            return compiled_template.unplaced(error)
+        message = compiled_template.short_message(error.message)
         made = RenderError(message, self.span(program, error.place), render_hint(message))
         made.pongo2_error = error.text
         return made

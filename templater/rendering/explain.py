@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..model.source import Source
-from ..pongo2 import trace
+from ..pongo2 import trace_recorder as trace
 from ..pongo2.dialect import DIALECTS
 from ..pongo2.template import Compilation
-from ..pongo2.tracing import TracedTemplate
+from ..pongo2.traced_copy import TracedTemplate
 from .context import Contexts
 from .names import parsed_reads
 from .origins import Layers, Origin
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ..model.options import RenderOptions
     from ..model.plan import Change
     from ..pongo2.reads import Read
-    from ..pongo2.trace import Name, Piece
+    from ..pongo2.trace_recorder import Name, Piece
 
 #: the maximum number of lines in a file that templater explains
 MAX_LINES = 100_000

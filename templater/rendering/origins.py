@@ -8,7 +8,7 @@ from typing import NamedTuple
 from ..model.instance import EXPANDED_PROFILE, Expanded, Instance, Profile
 from ..model.metadata import Metadata, Rule
 from ..model.source import Span
-from ..pongo2.trace import CONFIG_DEFAULT, FILTER_DEFAULT, Name
+from ..pongo2.trace_recorder import CONFIG_DEFAULT, FILTER_DEFAULT, Name
 
 #: the kinds of origins, with their descriptions in the legend
 KINDS = {

@@ -244,7 +244,7 @@ class Compiled:
         )
 
     def load(self, code: "CodeType") -> "Callable[[Mapping[str, Any]], str]":
-        from ..pongo2.runtime import run
+        from ..pongo2.compiled_template import run
 
         options = self.options
         return lambda context: run(code, context, clock=options.clock, seed=options.seed, limits=self.limits)

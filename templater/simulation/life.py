@@ -23,6 +23,16 @@ from ..rendering.context import with_image_keys
 from ..rendering.render import render_data
 from .host_refusals import check_links
 from .host_start import start_on_host
+from .predicted_start import (
+    Started,
+    StartError,
+    deviation_remarks,
+    host_changes,
+    host_errors,
+    reason_unknown,
+    start_error,
+    write_host_files,
+)
 from .simulated_instance import (
     Folder,
     SimulatedInstance,
@@ -33,16 +43,6 @@ from .simulated_instance import (
     split_pending,
     with_properties,
 )  # fmt: skip
-from .start_result import (
-    Started,
-    StartError,
-    deviation_remarks,
-    host_changes,
-    host_errors,
-    reason_unknown,
-    start_error,
-    write_host_files,
-)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

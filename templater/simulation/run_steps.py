@@ -10,9 +10,9 @@ from ..model.options import RenderOptions
 from ..model.source import printable
 from ..rootfs.memory import MemoryRootfs
 from .life import Simulation
+from .predicted_start import Started, StartError
 from .report import Report
 from .simulated_instance import Folder, MemoryFolder, WritableRootfs
-from .start_result import Started, StartError
 from .steps import MAKING, Step
 
 TYPE_CHECKING = False

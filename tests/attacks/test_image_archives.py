@@ -14,7 +14,7 @@ import pytest
 
 from templater.checks.scan import scan_image
 from templater.cli.main import main
-from templater.image import compression
+from templater.image import decompress
 from templater.image.contents import open_contents
 from templater.image.limits import DEFAULT, Limits
 from templater.image.open import open_image
@@ -51,7 +51,7 @@ def test_attack_62_thousands_of_empty_streams_hit_a_limit(tmp_path: Path) -> Non
 def test_an_archive_with_one_stream_per_member_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(compression, "_MANY_STREAMS", 100)
+    monkeypatch.setattr(decompress, "_MANY_STREAMS", 100)
     data = archive(("metadata.yaml", b"architecture: x86_64\n"), *((f"rootfs/{n}", b"") for n in range(300)))
     pieces = [data[at : at + 512] for at in range(0, len(data) - 10240, 512)] + [data[-10240:]]
     (tmp_path / "i.tar.gz").write_bytes(b"".join(map(gzip.compress, pieces)))

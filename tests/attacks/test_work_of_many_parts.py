@@ -13,7 +13,7 @@ from templater.checks import base
 from templater.checks.security import lookalikes, secrets
 from templater.checks.security.member_links import Links
 from templater.cli.main import main
-from templater.image.compression import open_stream
+from templater.image.decompress import open_stream
 from templater.image.limits import DEFAULT
 from templater.image.open import open_image
 from templater.model.entry import SYMLINK, Entry
@@ -21,7 +21,7 @@ from templater.model.errors import LimitError
 from templater.model.instance import Instance
 from templater.model.metadata import Rule
 from templater.model.source import Source
-from templater.planning import resolve as resolving
+from templater.planning import follow_links as resolving
 from templater.planning.planner import decide
 from templater.pongo2 import template
 from templater.rendering.render import Rendering

@@ -15,7 +15,7 @@ import templater
 from templater.cli import sandboxed
 from templater.cli.main import main
 from templater.cli.sandboxed import PACKAGES, read_image
-from templater.image import compressors
+from templater.image import compress
 from templater.limits import COMMAND, Given, parse
 from templater.model.errors import LimitError, RefusedError
 from templater.sandbox.child import ChildFailure
@@ -69,9 +69,9 @@ def archives(tmp_path):
     """Images of each compression, and images that readers refuse or find something in."""
     plain = Path(image(tmp_path / "plain", file("templates/a.tpl", b"{{ config.x|upper }}"), metadata=RULE))
     data = plain.read_bytes()
-    packed = sorted(set(compressors.NAMES.values()))
+    packed = sorted(set(compress.NAMES.values()))
     for kind in packed:
-        with (tmp_path / kind).open("wb") as output, compressors.compressing(kind, output.write) as packer:
+        with (tmp_path / kind).open("wb") as output, compress.compressing(kind, output.write) as packer:
             packer.write(data)
     (tmp_path / "truncated").write_bytes(gzip.compress(data)[:-20])
     (tmp_path / "text").write_text("not an image")

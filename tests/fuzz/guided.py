@@ -49,7 +49,7 @@ def template() -> tuple[Callable[[bytes], None], Iterator[bytes]]:
 
 def tar() -> tuple[Callable[[bytes], None], Iterator[bytes]]:
     """Archives, compressed ones too: the image's parts and every member's data."""
-    from templater.image.compression import ByteStream
+    from templater.image.decompress import ByteStream
     from templater.image.limits import Limits
     from templater.image.open import open_image
     from templater.image.tar_reader import Archive, clean_name

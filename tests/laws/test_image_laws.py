@@ -26,7 +26,7 @@ from templater import image as image_package
 from templater.checks.base import Check, Name, ScannedImage, Trailing
 from templater.checks.finding import all_checks, run_check
 from templater.checks.scan import AUDITED, scan_image
-from templater.image import compression, edit
+from templater.image import decompress, edit
 from templater.image.build import Packing, build
 from templater.image.contents import open_contents
 from templater.image.describe import describe
@@ -247,7 +247,7 @@ PACKERS: dict[str, Callable[[bytes], bytes]] = {
     # the lzma format has only one stream
     [
         (kind, several)
-        for kind in compression._DECOMPRESSORS
+        for kind in decompress._DECOMPRESSORS
         for several in (False, True)
         if kind != "lzma" or not several
     ],
@@ -267,7 +267,7 @@ def test_every_decompressor_takes_time_in_proportion_to_the_data(
             pytest.skip(f"NOT RUN: no module for {kind}")
 
         def action() -> None:
-            with compression.open_stream(str(path), DEFAULT._replace(ratio=1 << 30)) as stream:
+            with decompress.open_stream(str(path), DEFAULT._replace(ratio=1 << 30)) as stream:
                 while stream.skip(1 << 30):
                     pass
 

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator
 
 from ...model.source import printable
-from ...planning.resolve import clean
+from ...planning.follow_links import clean
 from ..authored import AuthoredImage, File
 from ..base import Observation, check
 from ..rendered import Mistake, mistakes_of, validated

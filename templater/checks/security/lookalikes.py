@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from ...model.file_names import METADATA, ROOTFS, TEMPLATES
 from ...model.source import printable
-from ...planning.resolve import MAX_NAME
+from ...planning.follow_links import MAX_NAME
 from ..base import Observation, ScannedImage, check
 
 #: characters (such as Cyrillic and Greek letters) that look like ASCII characters in most fonts

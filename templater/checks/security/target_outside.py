@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from ...model.errors import TemplaterError
 from ...model.source import printable
-from ...planning.resolve import clean
+from ...planning.follow_links import clean
 from ..base import Observation, ScannedImage, check
 
 

@@ -82,7 +82,7 @@ def command(request: options.Request, target: str | None, reads: bool) -> int:
 
 def chosen_rules(plan: Plan, target: str | None) -> list[Rule]:
     """Return the rules that TARGET names, or all rules. Raises UsageError if no rule matches."""
-    from ...planning.resolve import clean
+    from ...planning.follow_links import clean
     from ...pongo2.syntax.hints import did_you_mean
 
     rules = list(plan.metadata.rules)

@@ -423,15 +423,15 @@ def test_build_is_reproducible_in_any_environment(image_directory, tmp_path, com
 
 @pytest.mark.slow
 def test_xz_output_does_not_depend_on_processor_count(tmp_path, monkeypatch):
-    from templater.image import compressors
+    from templater.image import compress
 
     data = random.Random(1).randbytes(3_000_000) + bytes(3_000_000)
-    monkeypatch.setattr(compressors, "_XZ_PIECE", 1_000_000)
+    monkeypatch.setattr(compress, "_XZ_PIECE", 1_000_000)
     packed = {}
     for processors in (1, 3, 7):
-        monkeypatch.setattr(compressors, "_processors", lambda processors=processors: processors)
+        monkeypatch.setattr(compress, "_processors", lambda processors=processors: processors)
         out = io.BytesIO()
-        packer = compressors.compressor("xz", out.write, 0)
+        packer = compress.compressor("xz", out.write, 0)
         for at in range(0, len(data), 777_777):
             packer.write(data[at : at + 777_777])
         packer.close()
@@ -443,12 +443,12 @@ def test_xz_output_does_not_depend_on_processor_count(tmp_path, monkeypatch):
 @pytest.mark.parametrize("ending", [KeyboardInterrupt, OSError])
 def test_an_interrupted_xz_compression_stops_within_one_step(monkeypatch, ending):
     """The pieces at hand take seconds; nobody waits for them, and Python ends without a word about it."""
-    from templater.image import compressors
+    from templater.image import compress
 
-    monkeypatch.setattr(compressors, "_processors", lambda: 2)
+    monkeypatch.setattr(compress, "_processors", lambda: 2)
     data = random.Random(1).randbytes(1 << 20) * 24
     out, threads = io.BytesIO(), []
-    with pytest.raises(ending), compressors.compressing("xz", out.write, 6) as packer:
+    with pytest.raises(ending), compress.compressing("xz", out.write, 6) as packer:
         packer.write(data * 2)
         threads = list(packer._pool._threads)
         time.sleep(0.2)

@@ -47,8 +47,8 @@ def test_rules_render_pass_by_pass_in_file_order() -> None:
 )
 def test_a_rule_renders_once_for_all_passes_unless_its_output_can_differ(text, times, monkeypatch) -> None:
     runs = []
-    real = pongo2.runtime.execute
-    monkeypatch.setattr(pongo2.runtime, "execute", lambda *a: runs.append(1) or real(*a))
+    real = pongo2.compiled_template.execute
+    monkeypatch.setattr(pongo2.compiled_template, "execute", lambda *a: runs.append(1) or real(*a))
     rules = (rule("/a", when=("create", "start")), rule("/b", when=("start", "create")))
     done = rendered(*rules, triggers=("create", "start"), a_tpl=file(text))
     assert len(runs) == times

@@ -134,7 +134,7 @@ def create(
 ) -> int:
     from ....image.edit import NewRule, add_rule
     from ....image.open import open_image
-    from ....planning.resolve import clean
+    from ....planning.follow_links import clean
 
     if not path.strip("/"):
         raise UsageError(f"invalid file path '{path}'", hint="PATH is the file to write, such as /etc/motd")

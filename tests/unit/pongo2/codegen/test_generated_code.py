@@ -12,7 +12,7 @@ import pytest
 from templater import pongo2
 from templater.model.errors import TemplateError
 from templater.model.source import Source
-from templater.pongo2 import located, operations, runtime
+from templater.pongo2 import compiled_template, located, operations
 from templater.pongo2.codegen.compiler import source_of
 from templater.pongo2.daemon_context import daemon_context
 from templater.pongo2.dialect import DIALECTS, V4, V6
@@ -157,4 +157,4 @@ def test_attack_38_39_no_attribute_of_a_python_object_is_reachable(escape: str, 
 def test_a_compiled_template_runs_without_the_compiler() -> None:
     template = pongo2.compile("{{ x|upper }}", mode="plain")
     assert isinstance(template, Template)
-    assert runtime.run(template.code, {"x": "a"}) == "A"
+    assert compiled_template.run(template.code, {"x": "a"}) == "A"

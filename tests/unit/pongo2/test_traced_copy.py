@@ -6,8 +6,8 @@ from templater import pongo2
 from templater.model.errors import TemplaterError
 from templater.pongo2.daemon_context import daemon_context
 from templater.pongo2.dialect import DIALECTS
-from templater.pongo2.trace import CONFIG_DEFAULT, FILTER_DEFAULT, NOTHING, TEXT
-from templater.pongo2.tracing import TracedTemplate
+from templater.pongo2.trace_recorder import CONFIG_DEFAULT, FILTER_DEFAULT, NOTHING, TEXT
+from templater.pongo2.traced_copy import TracedTemplate
 from tests.test_vectors import FILES, RECORDED, vectors
 
 DEVICES = {"eth0": {"type": "nic", "name": "lan0"}, "root": {"type": "disk", "path": "/"}}

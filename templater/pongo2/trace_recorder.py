@@ -1,6 +1,6 @@
 """The record of a traced render: the names of the context on which each printed text depends.
 
-`tracing` adds calls of this module's functions to a template. The first argument of each function is the
+`traced_copy` adds calls of this module's functions to a template. The first argument of each function is the
 render, whose context is a `TracedContext`. The functions change no value, so a traced render prints the same
 text as a normal render.
 

@@ -4,7 +4,7 @@ import pytest
 
 from templater.model.entry import DIRECTORY, FIFO, SYMLINK, Entry
 from templater.model.errors import RefusedError
-from templater.planning.resolve import MAX_LINKS, clean, resolve
+from templater.planning.follow_links import MAX_LINKS, clean, resolve
 from templater.rootfs.memory import MemoryRootfs
 
 

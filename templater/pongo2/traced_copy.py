@@ -1,7 +1,7 @@
 """Traced renders, which record on which names of the context each printed text depends.
 
-A traced render runs a copy of the template whose statements and expressions call the functions of `trace`.
-Normal renders do not load this module.
+A traced render runs a copy of the template whose statements and expressions call the functions of
+`trace_recorder`. Normal renders do not load this module.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ from itertools import groupby, takewhile
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..model.errors import LimitError
-from . import runtime, trace
+from . import compiled_template
+from . import trace_recorder as trace
 from .codegen.compiler import code_of
 from .codegen.writer import Module
 from .library import library_for
 from .state import Fault, Limits
 from .syntax import tree
-from .trace import Piece, Site, TracedContext
+from .trace_recorder import Piece, Site, TracedContext
 from .values import Failure, Panic, to_string
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class TracedTemplate:
         module.traced = True
         self.program: Program | None = None
         with suppress(LimitError):
-            self.program = runtime.load(code_of(module))
+            self.program = compiled_template.load(code_of(module))
 
     def render(
         self,
@@ -76,7 +77,7 @@ class TracedTemplate:
         if self.program is None:
             return None
         try:
-            text = runtime.execute(self.program, traced, clock, seed, larger(limits))
+            text = compiled_template.execute(self.program, traced, clock, seed, larger(limits))
         except (LimitError, Failure, Panic, Fault, trace.TooManyPiecesError):
             return None
         return Traced(text, traced.trace.pieces)
@@ -168,7 +169,11 @@ class Tracer:
             for test, body in node.branches
         ]
         made = tree.If(branches, self.optional(node.otherwise, captured=captured))
-        return [do(token, trace.open_branches), made, self.close(token, captured, self.assigned([node]))]
+        return [
+            do(token, trace.open_branches),
+            made,
+            self.close(token, captured, self.assigned([node])),
+        ]
 
     def statement_for(self, node: tree.For, captured: bool) -> Body:
         token = node.expression.token
@@ -231,7 +236,11 @@ class Tracer:
         if not captured:
             made.insert(0, self.run(token, self.site(token, trace.CAPTURED)))
         made.append(do(token, trace.decided_by_statements))
-        return [do(token, trace.open_branches), *made, self.close(token, captured, self.assigned([node]))]
+        return [
+            do(token, trace.open_branches),
+            *made,
+            self.close(token, captured, self.assigned([node])),
+        ]
 
     def statement_block(self, node: tree.Block, captured: bool) -> Body:
         if node.name not in self.converted:
