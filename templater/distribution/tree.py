@@ -67,7 +67,7 @@ class Catalog:
                 yield path, name, version, value
 
     def find(self, name: str) -> tuple[str, dict[str, Any] | None]:
-        """Return the path of a product's file, and the product; "" and None if it is unknown."""
+        """Return ``(path, product)`` of a product's file, or ``("", None)`` for an unknown product."""
         for path, document in self.files.items():
             products = document.get("products") or {}
             if name in products:

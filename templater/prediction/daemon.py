@@ -18,7 +18,10 @@ from .templates import Due, Renderer, pongo2_words, render_error
 
 
 class Daemon:
-    """A daemon during one start. The methods follow the order of ``templateApplyNow`` in LXD and Incus."""
+    """A simulated daemon that starts one instance.
+
+    The methods follow the order of ``templateApplyNow`` in LXD and Incus.
+    """
 
     def __init__(
         self, host: Host, filesystem: HostFilesystem, instance: Instance, render: Renderer | None = None

@@ -105,7 +105,7 @@ class HostFilesystem:
         self._rootfs_names = names_of(self.rootfs)
         self.top = Place(None, "")
         self.top.before, self.top.is_known = Node(DIRECTORY, 0o755, 0, 0), True
-        #: each write as its place and the node that it replaced, oldest first
+        #: a pair for each write, oldest first: where it was written, and the node that it replaced
         self.journal: list[tuple[Place, Node | None]] = []
 
     def undo(self, mark: int) -> None:

@@ -88,7 +88,7 @@ def hostname(bundle: Path) -> str:
     return path.read_text() if path.exists() else ""
 
 
-def test_an_annotation_names_an_image_source(hook, bundle):
+def test_an_annotation_selects_the_image(hook, bundle):
     assert hook(source=f"{bundle.parent}/images/web") == 0
     assert hostname(bundle) == "inside"
 

@@ -52,7 +52,7 @@ def test_every_system_call_is_classified(options, tmp_path):
 
 
 @pytest.mark.parametrize("fault", ["EIO", "EPERM", "EINTR", "EROFS+"])
-def test_attack_71_other_errors_at_any_system_call_leave_every_file_old(fault, capsys):
+def test_attack_71_a_write_error_at_any_system_call_leaves_every_file_unchanged(fault, capsys):
     """``python -m tests.faults`` tries all errors in all configurations."""
     judged((), (fault,), capsys)
 

@@ -282,7 +282,7 @@ def clone(folder: str, name: str, source_name: str, options: "Options") -> Notic
         copy_image(source, folder)
     with StateDirectory(source) as old:
         before = old.state()
-        if not exact:  # a snapshot can't be a rename
+        if not exact:  # lxc-copy --snapshot always makes a copy
             old.replace(CLONED, "\n".join((folder, *ancestors(DEPTH))).encode("utf-8", "surrogateescape"))
     if exact and before is None:
         return Notice(f"{name}: made from {source_name}, which was never started", folder)

@@ -75,7 +75,7 @@ def split(value: "Any", argument: "Any") -> GoList:
 def slice_v4(value: "Any", argument: "Any") -> "Any":
     """Slice a value like pongo2 v4.
 
-    If the end is missing, negative, too large or before the start, the slice ends with the value.
+    If the end is missing, negative, too large or before the start, the slice extends to the end of the value.
     """
     start_text, end_text = _bounds(argument)
     size = length(value)

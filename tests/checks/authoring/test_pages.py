@@ -28,5 +28,5 @@ def test_check_ids_are_the_names_of_the_check_files():
     assert names - {"__init__"} == {check.id.replace("-", "_") for check in CHECKS}
 
 
-def test_check_rule_prints_the_page():
+def test_check_with_the_option_rule_prints_the_page_of_that_rule():
     assert run_templater(["check", "--rule", "line-break"]).stdout == (PAGES / "line-break.md").read_text()

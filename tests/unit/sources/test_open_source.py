@@ -74,7 +74,7 @@ def changes(source: OpenedSource) -> dict[str, tuple[str, bytes | None]]:
         }),
     ],
 )  # fmt: skip
-def test_a_backup_is_planned_as_the_next_start_of_its_instance(name, instance, expected, tmp_path):
+def test_a_plan_from_a_backup_shows_the_next_start_of_its_instance(name, instance, expected, tmp_path):
     source = open_source(BACKUPS / f"{name}.tar.gz")
     assert (source.kind, source.read_instance().name) == (BACKUP, instance)
     assert changes(source) == expected
