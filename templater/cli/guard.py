@@ -39,7 +39,7 @@ def guarded(function: Command) -> Command:
 
 
 def guarded_alone(function: Command, *, packs: bool = False) -> Command:
-    """Add ``--limit`` to a command that has no such option, and enforce the limits while the whole command runs.
+    """Add ``--limit`` to a command that has no such option, and enforce the limits while the command runs.
 
     ``packs``: the command packs an image, so the defaults allow hours of compression.
     """

@@ -21,7 +21,7 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
         return
     if not head.startswith(MAGIC):
         yield Observation(
-            f"'{DISK}' is not a qcow2 file: qemu-img may detect another format, which can refer to files of the host",
+            f"'{DISK}' is not a qcow2 file: qemu-img may detect another format that refers to host files",
             DISK,
             severity="high",
         )

@@ -60,7 +60,7 @@ def _refuse_other_range(rootfs: str) -> None:
     if owner >= RANGE and owner % RANGE:
         raise RefusedError(
             f"'{printable(rootfs)}' belongs to uid {owner}, which is not the first id of a machine",
-            hint=f"its root user has the uid {owner - owner % RANGE}; change the directory's owner back with chown",
+            hint=f"its root user has the uid {owner - owner % RANGE}; change the owner back with chown",
         )
 
 
