@@ -20,7 +20,7 @@ from .yaml_nodes import LIMITS, Limits, Mapping, Node, Rules, Scalar, Sequence, 
 
 METADATA_FIELDS: Final = ("architecture", "creation_date", "expiry_date", "properties", "templates")
 #: the maximum length of a trigger, the name of a template, an owner or a mode: PATH_MAX of Linux
-MAX_FIELD: Final = 4096
+MAX_FIELD: Final = 1000
 RULE_FIELDS: Final = ("when", "create_only", "template", "properties", "uid", "gid", "mode")
 
 #: the maximum number of problems that an error lists in addition to the first problem

@@ -113,7 +113,7 @@ def test_a_resolved_path_above_the_kernels_limit_is_refused() -> None:
 def test_the_name_of_a_template_can_have_any_length(
     host: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    rule = METADATA + b"templates:\n  /etc/x: {when: [create], template: " + b"n" * 3000 + b"}\n"
+    rule = METADATA + b"templates:\n  /etc/x: {when: [create], template: " + b"n" * 1000 + b"}\n"
     assert main(["preview", image(tmp_path / "image", metadata=rule), "--as", host]) == 5
     assert "Traceback" not in capfd.readouterr().err
 
