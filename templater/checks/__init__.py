@@ -4,6 +4,6 @@
 all checks on a scanned image. `report` scans, runs the checks and returns plain data. `security/` contains
 the checks of `templater audit`, and `authoring/` those of `templater check`, one file each.
 
-May import: image, model, parsing, planning, pongo2, rendering, reporting, rootfs,
+May import: definitions, image, model, parsing, planning, pongo2, rendering, reporting, rootfs,
 validators.
 """

@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ..definitions.variants import all_choices
 from ..image.limits import Limits
 from ..model.errors import InputError, RefusedError
 from ..model.hosts import HOSTS, INCUS
@@ -21,9 +22,10 @@ from .fixes import fix
 from .host_report import host_report
 from .ignores import FILE, Configuration, Ignores, read_configuration
 from .sarif import sarif_document
-from .scan import AUDITED, scan_image
+from .scan import AUDITED, scan_definition, scan_image
 
 if TYPE_CHECKING:
+    from ..definitions.choice import Choice
     from ..model.instance import Instance
     from ..parsing.yaml_nodes import Limits as YamlLimits
     from ..pongo2.state import Limits as RenderLimits
@@ -48,6 +50,8 @@ def check_report(
     trusted: bool = False,
     sarif: tuple[str, str] | None = None,
     validators: Validators | None = None,
+    choice: Choice | None = None,
+    all_variants: bool = False,
 ) -> dict[str, Any]:
     """Check an image for its author and return a JSON object like that of ``audit_report``.
 
@@ -55,13 +59,38 @@ def check_report(
     run. Without a root filesystem, ``not_run`` lists the checks that need it. The image's templater.toml is
     read if the image is ``trusted``. ``hosts`` and ``instances`` override those of that file.
 
+    ``choice`` is the build to check if the image is a definition, and is None otherwise. With
+    ``all_variants``, every build of its filters is checked.
+
     Raises TemplaterError if the image or its templater.toml cannot be read.
     """
+    if choice is not None:
+        reports = []
+        for each in all_choices(path, choice, limits) if all_variants else [choice]:
+            scanned = scan_definition(path, each, limits, yaml=yaml, rendering=rendering)
+            image, configuration = with_configuration(scanned, hosts, instances, validators)
+            reports.append(report_of(image, judge(image, configuration), at_least, sarif))
+            assert scanned.definition is not None
+            reports[-1]["notes"] = [*reports[-1]["notes"], *scanned.definition.notes]
+        return combined(reports)
     scanned = scan_image(
         path, limits, rootfs=rootfs, yaml=yaml, rendering=rendering, heads=WANTED if trusted else {}
     )
     image, configuration = with_configuration(scanned, hosts, instances, validators, trusted=trusted)
     return report_of(image, judge(image, configuration), at_least, sarif)
+
+
+def combined(reports: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return one report about several builds of a definition, with each finding once."""
+    whole = reports[0]
+    for report in reports[1:]:
+        for key in ("findings", "suppressed", "notes"):
+            whole[key] += [each for each in report[key] if each not in whole[key]]
+        for level, count in report["hidden"].items():
+            whole["hidden"][level] = max(count, whole["hidden"].get(level, 0))
+        if whole["sarif"] is not None:
+            whole["sarif"]["runs"] += report["sarif"]["runs"]
+    return whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,15 +174,18 @@ def report_of(
     image: AuthoredImage, judged: Judged, at_least: str, sarif: tuple[str, str] | None
 ) -> dict[str, Any]:
     found, path, least = judged.findings, image.name, Severity.named(at_least)
+    of_definition = image.definition is not None
     shown = [finding for finding in found if finding.severity >= least]
     hidden = Counter(finding.severity.level for finding in found if finding.severity < least)
     return {
-        "findings": [author_data(finding, path) for finding in shown],
+        "findings": [author_data(finding, path, of_definition=of_definition) for finding in shown],
         "hidden": dict(hidden),
         "not_run": []
         if image.has_rootfs
         else [check.id for check in all_checks("authoring") if check.rootfs],
-        "suppressed": [author_data(finding, path) for finding in judged.suppressed],
+        "suppressed": [
+            author_data(finding, path, of_definition=of_definition) for finding in judged.suppressed
+        ],
         "notes": [] if image.validators is None else image.validators.notes,
         "hosts": host_report(image) if len(image.hosts) > 1 else None,
         "sarif": sarif_document(shown, image.name, *sarif, folder="authoring") if sarif is not None else None,
@@ -178,13 +210,16 @@ def read_described(path: str, name: str) -> Instance:
     return read_instance(Source(f"{path}/{name}", data), name=os.path.basename(name).partition(".")[0])
 
 
-def author_data(finding: Finding, path: str) -> dict[str, Any]:
-    """Return a finding as a JSON object, with the source line and the rule's target."""
+def author_data(finding: Finding, path: str, *, of_definition: bool = False) -> dict[str, Any]:
+    """Return a finding as a JSON object, with the source line and the rule's target.
+
+    The files of a definition's image exist only in its prediction, so their names are not shown.
+    """
     data = finding_data(finding) | {"severity": finding.severity.level}
     if finding.span is not None:
         data["excerpt"] = finding.span.excerpt()
     else:
-        inside = "" if finding.where == path else finding.where
+        inside = "" if finding.where == path or of_definition else finding.where
         data["place"] = data["file"] = f"{path}/{inside}" if inside else path
     if finding.rule is not None:
         data["target"] = finding.rule.path
@@ -194,7 +229,7 @@ def author_data(finding: Finding, path: str) -> dict[str, Any]:
 
 
 def _position(finding: Finding) -> tuple[str, int, int, int, str]:
-    span = finding.span
-    if span is None:
+    if finding.span is None:
         return finding.where, 0, 0, -finding.severity, finding.check
+    span = finding.span.origin
     return span.source.name, span.line, span.column, -finding.severity, finding.check

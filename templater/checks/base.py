@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from time import process_time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..model.entry import DIRECTORY, Entry, Resolved, TemplateFile
 from ..model.errors import LimitError, TemplaterError
@@ -20,6 +20,9 @@ from ..model.metadata import Metadata, Rule
 from ..model.source import Source, Span
 from ..planning.follow_links import Steps, clean, resolve
 from ..pongo2.state import Limits
+
+if TYPE_CHECKING:
+    from ..definitions.build import DefinitionImage
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +75,8 @@ class ScannedImage:
     stored: Source | None = None
     #: the uid of root: the owner of the directory rootfs, or 0 in an archive
     root_uid: int = 0
+    #: the build that would make the image, if the image is a definition
+    definition: DefinitionImage | None = None
 
     @property
     def rules(self) -> tuple[Rule, ...]:
@@ -99,7 +104,7 @@ class ScannedImage:
         file = self.templates.get(rule.template)
         if file is None or file.data is None:
             return None
-        return Source(f"{self.name}/templates/{rule.template}", file.data)
+        return file.source(f"{self.name}/templates/{rule.template}")
 
     @cached_property
     def _spent(self) -> list[float]:
@@ -121,7 +126,7 @@ class ScannedImage:
                 raise LimitError(f"the checks of all templates take more than {MAX_SECONDS:g} seconds")
             seen.add(file.data)
             begun = process_time()
-            yield Source(f"{self.name}/templates/{name}", file.data)
+            yield file.source(f"{self.name}/templates/{name}")
             self._spent[0] += process_time() - begun
 
 

@@ -126,8 +126,10 @@ def _finding(check: Check, severity: Severity, observation: Observation) -> Find
 
 
 def _position(finding: Finding) -> tuple[str, int, int]:
-    span = finding.span
-    return (finding.place, 0, 0) if span is None else (span.source.name, span.line, span.column)
+    if finding.span is None:
+        return finding.place, 0, 0
+    span = finding.span.origin
+    return span.source.name, span.line, span.column
 
 
 def page(check: Check) -> str:
@@ -151,7 +153,7 @@ def finding_data(finding: Finding) -> dict[str, Any]:
         "place": finding.place,
     }
     if finding.span is not None:
-        span = finding.span
+        span = finding.span.origin
         data |= {"file": span.source.name, "line": span.line, "column": span.column}
     if finding.advisory:
         data["advisory"] = finding.advisory

@@ -112,6 +112,7 @@ def _results(findings: list[Finding], rules: list[str], name: str, uri: str) -> 
 def _region(span: Span | None) -> dict[str, int]:
     if span is None:
         return {"startLine": 1}
+    span = span.origin
     end = span.source.span(max(span.start, span.end))
     return {
         "startLine": span.line,
@@ -128,7 +129,7 @@ def _place(finding: Finding, name: str, uri: str) -> str:
     """
     from urllib.parse import quote
 
-    inside = finding.where if finding.span is None else finding.span.source.name[len(name) :]
+    inside = finding.where if finding.span is None else finding.span.origin.source.name[len(name) :]
     parts = [part for part in inside.split("/") if part not in ("", ".")]
     if ".." in parts:
         return uri

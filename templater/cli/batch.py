@@ -48,7 +48,7 @@ def run(request: options.Request, file: str, *, show: str, exit_code: bool = Fal
     _refuse_pick(file)
     config = described.config_overrides()
     devices, notes = options.device_overrides(described.devices)
-    source = open_source(request.src, request.limits.for_images())
+    source = open_source(request.src, request.limits.for_images(), request.choice)
     recap = Recap(patches=show == "patch", exit_code=exit_code)
     with (
         nullcontext() if "{name}" in pattern else open_rootfs(request, source) as rootfs,

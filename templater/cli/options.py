@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import click
 
+from ..definitions.choice import CONTAINER as CONTAINER_BUILD
+from ..definitions.choice import DEFAULT_BUILD, Choice
+from ..definitions.choice import VM as VM_BUILD
 from ..instances.description_file import read_instance, read_source
 from ..limits import COMMAND, IMAGE, READING, RENDERING, parse
 from ..model.errors import InputError, UsageError, reason
@@ -107,6 +110,8 @@ class Request(NamedTuple):
     limits: Given
     as_json: bool
     every_host: bool = False
+    #: the build, if SRC is a definition
+    choice: Choice = DEFAULT_BUILD
 
 
 def key_value(text: str, example: str = "for example: -c user.user-data=@user-data.yaml") -> tuple[str, str]:
@@ -310,12 +315,13 @@ def request_options(
     triggers: str = "optional",
     host: str = "incus",
     every_host: bool = False,
+    parameters: bool = True,
 ) -> Callable[[Command], Command]:
     """Add SRC and every option of a ``Request``, which the command receives as ``request``.
 
     ``rootfs`` is ``--rootfs`` for an option, or ``ROOTFS`` or ``[ROOTFS]`` for an argument. ``triggers`` is
     ``optional``, ``required`` or ``none``. ``host`` is the default of ``--as``. With ``every_host``,
-    ``--as all`` is accepted.
+    ``--as all`` is accepted. Without ``parameters``, the command adds ``-o KEY=VALUE`` itself.
     """
     options: list[Callable[[Command], Command]] = [source_argument]
     if rootfs != "--rootfs":
@@ -325,6 +331,8 @@ def request_options(
         options.append(trigger_option(required=triggers == "required"))
     if rootfs == "--rootfs":
         options.append(rootfs_option)
+    if parameters:
+        options.append(parameter_option)
     options += [host_options(default=host, every=every_host), limit_option(), json_option]
 
     def with_request(function: Command) -> Command:
@@ -340,15 +348,25 @@ def request_options(
             as_json: bool,
             triggers: tuple[str, ...] = (),
             every_host: bool = False,
+            parameters: tuple[str, ...] = (),
             **rest: Any,
         ) -> Any:
             from .fetching import local_source
 
             src = local_source(src)
-            request = Request(src, instance, triggers, rootfs, host, dialect, limits, as_json, every_host)
+            chosen = Choice(
+                parameters,
+                VM_BUILD if instance.type == VIRTUAL_MACHINE else CONTAINER_BUILD,
+                rootfs if has_option else None,
+            )
+            request = Request(
+                src, instance, triggers, rootfs, host, dialect, limits, as_json, every_host, chosen
+            )
             return function(request, **rest)
 
         return decorate(*options)(wrapped)
+
+    has_option = rootfs == "--rootfs"
 
     return with_request
 
@@ -369,11 +387,21 @@ rootfs_option = click.option(
     "--rootfs",
     metavar="DIR|FILE|image|none",
     help="Root filesystem to plan against: a directory, the second file of a split image, or `image` for the"
-    " one in SRC's archive.  [default: SRC's own if SRC is a directory or a backup]",
+    " one in SRC's archive. If SRC is a definition, the one that its build unpacks."
+    "  [default: SRC's own if SRC is a directory or a backup]",
     shell_complete=complete_files,
 )
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+parameter_option = click.option(
+    "-o",
+    "--option",
+    "parameters",
+    metavar="KEY=VALUE",
+    multiple=True,
+    help="If SRC is a definition: set one of its fields, e.g. image.release=noble. Repeatable.",
+)
 
 source_argument = click.argument("src", metavar="SRC", shell_complete=complete_files)
 

@@ -69,10 +69,16 @@ class OtherSide(NamedTuple):
     def opened(self, found: Opened, fixed: RenderOptions) -> tuple[Opened, RenderOptions]:
         """Open the other side, with the same triggers, and without a root filesystem."""
         if self.image is not None:
+            from ..definitions.choice import DEFAULT_BUILD
+            from ..definitions.detect import is_definition
             from ..sources.open_source import open_source
             from .fetching import local_source
 
-            source = open_source(local_source(self.image), found.request.limits.for_images())
+            path = local_source(self.image)
+            choice = found.request.choice if is_definition(path) else DEFAULT_BUILD
+            source = open_source(path, found.request.limits.for_images(), choice)
+            for note in source.notes if source.definition is not None else ():
+                output.note(f"{printable(self.image)}: {note}")
             return found._replace(source=source), fixed
         if self.instance is not None:
             described = found.request.instance._replace(file=self.instance, name=None, type=None)

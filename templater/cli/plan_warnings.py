@@ -54,7 +54,6 @@ def warn_of_unknown_names(image: Image, rules: Iterable[Rule], dialect: str) -> 
     templates are not checked.
     """
     from ..model.errors import TemplaterError
-    from ..model.source import Source
     from ..rendering.names import parsed_reads, unknown_names
 
     templates = image.read_templates({rule.template for rule in rules if rule.template})
@@ -71,7 +70,7 @@ def warn_of_unknown_names(image: Image, rules: Iterable[Rule], dialect: str) -> 
             break
         checked.add((file.data, frozenset(rule.properties)))
         if file.data not in reads:
-            source = Source(f"templates/{rule.template}", file.data)
+            source = file.source(f"templates/{rule.template}")
             try:
                 reads[file.data] = parsed_reads(source, dialect)
             except TemplaterError:  # the render of this template reports the same error

@@ -101,7 +101,8 @@ class Opened(NamedTuple):
         """Return the option that supplies a root filesystem, or "" if the plans have one."""
         if self.rootfs is not None:
             return ""
-        is_archive = self.request.rootfs is None and not os.path.isdir(self.request.src)
+        is_file = self.source.definition is None and not os.path.isdir(self.request.src)
+        is_archive = self.request.rootfs is None and is_file
         return "--rootfs image" if is_archive else "--rootfs"
 
     def makes_instance(self, triggers: tuple[str, ...]) -> bool:
@@ -118,15 +119,26 @@ def opened(
 
     ``rootfs_of_instance``: the request's root filesystem is the instance's own, if the instance exists.
     """
-    from ..sources.open_source import open_source
-
-    source = open_source(request.src, request.limits.for_images())
-    instance = request.instance.read(source)
+    source, instance = open_request(request)
     for note in (*source.notes, *instance.notes):
         output.note(note)
     runs = choose_runs(request, source, instance, rootfs_of_instance=rootfs_of_instance)
     with open_rootfs(request, source, cross_mounts=cross_mounts) as rootfs:
         yield Opened(request, source, instance, runs, rootfs)
+
+
+def open_request(request: Request) -> tuple[OpenedSource, Instance]:
+    """Open SRC, and read the instance. A definition is built for the instance's type."""
+    from ..definitions.choice import CONTAINER, VM
+    from ..sources.open_source import open_source
+
+    limits = request.limits.for_images()
+    source = open_source(request.src, limits, request.choice)
+    instance = request.instance.read(source)
+    kind = VM if instance.is_vm else CONTAINER
+    if source.definition is not None and kind != request.choice.type:
+        source = open_source(request.src, limits, request.choice._replace(type=kind))
+    return source, instance
 
 
 def compare_hosts(

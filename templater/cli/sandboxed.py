@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 REPORT = 256 << 20
 
 #: packages whose functions import some of their modules later, when the child can open no file
-PACKAGES = ("checks", "parsing", "planning", "pongo2", "prediction", "reporting", "validators")
+PACKAGES = ("checks", "definitions", "parsing", "planning", "pongo2", "prediction", "reporting", "validators")
 #: further modules that readers import only for some images
 MODULES = (
     "templater.image.describe", "templater.rendering.render", "templater.rendering.context",
@@ -89,6 +89,7 @@ def _prepare(files: Iterable[OpenFile | None]) -> Iterator[int]:
             import_module(name)
             break
     from ..checks.finding import all_checks
+    from ..definitions.architectures import local_architecture
     from ..pongo2 import compile as compile_template
     from ..pongo2.dialect import DIALECTS
     from ..pongo2.library import library_for
@@ -98,6 +99,7 @@ def _prepare(files: Iterable[OpenFile | None]) -> Iterator[int]:
     for dialect in DIALECTS.values():
         library_for(dialect).load()
     compile_template("{{ a }}")  # Jinja2 imports some modules only when it first compiles a template
+    local_architecture()  # the sandbox forbids the system call; the result is cached
     localtime()  # the C library reads the file of the time zone on first use
     for file in files:
         if file is not None:

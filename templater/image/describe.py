@@ -93,6 +93,13 @@ def describe(path: str, rootfs: str | None = None, limits: Limits = DEFAULT) -> 
     return _tarball(path, rootfs, limits)
 
 
+def describe_definition(
+    path: str, metadata: Source, templates: Mapping[str, TemplateFile], notes: Iterable[str]
+) -> Description:
+    """Describe the image that a build of a definition would make."""
+    return _described(path, "definition", metadata, templates, warnings=notes)
+
+
 def _directory(path: str, limits: Limits) -> Description:
     image = DirectoryImage(path, limits)
     there = set(os.listdir(path))

@@ -77,6 +77,12 @@ class TemplateFile:
         self.data = data
         self.error = error
 
+    def source(self, name: str) -> "Source":
+        """Return the text of a readable file. ``name`` is its path for messages."""
+        from .source import Source
+
+        return Source(name, self.data or b"")
+
 
 class Resolved:
     """The result of resolving a path.

@@ -38,6 +38,13 @@ class Source:
         counted = min(position, len(self.text)) // _STRIDE
         return lines[counted] + self.text.count("\n", counted * _STRIDE, position) + 1
 
+    def origin(self, span: "Span") -> "Span":
+        """Return the span to show for a span of this source.
+
+        It differs from ``span`` if this text was generated from another one, which the user has written.
+        """
+        return span
+
     @property
     def data(self) -> bytes:
         return self.text.encode("utf-8", "surrogateescape")
@@ -67,7 +74,13 @@ class Span:
     @property
     def place(self) -> str:
         """The text ``name:line:column`` for display. The name is escaped, because images are untrusted."""
-        return f"{printable(self.source.name)}:{self.line}:{self.column}"
+        shown = self.origin
+        return f"{printable(shown.source.name)}:{shown.line}:{shown.column}"
+
+    @property
+    def origin(self) -> "Span":
+        """The span in the text that the user has written; see ``Source.origin``."""
+        return self.source.origin(self)
 
     @property
     def text(self) -> str:
@@ -78,6 +91,9 @@ class Span:
 
         If the source line is longer than ``width``, only the part around the span is shown.
         """
+        origin = self.origin
+        if origin is not self:
+            return origin.excerpt(width)
         text = self.source.text
         line_start = text.rfind("\n", 0, self.start) + 1
         line_end = text.find("\n", self.start)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from ..model.source import Source
 from ..pongo2 import trace_recorder as trace
 from ..pongo2.dialect import DIALECTS
 from ..pongo2.template import Compilation
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from ..model.metadata import Rule
     from ..model.options import RenderOptions
     from ..model.plan import Change
+    from ..model.source import Source
     from ..pongo2.reads import Read
     from ..pongo2.trace_recorder import Name, Piece
 
@@ -90,7 +90,7 @@ class Explainer:
         if change.content.count(b"\n") >= MAX_LINES:
             return None
         options.check_time()
-        source = Source(f"templates/{change.rule.template}", file.data)
+        source = file.source(f"templates/{change.rule.template}")
         template = self.compiled.get(file.data)
         if template is None:
             template = TracedTemplate(Compilation(source, DIALECTS[options.dialect]))

@@ -1,8 +1,8 @@
 """Rendering of the rules that match a trigger. This module does not read a root filesystem."""
 
-from ..model.entry import FILE, SYMLINK
+from ..model.entry import FILE, SYMLINK, TemplateFile
 from ..model.errors import LimitError, MetadataError, RefusedError, TemplateError, TemplaterError
-from ..model.source import Source, printable
+from ..model.source import printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -10,7 +10,6 @@ if TYPE_CHECKING:
     from types import CodeType
     from typing import Any
 
-    from ..model.entry import TemplateFile
     from ..model.instance import Instance
     from ..model.metadata import Metadata, Rule
     from ..model.options import RenderOptions
@@ -221,7 +220,8 @@ class Compiled:
         from ..pongo2 import compile as compile_template
         from ..pongo2.dialect import DIALECTS
 
-        source = Source(f"templates/{name}", data)
+        file = self.templates.get(name)
+        source = (TemplateFile(data=data) if file is None else file).source(f"templates/{name}")
         options = self.options
         template = self.texts.get(data)
         if template is None:

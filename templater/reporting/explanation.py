@@ -246,7 +246,8 @@ def origin_data(origin: Origin) -> dict[str, Any]:
     if origin.detail:
         data["detail"] = json_text(origin.detail)
     if origin.span is not None:
-        data |= {"file": json_text(origin.span.source.name), "line": origin.span.line}
+        span = origin.span.origin
+        data |= {"file": json_text(span.source.name), "line": span.line}
     return data
 
 

@@ -66,7 +66,8 @@ def error_data(error: TemplaterError) -> dict[str, Any]:
     """Return an error as data: its kind, message, and position (file, line and column)."""
     data: dict[str, Any] = {"kind": error.kind, "message": error.message}
     if error.span is not None:
-        data |= {"file": error.span.source.name, "line": error.span.line, "column": error.span.column}
+        span = error.span.origin
+        data |= {"file": span.source.name, "line": span.line, "column": span.column}
     if error.hint:
         data["hint"] = error.hint
     if error.notes:

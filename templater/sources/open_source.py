@@ -1,4 +1,4 @@
-"""Openers of SRC, which can be an image, an instance directory, an instance folder or a backup."""
+"""Openers of SRC: an image, an instance directory, an instance folder, a backup or a definition."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ..definitions.choice import DEFAULT_BUILD, Choice
 from ..image.limits import DEFAULT
 from ..image.open import open_image
 from ..instances.description_file import read_instance
@@ -20,6 +21,7 @@ from ..parsing.instance_yaml import LIMITS
 from ..rootfs.directory import DirectoryRootfs, open_root
 
 if TYPE_CHECKING:
+    from ..definitions.build import DefinitionImage
     from ..image.image_rootfs import ImageRootfs
     from ..image.limits import Limits
     from ..model.entry import Image
@@ -55,6 +57,8 @@ class OpenedSource(NamedTuple):
     rootfs_path: str = ""
     #: the backup, if SRC is one
     backup: BackupImage | None = None
+    #: the predicted build, if SRC is a definition
+    definition: DefinitionImage | None = None
 
     @property
     def is_instance(self) -> bool:
@@ -133,15 +137,27 @@ class DirectoryFiles:
         self.name, self.entry, self.read, self.walk = view.name, view.entry, view.read, view.walk
 
 
-def open_source(path: str | os.PathLike[str], limits: Limits = DEFAULT) -> OpenedSource:
-    """Open an image, an instance directory, an instance folder of LXD or Incus, or a backup tarball.
+def open_source(
+    path: str | os.PathLike[str], limits: Limits = DEFAULT, choice: Choice = DEFAULT_BUILD
+) -> OpenedSource:
+    """Open an image, an instance directory, an instance folder of LXD or Incus, a backup or a definition.
+
+    ``choice`` is for a definition.
 
     A backup is read completely, an image archive only as far as needed. Raises InputError or RefusedError if
     SRC is anything else, or is damaged or hostile.
     """
     name = os.fspath(path)
     if os.path.isdir(name):
+        choice.refuse_parameters(name)
         return _open_directory(name, limits)
+    from ..definitions.build import open_definition
+    from ..definitions.detect import is_definition
+
+    if is_definition(name):
+        image = open_definition(name, choice, limits)
+        return OpenedSource(name, IMAGE, image, notes=image.notes, definition=image)
+    choice.refuse_parameters(name)
     from .backup import is_backup, open_backup
 
     if not is_backup(name, limits):

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from ...model.errors import LimitError, RenderError, TemplaterError
 from ...model.file_names import METADATA
-from ...model.source import Source, Span, printable
+from ...model.source import Span, printable
 from ..authored import AuthoredImage
 from ..base import Observation, check
 
@@ -36,5 +36,5 @@ def place(image: AuthoredImage, template: str, error: TemplaterError) -> Span | 
     """Return the error's position with the path in the image: the renderer knows only the template's name."""
     if error.span is None:
         return None
-    name = f"{image.name}/templates/{template}"
-    return Source(name, error.span.source.text).span(error.span.start, error.span.end)
+    source = image.templates[template].source(f"{image.name}/templates/{template}")
+    return source.span(error.span.start, error.span.end)

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ...definitions.choice import CONTAINER, VM, Choice
 from ...model.errors import RefusedError, TemplaterError, reason
 from ...model.file_names import METADATA, TEMPLATES
 from ...model.hosts import HOSTS
+from ...model.instance import VIRTUAL_MACHINE
 from ...model.source import printable, printable_lines
 from .. import options, output
 from ..fetching import local_source
@@ -83,8 +85,9 @@ def split_hosts(ctx: click.Context, param: click.Parameter, value: str | None) -
 @click.option("--rule", metavar="ID", help="Explain the check ID, and check nothing.")
 @click.option(
     "--rootfs",
-    metavar="FILE",
-    help="Second file of a split image. A squashfs or qcow2 file can also follow SRC.",
+    metavar="FILE|DIR|none",
+    help="Second file of a split image. A squashfs or qcow2 file can also follow SRC. If SRC is a definition:"
+    " the root filesystem that its build unpacks.",
     shell_complete=options.complete_files,
 )
 @click.option("--trust-config", is_flag=True, help="Also read templater.toml inside an archive.")
@@ -104,6 +107,10 @@ def split_hosts(ctx: click.Context, param: click.Parameter, value: str | None) -
     help="Run programs such as visudo also without confinement, or never. [default: only with confinement]",
 )
 @click.option("--show-ignored", is_flag=True, help="List the findings that the author ignores.")
+@options.parameter_option
+@click.option(
+    "--all-variants", is_flag=True, help="If SRC is a definition: check every build of its filters."
+)
 @options.limit_option()
 @click.option("--json", "as_json", is_flag=True, help="Short for --report json.")
 @guarded
@@ -121,6 +128,8 @@ def command(
     unsafe_fixes: bool,
     run_validators: bool | None,
     show_ignored: bool,
+    parameters: tuple[str, ...],
+    all_variants: bool,
     limits: Given,
     as_json: bool,
 ) -> int:
@@ -128,6 +137,7 @@ def command(
     from ...checks.author_report import check_report, fix_image
     from ...checks.authored import LIMITS
     from ...checks.scan import AUDITED
+    from ...definitions.detect import is_definition
     from .audit import uri_of
 
     if rule is not None:
@@ -176,12 +186,23 @@ def command(
                 fixes.report.pop("not_run")
                 reports.append({"image": source, **fixes.report})
             return
-        work = partial(check_report, trusted=trust_config or os.path.isdir(source), **settings)
         local = local_source(source)
+        kind = VM if instance.type == VIRTUAL_MACHINE else CONTAINER
+        choice = Choice(parameters, kind, second)
+        of_definition = is_definition(local)
+        if of_definition:
+            settings |= {"choice": choice, "all_variants": all_variants}
+        elif all_variants:
+            raise click.UsageError(f"--all-variants is for definitions, and '{printable(source)}' is not one")
+        else:
+            choice.refuse_parameters(source)
+        work = partial(check_report, trusted=trust_config or os.path.isdir(source), **settings)
+        if of_definition and second == "none":
+            second = None
         files = options.existing(local), second and options.existing(second)
         found = read(work, files, limits, run_validators)
         missing = ", ".join(found.pop("not_run"))
-        if missing and not os.path.isdir(source):
+        if missing and not of_definition and not os.path.isdir(source):
             why = (
                 "has no readable root filesystem"
                 if local == source

@@ -8,7 +8,7 @@ import click
 
 from ...model.errors import TemplaterError, UsageError
 from ...model.plan import SKIP
-from ...model.source import Source, printable
+from ...model.source import printable
 from ...rendering.origins import KINDS
 from ...reporting.report import FAILURE, MOST_NAMED
 from .. import options, output
@@ -187,7 +187,8 @@ def show_reads(found: Opened, plan: Plan, rules: list[Rule], dialect: str) -> in
     code, data = 0, []
     for name, users in by_template.items():
         try:
-            source = Source(f"templates/{name}", template_bytes(name, templates))
+            template_bytes(name, templates)  # raises an error for a missing or unreadable template
+            source = templates[name].source(f"templates/{name}")
             reads = readings(source, users[0], layers, dialect)
         except TemplaterError as error:
             output.say(error.explain())

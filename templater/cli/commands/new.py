@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import time
+from typing import TYPE_CHECKING
 
 import click
 
+from ...definitions.choice import CONTAINER, VM, Choice
+from ...model.file_names import METADATA, TEMPLATES
 from .. import options, output
+from ..guard import guarded
 from .image.build import source_date_epoch
 from .image.edit import pairs_of
+
+if TYPE_CHECKING:
+    from ...limits import Given
 
 HELP = """Create the directory of a new image.
 
 The directory gets metadata.yaml, templates and an empty rootfs. KEY=VALUE sets a property. `--preset list`
-shows the presets.
+shows the presets. With --from, the directory gets the metadata and templates of a definition's build.
 
 \b
 Examples:
   templater new ./image
   templater new ./image --preset cloud-init os=Debian release=trixie
+  templater new ./image --from debian.yaml -o image.release=trixie
   templater preview ./image && templater image build ./image -o image.tar.xz
 """
 
@@ -30,7 +38,32 @@ Examples:
 @click.option(
     "--architecture", metavar="NAME", help="Architecture, as the daemons name it. [default: this machine's]"
 )
-def command(directory: str | None, properties: tuple[str, ...], preset: str, architecture: str | None) -> int:
+@click.option(
+    "--from", "definition", metavar="FILE", shell_complete=options.complete_files,
+    help="Definition of distrobuilder or lxd-imagebuilder to copy, instead of a preset.",
+)  # fmt: skip
+@options.parameter_option
+@click.option("--vm", is_flag=True, help="With --from: predict the build of a virtual machine.")
+@click.option("--rootfs", metavar="DIR|none", help="With --from: the root filesystem that the build unpacks.")
+@options.limit_option()
+@guarded
+def command(
+    directory: str | None,
+    properties: tuple[str, ...],
+    preset: str,
+    architecture: str | None,
+    definition: str | None,
+    parameters: tuple[str, ...],
+    vm: bool,
+    rootfs: str | None,
+    limits: Given,
+) -> int:
+    if definition is not None:
+        return from_definition(
+            directory, properties, definition, Choice(parameters, VM if vm else CONTAINER, rootfs), limits
+        )
+    if parameters or vm or rootfs:
+        raise click.UsageError("-o, --vm and --rootfs need --from")
     from ...image.presets import make, presets
 
     if preset == "list":
@@ -47,6 +80,28 @@ def command(directory: str | None, properties: tuple[str, ...], preset: str, arc
         architecture=architecture,
         properties=pairs_of(properties, what="templater new ./image"),
     )
+    return made(directory, files)
+
+
+def made(directory: str, files: list[str]) -> int:
     output.say(f"{directory}: {', '.join(files)}")
     output.say(f"next: templater preview {directory}")
     return 0
+
+
+def from_definition(
+    directory: str | None, properties: tuple[str, ...], path: str, choice: Choice, limits: Given
+) -> int:
+    """Write the image directory of a definition's build."""
+    from ...definitions.build import open_definition
+    from ...image.presets import write_new
+
+    if directory is None:
+        raise click.UsageError("missing argument DIR: templater new --from FILE DIR")
+    if properties:
+        raise click.UsageError("--from can't be combined with KEY=VALUE: set fields with -o image.release=…")
+    image = open_definition(options.existing(path), choice, limits.for_images())
+    for note in image.notes:
+        output.note(note)
+    templates = {f"{TEMPLATES}/{name}": file.data or b"" for name, file in image.read_to_end().items()}
+    return made(directory, write_new(directory, {METADATA: image.read_metadata().data, **templates}))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import click
 
-from ...model.source import printable_lines
+from ...definitions.choice import VM
+from ...model.instance import CONTAINER, VIRTUAL_MACHINE
+from ...model.source import printable, printable_lines
 from .. import options, output
 from ..batch import instances_option
 from ..guard import guarded
@@ -37,16 +40,26 @@ Examples:
 
 
 @click.command(help=HELP)
-@options.request_options(every_host=True)
+@options.request_options(every_host=True, parameters=False)
 @click.option(
-    "-o", "--output", "target", metavar="DIR|FILE.tar", help="Write the rendered files to DIR or FILE.tar."
-)
+    "-o", "--output", "outputs", metavar="DIR|FILE.tar", multiple=True,
+    help="Write the rendered files to DIR or FILE.tar. -o KEY=VALUE sets a field if SRC is a definition.",
+)  # fmt: skip
 @click.option("--reuse", is_flag=True, help="With -o FILE.tar: replace an existing file.")
+@click.option("--all-variants", is_flag=True, help="If SRC is a definition: show every build of its filters.")
 @instances_option
 @guarded
-def command(request: options.Request, target: str | None, reuse: bool, instances: str | None) -> int:
+def command(
+    request: options.Request, outputs: tuple[str, ...], reuse: bool, all_variants: bool, instances: str | None
+) -> int:
     from ..planning import opened
 
+    target, parameters = split_outputs(outputs)
+    request = request._replace(choice=request.choice._replace(parameters=parameters))
+    if all_variants:
+        if request.every_host or instances or target:
+            raise click.UsageError("--all-variants can't be combined with --as all, --instances or -o DIR")
+        return show_variants(request)
     if request.every_host and (instances or target or request.dialect or request.triggers == ("all",)):
         raise click.UsageError("--as all can't be combined with --instances, -o, --dialect or -t all")
     if instances is not None:
@@ -70,6 +83,36 @@ def command(request: options.Request, target: str | None, reuse: bool, instances
 
         write_tree(plans[0], target)
     return show(plans, as_json=request.as_json, contents=target is None)
+
+
+#: a parameter of a definition: the path of a field, and its value
+PARAMETER = r"(?s)[a-z_]+(\.[a-z0-9_]+)+=.*"
+
+
+def split_outputs(values: tuple[str, ...]) -> tuple[str | None, tuple[str, ...]]:
+    """Return the output of ``-o DIR``, and the parameters of ``-o KEY=VALUE``."""
+    parameters = tuple(value for value in values if re.fullmatch(PARAMETER, value))
+    targets = [value for value in values if value not in parameters]
+    if len(targets) > 1:
+        raise click.UsageError(f"-o names two outputs: {', '.join(map(printable, targets))}")
+    return next(iter(targets), None), parameters
+
+
+def show_variants(request: options.Request) -> int:
+    """Print the plans of every build of a definition, and return the highest exit code."""
+    from ..definitions_of import builds
+    from ..planning import opened
+
+    code = 0
+    for label, choice in builds(request.src, request.choice, request.limits):
+        kind = VIRTUAL_MACHINE if choice.type == VM else CONTAINER
+        instance = request.instance._replace(type=kind)
+        with opened(request._replace(choice=choice, instance=instance)) as found:
+            plans = found.plans()
+        if not request.as_json:
+            output.write(f"### {label}\n")
+        code = max(code, show(plans, as_json=request.as_json))
+    return code
 
 
 def show(plans: list[Plan], *, as_json: bool = False, contents: bool = True) -> int:

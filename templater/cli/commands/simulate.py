@@ -53,12 +53,11 @@ def command(request: options.Request, steps: tuple[str, ...], as_diff: bool) -> 
     from ...simulation.simulated_instance import MemoryFolder
     from ...simulation.steps import parse_step
     from ...sources.open_source import open_source
-    from ..planning import open_rootfs, render_options
+    from ..planning import open_request, open_rootfs, render_options
 
     parsed = [parse_step(step, lambda file: read_source(file).text) for step in steps]
     limits = request.limits
-    source = open_source(request.src, limits.for_images())
-    described = request.instance.read(source)
+    source, described = open_request(request)
     for note in (*source.notes, *described.notes):
         output.note(note)
     pending = None

@@ -48,8 +48,6 @@ def make(
         raise UsageError(
             f"unknown preset '{preset}'", hint=f"use one of {', '.join(each.name for each in presets())}"
         )
-    if os.path.lexists(path) and not (os.path.isdir(path) and not os.listdir(path)):
-        raise UsageError(f"'{path}' exists", hint="give a new directory, or an empty one")
     source = Source(METADATA, (found.folder / METADATA).read_bytes())
     machine = platform.machine()
     source = edit.set_fact(source, "architecture", architecture or ARCHITECTURES.get(machine, machine))
@@ -59,6 +57,16 @@ def make(
     written = {METADATA: source.data}
     for template in sorted((found.folder / TEMPLATES).iterdir(), key=lambda each: each.name):
         written[f"{TEMPLATES}/{template.name}"] = template.read_bytes()
+    return write_new(path, written)
+
+
+def write_new(path: str, written: Mapping[str, bytes]) -> list[str]:
+    """Write the files of a new image directory, and return their names.
+
+    Raises UsageError if ``path`` exists and is not an empty directory.
+    """
+    if os.path.lexists(path) and not (os.path.isdir(path) and not os.listdir(path)):
+        raise UsageError(f"'{path}' exists", hint="give a new directory, or an empty one")
     try:
         for folder in (path, os.path.join(path, TEMPLATES), os.path.join(path, ROOTFS)):
             os.makedirs(folder, exist_ok=True)

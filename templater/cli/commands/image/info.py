@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 HELP = """Show an image's format, properties and fingerprint.
 
 It also lists the rules, the templates and their sizes. SRC is a directory, a unified tarball, or a split
-image's metadata tarball followed by its ROOTFS. Archives are read completely. Properties that the daemons
-enforce are marked with '!'.
+image's metadata tarball followed by its ROOTFS, or a definition of distrobuilder or lxd-imagebuilder
+followed by the root filesystem (DIR or none) that its build unpacks. Archives are read completely.
+Properties that the daemons enforce are marked with '!'.
 
 \b
 Examples:
@@ -34,22 +35,39 @@ Examples:
 @click.command(help=HELP)
 @options.source_argument
 @options.rootfs_argument(required=False)
+@options.parameter_option
+@click.option("--vm", is_flag=True, help="If SRC is a definition: predict the build of a virtual machine.")
 @options.limit_option(IMAGE, COMMAND)
 @options.json_option
 @guarded
-def command(src: str, rootfs: str | None, limits: Given, as_json: bool) -> int:
-    from ....image.describe import data, describe
+def command(
+    src: str, rootfs: str | None, parameters: tuple[str, ...], vm: bool, limits: Given, as_json: bool
+) -> int:
+    from ....definitions.build import open_definition
+    from ....definitions.choice import CONTAINER, VM, Choice
+    from ....definitions.detect import is_definition
+    from ....image.describe import data, describe, describe_definition
 
     if rootfs is None:
         src, rootfs = local_files(src, whole=False)
     bounds = limits.for_images()
-    found = read_image(lambda src, rootfs: data(describe(src, rootfs, bounds)), (src, rootfs), limits)
+    choice = Choice(parameters, VM if vm else CONTAINER, rootfs)
+
+    def built(src: str, rootfs: str | None) -> dict[str, object]:
+        image = open_definition(src, choice, bounds)
+        return data(describe_definition(src, image.read_metadata(), image.read_to_end(), image.notes))
+
+    if is_definition(src):
+        found = read_image(built, (src, None if rootfs == "none" else rootfs), limits)
+    else:
+        choice.refuse_parameters(src)
+        found = read_image(lambda src, rootfs: data(describe(src, rootfs, bounds)), (src, rootfs), limits)
     if as_json:
         output.write_json(found)
     else:
         output.write("\n".join(lines(found)) + "\n")
     for warning in found["warnings"]:
-        output.say(f"warning: {warning}")
+        output.say(f"{'note' if found['layout'] == 'definition' else 'warning'}: {warning}")
     return 0
 
 
@@ -76,6 +94,7 @@ def _facts(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
         "unified": "unified image",
         "directory": "directory",
         "instance": "instance directory",
+        "definition": "definition, which a build turns into an image",
     }
     yield "Format", kinds[found["layout"]]
     for file in found["files"]:

@@ -1,0 +1,25 @@
+"""The builds of a definition, for commands that show all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from ..model.errors import UsageError
+from ..model.source import printable
+
+if TYPE_CHECKING:
+    from ..definitions.choice import Choice
+    from ..limits import Given
+
+
+def builds(path: str, choice: Choice, limits: Given) -> Iterator[tuple[str, Choice]]:
+    """Yield the label and the choice of each build. Raises UsageError if ``path`` is not a definition."""
+    from ..definitions.build import open_definition
+    from ..definitions.detect import is_definition
+    from ..definitions.variants import all_choices
+
+    if not is_definition(path):
+        raise UsageError(f"--all-variants is for definitions, and '{printable(path)}' is not one")
+    for each in all_choices(path, choice, limits.for_images()):
+        yield open_definition(path, each, limits.for_images()).label, each

@@ -1,0 +1,31 @@
+"""The user's choice of one build of a definition."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ..model.errors import UsageError
+from ..model.source import printable
+
+CONTAINER, VM = "container", "vm"
+
+
+class Choice(NamedTuple):
+    """What the user chooses about a build: ``-o KEY=VALUE``, the type, and the root filesystem it unpacks.
+
+    ``rootfs`` is a directory, ``none``, or None to assume one.
+    """
+
+    parameters: tuple[str, ...] = ()
+    type: str = CONTAINER
+    rootfs: str | None = None
+
+    def refuse_parameters(self, path: str) -> None:
+        """Raise UsageError if parameters are given for a SRC that is not a definition."""
+        if self.parameters:
+            raise UsageError(
+                f"-o {printable(self.parameters[0])} is for definitions, and '{printable(path)}' is not one"
+            )
+
+
+DEFAULT_BUILD = Choice()

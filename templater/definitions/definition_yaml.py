@@ -1,0 +1,292 @@
+"""A strict reader of definitions. Scalars keep their text: ``release: 22.10`` is the text ``22.10``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..model.errors import InputError, UsageError
+from ..model.source import Source, Span, printable
+from ..parsing.go_scalars import is_merge, is_null, resolved
+from ..parsing.yaml_nodes import Limits, Mapping, Node, Scalar, Sequence, parse
+from ..pongo2.syntax.hints import did_you_mean
+from .fields import (
+    AGENTS,
+    BOOLEAN,
+    FAMILY_OF,
+    FIELDS,
+    GENERATORS,
+    INCUS,
+    MAP,
+    NUMBER,
+    PROGRAMS,
+    TEXT,
+    TEXTS,
+    TYPES,
+)  # fmt: skip
+
+LIMITS = Limits()
+#: maximum number of problems that an error lists in addition to the first problem
+_MOST_NOTES = 20
+_EMPTY: dict[str, Any] = {TEXT: "", BOOLEAN: False, NUMBER: 0}
+
+
+@dataclass
+class Definition:
+    """A definition: ``data`` has the values of its fields, without missing and empty ones.
+
+    ``nodes`` and ``keys`` have the YAML of each field's value and key by the field's dotted path, such as
+    ``files.0.content``. A field that a parameter sets has none.
+    """
+
+    source: Source
+    data: dict[str, Any] = field(default_factory=dict)
+    nodes: dict[str, Node] = field(default_factory=dict)
+    keys: dict[str, Node] = field(default_factory=dict)
+    #: "incus" or "lxd", or "" if the definition fits both programs; ``mark`` says what only one accepts
+    family: str = ""
+    mark: str = ""
+
+    @property
+    def program(self) -> str:
+        """Return the name of the program that builds this definition."""
+        return PROGRAMS[self.family or INCUS]
+
+    @property
+    def files(self) -> list[dict[str, Any]]:
+        files: list[dict[str, Any]] = self.data.get("files", [])
+        return files
+
+    def text(self, path: str) -> str:
+        """Return the text of a field by its dotted path, or "" if it is missing."""
+        value: Any = self.data
+        for name in path.split("."):
+            value = value.get(name, {})
+        return value or ""
+
+    def span(self, *paths: str) -> Span:
+        """Return the position of the first of these fields that the file has, or of the file's beginning."""
+        node = next((self.nodes[path] for path in paths if path in self.nodes), None)
+        return self.source.span(0) if node is None else node.span
+
+
+def read_definition(source: Source, parameters: tuple[str, ...] = ()) -> Definition:
+    """Read a definition, and set the fields of ``parameters`` (``image.release=noble``).
+
+    Raises InputError for a mistake, with its position, and UsageError for an invalid parameter.
+    """
+    root = parse(source, "v2", LIMITS)
+    definition = Definition(source if root is None else root.source)
+    reader = _Reader(definition)
+    if root is not None and not is_null(root, "v2"):
+        definition.data = reader.struct(root, FIELDS, "", "the definition")
+    reader.fail()
+    for parameter in parameters:
+        set_parameter(definition, parameter)
+    _check_family(definition)
+    return definition
+
+
+class _Reader:
+    """The reader of one file. Like Go, it collects all problems."""
+
+    def __init__(self, definition: Definition) -> None:
+        self.nodes, self.keys = definition.nodes, definition.keys
+        self.errors: list[InputError] = []
+
+    def value(self, node: Node, kind: Any, path: str) -> Any:
+        self.nodes[path] = node
+        if is_null(node, "v2"):
+            return None
+        if isinstance(kind, dict):
+            return self.struct(node, kind, path, f"'{path}'")
+        if isinstance(kind, list):
+            items = self.items(node, path)
+            return [self.value(item, kind[0], f"{path}.{n}") or {} for n, item in enumerate(items)]
+        if kind in (TEXTS, TYPES):
+            texts = [self.scalar(item, TEXT, f"{path}.{n}") for n, item in enumerate(self.items(node, path))]
+            if kind == TYPES:
+                self.check_types(path, texts)
+            return texts
+        if kind == MAP:
+            return self.map(node, path)
+        return self.scalar(node, kind, path)
+
+    def struct(self, node: Node, fields: dict[str, Any], path: str, what: str) -> dict[str, Any]:
+        if not isinstance(node, Mapping):
+            self.problem(f"{what} must be a mapping, not a {node.kind}", node.span, self.not_one(node, path))
+            return {}
+        values = {}
+        for key, value in self.pairs(node):
+            name = key.text if isinstance(key, Scalar) else ""
+            if name not in fields:
+                self.problem(
+                    f"unknown key '{printable(name)}' in {what}", key.span, self.unknown(name, fields, path)
+                )
+                continue
+            inner = f"{path}.{name}".removeprefix(".")
+            self.keys[inner] = key
+            found = self.value(value, fields[name], inner)
+            if found or name in values:
+                values[name] = found
+        return {name: value for name, value in values.items() if value}
+
+    def map(self, node: Node, path: str) -> dict[str, str]:
+        if not isinstance(node, Mapping):
+            self.problem(f"'{path}' must be a mapping, not a {node.kind}", node.span)
+            return {}
+        values = {}
+        for key, value in self.pairs(node):
+            name = self.scalar(key, TEXT, path)
+            self.nodes[f"{path}.{name}"] = value
+            values[name] = self.scalar(value, TEXT, f"{path}.{name}")
+        return values
+
+    def items(self, node: Node, path: str) -> list[Node]:
+        if isinstance(node, Sequence):
+            return node.children
+        hint = f"write the value as [{node.text}]" if isinstance(node, Scalar) else ""
+        self.problem(f"'{path}' must be a list, not a {node.kind}", node.span, printable(hint))
+        return []
+
+    def scalar(self, node: Node, kind: str, path: str) -> Any:
+        self.nodes.setdefault(path, node)
+        if not isinstance(node, Scalar):
+            self.problem(f"'{path}' must be {kind}, not a {node.kind}", node.span)
+            return _EMPTY[kind]
+        if is_null(node, "v2"):
+            return _EMPTY[kind]
+        if kind == TEXT:
+            return node.text
+        value = resolved(node.text, node.tag, "v2") if node.plain or node.tag else node.text
+        if kind == BOOLEAN and isinstance(value, bool):
+            return value
+        if kind == NUMBER and isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+            return value
+        self.problem(f"'{path}' must be {kind}, not '{printable(node.text)}'", node.span)
+        return _EMPTY[kind]
+
+    def check_types(self, path: str, texts: list[str]) -> None:
+        for number, text in enumerate(texts):
+            if text not in ("container", "vm"):
+                hint = "write container, vm or both"
+                span = self.nodes[f"{path}.{number}"].span
+                self.problem(f"invalid filter type '{printable(text)}'", span, hint)
+
+    def pairs(self, node: Mapping, merged: bool = False) -> Iterator[tuple[Node, Node]]:
+        """Yield the keys and values, with those of merged mappings. Duplicate keys are problems."""
+        first: dict[str, Node] = {}
+        for key, value in node.pairs():
+            if is_merge(key):
+                for mapping in value.children if isinstance(value, Sequence) else [value]:
+                    if isinstance(mapping, Mapping):
+                        yield from self.pairs(mapping, True)
+                    else:
+                        self.problem("'<<' needs a mapping or a list of mappings", mapping.span)
+                continue
+            name = key.text if isinstance(key, Scalar) else ""
+            if name in first and not merged:
+                self.problem(f"duplicate key '{printable(name)}', first in line {first[name].line}", key.span)
+            first.setdefault(name, key)
+            yield key, value
+
+    def unknown(self, name: str, fields: dict[str, Any], path: str) -> str:
+        if name == "create_only" and path.startswith("files"):
+            return "a definition can't set create_only: each rule that a build writes has create_only: false"
+        if not path and name in ("architecture", "creation_date", "expiry_date", "properties", "templates"):
+            return "this looks like an image's metadata.yaml: give its directory"
+        if not path and name in ("config", "devices", "profiles", "expanded_config"):
+            return "this looks like an instance description: give an image as SRC, and this file with -i"
+        if path == "image" and name == "properties":
+            return "the properties of an image can't be chosen: a build sets seven from the other keys"
+        return did_you_mean(name, sorted(fields)) or f"known keys: {', '.join(fields)}"
+
+    def not_one(self, node: Node, path: str) -> str:
+        return "" if path else "a definition is a YAML mapping with the keys image, source and files"
+
+    def problem(self, message: str, span: Span, hint: str = "") -> None:
+        self.errors.append(InputError(message, span, hint))
+
+    def fail(self) -> None:
+        if not self.errors:
+            return
+        first, *others = self.errors
+        notes = [f"also: {error}" for error in others[:_MOST_NOTES]]
+        if len(others) > _MOST_NOTES:
+            notes.append(f"and {len(others) - _MOST_NOTES} more problems")
+        raise first.replace(notes=tuple(notes))
+
+
+def set_parameter(definition: Definition, parameter: str) -> None:
+    """Set one field: ``image.release=noble``. Raises UsageError for an invalid parameter."""
+    path, equals, value = parameter.partition("=")
+    shown = printable(parameter)
+    if not equals or "=" in value or not path:
+        raise UsageError(
+            f"-o '{shown}' is not KEY=VALUE with exactly one '='", hint="for example: -o image.release=noble"
+        )
+    kind: Any = FIELDS
+    place: Any = definition.data
+    *parents, last = path.split(".")
+    for number, name in enumerate(parents):
+        if isinstance(kind, list):
+            if not (name.isdecimal() and int(name) < len(place)):
+                raise UsageError(f"-o '{shown}': the list has no entry {printable(name)}")
+            kind, place = kind[0], place[int(name)]
+            continue
+        kind = kind.get(name) if isinstance(kind, dict) else None
+        empty: Any = [] if isinstance(kind, list) else {}
+        place = place.setdefault(name, empty) if isinstance(place, dict) else None
+        if not isinstance(kind, dict | list) or place is None:
+            raise unknown_parameter(shown, ".".join(parents[: number + 1]))
+    kind = kind.get(last) if isinstance(kind, dict) else None
+    if kind not in (TEXT, BOOLEAN, NUMBER):
+        raise unknown_parameter(shown, path)
+    if kind == TEXT:
+        place[last] = value
+    elif kind == NUMBER:
+        if not value.isdecimal():
+            raise UsageError(f"-o '{shown}': '{printable(value)}' is not a number")
+        place[last] = int(value)
+    elif value in ("1", "t", "T", "true", "TRUE", "True", "0", "f", "F", "false", "FALSE", "False"):
+        place[last] = value[0] in "1tT"
+    else:
+        raise UsageError(f"-o '{shown}': write true or false")
+    definition.nodes.pop(path, None)
+
+
+def unknown_parameter(shown: str, path: str) -> UsageError:
+    known = [f"image.{name}" for name in FIELDS["image"]] + ["source.variant", "source.suite", "source.url"]
+    hint = did_you_mean(path, known) or f"for example: {', '.join(known[:8])}"
+    return UsageError(f"-o '{shown}' names no field that can be set", hint=printable(hint))
+
+
+def _check_family(definition: Definition) -> None:
+    """Set the family, and refuse a definition that neither program accepts."""
+    first: tuple[str, str, Span] | None = None
+    marks = [(path, family) for path, family in FAMILY_OF.items() if path in definition.nodes]
+    found = [(f"'{path}'", family, definition.keys[path].span) for path, family in marks]
+    for number, file in enumerate(definition.files):
+        name = file.get("generator", "").strip()
+        span = definition.span(f"files.{number}.generator", f"files.{number}")
+        if name not in GENERATORS:
+            raise InputError(
+                f"unknown generator '{printable(name)}'" if name else "the entry has no generator",
+                span,
+                did_you_mean(name, list(GENERATORS)) or f"known generators: {', '.join(GENERATORS)}",
+            )
+        if name in AGENTS:
+            found.append((f"the generator '{name}'", AGENTS[name], span))
+    for what, family, span in sorted(found, key=lambda each: each[2].start):
+        if first is None:
+            first = what, family, span
+        elif family != first[1]:
+            raise InputError(
+                f"{what} belongs to {PROGRAMS[family]}, but {first[0]} to {PROGRAMS[first[1]]}",
+                span,
+                "neither program builds a definition with both",
+                (f"{first[2].place}: {first[0]}",),
+            )
+    if first:
+        definition.mark, definition.family, _ = first

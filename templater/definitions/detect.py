@@ -1,0 +1,21 @@
+"""Detection of definitions among the files that users give as SRC."""
+
+from __future__ import annotations
+
+import os
+import re
+
+from ..image.open_file import reading
+from ..parsing.file_kind import EMPTY, HEAD, recognise
+
+_KEYS = rb"(?m)^(image|files)[ \t]*:"
+
+
+def is_definition(path: str) -> bool:
+    """Return whether a regular file is a definition: a YAML file, or a text with such keys."""
+    if not os.path.isfile(path):
+        return False
+    with reading(path) as file:
+        head = file.read(HEAD)
+    named = path.endswith((".yaml", ".yml"))
+    return recognise(head) in ("text", EMPTY) and (named or bool(re.search(_KEYS, head)))

@@ -1,0 +1,82 @@
+"""Generated texts whose positions lead into the definition, and generated template files."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from ..model.entry import FILE, Entry, TemplateFile
+from ..model.source import Source, Span
+from ..parsing.yaml_nodes import Scalar
+
+if TYPE_CHECKING:
+    from ..parsing.yaml_nodes import Node
+
+
+class Piece(NamedTuple):
+    """A range of a generated text, and its origin: ``span``, or a scalar whose text the range repeats."""
+
+    start: int
+    end: int
+    span: Span
+    scalar: Scalar | None = None
+
+
+class GeneratedSource(Source):
+    """A generated text. Its spans are shown as spans of the definition.
+
+    If several pieces contain a position, the last one is its origin.
+    """
+
+    __slots__ = ("pieces",)
+
+    def __init__(self, name: str, text: str | bytes, pieces: tuple[Piece, ...]) -> None:
+        super().__init__(name, text)
+        self.pieces = pieces
+
+    def origin(self, span: Span) -> Span:
+        for piece in reversed(self.pieces):
+            if piece.start <= span.start < max(piece.end, piece.start + 1):
+                if piece.scalar is None:
+                    return piece.span
+                start = min(span.start - piece.start, len(piece.scalar.text))
+                return span_in_scalar(piece.scalar, start, max(start + 1, span.end - piece.start))
+        return self.pieces[0].span if self.pieces else span
+
+
+class GeneratedTemplate(TemplateFile):
+    __slots__ = ("pieces",)
+
+    def __init__(self, data: bytes, pieces: tuple[Piece, ...]) -> None:
+        super().__init__(Entry(FILE, 0o644, size=len(data)), data)
+        self.pieces = pieces
+
+    def source(self, name: str) -> Source:
+        return GeneratedSource(name, self.data or b"", self.pieces)
+
+
+def span_in_scalar(scalar: Scalar, start: int, end: int) -> Span:
+    """Return the span of ``scalar.text[start:end]`` in the scalar's source.
+
+    Return the whole scalar if its source has another text, such as escapes or folded lines.
+    """
+    raw = scalar.source.text[scalar.start : scalar.end]
+    if raw[:1] == "|":
+        text_lines, raw_lines = scalar.text.split("\n"), raw.split("\n")
+        line = scalar.text.count("\n", 0, start)
+        column = start - (scalar.text.rfind("\n", 0, start) + 1)
+        if line + 1 < len(raw_lines) and raw_lines[line + 1].endswith(text_lines[line]):
+            indent = len(raw_lines[line + 1]) - len(text_lines[line])
+            first = scalar.start + sum(len(each) + 1 for each in raw_lines[: line + 1]) + indent + column
+            length = min(end - start, max(1, len(text_lines[line]) - column))
+            return scalar.source.span(first, first + length)
+    elif (position := raw.find(scalar.text)) >= 0:
+        first = scalar.start + position
+        return scalar.source.span(first + start, first + max(start + 1, min(end, len(scalar.text))))
+    return scalar.span
+
+
+def piece_of(start: int, text: str, node: Node | None, span: Span) -> Piece:
+    """Return the piece for ``text``, which was written at ``start``, and comes from ``node`` or ``span``."""
+    if isinstance(node, Scalar) and text.startswith(node.text):
+        return Piece(start, start + len(text), node.span, node)
+    return Piece(start, start + len(text), span if node is None else node.span)

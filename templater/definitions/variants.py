@@ -1,0 +1,56 @@
+"""The builds that the filters of a definition distinguish."""
+
+from __future__ import annotations
+
+from itertools import product
+
+from ..image.limits import DEFAULT, Limits
+from ..model.errors import LimitError
+from .architectures import architectures_named
+from .build import build, read_source
+from .choice import CONTAINER, VM, Choice
+
+#: maximum number of builds of one definition
+MAX_BUILDS = 200
+
+
+def all_choices(path: str, choice: Choice, limits: Limits = DEFAULT) -> list[Choice]:
+    """Return a choice for each combination of the values that the filters of ``files`` name.
+
+    The chosen values, or the definition's own, are part of them. Raises LimitError for too many builds.
+    """
+    source = read_source(path)
+    image = build(source, choice, limits)
+    definition = image.definition
+    own = definition.data["image"]
+
+    def named(key: str) -> list[str]:
+        return list(dict.fromkeys(value for file in definition.files for value in file.get(key, ())))
+
+    releases = [*filter(None, [own.get("release", "")]), *named("releases")]
+    variants = [own["variant"], *named("variants")]
+    architectures = [own["architecture"]]
+    for name in named("architectures"):
+        if name != own["architecture_mapped"] and (found := architectures_named(definition, name)):
+            architectures.append(found)
+    types = [CONTAINER, VM] if named("types") else [choice.type]
+    axes = [list(dict.fromkeys(axis)) for axis in (releases or [""], architectures, variants, types)]
+    count = 1
+    for axis in axes:
+        count *= len(axis)
+    if count > MAX_BUILDS:
+        raise LimitError(f"the filters distinguish {count} builds, which is more than {MAX_BUILDS}")
+    given = tuple(
+        each
+        for each in choice.parameters
+        if each.partition("=")[0] not in ("image.release", "image.architecture", "image.variant")
+    )
+
+    def settings(release: str, architecture: str, variant: str) -> tuple[str, ...]:
+        named = (f"image.architecture={architecture}", f"image.variant={variant}")
+        return (f"image.release={release}", *named) if release else named
+
+    return [
+        Choice((*given, *settings(release, architecture, variant)), kind, choice.rootfs)
+        for release, architecture, variant, kind in product(*axes)
+    ]

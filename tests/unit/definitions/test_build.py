@@ -1,0 +1,211 @@
+"""The prediction of a build: filters, generators, the root filesystem, positions and limits."""
+
+import time
+
+import pytest
+
+from templater.definitions.build import MAX_ENTRIES, build, expiry_seconds
+from templater.definitions.choice import VM, Choice
+from templater.model.errors import InputError, LimitError, TemplaterError, UsageError
+from templater.model.source import Source
+from templater.parsing.metadata_yaml import read_metadata
+
+IMAGE = "image: {distribution: tiny, architecture: x86_64, serial: s}\n"
+
+
+def built(text: str, *parameters: str, **choice):
+    return build(Source("d.yaml", text), Choice(parameters, **choice))
+
+
+def files(*entries: str, **choice):
+    return built(IMAGE + "files:\n" + "".join(f"- {entry}\n" for entry in entries), **choice)
+
+
+def paths(image) -> list[str]:
+    return [rule.path for rule in read_metadata(image.read_metadata()).rules]
+
+
+def template(image, name: str) -> str:
+    return image.read_templates([name])[name].data.decode()
+
+
+def test_a_remove_makes_a_file_vanish_and_a_dump_makes_it_exist():
+    hosts = "{generator: hosts, path: /etc/hosts}"
+    assert paths(files("{generator: remove, path: /etc}", hosts)) == []
+    image = files("{generator: remove, path: /etc}", "{generator: dump, path: /etc/hosts, content: a}", hosts)
+    assert template(image, "hosts.tpl") == "127.0.1.1\t{{ container.name }}\na\n"
+    assert image.notes == ()
+
+
+def test_a_copy_makes_a_file_exist_with_unknown_content():
+    image = files(
+        "{generator: copy, source: /srv/hosts, path: /etc/}",
+        "{generator: hosts, path: /etc/hosts}",
+        "{generator: hostname, path: /etc/hostname}",
+        rootfs="none",
+    )
+    assert paths(image) == ["/etc/hosts"]
+
+
+def test_without_a_root_filesystem_both_files_are_assumed_and_a_note_says_so():
+    entries = "{generator: hostname, path: /etc/hostname}", "{generator: hosts, path: /etc/hosts}"
+    image = files(*entries)
+    assert paths(image) == ["/etc/hostname", "/etc/hosts"]
+    assert [note for note in image.notes if "--rootfs" in note] == [
+        "assuming that '/etc/hostname' and '/etc/hosts' exist in the root filesystem (see --rootfs DIR|none)"
+    ]
+    assert files(*entries, rootfs="none").notes == ()
+
+
+def test_the_hosts_of_a_directory_keep_the_build_hosts_name_as_the_program_writes_it(tmp_path):
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/hosts").write_text("127.0.1.1 distrobuilder lxd-imagebuilder\n")
+    (tmp_path / "etc/hostname").symlink_to("nowhere")
+    entries = "{generator: hosts, path: /etc/hosts}", "{generator: hostname, path: /etc/hostname}"
+    image = files(*entries, rootfs=str(tmp_path))
+    assert template(image, "hosts.tpl") == "127.0.1.1 {{ container.name }} lxd-imagebuilder\n"
+    assert paths(image) == ["/etc/hostname", "/etc/hosts"], "a dangling link counts as present"
+    (tmp_path / "sbin").mkdir()
+    (tmp_path / "sbin/init").touch()
+    image = files("{generator: lxd-agent}", *entries, rootfs=str(tmp_path))
+    assert template(image, "hosts.tpl") == "127.0.1.1 distrobuilder {{ container.name }}\n"
+
+
+def test_a_file_outside_the_root_filesystem_is_not_read(tmp_path):
+    (tmp_path / "secret").write_text("secret\n")
+    (tmp_path / "root/etc").mkdir(parents=True)
+    (tmp_path / "root/etc/hosts").symlink_to("../../secret")
+    with pytest.raises(TemplaterError, match="dangling symlink"):
+        files("{generator: hosts, path: /etc/hosts}", rootfs=str(tmp_path / "root"))
+    with pytest.raises(TemplaterError, match="leaves the root filesystem"):
+        files("{generator: hosts, path: ../secret}", rootfs=str(tmp_path / "root"))
+
+
+def test_the_agent_needs_an_init_in_a_given_root_filesystem(tmp_path):
+    with pytest.raises(InputError, match="'/sbin/init'"):
+        files("{generator: incus-agent}", rootfs=str(tmp_path))
+    assert paths(files("{generator: incus-agent}")) == []
+
+
+def test_types_choose_the_entries_of_a_virtual_machine():
+    entries = [
+        f"{{generator: template, name: {name}, path: /{name}, types: {types}}}"
+        for name, types in (("vm", "[vm]"), ("container", "[container]"), ("both", "[container, vm]"))
+    ]
+    assert paths(files(*entries)) == ["/both", "/container"]
+    assert paths(files(*entries, type=VM)) == ["/both", "/vm"]
+
+
+def test_an_architecture_filter_compares_the_mapped_name():
+    entries = "files:\n- {generator: template, name: a, path: /a, architectures: [amd64]}\n"
+    assert paths(built(IMAGE + entries)) == []
+    assert paths(built(IMAGE + entries + "mappings: {architecture_map: debian}")) == ["/a"]
+    assert paths(built(IMAGE + entries + "mappings: {architectures: {x86_64: amd64}}")) == ["/a"]
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "message"),
+    [
+        ("image: {release: a}", "1:8", "image.distribution is missing"),
+        ("image: {distribution: a, architecture: z80}", "1:40", "unknown architecture 'z80'"),
+        (IMAGE + "mappings: {architecture_map: almalinux}", "2:30", "no architecture map 'almalinux'"),
+        (IMAGE + "mappings: {architecture_map: debain}", "2:30", "unknown architecture map 'debain'"),
+        ("image: {distribution: a, name: '{{ image.x|nosuch }}'}", "1:44", "unknown filter 'nosuch'"),
+        (IMAGE + "files:\n- {generator: dump, path: /a, mode: rw}", "3:37", "is not an octal number"),
+        (
+            IMAGE + "files:\n- generator: template\n  name: a\n  path: /a\n  pongo: true\n"
+            "  content: |\n    one\n    two {% raw %}",
+            "9:12",
+            "unknown tag 'raw'",
+        ),
+    ],
+)
+def test_a_failing_build_is_an_error_with_its_position(text, place, message):
+    with pytest.raises(TemplaterError) as caught:
+        built(text)
+    assert message in str(caught.value)
+    assert caught.value.span is not None
+    assert caught.value.span.place == f"d.yaml:{place}"
+
+
+def test_a_field_that_pongo_cannot_render_stays_with_a_note():
+    image = files("{generator: dump, path: '/a{{', content: a, pongo: true}")
+    assert [note.partition(": ")[0] for note in image.notes] == ["d.yaml:3:31"]
+
+
+def test_a_text_that_prints_itself_is_an_error():
+    with pytest.raises(TemplaterError, match="rendered 20 times"):
+        built("image: {distribution: a, name: '{{ source.url }}'}\nsource: {url: '{{ source.url }}'}")
+
+
+def test_a_template_that_pongo_makes_too_large_stops_in_time():
+    loop = "{% for i in image.description|make_list %}{% for j in image.description|make_list %}" * 3
+    text = f"image: {{distribution: a, description: '{'x' * 2000}', name: \"{loop}\"}}"
+    started = time.monotonic()
+    with pytest.raises(TemplaterError):
+        built(text)
+    text = f"image: {{distribution: a, description: '{'x' * 2000}', name: \"{loop}x{'{% endfor %}' * 6}\"}}"
+    with pytest.raises(LimitError):
+        built(text)
+    assert time.monotonic() - started < 15
+
+
+def test_a_template_of_the_build_host_is_never_read(tmp_path):
+    secret = tmp_path / "secret"
+    secret.write_text("secret\n")
+    for tag in (f'{{% include "{secret}" %}}', f'{{% ssi "{secret}" %}}', f'{{% extends "{secret}" %}}'):
+        for pongo in ("false", "true"):
+            text = (
+                IMAGE
+                + f"files:\n- {{generator: template, name: a, path: /a, pongo: {pongo}, content: '{tag}'}}"
+            )
+            try:
+                image = built(text)
+            except TemplaterError:
+                continue
+            assert "secret\n" not in template(image, "a.tpl")
+
+
+def test_the_number_of_entries_is_limited():
+    with pytest.raises(LimitError, match="entries"):
+        files(*["{generator: fstab}"] * (MAX_ENTRIES + 1))
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("1d12h", 43200), ("2w", 14 * 86400), ("x", 0), ("30d", 30 * 86400), ("1h x 2m", 3720)],
+)
+def test_only_the_last_term_of_an_expiry_counts(text, seconds):
+    assert expiry_seconds(text) == seconds
+
+
+def test_positions_in_metadata_lead_into_the_definition():
+    text = IMAGE + (
+        "files:\n"
+        "- generator: template\n  name: a\n  path: /etc/a\n  content: |\n    one\n    {{ two }}\n"
+        "  template: {when: [create, boot], properties: {k: v}}\n"
+        "- generator: cloud-init\n  name: user-data\n"
+    )
+    image = built(text)
+    metadata = read_metadata(image.read_metadata())
+    (finding,) = metadata.findings
+    assert finding.span.place == "d.yaml:9:29"
+    first, second = metadata.rules
+    assert first.spans["path"].place == "d.yaml:5:9"
+    assert first.spans["template"].place == "d.yaml:4:9"
+    assert second.spans["path"].place == "d.yaml:11:9"
+    source = image.read_templates(["a.tpl"])["a.tpl"].source("templates/a.tpl")
+    position = source.text.index("two")
+    assert source.span(position, position + 3).place == "d.yaml:8:8"
+    assert source.span(position, position + 3).excerpt().endswith("^^^")
+
+
+def test_a_template_name_of_another_rule_is_a_missing_file():
+    image = files("{generator: template, name: a, path: /a}")
+    assert image.read_templates(["b.tpl"])["b.tpl"].entry is None
+    assert image.template_names() == ["a.tpl"]
+
+
+def test_an_image_rootfs_cannot_be_named():
+    with pytest.raises(UsageError, match="no root filesystem"):
+        files(rootfs="image")
