@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ..definitions.build import open_definition
 from ..definitions.variants import all_choices
 from ..image.limits import Limits
 from ..model.errors import InputError, RefusedError
@@ -22,7 +23,7 @@ from .fixes import fix
 from .host_report import host_report
 from .ignores import FILE, Configuration, Ignores, read_configuration
 from .sarif import sarif_document
-from .scan import AUDITED, scan_definition, scan_image
+from .scan import AUDITED, scan_image, scanned_definition
 
 if TYPE_CHECKING:
     from ..definitions.choice import Choice
@@ -67,7 +68,7 @@ def check_report(
     if choice is not None:
         reports = []
         for each in all_choices(path, choice, limits) if all_variants else [choice]:
-            scanned = scan_definition(path, each, limits, yaml=yaml, rendering=rendering)
+            scanned = scanned_definition(open_definition(path, each, limits), yaml, rendering)
             image, configuration = with_configuration(scanned, hosts, instances, validators)
             reports.append(report_of(image, judge(image, configuration), at_least, sarif))
             assert scanned.definition is not None

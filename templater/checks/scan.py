@@ -8,7 +8,6 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ..definitions.build import open_definition
 from ..image.contents import SecondFileCheck, kind_of_file, open_rootfs, refuse_same_file, squashfs_end
 from ..image.limits import DEFAULT, HeldBytes, Limits, memory_of
 from ..image.open_file import reading, size_of
@@ -25,7 +24,7 @@ from ..rootfs.directory import open_root
 from .base import Name, ScannedImage, Trailing
 
 if TYPE_CHECKING:
-    from ..definitions.choice import Choice
+    from ..definitions.build import DefinitionImage
     from ..model.instance import Instance
     from ..parsing.yaml_nodes import Limits as YamlLimits
     from ..pongo2.state import Limits as RenderLimits
@@ -73,22 +72,16 @@ def scan_image(
     return scanner.result(rendering, instance)
 
 
-def scan_definition(
-    path: str,
-    choice: Choice,
-    limits: Limits = AUDITED,
-    *,
-    yaml: YamlLimits | None = None,
-    rendering: RenderLimits | None = None,
+def scanned_definition(
+    image: DefinitionImage, yaml: YamlLimits | None = None, rendering: RenderLimits | None = None
 ) -> ScannedImage:
-    """Return the image that a build of a definition would make. Raises TemplaterError if the build fails."""
-    image = open_definition(path, choice, limits)
+    """Return the image that a build of a definition makes, for checks."""
     templates = image.read_to_end()
     metadata = image.read_metadata()
     names = [Name(METADATA, Entry(FILE, size=len(metadata.data))), Name(TEMPLATES, Entry(DIRECTORY, 0o755))]
     names += [Name(f"{TEMPLATES}/{name}", file.entry) for name, file in templates.items() if file.entry]
     return ScannedImage(
-        path, read_metadata(metadata, limits=yaml), templates, tuple(names), limits=rendering,
+        image.name, read_metadata(metadata, limits=yaml), templates, tuple(names), limits=rendering,
         stored=metadata, definition=image,
     )  # fmt: skip
 

@@ -114,9 +114,13 @@ class Rule:
 
 @dataclass
 class Results:
-    """The rules by path, and the content of each template file with the origins of its parts."""
+    """The results of a build: ``made`` also has the rules that a later entry with the same path replaced.
+
+    ``templates`` has the content of each template file, with the origins of its parts.
+    """
 
     rules: dict[str, Rule] = field(default_factory=dict)
+    made: list[Rule] = field(default_factory=list)
     templates: dict[str, tuple[str, tuple[Piece, ...]]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
@@ -136,9 +140,9 @@ class Results:
             text += part
         self.templates[template] = text, tuple(pieces)
         chosen = when or entry.when or DEFAULT_WHEN
-        self.rules[entry.path] = Rule(
-            entry, template, chosen, entry.properties if properties is None else properties
-        )
+        rule = Rule(entry, template, chosen, entry.properties if properties is None else properties)
+        self.rules[entry.path] = rule
+        self.made.append(rule)
 
 
 def entries_of(definition: Definition, chosen: Callable[[dict[str, Any]], bool]) -> list[FileEntry]:

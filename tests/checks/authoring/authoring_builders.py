@@ -2,7 +2,11 @@
 
 from templater.checks.authored import AuthoredImage, authored
 from templater.checks.finding import audit
+from templater.checks.scan import scanned_definition
+from templater.definitions.build import build
+from templater.definitions.choice import Choice
 from templater.model.hosts import HOSTS
+from templater.model.source import Source
 from templater.validators.results import in_this_process
 from tests.checks.builders import an_image, rules
 
@@ -24,6 +28,12 @@ def image(
 def file(path: str, text: str, **fields) -> AuthoredImage:
     """An image that writes one file."""
     return image(f"{path}: {{when: [create], template: t}}", t=text, **fields)
+
+
+def defined(text: str) -> AuthoredImage:
+    """The image that a build of this definition makes."""
+    scanned = scanned_definition(build(Source("d.yaml", text), Choice()))
+    return authored(scanned, (HOSTS["incus"],), ())
 
 
 def findings(of: AuthoredImage) -> list[tuple[str, str, str]]:

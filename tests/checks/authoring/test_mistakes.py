@@ -6,7 +6,7 @@ from templater.checks.authored import AuthoredImage
 from templater.checks.finding import all_checks, audit
 from templater.model.errors import LimitError
 from templater.model.instance import Instance
-from tests.checks.authoring.authoring_builders import SEED, file, findings, image
+from tests.checks.authoring.authoring_builders import SEED, defined, file, findings, image
 from tests.checks.builders import a_folder, a_link
 
 T = "image/templates/t:"
@@ -39,6 +39,16 @@ NETWORK = "version: 1\nconfig:\n- type: physical\n  name: eth0\n  subnets:\n  - 
 STATIC = "  - type: static\n    address: 10.0.0.5/24\n"
 PLACE_OF_NETWORK = "image/templates/network-config:"
 
+
+def build(entries: str, image: str = "") -> AuthoredImage:
+    """Return the image that a build of a definition with these entries makes."""
+    text = f"image: {{distribution: a, architecture: x86_64, serial: s{image}}}\nfiles:\n{entries}\n"
+    return defined(text)
+
+
+PONGO = "- {generator: template, name: t, path: /etc/t, pongo: true, content: '%s'}"
+PLAIN = "- {generator: template, name: t, path: /etc/t%s}"
+
 #: id, level, place, image with the mistake, image without it
 CASES = [
     # names
@@ -55,6 +65,15 @@ CASES = [
     ("config-key", "warning", f"{T}1:4", text('{{ config_get("cloud-init.user_data", "") }}'), text('{{ config_get("cloud-init.user-data", "") }}')),
     ("config-key", "warning", f"{T}1:4", text('{{ config_get("user.vednor-data", "") }}'), text('{{ config_get("user.vendor-data", "") }}')),
     ("config-key", "warning", f"{T}1:4", text('{{ config_get("color", "") }}'), text('{{ config_get("user.color", "") }}')),
+    # definitions
+    ("pongo-runtime", "warning", "d.yaml:3:76", build(PONGO % "a {{ container.name }}"), build(PONGO % "a {{ image.variant }}")),
+    ("pongo-runtime", "warning", "d.yaml:3:77", build(PONGO % '{% if config_get("user.a", "") %}b{% endif %}'), build(PONGO % "{% set config = image %}{{ config.variant }}")),
+    ("dropped-field", "warning", "d.yaml:3:54", build(PLAIN % ", mode: 0600"), build("- {generator: dump, path: /etc/t, mode: 0600}")),
+    ("dropped-field", "warning", "d.yaml:4:61", build("- {generator: cloud-init, name: meta-data}\n- {generator: cloud-init, name: user-data, template: {when: [start]}}"), build("- {generator: hostname, path: /etc/hostname, template: {when: [start]}}")),
+    ("shared-template", "warning", "d.yaml:4:31", build(f"{PLAIN % ''}\n{PLAIN % '2, content: a'}"), build(f"{PLAIN % ''}\n{(PLAIN % '2, content: a').replace('name: t', 'name: u')}")),
+    ("shared-template", "warning", "d.yaml:4:40", build(f"{PLAIN % ''}\n{PLAIN % ''}"), build(f"{PLAIN % ''}\n{PLAIN % ', releases: [b]'}")),
+    ("image-expiry", "warning", "d.yaml:1:67", build("- {generator: fstab}", ", expiry: x"), build("- {generator: fstab}", ", expiry: 30d")),
+    ("image-expiry", "warning", "d.yaml:1:67", build("- {generator: fstab}", ", expiry: 1d12h"), build("- {generator: fstab}", ", expiry: 12h")),
     # conditions
     ("text-condition", "error", f"{T}1:7", text("{% if instance.privileged %}a{% endif %}"), text('{% if instance.privileged == "true" %}a{% endif %}')),
     ("text-condition", "error", f"{T}1:11", text("{% if not container.ephemeral %}a{% endif %}"), text('{% if container.ephemeral != "true" %}a{% endif %}')),

@@ -1,0 +1,42 @@
+"""A field of an entry in a definition has no effect, because its generator does not read it.
+
+`mode`, `uid` and `gid` only change files that `dump` and `copy` write. They never reach metadata.yaml, so a
+`template` entry can't choose the owner or the mode of the file that the daemon writes. `cloud-init` always
+uses the triggers `create` and `copy`, and ignores `template.when`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ..authored import AuthoredImage
+from ..base import Observation, check
+
+_RULE = {"template.when", "template.properties"}
+_FILE = {"mode", "uid", "gid"}
+#: the fields that a generator reads, beside the filters, `generator`, `path` and `pongo`
+READ = {
+    "dump": {"content", "templated"} | _FILE,
+    "copy": {"source"} | _FILE,
+    "template": {"content", "name"} | _RULE,
+    "hostname": _RULE,
+    "hosts": _RULE,
+    "cloud-init": {"content", "name", "template.properties"},
+    "remove": set(),
+    "fstab": set(),
+    "incus-agent": set(),
+    "lxd-agent": set(),
+}
+_FIELDS = ("mode", "uid", "gid", *sorted(_RULE), "content", "name", "source", "templated")
+
+
+@check("dropped-field", "warning", "a field that a definition's generator ignores", hint="remove the field")
+def check_image(image: AuthoredImage) -> Iterator[Observation]:
+    for entry in () if image.definition is None else image.definition.entries:
+        for field in _FIELDS:
+            node = entry.node(field)
+            if node is not None and field not in READ[entry.generator]:
+                hint = ""
+                if field in _FILE and entry.generator == "template":
+                    hint = "also write the file with 'dump', with this owner and mode: the daemon keeps them"
+                yield Observation(f"the generator '{entry.generator}' ignores '{field}'", node.span, hint)

@@ -1,0 +1,35 @@
+"""The `expiry` of a definition is not the duration that its author wrote.
+
+distrobuilder and lxd-imagebuilder read a number with one unit: `s`, `m`, `h`, `d` or `w`. Of several terms,
+only the last one counts, so `1d12h` is 12 hours. They read nothing from other texts, such as `1y`, and the
+image is expired when it is built.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from ...model.source import printable
+from ..authored import AuthoredImage
+from ..base import Observation, check
+
+
+@check(
+    "image-expiry",
+    "warning",
+    "an expiry that means another duration than it says",
+    hint="write one number and one unit, such as 36h, 30d or 4w",
+)
+def check_image(image: AuthoredImage) -> Iterator[Observation]:
+    if image.definition is None:
+        return
+    from ...definitions.build import expiry_seconds
+
+    definition = image.definition.definition
+    text = definition.data["image"]["expiry"]
+    if re.fullmatch("0*[1-9][0-9]*[smhdw]", text):
+        return
+    seconds = expiry_seconds(text)
+    meaning = f"means {seconds} seconds" if seconds else "can't be read, so the new image is expired"
+    yield Observation(f"the expiry '{printable(text)}' {meaning}", definition.span("image.expiry", "image"))

@@ -1,0 +1,48 @@
+"""A `template` entry of a definition has `pongo: true`, and its content reads a variable of the instance.
+
+With `pongo: true`, the build renders the content, and the image gets the result. The build knows the
+definition, but no instance, so `{{ container.name }}` becomes empty text, and the branches of an `if` are
+chosen once, for all instances. Nothing protects such an expression: a build renders its result again while
+the result contains `{{` or `{%`.
+
+Without `pongo: true`, the content becomes the template as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ...model.errors import TemplaterError
+from ...model.source import printable
+from ...pongo2.dialect import V4
+from ...pongo2.reads import reads_of
+from ...pongo2.template import Compilation
+from ..authored import AuthoredImage
+from ..base import Observation, check
+
+#: the variables that exist only when the daemon renders the template
+RUN_TIME = ("config", "config_get", "container", "devices", "instance", "path", "properties", "trigger")
+
+
+@check(
+    "pongo-runtime",
+    "warning",
+    "a variable of the instance in a text that the build renders",
+    hint="remove 'pongo: true', or move the text that needs it into an entry of its own",
+)
+def check_image(image: AuthoredImage) -> Iterator[Observation]:
+    for entry in () if image.definition is None else image.definition.entries:
+        if not entry.pongo or entry.generator != "template":
+            continue
+        try:
+            reads = reads_of(Compilation(entry.text_of("content"), V4).parsed())
+        except TemplaterError:  # a note of the build says so
+            continue
+        for read in reads:
+            if read.path[0] in RUN_TIME:
+                name = f'config_get("{read.key}", …)' if read.path == ("config_get",) else read.name
+                yield Observation(
+                    f"'pongo: true' makes '{printable(name)}' empty: the build renders it, not the daemon",
+                    read.span,
+                )
+                break
