@@ -9,6 +9,7 @@ import click
 
 from ...definitions.choice import CONTAINER, VM, Choice
 from ...model.file_names import METADATA, TEMPLATES
+from ...model.source import printable
 from .. import options, output
 from ..guard import guarded
 from .image.build import source_date_epoch
@@ -34,7 +35,7 @@ Examples:
 @click.command(help=HELP)
 @click.argument("directory", metavar="DIR", required=False, shell_complete=options.complete_files)
 @click.argument("properties", metavar="[KEY=VALUE]…", nargs=-1)
-@click.option("--preset", default="minimal", show_default=True, metavar="NAME", help="Preset to copy.")
+@click.option("--preset", "chosen", multiple=True, metavar="NAME", help="Preset to copy.  [default: minimal]")
 @click.option(
     "--architecture", metavar="NAME", help="Architecture, as the daemons name it. [default: this machine's]"
 )
@@ -50,7 +51,7 @@ Examples:
 def command(
     directory: str | None,
     properties: tuple[str, ...],
-    preset: str,
+    chosen: tuple[str, ...],
     architecture: str | None,
     definition: str | None,
     parameters: tuple[str, ...],
@@ -59,6 +60,8 @@ def command(
     limits: Given,
 ) -> int:
     if definition is not None:
+        if chosen:
+            raise click.UsageError("--from can't be combined with --preset: each chooses what to copy")
         return from_definition(
             directory, properties, definition, Choice(parameters, VM if vm else CONTAINER, rootfs), limits
         )
@@ -66,6 +69,11 @@ def command(
         raise click.UsageError("-o, --vm and --rootfs need --from")
     from ...image.presets import make, presets
 
+    if len(chosen) > 1:
+        raise click.UsageError(
+            f"--preset can be given only once: choose one of {printable(', '.join(chosen))}"
+        )
+    preset = "".join(chosen) or "minimal"
     if preset == "list":
         for each in presets():
             output.write(f"{each.name:<12} {each.summary}\n")
