@@ -15,6 +15,7 @@ from . import options, output
 
 if TYPE_CHECKING:
     from ..model.instance import Instance
+    from ..model.metadata import Metadata
     from ..model.options import RenderOptions
     from ..model.plan import Plan
     from .planning import Opened
@@ -63,8 +64,27 @@ class OtherSide(NamedTuple):
                 raise error.replace(notes=(*error.notes, f"on the side of {self.given[0]}")) from None
             notes.update(dict.fromkeys((*before.notes, *after.notes)))
             yield before, after
+        notes.update(dict.fromkeys(self.unread_keys(found, before.metadata, fixed.dialect)))
         for note in notes:
             output.note(note)
+
+    def unread_keys(self, found: Opened, metadata: Metadata, dialect: str) -> Iterator[str]:
+        """Yield a note for each key of --set that no template reads."""
+        from ..pongo2.syntax.hints import did_you_mean
+        from ..rendering.explain import keys_read
+        from .plan_warnings import MAX_SECONDS
+
+        if not self.set:
+            return
+        templates = found.source.image.read_templates({rule.template for rule in metadata.rules})
+        texts = {file.data: file for file in templates.values() if file.data is not None}
+        keys = keys_read((file.source("") for file in texts.values()), dialect, MAX_SECONDS)
+        if keys is None:
+            return
+        for key in [text.partition("=")[0] for text in self.set]:
+            if key not in keys:
+                hint = did_you_mean(key, sorted(keys))
+                yield f"no template reads '{printable(key)}'{hint and ': '}{printable(hint)}"
 
     def opened(self, found: Opened, fixed: RenderOptions) -> tuple[Opened, RenderOptions]:
         """Open the other side, with the same triggers, and without a root filesystem."""

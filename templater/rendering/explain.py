@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from time import process_time
 from typing import TYPE_CHECKING, NamedTuple
 
+from ..model.errors import TemplaterError
 from ..pongo2 import trace_recorder as trace
 from ..pongo2.dialect import DIALECTS
 from ..pongo2.template import Compilation
@@ -153,6 +155,27 @@ def readings(source: Source, rule: Rule, layers: Layers, dialect: str) -> list[R
     for read in parsed_reads(source, dialect):
         lines.setdefault(name_of(read), {})[read.spans[0].line] = None
     return [Reading(layers.origin(name, rule), tuple(found)) for name, found in lines.items()]
+
+
+def keys_read(sources: Iterable[Source], dialect: str, seconds: float) -> set[str] | None:
+    """Return the configuration keys that templates read.
+
+    Return None if the keys are unknown: a template is invalid, reads all keys or computes a key, or parsing
+    takes more than ``seconds`` of processor time.
+    """
+    found: set[str] = set()
+    end = process_time() + seconds
+    for source in sources:
+        try:
+            names = {name_of(read) for read in parsed_reads(source, dialect)}
+        except TemplaterError:
+            return None
+        if ("config",) in names or process_time() > end:
+            return None
+        found.update(key for root, *keys in names if root == "config" for key in keys)
+        if not names.isdisjoint((("instance",), ("instance", "privileged"))):
+            found.add("security.privileged")
+    return found
 
 
 def name_of(read: Read) -> Name:
