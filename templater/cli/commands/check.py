@@ -42,6 +42,7 @@ Examples:
   templater check ./image --diff                   what --fix would change
   templater check metadata.tar.xz rootfs.squashfs  a split image
   templater check images/* --report junit > check.xml
+  templater check --rule list                      list the checks
   templater check --rule unknown-variable          explain a check
 """
 CONFIGURATION = "templater.toml"
@@ -82,7 +83,7 @@ def split_hosts(ctx: click.Context, param: click.Parameter, value: str | None) -
     help="Show findings of this severity and above.",
 )
 @click.option("--report", type=click.Choice(REPORTS), help="Report format. [default: text]")
-@click.option("--rule", metavar="ID", help="Explain the check ID, and check nothing.")
+@click.option("--rule", metavar="ID", help="Explain the check ID, or `list` all checks. Check nothing.")
 @click.option(
     "--rootfs",
     metavar="FILE|DIR|none",
@@ -346,15 +347,26 @@ def counted(fixes: Fixes, verb: str) -> str:
 
 
 def explain(id: str) -> str:
-    """Return the page about a check. Raises UsageError for an unknown id."""
+    """Return the page about a check, or for ``list`` all checks. Raises UsageError for an unknown id."""
     from ...checks.finding import all_checks, page
     from ...model.errors import UsageError
     from ...pongo2.syntax.hints import did_you_mean
 
+    if id == "list":
+        return f"{table('authoring')}\ntemplater audit:\n{table('security')}"
     checks = {check.id: check for check in (*all_checks("security"), *all_checks("authoring"))}
     if id not in checks:
-        raise UsageError(f"unknown check '{printable(id)}'", hint=printable(did_you_mean(id, sorted(checks))))
+        hint = printable(did_you_mean(id, sorted(checks))) or "`templater check --rule list` lists the checks"
+        raise UsageError(f"unknown check '{printable(id)}'", hint=hint)
     return page(checks[id])
+
+
+def table(folder: str) -> str:
+    """Return a line for each check of a folder: its id, its default severity and its summary."""
+    from ...checks.finding import all_checks
+
+    checks = sorted(all_checks(folder), key=lambda check: check.id)
+    return "".join(f"{check.id:<19} {check.severity:<9} {check.about}\n" for check in checks)
 
 
 def write(reports: list[dict[str, Any]], report: str, *, show_ignored: bool) -> None:

@@ -20,7 +20,39 @@ def test_a_page_has_the_text_of_its_check(check, update):
 
 
 def test_each_page_belongs_to_a_check():
-    assert {path.stem for path in PAGES.glob("*.md")} == {check.id for check in CHECKS}
+    assert {path.stem for path in PAGES.glob("*.md")} - {"README"} == {check.id for check in CHECKS}
+
+
+def index() -> str:
+    """Return the page that lists the checks, with their default severities."""
+    authored = sorted(CHECKS, key=lambda check: check.id)
+    rows = [f"| [{check.id}]({check.id}.md) | {check.severity} | {check.about} |\n" for check in authored]
+    audited = sorted(all_checks("security"), key=lambda check: check.id)
+    others = [f"| {check.id} | {check.severity} | {check.about} |\n" for check in audited]
+    head = "| check | severity | reported |\n|---|---|---|\n"
+    return (
+        "# All checks\n\n`templater check` runs these checks on [your own image](../checking.md). The severity is"
+        " the default: some findings\nof a check have another one. `templater check --rule list` prints this list,"
+        f" and `templater check --rule ID` a page.\n\n{head}{''.join(rows)}"
+        f"\n## Checks of `templater audit`\n\n`templater audit` runs these checks on an untrusted image.\n\n{head}"
+        f"{''.join(others)}"
+    )
+
+
+def test_the_index_lists_every_check(update):
+    path = PAGES / "README.md"
+    if update:
+        path.write_text(index())
+    assert path.read_text() == index()
+
+
+def test_check_with_the_option_rule_list_prints_the_rows_of_the_index():
+    said = run_templater(["check", "--rule", "list"]).stdout
+    printed = [line.split(maxsplit=2) for line in said.splitlines() if line and not line.endswith(":")]
+    cells = [line.strip("| ").split(" | ") for line in index().splitlines() if line.startswith("| ")]
+    listed = [[id.partition("]")[0].strip("["), *rest] for id, *rest in cells if id != "check"]
+    assert printed == listed
+    assert len({id for id, *_ in printed}) > 70
 
 
 def test_check_ids_are_the_names_of_the_check_files():
