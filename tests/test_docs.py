@@ -176,6 +176,7 @@ cp -a sample-images/debian-cloud image && cp -a image/rootfs rootfs && mkdir tre
 templater image build image -o image.tar.xz && mkdir out
 templater image export image.tar.xz out/ --format split && mv out/meta-* meta.tar.xz && mv out/*.tar* split.tar.xz
 templater unpack image.tar.xz web1 --name web1
+cp sample-images/definitions/debian.yaml .
 """
 
 

@@ -56,7 +56,7 @@ class DefinitionImage:
         self.results = Results()
         self.entries: list[FileEntry] = []
         self._rootfs = KnownRootfs(view, assume=choice.rootfs != "none")
-        self._now = int(time.time())
+        self._now = int(time.time()) if choice.now is None else choice.now
         self._build()
 
     def __repr__(self) -> str:

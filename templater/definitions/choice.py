@@ -19,6 +19,8 @@ class Choice(NamedTuple):
     parameters: tuple[str, ...] = ()
     type: str = CONTAINER
     rootfs: str | None = None
+    #: the time of the build in seconds since 1970; None is the current time
+    now: int | None = None
 
     def refuse_parameters(self, path: str) -> None:
         """Raise UsageError if parameters are given for a SRC that is not a definition."""

@@ -51,6 +51,6 @@ def all_choices(path: str, choice: Choice, limits: Limits = DEFAULT) -> list[Cho
         return (f"image.release={release}", *named) if release else named
 
     return [
-        Choice((*given, *settings(release, architecture, variant)), kind, choice.rootfs)
+        choice._replace(parameters=(*given, *settings(release, architecture, variant)), type=kind)
         for release, architecture, variant, kind in product(*axes)
     ]

@@ -2,7 +2,8 @@
 
 `mode`, `uid` and `gid` only change files that `dump` and `copy` write. They never reach metadata.yaml, so a
 `template` entry can't choose the owner or the mode of the file that the daemon writes. `cloud-init` always
-uses the triggers `create` and `copy`, and ignores `template.when`.
+uses the triggers `create` and `copy`, and ignores `template.when`. Many authors use `name` as a comment, so
+an ignored `name` is only information.
 """
 
 from __future__ import annotations
@@ -39,4 +40,6 @@ def check_image(image: AuthoredImage) -> Iterator[Observation]:
                 hint = ""
                 if field in _FILE and entry.generator == "template":
                     hint = "also write the file with 'dump', with this owner and mode: the daemon keeps them"
-                yield Observation(f"the generator '{entry.generator}' ignores '{field}'", node.span, hint)
+                severity = "info" if field == "name" else ""
+                message = f"the generator '{entry.generator}' ignores '{field}'"
+                yield Observation(message, node.span, hint, severity)

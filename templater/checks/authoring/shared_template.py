@@ -29,6 +29,7 @@ def check_image(image: AuthoredImage) -> Iterator[Observation]:
                 entry.span("path", "name", "generator"),
                 "remove one of the entries, or limit them with filters",
             )
+            continue
         before, content = names.setdefault(rule.template, (line, entry.content))
         if before != line and content != entry.content and entry.generator in ("template", "cloud-init"):
             yield Observation(

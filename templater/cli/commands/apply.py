@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ...model.errors import RefusedError
+from ...model.source import printable
 from .. import options, output
 from ..guard import guarded
 
@@ -27,7 +28,7 @@ Examples:
 
 
 @click.command(help=HELP)
-@options.request_options(rootfs="ROOTFS", triggers="required", host="none")
+@options.request_options(rootfs="ROOTFS", triggers="required", host="none", parameters=False)
 @click.option("--as-agent", is_flag=True, help="Write a virtual machine's files as its agent does.")
 @click.option(
     "--cross-mounts", is_flag=True, help="Also write to mount points: in place, without replacing the file."
@@ -39,6 +40,11 @@ def command(request: options.Request, as_agent: bool, cross_mounts: bool) -> int
     from ..planning import opened
 
     with opened(request, cross_mounts=cross_mounts) as found:
+        if found.source.definition is not None:
+            raise RefusedError(
+                f"'{printable(request.src)}' is a definition, whose image is partly assumed",
+                hint="build the image, or make its directory: templater new DIR --from FILE",
+            )
         (plan,) = found.plans(in_place=cross_mounts, placeholders=False)
         plan = for_rootfs(plan, as_agent=as_agent)
         assert isinstance(found.rootfs, DirectoryRootfs)

@@ -62,9 +62,8 @@ def command(
     if definition is not None:
         if chosen:
             raise click.UsageError("--from can't be combined with --preset: each chooses what to copy")
-        return from_definition(
-            directory, properties, definition, Choice(parameters, VM if vm else CONTAINER, rootfs), limits
-        )
+        choice = Choice(parameters, VM if vm else CONTAINER, rootfs, source_date_epoch())
+        return from_definition(directory, properties, definition, choice, limits)
     if parameters or vm or rootfs:
         raise click.UsageError("-o, --vm and --rootfs need --from")
     from ...image.presets import make, presets

@@ -1,0 +1,152 @@
+"""Definitions as SRC on the command line."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from templater.definitions.build import open_definition
+from templater.definitions.choice import Choice
+from tests.command_server import run_templater
+
+ROOT = Path(__file__).resolve().parents[2]
+DEBIAN = str(ROOT / "sample-images/definitions/debian.yaml")
+FIXED = ("-o", "image.serial=1")
+
+
+def run(*words: str, code: int = 0, **options):
+    done = run_templater([*map(str, words)], **options)
+    assert done.returncode == code, done.stderr
+    return done
+
+
+def test_an_instance_that_is_a_virtual_machine_chooses_its_build(tmp_path):
+    definition = tmp_path / "d.yaml"
+    definition.write_text(
+        "image: {distribution: a, architecture: x86_64}\nfiles:\n"
+        "- {generator: template, name: vm, path: /vm, types: [vm]}\n"
+        "- {generator: template, name: c, path: /c, types: [container]}\n"
+    )
+    instance = tmp_path / "web1.yaml"
+    instance.write_text("name: web1\ntype: virtual-machine\n")
+
+    def names(*words: str) -> set[str]:
+        data = json.loads(run("preview", definition, *FIXED, "--json", *words).stdout)
+        return {change["template"] for change in data["changes"]}
+
+    assert names() == {"c.tpl"}
+    assert names("--vm") == {"vm.tpl"}
+    assert names("-i", instance) == {"vm.tpl"}
+
+
+def test_o_names_an_output_and_fields_in_one_command(tmp_path):
+    run("preview", DEBIAN, *FIXED, "-o", tmp_path / "tree", "-o", "image.variant=cloud")
+    assert (tmp_path / "tree/var/lib/cloud/seed/nocloud-net/meta-data").exists()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("preview", "-o", "image.release=a"),
+        ("check", "-o", "image.release=a"),
+        ("image", "info", "-o", "image.release=a"),
+        ("diff", "--set", "user.a=b", "-o", "image.release=a"),
+        ("simulate", "-o", "image.release=a"),
+    ],
+)
+def test_a_field_of_an_image_directory_cannot_be_set(words):
+    steps = ["start"] if words[0] == "simulate" else []
+    done = run(*words, ROOT / "sample-images/alpine", *steps, code=2)
+    assert "-o image.release=a is for definitions" in done.stderr
+
+
+def test_a_directory_has_no_variants():
+    for command in ("preview", "check"):
+        done = run(command, ROOT / "sample-images/alpine", "--all-variants", code=2)
+        assert "--all-variants is for definitions" in done.stderr
+
+
+def test_a_mistake_in_a_template_is_shown_in_the_definition(tmp_path):
+    definition = tmp_path / "d.yaml"
+    text = "image: {distribution: a, architecture: x86_64}\nfiles:\n- generator: template\n  name: t\n  path: /t\n"
+    definition.write_text(text + "  content: |\n    fine\n    {{ a|uper }}\n")
+    done = run("preview", definition, *FIXED, code=5)
+    assert f"{definition}:8:10: unknown filter 'uper'" in done.stdout
+    found = json.loads(run("check", definition, *FIXED, "--json", code=1).stdout)[0]["findings"]
+    assert {(each["file"], each["line"], each["column"]) for each in found if each["check"] == "syntax"} == {
+        (str(definition), 8, 10)
+    }
+    sarif = json.loads(run("check", definition, *FIXED, "--report", "sarif", code=1).stdout)
+    regions = [
+        result["locations"][0]["physicalLocation"]["region"]["startLine"]
+        for result in sarif["runs"][0]["results"]
+    ]
+    assert regions == [each["line"] for each in found]
+
+
+def test_no_finding_names_a_generated_file(tmp_path):
+    definition = tmp_path / "d.yaml"
+    definition.write_text(
+        "image: {distribution: a, architecture: x86_64, expiry: x}\nfiles:\n"
+        "- {generator: cloud-init, name: user-data}\n"
+        "- {generator: template, name: t, path: /etc/t, content: '{{ nosuch }}', template: {when: [boot]}}\n"
+        "- {generator: template, name: t, path: ../t, template: {properties: {a: b}}}\n"
+    )
+    found = json.loads(run("check", definition, *FIXED, "--json", "--at-least", "info", code=1).stdout)[0]
+    assert len(found["findings"]) > 5
+    assert {each["file"] for each in found["findings"]} == {str(definition)}
+
+
+def test_new_writes_the_directory_of_the_build(tmp_path):
+    folder = tmp_path / "image"
+    run("new", folder, "--from", DEBIAN, *FIXED, "-o", "image.variant=cloud")
+    image = open_definition(DEBIAN, Choice(("image.serial=1", "image.variant=cloud")))
+    for name, file in image.read_to_end().items():
+        assert (folder / "templates" / name).read_bytes() == file.data
+    assert (folder / "rootfs").is_dir()
+    direct = json.loads(run("preview", DEBIAN, *FIXED, "-o", "image.variant=cloud", "--json").stdout)
+    made = json.loads(run("preview", folder, "--rootfs", "none", "--json").stdout)
+
+    def contents(data: dict) -> list:
+        return [(change["path"], change["content"]) for change in data["changes"]]
+
+    assert contents(made) == contents(direct)
+    done = run("new", folder, "--from", DEBIAN, code=2)
+    assert "exists" in done.stderr
+
+
+def test_diff_compares_two_definitions(tmp_path):
+    other = tmp_path / "other.yaml"
+    other.write_text(Path(DEBIAN).read_text().replace("Debian trixie", "Debian 13"))
+    done = run("diff", DEBIAN, *FIXED, "--against-image", other)
+    assert "+c1: Debian 13, no role" in done.stdout
+
+
+def test_explain_and_simulate_read_a_definition():
+    assert "user.role" in run("explain", DEBIAN, "/etc/motd", *FIXED).stdout
+    assert "writes 3 files" in run("simulate", DEBIAN, *FIXED, "create", "start").stdout
+
+
+def test_apply_refuses_a_prediction(tmp_path):
+    done = run("apply", DEBIAN, tmp_path, "-t", "create", code=3)
+    assert "templater new" in done.stderr
+    assert not [*tmp_path.iterdir()]
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\0", b"[", b"files: 1", b"image: {}", b"\xff\xfea", b"- a", b"&a [*a]"]
+)
+def test_a_file_that_is_no_definition_is_one_clear_message(content, tmp_path):
+    path = tmp_path / "d.yaml"
+    path.write_bytes(content)
+    for command in (("preview",), ("check",), ("image", "info")):
+        done = run(*command, path, code=2)
+        assert str(path) in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_a_definition_can_have_any_name(tmp_path):
+    path = tmp_path / "debian"
+    shutil.copy(DEBIAN, path)
+    assert "hostname.tpl" in run("preview", path, *FIXED).stdout

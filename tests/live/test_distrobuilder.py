@@ -1,0 +1,185 @@
+"""Definitions that Debian's distrobuilder builds, offline, compared with their prediction."""
+
+import os
+import re
+import shutil
+import subprocess
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from templater.definitions.build import open_definition
+from templater.definitions.choice import Choice
+from templater.parsing.metadata_yaml import read_metadata
+
+from .images import need_programs
+
+pytestmark = pytest.mark.live
+
+APPLETS = [
+    "cat",
+    "chmod",
+    "chown",
+    "cp",
+    "echo",
+    "find",
+    "hostname",
+    "id",
+    "kill",
+    "ln",
+    "ls",
+    "mkdir",
+    "mount",
+    "mv",
+    "reboot",
+    "rm",
+    "sh",
+    "sleep",
+    "stat",
+    "true",
+]
+HOSTS = "127.0.0.1\tlocalhost\n127.0.1.1\tdistrobuilder.lan distrobuilder\n"
+COMMANDS = "".join(
+    f"    {name}: {{cmd: 'true'}}\n" for name in ("clean", "install", "remove", "refresh", "update")
+)
+END = f"packages:\n  custom_manager:\n{COMMANDS}"
+#: a server image: filters, changes of the root filesystem, long and unusual texts
+SERVER = """\
+image:
+  distribution: pebble
+  release: 10.0
+  variant: server
+  architecture: x86_64
+  expiry: 5w
+  description: "{{ image.distribution|upper }} & <friends>: a description that is longer than eighty characters, so that YAML folds it"
+  name: "{{ image.variant|default:'none' }}-{{ image.release }}{% if image.release == '10.0' %} ok{% endif %}"
+files:
+- generator: remove
+  path: /etc/hostname
+- generator: hostname
+  path: /etc/hostname
+- generator: dump
+  path: /etc/sysconfig/network
+  content: HOSTNAME=distrobuilder
+  mode: 0640
+- generator: hosts
+  path: /etc/sysconfig/network
+  template:
+    when: [create, copy, rename]
+- generator: hostname
+  path: /etc/dangling
+- generator: template
+  name: motd
+  path: /etc/motd
+  releases: [10.0]
+  content: |
+    # Welcome to {{ instance.name }}: tabs	stay, and so do ünïcode
+    {% for name in config sorted %}{{ name }}
+    {% endfor %}
+  template:
+    properties:
+      "10": ten
+      "9": nine
+      text: "a: b"
+      lines: "one\\ntwo"
+      date: "2026-01-02"
+      yes: "no"
+      empty: ""
+- generator: template
+  name: motd-old
+  path: /etc/motd.old
+  releases: ["10"]
+- generator: template
+  name: Path-10
+  path: /etc/x10
+  architectures: [amd64]
+- generator: template
+  name: Path-9
+  path: /etc/x9
+  variants: [server, cloud]
+mappings:
+  architectures: {x86_64: amd64}
+"""
+#: a cloud image: cloud-init with own contents, and texts that the build renders
+CLOUD = """\
+image: {distribution: pebble, release: stone, variant: cloud, architecture: amd64}
+targets: {incus: {vm: {filesystem: btrfs, size: 5368709120}}}
+files:
+- {generator: cloud-init, name: meta-data, path: /seed/meta-data, content: ignored}
+- generator: cloud-init
+  name: network-config
+  content: |
+    version: 2
+    ethernets: {eth0: {dhcp4: true}}
+- {generator: cloud-init, name: user-data, content: "#cloud-config\\nlocale: C\\n"}
+- {generator: cloud-init, name: vendor-data, template: {properties: {default: "{}", more: x}}, types: [container]}
+- {generator: fstab, types: [vm]}
+- {generator: hosts, path: /etc/hosts}
+- generator: template
+  name: about
+  path: "/etc/{{ image.distribution }}/about"
+  pongo: true
+  content: |-
+    {% for file in files %}{{ file.generator }} {% endfor %}
+    {{ targets.incus.vm.size }} {{ targets.type }} {{ image.serial }} {{ mappings.architecture_map }}
+    {{ source.downloader|upper }} {{ image.architecture_mapped }} {{ image.architecture_kernel }}
+    [{{ container.name }}] {{ packages.custom_manager.clean.cmd }} {# a comment #}.
+- {generator: template, name: about, path: /etc/second, content: "second\\n\\n"}
+mappings: {architecture_map: debian}
+"""
+
+
+@pytest.fixture(scope="module")
+def rootfs(tmp_path_factory) -> Path:
+    """Return a root filesystem of busybox, packed beside its directory as rootfs.tar.xz."""
+    need_programs("distrobuilder", "busybox", "mksquashfs", "rsync", "unshare")
+    root = tmp_path_factory.mktemp("source") / "root"
+    for name in ("bin", "sbin", "etc", "proc", "sys", "dev", "tmp", "run", "root", "usr/bin"):
+        (root / name).mkdir(parents=True)
+    shutil.copy(shutil.which("busybox") or "", root / "bin/busybox")
+    for name in APPLETS:
+        (root / "bin" / name).symlink_to("busybox")
+    (root / "etc/hosts").write_text(HOSTS)
+    (root / "etc/hostname").write_text("distrobuilder\n")
+    (root / "etc/passwd").write_text("root:x:0:0:root:/root:/bin/sh\n")
+    (root / "etc/group").write_text("root:x:0:\n")
+    (root / "etc/dangling").symlink_to("/nowhere")
+    with tarfile.open(root.parent / "rootfs.tar.xz", "w:xz") as tar:
+        tar.add(root, ".")
+    return root
+
+
+@pytest.mark.parametrize("text", [SERVER, CLOUD], ids=["server", "cloud"])
+def test_a_build_of_distrobuilder_is_predicted_byte_for_byte(text, rootfs, tmp_path):
+    url = f"source: {{downloader: rootfs-http, url: 'file://{rootfs.parent}/rootfs.tar.xz'}}\n"
+    definition = tmp_path / "definition.yaml"
+    definition.write_text(text + url + END)
+    serial = "20260102_0304"
+    command = ["unshare", "-m", "distrobuilder", "build-incus", str(definition), str(tmp_path / "out")]
+    command += [
+        "--cache-dir",
+        str(tmp_path / "cache"),
+        "--keep-sources=false",
+        "-o",
+        f"image.serial={serial}",
+    ]
+    build = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=300, check=False)
+    assert build.returncode == 0, build.stdout + build.stderr
+    written = {}
+    with tarfile.open(tmp_path / "out/incus.tar.xz") as tar:
+        for member in tar:
+            if member.isfile():
+                file = tar.extractfile(member)
+                assert file is not None
+                written[os.path.normpath(member.name)] = file.read()
+
+    image = open_definition(str(definition), Choice((f"image.serial={serial}",), rootfs=str(rootfs)))
+
+    metadata = image.read_metadata()
+    dates = r"(creation|expiry)_date: \d+"
+    real = written.pop("metadata.yaml").decode()
+    assert re.sub(dates, "", metadata.text) == re.sub(dates, "", real)
+    built, predicted = read_metadata(type(metadata)("real", real, ())), read_metadata(metadata)
+    assert built.expiry_date - built.creation_date == predicted.expiry_date - predicted.creation_date
+    assert {f"templates/{name}": file.data for name, file in image.read_to_end().items()} == written
