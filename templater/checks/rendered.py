@@ -17,6 +17,8 @@ from .places import kind_of
 LARGEST = 256 << 10
 #: kinds of files in which a value may need quotes
 QUOTES = frozenset(("json", "meta-data", "netplan", "network-config", "toml", "user-data", "yaml"))
+#: how a template quotes a value for these kinds
+QUOTE_HINT = """write {{ …|stringformat:"%q" }} without quotes around it: the filter quotes the value"""
 #: maximum number of mistakes that are reported for one file
 MOST = 20
 
@@ -76,6 +78,7 @@ def observation(
     return Observation(
         f"'{printable(file.rule.path)}'{instance}, line {line}: {message}",
         image.locate(file, words if search else ""),
+        QUOTE_HINT if file.awkward else "",
         severity=severity,
         rule=file.rule,
     )

@@ -39,7 +39,7 @@ def syntax_hint(
     word = token.value if token is not None else ""
     if message.startswith("Filter '"):
         known = sorted(library.filters)
-        return f"unknown filter {word!r}", did_you_mean(word, known) or _foreign_filter(word)
+        return f"unknown filter {word!r}", _foreign_filter(word) or did_you_mean(word, known)
     if message.startswith("Tag '") and "not found" in message:
         return _unknown_tag(word, sorted(library.tags))
     if message.startswith("Usage of tag"):
@@ -88,6 +88,8 @@ def _unknown_tag(word: str, known: "list[str]") -> "tuple[str, str]":
 
 
 def _foreign_filter(word: str) -> str:
+    if word.lower() in ("json", "quote", "to_json", "tojson"):
+        return f'pongo2 has no {word!r}: stringformat:"%q" writes a text in double quotes'
     return {
         "replace": "pongo2 has no 'replace': 'cut' removes text",
         "trim": "pongo2 has no 'trim'",

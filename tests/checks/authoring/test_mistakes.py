@@ -295,3 +295,20 @@ def test_a_given_instance_replaces_the_built_in_instances():
         found[:2] for found in findings(file("/etc/hostname", template, instances=[given]))
     }
     assert ("error", "hostname") not in {found[:2] for found in findings(file("/etc/hostname", template))}
+
+
+READ = 'config_get("user.note", "")'
+
+
+@pytest.mark.parametrize(
+    ("path", "line"),
+    [("/etc/a.yaml", "note: %s"), ("/etc/a.json", '{"note": %s}'), ("/etc/a.toml", "note = %s")],
+)
+def test_the_hint_about_quotes_corrects_a_file_that_quotes_break(path, line):
+    unquoted = file(path, line % f'"{{{{ {READ} }}}}"' + "\n")
+    (finding,) = audit(unquoted, "authoring")
+    assert finding.severity.level == "info"
+    assert finding.message.partition(": ")[2].startswith("a value with quotes or colons breaks the file: ")
+    assert finding.hint.startswith('write {{ …|stringformat:"%q" }} without quotes')
+    quoted = file(path, line % f'{{{{ {READ}|stringformat:"%q" }}}}' + "\n")
+    assert not audit(quoted, "authoring")

@@ -94,6 +94,8 @@ def explained(source, dialect=V6, context=CONTEXT):
         ("{{ x[1] }}", "x[1] needs pongo2 v6, and LXD has v4: write x.1"),
         ("{{ properties['a-b'] }}", "properties['a-b'] needs pongo2 v6, and LXD has v4"),
         ("{{ a.b[c] }}", "subscripts need pongo2 v6, and LXD has v4"),
+        ("{{ a|toJSON }}", "pongo2 has no 'toJSON': stringformat:\"%q\" writes a text in double quotes"),
+        ("{{ a|json }}", "pongo2 has no 'json': stringformat:\"%q\" writes a text in double quotes"),
     ],
 )
 def test_syntax_of_other_template_languages_gets_a_hint(source, hint):

@@ -2,10 +2,14 @@
 
 import json
 import re
+import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 
+from templater import pongo2
 from templater.pongo2.dialect import DIALECTS
 from templater.pongo2.library import library_for
 
@@ -44,3 +48,32 @@ def test_every_tag_and_filter_is_described(name):
     library = library_for(DIALECTS[name])
     described = set(re.findall(r"^\| `([a-z0-9_]+)", PAGE, re.MULTILINE))
     assert not {*library.tags, *library.filters} - described
+
+
+QUOTED, IN_SHELL = (next(row[0] for row in EXAMPLES if text in row[0]) for text in ("it's: a", "it's $HOME"))
+VALUES = [
+    "",
+    'it\'s: a "b" #c, {d}',
+    "C:\\new",
+    "two\nlines\n",
+    "é😀\u200b",
+    "- *x",
+    "$(id) `id` !",
+    "\t%q {{ x }}",
+]
+
+
+@pytest.mark.parametrize("dialect", list(DIALECTS))
+@pytest.mark.parametrize("value", VALUES)
+def test_the_recipes_for_quotes_keep_every_value(value, dialect):
+    def rendered(example: str) -> str:
+        template = re.sub(r"\{\{ .*?\|", "{{ value|", example, count=1)
+        return pongo2.compile(template, DIALECTS[dialect]).render({"value": value})
+
+    text = rendered(QUOTED)
+    assert yaml.safe_load(text) == {"note": value}
+    quoted = text.removeprefix("note: ")
+    assert json.loads(quoted) == value
+    assert tomllib.loads(f"note = {quoted}") == {"note": value}
+    script = rendered(IN_SHELL) + '\nprintf "%s" "$NOTE"'
+    assert subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True).stdout == value
