@@ -58,7 +58,8 @@ def check_report(
 
     ``suppressed`` lists the findings that the author ignores, and ``notes`` the validators that did not
     run. Without a root filesystem, ``not_run`` lists the checks that need it. The image's templater.toml is
-    read if the image is ``trusted``. ``hosts`` and ``instances`` override those of that file.
+    read if the image is ``trusted``. ``hosts`` and ``instances`` override those of that file. The instances
+    of that file are checked in addition to the built-in ones.
 
     ``choice`` is the build to check if the image is a definition, and is None otherwise. With
     ``all_variants``, every build of its filters is checked.
@@ -149,9 +150,9 @@ def with_configuration(
     if FILE in scanned.heads:
         configuration = read_configuration(Source(f"{path}/{FILE}", scanned.heads[FILE]))
     names = hosts or configuration.hosts or (INCUS.name,)
-    if configuration.instances and not instances:
-        instances = tuple(read_described(path, item) for item in configuration.instances)
-    return authored(scanned, tuple(HOSTS[name] for name in names), instances, validators), configuration
+    added = () if instances else tuple(read_described(path, item) for item in configuration.instances)
+    chosen = tuple(HOSTS[name] for name in names)
+    return authored(scanned, chosen, instances, validators, added), configuration
 
 
 @dataclass(frozen=True, slots=True)

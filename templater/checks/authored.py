@@ -17,7 +17,7 @@ from ..model.metadata import TRIGGERS, Rule
 from ..model.options import RenderOptions
 from ..model.source import Source, Span
 from ..pongo2.dialect import DIALECTS
-from ..pongo2.reads import Read, nodes, reads_of
+from ..pongo2.reads import Read, config_key, nodes, reads_of
 from ..pongo2.state import Limits
 from ..pongo2.syntax import tree
 from ..pongo2.template import Compilation
@@ -46,6 +46,15 @@ DOCUMENTS = {
 LONGEST = 1000
 #: the value of all other keys that templates read
 SET = "value"
+#: values that are tried if a file with invented values has a mistake
+OTHER_VALUES = ("true", "8080", "10.0.0.5", "10.0.0.5/24", SET)
+#: the value of a key whose default is the other value
+OPPOSITES = {
+    one: other
+    for pair in (("true", "false"), ("yes", "no"), ("on", "off"))
+    for one, other in (pair, reversed(pair))
+}
+_NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 #: a value that breaks most formats if it is not quoted
 AWKWARD = """it's: a "b" #c, {d}"""
 
@@ -82,6 +91,8 @@ class File:
     error: TemplaterError | None
     #: whether only the instance with awkward values renders this text
     awkward: bool = False
+    #: whether only an instance whose values the check invents renders this text
+    invented: bool = False
 
     @property
     def source(self) -> Source:
@@ -92,12 +103,14 @@ class File:
 class AuthoredImage(ScannedImage):
     """A scanned image with the hosts that it must work on, and instances to render its templates for.
 
-    Without ``instances``, the templates are rendered for a bare container, for one that sets each key that a
-    template reads, and for a virtual machine if a template distinguishes one.
+    Without ``instances``, the templates are rendered for a bare container, for ``added``, for a container
+    that sets each key that a template reads, and for a virtual machine if a template distinguishes one.
     """
 
     hosts: tuple[Host, ...] = (INCUS,)
     instances: tuple[Instance, ...] = ()
+    #: instances in addition to the built-in ones
+    added: tuple[Instance, ...] = ()
     #: None if no validator should run
     validators: Validators | None = None
 
@@ -156,20 +169,83 @@ class AuthoredImage(ScannedImage):
         """The instances to render for."""
         if self.instances:
             return self.instances
-        bare = Instance("c1")
-        found = [bare]
-        if self.keys:
-            found.append(bare.replace(config={key: _value_of(key) for key in sorted(self.keys)}))
+        found = [Instance("c1"), *self.added]
+        if self._invented is not None:
+            found.append(self._invented)
         if any(VIRTUAL_MACHINE in template.source.text for template in self.parsed):
             found.append(Instance("v1", VIRTUAL_MACHINE))
         return tuple(found)
 
+    @cached_property
+    def _invented(self) -> Instance | None:
+        """An instance that sets each key that a template reads to an invented value."""
+        values = {key: self.value_of(key) for key in sorted(self.keys)}
+        return Instance("c1", config=values) if values and not self.instances else None
+
+    def value_of(self, key: str) -> str:
+        """Return a plausible value for a configuration key, of the kind of the template's own default."""
+        if (value := _document(key)) is not None:
+            return value
+        default = self._defaults.get(key, "")
+        if default.lower() in OPPOSITES:
+            return OPPOSITES[default.lower()]
+        return default if _NUMBER.fullmatch(default) else _value_of(key)
+
+    @cached_property
+    def _defaults(self) -> Mapping[str, str]:
+        """The first default that a template gives as a literal, by configuration key."""
+        found: dict[str, str] = {}
+        for template in self.parsed:
+            for node in template.every(tree.Path, tree.Filtered):
+                path = node.atom if isinstance(node, tree.Filtered) else node
+                if not isinstance(path, tree.Path) or (key := config_key(path)) is None:
+                    continue
+                literals: list[object] = list((path.parts[0].arguments or [])[1:2])
+                if isinstance(node, tree.Filtered):
+                    literals = [use.argument for use in node.filters if use.name == "default"]
+                for literal in literals:
+                    if isinstance(literal, tree.Literal) and literal.value != "":
+                        found.setdefault(key, str(literal.value))
+        return found
+
     @property
     def awkward(self) -> tuple[Instance, ...]:
         """A further instance, whose configuration values contain quotes, colons and brackets."""
-        free = [key for key in sorted(self.keys) if key.startswith("user.") and _value_of(key) == SET]
+        free = [key for key in sorted(self.keys) if key.startswith("user.") and self.value_of(key) == SET]
         values = dict.fromkeys(free, AWKWARD)
         return () if self.instances or not values else (Instance("c1", config=values),)
+
+    @cached_property
+    def _other_values(self) -> tuple[Instance, ...]:
+        """Instances that set the same keys to other values: to the defaults, or all to one value."""
+        values = self._invented.config if self._invented is not None else {}
+        free = [key for key in values if _document(key) is None]
+        others = [{key: self._defaults.get(key, values[key]) for key in free}]
+        others += [dict.fromkeys(free, value) for value in OTHER_VALUES]
+        return tuple(Instance("c1", config={**values, **other}) for other in others)
+
+    @cached_property
+    def _other_renders(self) -> tuple[RenderOptions, dict[str, Compiled]]:
+        """Options with a time limit for all renders with other values, and compiled templates by host."""
+        return RenderOptions(self.hosts[0], "", 0.0, 0, self.limits or LIMITS).begun(), {}
+
+    def alternatives(self, file: File) -> tuple[File, ...]:
+        """Return the file for other values of the keys, or () if rendering takes too long."""
+        assert self.metadata is not None
+        metadata = replace_rules(self.metadata, (file.rule,))
+        options, by_host = self._other_renders
+        options = RenderOptions(file.host, file.host.dialect, options.clock, options.seed, options.limits)
+        compiled = by_host.setdefault(file.host.name, Compiled(self.templates, options))
+        found = []
+        try:
+            for other in self._other_values:
+                instance = with_image_keys(other, metadata.properties)
+                for made in render(metadata, compiled, instance, (file.trigger,), options):
+                    text = None if made.content is None else made.content.decode("utf-8", "surrogateescape")
+                    found.append(File(file.rule, file.trigger, file.host, instance, text, made.error))
+        except LimitError:
+            return ()
+        return tuple(found)
 
     @property
     def files(self) -> tuple[File, ...]:
@@ -204,10 +280,11 @@ class AuthoredImage(ScannedImage):
                 for made in render(metadata, compiled, instance, TRIGGERS, own):
                     text = None if made.content is None else made.content.decode("utf-8", "surrogateescape")
                     error = "" if made.error is None else made.error.message
-                    file = File(
-                        made.rule, made.trigger, host, instance, text, made.error, number >= len(self.probes)
-                    )
-                    found.setdefault((id(made.rule), text, error), file)
+                    awkward, invented = number >= len(self.probes), probe is self._invented
+                    file = File(made.rule, made.trigger, host, instance, text, made.error, awkward, invented)
+                    earlier = found.setdefault((id(made.rule), text, error), file)
+                    if earlier.invented and not (invented or awkward):
+                        found[id(made.rule), text, error] = file
         return tuple(found.values())
 
     def texts(self, wanted: Callable[[str], bool]) -> Iterator[File]:
@@ -277,19 +354,22 @@ def authored(
     hosts: tuple[Host, ...],
     instances: tuple[Instance, ...],
     validators: Validators | None = None,
+    added: tuple[Instance, ...] = (),
 ) -> AuthoredImage:
-    """Add hosts, instances and validators to a scanned image."""
+    """Add hosts, instances and validators to a scanned image. ``added``: see ``AuthoredImage``."""
     fields = {name: getattr(image, name) for name in ScannedImage.__dataclass_fields__}
-    return AuthoredImage(**fields, hosts=hosts, instances=instances, validators=validators)
+    return AuthoredImage(**fields, hosts=hosts, instances=instances, added=added, validators=validators)
+
+
+def _document(key: str) -> str | None:
+    """Return an example of the document that a key holds, or None if the key holds a short value."""
+    last = key.rpartition(".")[2].replace("_", "-")
+    return next((text for name, text in DOCUMENTS.items() if last.endswith(name)), None)
 
 
 def _value_of(key: str) -> str:
-    """Return a plausible value for a configuration key."""
-    last = key.rpartition(".")[2]
-    for name, text in DOCUMENTS.items():
-        if last.replace("_", "-").endswith(name):
-            return text
-    lower = last.lower()
+    """Return a value that fits the name of a configuration key."""
+    lower = key.rpartition(".")[2].lower()
     if "ip" in lower.replace("script", "") or "addr" in lower or "gateway" in lower:
         return "10.0.0.5"
     return "8080" if "port" in lower else SET

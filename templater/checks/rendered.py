@@ -49,20 +49,66 @@ def mistakes_in(
     quotes: bool = False,
 ) -> Iterator[Observation]:
     """Do as ``mistakes_of`` for these files. ``quotes``: a value may need quotes in them."""
+
+    def judge(file: File) -> list[Mistake]:
+        found = list(islice(find(file), MOST))
+        if not found and validate is not None and not file.awkward:
+            found = list(islice(validate(file), MOST))
+        return found
+
     seen: set[tuple[int, str]] = set()
     for file in files:
         text = file.text or ""
         if len(text) > LARGEST or not text.strip() or (file.awkward and not quotes):
             continue
-        found = list(islice(find(file), MOST))
-        if not found and validate is not None and not file.awkward:
-            found = list(islice(validate(file), MOST))
-        for line, message, *severity in found:
+        others: list[tuple[File, list[Mistake]]] | None = None
+        for line, message, *severity in judge(file):
             if (id(file.rule), message) not in seen:
                 seen.add((id(file.rule), message))
                 if file.awkward:
                     message, severity = f"a value with quotes or colons breaks the file: {message}", ["info"]
+                elif file.invented:
+                    if others is None and len(seen) <= MAX_FINDINGS:
+                        others = [(other, judge(other)) for other in image.alternatives(file)]
+                    if not has_same_mistake(others or [], file, line):
+                        message, severity = f"{invented_value(image, file, line)}: {message}", ["info"]
                 yield observation(image, file, line, message, *severity, search=len(seen) <= MAX_FINDINGS)
+
+
+def has_same_mistake(others: list[tuple[File, list[Mistake]]], file: File, line: int) -> bool:
+    """Return whether a mistake in a line of a file does not depend on the invented values.
+
+    ``others`` is the file for other values with its mistakes. The line must have a mistake for each value. If
+    the line contains no value, another mistake of the file is enough: a validator may report only one. A
+    value that is a whole line can stand for any lines.
+    """
+    alone = line_of(file, line).strip() in file.instance.config.values()
+    return (
+        not alone
+        and bool(others)
+        and all(
+            bool(mistakes)
+            and (
+                line_of(other, line) == line_of(file, line) or any(number == line for number, *_ in mistakes)
+            )
+            for other, mistakes in others
+        )
+    )
+
+
+def invented_value(image: AuthoredImage, file: File, line: int) -> str:
+    """Return a text that names the invented value in a line, such as ``if 'user.a' is 'value'``."""
+    read = {each.key for found in image.parsed if file.rule in found.rules for each in found.reads}
+    values = [(key, text) for key, text in file.instance.config.items() if key in read and "\n" not in text]
+    words = line_of(file, line)
+    for key, text in [pair for pair in values if pair[1] in words] or values:
+        return f"if '{printable(key)}' is '{printable(text)}'"
+    return "with invented values"
+
+
+def line_of(file: File, number: int) -> str:
+    lines = (file.text or "").split("\n")
+    return lines[number - 1] if 0 < number <= len(lines) else ""
 
 
 def observation(
@@ -72,8 +118,7 @@ def observation(
 
     Without ``search``, the observation has the position of the rule: a search reads the whole template.
     """
-    lines = (file.text or "").split("\n")
-    words = lines[line - 1] if 0 < line <= len(lines) else ""
+    words = line_of(file, line)
     instance = "" if file.instance.name == image.probes[0].name else f" for '{printable(file.instance.name)}'"
     return Observation(
         f"'{printable(file.rule.path)}'{instance}, line {line}: {message}",

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from ipaddress import ip_address
 
 from ...model.source import printable
-from ..authored import SET, AuthoredImage, File
+from ..authored import AuthoredImage, File
 from ..base import Observation, check
 from ..rendered import Mistake, mistakes_of, numbered
 
@@ -20,8 +20,7 @@ def find(file: File) -> Iterator[Mistake]:
     for number, line in numbered(file.text or ""):
         fields = line.partition("#")[0].split()
         if not is_address(fields[0]):
-            if fields[0] != SET:
-                yield number, f"'{printable(fields[0][:60])}' is not an IP address"
+            yield number, f"'{printable(fields[0][:60])}' is not an IP address"
         elif len(fields) < 2:
             yield number, f"no name follows the address {fields[0]}"
 

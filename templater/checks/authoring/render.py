@@ -24,10 +24,13 @@ def check_image(image: AuthoredImage) -> Iterator[Observation]:
         key = (file.rule.template, error.message if error is not None else "")
         if isinstance(error, RenderError | LimitError) and key not in seen and not file.awkward:
             seen.add(key)
+            others = image.alternatives(file) if file.invented else (file,)
+            certain = bool(others) and all(other.error is not None for other in others)
             yield Observation(
                 f"'{printable(file.rule.path)}' on {file.trigger}: {error.message}",
                 place(image, file.rule.template, error) or file.rule.spans["path"],
                 error.hint,
+                severity="" if certain else "info",
                 rule=file.rule,
             )
 

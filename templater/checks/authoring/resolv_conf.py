@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ...model.source import printable
-from ..authored import SET, AuthoredImage, File
+from ..authored import AuthoredImage, File
 from ..base import Observation, check
 from ..rendered import Mistake, mistakes_of, numbered
 from .hosts import is_address
@@ -25,5 +25,5 @@ def find(file: File) -> Iterator[Mistake]:
             continue
         if word not in KEYWORDS:
             yield number, f"unknown keyword '{printable(word)}'"
-        elif word == "nameserver" and (not values or not (is_address(values[0]) or values[0] == SET)):
+        elif word == "nameserver" and not (values and is_address(values[0])):
             yield number, "'nameserver' needs an IP address"

@@ -197,6 +197,25 @@ def test_the_configuration_chooses_hosts_instances_and_severities(image):
     assert "'web1'" not in report["findings"][0]["message"]
 
 
+def test_instances_of_the_configuration_do_not_replace_the_built_in_instances(image):
+    path = image(
+        {
+            "metadata.yaml": rules(
+                "/etc/hosts: {when: [create, rename], template: a}",
+                "/etc/fstab: {when: [create], template: b}",
+                "/etc/a.json: {when: [create], template: c}",
+            ),
+            "templates/a": '{% if config_get("user.a", "") == "" %}bare\n{% endif %}127.0.0.1 localhost\n',
+            "templates/b": '{% if config_get("user.b", "") %}set\n{% endif %}',
+            "templates/c": '{"a": "{{ config_get("user.a", "") }}"}\n',
+            "tests/web1.yaml": "config:\n  user.a: x\n",
+            "templater.toml": 'instances = ["tests/web1.yaml"]\n',
+        }
+    )
+    found = check_report(path, hosts=(), trusted=True, at_least="info")["findings"]
+    assert {"hosts", "fstab", "json"} <= {each["check"] for each in found}
+
+
 @pytest.mark.parametrize("name", ["../outside.yaml", "link.yaml", "/etc/passwd"])
 def test_the_configuration_reads_no_instance_outside_the_image(image, tmp_path, name):
     (tmp_path / "outside.yaml").write_text("config: {}\n")

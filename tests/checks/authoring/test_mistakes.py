@@ -288,6 +288,55 @@ def test_every_check_has_an_example_mistake():
     assert {check.id for check in all_checks("authoring")} == ids | {"unused-ignore"}
 
 
+DHCP = "  ethernets:\n    eth0:\n      dhcp4: %s\n"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        '{{ config_get("user.dhcp4", "true") }}',
+        '{{ config_get("user.dhcp4", "")|default:"true" }}',
+        '{% if config_get("user.dhcp4", "") %}{{ config_get("user.dhcp4", "") }}{% else %}true{% endif %}',
+        'true\n      mtu: {{ config_get("user.mtu", "1500") }}',
+        'true\n      link-local: [{{ config_get("user.family", "ipv4") }}]',
+        'true\n      addresses: [{{ config_get("user.net", "10.0.0.5/24") }}]',
+    ],
+)
+def test_an_invented_value_that_netplan_rejects_is_not_a_mistake_of_the_author(value):
+    if not installed("netplan"):
+        pytest.skip("NOT RUN: netplan is not installed, or cannot be confined")
+    assert {found[0] for found in findings(plan(DHCP % value))} <= {"info"}
+
+
+def test_an_invented_value_does_not_hide_a_mistake_that_it_reveals():
+    template = (
+        '{% if config_get("user.a", "") %}127.0.0.1 a\nlocalhost {{ config_get("user.a", "") }}\n{% endif %}'
+    )
+    assert ("error", "hosts", f"{T}2:1") in findings(file("/etc/hosts", template))
+
+
+@pytest.mark.parametrize("path", ["/etc/hosts", "/etc/fstab", "/etc/resolv.conf"])
+def test_a_value_that_is_a_whole_line_is_not_a_mistake_of_the_author(path):
+    template = '# more\n{{ config_get("user.more", "") }}\n'
+    assert {found[0] for found in findings(file(path, template))} <= {"info"}
+
+
+def test_a_finding_that_depends_on_an_invented_value_names_the_key():
+    image = file(
+        "/etc/hosts", '{% if config_get("user.a", "") %}{{ config_get("user.a", "") }} web1\n{% endif %}'
+    )
+    (found,) = [each for each in audit(image, "authoring") if each.check == "hosts"]
+    assert (found.severity.level, found.message) == (
+        "info",
+        "'/etc/hosts', line 1: if 'user.a' is 'value': 'value' is not an IP address",
+    )
+
+
+def test_an_error_of_rendering_that_depends_on_an_invented_value_is_not_a_mistake_of_the_author():
+    image = text('{% if config_get("user.n", "") == "value" %}{{ config_get("user.n") }}{% endif %}')
+    assert [found[0] for found in findings(image) if found[1] == "render"] == ["info"]
+
+
 def test_a_given_instance_replaces_the_built_in_instances():
     template = '{% if config_get("user.a", "") == "b" %}bad name{% else %}web1{% endif %}\n'
     given = Instance("web1", config={"user.a": "b"})
