@@ -4,5 +4,5 @@ A definition is a YAML file from which these programs build images. `definition_
 as they do. `build` predicts the metadata.yaml and the templates of one build, and `generators` does so for
 each entry of `files`. `variants` lists the builds that a definition's filters distinguish.
 
-May import: distribution, image, model, parsing, planning, pongo2, rootfs.
+May import: image, model, parsing, planning, pongo2, rootfs.
 """

@@ -6,7 +6,7 @@ import platform
 from functools import cache
 from typing import TYPE_CHECKING
 
-from ..distribution.architectures import KERNEL_NAMES, kernel_name
+from ..model.architectures import KERNEL_NAMES, kernel_name
 from ..model.errors import InputError
 from ..model.source import printable
 from ..pongo2.syntax.hints import did_you_mean

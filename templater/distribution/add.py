@@ -20,6 +20,7 @@ from ..image.limits import DEFAULT, Limits
 from ..image.tar_reader import clean_name, open_archive
 from ..image.tar_writer import TarWriter
 from ..image.tarball_image import TarballImage
+from ..model.architectures import DEBIAN_NAMES, KERNEL_NAMES
 from ..model.entry import FILE
 from ..model.errors import InputError, RefusedError, UsageError, reason
 from ..model.file_names import DISK, ROOTFS
@@ -27,7 +28,6 @@ from ..model.metadata import Metadata
 from ..model.source import printable
 from ..parsing.file_kind import COMPRESSIONS, QCOW2, SQUASHFS, TAR, XZ, describe
 from ..parsing.metadata_yaml import read_metadata
-from .architectures import DEBIAN_NAMES, KERNEL_NAMES
 from .catalog import COMBINED, IMAGES_PATH
 from .client_view import ROOT_KINDS
 from .tree import IMAGES, Catalog, Tree, content_path, products_file

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Literal
 
+from ..model.architectures import kernel_name
 from ..model.errors import LimitError
 from ..model.source import printable
-from .architectures import kernel_name
 from .catalog import Item, Product, Version
 
 Type = Literal["container", "virtual-machine"]

@@ -19,9 +19,9 @@ from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
+from ..model.architectures import KERNEL_NAMES
 from ..model.errors import InputError, RefusedError, UsageError
 from ..model.source import printable
-from .architectures import KERNEL_NAMES
 from .catalog import Item
 from .client_view import Image, list_images
 from .downloads import Download, Downloads, Progress

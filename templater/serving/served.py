@@ -8,7 +8,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ..distribution.architectures import KERNEL_NAMES
+from ..model.architectures import KERNEL_NAMES
 from ..model.instance import CONTAINER
 
 #: the first LXD release with virtual machines; every Incus release has them

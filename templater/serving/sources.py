@@ -11,7 +11,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from ..distribution.add import Added, NewImage, default_aliases, insert, product_fields, root_ftype
-from ..distribution.architectures import KERNEL_NAMES
 from ..distribution.catalog import INDEX_PATH, dump
 from ..distribution.client_view import ROOT_KINDS, Image, client_aliases, list_images
 from ..distribution.listing import read_products
@@ -24,6 +23,7 @@ from ..image.describe import describe
 from ..image.file_extensions import extension
 from ..image.fingerprint import fingerprint
 from ..image.limits import DEFAULT, Limits
+from ..model.architectures import KERNEL_NAMES
 from ..model.errors import TemplaterError, UsageError, reason
 from ..model.instance import CONTAINER, VIRTUAL_MACHINE
 from ..model.metadata import Metadata

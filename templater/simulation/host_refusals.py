@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..model.architectures import ALL_NAMES
 from ..model.entry import DIRECTORY, FILE
 from ..model.errors import HostError
 from ..model.hosts import Host
@@ -9,21 +10,10 @@ from ..model.metadata import Metadata
 from ..model.source import printable
 from .simulated_instance import Folder
 
-#: names and aliases of architectures, from Incus: shared/osarch
-ARCHITECTURES = frozenset(
-    (
-        *("i686", "x86_64", "armv6l", "armv7l", "armv8l", "aarch64", "ppc", "ppc64", "ppc64le", "s390x"),
-        *("mips", "mips64", "riscv32", "riscv64", "loongarch64"),
-        *("i386", "i586", "386", "x86", "generic_32", "amd64", "generic_64", "armel", "arm", "armhf"),
-        *("armhfp", "armv7a_hardfp", "armv7", "armv7a_vfpv3_hardfp", "arm64", "arm64_generic", "powerpc"),
-        *("powerpc64", "ppc64el", "mipsel", "mips64el", "rv32", "rv64", "loong64"),
-    )
-)
-
 
 def check_image(metadata: Metadata, host: Host) -> None:
     """Raise HostError if the host refuses to import an image with this metadata."""
-    if metadata.architecture not in ARCHITECTURES:
+    if metadata.architecture not in ALL_NAMES:
         shown = f'"{metadata.architecture}"' if host.product == "lxd" else metadata.architecture
         raise HostError(
             f"{host.name} refuses to import the image: Architecture isn't supported: {printable(shown)}",

@@ -4,7 +4,7 @@ import platform
 
 import pytest
 
-from templater.distribution.architectures import KERNEL_NAMES
+from templater.model.architectures import KERNEL_NAMES
 from templater.serving.served import File, Listing, Served
 
 OWN = KERNEL_NAMES[platform.machine()]

@@ -26,6 +26,9 @@ KERNEL_NAMES = {name: group.split()[0] for group in _GROUPS.split("\n") for name
 _NEWER_INCUS = {f"x86_64_v{level}": f"x86_64_v{level}" for level in range(1, 5)}
 _ONLY_LXD = {"amd64v3": "x86_64"}
 
+#: names that at least one daemon knows
+ALL_NAMES = frozenset((*KERNEL_NAMES, *_NEWER_INCUS, *_ONLY_LXD))
+
 #: kernel architecture names and the Debian names that catalogs use instead
 DEBIAN_NAMES = {
     "i686": "i386", "x86_64": "amd64", "armv6l": "armel", "armv7l": "armhf", "aarch64": "arm64",
