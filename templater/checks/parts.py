@@ -11,20 +11,19 @@ from ..model.source import Source, printable
 from ..parsing.metadata_yaml import read_metadata
 from .base import Name, ScannedImage
 from .finding import Finding, Severity, audit
+from .import_refusals import import_refusals
 
 
 def check_parts(parts: list[Part], name: str) -> list[Finding]:
     """Audit the parts of an image and return the findings of severity low and above.
 
     Raises InputError if every daemon rejects the image or panics when it starts an instance. Such an image
-    lacks a required field or has a null rule, or neither yaml.v2 nor yaml.v4 can read its metadata.yaml.
+    lacks a required field, or has an unknown architecture or a null rule, or neither yaml.v2 nor yaml.v4 can
+    read its metadata.yaml.
     """
     metadata = _read(Source(f"{name}/{METADATA}", parts[0].data))
-    source = metadata.source
-    for fact in ("architecture", "creation_date"):
-        if not getattr(metadata, fact):
-            at = source.span(0) if source is not None else None
-            raise InputError(f"metadata.yaml has no {fact}: the daemons refuse to import the image", at)
+    for message, span, hint in import_refusals(metadata):
+        raise InputError(message, span, hint=hint)
     for rule in metadata.rules:
         if rule.null:
             raise InputError(

@@ -20,7 +20,7 @@ from tests.unit.image.test_build_unpack import root_only
 #: the checks of which some findings have a fix
 FIXABLE = {
     "config-dots", "config-key", "crlf", "final-newline", "jinja", "map-order", "metadata-key", "mode",
-    "nocloud-readable", "rename", "syntax", "trigger-comparison", "unknown-field", "unknown-variable",
+    "nocloud-readable", "refused-import", "rename", "syntax", "trigger-comparison", "unknown-field", "unknown-variable",
     "unknown-when",
 }  # fmt: skip
 

@@ -25,6 +25,9 @@ def test_an_image_that_no_daemon_imports_is_found():
     ]
     ((_, _, message),) = observed(CHECK, an_image("architecture: x86_64\n"))
     assert "no creation_date" in message
+    ((_, place, message),) = observed(CHECK, an_image("architecture: foo\ncreation_date: 1\n"))
+    assert place == "image/metadata.yaml:1:15"
+    assert message == "unknown architecture 'foo': the daemons refuse to import the image"
 
 
 def test_an_ordinary_metadata_yaml_has_no_finding():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..base import Observation, ScannedImage, check
+from ..import_refusals import import_refusals
 
 
 @check(
@@ -16,10 +17,6 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
     for finding in image.metadata.findings:
         severity = "medium" if finding.code == "duplicate-key" else ""
         yield Observation(finding.message, finding.span, severity=severity)
-    source = image.metadata.source
-    if source is None or image.metadata.null:
-        return
-    for fact in ("architecture", "creation_date"):
-        if not getattr(image.metadata, fact):
-            missing = f"metadata.yaml has no {fact}: the daemons refuse to import the image"
-            yield Observation(missing, source.span(0), severity="medium")
+    for message, span, hint in import_refusals(image.metadata):
+        if span is not None:
+            yield Observation(message, span, hint, severity="medium")

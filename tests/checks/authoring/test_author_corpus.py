@@ -13,10 +13,13 @@ pytestmark = pytest.mark.skipif(not HAVE_CORPUS, reason="no corpus: set TEMPLATE
 #: only a program of the same project sets the key
 FINDINGS = {
     "canonical-workshop": ["line-break"],
+    "incus-pending-trigger-test": ["refused-import", "refused-import"],
+    "incus-rescue-test": ["refused-import", "refused-import"],
     "lxd-docs-2016-example": ["unreadable"],
     "lxd-test-busybox-notemplate-arg": ["unknown-when"],
     "nixos-lxd-conflict-markers": ["conflict-marker"],
     "opennebula-lxdone": ["unknown-variable", "unknown-variable"],
+    "openwrt-manfred-uci": ["refused-import"],
     "opensuse-132-eumel8": ["missing-template"],
     "proxmox-ve-8-incus": ["unknown-variable"],
     "proxmox-ve-9-incus-vm": ["unknown-variable"],

@@ -2,12 +2,13 @@
 
 import pytest
 
-from templater.checks.authored import AuthoredImage
+from templater.checks.authored import AuthoredImage, authored
 from templater.checks.finding import all_checks, audit
 from templater.model.errors import LimitError
+from templater.model.hosts import INCUS
 from templater.model.instance import Instance
 from tests.checks.authoring.authoring_builders import SEED, defined, file, findings, image
-from tests.checks.builders import a_folder, a_link
+from tests.checks.builders import a_folder, a_link, an_image
 
 T = "image/templates/t:"
 M = "image/metadata.yaml:"
@@ -34,6 +35,12 @@ def seed(name: str, content: str, **fields) -> AuthoredImage:
     return image(*entries, templates=contents, **fields)
 
 
+def metadata(text: str) -> AuthoredImage:
+    """An image with this metadata.yaml and no template."""
+    return authored(an_image(text), (INCUS,), ())
+
+
+FACTS = "architecture: x86_64\ncreation_date: 1\n"
 NETWORK = "version: 1\nconfig:\n- type: physical\n  name: eth0\n  subnets:\n  - type: dhcp\n"
 #: lxd 5273
 STATIC = "  - type: static\n    address: 10.0.0.5/24\n"
@@ -103,6 +110,10 @@ CASES = [
     ("render", "error", f"{T}1:4", text('{{ config_get("user.a") }}'), text('{{ config_get("user.a", "") }}')),
     ("conflict-marker", "error", f"{T}2:1", text("a\n<<<<<<< HEAD\nb\n=======\nc\n>>>>>>> other"), text("a\n<<<<<<< HEAD\nb")),
     ("unreadable", "error", "metadata.yaml", text("a", errors=[LimitError("too long")]), text("a")),
+    ("refused-import", "error", f"{M}1:1", metadata("creation_date: 1\nproperties: {architecture: x86_64}\n"), metadata(FACTS)),
+    ("refused-import", "error", f"{M}1:1", metadata("architecture: x86_64\ncreation_date: 0\n"), metadata(FACTS)),
+    ("refused-import", "error", f"{M}1:1", metadata("null\n"), metadata(FACTS)),
+    ("refused-import", "error", f"{M}1:15", metadata(FACTS.replace("x86_64", "x86-64")), metadata(FACTS.replace("x86_64", "amd64"))),
     # rules
     ("unknown-when", "error", f"{M}4:22", rule("when: [boot], template: t"), rule("when: [start], template: t")),
     ("unknown-when", "error", f"{M}4:22", rule("when: [strat], template: t"), rule("when: [start], template: t")),

@@ -1,0 +1,40 @@
+"""No daemon imports the image, because metadata.yaml lacks a field or has an unknown architecture.
+
+The fields `architecture` and `creation_date` are required. Both belong to the top level of metadata.yaml:
+the daemons do not look for them in `properties`. A `creation_date` of 0 counts as missing. metadata.yaml
+must not be empty or `null` either.
+
+    architecture: x86-64          wrong: unknown
+    architecture: x86_64          right
+    creation_date: 1732752000     right: seconds since 1970
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ...model.architectures import ALL_NAMES
+from ..authored import AuthoredImage
+from ..base import Fix, Observation, check
+from ..import_refusals import import_refusals
+from ..typos import only_candidate
+
+
+@check(
+    "refused-import",
+    "error",
+    "metadata.yaml without architecture or creation date, or with an unknown architecture",
+)
+def check_image(image: AuthoredImage) -> Iterator[Observation]:
+    if image.metadata is None or image.metadata.source is None:
+        return
+    if image.metadata.null:
+        for found in image.metadata.findings:
+            yield Observation(found.message, found.span, "write the required fields")
+    known = only_candidate(image.metadata.architecture, ALL_NAMES)
+    at = image.metadata.spans.get("architecture")
+    for message, span, hint in import_refusals(image.metadata):
+        if known and span is not None and span is at:
+            yield Observation(message, span, f"did you mean '{known}'?", fix=Fix(((span, known),)))
+        else:
+            yield Observation(message, span or image.metadata.source.span(0), hint)
