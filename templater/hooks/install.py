@@ -6,8 +6,10 @@ import json
 import os
 import shlex
 import stat
+import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 
@@ -16,6 +18,7 @@ from ..model.source import printable
 from ..rootfs.confined import Directory, Root
 from ..rootfs.paths import MissingError
 from ..writing.recovery import unlink_if_there
+from .options import PROBE
 
 #: packages that the hook line adds to the search path: without ``site``, Python does not find them
 PACKAGES = ("templater", "jinja2", "markupsafe", "yaml")
@@ -46,8 +49,10 @@ class Snippet:
     mode: int = 0o644
 
 
-def argv(runtime: str, options: list[str]) -> list[str]:
+def argv(runtime: str, options: list[str], *, write_bytecode: bool = True) -> list[str]:
     """Return the command that a runtime runs: this interpreter and the hook's entry module.
+
+    Without ``write_bytecode``, the hook writes no compiled module.
 
     ``-I`` ignores the environment and the current directory. ``-S`` skips ``site``, whose import takes
     as long as the hook's own modules. ``-X utf8`` decodes names as UTF-8 in every locale. The standard
@@ -58,7 +63,17 @@ def argv(runtime: str, options: list[str]) -> list[str]:
     places = f"sys.path[:0]={json.dumps([first])};sys.path+={json.dumps(search_path())}"
     # crun starts hooks with umask 0. Python writes __pycache__ directories, which others must not change.
     code = f"import posix,sys;posix.umask(18);{places};from templater_hook import main;main()"
-    return [sys.executable, "-I", "-S", "-X", "utf8", "-c", code, runtime, *options]
+    flags = ["-I", "-S", *([] if write_bytecode else ["-B"]), "-X", "utf8"]
+    return [sys.executable, *flags, "-c", code, runtime, *options]
+
+
+def compile_hook() -> None:
+    """Let a hook write its compiled modules, because hooks in a user namespace write none.
+
+    A failure is ignored: hooks without compiled modules only start more slowly.
+    """
+    with suppress(OSError, subprocess.TimeoutExpired):
+        subprocess.run([*argv("lxc", []), PROBE], capture_output=True, timeout=60, check=False)
 
 
 def search_path() -> list[str]:

@@ -330,6 +330,13 @@ _FIXED_BEGINNINGS = ("can't access a field by name on type ", "can't access an i
                      "filter with name '", "unknown filter '")  # fmt: skip
 
 
+#: Errors about limits whose number is the size of a value, by their first words.
+_WITHOUT_NUMBER = {
+    "the template builds a value of": "the template builds a value that is larger than its limit",
+    "one filter or operator needs": "one filter or operator needs more work than its limit",
+}
+
+
 def without_values(error: TemplaterError) -> TemplaterError:
     """Return a render error whose message contains no value of the template's variables.
 
@@ -340,8 +347,10 @@ def without_values(error: TemplaterError) -> TemplaterError:
     if isinstance(error, RenderError):
         if message not in _FIXED_TEXTS and not message.startswith(_FIXED_BEGINNINGS):
             message, hint = "the template fails here", "templater preview shows the whole message"
-    elif isinstance(error, LimitError) and message.startswith("the template builds a value of"):
-        message = "the template builds a value that is larger than its limit"
+    elif isinstance(error, LimitError):
+        for beginning, text in _WITHOUT_NUMBER.items():
+            if message.startswith(beginning):
+                message = text
     return type(error)(message, error.span, hint, error.notes)
 
 

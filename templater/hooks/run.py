@@ -85,6 +85,8 @@ class Log:
         """Add a last line about the lines that were omitted."""
         if self.omitted:
             self.lines.append(f"… and {self.omitted} more lines")
+            if self.private:  # the number depends on the number of private lines
+                self.private.add(self.lines[-1])
             self.omitted = 0
 
     def data(self) -> bytes:

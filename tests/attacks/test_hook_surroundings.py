@@ -216,6 +216,37 @@ def test_the_system_journal_contains_no_names_of_written_files(
     assert b"/etc/hosts" in log.data()
 
 
+def test_the_log_of_a_hook_does_not_contain_the_size_of_a_value(bundle: Path) -> None:
+    """The template computes the number, so it can be a part of a password."""
+    rules(bundle, "  /etc/x: {when: [start], template: x.tpl}\n")
+    text = "{% spaceless %}" + "{{ 'x'|ljust:8192 }}" * 64 + "{{ 'x'|ljust:1234 }}{% endspaceless %}"
+    (bundle / "templates/x.tpl").write_text(text)
+    answer = oci(a_state(bundle))
+    assert answer.returncode == 4, answer.stderr
+    written = answer.stderr + (bundle / ".templater/log").read_text()
+    assert "one filter or operator needs more work than its limit" in written
+    assert str((64 * 8192 + 1234) * 8) not in written
+
+
+def test_the_system_journal_does_not_count_omitted_lines_of_written_files(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import syslog
+
+    from templater.hooks import run
+
+    sent: list[str] = []
+    monkeypatch.setattr(syslog, "syslog", lambda level, text: sent.append(text))
+    monkeypatch.setattr(syslog, "openlog", lambda *arguments: None)
+    monkeypatch.setattr(run, "exists", lambda path: True)
+    log = run.Log("web1")
+    for number in range(run.MOST_LINES + 5):
+        log.add(f"update /etc/{number}", private=True)
+    log.write(None, "")
+    assert sent == []
+    assert log.lines[-1] == "… and 5 more lines"
+
+
 def test_a_log_has_limits_on_the_number_and_length_of_its_lines() -> None:
     from templater.hooks import run
 
@@ -281,13 +312,15 @@ def test_a_symlink_to_a_machine_in_the_machines_directory_is_followed(
 @pytest.mark.parametrize(
     ("owner", "is_refused"), [(5 * 65536, False), (0, False), (1000, False), (5 * 65536 + 65535, True)]
 )
+@pytest.mark.parametrize("kind", ["owner", "group"])
 def test_a_machine_whose_root_gave_its_top_directory_away_is_refused(
-    bundle: Path, owner: int, is_refused: bool
+    bundle: Path, kind: str, owner: int, is_refused: bool
 ) -> None:
     """The guessed range of ids began at the owner, and reached into the range of another machine."""
     from templater.hooks.options import Options
 
-    os.chown(bundle / "rootfs", owner, owner)
+    first = owner - owner % 65536
+    os.chown(bundle / "rootfs", *((owner, first) if kind == "owner" else (first, owner)))
     options = Options()
     options.words, options.source, options.rootfs = ("m1",), str(bundle), str(bundle / "rootfs")
     if is_refused:
@@ -298,12 +331,13 @@ def test_a_machine_whose_root_gave_its_top_directory_away_is_refused(
         assert isinstance(nspawn.read_request(options, {}), HookRequest)
 
 
-def test_an_overlay_layer_that_is_a_link_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("end", ["", "/", "/.", "//."])
+def test_an_overlay_layer_that_is_a_link_is_refused(tmp_path: Path, end: str) -> None:
     (tmp_path / "lower").mkdir()
     (tmp_path / "target").mkdir()
     (tmp_path / "upper").symlink_to("target")
     with pytest.raises(RefusedError, match="upper' is a symlink"):
-        lxc.mount_overlay((f"{tmp_path}/lower", f"{tmp_path}/upper"), str(tmp_path))
+        lxc.mount_overlay(lxc.layers_of(f"{tmp_path}/lower:{tmp_path}/upper{end}"), str(tmp_path))
     assert not (tmp_path / "work").exists()
 
 

@@ -110,7 +110,23 @@ def _ids(early: bool, options: "Options", config: str) -> "IdMap | None":
         from ...rootfs.directory import IDENTITY
 
         return IDENTITY  # the hook runs in the container's user namespace, so it sees the container's ids
-    return None if options.rootfs else ids_on_disk(config)
+    if not options.rootfs:
+        return ids_on_disk(config)
+    return in_namespace(ids_on_disk(config)) if exists(config) else None
+
+
+def in_namespace(ids: "IdMap | None") -> "IdMap | None":
+    """Return the map of a hook that lxc-usernsexec has started, or None for another hook.
+
+    In that user namespace the container's ids are unchanged, and the id of the container's owner has a number
+    above all of them. Only the container's ids may own its files.
+    """
+    from ...rootfs.directory import IDENTITY, IdMap
+
+    if ids is None or ids is IDENTITY or not set(ids.uids) < set(_own_map("uid_map")):
+        return None
+    uids, gids = (tuple((first, first, count) for first, _, count in each) for each in (ids.uids, ids.gids))
+    return IdMap(uids, gids)
 
 
 def require_mounted(path: str) -> None:
@@ -164,7 +180,7 @@ def layers_of(path: str) -> "tuple[str, ...]":
     layers = tuple(path.split(":"))
     if len(layers) < 2 or not all(layer.startswith("/") and isdir(layer) for layer in layers):
         return ()
-    return layers
+    return tuple(map(abspath, layers))  # so that a link is seen behind "link/" and "link/.", too
 
 
 def mount_overlay(layers: "tuple[str, ...]", where: str) -> None:
@@ -490,11 +506,15 @@ def snippet(name: str, words: "list[str]", path: str) -> "Snippet":
         raise UsageError("missing container name")
     file = join(path or LXC_PATH, name, "config")
     commands = dict.fromkeys(STAGES, shell_line(argv("lxc", [*words, END])))
+    if exists(file) and ids_on_disk(file) is not None:
+        # LXC runs this hook in the container's user namespace, where it could write compiled modules that
+        # belong to the container's root, and that later hooks of the host would load.
+        commands["clone"] = shell_line(argv("lxc", [*words, END], write_bytecode=False))
     if namespace := namespace_words(file):
         # In the user namespace, the container's root has the id 0, so lxc.idmap does not apply to the files.
         rootfs = "" if "--rootfs" in words else '--rootfs "$LXC_ROOTFS_PATH" '
-        line = f"{namespace} -- {shell_line(argv('lxc', words))} {rootfs}{END}"
-        commands |= {"pre-start": line, "destroy": line}  # LXC itself runs the clone hook in that namespace
+        line = f"{namespace} -- {shell_line(argv('lxc', words, write_bytecode=False))} {rootfs}{END}"
+        commands |= {"pre-start": line, "destroy": line}
     lines = "".join(f"lxc.hook.{stage} = {line}\n" for stage, line in commands.items())
     return Snippet(file, lines, lambda before: added(before, file, lines))
 
@@ -512,7 +532,7 @@ def namespace_words(config: str) -> str:
     if ids is None or ids is IDENTITY:
         return ""
     if os.geteuid() != 0:
-        maps = [(*ids.uids, (_end(ids.uids), getuid(), 1)), (*ids.gids, (_end(ids.gids), getegid(), 1))]
+        maps = [_with(ids.uids, getuid()), _with(ids.gids, getegid())]
     else:
         # lxc-create runs its template as root of a namespace with the ids of lxc.idmap and of the user.
         maps = [tuple(_own_map(name)) for name in ("uid_map", "gid_map")]
@@ -525,8 +545,11 @@ def namespace_words(config: str) -> str:
     )
 
 
-def _end(ranges: "Ranges") -> int:
-    return max(first + count for first, _, count in ranges)
+def _with(ranges: "Ranges", own: int) -> "Ranges":
+    """Return the ranges and, if they lack the caller's own id, a range for it after all others."""
+    if any(disk <= own < disk + count for _, disk, count in ranges):
+        return ranges
+    return (*ranges, (max(first + count for first, _, count in ranges), own, 1))
 
 
 def _own_map(name: str) -> "Iterator[tuple[int, int, int]]":

@@ -48,20 +48,21 @@ def read_request(options: "Options", _environ: "Mapping[str, str]") -> "HookRequ
 
 
 def _refuse_other_range(rootfs: str) -> None:
-    """Refuse a root filesystem whose owner is not the first id of a range of ids.
+    """Refuse a root filesystem whose owner or group is not the first id of a range of ids.
 
     The machine's root can give its top directory to any of its ids. A range guessed from that owner would
     reach into the range of another machine.
     """
     try:
-        owner = os.stat(rootfs).st_uid
+        status = os.stat(rootfs)
     except OSError:
         return  # opening it reports the error
-    if owner >= RANGE and owner % RANGE:
-        raise RefusedError(
-            f"'{printable(rootfs)}' belongs to uid {owner}, which is not the first id of a machine",
-            hint=f"its root user has the uid {owner - owner % RANGE}; change the owner back with chown",
-        )
+    for kind, owner, command in (("uid", status.st_uid, "chown"), ("gid", status.st_gid, "chgrp")):
+        if owner >= RANGE and owner % RANGE:
+            raise RefusedError(
+                f"'{printable(rootfs)}' belongs to {kind} {owner}, which is not the first id of a machine",
+                hint=f"its root user has the {kind} {owner - owner % RANGE}; change it back with {command}",
+            )
 
 
 def snippet(name: str, words: "list[str]", path: str) -> "Snippet":

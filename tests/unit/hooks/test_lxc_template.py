@@ -9,7 +9,7 @@ import pytest
 from templater.hooks.install import write
 from templater.hooks.runtimes import lxc
 from templater.hooks.runtimes.lxc_template import snippet
-from templater.model.errors import UsageError
+from templater.model.errors import RefusedError, UsageError
 
 
 def test_the_script_is_executable_and_calls_this_interpreter(tmp_path):
@@ -67,7 +67,8 @@ def test_the_hook_of_an_ordinary_user_enters_the_containers_user_namespace(confi
     for stage in ("pre-start", "destroy"):
         assert found[stage].startswith(start)
         assert found[stage].endswith(end)
-    assert not found["clone"].startswith("lxc-usernsexec"), "LXC runs it in the namespace"
+        assert f"{sys.executable} -I -S -B " in found[stage]
+    assert found["clone"].startswith(f"{sys.executable} -I -S -B "), "LXC runs it in the namespace"
     assert lines(config, "--rootfs", "/r")["pre-start"].endswith("lxc --rootfs /r --")
 
 
@@ -97,3 +98,45 @@ def test_the_lxc_template_of_root_enters_a_namespace_only_for_a_container_of_an_
         lxc, "_own_map", lambda name: (tuple(map(int, line.split())) for line in maps[name].splitlines())
     )
     assert ("lxc-usernsexec" in lines(config)["pre-start"]) == enters
+
+
+def test_a_clone_hook_in_a_user_namespace_writes_no_compiled_modules(config):
+    """With the caller's id in the namespace, the container's root may write into the caller's folders."""
+    found = lines(config)
+    assert " -B " in found["clone"]
+    assert " -B " not in found["pre-start"], "the host's root runs it outside of the namespace"
+
+
+def test_the_script_refuses_owners_outside_of_the_containers_ids(tmp_path):
+    """The id after the container's ids is the caller's own, and a setuid file of it is the caller's."""
+    text = snippet("", [], str(tmp_path)).text
+    assert "--idmap u:0:0:$uid --idmap g:0:0:$gid" in text
+    assert "export PYTHONDONTWRITEBYTECODE=1" in text
+
+
+@pytest.mark.parametrize("place", MAPS)
+def test_only_ids_of_the_container_own_the_files_that_its_hook_writes(config, monkeypatch, place):
+    uids, gids, _ = MAPS[place]
+    maps = {"uid_map": uids, "gid_map": gids}
+    monkeypatch.setattr(
+        lxc, "_own_map", lambda name: (tuple(map(int, line.split())) for line in maps[name].splitlines())
+    )
+    found = lxc.in_namespace(lxc.ids_on_disk(str(config)))
+    if place.startswith("lxc-create"):
+        assert found is not None
+        assert found.on_disk(65535, 0) == (65535, 0)
+        with pytest.raises(RefusedError):
+            found.on_disk(65536, 0)
+    else:
+        assert found is None
+
+
+def test_a_user_who_maps_the_own_id_gets_each_id_once(config, monkeypatch):
+    config.write_text(
+        "".join(f"lxc.idmap = {kind} 1000 1000 1\nlxc.idmap = {kind} 0 100000 1000\n" for kind in "ug")
+    )
+    monkeypatch.setattr(lxc.os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(os, "getuid", lambda: 1000)
+    monkeypatch.setattr(os, "getegid", lambda: 1000)
+    words = lines(config)["pre-start"].partition(" -- ")[0]
+    assert words == "lxc-usernsexec -m u:1000:1000:1 -m u:0:100000:1000 -m g:1000:1000:1 -m g:0:100000:1000"

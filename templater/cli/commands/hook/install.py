@@ -63,6 +63,8 @@ def command(runtime: str, name: str, write: bool, path: str, **choices: object) 
                 output.write(snippet.text)
                 return 0
             changed = install.write(snippet)
+            if runtime == "lxc-template":
+                install.compile_hook()
     except UsageError as error:
         raise click.UsageError(error.explain()) from None
     output.say(f"{snippet.file}: {'written' if changed else 'already up to date'}")
