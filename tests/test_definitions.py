@@ -9,11 +9,18 @@ from pathlib import Path
 
 import pytest
 
+from templater.checks.author_report import check_report
 from templater.definitions.build import open_definition
-from templater.definitions.choice import Choice
+from templater.definitions.choice import VM, Choice
+from templater.definitions.variants import all_choices
 from templater.model.errors import TemplaterError
+from templater.model.hosts import HOSTS as DAEMONS
+from templater.model.instance import CONTAINER, VIRTUAL_MACHINE, Instance
+from templater.model.options import RenderOptions
+from templater.model.plan import FAILED
 from templater.model.source import Source
 from templater.parsing.metadata_yaml import read_metadata
+from templater.planning.planner import plan_image
 
 FOLDER = Path(os.environ.get("TEMPLATER_DEFINITIONS") or Path(__file__).parent / "definitions")
 BUILDS = sorted(path.parent.name for path in FOLDER.glob("*/definition.yaml"))
@@ -82,3 +89,38 @@ def test_an_agent_that_distrobuilder_refuses_makes_a_definition_of_lxd_imagebuil
 
 def test_every_recorded_failure_is_tested():
     assert {path.stem for path in FOLDER.glob("errors/*.yaml")} == {*FAILURES, "f"}
+
+
+SAMPLES = sorted((Path(__file__).parents[1] / "sample-images/definitions").glob("*.yaml"))
+#: every finding of every sample, and why it is right and stays
+EXPLAINED = {
+    "rename": "the generators use the triggers create and copy, as in published images",
+    "nocloud-readable": "no generator can choose the mode of a file that the daemon writes",
+}
+
+
+def test_there_are_twenty_samples():
+    assert len(SAMPLES) == 20
+
+
+@pytest.mark.parametrize("path", SAMPLES, ids=[path.stem for path in SAMPLES])
+def test_every_variant_of_a_sample_renders(path):
+    choices = all_choices(str(path), Choice(("image.serial=1",)))
+    texts = path.read_text()
+    assert len(choices) > 1 or not re.search("variants:|types:|releases:|architectures:", texts)
+    for choice in choices:
+        image = open_definition(str(path), choice)
+        instance = Instance("c1", type=VIRTUAL_MACHINE if choice.type == VM else CONTAINER)
+        for daemon in ("incus", "lxd"):
+            options = RenderOptions(DAEMONS[daemon])
+            plan = plan_image(image, instance, options, triggers=("create", "start"), new=True)
+            assert [change.path for change in plan.changes if change.action == FAILED] == []
+
+
+@pytest.mark.parametrize("path", SAMPLES, ids=[path.stem for path in SAMPLES])
+def test_every_finding_of_a_sample_is_explained(path):
+    hosts = ("incus", "lxd")
+    report = check_report(
+        str(path), hosts=hosts, choice=Choice(("image.serial=1",)), all_variants=True, at_least="info"
+    )
+    assert {finding["check"] for finding in report["findings"]} <= set(EXPLAINED)
