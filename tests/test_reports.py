@@ -143,8 +143,61 @@ def test_the_pre_commit_hook_accepts_files_of_images(name, wanted):
     assert bool(re.search(hook["files"], name)) is wanted
 
 
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory):
+    """A clone of this repository, in place of the address in the docs."""
+    path = tmp_path_factory.mktemp("published") / "clone"
+    subprocess.run(["git", "clone", "-q", "--no-local", ROOT, path], check=True)
+    return path
+
+
+def local(text: str, address: str, clone: Path) -> str:
+    """Return an example with the clone's address and commit. It must name both, as a reader replaces both."""
+    command = ["git", "-C", str(clone), "rev-parse", "HEAD"]
+    commit = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    assert "https://example.org/templater" in text
+    assert "COMMIT" in text
+    return text.replace("https://example.org/templater", address).replace("COMMIT", commit)
+
+
 @pytest.mark.slow
-def test_pre_commit_checks_an_image_from_a_clone(tmp_path):
+@pytest.mark.parametrize("kind", ["GitHub Actions", "GitLab CI"])
+def test_the_commands_of_the_workflows_in_the_docs_check_images(kind, clone, tmp_path):
+    """Only the commands that fetch cloud-init's package are left out: they change the machine's package lists."""
+    samples = ROOT / "sample-images"
+    for number, example in enumerate(blocks(kind)):
+        folder = tmp_path / str(number)
+        shutil.copytree(samples / "debian-cloud", folder / "images/good", symlinks=True)
+        shutil.copytree(samples / "broken", folder / "images/bad", symlinks=True)
+        (folder / "images/README").write_text("is not an image\n")
+        workflow = yaml.safe_load(local(example, f"file://{clone}", clone))
+        if kind == "GitLab CI":
+            (job,) = workflow.values()
+            variables, commands = job["variables"], job["script"]
+        else:
+            variables = workflow["env"]
+            commands = [step["run"] for step in workflow["jobs"]["check"]["steps"] if "run" in step]
+        commands = [command for command in commands if "apt-get" not in command]
+        assert len(commands) == 2
+        subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True)
+        path = f"{tmp_path / 'venv/bin'}:{os.environ['PATH']}"
+        environment = {**os.environ, "PATH": path, "TEMPLATER": variables["TEMPLATER"]}
+        environment.pop("PYTHONPATH", None)
+        codes = []
+        for command in commands:
+            shell = ["bash", "-ec", command]
+            done = subprocess.run(
+                shell, cwd=folder, env=environment, capture_output=True, text=True, check=False
+            )
+            codes.append(done.returncode)
+        assert codes == [0, 1], done.stdout + done.stderr
+        report = done.stdout + "".join(file.read_text() for file in folder.glob("*.*"))
+        assert "unknown filter 'uper'" in report
+        assert "cannot be read" not in report + done.stderr
+
+
+@pytest.mark.slow
+def test_pre_commit_checks_an_image_from_a_clone(clone, tmp_path):
     """pre-commit installs a clone of this repository, and passes the names of several files of one image."""
     require("pre_commit")
     environment = {**os.environ, "PRE_COMMIT_HOME": str(tmp_path / "home")}
@@ -155,12 +208,9 @@ def test_pre_commit_checks_an_image_from_a_clone(tmp_path):
             words, cwd=tmp_path / "own", env=environment, capture_output=True, text=True, check=False
         )
 
-    subprocess.run(["git", "clone", "-q", "--no-local", ROOT, tmp_path / "clone"], check=True)
     shutil.copytree(ROOT / "sample-images/debian-cloud", tmp_path / "own/image", symlinks=True)
-    revision = run("git", "-C", str(tmp_path / "clone"), "rev-parse", "HEAD").stdout.strip()
     (text,) = blocks("pre-commit")
-    text = text.replace("https://example.org/templater", str(tmp_path / "clone")).replace("v0.1.0", revision)
-    (tmp_path / "own/.pre-commit-config.yaml").write_text(text)
+    (tmp_path / "own/.pre-commit-config.yaml").write_text(local(text, str(clone), clone))
     run("git", "init", "-q")
     run("git", "add", "-A")
     hook = [sys.executable, "-m", "pre_commit", "run", "--all-files", "--verbose"]

@@ -6,7 +6,7 @@ whole file.
 If cloud-init's JSON schema is installed, the check compares keys and values with the schema. At a start,
 cloud-init only warns about a wrong key or value, and may ignore the key. If cloud-init is not installed, the
 environment variable `TEMPLATER_CLOUD_INIT_SCHEMAS` can name a folder with cloud-init's `schema-*.json` files.
-The comparison needs `pip install 'image-templater[check]'`.
+The comparison also needs templater's extra `check`, which installs `jsonschema`.
 """
 
 from __future__ import annotations

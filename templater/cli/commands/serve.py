@@ -179,7 +179,7 @@ def modules() -> tuple[Any, Any]:
     except ModuleNotFoundError as error:
         raise UsageError(
             f"`templater serve` needs the library '{error.name}'",
-            hint="pip install 'image-templater[server]'",
+            hint="install templater with its extra 'server', in a clone: pip install -e '.[server]'",
         ) from None
     return https, certificate
 
