@@ -19,7 +19,7 @@ from tests.unit.image.test_build_unpack import root_only
 
 #: the checks of which some findings have a fix
 FIXABLE = {
-    "config-dots", "config-key", "crlf", "final-newline", "jinja", "map-order", "metadata-key", "mode",
+    "config-dots", "config-key", "copy", "crlf", "final-newline", "jinja", "map-order", "metadata-key", "mode",
     "nocloud-readable", "refused-import", "rename", "syntax", "trigger-comparison", "unknown-field", "unknown-variable",
     "unknown-when",
 }  # fmt: skip
@@ -131,8 +131,17 @@ def test_a_mode_without_one_plausible_meaning_is_not_changed(written):
 
 
 def test_edits_of_one_rule_do_not_overwrite_each_other():
-    wrong = image("/etc/hostname: {when: [create, copi], template: t}")
+    wrong = image("/etc/hostname: {when: [create, copi], template: t}", t="{{ instance.name }}\n")
     assert b"when: [create, copy, rename]" in fixed(wrong).changes(wrong)["metadata.yaml"][1]
+
+
+def test_the_unsafe_fix_of_a_stale_hostname_adds_copy_and_rename_together():
+    wrong = file("/etc/hostname", "{{ instance.name }}\n")
+    done = fix(wrong, findings_of, lambda finding: finding.severity >= Severity.WARNING)
+    assert [finding.check for finding in done.fixed] == ["copy"]
+    assert b"when: [create, copy, rename]" in done.changes(wrong)["metadata.yaml"][1]
+    assert not {"copy", "rename"} & {finding.check for finding in done.findings}
+    assert fixed(wrong, unsafe=False).changes(wrong) == {}
 
 
 def test_a_fix_that_would_break_a_file_is_not_applied():

@@ -1,15 +1,17 @@
-"""`/etc/hostname` or `/etc/hosts` is written when an instance is created, but not when it is renamed.
+"""`/etc/hostname` or `/etc/hosts` gets the name of a new instance, but not its new name after a rename.
 
 A renamed instance keeps its old hostname. Image authors often want this, so the check is only
-information.
+information. See the check `copy` for copies of an instance.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ...model.source import printable
 from ..authored import AuthoredImage
 from ..base import Fix, Observation, check
+from ..instance_name import stale_after
 
 
 @check(
@@ -19,10 +21,10 @@ from ..base import Fix, Observation, check
     hint="add 'rename' to 'when'",
 )
 def check_image(image: AuthoredImage) -> Iterator[Observation]:
-    for rule, path, _ in image.targets:
-        if path in ("/etc/hostname", "/etc/hosts") and "create" in rule.when and "rename" not in rule.when:
+    for rule, path in stale_after(image, "rename"):
+        if "rename" not in rule.when:
             yield Observation(
-                f"'{path}' keeps the old name after a rename",
+                f"'{printable(path)}' keeps the old name after a rename",
                 rule.spans.get("when", rule.spans["path"]),
                 rule=rule,
                 fix=Fix(fields={"when": (*rule.when, "rename")}, unsafe=True),

@@ -184,10 +184,10 @@ def test_the_configuration_chooses_hosts_instances_and_severities(image):
         {
             "metadata.yaml": rules(
                 "/etc/hostname: {when: [create], template: a}",
-                "/etc/hosts: {when: [create, rename], template: b}",
+                "/etc/hosts: {when: [create, copy], template: b}",
             ),
             "templates/a": '{{ config["user.a"] }}\n',
-            "templates/b": '127.0.1.1 {{ config_get("user.a", "b") }}\n{% if config_get("user.a", "") == "x" %}bad\n{% endif %}',
+            "templates/b": '127.0.1.1 {{ instance.name }}\n{% if config_get("user.a", "") == "x" %}bad\n{% endif %}',
             "tests/web1.yaml": "config:\n  user.a: x\n",
             "templater.toml": text,
         }

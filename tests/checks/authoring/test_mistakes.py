@@ -40,6 +40,22 @@ def metadata(text: str) -> AuthoredImage:
     return authored(an_image(text), (INCUS,), ())
 
 
+NAME = "{{ instance.name }}\n"
+
+
+def hostname(fields: str) -> AuthoredImage:
+    """An image whose /etc/hostname has the name of the instance."""
+    return rule(f"{fields}, template: t", "/etc/hostname", t=NAME)
+
+
+def seeded_hostname(when: str) -> AuthoredImage:
+    """An image whose cloud-init also gets the name of the instance."""
+    names = ("meta-data", "user-data")
+    seeds = [f"{SEED}/{each}: {{when: {when}, template: {each}, mode: 0600}}" for each in names]
+    contents = {"t": NAME, "meta-data": f"local-hostname: {NAME}", "user-data": "#cloud-config\n{}\n"}
+    return image("/etc/hostname: {when: [create], template: t}", *seeds, templates=contents)
+
+
 FACTS = "architecture: x86_64\ncreation_date: 1\n"
 NETWORK = "version: 1\nconfig:\n- type: physical\n  name: eth0\n  subnets:\n  - type: dhcp\n"
 #: lxd 5273
@@ -141,7 +157,12 @@ CASES = [
     # names of the instance
     ("build-name", "error", "rootfs/etc/hostname", text("a", heads={"rootfs/etc/hostname": b"distrobuilder-1\n"}), file("/etc/hostname", "a\n", heads={"rootfs/etc/hostname": b"distrobuilder-1\n"})),
     ("build-name", "error", "rootfs/etc/hosts", text("a", heads={"rootfs/etc/hosts": b"127.0.1.1 LXC_NAME\n"}), text("a", heads={"rootfs/etc/hosts": b"127.0.1.1 debian\n"})),
-    ("rename", "info", f"{M}4:25", file("/etc/hostname", "a\n"), rule("when: [create, rename], template: t", "/etc/hostname")),
+    ("copy", "warning", f"{M}4:25", hostname("when: [create, rename]"), hostname("when: [create, copy]")),
+    ("copy", "warning", f"{M}4:22", file("/etc/hosts", f"127.0.1.1 {NAME}"), file("/etc/hosts", "127.0.0.1 localhost\n")),
+    ("copy", "warning", f"{M}4:54", hostname("when: [create, copy], create_only: true"), hostname("when: [create, start]")),
+    ("copy", "warning", f"{M}4:25", seeded_hostname("[create]"), seeded_hostname("[create, copy]")),
+    ("rename", "info", f"{M}4:25", hostname("when: [create, copy]"), hostname("when: [create, copy, rename]")),
+    ("rename", "info", f"{M}4:25", hostname("when: [create, copy]"), hostname("when: [create, start]")),
     ("no-hosts", "info", f"{M}4:3", file("/etc/hostname", "a\n"), image("/etc/hostname: {when: [create], template: t}", "/etc/hosts: {when: [create], template: t}")),
     ("line-break", "warning", f"{T}1:4", file("/etc/hostname", '{{ config_get("user.name", "a") }}\n'), file("/etc/hostname", "{{ instance.name }}\n")),
     # cloud-init

@@ -1,0 +1,43 @@
+"""`/etc/hostname` or `/etc/hosts` gets the name of a new instance, but not that of its copy.
+
+The daemons use the trigger `copy`, and not `create`, for a copy. Without it, the copy keeps the original's
+hostname, and the network has two machines with one name. A rule with `create_only: true` does not change a
+file that the copy already has.
+
+    when: [create]                  wrong: the copy is called like the original
+    when: [create, copy]            right
+    when: [create, copy, rename]    also right after a rename
+
+cloud-init also sets the hostname of a copy if a rule with `copy` writes the NoCloud file `meta-data`. The
+check then reports only `/etc/hosts`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ...model.source import printable
+from ..authored import AuthoredImage
+from ..base import Fix, Observation, check
+from ..instance_name import stale_after
+from ..places import SEEDS
+
+
+@check("copy", "warning", "a hostname that does not change when the instance is copied")
+def check_image(image: AuthoredImage) -> Iterator[Observation]:
+    seeds = (image.target_paths.get(f"{folder}/meta-data") for folder in SEEDS)
+    seeded = any(rule is not None and {"copy", "start"} & set(rule.when) for rule in seeds)
+    for rule, path in stale_after(image, "copy"):
+        if seeded and path != "/etc/hosts":
+            continue
+        fix = None
+        if not rule.create_only:
+            added = (trigger for trigger in ("copy", "rename") if trigger not in rule.when)
+            fix = Fix(fields={"when": (*rule.when, *added)}, unsafe=True)
+        yield Observation(
+            f"'{printable(path)}' of a copy keeps the original's name",
+            rule.spans["create_only"] if rule.create_only else rule.spans.get("when", rule.spans["path"]),
+            "remove 'create_only', and add 'copy' to 'when'" if rule.create_only else "add 'copy' to 'when'",
+            rule=rule,
+            fix=fix,
+        )
