@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 from ..model.errors import InputError
 from ..model.hosts import HOSTS
 from ..model.source import Source, Span, printable
+from ..parsing.toml_text import read_toml
 from .authored import AuthoredImage
 from .finding import Finding, Severity, all_checks
 
@@ -46,14 +46,7 @@ def known_ids() -> frozenset[str]:
 
 def read_configuration(source: Source) -> Configuration:
     """Parse a templater.toml. Raises InputError with a position for a syntax error or an unknown key."""
-    try:
-        data = tomllib.loads(source.text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        found = re.search(r" \(at line (\d+), column (\d+)\)$", str(error))
-        message = str(error)[: found.start()] if found else str(error)
-        at = _start_of_line(source, int(found[1])) if found else source.span(0)
-        raise InputError(f"invalid TOML: {printable(message[:1].lower() + message[1:])}", at) from None
-    return _Reader(source).configuration(data)
+    return _Reader(source).configuration(read_toml(source))
 
 
 class _Reader:
@@ -230,10 +223,3 @@ def _comments(source: Source, template: str) -> Iterator[_Comment]:
         for word in re.finditer(r"[^\s,]+", found[1].rstrip("-")):
             start = found.start(1) + word.start()
             yield _Comment(word[0], template, source.span(start, start + len(word[0])))
-
-
-def _start_of_line(source: Source, number: int) -> Span:
-    start = 0
-    for _ in range(number - 1):
-        start = source.text.find("\n", start) + 1
-    return source.span(start)

@@ -94,7 +94,7 @@ def test_an_unreadable_image_does_not_hide_the_findings_of_others(parts, capsys)
         ('instances = ["nosuch.yaml"]\n', 2, "'image/nosuch.yaml' does not exist"),
         ('instances = ["a/../../x.yaml"]\n', 3, "'a/../../x.yaml' in templater.toml leads out of the image"),
         ('instances = ["metadata.yaml"]\n', 2, "image/metadata.yaml:1:1: this is an image's metadata.yaml"),
-        ("a = " + "[" * 100_000, 2, "image/templater.toml:1:1: invalid TOML: maximum recursion depth"),
+        ("a = " + "[" * 100_000, 2, "image/templater.toml:1:1: invalid TOML: nested too deeply"),
         ('"\\u001b[31m" = 1\n', 2, "image/templater.toml:1:1: unknown key '\\x1b[31m'"),
         ("\udcff = 1\n", 2, "image/templater.toml:1:1: invalid TOML"),
         ("#" * (1 << 20) + "\nhots = 1\n", 2, "'image/templater.toml' is larger than 1 MiB"),

@@ -1,4 +1,4 @@
-"""Time and memory of every reader of YAML and JSON grow in proportion to the text.
+"""Time and memory of every reader of YAML, JSON and TOML grow in proportion to the text.
 
 Readers are discovered: every public function of ``templater.parsing`` that takes a ``Source`` or the ``read``
 method of a file. A new one is measured without being listed here.
@@ -77,13 +77,19 @@ SHAPES: dict[str, Callable[[int], bytes]] = {
     "documents": lambda n: b"---\n" * n,
     "dashes": lambda n: b"- " * n,
     "colons": lambda n: b"a: " * n,
+    "dotted keys": lambda n: b"".join(b"a." * 30 + b"k%d = 1\n" % i for i in range(n // 16)),
+    "a dotted key": lambda n: b"a." * n * 2 + b"a = 1\n",
+    "a long header": lambda n: b"[" + b"a." * n + b"a]\n" + b"".join(b"k%d = 1\n" % i for i in range(n)),
+    "TOML tables": lambda n: b"".join(b"[[a]]\nb.c = 1\n[d%d]\n" % i for i in range(n // 4)),
+    "TOML quotes": lambda n: b'a = \'\'\'"""\'\'\'\n' * (n // 4) + b'"""\\' * n,
     "invalid UTF-8": lambda n: b"name: c1\nconfig: {user.a: '" + b"\xff" * n * 8 + b"'}\n",
 }  # fmt: skip
 
 
 def test_the_known_readers_are_found():
     wanted = {"metadata_yaml.read_metadata", "instance_yaml.read_instance", "instance_yaml.read_instances",
-              "instance_yaml.read_profile", "instance_list.stream_instances", "yaml_nodes.parse"}  # fmt: skip
+              "instance_yaml.read_profile", "instance_list.stream_instances", "toml_text.read_toml",
+              "yaml_nodes.parse"}  # fmt: skip
     assert wanted <= READERS.keys()
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterator
 
-from ...model.source import printable
+from ...model.errors import InputError, LimitError
+from ...parsing.toml_text import read_toml
 from ..authored import AuthoredImage, File
 from ..base import Observation, check
 from ..rendered import Mistake, mistakes_of
@@ -18,13 +18,10 @@ def check_image(image: AuthoredImage) -> Iterator[Observation]:
 
 def find(file: File) -> Iterator[Mistake]:
     try:
-        tomllib.loads(file.text or "")
-    except tomllib.TOMLDecodeError as error:
-        message, _, place = str(error).partition(" (at line ")
-        number = place.partition(",")[0]
-        yield (
-            int(number) if number.isdigit() else 1,
-            f"invalid TOML: {printable(message[:1].lower() + message[1:])}",
-        )
-    except (RecursionError, ValueError):
-        yield 1, "the TOML is nested too deeply, or has a number that is too long"
+        read_toml(file.source)
+    except (InputError, LimitError) as error:
+        line = error.span.line if error.span is not None else 1
+        if isinstance(error, LimitError):
+            yield line, f"not checked: {error.message}", "warning"
+        else:
+            yield line, error.message

@@ -1,0 +1,60 @@
+"""TOML as plain data, within limits that the standard library's reader lacks."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from typing import Any
+
+from ..model.errors import InputError, LimitError
+from ..model.source import Source, Span, printable
+
+#: maximum number of parts of a dotted key: ``tomllib`` keeps every prefix of a key, and needs memory and time
+#: in proportion to the square of the parts
+MAX_PARTS = 32
+# Every token is matched without backtracking, and an unclosed string ends with its line or with the text.
+_TOKEN = re.compile(
+    r'''
+    (?P<part> [A-Za-z0-9_-]++ | [ \t]++ | "(?!"")(?:[^"\\\n]|\\.?)*+"? | '(?!'')[^'\n]*+'? )
+  | (?P<dot> \. )
+  | \#[^\n]*+
+  | """(?:[^"\\]++|\\.?|"(?!""))*+(?:"{3,5}|\Z)
+  | \'\'\'(?:[^']++|'(?!''))*+(?:'{3,5}|\Z)
+  | .
+    ''',
+    re.VERBOSE | re.DOTALL,
+)
+
+
+def read_toml(source: Source) -> dict[str, Any]:
+    """Parse TOML. Raises InputError at the line of a mistake, and LimitError at a key with too many parts."""
+    _refuse_long_keys(source)
+    try:
+        return tomllib.loads(source.text)
+    except tomllib.TOMLDecodeError as error:
+        found = re.search(r" \(at line (\d+), column \d+\)$", str(error))
+        message = str(error)[: found.start()] if found else str(error)
+        at = _start_of_line(source, int(found[1])) if found else source.span(0)
+        raise InputError(f"invalid TOML: {printable(message[:1].lower() + message[1:])}", at) from None
+    except RecursionError:
+        raise InputError("invalid TOML: nested too deeply", source.span(0)) from None
+    except ValueError:
+        raise InputError("invalid TOML: a number or date out of range", source.span(0)) from None
+
+
+def _refuse_long_keys(source: Source) -> None:
+    dots = 0
+    for token in _TOKEN.finditer(source.text):
+        if token.lastgroup is None:
+            dots = 0
+        elif token.lastgroup == "dot":
+            dots += 1
+            if dots == MAX_PARTS:
+                raise LimitError(f"a key has more than {MAX_PARTS} parts", source.span(token.start()))
+
+
+def _start_of_line(source: Source, number: int) -> Span:
+    start = 0
+    for _ in range(number - 1):
+        start = source.text.find("\n", start) + 1
+    return source.span(start)
