@@ -33,6 +33,10 @@ class Validators:
             self._mistakes[key] = self._run(id, name, text, target)
         return self._mistakes[key]
 
+    def ran(self, id: str) -> bool:
+        """Return whether a validator that was asked works here."""
+        return self._left.get(id, 0) > 0 and not self._late
+
     def _run(self, id: str, name: str, text: str, target: str) -> list[Mistake]:
         if self._late or self._left.setdefault(id, MOST_FAILURES) <= 0:
             return []

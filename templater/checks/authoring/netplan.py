@@ -5,7 +5,8 @@
       ethernets:
         eth0: {dhcp4: true}
 
-If netplan is installed, its generator reads the file as well.
+If netplan is installed, its generator reads the file as well. Otherwise, the check compares the keys of
+interfaces with the keys of netplan.
 """
 
 from __future__ import annotations
@@ -15,15 +16,22 @@ from collections.abc import Iterator
 from ...parsing.yaml_nodes import Mapping, Scalar
 from ..authored import AuthoredImage, File
 from ..base import Observation, check
+from ..netplan_keys import unknown_keys
 from ..rendered import Mistake, mistakes_of, validated, value_of, yaml_mapping
 from .network_config import version_2
 
 
 @check("netplan", "error", "a file that netplan rejects", validated=True)
 def check_image(image: AuthoredImage) -> Iterator[Observation]:
-    yield from mistakes_of(
-        image, ("netplan",), find, lambda file: validated(image, "netplan", file, "check.yaml")
-    )
+    yield from mistakes_of(image, ("netplan",), find, lambda file: validate(image, file))
+
+
+def validate(image: AuthoredImage, file: File) -> Iterator[Mistake]:
+    """Yield the mistakes that netplan finds, or if netplan does not run here, the unknown keys."""
+    yield from validated(image, "netplan", file, "check.yaml")
+    root = yaml_mapping(file)
+    if not (image.validators and image.validators.ran("netplan")) and isinstance(root, Mapping):
+        yield from unknown_keys(value_of(root, "network") or root)
 
 
 def find(file: File) -> Iterator[Mistake]:

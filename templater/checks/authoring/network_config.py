@@ -1,7 +1,8 @@
 """A network configuration for cloud-init is not valid: wrong YAML, version, type or key.
 
 Version 1 has a list `config`, whose items have a `type`. The `type` of a subnet says whether it uses IPv4
-or IPv6. Version 2 has the mappings of netplan, such as `ethernets`.
+or IPv6. Version 2 has the mappings of netplan, such as `ethernets`, and the keys of netplan: `ipv4` is not
+one of them.
 
     version: 1
     config:
@@ -24,6 +25,7 @@ from ...model.source import printable
 from ...parsing.yaml_nodes import Mapping, Node, Scalar, Sequence
 from ..authored import AuthoredImage, File
 from ..base import Observation, check
+from ..netplan_keys import unknown_keys
 from ..rendered import Mistake, mistakes_of, pairs, validated, value_of, yaml_mapping
 
 TYPES = {"bond", "bridge", "infiniband", "loopback", "nameserver", "physical", "route", "vlan"}
@@ -69,6 +71,8 @@ def find(file: File) -> Iterator[Mistake]:
         yield from version_1(found, config)
     elif number == "2":
         yield from version_2(found)
+        for line, message, *_ in unknown_keys(found):
+            yield line, message, "warning"
     elif isinstance(config, Scalar) and config.text == "disabled":
         return
     elif version is None:

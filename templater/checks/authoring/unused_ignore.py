@@ -2,6 +2,12 @@
 
 An ignore is a comment in a template, or an entry of templater.toml. The ignore may be misspelled, or the
 author may have fixed the mistake.
+
+    127.0.1.1 {{ instance.name }}{# templater: ignore rename #}       in a template
+    [[ignore]]                                                        in templater.toml
+    id = "rename"
+
+Put a comment at the end of another line: a comment alone on a line leaves an empty line in the written file.
 """
 
 from __future__ import annotations

@@ -69,6 +69,7 @@ def build(entries: str, image: str = "") -> AuthoredImage:
     return defined(text)
 
 
+PLAN = "/etc/netplan/a.yaml"
 PONGO = "- {generator: template, name: t, path: /etc/t, pongo: true, content: '%s'}"
 PLAIN = "- {generator: template, name: t, path: /etc/t%s}"
 
@@ -171,6 +172,14 @@ CASES = [
     ("nocloud-readable", "info", f"{M}4:3", file(f"{SEED}/user-data", "#cloud-config\n{}\n", names=[f"rootfs{SEED}/meta-data"]), seed("user-data", "#cloud-config\n{}\n")),
     ("cloud-config", "error", "image/templates/user-data:2:1", seed("user-data", "#cloud-config\n- a\n"), seed("user-data", "#!/bin/sh\n- a\n")),
     ("cloud-config", "error", "image/templates/user-data:3:2", seed("user-data", "#cloud-config\na: b\n c: d\n"), seed("user-data", "#cloud-config\na: b\nc: d\n")),
+    ("first-line", "warning", "image/templates/user-data:1:1", seed("user-data", "packages: [nginx]\n"), seed("user-data", "#cloud-config\npackages: [nginx]\n")),
+    ("first-line", "warning", "image/templates/user-data:1:1", seed("user-data", "# cloud-config\npackages: [nginx]\n"), seed("user-data", "## template: jinja\n#cloud-config\npackages: [nginx]\n")),
+    ("first-line", "warning", "image/templates/user-data:1:1", seed("user-data", "cloud-config\n"), seed("user-data", "")),
+    ("first-line", "warning", "image/templates/user-data:2:1", seed("user-data", "{# a #}\na: b\n"), seed("user-data", "Content-Type: multipart/mixed\nMIME-Version: 1.0\n")),
+    ("first-line", "info", "image/templates/user-data:2:1", seed("user-data", "{# a #}\n#cloud-config\na: b\n"), seed("user-data", "#cloud-config\na: b {# a #}\n")),
+    ("first-line", "warning", "image/templates/user-data:2:1", seed("user-data", "{# a #}\n#!/bin/sh\n"), seed("user-data", "#include\nhttps://example.org/a\n")),
+    ("first-line", "warning", f"{T}2:1", file("/usr/bin/a", "{# templater: ignore shell #}\n#!/bin/sh\n"), file("/usr/bin/a", "#!/bin/sh\n{# templater: ignore shell #}\n")),
+    ("first-line", "warning", f"{T}1:1", file("/usr/bin/a", "\ufeff#!/bin/sh\n"), file("/usr/bin/a", "a\n#!/bin/sh\n")),
     ("meta-data", "error", "image/templates/meta-data:1:1", seed("meta-data", "web1\n"), seed("meta-data", "instance-id: web1\n")),
     ("network-config", "warning", f"{PLACE_OF_NETWORK}8:5", seed("network-config", NETWORK.replace("  - type: dhcp\n", STATIC + "    ipv4: true\n")), seed("network-config", NETWORK.replace("  - type: dhcp\n", STATIC))),
     ("network-config", "error", f"{PLACE_OF_NETWORK}1:1", seed("network-config", NETWORK.replace("version: 1", "version: 3")), seed("network-config", NETWORK)),
@@ -178,6 +187,11 @@ CASES = [
     ("network-config", "error", f"{PLACE_OF_NETWORK}2:1", seed("network-config", "version: 2\nconfig: []\n"), seed("network-config", "version: 2\nethernets: {eth0: {dhcp4: true}}\n")),
     ("network-config", "error", f"{PLACE_OF_NETWORK}2:1", seed("network-config", "version: 1\nethernets: {eth0: {dhcp4: true}}\nconfig: []\n"), seed("network-config", "version: 1\nconfig: []\n")),
     ("network-config", "error", f"{PLACE_OF_NETWORK}6:3", seed("network-config", NETWORK.replace("dhcp", "automatic")), seed("network-config", NETWORK)),
+    ("network-config", "warning", f"{PLACE_OF_NETWORK}2:1", seed("network-config", "version: 2\nethernetz: {}\n"), seed("network-config", "version: 2\nrenderer: networkd\n")),
+    ("network-config", "warning", f"{PLACE_OF_NETWORK}4:5", seed("network-config", "version: 2\nethernets:\n  eth0:\n    ipv4: true\n"), seed("network-config", "version: 2\nethernets:\n  eth0:\n    dhcp4: true\n")),
+    ("network-config", "warning", f"{PLACE_OF_NETWORK}4:5", seed("network-config", "version: 2\nbridges:\n  br0:\n    adresses: [10.0.0.5/24]\n"), seed("network-config", "version: 2\nbridges:\n  br0:\n    interfaces: [eth0]\n    addresses: [10.0.0.5/24]\n")),
+    ("network-config", "warning", f"{PLACE_OF_NETWORK}4:5", seed("network-config", "version: 2\nethernets:\n  eth0:\n    nameserver: {addresses: [10.0.0.1]}\n"), seed("network-config", "version: 2\nethernets:\n  eth0:\n    nameservers: {addresses: [10.0.0.1]}\n")),
+    ("netplan", "error", f"{T}4:5", file(PLAN, "network:\n  version: 2\n  ethernets:\n    eth0: {ipv4: true}\n"), file(PLAN, "network:\n  version: 2\n  ethernets:\n    eth0: {dhcp4: true}\n")),
     ("network-key", "info", f"{PLACE_OF_NETWORK}1:1", seed("network-config", "network:\n  version: 2\n  ethernets: {eth0: {dhcp4: true}}\n"), seed("network-config", "version: 2\nethernets: {eth0: {dhcp4: true}}\n")),
     # other files
     ("hosts", "error", f"{T}2:3", file("/etc/hosts", "127.0.0.1 localhost\n  {{ instance.name }} 127.0.1.1\n"), file("/etc/hosts", "127.0.0.1 localhost\n  127.0.1.1 {{ instance.name }}\n")),
@@ -210,7 +224,6 @@ CASES = [
 ]  # fmt: skip
 
 UNIT = "/etc/systemd/system/a.service"
-PLAN = "/etc/netplan/a.yaml"
 DEBIAN = "properties: {os: Debian}\n"
 USERS = "#cloud-config\nusers:\n- default\n- name: admin\n"
 
@@ -264,7 +277,6 @@ VALIDATED = [
     ("cloud-init's schemas", "cloud-config", "warning", "image/templates/user-data:2:1", seed("user-data", "#cloud-config\npackages: git\n", validate=True), seed("user-data", "#!/bin/sh\npackages: git\n", validate=True)),
     ("cloud-init's schemas", "network-config", "warning", f"{PLACE_OF_NETWORK}5:3", seed("network-config", NETWORK.replace("  subnets", "  subnet"), validate=True), seed("network-config", NETWORK, validate=True)),
     ("cloud-init's schemas", "cloud-config", "error", "image/templates/user-data:3:1", seed("user-data", "#cloud-config\npackages: [git]\n---\na: b\n", validate=True), seed("user-data", "#cloud-config\n---\npackages: [git]\n", validate=True)),
-    ("cloud-init's schemas", "network-config", "warning", f"{PLACE_OF_NETWORK}2:1", seed("network-config", "version: 2\nethernetz: {}\n", validate=True), seed("network-config", "network: {config: disabled}\n", validate=True)),
     ("cloud-init's schemas", "network-config", "warning", f"{PLACE_OF_NETWORK}4:3", seed("network-config", "version: 1\nconfig:\n- type: physical\n  name: a-name-with-16-chars\n", validate=True), seed("network-config", NETWORK.replace("dhcp", "loopback"), validate=True)),
     ("cloud-init's schemas", "network-config", "warning", f"{PLACE_OF_NETWORK}3:3", seed("network-config", "version: 2\nethernets:\n  eth0: {dhcp4: perhaps}\n", validate=True), seed("network-config", "version: 2\nethernets:\n  eth0: {dhcp4: true}\n", validate=True)),
 ]  # fmt: skip
@@ -362,6 +374,19 @@ def test_a_finding_that_depends_on_an_invented_value_names_the_key():
         "info",
         "'/etc/hosts', line 1: if 'user.a' is 'value': 'value' is not an IP address",
     )
+
+
+@pytest.mark.parametrize(
+    "text", ["#cloud-boothook\n", "#PART-handler\n", "\n#!/bin/sh\n", "\x1f\x8b\x08", "# nothing\n", " \n"]
+)
+def test_user_data_that_cloud_init_accepts_is_not_ignored(text):
+    found = audit(seed("user-data", text), "authoring")
+    assert not [each for each in found if each.check == "first-line" and "ignores" in each.message]
+
+
+def test_a_user_data_file_of_one_value_is_not_a_mistake_of_the_author():
+    template = '{{ config_get("user.first_boot", "") }}\n'
+    assert "first-line" not in {found[1] for found in findings(seed("user-data", template))}
 
 
 def test_an_error_of_rendering_that_depends_on_an_invented_value_is_not_a_mistake_of_the_author():

@@ -1,0 +1,70 @@
+"""The first line of a file does not say what the file is, so its reader ignores the file or cannot run it.
+
+The kernel and cloud-init run a script only if `#!` are its first two bytes. A tag or comment of pongo2 that
+is alone on a line leaves an empty line:
+
+    {# the greeting #}                       wrong: the script begins with an empty line
+    #!/bin/sh
+
+    #!/bin/sh
+    echo hello {# the greeting #}            right
+
+cloud-init ignores user-data and vendor-data unless they begin with `#cloud-config`, `#!`, `#include`,
+`#cloud-boothook`, `#part-handler` or `## template: jinja`, or are a MIME message or compressed with gzip.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from ...model.source import printable
+from ..authored import AuthoredImage, File
+from ..base import Observation, check
+from ..places import kind_of
+from ..rendered import Mistake, mistakes_in, numbered
+
+#: how user-data begins, in lower case. cloud-init skips white space before it.
+STARTS = (
+    "#!", "#cloud-boothook", "#cloud-config", "#include", "#part-handler", "#upstart-job",
+    "## template: jinja",
+)  # fmt: skip
+GZIP = "\x1f"
+#: cloud-init looks for this field in as many characters
+MIME, HEADER = "mime-version:", 4096
+_LATE = re.compile(r"[\ufeff\s]+(#!\s*/|#cloud-config\s*$)", re.MULTILINE)
+
+
+@check(
+    "first-line", "warning", "a script or user-data that does not begin as its reader expects",
+    hint="write it into the first line: a tag or comment alone on a line leaves an empty line",
+)  # fmt: skip
+def check_image(image: AuthoredImage) -> Iterator[Observation]:
+    files = [file for file in image.texts(lambda path: True) if not file.invented and not file.awkward]
+    paths = {id(rule): path for rule, path, _ in image.targets}
+    yield from mistakes_in(image, files, lambda file: find(file, kind_of(paths[id(file.rule)])))
+
+
+def find(file: File, kind: str) -> Iterator[Mistake]:
+    text = file.text or ""
+    late = _LATE.match(text)
+    if late:
+        line = text.count("\n", 0, late.start(1)) + 1
+        if late[1].startswith("#!"):
+            yield line, "the script does not begin with '#!', so the kernel cannot run it"
+        elif kind == "user-data":
+            yield (
+                line,
+                "releases of cloud-init before 2014 ignore '#cloud-config' after an empty line",
+                "info",
+            )
+    elif kind == "user-data":
+        start = text.lstrip().lower()
+        first = next(numbered(text), None)
+        known = start.startswith(STARTS) or text.startswith(GZIP) or MIME in text[:HEADER].lower()
+        if first is not None and not known:
+            shown = printable(text.strip().split("\n", 1)[0][:40])
+            yield (
+                text[: len(text) - len(text.lstrip())].count("\n") + 1,
+                f"cloud-init ignores the file, because it begins with '{shown}' and not with '#cloud-config'",
+            )
