@@ -1,14 +1,73 @@
 """Values that can add lines."""
 
+import os
+
 import pytest
 
+from templater.checks.security.line_injection import SAFE
+from templater.pongo2.dialect import DIALECTS
 from tests.checks.builders import advisories, an_image, observed, severities
+from tests.differential.compare import ours, theirs
+from tests.differential.oracle import Oracle, Unavailable, program_for
 
 CHECK = "line-injection"
+#: arguments of filters
+ARGUMENTS = {
+    "divisibleby": (2,), "floatformat": (0, 2), "length_is": (3,), "truncatewords": (0, 1, 2, 99),
+    "yesno": ('"a,b"', '"a,b,c"'),
+}  # fmt: skip
+FILTERS = [(name, argument) for name in sorted(SAFE) for argument in ARGUMENTS.get(name, (None,))]
+FILTERS += [("stringformat", '"%q"')]
+VALUES = ("", "\n", "web1\n", "web1\nevil", "\n\na b\n\n\n c\n", "1\n2", "a\r\nb\r\n")
+FIRST_LINE = '{{ x|linebreaksbr|split:"<br />"|first }}'
+
+
+def requests(template: str, dialect: str = "v4") -> list[dict]:
+    return [
+        {"template": template, "context": {"x": value}, "mode": "plain", "dialect": dialect, "options": {}}
+        for value in VALUES
+    ]
+
+
+def expression(name: str, argument: object) -> str:
+    return "{{ x|" + name + ("" if argument is None else f":{argument}") + " }}"
+
+
+@pytest.fixture(scope="module")
+def oracle():
+    try:
+        program = program_for("v4")
+    except Unavailable as missing:
+        if os.environ.get("CI") == "true":
+            pytest.fail(f"CI must compare with the real pongo2: {missing}")
+        pytest.skip(f"NOT COMPARED WITH THE REAL PONGO2: {missing}")
+    with Oracle(program) as running:
+        yield running
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+@pytest.mark.parametrize(("name", "argument"), FILTERS)
+def test_a_filter_that_silences_the_check_writes_no_line_break(name, argument, dialect):
+    for request in requests(expression(name, argument), dialect):
+        assert b"\n" not in ours(request)["output"]
+
+
+@pytest.mark.parametrize(("name", "argument"), FILTERS)
+def test_the_real_pongo2_writes_no_line_break_for_the_same_filters(name, argument, oracle):
+    for answer in oracle.ask(requests(expression(name, argument))):
+        assert b"\n" not in theirs(answer)["output"]
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_the_advice_keeps_the_first_line_as_in_the_real_pongo2(dialect, oracle):
+    answers = [theirs(answer)["output"] for answer in oracle.ask(requests(FIRST_LINE))]
+    assert answers == [ours(request)["output"] for request in requests(FIRST_LINE, dialect)]
+    assert answers == [value.partition("\n")[0].encode() for value in VALUES]
 
 
 @pytest.mark.parametrize(
-    "text", ['name = {{ config_get("user.a", "") }}\n', "x {{ config.a }}", 'a: {{ config["user.b"] }}']
+    "text",
+    ['name = {{ config_get("user.a", "") }}\n', "x {{ config.a|addslashes }}", 'a: {{ config["user.b"] }}'],
 )
 def test_attack_49_a_configuration_value_inside_a_line_of_a_file_is_found(text):
     image = an_image(templates={"t": text})
@@ -22,6 +81,8 @@ def test_attack_49_a_configuration_value_inside_a_line_of_a_file_is_found(text):
         '{{ config_get("user.user-data", properties.default) }}\n',
         '{% if x %}{{ config_get("user.a", "") }}{% endif %}',
         'port = {{ config_get("user.port", "80")|integer }}',
+        'name = {{ config_get("user.a", "")|linebreaksbr }}',
+        'name = {{ config_get("user.a", "")|stringformat:"%q" }}',
         "name = {{ container.name }}",
     ],
 )

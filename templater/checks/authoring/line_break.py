@@ -3,7 +3,14 @@
 The value of a key may contain line breaks. In a file such as `/etc/hostname`, everything after the first
 line is wrong or has another meaning.
 
-No filter of pongo2 removes line breaks. Use `instance.name`, or a file that allows several lines.
+If the file should contain the name of the instance, write `instance.name`, which has no line break. Of any
+other value, keep only the first line. This works on every host:
+
+    {{ config_get("user.name", "") }}                                          wrong
+    {{ config_get("user.name", "")|linebreaksbr|split:"<br />"|first }}        right
+
+`linebreaksbr` replaces each line break with `<br />`. Values with filters such as `integer`, `urlencode`,
+`escapejs` or `stringformat:"%q"` also have no line break, and are not reported.
 """
 
 from __future__ import annotations
@@ -16,24 +23,33 @@ from ...pongo2.syntax import tree
 from ..authored import AuthoredImage
 from ..base import Observation, check
 from ..places import ONE_LINE
-from ..security.line_injection import SAFE
+from ..security.line_injection import removes_line_breaks
 
 
-@check("line-break", "warning", "a value that can add a line to a one-line file")
+@check(
+    "line-break",
+    "warning",
+    "a value that can add a line to a one-line file",
+    hint='to keep only the first line, add the filters |linebreaksbr|split:"<br />"|first',
+)
 def check_image(image: AuthoredImage) -> Iterator[Observation]:
     paths = {id(rule): path for rule, path, _ in image.targets}
     for template in image.parsed:
         targets = [rule for rule in template.rules if paths.get(id(rule)) in ONE_LINE]
         for node in template.every(tree.Print) if targets else ():
             expression = node.expression
-            filters = (
-                {use.name for use in expression.filters} if isinstance(expression, tree.Filtered) else set()
-            )
-            atom = expression.atom if isinstance(expression, tree.Filtered) else expression
-            if isinstance(atom, tree.Path) and config_key(atom) is not None and not filters & SAFE:
+            filtered = expression if isinstance(expression, tree.Filtered) else None
+            atom = expression if filtered is None else filtered.atom
+            safe = filtered is not None and any(map(is_safe, filtered.filters))
+            if isinstance(atom, tree.Path) and config_key(atom) is not None and not safe:
                 yield Observation(
                     f"a line break in '{printable(config_key(atom) or '')}' adds a line to"
                     f" '{printable(targets[0].path)}'",
                     template.span(atom),
                     rule=targets[0],
                 )
+
+
+def is_safe(use: tree.FilterUse) -> bool:
+    argument = use.argument.value if isinstance(use.argument, tree.Literal) else None
+    return removes_line_breaks(use.name, argument)

@@ -9,8 +9,16 @@ from ...pongo2.syntax.tokens import IDENTIFIER, TEXT, Token
 from ..base import Observation, ScannedImage, check
 from ..template_tokens import tokens_of
 
-#: filters that remove line breaks or encode them
-SAFE = {"integer", "float", "length", "yesno", "addslashes", "urlencode", "slugify", "escapejs"}
+#: filters whose output never has a line break, on every host
+SAFE = {
+    "divisibleby", "escapejs", "float", "floatformat", "integer", "iriencode", "length", "length_is",
+    "linebreaks", "linebreaksbr", "truncatewords", "urlencode", "wordcount", "yesno",
+}  # fmt: skip
+
+
+def removes_line_breaks(name: str, argument: object = None) -> bool:
+    """Return whether a filter with this argument removes, replaces or encodes line breaks."""
+    return name in SAFE or (name, argument) == ("stringformat", "%q")
 
 
 @check(
@@ -49,5 +57,10 @@ def is_configuration(tokens: list[Token]) -> bool:
 
 
 def is_safe(tokens: list[Token]) -> bool:
-    """Return whether the expression uses one of the ``SAFE`` filters."""
-    return any(a.kind == "|" and b.kind == IDENTIFIER and b.value in SAFE for a, b in pairwise(tokens))
+    """Return whether one of the filters of the expression removes line breaks."""
+    for number, (bar, name) in enumerate(pairwise(tokens)):
+        if bar.kind == "|" and name.kind == IDENTIFIER:
+            argument = tokens[number + 3].value if tokens[number + 2].kind == ":" else None
+            if removes_line_breaks(name.value, argument):
+                return True
+    return False

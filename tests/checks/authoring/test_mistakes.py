@@ -166,6 +166,8 @@ CASES = [
     ("rename", "info", f"{M}4:25", hostname("when: [create, copy]"), hostname("when: [create, start]")),
     ("no-hosts", "info", f"{M}4:3", file("/etc/hostname", "a\n"), image("/etc/hostname: {when: [create], template: t}", "/etc/hosts: {when: [create], template: t}")),
     ("line-break", "warning", f"{T}1:4", file("/etc/hostname", '{{ config_get("user.name", "a") }}\n'), file("/etc/hostname", "{{ instance.name }}\n")),
+    ("line-break", "warning", f"{T}1:4", file("/etc/hostname", '{{ config_get("user.name", "a")|addslashes }}\n'), file("/etc/hostname", '{{ config_get("user.name", "a")|linebreaksbr|split:"<br />"|first }}\n')),
+    ("line-break", "warning", f"{T}1:4", file("/etc/timezone", '{{ config_get("user.zone", "a")|stringformat:"%s" }}\n'), file("/etc/timezone", '{{ config_get("user.zone", "a")|stringformat:"%q" }}\n')),
     # cloud-init
     ("nocloud", "error", f"{M}4:3", file(f"{SEED}/meta-data", "a: b\n"), seed("meta-data", "a: b\n")),
     ("nocloud", "error", f"{M}4:3", file(f"{SEED}/user-data", "#cloud-config\n{}\n"), file(f"{SEED}/user-data", "#cloud-config\n{}\n", names=[f"rootfs{SEED}/meta-data"])),
