@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..definitions.build import open_definition
 from ..definitions.variants import all_choices
 from ..image.limits import Limits
-from ..model.errors import InputError, RefusedError
+from ..model.errors import InputError, LimitError, RefusedError
 from ..model.hosts import HOSTS, INCUS
 from ..model.source import Source, printable
 from ..parsing.instance_yaml import read_instance
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 #: maximum size in bytes of templater.toml, and of an instance description
 LARGEST = 1 << 20
+#: maximum number of instances that templater.toml names
+MAX_INSTANCES = 50
 #: read one byte more than the limit, to detect a larger file
 WANTED = {FILE: LARGEST + 1}
 
@@ -150,7 +152,7 @@ def with_configuration(
     if FILE in scanned.heads:
         configuration = read_configuration(Source(f"{path}/{FILE}", scanned.heads[FILE]))
     names = hosts or configuration.hosts or (INCUS.name,)
-    added = () if instances else tuple(read_described(path, item) for item in configuration.instances)
+    added = () if instances else described(path, tuple(dict.fromkeys(configuration.instances)))
     chosen = tuple(HOSTS[name] for name in names)
     return authored(scanned, chosen, instances, validators, added), configuration
 
@@ -194,7 +196,24 @@ def report_of(
     }
 
 
-def read_described(path: str, name: str) -> Instance:
+def described(path: str, names: tuple[str, ...]) -> tuple[Instance, ...]:
+    """Read the instance descriptions of an image's templater.toml, within limits on number and size."""
+    if len(names) > MAX_INSTANCES:
+        raise LimitError(f"{FILE} names more than {MAX_INSTANCES} instances")
+    sources = []
+    size = 0
+    for name in names:
+        sources.append(read_described(path, name))
+        size += len(sources[-1].text)
+        if size > LARGEST:
+            raise LimitError(f"the instances of {FILE} have more than {LARGEST >> 20} MiB in total")
+    return tuple(
+        read_instance(source, name=os.path.basename(name).partition(".")[0])
+        for name, source in zip(names, sources, strict=True)
+    )
+
+
+def read_described(path: str, name: str) -> Source:
     """Read an instance description in an image's directory, without following a link out of it."""
     if not os.path.isdir(path):
         raise InputError(
@@ -209,7 +228,7 @@ def read_described(path: str, name: str) -> Instance:
                 f"'{printable(os.path.join(path, name))}' does not exist", hint=f"{FILE} names it"
             )
         data = top.read(clean(name), LARGEST)
-    return read_instance(Source(f"{path}/{name}", data), name=os.path.basename(name).partition(".")[0])
+    return Source(f"{path}/{name}", data)
 
 
 def author_data(finding: Finding, path: str, *, of_definition: bool = False) -> dict[str, Any]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cache, cached_property
+from itertools import islice
 from typing import Any
 
 from ..model.errors import InputError
@@ -12,12 +14,16 @@ from ..model.hosts import HOSTS
 from ..model.source import Source, Span, printable
 from ..parsing.toml_text import read_toml
 from .authored import AuthoredImage
-from .finding import Finding, Severity, all_checks
+from .finding import MAX_FINDINGS, Finding, Severity, all_checks
 
 FILE = "templater.toml"
-_COMMENT = re.compile(r"\{#-?\s*templater:\s*ignore\b(.*?)#\}")
+# No part can match the "{" of a following comment, so the search takes linear time.
+_COMMENT = re.compile(r"\{#-?[^\S\n]*+templater:[^\S\n]*+ignore\b([^{}#\n]*+)#\}")
+_ENTRY = re.compile(r"(?m)^[ \t]*+(\[\[)[ \t]*+ignore[ \t]*+\]\]")
 #: entries of ``ignore`` in a templater.toml
 MAX_IGNORES = 500
+#: ids in the comments of all templates; further comments ignore nothing
+MAX_COMMENTS = 10_000
 _LEVELS = ("error", "warning", "info")
 
 
@@ -40,6 +46,7 @@ class Configuration:
     ignores: tuple[Ignore, ...] = ()
 
 
+@cache
 def known_ids() -> frozenset[str]:
     return frozenset(check.id for check in all_checks("authoring"))
 
@@ -52,34 +59,29 @@ def read_configuration(source: Source) -> Configuration:
 class _Reader:
     def __init__(self, source: Source) -> None:
         self.source = source
+        self.places: dict[tuple[str, int], Span] = {}
+
+    @cached_property
+    def starts(self) -> list[int]:
+        """The positions of all ``[[ignore]]``, and the end of the file."""
+        return [*(found.start(1) for found in _ENTRY.finditer(self.source.text)), len(self.source.text)]
 
     def fail(self, key: str, message: str, hint: str = "", number: int = 0) -> InputError:
         return InputError(message, self.place(key, number), hint=hint)
 
     def place(self, key: str, number: int = 0) -> Span:
         """Return the span of a key in the ``number``-th entry ``[[ignore]]``, or in the whole file for 0."""
-        start, end = 0, len(self.source.text)
-        if number:
-            entries = [
-                found.start() for found in re.finditer(r"(?m)^\s*\[\[\s*ignore\s*\]\]", self.source.text)
-            ]
-            if number <= len(entries):
-                start = (
-                    entries[number - 1]
-                    + len(self.source.text[entries[number - 1] :])
-                    - len(self.source.text[entries[number - 1] :].lstrip())
-                )
-                end = entries[number] if number < len(entries) else end
-        if not key:
-            return self.source.span(start)
-        found = re.compile(rf"(?m)(?<![\w.-])[\"']?{re.escape(key)}[\"']?\s*[]=]").search(
-            self.source.text, start, end
-        )
-        return (
-            self.source.span(found.start(), found.start() + max(1, len(key)))
-            if found
-            else self.source.span(start)
-        )
+        number = number if number < len(self.starts) else 0
+        if (key, number) not in self.places:
+            start, end = self.starts[number - 1 : number + 1] if number else (0, self.starts[-1])
+            pattern = rf"(?<![\w.-])[\"']?{re.escape(key)}[\"']?[ \t]*+[]=]"
+            found = re.compile(pattern).search(self.source.text, start, end) if key else None
+            self.places[key, number] = (
+                self.source.span(found.start(), found.start() + len(key))
+                if found
+                else self.source.span(start)
+            )
+        return self.places[key, number]
 
     def configuration(self, data: dict[str, Any]) -> Configuration:
         self.known(data, ("hosts", "instances", "severity", "ignore"))
@@ -154,10 +156,15 @@ class Ignores:
         self.image = image
         self.severities = dict(configuration.severities)
         self.entries = [[entry, False] for entry in configuration.ignores]
-        self.comments = [
+        found = (
             comment for template in image.parsed for comment in _comments(template.source, template.name)
-        ]
+        )
+        self.comments: dict[tuple[str, str], _Comment] = {}
+        for comment in islice(found, MAX_COMMENTS):
+            self.comments.setdefault((comment.id, comment.template), comment)
+        self.unread = next(found, None)
         self.suppressed: list[Finding] = []
+        self.targets: dict[str, frozenset[str]] = {}
 
     def filter(self, finding: Finding) -> Iterator[Finding]:
         """Yield the finding with the author's severity, unless an ignore matches it."""
@@ -165,15 +172,16 @@ class Ignores:
         if level is not None:
             finding = replace(finding, severity=Severity.named(level))
         template = self.template_of(finding)
-        targets = self.targets_of(finding, template)
         ignored = False
-        for comment in self.comments:
-            if comment.id == finding.check and comment.template == template:
-                comment.used = ignored = True
+        comment = self.comments.get((finding.check, template))
+        if comment is not None:
+            comment.used = ignored = True
         for pair in self.entries:
             entry = pair[0]
             assert isinstance(entry, Ignore)
-            if entry.id == finding.check and (not entry.target or entry.target in targets):
+            if entry.id == finding.check and (
+                not entry.target or entry.target in self.targets_of(finding, template)
+            ):
                 pair[1] = ignored = True
         if ignored:
             self.suppressed.append(finding)
@@ -188,13 +196,16 @@ class Ignores:
             return name[len(prefix) :]
         return finding.rule.template if finding.rule is not None else ""
 
-    def targets_of(self, finding: Finding, template: str) -> set[str]:
+    def targets_of(self, finding: Finding, template: str) -> frozenset[str]:
         if finding.rule is not None:
-            return {finding.rule.path}
-        return {rule.path for rule in self.image.used.get(template, ())}
+            return frozenset((finding.rule.path,))
+        if template not in self.targets:
+            rules = self.image.used.get(template, ())
+            self.targets[template] = frozenset(rule.path for rule in rules)
+        return self.targets[template]
 
     def unused(self) -> Iterator[Finding]:
-        """Yield a warning for each ignore that matches nothing.
+        """Yield a warning for each ignore that matches nothing, and one in place of too many.
 
         If a validator did not run, an ignore of its findings may match on another machine.
         """
@@ -203,10 +214,16 @@ class Ignores:
         uncertain: set[str] = set()
         if validators is None or validators.notes:
             uncertain = {check.id for check in all_checks("authoring") if check.validated}
-        for comment in self.comments:
-            if not comment.used and comment.id not in uncertain:
-                what = "has no finding here" if comment.id in known else "is not a check"
-                yield _unused(f"'{printable(comment.id)}' {what}: the comment ignores nothing", comment.at)
+        comments = [each for each in self.comments.values() if not each.used and each.id not in uncertain]
+        for comment in comments[:MAX_FINDINGS]:
+            what = "has no finding here" if comment.id in known else "is not a check"
+            yield _unused(f"'{printable(comment.id)}' {what}: the comment ignores nothing", comment.at)
+        if len(comments) > MAX_FINDINGS:
+            more = len(comments) - MAX_FINDINGS
+            yield _unused(f"{more} more comments ignore nothing", comments[MAX_FINDINGS].at)
+        if self.unread is not None:
+            message = f"the templates' comments have more than {MAX_COMMENTS} ids: the others ignore nothing"
+            yield _unused(message, self.unread.at)
         for entry, used in self.entries:
             assert isinstance(entry, Ignore)
             if not used and entry.id not in uncertain:
