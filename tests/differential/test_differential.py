@@ -45,6 +45,20 @@ def test_random_templates_give_the_same_bytes_or_both_fail(oracle, profile, shar
     assert run.counts["parsed"] > run.counts["examples"] / 2
 
 
+def test_the_loop_of_the_hint_about_subscripts_prints_the_value(oracle):
+    template = '{% for k, v in m %}{% if k == "ipv4.address" %}{{ v }}{% endif %}{% endfor %}'
+    context = {"m": {"ipv4.address": "10.0.0.5", "name": "eth0"}}
+    request = {"template": template, "context": context, "mode": "plain", "dialect": "v4", "options": {}}
+    (answer,) = oracle.ask([request])
+    subscript = {**request, "template": '{{ m["ipv4.address"] }}'}
+    for output in (
+        theirs(answer),
+        ours(request),
+        *(ours(subscript | {"dialect": name}) for name in ("v6", "v6.1")),
+    ):
+        assert output == {"output": b"10.0.0.5"}
+
+
 @st.composite
 def examples(draw: st.DrawFn) -> Example:
     return Example(Choices(lambda n: draw(st.integers(0, n - 1))))

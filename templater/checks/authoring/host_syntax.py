@@ -1,9 +1,13 @@
 """A template compiles on one of the chosen hosts, and fails on another.
 
-LXD and older releases of Incus have an older pongo2. For example, the older pongo2 has no subscripts:
+LXD and incus-debian have pongo2 v4, and the other releases of Incus have v6. For example, v4 has no
+subscripts. A loop finds the value of any key, on every host:
 
-    {{ config["user.x"] }}               not on LXD
+    {{ config["user.x"] }}               only with v6
     {{ config_get("user.x", "") }}       on every host
+
+    {{ devices.eth0["ipv4.address"] }}   only with v6
+    {% for k, v in devices.eth0 %}{% if k == "ipv4.address" %}{{ v }}{% endif %}{% endfor %}
 
 This check needs at least two hosts: `templater check --as incus,lxd IMAGE`.
 """

@@ -21,6 +21,10 @@ AFTER_CONDITIONS = {
 }
 
 
+#: the hosts with pongo2 v4
+OLD_HOSTS = "LXD and incus-debian"
+
+
 def did_you_mean(word: str, known: "list[str]") -> str:
     # difflib is slow to import, so only a template with a mistake imports it.
     from difflib import get_close_matches
@@ -48,7 +52,7 @@ def syntax_hint(
             "many releases of LXD and Incus forbid this tag",
         )
     if token is not None and word.startswith("[") and not subscripts:
-        return "this pongo2 release has no subscripts", _old_subscript(word, before)
+        return "this pongo2 release has no subscripts", _old_subscript(token, before)
     if token is not None and token.kind == "(" and before and before[0].kind == "|":
         name = before[-1].value
         return "a filter takes no parentheses", f'write its argument after a colon: {name}:"…"'
@@ -61,20 +65,37 @@ def syntax_hint(
     return "", ""
 
 
-def _old_subscript(text: str, before: "list[Token]") -> str:
+def _old_subscript(token: "Token", before: "list[Token]") -> str:
     """Return a hint for a subscript in the v4 dialect. If possible, the hint has a replacement text."""
-    kinds = [token.kind for token in before]
-    if kinds[-1:] != [IDENTIFIER] or kinds[0] == ".":
-        return "subscripts need pongo2 v6, and LXD has v4"
-    name, quote = before[-1].value, text[1:].lstrip()[:1]
+    kinds = [each.kind for each in before]
+    word = token.value
+    path = _path_before(token) if kinds[-1:] == [IDENTIFIER] else ""
+    if not path:
+        return f"subscripts need pongo2 v6, and {OLD_HOSTS} have v4"
+    quote = word[1:].lstrip()[:1]
     quoted = quote in ("'", '"')
-    inside = text.partition(quote)[2].partition(quote)[0] if quoted else text[1:].partition("]")[0].strip()
+    inside = word.partition(quote)[2].partition(quote)[0] if quoted else word[1:].partition("]")[0].strip()
     key = f"{quote}{inside}{quote}" if quoted else inside
-    needs = f"{name}[{key}] needs pongo2 v6, and LXD has v4"
-    if name == "config":
+    needs = f"{path}[{key}] needs pongo2 v6, and {OLD_HOSTS} have v4"
+    if path == "config":
         return f'{needs}: write config_get({key}, "")'
-    plain = inside.isidentifier() if quoted else inside.isdecimal()
-    return f"{needs}: write {name}.{inside}" if plain else needs
+    if inside.isidentifier() if quoted else inside.isdecimal():
+        return f"{needs}: write {path}.{inside}"
+    if not quoted:
+        return needs
+    loop = f"{{% for k, v in {path} %}}{{% if k == {key} %}}{{{{ v }}}}{{% endif %}}{{% endfor %}}"
+    return f"{needs}: write {loop}"
+
+
+def _path_before(token: "Token") -> str:
+    """Return the variable in front of a token, such as ``devices.eth0``, or "" if spaces divide its parts."""
+    span = token.span
+    text = span.source.text[: span.start].rstrip()
+    start = len(text)
+    while start and (text[start - 1].isalnum() or text[start - 1] in "_."):
+        start -= 1
+    path = text[start:]
+    return "" if path.startswith(".") or text[:start].rstrip().endswith(".") else path
 
 
 def _unknown_tag(word: str, known: "list[str]") -> "tuple[str, str]":

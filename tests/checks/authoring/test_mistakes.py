@@ -40,6 +40,8 @@ def metadata(text: str) -> AuthoredImage:
     return authored(an_image(text), (INCUS,), ())
 
 
+#: the advice of host-syntax
+LOOP = '{% for k, v in devices.eth0 %}{% if k == "ipv4.address" %}{{ v }}{% endif %}{% endfor %}'
 NAME = "{{ instance.name }}\n"
 
 
@@ -123,6 +125,7 @@ CASES = [
     # compiling and rendering
     ("syntax", "error", f"{T}1:18", text("{{ instance.name|uper }}"), text("{{ instance.name|upper }}")),
     ("syntax", "error", f"{T}1:4", text('{% include "a" %}'), text("a")),
+    ("host-syntax", "error", f"{T}1:16", text('{{ devices.eth0["ipv4.address"] }}', hosts="incus,incus-debian"), text(LOOP, hosts="incus,incus-debian,lxd")),
     ("host-syntax", "error", f"{T}1:10", text('{{ config["user.a"] }}', hosts="incus,lxd"), text('{{ config["user.a"] }}', hosts="incus")),
     ("render", "error", f"{T}1:4", text('{{ config_get("user.a") }}'), text('{{ config_get("user.a", "") }}')),
     ("conflict-marker", "error", f"{T}2:1", text("a\n<<<<<<< HEAD\nb\n=======\nc\n>>>>>>> other"), text("a\n<<<<<<< HEAD\nb")),
@@ -420,3 +423,10 @@ def test_the_hint_about_quotes_corrects_a_file_that_quotes_break(path, line):
     assert finding.hint.startswith('write {{ …|stringformat:"%q" }} without quotes')
     quoted = file(path, line % f'{{{{ {READ}|stringformat:"%q" }}}}' + "\n")
     assert not audit(quoted, "authoring")
+
+
+def test_the_advice_of_host_syntax_is_the_template_of_the_twin():
+    wrong = text('{{ devices.eth0["ipv4.address"] }}', hosts="incus,incus-debian")
+    (found,) = (each for each in audit(wrong, "authoring") if each.check == "host-syntax")
+    assert found.message.endswith("every start fails on incus-debian")
+    assert found.hint.endswith(f"and LXD and incus-debian have v4: write {LOOP}")

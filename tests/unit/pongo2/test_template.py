@@ -9,11 +9,13 @@ import pytest
 
 from templater import pongo2
 from templater.model.errors import InputError, LimitError, RenderError, TemplateSyntaxError
+from templater.model.hosts import HOSTS
 from templater.model.source import Source
 from templater.pongo2 import compiled_template
 from templater.pongo2.daemon_context import daemon_context
 from templater.pongo2.dialect import DIALECTS, V4, V6
 from templater.pongo2.state import Limits
+from templater.pongo2.syntax.hints import OLD_HOSTS
 
 ROOT = Path(__file__).parents[3]
 CONTEXT = daemon_context("create", "/etc/hostname", {"name": "c1"}, {"user.a": "b\n"}, {}, {})
@@ -90,10 +92,28 @@ def explained(source, dialect=V6, context=CONTEXT):
         ("{% if a %}{% elsif b %}{% endif %}", "did you mean 'elif'?"),
         ("{% raw %}{% endraw %}", "did you mean 'verbatim'?"),
         ("{% for a in b %}{% end %}", "name the tag that ends: {% endif %}, {% endfor %}, …"),
-        ("{{ instance['name'] }}", "instance['name'] needs pongo2 v6, and LXD has v4: write instance.name"),
-        ("{{ x[1] }}", "x[1] needs pongo2 v6, and LXD has v4: write x.1"),
-        ("{{ properties['a-b'] }}", "properties['a-b'] needs pongo2 v6, and LXD has v4"),
-        ("{{ a.b[c] }}", "subscripts need pongo2 v6, and LXD has v4"),
+        (
+            "{{ instance['name'] }}",
+            "instance['name'] needs pongo2 v6, and LXD and incus-debian have v4: write instance.name",
+        ),
+        ("{{ x[1] }}", "x[1] needs pongo2 v6, and LXD and incus-debian have v4: write x.1"),
+        (
+            "{{ properties['a-b'] }}",
+            "properties['a-b'] needs pongo2 v6, and LXD and incus-debian have v4: "
+            "write {% for k, v in properties %}{% if k == 'a-b' %}{{ v }}{% endif %}{% endfor %}",
+        ),
+        (
+            '{{ devices.eth0["ipv4.address"] }}',
+            'devices.eth0["ipv4.address"] needs pongo2 v6, and LXD and '
+            'incus-debian have v4: write {% for k, v in devices.eth0 %}{% if k == "ipv4.address" %}{{ v }}'
+            "{% endif %}{% endfor %}",
+        ),
+        (
+            "{{ devices.eth0['type'] }}",
+            "devices.eth0['type'] needs pongo2 v6, and LXD and incus-debian have v4: write devices.eth0.type",
+        ),
+        ("{{ a . b['c d'] }}", "subscripts need pongo2 v6, and LXD and incus-debian have v4"),
+        ("{{ a.b[c] }}", "a.b[c] needs pongo2 v6, and LXD and incus-debian have v4"),
         ("{{ a|toJSON }}", "pongo2 has no 'toJSON': stringformat:\"%q\" writes a text in double quotes"),
         ("{{ a|json }}", "pongo2 has no 'json': stringformat:\"%q\" writes a text in double quotes"),
     ],
@@ -108,6 +128,11 @@ def test_templates_that_follow_the_hints_print_the_intended_text():
     assert pongo2.compile(text, V4).render(context) == "2c1"
 
 
+def test_the_hint_about_subscripts_names_the_hosts_with_pongo2_v4():
+    old = {host.name if host.product == "incus" else "LXD" for host in HOSTS.values() if host.dialect == "v4"}
+    assert set(OLD_HOSTS.split(" and ")) == old
+
+
 @pytest.mark.parametrize(
     ("source", "dialect", "lines"),
     [
@@ -120,7 +145,7 @@ def test_templates_that_follow_the_hints_print_the_intended_text():
             '{{ config["user.a"] }}', V4,
             ["hosts.tpl:1:10: this pongo2 release has no subscripts", ' 1 | {{ config["user.a"] }}',
              "   |          ^^^^^^^^^^^^^",
-             'hint: config["user.a"] needs pongo2 v6, and LXD has v4: write config_get("user.a", "")'],
+             'hint: config["user.a"] needs pongo2 v6, and LXD and incus-debian have v4: write config_get("user.a", "")'],
         ),
         (
             "a\n{% include 'x' %}", V6,
