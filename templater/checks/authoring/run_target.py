@@ -1,13 +1,16 @@
 """A rule writes below `/run`.
 
-Most systems mount an empty `/run` at each start, after the daemon has written the file: the file
-disappears.
+In a container, the daemon writes the file before the system starts. Then systemd and most other init
+systems mount an empty `/run`, and no program ever sees the file. A directory such as `/etc` keeps it.
+
+In a virtual machine, the agent writes the file after this mount, so the check ignores images with a disk.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ...model.file_names import DISK
 from ...model.source import printable
 from ..authored import AuthoredImage
 from ..base import Observation, check
@@ -17,11 +20,13 @@ HIDDEN = ("/run/", "/var/run/")
 
 @check(
     "run-target",
-    "info",
+    "warning",
     "a target below /run, where the system mounts an empty file system",
     hint="use /etc, or tmpfiles.d",
 )
 def check_image(image: AuthoredImage) -> Iterator[Observation]:
+    if any(name.path == DISK for name in image.names):
+        return
     for rule, path, _ in image.targets:
         if path.startswith(HIDDEN):
             yield Observation(

@@ -155,7 +155,8 @@ CASES = [
     ("kernel-target", "error", f"{M}4:3", rule("when: [create], template: t", "/proc/sys/kernel/a"), rule("when: [create], template: t", "/process/a")),
     ("kernel-target", "error", f"{M}4:3", rule("when: [create], template: t", "/sys/a"), rule("when: [create], template: t", "/etc/sys/a")),
     ("kernel-target", "error", f"{M}4:3", rule("when: [create], template: t", "/dev/shm/a"), rule("when: [create], template: t", "/devel/a")),
-    ("run-target", "info", f"{M}4:3", rule("when: [create], template: t", "/run/a"), rule("when: [create], template: t", "/etc/run/a")),
+    ("run-target", "warning", f"{M}4:3", rule("when: [create], template: t", "/run/a"), rule("when: [create], template: t", "/etc/run/a")),
+    ("run-target", "warning", f"{M}4:3", rule("when: [start], template: t", "/var/run/a"), rule("when: [start], template: t", "/run/a", names=["rootfs.img"])),
     ("unused-template", "info", "templates/u", image("/a: {when: [create], template: t}", templates={"t": "x\n", "u": "x\n"}), image("/a: {when: [create], template: t}", templates={"t": "x\n"})),
     ("unread-property", "info", f"{M}4:60", rule("when: [create], template: t, properties: {a: b}"), rule("when: [create], template: t, properties: {a: b}", t="{{ properties.a }}\n")),
     # names of the instance
