@@ -26,10 +26,8 @@ FOLDER = Path(os.environ.get("TEMPLATER_DEFINITIONS") or Path(__file__).parent /
 BUILDS = sorted(path.parent.name for path in FOLDER.glob("*/definition.yaml"))
 #: the parameters of a recorded build, beside the serial, which is the time of the run
 PARAMETERS = {"exB2": ("image.release=noble", "image.variant=cloud")}
-HOSTS = {
-    "a": "127.0.0.1\tlocalhost\n127.0.1.1\tdistrobuilder\n",
-    "c": "127.0.0.1\tlocalhost\n127.0.1.1\tdistrobuilder\n",
-}
+BUILDER = "127.0.0.1\tlocalhost\n127.0.1.1\tdistrobuilder\n"
+HOSTS = dict.fromkeys(("a", "c", "server", "texts"), BUILDER)
 DATES = r"(creation|expiry)_date: \d+"
 
 

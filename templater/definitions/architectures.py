@@ -37,6 +37,8 @@ _MAPS: dict[str, dict[str, str]] = {
     "slackware": {"i686": "i586", "x86_64": "x86_64"},
     "voidlinux": {"i686": "i686", "x86_64": "x86_64", "armv7l": "armv7l", "aarch64": "aarch64"},
 }  # fmt: skip
+#: the architectures with 32-bit personalities
+_PERSONALITY_32 = ("i686", "armv6l", "armv7l", "armv8l", "ppc", "mips", "riscv32")
 #: both programs accept this name and then fail, because they have no such map
 _WITHOUT_MAP = "almalinux"
 
@@ -73,6 +75,11 @@ def mapped_architecture(definition: Definition, architecture: str) -> str:
     if architecture == "armel":
         return architecture
     return _MAPS[name].get(kernel_name(architecture, "incus-7") or "", architecture)
+
+
+def personality(architecture: str) -> str:
+    """Return the kernel's personality for a known architecture."""
+    return "linux32" if kernel_name(architecture, "incus-7") in _PERSONALITY_32 else "linux64"
 
 
 def architectures_named(definition: Definition, mapped: str) -> str:

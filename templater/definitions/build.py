@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 from ..image.limits import DEFAULT, Limits
 from ..image.names import bad_template_name
 from ..image.open_file import reading
+from ..model.architectures import kernel_name
 from ..model.entry import TemplateFile
 from ..model.errors import InputError, LimitError, TemplaterError, UsageError
 from ..model.file_names import METADATA
 from ..model.source import Source, printable
 from . import pongo
-from .architectures import local_architecture, mapped_architecture
+from .architectures import local_architecture, mapped_architecture, personality
 from .choice import Choice
 from .definition_yaml import LIMITS, Definition, read_definition
 from .fields import INCUS, LXD, PROGRAMS
@@ -82,6 +83,8 @@ class DefinitionImage:
         image.setdefault("name", NAME)
         image.setdefault("description", DESCRIPTION)
         image["architecture_mapped"] = mapped_architecture(definition, image["architecture"])
+        image["architecture_kernel"] = kernel_name(image["architecture"], "incus-7") or ""
+        image["architecture_personality"] = personality(image["architecture"])
         definition.data.setdefault("source", {}).setdefault("keyserver", "hkps.pool.sks-keyservers.net")
         definition.data.setdefault("targets", {})["type"] = self.choice.type
         limits = pongo.LIMITS.begun()

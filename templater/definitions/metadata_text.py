@@ -7,7 +7,6 @@ from functools import cmp_to_key
 from io import StringIO
 from typing import TYPE_CHECKING, Any
 
-from yaml.emitter import Emitter
 from yaml.events import (
     DocumentEndEvent,
     DocumentStartEvent,
@@ -25,6 +24,7 @@ from ..model.source import Source
 from ..parsing.go_scalars import resolved
 from ..parsing.yaml_nodes import Collection, Mapping, Node, Scalar, parse
 from .generated import GeneratedSource, Piece, piece_of
+from .go_emitter import GoEmitter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,7 +54,7 @@ def metadata_text(
         "templates": {path: _rule_data(rules[path]) for path in paths},
     }
     stream = StringIO()
-    emitter = Emitter(stream, allow_unicode=True)
+    emitter = GoEmitter(stream, allow_unicode=True)
     document = [DocumentStartEvent(explicit=False), *_events(data), DocumentEndEvent(explicit=False)]
     for event in (StreamStartEvent(), *document, StreamEndEvent()):
         emitter.emit(event)
@@ -148,7 +148,10 @@ def _text(node: Node) -> str:
 
 
 def _order(first: str, second: str) -> int:
-    """Compare two keys as yaml.v2 sorts them: letters after other characters, and numbers by their value."""
+    """Compare two keys as yaml.v2 sorts them: numbers by their value, and letters after other characters.
+
+    This is not a total order. For keys such as "1e3", "10" and "007", Go's result depends on a random order.
+    """
     if first == second:
         return 0
     return -1 if _less(first, second) else 1

@@ -9,11 +9,20 @@ from ..model.source import Source
 from ..pongo2 import compile as compile_template
 from ..pongo2.dialect import V4
 from ..pongo2.state import Limits
+from ..pongo2.values import GoList, GoMap
 
 #: limits for the texts of one build
 LIMITS = Limits(seconds=5.0, total=10.0)
 #: a text is rendered again while it contains a delimiter; distrobuilder has no limit, and runs out of stack
 MAX_ROUNDS = 20
+
+
+def _as_go(value: Any) -> Any:
+    """Return a value of a definition with the Go types that yaml.v2 gives it."""
+    if isinstance(value, dict):
+        items = {key: _as_go(item) for key, item in value.items()}
+        return GoMap(items, "map[interface {}]interface {}")
+    return GoList(map(_as_go, value), "[]interface {}") if isinstance(value, list) else value
 
 
 def render(source: Source, context: dict[str, Any], limits: Limits) -> str:
@@ -22,6 +31,9 @@ def render(source: Source, context: dict[str, Any], limits: Limits) -> str:
     Raises TemplaterError with a position in ``source`` if the first rendering fails.
     """
     text, span = source, source.span(0)
+    if "{{" not in source.text and "{%" not in source.text and "{#" not in source.text:
+        return source.text
+    context = {name: _as_go(value) for name, value in context.items()}
     for round in range(MAX_ROUNDS):
         try:
             rendered = compile_template(text, V4, mode="incus", limits=limits).render(context)

@@ -87,6 +87,10 @@ files:
       date: "2026-01-02"
       yes: "no"
       empty: ""
+      "": "a key without a text"
+      "a key with eighty characters, so that the text after it begins behind column 80": "\\ta b"
+      smile: "😀 is above U+FFFF"
+      tab: "a\\tvery long text that needs double quotes, so that it breaks at a space  behind column eighty"
 - generator: template
   name: motd-old
   path: /etc/motd.old
@@ -125,6 +129,7 @@ files:
     {% for file in files %}{{ file.generator }} {% endfor %}
     {{ targets.incus.vm.size }} {{ targets.type }} {{ image.serial }} {{ mappings.architecture_map }}
     {{ source.downloader|upper }} {{ image.architecture_mapped }} {{ image.architecture_kernel }}
+    {{ image.architecture_personality }} {{ image }} {{ targets }} {{ files.0 }} {{ files }}
     [{{ container.name }}] {{ packages.custom_manager.clean.cmd }} {# a comment #}.
 - {generator: template, name: about, path: /etc/second, content: "second\\n\\n"}
 mappings: {architecture_map: debian}

@@ -1,0 +1,1 @@
+HOSTNAME={{ container.name }}
