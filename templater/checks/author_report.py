@@ -58,10 +58,10 @@ def check_report(
 ) -> dict[str, Any]:
     """Check an image for its author and return a JSON object like that of ``audit_report``.
 
-    ``suppressed`` lists the findings that the author ignores, and ``notes`` the validators that did not
-    run. Without a root filesystem, ``not_run`` lists the checks that need it. The image's templater.toml is
-    read if the image is ``trusted``. ``hosts`` and ``instances`` override those of that file. The instances
-    of that file are checked in addition to the built-in ones.
+    ``suppressed`` lists the findings that the author ignores, and ``notes`` the reasons why the validators
+    in ``not_validated`` did not judge every file. Without a root filesystem, ``not_run`` lists the checks
+    that need it. The image's templater.toml is read if the image is ``trusted``. ``hosts`` and ``instances``
+    override those of that file. The instances of that file are checked in addition to the built-in ones.
 
     ``choice`` is the build to check if the image is a definition, and is None otherwise. With
     ``all_variants``, every build of its filters is checked.
@@ -88,7 +88,7 @@ def combined(reports: list[dict[str, Any]]) -> dict[str, Any]:
     """Return one report about several builds of a definition, with each finding once."""
     whole = reports[0]
     for report in reports[1:]:
-        for key in ("findings", "suppressed", "notes"):
+        for key in ("findings", "suppressed", "notes", "not_validated"):
             whole[key] += [each for each in report[key] if each not in whole[key]]
         for level, count in report["hidden"].items():
             whole["hidden"][level] = max(count, whole["hidden"].get(level, 0))
@@ -191,6 +191,7 @@ def report_of(
             author_data(finding, path, of_definition=of_definition) for finding in judged.suppressed
         ],
         "notes": [] if image.validators is None else image.validators.notes,
+        "not_validated": [] if image.validators is None else list(image.validators.incomplete),
         "hosts": host_report(image) if len(image.hosts) > 1 else None,
         "sarif": sarif_document(shown, image.name, *sarif, folder="authoring") if sarif is not None else None,
     }

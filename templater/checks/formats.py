@@ -15,7 +15,10 @@ _GITLAB = {"error": "major", "warning": "minor", "info": "info"}
 
 
 def summary(report: dict[str, Any]) -> str:
-    """Return a line with the numbers of shown, hidden and ignored findings of an image."""
+    """Return a line with the numbers of shown, hidden and ignored findings of an image.
+
+    It also names each validator that did not judge every file.
+    """
     counts = Counter(finding["severity"] for finding in report["findings"])
     shown = ", ".join(f"{counts[level]} {level}" for level in ("error", "warning", "info") if counts[level])
     text = f"{report['image']}: {shown or 'nothing found'}"
@@ -25,6 +28,8 @@ def summary(report: dict[str, Any]) -> str:
     fixable = sum(finding.get("fix") == "safe" for finding in report["findings"])
     if fixable and os.path.isdir(report["image"]):
         text += f"; {fixable} fixable, see --fix"
+    if report["not_validated"]:
+        text += f"; not all files validated by {', '.join(report['not_validated'])}"
     ignored = len(report["suppressed"])
     return f"{text}; {ignored} ignored" if ignored else text
 

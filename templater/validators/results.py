@@ -16,7 +16,10 @@ MOST_FAILURES = 3
 
 
 class Validators:
-    """Validators that ``ask`` runs. ``notes`` are sentences for the report."""
+    """Validators that ``ask`` runs. ``notes`` are sentences for the report.
+
+    ``incomplete`` has the id of each validator that did not judge every text that it was asked for.
+    """
 
     def __init__(self, ask: Callable[[str, str, bytes], Answer]) -> None:
         self._ask = ask
@@ -25,6 +28,7 @@ class Validators:
         self._off = self._late = False
         self._mistakes: dict[tuple[str, str, str], list[Mistake]] = {}
         self.notes: list[str] = []
+        self.incomplete: list[str] = []
 
     def mistakes(self, id: str, name: str, text: str, target: str) -> list[Mistake]:
         """Return the mistakes of a text. The validator knows the file as ``name``, notes as ``target``."""
@@ -39,6 +43,7 @@ class Validators:
 
     def _run(self, id: str, name: str, text: str, target: str) -> list[Mistake]:
         if self._late or self._left.setdefault(id, MOST_FAILURES) <= 0:
+            self._leave_out(id, f"validator did not check all files: {id}")
             return []
         from .validator import Failure, all_validators
 
@@ -52,27 +57,37 @@ class Validators:
         if "missing" in answer:
             self._left[id] = 0
             hint = f"; {validator.hint}" if validator.hint else ""
-            self.notes.append(f"validator not installed: {id} (for {validator.about}){hint}")
+            self._leave_out(id, f"validator not installed: {id} (for {validator.about}){hint}")
         elif "off" in answer:
             self._left[id] = 0
             if not self._off:
                 self.notes.append(
-                    f"programs such as {id} did not check files, because this machine cannot confine them: "
-                    f"{printable(answer['off'])} (--run-validators runs them with limits only)"
+                    f"this machine cannot confine programs: {printable(answer['off'])}"
+                    " (--run-validators runs them with limits only)"
                 )
             self._off = True
+            self._leave_out(id, f"validator did not run: {id} (for {validator.about})")
         elif "late" in answer:
             self._late = True
             self.notes.append(
                 f"not all files were validated, because {printable(answer['late'])}; the first other file is "
                 f"'{printable(target)}'"
             )
+            self._leave_out(id, f"validator did not check all files: {id}")
         else:
             self._left[id] -= 1
             last = "" if self._left[id] else "; it checks no other file"
             reason = printable(answer["failed"])
             self.notes.append(f"validator failed: {id} for '{printable(target)}': {reason}{last}")
+            self._leave_out(id)
         return []
+
+    def _leave_out(self, id: str, note: str = "") -> None:
+        """Record that a validator did not judge a text, with a note the first time."""
+        if id not in self.incomplete:
+            self.incomplete.append(id)
+            if note:
+                self.notes.append(note)
 
 
 def in_this_process(*, anyway: bool) -> Validators:

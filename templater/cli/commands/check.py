@@ -272,7 +272,8 @@ def image_of(path: str) -> str:
 
 #: the empty values in a report about an image that cannot be read
 NOTHING: dict[str, Any] = {
-    "findings": [], "hidden": {}, "suppressed": [], "notes": [], "hosts": None, "sarif": None,
+    "findings": [], "hidden": {}, "suppressed": [], "notes": [], "not_validated": [], "hosts": None,
+    "sarif": None,
 }  # fmt: skip
 
 

@@ -241,6 +241,26 @@ def test_the_configuration_in_an_archive_is_read_only_with_an_option(image, tmp_
     assert "1 ignored" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("packed", [False, True], ids=["directory", "archive"])
+def test_text_and_json_name_each_validator_that_did_not_run(image, tmp_path, monkeypatch, capsys, packed):
+    (tmp_path / "empty").mkdir()
+    monkeypatch.setenv("TEMPLATER_CLOUD_INIT_SCHEMAS", str(tmp_path / "empty"))
+    names = ("user-data", "meta-data")
+    entries = [f"{SEED}/{name}: {{when: [create], template: {name}, mode: 0600}}" for name in names]
+    contents = {"user-data": "#cloud-config\nlocale: C\n", "meta-data": "a: b\n"}
+    files = {f"templates/{name}": text for name, text in contents.items()}
+    path = image({"metadata.yaml": rules(*entries), **files})
+    path = archive(path, tmp_path / "image.tar") if packed else path
+    assert main(["check", path]) == 0
+    written = capsys.readouterr().err
+    assert "nothing found; not all files validated by cloud-init's schemas\n" in written
+    assert "note: validator not installed: cloud-init's schemas" in written
+    assert main(["check", path, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["not_validated"] == ["cloud-init's schemas"]
+    assert main(["check", path, "--json", "--no-run-validators"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["not_validated"] == []
+
+
 def test_audit_ignores_comments_and_configuration(image, capsys):
     files = {
         "metadata.yaml": rules("/etc/motd: {when: [create], template: t}"),
@@ -333,7 +353,7 @@ def test_thousands_of_scripts_are_validated_within_the_limits(image, monkeypatch
     before = time.monotonic()
     report = check_report(path, hosts=("incus",), validators=validators)
     assert time.monotonic() - before < 20
-    (note,) = report["notes"]
+    note, *_ = report["notes"]
     assert "because all validators together take longer than 3 s" in note
 
 

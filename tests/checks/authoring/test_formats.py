@@ -14,8 +14,13 @@ FINDING = {
     "column": 2,
     "hint": "do, this:\nthat",
 }
-REPORT = {"image": "./i", "findings": [FINDING, FINDING], "hidden": {"info": 4}, "suppressed": [FINDING]}
-EMPTY = {"image": "j\x1b", "findings": [], "hidden": {}, "suppressed": []}
+EMPTY = {"image": "j\x1b", "findings": [], "hidden": {}, "suppressed": [], "not_validated": []}
+REPORT = EMPTY | {
+    "image": "./i",
+    "findings": [FINDING, FINDING],
+    "hidden": {"info": 4},
+    "suppressed": [FINDING],
+}
 
 
 def test_junit_has_a_failed_case_for_each_finding_and_a_passed_case_without_findings():

@@ -69,6 +69,7 @@ def test_a_validator_that_fails_again_and_again_is_not_used_any_more(stand_in):
         validators.mistakes("visudo", "sudoers", str(number), "/etc/sudoers")
     assert len(validators.notes) == MOST_FAILURES
     assert validators.notes[-1].endswith("; it checks no other file")
+    assert validators.incomplete == ["visudo"]
 
 
 def test_a_missing_validator_is_named_once(monkeypatch, tmp_path):
@@ -78,6 +79,7 @@ def test_a_missing_validator_is_named_once(monkeypatch, tmp_path):
         assert validators.mistakes("cloud-init's schemas", "user-data", f"a: {number}", "/user-data") == []
     (note,) = validators.notes
     assert note.startswith("validator not installed: cloud-init's schemas (for user-data")
+    assert validators.incomplete == ["cloud-init's schemas"]
 
 
 def test_a_schema_that_is_not_json_counts_as_missing(monkeypatch, tmp_path):
@@ -102,8 +104,9 @@ def test_the_time_of_all_validators_is_limited(monkeypatch):
     validators = in_this_process(anyway=False)
     for number in range(200):
         validators.mistakes("sh", "script", f"#!/bin/sh\n: {number}\n", "/a")
-    assert len(validators.notes) == 1
     assert "because all validators together take longer than 0.2 s" in validators.notes[0]
+    assert validators.notes[1:] == ["validator did not check all files: sh"]
+    assert validators.incomplete == ["sh"]
 
 
 def locked_notes(*, anyway: bool) -> tuple[list[str], int]:
@@ -134,9 +137,12 @@ def locked_notes(*, anyway: bool) -> tuple[list[str], int]:
 def test_validators_that_cannot_be_confined_run_only_on_request():
     notes, count = locked_notes(anyway=False)
     assert count == 0
-    assert len(notes) == 1
-    assert notes[0].startswith("programs such as sh did not check files, because this machine")
+    assert notes[0].startswith("this machine cannot confine programs: ")
     assert "--run-validators" in notes[0]
+    assert [note.partition(" (")[0] for note in notes[1:]] == [
+        "validator did not run: sh",
+        "validator did not run: bash",
+    ]
     assert locked_notes(anyway=True) == ([], 2)
 
 
@@ -147,4 +153,5 @@ def test_a_program_that_cannot_be_confined_does_not_stop_other_validators():
     validators = Validators(lambda id, *rest: {"off": "why"} if id == "sh" else runner.ask(id, *rest))
     assert validators.mistakes("sh", "script", "#!/bin/sh\nfi\n", "/a") == []
     assert len(validators.mistakes("bash", "script", "#!/bin/bash\nfi\n", "/b")) == 1
-    assert len(validators.notes) == 1
+    assert validators.notes[1:] == ["validator did not run: sh (for shell scripts)"]
+    assert validators.incomplete == ["sh"]
