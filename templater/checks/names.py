@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from ..model.source import Span
-from ..pongo2.dialect import DIALECTS
 from ..rendering.names import check as check_read
 from .authored import AuthoredImage, Template
 
@@ -27,12 +26,10 @@ class UnknownName(NamedTuple):
 
 def mistakes(image: AuthoredImage) -> Iterator[UnknownName]:
     """Yield each unknown name of each template once."""
-    dialects = [DIALECTS[host.dialect] for host in image.hosts]
-    subscripts = all(dialect.subscripts for dialect in dialects)
     for template in image.parsed:
         names: dict[str, UnknownName] = {}
         for read in template.reads:
-            for found in check_read(read, subscripts, None):
+            for found in check_read(read, None):
                 earlier = names.get(found.name)
                 spans = (*(earlier.spans if earlier is not None else ()), _shorter(found.span))
                 names[found.name] = UnknownName(template, found.name, spans, found.message, found.hint)

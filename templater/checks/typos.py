@@ -1,8 +1,27 @@
-"""Words that are one edit away from a known word."""
+"""Words that are close to a known word."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from difflib import get_close_matches
+
+#: how many words an image can have that are compared with known words, how many known words, and their length
+MOST_WORDS, MOST_KNOWN, LONGEST = 20, 100, 60
+
+
+class ClosestWords:
+    """A search for the known word that the author probably meant. It is slow, and so limited."""
+
+    def __init__(self) -> None:
+        self.left = MOST_WORDS
+
+    def find(self, word: str, known: Collection[str]) -> str:
+        """Return the known word that is closest to ``word``, or "" if no word is close."""
+        if self.left <= 0 or not known or len(known) > MOST_KNOWN or len(word) > LONGEST:
+            return ""
+        self.left -= 1
+        short = sorted(name for name in known if len(name) <= LONGEST)
+        return next(iter(get_close_matches(word, short, 1, 0.66)), "")
 
 
 def only_candidate(word: str, known: Iterable[str]) -> str:

@@ -50,7 +50,7 @@ def unknown_names(
         return ()
     found: dict[str, UnknownName] = {}
     for read in reads:
-        for unknown in check(read, DIALECTS[dialect].subscripts, properties):
+        for unknown in check(read, properties):
             found.setdefault(unknown.name, unknown)
     return tuple(found.values())
 
@@ -61,10 +61,12 @@ def parsed_reads(source: Source, dialect: str) -> tuple[Read, ...]:
     return reads_of(Compilation(source, DIALECTS[dialect]).parsed())
 
 
-def check(read: Read, subscripts: bool, properties: Collection[str] | None) -> Iterator[UnknownName]:
+def check(read: Read, properties: Collection[str] | None) -> Iterator[UnknownName]:
     root = read.path[0]
     if root not in DAEMON_NAMES and root not in BUILT_IN:
-        hint = did_you_mean(root, sorted(DAEMON_NAMES))
+        field = "name" if root == "hostname" else root
+        known = field in INSTANCE_FIELDS
+        hint = f"did you mean 'instance.{field}'?" if known else did_you_mean(root, sorted(DAEMON_NAMES))
         yield unknown(root, read.spans[0], f"no host provides '{printable(root)}'", hint)
         return
     if len(read.path) < 2:
@@ -73,13 +75,22 @@ def check(read: Read, subscripts: bool, properties: Collection[str] | None) -> I
     if root == "config" and read.key is None:
         key = ".".join(read.path[1:])
         dotted = key if "." in key else f"user.{key}"
-        example = f'config["{dotted}"]' if subscripts else f'config_get("{dotted}", "")'
-        hint = f"dots are part of a configuration key: write {example}"
+        hint = f'dots are part of a configuration key: write config_get("{dotted}", "")'
+        if key == "get" and (arguments := called_with(read.span)):
+            hint = f"'config' has no functions: write config_get({arguments})"
         yield unknown(read.name, read.span, f"no host provides '{printable(read.name)}'", hint)
     members = properties if root == "properties" else MEMBERS.get(root)
     if members is not None and read.path[1] not in members:
         hint = did_you_mean(read.path[1], sorted(members))
         yield unknown(name, span, f"no host provides '{printable(name)}'", hint)
+
+
+def called_with(span: Span) -> str:
+    """Return the arguments of a call after a span, with a default as the second one, or "" for no call."""
+    arguments, end, _ = span.source.text[span.end :].partition("\n")[0].partition(")")
+    if not end or arguments[:1] != "(" or not arguments[1:].strip():
+        return ""
+    return arguments[1:] if "," in arguments else f'{arguments[1:]}, ""'
 
 
 def unknown(name: str, span: Span, message: str, hint: str) -> UnknownName:

@@ -19,7 +19,8 @@ from tests.unit.image.test_build_unpack import root_only
 
 #: the checks of which some findings have a fix
 FIXABLE = {
-    "config-dots", "config-key", "copy", "crlf", "final-newline", "jinja", "map-order", "metadata-key", "mode",
+    "config-dots", "config-key", "copy", "crlf", "final-newline", "jinja", "map-order", "metadata-key", "missing-property",
+    "mode",
     "nocloud-readable", "refused-import", "rename", "syntax", "trigger-comparison", "unknown-field", "unknown-variable",
     "unknown-when",
 }  # fmt: skip

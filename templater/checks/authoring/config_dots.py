@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ...rendering.names import called_with
 from ..authored import AuthoredImage
 from ..base import Fix, Observation, check
 from ..names import mistakes
@@ -22,5 +23,8 @@ def check_image(image: AuthoredImage) -> Iterator[Observation]:
         if found.name.startswith("config."):
             key = found.name.removeprefix("config.")
             edits = tuple((span, f'config_get("{key}", "")') for span in found.spans)
-            fix = Fix(edits) if "." in key else None
+            called = key == "get" and all("," in called_with(span) for span in found.spans)
+            if called:
+                edits = tuple((span, "config_get") for span in found.spans)
+            fix = Fix(edits) if called or "." in key else None
             yield Observation(f"{found.message}: it is always empty", found.span, found.hint, fix=fix)

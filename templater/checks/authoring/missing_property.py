@@ -14,29 +14,39 @@ from collections.abc import Iterator
 from ...model.source import printable
 from ...pongo2.syntax import tree
 from ..authored import AuthoredImage
-from ..base import Observation, check
+from ..base import Fix, Observation, check
+from ..typos import ClosestWords, only_candidate
 
 
 @check("missing-property", "warning", "a property that a rule does not define")
 def check_image(image: AuthoredImage) -> Iterator[Observation]:
+    closest = ClosestWords()
     for template in image.parsed:
         seen: set[str] = set()
         printed = {text_of(node.expression) for node in template.every(tree.Print)}
-        for read in template.reads:
-            if read.path[0] != "properties" or len(read.path) != 2 or read.path[1] in seen:
+        reads = [read for read in template.reads if read.path[0] == "properties" and len(read.path) == 2]
+        names = {read.path[1] for read in reads}
+        for read in reads:
+            name = read.path[1]
+            without = [rule for rule in template.rules if name not in rule.properties]
+            if name in seen or not without:
                 continue
-            seen.add(read.path[1])
-            without = [rule for rule in template.rules if read.path[1] not in rule.properties]
-            if without:
-                name = printable(read.path[1])
-                path = printable(without[0].path)
-                yield Observation(
-                    f"the rule for '{path}' has no property '{name}': its value is empty",
-                    read.span,
-                    f"add 'properties: {{{name}: …}}' to the rule in metadata.yaml",
-                    severity="" if read.name in printed else "info",
-                    rule=without[0],
-                )
+            seen.add(name)
+            others = set(without[0].properties) - names
+            near = closest.find(name, others)
+            only = only_candidate(name, others) if len(without) == len(template.rules) else ""
+            spans = [each.spans[1] for each in reads if each.path[1] == name]
+            yield Observation(
+                f"the rule for '{printable(without[0].path)}' has no property '{printable(name)}': "
+                "its value is empty",
+                read.span,
+                f"did you mean '{printable(near)}'?"
+                if near
+                else f"add 'properties: {{{printable(name)}: …}}' to the rule in metadata.yaml",
+                severity="" if near or only or read.name in printed else "info",
+                rule=without[0],
+                fix=Fix(tuple((span, only) for span in spans)) if only else None,
+            )
 
 
 def text_of(node: object) -> str:

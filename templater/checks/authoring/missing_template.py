@@ -6,12 +6,14 @@ starts.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator
 
 from ...model.entry import FILE
 from ...model.source import printable
 from ..authored import AuthoredImage
 from ..base import Observation, check
+from ..typos import ClosestWords
 
 
 @check(
@@ -23,6 +25,7 @@ from ..base import Observation, check
 def check_image(image: AuthoredImage) -> Iterator[Observation]:
     if not image.complete:
         return
+    closest, hints = ClosestWords(), hints_of(image)
     for rule in image.rules:
         if rule.null:
             yield Observation(
@@ -35,13 +38,30 @@ def check_image(image: AuthoredImage) -> Iterator[Observation]:
         at = rule.spans.get("template") or rule.spans["path"]
         file = image.templates.get(rule.template)
         if not rule.template:
-            yield Observation(f"the rule for '{printable(rule.path)}' has no template", at, rule=rule)
+            message = f"the rule for '{printable(rule.path)}' has no template"
+            yield Observation(message, at, hints.get(rule.spans["path"].start, ""), rule=rule)
         elif "/" in rule.template or rule.template in (".", ".."):
             message = f"template name '{printable(rule.template)}' is not a plain file name: the start fails"
             yield Observation(message, at, "use the name of a file in the folder 'templates'", rule=rule)
         elif file is None:
             shown = printable(rule.template)
-            yield Observation(f"template '{shown}' does not exist: the start fails", at, rule=rule)
+            message = f"template '{shown}' does not exist: the start fails"
+            near = closest.find(rule.template, image.templates)
+            hint = f"did you mean '{printable(near)}'?" if near else ""
+            yield Observation(message, at, hint, rule=rule)
         elif file.entry is not None and file.entry.kind != FILE:
             message = f"template '{printable(rule.template)}' is a {file.entry.kind}: the start fails"
             yield Observation(message, at, "use a regular file", rule=rule)
+
+
+def hints_of(image: AuthoredImage) -> dict[int, str]:
+    """Return the hints for rules whose key ``template`` is misspelled, by the position of the rule."""
+    found = {}
+    starts = sorted(rule.spans["path"].start for rule in image.rules)
+    for each in image.metadata.findings if image.metadata is not None else ():
+        number = bisect_right(starts, each.span.start)
+        if number and each.code == "unknown-key" and "did you mean 'template'" in each.message:
+            found[starts[number - 1]] = (
+                f"the key '{printable(each.span.text)}' is misspelled: write 'template'"
+            )
+    return found

@@ -37,23 +37,25 @@ def check_image(image: AuthoredImage) -> Iterator[Observation]:
             except TemplaterError as error:
                 yield Observation(error.message, error.span or rule.spans["path"], error.hint, rule=rule)
         at = rule.spans.get("mode") or rule.spans["path"]
+        fix = corrected(rule.mode)
+        hint = f'write mode: "{fix.fields["mode"]}"' if fix else ""
         try:
             mode = parse_mode(rule.mode, rule)
         except TemplaterError as error:
-            yield Observation(error.message, at, error.hint, rule=rule, fix=corrected(rule.mode))
+            yield Observation(error.message, at, hint or error.hint, rule=rule, fix=fix)
             continue
         shown = printable(rule.mode)
+        message = ""
         if len(rule.mode) > 3 and rule.mode[0] in "123456789" and rule.mode.isdigit():
             message = f"mode '{shown}' is decimal: the file gets {mode:04o}"
-            yield Observation(message, at, rule=rule, fix=corrected(rule.mode))
         elif not mode & 0o400:
             message = f"mode '{shown}' gives {mode:04o}: the file's owner cannot read it"
-            yield Observation(message, at, rule=rule, fix=corrected(rule.mode))
-        elif not is_plausible(mode) and (fix := corrected(rule.mode)):
+        elif not is_plausible(mode) and fix:
             message = (
                 f"mode '{shown}' gives {mode:04o}: it looks like the decimal form of {fix.fields['mode']}"
             )
-            yield Observation(message, at, rule=rule, fix=fix)
+        if message:
+            yield Observation(message, at, hint, rule=rule, fix=fix)
 
 
 def is_plausible(mode: int) -> bool:

@@ -8,10 +8,12 @@ from ...model.source import printable
 from ...pongo2.syntax import tree
 from ..authored import AuthoredImage
 from ..base import Observation, check
+from ..typos import ClosestWords
 
 
 @check("unread-property", "info", "a property that the template does not read", hint="remove the property")
 def check_image(image: AuthoredImage) -> Iterator[Observation]:
+    closest = ClosestWords()
     for template in image.parsed:
         if template.document is None:
             continue
@@ -20,12 +22,15 @@ def check_image(image: AuthoredImage) -> Iterator[Observation]:
             continue
         read = {str(path.parts[1].key) for path in reads}
         for rule in template.rules:
+            missing = read - set(rule.properties)
             for name in rule.properties:
                 if name not in read:
+                    near = closest.find(name, missing)
                     yield Observation(
                         f"the template does not read the property '{printable(name)}'",
                         rule.spans.get(f"properties[{name}]")
                         or rule.spans.get("properties")
                         or rule.spans["path"],
+                        f"correct 'properties.{printable(near)}' in the template" if near else "",
                         rule=rule,
                     )

@@ -87,6 +87,9 @@ CASES = [
     ("config-dots", "error", f"{T}1:4", text("{{ config.user.color }}"), text('{{ config_get("user.color", "") }}')),
     ("missing-property", "warning", f"{T}1:4", text("{{ properties.domain }}"), image("/etc/motd: {when: [create], template: t, properties: {domain: a}}", t="{{ properties.domain }}\n")),
     ("missing-property", "info", f"{T}1:25", text('{{ config_get("user.a", properties.b) }}'), image("/etc/motd: {when: [create], template: t, properties: {b: a}}", t='{{ config_get("user.a", properties.b) }}\n')),
+    ("missing-property", "warning", f"{T}1:25", image("/etc/motd: {when: [create], template: t, properties: {default: a}}", t='{{ config_get("user.a", properties.defualt) }}\n'), image("/etc/motd: {when: [create], template: t, properties: {default: a}}", t='{{ config_get("user.a", properties.default) }}\n')),
+    ("config-dots", "error", f"{T}1:4", text('{{ config.get("user.a", "b") }}'), text('{{ config_get("user.a", "b") }}')),
+    ("missing-template", "error", f"{M}4:3", rule("when: [create], tempalte: t"), rule("when: [create], template: t")),
     ("config-key", "warning", f"{T}1:4", text('{{ config_get("user.userdata", "") }}'), text('{{ config_get("user.user-data", "") }}')),
     ("config-key", "warning", f"{T}1:4", text('{{ config_get("cloud-init.user_data", "") }}'), text('{{ config_get("cloud-init.user-data", "") }}')),
     ("config-key", "warning", f"{T}1:4", text('{{ config_get("user.vednor-data", "") }}'), text('{{ config_get("user.vendor-data", "") }}')),
@@ -393,6 +396,30 @@ def test_user_data_that_cloud_init_accepts_is_not_ignored(text):
 def test_a_user_data_file_of_one_value_is_not_a_mistake_of_the_author():
     template = '{{ config_get("user.first_boot", "") }}\n'
     assert "first-line" not in {found[1] for found in findings(seed("user-data", template))}
+
+
+DNS = "/etc/motd: {when: [create], template: t, properties: {dns1: a}}"
+
+
+@pytest.mark.parametrize(
+    ("id", "image", "hint"),
+    [
+        ("missing-property", image("/a: {when: [create], template: t, properties: {default: a}}", t="{{ properties.defualt }}\n"), "did you mean 'default'?"),
+        ("unread-property", image("/a: {when: [create], template: t, properties: {default: a}}", t="{{ properties.defualt }}\n"), "correct 'properties.defualt' in the template"),
+        ("unread-property", image("/a: {when: [create], template: t, properties: {default: a}}"), "remove the property"),
+        ("missing-property", image(DNS, t="{{ properties.dns1 }}{{ properties.dns2 }}\n"), "add 'properties: {dns2: …}' to the rule in metadata.yaml"),
+        ("mode", rule("when: [create], template: t, mode: 384"), 'write mode: "0600"'),
+        ("mode", rule("when: [create], template: t, mode: 420"), 'write mode: "0644"'),
+        ("mode", rule("when: [create], template: t, mode: u=rw"), "write the mode in octal, for example 0644"),
+        ("missing-template", rule("when: [create], template: hosts.tp", templates={"hosts.tpl": "a\n"}), "did you mean 'hosts.tpl'?"),
+        ("missing-template", rule("when: [create], template: host.tpl", templates={"hosts.tpl": "a\n"}), "did you mean 'hosts.tpl'?"),
+        ("missing-template", rule("when: [create], template: host.tpl"), "put the template into the folder 'templates', next to metadata.yaml"),
+        ("missing-template", image("/a: {when: [create], template: t}", "/b: {when: [create], tempalte: t}"), "the key 'tempalte' is misspelled: write 'template'"),
+        ("config-dots", text("{{ config.user.a }}"), 'dots are part of a configuration key: write config_get("user.a", "")'),
+    ],
+)  # fmt: skip
+def test_a_hint_names_the_correction(id, image, hint):
+    assert {found.hint for found in audit(image, "authoring") if found.check == id} == {hint}
 
 
 def test_an_error_of_rendering_that_depends_on_an_invented_value_is_not_a_mistake_of_the_author():

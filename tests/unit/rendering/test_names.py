@@ -40,7 +40,7 @@ def test_a_misspelled_variable_is_reported_with_its_position_and_a_suggestion(te
     assert found(text) == [(name, place, hint)]
 
 
-def test_a_dotted_configuration_key_suggests_the_lookup_of_its_dialect():
+def test_a_dotted_configuration_key_suggests_a_lookup_that_works_in_each_dialect():
     text = "{{ config.user.x }}"
     assert found(text, "v4") == [
         (
@@ -49,7 +49,23 @@ def test_a_dotted_configuration_key_suggests_the_lookup_of_its_dialect():
             'dots are part of a configuration key: write config_get("user.x", "")',
         )
     ]
-    assert found(text, "v6")[0][2].endswith('write config["user.x"]')
+    assert found(text, "v6") == found(text, "v4")
+
+
+@pytest.mark.parametrize(
+    ("text", "call"),
+    [
+        ('{{ config.get("user.x", "true") }}', 'config_get("user.x", "true")'),
+        ("{{ config.get('user.x') }}", "config_get('user.x', \"\")"),
+    ],
+)
+def test_a_call_of_config_get_with_a_dot_suggests_the_same_call_of_config_get(text, call):
+    assert found(text, "v6") == [("config.get", "t.tpl:1:4", f"'config' has no functions: write {call}")]
+
+
+@pytest.mark.parametrize(("name", "field"), [("name", "name"), ("type", "type"), ("hostname", "name")])
+def test_a_field_of_the_instance_without_its_map_suggests_the_whole_name(name, field):
+    assert [hint for _, _, hint in found(f"{{{{ {name} }}}}")] == [f"did you mean 'instance.{field}'?"]
 
 
 def test_an_unknown_variable_is_reported_only_once():
