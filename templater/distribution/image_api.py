@@ -91,7 +91,7 @@ class LocalDaemon:
                 hint=f"run as root, or as a member of the group {self.name}-admin or {self.name}",
             ) from None
         except (OSError, http.client.HTTPException) as error:
-            if isinstance(error, FileNotFoundError) and error.filename is None:
+            if isinstance(error, FileNotFoundError) and error.errno is None:
                 raise
             words = getattr(error, "strerror", None) or printable(str(error))[:200]
             raise InputError(f"{self.name} does not answer on '{self._path}': {words.lower()}") from None

@@ -4,10 +4,12 @@ import hashlib
 import io
 import os
 import platform
+import socketserver
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from http.server import BaseHTTPRequestHandler
 
 import pytest
 from hypothesis import given
@@ -361,6 +363,31 @@ def test_the_clients_certificates_are_used_for_private_servers_only(home):
     assert remotes["host"].trust.client == (str(folder / "client.crt"), str(folder / "client.key"))
     assert remotes["open"].trust.client is None
     assert remotes["list"].trust.client is None
+
+
+def test_a_local_daemon_that_does_not_run_is_no_daemon_without_the_image(tmp_path, monkeypatch):
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_error(404)
+
+        def log_message(self, *_):
+            pass
+
+    socket = str(tmp_path / "socket")
+    monkeypatch.setenv("INCUS_SOCKET", socket)
+    with pytest.raises(InputError) as raised:
+        fetch("incus:image/web")
+    assert raised.value.message == f"incus does not answer on '{socket}': no such file or directory"
+    with socketserver.UnixStreamServer(socket, Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        try:
+            with pytest.raises(InputError) as raised:
+                fetch("incus:image/web")
+        finally:
+            server.shutdown()
+            thread.join()
+    assert raised.value.message == "'incus' has no image 'web' that this user may see"
 
 
 def test_adding_an_existing_remote_or_removing_an_unknown_remote_is_an_error(home):
