@@ -88,6 +88,12 @@ def hostname(bundle: Path) -> str:
     return path.read_text() if path.exists() else ""
 
 
+def test_configuration_keys_in_annotations_reach_the_template(bundle, hook):
+    lay(bundle, IMAGE)
+    assert hook(**{"config.user.x": "annotated"}) == 0
+    assert hostname(bundle) == "c1 annotated"
+
+
 def test_an_annotation_selects_the_image(hook, bundle):
     assert hook(source=f"{bundle.parent}/images/web") == 0
     assert hostname(bundle) == "inside"

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from templater.cli import output
+from templater.cli.main import system_error
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -166,3 +167,12 @@ def test_json_escapes_characters_that_change_a_terminal(capsysbinary):
     output.flush()
     written = capsysbinary.readouterr().out
     assert written == '{\n  "a": "é\\u202e\\u009b\\u2028\\n'.encode() + b"\xff" + '😀"\n}\n'.encode()
+
+
+def test_a_system_error_is_told_with_the_name_of_its_file_if_it_has_one(tmp_path):
+    with pytest.raises(OSError) as named:
+        os.listdir(tmp_path / "missing")
+    assert system_error(named.value) == f"{tmp_path}/missing: no such file or directory"
+    with pytest.raises(OSError) as unnamed:
+        os.read(-1, 1)
+    assert system_error(unnamed.value) == "bad file descriptor"

@@ -3,6 +3,8 @@
 import io
 import sys
 
+import pytest
+
 from templater.cli.progress import progress
 
 
@@ -27,3 +29,13 @@ def test_a_terminal_shows_progress_with_escaped_names(monkeypatch):
         show(64, 5 << 20, "etc/\x1b[31mred [bold]x")
     shown = terminal.getvalue()
     assert "packing: 64 files, 5 MiB, etc/\\x1b[31mred [bold]x" in shown
+
+
+@pytest.mark.parametrize(("more", "is_shown"), [(0, False), (1, True)])
+def test_a_large_file_is_shown_after_more_than_eight_mebibytes(monkeypatch, more, is_shown):
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    with progress("packing") as show:
+        show(1, (8 << 20) + more, "large")
+    assert ("packing: 1 files, 8 MiB, large" in terminal.getvalue()) == is_shown

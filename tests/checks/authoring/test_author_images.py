@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tarfile
 import time
+from pathlib import Path
 
 import pytest
 
@@ -53,6 +54,13 @@ def found(path: str, **options) -> list[tuple[str, str, str]]:
 
 def rules(*lines: str) -> str:
     return HEAD + "templates:\n" + "".join(f"  {line}\n" for line in lines)
+
+
+def test_a_link_in_place_of_a_template_is_found(image):
+    path = image({"metadata.yaml": rules("/etc/a: {when: [create], template: a}"), "templates/b": "text\n"})
+    Path(path, "templates/a").symlink_to("b")
+    report = check_report(path, hosts=("incus", "lxd"), at_least="error", trusted=True)
+    assert [each["message"] for each in report["findings"]] == ["template 'a' is a symlink: the start fails"]
 
 
 def test_an_ubuntu_image_that_lost_its_hostname_template_is_found(image):

@@ -129,6 +129,9 @@ def test_an_unknown_alias_suggests_a_similar_alias(server):
 def test_a_fingerprint_prefix_selects_an_image(server):
     fingerprint = fetch("ours:both").notes[0].split(":")[1][:12]
     assert fingerprint in fetch(f"ours:{fingerprint}").notes[0]
+    assert fingerprint in fetch(f"ours:{fingerprint[:6]}").notes[0]
+    with pytest.raises(InputError, match=f"has no image '{fingerprint[:5]}'"):
+        fetch(f"ours:{fingerprint[:5]}")
 
 
 def test_fetching_an_image_only_for_lxd_adds_a_note(certificates):

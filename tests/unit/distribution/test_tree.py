@@ -379,3 +379,11 @@ def test_a_products_file_outside_the_tree_is_never_written(tmp_path, path):
     assert raised.value.exit_code in (2, 3)
     for place in (tmp_path / "outside/images.json", tmp_path / "images.json"):
         assert place.read_bytes() == tree.read(IMAGES_PATH)
+
+
+def test_a_file_of_exactly_the_limit_is_read(tmp_path):
+    (tmp_path / "a").write_bytes(b"12345")
+    tree = Tree(str(tmp_path))
+    assert tree.read("a", 5) == b"12345"
+    with pytest.raises(InputError, match="has 5 bytes, more than the limit of 4"):
+        tree.read("a", 4)

@@ -7,7 +7,7 @@ import pytest
 
 from templater.hooks import install
 from templater.hooks.runtimes import lxc, nspawn, oci, podman
-from templater.model.errors import InputError, WriteError
+from templater.model.errors import InputError, UsageError, WriteError
 
 
 def test_install_writes_one_lxc_line_per_stage_and_is_idempotent(tmp_path):
@@ -61,6 +61,11 @@ def test_podman_runs_the_hook_only_for_templater_annotations(tmp_path):
     hook = json.loads((tmp_path / "hooks.d/templater.json").read_text())
     assert hook["when"] == {"annotations": {"^org\\.templater\\.": ".*"}}
     assert hook["stages"] == ["createRuntime"]
+
+
+def test_the_file_for_podman_takes_no_name():
+    with pytest.raises(UsageError, match="unexpected name 'web1'"):
+        podman.snippet("web1", [], "")
 
 
 def test_systemd_parses_a_unit_line_to_the_intended_arguments():

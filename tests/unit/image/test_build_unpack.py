@@ -484,10 +484,13 @@ def test_an_interrupted_build_leaves_no_file(image_directory, tmp_path):
 
 def test_build_refuses_existing_file_without_replace(image_directory, tmp_path):
     (tmp_path / "i").write_text("old")
-    contents = open_contents(str(image_directory))
+    contents, written = open_contents(str(image_directory)), []
     with pytest.raises(UsageError, match="exists"):
-        build(contents, contents.parts(), str(tmp_path / "i"), Packing())
+        build(
+            contents, contents.parts(), str(tmp_path / "i"), Packing(), progress=lambda *m: written.append(m)
+        )
     assert (tmp_path / "i").read_text() == "old"
+    assert not written, "the file is found before anything is packed"
     build(contents, contents.parts(), str(tmp_path / "i"), Packing(), replace=True)
     assert open_image(tmp_path / "i").read_metadata().text == METADATA
 

@@ -63,6 +63,11 @@ def test_impossible_changes_raise_errors():
             call()
 
 
+def test_an_error_names_the_missing_parent():
+    with pytest.raises(WriteError, match=r"^'/no/f': '/no' does not exist$"):
+        MemoryRootfs().write("/no/f", b"")
+
+
 def test_writing_a_file_creates_its_missing_parents():
     tree = MemoryRootfs({"/etc/hosts": "old"})
     carry_out(a_plan({"/etc/hosts": "new", "/srv/a/x": "y"}, tree, mode="0600").files(), tree)

@@ -45,6 +45,8 @@ FAILING = [
     ("while :; do echo line; done", "the program printed more than 64 KiB"),
     ("echo '???'; exit 1", "exit code 1: ???"),
     ("printf '\\033]0;title\\007'; exit 1", "exit code 1: \\x1b]0;title\\x07"),
+    ("echo 'Bad YAML.'; exit 1", "exit code 1: bad YAML"),
+    ("echo 'YAML is bad'; exit 1", "exit code 1: YAML is bad"),
     ("exit 3", "exit code 3"),
     ("exec /none", "exit code 127"),
 ]
@@ -70,6 +72,18 @@ def test_a_validator_that_fails_again_and_again_is_not_used_any_more(stand_in):
     assert len(validators.notes) == MOST_FAILURES
     assert validators.notes[-1].endswith("; it checks no other file")
     assert validators.incomplete == ["visudo"]
+
+
+def test_an_error_while_a_schema_is_applied_is_a_note(monkeypatch, tmp_path):
+    pytest.importorskip("jsonschema")
+    schema = '{"properties": {"packages": {"$ref": "#/none"}}}'
+    (tmp_path / "schema-cloud-config-v1.json").write_text(schema)
+    monkeypatch.setenv("TEMPLATER_CLOUD_INIT_SCHEMAS", str(tmp_path))
+    validators = in_this_process(anyway=False)
+    assert validators.mistakes("cloud-init's schemas", "user-data", "packages: []\n", "/a") == []
+    (note,) = validators.notes
+    start = "validator failed: cloud-init's schemas for '/a': the sandboxed process failed "
+    assert note.startswith(start) and "jsonschema" in note.removeprefix(start)
 
 
 def test_a_missing_validator_is_named_once(monkeypatch, tmp_path):

@@ -1,0 +1,25 @@
+"""What ``templater streams verify`` prints."""
+
+import pytest
+
+from templater.distribution.add import add
+from templater.distribution.tree import Tree
+from tests.streams.builders import CREATED, DAY, split_image
+
+
+@pytest.mark.parametrize(
+    ("number", "more"),
+    [(10, []), (11, ["… and 1 more problems of the kind 'missing'; --json shows all"])],
+)
+def test_ten_problems_of_a_kind_are_printed_and_the_others_are_counted(run, tmp_path, number, more):
+    tree = Tree(str(tmp_path / "tree"))
+    for day in range(number):
+        made = split_image(tmp_path / "image", created=CREATED + day * DAY, root=b"hsqs%092d" % day)
+        add(tree, made[0], [made[1]])
+    for root in (tmp_path / "tree" / "images").glob("*.squashfs"):
+        root.unlink()
+    code, out, _ = run("streams", "verify", tree.path)
+    lines = out.splitlines()
+    assert code == 1
+    assert len([line for line in lines if line.startswith("error: ")]) == 10
+    assert [line for line in lines if line.startswith("…")] == more
