@@ -20,7 +20,9 @@ def summary(report: dict[str, Any]) -> str:
     It also names each validator that did not judge every file.
     """
     counts = Counter(finding["severity"] for finding in report["findings"])
-    shown = ", ".join(f"{counts[level]} {level}" for level in ("error", "warning", "info") if counts[level])
+    plurals = {"error": "errors", "warning": "warnings", "info": "info"}
+    words = ((counts[level], level if counts[level] == 1 else plurals[level]) for level in plurals)
+    shown = ", ".join(f"{count} {word}" for count, word in words if count)
     text = f"{report['image']}: {shown or 'nothing found'}"
     for level in ("warning", "info"):
         if level in report["hidden"]:

@@ -128,7 +128,7 @@ def test_a_configuration_that_is_not_a_file_is_an_error(parts, capsys, kind):
 def test_the_maximum_number_of_ignores_that_match_nothing_is_reported(parts, capsys):
     (parts / "image/templater.toml").write_text('[[ignore]]\nid = "mode"\n' * MAX_IGNORES)
     assert main(["check", "image"]) == 1
-    assert capsys.readouterr().err == f"image: {MAX_IGNORES} warning\n"
+    assert capsys.readouterr().err == f"image: {MAX_IGNORES} warnings\n"
 
 
 @pytest.mark.slow

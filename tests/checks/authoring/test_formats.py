@@ -51,5 +51,5 @@ def test_gitlab_fingerprints_do_not_depend_on_the_line_and_are_unique():
 
 
 def test_a_summary_counts_hidden_and_ignored_findings():
-    assert summary(REPORT) == "./i: 2 warning; 4 more at level info; 1 ignored"
+    assert summary(REPORT) == "./i: 2 warnings; 4 more at level info; 1 ignored"
     assert summary(EMPTY) == "j\x1b: nothing found"
