@@ -98,7 +98,10 @@ def chosen_rules(plan: Plan, target: str | None) -> list[Rule]:
             names.setdefault(name, []).append(rule)
     if target not in names and f"/{target}" not in names:
         paths = ", ".join(rule.path for rule in rules[:MOST_NAMED])
-        hint = did_you_mean(target, [*names][:MOST_COMPARED]) or f"the image has rules for {paths}"
+        hint = did_you_mean(target, [*names][:MOST_COMPARED])
+        if not hint:
+            keys = "" if "/" in target else "; see --reads for the keys and variables that templates read"
+            hint = f"the image has rules for {paths}{keys}"
         raise UsageError(f"no rule writes '{printable(target)}'", hint=printable(hint))
     return names.get(target) or names[f"/{target}"]
 
