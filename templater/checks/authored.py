@@ -28,7 +28,8 @@ from .base import ScannedImage
 if TYPE_CHECKING:
     from ..validators.results import Validators
 
-_EXPRESSION = re.compile(r"\{[{%#].*?[}%#]\}")
+_OPENING = re.compile(r"\{[{%#]")
+_CLOSING = re.compile(r"[}%#]\}")
 
 #: limits for rendering all templates of an image
 LIMITS = Limits(seconds=3.0, total=4.0)
@@ -44,6 +45,8 @@ DOCUMENTS = {
 }
 #: maximum length of a rendered line for which the matching line of the template is searched
 LONGEST = 1000
+#: maximum number of characters of templates that are searched for the lines of all findings
+SEARCHED = 4 << 20
 #: the value of all other keys that templates read
 SET = "value"
 #: values that are tried if a file with invented values has a mistake
@@ -309,12 +312,20 @@ class AuthoredImage(ScannedImage):
     def has_rootfs(self) -> bool:
         return any(name.path.startswith("rootfs/") for name in self.names)
 
+    @cached_property
+    def _searched(self) -> list[int]:
+        """A list with one number: the characters that all searches of ``locate`` have read."""
+        return [0]
+
     def locate(self, file: File, text: str) -> Span:
         """Return the span in the template that renders the line ``text``, or else the span of the rule.
 
-        If the template does not contain the whole line, the text around ``{{ }}`` is searched.
+        If the template does not contain the whole line, the text around ``{{ }}`` is searched. After
+        ``SEARCHED`` characters, nothing is searched any more.
         """
-        source = self.source(file.rule)
+        template = self.templates.get(file.rule.template)
+        self._searched[0] += len(template.data or b"") if template is not None else 0
+        source = self.source(file.rule) if self._searched[0] <= SEARCHED else None
         if source is not None and (stripped := text.strip()):
             start = source.text.find(stripped)
             if start >= 0 and source.text.find(stripped, start + 1) < 0:
@@ -330,7 +341,7 @@ def _lines_that_give(source: Source, text: str) -> Iterator[Span]:
     start = 0
     for line in source.text.split("\n"):
         if "{{" in line:
-            first, *others = (part.strip() for part in _EXPRESSION.split(line.strip()))
+            first, *others = (part.strip() for part in _fixed_texts(line.strip()))
             position = len(first) if text.startswith(first) else -1
             for part in others:
                 position = (
@@ -339,6 +350,18 @@ def _lines_that_give(source: Source, text: str) -> Iterator[Span]:
             if position >= 0 and (first or any(others)) and text.endswith(others[-1] if others else ""):
                 yield source.span(start + len(line) - len(line.lstrip()), start + len(line.rstrip()))
         start += len(line) + 1
+
+
+def _fixed_texts(line: str) -> Iterator[str]:
+    """Split a line at its expressions, each of which ends at the first closing delimiter."""
+    start = 0
+    while opening := _OPENING.search(line, start):
+        closing = _CLOSING.search(line, opening.end())
+        if closing is None:
+            break
+        yield line[start : opening.start()]
+        start = closing.end()
+    yield line[start:]
 
 
 def replace_rules(metadata: Any, rules: tuple[Rule, ...]) -> Any:

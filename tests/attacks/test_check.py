@@ -7,13 +7,14 @@ from pathlib import Path
 import pytest
 
 from templater.checks.author_report import WANTED, described, judge, with_configuration
+from templater.checks.authored import SEARCHED
 from templater.checks.finding import MAX_FINDINGS
 from templater.checks.ignores import MAX_COMMENTS, MAX_IGNORES, Configuration, Ignores, read_configuration
 from templater.checks.scan import scan_image
 from templater.model.errors import LimitError
 from templater.model.source import Source
 from templater.parsing.toml_text import MAX_PARTS
-from tests.checks.authoring.authoring_builders import file
+from tests.checks.authoring.authoring_builders import file, image
 
 
 @pytest.fixture(autouse=True)
@@ -93,3 +94,31 @@ def test_an_instance_that_the_configuration_names_twice_is_read_once(tmp_path: P
     (tmp_path / "templater.toml").write_text('instances = ["a.yaml"' + ', "a.yaml"' * 100_000 + "]\n")
     image, _ = with_configuration(scan_image(str(tmp_path), heads=WANTED), (), (), None)
     assert len(image.added) == 1
+
+
+BAD_HOSTS = "".join(f"bad{n:02}{{{{ instance.name }}}}\n" for n in range(20))
+
+
+@pytest.mark.parametrize("line", ["{{" * 60_000, "{{}}\n" * 20_000, "b{{}}" * 20_000])
+def test_the_line_of_a_template_that_renders_a_mistake_is_found_in_linear_time(line: str) -> None:
+    """Each opening was followed to the end of its line, again for each mistake: a line of 16 kB took a second."""
+    hidden = "{% if 0 %}{% verbatim %}" + line + "{% endverbatim %}{% endif %}\n"
+    found = judge(file("/etc/hosts", hidden + BAD_HOSTS), Configuration()).findings
+    lines = {finding.span.text for finding in found if finding.check == "hosts" and finding.span is not None}
+    assert "bad19{{ instance.name }}" in lines
+
+
+def test_the_lines_of_many_mistakes_are_searched_within_a_limit() -> None:
+    """Above it, a mistake is reported at its rule."""
+    hidden = "{% if 0 %}{% verbatim %}" + "x" * (SEARCHED // 10) + "{% endverbatim %}{% endif %}\n"
+    found = judge(file("/etc/hosts", hidden + BAD_HOSTS), Configuration()).findings
+    names = [finding.span.source.name for finding in found if finding.check == "hosts" and finding.span]
+    assert names.count("image/templates/t") == 9
+    assert names.count("image/metadata.yaml") >= 11
+
+
+def test_unknown_triggers_of_one_rule_take_linear_time() -> None:
+    """The correction of the rule was computed again for each trigger: 2,000 took 5 seconds."""
+    when = ", ".join(f"x{n}" for n in range(20_000))
+    found = judge(image(f"/etc/a: {{when: [{when}], template: t}}"), Configuration()).findings
+    assert any("more findings of this kind" in finding.message for finding in found)

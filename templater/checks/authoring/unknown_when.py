@@ -16,6 +16,9 @@ from ..authored import AuthoredImage
 from ..base import Fix, Observation, check
 from ..typos import only_candidate
 
+#: maximum number of triggers of a rule that is corrected
+MAX_TRIGGERS = 20
+
 
 @check(
     "unknown-when",
@@ -25,15 +28,18 @@ from ..typos import only_candidate
 )
 def check_image(image: AuthoredImage) -> Iterator[Observation]:
     rules = {id(span): rule for rule in image.rules for span in rule.spans.values()}
+    fixes: dict[int, Fix | None] = {}
     for found in image.metadata.findings if image.metadata is not None else ():
         if found.code in ("unknown-trigger", "no-trigger"):
             rule = rules.get(id(found.span))
-            yield Observation(found.message, found.span, rule=rule, fix=corrected(rule))
+            if id(rule) not in fixes:
+                fixes[id(rule)] = corrected(rule)
+            yield Observation(found.message, found.span, rule=rule, fix=fixes[id(rule)])
 
 
 def corrected(rule: Rule | None) -> Fix | None:
     """Return a fix that corrects every misspelled trigger of a rule."""
-    if rule is None:
+    if rule is None or len(rule.when) > MAX_TRIGGERS:
         return None
     when = tuple(
         trigger if trigger in TRIGGERS else only_candidate(trigger, TRIGGERS) for trigger in rule.when
