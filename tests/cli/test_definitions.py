@@ -116,6 +116,13 @@ def test_new_writes_the_directory_of_the_build(tmp_path):
     assert "exists" in done.stderr
 
 
+def test_all_variants_are_one_json_list():
+    plans = json.loads(run("preview", DEBIAN, *FIXED, "--all-variants", "--json").stdout)
+    assert [plan["build"] for plan in plans] == [
+        f"trixie amd64 {variant} {kind}" for variant in ("default", "cloud") for kind in ("container", "vm")
+    ]
+
+
 def test_diff_compares_two_definitions(tmp_path):
     other = tmp_path / "other.yaml"
     other.write_text(Path(DEBIAN).read_text().replace("Debian trixie", "Debian 13"))

@@ -100,18 +100,25 @@ def split_outputs(values: tuple[str, ...]) -> tuple[str | None, tuple[str, ...]]
 
 def show_variants(request: options.Request) -> int:
     """Print the plans of every build of a definition, and return the highest exit code."""
+    from ...reporting.json_data import plan_data
+    from ...reporting.report import verdict
     from ..definitions_of import builds
     from ..planning import opened
 
-    code = 0
+    code, data = 0, []
     for label, choice in builds(request.src, request.choice, request.limits):
         kind = VIRTUAL_MACHINE if choice.type == VM else CONTAINER
         instance = request.instance._replace(type=kind)
         with opened(request._replace(choice=choice, instance=instance)) as found:
             plans = found.plans()
-        if not request.as_json:
+        if request.as_json:
+            data += [{"build": label, **plan_data(plan)} for plan in plans]
+            code = max(code, *map(verdict, plans))
+        else:
             output.write(f"### {label}\n")
-        code = max(code, show(plans, as_json=request.as_json))
+            code = max(code, show(plans))
+    if request.as_json:
+        output.write_json(data)
     return code
 
 
