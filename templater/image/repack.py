@@ -158,11 +158,11 @@ def _replace_in_directory(path: str, changes: Changes, before: Mapping[str, byte
                 _make_templates(top)
         try:
             places = [held.enter_context(_place(root, name)) for name in order]
+            staged: dict[str, str] = {}
             for name, place in zip(order, places, strict=True):
                 data = changes[name]
                 if data is not None:
-                    held.callback(_unstage, place, _last(name))
-                    _stage(place, _last(name), data)
+                    staged[name] = _stage(place, _last(name), data, held)
             for name, place in zip(order, places, strict=True):
                 if name in before:
                     _require_content(place, _last(name), before[name])
@@ -170,7 +170,7 @@ def _replace_in_directory(path: str, changes: Changes, before: Mapping[str, byte
                 if changes[name] is None:
                     place.unlink(_last(name))
                 else:
-                    place.rename(_staged(_last(name)), place, _last(name))
+                    place.rename(staged[name], place, _last(name))
         except OSError as error:
             raise write_error("change", path, error) from error
 
@@ -183,9 +183,9 @@ def _last(name: str) -> str:
     return name.rpartition("/")[2]
 
 
-def _unstage(directory: Directory, name: str) -> None:
-    if directory.lstat(_staged(name)) is not None:
-        directory.unlink(_staged(name))
+def _unstage(directory: Directory, staged: str) -> None:
+    with contextlib.suppress(FileNotFoundError):  # it was renamed
+        directory.unlink(staged)
 
 
 def _make_templates(top: Directory) -> None:
@@ -212,12 +212,17 @@ def _require_content(directory: Directory, name: str, data: bytes) -> None:
         )
 
 
-def _stage(directory: Directory, name: str, data: bytes) -> None:
+def _stage(directory: Directory, name: str, data: bytes, held: contextlib.ExitStack) -> str:
+    """Write the data to a new file, which ``held`` removes, and return its name.
+
+    The name is random, because an image can contain a file of any fixed name.
+    """
     before = directory.lstat(name)
     if before is not None and not stat.S_ISREG(before.st_mode):
         raise RefusedError(f"'{directory.path_of(name)}' is not a regular file")
-    _unstage(directory, name)
-    fd = directory.create(_staged(name), 0o600)
+    staged = f".templater-new-{os.urandom(8).hex()}"
+    fd = directory.create(staged, 0o600)
+    held.callback(_unstage, directory, staged)
     try:
         view = memoryview(data)
         while view:
@@ -228,7 +233,4 @@ def _stage(directory: Directory, name: str, data: bytes) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
-
-
-def _staged(name: str) -> str:
-    return f".{name[:200]}.templater-new"
+    return staged

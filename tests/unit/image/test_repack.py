@@ -1,5 +1,6 @@
 """Parts of an image replaced: everything else stays as it is, to the byte."""
 
+import contextlib
 import os
 import subprocess
 import tarfile
@@ -161,3 +162,27 @@ def test_repack_in_a_directory_keeps_modes_and_leaves_no_other_files(tmp_path):
         "metadata.yaml",
         "templates",
     ]
+
+
+def image_with_templates(top, *names):
+    (top / "templates").mkdir()
+    (top / "metadata.yaml").write_text(METADATA)
+    for name in names:
+        (top / "templates" / name).write_text(f"old {name}")
+
+
+def test_two_long_names_with_the_same_start_get_their_own_content(tmp_path):
+    names = ["x" * 210 + "1.tpl", "x" * 210 + "2.tpl"]
+    image_with_templates(tmp_path, *names)
+    replace(str(tmp_path), {f"templates/{name}": name[-5:].encode() for name in names})
+    assert [(tmp_path / "templates" / name).read_text() for name in names] == ["1.tpl", "2.tpl"]
+
+
+@pytest.mark.parametrize("other", [".a.tpl.templater-new", ".templater-new-0707070707070707"])
+def test_a_template_with_the_name_of_a_temporary_file_is_kept(tmp_path, monkeypatch, other):
+    image_with_templates(tmp_path, "a.tpl", other)
+    monkeypatch.setattr(os, "urandom", lambda size: b"\x07" * size)
+    with contextlib.suppress(TemplaterError):
+        replace(str(tmp_path), {"templates/a.tpl": b"new"})
+    assert (tmp_path / "templates" / other).read_text() == f"old {other}"
+    assert sorted(os.listdir(tmp_path / "templates")) == sorted(["a.tpl", other])
