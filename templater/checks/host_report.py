@@ -14,7 +14,7 @@ from ..model.options import RenderOptions
 from ..model.source import Source, Span, printable
 from ..planning.every_host import plan_every_host
 from ..rendering.render import render
-from ..reporting.host_table import ABSENT, SAME, HostTable, Row, host_table, table_data, table_text
+from ..reporting.host_table import ABSENT, DIFFERS, SAME, HostTable, Row, host_table, table_data, table_text
 from .authored import LIMITS, AuthoredImage, replace_rules
 from .base import RootfsNames
 
@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 MOST_TRIED = 50
 #: maximum length in characters of a construct in a note
 LONGEST = 60
+LEGEND = """\
+'differs': this host writes another text, owner or mode. This is not a finding: change the template or the
+rule only if the file must be the same on each host.
+"""
 _TAG = re.compile(r"\{\{-?(?P<print>.*?)-?\}\}|\{%-?\s*(?P<name>\w+)(?P<rest>.*?)-?%\}|\{#.*?#\}", re.DOTALL)
 _CONDITIONS = ("if", "elif")
 _PRINTING = ("cycle", "firstof", "lorem", "now", "templatetag", "widthratio")
@@ -87,7 +91,10 @@ def host_report(image: AuthoredImage) -> dict[str, Any]:
         return {"error": error.message, "text": f"the hosts are not compared: {printable(error.message)}\n"}
     table = HostTable(tuple(host.name for host in image.hosts), tuple(rows.values()), errors)
     different = bool(errors) or any(map(_differs, table.rows))
-    return {**table_data(table), "text": table_text(table) if different else ""}
+    text = table_text(table) if different else ""
+    if any(cell.result == DIFFERS for row in table.rows for cell in row.cells.values()):
+        text += LEGEND
+    return {**table_data(table), "text": text}
 
 
 def _differs(row: Row) -> bool:

@@ -87,6 +87,7 @@ def test_metadata_that_one_host_rejects_is_an_error_of_this_host():
     report = host_report(twice)
     assert "duplicate key" in report["errors"]["incus"] and "lxd" not in report["errors"]
     assert "incus: the start fails" in report["text"]
+    assert "not a finding" not in report["text"]
 
 
 def test_check_prints_the_table_for_directories_and_archives(tmp_path, monkeypatch, capsys):
@@ -104,7 +105,8 @@ def test_check_prints_the_table_for_directories_and_archives(tmp_path, monkeypat
         shown.append(capsys.readouterr().out)
     assert shown[0] == shown[1]
     assert shown[0].splitlines()[0].split() == ["file", "on", "incus", "lxd"]
-    assert shown[0].endswith(': "a" + "b" (templates/t:1:4)\n')
+    assert ': "a" + "b" (templates/t:1:4)\n' in shown[0]
+    assert "'differs': this host writes another text, owner or mode. This is not a finding" in shown[0]
     (tmp_path / "image/templater.toml").write_text('hosts = ["incus", "lxd"]\n')
     assert main(["check", "image"]) == 0
     assert capsys.readouterr().out == shown[0]
