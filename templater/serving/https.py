@@ -393,7 +393,8 @@ def log_line(request: web.BaseRequest, response: web.StreamResponse | None, seco
     status, size = "aborted", "-"
     if response is not None:
         status = str(response.status)
-        size = "0" if request.method == "HEAD" else response.headers["Content-Length"]
+        # aiohttp removes the length from an answer without a body, such as 304
+        size = "0" if request.method == "HEAD" else response.headers.get("Content-Length", "0")
     agent = request.headers.get("User-Agent", "-")
     words = (_quoted(f"{request.method} {request.path}"), status, size, f"{seconds:.3f}", _quoted(agent))
     return f"{moment} {request.remote or '-'} " + " ".join(words)

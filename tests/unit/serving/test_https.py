@@ -9,7 +9,7 @@ import socket
 import ssl
 import threading
 import time
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import replace
 
 import pytest
@@ -111,6 +111,19 @@ def test_the_log_has_a_line_for_each_request(start, tree, lines):
     assert re.fullmatch(rf'{moment} "GET /{UNIFIED}" 200 {size} \d+\.\d{{3}} "incus 6\.0\.4"', lines[0])
     assert re.fullmatch(rf'{moment} "GET /absent" 404 \d+ \d+\.\d{{3}} "-"', lines[1])
     assert re.fullmatch(rf'{moment} "GET /{UNIFIED}" 206 10 \d+\.\d{{3}} "-"', lines[2])
+
+
+def test_an_unchanged_answer_is_logged_and_keeps_the_connection(start, tree, lines):
+    server = start(TreeSource(str(tree)), log=lines.append)
+    tag = server.request("/streams/v1/index.json").headers["ETag"]
+    with closing(server.connect()) as client:
+        for _ in range(2):
+            client.sendall(
+                f"GET /streams/v1/index.json HTTP/1.1\r\nHost: a\r\nIf-None-Match: {tag}\r\n\r\n".encode()
+            )
+            assert client.recv(1000).startswith(b"HTTP/1.1 304 ")
+    until(lambda: len(lines) == 3)
+    assert all(re.search(r'index\.json" 304 0 \d', line) for line in lines[1:])
 
 
 def test_a_line_of_the_log_has_no_secrets_and_no_control_characters(start, tree, lines):
