@@ -14,7 +14,7 @@ from typing import Final
 
 from ..model.errors import LimitError, MetadataError
 from ..model.metadata import TRIGGERS, Finding, Metadata, Rule
-from ..model.source import Source, Span
+from ..model.source import Source, Span, printable
 from .go_scalars import BOOLEANS, is_merge, is_null, resolved, tag_of
 from .yaml_nodes import LIMITS, Limits, Mapping, Node, Rules, Scalar, Sequence, YamlError, parse
 
@@ -320,7 +320,7 @@ class _Decoder:
     # -- findings and errors
 
     def find(self, code: str, message: str, span: Span) -> None:
-        self.findings.append(Finding(code, _short(message), span))
+        self.findings.append(Finding(code, _shown(message), span))
 
     def mismatch(self, node: Node, gotype: str, message: str, hint: str = "") -> None:
         self.problem(message, node.span, hint, line=self.go_text(node, gotype))
@@ -344,8 +344,8 @@ class _Decoder:
         return bisect_right(self.breaks, node.start)
 
     def problem(self, message: str, span: Span, hint: str = "", line: str = "", fatal: str = "") -> None:
-        hint = hint if len(hint) <= _LONGEST_MESSAGE else ""
-        self.errors.append(_Problem(_short(message), span, hint, _short(line), _short(fatal)))
+        hint = printable(hint) if len(hint) <= _LONGEST_MESSAGE else ""
+        self.errors.append(_Problem(_shown(message), span, hint, _short(line), _short(fatal)))
 
     def fail(self) -> None:
         """Raise MetadataError if there are problems.
@@ -474,6 +474,11 @@ _LONGEST_MESSAGE = 1000
 
 def _short(message: str) -> str:
     return message if len(message) <= _LONGEST_MESSAGE else message[:_LONGEST_MESSAGE] + "…"
+
+
+def _shown(message: str) -> str:
+    """Shorten a message and escape it: a line feed in a key or trigger could forge a line of a report."""
+    return printable(_short(message))
 
 
 #: difflib takes long for long texts

@@ -466,3 +466,25 @@ def test_messages_do_not_repeat_a_long_text_that_an_alias_names() -> None:
 def test_a_long_unknown_trigger_gets_no_suggestion_and_takes_no_time():
     assert suggestion("creat", TRIGGERS) == "; did you mean 'create'?"
     assert suggestion("creat" * 100, TRIGGERS) == ""
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        'when: ["x\\n::error::"]',
+        '"x\\n::error::": 1',
+        'uid: 1, uid: 2, "x\\n::error::": 1, "x\\n::error::": 2',
+    ],
+)
+def test_a_finding_has_no_line_feed_of_a_key_or_trigger(entry):
+    found = read('templates: {"/a\\n::error::": {template: a, when: [start], ' + entry + "}}").findings
+    assert found and all(finding.message.isprintable() for finding in found)
+    assert any("x\\n::error::" in finding.message for finding in found)
+
+
+def test_an_error_has_no_line_feed_of_a_path_or_value():
+    error = error_of(
+        'templates: {"/a\\n::error::": {properties: ["x\\n::error::"], when: "b\\n::error::"}, "/c\\nd": 1}'
+    )
+    assert len(error.notes) == 2
+    assert all(text.isprintable() for text in (error.message, error.hint, *error.notes))
