@@ -55,7 +55,7 @@ def find(file: File, kind: str) -> Iterator[Mistake]:
         elif kind == "user-data":
             yield (
                 line,
-                "releases of cloud-init before 2014 ignore '#cloud-config' after an empty line",
+                "only newer releases of cloud-init accept an empty line before '#cloud-config'",
                 "info",
             )
     elif kind == "user-data":
