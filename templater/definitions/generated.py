@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from heapq import heappop, heappush
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..model.entry import FILE, Entry, TemplateFile
@@ -27,20 +29,47 @@ class GeneratedSource(Source):
     If several pieces contain a position, the last one is its origin.
     """
 
-    __slots__ = ("pieces",)
+    __slots__ = ("_ranges", "pieces")
 
     def __init__(self, name: str, text: str | bytes, pieces: tuple[Piece, ...]) -> None:
         super().__init__(name, text)
         self.pieces = pieces
+        #: computed on first use, because a list of triggers may have 60,000 pieces and spans
+        self._ranges: tuple[list[int], list[Piece]] | None = None
 
     def origin(self, span: Span) -> Span:
-        for piece in reversed(self.pieces):
-            if piece.start <= span.start < max(piece.end, piece.start + 1):
-                if piece.scalar is None:
-                    return piece.span
-                start = min(span.start - piece.start, len(piece.scalar.text))
-                return span_in_scalar(piece.scalar, start, max(start + 1, span.end - piece.start))
-        return self.pieces[0].span if self.pieces else span
+        if not self.pieces:
+            return span
+        if self._ranges is None:
+            self._ranges = _ranges(self.pieces)
+        starts, pieces = self._ranges
+        piece = pieces[bisect_right(starts, span.start) - 1]
+        if piece.scalar is None:
+            return piece.span
+        start = min(span.start - piece.start, len(piece.scalar.text))
+        return span_in_scalar(piece.scalar, start, max(start + 1, span.end - piece.start))
+
+
+def _ranges(pieces: tuple[Piece, ...]) -> tuple[list[int], list[Piece]]:
+    """Return where each range begins, and the last piece that contains the range.
+
+    Positions that no piece contains belong to the first piece's span.
+    """
+    rest = pieces[0]._replace(scalar=None)
+    starts, last = [-1], [rest]
+    ends = [max(piece.end, piece.start + 1) for piece in pieces]
+    order = sorted(range(len(pieces)), key=lambda number: pieces[number].start)
+    open_pieces: list[int] = []  # a heap of negative numbers: its first item is the last piece
+    following = 0
+    for position in sorted({*ends, *(piece.start for piece in pieces)}):
+        while following < len(order) and pieces[order[following]].start == position:
+            heappush(open_pieces, -order[following])
+            following += 1
+        while open_pieces and ends[-open_pieces[0]] <= position:
+            heappop(open_pieces)
+        starts.append(position)
+        last.append(pieces[-open_pieces[0]] if open_pieces else rest)
+    return starts, last
 
 
 class GeneratedTemplate(TemplateFile):
