@@ -91,7 +91,7 @@ class Log:
 
     def data(self) -> bytes:
         when = strftime("%Y-%m-%dT%H:%M:%SZ", gmtime())
-        name = f" {printable(self.name)}" if self.name else ""
+        name = f" {self.shown_name()}" if self.name else ""
         return "".join(f"{when}{name}: {line}\n" for line in self.lines).encode("utf-8", "replace")
 
     def write(self, state_directory: "StateDirectory | None", file: str) -> None:
@@ -116,6 +116,10 @@ class Log:
         finally:
             os.close(fd)
 
+    def shown_name(self) -> str:
+        """Return the name for a log. It can come from a hostile annotation."""
+        return shortened(printable(self.name))
+
     def to_syslog(self) -> None:
         if not exists("/dev/log"):
             return
@@ -125,7 +129,7 @@ class Log:
         for line in (*self.lines, self.summary):
             if line in self.private or not line:
                 continue
-            text = f"{self.name}: {line}" if self.name else line
+            text = f"{self.shown_name()}: {line}" if self.name else line
             syslog.syslog(syslog.LOG_INFO, text.encode("utf-8", "replace").decode())
 
 

@@ -105,6 +105,7 @@ def _place(path: str, allowed: Sequence[str]) -> tuple[str, str]:
         folder for folder in allowed if f"{named}/".startswith(os.path.normpath(folder).rstrip("/") + "/")
     ]
     if path.startswith("/") and "\0" not in path and within:
+        _refuse_private(named[min(map(len, map(os.path.normpath, within))) :], named)
         real = os.path.realpath(path)
         for folder in within:
             top = os.path.realpath(folder)
@@ -121,15 +122,20 @@ def _directories(top: str, below: str) -> Iterator[str]:
     """Yield ``top`` and every directory on the way from ``top`` to ``below``."""
     yield top
     here = top
+    _refuse_private(below, os.path.join(top, below))
     for name in below.split("/") if below else ():
-        if name in _PRIVATE:
-            raise RefusedError(
-                f"an annotation names '{printable(os.path.join(top, below))}':"
-                f" '{name}' belongs to an instance",
-                hint="keep image sources apart from instances",
-            )
         here = os.path.join(here, name)
         yield here
+
+
+def _refuse_private(below: str, shown: str) -> None:
+    """Raise RefusedError if a path below an allowed directory leads into an instance."""
+    for name in below.split("/"):
+        if name in _PRIVATE:
+            raise RefusedError(
+                f"an annotation names '{printable(shown)}': '{name}' belongs to an instance",
+                hint="keep image sources apart from instances",
+            )
 
 
 def _require_trusted_way(top: str) -> None:

@@ -19,7 +19,7 @@ class Limits(NamedTuple):
     #: the limit that the daemons introduced for CVE-2026-41648
     metadata_bytes: int = MIB
     template_bytes: int = TEMPLATE_BYTES
-    templates_bytes: int = 64 * MIB
+    templates_bytes: int = 12 * MIB
     members: int = 500_000
     #: maximum size of one pax header, GNU long name or sparse map
     header_bytes: int = MIB

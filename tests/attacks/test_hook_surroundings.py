@@ -247,6 +247,25 @@ def test_the_system_journal_does_not_count_omitted_lines_of_written_files(
     assert log.lines[-1] == "… and 5 more lines"
 
 
+def test_the_name_of_a_container_is_escaped_and_shortened_in_logs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The name can come from an annotation, and its line breaks forged lines of other programs."""
+    import syslog
+
+    from templater.hooks import run
+
+    sent: list[str] = []
+    monkeypatch.setattr(syslog, "syslog", lambda level, text: sent.append(text))
+    monkeypatch.setattr(syslog, "openlog", lambda *arguments: None)
+    monkeypatch.setattr(run, "exists", lambda path: True)
+    log = run.Log("x\n<86>sshd: Accepted\x1b[2J" + "A" * 100_000)
+    log.add("failed")
+    log.write(None, "")
+    assert len(sent) == 1
+    assert sent[0].isprintable()
+    assert len(sent[0]) < 2 * run.LONGEST_LINE
+    assert len(log.data()) < 3 * run.LONGEST_LINE
+
+
 def test_a_log_has_limits_on_the_number_and_length_of_its_lines() -> None:
     from templater.hooks import run
 
