@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
 from typing import Any
 
 import click
 
-from ..model.source import printable, printable_lines
+from ..model.source import printable_lines
 
 
 def on_terminal() -> bool:
@@ -26,14 +25,6 @@ def write(text: str) -> None:
 
 def flush() -> None:
     sys.stdout.flush()
-
-
-def columns(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Yield the rows of a table as lines whose columns are aligned. Control characters are escaped."""
-    rows = [[printable(cell) for cell in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
 
 
 #: number of pieces of JSON text, of about ten characters each, that are written together

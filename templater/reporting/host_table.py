@@ -9,6 +9,7 @@ from typing import Any
 from ..model.errors import TemplaterError
 from ..model.plan import FAILED, SKIP, Change, Outcome, Plan
 from ..model.source import printable
+from .columns import columns
 from .json_data import json_text
 from .report import deviation_names
 
@@ -112,9 +113,8 @@ def table_text(table: HostTable) -> str:
                 mark = f" [{numbers.setdefault(note, len(numbers) + 1)}]"
                 notes.setdefault(note, []).append(host)
             cells.append(cell.result + mark)
-        lines.append([printable(row.path), printable(row.trigger), *cells])
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    text = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines]
+        lines.append([row.path, row.trigger, *cells])
+    text = list(columns(lines))
     for note, hosts in notes.items():
         _, cell = note
         names = f" (templater differs: {'; '.join(cell.deviations)})" if cell.deviations else ""

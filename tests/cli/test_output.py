@@ -144,14 +144,6 @@ def test_the_syntax_is_detected_from_the_file_name(path, language):
     assert output.language_of(path) == language
 
 
-def test_tables_escape_control_characters():
-    """`store list` showed an image's description."""
-    assert list(output.columns([("NAME", "TEXT"), ("\x1b[31m", "a\u202e\n")])) == [
-        "NAME      TEXT",
-        "\\x1b[31m  a\\u202e\\n",
-    ]
-
-
 def test_json_is_written_in_pieces(monkeypatch, capsysbinary):
     pieces = []
     monkeypatch.setattr(output, "write", pieces.append)

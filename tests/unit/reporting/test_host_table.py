@@ -113,3 +113,10 @@ def test_table_data_matches_the_table(tmp_path: Path) -> None:
     assert data["hosts"] == list(NAMES)
     assert data["files"][0]["hosts"]["incus"] == {"result": "same"}
     assert data["files"][0]["hosts"]["lxd"]["result"] == "differs"
+
+
+def test_a_long_path_does_not_lengthen_the_lines_of_other_files(tmp_path: Path) -> None:
+    rule = "{when: [create], template: a.tpl}"
+    found = table(tmp_path, rules=f"/etc/a: {rule}\n  /etc/{'p' * 3000}: {rule}")
+    row = next(line for line in table_text(found).splitlines() if line.startswith("/etc/a "))
+    assert len(row) < 300

@@ -10,6 +10,7 @@ import click
 from ....limits import COMMAND, IMAGE, Given
 from ....model.metadata import TRIGGERS
 from ....model.source import printable
+from ....reporting.columns import columns
 from ... import options, output
 from ...fetching import local_files
 from ...guard import guarded
@@ -125,10 +126,8 @@ def _file(file: dict[str, Any]) -> str:
 def _properties(found: dict[str, Any]) -> Iterator[str]:
     properties = found["properties"]
     enforced = set(found["enforced"])
-    width = max(len(name) for name in properties)
-    for name, value in sorted(properties.items()):
-        mark = "!" if name in enforced else " "
-        yield f"{mark} {printable(name):<{width}}  {printable(value)}"
+    marks = {name: "!" if name in enforced else " " for name in properties}
+    return columns([(f"{marks[name]} {name}", value) for name, value in sorted(properties.items())])
 
 
 def _matrix(found: dict[str, Any]) -> Iterator[str]:
@@ -140,7 +139,7 @@ def _matrix(found: dict[str, Any]) -> Iterator[str]:
         bytes_ = "missing" if rule["size"] is None else size(rule["size"])
         once = " ".join(_said(rule))
         rows.append([printable(rule["path"]), *marks, printable(rule["template"]) or "none", bytes_, once])
-    for line in output.columns(rows):
+    for line in columns(rows):
         yield f"  {line}".rstrip()
 
 

@@ -2,6 +2,7 @@
 
 import click
 
+from ....reporting.columns import columns
 from ... import options, output
 
 HELP = """Show the image servers that SRC can mention.
@@ -24,5 +25,5 @@ def command(as_json: bool) -> int:
         )
         return 0
     table = [("NAME", "URL", "PROTOCOL", "FROM"), *rows]
-    output.write("".join(f"{line}\n" for line in output.columns(table)))
+    output.write("".join(f"{line}\n" for line in columns(table)))
     return 0

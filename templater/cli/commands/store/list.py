@@ -2,6 +2,7 @@
 
 import click
 
+from ....reporting.columns import columns
 from ... import options, output
 from . import data, day
 
@@ -46,5 +47,5 @@ def command(filters: tuple[str, ...], as_json: bool) -> int:
                 described,
             )
         )
-    output.write("".join(f"{line}\n" for line in output.columns(table)))
+    output.write("".join(f"{line}\n" for line in columns(table)))
     return 0

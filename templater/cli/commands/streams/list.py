@@ -9,6 +9,7 @@ import click
 
 from ....model.instance import CONTAINER, VIRTUAL_MACHINE
 from ....model.source import printable
+from ....reporting.columns import columns
 from ... import options, output
 from ...guard import guarded_alone
 from ..image.info import size
@@ -72,4 +73,4 @@ def table(images: Sequence[Listed]) -> str:
                 " ".join(map(printable, image.aliases)),
             )
         )
-    return "".join(f"{line}\n" for line in output.columns(rows))
+    return "".join(f"{line}\n" for line in columns(rows))

@@ -1,0 +1,18 @@
+"""The rows of a table as lines with aligned columns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from ..model.source import printable
+
+#: A longer cell only moves the rest of its own line. Otherwise one long path would lengthen each line.
+WIDEST = 100
+
+
+def columns(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Yield the rows as lines whose columns are aligned. Control characters are escaped."""
+    rows = [[printable(cell) for cell in row] for row in rows]
+    widths = [min(max(map(len, column)), WIDEST) for column in zip(*rows, strict=True)]
+    for row in rows:
+        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
