@@ -9,7 +9,7 @@ from functools import cache, cached_property
 from itertools import islice
 from typing import Any
 
-from ..model.errors import InputError
+from ..model.errors import InputError, LimitError
 from ..model.hosts import HOSTS
 from ..model.source import Source, Span, printable
 from ..parsing.toml_text import read_toml
@@ -156,9 +156,11 @@ class Ignores:
         self.image = image
         self.severities = dict(configuration.severities)
         self.entries = [[entry, False] for entry in configuration.ignores]
-        found = (
-            comment for template in image.parsed for comment in _comments(template.source, template.name)
-        )
+        try:
+            parsed = image.parsed
+        except LimitError:
+            parsed = ()  # each check that needs the templates reports the error
+        found = (comment for template in parsed for comment in _comments(template.source, template.name))
         self.comments: dict[tuple[str, str], _Comment] = {}
         for comment in islice(found, MAX_COMMENTS):
             self.comments.setdefault((comment.id, comment.template), comment)

@@ -11,6 +11,7 @@ from templater.checks.authored import SEARCHED
 from templater.checks.finding import MAX_FINDINGS
 from templater.checks.ignores import MAX_COMMENTS, MAX_IGNORES, Configuration, Ignores, read_configuration
 from templater.checks.scan import scan_image
+from templater.cli.main import main
 from templater.model.errors import LimitError
 from templater.model.source import Source
 from templater.parsing.toml_text import MAX_PARTS
@@ -122,3 +123,50 @@ def test_unknown_triggers_of_one_rule_take_linear_time() -> None:
     when = ", ".join(f"x{n}" for n in range(20_000))
     found = judge(image(f"/etc/a: {{when: [{when}], template: t}}"), Configuration()).findings
     assert any("more findings of this kind" in finding.message for finding in found)
+
+
+def test_fixes_of_templates_with_long_or_hidden_names_keep_every_file(tmp_path: Path) -> None:
+    """Names that began alike shared one staged file, and a template with the name of one was deleted."""
+    long = "x" * 210
+    texts = {f"{long}1": "one", f"{long}2": "two", "a.tpl": "three", ".a.tpl.templater-new": "four"}
+    (tmp_path / "templates").mkdir()
+    rules = "".join(f"  /{n}: {{when: [create], template: {name}}}\n" for n, name in enumerate(texts))
+    (tmp_path / "metadata.yaml").write_text(f"architecture: x86_64\ncreation_date: 1\ntemplates:\n{rules}")
+    for name, text in texts.items():
+        (tmp_path / "templates" / name).write_text(text + " {{ instence.name }}\n")
+    main(["check", str(tmp_path), "--fix"])
+    found = {path.name: path.read_text() for path in (tmp_path / "templates").iterdir()}
+    assert found == {name: text + " {{ instance.name }}\n" for name, text in texts.items()}
+
+
+def test_a_long_target_does_not_widen_the_rows_of_others(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each row of `preview --as all` was padded to the longest: 450 kB of metadata became 800 MB."""
+    (tmp_path / "templates").mkdir()
+    (tmp_path / "templates" / "a.tpl").write_text("x")
+    rules = "".join(f"  /e{n}: {{when: [create], template: a.tpl}}\n" for n in range(50))
+    rules += f"  ? /{'p' * 20_000}\n  : {{when: [create], template: a.tpl}}\n"
+    (tmp_path / "metadata.yaml").write_text(f"architecture: x86_64\ncreation_date: 1\ntemplates:\n{rules}")
+    main(["preview", str(tmp_path), "--as", "incus,lxd"])
+    assert len(capsys.readouterr().out) < 80_000
+
+
+def test_metadata_cannot_begin_a_line_of_a_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "templates").mkdir()
+    (tmp_path / "templates" / "a.tpl").write_text("x")
+    rule = '{when: [create, "a\\n::stop-commands::x"], template: a.tpl, "b\\n::c": 1}'
+    (tmp_path / "metadata.yaml").write_text(
+        f'architecture: x86_64\ncreation_date: 1\ntemplates:\n  /a: {rule}\n  "/b\\n::d": 1\n'
+    )
+    for command in ("check", "audit", "preview"):
+        main([command, str(tmp_path)])
+        shown = capsys.readouterr()
+        assert "\n::" not in shown.out + shown.err
+
+
+def test_a_slow_template_does_not_hide_the_findings_about_metadata(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("templater.checks.authored.MAX_SECONDS", -1.0)
+    found = judge(image("/etc/a: {when: [boot], template: t}"), Configuration()).findings
+    assert "unknown-when" in {finding.check for finding in found}
+    assert any("not checked completely" in finding.message for finding in found)
