@@ -1,0 +1,24 @@
+"""The correction of a rule with unknown triggers is computed once, and only for a short list."""
+
+import pytest
+
+from templater.checks.authoring.unknown_when import MAX_TRIGGERS, check_image
+from tests.checks.authoring.authoring_builders import image
+
+
+def observations(count):
+    """The findings of a rule with ``count`` misspelled triggers."""
+    return list(check_image.run(image(f"/etc/motd: {{when: [{', '.join(['strat'] * count)}], template: t}}")))
+
+
+def test_all_unknown_triggers_of_a_rule_have_one_correction():
+    found = observations(MAX_TRIGGERS)
+    assert len(found) == MAX_TRIGGERS
+    assert found[0].fix is not None
+    assert found[0].fix.fields == {"when": ("start",)}
+    assert all(each.fix is found[0].fix for each in found)
+
+
+@pytest.mark.parametrize("count", [MAX_TRIGGERS + 1, 5000])
+def test_a_longer_list_of_unknown_triggers_is_not_corrected(count):
+    assert [each.fix for each in observations(count)] == [None] * count
