@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..definitions.build import open_definition
-from ..definitions.variants import all_choices
+from ..definitions.variants import all_choices, in_time
 from ..image.limits import Limits
 from ..model.errors import InputError, LimitError, RefusedError
 from ..model.hosts import HOSTS, INCUS
@@ -70,7 +70,8 @@ def check_report(
     """
     if choice is not None:
         reports = []
-        for each in all_choices(path, choice, limits) if all_variants else [choice]:
+        choices = all_choices(path, choice, limits) if all_variants else [choice]
+        for each in in_time(choices, rendering.total if rendering is not None else None):
             scanned = scanned_definition(open_definition(path, each, limits), yaml, rendering)
             image, configuration = with_configuration(scanned, hosts, instances, validators)
             reports.append(report_of(image, judge(image, configuration), at_least, sarif))

@@ -13,13 +13,14 @@ if TYPE_CHECKING:
     from ..limits import Given
 
 
-def builds(path: str, choice: Choice, limits: Given) -> Iterator[tuple[str, Choice]]:
-    """Yield the label and the choice of each build. Raises UsageError if ``path`` is not a definition."""
-    from ..definitions.build import open_definition
+def builds(path: str, choice: Choice, limits: Given) -> Iterator[Choice]:
+    """Yield the choice of each build, for a limited time.
+
+    Raises UsageError if ``path`` is not a definition.
+    """
     from ..definitions.detect import is_definition
-    from ..definitions.variants import all_choices
+    from ..definitions.variants import all_choices, in_time
 
     if not is_definition(path):
         raise UsageError(f"--all-variants is for definitions, and '{printable(path)}' is not one")
-    for each in all_choices(path, choice, limits.for_images()):
-        yield open_definition(path, each, limits.for_images()).label, each
+    yield from in_time(all_choices(path, choice, limits.for_images()), limits.rendering.get("total"))

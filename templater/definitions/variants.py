@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from itertools import product
+from time import monotonic
 
 from ..image.limits import DEFAULT, Limits
 from ..model.errors import LimitError
@@ -12,6 +14,8 @@ from .choice import CONTAINER, VM, Choice
 
 #: maximum number of builds of one definition
 MAX_BUILDS = 200
+#: maximum number of seconds for all builds of one definition
+SECONDS = 60.0
 
 
 def all_choices(path: str, choice: Choice, limits: Limits = DEFAULT) -> list[Choice]:
@@ -54,3 +58,16 @@ def all_choices(path: str, choice: Choice, limits: Limits = DEFAULT) -> list[Cho
         choice._replace(parameters=(*given, *settings(release, architecture, variant)), type=kind)
         for release, architecture, variant, kind in product(*axes)
     ]
+
+
+def in_time(choices: Iterable[Choice], seconds: float | None) -> Iterator[Choice]:
+    """Yield the choices. Raises LimitError if they take longer than SECONDS, and than ``seconds``."""
+    seconds = max(SECONDS, seconds or 0)
+    deadline = monotonic() + seconds
+    for number, each in enumerate(choices):
+        if number and monotonic() > deadline:
+            raise LimitError(
+                f"all builds together take longer than {seconds:g} seconds; {number} of them were read",
+                hint="omit --all-variants, or allow ten minutes with --limit time=10m",
+            )
+        yield each

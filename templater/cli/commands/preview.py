@@ -106,11 +106,12 @@ def show_variants(request: options.Request) -> int:
     from ..planning import opened
 
     code, data = 0, []
-    for label, choice in builds(request.src, request.choice, request.limits):
+    for choice in builds(request.src, request.choice, request.limits):
         kind = VIRTUAL_MACHINE if choice.type == VM else CONTAINER
         instance = request.instance._replace(type=kind)
         with opened(request._replace(choice=choice, instance=instance)) as found:
-            plans = found.plans()
+            assert found.source.definition is not None
+            label, plans = found.source.definition.label, found.plans()
         if request.as_json:
             data += [{"build": label, **plan_data(plan)} for plan in plans]
             code = max(code, *map(verdict, plans))

@@ -1,0 +1,27 @@
+"""All builds of a definition share one time limit."""
+
+import time
+
+import pytest
+
+from templater.definitions import variants
+from templater.definitions.choice import Choice
+from templater.definitions.variants import in_time
+from templater.model.errors import LimitError
+
+CHOICES = [Choice((f"image.variant=v{number}",)) for number in range(3)]
+
+
+def test_builds_after_the_time_limit_are_refused_with_their_number(monkeypatch):
+    monkeypatch.setattr(variants, "SECONDS", 0.01)
+    seen = []
+    with pytest.raises(LimitError, match=r"all builds together take longer than 0\.02 seconds; 1 of them"):
+        for choice in in_time(CHOICES, 0.02):
+            seen.append(choice)
+            time.sleep(0.05)
+    assert seen == CHOICES[:1]
+
+
+@pytest.mark.parametrize("seconds", [None, 0.01, 1000])
+def test_builds_within_the_time_limit_are_all_read(seconds):
+    assert list(in_time(CHOICES, seconds)) == CHOICES
