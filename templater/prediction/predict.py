@@ -19,6 +19,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..model.entry import RootfsView
 
+#: maximum length in characters of the path of another rule in a remark
+_LONGEST_PATH = 100
+
 
 def predict(
     plan: Plan,
@@ -137,15 +140,21 @@ def _mark_random(changes: list[Change], outcomes: dict[Change, Outcome]) -> str:
     ]
     for change, outcome in outcomes.items():
         if change.collides is not None:
-            text = f"rules run in random order, and '{change.collides.path}' writes to the same place"
+            text = f"rules run in random order, and '{_short(change.collides.path)}' writes to the same place"
             outcomes[change] = Outcome("random", text, outcome.error)
     if not failing:
         return ""
-    text = f"rules run in random order, and '{failing[0].rule.path}' ends the start"
+    first = _short(failing[0].rule.path)
+    text = f"rules run in random order, and '{first}' ends the start"
     for change, outcome in outcomes.items():
         if outcome.result == "written":
             outcomes[change] = Outcome("random", text)
-    return f"'{failing[0].rule.path}' ends the start in the {changes[0].trigger} pass"
+    return f"'{first}' ends the start in the {changes[0].trigger} pass"
+
+
+def _short(path: str) -> str:
+    """Cut a long path: the remarks on all other rules repeat it."""
+    return path if len(path) <= _LONGEST_PATH else f"{path[:_LONGEST_PATH]}…"
 
 
 def _predict_config_drive(plan: Plan, daemon: Daemon, outcomes: dict[Change, Outcome]) -> None:

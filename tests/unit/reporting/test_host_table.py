@@ -120,3 +120,12 @@ def test_a_long_path_does_not_lengthen_the_lines_of_other_files(tmp_path: Path) 
     found = table(tmp_path, rules=f"/etc/a: {rule}\n  /etc/{'p' * 3000}: {rule}")
     row = next(line for line in table_text(found).splitlines() if line.startswith("/etc/a "))
     assert len(row) < 300
+
+
+def test_the_notes_of_other_files_do_not_repeat_a_long_path(tmp_path: Path) -> None:
+    """Its name is too long for every host, so the start ends there."""
+    rule = "{when: [create], template: a.tpl}"
+    found = table(tmp_path, rules=f"? /etc/{'p' * 3000}\n  : {rule}\n  /etc/a: {rule}\n  /etc/b: {rule}")
+    for row in found.rows[1:]:
+        assert "ends the start" in row.cells["incus"].why
+        assert all(len(cell.why) < 200 for cell in row.cells.values())
