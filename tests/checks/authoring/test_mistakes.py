@@ -436,6 +436,13 @@ def test_a_given_instance_replaces_the_built_in_instances():
     assert ("error", "hostname") not in {found[:2] for found in findings(file("/etc/hostname", template))}
 
 
+def test_a_finding_can_quote_a_value_of_a_given_instance():
+    given = Instance("web1", config={"user.password": "hunter2"})
+    template = '{{ config_get("user.password", "") }} web1\n'
+    found = audit(file("/etc/hosts", template, instances=[given]), "authoring")
+    assert any("'hunter2' is not an IP address" in each.message for each in found)
+
+
 READ = 'config_get("user.note", "")'
 
 
