@@ -267,3 +267,11 @@ def test_the_total_template_limit_applies_to_folders(image, typed):
 def test_metadata_is_refused_as_a_profile(image, typed):
     code, _, said = typed("preview", image, "-p", image / "metadata.yaml")
     assert (code, "an image's metadata.yaml, not a profile" in said) == (2, True)
+
+
+def test_info_shows_a_bounded_number_of_unknown_triggers(image, typed):
+    rules = "".join(f"  /etc/{n}: {{when: [word{n}], template: hosts.tpl}}\n" for n in range(300))
+    (image / "metadata.yaml").write_text(f"architecture: x86_64\ncreation_date: 1\ntemplates:\n{rules}")
+    code, out, _ = typed("image", "info", image)
+    assert code == 0 and "word7 " in out and "292 more unknown triggers have no column\n" in out
+    assert max(map(len, out.splitlines())) < 300

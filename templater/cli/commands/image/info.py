@@ -130,9 +130,13 @@ def _properties(found: dict[str, Any]) -> Iterator[str]:
     return columns([(f"{marks[name]} {name}", value) for name, value in sorted(properties.items())])
 
 
+#: maximum number of unknown triggers that have a column: an image can have thousands of them
+_MOST_UNKNOWN = 8
+
+
 def _matrix(found: dict[str, Any]) -> Iterator[str]:
-    extra = [t for rule in found["rules"] for t in rule["when"] if t not in TRIGGERS]
-    triggers = [*TRIGGERS, *dict.fromkeys(extra)]
+    unknown = list(dict.fromkeys(t for rule in found["rules"] for t in rule["when"] if t not in TRIGGERS))
+    triggers = [*TRIGGERS, *unknown[:_MOST_UNKNOWN]]
     rows = [["", *map(printable, triggers), "template", "size", ""]]
     for rule in found["rules"]:
         marks = ["x" if trigger in rule["when"] else "." for trigger in triggers]
@@ -141,6 +145,8 @@ def _matrix(found: dict[str, Any]) -> Iterator[str]:
         rows.append([printable(rule["path"]), *marks, printable(rule["template"]) or "none", bytes_, once])
     for line in columns(rows):
         yield f"  {line}".rstrip()
+    if len(unknown) > _MOST_UNKNOWN:
+        yield f"  {len(unknown) - _MOST_UNKNOWN} more unknown triggers have no column"
 
 
 def _said(rule: dict[str, Any]) -> Iterator[str]:
