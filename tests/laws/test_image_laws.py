@@ -23,8 +23,11 @@ from typing import Any
 import pytest
 
 from templater import image as image_package
+from templater.checks.author_report import judge
+from templater.checks.authored import AuthoredImage
 from templater.checks.base import Check, Name, ScannedImage, Trailing
 from templater.checks.finding import all_checks, run_check
+from templater.checks.ignores import Configuration, read_configuration
 from templater.checks.scan import AUDITED, scan_image
 from templater.image import decompress, edit
 from templater.image.build import Packing, build
@@ -41,6 +44,8 @@ from templater.model.source import Source
 from templater.parsing.metadata_yaml import read_metadata
 from templater.parsing.yaml_nodes import Limits as YamlLimits
 from templater.pongo2.state import Limits
+from tests.checks.authoring.authoring_builders import file as authored_file
+from tests.checks.authoring.authoring_builders import image as authored_image
 from tests.image_archives import METADATA, file, header, image, pax
 from tests.laws.growth import Action, check, seconds
 
@@ -152,6 +157,44 @@ def slowest(makers: list[Make], n: int = 500, count: int = 2) -> list[Make]:
 def test_every_check_takes_time_in_proportion_to_the_image(found: Check) -> None:
     for subject in slowest([checking(found, make) for make in IMAGES.values()]):
         check(subject, start=500, largest=16_000)
+
+
+#: templates and configurations of authors that grow with ``n``
+AUTHORED: dict[str, Callable[[int], AuthoredImage]] = {
+    "openings of ignores": lambda n: authored_file("/etc/a", "{% verbatim %}" + "{# templater: ignore " * n + "{% endverbatim %}"),
+    "ignored ids": lambda n: authored_file("/etc/a", "{# templater: ignore " + "a " * n + "#}"),
+    "openings": lambda n: authored_file("/etc/hosts", "{% if 0 %}{% verbatim %}" + "{{" * n + "\n{% endverbatim %}{% endif %}\n" + WRONG),
+    "expressions": lambda n: authored_file("/etc/hosts", "{% if 0 %}{% verbatim %}" + "a{{}}" * n + "{% endverbatim %}{% endif %}\n" + WRONG),
+    "unknown triggers": lambda n: authored_image(f"/etc/a: {{when: [{', '.join(f'x{i}' for i in range(n // 4))}], template: t}}"),
+}  # fmt: skip
+WRONG = "".join(f"bad{n:02}{{{{ instance.name }}}}\n" for n in range(20))
+CONFIGURATIONS: dict[str, Callable[[int], str]] = {
+    "blank lines": lambda n: "[[ignore]]\nid = 'mode'\n" + "\n" * n * 8,
+    "entries": lambda n: "[[ignore]]\nid = 'mode'\n" * (n // 16),
+    "instances": lambda n: "instances = [" + "'a', " * n + "]\n",
+}
+
+
+@pytest.mark.parametrize("make", AUTHORED.values(), ids=AUTHORED)
+def test_a_check_for_an_author_takes_time_in_proportion_to_the_template(
+    make: Callable[[int], AuthoredImage],
+) -> None:
+    make = cache(make)
+
+    def subject(n: int) -> Action:
+        made = make(n)
+        return lambda: judge(replace(made), Configuration())
+
+    check(subject, start=500, largest=16_000)
+
+
+@pytest.mark.parametrize("make", CONFIGURATIONS.values(), ids=CONFIGURATIONS)
+def test_reading_a_configuration_takes_time_in_proportion_to_the_text(make: Callable[[int], str]) -> None:
+    check(
+        lambda n: lambda text=make(n): read_configuration(Source("templater.toml", text)),
+        start=500,
+        largest=32_000,
+    )
 
 
 # --- readers
