@@ -138,11 +138,14 @@ class _Fetcher:
         if len(image.files) == 1:
             files = [self._fetch_item(stream, image.files[0])]
         else:
+            metadata = image.files[0]
+            if metadata.size > _MOST_METADATA:
+                raise RefusedError(f"'{stream.url(metadata.path)}' is larger than {_MOST_METADATA >> 20} MiB")
             with stream.small_file():
-                files = [self._fetch_item(stream, image.files[0])]
+                files = [self._fetch_item(stream, metadata, most=_MOST_METADATA)]
             if self._whole:
                 with open(files[0], "rb") as file:
-                    both = hashlib.sha256(file.read())
+                    both = hashlib.file_digest(file, "sha256")
                 files.append(self._fetch_item(stream, image.files[1], both))
                 _require_fingerprint(both.hexdigest(), image.fingerprint, stream.base)
         complete = len(files) == len(image.files)
@@ -156,12 +159,14 @@ class _Fetcher:
         properties = {name: value for name, value in names.items() if value} | {"serial": image.version.name}
         return self._keep(files, image, complete, notes, properties)
 
-    def _fetch_item(self, stream: UrlStream, item: Item, also: hashlib._Hash | None = None) -> str:
+    def _fetch_item(
+        self, stream: UrlStream, item: Item, also: hashlib._Hash | None = None, most: int = _MOST_BYTES
+    ) -> str:
         url = stream.url(item.path)
         if not SHA256.fullmatch(item.sha256):
             raise InputError(f"'{stream.base}' announces no valid SHA-256 hash for '{url}'")
         # clients ignore the size, and some publishers omit it
-        download = _download(stream, url, item.size or _MOST_BYTES)
+        download = _download(stream, url, item.size or most)
         return self._downloads.fetch(item.sha256, url, download, self._progress, also)
 
     def from_api(self, server: Server, alias: str) -> Fetched:

@@ -109,6 +109,13 @@ def test_a_whole_image_is_compared_with_its_fingerprint(server):
     assert hashlib.sha256(joined).hexdigest().startswith(fetched.notes[0].split(":")[1][:12])
 
 
+def test_metadata_of_a_split_image_above_the_limit_is_not_downloaded(server, monkeypatch):
+    monkeypatch.setattr(remote_source, "_MOST_METADATA", 100)
+    with pytest.raises(RefusedError, match="is larger than 0 MiB"):
+        fetch("ours:both", whole=True)
+    assert downloaded(server) == []
+
+
 def test_a_unified_image_is_one_file(server):
     fetched = fetch("ours:one", whole=True)
     assert fetched.rootfs is None
