@@ -3,6 +3,7 @@
 import os
 import shutil
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from .test_lxc import BASE, Lxc
 from .test_serve import templater_serve, tls
 
 pytestmark = pytest.mark.live
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -98,6 +100,8 @@ exec setpriv --reuid $user --regid $user --init-groups "$@"
 class UserLxc(Lxc):
     """The containers of an ordinary user, who runs every command."""
 
+    python = sys.executable
+
     def run(self, *words: str, code: int | None = 0):
         kept = {
             name: os.environ[name] for name in ("SSL_CERT_FILE", "PATH", "PYTHONPATH") if name in os.environ
@@ -124,8 +128,23 @@ class UserLxc(Lxc):
         return self.run("lxc-usernsexec", "--", *words).stdout
 
 
+@pytest.fixture(scope="session")
+def users_python() -> Iterator[str]:
+    """An interpreter with templater that every user can run, which one in root's home directory is not."""
+    nobody = ("setpriv", "--reuid", "65534", "--clear-groups")
+    if run(*nobody, sys.executable, "-c", "import templater", code=None, cwd="/").returncode == 0:
+        yield sys.executable
+        return
+    with tempfile.TemporaryDirectory(prefix="templater-live.") as place:
+        Path(place).chmod(0o755)
+        run("/usr/bin/python3", "-m", "venv", place, timeout=300)
+        run(f"{place}/bin/pip", "install", "-q", str(ROOT), timeout=300)
+        run(*nobody, f"{place}/bin/python", "-c", "import templater", cwd="/")
+        yield f"{place}/bin/python"
+
+
 @pytest.fixture
-def user_lxc(folder: Path) -> Iterator[UserLxc]:
+def user_lxc(folder: Path, users_python: str) -> Iterator[UserLxc]:
     need("lxc-create", "lxc-start", "lxc-usernsexec", "newuidmap", "useradd", "setpriv")
     run("useradd", "--home-dir", str(folder), "--no-create-home", "--shell", "/bin/sh", USER)
     lxc = UserLxc(folder)
@@ -137,7 +156,9 @@ def user_lxc(folder: Path) -> Iterator[UserLxc]:
         (folder / "lxc").mkdir()
         shutil.chown(folder, USER, USER)
         shutil.chown(folder / "lxc", USER, USER)
-        templater("hook", "install", "lxc-template", "-P", str(folder), "--write")
+        lxc.python = users_python
+        words = ("hook", "install", "lxc-template", "-P", str(folder), "--write")
+        run(users_python, "-m", "templater", *words, cwd="/")
         yield lxc
         for name in lxc.run("lxc-ls", "-P", str(folder / "lxc"), "-1").stdout.split():
             lxc.command("lxc-destroy", name, "-f")
@@ -157,7 +178,7 @@ def test_an_ordinary_user_creates_and_starts_a_container_from_a_server(
     shutil.copy(certificates / "ca.pem", folder / "ca.pem")
     monkeypatch.setenv("SSL_CERT_FILE", str(folder / "ca.pem"))
     with templater_serve(image_tree.path, *tls(certificates)) as server:
-        lxc.run(sys.executable, "-m", "templater", "remote", "add", "ours", server.url)
+        lxc.run(lxc.python, "-m", "templater", "remote", "add", "ours", server.url)
         lxc.run("chmod", "-R", "a+rX", str(folder / "config"))  # the container's root reads the remotes
         lxc.command(
             "lxc-create", "web1", "-f", str(folder / "default.conf"), "-t", str(folder / "lxc-templater"),
