@@ -3,6 +3,7 @@
 import os
 import resource
 import signal
+import sys
 from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -60,6 +61,12 @@ def pytest_runtest_makereport(
     if skipped and os.environ.get("CI") and "recorded with" not in report.longrepr[2]:
         report.outcome = "failed"
     return report
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish() -> None:
+    """Let pytest remove old temporary directories, in which some tests have made very deep trees."""
+    sys.setrecursionlimit(200_000)  # before Python 3.13, shutil.rmtree calls itself for each level
 
 
 @pytest.fixture
