@@ -101,15 +101,18 @@ def test_nested_brackets_are_refused_after_a_long_key() -> None:
 
 def test_many_texts_in_open_brackets_take_linear_time() -> None:
     """Each open bracket can be a key. For each token, the parser looked at all of them."""
-    text = "a" * 1100 + ": x\nb: " + "[" * 55 + "a," * 12_000 + "]" * 55 + "\ny: [\n"
-    begun = time.process_time()
-    with pytest.raises(MetadataError, match="while parsing a flow node"):
-        read_metadata(Source("metadata.yaml", text), "v4")
-    shallow = text.replace("[" * 55, "[").replace("]" * 55, "]")
-    deep_time, begun = time.process_time() - begun, time.process_time()
-    with pytest.raises(MetadataError):
-        read_metadata(Source("metadata.yaml", shallow), "v4")
-    assert deep_time < 1.8 * (time.process_time() - begun)
+
+    def seconds(brackets: int) -> float:
+        text = f"{'a' * 1100}: x\nb: {'[' * brackets}{'a,' * 12_000}{']' * brackets}\ny: [\n"
+        times = []
+        for _ in range(3):
+            begun = time.process_time()
+            with pytest.raises(MetadataError, match="while parsing a flow node"):
+                read_metadata(Source("metadata.yaml", text), "v4")
+            times.append(time.process_time() - begun)
+        return min(times)
+
+    assert seconds(55) < 1.8 * seconds(1)
 
 
 @pytest.mark.parametrize("name", ["", "a*"])
