@@ -43,6 +43,8 @@ DOCUMENTS = {
     "meta-data": "key: value\n",
     "network-config": "version: 1\nconfig:\n- type: physical\n  name: eth0\n  subnets:\n  - type: dhcp\n",
 }
+#: maximum length in characters of a file whose contents are checked
+LARGEST = 256 << 10
 #: maximum length of a rendered line for which the matching line of the template is searched
 LONGEST = 1000
 #: maximum number of characters of templates that are searched for the lines of all findings
@@ -281,7 +283,7 @@ class AuthoredImage(ScannedImage):
             for number, probe in enumerate(probes):
                 instance = probe if probe.exists else with_image_keys(probe, metadata.properties)
                 for made in render(metadata, compiled, instance, TRIGGERS, own):
-                    text = None if made.content is None else made.content.decode("utf-8", "surrogateescape")
+                    text = None if made.content is None else _kept(made.content)
                     error = "" if made.error is None else made.error.message
                     awkward, invented = number >= len(self.probes), probe is self._invented
                     file = File(made.rule, made.trigger, host, instance, text, made.error, awkward, invented)
@@ -334,6 +336,12 @@ class AuthoredImage(ScannedImage):
             if len(found) == 1:
                 return found[0]
         return file.rule.spans.get("template") or file.rule.spans["path"]
+
+
+def _kept(content: bytes) -> str:
+    """Return the text of a rendered file. Of a text that no check reads, keep a part with the same end."""
+    text = content.decode("utf-8", "surrogateescape")
+    return text if len(text) <= LARGEST else text[:LARGEST] + text[-1]
 
 
 def _lines_that_give(source: Source, text: str) -> Iterator[Span]:

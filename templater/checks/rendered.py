@@ -8,13 +8,11 @@ from itertools import islice
 from ..model.errors import LimitError, TemplaterError
 from ..model.source import printable
 from ..parsing.yaml_nodes import Mapping, Node, Scalar, parse
-from .authored import AuthoredImage, File
+from .authored import LARGEST, AuthoredImage, File
 from .base import Observation
 from .finding import MAX_FINDINGS
 from .places import kind_of
 
-#: maximum length in characters of a file whose contents are checked
-LARGEST = 256 << 10
 #: kinds of files in which a value may need quotes
 QUOTES = frozenset(("json", "meta-data", "netplan", "network-config", "toml", "user-data", "yaml"))
 #: how a template quotes a value for these kinds

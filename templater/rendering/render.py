@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 MAX_RENDERINGS = 20_000
 MAX_TOTAL = 256 << 20
+#: size in bytes of a template whose parts are freed at once
+LARGE = 1 << 19
 
 
 class Rendering:
@@ -232,6 +234,11 @@ class Compiled:
             except TemplaterError as error:
                 template = error
             self.texts[data] = template
+            if len(data) > LARGE:
+                # Commands collect garbage rarely, so the parts of earlier large templates would pile up.
+                import gc
+
+                gc.collect()
         elif isinstance(template, TemplaterError):
             span = template.span
             template = template.replace(span=None if span is None else source.span(span.start, span.end))
