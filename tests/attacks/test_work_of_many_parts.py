@@ -209,14 +209,12 @@ def test_secrets_in_equal_templates_are_found_once(
 
 
 @pytest.mark.slow
-def test_an_image_with_a_thousand_large_templates_builds_quickly(
+def test_an_image_with_four_hundred_large_templates_builds_quickly(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    path = equal_templates(tmp_path / "image", "{{ a+1-2*3 }}" * 2000, 900)
+    path = equal_templates(tmp_path / "image", "{{ a+1-2*3 }}" * 2000, 400)
     begun = time.process_time()
-    output = str(tmp_path / "x.tar")
-    words = ["image", "build", path, "-o", output, "--compression", "none", "--limit", "templates=64MiB"]
-    assert main(words) == 0
+    assert main(["image", "build", path, "-o", str(tmp_path / "x.tar"), "--compression", "none"]) == 0
     assert time.process_time() - begun < 10
     capfd.readouterr()
 
