@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..model.errors import InputError, RenderError
+from ..model.errors import InputError, RenderError, TemplaterError
 from ..model.source import Source
 from ..pongo2 import compile as compile_template
 from ..pongo2.dialect import V4
@@ -37,10 +37,8 @@ def render(source: Source, context: dict[str, Any], limits: Limits) -> str:
     for round in range(MAX_ROUNDS):
         try:
             rendered = compile_template(text, V4, mode="incus", limits=limits).render(context)
-        except InputError:
-            raise
-        except Exception as error:
-            if round and hasattr(error, "span"):
+        except TemplaterError as error:
+            if round and not isinstance(error, InputError):
                 error.span = span
             raise
         if "{{" not in rendered and "{%" not in rendered:

@@ -195,10 +195,9 @@ def test_a_log_contains_only_the_first_of_many_failures(bundle: Path) -> None:
     assert "other rules failed too: templater preview shows them" in answer.stderr
 
 
-def test_the_system_journal_contains_no_names_of_written_files(
-    bundle: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Everybody in a group can read the journal, but only root the instance's own log."""
+@pytest.fixture
+def journal(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The lines that a log sends to the system's journal."""
     import syslog
 
     from templater.hooks import run
@@ -207,12 +206,19 @@ def test_the_system_journal_contains_no_names_of_written_files(
     monkeypatch.setattr(syslog, "syslog", lambda level, text: sent.append(text))
     monkeypatch.setattr(syslog, "openlog", lambda *arguments: None)
     monkeypatch.setattr(run, "exists", lambda path: True)
+    return sent
+
+
+def test_the_system_journal_contains_no_names_of_written_files(journal: list[str]) -> None:
+    """Everybody in a group can read the journal, but only root the instance's own log."""
+    from templater.hooks import run
+
     log = run.Log("web1")
     log.add("update /etc/hosts", private=True)
     log.add("start: 1 written, 3 unchanged", private=True)
     log.summary = "start: 4 rules done"
     log.to_syslog()
-    assert sent == ["web1: start: 4 rules done"]
+    assert journal == ["web1: start: 4 rules done"]
     assert b"/etc/hosts" in log.data()
 
 
@@ -228,41 +234,27 @@ def test_the_log_of_a_hook_does_not_contain_the_size_of_a_value(bundle: Path) ->
     assert str((64 * 8192 + 1234) * 8) not in written
 
 
-def test_the_system_journal_does_not_count_omitted_lines_of_written_files(
-    bundle: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import syslog
-
+def test_the_system_journal_does_not_count_omitted_lines_of_written_files(journal: list[str]) -> None:
     from templater.hooks import run
 
-    sent: list[str] = []
-    monkeypatch.setattr(syslog, "syslog", lambda level, text: sent.append(text))
-    monkeypatch.setattr(syslog, "openlog", lambda *arguments: None)
-    monkeypatch.setattr(run, "exists", lambda path: True)
     log = run.Log("web1")
     for number in range(run.MOST_LINES + 5):
         log.add(f"update /etc/{number}", private=True)
     log.write(None, "")
-    assert sent == []
+    assert journal == []
     assert log.lines[-1] == "… and 5 more lines"
 
 
-def test_the_name_of_a_container_is_escaped_and_shortened_in_logs(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_name_of_a_container_is_escaped_and_shortened_in_logs(journal: list[str]) -> None:
     """The name can come from an annotation, and its line breaks forged lines of other programs."""
-    import syslog
-
     from templater.hooks import run
 
-    sent: list[str] = []
-    monkeypatch.setattr(syslog, "syslog", lambda level, text: sent.append(text))
-    monkeypatch.setattr(syslog, "openlog", lambda *arguments: None)
-    monkeypatch.setattr(run, "exists", lambda path: True)
     log = run.Log("x\n<86>sshd: Accepted\x1b[2J" + "A" * 100_000)
     log.add("failed")
     log.write(None, "")
-    assert len(sent) == 1
-    assert sent[0].isprintable()
-    assert len(sent[0]) < 2 * run.LONGEST_LINE
+    assert len(journal) == 1
+    assert journal[0].isprintable()
+    assert len(journal[0]) < 2 * run.LONGEST_LINE
     assert len(log.data()) < 3 * run.LONGEST_LINE
 
 

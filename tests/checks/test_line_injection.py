@@ -1,14 +1,12 @@
 """Values that can add lines."""
 
-import os
-
 import pytest
 
 from templater.checks.security.line_injection import SAFE
 from templater.pongo2.dialect import DIALECTS
 from tests.checks.builders import advisories, an_image, observed, severities
 from tests.differential.compare import ours, theirs
-from tests.differential.oracle import Oracle, Unavailable, program_for
+from tests.differential.oracle import real_pongo2
 
 CHECK = "line-injection"
 #: arguments of filters
@@ -35,13 +33,7 @@ def expression(name: str, argument: object) -> str:
 
 @pytest.fixture(scope="module")
 def oracle():
-    try:
-        program = program_for("v4")
-    except Unavailable as missing:
-        if os.environ.get("CI") == "true":
-            pytest.fail(f"CI must compare with the real pongo2: {missing}")
-        pytest.skip(f"NOT COMPARED WITH THE REAL PONGO2: {missing}")
-    with Oracle(program) as running:
+    with real_pongo2() as running:
         yield running
 
 

@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
@@ -148,3 +148,18 @@ class Oracle:
         with suppress(OSError):  # it died; what it did not read is asked again
             process.stdin.write(data)
             process.stdin.flush()
+
+
+@contextmanager
+def real_pongo2() -> Iterator[Oracle]:
+    """Run pongo2 4 for a test. If that is not possible, the test is skipped, and fails in CI."""
+    import pytest  # the benchmarks use this module without pytest
+
+    try:
+        program = program_for("v4")
+    except Unavailable as missing:
+        if os.environ.get("CI") == "true":
+            pytest.fail(f"CI must compare with the real pongo2: {missing}")
+        pytest.skip(f"NOT COMPARED WITH THE REAL PONGO2: {missing}")
+    with Oracle(program) as running:
+        yield running

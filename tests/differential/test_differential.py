@@ -1,7 +1,6 @@
 """A fixed number of random templates through the real pongo2 and through us; any number by hand:
 ``python -m tests.differential --examples 100000``."""
 
-import os
 from collections import Counter
 from collections.abc import Iterator
 from itertools import islice
@@ -15,7 +14,7 @@ from tests.differential import compare
 from tests.differential.__main__ import Run
 from tests.differential.compare import agree, differs, is_random, ours, shrunk, theirs
 from tests.differential.grammar import PROFILES, Choices, Example, replayed, seeded
-from tests.differential.oracle import Oracle, Unavailable, program_for
+from tests.differential.oracle import Oracle, real_pongo2
 
 #: how many examples the slow tests take of each profile; the fast ones take a tenth
 EXAMPLES = {"templates": 1500, **dict.fromkeys(PROFILES, 400)}
@@ -23,13 +22,7 @@ EXAMPLES = {"templates": 1500, **dict.fromkeys(PROFILES, 400)}
 
 @pytest.fixture(scope="module")
 def oracle() -> Iterator[Oracle]:
-    try:
-        program = program_for("v4")
-    except Unavailable as missing:
-        if os.environ.get("CI") == "true":
-            pytest.fail(f"CI must compare with the real pongo2: {missing}")
-        pytest.skip(f"NOT COMPARED WITH THE REAL PONGO2: {missing}")
-    with Oracle(program) as running:
+    with real_pongo2() as running:
         yield running
 
 

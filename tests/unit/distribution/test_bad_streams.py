@@ -196,7 +196,7 @@ def test_a_certificate_that_is_not_trusted_is_one_error(stream, capsys, monkeypa
 def test_a_preview_of_an_image_with_a_large_root_filesystem_transfers_little(stream, tmp_path, capsys):
     """The server counts all bytes of bodies and headers that it sends."""
     (root,) = (path for path in (stream.folder / "images").iterdir() if path.stat().st_size > 1 << 20)
-    os.truncate(root, 500 << 20)  # the catalog's hash is wrong now, but nobody reads the file
+    os.truncate(root, 500 << 20)  # the catalog's hash is wrong now, but a preview does not read the file
     change(stream, lambda document, product, items: items["squashfs"].update(size=500 << 20))
     sent = []
 
