@@ -1,7 +1,7 @@
-"""Folders, certificates, images and a daemon for live tests."""
+"""Folders, certificates, images and daemons for live tests."""
 
-import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -10,8 +10,10 @@ from templater.distribution.tree import Tree
 from tests.streams.server import make_certificates
 
 from . import harness
+from .daemon import Daemon
 from .images import make_tree, need_programs
 from .incus import Incus, an_incus
+from .lxd import Lxd, an_lxd
 
 
 @pytest.fixture
@@ -32,15 +34,27 @@ def image_tree(certificates: Path) -> Iterator[Tree]:
         yield make_tree(folder)
 
 
+@contextmanager
+def trusting(certificates: Path) -> Iterator[None]:
+    """Make programs trust the certificate authority; a daemon itself downloads the images of a remote."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SSL_CERT_FILE", str(certificates / "ca.pem"))
+        yield
+
+
 @pytest.fixture(scope="module")
 def trusting_incus(certificates: Path) -> Iterator[Incus]:
-    """Run a daemon that trusts the certificate authority of `certificates`."""
-    before = os.environ.get("SSL_CERT_FILE")
-    os.environ["SSL_CERT_FILE"] = str(certificates / "ca.pem")  # the daemon itself downloads the image
-    try:
+    with trusting(certificates):
         yield from an_incus()
-    finally:
-        if before is None:
-            del os.environ["SSL_CERT_FILE"]
-        else:
-            os.environ["SSL_CERT_FILE"] = before
+
+
+@pytest.fixture(scope="module")
+def trusting_lxd(certificates: Path) -> Iterator[Lxd]:
+    with trusting(certificates):
+        yield from an_lxd()
+
+
+@pytest.fixture(params=["trusting_incus", "trusting_lxd"], ids=["incus", "lxd"])
+def trusting_daemon(request: pytest.FixtureRequest) -> Daemon:
+    """Return a daemon that trusts the certificate authority of `certificates`."""
+    return request.getfixturevalue(request.param)

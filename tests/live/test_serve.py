@@ -17,9 +17,9 @@ from templater.distribution.tree import Tree
 from templater.distribution.verify import LocalStream, verify
 from tests.streams.server import Server, serving
 
+from .daemon import Daemon
 from .harness import new_folder, run
 from .images import CONTAINERS, Client, need_programs, templater
-from .incus import Incus
 
 pytestmark = pytest.mark.live
 
@@ -112,12 +112,12 @@ def test_a_client_lists_and_exports_every_image(
         assert client("image", "info", f"s:{image['fingerprint'][:12]}").returncode == 0
 
 
-def remote(incus: Incus, server: Server, protocol: str) -> str:
+def remote(daemon: Daemon, server: Server, protocol: str) -> str:
     """Add the server as a remote, and return the remote's name."""
     name = f"{protocol[0]}{server.url.rpartition(':')[2]}"
-    if name not in incus("remote", "list", "-f", "csv"):
+    if name not in daemon("remote", "list", "-f", "csv"):
         words = ("--public", "--accept-certificate") if protocol == "public" else ("--protocol", protocol)
-        incus("remote", "add", name, server.url, *words)
+        daemon("remote", "add", name, server.url, *words)
     return name
 
 
@@ -134,63 +134,65 @@ def preview(tree: Tree, variant: str, name: str) -> str:
 @pytest.mark.parametrize("variant", CONTAINERS)
 @pytest.mark.parametrize("protocol", ["simplestreams", "public"])
 def test_the_daemon_copies_and_starts_every_container_image(
-    image_tree, served, trusting_incus, protocol, variant
+    image_tree, served, trusting_daemon, protocol, variant
 ):
-    incus, name = trusting_incus, f"{protocol}-{variant}"
+    daemon, name = trusting_daemon, f"{protocol}-{variant}"
     (image,) = (each for each in list_stream(LocalStream(image_tree)) if each.variant == variant)
-    incus("image", "copy", f"{remote(incus, served, protocol)}:tiny/1/{variant}", "local:", "--alias", name)
-    assert incus.image(name)["fingerprint"] == image.fingerprint
-    incus("launch", name, name, "-c", "security.privileged=true")
+    daemon("image", "copy", f"{remote(daemon, served, protocol)}:tiny/1/{variant}", "local:", "--alias", name)
+    assert daemon.image(name)["fingerprint"] == image.fingerprint
+    daemon("launch", name, name, "-c", "security.privileged=true")
     try:
-        assert incus("exec", name, "--", "cat", "/etc/hostname") == preview(image_tree, variant, name)
+        assert daemon("exec", name, "--", "cat", "/etc/hostname") == preview(image_tree, variant, name)
     finally:
-        incus("delete", "-f", name)
-        incus("image", "delete", name)
+        daemon("delete", "-f", name)
+        daemon("image", "delete", name)
 
 
 @pytest.mark.parametrize("protocol", ["simplestreams", "public"])
-def test_the_daemon_launches_a_container_directly(image_tree, served, trusting_incus, protocol):
-    incus, name = trusting_incus, f"direct-{protocol}"
-    incus("launch", f"{remote(incus, served, protocol)}:tiny/1", name, "-c", "security.privileged=true")
+def test_the_daemon_launches_a_container_directly(image_tree, served, trusting_daemon, protocol):
+    daemon, name = trusting_daemon, f"direct-{protocol}"
+    daemon("launch", f"{remote(daemon, served, protocol)}:tiny/1", name, "-c", "security.privileged=true")
     try:
-        assert incus("exec", name, "--", "cat", "/etc/hostname") == preview(image_tree, "default", name)
+        assert daemon("exec", name, "--", "cat", "/etc/hostname") == preview(image_tree, "default", name)
     finally:
-        incus("delete", "-f", name)
+        daemon("delete", "-f", name)
 
 
 @pytest.mark.parametrize("protocol", ["simplestreams", "public"])
-def test_the_daemon_copies_the_virtual_machine_image(served, trusting_incus, protocol):
-    incus, alias = trusting_incus, f"vm-{protocol}"
-    incus("image", "copy", f"{remote(incus, served, protocol)}:tiny/1/vm", "local:", "--vm", "--alias", alias)
-    image = incus.image(alias)
+def test_the_daemon_copies_the_virtual_machine_image(served, trusting_daemon, protocol):
+    daemon, alias = trusting_daemon, f"vm-{protocol}"
+    daemon(
+        "image", "copy", f"{remote(daemon, served, protocol)}:tiny/1/vm", "local:", "--vm", "--alias", alias
+    )
+    image = daemon.image(alias)
     assert image["type"] == "virtual-machine"
     assert image["properties"]["requirements.secureboot"] == "false"
-    incus("image", "delete", alias)
+    daemon("image", "delete", alias)
 
 
 def test_the_daemon_imports_a_unified_image_that_the_response_headers_name(
-    image_tree, server, trusting_incus
+    image_tree, server, trusting_daemon
 ):
-    incus = trusting_incus
-    incus("image", "import", f"{server.url}/tiny/1/unified", "--alias", "imported")
+    daemon = trusting_daemon
+    daemon("image", "import", f"{server.url}/tiny/1/unified", "--alias", "imported")
     (image,) = (each for each in list_stream(LocalStream(image_tree)) if each.variant == "unified")
-    assert incus.image("imported")["fingerprint"] == image.fingerprint
-    incus("launch", "imported", "imported", "-c", "security.privileged=true")
+    assert daemon.image("imported")["fingerprint"] == image.fingerprint
+    daemon("launch", "imported", "imported", "-c", "security.privileged=true")
     try:
-        assert incus("exec", "imported", "--", "cat", "/etc/hostname") == preview(
+        assert daemon("exec", "imported", "--", "cat", "/etc/hostname") == preview(
             image_tree, "unified", "imported"
         )
     finally:
-        incus("delete", "-f", "imported")
-        incus("image", "delete", "imported")
+        daemon("delete", "-f", "imported")
+        daemon("image", "delete", "imported")
 
 
-def test_the_generated_certificate_is_enough_for_a_public_remote(image_tree, trusting_incus, tmp_path):
-    incus = trusting_incus
+def test_the_generated_certificate_is_enough_for_a_public_remote(image_tree, trusting_daemon, tmp_path):
+    daemon = trusting_daemon
     with templater_serve(image_tree.path, XDG_CONFIG_HOME=str(tmp_path)) as server:
-        name = remote(incus, server, "public")
-        incus("image", "copy", f"{name}:tiny/1", "local:", "--alias", "pinned")
-        incus("image", "delete", "pinned")
+        name = remote(daemon, server, "public")
+        daemon("image", "copy", f"{name}:tiny/1", "local:", "--alias", "pinned")
+        daemon("image", "delete", "pinned")
         key = tmp_path / "templater/serve/127.0.0.1.pem"
         assert key.stat().st_mode & 0o777 == 0o600
     trusted = {**os.environ, "SSL_CERT_FILE": str(key.with_suffix(".crt"))}

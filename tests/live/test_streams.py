@@ -402,25 +402,25 @@ def headers(certificates: Path, url: str) -> str:
 
 
 @pytest.mark.parametrize("variant", CONTAINERS)
-def test_the_daemon_copies_and_starts_every_container_image(published, trusting_incus, variant):
+def test_the_daemon_copies_and_starts_every_container_image(published, trusting_daemon, variant):
     tree, server = published
     name = f"s{server.url.rpartition(':')[2]}"
-    if name not in trusting_incus("remote", "list", "-f", "csv"):
-        trusting_incus("remote", "add", name, server.url, "--protocol", "simplestreams")
+    if name not in trusting_daemon("remote", "list", "-f", "csv"):
+        trusting_daemon("remote", "add", name, server.url, "--protocol", "simplestreams")
     (image,) = (each for each in list_stream(LocalStream(tree)) if each.variant == variant)
-    trusting_incus("image", "copy", f"{name}:tiny/1/{variant}", "local:", "--alias", variant)
-    assert trusting_incus.image(variant)["fingerprint"] == image.fingerprint
-    trusting_incus("launch", variant, f"c-{variant}", "-c", "security.privileged=true")
+    trusting_daemon("image", "copy", f"{name}:tiny/1/{variant}", "local:", "--alias", variant)
+    assert trusting_daemon.image(variant)["fingerprint"] == image.fingerprint
+    trusting_daemon("launch", variant, f"c-{variant}", "-c", "security.privileged=true")
     try:
-        assert trusting_incus("exec", f"c-{variant}", "--", "cat", "/etc/hostname") == f"c-{variant}\n"
+        assert trusting_daemon("exec", f"c-{variant}", "--", "cat", "/etc/hostname") == f"c-{variant}\n"
     finally:
-        trusting_incus("delete", "-f", f"c-{variant}")
+        trusting_daemon("delete", "-f", f"c-{variant}")
 
 
-def test_the_daemon_copies_the_virtual_machine_image(published, trusting_incus):
+def test_the_daemon_copies_the_virtual_machine_image(published, trusting_daemon):
     _, server = published
     name = f"s{server.url.rpartition(':')[2]}"
-    if name not in trusting_incus("remote", "list", "-f", "csv"):
-        trusting_incus("remote", "add", name, server.url, "--protocol", "simplestreams")
-    trusting_incus("image", "copy", f"{name}:tiny/1/vm", "local:", "--vm", "--alias", "vm")
-    assert trusting_incus.image("vm")["type"] == "virtual-machine"
+    if name not in trusting_daemon("remote", "list", "-f", "csv"):
+        trusting_daemon("remote", "add", name, server.url, "--protocol", "simplestreams")
+    trusting_daemon("image", "copy", f"{name}:tiny/1/vm", "local:", "--vm", "--alias", "vm")
+    assert trusting_daemon.image("vm")["type"] == "virtual-machine"

@@ -1,0 +1,123 @@
+"""A real Incus or LXD from Debian, started per test module in its own mount namespace with cgroup2."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+from .harness import CG2, run, umount_below
+
+PRESEED = """\
+storage_pools: [{name: default, driver: dir}]
+profiles: [{name: default, devices: {root: {path: /, pool: default, type: disk}}}]
+"""
+
+
+class Daemon:
+    """A daemon, and its client with the same directory.
+
+    ``idmapped_mounts=False`` makes the daemon shift owners on disk, as on kernels without idmapped mounts.
+    """
+
+    name: ClassVar[str]
+    program: ClassVar[str]
+    client: ClassVar[str]
+    init: ClassVar[tuple[str, ...]]
+
+    def __init__(self, folder: Path, *, idmapped_mounts: bool = True) -> None:
+        self.folder = folder / self.name
+        self.folder.mkdir(mode=0o711)
+        self.log = folder / f"{self.name}.log"
+        self.words = folder / f"{self.name}.stderr"
+        prefix = self.name.upper()
+        self.environment = {
+            **os.environ,
+            f"{prefix}_DIR": str(self.folder),
+            "HOME": str(folder),
+            "LC_ALL": "C",
+        }
+        if not idmapped_mounts:
+            self.environment[f"{prefix}_IDMAPPED_MOUNTS_DISABLE"] = "1"
+        with self.words.open("wb") as words:
+            self._daemon = subprocess.Popen(
+                [*CG2, self.program, "--group", "root", "--logfile", str(self.log)],
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=words,
+                start_new_session=True,
+            )
+
+    def set_up(self) -> Self:
+        run(self.program, "waitready", "--timeout=60", env=self.environment, timeout=90)
+        subprocess.run(
+            [*self.init, "--preseed"],
+            input=PRESEED, text=True, env=self.environment, check=True, capture_output=True, timeout=60,
+        )  # fmt: skip
+        return self
+
+    def __call__(self, *words: str, code: int | None = 0, timeout: float = 120) -> str:
+        """Run a client command and return its standard output."""
+        return run(self.client, *words, code=code, timeout=timeout, env=self.environment).stdout
+
+    def fails(self, *words: str) -> str:
+        """Run a client command that must fail and return its error output."""
+        answer = run(self.client, *words, code=None, env=self.environment, timeout=120)
+        assert answer.returncode != 0, answer.stdout
+        return answer.stderr
+
+    def json(self, *words: str) -> Any:
+        return json.loads(self(*words))
+
+    def image(self, alias: str) -> dict[str, Any]:
+        (found,) = (
+            image
+            for image in self.json("image", "list", "-f", "json")
+            if alias in [each["name"] for each in image["aliases"]]
+        )
+        return found
+
+    def rootfs(self, name: str) -> Path:
+        """Return the root filesystem, complete while the instance is stopped; its ids may be shifted."""
+        return self.folder / "storage-pools/default/containers" / name / "rootfs"
+
+    def reason(self) -> str:
+        """Return why the last start failed; the client does not show it."""
+        lines = [line for line in self.log.read_text().splitlines() if "start hook failed" in line]
+        return lines[-1] if lines else ""
+
+    def death(self, within: float = 0) -> str:
+        """Return why the daemon died within so many seconds, or an empty string if it lives."""
+        try:
+            code = self._daemon.wait(timeout=within)
+        except subprocess.TimeoutExpired:
+            return ""
+        lines = self.words.read_text(errors="replace").splitlines()
+        words = "\n".join(line for line in lines if not line.startswith("time="))
+        return f"the daemon died (exit code {code}): {words[:2000]}"
+
+    def must_live(self) -> None:
+        """Fail if the daemon died: all later failures would be caused by that."""
+        death = self.death()
+        assert not death, death
+
+    def close(self) -> None:
+        try:
+            self.must_live()
+            for each in self.json("list", "-f", "json"):
+                run(self.client, "delete", "-f", each["name"], code=None, env=self.environment)
+        finally:
+            self.stop()
+
+    def stop(self) -> None:
+        self._daemon.send_signal(signal.SIGTERM)
+        try:
+            self._daemon.wait(timeout=60)
+        except subprocess.TimeoutExpired:
+            self._daemon.kill()
+            self._daemon.wait()
+        umount_below(self.folder)
