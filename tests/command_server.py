@@ -13,6 +13,7 @@ import marshal
 import os
 import pkgutil
 import select
+import signal
 import socket
 import subprocess
 import sys
@@ -125,6 +126,8 @@ def run_command(connection: socket.socket) -> NoReturn:
         traceback.print_exc()
         sys.stderr.flush()
     finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)  # `timeout` signals the client twice
         connection.sendall(bytes([code]))
         os._exit(code)
 

@@ -58,6 +58,8 @@ _NEWNS, _NEWUTS, _NEWIPC, _NEWUSER, _NEWPID, _NEWNET = (
 _PR_SET_DUMPABLE, _PR_SET_SECUREBITS = 4, 28
 #: SECBIT_NOROOT and its lock: a program of root gets no privileges
 _NO_ROOT = 3
+#: how many threads the user of an unconfined program may start elsewhere while it runs
+_SPARE_TASKS = 64
 
 _SETUP, _SIGNAL, _EXIT = b"s", b"k", b"e"
 
@@ -399,6 +401,8 @@ def _lock(launch: _Launch, uid: int) -> None:
         # A user namespace can have no user besides root.
         raise PermissionError("root cannot give up its privileges")
     others = 2 if os.geteuid() == before else 0  # two processes of the same user wait for the program
+    if launch.work:  # outside a sandbox, the kernel counts everything that this user runs
+        others = _tasks(os.geteuid()) + _SPARE_TASKS
     limits = launch.limits
     for what, most in (
         (resource.RLIMIT_CPU, limits.cpu),
@@ -415,6 +419,20 @@ def _lock(launch: _Launch, uid: int) -> None:
             resource.setrlimit(what, (most, most))
     if linux:
         refused_calls.refuse()
+
+
+def _tasks(uid: int) -> int:
+    """Count the threads of a user. Without /proc, return a number that no user reaches."""
+    count = 0
+    try:
+        processes = os.scandir("/proc")
+    except OSError:
+        return 1 << 20
+    for process in processes:
+        with suppress(OSError):
+            if process.name.isdigit() and process.stat().st_uid == uid:
+                count += len(os.listdir(f"/proc/{process.name}/task"))
+    return count
 
 
 def find(names: Sequence[str]) -> str | None:
