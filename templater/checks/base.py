@@ -77,6 +77,8 @@ class ScannedImage:
     root_uid: int = 0
     #: the build that would make the image, if the image is a definition
     definition: DefinitionImage | None = None
+    #: whether the image is an archive, so that nothing is added to it before an import
+    packed: bool = False
 
     @property
     def rules(self) -> tuple[Rule, ...]:

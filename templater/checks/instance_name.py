@@ -1,4 +1,4 @@
-"""Files with the name of the instance that are out of date after the instance is copied or renamed."""
+"""Rules that write the name of the instance, and what they write after the instance is copied or renamed."""
 
 from __future__ import annotations
 
@@ -16,10 +16,22 @@ def stale_after(image: AuthoredImage, trigger: str) -> Iterator[tuple[Rule, str]
 
     The second value is the cleaned path of the target.
     """
+    for rule, path in _with_name(image):
+        if path in _FILES and "create" in rule.when and not _rewritten(rule, trigger):
+            yield rule, path
+
+
+def fresh_after(image: AuthoredImage, trigger: str) -> Iterator[tuple[Rule, str]]:
+    """Yield each rule that writes the name on ``trigger`` or at each start, with its cleaned target path."""
+    return ((rule, path) for rule, path in _with_name(image) if _rewritten(rule, trigger))
+
+
+def _with_name(image: AuthoredImage) -> Iterator[tuple[Rule, str]]:
     named = {
         template.name for template in image.parsed if _NAMES & {read.path[:2] for read in template.reads}
     }
-    for rule, path, _ in image.targets:
-        rewritten = not rule.create_only and {trigger, "start"} & set(rule.when)
-        if path in _FILES and rule.template in named and "create" in rule.when and not rewritten:
-            yield rule, path
+    return ((rule, path) for rule, path, _ in image.targets if rule.template in named)
+
+
+def _rewritten(rule: Rule, trigger: str) -> bool:
+    return not rule.create_only and bool({trigger, "start"} & set(rule.when))

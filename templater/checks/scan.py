@@ -108,6 +108,7 @@ class _Scanner:
         self.complete = True
         self.held = HeldBytes(path, limits)
         self.root_uid = 0
+        self.packed = False
 
     def scan_part(self, scan: Callable[[], None]) -> None:
         """Read a part and record its error. Raise the error if no name of the part was read."""
@@ -150,6 +151,7 @@ class _Scanner:
             return file.read(size)
 
     def scan_archive(self) -> None:
+        self.packed = True
         archive = open_archive(self.path, self.limits)
         with archive.stream:
             for member in archive:
@@ -275,6 +277,7 @@ class _Scanner:
             self.heads,
             self.metadata,
             self.root_uid,
+            packed=self.packed,
         )
 
     def parse_metadata(self) -> Metadata | None:

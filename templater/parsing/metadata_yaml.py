@@ -108,7 +108,7 @@ class _Decoder:
             if trigger not in TRIGGERS:
                 hint = suggestion(trigger, TRIGGERS)
                 self.find(
-                    "unknown-trigger",
+                    "unknown-trigger" if trigger else "empty-trigger",
                     f"unknown trigger '{trigger}': it never fires{hint}",
                     rule.spans.get(f"when[{index}]", place),
                 )

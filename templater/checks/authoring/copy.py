@@ -10,6 +10,12 @@ file that the copy already has.
 
 cloud-init also sets the hostname of a copy if a rule with `copy` writes the NoCloud file `meta-data`. The
 check then reports only `/etc/hosts`.
+
+Some systems take their hostname from another file. A stale `/etc/hostname` is then only information:
+
+* Red Hat Enterprise Linux up to version 6, and its relatives, read `/etc/sysconfig/network`.
+* NixOS replaces `/etc/hostname` at the next rebuild. This needs a rule with `copy` that writes the name below
+  `/etc/nixos`.
 """
 
 from __future__ import annotations
@@ -19,14 +25,18 @@ from collections.abc import Iterator
 from ...model.source import printable
 from ..authored import AuthoredImage
 from ..base import Fix, Observation, check
-from ..instance_name import stale_after
+from ..instance_name import fresh_after, stale_after
 from ..places import SEEDS
+
+#: the property ``os`` of the systems whose versions 5 and 6 do not read /etc/hostname, in lower case
+RED_HAT = ("centos", "oracle", "red hat", "redhat", "rhel", "scientific")
 
 
 @check("copy", "warning", "a hostname that does not change when the instance is copied")
 def check_image(image: AuthoredImage) -> Iterator[Observation]:
     seeds = (image.target_paths.get(f"{folder}/meta-data") for folder in SEEDS)
     seeded = any(rule is not None and {"copy", "start"} & set(rule.when) for rule in seeds)
+    ignored = ignores_hostname(image)
     for rule, path in stale_after(image, "copy"):
         if seeded and path != "/etc/hosts":
             continue
@@ -38,6 +48,15 @@ def check_image(image: AuthoredImage) -> Iterator[Observation]:
             f"'{printable(path)}' of a copy keeps the original's name",
             rule.spans["create_only"] if rule.create_only else rule.spans.get("when", rule.spans["path"]),
             "remove 'create_only', and add 'copy' to 'when'" if rule.create_only else "add 'copy' to 'when'",
+            severity="info" if ignored and path != "/etc/hosts" else "",
             rule=rule,
             fix=fix,
         )
+
+
+def ignores_hostname(image: AuthoredImage) -> bool:
+    """Return whether the system takes its hostname from another file than /etc/hostname."""
+    if image.os == "nixos":
+        return any(path.startswith("/etc/nixos/") for _, path in fresh_after(image, "copy"))
+    release = str(image.metadata.properties.get("release", "")) if image.metadata is not None else ""
+    return image.os.startswith(RED_HAT) and release.partition(".")[0] in ("5", "6")

@@ -1,7 +1,8 @@
 """A configuration value can add a line to a file that has only one line.
 
-The value of a key may contain line breaks. In a file such as `/etc/hostname`, everything after the first
-line is wrong or has another meaning.
+The value of a key may contain line breaks. In a file with one line, everything after the first line is
+wrong, or programs disagree about its meaning. For example, BusyBox takes the last line of `/etc/hostname` as
+the hostname, and Debian takes the first line.
 
 If the file should contain the name of the instance, write `instance.name`, which has no line break. Of any
 other value, keep only the first line. This works on every host:

@@ -7,6 +7,9 @@ must not be empty or `null` either.
     architecture: x86-64          wrong: unknown
     architecture: x86_64          right
     creation_date: 1732752000     right: seconds since 1970
+
+Missing fields are only information in a directory that has no root filesystem, and whose metadata.yaml has
+only templates. Such a directory is a part of an image, and a later step may add the fields.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ...model.architectures import ALL_NAMES
+from ...model.file_names import DISK
 from ..authored import AuthoredImage
 from ..base import Fix, Observation, check
 from ..import_refusals import import_refusals
@@ -31,10 +35,18 @@ def check_image(image: AuthoredImage) -> Iterator[Observation]:
     if image.metadata.null:
         for found in image.metadata.findings:
             yield Observation(found.message, found.span, "write the required fields")
+    severity = "info" if is_part(image) else ""
     known = only_candidate(image.metadata.architecture, ALL_NAMES)
     at = image.metadata.spans.get("architecture")
     for message, span, hint in import_refusals(image.metadata):
         if known and span is not None and span is at:
             yield Observation(message, span, f"did you mean '{known}'?", fix=Fix(((span, known),)))
         else:
-            yield Observation(message, span or image.metadata.source.span(0), hint)
+            yield Observation(message, span or image.metadata.source.span(0), hint, severity)
+
+
+def is_part(image: AuthoredImage) -> bool:
+    """Return whether the image is a directory with templates alone, which nothing describes as an image."""
+    facts = image.metadata
+    described = facts is None or facts.architecture or facts.creation_date or facts.properties
+    return not (described or image.packed or image.has_rootfs or DISK in {name.path for name in image.names})

@@ -5,6 +5,8 @@ rule with only such words never writes its file.
 
     when: [boot]       wrong: never written
     when: [start]      right
+
+An empty word, as in `when: [""]`, is only information: such a rule is switched off, and probably on purpose.
 """
 
 from __future__ import annotations
@@ -30,11 +32,12 @@ def check_image(image: AuthoredImage) -> Iterator[Observation]:
     rules = {id(span): rule for rule in image.rules for span in rule.spans.values()}
     fixes: dict[int, Fix | None] = {}
     for found in image.metadata.findings if image.metadata is not None else ():
-        if found.code in ("unknown-trigger", "no-trigger"):
+        if found.code in ("unknown-trigger", "empty-trigger", "no-trigger"):
             rule = rules.get(id(found.span))
             if id(rule) not in fixes:
                 fixes[id(rule)] = corrected(rule)
-            yield Observation(found.message, found.span, rule=rule, fix=fixes[id(rule)])
+            severity = "info" if found.code == "empty-trigger" else ""
+            yield Observation(found.message, found.span, severity=severity, rule=rule, fix=fixes[id(rule)])
 
 
 def corrected(rule: Rule | None) -> Fix | None:

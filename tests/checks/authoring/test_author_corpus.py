@@ -9,29 +9,23 @@ from tests.test_corpus import HAVE_CORPUS, IMAGES, folder
 
 pytestmark = pytest.mark.skipif(not HAVE_CORPUS, reason="no corpus: set TEMPLATER_CORPUS")
 
-#: The findings, each of which was read. A maintainer would fix all, with these exceptions: only a program of the
-#: same project sets the key of line-break, the empty trigger of lxd-test is on purpose, and the two images of Incus
-#: are files of its unit tests, which never import them.
+#: The findings, each of which was read. A maintainer would fix all, except perhaps that of canonical-workshop:
+#: only a program of the same project sets the key.
 FINDINGS = {
     "alpine-openssh-cn": ["copy", "copy"],
     "alpine-saghul": ["copy", "copy"],
     "canonical-workshop": ["line-break"],
     "debian-jessie-erickeller": ["copy", "copy"],
     "incus-docs-example": ["copy"],
-    "incus-pending-trigger-test": ["refused-import", "refused-import"],
-    "incus-rescue-test": ["refused-import", "refused-import"],
     "juju-lxd-centos7": ["copy"],
     "juju-opensuse-422": ["copy"],
     "lxd-docs-2016-example": ["unreadable"],
-    "lxd-test-busybox-notemplate-arg": ["unknown-when"],
-    "nixos-docs-example": ["copy"],
     "nixos-josh-hostname": ["copy"],
     "nixos-k8s-loadbalancer": ["run-target"],
     "nixos-lxd-conflict-markers": ["conflict-marker"],
     "nixos-vault": ["run-target"],
     "opennebula-lxdone": ["unknown-variable", "unknown-variable"],
     "opensuse-132-eumel8": ["copy", "copy", "missing-template"],
-    "openvz-centos6-convert": ["copy"],
     "openwrt-manfred-uci": ["refused-import"],
     "proxmox-ve-8-incus": ["unknown-variable"],
     "proxmox-ve-9-incus-vm": ["unknown-variable"],

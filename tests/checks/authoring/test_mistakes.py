@@ -1,5 +1,7 @@
 """Each mistake is found with its id and place, and the same image without the mistake has no such finding."""
 
+from json import dumps
+
 import pytest
 
 from templater.checks.authored import AuthoredImage, authored
@@ -35,9 +37,9 @@ def seed(name: str, content: str, **fields) -> AuthoredImage:
     return image(*entries, templates=contents, **fields)
 
 
-def metadata(text: str) -> AuthoredImage:
+def metadata(text: str, **fields) -> AuthoredImage:
     """An image with this metadata.yaml and no template."""
-    return authored(an_image(text), (INCUS,), ())
+    return authored(an_image(text, **fields), (INCUS,), ())
 
 
 #: the advice of host-syntax
@@ -45,9 +47,18 @@ LOOP = '{% for k, v in devices.eth0 %}{% if k == "ipv4.address" %}{{ v }}{% endi
 NAME = "{{ instance.name }}\n"
 
 
-def hostname(fields: str) -> AuthoredImage:
+def hostname(fields: str, **properties: str) -> AuthoredImage:
     """An image whose /etc/hostname has the name of the instance."""
-    return rule(f"{fields}, template: t", "/etc/hostname", t=NAME)
+    return rule(f"{fields}, template: t", "/etc/hostname", t=NAME, more=f"properties: {dumps(properties)}\n")
+
+
+def declared_hostname(when: str) -> AuthoredImage:
+    """An image for NixOS whose configuration also has the name of the instance."""
+    rules = (
+        "/etc/hostname: {when: [create], template: t}",
+        f"/etc/nixos/hostname.nix: {{when: {when}, template: t}}",
+    )
+    return image(*rules, t=NAME, more="properties: {os: nixos}\n")
 
 
 def seeded_hostname(when: str) -> AuthoredImage:
@@ -136,9 +147,13 @@ CASES = [
     ("refused-import", "error", f"{M}1:1", metadata("creation_date: 1\nproperties: {architecture: x86_64}\n"), metadata(FACTS)),
     ("refused-import", "error", f"{M}1:1", metadata("architecture: x86_64\ncreation_date: 0\n"), metadata(FACTS)),
     ("refused-import", "error", f"{M}1:1", metadata("null\n"), metadata(FACTS)),
+    ("refused-import", "error", f"{M}1:1", metadata("templates: {}\n", names=["rootfs/etc/motd"]), metadata(FACTS)),
+    ("refused-import", "error", f"{M}1:1", metadata("templates: {}\n", packed=True), metadata(FACTS, packed=True)),
+    ("refused-import", "info", f"{M}1:1", metadata("templates: {}\n"), metadata(FACTS)),
     ("refused-import", "error", f"{M}1:15", metadata(FACTS.replace("x86_64", "x86-64")), metadata(FACTS.replace("x86_64", "amd64"))),
     # rules
     ("unknown-when", "error", f"{M}4:22", rule("when: [boot], template: t"), rule("when: [start], template: t")),
+    ("unknown-when", "info", f"{M}4:22", rule('when: [""], template: t'), rule("when: [start], template: t")),
     ("unknown-when", "error", f"{M}4:22", rule("when: [strat], template: t"), rule("when: [start], template: t")),
     ("mode", "error", f"{M}4:50", rule("when: [create], template: t, mode: 420"), rule('when: [create], template: t, mode: "0644"')),
     ("unknown-when", "error", f"{M}4:3", rule("template: t"), rule("when: [copy], template: t")),
@@ -169,6 +184,10 @@ CASES = [
     ("copy", "warning", f"{M}4:22", file("/etc/hosts", f"127.0.1.1 {NAME}"), file("/etc/hosts", "127.0.0.1 localhost\n")),
     ("copy", "warning", f"{M}4:54", hostname("when: [create, copy], create_only: true"), hostname("when: [create, start]")),
     ("copy", "warning", f"{M}4:25", seeded_hostname("[create]"), seeded_hostname("[create, copy]")),
+    ("copy", "warning", f"{M}4:25", hostname("when: [create]", os="CentOS", release="7"), hostname("when: [create, copy]")),
+    ("copy", "info", f"{M}4:25", hostname("when: [create]", os="CentOS", release="6.10"), hostname("when: [create, copy]")),
+    ("copy", "warning", f"{M}4:25", declared_hostname("[create]"), hostname("when: [create, copy]")),
+    ("copy", "info", f"{M}4:25", declared_hostname("[create, copy]"), hostname("when: [create, copy]")),
     ("rename", "info", f"{M}4:25", hostname("when: [create, copy]"), hostname("when: [create, copy, rename]")),
     ("rename", "info", f"{M}4:25", hostname("when: [create, copy]"), hostname("when: [create, start]")),
     ("no-hosts", "info", f"{M}4:3", file("/etc/hostname", "a\n"), image("/etc/hostname: {when: [create], template: t}", "/etc/hosts: {when: [create], template: t}")),
