@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import os
 
+from ..model.errors import UsageError
+from ..model.source import printable
 from . import output
 from .progress import progress
 
 
 def local_source(src: str) -> str:
-    """Return a local path of SRC. If SRC is on a server, fetch its metadata and templates."""
-    return local_files(src, whole=False)[0]
+    """Return a local path of SRC. If SRC is on a server, fetch its metadata and templates.
+
+    The address of a running instance is returned unchanged.
+    """
+    from ..live.address import is_live
+
+    return src if ":" in src and is_live(src) else local_files(src, whole=False)[0]
 
 
 def local_files(src: str, *, whole: bool = True) -> tuple[str, str | None]:
@@ -21,6 +28,13 @@ def local_files(src: str, *, whole: bool = True) -> tuple[str, str | None]:
     if ":" not in src or os.path.lexists(src):
         return src, None
     from ..distribution.remote_source import fetch_source, is_remote
+    from ..live.address import is_live
+
+    if is_live(src):
+        raise UsageError(
+            f"this command reads images, and '{printable(src)}' is an instance",
+            hint="publish it first, or give the image: incus:image/ALIAS",
+        )
 
     if not is_remote(src):
         return src, None

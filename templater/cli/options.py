@@ -9,6 +9,7 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import click
+from click.core import ParameterSource
 
 from ..definitions.choice import CONTAINER as CONTAINER_BUILD
 from ..definitions.choice import DEFAULT_BUILD, Choice
@@ -98,7 +99,8 @@ class Request(NamedTuple):
 
     ``triggers`` is empty if the command chooses them, or has the single item ``all`` or ``next``.
     ``rootfs`` is a directory, ``image``, ``none``, or None if the command chooses it. With
-    ``every_host``, ``host`` is the default host.
+    ``every_host``, ``host`` is the default host. If SRC is a running instance and not ``host_given``, its
+    daemon's version decides the host. ``project`` is its project, or None.
     """
 
     src: str
@@ -112,6 +114,9 @@ class Request(NamedTuple):
     every_host: bool = False
     #: the build, if SRC is a definition
     choice: Choice = DEFAULT_BUILD
+    host_given: bool = False
+    project: str | None = None
+    all_projects: bool = False
 
 
 def key_value(text: str, example: str = "for example: -c user.user-data=@user-data.yaml") -> tuple[str, str]:
@@ -333,7 +338,7 @@ def request_options(
         options.append(rootfs_option)
     if parameters:
         options.append(parameter_option)
-    options += [host_options(default=host, every=every_host), limit_option(), json_option]
+    options += [project_options, host_options(default=host, every=every_host), limit_option(), json_option]
 
     def with_request(function: Command) -> Command:
         @wraps(function)
@@ -349,6 +354,8 @@ def request_options(
             triggers: tuple[str, ...] = (),
             every_host: bool = False,
             parameters: tuple[str, ...] = (),
+            project: str | None,
+            all_projects: bool,
             **rest: Any,
         ) -> Any:
             from .fetching import local_source
@@ -359,9 +366,11 @@ def request_options(
                 VM_BUILD if instance.type == VIRTUAL_MACHINE else CONTAINER_BUILD,
                 rootfs if has_option else None,
             )
+            asked = click.get_current_context().get_parameter_source("host_name")
             request = Request(
-                src, instance, triggers, rootfs, host, dialect, limits, as_json, every_host, chosen
-            )
+                src, instance, triggers, rootfs, host, dialect, limits, as_json, every_host, chosen,
+                asked is not ParameterSource.DEFAULT, project, all_projects,
+            )  # fmt: skip
             return function(request, **rest)
 
         return decorate(*options)(wrapped)
@@ -401,6 +410,13 @@ parameter_option = click.option(
     metavar="KEY=VALUE",
     multiple=True,
     help="If SRC is a definition: set one of its fields, e.g. image.release=noble. Repeatable.",
+)
+
+project_options = decorate(
+    click.option("--project", metavar="NAME", help="If SRC is a running instance: its project."),
+    click.option(
+        "--all-projects", is_flag=True, help="With `diff incus:`, show the instances of every project."
+    ),
 )
 
 source_argument = click.argument("src", metavar="SRC", shell_complete=complete_files)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..model.errors import InputError, UsageError
@@ -120,11 +120,20 @@ def opened(
     ``rootfs_of_instance``: the request's root filesystem is the instance's own, if the instance exists.
     """
     source, instance = open_request(request)
-    for note in (*source.notes, *instance.notes):
-        output.note(note)
-    runs = choose_runs(request, source, instance, rootfs_of_instance=rootfs_of_instance)
-    with open_rootfs(request, source, cross_mounts=cross_mounts) as rootfs:
-        yield Opened(request, source, instance, runs, rootfs)
+    with closing(source):
+        request = for_source(request, source)
+        for note in (*source.notes, *instance.notes):
+            output.note(note)
+        runs = choose_runs(request, source, instance, rootfs_of_instance=rootfs_of_instance)
+        with open_rootfs(request, source, cross_mounts=cross_mounts) as rootfs:
+            yield Opened(request, source, instance, runs, rootfs)
+
+
+def for_source(request: Request, source: OpenedSource) -> Request:
+    """Return the request with the host of the daemon, if SRC is a running instance and no host is given."""
+    if source.nearest is None or request.host_given:
+        return request
+    return request._replace(host=source.nearest.host)
 
 
 def open_request(request: Request) -> tuple[OpenedSource, Instance]:
@@ -133,7 +142,9 @@ def open_request(request: Request) -> tuple[OpenedSource, Instance]:
     from ..sources.open_source import open_source
 
     limits = request.limits.for_images()
-    source = open_source(request.src, limits, request.choice)
+    if request.all_projects:
+        raise UsageError("--all-projects is for `diff` of several instances")
+    source = open_source(request.src, limits, request.choice, request.project)
     instance = request.instance.read(source)
     kind = VM if instance.is_vm else CONTAINER
     if source.definition is not None and kind != request.choice.type:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import email.parser
 import http.client
-import os
 import re
 import socket
 from collections.abc import Iterator, Mapping
@@ -19,6 +18,7 @@ from .. import __version__
 from ..model.errors import InputError, LimitError, RefusedError
 from ..model.source import printable
 from .catalog import parse_json
+from .daemon_socket import find_socket
 from .fetch import TIMEOUT, UrlStream
 
 #: limit in bytes on an answer about one image or alias
@@ -28,11 +28,6 @@ FINGERPRINT = re.compile(r"[0-9a-f]{64}")
 #: names of an image's parts: the metadata, then the root of a container or of a virtual machine
 _METADATA, _ROOTS = "metadata", ("rootfs", "rootfs.img")
 _PIECE = 1 << 18
-#: by daemon: environment variables of the socket and of the daemon's directory, and the usual directories
-_SOCKETS = {
-    "incus": ("INCUS_SOCKET", "INCUS_DIR", ("/run/incus", "/var/lib/incus")),
-    "lxd": ("LXD_SOCKET", "LXD_DIR", ("/var/snap/lxd/common/lxd", "/var/lib/lxd")),
-}
 
 
 class Server(Protocol):
@@ -69,7 +64,7 @@ class LocalDaemon:
 
     def __init__(self, family: str) -> None:
         self.name = family
-        self._path = _socket_path(family)
+        self._path = find_socket(family).path
 
     @contextlib.contextmanager
     def get(self, path: str, /) -> Iterator[tuple[Message, Iterator[bytes]]]:
@@ -100,17 +95,6 @@ class LocalDaemon:
 
     def small_file(self) -> contextlib.AbstractContextManager[None]:
         return contextlib.nullcontext()  # the daemon is trusted, so it needs no time limit
-
-
-def _socket_path(family: str) -> str:
-    variable, directory, usual = _SOCKETS[family]
-    if os.environ.get(variable):
-        return os.environ[variable]
-    folders = (os.environ[directory],) if os.environ.get(directory) else usual
-    return next(
-        (path for path in (os.path.join(each, "unix.socket") for each in folders) if os.path.exists(path)),
-        os.path.join(folders[-1], "unix.socket"),
-    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -84,7 +84,7 @@ def fetch_source(
         if kind != "image" or not alias:
             raise UsageError(
                 f"'{printable(src)}' does not name an image of the local daemon",
-                hint=f"{name}:image/ALIAS; for an instance: `{name} query /1.0/instances/NAME` with -i",
+                hint=f"give {name}:image/ALIAS",
             )
         return _Fetcher(Store(), src, whole, progress).from_api(LocalDaemon(name), alias)
     if name == "store" and alias:

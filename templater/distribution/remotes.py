@@ -100,6 +100,22 @@ def remove_remote(name: str) -> None:
     _write_own(own)
 
 
+def client_remote(family: str, name: str) -> tuple[dict[str, Any], str]:
+    """Return a remote in the configuration of the family's client, and the file. Both can be empty."""
+    for folder in _client_folders(family):
+        path = os.path.join(folder, "config.yml")
+        remotes = _read_yaml(path).get("remotes")
+        value = remotes.get(name) if isinstance(remotes, dict) else None
+        if isinstance(value, dict):
+            return value, path
+    return {}, ""
+
+
+def client_trust(path: str, name: str, value: dict[str, Any]) -> Trust:
+    """Return the certificates of a remote in the client's configuration file ``path``."""
+    return _trust(os.path.dirname(path), name, value)
+
+
 def own_file() -> str:
     """Return the path of templater's list of remotes."""
     base = os.environ.get("XDG_CONFIG_HOME") or os.path.join(os.path.expanduser("~"), ".config")
@@ -152,14 +168,19 @@ def _trust(folder: str, name: str, value: dict[str, Any]) -> Trust:
     return Trust(server if os.path.isfile(server) else "", pair if private else None)
 
 
-def _client_folders() -> Iterator[str]:
-    """Yield the configuration directories of the clients, in the order in which the clients read them."""
+def _client_folders(family: str = "") -> Iterator[str]:
+    """Yield the clients' configuration directories in the order in which the clients read them.
+
+    ``family`` is "incus" or "lxd", or empty for both.
+    """
     home = os.path.expanduser("~")
-    yield os.environ.get("INCUS_CONF") or os.path.join(home, ".config", "incus")
-    yield "/etc/incus"
-    yield os.environ.get("LXD_CONF") or os.path.join(home, "snap", "lxd", "common", "config")
-    yield os.path.join(home, ".config", "lxc")
-    yield "/etc/lxc"
+    if family != "lxd":
+        yield os.environ.get("INCUS_CONF") or os.path.join(home, ".config", "incus")
+        yield "/etc/incus"
+    if family != "incus":
+        yield os.environ.get("LXD_CONF") or os.path.join(home, "snap", "lxd", "common", "config")
+        yield os.path.join(home, ".config", "lxc")
+        yield "/etc/lxc"
 
 
 def _built_in() -> Iterator[Remote]:

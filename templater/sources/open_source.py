@@ -1,4 +1,4 @@
-"""Openers of SRC: an image, an instance directory, an instance folder, a backup or a definition."""
+"""Openers of SRC: an image, an instance directory or folder, a running instance, a backup, a definition."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ from ..rootfs.directory import DirectoryRootfs, open_root
 
 if TYPE_CHECKING:
     from ..definitions.build import DefinitionImage
-    from ..image.image_rootfs import ImageRootfs
     from ..image.limits import Limits
-    from ..model.entry import Image
+    from ..live.instance import LiveInstance
+    from ..live.nearest_host import Nearest
+    from ..model.entry import Image, RootfsView
     from ..model.instance import Instance
     from ..rootfs.byname import ByName
     from ..rootfs.confined import Root
@@ -37,6 +38,8 @@ INSTANCE_DIRECTORY = "instance directory"
 INSTANCE_FOLDER = "instance folder"
 #: a tarball of ``incus export`` or ``lxc export``
 BACKUP = "backup"
+#: an instance of a daemon: ``incus:NAME`` or ``lxd:NAME``
+LIVE = "live instance"
 
 
 class OpenedSource(NamedTuple):
@@ -59,6 +62,18 @@ class OpenedSource(NamedTuple):
     backup: BackupImage | None = None
     #: the predicted build, if SRC is a definition
     definition: DefinitionImage | None = None
+    #: the instance of a daemon, if SRC is one
+    live: LiveInstance | None = None
+
+    def close(self) -> None:
+        """Close the connections to a daemon."""
+        if self.live is not None:
+            self.live.daemon.close()
+
+    @property
+    def nearest(self) -> Nearest | None:
+        """The host nearest to the daemon of a live instance, or None for another SRC."""
+        return None if self.live is None else self.live.daemon.nearest
 
     @property
     def is_instance(self) -> bool:
@@ -68,7 +83,8 @@ class OpenedSource(NamedTuple):
     @property
     def has_rootfs(self) -> bool:
         """Whether ``open_rootfs`` can open a root filesystem; it cannot for an image archive."""
-        return bool(self.rootfs_path) or (self.backup is not None and self.backup.has_rootfs)
+        packed = self.backup is not None and self.backup.has_rootfs
+        return bool(self.rootfs_path) or packed or (self.live is not None and not self.live.unreadable)
 
     def read_instance(
         self, *, name: str | None = None, config: Mapping[str, str] | None = None, **others: Any
@@ -111,10 +127,11 @@ class OpenedSource(NamedTuple):
         return instance.config.get(PENDING_KEY, "create" if self.kind == INSTANCE_DIRECTORY else "")
 
     @contextmanager
-    def open_rootfs(
-        self, *, cross_mounts: bool = False
-    ) -> Iterator[DirectoryRootfs | ImageRootfs | DirectoryFiles | None]:
+    def open_rootfs(self, *, cross_mounts: bool = False) -> Iterator[RootfsView | None]:
         """Open SRC's own root filesystem for reading; yield None if SRC does not include one."""
+        if self.live is not None:
+            yield None if self.live.unreadable else self.live.rootfs
+            return
         if self.backup is not None and self.backup.has_rootfs:
             yield self.backup.read_rootfs()
             return
@@ -138,16 +155,26 @@ class DirectoryFiles:
 
 
 def open_source(
-    path: str | os.PathLike[str], limits: Limits = DEFAULT, choice: Choice = DEFAULT_BUILD
+    path: str | os.PathLike[str],
+    limits: Limits = DEFAULT,
+    choice: Choice = DEFAULT_BUILD,
+    project: str | None = None,
 ) -> OpenedSource:
-    """Open an image, an instance directory, an instance folder of LXD or Incus, a backup or a definition.
+    """Open an image, an instance on disk or of a daemon, a backup or a definition.
 
-    ``choice`` is for a definition.
+    ``choice`` is for a definition, and ``project`` for an instance of a daemon.
 
     A backup is read completely, an image archive only as far as needed. Raises InputError or RefusedError if
     SRC is anything else, or is damaged or hostile.
     """
     name = os.fspath(path)
+    from ..live.address import is_live
+
+    if is_live(name):
+        choice.refuse_parameters(name)
+        return _open_live(name, limits, project)
+    if project is not None:
+        raise UsageError("--project is for a running instance", hint="for example: incus:web1 --project p2")
     if os.path.isdir(name):
         choice.refuse_parameters(name)
         return _open_directory(name, limits)
@@ -171,6 +198,26 @@ def open_source(
             f" '{printable(index)}': an import uses backup.yaml except for the name",
         )
     return OpenedSource(name, BACKUP, backup, backup.description, name=index, notes=notes, backup=backup)
+
+
+def _open_live(src: str, limits: Limits, project: str | None) -> OpenedSource:
+    from ..live.address import parse_address
+    from ..live.connect import open_daemon
+    from ..live.instance import open_instance
+
+    address = parse_address(src, project)
+    if not address.is_one:
+        raise UsageError(
+            f"'{printable(src)}' does not name one instance", hint=f"give {printable(src.rstrip('*?'))}NAME"
+        )
+    daemon = open_daemon(address)
+    try:
+        live = open_instance(daemon, limits)
+    except BaseException:
+        daemon.close()
+        raise
+    notes = (*daemon.notes, daemon.nearest.text, *live.notes)
+    return OpenedSource(src, LIVE, live.image, live.description, name=address.name, notes=notes, live=live)
 
 
 def _open_directory(path: str, limits: Limits) -> OpenedSource:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ...definitions.choice import CONTAINER, VM, Choice
+from ...live.address import is_live
 from ...model.errors import RefusedError, TemplaterError, reason
 from ...model.file_names import METADATA, TEMPLATES
 from ...model.hosts import HOSTS
@@ -17,6 +19,7 @@ from ...model.source import printable, printable_lines
 from .. import options, output
 from ..fetching import local_source
 from ..guard import guarded
+from ..live_copy import live_copy
 from ..sandboxed import needs_sandbox, read_image
 
 if TYPE_CHECKING:
@@ -109,6 +112,7 @@ def split_hosts(ctx: click.Context, param: click.Parameter, value: str | None) -
 )
 @click.option("--show-ignored", is_flag=True, help="List the findings that the author ignores.")
 @options.parameter_option
+@click.option("--project", metavar="NAME", help="If SRC is a running instance: its project.")
 @click.option(
     "--all-variants", is_flag=True, help="If SRC is a definition: check every build of its filters."
 )
@@ -130,6 +134,7 @@ def command(
     run_validators: bool | None,
     show_ignored: bool,
     parameters: tuple[str, ...],
+    project: str | None,
     all_variants: bool,
     limits: Given,
     as_json: bool,
@@ -188,6 +193,13 @@ def command(
                 reports.append({"image": source, **fixes.report})
             return
         local = local_source(source)
+        if is_live(local):
+            copied = opened.enter_context(live_copy(local, project, limits.for_images()))
+            local, live_instance, host = copied
+            settings["hosts"] = hosts or (host,)
+            settings["instances"] = settings["instances"] or (live_instance,)
+        elif project is not None:
+            raise click.UsageError("--project is for running instances, such as incus:web1")
         kind = VM if instance.type == VIRTUAL_MACHINE else CONTAINER
         choice = Choice(parameters, kind, second)
         of_definition = is_definition(local)
@@ -205,7 +217,9 @@ def command(
         missing = ", ".join(found.pop("not_run"))
         if missing and not of_definition and not os.path.isdir(source):
             why = (
-                "has no readable root filesystem"
+                "is a running instance"
+                if is_live(source)
+                else "has no readable root filesystem"
                 if local == source
                 else "was fetched without its root filesystem"
             )
@@ -215,7 +229,8 @@ def command(
 
     for source, second in paired:
         try:
-            check(source, second)
+            with ExitStack() as opened:
+                check(source, second)
         except (TemplaterError, click.UsageError, OSError) as error:
             if len(paired) == 1:
                 raise

@@ -53,11 +53,12 @@ def command(request: options.Request, steps: tuple[str, ...], as_diff: bool) -> 
     from ...simulation.simulated_instance import MemoryFolder
     from ...simulation.steps import parse_step
     from ...sources.open_source import open_source
-    from ..planning import open_request, open_rootfs, render_options
+    from ..planning import for_source, open_request, open_rootfs, render_options
 
     parsed = [parse_step(step, lambda file: read_source(file).text) for step in steps]
     limits = request.limits
     source, described = open_request(request)
+    request = for_source(request, source)
     for note in (*source.notes, *described.notes):
         output.note(note)
     pending = None
@@ -69,6 +70,7 @@ def command(request: options.Request, steps: tuple[str, ...], as_diff: bool) -> 
             output.note(note)
 
     with ExitStack() as opened:
+        opened.callback(source.close)
 
         def open_folder(path: str) -> MemoryFolder:
             other = open_source(path, limits.for_images())

@@ -1,0 +1,87 @@
+"""The SRC of running instances: ``incus:[REMOTE:]NAME`` and ``lxd:[REMOTE:]NAME``."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from urllib.parse import urlencode
+
+from ..model.errors import UsageError
+from ..model.instance import daemon_name_problem
+from ..model.source import printable
+
+FAMILIES = ("incus", "lxd")
+#: the remote of the daemon on this machine, in the configuration of both clients
+LOCAL = "local"
+#: the beginning of the name of an image, such as ``incus:image/debian``
+_IMAGE = "image/"
+_WILDCARDS = "*?["
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """The instances that SRC names.
+
+    ``name`` is the name of an instance, a pattern with ``*``, ``?`` or ``[…]``, or empty for all instances.
+    ``project`` is empty if the user did not choose one.
+    """
+
+    family: str
+    remote: str = LOCAL
+    name: str = ""
+    project: str = ""
+    all_projects: bool = False
+
+    @property
+    def is_one(self) -> bool:
+        """Whether the address names exactly one instance."""
+        return bool(self.name) and not any(character in self.name for character in _WILDCARDS)
+
+    @property
+    def client(self) -> str:
+        """The command of the family's client."""
+        return "lxc" if self.family == "lxd" else "incus"
+
+    @property
+    def shown(self) -> str:
+        """The address without the project, as the user types it."""
+        remote = "" if self.remote == LOCAL else f"{self.remote}:"
+        return f"{self.family}:{remote}{self.name}"
+
+    def of(self, name: str, project: str) -> Address:
+        """Return the address of one instance."""
+        return replace(self, name=name, project=project, all_projects=False)
+
+    def query(self, **parameters: str) -> str:
+        """Return a query string with the project, which the daemon takes as ``default`` if it is empty."""
+        given = {**({"project": self.project} if self.project else {}), **parameters}
+        return f"?{urlencode(given)}" if given else ""
+
+
+def is_live(src: str) -> bool:
+    """Return whether SRC names running instances. An existing path never does."""
+    family, colon, rest = src.partition(":")
+    return bool(colon) and family in FAMILIES and not rest.startswith(_IMAGE) and not os.path.lexists(src)
+
+
+def parse_address(src: str, project: str | None = None, *, all_projects: bool = False) -> Address:
+    """Parse SRC. Raises UsageError if it is invalid."""
+    family, _, rest = src.partition(":")
+    remote, colon, name = rest.rpartition(":")
+    if colon and (not remote or ":" in remote):
+        raise UsageError(f"'{printable(src)}' is not {family}:[REMOTE:]NAME")
+    if all_projects and project is not None:
+        raise UsageError("--project and --all-projects can't be combined")
+    if project == "":
+        raise UsageError("--project needs the name of a project")
+    address = Address(family, remote or LOCAL, name, project or "", all_projects)
+    if "/" in name:
+        instance, _, snapshot = name.partition("/")
+        raise UsageError(
+            f"'{printable(src)}' is a snapshot, whose templates the API does not show",
+            hint=f"copy it first: {address.client} copy {printable(instance)}/{printable(snapshot)} NEW",
+        )
+    problem = daemon_name_problem(name) if address.is_one else ""
+    if problem:
+        raise UsageError(f"invalid instance name '{printable(name)}': {problem}")
+    return address

@@ -1,0 +1,231 @@
+"""A client of the REST API of Incus and LXD that sends GET and HEAD requests only.
+
+Each thread has its own connection, which is kept open between requests.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+from .. import __version__
+from ..model.errors import InputError, LimitError, reason
+from ..model.source import printable
+
+MIB = 1 << 20
+#: maximum seconds for an answer; the daemon may have to mount a volume or to ask another cluster member
+TIMEOUT = 30.0
+#: limits in bytes on an answer about one object, and on a list, which the API always sends whole
+MOST_JSON, MOST_LIST = 8 * MIB, 64 * MIB
+#: seconds to wait for a daemon that restarts; a daemon that never answered is not waited for
+PATIENCE = 5.0
+_PAUSE = 0.1
+#: maximum length of a daemon's error text in a message
+_LONGEST = 300
+
+#: a function that opens a connection, with a timeout in seconds
+Connect = Callable[[float], socket.socket]
+
+
+class DaemonError(InputError):
+    """An error that the daemon answered. ``status`` is the HTTP status, and ``text`` the daemon's text."""
+
+    def __init__(self, daemon: str, status: int, text: str) -> None:
+        shown = printable(text[:_LONGEST]) or f"status {status}"
+        super().__init__(f"{daemon} answered: {shown}")
+        self.status = status
+        self.text = text
+
+
+class NoAnswerError(InputError):
+    """A daemon that can't be reached or does not answer."""
+
+
+class HangError(NoAnswerError):
+    """A request that the daemon did not answer in time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The answer to a request. The names of ``headers`` are in lower case; ``body`` is empty for HEAD."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes = b""
+
+
+class _Connection(http.client.HTTPConnection):
+    """A connection whose socket another function opens. ``used`` tells whether it has answered a request."""
+
+    def __init__(self, connect: Connect) -> None:
+        super().__init__("localhost", timeout=TIMEOUT)
+        self._open = connect
+        self.used = False
+
+    def connect(self) -> None:
+        self.sock = self._open(self.timeout or TIMEOUT)
+        self.used = False
+
+
+class Client:
+    """A daemon's API. ``name`` is the name for messages, and ``prefix`` the path of a socket or the URL."""
+
+    def __init__(self, name: str, place: str, connect: Connect) -> None:
+        self.name = name
+        self.place = place
+        self._connect = connect
+        self._local = threading.local()
+        self._lock = threading.Lock()
+        self._connections: list[_Connection] = []
+        self._answered = self._closed = False
+
+    def close(self) -> None:
+        """Close every connection. Requests in other threads then fail."""
+        with self._lock:
+            self._closed = True
+            connections, self._connections = self._connections, []
+        for connection in connections:
+            with contextlib.suppress(OSError):
+                if connection.sock is not None:
+                    connection.sock.shutdown(socket.SHUT_RDWR)
+            connection.close()
+
+    def head(self, path: str) -> Answer:
+        """Return the headers of an answer, whatever its status."""
+        return self._request("HEAD", path, 0, TIMEOUT)
+
+    def get(self, path: str, most: int, timeout: float = TIMEOUT) -> Answer:
+        """Return an answer, whatever its status. Raises LimitError if its body is longer than ``most``."""
+        return self._request("GET", path, most, timeout)
+
+    def json(self, path: str, most: int = MOST_JSON) -> Any:
+        """Return the ``metadata`` of an answer. Raises DaemonError if the daemon answers an error."""
+        answer = self.get(path, most)
+        if answer.status != 200:
+            raise self.error(answer)
+        value = self._decoded(answer, path)
+        return value.get("metadata")
+
+    def error(self, answer: Answer) -> DaemonError:
+        """Return the error that an answer describes."""
+        text = f"status {answer.status}"
+        if answer.headers.get("content-type", "").startswith("application/json"):
+            with contextlib.suppress(InputError):
+                found = self._decoded(answer, "").get("error")
+                text = found if isinstance(found, str) and found else text
+        return DaemonError(self.name, answer.status, text)
+
+    def open_socket(self) -> socket.socket:
+        """Return a new connection, for events. Raises NoAnswerError if the daemon can't be reached."""
+        try:
+            return self._connect(TIMEOUT)
+        except OSError as error:
+            raise self._unreachable(error) from None
+
+    def _decoded(self, answer: Answer, path: str) -> dict[str, Any]:
+        try:
+            value = json.loads(answer.body)
+        except (ValueError, RecursionError):
+            value = None
+        if not isinstance(value, dict):
+            raise InputError(f"{self.name} answered '{printable(path)}' with something other than JSON")
+        return value
+
+    def _request(self, method: str, path: str, most: int, timeout: float) -> Answer:
+        end = time.monotonic() + PATIENCE
+        while True:
+            connection = self._own_connection()
+            kept = connection.used
+            try:
+                answer = self._exchange(connection, method, path, most, timeout)
+            except (http.client.HTTPException, ValueError) as error:
+                connection.close()
+                # a daemon closes kept connections when it ends, so the request is sent once more
+                if kept and isinstance(error, http.client.RemoteDisconnected | http.client.BadStatusLine):
+                    continue
+                words = printable(str(error))[:_LONGEST] or type(error).__name__
+                raise NoAnswerError(f"{self.name} sent an invalid answer: {words}") from None
+            except TimeoutError:
+                connection.close()
+                raise HangError(f"{self.name} did not answer within {timeout:g} seconds") from None
+            except OSError as error:
+                connection.close()
+                if self._closed:
+                    raise NoAnswerError("interrupted") from None
+                if kept:
+                    continue
+                if not self._answered or time.monotonic() > end or isinstance(error, PermissionError):
+                    raise self._unreachable(error) from None
+                time.sleep(_PAUSE)
+                continue
+            connection.used = self._answered = True
+            return answer
+
+    def _exchange(self, connection: _Connection, method: str, path: str, most: int, timeout: float) -> Answer:
+        connection.timeout = timeout
+        if connection.sock is not None:
+            connection.sock.settimeout(timeout)
+        connection.request(method, path, headers={"User-Agent": f"templater/{__version__}"})
+        response = connection.getresponse()
+        body = response.read(most + 1) if method == "GET" else b""
+        if len(body) > most:
+            connection.close()
+            raise LimitError(f"{self.name} answered '{printable(path)}' with more than {most} bytes")
+        response.read()
+        headers = {name.lower(): value for name, value in response.getheaders()}
+        return Answer(response.status, headers, body)
+
+    def _own_connection(self) -> _Connection:
+        connection: _Connection | None = getattr(self._local, "connection", None)
+        if connection is None:
+            connection = self._local.connection = _Connection(self._connect)
+            with self._lock:
+                self._connections.append(connection)
+        if self._closed:
+            raise NoAnswerError("interrupted")
+        return connection
+
+    def _unreachable(self, error: OSError) -> NoAnswerError:
+        place = printable(self.place)
+        if isinstance(error, FileNotFoundError):
+            return NoAnswerError(f"no {self.name} daemon: the socket '{place}' does not exist")
+        if isinstance(error, ConnectionRefusedError):
+            return NoAnswerError(f"no {self.name} daemon answers on '{place}'")
+        if isinstance(error, PermissionError):
+            group = "lxd" if self.name == "lxd" else "incus-admin"
+            return NoAnswerError(
+                f"no permission for the socket '{place}' of {self.name}",
+                hint=f"run as root, or as a member of the group {group}",
+            )
+        words = printable(str(error)) if isinstance(error, ssl.SSLError) else reason(error)
+        return NoAnswerError(f"{self.name} does not answer on '{place}': {words[:_LONGEST]}")
+
+
+def unix_socket(path: str) -> Connect:
+    """Return a function that connects to a Unix socket."""
+
+    def connect(timeout: float) -> socket.socket:
+        made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            made.settimeout(timeout)
+            made.connect(path)
+        except BaseException:
+            made.close()
+            raise
+        return made
+
+    return connect
+
+
+def escaped(text: str) -> str:
+    """Escape a name or path for a URL."""
+    return quote(text, safe="", errors="surrogateescape")

@@ -1,0 +1,230 @@
+"""One running instance: its description, its own metadata and templates, and its files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..image.limits import DEFAULT, Limits
+from ..image.names import bad_template_name
+from ..model.entry import FILE, Entry, TemplateFile
+from ..model.errors import InputError, LimitError
+from ..model.lifecycle import PENDING_KEY
+from ..model.source import Source, printable
+from .address import Address
+from .client import MOST_LIST, Client, DaemonError, escaped
+from .connect import Daemon
+from .live_rootfs import LiveRootfs, unreadable_reason
+
+#: the key that Incus sets for an application container, which has no templates
+_OCI = "volatile.container.oci"
+
+
+class MissingInstanceError(InputError):
+    """An instance that does not exist, or does not exist any more."""
+
+
+class LiveImage:
+    """An instance's own metadata and templates, as an image."""
+
+    complete = True
+
+    def __init__(self, daemon: Client, address: Address, limits: Limits = DEFAULT) -> None:
+        self.name = address.shown
+        self.limits = limits
+        self._daemon = daemon
+        self._path = f"/1.0/instances/{escaped(address.name)}/metadata"
+        self._address = address
+        self._metadata: Source | None = None
+        self._templates: dict[str, TemplateFile] = {}
+        #: False if the instance has no metadata.yaml
+        self.has_metadata = True
+
+    def __repr__(self) -> str:
+        return f"LiveImage({self.name!r})"
+
+    def read_metadata(self) -> Source:
+        """Return the metadata as YAML, which the daemon has decoded from metadata.yaml."""
+        if self._metadata is None:
+            answer = self._daemon.get(self._path + self._address.query(), 2 * self.limits.metadata_bytes)
+            if answer.status != 200:
+                raise self._daemon.error(answer)
+            self.has_metadata = "etag" in answer.headers
+            try:
+                value = json.loads(answer.body)["metadata"]
+            except (ValueError, LookupError, TypeError, RecursionError):
+                value = None
+            if not isinstance(value, dict):
+                raise InputError(f"'{self.name}': {self._daemon.name} sent metadata that is not JSON")
+            self._metadata = Source(f"{self.name}/metadata.yaml", _yaml(value))
+        return self._metadata
+
+    def read_templates(self, names: Iterable[str]) -> Mapping[str, TemplateFile]:
+        wanted = dict.fromkeys(names)
+        for name in wanted:
+            if name not in self._templates:
+                self._templates[name] = bad_template_name(name) or self._read(name)
+        found = {name: self._templates[name] for name in wanted}
+        if sum(len(file.data or b"") for file in self._templates.values()) > self.limits.templates_bytes:
+            most = self.limits.templates_bytes
+            raise LimitError(f"'{self.name}': its templates have more than {most} bytes")
+        return found
+
+    def _read(self, name: str) -> TemplateFile:
+        most = self.limits.template_bytes
+        path = f"{self._path}/templates{self._address.query(path=name)}"
+        try:
+            answer = self._daemon.get(path, most)
+        except LimitError:
+            error = LimitError(f"the template '{printable(name)}' is larger than {most} bytes")
+            return TemplateFile(Entry(FILE), None, error)
+        if answer.status == 404:
+            return TemplateFile()
+        if answer.status != 200:
+            failure = self._daemon.error(answer)
+            return TemplateFile(
+                Entry(FILE), None, InputError(f"can't read the template '{printable(name)}': {failure.text}")
+            )
+        return TemplateFile(Entry(FILE, size=len(answer.body)), answer.body)
+
+
+@dataclass(slots=True)
+class LiveInstance:
+    """An instance of a daemon. ``data`` is the daemon's description, and ``profiles`` are those it uses."""
+
+    daemon: Daemon
+    address: Address
+    data: Mapping[str, Any]
+    profiles: list[Mapping[str, Any]]
+    image: LiveImage
+    rootfs: LiveRootfs
+    #: why the daemon can't show the files, or empty
+    unreadable: str = ""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def status(self) -> str:
+        return str(self.data.get("status") or "")
+
+    @property
+    def is_vm(self) -> bool:
+        return self.data.get("type") == "virtual-machine"
+
+    @property
+    def config(self) -> Mapping[str, str]:
+        """The configuration with the keys of profiles."""
+        found = self.data.get("expanded_config")
+        return found if isinstance(found, dict) else {}
+
+    @property
+    def is_oci(self) -> bool:
+        """Whether the instance is an application container, which has no templates."""
+        return self.config.get(_OCI, "").lower() in ("true", "1", "yes", "on")
+
+    @property
+    def pending(self) -> str:
+        """The trigger that the next start runs before ``start``, or empty."""
+        config = self.data.get("config")
+        return str(config.get(PENDING_KEY) or "") if isinstance(config, dict) else ""
+
+    @property
+    def description(self) -> Source:
+        """The description with the contents of the profiles, in a form like backup.yaml."""
+        value: Any = {"container": dict(self.data), "profiles": self.profiles}
+        names = {profile.get("name") for profile in self.profiles}
+        if not names.issuperset(self.data.get("profiles") or ()):
+            value = dict(self.data)  # the contents of a profile are unknown: the expanded keys are used
+        return Source(self.address.shown, json.dumps(value, ensure_ascii=False))
+
+    def look(self) -> None:
+        """Find out whether the files can be read. Raises InputError if the instance has no templates."""
+        if self.is_oci:
+            raise InputError(
+                f"'{printable(self.address.shown)}' is an OCI application container, which has no templates"
+            )
+        self.image.read_metadata()
+        self.unreadable = unreadable_reason(self.daemon.client, self.address)
+        if self.unreadable:
+            self.notes = (f"the files were not read, only rendered: {printable(self.unreadable)}",)
+        if not self.image.has_metadata:
+            self.notes += ("the instance has no metadata.yaml, so a start writes nothing",)
+
+    def check_exists(self) -> None:
+        """Raise MissingInstanceError if the instance was deleted or renamed since it was read.
+
+        The daemon gives the same answer for a missing file and for a file of a missing instance.
+        """
+        read_description(self.daemon, self.address)
+
+
+def open_instance(daemon: Daemon, limits: Limits = DEFAULT) -> LiveInstance:
+    """Read the instance of the daemon's address. Raises MissingInstanceError if it does not exist."""
+    address = daemon.address
+    data = read_description(daemon, address)
+    made = describe_instance(daemon, address, data, read_profiles(daemon, address), limits)
+    made.look()
+    return made
+
+
+def describe_instance(
+    daemon: Daemon,
+    address: Address,
+    data: Mapping[str, Any],
+    profiles: Mapping[str, Mapping[str, Any]],
+    limits: Limits = DEFAULT,
+) -> LiveInstance:
+    """Return an instance whose description was read. ``profiles`` are those of its project, by name.
+
+    Nothing is requested yet.
+    """
+    used = [profiles[name] for name in data.get("profiles") or () if name in profiles]
+    rootfs = LiveRootfs(daemon.client, address)
+    return LiveInstance(daemon, address, data, used, LiveImage(daemon.client, address, limits), rootfs)
+
+
+def read_description(daemon: Daemon, address: Address) -> Mapping[str, Any]:
+    """Return the daemon's description of an instance."""
+    try:
+        data = daemon.client.json(f"/1.0/instances/{escaped(address.name)}{address.query()}")
+    except DaemonError as error:
+        if error.status == 404:
+            place = f" in the project '{printable(address.project)}'" if address.project else ""
+            hint = "" if address.project else "for another project, give --project or --all-projects"
+            raise MissingInstanceError(
+                f"{daemon.client.name} has no instance '{printable(address.name)}'{place}", hint=hint
+            ) from None
+        raise
+    if not isinstance(data, dict) or data.get("name") != address.name:
+        raise InputError(f"{daemon.client.name} describes '{printable(address.name)}' in an invalid way")
+    return data
+
+
+def read_profiles(daemon: Daemon, address: Address) -> dict[str, Mapping[str, Any]]:
+    """Return the profiles of the address's project by name, or none if the user may not see them."""
+    try:
+        found = daemon.client.json(f"/1.0/profiles{address.query(recursion='1')}", MOST_LIST)
+    except DaemonError as error:
+        if error.status not in (403, 404):
+            raise
+        found = []
+    profiles = found if isinstance(found, list) else []
+    return {
+        str(profile.get("name")): {key: profile.get(key) for key in ("name", "config", "devices")}
+        for profile in profiles
+        if isinstance(profile, dict)
+    }
+
+
+def _yaml(value: dict[str, Any]) -> str:
+    """Return JSON that is also YAML: characters that YAML does not allow are escaped."""
+    text = json.dumps(value, ensure_ascii=False, indent=1)
+    if text.isprintable():
+        return text
+    return "".join(c if c == "\n" or c.isprintable() else _escape(c) for c in text)
+
+
+def _escape(character: str) -> str:
+    number = ord(character)
+    return f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"

@@ -1,0 +1,306 @@
+"""The files of a running or stopped instance, read over the API when they are first needed.
+
+The daemon's answers have traps, which were recorded from Incus 6.0.4 and LXD 5.0.2:
+
+* A fifo, a device and a file of /proc look like an empty file, and a GET of a fifo never ends. So a file of
+  length 0 is not fetched.
+* HEAD of LXD 5.0 gives no length. So files are fetched until one does not answer in time; then no more files
+  of this instance are fetched.
+* The target of a symlink is shown as an absolute path, even if the link is relative. ``relative_links``
+  chooses how to understand links.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..model.entry import DIRECTORY, FILE, SYMLINK, Entry
+from ..model.errors import InputError, LimitError
+from ..model.source import printable
+from ..rootfs.memory import MemoryRootfs, _Node
+from .address import Address
+from .client import MIB, Answer, Client, HangError, escaped
+
+#: limit in bytes on one file, and on all files of an instance that are kept in memory
+MOST_FILE, MOST_FILES = 16 * MIB, 64 * MIB
+#: limit on the names of one instance that are requested; each name takes one request
+MOST_NAMES = 20_000
+#: seconds for the content of a file; a fifo never answers
+FILE_TIMEOUT = 10.0
+_LONGEST_TARGET = 4096
+_KINDS = {"file": FILE, "directory": DIRECTORY, "symlink": SYMLINK}
+
+
+class UnreadableError(InputError):
+    """A file that the daemon does not show, with the daemon's reason."""
+
+
+@dataclass(slots=True)
+class _Reader:
+    """Requests for the files of one instance."""
+
+    client: Client
+    address: Address
+    #: the absolute target of each symlink that was found
+    links: dict[str, str] = field(default_factory=dict)
+    #: paths of files that are empty, or special files
+    empty: set[str] = field(default_factory=set)
+    #: whether a path was missing, which also the answer for a missing instance looks like
+    missed: bool = False
+    #: the file that did not answer; no file is fetched after it
+    hung: str = ""
+    names: int = 0
+    held: int = 0
+
+    def url(self, path: str) -> str:
+        query = self.address.query()
+        return (
+            f"/1.0/instances/{escaped(self.address.name)}/files{query}{'&' if query else '?'}path="
+            f"{escaped(path)}"
+        )
+
+    def entry(self, path: str) -> Entry | None:
+        """Return what HEAD says about a path. ``size`` is -1 if the length is unknown."""
+        self.names += 1
+        if self.names > MOST_NAMES:
+            raise LimitError(f"the rules need more than {MOST_NAMES} requests for files")
+        answer = self.client.head(self.url(path))
+        if answer.status == 404:
+            self.missed = True
+            return None
+        if answer.status != 200:
+            raise self.refused(path, answer)
+        kind = _KINDS.get(self.header(answer, "type"))
+        if kind is None:
+            raise UnreadableError(f"{self.client.name} does not tell the type of '{printable(path)}'")
+        try:
+            uid, gid = int(self.header(answer, "uid")), int(self.header(answer, "gid"))
+            mode = int(self.header(answer, "mode"), 8) & 0o7777
+            size = int(answer.headers.get("content-length", "-1")) if kind == FILE else 0
+        except ValueError:
+            raise UnreadableError(
+                f"{self.client.name} sent invalid attributes of '{printable(path)}'"
+            ) from None
+        if kind == FILE and size == 0:
+            self.empty.add(path)
+        return Entry(kind, mode, uid, gid, size, target=self.target(path) if kind == SYMLINK else "")
+
+    def header(self, answer: Answer, name: str) -> str:
+        prefix = "x-lxd-" if f"x-lxd-{name}" in answer.headers else "x-incus-"
+        return answer.headers.get(prefix + name, "")
+
+    def target(self, path: str) -> str:
+        answer = self.client.get(self.url(path), _LONGEST_TARGET, FILE_TIMEOUT)
+        if answer.status != 200 or self.header(answer, "type") != "symlink":
+            raise self.refused(path, answer)
+        self.links[path] = target = answer.body.decode("utf-8", "surrogateescape")
+        return target
+
+    def content(self, path: str, size: int) -> bytes:
+        if size == 0:
+            return b""
+        if self.hung:
+            raise UnreadableError(
+                f"'{printable(path)}' was not fetched, because '{printable(self.hung)}' did not answer"
+            )
+        if size > MOST_FILE or self.held + max(size, 0) > MOST_FILES:
+            raise LimitError(f"'{printable(path)}' is too large to compare")
+        try:
+            answer = self.client.get(self.url(path), min(MOST_FILE, MOST_FILES - self.held), FILE_TIMEOUT)
+        except HangError as error:
+            self.hung = path
+            raise UnreadableError(
+                f"'{printable(path)}' is probably a fifo or a device: {error.message}"
+            ) from None
+        if answer.status != 200 or self.header(answer, "type") != "file":
+            raise self.refused(path, answer)
+        self.held += len(answer.body)
+        if not answer.body:
+            self.empty.add(path)
+        return answer.body
+
+    def refused(self, path: str, answer: Answer) -> UnreadableError:
+        if answer.status == 404:
+            return UnreadableError(f"'{printable(path)}' vanished while it was read")
+        if answer.status == 200:
+            return UnreadableError(f"'{printable(path)}' changed while it was read")
+        if not answer.body:  # an answer to HEAD has no text
+            answer = self.client.get(self.url(path), _LONGEST_TARGET, FILE_TIMEOUT)
+        return UnreadableError(f"can't read '{printable(path)}': {self.client.error(answer).text}")
+
+
+class LiveRootfs(MemoryRootfs):
+    """A writable copy of an instance's root filesystem. Nothing is ever written to the daemon."""
+
+    def __init__(self, client: Client, address: Address, *, relative_links: bool = False) -> None:
+        super().__init__()
+        self.name = address.shown
+        self._reader = _Reader(client, address)
+        self._root = _Folder(Entry(DIRECTORY, 0o755), "", self._reader, relative_links)
+
+    @property
+    def links(self) -> dict[str, str]:
+        """The symlinks that were found, with their targets as absolute paths."""
+        return self._reader.links
+
+    @property
+    def empty(self) -> set[str]:
+        """The paths of files without content. Each of them can be a fifo or a device instead."""
+        return self._reader.empty
+
+    @property
+    def missed(self) -> bool:
+        """Whether a path was missing: then the instance itself may be missing."""
+        return self._reader.missed
+
+    def with_relative_links(self) -> LiveRootfs:
+        """Return the files as they are if every symlink is relative. No entry is requested again."""
+        made = LiveRootfs(self._reader.client, self._reader.address)
+        made._reader = self._reader
+        root: Any = self._root
+        made._root = root.respelled()
+        return made
+
+    def copy(self) -> LiveRootfs:
+        made = LiveRootfs(self._reader.client, self._reader.address)
+        made._reader = self._reader
+        made._root = self._root.copy({})
+        return made
+
+    def walk(self, path: str = "/") -> Iterator[tuple[str, Entry]]:
+        raise UnreadableError("the files of a running instance can't be listed")
+
+    def __repr__(self) -> str:
+        return f"LiveRootfs({self.name!r})"
+
+
+class _File(_Node):
+    """A file whose content is fetched on first use."""
+
+    __slots__ = ("_content", "path", "reader", "size")
+
+    def __init__(self, entry: Entry, path: str, reader: _Reader) -> None:
+        self._content: bytes | None = b""
+        super().__init__(FILE, entry.mode, entry.uid, entry.gid)
+        self._content = None
+        self.size, self.path, self.reader = entry.size, path, reader
+
+    @property
+    def content(self) -> bytes:
+        if self._content is None:
+            self._content = self.reader.content(self.path, self.size)
+            self.size = len(self._content)
+        return self._content
+
+    @content.setter
+    def content(self, data: bytes) -> None:
+        self._content = data
+
+    def entry(self) -> Entry:
+        size = max(self.size, 0) if self._content is None else len(self._content)
+        return Entry(FILE, self.mode, self.uid, self.gid, size, self.nlink)
+
+    def copy(self, seen: dict[int, _Node]) -> _Node:
+        twin = seen.get(id(self))
+        if twin is None:
+            made = _File(self.entry(), self.path, self.reader)
+            made.size, made._content = self.size, self._content
+            twin = seen[id(self)] = made
+        return twin
+
+
+class _Names(dict[str, Any]):
+    """The names in a folder. A name is requested when it is first looked up."""
+
+    def __init__(self, folder: _Folder) -> None:
+        super().__init__()
+        self.folder = folder
+        #: names that are not requested: they were requested before, or changed here
+        self.known: set[str] = set()
+
+    def get(self, name: str, default: Any = None) -> Any:
+        self._request(name)
+        return super().get(name, default)
+
+    def __contains__(self, name: object) -> bool:
+        self._request(str(name))
+        return super().__contains__(name)
+
+    def __setitem__(self, name: str, node: Any) -> None:
+        self.known.add(name)
+        super().__setitem__(name, node)
+
+    def __getitem__(self, name: str) -> Any:
+        self._request(name)
+        return super().__getitem__(name)
+
+    def _request(self, name: str) -> None:
+        if name not in self.known:
+            node = self.folder.child(name)
+            self.known.add(name)
+            if node is not None:
+                super().__setitem__(name, node)
+
+
+class _Folder(_Node):
+    """A directory whose names are requested one by one."""
+
+    __slots__ = ("path", "reader", "relative_links")
+
+    def __init__(self, entry: Entry, path: str, reader: _Reader, relative_links: bool) -> None:
+        super().__init__(DIRECTORY, entry.mode, entry.uid, entry.gid)
+        self.path, self.reader, self.relative_links = path, reader, relative_links
+        self.children = _Names(self)
+
+    def child(self, name: str) -> _Node | None:
+        path = f"{self.path}/{name}"
+        entry = self.reader.entry(path)
+        if entry is None:
+            return None
+        if entry.kind == DIRECTORY:
+            return _Folder(entry, path, self.reader, self.relative_links)
+        if entry.kind == FILE:
+            return _File(entry, path, self.reader)
+        node = _Node(SYMLINK, entry.mode, entry.uid, entry.gid)
+        node.target = self._spelled(entry.target)
+        return node
+
+    def copy(self, seen: dict[int, _Node]) -> _Node:
+        twin = seen.get(id(self))
+        if twin is None:
+            twin = seen[id(self)] = self._copy(seen, self.relative_links)
+        return twin
+
+    def respelled(self) -> _Folder:
+        """Return a copy with relative symlinks."""
+        return self._copy({}, True)
+
+    def _copy(self, seen: dict[int, _Node], relative_links: bool) -> _Folder:
+        made = _Folder(self.entry(), self.path, self.reader, relative_links)
+        names: Any = self.children
+        for name, node in names.items():
+            if isinstance(node, _Folder):
+                twin: _Node = node._copy(seen, relative_links)
+            else:
+                twin = node.copy(seen)
+                if node.kind == SYMLINK and f"{self.path}/{name}" in self.reader.links:
+                    twin.target = made._spelled(self.reader.links[f"{self.path}/{name}"])
+            made.children[name] = twin
+        made_names: Any = made.children
+        made_names.known = set(names.known)
+        return made
+
+    def _spelled(self, target: str) -> str:
+        return posixpath.relpath(target, self.path or "/") if self.relative_links else target
+
+
+def unreadable_reason(client: Client, address: Address) -> str:
+    """Return why the daemon can't show the files of an instance, or "" if it can."""
+    try:
+        found = _Reader(client, address).entry("/")
+    except InputError as error:
+        return error.message.removeprefix("can't read '/': ")
+    return "" if found is not None else "the instance has no files"

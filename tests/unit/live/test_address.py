@@ -1,0 +1,57 @@
+"""Addresses of running instances."""
+
+import pytest
+
+from templater.live.address import Address, is_live, parse_address
+from templater.model.errors import UsageError
+
+
+@pytest.mark.parametrize(
+    ("src", "expected"),
+    [
+        ("incus:web1", Address("incus", "local", "web1")),
+        ("lxd:web1", Address("lxd", "local", "web1")),
+        ("incus:", Address("incus")),
+        ("incus:there:web1", Address("incus", "there", "web1")),
+        ("incus:there:", Address("incus", "there")),
+        ("incus:web*", Address("incus", "local", "web*")),
+    ],
+)
+def test_parse_address(src, expected):
+    assert is_live(src)
+    address = parse_address(src)
+    assert address == expected
+    assert parse_address(address.shown) == address
+    assert address.is_one == (address.name == "web1")
+
+
+@pytest.mark.parametrize("src", ["incus:image/debian", "images:debian/13", "./incus", "incus", "store:x"])
+def test_other_sources_are_no_addresses(src):
+    assert not is_live(src)
+
+
+def test_an_existing_path_is_never_an_address(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "incus:web1").mkdir()
+    assert not is_live("incus:web1")
+
+
+@pytest.mark.parametrize(
+    ("src", "words"),
+    [
+        ("incus:web1/snap0", "is a snapshot"),
+        ("incus:a:b:c", r"is not incus:\[REMOTE:\]NAME"),
+        ("incus::c", r"is not incus:\[REMOTE:\]NAME"),
+        ("incus:-web", "refuse '-' at the start"),
+        ("incus:1234", "digits only"),
+    ],
+)
+def test_an_invalid_address_is_refused(src, words):
+    with pytest.raises(UsageError, match=words):
+        parse_address(src)
+
+
+def test_a_project_is_part_of_each_request():
+    assert parse_address("incus:web1", "p 2").query(path="/etc/a b") == "?project=p+2&path=%2Fetc%2Fa+b"
+    with pytest.raises(UsageError, match="can't be combined"):
+        parse_address("incus:", "p2", all_projects=True)

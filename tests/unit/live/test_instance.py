@@ -1,0 +1,295 @@
+"""Instances of recorded daemons."""
+
+import os
+import shutil
+import socket
+
+import pytest
+
+from templater.live.address import parse_address
+from templater.live.client import HangError
+from templater.live.connect import open_daemon
+from templater.live.instance import open_instance
+from templater.model.entry import DIRECTORY, FILE, SYMLINK
+from templater.model.errors import InputError, LimitError, UsageError
+from templater.parsing.metadata_yaml import read_metadata
+from templater.sources.open_source import LIVE, open_source
+from tests.recorded_daemon import JSON, error, recorded, sync
+
+
+@pytest.fixture(params=["incus", "lxd"])
+def daemon(request):
+    return request.getfixturevalue(request.param)
+
+
+def opened(daemon, name="c1", project=None):
+    found = open_daemon(parse_address(f"{daemon.family}:{name}", project))
+    try:
+        return open_instance(found)
+    except BaseException:
+        found.close()
+        raise
+
+
+def test_an_instance_has_its_profiles_as_layers(daemon):
+    source = open_source(f"{daemon.family}:c1")
+    instance = source.read_instance()
+    recorded_c1 = daemon.data("GET /1.0/instances/c1")
+    assert (source.kind, instance.name, instance.status) == (LIVE, "c1", "Running")
+    assert instance.expanded_config() == recorded_c1["expanded_config"]
+    assert instance.expanded_devices() == recorded_c1["expanded_devices"]
+    assert [profile.name for profile in instance.profiles] == ["default"]
+    assert source.pending(instance) == ""
+    source.close()
+
+
+def test_the_profiles_of_a_project_are_read_through_the_project(incus):
+    incus.put("GET /1.0/instances/c9/metadata?project=p2", sync(incus.data("GET /1.0/instances/c1/metadata")))
+    live = opened(incus, "c9", "p2")
+    assert [profile["devices"] for profile in live.profiles] == [
+        {"root": {"path": "/", "pool": "default", "type": "disk"}}
+    ]
+    assert live.pending == "create"
+    live.daemon.close()
+
+
+def test_without_permission_for_profiles_the_expanded_keys_are_used(incus):
+    incus.put("GET /1.0/profiles?recursion=1", error(403, "not authorized"))
+    source = open_source("incus:c1")
+    instance = source.read_instance()
+    assert instance.expanded_devices() == incus.data("GET /1.0/instances/c1")["expanded_devices"]
+    assert instance.profiles == () and instance.expanded is not None
+    source.close()
+
+
+def test_the_metadata_and_templates_are_the_instances_own(daemon):
+    live = opened(daemon)
+    rules = {rule.path: rule for rule in read_metadata(live.image.read_metadata()).rules}
+    assert list(rules) == [
+        "/etc/hostname",
+        "/etc/once",
+        "/srv/deep/file",
+        "/var/lib/cloud/seed/nocloud-net/meta-data",
+    ]
+    assert rules["/etc/hostname"].when == ("create", "copy") and rules["/etc/once"].create_only
+    assert rules["/srv/deep/file"].mode == ("0604" if daemon.family == "incus" else "")
+    found = live.image.read_templates(["hostname.tpl", "no.tpl", "../metadata.yaml"])
+    assert found["hostname.tpl"].data == b"{{ container.name }}\n"
+    assert found["no.tpl"].entry is None
+    assert found["../metadata.yaml"].error is not None
+    live.daemon.close()
+
+
+@pytest.mark.parametrize("value", ['"\\x7f\x80 "\\', "\U0001f600\u2028é", "a: b # c", "{{ x }}\n\t- y"])
+def test_metadata_with_any_characters_is_read(incus, value):
+    metadata = incus.data("GET /1.0/instances/c1/metadata")
+    metadata["templates"]["/etc/hostname"]["properties"] = {value: value}
+    incus.put("GET /1.0/instances/c1/metadata", sync(metadata, Etag="x"))
+    live = opened(incus)
+    assert read_metadata(live.image.read_metadata()).rules[0].properties == {value: value}
+    live.daemon.close()
+
+
+def test_an_instance_without_metadata_writes_nothing(incus):
+    (missing,) = (each for each in recorded("incus") if each["name"] == "metadata-missing")
+    incus.put("GET /1.0/instances/c1/metadata", (200, JSON, str_of(missing["json"])))
+    live = opened(incus)
+    assert read_metadata(live.image.read_metadata()).rules == ()
+    assert "has no metadata.yaml" in live.notes[-1]
+    live.daemon.close()
+
+
+def str_of(value):
+    import json
+
+    return json.dumps(value).encode()
+
+
+def test_files_have_the_attributes_of_the_container(daemon):
+    live = opened(daemon)
+    rootfs = live.rootfs
+    found = {
+        path: rootfs.entry(path) for path in ("/srv/owned", "/srv", "/etc/link", "/etc/nope", "/nope/nope")
+    }
+    owned = found["/srv/owned"]
+    head = next(e for e in recorded(daemon.family) if e["name"] == "files-head-file-owned")
+    told = {name.rpartition("-")[2].lower(): value for name, value in head["headers"]}
+    assert (owned.kind, owned.uid, owned.gid, owned.mode) == (
+        FILE, int(told["uid"]), int(told["gid"]), int(told["mode"], 8),
+    )  # fmt: skip
+    assert found["/srv"].kind == DIRECTORY
+    assert (found["/etc/link"].kind, found["/etc/link"].target) == (SYMLINK, "/etc/os-release")
+    assert found["/etc/nope"] is found["/nope/nope"] is None and rootfs.missed
+    assert rootfs.with_relative_links().entry("/etc/link").target == "os-release"
+    assert rootfs.read("/etc/hostname", 100) == b"c1\n"
+    live.daemon.close()
+
+
+def test_a_file_without_length_is_never_fetched(incus):
+    live = opened(incus)
+    assert live.rootfs.read("/srv/fifo", 100) == b""
+    assert live.rootfs.empty == {"/srv/fifo"}
+    assert not [request for request in incus.requests if request.startswith("GET") and "fifo" in request]
+    live.daemon.close()
+
+
+def test_after_a_file_that_hangs_lxd_is_asked_for_no_other_file(lxd, monkeypatch):
+    monkeypatch.setattr("templater.live.live_rootfs.FILE_TIMEOUT", 0.2)
+    live = opened(lxd)
+    with pytest.raises(InputError, match="probably a fifo"):
+        live.rootfs.read("/srv/fifo", 100)
+    with pytest.raises(
+        InputError, match="'/etc/hostname' was not fetched, because '/srv/fifo' did not answer"
+    ):
+        live.rootfs.read("/etc/hostname", 100)
+    live.daemon.close()
+
+
+def test_a_name_is_requested_once_and_over_one_connection(daemon):
+    live = opened(daemon)
+    for _ in range(3):
+        live.rootfs.entry("/etc/hostname")
+        live.rootfs.copy().entry("/etc/hostname")
+    heads = [request for request in daemon.requests if request.startswith("HEAD")]
+    assert len(heads) == len(set(heads)) == 3  # the root, /etc and the file
+    assert daemon.connections == 1
+    live.daemon.close()
+
+
+def test_writing_to_the_copy_sends_nothing(incus):
+    live = opened(incus)
+    before = len(incus.requests)
+    copy = live.rootfs.copy()
+    copy.make_parents("/etc/new/file")
+    copy.write("/etc/new/file", b"x")
+    copy.overwrite("/etc/hostname", b"y")
+    assert copy.read("/etc/hostname", 10) == b"y"
+    assert live.rootfs.read("/etc/hostname", 10) == b"c1\n" and live.rootfs.entry("/etc/new") is None
+    assert {request.split()[0] for request in incus.requests[before:]} <= {"GET", "HEAD"}
+    live.daemon.close()
+
+
+def test_without_permission_for_files_the_reason_is_told(incus):
+    for method in ("GET", "HEAD"):
+        incus.put(f"{method} /1.0/instances/c1/files?path=%2F", error(403, "not authorized"))
+    source = open_source("incus:c1")
+    assert source.live.unreadable == "not authorized" and not source.has_rootfs
+    assert "the files were not read, only rendered: not authorized" in source.notes
+    with source.open_rootfs() as rootfs:
+        assert rootfs is None
+    source.close()
+
+
+def test_an_application_container_has_no_templates(incus):
+    instance = incus.data("GET /1.0/instances/c1")
+    instance["expanded_config"]["volatile.container.oci"] = "true"
+    incus.put("GET /1.0/instances/c1", sync(instance))
+    with pytest.raises(InputError, match="OCI application container"):
+        opened(incus)
+
+
+@pytest.mark.parametrize(
+    ("request_", "answer", "words"),
+    [
+        ("GET /1.0", (200, JSON, b"<html>"), "something other than JSON"),
+        ("GET /1.0", sync([]), "describes itself"),
+        ("GET /1.0", sync({"auth": "untrusted"}), "does not trust this client"),
+        ("GET /1.0/instances/c1", (200, JSON, b"[" * 100_000), "something other than JSON"),
+        ("GET /1.0/instances/c1", sync({"name": "c2"}), "in an invalid way"),
+        ("GET /1.0/instances/c1", error(503, "node is offline"), "incus answered: node is offline"),
+        ("GET /1.0/instances/c1/metadata", (200, JSON, b"{}"), "metadata that is not JSON"),
+        ("GET /1.0/instances/c1/metadata", error(500, "yaml: line 2"), "incus answered: yaml: line 2"),
+    ],
+)  # fmt: skip
+def test_a_bad_answer_is_one_clear_error(incus, request_, answer, words):
+    incus.put(request_, answer)
+    with pytest.raises(InputError, match=words):
+        opened(incus)
+
+
+def test_an_answer_that_is_too_long_is_not_kept(incus, monkeypatch):
+    monkeypatch.setattr("templater.live.client.MOST_JSON", 1000)
+    daemon = open_daemon(parse_address("incus:c1"))
+    incus.put("GET /1.0/instances/c1", (200, JSON, b" " * 2000))
+    with pytest.raises(LimitError, match="more than 1000 bytes"):
+        daemon.client.json("/1.0/instances/c1", 1000)
+    assert daemon.client.json("/1.0", 100_000)["auth"] == "trusted"
+    daemon.close()
+
+
+def test_a_missing_instance_and_a_missing_project_differ(incus):
+    with pytest.raises(InputError, match="has no instance 'nope'"):
+        opened(incus, "nope")
+    with pytest.raises(InputError, match="has no project 'none'"):
+        opened(incus, "c1", "none")
+
+
+def test_the_other_family_is_named(incus, monkeypatch):
+    monkeypatch.setenv("LXD_SOCKET", incus.socket)
+    with pytest.raises(UsageError, match="is incus, not lxd"):
+        open_daemon(parse_address("lxd:c1"))
+
+
+def test_a_missing_socket_is_named(monkeypatch, tmp_path):
+    monkeypatch.setenv("INCUS_SOCKET", str(tmp_path / "unix.socket"))
+    with pytest.raises(InputError, match=r"no incus daemon: the socket '.*unix.socket' does not exist"):
+        open_daemon(parse_address("incus:c1"))
+
+
+def test_a_socket_without_daemon_is_named(monkeypatch, tmp_path):
+    folder = os.path.relpath(tmp_path)
+    with socket.socket(socket.AF_UNIX) as made:
+        made.bind(f"{folder}/s")
+    monkeypatch.setenv("INCUS_SOCKET", f"{folder}/s")
+    with pytest.raises(InputError, match="no incus daemon answers"):
+        open_daemon(parse_address("incus:c1"))
+
+
+def test_a_kept_connection_that_the_daemon_closed_is_opened_again(incus):
+    daemon = open_daemon(parse_address("incus:c1"))
+    daemon.client._local.connection.sock.shutdown(socket.SHUT_RDWR)
+    assert daemon.client.json("/1.0")["auth"] == "trusted"
+    daemon.close()
+
+
+def test_a_request_that_hangs_ends_in_time(incus):
+    incus.put("GET /1.0/slow", None)
+    daemon = open_daemon(parse_address("incus:c1"))
+    with pytest.raises(HangError, match=r"did not answer within 0\.1 seconds"):
+        daemon.client.get("/1.0/slow", 10, 0.1)
+    daemon.close()
+
+
+def test_the_clients_project_is_used_and_told(incus, monkeypatch):
+    monkeypatch.setenv("INCUS_PROJECT", "p2")
+    daemon = open_daemon(parse_address("incus:c9"))
+    assert daemon.address.project == "p2"
+    assert daemon.notes == ("using the project 'p2': INCUS_PROJECT names it (see --project)",)
+    daemon.close()
+
+
+def test_the_project_of_the_clients_configuration_is_used(incus, monkeypatch, tmp_path):
+    (tmp_path / "config.yml").write_text("remotes: {local: {addr: 'unix://', project: p2}}\n")
+    monkeypatch.setenv("INCUS_CONF", str(tmp_path))
+    daemon = open_daemon(parse_address("incus:c9"))
+    assert daemon.address.project == "p2" and "config.yml' names it" in daemon.notes[0]
+    daemon.close()
+
+
+def test_a_remote_of_lxd_is_read_with_its_own_certificate_only(monkeypatch, tmp_path):
+    monkeypatch.setenv("LXD_CONF", str(tmp_path))
+    remote = "remotes: {there: {addr: 'https://127.0.0.1:1', protocol: lxd}, oidc: {addr: 'https://x', auth_type: oidc}}\n"
+    (tmp_path / "config.yml").write_text(remote)
+    with pytest.raises(InputError, match="needs the client's certificate"):
+        open_daemon(parse_address("lxd:there:c1"))
+    with pytest.raises(UsageError, match="does not support the LXD remote 'oidc'"):
+        open_daemon(parse_address("lxd:oidc:c1"))
+    with pytest.raises(UsageError, match="unknown LXD remote 'nowhere'"):
+        open_daemon(parse_address("lxd:nowhere:c1"))
+
+
+@pytest.mark.skipif(shutil.which("incus") is None, reason="the Incus client is not installed")
+def test_an_unknown_remote_of_incus_is_the_clients_error(monkeypatch, tmp_path):
+    monkeypatch.setenv("INCUS_CONF", str(tmp_path))
+    with pytest.raises(InputError, match="can't connect to the remote 'nowhere': The remote"):
+        open_daemon(parse_address("incus:nowhere:c1"))
