@@ -25,7 +25,10 @@ CASES = [case for folder in FOLDERS for case in cases_in(folder)]
 
 
 def named(cases: list[dict[str, Any]]) -> list[Any]:
-    return [pytest.param(case, id=case["id"]) for case in cases]
+    return [
+        pytest.param(case, id=case["id"], marks=pytest.mark.slow if case["id"] == "132_big_template" else ())
+        for case in cases
+    ]
 
 
 def test_recorded_cases_exist() -> None:

@@ -7,6 +7,7 @@ aliases, merge keys, keys that come twice, mappings that begin in the middle of 
 
 import json
 import re
+from functools import lru_cache
 
 import yaml
 
@@ -73,8 +74,9 @@ def ending_of(lines, at=None):
     return "\n"
 
 
+@lru_cache(maxsize=8)
 def document(text):
-    """The mapping of the first document."""
+    """The mapping of the first document, parsed once for all edits of a text. Nobody changes it."""
     # PyYAML's parser refuses tabs where libyaml and Go take them for blanks
     events = yaml.parse(text.replace("\t", " "), Loader=yaml.SafeLoader)
     try:

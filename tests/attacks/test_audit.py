@@ -164,6 +164,7 @@ TEMPLATES = {
 
 
 @pytest.mark.parametrize("name", TEMPLATES)
+@pytest.mark.slow
 def test_attack_47_every_template_is_audited_quickly(tmp_path: Path, name: str) -> None:
     """Regular expressions of two checks once took hours for 350 compressed bytes."""
     folder = image_folder(tmp_path)

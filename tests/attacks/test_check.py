@@ -51,6 +51,7 @@ def test_openings_of_ignore_comments_take_linear_time() -> None:
     assert comment.id == "mode"
 
 
+@pytest.mark.slow
 def test_ids_in_ignore_comments_are_counted_and_cut_off() -> None:
     """Each of 500,000 ids was a finding: 1.1 GB."""
     found = messages("/etc/a", "{# templater: ignore " + " ".join(f"a{n}" for n in range(100_000)) + " #}x")
@@ -101,6 +102,7 @@ BAD_HOSTS = "".join(f"bad{n:02}{{{{ instance.name }}}}\n" for n in range(20))
 
 
 @pytest.mark.parametrize("line", ["{{" * 60_000 + "\n", "{{}}\n" * 20_000, "b{{}}" * 20_000])
+@pytest.mark.slow
 def test_the_line_of_a_template_that_renders_a_mistake_is_found_in_linear_time(line: str) -> None:
     """Each opening was followed to the end of its line, again for each mistake: a line of 16 kB took a second."""
     hidden = "{% if 0 %}{% verbatim %}" + line + "{% endverbatim %}{% endif %}\n"

@@ -56,12 +56,14 @@ def test_the_global_record_of_git_archive_is_accepted(tmp_path: Path) -> None:
     assert open_image(image).read_metadata().text == "architecture: x86_64\n"
 
 
+@pytest.mark.slow
 def test_summing_template_sizes_takes_linear_time(tmp_path: Path) -> None:
     names = [header(f"templates/{number}") for number in range(30_000)]
     image = tarball(tmp_path / "i.tar", file("metadata.yaml", b"architecture: x86_64\n"), *names)
     assert len(open_contents(image).parts()) == 30_001
 
 
+@pytest.mark.slow
 def test_reading_many_templates_takes_linear_time(tmp_path: Path) -> None:
     names = [str(number) for number in range(10_000)]
     templates = [header(f"templates/{name}") for name in names]
@@ -72,6 +74,7 @@ def test_reading_many_templates_takes_linear_time(tmp_path: Path) -> None:
     assert found["9999"].data == b""
 
 
+@pytest.mark.slow
 def test_describing_many_templates_takes_linear_time() -> None:
     """The names of all rules were collected again for each template."""
     rules = "".join(f"  /{n}: {{when: [start], template: '{n}'}}\n" for n in range(3000))
@@ -99,6 +102,7 @@ def test_nested_brackets_are_refused_after_a_long_key() -> None:
         read_metadata(Source("metadata.yaml", text), "v4")
 
 
+@pytest.mark.slow
 def test_many_texts_in_open_brackets_take_linear_time() -> None:
     """Each open bracket can be a key. For each token, the parser looked at all of them."""
 
@@ -136,6 +140,7 @@ def test_a_preview_with_slow_steps_stops_at_the_time_limit(
     assert "runs longer than 0.01 seconds" in capfd.readouterr().out
 
 
+@pytest.mark.slow
 def test_an_audit_with_slow_steps_stops_at_the_time_limit(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -25,6 +25,7 @@ def source(text: str) -> Source:
 
 
 @pytest.mark.parametrize("rules", ["v2", "v4"])
+@pytest.mark.slow
 def test_attack_51_each_of_many_errors_names_its_line(rules: Rules) -> None:
     lines = [f"  a{number}: []\n" for number in range(20_000)]
     with pytest.raises(MetadataError) as caught:
@@ -36,6 +37,7 @@ def test_attack_51_each_of_many_errors_names_its_line(rules: Rules) -> None:
     assert "line 420001: cannot" in caught.value.yaml_error
 
 
+@pytest.mark.slow
 def test_attack_53_duplicate_keys_late_in_a_file_take_linear_time() -> None:
     metadata = read_metadata(source("\n" * 400_000 + "properties:\n" + "  a: 1\n" * 20_000))
     assert len(metadata.findings) == 19_999

@@ -167,6 +167,7 @@ def test_a_huge_file_on_a_mount_is_refused_before_it_is_read(bundle: Path, tmp_p
 # --- logs
 
 
+@pytest.mark.slow
 def test_a_flood_of_errors_is_cut_to_a_few_lines(bundle: Path) -> None:
     path = ("\x01" * 250 + "/") * 15
     (bundle / "rootfs" / path).mkdir(parents=True)

@@ -34,6 +34,7 @@ def archive(*members: tuple[str, bytes]) -> bytes:
     return b"".join(blocks) + bytes(10240)
 
 
+@pytest.mark.slow
 def test_attack_62_thousands_of_empty_streams_hit_a_limit(tmp_path: Path) -> None:
     zstd = pytest.importorskip("backports.zstd")
     begun = time.process_time()

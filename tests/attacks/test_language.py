@@ -195,8 +195,8 @@ def test_attack_39_a_go_method_renders_as_text_or_fails_with_a_position(
         "{% endfor %}",
         '{{ "x"|center:400000000 }}',
         "{% lorem 100000000 w %}",
-        "{{ " + "(" * 20_000 + "1" + ")" * 20_000 + " }}",
-        "{% if 1 %}" * 20_000,
+        "{{ " + "(" * 5_000 + "1" + ")" * 5_000 + " }}",
+        "{% if 1 %}" * 5_000,
     ],
     ids=["40", "40 mutual", "41", "42 center", "42 lorem", "44 brackets", "44 ifs"],
 )  # fmt: skip
@@ -299,7 +299,7 @@ def test_attack_45_closing_the_daemons_autoescape_block_enables_autoescape(
     "data",
     [
         b"\xef\xbb\xbfbom", b"\0\x02\0\x7f", b"\xff\xfe\xc3", "\ud800".encode("utf-8", "surrogatepass"), b"a\r\nb\rc\n\n",
-        bytes(range(2, 256)).replace(b"{", b"") + b"\0", b"{ { {} } %} #}", b"x" * 1_000_000, b"\n" * 100_000, b"\xf0\x9f\x98\x80", b"",
+        bytes(range(2, 256)).replace(b"{", b"") + b"\0", b"{ { {} } %} #}", b"x" * 100_000, b"\n" * 20_000, b"\xf0\x9f\x98\x80", b"",
     ],
     ids=["bom", "controls", "no utf-8", "surrogate", "line ends", "binary", "braces", "one line", "lines", "astral", "empty"],
 )  # fmt: skip
@@ -358,6 +358,7 @@ LINEAR = {
 
 
 @pytest.mark.parametrize("name", LINEAR)
+@pytest.mark.slow
 def test_attack_47_filters_take_linear_time(name: str) -> None:
     text, piece = LINEAR[name]
     template = pongo2.compile(text, mode="plain")
@@ -370,6 +371,7 @@ def test_attack_47_filters_take_linear_time(name: str) -> None:
     ["{", "{{", "{ {", "{#", "{# #}", "{%", "{% ", "{{ 'a", '{{ "\\', "{{ a }}", "{{ a|upper }}", "{% verbatim %}", "%}", "{{-", "\n{{",
      "{{ 1.", "{{ a.b"],
 )  # fmt: skip
+@pytest.mark.slow
 def test_attack_47_the_lexer_takes_linear_time(piece: str) -> None:
     few, many = (fastest(lambda n=n: compiled(piece * n)) for n in (1_000, 8_000))
     assert many < 30 * few + 0.02, (few, many)

@@ -186,6 +186,7 @@ def test_attack_11_an_endless_device_as_metadata_is_refused(image, scene):
     refused(image, scene, "metadata.yaml.* is a char device", (RefusedError, InputError))
 
 
+@pytest.mark.slow
 def test_attack_56_many_rules_with_one_template_take_linear_time(image, scene):
     """The template is read and compiled once, and rules are not compared pairwise."""
 

@@ -97,6 +97,7 @@ def test_the_steps_of_a_simulation_share_one_time_limit(image):
     ), "after a failed start, the instance is stopped and cannot be restarted"
 
 
+@pytest.mark.slow
 def test_each_instance_of_a_list_has_its_own_time_limit(image):
     """All instances together exceed the limit of one, but each stays below it."""
     Path(image, "metadata.yaml").write_text(rules("/etc/a: {when: [create], template: slow.tpl}"))

@@ -33,6 +33,7 @@ print("done")
 """
 
 
+@pytest.mark.slow
 def test_attack_69_concurrent_applies_succeed_and_never_mix_files(scene: Scene):
     started = [
         subprocess.Popen(

@@ -92,6 +92,7 @@ def chain(tail: str) -> MemoryRootfs:
 
 
 @pytest.mark.parametrize("tail", ["a/" * 2000 + "a", "../" * 1000 + "a", "a/../" * 800 + "a"])
+@pytest.mark.slow
 def test_rules_with_targets_behind_long_links_are_planned_within_seconds(tail: str) -> None:
     """One rule of 45 bytes led through 78,000 names, and 15,000 rules fit into an image."""
     rules = [Rule(f"/l0/{n}", "a.tpl", ("create",)) for n in range(3000)]

@@ -81,6 +81,7 @@ def test_the_slowdown_limit_applies_to_every_case_except_plain_writing():
     assert "| called | 1.10 | 1.00 |" in summary({"a": {"called": fast}})[0]
 
 
+@pytest.mark.slow
 def test_all_programs_render_a_list_of_instances_equally(capsys):
     assert instances.main(["--counts", "1", "40", "--rounds", "1"]) == 0
     said = capsys.readouterr().out

@@ -34,6 +34,7 @@ def test_rules_with_different_triggers_do_not_collide():
     assert not two("/etc/a", "/etc//a", when=("create", "rename"))
 
 
+@pytest.mark.slow
 def test_attack_56_many_rules_are_checked_quickly():
     many = rules(*(f"/etc/file{number}: {{when: [create], template: t}}" for number in range(5_000)))
     assert not observed(CHECK, an_image(many))

@@ -19,6 +19,7 @@ def test_syntax_that_only_incus_supports_is_found():
     assert "LXD" in message
 
 
+@pytest.mark.slow
 def test_attack_44_too_deep_nesting_is_found():
     assert observed(CHECK, an_image(templates={"t": "{{ " + "(" * 100_000}))
 

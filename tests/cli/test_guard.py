@@ -38,7 +38,7 @@ def state():
     ("limit", "work", "words"),
     [
         ("command-time=1", lambda: time.sleep(20), "longer than 1 seconds"),
-        ("command-processor=1", lambda: _spin(20), "of processor time"),
+        pytest.param("command-processor=1", lambda: _spin(20), "of processor time", marks=pytest.mark.slow),
         ("command-memory=64MiB", lambda: bytearray(256 << 20), "more than 64 MiB of memory"),
     ],
 )

@@ -135,6 +135,7 @@ def test_reports_are_equal_to_those_without_a_child(tmp_path, capfdbinary, monke
         ("command-memory=64MiB", lambda: len(bytearray(256 << 20)), "more than 64 MiB of memory"),
     ],
 )
+@pytest.mark.slow
 def test_a_limit_of_the_command_applies_to_the_child(limit, work, words, path):
     with pytest.raises(LimitError) as caught:
         read_image(lambda opened: work(), (path,), parse([limit], (COMMAND,)))

@@ -68,6 +68,7 @@ def test_hypothesis_templates_give_the_same_bytes_or_both_fail(oracle, example):
 # --- the tester itself ------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_oracle_restarts_after_a_crash(oracle):
     plain = {"context": {}, "mode": "plain"}
     hang = {"template": "{% comment %}{% endcomment x %}"} | plain
@@ -79,6 +80,7 @@ def test_the_oracle_restarts_after_a_crash(oracle):
     assert answers[2]["panic"]
 
 
+@pytest.mark.slow
 def test_the_oracle_answers_after_a_hang(oracle):
     hang = {"template": "{% comment %}{% endcomment x %}", "context": {}, "mode": "plain"}
     (answer,) = oracle.ask([hang])

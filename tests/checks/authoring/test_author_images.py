@@ -375,6 +375,7 @@ def test_check_imports_the_modules_of_validators_only_for_files_of_their_kind(im
     assert done.stderr.endswith("[]\n")
 
 
+@pytest.mark.slow
 def test_many_findings_of_one_check_are_counted(image):
     entries = [f"/proc/{n}: {{when: [create], template: t}}" for n in range(3000)]
     path = image({"metadata.yaml": rules(*entries), "templates/t": "a\n"})

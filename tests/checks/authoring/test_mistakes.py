@@ -1,5 +1,6 @@
 """Each mistake is found with its id and place, and the same image without the mistake has no such finding."""
 
+from functools import cache
 from json import dumps
 
 import pytest
@@ -328,6 +329,7 @@ def test_a_mistake_causes_at_most_one_finding_of_level_error(id, level, place, w
     assert errors <= {id}
 
 
+@cache
 def installed(validator: str) -> bool:
     """Return whether the validator runs here. A missing one fails in continuous integration."""
     from templater.validators.runner import Runner

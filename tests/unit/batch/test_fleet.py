@@ -105,6 +105,7 @@ def test_plans_that_differ_only_in_contents_are_made_once(image, monkeypatch):
     assert 1 <= len(planned) <= 4  # containers and virtual machines, names of 4 and of 5 characters
 
 
+@pytest.mark.slow
 def test_errors_that_differ_between_instances_are_reported_as_for_single_instances(tmp_path):
     (tmp_path / "templates").mkdir()
     (tmp_path / "templates" / "a.tpl").write_text('{{ true|yesno:config_get("user.words", "") }}')

@@ -61,6 +61,7 @@ def test_a_second_writer_waits_and_then_fails_with_exit_code_7(tmp_path):
         pass
 
 
+@pytest.mark.slow
 def test_two_concurrent_writers_lose_no_change(tmp_path):
     tree = Tree(str(tmp_path / "tree"))
     pairs = images(tmp_path / "images", 8)
@@ -110,7 +111,7 @@ class Reader(threading.Thread):
 def change_for(tree, pairs, seconds):
     until = time.monotonic() + seconds
     number = 0
-    while time.monotonic() < until:
+    while time.monotonic() < until or number < 6:
         meta, root = pairs[number % len(pairs)]
         add(tree, meta, [root])
         if number % 3 == 2:
@@ -128,7 +129,7 @@ def read_while_changing(tmp_path, seconds):
     reader = Reader(Tree(tree.path))
     reader.start()
     try:
-        assert change_for(tree, pairs, seconds) > 3
+        change_for(tree, pairs, seconds)
     finally:
         wrong = reader.result()
     assert not wrong
@@ -136,7 +137,7 @@ def read_while_changing(tmp_path, seconds):
 
 
 def test_a_reader_sees_no_missing_or_mismatching_file_while_the_tree_changes(tmp_path):
-    read_while_changing(tmp_path, 3)
+    read_while_changing(tmp_path, 0.3)
 
 
 @pytest.mark.slow
@@ -180,6 +181,7 @@ def kill_at_random_moments(tmp_path, count, seed):
     return killed
 
 
+@pytest.mark.slow
 def test_a_tree_is_valid_after_its_writer_is_killed_a_few_times(tmp_path):
     assert kill_at_random_moments(tmp_path, 8, seed=1)
 
@@ -241,6 +243,7 @@ def _run_and_exit(action):
 # the child only changes files, and ends without running anything of pytest's
 @pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning")
 @pytest.mark.parametrize("action", ["add", "remove", "prune"])
+@pytest.mark.slow
 def test_a_tree_is_valid_after_its_writer_stops_at_any_call_that_changes_files(tmp_path, monkeypatch, action):
     """Every system call that changes a name is a moment to die, without the cleaning up of a living process."""
     pairs = images(tmp_path / "images", 3)

@@ -215,6 +215,7 @@ def _version(metadata=1, roots=1):
 
 @pytest.mark.parametrize("read", [verify, list_stream])
 @pytest.mark.parametrize("kind", ["square", "images", "entries"])
+@pytest.mark.slow
 def test_a_catalog_with_very_many_combinations_of_files_hits_a_limit(tmp_path, read, kind):
     """One version of 100 metadata items and 100 roots has 10,000 images; one file can be listed many times."""
     product = {"arch": "amd64", "os": "x", "release": "1"}
@@ -231,6 +232,7 @@ def test_a_catalog_with_very_many_combinations_of_files_hits_a_limit(tmp_path, r
         read(stream)
 
 
+@pytest.mark.slow
 def test_many_aliases_of_many_versions_take_linear_time(tmp_path):
     aliases = ",".join(f"a{number}" for number in range(5000))
     versions = {f"20260101_{number:05}": _version() for number in range(5000)}

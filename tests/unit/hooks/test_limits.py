@@ -69,6 +69,7 @@ def test_a_child_process_limit_is_applied(container):
     assert subprocess.run(line, check=False).returncode == 0
 
 
+@pytest.mark.slow
 def test_a_higher_limit_allows_the_template(container, capfd):
     (container / "templates/a.tpl").write_text(LOOP.replace("300", "1500"))
     assert run(["lxc"]) in (4, 5)

@@ -220,8 +220,14 @@ STORED = {
 
 
 @root_only
-@pytest.mark.parametrize("after", STORED)
-@pytest.mark.parametrize("before", STORED)
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        pytest.param(before, after, marks=() if before == after or before == "unified" else pytest.mark.slow)
+        for before in STORED
+        for after in STORED
+    ],
+)
 def test_every_storage_format_unpacks_to_the_same_tree(image_directory, tmp_path, before, after):
     if "gnu" in before + after:
         without_xattrs(image_directory)
@@ -387,14 +393,8 @@ def pythons():
     return found
 
 
-@pytest.mark.parametrize(
-    "compression",
-    [
-        "none",
-        "zstd",
-        *(pytest.param(name, marks=pytest.mark.slow) for name in ("gzip", "xz", "lz4", "bzip2")),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("compression", ["none", "zstd", "gzip", "xz", "lz4", "bzip2"])
 def test_build_is_reproducible_in_any_environment(image_directory, tmp_path, compression):
     """Every Python that is here (zstd and lz4 are packages of this one only), umask, time zone, locale; and
     a copy whose directories list their files in another order."""
@@ -441,6 +441,7 @@ def test_xz_output_does_not_depend_on_processor_count(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("ending", [KeyboardInterrupt, OSError])
+@pytest.mark.slow
 def test_an_interrupted_xz_compression_stops_within_one_step(monkeypatch, ending):
     """The pieces at hand take seconds; nobody waits for them, and Python ends without a word about it."""
     from templater.image import compress
@@ -951,6 +952,7 @@ def test_build_names_unreadable_file_with_a_hint(image_directory, tmp_path, monk
     assert "dmesg" in caught.value.hint
 
 
+@pytest.mark.slow
 def test_reading_and_writing_images_leaves_no_descriptor_open(image_directory, tmp_path):
     def everything():
         packed(image_directory, tmp_path / "i", compression="gzip")

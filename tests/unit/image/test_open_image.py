@@ -392,18 +392,17 @@ def test_attack_61_large_files_are_not_read(tmp_path):
 
 @pytest.mark.parametrize("how", list(COMPRESSORS)[1:])
 def test_attack_62_decompression_bomb_exceeds_ratio_or_size(tmp_path, how):
-    tarball(tmp_path / "i.tar", [("rootfs/zeros", bytes(30_000_000)), ("metadata.yaml", METADATA)])
+    tarball(tmp_path / "i.tar", [("rootfs/zeros", bytes(6_000_000)), ("metadata.yaml", METADATA)])
     path = compressed(tmp_path / "i.tar", how)
     with pytest.raises(LimitError, match="times its size"):
-        open_image(path, Limits(ratio=100, ratio_from=5_000_000)).read_metadata()
+        open_image(path, Limits(ratio=100, ratio_from=1_000_000)).read_metadata()
     with pytest.raises(LimitError, match="unpacks to more than"):
-        open_image(path, Limits(unpacked_bytes=5_000_000)).read_metadata()
+        open_image(path, Limits(unpacked_bytes=1_000_000)).read_metadata()
     assert open_image(path).read_metadata().text == METADATA
 
 
-@pytest.mark.parametrize(
-    "how", ["zstd", *(pytest.param(how, marks=pytest.mark.slow) for how in ("xz", "bzip2"))]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["zstd", "xz", "bzip2"])
 def test_attack_62_decompression_bomb_exceeds_the_default_limits(tmp_path, how):
     """A gigabyte from a few hundred kilobytes. (gzip and lz4 can't squeeze that much.)"""
     head = Path(tarball(tmp_path / "head", [("rootfs", None)])).read_bytes()[:512]

@@ -573,6 +573,7 @@ def test_a_too_deeply_nested_list_of_instances_is_refused():
         list(stream_instances(io.BytesIO(b"[" * 500_000).read, "x"))
 
 
+@pytest.mark.slow
 def test_ten_thousand_instances_are_read_in_constant_memory(tmp_path):
     file = tmp_path / "fleet.json"
     file.write_bytes(fleet(10_000))

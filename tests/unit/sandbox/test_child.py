@@ -124,6 +124,7 @@ def test_the_wall_clock_limit_ends_the_child():
     assert time.monotonic() - start < 10
 
 
+@pytest.mark.slow
 def test_the_processor_time_limit_ends_the_child():
     assert "processor time" in limited(forever, cpu=1, wall=20)
 

@@ -197,6 +197,7 @@ def test_the_program_inherits_only_its_own_descriptors(data, tmp_path, monkeypat
         os.close(high)
 
 
+@pytest.mark.slow
 def test_the_program_has_a_processor_time_limit(data, monkeypatch, walls):
     monkeypatch.setattr(program, "PROCESSOR_SECONDS", 1)
     code, _, _ = run(data, "sh", "-c", "while :; do :; done")
@@ -212,6 +213,7 @@ def test_the_program_has_a_memory_limit(data, monkeypatch, walls):
     assert not isinstance(program.why(data, "sh", code, said), LimitError), "it was its time that ran out"
 
 
+@pytest.mark.slow
 def test_endless_error_output_does_not_fill_the_disk(data, walls):
     with program.start(["sh", "-c", "while :; do echo complaint >&2; done"], data) as process:
         time.sleep(0.5)

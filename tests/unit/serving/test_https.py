@@ -38,6 +38,7 @@ def content(tree, path: str) -> bytes:
 # files
 
 
+@pytest.mark.slow
 def test_a_file_is_sent_unchanged_and_without_an_encoding(server, tree):
     answer = server.request(f"/{UNIFIED}", Accept_Encoding="gzip")
     assert (answer.status, answer.body) == (200, content(tree, UNIFIED))

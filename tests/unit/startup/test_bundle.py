@@ -95,6 +95,7 @@ def parse_bundle(data: bytes) -> tuple[list, bytes]:
 DAMAGED = [b"", b"nonsense", framed(("x", "y", 0, [])), framed(7), framed(("x",)), framed(("x", "y", []))[:9]]
 
 
+@pytest.mark.slow
 def test_a_damaged_bundle_is_ignored(package):
     line(package)
     for data in DAMAGED:
@@ -103,6 +104,7 @@ def test_a_damaged_bundle_is_ignored(package):
         assert kept(package).read_bytes() != data
 
 
+@pytest.mark.slow
 def test_a_truncated_or_empty_bundle_is_ignored(package):
     """A power failure can leave such a file."""
     line(package)

@@ -552,6 +552,7 @@ def test_a_killed_apply_with_deep_parents_leaves_a_short_journal(rootfs, top, tm
     assert (len(token), place) == (12, "/a" * 100)
 
 
+@pytest.mark.slow
 def test_a_failed_apply_removes_three_hundred_created_parents(rootfs, top, monkeypatch):
     before = snapshot(top)
     rules = {"/a" * 300 + "/x": "text", "/etc/hosts": "new"}
