@@ -162,7 +162,12 @@ class AuthoredImage(ScannedImage):
                 document = document or parsed
         if document is None:
             return Template(name, source, rules, None, (), (), errors)
-        return Template(name, source, rules, document, tuple(nodes(document)), reads_of(document), errors)
+        found = tuple(nodes(document))
+        for node in found:
+            if isinstance(node, tree.Text):
+                node.value = ""  # no check reads it, and it can be as large as the template
+        document.tokens = []
+        return Template(name, source, rules, document, found, reads_of(document), errors)
 
     @property
     def keys(self) -> frozenset[str]:

@@ -21,6 +21,7 @@ from .base import RootfsNames
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from ..model.instance import Instance
     from ..model.plan import Change, Plan
 
 #: maximum number of expressions of one template that are tried
@@ -77,11 +78,7 @@ def host_report(image: AuthoredImage) -> dict[str, Any]:
         options = RenderOptions(image.hosts[0], "", 0.0, 0, image.limits or LIMITS).begun()
         for probe in containers or image.probes:
             for trigger in TRIGGERS:
-                plans = plan_every_host(
-                    _Stored(image), probe, options, triggers=(trigger,), rootfs=rootfs,
-                    new=trigger == "create" and not probe.exists, hosts=image.hosts,
-                )  # fmt: skip
-                table = host_table(plans, _Cause(image, options).construct)
+                table = _table(image, probe, trigger, rootfs, options)
                 errors |= table.errors
                 for row in table.rows:
                     key = row.trigger, row.path, row.template
@@ -95,6 +92,17 @@ def host_report(image: AuthoredImage) -> dict[str, Any]:
     if any(cell.result == DIFFERS for row in table.rows for cell in row.cells.values()):
         text += LEGEND
     return {**table_data(table), "text": text}
+
+
+def _table(
+    image: AuthoredImage, probe: Instance, trigger: str, rootfs: _Names | None, options: RenderOptions
+) -> HostTable:
+    """Return the table of one trigger. The plans hold all rendered files, so they end with this function."""
+    plans = plan_every_host(
+        _Stored(image), probe, options, triggers=(trigger,), rootfs=rootfs,
+        new=trigger == "create" and not probe.exists, hosts=image.hosts,
+    )  # fmt: skip
+    return host_table(plans, _Cause(image, options).construct)
 
 
 def _differs(row: Row) -> bool:

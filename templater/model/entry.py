@@ -5,7 +5,7 @@ TEMPLATE_BYTES = 4 << 20
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from typing import Protocol
 
     from .errors import TemplaterError
@@ -58,6 +58,10 @@ class Entry:
         return f"Entry({self.kind!r}, {self.mode:04o}, {self.uid}:{self.gid})"
 
 
+def _no_source() -> None:
+    """Stand for a reference to a source that does not exist."""
+
+
 class TemplateFile:
     """A file of an image's ``templates`` directory.
 
@@ -65,7 +69,7 @@ class TemplateFile:
     ``error`` is the reason.
     """
 
-    __slots__ = ("data", "entry", "error")
+    __slots__ = ("_source", "data", "entry", "error")
 
     def __init__(
         self,
@@ -76,12 +80,22 @@ class TemplateFile:
         self.entry = entry
         self.data = data
         self.error = error
+        #: the last source of this file, if it still exists
+        self._source: Callable[[], Source | None] = _no_source
 
     def source(self, name: str) -> "Source":
-        """Return the text of a readable file. ``name`` is its path for messages."""
+        """Return the text of a readable file. ``name`` is its path for messages.
+
+        Sources that exist at the same time share one text, which can need four times the memory of the data.
+        """
+        from _weakref import ref
+
         from .source import Source
 
-        return Source(name, self.data or b"")
+        last = self._source()
+        made = Source(name, (self.data or b"") if last is None else last.text)
+        self._source = ref(made)
+        return made
 
 
 class Resolved:

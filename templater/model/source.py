@@ -12,7 +12,7 @@ class Source:
     character.
     """
 
-    __slots__ = ("_lines", "name", "text")
+    __slots__ = ("__weakref__", "_lines", "name", "text")
 
     def __init__(self, name: str, text: "str | bytes") -> None:
         self.name = name

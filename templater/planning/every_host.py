@@ -48,6 +48,8 @@ def plan_every_host(
     read: dict[str, _Read | TemplaterError] = {}
     planned: dict[tuple[str, str], Plan] = {}
     plans: dict[str, Plan | TemplaterError] = {}
+    #: each distinct content, so that plans with equal contents share the memory
+    contents: dict[bytes, bytes] = {}
     for host in (host for host in HOSTS.values() if host.family) if hosts is None else hosts:
         own = RenderOptions(host, "", options.clock, options.seed, limits)
         if host.yaml not in read:
@@ -63,6 +65,9 @@ def plan_every_host(
         key = host.yaml, host.dialect
         if key not in planned:
             renderings = render(metadata, templates, own_instance, triggers, own)
+            for rendering in renderings:
+                if rendering.content is not None:
+                    rendering.content = contents.setdefault(rendering.content, rendering.content)
             planned[key] = plan_of(metadata, own_instance, renderings, rootfs, host=host, triggers=triggers)
         same = planned[key]
         plan = Plan(metadata, own_instance, host, triggers, same.changes, agent=same.agent)

@@ -94,13 +94,14 @@ class Compilation:
         return Module(self.parsed(), self.dialect, library_for(self.dialect), spans)
 
     def document(self, unit: Unit) -> Document:
-        if len(unit.text) > self.longest:
+        text = unit.text
+        if len(text) > self.longest:
             raise LimitError(
                 f"the template is longer than {self.longest} characters",
                 unit.span(0, 1),
                 hint="--limit template=32MiB allows 32 MiB",
             )
-        check_encodable(unit)
+        check_encodable(unit, text)
         self.units.append(unit)
         if len(self.units) > MAX_TEMPLATES:
             raise LimitError(f"more than {MAX_TEMPLATES} templates include each other", unit.span(0, 1))
@@ -152,11 +153,11 @@ class Compilation:
         return syntax_error(f"template {name!r} does not exist", token.span, text)
 
 
-def check_encodable(unit: Unit) -> None:
-    """Raise InputError if UTF-8 cannot encode the text. Surrogate escapes (U+DC80 to U+DCFF) are valid."""
+def check_encodable(unit: Unit, text: str) -> None:
+    """Raise InputError if UTF-8 cannot encode ``text``. Surrogate escapes (U+DC80 to U+DCFF) are valid."""
     try:
-        if not unit.text.isascii():
-            unit.text.encode("utf-8", "surrogateescape")
+        if not text.isascii():
+            text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError as error:
         span = unit.span(error.start, error.start + 1)
         raise InputError("the template contains half of a surrogate pair", span) from None

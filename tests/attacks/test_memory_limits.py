@@ -2,6 +2,7 @@
 
 import gc
 import io
+import subprocess
 import sys
 import tarfile
 import tracemalloc
@@ -119,3 +120,36 @@ def test_the_parts_of_a_large_template_are_freed_before_it_is_compiled_again(mon
 
     peak(1)  # imports
     assert peak(6) < 2 * peak(1)
+
+
+#: Run a command as a child, and print the peak of its memory in kB. It is the peak of the largest process that
+#: the command and its children had. A process begins with the peak of the process that started it, so the
+#: command is started by this small program, and not by the tests.
+PEAK = """
+import resource, subprocess, sys
+subprocess.run(sys.argv[1:], stdout=sys.stderr)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+"""
+
+
+def peak_of(*command: str) -> int:
+    """Return the peak of the memory of a command of templater in MB, measured in processes of its own."""
+    run = [sys.executable, "-I", "-c", PEAK, sys.executable, "-m", "templater", *command]
+    done = subprocess.run(run, capture_output=True, text=True, check=True)
+    assert command[1] in done.stderr, "the command reports about the image"
+    return int(done.stdout) // 1000
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("packed", [False, True])
+def test_check_compares_all_hosts_on_large_templates_within_the_memory_of_others(tmp_path, packed):
+    """One emoji makes each character need four bytes, and `check` held each template 11 times: 550 MB."""
+    names = range(3)
+    rules = "".join(
+        f"  /etc/f{n}: {{when: [create, start, copy, rename], template: {n}.tpl}}\n" for n in names
+    )
+    text = "x" * 3_800_000 + "%d\U0001f600{{ config_get('user.a', '') }}\n"
+    templates = [(f"templates/{n}.tpl", (text % n).encode()) for n in names]
+    files = [("metadata.yaml", f"{METADATA}templates:\n{rules}".encode()), *templates]
+    image = (archive if packed else folder)(tmp_path / "image", *files)
+    assert peak_of("check", image, "--as", "all") < 400

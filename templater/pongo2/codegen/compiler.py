@@ -53,9 +53,9 @@ def positions(tokens: Iterable[Token]) -> Iterator[tuple[str, int, int, str, int
     tokens = list(tokens)
     found: dict[int, tuple[int, int]] = {}
     for unit in {id(token.unit): token.unit for token in tokens}.values():
-        done, line, column = 0, 1, 1
+        text, done, line, column = unit.text, 0, 1, 1
         for token in sorted((t for t in tokens if t.unit is unit), key=lambda t: t.start):
-            between = unit.text[done : token.start]
+            between = text[done : token.start]
             newline = between.rfind("\n")
             if newline >= 0:
                 line, column = line + between.count("\n"), 1

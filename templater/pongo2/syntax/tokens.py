@@ -18,23 +18,30 @@ class Unit:
     """The text of one template as pongo2 gets it: for LXD and Incus, inside the wrapper that they add.
 
     ``name`` is pongo2's name of the template. Offsets refer to ``text``, and spans to the user's source.
+    Each access to ``text`` builds the text, because a large template should not be held twice.
     """
 
-    __slots__ = ("name", "shift", "source", "text")
+    __slots__ = ("name", "shift", "source", "wrapped")
 
     def __init__(self, source: Source, name: str = "<string>", *, wrapped: bool = False) -> None:
         self.source = source
         self.name = name
-        before, after = WRAPPER if wrapped else ("", "")
-        self.shift = len(before)
-        self.text = before + source.text + after if wrapped else source.text
+        self.wrapped = wrapped
+        self.shift = len(WRAPPER[0]) if wrapped else 0
+
+    @property
+    def text(self) -> str:
+        before, after = WRAPPER
+        return f"{before}{self.source.text}{after}" if self.wrapped else self.source.text
 
     def position(self, offset: int) -> "tuple[int, int]":
         """Return line and column of an offset as pongo2 counts them, from 1. Columns count bytes."""
-        line_start = self.text.rfind("\n", 0, offset) + 1
-        before = self.text[line_start:offset]
+        text, end = self.source.text, min(max(offset - self.shift, 0), len(self.source.text))
+        line_start = text.rfind("\n", 0, end) + 1
+        before = text[line_start:end]
         column = len(before) if before.isascii() else len(before.encode("utf-8", "surrogateescape"))
-        return self.text.count("\n", 0, offset) + 1, column + 1
+        column += offset - end - (self.shift if line_start else 0)
+        return text.count("\n", 0, end) + 1, column + 1
 
     def span(self, start: int, end: int) -> Span:
         """Convert a range of ``text`` into a span of the user's source.

@@ -2,14 +2,17 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from templater.image.open import open_image
 from templater.model.entry import DIRECTORY, SYMLINK, Entry
+from templater.model.errors import TemplaterError
 from templater.model.hosts import HOSTS, INCUS
 from templater.model.instance import VIRTUAL_MACHINE, Instance
 from templater.model.options import RenderOptions
+from templater.model.plan import Plan
 from templater.planning.every_host import plan_every_host
 from templater.planning.planner import plan
 from templater.reporting.host_table import HostTable, host_table, table_data, table_text
@@ -18,21 +21,32 @@ from templater.rootfs.memory import MemoryRootfs
 NAMES = tuple(name for name in HOSTS if name != "none")
 
 
-def table(
+def plans(
     tmp_path: Path, template: str = "x\n", *, rules: str = "/etc/a: {when: [create], template: a.tpl}",
     tree: dict[str, str | bytes | Entry] | None = None, vm: bool = False,
-) -> HostTable:  # fmt: skip
+) -> dict[str, Plan | TemplaterError]:  # fmt: skip
     (tmp_path / "metadata.yaml").write_text(
         f"architecture: x86_64\ncreation_date: 1\ntemplates:\n  {rules}\n"
     )
     (tmp_path / "templates").mkdir(exist_ok=True)
     (tmp_path / "templates/a.tpl").write_text(template)
-    plans = plan_every_host(
+    return plan_every_host(
         open_image(tmp_path), Instance("c1", VIRTUAL_MACHINE if vm else "container"),
         RenderOptions(INCUS, clock=0, seed=0), triggers=("create",),
         rootfs=MemoryRootfs({"/etc": Entry(DIRECTORY, 0o755), **(tree or {})}),
     )  # fmt: skip
-    return host_table(plans)
+
+
+def table(tmp_path: Path, template: str = "x\n", **fields: Any) -> HostTable:
+    return host_table(plans(tmp_path, template, **fields))
+
+
+def test_hosts_of_different_dialects_share_an_equal_content(tmp_path: Path) -> None:
+    """Each dialect renders it anew, and the plans of all hosts exist at once."""
+    found = plans(tmp_path, "{{ instance.name }}\n").values()
+    contents = [each.changes[0].content for each in found if isinstance(each, Plan)]
+    assert len(contents) == len(NAMES)
+    assert len({id(content) for content in contents}) == 1
 
 
 def test_a_plain_file_is_the_same_on_every_host(tmp_path: Path) -> None:

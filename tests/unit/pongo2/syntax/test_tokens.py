@@ -4,7 +4,8 @@ import pytest
 
 from templater import pongo2
 from templater.model.errors import TemplateSyntaxError
-from templater.pongo2.syntax.tokens import plain_words
+from templater.model.source import Source
+from templater.pongo2.syntax.tokens import Unit, plain_words
 
 
 @pytest.mark.parametrize(
@@ -26,3 +27,13 @@ def test_a_syntax_error_has_a_message_of_templater_and_the_message_of_pongo2():
         pongo2.compile("{{ (1 }}", mode="plain")
     assert caught.value.message == "closing bracket expected after expression"
     assert "] Closing bracket expected after expression" in caught.value.pongo2_error
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+@pytest.mark.parametrize("text", ["", "a", "é\n\U0001f600b\udcff\n\nc", "\n", "a\n"])
+def test_a_position_counts_lines_and_bytes_of_the_text_that_pongo2_gets(text, wrapped):
+    unit = Unit(Source("t", text), wrapped=wrapped)
+    for offset in range(len(unit.text) + 1):
+        lines = unit.text[:offset].split("\n")
+        column = len(lines[-1].encode("utf-8", "surrogateescape")) + 1
+        assert unit.position(offset) == (len(lines), column)
