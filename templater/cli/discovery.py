@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from . import terminal
+
 #: other names of commands, which other tools use
 ALIASES = {"render": "preview"}
 #: words that users may try, with the command that the error message suggests
@@ -35,7 +37,11 @@ class Commands(click.Group):
         if not stem.isidentifier() or stem.startswith("_") or find_spec(f"{self.package}.{stem}") is None:
             return None
         found = getattr(import_module(f"{self.package}.{stem}"), "command", None)
-        return found if isinstance(found, click.Command) else None
+        if not isinstance(found, click.Command):
+            return None
+        if all(option.name != "color" for option in found.params):
+            found.params += terminal.options(hidden=True)
+        return found
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

@@ -8,7 +8,7 @@ import click
 
 from .. import __version__
 from ..model.errors import TemplaterError, reason
-from ..model.source import printable_lines
+from . import output, terminal
 from .discovery import Commands, ReaderGone
 
 INTERRUPTED = 130
@@ -35,6 +35,7 @@ command = Commands(
     package="templater.cli.commands",
     context_settings={"help_option_names": ["--help", "-h"], "max_content_width": 100},
 )
+command.params += terminal.options(hidden=False)
 click.version_option(__version__, "-V", "--version", prog_name="templater")(command)
 
 
@@ -52,8 +53,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(arguments: Sequence[str] | None) -> int:
     try:
-        result = command.main(arguments, prog_name="templater", standalone_mode=False)
-        sys.stdout.flush()
+        terminal.reset()
+        try:
+            result = command.main(arguments, prog_name="templater", standalone_mode=False)
+            sys.stdout.flush()
+        finally:
+            terminal.end_pager()
     except TemplaterError as error:
         return complain(error.explain(), error.exit_code)
     except click.ClickException as error:
@@ -71,8 +76,7 @@ def _run(arguments: Sequence[str] | None) -> int:
 
 
 def complain(text: str, code: int) -> int:
-    sys.stdout.flush()
-    click.echo(f"templater: {printable_lines(text)}", err=True)
+    output.say(f"templater: {text}")
     return code
 
 

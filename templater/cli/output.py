@@ -2,23 +2,40 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from typing import Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..model.source import printable_lines
+from . import terminal
+from .terminal import page
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+__all__ = ["page"]
 
 
-def on_terminal() -> bool:
-    """Return whether standard output is a terminal that should show colours."""
-    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+def has_colour() -> bool:
+    """Return whether to write colours to standard output."""
+    return terminal.has_colour(sys.stdout)
+
+
+def has_layout() -> bool:
+    """Return whether to write the layout for terminals to standard output."""
+    return terminal.has_layout(sys.stdout)
+
+
+def style(text: str, **styles: Any) -> str:
+    """Return text with the codes of ``click.style`` if standard output has colours."""
+    return click.style(text, **styles) if styles and has_colour() else text
 
 
 def write(text: str) -> None:
     """Write text unchanged, including undecodable bytes. On a terminal, escape control characters."""
-    if sys.stdout.isatty():
+    if terminal.is_terminal(sys.stdout):
         text = printable_lines(text)
     sys.stdout.buffer.write(text.encode("utf-8", "surrogateescape"))
 
@@ -49,10 +66,23 @@ def write_styled(text: str) -> None:
     sys.stdout.buffer.write(text.encode("utf-8", "surrogateescape"))
 
 
+def write_lines(lines: Iterable[Text]) -> None:
+    """Write lines of ``cli.styled``."""
+    from .styled import ansi
+
+    write_styled(ansi(lines, colour=has_colour()))
+
+
 def say(text: str) -> None:
-    """Write a message to stderr, after flushing standard output."""
+    """Write a message to stderr, after flushing standard output. On a terminal, wrap it at words."""
     flush()
-    click.echo(printable_lines(text.rstrip("\n")), err=True)
+    if not terminal.has_layout(sys.stderr):
+        click.echo(printable_lines(text.rstrip("\n")), err=True)
+        return
+    from .styled import ansi, message
+
+    colour = terminal.has_colour(sys.stderr)
+    click.echo(ansi(message(text, terminal.width()), colour=colour), err=True, nl=False, color=True)
 
 
 def note(text: str) -> None:

@@ -7,7 +7,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..model.entry import parents_below
-from ..model.plan import AGENT, FAILED, SKIP, WRITE, WRITING
+from ..model.plan import AGENT, FAILED, KEEP, SKIP, WRITE, WRITING
 from ..model.source import printable
 from ..rendering.render import is_due
 
@@ -31,36 +31,79 @@ class Block(NamedTuple):
     """The parts of one change in a report: a heading, remarks and a body.
 
     ``body`` is the rendered text or, if the change ``failed``, the explanation of its error. It is None if
-    the report shows neither.
+    the report shows neither. ``warns``: the host does not simply write or skip the file.
     """
 
     change: Change
-    heading: str
+    heading: Heading
     remarks: tuple[str, ...] = ()
     body: str | None = None
+    warns: bool = True
 
     @property
     def failed(self) -> bool:
         return self.change.action == FAILED
 
 
-def blocks(plan: Plan) -> Iterator[Block]:
+class Heading(NamedTuple):
+    """The heading of a change. ``owner`` and ``mode`` are empty if the change writes no file."""
+
+    target: str
+    action: str
+    owner: str
+    mode: str
+    why: str
+
+    def __str__(self) -> str:
+        facts = f"  {self.owner} {self.mode}" if self.owner else ""
+        return f"{self.target}  {self.action}{facts}  {self.why}"
+
+
+def blocks(plan: Plan, *, fold: bool = False) -> Iterator[Block]:
     """Yield a block for each change, in order.
 
-    If a later pass rewrites a file, only the block of that pass shows the content.
+    If a later pass rewrites a file, only the block of that pass shows the content. ``fold``: omit the changes
+    that ``unchanged`` returns.
     """
-    last = {change.real: change for change in plan.changes if change.content is not None}
-    for change in plan.changes:
+    folded = set(unchanged(plan)) if fold else set()
+    changes = [change for change in plan.changes if change not in folded]
+    last = {change.real: change for change in changes if change.content is not None}
+    for change in changes:
         again = last.get(change.real)
         remarks = tuple(_remarks(change, plan))
+        warns = _warns(plan, change)
         if change.action in WRITING and again is not None and again is not change:
-            yield Block(change, headline(change), (*remarks, f"written again on {again.trigger}"))
+            remarks = (*remarks, f"written again on {again.trigger}")
+            yield Block(change, heading(change), remarks, warns=warns)
         else:
-            yield Block(change, headline(change), remarks, _body(change))
+            yield Block(change, heading(change), remarks, _body(change), warns)
     for change in plan.agent:
         # An earlier block has shown the same content as a file of the config drive.
         body = _body(change) if change.action == FAILED else None
-        yield Block(change, f"in the guest: {headline(change)}", tuple(_remarks(change, plan)), body)
+        shown = heading(change)
+        shown = shown._replace(target=f"in the guest: {shown.target}")
+        yield Block(change, shown, tuple(_remarks(change, plan)), body, _warns(plan, change))
+
+
+def unchanged(plan: Plan) -> list[Change]:
+    """Return the changes that leave a file as an earlier pass has written it, on the host as well."""
+    earlier: dict[str, Change] = {}
+    found = []
+    for change in plan.changes:
+        before = earlier.get(change.real)
+        earlier[change.real] = change
+        if before is None or FAILED in (before.action, change.action) or outcome_text(plan, change):
+            continue
+        facts = [(each.content, each.uid, each.gid, each.mode) for each in (before, change)]
+        if change.action in (KEEP, SKIP) or facts[0] == facts[1]:
+            found.append(change)
+            earlier[change.real] = before
+    return found
+
+
+def _warns(plan: Plan, change: Change) -> bool:
+    outcome = plan.outcome(change)
+    return outcome is None or not outcome.ok or bool(deviation_names(plan, change))
 
 
 def preview(plan: Plan) -> str:
@@ -87,14 +130,18 @@ def ended(text: str) -> str:
 
 def headline(change: Change) -> str:
     """Return a heading like ``/etc/hostname  create  0:0 0644  hostname.tpl on create: new``."""
+    return str(heading(change))
+
+
+def heading(change: Change) -> Heading:
     path = printable(change.path) or "''"
     if change.real != change.path:
         path = f"{path} -> {printable(change.real)}"
-    facts = f"{path}  {change.action}"
-    if change.action not in (FAILED, SKIP):
-        facts += f"  {change.uid}:{change.gid} {change.mode:04o}"
+    writes = change.action not in (FAILED, SKIP)
+    owner, mode = (f"{change.uid}:{change.gid}", f"{change.mode:04o}") if writes else ("", "")
     because = f": {change.reason}" if change.reason and change.action not in (WRITE, FAILED) else ""
-    return f"{facts}  {printable(change.rule.template) or '-'} on {printable(change.trigger)}{because}"
+    why = f"{printable(change.rule.template) or '-'} on {printable(change.trigger)}{because}"
+    return Heading(path, change.action, owner, mode, why)
 
 
 def outcome_text(plan: Plan, change: Change) -> str:

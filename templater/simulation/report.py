@@ -40,6 +40,12 @@ class Report:
         return () if self.started is None else self.started.changes
 
     @property
+    def shown(self) -> tuple[Change, ...]:
+        """The changes that the step wrote, and those that failed."""
+        failed = () if self.plan is None else (each for each in self.plan.changes if each.error is not None)
+        return (*self.changes, *failed)
+
+    @property
     def note(self) -> str:
         """A one-line summary of the step."""
         if self.error is not None:
@@ -76,13 +82,10 @@ def format_report(report: Report, *, as_diff: bool) -> str:
     lines = [f"{report.step.text}\n  {printable_lines(report.note)}\n"]
     started = report.started
     if started is not None:
-        plan = started.plan
-        failed = [change for change in plan.changes if change.error is not None]
         if as_diff:
-            made = Plan(plan.metadata, plan.instance, plan.host, plan.triggers, started.changes)
-            lines.append(diff(made))
+            lines.append(patch_of(report))
         else:
-            lines += [f"  {headline(change)}\n" for change in (*started.changes, *failed)]
+            lines += [f"  {headline(change)}\n" for change in report.shown]
         lines += [f"  ! {printable_lines(remark)}\n" for remark in started.remarks]
         lines += [
             f"  ? {printable(path)}: unknown: {printable_lines(reason)}\n"
@@ -92,6 +95,14 @@ def format_report(report: Report, *, as_diff: bool) -> str:
         more = report.error.explain().split("\n")[1:]  # `note` already has the first line
         lines += [f"  {printable_lines(line)}\n" for line in more]
     return "".join(lines)
+
+
+def patch_of(report: Report) -> str:
+    """Return the changes that the step wrote, as a patch."""
+    plan = report.plan
+    if plan is None:
+        return ""
+    return diff(Plan(plan.metadata, plan.instance, plan.host, plan.triggers, report.changes))
 
 
 def report_data(report: Report) -> dict[str, Any]:

@@ -37,7 +37,7 @@ def on_a_terminal(*arguments, **environment):
         stdout=child,
         stderr=subprocess.DEVNULL,
         cwd=ROOT,
-        env={**os.environ, "TERM": "xterm-256color", "COLUMNS": "100", **environment},
+        env={**os.environ, "TERM": "xterm-256color", "COLUMNS": "100", "PAGER": "cat", **environment},
     )
     os.close(child)
     seen = b""

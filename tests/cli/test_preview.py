@@ -1,18 +1,24 @@
-"""Previews on a terminal."""
+"""The preview on a terminal."""
 
-from templater.cli.commands.preview import show_styled
+from templater.cli import styled
+from templater.cli.commands.preview import styled_body
 from templater.model.metadata import Rule
 from templater.model.plan import CREATE, SKIP, Change
-from templater.reporting.report import Block
+from templater.reporting.report import Block, heading
 
 
-def test_a_styled_preview_shows_contents_only_for_changes_with_contents(capfdbinary):
+def test_a_styled_preview_shows_contents_only_for_changes_with_contents():
     skipped, created, empty = (
         Change(Rule(path, "a.tpl", ("start",)), "start", path, action)
         for path, action in (("/a", SKIP), ("/b", CREATE), ("/c", CREATE))
     )
-    show_styled([Block(skipped, "/a"), Block(created, "/b", (), "text\n"), Block(empty, "/c", (), "")])
-    first, second, third = capfdbinary.readouterr().out.split(b"==> ")[1:]
-    assert b"/a" in first and b"(empty)" not in first
-    assert b"text" in second and b"(empty)" not in second
-    assert b"/c" in third and b"(empty)" in third
+    blocks = [
+        Block(skipped, heading(skipped)),
+        Block(created, heading(created), (), "text\n"),
+        Block(empty, heading(empty), (), ""),
+    ]
+    text = "".join(styled.preview(blocks, (), 80, body=styled_body, colour=False))
+    first, second, third = text.split("── ")[1:]
+    assert "/a" in first and "(empty)" not in first
+    assert "text" in second and "(empty)" not in second
+    assert "/c" in third and "(empty)" in third

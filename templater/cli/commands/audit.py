@@ -34,8 +34,7 @@ Examples:
   templater audit image.tar.xz --at-least high || echo "not this one"
 """
 
-COLOURS = {"critical": "bright_red", "high": "red", "medium": "yellow", "low": "cyan", "info": "bright_black"}
-LEVELS = [*reversed(COLOURS)]
+LEVELS = ("info", "low", "medium", "high", "critical")
 
 
 @click.command(help=HELP)
@@ -87,6 +86,7 @@ def command(
         sarif=(__version__, uri_of(image)) if report == "sarif" else None,
     )
     found = read_image(work, (options.existing(local), rootfs and options.existing(rootfs)), limits)
+    output.page()
     if report == "sarif":
         output.write_json(found["sarif"])
     elif report == "json":
@@ -109,13 +109,15 @@ def uri_of(path: str) -> str:
 
 def show(findings: list[dict[str, Any]]) -> None:
     """Print each finding on a line, and its hint on the next line."""
-    styled = output.on_terminal()
+    if output.has_layout():
+        from .. import styled, terminal
+
+        output.write_lines(styled.findings_in_columns(findings, terminal.width()))
+        return
     for finding in findings:
-        severity = finding["severity"]
-        word = click.style(f"{severity:8}", fg=COLOURS[severity]) if styled else f"{severity:8}"
         advisory = f"  [{finding['advisory']}]" if "advisory" in finding else ""
         place = f"{finding['place']}: " if finding["place"] else ""
         text = f"{place}{finding['message']}{advisory}"
-        click.echo(f"{word}  {finding['check']:20}  " + printable_lines(text))
+        click.echo(f"{finding['severity']:8}  {finding['check']:20}  " + printable_lines(text))
         if "hint" in finding:
             click.echo(f"{'':32}" + printable_lines(f"hint: {finding['hint']}"))

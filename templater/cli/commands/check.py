@@ -50,7 +50,6 @@ Examples:
 """
 CONFIGURATION = "templater.toml"
 LEVELS = ("error", "warning", "info")
-COLOURS = {"error": "bright_red", "warning": "yellow", "info": "bright_black"}
 REPORTS = ("text", "json", "sarif", "junit", "github", "gitlab")
 
 
@@ -237,6 +236,7 @@ def command(
             errors.append(error)
             reports.append({"image": source, "error": explained(error), **NOTHING})
     if not as_diff:
+        output.page()
         write(reports, report, show_ignored=show_ignored)
     for note in dict.fromkeys(note for found in reports for note in found["notes"]):
         output.note(note)
@@ -423,18 +423,21 @@ def write(reports: list[dict[str, Any]], report: str, *, show_ignored: bool) -> 
 
 def show(findings: list[dict[str, Any]]) -> None:
     """Print the findings by file, each with its source line and hint."""
-    styled = output.on_terminal()
+    if output.has_layout():
+        from .. import styled, terminal
+
+        output.write_lines(styled.findings_by_file(findings, terminal.width()))
+        return
     file = None
     for finding in findings:
         name = finding["file"]
         if name != file:
             output.write("" if file is None else "\n")
-            click.echo(click.style(printable(name), bold=True) if styled else printable(name))
+            click.echo(printable(name))
             file = name
-        severity = finding["severity"]
-        word = click.style(severity, fg=COLOURS[severity]) if styled else severity
         place = f"{finding['line']}:{finding['column']}: " if "line" in finding else ""
-        click.echo(f"  {place}{word}: " + printable_lines(f"{finding['message']}  [{finding['check']}]"))
+        text = f"{place}{finding['severity']}: {finding['message']}  [{finding['check']}]"
+        click.echo("  " + printable_lines(text))
         for line in finding.get("excerpt", "").splitlines():
             click.echo("    " + printable(line))
         if "hint" in finding:

@@ -55,6 +55,7 @@ def command(request: options.Request, exit_code: bool, instances: str | None, ot
         fixed = fixed_options(request)
         with opened(request._replace(rootfs="none")) as found:
             sides = [(before, after) for before, after in other.plans(found, fixed)]
+        output.page()
         return show_comparison(sides, as_json=request.as_json, exit_code=exit_code)
     if request.rootfs is None:
         raise click.UsageError(f"give ROOTFS, or one of {', '.join(NAMES)}")
@@ -64,6 +65,7 @@ def command(request: options.Request, exit_code: bool, instances: str | None, ot
         return run(request, instances, show="json" if request.as_json else "patch", exit_code=exit_code)
     with opened(request, rootfs_of_instance=True) as found:
         plans = found.plans()
+    output.page()
     return show(plans, as_json=request.as_json) or int(exit_code and any(any(p.files()) for p in plans))
 
 
@@ -108,7 +110,7 @@ def show(plans: list[Plan], *, as_json: bool) -> int:
 
 
 def show_patch(text: str) -> None:
-    if not output.on_terminal():
+    if not output.has_colour():
         output.write(text)
         return
     for line in text.removesuffix("\n").split("\n") if text else ():

@@ -70,6 +70,7 @@ def command(request: options.Request, target: str | None, reads: bool) -> int:
         if reads:
             return show_reads(found, plans[0], rules, fixed.dialect)
         files = [(plan, explained(found, plan, rules, fixed)) for plan in plans]
+    output.page()
     shown = [file for _, some in files for file in some]
     if request.as_json:
         data = [plan_data(plan, list(map(explained_data, some))) for plan, some in files]
@@ -147,24 +148,38 @@ def plan_data(plan: Plan, files: list[dict[str, Any]]) -> dict[str, Any]:
 
 def show(files: list[Explained]) -> None:
     from ...reporting.explanation import kinds_in, rows
+    from ...reporting.report import heading
 
+    layout = None
+    if output.has_layout():
+        from .. import styled, terminal
+
+        layout = styled.Headings([heading(file.change) for file in files], terminal.width())
     for number, file in enumerate(files):
         output.write("\n" if number else "")
-        write_rows(rows(file))
-    if output.on_terminal():
+        found = rows(file)
+        if layout is not None:
+            output.write_lines(layout.lines(heading(file.change)))
+            next(found)  # the heading of the plain report
+        write_rows(found)
+    output.write("\n" if output.has_colour() and files else "")
+    if output.has_colour():
         for kind in kinds_in(files):
             output.write_styled(f"{click.style(kind, **COLOURS[kind])}: {KINDS[kind]}\n")
 
 
 def write_rows(found: Iterable[Row]) -> None:
-    styled = output.on_terminal()
+    if not output.has_layout():
+        output.write("".join("".join(chunk.text for chunk in row).rstrip() + "\n" for row in found))
+        return
+    from .. import styled, terminal
+
     for row in found:
-        if styled:
-            shown = [(printable(chunk.text), COLOURS.get(chunk.kind)) for chunk in row]
-            text = "".join([click.style(text, **style) if style else text for text, style in shown])
+        for line in styled.split_row(
+            [(printable(chunk.text), chunk.kind) for chunk in row], terminal.width()
+        ):
+            text = "".join(output.style(text, **COLOURS.get(kind, {})) for text, kind in line)
             output.write_styled(f"{text}\n")
-        else:
-            output.write("".join(chunk.text for chunk in row).rstrip() + "\n")
 
 
 def say_not_due(rules: list[Rule], files: list[Explained]) -> None:

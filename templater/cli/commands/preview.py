@@ -35,6 +35,7 @@ Examples:
   templater preview ./image --as lxd               what LXD would do
   templater preview ./image --as all               each file, each host
   templater preview ./image --rootfs /srv/web1/rootfs
+  templater preview ./image --tree                 only the list of files
   templater preview ./image -o tree                write DIR or FILE.tar
 """
 
@@ -46,13 +47,24 @@ Examples:
     help="Write the rendered files to DIR or FILE.tar. -o KEY=VALUE sets a field if SRC is a definition.",
 )  # fmt: skip
 @click.option("--reuse", is_flag=True, help="With -o FILE.tar: replace an existing file.")
+@click.option("--tree", is_flag=True, help="Show only a tree of the files.")
 @click.option("--all-variants", is_flag=True, help="If SRC is a definition: show every build of its filters.")
 @instances_option
 @guarded
 def command(
-    request: options.Request, outputs: tuple[str, ...], reuse: bool, all_variants: bool, instances: str | None
+    request: options.Request,
+    outputs: tuple[str, ...],
+    reuse: bool,
+    tree: bool,
+    all_variants: bool,
+    instances: str | None,
 ) -> int:
     from ..planning import opened
+
+    if tree and (request.as_json or request.every_host or instances or all_variants):
+        raise click.UsageError(
+            "--tree can't be combined with --json, --as all, --instances or --all-variants"
+        )
 
     target, parameters = split_outputs(outputs)
     request = request._replace(choice=request.choice._replace(parameters=parameters))
@@ -76,13 +88,15 @@ def command(
             raise click.UsageError("-o can't be combined with -t all: several triggers write the same files")
     with opened(request) as found:
         if request.every_host:
+            output.page()
             return show_every_host(found)
         plans = found.plans()
+    output.page()
     if target is not None:
         from ..file_output import write_tree
 
         write_tree(plans[0], target)
-    return show(plans, as_json=request.as_json, contents=target is None)
+    return show(plans, as_json=request.as_json, contents=target is None or tree, tree=tree)
 
 
 #: a parameter of a definition: the path of a field, and its value
@@ -123,7 +137,7 @@ def show_variants(request: options.Request) -> int:
     return code
 
 
-def show(plans: list[Plan], *, as_json: bool = False, contents: bool = True) -> int:
+def show(plans: list[Plan], *, as_json: bool = False, contents: bool = True, tree: bool = False) -> int:
     """Print plans and return the exit code. JSON is an object for one plan, or a list for several."""
     from ...reporting import report
 
@@ -134,12 +148,13 @@ def show(plans: list[Plan], *, as_json: bool = False, contents: bool = True) -> 
         output.write_json(data if len(data) > 1 else data[0])
     elif contents:
         for number, plan in enumerate(plans):
-            blocks = report.blocks(plan)
             output.write("\n" if number and plan.changes else "")
-            if output.on_terminal():
-                show_styled(blocks)
+            if tree:
+                show_tree(plan)
+            elif output.has_layout():
+                show_styled(plan)
             else:
-                show_plain(blocks)
+                show_plain(report.blocks(plan))
     for plan in () if as_json else plans:
         output.say(report.summary(plan))
         if len(plans) == 1 and (other := report.not_due(plan)):
@@ -176,17 +191,36 @@ def show_plain(blocks: Iterable[Block]) -> None:
         output.write(("\n" if number else "") + plain(block))
 
 
-def show_styled(blocks: Iterable[Block]) -> None:
-    from ...reporting.report import ended, indented
+def show_tree(plan: Plan) -> None:
+    from ...reporting import file_tree
 
-    for number, block in enumerate(blocks):
-        heading = click.style(f"==> {block.heading}", bold=True, fg="red" if block.failed else None)
-        remarks = [click.style(f"    ! {remark}", fg="yellow") + "\n" for remark in block.remarks]
-        output.write_styled("".join(["\n" if number else "", f"{heading}\n", *remarks]))
-        if block.body is None:
-            continue
-        if block.failed:
-            output.write_styled(click.style(printable_lines(indented(block.body)), fg="red"))
-        else:
-            body = output.coloured(printable_lines(ended(block.body)), block.change.path)
-            output.write_styled(body or click.style("    (empty)\n", dim=True))
+    leaves = list(file_tree.tree(plan))
+    if output.has_layout():
+        from .. import styled
+
+        output.write_lines(styled.tree(leaves))
+    else:
+        output.write(file_tree.tree_text(leaves))
+
+
+def show_styled(plan: Plan) -> None:
+    from ...reporting.report import blocks, unchanged
+    from .. import styled, terminal
+
+    found = styled.preview(
+        list(blocks(plan, fold=True)), unchanged(plan), terminal.width(), body=styled_body,
+        colour=output.has_colour(),
+    )  # fmt: skip
+    for text in found:
+        output.write_styled(text)
+
+
+def styled_body(block: Block) -> str:
+    from ...reporting.report import ended
+
+    body = printable_lines(ended(block.body or ""))
+    if not body:
+        return output.style("    (empty)\n", dim=True)
+    change = block.change
+    path = change.path if change.path.startswith("/") else change.rule.path  # a file of the config drive
+    return output.coloured(body, path) if output.has_colour() else body

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,6 +13,9 @@ from ...parsing.instance_yaml import read_profile
 from ...rootfs.memory import MemoryRootfs
 from .. import options, output
 from ..guard import guarded
+
+if TYPE_CHECKING:
+    from ...simulation.report import Report
 
 HELP = """Show what each step of an instance's life changes, and why.
 
@@ -91,12 +94,28 @@ def command(request: options.Request, steps: tuple[str, ...], as_diff: bool) -> 
             read_profile=lambda file: read_profile(read_source(file)),
             placeholders=bool(request.host.product),
         )
+    output.page()
     if request.as_json:
         output.write_json([report_data(report) for report in reports])
+    elif output.has_layout():
+        show_styled(reports, as_diff=as_diff)
     else:
         output.write("".join(format_report(report, as_diff=as_diff) for report in reports))
     errors = [report.error for report in reports if report.error is not None]
     return errors[0].exit_code if errors else 0
+
+
+def show_styled(reports: list[Report], *, as_diff: bool) -> None:
+    from ...simulation.report import patch_of
+    from .. import styled, terminal
+    from .diff import show_patch
+
+    for number, report in enumerate(reports):
+        above, below = styled.step(report, terminal.width(), as_diff=as_diff, first=number == 0)
+        output.write_lines(above)
+        if as_diff:
+            show_patch(patch_of(report))
+        output.write_lines(below)
 
 
 def _paper(view: Any) -> MemoryRootfs | None:

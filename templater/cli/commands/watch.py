@@ -62,7 +62,7 @@ def command(request: options.Request) -> int:
                 attempt(look, missing, first=True)
             while True:
                 names = watch.wait()
-                if output.on_terminal():
+                if output.has_layout():
                     click.clear()
                 output.say(f"changed: {', '.join(names)}")
                 with watch.interruptible():

@@ -63,8 +63,13 @@ def command(
     else:
         choice.refuse_parameters(src)
         found = read_image(lambda src, rootfs: data(describe(src, rootfs, bounds)), (src, rootfs), limits)
+    output.page()
     if as_json:
         output.write_json(found)
+    elif output.has_layout():
+        from ... import styled, terminal
+
+        output.write_lines(styled.description(lines(found), terminal.width()))
     else:
         output.write("\n".join(lines(found)) + "\n")
     for warning in found["warnings"]:

@@ -1,0 +1,284 @@
+"""Text for terminals: rules, columns, and messages wrapped at words. Only styled output imports this module.
+
+Every function escapes the control characters of its arguments.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.cells import cell_len
+from rich.console import Console
+from rich.text import Text
+
+from ..model.plan import CREATE, FAILED, UPDATE, WRITE
+from ..model.source import printable, printable_lines
+from ..reporting.report import heading
+
+if TYPE_CHECKING:
+    from ..model.plan import Change
+    from ..reporting.file_tree import Leaf
+    from ..reporting.report import Block, Heading
+    from ..simulation.report import Report
+
+#: the colours of actions; all are readable on dark and on light terminals
+ACTIONS = {CREATE: "green", WRITE: "green", UPDATE: "yellow", FAILED: "bold red"}
+#: the indentation of everything below a rule, such as ``── /etc/hosts``
+INDENT = 3
+_NUMBERED = re.compile(r"^ +\d+ \| ")
+_CARETS = re.compile(r"^(?P<before> +\| *)(?P<carets>\^+)$")
+_LABEL = re.compile(r"^(templater|note|warning|hint): ")
+_LABELS = {"templater": "bold red", "note": "cyan", "warning": "yellow", "hint": "dim"}
+
+
+def ansi(lines: Iterable[Text], *, colour: bool) -> str:
+    """Return lines as text with the codes of their colours. The lines are not wrapped."""
+    file = io.StringIO()
+    console = Console(
+        file=file, force_terminal=True, color_system="standard" if colour else None, width=1000,
+        legacy_windows=False, markup=False, highlight=False, emoji=False,
+    )  # fmt: skip
+    for line in lines:
+        console.print(line, soft_wrap=True)
+    return file.getvalue()
+
+
+def wrapped(text: Text, width: int, *, indent: int = 0, hanging: int = 0) -> Iterator[Text]:
+    """Yield the lines of a text, wrapped at words. Lines after the first have ``hanging`` more spaces."""
+    console = Console(file=io.StringIO(), width=width)
+    first = True
+    for part in text.wrap(console, max(width - indent - hanging, 20)):
+        part.rstrip()
+        yield Text(" " * (indent + (0 if first else hanging))).append_text(part)
+        first = False
+
+
+def message(text: str, width: int, *, indent: int = 0) -> Iterator[Text]:
+    """Yield the lines of a message. Only the marked part of a source line is red, and hints are dim."""
+    lines = printable_lines(text.rstrip("\n")).split("\n")
+    for number, line in enumerate(lines):
+        after = lines[number + 1] if number + 1 < len(lines) else ""
+        marks = _CARETS.match(after) if _NUMBERED.match(line) else None
+        shown = Text(line)
+        if marks is not None:
+            shown.stylize("red", marks.start("carets"), marks.end("carets"))
+            shown.stylize("dim", 0, line.index("|") + 1)
+            yield Text(" " * indent).append_text(shown)
+        elif carets := _CARETS.match(line):
+            shown.stylize("red", carets.start("carets"))
+            shown.stylize("dim", 0, line.index("|") + 1)
+            yield Text(" " * indent).append_text(shown)
+        elif line.startswith(" ") or not line:
+            yield Text(" " * indent).append_text(shown)
+        else:
+            if label := _LABEL.match(line):
+                end = None if label[1] == "hint" else label.end() - 1
+                shown.stylize(_LABELS[label[1]], 0, end)
+            yield from wrapped(shown, width, indent=indent, hanging=2)
+
+
+def remark(text: str, width: int, *, warns: bool) -> Iterator[Text]:
+    """Yield the lines of a remark about a file."""
+    mark = Text("! " if warns else "- ", "yellow" if warns else "dim")
+    yield from wrapped(
+        mark.append(printable(text), "yellow" if warns else "dim"), width, indent=INDENT, hanging=2
+    )
+
+
+def title(text: str) -> Text:
+    return Text().append("── ", "dim").append(printable(text), "bold")
+
+
+class Headings:
+    """The headings of several files with aligned columns, as rules, or indented without a rule.
+
+    If the terminal is too narrow, a second line has the reason.
+    """
+
+    def __init__(self, found: Sequence[Heading], width: int, *, rule: bool = True) -> None:
+        self.width = width
+        self.start, self.fill = ("── ", "─") if rule else ("   ", " ")
+        columns = [(each.action, each.owner, each.mode) for each in found]
+        self.widths = [max(map(len, column)) for column in zip(*columns, strict=True)]
+        facts = sum(2 + size for size in self.widths if size)
+        target = max((cell_len(each.target) for each in found), default=0)
+        why = max((cell_len(each.why) for each in found), default=0)
+        self.one_line = len(self.start) + target + 1 + facts + 2 + why <= width
+        self.room = len(self.start) + target if self.one_line else max(width - 1 - facts, 10)
+
+    def lines(self, found: Heading) -> Iterator[Text]:
+        failed = found.action == FAILED
+        line = Text().append(self.start, "dim").append(found.target, "bold red" if failed else "bold")
+        if line.cell_len > self.room:
+            yield line
+            line = Text(" " * (self.room + 1))
+        else:
+            line.append(" ").append(self.fill * (self.room - line.cell_len + 1), "dim")
+        looks = (ACTIONS.get(found.action, "dim"), "", "dim")
+        for text, size, look in zip((found.action, found.owner, found.mode), self.widths, looks, strict=True):
+            if size:
+                line.append("  ").append(text.ljust(size), look)
+        if self.one_line:
+            line.append("  ").append(found.why, "dim")
+        line.rstrip()
+        yield line
+        if not self.one_line:
+            indent = INDENT if self.fill != " " else INDENT + 2
+            yield from wrapped(Text(found.why, "dim"), self.width, indent=indent, hanging=2)
+
+
+def preview(
+    shown: Sequence[Block],
+    unchanged: Sequence[Change],
+    width: int,
+    *,
+    body: Callable[[Block], str],
+    colour: bool,
+) -> Iterator[str]:
+    """Yield the report about each file, and a line for the ``unchanged`` files of later passes.
+
+    ``body`` returns the text below a heading, with colours.
+    """
+    layout = Headings([block.heading for block in shown], width)
+    spaced = True
+    for block in shown:
+        lines = [] if spaced else [Text()]
+        lines += layout.lines(block.heading)
+        for text in block.remarks:
+            lines += remark(text, width, warns=block.warns)
+        if block.failed and block.body is not None:
+            lines += message(block.body, width, indent=INDENT)
+        yield ansi(lines, colour=colour)
+        if block.body is not None and not block.failed:
+            yield body(block)
+        spaced = block.body is None
+    by_trigger: dict[str, list[str]] = {}
+    for change in unchanged:
+        by_trigger.setdefault(change.trigger, []).append(printable(change.path))
+    lines = [] if spaced else [Text()]
+    for trigger, paths in by_trigger.items():
+        folded = Text(f"unchanged on {printable(trigger)}: {', '.join(paths)}", "dim")
+        lines += wrapped(folded, width, hanging=2)
+    lines += [Text()] if by_trigger or not spaced else []
+    yield ansi(lines, colour=colour)
+
+
+def tree(leaves: Sequence[Leaf]) -> Iterator[Text]:
+    """Yield the lines of ``preview --tree``."""
+    width = max((cell_len(leaf.guides + leaf.name) for leaf in leaves), default=0)
+    for leaf in leaves:
+        line = Text().append(leaf.guides, "dim").append(leaf.name, "bold" if leaf.heading else "")
+        if leaf.heading is not None:
+            line.append(" " * (width - line.cell_len + 2))
+            line.append(f"{leaf.heading.action:6}", ACTIONS.get(leaf.heading.action, "dim"))
+            line.append(f"  {leaf.heading.owner} {leaf.heading.mode}".rstrip(), "dim")
+        yield line
+
+
+#: the colours of severities in `check` and `audit`
+SEVERITIES = {
+    "critical": "bold red", "high": "red", "error": "red", "medium": "yellow", "warning": "yellow",
+    "low": "cyan", "info": "dim",
+}  # fmt: skip
+
+
+def findings_by_file(findings: Sequence[dict[str, Any]], width: int) -> Iterator[Text]:
+    """Yield the findings of `check`, with a heading for each file."""
+    file = None
+    for finding in findings:
+        if finding["file"] != file:
+            if file is not None:
+                yield Text()
+            file = finding["file"]
+            yield title(file)
+        place = f"{finding['line']}:{finding['column']} " if "line" in finding else ""
+        text = Text("  ").append(place, "dim").append(finding["severity"], SEVERITIES[finding["severity"]])
+        text.append(f": {printable(finding['message'])}  ").append(f"[{finding['check']}]", "dim")
+        yield from wrapped(text, width, hanging=4)
+        hint = f"hint: {finding['hint']}" if "hint" in finding else ""
+        yield from message("\n".join(filter(None, (finding.get("excerpt", ""), hint))), width, indent=INDENT)
+
+
+def findings_in_columns(findings: Sequence[dict[str, Any]], width: int) -> Iterator[Text]:
+    """Yield the findings of `audit`: severity and check, and below or beside them the message."""
+    for finding in findings:
+        severity = finding["severity"]
+        text = Text().append(f"{severity:8}", SEVERITIES[severity]).append(f"  {finding['check']}  ", "bold")
+        text.append(f"{printable(finding['place'])}", "cyan")
+        advisory = f"  [{finding['advisory']}]" if "advisory" in finding else ""
+        colon = ": " if finding["place"] else ""
+        text.append(colon + printable(f"{finding['message']}{advisory}"))
+        yield from wrapped(text, width, hanging=10)
+        if "hint" in finding:
+            yield from wrapped(Text(printable(f"hint: {finding['hint']}"), "dim"), width, indent=10)
+
+
+def split_row(row: list[tuple[str, str]], width: int) -> Iterator[list[tuple[str, str]]]:
+    """Yield the lines of one row of `explain`. Origins are wrapped, but not the lines of the file."""
+    (margin, kind), *rest = row
+    bar = margin.find("| ") + 2
+    if not rest:
+        margin, words = (margin[:bar], margin[bar:]) if bar > 1 else (" " * INDENT, margin.lstrip())
+    elif len(row) == 2 and rest[0][0].startswith("^"):
+        words, kind = rest[0]
+    else:
+        yield row
+        return
+    room = max(width - len(margin), 30)
+    left = margin[:bar] + " " * (min(len(margin), max(width // 2, bar)) - bar) if bar > 1 else margin
+    for number, line in enumerate(wrapped(Text(words), room, hanging=2)):
+        yield [(left if number else margin, ""), (line.plain, kind)]
+
+
+def step(report: Report, width: int, *, as_diff: bool, first: bool) -> tuple[list[Text], list[Text]]:
+    """Return the lines about a step of `simulate`, above and below its patch."""
+    above = [] if first else [Text()]
+    above.append(title(report.step.text))
+    failed = report.error is not None
+    above += wrapped(Text(printable(report.note), "red" if failed else ""), width, indent=INDENT, hanging=2)
+    if not as_diff and report.shown:
+        found = [heading(change) for change in report.shown]
+        layout = Headings(found, width, rule=False)
+        for each in found:
+            above += layout.lines(each)
+    below: list[Text] = []
+    if report.started is not None:
+        for text in report.started.remarks:
+            below += remark(text, width, warns=False)
+        for path, why in sorted(report.started.unknown.items()):
+            below += remark(f"{path}: unknown: {why}", width, warns=True)
+    if report.error is not None:
+        more = report.error.explain().partition("\n")[2]  # the note has the first line
+        below += message(more, width, indent=INDENT) if more else ()
+    return above, below
+
+
+_PAIR = re.compile(r"^[A-Z][A-Za-z ]*: +")
+
+
+def description(lines: Iterable[str], width: int) -> Iterator[Text]:
+    """Yield the report of `image info`: bold titles, and marks of triggers in colour."""
+    table = -1  # the column where the marks of triggers begin, if the table is too wide
+    lines = list(lines)
+    for number, line in enumerate(lines):
+        if line == "Templates:":
+            too_wide = max(map(cell_len, lines[number:])) > width
+            table = len(lines[number + 1]) - len(lines[number + 1].lstrip()) if too_wide else -1
+        shown = Text(printable(line))
+        if pair := _PAIR.match(line):
+            shown.stylize("bold", 0, pair.end())
+            yield from wrapped(shown, width, hanging=pair.end())
+        elif line.endswith(":") and not line.startswith(" "):
+            yield Text(printable(line), "bold")
+        else:
+            if table > 0 and line.startswith("  "):
+                if line[:table].strip():
+                    yield Text(printable(line[:table].rstrip()), "bold")
+                shown = Text(f"    {printable(line[table:])}")
+            shown.highlight_regex(r"(?<= )x(?= )", "green")
+            shown.highlight_regex(r"(?<= )\.(?= )", "dim")
+            shown.highlight_regex(r"^ *! ", "yellow")
+            yield shown
