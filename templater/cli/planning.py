@@ -11,6 +11,7 @@ from ..model.errors import InputError, UsageError
 from ..model.metadata import TRIGGERS
 from ..model.source import printable
 from . import output
+from .progress import progress
 
 if TYPE_CHECKING:
     from ..limits import Given
@@ -67,10 +68,11 @@ class Opened(NamedTuple):
         from .plan_warnings import due_rules, plan_warnings, warn_of_unknown_names
 
         options = options or render_options(self.request).begun()
-        made = [
-            self.plan(triggers, options, in_place=in_place, placeholders=placeholders)
-            for triggers in self.runs
-        ]
+        with progress("rendering"):
+            made = [
+                self.plan(triggers, options, in_place=in_place, placeholders=placeholders)
+                for triggers in self.runs
+            ]
         for finding in made[0].metadata.findings:
             output.note(f"{finding.span.place}: {finding.message}")
         notes = dict.fromkeys(note for plan in made for note in plan.notes)
@@ -119,7 +121,8 @@ def opened(
 
     ``rootfs_of_instance``: the request's root filesystem is the instance's own, if the instance exists.
     """
-    source, instance = open_request(request)
+    with progress("reading"):
+        source, instance = open_request(request)
     with closing(source):
         request = for_source(request, source)
         for note in (*source.notes, *instance.notes):

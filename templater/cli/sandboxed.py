@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..model.errors import LimitError
 from .guard import address_space, over_limit
+from .progress import progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -54,7 +56,12 @@ def read_image(
     # The parent process has its own timer, so the timer of the child can be later.
     bounds = Bounds(command.processor, command.time + 5, address_space() + command.memory, REPORT)
     try:
-        return json_answer.run(lambda: (*descriptors, *_prepare(files)), lambda: work(*files), bounds)
+        return json_answer.run(
+            lambda: (*descriptors, *_prepare(files)),
+            lambda: work(*files),
+            bounds,
+            partial(progress, "reading"),
+        )
     except BoundError as error:
         if error.bound == "output":
             raise LimitError(f"the report is larger than {REPORT >> 20} MiB") from None

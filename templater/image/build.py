@@ -218,11 +218,18 @@ def _write_tar(
     writer = TarWriter(write, format)
     count = 0
     for member, data in members:
-        writer.add(member, data)
         count += 1
+        writer.add(member, _reported(data, count, member.name, writer, progress))
         progress(count, writer.position, member.name)
     writer.close()
     return count
+
+
+def _reported(data: Data, count: int, name: str, writer: TarWriter, progress: Progress) -> Data:
+    """Yield the pieces of a file, and report the position in the archive after each piece."""
+    for piece in data:
+        yield piece
+        progress(count, writer.position, name)
 
 
 def _joined(first: Output, second: Output) -> str:

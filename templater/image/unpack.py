@@ -132,7 +132,7 @@ def _unpack_into(
             writer = TreeWriter(root, policy, ids, done, DiskBudget(contents))
             try:
                 for member, data in contents.rootfs():
-                    writer.add(member, data)
+                    writer.add(member, _reported(data, done, member.name, progress))
                     progress(done.members, done.size, member.name)
                 writer.finish()
             finally:
@@ -142,6 +142,13 @@ def _unpack_into(
         exposed = (policy.privileges or policy.special) and ids.on_disk(0, 0)[0] == 0
         os.fchmod(top.fd, 0o700 if exposed else 0o711)
     return done
+
+
+def _reported(data: Data, done: Unpacked, name: str, progress: Progress) -> Data:
+    """Yield the pieces of a file, and report the number of unpacked bytes after each piece."""
+    for offset, piece in data:
+        yield offset, piece
+        progress(done.members, done.size + offset + len(piece), name)
 
 
 def _write_parts(top: Root, parts: Iterable[Part]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from ..model import errors
@@ -15,8 +16,15 @@ if TYPE_CHECKING:
     from .child import Bounds, Send
 
 
-def run(prepare: Callable[[], Iterable[int]], work: Callable[[], Any], bounds: Bounds) -> Any:
+def run(
+    prepare: Callable[[], Iterable[int]],
+    work: Callable[[], Any],
+    bounds: Bounds,
+    waiting: Callable[[], AbstractContextManager[object]] = nullcontext,
+) -> Any:
     """Run ``prepare``, then ``work`` in a locked child, and return the JSON value that ``work`` returns.
+
+    ``waiting`` returns a context manager for the time during which this process waits for the answer.
 
     ``prepare`` imports modules and returns the descriptors that ``work`` reads. An error of templater that
     ``work`` raises is raised here, with its source position as text. Raises BoundError and ChildFailure as
@@ -32,7 +40,8 @@ def run(prepare: Callable[[], Iterable[int]], work: Callable[[], Any], bounds: B
 
     worker = start(prepare, answer, bounds)
     try:
-        records = worker.answer()
+        with waiting():
+            records = worker.answer()
     finally:
         worker.close()
     try:

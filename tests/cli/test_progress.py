@@ -1,11 +1,14 @@
 """Progress messages appear on a terminal only."""
 
 import io
+import re
 import sys
+import time
 
-import pytest
-
-from templater.cli.progress import progress
+from templater.cli import progress as progress_module
+from templater.cli.progress import progress, tree_size
+from templater.image.build import Packing, build
+from templater.image.contents import DirectoryContents
 
 
 class Terminal(io.StringIO):
@@ -21,21 +24,72 @@ def test_progress_is_not_written_to_a_pipe(monkeypatch):
     assert pipe.getvalue() == ""
 
 
+def a_terminal(monkeypatch):
+    """Replace standard error. A fixture cannot do so, because pytest replaces it before the test begins."""
+    found = Terminal()
+    monkeypatch.setattr(sys, "stderr", found)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setattr(progress_module, "DELAY", 0)
+    monkeypatch.setattr(progress_module, "INTERVAL", 0)
+    return found
+
+
+def shown_after(bar, *calls):
+    """Call ``bar`` when the other thread has started to show it."""
+    while bar.__self__.bars is None:
+        time.sleep(0.01)
+    for call in calls:
+        bar(*call)
+
+
 def test_a_terminal_shows_progress_with_escaped_names(monkeypatch):
-    terminal = Terminal()
-    monkeypatch.setattr(sys, "stderr", terminal)
-    monkeypatch.setenv("TERM", "xterm")
+    terminal = a_terminal(monkeypatch)
     with progress("packing") as show:
-        show(64, 5 << 20, "etc/\x1b[31mred [bold]x")
-    shown = terminal.getvalue()
-    assert "packing: 64 files, 5 MiB, etc/\\x1b[31mred [bold]x" in shown
+        shown_after(show, (64, 5 << 20, "etc/\x1b[31mred [bold]x"))
+    assert "packing: 64 files, 5 MiB" in terminal.getvalue()
+    assert "etc/\\x1b[31mred [bold]x" in terminal.getvalue()
 
 
-@pytest.mark.parametrize(("more", "is_shown"), [(0, False), (1, True)])
-def test_a_large_file_is_shown_after_more_than_eight_mebibytes(monkeypatch, more, is_shown):
-    terminal = Terminal()
-    monkeypatch.setattr(sys, "stderr", terminal)
-    monkeypatch.setenv("TERM", "xterm")
+def test_a_known_total_gives_a_bar_with_bytes_rate_and_time_left(monkeypatch):
+    terminal = a_terminal(monkeypatch)
+    with progress("packing", total=lambda: 4 << 20) as show:
+        shown_after(show, (1, 1 << 20, "large"))
+        time.sleep(0.01)  # the rate needs two different times
+        show(1, 2 << 20, "large")
+    assert "packing: 1 files" in terminal.getvalue()
+    assert "2.0/4.0 MiB" in terminal.getvalue()
+    assert re.search(r"[0-9.]+ [kKM]?B/s", terminal.getvalue())
+    assert re.search(r"0:00:0\d", terminal.getvalue())
+
+
+def test_a_quick_operation_shows_nothing(monkeypatch):
+    terminal = a_terminal(monkeypatch)
+    monkeypatch.setattr(progress_module, "DELAY", 60)
     with progress("packing") as show:
-        show(1, (8 << 20) + more, "large")
-    assert ("packing: 1 files, 8 MiB, large" in terminal.getvalue()) == is_shown
+        show(1, 1 << 20, "small")
+    assert terminal.getvalue() == ""
+
+
+def test_building_one_large_file_reports_the_bytes_within_the_file(tmp_path):
+    image = tmp_path / "image"
+    (image / "rootfs").mkdir(parents=True)
+    (image / "metadata.yaml").write_text("architecture: x86_64\ncreation_date: 1\n")
+    (image / "rootfs" / "large").write_bytes(b"x" * (9 << 20))
+    contents = DirectoryContents(str(image))
+    seen = []
+    build(
+        contents, contents.parts(), str(tmp_path / "out.tar"), Packing(compression="none"),
+        progress=lambda members, size, name: seen.append((name, size >> 20)),
+    )  # fmt: skip
+    within = [size for name, size in seen if name.endswith("large")]
+    assert within == sorted(within)
+    assert len(set(within)) >= 5
+
+
+def test_the_size_of_a_tree_counts_regular_files_and_follows_no_link(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "b").write_bytes(b"x" * 1000)
+    (tmp_path / "c").write_bytes(b"x" * 10)
+    (tmp_path / "a" / "up").symlink_to(tmp_path)
+    assert tree_size(str(tmp_path)) == 1010

@@ -14,11 +14,13 @@ from ....model.file_names import METADATA
 from ....model.source import Source, printable
 from ... import options, output
 from ...guard import guarded_alone
-from ...progress import progress
+from ...progress import progress, tree_size
 from .edit import pairs_of
 from .info import size
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ....image.build import Built, Packing
     from ....image.contents import Contents, Part
 
@@ -104,7 +106,7 @@ def command(
     epoch = source_date_epoch()
     contents = DirectoryContents(directory, latest=epoch)
     parts = edited_parts(contents.parts(), properties, expire, directory)
-    built = pack(contents, parts, target, packing, epoch)
+    built = pack(contents, parts, target, packing, epoch, total=partial(tree_size, directory))
     for name in contents.tree.left_out:
         output.say(f"warning: skipped a socket: {name}")
     for name in contents.tree.mounts:
@@ -131,14 +133,16 @@ def pack(
     epoch: int | None,
     *,
     private: bool = False,
+    total: Callable[[], int] | None = None,
 ) -> Built:
     """Write the image to ``target`` with the options of `packing_options`, and show the progress.
 
-    ``private``: only the current user may read the files, as for an image made of an instance.
+    ``private``: only the current user may read the files, as for an image made of an instance. ``total``
+    returns the number of bytes that are packed.
     """
     from ....image.build import build
 
-    with progress("packing") as show:
+    with progress("packing", total=total) as show:
         return build(
             contents, parts, target, packing_of(packing, epoch, target), replace=packing["reuse"],
             private=private, progress=show,
