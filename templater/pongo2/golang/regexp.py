@@ -1,4 +1,4 @@
-r"""The regular expressions of Go, for the filter removetags.
+r"""The regular expressions of Go, for the filter removetags and for tests of images.
 
 A pattern is compiled to a small program. The search is depth first: as in Perl and RE2, it prefers the
 leftmost match, then the first alternative. The search never tries the same state twice. So for every pattern,
@@ -28,12 +28,7 @@ def remove_all(pattern: str, text: str) -> str:
 
     Raises Panic if the pattern is invalid.
     """
-    # This check precedes parsing, because the time for parsing can grow with the square of the length.
-    if len(pattern) > _MAX_PROGRAM:
-        raise _too_large()
-    program = _Compiler(_Parser(pattern).parse()).program()
-    grow(sum(map(_weight, program)) * (len(text) + 1))
-    search = _Search(program, text)
+    search = Pattern(pattern).searcher(text)
     out = []
     done = position = 0
     while position <= len(text):
@@ -46,6 +41,30 @@ def remove_all(pattern: str, text: str) -> str:
         position = end if end > start else end + 1
     out.append(text[done:])
     return "".join(out)
+
+
+class Pattern:
+    """A compiled regular expression. Raises Panic if the pattern is invalid."""
+
+    __slots__ = ("program", "text", "weight")
+
+    def __init__(self, pattern: str) -> None:
+        # This check precedes parsing, because the time for parsing can grow with the square of the length.
+        if len(pattern) > _MAX_PROGRAM:
+            raise _too_large()
+        self.text = pattern
+        self.program = _Compiler(_Parser(pattern).parse()).program()
+        #: the largest number of comparisons at one position of a text
+        self.weight = sum(map(_weight, self.program))
+
+    def searcher(self, text: str) -> "_Search":
+        """Return a search in a text. Raises TooLarge if the search can take too much work."""
+        grow(self.weight * (len(text) + 1))
+        return _Search(self.program, text)
+
+    def is_in(self, text: str) -> bool:
+        """Return whether the pattern matches somewhere in a text. Raises TooLarge as ``searcher`` does."""
+        return self.searcher(text).next(0) is not None
 
 
 class _Search:
