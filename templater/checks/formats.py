@@ -46,18 +46,18 @@ def junit(reports: list[dict[str, Any]]) -> str:
             f'tests="{len(found) or 1}" failures="{len(found)}" errors="{int(error is not None)}" '
             'skipped="0" time="0"'
         )
-        lines.append(f"<testsuite name={_xml(report['image'])} {counts}>")
+        lines.append(f"<testsuite name={xml_quoted(report['image'])} {counts}>")
         if error is not None:
-            lines.append(f'<testcase classname={_xml(report["image"])} name="check" time="0">')
-            lines.append(f"<error message={_xml(error)}/></testcase>")
+            lines.append(f'<testcase classname={xml_quoted(report["image"])} name="check" time="0">')
+            lines.append(f"<error message={xml_quoted(error)}/></testcase>")
         elif not found:
-            lines.append(f'<testcase classname={_xml(report["image"])} name="check" time="0"/>')
+            lines.append(f'<testcase classname={xml_quoted(report["image"])} name="check" time="0"/>')
         for finding in found:
-            name = _xml(f"{finding['check']} at {finding['place']}")
-            lines.append(f'<testcase classname={_xml(report["image"])} name={name} time="0">')
+            name = xml_quoted(f"{finding['check']} at {finding['place']}")
+            lines.append(f'<testcase classname={xml_quoted(report["image"])} name={name} time="0">')
             lines.append(
-                f"<failure type={_xml(finding['check'])} message={_xml(finding['message'])}>"
-                f"{_xml(_words(finding))[1:-1]}</failure></testcase>"
+                f"<failure type={xml_quoted(finding['check'])} message={xml_quoted(finding['message'])}>"
+                f"{xml_quoted(_words(finding))[1:-1]}</failure></testcase>"
             )
         lines.append("</testsuite>")
     return "\n".join([*lines, "</testsuites>", ""])
@@ -115,7 +115,7 @@ def _escaped(text: str, *, property: bool = False) -> str:
     return text.replace(":", "%3A").replace(",", "%2C") if property else text
 
 
-def _xml(text: str) -> str:
+def xml_quoted(text: str) -> str:
     """Return a quoted attribute. Characters that XML forbids are escaped as in messages."""
     safe = "\n".join(map(printable, text.split("\n")))
     for character, entity in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ('"', "&quot;"), ("\n", "&#10;")):
