@@ -3,6 +3,8 @@
 METADATA = "metadata.yaml"
 TEMPLATES = "templates"
 ROOTFS = "rootfs"
+#: the author's tests, which no image contains
+TESTS = "tests"
 #: the disk of a virtual machine
 DISK = "rootfs.img"
 

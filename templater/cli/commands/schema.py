@@ -1,4 +1,4 @@
-"""``templater schema``: the JSON Schema of metadata.yaml, for editors."""
+"""``templater schema``: the JSON Schemas of metadata.yaml and of test files, for editors."""
 
 from __future__ import annotations
 
@@ -8,18 +8,26 @@ import click
 
 from .. import output
 
-HELP = """Print the JSON Schema of metadata.yaml.
+HELP = """Print the JSON Schema of metadata.yaml, or of the files of `templater test`.
 
-Save the schema to a file, and name it in the first line of metadata.yaml. Editors with a YAML language
+Save the schema to a file, and name it in the first line of the YAML file. Editors with a YAML language
 server then complete and check the file.
 
 \b
   templater schema > metadata.schema.json
   # yaml-language-server: $schema=metadata.schema.json
+  templater schema tests > tests.schema.json
 """
+#: the package and file of each schema
+SCHEMAS = {
+    "metadata": ("templater.image", "metadata.schema.json"),
+    "tests": ("templater.testing", "tests.schema.json"),
+}
 
 
 @click.command(help=HELP)
-def command() -> int:
-    output.write((files("templater.image") / "metadata.schema.json").read_text("utf-8"))
+@click.argument("kind", type=click.Choice(list(SCHEMAS)), default="metadata")
+def command(kind: str) -> int:
+    package, name = SCHEMAS[kind]
+    output.write((files(package) / name).read_text("utf-8"))
     return 0

@@ -1,4 +1,4 @@
-"""Presets for new images. Each preset is a directory here, with its metadata.yaml and templates."""
+"""Presets for new images. Each preset is a directory here, with its metadata.yaml, templates and tests."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from importlib.resources import files
 from importlib.resources.abc import Traversable
 
 from ...model.errors import UsageError
-from ...model.file_names import METADATA, ROOTFS, TEMPLATES
+from ...model.file_names import METADATA, ROOTFS, TEMPLATES, TESTS
 from ...model.source import Source
 from ...rootfs.confined import write_error
 from .. import edit
@@ -55,8 +55,9 @@ def make(
     for name, value in properties.items():
         source = edit.set_property(source, name, value)
     written = {METADATA: source.data}
-    for template in sorted((found.folder / TEMPLATES).iterdir(), key=lambda each: each.name):
-        written[f"{TEMPLATES}/{template.name}"] = template.read_bytes()
+    for folder in (TEMPLATES, TESTS):
+        for file in sorted((found.folder / folder).iterdir(), key=lambda each: each.name):
+            written[f"{folder}/{file.name}"] = file.read_bytes()
     return write_new(path, written)
 
 
@@ -68,8 +69,8 @@ def write_new(path: str, written: Mapping[str, bytes]) -> list[str]:
     if os.path.lexists(path) and not (os.path.isdir(path) and not os.listdir(path)):
         raise UsageError(f"'{path}' exists", hint="give a new directory, or an empty one")
     try:
-        for folder in (path, os.path.join(path, TEMPLATES), os.path.join(path, ROOTFS)):
-            os.makedirs(folder, exist_ok=True)
+        for folder in {"", TEMPLATES, ROOTFS, *(os.path.dirname(name) for name in written)}:
+            os.makedirs(os.path.join(path, folder), exist_ok=True)
         for name, data in written.items():
             with open(os.path.join(path, name), "xb") as file:
                 file.write(data)

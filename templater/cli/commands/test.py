@@ -1,0 +1,124 @@
+"""``templater test``: run the tests beside an image."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ...definitions.choice import Choice
+from ...model.errors import LimitError, TemplaterError
+from ...model.source import printable
+from .. import options, output
+from ..fetching import local_source
+from ..guard import guarded
+from .check import explained, local_validators
+
+if TYPE_CHECKING:
+    from ...limits import Given
+
+HELP = """Run the tests of the image SRC, and compare the rendered files with the expectations.
+
+Tests are the files tests/*.yaml beside metadata.yaml. For a definition NAME.yaml, they are in tests/NAME or
+in tests beside it. The exit code is 1 if a test fails.
+
+\b
+Examples:
+  templater test ./image
+  templater test ./image -k network          only tests whose names contain "network"
+  templater test ./image --update            record the snapshots again
+  templater test images/*/ --report junit > tests.xml
+  templater test debian.yaml -o image.release=trixie
+  templater test image.tar.xz --tests ./image/tests
+"""
+REPORTS = ("text", "json", "junit", "tap")
+
+
+@click.command(help=HELP)
+@click.argument("sources", metavar="SRC...", nargs=-1, required=True, shell_complete=options.complete_files)
+@click.option("-k", "--only", metavar="TEXT", help="Run only tests whose file or name contains TEXT.")
+@click.option(
+    "--tests", "folder", metavar="DIR", shell_complete=options.complete_files,
+    help="Folder of the tests. [default: tests beside SRC]",
+)  # fmt: skip
+@click.option("--update", is_flag=True, help="Record the snapshots again, and remove those without a file.")
+@click.option("--report", type=click.Choice(REPORTS), help="Report format. [default: text]")
+@click.option("-v", "--verbose", is_flag=True, help="Also list the tests that pass.")
+@click.option(
+    "--run-validators/--no-run-validators", default=None, envvar="TEMPLATER_RUN_VALIDATORS",
+    help="Run programs such as visudo also without confinement, or never. [default: only with confinement]",
+)  # fmt: skip
+@options.parameter_option
+@options.limit_option()
+@click.option("--json", "as_json", is_flag=True, help="Short for --report json.")
+@guarded
+def command(
+    sources: tuple[str, ...],
+    only: str | None,
+    folder: str | None,
+    update: bool,
+    report: str | None,
+    verbose: bool,
+    run_validators: bool | None,
+    parameters: tuple[str, ...],
+    limits: Given,
+    as_json: bool,
+) -> int:
+    from ...testing import reports
+    from ...testing.folder import Folder, folder_of
+    from ...testing.reader import read_cases
+    from ...testing.session import Session
+
+    if as_json and report not in (None, "json"):
+        raise click.UsageError(f"--json and --report {report} contradict each other")
+    if folder is not None and len(sources) > 1:
+        raise click.UsageError("--tests can't be combined with several SRC")
+    report = "json" if as_json else report or "text"
+
+    def run(source: str) -> dict[str, Any]:
+        local = local_source(source.rstrip("/") or source)
+        tests = Folder(folder if folder is not None else folder_of(options.existing(local)))
+        cases = read_cases(tests, lambda case: only is None or only in f"{case.file} {case.title}")
+        choice = Choice(parameters)
+        with Session(
+            local, tests, limits, choice=choice, validators=local_validators(run_validators), update=update
+        ) as session:
+            outcomes = session.run(cases)
+            written = session.save(complete=only is None) if update else []
+            if only is None and not update and (unused := session.unused()):
+                output.note(f"{printable(tests.path)}: no test uses the snapshot '{printable(unused[0])}'")
+        for note in session.notes:
+            output.note(note)
+        return {
+            "image": source.rstrip("/"), "cases": [reports.case_data(each) for each in outcomes],
+            "updated": written,
+        }  # fmt: skip
+
+    found: list[dict[str, Any]] = []
+    errors: list[TemplaterError] = []
+    for source in dict.fromkeys(sources):
+        try:
+            found.append(run(source))
+        except TemplaterError as error:
+            if len(sources) == 1 or isinstance(error, LimitError):
+                raise
+            errors.append(error)
+            found.append({"image": source, "error": explained(error), "cases": [], "updated": []})
+    if only is not None and not errors and not any(each["cases"] for each in found):
+        raise click.UsageError(f"no test contains '{printable(only)}'")
+    if report == "json":
+        output.write_json(found)
+    elif report == "junit":
+        output.write(reports.junit(found))
+    elif report == "tap":
+        output.write(reports.tap(found))
+    else:
+        output.write("".join(reports.text(each, verbose=verbose) for each in found if "error" not in each))
+    for report_of_image in found:
+        for name in report_of_image["updated"]:
+            output.say(f"{report_of_image['image']}: {name}")
+    for each in errors:
+        output.say(f"templater: {explained(each)}")
+    if errors:
+        return errors[0].exit_code
+    return int(any(not case["passed"] for each in found for case in each["cases"]))

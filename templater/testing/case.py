@@ -1,0 +1,97 @@
+"""The values of a test: a case, its expectations, and the outcome of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..model.hosts import Host
+from ..model.instance import Instance
+from ..model.source import Span, printable
+from ..simulation.steps import Step
+
+
+@dataclass(frozen=True, slots=True)
+class Expectation:
+    """One expectation about a file: ``kind`` is a key of the schema's ``expectation``, such as ``equals``.
+
+    ``value`` is a text, a list of texts, or True.
+    """
+
+    target: str
+    kind: str
+    value: Any
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What is expected of one run or step. ``error`` is a text in the error's message, or "" for none.
+
+    ``snapshot`` and ``valid`` apply to every written file, and are the positions of these keys, or None.
+    """
+
+    files: tuple[Expectation, ...] = ()
+    error: Expectation | None = None
+    snapshot: Span | None = None
+    valid: Span | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CaseStep:
+    """A step of an instance's life with its own expectations."""
+
+    step: Step
+    expected: Expected
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One test for one combination of its matrix, whose values ``label`` names."""
+
+    #: the path of the file, for messages and reports
+    file: str
+    name: str
+    label: str
+    span: Span
+    instance: Instance
+    host: Host
+    #: the passes, or () for the default
+    triggers: tuple[str, ...] = ()
+    #: fields of a definition, as ``-o`` takes them
+    options: tuple[str, ...] = ()
+    #: "image", "none", or the files by path
+    rootfs: str | Mapping[str, str] = "image"
+    expected: Expected = field(default_factory=Expected)
+    steps: tuple[CaseStep, ...] = ()
+    #: the recorded file of the case, below the folder of tests
+    snapshot: str = ""
+
+    @property
+    def title(self) -> str:
+        return printable(f"{self.name} [{self.label}]" if self.label else self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One expectation that failed. ``detail`` has further lines, such as a patch."""
+
+    message: str
+    span: Span
+    detail: str = ""
+    hint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The result of a case."""
+
+    case: Case
+    failures: tuple[Failure, ...] = ()
+    seconds: float = 0.0
+
+    @property
+    def passed(self) -> bool:
+        return not self.failures

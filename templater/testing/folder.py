@@ -1,0 +1,202 @@
+"""The folder of an image's tests. Nothing outside of it is read or written, and no link is followed."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from ..definitions.detect import is_definition
+from ..image.open_file import reading
+from ..model.entry import DIRECTORY, FILE
+from ..model.errors import InputError, LimitError, RefusedError, TemplaterError
+from ..model.file_names import METADATA, TESTS
+from ..model.source import Source, printable
+from ..rootfs.confined import Root, write_descriptor, write_error
+from ..rootfs.directory import open_root
+from ..rootfs.paths import MissingError
+
+if TYPE_CHECKING:
+    from ..rootfs.byname import ByName
+
+#: the folder of recorded files, below the folder of tests
+SNAPSHOTS = "snapshots"
+#: the end of the name of a recorded file
+SNAPSHOT = ".txt"
+#: maximum number of test files, of the bytes of one of them or of a description, and of all together
+MAX_FILES = 500
+MAX_FILE = 1 << 20
+MAX_TOTAL = 16 << 20
+#: maximum size of a snapshot; the limit on a template's output
+MAX_SNAPSHOT = 8 << 20
+#: maximum number of names below ``snapshots/`` that are listed
+MAX_SNAPSHOTS = 20_000
+#: bytes of a file that are read to decide whether it is a definition
+_HEAD = 64 << 10
+
+
+class Folder:
+    """The folder of tests at ``path``. ``fixtures`` is a subfolder's name for messages of missing files."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._total = 0
+
+    def files(self) -> Iterator[Source]:
+        """Yield the test files, by name. Raises InputError if there are none."""
+        with self._opened() as top:
+            names = [name for name in top.listdir("/") if name.endswith((".yaml", ".yml")) and name[0] != "."]
+        if not names:
+            raise InputError(
+                f"'{printable(self.path)}' has no test file", hint="the names of test files end in .yaml"
+            )
+        if len(names) > MAX_FILES:
+            raise LimitError(f"'{printable(self.path)}' has more than {MAX_FILES} test files")
+        for name in names:
+            yield self.read(name)
+
+    def read(self, name: str) -> Source:
+        """Read a test file, or a file that one names. Raises RefusedError for a path out of the folder."""
+        data = self._read(name, MAX_FILE)
+        self._total += len(data)
+        if self._total > MAX_TOTAL:
+            raise LimitError(f"the files in '{printable(self.path)}' have more than {MAX_TOTAL >> 20} MiB")
+        return Source(os.path.join(self.path, name), data)
+
+    def snapshot(self, name: str) -> bytes | None:
+        """Return a recorded file, or None if it is missing."""
+        try:
+            return self._read(name, MAX_SNAPSHOT)
+        except MissingError:
+            return None
+
+    def snapshots(self) -> tuple[str, ...]:
+        """Return the names of the recorded files, sorted."""
+        found: list[str] = []
+        waiting = [f"/{SNAPSHOTS}"]
+        with self._opened() as top:
+            while waiting:
+                place = waiting.pop()
+                entry = top.entry(place)
+                if entry is not None and entry.kind == DIRECTORY:
+                    waiting += [f"{place}/{name}" for name in top.listdir(place)]
+                elif entry is not None and entry.kind == FILE and place.endswith(SNAPSHOT):
+                    found.append(place[1:])
+                if len(found) + len(waiting) > MAX_SNAPSHOTS:
+                    raise LimitError(f"'{printable(self.path)}' has more than {MAX_SNAPSHOTS} snapshots")
+        return tuple(sorted(found))
+
+    def write(self, changes: Mapping[str, bytes | None]) -> None:
+        """Write recorded files, each atomically, and remove those that are None."""
+        with self._opened() as top:
+            if not isinstance(top, Root):
+                raise RefusedError("snapshots can't be written on this system")
+            for name, data in changes.items():
+                self._write(top, name, data)
+
+    def _write(self, top: Root, name: str, data: bytes | None) -> None:
+        *parents, last = name.split("/")
+        try:
+            place = ""
+            for parent in parents:
+                with top.directory(place or "/") as above:
+                    if above.entry(parent) is None:
+                        above.mkdir(parent)
+                place += f"/{parent}"
+            with top.directory(place or "/") as directory:
+                entry = directory.entry(last)
+                if entry is not None and entry.kind != FILE:
+                    raise RefusedError(
+                        f"'{printable(os.path.join(self.path, name))}' is a {entry.kind}, not a regular file"
+                    )
+                if data is None:
+                    directory.unlink(last)
+                    return
+                staged = f".templater-new-{os.urandom(8).hex()}"
+                fd = directory.create(staged, 0o644)
+                try:
+                    write_descriptor(fd, data)
+                    directory.rename(staged, directory, last)
+                except OSError:
+                    with suppress(OSError):
+                        directory.unlink(staged)
+                    raise
+                finally:
+                    os.close(fd)
+        except OSError as error:
+            raise write_error("write", os.path.join(self.path, name), error) from error
+
+    def _read(self, name: str, limit: int) -> bytes:
+        if name.startswith("/") or ".." in name.split("/"):
+            raise RefusedError(
+                f"'{printable(name)}' leads out of the folder of tests",
+                hint=f"copy the file to a subfolder of '{printable(self.path)}', and name it from there",
+            )
+        with self._opened() as top:
+            return top.read("/" + "/".join(part for part in name.split("/") if part not in ("", ".")), limit)
+
+    def _opened(self) -> Root | ByName:
+        return Root(self.path, named=True) if os.name == "posix" else open_root(self.path)
+
+
+def folder_of(source: str) -> str:
+    """Return the folder of an image's tests. For a definition NAME.yaml, this is ``tests/NAME`` or ``tests``.
+
+    Raises InputError if it does not exist, and UsageError for an archive.
+    """
+    from ..model.errors import UsageError
+
+    if os.path.isdir(source):
+        found = os.path.join(source, TESTS)
+    elif is_definition(source):
+        beside = os.path.join(os.path.dirname(source), TESTS)
+        own = os.path.join(beside, os.path.basename(source).rpartition(".")[0])
+        found = own if os.path.isdir(own) else beside
+    else:
+        raise UsageError(
+            f"'{printable(source)}' is an archive, which contains no tests",
+            hint="name the folder of the tests with --tests DIR",
+        )
+    if os.path.islink(found):
+        raise RefusedError(f"'{printable(found)}' is a symlink, not a directory")
+    if not os.path.isdir(found):
+        raise InputError(
+            f"'{printable(source)}' has no tests: '{printable(found)}' does not exist",
+            hint="docs/testing.md shows a first test",
+        )
+    return found
+
+
+def source_of(file: str) -> str | None:
+    """Return the image or definition to which a test file belongs, or None if it is not a test file."""
+    folder = os.path.dirname(os.path.abspath(file))
+    above, name = os.path.split(folder)
+    if name == TESTS:
+        if os.path.isfile(os.path.join(above, METADATA)):
+            return above
+        beside = [
+            os.path.join(above, each)
+            for each in sorted(os.listdir(above))
+            if each.endswith((".yaml", ".yml"))
+        ]
+        definitions = [path for path in beside if _is_definition(path)]
+        return definitions[0] if len(definitions) == 1 else None
+    beside_tests, tests = os.path.split(above)
+    if tests != TESTS:
+        return None
+    paths = [os.path.join(beside_tests, name + ending) for ending in (".yaml", ".yml")]
+    return next((path for path in paths if os.path.isfile(path) and _is_definition(path)), None)
+
+
+def _is_definition(path: str) -> bool:
+    """Return whether a file is certainly a definition. Many YAML files have a key ``image``."""
+    try:
+        if not is_definition(path):
+            return False
+        with reading(path) as file:
+            head = file.read(_HEAD)
+    except TemplaterError:
+        return False
+    return bool(re.search(rb"(?m)^image[ \t]*:", head) and re.search(rb"\bdistribution[ \t]*:", head))

@@ -1,0 +1,280 @@
+"""The comparison of a run's result with a test's expectations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ..model.errors import TemplaterError
+from ..model.source import Span, printable
+from ..pongo2.syntax.hints import did_you_mean
+from ..pongo2.values import TooLarge
+from ..reporting.patch import NO_NEWLINE, of_text
+from .case import Case, Expectation, Expected, Failure
+from .folder import MAX_SNAPSHOT, Folder
+from .subject import File, Result
+
+if TYPE_CHECKING:
+    from ..pongo2.golang.regexp import Pattern
+
+#: maximum number of lines that a failure shows of a file or of a patch
+MOST_LINES = 40
+#: maximum number of characters of such a line
+LONGEST = 200
+
+
+class Snapshot:
+    """The files of one case that its snapshot records, as one text."""
+
+    def __init__(self) -> None:
+        self.parts: list[str] = []
+        #: the position of the first key ``snapshot``
+        self.span: Span | None = None
+        self.binary = ""
+
+    def add(self, file: File, span: Span) -> None:
+        self.span = self.span or span
+        content = file.change.content or b""
+        if is_binary(content):
+            self.binary = self.binary or shown(file)
+            return
+        heading = f"==> {shown(file)} {file.mode:04o} {file.uid}:{file.gid}"
+        text = file.text if file.text.endswith("\n") or not file.text else f"{file.text}\n{NO_NEWLINE}"
+        self.parts.append(f"{heading}\n{text}")
+
+    def begin(self, step: str, span: Span) -> None:
+        """Add the heading of a step."""
+        self.span = self.span or span
+        self.parts.append(f"### {printable(step)}\n")
+
+    @property
+    def data(self) -> bytes:
+        return "\n".join(self.parts).encode()
+
+
+class Snapshots:
+    """The recorded files of a folder. With ``update``, ``changes`` collects what must be written."""
+
+    def __init__(self, folder: Folder, *, update: bool) -> None:
+        self.folder = folder
+        self.update = update
+        self.changes: dict[str, bytes] = {}
+        self.used: set[str] = set()
+
+    def compare(self, name: str, found: Snapshot) -> Iterator[Failure]:
+        """Yield a failure if the files are not as recorded. With ``update``, record them instead."""
+        if found.span is None:
+            return
+        self.used.add(name)
+        if found.binary:
+            yield Failure(f"{found.binary}: the file is binary, so it can't be in a snapshot", found.span)
+            return
+        try:
+            recorded = self.folder.snapshot(name)
+        except TemplaterError as error:
+            yield Failure(f"the snapshot can't be read: {error.message}", found.span, hint=error.hint)
+            return
+        if self.update:
+            if len(found.data) > MAX_SNAPSHOT:
+                yield Failure(f"the snapshot is larger than {MAX_SNAPSHOT >> 20} MiB", found.span)
+            elif recorded != found.data:
+                self.changes[name] = found.data
+        elif recorded is None:
+            yield Failure(
+                f"the snapshot '{printable(name)}' is missing", found.span,
+                hint="record it with --update, and review it",
+            )  # fmt: skip
+        elif is_binary(recorded):
+            yield Failure(
+                f"the snapshot '{printable(name)}' is binary",
+                found.span,
+                hint="record it again with --update",
+            )
+        elif recorded != found.data:
+            detail = patch(name, recorded, found.data)
+            yield Failure(
+                "the files differ from the snapshot", found.span, detail,
+                "if the change is intended, record the snapshot again with --update",
+            )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """The judge of one case. ``mistakes`` returns the mistakes in a file that should be valid."""
+
+    case: Case
+    snapshot: Snapshot
+    mistakes: Callable[[File, Result], list[str]]
+    #: whether the rules are the same in every case, so that a path without a rule is a mistake
+    fixed_rules: bool = True
+
+    def failures(self, expected: Expected, result: Result, span: Span) -> Iterator[Failure]:
+        """Yield the failures of a run or step, and add its files to the snapshot."""
+        handled: set[str] = set()
+        for each in expected.files:
+            if each.kind == "error":
+                handled.add(each.target)
+                yield from self.expected_error(each, result)
+            else:
+                yield from self.about_file(each, result, expected)
+        yield from self.errors(expected, result, handled, span)
+        if expected.snapshot is not None:
+            for file in result.files.values():
+                self.snapshot.add(file, expected.snapshot)
+        if expected.valid is not None:
+            for file in result.files.values():
+                yield from self.validity(file, result, expected.valid)
+
+    def errors(self, expected: Expected, result: Result, handled: set[str], span: Span) -> Iterator[Failure]:
+        """Yield a failure for each error that is not expected, and for an expected error that is missing."""
+        waiting = {path: error for path, error in result.errors.items() if path not in handled}
+        whole = result.error if not result.errors or waiting or expected.error is not None else None
+        errors = [*waiting.values(), *([] if whole is None else [whole])]
+        wanted = expected.error
+        if wanted is not None:
+            fitting = [error for error in errors if wanted.value in explained(error)]
+            if not fitting:
+                yield Failure(missing_error(wanted, errors), wanted.span)
+            errors = [error for error in errors if error not in fitting] if fitting else []
+        seen: set[str] = set()
+        for path, error in waiting.items():
+            if error in errors and error.message not in seen:
+                seen.add(error.message)
+                yield Failure(f"{printable(path)}: {error.message}", span, detail_of(error), error.hint)
+        if whole is not None and whole in errors and whole.message not in seen:
+            yield Failure(whole.message, span, detail_of(whole), whole.hint)
+
+    def expected_error(self, wanted: Expectation, result: Result) -> Iterator[Failure]:
+        found = result.errors.get(wanted.target)
+        if found is None or wanted.value not in explained(found):
+            words = missing_error(wanted, [] if found is None else [found])
+            yield Failure(f"{printable(wanted.target)}: {words}", wanted.span, hint=self.hint(wanted, result))
+
+    def about_file(self, wanted: Expectation, result: Result, expected: Expected) -> Iterator[Failure]:
+        target, file = printable(wanted.target), result.files.get(wanted.target)
+        has_rule = any(same(rule.path, wanted.target) for rule in result.rules)
+        if wanted.kind == "absent":
+            if file is not None:
+                yield Failure(f"{target}: the file is written", wanted.span, head(file.text))
+            elif result.rules and not has_rule and self.fixed_rules:
+                yield Failure(
+                    f"{target}: no rule writes this file", wanted.span, hint=self.hint(wanted, result)
+                )
+            return
+        if file is None:
+            if wanted.target in result.errors:
+                return  # the error is a failure of its own
+            reason = result.unknown.get(wanted.target)
+            words = "the file is not written" if has_rule or not result.rules else "no rule writes this file"
+            if reason is not None:
+                words = f"the content is unknown: {reason}"
+            yield Failure(f"{target}: {words}", wanted.span, hint=self.hint(wanted, result))
+        elif wanted.kind == "snapshot":
+            if expected.snapshot is None:
+                self.snapshot.add(file, wanted.span)
+        elif wanted.kind == "valid":
+            yield from self.validity(file, result, wanted.span)
+        else:
+            yield from compare(wanted, file)
+
+    def validity(self, file: File, result: Result, span: Span) -> Iterator[Failure]:
+        for message in self.mistakes(file, result):
+            yield Failure(f"{shown(file)}: not valid: {message}", span)
+
+    def hint(self, wanted: Expectation, result: Result) -> str:
+        paths = list(dict.fromkeys(rule.path for rule in result.rules))
+        if wanted.target in paths:
+            return ""
+        return printable(did_you_mean(wanted.target[:200], paths[:1000]))
+
+
+def compare(wanted: Expectation, file: File) -> Iterator[Failure]:
+    """Compare a file with an expectation about its content, mode or owner."""
+    target, text, kind = shown(file), file.text, wanted.kind
+    if kind == "equals" and text != wanted.value:
+        hint = ""
+        if text == f"{wanted.value}\n":
+            hint = "the file ends with a newline: write `equals: |`, and the text in the next line"
+        expected = wanted.value.encode("utf-8", "surrogateescape")
+        detail = patch(file.change.path, expected, file.change.content or b"")
+        yield Failure(f"{target}: differs from the expected text", wanted.span, detail, hint)
+    elif kind in ("contains", "lacks"):
+        for part in wanted.value:
+            if (part in text) != (kind == "contains"):
+                verb = "does not contain" if kind == "contains" else "contains"
+                yield Failure(f"{target}: {verb} '{short(part)}'", wanted.span, head(text))
+    elif kind == "matches":
+        for pattern in wanted.value:
+            yield from match(pattern, wanted, file)
+    elif kind == "mode" and file.mode != wanted.value:
+        yield Failure(f"{target}: the mode is {file.mode:04o}, not {wanted.value:04o}", wanted.span)
+    elif kind == "owner" and (file.uid, file.gid) != wanted.value:
+        uid, gid = wanted.value
+        yield Failure(f"{target}: the owner is {file.uid}:{file.gid}, not {uid}:{gid}", wanted.span)
+
+
+def match(pattern: Pattern, wanted: Expectation, file: File) -> Iterator[Failure]:
+    try:
+        found = pattern.is_in(file.text)
+    except TooLarge:
+        yield Failure(
+            f"{shown(file)}: '{short(pattern.text)}' needs too much work for {len(file.text)} characters",
+            wanted.span, hint="use a shorter regular expression, or contains",
+        )  # fmt: skip
+        return
+    if not found:
+        yield Failure(f"{shown(file)}: nothing matches '{short(pattern.text)}'", wanted.span, head(file.text))
+
+
+def missing_error(wanted: Expectation, found: list[TemplaterError]) -> str:
+    if not found:
+        return "no error"
+    return f"the error does not contain '{short(wanted.value)}': {found[0].message}"
+
+
+def explained(error: TemplaterError) -> str:
+    return "\n".join((error.message, *error.notes))
+
+
+def detail_of(error: TemplaterError) -> str:
+    return "" if error.span is None else f"{error.span.place}\n{error.span.excerpt()}"
+
+
+def same(path: str, target: str) -> bool:
+    from .reader import cleaned
+
+    return path == target or cleaned(path) == target
+
+
+def shown(file: File) -> str:
+    return printable(file.change.path)
+
+
+def short(text: str) -> str:
+    text = printable(text)
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
+
+
+def is_binary(data: bytes) -> bool:
+    if b"\0" in data:
+        return True
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return True
+    return False
+
+
+def patch(name: str, before: bytes, after: bytes) -> str:
+    return bounded(of_text(name, before, after).split("\n"))
+
+
+def head(text: str) -> str:
+    return bounded([f"| {line}" for line in text.removesuffix("\n").split("\n")] if text else ["| (empty)"])
+
+
+def bounded(lines: list[str]) -> str:
+    more = len(lines) - MOST_LINES
+    kept = [line if len(line) <= LONGEST else f"{line[:LONGEST]}…" for line in lines[:MOST_LINES]]
+    return "\n".join([*kept, *([f"… and {more} more lines"] if more > 0 else [])])

@@ -1,0 +1,409 @@
+"""The reader of test files. It finds every mistake of every file before a test runs."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator
+from itertools import product
+from math import prod
+from typing import Any
+
+from ..model.errors import InputError, LimitError, RefusedError, TemplaterError, UsageError
+from ..model.hosts import HOSTS
+from ..model.instance import CONTAINER, Instance, Profile, require_name
+from ..model.source import Source, Span, printable
+from ..parsing.instance_yaml import overridden, read_instance, read_profile
+from ..parsing.yaml_nodes import Limits, Mapping, Node, Scalar, Sequence, parse
+from ..planning.follow_links import clean
+from ..pongo2.golang.regexp import Pattern
+from ..pongo2.values import Panic
+from ..simulation.steps import parse_step
+from .case import Case, CaseStep, Expectation, Expected
+from .folder import MAX_FILE, SNAPSHOT, SNAPSHOTS, Folder
+from .schema import Reader, entries, schema_of_tests
+
+#: maximum number of cases of all files, with every combination of each matrix
+MAX_CASES = 5000
+#: maximum number of expectations of all cases
+MAX_EXPECTATIONS = 100_000
+_LIMITS = Limits(bytes=MAX_FILE)
+#: maximum number of mistakes that an error lists in addition to the first one
+_MOST_NOTES = 20
+#: keys whose entries add to those of ``defaults`` and of the other parts of a matrix
+_MERGED = ("config", "devices", "options", "rootfs", "expect")
+_TEXTS = ("contains", "lacks", "matches")
+#: expectations that contradict all others about the same file
+ALONE = {"absent", "error"}
+#: maximum length of a part of a label
+_LABEL = 40
+
+#: for each key of a test, its values in increasing priority
+Fields = dict[str, list[Node]]
+
+
+def read_cases(folder: Folder, chosen: Callable[[Case], bool] = lambda case: True) -> list[Case]:
+    """Read every test file of a folder.
+
+    Raises InputError for a mistake, with its position; the notes have the other mistakes. Raises LimitError
+    if there are too many cases.
+    """
+    reader = _FolderReader(folder)
+    cases = [case for source in folder.files() for case in reader.cases(source)]
+    reader.fail()
+    return list(filter(chosen, cases))
+
+
+def read_file(folder: Folder, name: str) -> list[Case]:
+    """Read one test file. Raises errors as ``read_cases`` does."""
+    reader = _FolderReader(folder)
+    cases = list(reader.cases(folder.read(name)))
+    reader.fail()
+    return cases
+
+
+class _FolderReader:
+    def __init__(self, folder: Folder) -> None:
+        self.folder = folder
+        self.errors: list[TemplaterError] = []
+        self.count = self.expectations = 0
+        self.folders: set[str] = set()
+        self.sources: dict[str, Source] = {}
+        self.profiles: dict[str, Profile] = {}
+        self.instances: dict[tuple[str, tuple[int, ...]], Instance] = {}
+
+    def fail(self) -> None:
+        if not self.errors:
+            return
+        first, *others = self.errors
+        notes = [f"also: {error}" for error in others[:_MOST_NOTES]]
+        if len(others) > _MOST_NOTES:
+            notes.append(f"and {len(others) - _MOST_NOTES} more mistakes")
+        raise first.replace(notes=(*first.notes, *notes))
+
+    def wrong(self, node: Node, message: str, hint: str = "") -> None:
+        self.errors.append(InputError(message, node.span, hint))
+
+    # --- files
+
+    def cases(self, source: Source) -> Iterator[Case]:
+        """Yield the cases of a file, and record its mistakes."""
+        try:
+            root = parse(source, "v2", _LIMITS)
+        except LimitError:
+            raise
+        except TemplaterError as error:
+            self.errors.append(error)
+            return
+        if root is None:
+            self.errors.append(InputError("the file is empty", source.span(0), "write: tests: […]"))
+            return
+        reader = Reader(schema_of_tests())
+        reader.check(root, reader.root, "the file")
+        if reader.errors:
+            self.errors += reader.errors
+            return
+        keys = entries(root)
+        defaults = entries(keys["defaults"][1]) if "defaults" in keys else {}
+        for name in ("name", "steps", "matrix"):
+            if name in defaults:
+                self.wrong(defaults[name][0], f"'defaults' can't have '{name}'")
+        names: dict[str, Node] = {}
+        tests = keys["tests"][1]
+        assert isinstance(tests, Sequence)
+        for test in tests.children:
+            yield from self.test(source, {name: value for name, (_, value) in defaults.items()}, test, names)
+
+    def test(
+        self, source: Source, defaults: dict[str, Node], test: Node, names: dict[str, Node]
+    ) -> Iterator[Case]:
+        own = {name: value for name, (_, value) in entries(test).items()}
+        key = own["name"]
+        slug = slug_of(text(key))
+        if not slug:
+            self.wrong(key, "the name has no letter or digit")
+        elif slug.lower() in names:
+            what = "duplicate" if text(names[slug.lower()]) == text(key) else "too similar"
+            self.wrong(key, f"{what} name '{printable(text(key))}', see line {names[slug.lower()].line}")
+        names.setdefault(slug.lower(), key)
+        if "steps" in own:
+            for name in ("triggers", "expect", "error"):
+                if name in own:
+                    self.wrong(own[name], f"a test with 'steps' can't have '{name}': write it below a step")
+            defaults = {name: node for name, node in defaults.items() if name not in ("expect", "error")}
+        elif not {"expect", "error", "snapshot", "valid"} & {*own, *defaults}:
+            self.wrong(
+                test, "the test expects nothing", "add 'expect', 'steps', 'snapshot', 'valid' or 'error'"
+            )
+        fields: Fields = {}
+        for given in (defaults, own):
+            for name, node in given.items():
+                fields[name] = [*fields.get(name, ()), node] if name in _MERGED else [node]
+        folder = f"{SNAPSHOTS}/{os.path.basename(source.name).rpartition('.')[0]}/{slug}"
+        self.folders.add(folder)
+        for number, (label, combined) in enumerate(self.combinations(fields)):
+            case = self.case(source, test, combined, label)
+            if case is not None:
+                place = f"{folder}-{slug_of(label)}" if label else folder
+                if label and place in self.folders:
+                    place += f"-{self.count - number}"
+                self.folders.add(place)
+                yield case(f"{place}{SNAPSHOT}")
+
+    def combinations(self, fields: Fields) -> Iterator[tuple[str, Fields]]:
+        """Yield a label and the fields for each combination of the matrix."""
+        matrix = fields.pop("matrix", [])
+        axes = [
+            (name, choices_of(node)) for name, (_, node) in (entries(matrix[0]) if matrix else {}).items()
+        ]
+        count = prod(len(choices) for _, choices in axes)
+        self.count += count
+        if self.count > MAX_CASES:
+            span = matrix[0].span if matrix else fields["name"][0].span
+            what = f"the matrix has {count} combinations" if count > 1 else "there is a test too many"
+            raise LimitError(f"{what}: all files together can have at most {MAX_CASES} cases", span)
+        labels = [labels_of(name, choices) for name, choices in axes]
+        for numbers in product(*(range(len(choices)) for _, choices in axes)):
+            combined = dict(fields)
+            for (name, choices), number in zip(axes, numbers, strict=True):
+                choice = choices[number]
+                combined[name] = [*fields.get(name, ()), choice] if name in _MERGED else [choice]
+            yield ", ".join(each[number] for each, number in zip(labels, numbers, strict=True)), combined
+
+    # --- cases
+
+    def case(self, source: Source, test: Node, fields: Fields, label: str) -> Callable[[str], Case] | None:
+        """Return a function that makes the case with its folder of snapshots, or None after a mistake."""
+        before = len(self.errors)
+        host = HOSTS[text(fields["host"][0])] if "host" in fields else HOSTS["incus"]
+        try:
+            instance = self.instance(fields, test)
+            triggers = tuple(map(text, items(fields["triggers"][0]))) if "triggers" in fields else ()
+            options = tuple(f"{name}={value}" for name, value in texts_of(fields.get("options", [])).items())
+            rootfs = self.rootfs(fields)
+            expected = self.expected(fields)
+            steps = tuple(self.steps(fields))
+        except TemplaterError as error:
+            if isinstance(error, LimitError):
+                raise
+            self.errors.append(error if error.span is not None else error.replace(span=test.span))
+        if len(self.errors) > before:
+            return None
+        span = fields["name"][0].span
+        name = text(fields["name"][0])
+        return lambda folder: Case(
+            source.name, name, label, span, instance, host, triggers, options, rootfs, expected, steps, folder
+        )
+
+    def instance(self, fields: Fields, test: Node) -> Instance:
+        config, devices = texts_of(fields.get("config", [])), devices_of(fields.get("devices", []))
+        nodes = items(fields["profiles"][0]) if "profiles" in fields else []
+        profiles = tuple(self.profile(node) for node in nodes)
+        node = fields["instance"][0] if "instance" in fields else None
+        made = Instance(profiles=profiles)
+        at = test if node is None else node
+        try:
+            if isinstance(node, Scalar):
+                made = self.described(node.text, profiles)
+            elif node is not None:
+                made = inline_instance(node, profiles)
+            require_name(made.name)
+            return overridden(made, config=config, devices=devices)
+        except TemplaterError as error:
+            raise error if error.span is not None else error.replace(span=at.span) from None
+
+    def described(self, name: str, profiles: tuple[Profile, ...]) -> Instance:
+        """Read an instance description below the folder of tests, once for equal profiles."""
+        key = name, tuple(map(id, profiles))
+        if key not in self.instances:
+            file, _, pick = name.partition("#")
+            self.instances[key] = read_instance(self.source(file), pick, profiles=profiles)
+        return self.instances[key]
+
+    def source(self, name: str) -> Source:
+        if name not in self.sources:
+            self.sources[name] = self.folder.read(name)
+        return self.sources[name]
+
+    def profile(self, node: Node) -> Profile:
+        if isinstance(node, Scalar):
+            try:
+                if node.text not in self.profiles:
+                    self.profiles[node.text] = read_profile(self.source(node.text))
+                return self.profiles[node.text]
+            except TemplaterError as error:
+                raise error if error.span is not None else error.replace(span=node.span) from None
+        found = {name: value for name, (_, value) in entries(node).items()}
+        return Profile(
+            text(found["name"]),
+            texts_of([found["config"]] if "config" in found else []),
+            devices_of([found["devices"]] if "devices" in found else []),
+        )
+
+    def rootfs(self, fields: Fields) -> str | dict[str, str]:
+        nodes = fields.get("rootfs", [])
+        if not nodes or isinstance(nodes[-1], Scalar):
+            return text(nodes[-1]) if nodes else "image"
+        files: dict[str, str] = {}
+        for node in nodes:
+            for path, (key, value) in entries(node).items():
+                try:
+                    files[clean(path)] = text(value)
+                except RefusedError as error:
+                    raise error.replace(span=key.span) from None
+        above = next((one for one in files for other in files if other.startswith(f"{one}/")), None)
+        if above is not None:
+            raise InputError(f"'{printable(above)}' is a file and a directory", nodes[-1].span)
+        return files
+
+    def steps(self, fields: Fields) -> Iterator[CaseStep]:
+        for node in items(fields["steps"][0]) if "steps" in fields else ():
+            own = (
+                {"step": node} if isinstance(node, Scalar) else {n: v for n, (_, v) in entries(node).items()}
+            )
+            outer = {name: nodes for name, nodes in fields.items() if name in ("snapshot", "valid")}
+            expected = self.expected(outer | {name: [value] for name, value in own.items()})
+            try:
+                step = parse_step(text(own["step"]), lambda file: self.source(file).text)
+            except UsageError as error:
+                raise error.replace(span=own["step"].span) from None
+            yield CaseStep(step, expected, own["step"].span)
+
+    # --- expectations
+
+    def expected(self, fields: Fields) -> Expected:
+        found: dict[tuple[str, str], Expectation] = {}
+        for node in fields.get("expect", []):
+            for path, (key, value) in entries(node).items():
+                target, kinds = cleaned(path), entries(value)
+                self.check_target(key, kinds)
+                earlier = {kind for place, kind in found if place == target}
+                if ALONE & {*earlier, *kinds}:  # in another part than the kind that it contradicts
+                    for kind in earlier:
+                        del found[target, kind]
+                for kind, (_, wanted) in kinds.items():
+                    found[target, kind] = self.expectation(target, kind, wanted)
+        error = fields["error"][0] if "error" in fields else None
+        self.expectations += len(found)
+        if self.expectations > MAX_EXPECTATIONS:
+            raise LimitError(f"the tests have more than {MAX_EXPECTATIONS} expectations")
+        return Expected(
+            tuple(found.values()),
+            None if error is None else self.expectation("", "error", error),
+            fields["snapshot"][0].span if "snapshot" in fields else None,
+            fields["valid"][0].span if "valid" in fields else None,
+        )
+
+    def check_target(self, key: Node, kinds: dict[str, tuple[Node, Node]]) -> None:
+        for alone in sorted(ALONE):
+            other = next((kind for kind in kinds if kind != alone), None)
+            if alone in kinds and other is not None:
+                self.wrong(kinds[alone][0], f"'{alone}' contradicts '{other}'")
+        if not text(key).startswith("/"):
+            self.wrong(key, f"'{printable(text(key))}' is not a path", "begin the path with '/'")
+
+    def expectation(self, target: str, kind: str, node: Node) -> Expectation:
+        value: Any
+        if kind in _TEXTS:
+            value = tuple(text(each) for each in items(node))
+        elif kind == "mode":
+            value = int(text(node), 8)
+        elif kind == "owner":
+            value = tuple(map(int, text(node).split(":")))
+        elif kind == "error":
+            value = "" if text(node) == "true" and isinstance(node, Scalar) and node.plain else text(node)
+        else:
+            value = text(node) if kind == "equals" else True
+        if kind == "matches":
+            value = tuple(self.pattern(each) for each in items(node))
+        return Expectation(target, kind, value, node.span)
+
+    def pattern(self, node: Node) -> Pattern:
+        try:
+            return Pattern(text(node))
+        except Panic as panic:
+            words = panic.message.partition("error parsing regexp: ")[2] or panic.message
+            raise InputError(f"invalid regular expression: {printable(words)}", node.span) from None
+
+
+def cleaned(path: str) -> str:
+    """Return the cleaned path, or the path itself if a rule with it fails anyway."""
+    try:
+        return clean(path)
+    except RefusedError:
+        return path
+
+
+def inline_instance(node: Node, profiles: tuple[Profile, ...]) -> Instance:
+    found = {name: value for name, (_, value) in entries(node).items()}
+
+    def word(name: str, default: str) -> str:
+        return text(found[name]) if name in found else default
+
+    return Instance(
+        word("name", "c1"), word("type", CONTAINER), word("architecture", "x86_64"),
+        word("ephemeral", "false") == "true",
+        texts_of([found["config"]] if "config" in found else []),
+        devices_of([found["devices"]] if "devices" in found else []), profiles,
+    )  # fmt: skip
+
+
+def choices_of(node: Node) -> list[Node]:
+    """Return the values of an axis of a matrix. ``host: all`` stands for every release."""
+    if isinstance(node, Sequence):
+        return node.children
+    return [scalar(node.span, name) for name in HOSTS if HOSTS[name].family]
+
+
+def scalar(span: Span, text: str) -> Scalar:
+    return Scalar(span, text, True, "")
+
+
+def labels_of(axis: str, choices: list[Node]) -> list[str]:
+    """Return a different text for each value of an axis."""
+    words = [f"{axis}={summary(axis, node)[:_LABEL]}" for node in choices]
+    if len({slug_of(each).lower() for each in words}) < len(words):
+        words = [f"{each} #{number}" for number, each in enumerate(words, 1)]
+    return words
+
+
+def summary(axis: str, node: Node) -> str:
+    if isinstance(node, Scalar):
+        if axis != "instance":
+            return node.text
+        file, _, pick = node.text.rpartition("/")[2].partition("#")
+        return pick or file.partition(".")[0]
+    if isinstance(node, Sequence):
+        return ",".join(summary(axis, child) for child in node.children[:10])
+    found = entries(node)
+    if axis in ("instance", "profiles") and "name" in found:
+        return text(found["name"][1])
+    return " ".join(f"{name}={summary('', value)}" for name, (_, value) in list(found.items())[:10]) or "{}"
+
+
+def slug_of(name: str) -> str:
+    """Return a file name for the name of a test."""
+    return re.sub(r"[^A-Za-z0-9._=-]+", "-", name).strip("-.")[:100]
+
+
+def text(node: Node) -> str:
+    assert isinstance(node, Scalar)
+    return node.text
+
+
+def items(node: Node) -> list[Node]:
+    return node.children if isinstance(node, Sequence) else [node]
+
+
+def texts_of(nodes: Iterable[Node]) -> dict[str, str]:
+    """Return the entries of mappings whose values are texts. Later mappings have priority."""
+    return {name: text(value) for node in nodes for name, (_, value) in entries(node).items()}
+
+
+def devices_of(nodes: Iterable[Node]) -> dict[str, dict[str, str]]:
+    found: dict[str, dict[str, str]] = {}
+    for node in nodes:
+        for name, (_, value) in entries(node).items():
+            assert isinstance(value, Mapping)
+            found[name] = {**found.get(name, {}), **texts_of([value])}
+    return found

@@ -1,0 +1,136 @@
+"""A run of the tests of one image."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+from ..checks.authored import LARGEST
+from ..checks.authored import File as CheckedFile
+from ..checks.one_file import findings_in
+from ..definitions.choice import DEFAULT_BUILD, Choice
+from ..model.errors import TemplaterError
+from ..model.source import printable
+from .case import Case, CaseStep, Expected, Failure, Outcome
+from .folder import Folder
+from .judge import Judge, Snapshot, Snapshots
+from .subject import File, Result, Subject
+
+if TYPE_CHECKING:
+    from ..limits import Given
+    from ..validators.results import Validators
+
+
+class Session:
+    """The tests of one image. Use it in a ``with`` block.
+
+    ``update`` records snapshots, which ``save`` writes. Templates are compiled once for all cases.
+    """
+
+    def __init__(
+        self,
+        source: str,
+        folder: Folder,
+        given: Given,
+        *,
+        choice: Choice = DEFAULT_BUILD,
+        validators: Validators | None = None,
+        update: bool = False,
+    ) -> None:
+        self.folder = folder
+        self.subject = Subject(source, given, choice)
+        self.snapshots = Snapshots(folder, update=update)
+        self.validators = validators
+        self._mistakes: dict[tuple[str, str], list[str]] = {}
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *unused: object) -> None:
+        self.subject.__exit__(*unused)
+
+    def run(
+        self, cases: Iterable[Case], done: Callable[[Outcome], None] = lambda outcome: None
+    ) -> list[Outcome]:
+        """Run cases, and call ``done`` with each outcome. Raises TemplaterError if SRC cannot be read."""
+        outcomes = []
+        for case in cases:
+            outcomes.append(self.run_case(case))
+            done(outcomes[-1])
+        return outcomes
+
+    def run_case(self, case: Case) -> Outcome:
+        """Run one case. Raises LimitError if all cases together take too long."""
+        begun = perf_counter()
+        self.subject.options.check_time()
+        failures = tuple(without_repeated_details(self.failures(case)))
+        return Outcome(case, failures, perf_counter() - begun)
+
+    def failures(self, case: Case) -> Iterable[Failure]:
+        self.subject.image(case)
+        snapshot = Snapshot()
+        judge = Judge(case, snapshot, self.mistakes, fixed_rules=not self.subject.is_definition)
+        for expected, result, step in self.results(case):
+            if step is not None and expected.snapshot is not None:
+                snapshot.begin(step.step.text, expected.snapshot)
+            yield from judge.failures(expected, result, case.span if step is None else step.span)
+        yield from self.snapshots.compare(case.snapshot, snapshot)
+
+    def results(self, case: Case) -> Iterable[tuple[Expected, Result, CaseStep | None]]:
+        """Yield what is expected of each run or step, and its result."""
+        if not case.steps:
+            yield case.expected, self.subject.plan(case), None
+            return
+        try:
+            results = self.subject.live(case, self.folder)
+        except TemplaterError as error:
+            if error.kind == "limit":
+                raise
+            yield Expected(), Result(case.host, case.instance, error=error), None
+            return
+        for step, result in zip(case.steps, results, strict=True):
+            yield step.expected, result, step
+
+    def mistakes(self, file: File, result: Result) -> list[str]:
+        """Return the mistakes that ``templater check`` finds in a file of its kind."""
+        key = file.change.path, file.text
+        if len(file.text) > LARGEST:
+            return [f"the file has more than {LARGEST >> 10} KiB, so it was not checked"]
+        if key not in self._mistakes:
+            image = next(iter(self.subject.images))
+            metadata = self.subject.metadata(image, result.host)
+            change = file.change
+            checked = CheckedFile(change.rule, change.trigger, result.host, result.instance, file.text, None)
+            found = findings_in(checked, metadata, image.templates, self.validators)
+            self._mistakes[key] = [f"{finding.message} [{finding.check}]" for finding in found]
+        return self._mistakes[key]
+
+    def save(self, *, complete: bool) -> list[str]:
+        """Write the changed snapshots, and return their names.
+
+        ``complete``: all tests of the folder ran, so that snapshots that none of them uses are removed.
+        """
+        changes: dict[str, bytes | None] = dict(self.snapshots.changes)
+        if complete:
+            changes |= dict.fromkeys(self.unused())
+        self.folder.write(changes)
+        return [f"{'removed' if changes[name] is None else 'updated'} {printable(name)}" for name in changes]
+
+    def unused(self) -> list[str]:
+        """Return the snapshots that no case has used."""
+        return [name for name in self.folder.snapshots() if name not in self.snapshots.used]
+
+    @property
+    def notes(self) -> list[str]:
+        """Return notes about SRC, and about validators that did not judge every file."""
+        return [*self.subject.notes, *([] if self.validators is None else self.validators.notes)]
+
+
+def without_repeated_details(failures: Iterable[Failure]) -> Iterator[Failure]:
+    """Yield failures, of which only the first one shows a file that several of them would show."""
+    seen: set[str] = set()
+    for failure in failures:
+        yield replace(failure, detail="") if failure.detail in seen else failure
+        seen.add(failure.detail)

@@ -1,0 +1,271 @@
+"""Test files: every mistake is found before a test runs, with its position."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from templater.model.errors import InputError, LimitError, RefusedError, TemplaterError
+from templater.testing.folder import MAX_FILES, Folder
+from templater.testing.reader import MAX_CASES, read_cases
+
+
+def read(path: Path, text: str, **others: str):
+    path.mkdir(exist_ok=True)
+    (path / "a.yaml").write_text(text)
+    for name, content in others.items():
+        (path / "files").mkdir(exist_ok=True)
+        (path / "files" / f"{name}.yaml").write_text(content)
+    return read_cases(Folder(str(path)))
+
+
+def test(body: str) -> str:
+    """A file with one test."""
+    return "tests:\n  - name: x\n" + "".join(f"    {line}\n" for line in body.split("\n"))
+
+
+test.__test__ = False  # type: ignore[attr-defined]
+
+MISTAKES = {
+    "an unknown key": ("test:\n- {}", "1:1: unknown key 'test'", "did you mean 'tests'?"),
+    "an empty file": ("", "1:1: the file is empty", ""),
+    "a list": ("- a", "1:1: the file must be a mapping, not a sequence", ""),
+    "no tests": ("tests: []", "1:8: 'tests' is an empty list", ""),
+    "no name": ("tests: [{expect: {/a: {equals: b}}}]", "1:9: an entry of 'tests' has no 'name'", ""),
+    "a misspelled expectation": (
+        test("expect: {/etc/hostname: {equal: a}}"), "3:30: unknown key 'equal'", "did you mean 'equals'?",
+    ),
+    "an unknown host": (test("host: icnus\nexpect: {/a: {equals: b}}"), "3:11: unknown value 'icnus' of 'host'", "did you mean 'incus'?"),
+    "an unknown trigger": (
+        test("triggers: [create, boot]\nexpect: {/a: {equals: b}}"), "3:24: unknown value 'boot' of 'triggers'", "known: ",
+    ),
+    "a mapping as text": (test("expect: {/a: {equals: {b: c}}}"), "3:27: 'equals' must be text, not a mapping", ""),
+    "an empty text": (test("expect: {/a: {equals: }}"), "3:27: 'equals' must be text, not empty", ""),
+    "no expectation": (test("host: lxd"), "2:5: the test expects nothing", "add 'expect'"),
+    "an empty expectation": (test("expect: {/a: {}}"), "3:18: '/a' is empty", "known keys: equals"),
+    "a relative path": (test("expect: {etc/a: {equals: b}}"), "3:14: 'etc/a' is not a path", "begin the path"),
+    "absent and equals": (test("expect: {/a: {equals: b, absent: true}}"), "3:30: 'absent' contradicts 'equals'", ""),
+    "absent: false": (test("expect: {/a: {absent: false}}"), "3:27: 'absent' must be true", ""),
+    "a mode in words": (test("expect: {/a: {mode: rw-r--r--}}"), "3:25: invalid 'mode' 'rw-r--r--'", "octal digits"),
+    "an owner's name": (test("expect: {/a: {owner: root}}"), "3:26: invalid 'owner' 'root'", "UID:GID"),
+    "an invalid regular expression": (
+        test("expect: {/a: {matches: '(a'}}"), "3:28: invalid regular expression: missing closing ): `(a`", "",
+    ),
+    "a step that does not exist": (test("steps: [start, sart]"), "3:20: unknown step 'sart'", "steps: "),
+    "steps with triggers": (
+        test("triggers: [copy]\nsteps: [start]"), "3:15: a test with 'steps' can't have 'triggers'", "",
+    ),
+    "a duplicate key": (test("host: lxd\nhost: lxd\nsnapshot: true"), "4:5: duplicate key 'host', first in line 3", ""),
+    "a duplicate name": (
+        "tests:\n- {name: a b, snapshot: true}\n- {name: a-b, snapshot: true}", "3:10: too similar name 'a-b', see line 2", "",
+    ),
+    "a name of dots": ("tests:\n- {name: '..', snapshot: true}", "2:10: the name has no letter or digit", ""),
+    "a missing description": (
+        test("instance: files/web.yaml\nsnapshot: true"), "3:15: '{folder}/files/web.yaml' does not exist", "",
+    ),
+    "a description outside": (
+        test("instance: ../web.yaml\nsnapshot: true"), "3:15: '../web.yaml' leads out of the folder of tests", "copy the file",
+    ),
+    "an absolute description": (
+        test("instance: /etc/passwd\nsnapshot: true"), "3:15: '/etc/passwd' leads out of the folder of tests", "copy the file",
+    ),
+    "a device without a type": (
+        test("devices: {eth0: {mtu: 1500}}\nsnapshot: true"), "2:5: device 'eth0' has no type, and no profile defines it", "",
+    ),
+    "a bad name of an instance": (test("instance: {name: a/b}\nsnapshot: true"), "3:15: invalid instance name 'a/b'", ""),
+    "defaults with steps": (
+        "defaults: {steps: [start]}\ntests:\n- {name: a, snapshot: true}", "1:12: 'defaults' can't have 'steps'", "",
+    ),
+    "a wrong merge key": (test("<<: [a]\nsnapshot: true"), "3:9: '<<' needs a mapping or a list of mappings", ""),
+    "a key of two lines": ("? [a]\n: b\ntests: []", "1:3: a key must be text, not a sequence", ""),
+    "a file in a file": (
+        test("rootfs: {/etc: x, /etc/hosts: y}\nsnapshot: true"), "3:13: '/etc' is a file and a directory", "",
+    ),
+    "an empty matrix": (test("matrix: {}\nsnapshot: true"), "3:13: 'matrix' is empty", "known keys: instance"),
+    "a syntax error": ("tests: [", "1:9: invalid YAML", ""),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "message", "hint"), MISTAKES.values(), ids=MISTAKES)
+def test_a_mistake_has_its_position(text, message, hint, tmp_path):
+    with pytest.raises(TemplaterError) as caught:
+        read(tmp_path, text)
+    assert str(caught.value).startswith(f"{tmp_path}/a.yaml:{message.replace('{folder}', str(tmp_path))}")
+    assert hint in f"{caught.value.hint}"
+
+
+def test_an_error_lists_the_mistakes_of_all_files(tmp_path):
+    (tmp_path / "b.yaml").write_text("test: []")
+    with pytest.raises(InputError) as caught:
+        read(tmp_path, "tests:\n- {name: a, host: x, snapshot: no}\n")
+    notes = "\n".join(caught.value.notes)
+    assert f"{tmp_path}/a.yaml:2:32: 'snapshot' must be true" in notes
+    assert f"{tmp_path}/b.yaml:1:1: unknown key 'test'" in notes
+
+
+def test_a_mistake_in_a_description_has_its_own_position(tmp_path):
+    with pytest.raises(InputError) as caught:
+        read(tmp_path, test("instance: files/web.yaml\nsnapshot: true"), web="name: web\nephemeral: maybe\n")
+    assert str(caught.value).startswith(f"{tmp_path}/files/web.yaml:2:12: ")
+
+
+def test_a_profile_whose_content_is_unknown_is_a_mistake(tmp_path):
+    with pytest.raises(InputError, match="default"):
+        read(
+            tmp_path, test("instance: files/web.yaml\nsnapshot: true"), web="name: web\nprofiles: [default]\n"
+        )
+
+
+# --- values
+
+
+def test_a_case_has_the_instance_that_the_keys_describe(tmp_path):
+    (case,) = read(
+        tmp_path,
+        test(
+            "instance: files/web.yaml\nprofiles: [files/p.yaml, {name: q, config: {user.c: 0644}}]\n"
+            "config: {user.a: yes}\ndevices: {eth0: {mtu: 1500}}\nhost: lxd\ntriggers: copy\nsnapshot: true"
+        ),
+        web="name: web1\nconfig: {user.b: 1}\n",
+        p="name: p\nconfig: {user.c: 1}\ndevices: {eth0: {type: nic}}\n",
+    )
+    assert case.instance.name == "web1"
+    assert case.instance.expanded_config() == {"user.a": "yes", "user.b": "1", "user.c": "0644"}
+    assert case.instance.expanded_devices() == {"eth0": {"type": "nic", "mtu": "1500"}}
+    assert (case.host.name, case.triggers) == ("lxd", ("copy",))
+
+
+def test_defaults_add_keys_to_each_test(tmp_path):
+    first, second = read(
+        tmp_path,
+        "defaults:\n  host: lxd\n  config: {user.a: one, user.b: two}\n  expect: {/a: {equals: x, mode: 0644}}\n"
+        "tests:\n- {name: a, config: {user.b: three}}\n- {name: b, host: incus, expect: {/a: {absent: true}, /b: {equals: y}}}\n",
+    )
+    assert first.instance.config == {"user.a": "one", "user.b": "three"}
+    assert [(each.kind, each.value) for each in first.expected.files] == [("equals", "x"), ("mode", 0o644)]
+    assert (first.host.name, second.host.name) == ("lxd", "incus")
+    assert [(each.target, each.kind) for each in second.expected.files] == [
+        ("/a", "absent"),
+        ("/b", "equals"),
+    ]
+
+
+def test_anchors_and_merge_keys_work(tmp_path):
+    first, second = read(
+        tmp_path, "tests:\n- &one\n  name: a\n  host: lxd\n  snapshot: true\n- {<<: *one, name: b}\n"
+    )
+    assert (first.name, second.name, second.host.name) == ("a", "b", "lxd")
+
+
+# --- matrices
+
+
+def test_a_matrix_gives_every_combination_with_its_label(tmp_path):
+    cases = read(
+        tmp_path,
+        test(
+            "matrix:\n  host: [incus, lxd]\n  instance: [files/web.yaml, {name: b}]\n  config: [{user.a: 1}, {}]\nsnapshot: true"
+        ),
+        web="name: web1\n",
+    )
+    assert [case.label for case in cases][:3] == [
+        "host=incus, instance=web, config=user.a=1", "host=incus, instance=web, config={}",
+        "host=incus, instance=b, config=user.a=1",
+    ]  # fmt: skip
+    assert len(cases) == 8
+    assert len({case.snapshot for case in cases}) == 8
+    assert cases[0].snapshot == "snapshots/a/x-host=incus-instance=web-config=user.a=1.txt"
+
+
+def test_equal_labels_get_numbers(tmp_path):
+    cases = read(tmp_path, test("matrix: {instance: [{}, {ephemeral: true}, {}]}\nsnapshot: true"))
+    assert [case.label for case in cases] == [
+        "instance={} #1",
+        "instance=ephemeral=true #2",
+        "instance={} #3",
+    ]
+
+
+def test_all_hosts_are_every_release(tmp_path):
+    cases = read(tmp_path, test("matrix: {host: all}\nsnapshot: true"))
+    assert "incus" in {case.host.name for case in cases}
+    assert "none" not in {case.host.name for case in cases}
+
+
+def test_long_names_and_labels_give_different_snapshots(tmp_path):
+    config = ", ".join(f"{{user.{'a' * 60}{number}: '{number}'}}" for number in range(3))
+    axes = "".join(f"  {name}: [{config}]\n" for name in ("config", "options"))
+    cases = read(tmp_path, f"tests:\n- name: x\n  snapshot: true\n  matrix:\n{axes.replace('  ', '    ')}")
+    assert len({case.snapshot for case in cases}) == 9
+    assert all(len(os.path.basename(case.snapshot)) < 255 for case in cases)
+
+
+def test_a_matrix_of_10000_cases_is_an_error_at_its_place(tmp_path):
+    names = ", ".join(f"{{name: a{number}}}" for number in range(100))
+    values = ", ".join(f"{{user.a: {number}}}" for number in range(100))
+    with pytest.raises(LimitError) as caught:
+        read(tmp_path, test(f"matrix:\n  instance: [{names}]\n  config: [{values}]\nsnapshot: true"))
+    assert str(caught.value) == (
+        f"{tmp_path}/a.yaml:4:7: the matrix has 10000 combinations: all files together can have at most {MAX_CASES} cases"
+    )
+
+
+# --- hostile folders
+
+
+def test_a_link_is_not_followed(tmp_path):
+    tests, outside = tmp_path / "tests", tmp_path / "outside"
+    for folder in (tests, outside):
+        folder.mkdir()
+    (outside / "a.yaml").write_text("tests: [{name: a, snapshot: true}]")
+    (tests / "b.yaml").symlink_to("../outside/a.yaml")
+    with pytest.raises(RefusedError, match=r"b.yaml' is a symlink, not a regular file"):
+        read_cases(Folder(str(tests)))
+    (tests / "b.yaml").unlink()
+    (tests / "files").symlink_to("../outside")
+    (tests / "a.yaml").write_text(test("instance: files/a.yaml\nsnapshot: true"))
+    with pytest.raises(RefusedError, match="symlink"):
+        read_cases(Folder(str(tests)))
+
+
+def test_a_fifo_does_not_block(tmp_path):
+    os.mkfifo(tmp_path / "a.yaml")
+    with pytest.raises(RefusedError, match="fifo"):
+        read_cases(Folder(str(tmp_path)))
+
+
+def test_a_folder_without_test_files_is_an_error(tmp_path):
+    (tmp_path / "notes.txt").write_text("x")
+    with pytest.raises(InputError, match="has no test file"):
+        read_cases(Folder(str(tmp_path)))
+
+
+def test_too_many_and_too_large_files_are_errors(tmp_path):
+    for number in range(MAX_FILES + 1):
+        (tmp_path / f"{number}.yaml").write_text("")
+    with pytest.raises(LimitError, match=f"more than {MAX_FILES} test files"):
+        read_cases(Folder(str(tmp_path)))
+    large = tmp_path / "large"
+    with pytest.raises(LimitError):
+        read(large, "#" * (1 << 20) + "\ntests: []")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a: &a [x, x, x, x, x, x, x, x, x]\n"
+        + "".join(f"b{n}: &b{n} [*{'a' if not n else f'b{n - 1}'}, *{'a' if not n else f'b{n - 1}'}]\n" for n in range(25)),
+        "[" * 10_000,
+        "{" * 1000,
+        "tests:\n" + "- {a: x}\n" * 80_000,
+        "tests: &a [*a]",
+        "tests: !!python/object:os.system x",
+        "\x00",
+        "tests: [{name: x, expect: {? [a] : b}}]",
+    ],
+)  # fmt: skip
+def test_a_hostile_text_is_one_error(text, tmp_path):
+    with pytest.raises(TemplaterError) as caught:
+        read(tmp_path, text)
+    assert caught.value.span is not None
+    assert len(caught.value.explain()) < 20_000

@@ -1,0 +1,449 @@
+"""Runs of tests: expectations, matrices, steps of a life, snapshots, definitions and archives."""
+
+import os
+import shutil
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from templater.cli.main import main
+from templater.limits import Given
+from templater.model.errors import InputError, LimitError, RefusedError, UsageError
+from templater.testing.folder import Folder, folder_of, source_of
+from templater.testing.reader import read_cases
+from templater.testing.session import Session
+from tests.unit.testing.images import an_image, failures, run
+
+ROOT = Path(__file__).parents[3]
+
+
+def test(expect: str, **keys: str) -> str:
+    """A file with one test, whose expectations about /etc/hostname are the flow mapping ``expect``."""
+    others = "".join(f"    {name}: {value}\n" for name, value in keys.items())
+    return f"tests:\n  - name: x\n    instance: {{name: web1}}\n{others}    expect:\n      /etc/hostname: {expect}\n"
+
+
+test.__test__ = False  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("expect", "message"),
+    [
+        (r'{equals: "web1\n"}', None),
+        ("{equals: web1}", "differs from the expected text"),
+        ("{contains: web}", None),
+        ("{contains: [web, b2]}", "does not contain 'b2'"),
+        ("{lacks: db}", None),
+        ("{lacks: [db, web]}", "contains 'web'"),
+        (r"{matches: '^web\d$'}", "nothing matches '^web\\d$'"),
+        (r"{matches: '(?m)^web\d$'}", None),
+        ("{mode: 0644}", None),
+        ("{mode: '600'}", "the mode is 0644, not 0600"),
+        ("{owner: 0:0}", None),
+        ("{owner: 0:33}", "the owner is 0:0, not 0:33"),
+        ("{absent: true}", "the file is written"),
+        ("{error: true}", "no error"),
+        ("{valid: true}", None),
+    ],
+)
+def test_an_expectation_is_compared_with_the_file(expect, message, tmp_path):
+    found = failures(an_image(tmp_path / "i", test(expect)))
+    assert [text.partition("/etc/hostname: ")[2] for text in found] == ([message] if message else [])
+
+
+def test_a_failure_has_the_position_of_its_expectation(tmp_path):
+    assert failures(an_image(tmp_path / "i", test("{mode: 0600}"))) == [
+        "5:29: /etc/hostname: the mode is 0644, not 0600"
+    ]
+
+
+def test_a_text_without_the_final_newline_gets_a_hint(tmp_path):
+    (outcome,) = run(an_image(tmp_path / "i", test("{equals: web1}")))
+    assert "ends with a newline" in outcome.failures[0].hint
+    assert "+web1" in outcome.failures[0].detail
+
+
+def test_a_file_that_no_rule_writes_gets_a_suggestion(tmp_path):
+    tests = "tests:\n- {name: x, expect: {/etc/hostnam: {absent: true}, /etc/hostnames: {equals: a}}}\n"
+    (outcome,) = run(an_image(tmp_path / "i", tests))
+    assert [(each.message, each.hint) for each in outcome.failures] == [
+        ("/etc/hostnam: no rule writes this file", "did you mean '/etc/hostname'?"),
+        ("/etc/hostnames: no rule writes this file", "did you mean '/etc/hostname'?"),
+    ]
+
+
+def test_a_rule_without_its_trigger_writes_nothing(tmp_path):
+    image = an_image(tmp_path / "i", test("{absent: true}", triggers="start"))
+    assert failures(image) == []
+    (image / "tests" / "a.yaml").write_text(test("{equals: a}", triggers="start"))
+    assert failures(image) == ["6:31: /etc/hostname: the file is not written"]
+
+
+MODES = "  /etc/hostname: {when: [create], template: hostname.tpl, mode: 0600, uid: 5, gid: 6}\n"
+
+
+def test_mode_and_owner_are_those_of_the_host(tmp_path):
+    tests = (
+        "tests:\n- {name: a, expect: {/etc/hostname: {mode: 0600, owner: 5:6}}}\n"
+        "- {name: b, host: lxd, expect: {/etc/hostname: {mode: 0644, owner: 0:0}}}\n"
+        "- {name: c, host: none, expect: {/etc/hostname: {mode: 0600}}}\n"
+    )
+    assert failures(an_image(tmp_path / "i", tests, rules=MODES)) == []
+
+
+def test_an_existing_file_keeps_its_mode_and_create_only_skips_it(tmp_path):
+    rules = MODES + "  /etc/once: {when: [create], template: hostname.tpl, create_only: true}\n"
+    tests = (
+        "defaults: {rootfs: {/etc/hostname: old}}\n"
+        "tests:\n- {name: a, expect: {/etc/hostname: {mode: 0644}, /etc/once: {contains: c1}}}\n"
+        "- {name: b, rootfs: {/etc/once: x}, expect: {/etc/once: {absent: true}}}\n"
+        "- {name: c, rootfs: none, expect: {/etc/hostname: {mode: 0600}}}\n"
+    )
+    image = an_image(tmp_path / "i", tests, rules=rules)
+    assert failures(image) == []
+    (image / "rootfs" / "etc").mkdir(parents=True)
+    (image / "rootfs" / "etc" / "once").write_text("here")
+    (image / "tests" / "a.yaml").write_text("tests:\n- {name: a, expect: {/etc/once: {absent: true}}}\n")
+    assert failures(image) == []
+
+
+# --- errors
+
+BROKEN = {"hostname.tpl": "{{ instance.name|uper }}", "other.tpl": "x"}
+TWO_RULES = "  /etc/hostname: {when: [create], template: hostname.tpl}\n  /etc/other: {when: [create], template: other.tpl}\n"
+
+
+@pytest.mark.parametrize(
+    ("body", "found"),
+    [
+        ("expect: {/etc/hostname: {error: uper}}", []),
+        ("expect: {/etc/hostname: {error: true}}", []),
+        ("error: unknown filter", []),
+        ("error: nothing", ["2:20: the error does not contain 'nothing': unknown filter 'uper'"]),
+        (
+            "expect: {/etc/hostname: {error: lower}}",
+            ["2:45: /etc/hostname: the error does not contain 'lower': unknown filter 'uper'"],
+        ),
+        ("expect: {/etc/other: {equals: x}}", ["2:10: /etc/hostname: unknown filter 'uper'"]),
+        ("expect: {/etc/hostname: {equals: x}}", ["2:10: /etc/hostname: unknown filter 'uper'"]),
+    ],
+)
+def test_an_error_fails_a_test_unless_it_is_expected(body, found, tmp_path):
+    image = an_image(tmp_path / "i", f"tests:\n- {{name: x, {body}}}\n", rules=TWO_RULES, templates=BROKEN)
+    assert failures(image) == found
+
+
+def test_an_error_of_only_one_host_fails_only_there(tmp_path):
+    templates = {"hostname.tpl": "{{ 'a' + 'b' }}{{ x.0[1] }}"}
+    tests = "tests:\n- {name: x, matrix: {host: [incus, lxd]}, expect: {/etc/hostname: {contains: a}}}\n"
+    incus, lxd = run(an_image(tmp_path / "i", tests, templates=templates))
+    assert incus.passed
+    assert not lxd.passed
+
+
+def test_metadata_that_cannot_be_read_is_an_expected_error(tmp_path):
+    tests = "tests:\n- {name: x, host: incus, error: second document}\n- {name: y, host: lxd, expect: {/etc/hostname: {contains: c1}}}\n"
+    image = an_image(tmp_path / "i", tests)
+    (image / "metadata.yaml").write_text((image / "metadata.yaml").read_text() + "---\na: b\n")
+    assert failures(image) == []
+
+
+def test_a_missing_image_is_an_error(tmp_path):
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "tests" / "a.yaml").write_text("tests: [{name: a, snapshot: true}]")
+    with pytest.raises(InputError, match=r"has no metadata.yaml"):
+        run(tmp_path)
+
+
+# --- regular expressions
+
+
+@pytest.mark.parametrize("pattern", [r"(a*)*b", r"(a|a)*b", r"(a|aa)+$", r"(.*)(.*)(.*)(.*)(.*)x"])
+def test_a_regular_expression_takes_linear_time(pattern, tmp_path):
+    templates = {"hostname.tpl": "a" * 20_000}
+    found = failures(an_image(tmp_path / "i", test(f"{{matches: '{pattern}'}}"), templates=templates))
+    assert len(found) == ("$" not in pattern)
+
+
+def test_too_much_work_for_a_regular_expression_is_a_failure(tmp_path):
+    templates = {"hostname.tpl": "a" * 200_000}
+    found = failures(an_image(tmp_path / "i", test("{matches: '(a{50}){50}b'}"), templates=templates))
+    assert "needs too much work for 200000 characters" in found[0]
+
+
+# --- steps
+
+STEPS = """tests:
+- name: life
+  instance: {name: web1}
+  steps:
+  - step: start
+    expect: {/etc/hostname: {equals: "web1\\n"}}
+  - c:user.role=db
+  - step: restart
+    expect: {/etc/hostname: {absent: true}}
+  - copy=web2
+  - step: web2:start
+    expect: {/etc/hostname: {equals: "web2\\n"}}
+"""
+
+
+def test_steps_have_their_own_expectations(tmp_path):
+    assert failures(an_image(tmp_path / "i", STEPS)) == []
+
+
+def test_an_error_of_a_step_fails_unless_it_is_expected(tmp_path):
+    tests = "tests:\n- {name: a, steps: [start, start]}\n- {name: b, steps: [start, {step: start, error: already running}]}\n"
+    assert failures(an_image(tmp_path / "i", tests)) == ["2:28: 'c1' is already running"]
+
+
+def test_a_failed_start_reports_the_rule(tmp_path):
+    tests = (
+        "tests:\n- {name: a, steps: [start]}\n- {name: b, steps: [{step: start, error: uper}]}\n"
+        "- {name: c, steps: [{step: start, expect: {/etc/hostname: {error: uper}}}]}\n"
+    )
+    image = an_image(tmp_path / "i", tests, rules=TWO_RULES, templates=BROKEN)
+    assert failures(image) == ["2:21: /etc/hostname: unknown filter 'uper'"]
+
+
+def test_a_step_reads_files_of_the_folder_only(tmp_path):
+    tests = {
+        "a.yaml": "tests:\n- {name: a, steps: [p:files/p.yaml, start]}\n- {name: b, steps: [{step: 'p:../p.yaml', error: leads out}]}\n",
+        "files/p.yaml": "name: p\nconfig: {user.a: x}\n",
+    }
+    assert failures(an_image(tmp_path / "i", tests)) == []
+    with pytest.raises(RefusedError, match="leads out"):
+        failures(an_image(tmp_path / "j", "tests:\n- {name: a, steps: ['c:user.a=@/etc/passwd']}\n"))
+
+
+def test_a_step_cannot_open_another_image(tmp_path):
+    tests = "tests:\n- {name: a, steps: ['rebuild=/etc', start]}\n"
+    assert "can't open image" in failures(an_image(tmp_path / "i", tests))[0]
+
+
+def test_a_virtual_machine_gets_the_files_of_its_agent(tmp_path):
+    tests = "tests:\n- {name: a, instance: {name: v, type: virtual-machine}, expect: {/etc/hostname: {contains: v}}}\n- {name: b, instance: {name: v, type: virtual-machine}, steps: [{step: start, expect: {/etc/hostname: {contains: v}}}]}\n"
+    assert failures(an_image(tmp_path / "i", tests)) == []
+
+
+# --- snapshots
+
+SNAPSHOT = "tests:\n- {name: a, snapshot: true}\n"
+
+
+def test_a_snapshot_is_recorded_and_compared(tmp_path):
+    image = an_image(tmp_path / "i", SNAPSHOT)
+    assert failures(image) == ["2:23: the snapshot 'snapshots/a/a.txt' is missing"]
+    assert failures(image, update=True) == []
+    recorded = image / "tests" / "snapshots" / "a" / "a.txt"
+    assert recorded.read_text() == "==> /etc/hostname 0644 0:0\nc1\n"
+    assert failures(image) == []
+    (image / "templates" / "hostname.tpl").write_text("{{ instance.name }}.local\n")
+    (outcome,) = run(image)
+    assert outcome.failures[0].message == "the files differ from the snapshot"
+    assert "-c1\n+c1.local\n" in outcome.failures[0].detail
+
+
+def test_a_snapshot_has_the_steps(tmp_path):
+    image = an_image(
+        tmp_path / "i", "tests:\n- {name: a, snapshot: true, steps: [start, restart, copy=c2, 'c2:start']}\n"
+    )
+    failures(image, update=True)
+    assert (image / "tests" / "snapshots" / "a" / "a.txt").read_text() == (
+        "### start\n\n==> /etc/hostname 0644 0:0\nc1\n\n### restart\n\n### copy=c2\n\n### c2:start\n\n"
+        "==> /etc/hostname 0644 0:0\nc2\n"
+    )
+
+
+def test_a_snapshot_of_one_file_omits_the_others(tmp_path):
+    rules = TWO_RULES
+    templates = {"hostname.tpl": "one\n", "other.tpl": "two"}
+    image = an_image(
+        tmp_path / "i",
+        "tests:\n- {name: a, expect: {/etc/other: {snapshot: true}}}\n",
+        rules=rules,
+        templates=templates,
+    )
+    failures(image, update=True)
+    text = (image / "tests" / "snapshots" / "a" / "a.txt").read_text()
+    assert text == "==> /etc/other 0644 0:0\ntwo\n\\ No newline at end of file\n"
+
+
+def test_update_removes_snapshots_that_no_test_uses(tmp_path):
+    image = an_image(tmp_path / "i", SNAPSHOT)
+    failures(image, update=True)
+    snapshots = image / "tests" / "snapshots" / "a"
+    (snapshots / "old.txt").write_text("x")
+    (snapshots / "notes.md").write_text("mine")
+    failures(image, update=True)
+    assert sorted(os.listdir(snapshots)) == ["a.txt", "notes.md"]
+
+
+@pytest.mark.parametrize("data", [b"a\0b", b"\xff"])
+def test_a_binary_snapshot_is_a_failure(data, tmp_path):
+    image = an_image(tmp_path / "i", SNAPSHOT)
+    failures(image, update=True)
+    (image / "tests" / "snapshots" / "a" / "a.txt").write_bytes(data)
+    assert failures(image) == ["2:23: the snapshot 'snapshots/a/a.txt' is binary"]
+    assert failures(image, update=True) == []
+    assert failures(image) == []
+
+
+def test_a_binary_file_is_not_recorded(tmp_path):
+    image = an_image(tmp_path / "i", SNAPSHOT, templates={"hostname.tpl": "a\0"})
+    expected = ["2:23: /etc/hostname: the file is binary, so it can't be in a snapshot"]
+    assert failures(image, update=True) == expected
+    assert not (image / "tests" / "snapshots").exists()
+
+
+@pytest.mark.parametrize("place", ["snapshots", "snapshots/a", "snapshots/a/a.txt"])
+def test_update_writes_through_no_link(place, tmp_path):
+    image = an_image(tmp_path / "i", SNAPSHOT)
+    outside = tmp_path / "outside"
+    (outside / "a").mkdir(parents=True)
+    (outside / "a.txt").write_text("untouched")
+    link = image / "tests" / place
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.symlink_to(
+        outside if place == "snapshots" else outside / "a" if place.endswith("a") else outside / "a.txt"
+    )
+    try:
+        found = failures(image, update=True)
+    except RefusedError as error:
+        found = [error.message]
+    assert found
+    assert "is a symlink" in found[0]
+    assert sorted(path.name for path in outside.rglob("*")) == ["a", "a.txt"]
+    assert (outside / "a.txt").read_text() == "untouched"
+
+
+# --- sources
+
+
+def test_an_archive_is_tested_by_a_folder_elsewhere(tmp_path):
+    image = an_image(tmp_path / "i", SNAPSHOT + "- {name: b, expect: {/etc/hostname: {contains: c1}}}\n")
+    (image / "rootfs").mkdir()
+    archive = tmp_path / "i.tar.xz"
+    assert main(["image", "build", str(image), "-o", str(archive)]) == 0
+    before = archive.read_bytes()
+    with pytest.raises(UsageError, match="contains no tests"):
+        run(archive)
+    assert failures(archive, str(image / "tests"), update=True) == []
+    assert failures(archive, str(image / "tests")) == []
+    assert archive.read_bytes() == before
+
+
+def test_an_archive_does_not_contain_the_tests(tmp_path):
+    image = an_image(tmp_path / "i", SNAPSHOT)
+    (image / "rootfs").mkdir()
+    assert main(["image", "build", str(image), "-o", str(tmp_path / "i.tar.gz")]) == 0
+    with tarfile.open(tmp_path / "i.tar.gz") as archive:
+        assert not [name for name in archive.getnames() if "tests" in name]
+
+
+def a_definition(folder: Path, name: str = "debian.yaml") -> Path:
+    folder.mkdir(exist_ok=True)
+    return Path(shutil.copy(ROOT / "sample-images" / "definitions" / "debian.yaml", folder / name))
+
+
+def test_a_definition_has_tests_for_several_builds(tmp_path):
+    definition = a_definition(tmp_path / "d")
+    tests = tmp_path / "d" / "tests" / "debian"
+    tests.mkdir(parents=True)
+    (tests / "a.yaml").write_text(
+        "defaults: {options: {image.serial: s}}\ntests:\n- {name: a, expect: {/etc/hostname: {contains: c1}}}\n"
+        "- {name: default, matrix: {options: [{image.variant: default}, {image.variant: cloud}]},"
+        " expect: {/var/lib/cloud/seed/nocloud-net/meta-data: {absent: true}}}\n"
+        "- {name: vm, instance: {type: virtual-machine}, expect: {/etc/hostname: {contains: c1}}}\n"
+    )
+    assert failures(definition) == ["4:151: /var/lib/cloud/seed/nocloud-net/meta-data: the file is written"]
+
+
+def test_options_are_refused_for_an_image(tmp_path):
+    tests = "tests:\n- {name: a, snapshot: true}\n- {name: b, options: {image.release: x}, snapshot: true}\n"
+    with pytest.raises(UsageError, match="is for definitions"):
+        run(an_image(tmp_path / "i", tests))
+
+
+def test_the_source_of_a_test_file_is_found(tmp_path):
+    image = an_image(tmp_path / "i", {"a.yaml": "", "files/b.yaml": ""})
+    assert source_of(str(image / "tests" / "a.yaml")) == str(image)
+    assert source_of(str(image / "tests" / "files" / "b.yaml")) is None
+    assert source_of(str(image / "metadata.yaml")) is None
+    one = a_definition(tmp_path / "d")
+    assert source_of(str(tmp_path / "d" / "tests" / "a.yaml")) == str(one)
+    assert source_of(str(tmp_path / "d" / "tests" / "debian" / "a.yaml")) == str(one)
+    a_definition(tmp_path / "d", "other.yml")
+    assert source_of(str(tmp_path / "d" / "tests" / "a.yaml")) is None
+    assert source_of(str(tmp_path / "d" / "tests" / "other" / "a.yaml")) == str(tmp_path / "d" / "other.yml")
+
+
+@pytest.mark.parametrize(
+    "text", ["services: {}\n", "image:\n  repository: nginx\nfiles: []\n", "[", "\0", ""]
+)
+def test_an_unrelated_yaml_file_is_no_definition(text, tmp_path):
+    (tmp_path / "values.yaml").write_text(text)
+    (tmp_path / "tests").mkdir()
+    assert source_of(str(tmp_path / "tests" / "a.yaml")) is None
+
+
+def test_a_folder_of_tests_that_is_a_link_is_refused(tmp_path):
+    image = an_image(tmp_path / "i", SNAPSHOT)
+    (image / "tests").rename(tmp_path / "elsewhere")
+    with pytest.raises(InputError, match="has no tests"):
+        folder_of(str(image))
+    (image / "tests").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(RefusedError, match="is a symlink"):
+        folder_of(str(image))
+
+
+# --- limits and validity
+
+
+def test_all_cases_share_one_time_limit(tmp_path):
+    given = Given()
+    given.rendering["total"] = 0
+    tests = Folder(str(an_image(tmp_path / "i", SNAPSHOT) / "tests"))
+    with (
+        Session(str(tmp_path / "i"), tests, given) as session,
+        pytest.raises(LimitError, match="longer than 0 seconds"),
+    ):
+        session.run(read_cases(tests))
+
+
+def test_valid_finds_the_mistakes_of_check(tmp_path):
+    tests = (
+        "tests:\n- {name: a, instance: {name: web1}, valid: true}\n"
+        "- {name: b, expect: {/etc/hostname: {valid: true}}, config: {user.a: 'a b'}}\n"
+    )
+    image = an_image(
+        tmp_path / "i", tests, templates={"hostname.tpl": '{{ config_get("user.a", instance.name) }}\n'}
+    )
+    assert failures(image) == [
+        "3:45: /etc/hostname: not valid: '/etc/hostname', line 1: a hostname cannot contain ' ' [hostname]"
+    ]
+
+
+def test_random_values_and_the_time_are_the_same_in_each_run(tmp_path):
+    image = an_image(
+        tmp_path / "i",
+        "tests:\n- {name: a, expect: {/etc/hostname: {equals: '2001'}}}\n",
+        templates={"hostname.tpl": '{% now "2006" %}'},
+    )
+    assert failures(image) == []
+
+
+def test_the_checks_of_one_file_read_rendered_files():
+    """A new check of rendered files belongs into the list, too."""
+    from templater.checks import one_file
+    from templater.checks.finding import all_checks
+
+    readers = {
+        check.id
+        for check in all_checks("authoring")
+        if {"mistakes_of", "mistakes_in", "yaml_mapping"} & set(check.run.__globals__)
+    }
+    about_all = {"network-key", "first-line"}
+    assert one_file.CHECKS - about_all <= readers
+    assert readers - one_file.CHECKS == set()
