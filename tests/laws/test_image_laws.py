@@ -6,23 +6,20 @@ take an image or a text: one that is new needs an entry in `READERS`, `EDITS` or
 
 import bz2
 import gzip
-import inspect
 import lzma
 import os
 import shutil
 import tarfile
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from pkgutil import iter_modules
 from typing import Any
 
 import pytest
 
-from templater import image as image_package
 from templater.checks.author_report import judge
 from templater.checks.authored import AuthoredImage
 from templater.checks.base import Check, Name, ScannedImage, Trailing
@@ -380,18 +377,6 @@ OTHERS = {
     "save_tar", "write_tar",  # measured with "build"
     "describe_definition", "write_new",  # of a built definition, which has limits of its own
 }  # fmt: skip
-
-
-def public_functions() -> Iterator[str]:
-    for module in iter_modules(image_package.__path__):
-        found = import_module(f"templater.image.{module.name}")
-        for name, value in vars(found).items():
-            if inspect.isfunction(value) and value.__module__ == found.__name__ and name[0] != "_":
-                yield name
-
-
-def test_every_public_function_of_image_is_measured_or_listed_as_an_exception() -> None:
-    assert (READERS.keys() | EDITS.keys() | OTHERS) - {scan_image.__name__} == set(public_functions())
 
 
 def test_a_quadratic_check_fails_the_measurement() -> None:

@@ -86,13 +86,6 @@ SHAPES: dict[str, Callable[[int], bytes]] = {
 }  # fmt: skip
 
 
-def test_the_known_readers_are_found():
-    wanted = {"metadata_yaml.read_metadata", "instance_yaml.read_instance", "instance_yaml.read_instances",
-              "instance_yaml.read_profile", "instance_list.stream_instances", "toml_text.read_toml",
-              "yaml_nodes.parse"}  # fmt: skip
-    assert wanted <= READERS.keys()
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("reader", READERS)

@@ -1,0 +1,39 @@
+"""Whether everything is measured: tests of the lists of the other files, which measure nothing themselves."""
+
+import inspect
+from collections.abc import Iterator
+from importlib import import_module
+from pkgutil import iter_modules
+
+from templater.checks.image import scan_image
+
+from templater import image as image_package
+from templater.pongo2.dialect import DIALECTS
+from templater.pongo2.library import library_for
+from tests.laws.test_image_laws import EDITS, OTHERS, READERS
+from tests.laws.test_language_laws import TAGS
+from tests.laws.test_readers import READERS as TEXT_READERS
+
+
+def test_the_known_readers_are_found():
+    wanted = {"metadata_yaml.read_metadata", "instance_yaml.read_instance", "instance_yaml.read_instances",
+              "instance_yaml.read_profile", "instance_list.stream_instances", "toml_text.read_toml",
+              "yaml_nodes.parse"}  # fmt: skip
+    assert wanted <= TEXT_READERS.keys()
+
+
+def public_functions() -> Iterator[str]:
+    for module in iter_modules(image_package.__path__):
+        found = import_module(f"templater.image.{module.name}")
+        for name, value in vars(found).items():
+            if inspect.isfunction(value) and value.__module__ == found.__name__ and name[0] != "_":
+                yield name
+
+
+def test_every_public_function_of_image_is_measured_or_listed_as_an_exception() -> None:
+    assert (READERS.keys() | EDITS.keys() | OTHERS) - {scan_image.__name__} == set(public_functions())
+
+
+def test_every_tag_has_a_sample_template() -> None:
+    found = {name for dialect in DIALECTS.values() for name in library_for(dialect).tags}
+    assert found == set(TAGS)
