@@ -5,9 +5,8 @@ from collections.abc import Iterator
 from importlib import import_module
 from pkgutil import iter_modules
 
-from templater.checks.image import scan_image
-
 from templater import image as image_package
+from templater.checks.scan import scan_image
 from templater.pongo2.dialect import DIALECTS
 from templater.pongo2.library import library_for
 from tests.laws.test_image_laws import EDITS, OTHERS, READERS
