@@ -135,6 +135,8 @@ def _render_rule(compiled: "Compiled", rule: "Rule", trigger: str, contexts: "Co
         run = compiled.template(rule.template)
         content = run(contexts.of(rule, trigger))
     except TemplaterError as error:
+        # A template's error is raised again for each render. Each time, its traceback would hold more frames.
+        error.__traceback__ = None
         return Rendering(rule, trigger, error=_with_rule(error, rule, trigger))
     return Rendering(rule, trigger, content.encode("utf-8", "surrogateescape"))
 

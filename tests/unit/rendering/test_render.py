@@ -127,6 +127,20 @@ def test_render_reports_the_error_of_an_unreadable_template() -> None:
     assert isinstance(done.error, LimitError)
 
 
+def test_the_error_of_a_template_does_not_hold_the_parts_of_earlier_renders() -> None:
+    """Each `raise` of the same error adds frames to its traceback, and a frame holds compiled templates."""
+    error = LimitError("too large")
+    for _ in range(3):
+        render(
+            Metadata(rules=(Rule("/a", "a", ("start",)),)),
+            {"a": TemplateFile(Entry(FILE), None, error)},
+            Instance("c1"),
+            ("start",),
+            RenderOptions(INCUS),
+        )
+        assert error.__traceback__ is None
+
+
 @pytest.mark.parametrize("tag", ["include", "ssi", "extends", "import"])
 def test_tags_that_read_files_are_refused(tag: str) -> None:
     (done,) = rendered(
