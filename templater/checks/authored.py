@@ -22,7 +22,7 @@ from ..pongo2.state import Limits
 from ..pongo2.syntax import tree
 from ..pongo2.template import Compilation
 from ..rendering.context import with_image_keys
-from ..rendering.render import Compiled, render
+from ..rendering.render import MAX_TOTAL_OF_SEVERAL, Compiled, render
 from .base import ScannedImage
 
 if TYPE_CHECKING:
@@ -45,6 +45,8 @@ DOCUMENTS = {
 }
 #: maximum length in characters of a file whose contents are checked
 LARGEST = 256 << 10
+#: maximum number of characters of all distinct files, of which each can need four bytes
+MOST_TEXT = 32 << 20
 #: maximum length of a rendered line for which the matching line of the template is searched
 LONGEST = 1000
 #: maximum number of characters of templates that are searched for the lines of all findings
@@ -272,7 +274,7 @@ class AuthoredImage(ScannedImage):
         try:
             return self._render(), None
         except LimitError as error:
-            return (), error
+            return (), error.with_traceback(None)  # the traceback would hold the files
 
     def _render(self) -> tuple[File, ...]:
         if self.metadata is None:
@@ -280,6 +282,7 @@ class AuthoredImage(ScannedImage):
         metadata = replace_rules(self.metadata, tuple(rule for rule in self.rules if not rule.null))
         options = RenderOptions(self.hosts[0], clock=0.0, seed=0, limits=self.limits or LIMITS).begun()
         found: dict[tuple[int, str | None, str], File] = {}
+        size = 0
         by_dialect = {host.dialect: host for host in reversed(self.hosts)}
         probes = (*self.probes, *self.awkward)
         for dialect, host in by_dialect.items():
@@ -287,12 +290,16 @@ class AuthoredImage(ScannedImage):
             compiled = Compiled(self.templates, own)
             for number, probe in enumerate(probes):
                 instance = probe if probe.exists else with_image_keys(probe, metadata.properties)
-                for made in render(metadata, compiled, instance, TRIGGERS, own):
+                for made in render(metadata, compiled, instance, TRIGGERS, own, most=MAX_TOTAL_OF_SEVERAL):
                     text = None if made.content is None else _kept(made.content)
                     error = "" if made.error is None else made.error.message
                     awkward, invented = number >= len(self.probes), probe is self._invented
                     file = File(made.rule, made.trigger, host, instance, text, made.error, awkward, invented)
                     earlier = found.setdefault((id(made.rule), text, error), file)
+                    if earlier is file:
+                        size += len(text or "")
+                    if size > MOST_TEXT:
+                        raise LimitError(f"the rendered files have more than {MOST_TEXT} characters in total")
                     if earlier.invented and not (invented or awkward):
                         found[id(made.rule), text, error] = file
         return tuple(found.values())

@@ -8,7 +8,7 @@ from ..model.errors import LimitError, TemplaterError
 from ..model.hosts import HOSTS
 from ..model.options import RenderOptions
 from ..model.plan import Plan
-from ..rendering.render import render
+from ..rendering.render import MAX_TOTAL_OF_SEVERAL, render
 from .new_instance import new_instance
 from .planner import plan_of, predicted, read_templates
 
@@ -64,7 +64,7 @@ def plan_every_host(
             own_instance = new_instance(instance, metadata.properties, triggers, placeholders=True)
         key = host.yaml, host.dialect
         if key not in planned:
-            renderings = render(metadata, templates, own_instance, triggers, own)
+            renderings = render(metadata, templates, own_instance, triggers, own, most=MAX_TOTAL_OF_SEVERAL)
             for rendering in renderings:
                 if rendering.content is not None:
                     rendering.content = contents.setdefault(rendering.content, rendering.content)

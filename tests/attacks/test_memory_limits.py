@@ -13,15 +13,19 @@ import pytest
 from templater.checks.finding import Severity, audit
 from templater.checks.scan import AUDITED, scan_image
 from templater.cli.main import main
+from templater.image.open import open_image
 from templater.model.entry import FILE, Entry, TemplateFile
+from templater.model.errors import LimitError
 from templater.model.hosts import NONE
 from templater.model.instance import Instance
 from templater.model.metadata import Metadata, Rule
 from templater.model.options import RenderOptions
 from templater.model.plan import KEEP, UPDATE
+from templater.planning.every_host import plan_every_host
 from templater.planning.planner import plan_of
 from templater.rendering.render import Rendering, render
 from templater.rootfs.memory import MemoryRootfs
+from tests.checks.authoring.authoring_builders import file as authored_file
 
 METADATA = "architecture: x86_64\ncreation_date: 1\n"
 
@@ -140,18 +144,51 @@ def peak_of(*command: str) -> int:
     return int(done.stdout) // 1000
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("make", "count"), [(archive, 3), (folder, 16)])
-def test_check_compares_all_hosts_on_large_templates_within_the_memory_of_others(tmp_path, make, count):
-    """One emoji makes each character need four bytes, and `check` held each template 11 times: 550 MB.
+USED = "\U0001f600{{ path }}{{ trigger }}{{ config_get('user.a', '') }}\n"
 
-    Only three such templates fit into an image. The error of each further one held the parts of every render:
-    860 MB.
-    """
-    rules = "".join(
-        f"  /etc/f{n}: {{when: [create, start, copy, rename], template: {n}.tpl}}\n" for n in range(count)
-    )
-    text = "x" * 3_800_000 + "%d\U0001f600{{ config_get('user.a', '') }}\n"
-    templates = [(f"templates/{n}.tpl", (text % n).encode()) for n in range(count)]
-    image = make(tmp_path / "image", ("metadata.yaml", f"{METADATA}templates:\n{rules}".encode()), *templates)
-    assert peak_of("check", image, "--as", "all") < 400
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("make", "templates", "rules", "size", "end"),
+    [
+        # One emoji makes each character need four bytes, and `check` held each template 11 times: 550 MB.
+        (archive, 3, 3, 3_800_000, "\U0001f600{{ config_get('user.a', '') }}\n"),
+        # Only three such templates fit into an image. The error of each other one held the parts of every
+        # render: 860 MB.
+        (folder, 16, 16, 3_800_000, "\U0001f600{{ config_get('user.a', '') }}\n"),
+        # The plans of all hosts held every rendered file: 740 MB.
+        (folder, 1, 60, 3_800_000, USED),
+        # The check held a part of every rendered file: 480 MB.
+        (archive, 1, 200, 300_000, USED),
+    ],
+)
+def test_check_compares_all_hosts_within_the_memory_of_other_commands(
+    tmp_path, make, templates, rules, size, end
+):
+    when = "when: [create, start, copy, rename]"
+    entries = "".join(f"  /etc/f{n}: {{{when}, template: {n % templates}.tpl}}\n" for n in range(rules))
+    metadata = ("metadata.yaml", f"{METADATA}templates:\n{entries}".encode())
+    files = [(f"templates/{n}.tpl", f"{n}{'x' * size}{end}".encode()) for n in range(templates)]
+    assert peak_of("check", make(tmp_path / "image", metadata, *files), "--as", "all") < 400
+
+
+def test_the_files_of_all_hosts_together_are_limited(tmp_path, monkeypatch):
+    """`preview --as all` held 250 MB for each dialect."""
+    monkeypatch.setattr("templater.planning.every_host.MAX_TOTAL_OF_SEVERAL", 5)
+    metadata = ("metadata.yaml", f"{METADATA}templates: {{/a: {{when: [start], template: a}}}}".encode())
+
+    def plans(text: bytes) -> object:
+        image = open_image(folder(tmp_path / "image", metadata, ("templates/a", text)))
+        return plan_every_host(image, Instance("c1"), RenderOptions(NONE), triggers=("start",))
+
+    assert plans(b"12345")
+    with pytest.raises(LimitError, match="the rendered files are larger than"):
+        plans(b"123456")
+
+
+def test_the_rendered_files_that_a_check_keeps_are_limited(monkeypatch):
+    monkeypatch.setattr("templater.checks.authored.MOST_TEXT", 5)
+    late = authored_file("/etc/a", "{{ trigger }}").late
+    assert late is not None
+    assert late.message == "the rendered files have more than 5 characters in total"
+    assert authored_file("/etc/a", "12345").late is None
