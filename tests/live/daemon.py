@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -120,4 +121,13 @@ class Daemon:
         except subprocess.TimeoutExpired:
             self._daemon.kill()
             self._daemon.wait()
+        self._end_helpers()
         umount_below(self.folder)
+
+    def _end_helpers(self) -> None:
+        """End what the daemon leaves behind: its `forkfile` can spin forever after the daemon's end."""
+        ours = f"{self.name.upper()}_DIR={self.folder}".encode()
+        for environ in Path("/proc").glob("[0-9]*/environ"):
+            with suppress(OSError):
+                if ours in environ.read_bytes().split(b"\0"):
+                    os.kill(int(environ.parent.name), signal.SIGKILL)
