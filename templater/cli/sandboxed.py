@@ -82,6 +82,7 @@ def _prepare(files: Iterable[OpenFile | None]) -> Iterator[int]:
 
     from ..image.contents import kind_of_file, start_sqfs2tar
     from ..parsing.file_kind import SQUASHFS
+    from ..startup import lazy_imports
 
     for package in PACKAGES:
         module = import_module(f"templater.{package}")
@@ -95,6 +96,9 @@ def _prepare(files: Iterable[OpenFile | None]) -> Iterator[int]:
         with suppress(ImportError):
             import_module(name)
             break
+    # A postponed module runs when code reads one of its attributes. Nothing reads those of jinja2.
+    for name in lazy_imports.NAMES - {"jinja2"}:
+        dir(sys.modules.get(name))
     from ..checks.finding import all_checks
     from ..definitions.architectures import local_architecture
     from ..pongo2 import compile as compile_template

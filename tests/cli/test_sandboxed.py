@@ -198,3 +198,35 @@ def test_every_module_that_a_reader_imports_late_is_loaded_before_the_sandbox_st
     )
     loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
     assert wanted - set(loaded.split()) == set()
+
+
+def test_every_postponed_module_runs_before_the_sandbox_starts():
+    script = (
+        "import sys; from templater.startup import lazy_imports; lazy_imports.install();"
+        "from templater.cli.sandboxed import _prepare; list(_prepare([]));"
+        "print(*(name for name, each in sys.modules.items() if type(each) is lazy_imports.Postponed))"
+    )
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    assert found.split() == ["jinja2"]  # templater uses only its submodules
+
+
+@pytest.mark.slow
+def test_files_of_every_kind_are_checked_in_the_sandbox(tmp_path):
+    names = (
+        "hosts", "hostname", "fstab", "resolv.conf", "sudoers", "sudoers.d/a", "network/interfaces", "a.json",
+        "a.toml", "a.yaml", "netplan/a.yaml", "systemd/system/a.service", "profile.d/a.sh", "cloud/cloud.cfg",
+        "cloud/seed/nocloud-net/user-data", "cloud/seed/nocloud-net/network-config",
+    )  # fmt: skip
+    rules = "".join(f"  /etc/{name}: {{when: [create], template: a.tpl}}\n" for name in names)
+    rules = rules.replace("/etc/cloud/seed", "/var/lib/cloud/seed")
+    path = image(
+        tmp_path / "image",
+        file("templates/a.tpl", b"{{ config_get('user.a', '') }}: [\n1.2.3.4 {{ 1|yesno }}\n"),
+        metadata=METADATA + b"templates:\n" + rules.encode(),
+    )
+    words = ["check", path, "--as", "incus,lxd", "--report", "sarif", "--no-run-validators"]
+    done = subprocess.run(
+        [sys.executable, "-m", "templater", *words], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1, done.stderr
+    assert '"yaml"' in done.stdout
