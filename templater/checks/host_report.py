@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 #: maximum number of expressions of one template that are tried
 MOST_TRIED = 50
+#: maximum number of characters of templates that are searched for all constructs
+SEARCHED = 4 << 20
 #: maximum length in characters of a construct in a note
 LONGEST = 60
 LEGEND = """\
@@ -33,6 +35,8 @@ LEGEND = """\
 rule only if the file must be the same on each host.
 """
 _TAG = re.compile(r"\{\{-?(?P<print>.*?)-?\}\}|\{%-?\s*(?P<name>\w+)(?P<rest>.*?)-?%\}|\{#.*?#\}", re.DOTALL)
+_OPENING = re.compile(r"\{([{%#])")
+_CLOSING = {"{": "}}", "%": "%}", "#": "#}"}
 _CONDITIONS = ("if", "elif")
 _PRINTING = ("cycle", "firstof", "lorem", "now", "templatetag", "widthratio")
 _OPAQUE = ("verbatim", "comment")
@@ -76,9 +80,10 @@ def host_report(image: AuthoredImage) -> dict[str, Any]:
     rootfs = _Names(image.names) if image.has_rootfs else None
     try:
         options = RenderOptions(image.hosts[0], "", 0.0, 0, image.limits or LIMITS).begun()
+        cause = _Cause(image, options)
         for probe in containers or image.probes:
             for trigger in TRIGGERS:
-                table = _table(image, probe, trigger, rootfs, options)
+                table = _table(cause, probe, trigger, rootfs)
                 errors |= table.errors
                 for row in table.rows:
                     key = row.trigger, row.path, row.template
@@ -94,15 +99,13 @@ def host_report(image: AuthoredImage) -> dict[str, Any]:
     return {**table_data(table), "text": text}
 
 
-def _table(
-    image: AuthoredImage, probe: Instance, trigger: str, rootfs: _Names | None, options: RenderOptions
-) -> HostTable:
+def _table(cause: _Cause, probe: Instance, trigger: str, rootfs: _Names | None) -> HostTable:
     """Return the table of one trigger. The plans hold all rendered files, so they end with this function."""
     plans = plan_every_host(
-        _Stored(image), probe, options, triggers=(trigger,), rootfs=rootfs,
-        new=trigger == "create" and not probe.exists, hosts=image.hosts,
+        _Stored(cause.image), probe, cause.options, triggers=(trigger,), rootfs=rootfs,
+        new=trigger == "create" and not probe.exists, hosts=cause.image.hosts,
     )  # fmt: skip
-    return host_table(plans, _Cause(image, options).construct)
+    return host_table(plans, cause.construct)
 
 
 def _differs(row: Row) -> bool:
@@ -115,6 +118,7 @@ class _Cause:
     def __init__(self, image: AuthoredImage, options: RenderOptions) -> None:
         self.image = image
         self.options = options
+        self.searched = 0
 
     def construct(self, plan: Plan, change: Change, reference: Change | None, first: Plan | None) -> str:
         """Return the construct with its position, such as ``'a' + 'b' (image/templates/t:1:4)``."""
@@ -141,7 +145,13 @@ class _Cause:
         return f"{printable(text)} ({place})" if text else place
 
     def _expression(self, source: Source, plan: Plan, change: Change, first: Plan) -> Span | None:
-        """Return the first expression whose value differs between the hosts of two plans."""
+        """Return the first expression whose value differs between the hosts of two plans.
+
+        After ``SEARCHED`` characters of templates, return None.
+        """
+        self.searched += len(source.text)
+        if self.searched > SEARCHED:
+            return None
         for count, (span, text) in enumerate(_probes(source)):
             if count >= MOST_TRIED:
                 break
@@ -163,7 +173,7 @@ def _probes(source: Source) -> Iterator[tuple[Span, str]]:
     The template keeps the tags, so that the expression has the same names and is in the same loops. A
     condition is printed in front of its ``if``.
     """
-    parts = list(_TAG.finditer(source.text))
+    parts = list(_tags(source.text))
     if any(part["name"] in _OPAQUE for part in parts):
         return
     kept = ["" if not part["name"] or _prints(part) else part[0] for part in parts]
@@ -184,6 +194,20 @@ def _probes(source: Source) -> Iterator[tuple[Span, str]]:
         start = part.start(group) + part[group].find(trimmed)
         text = "".join([*kept[:place], "{{ ", trimmed, " }}\n", *kept[place:]])
         yield source.span(start, start + len(trimmed)), text
+
+
+def _tags(text: str) -> Iterator[re.Match[str]]:
+    """Yield each tag, expression and comment. Each closing delimiter is searched once, in linear time."""
+    position, closings = 0, dict.fromkeys(_CLOSING, 0)
+    while opening := _OPENING.search(text, position):
+        kind, start = opening[1], opening.start()
+        if closings[kind] < opening.end():
+            found = text.find(_CLOSING[kind], opening.end())
+            closings[kind] = found if found >= 0 else len(text)
+        part = _TAG.match(text, start, closings[kind] + 2) if closings[kind] < len(text) else None
+        position = start + 1 if part is None else part.end()
+        if part is not None:
+            yield part
 
 
 def _prints(part: re.Match[str]) -> bool:
