@@ -35,6 +35,8 @@ _CLOSING = re.compile(r"[}%#]\}")
 LIMITS = Limits(seconds=3.0, total=4.0)
 #: maximum processor time in seconds for parsing all templates
 MAX_SECONDS = 2.0
+#: processor time in seconds that all checks together can spend on rendered files
+MAX_FILE_SECONDS = 2.0
 
 #: values for the keys that templates read as whole documents
 DOCUMENTS = {
@@ -305,12 +307,25 @@ class AuthoredImage(ScannedImage):
         return tuple(found.values())
 
     def texts(self, wanted: Callable[[str], bool]) -> Iterator[File]:
-        """Yield the rendered files for whose cleaned target path ``wanted`` returns true."""
+        """Yield the rendered files for whose cleaned target path ``wanted`` returns true.
+
+        Raises LimitError if all checks together spend more than ``MAX_FILE_SECONDS`` on the files.
+        """
         paths = {id(rule): path for rule, path, _ in self.targets}
         for file in self.files:
             path = paths.get(id(file.rule))
             if path is not None and file.text is not None and wanted(path):
+                if self._spent_on_files[0] > MAX_FILE_SECONDS:
+                    most = f"{MAX_FILE_SECONDS:g} seconds"
+                    raise LimitError(f"the checks of all rendered files take more than {most}")
+                begun = process_time()
                 yield file
+                self._spent_on_files[0] += process_time() - begun
+
+    @cached_property
+    def _spent_on_files(self) -> list[float]:
+        """A list with one number: the processor seconds that all checks have spent on ``texts``."""
+        return [0.0]
 
     @cached_property
     def target_paths(self) -> Mapping[str, Rule]:

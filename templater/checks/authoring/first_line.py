@@ -40,7 +40,7 @@ _LATE = re.compile(r"[\ufeff\s]+(#!\s*/|#cloud-config\s*$)", re.MULTILINE)
     hint="write it into the first line: a tag or comment alone on a line leaves an empty line",
 )  # fmt: skip
 def check_image(image: AuthoredImage) -> Iterator[Observation]:
-    files = [file for file in image.texts(lambda path: True) if not file.invented and not file.awkward]
+    files = (file for file in image.texts(lambda path: True) if not file.invented and not file.awkward)
     paths = {id(rule): path for rule, path, _ in image.targets}
     yield from mistakes_in(image, files, lambda file: find(file, kind_of(paths[id(file.rule)])))
 

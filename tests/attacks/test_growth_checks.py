@@ -1,0 +1,52 @@
+"""Small images whose checks once took minutes: each check read each rendered file, or searched a text again."""
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from templater.checks import authored, host_report
+from templater.checks.finding import audit
+from tests.checks.authoring.authoring_builders import file, image
+
+
+@pytest.fixture(autouse=True)
+def _soon() -> Iterator[None]:
+    begun = time.process_time()
+    yield
+    assert time.process_time() - begun < 8
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("N.toml", "".join(f"a{number} = 1\n" for number in range(15_000))),
+        ("N.yaml", "- {dhcp4: true, a: [1, 2, 3]}\n" * 7000),
+        ("netplan/N.yaml", "network:\n  version: 2\n  ethernets:\n" + "    e: {dhcp4: true}\n" * 9000),
+        ("N/../hosts", "127.0.0.1 localhost\n" * 11_000),
+    ],
+)
+def test_all_checks_of_rendered_files_share_a_time_limit(
+    name: str, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(authored, "MAX_FILE_SECONDS", 0.2)
+    rules = (f"/etc/{name.replace('N', str(n))}: {{when: [create], template: t}}" for n in range(120))
+    found = audit(image(*rules, t=text + "# {{ path }}\n"), "authoring")
+    late = [each.message for each in found if each.message.startswith("not checked completely")]
+    assert late[0].endswith("the checks of all rendered files take more than 0.2 seconds")
+
+
+@pytest.mark.parametrize("opening", ["{{", "{%", "{#", "{% ", "{%x "])
+def test_the_cause_of_a_difference_is_found_in_linear_time(opening: str) -> None:
+    text = "{{ 'a' + 'b' }}{% verbatim %}" + opening * 60_000 + "{% endverbatim %}"
+    report = host_report.host_report(file("/etc/a", text, hosts="incus,lxd"))
+    assert report["files"][0]["hosts"]["lxd"]["result"] == "differs"
+
+
+def test_causes_are_searched_in_few_characters_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    rules = (f"/etc/{number}: {{when: [create], template: t}}" for number in range(3))
+    of = image(*rules, t="{{ 'a' + 'b' }}" + "x" * 85, hosts="incus,lxd")
+    monkeypatch.setattr(host_report, "SEARCHED", 250)
+    found = [row["hosts"]["lxd"]["construct"] for row in host_report.host_report(of)["files"]]
+    assert found == [*["'a' + 'b' (templates/t:1:4)"] * 2, "templates/t"]
