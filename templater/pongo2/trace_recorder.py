@@ -64,6 +64,17 @@ class Piece(NamedTuple):
     because: tuple[Name, ...]
 
 
+class Branch(NamedTuple):
+    """A part of a template that runs only in some renders.
+
+    ``start`` is the offset of the part, or of the tag to which it belongs. ``message`` describes a run of
+    tests that never reaches the part.
+    """
+
+    start: int
+    message: str
+
+
 class TooManyPiecesError(Exception):
     """Raised if a render has more than ``MAX_PIECES`` pieces or ``MAX_READS`` reads."""
 
@@ -106,6 +117,8 @@ class Trace:
         #: for each ``default`` filter whose argument is not evaluated yet: whether the filter returns it
         self.uses_default: list[bool] = []
         self.everything: Names = {}
+        #: the numbers of the branches that ran
+        self.reached: set[int] = set()
         self.sites: tuple[Site, ...] = ()
         self.position = 0
 
@@ -370,6 +383,11 @@ def bind_round(render: Render, scope: Scope, key: str, value: str, number: Any) 
 
 
 # --- statements
+
+
+def reach(render: Render, number: int) -> None:
+    """Record that a branch of the template runs."""
+    trace_of(render).reached.add(number)
 
 
 def run(render: Render, number: int) -> None:

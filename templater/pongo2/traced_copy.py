@@ -46,14 +46,16 @@ class Traced(NamedTuple):
 class TracedTemplate:
     """A template with calls of `trace`, which can be rendered several times.
 
-    ``program`` is None if the template with these calls is too large to be compiled.
+    ``program`` is None if the template with these calls is too large to be compiled. ``branches`` are the
+    parts of the template that run only in some renders; the first one is the whole template. ``statements``
+    has the offset of each text and statement, and the number of its innermost branch.
     """
 
     def __init__(self, compilation: Compilation) -> None:
         document = compilation.parsed()
         tracer = Tracer(document)
         tracer.convert()
-        self.runs = tracer.runs
+        self.runs, self.branches, self.statements = tracer.runs, tracer.branches, tracer.statements
         module = Module(document, compilation.dialect, library_for(compilation.dialect), False)
         module.traced = True
         self.program: Program | None = None
@@ -73,14 +75,26 @@ class TracedTemplate:
         The arguments and the text are those of ``Template.render``. Return None if the render fails or
         exceeds a limit.
         """
+        found, text = self.record(context, clock=clock, seed=seed, limits=limits)
+        return None if text is None else Traced(text, found.pieces)
+
+    def record(
+        self,
+        context: Mapping[str, Any],
+        *,
+        clock: float | None = None,
+        seed: int | None = None,
+        limits: Limits | None = None,
+    ) -> tuple[trace.Trace, str | None]:
+        """Do as ``render``. Return the whole record, also that of a failed render, and the text or None."""
         traced = TracedContext(context, self.runs)
         if self.program is None:
-            return None
+            return traced.trace, None
         try:
             text = compiled_template.execute(self.program, traced, clock, seed, larger(limits))
         except (LimitError, Failure, Panic, Fault, trace.TooManyPiecesError):
-            return None
-        return Traced(text, traced.trace.pieces)
+            return traced.trace, None
+        return traced.trace, text
 
 
 def larger(limits: Limits | None) -> Limits:
@@ -106,11 +120,42 @@ class Tracer:
         self.document = document
         self.runs: list[tuple[Site, ...]] = []
         self.converted: set[str] = set()
+        self.branches: list[trace.Branch] = []
+        self.statements: list[tuple[int, int]] = []
+        #: the number of the branch whose statements are being converted
+        self.inside = 0
 
     def convert(self) -> None:
-        self.document.body = self.body(self.document.body, captured=False)
+        token = self.document.tokens[0]
+        self.document.body = self.branch(
+            token, "no test renders this template", self.document.body, captured=False
+        )
+
+    def branch(self, token: Token, message: str, statements: Body, *, captured: bool) -> Body:
+        """Convert the body of a branch, which records that it runs. ``message``: see `trace.Branch`."""
+        outer, self.inside = self.inside, len(self.branches)
+        self.branches.append(trace.Branch(self.offset(token.start), message))
+        made = [do(token, trace.reach, self.inside), *self.body(statements, captured=captured)]
+        self.inside = outer
+        return made
+
+    def offset(self, start: int) -> int:
+        return max(0, start - self.document.unit.shift)
+
+    def note(self, statement: tree.Statement) -> None:
+        """Record to which branch a statement, or each line of a text, belongs."""
+        if isinstance(statement, tree.Text):
+            start = self.offset(statement.start)
+            for line in statement.value.split("\n"):
+                if line.strip():
+                    self.statements.append((start + len(line) - len(line.lstrip()), self.inside))
+                start += len(line) + 1
+        elif (token := token_of(statement)) is not None:
+            self.statements.append((self.offset(token.start), self.inside))
 
     def body(self, statements: Body, *, captured: bool) -> Body:
+        for statement in statements:
+            self.note(statement)
         found: Body = []
         for is_output, group in groupby(statements, lambda node: isinstance(node, tree.Text | tree.Print)):
             if is_output:
@@ -120,9 +165,6 @@ class Tracer:
                 method = getattr(self, f"statement_{type(statement).__name__.lower()}")
                 found += method(statement, captured)
         return found
-
-    def optional(self, statements: Body | None, *, captured: bool) -> Body | None:
-        return None if statements is None else self.body(statements, captured=captured)
 
     def output(self, statements: Body, *, captured: bool) -> Iterator[tree.Statement]:
         sites = []
@@ -164,11 +206,17 @@ class Tracer:
 
     def statement_if(self, node: tree.If, captured: bool) -> Body:
         token = node.branches[0][0].token
-        branches: list[tuple[tree.Expression, Body]] = [
-            (enclosed(trace.decided, self.expression(test)), self.body(body, captured=captured))
-            for test, body in node.branches
-        ]
-        made = tree.If(branches, self.optional(node.otherwise, captured=captured))
+        branches: list[tuple[tree.Expression, Body]] = []
+        for test, body in node.branches:
+            message = "in no test is this condition true"
+            converted = self.branch(test.token, message, body, captured=captured)
+            branches.append((enclosed(trace.decided, self.expression(test)), converted))
+        message = "no test reaches the 'else' of this condition"
+        if node.otherwise is None:
+            message = "in every test is this condition, or one of its 'elif', true"
+            if len(branches) == 1:
+                message = "in every test is this condition true"
+        made = tree.If(branches, self.branch(token, message, node.otherwise or [], captured=captured))
         return [
             do(token, trace.open_branches),
             made,
@@ -181,8 +229,11 @@ class Tracer:
         bind = do(token, trace.bind_round, tree.Scope(), node.key, node.value or "", first)
         made = tree.For(
             node.key, node.value, enclosed(trace.iterated, self.expression(node.expression)), node.reverse,
-            node.ordered, [bind, *self.body(node.body, captured=captured)],
-            self.optional(node.empty, captured=captured),
+            node.ordered,
+            [bind, *self.branch(token, "in no test does this loop run", node.body, captured=captured)],
+            None if node.empty is None else self.branch(
+                token, "no test reaches the 'empty' of this loop", node.empty, captured=captured
+            ),
         )  # fmt: skip
         return [do(token, trace.open_branches), made, self.close(token, captured, is_loop=True)]
 
@@ -206,7 +257,8 @@ class Tracer:
         ]
         names = tuple(name for name, _ in parameters)
         bind = do(node.token, trace.bind_parameters, tree.Scope(), names)
-        made = tree.Macro(node.token, node.name, parameters, [bind, *self.body(node.body, captured=True)])
+        body = self.branch(node.token, "no test calls this macro", node.body, captured=True)
+        made = tree.Macro(node.token, node.name, parameters, [bind, *body])
         made.bound = node.bound
         return [made]
 
@@ -226,9 +278,11 @@ class Tracer:
 
     def statement_capture(self, node: tree.Capture, captured: bool) -> Body:
         token = node.invoke.token
-        otherwise = self.optional(node.otherwise, captured=captured)
-        if otherwise is not None:
-            otherwise = [do(token, trace.decided_by_statements), *otherwise]
+        otherwise: Body | None = None
+        if node.otherwise is not None:
+            message = "no test reaches the 'else' of this tag"
+            converted = self.branch(token, message, node.otherwise, captured=captured)
+            otherwise = [do(token, trace.decided_by_statements), *converted]
         invoke = tree.Invoke(token, node.invoke.function, *map(self.argument, node.invoke.arguments))
         made: Body = [tree.Capture(invoke, self.body(node.body, captured=True), otherwise)]
         if is_history(node.invoke):
@@ -369,6 +423,19 @@ class Tracer:
         """Return a call of a function that evaluates the argument itself."""
         lazy = tree.Lazy([self.expression(argument)])
         return tree.Invoke(argument.token, function, tree.Scope(), lazy)
+
+
+def token_of(statement: tree.Statement) -> Token | None:
+    """Return the token at which a statement begins, or None if only its parts have tokens."""
+    if isinstance(statement, tree.If):
+        return statement.branches[0][0].token
+    if isinstance(statement, tree.Capture):
+        return statement.invoke.token
+    if isinstance(statement, tree.With) and statement.pairs:
+        return statement.pairs[0][1].token
+    expression: tree.Expression | None = getattr(statement, "expression", None)
+    found: Token | None = getattr(statement if expression is None else expression, "token", None)
+    return found
 
 
 def do(token: Token, function: Callable[..., Any], *arguments: Any) -> tree.Do:
