@@ -20,6 +20,8 @@ INSIDE = {
     "A step": {"changes": "A change", "error": "An error"},
     "An audit": {"findings": "A finding"},
     "A check": {"findings": "An author's finding", "suppressed": "An author's finding"},
+    "A test run": {"cases": "A case of a test run"},
+    "A case of a test run": {"failures": "A failure of a case"},
     "An image": {"files": "A file of an image", "rules": "A rule of an image"},
     "An explanation": {"files": "An explained file", "templates": "The reads of a template"},
     "An explained file": {"lines": "A line of an explained file", "error": "An error"},
@@ -47,6 +49,9 @@ PRINTED = {
     "A check": [
         f"check {SAMPLES}/broken {SAMPLES}/alpine bytes none --at-least info --json",
         "check bytes --as lxd,incus --json",
+    ],
+    "A test run": [
+        f"test {SAMPLES}/alpine bytes none {SAMPLES}/openwrt --coverage --json",
     ],
     "An explanation": [
         f"explain {SAMPLES}/debian-cloud -i web1.yaml -p default.yaml -p web.yaml --json",
@@ -101,6 +106,10 @@ def folder(tmp_path_factory):
     with (folder / "bytes/metadata.yaml").open("a") as file:
         file.write("properties: {os: a}\ntemplates: {/a: {when: [start], template: a.tpl}}\n")
     (folder / "bytes/templates/a.tpl").write_bytes(b"\xff")
+    (folder / "bytes/tests").mkdir()
+    (folder / "bytes/tests/a.yaml").write_text(
+        'tests: [{name: a, expect: {/a: {equals: "\\n"}, /aa: {equals: x}}}]'
+    )
     (folder / "default.yaml").write_text("name: default\nconfig: {user.meta-data: b}\n")
     (folder / "web.yaml").write_text("name: web\nconfig: {user.meta-data: a}\n")
     (folder / "web1.yaml").write_text("name: web1\nconfig: {}\nprofiles: [default, web]\n")

@@ -87,6 +87,24 @@ def test_junit_reports_match_their_schema(images):
     assert not found.is_valid(text.replace("</testsuites>", "<wrong/></testsuites>"))
 
 
+@pytest.mark.slow  # only .ci/run gets the schema
+def test_junit_reports_of_tests_match_their_schema(tmp_path):
+    if not XSD:
+        assert not os.environ.get("CI"), "TEMPLATER_JUNIT_SCHEMA is not set"
+        pytest.skip("NOT RUN: TEMPLATER_JUNIT_SCHEMA is not set")
+    require("xmlschema")
+    import xmlschema
+
+    failing = shutil.copytree(ROOT / "sample-images" / "alpine", tmp_path / "alpine")
+    (failing / "templates" / "hosts.tpl").write_text("127.0.0.1 <&>\"'\n")
+    done = run_templater(["test", str(failing), str(tmp_path / "missing"), IMAGES[0], "--report", "junit"])
+    assert done.returncode == 2
+    text = done.stdout
+    xmlschema.XMLSchema(XSD).validate(text)
+    assert text.count("<failure ") == 2
+    assert text.count("<error ") == 1
+
+
 def test_gitlab_reports_have_what_its_documentation_requires():
     """No package with a schema for code quality reports was found. The fields are those of the documentation's example."""
     found = json.loads(check("gitlab"))

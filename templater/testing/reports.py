@@ -8,19 +8,21 @@ from typing import Any
 
 from ..checks.formats import xml_quoted
 from ..model.source import printable, printable_lines
+from ..reporting.json_data import json_text
 from .case import Failure, Outcome
+from .coverage import coverage_lines
 
 
 def failure_data(failure: Failure) -> dict[str, Any]:
     span = failure.span.origin
     data: dict[str, Any] = {
-        "message": failure.message, "place": failure.span.place, "file": span.source.name, "line": span.line,
-        "column": span.column,
+        "message": json_text(failure.message), "place": failure.span.place, "file": span.source.name,
+        "line": span.line, "column": span.column,
     }  # fmt: skip
     if failure.detail:
-        data["detail"] = failure.detail
+        data["detail"] = printable_lines(failure.detail)
     if failure.hint:
-        data["hint"] = failure.hint
+        data["hint"] = json_text(failure.hint)
     return data
 
 
@@ -58,6 +60,8 @@ def text(report: dict[str, Any], *, verbose: bool) -> str:
                 lines += failure_lines(failure)
         elif verbose:
             lines.append(f"ok   {printable(case['file'])}:{case['line']}: {title(case)}")
+    if "coverage" in report:
+        lines += coverage_lines(report["coverage"])
     return "".join(f"{line}\n" for line in [*lines, summary(report)])
 
 
@@ -107,7 +111,7 @@ def junit(reports: list[dict[str, Any]]) -> str:
             name = xml_quoted(file)
             lines.append(
                 f'<testsuite name={name} tests="{len(cases)}" failures="{failed}" errors="0" skipped="0"'
-                f' time="{seconds:.6f}">'
+                f' time="{seconds:.3f}">'
             )
             lines += [line for case in cases for line in junit_case(case, name)]
             lines.append("</testsuite>")
@@ -115,7 +119,7 @@ def junit(reports: list[dict[str, Any]]) -> str:
 
 
 def junit_case(case: dict[str, Any], classname: str) -> Iterator[str]:
-    opening = f'<testcase classname={classname} name={xml_quoted(title(case))} time="{case["seconds"]:.6f}"'
+    opening = f'<testcase classname={classname} name={xml_quoted(title(case))} time="{case["seconds"]:.3f}"'
     if case["passed"]:
         yield f"{opening}/>"
         return

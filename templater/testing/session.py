@@ -14,6 +14,7 @@ from ..definitions.choice import DEFAULT_BUILD, Choice
 from ..model.errors import TemplaterError
 from ..model.source import printable
 from .case import Case, CaseStep, Expected, Failure, Outcome
+from .coverage import Coverage
 from .folder import Folder
 from .judge import Judge, Snapshot, Snapshots
 from .subject import File, Result, Subject
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
 class Session:
     """The tests of one image. Use it in a ``with`` block.
 
-    ``update`` records snapshots, which ``save`` writes. Templates are compiled once for all cases.
+    ``update`` records snapshots, which ``save`` writes. Templates are compiled once for all cases. If
+    ``coverage`` is true, each template is rendered a second time to find the branches that run.
     """
 
     def __init__(
@@ -38,11 +40,13 @@ class Session:
         choice: Choice = DEFAULT_BUILD,
         validators: Validators | None = None,
         update: bool = False,
+        coverage: bool = False,
     ) -> None:
         self.folder = folder
         self.subject = Subject(source, given, choice)
         self.snapshots = Snapshots(folder, update=update)
         self.validators = validators
+        self.coverage = Coverage(self.subject) if coverage else None
         self._mistakes: dict[tuple[str, str], list[str]] = {}
 
     def __enter__(self) -> Session:
@@ -69,12 +73,14 @@ class Session:
         return Outcome(case, failures, perf_counter() - begun)
 
     def failures(self, case: Case) -> Iterable[Failure]:
-        self.subject.image(case)
+        image = self.subject.image(case)
         snapshot = Snapshot()
         judge = Judge(case, snapshot, self.mistakes, fixed_rules=not self.subject.is_definition)
         for expected, result, step in self.results(case):
             if step is not None and expected.snapshot is not None:
                 snapshot.begin(step.step.text, expected.snapshot)
+            if self.coverage is not None:
+                self.coverage.add(image, result)
             yield from judge.failures(expected, result, case.span if step is None else step.span)
         yield from self.snapshots.compare(case.snapshot, snapshot)
 

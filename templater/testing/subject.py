@@ -68,8 +68,8 @@ class Result:
     error: TemplaterError | None = None
     #: paths whose content on the host is unknown, with the reason
     unknown: Mapping[str, str] = field(default_factory=dict)
-    #: the changes that rendered a template, for coverage
-    rendered: tuple[Change, ...] = ()
+    #: the changes whose templates the host renders, for coverage
+    due: tuple[Change, ...] = ()
 
 
 class HeldImage:
@@ -80,8 +80,10 @@ class HeldImage:
     def __init__(self, image: Image) -> None:
         self.name = image.name
         self._source = image.read_metadata()
+        lenient = read_metadata(self._source)
+        self.rules = lenient.rules
         self.metadata: dict[str, Metadata | TemplaterError] = {}
-        self.templates: Mapping[str, TemplateFile] = read_templates(image, read_metadata(self._source))
+        self.templates: Mapping[str, TemplateFile] = read_templates(image, lenient)
         self.compiled: dict[str, Compiled] = {}
 
     def read_metadata(self) -> Source:
@@ -203,10 +205,7 @@ class Subject:
 
 
 def of_plan(plan: Plan) -> Result:
-    found = Result(
-        plan.host, plan.instance, plan.metadata.rules,
-        rendered=tuple(change for change in plan.changes if change.content is not None),
-    )  # fmt: skip
+    found = Result(plan.host, plan.instance, plan.metadata.rules, due=due_of(plan))
     if plan.host_error:
         found.error = HostError(f"{plan.host.name}: {plan.host_error}")
     for change in (*plan.changes, *plan.agent):
@@ -216,6 +215,11 @@ def of_plan(plan: Plan) -> Result:
         if change.action in (*WRITING, KEEP) and (outcome is None or outcome.result not in _FAILING):
             found.files[cleaned(change.rule.path)] = file_of(change, plan.host)
     return found
+
+
+def due_of(plan: Plan) -> tuple[Change, ...]:
+    """Return the changes whose templates the host renders, also those whose render fails."""
+    return tuple(change for change in plan.changes if change.action != SKIP)
 
 
 _FAILING = ("fails", "hangs", "unknown", "skipped")
@@ -245,7 +249,7 @@ def of_report(report: Report, case: Case) -> Result:
     plan = started.plan
     found = Result(
         plan.host, plan.instance, plan.metadata.rules, error=report.error, unknown=started.unknown,
-        rendered=tuple(change for change in plan.changes if change.content is not None),
+        due=due_of(plan),
     )  # fmt: skip
     if report.error is not None:
         for change in (*plan.changes, *plan.agent):

@@ -42,6 +42,11 @@ REPORTS = ("text", "json", "junit", "tap")
     help="Folder of the tests. [default: tests beside SRC]",
 )  # fmt: skip
 @click.option("--update", is_flag=True, help="Record the snapshots again, and remove those without a file.")
+@click.option("--coverage", is_flag=True, help="Show the parts of the templates that no test reaches.")
+@click.option(
+    "--min-coverage", metavar="PERCENT", type=click.FloatRange(0, 100),
+    help="Fail if the tests of an image reach fewer of its templates' branches. Implies --coverage.",
+)  # fmt: skip
 @click.option("--report", type=click.Choice(REPORTS), help="Report format. [default: text]")
 @click.option("-v", "--verbose", is_flag=True, help="Also list the tests that pass.")
 @click.option(
@@ -57,6 +62,8 @@ def command(
     only: str | None,
     folder: str | None,
     update: bool,
+    coverage: bool,
+    min_coverage: float | None,
     report: str | None,
     verbose: bool,
     run_validators: bool | None,
@@ -81,17 +88,19 @@ def command(
         cases = read_cases(tests, lambda case: only is None or only in f"{case.file} {case.title}")
         choice = Choice(parameters)
         with Session(
-            local, tests, limits, choice=choice, validators=local_validators(run_validators), update=update
-        ) as session:
+            local, tests, limits, choice=choice, validators=local_validators(run_validators), update=update,
+            coverage=coverage or min_coverage is not None,
+        ) as session:  # fmt: skip
             outcomes = session.run(cases)
             written = session.save(complete=only is None) if update else []
             if only is None and not update and (unused := session.unused()):
                 output.note(f"{printable(tests.path)}: no test uses the snapshot '{printable(unused[0])}'")
         for note in session.notes:
             output.note(note)
+        reached = {} if session.coverage is None else {"coverage": session.coverage.report()}
         return {
             "image": source.rstrip("/"), "cases": [reports.case_data(each) for each in outcomes],
-            "updated": written,
+            "updated": written, **reached,
         }  # fmt: skip
 
     found: list[dict[str, Any]] = []
@@ -121,4 +130,16 @@ def command(
         output.say(f"templater: {explained(each)}")
     if errors:
         return errors[0].exit_code
-    return int(any(not case["passed"] for each in found for case in each["cases"]))
+    failed = any(not case["passed"] for each in found for case in each["cases"])
+    return int(failed or (min_coverage is not None and too_few_branches(found, min_coverage)))
+
+
+def too_few_branches(found: list[dict[str, Any]], least: float) -> bool:
+    """Return whether the tests of an image reach less than ``least`` percent of its branches, and say so."""
+    from ...testing.coverage import percent
+
+    low = [report for report in found if percent(report["coverage"]) < least]
+    for report in low:
+        reached = percent(report["coverage"])
+        output.say(f"{report['image']}: the tests reach {reached:.1f} % of the branches, not {least:g} %")
+    return bool(low)
