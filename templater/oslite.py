@@ -13,7 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import posix as os
     from collections.abc import Mapping
-    from typing import Self
+    from typing import Any, Self
 else:
     try:
         import posix as os
@@ -21,12 +21,25 @@ else:
         import nt as os
 
 __all__ = [
-    "HAS_DESCRIPTORS", "Closing", "abspath", "dirname", "environment", "exists", "forget", "fsencode",
-    "isdir", "islink", "join", "os", "split", "stat", "variable",
+    "DIGEST", "HAS_DESCRIPTORS", "Closing", "abspath", "blake2b", "dirname", "environment", "exists",
+    "forget", "fsencode", "isdir", "islink", "join", "os", "split", "stat", "variable",
 ]  # fmt: skip
 
 #: whether the system can open files relative to a directory's descriptor; Windows cannot
 HAS_DESCRIPTORS = hasattr(os, "O_DIRECTORY")
+
+
+#: the length of a digest in bytes
+DIGEST = 24
+
+
+def blake2b(data: bytes = b"") -> "Any":
+    # importing hashlib takes three milliseconds, because it loads every algorithm of OpenSSL
+    try:
+        from _blake2 import blake2b
+    except ImportError:
+        from hashlib import blake2b
+    return blake2b(data, digest_size=DIGEST)
 
 
 class Closing:

@@ -10,9 +10,9 @@ import sys
 from .. import __version__
 from ..instances.directory import directory_of_ours, write_whole
 from ..model.errors import TemplaterError
-from ..oslite import join, os, stat
+from ..oslite import DIGEST, blake2b, join, os, stat
 from ..rootfs.confined import Directory, Root, read_descriptor
-from .source_stamp import DIGEST, blake2b, source_stamp
+from .source_stamp import source_stamp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

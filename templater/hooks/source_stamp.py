@@ -2,14 +2,7 @@
 
 import sys
 
-from ..oslite import dirname, join, os
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
-
-#: the length of a digest in bytes
-DIGEST = 24
+from ..oslite import blake2b, dirname, join, os
 
 #: The sources that determine which code is generated, how it is stored, and how it runs.
 #: A hook compares the mtime and size of each file, which takes two microseconds per file.
@@ -55,12 +48,3 @@ def stamp_of(sources: "list[tuple[str, int, int]]") -> bytes:
         digest.update(b"%s %d %d\n" % (path.encode("utf-8", "surrogateescape"), age, size))
     stamp: bytes = digest.digest()
     return stamp
-
-
-def blake2b(data: bytes = b"") -> "Any":
-    # importing hashlib takes three milliseconds, because it loads every algorithm of OpenSSL
-    try:
-        from _blake2 import blake2b
-    except ImportError:
-        from hashlib import blake2b
-    return blake2b(data, digest_size=DIGEST)
