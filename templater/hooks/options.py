@@ -30,8 +30,8 @@ class Options:
 
     __slots__ = (
         "allow", "allow_instance", "cache", "dialect", "if_present", "in_child", "in_place", "instance",
-        "limits", "log", "on_error", "rootfs", "source", "stage", "state", "time_limit", "triggers",
-        "use_cache", "words",
+        "keep_modified", "limits", "log", "on_error", "rootfs", "source", "stage", "state", "time_limit",
+        "triggers", "use_cache", "words",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -51,6 +51,7 @@ class Options:
         self.limits: Given | None = None
         self.in_child = True
         self.in_place = False
+        self.keep_modified = False
         self.if_present = False
         self.use_cache = True
         #: positional arguments: the machine's name, or the words that LXC appends
@@ -72,6 +73,7 @@ _FLAGS: "Mapping[str, tuple[str, bool]]" = {
     "--no-cache": ("use_cache", False),
     "--no-child": ("in_child", False),
     "--in-place": ("in_place", True),
+    "--keep-modified": ("keep_modified", True),
     "--if-present": ("if_present", True),
 }
 #: options that may be repeated
@@ -102,6 +104,7 @@ usage: templater hook RUNTIME [OPTION …] [NAME]
   --allow-instance DIR  oci: directory of descriptions that annotations may name; repeatable
                         [default: none]
   --in-place            write through mount points such as podman's /etc/hosts
+  --keep-modified       do not overwrite files that were changed by hand: write the other files, then fail
   --if-present          skip instances without an image
   --cache DIR           directory of the compile cache [default: in .templater]
   --no-cache            do not use the compile cache

@@ -60,7 +60,7 @@ class Job:
     """
 
     __slots__ = (
-        "clock", "config", "dialect", "host", "instance", "keep", "kept", "limits", "metadata",
+        "clock", "config", "dialect", "host", "instance", "keep", "kept", "keys", "limits", "metadata",
         "name", "seed", "sources", "templates", "triggers",
     )  # fmt: skip
 
@@ -94,6 +94,8 @@ class Job:
         #: whether the child returns cache entries
         self.keep = False
         self.kept: dict[str, CacheEntry] = {}
+        #: the configuration keys that each compiled template reads
+        self.keys: dict[str, tuple[str, ...]] = {}
 
     def source(self, name: str) -> "Source | None":
         """Return the text of metadata.yaml or of a template, to show the source line of an error.
@@ -113,7 +115,7 @@ class Job:
 class Answer:
     """The child's answer: the due rules, one rendering for each, and entries for the cache."""
 
-    __slots__ = ("instance", "kept", "metadata", "renderings", "triggers")
+    __slots__ = ("instance", "kept", "keys", "metadata", "renderings", "triggers")
 
     def __init__(self, metadata: Metadata, instance: Instance) -> None:
         self.triggers: tuple[str, ...] = ()
@@ -121,6 +123,8 @@ class Answer:
         self.instance = instance
         self.renderings: list[Rendering] = []
         self.kept: dict[str, CacheEntry] = {}
+        #: the configuration keys that each template reads
+        self.keys: dict[str, tuple[str, ...]] = {}
 
     @property
     def failed(self) -> bool:
@@ -305,6 +309,7 @@ def render(job: Job, send: "Send") -> None:
         send((b"error", *error_fields(error)))
         return
     send((b"instance", _bytes(instance.name), _bytes(instance.type), *map(_bytes, job.triggers)))
+    send((b"keys", _encoded_keys(job, renderings)))
     indices: dict[int, bytes] = {}
     for rendering in renderings:
         number = indices.get(id(rendering.rule))
@@ -381,7 +386,8 @@ def _renderings(
 def _image(job: Job, send: "Send") -> "tuple[Metadata, dict[str, CodeType] | None]":
     kept = job.kept.get(IMAGE)
     if kept is not None:
-        return _loaded_image(kept)
+        metadata, codes, job.keys = _loaded_image(kept)
+        return metadata, codes
     from ..parsing.metadata_yaml import read_metadata
 
     reading = None if job.limits is None else job.limits.for_reading()
@@ -396,21 +402,37 @@ def _image(job: Job, send: "Send") -> "tuple[Metadata, dict[str, CodeType] | Non
                 dict(metadata.properties),
                 [_rule_values(r) for r in metadata.rules],
                 codes,
+                job.keys,
             )
         )
         send((b"keep", IMAGE.encode(), " ".join(sorted(modules)).encode(), payload))
     return metadata, codes
 
 
-def _loaded_image(kept: CacheEntry) -> "tuple[Metadata, dict[str, CodeType]]":
-    architecture, properties, rules, codes = marshal.loads(kept.payload)  # noqa: S302 - a sandboxed child wrote it
-    return Metadata(architecture, 0, 0, properties, tuple(Rule(*values) for values in rules)), codes
+def _loaded_image(kept: CacheEntry) -> "tuple[Metadata, dict[str, CodeType], dict[str, tuple[str, ...]]]":
+    architecture, properties, rules, codes, keys = marshal.loads(kept.payload)  # noqa: S302 - a sandboxed child wrote it
+    return Metadata(architecture, 0, 0, properties, tuple(Rule(*values) for values in rules)), codes, keys
+
+
+def _encoded_keys(job: Job, renderings: "list[Rendering]") -> bytes:
+    """Return the names of the due templates and the keys that they read, each ended by NUL."""
+    parts = []
+    for name in {rendering.rule.template for rendering in renderings if rendering.error is None}:
+        keys = job.keys.get(name)
+        if keys is None:  # without a cache, nothing has parsed the template for its keys
+            from ..pongo2.dialect import DIALECTS
+            from ..pongo2.template import config_keys
+
+            keys = config_keys(job.templates[name].data or b"", DIALECTS[job.dialect])
+        parts += [name, "\n".join(keys)]
+    return _bytes("\0".join(parts))
 
 
 def _compiled(job: Job, metadata: Metadata) -> "tuple[dict[str, CodeType], set[str], bool]":
     """Return the code by template, the modules that the code imports, and whether every template compiled."""
     from ..pongo2 import compile as compile_template
     from ..pongo2.dialect import DIALECTS
+    from ..pongo2.template import config_keys
     from ..rendering.render import template_bytes
 
     limits = None if job.limits is None else job.limits.for_rendering()
@@ -426,6 +448,7 @@ def _compiled(job: Job, metadata: Metadata) -> "tuple[dict[str, CodeType], set[s
             continue
         codes[name] = template.code
         modules.update(template.modules)
+        job.keys[name] = config_keys(source, DIALECTS[job.dialect])
     return codes, modules, complete
 
 
@@ -560,6 +583,10 @@ def _answer(job: Job, records: "list[Record]") -> Answer:
         elif word == b"instance":
             answer.instance = Instance(_text(fields[0]), _text(fields[1]))
             answer.triggers = tuple(_text(field) for field in fields[2:])
+        elif word == b"keys":
+            names = _text(fields[0]).split("\0")
+            keys = (tuple(text.split("\n")) if text else () for text in names[1::2])
+            answer.keys = dict(zip(names[::2], keys))  # noqa: B905 - the child is not trusted
         elif word == b"keep":
             name, modules, payload = fields
             answer.kept[{b"image": IMAGE, b"instance": INSTANCE}[name]] = CacheEntry(

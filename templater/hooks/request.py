@@ -34,8 +34,8 @@ class HookRequest:
 
     __slots__ = (
         "cache", "compare", "config", "cross_mounts", "description", "dialect", "ids", "image", "in_child",
-        "in_place", "instance_file", "limits", "log", "mount", "name", "open_image", "pending_in_config",
-        "rootfs", "state_folder", "time_limit", "triggers", "use_cache",
+        "in_place", "instance_file", "keep_modified", "limits", "log", "mount", "name", "open_image",
+        "pending_in_config", "rootfs", "state_folder", "time_limit", "triggers", "use_cache",
     )  # fmt: skip
 
     def __init__(
@@ -75,6 +75,7 @@ class HookRequest:
         self.dialect = options.dialect
         self.in_child = options.in_child
         self.in_place = options.in_place
+        self.keep_modified = options.keep_modified
         self.limits = options.limits
         self.log = options.log
         self.time_limit = options.time_limit

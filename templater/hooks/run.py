@@ -11,7 +11,15 @@ from time import gmtime, strftime
 from .. import __version__
 from ..instances.directory import InstanceDirectory, State, StateDirectory
 from ..model.entry import TEMPLATE_BYTES
-from ..model.errors import HostError, LimitError, RefusedError, TemplaterError, UsageError, WriteError
+from ..model.errors import (
+    HostError,
+    KeptError,
+    LimitError,
+    RefusedError,
+    TemplaterError,
+    UsageError,
+    WriteError,
+)
 from ..model.hosts import NONE
 from ..model.instance import require_name
 from ..model.metadata import TRIGGERS
@@ -26,8 +34,9 @@ from .runtimes import function_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
+    from ..instances.written_files import Record
     from ..model.plan import Change, Plan
     from ..rootfs.confined import Root
     from ..rootfs.directory import DirectoryRootfs
@@ -247,8 +256,8 @@ def report_failure(error: TemplaterError, runtime: str, options: Options, log: L
 
 def _log_failure(error: TemplaterError, options: Options, log: Log) -> None:
     log.add(f"failed: {error}")
-    for note in dict.fromkeys(error.notes):
-        log.add(f"  {note}")
+    for note in dict.fromkeys(error.notes):  # which files differ can reveal a secret value
+        log.add(f"  {note}", private=isinstance(error, KeptError))
     if options.on_error == KEEP_GOING:
         log.add("started anyway: --on-error keep-going")
 
@@ -298,22 +307,33 @@ def _start(request: HookRequest, log: Log, state_directory: StateDirectory) -> N
         triggers = passes(state.pending)
     job = _job(request, triggers)
     with PlannedRun(job, _cache(request, state_directory), request) as planned_run:
+        from ..instances.written_files import Record
         from ..writing.transaction import Journal
 
         # If a power cut loses files of the trigger ``start``, the next start writes them again.
         # The files of a pending trigger must be on disk before the trigger is recorded as done.
         durable = explicit or bool(state.pending)
-        answer = _write_files(request, planned_run, log, Journal(state_directory.directory), durable=durable)
-    if explicit or request.compare:
-        return
+        journal, record = Journal(state_directory.directory), Record(state_directory)
+        answer, kept = _write_files(request, planned_run, log, journal, record, durable=durable)
     after = State("", request.name or state.name or answer.instance.name, state.image)
-    if recorded is None or after != recorded:
+    if not explicit and not request.compare and (recorded is None or after != recorded):
         state_directory.remember(after)
+    if kept:
+        from ..instances.drift import files_kept
+
+        raise files_kept(kept)
 
 
 def _write_files(
-    request: HookRequest, planned_run: "PlannedRun", log: Log, journal: "Journal", *, durable: bool
-) -> "Answer":
+    request: HookRequest,
+    planned_run: "PlannedRun",
+    log: Log,
+    journal: "Journal",
+    record: "Record",
+    *,
+    durable: bool,
+) -> "tuple[Answer, Mapping[str, str]]":
+    """Write the files. Return the child's answer, and the files that were kept with the reasons."""
     # imported here, so that the parent loads these modules while the child renders
     from ..planning.planner import plan_of
     from ..rootfs.directory import DirectoryRootfs
@@ -328,16 +348,27 @@ def _write_files(
     log.name = log.name or answer.instance.name
     if request.mount is not None:
         request.mount()
+    kept: Mapping[str, str] = {}
     with DirectoryRootfs(_open_rootfs(request), request.ids) as rootfs:
         plan = planned_run.plan(plan_of, answer, rootfs)
         if request.compare:
             compare(plan, log)
-        else:
-            require_complete(plan)
+            return answer, kept
+        require_complete(plan)
+        record.settle(rootfs)
+        if request.keep_modified:
+            from ..instances.drift import changed_by_hand, without
+
+            record.require_readable()
+            kept = changed_by_hand(plan, record, rootfs)
+            plan = without(plan, kept)
+        elif record.problem is not None:
+            log.add(f"ignored: {record.problem}")
+        with record.updated(plan, planned_run.job.templates, answer.keys):
             written = apply(plan, rootfs, wait=request.time_limit, journal=journal, durable=durable)
-            _signal.signal(_signal.SIGALRM, _signal.SIG_IGN)  # all files are written, so also finish the log
-            _log_changes(plan, written, log)
-    return answer
+        _signal.signal(_signal.SIGALRM, _signal.SIG_IGN)  # all files are written, so also finish the log
+        _log_changes(plan, written, log)
+    return answer, kept
 
 
 def _open_rootfs(request: HookRequest) -> "Root":

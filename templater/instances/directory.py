@@ -2,7 +2,8 @@
 
 * ``DIR/metadata.yaml``, ``DIR/templates/`` and ``DIR/rootfs/`` are as in LXD and Incus.
 * ``DIR/instance.yaml`` has the output of ``incus config show``.
-* ``DIR/.templater/`` has the files ``state``, ``lock``, ``log`` and ``journal``, and the folder ``cache``.
+* ``DIR/.templater/`` has the files ``state``, ``written``, ``lock``, ``log`` and ``journal``, and the folder
+  ``cache``.
 
 The state is beside the root filesystem, where the container cannot reach it.
 """
@@ -12,7 +13,7 @@ from time import monotonic, sleep
 
 from ..model.entry import TEMPLATE_BYTES, TemplateFile
 from ..model.errors import BusyError, InputError, LimitError, RefusedError, TemplaterError
-from ..model.file_names import INSTANCE, METADATA, STATE, STATE_FOLDER, TEMPLATES
+from ..model.file_names import INSTANCE, METADATA, STATE, STATE_FOLDER, TEMPLATES, WRITTEN
 from ..model.source import Source, printable
 from ..oslite import Closing, join, os, stat
 from ..rootfs.confined import Directory, Root, entry_of, read_descriptor, write_error
@@ -173,6 +174,15 @@ class StateDirectory(Closing):
     def replace(self, name: str, data: bytes) -> None:
         """Replace a file atomically: after a crash, it has either the old or the new content."""
         write_whole(self.directory, name, data)
+
+    def remove(self, name: str) -> None:
+        """Remove a file, if it exists. Raises WriteError if that fails."""
+        if self.directory.lstat(name) is None:
+            return
+        try:
+            self.directory.unlink(name)
+        except OSError as error:
+            raise write_error("remove", join(self.path, name), error) from None
 
     def append(self, name: str, data: bytes, limit: int) -> None:
         """Append to a log. A log above ``limit`` bytes is renamed to ``NAME.1`` first."""
@@ -344,6 +354,9 @@ def record(path: str, trigger: str, name: str = "") -> State:
     with StateDirectory(path) as state_directory:
         state_directory.lock("trigger")
         state = state_directory.state() or State()
+        if trigger == "create":  # the root filesystem is a new one, so templater wrote none of its files
+            for file in (WRITTEN, f"{WRITTEN}.new"):
+                state_directory.remove(file)
         state.pending = pending_after(state.pending, trigger)
         if name:
             state.name = name

@@ -141,6 +141,13 @@ class WriteError(TemplaterError):
     kind = "write"
 
 
+class KeptError(TemplaterError):
+    """Files that were changed by hand and therefore kept, although the other files were written."""
+
+    exit_code = 1
+    kind = "kept"
+
+
 class BusyError(TemplaterError):
     """A lock that another process holds."""
 

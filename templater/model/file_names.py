@@ -17,3 +17,5 @@ BACKUP_YAML = "backup.yaml"
 STATE_FOLDER = ".templater"
 #: the file in ``STATE_FOLDER`` that records the pending trigger
 STATE = "state"
+#: the file in ``STATE_FOLDER`` that records the files that templater has written
+WRITTEN = "written"

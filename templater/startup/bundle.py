@@ -46,6 +46,7 @@ GROUPS = (
         "templater.pongo2.daemon_context", "templater.rendering.context", "templater.pongo2.operations",
         "templater.pongo2.compiled_template",
     ),
+    ("templater.instances.written_files",),
     ("templater.rootfs.directory",),
     ("templater.hooks.runtimes.lxc",),
     ("templater.hooks.runtimes.incus",),

@@ -14,7 +14,7 @@ mount hook renders block devices and other images, and renders overlays only wit
 from ...instances.directory import InstanceDirectory, State, StateDirectory, write_whole
 from ...model.entry import SYMLINK
 from ...model.errors import InputError, LimitError, RefusedError, TemplaterError, UsageError, WriteError
-from ...model.file_names import INSTANCE, METADATA, STATE_FOLDER, TEMPLATES
+from ...model.file_names import INSTANCE, METADATA, STATE_FOLDER, TEMPLATES, WRITTEN
 from ...model.source import printable
 from ...oslite import abspath, dirname, exists, fsencode, isdir, islink, join, os, split, stat
 from ...rootfs.confined import Directory, Root, read_descriptor, write_error
@@ -298,6 +298,7 @@ def clone(folder: str, name: str, source_name: str, options: "Options") -> Notic
         copy_image(source, folder)
     with StateDirectory(source) as old:
         before = old.state()
+        written = copied_record(old)
         if not exact:  # lxc-copy --snapshot always makes a copy
             old.replace(CLONED, "\n".join((folder, *ancestors(DEPTH))).encode("utf-8", "surrogateescape"))
     if exact and before is None:
@@ -305,6 +306,8 @@ def clone(folder: str, name: str, source_name: str, options: "Options") -> Notic
     state = State(before.pending if exact and before else "copy", name, before.image if before else "")
     with StateDirectory(folder) as new:
         new.lock("clone hook", options.time_limit)
+        if written is not None:
+            write_whole(new.directory, WRITTEN, written, sync=False)
         new.remember(state)
     return Notice(
         f"{name}: made from {source_name}; the next start runs {state.pending or 'start only'}", folder
@@ -462,6 +465,16 @@ def destroy(folder: str) -> Notice:
         return _renamed(new, before or State("create"))
     except (TemplaterError, OSError):
         return Notice()
+
+
+def copied_record(original: StateDirectory) -> "bytes | None":
+    """Return the record of written files: the copy has the same files. Return None if it is unreadable."""
+    from ...instances.written_files import MAX_RECORD
+
+    try:
+        return original.read(WRITTEN, MAX_RECORD)
+    except TemplaterError:
+        return None
 
 
 def _renamed(folder: str, before: State) -> Notice:

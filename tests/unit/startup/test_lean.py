@@ -28,7 +28,7 @@ templates:
 
 #: every templater module that an LXC hook loads if it renders in its own process: the first groups of the
 #: bundle, which every hook needs, and those of the runtime
-OURS = {name for group in GROUPS[:4] for name in group} | {
+OURS = {name for group in GROUPS[:5] for name in group} | {
     "templater.hooks.runtimes.lxc", "templater.startup.line.templater_hook",
 }  # fmt: skip
 
@@ -108,6 +108,7 @@ COMPILING = {
     "templater.pongo2.codegen.compiler",
     "templater.pongo2.syntax.cursor",
     "templater.pongo2.dialect",
+    "templater.pongo2.reads",
     "templater.pongo2.codegen.emit",
     "templater.pongo2.codegen.expressions",
     "templater.pongo2.codegen.nodes",

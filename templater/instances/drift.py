@@ -1,0 +1,148 @@
+"""Comparison of files with the record of what templater wrote, and with what the next start would write.
+
+The two answers are independent: a file can be changed by hand, out of date, both or neither.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ..model.entry import FILE
+from ..model.errors import KeptError
+from ..model.plan import CREATE, FAILED, KEEP, WRITING, Plan
+from ..model.source import printable
+from .written_files import content_digest, digest_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ..model.entry import RootfsView, TemplateFile
+    from ..model.plan import Change
+    from .written_files import Record, WrittenFile
+
+#: reasons why a file counts as changed by hand
+CONTENT, OWNER, MODE, REMOVED, MOVED = "content", "owner", "mode", "removed", "link"
+#: the reason for an existing file that the record does not list
+UNKNOWN = "no record"
+
+
+@dataclass(frozen=True, slots=True)
+class FileStatus:
+    """One file's answers. ``by_hand`` is None if the record does not list the file.
+
+    ``differences`` says what was changed by hand. ``change`` is the file's change at the next start, or None
+    if no rule of the next start writes the file. ``template_changed`` is None if it is unknown.
+    """
+
+    path: str
+    recorded: WrittenFile | None
+    by_hand: bool | None
+    differences: tuple[str, ...] = ()
+    change: Change | None = None
+    template_changed: bool | None = None
+
+    @property
+    def would_change(self) -> bool | None:
+        """Return whether the next start would change the file, or None if its rule fails."""
+        if self.change is None:
+            return False
+        return None if self.change.action == FAILED else self.change.action in WRITING
+
+
+def status_of(
+    plan: Plan,
+    files: Mapping[str, WrittenFile],
+    rootfs: RootfsView,
+    templates: Mapping[str, TemplateFile],
+) -> list[FileStatus]:
+    """Return the status of each recorded file and of each file of the plan, in the order of paths."""
+    merged = {change.real: change for change in plan.files()}
+    changes: dict[str, Change] = {}
+    for each in plan.changes:
+        changes[each.path] = merged.get(each.real, each) if each.action in WRITING else each
+    found = []
+    for path in sorted({*files, *changes}):
+        recorded, change = files.get(path), changes.get(path)
+        by_hand, differences = _by_hand(recorded, change, rootfs)
+        template = None if recorded is None else templates.get(recorded.template)
+        changed = None
+        if recorded is not None and template is not None and template.data is not None:
+            changed = digest_of(template.data) != recorded.template_digest
+        found.append(FileStatus(path, recorded, by_hand, differences, change, changed))
+    return found
+
+
+def _by_hand(
+    recorded: WrittenFile | None, change: Change | None, rootfs: RootfsView
+) -> tuple[bool | None, tuple[str, ...]]:
+    if recorded is None:
+        new = change is not None and change.action == CREATE
+        return (False, ()) if new else (None, (UNKNOWN,))
+    if change is not None and change.action != FAILED and change.real != recorded.real:
+        return True, (MOVED,)
+    differences = differences_from(recorded, rootfs)
+    return bool(differences), differences
+
+
+def differences_from(recorded: WrittenFile, rootfs: RootfsView) -> tuple[str, ...]:
+    """Return how a file differs from what templater wrote."""
+    entry = rootfs.entry(recorded.real)
+    if entry is None:
+        return (REMOVED,)
+    if entry.kind != FILE:
+        return (MOVED,)
+    found = [
+        (CONTENT, content_digest(rootfs, recorded.real) != recorded.digest),
+        (OWNER, (entry.uid, entry.gid) != (recorded.uid, recorded.gid)),
+        (MODE, entry.mode != recorded.mode),
+    ]
+    return tuple(name for name, differs in found if differs)
+
+
+def changed_by_hand(plan: Plan, record: Record, rootfs: RootfsView) -> dict[str, str]:
+    """Return the files that the plan would overwrite although they were changed by hand: path and reason.
+
+    The paths are those of the files, after following links. A file that the record does not list counts as
+    changed, unless the plan runs the trigger ``create``: then the file comes from the image. Owner and mode
+    do not count, because an apply keeps them.
+    """
+    new = "create" in plan.triggers
+    kept: dict[str, str] = {}
+    seen: set[str] = set()
+    for change in plan.changes:
+        if change.action in WRITING and change.real not in seen:
+            seen.add(change.real)
+            reason = _reason_to_keep(change, record.files.get(change.path), rootfs, new=new)
+            if reason:
+                kept[change.real] = reason
+    return kept
+
+
+def _reason_to_keep(change: Change, recorded: WrittenFile | None, rootfs: RootfsView, *, new: bool) -> str:
+    if recorded is None:
+        return "" if new or change.action == CREATE else "the record does not list it"
+    if change.real != recorded.real:
+        return "a link in its path was changed by hand"
+    if change.action == CREATE:
+        return "removed by hand"
+    same = content_digest(rootfs, change.real) == recorded.digest
+    return "" if same else "changed by hand"
+
+
+def without(plan: Plan, files: Mapping[str, str]) -> Plan:
+    """Return the plan without the changes of ``files``."""
+    changes = tuple(
+        change for change in plan.changes if change.action not in (*WRITING, KEEP) or change.real not in files
+    )
+    return Plan(plan.metadata, plan.instance, plan.host, plan.triggers, changes, notes=plan.notes)
+
+
+def files_kept(kept: Mapping[str, str]) -> KeptError:
+    """Return the error that names the files that were kept."""
+    names = tuple(f"{printable(path)}: {reason}" for path, reason in kept.items())
+    return KeptError(
+        f"kept {len(kept)} files: --keep-modified" if len(kept) > 1 else "kept one file: --keep-modified",
+        notes=names,
+        hint="to let templater write them again, run once without --keep-modified",
+    )

@@ -1,0 +1,302 @@
+"""The record of the files that templater has written for an instance: ``.templater/written``.
+
+The record only tells whether a file was changed by hand since templater wrote it. Whether a start would write
+a file depends on the file's own content, never on the record.
+
+The new record is staged before an apply and renamed after it, both without fsync. If a run is killed between
+the two, the next run finds both records and looks at the files to see which one is right.
+"""
+
+from ..model.errors import InputError, LimitError, RefusedError, TemplaterError, WriteError
+from ..model.file_names import WRITTEN
+from ..model.plan import KEEP, WRITING
+from ..oslite import blake2b, os, stat
+from ..rootfs.confined import read_descriptor, write_error
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ..model.entry import RootfsView, TemplateFile
+    from ..model.plan import Change, Plan
+    from .directory import StateDirectory
+
+STAGED = WRITTEN + ".new"
+HEAD = b"templater written 1\n"
+#: maximum size of a record in bytes
+MAX_RECORD = 16 << 20
+#: files above this size in bytes always count as changed: no template renders so much
+MAX_COMPARED = 64 << 20
+
+_FIELDS = 7
+
+
+class WrittenFile:
+    """One file as templater last wrote it, or found it with the same content.
+
+    ``path`` is the rule's target and ``real`` the file after following links. ``uid`` and ``gid`` are ids in
+    the container. ``digest`` and ``template_digest`` are hashes of the content and of the template. ``keys``
+    are the configuration keys that the template reads; keys that the template computes are missing.
+    """
+
+    __slots__ = ("digest", "gid", "keys", "mode", "path", "real", "template", "template_digest", "uid")
+
+    def __init__(
+        self, path: str, real: str, digest: str, uid: int, gid: int, mode: int, template: str,
+        template_digest: str, keys: "tuple[str, ...]" = (),
+    ) -> None:  # fmt: skip
+        self.path = path
+        self.real = real
+        self.digest = digest
+        self.uid = uid
+        self.gid = gid
+        self.mode = mode
+        self.template = template
+        self.template_digest = template_digest
+        self.keys = keys
+
+    def text(self) -> str:
+        """Return the fields, each ended by NUL."""
+        attributes, keys = f"{self.uid} {self.gid} {self.mode:o}", "\n".join(self.keys)
+        return (
+            f"{self.path}\0{self.real}\0{self.digest}\0{attributes}\0{self.template}\0{self.template_digest}"
+            f"\0{keys}\0"
+        )
+
+
+def digest_of(data: bytes) -> str:
+    digest: str = blake2b(data).hexdigest()
+    return digest
+
+
+def encode(files: "Mapping[str, WrittenFile]") -> bytes:
+    """Return the record's bytes: a line with a digest, then NUL, then the text of each file."""
+    data = "".join(["\0", *[file.text() for file in files.values()]]).encode("utf-8", "surrogateescape")
+    return HEAD + digest_of(data).encode() + b"\n" + data
+
+
+def text_of(data: bytes) -> str:
+    """Return the text of a record's files, or "" if the record is damaged."""
+    digest, _, rest = data.removeprefix(HEAD).partition(b"\n")
+    if not data.startswith(HEAD) or digest_of(rest).encode() != digest:
+        return ""
+    return rest.decode("utf-8", "surrogateescape")
+
+
+def decode(text: str) -> "dict[str, WrittenFile] | None":
+    """Parse the text of a record's files. Return None if it is damaged."""
+    first, *fields, last = text.split("\0") if text else ("", "")
+    if first or last or len(fields) % _FIELDS:
+        return None
+    found: dict[str, WrittenFile] = {}
+    try:
+        for start in range(0, len(fields), _FIELDS):
+            path, real, content, attributes, template, template_digest, keys = fields[start : start + _FIELDS]
+            uid, gid, mode = attributes.split(" ")
+            found[path] = WrittenFile(
+                path, real, content, int(uid), int(gid), int(mode, 8), template, template_digest,
+                tuple(keys.split("\n")) if keys else (),
+            )  # fmt: skip
+    except ValueError:
+        return None
+    return found
+
+
+class Record:
+    """The record of one instance. The caller holds the lock of the state directory.
+
+    ``problem`` is the error of an unreadable record, which counts as empty.
+    """
+
+    __slots__ = ("_files", "_staged", "_text", "problem", "state_directory")
+
+    def __init__(self, state_directory: "StateDirectory") -> None:
+        self.state_directory = state_directory
+        self.problem: TemplaterError | None = None
+        self._staged: dict[str, WrittenFile] | None = None
+        self._text = ""
+        self._files: dict[str, WrittenFile] | None = None
+        try:
+            data = self._read(WRITTEN)
+            if data is not None:
+                self._text = text_of(data)
+                if not self._text:
+                    raise InputError(f"the record '{self._path(WRITTEN)}' is damaged", hint=_REMOVE)
+        except TemplaterError as error:
+            self.problem = error
+        if state_directory.directory.lstat(STAGED) is not None:
+            self._read_staged()
+
+    @property
+    def files(self) -> "dict[str, WrittenFile]":
+        """The recorded files by path. They are parsed on demand: most starts change no file."""
+        if self._files is None:
+            self._files = decode(self._text) or {}
+        return self._files
+
+    def _read_staged(self) -> None:
+        try:
+            data = self._read(STAGED)
+        except TemplaterError as error:
+            self.problem = self.problem or error
+            return
+        # a run that was killed while it staged the record has left a damaged one, and has written no file
+        self._staged = decode(text_of(data or b""))
+
+    def _path(self, name: str) -> str:
+        return f"{self.state_directory.path}/{name}"
+
+    def _read(self, name: str) -> "bytes | None":
+        """Return the bytes of a file that only this user can change, or None if it is missing."""
+        directory, path = self.state_directory.directory, self._path(name)
+        try:
+            fd = directory.open(name)
+        except FileNotFoundError:
+            return None
+        except RefusedError as error:
+            raise error.replace(hint=_REMOVE) from None
+        except OSError as error:
+            raise write_error("read", path, error) from None
+        try:
+            status = os.fstat(fd)
+            owners = (0, os.geteuid(), os.fstat(directory.fd).st_uid)
+            if status.st_uid not in owners or status.st_mode & 0o022 or status.st_nlink != 1:
+                raise RefusedError(
+                    f"the record '{path}' belongs to uid {status.st_uid} with mode"
+                    f" {stat.S_IMODE(status.st_mode):04o} and {status.st_nlink} names: another user may have"
+                    " changed it",
+                    hint=_REMOVE,
+                )
+            return read_descriptor(fd, MAX_RECORD, path)
+        except LimitError as error:
+            raise error.replace(hint=_REMOVE) from None
+        finally:
+            os.close(fd)
+
+    def settle(self, rootfs: "RootfsView") -> None:
+        """Find out how far a killed run came: adopt the staged entry of each file that has its content."""
+        for path, file in (self._staged or {}).items():
+            if content_digest(rootfs, file.real) == file.digest:
+                self.files[path] = file
+                self._text = ""  # the record on the disk lacks this entry
+        self._staged = None
+
+    def stage(
+        self, plan: "Plan", templates: "Mapping[str, TemplateFile]", keys: "Mapping[str, tuple[str, ...]]"
+    ) -> None:
+        """Write the new record beside the old one, unless both are equal. Raises WriteError on failure."""
+        digests: dict[str, str] = {}
+        new = []
+        for change in last_changes(plan):
+            name = change.rule.template
+            if name not in digests:
+                template = templates.get(name)
+                digests[name] = digest_of(b"" if template is None else template.data or b"")
+            file = WrittenFile(
+                change.path, change.real, digest_of(change.content or b""), change.uid, change.gid,
+                change.mode, name, digests[name], keys.get(name, ()),
+            )  # fmt: skip
+            if "\0" + file.text() not in self._text:
+                new.append((file, change.action))
+        settled = bool(self._files) and not self._text
+        files = self._with(new) if new or settled else {}
+        data = encode(files)
+        if len(data) > MAX_RECORD:
+            raise LimitError(f"the record '{self._path(WRITTEN)}' would be larger than {MAX_RECORD} bytes")
+        directory = self.state_directory.directory
+        try:
+            self._discard()
+            if not files or text_of(data) == self._text:
+                return
+            fd = directory.create(STAGED)
+            try:
+                view = memoryview(data)
+                while view:
+                    view = view[os.write(fd, view) :]
+            finally:
+                os.close(fd)
+        except OSError as error:
+            raise write_error("write", self._path(STAGED), error) from None
+        self._files, self._staged = files, files
+
+    def _with(self, new: "list[tuple[WrittenFile, str]]") -> "dict[str, WrittenFile]":
+        files = dict(self.files)
+        for file, action in new:
+            before = files.get(file.path)
+            if action == KEEP and before is not None and before.digest == file.digest:
+                # templater has not set the owner and the mode that the file has now
+                file.uid, file.gid, file.mode = before.uid, before.gid, before.mode
+            files[file.path] = file
+        return files
+
+    def updated(
+        self, plan: "Plan", templates: "Mapping[str, TemplateFile]", keys: "Mapping[str, tuple[str, ...]]"
+    ) -> "_Update":
+        """Stage the new record, and return a context manager that commits it unless the apply fails."""
+        self.stage(plan, templates, keys)
+        return _Update(self)
+
+    def require_readable(self) -> None:
+        """Raise the error of an unreadable record."""
+        if self.problem is not None:
+            raise self.problem
+
+    def commit(self) -> None:
+        """Make the staged record the current one, after its files were written."""
+        if self._staged is None:
+            return
+        directory = self.state_directory.directory
+        try:
+            directory.rename(STAGED, directory, WRITTEN)
+        except OSError as error:
+            raise write_error("replace", self._path(WRITTEN), error) from None
+        self._staged = None
+
+    def discard(self) -> None:
+        """Forget the staged record, after an apply that has restored every file."""
+        try:
+            self._discard()
+        except (OSError, WriteError):  # the next run settles it
+            return
+
+    def _discard(self) -> None:
+        directory = self.state_directory.directory
+        if directory.lstat(STAGED) is not None:
+            directory.unlink(STAGED)
+        self._staged = None
+
+
+class _Update:
+    __slots__ = ("record",)
+
+    def __init__(self, record: Record) -> None:
+        self.record = record
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: "BaseException | None", trace: object) -> None:
+        if error is None:
+            self.record.commit()
+        else:
+            self.record.discard()
+
+
+_REMOVE = "remove the record: the next start writes a new one, which lists the files of that start"
+
+
+def last_changes(plan: "Plan") -> "list[Change]":
+    """Return the last change of each path, for paths that the plan writes or keeps."""
+    found: dict[str, Change] = {}
+    for change in plan.changes:
+        if change.action in WRITING or change.action == KEEP:
+            found[change.path] = change
+    return list(found.values())
+
+
+def content_digest(rootfs: "RootfsView", real: str) -> str:
+    """Return the digest of a file's content, or "" if it is missing, not a regular file, or very large."""
+    try:
+        return digest_of(rootfs.read(real, MAX_COMPARED))
+    except (TemplaterError, OSError):
+        return ""

@@ -1,0 +1,406 @@
+"""The record of written files: hand edits are kept, also after kills and with a damaged record."""
+
+import os
+import signal
+import traceback
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from templater.hooks.run import run
+
+pytestmark = pytest.mark.usefixtures("restored_process")
+
+METADATA = """\
+architecture: x86_64
+creation_date: 1700000000
+templates:
+  /etc/a: {when: [create, start], template: a.tpl}
+  /etc/b: {when: [start], template: b.tpl}
+  /etc/once: {when: [create], template: a.tpl}
+"""
+FILES = ("/etc/a", "/etc/b", "/etc/once")
+KEEP = "--keep-modified"
+#: how many moments of a run are the last one before a kill
+KILLS = 100
+
+
+def make(folder: Path) -> Path:
+    (folder / "rootfs/etc").mkdir(parents=True)
+    (folder / "templates").mkdir()
+    (folder / "metadata.yaml").write_text(METADATA)
+    (folder / "templates/a.tpl").write_text('a {{ config_get("user.a", "") }}\n')
+    (folder / "templates/b.tpl").write_text("b {{ config.user }}{{ config_get('user.b', '') }}\n")
+    (folder / "config").write_text("lxc.uts.name = c1\n")
+    configure(folder, "1")
+    return folder
+
+
+def configure(folder: Path, value: str) -> None:
+    (folder / "instance.yaml").write_text(f"name: c1\nconfig: {{user.a: '{value}', user.b: '{value}'}}\n")
+
+
+def start(folder: Path, *options: str) -> tuple[int, str]:
+    """Run the hook in this process; return its exit code and what it printed to stderr."""
+    environ = {
+        "LXC_NAME": "c1", "LXC_HOOK_TYPE": "pre-start", "LXC_CONFIG_FILE": f"{folder}/config",
+        "LXC_ROOTFS_PATH": f"{folder}/rootfs",
+    }  # fmt: skip
+    printed = folder / "stderr"
+    saved, fd = os.dup(2), os.open(printed, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    before = dict(os.environ)
+    os.environ.update(environ)
+    os.dup2(fd, 2)
+    try:
+        code = run(["lxc", "--no-child", *options])
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+        os.close(fd)
+        os.environ.clear()
+        os.environ.update(before)
+    return code, printed.read_text()
+
+
+def contents(folder: Path) -> dict[str, str | None]:
+    return {name: read(folder / f"rootfs{name}") for name in FILES}
+
+
+def read(path: Path) -> str | None:
+    return path.read_text() if path.is_file() else None
+
+
+@pytest.fixture
+def container(tmp_path):
+    return make(tmp_path)
+
+
+def test_the_record_is_private_and_lists_content_owner_mode_template_and_keys(container):
+    assert start(container)[0] == 0
+    path = container / ".templater/written"
+    assert path.stat().st_mode & 0o777 == 0o600
+    head, _, rest = path.read_bytes().partition(b"\n")
+    assert head == b"templater written 1"
+    fields = rest.partition(b"\n")[2].split(b"\0")[1:]
+    assert fields[0:2] == [b"/etc/a", b"/etc/a"]
+    assert fields[3:5] == [b"0 0 644", b"a.tpl"]
+    assert fields[6] == b"user.a"
+
+
+@pytest.mark.parametrize("options", [(), ("--no-cache",)], ids=["cached", "without a cache"])
+def test_the_record_lists_the_same_keys_with_and_without_a_cache(container, options):
+    for _ in range(2):
+        assert start(container, *options)[0] == 0
+    assert b"user.b" in (container / ".templater/written").read_bytes()
+
+
+def test_a_start_that_changes_nothing_does_not_write_the_record(container):
+    start(container)
+    before = (container / ".templater/written").stat()
+    start(container)
+    after = (container / ".templater/written").stat()
+    assert (before.st_ino, before.st_mtime_ns) == (after.st_ino, after.st_mtime_ns)
+
+
+def test_keep_modified_keeps_an_edited_file_writes_the_others_and_names_it(container):
+    start(container)
+    (container / "rootfs/etc/a").write_text("by hand\n")
+    configure(container, "2")
+    code, printed = start(container, KEEP)
+    assert code == 1
+    assert contents(container) == {"/etc/a": "by hand\n", "/etc/b": "b 2\n", "/etc/once": "a 1\n"}
+    assert "/etc/a: changed by hand" in printed and "/etc/b" not in printed
+
+
+def test_keep_modified_with_keep_going_lets_the_container_start(container):
+    start(container)
+    (container / "rootfs/etc/a").write_text("by hand\n")
+    code, printed = start(container, KEEP, "--on-error", "keep-going")
+    assert code == 0
+    assert "starts anyway" in printed
+
+
+def test_without_the_option_an_edited_file_is_overwritten(container):
+    start(container)
+    (container / "rootfs/etc/a").write_text("by hand\n")
+    assert start(container)[0] == 0
+    assert contents(container)["/etc/a"] == "a 1\n"
+
+
+def test_keep_modified_does_not_create_a_file_again_that_was_removed_by_hand(container):
+    start(container)
+    (container / "rootfs/etc/b").unlink()
+    code, printed = start(container, KEEP)
+    assert code == 1
+    assert "/etc/b: removed by hand" in printed
+    assert contents(container)["/etc/b"] is None
+
+
+def test_keep_modified_does_not_write_through_a_link_that_was_made_by_hand(container):
+    start(container)
+    (container / "rootfs/etc/b").rename(container / "rootfs/etc/mine")
+    (container / "rootfs/etc/b").symlink_to("mine")
+    configure(container, "2")
+    code, printed = start(container, KEEP)
+    assert code == 1
+    assert "/etc/mine: a link in its path was changed by hand" in printed
+    assert (container / "rootfs/etc/mine").read_text() == "b 1\n"
+
+
+def test_the_first_start_overwrites_files_of_the_image(container):
+    (container / "rootfs/etc/a").write_text("of the image\n")
+    assert start(container, KEEP)[0] == 0
+    assert contents(container)["/etc/a"] == "a 1\n"
+
+
+def test_a_file_that_a_new_rule_would_overwrite_is_kept(container):
+    start(container)
+    (container / "rootfs/etc/c").write_text("by hand\n")
+    (container / "metadata.yaml").write_text(METADATA + "  /etc/c: {when: [start], template: a.tpl}\n")
+    code, printed = start(container, KEEP)
+    assert code == 1
+    assert "/etc/c: the record does not list it" in printed
+    assert (container / "rootfs/etc/c").read_text() == "by hand\n"
+
+
+def test_a_file_that_was_edited_to_the_next_content_counts_as_written(container):
+    start(container)
+    configure(container, "2")
+    (container / "rootfs/etc/a").write_text("a 2\n")
+    assert start(container, KEEP)[0] == 0
+    configure(container, "3")
+    assert start(container, KEEP)[0] == 0
+    assert contents(container)["/etc/a"] == "a 3\n"
+
+
+# --- hostile state directories -----------------------------------------------------------------
+
+
+def link(path):
+    path.symlink_to("/etc/passwd")
+
+
+def hard_link(path):
+    (path.parent / "other").write_bytes(b"x")
+    os.link(path.parent / "other", path)
+
+
+def huge(path):
+    path.touch()
+    os.truncate(path, 1 << 40)
+
+
+def writable_by_others(path):
+    path.write_bytes(b"templater written 1\n")
+    path.chmod(0o666)
+
+
+def of_another_user(path):
+    path.write_bytes(b"templater written 1\n")
+    os.chown(path, 12345, 12345)
+
+
+def binary(path):
+    path.write_bytes(bytes(range(256)) * 100)
+
+
+HOSTILE = [
+    os.mkfifo,
+    link,
+    hard_link,
+    huge,
+    writable_by_others,
+    of_another_user,
+    binary,
+    os.mkdir,
+    Path.touch,
+]
+
+
+@pytest.mark.parametrize("name", ["written", "written.new"])
+@pytest.mark.parametrize("make_hostile", HOSTILE, ids=lambda each: each.__name__)
+def test_a_hostile_record_gives_one_clear_message_and_loses_no_edit(container, make_hostile, name):
+    if make_hostile is of_another_user and os.geteuid() != 0:
+        pytest.skip("only root can give a file to another user")
+    start(container)
+    (container / "rootfs/etc/a").write_text("by hand\n")
+    path = container / ".templater" / name
+    path.unlink(missing_ok=True)
+    make_hostile(path)
+    code, printed = start(container, KEEP)
+    assert code in (1, 2, 3, 4, 6)
+    assert contents(container)["/etc/a"] == "by hand\n"
+    assert "Traceback" not in printed and len(printed.splitlines()) <= 4
+    assert Path("/etc/passwd").read_text().startswith("root:")
+    if code != 1:
+        assert f".templater/{name}" in printed and "hint: " in printed
+
+
+@pytest.mark.parametrize("make_hostile", HOSTILE, ids=lambda each: each.__name__)
+def test_a_hostile_record_does_not_stop_a_start_without_the_option(container, make_hostile):
+    if make_hostile in (of_another_user, os.mkdir) and (os.geteuid() != 0 or make_hostile is os.mkdir):
+        pytest.skip("needs root, or a directory that no rename replaces")
+    start(container)
+    path = container / ".templater/written"
+    path.unlink()
+    make_hostile(path)
+    configure(container, "2")
+    assert start(container)[0] == 0
+    assert contents(container) == {"/etc/a": "a 2\n", "/etc/b": "b 2\n", "/etc/once": "a 1\n"}
+    assert path.read_bytes().startswith(b"templater written 1\n"), "a start writes a new record"
+    assert b"ignored: " in (container / ".templater/log").read_bytes()
+
+
+# --- laws --------------------------------------------------------------------------------------
+
+VALUES = ("1", "2", "3")
+#: contents that a user writes by hand, among them some that templater writes too
+BY_HAND = ("a 1\n", "a 2\n", "b 1\n", "mine\n", "", None)
+STEPS = st.one_of(
+    st.tuples(st.just("edit"), st.sampled_from(FILES), st.sampled_from(BY_HAND)),
+    st.tuples(st.just("configure"), st.sampled_from(VALUES)),
+    st.tuples(st.just("start")),
+    st.tuples(st.just("keep")),
+    st.tuples(st.just("forget")),
+    st.tuples(st.just("damage"), st.binary(max_size=30)),
+    st.tuples(st.just("flip"), st.integers(0, 400)),
+)
+
+
+def damage(folder: Path, data: bytes) -> None:
+    (folder / ".templater/written").write_bytes(data)
+
+
+def flip(folder: Path, place: int) -> None:
+    path = folder / ".templater/written"
+    data = bytearray(path.read_bytes() if path.is_file() else b"x")
+    data[place % len(data)] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.slow
+@settings(max_examples=60, deadline=None)
+@given(st.lists(STEPS, max_size=12))
+def test_keep_modified_never_loses_a_hand_edit(tmp_path_factory, steps):
+    """A file that is not as templater left it is the same after a start with --keep-modified."""
+    folder = make(tmp_path_factory.mktemp("law"))
+    assert start(folder)[0] == 0
+    left = contents(folder)
+    for step, *values in steps:
+        if step == "edit":
+            path, text = folder / f"rootfs{values[0]}", values[1]
+            path.unlink(missing_ok=True)
+            if text is not None:
+                path.write_text(text)
+        elif step == "configure":
+            configure(folder, values[0])
+        elif step == "forget":
+            (folder / ".templater/written").unlink(missing_ok=True)
+        elif step == "damage":
+            damage(folder, values[0])
+        elif step == "flip":
+            flip(folder, values[0])
+        else:
+            before = contents(folder)
+            code, printed = start(folder, *((KEEP,) if step == "keep" else ()))
+            after = contents(folder)
+            assert "Traceback" not in printed
+            for name in FILES:
+                if step == "keep" and before[name] is not None and before[name] != left[name]:
+                    assert after[name] == before[name], f"the edit of {name} is lost: {printed}"
+                if after[name] != before[name] or code in (0, 1):
+                    # templater wrote the file, or has seen that it has the right content
+                    kept = before[name] != left[name] and f"{name}:" in printed
+                    left[name] = left[name] if kept or name == "/etc/once" else after[name]
+
+
+# --- kills -------------------------------------------------------------------------------------
+
+#: the calls that change files or read them; each is a moment at which the run can be killed
+CALLS = ("open", "write", "rename", "link", "unlink", "close", "fsync", "mkdir", "fchmod", "fchown", "pwrite")
+
+
+def in_child(folder: Path, *options: str, kill_at: int = -1) -> tuple[int, int]:
+    """Run the hook in a forked process that kills itself before a call; return exit status and call count."""
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            count = 0
+
+            def counted(original):
+                def call(*arguments, **named):
+                    nonlocal count
+                    if count == kill_at:
+                        os.kill(os.getpid(), signal.SIGKILL)
+                    count += 1
+                    return original(*arguments, **named)
+
+                return call
+
+            import posix
+
+            for name in CALLS:
+                setattr(posix, name, counted(getattr(posix, name)))
+            code, _ = start(folder, *options)
+            posix.write(writer, b"%d" % count)
+            posix._exit(code)
+        except BaseException:
+            traceback.print_exc()
+            os._exit(99)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as stream:
+        text = stream.read()
+    return os.waitpid(pid, 0)[1], int(text or b"0")
+
+
+@pytest.mark.slow
+def test_a_kill_at_any_moment_makes_no_file_look_edited_and_loses_no_edit(tmp_path):
+    start(make(tmp_path / "calls"))
+    configure(tmp_path / "calls", "2")
+    status, calls = in_child(tmp_path / "calls", KEEP)
+    assert status == 0
+    assert calls > 50
+    new = {"/etc/a": "a 2\n", "/etc/b": "b 2\n", "/etc/once": "a 1\n"}
+    killed = 0
+    for number in range(KILLS):
+        folder = make(tmp_path / f"kill{number}")
+        start(folder)
+        configure(folder, "2")
+        status, _ = in_child(folder, KEEP, kill_at=calls * number // KILLS)
+        killed += os.WIFSIGNALED(status)
+        if number % 2:
+            (folder / "rootfs/etc/a").write_text("by hand\n")
+        code, printed = start(folder, KEEP)
+        if number % 2:
+            assert code == 1, f"kill {number}"
+            assert contents(folder) == new | {"/etc/a": "by hand\n"}, f"kill {number}"
+        else:
+            assert (code, printed) == (0, ""), f"kill {number}"
+            assert contents(folder) == new, f"kill {number}"
+        configure(folder, "3")
+        assert start(folder, KEEP)[0] == number % 2, f"kill {number}"
+        assert contents(folder)["/etc/b"] == "b 3\n", f"kill {number}"
+    assert killed > KILLS * 0.9
+
+
+def test_a_run_after_a_kill_saves_what_the_killed_run_had_written(container):
+    """The next run may have no rule for a file that the killed run wrote."""
+    start(container)
+    configure(container, "2")
+    record = container / ".templater/written"
+    before = record.read_bytes()
+    assert start(container, "-t", "create")[0] == 0
+    record.rename(
+        container / ".templater/written.new"
+    )  # as if the run was killed before it renamed the record
+    record.write_bytes(before)
+    record.chmod(0o600)
+    (container / "metadata.yaml").write_text("architecture: x86_64\ntemplates: {}\n")
+    assert start(container, KEEP) == (0, "")
+    (container / "metadata.yaml").write_text(METADATA)
+    configure(container, "3")
+    assert start(container, KEEP, "-t", "create")[0] == 0
+    assert contents(container)["/etc/once"] == "a 3\n"
