@@ -321,14 +321,18 @@ def request_options(
     host: str = "incus",
     every_host: bool = False,
     parameters: bool = True,
+    source: str = "SRC",
 ) -> Callable[[Command], Command]:
     """Add SRC and every option of a ``Request``, which the command receives as ``request``.
 
     ``rootfs`` is ``--rootfs`` for an option, or ``ROOTFS`` or ``[ROOTFS]`` for an argument. ``triggers`` is
     ``optional``, ``required`` or ``none``. ``host`` is the default of ``--as``. With ``every_host``,
-    ``--as all`` is accepted. Without ``parameters``, the command adds ``-o KEY=VALUE`` itself.
+    ``--as all`` is accepted. Without ``parameters``, the command adds ``-o KEY=VALUE`` itself. ``source`` is
+    the name of the argument SRC in the help.
     """
-    options: list[Callable[[Command], Command]] = [source_argument]
+    options: list[Callable[[Command], Command]] = [
+        click.argument("src", metavar=source, shell_complete=complete_files)
+    ]
     if rootfs != "--rootfs":
         options.append(rootfs_argument(required=rootfs == "ROOTFS"))
     options.append(instance_options)
@@ -417,6 +421,13 @@ project_options = decorate(
     click.option(
         "--all-projects", is_flag=True, help="With `diff incus:`, show the instances of every project."
     ),
+)
+
+state_option = click.option(
+    "--state",
+    metavar="DIR",
+    help="Directory that contains .templater.  [default: SRC if it is an instance directory, else the"
+    " directory of ROOTFS]",
 )
 
 source_argument = click.argument("src", metavar="SRC", shell_complete=complete_files)

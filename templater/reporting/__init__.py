@@ -1,4 +1,4 @@
 """Formats for plans, comparisons of plans and explanations: text, patches and JSON.
 
-May import: model, prediction, rendering.
+May import: instances, model, prediction, rendering.
 """

@@ -20,6 +20,10 @@ ROOTFS is the root directory of a container; files outside it are never changed.
 or a file can't be written safely, nothing is written. A file that already has the right content is
 not touched and keeps its modification time.
 
+If `.templater` exists beside ROOTFS or in SRC, templater records there which files it has written. With
+`--keep-modified`, files that were changed by hand since then are kept. The other files are written, and
+the exit code is 1.
+
 \b
 Examples:
   templater apply image.tar.xz rootfs -t create,start  a first start
@@ -33,11 +37,16 @@ Examples:
 @click.option(
     "--cross-mounts", is_flag=True, help="Also write to mount points: in place, without replacing the file."
 )
+@click.option("--keep-modified", is_flag=True, help="Do not overwrite files that were changed by hand.")
+@options.state_option
 @guarded
-def command(request: options.Request, as_agent: bool, cross_mounts: bool) -> int:
+def command(
+    request: options.Request, as_agent: bool, cross_mounts: bool, keep_modified: bool, state: str | None
+) -> int:
     from ...rootfs.directory import DirectoryRootfs
     from ...writing.transaction import apply
     from ..planning import opened
+    from ..records import apply_recorded
 
     with opened(request, cross_mounts=cross_mounts) as found:
         if found.source.definition is not None:
@@ -48,7 +57,7 @@ def command(request: options.Request, as_agent: bool, cross_mounts: bool) -> int
         (plan,) = found.plans(in_place=cross_mounts, placeholders=False)
         plan = for_rootfs(plan, as_agent=as_agent)
         assert isinstance(found.rootfs, DirectoryRootfs)
-        written = apply(plan, found.rootfs)
+        kept, written = apply_recorded(found, plan, apply, state, keep_modified=keep_modified)
     if request.as_json:
         from ...reporting.json_data import change_data
 
@@ -57,6 +66,10 @@ def command(request: options.Request, as_agent: bool, cross_mounts: bool) -> int
         from ...reporting.report import headline
 
         output.write("".join(f"{headline(change)}\n" for change in written))
+    if kept:
+        from ...instances.drift import files_kept
+
+        raise files_kept(kept)
     return 0
 
 

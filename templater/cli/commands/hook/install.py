@@ -50,6 +50,7 @@ from . import runtimes_with
     help="oci, podman: allow annotations to name instance descriptions in DIR.",
 )
 @click.option("--in-place", is_flag=True, help="oci, podman: write through mounted files such as /etc/hosts.")
+@click.option("--keep-modified", is_flag=True, help="Do not overwrite files that were changed by hand.")
 @click.option("--no-cache", is_flag=True, help="Compile the templates at every start.")
 def command(runtime: str, name: str, write: bool, path: str, **choices: object) -> int:
     """Print or write the lines that RUNTIME needs. NAME is a container, bundle or machine."""
@@ -89,7 +90,7 @@ def option_words(choices: dict[str, object]) -> list[str]:
         for value in values:
             words += ["--" + name.replace("_", "-"), value if name == "limit" else from_anywhere(value)]
     read_options(words)  # report an invalid option now, not at the next start
-    for name in ("in_place", "no_cache"):
+    for name in ("in_place", "keep_modified", "no_cache"):
         if choices[name]:
             words.append("--" + name.replace("_", "-"))
     return words

@@ -1,0 +1,84 @@
+"""The record of written files, as `apply` and `status` find and use it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from ..instances.directory import StateDirectory
+from ..instances.drift import changed_by_hand, without
+from ..instances.written_files import Record
+from ..model.errors import UsageError
+from ..model.file_names import ROOTFS, STATE_FOLDER
+from . import output
+
+if TYPE_CHECKING:
+    from ..model.plan import Change, Plan
+    from ..rootfs.directory import DirectoryRootfs
+    from .planning import Opened
+
+#: seconds to wait for a hook that uses the same state directory
+PATIENCE = 10.0
+
+
+def state_folder(src: str, rootfs: str | None) -> str:
+    """Return the instance directory with templater's state for a root filesystem, or "" if it has none."""
+    folders = [] if rootfs is None else [os.path.dirname(os.path.abspath(rootfs))]
+    own = os.path.join(src, ROOTFS)
+    if rootfs is None or (os.path.isdir(own) and os.path.samefile(own, rootfs)):
+        folders.insert(0, src)
+    return next((each for each in folders if os.path.lexists(os.path.join(each, STATE_FOLDER))), "")
+
+
+@contextmanager
+def opened_record(folder: str, *, lock: str = "") -> Iterator[Record | None]:
+    """Open the record of an instance directory; yield None for "". ``lock`` describes the lock's holder."""
+    if not folder:
+        yield None
+        return
+    with StateDirectory(folder) as state_directory:
+        if lock:
+            state_directory.lock(lock, PATIENCE)
+        yield Record(state_directory)
+
+
+def apply_recorded(
+    found: Opened,
+    plan: Plan,
+    apply: Callable[[Plan, DirectoryRootfs], list[Change]],
+    state: str | None,
+    *,
+    keep_modified: bool,
+) -> tuple[Mapping[str, str], list[Change]]:
+    """Apply a plan and update the record. Return the files that were kept, and the written changes."""
+    from ..pongo2.dialect import DIALECTS
+    from ..pongo2.template import config_keys
+    from ..rootfs.directory import DirectoryRootfs
+
+    rootfs, request = found.rootfs, found.request
+    assert isinstance(rootfs, DirectoryRootfs)
+    folder = state or state_folder(request.src, request.rootfs)
+    if keep_modified and not folder:
+        raise UsageError(
+            "no record of written files for this root filesystem, which --keep-modified needs",
+            hint=f"name the directory of {STATE_FOLDER} with --state DIR; the first apply makes a record",
+        )
+    with opened_record(folder, lock="apply") as record:
+        if record is None:
+            return {}, apply(plan, rootfs)
+        kept: Mapping[str, str] = {}
+        record.settle(rootfs)
+        if keep_modified:
+            record.require_readable()
+            kept = changed_by_hand(plan, record, rootfs)
+            plan = without(plan, kept)
+        elif record.problem is not None:
+            output.note(f"ignored: {record.problem}")
+        names = {change.rule.template for change in plan.changes}
+        templates = found.source.image.read_templates(names)
+        dialect = DIALECTS[request.dialect or request.host.dialect]
+        keys = {name: config_keys(file.data or b"", dialect) for name, file in templates.items()}
+        with record.updated(plan, templates, keys):
+            return kept, apply(plan, rootfs)
