@@ -19,7 +19,17 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "templater"
 
 #: folders that take values and return values; modules in them that are entry points of their own
-PURE = {"model", "parsing", "pongo2", "rendering", "planning", "prediction", "reporting", "simulation"}
+PURE = {
+    "cloud_init",
+    "model",
+    "parsing",
+    "pongo2",
+    "rendering",
+    "planning",
+    "prediction",
+    "reporting",
+    "simulation",
+}
 IMPURE = {"pongo2.__main__", "pongo2.folder", "simulation.disk_snapshot"}
 #: modules of the other folders that are pure as well
 PURE_MODULES = {"rootfs.memory", "rootfs.paths", "checks.finding", "checks.base"}

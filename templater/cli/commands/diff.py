@@ -13,8 +13,9 @@ from ..guard import guarded
 from ..other_side import NAMES, OtherSide, other_side_options
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
+    from ...cloud_init.verdict import Verdict
     from ...model.plan import Plan
 
 HELP = """Show how files would change in ROOTFS, or with other settings.
@@ -46,6 +47,7 @@ STYLES: dict[str, dict[str, Any]] = {
 @other_side_options
 @guarded
 def command(request: options.Request, exit_code: bool, instances: str | None, other: OtherSide) -> int:
+    from ...cloud_init.next_boot import next_boot
     from ..planning import opened
 
     if other.given:
@@ -65,8 +67,11 @@ def command(request: options.Request, exit_code: bool, instances: str | None, ot
         return run(request, instances, show="json" if request.as_json else "patch", exit_code=exit_code)
     with opened(request, rootfs_of_instance=True) as found:
         plans = found.plans()
+        verdicts = [next_boot(plan, found.rootfs) for plan in plans]
     output.page()
-    return show(plans, as_json=request.as_json) or int(exit_code and any(any(p.files()) for p in plans))
+    return show(plans, as_json=request.as_json, verdicts=verdicts) or int(
+        exit_code and any(any(p.files()) for p in plans)
+    )
 
 
 def show_comparison(sides: list[tuple[Plan, Plan]], *, as_json: bool, exit_code: bool) -> int:
@@ -92,19 +97,27 @@ def show_comparison(sides: list[tuple[Plan, Plan]], *, as_json: bool, exit_code:
     return code or int(exit_code and any(comparison.differing(files) for *_, files in compared))
 
 
-def show(plans: list[Plan], *, as_json: bool) -> int:
-    """Print plans as patches or JSON, and return the exit code: 5 if a rule or the host fails."""
+def show(plans: list[Plan], *, as_json: bool, verdicts: Sequence[Verdict | None] = ()) -> int:
+    """Print plans as patches or JSON, and return the exit code: 5 if a rule or the host fails.
+
+    ``verdicts`` tell for each plan what cloud-init does at the next boot.
+    """
+    from ...cloud_init.report import lines_of, verdict_data
     from ...reporting import json_data, patch, report
 
+    verdicts = verdicts or [None] * len(plans)
     if as_json:
         data = [json_data.plan_data(plan) for plan in plans]
+        for each, verdict in zip(data, verdicts, strict=True):
+            if verdict is not None:
+                each["cloud_init"] = verdict_data(verdict)
         output.write_json(data if len(data) > 1 else data[0])
-    for plan in () if as_json else plans:
+    for plan, verdict in () if as_json else zip(plans, verdicts, strict=True):
         if len(plans) > 1:
             show_patch(f"# trigger {plan.triggers[0]}\n")
         for text in patch.files(plan):
             show_patch(text)
-        for text in complaints(plan):
+        for text in (*complaints(plan), *(() if verdict is None else lines_of(verdict))):
             output.say(text)
     return max(map(report.verdict, plans))
 

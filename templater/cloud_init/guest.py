@@ -1,0 +1,102 @@
+"""The facts about a guest that decide what its cloud-init does, read from its root filesystem."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from .yaml_values import TRUE, node_at, text_at, texts_at
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .seed import Read
+
+    Names = Callable[[str], list[str] | None]
+
+#: where distributions install cloud-init's Python package; the folder's name contains the version of Python
+PACKAGES = (
+    "/usr/lib/python3/dist-packages/cloudinit",
+    *(f"/usr/lib/python3.{minor}/site-packages/cloudinit" for minor in range(15, 5, -1)),
+)
+_VERSION = re.compile(rb'^(?:__VERSION__|_PACKAGED_VERSION) = "([0-9][^"@]*)"', re.MULTILINE)
+_DATASOURCE = re.compile(rb'"datasource":\s*"DataSource(\w+)')
+
+CONFIG = "/etc/cloud/cloud.cfg"
+STATE = "/var/lib/cloud"
+#: events of `updates: network: when` for which cloud-init reads its data again at each boot
+BOOT_EVENTS = ("boot", "boot-legacy")
+
+
+@dataclass(frozen=True, slots=True)
+class Guest:
+    """Facts about a guest. Empty texts and None stand for facts that could not be read.
+
+    ``version`` and ``sources`` (``datasource_list``) are those of the guest's cloud-init. ``last_id`` and
+    ``last_source`` are the instance-id and the datasource of its last boot, "" before the first one.
+    ``earlier`` has the instance-ids of all boots. ``known`` tells whether the state of cloud-init was
+    readable. ``trusts_cache`` is `manual_cache_clean`. ``updates_at_boot`` tells whether `updates: network:
+    when` has an event of each boot, and ``disabled_network`` whether `network: {config: disabled}` is set.
+    """
+
+    known: bool = False
+    version: str = ""
+    sources: tuple[str, ...] | None = None
+    last_id: str = ""
+    last_source: str = ""
+    earlier: frozenset[str] = frozenset()
+    trusts_cache: bool = False
+    updates_at_boot: bool = False
+    disabled_network: bool = False
+    disabled: bool = False
+
+
+UNKNOWN = Guest()
+
+
+def read_guest(read: Read, names: Names) -> Guest:
+    """Read the facts. ``names`` returns the names in a folder, or None if it is missing or unreadable."""
+    last_id = (read(f"{STATE}/data/instance-id") or b"").decode("utf-8", "replace").strip()
+    result = _DATASOURCE.search(read(f"{STATE}/data/result.json") or b"")
+    earlier = names(f"{STATE}/instances")
+    version = _version(read)
+    settings = _settings(read, names, last_id)
+    events = [
+        found for data in settings if (found := texts_at(data, "updates", "network", "when")) is not None
+    ]
+    networks = [data for data in settings if node_at(data, "network") is not None]
+    return Guest(
+        known=bool(last_id or version or earlier is not None or len(settings) > 0),
+        version=version,
+        sources=next((found for data in settings if (found := texts_at(data, "datasource_list"))), None),
+        last_id=last_id,
+        last_source="" if result is None else result[1].decode(),
+        earlier=frozenset(earlier or ()),
+        trusts_cache=_flag(settings, "manual_cache_clean"),
+        updates_at_boot=bool(events and set(BOOT_EVENTS) & set(events[0])),
+        disabled_network=bool(networks and text_at(networks[0], "network", "config") == "disabled"),
+        disabled=read("/etc/cloud/cloud-init.disabled") is not None,
+    )
+
+
+def _version(read: Read) -> str:
+    for package in PACKAGES:
+        found = _VERSION.findall(read(f"{package}/version.py") or b"")
+        if found:
+            return str(found[-1].decode())
+    return ""
+
+
+def _settings(read: Read, names: Names, last_id: str) -> list[bytes]:
+    """Return the configuration files, those that win first: the last boot's user-data, *.cfg, cloud.cfg."""
+    files = sorted((name for name in names(f"{CONFIG}.d") or () if name.endswith(".cfg")), reverse=True)
+    paths = [f"{CONFIG}.d/{name}" for name in files] + [CONFIG]
+    if last_id and "/" not in last_id:
+        paths.insert(0, f"{STATE}/instances/{last_id}/cloud-config.txt")
+    return [data for path in paths if (data := read(path)) is not None]
+
+
+def _flag(settings: list[bytes], name: str) -> bool:
+    found = [text for data in settings if (text := text_at(data, name))]
+    return bool(found) and found[0].lower() in TRUE

@@ -1,0 +1,62 @@
+"""The verdict for a plan of an instance's next start, with the facts of its root filesystem."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ..model.errors import TemplaterError
+from .guest import UNKNOWN, read_guest
+from .seed import MAX_FILE, is_concerned, read_seed, seed_after
+from .verdict import Daemon, judge
+
+if TYPE_CHECKING:
+    from ..model.plan import Plan
+    from .verdict import Verdict
+
+#: the configuration keys with data for cloud-init
+KEYS = tuple(
+    f"{prefix}.{name}"
+    for prefix in ("cloud-init", "user")
+    for name in ("user-data", "vendor-data", "network-config")
+)
+
+
+def next_boot(plan: Plan, rootfs: Any, daemon: Daemon | None = None) -> Verdict | None:
+    """Return what cloud-init does at the next boot, or None if the plan does not concern cloud-init.
+
+    ``rootfs`` is a root filesystem view, or None if it is unknown. Its method ``listdir`` is optional. A plan
+    concerns cloud-init if a rule writes a file of the NoCloud seed, or the instance has data for cloud-init.
+    """
+    config = plan.instance.expanded_config()
+    if not is_concerned(plan) and not any(config.get(key) for key in KEYS):
+        return None
+
+    def read(path: str) -> bytes | None:
+        try:
+            data: bytes = rootfs.read(path, MAX_FILE)
+        except (TemplaterError, OSError):
+            return None
+        return data
+
+    def names(path: str) -> list[str] | None:
+        try:
+            found: list[str] = rootfs.listdir(path)
+        except (TemplaterError, OSError, AttributeError):
+            return None
+        return found
+
+    before = read_seed(read if rootfs is not None else lambda path: None)
+    guest = UNKNOWN if rootfs is None else read_guest(read, names)
+    return judge(before, seed_after(plan, before), guest, daemon or daemon_of(plan))
+
+
+def daemon_of(plan: Plan) -> Daemon:
+    """Return the daemon that a plan predicts, as far as the configuration of the instance tells."""
+    config = plan.instance.expanded_config()
+    enabled = config.get("security.devlxd", "true").lower() not in ("false", "0", "no", "off")
+    product = plan.host.product
+    return Daemon(
+        product,
+        config.get("volatile.cloud-init.instance-id", ""),
+        enabled if product == "lxd" else False if product == "incus" else None,
+    )

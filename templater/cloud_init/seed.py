@@ -1,0 +1,82 @@
+"""The files of cloud-init's NoCloud seed, before and after a start."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ..model.plan import WRITING
+from .yaml_values import text_at
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from ..model.plan import Plan
+
+    #: a function that returns a file's bytes, or None if the file is missing or unreadable
+    Read = Callable[[str], bytes | None]
+
+META, USER, VENDOR, NETWORK = "meta-data", "user-data", "vendor-data", "network-config"
+FILES = (META, USER, VENDOR, NETWORK)
+#: the seed's folders. cloud-init uses the first one with both user-data and meta-data.
+FOLDERS = ("/var/lib/cloud/seed/nocloud", "/var/lib/cloud/seed/nocloud-net")
+PATHS = frozenset(f"{folder}/{name}" for folder in FOLDERS for name in FILES)
+#: maximum size in bytes of a seed's file and of a file with facts about the guest
+MAX_FILE = 4 << 20
+
+#: the instance-id of a seed whose meta-data has none
+DEFAULT_ID = "nocloud"
+
+
+@dataclass(frozen=True, slots=True)
+class Seed:
+    """The files of both seed folders by path; a missing file is absent."""
+
+    files: Mapping[str, bytes]
+
+    def get(self, name: str) -> bytes | None:
+        """Return a file of the folder that cloud-init uses."""
+        return self.files.get(f"{self.folder}/{name}") if self.folder else None
+
+    @property
+    def folder(self) -> str:
+        """The folder that cloud-init uses, or "" if no folder has both user-data and meta-data."""
+        complete = (
+            each for each in FOLDERS if f"{each}/{META}" in self.files and f"{each}/{USER}" in self.files
+        )
+        return next(complete, "")
+
+    @property
+    def instance_id(self) -> str:
+        """The instance-id of the folder that cloud-init uses."""
+        return text_at(self.get(META), "instance-id") or DEFAULT_ID
+
+    @property
+    def quick_id(self) -> str:
+        """The instance-id that cloud-init compares with that of its last boot; "" if there is none.
+
+        For this comparison, cloud-init needs only a meta-data file.
+        """
+        found = (text_at(self.files.get(f"{folder}/{META}"), "instance-id") for folder in FOLDERS)
+        return next((each for each in found if each), "")
+
+
+def read_seed(read: Read) -> Seed:
+    """Read the seed of a root filesystem."""
+    found = {path: read(path) for path in sorted(PATHS)}
+    return Seed({path: data for path, data in found.items() if data is not None})
+
+
+def is_concerned(plan: Plan) -> bool:
+    """Return whether a rule of the plan has a file of the seed as its target."""
+    return any(change.path in PATHS for change in plan.changes)
+
+
+def seed_after(plan: Plan, before: Seed) -> Seed:
+    """Return the seed after a plan's changes."""
+    written = {
+        change.path: change.content or b""
+        for change in plan.changes
+        if change.path in PATHS and change.action in WRITING
+    }
+    return Seed({**before.files, **written})

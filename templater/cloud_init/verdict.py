@@ -1,0 +1,210 @@
+"""The rules: what cloud-init does at the next boot, given its seed before and after a start.
+
+Each rule follows cloud-init 25.1 (`cloudinit/stages.py`, `cloudinit/cmd/main.py` and the datasources), and
+docs/cloud-init.md lists it with its source. Recorded boots in `tests/cloud_init/boots.json` check the rules.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from .guest import UNKNOWN, Guest
+from .seed import META, NETWORK, USER, VENDOR, Seed
+
+NOCLOUD, LXD, NONE = "NoCloud", "LXD", "None"
+
+#: the instance-id changes between two boots
+FIRST, SAME, NEW, EARLIER = "first boot", "same", "new", "used earlier"
+
+#: sections of docs/cloud-init.md
+CACHE, PER_INSTANCE, EVENTS, LIST, SOCKET = "cache", "per-instance", "network", "datasource", "lxd"
+
+
+@dataclass(frozen=True, slots=True)
+class Daemon:
+    """The daemon's part. ``product`` is ``incus``, ``lxd`` or "" if it is unknown.
+
+    ``instance_id`` is what the guest's API serves (``volatile.cloud-init.instance-id``). ``has_socket`` tells
+    whether the guest has `/dev/lxd/sock`; None if it is unknown. Guests of Incus never have it.
+    """
+
+    product: str = ""
+    instance_id: str = ""
+    has_socket: bool | None = None
+
+    @property
+    def serves_lxd(self) -> bool | None:
+        return False if self.product == "incus" else self.has_socket
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """One sentence, and the section of docs/cloud-init.md with the rule and its source."""
+
+    text: str
+    rule: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What cloud-init does at the next boot. None stands for "unknown".
+
+    ``reads`` tells whether it reads the datasource's data again; otherwise it uses the data of its last boot.
+    ``per_instance`` tells whether the modules and scripts run that run once per instance-id, such as runcmd,
+    write_files and users. Modules and scripts of each boot, such as bootcmd, always run. ``network`` tells
+    whether it writes the guest's network configuration from the datasource's network-config.
+    """
+
+    datasource: str
+    instance: str
+    reads: bool | None
+    per_instance: bool | None
+    network: bool | None
+    reasons: tuple[Reason, ...]
+    version: str = ""
+    sources: tuple[str, ...] | None = None
+
+
+def judge(before: Seed, after: Seed, guest: Guest = UNKNOWN, daemon: Daemon = Daemon()) -> Verdict:
+    """Return what cloud-init does at the next boot.
+
+    ``before`` is the seed of the last boot, which counts only if the guest's state is unknown.
+    """
+    found = _judge(before, after, _with_last_boot(guest, before), daemon)
+    return replace(found, version=guest.version, sources=guest.sources)
+
+
+def _with_last_boot(guest: Guest, before: Seed) -> Guest:
+    """Return the guest with the last boot that the seed implies, if its own state is unknown."""
+    if guest.last_id or guest.known or not before.folder:
+        return guest
+    last = before.instance_id
+    return replace(guest, last_id=last, last_source=NOCLOUD, earlier=frozenset((last,)))
+
+
+def _judge(before: Seed, after: Seed, guest: Guest, daemon: Daemon) -> Verdict:
+    if guest.disabled:
+        reason = Reason("/etc/cloud/cloud-init.disabled exists, so cloud-init does not run", LIST)
+        return Verdict(NONE, SAME, False, False, False, (reason,))
+    if guest.last_source == NOCLOUD and guest.last_id:
+        if guest.trusts_cache:
+            return _trusted(guest)
+        if after.quick_id == guest.last_id:
+            return _cached(before, after, guest)
+    if guest.last_source == LXD and daemon.serves_lxd and guest.last_id == daemon.instance_id:
+        return _cached_lxd(guest)
+    return _searched(after, guest, daemon)
+
+
+def _trusted(guest: Guest) -> Verdict:
+    reason = Reason(
+        "manual_cache_clean is set: cloud-init never compares the instance-id, and keeps the data of its last"
+        " boot",
+        CACHE,
+    )
+    events = None if guest.updates_at_boot else False
+    return Verdict(NOCLOUD, SAME, events, False, events, (reason,))
+
+
+def _cached(before: Seed, after: Seed, guest: Guest) -> Verdict:
+    """Return the verdict for an unchanged instance-id."""
+    reasons = [
+        Reason(f"the instance-id is still '{guest.last_id}': modules per instance don't run again", CACHE)
+    ]
+    changed = [name for name in (META, USER, VENDOR, NETWORK) if before.get(name) != after.get(name)]
+    reads = guest.updates_at_boot and not guest.disabled_network and bool(after.folder)
+    if reads:
+        text = (
+            "`updates: network: when` names each boot: cloud-init reads all data again, and modules per boot"
+        )
+        reasons.append(Reason(f"{text} use it", EVENTS))
+    elif changed:
+        names = " and ".join(changed)
+        reasons.append(
+            Reason(f"cloud-init uses the data of its last boot, so it ignores the new {names}", CACHE)
+        )
+    network = reads and bool(after.get(NETWORK))
+    return Verdict(NOCLOUD, SAME, reads, False, network, (*reasons, *_network(after, guest, network)))
+
+
+def _cached_lxd(guest: Guest) -> Verdict:
+    text = f"LXD still serves the instance-id '{guest.last_id}': modules per instance don't run again"
+    reads = guest.updates_at_boot and not guest.disabled_network
+    return Verdict(LXD, SAME, reads, False, reads, (Reason(text, SOCKET),))
+
+
+def _searched(after: Seed, guest: Guest, daemon: Daemon) -> Verdict:
+    """Return the verdict for a boot at which cloud-init searches a datasource."""
+    source, reasons = _datasource(after, guest, daemon)
+    if source == "":
+        return Verdict("", "", None, None, None, reasons)
+    if source == NONE:
+        return Verdict(NONE, NEW, False, None, False, reasons)
+    current = after.instance_id if source == NOCLOUD else daemon.instance_id
+    if not current:
+        return Verdict(source, "", None, None, None, reasons)
+    instance = _instance(current, guest)
+    texts = {
+        FIRST: f"the first boot of cloud-init, with instance-id '{current}': all modules run",
+        NEW: f"the instance-id changes from '{guest.last_id}' to '{current}': all modules run again",
+        EARLIER: f"the instance-id changes to '{current}', with which the guest has booted before: modules"
+        " per instance don't run again",
+        SAME: "meta-data has no instance-id: cloud-init reads all data at each boot, but modules per instance"
+        " run once",
+    }
+    reasons = (*reasons, Reason(texts[instance], PER_INSTANCE))
+    # "nocloud", the instance-id of a seed without one, counts as new only at its first boot
+    changed = instance != SAME or guest.updates_at_boot
+    has_config = source == LXD or bool(after.get(NETWORK))
+    network = changed and has_config and not guest.disabled_network
+    reasons += _network(after, guest, network) if source == NOCLOUD else ()
+    return Verdict(source, instance, True, instance in (FIRST, NEW), network, reasons)
+
+
+def _instance(current: str, guest: Guest) -> str:
+    if not guest.last_id:
+        return FIRST
+    if current == guest.last_id:
+        return SAME
+    return EARLIER if current.replace("/", "_") in guest.earlier else NEW
+
+
+def _datasource(after: Seed, guest: Guest, daemon: Daemon) -> tuple[str, tuple[Reason, ...]]:
+    """Return the datasource that cloud-init finds: "" if it is unknown, NONE if there is none."""
+    reasons: list[Reason] = []
+    for name in guest.sources or (NOCLOUD, LXD):
+        if name == NOCLOUD and after.folder:
+            return NOCLOUD, ()
+        if name == NOCLOUD and after.files:
+            missing = " and ".join(each for each in (META, USER) if not _has(after, each))
+            reasons.append(Reason(f"the seed has no {missing}, so cloud-init ignores it", LIST))
+        if name == LXD:
+            if daemon.serves_lxd:
+                return LXD, tuple(reasons)
+            if daemon.serves_lxd is None:
+                text = "whether the guest has /dev/lxd/sock, from which the datasource LXD reads, is unknown"
+                return "", (*reasons, Reason(text, SOCKET))
+            if daemon.product == "incus":
+                text = "guests of Incus have no /dev/lxd/sock, so the datasource LXD finds nothing"
+                reasons.append(Reason(text, SOCKET))
+    if after.folder:
+        shown = ", ".join(guest.sources or ())
+        reasons.append(
+            Reason(f"datasource_list is {shown}: without NoCloud, cloud-init ignores the seed", LIST)
+        )
+    text = "cloud-init finds no datasource: it ignores cloud-init.user-data and user.user-data"
+    return NONE, (*reasons, Reason(text, LIST))
+
+
+def _has(seed: Seed, name: str) -> bool:
+    return any(path.endswith(f"/{name}") for path in seed.files)
+
+
+def _network(after: Seed, guest: Guest, network: bool) -> tuple[Reason, ...]:
+    if guest.disabled_network:
+        return (Reason("the guest's configuration disables the network configuration", EVENTS),)
+    if network:
+        return (Reason("cloud-init writes the network configuration from network-config", EVENTS),)
+    if after.get(NETWORK):
+        return (Reason("network-config has an effect only with a new instance-id", EVENTS),)
+    return ()

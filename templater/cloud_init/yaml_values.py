@@ -1,0 +1,40 @@
+"""Values of YAML files that may be invalid. An unreadable value counts as missing: cloud-init ignores it."""
+
+from __future__ import annotations
+
+from ..model.errors import TemplaterError
+from ..model.source import Source
+from ..parsing.yaml_nodes import Mapping, Node, Scalar, Sequence, parse
+
+TRUE = ("true", "yes", "on", "1")
+
+
+def node_at(data: bytes | None, *names: str) -> Node | None:
+    """Return the node at a path of keys, or None."""
+    try:
+        node = parse(Source("<cloud-init>", data)) if data is not None else None
+    except TemplaterError:
+        return None
+    for name in names:
+        if not isinstance(node, Mapping):
+            return None
+        pairs = [(key, value) for key, value in node.pairs() if isinstance(key, Scalar) and key.text == name]
+        node = pairs[-1][1] if pairs else None
+    return node
+
+
+def text_at(data: bytes | None, *names: str) -> str:
+    node = node_at(data, *names)
+    return node.text if isinstance(node, Scalar) and not is_null(node) else ""
+
+
+def texts_at(data: bytes | None, *names: str) -> tuple[str, ...] | None:
+    """Return the texts of a list, or None if there is no list."""
+    node = node_at(data, *names)
+    if not isinstance(node, Sequence):
+        return None
+    return tuple(item.text for item in node.children if isinstance(item, Scalar))
+
+
+def is_null(node: Scalar) -> bool:
+    return node.plain and node.text in ("", "null", "~")
