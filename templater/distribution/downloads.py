@@ -12,7 +12,7 @@ import os
 import stat
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, ExitStack, suppress
+from contextlib import AbstractContextManager, suppress
 from typing import TYPE_CHECKING, Protocol
 
 from ..image.atomic_output import Output
@@ -27,6 +27,8 @@ PART = ".part"
 _PIECE = 1 << 20
 #: maximum number of pieces that wait for hashing and writing
 _AHEAD = 4
+#: number of bytes after which the kernel begins to write them to the disk
+_BLOCK = 8 << 20
 
 #: a function that receives the number of files done, the bytes so far and the current file's name
 Progress = Callable[[int, int, str], None]
@@ -148,16 +150,19 @@ def _append(
     name: str,
     progress: Progress,
 ) -> None:
-    """Hash and write pieces in threads, while the next pieces arrive."""
+    """Hash pieces in one thread and write them in another, while the next pieces arrive."""
     from concurrent.futures import ThreadPoolExecutor
 
-    steps: list[Callable[[bytes], None]] = [digest.update for digest in digests]
-    steps.append(lambda piece: _write(fd, piece))
-    waiting: deque[list[Future[None]]] = deque()
-    with ExitStack() as stack:
-        threads = [stack.enter_context(ThreadPoolExecutor(1)) for _ in steps]
+    written = _Written(fd, size)
+
+    def update(piece: bytes) -> None:
+        for digest in digests:
+            digest.update(piece)
+
+    waiting: deque[tuple[Future[None], Future[None]]] = deque()
+    with ThreadPoolExecutor(1) as hashing, ThreadPoolExecutor(1) as writing:
         for piece in pieces:
-            waiting.append([thread.submit(step, piece) for thread, step in zip(threads, steps, strict=True)])
+            waiting.append((hashing.submit(update, piece), writing.submit(written.append, piece)))
             if len(waiting) > _AHEAD:
                 _finish(waiting.popleft())
             size += len(piece)
@@ -171,7 +176,18 @@ def _finish(steps: Iterable[Future[None]]) -> None:
         step.result()
 
 
-def _write(fd: int, piece: bytes) -> None:
-    view = memoryview(piece)
-    while view:
-        view = view[os.write(fd, view) :]
+class _Written:
+    """A file that reaches the disk while it grows, so that syncing it at the end takes little time."""
+
+    def __init__(self, fd: int, size: int) -> None:
+        self._fd, self._size, self._started = fd, size, size
+
+    def append(self, piece: bytes) -> None:
+        view = memoryview(piece)
+        while view:
+            view = view[os.write(self._fd, view) :]
+        self._size += len(piece)
+        if self._size - self._started >= _BLOCK:
+            # The advice starts to write the pages. They stay in memory, because they are not written yet.
+            os.posix_fadvise(self._fd, self._started, self._size - self._started, os.POSIX_FADV_DONTNEED)
+            self._started = self._size

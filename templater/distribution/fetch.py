@@ -5,13 +5,16 @@ from __future__ import annotations
 import base64
 import contextlib
 import http.client
+import io
 import math
+import socket
 import ssl
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 from typing import IO, Any
 from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit, urlunsplit
@@ -29,7 +32,7 @@ MOST_REDIRECTS = 10
 #: minimum average speed in bytes per second
 _SLOWEST = 1024
 #: size in bytes of the first piece of an answer, and of the largest piece
-_FIRST_PIECE, _PIECE = 1 << 14, 1 << 20
+_FIRST_PIECE, _PIECE = 1 << 14, 1 << 18
 #: seconds for the headers of an answer with all redirects, and for each piece of its body
 MOST_SECONDS = 60.0
 #: seconds for all catalogs and metadata of a stream together
@@ -81,7 +84,8 @@ class UrlStream:
         self.base = urlunsplit(("https", host, parts.path.rstrip("/"), "", ""))
         self._deadlines = _Deadlines()
         context = (trust or Trust()).context()
-        context.sslsocket_class = _socket_class(self._deadlines)
+        # http.client calls this method; the attribute sslsocket_class accepts only subclasses of SSLSocket
+        context.wrap_socket = partial(_TlsSocket, context, self._deadlines)  # type: ignore[method-assign, assignment]
         self._opener = _opener(self.base, _authorization(parts), context)
 
     def read(self, path: str, /) -> bytes:
@@ -259,21 +263,103 @@ class _Deadlines:
         return min(TIMEOUT, self._file - now, self._step - now)
 
 
-def _socket_class(deadlines: _Deadlines) -> type[ssl.SSLSocket]:
-    """Return a class of sockets that check the deadlines before they receive, also inside of headers."""
+class _TlsSocket:
+    """A TLS connection for http.client that keeps the deadlines, also inside of headers.
 
-    class Socket(ssl.SSLSocket):
-        def recv_into(self, *arguments: Any) -> int:
-            wanted = deadlines.timeout()
-            if not wanted <= (self.gettimeout() or 0) <= 1.1 * wanted:  # setting a timeout is a system call
-                self.settimeout(wanted)
+    It receives many TLS records at once. Python's own class makes two system calls for each record of 16 KB.
+    """
+
+    def __init__(
+        self, context: ssl.SSLContext, deadlines: _Deadlines, connection: socket.socket, server_hostname: str
+    ) -> None:
+        self._connection, self._deadlines = connection, deadlines
+        self._received, self._to_send = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls: Any = context.wrap_bio(self._received, self._to_send, server_hostname=server_hostname)
+        self._block = memoryview(bytearray(_PIECE))
+        self._users = 1
+        try:
+            self._shake_hands()
+        except BaseException:
+            with contextlib.suppress(OSError):
+                self._send()  # tell the server why
+            connection.close()
+            raise
+
+    def _shake_hands(self) -> None:
+        while True:
             try:
-                return super().recv_into(*arguments)
-            except TimeoutError:
-                deadlines.timeout()  # raise _LateError if a deadline is the cause
-                raise
+                self._tls.do_handshake()
+                return self._send()
+            except ssl.SSLWantReadError:
+                self._wait()
 
-    return Socket
+    def sendall(self, data: bytes) -> None:
+        self._tls.write(data)
+        self._send()
+
+    def recv_into(self, buffer: memoryview) -> int:
+        """Fill the buffer with what has arrived. Wait only if nothing has."""
+        size = 0
+        while size < len(buffer):
+            try:
+                count = self._tls.read(len(buffer) - size, buffer[size:])
+            except ssl.SSLWantReadError:
+                if size:
+                    break
+                self._wait()
+                continue
+            except ssl.SSLEOFError:  # many servers don't say goodbye
+                break
+            if not count:
+                break
+            size += count
+        return size
+
+    def makefile(self, mode: str) -> io.BufferedReader:
+        self._users += 1
+        return io.BufferedReader(_Answer(self))
+
+    def close(self) -> None:
+        """Close the connection if neither http.client nor a file of ``makefile`` uses it any more."""
+        self._users -= 1
+        if not self._users:
+            self._connection.close()
+
+    def _send(self) -> None:
+        if self._to_send.pending:
+            self._connection.sendall(self._to_send.read())
+
+    def _wait(self) -> None:
+        self._send()
+        wanted = self._deadlines.timeout()
+        # setting a timeout is a system call
+        if not wanted <= (self._connection.gettimeout() or 0) <= 1.1 * wanted:
+            self._connection.settimeout(wanted)
+        try:
+            size = self._connection.recv_into(self._block)
+        except TimeoutError:
+            self._deadlines.timeout()  # raise _LateError if a deadline is the cause
+            raise
+        if size:
+            self._received.write(self._block[:size])
+        else:
+            self._received.write_eof()
+
+
+class _Answer(io.RawIOBase):
+    def __init__(self, connection: _TlsSocket) -> None:
+        self._connection = connection
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        return self._connection.recv_into(buffer)
+
+    def close(self) -> None:
+        if not self.closed:
+            self._connection.close()
+        super().close()
 
 
 def _opener(base: str, authorization: str, context: ssl.SSLContext) -> urllib.request.OpenerDirector:
