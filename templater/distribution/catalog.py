@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gc
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -98,29 +98,6 @@ class Decoded:
 #: maximum bytes of all files of one catalog, and maximum number of files in an index (Ubuntu's has four)
 MOST_BYTES_OF_ALL = 2 * MOST_BYTES
 MOST_FILES = 200
-
-
-class CatalogFiles:
-    """The parsed JSON files of one stream. Each file is read once, and their total size is limited."""
-
-    def __init__(self, read: Callable[[str], bytes]) -> None:
-        self._read = read
-        self._parsed: dict[str, Any] = {}
-        #: decoded products by path
-        self.products: dict[str, list[Product]] = {}
-        self._bytes = 0
-
-    def parse(self, path: str) -> Any:
-        """Return the parsed value of a JSON file. Raises FileNotFoundError, InputError or LimitError."""
-        if path not in self._parsed:
-            data = self._read(path)
-            self._bytes += len(data)
-            if self._bytes > MOST_BYTES_OF_ALL or len(self._parsed) >= MOST_FILES:
-                raise LimitError(
-                    f"the catalog has more than {MOST_FILES} files or {MOST_BYTES_OF_ALL >> 20} MiB"
-                )
-            self._parsed[path] = parse_json(data, path)
-        return self._parsed[path]
 
 
 # JSON
@@ -215,10 +192,10 @@ def decode_index(raw: Any, decoded: Decoded) -> list[IndexEntry]:
 
 def decode_products(raw: Any, place: str, decoded: Decoded) -> Iterator[Product]:
     for name, value in (_fields(raw, _TOP, place, decoded).get("products") or {}).items():
-        yield _product(name, value, decoded)
+        yield decode_product(name, value, decoded)
 
 
-def _product(name: str, raw: Any, decoded: Decoded) -> Product:
+def decode_product(name: str, raw: Any, decoded: Decoded) -> Product:
     place = f"product '{printable(name)}'"
     fields = _fields(raw, _PRODUCT, place, decoded)
     fields.pop("supported", None)

@@ -99,6 +99,9 @@ class UrlStream:
                 parts.append(piece)
         return b"".join(parts)
 
+    def file(self, path: str, /) -> IO[bytes]:
+        return io.BytesIO(self.read(path))
+
     def small_file(self) -> contextlib.AbstractContextManager[None]:
         """Limit the time in the block: all blocks together may take ``MOST_CATALOG_SECONDS``."""
         return self._deadlines.small_file()

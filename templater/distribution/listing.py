@@ -7,16 +7,8 @@ from typing import Any
 
 from ..model.errors import InputError
 from ..model.source import whole_characters
-from .catalog import (
-    CLIENTS,
-    DOWNLOADS,
-    INDEX_PATH,
-    CatalogFiles,
-    Decoded,
-    Product,
-    decode_index,
-    decode_products,
-)
+from .catalog import CLIENTS, DOWNLOADS, INDEX_PATH, Decoded, Product, decode_index
+from .catalog_files import CatalogFiles
 from .client_view import list_images
 from .tree import clean_path
 from .verify import Stream
@@ -62,25 +54,23 @@ def read_products(stream: Stream) -> list[Product]:
     Raises InputError if a value of a wrong type makes all clients list nothing.
     """
     decoded = Decoded()
-    files = CatalogFiles(stream.read)
-    for entry in decode_index(_parse(files, INDEX_PATH), decoded):
-        path = clean_path(entry.path)
-        if entry.datatype == DOWNLOADS and entry.products and path and path not in files.products:
-            files.products[path] = list(decode_products(_parse(files, path), path, decoded))
+    products: dict[str, list[Product]] = {}
+    with CatalogFiles(stream.file) as files:
+        path = INDEX_PATH
+        try:
+            for entry in decode_index(files.index(), decoded):
+                path = clean_path(entry.path)
+                if entry.datatype == DOWNLOADS and entry.products and path and path not in products:
+                    products[path] = list(files.products(path, decoded).read(decoded))
+        except FileNotFoundError:
+            raise InputError(f"'{path}' is missing: this is not a simplestreams tree") from None
     for mismatch in decoded.mismatches:
         if mismatch.clients == CLIENTS:
             raise InputError(
                 f"clients list nothing from this stream: {mismatch.place}: {mismatch.message}",
                 hint="`templater streams verify` lists all values of a wrong type",
             )
-    return [product for each in files.products.values() for product in each]
-
-
-def _parse(files: CatalogFiles, path: str) -> Any:
-    try:
-        return files.parse(path)
-    except FileNotFoundError:
-        raise InputError(f"'{path}' is missing: this is not a simplestreams tree") from None
+    return [product for each in products.values() for product in each]
 
 
 def list_stream(stream: Stream) -> list[Listed]:

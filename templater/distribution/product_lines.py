@@ -10,7 +10,7 @@ import json
 import os
 import weakref
 from collections.abc import Collection, Iterator, Mapping, MutableMapping
-from typing import Any
+from typing import IO, Any
 
 from ..model.source import printable
 from .catalog import MOST_VALUES, count_values, refuse_constant
@@ -37,30 +37,13 @@ class ProductLines(MutableMapping[str, Product]):
 
     def _read(self) -> None:
         """Check each line, and record its offset and length."""
-        lines = self._lines()
-        first = next(lines, b"")
-        self.document = json.loads(first.removesuffix(_FIRST).removesuffix(b",") + b"}")
-        if _first_line(self.document) != first:
-            raise ValueError("another first line")
-        offset, last, values, more = len(first), "", count_values(first), True
-        for line in lines:
-            if line == _LAST and not more and next(lines, None) is None:
-                return
-            text = line.removesuffix(b"\n").removesuffix(b",")
-            name, product = _parse(text)
-            values += count_values(line)
-            if not more or name <= last or values > MOST_VALUES:
-                break
-            if wrong_shape({name: product}) or not product.get("variant"):
-                break
-            self._places[name] = offset, len(text)
-            offset, last, more = offset + len(line), name, line.endswith(b",\n")
-        raise ValueError("another form")
-
-    def _lines(self) -> Iterator[bytes]:
         os.lseek(self._fd, 0, os.SEEK_SET)
         with os.fdopen(self._fd, "rb", closefd=False) as file:
-            yield from file
+            self.document, lines = read_lines(file)
+            for name, product, offset, length in lines:
+                if wrong_shape({name: product}) or not product.get("variant"):
+                    raise ValueError("another form")
+                self._places[name] = offset, length
 
     def text(self, name: str) -> bytes:
         """Return the line of a product, without comma and line feed."""
@@ -109,6 +92,35 @@ class ProductLines(MutableMapping[str, Product]):
 
     def __len__(self) -> int:
         return len(self._places.keys() | self._products.keys())
+
+
+def read_lines(file: IO[bytes]) -> tuple[dict[str, Any], Iterator[tuple[str, Any, int, int]]]:
+    """Return the other values of a products file, and its products one by one.
+
+    Each product comes with its name, and with the offset and length of its text. Raises ValueError, also from
+    the iterator, if the file does not have one product a line, sorted by name.
+    """
+    first = file.readline()
+    text = first.removesuffix(_FIRST).removesuffix(b",") + b"}"
+    document = json.loads(text, parse_constant=refuse_constant)
+    if _first_line(document) != first:
+        raise ValueError("another first line")
+    return document, _read_products(file, first)
+
+
+def _read_products(file: IO[bytes], first: bytes) -> Iterator[tuple[str, Any, int, int]]:
+    offset, last, values, more = len(first), "", count_values(first), True
+    for line in file:
+        if line == _LAST and not more and not file.read(1):
+            return
+        text = line.removesuffix(b"\n").removesuffix(b",")
+        name, product = _parse(text)
+        values += count_values(line)
+        if not more or name <= last or values > MOST_VALUES:
+            break
+        yield name, product, offset, len(text)
+        offset, last, more = offset + len(line), name, line.endswith(b",\n")
+    raise ValueError("another form")
 
 
 def _parse(text: bytes) -> tuple[str, Any]:

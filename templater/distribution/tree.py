@@ -17,7 +17,7 @@ import stat
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import IO, Any
 
 from ..image.atomic_output import Output
 from ..model.errors import BusyError, InputError, RefusedError, WriteError, reason
@@ -126,16 +126,16 @@ class Tree:
 
     def read(self, path: str, limit: int = MOST_BYTES) -> bytes:
         """Read a file below the tree. Raises FileNotFoundError, or InputError above ``limit`` bytes."""
+        with self.file(path, limit) as file:
+            return file.read(os.fstat(file.fileno()).st_size)
+
+    def file(self, path: str, limit: int = MOST_BYTES) -> IO[bytes]:
+        """Open a file below the tree. Raises FileNotFoundError, or InputError above ``limit`` bytes."""
         with self.open(path) as fd:
             size = os.fstat(fd).st_size
             if size > limit:
                 raise InputError(f"'{printable(path)}' has {size} bytes, more than the limit of {limit}")
-            parts = []
-            while data := os.read(fd, 1 << 20):
-                parts.append(data)
-                if sum(map(len, parts)) > limit:
-                    raise InputError(f"'{printable(path)}' is larger than the limit of {limit} bytes")
-            return b"".join(parts)
+            return os.fdopen(os.dup(fd), "rb")
 
     @contextlib.contextmanager
     def open(self, path: str) -> Iterator[int]:
@@ -370,10 +370,10 @@ class Tree:
 
     def content_files(self) -> Iterator[str]:
         """Yield the paths of image files with names that templater writes."""
-        with contextlib.suppress(FileNotFoundError):
-            for name in os.listdir(os.path.join(self.path, IMAGES)):
-                if is_content_name(name):
-                    yield f"{IMAGES}/{name}"
+        with contextlib.suppress(FileNotFoundError), os.scandir(os.path.join(self.path, IMAGES)) as entries:
+            for entry in entries:
+                if is_content_name(entry.name):
+                    yield f"{IMAGES}/{entry.name}"
 
 
 def _join(lines: Iterable[bytes]) -> Iterator[bytes]:

@@ -5,26 +5,20 @@ from __future__ import annotations
 import hashlib
 import posixpath
 import re
+from array import array
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from itertools import pairwise
+from typing import IO, Any, Protocol, TypeVar
 
+from ..model.architectures import kernel_name
 from ..model.errors import InputError, LimitError, TemplaterError
 from ..model.source import printable
-from .catalog import (
-    CLIENTS,
-    DOWNLOADS,
-    INDEX_PATH,
-    CatalogFiles,
-    Decoded,
-    IndexEntry,
-    Item,
-    Product,
-    decode_index,
-    decode_products,
-)
-from .client_view import Image, day, list_images
+from .catalog import CLIENTS, DOWNLOADS, INDEX_PATH, Decoded, IndexEntry, Item, Product, decode_index
+from .catalog_files import CatalogFiles, ProductsFile
+from .client_view import MOST_IMAGES, UNIFIED, Image, day, list_images
 from .tree import IMAGES, Tree, clean_path
 
 ERROR, WARNING = "error", "warning"
@@ -39,10 +33,14 @@ _MOST_COMBINED = 16
 Progress = Callable[[int, int, str], None]
 
 
+_T = TypeVar("_T")
+
+
 class Stream(Protocol):
     """A tree on disk or at a URL. For a missing file, the methods raise FileNotFoundError."""
 
-    def read(self, path: str, /) -> bytes: ...
+    def file(self, path: str, /) -> IO[bytes]:
+        """Open a file of the catalog."""
 
     def size(self, path: str, /) -> int | None:
         """Return the size of a file, or None if only reading the whole file would show the size."""
@@ -64,8 +62,8 @@ class Problem:
 @dataclass(slots=True)
 class Report:
     problems: list[Problem] = field(default_factory=list)
-    #: the images that each client lists; None if the client can't use the stream at all
-    images: dict[str, list[Image] | None] = field(default_factory=dict)
+    #: how many images each client lists; None if the client can't use the stream at all
+    images: dict[str, int | None] = field(default_factory=dict)
     files: int = 0
     bytes: int = 0
 
@@ -86,25 +84,72 @@ def verify(
 ) -> Report:
     """Check a whole stream. ``metadata_only``: check only the sizes of root filesystems, not the content."""
     report = Report()
-    products = _read_catalog(stream, report)
-    if products is None:
-        report.images = dict.fromkeys(clients)
-        return report
-    failing = {client for problem in report.problems if problem.code in _FATAL for client in problem.clients}
-    _check_products(products, report)
-    for client in clients:
-        if client in failing:
-            report.images[client] = None
-            continue
-        images, dropped = list_images(products, client)
-        report.images[client] = images
-        for each in dropped:
-            place = _place(each.product, each.version)
-            report.add(ERROR, each.code, place, f"not listed: {printable(each.reason)}", (client,))
-        _check_images(images, client, report)
-    _check_files(stream, products, report, metadata_only, progress)
+    with CatalogFiles(stream.file) as files:
+        products = _read_catalog(files, report)
+        if products is None:
+            report.images = dict.fromkeys(clients)
+        else:
+            _Verifier(stream, clients, report, metadata_only, progress).check(products)
     _join_clients(report)
     return report
+
+
+class _Verifier:
+    """The check of all products, each on its own unless another product can affect its problems.
+
+    So little memory is needed for a long catalog.
+    """
+
+    def __init__(
+        self,
+        stream: Stream,
+        clients: Iterable[str],
+        report: Report,
+        metadata_only: bool,
+        progress: Progress,
+    ) -> None:
+        failing = {client for each in report.problems if each.code in _FATAL for client in each.clients}
+        report.images = {client: None if client in failing else 0 for client in clients}
+        self._stream, self._report = stream, report
+        self._metadata_only, self._progress = metadata_only, progress
+        #: entries of each client, listed or dropped
+        self._entries = dict.fromkeys(report.images, 0)
+        #: the hashes of the paths that items name
+        self._paths: set[int] = set()
+
+    def check(self, products: Products) -> None:
+        shared, mixed = products.shared()
+        variants: dict[tuple[str, str], dict[bool, str]] = {}
+        together: list[Product] = []
+        for product in products:
+            _check_product(product, self._report)
+            if release_hash(product) in mixed:
+                variants.setdefault((product.os, product.release), {})[bool(product.variant)] = product.name
+            if shared.isdisjoint(tie_hashes(product)):
+                self._check_images([product])
+            else:
+                together.append(product)
+        self._check_images(together)
+        _check_variants(variants, self._report)
+        _check_strays(self._stream, self._paths, self._report)
+
+    def _check_images(self, products: list[Product]) -> None:
+        report, found = self._report, dict[str, list[Image]]()
+        for client, number in report.images.items():
+            if number is None:
+                continue
+            images, dropped = list_images(products, client)
+            report.images[client] = number + len(images)
+            self._entries[client] += len(images) + len(dropped)
+            if self._entries[client] > MOST_IMAGES:
+                raise LimitError(f"the stream has more than {MOST_IMAGES} images")
+            found[client] = images
+            for each in dropped:
+                place = _place(each.product, each.version)
+                report.add(ERROR, each.code, place, f"not listed: {printable(each.reason)}", (client,))
+            _check_images(images, client, report)
+        files = _check_files(self._stream, products, found, report, self._metadata_only, self._progress)
+        self._paths.update(map(hash, files))
 
 
 #: problems that make a client list nothing at all
@@ -121,18 +166,68 @@ def _place(product: str, version: str = "", item: str = "") -> str:
 # the catalog
 
 
-def _read_catalog(stream: Stream, report: Report) -> list[Product] | None:
+class Products:
+    """Every product that clients read. Each iteration reads the products files again."""
+
+    def __init__(self, files: list[ProductsFile], decoded: Decoded) -> None:
+        self._files = files
+        self._ties = array("q")
+        #: the hashes of releases of products without variant, and with one
+        self._releases: tuple[set[int], set[int]] = set(), set()
+        for product in self._read(decoded):
+            self._ties.extend(tie_hashes(product))
+            self._releases[bool(product.variant)].add(release_hash(product))
+
+    def __iter__(self) -> Iterator[Product]:
+        return self._read(Decoded())
+
+    def _read(self, decoded: Decoded) -> Iterator[Product]:
+        return (product for file in self._files for product in file.read(decoded))
+
+    def shared(self) -> tuple[set[int], set[int]]:
+        """Return the ties of several products, and the releases with and without variant."""
+        ties = sorted(self._ties)
+        return {one for one, other in pairwise(ties) if one == other}, self._releases[0] & self._releases[1]
+
+
+def tie_hashes(product: Product) -> set[int]:
+    """Return hashes of all by which other products can affect a product: files, fingerprints, aliases.
+
+    Equal hashes of different values do no harm: products are then checked together without need.
+    """
+    ties: set[tuple[str, ...]] = set()
+    for version in product.versions.values():
+        for item in version.items.values():
+            ties.add(("path", clean_path(item.path)))
+            if item.ftype.endswith(UNIFIED):
+                ties.add(("fingerprint", item.sha256))
+            ties.update(("fingerprint", fingerprint) for fingerprint in item.combined.values())
+    ties -= {("path", ""), ("fingerprint", "")}
+    aliases = product.aliases.split(",") if product.aliases else ()
+    for architecture in {kernel_name(product.arch, client) for client in CLIENTS} - {None}:
+        ties.update((str(architecture), alias) for alias in aliases)
+    return set(map(hash, ties))
+
+
+def release_hash(product: Product) -> int:
+    return hash((product.os, product.release))
+
+
+def _read_catalog(files: CatalogFiles, report: Report) -> Products | None:
     """Return every product that clients read; None if no client can use the stream."""
     decoded = Decoded()
-    files = CatalogFiles(stream.read)
-    raw = _read_json(files, INDEX_PATH, "index", report)
+    raw = _read(files.index, INDEX_PATH, "index", report)
     if raw is None:
         return None
     entries = decode_index(raw, decoded)
-    products: list[Product] = []
+    uses = Counter(clean_path(entry.path) for entry in entries)
+    found: list[ProductsFile] = []
     basenames: dict[str, str] = {}
     for entry in entries:
-        products += _read_entry(files, entry, basenames, decoded, report)
+        opened = _open_entry(files, entry, basenames, uses, decoded, report)
+        if opened is not None:
+            found.append(opened)
+    products = Products(found, decoded)
     for mismatch in decoded.mismatches:
         message = f"the client lists nothing at all: {mismatch.message}"
         report.add(ERROR, "type", mismatch.place, message, mismatch.clients)
@@ -141,9 +236,9 @@ def _read_catalog(stream: Stream, report: Report) -> list[Product] | None:
     return products
 
 
-def _read_json(files: CatalogFiles, path: str, code: str, report: Report) -> Any:
+def _read(read: Callable[[], _T], path: str, code: str, report: Report) -> _T | None:
     try:
-        return files.parse(path)
+        return read()
     except FileNotFoundError:
         report.add(
             ERROR, code, f"'{printable(path)}'", "the client lists nothing at all: the file is missing"
@@ -155,64 +250,73 @@ def _read_json(files: CatalogFiles, path: str, code: str, report: Report) -> Any
     return None
 
 
-def _read_entry(
-    files: CatalogFiles, entry: IndexEntry, basenames: dict[str, str], decoded: Decoded, report: Report
-) -> list[Product]:
+def _open_entry(
+    files: CatalogFiles,
+    entry: IndexEntry,
+    basenames: dict[str, str],
+    uses: Mapping[str, int],
+    decoded: Decoded,
+    report: Report,
+) -> ProductsFile | None:
     place = f"index entry '{printable(entry.name)}'"
     if entry.datatype != DOWNLOADS:
         message = f"clients skip this entry: its datatype is '{printable(entry.datatype)}'"
         report.add(WARNING, "datatype", place, message)
-        return []
+        return None
     path = clean_path(entry.path)
     if not entry.products:
-        empty = path and not _products_in(files, path)
-        if not empty:
-            report.add(
-                ERROR, "empty-products", place, "every client skips this entry: its list of products is empty"
-            )
-        return []
+        if not path or _has_products(files, path):
+            message = "every client skips this entry: its list of products is empty"
+            report.add(ERROR, "empty-products", place, message)
+        return None
     if not path:
         report.add(ERROR, "index", place, "the client lists nothing at all: the entry has no valid path")
-        return []
+        return None
     name = posixpath.basename(path)
     if name == "index.json" or basenames.setdefault(name, path) != path:
         message = f"clients cache files by base name, and two files are named '{printable(name)}'"
         report.add(ERROR, "cache-name", place, message)
-    raw = _read_json(files, path, "products", report)
-    if raw is None:
-        return []
-    if path not in files.products:
-        files.products[path] = list(decode_products(raw, f"'{printable(path)}'", decoded))
-    products = files.products[path]
-    if {product.name for product in products} != set(entry.products):
+    # Images of a file that two entries name are listed twice, and compared with themselves.
+    whole = uses[path] > 1
+    file = _read(lambda: files.products(path, decoded, whole=whole), path, "products", report)
+    if file is not None and not _same(file.names(), entry.products):
         message = "the entry's list of products differs from the products file; clients ignore the difference"
         report.add(WARNING, "index-products", place, message)
-    return products
+    return file
 
 
-def _products_in(files: CatalogFiles, path: str) -> bool:
+def _same(names: Iterable[str], announced: Iterable[str]) -> bool:
+    left = set(announced)
+    for name in names:
+        if name not in left:
+            return False
+        left.remove(name)
+    return not left
+
+
+def _has_products(files: CatalogFiles, path: str) -> bool:
     try:
-        return any(decode_products(files.parse(path), path, Decoded()))
+        return any(True for _ in files.products(path, Decoded()).names())
     except (FileNotFoundError, InputError):
         return False
 
 
-def _check_products(products: Iterable[Product], report: Report) -> None:
-    variants: dict[tuple[str, str], dict[bool, str]] = {}
-    for product in products:
-        place = _place(product.name)
-        for alias in product.aliases.split(",") if product.aliases else ():
-            if not alias or alias != "".join(alias.split()):
-                message = f"the alias '{printable(alias)}' contains spaces, which clients keep"
-                report.add(ERROR, "alias-blank", place, message if alias else "an alias is empty")
-        if product.support_eol and day(product.support_eol, "%Y-%m-%d") is None:
-            message = f"no expiry date: support_eol '{printable(product.support_eol)}' is not YYYY-MM-DD"
-            report.add(WARNING, "support-eol", place, message)
-        lengths = {len(name) for name in product.versions}
-        if len(lengths) > 1:
-            message = "version names have different lengths, but clients sort them as strings"
-            report.add(WARNING, "version-format", place, message)
-        variants.setdefault((product.os, product.release), {})[bool(product.variant)] = product.name
+def _check_product(product: Product, report: Report) -> None:
+    place = _place(product.name)
+    for alias in product.aliases.split(",") if product.aliases else ():
+        if not alias or alias != "".join(alias.split()):
+            message = f"the alias '{printable(alias)}' contains spaces, which clients keep"
+            report.add(ERROR, "alias-blank", place, message if alias else "an alias is empty")
+    if product.support_eol and day(product.support_eol, "%Y-%m-%d") is None:
+        message = f"no expiry date: support_eol '{printable(product.support_eol)}' is not YYYY-MM-DD"
+        report.add(WARNING, "support-eol", place, message)
+    lengths = {len(name) for name in product.versions}
+    if len(lengths) > 1:
+        message = "version names have different lengths, but clients sort them as strings"
+        report.add(WARNING, "version-format", place, message)
+
+
+def _check_variants(variants: Mapping[tuple[str, str], Mapping[bool, str]], report: Report) -> None:
     for (os_, release), seen in variants.items():
         if len(seen) > 1:
             place = f"os '{printable(os_)}', release '{printable(release)}'"
@@ -304,13 +408,15 @@ class _File:
 def _check_files(
     stream: Stream,
     products: list[Product],
+    images: Mapping[str, list[Image]],
     report: Report,
     metadata_only: bool,
     progress: Progress,
-) -> None:
+) -> Iterable[str]:
+    """Check the files of the products and of their images by client. Return the paths of the files."""
     files = _collect_files(products)
     metadata_of: dict[str, dict[str, None]] = {}
-    for image in _all_images(report):
+    for image in (image for each in images.values() for image in each):
         for item in image.files:
             if (file := files.get(clean_path(item.path))) is not None:
                 file.used = True
@@ -333,8 +439,8 @@ def _check_files(
         _check_file(stream, path, file, report, progress, hashing=not metadata_only, others=others)
         if not metadata_only and not file.failed:
             combined.update({(first, path): digest.hexdigest() for first, digest in digests.items()})
-    _check_combined(report, combined)
-    _check_strays(stream, files, report)
+    _check_combined(images, combined, report)
+    return files
 
 
 def _collect_files(products: Iterable[Product]) -> dict[str, _File]:
@@ -352,11 +458,6 @@ def _collect_files(products: Iterable[Product]) -> dict[str, _File]:
                 )
                 file.is_root = file.is_root or not metadata
     return files
-
-
-def _all_images(report: Report) -> Iterator[Image]:
-    for images in report.images.values():
-        yield from images or ()
 
 
 def _check_file(
@@ -433,9 +534,11 @@ def _compare_size(file: _File, report: Report) -> None:
             report.add(WARNING, "size", place, message)
 
 
-def _check_combined(report: Report, combined: Mapping[tuple[str, str], str]) -> None:
-    for client, images in report.images.items():
-        for image in images or ():
+def _check_combined(
+    images: Mapping[str, list[Image]], combined: Mapping[tuple[str, str], str], report: Report
+) -> None:
+    for client, listed in images.items():
+        for image in listed:
             if image.root is None:
                 continue
             found = combined.get((clean_path(image.metadata.path), clean_path(image.root.path)))
@@ -445,11 +548,11 @@ def _check_combined(report: Report, combined: Mapping[tuple[str, str], str]) -> 
                 report.add(ERROR, "combined", place, message, (client,))
 
 
-def _check_strays(stream: Stream, files: Mapping[str, _File], report: Report) -> None:
+def _check_strays(stream: Stream, paths: set[int], report: Report) -> None:
     if not isinstance(stream, LocalStream):
         return
-    known = set(stream.tree.removed())
-    strays = [path for path in stream.tree.content_files() if path not in files and path not in known]
+    known = stream.tree.removed()
+    strays = [path for path in stream.tree.content_files() if hash(path) not in paths and path not in known]
     if strays:
         message = f"no item names {len(strays)} files, such as '{strays[0]}'; `prune` deletes them"
         report.add(WARNING, "stray", f"'{IMAGES}'", message)
@@ -470,8 +573,8 @@ class LocalStream:
     def __init__(self, tree: Tree) -> None:
         self.tree = tree
 
-    def read(self, path: str, /) -> bytes:
-        return self.tree.read(path)
+    def file(self, path: str, /) -> IO[bytes]:
+        return self.tree.file(path)
 
     def size(self, path: str, /) -> int | None:
         return self.tree.size(path)

@@ -146,4 +146,6 @@ def whole_characters(text: str) -> str:
 
     UTF-8 cannot encode a lone surrogate.
     """
+    if text.isascii():
+        return text
     return "".join("\ufffd" if "\ud800" <= c <= "\udfff" else c for c in text)

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import IO, Any, Protocol
 
 from ..distribution.add import Added, NewImage, default_aliases, insert, product_fields, root_ftype
 from ..distribution.catalog import INDEX_PATH, dump
@@ -93,9 +93,9 @@ class _Catalogs(LocalStream):
         super().__init__(tree)
         self.paths: list[str] = []
 
-    def read(self, path: str, /) -> bytes:
+    def file(self, path: str, /) -> IO[bytes]:
         self.paths.append(path)
-        return super().read(path)
+        return super().file(path)
 
 
 def _from_tree(image: Image, named: set[tuple[str, str, str]]) -> Served:

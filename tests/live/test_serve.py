@@ -15,6 +15,7 @@ from templater.distribution.listing import list_stream
 from templater.distribution.republish import republish
 from templater.distribution.tree import Tree
 from templater.distribution.verify import LocalStream, verify
+from tests.streams.builders import listed
 from tests.streams.server import Server, serving
 
 from .daemon import Daemon
@@ -66,9 +67,7 @@ def stored(image_tree: Tree, certificates: Path) -> Iterator[Server]:
 
 
 def served_files(tree: Tree, fingerprint: str) -> list:
-    images = verify(LocalStream(tree)).images["incus-6.0"]
-    assert images is not None
-    (image,) = (each for each in images if each.fingerprint == fingerprint)
+    (image,) = (each for each in listed(tree, "incus-6.0") if each.fingerprint == fingerprint)
     return list(image.files)
 
 

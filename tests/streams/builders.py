@@ -7,6 +7,8 @@ import tarfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from templater.distribution.client_view import Image, list_images
+from templater.distribution.listing import read_products
 from templater.distribution.tree import Tree
 from templater.distribution.verify import LocalStream, Report, verify
 
@@ -68,3 +70,8 @@ def checked(tree: Tree) -> Report:
     report = verify(LocalStream(tree))
     assert not [each for each in report.problems if each.code != "stray"], report.problems
     return report
+
+
+def listed(tree: Tree, client: str) -> list[Image]:
+    """Return the images that a client lists, in its order."""
+    return list_images(read_products(LocalStream(tree)), client)[0]

@@ -41,7 +41,7 @@ def other(certificates, trusted):
 def test_verify_gives_the_same_result_for_a_served_stream_and_its_files(server):
     report = verify(UrlStream(server.url))
     assert not report.problems
-    assert [len(images) for images in report.images.values()] == [4, 4, 4]
+    assert list(report.images.values()) == [4, 4, 4]
     assert report.files == 10
 
 

@@ -72,7 +72,7 @@ def test_a_copied_stream_has_no_problem_for_incus_and_lxd_clients(origin, tree):
     made = republish(UrlStream(origin.url), tree, copying=True)
     report = verify(LocalStream(tree))
     assert not report.problems
-    assert [len(images) for images in report.images.values()] == [4, 4, 4]
+    assert list(report.images.values()) == [4, 4, 4]
     assert (made.images, made.copied) == (4, 5)
     downloads = [path for path in origin.paths if path.startswith("/server")]
     assert len(downloads) == 5, "neither manifests nor other formats are downloaded"
@@ -213,7 +213,7 @@ def test_republishing_keeps_other_products_of_the_tree(origin, tree, tmp_path):
     report = verify(LocalStream(tree))
     assert not report.problems
     # one image of both is the same: listed twice, clients could not download it
-    assert [len(images) for images in report.images.values()] == [7, 7, 7]
+    assert list(report.images.values()) == [7, 7, 7]
     assert "that the tree already has: e8b3e797" in made.warnings[-1]
 
 

@@ -1,19 +1,23 @@
 import json
 import os
 import time
+import tracemalloc
 from pathlib import Path
 
 import pytest
 
+from templater.distribution import catalog_files
 from templater.distribution.add import add
 from templater.distribution.catalog import IMAGES_PATH, INDEX_PATH
 from templater.distribution.html import page
 from templater.distribution.listing import list_stream
+from templater.distribution.product_lines import dump_products
 from templater.distribution.tree import Tree
 from templater.distribution.verify import LocalStream, verify
 from templater.model.errors import InputError, LimitError
+from tests.bench.streams import make_tree
 from tests.streams.builders import CREATED, DAY, checked, split_image
-from tests.streams.mutations import HERE
+from tests.streams.mutations import CASES, HERE
 
 
 @pytest.fixture
@@ -146,7 +150,7 @@ def test_a_stream_for_lxd_is_an_error_for_incus_only():
     report = verify(LocalStream(Tree(str(HERE / "ubuntu-shape/origin"))))
     assert not report.errors(("lxd",))
     assert {problem.code for problem in report.errors(("incus-6.0",))} == {"other-family"}
-    assert [len(images) for images in report.images.values()] == [0, 0, 4]
+    assert list(report.images.values()) == [0, 0, 4]
 
 
 def test_a_tree_whose_images_were_all_removed_has_no_problems(tree):
@@ -250,3 +254,72 @@ def test_half_a_surrogate_in_a_path_is_an_error_of_the_catalog(tmp_path):
     product = {"arch": "amd64", "os": "x", "release": "1", "versions": {"20260101": _version()}}
     product["versions"]["20260101"]["items"]["m0"]["path"] = "\ud800"
     assert verify(_hostile_tree(tmp_path, {"p": product})).problems
+
+
+# product by product
+
+
+def verified_both_ways(tree, monkeypatch):
+    """Verify a tree product by product, and with all products in memory."""
+    reports = [verify(LocalStream(tree))]
+
+    def refuse(file, place):
+        raise ValueError
+
+    with tree.file(IMAGES_PATH) as file:
+        assert catalog_files.LinesFile(file, "")
+    monkeypatch.setattr(catalog_files, "LinesFile", refuse)
+    reports.append(verify(LocalStream(tree)))
+    return [
+        (sorted(map(repr, report.problems)), report.images, report.files, report.bytes) for report in reports
+    ]
+
+
+def write_lines(tree, document):
+    Path(tree.path, IMAGES_PATH).write_bytes(b"".join(dump_products(document)))
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.raw is None], ids=lambda case: case.title)
+def test_checking_single_products_and_all_at_once_gives_the_same_report(case, tmp_path, monkeypatch):
+    tree = Tree(str(case.build(tmp_path / "tree")))
+    write_lines(tree, json.loads(tree.read(IMAGES_PATH)))
+    single, whole = verified_both_ways(tree, monkeypatch)
+    assert single == whole
+
+
+def test_products_that_affect_each_other_are_checked_together(tmp_path, monkeypatch):
+    make_tree(tmp_path, 12)
+    tree = Tree(str(tmp_path))
+    document = json.loads(tree.read(IMAGES_PATH))
+    products = list(document["products"].values())
+    items = [product["versions"]["20260101_0000"]["items"] for product in products]
+    products[0]["aliases"] = products[1]["aliases"]
+    items[3].update(items[2])  # the same image twice
+    items[5]["squashfs"] = items[4]["squashfs"]  # one root filesystem, and a wrong fingerprint
+    del items[7]["incus.tar.xz"], items[7]["lxd.tar.xz"]
+    items[7]["squashfs"] = {**items[6]["squashfs"], "size": 1}  # used only by the other product
+    products[8].update(release="shared", variant="")
+    products[9].update(release="shared")
+    write_lines(tree, document)
+    single, whole = verified_both_ways(tree, monkeypatch)
+    assert single == whole
+    found = codes(tree)
+    assert {code for _, code in found} == {
+        "alias-taken", "twice", "combined", "no-metadata", "size", "variant", "stray",
+    }  # fmt: skip
+
+
+@pytest.mark.slow
+def test_an_image_more_needs_little_memory(tmp_path):
+    peaks = []
+    for size in (100, 600):
+        make_tree(tmp_path / str(size), size)
+        stream = LocalStream(Tree(str(tmp_path / str(size))))
+        verify(stream, metadata_only=True)
+        tracemalloc.start()
+        try:
+            assert verify(stream, metadata_only=True).images["lxd"] == size
+            peaks.append(tracemalloc.get_traced_memory()[1])
+        finally:
+            tracemalloc.stop()
+    assert peaks[1] - peaks[0] < 500 * 700  # it was 6000 bytes per image

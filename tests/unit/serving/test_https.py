@@ -17,10 +17,9 @@ import pytest
 from templater.distribution.add import add
 from templater.distribution.store import Store
 from templater.distribution.tree import Tree
-from templater.distribution.verify import LocalStream, verify
 from templater.serving.https import Bounds
 from templater.serving.sources import StoreSource, TreeSource
-from tests.streams.builders import split_image, unified_image
+from tests.streams.builders import listed, split_image, unified_image
 
 UNIFIED = "images/tiny/1/amd64/unified/20260101_0000/unified.tar.gz"
 
@@ -282,7 +281,7 @@ def test_an_invalid_host_is_never_part_of_an_answer(server, host):
 
 def test_every_image_is_listed_with_its_aliases(server, tree):
     images = {image["fingerprint"]: image for image in metadata(server.request("/1.0/images?recursion=1"))}
-    ours = verify(LocalStream(Tree(str(tree)))).images["incus-6.0"]
+    ours = listed(Tree(str(tree)), "incus-6.0")
     assert {each.fingerprint for each in ours} == set(images)
     for each in ours:
         assert [alias["name"] for alias in images[each.fingerprint]["aliases"]] == each.aliases

@@ -75,8 +75,8 @@ def lines(report: Report, problems: list[Problem]) -> Iterator[str]:
         if number > _SHOWN:
             yield f"… and {number - _SHOWN} more problems of the kind '{code}'; --json shows all"
     summary = (
-        f"{client} fails" if images is None else f"{client} lists {count(len(images), 'image')}"
-        for client, images in report.images.items()
+        f"{client} fails" if number is None else f"{client} lists {count(number, 'image')}"
+        for client, number in report.images.items()
     )
     yield ", ".join(summary)
     yield f"{count(report.files, 'file')} checked, {size(report.bytes)} read"
@@ -84,9 +84,7 @@ def lines(report: Report, problems: list[Problem]) -> Iterator[str]:
 
 def data(report: Report, problems: list[Problem]) -> dict[str, object]:
     return {
-        "clients": {
-            client: None if images is None else len(images) for client, images in report.images.items()
-        },
+        "clients": report.images,
         "files": report.files,
         "bytes": report.bytes,
         "problems": [

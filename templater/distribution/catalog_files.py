@@ -1,0 +1,109 @@
+"""The JSON files of a stream.
+
+A products file that has the form that templater writes is decoded product by product.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
+from types import TracebackType
+from typing import IO, Any
+
+from ..model.errors import LimitError
+from ..model.source import printable
+from .catalog import (
+    INDEX_PATH,
+    MOST_BYTES,
+    MOST_BYTES_OF_ALL,
+    Decoded,
+    Product,
+    decode_product,
+    decode_products,
+    parse_json,
+)
+from .product_lines import read_lines
+
+
+class ProductsFile:
+    """The decoded products of a file, which can be read again."""
+
+    def __init__(self, raw: Any, place: str, decoded: Decoded) -> None:
+        self._products = list(decode_products(raw, place, decoded))
+
+    def names(self) -> Iterator[str]:
+        return (product.name for product in self._products)
+
+    def read(self, decoded: Decoded) -> Iterator[Product]:
+        """Yield the products. Problems of decoding that no one was told yet are added to ``decoded``."""
+        return iter(self._products)
+
+
+class LinesFile(ProductsFile):
+    """A file with one product a line, which is decoded each time. Raises ValueError for another form."""
+
+    def __init__(self, file: IO[bytes], place: str) -> None:
+        self._file, self._place = file, place
+        for _ in self.names():
+            pass
+
+    def names(self) -> Iterator[str]:
+        self._file.seek(0)
+        return (name for name, *_ in read_lines(self._file)[1])
+
+    def read(self, decoded: Decoded) -> Iterator[Product]:
+        self._file.seek(0)
+        document, lines = read_lines(self._file)
+        yield from decode_products({**document, "products": {}}, self._place, decoded)
+        for name, raw, *_ in lines:
+            yield decode_product(name, raw, decoded)
+
+
+class CatalogFiles:
+    """The catalog of one stream. Each file is opened once, and their total size is limited.
+
+    The methods raise FileNotFoundError, InputError or LimitError.
+    """
+
+    def __init__(self, open_file: Callable[[str], IO[bytes]]) -> None:
+        self._open = open_file
+        self._files: dict[str, ProductsFile] = {}
+        self._bytes = 0
+        self._opened = ExitStack()
+
+    def __enter__(self) -> CatalogFiles:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._opened.close()
+
+    def index(self) -> Any:
+        file, size = self._open_counted(INDEX_PATH)
+        return parse_json(file.read(size), INDEX_PATH)
+
+    def products(self, path: str, decoded: Decoded, *, whole: bool = False) -> ProductsFile:
+        """Open a products file. ``whole``: keep all its products in memory."""
+        if path not in self._files:
+            self._files[path] = self._read_products(path, decoded, whole)
+        return self._files[path]
+
+    def _read_products(self, path: str, decoded: Decoded, whole: bool) -> ProductsFile:
+        place = f"'{printable(path)}'"
+        file, size = self._open_counted(path)
+        if not whole and size <= MOST_BYTES:
+            with suppress(ValueError, RecursionError):
+                return LinesFile(file, place)
+            file.seek(0)
+        return ProductsFile(parse_json(file.read(size), path), place, decoded)
+
+    def _open_counted(self, path: str) -> tuple[IO[bytes], int]:
+        file = self._opened.enter_context(self._open(path))
+        size = file.seek(0, io.SEEK_END)
+        file.seek(0)
+        self._bytes += size
+        if self._bytes > MOST_BYTES_OF_ALL:
+            raise LimitError(f"the catalog has more than {MOST_BYTES_OF_ALL >> 20} MiB")
+        return file, size
