@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 LARGEST = 1 << 20
 #: maximum number of instances that templater.toml names
 MAX_INSTANCES = 50
+#: a note in the report about an image with too many fixes for one run
+LATE = "not all fixes were tried, because the others took too long: run the command again"
 #: read one byte more than the limit, to detect a larger file
 WANTED = {FILE: LARGEST + 1}
 
@@ -132,6 +134,8 @@ def fix_image(
 
     done = fix(image, lambda image: judge(image, configuration).findings, allowed)
     report = report_of(done.image, judge(done.image, configuration), at_least, sarif)
+    if done.late:
+        report["notes"] = [*report["notes"], LATE]
     return Fixes(report, done.changes(image), tuple(finding.check for finding in done.fixed))
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from operator import itemgetter
+from time import process_time
 
 from ..image.edit import change_rule
 from ..model.entry import TemplateFile
@@ -17,19 +20,25 @@ from .finding import Finding
 
 #: maximum number of rounds, each of which checks the image and applies many fixes
 MAX_ROUNDS = 30
+#: processor time in seconds after which no further fix is tried
+MAX_SECONDS = 3.0
 #: checks whose findings mean that a file cannot be read: a fix must not cause such a finding
 BREAKING = frozenset(("syntax", "host-syntax", "unreadable", "render", "jinja"))
 
-Key = tuple[str, str, str]
+Key = tuple[str, str, str, str]
 
 
 @dataclass(frozen=True, slots=True)
 class FixedImage:
-    """An image after its fixes, its remaining findings, and the findings that are fixed."""
+    """An image after its fixes, its remaining findings, and the findings that are fixed.
+
+    ``late`` says whether some fixes were not tried, because the others took too long.
+    """
 
     image: AuthoredImage
     findings: list[Finding]
     fixed: tuple[Finding, ...]
+    late: bool = False
 
     def changes(self, before: AuthoredImage) -> dict[str, tuple[bytes, bytes]]:
         """Return the old and new content of each changed file, by its name in the image."""
@@ -55,13 +64,17 @@ def fix(
     refused: set[Key] = set()
     findings = judge(image)
     most = len(findings)
+    end = process_time() + MAX_SECONDS
+    late = False
     for _ in range(MAX_ROUNDS):
         wanted = [each for each in findings if each.fix and allowed(each) and key_of(each) not in refused]
-        if not wanted:
+        late = bool(wanted) and process_time() > end
+        if not wanted or late:
             break
-        after, applied = apply(image, wanted[:most])
+        after, applied = apply(image, wanted[:most], end)
         if not applied:
-            refused |= {key_of(finding) for finding in wanted[:most]}
+            if process_time() <= end:
+                refused |= {key_of(finding) for finding in wanted[:most]}
             continue
         found = judge(after)
         left = {key_of(finding) for finding in found}
@@ -79,44 +92,46 @@ def fix(
             image, findings = after, found
             fixed += applied
             most = max(1, 2 * most)
-    return FixedImage(image, findings, tuple(fixed))
+    return FixedImage(image, findings, tuple(fixed), late)
 
 
 def key_of(finding: Finding) -> Key:
     """Return a key that identifies a finding even after its file has changed."""
-    return finding.check, _file(finding), finding.message
+    path = finding.rule.path if finding.rule is not None else ""
+    return finding.check, _file(finding), finding.message, path
 
 
 def _file(finding: Finding) -> str:
     return finding.span.source.name if finding.span is not None else finding.where
 
 
-def apply(image: AuthoredImage, findings: list[Finding]) -> tuple[AuthoredImage, list[Finding]]:
+def apply(image: AuthoredImage, findings: list[Finding], end: float) -> tuple[AuthoredImage, list[Finding]]:
     """Return the changed image, and the findings whose fixes were applied.
 
-    Of fixes that overlap, only the first is applied. Two equal fixes count as applied.
+    Of fixes that overlap, only the first is applied. Two equal fixes count as applied. After the processor
+    time ``end``, no further field of a rule is set.
     """
-    edits: dict[str, list[tuple[Span, str]]] = {}
+    edits: dict[str, _Edits] = {}
     applied: list[Finding] = []
     for finding in findings:
         if finding.fix is not None and finding.fix.edits:
-            taken = edits.setdefault(finding.fix.edits[0][0].source.name, [])
-            new = [edit for edit in finding.fix.edits if not any(_same(edit, other) for other in taken)]
-            if not any(_overlap(span, other) for span, _ in new for other, _ in taken):
-                taken += new
+            taken = edits.setdefault(finding.fix.edits[0][0].source.name, _Edits())
+            if taken.add(finding.fix.edits):
                 applied.append(finding)
     templates = dict(image.templates)
     for name, file in image.templates.items():
         if own := edits.get(f"{image.name}/{TEMPLATES}/{name}"):
-            templates[name] = TemplateFile(file.entry, _edited(own[0][0].source, own).data)
+            templates[name] = TemplateFile(file.entry, own.edited().data)
     metadata, source = image.metadata, image.stored
     if metadata is not None and source is not None:
-        if own := edits.get(source.name, []):
+        if own := edits.get(source.name):
             if metadata.source is None or metadata.source.text != source.text:
                 return image, []  # the file is UTF-16, so positions in the decoded text do not fit the file
-            source = _edited(source, own)
+            source = own.edited()
         set_fields: set[tuple[str, str]] = set()
         for finding in findings:
+            if process_time() > end:
+                break
             if finding.fix is not None and finding.fix.fields and finding.rule is not None:
                 names = {(finding.rule.path, name) for name in finding.fix.fields}
                 if names & set_fields:
@@ -155,17 +170,33 @@ def with_fields(source: Source, path: str, fields: Mapping[str, str | tuple[str,
     return source
 
 
-def _same(edit: tuple[Span, str], other: tuple[Span, str]) -> bool:
-    return (edit[0].start, edit[0].end, edit[1]) == (other[0].start, other[0].end, other[1])
+class _Edits:
+    """Edits of one source that do not overlap. Edits whose spans touch count as overlapping."""
 
+    def __init__(self) -> None:
+        #: sorted by position
+        self.edits: list[tuple[int, int, str]] = []
+        self.known: set[tuple[int, int, str]] = set()
+        self.source: Source | None = None
 
-def _overlap(one: Span, other: Span) -> bool:
-    return one.start <= other.end and other.start <= one.end
+    def add(self, edits: tuple[tuple[Span, str], ...]) -> bool:
+        """Add edits. Return False if one of them overlaps an earlier edit that is not equal."""
+        self.source = edits[0][0].source
+        new = {(span.start, span.end, text) for span, text in edits} - self.known
+        if any(self._overlaps(start, end) for start, end, _ in new):
+            return False
+        self.edits = sorted((*self.edits, *new))
+        self.known |= new
+        return True
 
+    def _overlaps(self, start: int, end: int) -> bool:
+        index = bisect_right(self.edits, end, key=itemgetter(0))
+        return index > 0 and self.edits[index - 1][1] >= start
 
-def _edited(source: Source, edits: list[tuple[Span, str]]) -> Source:
-    """Replace the text at each span, from the end of the source to its start."""
-    text = source.text
-    for span, new in sorted(edits, key=lambda edit: -edit[0].start):
-        text = text[: span.start] + new + text[span.end :]
-    return Source(source.name, text)
+    def edited(self) -> Source:
+        assert self.source is not None
+        parts, position = [], 0
+        for start, end, new in self.edits:
+            parts += [self.source.text[position:start], new]
+            position = end
+        return Source(self.source.name, "".join((*parts, self.source.text[position:])))

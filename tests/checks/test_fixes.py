@@ -3,9 +3,11 @@
 import os
 import resource
 import tarfile
+import time
 
 import pytest
 
+from templater.checks import fixes
 from templater.checks.author_report import fix_image, judge
 from templater.checks.authored import AuthoredImage
 from templater.checks.finding import Severity
@@ -13,6 +15,7 @@ from templater.checks.fixes import FixedImage, fix, key_of
 from templater.checks.ignores import Configuration
 from templater.checks.typos import differ_by_one, only_candidate
 from templater.cli.main import main
+from templater.model.source import Source
 from tests.checks.authoring.authoring_builders import file, image
 from tests.checks.authoring.test_mistakes import CASES, name
 from tests.unit.image.test_build_unpack import root_only
@@ -338,3 +341,33 @@ def test_fix_keeps_the_owner(folder, capsys):
     assert main(["check", str(folder), "--fix"]) == 0
     status = (folder / "templates/t").stat()
     assert (status.st_uid, status.st_gid) == (1234, 4321)
+
+
+@pytest.mark.slow
+def test_fixes_of_a_large_file_end_soon_and_a_note_says_that_more_are_left(tmp_path, capfd, monkeypatch):
+    monkeypatch.setattr(fixes, "MAX_SECONDS", 0.5)
+    rules = "".join(f"  /etc/{n}:\n    when: [create]\n    template: t\n    mode: 420\n" for n in range(3000))
+    (tmp_path / "templates").mkdir()
+    (tmp_path / "templates/t").write_text("x\n")
+    (tmp_path / "metadata.yaml").write_text(
+        f"architecture: x86_64\ncreation_date: 1\nproperties: {{os: x}}\ntemplates:\n{rules}"
+    )
+    begun = time.process_time()
+    main(["check", str(tmp_path), "--fix", "--unsafe-fixes", "--no-run-validators"])
+    assert time.process_time() - begun < 15
+    assert "not all fixes were tried, because the others took too long" in capfd.readouterr().err
+
+
+def test_edits_that_overlap_an_earlier_edit_are_refused():
+    source = Source("t", "abcdefghij")
+
+    def edit(start, end, text):
+        return source.span(start, end), text
+
+    edits = fixes._Edits()
+    assert edits.add((edit(6, 8, "X"), edit(2, 3, "Y")))
+    assert edits.add((edit(2, 3, "Y"), edit(4, 5, "Z")))  # one is equal to an earlier edit
+    for start, end in ((1, 2), (3, 3), (3, 9), (5, 6), (7, 7), (8, 9), (0, 9)):
+        assert not edits.add((edit(start, end, "N"),)), (start, end)
+    assert edits.add((edit(0, 1, ""), edit(9, 10, "!")))
+    assert edits.edited().text == "bYdZfXi!"
