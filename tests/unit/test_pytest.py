@@ -1,0 +1,64 @@
+"""The plugin for pytest."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.unit.testing.images import an_image
+
+ROOT = Path(__file__).parents[2]
+PASSES = "tests:\n- {name: passes, matrix: {host: [incus, lxd]}, expect: {/etc/hostname: {contains: c1}}}\n"
+FAILS = "tests:\n- {name: fails, expect: {/etc/hostname: {equals: x}}}\n"
+
+
+def run_pytest(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    command = [
+        sys.executable, "-m", "pytest", "-p", "templater.pytest", "-p", "no:cacheprovider", "-p", "no:xdist", "-p",
+        "no:hypothesispytest", *words,
+    ]  # fmt: skip
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTEST_ADDOPTS": ""}
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_pytest_runs_the_tests_of_images_and_of_nothing_else(tmp_path):
+    an_image(tmp_path / "good", {"a.yaml": PASSES, "files/web.yaml": "name: web\n"})
+    an_image(tmp_path / "bad", {"a.yaml": FAILS, "b.yaml": "tests:\n- {nam: x}\n"})
+    shutil.copytree(ROOT / "sample-images" / "definitions", tmp_path / "definitions")
+    (tmp_path / "other" / "tests").mkdir(parents=True)
+    (tmp_path / "other" / "tests" / "a.yaml").write_text("a: b\n")
+    (tmp_path / "other" / "values.yaml").write_text("image: nginx\n")
+    done = run_pytest(tmp_path, "-rA", "--continue-on-collection-errors", "-k", "not definitions or cloud")
+    assert re.search(r"^PASSED good/tests/a.yaml::passes \[host=incus\]$", done.stdout, re.M), done.stdout
+    assert re.search(
+        r"^PASSED definitions/tests/debian/files.yaml::cloud variant \[instance=web1 #1\]$", done.stdout, re.M
+    )
+    assert re.search(r"^FAILED bad/tests/a.yaml::fails", done.stdout, re.M)
+    assert "a.yaml:2:50: /etc/hostname: differs from the expected text" in done.stdout
+    assert "+c1" in done.stdout
+    assert "unknown key 'nam'" in done.stdout
+    assert "other/" not in done.stdout
+    assert re.search(r"1 failed, 4 passed, 5 deselected, 1 error", done.stdout)
+
+
+@pytest.mark.slow  # a second interpreter and pytest
+def test_the_plugin_imports_nothing_and_collects_nothing_in_an_unrelated_project(tmp_path):
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "tests" / "test_a.py").write_text(
+        "import sys\n\ndef test_modules():\n"
+        "    print(*sorted(name for name in sys.modules if name.split('.')[0] in ('templater', 'yaml', 'jinja2')))\n"
+    )
+    (tmp_path / "tests" / "data.yaml").write_text("tests: [{name: a}]\n")
+    (tmp_path / "config.yaml").write_text("image: x\n")
+    done = run_pytest(tmp_path, "-s", "--ignore", "config.yaml")
+    assert "1 passed" in done.stdout
+    (tmp_path / "config.yaml").unlink()
+    done = run_pytest(tmp_path, "-s")
+    assert "\ntest" not in done.stdout.replace("tests/test_a.py", "")
+    assert "templater templater.pytest" in done.stdout
+    assert "templater.testing" not in done.stdout
+    assert "1 passed" in done.stdout
