@@ -30,7 +30,7 @@ NOT_MEASURED = {
     "explain", "hook install", "hook status", "image edit", "new", "publish", "remote add", "remote list",
     "remote remove", "schema", "store alias", "store delete", "store edit", "store export", "store info",
     "store list", "store prune", "store refresh", "store set-property", "store show", "streams list",
-    "streams prune", "streams reindex", "streams remove", "trigger", "watch",
+    "streams prune", "streams reindex", "streams remove", "test", "trigger", "watch",
 }  # fmt: skip
 GROUPS = {"image", "store", "streams"}
 CLI = REPOSITORY / "templater/cli/commands"
