@@ -1,6 +1,6 @@
 """The command line. Each subcommand is a file; errors become a message and an exit code.
 
 May import: batch, checks, cloud_init, definitions, distribution, hooks, image, instances, limits, live,
-model, parsing, planning, pongo2, rendering, reporting, rootfs, sandbox, serving, simulation, sources,
-startup, testing, validators, writing.
+model, next_start, parsing, planning, pongo2, rendering, reporting, rootfs, sandbox, serving, simulation,
+sources, startup, testing, validators, writing.
 """

@@ -38,6 +38,7 @@ class LiveImage:
         self._path = f"/1.0/instances/{escaped(address.name)}/metadata"
         self._address = address
         self._metadata: Source | None = None
+        self._rules: Mapping[str, Any] = {}
         self._templates: dict[str, TemplateFile] = {}
         #: False if the instance has no metadata.yaml
         self.has_metadata = True
@@ -58,8 +59,18 @@ class LiveImage:
                 value = None
             if not isinstance(value, dict):
                 raise InputError(f"'{self.name}': {self._daemon.name} sent metadata that is not JSON")
+            templates = value.get("templates")
+            self._rules = templates if isinstance(templates, dict) else {}
             self._metadata = Source(f"{self.name}/metadata.yaml", _yaml(value))
         return self._metadata
+
+    def rules(self) -> list[tuple[str, str]]:
+        """Return the path and the template's name of each rule, without checks."""
+        self.read_metadata()
+        return [
+            (path, str(rule.get("template") or "") if isinstance(rule, dict) else "")
+            for path, rule in self._rules.items()
+        ]
 
     def read_templates(self, names: Iterable[str]) -> Mapping[str, TemplateFile]:
         wanted = dict.fromkeys(names)

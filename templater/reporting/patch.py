@@ -33,7 +33,12 @@ def files(plan: Plan) -> Iterator[str]:
     """Yield the patch of each file, for a patch that is too large for memory."""
     work = Work()
     for change in plan.files():
-        yield "".join(_file(change, work))
+        yield file_patch(change, work)
+
+
+def file_patch(change: Change, work: Work) -> str:
+    """Return the patch of one file. ``work`` limits the comparisons of several files together."""
+    return "".join(_file(change, work))
 
 
 def of_text(name: str, before: bytes, after: bytes) -> str:

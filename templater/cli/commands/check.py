@@ -335,7 +335,7 @@ def refuse_archives(sources: tuple[str, ...]) -> None:
 
 def show_diff(source: str, fixes: Fixes) -> None:
     from ...reporting.patch import of_text
-    from .diff import show_patch
+    from ..patches import show_patch
 
     for name, (before, after) in sorted(fixes.changes.items()):
         show_patch(of_text(f"{source}/{name}", before, after))

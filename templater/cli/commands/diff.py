@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from ...model.source import printable, printable_lines
+from ...model.source import printable
 from .. import options, output
 from ..batch import instances_option
 from ..guard import guarded
 from ..other_side import NAMES, OtherSide, other_side_options
+from ..patches import show_patch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -34,22 +35,33 @@ Examples:
   templater diff old.tar.xz -i web1.yaml --against-image new.tar.xz
 """
 
-STYLES: dict[str, dict[str, Any]] = {
-    "+++": {"bold": True}, "---": {"bold": True}, "@@": {"fg": "cyan"}, "+": {"fg": "green"},
-    "-": {"fg": "red"}, "#": {"dim": True}, "diff ": {"bold": True},
-}  # fmt: skip
-
 
 @click.command(help=HELP)
 @options.request_options(rootfs="[ROOTFS]")
+@click.argument("filters", nargs=-1, metavar="[FILTER]...")
 @click.option("--exit-code", is_flag=True, help="Exit with 1 if anything would change.")
 @instances_option
 @other_side_options
 @guarded
-def command(request: options.Request, exit_code: bool, instances: str | None, other: OtherSide) -> int:
+def command(
+    request: options.Request,
+    filters: tuple[str, ...],
+    exit_code: bool,
+    instances: str | None,
+    other: OtherSide,
+) -> int:
     from ...cloud_init.next_boot import next_boot
+    from ...live.address import is_live
     from ..planning import opened
 
+    if is_live(request.src) and not other.given:
+        from .. import live_diff
+
+        live_diff.refuse_options(request, instances)
+        words = () if request.rootfs is None else (request.rootfs, *filters)
+        return live_diff.run(request._replace(rootfs=None), words, exit_code=exit_code)
+    if filters:
+        raise click.UsageError(f"unexpected argument '{printable(filters[0])}'")
     if other.given:
         other.check(request, instances)
         from ..planning import fixed_options
@@ -120,16 +132,6 @@ def show(plans: list[Plan], *, as_json: bool, verdicts: Sequence[Verdict | None]
         for text in (*complaints(plan), *(() if verdict is None else lines_of(verdict))):
             output.say(text)
     return max(map(report.verdict, plans))
-
-
-def show_patch(text: str) -> None:
-    if not output.has_colour():
-        output.write(text)
-        return
-    for line in text.removesuffix("\n").split("\n") if text else ():
-        style = next((style for start, style in STYLES.items() if line.startswith(start)), {})
-        shown = printable_lines(line)
-        output.write_styled((click.style(shown, **style) if style else shown) + "\n")
 
 
 def complaints(plan: Plan) -> Iterator[str]:

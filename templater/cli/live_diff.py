@@ -1,0 +1,178 @@
+"""``templater diff`` of running instances: what the next start of each does with every file."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import click
+
+from ..instances.description_file import read_instance
+from ..model.source import printable
+from ..parsing.instance_yaml import overridden
+from . import options, output
+
+if TYPE_CHECKING:
+    from ..live.address import Address
+    from ..live.instance import LiveInstance
+    from ..model.instance import Instance
+    from ..next_start.many import Judged
+    from ..next_start.verdicts import NextStart
+
+
+def refuse_options(request: options.Request, instances: str | None) -> None:
+    """Raise click.UsageError for options that don't apply to running instances."""
+    if instances is not None:
+        raise click.UsageError("--instances can't be combined with a running instance")
+    if request.triggers not in ((), ("next",)):
+        raise click.UsageError(
+            "-t can't be combined with `diff` of a running instance: it shows the next start"
+        )
+
+
+def run(request: options.Request, filters: tuple[str, ...], *, exit_code: bool) -> int:
+    """Show one instance, or a table of all instances that SRC and the filters choose."""
+    from ..live.address import parse_address
+
+    address = parse_address(request.src, request.project, all_projects=request.all_projects)
+    if address.is_one and not filters and not request.all_projects:
+        return show_one(request, exit_code=exit_code)
+    return show_many(request, filters, exit_code=exit_code)
+
+
+def show_one(request: options.Request, *, exit_code: bool) -> int:
+    """Print the verdicts on one instance, and return the exit code."""
+    found = judge_one(request)
+    show(found, as_json=request.as_json)
+    return found.exit_code or int(exit_code and bool(found.changing))
+
+
+def judge_one(request: options.Request) -> NextStart:
+    """Read the instance SRC, and judge its next start. Report choices and notes on stderr."""
+    from ..next_start.verdicts import judge
+    from .planning import fixed_options, opened
+
+    with opened(request, rootfs_of_instance=True) as found:
+        live = found.source.live
+        assert live is not None
+        judged = judge(live, found.instance, fixed_options(found.request), request.limits.for_reading())
+    for note in judged.notes:
+        output.note(note)
+    return judged
+
+
+def show(found: NextStart, *, as_json: bool) -> None:
+    from ..next_start.report import data_of, patches
+    from ..next_start.words import counts
+    from .patches import show_patch
+
+    if as_json:
+        output.write_json(data_of(found))
+        return
+    for text in patches(found):
+        show_patch(text)
+    output.say(f"{printable(found.address.name)}: {counts(found)}")
+
+
+def show_many(request: options.Request, filters: tuple[str, ...], *, exit_code: bool) -> int:
+    """Print a line for each chosen instance, and return the highest exit code."""
+    from ..live.address import parse_address
+    from ..live.connect import open_daemon
+    from ..live.instances import list_instances, parse_filters
+    from ..next_start.many import judge_many
+    from .planning import fixed_options
+    from .progress import progress
+
+    if request.instance.is_named or request.instance.type or request.instance.profiles:
+        raise click.UsageError("-i, --name, --type and -p can't be combined with several running instances")
+    address = parse_address(request.src, request.project, all_projects=request.all_projects)
+    is_chosen = parse_filters(address, filters)
+    config = request.instance.config_overrides()
+    devices, notes = options.device_overrides(request.instance.devices)
+    with closing(open_daemon(address)) as daemon:
+        if not request.host_given:
+            request = request._replace(host=daemon.nearest.host)
+        for note in (*daemon.notes, daemon.nearest.text, *notes):
+            output.note(note)
+        instances = list_instances(daemon, is_chosen)
+
+        def describe(live: LiveInstance) -> Instance:
+            found = read_instance(live.description, name=live.address.name)
+            return overridden(found, config=config, devices=devices)
+
+        table = Table([address for address, _ in instances], as_json=request.as_json, exit_code=exit_code)
+        with progress("reading", "instances", shown=not sys.stdout.isatty()) as update:
+            for number, judged in enumerate(
+                judge_many(
+                    daemon, instances, describe, fixed_options(request),
+                    limits=request.limits.for_images(), reading=request.limits.for_reading(),
+                ),
+                start=1,
+            ):  # fmt: skip
+                table.add(judged)
+                update(number, 0, judged.address.name)
+        table.report()
+    return table.code
+
+
+class Table:
+    """A line for each instance, and a recap."""
+
+    #: maximum width of the column of names
+    WIDEST = 40
+
+    def __init__(self, addresses: list[Address], *, as_json: bool, exit_code: bool) -> None:
+        self.as_json, self.exit_code = as_json, exit_code
+        self.several_projects = len({address.project for address in addresses}) > 1
+        labels = [self.label(address) for address in addresses]
+        self.width = min(max(map(len, labels), default=0), self.WIDEST)
+        self.code = 0
+        self.changing = self.failing = self.differing = self.unread = self.total = 0
+
+    def label(self, address: Address) -> str:
+        name = printable(address.name)
+        return f"{printable(address.project)}/{name}" if self.several_projects else name
+
+    def add(self, judged: Judged) -> None:
+        from ..next_start.words import differing, short
+
+        found, error = judged.found, judged.error
+        self.total += 1
+        if found is None:
+            assert error is not None
+            self.unread += 1
+            self.code = max(self.code, error.exit_code)
+            text = f"error: {printable(error.message)}"
+        else:
+            self.changing += bool(found.changing)
+            self.failing += found.exit_code != 0
+            self.differing += bool(differing(found))
+            changes = self.exit_code and bool(found.changing)
+            self.code = max(self.code, found.exit_code, int(changes))
+            text = short(found)
+        if self.as_json:
+            self.write_json(judged)
+        else:
+            status = printable(judged.status) or "-"
+            output.write(f"{self.label(judged.address):<{self.width}}  {status:<8}  {text}\n")
+        output.flush()
+
+    def write_json(self, judged: Judged) -> None:
+        import json
+
+        from ..next_start.report import data_of, error_of
+        from ..reporting.json_data import safe_json
+
+        data = error_of(judged) if judged.found is None else data_of(judged.found)
+        output.write(safe_json(json.dumps(data, ensure_ascii=False)) + "\n")
+
+    def report(self) -> None:
+        parts = [f"{self.changing} of {self.total} instances would change"]
+        if self.differing:
+            parts.append(f"{self.differing} with files that differ from the current configuration")
+        if self.failing:
+            parts.append(f"{self.failing} would fail or have unknown results")
+        if self.unread:
+            parts.append(f"{self.unread} not read")
+        output.say(", ".join(parts))

@@ -1,0 +1,25 @@
+"""Patches on standard output, with colours on a terminal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from ..model.source import printable_lines
+from . import output
+
+STYLES: dict[str, dict[str, Any]] = {
+    "+++": {"bold": True}, "---": {"bold": True}, "@@": {"fg": "cyan"}, "+": {"fg": "green"},
+    "-": {"fg": "red"}, "#": {"dim": True}, "diff ": {"bold": True},
+}  # fmt: skip
+
+
+def show_patch(text: str) -> None:
+    if not output.has_colour():
+        output.write(text)
+        return
+    for line in text.removesuffix("\n").split("\n") if text else ():
+        style = next((style for start, style in STYLES.items() if line.startswith(start)), {})
+        shown = printable_lines(line)
+        output.write_styled((click.style(shown, **style) if style else shown) + "\n")

@@ -1,0 +1,95 @@
+"""Lists of instances, chosen by name patterns and by KEY=VALUE filters as in `incus list`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from fnmatch import fnmatchcase
+from typing import Any
+
+from ..model.errors import InputError, UsageError
+from ..model.source import printable
+from .address import Address
+from .client import MOST_LIST
+from .connect import Daemon
+
+#: fields of an instance that a filter can name; each other key with a dot is a configuration key
+_FIELDS = (
+    "architecture",
+    "description",
+    "ephemeral",
+    "location",
+    "name",
+    "profile",
+    "project",
+    "status",
+    "type",
+)
+_TYPES = {"vm": "virtual-machine"}
+
+#: a function that tells whether an instance is chosen
+Filter = Callable[[Mapping[str, Any]], bool]
+
+
+def parse_filters(address: Address, words: tuple[str, ...]) -> Filter:
+    """Return a filter. An instance must match the address, a pattern if one is given, and each KEY=VALUE.
+
+    Raises UsageError for an unknown key.
+    """
+    patterns = [word for word in words if "=" not in word]
+    pairs = [_pair(word) for word in words if "=" in word]
+
+    def is_chosen(data: Mapping[str, Any]) -> bool:
+        name = str(data.get("name"))
+        if address.name and not fnmatchcase(name, address.name):
+            return False
+        if patterns and not any(fnmatchcase(name, pattern) for pattern in patterns):
+            return False
+        return all(_matches(data, key, value) for key, value in pairs)
+
+    return is_chosen
+
+
+def list_instances(daemon: Daemon, is_chosen: Filter) -> list[tuple[Address, Mapping[str, Any]]]:
+    """Return the address and the description of each chosen instance, by project and name."""
+    address = daemon.address
+    parameters = {"recursion": "1", **({"all-projects": "true"} if address.all_projects else {})}
+    found = daemon.client.json(f"/1.0/instances{address.query(**parameters)}", MOST_LIST)
+    if not isinstance(found, list):
+        raise InputError(f"{daemon.client.name} lists its instances in an invalid way")
+    chosen = [
+        (_address_of(address, data), data) for data in found if isinstance(data, dict) and is_chosen(data)
+    ]
+    return sorted(chosen, key=lambda each: (each[0].project, each[0].name))
+
+
+def _address_of(address: Address, data: Mapping[str, Any]) -> Address:
+    project = str(data.get("project") or "") if address.all_projects else address.project
+    return address.of(str(data.get("name")), project)
+
+
+def _pair(word: str) -> tuple[str, str]:
+    key, _, value = word.partition("=")
+    if key not in _FIELDS and "." not in key:
+        raise UsageError(
+            f"unknown key '{printable(key)}' of a filter",
+            hint=f"known: {', '.join(_FIELDS)}, and configuration keys such as user.role",
+        )
+    return key, value
+
+
+def _matches(data: Mapping[str, Any], key: str, value: str) -> bool:
+    if key in _FIELDS:
+        value = _TYPES.get(value, value) if key == "type" else value
+        return any(fnmatchcase(text.lower(), value.lower()) for text in _texts(data, key))
+    config = data.get("expanded_config")
+    found = config.get(key, "") if isinstance(config, dict) else ""
+    return fnmatchcase(str(found), value)
+
+
+def _texts(data: Mapping[str, Any], key: str) -> Iterator[str]:
+    if key == "profile":
+        yield from map(str, data.get("profiles") or ())
+    elif key == "ephemeral":
+        yield str(bool(data.get(key))).lower()
+    else:
+        yield str(data.get(key) or "")

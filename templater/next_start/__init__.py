@@ -1,0 +1,8 @@
+"""The next start of a live instance: what it does with each file, and the commands that change a file.
+
+`verdicts` simulates the start on the daemon's host and compares every rule's file. `words` has the sentences
+and commands for users, and `report` formats them as text, as lines of a table and as JSON. `many` reads
+several instances at once.
+
+May import: image, live, model, parsing, planning, reporting, simulation.
+"""

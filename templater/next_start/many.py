@@ -1,0 +1,114 @@
+"""Verdicts on several instances. Threads read the instances ahead, and this thread judges them in order."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from ..live.address import Address
+from ..live.connect import Daemon
+from ..live.instance import LiveInstance, describe_instance, read_profiles
+from ..model.entry import FILE
+from ..model.errors import TemplaterError
+from ..model.options import RenderOptions
+from ..planning.follow_links import Steps, clean, resolve
+from .verdicts import NextStart, judge
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..image.limits import Limits
+    from ..model.instance import Instance
+    from ..parsing.yaml_nodes import Limits as YamlLimits
+
+#: requests that are sent to the daemon at the same time
+WORKERS = 8
+#: instances that are read ahead, which bounds the memory
+_AHEAD = 2 * WORKERS
+#: maximum size in bytes of a file that is read ahead; larger files are read one at a time
+_MOST_AHEAD = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """The verdicts on an instance, or the error because of which it has none."""
+
+    address: Address
+    status: str
+    found: NextStart | None = None
+    error: TemplaterError | None = None
+
+
+def judge_many(
+    daemon: Daemon,
+    instances: Sequence[tuple[Address, Mapping[str, Any]]],
+    describe: Callable[[LiveInstance], Instance],
+    options: RenderOptions,
+    *,
+    limits: Limits,
+    reading: YamlLimits | None = None,
+) -> Iterator[Judged]:
+    """Yield the verdicts on each instance, in order. ``describe`` returns the instance for a description.
+
+    An error of one instance does not end the others.
+    """
+    profiles: dict[str, dict[str, Mapping[str, Any]]] = {}
+    waiting: deque[tuple[LiveInstance, Future[TemplaterError | None]]] = deque()
+    rest = iter(instances)
+    pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="reader")
+    try:
+        while True:
+            while len(waiting) < _AHEAD and (item := next(rest, None)) is not None:
+                address, data = item
+                if address.project not in profiles:
+                    profiles[address.project] = read_profiles(daemon, address)
+                live = describe_instance(daemon, address, data, profiles[address.project], limits)
+                waiting.append((live, pool.submit(_read, live)))
+            if not waiting:
+                return
+            live, future = waiting.popleft()
+            yield _judged(live, future.result(), describe, options, reading)
+    except BaseException:
+        daemon.client.close()  # the requests of the threads fail, so that they end
+        raise
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _judged(
+    live: LiveInstance,
+    error: TemplaterError | None,
+    describe: Callable[[LiveInstance], Instance],
+    options: RenderOptions,
+    reading: YamlLimits | None,
+) -> Judged:
+    found = None
+    if error is None:
+        try:
+            found = judge(live, describe(live), options, reading)
+        except TemplaterError as failure:
+            error = failure
+    return Judged(live.address, live.status, found, error)
+
+
+def _read(live: LiveInstance) -> TemplaterError | None:
+    """Read everything that the verdicts need. Return the error because of which that is impossible."""
+    try:
+        live.look()
+        rules = live.image.rules()
+        live.image.read_templates({name for _, name in rules if name})
+    except TemplaterError as error:
+        return error
+    if live.unreadable:
+        return None
+    steps = Steps()
+    for path, _ in rules:
+        with suppress(TemplaterError):  # the verdict on this file has the same error
+            resolved = resolve(live.rootfs, clean(path), steps)
+            entry = resolved.entry
+            if entry is not None and entry.kind == FILE and entry.size <= _MOST_AHEAD:
+                live.rootfs.read(resolved.real, _MOST_AHEAD)
+    return None

@@ -1,0 +1,385 @@
+"""A verdict for each rule of an instance: what its next start does with the file.
+
+The start is simulated on the daemon's host with the instance's own files. The API shows each symlink as if it
+were absolute, but hosts treat absolute and relative links differently. If a link is on the way to a target,
+the start is simulated for both kinds, and a verdict that differs is "unknown".
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+from ..live.address import Address
+from ..live.instance import LiveInstance
+from ..live.live_rootfs import LiveRootfs, UnreadableError
+from ..model.errors import LimitError, TemplaterError
+from ..model.hosts import Host
+from ..model.instance import Instance
+from ..model.lifecycle import PENDING_KEY, passes
+from ..model.metadata import Rule
+from ..model.options import RenderOptions
+from ..model.plan import CREATE, FAILED, KEEP, SKIP, UPDATE, Change, Plan
+from ..model.source import printable
+from ..planning.follow_links import clean
+from ..planning.planner import MAX_COMPARED, plan_image
+from ..simulation.life import Simulation
+from ..simulation.predicted_start import StartError
+from ..simulation.simulated_instance import MemoryFolder
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..parsing.yaml_nodes import Limits as YamlLimits
+
+#: the verdicts
+NOT_REWRITTEN = "not rewritten"  # no trigger of the next start runs the rule
+SAME = "same"  # the start writes the content that the file already has
+CHANGES = "change"
+CREATES = "create"
+SKIPS = "skip"  # create_only, and the file exists
+WRITES = "write"  # the file is written, but could not be read
+UNREADABLE = "unreadable"
+FAILS = "fail"  # the start fails at this rule, or before it
+UNKNOWN = "unknown"
+
+#: verdicts with which the next start changes the instance
+CHANGING = (CHANGES, CREATES, WRITES)
+
+#: a file compared with the rendering of the current configuration
+EQUAL, DIFFERENT, MISSING = "equal", "different", "missing"
+
+#: the triggers that a user can make pending, in the order in which a command suggests them
+_MAKEABLE = ("create", "copy", "rename")
+#: directories that are mounts while a container runs
+_MOUNTED = ("/dev", "/proc", "/sys", "/run")
+#: the folder and the names of the files from which cloud-init's data source NoCloud reads
+_SEEDS = ("/var/lib/cloud/seed/nocloud-net", "/var/lib/cloud/seed/nocloud")
+_SEED_NAMES = ("meta-data", "user-data", "vendor-data", "network-config")
+
+
+@dataclass(frozen=True, slots=True)
+class FileVerdict:
+    """What the next start does with the file of one rule.
+
+    ``change`` has the file's old and new content, owner and mode, if the start changes it. ``current`` tells
+    whether a file that the start does not write is equal to what the current configuration renders: EQUAL,
+    DIFFERENT, MISSING or UNKNOWN; it is empty for other files. ``current_change`` is the difference.
+    """
+
+    rule: Rule
+    path: str
+    real: str
+    verdict: str
+    reason: str = ""
+    change: Change | None = None
+    current: str = ""
+    current_reason: str = ""
+    current_change: Change | None = None
+    #: the trigger that would write the file, if the next start does not run it
+    trigger: str = ""
+    remarks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class NextStart:
+    """The next start of an instance. ``unreadable`` is why no file could be read, or empty."""
+
+    address: Address
+    instance: Instance
+    host: Host
+    triggers: tuple[str, ...]
+    files: tuple[FileVerdict, ...]
+    error: TemplaterError | None = None
+    unreadable: str = ""
+    notes: tuple[str, ...] = ()
+    #: the content of cloud-init's NoCloud files now and after the next start; None for a missing file
+    seeds: Mapping[str, tuple[bytes | None, bytes | None]] = field(default_factory=dict)
+    #: sentences of other judges, such as whether cloud-init acts on the files
+    verdicts: tuple[str, ...] = ()
+
+    @property
+    def is_running(self) -> bool:
+        return self.instance.status not in ("", "Stopped", "Error")
+
+    @property
+    def changing(self) -> list[FileVerdict]:
+        """The files that the start would change."""
+        return [file for file in self.files if file.verdict in CHANGING]
+
+    @property
+    def exit_code(self) -> int:
+        """5 if the start fails or a file's result is unknown, else 0."""
+        bad = any(file.verdict in (FAILS, UNKNOWN) for file in self.files)
+        return 5 if bad or self.error is not None else 0
+
+
+@dataclass(slots=True)
+class _Attempt:
+    """A simulated start. ``made`` has the changes by the real path, ``unknown`` the uncertain paths."""
+
+    plan: Plan
+    made: dict[str, Change] = field(default_factory=dict)
+    unknown: Mapping[str, str] = field(default_factory=dict)
+    error: TemplaterError | None = None
+    after: LiveRootfs | None = None
+
+
+def judge(
+    live: LiveInstance, instance: Instance, options: RenderOptions, reading: YamlLimits | None = None
+) -> NextStart:
+    """Return the verdicts of an instance. Raises TemplaterError if the instance can't be read.
+
+    ``options`` must have a clock and a seed, so that a rule rendered twice gives the same text.
+    """
+    options = options.begun()
+    judgement = _Judgement(live, instance, options, reading)
+    found = judgement.next_start()
+    if live.rootfs.missed:
+        live.check_exists()
+    return found
+
+
+class _Judgement:
+    def __init__(
+        self, live: LiveInstance, instance: Instance, options: RenderOptions, reading: YamlLimits | None
+    ) -> None:
+        self.live, self.instance, self.options, self.reading = live, instance, options, reading
+        self.rootfs = None if live.unreadable else live.rootfs
+        #: plans of starts with another pending trigger, by that trigger
+        self.others: dict[str, Plan] = {}
+
+    def next_start(self) -> NextStart:
+        first = self.attempt(self.rootfs)
+        rules = first.plan.metadata.rules
+        found = [self.verdict(first, index) for index in range(len(rules))]
+        error = first.error
+        if self.rootfs is not None and self.rootfs.links:
+            second = self.attempt(self.rootfs.with_relative_links())
+            other = [self.verdict(second, index) for index in range(len(rules))]
+            found = [self.combined(*pair) for pair in zip(found, other, strict=True)]
+            error = error if second.error is not None else None
+        files = tuple(self.finished(index, file) for index, file in enumerate(found))
+        return NextStart(
+            self.live.address, self.instance, self.options.host, first.plan.triggers, files, error,
+            self.live.unreadable, first.plan.notes, dict(self.seeds(files)),
+        )  # fmt: skip
+
+    def attempt(self, rootfs: LiveRootfs | None) -> _Attempt:
+        """Simulate the next start on the host."""
+        if rootfs is None:
+            plan = self.plan(self.live.pending, None)
+            return _Attempt(plan, {change.real: change for change in plan.files()})
+        life = Simulation(self.options, reading=self.reading)
+        name = self.instance.name
+        running = self.instance.status not in ("", "Stopped", "Error")
+        life.adopt(self.instance, MemoryFolder(self.live.image, rootfs), self.live.pending, running=running)
+        error: TemplaterError | None = None
+        subject = life.find(name)
+        try:
+            started = life.restart(name) if running else life.start(name)
+        except StartError as failure:
+            started, error = failure.started, failure.cause
+        except LimitError:
+            raise
+        except TemplaterError:  # a file can't be read, so the rules are judged one by one
+            plan = self.plan(self.live.pending, rootfs)
+            return _Attempt(plan, {change.real: change for change in _certain(plan)})
+        after = subject.folder.rootfs
+        assert isinstance(after, LiveRootfs)
+        made = {change.real: change for change in started.changes}
+        if started.plan.instance.is_vm:
+            made = {change.real: change for change in started.plan.as_agent().files()}
+        return _Attempt(started.plan, made, started.unknown, error, after)
+
+    def plan(self, pending: str, rootfs: LiveRootfs | None) -> Plan:
+        """Plan a start with a pending trigger."""
+        config = {key: value for key, value in self.instance.config.items() if key != PENDING_KEY}
+        if pending:
+            config[PENDING_KEY] = pending
+        return plan_image(
+            self.live.image, self.instance.replace(config=config), self.options,
+            triggers=passes(pending), rootfs=rootfs, reading=self.reading,
+        )  # fmt: skip
+
+    def verdict(self, attempt: _Attempt, index: int) -> FileVerdict:
+        plan = attempt.plan
+        rule = plan.metadata.rules[index]
+        changes = [change for change in (*plan.changes, *plan.agent) if change.rule is rule]
+        if plan.instance.is_vm:  # the config drive's files are not the instance's
+            changes = [change for change in changes if change in plan.agent or change.action == FAILED]
+        if not changes:
+            path = _cleaned(rule.path)
+            return FileVerdict(rule, path, path, NOT_REWRITTEN)
+        last = changes[-1]
+        verdict, reason, change = self.judged(attempt, changes)
+        return FileVerdict(rule, last.path, last.real, verdict, reason, change)
+
+    def judged(self, attempt: _Attempt, changes: list[Change]) -> tuple[str, str, Change | None]:
+        """Return the verdict, the reason and the change of a rule that the start runs."""
+        plan, last = attempt.plan, changes[-1]
+        if last.real in attempt.unknown:
+            return UNKNOWN, attempt.unknown[last.real], None
+        made = attempt.made.get(last.real)
+        if made is not None and attempt.error is None:
+            return {CREATE: CREATES, UPDATE: CHANGES}.get(made.action, WRITES), "", made
+        failed = next((change for change in changes if change.error is not None), None)
+        if failed is not None and isinstance(failed.error, UnreadableError):
+            return UNREADABLE, failed.error.message, None
+        for change in changes:
+            outcome = plan.outcome(change)
+            if outcome is not None and not outcome.ok:
+                verdict = UNKNOWN if outcome.result in ("random", "unknown") else FAILS
+                return verdict, outcome.error or outcome.text, None
+        if attempt.error is not None:
+            return FAILS, "another rule ends the start", None
+        if failed is not None:
+            outcome = plan.outcome(failed)
+            if outcome is None or outcome.result != "written":
+                assert failed.error is not None
+                return FAILS, failed.error.message, None
+            return self.written_by_host(attempt, failed)
+        if last.action == SKIP:
+            return SKIPS, last.reason, last
+        return SAME, "", None
+
+    def written_by_host(self, attempt: _Attempt, failed: Change) -> tuple[str, str, Change | None]:
+        """Judge a rule that templater refuses but the host runs."""
+        assert failed.error is not None
+        reason = f"{self.options.host.name} writes this file, but templater refuses: {failed.error.message}"
+        if attempt.after is None or self.rootfs is None:
+            return UNKNOWN, reason, None
+        before, after = self.rootfs.entry(failed.real), attempt.after.entry(failed.real)
+        if after is None or after.kind != "file":
+            return UNKNOWN, reason, None
+        change = Change(failed.rule, failed.trigger, failed.path, UPDATE if before else CREATE)
+        change.real, change.uid, change.gid, change.mode = failed.real, after.uid, after.gid, after.mode
+        change.content = attempt.after.read(failed.real, MAX_COMPARED)
+        change.before = None if before is None else self.rootfs.read(failed.real, MAX_COMPARED)
+        if change.content == change.before:
+            return SAME, "", None
+        return (CHANGES if before else CREATES), reason, change
+
+    def combined(self, absolute: FileVerdict, relative: FileVerdict) -> FileVerdict:
+        """Return one verdict for both kinds of symlinks."""
+        same_content = _content(absolute) == _content(relative)
+        if (absolute.verdict, absolute.real) == (relative.verdict, relative.real) and same_content:
+            return absolute
+        assert self.rootfs is not None
+        links = ", ".join(printable(f"{path} -> {target}") for path, target in self.rootfs.links.items())
+        how = " ".join(filter(None, (absolute.verdict, absolute.reason and f"({absolute.reason})")))
+        other = " ".join(filter(None, (relative.verdict, relative.reason and f"({relative.reason})")))
+        reason = (
+            f"the daemon does not tell whether the symlink is absolute ({links});"
+            f" with an absolute link: {how}; with a relative link: {other}"
+        )
+        certain = relative if relative.change is not None else absolute
+        return replace(certain, verdict=UNKNOWN, reason=reason)
+
+    def finished(self, index: int, file: FileVerdict) -> FileVerdict:
+        """Add the comparison with the current configuration, and remarks."""
+        if file.verdict == NOT_REWRITTEN:
+            file = self.compared(index, file)
+        elif file.verdict == SKIPS and file.change is not None:
+            file = replace(self.skipped(file, file.change), change=None)
+        return replace(file, remarks=tuple(self.remarks(file)))
+
+    def compared(self, index: int, file: FileVerdict) -> FileVerdict:
+        """Compare a file that the start does not write with a start that would write it."""
+        trigger = next((name for name in _MAKEABLE if name in file.rule.when), "")
+        if not trigger:
+            return replace(file, current=UNKNOWN, current_reason="no trigger of the daemon runs this rule")
+        file = replace(file, trigger=trigger)
+        if self.rootfs is None:
+            return replace(file, current=UNKNOWN, current_reason=f"not read: {self.live.unreadable}")
+        if trigger not in self.others:
+            self.others[trigger] = self.plan(trigger, self.rootfs)
+        plan = self.others[trigger]
+        rule = plan.metadata.rules[index]
+        changes = [change for change in (plan.agent or plan.changes) if change.rule is rule]
+        if not changes:
+            return replace(file, current=UNKNOWN, current_reason="the template can't be rendered")
+        last = changes[-1]
+        file = replace(file, path=last.path, real=last.real)
+        if last.action == FAILED:
+            assert last.error is not None
+            return replace(file, current=UNKNOWN, current_reason=last.error.message)
+        if last.action == SKIP:
+            return self.skipped(file, last)
+        if last.action == KEEP:
+            return replace(file, current=EQUAL)
+        final = next((change for change in plan.files() if change.real == last.real), last)
+        return replace(file, current=MISSING if final.action == CREATE else DIFFERENT, current_change=final)
+
+    def skipped(self, file: FileVerdict, change: Change) -> FileVerdict:
+        """Compare an existing file that create_only protects with what the rule renders."""
+        if self.rootfs is None or change.content is None:
+            reason = self.live.unreadable or (change.render_error.message if change.render_error else "")
+            return replace(file, current=UNKNOWN, current_reason=reason)
+        try:
+            entry = self.rootfs.entry(change.real)
+            data = self.rootfs.read(change.real, MAX_COMPARED) if entry is not None else b""
+        except TemplaterError as error:
+            return replace(file, current=UNKNOWN, current_reason=error.message)
+        if entry is None:
+            return replace(file, current=UNKNOWN, current_reason="a dangling symlink")
+        if data == change.content:
+            return replace(file, current=EQUAL)
+        shown = Change(change.rule, change.trigger, change.path, UPDATE)
+        shown.real, shown.content, shown.before = change.real, change.content, data
+        shown.uid, shown.gid, shown.mode = entry.uid, entry.gid, entry.mode
+        return replace(file, current=DIFFERENT, current_change=shown)
+
+    def remarks(self, file: FileVerdict) -> Iterator[str]:
+        if self.rootfs is not None and file.real in self.rootfs.empty:
+            yield "the file is empty, or a fifo or a device: the daemon does not tell"
+        if self.live.is_vm or self.live.status in ("Stopped", "Error", ""):
+            return
+        disks = (
+            device.get("path", "").rstrip("/")
+            for device in self.instance.expanded_devices().values()
+            if device.get("type") == "disk"
+        )
+        for mount in (*_MOUNTED, *disks):
+            if mount and (file.real == mount or file.real.startswith(f"{mount}/")):
+                yield f"'{printable(mount)}' is a mount while the instance runs: the start writes below it"
+                return
+
+    def seeds(
+        self, files: tuple[FileVerdict, ...]
+    ) -> Iterator[tuple[str, tuple[bytes | None, bytes | None]]]:
+        """Yield cloud-init's NoCloud files, with their content now and after the next start."""
+        if self.rootfs is None:
+            return
+        for file in files:
+            folder, name = posixpath.split(file.path)
+            if folder not in _SEEDS or name not in _SEED_NAMES:
+                continue
+            try:
+                before = None
+                if self.rootfs.entry(file.real) is not None:
+                    before = self.rootfs.read(file.real, MAX_COMPARED)
+            except TemplaterError:
+                continue
+            changed = file.change if file.verdict in CHANGING else None
+            yield file.path, (before, before if changed is None else changed.content)
+
+
+def _certain(plan: Plan) -> Iterator[Change]:
+    """Yield the planned changes that the host makes, too."""
+    for change in (plan.as_agent() if plan.instance.is_vm else plan).files():
+        outcome = plan.outcome(change)
+        if outcome is None or outcome.ok:
+            yield change
+
+
+def _content(file: FileVerdict) -> tuple[object, ...]:
+    change = file.change
+    return () if change is None else (change.content, change.uid, change.gid, change.mode)
+
+
+def _cleaned(path: str) -> str:
+    try:
+        return clean(path)
+    except TemplaterError:
+        return path

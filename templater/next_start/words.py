@@ -1,0 +1,151 @@
+"""Sentences about verdicts, and the commands that make a file's change happen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from shlex import quote
+
+from ..live.address import LOCAL, Address
+from ..model.lifecycle import PENDING_KEY
+from ..model.source import printable
+from .verdicts import (
+    CHANGES,
+    CHANGING,
+    CREATES,
+    DIFFERENT,
+    EQUAL,
+    FAILS,
+    MISSING,
+    NOT_REWRITTEN,
+    SAME,
+    SKIPS,
+    UNKNOWN,
+    UNREADABLE,
+    WRITES,
+    FileVerdict,
+    NextStart,
+)
+
+_SENTENCES = {
+    NOT_REWRITTEN: "the next start does not rewrite it",
+    SAME: "the next start writes the same content",
+    CHANGES: "the next start would change it",
+    CREATES: "the next start would create it",
+    SKIPS: "the next start would skip it",
+    WRITES: "the next start would write it",
+    UNREADABLE: "it can't be read",
+    FAILS: "the next start would fail",
+    UNKNOWN: "the result of the next start is unknown",
+}
+_CURRENT = {
+    EQUAL: "it equals what the current configuration renders",
+    DIFFERENT: "it differs from what the current configuration renders (cause unknown)",
+    MISSING: "the file does not exist",
+    UNKNOWN: "not compared with the current configuration",
+}
+
+
+def sentence(file: FileVerdict) -> str:
+    """Return the verdict on a file as a sentence, with the comparison beside it."""
+    text = _SENTENCES[file.verdict]
+    if file.verdict == NOT_REWRITTEN:
+        text += f" (it runs on {printable(', '.join(file.rule.when)) or 'no trigger'})"
+    elif file.reason and file.verdict != SKIPS:
+        text += f": {printable(file.reason)}"
+    elif file.verdict == SKIPS:
+        text += " (create_only, and the path exists)"
+    if file.current:
+        text += f"; {_CURRENT[file.current]}"
+        text += f": {printable(file.current_reason)}" if file.current_reason else ""
+    return text
+
+
+def commands(found: NextStart, file: FileVerdict) -> tuple[str, ...]:
+    """Return the commands that make the current configuration reach a file, or none if nothing differs."""
+    start = start_command(found)
+    if file.verdict in CHANGING:
+        return (start,)
+    if file.current == EQUAL or not (file.trigger or file.verdict == SKIPS):
+        return ()
+    if file.current == MISSING and file.trigger != "create":
+        return ()  # perhaps the instance was never copied or renamed
+    client, target, project = _parts(found.address)
+    made: list[str] = []
+    exists = file.current_change is not None and file.current_change.before is not None
+    if file.rule.create_only and exists:
+        made.append(f"{client} file delete {target}{quote(file.real)}{project}")
+    if file.trigger:
+        made.append(f"{client} config set {target} {PENDING_KEY}={file.trigger}{project}")
+    return (*made, start)
+
+
+def start_command(found: NextStart) -> str:
+    """Return the command that starts the instance, or restarts it."""
+    client, target, project = _parts(found.address)
+    return f"{client} {'restart' if found.is_running else 'start'} {target}{project}"
+
+
+def also_runs(found: NextStart, file: FileVerdict) -> list[str]:
+    """Return the other files whose rules the commands for ``file`` run."""
+    return [
+        each.path
+        for each in found.files
+        if file.trigger
+        and each is not file
+        and each.verdict == NOT_REWRITTEN
+        and file.trigger in each.rule.when
+    ]
+
+
+def _parts(address: Address) -> tuple[str, str, str]:
+    """Return the client's command, the instance with its remote, and the option for the project."""
+    remote = "" if address.remote == LOCAL else f"{address.remote}:"
+    project = f" --project {quote(address.project)}" if address.project not in ("", "default") else ""
+    return address.client, quote(remote + address.name), project
+
+
+def heading(found: NextStart) -> str:
+    """Return a sentence about the start as a whole."""
+    triggers = " then ".join(map(printable, found.triggers))
+    text = f"{printable(found.address.name)}: the next start runs {triggers}"
+    if found.error is not None:
+        text += f", and fails: {printable(found.error.message)}"
+    return text
+
+
+def counts(found: NextStart) -> str:
+    """Return the number of files of each verdict, for a summary."""
+    numbers: dict[str, int] = {}
+    for file in found.files:
+        numbers[file.verdict] = numbers.get(file.verdict, 0) + 1
+    words = [f"{number} {verdict}" for verdict, number in numbers.items()]
+    different = len(differing(found))
+    if different:
+        words.append(f"{different} different from the current configuration")
+    return ", ".join(words) or "no rules"
+
+
+def differing(found: NextStart) -> list[FileVerdict]:
+    """Return the files that the next start leaves as they are, although the current configuration differs."""
+    return [
+        file
+        for file in found.files
+        if file.current == DIFFERENT or (file.current == MISSING and file.trigger == "create")
+    ]
+
+
+def short(found: NextStart) -> str:
+    """Return the result of an instance for a line of a table."""
+    if found.error is not None:
+        return f"the start fails: {printable(found.error.message)}"
+    parts = [f"{file.verdict} {printable(file.path)}" for file in _notable(found)]
+    different = [printable(file.path) for file in differing(found)]
+    if different:
+        parts.append(f"not rewritten but different: {', '.join(different)}")
+    return "; ".join(parts) or ("nothing changes" if found.files else "no rules")
+
+
+def _notable(found: NextStart) -> Iterator[FileVerdict]:
+    for file in found.files:
+        if file.verdict not in (NOT_REWRITTEN, SAME, SKIPS):
+            yield file
