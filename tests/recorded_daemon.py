@@ -19,7 +19,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlsplit
 
+import pytest
+
 ANSWERS = Path(__file__).parent / "live_answers"
+#: the templates of the recorded instance that were not recorded
+TEMPLATES = {
+    "once.tpl": b"once {{ properties.default }}\n", "deep.tpl": b"{{ instance.name }} on {{ trigger }}\n",
+    "cloud-init-meta.tpl": b"instance-id: {{ container.name }}\n",
+}  # fmt: skip
 #: answers of an instance in another state, which only some tests use
 OTHER = (
     "metadata-broken", "metadata-missing", "metadata-unknown-key", "metadata-wrong-type", "templates-missing",
@@ -193,3 +200,29 @@ def recorded_daemon(family: str) -> Iterator[RecordedDaemon]:
         server.server_close()
         thread.join()
         shutil.rmtree(folder)
+
+
+@pytest.fixture
+def incus(monkeypatch: pytest.MonkeyPatch, tmp_path) -> Iterator[RecordedDaemon]:
+    """Return a daemon that gives recorded answers of Incus, and make it the daemon of this machine."""
+    yield from serving("incus", monkeypatch, tmp_path)
+
+
+@pytest.fixture
+def lxd(monkeypatch: pytest.MonkeyPatch, tmp_path) -> Iterator[RecordedDaemon]:
+    yield from serving("lxd", monkeypatch, tmp_path)
+
+
+def serving(family: str, monkeypatch: pytest.MonkeyPatch, tmp_path) -> Iterator[RecordedDaemon]:
+    for name in ("INCUS_PROJECT", "LXD_PROJECT", "INCUS_DIR", "LXD_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("INCUS_CONF", str(tmp_path / "no-configuration"))
+    monkeypatch.setenv("LXD_CONF", str(tmp_path / "no-configuration"))
+    with recorded_daemon(family) as daemon:
+        daemon.put_file("c1", "/etc", kind="directory", mode="0755")  # only its files were recorded
+        for name, data in TEMPLATES.items():
+            headers = {"Content-Type": "application/octet-stream"}
+            daemon.put(f"GET /1.0/instances/c1/metadata/templates?path={name}", (200, headers, data))
+        monkeypatch.setenv(f"{family.upper()}_SOCKET", daemon.socket)
+        yield daemon
+        assert daemon.refused == []

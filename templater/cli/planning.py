@@ -45,7 +45,7 @@ def fixed_options(request: Request) -> RenderOptions:
 
     from ..model.options import RenderOptions
 
-    return RenderOptions(request.host, request.dialect or "", time(), 0, rendering(request.limits)).begun()
+    return RenderOptions(request.host, request.dialect or "", time(), 0, rendering(request.limits))
 
 
 class Opened(NamedTuple):

@@ -42,6 +42,8 @@ class LiveImage:
         self._templates: dict[str, TemplateFile] = {}
         #: False if the instance has no metadata.yaml
         self.has_metadata = True
+        #: whether a template was missing: then the instance itself may be missing
+        self.missed = False
 
     def __repr__(self) -> str:
         return f"LiveImage({self.name!r})"
@@ -92,6 +94,7 @@ class LiveImage:
             error = LimitError(f"the template '{printable(name)}' is larger than {most} bytes")
             return TemplateFile(Entry(FILE), None, error)
         if answer.status == 404:
+            self.missed = True
             return TemplateFile()
         if answer.status != 200:
             failure = self._daemon.error(answer)
@@ -163,11 +166,12 @@ class LiveInstance:
             self.notes += ("the instance has no metadata.yaml, so a start writes nothing",)
 
     def check_exists(self) -> None:
-        """Raise MissingInstanceError if the instance was deleted or renamed since it was read.
+        """Raise MissingInstanceError if the instance was deleted or renamed while it was read.
 
         The daemon gives the same answer for a missing file and for a file of a missing instance.
         """
-        read_description(self.daemon, self.address)
+        if self.rootfs.missed or self.image.missed or self.unreadable:
+            read_description(self.daemon, self.address)
 
 
 def open_instance(daemon: Daemon, limits: Limits = DEFAULT) -> LiveInstance:

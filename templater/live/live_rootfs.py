@@ -29,7 +29,7 @@ MOST_FILE, MOST_FILES = 16 * MIB, 64 * MIB
 #: limit on the names of one instance that are requested; each name takes one request
 MOST_NAMES = 20_000
 #: seconds for the content of a file; a fifo never answers
-FILE_TIMEOUT = 10.0
+FILE_TIMEOUT = 5.0
 _LONGEST_TARGET = 4096
 _KINDS = {"file": FILE, "directory": DIRECTORY, "symlink": SYMLINK}
 
@@ -103,24 +103,30 @@ class _Reader:
         if size == 0:
             return b""
         if self.hung:
-            raise UnreadableError(
-                f"'{printable(path)}' was not fetched, because '{printable(self.hung)}' did not answer"
-            )
+            raise self.not_fetched(path)
         if size > MOST_FILE or self.held + max(size, 0) > MOST_FILES:
             raise LimitError(f"'{printable(path)}' is too large to compare")
         try:
             answer = self.client.get(self.url(path), min(MOST_FILE, MOST_FILES - self.held), FILE_TIMEOUT)
-        except HangError as error:
+        except HangError:
             self.hung = path
-            raise UnreadableError(
-                f"'{printable(path)}' is probably a fifo or a device: {error.message}"
-            ) from None
+            raise self.not_fetched(path) from None
         if answer.status != 200 or self.header(answer, "type") != "file":
             raise self.refused(path, answer)
         self.held += len(answer.body)
         if not answer.body:
             self.empty.add(path)
         return answer.body
+
+    def not_fetched(self, path: str) -> UnreadableError:
+        if path == self.hung:
+            return UnreadableError(
+                f"{self.client.name} did not send '{printable(path)}' within {FILE_TIMEOUT:g} seconds:"
+                " it is probably a fifo or a device"
+            )
+        return UnreadableError(
+            f"'{printable(path)}' was not fetched, because '{printable(self.hung)}' did not answer"
+        )
 
     def refused(self, path: str, answer: Answer) -> UnreadableError:
         if answer.status == 404:

@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from ..live.address import Address
 from ..live.connect import Daemon
 from ..live.instance import LiveInstance, describe_instance, read_profiles
-from ..model.entry import FILE
 from ..model.errors import TemplaterError
 from ..model.options import RenderOptions
-from ..planning.follow_links import Steps, clean, resolve
+from .read_ahead import read_ahead
 from .verdicts import NextStart, judge
 
 TYPE_CHECKING = False
@@ -28,8 +26,6 @@ if TYPE_CHECKING:
 WORKERS = 8
 #: instances that are read ahead, which bounds the memory
 _AHEAD = 2 * WORKERS
-#: maximum size in bytes of a file that is read ahead; larger files are read one at a time
-_MOST_AHEAD = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +62,7 @@ def judge_many(
                 if address.project not in profiles:
                     profiles[address.project] = read_profiles(daemon, address)
                 live = describe_instance(daemon, address, data, profiles[address.project], limits)
-                waiting.append((live, pool.submit(_read, live)))
+                waiting.append((live, pool.submit(_attempt, live)))
             if not waiting:
                 return
             live, future = waiting.popleft()
@@ -94,21 +90,11 @@ def _judged(
     return Judged(live.address, live.status, found, error)
 
 
-def _read(live: LiveInstance) -> TemplaterError | None:
-    """Read everything that the verdicts need. Return the error because of which that is impossible."""
+def _attempt(live: LiveInstance) -> TemplaterError | None:
+    """Read an instance. Return the error because of which that is impossible."""
     try:
         live.look()
-        rules = live.image.rules()
-        live.image.read_templates({name for _, name in rules if name})
+        read_ahead(live)
     except TemplaterError as error:
         return error
-    if live.unreadable:
-        return None
-    steps = Steps()
-    for path, _ in rules:
-        with suppress(TemplaterError):  # the verdict on this file has the same error
-            resolved = resolve(live.rootfs, clean(path), steps)
-            entry = resolved.entry
-            if entry is not None and entry.kind == FILE and entry.size <= _MOST_AHEAD:
-                live.rootfs.read(resolved.real, _MOST_AHEAD)
     return None

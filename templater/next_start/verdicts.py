@@ -27,6 +27,7 @@ from ..planning.planner import MAX_COMPARED, plan_image
 from ..simulation.life import Simulation
 from ..simulation.predicted_start import StartError
 from ..simulation.simulated_instance import MemoryFolder
+from .read_ahead import read_ahead
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -132,11 +133,10 @@ def judge(
 
     ``options`` must have a clock and a seed, so that a rule rendered twice gives the same text.
     """
-    options = options.begun()
-    judgement = _Judgement(live, instance, options, reading)
+    read_ahead(live)
+    judgement = _Judgement(live, instance, options.begun(), reading)
     found = judgement.next_start()
-    if live.rootfs.missed:
-        live.check_exists()
+    live.check_exists()
     return found
 
 

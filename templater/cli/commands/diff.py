@@ -66,7 +66,7 @@ def command(
         other.check(request, instances)
         from ..planning import fixed_options
 
-        fixed = fixed_options(request)
+        fixed = fixed_options(request).begun()
         with opened(request._replace(rootfs="none")) as found:
             sides = [(before, after) for before, after in other.plans(found, fixed)]
         output.page()

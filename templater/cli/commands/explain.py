@@ -63,7 +63,7 @@ def command(request: options.Request, target: str | None, reads: bool) -> int:
     from ..planning import fixed_options, opened
 
     # Each template is rendered again. The second render must give the same text.
-    fixed = fixed_options(request)
+    fixed = fixed_options(request).begun()
     with opened(request) as found:
         plans = found.plans(options=fixed)
         rules = chosen_rules(plans[0], target)

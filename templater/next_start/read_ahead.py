@@ -1,0 +1,31 @@
+"""Reading of everything that the verdicts on an instance need, before the time for rendering begins."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from ..live.instance import LiveInstance
+from ..model.entry import FILE
+from ..model.errors import TemplaterError
+from ..planning.follow_links import Steps, clean, resolve
+
+#: maximum size in bytes of a file that is read ahead, which bounds the memory; larger files are read later
+_MOST = 1 << 20
+
+
+def read_ahead(live: LiveInstance) -> None:
+    """Read the templates, and the files to which rules write. Raises TemplaterError for unreadable templates.
+
+    A file that can't be read is no error here, because its verdict has the same error.
+    """
+    rules = live.image.rules()
+    live.image.read_templates({name for _, name in rules if name})
+    if live.unreadable:
+        return
+    steps = Steps()
+    for path, _ in rules:
+        with suppress(TemplaterError):
+            resolved = resolve(live.rootfs, clean(path), steps)
+            entry = resolved.entry
+            if entry is not None and entry.kind == FILE and entry.size <= _MOST:
+                live.rootfs.read(resolved.real, _MOST)

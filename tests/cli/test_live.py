@@ -1,0 +1,126 @@
+"""Commands on running instances, with the recorded answers of Incus."""
+
+import json
+
+import pytest
+
+from tests.recorded_daemon import JSON, error, incus, key, sync  # noqa: F401
+
+
+@pytest.fixture
+def several(incus):  # noqa: F811
+    """Give the daemon five instances: c1 as recorded, a stopped one, and three with errors."""
+    listed = incus.data("GET /1.0/instances?recursion=1")
+    c1 = next(each for each in listed if each["name"] == "c1")
+    names = {"bad-json": {}, "gone": {}, "oci": {"volatile.container.oci": "true"}}
+    for name, config in names.items():
+        made = {**c1, "name": name, "expanded_config": {**c1["expanded_config"], **config}}
+        listed.append(made)
+        incus.put(
+            f"GET /1.0/instances/{name}/metadata",
+            sync(incus.data("GET /1.0/instances/c1/metadata"), Etag="x"),
+        )
+    incus.put("GET /1.0/instances/bad-json/metadata", (200, JSON, b"not JSON"))
+    incus.put("HEAD /1.0/instances/gone/files?path=/", error(404, "not found"))
+    incus.put("GET /1.0/instances/gone", error(404, "Instance not found"))
+    incus.put("HEAD /1.0/instances/stopped/files?path=/", error(403, "not authorized"))
+    incus.put("GET /1.0/instances/stopped/files?path=/", error(403, "not authorized"))
+    for name in ("hostname.tpl", "once.tpl", "deep.tpl", "cloud-init-meta.tpl"):
+        query = f"metadata/templates?path={name}"
+        incus.put(f"GET /1.0/instances/stopped/{query}", incus.answers[key(f"GET /1.0/instances/c1/{query}")])
+    incus.put("GET /1.0/instances?recursion=1", sync(listed))
+    return incus
+
+
+def test_diff_of_all_instances_is_a_line_each(several, run):
+    code, out, err = run("diff", "incus:")
+    lines = out.splitlines()
+    assert code == 2
+    assert [line.split()[:2] for line in lines] == [
+        ["bad-json", "Running"], ["c1", "Running"], ["gone", "Running"], ["oci", "Running"], ["stopped", "Stopped"],
+    ]  # fmt: skip
+    assert "error: 'incus:bad-json': incus sent metadata that is not JSON" in lines[0]
+    assert "create /srv/deep/file" in lines[1]
+    assert "error: incus has no instance 'gone'" in lines[2]
+    assert "OCI application container" in lines[3]
+    assert err.endswith("3 not read\n") and "2 of 5 instances would change" in err
+    assert several.refused == []
+
+
+def test_errors_of_other_instances_do_not_hide_a_chosen_one(several, run):
+    code, out, err = run("diff", "incus:", "c*", "status=running", "user.foo=bar", "--exit-code")
+    assert (code, out.split()[0], out.count("\n")) == (1, "c1", 1)
+    code, out, err = run("diff", "incus:c1", "type=vm")
+    assert (code, out) == (0, "") and "0 of 0 instances" in err
+
+
+def test_an_unknown_filter_is_a_usage_error(several, run):
+    code, _out, err = run("diff", "incus:", "foo=1")
+    assert code == 2 and "unknown key 'foo' of a filter" in err
+
+
+def test_diff_of_all_instances_as_json_is_an_object_a_line(several, run):
+    _code, out, _err = run("diff", "incus:", "--json")
+    found = [json.loads(line) for line in out.splitlines()]
+    assert [each["instance"] for each in found] == ["bad-json", "c1", "gone", "oci", "stopped"]
+    assert found[0]["error"]["kind"] == "input" and found[1]["files"][0]["verdict"] == "not rewritten"
+
+
+def test_diff_of_one_instance_is_a_patch(incus, run):  # noqa: F811
+    code, out, err = run("diff", "incus:c1")
+    assert code == 0 and "+++ b/srv/deep/file" in out
+    assert "note: predicting incus-debian: the daemon is Incus 6.0.4 on Debian (see --as)" in err
+    assert "c1: 3 not rewritten, 1 create" in err
+    assert run("diff", "incus:c1", "--exit-code")[0] == 1
+
+
+def test_the_host_can_be_chosen(incus, run):  # noqa: F811
+    _code, out, _err = run("diff", "incus:c1", "--as", "lxd")
+    assert "# /srv/deep/file: new, 0:0 0644" in out
+
+
+def test_diff_with_a_changed_key_compares_renderings(incus, run):  # noqa: F811
+    code, _out, err = run("diff", "incus:c1", "--set", "user.foo=other")
+    assert code == 0 and "no template reads 'user.foo'" in err
+
+
+@pytest.mark.parametrize("command", [["preview"], ["explain"], ["check"], ["simulate", "restart"], ["diff"]])
+def test_every_command_reads_an_instance(incus, run, command):  # noqa: F811
+    code, _out, err = run(command[0], "incus:c1", *command[1:])
+    assert code in (0, 1), err
+    assert {request.split()[0] for request in incus.requests} <= {"GET", "HEAD"} and incus.refused == []
+
+
+@pytest.mark.parametrize("words", [["audit"], ["unpack", "x"], ["image", "info"]])
+def test_a_command_for_images_refuses_an_instance(incus, run, words, tmp_path, monkeypatch):  # noqa: F811
+    monkeypatch.chdir(tmp_path)
+    name, *more = words
+    arguments = [name, *more, "incus:c1"] if name == "image" else [name, "incus:c1", *more]
+    code, _out, err = run(*arguments)
+    assert code == 2 and "this command reads images, and 'incus:c1' is an instance" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["preview", "incus:"], "does not name one instance"),
+        (["preview", "incus:c*"], "does not name one instance"),
+        (["preview", "incus:nope"], "incus has no instance 'nope'"),
+        (["preview", "incus:c1", "--project", "none"], "incus has no project 'none'"),
+        (["diff", "incus:c1", "-t", "create"], "it shows the next start"),
+        (["diff", "incus:", "--instances", "x"], "can't be combined"),
+        (["diff", "incus:", "-i", "x"], "can't be combined with several"),
+        (["preview", "incus:c1", "--all-projects"], "--all-projects is for"),
+        (["preview", ".", "--project", "p2"], "--project is for a running instance"),
+        (["check", ".", "--project", "p2"], "--project is for running instances"),
+    ],
+)  # fmt: skip
+def test_a_wrong_command_line_is_one_clear_error(incus, run, words, text):  # noqa: F811
+    code, out, err = run(*words)
+    assert code == 2 and out == "" and text in err
+
+
+def test_without_daemon_it_is_one_clear_error(run, monkeypatch, tmp_path):
+    monkeypatch.setenv("INCUS_SOCKET", str(tmp_path / "socket"))
+    code, _out, err = run("diff", "incus:")
+    assert code == 2 and "does not exist" in err

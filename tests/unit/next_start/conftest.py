@@ -1,0 +1,3 @@
+"""Recorded daemons for the tests of this folder."""
+
+from tests.recorded_daemon import incus, lxd  # noqa: F401

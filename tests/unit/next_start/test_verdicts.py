@@ -1,0 +1,227 @@
+"""Verdicts on the next start of instances, with the recorded answers of Incus and LXD."""
+
+import pytest
+
+from templater.live.address import parse_address
+from templater.live.connect import open_daemon
+from templater.live.instance import MissingInstanceError, open_instance
+from templater.model.options import RenderOptions
+from templater.next_start.report import data_of, patches
+from templater.next_start.verdicts import judge
+from templater.next_start.words import commands, counts, short
+from templater.parsing.instance_yaml import read_instance
+from tests.recorded_daemon import error, sync
+
+SEED = "/var/lib/cloud/seed/nocloud-net/meta-data"
+
+
+def judged(daemon, name="c1", host=None, prepare=lambda live: None):
+    found = open_daemon(parse_address(f"{daemon.family}:{name}"))
+    live = open_instance(found)
+    prepare(live)
+    try:
+        options = RenderOptions(host or found.nearest.host, clock=0.0, seed=0)
+        return judge(live, read_instance(live.description), options)
+    finally:
+        found.close()
+
+
+def by_path(found):
+    return {file.path: file for file in found.files}
+
+
+def put_rules(daemon, rules, templates):
+    """Replace the rules and templates of c1. A rule is (path, when, template) with more fields."""
+    metadata = daemon.data("GET /1.0/instances/c1/metadata")
+    metadata["templates"] = {
+        path: {"when": when, "create_only": False, "template": template, "properties": None, **more}
+        for path, when, template, more in rules
+    }
+    daemon.put("GET /1.0/instances/c1/metadata", sync(metadata, Etag="x"))
+    for name, data in templates.items():
+        headers = {"Content-Type": "application/octet-stream"}
+        daemon.put(f"GET /1.0/instances/c1/metadata/templates?path={name}", (200, headers, data))
+
+
+def test_the_verdicts_on_a_recorded_instance(incus):
+    for folder in ("/srv/deep", "/var", "/var/lib", "/var/lib/cloud"):
+        incus.put_file("c1", folder, kind="directory", mode="0755")
+    incus.put_file("c1", "/srv/deep/file", b"old\n", uid=33, gid=34, mode="0604")
+    incus.put_file("c1", "/etc/once", b"x", mode="0644")
+    found = judged(incus)
+    files = by_path(found)
+    assert found.triggers == ("start",) and found.exit_code == 0
+    assert {path: (file.verdict, file.current) for path, file in files.items()} == {
+        "/etc/hostname": ("not rewritten", "equal"),
+        "/etc/once": ("not rewritten", "different"),
+        "/srv/deep/file": ("change", ""),
+        SEED: ("not rewritten", "missing"),
+    }
+    change = files["/srv/deep/file"].change
+    assert (change.before, change.uid, change.gid, change.mode) == (b"old\n", 33, 34, 0o604)
+    assert commands(found, files["/srv/deep/file"]) == ("incus restart c1",)
+    assert commands(found, files["/etc/hostname"]) == ()
+    assert commands(found, files["/etc/once"]) == (
+        "incus file delete c1/etc/once", "incus config set c1 volatile.apply_template=create", "incus restart c1",
+    )  # fmt: skip
+    assert commands(found, files[SEED]) == (
+        "incus config set c1 volatile.apply_template=create",
+        "incus restart c1",
+    )
+    assert counts(found) == "3 not rewritten, 1 change, 2 different from the current configuration"
+    assert short(found) == f"change /srv/deep/file; not rewritten but different: /etc/once, {SEED}"
+    assert dict(found.seeds) == {SEED: (None, None)}
+
+
+def test_a_never_started_instance_gets_its_pending_trigger(incus):
+    data = incus.data("GET /1.0/instances/c1")
+    data["status"] = "Stopped"
+    for key in ("config", "expanded_config"):
+        data[key]["volatile.apply_template"] = "copy"
+    incus.put("GET /1.0/instances/c1", sync(data))
+    found = judged(incus)
+    files = by_path(found)
+    assert found.triggers == ("copy", "start")
+    assert {path: file.verdict for path, file in files.items()} == {
+        "/etc/hostname": "same", "/etc/once": "not rewritten", "/srv/deep/file": "create", SEED: "create",
+    }  # fmt: skip
+    assert commands(found, files[SEED]) == ("incus start c1",)
+    assert found.seeds[SEED][0] is None and found.seeds[SEED][1] == files[SEED].change.content
+
+
+def test_lxd_ignores_the_owner_and_the_mode_of_a_rule(lxd):
+    found = judged(lxd)
+    change = by_path(found)["/srv/deep/file"].change
+    assert found.host.name == "lxd-debian"
+    assert (change.uid, change.gid, change.mode) == (0, 0, 0o644)
+    assert commands(found, by_path(found)["/srv/deep/file"]) == ("lxc restart c1",)
+
+
+def test_a_symlink_gives_both_results(incus):
+    put_rules(
+        incus,
+        [("/etc/link", ["start"], "a.tpl", {}), ("/etc/new", ["start"], "a.tpl", {})],
+        {"a.tpl": b"x\n"},
+    )
+    incus.put_file("c1", "/etc/os-release", b"ID=tiny\n")
+    found = judged(incus)
+    link = by_path(found)["/etc/link"]
+    assert link.verdict == "unknown" and found.exit_code == 5
+    assert (
+        "(/etc/link -> /etc/os-release); with an absolute link: fail (Template is attempting" in link.reason
+    )
+    assert link.reason.endswith("with a relative link: change")
+    assert (
+        link.change.content == b"x\n"
+        and link.change.before == b"ID=tiny\n"
+        and link.real == "/etc/os-release"
+    )
+    assert by_path(found)["/etc/new"].verdict == "unknown"
+
+
+def test_an_empty_file_can_be_a_fifo(incus):
+    put_rules(incus, [("/srv/fifo", ["start"], "a.tpl", {})], {"a.tpl": b"x\n"})
+    (file,) = judged(incus).files
+    assert file.verdict == "change"
+    assert file.remarks == ("the file is empty, or a fifo or a device: the daemon does not tell",)
+    assert not [request for request in incus.requests if "GET" in request and "fifo" in request]
+
+
+def test_a_file_that_hangs_is_unreadable_and_the_others_are_judged(lxd, monkeypatch):
+    monkeypatch.setattr("templater.live.live_rootfs.FILE_TIMEOUT", 0.2)
+    rules = [("/srv/fifo", ["start"], "a.tpl", {}), ("/etc/hostname", ["start"], "a.tpl", {}),
+             ("/srv/new", ["start"], "a.tpl", {})]  # fmt: skip
+    put_rules(lxd, rules, {"a.tpl": b"x\n"})
+    found = judged(lxd)
+    assert [file.verdict for file in found.files] == ["unreadable", "unreadable", "create"]
+    assert "probably a fifo or a device" in found.files[0].reason
+    assert "'/srv/fifo' did not answer" in found.files[1].reason
+
+
+def test_targets_below_a_mount_are_marked(incus):
+    incus.put_file("c1", "/run", kind="directory", mode="0755")
+    put_rules(
+        incus, [("/run/x", ["start"], "a.tpl", {}), ("/etc/x", ["start"], "a.tpl", {})], {"a.tpl": b"x\n"}
+    )
+    found = by_path(judged(incus))
+    assert found["/run/x"].remarks == (
+        "'/run' is a mount while the instance runs: the start writes below it",
+    )
+    assert found["/etc/x"].remarks == ()
+
+
+def test_a_failing_start_is_told(incus):
+    rules = [("/etc/a", ["start"], "bad.tpl", {}), ("/etc/b", ["create"], "good.tpl", {})]
+    put_rules(incus, rules, {"bad.tpl": b"{{ x|nosuch }}", "good.tpl": b"x"})
+    found = judged(incus)
+    assert [file.verdict for file in found.files] == ["fail", "not rewritten"]
+    assert found.exit_code == 5 and found.error is not None
+    assert short(found).startswith("the start fails: ")
+
+
+def test_a_template_that_the_daemon_does_not_show_is_one_verdict(incus):
+    rules = [("/etc/a", ["create"], "dir.tpl", {}), ("/etc/b", ["start"], "good.tpl", {})]
+    put_rules(incus, rules, {"good.tpl": b"x"})
+    incus.put("GET /1.0/instances/c1/metadata/templates?path=dir.tpl", error(500, "is a directory"))
+    first, second = judged(incus).files
+    assert (first.current, second.verdict) == ("unknown", "create")
+    assert "is a directory" in first.current_reason
+
+
+def test_without_permission_for_files_it_is_a_preview(incus):
+    for method in ("GET", "HEAD"):
+        incus.put(f"{method} /1.0/instances/c1/files?path=%2F", error(403, "not authorized"))
+    found = judged(incus)
+    assert {file.verdict for file in found.files} == {"write", "not rewritten"}
+    assert found.unreadable == "not authorized"
+    assert by_path(found)["/etc/hostname"].current_reason == "not read: not authorized"
+
+
+def test_an_instance_that_vanished_has_no_verdicts(incus):
+    def vanish(live):
+        incus.put("GET /1.0/instances/c1", error(404, "Instance not found"))
+
+    with pytest.raises(MissingInstanceError, match="has no instance 'c1'"):
+        judged(incus, prepare=vanish)
+
+
+def test_the_patch_of_the_next_start_applies_and_the_rest_is_a_remark(incus):
+    incus.put_file("c1", "/etc/once", b"x")
+    text = "".join(patches(judged(incus)))
+    lines = text.splitlines()
+    assert lines[0] == "# c1: the next start runs start"
+    assert "#   to write it: incus config set c1 volatile.apply_template=create && incus restart c1" in lines
+    assert "#   this also writes /etc/once" not in lines or "create" in text
+    patch = [line for line in lines if not line.startswith("#")]
+    assert patch[:4] == [
+        "diff --git a/srv/deep/file b/srv/deep/file", "new file mode 100604", "--- /dev/null", "+++ b/srv/deep/file",
+    ]  # fmt: skip
+
+
+def test_the_verdicts_are_plain_data(incus):
+    import json
+
+    data = json.loads(json.dumps(data_of(judged(incus))))
+    assert (data["instance"], data["host"], data["status"]) == ("c1", "incus-debian", "Running")
+    deep = next(file for file in data["files"] if file["path"] == "/srv/deep/file")
+    assert deep["change"]["mode"] == "0604" and deep["commands"] == ["incus restart c1"]
+
+
+def test_names_in_commands_are_quoted(incus):
+    put_rules(incus, [("/etc/a b", ["create"], "a.tpl", {"create_only": True})], {"a.tpl": b"x"})
+    incus.put_file("c1", "/etc/a b", b"y")
+    found = judged(incus)
+    assert commands(found, found.files[0])[0] == "incus file delete c1'/etc/a b'"
+
+
+@pytest.mark.parametrize(
+    "data", [b"\xff\xfe\x00", b"{% if %}", b"{{ 1/0 }}", b"\x01", "é\u2028".encode(), b""]
+)
+def test_a_template_of_any_bytes_has_a_verdict(incus, data):
+    put_rules(
+        incus, [("/etc/a", ["start"], "a.tpl", {}), ("/etc/b", ["create"], "a.tpl", {})], {"a.tpl": data}
+    )
+    found = judged(incus)
+    assert len(found.files) == 2
+    "".join(patches(found)).encode("utf-8", "surrogateescape")
+    data_of(found)
