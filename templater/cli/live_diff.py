@@ -14,6 +14,7 @@ from ..parsing.instance_yaml import overridden
 from . import options, output
 
 if TYPE_CHECKING:
+    from ..cloud_init.verdict import Verdict
     from ..live.address import Address
     from ..live.instance import LiveInstance
     from ..model.instance import Instance
@@ -43,13 +44,15 @@ def run(request: options.Request, filters: tuple[str, ...], *, exit_code: bool) 
 
 def show_one(request: options.Request, *, exit_code: bool) -> int:
     """Print the verdicts on one instance, and return the exit code."""
-    found = judge_one(request)
-    show(found, as_json=request.as_json)
+    found, boot = judge_one(request)
+    output.page()
+    show(found, boot, as_json=request.as_json)
     return found.exit_code or int(exit_code and bool(found.changing))
 
 
-def judge_one(request: options.Request) -> NextStart:
-    """Read the instance SRC, and judge its next start. Report choices and notes on stderr."""
+def judge_one(request: options.Request) -> tuple[NextStart, Verdict | None]:
+    """Judge the next start of the instance SRC, and what cloud-init does then. Report notes on stderr."""
+    from ..cloud_init.next_boot import next_boot
     from ..next_start.verdicts import judge
     from .planning import fixed_options, opened
 
@@ -57,22 +60,29 @@ def judge_one(request: options.Request) -> NextStart:
         live = found.source.live
         assert live is not None
         judged = judge(live, found.instance, fixed_options(found.request), request.limits.for_reading())
+        boot = None if judged.plan is None else next_boot(judged.plan, found.rootfs)
     for note in judged.notes:
         output.note(note)
-    return judged
+    return judged, boot
 
 
-def show(found: NextStart, *, as_json: bool) -> None:
+def show(found: NextStart, boot: Verdict | None, *, as_json: bool) -> None:
+    from ..cloud_init.report import lines_of, verdict_data
     from ..next_start.report import data_of, patches
     from ..next_start.words import counts
     from .patches import show_patch
 
     if as_json:
-        output.write_json(data_of(found))
+        data = data_of(found)
+        if boot is not None:
+            data["cloud_init"] = verdict_data(boot)
+        output.write_json(data)
         return
     for text in patches(found):
         show_patch(text)
     output.say(f"{printable(found.address.name)}: {counts(found)}")
+    for line in () if boot is None else lines_of(boot):
+        output.say(line)
 
 
 def show_many(request: options.Request, filters: tuple[str, ...], *, exit_code: bool) -> int:

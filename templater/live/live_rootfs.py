@@ -12,6 +12,7 @@ The daemon's answers have traps, which were recorded from Incus 6.0.4 and LXD 5.
 
 from __future__ import annotations
 
+import json
 import posixpath
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -30,7 +31,7 @@ MOST_FILE, MOST_FILES = 16 * MIB, 64 * MIB
 MOST_NAMES = 20_000
 #: seconds for the content of a file; a fifo never answers
 FILE_TIMEOUT = 5.0
-_LONGEST_TARGET = 4096
+_LONGEST_TARGET, _MOST_LIST = 4096, 4 * MIB
 _KINDS = {"file": FILE, "directory": DIRECTORY, "symlink": SYMLINK}
 
 
@@ -118,6 +119,18 @@ class _Reader:
             self.empty.add(path)
         return answer.body
 
+    def names_in(self, path: str) -> list[str]:
+        answer = self.client.get(self.url(path), _MOST_LIST, FILE_TIMEOUT)
+        if answer.status != 200 or self.header(answer, "type") != "directory":
+            raise self.refused(path, answer)
+        try:
+            names = json.loads(answer.body)["metadata"]
+        except (ValueError, LookupError, TypeError, RecursionError):
+            names = None
+        if not isinstance(names, list):
+            raise UnreadableError(f"{self.client.name} did not list '{printable(path)}'")
+        return sorted(map(str, names))
+
     def not_fetched(self, path: str) -> UnreadableError:
         if path == self.hung:
             return UnreadableError(
@@ -175,6 +188,10 @@ class LiveRootfs(MemoryRootfs):
         made._reader = self._reader
         made._root = self._root.copy({})
         return made
+
+    def listdir(self, path: str) -> list[str]:
+        """Return the names in a directory. Raises UnreadableError if the daemon does not show them."""
+        return self._reader.names_in(path)
 
     def walk(self, path: str = "/") -> Iterator[tuple[str, Entry]]:
         raise UnreadableError("the files of a running instance can't be listed")

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..model.plan import Change
-from ..model.source import printable, printable_lines
+from ..model.source import printable
 from ..reporting.json_data import change_data, error_data, json_text
 from ..reporting.patch import Work, file_patch
 from .many import Judged
@@ -39,8 +39,6 @@ def patches(found: NextStart) -> Iterator[str]:
             if others:
                 more = f" and {len(others) - _MOST_NAMED} more" if len(others) > _MOST_NAMED else ""
                 yield f"#   this also writes {', '.join(map(printable, others[:_MOST_NAMED]))}{more}\n"
-    for text in found.verdicts:
-        yield f"# {printable_lines(text)}\n"
 
 
 def _lines(text: str) -> list[str]:
@@ -89,8 +87,6 @@ def data_of(found: NextStart) -> dict[str, Any]:
         data["error"] = error_data(found.error)
     if found.unreadable:
         data["unreadable"] = json_text(found.unreadable)
-    if found.verdicts:
-        data["verdicts"] = list(found.verdicts)
     return data
 
 

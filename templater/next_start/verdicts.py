@@ -7,7 +7,6 @@ the start is simulated for both kinds, and a verdict that differs is "unknown".
 
 from __future__ import annotations
 
-import posixpath
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -54,9 +53,6 @@ EQUAL, DIFFERENT, MISSING = "equal", "different", "missing"
 _MAKEABLE = ("create", "copy", "rename")
 #: directories that are mounts while a container runs
 _MOUNTED = ("/dev", "/proc", "/sys", "/run")
-#: the folder and the names of the files from which cloud-init's data source NoCloud reads
-_SEEDS = ("/var/lib/cloud/seed/nocloud-net", "/var/lib/cloud/seed/nocloud")
-_SEED_NAMES = ("meta-data", "user-data", "vendor-data", "network-config")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,10 +90,8 @@ class NextStart:
     error: TemplaterError | None = None
     unreadable: str = ""
     notes: tuple[str, ...] = ()
-    #: the content of cloud-init's NoCloud files now and after the next start; None for a missing file
-    seeds: Mapping[str, tuple[bytes | None, bytes | None]] = field(default_factory=dict)
-    #: sentences of other judges, such as whether cloud-init acts on the files
-    verdicts: tuple[str, ...] = ()
+    #: the simulated start
+    plan: Plan | None = None
 
     @property
     def is_running(self) -> bool:
@@ -162,7 +156,7 @@ class _Judgement:
         files = tuple(self.finished(index, file) for index, file in enumerate(found))
         return NextStart(
             self.live.address, self.instance, self.options.host, first.plan.triggers, files, error,
-            self.live.unreadable, first.plan.notes, dict(self.seeds(files)),
+            self.live.unreadable, first.plan.notes, first.plan,
         )  # fmt: skip
 
     def attempt(self, rootfs: LiveRootfs | None) -> _Attempt:
@@ -344,25 +338,6 @@ class _Judgement:
             if mount and (file.real == mount or file.real.startswith(f"{mount}/")):
                 yield f"'{printable(mount)}' is a mount while the instance runs: the start writes below it"
                 return
-
-    def seeds(
-        self, files: tuple[FileVerdict, ...]
-    ) -> Iterator[tuple[str, tuple[bytes | None, bytes | None]]]:
-        """Yield cloud-init's NoCloud files, with their content now and after the next start."""
-        if self.rootfs is None:
-            return
-        for file in files:
-            folder, name = posixpath.split(file.path)
-            if folder not in _SEEDS or name not in _SEED_NAMES:
-                continue
-            try:
-                before = None
-                if self.rootfs.entry(file.real) is not None:
-                    before = self.rootfs.read(file.real, MAX_COMPARED)
-            except TemplaterError:
-                continue
-            changed = file.change if file.verdict in CHANGING else None
-            yield file.path, (before, before if changed is None else changed.content)
 
 
 def _certain(plan: Plan) -> Iterator[Change]:

@@ -108,7 +108,7 @@ def command(request: options.Request, steps: tuple[str, ...], as_diff: bool) -> 
 def show_styled(reports: list[Report], *, as_diff: bool) -> None:
     from ...simulation.report import patch_of
     from .. import styled, terminal
-    from .diff import show_patch
+    from ..patches import show_patch
 
     for number, report in enumerate(reports):
         above, below = styled.step(report, terminal.width(), as_diff=as_diff, first=number == 0)

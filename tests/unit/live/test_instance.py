@@ -293,3 +293,14 @@ def test_an_unknown_remote_of_incus_is_the_clients_error(monkeypatch, tmp_path):
     monkeypatch.setenv("INCUS_CONF", str(tmp_path))
     with pytest.raises(InputError, match="can't connect to the remote 'nowhere': The remote"):
         open_daemon(parse_address("incus:nowhere:c1"))
+
+
+def test_the_names_in_a_directory_are_listed(incus):
+    live = opened(incus)
+    recorded_names = next(each for each in recorded("incus") if each["name"] == "files-get-dir")["json"][
+        "metadata"
+    ]
+    assert live.rootfs.listdir("/srv") == sorted(recorded_names)
+    with pytest.raises(InputError, match=r"'/etc/hostname' changed while|can't read"):
+        live.rootfs.listdir("/etc/hostname")
+    live.daemon.close()
