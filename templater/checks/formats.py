@@ -101,8 +101,12 @@ def gitlab(reports: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _file(finding: dict[str, Any]) -> str:
-    """Return the path of a finding's file as continuous integration expects it, without ``./``."""
-    return printable(str(finding["file"]).removeprefix("./"))
+    """Return the path of a finding's file as continuous integration expects it.
+
+    The path is relative to the working directory, which is that of the repository, and has no ``./``.
+    """
+    file = str(finding["file"]).removeprefix(f"{os.getcwd().rstrip('/')}/")
+    return printable(file.removeprefix("./"))
 
 
 def _words(finding: dict[str, Any]) -> str:
