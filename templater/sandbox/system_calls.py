@@ -115,6 +115,10 @@ def assemble(machine: str, calls: "Iterable[str]", opening: "Mapping[str, int]")
     return b"".join([*program, refuse])
 
 
+#: the type of the functions of ``libc``, made when the first one is needed
+_calls: "list[Any]" = []
+
+
 def libc(name: str) -> "Callable[..., int]":
     """Return a function of the C library that Python does not wrap.
 
@@ -122,15 +126,18 @@ def libc(name: str) -> "Callable[..., int]":
     """
     import _ctypes
 
-    class Int(_ctypes._SimpleCData):  # type: ignore[type-arg]
-        _type_ = "i"
+    if not _calls:
 
-    class Call(_ctypes.CFuncPtr):
-        _flags_ = _ctypes.FUNCFLAG_CDECL
-        _restype_ = Int
+        class Int(_ctypes._SimpleCData):  # type: ignore[type-arg]
+            _type_ = "i"
 
+        class Call(_ctypes.CFuncPtr):
+            _flags_ = _ctypes.FUNCFLAG_CDECL
+            _restype_ = Int
+
+        _calls.append(Call)
     process = _ctypes.dlopen(None, 0)  # type: ignore[arg-type]
-    function: Callable[..., int] = Call(_ctypes.dlsym(process, name))
+    function: Callable[..., int] = _calls[0](_ctypes.dlsym(process, name))
     return function
 
 

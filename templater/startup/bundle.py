@@ -116,8 +116,19 @@ def contents() -> bytes:
         groups.append((entries, at, at + len(parts[-1])))
         at += len(parts[-1])
     files = sources()
-    head = marshal.dumps((sys.hexversion, PACKAGE, at, groups, files, stamp_of(files)))
+    head = marshal.dumps((sys.hexversion, PACKAGE, at, groups, files, stamp_of(files), place_of_ctypes()))
     return len(head).to_bytes(HEAD, "little") + head + b"".join(parts)
+
+
+def place_of_ctypes() -> "tuple[str, int, int]":
+    """Return path, mtime (ns) and size of the C module ``_ctypes``; an empty path if it is built in."""
+    import _ctypes
+
+    path = getattr(_ctypes, "__file__", None)
+    if not path:
+        return "", 0, 0
+    status = posix.stat(path)
+    return path, status.st_mtime_ns, status.st_size
 
 
 def source_of(name: str) -> "tuple[str, bool]":

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     #: the modules of a group, and the start and end of their code in the file
     Group = tuple[list[Entry], int, int]
 
-FORMAT = 6
+FORMAT = 7
 #: size in bytes of the number that stores the length of the table of contents
 HEAD = 4
 PACKAGE = __file__.rpartition("/startup/")[0]
@@ -35,6 +35,7 @@ PACKAGE = __file__.rpartition("/startup/")[0]
 COLD = "templater.parsing.yaml_nodes"
 
 _Spec: "Any" = sys.modules["_frozen_importlib"].ModuleSpec
+_ExtensionLoader: "Any" = sys.modules["_frozen_importlib_external"].ExtensionFileLoader
 
 
 def main() -> "NoReturn":
@@ -78,7 +79,7 @@ def read() -> bytes:
 class Modules:
     """The finder and loader for the modules of the file. Importing one module loads its whole group."""
 
-    __slots__ = ("codes", "cold", "groups", "sources", "stale", "stamp")
+    __slots__ = ("checked", "codes", "cold", "ctypes", "groups", "sources", "stale", "stamp")
 
     def __init__(self, data: bytes) -> None:
         #: the group of each module that is not loaded yet, by module name
@@ -89,21 +90,31 @@ class Modules:
         #: the sources of the compile cache's key, and their digest
         self.sources: list[tuple[str, int, int]] = []
         self.stamp = b""
+        #: mtime and size of each file that was looked at; a run looks once
+        self.checked: dict[str, tuple[int, int]] = {}
+        #: the file of the C module ``_ctypes``, which Python would search in several directories
+        self.ctypes = ("", 0, 0)
         head = HEAD + int.from_bytes(data[:HEAD], "little")
         try:
-            version, package, size, groups, sources, stamp = marshal.loads(self.codes[HEAD:head])  # noqa: S302
+            version, package, size, groups, sources, stamp, ctypes = marshal.loads(self.codes[HEAD:head])  # noqa: S302
         except (ValueError, EOFError, TypeError):
             return
         if (version, package, size) == (sys.hexversion, PACKAGE, len(data) - head):
             self.codes = self.codes[head:]
             self.groups = {entry[0]: group for group in groups for entry in group[0]}
-            self.sources, self.stamp = sources, stamp
+            self.sources, self.stamp, self.ctypes = sources, stamp, ctypes
             self.stale = False
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> "Any":
         group = self.groups.get(name)
         if group is not None and self.load(group):
             return sys.modules[name].__spec__
+        if (
+            name == "_ctypes"
+            and self.ctypes[0].rpartition("/")[0] in sys.path
+            and self.is_unchanged(*self.ctypes)
+        ):
+            return _Spec(name, _ExtensionLoader(name, self.ctypes[0]), origin=self.ctypes[0])
         if name == COLD and not self.cold:
             self.cold = True
             from templater.startup.lazy_imports import install
@@ -113,7 +124,7 @@ class Modules:
 
     def source_stamp(self) -> bytes:
         """Return the recorded digest of the compile cache's sources; b"" if one of them has changed."""
-        if self.stamp and not all(is_unchanged(*source) for source in self.sources):
+        if self.stamp and not all(self.is_unchanged(*source) for source in self.sources):
             self.stamp, self.stale = b"", True
         self.sources = []  # check the sources only once per run
         return self.stamp
@@ -129,7 +140,7 @@ class Modules:
         entries, start, end = group
         for name, *_ in entries:
             self.groups.pop(name, None)
-        if not all(is_unchanged(file, age, size) for _, file, _, age, size in entries):
+        if not all(self.is_unchanged(file, age, size) for _, file, _, age, size in entries):
             self.stale = True
             return False
         try:
@@ -162,10 +173,11 @@ class Modules:
         if parent:
             setattr(sys.modules[parent], tail, module)
 
-
-def is_unchanged(file: str, age: int, size: int) -> bool:
-    try:
-        status = posix.stat(file)
-    except OSError:
-        return False
-    return status.st_mtime_ns == age and status.st_size == size
+    def is_unchanged(self, file: str, age: int, size: int) -> bool:
+        if file not in self.checked:
+            try:
+                status = posix.stat(file)
+            except OSError:
+                return False
+            self.checked[file] = (status.st_mtime_ns, status.st_size)
+        return self.checked[file] == (age, size)

@@ -1,7 +1,9 @@
 """The bundle of a hook's modules: it is used while it is up to date and rewritten otherwise."""
 
+import _ctypes
 import marshal
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -125,6 +127,29 @@ def test_a_bundle_that_lists_a_removed_module_is_harmless(package):
     kept(package).write_bytes(framed(tuple(head)) + codes)
     assert line(package).returncode == 0
     assert b"/gone.py" not in kept(package).read_bytes()
+
+
+TRIED = "# trying .*/_ctypes"
+
+
+def test_a_hook_finds_the_c_module_for_system_calls_without_a_search(package):
+    line(package)
+    assert not re.search(TRIED, python(package, "import _ctypes", "-vv").stderr)
+
+
+@pytest.mark.parametrize(
+    "place", [("/nowhere/_ctypes.so", 0, 0), (_ctypes.__file__, 0, 0)], ids=["other", "old"]
+)
+def test_a_c_module_that_is_elsewhere_or_changed_is_searched(package, place):
+    """After an update of Python, or with another build of the same version."""
+    line(package)
+    head, codes = parse_bundle(kept(package).read_bytes())
+    head[6] = place
+    kept(package).write_bytes(framed(tuple(head)) + codes)
+    assert line(package).returncode == 0
+    said = python(package, "import _ctypes; print(_ctypes.__file__)", "-vv")
+    assert said.stdout.strip() == _ctypes.__file__
+    assert re.search(TRIED, said.stderr)
 
 
 def test_a_bundle_writable_by_other_users_is_ignored(package):
