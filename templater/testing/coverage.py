@@ -113,22 +113,15 @@ def parts_of(template: _Template) -> Iterator[tuple[str, str, str, bool]]:
     for number, branch in enumerate(program.branches):
         place = source.span(branch.start, branch.start).place
         yield "branches", place, branch.message, number in template.reached
-    lines: dict[int, bool] = {}
+    lines: dict[int, tuple[int, bool]] = {}
     for start, number in program.statements:
         line = source.line_at(start)
-        lines[line] = lines.get(line, False) or number in template.reached
-    for line, reached in lines.items():
-        start = start_of(source, line)
+        first, reached = lines.get(line, (start, False))
+        lines[line] = min(first, start), reached or number in template.reached
+    for start, reached in lines.values():
         yield "lines", source.span(start, start).place, "no test runs this line", reached
     for name, place in template.reads.items():
         yield "reads", place, f"no test reads '{printable('.'.join(name))}'", name in template.read
-
-
-def start_of(source: Source, line: int) -> int:
-    start = 0
-    for _ in range(line - 1):
-        start = source.text.find("\n", start) + 1
-    return start
 
 
 def summary_of(parts: dict[tuple[str, str], bool]) -> dict[str, Any]:

@@ -38,7 +38,7 @@ _HEAD = 64 << 10
 
 
 class Folder:
-    """The folder of tests at ``path``. ``fixtures`` is a subfolder's name for messages of missing files."""
+    """The folder of tests at ``path``."""
 
     def __init__(self, path: str) -> None:
         self.path = path

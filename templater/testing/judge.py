@@ -32,12 +32,16 @@ class Snapshot:
         #: the position of the first key ``snapshot``
         self.span: Span | None = None
         self.binary = ""
+        self.size = 0
 
     def add(self, file: File, span: Span) -> None:
         self.span = self.span or span
         content = file.change.content or b""
         if is_binary(content):
             self.binary = self.binary or shown(file)
+            return
+        self.size += len(content)
+        if self.size > MAX_SNAPSHOT:
             return
         heading = f"==> {shown(file)} {file.mode:04o} {file.uid}:{file.gid}"
         text = file.text if file.text.endswith("\n") or not file.text else f"{file.text}\n{NO_NEWLINE}"
@@ -70,15 +74,16 @@ class Snapshots:
         if found.binary:
             yield Failure(f"{found.binary}: the file is binary, so it can't be in a snapshot", found.span)
             return
+        if found.size > MAX_SNAPSHOT:
+            yield Failure(f"the snapshot is larger than {MAX_SNAPSHOT >> 20} MiB", found.span)
+            return
         try:
             recorded = self.folder.snapshot(name)
         except TemplaterError as error:
             yield Failure(f"the snapshot can't be read: {error.message}", found.span, hint=error.hint)
             return
         if self.update:
-            if len(found.data) > MAX_SNAPSHOT:
-                yield Failure(f"the snapshot is larger than {MAX_SNAPSHOT >> 20} MiB", found.span)
-            elif recorded != found.data:
+            if recorded != found.data:
                 self.changes[name] = found.data
         elif recorded is None:
             yield Failure(
@@ -101,11 +106,15 @@ class Snapshots:
 
 @dataclass(frozen=True, slots=True)
 class Judge:
-    """The judge of one case. ``mistakes`` returns the mistakes in a file that should be valid."""
+    """The judge of one case. ``mistakes`` returns the mistakes in a file that should be valid.
+
+    ``check_time`` raises LimitError if the run takes too long.
+    """
 
     case: Case
     snapshot: Snapshot
     mistakes: Callable[[File, Result], list[str]]
+    check_time: Callable[[], None]
     #: whether the rules are the same in every case, so that a path without a rule is a mistake
     fixed_rules: bool = True
 
@@ -113,6 +122,7 @@ class Judge:
         """Yield the failures of a run or step, and add its files to the snapshot."""
         handled: set[str] = set()
         for each in expected.files:
+            self.check_time()
             if each.kind == "error":
                 handled.add(each.target)
                 yield from self.expected_error(each, result)
@@ -176,7 +186,7 @@ class Judge:
         elif wanted.kind == "valid":
             yield from self.validity(file, result, wanted.span)
         else:
-            yield from compare(wanted, file)
+            yield from compare(wanted, file, self.check_time)
 
     def validity(self, file: File, result: Result, span: Span) -> Iterator[Failure]:
         for message in self.mistakes(file, result):
@@ -189,7 +199,7 @@ class Judge:
         return printable(did_you_mean(wanted.target[:200], paths[:1000]))
 
 
-def compare(wanted: Expectation, file: File) -> Iterator[Failure]:
+def compare(wanted: Expectation, file: File, check_time: Callable[[], None]) -> Iterator[Failure]:
     """Compare a file with an expectation about its content, mode or owner."""
     target, text, kind = shown(file), file.text, wanted.kind
     if kind == "equals" and text != wanted.value:
@@ -206,6 +216,7 @@ def compare(wanted: Expectation, file: File) -> Iterator[Failure]:
                 yield Failure(f"{target}: {verb} '{short(part)}'", wanted.span, head(text))
     elif kind == "matches":
         for pattern in wanted.value:
+            check_time()
             yield from match(pattern, wanted, file)
     elif kind == "mode" and file.mode != wanted.value:
         yield Failure(f"{target}: the mode is {file.mode:04o}, not {wanted.value:04o}", wanted.span)

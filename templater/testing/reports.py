@@ -16,7 +16,8 @@ from .coverage import coverage_lines
 def failure_data(failure: Failure) -> dict[str, Any]:
     span = failure.span.origin
     data: dict[str, Any] = {
-        "message": json_text(failure.message), "place": failure.span.place, "file": span.source.name,
+        "message": json_text(failure.message), "place": failure.span.place,
+        "file": json_text(span.source.name),
         "line": span.line, "column": span.column,
     }  # fmt: skip
     if failure.detail:
@@ -31,7 +32,7 @@ def case_data(outcome: Outcome) -> dict[str, Any]:
     case = outcome.case
     span = case.span.origin
     return {
-        "file": case.file, "name": case.name, "matrix": case.label, "line": span.line,
+        "file": json_text(case.file), "name": case.name, "matrix": case.label, "line": span.line,
         "passed": outcome.passed, "seconds": round(outcome.seconds, 6),
         "failures": [failure_data(failure) for failure in outcome.failures],
     }  # fmt: skip

@@ -28,6 +28,8 @@ _KINDS = {
     "number": "scalar",
     "boolean": "scalar",
 }
+#: number of mistakes after which a file is not read any further
+MOST = 100
 _WORDS = {"object": "a mapping", "array": "a list", "string": "text", "boolean": "true or false"}
 
 
@@ -63,6 +65,8 @@ class Reader:
 
     def check(self, node: Node, schema: Schema, what: str) -> None:
         """Record the mistakes of a node. Messages call the node ``what``."""
+        if len(self.errors) >= MOST:
+            return
         for part in self.parts(schema):
             if "anyOf" in part:
                 self.check_any(node, part["anyOf"], what)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from hashlib import sha256
 from time import perf_counter
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,12 @@ from .subject import File, Result, Subject
 if TYPE_CHECKING:
     from ..limits import Given
     from ..validators.results import Validators
+
+
+#: maximum number of failures of one case; most of them have the same cause
+MAX_FAILURES = 100
+#: number of failures of a run after which failures show no file
+MAX_DETAILS = 1000
 
 
 class Session:
@@ -46,8 +53,9 @@ class Session:
         self.subject = Subject(source, given, choice)
         self.snapshots = Snapshots(folder, update=update)
         self.validators = validators
+        self.failed = 0
         self.coverage = Coverage(self.subject) if coverage else None
-        self._mistakes: dict[tuple[str, str], list[str]] = {}
+        self._mistakes: dict[tuple[str, bytes], list[str]] = {}
 
     def __enter__(self) -> Session:
         return self
@@ -69,13 +77,20 @@ class Session:
         """Run one case. Raises LimitError if all cases together take too long."""
         begun = perf_counter()
         self.subject.options.check_time()
-        failures = tuple(without_repeated_details(self.failures(case)))
-        return Outcome(case, failures, perf_counter() - begun)
+        failures: list[Failure] = []
+        for failure in without_repeated_details(self.failures(case)):
+            self.failed += 1
+            if len(failures) < MAX_FAILURES:
+                failures.append(failure if self.failed <= MAX_DETAILS else replace(failure, detail=""))
+        return Outcome(case, tuple(failures), perf_counter() - begun)
 
     def failures(self, case: Case) -> Iterable[Failure]:
         image = self.subject.image(case)
         snapshot = Snapshot()
-        judge = Judge(case, snapshot, self.mistakes, fixed_rules=not self.subject.is_definition)
+        judge = Judge(
+            case, snapshot, self.mistakes, self.subject.options.check_time,
+            fixed_rules=not self.subject.is_definition,
+        )  # fmt: skip
         for expected, result, step in self.results(case):
             if step is not None and expected.snapshot is not None:
                 snapshot.begin(step.step.text, expected.snapshot)
@@ -101,9 +116,9 @@ class Session:
 
     def mistakes(self, file: File, result: Result) -> list[str]:
         """Return the mistakes that ``templater check`` finds in a file of its kind."""
-        key = file.change.path, file.text
         if len(file.text) > LARGEST:
             return [f"the file has more than {LARGEST >> 10} KiB, so it was not checked"]
+        key = file.change.path, sha256(file.change.content or b"").digest()
         if key not in self._mistakes:
             image = next(iter(self.subject.images))
             metadata = self.subject.metadata(image, result.host)

@@ -6,7 +6,7 @@ import pytest
 
 from templater.image.presets import make, presets
 from templater.limits import Given
-from templater.testing.coverage import KINDS, coverage_lines, percent
+from templater.testing.coverage import KINDS, MOST, coverage_lines, percent
 from templater.testing.folder import Folder, folder_of
 from templater.testing.reader import read_cases
 from templater.testing.session import Session
@@ -79,7 +79,7 @@ def test_a_rule_and_a_template_that_no_test_renders_are_reported(tmp_path):
     found = missed(tmp_path, "a", other="{{ config['user.b'] }}")
     assert found == [
         f"{tmp_path}/i/metadata.yaml:6:3: no test writes '/etc/other'",
-        "other.tpl:1:1: no test runs this line",
+        "other.tpl:1:4: no test runs this line",
         "other.tpl:1:1: no test renders this template",
         "other.tpl:1:4: no test reads 'config.user.b'",
     ]
@@ -112,6 +112,20 @@ def test_steps_and_hosts_add_up(tmp_path):
         templates={"x.tpl": template},
     )
     assert covered(image)["branches"] == {"covered": 3, "total": 3, "missed": []}
+
+
+def test_a_template_of_many_lines_is_covered_in_linear_time(tmp_path):
+    """The position of a line is not searched from the beginning of the template."""
+    template = "{% if instance.nam %}\n" + "line\n" * 100_000 + "{% endif %}"
+    image = an_image(
+        tmp_path / "i",
+        "tests:\n- {name: a, error: x}\n",
+        rules="  /x: {when: [create], template: x.tpl}\n",
+        templates={"x.tpl": template},
+    )
+    report = covered(image)
+    assert (report["lines"]["covered"], report["lines"]["total"]) == (1, 100_001)
+    assert len(report["lines"]["missed"]) == MOST
 
 
 def test_neighbouring_lines_are_shown_as_one(tmp_path):

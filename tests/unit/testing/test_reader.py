@@ -210,6 +210,19 @@ def test_a_matrix_of_10000_cases_is_an_error_at_its_place(tmp_path):
     )
 
 
+def test_many_keys_in_many_cases_are_an_error(tmp_path):
+    config = ", ".join(f"user.k{number}: x" for number in range(2000))
+    hosts = ", ".join(f"{{name: a{number}}}" for number in range(4000))
+    with pytest.raises(LimitError, match="the keys of all cases have more than 2000000 values"):
+        read(tmp_path, test(f"matrix: {{instance: [{hosts}]}}\nconfig: {{{config}}}\nsnapshot: true"))
+
+
+def test_a_file_of_mistakes_is_read_only_to_the_hundredth(tmp_path):
+    with pytest.raises(InputError) as caught:
+        read(tmp_path, "tests:\n" + "- {expcet: {}}\n" * 20_000)
+    assert caught.value.notes[-1] == "and 79 more mistakes"
+
+
 # --- hostile folders
 
 

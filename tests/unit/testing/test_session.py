@@ -12,7 +12,7 @@ from templater.limits import Given
 from templater.model.errors import InputError, LimitError, RefusedError, UsageError
 from templater.testing.folder import Folder, folder_of, source_of
 from templater.testing.reader import read_cases
-from templater.testing.session import Session
+from templater.testing.session import MAX_FAILURES, Session
 from tests.unit.testing.images import an_image, failures, run
 
 ROOT = Path(__file__).parents[3]
@@ -410,6 +410,47 @@ def test_all_cases_share_one_time_limit(tmp_path):
         pytest.raises(LimitError, match="longer than 0 seconds"),
     ):
         session.run(read_cases(tests))
+
+
+def test_a_case_shows_a_hundred_failures(tmp_path):
+    words = ", ".join(f"word{number}" for number in range(5000))
+    templates = {"hostname.tpl": "a line of a file\n" * 1000}
+    (outcome,) = run(
+        an_image(tmp_path / "i", test(f"{{contains: [{words}], snapshot: true}}"), templates=templates)
+    )
+    assert len(outcome.failures) == MAX_FAILURES
+    assert sum(len(failure.detail) for failure in outcome.failures) < 5000
+
+
+def test_a_snapshot_is_kept_although_many_other_failures_hide_it(tmp_path):
+    words = ", ".join(f"word{number}" for number in range(200))
+    image = an_image(tmp_path / "i", test(f"{{contains: [{words}], snapshot: true}}"))
+    run(image, update=True)
+    run(image, update=True)
+    assert (image / "tests" / "snapshots" / "a" / "x.txt").exists()
+
+
+def test_expectations_stop_at_the_time_limit(tmp_path):
+    """Each regular expression may take seconds, so the time is checked between them."""
+    patterns = ", ".join(f"'(a|a)*x{number}'" for number in range(1000))
+    templates = {"hostname.tpl": "a" * 100_000}
+    image = an_image(tmp_path / "i", test(f"{{matches: [{patterns}]}}"), templates=templates)
+    given = Given()
+    given.rendering["total"] = 1
+    tests = Folder(str(image / "tests"))
+    with (
+        Session(str(image), tests, given) as session,
+        pytest.raises(LimitError, match="longer than 1 seconds"),
+    ):
+        session.run(read_cases(tests))
+
+
+def test_a_large_snapshot_is_a_failure(tmp_path):
+    rules = "".join(f"  /etc/{number}: {{when: [create], template: hostname.tpl}}\n" for number in range(5))
+    image = an_image(
+        tmp_path / "i", SNAPSHOT, rules=rules, templates={"hostname.tpl": "0123456789abcde\n" * (1 << 17)}
+    )
+    assert failures(image, update=True) == ["2:23: the snapshot is larger than 8 MiB"]
 
 
 def test_valid_finds_the_mistakes_of_check(tmp_path):
