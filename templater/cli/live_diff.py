@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import closing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -66,7 +66,8 @@ def judge_one(request: options.Request) -> tuple[NextStart, Verdict | None]:
     return judged, boot
 
 
-def show(found: NextStart, boot: Verdict | None, *, as_json: bool) -> None:
+def show(found: NextStart, boot: Verdict | None, *, as_json: bool, lines: bool = False) -> None:
+    """Print the verdicts as a patch or as JSON. ``lines``: print the JSON in one line."""
     from ..cloud_init.report import lines_of, verdict_data
     from ..next_start.report import data_of, patches
     from ..next_start.words import counts
@@ -76,7 +77,10 @@ def show(found: NextStart, boot: Verdict | None, *, as_json: bool) -> None:
         data = data_of(found)
         if boot is not None:
             data["cloud_init"] = verdict_data(boot)
-        output.write_json(data)
+        if lines:
+            write_json_line(data)
+        else:
+            output.write_json(data)
         return
     for text in patches(found):
         show_patch(text)
@@ -126,6 +130,14 @@ def show_many(request: options.Request, filters: tuple[str, ...], *, exit_code: 
     return table.code
 
 
+def write_json_line(data: dict[str, Any]) -> None:
+    import json
+
+    from ..reporting.json_data import safe_json
+
+    output.write(safe_json(json.dumps(data, ensure_ascii=False)) + "\n")
+
+
 class Table:
     """A line for each instance, and a recap."""
 
@@ -162,20 +174,13 @@ class Table:
             self.code = max(self.code, found.exit_code, int(changes))
             text = short(found)
         if self.as_json:
-            self.write_json(judged)
+            from ..next_start.report import data_of, error_of
+
+            write_json_line(error_of(judged) if found is None else data_of(found))
         else:
             status = printable(judged.status) or "-"
             output.write(f"{self.label(judged.address):<{self.width}}  {status:<8}  {text}\n")
         output.flush()
-
-    def write_json(self, judged: Judged) -> None:
-        import json
-
-        from ..next_start.report import data_of, error_of
-        from ..reporting.json_data import safe_json
-
-        data = error_of(judged) if judged.found is None else data_of(judged.found)
-        output.write(safe_json(json.dumps(data, ensure_ascii=False)) + "\n")
 
     def report(self) -> None:
         parts = [f"{self.changing} of {self.total} instances would change"]

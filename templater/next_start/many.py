@@ -55,9 +55,10 @@ def judge_many(
     waiting: deque[tuple[LiveInstance, Future[TemplaterError | None]]] = deque()
     rest = iter(instances)
     pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="reader")
+    ahead = 1  # the first result appears sooner if no other instance is read at the same time
     try:
         while True:
-            while len(waiting) < _AHEAD and (item := next(rest, None)) is not None:
+            while len(waiting) < ahead and (item := next(rest, None)) is not None:
                 address, data = item
                 if address.project not in profiles:
                     profiles[address.project] = read_profiles(daemon, address)
@@ -65,6 +66,7 @@ def judge_many(
                 waiting.append((live, pool.submit(_attempt, live)))
             if not waiting:
                 return
+            ahead = _AHEAD
             live, future = waiting.popleft()
             yield _judged(live, future.result(), describe, options, reading)
     except BaseException:

@@ -15,19 +15,27 @@ from ..guard import guard
 HELP = """Preview SRC again after every change.
 
 Templates, metadata.yaml and the instance's files are watched. With ROOTFS, the output is a patch like that of
+`templater diff`. If SRC is a running instance, the daemon's events are followed, and the output is that of
 `templater diff`. Stop with Ctrl-C.
 
 \b
 Examples:
   templater watch ./image -i web1.yaml
   templater watch ./image /srv/web1/rootfs -t start
+  templater watch incus:web1
 """
 
 
 @click.command(help=HELP)
 @options.request_options(rootfs="[ROOTFS]")
 def command(request: options.Request) -> int:
+    from ...live.address import is_live
     from ..watcher import Watch, sources_of
+
+    if is_live(request.src):
+        from ..live_watch import watch as watch_instance
+
+        return watch_instance(request)
 
     def look() -> None:
         from ..planning import opened

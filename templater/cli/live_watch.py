@@ -1,0 +1,127 @@
+"""``templater watch`` of a running instance: the verdicts again after each event of the daemon."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+
+import click
+
+from ..live.client import NoAnswerError
+from ..model.errors import InputError, TemplaterError, UsageError
+from ..model.source import printable
+from . import options, output
+from .guard import guard
+
+if TYPE_CHECKING:
+    from ..live.address import Address
+    from ..live.connect import Daemon
+    from ..live.events import Event, Events
+
+#: seconds without events after which a burst of events has ended, and its maximum length
+QUIET, PATIENCE = 0.3, 2.0
+#: seconds between attempts to reach a daemon that has ended
+PAUSE = 1.0
+#: parts of the names of events that change neither the configuration nor files
+_HARMLESS = ("-retrieved", "-backup-", "-log-", "-console", "-snapshot-")
+
+
+def watch(request: options.Request) -> int:
+    """Show the verdicts on one instance again after each event. Ctrl-C ends the watch."""
+    from ..live.address import parse_address
+    from ..live.connect import open_daemon
+
+    if request.rootfs is not None:
+        raise click.UsageError("ROOTFS can't be combined with a running instance")
+    address = parse_address(request.src, request.project)
+    if not address.is_one:
+        raise UsageError(f"'{printable(request.src)}' does not name one instance")
+    daemon = open_daemon(address)
+    first = True
+    try:
+        while True:
+            # the events are followed before the first look, so that no change is missed
+            events = _follow(daemon)
+            try:
+                profiles = _look(request, first=first)
+                first = False
+                _watch(request, daemon.address, events, profiles)
+            except NoAnswerError as error:
+                output.say(error.message)
+            finally:
+                events.close()
+                daemon.close()
+            daemon = _reconnect(address)
+    except KeyboardInterrupt:
+        return 0
+    finally:
+        daemon.close()
+
+
+def _follow(daemon: Daemon) -> Events:
+    from ..live.events import Events
+
+    return Events(daemon.client, daemon.address)
+
+
+def _watch(
+    request: options.Request, address: Address, events: Events, profiles: frozenset[str]
+) -> frozenset[str]:
+    """Show the verdicts after each burst of events. Raises InputError if the stream of events ends."""
+    while True:
+        found = [event for event in events.wait(3600) if concerns(event, address, profiles)]
+        if not found:
+            continue
+        end = time.monotonic() + PATIENCE
+        while time.monotonic() < end and (more := events.wait(QUIET)):
+            found += [event for event in more if concerns(event, address, profiles)]
+        if output.has_layout():
+            click.clear()
+        output.say(f"changed: {', '.join(dict.fromkeys(printable(event.action) for event in found))}")
+        profiles = _look(request) or profiles
+
+
+def _look(request: options.Request, *, first: bool = False) -> frozenset[str]:
+    """Show the verdicts, and return the names of the instance's profiles.
+
+    At the ``first`` look a usage error is raised, because no event can correct it.
+    """
+    from .live_diff import judge_one, show
+
+    names: frozenset[str] = frozenset()
+    try:
+        with guard(request.limits):
+            found, boot = judge_one(request)
+        show(found, boot, as_json=request.as_json, lines=True)
+        names = frozenset(profile.name for profile in found.instance.profiles)
+    except TemplaterError as error:
+        if first:
+            raise
+        output.say(error.explain())
+    output.flush()
+    return names
+
+
+def _reconnect(address: Address) -> Daemon:
+    """Wait until the daemon answers again."""
+    from ..live.connect import open_daemon
+
+    while True:
+        time.sleep(PAUSE)
+        try:
+            return open_daemon(address)
+        except InputError:
+            continue
+
+
+def concerns(event: Event, address: Address, profiles: frozenset[str]) -> bool:
+    """Return whether an event can change the verdicts on an instance."""
+    if any(part in event.action for part in _HARMLESS):
+        return False
+    _, _, kind, name, *_ = [*(unquote(part) for part in urlsplit(event.source).path.split("/")), "", "", ""]
+    if kind == "instances":
+        return name == address.name and (event.project or "default") == (address.project or "default")
+    if kind == "profiles":
+        return name in profiles
+    return kind == "projects" and name == (address.project or "default")
