@@ -1,5 +1,6 @@
 """What all tests share: the option that rewrites recordings, the markers, and the rule that CI skips nothing."""
 
+import gc
 import os
 import resource
 import signal
@@ -38,6 +39,17 @@ def pytest_configure(config: pytest.Config) -> None:
     fast = "not slow" in config.getoption("markexpr")
     settings.register_profile("templater", max_examples=40 if fast else 250)
     settings.load_profile("templater")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Hide what the collection of twelve thousand tests makes from the garbage collector, which would visit it often."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.hookimpl(tryfirst=True)
