@@ -27,11 +27,18 @@ def check_image(image: AuthoredImage) -> Iterator[Observation]:
 
 
 def validate(image: AuthoredImage, file: File) -> Iterator[Mistake]:
-    """Yield the mistakes that netplan finds, or if netplan does not run here, the unknown keys."""
-    yield from validated(image, "netplan", file, "check.yaml")
+    """Yield the mistakes that netplan finds, or if netplan does not run here, the unknown keys.
+
+    netplan does not say which key is meant, so its message gets the hint about the unknown key.
+    """
     root = yaml_mapping(file)
-    if not (image.validators and image.validators.ran("netplan")) and isinstance(root, Mapping):
-        yield from unknown_keys(value_of(root, "network") or root)
+    unknown = list(unknown_keys(value_of(root, "network") or root)) if isinstance(root, Mapping) else []
+    hints = {line: message.partition(": ")[2] for line, message, *_ in unknown}
+    for line, message, *severity in validated(image, "netplan", file, "check.yaml"):
+        hint = hints.get(line) if message.startswith("unknown key ") else ""
+        yield line, message.replace(" (netplan)", f": {hint} (netplan)") if hint else message, *severity  # type: ignore[misc]
+    if not (image.validators and image.validators.ran("netplan")):
+        yield from unknown
 
 
 def find(file: File) -> Iterator[Mistake]:

@@ -1,4 +1,5 @@
 """The way to a target leads through a symlink that hosts refuse, or the target itself is such a link.
+A target that is a directory, a device or another special file is also reported.
 
 Newer releases of LXD and Incus refuse absolute links, and links that leave the root filesystem: the start
 fails. Incus 7 also refuses a link whose target does not exist.
@@ -50,4 +51,9 @@ def check_image(image: AuthoredImage) -> Iterator[Observation]:
                     rule=rule,
                 )
             elif resolved.entry is not None and resolved.entry.kind != FILE:
-                yield Observation(f"'{shown}' is a {resolved.entry.kind}: the start fails", at, rule=rule)
+                yield Observation(
+                    f"'{shown}' is a {resolved.entry.kind}: the start fails",
+                    at,
+                    "use the path of a file as the target",
+                    rule=rule,
+                )

@@ -382,6 +382,14 @@ def test_an_invented_value_that_netplan_rejects_is_not_a_mistake_of_the_author(v
     assert {found[0] for found in findings(plan(DHCP % value))} <= {"info"}
 
 
+@pytest.mark.parametrize(("key", "meant"), [("ipv4", "dhcp4"), ("adresses", "addresses")])
+def test_the_message_of_netplan_about_an_unknown_key_names_the_key_that_is_meant(key, meant):
+    if not installed("netplan"):
+        pytest.skip("NOT RUN: netplan is not installed, or cannot be confined")
+    (found,) = audit(plan(f"  ethernets:\n    eth0:\n      {key}: true\n"), "authoring")
+    assert found.message.endswith(f": unknown key '{key}': did you mean '{meant}'? (netplan)")
+
+
 def test_an_invented_value_does_not_hide_a_mistake_that_it_reveals():
     template = (
         '{% if config_get("user.a", "") %}127.0.0.1 a\nlocalhost {{ config_get("user.a", "") }}\n{% endif %}'
@@ -436,6 +444,8 @@ DNS = "/etc/motd: {when: [create], template: t, properties: {dns1: a}}"
         ("missing-template", rule("when: [create], template: host.tpl", templates={"hosts.tpl": "a\n"}), "did you mean 'hosts.tpl'?"),
         ("missing-template", rule("when: [create], template: host.tpl"), "put the template into the folder 'templates', next to metadata.yaml"),
         ("missing-template", image("/a: {when: [create], template: t}", "/b: {when: [create], tempalte: t}"), "the key 'tempalte' is misspelled: write 'template'"),
+        ("refused-link", rule("when: [create], template: t", "/etc/a", names=[a_folder("rootfs/etc/a")]), "use the path of a file as the target"),
+        ("refused-link", rule("when: [create], template: t", "/etc/a", names=[a_link("rootfs/etc/a", "/b")]), "use the path that the link points to as the target, or make the link relative"),
         ("config-dots", text("{{ config.user.a }}"), 'dots are part of a configuration key: write config_get("user.a", "")'),
     ],
 )  # fmt: skip
