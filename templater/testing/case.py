@@ -70,6 +70,15 @@ class Case:
     snapshot: str = ""
 
     @property
+    def has_snapshot(self) -> bool:
+        """Whether the case compares any file with its recorded file."""
+        every = (self.expected, *(step.expected for step in self.steps))
+        return any(
+            expected.snapshot is not None or any(each.kind == "snapshot" for each in expected.files)
+            for expected in every
+        )
+
+    @property
     def title(self) -> str:
         return printable(f"{self.name} [{self.label}]" if self.label else self.name)
 

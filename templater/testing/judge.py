@@ -13,6 +13,7 @@ from ..pongo2.values import TooLarge
 from ..reporting.patch import NO_NEWLINE, of_text
 from .case import Case, Expectation, Expected, Failure
 from .folder import MAX_SNAPSHOT, Folder
+from .reader import cleaned
 from .subject import File, Result
 
 if TYPE_CHECKING:
@@ -70,7 +71,6 @@ class Snapshots:
         """Yield a failure if the files are not as recorded. With ``update``, record them instead."""
         if found.span is None:
             return
-        self.used.add(name)
         if found.binary:
             yield Failure(f"{found.binary}: the file is binary, so it can't be in a snapshot", found.span)
             return
@@ -130,6 +130,7 @@ class Judge:
                 yield from self.about_file(each, result, expected)
         yield from self.errors(expected, result, handled, span)
         if expected.snapshot is not None:
+            self.snapshot.span = self.snapshot.span or expected.snapshot  # also if no file is written
             for file in result.files.values():
                 self.snapshot.add(file, expected.snapshot)
         if expected.valid is not None:
@@ -146,13 +147,15 @@ class Judge:
             fitting = [error for error in errors if wanted.value in explained(error)]
             if not fitting:
                 yield Failure(missing_error(wanted, errors), wanted.span)
-            errors = [error for error in errors if error not in fitting] if fitting else []
+            left = {id(error) for error in errors} - {id(error) for error in fitting}
+            errors = [error for error in errors if id(error) in left] if fitting else []
+        unexpected = {id(error) for error in errors}
         seen: set[str] = set()
         for path, error in waiting.items():
-            if error in errors and error.message not in seen:
+            if id(error) in unexpected and error.message not in seen:
                 seen.add(error.message)
                 yield Failure(f"{printable(path)}: {error.message}", span, detail_of(error), error.hint)
-        if whole is not None and whole in errors and whole.message not in seen:
+        if whole is not None and id(whole) in unexpected and whole.message not in seen:
             yield Failure(whole.message, span, detail_of(whole), whole.hint)
 
     def expected_error(self, wanted: Expectation, result: Result) -> Iterator[Failure]:
@@ -163,11 +166,10 @@ class Judge:
 
     def about_file(self, wanted: Expectation, result: Result, expected: Expected) -> Iterator[Failure]:
         target, file = printable(wanted.target), result.files.get(wanted.target)
-        has_rule = any(same(rule.path, wanted.target) for rule in result.rules)
         if wanted.kind == "absent":
             if file is not None:
                 yield Failure(f"{target}: the file is written", wanted.span, head(file.text))
-            elif result.rules and not has_rule and self.fixed_rules:
+            elif self.fixed_rules and not has_rule(result, wanted.target):
                 yield Failure(
                     f"{target}: no rule writes this file", wanted.span, hint=self.hint(wanted, result)
                 )
@@ -176,7 +178,9 @@ class Judge:
             if wanted.target in result.errors:
                 return  # the error is a failure of its own
             reason = result.unknown.get(wanted.target)
-            words = "the file is not written" if has_rule or not result.rules else "no rule writes this file"
+            words = "the file is not written"
+            if not has_rule(result, wanted.target):
+                words = "no rule writes this file"
             if reason is not None:
                 words = f"the content is unknown: {reason}"
             yield Failure(f"{target}: {words}", wanted.span, hint=self.hint(wanted, result))
@@ -252,10 +256,9 @@ def detail_of(error: TemplaterError) -> str:
     return "" if error.span is None else f"{error.span.place}\n{error.span.excerpt()}"
 
 
-def same(path: str, target: str) -> bool:
-    from .reader import cleaned
-
-    return path == target or cleaned(path) == target
+def has_rule(result: Result, target: str) -> bool:
+    """Return whether a rule writes a target. If the rules are unknown, return true."""
+    return not result.rules or any(cleaned(rule.path) == target for rule in result.rules)
 
 
 def shown(file: File) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from functools import partial
 from hashlib import sha256
 from time import perf_counter
 from typing import TYPE_CHECKING
@@ -18,7 +19,7 @@ from .case import Case, CaseStep, Expected, Failure, Outcome
 from .coverage import Coverage
 from .folder import Folder
 from .judge import Judge, Snapshot, Snapshots
-from .subject import File, Result, Subject
+from .subject import File, HeldImage, Result, Subject
 
 if TYPE_CHECKING:
     from ..limits import Given
@@ -63,15 +64,9 @@ class Session:
     def __exit__(self, *unused: object) -> None:
         self.subject.__exit__(*unused)
 
-    def run(
-        self, cases: Iterable[Case], done: Callable[[Outcome], None] = lambda outcome: None
-    ) -> list[Outcome]:
-        """Run cases, and call ``done`` with each outcome. Raises TemplaterError if SRC cannot be read."""
-        outcomes = []
-        for case in cases:
-            outcomes.append(self.run_case(case))
-            done(outcomes[-1])
-        return outcomes
+    def run(self, cases: Iterable[Case]) -> list[Outcome]:
+        """Run cases. Raises TemplaterError if SRC cannot be read."""
+        return [self.run_case(case) for case in cases]
 
     def run_case(self, case: Case) -> Outcome:
         """Run one case. Raises LimitError if all cases together take too long."""
@@ -87,8 +82,10 @@ class Session:
     def failures(self, case: Case) -> Iterable[Failure]:
         image = self.subject.image(case)
         snapshot = Snapshot()
+        if case.has_snapshot:
+            self.snapshots.used.add(case.snapshot)
         judge = Judge(
-            case, snapshot, self.mistakes, self.subject.options.check_time,
+            case, snapshot, partial(self.mistakes, image), self.subject.options.check_time,
             fixed_rules=not self.subject.is_definition,
         )  # fmt: skip
         for expected, result, step in self.results(case):
@@ -114,13 +111,12 @@ class Session:
         for step, result in zip(case.steps, results, strict=True):
             yield step.expected, result, step
 
-    def mistakes(self, file: File, result: Result) -> list[str]:
+    def mistakes(self, image: HeldImage, file: File, result: Result) -> list[str]:
         """Return the mistakes that ``templater check`` finds in a file of its kind."""
         if len(file.text) > LARGEST:
             return [f"the file has more than {LARGEST >> 10} KiB, so it was not checked"]
         key = file.change.path, sha256(file.change.content or b"").digest()
         if key not in self._mistakes:
-            image = next(iter(self.subject.images))
             metadata = self.subject.metadata(image, result.host)
             change = file.change
             checked = CheckedFile(change.rule, change.trigger, result.host, result.instance, file.text, None)

@@ -256,6 +256,25 @@ def test_a_snapshot_has_the_steps(tmp_path):
     )
 
 
+def test_a_snapshot_differs_if_nothing_is_written_any_more(tmp_path):
+    image = an_image(tmp_path / "i", SNAPSHOT)
+    failures(image, update=True)
+    metadata = image / "metadata.yaml"
+    metadata.write_text(metadata.read_text().replace("[create, copy]", "[copy]"))
+    assert failures(image) == ["2:23: the files differ from the snapshot"]
+    assert failures(image, update=True) == []
+    assert (image / "tests" / "snapshots" / "a" / "a.txt").read_text() == ""
+
+
+def test_update_keeps_the_snapshot_of_a_file_that_is_not_written(tmp_path):
+    image = an_image(tmp_path / "i", test("{snapshot: true}"))
+    failures(image, update=True)
+    metadata = image / "metadata.yaml"
+    metadata.write_text(metadata.read_text().replace("[create, copy]", "[copy]"))
+    assert failures(image, update=True) == ["5:33: /etc/hostname: the file is not written"]
+    assert (image / "tests" / "snapshots" / "a" / "x.txt").exists()
+
+
 def test_a_snapshot_of_one_file_omits_the_others(tmp_path):
     rules = TWO_RULES
     templates = {"hostname.tpl": "one\n", "other.tpl": "two"}
