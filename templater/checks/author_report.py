@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -71,15 +72,16 @@ def check_report(
     Raises TemplaterError if the image or its templater.toml cannot be read.
     """
     if choice is not None:
-        reports = []
         choices = all_choices(path, choice, limits) if all_variants else [choice]
-        for each in in_time(choices, rendering.total if rendering is not None else None):
-            scanned = scanned_definition(open_definition(path, each, limits), yaml, rendering)
+
+        def report(choice: Choice) -> dict[str, Any]:
+            scanned = scanned_definition(open_definition(path, choice, limits), yaml, rendering)
             image, configuration = with_configuration(scanned, hosts, instances, validators)
-            reports.append(report_of(image, judge(image, configuration), at_least, sarif))
+            found = report_of(image, judge(image, configuration), at_least, sarif)
             assert scanned.definition is not None
-            reports[-1]["notes"] = [*reports[-1]["notes"], *scanned.definition.notes]
-        return combined(reports)
+            return found | {"notes": [*found["notes"], *scanned.definition.notes]}
+
+        return combined(map(report, in_time(choices, rendering.total if rendering is not None else None)))
     scanned = scan_image(
         path, limits, rootfs=rootfs, yaml=yaml, rendering=rendering, heads=WANTED if trusted else {}
     )
@@ -87,12 +89,16 @@ def check_report(
     return report_of(image, judge(image, configuration), at_least, sarif)
 
 
-def combined(reports: list[dict[str, Any]]) -> dict[str, Any]:
+def combined(reports: Iterator[dict[str, Any]]) -> dict[str, Any]:
     """Return one report about several builds of a definition, with each finding once."""
-    whole = reports[0]
-    for report in reports[1:]:
-        for key in ("findings", "suppressed", "notes", "not_validated"):
-            whole[key] += [each for each in report[key] if each not in whole[key]]
+    lists = ("findings", "suppressed", "notes", "not_validated")
+    whole = next(reports)
+    seen = {key: set(map(repr, whole[key])) for key in lists}
+    for report in reports:
+        for key in lists:
+            new = {repr(each): each for each in report[key]}
+            whole[key] += [new[text] for text in new if text not in seen[key]]
+            seen[key].update(new)
         for level, count in report["hidden"].items():
             whole["hidden"][level] = max(count, whole["hidden"].get(level, 0))
         if whole["sarif"] is not None:

@@ -54,7 +54,7 @@ class DefinitionImage:
         self.limits = limits
         self.definition = definition
         self.choice = choice
-        self.results = Results()
+        self.results = Results(limits.templates_bytes)
         self.entries: list[FileEntry] = []
         self._rootfs = KnownRootfs(view, assume=choice.rootfs != "none")
         self._now = int(time.time()) if choice.now is None else choice.now
@@ -88,10 +88,11 @@ class DefinitionImage:
         definition.data.setdefault("source", {}).setdefault("keyserver", "hkps.pool.sks-keyservers.net")
         definition.data.setdefault("targets", {})["type"] = self.choice.type
         limits = pongo.LIMITS.begun()
+        data = pongo.Data(definition.data)
         self.properties = {
             "architecture": image["architecture_mapped"],
-            "description": self._rendered("description", limits),
-            "name": self._rendered("name", limits),
+            "description": self._rendered("description", data, limits),
+            "name": self._rendered("name", data, limits),
             "os": image["distribution"],
             "release": image.get("release", ""),
             "serial": image["serial"],
@@ -99,20 +100,15 @@ class DefinitionImage:
         }
         self.entries = entries_of(definition, self.matches)
         for entry in self.entries:
-            run(entry, self.results, self._rootfs, definition.data, limits)
-        total = sum(len(text) for text, _ in self.results.templates.values())
-        if total > self.limits.templates_bytes:
-            raise LimitError(
-                f"'{printable(self.name)}': its templates have more than {self.limits.templates_bytes} bytes"
-            )
+            run(entry, self.results, self._rootfs, data, limits)
 
-    def _rendered(self, name: str, limits: Any) -> str:
+    def _rendered(self, name: str, data: pongo.Data, limits: Any) -> str:
         definition = self.definition
         node = definition.nodes.get(f"image.{name}")
         text = definition.data["image"][name]
         source = GeneratedSource(self.name, text, (piece_of(0, text, node, definition.span("image")),))
         try:
-            return pongo.render(source, definition.data, limits)
+            return pongo.render(source, data, limits)
         except TemplaterError as error:
             error.message = f"image.{name} can't be rendered, so the build fails: {error.message}"
             raise
@@ -167,7 +163,7 @@ class DefinitionImage:
         image = self.definition.data["image"]
         return metadata_text(
             f"{self.name}/{METADATA}", self.definition, image["architecture"], self._now, self.expires,
-            self.properties, self.results.rules,
+            self.properties, self.results.rules, self.limits.metadata_bytes,
         )  # fmt: skip
 
     def template_names(self) -> list[str]:

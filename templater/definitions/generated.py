@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from heapq import heappop, heappush
+from itertools import accumulate
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..model.entry import FILE, Entry, TemplateFile
@@ -29,13 +30,15 @@ class GeneratedSource(Source):
     If several pieces contain a position, the last one is its origin.
     """
 
-    __slots__ = ("_ranges", "pieces")
+    __slots__ = ("_block_lines", "_ranges", "pieces")
 
     def __init__(self, name: str, text: str | bytes, pieces: tuple[Piece, ...]) -> None:
         super().__init__(name, text)
         self.pieces = pieces
         #: computed on first use, because a list of triggers may have 60,000 pieces and spans
         self._ranges: tuple[list[int], list[Piece]] | None = None
+        #: the lines of each scalar in block style, by the scalar's id
+        self._block_lines: dict[int, BlockLines] = {}
 
     def origin(self, span: Span) -> Span:
         if not self.pieces:
@@ -47,7 +50,7 @@ class GeneratedSource(Source):
         if piece.scalar is None:
             return piece.span
         start = min(span.start - piece.start, len(piece.scalar.text))
-        return span_in_scalar(piece.scalar, start, max(start + 1, span.end - piece.start))
+        return span_in_scalar(piece.scalar, start, max(start + 1, span.end - piece.start), self._block_lines)
 
 
 def _ranges(pieces: tuple[Piece, ...]) -> tuple[list[int], list[Piece]]:
@@ -83,20 +86,36 @@ class GeneratedTemplate(TemplateFile):
         return GeneratedSource(name, self.data or b"", self.pieces)
 
 
-def span_in_scalar(scalar: Scalar, start: int, end: int) -> Span:
+class BlockLines:
+    """The lines of a scalar in block style, in its text and in its source, and where each line begins."""
+
+    __slots__ = ("raw", "raw_starts", "starts", "text")
+
+    def __init__(self, text: str, raw: str) -> None:
+        self.text, self.raw = text.split("\n"), raw.split("\n")
+        self.starts, self.raw_starts = (
+            list(accumulate((len(line) + 1 for line in lines[:-1]), initial=0))
+            for lines in (self.text, self.raw)
+        )
+
+
+def span_in_scalar(scalar: Scalar, start: int, end: int, known: dict[int, BlockLines]) -> Span:
     """Return the span of ``scalar.text[start:end]`` in the scalar's source.
 
-    Return the whole scalar if its source has another text, such as escapes or folded lines.
+    Return the whole scalar if its source has another text, such as escapes or folded lines. ``known`` has the
+    lines of scalars by their ids, and receives those of this scalar.
     """
     raw = scalar.source.text[scalar.start : scalar.end]
     if raw[:1] == "|":
-        text_lines, raw_lines = scalar.text.split("\n"), raw.split("\n")
-        line = scalar.text.count("\n", 0, start)
-        column = start - (scalar.text.rfind("\n", 0, start) + 1)
-        if line + 1 < len(raw_lines) and raw_lines[line + 1].endswith(text_lines[line]):
-            indent = len(raw_lines[line + 1]) - len(text_lines[line])
-            first = scalar.start + sum(len(each) + 1 for each in raw_lines[: line + 1]) + indent + column
-            length = min(end - start, max(1, len(text_lines[line]) - column))
+        if id(scalar) not in known:
+            known[id(scalar)] = BlockLines(scalar.text, raw)
+        lines = known[id(scalar)]
+        line = bisect_right(lines.starts, start) - 1
+        column = start - lines.starts[line]
+        if line + 1 < len(lines.raw) and lines.raw[line + 1].endswith(lines.text[line]):
+            indent = len(lines.raw[line + 1]) - len(lines.text[line])
+            first = scalar.start + lines.raw_starts[line + 1] + indent + column
+            length = min(end - start, max(1, len(lines.text[line]) - column))
             return scalar.source.span(first, first + length)
     elif (position := raw.find(scalar.text)) >= 0:
         first = scalar.start + position

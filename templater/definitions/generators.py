@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from ..model.errors import InputError, TemplaterError
+from ..model.errors import InputError, LimitError, TemplaterError
 from ..model.source import Source, Span, printable
 from ..parsing.yaml_nodes import Node, Scalar
 from ..pongo2.syntax.hints import did_you_mean
@@ -116,13 +116,23 @@ class Rule:
 class Results:
     """The results of a build: ``made`` also has the rules that a later entry with the same path replaced.
 
-    ``templates`` has the content of each template file, with the origins of its parts.
+    ``templates`` has the content of each template file, with the origins of its parts. ``most`` limits the
+    characters of all templates, and of all fields of entries.
     """
 
+    most: int
     rules: dict[str, Rule] = field(default_factory=dict)
     made: list[Rule] = field(default_factory=list)
     templates: dict[str, tuple[str, tuple[Piece, ...]]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    #: the characters of all templates and fields
+    size: int = 0
+
+    def count(self, *texts: str) -> None:
+        """Count texts. Raises LimitError if all texts together are too long."""
+        self.size += sum(map(len, texts))
+        if self.size > self.most:
+            raise LimitError(f"the entries of 'files' have more than {self.most} bytes in total")
 
     def add(
         self,
@@ -138,6 +148,7 @@ class Results:
             if node is not None:
                 pieces.append(piece_of(len(text), part, node, entry.span("generator")))
             text += part
+        self.count(text)
         self.templates[template] = text, tuple(pieces)
         chosen = when or entry.when or DEFAULT_WHEN
         rule = Rule(entry, template, chosen, entry.properties if properties is None else properties)
@@ -168,13 +179,12 @@ def entries_of(definition: Definition, chosen: Callable[[dict[str, Any]], bool])
     ]
 
 
-def run(
-    entry: FileEntry, results: Results, rootfs: KnownRootfs, data: dict[str, Any], limits: Limits
-) -> None:
+def run(entry: FileEntry, results: Results, rootfs: KnownRootfs, data: pongo.Data, limits: Limits) -> None:
     """Add what one entry generates. Raises TemplaterError with a position if the build fails."""
     if entry.pongo:
         entry = rendered(entry, results, data, limits)
     try:
+        results.count(entry.path, entry.content, entry.source)
         if entry.generator == "template":
             _template(entry, results, limits)
         elif entry.generator in _RUN:
@@ -185,7 +195,7 @@ def run(
         ) from None
 
 
-def rendered(entry: FileEntry, results: Results, data: dict[str, Any], limits: Limits) -> FileEntry:
+def rendered(entry: FileEntry, results: Results, data: pongo.Data, limits: Limits) -> FileEntry:
     """Return the entry with rendered fields. A field that can't be rendered stays as it is, with a note."""
     texts: dict[str, Any] = {}
     for name in ("content", "path", "source"):
@@ -224,6 +234,8 @@ def _template(entry: FileEntry, results: Results, limits: Limits) -> None:
         try:
             content = pongo.render_again(content, source, target, family, limits)
         except TemplaterError as error:
+            if error.kind == "limit":
+                raise
             place = error.span or entry.span("content", "generator")
             raise InputError(
                 f"the content can't be rendered: {error.message}, so the build fails", place,

@@ -20,7 +20,8 @@ from yaml.events import (
     StreamStartEvent,
 )
 
-from ..model.source import Source
+from ..model.errors import LimitError
+from ..model.source import Source, printable
 from ..parsing.go_scalars import resolved
 from ..parsing.yaml_nodes import Collection, Mapping, Node, Scalar, parse
 from .generated import GeneratedSource, Piece, piece_of
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from .definition_yaml import Definition
     from .generators import Rule
 
+_DIGITS = re.compile("[0-9]*")
 _BASE_60 = r"[-+]?[0-9][0-9_]*(?::[0-5]?[0-9])+(?:\.[0-9_]*)?"
 
 
@@ -43,8 +45,11 @@ def metadata_text(
     expires: int,
     properties: dict[str, str],
     rules: dict[str, Rule],
+    most: int,
 ) -> GeneratedSource:
-    """Return the text of metadata.yaml."""
+    """Return the text of metadata.yaml. Raises LimitError for more than ``most`` characters."""
+    if sum(map(len, properties.values())) + sum(map(_size, rules.values())) > most:
+        raise LimitError(f"'{printable(name)}' is larger than {most} bytes")
     paths = sorted(rules, key=cmp_to_key(_order))
     data = {
         "architecture": architecture,
@@ -61,7 +66,15 @@ def metadata_text(
     text = stream.getvalue()
     root = parse(Source(name, text))
     assert isinstance(root, Mapping)
-    return GeneratedSource(name, text, tuple(_pieces(root, definition, rules)))
+    return GeneratedSource(name, text, tuple(_pieces(root, definition, rules, paths)))
+
+
+def _size(rule: Rule) -> int:
+    """Return the characters of a rule's texts."""
+    pairs = rule.properties.items()
+    return (
+        len(rule.entry.path) + sum(map(len, rule.when)) + sum(len(key) + len(value) for key, value in pairs)
+    )
 
 
 def _rule_data(rule: Rule) -> dict[str, Any]:
@@ -94,7 +107,9 @@ def _events(value: Any) -> Iterator[Event]:
         yield ScalarEvent(None, None, (True, False), str(value).lower())
 
 
-def _pieces(root: Mapping, definition: Definition, rules: dict[str, Rule]) -> Iterator[Piece]:
+def _pieces(
+    root: Mapping, definition: Definition, rules: dict[str, Rule], paths: list[str]
+) -> Iterator[Piece]:
     yield Piece(root.start, len(root.source.text), definition.span("image"))
     fields = {key.text: value for key, value in root.pairs() if isinstance(key, Scalar)}
     origins = {"architecture": "architecture", "expiry_date": "expiry"}
@@ -109,8 +124,9 @@ def _pieces(root: Mapping, definition: Definition, rules: dict[str, Rule]) -> It
             yield Piece(key.start, value.end, node.span)
     templates = fields["templates"]
     assert isinstance(templates, Mapping)
-    for key, value in templates.pairs():
-        entry = rules[_text(key)].entry
+    # The text can have other characters than the path: YAML reads U+0085 as a line feed or a space.
+    for path, (key, value) in zip(paths, templates.pairs(), strict=False):
+        entry = rules[path].entry
         yield Piece(key.start, value.end, entry.span("generator"))
         yield _piece(key, entry.node("path"), entry.span("name", "generator"))
         assert isinstance(value, Mapping)
@@ -158,23 +174,41 @@ def _order(first: str, second: str) -> int:
 
 
 def _less(first: str, second: str) -> bool:
-    for index, (a, b) in enumerate(zip(first, second, strict=False)):
-        if a == b:
-            continue
-        if a.isalpha() and b.isalpha():
-            return a < b
-        if a.isalpha() or b.isalpha():
-            return b.isalpha()
-        before = first[:index]
-        digits = before[len(before.rstrip("0123456789")) :]
-        leading = "1" if "0" in (a, b) and digits.strip("0") else ""
-        one, two = (re.match("[0-9]*", text[index:]) for text in (first, second))
-        assert one is not None
-        assert two is not None
-        values = int(leading + one[0] or "0"), int(leading + two[0] or "0")
-        if values[0] != values[1]:
-            return values[0] < values[1]
-        if len(one[0]) != len(two[0]):
-            return len(one[0]) < len(two[0])
+    index = _common(first, second)
+    if index == min(len(first), len(second)):
+        return len(first) < len(second)
+    a, b = first[index], second[index]
+    if a.isalpha() and b.isalpha():
         return a < b
-    return len(first) < len(second)
+    if a.isalpha() or b.isalpha():
+        return b.isalpha()
+    before = first[:index]
+    digits = before[len(before.rstrip("0123456789")) :]
+    leading = "1" if "0" in (a, b) and digits.strip("0") else ""
+    one, two = (_DIGITS.match(text, index) for text in (first, second))
+    assert one is not None
+    assert two is not None
+    values = _as_int64(leading + one[0]), _as_int64(leading + two[0])
+    if values[0] != values[1]:
+        return values[0] < values[1]
+    if len(one[0]) != len(two[0]):
+        return len(one[0]) < len(two[0])
+    return a < b
+
+
+def _common(first: str, second: str) -> int:
+    """Return the length of the longest common prefix, by bisection: most keys share long prefixes."""
+    low, high = 0, min(len(first), len(second))
+    while low < high:
+        middle = (low + high + 1) // 2
+        if first[low:middle] == second[low:middle]:
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
+def _as_int64(digits: str) -> int:
+    """Return the number that Go computes from digits. Its 64 bits overflow, and keep the last 64 digits."""
+    number = int(digits[-64:] or "0") % (1 << 64)
+    return number - (1 << 64) if number >> 63 else number

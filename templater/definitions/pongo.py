@@ -2,30 +2,43 @@
 
 from __future__ import annotations
 
-from typing import Any
+from functools import cached_property
+from typing import Any, Literal
 
 from ..model.errors import InputError, RenderError, TemplaterError
 from ..model.source import Source
 from ..pongo2 import compile as compile_template
 from ..pongo2.dialect import V4
 from ..pongo2.state import Limits
+from ..pongo2.template import Template
 from ..pongo2.values import GoList, GoMap
 
 #: limits for the texts of one build
-LIMITS = Limits(seconds=5.0, total=10.0)
+LIMITS = Limits(seconds=3.0, total=5.0)
 #: a text is rendered again while it contains a delimiter; distrobuilder has no limit, and runs out of stack
 MAX_ROUNDS = 20
 
 
+class Data:
+    """The context of a build: the values of its definition, with the Go types that yaml.v2 gives them."""
+
+    def __init__(self, values: dict[str, Any]) -> None:
+        self._values = values
+
+    @cached_property
+    def context(self) -> dict[str, Any]:
+        """The values. They are computed once, because a definition can have hundreds of texts."""
+        return {name: _as_go(value) for name, value in self._values.items()}
+
+
 def _as_go(value: Any) -> Any:
-    """Return a value of a definition with the Go types that yaml.v2 gives it."""
     if isinstance(value, dict):
         items = {key: _as_go(item) for key, item in value.items()}
         return GoMap(items, "map[interface {}]interface {}")
     return GoList(map(_as_go, value), "[]interface {}") if isinstance(value, list) else value
 
 
-def render(source: Source, context: dict[str, Any], limits: Limits) -> str:
+def render(source: Source, data: Data, limits: Limits) -> str:
     """Render a text with a definition as its context, again and again while it contains ``{{`` or ``{%``.
 
     Raises TemplaterError with a position in ``source`` if the first rendering fails.
@@ -33,10 +46,9 @@ def render(source: Source, context: dict[str, Any], limits: Limits) -> str:
     text, span = source, source.span(0)
     if "{{" not in source.text and "{%" not in source.text and "{#" not in source.text:
         return source.text
-    context = {name: _as_go(value) for name, value in context.items()}
     for round in range(MAX_ROUNDS):
         try:
-            rendered = compile_template(text, V4, mode="incus", limits=limits).render(context)
+            rendered = _compiled(text, "incus", limits).render(dict(data.context))
         except TemplaterError as error:
             if round and not isinstance(error, InputError):
                 error.span = span
@@ -60,4 +72,10 @@ def render_again(text: str, source: Source, target: dict[str, Any], family: str,
     empty: Any = 0 if family == "incus" else ""
     fields = {"VM": {"Size": machine.get("size", empty), "Filesystem": machine.get("filesystem", "")}}
     generated = source if text == source.text else Source(source.name, text)
-    return compile_template(generated, V4, mode="plain", limits=limits).render({family: fields})
+    return _compiled(generated, "plain", limits).render({family: fields})
+
+
+def _compiled(source: Source, mode: Literal["incus", "plain"], limits: Limits) -> Template:
+    if limits.is_over:  # a render checks the time, but compiling does not
+        raise limits.late()
+    return compile_template(source, V4, mode=mode, limits=limits)

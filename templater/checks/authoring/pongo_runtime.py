@@ -11,13 +11,14 @@ Without `pongo: true`, the content becomes the template as it is.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from time import process_time
 
-from ...model.errors import TemplaterError
+from ...model.errors import LimitError, TemplaterError
 from ...model.source import printable
 from ...pongo2.dialect import V4
 from ...pongo2.reads import reads_of
 from ...pongo2.template import Compilation
-from ..authored import AuthoredImage
+from ..authored import MAX_SECONDS, AuthoredImage
 from ..base import Observation, check
 
 #: the variables that exist only when the daemon renders the template
@@ -31,7 +32,10 @@ RUN_TIME = ("config", "config_get", "container", "devices", "instance", "path", 
     hint="remove 'pongo: true', or move the text that needs it into an entry of its own",
 )
 def check_image(image: AuthoredImage) -> Iterator[Observation]:
+    end = process_time() + MAX_SECONDS
     for entry in () if image.definition is None else image.definition.entries:
+        if process_time() > end:
+            raise LimitError(f"parsing the texts of all entries takes more than {MAX_SECONDS:g} seconds")
         if not entry.pongo or entry.generator != "template":
             continue
         try:
