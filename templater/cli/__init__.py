@@ -2,5 +2,5 @@
 
 May import: batch, checks, cloud_init, definitions, distribution, hooks, image, instances, limits, live,
 model, next_start, parsing, planning, pongo2, rendering, reporting, rootfs, sandbox, serving, simulation,
-sources, startup, testing, validators, writing.
+sources, startup, testing, validators, web, writing.
 """

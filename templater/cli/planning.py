@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ..model.options import RenderOptions
     from ..model.plan import Plan
     from ..pongo2.state import Limits
+    from ..rendering.origins import Layers
     from ..reporting.host_table import HostTable
     from ..sources.open_source import OpenedSource
     from .options import Request
@@ -111,6 +112,17 @@ class Opened(NamedTuple):
         """Return whether these passes are the first start of a new instance of the image SRC."""
         is_image = self.source.pending(self.instance) is None
         return is_image and triggers[0] == "create" and not self.instance.exists
+
+
+def layers_of(found: Opened, plan: Plan) -> Layers:
+    """Return the layers that supply the values of a plan's instance."""
+    from ..rendering.origins import Layers
+
+    given = found.request.instance
+    return Layers(
+        found.instance, plan.instance, plan.metadata, options=given.config_overrides(),
+        device_options={text.partition(",")[0] for text in given.devices},
+    )  # fmt: skip
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from rich.text import Text
 
 from ..model.plan import CREATE, FAILED, UPDATE, WRITE
 from ..model.source import printable, printable_lines
+from ..reporting.marked_text import CARETS, HINT, SOURCE, marked_lines
 from ..reporting.report import heading
 
 if TYPE_CHECKING:
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
 ACTIONS = {CREATE: "green", WRITE: "green", UPDATE: "yellow", FAILED: "bold red"}
 #: the indentation of everything below a rule, such as ``── /etc/hosts``
 INDENT = 3
-_NUMBERED = re.compile(r"^ +\d+ \| ")
-_CARETS = re.compile(r"^(?P<before> +\| *)(?P<carets>\^+)$")
 _LABEL = re.compile(r"^(templater|note|warning|hint): ")
 _LABELS = {"templater": "bold red", "note": "cyan", "warning": "yellow", "hint": "dim"}
 
@@ -58,25 +57,17 @@ def wrapped(text: Text, width: int, *, indent: int = 0, hanging: int = 0) -> Ite
 
 def message(text: str, width: int, *, indent: int = 0) -> Iterator[Text]:
     """Yield the lines of a message. Only the marked part of a source line is red, and hints are dim."""
-    lines = printable_lines(text.rstrip("\n")).split("\n")
-    for number, line in enumerate(lines):
-        after = lines[number + 1] if number + 1 < len(lines) else ""
-        marks = _CARETS.match(after) if _NUMBERED.match(line) else None
+    for kind, line, start, end in marked_lines(printable_lines(text)):
         shown = Text(line)
-        if marks is not None:
-            shown.stylize("red", marks.start("carets"), marks.end("carets"))
-            shown.stylize("dim", 0, line.index("|") + 1)
-            yield Text(" " * indent).append_text(shown)
-        elif carets := _CARETS.match(line):
-            shown.stylize("red", carets.start("carets"))
+        if kind in (SOURCE, CARETS):
+            shown.stylize("red", start, end)
             shown.stylize("dim", 0, line.index("|") + 1)
             yield Text(" " * indent).append_text(shown)
         elif line.startswith(" ") or not line:
             yield Text(" " * indent).append_text(shown)
         else:
             if label := _LABEL.match(line):
-                end = None if label[1] == "hint" else label.end() - 1
-                shown.stylize(_LABELS[label[1]], 0, end)
+                shown.stylize(_LABELS[label[1]], 0, None if kind == HINT else label.end() - 1)
             yield from wrapped(shown, width, indent=indent, hanging=2)
 
 

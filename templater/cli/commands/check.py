@@ -13,12 +13,13 @@ from ...definitions.choice import CONTAINER, VM, Choice
 from ...live.address import is_live
 from ...model.errors import RefusedError, TemplaterError, reason
 from ...model.file_names import METADATA, TEMPLATES
-from ...model.hosts import HOSTS
+from ...model.hosts import HOSTS, INCUS
 from ...model.instance import VIRTUAL_MACHINE
 from ...model.source import printable, printable_lines
 from .. import options, output
 from ..fetching import local_source
 from ..guard import guarded
+from ..html_report import Target, html_options, report_check
 from ..live_copy import live_copy
 from ..sandboxed import needs_sandbox, read_image
 
@@ -117,6 +118,7 @@ def split_hosts(ctx: click.Context, param: click.Parameter, value: str | None) -
 )
 @options.limit_option()
 @click.option("--json", "as_json", is_flag=True, help="Short for --report json.")
+@html_options
 @guarded
 def command(
     sources: tuple[str, ...],
@@ -137,6 +139,7 @@ def command(
     all_variants: bool,
     limits: Given,
     as_json: bool,
+    html: Target | None,
 ) -> int:
     from ... import __version__
     from ...checks.author_report import check_report, fix_image
@@ -154,6 +157,9 @@ def command(
         raise click.UsageError(f"--json and --report {report} contradict each other")
     if as_diff and (as_json or report):
         raise click.UsageError("--diff can't be combined with --report or --json")
+    if html is not None and (len(sources) > 1 or fix or as_diff or report or all_variants):
+        others = "--report, --fix, --diff, --all-variants or several SRC"
+        raise click.UsageError(f"--html can't be combined with {others}")
     if unsafe_fixes and not (fix or as_diff):
         raise click.UsageError("--unsafe-fixes needs --fix or --diff")
     sources = tuple(dict.fromkeys(image_of(given.rstrip("/") or given) for given in sources))
@@ -238,6 +244,13 @@ def command(
     if not as_diff:
         output.page()
         write(reports, report, show_ignored=show_ignored)
+    if html is not None and not errors:
+        (source, second), host = paired[0], HOSTS[hosts[0]] if hosts else INCUS
+        choice = Choice(parameters, VM if instance.type == VIRTUAL_MACHINE else CONTAINER, second)
+        asked = options.Request(
+            local_source(source), instance, (), second, host, None, limits, as_json=False, choice=choice
+        )
+        report_check(asked, hosts, html, reports[0]["findings"])
     for note in dict.fromkeys(note for found in reports for note in found["notes"]):
         output.note(note)
     for each in errors:

@@ -10,6 +10,7 @@ from ...model.source import printable
 from .. import options, output
 from ..batch import instances_option
 from ..guard import guarded
+from ..html_report import Target, html_options, report_diff
 from ..other_side import NAMES, OtherSide, other_side_options
 from ..patches import show_patch
 
@@ -42,6 +43,7 @@ Examples:
 @click.option("--exit-code", is_flag=True, help="Exit with 1 if anything would change.")
 @instances_option
 @other_side_options
+@html_options
 @guarded
 def command(
     request: options.Request,
@@ -49,6 +51,7 @@ def command(
     exit_code: bool,
     instances: str | None,
     other: OtherSide,
+    html: Target | None,
 ) -> int:
     from ...cloud_init.next_boot import next_boot
     from ...live.address import is_live
@@ -57,11 +60,15 @@ def command(
     if is_live(request.src) and not other.given:
         from .. import live_diff
 
+        if html is not None:
+            raise click.UsageError("--html can't be combined with a running instance")
         live_diff.refuse_options(request, instances)
         words = () if request.rootfs is None else (request.rootfs, *filters)
         return live_diff.run(request._replace(rootfs=None), words, exit_code=exit_code)
     if filters:
         raise click.UsageError(f"unexpected argument '{printable(filters[0])}'")
+    if html is not None:
+        return report_diff(request, other, instances, html, exit_code=exit_code)
     if other.given:
         other.check(request, instances)
         from ..planning import fixed_options

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from ...model.metadata import Rule
     from ...model.options import RenderOptions
     from ...model.plan import Plan
-    from ...rendering.origins import Layers
     from ...reporting.explanation import Explained, Row
     from ..planning import Opened
 
@@ -107,20 +106,11 @@ def chosen_rules(plan: Plan, target: str | None) -> list[Rule]:
     return names.get(target) or names[f"/{target}"]
 
 
-def layers_of(found: Opened, plan: Plan) -> Layers:
-    from ...rendering.origins import Layers
-
-    given = found.request.instance
-    return Layers(
-        found.instance, plan.instance, plan.metadata, options=given.config_overrides(),
-        device_options={text.partition(",")[0] for text in given.devices},
-    )  # fmt: skip
-
-
 def explained(found: Opened, plan: Plan, rules: list[Rule], fixed: RenderOptions) -> list[Explained]:
     from ...planning.planner import read_templates
     from ...rendering.explain import Explainer
     from ...reporting.explanation import Explained
+    from ..planning import layers_of
 
     templates, layers = read_templates(found.source.image, plan.metadata), layers_of(found, plan)
     last = {change.real: change for change in plan.changes if change.content is not None}
@@ -197,6 +187,7 @@ def show_reads(found: Opened, plan: Plan, rules: list[Rule], dialect: str) -> in
     from ...rendering.explain import readings
     from ...rendering.render import template_bytes
     from ...reporting.explanation import reading_data, reading_rows
+    from ..planning import layers_of
 
     templates, layers = read_templates(found.source.image, plan.metadata), layers_of(found, plan)
     by_template: dict[str, list[Rule]] = {}

@@ -8,17 +8,20 @@ from typing import TYPE_CHECKING
 import click
 
 from ...definitions.choice import VM
+from ...model.hosts import HOSTS
 from ...model.instance import CONTAINER, VIRTUAL_MACHINE
 from ...model.source import printable, printable_lines
 from .. import options, output
 from ..batch import instances_option
 from ..guard import guarded
+from ..html_report import html_options
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from ...model.plan import Plan
     from ...reporting.report import Block
+    from ..html_report import Target
     from ..planning import Opened
 
 HELP = """Show the files that SRC's templates would write.
@@ -50,6 +53,7 @@ Examples:
 @click.option("--tree", is_flag=True, help="Show only a tree of the files.")
 @click.option("--all-variants", is_flag=True, help="If SRC is a definition: show every build of its filters.")
 @instances_option
+@html_options
 @guarded
 def command(
     request: options.Request,
@@ -58,6 +62,7 @@ def command(
     tree: bool,
     all_variants: bool,
     instances: str | None,
+    html: Target | None,
 ) -> int:
     from ..planning import opened
 
@@ -68,6 +73,10 @@ def command(
 
     target, parameters = split_outputs(outputs)
     request = request._replace(choice=request.choice._replace(parameters=parameters))
+    if html is not None:
+        if tree or all_variants or target:
+            raise click.UsageError("--html can't be combined with --tree, --all-variants or -o DIR")
+        return report(request, html, instances)
     if all_variants:
         if request.every_host or instances or target:
             raise click.UsageError("--all-variants can't be combined with --as all, --instances or -o DIR")
@@ -97,6 +106,23 @@ def command(
 
         write_tree(plans[0], target)
     return show(plans, as_json=request.as_json, contents=target is None or tree, tree=tree)
+
+
+def report(request: options.Request, html: Target, instances: str | None) -> int:
+    """Write the report of one instance, or of each instance of a list. Return the exit code."""
+    from ..html_report import report_plans
+    from ..planning import opened
+
+    hosts = [host for host in HOSTS.values() if host.family] if request.every_host else []
+    with opened(request) as found:
+        if instances is None:
+            return max(view.code for view in report_plans(found, html, hosts=hosts))
+        from ...parsing.instance_list import stream_instances
+
+        with options.open_binary(instances) as stream:
+            listed = stream_instances(stream.read, "<stdin>" if instances == "-" else instances)
+            views = report_plans(found, html, instances=listed, hosts=hosts)
+            return max((view.code for view in views), default=0)
 
 
 #: a parameter of a definition: the path of a field, and its value

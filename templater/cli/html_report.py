@@ -1,0 +1,301 @@
+"""``--html FILE``: a report of preview, diff or check as one self-contained page."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial, wraps
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import click
+
+from ..model.errors import RefusedError, TemplaterError, WriteError, reason
+from ..model.file_names import METADATA
+from ..model.hosts import HOSTS
+from ..model.source import Source, printable
+from . import options, output
+from .planning import Opened, layers_of, opened, rendering
+
+if TYPE_CHECKING:
+    from ..model.hosts import Host
+    from ..model.instance import Instance
+    from ..model.options import RenderOptions
+    from ..model.plan import Change, Plan
+    from ..rendering.explain import Explainer, Line
+    from ..rendering.origins import Origin
+    from ..web.views import Column, InstanceView
+    from .other_side import OtherSide
+
+
+class Target(NamedTuple):
+    """The file to write, and whether it shows secret values."""
+
+    file: str
+    show_secrets: bool
+
+
+def html_options(function: options.Command) -> options.Command:
+    """Add ``--html`` and ``--show-secrets``. The command receives a ``Target`` or None as ``html``."""
+
+    @options.decorate(
+        click.option(
+            "--html", "html_file", metavar="FILE",
+            help="Write a report to FILE: a page that any browser opens. Secret values are redacted.",
+        ),
+        click.option("--show-secrets", is_flag=True, help="With --html: show secret values, too."),
+    )  # fmt: skip
+    @wraps(function)
+    def wrapped(*arguments: Any, html_file: str | None, show_secrets: bool, **rest: Any) -> Any:
+        if show_secrets and html_file is None:
+            raise click.UsageError("--show-secrets needs --html")
+        request = arguments[0] if arguments else None
+        if html_file is not None and (rest.get("as_json") or (request is not None and request.as_json)):
+            raise click.UsageError("--html can't be combined with --json")
+        html = None if html_file is None else Target(html_file, show_secrets)
+        if html is not None:
+            check_target(html.file)
+        return function(*arguments, html=html, **rest)
+
+    return wrapped
+
+
+def check_target(path: str) -> None:
+    """Raise RefusedError unless the path is free, or the file at the path is empty or an earlier report."""
+    from ..web.report import START
+
+    try:
+        found = os.lstat(path)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise WriteError(f"can't write '{printable(path)}': {reason(error)}") from error
+    if not stat.S_ISREG(found.st_mode):
+        raise RefusedError(f"'{printable(path)}' is not a regular file", hint="name a new file")
+    fd = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+    with open(fd, "rb") as file:
+        begin = file.read(len(START))
+    if begin not in (b"", START.encode()):
+        raise RefusedError(
+            f"'{printable(path)}' exists and is not a report of templater", hint="name a new file"
+        )
+
+
+def write(path: str, pieces: Iterable[str]) -> None:
+    """Write a report that only the current user can read. No reader sees an incomplete file."""
+    from ..image.atomic_output import Output
+
+    with Output(os.path.dirname(path), private=True) as file:
+        for piece in pieces:
+            file.write(piece.encode())
+        file.publish(path, replace=True)
+
+
+def report_plans(
+    found: Opened,
+    target: Target,
+    *,
+    instances: Iterable[Instance] = (),
+    hosts: Sequence[Host] = (),
+    findings: Sequence[Mapping[str, Any]] | None = None,
+    compares: bool = False,
+) -> list[InstanceView]:
+    """Write a report of the plans of ``found``, or of each of the ``instances``, and return what it shows.
+
+    ``hosts`` are all hosts to predict, if there are several. ``findings`` are those of `check`; if None,
+    `check` runs without validators. ``compares``: the report is about changes of existing files.
+    """
+    from ..web.views import instance_view
+
+    each = [found._replace(instance=one, runs=runs_of(found, one)) for one in instances] or [found]
+    fixed = options_of(found)
+    views = [instance_view(one.instance, list(columns(one, fixed, hosts))) for one in each]
+    if findings is None:
+        findings = found_by_check(found, [host.name for host in hosts])
+    write_report(found, target, views, findings, compares=compares)
+    return views
+
+
+def report_comparison(found: Opened, other: OtherSide, target: Target) -> InstanceView:
+    """Write a report that compares the plans with those of the other side, and return what it shows."""
+    from ..web.views import instance_view
+
+    fixed = options_of(found)
+    second, second_fixed = other.opened(found, fixed)
+    before = list(columns(found, fixed, side="before"))
+    after = list(columns(second, second_fixed, side="after"))
+    view = instance_view(found.instance, [*before, *after])
+    write_report(found, target, [view], found_by_check(found, ()))
+    return view
+
+
+def report_diff(
+    request: options.Request, other: OtherSide, instances: str | None, target: Target, *, exit_code: bool
+) -> int:
+    """Write the report of `diff` and return the exit code."""
+    from ..model.plan import Plan
+    from ..reporting.comparison import compare_plans, differing
+
+    if instances is not None:
+        raise click.UsageError("diff --html can't be combined with --instances")
+    if other.given:
+        other.check(request, instances)
+        with opened(request._replace(rootfs="none")) as found:
+            view = report_comparison(found, other, target)
+        plans = [column.plan for column in view.columns if isinstance(column.plan, Plan)]
+        half = len(plans) // 2
+        pairs = zip(plans[:half], plans[half:], strict=True)
+        changed = any(differing(compare_plans(before, after)) for before, after in pairs)
+        return view.code or int(exit_code and changed)
+    if request.rootfs is None:
+        raise click.UsageError("give ROOTFS, or another side such as --set")
+    with opened(request, rootfs_of_instance=True) as found:
+        (view,) = report_plans(found, target, compares=True)
+    plans = [column.plan for column in view.columns if isinstance(column.plan, Plan)]
+    return view.code or int(exit_code and any(any(plan.files()) for plan in plans))
+
+
+def report_check(
+    request: options.Request, hosts: Sequence[str], target: Target, findings: Sequence[Mapping[str, Any]]
+) -> None:
+    """Write the report of `check`, with the files of the described instance on each host."""
+    chosen = [HOSTS[name] for name in hosts]
+    with opened(request) as found:
+        report_plans(found, target, hosts=chosen if len(chosen) > 1 else (), findings=findings)
+
+
+def write_report(
+    found: Opened,
+    target: Target,
+    views: Sequence[InstanceView],
+    findings: Sequence[Mapping[str, Any]] | None,
+    *,
+    compares: bool = False,
+) -> None:
+    from .. import __version__
+    from ..model.plan import Plan
+    from ..reporting.report import summary
+    from ..web.redaction import Redaction
+    from ..web.report import Report, report_page, scrubbed
+
+    metadata = Source(METADATA, found.source.image.read_metadata().data)
+    every = [column for view in views for column in view.columns]
+    texts = {source.text: None for column in every for source in column.sources.values()}
+    made = [column.plan.instance for column in every if isinstance(column.plan, Plan)]
+    redaction = Redaction(
+        [*(view.instance for view in views), *made], "\n".join([metadata.text, *texts]),
+        enabled=not target.show_secrets,
+    )  # fmt: skip
+    report = Report(
+        found.request.src, __version__, views, metadata, redaction,
+        None if findings is None else scrubbed(findings, redaction),
+        (*found.source.notes, *(found.instance.notes if len(views) == 1 else ())), compares,
+    )  # fmt: skip
+    write(target.file, report_page(report))
+    for column in every:
+        text = summary(column.plan) if isinstance(column.plan, Plan) else f"{column.label}: {column.plan}"
+        output.say(f"{column.side}: {text}" if column.side else text)
+    output.say(f"wrote {printable(target.file)}")
+
+
+def runs_of(found: Opened, instance: Instance) -> tuple[tuple[str, ...], ...]:
+    """Return the passes of each plan of one instance of a list."""
+    from ..model.triggers import default_triggers, next_start
+
+    if found.request.triggers == ("next",):
+        return (next_start(instance, None).passes,)
+    if found.request.triggers:
+        return found.runs
+    return (default_triggers(instance, None, rootfs_of_instance=False).passes,)
+
+
+def options_of(found: Opened) -> RenderOptions:
+    """Return options whose time begins with each run, and whose clock and seed give equal texts."""
+    from time import time
+
+    from ..model.options import RenderOptions
+
+    request = found.request
+    return RenderOptions(request.host, request.dialect or "", time(), 0, rendering(request.limits))
+
+
+def columns(
+    found: Opened, fixed: RenderOptions, hosts: Sequence[Host] = (), *, side: str = ""
+) -> Iterator[Column]:
+    """Yield a column for each run and host."""
+    from ..model.options import RenderOptions
+    from ..planning.every_host import plan_every_host
+
+    for triggers in found.runs:
+        plans: Mapping[str, Plan | TemplaterError]
+        if hosts:
+            plans = plan_every_host(
+                found.source.image, found.instance, fixed, triggers=triggers, rootfs=found.rootfs,
+                reading=found.request.limits.for_reading(), new=found.makes_instance(triggers), hosts=hosts,
+            )  # fmt: skip
+        else:
+            plans = {fixed.host.name: found.plan(triggers, fixed.begun())}
+        for name, plan in plans.items():
+            dialect = "" if hosts else fixed.dialect
+            own = RenderOptions(HOSTS[name], dialect, fixed.clock, fixed.seed, fixed.limits)
+            yield column(found, plan, triggers, own, side)
+
+
+def column(
+    found: Opened, plan: Plan | TemplaterError, triggers: tuple[str, ...], own: RenderOptions, side: str
+) -> Column:
+    from ..planning.planner import read_templates
+    from ..rendering.explain import Explainer, readings
+    from ..web.views import Column
+
+    if isinstance(plan, TemplaterError):
+        return Column(own.host.name, triggers, plan, lambda change: None, lambda change: None, {}, side)
+    templates, layers = read_templates(found.source.image, plan.metadata), layers_of(found, plan)
+    sources = {
+        name: file.source(f"templates/{name}") for name, file in templates.items() if file.data is not None
+    }
+    explainers: list[Explainer] = []
+
+    def explain(change: Change) -> list[Line] | None:
+        if not explainers:
+            explainers.append(Explainer(templates, layers, own.begun()))
+        try:
+            return explainers[0].lines(change)
+        except TemplaterError:  # the time for all files is over
+            return None
+
+    def reads(change: Change) -> list[Origin] | None:
+        source = sources.get(change.rule.template)
+        try:
+            found = () if source is None else readings(source, change.rule, layers, own.dialect)
+        except TemplaterError:
+            return None
+        return None if source is None else [each.origin for each in found]
+
+    return Column(own.host.name, triggers, plan, explain, reads, sources, side)
+
+
+def found_by_check(found: Opened, hosts: Sequence[str]) -> list[dict[str, Any]] | None:
+    """Return the findings of `check` for the image without validators, or None if it cannot be checked."""
+    from ..checks.author_report import check_report
+    from ..checks.authored import LIMITS
+    from ..checks.scan import AUDITED
+    from .sandboxed import read_image
+
+    request = found.request
+    if not os.path.exists(request.src) or found.source.is_instance:
+        return None
+    limits = request.limits
+    chosen = tuple(hosts) or ((request.host.name,) if request.host.family else ())
+    work = partial(
+        check_report, trusted=False, hosts=chosen,
+        limits=limits.for_images(AUDITED), yaml=limits.for_reading(),
+        rendering=limits.for_rendering(LIMITS.seconds, LIMITS.total),
+        choice=None if found.source.definition is None else request.choice,
+    )  # fmt: skip
+    try:
+        report = read_image(work, (request.src, None), limits)
+    except TemplaterError as error:
+        output.note(f"check did not run: {error}")
+        return None
+    return list(report["findings"])

@@ -1,0 +1,66 @@
+"""Elements of HTML. Only this module makes HTML from text, and it escapes every text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from html import escape
+from typing import Final
+
+from ..model.source import printable_lines
+
+#: elements without an end tag
+_VOID: Final = frozenset(("meta", "link", "br", "hr", "input"))
+#: the elements whose text is code, not HTML
+_RAW: Final = frozenset(("style", "script"))
+
+
+class Html(str):
+    """A text that is valid HTML. Only the functions of this module make values of this class from text."""
+
+    __slots__ = ()
+
+
+#: a child of an element: HTML, a text, or nothing
+Child = Html | str | None
+
+
+def text(value: str) -> Html:
+    """Return HTML that shows a text. Control characters are shown as escapes, such as ``\\x1b``."""
+    return Html(escape(printable_lines(value)))
+
+
+def join(children: Iterable[Child]) -> Html:
+    """Return the HTML of several children."""
+    return Html("".join(as_html(child) for child in children))
+
+
+def as_html(child: Child) -> Html:
+    if child is None:
+        return Html("")
+    return child if isinstance(child, Html) else text(child)
+
+
+def element(name: str, /, *children: Child, **attributes: str | bool | None) -> Html:
+    """Return an element. A trailing ``_`` of an attribute's name is removed, and ``_`` within becomes ``-``.
+
+    An attribute without a value is True, and one that is None or False is absent. A link leads only to a
+    place in the same page.
+    """
+    href = attributes.get("href")
+    if href is not None and not str(href).startswith("#"):
+        raise ValueError(f"a link to {href!r}, which is not in the page")
+    given = "".join(
+        f" {key.rstrip('_').replace('_', '-')}" + ("" if value is True else f'="{text(str(value))}"')
+        for key, value in attributes.items()
+        if value is not None and value is not False
+    )
+    if name in _VOID:
+        return Html(f"<{name}{given}>")
+    return Html(f"<{name}{given}>{join(children)}</{name}>")
+
+
+def code_element(name: str, code: str) -> Html:
+    """Return a ``style`` or ``script`` element with code of this package."""
+    if name not in _RAW or "</" in code:
+        raise ValueError(f"'{name}' cannot contain this code")
+    return Html(f"<{name}>{code}</{name}>")

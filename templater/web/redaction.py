@@ -1,0 +1,81 @@
+"""Redaction of secret values in reports, which people attach to merge requests."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Final
+
+from ..checks.security import secrets
+
+if TYPE_CHECKING:
+    from ..model.instance import Instance
+    from ..rendering.origins import Origin
+
+#: a key is secret if its name contains one of these words
+WORDS: Final = (*secrets.WORDS, "passphrase", "api-key", "api_key", "apikey")
+#: keys whose values are whole documents for cloud-init
+BODIES: Final = frozenset(
+    f"{prefix}.{name}"
+    for prefix in ("cloud-init", "user")
+    for name in ("user-data", "vendor-data", "network-config", "meta-data")
+)
+#: what stands for a redacted value in a text
+MARK: Final = "[redacted]"
+#: values and lines that are shorter also occur by chance
+SHORTEST: Final = 4
+SHORTEST_LINE: Final = 8
+_QUOTED = re.compile(r"""(?<=')[^'\n]{3,}(?=')|(?<=")[^"\n]{3,}(?=")""")
+
+
+def is_secret(key: str) -> bool:
+    """Return whether a configuration key, or the key of a device, holds a secret or a document."""
+    return key in BODIES or any(word in key.lower() for word in WORDS)
+
+
+class Redaction:
+    """The secret values of instances. ``public`` has texts of the image, which are no secrets.
+
+    If not ``enabled``, nothing is redacted.
+    """
+
+    def __init__(self, instances: Iterable[Instance], public: str = "", *, enabled: bool = True) -> None:
+        self.public = public
+        self.enabled = enabled
+        found: dict[str, None] = {}
+        for instance in instances if enabled else ():
+            devices = (pair for device in instance.expanded_devices().values() for pair in device.items())
+            for key, value in (*instance.expanded_config().items(), *devices):
+                if value and is_secret(key):
+                    found[value] = None
+        self.values = tuple(found)
+        lines = {line.strip() for value in found for line in value.split("\n")}
+        parts = {line for line in lines if len(line) >= SHORTEST_LINE and line not in public}
+        whole = {value for value in found if len(value) >= SHORTEST and value not in public}
+        self._parts = sorted(parts | whole, key=lambda part: (-len(part), part))
+
+    def hides(self, origins: Sequence[Origin]) -> list[str]:
+        """Return the names of the secret keys among the origins of a value."""
+        if not self.values:
+            return []
+        found = []
+        for origin in origins:
+            is_set = origin.kind not in ("undefined", "default")
+            key = origin.name.rpartition(".")[2] if origin.name.startswith("devices.") else origin.name
+            # A loop over all keys also reads the secret ones.
+            if is_set and (origin.kind == "several" or is_secret(key)):
+                found.append(origin.name)
+        return found
+
+    def scrub(self, text: str) -> str:
+        """Return a message without the secret values, and without quoted parts of them."""
+        for part in self._parts:
+            text = text.replace(part, MARK)
+        if not self.values:
+            return text
+        return _QUOTED.sub(self._quoted, text)
+
+    def _quoted(self, found: re.Match[str]) -> str:
+        part = found[0]
+        secret = part not in self.public and any(part in value for value in self.values)
+        return MARK if secret else part

@@ -1,0 +1,38 @@
+"""Elements of HTML."""
+
+import pytest
+
+from templater.web.html import code_element, element, join, text
+
+
+def test_text_is_escaped_in_elements_and_attributes():
+    shown = element("p", "<b>&\"'", title="\"'<>&")
+    assert shown == '<p title="&quot;&#x27;&lt;&gt;&amp;">&lt;b&gt;&amp;&quot;&#x27;</p>'
+
+
+def test_html_is_not_escaped_again():
+    assert element("p", element("b", "<"), "<") == "<p><b>&lt;</b>&lt;</p>"
+    assert join([text("<"), "<", None]) == "&lt;&lt;"
+
+
+def test_a_concatenation_of_html_and_text_is_escaped_as_a_whole():
+    assert element("p", text("<") + "<") == "<p>&amp;lt;&lt;</p>"
+
+
+def test_control_characters_and_characters_that_change_directions_are_shown_as_escapes():
+    assert text("a\x00\x1b\u202e\ud800\ufffe\tb\n") == "a\\x00\\x1b\\u202e\\ud800\\ufffe\tb\n"
+
+
+def test_attributes_without_a_value_and_void_elements():
+    assert element("input", hidden=True, class_=None, data_for="x", id=False) == '<input hidden data-for="x">'
+
+
+@pytest.mark.parametrize("address", ["javascript:x", "https://example.org/", "//example.org/", " #x"])
+def test_a_link_leads_only_to_a_place_in_the_page(address):
+    with pytest.raises(ValueError, match="not in the page"):
+        element("a", "x", href=address)
+
+
+def test_code_cannot_end_its_element():
+    with pytest.raises(ValueError, match="cannot contain"):
+        code_element("script", "'</script>'")

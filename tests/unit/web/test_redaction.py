@@ -1,0 +1,67 @@
+"""Redaction of secret values."""
+
+import pytest
+
+from templater.model.instance import Instance, Profile
+from templater.rendering.origins import Origin
+from templater.web.redaction import Redaction, is_secret
+
+SECRET = "hunter2-very-secret"
+
+
+def a_redaction(public="", **options):
+    profile = Profile("web", config={"cloud-init.user-data": "#cloud-config\npassword: tr0ub4dor\n"})
+    devices = {"eth0": {"hwaddr": "00:16:3e:00:00:01"}, "vpn": {"private-key": "abcdefgh12345678"}}
+    instance = Instance("c1", config={"user.password": SECRET}, profiles=(profile,), devices=devices)
+    return Redaction([instance], public, **options)
+
+
+@pytest.mark.parametrize(
+    ("key", "secret"),
+    [
+        ("user.password", True), ("user.DB_PASSWORD", True), ("user.api-key", True), ("user.auth_token", True),
+        ("cloud-init.user-data", True), ("user.vendor-data", True), ("user.network-config", True),
+        ("security.privileged", False), ("user.role", False), ("limits.cpu", False),
+    ],
+)  # fmt: skip
+def test_keys_are_secret_by_their_name(key, secret):
+    assert is_secret(key) == secret
+
+
+def test_values_of_secret_keys_are_hidden_also_those_of_profiles():
+    redaction = a_redaction()
+    assert redaction.hides([Origin("user.password", "local")]) == ["user.password"]
+    assert redaction.hides([Origin("cloud-init.user-data", "profile", "web")])
+    assert redaction.hides([Origin("devices.vpn.private-key", "local")])
+    assert not redaction.hides([Origin("devices.eth0.hwaddr", "local")])
+    assert not redaction.hides([Origin("user.role", "local")])
+
+
+def test_a_default_in_place_of_a_secret_key_is_shown():
+    assert not a_redaction().hides([Origin("user.password", "undefined"), Origin("the default", "default")])
+
+
+def test_a_value_that_reads_all_keys_is_hidden():
+    assert a_redaction().hides([Origin("all configuration keys", "several")])
+    assert not Redaction([Instance("c1")]).hides([Origin("all configuration keys", "several")])
+
+
+def test_messages_lose_secret_values_their_lines_and_quoted_parts():
+    scrub = a_redaction().scrub
+    assert scrub(f"value {SECRET} of") == "value [redacted] of"
+    assert scrub("line password: tr0ub4dor is") == "line [redacted] is"
+    assert scrub("not a number: 'ub4do'") == "not a number: '[redacted]'"
+    assert scrub("unknown filter 'upper'") == "unknown filter 'upper'"
+
+
+def test_texts_of_the_image_are_no_secrets():
+    assert (
+        a_redaction("#cloud-config\n").scrub("begins with '#cloud-config'") == "begins with '#cloud-config'"
+    )
+    assert a_redaction().scrub("begins with '#cloud-config'") == "begins with '[redacted]'"
+
+
+def test_without_redaction_everything_is_shown():
+    redaction = a_redaction(enabled=False)
+    assert redaction.scrub(SECRET) == SECRET
+    assert not redaction.hides([Origin("user.password", "local")])

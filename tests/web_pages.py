@@ -1,0 +1,147 @@
+"""Pages that tests examine: strict parsing, what a page may contain, and a real browser."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import html5lib
+import pytest
+
+#: an attribute of the root element that every payload below sets if it runs
+CANARY = "data-owned"
+RUN = f"document.documentElement.setAttribute('{CANARY}',1)"
+
+#: texts that run RUN in a page that does not escape them, or that break a page in another way
+PAYLOADS = [
+    f"<script>{RUN}</script>",
+    f"</code></pre><script>{RUN}</script>",
+    f"</title><script>{RUN}</script>",
+    f"</style><script>{RUN}</script>",
+    f"</script><script>{RUN}</script>",
+    f"</textarea><script>{RUN}</script>",
+    f"--><script>{RUN}</script>",
+    f"]]><script>{RUN}</script>",
+    f"<!--><script>{RUN}</script>",
+    f'"><script>{RUN}</script>',
+    f"'><script>{RUN}</script>",
+    f"><script>{RUN}</script>",
+    f"<ScRiPt>{RUN}</sCrIpT>",
+    f"<script\n>{RUN}</script\n>",
+    f"<script/x>{RUN}</script>",
+    f"<scr\x00ipt>{RUN}</script>",
+    f"<script>{RUN}//",
+    f'<img src=x onerror="{RUN}">',
+    f"<img src=x onerror={RUN}//",
+    f'"onerror="{RUN}" src="x',
+    f'" autofocus onfocus="{RUN}" x="',
+    f"' autofocus onfocus='{RUN}' x='",
+    f'<svg onload="{RUN}">',
+    f"<svg><script>{RUN}</script></svg>",
+    f"<svg><style></style><img src=x onerror={RUN}></svg>",
+    f'<body onload="{RUN}">',
+    f'<details open ontoggle="{RUN}">x</details>',
+    f'<input autofocus onfocus="{RUN}">',
+    f'<video><source onerror="{RUN}"></video>',
+    f'<iframe srcdoc="<script>parent.{RUN}</script>"></iframe>',
+    f'<iframe src="javascript:parent.{RUN}"></iframe>',
+    f'<object data="javascript:{RUN}"></object>',
+    f'<embed src="javascript:{RUN}">',
+    f'<a href="javascript:{RUN}" id=files>x</a>',
+    f"javascript:{RUN}",
+    f'<form action="javascript:{RUN}"><button>x</button></form>',
+    f'<math><mtext><table><mglyph><style><img src=x onerror="{RUN}">',
+    f'<noscript><p title="</noscript><script>{RUN}</script>">',
+    f"<template><script>{RUN}</script></template><script>{RUN}</script>",
+    f"<xmp></xmp><script>{RUN}</script>",
+    f"<plaintext><script>{RUN}</script>",
+    f'<meta http-equiv="refresh" content="0;url=javascript:{RUN}">',
+    '<base href="https://attacker.example/">',
+    '<link rel="stylesheet" href="https://attacker.example/x.css">',
+    "<style>body{display:none}</style>",
+    "<style>@import 'https://attacker.example/x.css'</style>",
+    f"&lt;script&gt;{RUN}&lt;/script&gt;",
+    f"&#60;script&#62;{RUN}&#60;/script&#62;",
+    f"+ADw-script+AD4-{RUN}+ADw-/script+AD4-",
+    f"\xbcscript\xbe{RUN}\xbc/script\xbe",
+    f"\u2028<script>{RUN}</script>\u202e",
+    f"\ud800<script>{RUN}</script>\ufffe",
+    f"${{{RUN}}}`;{RUN};`",
+    f"';{RUN};'",
+    f"\\u003cscript\\u003e{RUN}\\u003c/script\\u003e",
+    f"<!DOCTYPE html><html {CANARY}=1><script>{RUN}</script>",
+]
+
+
+def words(text: str) -> set[str]:
+    return set(text.split())
+
+
+#: what a report contains
+ELEMENTS = words("""
+    a article b body caption code del details div h1 h2 h3 h4 head header html ins input label li main
+    mark meta nav ol output p pre script section small span strong style summary table tbody td th thead
+    title tr ul
+""")
+ATTRIBUTES = words("""
+    aria-label charset class colspan content data-for data-n hidden href http-equiv id lang name open role
+    rowspan scope tabindex title
+""")
+
+
+def parsed(page: str) -> Any:
+    """Parse a page as strictly as HTML's standard, and return the root element."""
+    return html5lib.HTMLParser(strict=True, namespaceHTMLElements=False).parse(page)
+
+
+def text_of(element: Any) -> str:
+    return "".join(element.itertext())
+
+
+def assert_safe(page: str) -> Any:
+    """Check that a page is valid and contains no code but its own, and no address. Return its root element."""
+    root = parsed(page)
+    for element in root.iter():
+        if not isinstance(element.tag, str):
+            continue  # the comment at the begin
+        assert element.tag in ELEMENTS, element.tag
+        assert set(element.attrib) <= ATTRIBUTES, element.attrib
+        assert element.get("href", "#").startswith("#")
+    (policy,) = [each.get("content") for each in root.iter("meta") if each.get("http-equiv")]
+    for name in ("script", "style"):
+        (code,) = root.iter(name)
+        digest = base64.b64encode(hashlib.sha256(code.text.encode()).digest()).decode()
+        assert f"{name}-src 'sha256-{digest}'" in policy
+    assert policy.startswith("default-src 'none';")
+    ids = [each.get("id") for each in root.iter() if isinstance(each.tag, str) and each.get("id")]
+    assert len(ids) == len(set(ids))
+    return root
+
+
+def dumped(page: Path) -> str:
+    """Return the document of a page after a real Chromium has run its scripts."""
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        assert not os.environ.get("CI"), "CI has to have chromium"
+        pytest.skip("needs chromium")
+    profile = page.parent / f"profile-{page.stem}"
+    words = [chromium, "--headless", "--disable-gpu", "--disable-dev-shm-usage", f"--user-data-dir={profile}"]
+    words += ["--no-sandbox"] if os.geteuid() == 0 else []
+    done = subprocess.run(
+        [*words, "--dump-dom", page.as_uri()], capture_output=True, text=True, check=True, timeout=300
+    )
+    assert "</html>" in done.stdout, done.stderr
+    return done.stdout
+
+
+def is_owned(document: str) -> bool:
+    """Return whether a payload has run."""
+    found = re.search(r"<html[^>]*>", document)
+    assert found is not None
+    return CANARY in found[0]
