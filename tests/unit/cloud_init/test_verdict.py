@@ -1,0 +1,126 @@
+"""The rules for cloud-init's next boot, compared with recorded boots of Debian's cloud-init."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from templater.cloud_init.guest import Guest, read_guest
+from templater.cloud_init.seed import Seed
+from templater.cloud_init.verdict import Daemon, Verdict, judge
+
+SEED = "/var/lib/cloud/seed/nocloud-net"
+FILE = json.loads((Path(__file__).parents[2] / "cloud_init/boots.json").read_text())
+RECORDED = FILE["cases"]
+#: the user-data that a case changes to
+TWO = FILE["cases"]["user-data, same instance-id"]["seeds"][-1]["user-data"]
+
+
+def seed(files: dict[str, str]) -> Seed:
+    return Seed({f"{SEED}/{name}": text.encode() for name, text in files.items()})
+
+
+def guest_of(files: dict[str, str]) -> Guest:
+    def names(path: str) -> list[str] | None:
+        found = {name[len(path) + 1 :].split("/")[0] for name in files if name.startswith(f"{path}/")}
+        return sorted(found) or None
+
+    return read_guest(lambda path: files[path].encode() if path in files else None, names)
+
+
+def facts(case: dict) -> dict[str, str]:
+    """The files from which templater reads the guest's facts before the last boot, as the boots left them."""
+    return FILE["files of every guest"] | case["files before the last boot"]
+
+
+def prediction(case: dict) -> Verdict:
+    *earlier, last = case["seeds"]
+    return judge(seed(earlier[-1] if earlier else {}), seed(last), guest_of(facts(case)), Daemon("incus"))
+
+
+def happened(case: dict) -> dict[str, object]:
+    """What the last boot did, as far as the data of its seed differs from the earlier data."""
+    last = case["boots"][-1]
+    ran = last["ran"]
+    return {
+        "datasource": last["result"]["datasource"].split()[0].removeprefix("DataSource"),
+        "per instance": "per-instance" in ran,
+        "per boot": "per-boot" in ran,
+        "network": last["network written"],
+    }
+
+
+@pytest.mark.parametrize("name", RECORDED)
+def test_the_prediction_is_what_a_recorded_boot_did(name):
+    case = RECORDED[name]
+    found = prediction(case)
+    seen = happened(case)
+    assert seen["per boot"], "modules of each boot always run"
+    assert found.datasource == seen["datasource"], found
+    if found.datasource == "None":
+        # the datasource None has an instance-id of its own, with which the guest may have booted before
+        assert found.per_instance is None and found.reads is False and found.network is False
+        return
+    assert found.per_instance == seen["per instance"], found
+    assert found.network == seen["network"], found
+
+
+def changes_user_data(case: dict) -> bool:
+    return len(case["seeds"]) > 1 and case["seeds"][-1].get("user-data") == TWO
+
+
+@pytest.mark.parametrize("name", [name for name, case in RECORDED.items() if changes_user_data(case)])
+def test_new_user_data_is_read_only_if_the_prediction_says_so(name):
+    case = RECORDED[name]
+    found, ran = prediction(case), case["boots"][-1]["ran"]
+    assert ("bootcmd two" in ran) == found.reads, found
+
+
+def test_the_version_and_the_datasources_of_each_recorded_guest_are_read():
+    assert len(RECORDED) >= 12
+    for name, case in RECORDED.items():
+        guest = guest_of(facts(case))
+        assert guest.version == "25.1.4"
+        assert guest.sources is not None and guest.sources[-1] == "None", name
+
+
+def test_without_facts_the_seed_before_the_start_counts_as_that_of_the_last_boot():
+    case = RECORDED["user-data, same instance-id"]
+    before, after = map(seed, case["seeds"])
+    found = judge(before, after)
+    assert (found.reads, found.per_instance, found.network) == (False, False, False)
+    assert found.version == "" and found.sources is None
+
+
+def test_a_guest_of_incus_without_a_seed_ignores_user_data():
+    found = judge(seed({}), seed({}), Guest(sources=("NoCloud", "LXD", "None")), Daemon("incus"))
+    assert found.datasource == "None"
+    assert [reason.rule for reason in found.reasons] == ["lxd", "datasource"]
+
+
+def test_a_guest_of_lxd_runs_again_when_lxd_changes_the_instance_id():
+    guest = Guest(True, last_id="a", last_source="LXD", earlier=frozenset("a"))
+    same = judge(seed({}), seed({}), guest, Daemon("lxd", "a", has_socket=True))
+    new = judge(seed({}), seed({}), guest, Daemon("lxd", "b", has_socket=True))
+    assert (same.datasource, same.reads, same.per_instance) == ("LXD", False, False)
+    assert (new.datasource, new.reads, new.per_instance, new.network) == ("LXD", True, True, True)
+
+
+def test_without_the_socket_of_lxd_the_verdict_is_unknown():
+    found = judge(seed({}), seed({}), Guest(), Daemon("lxd", "a", has_socket=None))
+    assert (found.datasource, found.reads, found.per_instance, found.network) == ("", None, None, None)
+
+
+@pytest.mark.parametrize("data", [b"\xff\xfe", b"a: [", b"- 1\n", b"instance-id: {a: b}\n", b"", b"&a [*a]"])
+def test_hostile_seeds_and_configurations_give_a_verdict(data):
+    files = dict.fromkeys(("/etc/cloud/cloud.cfg", "/var/lib/cloud/data/result.json"), data)
+    guest = read_guest(files.get, lambda path: None)
+    found = judge(Seed({}), Seed({f"{SEED}/meta-data": data, f"{SEED}/user-data": data}), guest)
+    assert found.datasource == "NoCloud"
+
+
+def test_every_reason_names_a_section_of_the_page():
+    page = (Path(__file__).parents[3] / "docs/cloud-init.md").read_text()
+    sections = {line[3:].lower().replace(" ", "-") for line in page.splitlines() if line.startswith("## ")}
+    used = {reason.rule for case in RECORDED.values() for reason in prediction(case).reasons}
+    assert used and used <= sections
