@@ -29,6 +29,28 @@ templates:
     when: [create, copy]
     template: hostname.tpl
 """
+#: more templates of the images in the tree, with the names of their files
+MORE = """\
+  /etc/templated:
+    when: [create, copy, start]
+    template: templated.tpl
+  /srv/new/deep/file:
+    when: [start]
+    template: deep.tpl
+  /etc/existing:
+    when: [start]
+    template: existing.tpl
+  /etc/once:
+    when: [create]
+    create_only: true
+    template: templated.tpl
+"""
+WRITTEN = ("/etc/hostname", "/etc/templated", "/srv/new/deep/file", "/etc/existing", "/etc/once")
+TEMPLATES = {
+    "templated.tpl": '{{ container.name }} {{ trigger }} {{ config_get("user.foo", "none") }} {{ properties.variant }}\n',
+    "deep.tpl": "{% for i in 'abc' %}{{ forloop.Counter }}{{ i }} {% endfor %}\n",
+    "existing.tpl": "new content of {{ instance.name|upper }}\n",
+}
 
 
 def need_programs(*names: str) -> None:
@@ -67,10 +89,12 @@ def templater(*words: str) -> str:
     return run(sys.executable, "-m", "templater", *words).stdout
 
 
-def make_directory(folder: Path, variant: str) -> Path:
+def make_directory(folder: Path, variant: str, *, more: bool = False) -> Path:
     (folder / "templates").mkdir(parents=True)
-    (folder / "metadata.yaml").write_text(METADATA % variant)
+    (folder / "metadata.yaml").write_text(METADATA % variant + (MORE if more else ""))
     (folder / "templates/hostname.tpl").write_text("{{ instance.name }}\n")
+    for name, text in TEMPLATES.items() if more else ():
+        (folder / "templates" / name).write_text(text)
     make_rootfs(folder / "rootfs")
     return folder
 
@@ -82,7 +106,7 @@ def make_tree(folder: Path) -> Tree:
     """Add container images of every kind and a virtual machine disk to a tree."""
     tree = Tree(str(folder / "tree"))
     for variant, rootfs in CONTAINERS.items():
-        image = make_directory(folder / variant, variant)
+        image = make_directory(folder / variant, variant, more=True)
         if rootfs:
             templater(
                 "image",

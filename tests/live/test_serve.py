@@ -20,7 +20,7 @@ from tests.streams.server import Server, serving
 
 from .daemon import Daemon
 from .harness import new_folder, run
-from .images import CONTAINERS, Client, need_programs, templater
+from .images import CONTAINERS, WRITTEN, Client, need_programs, templater
 
 pytestmark = pytest.mark.live
 
@@ -120,14 +120,24 @@ def remote(daemon: Daemon, server: Server, protocol: str) -> str:
     return name
 
 
-def preview(tree: Tree, variant: str, name: str) -> str:
-    """Return the file that our preview of an image shows."""
+def preview(tree: Tree, variant: str, name: str) -> dict[str, str]:
+    """Return the files that our preview of an image shows."""
     (image,) = (each for each in list_stream(LocalStream(tree)) if each.variant == variant)
     source = Path(tree.path) / served_files(tree, image.fingerprint)[0].path
     for folder in new_folder():
-        templater("preview", str(source), "--name", name, "-t", "create", "-o", str(folder / "files"))
-        return (folder / "files/etc/hostname").read_text()
+        templater("preview", str(source), "--name", name, "-c", "user.foo=bar", "-o", str(folder / "files"))
+        files = [path for path in (folder / "files").rglob("*") if path.is_file()]
+        return {f"/{path.relative_to(folder / 'files')}": path.read_text() for path in files}
     raise AssertionError
+
+
+def started(daemon: Daemon, image: str, name: str) -> dict[str, str]:
+    """Launch a container, and return the files in it that its templates write."""
+    daemon("launch", image, name, "-c", "security.privileged=true", "-c", "user.foo=bar")
+    try:
+        return {path: daemon("exec", name, "--", "cat", path) for path in WRITTEN}
+    finally:
+        daemon("delete", "-f", name)
 
 
 @pytest.mark.parametrize("variant", CONTAINERS)
@@ -139,22 +149,15 @@ def test_the_daemon_copies_and_starts_every_container_image(
     (image,) = (each for each in list_stream(LocalStream(image_tree)) if each.variant == variant)
     daemon("image", "copy", f"{remote(daemon, served, protocol)}:tiny/1/{variant}", "local:", "--alias", name)
     assert daemon.image(name)["fingerprint"] == image.fingerprint
-    daemon("launch", name, name, "-c", "security.privileged=true")
-    try:
-        assert daemon("exec", name, "--", "cat", "/etc/hostname") == preview(image_tree, variant, name)
-    finally:
-        daemon("delete", "-f", name)
-        daemon("image", "delete", name)
+    assert started(daemon, name, name) == preview(image_tree, variant, name)
+    daemon("image", "delete", name)
 
 
 @pytest.mark.parametrize("protocol", ["simplestreams", "public"])
 def test_the_daemon_launches_a_container_directly(image_tree, served, trusting_daemon, protocol):
     daemon, name = trusting_daemon, f"direct-{protocol}"
-    daemon("launch", f"{remote(daemon, served, protocol)}:tiny/1", name, "-c", "security.privileged=true")
-    try:
-        assert daemon("exec", name, "--", "cat", "/etc/hostname") == preview(image_tree, "default", name)
-    finally:
-        daemon("delete", "-f", name)
+    image = f"{remote(daemon, served, protocol)}:tiny/1"
+    assert started(daemon, image, name) == preview(image_tree, "default", name)
 
 
 @pytest.mark.parametrize("protocol", ["simplestreams", "public"])
@@ -176,14 +179,8 @@ def test_the_daemon_imports_a_unified_image_that_the_response_headers_name(
     daemon("image", "import", f"{server.url}/tiny/1/unified", "--alias", "imported")
     (image,) = (each for each in list_stream(LocalStream(image_tree)) if each.variant == "unified")
     assert daemon.image("imported")["fingerprint"] == image.fingerprint
-    daemon("launch", "imported", "imported", "-c", "security.privileged=true")
-    try:
-        assert daemon("exec", "imported", "--", "cat", "/etc/hostname") == preview(
-            image_tree, "unified", "imported"
-        )
-    finally:
-        daemon("delete", "-f", "imported")
-        daemon("image", "delete", "imported")
+    assert started(daemon, "imported", "imported") == preview(image_tree, "unified", "imported")
+    daemon("image", "delete", "imported")
 
 
 def test_the_generated_certificate_is_enough_for_a_public_remote(image_tree, trusting_daemon, tmp_path):
