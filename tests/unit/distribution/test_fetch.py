@@ -1,6 +1,11 @@
 """Streams behind a URL: what a server may do wrong, and what happens to a password."""
 
 import base64
+import contextlib
+import random
+import socket
+import socketserver
+import threading
 import time
 import traceback
 
@@ -313,3 +318,69 @@ def test_odd_paths_are_requested_in_the_same_form_as_by_clients():
     stream = UrlStream("https://h/base/")
     assert stream.url("a b?c%d") == "https://h/base/a%20b%3Fc%25d"
     assert stream.url("/x/../y") == "https://h/base/y"
+
+
+# connections
+
+
+class Tunnel(socketserver.StreamRequestHandler):
+    """A proxy's side of one connection: it passes bytes on in both directions."""
+
+    def handle(self):
+        while line := self.rfile.readline().strip():
+            self.server.lines.append(line.decode())
+        _, target, _ = self.server.lines[0].split()
+        host, _, port = target.rpartition(":")
+        with socket.create_connection((host, int(port))) as there:
+            self.wfile.write(b"HTTP/1.1 200 OK\r\n\r\n")
+            back = threading.Thread(target=self.pass_on, args=(there, self.connection))
+            back.start()
+            self.pass_on(self.connection, there)
+            back.join()
+
+    @staticmethod
+    def pass_on(source, target):
+        with contextlib.suppress(OSError):
+            while data := source.recv(1 << 16):
+                target.sendall(data)
+            target.shutdown(socket.SHUT_WR)
+
+
+def test_a_proxy_from_the_environment_sees_only_encrypted_requests(server, monkeypatch):
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Tunnel) as proxy:
+        proxy.lines, proxy.daemon_threads = [], True
+        threading.Thread(target=proxy.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{proxy.server_address[1]}")
+        monkeypatch.setenv("no_proxy", "")
+        data = UrlStream(server.url.replace("https://", f"https://{LOGIN}")).read(INDEX)
+        proxy.shutdown()
+    assert data == (EXAMPLE / INDEX).read_bytes()
+    assert proxy.lines[0].startswith(f"CONNECT {server.url.removeprefix('https://')} ")
+    assert not any("Basic" in line for line in proxy.lines)
+
+
+def test_connections_are_closed_after_answers_and_errors(server, monkeypatch):
+    opened = []
+    connect = socket.create_connection
+    monkeypatch.setattr(
+        socket,
+        "create_connection",
+        lambda *words, **options: opened.append(connect(*words, **options)) or opened[-1],
+    )
+    stream = UrlStream(server.url)
+    stream.read(INDEX)
+    with pytest.raises(FileNotFoundError):
+        stream.read("missing")
+    with stream.pieces(INDEX) as pieces:
+        next(pieces)
+    monkeypatch.setenv("SSL_CERT_FILE", "/dev/null")
+    with pytest.raises(InputError, match="not trusted"):
+        UrlStream(server.url).read(INDEX)
+    assert [each.fileno() for each in opened] == [-1] * 4
+
+
+def test_a_large_answer_arrives_whole_in_pieces_of_any_size(server):
+    body = random.Random(1).randbytes(3_000_001)
+    server.fault = answer(body, Content_Length=str(len(body)))
+    with UrlStream(server.url).pieces(INDEX) as pieces:
+        assert b"".join(pieces) == body
