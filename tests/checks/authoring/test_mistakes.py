@@ -141,6 +141,7 @@ CASES = [
     ("syntax", "error", f"{T}1:18", text("{{ instance.name|uper }}"), text("{{ instance.name|upper }}")),
     ("syntax", "error", f"{T}1:4", text('{% include "a" %}'), text("a")),
     ("host-syntax", "error", f"{T}1:16", text('{{ devices.eth0["ipv4.address"] }}', hosts="incus,incus-debian"), text(LOOP, hosts="incus,incus-debian,lxd")),
+    ("host-syntax", "error", f"{T}1:18", text("{{ instance.name|e }}", hosts="incus,lxd"), text("{{ instance.name|escape }}", hosts="incus,lxd")),
     ("host-syntax", "error", f"{T}1:10", text('{{ config["user.a"] }}', hosts="incus,lxd"), text('{{ config["user.a"] }}', hosts="incus")),
     ("render", "error", f"{T}1:4", text('{{ config_get("user.a") }}'), text('{{ config_get("user.a", "") }}')),
     ("conflict-marker", "error", f"{T}2:1", text("a\n<<<<<<< HEAD\nb\n=======\nc\n>>>>>>> other"), text("a\n<<<<<<< HEAD\nb")),
@@ -388,6 +389,40 @@ def test_the_message_of_netplan_about_an_unknown_key_names_the_key_that_is_meant
         pytest.skip("NOT RUN: netplan is not installed, or cannot be confined")
     (found,) = audit(plan(f"  ethernets:\n    eth0:\n      {key}: true\n"), "authoring")
     assert found.message.endswith(f": unknown key '{key}': did you mean '{meant}'? (netplan)")
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"more": "properties: {os: nixos}\n"},
+        {"more": "properties: {os: OpenWrt}\n"},
+        {"names": ["rootfs/usr/lib/x86_64-linux-gnu/libnss_myhostname.so.2"]},
+    ],
+)
+def test_a_system_that_knows_its_own_name_needs_no_hosts_file(fields):
+    rule = "/etc/hostname: {when: [create], template: t}"
+    assert "no-hosts" in {found[1] for found in findings(image(rule))}
+    assert "no-hosts" not in {found[1] for found in findings(image(rule, **fields))}
+
+
+@pytest.mark.parametrize(
+    ("condition", "hosts"),
+    [
+        ('trigger|lower == "copy"', "incus"),
+        ('"a" + "b" != "ab"', "incus,lxd"),
+        ('"a" + "b" == "ab"', "lxd,incus"),
+        ('instance.type == "virtual-machine"', "incus"),
+        ('config_get("user.a", "") == ""', "incus"),
+        ('config_get("user.a", "") != ""', "incus"),
+    ],
+)
+def test_a_mistake_in_the_text_of_only_one_trigger_host_or_instance_is_found(condition, hosts):
+    template = f"{{% if {condition} %}}bad name{{% else %}}127.0.0.1 a{{% endif %}}\n"
+    rule = "/etc/hosts: {when: [create, copy, start], template: t}"
+    assert ("error", "hosts") in {found[:2] for found in findings(image(rule, t=template, hosts=hosts))}
+    if "," in hosts:
+        first = image(rule, t=template, hosts=hosts.partition(",")[0])
+        assert "hosts" not in {found[1] for found in findings(first)}
 
 
 def test_an_invented_value_does_not_hide_a_mistake_that_it_reveals():
