@@ -115,7 +115,13 @@ def test_every_variant_of_a_sample_renders(path):
             assert [change.path for change in plan.changes if change.action == FAILED] == []
 
 
-@pytest.mark.parametrize("path", SAMPLES, ids=[path.stem for path in SAMPLES])
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(path, id=path.stem, marks=pytest.mark.slow if number % 4 else ())
+        for number, path in enumerate(SAMPLES)
+    ],
+)
 def test_every_finding_of_a_sample_is_explained(path):
     hosts = ("incus", "lxd")
     report = check_report(

@@ -24,9 +24,13 @@ FOLDERS = [Path(folder) for folder in FOLDER.split(":")] if FOLDER else OWN
 CASES = [case for folder in FOLDERS for case in cases_in(folder)]
 
 
+#: a large template, and a target that a reader waits for
+SLOW = ("132_big_template", "104_target_fifo")
+
+
 def named(cases: list[dict[str, Any]]) -> list[Any]:
     return [
-        pytest.param(case, id=case["id"], marks=pytest.mark.slow if case["id"] == "132_big_template" else ())
+        pytest.param(case, id=case["id"], marks=pytest.mark.slow if case["id"] in SLOW else ())
         for case in cases
     ]
 

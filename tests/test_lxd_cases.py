@@ -22,7 +22,13 @@ def test_recorded_cases_exist() -> None:
     assert CASES, f"no cases in {FOLDER}"
 
 
-@pytest.mark.parametrize("case", [pytest.param(case, id=case["id"]) for case in CASES])
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(case, id=case["id"], marks=pytest.mark.slow if case["id"] == "104_target_fifo" else ())
+        for case in CASES
+    ],
+)
 def test_a_recorded_life_of_an_instance_matches_lxd(case: dict[str, Any]) -> None:
     skip_without_root(case, "175_create_and_copy_same_file_modes")
     Replay(case, LXD_DEBIAN).run()

@@ -423,6 +423,7 @@ def test_predicted_errors_match_the_daemons_texts(name: str) -> None:
     assert not wrong
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BUILDS)
 def test_predicting_single_changes_agrees_with_a_whole_start(name: str) -> None:
     wrong = []

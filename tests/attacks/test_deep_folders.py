@@ -45,7 +45,7 @@ def in_folder(path: Path, depth: int, kind: str) -> Path:
     return path
 
 
-@pytest.fixture(params=["file", "folder"])
+@pytest.fixture(params=["folder", pytest.param("file", marks=pytest.mark.slow)])
 def kind(request):
     return request.param
 

@@ -131,11 +131,23 @@ def test_every_command_that_reads_an_image_accepts_limits_on_the_whole_command(n
     ("module", "attribute", "words"),
     [
         ("image.set_property", "metadata_of", ["image", "set-property", "IMAGE", "a=b"]),
-        ("image.unset_property", "metadata_of", ["image", "unset-property", "IMAGE", "a"]),
+        pytest.param(
+            "image.unset_property",
+            "metadata_of",
+            ["image", "unset-property", "IMAGE", "a"],
+            marks=pytest.mark.slow,
+        ),
         ("image.template", "_metadata", ["image", "template", "list", "IMAGE"]),
         ("image.template", "_read", ["image", "template", "show", "IMAGE", "a.tpl"]),
-        ("image.build", "source_date_epoch", ["image", "build", "IMAGE", "-o", "OUT"]),
-        ("image.export", "source_date_epoch", ["image", "export", "IMAGE", "OUT"]),
+        pytest.param(
+            "image.build",
+            "source_date_epoch",
+            ["image", "build", "IMAGE", "-o", "OUT"],
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            "image.export", "source_date_epoch", ["image", "export", "IMAGE", "OUT"], marks=pytest.mark.slow
+        ),
     ],
 )
 def test_the_time_limit_ends_a_command_that_changes_or_packs_an_image(

@@ -122,7 +122,7 @@ CLOUD_IMAGES = pytest.mark.parametrize("image", ["debian-cloud", "ubuntu-2016"])
 
 
 @CLOUD_IMAGES
-@settings(deadline=None, max_examples=15)
+@settings(deadline=None, max_examples=5)
 @given(config=cloud_configs())
 def test_removing_a_named_origin_of_a_cloud_init_image_changes_the_output(image, config):
     """Removing the origin of a value changes the output, and removing a key that is not named does not.
@@ -230,7 +230,7 @@ def check_any_template(text, config):
 
 
 @example("{% for k, v in config %}\n{% endfor %}", {"default": {}, "web": {}, "local": {"user.a": ""}})
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=15)
 @given(texts, configs)
 def test_removing_a_key_that_is_not_named_changes_no_text(text, config):
     check_any_template(text, config)

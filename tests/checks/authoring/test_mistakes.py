@@ -340,8 +340,10 @@ def installed(validator: str) -> bool:
 
 @pytest.mark.parametrize(
     ("validator", "id", "level", "place", "wrong", "right"),
-    VALIDATED,
-    ids=[f"{case[1]}-{number}" for number, case in enumerate(VALIDATED)],
+    [
+        pytest.param(*case, id=f"{case[1]}-{number}", marks=pytest.mark.slow if number % 3 else ())
+        for number, case in enumerate(VALIDATED)
+    ],
 )
 def test_a_validator_finds_a_mistake_with_its_position_and_accepts_the_corrected_file(
     validator, id, level, place, wrong, right
@@ -366,6 +368,7 @@ def test_every_check_has_an_example_mistake():
 DHCP = "  ethernets:\n    eth0:\n      dhcp4: %s\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "value",
     [

@@ -121,7 +121,11 @@ def start(folder, *options):
 
 
 IN_AND_OUT_OF_A_CHILD = pytest.mark.parametrize(
-    "options", [(), ("--no-child",)], ids=["in a child", "in its own process"]
+    "options",
+    [
+        pytest.param((), id="in a child"),
+        pytest.param(("--no-child",), id="in its own process", marks=pytest.mark.slow),
+    ],
 )
 
 #: templates that put a value into an error message of pongo2 or into a number that templater prints

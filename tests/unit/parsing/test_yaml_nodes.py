@@ -120,6 +120,7 @@ def test_an_anchor_can_be_redefined():
     assert [scalar.text for scalar in scalars(root)] == ["1", "1", "2", "2"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rules", ["v2", "v4"])
 def test_long_lines_are_parsed_in_linear_time(rules):
     text = "a: " + "x" * 500_000 + "\nb: [" + ", ".join(["y"] * 100_000) + "]\n"

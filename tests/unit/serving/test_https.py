@@ -395,7 +395,13 @@ def test_plain_http_on_this_port_is_closed_at_once_and_https_works(server):
         assert server.request("/").status == 200
 
 
-@pytest.mark.parametrize("first", [b"", b"\x16\x03\x01", b"\x16\x03\x01\x02\x00\x01"])
+@pytest.mark.parametrize(
+    "first",
+    [
+        b"\x16\x03\x01",
+        *(pytest.param(data, marks=pytest.mark.slow) for data in (b"", b"\x16\x03\x01\x02\x00\x01")),
+    ],
+)
 def test_a_connection_whose_handshake_stalls_is_closed(start, tree, first):
     server = start(TreeSource(str(tree)), SHORT)
     with plain(server) as client:
