@@ -429,7 +429,10 @@ def _encoded_keys(job: Job, renderings: "list[Rendering]") -> bytes:
 
 
 def _compiled(job: Job, metadata: Metadata) -> "tuple[dict[str, CodeType], set[str], bool]":
-    """Return the code by template, the modules that the code imports, and whether every template compiled."""
+    """Return the code by template, the modules that the code imports, and whether every template compiled.
+
+    Equal templates are compiled once.
+    """
     from ..pongo2 import compile as compile_template
     from ..pongo2.dialect import DIALECTS
     from ..pongo2.template import config_keys
@@ -439,16 +442,24 @@ def _compiled(job: Job, metadata: Metadata) -> "tuple[dict[str, CodeType], set[s
     codes: dict[str, CodeType] = {}
     modules: set[str] = set()
     complete = True
+    done: dict[bytes, tuple[CodeType, tuple[str, ...]] | None] = {}
     for name in {rule.template for rule in metadata.rules}:
         try:
-            source = Source(f"templates/{name}", template_bytes(name, job.templates))
-            template = compile_template(source, DIALECTS[job.dialect], mode="incus", limits=limits)
+            data = template_bytes(name, job.templates)
+            if data not in done:
+                done[data] = None
+                source = Source(f"templates/{name}", data)
+                template = compile_template(source, DIALECTS[job.dialect], mode="incus", limits=limits)
+                modules.update(template.modules)
+                done[data] = template.code, config_keys(source, DIALECTS[job.dialect])
         except TemplaterError:
             complete = False
             continue
-        codes[name] = template.code
-        modules.update(template.modules)
-        job.keys[name] = config_keys(source, DIALECTS[job.dialect])
+        found = done[data]
+        if found is None:
+            complete = False
+        else:
+            codes[name], job.keys[name] = found
     return codes, modules, complete
 
 

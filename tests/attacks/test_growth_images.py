@@ -151,3 +151,29 @@ def test_an_audit_with_slow_steps_stops_at_the_time_limit(
     (tmp_path / "templates" / "a.tpl").write_text('{% set b = "' + "a " * 20_000 + '" %}' + loop)
     assert main(["audit", str(tmp_path), "--limit", "template-time=1", "--limit", "steps=1G"]) == 1
     assert "runs longer than 1 second" in capfd.readouterr().out
+
+
+@pytest.mark.slow
+def test_equal_templates_are_compiled_once_for_hooks(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    rules = "".join(f"  /{number}: {{when: [start], template: t{number}}}\n" for number in range(400))
+    (tmp_path / "metadata.yaml").write_text(f"architecture: x86_64\ncreation_date: 1\ntemplates:\n{rules}")
+    (tmp_path / "templates").mkdir()
+    for number in range(400):
+        (tmp_path / f"templates/t{number}").write_text("{{ a+1-2*3 }}" * 2000)
+    assert main(["compile", str(tmp_path)]) == 0  # the child may use ten seconds of processor time
+    assert "cached image" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["{{ a|uper }}", "{{ config_get('user.b', '') }}{% include 'x' %}"])
+def test_a_template_that_does_not_compile_is_not_cached_under_any_name(
+    text: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    rules = "".join(f"  /{name}: {{when: [start], template: {name}}}\n" for name in "abc")
+    (tmp_path / "metadata.yaml").write_text(f"architecture: x86_64\ncreation_date: 1\ntemplates:\n{rules}")
+    (tmp_path / "templates").mkdir()
+    for name, content in (("a", text), ("b", "fine"), ("c", text)):
+        (tmp_path / "templates" / name).write_text(content)
+    assert main(["compile", str(tmp_path)]) == 5
+    assert "not cached, because a template does not compile" in capfd.readouterr().err
