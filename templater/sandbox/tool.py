@@ -69,7 +69,7 @@ class Limits:
     """Limits: elapsed and processor seconds, bytes of memory per process, of output and of files, counts."""
 
     wall: float = 10.0
-    cpu: int = 10
+    cpu: int = 4
     memory: int = 256 << 20
     output: int = 64 << 10
     scratch: int = 16 << 20

@@ -1,15 +1,16 @@
-"""Running validators, each once for a text, and within a time limit for all."""
+"""Running validators, each once for a text, and within limits of time for all."""
 
 from __future__ import annotations
 
+import resource
 from time import monotonic
 from typing import Any
 
 from ..sandbox.tool import NotConfinedError
 from .validator import Failure, Missing, all_validators
 
-#: seconds for all runs of an image
-SECONDS = 20.0
+#: seconds for all runs of an image, and seconds of processor time
+SECONDS, PROCESSOR_SECONDS = 20.0, 5.0
 
 Answer = dict[str, Any]
 
@@ -21,7 +22,7 @@ class Runner:
         self._confined = True
         self._anyway = anyway
         self._answers: dict[tuple[str, str, bytes], Answer] = {}
-        self._seconds = SECONDS
+        self._seconds, self._processor_seconds = SECONDS, PROCESSOR_SECONDS
 
     def ask(self, id: str, name: str, data: bytes) -> Answer:
         """Return an object with the key ``value``, or else ``missing``, ``off``, ``late`` or ``failed``."""
@@ -29,9 +30,13 @@ class Runner:
         if key not in self._answers:
             if self._seconds <= 0:
                 return {"late": f"all validators together take longer than {SECONDS:g} s"}
-            begun = monotonic()
+            if self._processor_seconds <= 0:
+                most = f"{PROCESSOR_SECONDS:g} s of processor time"
+                return {"late": f"all validators together take more than {most}"}
+            begun, used = monotonic(), _processor_time()
             self._answers[key] = self._run(id, name, data)
             self._seconds -= monotonic() - begun
+            self._processor_seconds -= _processor_time() - used
         return self._answers[key]
 
     def _run(self, id: str, name: str, data: bytes) -> Answer:
@@ -47,3 +52,9 @@ class Runner:
             return {"missing": True}
         except Failure as error:
             return {"failed": str(error)}
+
+
+def _processor_time() -> float:
+    """Return the processor time of all child processes that have ended."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime

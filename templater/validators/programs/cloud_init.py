@@ -27,7 +27,7 @@ from ..validator import Failure, Missing, Mistake, Validator, short
 VARIABLE = "TEMPLATER_CLOUD_INIT_SCHEMAS"
 _FOLDERS = "/usr/lib/python3*/*-packages/cloudinit/config/schemas"
 #: an answer is at most this long; the memory is the address space of the process
-_BOUNDS = Bounds(cpu=10, wall=10.0, memory=2 << 30, output=1 << 20)
+_BOUNDS = Bounds(cpu=4, wall=10.0, memory=2 << 30, output=1 << 20)
 #: mistakes that are reported for one file
 _MOST = 20
 #: keys that choose the branch of a schema

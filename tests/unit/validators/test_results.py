@@ -123,6 +123,17 @@ def test_the_time_of_all_validators_is_limited(monkeypatch):
     assert validators.incomplete == ["sh"]
 
 
+@needs_sandbox
+def test_the_processor_time_of_all_validators_is_limited(monkeypatch):
+    monkeypatch.setattr(runner, "PROCESSOR_SECONDS", 0.1)
+    monkeypatch.setattr(runner, "SECONDS", 1000.0)
+    validators = in_this_process(anyway=False)
+    for number in range(200):
+        validators.mistakes("sh", "script", f"#!/bin/sh\n: {number}\n" + ": a\n" * 9000, "/a")
+    assert "because all validators together take more than 0.1 s of processor time" in validators.notes[0]
+    assert validators.incomplete == ["sh"]
+
+
 def locked_notes(*, anyway: bool) -> tuple[list[str], int]:
     """The notes and the number of mistakes in a process that can create no namespaces."""
     reader, writer = os.pipe()
