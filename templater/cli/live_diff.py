@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import closing
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -53,6 +54,7 @@ def show_one(request: options.Request, *, exit_code: bool) -> int:
 def judge_one(request: options.Request) -> tuple[NextStart, Verdict | None]:
     """Judge the next start of the instance SRC, and what cloud-init does then. Report notes on stderr."""
     from ..cloud_init.next_boot import next_boot
+    from ..live.newer_image import NewerImages
     from ..next_start.verdicts import judge
     from .planning import fixed_options, opened
 
@@ -61,7 +63,8 @@ def judge_one(request: options.Request) -> tuple[NextStart, Verdict | None]:
         assert live is not None
         judged = judge(live, found.instance, fixed_options(found.request), request.limits.for_reading())
         boot = None if judged.plan is None else next_boot(judged.plan, found.rootfs)
-    for note in judged.notes:
+        judged = replace(judged, newer_image=NewerImages(live.daemon).note(live))
+    for note in filter(None, (*judged.notes, judged.newer_image)):
         output.note(note)
     return judged, boot
 

@@ -5,5 +5,5 @@
 `instances` lists and filters instances, `nearest_host` maps a daemon's version to a host, `newer_image` finds
 newer versions of an instance's image, and `events` follows the daemon's events.
 
-May import: distribution, image, model, rootfs.
+May import: distribution, image, model, parsing, rootfs.
 """

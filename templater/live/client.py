@@ -12,8 +12,9 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from email.message import Message
 from typing import Any
 from urllib.parse import quote
 
@@ -31,6 +32,7 @@ PATIENCE = 5.0
 _PAUSE = 0.1
 #: maximum length of a daemon's error text in a message
 _LONGEST = 300
+_PIECE = 1 << 18
 
 #: a function that opens a connection, with a timeout in seconds
 Connect = Callable[[float], socket.socket]
@@ -114,6 +116,21 @@ class Client:
             raise self.error(answer)
         value = self._decoded(answer, path)
         return value.get("metadata")
+
+    @contextlib.contextmanager
+    def stream(self, path: str) -> Iterator[tuple[Message, Iterator[bytes]]]:
+        """Yield the headers and the content of an answer, over a connection of its own."""
+        connection = _Connection(self._connect)
+        try:
+            connection.request("GET", path, headers={"User-Agent": f"templater/{__version__}"})
+            answer = connection.getresponse()
+            if answer.status != 200:
+                raise DaemonError(self.name, answer.status, "")
+            yield answer.headers, iter(lambda: answer.read1(_PIECE), b"")
+        except (OSError, http.client.HTTPException) as error:
+            raise NoAnswerError(f"{self.name} does not answer: {printable(str(error))}") from None
+        finally:
+            connection.close()
 
     def error(self, answer: Answer) -> DaemonError:
         """Return the error that an answer describes."""

@@ -42,6 +42,8 @@ class LiveImage:
         self._templates: dict[str, TemplateFile] = {}
         #: False if the instance has no metadata.yaml
         self.has_metadata = True
+        #: the seconds since 1970 at which the image was created, or 0
+        self.creation_date = 0
         #: whether a template was missing: then the instance itself may be missing
         self.missed = False
 
@@ -61,6 +63,8 @@ class LiveImage:
                 value = None
             if not isinstance(value, dict):
                 raise InputError(f"'{self.name}': {self._daemon.name} sent metadata that is not JSON")
+            created = value.get("creation_date")
+            self.creation_date = created if isinstance(created, int) else 0
             templates = value.get("templates")
             self._rules = templates if isinstance(templates, dict) else {}
             self._metadata = Source(f"{self.name}/metadata.yaml", _yaml(value))

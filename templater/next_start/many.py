@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..live.address import Address
 from ..live.connect import Daemon
 from ..live.instance import LiveInstance, describe_instance, read_profiles
+from ..live.newer_image import NewerImages
 from ..model.errors import TemplaterError
 from ..model.options import RenderOptions
 from .read_ahead import read_ahead
@@ -53,6 +54,7 @@ def judge_many(
     """
     profiles: dict[str, dict[str, Mapping[str, Any]]] = {}
     waiting: deque[tuple[LiveInstance, Future[TemplaterError | None]]] = deque()
+    images = NewerImages(daemon)
     rest = iter(instances)
     pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="reader")
     ahead = 1  # the first result appears sooner if no other instance is read at the same time
@@ -68,7 +70,7 @@ def judge_many(
                 return
             ahead = _AHEAD
             live, future = waiting.popleft()
-            yield _judged(live, future.result(), describe, options, reading)
+            yield _judged(live, future.result(), describe, options, reading, images)
     except BaseException:
         daemon.client.close()  # the requests of the threads fail, so that they end
         raise
@@ -82,11 +84,12 @@ def _judged(
     describe: Callable[[LiveInstance], Instance],
     options: RenderOptions,
     reading: YamlLimits | None,
+    images: NewerImages,
 ) -> Judged:
     found = None
     if error is None:
         try:
-            found = judge(live, describe(live), options, reading)
+            found = replace(judge(live, describe(live), options, reading), newer_image=images.note(live))
         except TemplaterError as failure:
             error = failure
     return Judged(live.address, live.status, found, error)

@@ -85,6 +85,8 @@ def data_of(found: NextStart) -> dict[str, Any]:
         data["files"].append(entry)
     if found.error is not None:
         data["error"] = error_data(found.error)
+    if found.newer_image:
+        data["newer_image"] = json_text(found.newer_image)
     if found.unreadable:
         data["unreadable"] = json_text(found.unreadable)
     return data

@@ -92,6 +92,8 @@ class NextStart:
     notes: tuple[str, ...] = ()
     #: the simulated start
     plan: Plan | None = None
+    #: a sentence about a newer version of the image whose templates differ, or empty
+    newer_image: str = ""
 
     @property
     def is_running(self) -> bool:

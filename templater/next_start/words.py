@@ -142,7 +142,8 @@ def short(found: NextStart) -> str:
     different = [printable(file.path) for file in differing(found)]
     if different:
         parts.append(f"not rewritten but different: {', '.join(different)}")
-    return "; ".join(parts) or ("nothing changes" if found.files else "no rules")
+    text = "; ".join(parts) or ("nothing changes" if found.files else "no rules")
+    return f"{text}; {found.newer_image}" if found.newer_image else text
 
 
 def _notable(found: NextStart) -> Iterator[FileVerdict]:

@@ -227,7 +227,9 @@ def recorded_events(socket_path: str) -> Iterator[list[Event]]:
         stream.close()
 
 
-READING = {"instance-file-retrieved", "instance-metadata-retrieved", "instance-metadata-template-retrieved"}
+READING = {
+    "instance-file-retrieved", "instance-metadata-retrieved", "instance-metadata-template-retrieved", "image-retrieved",
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")

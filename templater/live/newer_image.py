@@ -1,0 +1,137 @@
+"""Newer versions of an instance's image that the daemon has, and whether their templates differ."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from email.message import Message
+from typing import Any
+
+from ..distribution.image_api import ServerImage, export
+from ..image.open import open_image
+from ..model.errors import TemplaterError
+from ..model.metadata import Rule
+from ..model.source import printable
+from ..parsing.metadata_yaml import read_metadata
+from .client import MIB, MOST_LIST, Client
+from .connect import Daemon
+from .instance import LiveInstance
+
+#: the properties that all versions of an image share
+_IDENTITY = ("os", "release", "variant", "architecture")
+#: bytes that are read of a unified image; its templates are before its root filesystem
+_MOST = 32 * MIB
+#: maximum number of files that a note names
+_MOST_NAMED = 5
+
+#: the rules of an image with the text of their templates, by path
+_Rules = dict[str, tuple[Any, ...]]
+
+
+class NewerImages:
+    """The images of a daemon. Each list of images, and each image, is read once."""
+
+    def __init__(self, daemon: Daemon) -> None:
+        self._daemon = daemon
+        self._lists: dict[str, list[Mapping[str, Any]]] = {}
+        self._rules: dict[str, _Rules | None] = {}
+
+    def note(self, live: LiveInstance) -> str:
+        """Return a sentence about a newer version of the instance's image with other templates, or ""."""
+        try:
+            image = self._newest(live)
+            if image is None:
+                return ""
+            fingerprint = str(image.get("fingerprint"))
+            if fingerprint not in self._rules:
+                self._rules[fingerprint] = self._of_image(image)
+            theirs, ours = self._rules[fingerprint], _rules(live.image)
+        except (TemplaterError, ValueError, OSError):
+            return ""
+        if theirs is None or theirs == ours:
+            return ""
+        paths = sorted(path for path in {**ours, **theirs} if ours.get(path) != theirs.get(path))
+        more = f" and {len(paths) - _MOST_NAMED} more" if len(paths) > _MOST_NAMED else ""
+        named = ", ".join(map(printable, paths[:_MOST_NAMED])) + more
+        return f"a newer version of the image ({fingerprint[:12]}) has other templates: {named}"
+
+    def _newest(self, live: LiveInstance) -> Mapping[str, Any] | None:
+        """Return the newest version of the instance's image, or None if the instance has it."""
+        config = live.config
+        identity = tuple(config.get(f"image.{key}", "") for key in _IDENTITY)
+        if not identity[0]:
+            return None
+        project = live.address.project
+        if project not in self._lists:
+            found = self._daemon.client.json(f"/1.0/images{live.address.query(recursion='1')}", MOST_LIST)
+            images = found if isinstance(found, list) else []
+            self._lists[project] = [image for image in images if isinstance(image, dict)]
+        newer = [
+            image
+            for image in self._lists[project]
+            if image.get("type") == live.data.get("type")
+            and image.get("fingerprint") != config.get("volatile.base_image")
+            and _identity(image) == identity
+            and _created(image) > live.image.creation_date
+        ]
+        return max(newer, key=_created, default=None)
+
+    def _of_image(self, image: Mapping[str, Any]) -> _Rules | None:
+        """Return the rules of an image, or None if its templates are not at its beginning."""
+        described = ServerImage(str(image.get("fingerprint")), str(image.get("type")), "")
+        descriptor, path = tempfile.mkstemp(prefix="templater-image.")
+        try:
+            with open(descriptor, "wb") as file, export(_Server(self._daemon.client), described) as parts:
+                _, content = next(parts)
+                for piece in content:
+                    file.write(piece[: _MOST - file.tell()])
+                    if file.tell() >= _MOST:
+                        break
+            return _rules(open_image(path))
+        except TemplaterError:
+            return None
+        finally:
+            os.unlink(path)
+
+
+class _Server:
+    """A daemon as a server of the image API."""
+
+    def __init__(self, client: Client) -> None:
+        self.name = client.name
+        self._client = client
+
+    def get(self, path: str, /) -> contextlib.AbstractContextManager[tuple[Message, Iterator[bytes]]]:
+        return self._client.stream(path)
+
+    def small_file(self) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext()
+
+
+def _rules(image: Any) -> _Rules:
+    rules = read_metadata(image.read_metadata()).rules
+    templates = image.read_templates({rule.template for rule in rules if rule.template})
+    return {rule.path: (*_fields(rule), _data(templates.get(rule.template))) for rule in rules}
+
+
+def _fields(rule: Rule) -> tuple[Any, ...]:
+    properties = tuple(sorted(rule.properties.items()))
+    return (rule.template, rule.when, rule.create_only, properties, rule.uid, rule.gid, rule.mode)
+
+
+def _data(file: Any) -> bytes | None:
+    data: bytes | None = None if file is None else file.data
+    return data
+
+
+def _identity(image: Mapping[str, Any]) -> tuple[str, ...]:
+    properties = image.get("properties")
+    texts = properties if isinstance(properties, dict) else {}
+    return tuple(str(texts.get(key) or "") for key in _IDENTITY)
+
+
+def _created(image: Mapping[str, Any]) -> float:
+    return datetime.fromisoformat(str(image.get("created_at"))).timestamp()

@@ -1,0 +1,87 @@
+"""Newer versions of an instance's image."""
+
+import io
+import tarfile
+
+import pytest
+
+from templater.live.address import parse_address
+from templater.live.connect import open_daemon
+from templater.live.instance import open_instance
+from templater.live.newer_image import NewerImages
+from tests.recorded_daemon import TEMPLATES, error, recorded, sync
+
+NEW = "a" * 64
+
+
+def packed(metadata: str, templates: dict[str, bytes], padding: int = 0) -> bytes:
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode="w") as tar:
+        files = {
+            "metadata.yaml": metadata.encode(),
+            **{f"templates/{name}": data for name, data in templates.items()},
+        }
+        for name, data in {**files, "rootfs/large": b"x" * padding}.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+    return made.getvalue()
+
+
+@pytest.fixture
+def newer(incus):
+    """Return a function that adds an image with these templates, and gives the note."""
+    recorded_image = incus.data(
+        f"GET /1.0/images/{incus.data('GET /1.0/instances/c1')['config']['volatile.base_image']}"
+    )
+    import yaml
+
+    metadata = incus.data("GET /1.0/instances/c1/metadata")
+    (hostname,) = (each["text"] for each in recorded("incus") if each["name"] == "template")
+
+    def note(templates=(), created="2030-01-01T00:00:00Z", rules=None, padding=0, **properties):
+        image = {**recorded_image, "fingerprint": NEW, "created_at": created,
+                 "properties": {**recorded_image["properties"], **properties}}  # fmt: skip
+        incus.put("GET /1.0/images?recursion=1", sync([recorded_image, image]))
+        changed = {**metadata, "templates": {**metadata["templates"], **(rules or {})}}
+        texts = {"hostname.tpl": hostname.encode(), **TEMPLATES, **dict(templates)}
+        body = packed(yaml.safe_dump(changed), texts, padding)
+        incus.put(f"GET /1.0/images/{NEW}/export", (200, {"Content-Type": "application/octet-stream"}, body))
+        daemon = open_daemon(parse_address("incus:c1"))
+        try:
+            return NewerImages(daemon).note(open_instance(daemon))
+        finally:
+            daemon.close()
+
+    return note
+
+
+def test_a_newer_image_with_other_templates_is_named(newer):
+    text = newer({"once.tpl": b"new"}, padding=1 << 20)
+    assert text == "a newer version of the image (aaaaaaaaaaaa) has other templates: /etc/once"
+    rule = {"/etc/new": {"when": ["start"], "template": "once.tpl"}}
+    assert newer(rules=rule).endswith("templates: /etc/new")
+
+
+def test_other_images_are_no_newer_version(newer):
+    assert newer() == ""  # the same templates
+    assert newer({"once.tpl": b"new"}, created="2000-01-01T00:00:00Z") == ""
+    assert newer({"once.tpl": b"new"}, release="2") == ""
+
+
+def test_an_image_that_can_not_be_read_gives_no_note(newer, incus):
+    newer()
+    incus.put(
+        f"GET /1.0/images/{NEW}/export", (200, {"Content-Type": "application/octet-stream"}, b"not a tarball")
+    )
+    daemon = open_daemon(parse_address("incus:c1"))
+    assert NewerImages(daemon).note(open_instance(daemon)) == ""
+    daemon.close()
+
+
+def test_without_permission_for_images_there_is_no_note(newer, incus):
+    newer()
+    incus.put("GET /1.0/images?recursion=1", error(403, "not authorized"))
+    daemon = open_daemon(parse_address("incus:c1"))
+    assert NewerImages(daemon).note(open_instance(daemon)) == ""
+    daemon.close()
