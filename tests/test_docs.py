@@ -181,7 +181,11 @@ cp sample-images/definitions/debian.yaml .
 
 
 #: commands in tables that are not run, each with its reason
-NOT_RUN = {"templater apply": "docs/performance.md names with it what was measured"}
+_LIVE = "needs a daemon; tests/live/test_next_start.py and test_live_simulate.py run it"
+NOT_RUN = {
+    "templater apply": "docs/performance.md names with it what was measured",
+    "templater diff incus:web1": _LIVE, "templater diff incus:": _LIVE, "templater watch incus:web1": _LIVE,
+}  # fmt: skip
 
 
 def commands_in_tables() -> list[str]:
