@@ -180,9 +180,9 @@ def findings_by_file(findings: Sequence[dict[str, Any]], width: int) -> Iterator
     """Yield the findings of `check`, with a heading for each file."""
     file = None
     for finding in findings:
+        if file is not None:
+            yield Text()
         if finding["file"] != file:
-            if file is not None:
-                yield Text()
             file = finding["file"]
             yield title(file)
         place = f"{finding['line']}:{finding['column']} " if "line" in finding else ""
@@ -190,7 +190,7 @@ def findings_by_file(findings: Sequence[dict[str, Any]], width: int) -> Iterator
         text.append(f": {printable(finding['message'])}  ").append(f"[{finding['check']}]", "dim")
         yield from wrapped(text, width, hanging=4)
         hint = f"hint: {finding['hint']}" if "hint" in finding else ""
-        yield from message("\n".join(filter(None, (finding.get("excerpt", ""), hint))), width, indent=INDENT)
+        yield from message("\n".join(filter(None, (finding.get("excerpt", ""), hint))), width, indent=4)
 
 
 def findings_in_columns(findings: Sequence[dict[str, Any]], width: int) -> Iterator[Text]:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from ..checks.security import secrets
+from ..rendering.origins import ALL_DEVICES
 
 if TYPE_CHECKING:
     from ..model.instance import Instance
@@ -43,8 +44,10 @@ class Redaction:
         self.public = public
         self.enabled = enabled
         found: dict[str, None] = {}
+        self._secret_devices = False
         for instance in instances if enabled else ():
-            devices = (pair for device in instance.expanded_devices().values() for pair in device.items())
+            devices = [pair for device in instance.expanded_devices().values() for pair in device.items()]
+            self._secret_devices |= any(value and is_secret(key) for key, value in devices)
             for key, value in (*instance.expanded_config().items(), *devices):
                 if value and is_secret(key):
                     found[value] = None
@@ -62,8 +65,9 @@ class Redaction:
         for origin in origins:
             is_set = origin.kind not in ("undefined", "default")
             key = origin.name.rpartition(".")[2] if origin.name.startswith("devices.") else origin.name
-            # A loop over all keys also reads the secret ones.
-            if is_set and (origin.kind == "several" or is_secret(key)):
+            # A loop over all keys or devices also reads the secret ones.
+            several = origin.kind == "several" and (origin.name != ALL_DEVICES or self._secret_devices)
+            if is_set and (several or is_secret(key)):
                 found.append(origin.name)
         return found
 

@@ -46,6 +46,14 @@ def test_a_value_that_reads_all_keys_is_hidden():
     assert not Redaction([Instance("c1")]).hides([Origin("all configuration keys", "several")])
 
 
+def test_a_loop_over_devices_is_hidden_only_if_a_device_has_a_secret_key():
+    loop = [Origin("all devices", "several")]
+    assert a_redaction().hides(loop)
+    assert not Redaction(
+        [Instance("c1", config={"user.password": SECRET}, devices={"eth0": {"a": "b"}})]
+    ).hides(loop)
+
+
 def test_messages_lose_secret_values_their_lines_and_quoted_parts():
     scrub = a_redaction().scrub
     assert scrub(f"value {SECRET} of") == "value [redacted] of"

@@ -1,0 +1,35 @@
+"""The pictures of README.md and docs show what the program prints now. `python -m tests.pictures` makes them again."""
+
+import re
+
+import pytest
+
+from tests import pictures
+
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+@pytest.mark.parametrize("name", pictures.TERMINALS)
+def test_the_picture_of_a_terminal_shows_the_present_output(name):
+    kept = (pictures.FOLDER / f"{name}.svg").read_text("utf-8")
+    shown = pictures.text_of_svg(kept)
+    assert shown == pictures.text_of_svg(pictures.terminal(name))
+    assert shown.startswith("$ templater ")
+
+
+def test_the_picture_of_the_report_shows_the_present_page(tmp_path):
+    pictures.report(tmp_path / "report.html")
+    assert (pictures.FOLDER / "report.txt").read_text("utf-8") == pictures.text_of_report(
+        tmp_path / "report.html"
+    )
+
+
+def test_pictures_are_few_small_and_fetch_nothing():
+    files = sorted(path.name for path in pictures.FOLDER.iterdir())
+    assert files == sorted(["report.png", "report.txt", *(f"{name}.svg" for name in pictures.TERMINALS)])
+    for path in pictures.FOLDER.iterdir():
+        data = path.read_bytes()
+        assert len(data) < 150_000
+        if path.suffix == ".svg":
+            assert not re.search(rb"url\((?!#)|href=|src=|@import|<script|<image|<foreignObject", data)
+    assert (pictures.FOLDER / "report.png").read_bytes().startswith(PNG)
