@@ -8,7 +8,9 @@ import click
 
 from .. import output
 
-HELP = """Print the JSON Schema of metadata.yaml, or of the files of `templater test`.
+HELP = """Print the JSON Schema of metadata.yaml, or of test files.
+
+Test files are those that `templater test` reads.
 
 Save the schema to a file, and name it in the first line of the YAML file. Editors with a YAML language
 server then complete and check the file.

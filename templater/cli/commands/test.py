@@ -17,16 +17,16 @@ from .check import explained, local_validators
 if TYPE_CHECKING:
     from ...limits import Given
 
-HELP = """Run the tests of the image SRC, and compare the rendered files with the expectations.
+HELP = """Run the tests of the image SRC.
 
-Tests are the files tests/*.yaml beside metadata.yaml. For a definition NAME.yaml, they are in tests/NAME or
-in tests beside it. The exit code is 1 if a test fails.
+A test compares the rendered files with expectations. Tests are the files tests/*.yaml beside metadata.yaml.
+For a definition NAME.yaml, they are in tests/NAME or in tests beside it. The exit code is 1 if a test fails.
 
 \b
 Examples:
   templater test ./image
-  templater test ./image -k network          only tests whose names contain "network"
-  templater test ./image --update            record the snapshots again
+  templater test ./image -k network    only tests with "network" in the name
+  templater test ./image --update      record the snapshots again
   templater test images/*/ --report junit > tests.xml
   templater test debian.yaml -o image.release=trixie
   templater test image.tar.xz --tests ./image/tests
