@@ -36,6 +36,12 @@ def parse_filters(address: Address, words: tuple[str, ...]) -> Filter:
     Raises UsageError for an unknown key.
     """
     patterns = [word for word in words if "=" not in word]
+    for pattern in patterns:
+        if "/" in pattern:
+            raise UsageError(
+                f"'{printable(pattern)}' is not a name pattern",
+                hint="a running instance is compared with its own files, not with a directory",
+            )
     pairs = [_pair(word) for word in words if "=" in word]
 
     def is_chosen(data: Mapping[str, Any]) -> bool:

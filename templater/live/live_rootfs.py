@@ -236,11 +236,14 @@ class _File(_Node):
 
 
 class _Names(dict[str, Any]):
-    """The names in a folder. A name is requested when it is first looked up."""
+    """The names in a folder. A name is requested when it is first looked up.
 
-    def __init__(self, folder: _Folder) -> None:
+    It has no reference to the folder: files in a reference cycle would stay in memory for long.
+    """
+
+    def __init__(self, path: str, reader: _Reader, relative_links: bool) -> None:
         super().__init__()
-        self.folder = folder
+        self.path, self.reader, self.relative_links = path, reader, relative_links
         #: names that are not requested: they were requested before, or changed here
         self.known: set[str] = set()
 
@@ -262,24 +265,12 @@ class _Names(dict[str, Any]):
 
     def _request(self, name: str) -> None:
         if name not in self.known:
-            node = self.folder.child(name)
+            node = self._node(f"{self.path}/{name}")
             self.known.add(name)
             if node is not None:
                 super().__setitem__(name, node)
 
-
-class _Folder(_Node):
-    """A directory whose names are requested one by one."""
-
-    __slots__ = ("path", "reader", "relative_links")
-
-    def __init__(self, entry: Entry, path: str, reader: _Reader, relative_links: bool) -> None:
-        super().__init__(DIRECTORY, entry.mode, entry.uid, entry.gid)
-        self.path, self.reader, self.relative_links = path, reader, relative_links
-        self.children = _Names(self)
-
-    def child(self, name: str) -> _Node | None:
-        path = f"{self.path}/{name}"
+    def _node(self, path: str) -> _Node | None:
         entry = self.reader.entry(path)
         if entry is None:
             return None
@@ -288,13 +279,27 @@ class _Folder(_Node):
         if entry.kind == FILE:
             return _File(entry, path, self.reader)
         node = _Node(SYMLINK, entry.mode, entry.uid, entry.gid)
-        node.target = self._spelled(entry.target)
+        node.target = self.spelled(entry.target)
         return node
+
+    def spelled(self, target: str) -> str:
+        return posixpath.relpath(target, self.path or "/") if self.relative_links else target
+
+
+class _Folder(_Node):
+    """A directory whose names are requested one by one."""
+
+    __slots__ = ()
+
+    def __init__(self, entry: Entry, path: str, reader: _Reader, relative_links: bool) -> None:
+        super().__init__(DIRECTORY, entry.mode, entry.uid, entry.gid)
+        self.children = _Names(path, reader, relative_links)
 
     def copy(self, seen: dict[int, _Node]) -> _Node:
         twin = seen.get(id(self))
         if twin is None:
-            twin = seen[id(self)] = self._copy(seen, self.relative_links)
+            names: Any = self.children
+            twin = seen[id(self)] = self._copy(seen, names.relative_links)
         return twin
 
     def respelled(self) -> _Folder:
@@ -302,22 +307,20 @@ class _Folder(_Node):
         return self._copy({}, True)
 
     def _copy(self, seen: dict[int, _Node], relative_links: bool) -> _Folder:
-        made = _Folder(self.entry(), self.path, self.reader, relative_links)
         names: Any = self.children
+        made = _Folder(self.entry(), names.path, names.reader, relative_links)
+        twins: Any = made.children
         for name, node in names.items():
             if isinstance(node, _Folder):
                 twin: _Node = node._copy(seen, relative_links)
             else:
                 twin = node.copy(seen)
-                if node.kind == SYMLINK and f"{self.path}/{name}" in self.reader.links:
-                    twin.target = made._spelled(self.reader.links[f"{self.path}/{name}"])
-            made.children[name] = twin
-        made_names: Any = made.children
-        made_names.known = set(names.known)
+                path = f"{names.path}/{name}"
+                if node.kind == SYMLINK and path in names.reader.links:
+                    twin.target = twins.spelled(names.reader.links[path])
+            twins[name] = twin
+        twins.known = set(names.known)
         return made
-
-    def _spelled(self, target: str) -> str:
-        return posixpath.relpath(target, self.path or "/") if self.relative_links else target
 
 
 def unreadable_reason(client: Client, address: Address) -> str:

@@ -1,6 +1,9 @@
 """Commands on running instances, with the recorded answers of Incus."""
 
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 
@@ -79,6 +82,11 @@ def test_the_host_can_be_chosen(incus, run):  # noqa: F811
     assert "# /srv/deep/file: new, 0:0 0644" in out
 
 
+def test_templaters_own_result_can_be_chosen(incus, run):  # noqa: F811
+    code, out, _err = run("diff", "incus:c1", "--as", "none")
+    assert code == 0 and "# /srv/deep/file: new, 33:34 0604" in out
+
+
 def test_diff_with_a_changed_key_compares_renderings(incus, run):  # noqa: F811
     code, _out, err = run("diff", "incus:c1", "--set", "user.foo=other")
     assert code == 0 and "no template reads 'user.foo'" in err
@@ -109,6 +117,9 @@ def test_a_command_for_images_refuses_an_instance(incus, run, words, tmp_path, m
         (["preview", "incus:c1", "--project", "none"], "incus has no project 'none'"),
         (["diff", "incus:c1", "-t", "create"], "it shows the next start"),
         (["diff", "incus:", "--instances", "x"], "can't be combined"),
+        (["diff", "incus:c1", "./rootfs"], "'./rootfs' is not a name pattern"),
+        (["watch", "incus:"], "does not name one instance"),
+        (["watch", "incus:c1", "rootfs"], "ROOTFS can't be combined"),
         (["diff", "incus:", "-i", "x"], "can't be combined with several"),
         (["preview", "incus:c1", "--all-projects"], "--all-projects is for"),
         (["preview", ".", "--project", "p2"], "--project is for a running instance"),
@@ -124,3 +135,44 @@ def test_without_daemon_it_is_one_clear_error(run, monkeypatch, tmp_path):
     monkeypatch.setenv("INCUS_SOCKET", str(tmp_path / "socket"))
     code, _out, err = run("diff", "incus:")
     assert code == 2 and "does not exist" in err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("count", "size"), [(300, 300), (40, 7 << 20)], ids=["many instances", "large files"]
+)
+def test_the_memory_for_many_instances_is_bounded(incus, count, size):  # noqa: F811
+    """The peak must not grow with the instances, although each of them has six files."""
+    listed = incus.data("GET /1.0/instances?recursion=1")
+    c1 = next(each for each in listed if each["name"] == "c1")
+    metadata = incus.data("GET /1.0/instances/c1/metadata")
+    metadata["templates"] = {
+        f"/etc/file{n}": {"when": ["start"], "create_only": False, "template": "deep.tpl", "properties": None}
+        for n in range(6)
+    }
+    template = incus.answers[key("GET /1.0/instances/c1/metadata/templates?path=deep.tpl")]
+    content = b"old\n" * (size // 4)
+    for number in range(count):
+        name = f"i{number}"
+        incus.put(f"GET /1.0/instances/{name}/metadata", sync(metadata, Etag="x"))
+        incus.put(f"GET /1.0/instances/{name}/metadata/templates?path=deep.tpl", template)
+        for path in ("/", "/etc"):
+            incus.put_file(name, path, kind="directory", mode="0755")
+        for n in range(6):
+            incus.put_file(name, f"/etc/file{n}", content)
+    incus.put(
+        "GET /1.0/instances?recursion=1", sync([{**c1, "name": f"i{number}"} for number in range(count)])
+    )
+    program = subprocess.Popen(
+        [sys.executable, "-m", "templater", "diff", "incus:"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    assert program.stdout is not None
+    lines = program.stdout.read().decode().splitlines()
+    program.stdout.close()
+    _, status, usage = os.wait4(program.pid, 0)
+    program.returncode = os.waitstatus_to_exitcode(status)
+    assert program.returncode == 0 and len(lines) == count
+    assert all("change /etc/file0" in line for line in lines)
+    assert usage.ru_maxrss * 1024 <= (120_000_000 if size < 1 << 20 else 250_000_000)

@@ -3,11 +3,13 @@
 import os
 import shutil
 import socket
+import threading
+import time
 
 import pytest
 
 from templater.live.address import parse_address
-from templater.live.client import HangError
+from templater.live.client import Client, HangError, unix_socket
 from templater.live.connect import open_daemon
 from templater.live.instance import open_instance
 from templater.model.entry import DIRECTORY, FILE, SYMLINK
@@ -304,3 +306,43 @@ def test_the_names_in_a_directory_are_listed(incus):
     with pytest.raises(InputError, match=r"'/etc/hostname' changed while|can't read"):
         live.rootfs.listdir("/etc/hostname")
     live.daemon.close()
+
+
+def test_a_daemon_that_restarts_is_waited_for(incus):
+    """The first daemon ends after two requests; another one appears on its socket later."""
+    path = f"{incus.socket}.restarted"
+
+    def serve_one(listener, requests):
+        connection, _ = listener.accept()
+        with connection:
+            for _ in range(requests):
+                data = b""
+                while b"\r\n\r\n" not in data:
+                    data += connection.recv(4096)
+                body = b'{"metadata": 1}'
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+
+    def restart():
+        with listen(path) as first:
+            ready.set()
+            serve_one(first, 2)
+        os.unlink(path)
+        time.sleep(0.4)
+        with listen(path) as second:
+            serve_one(second, 1)
+
+    ready = threading.Event()
+    thread = threading.Thread(target=restart)
+    thread.start()
+    ready.wait()
+    client = Client("incus", path, unix_socket(path))
+    assert [client.json("/1.0") for _ in range(3)] == [1, 1, 1]
+    client.close()
+    thread.join()
+
+
+def listen(path):
+    made = socket.socket(socket.AF_UNIX)
+    made.bind(path)
+    made.listen()
+    return made
