@@ -5,14 +5,21 @@ The daemons render such a variable as empty text, without an error. The variable
 
     {{ instnace.name }}     wrong: the file is empty
     {{ instance.name }}     right
+
+A name without quotes is a variable, also as an argument:
+
+    {{ config_get(user.role, web) }}         wrong
+    {{ config_get("user.role", "web") }}     right
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ...model.source import printable
 from ...pongo2.state import DAEMON_NAMES
-from ..authored import AuthoredImage
+from ...pongo2.syntax import tree
+from ..authored import AuthoredImage, Template
 from ..base import Fix, Observation, check
 from ..names import UnknownName, mistakes
 from ..typos import only_candidate
@@ -20,10 +27,26 @@ from ..typos import only_candidate
 
 @check("unknown-variable", "error", "a variable that no host provides")
 def check_image(image: AuthoredImage) -> Iterator[Observation]:
+    arguments: dict[str, dict[int, str]] = {}
     for found in mistakes(image):
         if "." not in found.name and found.name != "loop":
             message = f"{found.message}: it is always empty"
-            yield Observation(message, found.span, found.hint, fix=corrected(found))
+            if found.template.name not in arguments:
+                arguments[found.template.name] = arguments_of(found.template)
+            unquoted = arguments[found.template.name].get(found.span.start)
+            hint = found.hint or (f'a text needs quotes: write "{unquoted}"' if unquoted else "")
+            yield Observation(message, found.span, hint, fix=corrected(found))
+
+
+def arguments_of(template: Template) -> dict[int, str]:
+    """Return the arguments of config_get that are names instead of texts, by their first character."""
+    calls = (path.parts[0] for path in template.every(tree.Path) if path.name == "config_get")
+    return {
+        template.span(argument).start: printable(argument.text)
+        for call in calls
+        for argument in call.arguments or ()
+        if isinstance(argument, tree.Path)
+    }
 
 
 def corrected(found: UnknownName) -> Fix | None:

@@ -92,6 +92,7 @@ CASES = [
     # names
     ("unknown-variable", "error", f"{T}1:4", text("{{ instnace.name }}"), text("{{ instance.name }}")),
     ("unknown-variable", "error", f"{T}1:7", text("{% if hostname %}a{% endif %}"), text("{% set hostname = 1 %}{% if hostname %}a{% endif %}")),
+    ("unknown-variable", "error", f"{T}1:15", text('{{ config_get(user.a, "") }}'), text('{{ config_get("user.a", "") }}')),
     ("unknown-field", "error", f"{T}1:13", text("{{ instance.hostname }}"), text("{{ instance.type }}")),
     ("unknown-field", "error", f"{T}1:13", text("{{ instance.nmae }}"), text("{{ instance.name }}")),
     ("unknown-field", "error", f"{T}1:14", text("{{ container.id }}"), text("{{ container.name }}")),
@@ -484,6 +485,10 @@ DNS = "/etc/motd: {when: [create], template: t, properties: {dns1: a}}"
         ("missing-template", image("/a: {when: [create], template: t}", "/b: {when: [create], tempalte: t}"), "the key 'tempalte' is misspelled: write 'template'"),
         ("refused-link", rule("when: [create], template: t", "/etc/a", names=[a_folder("rootfs/etc/a")]), "use the path of a file as the target"),
         ("refused-link", rule("when: [create], template: t", "/etc/a", names=[a_link("rootfs/etc/a", "/b")]), "use the path that the link points to as the target, or make the link relative"),
+        ("unknown-variable", text('{{ config_get(user.role, "") }}'), 'a text needs quotes: write "user.role"'),
+        ("unknown-variable", text('{{ config_get("user.role", web) }}'), 'a text needs quotes: write "web"'),
+        ("unknown-variable", text('{{ config_get("user.role", instnace) }}'), "did you mean 'instance'?"),
+        ("unknown-variable", text('{{ web }}{{ config_get("user.role", web) }}'), ""),
         ("config-dots", text("{{ config.user.a }}"), 'dots are part of a configuration key: write config_get("user.a", "")'),
     ],
 )  # fmt: skip
