@@ -121,7 +121,10 @@ class Session:
             change = file.change
             checked = CheckedFile(change.rule, change.trigger, result.host, result.instance, file.text, None)
             found = findings_in(checked, metadata, image.templates, self.validators)
-            self._mistakes[key] = [f"{finding.message} [{finding.check}]" for finding in found]
+            prefix = f"'{printable(change.rule.path)}', "  # the failure names the file, too
+            self._mistakes[key] = [
+                f"{finding.message.removeprefix(prefix)} [{finding.check}]" for finding in found
+            ]
         return self._mistakes[key]
 
     def save(self, *, complete: bool) -> list[str]:

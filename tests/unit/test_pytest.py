@@ -25,6 +25,7 @@ def run_pytest(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow  # another pytest
 def test_pytest_runs_the_tests_of_images_and_of_nothing_else(tmp_path):
     an_image(tmp_path / "good", {"a.yaml": PASSES, "files/web.yaml": "name: web\n"})
     an_image(tmp_path / "bad", {"a.yaml": FAILS, "b.yaml": "tests:\n- {nam: x}\n"})
@@ -45,7 +46,7 @@ def test_pytest_runs_the_tests_of_images_and_of_nothing_else(tmp_path):
     assert re.search(r"1 failed, 4 passed, 5 deselected, 1 error", done.stdout)
 
 
-@pytest.mark.slow  # a second interpreter and pytest
+@pytest.mark.slow  # another pytest
 def test_the_plugin_imports_nothing_and_collects_nothing_in_an_unrelated_project(tmp_path):
     (tmp_path / "tests").mkdir()
     (tmp_path / "tests" / "test_a.py").write_text(

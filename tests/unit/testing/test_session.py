@@ -432,7 +432,7 @@ def test_all_cases_share_one_time_limit(tmp_path):
 
 
 def test_a_case_shows_a_hundred_failures(tmp_path):
-    words = ", ".join(f"word{number}" for number in range(5000))
+    words = ", ".join(f"word{number}" for number in range(500))
     templates = {"hostname.tpl": "a line of a file\n" * 1000}
     (outcome,) = run(
         an_image(tmp_path / "i", test(f"{{contains: [{words}], snapshot: true}}"), templates=templates)
@@ -481,7 +481,7 @@ def test_valid_finds_the_mistakes_of_check(tmp_path):
         tmp_path / "i", tests, templates={"hostname.tpl": '{{ config_get("user.a", instance.name) }}\n'}
     )
     assert failures(image) == [
-        "3:45: /etc/hostname: not valid: '/etc/hostname', line 1: a hostname cannot contain ' ' [hostname]"
+        "3:45: /etc/hostname: not valid: line 1: a hostname cannot contain ' ' [hostname]"
     ]
 
 
