@@ -7,9 +7,9 @@ on average of the three:
     check(lambda n: lambda data=b"x" * n: parse(data))
 
 Quadratic work costs 4 times as much, linear work twice. Three doublings together show the difference also on a
-busy machine, where a single one is disturbed. Time is processor time of this thread, and a surprising result is
-measured again: the minimum counts. Memory is the peak that ``tracemalloc`` sees at n and 4n. An action that raises an
-error of templater has ended within a limit; sizes above that are not measured.
+busy machine, where a single one is disturbed. Time is processor time of this thread, the minimum of several
+runs, and a surprising result is measured again. Memory is the peak that ``tracemalloc`` sees. An action that
+raises an error of templater has ended within a limit; sizes above that are not measured.
 
 `python -m tests.laws` measures all subjects, and prints their number and the worst factors.
 """
@@ -28,10 +28,10 @@ Subject = Callable[[int], Action]
 
 FACTOR = 2.3
 STEPS = 3
-MEMORY_STEPS = 2
 #: an action shorter than this can't be compared, so n is doubled until it is reached
 SHORTEST = 0.005
 LARGEST = 1 << 20
+RUNS = 2
 ATTEMPTS = 8
 #: less than this is noise
 SECONDS = 0.005
@@ -41,7 +41,7 @@ MEASURED: list["Growth"] = []
 
 
 class Growth:
-    """The result of a check: sizes, seconds at each, bytes at some, and the average factor of a doubling."""
+    """The result of a check: sizes, seconds and bytes at each, and the average factor of a doubling."""
 
     def __init__(self, sizes: list[int], seconds: list[float], bytes_: list[int]) -> None:
         self.sizes = sizes
@@ -50,22 +50,22 @@ class Growth:
 
     @property
     def time_factor(self) -> float:
-        return average(self.seconds, SECONDS, STEPS)
+        return average(self.seconds, SECONDS)
 
     @property
     def memory_factor(self) -> float:
-        return average(self.bytes, BYTES, MEMORY_STEPS)
+        return average(self.bytes, BYTES)
 
     def __str__(self) -> str:
-        times = ", ".join(f"n={n}: {s * 1000:.1f} ms" for n, s in zip(self.sizes, self.seconds, strict=True))
-        memory = " to ".join(f"{size >> 10} KiB" for size in self.bytes)
-        return f"{times}; time x {self.time_factor:.2f}; {memory}, memory x {self.memory_factor:.2f}"
+        rows = zip(self.sizes, self.seconds, self.bytes, strict=True)
+        measured = ", ".join(f"n={n}: {s * 1000:.1f} ms {b >> 10} KiB" for n, s, b in rows)
+        return f"{measured}; time x {self.time_factor:.2f}, memory x {self.memory_factor:.2f}"
 
 
-def average(values: "list[float] | list[int]", noise: float, steps: int) -> float:
-    """Return the factor of one of several doublings, from the first and the last value, both at least ``noise``."""
+def average(values: "list[float] | list[int]", noise: float) -> float:
+    """Return the factor of one doubling, from the first and the last value. Both are at least ``noise``."""
     first, *_, last = (max(value, noise) for value in values)
-    return float((last / first) ** (1 / steps))
+    return float((last / first) ** (1 / (len(values) - 1)))
 
 
 def run(action: Action) -> bool:
@@ -77,7 +77,7 @@ def run(action: Action) -> bool:
     return True
 
 
-def seconds(subject: Subject, n: int, runs: int = 1) -> float:
+def seconds(subject: Subject, n: int, runs: int = RUNS) -> float:
     """Return the processor time of the fastest of several runs, each with an input of its own."""
     times = []
     for _ in range(runs):
@@ -105,7 +105,7 @@ def peak(subject: Subject, n: int) -> int:
 def measurable_size(subject: Subject, start: int, largest: int) -> int:
     """Return an n at which the action takes long enough, and the largest size is within the limits."""
     n = start
-    while n << STEPS < largest and seconds(subject, n) < SHORTEST:
+    while n << STEPS < largest and seconds(subject, n, 1) < SHORTEST:
         n *= 2
     while n > start and not run(subject(n << STEPS)):
         n //= 2
@@ -120,17 +120,15 @@ def measure(subject: Subject, *, start: int = 250, largest: int = LARGEST, memor
         run(subject(start))  # imports and caches are not measured
         n = measurable_size(subject, start, largest)
         sizes = [n << step for step in range(STEPS + 1)]
-        # a disturbed run of the smallest size would hide growth, one of another size is measured again
-        first = seconds(subject, n, 2)
-        growth = Growth(sizes, [first, *(seconds(subject, size) for size in sizes[1:])], [0, 0])
+        growth = Growth(sizes, [seconds(subject, size) for size in sizes], [0] * len(sizes))
         for _ in range(ATTEMPTS):
             if growth.time_factor <= FACTOR:
                 break
             again = [seconds(subject, size) for size in sizes]
             growth.seconds = [min(pair) for pair in zip(growth.seconds, again, strict=True)]
         if memory:
-            # tracemalloc makes an action many times slower
-            growth.bytes = [peak(subject, size) for size in (n, n << MEMORY_STEPS)]
+            # tracemalloc makes an action many times slower, so only the ends are measured
+            growth.bytes = [peak(subject, sizes[0]), *[0] * (STEPS - 1), peak(subject, sizes[-1])]
     finally:
         if enabled:
             gc.enable()

@@ -135,7 +135,7 @@ def test_removing_a_named_origin_of_a_cloud_init_image_changes_the_output(image,
 
 @CLOUD_IMAGES
 @pytest.mark.law
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=500)
 @given(config=cloud_configs())
 def test_removing_a_named_origin_of_a_cloud_init_image_changes_the_output_in_many_examples(image, config):
     check_cloud_init(image, config)
@@ -237,7 +237,7 @@ def test_removing_a_key_that_is_not_named_changes_no_text(text, config):
 
 
 @pytest.mark.law
-@settings(deadline=None, max_examples=1_500)
+@settings(deadline=None, max_examples=5_000)
 @given(texts, configs)
 def test_removing_a_key_that_is_not_named_changes_no_text_in_many_examples(text, config):
     check_any_template(text, config)
