@@ -93,7 +93,9 @@ class _Bar:
             return
         self.updated = monotonic()
         done = [f"{count} {self.unit}"] if count else []
-        done += [f"{size >> 20} MiB"] if size and not self.size else []
+        if size and not self.size:
+            speed = self.bars.tasks[0].speed
+            done.append(f"{size >> 20} MiB" + (f" at {speed / (1 << 20):.1f} MiB/s" if speed else ""))
         text = f"{self.action}: {', '.join(done)}" if done else self.action
         total = max(self.size, size) if self.size else None
         task = self.bars.task_ids[0]

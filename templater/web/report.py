@@ -330,7 +330,8 @@ def variant_article(page: _Page, view: InstanceView, variant: Variant, place: st
     look = "problem" if variant.is_problem else variant.change.action
     owner = f" {facts.owner} {facts.mode}" if facts.owner else ""
     why = f"{variant.change.rule.template or '-'} on {', '.join(variant.triggers)}"
-    why += f": {variant.change.reason}" if variant.change.reason else ""
+    failed = variant.change.action == FAILED  # the error below says why
+    why += f": {variant.change.reason}" if variant.change.reason and not failed else ""
     line = [element("b", variant.word, class_=f"action {look}"), f"{owner} {page.redaction.scrub(why)}"]
     children: list[Html | None] = [element("h4", *line)]
     if len(view.columns) > 1:

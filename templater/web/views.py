@@ -46,7 +46,7 @@ class Column:
         return verdict(self.plan) if isinstance(self.plan, Plan) else self.plan.exit_code
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Variant:
     """A result of a file that one or more columns share. ``source`` is None if the template is missing."""
 

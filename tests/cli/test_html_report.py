@@ -200,8 +200,9 @@ def test_an_existing_file_that_gets_a_secret_is_not_shown(secretive, tmp_path, p
 
 
 def test_only_the_user_can_read_the_report(run, tmp_path):
-    os.umask(0o022)
+    before = os.umask(0o022)
     run("preview", CLOUD, "--html", tmp_path / "r.html")
+    os.umask(before)
     assert stat.S_IMODE((tmp_path / "r.html").stat().st_mode) == 0o600
     assert os.listdir(tmp_path) == ["r.html"]
 

@@ -51,6 +51,17 @@ def test_a_terminal_shows_progress_with_escaped_names(monkeypatch):
     assert "etc/\\x1b[31mred [bold]x" in terminal.getvalue()
 
 
+def test_an_unknown_total_gives_bytes_rate_and_elapsed_time(monkeypatch):
+    terminal = a_terminal(monkeypatch)
+    with progress("fetching") as show:
+        shown_after(show, (0, 5 << 20, "rootfs"))
+        time.sleep(0.01)  # the rate needs two different times
+        for size in (9, 12):
+            show(0, size << 20, "rootfs")
+    assert re.search(r"fetching: 12 MiB at [\d.]+ MiB/s", terminal.getvalue())
+    assert re.search(r"0:00:0\d", terminal.getvalue())
+
+
 def test_a_known_total_gives_a_bar_with_bytes_rate_and_time_left(monkeypatch):
     terminal = a_terminal(monkeypatch)
     with progress("packing", total=lambda: 4 << 20) as show:
