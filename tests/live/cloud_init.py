@@ -33,11 +33,39 @@ ln -s /proc/self/fd "$guest/dev/fd"
 ip link set lo up
 hostname guest
 export LC_ALL=C.UTF-8 PATH=/usr/sbin:/usr/bin:/sbin:/bin
-[ ! -e "$guest/socket.py" ] || { mkdir "$guest/dev/lxd"; /usr/bin/python3 "$guest/socket.py" "$guest/dev/lxd/sock" & sleep 0.5; }
-shift 2
+if [ -e "$guest/lxd.json" ]; then
+  mkdir "$guest/dev/lxd"
+  /usr/bin/python3 -c "$3" "$guest/lxd.json" "$guest/dev/lxd/sock" &
+  until [ -S "$guest/dev/lxd/sock" ]; do sleep 0.05; done
+fi
+shift 3
 for stage; do
   chroot "$guest" /usr/bin/cloud-init $stage >> "$guest/var/log/stages" 2>&1 || echo "failed: $stage" >> "$guest/var/log/ran"
 done
+"""
+
+
+#: A stand-in for the guest API of LXD: it answers GET with the texts in a JSON file.
+API = r"""
+import http.server, json, os, socket, sys
+class Answers(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        text = json.load(open(sys.argv[1])).get(self.path)
+        self.send_response(404 if text is None else 200)
+        data = (text or "").encode()
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+    def address_string(self):
+        return "guest"
+    def log_message(self, *words):
+        pass
+class Server(http.server.HTTPServer):
+    address_family = socket.AF_UNIX
+    def server_bind(self):
+        self.socket.bind(sys.argv[2])
+        self.server_name, self.server_port = "lxd", 0
+Server(sys.argv[2], Answers).serve_forever()
 """
 
 
@@ -104,6 +132,13 @@ class Guest:
         for name, text in files.items():
             (self.folder / SEED / name).write_text(text)
 
+    def serve(self, instance_id: str, config: dict[str, str]) -> None:
+        """Let a stand-in for LXD's guest API serve an instance-id and configuration keys."""
+        routes = {f"/1.0/config/{key}": text for key, text in config.items()}
+        routes["/1.0/meta-data"] = f"instance-id: {instance_id}\nlocal-hostname: web1\n"
+        routes["/1.0/config"] = json.dumps(sorted(routes.keys() - {"/1.0/meta-data"}))
+        (self.folder / "lxd.json").write_text(json.dumps(routes))
+
     def boot(self) -> dict[str, object]:
         """Run the stages of one boot; return what they did."""
         ran = self.folder / RAN
@@ -126,6 +161,7 @@ class Guest:
             "boot",
             str(self.folder),
             str(packages()),
+            API,
             *STAGES,
         ]
         done = subprocess.run(

@@ -5,12 +5,16 @@
 
 import json
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from .cloud_init import META, NETWORK, USER, VENDOR, Guest, meta_data, network, user_data, vendor_data
 
 RECORDED = Path(__file__).parents[1] / "cloud_init" / "boots.json"
+
+#: files that all guests have
+SHARED = ("/etc/cloud/cloud.cfg", "/usr/lib/python3/dist-packages/cloudinit/version.py")
 
 FIRST = {
     META: meta_data("web1"), USER: user_data("one"), VENDOR: vendor_data("one"), NETWORK: network("10.0.0.1"),
@@ -22,10 +26,18 @@ WITHOUT_ID = "local-hostname: web1\n"
 class Case:
     """The seeds of the boots in order, and the guest's configuration. The last boot is the predicted one."""
 
-    def __init__(self, *seeds: dict[str, str], config: str = "", sources: str = "") -> None:
+    def __init__(
+        self,
+        *seeds: dict[str, str],
+        config: str = "",
+        sources: str = "",
+        lxd: Sequence[tuple[str, dict[str, str]] | None] = (),
+    ) -> None:
         self.seeds = seeds
         self.config = config
         self.sources = sources
+        #: the instance-id and the configuration that LXD's guest API serves at each boot; None for no API
+        self.lxd = lxd or [None] * len(seeds)
 
 
 def changed(**files: str | None) -> dict[str, str]:
@@ -33,6 +45,10 @@ def changed(**files: str | None) -> dict[str, str]:
     names = {"meta": META, "user": USER, "vendor": VENDOR, "network": NETWORK}
     seed = {**FIRST, **{names[key]: text for key, text in files.items()}}
     return {name: text for name, text in seed.items() if text is not None}
+
+
+def served(mark: str = "one", address: str = "10.0.0.1") -> dict[str, str]:
+    return {"cloud-init.user-data": user_data(mark), "cloud-init.network-config": network(address)}
 
 
 TWO, NEW_ID = user_data("two"), meta_data("web2")
@@ -75,6 +91,15 @@ CASES = {
         config="network:\n  config: disabled\n",
     ),
     "datasource_list without NoCloud": Case(FIRST, sources="[ConfigDrive, None]"),
+    "LXD, nothing changed": Case({}, {}, lxd=[("a", served()), ("a", served())]),
+    "LXD, user-data, same instance-id": Case({}, {}, lxd=[("a", served()), ("a", served("two"))]),
+    "LXD, user-data, new instance-id": Case({}, {}, lxd=[("a", served()), ("b", served("two"))]),
+    "LXD, network-config, new instance-id": Case(
+        {}, {}, lxd=[("a", served()), ("b", served(address="10.0.0.2"))]
+    ),
+    "LXD, a seed appears, same instance-id": Case({}, FIRST, lxd=[("a", served()), ("a", served())]),
+    "LXD, a seed appears, new instance-id": Case({}, FIRST, lxd=[("a", served()), ("b", served())]),
+    "a seed before LXD": Case(FIRST, lxd=[("a", served("two"))]),
 }
 
 
@@ -83,27 +108,30 @@ def boots(case: Case, folder: Path) -> tuple[list[dict[str, Any]], dict[str, str
     guest = Guest(folder, **({"sources": case.sources} if case.sources else {}), config=case.config)
     seen: list[dict[str, Any]] = []
     files: dict[str, str] = {}
-    for seed in case.seeds:
+    for seed, api in zip(case.seeds, case.lxd, strict=True):
         guest.seed(seed)
+        if api is not None:
+            guest.serve(*api)
         files = guest.facts()
         seen.append(guest.boot())
     return seen, files
 
 
 def record() -> None:
-    cases: dict[str, Any] = {}
+    """Record the cases that the file lacks. Remove the file to record all cases again."""
+    done = json.loads(RECORDED.read_text()) if RECORDED.exists() else {"cases": {}}
     for name, case in CASES.items():
+        if name in done["cases"]:
+            continue
         with tempfile.TemporaryDirectory() as folder:
             seen, files = boots(case, Path(folder) / "guest")
-        cases[name] = {"seeds": case.seeds, "boots": seen, "files before the last boot": files}
+        common = done.setdefault("files of every guest", {path: files[path] for path in SHARED})
+        own = {path: text for path, text in files.items() if common.get(path) != text}
+        found = {"seeds": case.seeds, "lxd": case.lxd, "boots": seen, "files before the last boot": own}
+        done["cases"][name] = found
         print(name, json.dumps(seen[-1]), flush=True)
-    every = [case["files before the last boot"] for case in cases.values()]
-    common = {path: text for path, text in every[0].items() if all(each.get(path) == text for each in every)}
-    for files in every:
-        for path in common:
-            del files[path]
     RECORDED.parent.mkdir(exist_ok=True)
-    RECORDED.write_text(json.dumps({"files of every guest": common, "cases": cases}, indent=1) + "\n")
+    RECORDED.write_text(json.dumps(done, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -35,7 +35,9 @@ def facts(case: dict) -> dict[str, str]:
 
 def prediction(case: dict) -> Verdict:
     *earlier, last = case["seeds"]
-    return judge(seed(earlier[-1] if earlier else {}), seed(last), guest_of(facts(case)), Daemon("incus"))
+    api = case.get("lxd", [None])[-1]
+    daemon = Daemon("incus") if api is None else Daemon("lxd", api[0], has_socket=True)
+    return judge(seed(earlier[-1] if earlier else {}), seed(last), guest_of(facts(case)), daemon)
 
 
 def happened(case: dict) -> dict[str, object]:
@@ -66,7 +68,10 @@ def test_the_prediction_is_what_a_recorded_boot_did(name):
 
 
 def changes_user_data(case: dict) -> bool:
-    return len(case["seeds"]) > 1 and case["seeds"][-1].get("user-data") == TWO
+    texts = [seed.get("user-data") for seed in case["seeds"]]
+    if case.get("lxd", [None])[0] is not None:
+        texts = [config["cloud-init.user-data"] for _, config in case["lxd"]]
+    return len(texts) > 1 and texts[-1] == TWO
 
 
 @pytest.mark.parametrize("name", [name for name, case in RECORDED.items() if changes_user_data(case)])
