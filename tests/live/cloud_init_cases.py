@@ -4,6 +4,7 @@
 """
 
 import json
+import subprocess
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -103,12 +104,29 @@ CASES = {
 }
 
 
-def boots(case: Case, folder: Path) -> tuple[list[dict[str, Any]], dict[str, str]]:
-    """Boot a guest with the seeds of a case. Return each boot, and the guest's files before the last one."""
-    guest = Guest(folder, **({"sources": case.sources} if case.sources else {}), config=case.config)
+def boots(
+    case: Case, folder: Path, booted: Path | None = None
+) -> tuple[list[dict[str, Any]], dict[str, str]]:
+    """Boot a guest with the seeds of a case. Return each boot, and the guest's files before the last one.
+
+    ``booted`` is a guest that has booted once with the first seed. Cases that begin like this use a copy of it.
+    """
+    steps = list(zip(case.seeds, case.lxd, strict=True))
+    if (
+        booted is not None
+        and len(steps) > 1
+        and steps[0] == (FIRST, None)
+        and not (case.config or case.sources)
+    ):
+        subprocess.run(["cp", "-a", str(booted), str(folder)], check=True)
+        guest = Guest.__new__(Guest)
+        guest.folder = folder
+        del steps[0]
+    else:
+        guest = Guest(folder, **({"sources": case.sources} if case.sources else {}), config=case.config)
     seen: list[dict[str, Any]] = []
     files: dict[str, str] = {}
-    for seed, api in zip(case.seeds, case.lxd, strict=True):
+    for seed, api in steps:
         guest.seed(seed)
         if api is not None:
             guest.serve(*api)

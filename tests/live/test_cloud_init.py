@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,17 +18,20 @@ from .cloud_init_cases import CASES, boots
 pytestmark = pytest.mark.live
 
 
-@pytest.fixture
-def folder():
+@pytest.fixture(scope="module")
+def booted() -> Iterator[Path]:
+    """Yield a guest that has booted once."""
     if os.geteuid() != 0 or not shutil.which("unshare") or "TEMPLATER_CLOUD_INIT_GUEST" not in os.environ:
         pytest.skip("needs root, unshare, and unpacked packages in TEMPLATER_CLOUD_INIT_GUEST")
-    yield from harness.new_folder()
+    for folder in harness.new_folder():
+        boots(CASES["first boot"], folder / "guest")
+        yield folder / "guest"
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_real_boot_does_what_is_predicted(name: str, folder: Path):
+def test_a_real_boot_does_what_is_predicted(name: str, booted: Path, folder: Path):
     case = CASES[name]
-    seen, files = boots(case, folder / "guest")
+    seen, files = boots(case, folder / "guest", booted)
 
     def names(path: str) -> list[str] | None:
         return sorted({each[len(path) + 1 :].split("/")[0] for each in files if each.startswith(f"{path}/")})
