@@ -349,20 +349,31 @@ class AuthoredImage(ScannedImage):
     def locate(self, file: File, text: str) -> Span:
         """Return the span in the template that renders the line ``text``, or else the span of the rule.
 
-        If the template does not contain the whole line, the text around ``{{ }}`` is searched. After
-        ``SEARCHED`` characters, nothing is searched any more.
+        If the template does not contain the whole line, the text around ``{{ }}`` is searched, and then the
+        rule's properties. After ``SEARCHED`` characters, nothing is searched any more.
         """
         template = self.templates.get(file.rule.template)
         self._searched[0] += len(template.data or b"") if template is not None else 0
         source = self.source(file.rule) if self._searched[0] <= SEARCHED else None
         if source is not None and (stripped := text.strip()):
-            start = source.text.find(stripped)
-            if start >= 0 and source.text.find(stripped, start + 1) < 0:
-                return source.span(start, start + len(stripped))
+            if once := _only(stripped, source.span(0, len(source.text))):
+                return once
             found = list(islice(_lines_that_give(source, stripped), 2)) if len(stripped) <= LONGEST else []
             if len(found) == 1:
                 return found[0]
+            properties = file.rule.spans.get("properties")
+            if properties is not None and (once := _only(stripped, properties)):
+                return once
         return file.rule.spans.get("template") or file.rule.spans["path"]
+
+
+def _only(text: str, within: Span) -> Span | None:
+    """Return the span of the only occurrence of a text, or None if there are none or several."""
+    whole = within.source.text
+    start = whole.find(text, within.start, within.end)
+    if start < 0 or whole.find(text, start + 1, within.end) >= 0:
+        return None
+    return within.source.span(start, start + len(text))
 
 
 def _kept(content: bytes) -> str:

@@ -429,6 +429,15 @@ def test_a_mistake_in_the_text_of_only_one_trigger_host_or_instance_is_found(con
         assert "hosts" not in {found[1] for found in findings(first)}
 
 
+def test_a_mistake_in_a_default_of_a_rule_has_the_position_of_the_line_in_the_metadata():
+    """Many images keep the default user-data in ``properties``."""
+    rule = "/etc/hosts: {when: [create], template: t, properties: {default: 'bad name'}}"
+    template = '{{ config_get("user.hosts", properties.default) }}\n'
+    assert ("error", "hosts", f"{M}4:68") in findings(image(rule, t=template))
+    twice = rule.replace("}}", ", other: 'bad name'}}")
+    assert ("error", "hosts", f"{M}4:42") in findings(image(twice, t=template))
+
+
 def test_an_invented_value_does_not_hide_a_mistake_that_it_reveals():
     template = (
         '{% if config_get("user.a", "") %}127.0.0.1 a\nlocalhost {{ config_get("user.a", "") }}\n{% endif %}'
