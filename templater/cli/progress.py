@@ -23,6 +23,8 @@ Progress = Callable[[int, int, str], None]
 #: seconds after which an operation shows its progress, and the seconds between two updates
 DELAY = 1.0
 INTERVAL = 0.1
+#: columns for everything except the current name, and the fewest columns for a name
+NUMBERS, SHORTEST = 75, 10
 
 
 @contextmanager
@@ -98,8 +100,10 @@ class _Bar:
             done.append(f"{size >> 20} MiB" + (f" at {speed / (1 << 20):.1f} MiB/s" if speed else ""))
         text = f"{self.action}: {', '.join(done)}" if done else self.action
         total = max(self.size, size) if self.size else None
+        room = self.bars.console.width - NUMBERS
+        name = printable(name)[-room:] if room >= SHORTEST else ""
         task = self.bars.task_ids[0]
-        self.bars.update(task, description=text, completed=size, total=total, name=printable(name[-40:]))
+        self.bars.update(task, description=text, completed=size, total=total, name=name)
 
     def stop(self) -> None:
         if self.bars is not None:

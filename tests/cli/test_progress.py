@@ -5,6 +5,9 @@ import re
 import sys
 import time
 
+import pytest
+from rich.cells import cell_len
+
 from templater.cli import progress as progress_module
 from templater.cli.progress import progress, tree_size
 from templater.image.build import Packing, build
@@ -72,6 +75,21 @@ def test_a_known_total_gives_a_bar_with_bytes_rate_and_time_left(monkeypatch):
     assert "2.0/4.0 MiB" in terminal.getvalue()
     assert re.search(r"[0-9.]+ [kKM]?B/s", terminal.getvalue())
     assert re.search(r"0:00:0\d", terminal.getvalue())
+
+
+@pytest.mark.parametrize("columns", [80, 100])
+def test_the_bar_fits_into_one_line(columns, monkeypatch):
+    terminal = a_terminal(monkeypatch)
+    monkeypatch.setenv("COLUMNS", str(columns))
+    with progress("packing", total=lambda: 300 << 20) as show:
+        shown_after(show, (12345, 100 << 20, "a/very/long/directory/for/a/file/with-a-long-name"))
+        time.sleep(0.01)
+        show(12345, 200 << 20, "a/very/long/directory/for/a/file/with-a-long-name")
+    frames = re.split(r"\x1b\[[0-9;?]*[A-Za-z]", terminal.getvalue())
+    text = "".join(frames)
+    assert "200.0/300.0 MiB" in text
+    assert ("long-name" in text) == (columns == 100)
+    assert all(cell_len(line) <= columns for line in re.split("[\r\n]", text))
 
 
 def test_a_quick_operation_shows_nothing(monkeypatch):
