@@ -60,6 +60,7 @@ def test_a_pipe_gets_the_same_text_without_rich(name, monkeypatch, capfd):
     assert not re.search("^── ", found.out, re.MULTILINE)
 
 
+@pytest.mark.slow
 def test_commands_in_a_pipe_import_neither_rich_nor_pygments_nor_subprocess():
     code = (
         "import sys\nfrom templater.cli.main import main\n"
@@ -237,10 +238,10 @@ def test_a_pipe_has_no_pager(monkeypatch):
 
 
 def test_a_pager_that_ends_early_ends_the_command_without_a_message(tmp_path):
-    for number in range(300):
+    for number in range(30):
         (tmp_path / "templates").mkdir(exist_ok=True)
-        (tmp_path / "templates" / f"{number}").write_text("text\n" * 500)
-    rules = "".join(f"  /etc/{n}: {{when: [create], template: '{n}'}}\n" for n in range(300))
+        (tmp_path / "templates" / f"{number}").write_text("text\n" * 5000)
+    rules = "".join(f"  /etc/{n}: {{when: [create], template: '{n}'}}\n" for n in range(30))
     (tmp_path / "metadata.yaml").write_text(f"templates:\n{rules}")
     seen = on_a_terminal("preview", str(tmp_path), PAGER="head -n 2")
     assert seen.count(b"\n") == 2
