@@ -29,6 +29,8 @@ from .fields import (
 LIMITS = Limits()
 #: maximum number of problems that an error lists in addition to the first problem
 _MOST_NOTES = 20
+#: a number in a parameter has fewer digits, because Go's numbers have 64 bits
+_DIGITS = 20
 _EMPTY: dict[str, Any] = {TEXT: "", BOOLEAN: False, NUMBER: 0}
 
 
@@ -231,7 +233,7 @@ def set_parameter(definition: Definition, parameter: str) -> None:
     *parents, last = path.split(".")
     for number, name in enumerate(parents):
         if isinstance(kind, list):
-            if not (name.isdecimal() and int(name) < len(place)):
+            if not (name.isdecimal() and len(name) < _DIGITS and int(name) < len(place)):
                 raise UsageError(f"-o '{shown}': the list has no entry {printable(name)}")
             kind, place = kind[0], place[int(name)]
             continue
@@ -246,7 +248,7 @@ def set_parameter(definition: Definition, parameter: str) -> None:
     if kind == TEXT:
         place[last] = value
     elif kind == NUMBER:
-        if not value.isdecimal():
+        if not value.isdecimal() or len(value) >= _DIGITS:
             raise UsageError(f"-o '{shown}': '{printable(value)}' is not a number")
         place[last] = int(value)
     elif value in ("1", "t", "T", "true", "TRUE", "True", "0", "f", "F", "false", "FALSE", "False"):

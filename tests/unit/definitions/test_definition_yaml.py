@@ -94,6 +94,8 @@ def test_a_parameter_sets_a_field_and_a_list_entry():
         ("files.3.content=a", "no entry 3"),
         ("files.x.content=a", "no entry x"),
         ("targets.incus.vm.size=4G", "'4G' is not a number"),
+        (f"targets.incus.vm.size={'9' * 5000}", "is not a number"),
+        (f"files.{'9' * 5000}.path=/x", "the list has no entry 999"),
         ("packages.update=maybe", "write true or false"),
         ("image.release.x=a", "names no field"),
     ],
