@@ -155,12 +155,15 @@ def test_the_official_tool_lists_and_verifies_the_tree(published, tmp_path):
     run("incus-simplestreams", "verify", cwd=tree.path, env={**os.environ, "HOME": str(tmp_path)})
 
 
-def test_the_client_lists_ten_thousand_images(certificates, tmp_path):
+def test_the_clients_list_ten_thousand_images(certificates, tmp_path):
     from tests.bench.streams import make_tree
 
+    need_programs("incus", "lxc")
     make_tree(tmp_path / "tree", 10_000)
     with serving(tmp_path / "tree", certificates) as server:
-        assert len(Client(tmp_path / "home", certificates).add(server).list()) == 10_000
+        for program in ("incus", "lxc"):
+            client = Client(tmp_path / program, certificates, program).add(server)
+            assert len(client.list()) == 10_000
 
 
 def test_a_client_that_read_the_old_catalog_still_downloads_after_remove_and_prune(certificates, tmp_path):
