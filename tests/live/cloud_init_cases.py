@@ -92,6 +92,7 @@ CASES = {
         config="network:\n  config: disabled\n",
     ),
     "datasource_list without NoCloud": Case(FIRST, sources="[ConfigDrive, None]"),
+    "a guest of Incus without a seed": Case({}, sources="[NoCloud, LXD, None]"),
     "LXD, nothing changed": Case({}, {}, lxd=[("a", served()), ("a", served())]),
     "LXD, user-data, same instance-id": Case({}, {}, lxd=[("a", served()), ("a", served("two"))]),
     "LXD, user-data, new instance-id": Case({}, {}, lxd=[("a", served()), ("b", served("two"))]),
