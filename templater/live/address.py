@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
-from urllib.parse import urlencode
+from typing import NamedTuple
 
 from ..model.errors import UsageError
 from ..model.instance import daemon_name_problem
@@ -18,8 +17,7 @@ _IMAGE = "image/"
 _WILDCARDS = "*?["
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(NamedTuple):
     """The instances that SRC names.
 
     ``name`` is the name of an instance, a pattern with ``*``, ``?`` or ``[…]``, or empty for all instances.
@@ -50,10 +48,12 @@ class Address:
 
     def of(self, name: str, project: str) -> Address:
         """Return the address of one instance."""
-        return replace(self, name=name, project=project, all_projects=False)
+        return self._replace(name=name, project=project, all_projects=False)
 
     def query(self, **parameters: str) -> str:
         """Return a query string with the project, which the daemon takes as ``default`` if it is empty."""
+        from urllib.parse import urlencode
+
         given = {**({"project": self.project} if self.project else {}), **parameters}
         return f"?{urlencode(given)}" if given else ""
 

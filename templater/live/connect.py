@@ -11,7 +11,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -101,7 +101,7 @@ def _choose_project(daemon: Daemon, is_user: bool) -> None:
     if not address.project:
         project, why = _default_project(address, is_user=is_user)
         if project:
-            daemon.address = replace(address, project=project)
+            daemon.address = address._replace(project=project)
             daemon.notes += (f"using the project '{printable(project)}': {why} (see --project)",)
         return
     from .client import escaped
