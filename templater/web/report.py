@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from .views import Column, FileView, InstanceView, Variant
 
 #: the maximum size of a report in bytes; browsers become slow with larger pages
-MOST: Final = 64 << 20
+MOST: Final = 32 << 20
 #: a template with more characters is shown beside only one file of a report
 LARGE: Final = 20_000
 #: the first bytes of each report, by which templater recognises a file that it may replace
