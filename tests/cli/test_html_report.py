@@ -16,13 +16,17 @@ CLOUD = SAMPLES / "debian-cloud"
 WEB1 = CLOUD / "instances" / "web1.yaml"
 
 
+#: limits that a busy machine does not exceed
+PATIENT = [word for name in ("time", "template-time", "command-time") for word in ("--limit", f"{name}=30m")]
+
+
 @pytest.fixture
 def page(run, tmp_path):
     """Return a function that runs a command with --html, and returns the exit code and the page."""
 
     def page(*words):
         file = tmp_path / "report.html"
-        code, _, err = run(*words, "--html", file)
+        code, _, err = run(*words, *PATIENT, "--html", file)
         assert file.exists(), err
         return code, file.read_text("utf-8")
 
@@ -338,7 +342,7 @@ def attacked(tmp_path, run):
     profile.write_text(json.dumps({"name": PAYLOADS[9], "config": {f"user.x{PAYLOADS[9]}": PAYLOADS[10]}}))
     file = tmp_path / "attacked.html"
     _, _, err = run(
-        "preview", image, "-t", "create", "-p", profile, *config, "--html", file, "--show-secrets"
+        "preview", image, "-t", "create", "-p", profile, *config, *PATIENT, "--html", file, "--show-secrets"
     )
     assert file.exists(), err
     return file
