@@ -256,17 +256,22 @@ def column(
     }
     explainers: list[Explainer] = []
 
-    def explain(change: Change) -> list[Line] | None:
+    def explainer() -> Explainer:
+        """Return the explainer, whose time for all files begins with the first one."""
         if not explainers:
             explainers.append(Explainer(templates, layers, own.begun()))
+        return explainers[0]
+
+    def explain(change: Change) -> list[Line] | None:
         try:
-            return explainers[0].lines(change)
+            return explainer().lines(change)
         except TemplaterError:  # the time for all files is over
             return None
 
     def reads(change: Change) -> list[Origin] | None:
         source = sources.get(change.rule.template)
         try:
+            explainer().options.check_time()
             found = () if source is None else readings(source, change.rule, layers, own.dialect)
         except TemplaterError:
             return None

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 #: returns the lines of a change's content with their origins, or None if they are unknown
 Explain = Callable[[Change], "list[Line] | None"]
-#: returns the origin of each name that the template of a change reads, or None if the template is invalid
+#: returns the origin of each name that the template of a change reads, or None if they are unknown
 Reads = Callable[[Change], "list[Origin] | None"]
 
 

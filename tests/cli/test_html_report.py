@@ -3,10 +3,12 @@
 import json
 import os
 import stat
+import time
 from pathlib import Path
 
 import pytest
 
+from templater.rendering import explain
 from templater.web import report as report_module
 from tests.web_pages import PAYLOADS, assert_safe, dumped, is_owned, parsed, text_of
 
@@ -400,3 +402,22 @@ def test_a_report_of_500_files_and_a_file_of_2_megabytes_shows_everything(page, 
     assert len([each for each in root.iter("span") if each.get("class") == "chunk"]) == 2 * 225
     assert text.count("line 44999 of a large file") == 2
     assert len(text) < 16_000_000
+
+
+@pytest.mark.slow
+def test_reading_the_names_of_each_file_ends_with_the_time_limit(page, tmp_path, monkeypatch):
+    calls = []
+    real = explain.readings
+
+    def slow_readings(*arguments):
+        calls.append(arguments)
+        time.sleep(0.2)
+        return real(*arguments)
+
+    monkeypatch.setattr(explain, "MAX_LINES", 0)
+    monkeypatch.setattr(explain, "readings", slow_readings)
+    rules = {f"/etc/{number}": {"when": ["create"], "template": "a.tpl"} for number in range(40)}
+    image = an_image(tmp_path / "image", rules, {"a.tpl": "{{ instance.name }}\n"})
+    code, text = page("preview", image, "--limit", "time=1")
+    assert (code, "/etc/39" in text) == (0, True)
+    assert len(calls) < 30
