@@ -47,7 +47,7 @@ DOCUMENTS = {
 }
 #: maximum length in characters of a file whose contents are checked
 LARGEST = 256 << 10
-#: maximum number of characters of all distinct files, of which each can need four bytes
+#: maximum number of characters of all distinct texts, of which each can need four bytes
 MOST_TEXT = 32 << 20
 #: maximum length of a rendered line for which the matching line of the template is searched
 LONGEST = 1000
@@ -284,6 +284,7 @@ class AuthoredImage(ScannedImage):
         metadata = replace_rules(self.metadata, tuple(rule for rule in self.rules if not rule.null))
         options = RenderOptions(self.hosts[0], clock=0.0, seed=0, limits=self.limits or LIMITS).begun()
         found: dict[tuple[int, str | None, str], File] = {}
+        texts: dict[str, str] = {}  # each distinct text, which all files with this text share
         size = 0
         by_dialect = {host.dialect: host for host in reversed(self.hosts)}
         probes = (*self.probes, *self.awkward)
@@ -294,14 +295,17 @@ class AuthoredImage(ScannedImage):
                 instance = probe if probe.exists else with_image_keys(probe, metadata.properties)
                 for made in render(metadata, compiled, instance, TRIGGERS, own, most=MAX_TOTAL_OF_SEVERAL):
                     text = None if made.content is None else _kept(made.content)
+                    if text is not None:
+                        size += 0 if text in texts else len(text)
+                        if size > MOST_TEXT:
+                            raise LimitError(
+                                f"the rendered files have more than {MOST_TEXT} characters in total"
+                            )
+                        text = texts.setdefault(text, text)
                     error = "" if made.error is None else made.error.message
                     awkward, invented = number >= len(self.probes), probe is self._invented
                     file = File(made.rule, made.trigger, host, instance, text, made.error, awkward, invented)
                     earlier = found.setdefault((id(made.rule), text, error), file)
-                    if earlier is file:
-                        size += len(text or "")
-                    if size > MOST_TEXT:
-                        raise LimitError(f"the rendered files have more than {MOST_TEXT} characters in total")
                     if earlier.invented and not (invented or awkward):
                         found[id(made.rule), text, error] = file
         return tuple(found.values())

@@ -26,6 +26,7 @@ from templater.planning.planner import plan_of
 from templater.rendering.render import Rendering, render
 from templater.rootfs.memory import MemoryRootfs
 from tests.checks.authoring.authoring_builders import file as authored_file
+from tests.checks.authoring.authoring_builders import image as authored_image
 
 METADATA = "architecture: x86_64\ncreation_date: 1\n"
 
@@ -192,3 +193,5 @@ def test_the_rendered_files_that_a_check_keeps_are_limited(monkeypatch):
     assert late is not None
     assert late.message == "the rendered files have more than 5 characters in total"
     assert authored_file("/etc/a", "12345").late is None
+    equal = authored_image(*(f"/etc/{n}: {{when: [create], template: t}}" for n in range(3)), t="12345")
+    assert equal.late is None
