@@ -12,6 +12,7 @@ from ..definitions.build import open_definition
 from ..definitions.variants import all_choices, in_time
 from ..image.limits import Limits
 from ..model.errors import InputError, LimitError, RefusedError
+from ..model.file_names import SETTINGS
 from ..model.hosts import HOSTS, INCUS
 from ..model.source import Source, printable
 from ..parsing.instance_yaml import read_instance
@@ -22,7 +23,7 @@ from .base import ScannedImage
 from .finding import Finding, Severity, all_checks, audit, finding_data
 from .fixes import fix
 from .host_report import host_report
-from .ignores import FILE, Configuration, Ignores, read_configuration
+from .ignores import Configuration, Ignores, read_configuration
 from .sarif import sarif_document
 from .scan import AUDITED, scan_image, scanned_definition
 
@@ -40,7 +41,7 @@ MAX_INSTANCES = 50
 #: a note in the report about an image with too many fixes for one run
 LATE = "not all fixes were tried, because the others took too long: run the command again"
 #: read one byte more than the limit, to detect a larger file
-WANTED = {FILE: LARGEST + 1}
+WANTED = {SETTINGS: LARGEST + 1}
 
 
 def check_report(
@@ -155,13 +156,13 @@ def with_configuration(
 ) -> tuple[AuthoredImage, Configuration]:
     """Return the image with hosts and instances, and the contents of its templater.toml."""
     configuration, path = Configuration(), scanned.name
-    kind = next((name.entry.kind for name in scanned.names if name.path == FILE), "")
-    if trusted and kind and FILE not in scanned.heads:
-        raise InputError(f"'{printable(path)}/{FILE}' is a {kind}, not a regular file")
-    if len(scanned.heads.get(FILE, b"")) > LARGEST:
-        raise InputError(f"'{printable(path)}/{FILE}' is larger than {LARGEST >> 20} MiB")
-    if FILE in scanned.heads:
-        configuration = read_configuration(Source(f"{path}/{FILE}", scanned.heads[FILE]))
+    kind = next((name.entry.kind for name in scanned.names if name.path == SETTINGS), "")
+    if trusted and kind and SETTINGS not in scanned.heads:
+        raise InputError(f"'{printable(path)}/{SETTINGS}' is a {kind}, not a regular file")
+    if len(scanned.heads.get(SETTINGS, b"")) > LARGEST:
+        raise InputError(f"'{printable(path)}/{SETTINGS}' is larger than {LARGEST >> 20} MiB")
+    if SETTINGS in scanned.heads:
+        configuration = read_configuration(Source(f"{path}/{SETTINGS}", scanned.heads[SETTINGS]))
     names = hosts or configuration.hosts or (INCUS.name,)
     added = () if instances else described(path, tuple(dict.fromkeys(configuration.instances)))
     chosen = tuple(HOSTS[name] for name in names)
@@ -211,14 +212,14 @@ def report_of(
 def described(path: str, names: tuple[str, ...]) -> tuple[Instance, ...]:
     """Read the instance descriptions of an image's templater.toml, within limits on number and size."""
     if len(names) > MAX_INSTANCES:
-        raise LimitError(f"{FILE} names more than {MAX_INSTANCES} instances")
+        raise LimitError(f"{SETTINGS} names more than {MAX_INSTANCES} instances")
     sources = []
     size = 0
     for name in names:
         sources.append(read_described(path, name))
         size += len(sources[-1].text)
         if size > LARGEST:
-            raise LimitError(f"the instances of {FILE} have more than {LARGEST >> 20} MiB in total")
+            raise LimitError(f"the instances of {SETTINGS} have more than {LARGEST >> 20} MiB in total")
     return tuple(
         read_instance(source, name=os.path.basename(name).partition(".")[0])
         for name, source in zip(names, sources, strict=True)
@@ -229,15 +230,15 @@ def read_described(path: str, name: str) -> Source:
     """Read an instance description in an image's directory, without following a link out of it."""
     if not os.path.isdir(path):
         raise InputError(
-            f"'{printable(name)}': instances of {FILE} can be read only if the image is a directory",
+            f"'{printable(name)}': instances of {SETTINGS} can be read only if the image is a directory",
             hint="pass -i FILE",
         )
     with open_root(path) as top:
         if ".." in name.split("/"):
-            raise RefusedError(f"'{printable(name)}' in {FILE} leads out of the image")
+            raise RefusedError(f"'{printable(name)}' in {SETTINGS} leads out of the image")
         if top.entry(clean(name)) is None:
             raise InputError(
-                f"'{printable(os.path.join(path, name))}' does not exist", hint=f"{FILE} names it"
+                f"'{printable(os.path.join(path, name))}' does not exist", hint=f"{SETTINGS} names it"
             )
         data = top.read(clean(name), LARGEST)
     return Source(f"{path}/{name}", data)

@@ -16,7 +16,6 @@ from ..parsing.toml_text import read_toml
 from .authored import AuthoredImage
 from .finding import MAX_FINDINGS, Finding, Severity, all_checks
 
-FILE = "templater.toml"
 # No part can match the "{" of a following comment, so the search takes linear time.
 _COMMENT = re.compile(r"\{#-?[^\S\n]*+templater:[^\S\n]*+ignore\b([^{}#\n]*+)#\}")
 _ENTRY = re.compile(r"(?m)^[ \t]*+(\[\[)[ \t]*+ignore[ \t]*+\]\]")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -73,9 +74,28 @@ def write_lines(lines: Iterable[Text]) -> None:
     write_styled(ansi(lines, colour=has_colour()))
 
 
+#: the messages of the block before and of the current block of ``without_repeats``
+_blocks: tuple[set[str], set[str]] | None = None
+
+
+@contextmanager
+def without_repeats(before: set[str], now: set[str]) -> Iterator[None]:
+    """In a ``with`` block, write no message that is in ``before``, and add every message to ``now``."""
+    global _blocks  # noqa: PLW0603 - messages come from everywhere
+    _blocks = before, now
+    try:
+        yield
+    finally:
+        _blocks = None
+
+
 def say(text: str) -> None:
     """Write a message to stderr, after flushing standard output. On a terminal, wrap it at words."""
     flush()
+    if _blocks is not None:
+        _blocks[1].add(text)
+        if text in _blocks[0]:
+            return
     if not terminal.has_layout(sys.stderr):
         click.echo(printable_lines(text.rstrip("\n")), err=True)
         return

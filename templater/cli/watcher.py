@@ -20,7 +20,7 @@ from watchdog.events import (
 )
 from watchdog.observers import Observer
 
-from ..model.file_names import METADATA, TEMPLATES
+from ..model.file_names import METADATA, SETTINGS, TEMPLATES
 
 QUIET = 0.08  # one save by an editor causes several events
 PATIENCE = 1.0  # continuous events must not delay the preview forever
@@ -32,10 +32,10 @@ READS = (EVENT_TYPE_OPENED, EVENT_TYPE_CLOSED_NO_WRITE)
 
 
 def sources_of(src: str) -> tuple[list[str], list[str]]:
-    """Return the files and directories that contain an image's templates."""
+    """Return the files and directories that contain an image's templates, and the author's settings."""
     if not stat.S_ISDIR(os.stat(src).st_mode):
         return [src], []
-    return [os.path.join(src, METADATA)], [os.path.join(src, TEMPLATES)]
+    return [os.path.join(src, name) for name in (METADATA, SETTINGS)], [os.path.join(src, TEMPLATES)]
 
 
 class Watch:

@@ -5,6 +5,8 @@ TEMPLATES = "templates"
 ROOTFS = "rootfs"
 #: the author's tests, which no image contains
 TESTS = "tests"
+#: the author's settings for checks, which no image contains
+SETTINGS = "templater.toml"
 #: the disk of a virtual machine
 DISK = "rootfs.img"
 

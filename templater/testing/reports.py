@@ -51,14 +51,19 @@ def title(case: dict[str, Any]) -> str:
     return printable(f"{case['name']} [{case['matrix']}]" if case["matrix"] else case["name"])
 
 
+def case_lines(case: dict[str, Any]) -> Iterator[str]:
+    """Yield the lines for a failed case."""
+    yield f"FAIL {printable(case['file'])}:{case['line']}: {title(case)}"
+    for failure in case["failures"]:
+        yield from failure_lines(failure)
+
+
 def text(report: dict[str, Any], *, verbose: bool) -> str:
     """Return the failed cases of an image, and a line with the numbers of cases."""
-    lines = []
+    lines: list[str] = []
     for case in report["cases"]:
         if not case["passed"]:
-            lines.append(f"FAIL {printable(case['file'])}:{case['line']}: {title(case)}")
-            for failure in case["failures"]:
-                lines += failure_lines(failure)
+            lines += case_lines(case)
         elif verbose:
             lines.append(f"ok   {printable(case['file'])}:{case['line']}: {title(case)}")
     if "coverage" in report:

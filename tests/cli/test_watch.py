@@ -1,13 +1,25 @@
 """Watching: every kind of save is noticed, bursts are grouped, replaced folders are watched again."""
 
 import os
+import pty
+import random
+import select
 import shutil
+import signal
+import subprocess
+import sys
 import threading
 import time
+from contextlib import contextmanager
 
 import pytest
 
+from templater.cli import options, output
+from templater.cli.watched_image import WatchedImage
 from templater.cli.watcher import PATIENCE, Watch, sources_of
+from templater.limits import Given
+from templater.model.errors import TemplaterError
+from templater.model.hosts import HOSTS
 
 SOON = 5.0
 
@@ -142,3 +154,260 @@ def test_attack_72_many_events_are_grouped_into_few_changes(image, watch):
     assert done == 10_000
     assert seen < 100
     assert threading.active_count() < 20
+
+
+# what is printed
+
+METADATA = """\
+architecture: x86_64
+creation_date: 1
+templates:
+  /etc/hostname: {template: hostname.tpl, when: [create, copy, rename]}
+  /etc/motd: {template: motd.tpl, when: [start]}
+"""
+TESTS = """\
+tests:
+  - name: a greeting
+    expect: {/etc/motd: {equals: "hello\\n"}}
+"""
+
+
+@pytest.fixture
+def small(tmp_path):
+    """An image of two files, with a test."""
+    folder = tmp_path / "small"
+    for name in ("templates", "tests"):
+        (folder / name).mkdir(parents=True)
+    (folder / "metadata.yaml").write_text(METADATA)
+    (folder / "templates/hostname.tpl").write_text("{{ instance.name }}\n")
+    (folder / "templates/motd.tpl").write_text('{{ config_get("user.motd", "hello") }}\n')
+    (folder / "tests/all.yaml").write_text(TESTS)
+    return folder
+
+
+def watched(folder, *, rootfs=None, file=None, checked=False, tested=False):
+    described = options.Description(file and str(file), None, None, (), (), (), None)
+    request = options.Request(
+        str(folder), described, (), rootfs and str(rootfs), HOSTS["incus"], None, Given(), as_json=False
+    )
+    return WatchedImage(request, checked=checked, tested=tested)
+
+
+def looks(image, capfd):
+    image.look()
+    output.flush()
+    return capfd.readouterr()
+
+
+def test_the_first_look_shows_everything(small, capfd):
+    shown = looks(watched(small, checked=True, tested=True), capfd)
+    assert "==> /etc/hostname  write" in shown.out
+    assert "==> /etc/motd  write" in shown.out
+    assert shown.err.endswith("small: 1 passed\n")
+
+
+def test_only_the_file_of_a_changed_template_is_shown(small, capfd):
+    image = watched(small)
+    looks(image, capfd)
+    (small / "templates/motd.tpl").write_text("changed\n")
+    shown = looks(image, capfd)
+    assert shown.out == "==> /etc/motd  write  0:0 0644  motd.tpl on start\nchanged\n"
+    assert shown.err == "", "the note on the triggers was said before"
+
+
+def test_a_save_without_a_change_is_reported_in_one_line(small, capfd):
+    image = watched(small, checked=True, tested=True)
+    looks(image, capfd)
+    assert looks(image, capfd) == ("", "nothing changed\n")
+
+
+def test_a_file_that_has_no_rule_any_more_is_named(small, capfd):
+    image = watched(small)
+    looks(image, capfd)
+    (small / "metadata.yaml").write_text(METADATA.replace("when: [start]", "when: [copy]"))
+    shown = looks(image, capfd)
+    assert shown.out == ""
+    assert "/etc/motd: no longer written on start\n" in shown.err
+
+
+def test_a_changed_key_names_the_files_that_depend_on_it(small, tmp_path, capfd):
+    described = tmp_path / "web1.yaml"
+    described.write_text("name: web1\nconfig: {user.motd: one, user.other: one}\n")
+    image = watched(small, file=described)
+    looks(image, capfd)
+    described.write_text("name: web1\nconfig: {user.motd: two, user.other: two}\n")
+    shown = looks(image, capfd)
+    assert "==> /etc/motd" in shown.out
+    assert "hostname" not in shown.out
+    assert "user.motd changed: /etc/motd names it\nuser.other changed: no template names it\n" in shown.err
+
+
+def test_with_a_root_filesystem_only_new_patches_are_shown(small, tmp_path, capfd):
+    (tmp_path / "rootfs/etc").mkdir(parents=True)
+    image = watched(small, rootfs=tmp_path / "rootfs")
+    assert "+hello\n" in looks(image, capfd).out
+    (tmp_path / "rootfs/etc/motd").write_text("hello\n")
+    shown = looks(image, capfd)
+    assert shown.out == ""
+    assert "/etc/motd: no difference any more\n" in shown.err
+
+
+def test_a_finding_is_shown_once_and_named_when_it_is_gone(small, capfd):
+    image = watched(small, checked=True)
+    looks(image, capfd)
+    template = small / "templates/hostname.tpl"
+    template.write_text("{{ instnace.name }}\n")
+    assert "[unknown-variable]" in looks(image, capfd).out
+    template.write_text("\n{{ instnace.name }}\n")
+    assert "[unknown-variable]" not in looks(image, capfd).out, "it moved by a line"
+    template.write_text("{{ instance.name }}\n")
+    assert "corrected: " in looks(image, capfd).err
+
+
+def test_a_test_is_named_when_it_fails_and_when_it_passes_again(small, capfd):
+    image = watched(small, tested=True)
+    looks(image, capfd)
+    template = small / "templates/motd.tpl"
+    before = template.read_text()
+    template.write_text("bye\n")
+    shown = looks(image, capfd)
+    assert "FAIL " in shown.out
+    assert shown.err.endswith("small: 1 failed\n")
+    template.write_text(before)
+    shown = looks(image, capfd)
+    assert "FAIL " not in shown.out
+    assert "passes again: " in shown.err
+
+
+def test_after_an_error_everything_is_shown_again(small, capfd):
+    image = watched(small)
+    looks(image, capfd)
+    (small / "metadata.yaml").write_text("templates: [\n")
+    with pytest.raises(TemplaterError):
+        image.look()
+    (small / "metadata.yaml").write_text(METADATA)
+    capfd.readouterr()
+    shown = looks(image, capfd)
+    assert "==> /etc/hostname" in shown.out
+    assert "note: triggers" in shown.err
+
+
+def test_a_new_test_file_is_noticed(small):
+    image = watched(small, tested=True)
+    files, folders = sources_of(str(small))
+    with Watch(files, [*folders, *image.test_folders()]) as watch:
+        (small / "tests/more.yaml").write_text(TESTS)
+        assert watch.wait(SOON) == [str(small / "tests/more.yaml")]
+
+
+# the command as a process
+
+
+class Watching:
+    """A running `templater watch`, and what it has printed since the last look at it."""
+
+    def __init__(self, *words):
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "templater", "watch", *map(str, words)],
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+        self.pending = ""
+
+    def until(self, text, seconds=60):
+        """Return the output up to ``text``."""
+        end = time.monotonic() + seconds
+        while text not in self.pending:
+            assert time.monotonic() < end, f"no {text!r} in {self.pending[-2000:]!r}"
+            if select.select([self.process.stdout], [], [], 0.5)[0]:
+                data = os.read(self.process.stdout.fileno(), 1 << 16)
+                assert data, f"the command has ended: {self.pending[-2000:]!r}"
+                self.pending += data.decode()
+        shown, _, self.pending = self.pending.partition(text)
+        return shown + text
+
+
+@contextmanager
+def watching(*words):
+    watch = Watching(*words)
+    try:
+        yield watch
+    finally:
+        watch.process.send_signal(signal.SIGINT)
+        watch.process.communicate(timeout=60)
+
+
+@pytest.mark.slow
+def test_the_last_of_a_thousand_rapid_changes_is_shown(small):
+    choose = random.Random(7)
+    template = small / "templates/motd.tpl"
+    with watching(small, "--test") as watch:
+        watch.until("1 passed\n")
+        for number in range(1000):
+            choose.choice((saved_in_place, saved_atomically, saved_as_vim_does))(template)
+            saved_atomically_as(template, f"number {number}\n")
+        watch.until("number 999\n")
+        saved_atomically_as(template, "the end\n")
+        watch.until("the end\n")
+        saved_atomically_as(template, "hello\n")
+        watch.until("small: 1 passed\n")
+        assert "number" not in watch.pending
+
+
+def saved_atomically_as(path, text):
+    new = path.with_name("." + path.name + ".new")
+    new.write_text(text)
+    os.replace(new, path)
+
+
+@pytest.mark.slow
+def test_watching_takes_almost_no_processor_time_at_rest(small):
+    with watching(small) as watch:
+        watch.until("hello\n")
+        time.sleep(1)
+        before = processor_time(watch.process.pid)
+        time.sleep(4)
+        assert processor_time(watch.process.pid) - before < 0.1
+
+
+def processor_time(pid):
+    with open(f"/proc/{pid}/stat") as file:
+        fields = file.read().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def saved_with_sed(path):
+    subprocess.run(["sed", "-i", "s/hello/changed/", path], check=True)
+
+
+def saved_with_vim(path):
+    subprocess.run(["vim.tiny", "-u", "NONE", "-es", "-c", "%s/hello/changed/", "-c", "wq", path], check=True)
+
+
+def saved_with_nano(path):
+    """Type into nano on a terminal: replace the line, write, and leave."""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.environ["TERM"] = "xterm"
+        os.execvp("nano", ["nano", "--ignorercfiles", str(path)])
+    keys = iter([b"\x0b", b"changed", b"\x0f", b"\r", b"\x18"])  # ^K, the text, ^O, Enter, ^X
+    try:
+        while True:
+            if select.select([terminal], [], [], 1.0)[0]:
+                os.read(terminal, 1 << 16)
+            else:
+                os.write(terminal, next(keys))
+    except (OSError, StopIteration):
+        os.close(terminal)
+    os.waitpid(pid, 0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("save", [saved_with_sed, saved_with_vim, saved_with_nano])
+def test_a_save_by_a_real_editor_is_shown(small, save):
+    program = {saved_with_vim: "vim.tiny", saved_with_nano: "nano"}.get(save, "sed")
+    if shutil.which(program) is None:
+        pytest.skip(f"{program} is not installed")
+    with watching(small) as watch:
+        watch.until("hello\n")
+        save(small / "templates/motd.tpl")
+        assert "==> /etc/motd" in watch.until("changed\n")

@@ -12,7 +12,7 @@ import click
 from ...definitions.choice import CONTAINER, VM, Choice
 from ...live.address import is_live
 from ...model.errors import RefusedError, TemplaterError, reason
-from ...model.file_names import METADATA, TEMPLATES
+from ...model.file_names import METADATA, SETTINGS, TEMPLATES
 from ...model.hosts import HOSTS, INCUS
 from ...model.instance import VIRTUAL_MACHINE
 from ...model.source import printable, printable_lines
@@ -49,7 +49,7 @@ Examples:
   templater check --rule list                      list the checks
   templater check --rule unknown-variable          explain a check
 """
-CONFIGURATION = "templater.toml"
+
 LEVELS = ("error", "warning", "info")
 REPORTS = ("text", "json", "sarif", "junit", "github", "gitlab")
 
@@ -290,7 +290,7 @@ def image_of(path: str) -> str:
     pre-commit passes the names of such files.
     """
     folder, name = os.path.split(path)
-    if name in (METADATA, CONFIGURATION) and os.path.isfile(path):
+    if name in (METADATA, SETTINGS) and os.path.isfile(path):
         return folder or "."
     parent, templates = os.path.split(folder)
     if templates == TEMPLATES and os.path.isfile(os.path.join(parent, METADATA)):

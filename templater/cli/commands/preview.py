@@ -19,7 +19,7 @@ from ..html_report import html_options
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from ...model.plan import Plan
+    from ...model.plan import Change, Plan
     from ...reporting.report import Block
     from ..html_report import Target
     from ..planning import Opened
@@ -178,7 +178,7 @@ def show(plans: list[Plan], *, as_json: bool = False, contents: bool = True, tre
             if tree:
                 show_tree(plan)
             elif output.has_layout():
-                show_styled(plan)
+                show_styled(list(report.blocks(plan, fold=True)), report.unchanged(plan))
             else:
                 show_plain(report.blocks(plan))
     for plan in () if as_json else plans:
@@ -229,13 +229,19 @@ def show_tree(plan: Plan) -> None:
         output.write(file_tree.tree_text(leaves))
 
 
-def show_styled(plan: Plan) -> None:
-    from ...reporting.report import blocks, unchanged
+def show_blocks(blocks: list[Block]) -> None:
+    """Print some blocks of a plan."""
+    if output.has_layout():
+        show_styled(blocks, [])
+    else:
+        show_plain(blocks)
+
+
+def show_styled(blocks: list[Block], folded: list[Change]) -> None:
     from .. import styled, terminal
 
     found = styled.preview(
-        list(blocks(plan, fold=True)), unchanged(plan), terminal.width(), body=styled_body,
-        colour=output.has_colour(),
+        blocks, folded, terminal.width(), body=styled_body, colour=output.has_colour()
     )  # fmt: skip
     for text in found:
         output.write_styled(text)

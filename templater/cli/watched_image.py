@@ -1,0 +1,229 @@
+"""What ``templater watch`` shows: everything at first, and then what differs from the look before."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from ..model.errors import TemplaterError
+from ..model.source import printable
+from . import options, output
+from .guard import guard
+from .planning import opened
+
+if TYPE_CHECKING:
+    from ..model.plan import Plan
+    from ..reporting.report import Block
+    from .planning import Opened
+
+    Key = tuple[str, ...]
+
+#: maximum number of files named for a configuration key
+MOST_NAMED = 5
+
+
+class Shown:
+    """The texts that were printed last, by key."""
+
+    def __init__(self) -> None:
+        self.texts: dict[Key, str] = {}
+
+    def update(self, texts: dict[Key, str]) -> tuple[list[Key], list[Key]]:
+        """Return the keys whose text is new, and the keys that are gone, and remember ``texts``."""
+        before, self.texts = self.texts, texts
+        return [key for key in texts if before.get(key) != texts[key]], [
+            key for key in before if key not in texts
+        ]
+
+
+class WatchedImage:
+    """The files, findings, tests and messages of the last look at an image.
+
+    ``checked``: also run ``templater check``. ``tested``: also run the tests beside the image.
+    """
+
+    def __init__(self, request: options.Request, *, checked: bool, tested: bool) -> None:
+        self.request = request
+        self.checked, self.tested = checked, tested
+        self._files, self._findings, self._failures = Shown(), Shown(), Shown()
+        self._bodies: dict[Key, str | None] = {}
+        self._said: set[str] = set()
+        self._config: dict[str, str] | None = None
+
+    def look(self) -> None:
+        """Print what changed since the last look. After an error, the next look prints everything.
+
+        Raises TemplaterError if SRC cannot be read.
+        """
+        said: set[str] = set()
+        try:
+            with output.without_repeats(self._said, said):
+                self._look()
+        except TemplaterError:
+            self._files, self._findings, self._failures = Shown(), Shown(), Shown()
+            self._bodies, self._config = {}, None
+            said.clear()
+            raise
+        finally:
+            self._said = said
+
+    def _look(self) -> None:
+        request, first = self.request, self._config is None
+        with (
+            guard(request.limits),
+            opened(request, rootfs_of_instance=request.rootfs is not None) as found,
+        ):
+            plans = found.plans()
+            self._tell_readers(found, plans)
+        if request.as_json:
+            import json
+
+            from ..reporting.json_data import plan_data, safe_json
+
+            for plan in plans:
+                output.write(safe_json(json.dumps(plan_data(plan), ensure_ascii=False)) + "\n")
+            return
+        same = not (self._show_patches(plans) if request.rootfs is not None else self._show_files(plans))
+        if self.checked:
+            with guard(request.limits):
+                same = not self._check() and same
+        if self.tested:
+            with guard(request.limits):
+                same = not self._test() and same
+        if same and not first:
+            output.say("nothing changed")
+
+    def _tell_readers(self, found: Opened, plans: list[Plan]) -> None:
+        """Say which files depend on each configuration key that has changed."""
+        before, config = self._config, dict(plans[0].instance.config)
+        self._config = config
+        if before is None or before == config:
+            return
+        from ..pongo2.dialect import DIALECTS
+        from ..pongo2.template import config_keys
+        from .plan_warnings import due_rules
+
+        rules = due_rules(plans)
+        templates = found.source.image.read_templates({rule.template for rule in rules if rule.template})
+        dialect = DIALECTS[found.request.dialect or found.request.host.dialect]
+        keys = {
+            name: config_keys(file.data, dialect) for name, file in templates.items() if file.data is not None
+        }
+        for key in sorted(key for key in before.keys() | config if before.get(key) != config.get(key)):
+            readers = [printable(rule.path) for rule in rules if key in keys.get(rule.template, ())]
+            output.say(
+                f"{printable(key)} changed: {', '.join(readers[:MOST_NAMED]) or 'no template'} names it"
+            )
+
+    def _show_files(self, plans: list[Plan]) -> bool:
+        """Print the blocks that differ from the last look, and return whether there are any."""
+        from ..reporting import report
+        from .commands.preview import show_blocks
+
+        shown: dict[Key, Block] = {}
+        for number, plan in enumerate(plans):
+            for block in report.blocks(plan):
+                shown[str(number), block.change.trigger, block.heading.target] = block
+        new, gone = self._files.update({key: report.plain(block) for key, block in shown.items()})
+        bodies, self._bodies = self._bodies, {key: block.body for key, block in shown.items()}
+        # of a file whose text is the same, only the heading and the remarks are new
+        same = {key for key in new if key in bodies and bodies[key] == self._bodies[key]}
+        show_blocks([shown[key]._replace(body=None) if key in same else shown[key] for key in new])
+        for key in gone:
+            output.say(f"{key[-1]}: no longer written on {printable(key[1])}")
+        for plan in plans:
+            output.say(report.summary(plan))
+            if len(plans) == 1 and (other := report.not_due(plan)):
+                output.say(other)
+        return bool(new or gone)
+
+    def _show_patches(self, plans: list[Plan]) -> bool:
+        """Print the patches that differ from the last look, and return whether there are any."""
+        from ..reporting import patch
+        from .commands.diff import complaints
+        from .patches import show_patch
+
+        shown: dict[Key, str] = {}
+        for number, plan in enumerate(plans):
+            work = patch.Work()
+            for change in plan.files():
+                shown[str(number), change.trigger, change.path] = patch.file_patch(change, work)
+        new, gone = self._files.update(shown)
+        for key in new:
+            show_patch(shown[key])
+        for key in gone:
+            output.say(f"{printable(key[-1])}: no difference any more")
+        for plan in plans:
+            for text in complaints(plan):
+                output.say(text)
+        return bool(new or gone)
+
+    def _check(self) -> bool:
+        """Print new findings, name those that are gone, and return whether there are any."""
+        from ..checks.author_report import check_report
+        from ..checks.authored import LIMITS
+        from ..checks.scan import AUDITED
+        from ..definitions.detect import is_definition
+        from .commands import check
+
+        request = self.request
+        limits, src = request.limits, request.src
+        work = partial(
+            check_report,
+            hosts=(request.host.name,) if request.host_given else (),
+            instances=(request.instance.read(),) if request.instance.is_given else (),
+            limits=limits.for_images(AUDITED),
+            yaml=limits.for_reading(),
+            rendering=limits.for_rendering(LIMITS.seconds, LIMITS.total),
+            trusted=os.path.isdir(src),
+            choice=request.choice if is_definition(src) else None,
+        )
+        found: list[dict[str, Any]] = check.read(work, (src, None), limits, None)["findings"]
+        findings: dict[Key, dict[str, Any]] = {
+            (each["check"], each["file"], each["message"]): each for each in found
+        }
+        new, gone = self._findings.update({key: key[-1] for key in findings})
+        check.show([findings[key] for key in new])
+        for name, file, message in gone:
+            output.say(f"corrected: {printable(file)}: {printable(message)}  [{name}]")
+        return bool(new or gone)
+
+    def _test(self) -> bool:
+        """Print new failures of tests, name tests that pass again, and return whether there are any."""
+        from ..testing import reports
+        from ..testing.folder import Folder, folder_of
+        from ..testing.reader import read_cases
+        from ..testing.session import Session
+        from .commands.check import local_validators
+
+        request = self.request
+        folder = Folder(folder_of(request.src))
+        with Session(
+            request.src, folder, request.limits, choice=request.choice, validators=local_validators(None)
+        ) as session:
+            cases = [
+                reports.case_data(outcome) for outcome in session.run(read_cases(folder, lambda _: True))
+            ]
+        for note in session.notes:
+            output.note(note)
+        failed: dict[Key, dict[str, Any]] = {
+            (case["file"], reports.title(case)): case for case in cases if not case["passed"]
+        }
+        texts = {key: "\n".join(reports.case_lines(case)) for key, case in failed.items()}
+        new, gone = self._failures.update(texts)
+        for key in new:
+            output.write(texts[key] + "\n")
+        for file, title in gone:
+            output.say(f"passes again: {printable(file)}: {title}")
+        output.say(reports.summary({"image": request.src.rstrip("/"), "cases": cases}))
+        return bool(new or gone)
+
+    def test_folders(self) -> Iterator[str]:
+        """Yield the folders of the tests."""
+        if self.tested:
+            from ..testing.folder import folder_of
+
+            for folder, _, _ in os.walk(folder_of(self.request.src)):
+                yield folder
