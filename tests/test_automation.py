@@ -17,7 +17,9 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGE = (ROOT / "docs" / "automation.md").read_text()
 #: where the objects of a page's heading stand in others
 INSIDE = {
-    "A plan": {"changes": "A change", "agent": "A change"},
+    "A plan": {"changes": "A change", "agent": "A change", "cloud_init": "cloud-init at the next boot"},
+    "The status of an instance": {"files": "The status of a file"},
+    "The status of a file": {"recorded": "An entry of the record", "error": "An error"},
     "A change": {"error": "An error", "host": "An outcome"},
     "A step": {"changes": "A change", "error": "An error"},
     "An audit": {"findings": "A finding"},
@@ -50,6 +52,10 @@ PRINTED = {
     ],
     "A change": ["apply sample-images/debian-cloud rootfs -t create --json"],
     "A step": ["simulate bytes create start --json", f"simulate {SAMPLES}/broken create start --json"],
+    "The status of an instance": [
+        "status web1 -t create,start --json",
+        f"status {SAMPLES}/broken --rootfs rootfs --json",
+    ],
     "An audit": [f"audit {SAMPLES}/broken --json", f"audit {SAMPLES}/alpine --json", "audit bytes --json"],
     "A check": [
         f"check {SAMPLES}/broken {SAMPLES}/alpine bytes none --at-least info --json",
@@ -120,6 +126,9 @@ def folder(tmp_path_factory):
     (folder / "web1.yaml").write_text("name: web1\nconfig: {}\nprofiles: [default, web]\n")
     (folder / "all.json").write_text('[{"name": "a", "config": {}}, {"name": "b", "config": {}}]')
     typed(folder, "image build bytes -o image.tar.gz --json")
+    subprocess.run(["cp", "-a", f"{SAMPLES}/alpine", "web1"], cwd=folder, check=True)
+    run_templater(["trigger", "web1", "create", "--name", "web1"], cwd=folder)
+    typed(folder, "apply web1 web1/rootfs -t create,start --json")
     return folder
 
 
