@@ -19,7 +19,8 @@ _EXACT = {
     "/etc/sudoers": "sudoers",
     "/etc/network/interfaces": "interfaces",
 }
-_SEED = {
+#: the files that cloud-init reads in a seed, with the kind of each
+SEED_FILES = {
     "user-data": "user-data",
     "vendor-data": "user-data",
     "meta-data": "meta-data",
@@ -43,7 +44,7 @@ def kind_of(path: str) -> str:
     if path in _EXACT:
         return _EXACT[path]
     if folder in SEEDS:
-        return _SEED.get(name, "")
+        return SEED_FILES.get(name, "")
     if folder in ("/etc/netplan", "/run/netplan", "/lib/netplan"):
         return "netplan" if name.endswith((".yaml", ".yml")) else ""
     if folder == "/etc/sudoers.d":

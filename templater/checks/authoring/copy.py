@@ -11,6 +11,8 @@ file that the copy already has.
 cloud-init also sets the hostname of a copy if a rule with `copy` writes the NoCloud file `meta-data`. The
 check then reports only `/etc/hosts`.
 
+`/etc/hosts` alone is information: the copy has its own hostname, but looks it up on the network.
+
 Some systems take their hostname from another file. A stale `/etc/hostname` is then only information:
 
 * Red Hat Enterprise Linux up to version 6, and its relatives, read `/etc/sysconfig/network`.
@@ -37,9 +39,9 @@ def check_image(image: AuthoredImage) -> Iterator[Observation]:
     seeds = (image.target_paths.get(f"{folder}/meta-data") for folder in SEEDS)
     seeded = any(rule is not None and {"copy", "start"} & set(rule.when) for rule in seeds)
     ignored = ignores_hostname(image)
-    for rule, path in stale_after(image, "copy"):
-        if seeded and path != "/etc/hosts":
-            continue
+    stale = [(rule, path) for rule, path in stale_after(image, "copy") if not seeded or path == "/etc/hosts"]
+    only_hosts = all(path == "/etc/hosts" for _, path in stale)
+    for rule, path in stale:
         fix = None
         if not rule.create_only:
             added = (trigger for trigger in ("copy", "rename") if trigger not in rule.when)
@@ -48,7 +50,7 @@ def check_image(image: AuthoredImage) -> Iterator[Observation]:
             f"'{printable(path)}' of a copy keeps the original's name",
             rule.spans["create_only"] if rule.create_only else rule.spans.get("when", rule.spans["path"]),
             "remove 'create_only', and add 'copy' to 'when'" if rule.create_only else "add 'copy' to 'when'",
-            severity="info" if ignored and path != "/etc/hosts" else "",
+            severity="info" if only_hosts or (ignored and path != "/etc/hosts") else "",
             rule=rule,
             fix=fix,
         )

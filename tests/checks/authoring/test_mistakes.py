@@ -38,6 +38,22 @@ def seed(name: str, content: str, **fields) -> AuthoredImage:
     return image(*entries, templates=contents, **fields)
 
 
+def seed_files(*names: str) -> AuthoredImage:
+    """An image that writes these files of a NoCloud seed."""
+    entries = [f"{SEED}/{each}: {{when: [create], template: {each}, mode: 0600}}" for each in names]
+    contents = dict.fromkeys(names, "a: b\n") | {
+        "user-data": "#cloud-config\n{}\n",
+        "network-config": "version: 2\n",
+    }
+    return image(*entries, templates=contents)
+
+
+def both_names(when: str) -> AuthoredImage:
+    """An image that writes /etc/hostname and /etc/hosts on the same triggers."""
+    rules = [f"/etc/{name}: {{when: {when}, template: {name}}}" for name in ("hostname", "hosts")]
+    return image(*rules, templates={"hostname": NAME, "hosts": f"127.0.0.1 localhost\n127.0.1.1 {NAME}"})
+
+
 def metadata(text: str, **fields) -> AuthoredImage:
     """An image with this metadata.yaml and no template."""
     return authored(an_image(text, **fields), (INCUS,), ())
@@ -184,13 +200,14 @@ CASES = [
     ("build-name", "error", "rootfs/etc/hostname", text("a", heads={"rootfs/etc/hostname": b"distrobuilder-1\n"}), file("/etc/hostname", "a\n", heads={"rootfs/etc/hostname": b"distrobuilder-1\n"})),
     ("build-name", "error", "rootfs/etc/hosts", text("a", heads={"rootfs/etc/hosts": b"127.0.1.1 LXC_NAME\n"}), text("a", heads={"rootfs/etc/hosts": b"127.0.1.1 debian\n"})),
     ("copy", "warning", f"{M}4:25", hostname("when: [create, rename]"), hostname("when: [create, copy]")),
-    ("copy", "warning", f"{M}4:22", file("/etc/hosts", f"127.0.1.1 {NAME}"), file("/etc/hosts", "127.0.0.1 localhost\n")),
+    ("copy", "info", f"{M}4:22", file("/etc/hosts", f"127.0.1.1 {NAME}"), file("/etc/hosts", "127.0.0.1 localhost\n")),
     ("copy", "warning", f"{M}4:54", hostname("when: [create, copy], create_only: true"), hostname("when: [create, start]")),
     ("copy", "warning", f"{M}4:25", seeded_hostname("[create]"), seeded_hostname("[create, copy]")),
     ("copy", "warning", f"{M}4:25", hostname("when: [create]", os="CentOS", release="7"), hostname("when: [create, copy]")),
     ("copy", "info", f"{M}4:25", hostname("when: [create]", os="CentOS", release="6.10"), hostname("when: [create, copy]")),
     ("copy", "warning", f"{M}4:25", declared_hostname("[create]"), hostname("when: [create, copy]")),
     ("copy", "info", f"{M}4:25", declared_hostname("[create, copy]"), hostname("when: [create, copy]")),
+    ("copy", "warning", f"{M}5:22", both_names("[create, rename]"), both_names("[create, copy]")),
     ("rename", "info", f"{M}4:25", hostname("when: [create, copy]"), hostname("when: [create, copy, rename]")),
     ("rename", "info", f"{M}4:25", hostname("when: [create, copy]"), hostname("when: [create, start]")),
     ("no-hosts", "info", f"{M}4:3", file("/etc/hostname", "a\n"), image("/etc/hostname: {when: [create], template: t}", "/etc/hosts: {when: [create], template: t}")),
@@ -200,6 +217,7 @@ CASES = [
     # cloud-init
     ("nocloud", "error", f"{M}4:3", file(f"{SEED}/meta-data", "a: b\n"), seed("meta-data", "a: b\n")),
     ("nocloud", "error", f"{M}4:3", file(f"{SEED}/user-data", "#cloud-config\n{}\n"), file(f"{SEED}/user-data", "#cloud-config\n{}\n", names=[f"rootfs{SEED}/meta-data"])),
+    ("seed-name", "warning", f"{M}6:3", seed_files("user-data", "meta-data", "network-data"), seed_files("user-data", "meta-data", "network-config")),
     ("nocloud-readable", "info", f"{M}4:3", file(f"{SEED}/user-data", "#cloud-config\n{}\n", names=[f"rootfs{SEED}/meta-data"]), seed("user-data", "#cloud-config\n{}\n")),
     ("cloud-config", "error", "image/templates/user-data:2:1", seed("user-data", "#cloud-config\n- a\n"), seed("user-data", "#!/bin/sh\n- a\n")),
     ("cloud-config", "error", "image/templates/user-data:3:2", seed("user-data", "#cloud-config\na: b\n c: d\n"), seed("user-data", "#cloud-config\na: b\nc: d\n")),
