@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 
 import pytest
@@ -79,7 +80,11 @@ def modules() -> dict[str, Path]:
 
 
 MODULES = modules()
-TREES = {name: ast.parse(path.read_bytes()) for name, path in MODULES.items()}
+
+
+@lru_cache(maxsize=1)  # the trees of all modules take 100 MB
+def tree(module: str) -> ast.Module:
+    return ast.parse(MODULES[module].read_bytes())
 
 
 class Import:
@@ -135,7 +140,7 @@ def targets(module: str, node: ast.stmt) -> Iterator[str]:
 
 
 def imports(module: str) -> Iterator[Import]:
-    for node, kind in statements(TREES[module].body):
+    for node, kind in statements(tree(module).body):
         for target in targets(module, node):
             yield Import(module, target, kind, node.lineno)
 
@@ -161,7 +166,7 @@ TOP_MODULES = sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem != 
 
 def allowed(folder: str) -> set[str]:
     """What the docstring of a folder's ``__init__.py`` says after "May import:"."""
-    text = ast.get_docstring(TREES[folder]) or ""
+    text = ast.get_docstring(tree(folder)) or ""
     found = re.search(r"^May import: ([^.]*)\.$", text, re.MULTILINE)
     assert found, f"templater/{folder}/__init__.py does not say what it may import"
     return set() if found[1].startswith("nothing") else set(found[1].replace("\n", " ").split(", "))
@@ -212,7 +217,7 @@ def drawing() -> str:
 
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_a_folder_imports_only_what_its_docstring_allows(folder):
-    text = ast.get_docstring(TREES[folder]) or ""
+    text = ast.get_docstring(tree(folder)) or ""
     assert len(text.split()) >= 8, "a folder says what it is for"
     assert graph()[folder] <= allowed(folder)
     assert not allowed(folder) - graph()[folder], "the docstring allows an import that nothing needs"
@@ -273,7 +278,7 @@ def test_pure_modules_neither_open_nor_print():
     wrong = [
         f"{module}:{node.lineno} calls {node.func.id}()"
         for module in pure_modules()
-        for node in ast.walk(TREES[module])
+        for node in ast.walk(tree(module))
         if isinstance(node, ast.Call)
         and isinstance(node.func, ast.Name)
         and node.func.id in {"open", "print", "input"}
@@ -286,7 +291,7 @@ def test_only_entry_points_print():
         f"{module}:{node.lineno}"
         for module in MODULES
         if module not in IMPURE and folder_of(module) not in DOORS
-        for node in ast.walk(TREES[module])
+        for node in ast.walk(tree(module))
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print"
     ]
     assert not wrong, "\n".join(wrong)

@@ -140,7 +140,9 @@ GITLAB = {
 }
 
 
-@pytest.mark.parametrize("prefix", ["", "./", f"{ROOT}/"])
+@pytest.mark.parametrize(
+    "prefix", ["", *(pytest.param(prefix, marks=pytest.mark.slow) for prefix in ("./", f"{ROOT}/"))]
+)
 def test_gitlab_reports_have_the_documented_fields(prefix, monkeypatch, capsys):
     monkeypatch.chdir(ROOT)
     images = [prefix + os.path.relpath(image, ROOT) for image in IMAGES]

@@ -215,6 +215,7 @@ def test_a_directory_of_another_user_is_not_allowed(name, hook, bundle):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become another user")
+@pytest.mark.slow
 def test_unprivileged_users_can_use_their_own_image_sources(bundle):
     """As with rootless podman."""
     script = (

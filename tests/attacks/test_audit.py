@@ -185,6 +185,7 @@ def test_attack_56_many_rules_of_one_file_are_checked_quickly(tmp_path: Path) ->
     assert time.process_time() - begun < 8
 
 
+@pytest.mark.slow
 def test_attack_15_long_link_chains_are_followed_within_a_limit(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -81,6 +81,7 @@ def test_unpack_and_export_have_the_same_depth_limit(image, tmp_path, depth, cap
 
 
 @pytest.mark.parametrize("form", ["unified", "split"])
+@pytest.mark.slow
 def test_an_exported_image_can_be_unpacked(image, tmp_path, form):
     words = image(MOST)
     assert main(["image", "export", *words, str(tmp_path / "again"), "--format", form]) == 0

@@ -174,6 +174,7 @@ def made_up(choose: random.Random) -> bytes:
 
 
 @pytest.mark.skipif(shutil.which("tar") is None, reason="NOT RUN: needs GNU tar")
+@pytest.mark.slow
 def test_members_of_an_accepted_archive_are_those_of_gnu_tar(
     tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:

@@ -58,6 +58,7 @@ def test_a_hook_under_umask_0_creates_no_file_that_other_users_can_write(
     assert [path for path in made if path.stat().st_mode & 0o022] == []
 
 
+@pytest.mark.slow
 def test_a_hook_unblocks_a_blocked_alarm_signal(bundle: Path) -> None:
     code = (
         "import os,signal,sys;signal.pthread_sigmask(signal.SIG_BLOCK,[signal.SIGALRM]);"
@@ -72,6 +73,7 @@ def test_a_hook_unblocks_a_blocked_alarm_signal(bundle: Path) -> None:
     assert time.monotonic() - begun < 20
 
 
+@pytest.mark.slow
 def test_the_time_limit_ends_a_plan_with_many_slow_rules(bundle: Path) -> None:
     """The alarm must not become the error of one rule, after which the next rules have no time limit."""
     deep, links = 1900, 38

@@ -67,6 +67,7 @@ def test_the_total_time_limit_ends_a_running_template(image):
     limit_error(lambda: plan(open_image(image), Instance("c1"), limits=limits()))
 
 
+@pytest.mark.slow
 def test_commands_have_a_total_time_limit(image, monkeypatch, capsys):
     monkeypatch.setattr(planning, "TOTAL", 0.4)
     Path(image, "rootfs").mkdir()
@@ -82,6 +83,7 @@ def test_commands_have_a_total_time_limit(image, monkeypatch, capsys):
     assert list(Path(image, "rootfs").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_the_steps_of_a_simulation_share_one_time_limit(image):
     """Each start stays far below the limit, but all starts together exceed it."""
     Path(image, "metadata.yaml").write_text(rules("/etc/a: {when: [start], template: slow.tpl}"))

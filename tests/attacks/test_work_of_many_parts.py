@@ -68,6 +68,7 @@ def test_a_check_that_exceeds_its_time_limit_is_reported_as_incomplete(
     assert "not checked completely: the checks of all templates take more than -1 seconds" in said
 
 
+@pytest.mark.slow
 def test_removed_links_do_not_slow_down_later_link_lookups() -> None:
     links = Links()
     deep = "rootfs" + "/d" * 2000

@@ -63,6 +63,7 @@ def _spin(seconds):
         pass
 
 
+@pytest.mark.slow
 def test_an_exception_handler_does_not_delay_the_time_limit():
     begin = time.monotonic()
     with (
@@ -180,6 +181,7 @@ def test_a_guard_has_the_limits_for_reading_unless_the_command_packs_an_image():
     assert resource.getrlimit(resource.RLIMIT_AS)[1] == hard
 
 
+@pytest.mark.slow
 def test_an_editor_runs_without_the_limits():
     with guard(parse(["command-time=1", "command-memory=64MiB"], (COMMAND,))):
         limited = resource.getrlimit(resource.RLIMIT_AS)

@@ -70,6 +70,7 @@ def test_a_lower_limit_stops_the_command(command, limit, words, image, capsys, m
     assert words in told
 
 
+@pytest.mark.slow
 def test_a_higher_limit_lets_the_command_succeed(image, capsys):
     Path(image, "templates/a.tpl").write_text(LOOP.replace("300", "1500"))
     line = ["preview", image, "--as", "none", "-t", "create"]

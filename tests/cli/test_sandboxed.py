@@ -149,6 +149,7 @@ def list_children() -> set[str]:
         return set(file.read().split())
 
 
+@pytest.mark.slow
 def test_the_time_limit_of_the_command_ends_the_child(path, monkeypatch, capfd):
     from templater.checks import report
 

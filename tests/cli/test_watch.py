@@ -99,6 +99,7 @@ def test_one_save_of_an_editor_is_reported_as_one_change(image, watch):
     assert watch.wait(0.4) == []
 
 
+@pytest.mark.slow
 def test_attack_72_a_replaced_folder_is_watched_again(image, watch):
     templates = image / "templates"
     templates.rename(image / "old")

@@ -250,6 +250,7 @@ def test_the_configuration_in_an_archive_is_read_only_with_an_option(image, tmp_
 
 
 @pytest.mark.parametrize("packed", [False, True], ids=["directory", "archive"])
+@pytest.mark.slow
 def test_text_and_json_name_each_validator_that_did_not_run(image, tmp_path, monkeypatch, capsys, packed):
     (tmp_path / "empty").mkdir()
     monkeypatch.setenv("TEMPLATER_CLOUD_INIT_SCHEMAS", str(tmp_path / "empty"))

@@ -196,6 +196,7 @@ def test_the_body_of_a_redirect_is_not_read(server):
 
 
 @pytest.mark.parametrize("pause", [5, 0.02], ids=["silent", "dripping"])
+@pytest.mark.slow
 def test_a_download_from_a_server_that_stalls_is_aborted(server, monkeypatch, pause):
     monkeypatch.setattr(fetch, "TIMEOUT", 0.5)
     monkeypatch.setattr(fetch, "_SLOWEST", 1024)
@@ -267,6 +268,7 @@ def test_a_catalog_that_takes_too_long_is_aborted_even_at_a_steady_speed(server,
     assert time.monotonic() - begun < 2
 
 
+@pytest.mark.slow
 def test_all_catalogs_of_a_stream_share_one_deadline(server, monkeypatch):
     monkeypatch.setattr(fetch, "MOST_CATALOG_SECONDS", 0.6)
     server.fault = lambda handler: time.sleep(0.25)

@@ -549,6 +549,7 @@ def send_slowly(handler, head: bytes, size: int = 1100) -> None:
             time.sleep(0.01)
 
 
+@pytest.mark.slow
 def test_slow_metadata_of_a_stream_is_aborted(server, monkeypatch):
     monkeypatch.setattr("templater.distribution.fetch.MOST_CATALOG_SECONDS", 0.5)
 
@@ -565,6 +566,7 @@ def test_slow_metadata_of_a_stream_is_aborted(server, monkeypatch):
 
 
 @pytest.mark.parametrize("slow", ["alias", "image", "metadata"])
+@pytest.mark.slow
 def test_slow_metadata_of_an_image_api_is_aborted(certificates, tmp_path, monkeypatch, slow):
     monkeypatch.setattr("templater.distribution.fetch.MOST_CATALOG_SECONDS", 0.5)
     fingerprint = "ab" * 32

@@ -313,6 +313,7 @@ def german(tmp_path):
 
 
 @pytest.mark.parametrize("how", ["hook", "apply"])
+@pytest.mark.slow
 def test_the_locale_does_not_change_file_names(container, german, how):
     """File names are bytes. templater treats them as UTF-8 even in a locale with another encoding."""
     (container / "metadata.yaml").write_text(METADATA.replace("/etc/a", "/etc/\u00fcn\u00ef"))

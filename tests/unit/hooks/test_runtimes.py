@@ -75,6 +75,7 @@ def hook(place: Path, *words: str) -> subprocess.CompletedProcess[str]:
     return run_here(place, sys.executable, "-m", "templater", "hook", *words)
 
 
+@pytest.mark.slow
 def test_adding_one_file_adds_a_runtime(place: Path) -> None:
     answer = hook(place, "install", "toy", "t1", "--path", ".", "--source", "image", "--write")
     assert (answer.returncode, answer.stderr) == (0, "./t1: written\n")

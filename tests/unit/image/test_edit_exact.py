@@ -164,9 +164,9 @@ def odd():
 
 
 def names():
-    """Return every text; the fast tests edit each sample image and every sixth other text."""
+    """Return every text; the fast tests edit each sample image and every twelfth other text."""
     for number, name in enumerate(ACCEPTED):
-        fast = name.startswith("sample-images/") or number % 6 == 0
+        fast = name.startswith("sample-images/") or number % 12 == 0
         yield pytest.param(name, marks=() if fast else pytest.mark.slow)
 
 
@@ -205,6 +205,7 @@ def only_lines_of(words, before, after):
 
 
 @pytest.mark.parametrize("seed", range(3))
+@pytest.mark.slow
 def test_edit_handles_randomly_damaged_texts(seed):
     pick = random.Random(seed)
     begin = list(seeds())

@@ -251,6 +251,7 @@ def test_squashfs_is_read_in_the_sandbox(tmp_path, walls, mode):
     assert stat.S_IMODE(os.stat(path).st_mode) == mode
 
 
+@pytest.mark.slow
 def test_a_squashfs_reader_without_output_is_killed(tmp_path, monkeypatch):
     path = squashfs(tmp_path)
     real = program.start

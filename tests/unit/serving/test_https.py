@@ -411,6 +411,7 @@ def test_a_connection_whose_handshake_stalls_is_closed(start, tree, first):
         assert time.monotonic() - begun < 5
 
 
+@pytest.mark.slow
 def test_a_connection_whose_headers_come_too_slowly_is_closed(start, tree):
     server = start(TreeSource(str(tree)), SHORT)
     with server.connect() as client, pytest.raises((OSError, ssl.SSLError)):
@@ -432,6 +433,7 @@ def test_an_idle_connection_is_closed_and_a_busy_connection_stays_open(start, tr
     assert time.monotonic() - begun < 5
 
 
+@pytest.mark.slow
 def test_a_connection_whose_client_stops_reading_is_closed(start, tree):
     (tree / "images/large").write_bytes(bytes(32 << 20))
     server = start(TreeSource(str(tree)), SHORT)
@@ -474,6 +476,7 @@ def test_garbage_after_the_handshake_does_not_affect_later_clients(server, garba
     assert not server.messages
 
 
+@pytest.mark.slow
 def test_when_all_connections_are_in_use_the_longest_waiting_connection_is_closed(start, tree):
     server = start(TreeSource(str(tree)), Bounds(connections=20))
     idle = [plain(server) for _ in range(40)]

@@ -118,6 +118,7 @@ def test_a_truncated_or_empty_bundle_is_ignored(package):
             assert (answer.returncode, answer.stderr) == (0, "")
 
 
+@pytest.mark.slow
 def test_a_bundle_that_lists_a_removed_module_is_harmless(package):
     """After an upgrade the bundle may still list a removed module."""
     line(package)
@@ -164,6 +165,7 @@ def test_a_bundle_writable_by_other_users_is_ignored(package):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give a file away")
+@pytest.mark.slow
 def test_a_bundle_owned_by_another_user_is_ignored(package):
     line(package)
     os.chown(kept(package), 1234, 1234)
@@ -178,6 +180,7 @@ def test_an_unwritable_bundle_directory_is_harmless(package):
     assert line(package).returncode == 0
 
 
+@pytest.mark.slow
 def test_a_broken_source_is_harmless_to_hooks_that_do_not_import_it(package):
     source = package / "hooks/runtimes/oci.py"
     source.write_text(source.read_text()[:3000] + "\n(")
@@ -277,6 +280,7 @@ def test_editing_a_source_changes_the_compile_cache_key(package):
         before = after
 
 
+@pytest.mark.slow
 def test_the_compile_cache_key_is_the_same_with_and_without_a_bundle(package):
     line(package)
     before = stamp_of(package)

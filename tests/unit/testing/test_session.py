@@ -449,6 +449,7 @@ def test_a_snapshot_is_kept_although_many_other_failures_hide_it(tmp_path):
     assert (image / "tests" / "snapshots" / "a" / "x.txt").exists()
 
 
+@pytest.mark.slow
 def test_expectations_stop_at_the_time_limit(tmp_path):
     """Each regular expression may take seconds, so the time is checked between them."""
     patterns = ", ".join(f"'(a|a)*x{number}'" for number in range(1000))
