@@ -33,6 +33,8 @@ _PAUSE = 0.1
 #: maximum length of a daemon's error text in a message
 _LONGEST = 300
 _PIECE = 1 << 18
+#: bytes per second that an answer needs after its timeout: a guest can feed a fifo slowly for ever
+_SLOWEST = MIB
 
 #: a function that opens a connection, with a timeout in seconds
 Connect = Callable[[float], socket.socket]
@@ -74,8 +76,8 @@ class _Connection(http.client.HTTPConnection):
         self.used = False
 
     def connect(self) -> None:
-        self.sock = self._open(self.timeout or TIMEOUT)
         self.used = False
+        self.sock = self._open(self.timeout or TIMEOUT)
 
 
 class Client:
@@ -193,13 +195,20 @@ class Client:
             connection.sock.settimeout(timeout)
         connection.request(method, path, headers={"User-Agent": f"templater/{__version__}"})
         response = connection.getresponse()
-        body = response.read(most + 1) if method == "GET" else b""
-        if len(body) > most:
-            connection.close()
-            raise LimitError(f"{self.name} answered '{printable(path)}' with more than {most} bytes")
+        body = bytearray()
+        end = time.monotonic() + timeout
+        while method == "GET" and (piece := response.read1(_PIECE)):
+            body += piece
+            if len(body) > most:
+                connection.close()
+                raise LimitError(f"{self.name} answered '{printable(path)}' with more than {most} bytes")
+            if time.monotonic() > end + len(body) / _SLOWEST:
+                raise TimeoutError
+        if response.length:
+            raise http.client.IncompleteRead(b"", response.length)
         response.read()
         headers = {name.lower(): value for name, value in response.getheaders()}
-        return Answer(response.status, headers, body)
+        return Answer(response.status, headers, bytes(body))
 
     def _own_connection(self) -> _Connection:
         connection: _Connection | None = getattr(self._local, "connection", None)

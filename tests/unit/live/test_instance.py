@@ -1,5 +1,6 @@
 """Instances of recorded daemons."""
 
+import contextlib
 import os
 import shutil
 import socket
@@ -9,7 +10,7 @@ import time
 import pytest
 
 from templater.live.address import parse_address
-from templater.live.client import Client, HangError, unix_socket
+from templater.live.client import Client, HangError, NoAnswerError, unix_socket
 from templater.live.connect import open_daemon
 from templater.live.instance import open_instance
 from templater.model.entry import DIRECTORY, FILE, SYMLINK
@@ -209,6 +210,16 @@ def test_a_bad_answer_is_one_clear_error(incus, request_, answer, words):
         opened(incus)
 
 
+@pytest.mark.parametrize("profiles", [5, True, "default", {"a": 1}, [["default"]], [{}]])
+def test_profiles_of_a_wrong_type_count_as_unknown(incus, profiles):
+    config = {"volatile.container.oci": 5}
+    data = {**incus.data("GET /1.0/instances/c1"), "profiles": profiles, "expanded_config": config}
+    incus.put("GET /1.0/instances/c1", sync(data))
+    live = opened(incus)
+    assert live.profiles == []
+    live.daemon.close()
+
+
 def test_an_answer_that_is_too_long_is_not_kept(incus, monkeypatch):
     monkeypatch.setattr("templater.live.client.MOST_JSON", 1000)
     daemon = open_daemon(parse_address("incus:c1"))
@@ -337,6 +348,55 @@ def test_a_daemon_that_restarts_is_waited_for(incus):
     ready.wait()
     client = Client("incus", path, unix_socket(path))
     assert [client.json("/1.0") for _ in range(3)] == [1, 1, 1]
+    client.close()
+    thread.join()
+
+
+def test_a_daemon_that_ends_is_waited_for_without_busy_attempts(incus, monkeypatch):
+    monkeypatch.setattr("templater.live.client.PATIENCE", 0.3)
+    attempts = []
+    connect = unix_socket(incus.socket)
+
+    def counted(timeout):
+        attempts.append(timeout)
+        if len(attempts) > 50:
+            raise AssertionError("busy attempts")
+        return connect(timeout)
+
+    client = Client("incus", incus.socket, counted)
+    client.json("/1.0")
+    client._local.connection.sock.shutdown(socket.SHUT_RDWR)
+    os.unlink(incus.socket)
+    with pytest.raises(NoAnswerError, match="does not exist"):
+        client.json("/1.0")
+
+
+@pytest.mark.parametrize(
+    ("sent", "most", "error"),
+    [
+        ([b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n", *[b"x"] * 40], 100, HangError),
+        ([b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", *[b"1\r\nx\r\n"] * 40], 100, HangError),
+        ([b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nx"], 100, NoAnswerError),
+        ([b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nx"], 100, NoAnswerError),
+        ([b"HTTP/1.1 200 OK\r\nContent-Length: 300\r\n\r\n", b"x" * 300], 100, LimitError),
+    ],
+    ids=["slow", "slow chunks", "incomplete", "incomplete chunk", "too long"],
+)  # fmt: skip
+def test_an_answer_that_is_slow_or_incomplete_is_an_error(sent, most, error):
+    ours, theirs = socket.socketpair()
+
+    def send():
+        with theirs, contextlib.suppress(OSError):
+            theirs.recv(4096)
+            for piece in sent:
+                theirs.sendall(piece)
+                time.sleep(0.02)
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    client = Client("incus", "socket", lambda timeout: ours)
+    with pytest.raises(error):
+        client.get("/1.0/file", most, 0.2 if error is HangError else 30)
     client.close()
     thread.join()
 
