@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from typing import TYPE_CHECKING
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 import click
 
@@ -119,7 +119,8 @@ def concerns(event: Event, address: Address, profiles: frozenset[str]) -> bool:
     """Return whether an event can change the verdicts on an instance."""
     if any(part in event.action for part in _HARMLESS):
         return False
-    _, _, kind, name, *_ = [*(unquote(part) for part in urlsplit(event.source).path.split("/")), "", "", ""]
+    path = event.source.partition("?")[0]
+    _, _, kind, name, *_ = [*map(unquote, path.split("/")), "", "", ""]
     if kind == "instances":
         return name == address.name and (event.project or "default") == (address.project or "default")
     if kind == "profiles":

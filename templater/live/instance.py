@@ -139,7 +139,7 @@ class LiveInstance:
     @property
     def is_oci(self) -> bool:
         """Whether the instance is an application container, which has no templates."""
-        return self.config.get(_OCI, "").lower() in ("true", "1", "yes", "on")
+        return str(self.config.get(_OCI)).lower() in ("true", "1", "yes", "on")
 
     @property
     def pending(self) -> str:
@@ -151,8 +151,8 @@ class LiveInstance:
     def description(self) -> Source:
         """The description with the contents of the profiles, in a form like backup.yaml."""
         value: Any = {"container": dict(self.data), "profiles": self.profiles}
-        names = {profile.get("name") for profile in self.profiles}
-        if not names.issuperset(self.data.get("profiles") or ()):
+        names = {str(profile.get("name")) for profile in self.profiles}
+        if not names.issuperset(profile_names(self.data)):
             value = dict(self.data)  # the contents of a profile are unknown: the expanded keys are used
         return Source(self.address.shown, json.dumps(value, ensure_ascii=False))
 
@@ -198,9 +198,15 @@ def describe_instance(
 
     Nothing is requested yet.
     """
-    used = [profiles[name] for name in data.get("profiles") or () if name in profiles]
+    used = [profiles[name] for name in profile_names(data) if name in profiles]
     rootfs = LiveRootfs(daemon.client, address)
     return LiveInstance(daemon, address, data, used, LiveImage(daemon.client, address, limits), rootfs)
+
+
+def profile_names(data: Mapping[str, Any]) -> list[str]:
+    """Return the names of the profiles in an instance's description."""
+    found = data.get("profiles")
+    return list(map(str, found)) if isinstance(found, list) else []
 
 
 def read_description(daemon: Daemon, address: Address) -> Mapping[str, Any]:

@@ -11,6 +11,7 @@ from ..model.source import printable
 from .address import Address
 from .client import MOST_LIST
 from .connect import Daemon
+from .instance import profile_names
 
 #: fields of an instance that a filter can name; each other key with a dot is a configuration key
 _FIELDS = (
@@ -94,7 +95,7 @@ def _matches(data: Mapping[str, Any], key: str, value: str) -> bool:
 
 def _texts(data: Mapping[str, Any], key: str) -> Iterator[str]:
     if key == "profile":
-        yield from map(str, data.get("profiles") or ())
+        yield from profile_names(data)
     elif key == "ephemeral":
         yield str(bool(data.get(key))).lower()
     else:

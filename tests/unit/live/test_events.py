@@ -126,6 +126,7 @@ def test_a_refused_stream_is_one_clear_error():
         ("project-updated", "/1.0/projects/default", "default", True),
         ("image-created", "/1.0/images/abc", "default", False),
         ("odd", "", "", False),
+        ("odd", "http://[", "", False),
     ],
 )
 def test_the_events_that_concern_an_instance(action, source, project, expected):
