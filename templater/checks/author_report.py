@@ -39,7 +39,7 @@ LARGEST = 1 << 20
 #: maximum number of instances that templater.toml names
 MAX_INSTANCES = 50
 #: a note in the report about an image with too many fixes for one run
-LATE = "not all fixes were tried, because the others took too long: run the command again"
+LATE = "some fixes were not tried, because the time limit was reached: run the command again"
 #: read one byte more than the limit, to detect a larger file
 WANTED = {SETTINGS: LARGEST + 1}
 
@@ -238,7 +238,7 @@ def read_described(path: str, name: str) -> Source:
             raise RefusedError(f"'{printable(name)}' in {SETTINGS} leads out of the image")
         if top.entry(clean(name)) is None:
             raise InputError(
-                f"'{printable(os.path.join(path, name))}' does not exist", hint=f"{SETTINGS} names it"
+                f"'{printable(os.path.join(path, name))}' does not exist", hint=f"{SETTINGS} names this file"
             )
         data = top.read(clean(name), LARGEST)
     return Source(f"{path}/{name}", data)

@@ -33,7 +33,7 @@ def local_files(src: str, *, whole: bool = True) -> tuple[str, str | None]:
     if is_live(src):
         raise UsageError(
             f"this command reads images, and '{printable(src)}' is an instance",
-            hint="publish it first, or give the image: incus:image/ALIAS",
+            hint="publish the instance first, or give an image: incus:image/ALIAS",
         )
 
     if not is_remote(src):

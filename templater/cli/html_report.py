@@ -148,7 +148,7 @@ def report_diff(
         changed = any(differing(compare_plans(before, after)) for before, after in pairs)
         return view.code or int(exit_code and changed)
     if request.rootfs is None:
-        raise click.UsageError("give ROOTFS, or another side such as --set")
+        raise click.UsageError("diff --html needs ROOTFS, or an option such as --set for the comparison")
     with opened(request, rootfs_of_instance=True) as found:
         (view,) = report_plans(found, target, compares=True)
     plans = [column.plan for column in view.columns if isinstance(column.plan, Plan)]

@@ -29,7 +29,7 @@ def refuse_options(request: options.Request, instances: str | None) -> None:
         raise click.UsageError("--instances can't be combined with a running instance")
     if request.triggers not in ((), ("next",)):
         raise click.UsageError(
-            "-t can't be combined with `diff` of a running instance: it shows the next start"
+            "-t can't be combined with `diff` of a running instance, which always shows the next start"
         )
 
 

@@ -62,8 +62,9 @@ def apply_recorded(
     folder = state or state_folder(request.src, request.rootfs)
     if keep_modified and not folder:
         raise UsageError(
-            "no record of written files for this root filesystem, which --keep-modified needs",
-            hint=f"name the directory of {STATE_FOLDER} with --state DIR; the first apply makes a record",
+            "--keep-modified needs a record of written files, and this root filesystem has none",
+            hint=f"name the directory that contains {STATE_FOLDER} with --state DIR; "
+            "the first apply creates the record",
         )
     with opened_record(folder, lock="apply") as record:
         if record is None:

@@ -114,7 +114,7 @@ class WatchedImage:
         for key in sorted(key for key in before.keys() | config if before.get(key) != config.get(key)):
             readers = [printable(rule.path) for rule in rules if key in keys.get(rule.template, ())]
             output.say(
-                f"{printable(key)} changed: {', '.join(readers[:MOST_NAMED]) or 'no template'} names it"
+                f"{printable(key)} changed: used by {', '.join(readers[:MOST_NAMED]) or 'no template'}"
             )
 
     def _show_files(self, plans: list[Plan]) -> bool:

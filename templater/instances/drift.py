@@ -142,7 +142,7 @@ def files_kept(kept: Mapping[str, str]) -> KeptError:
     """Return the error that names the files that were kept."""
     names = tuple(f"{printable(path)}: {reason}" for path, reason in kept.items())
     return KeptError(
-        f"kept {len(kept)} files: --keep-modified" if len(kept) > 1 else "kept one file: --keep-modified",
+        f"--keep-modified kept {len(kept)} files" if len(kept) > 1 else "--keep-modified kept one file",
         notes=names,
-        hint="to let templater write them again, run once without --keep-modified",
+        hint="to overwrite the kept files, run once without --keep-modified",
     )

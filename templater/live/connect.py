@@ -78,7 +78,7 @@ def _environment(client: Client, address: Address) -> dict[str, Any]:
     """Return the daemon's environment. Raises InputError for an untrusted client or the other family."""
     server = client.json("/1.0")
     if not isinstance(server, dict):
-        raise InputError(f"{client.name} describes itself in an invalid way")
+        raise InputError(f"{client.name} sent an invalid description of itself")
     environment = server.get("environment")
     if server.get("auth") == "untrusted" or not isinstance(environment, dict):
         raise InputError(
@@ -119,13 +119,13 @@ def _default_project(address: Address, *, is_user: bool) -> tuple[str, str]:
     """Return the project that the family's client would use, and the reason, or two empty strings."""
     variable = _PROJECT_VARIABLES[address.family]
     if os.environ.get(variable):
-        return os.environ[variable], f"{variable} names it"
+        return os.environ[variable], f"set by {variable}"
     value, path = client_remote(address.family, address.remote)
     project = value.get("project")
     if isinstance(project, str) and project not in ("", "default"):
-        return project, f"'{path}' names it"
+        return project, f"set in '{path}'"
     if is_user:
-        return f"user-{os.getuid()}", "the socket is the one for users"
+        return f"user-{os.getuid()}", "the default on the socket for unprivileged users"
     return "", ""
 
 
@@ -133,7 +133,7 @@ def _proxy(remote: str, cleanups: list[Callable[[], None]]) -> tuple[str, Connec
     """Start `incus remote proxy`, and return its socket. ``cleanups`` receives the function that ends it."""
     if shutil.which("incus") is None:
         raise InputError(
-            f"the program incus is missing, which connects to the remote '{printable(remote)}'",
+            f"the program incus is missing, and only it can connect to the remote '{printable(remote)}'",
             hint="install the Incus client",
         )
     folder = tempfile.mkdtemp(prefix="templater-proxy.")  # only this user can enter it
@@ -164,7 +164,7 @@ def _proxy(remote: str, cleanups: list[Callable[[], None]]) -> tuple[str, Connec
             end()
             cleanups.clear()
             last = words.strip().rpartition("\n")[2]  # a first run of the client prints advice
-            text = printable(last.removeprefix("Error: ")) or "it opened no socket"
+            text = printable(last.removeprefix("Error: ")) or "`incus remote proxy` opened no socket"
             raise InputError(f"can't connect to the remote '{printable(remote)}': {text}")
         time.sleep(0.02)
     return path, unix_socket(path)

@@ -222,7 +222,7 @@ def read_description(daemon: Daemon, address: Address) -> Mapping[str, Any]:
             ) from None
         raise
     if not isinstance(data, dict) or data.get("name") != address.name:
-        raise InputError(f"{daemon.client.name} describes '{printable(address.name)}' in an invalid way")
+        raise InputError(f"{daemon.client.name} sent an invalid description of '{printable(address.name)}'")
     return data
 
 

@@ -62,7 +62,7 @@ def list_instances(daemon: Daemon, is_chosen: Filter) -> list[tuple[Address, Map
     parameters = {"recursion": "1", **({"all-projects": "true"} if address.all_projects else {})}
     found = daemon.client.json(f"/1.0/instances{address.query(**parameters)}", MOST_LIST)
     if not isinstance(found, list):
-        raise InputError(f"{daemon.client.name} lists its instances in an invalid way")
+        raise InputError(f"{daemon.client.name} sent an invalid list of instances")
     chosen = [
         (_address_of(address, data), data) for data in found if isinstance(data, dict) and is_chosen(data)
     ]

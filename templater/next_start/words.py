@@ -38,8 +38,8 @@ _SENTENCES = {
     UNKNOWN: "the result of the next start is unknown",
 }
 _CURRENT = {
-    EQUAL: "it equals what the current configuration renders",
-    DIFFERENT: "it differs from what the current configuration renders (cause unknown)",
+    EQUAL: "the file equals what the current configuration renders",
+    DIFFERENT: "the file differs from what the current configuration renders (cause unknown)",
     MISSING: "the file does not exist",
     UNKNOWN: "not compared with the current configuration",
 }
@@ -49,7 +49,7 @@ def sentence(file: FileVerdict) -> str:
     """Return the verdict on a file as a sentence, with the comparison beside it."""
     text = _SENTENCES[file.verdict]
     if file.verdict == NOT_REWRITTEN:
-        text += f" (it runs on {printable(', '.join(file.rule.when)) or 'no trigger'})"
+        text += f" (its rule runs on {printable(', '.join(file.rule.when)) or 'no trigger'})"
     elif file.reason and file.verdict != SKIPS:
         text += f": {printable(file.reason)}"
     elif file.verdict == SKIPS:

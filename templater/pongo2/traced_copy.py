@@ -208,14 +208,14 @@ class Tracer:
         token = node.branches[0][0].token
         branches: list[tuple[tree.Expression, Body]] = []
         for test, body in node.branches:
-            message = "in no test is this condition true"
+            message = "this condition is true in no test"
             converted = self.branch(test.token, message, body, captured=captured)
             branches.append((enclosed(trace.decided, self.expression(test)), converted))
         message = "no test reaches the 'else' of this condition"
         if node.otherwise is None:
-            message = "in every test is this condition, or one of its 'elif', true"
+            message = "this condition, or one of its 'elif', is true in every test"
             if len(branches) == 1:
-                message = "in every test is this condition true"
+                message = "this condition is true in every test"
         made = tree.If(branches, self.branch(token, message, node.otherwise or [], captured=captured))
         return [
             do(token, trace.open_branches),
@@ -230,7 +230,7 @@ class Tracer:
         made = tree.For(
             node.key, node.value, enclosed(trace.iterated, self.expression(node.expression)), node.reverse,
             node.ordered,
-            [bind, *self.branch(token, "in no test does this loop run", node.body, captured=captured)],
+            [bind, *self.branch(token, "this loop runs in no test", node.body, captured=captured)],
             None if node.empty is None else self.branch(
                 token, "no test reaches the 'empty' of this loop", node.empty, captured=captured
             ),

@@ -168,7 +168,11 @@ class Judge:
         target, file = printable(wanted.target), result.files.get(wanted.target)
         if wanted.kind == "absent":
             if file is not None:
-                yield Failure(f"{target}: the file is written", wanted.span, head(file.text))
+                yield Failure(
+                    f"{target}: the file is written, but the test expects 'absent'",
+                    wanted.span,
+                    head(file.text),
+                )
             elif self.fixed_rules and not has_rule(result, wanted.target):
                 yield Failure(
                     f"{target}: no rule writes this file", wanted.span, hint=self.hint(wanted, result)

@@ -160,7 +160,7 @@ class _FolderReader:
         self.count += count
         if self.count > MAX_CASES:
             span = matrix[0].span if matrix else fields["name"][0].span
-            what = f"the matrix has {count} combinations" if count > 1 else "there is a test too many"
+            what = f"the matrix has {count} combinations" if count > 1 else "too many tests"
             raise LimitError(f"{what}: all files together can have at most {MAX_CASES} cases", span)
         labels = [labels_of(name, choices) for name, choices in axes]
         for numbers in product(*(range(len(choices)) for _, choices in axes)):

@@ -115,7 +115,7 @@ def test_a_command_for_images_refuses_an_instance(incus, run, words, tmp_path, m
         (["preview", "incus:c*"], "does not name one instance"),
         (["preview", "incus:nope"], "incus has no instance 'nope'"),
         (["preview", "incus:c1", "--project", "none"], "incus has no project 'none'"),
-        (["diff", "incus:c1", "-t", "create"], "it shows the next start"),
+        (["diff", "incus:c1", "-t", "create"], "always shows the next start"),
         (["diff", "incus:", "--instances", "x"], "can't be combined"),
         (["diff", "incus:c1", "./rootfs"], "'./rootfs' is not a name pattern"),
         (["watch", "incus:"], "does not name one instance"),

@@ -240,7 +240,7 @@ def test_a_changed_key_names_the_files_that_depend_on_it(small, tmp_path, capfd)
     shown = looks(image, capfd)
     assert "==> /etc/motd" in shown.out
     assert "hostname" not in shown.out
-    assert "user.motd changed: /etc/motd names it\nuser.other changed: no template names it\n" in shown.err
+    assert "user.motd changed: used by /etc/motd\nuser.other changed: used by no template\n" in shown.err
 
 
 def test_with_a_root_filesystem_only_new_patches_are_shown(small, tmp_path, capfd):

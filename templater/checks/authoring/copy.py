@@ -11,12 +11,13 @@ file that the copy already has.
 cloud-init also sets the hostname of a copy if a rule with `copy` writes the NoCloud file `meta-data`. The
 check then reports only `/etc/hosts`.
 
-`/etc/hosts` alone is information: the copy has its own hostname, but looks it up on the network.
+A finding about `/etc/hosts` alone is information: the copy has its own hostname, but looks up that name on
+the network.
 
 Some systems take their hostname from another file. A stale `/etc/hostname` is then only information:
 
 * Red Hat Enterprise Linux up to version 6, and its relatives, read `/etc/sysconfig/network`.
-* NixOS replaces `/etc/hostname` at the next rebuild. This needs a rule with `copy` that writes the name below
+* NixOS replaces `/etc/hostname` at the next rebuild, if a rule with `copy` writes the name below
   `/etc/nixos`.
 """
 

@@ -6,7 +6,8 @@ rule with only such words never writes its file.
     when: [boot]       wrong: never written
     when: [start]      right
 
-An empty word, as in `when: [""]`, is only information: such a rule is switched off, and probably on purpose.
+For an empty word, as in `when: [""]`, the finding is only information: the author has probably switched off
+the rule on purpose.
 """
 
 from __future__ import annotations

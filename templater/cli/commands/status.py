@@ -43,7 +43,8 @@ def command(request: options.Request, exit_code: bool, state: str | None) -> int
     with opened(request, rootfs_of_instance=True) as found:
         if found.rootfs is None:
             raise UsageError(
-                "status needs the root filesystem of an instance", hint="name it with --rootfs DIR"
+                "status needs the root filesystem of an instance",
+                hint="name the root filesystem with --rootfs DIR",
             )
         if len(found.runs) > 1:
             raise UsageError("status shows one start: -t all can't be used")

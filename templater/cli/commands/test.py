@@ -41,7 +41,7 @@ REPORTS = ("text", "json", "junit", "tap")
     "--tests", "folder", metavar="DIR", shell_complete=options.complete_files,
     help="Folder of the tests. [default: tests beside SRC]",
 )  # fmt: skip
-@click.option("--update", is_flag=True, help="Record the snapshots again, and remove those without a file.")
+@click.option("--update", is_flag=True, help="Record the snapshots again, and remove unused ones.")
 @click.option("--coverage", is_flag=True, help="Show the parts of the templates that no test reaches.")
 @click.option(
     "--min-coverage", metavar="PERCENT", type=click.FloatRange(0, 100),
@@ -114,7 +114,7 @@ def command(
             errors.append(error)
             found.append({"image": source, "error": explained(error), "cases": [], "updated": []})
     if only is not None and not errors and not any(each["cases"] for each in found):
-        raise click.UsageError(f"no test contains '{printable(only)}'")
+        raise click.UsageError(f"no test or test file has a name with '{printable(only)}'")
     if report == "json":
         output.write_json(found)
     elif report == "junit":
@@ -141,5 +141,7 @@ def too_few_branches(found: list[dict[str, Any]], least: float) -> bool:
     low = [report for report in found if percent(report["coverage"]) < least]
     for report in low:
         reached = percent(report["coverage"])
-        output.say(f"{report['image']}: the tests reach {reached:.1f} % of the branches, not {least:g} %")
+        output.say(
+            f"{report['image']}: the tests reach {reached:.1f} % of the branches, less than {least:g} %"
+        )
     return bool(low)

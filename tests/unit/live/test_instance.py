@@ -195,10 +195,10 @@ def test_an_application_container_has_no_templates(incus):
     ("request_", "answer", "words"),
     [
         ("GET /1.0", (200, JSON, b"<html>"), "something other than JSON"),
-        ("GET /1.0", sync([]), "describes itself"),
+        ("GET /1.0", sync([]), "description of itself"),
         ("GET /1.0", sync({"auth": "untrusted"}), "does not trust this client"),
         ("GET /1.0/instances/c1", (200, JSON, b"[" * 100_000), "something other than JSON"),
-        ("GET /1.0/instances/c1", sync({"name": "c2"}), "in an invalid way"),
+        ("GET /1.0/instances/c1", sync({"name": "c2"}), "invalid description of"),
         ("GET /1.0/instances/c1", error(503, "node is offline"), "incus answered: node is offline"),
         ("GET /1.0/instances/c1/metadata", (200, JSON, b"{}"), "metadata that is not JSON"),
         ("GET /1.0/instances/c1/metadata", error(500, "yaml: line 2"), "incus answered: yaml: line 2"),
@@ -277,7 +277,7 @@ def test_the_clients_project_is_used_and_told(incus, monkeypatch):
     monkeypatch.setenv("INCUS_PROJECT", "p2")
     daemon = open_daemon(parse_address("incus:c9"))
     assert daemon.address.project == "p2"
-    assert daemon.notes == ("using the project 'p2': INCUS_PROJECT names it (see --project)",)
+    assert daemon.notes == ("using the project 'p2': set by INCUS_PROJECT (see --project)",)
     daemon.close()
 
 
@@ -285,7 +285,7 @@ def test_the_project_of_the_clients_configuration_is_used(incus, monkeypatch, tm
     (tmp_path / "config.yml").write_text("remotes: {local: {addr: 'unix://', project: p2}}\n")
     monkeypatch.setenv("INCUS_CONF", str(tmp_path))
     daemon = open_daemon(parse_address("incus:c9"))
-    assert daemon.address.project == "p2" and "config.yml' names it" in daemon.notes[0]
+    assert daemon.address.project == "p2" and "config.yml'" in daemon.notes[0]
     daemon.close()
 
 

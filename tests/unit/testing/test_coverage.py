@@ -42,29 +42,29 @@ def missed(tmp_path: Path, template: str, body: str = "{name: a, error: nothing}
         ("{{ instance.name }}", []),
         (
             '{% if config_get("user.a", "") %}\na\n{% else %}\nb\n{% endif %}',
-            ["x.tpl:2:1: no test runs this line", "x.tpl:1:7: in no test is this condition true"],
+            ["x.tpl:2:1: no test runs this line", "x.tpl:1:7: this condition is true in no test"],
         ),
         (
             '{% if instance.name %}\na\n{% else %}\nb\n{% endif %}',
             ["x.tpl:4:1: no test runs this line", "x.tpl:1:7: no test reaches the 'else' of this condition"],
         ),
-        ("{% if instance.name %}a{% endif %}", ["x.tpl:1:7: in every test is this condition true"]),
+        ("{% if instance.name %}a{% endif %}", ["x.tpl:1:7: this condition is true in every test"]),
         (
             "{% if instance.name %}{% elif instance.type %}b{% endif %}",
             [
-                "x.tpl:1:31: in no test is this condition true",
-                "x.tpl:1:7: in every test is this condition, or one of its 'elif', true",
+                "x.tpl:1:31: this condition is true in no test",
+                "x.tpl:1:7: this condition, or one of its 'elif', is true in every test",
                 "x.tpl:1:31: no test reads 'instance.type'",
             ],
         ),
-        ("{% for d in devices %}a{% endfor %}", ["x.tpl:1:13: in no test does this loop run"]),
+        ("{% for d in devices %}a{% endfor %}", ["x.tpl:1:13: this loop runs in no test"]),
         (
             "{% for k, v in config %}{{ v }}{% empty %}none{% endfor %}",
             ["x.tpl:1:16: no test reaches the 'empty' of this loop"],
         ),
         ("{% macro m() %}a{% endmacro %}", ["x.tpl:1:4: no test calls this macro"]),
-        ("{% macro m() %}{% if instance.name %}a{% endif %}{% endmacro %}{{ m() }}", ["x.tpl:1:22: in every test is this condition true"]),
-        ("{% filter upper %}{% if instance.nam %}a{% endif %}{% endfilter %}", ["x.tpl:1:25: in no test is this condition true"]),
+        ("{% macro m() %}{% if instance.name %}a{% endif %}{% endmacro %}{{ m() }}", ["x.tpl:1:22: this condition is true in every test"]),
+        ("{% filter upper %}{% if instance.nam %}a{% endif %}{% endfilter %}", ["x.tpl:1:25: this condition is true in no test"]),
         ('{{ config_get("user.a", config["user.b"]) }}{% if true or config["user.c"] %}{% else %}{% endif %}', [
             "x.tpl:1:51: no test reaches the 'else' of this condition", "x.tpl:1:59: no test reads 'config.user.c'",
         ]),
@@ -89,7 +89,7 @@ def test_a_failing_render_covers_the_parts_before_the_failure(tmp_path):
     template = (
         "{% if instance.name %}a{% else %}b{% endif %}{{ config_get() }}{% if instance.type %}c{% endif %}"
     )
-    assert "x.tpl:1:7: in no test is this condition true" not in missed(tmp_path, template)
+    assert "x.tpl:1:7: this condition is true in no test" not in missed(tmp_path, template)
 
 
 def test_a_skipped_rule_counts_as_not_written(tmp_path):

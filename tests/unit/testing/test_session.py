@@ -42,7 +42,7 @@ test.__test__ = False  # type: ignore[attr-defined]
         ("{mode: '600'}", "the mode is 0644, not 0600"),
         ("{owner: 0:0}", None),
         ("{owner: 0:33}", "the owner is 0:0, not 0:33"),
-        ("{absent: true}", "the file is written"),
+        ("{absent: true}", "the file is written, but the test expects 'absent'"),
         ("{error: true}", "no error"),
         ("{valid: true}", None),
     ],
@@ -376,7 +376,9 @@ def test_a_definition_has_tests_for_several_builds(tmp_path):
         " expect: {/var/lib/cloud/seed/nocloud-net/meta-data: {absent: true}}}\n"
         "- {name: vm, instance: {type: virtual-machine}, expect: {/etc/hostname: {contains: c1}}}\n"
     )
-    assert failures(definition) == ["4:151: /var/lib/cloud/seed/nocloud-net/meta-data: the file is written"]
+    assert failures(definition) == [
+        "4:151: /var/lib/cloud/seed/nocloud-net/meta-data: the file is written, but the test expects 'absent'"
+    ]
 
 
 def test_options_are_refused_for_an_image(tmp_path):
