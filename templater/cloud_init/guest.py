@@ -6,11 +6,12 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .yaml_values import TRUE, node_at, text_at, texts_at
+from .yaml_values import TRUE, node_at, root_of, text_at, texts_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ..parsing.yaml_nodes import Node
     from .seed import Read
 
     Names = Callable[[str], list[str] | None]
@@ -27,6 +28,8 @@ CONFIG = "/etc/cloud/cloud.cfg"
 STATE = "/var/lib/cloud"
 #: events of `updates: network: when` for which cloud-init reads its data again at each boot
 BOOT_EVENTS = ("boot", "boot-legacy")
+#: limits on the configuration files of a guest, and on their bytes together; beyond them a guest is unknown
+MAX_SETTINGS, MAX_SETTINGS_TOTAL = 1000, 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +65,16 @@ def read_guest(read: Read, names: Names) -> Guest:
     earlier = names(f"{STATE}/instances")
     version = _version(read)
     settings = _settings(read, names, last_id)
+    if settings is None:
+        return UNKNOWN
     events = [
-        found for data in settings if (found := texts_at(data, "updates", "network", "when")) is not None
+        found for root in settings if (found := texts_at(root, "updates", "network", "when")) is not None
     ]
-    networks = [data for data in settings if node_at(data, "network") is not None]
+    networks = [root for root in settings if node_at(root, "network") is not None]
     return Guest(
         known=bool(last_id or version or earlier is not None or len(settings) > 0),
         version=version,
-        sources=next((found for data in settings if (found := texts_at(data, "datasource_list"))), None),
+        sources=next((found for root in settings if (found := texts_at(root, "datasource_list"))), None),
         last_id=last_id,
         last_source="" if result is None else result[1].decode(),
         earlier=frozenset(earlier or ()),
@@ -88,15 +93,28 @@ def _version(read: Read) -> str:
     return ""
 
 
-def _settings(read: Read, names: Names, last_id: str) -> list[bytes]:
-    """Return the configuration files, those that win first: the last boot's user-data, *.cfg, cloud.cfg."""
+def _settings(read: Read, names: Names, last_id: str) -> list[Node | None] | None:
+    """Return the configuration, those files that win first: the last boot's user-data, *.cfg, cloud.cfg.
+
+    A file that is no YAML is None. Return None for more files or bytes than cloud-init's own users have.
+    """
     files = sorted((name for name in names(f"{CONFIG}.d") or () if name.endswith(".cfg")), reverse=True)
+    if len(files) > MAX_SETTINGS:
+        return None
     paths = [f"{CONFIG}.d/{name}" for name in files] + [CONFIG]
     if last_id and "/" not in last_id:
         paths.insert(0, f"{STATE}/instances/{last_id}/cloud-config.txt")
-    return [data for path in paths if (data := read(path)) is not None]
+    total, found = 0, []
+    for path in paths:
+        data = read(path)
+        if data is not None:
+            total += len(data)
+            if total > MAX_SETTINGS_TOTAL:
+                return None
+            found.append(root_of(data))
+    return found
 
 
-def _flag(settings: list[bytes], name: str) -> bool:
-    found = [text for data in settings if (text := text_at(data, name))]
+def _flag(settings: list[Node | None], name: str) -> bool:
+    found = [text for root in settings if (text := text_at(root, name))]
     return bool(found) and found[0].lower() in TRUE

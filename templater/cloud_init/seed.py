@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..model.plan import WRITING
-from .yaml_values import text_at
+from .yaml_values import root_of, text_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -49,7 +49,7 @@ class Seed:
     @property
     def instance_id(self) -> str:
         """The instance-id of the folder that cloud-init uses."""
-        return text_at(self.get(META), "instance-id") or DEFAULT_ID
+        return text_at(root_of(self.get(META)), "instance-id") or DEFAULT_ID
 
     @property
     def quick_id(self) -> str:
@@ -57,7 +57,8 @@ class Seed:
 
         For this comparison, cloud-init needs only a meta-data file.
         """
-        found = (text_at(self.files.get(f"{folder}/{META}"), "instance-id") for folder in FOLDERS)
+        roots = (root_of(self.files.get(f"{folder}/{META}")) for folder in FOLDERS)
+        found = (text_at(root, "instance-id") for root in roots)
         return next((each for each in found if each), "")
 
 

@@ -9,12 +9,17 @@ from ..parsing.yaml_nodes import Mapping, Node, Scalar, Sequence, parse
 TRUE = ("true", "yes", "on", "1")
 
 
-def node_at(data: bytes | None, *names: str) -> Node | None:
-    """Return the node at a path of keys, or None."""
+def root_of(data: bytes | None) -> Node | None:
+    """Parse a file, and return its root node. Return None for a missing or invalid file."""
     try:
-        node = parse(Source("<cloud-init>", data)) if data is not None else None
+        return parse(Source("<cloud-init>", data)) if data is not None else None
     except TemplaterError:
         return None
+
+
+def node_at(root: Node | None, *names: str) -> Node | None:
+    """Return the node at a path of keys, or None."""
+    node = root
     for name in names:
         if not isinstance(node, Mapping):
             return None
@@ -23,14 +28,14 @@ def node_at(data: bytes | None, *names: str) -> Node | None:
     return node
 
 
-def text_at(data: bytes | None, *names: str) -> str:
-    node = node_at(data, *names)
+def text_at(root: Node | None, *names: str) -> str:
+    node = node_at(root, *names)
     return node.text if isinstance(node, Scalar) and not is_null(node) else ""
 
 
-def texts_at(data: bytes | None, *names: str) -> tuple[str, ...] | None:
+def texts_at(root: Node | None, *names: str) -> tuple[str, ...] | None:
     """Return the texts of a list, or None if there is no list."""
-    node = node_at(data, *names)
+    node = node_at(root, *names)
     if not isinstance(node, Sequence):
         return None
     return tuple(item.text for item in node.children if isinstance(item, Scalar))

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from templater.cloud_init import guest as facts_of_guest
+from templater.cloud_init import yaml_values
 from templater.cloud_init.guest import Guest, read_guest
 from templater.cloud_init.seed import Seed
 from templater.cloud_init.verdict import Daemon, Verdict, judge
@@ -122,6 +124,26 @@ def test_hostile_seeds_and_configurations_give_a_verdict(data):
     guest = read_guest(files.get, lambda path: None)
     found = judge(Seed({}), Seed({f"{SEED}/meta-data": data, f"{SEED}/user-data": data}), guest)
     assert found.datasource == "NoCloud"
+
+
+@pytest.mark.parametrize(
+    ("count", "data"),
+    [(facts_of_guest.MAX_SETTINGS + 1, b""), (5, b"#" * (facts_of_guest.MAX_SETTINGS_TOTAL // 4))],
+)
+def test_a_guest_with_very_many_settings_is_unknown(count, data):
+    names = [f"{number}.cfg" for number in range(count)]
+    files = {f"/etc/cloud/cloud.cfg.d/{name}": data for name in names}
+    files["/var/lib/cloud/data/instance-id"] = b"i-1"
+    assert read_guest(files.get, lambda path: names if path.endswith(".d") else None) == Guest()
+    assert read_guest(files.get, lambda path: names[:3] if path.endswith(".d") else None).last_id == "i-1"
+
+
+def test_each_settings_file_is_parsed_once(monkeypatch):
+    parsed = []
+    monkeypatch.setattr(yaml_values, "parse", lambda source: parsed.append(source.text))
+    files = {f"/etc/cloud/cloud.cfg.d/{number}.cfg": b"%d" % number for number in range(3)}
+    read_guest(files.get, lambda path: ["0.cfg", "1.cfg", "2.cfg"] if path.endswith(".d") else None)
+    assert parsed == ["2", "1", "0"]
 
 
 def test_every_reason_names_a_section_of_the_page():
