@@ -26,6 +26,8 @@ MARK: Final = "[redacted]"
 #: values and lines that are shorter also occur by chance
 SHORTEST: Final = 4
 SHORTEST_LINE: Final = 8
+#: maximum number of characters of texts that are searched; afterwards, what may be secret is redacted
+MOST_SEARCHED: Final = 2_000_000_000
 _QUOTED = re.compile(r"""(?<=')[^'\n]{3,}(?=')|(?<=")[^"\n]{3,}(?=")""")
 
 
@@ -52,10 +54,15 @@ class Redaction:
                 if value and is_secret(key):
                     found[value] = None
         self.values = tuple(found)
+        self._size = sum(map(len, found))
+        self._searched = 0
         lines = {line.strip() for value in found for line in value.split("\n")}
-        parts = {line for line in lines if len(line) >= SHORTEST_LINE and line not in public}
-        whole = {value for value in found if len(value) >= SHORTEST and value not in public}
-        self._parts = sorted(parts | whole, key=lambda part: (-len(part), part))
+        parts = {line for line in lines if len(line) >= SHORTEST_LINE and not self._is_public(line)}
+        parts |= {value for value in found if len(value) >= SHORTEST and not self._is_public(value)}
+        #: the parts by their first characters, and for each of these the parts by length, longest first
+        self._parts: dict[str, dict[int, set[str]]] = {}
+        for part in sorted(parts, key=len, reverse=True):
+            self._parts.setdefault(part[:SHORTEST], {}).setdefault(len(part), set()).add(part)
 
     def hides(self, origins: Sequence[Origin]) -> list[str]:
         """Return the names of the secret keys among the origins of a value."""
@@ -73,13 +80,33 @@ class Redaction:
 
     def scrub(self, text: str) -> str:
         """Return a message without the secret values, and without quoted parts of them."""
-        for part in self._parts:
-            text = text.replace(part, MARK)
         if not self.values:
             return text
-        return _QUOTED.sub(self._quoted, text)
+        return _QUOTED.sub(self._quoted, self._without_parts(text))
+
+    def _without_parts(self, text: str) -> str:
+        kept, start, end = [], 0, 0
+        for place in range(len(text) if self._parts else 0):
+            lengths = self._parts.get(text[place : place + SHORTEST])
+            if lengths is None:
+                continue
+            size = next((size for size in lengths if text[place : place + size] in lengths[size]), 0)
+            if size and place >= end:  # else the redacted place becomes longer
+                kept += [text[start:place], MARK]
+            if size:
+                start = end = max(end, place + size)
+        return "".join([*kept, text[start:]])
 
     def _quoted(self, found: re.Match[str]) -> str:
         part = found[0]
-        secret = part not in self.public and any(part in value for value in self.values)
-        return MARK if secret else part
+        return MARK if self._is_in_value(part) and not self._is_public(part) else part
+
+    def _is_public(self, part: str) -> bool:
+        return self._may_search(len(self.public)) and part in self.public
+
+    def _is_in_value(self, part: str) -> bool:
+        return not self._may_search(self._size) or any(part in value for value in self.values)
+
+    def _may_search(self, size: int) -> bool:
+        self._searched += size
+        return self._searched <= MOST_SEARCHED

@@ -4,6 +4,7 @@ import pytest
 
 from templater.model.instance import Instance, Profile
 from templater.rendering.origins import Origin
+from templater.web import redaction
 from templater.web.redaction import Redaction, is_secret
 
 SECRET = "hunter2-very-secret"
@@ -60,6 +61,30 @@ def test_messages_lose_secret_values_their_lines_and_quoted_parts():
     assert scrub("line password: tr0ub4dor is") == "line [redacted] is"
     assert scrub("not a number: 'ub4do'") == "not a number: '[redacted]'"
     assert scrub("unknown filter 'upper'") == "unknown filter 'upper'"
+
+
+def test_secret_parts_that_overlap_are_redacted_whole():
+    document = "aaaa-bbbb-cccc\nbbbb-cccc-dddd-eeee\ncccc-dddd-eeee-ffff-gggg\n"
+    scrub = Redaction([Instance("c1", config={"user.user-data": document})]).scrub
+    assert scrub("x aaaa-bbbb-cccc-dddd-eeee-ffff-gggg y") == "x [redacted] y"
+    assert scrub("bbbb-cccc-dddd-eeeebbbb-cccc-dddd-eeee") == "[redacted][redacted]"
+    assert scrub("aaaa-bbbb-ccc") == "aaaa-bbbb-ccc"
+
+
+def test_the_work_for_very_long_secrets_is_bounded(monkeypatch):
+    searched = []
+
+    class Text(str):
+        def __contains__(self, part):
+            searched.append(len(self))
+            return super().__contains__(part)
+
+    monkeypatch.setattr(redaction, "MOST_SEARCHED", 10_000)
+    document = "\n".join(f"line number {number}" for number in range(100))
+    found = Redaction([Instance("c1", config={"user.user-data": document})], Text("line number 3, " * 100))
+    assert 0 < sum(searched) <= 10_000
+    assert found.scrub("at line number 99") == "at [redacted]"
+    assert found.scrub("at 'public'") == "at '[redacted]'"  # what can't be searched may be secret
 
 
 def test_texts_of_the_image_are_no_secrets():
