@@ -43,7 +43,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
-    """Hide what the collection of twelve thousand tests makes from the garbage collector, which would visit it often."""
+    """Hide the objects of twelve thousand collected tests from the garbage collector, which would visit them often."""
     gc.disable()
     try:
         return (yield)

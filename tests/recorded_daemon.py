@@ -22,7 +22,7 @@ from urllib.parse import parse_qsl, quote, urlsplit
 import pytest
 
 ANSWERS = Path(__file__).parent / "live_answers"
-#: the templates of the recorded instance that were not recorded
+#: templates of the recorded instance whose contents were not recorded
 TEMPLATES = {
     "once.tpl": b"once {{ properties.default }}\n", "deep.tpl": b"{{ instance.name }} on {{ trigger }}\n",
     "cloud-init-meta.tpl": b"instance-id: {{ container.name }}\n",

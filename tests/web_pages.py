@@ -109,7 +109,7 @@ def assert_safe(page: str) -> Any:
     root = parsed(page)
     for element in root.iter():
         if not isinstance(element.tag, str):
-            continue  # the comment at the begin
+            continue  # the comment at the beginning
         assert element.tag in ELEMENTS, element.tag
         assert set(element.attrib) <= ATTRIBUTES, element.attrib
         assert element.get("href", "#").startswith("#")

@@ -76,7 +76,7 @@ def ending_of(lines, at=None):
 
 @lru_cache(maxsize=8)
 def document(text):
-    """The mapping of the first document, parsed once for all edits of a text. Nobody changes it."""
+    """The mapping of the first document, parsed once for all edits of a text. No test changes the mapping."""
     # PyYAML's parser refuses tabs where libyaml and Go take them for blanks
     events = yaml.parse(text.replace("\t", " "), Loader=yaml.SafeLoader)
     try:

@@ -77,7 +77,7 @@ class ScannedImage:
     root_uid: int = 0
     #: the build that would make the image, if the image is a definition
     definition: DefinitionImage | None = None
-    #: whether the image is an archive, so that nothing is added to it before an import
+    #: whether the image is an archive, which is imported as it is: no later step adds a file
     packed: bool = False
 
     @property

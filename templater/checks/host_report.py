@@ -100,7 +100,7 @@ def host_report(image: AuthoredImage) -> dict[str, Any]:
 
 
 def _table(cause: _Cause, probe: Instance, trigger: str, rootfs: _Names | None) -> HostTable:
-    """Return the table of one trigger. The plans hold all rendered files, so they end with this function."""
+    """Return the table of one trigger. The plans, which hold all rendered files, are freed at the return."""
     plans = plan_every_host(
         _Stored(cause.image), probe, cause.options, triggers=(trigger,), rootfs=rootfs,
         new=trigger == "create" and not probe.exists, hosts=cause.image.hosts,

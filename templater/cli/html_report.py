@@ -100,7 +100,7 @@ def report_plans(
     findings: Sequence[Mapping[str, Any]] | None = None,
     compares: bool = False,
 ) -> list[InstanceView]:
-    """Write a report of the plans of ``found``, or of each of the ``instances``, and return what it shows.
+    """Write a report of the plans of ``found``, or of each of the ``instances``, and return its content.
 
     ``hosts`` are all hosts to predict, if there are several. ``findings`` are those of `check`; if None,
     `check` runs without validators. ``compares``: the report is about changes of existing files.
@@ -117,7 +117,7 @@ def report_plans(
 
 
 def report_comparison(found: Opened, other: OtherSide, target: Target) -> InstanceView:
-    """Write a report that compares the plans with those of the other side, and return what it shows."""
+    """Write a report that compares the plans with those of the other side, and return its content."""
     from ..web.views import instance_view
 
     fixed = options_of(found)
@@ -210,7 +210,7 @@ def runs_of(found: Opened, instance: Instance) -> tuple[tuple[str, ...], ...]:
 
 
 def options_of(found: Opened) -> RenderOptions:
-    """Return options whose time begins with each run, and whose clock and seed give equal texts."""
+    """Return options with a new time limit for each run, and a fixed clock and seed for equal texts."""
     from time import time
 
     from ..model.options import RenderOptions

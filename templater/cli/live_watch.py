@@ -41,7 +41,7 @@ def watch(request: options.Request) -> int:
     first = True
     try:
         while True:
-            # the events are followed before the first look, so that no change is missed
+            # follow the events before the first look, so that no change is missed
             events = _follow(daemon)
             try:
                 profiles = _look(request, first=first)

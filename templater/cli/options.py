@@ -99,8 +99,8 @@ class Request(NamedTuple):
 
     ``triggers`` is empty if the command chooses them, or has the single item ``all`` or ``next``.
     ``rootfs`` is a directory, ``image``, ``none``, or None if the command chooses it. With
-    ``every_host``, ``host`` is the default host. If SRC is a running instance and not ``host_given``, its
-    daemon's version decides the host. ``project`` is its project, or None.
+    ``every_host``, ``host`` is the default host. If SRC is a running instance and not ``host_given``, the
+    daemon's version decides the host. ``project`` is the instance's project, or None.
     """
 
     src: str

@@ -103,7 +103,7 @@ def page() -> None:
     except OSError:
         return
     if hasattr(signal, "setitimer"):
-        signal.setitimer(signal.ITIMER_REAL, 0)  # reading takes the user any time: see ``cli.guard``
+        signal.setitimer(signal.ITIMER_REAL, 0)  # the user may read without limit: see ``cli.guard``
     assert pager.stdin is not None
     _State.saved = {}
     for stream in (sys.stdout, sys.stderr):
@@ -147,6 +147,6 @@ def end_pager() -> None:
         os.close(_State.saved[number])
     _State.pager = None
     while True:
-        with suppress(KeyboardInterrupt):  # the pager also receives Ctrl-C, and stays
+        with suppress(KeyboardInterrupt):  # the pager also receives Ctrl-C, and keeps running
             pager.wait()
             break

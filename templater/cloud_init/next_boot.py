@@ -51,7 +51,7 @@ def next_boot(plan: Plan, rootfs: Any, daemon: Daemon | None = None) -> Verdict 
 
 
 def daemon_of(plan: Plan) -> Daemon:
-    """Return the daemon that a plan predicts, as far as the configuration of the instance tells."""
+    """Return the daemon of a plan's host, with the facts that the instance's configuration shows."""
     config = plan.instance.expanded_config()
     enabled = config.get("security.devlxd", "true").lower() not in ("false", "0", "no", "off")
     product = plan.host.product

@@ -49,10 +49,10 @@ class Reason:
 class Verdict:
     """What cloud-init does at the next boot. None stands for "unknown".
 
-    ``reads`` tells whether it reads the datasource's data again; otherwise it uses the data of its last boot.
-    ``per_instance`` tells whether the modules and scripts run that run once per instance-id, such as runcmd,
-    write_files and users. Modules and scripts of each boot, such as bootcmd, always run. ``network`` tells
-    whether it writes the guest's network configuration from the datasource's network-config.
+    ``reads`` tells whether cloud-init reads the datasource's data again, or uses the data of its last boot.
+    ``per_instance`` tells whether cloud-init runs the modules and scripts that run once per instance-id, such
+    as runcmd, write_files and users. Modules and scripts of each boot, such as bootcmd, always run.
+    ``network`` tells whether cloud-init writes the guest's network configuration from network-config.
     """
 
     datasource: str

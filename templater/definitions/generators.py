@@ -125,7 +125,7 @@ class Results:
     made: list[Rule] = field(default_factory=list)
     templates: dict[str, tuple[str, tuple[Piece, ...]]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
-    #: the characters of all templates and fields
+    #: the number of characters of all templates and fields
     size: int = 0
 
     def count(self, *texts: str) -> None:

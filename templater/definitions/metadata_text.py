@@ -70,7 +70,7 @@ def metadata_text(
 
 
 def _size(rule: Rule) -> int:
-    """Return the characters of a rule's texts."""
+    """Return the number of characters of a rule's texts."""
     pairs = rule.properties.items()
     return (
         len(rule.entry.path) + sum(map(len, rule.when)) + sum(len(key) + len(value) for key, value in pairs)

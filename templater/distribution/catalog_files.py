@@ -36,12 +36,12 @@ class ProductsFile:
         return (product.name for product in self._products)
 
     def read(self, decoded: Decoded) -> Iterator[Product]:
-        """Yield the products. Problems of decoding that no one was told yet are added to ``decoded``."""
+        """Yield the products. Add problems of decoding to ``decoded`` that are not yet reported."""
         return iter(self._products)
 
 
 class LinesFile(ProductsFile):
-    """A file with one product a line, which is decoded each time. Raises ValueError for another form."""
+    """A file with one product a line, decoded at each read. Raises ValueError for another form."""
 
     def __init__(self, file: IO[bytes], place: str) -> None:
         self._file, self._place = file, place

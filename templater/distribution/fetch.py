@@ -267,7 +267,7 @@ class _Deadlines:
 
 
 class _TlsSocket:
-    """A TLS connection for http.client that keeps the deadlines, also inside of headers.
+    """A TLS connection for http.client that keeps the deadlines, even while headers arrive.
 
     It receives many TLS records at once. Python's own class makes two system calls for each record of 16 KB.
     """
@@ -284,7 +284,7 @@ class _TlsSocket:
             self._shake_hands()
         except BaseException:
             with contextlib.suppress(OSError):
-                self._send()  # tell the server why
+                self._send()  # tell the server why the handshake failed
             connection.close()
             raise
 
@@ -311,7 +311,7 @@ class _TlsSocket:
                     break
                 self._wait()
                 continue
-            except ssl.SSLEOFError:  # many servers don't say goodbye
+            except ssl.SSLEOFError:  # many servers close the connection without the TLS message for it
                 break
             if not count:
                 break
@@ -335,7 +335,7 @@ class _TlsSocket:
     def _wait(self) -> None:
         self._send()
         wanted = self._deadlines.timeout()
-        # setting a timeout is a system call
+        # setting a timeout costs a system call
         if not wanted <= (self._connection.gettimeout() or 0) <= 1.1 * wanted:
             self._connection.settimeout(wanted)
         try:

@@ -95,9 +95,9 @@ def verify(
 
 
 class _Verifier:
-    """The check of all products, each on its own unless another product can affect its problems.
+    """The check of all products, one at a time, so that a long catalog needs little memory.
 
-    So little memory is needed for a long catalog.
+    Only products that can affect each other's problems are checked together.
     """
 
     def __init__(
@@ -112,7 +112,7 @@ class _Verifier:
         report.images = {client: None if client in failing else 0 for client in clients}
         self._stream, self._report = stream, report
         self._metadata_only, self._progress = metadata_only, progress
-        #: entries of each client, listed or dropped
+        #: for each client, the number of entries that it lists or drops
         self._entries = dict.fromkeys(report.images, 0)
         #: the hashes of the paths that items name
         self._paths: set[int] = set()
@@ -172,7 +172,7 @@ class Products:
     def __init__(self, files: list[ProductsFile], decoded: Decoded) -> None:
         self._files = files
         self._ties = array("q")
-        #: the hashes of releases of products without variant, and with one
+        #: the hashes of the releases of products without a variant, and of products with a variant
         self._releases: tuple[set[int], set[int]] = set(), set()
         for product in self._read(decoded):
             self._ties.extend(tie_hashes(product))
@@ -185,13 +185,13 @@ class Products:
         return (product for file in self._files for product in file.read(decoded))
 
     def shared(self) -> tuple[set[int], set[int]]:
-        """Return the ties of several products, and the releases with and without variant."""
+        """Return the hashes that several products share, and releases that exist with and without variant."""
         ties = sorted(self._ties)
         return {one for one, other in pairwise(ties) if one == other}, self._releases[0] & self._releases[1]
 
 
 def tie_hashes(product: Product) -> set[int]:
-    """Return hashes of all by which other products can affect a product: files, fingerprints, aliases.
+    """Return hashes of the files, fingerprints and aliases by which products can affect each other.
 
     Equal hashes of different values do no harm: products are then checked together without need.
     """

@@ -256,7 +256,7 @@ def report_failure(error: TemplaterError, runtime: str, options: Options, log: L
 
 def _log_failure(error: TemplaterError, options: Options, log: Log) -> None:
     log.add(f"failed: {error}")
-    for note in dict.fromkeys(error.notes):  # which files differ can reveal a secret value
+    for note in dict.fromkeys(error.notes):  # the list of kept files can reveal a secret value
         log.add(f"  {note}", private=isinstance(error, KeptError))
     if options.on_error == KEEP_GOING:
         log.add("started anyway: --on-error keep-going")

@@ -29,7 +29,7 @@ UNKNOWN = "no record"
 
 @dataclass(frozen=True, slots=True)
 class FileStatus:
-    """One file's answers. ``by_hand`` is None if the record does not list the file.
+    """The answers about one file. ``by_hand`` is None if the record does not list the file.
 
     ``differences`` says what was changed by hand. ``change`` is the file's change at the next start, or None
     if no rule of the next start writes the file. ``template_changed`` is None if it is unknown.

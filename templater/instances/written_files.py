@@ -25,7 +25,7 @@ STAGED = WRITTEN + ".new"
 HEAD = b"templater written 1\n"
 #: maximum size of a record in bytes
 MAX_RECORD = 16 << 20
-#: files above this size in bytes always count as changed: no template renders so much
+#: larger files, in bytes, always count as changed: no template renders so much
 MAX_COMPARED = 64 << 20
 
 _FIELDS = 7
@@ -174,7 +174,7 @@ class Record:
             os.close(fd)
 
     def settle(self, rootfs: "RootfsView") -> None:
-        """Find out how far a killed run came: adopt the staged entry of each file that has its content."""
+        """Adopt the staged entry of each file that has the entry's content: a killed run wrote this file."""
         for path, file in (self._staged or {}).items():
             if content_digest(rootfs, file.real) == file.digest:
                 self.files[path] = file
@@ -256,7 +256,7 @@ class Record:
         """Forget the staged record, after an apply that has restored every file."""
         try:
             self._discard()
-        except (OSError, WriteError):  # the next run settles it
+        except (OSError, WriteError):  # the next run compares both records with the files
             return
 
     def _discard(self) -> None:

@@ -51,7 +51,7 @@ class Address(NamedTuple):
         return self._replace(name=name, project=project, all_projects=False)
 
     def query(self, **parameters: str) -> str:
-        """Return a query string with the project, which the daemon takes as ``default`` if it is empty."""
+        """Return a query string with the project. The daemon reads an empty project as ``default``."""
         from urllib.parse import urlencode
 
         given = {**({"project": self.project} if self.project else {}), **parameters}

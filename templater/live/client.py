@@ -41,7 +41,7 @@ Connect = Callable[[float], socket.socket]
 
 
 class DaemonError(InputError):
-    """An error that the daemon answered. ``status`` is the HTTP status, and ``text`` the daemon's text."""
+    """An error in an answer of the daemon. ``status`` is the HTTP status, and ``text`` the daemon's text."""
 
     def __init__(self, daemon: str, status: int, text: str) -> None:
         shown = printable(text[:_LONGEST]) or f"status {status}"

@@ -47,11 +47,11 @@ class _Reader:
     address: Address
     #: the absolute target of each symlink that was found
     links: dict[str, str] = field(default_factory=dict)
-    #: paths of files that are empty, or special files
+    #: paths that look like empty files; each of them can be a special file instead
     empty: set[str] = field(default_factory=set)
-    #: whether a path was missing, which also the answer for a missing instance looks like
+    #: whether a path was missing; the daemon's answer for a missing instance is the same
     missed: bool = False
-    #: the file that did not answer; no file is fetched after it
+    #: the file for which the daemon did not answer; no file is fetched after it
     hung: str = ""
     names: int = 0
     held: int = 0
@@ -176,7 +176,7 @@ class LiveRootfs(MemoryRootfs):
         return self._reader.missed
 
     def with_relative_links(self) -> LiveRootfs:
-        """Return the files as they are if every symlink is relative. No entry is requested again."""
+        """Return these files with every symlink read as relative, without requests for known entries."""
         made = LiveRootfs(self._reader.client, self._reader.address)
         made._reader = self._reader
         root: Any = self._root
@@ -303,7 +303,7 @@ class _Folder(_Node):
         return twin
 
     def respelled(self) -> _Folder:
-        """Return a copy with relative symlinks."""
+        """Return a copy whose symlinks are read as relative."""
         return self._copy({}, True)
 
     def _copy(self, seen: dict[int, _Node], relative_links: bool) -> _Folder:

@@ -39,7 +39,7 @@ _DEBIAN = {("incus", "6.0.4"): "incus-debian", ("lxd", "5.0.2"): "lxd-debian"}
 
 
 class Nearest(NamedTuple):
-    """The host to predict, and a sentence that tells the choice to the user."""
+    """The host to predict, and a sentence for the user that explains the choice."""
 
     host: Host
     text: str

@@ -59,7 +59,7 @@ class Entry:
 
 
 def _no_source() -> None:
-    """Stand for a reference to a source that does not exist."""
+    """Return None, like a weak reference whose source no longer exists."""
 
 
 class TemplateFile:

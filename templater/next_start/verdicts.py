@@ -343,7 +343,7 @@ class _Judgement:
 
 
 def _certain(plan: Plan) -> Iterator[Change]:
-    """Yield the planned changes that the host makes, too."""
+    """Yield the planned changes that the host also makes."""
     for change in (plan.as_agent() if plan.instance.is_vm else plan).files():
         outcome = plan.outcome(change)
         if outcome is None or outcome.ok:

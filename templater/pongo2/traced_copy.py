@@ -86,7 +86,7 @@ class TracedTemplate:
         seed: int | None = None,
         limits: Limits | None = None,
     ) -> tuple[trace.Trace, str | None]:
-        """Do as ``render``. Return the whole record, also that of a failed render, and the text or None."""
+        """Render like ``render``. Return the whole record, even of a failed render, and the text or None."""
         traced = TracedContext(context, self.runs)
         if self.program is None:
             return traced.trace, None

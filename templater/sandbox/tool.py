@@ -58,7 +58,7 @@ _NEWNS, _NEWUTS, _NEWIPC, _NEWUSER, _NEWPID, _NEWNET = (
 _PR_SET_DUMPABLE, _PR_SET_SECUREBITS = 4, 28
 #: SECBIT_NOROOT and its lock: a program of root gets no privileges
 _NO_ROOT = 3
-#: how many threads the user of an unconfined program may start elsewhere while it runs
+#: number of threads that the user may start in other programs while an unconfined program runs
 _SPARE_TASKS = 64
 
 _SETUP, _SIGNAL, _EXIT = b"s", b"k", b"e"

@@ -130,7 +130,9 @@ class Judge:
                 yield from self.about_file(each, result, expected)
         yield from self.errors(expected, result, handled, span)
         if expected.snapshot is not None:
-            self.snapshot.span = self.snapshot.span or expected.snapshot  # also if no file is written
+            self.snapshot.span = (
+                self.snapshot.span or expected.snapshot
+            )  # set the position even if no file is written
             for file in result.files.values():
                 self.snapshot.add(file, expected.snapshot)
         if expected.valid is not None:

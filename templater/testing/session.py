@@ -130,7 +130,7 @@ class Session:
     def save(self, *, complete: bool) -> list[str]:
         """Write the changed snapshots, and return their names.
 
-        ``complete``: all tests of the folder ran, so that snapshots that none of them uses are removed.
+        ``complete``: all tests of the folder ran, so snapshots that no test uses are removed.
         """
         changes: dict[str, bytes | None] = dict(self.snapshots.changes)
         if complete:

@@ -58,7 +58,7 @@ class File:
 
 @dataclass(slots=True)
 class Result:
-    """What a run or step writes, by cleaned path, with the errors of rules and of the whole run."""
+    """The files that a run or step writes, by cleaned path, and the errors of rules and of the whole run."""
 
     host: Host
     instance: Instance

@@ -21,9 +21,9 @@ BODIES: Final = frozenset(
     for prefix in ("cloud-init", "user")
     for name in ("user-data", "vendor-data", "network-config", "meta-data")
 )
-#: what stands for a redacted value in a text
+#: the text that replaces a redacted value
 MARK: Final = "[redacted]"
-#: values and lines that are shorter also occur by chance
+#: shorter values and lines are not redacted, because they also occur by chance
 SHORTEST: Final = 4
 SHORTEST_LINE: Final = 8
 #: maximum number of characters of texts that are searched; afterwards, what may be secret is redacted

@@ -58,7 +58,7 @@ class Report:
 
 @dataclass(slots=True)
 class _Page:
-    """The state of one page in the making."""
+    """The state while one page is written."""
 
     report: Report
     work: Work = field(default_factory=Work)

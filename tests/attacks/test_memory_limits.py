@@ -127,9 +127,8 @@ def test_the_parts_of_a_large_template_are_freed_before_it_is_compiled_again(mon
     assert peak(6) < 2 * peak(1)
 
 
-#: Run a command as a child, and print the peak of its memory in kB. It is the peak of the largest process that
-#: the command and its children had. A process begins with the peak of the process that started it, so the
-#: command is started by this small program, and not by the tests.
+#: Run a command, and print the peak of memory in kB of the largest process among the command and its children. A new
+#: process begins with the peak of its parent, so this small program starts the command, and not the test run.
 PEAK = """
 import resource, subprocess, sys
 subprocess.run(sys.argv[1:], stdout=sys.stderr)
@@ -154,7 +153,7 @@ USED = "\U0001f600{{ path }}{{ trigger }}{{ config_get('user.a', '') }}\n"
     [
         # One emoji makes each character need four bytes, and `check` held each template 11 times: 550 MB.
         (archive, 3, 3, 3_800_000, "\U0001f600{{ config_get('user.a', '') }}\n"),
-        # Only three such templates fit into an image. The error of each other one held the parts of every
+        # Only three such templates fit into an image. The error of each further template held the parts of every
         # render: 860 MB.
         (folder, 16, 16, 3_800_000, "\U0001f600{{ config_get('user.a', '') }}\n"),
         # The plans of all hosts held every rendered file: 740 MB.

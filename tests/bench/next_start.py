@@ -1,8 +1,8 @@
 """`templater diff incus:` of many stopped instances, beside a loop of curl over the same requests.
 
 It starts Debian's Incus, so it needs root. Each instance has six files. The only argument is another number of
-instances. The exit code is 1 above a limit: on the time as a part of the loop's, on the time until the first line,
-and on the memory.
+instances. The exit code is 1 if a limit is exceeded: on the time compared with that of the loop, on the time until the
+first line, or on the memory.
 """
 
 from __future__ import annotations

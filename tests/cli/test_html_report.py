@@ -192,7 +192,7 @@ def test_a_file_whose_origins_are_unknown_is_not_shown_if_its_template_reads_a_s
     assert text.count("public") == 2  # the template and the file
 
 
-def test_show_secrets_shows_them(secretive, page):
+def test_show_secrets_shows_secret_values(secretive, page):
     _, text = page(*secretive, "-t", "create", "--show-secrets")
     for secret in HIDDEN:
         assert secret in text
@@ -223,7 +223,7 @@ def test_only_the_user_can_read_the_report(run, tmp_path):
     assert os.listdir(tmp_path) == ["r.html"]
 
 
-def test_an_earlier_report_is_replaced_and_gets_the_mode_again(run, tmp_path):
+def test_an_earlier_report_is_replaced_and_gets_mode_0600_again(run, tmp_path):
     file = tmp_path / "r.html"
     run("preview", CLOUD, "--html", file)
     file.chmod(0o644)
@@ -233,7 +233,7 @@ def test_an_earlier_report_is_replaced_and_gets_the_mode_again(run, tmp_path):
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
-def test_another_file_is_not_replaced(run, tmp_path):
+def test_a_file_that_is_not_a_report_is_not_replaced(run, tmp_path):
     file = tmp_path / "metadata.yaml"
     file.write_text("mine\n")
     code, _, err = run("preview", CLOUD, "--html", file)
@@ -254,7 +254,7 @@ def test_the_report_is_not_written_through_a_link(run, tmp_path):
     assert not (tmp_path / "new").exists()
 
 
-def test_a_link_that_appears_later_is_replaced(monkeypatch, run, tmp_path):
+def test_a_link_that_appears_after_the_check_of_the_path_is_replaced(monkeypatch, run, tmp_path):
     victim = tmp_path / "victim"
     victim.write_text("mine\n")
     (tmp_path / "r.html").symlink_to(victim)

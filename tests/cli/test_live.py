@@ -35,7 +35,7 @@ def several(incus):  # noqa: F811
     return incus
 
 
-def test_diff_of_all_instances_is_a_line_each(several, run):
+def test_diff_of_all_instances_prints_a_line_for_each_instance(several, run):
     code, out, err = run("diff", "incus:")
     lines = out.splitlines()
     assert code == 2
@@ -62,7 +62,7 @@ def test_an_unknown_filter_is_a_usage_error(several, run):
     assert code == 2 and "unknown key 'foo' of a filter" in err
 
 
-def test_diff_of_all_instances_as_json_is_an_object_a_line(several, run):
+def test_diff_of_all_instances_as_json_prints_an_object_a_line(several, run):
     _code, out, _err = run("diff", "incus:", "--json")
     found = [json.loads(line) for line in out.splitlines()]
     assert [each["instance"] for each in found] == ["bad-json", "c1", "gone", "oci", "stopped"]
@@ -77,12 +77,12 @@ def test_diff_of_one_instance_is_a_patch(incus, run):  # noqa: F811
     assert run("diff", "incus:c1", "--exit-code")[0] == 1
 
 
-def test_the_host_can_be_chosen(incus, run):  # noqa: F811
+def test_the_option_as_chooses_the_predicted_host(incus, run):  # noqa: F811
     _code, out, _err = run("diff", "incus:c1", "--as", "lxd")
     assert "# /srv/deep/file: new, 0:0 0644" in out
 
 
-def test_templaters_own_result_can_be_chosen(incus, run):  # noqa: F811
+def test_as_none_shows_templaters_own_result(incus, run):  # noqa: F811
     code, out, _err = run("diff", "incus:c1", "--as", "none")
     assert code == 0 and "# /srv/deep/file: new, 33:34 0604" in out
 
@@ -93,7 +93,7 @@ def test_diff_with_a_changed_key_compares_renderings(incus, run):  # noqa: F811
 
 
 @pytest.mark.parametrize("command", [["preview"], ["explain"], ["check"], ["simulate", "restart"], ["diff"]])
-def test_every_command_reads_an_instance(incus, run, command):  # noqa: F811
+def test_every_command_accepts_a_running_instance_as_src(incus, run, command):  # noqa: F811
     code, _out, err = run(command[0], "incus:c1", *command[1:])
     assert code in (0, 1), err
     assert {request.split()[0] for request in incus.requests} <= {"GET", "HEAD"} and incus.refused == []
@@ -131,7 +131,7 @@ def test_a_wrong_command_line_is_one_clear_error(incus, run, words, text):  # no
     assert code == 2 and out == "" and text in err
 
 
-def test_without_daemon_it_is_one_clear_error(run, monkeypatch, tmp_path):
+def test_a_missing_daemon_is_one_clear_error(run, monkeypatch, tmp_path):
     monkeypatch.setenv("INCUS_SOCKET", str(tmp_path / "socket"))
     code, _out, err = run("diff", "incus:")
     assert code == 2 and "does not exist" in err

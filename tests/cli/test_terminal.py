@@ -232,7 +232,7 @@ def test_no_pager_wins_over_the_environment():
     assert b"localhost" in seen
 
 
-def test_a_pipe_has_no_pager(monkeypatch):
+def test_output_to_a_pipe_does_not_start_the_pager(monkeypatch):
     monkeypatch.setenv("PAGER", "tr a-z A-Z")
     assert b"localhost" in piped("preview", str(SAMPLES / "debian-cloud"))
 

@@ -1,4 +1,4 @@
-"""Whether everything is measured: tests of the lists of the other files, which measure nothing themselves."""
+"""Tests that the lists in the other law files are complete, so that the laws measure everything."""
 
 import inspect
 from collections.abc import Iterator

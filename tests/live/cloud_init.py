@@ -140,7 +140,7 @@ class Guest:
         (self.folder / "lxd.json").write_text(json.dumps(routes))
 
     def boot(self) -> dict[str, object]:
-        """Run the stages of one boot; return what they did."""
+        """Run the stages of one boot, and return what they did."""
         ran = self.folder / RAN
         ran.unlink(missing_ok=True)
         network = self.folder / NETWORK_FILE

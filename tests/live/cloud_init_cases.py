@@ -1,6 +1,6 @@
 """The changes of a seed whose effect real boots show, and the recorder of ``tests/cloud_init/boots.json``.
 
-``python -m tests.live.cloud_init_cases`` boots a guest for each case and writes what it did.
+``python -m tests.live.cloud_init_cases`` boots a guest for each case, and records what cloud-init did.
 """
 
 import json

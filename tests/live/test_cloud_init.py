@@ -1,4 +1,4 @@
-"""Debian's cloud-init boots in a root filesystem of its own: what it does is what was recorded."""
+"""Boots of Debian's cloud-init in a root filesystem of their own, compared with the recorded boots."""
 
 import os
 import shutil
@@ -29,7 +29,7 @@ def booted() -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_real_boot_does_what_is_predicted(name: str, booted: Path, folder: Path):
+def test_a_real_boot_does_what_the_verdict_predicts(name: str, booted: Path, folder: Path):
     case = CASES[name]
     seen, files = boots(case, folder / "guest", booted)
 

@@ -1,7 +1,7 @@
 """`templater diff` of real instances: what it says about the next start, and what that start then writes.
 
 A proxy that refuses everything except GET and HEAD stands before the daemon during every command of templater. The
-starts, and the look at the files afterwards, go other ways: the family's client, and the storage pool.
+tests start instances with the family's client, and read the files in the storage pool afterwards.
 """
 
 import contextlib
@@ -237,7 +237,7 @@ def said(made: Made) -> dict[str, dict[str, Any]]:
     """What `diff incus: --all-projects` says about each instance, through the proxy."""
     with recorded_events(made.socket) as events, reading_proxy(made.socket) as proxy:
         answer = made.templater(proxy, "diff", f"{made.daemon.name}:", "--all-projects", "--json")
-    if made.daemon.name == "lxd":  # LXD 5.0 tells no length, so templater has tried to fetch the fifo
+    if made.daemon.name == "lxd":  # LXD 5.0 gives no length, so templater has tried to fetch the fifo
         os.close(os.open(made.rootfs("target-is-a-fifo") / "etc/fixed", os.O_WRONLY | os.O_NONBLOCK))
     assert "Traceback" not in answer.stderr, answer.stderr
     assert proxy.refused == []
@@ -298,7 +298,7 @@ def test_every_command_sends_get_and_head_only(made: Made) -> None:
     assert events and {event.action for event in events} <= READING
 
 
-def test_an_instance_that_vanishes_is_one_line_and_the_others_go_on(made: Made) -> None:
+def test_an_instance_that_vanishes_is_one_line_and_the_others_are_shown(made: Made) -> None:
     made.client("doomed", "create" if made.daemon.name == "incus" else "init", "t", "doomed")
     deleted = threading.Event()
 
@@ -363,7 +363,9 @@ def test_a_restricted_certificate_reads_its_own_project(restricted: dict[str, st
     assert one.returncode == 0 and "incus start there:in-p2-stopped --project p2" not in one.stderr
 
 
-def test_a_restricted_certificate_is_refused_elsewhere_in_one_line(restricted: dict[str, str]) -> None:
+def test_a_restricted_certificate_gets_a_one_line_error_for_another_project(
+    restricted: dict[str, str],
+) -> None:
     for words in (
         ("diff", "incus:there:", "--project", "default"),
         ("diff", "incus:there:running", "--project", "default"),

@@ -18,7 +18,7 @@ class Unit:
     """The text of one template as pongo2 gets it: for LXD and Incus, inside the wrapper that they add.
 
     ``name`` is pongo2's name of the template. Offsets refer to ``text``, and spans to the user's source.
-    Each access to ``text`` builds the text, because a large template should not be held twice.
+    Each access to ``text`` builds the text, so that memory holds a large template only once.
     """
 
     __slots__ = ("name", "shift", "source", "wrapped")

@@ -310,7 +310,7 @@ def test_products_that_affect_each_other_are_checked_together(tmp_path, monkeypa
 
 
 @pytest.mark.slow
-def test_an_image_more_needs_little_memory(tmp_path):
+def test_each_further_image_needs_little_memory(tmp_path):
     peaks = []
     for size in (100, 600):
         make_tree(tmp_path / str(size), size)

@@ -17,7 +17,7 @@ from templater.model.errors import UsageError
         ("incus:web*", Address("incus", "local", "web*")),
     ],
 )
-def test_parse_address(src, expected):
+def test_parse_address_returns_family_remote_and_name(src, expected):
     assert is_live(src)
     address = parse_address(src)
     assert address == expected
@@ -26,7 +26,7 @@ def test_parse_address(src, expected):
 
 
 @pytest.mark.parametrize("src", ["incus:image/debian", "images:debian/13", "./incus", "incus", "store:x"])
-def test_other_sources_are_no_addresses(src):
+def test_another_kind_of_src_is_not_an_address(src):
     assert not is_live(src)
 
 

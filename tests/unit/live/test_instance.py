@@ -65,7 +65,7 @@ def test_without_permission_for_profiles_the_expanded_keys_are_used(incus):
     source.close()
 
 
-def test_the_metadata_and_templates_are_the_instances_own(daemon):
+def test_metadata_and_templates_are_read_from_the_instance(daemon):
     live = opened(daemon)
     rules = {rule.path: rule for rule in read_metadata(live.image.read_metadata()).rules}
     assert list(rules) == [
@@ -172,7 +172,7 @@ def test_writing_to_the_copy_sends_nothing(incus):
     live.daemon.close()
 
 
-def test_without_permission_for_files_the_reason_is_told(incus):
+def test_without_permission_for_files_a_note_gives_the_reason(incus):
     for method in ("GET", "HEAD"):
         incus.put(f"{method} /1.0/instances/c1/files?path=%2F", error(403, "not authorized"))
     source = open_source("incus:c1")
@@ -220,7 +220,7 @@ def test_profiles_of_a_wrong_type_count_as_unknown(incus, profiles):
     live.daemon.close()
 
 
-def test_an_answer_that_is_too_long_is_not_kept(incus, monkeypatch):
+def test_an_answer_that_is_too_long_is_an_error_and_later_requests_work(incus, monkeypatch):
     monkeypatch.setattr("templater.live.client.MOST_JSON", 1000)
     daemon = open_daemon(parse_address("incus:c1"))
     incus.put("GET /1.0/instances/c1", (200, JSON, b" " * 2000))
@@ -230,26 +230,26 @@ def test_an_answer_that_is_too_long_is_not_kept(incus, monkeypatch):
     daemon.close()
 
 
-def test_a_missing_instance_and_a_missing_project_differ(incus):
+def test_a_missing_instance_and_a_missing_project_give_different_errors(incus):
     with pytest.raises(InputError, match="has no instance 'nope'"):
         opened(incus, "nope")
     with pytest.raises(InputError, match="has no project 'none'"):
         opened(incus, "c1", "none")
 
 
-def test_the_other_family_is_named(incus, monkeypatch):
+def test_a_daemon_of_the_other_family_is_an_error_that_names_the_family(incus, monkeypatch):
     monkeypatch.setenv("LXD_SOCKET", incus.socket)
     with pytest.raises(UsageError, match="is incus, not lxd"):
         open_daemon(parse_address("lxd:c1"))
 
 
-def test_a_missing_socket_is_named(monkeypatch, tmp_path):
+def test_a_missing_socket_is_an_error_that_names_its_path(monkeypatch, tmp_path):
     monkeypatch.setenv("INCUS_SOCKET", str(tmp_path / "unix.socket"))
     with pytest.raises(InputError, match=r"no incus daemon: the socket '.*unix.socket' does not exist"):
         open_daemon(parse_address("incus:c1"))
 
 
-def test_a_socket_without_daemon_is_named(monkeypatch, tmp_path):
+def test_a_socket_without_a_daemon_is_an_error_that_names_its_path(monkeypatch, tmp_path):
     folder = os.path.relpath(tmp_path)
     with socket.socket(socket.AF_UNIX) as made:
         made.bind(f"{folder}/s")
@@ -265,7 +265,7 @@ def test_a_kept_connection_that_the_daemon_closed_is_opened_again(incus):
     daemon.close()
 
 
-def test_a_request_that_hangs_ends_in_time(incus):
+def test_a_request_that_hangs_is_an_error_at_the_timeout(incus):
     incus.put("GET /1.0/slow", None)
     daemon = open_daemon(parse_address("incus:c1"))
     with pytest.raises(HangError, match=r"did not answer within 0\.1 seconds"):
@@ -273,7 +273,7 @@ def test_a_request_that_hangs_ends_in_time(incus):
     daemon.close()
 
 
-def test_the_clients_project_is_used_and_told(incus, monkeypatch):
+def test_the_project_of_the_environment_is_used_and_a_note_says_so(incus, monkeypatch):
     monkeypatch.setenv("INCUS_PROJECT", "p2")
     daemon = open_daemon(parse_address("incus:c9"))
     assert daemon.address.project == "p2"
@@ -302,13 +302,13 @@ def test_a_remote_of_lxd_is_read_with_its_own_certificate_only(monkeypatch, tmp_
 
 
 @pytest.mark.skipif(shutil.which("incus") is None, reason="the Incus client is not installed")
-def test_an_unknown_remote_of_incus_is_the_clients_error(monkeypatch, tmp_path):
+def test_an_unknown_remote_of_incus_gives_the_error_of_the_client(monkeypatch, tmp_path):
     monkeypatch.setenv("INCUS_CONF", str(tmp_path))
     with pytest.raises(InputError, match="can't connect to the remote 'nowhere': The remote"):
         open_daemon(parse_address("incus:nowhere:c1"))
 
 
-def test_the_names_in_a_directory_are_listed(incus):
+def test_listdir_returns_the_names_in_a_directory_and_refuses_a_file(incus):
     live = opened(incus)
     recorded_names = next(each for each in recorded("incus") if each["name"] == "files-get-dir")["json"][
         "metadata"
@@ -319,8 +319,8 @@ def test_the_names_in_a_directory_are_listed(incus):
     live.daemon.close()
 
 
-def test_a_daemon_that_restarts_is_waited_for(incus):
-    """The first daemon ends after two requests; another one appears on its socket later."""
+def test_a_client_waits_for_a_daemon_that_restarts(incus):
+    """The first daemon ends after two requests, and a second daemon later appears on the same socket."""
     path = f"{incus.socket}.restarted"
 
     def serve_one(listener, requests):

@@ -36,7 +36,7 @@ def test_a_release_of_the_table_is_its_own_host(family, version, host):
         ("lxd", "4.0.11", "lxd-5.21.4", "not one of"), ("incus", "", "incus", "newer"),
     ],
 )  # fmt: skip
-def test_another_release_has_a_nearest_host_and_says_so(family, version, host, why):
+def test_a_release_outside_the_table_gets_the_nearest_host_and_a_note(family, version, host, why):
     found = nearest_host(family, environment(version))
     assert found.host.name == host
     assert "nearest" in found.text and why in found.text

@@ -43,7 +43,7 @@ def put_rules(daemon, rules, templates):
         daemon.put(f"GET /1.0/instances/c1/metadata/templates?path={name}", (200, headers, data))
 
 
-def test_the_verdicts_on_a_recorded_instance(incus):
+def test_a_recorded_instance_gets_a_verdict_and_commands_for_each_file(incus):
     for folder in ("/srv/deep", "/var", "/var/lib", "/var/lib/cloud"):
         incus.put_file("c1", folder, kind="directory", mode="0755")
     incus.put_file("c1", "/srv/deep/file", b"old\n", uid=33, gid=34, mode="0604")
@@ -95,7 +95,7 @@ def test_lxd_ignores_the_owner_and_the_mode_of_a_rule(lxd):
     assert commands(found, by_path(found)["/srv/deep/file"]) == ("lxc restart c1",)
 
 
-def test_a_symlink_gives_both_results(incus):
+def test_a_symlink_that_can_be_relative_or_absolute_gives_both_results(incus):
     put_rules(
         incus,
         [("/etc/link", ["start"], "a.tpl", {}), ("/etc/new", ["start"], "a.tpl", {})],
@@ -117,7 +117,7 @@ def test_a_symlink_gives_both_results(incus):
     assert by_path(found)["/etc/new"].verdict == "unknown"
 
 
-def test_an_empty_file_can_be_a_fifo(incus):
+def test_an_empty_file_gets_a_remark_that_it_can_be_a_fifo(incus):
     put_rules(incus, [("/srv/fifo", ["start"], "a.tpl", {})], {"a.tpl": b"x\n"})
     (file,) = judged(incus).files
     assert file.verdict == "change"
@@ -148,7 +148,7 @@ def test_targets_below_a_mount_are_marked(incus):
     assert found["/etc/x"].remarks == ()
 
 
-def test_a_failing_start_is_told(incus):
+def test_the_error_of_a_failing_start_is_reported(incus):
     rules = [("/etc/a", ["start"], "bad.tpl", {}), ("/etc/b", ["create"], "good.tpl", {})]
     put_rules(incus, rules, {"bad.tpl": b"{{ x|nosuch }}", "good.tpl": b"x"})
     found = judged(incus)
@@ -157,7 +157,7 @@ def test_a_failing_start_is_told(incus):
     assert short(found).startswith("the start fails: ")
 
 
-def test_a_template_that_the_daemon_does_not_show_is_one_verdict(incus):
+def test_a_template_that_the_daemon_does_not_show_affects_only_its_own_file(incus):
     rules = [("/etc/a", ["create"], "dir.tpl", {}), ("/etc/b", ["start"], "good.tpl", {})]
     put_rules(incus, rules, {"good.tpl": b"x"})
     incus.put("GET /1.0/instances/c1/metadata/templates?path=dir.tpl", error(500, "is a directory"))
@@ -166,7 +166,7 @@ def test_a_template_that_the_daemon_does_not_show_is_one_verdict(incus):
     assert "is a directory" in first.current_reason
 
 
-def test_without_permission_for_files_it_is_a_preview(incus):
+def test_without_permission_for_files_the_verdicts_are_those_of_a_preview(incus):
     for method in ("GET", "HEAD"):
         incus.put(f"{method} /1.0/instances/c1/files?path=%2F", error(403, "not authorized"))
     found = judged(incus)
@@ -183,7 +183,7 @@ def test_an_instance_that_vanished_has_no_verdicts(incus):
         judged(incus, prepare=vanish)
 
 
-def test_the_patch_of_the_next_start_applies_and_the_rest_is_a_remark(incus):
+def test_the_patch_of_the_next_start_applies_and_other_lines_are_comments(incus):
     incus.put_file("c1", "/etc/once", b"x")
     text = "".join(patches(judged(incus)))
     lines = text.splitlines()
@@ -196,7 +196,7 @@ def test_the_patch_of_the_next_start_applies_and_the_rest_is_a_remark(incus):
     ]  # fmt: skip
 
 
-def test_the_verdicts_are_plain_data(incus):
+def test_verdicts_can_be_written_as_json(incus):
     import json
 
     data = json.loads(json.dumps(data_of(judged(incus))))

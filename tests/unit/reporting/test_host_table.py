@@ -42,7 +42,7 @@ def table(tmp_path: Path, template: str = "x\n", **fields: Any) -> HostTable:
 
 
 def test_hosts_of_different_dialects_share_an_equal_content(tmp_path: Path) -> None:
-    """Each dialect renders it anew, and the plans of all hosts exist at once."""
+    """Each dialect renders the content again, and the plans of all hosts exist at once."""
     found = plans(tmp_path, "{{ instance.name }}\n").values()
     contents = [each.changes[0].content for each in found if isinstance(each, Plan)]
     assert len(contents) == len(NAMES)

@@ -102,7 +102,7 @@ def test_a_skipped_rule_counts_as_not_written(tmp_path):
     assert percent(report) == 0
 
 
-def test_steps_and_hosts_add_up(tmp_path):
+def test_coverage_adds_up_over_steps_and_hosts(tmp_path):
     template = '{% if instance.name == "c2" %}a{% else %}b{% endif %}{{ "x" + config_get("user.a", "") }}'
     tests = "tests:\n- {name: a, host: lxd, steps: [start, copy=c2, 'c2:start']}\n- {name: b, host: incus, triggers: create, error: x}\n"
     image = an_image(

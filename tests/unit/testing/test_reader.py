@@ -187,7 +187,7 @@ def test_equal_labels_get_numbers(tmp_path):
     ]
 
 
-def test_all_hosts_are_every_release(tmp_path):
+def test_host_all_stands_for_every_release(tmp_path):
     cases = read(tmp_path, test("matrix: {host: all}\nsnapshot: true"))
     assert "incus" in {case.host.name for case in cases}
     assert "none" not in {case.host.name for case in cases}

@@ -62,7 +62,7 @@ BEYOND = {
 
 
 @pytest.mark.parametrize("name", sorted(MISTAKES.keys() - BEYOND))
-def test_the_schema_finds_the_mistakes_that_the_reader_finds_by_it(name):
+def test_the_schema_finds_the_mistakes_that_the_reader_finds_with_it(name):
     text = MISTAKES[name][0]
     assert not reader_accepts(text)
     assert not schema_accepts(text)

@@ -245,7 +245,7 @@ def test_a_snapshot_is_recorded_and_compared(tmp_path):
     assert "-c1\n+c1.local\n" in outcome.failures[0].detail
 
 
-def test_a_snapshot_has_the_steps(tmp_path):
+def test_a_snapshot_has_a_heading_for_each_step(tmp_path):
     image = an_image(
         tmp_path / "i", "tests:\n- {name: a, snapshot: true, steps: [start, restart, copy=c2, 'c2:start']}\n"
     )
@@ -340,7 +340,7 @@ def test_update_writes_through_no_link(place, tmp_path):
 # --- sources
 
 
-def test_an_archive_is_tested_by_a_folder_elsewhere(tmp_path):
+def test_an_archive_is_tested_with_the_folder_that_tests_names(tmp_path):
     image = an_image(tmp_path / "i", SNAPSHOT + "- {name: b, expect: {/etc/hostname: {contains: c1}}}\n")
     (image / "rootfs").mkdir()
     archive = tmp_path / "i.tar.xz"
@@ -497,8 +497,8 @@ def test_random_values_and_the_time_are_the_same_in_each_run(tmp_path):
     assert failures(image) == []
 
 
-def test_the_checks_of_one_file_read_rendered_files():
-    """A new check of rendered files belongs into the list, too."""
+def test_the_list_of_checks_of_one_file_has_every_check_of_rendered_files():
+    """A new check of rendered files must be added to the list."""
     from templater.checks import one_file
     from templater.checks.finding import all_checks
 

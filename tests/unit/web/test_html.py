@@ -23,7 +23,7 @@ def test_control_characters_and_characters_that_change_directions_are_shown_as_e
     assert text("a\x00\x1b\u202e\ud800\ufffe\tb\n") == "a\\x00\\x1b\\u202e\\ud800\\ufffe\tb\n"
 
 
-def test_attributes_without_a_value_and_void_elements():
+def test_true_gives_an_attribute_without_a_value_and_a_void_element_has_no_end_tag():
     assert element("input", hidden=True, class_=None, data_for="x", id=False) == '<input hidden data-for="x">'
 
 

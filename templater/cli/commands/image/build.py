@@ -137,7 +137,7 @@ def pack(
 ) -> Built:
     """Write the image to ``target`` with the options of `packing_options`, and show the progress.
 
-    ``private``: only the current user may read the files, as for an image made of an instance. ``total``
+    ``private``: only the current user may read the files, as for an image made from an instance. ``total``
     returns the number of bytes that are packed.
     """
     from ....image.build import build
