@@ -350,7 +350,7 @@ def variant_article(page: _Page, view: InstanceView, variant: Variant, place: st
         shown = (
             withheld("The difference")
             if is_hidden(page.redaction, variant)
-            else patch_block("".join(body(change.before, change.content, page.work)))
+            else patch_block(page.redaction.scrub("".join(body(change.before, change.content, page.work))))
         )
         changes = element("summary", "Changes of the existing file")
         children.append(element("details", changes, shown, open=page.report.compares))

@@ -212,6 +212,16 @@ def test_an_existing_file_that_gets_a_secret_is_not_shown(secretive, tmp_path, p
     assert "the old password" not in text
 
 
+def test_a_secret_that_only_the_existing_file_contains_is_redacted(tmp_path, page):
+    rule = {"when": ["create"], "template": "b"}
+    image = an_image(tmp_path / "image", {"/etc/b": rule}, {"b": "no secret\n"})
+    (tmp_path / "rootfs" / "etc").mkdir(parents=True)
+    (tmp_path / "rootfs" / "etc" / "b").write_text("password=hunter2\nother\n")
+    _, text = page("diff", image, tmp_path / "rootfs", "-t", "create", "-c", "user.password=hunter2")
+    assert "hunter2" not in text
+    assert "-password=[redacted]" in text and "-other" in text
+
+
 # --- the file
 
 
