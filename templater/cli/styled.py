@@ -1,6 +1,6 @@
-"""Text for terminals: rules, columns, and messages wrapped at words. Only styled output imports this module.
+"""Text for terminals: horizontal rules, columns, and wrapped messages.
 
-Every function escapes the control characters of its arguments.
+Only styled output imports this module. Every function escapes the control characters of its arguments.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 #: the colours of actions; all are readable on dark and on light terminals
 ACTIONS = {CREATE: "green", WRITE: "green", UPDATE: "yellow", FAILED: "bold red"}
-#: the indentation of everything below a rule, such as ``── /etc/hosts``
+#: the indentation of everything below a horizontal rule, such as ``── /etc/hosts``
 INDENT = 3
 _LABEL = re.compile(r"^(templater|note|warning|hint): ")
 _LABELS = {"templater": "bold red", "note": "cyan", "warning": "yellow", "hint": "dim"}
@@ -84,7 +84,7 @@ def title(text: str) -> Text:
 
 
 class Headings:
-    """The headings of several files with aligned columns, as rules, or indented without a rule.
+    """The headings of several files with aligned columns, as horizontal rules or only indented.
 
     If the terminal is too narrow, a second line has the reason.
     """

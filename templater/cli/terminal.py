@@ -74,7 +74,7 @@ def has_colour(stream: TextIO) -> bool:
 
 
 def has_layout(stream: TextIO) -> bool:
-    """Return whether to write rules, aligned columns and wrapped text, with or without colours."""
+    """Return whether to write horizontal rules, aligned columns and wrapped text."""
     return (is_terminal(stream) and os.environ.get("TERM") != "dumb") or has_colour(stream)
 
 

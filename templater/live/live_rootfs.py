@@ -76,7 +76,7 @@ class _Reader:
             raise self.refused(path, answer)
         kind = _KINDS.get(self.header(answer, "type"))
         if kind is None:
-            raise UnreadableError(f"{self.client.name} does not tell the type of '{printable(path)}'")
+            raise UnreadableError(f"{self.client.name} does not give the type of '{printable(path)}'")
         try:
             uid, gid = int(self.header(answer, "uid")), int(self.header(answer, "gid"))
             mode = int(self.header(answer, "mode"), 8) & 0o7777

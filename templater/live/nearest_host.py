@@ -58,6 +58,10 @@ def nearest_host(family: str, environment: dict[str, Any]) -> Nearest:
         if product == family and first <= numbers <= last:
             return Nearest(HOSTS[name], f"predicting {name}: the daemon is {title} (see --as)")
     nearest = next((name for end, name in _NEAREST[family] if numbers and numbers < end), family)
-    why = "newer than every release that templater knows" if nearest == family else "not one of its releases"
+    why = (
+        "newer than every release that templater knows"
+        if nearest == family
+        else "which templater does not know"
+    )
     text = f"predicting {nearest}, the nearest host: the daemon is {title}, {why} (see --as)"
     return Nearest(HOSTS[nearest], text)

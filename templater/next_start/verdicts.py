@@ -266,7 +266,7 @@ class _Judgement:
         how = " ".join(filter(None, (absolute.verdict, absolute.reason and f"({absolute.reason})")))
         other = " ".join(filter(None, (relative.verdict, relative.reason and f"({relative.reason})")))
         reason = (
-            f"the daemon does not tell whether the symlink is absolute ({links});"
+            f"the daemon does not show whether the symlink is absolute ({links});"
             f" with an absolute link: {how}; with a relative link: {other}"
         )
         certain = relative if relative.change is not None else absolute
@@ -328,7 +328,7 @@ class _Judgement:
 
     def remarks(self, file: FileVerdict) -> Iterator[str]:
         if self.rootfs is not None and file.real in self.rootfs.empty:
-            yield "the file is empty, or a fifo or a device: the daemon does not tell"
+            yield "the daemon shows an empty file, which can also be a fifo or a device"
         if self.live.is_vm or self.live.status in ("Stopped", "Error", ""):
             return
         disks = (
@@ -338,7 +338,8 @@ class _Judgement:
         )
         for mount in (*_MOUNTED, *disks):
             if mount and (file.real == mount or file.real.startswith(f"{mount}/")):
-                yield f"'{printable(mount)}' is a mount while the instance runs: the start writes below it"
+                shown = printable(mount)
+                yield f"while the instance runs, the mount '{shown}' hides the file that the start writes"
                 return
 
 

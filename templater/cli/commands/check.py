@@ -108,7 +108,7 @@ def split_hosts(ctx: click.Context, param: click.Parameter, value: str | None) -
     "--run-validators/--no-run-validators",
     default=None,
     envvar="TEMPLATER_RUN_VALIDATORS",
-    help="Run programs such as visudo also without confinement, or never. [default: only with confinement]",
+    help="Run programs such as visudo even without a sandbox, or never. [default: only in a sandbox]",
 )
 @click.option("--show-ignored", is_flag=True, help="List the findings that the author ignores.")
 @options.parameter_option

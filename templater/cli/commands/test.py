@@ -45,13 +45,13 @@ REPORTS = ("text", "json", "junit", "tap")
 @click.option("--coverage", is_flag=True, help="Show the parts of the templates that no test reaches.")
 @click.option(
     "--min-coverage", metavar="PERCENT", type=click.FloatRange(0, 100),
-    help="Fail if the tests of an image reach fewer of its templates' branches. Implies --coverage.",
+    help="Fail if tests reach less than PERCENT of an image's branches. Implies --coverage.",
 )  # fmt: skip
 @click.option("--report", type=click.Choice(REPORTS), help="Report format. [default: text]")
 @click.option("-v", "--verbose", is_flag=True, help="Also list the tests that pass.")
 @click.option(
     "--run-validators/--no-run-validators", default=None, envvar="TEMPLATER_RUN_VALIDATORS",
-    help="Run programs such as visudo also without confinement, or never. [default: only with confinement]",
+    help="Run programs such as visudo even without a sandbox, or never. [default: only in a sandbox]",
 )  # fmt: skip
 @options.parameter_option
 @options.limit_option()

@@ -13,10 +13,11 @@ from .. import options, output
 
 HELP = """Preview and check SRC again after every change.
 
-Templates, metadata.yaml and the instance's files are watched. At first everything is shown, and after a
-change only what differs: files, findings of `templater check`, and with --test tests that fail or pass
-again. With ROOTFS, files are shown as a patch like that of `templater diff`. If SRC is a running instance,
-the daemon's events are followed, and the output is that of `templater diff`. Stop with Ctrl-C.
+Templates, metadata.yaml and the instance's files are watched. The first output shows everything. After a
+change, the output shows only differences: files, findings of `templater check`, and with --test the tests
+that fail or pass again. With ROOTFS, files are shown as a patch like that of `templater diff`. If SRC is a
+running instance, templater follows the daemon's events, and shows the output of `templater diff`. Stop with
+Ctrl-C.
 
 \b
 Examples:

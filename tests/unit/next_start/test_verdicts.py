@@ -121,7 +121,7 @@ def test_an_empty_file_gets_a_remark_that_it_can_be_a_fifo(incus):
     put_rules(incus, [("/srv/fifo", ["start"], "a.tpl", {})], {"a.tpl": b"x\n"})
     (file,) = judged(incus).files
     assert file.verdict == "change"
-    assert file.remarks == ("the file is empty, or a fifo or a device: the daemon does not tell",)
+    assert file.remarks == ("the daemon shows an empty file, which can also be a fifo or a device",)
     assert not [request for request in incus.requests if "GET" in request and "fifo" in request]
 
 
@@ -143,7 +143,7 @@ def test_targets_below_a_mount_are_marked(incus):
     )
     found = by_path(judged(incus))
     assert found["/run/x"].remarks == (
-        "'/run' is a mount while the instance runs: the start writes below it",
+        "while the instance runs, the mount '/run' hides the file that the start writes",
     )
     assert found["/etc/x"].remarks == ()
 
