@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..model.entry import FILE
-from ..model.errors import KeptError
+from ..model.errors import KeptError, LimitError
 from ..model.plan import CREATE, FAILED, KEEP, WRITING, Plan
 from ..model.source import printable
-from .written_files import content_digest, digest_of
+from .written_files import MAX_COMPARED_TOTAL, content_digest, digest_of, size_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -57,6 +57,8 @@ def status_of(
     templates: Mapping[str, TemplateFile],
 ) -> list[FileStatus]:
     """Return the status of each recorded file and of each file of the plan, in the order of paths."""
+    if sum(size_of(rootfs, file.real) for file in files.values()) > MAX_COMPARED_TOTAL:
+        raise LimitError(f"the recorded files have more than {MAX_COMPARED_TOTAL >> 20} MiB together")
     merged = {change.real: change for change in plan.files()}
     changes: dict[str, Change] = {}
     for each in plan.changes:

@@ -27,6 +27,10 @@ HEAD = b"templater written 1\n"
 MAX_RECORD = 16 << 20
 #: larger files, in bytes, always count as changed: no template renders so much
 MAX_COMPARED = 64 << 20
+#: maximum size in bytes of all recorded files that are compared together
+MAX_COMPARED_TOTAL = 512 << 20
+#: maximum number of files in a record
+MAX_FILES = 100_000
 
 _FIELDS = 7
 
@@ -78,6 +82,8 @@ def encode(files: "Mapping[str, WrittenFile]") -> bytes:
 def text_of(data: bytes) -> str:
     """Return the text of a record's files, or "" if the record is damaged."""
     digest, _, rest = data.removeprefix(HEAD).partition(b"\n")
+    if rest.count(b"\0") > MAX_FILES * _FIELDS + 1:
+        return ""
     if not data.startswith(HEAD) or digest_of(rest).encode() != digest:
         return ""
     return rest.decode("utf-8", "surrogateescape")
@@ -175,7 +181,11 @@ class Record:
 
     def settle(self, rootfs: "RootfsView") -> None:
         """Adopt the staged entry of each file that has the entry's content: a killed run wrote this file."""
+        size = 0
         for path, file in (self._staged or {}).items():
+            size += size_of(rootfs, file.real)
+            if size > MAX_COMPARED_TOTAL:
+                break  # the remaining files count as changed by hand
             if content_digest(rootfs, file.real) == file.digest:
                 self.files[path] = file
                 self._text = ""  # the record on the disk lacks this entry
@@ -201,8 +211,12 @@ class Record:
         settled = bool(self._files) and not self._text
         files = self._with(new) if new or settled else {}
         data = encode(files)
-        if len(data) > MAX_RECORD:
-            raise LimitError(f"the record '{self._path(WRITTEN)}' would be larger than {MAX_RECORD} bytes")
+        if len(data) > MAX_RECORD or len(files) > MAX_FILES:
+            raise LimitError(
+                f"the record '{self._path(WRITTEN)}' would have more than {MAX_FILES} files"
+                f" or {MAX_RECORD} bytes",
+                hint=_REMOVE,
+            )
         directory = self.state_directory.directory
         try:
             self._discard()
@@ -300,3 +314,12 @@ def content_digest(rootfs: "RootfsView", real: str) -> str:
         return digest_of(rootfs.read(real, MAX_COMPARED))
     except (TemplaterError, OSError):
         return ""
+
+
+def size_of(rootfs: "RootfsView", real: str) -> int:
+    """Return the number of bytes that ``content_digest`` reads of a file."""
+    try:
+        entry = rootfs.entry(real)
+    except (TemplaterError, OSError):
+        return 0
+    return 0 if entry is None or entry.size > MAX_COMPARED else entry.size

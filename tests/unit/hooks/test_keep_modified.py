@@ -10,6 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from templater.hooks.run import run
+from templater.instances import written_files
+from templater.instances.drift import status_of
+from templater.instances.written_files import WrittenFile
+from templater.model.errors import LimitError
+from templater.rootfs.memory import MemoryRootfs
 
 pytestmark = pytest.mark.usefixtures("restored_process")
 
@@ -206,8 +211,15 @@ def binary(path):
     path.write_bytes(bytes(range(256)) * 100)
 
 
+def of_too_many_files(path):
+    data = b"\0" * (written_files.MAX_FILES * 7 + 2)
+    path.write_bytes(written_files.HEAD + written_files.digest_of(data).encode() + b"\n" + data)
+    path.chmod(0o600)
+
+
 HOSTILE = [
     os.mkfifo,
+    of_too_many_files,
     link,
     hard_link,
     huge,
@@ -249,6 +261,27 @@ def test_a_hostile_record_does_not_stop_a_start_without_the_option(container, ma
     assert contents(container) == {"/etc/a": "a 2\n", "/etc/b": "b 2\n", "/etc/once": "a 1\n"}
     assert path.read_bytes().startswith(b"templater written 1\n"), "a start writes a new record"
     assert b"ignored: " in (container / ".templater/log").read_bytes()
+
+
+def test_a_staged_record_of_very_large_files_is_not_settled(container, monkeypatch):
+    start(container)
+    folder = container / ".templater"
+    configure(container, "2")
+    for limit, code in ((0, 1), (written_files.MAX_COMPARED_TOTAL, 0)):
+        (folder / "written").rename(folder / "written.new")  # as if the run was killed before it renamed
+        monkeypatch.setattr(written_files, "MAX_COMPARED_TOTAL", limit)
+        staged = (folder / "written.new").read_bytes()
+        assert start(container, KEEP)[0] == code
+        (folder / "written").write_bytes(staged)
+
+
+def test_the_status_of_very_large_files_is_an_error():
+    size = 1 << 20
+    file = WrittenFile("/a", "/big", "", 0, 0, 0o644, "a.tpl", "")
+    files = dict.fromkeys(map(str, range(written_files.MAX_COMPARED_TOTAL // size + 1)), file)
+    rootfs = MemoryRootfs({"/big": "x" * size})
+    with pytest.raises(LimitError, match="the recorded files have more than 512 MiB"):
+        status_of(None, files, rootfs, {})  # raised before it looks at the plan
 
 
 def test_a_directory_in_place_of_the_record_is_an_error_that_names_it(container):
