@@ -257,7 +257,7 @@ def column(
     explainers: list[Explainer] = []
 
     def explainer() -> Explainer:
-        """Return the explainer, whose time for all files begins with the first one."""
+        """Return the explainer, whose time limit for all files begins with the first file."""
         if not explainers:
             explainers.append(Explainer(templates, layers, own.begun()))
         return explainers[0]

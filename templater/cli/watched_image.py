@@ -1,4 +1,4 @@
-"""What ``templater watch`` shows: everything at first, and then what differs from the look before."""
+"""The output of ``templater watch``: first everything, then the differences from the previous look."""
 
 from __future__ import annotations
 

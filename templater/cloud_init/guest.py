@@ -28,7 +28,7 @@ CONFIG = "/etc/cloud/cloud.cfg"
 STATE = "/var/lib/cloud"
 #: events of `updates: network: when` for which cloud-init reads its data again at each boot
 BOOT_EVENTS = ("boot", "boot-legacy")
-#: limits on the configuration files of a guest, and on their bytes together; beyond them a guest is unknown
+#: limits on the configuration files of a guest, and on their bytes together; above them every fact is unknown
 MAX_SETTINGS, MAX_SETTINGS_TOTAL = 1000, 1 << 20
 
 
@@ -94,7 +94,7 @@ def _version(read: Read) -> str:
 
 
 def _settings(read: Read, names: Names, last_id: str) -> list[Node | None] | None:
-    """Return the configuration, those files that win first: the last boot's user-data, *.cfg, cloud.cfg.
+    """Return the configuration files by falling priority: the last boot's user-data, *.cfg, cloud.cfg.
 
     A file that is no YAML is None. Return None for more files or bytes than cloud-init's own users have.
     """

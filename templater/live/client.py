@@ -33,7 +33,7 @@ _PAUSE = 0.1
 #: maximum length of a daemon's error text in a message
 _LONGEST = 300
 _PIECE = 1 << 18
-#: bytes per second that an answer needs after its timeout: a guest can feed a fifo slowly for ever
+#: minimum bytes per second of an answer after its timeout: a guest can feed a fifo slowly without end
 _SLOWEST = MIB
 
 #: a function that opens a connection, with a timeout in seconds

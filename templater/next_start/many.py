@@ -31,7 +31,7 @@ _AHEAD = 2 * WORKERS
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """The verdicts on an instance, or the error because of which it has none."""
+    """The verdicts on an instance, or the error that prevents them."""
 
     address: Address
     status: str
@@ -96,7 +96,7 @@ def _judged(
 
 
 def _attempt(live: LiveInstance) -> TemplaterError | None:
-    """Read an instance. Return the error because of which that is impossible."""
+    """Read an instance. Return the error if this fails."""
     try:
         live.look()
         read_ahead(live)

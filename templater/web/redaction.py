@@ -26,7 +26,7 @@ MARK: Final = "[redacted]"
 #: shorter values and lines are not redacted, because they also occur by chance
 SHORTEST: Final = 4
 SHORTEST_LINE: Final = 8
-#: maximum number of characters of texts that are searched; afterwards, what may be secret is redacted
+#: maximum number of characters of texts that are searched; later texts that may be secret are redacted
 MOST_SEARCHED: Final = 2_000_000_000
 _QUOTED = re.compile(r"""(?<=')[^'\n]{3,}(?=')|(?<=")[^"\n]{3,}(?=")""")
 

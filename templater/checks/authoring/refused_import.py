@@ -46,7 +46,7 @@ def check_image(image: AuthoredImage) -> Iterator[Observation]:
 
 
 def is_part(image: AuthoredImage) -> bool:
-    """Return whether the image is a directory with templates alone, which nothing describes as an image."""
+    """Return whether the image is a directory that has templates, and no other part of an image."""
     facts = image.metadata
     described = facts is None or facts.architecture or facts.creation_date or facts.properties
     return not (described or image.packed or image.has_rootfs or DISK in {name.path for name in image.names})

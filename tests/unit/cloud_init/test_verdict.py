@@ -130,7 +130,7 @@ def test_hostile_seeds_and_configurations_give_a_verdict(data):
     ("count", "data"),
     [(facts_of_guest.MAX_SETTINGS + 1, b""), (5, b"#" * (facts_of_guest.MAX_SETTINGS_TOTAL // 4))],
 )
-def test_a_guest_with_very_many_settings_is_unknown(count, data):
+def test_the_facts_about_a_guest_with_very_many_settings_are_unknown(count, data):
     names = [f"{number}.cfg" for number in range(count)]
     files = {f"/etc/cloud/cloud.cfg.d/{name}": data for name in names}
     files["/var/lib/cloud/data/instance-id"] = b"i-1"

@@ -352,7 +352,7 @@ def test_a_client_waits_for_a_daemon_that_restarts(incus):
     thread.join()
 
 
-def test_a_daemon_that_ends_is_waited_for_without_busy_attempts(incus, monkeypatch):
+def test_the_wait_for_a_daemon_that_ended_makes_few_attempts(incus, monkeypatch):
     monkeypatch.setattr("templater.live.client.PATIENCE", 0.3)
     attempts = []
     connect = unix_socket(incus.socket)

@@ -84,7 +84,7 @@ def test_the_work_for_very_long_secrets_is_bounded(monkeypatch):
     found = Redaction([Instance("c1", config={"user.user-data": document})], Text("line number 3, " * 100))
     assert 0 < sum(searched) <= 10_000
     assert found.scrub("at line number 99") == "at [redacted]"
-    assert found.scrub("at 'public'") == "at '[redacted]'"  # what can't be searched may be secret
+    assert found.scrub("at 'public'") == "at '[redacted]'"  # a text that was not searched may be secret
 
 
 def test_texts_of_the_image_are_no_secrets():
