@@ -10,7 +10,7 @@ from ..model.source import printable
 from ..reporting.json_data import change_data, error_data, json_text
 from ..reporting.patch import Work, file_patch
 from .many import Judged
-from .verdicts import DIFFERENT, NextStart
+from .verdicts import DIFFERENT, NOT_REWRITTEN, NextStart
 from .words import also_runs, commands, heading, sentence
 
 #: maximum number of files that a line names
@@ -24,6 +24,7 @@ def patches(found: NextStart) -> Iterator[str]:
     """
     yield f"# {heading(found)}\n"
     work = Work()
+    runs = also_runs(found)
     for file in found.files:
         todo = commands(found, file)
         yield f"# {printable(file.path)}: {sentence(file)}\n"
@@ -35,10 +36,12 @@ def patches(found: NextStart) -> Iterator[str]:
             yield "".join(f"#   {line}\n" for line in _lines(file_patch(file.current_change, work)))
         if todo and file.current:
             yield f"#   to write it: {' && '.join(todo)}\n"
-            others = also_runs(found, file)
-            if others:
-                more = f" and {len(others) - _MOST_NAMED} more" if len(others) > _MOST_NAMED else ""
-                yield f"#   this also writes {', '.join(map(printable, others[:_MOST_NAMED]))}{more}\n"
+            others = runs.get(file.trigger, []) if file.trigger else []
+            named = [each for each in others[: _MOST_NAMED + 1] if each is not file][:_MOST_NAMED]
+            if named:
+                count = len(others) - (file.verdict == NOT_REWRITTEN) - len(named)
+                more = f" and {count} more" if count else ""
+                yield f"#   this also writes {', '.join(printable(each.path) for each in named)}{more}\n"
 
 
 def _lines(text: str) -> list[str]:

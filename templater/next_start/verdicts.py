@@ -7,8 +7,9 @@ the start is simulated for both kinds, and a verdict that differs is "unknown".
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import islice
 
 from ..live.address import Address
 from ..live.instance import LiveInstance
@@ -53,6 +54,8 @@ EQUAL, DIFFERENT, MISSING = "equal", "different", "missing"
 _MAKEABLE = ("create", "copy", "rename")
 #: directories that are mounts while a container runs
 _MOUNTED = ("/dev", "/proc", "/sys", "/run")
+#: limits on the links in a reason, and on the characters of each
+_MOST_LINKS, _LONGEST_LINK = 5, 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +139,18 @@ def judge(
     return found
 
 
+class _Index:
+    """The changes of a plan by their rule and by their file."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.changes = _by_rule(plan.changes)
+        self.agent = _by_rule(plan.agent)
+        self.files: dict[str, Change] = {}
+        for change in plan.files():
+            self.files.setdefault(change.real, change)
+
+
 class _Judgement:
     def __init__(
         self, live: LiveInstance, instance: Instance, options: RenderOptions, reading: YamlLimits | None
@@ -143,17 +158,15 @@ class _Judgement:
         self.live, self.instance, self.options, self.reading = live, instance, options, reading
         self.rootfs = None if live.unreadable else live.rootfs
         #: plans of starts with another pending trigger, by that trigger
-        self.others: dict[str, Plan] = {}
+        self.others: dict[str, _Index] = {}
 
     def next_start(self) -> NextStart:
         first = self.attempt(self.rootfs)
-        rules = first.plan.metadata.rules
-        found = [self.verdict(first, index) for index in range(len(rules))]
+        found = self.verdicts(first)
         error = first.error
         if self.rootfs is not None and self.rootfs.links:
             second = self.attempt(self.rootfs.with_relative_links())
-            other = [self.verdict(second, index) for index in range(len(rules))]
-            found = [self.combined(*pair) for pair in zip(found, other, strict=True)]
+            found = [self.combined(*pair) for pair in zip(found, self.verdicts(second), strict=True)]
             error = error if second.error is not None else None
         files = tuple(self.finished(index, file) for index, file in enumerate(found))
         return NextStart(
@@ -198,12 +211,15 @@ class _Judgement:
             triggers=passes(pending), rootfs=rootfs, reading=self.reading,
         )  # fmt: skip
 
-    def verdict(self, attempt: _Attempt, index: int) -> FileVerdict:
-        plan = attempt.plan
-        rule = plan.metadata.rules[index]
-        changes = [change for change in (*plan.changes, *plan.agent) if change.rule is rule]
-        if plan.instance.is_vm:  # the config drive's files are not the instance's
-            changes = [change for change in changes if change in plan.agent or change.action == FAILED]
+    def verdicts(self, attempt: _Attempt) -> list[FileVerdict]:
+        index = _Index(attempt.plan)
+        return [self.verdict(attempt, rule, index) for rule in attempt.plan.metadata.rules]
+
+    def verdict(self, attempt: _Attempt, rule: Rule, index: _Index) -> FileVerdict:
+        changes = index.changes.get(id(rule), [])
+        if attempt.plan.instance.is_vm:  # the config drive's files are not the instance's
+            changes = [change for change in changes if change.action == FAILED]
+        changes = [*changes, *index.agent.get(id(rule), ())]
         if not changes:
             path = _cleaned(rule.path)
             return FileVerdict(rule, path, path, NOT_REWRITTEN)
@@ -262,7 +278,7 @@ class _Judgement:
         if (absolute.verdict, absolute.real) == (relative.verdict, relative.real) and same_content:
             return absolute
         assert self.rootfs is not None
-        links = ", ".join(printable(f"{path} -> {target}") for path, target in self.rootfs.links.items())
+        links = links_text(self.rootfs.links)
         how = " ".join(filter(None, (absolute.verdict, absolute.reason and f"({absolute.reason})")))
         other = " ".join(filter(None, (relative.verdict, relative.reason and f"({relative.reason})")))
         reason = (
@@ -289,10 +305,10 @@ class _Judgement:
         if self.rootfs is None:
             return replace(file, current=UNKNOWN, current_reason=f"not read: {self.live.unreadable}")
         if trigger not in self.others:
-            self.others[trigger] = self.plan(trigger, self.rootfs)
-        plan = self.others[trigger]
-        rule = plan.metadata.rules[index]
-        changes = [change for change in (plan.agent or plan.changes) if change.rule is rule]
+            self.others[trigger] = _Index(self.plan(trigger, self.rootfs))
+        other = self.others[trigger]
+        rule = other.plan.metadata.rules[index]
+        changes = (other.agent or other.changes).get(id(rule))
         if not changes:
             return replace(file, current=UNKNOWN, current_reason="the template can't be rendered")
         last = changes[-1]
@@ -304,7 +320,7 @@ class _Judgement:
             return self.skipped(file, last)
         if last.action == KEEP:
             return replace(file, current=EQUAL)
-        final = next((change for change in plan.files() if change.real == last.real), last)
+        final = other.files.get(last.real, last)
         return replace(file, current=MISSING if final.action == CREATE else DIFFERENT, current_change=final)
 
     def skipped(self, file: FileVerdict, change: Change) -> FileVerdict:
@@ -341,6 +357,21 @@ class _Judgement:
                 shown = printable(mount)
                 yield f"while the instance runs, the mount '{shown}' hides the file that the start writes"
                 return
+
+
+def links_text(links: Mapping[str, str]) -> str:
+    """Return the first links with their targets."""
+    words = [printable(f"{path} -> {target}") for path, target in islice(links.items(), _MOST_LINKS)]
+    words = [text if len(text) <= _LONGEST_LINK else f"{text[:_LONGEST_LINK]}…" for text in words]
+    more = len(links) - len(words)
+    return ", ".join(words) + (f" and {more} more" if more else "")
+
+
+def _by_rule(changes: Iterable[Change]) -> dict[int, list[Change]]:
+    found: dict[int, list[Change]] = {}
+    for change in changes:
+        found.setdefault(id(change.rule), []).append(change)
+    return found
 
 
 def _certain(plan: Plan) -> Iterator[Change]:

@@ -85,16 +85,14 @@ def start_command(found: NextStart) -> str:
     return f"{client} {'restart' if found.is_running else 'start'} {target}{project}"
 
 
-def also_runs(found: NextStart, file: FileVerdict) -> list[str]:
-    """Return the other files whose rules the commands for ``file`` run."""
-    return [
-        each.path
-        for each in found.files
-        if file.trigger
-        and each is not file
-        and each.verdict == NOT_REWRITTEN
-        and file.trigger in each.rule.when
-    ]
+def also_runs(found: NextStart) -> dict[str, list[FileVerdict]]:
+    """Return for each trigger the files that the next start does not write, but a start with it would."""
+    runs: dict[str, list[FileVerdict]] = {}
+    for file in found.files:
+        if file.verdict == NOT_REWRITTEN:
+            for trigger in dict.fromkeys(file.rule.when):
+                runs.setdefault(trigger, []).append(file)
+    return runs
 
 
 def _parts(address: Address) -> tuple[str, str, str]:

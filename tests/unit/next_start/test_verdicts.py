@@ -6,8 +6,9 @@ from templater.live.address import parse_address
 from templater.live.connect import open_daemon
 from templater.live.instance import MissingInstanceError, open_instance
 from templater.model.options import RenderOptions
+from templater.model.plan import Plan
 from templater.next_start.report import data_of, patches
-from templater.next_start.verdicts import judge
+from templater.next_start.verdicts import judge, links_text
 from templater.next_start.words import commands, counts, short
 from templater.parsing.instance_yaml import read_instance
 from tests.recorded_daemon import error, sync
@@ -223,3 +224,31 @@ def test_a_template_of_any_bytes_has_a_verdict(incus, data):
     assert len(found.files) == 2
     "".join(patches(found)).encode("utf-8", "surrogateescape")
     data_of(found)
+
+
+def test_the_files_of_a_plan_are_merged_once_not_for_each_rule(incus, monkeypatch):
+    calls = []
+    files = Plan.files
+    monkeypatch.setattr(Plan, "files", lambda plan: calls.append(plan) or files(plan))
+    rules = [(f"/etc/{n}", ["create"], "a.tpl", {}) for n in range(50)]
+    put_rules(incus, rules, {"a.tpl": b"x\n"})
+    assert {file.current for file in judged(incus).files} == {"missing"}
+    assert len(calls) < 10
+
+
+def test_a_reason_names_few_links_and_little_of_each():
+    links = {f"/etc/{number}": "/etc/" + "./" * 2000 for number in range(40)}
+    text = links_text(links)
+    assert text.startswith("/etc/0 -> /etc/./") and text.endswith("… and 35 more")
+    assert len(text) < 1200
+    assert links_text({"/a": "/b"}) == "/a -> /b"
+
+
+def test_a_command_names_the_other_files_that_it_writes(incus):
+    rules = [(f"/etc/{n}", ["create"], "a.tpl", {}) for n in range(8)]
+    put_rules(incus, rules, {"a.tpl": b"x\n"})
+    lines = [line for line in "".join(patches(judged(incus))).splitlines() if "also writes" in line]
+    assert lines[0] == "#   this also writes /etc/1, /etc/2, /etc/3, /etc/4, /etc/5 and 2 more"
+    assert lines[7] == "#   this also writes /etc/0, /etc/1, /etc/2, /etc/3, /etc/4 and 2 more"
+    put_rules(incus, rules[:2], {"a.tpl": b"x\n"})
+    assert "#   this also writes /etc/1\n" in "".join(patches(judged(incus)))
