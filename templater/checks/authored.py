@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
@@ -16,6 +17,7 @@ from ..model.instance import VIRTUAL_MACHINE, Instance
 from ..model.metadata import TRIGGERS, Rule
 from ..model.options import RenderOptions
 from ..model.source import Source, Span
+from ..planning.follow_links import clean
 from ..pongo2.dialect import DIALECTS
 from ..pongo2.reads import Read, config_key, nodes, reads_of
 from ..pongo2.state import Limits
@@ -23,7 +25,7 @@ from ..pongo2.syntax import tree
 from ..pongo2.template import Compilation
 from ..rendering.context import with_image_keys
 from ..rendering.render import MAX_TOTAL_OF_SEVERAL, Compiled, render
-from .base import ScannedImage
+from .base import ScannedImage, mode_of
 
 if TYPE_CHECKING:
     from ..validators.results import Validators
@@ -122,6 +124,34 @@ class AuthoredImage(ScannedImage):
     added: tuple[Instance, ...] = ()
     #: None if no validator should run
     validators: Validators | None = None
+
+    @cached_property
+    def dumped_modes(self) -> Mapping[str, int]:
+        """The modes of the files that a definition's build writes itself, by path. The daemon keeps them."""
+        found: dict[str, int] = {}
+        for entry in () if self.definition is None else self.definition.entries:
+            if entry.generator in ("dump", "copy") and entry.mode:
+                with suppress(ValueError, TemplaterError):
+                    found[clean(entry.path)] = int(entry.mode, 8)
+        return found
+
+    def can_read(self, rule: Rule) -> bool:
+        """Return whether every user of the instance can read the file of a rule."""
+        mode = mode_of(rule)
+        with suppress(TemplaterError):  # a path that leaves the root filesystem
+            mode = self.dumped_modes.get(clean(rule.path), mode)
+        return bool(mode & 0o004)
+
+    def hint_of_mode(self) -> str:
+        """Return how the author gives a file the mode 0600."""
+        if self.definition is not None:
+            return "also write the file with 'dump' and mode: 0600, which the daemon keeps"
+        return "set mode: 0600 in the rule (LXD ignores it)"
+
+    def hint_of_triggers(self, *added: str) -> str:
+        """Return how the author adds triggers to a rule."""
+        names = " and ".join(f"'{name}'" for name in added)
+        return f"add {names} to '{'when' if self.definition is None else 'template.when'}'"
 
     @cached_property
     def used(self) -> Mapping[str, tuple[Rule, ...]]:

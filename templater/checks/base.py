@@ -17,6 +17,7 @@ from ..model.errors import LimitError, TemplaterError
 from ..model.file_names import ROOTFS
 from ..model.instance import Instance
 from ..model.metadata import Metadata, Rule
+from ..model.permissions import parse_mode
 from ..model.source import Source, Span
 from ..planning.follow_links import Steps, clean, resolve
 from ..pongo2.state import Limits
@@ -231,3 +232,11 @@ def check(
         return Check(id, severity, about, advisory, run, hint, text, validated, rootfs)
 
     return decorate
+
+
+def mode_of(rule: Rule) -> int:
+    """Return the mode of a rule, or that of a rule without one if its mode is invalid."""
+    try:
+        return parse_mode(rule.mode, rule)
+    except TemplaterError:
+        return 0o644

@@ -72,7 +72,7 @@ def read_guest(read: Read, names: Names) -> Guest:
     ]
     networks = [root for root in settings if node_at(root, "network") is not None]
     return Guest(
-        known=bool(last_id or version or earlier is not None or len(settings) > 0),
+        known=bool(last_id or version or earlier is not None or settings or _never_ran(names)),
         version=version,
         sources=next((found for root in settings if (found := texts_at(root, "datasource_list"))), None),
         last_id=last_id,
@@ -83,6 +83,15 @@ def read_guest(read: Read, names: Names) -> Guest:
         disabled_network=bool(networks and text_at(networks[0], "network", "config") == "disabled"),
         disabled=read("/etc/cloud/cloud-init.disabled") is not None,
     )
+
+
+def _never_ran(names: Names) -> bool:
+    """Return whether the folder of cloud-init's state shows that cloud-init has never run."""
+    state = names(STATE)
+    if state is not None:
+        return not {"data", "instance", "instances"}.intersection(state)
+    above, _, name = STATE.rpartition("/")
+    return name not in (names(above) or (name,))
 
 
 def _version(read: Read) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from ..model.source import printable
+from .verdict import FIRST
 
 if TYPE_CHECKING:
     from .verdict import Verdict
@@ -29,7 +30,7 @@ def _headline(verdict: Verdict) -> str:
     if not verdict.datasource or verdict.datasource == "None":
         return "the next boot reads no data"
     reads = {
-        True: "reads the data again",
+        True: "reads the data" if verdict.instance == FIRST else "reads the data again",
         False: "keeps the data of the last boot",
         None: "may read the data again",
     }

@@ -50,7 +50,7 @@ def check_image(image: AuthoredImage) -> Iterator[Observation]:
         yield Observation(
             f"'{printable(path)}' of a copy keeps the original's name",
             rule.spans["create_only"] if rule.create_only else rule.spans.get("when", rule.spans["path"]),
-            "remove 'create_only', and add 'copy' to 'when'" if rule.create_only else "add 'copy' to 'when'",
+            ("remove 'create_only', and " if rule.create_only else "") + image.hint_of_triggers("copy"),
             severity="info" if only_hosts or (ignored and path != "/etc/hosts") else "",
             rule=rule,
             fix=fix,

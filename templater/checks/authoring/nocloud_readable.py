@@ -3,6 +3,9 @@
 User data often contains passwords and keys. A rule without `mode` gives the file the mode 0644.
 
     mode: 0600
+
+In a definition, no field sets the mode of a rule. The daemon keeps the mode of a file that exists, so write
+the file with the generator `dump`, too.
 """
 
 from __future__ import annotations
@@ -12,24 +15,19 @@ from collections.abc import Iterator
 from ..authored import AuthoredImage
 from ..base import Fix, Observation, check
 from ..places import SEEDS
-from ..security.secrets import mode_of
 
 NAMES = ("user-data", "vendor-data")
 
 
-@check(
-    "nocloud-readable",
-    "info",
-    "user data that every user of the instance can read",
-    hint="set mode: 0600 in the rule (LXD ignores it)",
-)
+@check("nocloud-readable", "info", "user data that every user of the instance can read")
 def check_image(image: AuthoredImage) -> Iterator[Observation]:
     for rule, path, _ in image.targets:
         folder, _, name = path.rpartition("/")
-        if folder in SEEDS and name in NAMES and mode_of(rule) & 0o004:
+        if folder in SEEDS and name in NAMES and image.can_read(rule):
             yield Observation(
                 f"every user can read '{path}'",
                 rule.spans.get("mode") or rule.spans["path"],
+                image.hint_of_mode(),
                 rule=rule,
                 fix=Fix(fields={"mode": "0600"}, unsafe=True),
             )

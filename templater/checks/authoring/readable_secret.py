@@ -4,6 +4,9 @@ A rule without `mode` gives the file the mode 0644. LXD ignores the mode of a ru
 stays readable.
 
     mode: 0600
+
+In a definition, no field sets the mode of a rule. The daemon keeps the mode of a file that exists, so write
+the file with the generator `dump`, too.
 """
 
 from __future__ import annotations
@@ -12,27 +15,23 @@ from collections.abc import Iterator
 
 from ...model.source import printable
 from ..authored import AuthoredImage
-from ..base import Observation, check
-from ..security.secrets import mode_of, secrets_of
+from ..base import Observation, check, mode_of
+from ..security.secrets import secrets_of
 
 #: a key whose name contains one of these words is not a secret
 PUBLIC = ("public", "pubkey", "pub-key", "authorized", "fingerprint", "url", "file", "path", "ttl", "name")
 
 
-@check(
-    "readable-secret",
-    "warning",
-    "a secret in a file that every user can read",
-    hint="set mode: 0600 in the rule (LXD ignores it)",
-)
+@check("readable-secret", "warning", "a secret in a file that every user can read")
 def check_image(image: AuthoredImage) -> Iterator[Observation]:
     for template in image.parsed:
-        readable = [rule for rule in template.rules if mode_of(rule) & 0o004]
+        readable = [rule for rule in template.rules if image.can_read(rule)]
         for key in secrets_of(template.source) if readable else ():
             if not any(word in key.value.lower() for word in PUBLIC) and "." in key.value:
                 yield Observation(
                     f"'{printable(key.value)}' is written to '{printable(readable[0].path)}',"
                     f" which every user can read (mode {mode_of(readable[0]):04o})",
                     template.source.span(key.start, key.end),
+                    image.hint_of_mode(),
                     rule=readable[0],
                 )

@@ -18,7 +18,6 @@ from ..instance_name import stale_after
     "rename",
     "info",
     "a hostname that does not change when the instance is renamed",
-    hint="add 'rename' to 'when'",
 )
 def check_image(image: AuthoredImage) -> Iterator[Observation]:
     for rule, path in stale_after(image, "rename"):
@@ -26,6 +25,7 @@ def check_image(image: AuthoredImage) -> Iterator[Observation]:
             yield Observation(
                 f"'{printable(path)}' keeps the old name after a rename",
                 rule.spans.get("when", rule.spans["path"]),
+                image.hint_of_triggers("rename"),
                 rule=rule,
                 fix=Fix(fields={"when": (*rule.when, "rename")}, unsafe=True),
             )

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from ...model.errors import TemplaterError
-from ...model.permissions import parse_mode
 from ...model.source import printable
 from ...pongo2.syntax.tokens import STRING, Token
-from ..base import Observation, ScannedImage, check
+from ..base import Observation, ScannedImage, check, mode_of
 from ..template_tokens import tokens_of
 
 if TYPE_CHECKING:
@@ -49,10 +47,3 @@ def secrets_of(source: Source) -> Iterator[Token]:
             printed = token.kind == "{{"
         elif printed and token.kind == STRING and any(word in token.value.lower() for word in WORDS):
             yield token
-
-
-def mode_of(rule: Rule) -> int:
-    try:
-        return parse_mode(rule.mode, rule)
-    except TemplaterError:
-        return 0o644

@@ -101,6 +101,8 @@ def build(entries: str, image: str = "") -> AuthoredImage:
 
 PLAN = "/etc/netplan/a.yaml"
 PONGO = "- {generator: template, name: t, path: /etc/t, pongo: true, content: '%s'}"
+SECRET = '- {generator: template, name: t, path: /etc/t, content: \'a {{ config_get("user.token", "") }}\'}'
+USER_DATA = "- {generator: cloud-init, name: meta-data}\n- {generator: cloud-init, name: user-data}"
 PLAIN = "- {generator: template, name: t, path: /etc/t%s}"
 
 #: id, level, place, image with the mistake, image without it
@@ -128,6 +130,8 @@ CASES = [
     ("pongo-runtime", "warning", "d.yaml:3:77", build(PONGO % '{% if config_get("user.a", "") %}b{% endif %}'), build(PONGO % "{% set config = image %}{{ config.variant }}")),
     ("dropped-field", "warning", "d.yaml:3:54", build(PLAIN % ", mode: 0600"), build("- {generator: dump, path: /etc/t, mode: 0600}")),
     ("dropped-field", "warning", "d.yaml:4:61", build("- {generator: cloud-init, name: meta-data}\n- {generator: cloud-init, name: user-data, template: {when: [start]}}"), build("- {generator: hostname, path: /etc/hostname, template: {when: [start]}}")),
+    ("readable-secret", "warning", "d.yaml:3:74", build(SECRET), build(f"- {{generator: dump, path: /etc/t, mode: 0600}}\n{SECRET}")),
+    ("nocloud-readable", "info", "d.yaml:4:33", build(USER_DATA), build(f"{USER_DATA}\n- {{generator: dump, path: {SEED}/user-data, mode: '0600'}}")),
     ("shared-template", "warning", "d.yaml:4:31", build(f"{PLAIN % ''}\n{PLAIN % '2, content: a'}"), build(f"{PLAIN % ''}\n{(PLAIN % '2, content: a').replace('name: t', 'name: u')}")),
     ("shared-template", "warning", "d.yaml:4:40", build(f"{PLAIN % ''}\n{PLAIN % ''}"), build(f"{PLAIN % ''}\n{PLAIN % ', releases: [b]'}")),
     ("image-expiry", "warning", "d.yaml:1:67", build("- {generator: fstab}", ", expiry: x"), build("- {generator: fstab}", ", expiry: 30d")),
