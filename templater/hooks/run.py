@@ -366,7 +366,9 @@ def _write_files(
             log.add(f"ignored: {record.problem}")
         with record.updated(plan, planned_run.job.templates, answer.keys):
             written = apply(plan, rootfs, wait=request.time_limit, journal=journal, durable=durable)
-        _signal.signal(_signal.SIGALRM, _signal.SIG_IGN)  # all files are written, so also finish the log
+            _signal.signal(
+                _signal.SIGALRM, _signal.SIG_IGN
+            )  # all files are written, so finish record and log
         _log_changes(plan, written, log)
     return answer, kept
 
