@@ -28,7 +28,7 @@ def page(run, tmp_path):
 
     def page(*words):
         file = tmp_path / "report.html"
-        code, _, err = run(*words, *PATIENT, "--html", file)
+        code, _, err = run(words[0], *PATIENT, *words[1:], "--html", file)
         assert file.exists(), err
         return code, file.read_text("utf-8")
 

@@ -1,12 +1,10 @@
 """Commands on running instances, with the recorded answers of Incus."""
 
 import json
-import os
-import subprocess
-import sys
 
 import pytest
 
+from tests.peak_memory import measured
 from tests.recorded_daemon import JSON, error, incus, key, sync  # noqa: F401
 
 
@@ -141,7 +139,7 @@ def test_a_missing_daemon_is_one_clear_error(run, monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     ("count", "size"), [(300, 300), (40, 7 << 20)], ids=["many instances", "large files"]
 )
-def test_the_memory_for_many_instances_is_bounded(incus, count, size):  # noqa: F811
+def test_the_memory_for_many_instances_is_bounded(incus, tmp_path, count, size):  # noqa: F811
     """The peak must not grow with the instances, although each of them has six files."""
     listed = incus.data("GET /1.0/instances?recursion=1")
     c1 = next(each for each in listed if each["name"] == "c1")
@@ -163,16 +161,8 @@ def test_the_memory_for_many_instances_is_bounded(incus, count, size):  # noqa: 
     incus.put(
         "GET /1.0/instances?recursion=1", sync([{**c1, "name": f"i{number}"} for number in range(count)])
     )
-    program = subprocess.Popen(
-        [sys.executable, "-m", "templater", "diff", "incus:"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-    )
-    assert program.stdout is not None
-    lines = program.stdout.read().decode().splitlines()
-    program.stdout.close()
-    _, status, usage = os.wait4(program.pid, 0)
-    program.returncode = os.waitstatus_to_exitcode(status)
-    assert program.returncode == 0 and len(lines) == count
+    done, peak = measured(tmp_path / "peak", "diff", "incus:")
+    lines = done.stdout.splitlines()
+    assert done.returncode == 0 and len(lines) == count
     assert all("change /etc/file0" in line for line in lines)
-    assert usage.ru_maxrss * 1024 <= (120_000_000 if size < 1 << 20 else 250_000_000)
+    assert peak <= (120 if size < 1 << 20 else 250)
