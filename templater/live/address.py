@@ -52,10 +52,19 @@ class Address(NamedTuple):
 
     def query(self, **parameters: str) -> str:
         """Return a query string with the project. The daemon reads an empty project as ``default``."""
-        from urllib.parse import urlencode
-
         given = {**({"project": self.project} if self.project else {}), **parameters}
-        return f"?{urlencode(given)}" if given else ""
+        return "?" + "&".join(f"{key}={escaped(value)}" for key, value in given.items()) if given else ""
+
+
+def escaped(text: str) -> str:
+    """Escape a name or path for a URL. Characters that no bytes stand for become question marks."""
+    from urllib.parse import quote
+
+    try:
+        data = text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        data = text.encode("utf-8", "replace")
+    return quote(data, safe="")
 
 
 def is_live(src: str) -> bool:

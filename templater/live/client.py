@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from email.message import Message
 from typing import Any
-from urllib.parse import quote
 
 from .. import __version__
 from ..model.errors import InputError, LimitError, reason
@@ -250,8 +249,3 @@ def unix_socket(path: str) -> Connect:
         return made
 
     return connect
-
-
-def escaped(text: str) -> str:
-    """Escape a name or path for a URL."""
-    return quote(text, safe="", errors="surrogateescape")

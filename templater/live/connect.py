@@ -19,7 +19,7 @@ from ..distribution.daemon_socket import find_socket
 from ..distribution.remotes import client_remote, client_trust
 from ..model.errors import InputError, UsageError
 from ..model.source import printable
-from .address import LOCAL, Address
+from .address import LOCAL, Address, escaped
 from .client import TIMEOUT, Client, Connect, DaemonError, unix_socket
 from .nearest_host import Nearest, nearest_host
 
@@ -104,8 +104,6 @@ def _choose_project(daemon: Daemon, is_user: bool) -> None:
             daemon.address = address._replace(project=project)
             daemon.notes += (f"using the project '{printable(project)}': {why} (see --project)",)
         return
-    from .client import escaped
-
     try:  # a list of the instances of an unknown project would be empty
         daemon.client.json(f"/1.0/projects/{escaped(address.project)}")
     except DaemonError as error:

@@ -13,8 +13,8 @@ from ..model.entry import FILE, Entry, TemplateFile
 from ..model.errors import InputError, LimitError
 from ..model.lifecycle import PENDING_KEY
 from ..model.source import Source, printable
-from .address import Address
-from .client import MOST_LIST, Client, DaemonError, escaped
+from .address import Address, escaped
+from .client import MOST_LIST, Client, DaemonError
 from .connect import Daemon
 from .live_rootfs import LiveRootfs, unreadable_reason
 
@@ -59,6 +59,7 @@ class LiveImage:
             self.has_metadata = "etag" in answer.headers
             try:
                 value = json.loads(answer.body)["metadata"]
+                text = _yaml(value)
             except (ValueError, LookupError, TypeError, RecursionError):
                 value = None
             if not isinstance(value, dict):
@@ -67,7 +68,7 @@ class LiveImage:
             self.creation_date = created if isinstance(created, int) else 0
             templates = value.get("templates")
             self._rules = templates if isinstance(templates, dict) else {}
-            self._metadata = Source(f"{self.name}/metadata.yaml", _yaml(value))
+            self._metadata = Source(f"{self.name}/metadata.yaml", text)
         return self._metadata
 
     def rules(self) -> list[tuple[str, str]]:
@@ -242,9 +243,13 @@ def read_profiles(daemon: Daemon, address: Address) -> dict[str, Mapping[str, An
     }
 
 
-def _yaml(value: dict[str, Any]) -> str:
-    """Return JSON that is also YAML: characters that YAML does not allow are escaped."""
+def _yaml(value: Any) -> str:
+    """Return JSON that is also YAML: characters that YAML does not allow are escaped.
+
+    Raises ValueError for half of a surrogate pair.
+    """
     text = json.dumps(value, ensure_ascii=False, indent=1)
+    text.encode()
     if text.isprintable():
         return text
     return "".join(c if c == "\n" or c.isprintable() else _escape(c) for c in text)

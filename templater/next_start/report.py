@@ -52,13 +52,13 @@ def data_of(found: NextStart) -> dict[str, Any]:
     """Return the verdicts as data for ``json.dumps``."""
     data: dict[str, Any] = {
         "instance": json_text(found.address.name),
-        "project": found.address.project or "default",
+        "project": json_text(found.address.project or "default"),
         "remote": found.address.remote,
         "family": found.address.family,
-        "status": found.instance.status,
+        "status": json_text(found.instance.status),
         "type": found.instance.type,
         "host": found.host.name,
-        "triggers": list(found.triggers),
+        "triggers": [json_text(trigger) for trigger in found.triggers],
         "files": [],
         "notes": list(found.notes),
     }
@@ -100,7 +100,7 @@ def error_of(judged: Judged) -> dict[str, Any]:
     assert judged.error is not None
     return {
         "instance": json_text(judged.address.name),
-        "project": judged.address.project or "default",
+        "project": json_text(judged.address.project or "default"),
         "status": json_text(judged.status),
         "error": error_data(judged.error),
     }

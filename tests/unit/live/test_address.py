@@ -2,7 +2,7 @@
 
 import pytest
 
-from templater.live.address import Address, is_live, parse_address
+from templater.live.address import Address, escaped, is_live, parse_address
 from templater.model.errors import UsageError
 
 
@@ -52,6 +52,12 @@ def test_an_invalid_address_is_refused(src, words):
 
 
 def test_a_project_is_part_of_each_request():
-    assert parse_address("incus:web1", "p 2").query(path="/etc/a b") == "?project=p+2&path=%2Fetc%2Fa+b"
+    assert parse_address("incus:web1", "p 2").query(path="/etc/a b") == "?project=p%202&path=%2Fetc%2Fa%20b"
     with pytest.raises(UsageError, match="can't be combined"):
         parse_address("incus:", "p2", all_projects=True)
+
+
+def test_names_of_any_characters_are_escaped():
+    address = Address("incus", name="x", project="a b\udc80&c=/../é")
+    assert address.query(path="../x") == "?project=a%20b%80%26c%3D%2F..%2F%C3%A9&path=..%2Fx"
+    assert escaped("\ud800/") == "%3F%2F"

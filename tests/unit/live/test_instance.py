@@ -201,6 +201,7 @@ def test_an_application_container_has_no_templates(incus):
         ("GET /1.0/instances/c1", sync({"name": "c2"}), "invalid description of"),
         ("GET /1.0/instances/c1", error(503, "node is offline"), "incus answered: node is offline"),
         ("GET /1.0/instances/c1/metadata", (200, JSON, b"{}"), "metadata that is not JSON"),
+        ("GET /1.0/instances/c1/metadata", sync({"templates": {"/a": {"template": "\ud800"}}}), "metadata that is not JSON"),
         ("GET /1.0/instances/c1/metadata", error(500, "yaml: line 2"), "incus answered: yaml: line 2"),
     ],
 )  # fmt: skip

@@ -1,13 +1,17 @@
 """Verdicts on the next start of instances, with the recorded answers of Incus and LXD."""
 
+import json
+
 import pytest
 
-from templater.live.address import parse_address
+from templater.live.address import Address, parse_address
 from templater.live.connect import open_daemon
 from templater.live.instance import MissingInstanceError, open_instance
+from templater.model.errors import InputError
 from templater.model.options import RenderOptions
 from templater.model.plan import Plan
-from templater.next_start.report import data_of, patches
+from templater.next_start.many import Judged
+from templater.next_start.report import data_of, error_of, patches
 from templater.next_start.verdicts import judge, links_text
 from templater.next_start.words import commands, counts, short
 from templater.parsing.instance_yaml import read_instance
@@ -252,3 +256,9 @@ def test_a_command_names_the_other_files_that_it_writes(incus):
     assert lines[7] == "#   this also writes /etc/0, /etc/1, /etc/2, /etc/3, /etc/4 and 2 more"
     put_rules(incus, rules[:2], {"a.tpl": b"x\n"})
     assert "#   this also writes /etc/1\n" in "".join(patches(judged(incus)))
+
+
+def test_hostile_names_of_instances_are_valid_json():
+    name = "x\ud800"
+    failed = Judged(Address("incus", name=name, project=name), name, error=InputError("failed"))
+    assert json.dumps(error_of(failed), ensure_ascii=False).encode()
