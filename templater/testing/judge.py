@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ..model.errors import TemplaterError
@@ -19,6 +19,8 @@ from .subject import File, Result
 if TYPE_CHECKING:
     from ..pongo2.golang.regexp import Pattern
 
+#: maximum number of hints of a run that name a similar path
+MAX_HINTS = 200
 #: maximum number of lines that a failure shows of a file or of a patch
 MOST_LINES = 40
 #: maximum number of characters of such a line
@@ -117,6 +119,8 @@ class Judge:
     check_time: Callable[[], None]
     #: whether the rules are the same in every case, so that a path without a rule is a mistake
     fixed_rules: bool = True
+    #: an item for each hint that may still be searched; searching a hint takes milliseconds
+    hints: Iterator[int] = field(default_factory=lambda: iter(range(MAX_HINTS)))
 
     def failures(self, expected: Expected, result: Result, span: Span) -> Iterator[Failure]:
         """Yield the failures of a run or step, and add its files to the snapshot."""
@@ -203,9 +207,9 @@ class Judge:
             yield Failure(f"{shown(file)}: not valid: {message}", span)
 
     def hint(self, wanted: Expectation, result: Result) -> str:
-        paths = list(dict.fromkeys(rule.path for rule in result.rules))
-        if wanted.target in paths:
+        if has_rule(result, wanted.target) or next(self.hints, None) is None:
             return ""
+        paths = list(dict.fromkeys(rule.path for rule in result.rules))
         return printable(did_you_mean(wanted.target[:200], paths[:1000]))
 
 
@@ -264,7 +268,9 @@ def detail_of(error: TemplaterError) -> str:
 
 def has_rule(result: Result, target: str) -> bool:
     """Return whether a rule writes a target. If the rules are unknown, return true."""
-    return not result.rules or any(cleaned(rule.path) == target for rule in result.rules)
+    if result.targets is None:
+        result.targets = frozenset(cleaned(rule.path) for rule in result.rules)
+    return not result.rules or target in result.targets
 
 
 def shown(file: File) -> str:

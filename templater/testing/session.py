@@ -18,7 +18,7 @@ from ..model.source import printable
 from .case import Case, CaseStep, Expected, Failure, Outcome
 from .coverage import Coverage
 from .folder import Folder
-from .judge import Judge, Snapshot, Snapshots
+from .judge import MAX_HINTS, Judge, Snapshot, Snapshots
 from .subject import File, HeldImage, Result, Subject
 
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ class Session:
         self.validators = validators
         self.failed = 0
         self.coverage = Coverage(self.subject) if coverage else None
+        self._hints = iter(range(MAX_HINTS))
         self._mistakes: dict[tuple[str, bytes], list[str]] = {}
 
     def __enter__(self) -> Session:
@@ -86,7 +87,7 @@ class Session:
             self.snapshots.used.add(case.snapshot)
         judge = Judge(
             case, snapshot, partial(self.mistakes, image), self.subject.options.check_time,
-            fixed_rules=not self.subject.is_definition,
+            fixed_rules=not self.subject.is_definition, hints=self._hints,
         )  # fmt: skip
         for expected, result, step in self.results(case):
             if step is not None and expected.snapshot is not None:

@@ -70,6 +70,8 @@ class Result:
     unknown: Mapping[str, str] = field(default_factory=dict)
     #: the changes whose templates the host renders, for coverage
     due: tuple[Change, ...] = ()
+    #: the cleaned paths of ``rules``; None if they were not needed yet
+    targets: frozenset[str] | None = None
 
 
 class HeldImage:

@@ -10,6 +10,7 @@ import pytest
 from templater.cli.main import main
 from templater.limits import Given
 from templater.model.errors import InputError, LimitError, RefusedError, UsageError
+from templater.testing import judge
 from templater.testing.folder import Folder, folder_of, source_of
 from templater.testing.reader import read_cases
 from templater.testing.session import MAX_FAILURES, Session
@@ -510,3 +511,16 @@ def test_the_list_of_checks_of_one_file_has_every_check_of_rendered_files():
     about_all = {"network-key", "first-line"}
     assert one_file.CHECKS - about_all <= readers
     assert readers - one_file.CHECKS == set()
+
+
+def test_many_paths_without_a_rule_are_judged_in_linear_time(tmp_path, monkeypatch):
+    """A search for a similar path takes milliseconds, so a run searches only some."""
+    searched, cleaned = [], []
+    monkeypatch.setattr(judge, "did_you_mean", lambda path, paths: searched.append(path) or "hint")
+    monkeypatch.setattr(judge, "cleaned", lambda path: cleaned.append(path) or path)
+    expected = "".join(f"    /x/{number}: {{contains: a}}\n" for number in range(60))
+    tests = "tests:\n" + "".join(f"- name: t{number}\n  expect:\n{expected}" for number in range(5))
+    found = failures(an_image(tmp_path / "image", tests))
+    assert len(found) == 300 and found[0].endswith("/x/0: no rule writes this file")
+    assert len(searched) == judge.MAX_HINTS
+    assert len(cleaned) == 5
