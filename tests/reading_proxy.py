@@ -87,8 +87,12 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             head = "".join(f"{name}: {value}\r\n" for name, value in self.headers.items())
             other.sendall(f"{self.command} {self.path} HTTP/1.1\r\n{head}\r\n".encode())
             pairs = {self.connection: other, other: self.connection}
+            poll, sockets = select.poll(), {each.fileno(): each for each in pairs}
+            for number in sockets:  # select.select accepts no descriptor above 1,023
+                poll.register(number, select.POLLIN)
             while not self.proxy.ended.is_set():
-                for ready in select.select(list(pairs), [], [], 0.1)[0]:
+                for number, _ in poll.poll(100):
+                    ready = sockets[number]
                     piece = ready.recv(1 << 16)
                     if not piece:
                         return

@@ -304,6 +304,12 @@ def test_a_new_test_file_is_noticed(small):
 # the command as a process
 
 
+def is_readable(descriptor, seconds):
+    poll = select.poll()  # select.select accepts no descriptor above 1,023
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(seconds * 1000))
+
+
 class Watching:
     """A running `templater watch`, and what it has printed since the last look at it."""
 
@@ -319,7 +325,7 @@ class Watching:
         end = time.monotonic() + seconds
         while text not in self.pending:
             assert time.monotonic() < end, f"no {text!r} in {self.pending[-2000:]!r}"
-            if select.select([self.process.stdout], [], [], 0.5)[0]:
+            if is_readable(self.process.stdout.fileno(), 0.5):
                 data = os.read(self.process.stdout.fileno(), 1 << 16)
                 assert data, f"the command has ended: {self.pending[-2000:]!r}"
                 self.pending += data.decode()
@@ -393,7 +399,7 @@ def saved_with_nano(path):
     keys = iter([b"\x0b", b"changed", b"\x0f", b"\r", b"\x18"])  # ^K, the text, ^O, Enter, ^X
     try:
         while True:
-            if select.select([terminal], [], [], 1.0)[0]:
+            if is_readable(terminal, 1.0):
                 os.read(terminal, 1 << 16)
             else:
                 os.write(terminal, next(keys))

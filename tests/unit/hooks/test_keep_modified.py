@@ -316,7 +316,7 @@ def damage(folder: Path, data: bytes) -> None:
 
 def flip(folder: Path, place: int) -> None:
     path = folder / ".templater/written"
-    data = bytearray(path.read_bytes() if path.is_file() else b"x")
+    data = bytearray((path.read_bytes() if path.is_file() else b"") or b"x")
     data[place % len(data)] ^= 1
     path.write_bytes(data)
 
