@@ -192,7 +192,7 @@ def expected(said: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
         if file["verdict"] in ("change", "create"):
             change = file["change"]
             after[file["path"]] = (change["uid"], change["gid"], change["mode"], change["content"].encode())
-            if any("or a fifo" in remark for remark in file.get("remarks", ())):
+            if any("also be a fifo" in remark for remark in file.get("remarks", ())):
                 doubtful.append(file["path"])
         elif file["verdict"] in ("unknown", "unreadable"):
             del after[file["path"]]
