@@ -8,11 +8,12 @@ import http.server
 import select
 import shutil
 import socket
-import socketserver
 import tempfile
 import threading
 from collections.abc import Iterator
 from typing import Any
+
+from tests.unix_server import unix_server
 
 HOP = ("connection", "transfer-encoding", "keep-alive")
 
@@ -107,26 +108,12 @@ class ReadingProxy:
         self.ended = threading.Event()
 
 
-class _Server(socketserver.ThreadingUnixStreamServer):
-    daemon_threads = True
-    request_queue_size = 64
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        pass  # either side may close its connection at any time
-
-
 @contextlib.contextmanager
 def reading_proxy(target: str) -> Iterator[ReadingProxy]:
     folder = tempfile.mkdtemp(prefix="proxy.")  # the path of a socket can have only 107 bytes
     proxy = ReadingProxy(target, f"{folder}/socket")
-    server = _Server(proxy.path, type("Handler", (_Handler,), {"proxy": proxy}))
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
     try:
-        yield proxy
+        with unix_server(proxy.path, type("Handler", (_Handler,), {"proxy": proxy}), proxy.ended):
+            yield proxy
     finally:
-        proxy.ended.set()
-        server.shutdown()
-        server.server_close()
-        thread.join()
         shutil.rmtree(folder)

@@ -11,7 +11,6 @@ import contextlib
 import http.server
 import json
 import shutil
-import socketserver
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -20,6 +19,8 @@ from typing import Any
 from urllib.parse import parse_qsl, quote, urlsplit
 
 import pytest
+
+from tests.unix_server import unix_server
 
 ANSWERS = Path(__file__).parent / "live_answers"
 #: templates of the recorded instance whose contents were not recorded
@@ -177,28 +178,14 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.wfile.write(body)
 
 
-class _Server(socketserver.ThreadingUnixStreamServer):
-    daemon_threads = True
-    request_queue_size = 64
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        pass  # a client may close its connection at any time
-
-
 @contextlib.contextmanager
 def recorded_daemon(family: str) -> Iterator[RecordedDaemon]:
     folder = tempfile.mkdtemp(prefix="api.")  # the path of a socket can have only 107 bytes
     daemon = RecordedDaemon(family, folder)
-    server = _Server(daemon.socket, type("Handler", (_Handler,), {"daemon": daemon}))
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
     try:
-        yield daemon
+        with unix_server(daemon.socket, type("Handler", (_Handler,), {"daemon": daemon}), daemon.ended):
+            yield daemon
     finally:
-        daemon.ended.set()
-        server.shutdown()
-        server.server_close()
-        thread.join()
         shutil.rmtree(folder)
 
 

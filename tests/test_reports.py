@@ -158,7 +158,7 @@ def test_gitlab_reports_have_the_documented_fields(prefix, monkeypatch, capsys):
 
 
 def test_a_fingerprint_for_gitlab_does_not_depend_on_the_line_of_the_finding(tmp_path, monkeypatch, capsys):
-    """GitLab compares the fingerprints of two branches, and a new line above a finding is no new finding."""
+    """GitLab compares the fingerprints of two branches, so a line added above must not change a fingerprint."""
 
     def fingerprints(text: str) -> set[str]:
         (tmp_path / "image/templates/hostname.tpl").write_text(text)

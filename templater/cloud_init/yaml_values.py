@@ -34,7 +34,7 @@ def text_at(root: Node | None, *names: str) -> str:
 
 
 def texts_at(root: Node | None, *names: str) -> tuple[str, ...] | None:
-    """Return the texts of a list, or None if there is no list."""
+    """Return the texts of a list, or None if the node is missing or not a list."""
     node = node_at(root, *names)
     if not isinstance(node, Sequence):
         return None

@@ -16,7 +16,7 @@ _MOST = 1 << 20
 def read_ahead(live: LiveInstance) -> None:
     """Read the templates, and the files to which rules write. Raises TemplaterError for unreadable templates.
 
-    A file that can't be read is no error here, because its verdict has the same error.
+    Errors of single files are ignored here, because the verdict on the file reports them.
     """
     rules = live.image.rules()
     live.image.read_templates({name for _, name in rules if name})

@@ -37,7 +37,7 @@ def is_secret(key: str) -> bool:
 
 
 class Redaction:
-    """The secret values of instances. ``public`` has texts of the image, which are no secrets.
+    """The secret values of instances. ``public`` has the texts of the image, which everyone may read.
 
     If not ``enabled``, nothing is redacted.
     """

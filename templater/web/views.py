@@ -24,7 +24,7 @@ Reads = Callable[[Change], "list[Origin] | None"]
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One run of an instance: the passes of a start on a host. ``plan`` is an error if there is no plan.
+    """One run of an instance: the passes of a start on a host. ``plan`` is the error if planning failed.
 
     ``side`` is "before" or "after" in a comparison, else "".
     """

@@ -154,9 +154,7 @@ def record() -> None:
             continue
         with tempfile.TemporaryDirectory() as folder:
             seen, files = boots(case, Path(folder) / "guest")
-        common = done.setdefault(
-            "files of every guest", {path: facts_of(path, files[path]) for path in SHARED}
-        )
+        done.setdefault("files of every guest", {path: facts_of(path, files[path]) for path in SHARED})
         own = {path: text for path, text in files.items() if path not in PACKAGED}
         found = {"seeds": case.seeds, "lxd": case.lxd, "boots": seen, "files before the last boot": own}
         done["cases"][name] = found
