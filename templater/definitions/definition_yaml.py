@@ -9,6 +9,7 @@ from typing import Any
 from ..model.errors import InputError, UsageError
 from ..model.source import Source, Span, printable
 from ..parsing.go_scalars import is_merge, is_null, resolved
+from ..parsing.mistakes import raise_all
 from ..parsing.yaml_nodes import Limits, Mapping, Node, Scalar, Sequence, parse
 from ..pongo2.syntax.hints import did_you_mean
 from .fields import (
@@ -27,8 +28,6 @@ from .fields import (
 )  # fmt: skip
 
 LIMITS = Limits()
-#: maximum number of problems that an error lists in addition to the first problem
-_MOST_NOTES = 20
 #: a number in a parameter has fewer digits, because Go's numbers have 64 bits
 _DIGITS = 20
 _EMPTY: dict[str, Any] = {TEXT: "", BOOLEAN: False, NUMBER: 0}
@@ -83,7 +82,7 @@ def read_definition(source: Source, parameters: tuple[str, ...] = ()) -> Definit
     reader = _Reader(definition)
     if root is not None and not is_null(root, "v2"):
         definition.data = reader.struct(root, FIELDS, "", "the definition")
-    reader.fail()
+    raise_all(reader.errors)
     for parameter in parameters:
         set_parameter(definition, parameter)
     _check_family(definition)
@@ -209,15 +208,6 @@ class _Reader:
 
     def problem(self, message: str, span: Span, hint: str = "") -> None:
         self.errors.append(InputError(message, span, hint))
-
-    def fail(self) -> None:
-        if not self.errors:
-            return
-        first, *others = self.errors
-        notes = [f"also: {error}" for error in others[:_MOST_NOTES]]
-        if len(others) > _MOST_NOTES:
-            notes.append(f"and {len(others) - _MOST_NOTES} more problems")
-        raise first.replace(notes=tuple(notes))
 
 
 def set_parameter(definition: Definition, parameter: str) -> None:

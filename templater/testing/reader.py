@@ -14,6 +14,7 @@ from ..model.hosts import HOSTS
 from ..model.instance import CONTAINER, Instance, Profile, require_name
 from ..model.source import Source, Span, printable
 from ..parsing.instance_yaml import overridden, read_instance, read_profile
+from ..parsing.mistakes import raise_all
 from ..parsing.yaml_nodes import Limits, Mapping, Node, Scalar, Sequence, parse
 from ..planning.follow_links import clean
 from ..pongo2.golang.regexp import Pattern
@@ -28,8 +29,6 @@ MAX_CASES = 5000
 #: maximum number of YAML nodes of all cases, with every combination of each matrix
 MAX_NODES = 2_000_000
 _LIMITS = Limits(bytes=MAX_FILE)
-#: maximum number of mistakes that an error lists in addition to the first one
-_MOST_NOTES = 20
 #: keys whose entries add to those of ``defaults`` and of the other parts of a matrix
 _MERGED = ("config", "devices", "options", "rootfs", "expect")
 _TEXTS = ("contains", "lacks", "matches")
@@ -50,7 +49,7 @@ def read_cases(folder: Folder, chosen: Callable[[Case], bool] = lambda case: Tru
     """
     reader = _FolderReader(folder)
     cases = [case for source in folder.files() for case in reader.cases(source)]
-    reader.fail()
+    raise_all(reader.errors)
     return list(filter(chosen, cases))
 
 
@@ -58,7 +57,7 @@ def read_file(folder: Folder, name: str) -> list[Case]:
     """Read one test file. Raises errors as ``read_cases`` does."""
     reader = _FolderReader(folder)
     cases = list(reader.cases(folder.read(name)))
-    reader.fail()
+    raise_all(reader.errors)
     return cases
 
 
@@ -71,15 +70,6 @@ class _FolderReader:
         self.sources: dict[str, Source] = {}
         self.profiles: dict[str, Profile] = {}
         self.instances: dict[tuple[str, tuple[int, ...]], Instance] = {}
-
-    def fail(self) -> None:
-        if not self.errors:
-            return
-        first, *others = self.errors
-        notes = [f"also: {error}" for error in others[:_MOST_NOTES]]
-        if len(others) > _MOST_NOTES:
-            notes.append(f"and {len(others) - _MOST_NOTES} more mistakes")
-        raise first.replace(notes=(*first.notes, *notes))
 
     def wrong(self, node: Node, message: str, hint: str = "") -> None:
         self.errors.append(InputError(message, node.span, hint))
