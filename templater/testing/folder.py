@@ -37,6 +37,10 @@ MAX_SNAPSHOTS = 20_000
 _HEAD = 64 << 10
 
 
+class NoTestsError(InputError):
+    """The image has no folder of tests."""
+
+
 class Folder:
     """The folder of tests at ``path``."""
 
@@ -162,7 +166,7 @@ def folder_of(source: str) -> str:
     if os.path.islink(found):
         raise RefusedError(f"'{printable(found)}' is a symlink, not a directory")
     if not os.path.isdir(found):
-        raise InputError(
+        raise NoTestsError(
             f"'{printable(source)}' has no tests: '{printable(found)}' does not exist",
             hint="docs/testing.md shows a first test",
         )

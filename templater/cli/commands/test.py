@@ -21,6 +21,7 @@ HELP = """Run the tests of the image SRC.
 
 A test compares the rendered files with expectations. Tests are the files tests/*.yaml beside metadata.yaml.
 For a definition NAME.yaml, they are in tests/NAME or in tests beside it. The exit code is 1 if a test fails.
+With several SRC, an image without tests is named, and the others are tested.
 
 \b
 Examples:
@@ -72,7 +73,7 @@ def command(
     as_json: bool,
 ) -> int:
     from ...testing import reports
-    from ...testing.folder import Folder, folder_of
+    from ...testing.folder import Folder, NoTestsError, folder_of
     from ...testing.reader import read_cases
     from ...testing.session import Session
 
@@ -105,14 +106,24 @@ def command(
 
     found: list[dict[str, Any]] = []
     errors: list[TemplaterError] = []
+    untested: list[NoTestsError] = []
     for source in dict.fromkeys(sources):
         try:
             found.append(run(source))
+        except NoTestsError as error:
+            if min_coverage is not None:
+                errors.append(error)
+            untested.append(error)
         except TemplaterError as error:
             if len(sources) == 1 or isinstance(error, LimitError):
                 raise
             errors.append(error)
             found.append({"image": source, "error": explained(error), "cases": [], "updated": []})
+    if not found and not errors:
+        raise untested[0]
+    for missing in untested:
+        if missing not in errors:
+            output.note(missing.message)
     if only is not None and not errors and not any(each["cases"] for each in found):
         raise click.UsageError(f"no test or test file has a name with '{printable(only)}'")
     if report == "json":
