@@ -11,14 +11,15 @@ from contextlib import contextmanager
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from ..model.progress import Progress, silent
 from ..model.source import printable
 from .terminal import has_colour
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars
+    from rich.progress import ProgressColumn
 
-#: a function that takes the number of items done, the number of bytes done, and the current name
-Progress = Callable[[int, int, str], None]
+    from ..image.contents import Contents
 
 #: seconds after which an operation shows its progress, and the seconds between two updates
 DELAY = 1.0
@@ -36,7 +37,7 @@ def progress(
     ``total`` returns the number of bytes of the whole operation, for a bar and the time left.
     """
     if not shown or not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
-        yield lambda members, size, name: None
+        yield silent
         return
     bar = _Bar(action, unit, total)
     starts = threading.Timer(DELAY, bar.start)
@@ -50,6 +51,19 @@ def progress(
         bar.stop()
 
 
+def of_packed(contents: Contents, show: Progress) -> Progress:
+    """Return a function that shows the bytes read of an archive, because its size is known."""
+    total = contents.packed_size
+    if not total:
+        return show
+
+    def update(items: int, size: int, name: str, _: int = 0, /) -> None:
+        read = contents.packed_read
+        show(items, read or size, name, total if read else 0)
+
+    return update
+
+
 class _Bar:
     """A progress bar of rich. A quick operation imports no part of rich."""
 
@@ -61,36 +75,22 @@ class _Bar:
 
     def start(self) -> None:
         from rich.console import Console
-        from rich.progress import (
-            BarColumn,
-            DownloadColumn,
-            SpinnerColumn,
-            TextColumn,
-            TimeElapsedColumn,
-            TimeRemainingColumn,
-            TransferSpeedColumn,
-        )  # fmt: skip
         from rich.progress import Progress as Bars
 
-        self.size = self.total() if self.total is not None else 0
-        known = (
-            BarColumn(20),
-            DownloadColumn(binary_units=True),
-            TransferSpeedColumn(),
-            TimeRemainingColumn(),
-        )
+        if self.total is not None:
+            self.size = self.total()
         console = Console(stderr=True, highlight=False, no_color=not has_colour(sys.stderr))
-        bars = Bars(
-            TextColumn("{task.description}", markup=False),
-            *(known if self.size else (SpinnerColumn(), TimeElapsedColumn())),
-            TextColumn("{task.fields[name]}", markup=False),
-            console=console, transient=True,
-        )  # fmt: skip
+        bars = Bars(*_columns(known=self.size > 0), console=console, transient=True)
         bars.add_task(self.action, total=self.size or None, name="")
         bars.start()
         self.bars = bars
 
-    def show(self, count: int, size: int, name: str) -> None:
+    def show(self, count: int, size: int, name: str, total: int = 0, /) -> None:
+        if self.total is None and total != self.size:
+            self.size = total
+            if self.bars is not None:
+                self.bars.columns = _columns(known=total > 0)
+                self.bars.reset(self.bars.task_ids[0], total=total or None)
         if self.bars is None or monotonic() - self.updated < INTERVAL:
             return
         self.updated = monotonic()
@@ -99,15 +99,35 @@ class _Bar:
             speed = self.bars.tasks[0].speed
             done.append(f"{size >> 20} MiB" + (f" at {speed / (1 << 20):.1f} MiB/s" if speed else ""))
         text = f"{self.action}: {', '.join(done)}" if done else self.action
-        total = max(self.size, size) if self.size else None
+        most = max(self.size, size) if self.size else None
         room = self.bars.console.width - NUMBERS
         name = printable(name)[-room:] if room >= SHORTEST else ""
         task = self.bars.task_ids[0]
-        self.bars.update(task, description=text, completed=size, total=total, name=name)
+        self.bars.update(task, description=text, completed=size, total=most, name=name)
 
     def stop(self) -> None:
         if self.bars is not None:
             self.bars.stop()
+
+
+def _columns(*, known: bool) -> tuple[ProgressColumn, ...]:
+    """Return the columns for a known or unknown number of bytes."""
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        SpinnerColumn,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )  # fmt: skip
+
+    bar = (BarColumn(20), DownloadColumn(binary_units=True), TransferSpeedColumn(), TimeRemainingColumn())
+    return (
+        TextColumn("{task.description}", markup=False),
+        *(bar if known else (SpinnerColumn(), TimeElapsedColumn())),
+        TextColumn("{task.fields[name]}", markup=False),
+    )
 
 
 def tree_size(path: str) -> int:

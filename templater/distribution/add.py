@@ -6,7 +6,7 @@ import contextlib
 import os
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -25,6 +25,7 @@ from ..model.entry import FILE
 from ..model.errors import InputError, RefusedError, UsageError, reason
 from ..model.file_names import DISK, ROOTFS
 from ..model.metadata import Metadata
+from ..model.progress import Progress, silent
 from ..model.source import printable
 from ..parsing.file_kind import COMPRESSIONS, QCOW2, SQUASHFS, TAR, XZ, describe
 from ..parsing.metadata_yaml import read_metadata
@@ -37,8 +38,6 @@ if TYPE_CHECKING:
 
 FAMILIES = ("incus", "lxd")
 _PIECE = 1 << 20
-#: a function that receives the bytes of the current file written so far, and the file's name
-Progress = Callable[[int, str], None]
 _BAD_IN_ALIAS = re.compile(r"[\s,\x00-\x1f\x7f]")
 
 
@@ -77,7 +76,7 @@ def add(
     requirements: Mapping[str, str] | None = None,
     split: bool = False,
     limits: Limits = DEFAULT,
-    progress: Progress = lambda size, name: None,
+    progress: Progress = silent,
 ) -> Added:
     """Copy an image's files into the tree, then enter the image into the catalog.
 
@@ -201,7 +200,7 @@ def _split(path: str, limits: Limits, progress: Progress) -> Iterator[tuple[str,
             contents.parts(),
             folder,
             Packing("split", rootfs="squashfs"),
-            progress=lambda members, size, name: progress(size, name),
+            progress=progress,
         )
         yield built.files
 
@@ -222,7 +221,7 @@ def _split_machine(path: str, limits: Limits, progress: Progress) -> Iterator[tu
                     for offset, data in archive.chunks(member):
                         file.seek(offset)
                         file.write(data)
-                        progress(offset + len(data), path)
+                        progress(0, offset + len(data), path, member.size)
                     file.truncate(member.size)
         yield first, disk
 
@@ -253,7 +252,7 @@ def _copy(path: str, output: Output, progress: Progress) -> None:
         with open(path, "rb", buffering=0) as file:
             while data := file.read(_PIECE):
                 output.write(data)
-                progress(output.size, path)
+                progress(0, output.size, path, os.fstat(file.fileno()).st_size)
     except OSError as error:
         raise InputError(f"'{path}' can't be read: {reason(error)}") from error
 

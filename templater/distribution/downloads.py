@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from ..image.atomic_output import Output
 from ..model.errors import InputError, RefusedError, WriteError, reason
+from ..model.progress import Progress
 from ..model.source import printable
 
 if TYPE_CHECKING:
@@ -29,9 +30,6 @@ _PIECE = 1 << 20
 _AHEAD = 4
 #: number of bytes after which the kernel begins to write them to the disk
 _BLOCK = 8 << 20
-
-#: a function that receives the number of files done, the bytes so far and the current file's name
-Progress = Callable[[int, int, str], None]
 
 
 class Download(Protocol):
@@ -59,12 +57,14 @@ class Downloads:
         download: Download,
         progress: Progress,
         also: hashlib._Hash | None = None,
+        announced: int = 0,
     ) -> str:
         """Return the path of the file with this hash. Download a missing file.
 
         The hash object ``also`` is updated with the content.
 
-        ``name`` is the file's name in messages. Raises InputError if the content has another hash.
+        ``name`` is the file's name in messages. ``announced`` is its size for the progress, or 0. Raises
+        InputError if the content has another hash.
         """
         path = os.path.join(self.path, sha256)
         with suppress(FileNotFoundError):
@@ -81,7 +81,7 @@ class Downloads:
                 digest = hashlib.sha256()
                 digests = (digest,) if also is None else (digest, also)
                 _digest(fd, *digests)
-                _append(fd, digests, start, pieces, name, progress)
+                _append(fd, digests, start, pieces, lambda done: progress(0, done, name, announced))
             if digest.hexdigest() != sha256:
                 os.unlink(path + PART)
                 raise InputError(
@@ -147,8 +147,7 @@ def _append(
     digests: Iterable[hashlib._Hash],
     size: int,
     pieces: Iterator[bytes],
-    name: str,
-    progress: Progress,
+    progress: Callable[[int], None],
 ) -> None:
     """Hash pieces in one thread and write them in another, while the next pieces arrive."""
     from concurrent.futures import ThreadPoolExecutor
@@ -166,7 +165,7 @@ def _append(
             if len(waiting) > _AHEAD:
                 _finish(waiting.popleft())
             size += len(piece)
-            progress(0, size, name)
+            progress(size)
         for each in waiting:
             _finish(each)
 

@@ -21,10 +21,11 @@ from urllib.parse import urlsplit, urlunsplit
 
 from ..model.architectures import KERNEL_NAMES
 from ..model.errors import InputError, RefusedError, UsageError
+from ..model.progress import Progress, silent
 from ..model.source import printable
 from .catalog import Item
 from .client_view import Image, list_images
-from .downloads import Download, Downloads, Progress
+from .downloads import Download, Downloads
 from .fetch import UrlStream
 from .image_api import HttpsServer, LocalDaemon, Server, ServerImage, export, find_image
 from .listing import read_products
@@ -67,9 +68,7 @@ def is_remote(src: str) -> bool:
     )
 
 
-def fetch_source(
-    src: str, *, whole: bool = False, progress: Progress = lambda files, size, name: None
-) -> Fetched:
+def fetch_source(src: str, *, whole: bool = False, progress: Progress = silent) -> Fetched:
     """Fetch the files of SRC into the store. ``whole``: also fetch the root filesystem.
 
     Raises UsageError for an invalid SRC, and InputError if a remote or image is unknown or damaged.
@@ -167,7 +166,7 @@ class _Fetcher:
             raise InputError(f"'{stream.base}' announces no valid SHA-256 hash for '{url}'")
         # clients ignore the size, and some publishers omit it
         download = _download(stream, url, item.size or most)
-        return self._downloads.fetch(item.sha256, url, download, self._progress, also)
+        return self._downloads.fetch(item.sha256, url, download, self._progress, also, item.size)
 
     def from_api(self, server: Server, alias: str) -> Fetched:
         image = find_image(server, alias)

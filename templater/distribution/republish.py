@@ -6,7 +6,7 @@ import copy
 import os
 import posixpath
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +15,7 @@ from ..image.atomic_output import Output
 from ..image.contents import kind_of_file
 from ..image.file_extensions import extension
 from ..model.errors import InputError, RefusedError, UsageError
+from ..model.progress import Progress, silent
 from ..model.source import printable
 from .add import FAMILIES, complete_variants, fingerprints_of
 from .catalog import COMBINED, DOWNLOADS, INDEX_PATH, Decoded, decode_index, decode_products, parse_json
@@ -26,7 +27,6 @@ from .signatures import signed_path, verified_text
 from .tree import IMAGES, Catalog, Tree, clean_path, content_path, is_content_name
 from .verify import SHA256, image_problems
 
-Progress = Callable[[int, int, str], None]
 _METADATA = (".tar.xz", "_combined.tar.gz")
 #: limit in bytes on a metadata tarball that is downloaded for its templates
 _MOST_METADATA = 64 << 20
@@ -59,7 +59,7 @@ def republish(
     redirects: str | None = None,
     copying: bool = False,
     keyring: str | None = None,
-    progress: Progress = lambda files, size, path: None,
+    progress: Progress = silent,
 ) -> Reindexed:
     """Write the origin's products into a products file of their own, or replace that file.
 
@@ -278,6 +278,7 @@ def _copy_files(
     places: dict[str, str] = {}
     copied = size = 0
     items = {clean_path(item.path): item for image in images for item in image.files}
+    total = sum(item.size for item in items.values() if item.sha256 not in have)
     for path, item in items.items():
         if item.sha256 not in have:
             assert SHA256.fullmatch(item.sha256) and is_content_name(item.sha256)
@@ -286,7 +287,7 @@ def _copy_files(
                     with origin.pieces(path) as pieces:
                         for piece in pieces:
                             output.write(piece)
-                            progress(copied, size + output.size, path)
+                            progress(copied, size + output.size, path, total)
                             if item.size and output.size > item.size:
                                 raise RefusedError(f"'{origin.url(path)}' is larger than {item.size} bytes")
                 except FileNotFoundError:

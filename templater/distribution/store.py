@@ -21,9 +21,10 @@ from ..image.atomic_output import Output
 from ..image.describe import describe
 from ..image.limits import DEFAULT, Limits
 from ..model.errors import BusyError, InputError, UsageError, WriteError, reason
+from ..model.progress import Progress, silent
 from ..model.source import printable
 from ..parsing.file_kind import QCOW2
-from .downloads import PART, Progress, private_directory
+from .downloads import PART, private_directory
 
 #: seconds without use after which a fetched image is removed
 UNUSED = 10 * 86400
@@ -147,7 +148,7 @@ class Store:
         aliases: Iterable[str] = (),
         public: bool = False,
         limits: Limits = DEFAULT,
-        progress: Progress = lambda files, size, name: None,
+        progress: Progress = silent,
     ) -> StoredImage:
         """Copy an image's files into the store. If the store has the image already, add the aliases.
 
@@ -276,7 +277,7 @@ class Store:
                     raise InputError(f"'{printable(path)}' is not a regular file")
                 while piece := file.read(1 << 20):
                     output.write(piece)
-                    progress(0, output.size, path)
+                    progress(0, output.size, path, os.fstat(file.fileno()).st_size)
                 digest = output.sha256.hexdigest()
                 output.publish(self.file(digest), replace=True)
         except OSError as error:

@@ -15,6 +15,7 @@ from typing import IO, Any, Protocol, TypeVar
 
 from ..model.architectures import kernel_name
 from ..model.errors import InputError, LimitError, TemplaterError
+from ..model.progress import Progress, silent
 from ..model.source import printable
 from .catalog import CLIENTS, DOWNLOADS, INDEX_PATH, Decoded, IndexEntry, Item, Product, decode_index
 from .catalog_files import CatalogFiles, ProductsFile
@@ -29,8 +30,6 @@ _SHOWN_FINGERPRINT = 12
 _SPARE = 1 << 30
 #: limit on fingerprints checked for one root filesystem, because each one hashes the whole file again
 _MOST_COMBINED = 16
-#: a function that receives the number of files done, the bytes read so far, and the current path
-Progress = Callable[[int, int, str], None]
 
 
 _T = TypeVar("_T")
@@ -80,7 +79,7 @@ def verify(
     *,
     metadata_only: bool = False,
     clients: tuple[str, ...] = CLIENTS,
-    progress: Progress = lambda files, size, path: None,
+    progress: Progress = silent,
 ) -> Report:
     """Check a whole stream. ``metadata_only``: check only the sizes of root filesystems, not the content."""
     report = Report()

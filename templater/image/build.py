@@ -14,6 +14,7 @@ from typing import Literal
 
 from ..model.errors import LimitError, UsageError, WriteError, reason
 from ..model.file_names import ROOTFS
+from ..model.progress import Progress, silent
 from ..model.source import printable
 from ..parsing.file_kind import SQUASHFS
 from ..sandbox.system_calls import PR_SET_PDEATHSIG, libc
@@ -27,8 +28,6 @@ from .tar_reader import HARD_LINK, Member
 from .tar_writer import Format, TarWriter
 
 Layout = Literal["unified", "split"]
-#: a function that receives the number of members packed, the bytes so far, and the current member's name
-Progress = Callable[[int, int, str], None]
 
 #: squashfs stores times as unsigned 32-bit seconds since 1970
 _SQUASHFS_TIMES = (0, 2**32 - 1)
@@ -68,7 +67,7 @@ def build(
     *,
     replace: bool = False,
     private: bool = False,
-    progress: Progress = lambda members, size, name: None,
+    progress: Progress = silent,
 ) -> Built:
     """Build an image from ``parts`` (metadata.yaml and templates) and the root filesystem of ``contents``.
 

@@ -52,6 +52,10 @@ class Contents(Protocol):
     def bytes_read(self) -> int:
         """Decompressed bytes that ``rootfs`` has read so far; 0 for a directory."""
 
+    @property
+    def packed_read(self) -> int:
+        """Bytes that ``rootfs`` has read of the image's files so far; 0 for a directory."""
+
     def parts(self) -> list[Part]:
         """Return metadata.yaml, then templates/ and its files, sorted, then other known files."""
 
@@ -81,7 +85,7 @@ def open_contents(
 
 
 class DirectoryContents:
-    packed_size = bytes_read = 0
+    packed_size = bytes_read = packed_read = 0
 
     def __init__(
         self,
@@ -151,6 +155,10 @@ class _Packed:
     @property
     def bytes_read(self) -> int:
         return 0 if self._archive is None else self._archive.stream.position
+
+    @property
+    def packed_read(self) -> int:
+        return 0 if self._archive is None else self._archive.stream.packed_position
 
 
 class UnifiedContents(_Packed):

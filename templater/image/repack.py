@@ -6,12 +6,13 @@ import contextlib
 import hashlib
 import os
 import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ..model.entry import DIRECTORY, FILE
 from ..model.errors import InputError, LimitError, RefusedError, reason
 from ..model.file_names import DISK, METADATA, TEMPLATES
+from ..model.progress import Progress, silent
 from ..model.source import printable
 from ..rootfs.confined import Directory, Root, read_descriptor, write_error
 from .atomic_output import Output
@@ -25,7 +26,6 @@ from .tar_writer import TarWriter
 
 #: new content by name in the image; None removes the file
 Changes = Mapping[str, bytes | None]
-Progress = Callable[[int, int, str], None]
 
 NOTHING: Mapping[str, bytes] = {}
 
@@ -48,7 +48,7 @@ def replace(
     rootfs: str | None = None,
     before: Mapping[str, bytes] = NOTHING,
     limits: Limits = DEFAULT,
-    progress: Progress = lambda members, size, name: None,
+    progress: Progress = silent,
 ) -> Fingerprints:
     """Write ``changes`` of existing files, and ``added`` files, into the image.
 
@@ -97,7 +97,7 @@ def _repack(
             if name == METADATA:
                 for new, data in added.items():
                     _write(writer, Member(new, FILE, 0o644, mtime=member.mtime), data)
-            progress(archive.count, writer.position, name)
+            progress(archive.count, archive.stream.packed_position, name, archive.stream.packed_size)
         archive.finish()
         writer.close()
     if METADATA not in layout.kinds:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from ..model.entry import BLOCK_DEVICE, CHAR_DEVICE, DIRECTORY, FIFO, FILE, SYMLINK
 from ..model.errors import BusyError, InputError, LimitError, RefusedError, UsageError
 from ..model.file_names import ROOTFS, TEMPLATES
+from ..model.progress import Progress, silent
 from ..model.source import printable
 from ..rootfs.confined import Directory, Root, write_error
 from ..rootfs.directory import IDENTITY, IdMap
@@ -26,8 +27,6 @@ _HELD = 64
 _SPECIAL = {CHAR_DEVICE: stat.S_IFCHR, BLOCK_DEVICE: stat.S_IFBLK, FIFO: stat.S_IFIFO}
 #: limit on the size of a sparse file: the largest that common Linux file systems allow
 _LARGEST_FILE = 1 << 44
-
-Progress = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +65,7 @@ def unpack(
     policy: Policy = Policy(),
     ids: IdMap = IDENTITY,
     finish: Callable[[str], None] = lambda path: None,
-    progress: Progress = lambda members, size, name: None,
+    progress: Progress = silent,
 ) -> Unpacked:
     """Create the directory ``path`` from an image, completely or not at all.
 

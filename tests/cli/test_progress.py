@@ -1,6 +1,7 @@
 """Progress messages appear on a terminal only."""
 
 import io
+import os
 import re
 import sys
 import time
@@ -9,9 +10,11 @@ import pytest
 from rich.cells import cell_len
 
 from templater.cli import progress as progress_module
-from templater.cli.progress import progress, tree_size
+from templater.cli.progress import of_packed, progress, tree_size
 from templater.image.build import Packing, build
-from templater.image.contents import DirectoryContents
+from templater.image.contents import DirectoryContents, open_contents
+from templater.image.repack import replace
+from templater.image.unpack import unpack
 
 
 class Terminal(io.StringIO):
@@ -75,6 +78,49 @@ def test_a_known_total_gives_a_bar_with_bytes_rate_and_time_left(monkeypatch):
     assert "2.0/4.0 MiB" in terminal.getvalue()
     assert re.search(r"[0-9.]+ [kKM]?B/s", terminal.getvalue())
     assert re.search(r"0:00:0\d", terminal.getvalue())
+
+
+def test_a_total_that_is_known_later_turns_the_spinner_into_a_bar(monkeypatch):
+    """A server announces the size of the second file only after the first."""
+    terminal = a_terminal(monkeypatch)
+    with progress("fetching") as show:
+        shown_after(show, (0, 1 << 20, "metadata"))
+        assert "/8.0 MiB" not in terminal.getvalue()
+        for size in (1, 2, 4):
+            time.sleep(0.01)
+            show(0, size << 20, "rootfs", 8 << 20)
+    assert "4.0/8.0 MiB" in terminal.getvalue()
+
+
+@pytest.mark.parametrize("command", ["unpack", "pack", "edit"])
+def test_an_operation_on_an_archive_knows_its_total(command, tmp_path):
+    """The bytes of an archive that were read are shown, because the number of bytes to write is unknown."""
+    image = tmp_path / "image"
+    (image / "rootfs").mkdir(parents=True)
+    (image / "metadata.yaml").write_text("architecture: x86_64\ncreation_date: 1\n")
+    for name in "abcd":
+        (image / "rootfs" / name).write_bytes(os.urandom(2 << 20))
+    archive = str(tmp_path / "image.tar.gz")
+    contents = DirectoryContents(str(image))
+    build(contents, contents.parts(), archive, Packing())
+    seen: list[tuple[int, int]] = []
+
+    def show(items: int, size: int, name: str, total: int = 0, /) -> None:
+        seen.append((size, total))
+
+    read = open_contents(archive)
+    if command == "unpack":
+        unpack(read, read.parts(), str(tmp_path / "made"), progress=of_packed(read, show))
+    elif command == "pack":
+        build(
+            read, read.parts(), str(tmp_path / "b.tar.xz"), Packing(level=0), progress=of_packed(read, show)
+        )
+    else:
+        replace(archive, {"metadata.yaml": b"architecture: x86_64\ncreation_date: 2\n"}, {}, progress=show)
+    size = os.path.getsize(tmp_path / "image.tar.gz")
+    within = [done for done, total in seen if total]
+    assert len(set(within)) >= 4 and within == sorted(within) and within[-1] <= size
+    assert seen[-1][1] == pytest.approx(size, abs=4096)
 
 
 @pytest.mark.parametrize("columns", [80, 100])

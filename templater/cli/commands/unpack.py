@@ -14,7 +14,7 @@ from ...model.source import printable
 from .. import options, output
 from ..fetching import local_files
 from ..guard import guarded
-from ..progress import progress
+from ..progress import of_packed, progress
 
 if TYPE_CHECKING:
     from ...image.unpack import Policy, Unpacked
@@ -98,7 +98,7 @@ def command(
             policy=_policy(keep, trusted),
             ids=ids_of(ranges),
             finish=finish,
-            progress=show,
+            progress=of_packed(contents, show),
         )
     output.say(f"{target}: {done.members} files; the {printable(pending)} trigger is pending")
     _say_left_out(done)

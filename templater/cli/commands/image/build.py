@@ -14,7 +14,7 @@ from ....model.file_names import METADATA
 from ....model.source import Source, printable
 from ... import options, output
 from ...guard import guarded_alone
-from ...progress import progress, tree_size
+from ...progress import of_packed, progress, tree_size
 from .edit import pairs_of
 from .info import size
 
@@ -145,7 +145,7 @@ def pack(
     with progress("packing", total=total) as show:
         return build(
             contents, parts, target, packing_of(packing, epoch, target), replace=packing["reuse"],
-            private=private, progress=show,
+            private=private, progress=of_packed(contents, show),
         )  # fmt: skip
 
 

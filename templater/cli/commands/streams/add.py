@@ -76,7 +76,7 @@ def command(
             requirements=dict(options.key_value(text, example) for text in requirements),
             split=split,
             limits=limits.for_images(),
-            progress=lambda size, name: show(1, size, name),
+            progress=show,
         )
     for warning in added.warnings:
         output.say(f"warning: {warning}")
