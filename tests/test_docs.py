@@ -69,7 +69,7 @@ OPENING, CLOSING = (
 
 
 def test_the_table_of_differences_is_up_to_date(update):
-    page = ROOT / "README.md"
+    page = ROOT / "docs/differences.md"
     before, opening, rest = page.read_text().partition(OPENING)
     old, closing, after = rest.partition(CLOSING)
     assert opening

@@ -1,7 +1,7 @@
 """The intentional differences between templater and LXD or Incus.
 
 A deviation explains a difference between templater and the recorded behaviour of a host. A difference
-without a deviation is a bug. The table in the README is generated from this list.
+without a deviation is a bug. The table in docs/differences.md is generated from this list.
 """
 
 from __future__ import annotations

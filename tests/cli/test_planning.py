@@ -196,7 +196,7 @@ def test_diff_shows_rules_that_the_host_refuses(run, image):
 
 
 def test_reports_name_the_difference_between_host_and_templater(run, image):
-    """By the name that the README's table of differences has for it."""
+    """By the name that the table of differences has for it."""
     (image / "rootfs/etc/started").symlink_to("/srv/started")
     (image / "rootfs/srv").mkdir()
     name = "links stay inside the root filesystem"
@@ -207,7 +207,7 @@ def test_reports_name_the_difference_between_host_and_templater(run, image):
     data = json.loads(run("preview", image, "-t", "start", "--json")[1])
     assert [change["host"]["deviations"] for change in data["changes"]] == [[name]]
     assert f"! /etc/started: templater differs ({name})" in run("simulate", image, "create", "start")[1]
-    assert name in (SAMPLES.parent / "README.md").read_text()
+    assert name in (SAMPLES.parent / "docs/differences.md").read_text()
 
 
 def test_assumptions_are_printed_on_stderr(run):
