@@ -124,7 +124,7 @@ def assert_safe(page: str) -> Any:
     return root
 
 
-def dumped(page: Path) -> str:
+def dumped(page: Path, query: str = "", *options: str) -> str:
     """Return the document of a page after a real Chromium has run its scripts."""
     chromium = shutil.which("chromium")
     if chromium is None:
@@ -133,8 +133,9 @@ def dumped(page: Path) -> str:
     profile = page.parent / f"profile-{page.stem}"
     words = [chromium, "--headless", "--disable-gpu", "--disable-dev-shm-usage", f"--user-data-dir={profile}"]
     words += ["--no-sandbox"] if os.geteuid() == 0 else []
+    address = page.as_uri() + (f"?{query}" if query else "")
     done = subprocess.run(
-        [*words, "--dump-dom", page.as_uri()], capture_output=True, text=True, check=True, timeout=300
+        [*words, *options, "--dump-dom", address], capture_output=True, text=True, check=True, timeout=300
     )
     assert "</html>" in done.stdout, done.stderr
     return done.stdout

@@ -179,3 +179,4 @@ HOSTS: "Mapping[str, Host]" = {
     host.name: host
     for host in (INCUS, INCUS_6_0, INCUS_DEBIAN, LXD, LXD_6_7, LXD_DEBIAN, INCUS_6_0_4, LXD_5_21_4, NONE)
 }
+"""The hosts that `plan` can predict, by the names that `--as` accepts."""
