@@ -220,3 +220,19 @@ def test_every_command_in_a_table_of_the_docs_runs(tmp_path):
         if int(code[1] if code else 0) not in (0, 1, 124) or "Traceback" in said:
             failed[typed] = said
     assert not failed
+
+
+def test_the_readme_is_short_and_names_each_compared_tool():
+    lines = (ROOT / "README.md").read_text().splitlines()
+    assert len(lines) <= 150
+    table = "\n".join(lines[lines.index("## Compared with other tools") :])
+    tools = (
+        "distrobuilder",
+        "incus-simplestreams",
+        "cloud-init devel render",
+        "p2cli",
+        "Ansible",
+        "Incus",
+        "LXD",
+    )
+    assert [tool for tool in tools if not re.search(rf"^\|.*\[`?{tool}`?\]\(https://", table, re.M)] == []
