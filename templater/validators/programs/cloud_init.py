@@ -9,9 +9,10 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator
+from difflib import get_close_matches
 from functools import cache
 from glob import glob
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 import yaml
@@ -30,6 +31,8 @@ _FOLDERS = "/usr/lib/python3*/*-packages/cloudinit/config/schemas"
 _BOUNDS = Bounds(cpu=4, wall=10.0, memory=2 << 30, output=1 << 20)
 #: mistakes that are reported for one file
 _MOST = 20
+#: characters of an unknown key that is compared with the known ones
+_LONGEST_KEY = 60
 #: keys that choose the branch of a schema
 _CHOOSING = ("type", "version")
 #: how messages begin about values that cloud-init accepts, although its schema lacks them
@@ -94,7 +97,7 @@ def _run(name: str, data: bytes, confined: bool) -> Any:
             return [[[], f"cloud-init cannot read the file: {error.problem}", line + 1]]
         if not isinstance(value, dict) or _inner(value).get("config") == "disabled":
             return []
-        errors = map(_described, judges[choose(value)].iter_errors(value))
+        errors = chain.from_iterable(map(_described, judges[choose(value)].iter_errors(value)))
         return list(islice((error for error in errors if not error[1].startswith(_WORKING)), _MOST))
 
     if not sys.platform.startswith("linux"):
@@ -107,8 +110,8 @@ def _run(name: str, data: bytes, confined: bool) -> Any:
         raise Failure(" ".join((str(error), *error.notes))) from None
 
 
-def _described(error: Any) -> list[Any]:
-    """Return the path of the value, and the message of the most specific error."""
+def _described(error: Any) -> Iterator[list[Any]]:
+    """Yield the path of the value and the most specific message, for each unknown key its own."""
     while error.context:
         branches: dict[Any, list[Any]] = {}
         for inner in error.context:
@@ -119,14 +122,18 @@ def _described(error: Any) -> list[Any]:
             known = {
                 str(name) for each in others if each.validator == "enum" for name in each.validator_value
             }
-            return [list(error.absolute_path), f"{error.instance!r} is not one of {', '.join(sorted(known))}"]
+            yield [list(error.absolute_path), f"{error.instance!r} is not one of {', '.join(sorted(known))}"]
+            return
     path = [part if isinstance(part, int) else str(part) for part in error.absolute_path]
     if error.validator == "additionalProperties" and isinstance(error.instance, dict):
         known = set(error.schema.get("properties", {}))
         unknown = [key for key in error.instance if isinstance(key, str) and key not in known]
+        for key in unknown[:_MOST]:
+            near = get_close_matches(key, sorted(known), 1, 0.66) if len(key) <= _LONGEST_KEY else ()
+            yield [[*path, key], f"unknown key: did you mean '{near[0]}'?" if near else "unknown key"]
         if unknown:
-            return [[*path, unknown[0]], "unknown key"]
-    return [path, error.message]
+            return
+    yield [path, error.message]
 
 
 def _distance(errors: list[Any]) -> tuple[bool, bool, int, int]:

@@ -96,6 +96,20 @@ def test_a_missing_validator_is_named_once(monkeypatch, tmp_path):
     assert validators.incomplete == ["cloud-init's schemas"]
 
 
+def test_each_unknown_key_of_a_schema_is_a_mistake_with_the_key_that_is_meant(monkeypatch, tmp_path):
+    pytest.importorskip("jsonschema")
+    schema = '{"properties": {"package_update": {}, "runcmd": {}}, "additionalProperties": false}'
+    (tmp_path / "schema-cloud-config-v1.json").write_text(schema)
+    monkeypatch.setenv("TEMPLATER_CLOUD_INIT_SCHEMAS", str(tmp_path))
+    text = "packages_update: true\nruncmd: []\nother: 1\n" + "k" * 61 + ": 1\n"
+    found = in_this_process(anyway=False).mistakes("cloud-init's schemas", "user-data", text, "/a")
+    assert [mistake[:2] for mistake in found] == [
+        (1, "packages_update: unknown key: did you mean 'package_update'?"),
+        (3, "other: unknown key"),
+        (4, "k" * 61 + ": unknown key"),
+    ]
+
+
 def test_a_schema_that_is_not_json_counts_as_missing(monkeypatch, tmp_path):
     monkeypatch.setenv("TEMPLATER_CLOUD_INIT_SCHEMAS", str(tmp_path))
     (tmp_path / "schema-cloud-config-v1.json").write_text("{")
