@@ -1,0 +1,100 @@
+"""The wheel and the source distribution: equal bytes from equal sources, and a wheel that works in an empty venv."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import zipfile
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from tests.installations import CHECKOUT, ROOT, Installation, do_all_jobs, prepare
+from tests.live.harness import lack
+from tests.test_packaging import pins
+
+pytestmark = pytest.mark.slow
+
+#: the Python of this venv, and Debian's; in CI the first is 3.11 and the second is 3.13
+PYTHONS = sorted({str(Path(place).resolve()) for place in (sys.executable, "/usr/bin/python3")})
+
+
+def build(source: Path, folder: Path, **options: object) -> Path:
+    """Build a source distribution and, from it, a wheel, and return their folder."""
+    if find_spec("build") is None or find_spec("hatchling") is None:
+        lack("needs build and hatchling: pip install build hatchling editables")
+    words = [sys.executable, "-P", "-m", "build", "--no-isolation", "--outdir", str(folder), str(source)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, **options)  # type: ignore[call-overload]
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(ROOT, tmp_path_factory.mktemp("dist"))
+
+
+def only(folder: Path, pattern: str) -> Path:
+    (found,) = folder.glob(pattern)
+    return found
+
+
+def test_the_unpacked_source_distribution_builds_the_same_bytes(built, tmp_path):
+    with tarfile.open(only(built, "*.tar.gz")) as archive:
+        archive.extractall(tmp_path, filter="data")
+    source = only(tmp_path, "image_templater-*")
+    for path in source.rglob("*"):
+        os.utime(path, (1_000_000_000, 1_000_000_000), follow_symlinks=False)
+    again = build(source, tmp_path / "dist", umask=0o077, env={**os.environ, "TZ": "Asia/Tokyo"})
+    bytes_of = {path.name: path.read_bytes() for path in built.iterdir()}
+    assert len(bytes_of) == 2
+    assert {path.name: path.read_bytes() for path in again.iterdir()} == bytes_of
+
+
+def test_the_package_index_would_accept_the_distributions(built):
+    for tool, words in (("twine", ["check", "--strict"]), ("check_wheel_contents", [])):
+        if find_spec(tool) is None:
+            lack(f"needs {tool}: pip install {tool.replace('_', '-')}")
+        files = sorted(map(str, built.iterdir())) if tool == "twine" else [str(only(built, "*.whl"))]
+        done = subprocess.run(
+            [sys.executable, "-P", "-m", tool, *words, *files],
+            cwd=ROOT, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_wheel_contains_every_file_of_the_package_and_no_test(built):
+    with zipfile.ZipFile(only(built, "*.whl")) as wheel:
+        packed = {name for name in wheel.namelist() if ".dist-info/" not in name}
+    wanted = {
+        str(path.relative_to(ROOT))
+        for path in (ROOT / "templater").rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    assert packed == wanted
+
+
+@pytest.mark.parametrize("python", PYTHONS)
+def test_the_wheel_does_all_jobs_in_an_empty_venv(built, python, tmp_path):
+    venv = tmp_path / "venv"
+    subprocess.run([python, "-m", "venv", str(venv)], check=True)
+    constraints = tmp_path / "constraints.txt"
+    constraints.write_text("".join(f"{pin}\n" for pin in pins("newest.txt").values()))
+    words = [str(venv / "bin/pip"), "install", "-q", "-c", str(constraints), str(only(built, "*.whl"))]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    if done.returncode:
+        lack(f"needs a package index: {done.stderr}")
+    installed = jobs_of(Installation(str(venv / "bin/templater")), tmp_path)
+    assert installed == jobs_of(Installation("env", f"PYTHONPATH={ROOT}", *CHECKOUT), tmp_path)
+
+
+def jobs_of(installation: Installation, parent: Path) -> dict[str, object]:
+    folder = parent / "jobs"  # the same path for each installation, because some results contain it
+    folder.mkdir(mode=0o755)
+    prepare(folder)
+    try:
+        return do_all_jobs(installation, folder)
+    finally:
+        shutil.rmtree(folder)
