@@ -21,7 +21,7 @@ RENDERING, READING, IMAGE, CHILD, COMMAND = "rendering", "reading", "image", "ch
 #: the syntaxes for the value of a limit
 SECONDS, NUMBER, SIZE = "seconds", "number", "size"
 
-#: for each name: the kind of limit, its attribute, the syntax of its value, and a description
+#: for each name of a limit: its kind, its attribute, the syntax of its value, and a description
 NAMES: "Mapping[str, tuple[str, str, str, str]]" = {
     "time": (
         RENDERING,

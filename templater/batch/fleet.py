@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 #: maximum number of plans that are kept for reuse with other instances
 MOST_EXAMPLES = 256
-#: pattern of plain names; other names can change more of a plan than its name, so their plans are not reused
+#: pattern of plain names; the plan of an instance with any other name is not reused for other instances
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{,62}")
 _ENCODER = json.JSONEncoder(ensure_ascii=False)
 #: a JSON string that is a placeholder for an instance name or the contents of a file
@@ -103,7 +103,7 @@ class Fleet:
         if instance.is_vm:
             return Result(instance.name, "", 0, 0, skipped="skipped (virtual machine)")
         try:
-            require_name(instance.name)  # the name becomes part of a path
+            require_name(instance.name)  # the instance's name becomes part of a path
             path = self.pattern.replace("{name}", instance.name)
             refuse_link(path)
             with DirectoryRootfs(path) as rootfs:
@@ -182,7 +182,7 @@ class Example:
             if change.action in WRITING:
                 written.add(change.real)
         if any(key not in entry for entry, key in holes):
-            raise _DiffersError  # JSON has another field for content that is not UTF-8
+            raise _DiffersError  # content that is not UTF-8 is in another field of the JSON object
         for number, (entry, key) in enumerate(holes):
             entry[key] = f"\0{number}\0"
         #: the line of JSON, split at the placeholders for the name and the contents

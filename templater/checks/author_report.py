@@ -38,9 +38,9 @@ if TYPE_CHECKING:
 LARGEST = 1 << 20
 #: maximum number of instances that templater.toml names
 MAX_INSTANCES = 50
-#: a note in the report about an image with too many fixes for one run
+#: the note in a report if the image needs more fixes than one run applies
 LATE = "some fixes were not tried, because the time limit was reached: run the command again"
-#: read one byte more than the limit, to detect a larger file
+#: bytes to read of the settings file: one more than the limit, to detect a larger file
 WANTED = {SETTINGS: LARGEST + 1}
 
 

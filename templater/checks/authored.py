@@ -49,7 +49,7 @@ DOCUMENTS = {
 }
 #: maximum length in characters of a file whose contents are checked
 LARGEST = 256 << 10
-#: maximum number of characters of all distinct texts, of which each can need four bytes
+#: maximum number of characters of all distinct texts; a character needs up to four bytes
 MOST_TEXT = 32 << 20
 #: maximum length of a rendered line for which the matching line of the template is searched
 LONGEST = 1000
@@ -57,9 +57,9 @@ LONGEST = 1000
 SEARCHED = 4 << 20
 #: the value of all other keys that templates read
 SET = "value"
-#: values that are tried if a file with invented values has a mistake
+#: values to try instead if a file rendered with invented values has a mistake
 OTHER_VALUES = ("true", "8080", "10.0.0.5", "10.0.0.5/24", SET)
-#: the value of a key whose default is the other value
+#: a value for a key: the one of the two that is not the key's default
 OPPOSITES = {
     one: other
     for pair in (("true", "false"), ("yes", "no"), ("on", "off"))
@@ -199,7 +199,7 @@ class AuthoredImage(ScannedImage):
         found = tuple(nodes(document))
         for node in found:
             if isinstance(node, tree.Text):
-                node.value = ""  # no check reads it, and it can be as large as the template
+                node.value = ""  # no check reads the source, which can be as large as the template
         document.tokens = []
         return Template(name, source, rules, document, found, reads_of(document), errors)
 
@@ -306,7 +306,7 @@ class AuthoredImage(ScannedImage):
         try:
             return self._render(), None
         except LimitError as error:
-            return (), error.with_traceback(None)  # the traceback would hold the files
+            return (), error.with_traceback(None)  # the traceback would keep the files in memory
 
     def _render(self) -> tuple[File, ...]:
         if self.metadata is None:
@@ -314,7 +314,7 @@ class AuthoredImage(ScannedImage):
         metadata = replace_rules(self.metadata, tuple(rule for rule in self.rules if not rule.null))
         options = RenderOptions(self.hosts[0], clock=0.0, seed=0, limits=self.limits or LIMITS).begun()
         found: dict[tuple[int, str | None, str], File] = {}
-        texts: dict[str, str] = {}  # each distinct text, which all files with this text share
+        texts: dict[str, str] = {}  # all files with the same text share one object
         size = 0
         by_dialect = {host.dialect: host for host in reversed(self.hosts)}
         probes = (*self.probes, *self.awkward)

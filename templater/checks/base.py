@@ -49,7 +49,7 @@ class Trailing:
     position: int
     #: whether the data begins like another archive or compressed file
     is_archive: bool
-    #: the data in which ``position`` is a number of bytes
+    #: the data in which ``position`` counts bytes
     counted: str = "decompressed archive"
 
 
@@ -78,7 +78,7 @@ class ScannedImage:
     root_uid: int = 0
     #: the build that would make the image, if the image is a definition
     definition: DefinitionImage | None = None
-    #: whether the image is an archive, which is imported as it is: no later step adds a file
+    #: whether the image is an archive; the daemons import an archive unchanged, so no later step adds a file
     packed: bool = False
 
     @property

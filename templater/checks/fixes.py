@@ -22,7 +22,7 @@ from .finding import Finding
 MAX_ROUNDS = 30
 #: processor time in seconds after which no further fix is tried
 MAX_SECONDS = 3.0
-#: checks whose findings mean that a file cannot be read: a fix must not cause such a finding
+#: checks that report an unreadable file: a fix must not cause a finding of these checks
 BREAKING = frozenset(("syntax", "host-syntax", "unreadable", "render", "jinja"))
 
 Key = tuple[str, str, str, str]

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ..model.instance import Instance
     from ..model.plan import Change, Plan
 
-#: maximum number of expressions of one template that are tried
+#: maximum number of expressions of one template that are compiled
 MOST_TRIED = 50
 #: maximum number of characters of templates that are searched for all constructs
 SEARCHED = 4 << 20

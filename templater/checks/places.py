@@ -4,7 +4,7 @@ from __future__ import annotations
 
 SEEDS = ("/var/lib/cloud/seed/nocloud-net", "/var/lib/cloud/seed/nocloud")
 
-#: files of which programs read only one line
+#: files in which programs read only one line
 ONE_LINE = {
     "/etc/HOSTNAME", "/etc/hostname", "/etc/mailname", "/etc/machine-id", "/etc/timezone",
     "/var/lib/dbus/machine-id",

@@ -40,7 +40,7 @@ AUDITED = DEFAULT._replace(members=MAX_NAMES)
 PASSWD = f"{ROOTFS}/etc/passwd"
 #: files in which a build leaves its own hostname
 NAME_FILES = (f"{ROOTFS}/etc/hostname", f"{ROOTFS}/etc/hosts")
-#: paths of files that checks inspect, with the number of bytes that the checks need
+#: paths of files that checks inspect, each with the number of bytes to read
 _HEADS = {DISK: 4096, PASSWD: 1 << 20, **dict.fromkeys(NAME_FILES, 64 << 10)}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from difflib import get_close_matches
 
-#: how many words an image can have that are compared with known words, how many known words, and their length
+#: limits: words of an image that are compared with known words, known words, and length of a word
 MOST_WORDS, MOST_KNOWN, LONGEST = 20, 100, 60
 
 

@@ -31,7 +31,7 @@ def guarded(function: Command) -> Command:
     @wraps(function)
     def wrapped(*arguments: Any, **options: Any) -> Any:
         limits = options["limits"] if "limits" in options else arguments[0].limits
-        timed = options.get("instances") is None  # work on a list of instances may take any time
+        timed = options.get("instances") is None  # a command with a list of instances has no time limit
         with guard(limits, timed=timed):
             return function(*arguments, **options)
 
@@ -97,7 +97,7 @@ def paused() -> Iterator[None]:
         yield
         return
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (hard, hard))  # the editor would inherit the memory limit
+    resource.setrlimit(resource.RLIMIT_AS, (hard, hard))  # the started editor would inherit the memory limit
     timers = {timer: signal.setitimer(timer, 0) for timer in (signal.ITIMER_REAL, signal.ITIMER_PROF)}
     try:
         yield

@@ -265,7 +265,7 @@ def column(
     def explain(change: Change) -> list[Line] | None:
         try:
             return explainer().lines(change)
-        except TemplaterError:  # the time for all files is over
+        except TemplaterError:  # the time limit for all files is reached
             return None
 
     def reads(change: Change) -> list[Origin] | None:

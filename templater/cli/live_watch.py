@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from ..live.connect import Daemon
     from ..live.events import Event, Events
 
-#: seconds without events after which a burst of events has ended, and its maximum length
+#: seconds without an event that end a burst of events, and the maximum seconds of a burst
 QUIET, PATIENCE = 0.3, 2.0
-#: seconds between attempts to reach a daemon that has ended
+#: seconds between attempts to connect to a stopped daemon
 PAUSE = 1.0
 #: parts of the names of events that change neither the configuration nor files
 _HARMLESS = ("-retrieved", "-backup-", "-log-", "-console", "-snapshot-")

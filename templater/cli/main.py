@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED
     except (ReaderGone, BrokenPipeError):
-        # The interpreter flushes again at exit, which must not fail a second time.
+        # The interpreter flushes stdout again at exit. That must not raise the error a second time.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return READER_GONE
 

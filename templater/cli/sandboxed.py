@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 #: maximum size of a report in bytes
 REPORT = 256 << 20
 
-#: packages whose functions import some of their modules later, when the child can open no file
+#: packages that import some modules only when called; the locked child could not open their files
 PACKAGES = ("checks", "definitions", "parsing", "planning", "pongo2", "prediction", "reporting", "validators")
-#: further modules that readers import only for some images
+#: more modules, which readers import only for some images
 MODULES = (
     "templater.image.describe", "templater.rendering.render", "templater.rendering.context",
     "difflib", "json", "keyword", "lz4.frame", "re", "urllib.parse", "yaml._yaml",
@@ -110,7 +110,7 @@ def _prepare(files: Iterable[OpenFile | None]) -> Iterator[int]:
     for dialect in DIALECTS.values():
         library_for(dialect).load()
     compile_template("{{ a }}")  # Jinja2 imports some modules only when it first compiles a template
-    local_architecture()  # the sandbox forbids the system call; the result is cached
+    local_architecture()  # call it now, because the sandbox forbids its system call; the result is cached
     localtime()  # the C library reads the file of the time zone on first use
     for file in files:
         if file is not None:

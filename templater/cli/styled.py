@@ -242,7 +242,7 @@ def step(report: Report, width: int, *, as_diff: bool, first: bool) -> tuple[lis
         for path, why in sorted(report.started.unknown.items()):
             below += remark(f"{path}: unknown: {why}", width, warns=True)
     if report.error is not None:
-        more = report.error.explain().partition("\n")[2]  # the note has the first line
+        more = report.error.explain().partition("\n")[2]  # the note already contains the first line
         below += message(more, width, indent=INDENT) if more else ()
     return above, below
 

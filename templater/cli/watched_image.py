@@ -128,7 +128,7 @@ class WatchedImage:
                 shown[str(number), block.change.trigger, block.heading.target] = block
         new, gone = self._files.update({key: report.plain(block) for key, block in shown.items()})
         bodies, self._bodies = self._bodies, {key: block.body for key, block in shown.items()}
-        # if only the heading and the remarks of a file are new, its text is not shown again
+        # do not show a file's text again if only its heading or remarks changed
         same = {key for key in new if key in bodies and bodies[key] == self._bodies[key]}
         show_blocks([shown[key]._replace(body=None) if key in same else shown[key] for key in new])
         for key in gone:

@@ -28,7 +28,8 @@ CONFIG = "/etc/cloud/cloud.cfg"
 STATE = "/var/lib/cloud"
 #: events of `updates: network: when` for which cloud-init reads its data again at each boot
 BOOT_EVENTS = ("boot", "boot-legacy")
-#: limits on the configuration files of a guest, and on their bytes together; above them every fact is unknown
+#: limits on the number of a guest's configuration files and on their total bytes; above, every fact is
+#: unknown
 MAX_SETTINGS, MAX_SETTINGS_TOTAL = 1000, 1 << 20
 
 

@@ -11,7 +11,7 @@ from .verdict import FIRST
 if TYPE_CHECKING:
     from .verdict import Verdict
 
-#: the page with the rules and their sources
+#: the documentation page with the rules and their sources
 PAGE = "docs/cloud-init.md"
 
 

@@ -21,7 +21,7 @@ FILES = (META, USER, VENDOR, NETWORK)
 #: the seed's folders. cloud-init uses the first one with both user-data and meta-data.
 FOLDERS = ("/var/lib/cloud/seed/nocloud", "/var/lib/cloud/seed/nocloud-net")
 PATHS = frozenset(f"{folder}/{name}" for folder in FOLDERS for name in FILES)
-#: maximum size in bytes of a seed's file and of a file with facts about the guest
+#: maximum size in bytes of one file of a seed, and of one file with facts about the guest
 MAX_FILE = 4 << 20
 
 #: the instance-id of a seed whose meta-data has none

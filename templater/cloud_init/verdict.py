@@ -153,7 +153,7 @@ def _searched(after: Seed, guest: Guest, daemon: Daemon) -> Verdict:
         " run once",
     }
     reasons = (*reasons, Reason(texts[instance], PER_INSTANCE))
-    # "nocloud", the instance-id of a seed without one, counts as new only at its first boot
+    # cloud-init gives a seed without instance-id the id "nocloud", which is new only at the first boot
     changed = instance != SAME or guest.updates_at_boot
     has_config = source == LXD or bool(after.get(NETWORK))
     network = changed and has_config and not guest.disabled_network

@@ -28,7 +28,7 @@ from .fields import (
 )  # fmt: skip
 
 LIMITS = Limits()
-#: a number in a parameter has fewer digits, because Go's numbers have 64 bits
+#: maximum digits of a number in a parameter: Go's numbers have 64 bits
 _DIGITS = 20
 _EMPTY: dict[str, Any] = {TEXT: "", BOOLEAN: False, NUMBER: 0}
 
@@ -45,7 +45,7 @@ class Definition:
     data: dict[str, Any] = field(default_factory=dict)
     nodes: dict[str, Node] = field(default_factory=dict)
     keys: dict[str, Node] = field(default_factory=dict)
-    #: "incus" or "lxd", or "" if the definition fits both programs; ``mark`` says what only one accepts
+    #: "incus" or "lxd", or "" if both programs accept the definition
     family: str = ""
     mark: str = ""
 

@@ -8,7 +8,7 @@ TEXT: Final = "text"
 BOOLEAN: Final = "true or false"
 NUMBER: Final = "a number"
 TEXTS: Final = "a list of texts"
-#: a list of `container` and `vm`
+#: the type of a list that can contain `container` and `vm`
 TYPES: Final = "a list of types"
 MAP: Final = "a mapping of texts"
 
@@ -20,7 +20,7 @@ PROGRAMS: Final = {INCUS: "distrobuilder", LXD: "lxd-imagebuilder"}
 _FILTER: Final = {"releases": TEXTS, "architectures": TEXTS, "variants": TEXTS, "types": TYPES}
 _COMMAND: Final = {"cmd": TEXT, "flags": TEXTS}
 
-#: A struct is a dict, and a list of structs is a list with one dict.
+#: A dict stands for a struct, and a list with one dict stands for a list of structs.
 FIELDS: Final[dict[str, Any]] = {
     "image": dict.fromkeys(
         (

@@ -35,9 +35,9 @@ class GeneratedSource(Source):
     def __init__(self, name: str, text: str | bytes, pieces: tuple[Piece, ...]) -> None:
         super().__init__(name, text)
         self.pieces = pieces
-        #: computed on first use, because a list of triggers may have 60,000 pieces and spans
+        #: the spans are computed on first use, because a list of triggers can have 60,000 of them
         self._ranges: tuple[list[int], list[Piece]] | None = None
-        #: the lines of each scalar in block style, by the scalar's id
+        #: the lines of each block-style scalar, by the scalar's id
         self._block_lines: dict[int, BlockLines] = {}
 
     def origin(self, span: Span) -> Span:

@@ -13,7 +13,7 @@ from ..pongo2.state import Limits
 from ..pongo2.template import Template
 from ..pongo2.values import GoList, GoMap
 
-#: limits for the texts of one build
+#: limits on rendering the texts of one build
 LIMITS = Limits(seconds=3.0, total=5.0)
 #: a text is rendered again while it contains a delimiter; distrobuilder has no limit, and runs out of stack
 MAX_ROUNDS = 20
@@ -76,6 +76,6 @@ def render_again(text: str, source: Source, target: dict[str, Any], family: str,
 
 
 def _compiled(source: Source, mode: Literal["incus", "plain"], limits: Limits) -> Template:
-    if limits.is_over:  # a render checks the time, but compiling does not
+    if limits.is_over:  # check the time here, because compiling does not check it
         raise limits.late()
     return compile_template(source, V4, mode=mode, limits=limits)

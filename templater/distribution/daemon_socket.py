@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from typing import NamedTuple
 
-#: by family: environment variables of the socket and of the daemon's directory, and the usual directories
+#: for each family: the environment variables for the socket and for the daemon's directory, and the usual
+#: directories
 _PLACES = {
     "incus": ("INCUS_SOCKET", "INCUS_DIR", ("/run/incus", "/var/lib/incus")),
     "lxd": ("LXD_SOCKET", "LXD_DIR", ("/var/snap/lxd/common/lxd", "/var/lib/lxd")),

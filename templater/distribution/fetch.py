@@ -25,7 +25,7 @@ from ..model.source import printable
 from .catalog import MOST_BYTES
 from .tree import clean_path
 
-#: maximum seconds without data from the server; clients wait just as long for the headers
+#: maximum seconds without data from the server: the time that the clients wait for the headers
 TIMEOUT = 30
 #: limit on redirects, the same as in Go's client
 MOST_REDIRECTS = 10
@@ -135,7 +135,7 @@ class UrlStream:
                 yield piece
                 size += len(piece)
                 before, seconds = seconds, time.monotonic() - begun
-                # Large pieces need less processor time, but a slow server would take long to fill one.
+                # Large pieces need less processor time, but a slow server takes long to send a large piece.
                 fast = seconds - before < 1 and len(piece) == wanted
                 wanted = min(2 * wanted, _PIECE) if fast else _FIRST_PIECE
                 if seconds > TIMEOUT and size < seconds * _SLOWEST:
@@ -284,7 +284,7 @@ class _TlsSocket:
             self._shake_hands()
         except BaseException:
             with contextlib.suppress(OSError):
-                self._send()  # tell the server why the handshake failed
+                self._send()  # let TLS tell the server why the handshake failed
             connection.close()
             raise
 
@@ -311,7 +311,7 @@ class _TlsSocket:
                     break
                 self._wait()
                 continue
-            except ssl.SSLEOFError:  # many servers close the connection without the TLS message for it
+            except ssl.SSLEOFError:  # many servers close the connection without TLS's closing message
                 break
             if not count:
                 break
@@ -341,7 +341,7 @@ class _TlsSocket:
         try:
             size = self._connection.recv_into(self._block)
         except TimeoutError:
-            self._deadlines.timeout()  # raise _LateError if a deadline is the cause
+            self._deadlines.timeout()  # raise _LateError if the deadline caused the error
             raise
         if size:
             self._received.write(self._block[:size])

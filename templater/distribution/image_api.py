@@ -94,7 +94,7 @@ class LocalDaemon:
             connection.close()
 
     def small_file(self) -> contextlib.AbstractContextManager[None]:
-        return contextlib.nullcontext()  # the daemon is trusted, so it needs no time limit
+        return contextlib.nullcontext()  # the daemon is trusted, so its answers have no time limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +166,7 @@ def _parts(content: Iterator[bytes], delimiter: bytes, server: str) -> Iterator[
     """Split a multipart body into parts: (name, content). At most one piece of the answer is in memory."""
     reader = _Reader(content, delimiter, server)
     size = 0
-    for piece in reader.until_delimiter():  # skip the preamble, which has no meaning
+    for piece in reader.until_delimiter():  # skip the multipart preamble, which has no meaning
         size += len(piece)
         if size > _MOST_HEADERS:
             raise LimitError(f"'{server}' sends more than {_MOST_HEADERS} bytes before the parts of an image")

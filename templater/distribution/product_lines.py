@@ -58,7 +58,7 @@ class ProductLines(MutableMapping[str, Product]):
         found = dict.fromkeys(self._products)
         for name in self._places:
             text = self.text(name)
-            # a text with escapes can spell a word in another way
+            # JSON escapes can spell the same word differently
             if b"\\" in text or not text.isascii() or any(word in text for word in wanted):
                 found[name] = None
         return list(found)

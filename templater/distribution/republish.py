@@ -36,7 +36,7 @@ _MOST_METADATA = 64 << 20
 class Reindexed:
     products: int
     images: int
-    #: paths of the rule files that were written
+    #: paths of the redirect-rule files that were written
     rules: tuple[str, ...]
     copied: int
     bytes: int

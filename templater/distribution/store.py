@@ -60,7 +60,7 @@ class StoredImage:
     used: int
     public: bool
     auto_update: bool
-    #: whether the image was fetched for a command, so that it is removed when unused
+    #: whether a command fetched the image; such an image is removed if it is not used for long
     cached: bool
     #: the SRC of a fetched image, such as ``images:debian/13``; "" for imported files
     source: str
@@ -396,7 +396,7 @@ def _write(records: sqlite3.Connection, image: StoredImage) -> None:
     records.execute(statement, values)
 
 
-#: columns that an update changes
+#: columns of the table that an update changes
 _COLUMNS = (
     "type", "architecture", "created", "expires", "imported", "used", "public", "auto_update", "cached",
     "source", "metadata", "root", "complete", "properties",

@@ -111,7 +111,7 @@ class _Verifier:
         report.images = {client: None if client in failing else 0 for client in clients}
         self._stream, self._report = stream, report
         self._metadata_only, self._progress = metadata_only, progress
-        #: for each client, the number of entries that it lists or drops
+        #: for each client, the number of entries that the client lists or drops
         self._entries = dict.fromkeys(report.images, 0)
         #: the hashes of the paths that items name
         self._paths: set[int] = set()
@@ -151,7 +151,7 @@ class _Verifier:
         self._paths.update(map(hash, files))
 
 
-#: problems that make a client list nothing at all
+#: problems that make a client list no image at all
 _FATAL = {"index", "products", "type"}
 
 
@@ -171,7 +171,7 @@ class Products:
     def __init__(self, files: list[ProductsFile], decoded: Decoded) -> None:
         self._files = files
         self._ties = array("q")
-        #: the hashes of the releases of products without a variant, and of products with a variant
+        #: the hashes of releases, for products without a variant and for products with a variant
         self._releases: tuple[set[int], set[int]] = set(), set()
         for product in self._read(decoded):
             self._ties.extend(tie_hashes(product))
@@ -275,7 +275,7 @@ def _open_entry(
     if name == "index.json" or basenames.setdefault(name, path) != path:
         message = f"clients cache files by base name, and two files are named '{printable(name)}'"
         report.add(ERROR, "cache-name", place, message)
-    # Images of a file that two entries name are listed twice, and compared with themselves.
+    # If two entries name the same file, clients list its image twice, and it would be compared with itself.
     whole = uses[path] > 1
     file = _read(lambda: files.products(path, decoded, whole=whole), path, "products", report)
     if file is not None and not _same(file.names(), entry.products):

@@ -70,7 +70,7 @@ class CompileCache:
     def save(self, name: str, key: str, entry: CacheEntry) -> None:
         """Save an entry; ignore failures."""
         data = encode(entry, key)
-        if len(data) > MAX_ENTRY:  # ``load`` ignores an entry of this size
+        if len(data) > MAX_ENTRY:  # ``load`` ignores an entry that is too large
             return
         try:
             write_whole(self._directory, f"{name}-{key}", data, sync=False)

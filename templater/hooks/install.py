@@ -20,7 +20,7 @@ from ..rootfs.paths import MissingError
 from ..writing.recovery import unlink_if_there
 from .options import PROBE
 
-#: packages that the hook line adds to the search path: without ``site``, Python does not find them
+#: packages whose folders the hook line adds to the search path, because Python without ``site`` lacks them
 PACKAGES = ("templater", "jinja2", "markupsafe", "yaml")
 
 #: texts that identify a hook line of any templater version
@@ -45,7 +45,7 @@ class Snippet:
     text: str
     into: Callable[[str | None], str] | None = None
     by_hand: str = ""
-    #: the mode of a new file
+    #: the mode of a new configuration file
     mode: int = 0o644
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 #: The word is never mistaken for a machine name, because machine names can't begin with a hyphen.
 PROBE = "--probe"
 
-#: The word that ends the options. The words that a runtime appends after it can begin with a hyphen.
+#: The word that ends the options. A runtime appends further words, which can begin with a hyphen.
 END = "--"
 
 FAIL = "fail"

@@ -32,14 +32,14 @@ if TYPE_CHECKING:
     from ..sandbox.child import Child, Record, Send
     from .compile_cache import CompileCache
 
-#: a trigger that no rule has: with this trigger, the child compiles templates but renders none
+#: a trigger that matches no rule: the child then compiles templates, but renders none
 COMPILE = ""
 
 IMAGE = "image"
 INSTANCE = "instance"
 
 #: the modules that parse and compile, including those that are only imported when a function is called.
-#: The child imports all of them before it is locked, because it cannot open files afterwards.
+#: The child imports these modules before the sandbox locks it, because it cannot open files afterwards.
 COLD = (
     "parsing.metadata_yaml",
     "parsing.pure_yaml",
@@ -335,7 +335,7 @@ _FIXED_BEGINNINGS = ("can't access a field by name on type ", "can't access an i
                      "filter with name '", "unknown filter '")  # fmt: skip
 
 
-#: Errors about limits whose number is the size of a value, by their first words.
+#: The first words of errors about limits whose number is the size of a value.
 _WITHOUT_NUMBER = {
     "the template builds a value of": "the template builds a value that is larger than its limit",
     "one filter or operator needs": "one filter or operator needs more work than its limit",
@@ -379,7 +379,7 @@ def _renderings(
 
     renderings = run(codes)
     if IMAGE not in job.kept and codes and any(rendering.error is not None for rendering in renderings):
-        return run(None)  # errors from the sources have positions, unlike errors from cached code
+        return run(None)  # errors in the source text have positions, unlike errors in cached code
     return renderings
 
 

@@ -94,7 +94,7 @@ class Log:
         """Add a last line about the lines that were omitted."""
         if self.omitted:
             self.lines.append(f"… and {self.omitted} more lines")
-            if self.private:  # the number depends on the number of private lines
+            if self.private:  # the number reveals how many lines are private
                 self.private.add(self.lines[-1])
             self.omitted = 0
 
@@ -212,7 +212,7 @@ def reset_process() -> None:
     """Reset the umask, the signal mask and the environment, which come from the runtime."""
     os.umask(0o022)
     _signal.pthread_sigmask(_signal.SIG_UNBLOCK, (_signal.SIGALRM,))
-    _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)  # an ignored SIGCHLD makes wait fail
+    _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)  # wait() fails if SIGCHLD is ignored
     for name in _IGNORED:
         forget(name)
 
@@ -238,7 +238,7 @@ def time_is_up(seconds: float) -> LimitError:
 
 def report_failure(error: TemplaterError, runtime: str, options: Options, log: Log) -> int:
     """Write the error to stderr and to the log; return the exit code. Some runtimes hide a hook's stderr."""
-    _signal.setitimer(_signal.ITIMER_REAL, 0)  # reporting has no time limit
+    _signal.setitimer(_signal.ITIMER_REAL, 0)  # writing the report has no time limit
     write_stderr("templater: " + error.explain())
     if not log.lines:  # if ``log`` has lines, the error is logged already
         _log_failure(error, options, log)
@@ -368,7 +368,7 @@ def _write_files(
             written = apply(plan, rootfs, wait=request.time_limit, journal=journal, durable=durable)
             _signal.signal(
                 _signal.SIGALRM, _signal.SIG_IGN
-            )  # all files are written, so finish record and log
+            )  # all files are written, so do not stop before the record and the log are complete
         _log_changes(plan, written, log)
     return answer, kept
 

@@ -19,7 +19,7 @@ from ..model.source import printable
 from .install import MAX_FILE, open_folder, search_path
 from .options import PROBE
 
-#: processor time for compiling all templates
+#: maximum processor time in seconds for compiling all templates
 MAX_SECONDS = 8.0
 
 

@@ -45,7 +45,7 @@ class Output:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # Errors do no harm: a published file is already synced, and the next run removes a hidden file.
+        # Ignore errors: a published file is already on the disk, and the next run removes a hidden file.
         with contextlib.suppress(OSError):
             os.close(self.fd)
         if self._hidden:
@@ -74,7 +74,7 @@ class Output:
         """
         with self._naming(path):
             if like is not None:
-                with contextlib.suppress(OSError):  # the owner may be unknown in a user namespace
+                with contextlib.suppress(OSError):  # a user namespace may lack the owner's id
                     os.fchown(self.fd, like.st_uid, like.st_gid)
                 os.fchmod(self.fd, stat.S_IMODE(like.st_mode))
             os.fsync(self.fd)

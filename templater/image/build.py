@@ -204,7 +204,7 @@ def _most_written(contents: Contents, *, holes: bool) -> int:
     limits = contents.limits
     if holes:
         return max(limits.ratio_from, contents.packed_size * limits.ratio)
-    # ``templates_bytes`` limits the parts, which are not in ``bytes_read``.
+    # The parts are not in ``bytes_read``; ``templates_bytes`` limits them.
     return 8 * contents.bytes_read + limits.templates_bytes + MIB
 
 
@@ -308,7 +308,7 @@ def _in_child() -> Callable[[], object] | None:
         return None
     import resource
 
-    prctl = libc("prctl")  # load the library before the fork
+    prctl = libc("prctl")  # load the C library before the fork
     _, most = resource.getrlimit(resource.RLIMIT_AS)
 
     def prepare() -> None:

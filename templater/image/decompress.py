@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 _CHUNK = 256 * 1024
-# Starting to read a compressed stream takes time, even if the stream is tiny.
-# So if a file has more than _MANY_STREAMS streams, their average size must be at least _LEAST_STREAM bytes.
-# Even archives with one stream per file have larger streams, because each contains a tar header.
+# Each compressed stream costs time, even if it is tiny.
+# A file with more than _MANY_STREAMS streams is refused if they average less than _LEAST_STREAM bytes.
+# Archives with one stream for each member have larger streams, because each stream has a tar header.
 _MANY_STREAMS = 10_000
 _LEAST_STREAM = 512
 

@@ -21,7 +21,7 @@ from .open_file import reading, size_of
 from .tar_reader import clean_name
 from .tarball_image import TarballImage
 
-#: properties that the daemons enforce when an instance starts
+#: image properties that the daemons enforce when an instance starts
 ENFORCED = (
     "requirements.secureboot",
     "requirements.nesting",

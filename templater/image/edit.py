@@ -132,7 +132,7 @@ def _change_field(source: Source, path: str, name: str, value: Field) -> Source:
         return source
 
     def change(model: _Meaning) -> None:
-        if path in model.rules:  # with the rules of yaml.v4, the rule of a null key may be missing
+        if path in model.rules:  # yaml.v4 can drop the rule of a null key
             model.rules[path] |= {name: value, "null": False}
 
     ways = _taking(place) if value == "" or value is False else _setting(place, value)
@@ -152,7 +152,7 @@ def _taking(names: tuple[str, ...]) -> Ways:
     return lambda text: take(text, names), lambda text: take(text, names, hollow="{}")
 
 
-# parsing of a text, to compare the values before and after an edit
+# --- comparison of the values before and after an edit
 
 
 def _read(source: Source) -> Metadata:

@@ -16,7 +16,7 @@ from .directory_members import Data
 from .limits import DEFAULT, MIB, HeldBytes, Limits, memory_of
 from .tar_reader import HARD_LINK, Member
 
-#: limit on the number of names in memory
+#: maximum number of names that are kept in memory
 _MAX_NAMES = 500_000
 #: estimated memory for a name, in addition to its text
 _NAME_BYTES = 400
@@ -133,7 +133,7 @@ def _existing(tree: ImageRootfs, targets: Iterable[str]) -> set[str]:
         try:
             resolved = resolve(tree, clean(target), steps)
         except TemplaterError:
-            continue  # planning reports the error of this target
+            continue  # the planner reports the error about this target
         if resolved.error is None and resolved.entry is not None and resolved.entry.kind == FILE:
             found.add(resolved.real)
     return found

@@ -16,7 +16,7 @@ GIB = 1024 * MIB
 class Limits(NamedTuple):
     """Limits for every reader of images. Distribution images need less than a fifth of each limit."""
 
-    #: the limit that the daemons introduced for CVE-2026-41648
+    #: the same limit that the daemons introduced for CVE-2026-41648
     metadata_bytes: int = MIB
     template_bytes: int = TEMPLATE_BYTES
     templates_bytes: int = 12 * MIB

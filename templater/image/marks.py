@@ -45,7 +45,7 @@ class Mark:
     kind: Kind
     start: int
     end: int = 0
-    #: the end of the node, including the trailing blank lines of a ``|+`` scalar
+    #: the node's end, after the blank lines that a ``|+`` scalar keeps
     reach: int = 0
     text: str = ""
     style: str = ""

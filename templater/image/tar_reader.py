@@ -39,18 +39,18 @@ _EXTENDED = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, tarfile
 _NAMES = ("path", "linkpath", "GNU.sparse.name")
 #: pax records of a sparse file; GNU tar applies some of them to any member
 _SPARSE = "GNU.sparse."
-#: pax records that only some tools know, and that change how a member is read
+#: pax records that change how a member is read, but only in some tools
 _UNKNOWN_TO_SOME = ("GNU.", "SCHILY.realsize", "SCHILY.offset")
-#: global records that apply to every later member; ``git archive`` writes only a comment
+#: the global pax records, which apply to every later member; ``git archive`` writes only a comment
 _INHERITED = ("uid", "gid", "mtime")
-#: refused records of a global header: a few bytes would set the name, data or attributes of every member
+#: records that a global header must not have: they would set the name, data or attributes of every member
 _NEVER_GLOBAL = (
     "path", "linkpath", "size",
     "GNU.sparse.", "SCHILY.xattr.", "SCHILY.acl.", "LIBARCHIVE.xattr.", "RHT.security.",
 )  # fmt: skip
 _MAX_GLOBAL_RECORDS = 100
 #: Limit on extended headers of a member.
-#: Ordinary members have up to four: a global header, a pax header, a long name and a long link.
+#: Ordinary members have up to four extended headers: global, pax, long name and long link.
 _MAX_EXTENDED_HEADERS = 8
 #: limit on the digits of a number in a pax header; the longest ordinary number is a time with nanoseconds
 _MAX_DIGITS = 40

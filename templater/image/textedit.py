@@ -18,7 +18,7 @@ _QUESTION = re.compile(r"\?[ \t]+\Z")
 _TRAILING_COMMA = re.compile(r"(?:\s|(?<=\s)#.*+)*+,")
 _TABS = re.compile(r"\A(?:[ \t]*\t[ \t]*(?:\r\n|[\r\n]))+")
 _MOST_SHARED = 100
-#: limit on pairs of one name to remove: the text is parsed again after each removal
+#: maximum number of pairs with the same name that are removed: each removal parses the text again
 _MAX_PAIRS = 10
 
 
@@ -66,7 +66,7 @@ def has(text: str, names: tuple[str, ...]) -> bool:
     return root is not None and not _search(root, names, (), merged=True).rest
 
 
-# search for a value by its path
+# --- search for a value by its path
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +142,7 @@ def _nested(names: tuple[str, ...], value: Value) -> dict[str, Value]:
     return {names[0]: value}
 
 
-# replacement of a value
+# --- replacement of a value
 
 
 def _replace(text: str, place: Place, value: Value) -> str:
@@ -207,7 +207,7 @@ def _replace_items(text: str, old: Mark, value: tuple[str, ...]) -> str:
     return text[: starts[0]] + joined + text[stop:]
 
 
-# insertion of a pair
+# --- insertion of a pair
 
 
 def _first(text: str, pair: dict[str, Value]) -> str:
@@ -287,7 +287,7 @@ def _insert_in_flow(text: str, mapping: Mark, pair: dict[str, Value]) -> str:
     return text[:at] + (gap + new + "," if trailing else comma + gap + new) + text[at:]
 
 
-# removal of a pair
+# --- removal of a pair
 
 
 def _without(text: str, place: Place, hollow: str) -> str:
@@ -324,7 +324,7 @@ def _without_in_flow(text: str, place: Place) -> str:
     return before.removesuffix(",") + text[end:]
 
 
-# indentation and style of the file
+# --- indentation and style of the file
 
 
 def _begin(text: str, key: Mark) -> int:

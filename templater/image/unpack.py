@@ -136,8 +136,8 @@ def _unpack_into(
                 writer.finish()
             finally:
                 writer.close()
-        # The container's root user may have a mapped uid, and needs access to the directory.
-        # But if the host's root owns setuid programs or devices of the image, no other user may reach them.
+        # The container's root can have a mapped uid, so other users need access to the directory.
+        # Setuid programs and devices of the host's root are an exception: no other user may reach them.
         exposed = (policy.privileges or policy.special) and ids.on_disk(0, 0)[0] == 0
         os.fchmod(top.fd, 0o700 if exposed else 0o711)
     return done

@@ -47,7 +47,7 @@ def set_xattr(fd: int, attribute: str, value: bytes, name: str) -> bool:
     try:
         os.setxattr(fd, attribute, value)
     except OSError as error:
-        # If a value is too large, ext4 fails with ENOSPC, and btrfs also with E2BIG.
+        # If a value is too large, ext4 reports ENOSPC, and btrfs ENOSPC or E2BIG.
         if error.errno in _TOO_LARGE and _free_space(fd):
             raise WriteError(
                 f"'/{printable(name)}': this file system can't store the extended attribute "

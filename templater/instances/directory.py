@@ -354,7 +354,7 @@ def record(path: str, trigger: str, name: str = "") -> State:
     with StateDirectory(path) as state_directory:
         state_directory.lock("trigger")
         state = state_directory.state() or State()
-        if trigger == "create":  # the root filesystem is a new one, so templater wrote none of its files
+        if trigger == "create":  # the root filesystem is new, so templater has written no file in it
             for file in (WRITTEN, f"{WRITTEN}.new"):
                 state_directory.remove(file)
         state.pending = pending_after(state.pending, trigger)

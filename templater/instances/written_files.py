@@ -25,7 +25,7 @@ STAGED = WRITTEN + ".new"
 HEAD = b"templater written 1\n"
 #: maximum size of a record in bytes
 MAX_RECORD = 16 << 20
-#: larger files, in bytes, always count as changed: no template renders so much
+#: a file with more bytes always counts as changed, because no template renders that much
 MAX_COMPARED = 64 << 20
 #: maximum size in bytes of all recorded files that are compared together
 MAX_COMPARED_TOTAL = 512 << 20
@@ -146,7 +146,7 @@ class Record:
         except TemplaterError as error:
             self.problem = self.problem or error
             return
-        # a run that was killed while it staged the record has left a damaged one, and has written no file
+        # a killed run can leave a damaged record; such a run has not written any file yet
         self._staged = decode(text_of(data or b""))
 
     def _path(self, name: str) -> str:
@@ -185,7 +185,7 @@ class Record:
         for path, file in (self._staged or {}).items():
             size += size_of(rootfs, file.real)
             if size > MAX_COMPARED_TOTAL:
-                break  # the remaining files count as changed by hand
+                break  # all remaining files count as changed by hand
             if content_digest(rootfs, file.real) == file.digest:
                 self.files[path] = file
                 self._text = ""  # the record on the disk lacks this entry

@@ -32,7 +32,7 @@ _PAUSE = 0.1
 #: maximum length of a daemon's error text in a message
 _LONGEST = 300
 _PIECE = 1 << 18
-#: minimum bytes per second of an answer after its timeout: a guest can feed a fifo slowly without end
+#: minimum bytes per second of a long answer: a guest can write to a fifo slowly and forever
 _SLOWEST = MIB
 
 #: a function that opens a connection, with a timeout in seconds
@@ -167,7 +167,7 @@ class Client:
                 answer = self._exchange(connection, method, path, most, timeout)
             except (http.client.HTTPException, ValueError) as error:
                 connection.close()
-                # a daemon closes kept connections when it ends, so the request is sent once more
+                # a stopping daemon closes idle connections, so send the request once more
                 if kept and isinstance(error, http.client.RemoteDisconnected | http.client.BadStatusLine):
                     continue
                 words = printable(str(error))[:_LONGEST] or type(error).__name__

@@ -104,7 +104,7 @@ def _choose_project(daemon: Daemon, is_user: bool) -> None:
             daemon.address = address._replace(project=project)
             daemon.notes += (f"using the project '{printable(project)}': {why} (see --project)",)
         return
-    try:  # a list of the instances of an unknown project would be empty
+    try:  # the daemon returns an empty list for an unknown project
         daemon.client.json(f"/1.0/projects/{escaped(address.project)}")
     except DaemonError as error:
         if error.status == 404:
@@ -134,7 +134,7 @@ def _proxy(remote: str, cleanups: list[Callable[[], None]]) -> tuple[str, Connec
             f"the program incus is missing, and only it can connect to the remote '{printable(remote)}'",
             hint="install the Incus client",
         )
-    folder = tempfile.mkdtemp(prefix="templater-proxy.")  # only this user can enter it
+    folder = tempfile.mkdtemp(prefix="templater-proxy.")  # only this user can enter the directory
     path = os.path.join(folder, "socket")
     program = subprocess.Popen(
         ["incus", "remote", "proxy", f"{remote}:", path, f"--timeout={_PROXY_IDLE}"],
@@ -161,7 +161,7 @@ def _proxy(remote: str, cleanups: list[Callable[[], None]]) -> tuple[str, Connec
             words = "" if program.poll() is None or program.stderr is None else program.stderr.read(1000)
             end()
             cleanups.clear()
-            last = words.strip().rpartition("\n")[2]  # a first run of the client prints advice
+            last = words.strip().rpartition("\n")[2]  # the client's first run prints advice
             text = printable(last.removeprefix("Error: ")) or "`incus remote proxy` opened no socket"
             raise InputError(f"can't connect to the remote '{printable(remote)}': {text}")
         time.sleep(0.02)

@@ -44,7 +44,7 @@ class LiveImage:
         self.has_metadata = True
         #: the seconds since 1970 at which the image was created, or 0
         self.creation_date = 0
-        #: whether a template was missing: then the instance itself may be missing
+        #: whether a template was missing, which can mean that the whole instance is missing
         self.missed = False
 
     def __repr__(self) -> str:
@@ -154,7 +154,7 @@ class LiveInstance:
         value: Any = {"container": dict(self.data), "profiles": self.profiles}
         names = {str(profile.get("name")) for profile in self.profiles}
         if not names.issuperset(profile_names(self.data)):
-            value = dict(self.data)  # the contents of a profile are unknown: the expanded keys are used
+            value = dict(self.data)  # if the contents of a profile are unknown, the expanded keys are used
         return Source(self.address.shown, json.dumps(value, ensure_ascii=False))
 
     def look(self) -> None:

@@ -29,7 +29,7 @@ from .client import MIB, Answer, Client, HangError
 MOST_FILE, MOST_FILES = 16 * MIB, 64 * MIB
 #: limit on the names of one instance that are requested; each name takes one request
 MOST_NAMES = 20_000
-#: seconds for the content of a file; a fifo never answers
+#: maximum seconds for the content of a file; reading a fifo can block forever
 FILE_TIMEOUT = 5.0
 _LONGEST_TARGET, _MOST_LIST = 4096, 4 * MIB
 _KINDS = {"file": FILE, "directory": DIRECTORY, "symlink": SYMLINK}
@@ -49,9 +49,9 @@ class _Reader:
     links: dict[str, str] = field(default_factory=dict)
     #: paths that look like empty files; each of them can be a special file instead
     empty: set[str] = field(default_factory=set)
-    #: whether a path was missing; the daemon's answer for a missing instance is the same
+    #: whether a path was missing; the daemon gives the same answer if the instance is missing
     missed: bool = False
-    #: the file for which the daemon did not answer; no file is fetched after it
+    #: the file for which the daemon did not answer; after that, no further file is fetched
     hung: str = ""
     names: int = 0
     held: int = 0
@@ -146,7 +146,7 @@ class _Reader:
             return UnreadableError(f"'{printable(path)}' vanished while it was read")
         if answer.status == 200:
             return UnreadableError(f"'{printable(path)}' changed while it was read")
-        if not answer.body:  # an answer to HEAD has no text
+        if not answer.body:  # an answer to a HEAD request has no body
             answer = self.client.get(self.url(path), _LONGEST_TARGET, FILE_TIMEOUT)
         return UnreadableError(f"can't read '{printable(path)}': {self.client.error(answer).text}")
 
@@ -244,7 +244,7 @@ class _Names(dict[str, Any]):
     def __init__(self, path: str, reader: _Reader, relative_links: bool) -> None:
         super().__init__()
         self.path, self.reader, self.relative_links = path, reader, relative_links
-        #: names that are not requested: they were requested before, or changed here
+        #: names that need no request: they were requested before, or templater changed them
         self.known: set[str] = set()
 
     def get(self, name: str, default: Any = None) -> Any:

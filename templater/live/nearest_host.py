@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from ..model.hosts import HOSTS, Host
 from ..model.source import printable
 
-#: the releases that docs/hosts.md lists: for each host, the first and the last version, as tuples
+#: the releases in docs/hosts.md: the first and the last version of each host, as tuples
 _EXACT: tuple[tuple[str, str, tuple[int, ...], tuple[int, ...]], ...] = (
     ("incus", "incus", (7, 0, 1), (7, 3, 999)),
     ("incus", "incus-6.0", (6, 0, 6), (6, 0, 999)),
@@ -24,7 +24,7 @@ _EXACT: tuple[tuple[str, str, tuple[int, ...], tuple[int, ...]], ...] = (
     ("lxd", "lxd-5.21.4", (5, 0, 5), (5, 0, 5)),
     ("lxd", "lxd-5.21.4", (6, 0), (6, 6, 999)),
 )
-#: other releases: the host for versions before this one
+#: for all other releases: a version, and the host to predict for versions before it
 _NEAREST = {
     "incus": (((6, 21), "incus-6.0.4"), ((7, 0, 1), "incus-6.0")),
     "lxd": (

@@ -22,7 +22,7 @@ from .instance import LiveInstance
 
 #: the properties that all versions of an image share
 _IDENTITY = ("os", "release", "variant", "architecture")
-#: bytes that are read of a unified image; its templates are before its root filesystem
+#: bytes to read from a unified image, whose templates precede its root filesystem
 _MOST = 32 * MIB
 #: maximum number of files that a note names
 _MOST_NAMED = 5

@@ -3,9 +3,9 @@
 METADATA = "metadata.yaml"
 TEMPLATES = "templates"
 ROOTFS = "rootfs"
-#: the author's tests, which no image contains
+#: the folder with the author's tests, which images do not contain
 TESTS = "tests"
-#: the author's settings for checks, which no image contains
+#: the file with the author's settings for checks, which images do not contain
 SETTINGS = "templater.toml"
 #: the disk of a virtual machine
 DISK = "rootfs.img"

@@ -109,7 +109,7 @@ class Life:
     def rebuilt(self) -> "Life":
         if self.running:
             raise UsageError("a running instance can't be rebuilt", hint="stop it first")
-        return self._with(pending=self.pending or "create")  # a rebuild keeps a pending trigger
+        return self._with(pending=self.pending or "create")  # a rebuild does not remove a pending trigger
 
     def published(self, snapshot: str = "") -> None:
         """Raise UsageError if the instance is running, unless a snapshot is published instead.

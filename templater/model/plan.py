@@ -37,7 +37,7 @@ UPDATE = "update"  # an existing file gets other content
 KEEP = "keep"  # the file already has this content, so templater does not touch it
 SKIP = "skip"  # the rule has create_only, and the path exists
 FAILED = "failed"  # the rule cannot run; see ``error``
-WRITE = "write"  # the file is written; without a root filesystem, it is unknown whether it exists
+WRITE = "write"  # the file is written; without a root filesystem, templater can't know whether it exists
 
 WRITING = (CREATE, UPDATE, WRITE)
 

@@ -34,7 +34,7 @@ class Source:
             lines = [0]
             for start in range(0, len(self.text), _STRIDE):
                 lines.append(lines[-1] + self.text.count("\n", start, start + _STRIDE))
-            self._lines = lines  # assign only the complete list: other threads may read it
+            self._lines = lines  # assign the list only when complete, because other threads may read it
         counted = min(position, len(self.text)) // _STRIDE
         return lines[counted] + self.text.count("\n", counted * _STRIDE, position) + 1
 

@@ -57,7 +57,7 @@ def judge_many(
     images = NewerImages(daemon)
     rest = iter(instances)
     pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="reader")
-    ahead = 1  # the first result appears sooner if no other instance is read at the same time
+    ahead = 1  # the first result appears sooner if the first instance is read alone
     try:
         while True:
             while len(waiting) < ahead and (item := next(rest, None)) is not None:
@@ -72,7 +72,7 @@ def judge_many(
             live, future = waiting.popleft()
             yield _judged(live, future.result(), describe, options, reading, images)
     except BaseException:
-        daemon.client.close()  # the requests of the threads fail, so that they end
+        daemon.client.close()  # the threads end because their requests now fail
         raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)

@@ -191,7 +191,7 @@ class _Judgement:
             started, error = failure.started, failure.cause
         except LimitError:
             raise
-        except TemplaterError:  # a file can't be read, so the rules are judged one by one
+        except TemplaterError:  # a file can't be read, so judge the rules one by one
             plan = self.plan(self.live.pending, rootfs)
             return _Attempt(plan, {change.real: change for change in _certain(plan)})
         after = subject.folder.rootfs
@@ -217,7 +217,7 @@ class _Judgement:
 
     def verdict(self, attempt: _Attempt, rule: Rule, index: _Index) -> FileVerdict:
         changes = index.changes.get(id(rule), [])
-        if attempt.plan.instance.is_vm:  # the config drive's files are not the instance's
+        if attempt.plan.instance.is_vm:  # files on the config drive are not files of the instance
             changes = [change for change in changes if change.action == FAILED]
         changes = [*changes, *index.agent.get(id(rule), ())]
         if not changes:

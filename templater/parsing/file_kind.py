@@ -17,7 +17,7 @@ UNKNOWN = "unknown"
 #: the compression formats of tar archives, with the file name suffixes that the daemons use
 COMPRESSIONS = {GZIP: ".gz", BZIP2: ".bz2", XZ: ".xz", LZMA: ".lzma", ZSTD: ".zst", LZ4: ".lz4"}
 
-#: the number of bytes at the start of a file that ``recognise`` needs to detect every kind
+#: the number of bytes that ``recognise`` needs from the start of a file
 HEAD = 33 * 1024
 
 BLOCK = 512

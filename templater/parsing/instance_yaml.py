@@ -30,7 +30,7 @@ from .yaml_nodes import Mapping as MappingNode
 from .yaml_nodes import Sequence as SequenceNode
 
 #: The limits of a description are high, because it can contain large cloud-init documents.
-#: backup.yaml repeats cloud-init documents for each snapshot.
+#: In backup.yaml, each snapshot repeats the cloud-init documents.
 LIMITS: Final = Limits(bytes=32 * MIB, nodes=1_000_000, expanded=1_000_000)
 MOST_PROFILES: Final = 10_000
 #: the maximum number of names that a message lists
@@ -297,7 +297,7 @@ def _value(node: Node) -> Any:
             found[key.text] = _value(value)
     if not merges:
         return found
-    # The mapping's own keys have precedence, then those of the first merged mapping.
+    # Keys of the mapping itself come first, then keys of the first merged mapping, then of the next.
     combined: dict[str, Any] = {}
     for merged in reversed(merges):
         combined.update(merged)

@@ -481,7 +481,7 @@ def _shown(message: str) -> str:
     return printable(_short(message))
 
 
-#: difflib takes long for long texts
+#: longer texts are not compared, because difflib would take too long
 _LONGEST_MISTAKE = 64
 
 
@@ -489,7 +489,7 @@ def suggestion(name: str, known: Iterable[str]) -> str:
     """Return a phrase that suggests the most similar known name, or an empty string."""
     if len(name) > _LONGEST_MISTAKE:
         return ""
-    # difflib is slow to import, so only a file with a mistake imports it.
+    # difflib is slow to import, so it is imported only for a file with a mistake.
     from difflib import get_close_matches
 
     close = get_close_matches(name.lower().replace("-", "_"), tuple(known), 1, 0.7)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ..model.errors import TemplaterError
 
-#: maximum number of mistakes that the notes of the error describe
+#: maximum number of mistakes that the notes of one error describe
 MOST_NOTES = 20
 
 

@@ -23,7 +23,7 @@ class PureParser(Reader, Scanner, Parser):
 
     def fetch_flow_collection_start(self, token_class: Any) -> None:
         # The composer's depth limit is not enough: it counts only brackets that the scanner has passed on.
-        # The scanner reads ahead, because it must find out whether the brackets are a key.
+        # The scanner reads further brackets first, to find out whether they are a key.
         if self.flow_level > self.deepest_flow:
             self.is_too_deep = True
             raise ScannerError(None, None, "too many nested brackets", self.get_mark())
@@ -62,7 +62,7 @@ class PureParser(Reader, Scanner, Parser):
             if not self.flow_level:
                 self.allow_simple_key = True
 
-    # For each token, PyYAML's versions of the next two methods look at every possible key, such as a bracket.
+    # PyYAML's own versions of the next two methods look at every possible key again for each token.
     # Looking at the first key is enough: a closing bracket removes its keys, so keys are sorted by position.
 
     def stale_possible_simple_keys(self) -> None:

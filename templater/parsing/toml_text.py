@@ -12,7 +12,7 @@ from ..model.source import Source, Span, printable
 #: maximum number of parts of a dotted key: ``tomllib`` keeps every prefix of a key, and needs memory and time
 #: in proportion to the square of the parts
 MAX_PARTS = 32
-# Every token is matched without backtracking, and an unclosed string ends with its line or with the text.
+# No token needs backtracking. An unclosed string ends with its line, or with the text.
 _TOKEN = re.compile(
     r'''
     (?P<part> [A-Za-z0-9_-]++ | [ \t]++ | "(?!"")(?:[^"\\\n]|\\.?)*+"? | '(?!'')[^'\n]*+'? )

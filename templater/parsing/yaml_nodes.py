@@ -147,7 +147,7 @@ def parse(source: Source, rules: Rules = "v2", limits: Limits = LIMITS) -> Node 
     except YamlError:
         if rules == "v4" and re.search(_LONG_LINE, text):
             # The text may be valid in yaml.v4, which does not limit the length of a key.
-            # Parse it again without libyaml, whose limit on keys cannot be changed.
+            # Parse the text again without libyaml, whose limit on keys cannot be changed.
             return _document(source, _pure(text, rules), rules, limits)
         raise
 

@@ -12,7 +12,7 @@ MAX_PATH = 4095
 MAX_NAME = 255
 #: the mode bits of a directory like /tmp: sticky, and every user can write
 _SHARED = 0o1002
-#: the maximum number of names on all target paths of a run and on their links; long paths count more
+#: limit on the names in all target paths of a run and in their links; a name in a long path counts more
 MAX_STEPS = 500_000
 
 
@@ -101,7 +101,7 @@ class _Walk:
     def __init__(self, view: "RootfsView", steps: Steps) -> None:
         self.view = view
         self.steps = steps
-        #: the path so far, without a trailing slash; a list of names would be slow to join for deep paths
+        #: the path so far, without a trailing slash; it is not a list, because joining a long list is slow
         self.prefix = ""
         self.links: list[tuple[str, str]] = []
         self.depth: int | None = None

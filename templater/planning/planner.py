@@ -30,7 +30,7 @@ MAX_COMPARED = 64 << 20
 MAX_KEPT = 8 << 20
 #: maximum number of bytes that one plan keeps from existing files
 MAX_COMPARED_TOTAL = 64 << 20
-#: stands for an unknown depth; no path is as deep as this number
+#: means an unknown depth; no path is this deep
 _DEEPEST = 1 << 16
 
 
@@ -285,7 +285,7 @@ def _find_collisions(targets: "list[_Target]") -> None:
         if other is not target:
             target.collides = other.rendering.rule
             other.collides = other.collides or target.rendering.rule
-    # Replacing "/" by NUL sorts a file right before all paths below it.
+    # With "/" replaced by NUL, sorting puts a file right before all paths below it.
     above: list[tuple[str, _Target]] = []
     for place, target in sorted(by_place.items(), key=lambda item: item[0].replace("/", "\0")):
         while above and not place.startswith(above[-1][0] + "/"):
@@ -308,7 +308,7 @@ def _decide(target: _Target, view: "_ChangedRootfs", in_place: bool) -> Change:
         return change
 
 
-#: errors of these kinds cannot occur on a daemon if create_only skips the rule, because nothing is rendered
+#: kinds of errors that need a render: a daemon does not report them if create_only skips the rule
 _LATE = ("syntax", "render", "limit")
 
 

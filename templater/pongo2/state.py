@@ -73,14 +73,14 @@ class Limits:
 
 DEFAULT_LIMITS = Limits()
 
-#: values of at most this many characters are not counted
+#: the work on a value with at most this many characters is not counted
 SMALL = 1024
 #: each element of a list counts as this many characters
 ELEMENT = 16
 #: the amount of work (characters, multiplied by a weight) that counts as one step
 WORK_OF_STEP = 16
 
-#: the names in the daemons' context; they need no check, because they are valid identifiers
+#: the names in the daemons' context, which are known to be valid identifiers
 DAEMON_NAMES = frozenset(
     ("trigger", "path", "container", "instance", "config", "devices", "properties", "config_get")
 )

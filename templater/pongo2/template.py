@@ -30,13 +30,13 @@ BANNED = frozenset(("extends", "import", "include", "ssi"))
 #: the largest template (in characters) for which templater finds the source position of an exceeded limit
 MAX_LOCATED = 64 << 10
 
-#: the file name of generated code in a traceback, and a pattern for the numbers of places in that code
+#: the file name of generated code in tracebacks, and a pattern for the position numbers in that code
 GENERATED = "<template>"
 _PLACE = r"(?:\bat|_at)\(render, (\d+)"
 
 MAX_TEMPLATES = 100
 
-#: maximum size in bytes of a template whose configuration keys are found, which takes another parse
+#: maximum size in bytes of a template that is parsed again to find its configuration keys
 MAX_FOR_KEYS = 256 << 10
 
 

@@ -27,7 +27,7 @@ Names = dict[Name, None]
 Scope = dict[str, Any]
 Thunk = Callable[[Scope], Any]
 
-#: roots of the reads of defaults; a context cannot contain these names, because they are not identifiers
+#: invented names for reads of default values; a context cannot contain these names
 CONFIG_DEFAULT, FILTER_DEFAULT = "config_get default", "default filter"
 #: the maximum number of pieces of one render; more pieces would need too much memory
 MAX_PIECES = 50_000
@@ -102,7 +102,7 @@ class Trace:
         self.pieces: list[Piece] = []
         #: the number of reads in the pieces
         self.size = 0
-        #: the expressions that are being evaluated; the first frame belongs to statements
+        #: a frame for each expression that is being evaluated; the first frame belongs to statements
         self.frames = [Frame()]
         #: the reads of the conditions and loops around the current statement
         self.control: list[Names] = []

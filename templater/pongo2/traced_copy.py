@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 #: the limits on steps and values of a traced render, as a multiple of those of a normal render
 FACTOR = 20
-#: modules of tags that remember values between calls
+#: modules whose tags remember values between calls
 HISTORY = ("templater.pongo2.tags.cycle", "templater.pongo2.tags.ifchanged")
 DEFAULTS = ("default", "default_if_none")
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ..model.entry import RootfsView
     from ..model.metadata import Rule
 
-#: stands for the instance's directory, which the guest does not have; no path of the guest is below it
+#: placeholder for the instance's directory, which the guest lacks; no path of the guest is below it
 NOWHERE = "/\0"
 
 

@@ -84,7 +84,7 @@ def _impossible_id(change: Change, outcome: Outcome | None, host: Host) -> bool:
 
 
 def _permissions(change: Change, outcome: Outcome | None, host: Host) -> bool:
-    # The action does not matter: a file that an earlier pass of the start created keeps its owner.
+    # The action does not matter: a file created by an earlier pass of the start keeps its owner.
     rule = change.rule
     return bool(rule.uid or rule.gid or rule.mode) and bool(host.family) and not host.permissions
 

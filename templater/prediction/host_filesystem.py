@@ -64,7 +64,7 @@ class Place:
         self.parent = parent
         self.name = name
         self.children: dict[str, Place] = {}
-        #: the node that the start wrote here
+        #: the node that the start wrote at this path
         self.made: Node | None = None
         #: the node before the start, valid only if ``is_known``
         self.before: Node | None = None
@@ -105,7 +105,7 @@ class HostFilesystem:
         self._rootfs_names = names_of(self.rootfs)
         self.top = Place(None, "")
         self.top.before, self.top.is_known = Node(DIRECTORY, 0o755, 0, 0), True
-        #: a pair for each write, oldest first: where it was written, and the node that it replaced
+        #: for each write, oldest first: its place, and the node that was there before
         self.journal: list[tuple[Place, Node | None]] = []
 
     def undo(self, mark: int) -> None:

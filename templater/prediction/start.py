@@ -68,7 +68,7 @@ def start(
 
 def check_metadata(host: Host, metadata: Metadata, instance: Instance) -> None:
     """Raise Fails if this host refuses a metadata.yaml that templater can read."""
-    # Since 6.0.5, Incus checks for a null document when it starts a virtual machine.
+    # Since 6.0.5, Incus rejects a null document when it starts a virtual machine.
     looked_for = host.family == "LHEAD" or (
         instance.is_vm and host.product == "incus" and host.family != "I604"
     )

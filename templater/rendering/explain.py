@@ -123,7 +123,7 @@ class Origins:
 
 def lines_of(pieces: Sequence[Piece], source: Source, origins: Origins) -> Iterator[Line]:
     """Yield the lines of the text that ``pieces`` form. A piece of several lines has a part in each line."""
-    number, begins = 1, 1  # the line, and the template's line where the line begins
+    number, begins = 1, 1  # a line of the output, and the template's line in which it begins
     parts: list[Part] = []
     for piece in pieces:
         offset, is_text = max(piece.site.start, 0), piece.site.kind == TEXT
@@ -136,7 +136,7 @@ def lines_of(pieces: Sequence[Piece], source: Source, origins: Origins) -> Itera
                 yield Line(number, parts[0].line if parts else begins, tuple(parts))
                 number, parts, begins = number + 1, [], source.line_at(offset)
             # An empty value is a part, too, because a name that is not set prints nothing.
-            # The end of a line is a part if it depends on other values than the rest of the line.
+            # The line end is a part of its own if it depends on other values than the rest of the line.
             is_end = index < len(texts) - 1 and (parts[-1][4:] if parts else ((), ())) != (values, because)
             if text or not (piece.text or is_text) or (is_end and (values or because)):
                 span = source.span(offset, offset)

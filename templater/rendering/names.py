@@ -17,7 +17,7 @@ from ..pongo2.template import Compilation
 from ..pongo2.values import LOOP_FIELDS
 
 INSTANCE_FIELDS = ("name", "type", "architecture", "ephemeral", "privileged")
-#: the members of each name. For names that are missing here, the members depend on the instance.
+#: the members of each name; the members of all other names depend on the instance
 MEMBERS = {
     "container": INSTANCE_FIELDS,
     "instance": INSTANCE_FIELDS,

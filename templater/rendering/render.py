@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 MAX_RENDERINGS = 20_000
 #: maximum number of bytes of all files of one call of `render`
 MAX_TOTAL = 256 << 20
-#: the same for each host, if the files of several hosts exist at once
+#: the same limit for each host, if the files of several hosts exist at once
 MAX_TOTAL_OF_SEVERAL = 64 << 20
-#: size in bytes of a template whose parts are freed at once
+#: the parts of a template with more bytes than this are freed at once
 LARGE = 1 << 19
 
 

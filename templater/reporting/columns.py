@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from ..model.source import printable
 
-#: A longer cell only moves the rest of its own line. Otherwise one long path would lengthen each line.
+#: maximum width of a column. A longer cell widens only its own line, so one long path does not widen all.
 WIDEST = 100
 
 

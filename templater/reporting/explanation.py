@@ -13,7 +13,7 @@ from ..rendering.origins import ALL_DEVICES, KINDS, Origin
 from .json_data import error_data, json_text
 from .report import headline, indented
 
-#: the maximum indentation of a marker; the marker of a value further right is not indented
+#: the maximum indentation of a marker; a marker for a value further right gets no indentation
 MAX_INDENT = 60
 #: the maximum number of origins that one marker names
 MAX_NAMED = 8
@@ -44,7 +44,7 @@ def rows(explained: Explained) -> Iterator[Row]:
     """Yield the lines of the report about one file, without line endings."""
     change = explained.change
     yield [Chunk(f"==> {headline(change)}", "heading")]
-    path = "" if change.path.startswith("/") else f"{printable(change.rule.path)}: "  # on a config drive
+    path = "" if change.path.startswith("/") else f"{printable(change.rule.path)}: "  # config drive
     yield [Chunk(f"    {path}{when_written(change.rule)}")]
     if change.error is not None:
         yield from ([Chunk(text)] for text in indented(change.error.explain()).splitlines())

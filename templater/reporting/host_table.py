@@ -17,7 +17,7 @@ SAME, DIFFERS, FAILS, RANDOM, UNKNOWN, ABSENT = "same", "differs", "fails", "ran
 
 FindConstruct = Callable[[Plan, Change, Change | None, Plan | None], str]
 
-#: maps the results of a prediction to the words of the table
+#: the word in the table for each result of a prediction
 _RESULTS = {"fails": FAILS, "hangs": FAILS, "random": RANDOM, "unknown": UNKNOWN}
 
 LONGEST_EXCERPT = 60
@@ -31,7 +31,7 @@ class Cell:
     why: str = ""
     #: the names of the deviations that explain the difference
     deviations: tuple[str, ...] = ()
-    #: the part of a template or of a rule that causes the difference, with its place
+    #: the construct that causes the difference, with its source position
     construct: str = ""
 
 

@@ -78,7 +78,7 @@ def blocks(plan: Plan, *, fold: bool = False) -> Iterator[Block]:
         else:
             yield Block(change, heading(change), remarks, _body(change), warns)
     for change in plan.agent:
-        # An earlier block has shown the same content as a file of the config drive.
+        # An earlier block has already shown this content, as a file on the config drive.
         body = _body(change) if change.action == FAILED else None
         shown = heading(change)
         shown = shown._replace(target=f"in the guest: {shown.target}")

@@ -249,7 +249,7 @@ class Root(Closing):
             except OSError as error:
                 if error.errno == errno.ENOENT:
                     return None
-                if error.errno != errno.EINVAL:  # EINVAL: another process has just replaced the link
+                if error.errno != errno.EINVAL:  # EINVAL: another process has replaced the link
                     raise
         raise RefusedError(f"{name!r} keeps changing while templater reads it")
 
@@ -438,7 +438,7 @@ def read_descriptor(fd: int, limit: int, path: str) -> bytes:
     """Read a descriptor to its end. Raises LimitError above ``limit`` bytes."""
     chunks: list[bytes] = []
     left = limit + 1
-    piece = 1 << 16  # start small: each read allocates a buffer of this size, and most files are small
+    piece = 1 << 16  # start with a small buffer, because most files are small
     while left > 0:
         chunk = os.read(fd, min(left, piece))
         if not chunk:
@@ -521,7 +521,7 @@ def entry_of(status: os.stat_result, target: str, *, is_mount: bool) -> Entry:
     )
 
 
-# the first mechanism: the kernel resolves the whole path
+# --- with openat2: the kernel resolves the whole path
 
 
 def _openat2(parent: int, path: str, flags: int, resolve: int) -> int:
@@ -578,7 +578,7 @@ def _bind() -> "Callable[..., int]":
     return call
 
 
-# the second mechanism: one component at a time, relative to an open descriptor
+# --- without openat2: one path component at a time, relative to an open descriptor
 
 
 def open_with_walk(root: int, path: str, flags: int, follow: bool, cross_mounts: bool) -> int:

@@ -23,7 +23,7 @@ OVERFLOW_ID = 65534
 #: Linux: include/uapi/linux/fs.h, FS_IOC_GETFLAGS, FS_IMMUTABLE_FL, FS_APPEND_FL
 _GET_FLAGS, _IMMUTABLE, _APPEND = 0x80086601, 0x10, 0x20
 
-#: the usual number of ids of one container, and the number of all ids
+#: the usual number of ids for one container, and the number of possible ids
 _USUAL = 65536
 _ALL = 2**32 - 1
 

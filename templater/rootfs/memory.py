@@ -117,7 +117,7 @@ class MemoryRootfs:
         twin._root = self._root.copy({})
         return twin
 
-    # writing: parents must exist, and symlinks are not followed
+    # --- writing: parents must exist, and symlinks are not followed
 
     def carry_out(self, change: "Change") -> None:
         """Create the missing parents and write the file, as ``apply`` does on disk."""

@@ -46,7 +46,7 @@ BUG = b"bug"
 
 #: the last record of a complete answer
 END = (b"end",)
-_END = b"6:3:end,,"  # ``END`` as the bytes that are sent
+_END = b"6:3:end,,"  # ``END`` in its encoded form
 
 
 class Bounds:
@@ -292,7 +292,7 @@ def become_nobody(uid: int = 0) -> None:
             os.setresgid(attempt, attempt, attempt)
             os.setresuid(attempt, attempt, attempt)
         except OSError as error:
-            if error.errno != EINVAL:  # this uid or gid exists in this namespace
+            if error.errno != EINVAL:  # the uid or gid exists in this user namespace
                 break
             continue
         return

@@ -23,7 +23,7 @@ from .child import become_nobody, highest_descriptor
 from .system_calls import libc
 
 _INPUT_FD = 3
-#: the path by which the program opens the file, even if the program has no access to the original path
+#: a path through which the program can open the file, even without access to the original path
 INPUT = f"/proc/self/fd/{_INPUT_FD}"
 
 #: limits on processor time (an hour is enough for terabytes) and on the time without any output
@@ -52,7 +52,7 @@ class Program:
         if self._status is None:
             try:
                 os.kill(self._pid, signal.SIGKILL)
-            except PermissionError:  # a sandboxed parent may not kill the program, which ends with the parent
+            except PermissionError:  # a sandboxed parent may not kill; the program ends with the parent
                 return
             self.wait()
         self._output.close()
@@ -156,7 +156,7 @@ def _lock() -> None:
         (resource.RLIMIT_AS, MEMORY),
         (resource.RLIMIT_FSIZE, COMPLAINTS),
         (resource.RLIMIT_CORE, 0),
-        (resource.RLIMIT_NPROC, 1),  # one process: with a limit of 0, execve fails
+        (resource.RLIMIT_NPROC, 1),  # the limit is one process, because execve fails with a limit of 0
         (resource.RLIMIT_NOFILE, 32),
         (resource.RLIMIT_MEMLOCK, 0),
     ):

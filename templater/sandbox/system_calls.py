@@ -115,7 +115,7 @@ def assemble(machine: str, calls: "Iterable[str]", opening: "Mapping[str, int]")
     return b"".join([*program, refuse])
 
 
-#: the type of the functions of ``libc``, made when the first one is needed
+#: the type of ``libc``'s functions, created on first use
 _calls: "list[Any]" = []
 
 

@@ -27,7 +27,7 @@ from . import refused_calls
 from .child import FIRST_UID, OVERFLOW_UID, become_nobody, highest_descriptor
 from .system_calls import PR_SET_NO_NEW_PRIVS, PR_SET_PDEATHSIG, libc
 
-#: a placeholder in the words of a command, for the path of the folder with the files
+#: placeholder in a command for the path of the folder with the files
 FOLDER = "{folder}"
 #: the path of the folder that a confined program sees
 WORK = "/tmp/work"  # noqa: S108 - /tmp is a separate file system
@@ -44,7 +44,7 @@ _ETC = {
     "nsswitch.conf": "passwd: files\ngroup: files\nhosts: files\n",
 }
 _INDEX = "/etc/ld.so.cache"
-#: the path of a program outside ``_PROGRAMS``, the target of /run, and the mount point of the new root
+#: paths: a program outside ``_PROGRAMS``, the target of /run, and the mount point of the new root
 _PROGRAM = "/program"
 _RUN = "/tmp/run"  # noqa: S108
 _ROOT = b"/sys"
@@ -120,7 +120,7 @@ def run(
         work = f"{outer}/work"
         os.mkdir(work)
         _write(work, files)
-        if os.geteuid() == 0:  # the program runs as another user, who must reach the folder
+        if os.geteuid() == 0:  # the program runs as another user, who needs access to the folder
             os.chmod(outer, 0o711)  # noqa: S103
             os.chmod(work, 0o777)  # noqa: S103
         return _wait(_Launch(program, words, files, stdin, limits, work), work)
@@ -153,7 +153,7 @@ def _wait(launch: _Launch, folder: str) -> Result:
     try:
         texts = _receive(output, status, launch.limits)
     finally:
-        os.kill(pid, signal.SIGTERM)  # makes `_outer` kill and reap the first process
+        os.kill(pid, signal.SIGTERM)  # let `_outer` kill the first process and wait for it
         os.waitpid(pid, 0)
         os.close(output)
         os.close(status)
@@ -251,7 +251,7 @@ def _first(launch: _Launch, output: int, status: int, uid: int) -> NoReturn:
         folder, program = launch.work, launch.program
         if not launch.work:
             libc("prctl")(PR_SET_PDEATHSIG, 9, 0, 0, 0)
-            libc("prctl")(_PR_SET_DUMPABLE, 0, 0, 0, 0)  # hides /proc/1 from the program, and forbids traces
+            libc("prctl")(_PR_SET_DUMPABLE, 0, 0, 0, 0)  # hide /proc/1 from the program, and forbid tracing
             folder = WORK
             program = _build_root(launch, uid)
         pid = os.fork()
@@ -401,7 +401,7 @@ def _lock(launch: _Launch, uid: int) -> None:
         # A user namespace can have no user besides root.
         raise PermissionError("root cannot give up its privileges")
     others = 2 if os.geteuid() == before else 0  # two processes of the same user wait for the program
-    if launch.work:  # outside a sandbox, the kernel counts everything that this user runs
+    if launch.work:  # the limit counts all processes of the user
         others = _tasks(os.geteuid()) + _SPARE_TASKS
     limits = launch.limits
     for what, most in (

@@ -38,7 +38,7 @@ def failure(status: int, message: str) -> bytes:
 
 def server_data(certificate: str, fingerprint: str) -> dict[str, Any]:
     """Return the answer to ``/1.0``. ``certificate`` is the server's certificate as PEM text."""
-    # If an extension is not listed here, clients do its work themselves, such as filtering.
+    # Clients do the work of a missing extension themselves, such as filtering.
     return {
         "api_extensions": ["image_types"], "api_status": "stable", "api_version": "1.0", "auth": "untrusted",
         "public": True, "auth_methods": [], "config": {},

@@ -44,7 +44,7 @@ _PIECE = 1 << 16
 _COLLECT = 32
 #: maximum length in characters of a path or of a client's name in the log
 _LONGEST = 500
-#: seconds to wait until a client has ended TLS
+#: maximum seconds to wait for the end of a client's TLS connection
 _SHUTDOWN = 5
 _HOST = re.compile(r"[A-Za-z0-9.-]{1,253}(:[0-9]{1,5})?|\[[0-9a-fA-F:.]{2,45}\](:[0-9]{1,5})?")
 _RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
@@ -54,7 +54,7 @@ _RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
 class Bounds:
     """Limits on clients. Times are in seconds."""
 
-    #: maximum number of connections; at this number, the connection that is idle for longest is closed
+    #: maximum number of connections; one more closes the connection that has been idle for longest
     connections: int = 400
     #: maximum bytes of a request
     request: int = 32 << 10
@@ -445,7 +445,7 @@ class _Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
-        transport.set_write_buffer_limits(high=_PIECE)  # the default limit of TLS is eight times as large
+        transport.set_write_buffer_limits(high=_PIECE)  # asyncio's default is eight times as large
         self.transport, self.made = transport, True
         self._server.open[transport] = self
         self._inner.connection_made(transport)

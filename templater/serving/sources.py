@@ -129,7 +129,7 @@ def _from_tree(image: Image, named: set[tuple[str, str, str]]) -> Served:
 
 
 def _day(ordinal: int) -> int:
-    return (ordinal - 719163) * 86400  # the ordinal of 1970-01-01
+    return (ordinal - 719163) * 86400  # 719163 is the ordinal of 1970-01-01
 
 
 def open_beneath(root: str, path: str) -> int:

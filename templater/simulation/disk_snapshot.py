@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 #: maximum number of names in memory; a desktop system has several hundred thousand
 MOST_NAMES = 1_000_000
-#: maximum depth of directories, which is the same for images
+#: maximum depth of directories, the same as in images
 DEEPEST = 500
 
 

@@ -65,7 +65,7 @@ def start_on_host(
         return HostStart(str(failure))
     changes = list(split_passes(plan.changes))
     for trigger in plan.triggers:
-        # A pass without a matching rule does nothing.
+        # A pass for which no rule matches does nothing.
         if changes and changes[0][0].trigger == trigger and not run.take(changes.pop(0)):
             break
         run.found.passed += 1
@@ -96,7 +96,7 @@ class _Run:
                 self.unknown = self.unknown | touched if doubtful else self.unknown - touched
         if not failing:
             return True
-        # The other rules may have run before the failing one, so their changes are uncertain.
+        # The other rules may or may not have run before the failing rule.
         effects = self.changed(mark)
         self.filesystem.undo(mark)
         for change, _ in failing:

@@ -92,7 +92,7 @@ def format_report(report: Report, *, as_diff: bool) -> str:
             for path, reason in sorted(started.unknown.items())
         ]
     if report.error is not None:
-        more = report.error.explain().split("\n")[1:]  # `note` already has the first line
+        more = report.error.explain().split("\n")[1:]  # `note` already contains the first line
         lines += [f"  {printable_lines(line)}\n" for line in more]
     return "".join(lines)
 

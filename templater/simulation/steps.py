@@ -33,7 +33,7 @@ VERBS = {
 MAKING = ("copy", "rename", "move", "publish", "export")
 #: steps that need an argument
 _WITH_ARGUMENT = (*MAKING, "snapshot", "restore")
-#: steps that change a setting and use a colon
+#: steps that change a setting; a colon separates their arguments
 _SETTINGS = ("c", "d", "p")
 _FORMS = (
     "create, start, stop, restart, reboot, copy=NAME, rename=NAME, move=NAME, rebuild, rebuild=IMAGE,"

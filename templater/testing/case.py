@@ -58,9 +58,9 @@ class Case:
     span: Span
     instance: Instance
     host: Host
-    #: the passes, or () for the default
+    #: the passes to render, or () for the default passes
     triggers: tuple[str, ...] = ()
-    #: fields of a definition, as ``-o`` takes them
+    #: fields of a definition, in the syntax of the option ``-o``
     options: tuple[str, ...] = ()
     #: "image", "none", or the files by path
     rootfs: str | Mapping[str, str] = "image"

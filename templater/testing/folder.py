@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 SNAPSHOTS = "snapshots"
 #: the end of the name of a recorded file
 SNAPSHOT = ".txt"
-#: maximum number of test files, of the bytes of one of them or of a description, and of all together
+#: maximum number of test files, maximum bytes of one test file or description, and of all together
 MAX_FILES = 500
 MAX_FILE = 1 << 20
 MAX_TOTAL = 16 << 20
-#: maximum size of a snapshot; the limit on a template's output
+#: maximum size of a snapshot in bytes: the same as the limit on a template's output
 MAX_SNAPSHOT = 8 << 20
 #: maximum number of names below ``snapshots/`` that are listed
 MAX_SNAPSHOTS = 20_000

@@ -19,9 +19,9 @@ from .subject import File, Result
 if TYPE_CHECKING:
     from ..pongo2.golang.regexp import Pattern
 
-#: maximum number of hints of a run that name a similar path
+#: maximum number of hints with a similar path in one run
 MAX_HINTS = 200
-#: maximum number of lines that a failure shows of a file or of a patch
+#: maximum number of lines of a file or patch that a failure shows
 MOST_LINES = 40
 #: maximum number of characters of such a line
 LONGEST = 200
@@ -119,7 +119,7 @@ class Judge:
     check_time: Callable[[], None]
     #: whether the rules are the same in every case, so that a path without a rule is a mistake
     fixed_rules: bool = True
-    #: an item for each hint that may still be searched; searching a hint takes milliseconds
+    #: has one item for each hint that may still be searched, because each search takes milliseconds
     hints: Iterator[int] = field(default_factory=lambda: iter(range(MAX_HINTS)))
 
     def failures(self, expected: Expected, result: Result, span: Span) -> Iterator[Failure]:
@@ -136,7 +136,7 @@ class Judge:
         if expected.snapshot is not None:
             self.snapshot.span = (
                 self.snapshot.span or expected.snapshot
-            )  # set the position even if no file is written
+            )  # record the position even if no file is written
             for file in result.files.values():
                 self.snapshot.add(file, expected.snapshot)
         if expected.valid is not None:
@@ -186,7 +186,7 @@ class Judge:
             return
         if file is None:
             if wanted.target in result.errors:
-                return  # the error is a failure of its own
+                return  # the error is reported as another failure
             reason = result.unknown.get(wanted.target)
             words = "the file is not written"
             if not has_rule(result, wanted.target):

@@ -29,12 +29,12 @@ MAX_CASES = 5000
 #: maximum number of YAML nodes of all cases, with every combination of each matrix
 MAX_NODES = 2_000_000
 _LIMITS = Limits(bytes=MAX_FILE)
-#: keys whose entries add to those of ``defaults`` and of the other parts of a matrix
+#: keys whose entries are added to the entries of ``defaults`` and of other parts of a matrix
 _MERGED = ("config", "devices", "options", "rootfs", "expect")
 _TEXTS = ("contains", "lacks", "matches")
 #: expectations that contradict all others about the same file
 ALONE = {"absent", "error"}
-#: maximum length of a part of a label
+#: maximum length in characters of a part of a label
 _LABEL = 40
 
 #: for each key of a test, its values in increasing priority
@@ -271,7 +271,7 @@ class _FolderReader:
                 target, kinds = cleaned(path), entries(value)
                 self.check_target(key, kinds)
                 earlier = {kind for place, kind in found if place == target}
-                if ALONE & {*earlier, *kinds}:  # in another part than the kind that it contradicts
+                if ALONE & {*earlier, *kinds}:  # the contradicting key is in another part
                     for kind in earlier:
                         del found[target, kind]
                 for kind, (_, wanted) in kinds.items():

@@ -28,7 +28,7 @@ _KINDS = {
     "number": "scalar",
     "boolean": "scalar",
 }
-#: number of mistakes after which a file is not read any further
+#: after this many mistakes, the rest of a file is not read
 MOST = 100
 _WORDS = {"object": "a mapping", "array": "a list", "string": "text", "boolean": "true or false"}
 

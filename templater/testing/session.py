@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 #: maximum number of failures of one case; most of them have the same cause
 MAX_FAILURES = 100
-#: number of failures of a run after which failures show no file
+#: after this many failures of a run, further failures show no file
 MAX_DETAILS = 1000
 
 

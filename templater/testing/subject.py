@@ -70,7 +70,7 @@ class Result:
     unknown: Mapping[str, str] = field(default_factory=dict)
     #: the changes whose templates the host renders, for coverage
     due: tuple[Change, ...] = ()
-    #: the cleaned paths of ``rules``; None if they were not needed yet
+    #: the cleaned paths of ``rules``, or None before their first use
     targets: frozenset[str] | None = None
 
 

@@ -18,7 +18,7 @@ from ..sandbox.system_calls import PR_SET_PDEATHSIG, libc
 from .runner import Answer, Runner
 from .validator import all_validators
 
-#: bytes of the longest message
+#: maximum size of a message in bytes
 _LONGEST = 1 << 20
 _NAME = re.compile(r"[A-Za-z0-9:_@\\.-]{1,200}")
 
@@ -27,7 +27,7 @@ class Helper:
     """The process. Leaving the ``with`` block ends it."""
 
     def __init__(self, runner: Runner) -> None:
-        all_validators()  # imported before the fork, for both processes
+        all_validators()  # imported before the fork, so that both processes have the modules
         self._ours, its = socket.socketpair()
         self._pid = os.fork()
         if self._pid == 0:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from .runner import Answer, Runner
     from .validator import Mistake
 
-#: failures of one validator, after which it is not used any more
+#: number of failures after which a validator is no longer used
 MOST_FAILURES = 3
 
 
@@ -23,7 +23,7 @@ class Validators:
 
     def __init__(self, ask: Callable[[str, str, bytes], Answer]) -> None:
         self._ask = ask
-        #: how many more failures of each validator are accepted
+        #: the number of failures that each validator may still have
         self._left: dict[str, int] = {}
         self._off = self._late = False
         self._mistakes: dict[tuple[str, str, str], list[Mistake]] = {}

@@ -18,10 +18,10 @@ from typing import Any
 from ..model.source import printable
 from ..sandbox import tool
 
-#: a mistake in a text: the line's number from 1, a message, and perhaps the severity of the finding
+#: a mistake in a text: the line number from 1, a message, and optionally a severity
 Mistake = tuple[int, str] | tuple[int, str, str]
 
-#: characters of a message of a program that are shown
+#: maximum number of characters of a program's message that are shown
 LONGEST = 200
 
 
@@ -37,7 +37,7 @@ class Failure(Exception):
 class Validator:
     """A validator. ``run(name, data, confined)`` returns a JSON value, which ``read`` turns into mistakes."""
 
-    #: the name in messages
+    #: the validator's name in messages
     id: str
     #: the files that it validates, in the plural
     about: str

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from ..rendering.origins import Origin
     from .redaction import Redaction
 
-#: lines in one block that a browser lays out only when the block is visible
+#: number of lines in one block; browsers lay out a block only when it is visible
 CHUNK: Final = 200
-#: findings of check, by the number of the line
+#: findings of ``check``, by line number
 Findings = Mapping[int, Sequence[Mapping[str, Any]]]
 
 
@@ -63,7 +63,7 @@ def rendered_lines(lines: Sequence[Line], redaction: Redaction) -> Iterator[Html
         hidden = [redaction.hides(part.origins) for part in printed if part.text]
         if hidden and all(hidden) and hidden[0] == hidden_before:
             last = printed[-1]
-            continue  # the line above stands for all lines of this value
+            continue  # one line represents all lines of this value
         hidden_before = hidden[0] if hidden and all(hidden) else []
         texts, notes = [], []
         for part in each.parts:

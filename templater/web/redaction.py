@@ -91,7 +91,7 @@ class Redaction:
             if lengths is None:
                 continue
             size = next((size for size in lengths if text[place : place + size] in lengths[size]), 0)
-            if size and place >= end:  # else the redacted place becomes longer
+            if size and place >= end:  # otherwise the redacted text becomes longer
                 kept += [text[start:place], MARK]
             if size:
                 start = end = max(end, place + size)

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 #: the maximum size of a report in bytes; browsers become slow with larger pages
 MOST: Final = 32 << 20
-#: a template with more characters is shown beside only one file of a report
+#: a template with more characters is shown only once in a report
 LARGE: Final = 20_000
 #: the first bytes of each report, by which templater recognises a file that it may replace
 START: Final = "<!DOCTYPE html>\n<!-- A report of templater. -->\n"
@@ -62,7 +62,7 @@ class _Page:
 
     report: Report
     work: Work = field(default_factory=Work)
-    #: the place of each large template that the page has already shown
+    #: the anchor of each large template that the page already shows
     shown: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -330,7 +330,7 @@ def variant_article(page: _Page, view: InstanceView, variant: Variant, place: st
     look = "problem" if variant.is_problem else variant.change.action
     owner = f" {facts.owner} {facts.mode}" if facts.owner else ""
     why = f"{variant.change.rule.template or '-'} on {', '.join(variant.triggers)}"
-    failed = variant.change.action == FAILED  # the error below says why
+    failed = variant.change.action == FAILED  # the error below gives the reason
     why += f": {variant.change.reason}" if variant.change.reason and not failed else ""
     line = [element("b", variant.word, class_=f"action {look}"), f"{owner} {page.redaction.scrub(why)}"]
     children: list[Html | None] = [element("h4", *line)]

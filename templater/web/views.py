@@ -56,7 +56,7 @@ class Variant:
     lines: list[Line] | None
     #: origins of the names that the template reads, for a content whose lines are unknown
     reads: list[Origin] | None
-    #: remarks, and the hosts that each is about; "" for a remark that is not about a host
+    #: pairs of a remark and the hosts that it is about ("" if it is about no host)
     remarks: dict[str, dict[str, None]] = field(default_factory=dict)
     #: the triggers that write the file
     triggers: dict[str, None] = field(default_factory=dict)

@@ -29,7 +29,7 @@ def with_signals_deferred(call: "Callable[[], Result]", *, drop_alarm: bool = Fa
         except ValueError:  # only the main thread can set and run signal handlers
             pass
         finally:
-            result = call()  # call even if a signal handler raises before it is replaced
+            result = call()  # make this call even if a signal handler raises before it is replaced
         if drop_alarm:
             late.pop(_signal.SIGALRM, None)
     finally:

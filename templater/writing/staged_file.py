@@ -26,12 +26,12 @@ if TYPE_CHECKING:
     from ..model.plan import Change
     from ..rootfs.directory import DirectoryRootfs, IdMap
 
-#: most bytes of the old content of mounted files that one apply keeps in memory for a rollback
+#: maximum bytes of old content that one apply keeps in memory, for a rollback of mounted files
 MAX_KEPT = 64 << 20
 
 #: errors of a kernel or file system that does not support O_TMPFILE
 _NO_UNNAMED = (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOSYS)
-#: errors after which a temporary name is tried beside the target instead of in the root directory
+#: errors after which the temporary file goes next to the target instead of into the root directory
 _ELSEWHERE = (errno.EXDEV, errno.EACCES, errno.EPERM, errno.EROFS)
 
 
@@ -334,7 +334,7 @@ class Target:
             return
         now = self.parent.lstat(self.name)
         if now is None or now.st_ino != self.inode:
-            return  # the new content was never put in place, or another process has taken the name
+            return  # the new file never got the name, or another process has replaced it
         if self.backup is None:
             self.parent.unlink(self.name)
         else:

@@ -33,7 +33,7 @@ __all__ = ["PREFIX", "Journal", "apply"]
 
 _MANY_FILES = 200
 
-#: the maximum number of other rules' errors in the notes of the first error
+#: maximum number of further errors that the notes of the first error list
 MOST_ERRORS = 20
 
 #: limit on the new directories of one apply, because each keeps a descriptor open until the commit

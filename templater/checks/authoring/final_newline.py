@@ -12,7 +12,7 @@ from ..authored import AuthoredImage
 from ..base import Fix, Observation, check
 from ..places import is_cron, kind_of
 
-#: kinds of files that have no need for a newline
+#: kinds of files that need no newline at their end
 ANY_END = ("json", "user-data", "meta-data", "network-config")
 
 #: ends of tags that remove the newline after the tag

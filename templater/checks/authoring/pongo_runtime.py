@@ -40,7 +40,7 @@ def check_image(image: AuthoredImage) -> Iterator[Observation]:
             continue
         try:
             reads = reads_of(Compilation(entry.text_of("content"), V4).parsed())
-        except TemplaterError:  # a note of the build says so
+        except TemplaterError:  # a note about the build already says this
             continue
         for read in reads:
             if read.path[0] in RUN_TIME:

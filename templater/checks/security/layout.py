@@ -9,7 +9,7 @@ from ...model.file_names import BACKUP_YAML, DISK, INSTANCE, METADATA, ROOTFS, S
 from ...model.source import printable
 from ..base import Observation, ScannedImage, check
 
-#: the file kind that each name must have, and the advisory about files of another kind
+#: the required kind of file for each name, and the security advisory about other kinds
 EXPECTED = {
     METADATA: (FILE, "CVE-2026-63343"),
     TEMPLATES: (DIRECTORY, "CVE-2026-48752"),

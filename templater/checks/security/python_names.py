@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from ..base import Observation, ScannedImage, check
 
-#: Tags end at the first closing brace or line break, so that the search takes linear time.
+#: A match ends at the first closing brace or line break, so the search takes linear time.
 TAG = re.compile(r"\{[{%][^}\n]*")
 NAME = re.compile(r"__\w+__|\blipsum\b|\bcycler\b|\|[ \t]*attr\b|\bconfig\.items\b|\bnamespace\(")
 

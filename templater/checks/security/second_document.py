@@ -19,7 +19,7 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
     if image.metadata is None or image.metadata.source is None:
         return
     source = image.metadata.source
-    # The scan has already enforced the size limit, so this parser gets limits that admit the whole file.
+    # The scan has already checked the file's size, so the limits of this parser admit the whole file.
     limits = Limits(bytes=len(source.data), depth=500, nodes=len(source.text) + 1, expanded=1 << 50)
     first = parse(source, "v2", limits)
     try:

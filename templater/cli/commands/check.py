@@ -298,7 +298,7 @@ def image_of(path: str) -> str:
     return path
 
 
-#: the empty values in a report about an image that cannot be read
+#: the fields of a report that are empty if the image cannot be read
 NOTHING: dict[str, Any] = {
     "findings": [], "hidden": {}, "suppressed": [], "notes": [], "not_validated": [], "hosts": None,
     "sarif": None,

@@ -254,5 +254,5 @@ def styled_body(block: Block) -> str:
     if not body:
         return output.style("    (empty)\n", dim=True)
     change = block.change
-    path = change.path if change.path.startswith("/") else change.rule.path  # a file of the config drive
+    path = change.path if change.path.startswith("/") else change.rule.path  # the file is on the config drive
     return output.coloured(body, path) if output.has_colour() else body

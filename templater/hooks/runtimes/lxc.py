@@ -44,7 +44,7 @@ PREFIXES = ("dir:", "overlay:", "overlayfs:", "btrfs:", "zfs:", "lvm:", "loop:",
 #: the program by which the hooks of an ordinary user enter the user namespace of the container
 USERNS_PROGRAM = b"lxc-usernsexec"
 
-#: how many ancestors to search for lxc-copy, which runs an ordinary user's clone hook in a grandchild
+#: how many ancestors are searched for lxc-copy, which runs an ordinary user's clone hook as a grandchild
 DEPTH = 4
 
 #: the file in which a clone hook leaves a message for the destroy hook of the same lxc-copy
@@ -180,7 +180,7 @@ def layers_of(path: str) -> "tuple[str, ...]":
     layers = tuple(path.split(":"))
     if len(layers) < 2 or not all(layer.startswith("/") and isdir(layer) for layer in layers):
         return ()
-    return tuple(map(abspath, layers))  # so that a link is seen behind "link/" and "link/.", too
+    return tuple(map(abspath, layers))  # abspath removes a final "/" or "/.", which would hide a symlink
 
 
 def mount_overlay(layers: "tuple[str, ...]", where: str) -> None:
@@ -442,7 +442,7 @@ def _copy_templates(old: InstanceDirectory, new: Directory) -> None:
                 if file.data is not None:
                     write_whole(folder, name, file.data)
                 elif file.entry is not None and file.entry.kind == SYMLINK and folder.lstat(name) is None:
-                    # keep the symlink: starting the copy then fails, as starting the original does
+                    # keep the symlink: the copy then fails to start, like the original
                     folder.symlink(file.entry.target, name)
     except OSError as error:
         raise write_error("copy", TEMPLATES, error) from None

@@ -56,7 +56,7 @@ def _refuse_other_range(rootfs: str) -> None:
     try:
         status = os.stat(rootfs)
     except OSError:
-        return  # opening it reports the error
+        return  # opening the file later reports the error
     for kind, owner, command in (("uid", status.st_uid, "chown"), ("gid", status.st_gid, "chgrp")):
         if owner >= RANGE and owner % RANGE:
             raise RefusedError(

@@ -24,7 +24,7 @@ def source_of(module: Module) -> str:
     the scopes of all templates.
     """
     emitter = module.emitter
-    # `unit` appends the documents that a document includes to `units`.
+    # `unit` appends each included document to `units`, so the loop continues with it.
     trees = [(emitter.unit(document), document) for document in emitter.units]
     module.spans = module.spans or (module.dialect.macro_errors_print and emitter.has_macros)
     bound = module.document.bound

@@ -13,7 +13,7 @@ from . import nodes
 from .emit import may_change, without_safe
 from .writer import Writer
 
-#: the largest depth of brackets in generated code; deeper expressions become separate functions
+#: the maximum depth of brackets in generated code; a deeper expression becomes a function
 MAX_BRACKETS = 60
 
 _BINARY = {"Sub": "sub", "Mul": "mul", "Div": "div", "Mod": "mod"}

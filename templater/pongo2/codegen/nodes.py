@@ -38,7 +38,7 @@ _RELATIONS = {"==": "eq", "!=": "ne", "<": "lt", "<=": "lteq", ">": "gt", ">=": 
 SCOPE = " scope"
 #: whether autoescape is on
 ESCAPING = " escaping"
-#: the text that the body of a ``filter`` tag printed
+#: the output of the body of a ``filter`` tag
 CAPTURED = " captured"
 #: inside `steps`, the value of the preceding step
 PREVIOUS = " value"

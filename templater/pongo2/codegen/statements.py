@@ -15,9 +15,9 @@ from . import nodes
 from .emit import is_wrapped, weight
 from .expressions import ExpressionWriter
 
-#: the largest depth of Python blocks; deeper bodies become separate functions
+#: the maximum depth of Python blocks; a deeper block becomes a function
 MAX_NESTING = 12
-#: the largest number of branches of one Python ``if``; a separate function contains further branches
+#: the maximum number of branches of one Python ``if``; further branches become a function
 MAX_BRANCHES = 60
 #: the largest number of texts and values that one Python statement prints
 MAX_PIECES = 200

@@ -218,7 +218,7 @@ class _OpenTags:
 
     def __init__(self) -> None:
         self.names: list[str] = []
-        #: a heap for each name, with its negated positions in the stack. Some positions are out of date.
+        #: for each name, a heap of its negated positions in the stack, some of them out of date
         self.places: dict[str, list[int]] = {}
 
     def push(self, name: str) -> None:

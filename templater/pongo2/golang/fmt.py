@@ -69,7 +69,7 @@ class _Printf:
         self.form = form
         self.operand = operand
         self.position = 0
-        self.argument = 0  # index of the next operand; the only operand has the index 0
+        self.argument = 0  # index of the next operand; this implementation has one operand, with index 0
         self.reordered = False
         self.good_index = True
         self.out: list[str] = []

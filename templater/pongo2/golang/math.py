@@ -90,7 +90,7 @@ def _whole_power(x: float, n: int, mantissa: float) -> "tuple[float, int]":
     exponent = 0
     base, base_exponent = math.frexp(x)
     while n:
-        if abs(base_exponent) > 1 << 12:  # No float can hold a result with this exponent, so stop.
+        if abs(base_exponent) > 1 << 12:  # Stop: no float has an exponent this large or small.
             return mantissa, exponent + base_exponent
         if n & 1:
             mantissa *= base

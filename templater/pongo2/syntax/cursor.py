@@ -18,7 +18,7 @@ class Cursor:
         self.position = 0
         self.last = tokens[-1] if tokens else last
         self.current: Token | None = tokens[0] if tokens else None
-        #: the token to which templater's message points if pongo2 reports no position: the tag's name
+        #: the tag's name, to which templater's message points if pongo2 reports no position
         self.origin = self.last
 
     # --- moving

@@ -27,15 +27,15 @@ from ..validator import Failure, Missing, Mistake, Validator, short
 #: the variable that names the folder with the schemas, if cloud-init is not installed
 VARIABLE = "TEMPLATER_CLOUD_INIT_SCHEMAS"
 _FOLDERS = "/usr/lib/python3*/*-packages/cloudinit/config/schemas"
-#: an answer is at most this long; the memory is the address space of the process
+#: maximum bytes of an answer, and maximum address space of the process
 _BOUNDS = Bounds(cpu=4, wall=10.0, memory=2 << 30, output=1 << 20)
-#: mistakes that are reported for one file
+#: maximum number of mistakes that are reported for one file
 _MOST = 20
 #: characters of an unknown key that is compared with the known ones
 _LONGEST_KEY = 60
 #: keys that choose the branch of a schema
 _CHOOSING = ("type", "version")
-#: how messages begin about values that cloud-init accepts, although its schema lacks them
+#: beginnings of messages about values that cloud-init accepts, although its schema lacks them
 _WORKING = ("'loopback' is not one of", "'none' is not one of")
 
 
@@ -86,7 +86,7 @@ def _run(name: str, data: bytes, confined: bool) -> Any:
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
     def prepare() -> tuple[int, ...]:
-        yaml.load("a: [1, 2001-01-01, 1.5]", loader)  # noqa: S506 - it is one of the safe loaders
+        yaml.load("a: [1, 2001-01-01, 1.5]", loader)  # noqa: S506 - this loader is safe
         return ()
 
     def work() -> list[Any]:

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 from ..validator import Mistake, program, short
 
-#: what systemd ignores; the release on this machine may be older than that of the image
+#: messages about settings that systemd on this machine ignores, although a newer systemd in the image may
+#: know them
 _UNKNOWN = re.compile(r"Unknown (key|section|lvalue)")
 #: advice about settings that work
 _ADVICE = re.compile(
@@ -33,5 +34,5 @@ SYSTEMD_ANALYZE = program(
     ("systemd-analyze",),
     ("verify", "--man=no", "--recursive-errors=no", "{folder}/{name}"),
     read,
-    r"^\S+\.[a-z]+(:\d+)?: |^(Unit|Failed to load) \S+\.[a-z]+",  # the message is about a unit
+    r"^\S+\.[a-z]+(:\d+)?: |^(Unit|Failed to load) \S+\.[a-z]+",  # the message is about a whole unit
 )

@@ -135,7 +135,7 @@ def _properties(found: dict[str, Any]) -> Iterator[str]:
     return columns([(f"{marks[name]} {name}", value) for name, value in sorted(properties.items())])
 
 
-#: maximum number of unknown triggers that have a column: an image can have thousands of them
+#: maximum number of unknown triggers with a column of their own: an image can have thousands
 _MOST_UNKNOWN = 8
 
 
