@@ -145,7 +145,7 @@ class AuthoredImage(ScannedImage):
     def hint_of_mode(self) -> str:
         """Return how the author gives a file the mode 0600."""
         if self.definition is not None:
-            return "also write the file with 'dump' and mode: 0600, which the daemon keeps"
+            return "also create the file with 'dump' and mode: 0600: the daemon keeps that mode"
         return "set mode: 0600 in the rule (LXD ignores it)"
 
     def hint_of_triggers(self, *added: str) -> str:

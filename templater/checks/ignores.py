@@ -103,7 +103,7 @@ class _Reader:
             raise self.fail("ignore", "'ignore' must be a list of tables", "write [[ignore]]")
         if len(entries) > MAX_IGNORES:
             raise self.fail(
-                "ignore", f"more than {MAX_IGNORES} entries of 'ignore'", "ignore the check everywhere"
+                "ignore", f"more than {MAX_IGNORES} entries of 'ignore'", "ignore a check for all targets"
             )
         ignores = tuple(self.ignore(entry, number) for number, entry in enumerate(entries, 1))
         return Configuration(hosts, self.texts(data, "instances"), tuple(severities.items()), ignores)
@@ -223,7 +223,7 @@ class Ignores:
             more = len(comments) - MAX_FINDINGS
             yield _unused(f"{more} more comments ignore nothing", comments[MAX_FINDINGS].at)
         if self.unread is not None:
-            message = f"the templates' comments have more than {MAX_COMMENTS} ids: the others ignore nothing"
+            message = f"the templates' comments have more than {MAX_COMMENTS} ids: more ids ignore nothing"
             yield _unused(message, self.unread.at)
         for entry, used in self.entries:
             assert isinstance(entry, Ignore)

@@ -41,7 +41,7 @@ class OtherSide(NamedTuple):
         """Raise click.UsageError if the options contradict each other or the request."""
         given = self.given
         if len(given) > 1 and given != ["--set", "--unset"]:
-            raise click.UsageError(f"{' and '.join(given)} can't be combined: each chooses another side")
+            raise click.UsageError(f"{' and '.join(given)} can't be combined: each names a side to compare")
         if request.rootfs is not None:
             raise click.UsageError(f"ROOTFS can't be combined with {given[0]}, which compares rendered files")
         if instances is not None:
@@ -122,7 +122,7 @@ class OtherSide(NamedTuple):
         for key in self.unset:
             if key not in instance.config:
                 holder = next((p.name for p in reversed(instance.profiles) if key in p.config), None)
-                where = "no profile sets it" if holder is None else f"profile '{holder}' sets it"
+                where = "no profile sets the key" if holder is None else f"profile '{holder}' sets the key"
                 output.note(f"'{key}' is not a key of '{instance.name}' itself: {where}")
             keys[key] = ""
         return overridden(instance, config=keys, devices={})
@@ -136,7 +136,7 @@ def other_side_options(function: options.Command) -> options.Command:
             "--set", "set_", metavar="KEY=VALUE", multiple=True,
             help="Compare with a changed configuration key. KEY=@FILE reads the value from a file.",
         ),
-        click.option("--unset", metavar="KEY", multiple=True, help="Compare without a local key."),
+        click.option("--unset", metavar="KEY", multiple=True, help="Compare after removing a local key."),
         click.option(
             "--against-image", "image", metavar="NEW", help="Compare with another image.",
             shell_complete=options.complete_files,

@@ -26,7 +26,7 @@ def lines_of(verdict: Verdict) -> Iterator[str]:
 
 def _headline(verdict: Verdict) -> str:
     if verdict.reads is None and verdict.per_instance is None:
-        return "what the next boot does is unknown"
+        return "the result of the next boot is unknown"
     if not verdict.datasource or verdict.datasource == "None":
         return "the next boot reads no data"
     reads = {

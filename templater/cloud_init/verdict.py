@@ -115,9 +115,9 @@ def _cached(before: Seed, after: Seed, guest: Guest) -> Verdict:
     reads = guest.updates_at_boot and not guest.disabled_network and bool(after.folder)
     if reads:
         text = (
-            "`updates: network: when` names each boot: cloud-init reads all data again, and modules per boot"
+            "`updates: network: when` names each boot: modules per boot use all data, which cloud-init reads"
         )
-        reasons.append(Reason(f"{text} use it", EVENTS))
+        reasons.append(Reason(f"{text} again", EVENTS))
     elif changed:
         names = " and ".join(changed)
         reasons.append(

@@ -200,7 +200,7 @@ class _Reader:
         if not path and name in ("config", "devices", "profiles", "expanded_config"):
             return "this looks like an instance description: give an image as SRC, and this file with -i"
         if path == "image" and name == "properties":
-            return "the properties of an image can't be chosen: a build sets seven from the other keys"
+            return "a build sets the image's seven properties from the other keys of the definition"
         return did_you_mean(name, sorted(fields)) or f"known keys: {', '.join(fields)}"
 
     def not_one(self, node: Node, path: str) -> str:

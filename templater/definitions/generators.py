@@ -336,5 +336,5 @@ def _check_attributes(entry: FileEntry) -> None:
         if value and not re.fullmatch(r"[+-]?[0-9]+", value):
             raise entry.error(
                 f"the {name} '{printable(value)}' is not a number", name,
-                hint="give a number: names are not looked up, although the documentation says so",
+                hint="give a number: the build does not look up names, although its documentation says so",
             )  # fmt: skip

@@ -121,7 +121,7 @@ def find_image(server: Server, name: str) -> ServerImage:
         raise InputError(f"'{server.name}' has no image '{printable(name)}' that this user may see") from None
     texts = [found.get(key) or "" for key in ("fingerprint", "type", "architecture")]
     if not all(isinstance(text, str) for text in texts):
-        raise InputError(f"'{server.name}' describes the image '{printable(name)}' in an invalid way")
+        raise InputError(f"'{server.name}' sent an invalid description of the image '{printable(name)}'")
     if not FINGERPRINT.fullmatch(texts[0]):
         raise InputError(f"'{server.name}' gives the invalid fingerprint '{printable(texts[0][:70])}'")
     return ServerImage(*texts)

@@ -123,9 +123,9 @@ def changed_by_hand(plan: Plan, record: Record, rootfs: RootfsView) -> dict[str,
 
 def _reason_to_keep(change: Change, recorded: WrittenFile | None, rootfs: RootfsView, *, new: bool) -> str:
     if recorded is None:
-        return "" if new or change.action == CREATE else "the record does not list it"
+        return "" if new or change.action == CREATE else "the record does not list the file"
     if change.real != recorded.real:
-        return "a link in its path was changed by hand"
+        return "a link in the file's path was changed by hand"
     if change.action == CREATE:
         return "removed by hand"
     same = content_digest(rootfs, change.real) == recorded.digest

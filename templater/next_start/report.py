@@ -41,7 +41,7 @@ def patches(found: NextStart) -> Iterator[str]:
             if named:
                 count = len(others) - (file.verdict == NOT_REWRITTEN) - len(named)
                 more = f" and {count} more" if count else ""
-                yield f"#   this also writes {', '.join(printable(each.path) for each in named)}{more}\n"
+                yield f"#   the start also writes {', '.join(printable(each.path) for each in named)}{more}\n"
 
 
 def _lines(text: str) -> list[str]:

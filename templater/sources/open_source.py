@@ -106,7 +106,7 @@ class OpenedSource(NamedTuple):
             )
         if self.kind == INSTANCE_FOLDER and PENDING_KEY in instance.config:
             notes.append(
-                "backup.yaml may be out of date: a start does not rewrite it, so a running instance has"
+                "backup.yaml may be out of date, because a start does not rewrite it: a running instance has"
                 " already run this trigger; for the current state, give `incus query /1.0/instances/NAME`"
                 " with -i"
             )

@@ -70,13 +70,13 @@ class Validators:
         elif "late" in answer:
             self._late = True
             self.notes.append(
-                f"not all files were validated, because {printable(answer['late'])}; the first other file is "
+                f"not all files were validated, because {printable(answer['late'])}; the first such file is "
                 f"'{printable(target)}'"
             )
             self._leave_out(id, f"validator did not check all files: {id}")
         else:
             self._left[id] -= 1
-            last = "" if self._left[id] else "; it checks no other file"
+            last = "" if self._left[id] else "; templater does not use it for further files"
             reason = printable(answer["failed"])
             self.notes.append(f"validator failed: {id} for '{printable(target)}': {reason}{last}")
             self._leave_out(id)

@@ -13,7 +13,9 @@ from ..authored import AuthoredImage
 from ..base import Observation, check
 
 
-@check("shared-template", "warning", "a definition's entry that replaces the template or rule of another")
+@check(
+    "shared-template", "warning", "an entry of a definition that replaces another entry's template or rule"
+)
 def check_image(image: AuthoredImage) -> Iterator[Observation]:
     if image.definition is None:
         return

@@ -18,7 +18,9 @@ from ..authored import AuthoredImage
 from ..base import Observation, check
 
 
-@check("unused-ignore", "warning", "an ignore that matches no finding", hint="remove the ignore")
+@check(
+    "unused-ignore", "warning", "an ignore comment or entry that matches no finding", hint="remove the ignore"
+)
 def check_image(image: AuthoredImage) -> Iterator[Observation]:
     """Yield nothing. ``ignores.py`` reports unused ignores when all other checks have run."""
     yield from ()

@@ -52,7 +52,11 @@ Examples:
 @click.option(
     "--keep", multiple=True, type=click.Choice(["devices", "setuid", "xattrs"]), help="Keep these features."
 )
-@click.option("--trusted", is_flag=True, help="Keep all features. A malicious image could harm this machine.")
+@click.option(
+    "--trusted",
+    is_flag=True,
+    help="Keep devices, setuid and xattrs. A malicious image could harm this machine.",
+)
 @options.limit_option(IMAGE, COMMAND)
 @guarded
 def command(

@@ -150,7 +150,7 @@ def test_keep_modified_does_not_write_through_a_link_that_was_made_by_hand(conta
     configure(container, "2")
     code, printed = start(container, KEEP)
     assert code == 1
-    assert "/etc/mine: a link in its path was changed by hand" in printed
+    assert "/etc/mine: a link in the file's path was changed by hand" in printed
     assert (container / "rootfs/etc/mine").read_text() == "b 1\n"
 
 
@@ -166,7 +166,7 @@ def test_a_file_that_a_new_rule_would_overwrite_is_kept(container):
     (container / "metadata.yaml").write_text(METADATA + "  /etc/c: {when: [start], template: a.tpl}\n")
     code, printed = start(container, KEEP)
     assert code == 1
-    assert "/etc/c: the record does not list it" in printed
+    assert "/etc/c: the record does not list the file" in printed
     assert (container / "rootfs/etc/c").read_text() == "by hand\n"
 
 

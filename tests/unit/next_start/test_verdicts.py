@@ -194,7 +194,7 @@ def test_the_patch_of_the_next_start_applies_and_other_lines_are_comments(incus)
     lines = text.splitlines()
     assert lines[0] == "# c1: the next start runs start"
     assert "#   to write it: incus config set c1 volatile.apply_template=create && incus restart c1" in lines
-    assert "#   this also writes /etc/once" not in lines or "create" in text
+    assert "#   the start also writes /etc/once" not in lines or "create" in text
     patch = [line for line in lines if not line.startswith("#")]
     assert patch[:4] == [
         "diff --git a/srv/deep/file b/srv/deep/file", "new file mode 100604", "--- /dev/null", "+++ b/srv/deep/file",
@@ -252,10 +252,10 @@ def test_a_command_names_the_other_files_that_it_writes(incus):
     rules = [(f"/etc/{n}", ["create"], "a.tpl", {}) for n in range(8)]
     put_rules(incus, rules, {"a.tpl": b"x\n"})
     lines = [line for line in "".join(patches(judged(incus))).splitlines() if "also writes" in line]
-    assert lines[0] == "#   this also writes /etc/1, /etc/2, /etc/3, /etc/4, /etc/5 and 2 more"
-    assert lines[7] == "#   this also writes /etc/0, /etc/1, /etc/2, /etc/3, /etc/4 and 2 more"
+    assert lines[0] == "#   the start also writes /etc/1, /etc/2, /etc/3, /etc/4, /etc/5 and 2 more"
+    assert lines[7] == "#   the start also writes /etc/0, /etc/1, /etc/2, /etc/3, /etc/4 and 2 more"
     put_rules(incus, rules[:2], {"a.tpl": b"x\n"})
-    assert "#   this also writes /etc/1\n" in "".join(patches(judged(incus)))
+    assert "#   the start also writes /etc/1\n" in "".join(patches(judged(incus)))
 
 
 def test_hostile_names_of_instances_are_valid_json():
