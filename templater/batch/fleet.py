@@ -54,7 +54,7 @@ class Result:
 
 
 class Fleet:
-    """An image and the plans that its instances share, which are planned one after the other.
+    """An image, and the plans that its instances share. The instances are planned one after the other.
 
     ``show`` is ``json``, ``summary`` or ``patch``. Without ``triggers``, or with ``next``, the triggers are
     chosen for each instance. ``rootfs`` is the image's root filesystem. ``pattern`` is the path of each
@@ -154,7 +154,7 @@ class Fleet:
 
 
 class _DiffersError(Exception):
-    """Raised if a plan can't be adapted to an instance, because more than name and contents differ."""
+    """Raised if a plan can't be reused for an instance, because more than name and contents would differ."""
 
 
 class Example:
@@ -202,9 +202,11 @@ class Example:
 
 
 def _signature(renderings: list[Rendering]) -> Iterator[object]:
-    """Yield the parts of a key. Instances with equal keys have plans that differ only in name and contents.
+    """Yield the parts of a cache key.
 
-    The parts say which renderings have equal contents, and describe each error.
+    If two instances have equal keys, their plans differ only in the name and the contents.
+
+    The parts record which rendered files have equal contents, and each error.
     """
     numbers: dict[bytes, int] = {}
     for number, rendering in enumerate(renderings):
@@ -217,7 +219,10 @@ def _signature(renderings: list[Rendering]) -> Iterator[object]:
 
 
 def _errors(plan: Plan) -> tuple[str, ...]:
-    """Return the errors of a plan. If it has no errors, return the failures that only the host would have."""
+    """Return the errors of a plan.
+
+    For a plan without errors, return the failures that only the host would have.
+    """
     ours = tuple(str(change.error) for change in plan.failed if change.error is not None)
     return ours or tuple(filter(None, (outcome_text(plan, change) for change in plan.host_fails)))
 

@@ -62,10 +62,11 @@ def check_report(
 ) -> dict[str, Any]:
     """Check an image for its author and return a JSON object like that of ``audit_report``.
 
-    ``suppressed`` lists the findings that the author ignores, and ``notes`` the reasons why the validators
-    in ``not_validated`` did not judge every file. Without a root filesystem, ``not_run`` lists the checks
-    that need it. The image's templater.toml is read if the image is ``trusted``. ``hosts`` and ``instances``
-    override those of that file. The instances of that file are checked in addition to the built-in ones.
+    ``suppressed`` lists the findings that the author ignores. ``notes`` has the reasons why the validators in
+    ``not_validated`` did not check every file. Without a root filesystem, ``not_run`` lists the checks that
+    need it. The image's templater.toml is read if the image is ``trusted``. ``hosts`` and ``instances``
+    override those in templater.toml. The instances of templater.toml are rendered in addition to the built-in
+    instances.
 
     ``choice`` is the build to check if the image is a definition, and is None otherwise. With
     ``all_variants``, every build of its filters is checked.
@@ -91,7 +92,7 @@ def check_report(
 
 
 def combined(reports: Iterator[dict[str, Any]]) -> dict[str, Any]:
-    """Return one report about several builds of a definition, with each finding once."""
+    """Return one report about several builds of a definition. A finding of several builds appears once."""
     lists = ("findings", "suppressed", "notes", "not_validated")
     whole = next(reports)
     seen = {key: set(map(repr, whole[key])) for key in lists}
@@ -109,7 +110,7 @@ def combined(reports: Iterator[dict[str, Any]]) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Fixes:
-    """The fixes of an image in a directory, and the report about the image after them."""
+    """The fixes of an image in a directory, and the report about the fixed image."""
 
     report: dict[str, Any]
     #: the old and new content of each changed file, by its name in the image
@@ -227,7 +228,10 @@ def described(path: str, names: tuple[str, ...]) -> tuple[Instance, ...]:
 
 
 def read_described(path: str, name: str) -> Source:
-    """Read an instance description in an image's directory, without following a link out of it."""
+    """Read an instance description in an image's directory.
+
+    A link that leads out of the directory is refused.
+    """
     if not os.path.isdir(path):
         raise InputError(
             f"'{printable(name)}': instances of {SETTINGS} can be read only if the image is a directory",

@@ -1,4 +1,4 @@
-"""An image that its author checks: the hosts and instances it is for, its parsed templates and its files."""
+"""An image for the checks of its author: its hosts, instances, parsed templates and rendered files."""
 
 from __future__ import annotations
 
@@ -72,7 +72,10 @@ AWKWARD = """it's: a "b" #c, {d}"""
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """A template that at least one rule uses. ``error`` is the error of the first host that rejects it."""
+    """A template that at least one rule uses.
+
+    ``error`` is the error of the first host that rejects the template.
+    """
 
     name: str
     source: Source
@@ -127,7 +130,10 @@ class AuthoredImage(ScannedImage):
 
     @cached_property
     def dumped_modes(self) -> Mapping[str, int]:
-        """The modes of the files that a definition's build writes itself, by path. The daemon keeps them."""
+        """The modes of the files that a definition's build writes itself, by path.
+
+        The daemon keeps these modes.
+        """
         found: dict[str, int] = {}
         for entry in () if self.definition is None else self.definition.entries:
             if entry.generator in ("dump", "copy") and entry.mode:
@@ -143,13 +149,13 @@ class AuthoredImage(ScannedImage):
         return bool(mode & 0o004)
 
     def hint_of_mode(self) -> str:
-        """Return how the author gives a file the mode 0600."""
+        """Return a hint that tells the author how to give a file the mode 0600."""
         if self.definition is not None:
             return "also create the file with 'dump' and mode: 0600: the daemon keeps that mode"
         return "set mode: 0600 in the rule (LXD ignores it)"
 
     def hint_of_triggers(self, *added: str) -> str:
-        """Return how the author adds triggers to a rule."""
+        """Return a hint that tells the author how to add triggers to a rule."""
         names = " and ".join(f"'{name}'" for name in added)
         return f"add {names} to '{'when' if self.definition is None else 'template.when'}'"
 
@@ -254,14 +260,14 @@ class AuthoredImage(ScannedImage):
 
     @property
     def awkward(self) -> tuple[Instance, ...]:
-        """A further instance, whose configuration values contain quotes, colons and brackets."""
+        """An instance with awkward values: they contain quotes, colons and brackets."""
         free = [key for key in sorted(self.keys) if key.startswith("user.") and self.value_of(key) == SET]
         values = dict.fromkeys(free, AWKWARD)
         return () if self.instances or not values else (Instance("c1", config=values),)
 
     @cached_property
     def _other_values(self) -> tuple[Instance, ...]:
-        """Instances that set the same keys to other values: to the defaults, or all to one value."""
+        """Instances with other values of the same keys: each key has its default, or all have one value."""
         values = self._invented.config if self._invented is not None else {}
         free = [key for key in values if _document(key) is None]
         others = [{key: self._defaults.get(key, values[key]) for key in free}]
@@ -270,7 +276,7 @@ class AuthoredImage(ScannedImage):
 
     @cached_property
     def _other_renders(self) -> tuple[RenderOptions, dict[str, Compiled]]:
-        """Options with a time limit for all renders with other values, and compiled templates by host."""
+        """Options with one time limit for all renders with other values, and compiled templates by host."""
         return RenderOptions(self.hosts[0], "", 0.0, 0, self.limits or LIMITS).begun(), {}
 
     def alternatives(self, file: File) -> tuple[File, ...]:
@@ -341,7 +347,7 @@ class AuthoredImage(ScannedImage):
         return tuple(found.values())
 
     def texts(self, wanted: Callable[[str], bool]) -> Iterator[File]:
-        """Yield the rendered files for whose cleaned target path ``wanted`` returns true.
+        """Yield the rendered files whose cleaned target path ``wanted`` accepts.
 
         Raises LimitError if all checks together spend more than ``MAX_FILE_SECONDS`` on the files.
         """
@@ -383,8 +389,8 @@ class AuthoredImage(ScannedImage):
     def locate(self, file: File, text: str) -> Span:
         """Return the span in the template that renders the line ``text``, or else the span of the rule.
 
-        If the template does not contain the whole line, the text around ``{{ }}`` is searched, and then the
-        rule's properties. After ``SEARCHED`` characters, nothing is searched any more.
+        The template is searched for the whole line, then for the text around ``{{ }}``. The rule's properties
+        are searched last. The search ends after ``SEARCHED`` characters.
         """
         template = self.templates.get(file.rule.template)
         self._searched[0] += len(template.data or b"") if template is not None else 0
@@ -411,13 +417,16 @@ def _only(text: str, within: Span) -> Span | None:
 
 
 def _kept(content: bytes) -> str:
-    """Return the text of a rendered file. Of a text that no check reads, keep a part with the same end."""
+    """Return the text of a rendered file.
+
+    If no check reads the text, return a short part with the same end.
+    """
     text = content.decode("utf-8", "surrogateescape")
     return text if len(text) <= LARGEST else text[:LARGEST] + text[-1]
 
 
 def _lines_that_give(source: Source, text: str) -> Iterator[Span]:
-    """Yield each line of a template whose fixed text, outside of expressions, occurs in ``text`` in order."""
+    """Yield each template line that could render ``text``: its fixed texts occur in ``text``, in order."""
     start = 0
     for line in source.text.split("\n"):
         if "{{" in line:

@@ -115,10 +115,10 @@ class ScannedImage:
         return [0.0]
 
     def sources(self, names: Iterable[str] | None = None) -> Iterable[Source]:
-        """Yield the text of each readable template of ``names``. If texts are equal, yield only the first.
+        """Yield the text of each readable template in ``names``. Equal texts are yielded only once.
 
-        By default, yield all templates by name.
-        Raises LimitError if all checks together spend more than ``MAX_SECONDS`` on the texts.
+        By default, yield the texts of all templates, sorted by name. Raises LimitError if all checks together
+        spend more than ``MAX_SECONDS`` on the texts.
         """
         seen: set[bytes] = set()
         for name in sorted(self.templates) if names is None else names:
@@ -141,7 +141,10 @@ _MAX_DEPTH = 64
 
 
 class RootfsNames:
-    """A ``RootfsView`` of the names below ``rootfs/``, without contents. The last of duplicate names wins."""
+    """A ``RootfsView`` of the names below ``rootfs/``, without file contents.
+
+    Of duplicate names, the last counts.
+    """
 
     def __init__(self, names: Iterable[Name]) -> None:
         self._entries: dict[str, Entry] = {"/": Entry(DIRECTORY, 0o755)}
@@ -166,7 +169,9 @@ class RootfsNames:
 
 @dataclass(frozen=True, slots=True)
 class Fix:
-    """A change that removes a mistake: ``edits`` replace text of one file, ``fields`` set fields of the rule.
+    """A change that removes a mistake.
+
+    ``edits`` replace text in one file, and ``fields`` set fields of the rule.
 
     A fix is ``unsafe`` if it can change what a working image does.
     """
@@ -180,8 +185,8 @@ class Fix:
 class Observation:
     """One observation of a check, located at a position in a text or at a name in the image.
 
-    If ``severity`` is empty or ``advisory`` is None, the values of the check apply. ``rule`` is the rule that
-    the observation is about, if it is about one rule.
+    If ``severity`` is empty or ``advisory`` is None, the check's value applies. ``rule`` is the rule that the
+    observation is about, or None.
     """
 
     message: str
@@ -223,7 +228,7 @@ def check(
 ) -> Callable[[Callable[[Any], Iterable[Observation]]], Check]:
     """Decorate a function to make it a ``Check``. The docstring of its module explains the check.
 
-    ``hint`` applies to observations without a hint of their own. ``rootfs``: see ``Check``.
+    ``hint`` is the default hint of the check's observations. ``Check`` describes ``rootfs``.
     """
 
     def decorate(run: Callable[[Any], Iterable[Observation]]) -> Check:
@@ -235,7 +240,7 @@ def check(
 
 
 def mode_of(rule: Rule) -> int:
-    """Return the mode of a rule, or that of a rule without one if its mode is invalid."""
+    """Return the mode of a rule, or the default mode if the rule's mode is invalid."""
     try:
         return parse_mode(rule.mode, rule)
     except TemplaterError:

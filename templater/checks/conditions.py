@@ -11,7 +11,10 @@ LOGIC = ("and", "or", "not")
 
 
 def conditions(template: Template) -> Iterator[tree.Expression]:
-    """Yield the condition of each ``if`` and ``elif``. Yield the operands of and, or and not separately."""
+    """Yield the condition of each ``if`` and ``elif``.
+
+    The operands of and, or and not are yielded separately.
+    """
     for statement in template.every(tree.If):
         waiting = [condition for condition, _ in statement.branches]
         while waiting:

@@ -22,7 +22,10 @@ MAX_FINDINGS = 200
 
 
 class Severity(IntEnum):
-    """The severity of a finding, from "worth knowing" to "an old daemon accesses files of the host"."""
+    """The severity of a finding.
+
+    The lowest means "worth knowing", the highest "old daemons access files of the host".
+    """
 
     INFO = 0
     LOW = 1

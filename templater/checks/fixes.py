@@ -1,4 +1,4 @@
-"""Fixes of an author's mistakes, which are applied to an image in memory and tried before they are kept."""
+"""Fixes of an author's mistakes. Each fix is applied to an image in memory, and kept only if it helps."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Key = tuple[str, str, str, str]
 class FixedImage:
     """An image after its fixes, its remaining findings, and the findings that are fixed.
 
-    ``late`` says whether some fixes were not tried, because the others took too long.
+    ``late`` tells whether the time limit ended the fixes before all were tried.
     """
 
     image: AuthoredImage
@@ -108,7 +108,7 @@ def _file(finding: Finding) -> str:
 def apply(image: AuthoredImage, findings: list[Finding], end: float) -> tuple[AuthoredImage, list[Finding]]:
     """Return the changed image, and the findings whose fixes were applied.
 
-    Of fixes that overlap, only the first is applied. Two equal fixes count as applied. After the processor
+    Of several overlapping fixes, only the first is applied; equal fixes count as one. After the processor
     time ``end``, no further field of a rule is set.
     """
     edits: dict[str, _Edits] = {}
@@ -180,7 +180,7 @@ class _Edits:
         self.source: Source | None = None
 
     def add(self, edits: tuple[tuple[Span, str], ...]) -> bool:
-        """Add edits. Return False if one of them overlaps an earlier edit that is not equal."""
+        """Add edits. Return False if an edit overlaps an earlier edit that differs from it."""
         self.source = edits[0][0].source
         new = {(span.start, span.end, text) for span, text in edits} - self.known
         if any(self._overlaps(start, end) for start, end, _ in new):

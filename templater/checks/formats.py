@@ -17,7 +17,7 @@ _GITLAB = {"error": "major", "warning": "minor", "info": "info"}
 def summary(report: dict[str, Any]) -> str:
     """Return a line with the numbers of shown, hidden and ignored findings of an image.
 
-    It also names each validator that did not judge every file.
+    The line also names each validator that did not check every file.
     """
     counts = Counter(finding["severity"] for finding in report["findings"])
     plurals = {"error": "errors", "warning": "warnings", "info": "info"}
@@ -103,7 +103,7 @@ def gitlab(reports: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def _file(finding: dict[str, Any]) -> str:
     """Return the path of a finding's file as continuous integration expects it.
 
-    The path is relative to the working directory, which is that of the repository, and has no ``./``.
+    The path is relative to the working directory, which is the repository's root, and has no ``./``.
     """
     file = str(finding["file"]).removeprefix(f"{os.getcwd().rstrip('/')}/")
     return printable(file.removeprefix("./"))

@@ -100,7 +100,10 @@ def host_report(image: AuthoredImage) -> dict[str, Any]:
 
 
 def _table(cause: _Cause, probe: Instance, trigger: str, rootfs: _Names | None) -> HostTable:
-    """Return the table of one trigger. The plans, which hold all rendered files, are freed at the return."""
+    """Return the table of one trigger.
+
+    The function frees the plans with all rendered files when it returns.
+    """
     plans = plan_every_host(
         _Stored(cause.image), probe, cause.options, triggers=(trigger,), rootfs=rootfs,
         new=trigger == "create" and not probe.exists, hosts=cause.image.hosts,
@@ -113,7 +116,7 @@ def _differs(row: Row) -> bool:
 
 
 class _Cause:
-    """The search for the part of a template or of a rule that causes a difference between two hosts."""
+    """A search for the construct of a template or rule that causes a difference between two hosts."""
 
     def __init__(self, image: AuthoredImage, options: RenderOptions) -> None:
         self.image = image
@@ -197,7 +200,7 @@ def _probes(source: Source) -> Iterator[tuple[Span, str]]:
 
 
 def _tags(text: str) -> Iterator[re.Match[str]]:
-    """Yield each tag, expression and comment. Each closing delimiter is searched once, in linear time."""
+    """Yield each tag, expression and comment of a template, in linear time."""
     position, closings = 0, dict.fromkeys(_CLOSING, 0)
     while opening := _OPENING.search(text, position):
         kind, start = opening[1], opening.start()

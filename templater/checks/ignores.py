@@ -206,9 +206,10 @@ class Ignores:
         return self.targets[template]
 
     def unused(self) -> Iterator[Finding]:
-        """Yield a warning for each ignore that matches nothing, and one in place of too many.
+        """Yield a warning for each ignore that matches nothing. One warning replaces those above the limit.
 
-        If a validator did not run, an ignore of its findings may match on another machine.
+        Ignores of a validator's findings are left out if the validator did not run: they may match on another
+        machine.
         """
         known = known_ids()
         validators = self.image.validators

@@ -23,7 +23,10 @@ class Refusal(NamedTuple):
 
 
 def import_refusals(metadata: Metadata) -> Iterator[Refusal]:
-    """Yield each such mistake. A null document has none, because the daemons panic when they read it."""
+    """Yield each of these mistakes.
+
+    Yield nothing for a null document, because the daemons panic when they read it.
+    """
     if metadata.null:
         return
     start = metadata.source.span(0) if metadata.source is not None else None

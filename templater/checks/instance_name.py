@@ -1,4 +1,4 @@
-"""Rules that write the name of the instance, and what they write after the instance is copied or renamed."""
+"""Rules that write the name of the instance, and whether they write it again after a copy or a rename."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _NAMES = {("instance", "name"), ("container", "name")}
 
 
 def stale_after(image: AuthoredImage, trigger: str) -> Iterator[tuple[Rule, str]]:
-    """Yield each rule that writes the name on ``create``, but neither on ``trigger`` nor at each start.
+    """Yield each rule that writes the name on ``create``, but neither on ``trigger`` nor on ``start``.
 
     The second value is the cleaned path of the target.
     """
@@ -22,7 +22,7 @@ def stale_after(image: AuthoredImage, trigger: str) -> Iterator[tuple[Rule, str]
 
 
 def fresh_after(image: AuthoredImage, trigger: str) -> Iterator[tuple[Rule, str]]:
-    """Yield each rule that writes the name on ``trigger`` or at each start, with its cleaned target path."""
+    """Yield each rule that writes the name on ``trigger`` or on ``start``, with its cleaned target path."""
     return ((rule, path) for rule, path in _with_name(image) if _rewritten(rule, trigger))
 
 

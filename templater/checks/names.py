@@ -11,7 +11,7 @@ from .authored import AuthoredImage, Template
 
 
 class UnknownName(NamedTuple):
-    """A name that is always empty, with every position of its unknown part. ``hint`` may be empty."""
+    """A name whose value is always empty, with every position of its unknown part. ``hint`` can be empty."""
 
     template: Template
     name: str

@@ -1,6 +1,6 @@
 """The keys of netplan, which version 2 of a network configuration uses as well.
 
-The source is netplan's parser, src/parse.c of July 2026.
+The keys come from netplan's parser, src/parse.c of July 2026.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ OTHERS = {"ipv4": "dhcp4", "ipv6": "dhcp6", "dhcp": "dhcp4", "gateway": "gateway
 
 
 def unknown_keys(root: Node) -> Iterator[Mistake]:
-    """Yield each key below a mapping ``network`` or of a network-config that netplan does not know."""
+    """Yield each key that netplan does not know, in a mapping ``network`` or in a network-config."""
     yield from unknown(root, ROOT, "version 2")
     for kind, _, interfaces in pairs(root):
         for _, _, settings in pairs(interfaces) if kind in INTERFACES else ():

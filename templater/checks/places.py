@@ -1,4 +1,4 @@
-"""Well-known target paths and the kinds of files that they hold."""
+"""Well-known target paths, and the kind of file at each path."""
 
 from __future__ import annotations
 

@@ -46,7 +46,10 @@ def mistakes_in(
     *,
     quotes: bool = False,
 ) -> Iterator[Observation]:
-    """Do as ``mistakes_of`` for these files. ``quotes``: a value may need quotes in them."""
+    """Yield the mistakes in these files, as ``mistakes_of`` does.
+
+    ``quotes``: a value in the files may need quotes.
+    """
 
     def judge(file: File) -> list[Mistake]:
         found = list(islice(find(file), MOST))
@@ -76,9 +79,9 @@ def mistakes_in(
 def has_same_mistake(others: list[tuple[File, list[Mistake]]], file: File, line: int) -> bool:
     """Return whether a mistake in a line of a file does not depend on the invented values.
 
-    ``others`` is the file for other values with its mistakes. The line must have a mistake for each value. If
-    the line contains no value, another mistake of the file is enough: a validator may report only one. A
-    value that is a whole line can stand for any lines.
+    ``others`` has the file rendered with other values, and the mistakes in it. The line must have a mistake
+    with each of the values. For a line without a value, any mistake in the file is enough, because a
+    validator may report only one. If a value is the whole line, the mistake always depends on the value.
     """
     alone = line_of(file, line).strip() in file.instance.config.values()
     return (
@@ -95,7 +98,7 @@ def has_same_mistake(others: list[tuple[File, list[Mistake]]], file: File, line:
 
 
 def invented_value(image: AuthoredImage, file: File, line: int) -> str:
-    """Return a text that names the invented value in a line, such as ``if 'user.a' is 'value'``."""
+    """Return a text about the invented value in a line, such as ``if 'user.a' is 'value'``."""
     read = {each.key for found in image.parsed if file.rule in found.rules for each in found.reads}
     values = [(key, text) for key, text in file.instance.config.items() if key in read and "\n" not in text]
     words = line_of(file, line)
@@ -112,7 +115,9 @@ def line_of(file: File, number: int) -> str:
 def observation(
     image: AuthoredImage, file: File, line: int, message: str, severity: str = "", *, search: bool = True
 ) -> Observation:
-    """Return an observation about a line of a rendered file. The message names any instance but the first.
+    """Return an observation about a line of a rendered file.
+
+    The message names the instance, unless it is the first one.
 
     Without ``search``, the observation has the position of the rule: a search reads the whole template.
     """
@@ -128,7 +133,10 @@ def observation(
 
 
 def validated(image: AuthoredImage, id: str, file: File, name: str) -> list[Mistake]:
-    """Return the mistakes that a validator finds in a file. The validator knows the file as ``name``."""
+    """Return the mistakes that a validator finds in a file.
+
+    ``name`` is the name of the file for the validator.
+    """
     if image.validators is None:
         return []
     found = image.validators.mistakes(id, name, file.text or "", file.rule.path)

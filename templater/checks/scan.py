@@ -57,9 +57,8 @@ def scan_image(
     """Read an image: a directory, a unified tarball, or a split image whose second file is ``rootfs``.
 
     ``rendering`` sets limits for the checks that render templates. These checks also render for ``instance``.
-    ``heads`` has further files to read, with the number of bytes of each.
-    If reading a part of the image fails, ``ScannedImage.errors`` records the error. If no name of that part
-    was read, the error is raised.
+    ``heads`` has further files to read, with a number of bytes for each. An error while reading a part of the
+    image is recorded in ``ScannedImage.errors``. It is raised if no name of that part was read.
     """
     if rootfs is not None and os.path.isdir(path):
         raise UsageError(f"'{path}' is a directory, so it can't have a second file")
@@ -220,7 +219,9 @@ class _Scanner:
         return self.limits.metadata_bytes if path == METADATA else self.limits.template_bytes
 
     def read_content(self, path: str, entry: Entry, read: Read) -> None:
-        """Read the content if the path is metadata.yaml, a template or a file that checks inspect.
+        """Read the content of metadata.yaml, of a template, or of a file that checks inspect.
+
+        Skip other files.
 
         If a name occurs repeatedly, the last file wins, as in the daemons.
         """
@@ -239,7 +240,7 @@ class _Scanner:
                 self.errors.append(error)
 
     def link_template(self, name: Name) -> None:
-        """Add a template that is a hard link. A target that is a template supplies the content."""
+        """Add a template that is a hard link. If the link's target is a template, it supplies the content."""
         if self.is_template(name.path):
             other = self.templates.get(name.hard_link.removeprefix(f"{TEMPLATES}/"))
             data = other.data if other is not None and self.is_template(name.hard_link) else None
@@ -294,7 +295,7 @@ class _Scanner:
 def below_rootfs(name: str) -> str:
     """Convert a name in a root filesystem to the path in a unified image.
 
-    An absolute name is returned unchanged, because checks report absolute names.
+    An absolute name is returned unchanged, because a check reports absolute names.
     """
     return name if name.startswith("/") else f"{ROOTFS}/{name}".rstrip("/")
 
@@ -314,7 +315,7 @@ def name_of(member: Member) -> Name:
 def cleaned(name: str) -> str:
     """Remove ``.`` and empty components from a name.
 
-    Unlike tar, this keeps a leading ``/`` and ``..``, because checks report them.
+    Unlike tar, the function keeps a leading ``/`` and ``..``, because a check reports them.
     """
     parts = [part for part in name.split("/") if part not in ("", ".")]
     return ("/" if name.startswith("/") else "") + "/".join(parts)

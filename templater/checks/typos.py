@@ -1,4 +1,4 @@
-"""Words that are close to a known word."""
+"""Suggestions for words that are close to a known word."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ MOST_WORDS, MOST_KNOWN, LONGEST = 20, 100, 60
 
 
 class ClosestWords:
-    """A search for the known word that the author probably meant. It is slow, and so limited."""
+    """A search for the known word that the author probably meant.
+
+    The number of searches is limited, because they are slow.
+    """
 
     def __init__(self) -> None:
         self.left = MOST_WORDS

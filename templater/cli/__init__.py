@@ -1,4 +1,4 @@
-"""The command line. Each subcommand is a file; errors become a message and an exit code.
+"""The command line. Each subcommand has a file. Errors become a message and an exit code.
 
 May import: batch, checks, cloud_init, definitions, distribution, hooks, image, instances, limits, live,
 model, next_start, parsing, planning, pongo2, rendering, reporting, rootfs, sandbox, serving, simulation,

@@ -75,7 +75,10 @@ def run(request: options.Request, file: str, *, show: str, exit_code: bool = Fal
 
 
 def _refuse_pick(file: str) -> None:
-    """Raise UsageError for ``FILE#NAME``, with which ``-i`` selects one instance of a list."""
+    """Raise UsageError for ``FILE#NAME``.
+
+    Only ``-i`` accepts this form, which selects one instance of a list.
+    """
     path, mark, pick = file.rpartition("#")
     if mark and os.path.exists(path) and not os.path.exists(file):
         from shlex import quote

@@ -21,7 +21,7 @@ def local_source(src: str) -> str:
 
 
 def local_files(src: str, *, whole: bool = True) -> tuple[str, str | None]:
-    """Return local paths of SRC and, if SRC was fetched, of a split image's second file (else None).
+    """Return the local path of SRC, and that of a fetched split image's second file (else None).
 
     Without ``whole``, only metadata and templates are fetched.
     """

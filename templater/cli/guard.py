@@ -1,6 +1,6 @@
-"""Limits on a whole command that reads an untrusted image: elapsed time, processor time and memory.
+"""Limits on time, processor time and memory for a whole command that reads an untrusted image.
 
-Readers, checks and predictions have their own limits. These limits also end work without such a limit.
+Readers, checks and predictions have their own limits. The limits in this module also end all other work.
 """
 
 from __future__ import annotations
@@ -22,7 +22,10 @@ AGAIN = 1.0
 
 
 class _OverError(BaseException):
-    """Raised if the command exceeds a limit. Handlers of ``Exception`` do not catch this class."""
+    """Raised if the command exceeds a limit.
+
+    It is not an ``Exception``, so handlers of errors do not catch it.
+    """
 
 
 def guarded(function: Command) -> Command:

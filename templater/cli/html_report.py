@@ -100,7 +100,9 @@ def report_plans(
     findings: Sequence[Mapping[str, Any]] | None = None,
     compares: bool = False,
 ) -> list[InstanceView]:
-    """Write a report of the plans of ``found``, or of each of the ``instances``, and return its content.
+    """Write a report about the plans of ``found``, or about each of the ``instances``.
+
+    Return the report's content.
 
     ``hosts`` are all hosts to predict, if there are several. ``findings`` are those of `check`; if None,
     `check` runs without validators. ``compares``: the report is about changes of existing files.
@@ -117,7 +119,7 @@ def report_plans(
 
 
 def report_comparison(found: Opened, other: OtherSide, target: Target) -> InstanceView:
-    """Write a report that compares the plans with those of the other side, and return its content."""
+    """Write a report that compares the plans with those of the other side. Return the report's content."""
     from ..web.views import instance_view
 
     fixed = options_of(found)
@@ -210,7 +212,10 @@ def runs_of(found: Opened, instance: Instance) -> tuple[tuple[str, ...], ...]:
 
 
 def options_of(found: Opened) -> RenderOptions:
-    """Return options with a new time limit for each run, and a fixed clock and seed for equal texts."""
+    """Return options with a new time limit for each run.
+
+    A fixed clock and seed make equal renders give equal texts.
+    """
     from time import time
 
     from ..model.options import RenderOptions
@@ -257,7 +262,7 @@ def column(
     explainers: list[Explainer] = []
 
     def explainer() -> Explainer:
-        """Return the explainer, whose time limit for all files begins with the first file."""
+        """Return the explainer. Its time limit for all files begins with the first file."""
         if not explainers:
             explainers.append(Explainer(templates, layers, own.begun()))
         return explainers[0]

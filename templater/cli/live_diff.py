@@ -1,4 +1,4 @@
-"""``templater diff`` of running instances: what the next start of each does with every file."""
+"""``templater diff`` of running instances: the changes that the next start makes to every file."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def show_one(request: options.Request, *, exit_code: bool) -> int:
 
 
 def judge_one(request: options.Request) -> tuple[NextStart, Verdict | None]:
-    """Judge the next start of the instance SRC, and what cloud-init does then. Report notes on stderr."""
+    """Predict the next start of the instance SRC, and the next boot of cloud-init. Report notes on stderr."""
     from ..cloud_init.next_boot import next_boot
     from ..live.newer_image import NewerImages
     from ..next_start.verdicts import judge
@@ -142,7 +142,7 @@ def write_json_line(data: dict[str, Any]) -> None:
 
 
 class Table:
-    """A line for each instance, and a recap."""
+    """A line for each instance, and a summary at the end."""
 
     #: maximum width of the column of names
     WIDEST = 40

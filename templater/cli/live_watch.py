@@ -1,4 +1,4 @@
-"""``templater watch`` of a running instance: the verdicts again after each event of the daemon."""
+"""``templater watch`` of a running instance: show the verdicts again after each event of the daemon."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def _watch(
 def _look(request: options.Request, *, first: bool = False) -> frozenset[str]:
     """Show the verdicts, and return the names of the instance's profiles.
 
-    At the ``first`` look a usage error is raised, because no event can correct it.
+    At the ``first`` look, a usage error is raised, because no event can correct it.
     """
     from .live_diff import judge_one, show
 

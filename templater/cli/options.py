@@ -278,7 +278,7 @@ def host_options(*, default: str = "incus", every: bool = False) -> Callable[[Co
 
 
 def trigger_option(*, required: bool = False) -> Callable[[Command], Command]:
-    """Add ``-t`` for the passes in order. It accepts commas and can be repeated."""
+    """Add ``-t``, which takes the passes in order. The option accepts commas, and can be repeated."""
     choose = (
         "" if required else " `next` is for the instance's next start, `all` for each trigger separately."
         "  [default: the pending trigger or create, then start]"

@@ -1,4 +1,4 @@
-"""The other side of ``diff`` without a root filesystem: a changed configuration, image, instance or host."""
+"""The second side of a ``diff`` without a root filesystem: another configuration, image or host."""
 
 from __future__ import annotations
 

@@ -50,8 +50,8 @@ def plan_warnings(plans: list[Plan], image: Image, rootfs_option: str) -> Iterat
 def warn_of_unknown_names(image: Image, rules: Iterable[Rule], dialect: str) -> None:
     """Warn on stderr of names in these rules' templates that no host provides.
 
-    Of templates with equal texts, only the first is named. After ``MAX_SECONDS`` of processor time, the other
-    templates are not checked.
+    If templates have equal texts, only the first is named. The check stops after ``MAX_SECONDS`` of processor
+    time.
     """
     from ..model.errors import TemplaterError
     from ..rendering.names import parsed_reads, unknown_names

@@ -1,4 +1,7 @@
-"""Functions that preview, diff, apply and watch share: open SRC, choose the triggers, and plan."""
+"""Functions that preview, diff, apply and watch share.
+
+They open SRC, choose the triggers, and make the plans.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +44,7 @@ def render_options(request: Request) -> RenderOptions:
 
 
 def fixed_options(request: Request) -> RenderOptions:
-    """Return options for several renders that must give equal texts: with a clock and a seed."""
+    """Return options with a fixed clock and seed, for several renders that must give equal texts."""
     from time import time
 
     from ..model.options import RenderOptions
@@ -90,7 +93,7 @@ class Opened(NamedTuple):
         in_place: bool = False,
         placeholders: bool = True,
     ) -> Plan:
-        """Plan one run, and report nothing."""
+        """Plan one run, without any report."""
         from ..planning.planner import plan_image
 
         new = self.makes_instance(triggers)
@@ -131,7 +134,7 @@ def opened(
 ) -> Iterator[Opened]:
     """Open SRC and the root filesystem, and report every automatic choice on stderr.
 
-    ``rootfs_of_instance``: the request's root filesystem is the instance's own, if the instance exists.
+    ``rootfs_of_instance``: use the root filesystem of the instance, if the instance exists.
     """
     with progress("reading"):
         source, instance = open_request(request)
@@ -176,7 +179,7 @@ def compare_hosts(
     triggers: tuple[str, ...] = ("create", "start"),
     rootfs: RootfsView | None = None,
 ) -> HostTable:
-    """Return the table of files and hosts. ``new``: the instance is made from the image."""
+    """Return the table of files and hosts. ``new``: the instance is new, and made from the image."""
     import time
 
     from ..model.hosts import HOSTS

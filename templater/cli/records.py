@@ -34,7 +34,10 @@ def state_folder(src: str, rootfs: str | None) -> str:
 
 @contextmanager
 def opened_record(folder: str, *, lock: str = "") -> Iterator[Record | None]:
-    """Open the record of an instance directory; yield None for "". ``lock`` describes the lock's holder."""
+    """Open the record of an instance directory, or yield None for "".
+
+    ``lock`` is a description of this process for others that wait for the lock.
+    """
     if not folder:
         yield None
         return
@@ -52,7 +55,7 @@ def apply_recorded(
     *,
     keep_modified: bool,
 ) -> tuple[Mapping[str, str], list[Change]]:
-    """Apply a plan and update the record. Return the files that were kept, and the written changes."""
+    """Apply a plan and update the record. Return the kept files, and the written changes."""
     from ..pongo2.dialect import DIALECTS
     from ..pongo2.template import config_keys
     from ..rootfs.directory import DirectoryRootfs

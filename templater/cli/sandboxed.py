@@ -1,4 +1,7 @@
-"""Reading an untrusted image in a child that has no privileges, if templater runs as root."""
+"""Readers of untrusted images.
+
+If templater runs as root, a child process without privileges reads the image.
+"""
 
 from __future__ import annotations
 
@@ -40,9 +43,9 @@ def read_image(
 ) -> Any:
     """Return ``work(*paths)``, which must be a JSON value.
 
-    If templater runs as root on Linux, ``work`` runs in a child process that has another user id. It receives
-    open files, and can neither open a file, connect nor start a program. A directory is read in this
-    process, because its files can belong to any user; its reader follows no link.
+    If templater runs as root on Linux, ``work`` runs in a child process that has another user id. The child
+    receives open files. It can't open files, connect or start programs. A directory is read in this process,
+    because its files can belong to any user. The reader of directories follows no links.
     """
     paths = tuple(paths)
     if not needs_sandbox(paths):
@@ -74,7 +77,10 @@ def read_image(
 
 
 def _prepare(files: Iterable[OpenFile | None]) -> Iterator[int]:
-    """Import everything and start the readers of squashfs files. Yield the descriptors that readers need."""
+    """Import all modules that readers need, and start the programs that read squashfs files.
+
+    Yield the needed descriptors.
+    """
     from contextlib import suppress
     from importlib import import_module
     from pkgutil import walk_packages

@@ -56,7 +56,7 @@ def wrapped(text: Text, width: int, *, indent: int = 0, hanging: int = 0) -> Ite
 
 
 def message(text: str, width: int, *, indent: int = 0) -> Iterator[Text]:
-    """Yield the lines of a message. Only the marked part of a source line is red, and hints are dim."""
+    """Yield the lines of a message. The marked part of a source line is red, and hints are dim."""
     for kind, line, start, end in marked_lines(printable_lines(text)):
         shown = Text(line)
         if kind in (SOURCE, CARETS):
@@ -84,9 +84,9 @@ def title(text: str) -> Text:
 
 
 class Headings:
-    """The headings of several files with aligned columns, as horizontal rules or only indented.
+    """The headings of several files, with aligned columns. They are horizontal rules, or only indented.
 
-    If the terminal is too narrow, a second line has the reason.
+    If the terminal is too narrow, the reason goes to a second line.
     """
 
     def __init__(self, found: Sequence[Heading], width: int, *, rule: bool = True) -> None:
@@ -194,7 +194,7 @@ def findings_by_file(findings: Sequence[dict[str, Any]], width: int) -> Iterator
 
 
 def findings_in_columns(findings: Sequence[dict[str, Any]], width: int) -> Iterator[Text]:
-    """Yield the findings of `audit`: severity and check, and below or beside them the message."""
+    """Yield the findings of `audit`: severity and check, then the message beside or below them."""
     for finding in findings:
         severity = finding["severity"]
         text = Text().append(f"{severity:8}", SEVERITIES[severity]).append(f"  {finding['check']}  ", "bold")

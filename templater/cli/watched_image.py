@@ -1,4 +1,4 @@
-"""The output of ``templater watch``: first everything, then the differences from the previous look."""
+"""The output of ``templater watch``: first everything, later only differences from the previous look."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Shown:
         self.texts: dict[Key, str] = {}
 
     def update(self, texts: dict[Key, str]) -> tuple[list[Key], list[Key]]:
-        """Return the keys whose text is new, and the keys that are gone, and remember ``texts``."""
+        """Return the keys with a new text, and the removed keys. Store ``texts`` for the next comparison."""
         before, self.texts = self.texts, texts
         return [key for key in texts if before.get(key) != texts[key]], [
             key for key in before if key not in texts
@@ -96,7 +96,7 @@ class WatchedImage:
             output.say("nothing changed")
 
     def _tell_readers(self, found: Opened, plans: list[Plan]) -> None:
-        """Say which files depend on each configuration key that has changed."""
+        """Print the files that depend on each changed configuration key."""
         before, config = self._config, dict(plans[0].instance.config)
         self._config = config
         if before is None or before == config:

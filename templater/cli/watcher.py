@@ -44,7 +44,7 @@ class Watch:
     If a watched directory is replaced (by an editor, ``git checkout`` or a new link), that counts as a
     change, and the new directory is watched.
 
-    Ctrl-C ends ``wait`` with a KeyboardInterrupt, and so does the code under ``interruptible``. Elsewhere the
+    Ctrl-C raises KeyboardInterrupt only in ``wait`` and in ``interruptible`` code. Anywhere else, the
     exception could leave a lock of watchdog's threads in an undefined state, or be lost in a callback.
     """
 
@@ -142,7 +142,7 @@ class Watch:
         return bool(poll.poll(seconds * 1000))
 
     def _watched(self) -> set[str]:
-        """Return the directories to observe: those to watch, and the parents of all watched paths."""
+        """Return the directories to observe: watched directories, and the parents of all watched paths."""
         return self.folders | {os.path.dirname(path) for path in self.files | self.folders}
 
     def _look(self) -> None:

@@ -1,4 +1,4 @@
-"""The facts about a guest that decide what its cloud-init does, read from its root filesystem."""
+"""The facts about a guest that determine cloud-init's behaviour, read from the guest's root filesystem."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ class Guest:
     """Facts about a guest. Empty texts and None stand for facts that could not be read.
 
     ``version`` and ``sources`` (``datasource_list``) are those of the guest's cloud-init. ``last_id`` and
-    ``last_source`` are the instance-id and the datasource of its last boot, "" before the first one.
-    ``earlier`` has the instance-ids of all boots. ``known`` tells whether the state of cloud-init was
+    ``last_source`` are the instance-id and the datasource of the guest's last boot, or "" before the first
+    boot. ``earlier`` has the instance-ids of all boots. ``known`` tells whether the state of cloud-init was
     readable. ``trusts_cache`` is `manual_cache_clean`. ``updates_at_boot`` tells whether `updates: network:
     when` has an event of each boot, and ``disabled_network`` whether `network: {config: disabled}` is set.
     """
@@ -104,9 +104,9 @@ def _version(read: Read) -> str:
 
 
 def _settings(read: Read, names: Names, last_id: str) -> list[Node | None] | None:
-    """Return the configuration files by falling priority: the last boot's user-data, *.cfg, cloud.cfg.
+    """Return the configuration files, highest priority first: the last boot's user-data, *.cfg, cloud.cfg.
 
-    A file that is no YAML is None. Return None for more files or bytes than cloud-init's own users have.
+    An invalid YAML file is None. Return None if there are more files or bytes than in any normal guest.
     """
     files = sorted((name for name in names(f"{CONFIG}.d") or () if name.endswith(".cfg")), reverse=True)
     if len(files) > MAX_SETTINGS:

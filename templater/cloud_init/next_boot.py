@@ -22,7 +22,7 @@ KEYS = tuple(
 
 
 def next_boot(plan: Plan, rootfs: Any, daemon: Daemon | None = None) -> Verdict | None:
-    """Return what cloud-init does at the next boot, or None if the plan does not concern cloud-init.
+    """Return the prediction of cloud-init's next boot, or None if the plan does not concern cloud-init.
 
     ``rootfs`` is a root filesystem view, or None if it is unknown. Its method ``listdir`` is optional. A plan
     concerns cloud-init if a rule writes a file of the NoCloud seed, or the instance has data for cloud-init.

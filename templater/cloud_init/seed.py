@@ -53,7 +53,7 @@ class Seed:
 
     @property
     def quick_id(self) -> str:
-        """The instance-id that cloud-init compares with that of its last boot; "" if there is none.
+        """The instance-id that cloud-init compares with the one of its last boot, or "" if the seed has none.
 
         For this comparison, cloud-init needs only a meta-data file.
         """
@@ -69,7 +69,7 @@ def read_seed(read: Read) -> Seed:
 
 
 def is_concerned(plan: Plan) -> bool:
-    """Return whether a rule of the plan has a file of the seed as its target."""
+    """Return whether a rule of the plan writes a file of the seed."""
     return any(change.path in PATHS for change in plan.changes)
 
 

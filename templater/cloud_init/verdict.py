@@ -47,7 +47,7 @@ class Reason:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What cloud-init does at the next boot. None stands for "unknown".
+    """A prediction of cloud-init's next boot. None means "unknown".
 
     ``reads`` tells whether cloud-init reads the datasource's data again, or uses the data of its last boot.
     ``per_instance`` tells whether cloud-init runs the modules and scripts that run once per instance-id, such
@@ -66,7 +66,7 @@ class Verdict:
 
 
 def judge(before: Seed, after: Seed, guest: Guest = UNKNOWN, daemon: Daemon = Daemon()) -> Verdict:
-    """Return what cloud-init does at the next boot.
+    """Return the prediction of cloud-init's next boot.
 
     ``before`` is the seed of the last boot, which counts only if the guest's state is unknown.
     """
@@ -75,7 +75,7 @@ def judge(before: Seed, after: Seed, guest: Guest = UNKNOWN, daemon: Daemon = Da
 
 
 def _with_last_boot(guest: Guest, before: Seed) -> Guest:
-    """Return the guest with the last boot that the seed implies, if its own state is unknown."""
+    """Return the guest. If its cloud-init state is unknown, derive its last boot from the seed."""
     if guest.last_id or guest.known or not before.folder:
         return guest
     last = before.instance_id

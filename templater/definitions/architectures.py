@@ -51,7 +51,7 @@ def local_architecture() -> str:
 
 
 def mapped_architecture(definition: Definition, architecture: str) -> str:
-    """Return the distribution's name of an architecture, which filters compare with.
+    """Return the distribution's name for an architecture. Filters use this name.
 
     Raises InputError for an unknown architecture or map.
     """
@@ -83,7 +83,7 @@ def personality(architecture: str) -> str:
 
 
 def architectures_named(definition: Definition, mapped: str) -> str:
-    """Return an architecture that a build can use so that filters see the name ``mapped``."""
+    """Return an architecture for a build, such that filters see the name ``mapped``."""
     for name in dict.fromkeys((mapped, *KERNEL_NAMES.values(), *KERNEL_NAMES)):
         if kernel_name(name, "incus-7") and mapped_architecture(definition, name) == mapped:
             return name

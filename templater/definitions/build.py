@@ -1,4 +1,4 @@
-"""The prediction of one build: the image that it makes, without its root filesystem."""
+"""The prediction of one build: the image that the build makes, without its root filesystem."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ class DefinitionImage:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Return what the prediction assumes, and how to say otherwise."""
+        """Return a note about the prediction's assumptions, with the option that replaces them."""
         image = self.definition.data["image"]
         assumed = [
             f"image.{n}={printable(image[n])}" for n in ("architecture", "serial") if n not in self.given

@@ -11,7 +11,7 @@ CONTAINER, VM = "container", "vm"
 
 
 class Choice(NamedTuple):
-    """What the user chooses about a build: ``-o KEY=VALUE``, the type, and the root filesystem it unpacks.
+    """The user's options for a build: ``-o KEY=VALUE``, the type, and the root filesystem to unpack.
 
     ``rootfs`` is a directory, ``none``, or None to assume one.
     """

@@ -37,8 +37,8 @@ _EMPTY: dict[str, Any] = {TEXT: "", BOOLEAN: False, NUMBER: 0}
 class Definition:
     """A definition: ``data`` has the values of its fields, without missing and empty ones.
 
-    ``nodes`` and ``keys`` have the YAML of each field's value and key by the field's dotted path, such as
-    ``files.0.content``. A field that a parameter sets has none.
+    ``nodes`` and ``keys`` have the YAML node of each field's value and key, by the field's dotted path such
+    as ``files.0.content``. A field that a parameter sets has no nodes.
     """
 
     source: Source
@@ -176,7 +176,10 @@ class _Reader:
                 self.problem(f"invalid filter type '{printable(text)}'", span, hint)
 
     def pairs(self, node: Mapping, merged: bool = False) -> Iterator[tuple[Node, Node]]:
-        """Yield the keys and values, with those of merged mappings. Duplicate keys are problems."""
+        """Yield the keys and values of a mapping and of its merged mappings.
+
+        Record a problem for each duplicate key.
+        """
         first: dict[str, Node] = {}
         for key, value in node.pairs():
             if is_merge(key):

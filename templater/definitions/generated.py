@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Piece(NamedTuple):
-    """A range of a generated text, and its origin: ``span``, or a scalar whose text the range repeats."""
+    """A range of a generated text, and its origin: ``span``, or the scalar from which the text was copied."""
 
     start: int
     end: int
@@ -25,7 +25,7 @@ class Piece(NamedTuple):
 
 
 class GeneratedSource(Source):
-    """A generated text. Its spans are shown as spans of the definition.
+    """A generated text. Errors show its spans as spans of the definition.
 
     If several pieces contain a position, the last one is its origin.
     """
@@ -87,7 +87,7 @@ class GeneratedTemplate(TemplateFile):
 
 
 class BlockLines:
-    """The lines of a scalar in block style, in its text and in its source, and where each line begins."""
+    """The lines of a block-style scalar in its text and in its source, each with its start."""
 
     __slots__ = ("raw", "raw_starts", "starts", "text")
 
@@ -102,8 +102,8 @@ class BlockLines:
 def span_in_scalar(scalar: Scalar, start: int, end: int, known: dict[int, BlockLines]) -> Span:
     """Return the span of ``scalar.text[start:end]`` in the scalar's source.
 
-    Return the whole scalar if its source has another text, such as escapes or folded lines. ``known`` has the
-    lines of scalars by their ids, and receives those of this scalar.
+    Return the whole scalar's span if text and source differ, for example by escapes or folded lines.
+    ``known`` is a cache of the lines of scalars by their ids.
     """
     raw = scalar.source.text[scalar.start : scalar.end]
     if raw[:1] == "|":
@@ -124,7 +124,7 @@ def span_in_scalar(scalar: Scalar, start: int, end: int, known: dict[int, BlockL
 
 
 def piece_of(start: int, text: str, node: Node | None, span: Span) -> Piece:
-    """Return the piece for ``text``, which was written at ``start``, and comes from ``node`` or ``span``."""
+    """Return the piece for ``text``, which begins at ``start`` and comes from ``node`` or ``span``."""
     if isinstance(node, Scalar) and text.startswith(node.text):
         return Piece(start, start + len(text), node.span, node)
     return Piece(start, start + len(text), span if node is None else node.span)

@@ -94,7 +94,7 @@ class FileEntry:
         return InputError(f"{message}, so the build fails", self.span(*names), hint)
 
     def text_of(self, name: str) -> Source:
-        """Return a field's text as the definition has it, with positions in the definition."""
+        """Return a field's text, unrendered and with positions in the definition."""
         node = self.node(name)
         text = node.text if isinstance(node, Scalar) else ""
         return GeneratedSource(
@@ -196,7 +196,7 @@ def run(entry: FileEntry, results: Results, rootfs: KnownRootfs, data: pongo.Dat
 
 
 def rendered(entry: FileEntry, results: Results, data: pongo.Data, limits: Limits) -> FileEntry:
-    """Return the entry with rendered fields. A field that can't be rendered stays as it is, with a note."""
+    """Return the entry with rendered fields. If a field can't be rendered, keep its text and add a note."""
     texts: dict[str, Any] = {}
     for name in ("content", "path", "source"):
         if getattr(entry, name):
@@ -329,7 +329,10 @@ _RUN: dict[str, Callable[[FileEntry, Results, KnownRootfs], None]] = {
 
 
 def _check_attributes(entry: FileEntry) -> None:
-    """Raise InputError for a mode, gid or uid with which a dump or a copy fails, in this order."""
+    """Raise InputError if a mode, gid or uid makes a dump or a copy fail.
+
+    The fields are checked in this order.
+    """
     if entry.mode and not re.fullmatch("[0-7]+", entry.mode):
         raise entry.error(f"the mode '{printable(entry.mode)}' is not an octal number", "mode")
     for name, value in (("gid", entry.gid), ("uid", entry.uid)):

@@ -32,7 +32,7 @@ class GoEmitter(Emitter):
         return analysis
 
     def write_double_quoted(self, text: str, split: bool = True) -> None:
-        """Write a text in double quotes. A line can only break at a space behind column 80."""
+        """Write a text in double quotes. A line can only break at a space after column 80."""
         self.write_indicator('"', True)
         after_space = False
         for index, character in enumerate(text):

@@ -1,4 +1,4 @@
-"""What is known about the root filesystem of a build, before and after each entry of ``files``."""
+"""Knowledge about the root filesystem of a build, before and after each entry of ``files``."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ MAX_FILE = 1 << 20
 class KnownRootfs:
     """The root filesystem that a build unpacks, with the changes of earlier entries.
 
-    Without a ``view``, every path exists if ``assume``, else none. ``assumed`` collects the paths whose
-    existence or content was assumed.
+    Without a ``view``, every path exists if ``assume`` is true, and no path otherwise. ``assumed`` collects
+    the paths whose existence or content was assumed.
     """
 
     def __init__(self, view: RootfsView | None = None, *, assume: bool = True) -> None:
@@ -41,7 +41,7 @@ class KnownRootfs:
             del self.written[name]
 
     def exists(self, path: str) -> bool:
-        """Return whether a path exists. A dangling symlink does."""
+        """Return whether a path exists. A dangling symlink counts as existing."""
         path = clean(path)
         if any(f"{name}/".startswith(f"{path}/") for name in self.written):
             return True

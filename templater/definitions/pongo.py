@@ -1,4 +1,4 @@
-"""Rendering of a definition's own texts, as distrobuilder's RenderTemplate does it: with pongo2 4.0.2."""
+"""Rendering of a definition's own texts with pongo2 4.0.2, like distrobuilder's function RenderTemplate."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Data:
 
     @cached_property
     def context(self) -> dict[str, Any]:
-        """The values. They are computed once, because a definition can have hundreds of texts."""
+        """The context's values, computed only once because a definition can have hundreds of texts."""
         return {name: _as_go(value) for name, value in self._values.items()}
 
 

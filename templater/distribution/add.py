@@ -351,7 +351,10 @@ def _word(text: str) -> str:
 
 
 def default_aliases(fields: Mapping[str, str]) -> list[str]:
-    """Return ``OS/RELEASE/VARIANT``, and before it ``OS/RELEASE`` for the default variant."""
+    """Return the default aliases:
+
+    ``OS/RELEASE/VARIANT``, preceded by ``OS/RELEASE`` if the variant is ``default``.
+    """
     os_, release, variant = (_word(fields[key]) for key in ("os", "release", "variant"))
     short = [f"{os_}/{release}"] if variant == "default" else []
     return [*short, f"{os_}/{release}/{variant}"]

@@ -1,7 +1,7 @@
 """simplestreams catalogs: bounded JSON, decoded by the rules of Go's clients.
 
-Incus and LXD decode catalogs with Go's JSON package. One value of a wrong type anywhere makes them list
-nothing. The package ignores the case of keys, treats null as missing, and ignores unknown keys.
+Incus and LXD decode catalogs with Go's JSON package. A single value of a wrong type makes a client list
+nothing. Go's package ignores unknown keys and the case of keys, and treats null as missing.
 """
 
 from __future__ import annotations

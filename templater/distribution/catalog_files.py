@@ -1,6 +1,6 @@
 """The JSON files of a stream.
 
-A products file that has the form that templater writes is decoded product by product.
+A products file with one product a line, as templater writes it, is decoded product by product.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class ProductsFile:
         return (product.name for product in self._products)
 
     def read(self, decoded: Decoded) -> Iterator[Product]:
-        """Yield the products. Add problems of decoding to ``decoded`` that are not yet reported."""
+        """Yield the products. Add new decoding problems to ``decoded``."""
         return iter(self._products)
 
 
@@ -63,7 +63,7 @@ class LinesFile(ProductsFile):
 class CatalogFiles:
     """The catalog of one stream. Each file is opened once, and their total size is limited.
 
-    The methods raise FileNotFoundError, InputError or LimitError.
+    All methods raise FileNotFoundError, InputError or LimitError.
     """
 
     def __init__(self, open_file: Callable[[str], IO[bytes]]) -> None:

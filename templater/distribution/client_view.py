@@ -196,7 +196,7 @@ def _unified(product: Product, version: Version, item: Item, client: str) -> Ima
 
 
 def _sort(images: list[Image]) -> None:
-    """Sort by name, newest version and kind, because the first image with an alias gets that alias."""
+    """Sort the images by name, newest version and kind. The first image with an alias gets the alias."""
 
     def rank(image: Image) -> int:
         return 0 if image.root is None else ROOT_KINDS[image.kind].rank
@@ -223,6 +223,6 @@ def _give_aliases(images: Iterable[Image]) -> None:
 
 
 def client_aliases(product: Product) -> list[str]:
-    """Return every alias unchanged (spaces included), each followed by ``ALIAS/ARCHITECTURE``."""
+    """Return every alias unchanged, also with spaces. After each alias follows ``ALIAS/ARCHITECTURE``."""
     names = product.aliases.split(",") if product.aliases else []
     return [spelling for name in names for spelling in (name, f"{name}/{product.arch}")]

@@ -136,7 +136,7 @@ def private_directory(path: str) -> None:
 
 
 def _digest(fd: int, *digests: hashlib._Hash) -> None:
-    """Update the hash objects with the rest of a file."""
+    """Update the hash objects with the remaining bytes of a file."""
     while piece := os.read(fd, _PIECE):
         for digest in digests:
             digest.update(piece)
@@ -176,7 +176,7 @@ def _finish(steps: Iterable[Future[None]]) -> None:
 
 
 class _Written:
-    """A file that reaches the disk while it grows, so that syncing it at the end takes little time."""
+    """A file that is written to the disk while it grows, so that the final sync takes little time."""
 
     def __init__(self, fd: int, size: int) -> None:
         self._fd, self._size, self._started = fd, size, size

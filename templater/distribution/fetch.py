@@ -68,7 +68,10 @@ class Trust:
 
 
 class UrlStream:
-    """A stream at a URL. A password in the URL is sent only to that host, and appears in no message."""
+    """A stream at a URL.
+
+    A password in the URL is sent only to the URL's host, and never shown in messages.
+    """
 
     def __init__(self, url: str, trust: Trust | None = None) -> None:
         parts = urlsplit(url)
@@ -197,7 +200,7 @@ def _authorization(parts: SplitResult) -> str:
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
-    """A redirect handler that follows redirects to any https host and passes on no password."""
+    """A redirect handler that follows redirects to any https host, but does not send the password there."""
 
     max_redirections = MOST_REDIRECTS
     max_repeats = MOST_REDIRECTS
@@ -234,7 +237,7 @@ class _LateError(TimeoutError):
 
 
 class _Deadlines:
-    """The times at which the current step and the current small file of a stream must end.
+    """The deadlines of the current step and of the current small file of a stream.
 
     The socket's own timeout is not enough, because each byte that a server sends resets it.
     """
@@ -269,7 +272,8 @@ class _Deadlines:
 class _TlsSocket:
     """A TLS connection for http.client that keeps the deadlines, even while headers arrive.
 
-    It receives many TLS records at once. Python's own class makes two system calls for each record of 16 KB.
+    The connection receives many TLS records at once. Python's own class makes two system calls for each
+    record of 16 KB.
     """
 
     def __init__(
@@ -301,7 +305,7 @@ class _TlsSocket:
         self._send()
 
     def recv_into(self, buffer: memoryview) -> int:
-        """Fill the buffer with what has arrived. Wait only if nothing has."""
+        """Fill the buffer with the bytes that have arrived. Wait only if no byte has arrived."""
         size = 0
         while size < len(buffer):
             try:
@@ -323,7 +327,7 @@ class _TlsSocket:
         return io.BufferedReader(_Answer(self))
 
     def close(self) -> None:
-        """Close the connection if neither http.client nor a file of ``makefile`` uses it any more."""
+        """Close the connection when neither http.client nor a file of ``makefile`` uses it any more."""
         self._users -= 1
         if not self._users:
             self._connection.close()
@@ -381,7 +385,7 @@ def _opener(base: str, authorization: str, context: ssl.SSLContext) -> urllib.re
 
 
 def _words(error: BaseException) -> str:
-    """Return the cause as a short text without URLs, which could contain a password."""
+    """Return the cause as a short text. The text has no URLs, because a URL could contain a password."""
     cause = getattr(error, "reason", error)
     if isinstance(cause, ssl.SSLCertVerificationError):
         return f"the server's certificate is not trusted: {cause.verify_message}"

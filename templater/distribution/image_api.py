@@ -109,7 +109,7 @@ class ServerImage:
 def find_image(server: Server, name: str) -> ServerImage:
     """Return the image with this alias, fingerprint or beginning of a fingerprint.
 
-    Raises InputError if the server has no such image, or describes the image in an invalid way.
+    Raises InputError if the server has no such image, or sends an invalid description of it.
     """
     wanted = name
     with contextlib.suppress(FileNotFoundError):

@@ -74,7 +74,7 @@ def read_products(stream: Stream) -> list[Product]:
 
 
 def list_stream(stream: Stream) -> list[Listed]:
-    """Return every image in the clients' order. Aliases that lead to another image are omitted."""
+    """Return every image in the clients' order, without aliases that select another image."""
     products = read_products(stream)
     found: dict[tuple[str, str, str, str], Listed] = {}
     for client in CLIENTS:

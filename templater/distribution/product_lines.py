@@ -1,7 +1,7 @@
 """A products file as templater writes it: one product a line, so that a diff shows only the changed products.
 
-A writer parses only the products that it needs, and copies the lines of all others. So it needs little memory
-for a long catalog.
+Writing parses only the needed products, and copies the lines of all others. So a long catalog needs little
+memory.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ Product = dict[str, Any]
 
 
 class ProductLines(MutableMapping[str, Product]):
-    """The products of one open file. A product that was looked up may have changed and is encoded again.
+    """The products of one open file.
+
+    A product that was looked up is encoded again, because it may have changed.
 
     ``document`` has the other values of the file. Raises ValueError if templater would not write such a file.
     """
@@ -53,7 +55,7 @@ class ProductLines(MutableMapping[str, Product]):
         return os.pread(self._fd, length, offset)
 
     def containing(self, words: Collection[str]) -> list[str]:
-        """Return the names of the products that may contain a word, and of those looked up before."""
+        """Return the names of products that may contain a word, and of products looked up before."""
         wanted = [word.encode("utf-8", "replace") for word in words]
         found = dict.fromkeys(self._products)
         for name in self._places:
@@ -64,7 +66,7 @@ class ProductLines(MutableMapping[str, Product]):
         return list(found)
 
     def read(self) -> Iterator[tuple[str, Product]]:
-        """Yield names and products that the caller must not change."""
+        """Yield the names and products. The caller must not change a product."""
         for name in self:
             yield name, self._products[name] if name in self._products else _parse(self.text(name))[1]
 
@@ -124,7 +126,7 @@ def _read_products(file: IO[bytes], first: bytes) -> Iterator[tuple[str, Any, in
 
 
 def _parse(text: bytes) -> tuple[str, Any]:
-    """Return the only name and value of a line. Raises ValueError if it has another number of values."""
+    """Return the name and value of a line. Raises ValueError unless the line has exactly one value."""
     ((name, product),) = json.loads(f"{{{text.decode()}}}", parse_constant=refuse_constant).items()
     return name, product
 

@@ -25,7 +25,7 @@ _UNITS = {"s": 1, "m": 60, "h": 3600, "d": DAY, "w": 7 * DAY}
 
 @dataclass(frozen=True, slots=True)
 class Pruned:
-    """The result of a prune: dropped ``versions`` as (product, version), deleted files, their size in bytes.
+    """The result of a prune: dropped ``versions`` as (product, version), and deleted files with their size.
 
     ``waiting`` is the number of dropped files that are still in their grace period.
     """
@@ -55,8 +55,8 @@ def prune(
 ) -> Pruned:
     """Drop old versions, then delete the files whose grace period has passed.
 
-    ``keep`` keeps that many versions of each product. ``older_than`` (seconds) keeps every younger version.
-    If neither is given, no version is dropped.
+    ``keep`` is the number of versions to keep of each product. Versions younger than ``older_than`` seconds
+    are kept as well. Without both, no version is dropped.
     """
     tree.check()
     with tree.lock():
@@ -98,7 +98,10 @@ def _drop_old(
 
 
 def _age(version: str, moment: int) -> float:
-    """Return the seconds since the version's date, or 0 for a name without a date, to keep that version."""
+    """Return the seconds since the version's date.
+
+    Return 0 for a name without a date, so that the version is kept.
+    """
     for length, layout in ((13, "%Y%m%d_%H%M"), (12, "%Y%m%d%H%M"), (8, "%Y%m%d")):
         if len(version) >= length:
             with contextlib.suppress(ValueError):

@@ -1,4 +1,4 @@
-"""Fetching of a SRC on a server: ``images:debian/13/cloud``, ``incus:image/ALIAS`` or ``https://…``.
+"""Fetching of images on servers, such as ``images:debian/13/cloud``, ``incus:image/ALIAS`` or ``https://…``.
 
 The templates of a split image are in its metadata, a small file. Only this file is fetched, unless the
 command needs the whole image.
@@ -62,7 +62,7 @@ class Fetched:
 
 
 def is_remote(src: str) -> bool:
-    """Return whether SRC names an image on a server. An existing path is never such a name."""
+    """Return whether SRC names an image on a server. An existing path always means a local file."""
     return not os.path.lexists(src) and (
         src.startswith(("https://", "http://")) or _REMOTE.match(src) is not None
     )
@@ -71,7 +71,8 @@ def is_remote(src: str) -> bool:
 def fetch_source(src: str, *, whole: bool = False, progress: Progress = silent) -> Fetched:
     """Fetch the files of SRC into the store. ``whole``: also fetch the root filesystem.
 
-    Raises UsageError for an invalid SRC, and InputError if a remote or image is unknown or damaged.
+    Raises UsageError for an invalid SRC, and InputError for an unknown remote, or for an unknown or damaged
+    image.
     """
     if src.startswith("http://"):
         raise UsageError("images are fetched only by https", hint="begin the URL with https://")
@@ -262,7 +263,7 @@ def _find(stream: UrlStream, remote: str, alias: str) -> tuple[Image, str]:
 
 
 def _preference(image: Image) -> tuple[bool, bool]:
-    """Return a sort key: containers before virtual machines, then this machine's architecture first."""
+    """Return a sort key: first containers, then virtual machines; this machine's architecture first."""
     return image.type != "container", image.architecture != KERNEL_NAMES.get(platform.machine())
 
 

@@ -101,7 +101,10 @@ def remove_remote(name: str) -> None:
 
 
 def client_remote(family: str, name: str) -> tuple[dict[str, Any], str]:
-    """Return a remote in the configuration of the family's client, and the file. Both can be empty."""
+    """Return a remote from the configuration of the family's client, and the configuration file.
+
+    Both can be empty.
+    """
     for folder in _client_folders(family):
         path = os.path.join(folder, "config.yml")
         remotes = _read_yaml(path).get("remotes")

@@ -145,7 +145,7 @@ def _read(origin: UrlStream, path: str, keyring: str | None) -> Any:
 
 
 def convert(document: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the products with items for both Incus and LXD. Hashes, sizes and paths are unchanged."""
+    """Return the products with items for both Incus and LXD, without changing hashes, sizes and paths."""
     products = {}
     for name, original in document["products"].items():
         product = copy.deepcopy(original or {})
@@ -217,7 +217,7 @@ def usable_images(products: Mapping[str, Any], warnings: list[str]) -> list[Imag
 
 
 def _without_duplicates(catalog: Catalog, path: str, images: list[Image], warnings: list[str]) -> list[Image]:
-    """Return the images that no other products file has: clients can't download an image listed twice."""
+    """Return the images that no other products file has: clients can't download images listed twice."""
     catalog = Catalog(catalog.index, {name: file for name, file in catalog.files.items() if name != path})
     own = {fingerprint for item in catalog.items() for fingerprint in fingerprints_of(item)}
     kept = []
@@ -323,9 +323,9 @@ def _check_combined(tree: Tree, image: Image, places: Mapping[str, str]) -> None
 
 @contextmanager
 def metadata_file(origin: UrlStream, described: Described) -> Iterator[str]:
-    """Yield the path of an image's metadata, which is downloaded if the tree has no copy.
+    """Yield the path of an image's metadata. If the tree has no copy, download the metadata.
 
-    Raises RefusedError if the hash differs from the catalog, or if only the whole image has the metadata.
+    Raises RefusedError if the hash differs from the catalog, or if the metadata is inside a unified image.
     """
     if described.copy:
         yield described.copy

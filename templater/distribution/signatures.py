@@ -1,4 +1,4 @@
-"""Signature checks, with gpgv, of a stream's ``.sjson`` files: signed copies of its JSON files."""
+"""Signature checks with gpgv. A stream's ``.sjson`` files are signed copies of its JSON files."""
 
 from __future__ import annotations
 

@@ -205,7 +205,10 @@ class Store:
             return image
 
     def change(self, name: str, change: Callable[[StoredImage], StoredImage]) -> StoredImage:
-        """Replace a record with ``change(record)``, except fingerprint and files. Return the new record."""
+        """Replace a record with ``change(record)``, and return the new record.
+
+        Fingerprint and files can't change.
+        """
         with self._transaction() as records:
             old = _find(records, name)
             new = replace(change(old), fingerprint=old.fingerprint, metadata=old.metadata, root=old.root)
@@ -231,7 +234,7 @@ class Store:
                 raise UsageError(f"unknown alias '{printable(alias)}'")
 
     def replace_image(self, old: str, new: str) -> None:
-        """Move the aliases and flags of an image to its newer version, and remove the old image."""
+        """Move the aliases and flags of an image to its newer version. Remove the old version."""
         with self._transaction() as records:
             before, after = _find(records, old), _find(records, new)
             _write(

@@ -50,7 +50,7 @@ class Catalog:
     ) -> Iterator[tuple[str, str, dict[str, Any]]]:
         """Yield every product with the path of its products file and its name: (path, name, product).
 
-        ``containing``: products that have none of these ASCII texts can be left out.
+        ``containing``: products that contain none of these ASCII texts may be left out.
         """
         for path, document in self.files.items():
             products = document.get("products")
@@ -75,14 +75,14 @@ class Catalog:
         return "", None
 
     def read(self) -> Iterator[tuple[str, str, dict[str, Any]]]:
-        """Yield the same as ``products``. The caller must not change a product."""
+        """Yield the same values as ``products``. The caller must not change a product."""
         for path, document in self.files.items():
             products = document.get("products") or {}
             each = products.read() if isinstance(products, ProductLines) else list(products.items())
             yield from ((path, name, product) for name, product in each)
 
     def items(self) -> Iterator[dict[str, Any]]:
-        """Yield every item. The caller must not change it."""
+        """Yield every item. The caller must not change the items."""
         for _, _, product in self.read():
             for _, version in _objects(product.get("versions")):
                 for _, item in _objects(version.get("items")):
@@ -245,7 +245,10 @@ class Tree:
             os.close(fd)
 
     def create(self) -> None:
-        """Create the tree's directories. Raises RefusedError if one is a symlink or a file."""
+        """Create the tree's directories.
+
+        Raises RefusedError if a symlink or a file has the name of a directory.
+        """
         try:
             os.makedirs(self.path, exist_ok=True)
             for name in _DIRECTORIES:
@@ -377,7 +380,7 @@ class Tree:
 
 
 def _join(lines: Iterable[bytes]) -> Iterator[bytes]:
-    """Yield the same bytes in larger pieces."""
+    """Yield the bytes of ``pieces`` again, in larger pieces."""
     parts, size = [], 0
     for line in lines:
         parts.append(line)

@@ -1,4 +1,4 @@
-"""A check of a stream: the entries that clients drop, misread or fail on, and why."""
+"""A check of a stream, which finds the entries that clients drop or misread, or that make them fail."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def verify(
 
 
 class _Verifier:
-    """The check of all products, one at a time, so that a long catalog needs little memory.
+    """The check of all products. It reads one product at a time, so that a long catalog needs little memory.
 
     Only products that can affect each other's problems are checked together.
     """
@@ -166,7 +166,7 @@ def _place(product: str, version: str = "", item: str = "") -> str:
 
 
 class Products:
-    """Every product that clients read. Each iteration reads the products files again."""
+    """An iterable of every product that clients read. Each iteration reads the products files again."""
 
     def __init__(self, files: list[ProductsFile], decoded: Decoded) -> None:
         self._files = files
@@ -184,15 +184,17 @@ class Products:
         return (product for file in self._files for product in file.read(decoded))
 
     def shared(self) -> tuple[set[int], set[int]]:
-        """Return the hashes that several products share, and releases that exist with and without variant."""
+        """Return the hashes that several products share, and releases with and without variant."""
         ties = sorted(self._ties)
         return {one for one, other in pairwise(ties) if one == other}, self._releases[0] & self._releases[1]
 
 
 def tie_hashes(product: Product) -> set[int]:
-    """Return hashes of the files, fingerprints and aliases by which products can affect each other.
+    """Return hashes of a product's files, fingerprints and aliases.
 
-    Equal hashes of different values do no harm: products are then checked together without need.
+    Products with a common hash can affect each other.
+
+    A hash collision does no harm: the products are then checked together without need.
     """
     ties: set[tuple[str, ...]] = set()
     for version in product.versions.values():
@@ -213,7 +215,7 @@ def release_hash(product: Product) -> int:
 
 
 def _read_catalog(files: CatalogFiles, report: Report) -> Products | None:
-    """Return every product that clients read; None if no client can use the stream."""
+    """Return every product that clients read, or None if no client can use the stream."""
     decoded = Decoded()
     raw = _read(files.index, INDEX_PATH, "index", report)
     if raw is None:

@@ -1,4 +1,6 @@
-"""The hook that a runtime calls when a container starts: find the instance, render, apply, record, report.
+"""The hook that a runtime calls when a container starts.
+
+The hook finds the instance, renders its templates, writes the files, records them and reports.
 
 `run` has the sequence of steps. `render_job` renders in the sandbox. `compile_cache` stores compiled
 templates. `runtimes/` has one file per runtime.

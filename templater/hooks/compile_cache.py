@@ -68,7 +68,7 @@ class CompileCache:
             os.close(fd)
 
     def save(self, name: str, key: str, entry: CacheEntry) -> None:
-        """Save an entry; ignore failures."""
+        """Save an entry. Ignore failures."""
         data = encode(entry, key)
         if len(data) > MAX_ENTRY:  # ``load`` ignores an entry that is too large
             return
@@ -148,7 +148,10 @@ def is_language_module(module: str) -> bool:
 
 
 def compiled_by() -> bytes:
-    """Return mtime, size and path of every package in ``PACKAGES``: upgrading one invalidates the entry."""
+    """Return mtime, size and path of every package in ``PACKAGES``.
+
+    An upgraded package invalidates the entry.
+    """
     return b"\0".join(map(_package_age, PACKAGES))
 
 
@@ -163,7 +166,7 @@ def _package_age(name: str) -> bytes:
 def _same_packages(packages: bytes) -> bool:
     """Return whether a cache entry was written with the installed packages: same paths, mtimes and sizes.
 
-    A forged entry cannot make this function look up other files than packages on ``sys.path``.
+    Even for a forged entry, this function only looks up packages on ``sys.path``.
     """
     lines = packages.split(b"\0")
     return len(lines) == len(PACKAGES) and all(map(_is_installed, lines, PACKAGES))

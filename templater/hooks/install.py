@@ -1,4 +1,7 @@
-"""Snippets of configuration that make a runtime call templater: their commands, texts and files."""
+"""Snippets of configuration that make a runtime call templater.
+
+A snippet has a command, a text and a file.
+"""
 
 from __future__ import annotations
 
@@ -68,7 +71,7 @@ def argv(runtime: str, options: list[str], *, write_bytecode: bool = True) -> li
 
 
 def compile_hook() -> None:
-    """Let a hook write its compiled modules, because hooks in a user namespace write none.
+    """Run a hook once, so that it writes compiled modules. Hooks in a user namespace write none.
 
     A failure is ignored: hooks without compiled modules only start more slowly.
     """
@@ -90,7 +93,10 @@ def search_path() -> list[str]:
 
 
 def shell_line(words: list[str]) -> str:
-    """Return the words as a line for LXC, which passes it to a shell. Raises UsageError for a line break."""
+    """Return the words as a line for LXC, which passes the line to a shell.
+
+    Raises UsageError for a line break.
+    """
     line = shlex.join(words)
     if "\n" in line:
         raise UsageError("LXC's configuration can't contain a line break")
@@ -110,12 +116,12 @@ def unit_line(words: list[str]) -> str:
 
 
 def words_of_unit(line: str) -> str:
-    """Return the line of a systemd unit as a shell line: the inverse of ``unit_line``."""
+    """Return the shell line for a line of a systemd unit. This is the inverse of ``unit_line``."""
     return line.replace("$$", "$").replace("%%", "%").replace("\\\\", "\\")
 
 
 def write(snippet: Snippet) -> bool:
-    """Write the snippet to its file; return False if the file already contains it.
+    """Write the snippet to its file. Return False if the file already contains the snippet.
 
     Raises UsageError if the snippet has to be added by hand.
     """

@@ -1,4 +1,4 @@
-"""The options of a hook line, parsed without the command line's modules, which load slowly."""
+"""The options of a hook line. This parser does not need the command line's modules, which load slowly."""
 
 from ..model.errors import UsageError
 from ..model.options import DIALECT_NAMES
@@ -113,7 +113,10 @@ usage: templater hook RUNTIME [OPTION …] [NAME]
 
 
 def parse(arguments: "list[str]") -> "tuple[str, Options]":
-    """Return the runtime and the options of a hook line. Raises UsageError if one is invalid."""
+    """Return the runtime and the options of a hook line.
+
+    Raises UsageError if the runtime or an option is invalid.
+    """
     if not arguments or function_of(arguments[0], "read_request") is None:
         raise UsageError("missing or unknown runtime", hint=USAGE)
     return arguments[0], read_options(arguments[1:])

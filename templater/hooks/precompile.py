@@ -1,4 +1,4 @@
-"""Compile an instance directory's templates ahead of its next start, as `templater compile` does."""
+"""The work of `templater compile`: compile the templates of an instance directory before its next start."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Render an image's templates in a sandboxed child process, and read the answer in the parent process.
+"""Rendering of an image's templates in a sandboxed child process, whose answer the parent process reads.
 
 The child receives bytes, parses metadata.yaml and instance.yaml, and answers with the rendered texts. With
-cache entries it loads no parser and no compiler. If such a run fails, a second child starts from the sources,
-which gives the exact position of the error. The second answer replaces the first.
+cache entries, the child loads no parser and no compiler. If such a run fails, a second child renders from the
+sources and finds the exact position of the error. The second answer replaces the first.
 """
 
 import marshal
@@ -113,7 +113,7 @@ class Job:
 
 
 class Answer:
-    """The child's answer: the due rules, one rendering for each, and entries for the cache."""
+    """The child's answer: the rules to run, one rendering for each rule, and entries for the cache."""
 
     __slots__ = ("instance", "kept", "keys", "metadata", "renderings", "triggers")
 
@@ -137,8 +137,8 @@ class Answer:
 def keys(job: Job, *, in_child: bool) -> "dict[str, str]":
     """Return the cache keys of a job.
 
-    Code that a child compiled never runs outside a child, so runs with and without a child have different
-    keys.
+    Code that a child compiled never runs outside a child. So runs with a child and runs without a child have
+    different keys.
     """
     kind = b"child" if in_child else b"here"
     parts = [kind, job.dialect.encode(), job.host.yaml.encode(), job.metadata.data]
@@ -199,7 +199,7 @@ class Run:
     def finish_warm(self) -> "Answer | None":
         """Return the answer of a run that used cache entries, or None if that run failed.
 
-        If the run with cache entries failed, this method has started another run, from the sources.
+        After a failure of the run with cache entries, this method has already started a run from the sources.
 
         Raises LimitError if the run reached a limit.
         """
@@ -343,7 +343,7 @@ _WITHOUT_NUMBER = {
 
 
 def without_values(error: TemplaterError) -> TemplaterError:
-    """Return a render error whose message contains no value of the template's variables.
+    """Return a render error without the values of the template's variables.
 
     More users can read a hook's log and stderr than the instance's configuration, and a template can put a
     password into an error, encoded in any way.
@@ -415,7 +415,10 @@ def _loaded_image(kept: CacheEntry) -> "tuple[Metadata, dict[str, CodeType], dic
 
 
 def _encoded_keys(job: Job, renderings: "list[Rendering]") -> bytes:
-    """Return the names of the due templates and the keys that they read, each ended by NUL."""
+    """Return the names of the templates to render, and the keys that they read.
+
+    NUL ends each name and key.
+    """
     parts = []
     for name in {rendering.rule.template for rendering in renderings if rendering.error is None}:
         keys = job.keys.get(name)

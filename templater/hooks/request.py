@@ -1,4 +1,4 @@
-"""The requests to a hook, resolved once from the hook line's options and the runtime's data."""
+"""Requests to a hook, made from the hook line's options and the runtime's data."""
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

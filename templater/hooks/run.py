@@ -57,15 +57,18 @@ _IGNORED = ("TZ", "TZDIR", "LC_ALL", "LC_TIME", "LC_CTYPE", "LANG", "LANGUAGE", 
 
 
 class TimeUpError(BaseException):
-    """Raised when the hook's time is over. Not an Exception, so no handler treats it as one rule's error."""
+    """Raised when the hook's time is over.
+
+    It is not an Exception, so no handler treats it as the error of a rule.
+    """
 
 
 class StoppedError(BaseException):
-    """A signal that ends the hook, such as a service manager's. Files are restored as after an error."""
+    """Raised by a signal that ends the hook, such as SIGTERM. Files are restored as after an error."""
 
 
 class Log:
-    """The log lines of one hook. One call writes all lines, so the lines of two hooks do not mix.
+    """The log lines of one hook. They are written by one call, so the lines of two hooks do not mix.
 
     An image determines the number and the length of the log lines, so both are limited.
     """
@@ -126,7 +129,7 @@ class Log:
             os.close(fd)
 
     def shown_name(self) -> str:
-        """Return the name for a log. It can come from a hostile annotation."""
+        """Return the container's name, escaped for a log: it can come from a hostile annotation."""
         return shortened(printable(self.name))
 
     def to_syslog(self) -> None:
@@ -192,14 +195,14 @@ def run(arguments: "list[str]") -> int:
 
 
 def bound_memory() -> None:
-    """Limit this process's memory: an image or a root filesystem must not make the system run out of it."""
+    """Limit this process's memory, so that an image can't use up the memory of the system."""
     from ..sandbox.system_calls import limit_address_space
 
     limit_address_space(MEMORY)
 
 
 def probe() -> int:
-    """Print versions, from which ``hook status`` sees that the hook line runs and finds its packages."""
+    """Print versions. They show ``hook status`` that the hook line runs and finds its packages."""
     import yaml  # noqa: F401
 
     from ..pongo2.codegen import emit  # noqa: F401
@@ -333,7 +336,7 @@ def _write_files(
     *,
     durable: bool,
 ) -> "tuple[Answer, Mapping[str, str]]":
-    """Write the files. Return the child's answer, and the files that were kept with the reasons."""
+    """Write the files. Return the child's answer, and the kept files with the reasons."""
     # imported here, so that the parent loads these modules while the child renders
     from ..planning.planner import plan_of
     from ..rootfs.directory import DirectoryRootfs
@@ -480,7 +483,7 @@ def _job(request: HookRequest, triggers: "tuple[str, ...]") -> Job:
 
 
 def _description(request: HookRequest, image: InstanceDirectory) -> "Source | None":
-    """Read the instance's description: the named file, or instance.yaml beside the state or the image."""
+    """Read the instance's description: the requested file, or instance.yaml beside the state or image."""
     if request.instance_file:
         return _read_file(request.instance_file)
     if request.description is not None:

@@ -1,4 +1,4 @@
-"""The checks of ``hook status``: would the hook run and render at the next start, and if not, why?"""
+"""The checks of ``hook status``, which find out whether the hook would run and render at the next start."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def elsewhere(path: str, usual: str) -> str:
 def runs(words: Callable[[str], list[str]], *files: str) -> Finding:
     """Run the hook line with ``--probe``, which only prints versions.
 
-    The line runs with the caller's rights, so it is not run if another user can change one of ``files``.
+    The line would run with the caller's rights. So it is not run if another user can change one of ``files``.
     """
     for file in files:
         place = changeable_place(file)
@@ -80,9 +80,9 @@ def runs(words: Callable[[str], list[str]], *files: str) -> Finding:
 
 
 def changeable_place(path: str) -> str:
-    """Return the first directory, link or file that others can change, on the way to ``path`` or in it.
+    """Return the first directory, link or file on the way to ``path`` or below it that others can change.
 
-    Return "" if other users can change none of these paths.
+    Return "" if other users can change none of them.
     """
     try:
         inside = os.listdir(path) if os.path.isdir(path) else []
@@ -146,7 +146,7 @@ def _has_acl(place: str) -> bool:
 
 
 def code_status() -> Iterator[Finding]:
-    """Report whether another user can change the interpreter or the packages that root's hooks run."""
+    """Report whether another user can change the interpreter or the packages of hooks that root runs."""
     if os.geteuid():
         return
     package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))

@@ -1,8 +1,9 @@
-"""The checks of paths in annotations.
+"""Checks of the paths that annotations name.
 
 An image author chooses the image's annotations. Older versions of podman pass them on to the hook, which runs
 as root. So an annotation can only name a file below a directory that the operator's hook line allows. Every
-directory on the way must belong to root or the hook's user, and none may belong to an instance.
+directory on the path must belong to root or the hook's user. No directory on the path may belong to an
+instance.
 """
 
 import os

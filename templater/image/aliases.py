@@ -1,4 +1,4 @@
-"""Detach an edited value from YAML anchors and aliases without changing the meaning of the text.
+"""Detachment of an edited value from YAML anchors and aliases, which keeps the meaning of the text.
 
 An alias on the path to the value is replaced by a copy of the alias's target. If a node on that path has an
 anchor, the anchor moves to the first alias that uses it.

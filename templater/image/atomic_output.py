@@ -23,11 +23,11 @@ _ASIDE = _PREFIX + "old-"
 
 
 class Output:
-    """A file without a name until it is complete, so that an interrupted run leaves nothing behind.
+    """An output file that has no name until it is complete, so that an interrupted run leaves no file.
 
     On a file system without O_TMPFILE, the file has a hidden name instead, and the writing process locks it.
-    The kernel unlocks the file after a crash, and the next output in that directory removes it. ``sha256``
-    is the digest of the bytes written so far.
+    After a crash, the kernel unlocks the file, and the next output in the directory removes the file.
+    ``sha256`` is the digest of the bytes written so far.
     """
 
     def __init__(self, directory: str, *, private: bool = False) -> None:
@@ -64,7 +64,7 @@ class Output:
 
     @property
     def path(self) -> str:
-        """The path by which another program can open the file for writing."""
+        """The path through which another program can open the file for writing."""
         return self._hidden or f"/proc/self/fd/{self.fd}"
 
     def publish(self, path: str, *, replace: bool = False, like: os.stat_result | None = None) -> None:
@@ -168,7 +168,9 @@ class Output:
 
 
 def publish_all(outputs: Sequence[Output], paths: Sequence[str], *, replace: bool) -> None:
-    """Give several files their names, the first file last: if it has its name, all files have their names.
+    """Give several files their names, the first file last.
+
+    So if the first file has its name, all files have their names.
 
     After an error, the files that existed before are restored.
     """
@@ -208,7 +210,10 @@ def _exchange(outputs: Sequence[Output], paths: Sequence[str], aside: Sequence[t
 
 
 def _lock(fd: int) -> bool:
-    """Lock a file; return False if another process has locked it or the file system has no locks."""
+    """Lock a file.
+
+    Return False if another process has locked the file, or if the file system has no locks.
+    """
     try:
         import fcntl
 
@@ -220,7 +225,7 @@ def _lock(fd: int) -> bool:
 
 @contextlib.contextmanager
 def _held(path: str) -> Iterator[None]:
-    """Lock a file, so that no other run mistakes it for the leftover of a crash and removes it."""
+    """Lock a file. Another run would remove an unlocked file as the remains of a crash."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
@@ -258,7 +263,7 @@ def _sweep(directory: str) -> None:
 
 
 def _former_name(name: str, left: Sequence[str], directory: str) -> str:
-    """Return the name to restore, or "" if all new files got their names.
+    """Return the name of the old file to restore, or "" if all new files got their names.
 
     The first file gets its name last. If that name is missing, the new image is incomplete.
     """

@@ -319,7 +319,7 @@ def _in_child() -> Callable[[], object] | None:
 
 
 def _as_mksquashfs_reads(members: Iterable[tuple[Member, Data]]) -> Iterator[tuple[Member, Data]]:
-    """Adapt members to mksquashfs: write holes as zeros, and limit times to the range of squashfs.
+    """Yield the members with zeros in place of holes, and with times in the range of squashfs.
 
     mksquashfs turns zeros into holes again. Version 4.6.1 misreads the maps of sparse files in headers
     without user names ("appears to be truncated or corrupted").

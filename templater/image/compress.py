@@ -58,7 +58,7 @@ def compressor(kind: str, write: Write, level: int | None = None) -> Compressor:
 
 @contextlib.contextmanager
 def compressing(kind: str, write: Write, level: int | None = None) -> Iterator[Compressor]:
-    """Yield a compressor, then close it, or abandon it after an error or Ctrl-C."""
+    """Yield a compressor. At the end, close it, or abandon it after an error or Ctrl-C."""
     packer = compressor(kind, write, level)
     try:
         yield packer

@@ -1,4 +1,4 @@
-"""Whole images in any format: first metadata.yaml and templates, then the root filesystem."""
+"""Readers of whole images in any format: first metadata.yaml and the templates, then the root filesystem."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _SQUASHFS_HEAD, _SQUASHFS_PADDING = 96, 1 << 20
 
 @dataclass(slots=True)
 class Part:
-    """A member outside the root filesystem, with its data. Parts are small and are read first."""
+    """A member outside the root filesystem, with its data. Such members are small, and are read first."""
 
     member: Member
     data: bytes = b""
@@ -198,7 +198,7 @@ class UnifiedContents(_Packed):
 class SecondFileCheck:
     """A check that the second file of a split image is not a complete image.
 
-    An archive with both metadata.yaml and rootfs at its top is a complete image.
+    A complete image has both metadata.yaml and rootfs at its top.
     """
 
     def __init__(self, path: str) -> None:

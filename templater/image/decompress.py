@@ -95,10 +95,10 @@ _DECOMPRESSORS: dict[str, Callable[[Limits], _Decompressor]] = {
 class ByteStream:
     """A forward-only stream of a file's decompressed bytes. ``owns``: close the file descriptor at the end.
 
-    ``read`` returns exactly the requested size except at the end of the file. As in every decompressor, a
-    second compressed stream after the first is part of the data. Other bytes after a stream are an error,
-    except zeros. If another program decompresses a file into ``fd``, ``unpacked_from`` is the size of that
-    file.
+    ``read`` returns exactly the requested size except at the end of the file. As with every decompressor, the
+    data continues with a second compressed stream, if one follows the first. Other bytes after a stream are
+    an error, except zeros. If another program decompresses a file into ``fd``, ``unpacked_from`` is the size
+    of that file.
     """
 
     def __init__(

@@ -34,7 +34,7 @@ ENFORCED = (
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """A file of an image. ``unpacked`` and ``members`` are None for disk images and squashfs."""
+    """A file of an image. ``unpacked`` and ``members`` are None for a disk image or a squashfs file."""
 
     path: str
     kind: str
@@ -152,7 +152,7 @@ def _second(path: str, limits: Limits) -> Packed:
 
 
 def _squashfs_compression(path: str) -> str:
-    """Return the compression from bytes 20 and 21 of the superblock."""
+    """Return the compression of a squashfs file, which bytes 20 and 21 of the superblock contain."""
     with reading(path) as file:
         number = int.from_bytes(file.read(22)[20:22], "little")
     return {1: "gzip", 2: "lzma", 3: "lzo", 4: "xz", 5: "lz4", 6: "zstd"}.get(number, "unknown")

@@ -27,7 +27,7 @@ Unshift = Callable[[int], int]
 
 @dataclass(slots=True)
 class _Opened:
-    """An open directory of a walk. The walk keeps a list of open directories, and does not recurse."""
+    """An open directory of a walk. The walk does not recurse, but keeps a list of open directories."""
 
     directory: Directory
     name: str

@@ -1,4 +1,4 @@
-"""Edits of metadata.yaml as text, which preserve comments, order and quoting.
+"""Edits of metadata.yaml's text that preserve comments, order and quoting.
 
 Every edited text is parsed again, with each parser (yaml.v2, yaml.v4) that could parse the old text. If more
 than the requested value has changed, the edit fails with an error.
@@ -76,7 +76,7 @@ def unset_fact(source: Source, name: str) -> Source:
 
 
 def require_same_identity(before: Source, after: Source, *, force: bool) -> None:
-    """Raise MetadataError if the daemons can't read the text, or RefusedError if it is that of another image.
+    """Raise MetadataError if the daemons can't read the text, or RefusedError for another image's text.
 
     Architecture and creation date identify an image. ``force`` allows changes of them, but not their removal.
     """
@@ -174,7 +174,7 @@ def _readings(source: Source) -> dict[Rules, Metadata]:
 
 
 def _changed(source: Source, ways: Ways, change: Callable[[_Meaning], object]) -> Source:
-    """Return the text as edited by the first of ``ways`` that makes only the requested change.
+    """Apply the first of ``ways`` that makes only the requested change, and return the new text.
 
     Raises InputError if every one of ``ways`` would also change another value.
     """

@@ -18,7 +18,7 @@ _COMPRESSED = {"bz2", "gz", "lz4", "lzma", "zst"}
 
 
 def refuse_extension(name: str) -> None:
-    """Raise UsageError if a file name has the extension of another kind of file than a tarball."""
+    """Raise UsageError if a file name has an extension that does not belong to a tarball."""
     stem, _, ending = os.path.basename(name).rpartition(".")
     ending = ending.lower()
     other = ending in _OTHER_KINDS or (ending in _COMPRESSED and not stem.endswith(".tar"))

@@ -43,7 +43,10 @@ class ImageRootfs(MemoryRootfs):
         self.sizes: dict[str, int] = {}
 
     def read(self, path: str, limit: int) -> bytes:
-        """Return a file's bytes. Raises LimitError also if the file's content was not read from the image."""
+        """Return a file's bytes.
+
+        Raises LimitError if the file is too large, or if its content was not read from the image.
+        """
         data = super().read(path, limit)
         if len(data) != self.sizes.get(path, len(data)):
             raise LimitError(f"the content of '{printable(path)}' was not read from the image")

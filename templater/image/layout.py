@@ -1,4 +1,4 @@
-"""The checks of members outside ``rootfs/`` that every reader of an image archive applies."""
+"""Checks of members outside ``rootfs/``. Every reader of an image archive applies these checks."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Layout:
         return ROOTFS in self.kinds
 
     def no_metadata(self) -> InputError:
-        """Return the error for an image without metadata.yaml, with a hint from the members read so far."""
+        """Return the error for an image without metadata.yaml. The members read so far determine the hint."""
         if self._prefixes:
             prefix = printable(sorted(self._prefixes)[0])
             return InputError(

@@ -1,6 +1,6 @@
 """A parser of YAML that records the position of every node of the first document.
 
-Unlike the parser for reading values, it keeps aliases, because an edit needs their positions.
+Unlike the parser in ``parsing``, this parser keeps aliases, because an edit needs their positions.
 """
 
 from __future__ import annotations

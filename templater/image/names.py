@@ -1,4 +1,4 @@
-"""Checks of the name and the kind of an image's file, before the file is opened."""
+"""Checks of the name and the kind of a file in an image. They run before the file is opened."""
 
 from __future__ import annotations
 

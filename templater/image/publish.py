@@ -155,7 +155,7 @@ def architecture_of(root: Root) -> str:
 
 
 def _generate_metadata(root: Root) -> Source:
-    """Generate metadata.yaml from os-release, for a container without one."""
+    """Generate metadata.yaml from os-release, for a container without a metadata.yaml."""
     said: dict[str, str] = {}
     with root.below("/" + ROOTFS) as rootfs:
         for path in ("/etc/os-release", "/usr/lib/os-release"):
@@ -178,7 +178,8 @@ def _generate_metadata(root: Root) -> Source:
 def running(path: str) -> int | None:
     """Return the id of a process whose root directory is this root filesystem, or None.
 
-    Root directories are compared by inode, which works if the container runs directly from this directory.
+    The function compares root directories by inode. This works if the container runs directly from this
+    directory.
     """
     try:
         root = os.stat(os.path.join(path, ROOTFS))

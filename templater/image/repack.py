@@ -34,7 +34,10 @@ _PIECE = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Fingerprints:
-    """The old and new fingerprint: None for a directory, or a split image without its second file."""
+    """The old and the new fingerprint.
+
+    Both are None for a directory, or for a split image without its second file.
+    """
 
     old: str | None = None
     new: str | None = None
@@ -122,7 +125,7 @@ def _write(writer: TarWriter, member: Member, data: bytes) -> None:
 
 
 def _fingerprints(path: str, new: int, rootfs: str | None) -> tuple[str, str]:
-    """Return the old and new fingerprint; the root filesystem is read once for both."""
+    """Return the old and the new fingerprint. Both need only one read of the root filesystem."""
     old_digest, new_digest = hashlib.sha256(), hashlib.sha256()
     _feed(path, old_digest)
     offset = 0
@@ -148,8 +151,8 @@ def _feed(path: str, *digests: hashlib._Hash) -> None:
 def _replace_in_directory(path: str, changes: Changes, before: Mapping[str, bytes]) -> None:
     """Write all files under hidden names, then rename them.
 
-    New templates get their names before metadata.yaml is replaced, and old templates are removed afterwards.
-    So at every moment, each rule has its template.
+    New templates get their names before metadata.yaml is replaced, and old templates are removed last. So
+    each rule always has its template.
     """
     order = sorted(changes, key=lambda name: 2 if changes[name] is None else name == METADATA)
     with Root(path) as root, contextlib.ExitStack() as held:
@@ -213,7 +216,7 @@ def _require_content(directory: Directory, name: str, data: bytes) -> None:
 
 
 def _stage(directory: Directory, name: str, data: bytes, held: contextlib.ExitStack) -> str:
-    """Write the data to a new file, which ``held`` removes, and return its name.
+    """Write the data to a new file, and return its name. At its end, ``held`` removes the file.
 
     The name is random, because an image can contain a file of any fixed name.
     """

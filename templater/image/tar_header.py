@@ -1,7 +1,7 @@
 """A parser of tar headers that accepts only what GNU tar and Go's archive/tar read in the same way.
 
-A daemon unpacks an image with GNU tar and reads its metadata with Go. If their members differed from those
-that templater sees, a check of the image would say nothing about what the daemon uses.
+A daemon unpacks an image with GNU tar and reads its metadata with Go. If the two saw different members,
+templater's checks of the image would not apply to the files that the daemon uses.
 """
 
 from __future__ import annotations

@@ -125,7 +125,10 @@ class Archive:
         return bytes(data)
 
     def head(self, member: Member, size: int) -> bytes:
-        """Return up to ``size`` bytes from the start of the current member, only up to the first hole."""
+        """Return up to ``size`` bytes from the start of the current member.
+
+        The result ends at the first hole.
+        """
         offset, data = next(self.chunks(member, size), (0, b""))
         return b"" if offset else data
 
@@ -214,7 +217,7 @@ class Archive:
         )
 
     def _add_global(self, shared: dict[str, bytes], records: dict[str, bytes]) -> None:
-        """Store the inherited records of a global header, and refuse forbidden records."""
+        """Store the records of a global header, which later members inherit. Refuse forbidden records."""
         self._global_records += len(records)
         if self._global_records > _MAX_GLOBAL_RECORDS:
             raise RefusedError(
@@ -277,7 +280,7 @@ class Archive:
         return data[:size]
 
     def _long_name(self, size: int) -> bytes:
-        """Read a GNU long name. GNU tar reads it up to a zero byte, and Go up to its size."""
+        """Read a GNU long name. GNU tar reads the name up to a zero byte, and Go up to its size."""
         self._extended(size)
         padded = bytes(self.header[-(size + -size % BLOCK) :]) if size else b""
         name = padded.partition(b"\0")[0]
@@ -477,10 +480,10 @@ def open_archive(path: str, limits: Limits = DEFAULT) -> Archive:
 
 
 def clean_name(member: Member) -> str:
-    """Return a member's name without leading ``./`` and trailing ``/``, or "" for the top directory.
+    """Return a member's name without ``./`` at its start and ``/`` at its end, or "" for the top directory.
 
-    Raises RefusedError for an absolute name or a name with ``..``. GNU tar warns, strips these parts and
-    writes the file to a path that differs from the name.
+    Raises RefusedError for an absolute name or a name with ``..``. GNU tar warns, removes these parts and
+    writes the file to another path.
     """
     name = member.name
     if name.startswith("/"):

@@ -31,7 +31,10 @@ _OCTAL_SIZE = 0o77777777777
 
 
 class TarWriter:
-    """A writer of members in the order of ``add``. It passes the archive's bytes to ``write``."""
+    """A writer of members, in the order of the calls of ``add``.
+
+    The writer passes the archive's bytes to ``write``.
+    """
 
     def __init__(self, write: Callable[[bytes], object], format: Format = "pax") -> None:
         self._write_out = write
@@ -151,7 +154,7 @@ class TarWriter:
 
 
 def _map_with_end(member: Member) -> list[tuple[int, int]]:
-    """Return the map of a sparse file. As in GNU tar, it ends with an empty piece at the file's end."""
+    """Return the map of a sparse file. As in GNU tar, the map ends with an empty piece at the file's end."""
     return [*(member.sparse or ()), (member.size, 0)]
 
 

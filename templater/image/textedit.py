@@ -39,7 +39,10 @@ def put(text: str, names: tuple[str, ...], value: Value) -> str:
 
 
 def move(text: str, names: tuple[str, ...], value: Value) -> str:
-    """Set the value as the last pair of its mapping, where no merged mapping (``<<``) overrides it."""
+    """Set the value as the last pair of its mapping.
+
+    A merged mapping (``<<``) can't override the last pair.
+    """
     return put(take(text, names), names, value)
 
 
@@ -178,7 +181,7 @@ def _give(text: str, place: Place, new: str) -> str:
 
 
 def _flow_items(text: str, old: Mark, value: tuple[str, ...], *, json: bool) -> str:
-    """Return a list in flow style. Unchanged items keep their quoting."""
+    """Return a list in flow style. Unchanged items keep their quotes."""
     kept = {item.text: text[item.start : item.end] for item in old.children if old.flow and not item.target}
     return "[" + ", ".join(kept.get(item) or spelling.flow(item, json=json) for item in value) + "]"
 

@@ -69,9 +69,9 @@ def unpack(
 ) -> Unpacked:
     """Create the directory ``path`` from an image, completely or not at all.
 
-    The files are written to a temporary directory next to ``path``, which is renamed at the end. Before that,
-    ``finish`` can add the files of an instance directory. Raises UsageError if ``path`` exists and is not an
-    empty directory.
+    The files are written to a temporary directory next to ``path``, which is renamed at the end. Before the
+    rename, ``finish`` can add the files of an instance directory. Raises UsageError if ``path`` exists and is
+    not an empty directory.
     """
     path = path.rstrip("/") or path
     if os.path.lexists(path) and not (
@@ -95,7 +95,10 @@ def unpack(
 
 
 def _make_beside(path: str) -> tuple[str, int]:
-    """Create and lock a temporary directory. First remove the unlocked directory of a run that crashed."""
+    """Create and lock a temporary directory.
+
+    First remove such a directory of a crashed run, which is unlocked.
+    """
     parent, name = os.path.split(os.path.abspath(path))
     staged = os.path.join(parent, f".{name}.unpacking")
     try:

@@ -1,4 +1,4 @@
-"""Readers of instance directories and descriptions, and templater's own state in an instance directory.
+"""Readers of instance directories and descriptions, and templater's state in an instance directory.
 
 May import: model, oslite, parsing, rootfs.
 """

@@ -114,9 +114,10 @@ class StateDirectory(Closing):
     # the lock
 
     def lock(self, what: str, patience: float = PATIENCE) -> None:
-        """Take the lock; ``what`` describes this process to others that wait.
+        """Take the lock. ``what`` is a description of this process for processes that wait.
 
-        Raises BusyError, which names the holder, if the lock is not free after ``patience`` seconds.
+        Raises BusyError if another process still has the lock after ``patience`` seconds. The error names
+        that process.
         """
         if self._lock < 0:
             self._lock = self._open("lock", os.O_RDWR | os.O_CREAT)
@@ -233,7 +234,7 @@ class InstanceDirectory(Closing):
     __slots__ = ("_root", "name")
 
     def __init__(self, path: str, held: "Root | None" = None) -> None:
-        """Open the directory ``path``, or use and later close the open directory ``held``."""
+        """Open the directory ``path``, or use the open directory ``held``. Close it at the end."""
         self.name = path
         self._root = Root(path, named=True) if held is None else held
 
@@ -311,7 +312,10 @@ def directory_of_ours(directory: Directory) -> "Directory | None":
 
 
 def write_whole(directory: Directory, name: str, data: bytes, *, sync: bool = True) -> None:
-    """Replace a file atomically: write a new file beside it, sync, rename. Raises WriteError on failure."""
+    """Replace a file atomically: write a new file beside the old one, sync and rename it.
+
+    Raises WriteError on failure.
+    """
     staged = name + ".new"
     try:
         if directory.lstat(staged) is not None:
@@ -340,7 +344,7 @@ def _make(directory: Directory, name: str) -> None:
 
 
 def record(path: str, trigger: str, name: str = "") -> State:
-    """Record that an instance directory was created, copied or renamed: its next start runs that trigger.
+    """Record that an instance directory was created, copied or renamed. Its next start runs the trigger.
 
     ``path`` is the new directory (the copy, or the renamed one). Raises InputError if it has no image.
     """

@@ -1,6 +1,6 @@
-"""Comparison of files with the record of what templater wrote, and with what the next start would write.
+"""Comparison of files with the record of written files, and with the files that the next start would write.
 
-The two answers are independent: a file can be changed by hand, out of date, both or neither.
+The two comparisons are independent: a file can be changed by hand, out of date, both or neither.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ UNKNOWN = "no record"
 
 @dataclass(frozen=True, slots=True)
 class FileStatus:
-    """The answers about one file. ``by_hand`` is None if the record does not list the file.
+    """The results for one file. ``by_hand`` is None if the record does not list the file.
 
-    ``differences`` says what was changed by hand. ``change`` is the file's change at the next start, or None
+    ``differences`` lists the changes by hand. ``change`` is the file's change at the next start, or None
     if no rule of the next start writes the file. ``template_changed`` is None if it is unknown.
     """
 
@@ -88,7 +88,7 @@ def _by_hand(
 
 
 def differences_from(recorded: WrittenFile, rootfs: RootfsView) -> tuple[str, ...]:
-    """Return how a file differs from what templater wrote."""
+    """Return the differences between a file and its entry in the record."""
     entry = rootfs.entry(recorded.real)
     if entry is None:
         return (REMOVED,)
@@ -103,7 +103,7 @@ def differences_from(recorded: WrittenFile, rootfs: RootfsView) -> tuple[str, ..
 
 
 def changed_by_hand(plan: Plan, record: Record, rootfs: RootfsView) -> dict[str, str]:
-    """Return the files that the plan would overwrite although they were changed by hand: path and reason.
+    """Return path and reason of each file that was changed by hand, and that the plan would overwrite.
 
     The paths are those of the files, after following links. A file that the record does not list counts as
     changed, unless the plan runs the trigger ``create``: then the file comes from the image. Owner and mode

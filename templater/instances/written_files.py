@@ -1,10 +1,10 @@
 """The record of the files that templater has written for an instance: ``.templater/written``.
 
-The record only tells whether a file was changed by hand since templater wrote it. Whether a start would write
-a file depends on the file's own content, never on the record.
+The record only tells whether a file was changed by hand since templater wrote it. The record has no influence
+on whether a start writes a file: only the file's content has.
 
 The new record is staged before an apply and renamed after it, both without fsync. If a run is killed between
-the two, the next run finds both records and looks at the files to see which one is right.
+the two steps, the next run finds both records, and compares both with the files.
 """
 
 from ..model.errors import InputError, LimitError, RefusedError, TemplaterError, WriteError
@@ -36,7 +36,7 @@ _FIELDS = 7
 
 
 class WrittenFile:
-    """One file as templater last wrote it, or found it with the same content.
+    """One file, in the state in which templater last wrote it or found it with the same content.
 
     ``path`` is the rule's target and ``real`` the file after following links. ``uid`` and ``gid`` are ids in
     the container. ``digest`` and ``template_digest`` are hashes of the content and of the template. ``keys``
@@ -153,7 +153,10 @@ class Record:
         return f"{self.state_directory.path}/{name}"
 
     def _read(self, name: str) -> "bytes | None":
-        """Return the bytes of a file that only this user can change, or None if it is missing."""
+        """Return the bytes of a file, or None if it is missing.
+
+        A file that another user can change is refused.
+        """
         directory, path = self.state_directory.directory, self._path(name)
         try:
             fd = directory.open(name)
@@ -180,7 +183,7 @@ class Record:
             os.close(fd)
 
     def settle(self, rootfs: "RootfsView") -> None:
-        """Adopt the staged entry of each file that has the entry's content: a killed run wrote this file."""
+        """Adopt the staged entry of each file with the entry's content: a killed run has written it."""
         size = 0
         for path, file in (self._staged or {}).items():
             size += size_of(rootfs, file.real)
@@ -194,7 +197,10 @@ class Record:
     def stage(
         self, plan: "Plan", templates: "Mapping[str, TemplateFile]", keys: "Mapping[str, tuple[str, ...]]"
     ) -> None:
-        """Write the new record beside the old one, unless both are equal. Raises WriteError on failure."""
+        """Write the new record beside the old record, unless the two are equal.
+
+        Raises WriteError on failure.
+        """
         digests: dict[str, str] = {}
         new = []
         for change in last_changes(plan):
@@ -267,7 +273,7 @@ class Record:
         self._staged = None
 
     def discard(self) -> None:
-        """Forget the staged record, after an apply that has restored every file."""
+        """Remove the staged record, after an apply that has restored every file."""
         try:
             self._discard()
         except (OSError, WriteError):  # the next run compares both records with the files
@@ -300,7 +306,7 @@ _REMOVE = "remove the record: the next start writes a new one, which lists the f
 
 
 def last_changes(plan: "Plan") -> "list[Change]":
-    """Return the last change of each path, for paths that the plan writes or keeps."""
+    """Return the last change of each path that the plan writes or leaves unchanged."""
     found: dict[str, Change] = {}
     for change in plan.changes:
         if change.action in WRITING or change.action == KEEP:
@@ -317,7 +323,7 @@ def content_digest(rootfs: "RootfsView", real: str) -> str:
 
 
 def size_of(rootfs: "RootfsView", real: str) -> int:
-    """Return the number of bytes that ``content_digest`` reads of a file."""
+    """Return the number of bytes of a file that ``content_digest`` reads."""
     try:
         entry = rootfs.entry(real)
     except (TemplaterError, OSError):

@@ -57,7 +57,7 @@ class Address(NamedTuple):
 
 
 def escaped(text: str) -> str:
-    """Escape a name or path for a URL. Characters that no bytes stand for become question marks."""
+    """Escape a name or path for a URL. Characters that UTF-8 can't encode become question marks."""
     from urllib.parse import quote
 
     try:
@@ -68,7 +68,7 @@ def escaped(text: str) -> str:
 
 
 def is_live(src: str) -> bool:
-    """Return whether SRC names running instances. An existing path never does."""
+    """Return whether SRC names running instances. An existing path always means a local file."""
     family, colon, rest = src.partition(":")
     return bool(colon) and family in FAMILIES and not rest.startswith(_IMAGE) and not os.path.lexists(src)
 

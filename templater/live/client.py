@@ -67,7 +67,10 @@ class Answer:
 
 
 class _Connection(http.client.HTTPConnection):
-    """A connection whose socket another function opens. ``used`` tells whether it has answered a request."""
+    """A connection whose socket another function opens.
+
+    ``used`` tells whether it has received an answer before.
+    """
 
     def __init__(self, connect: Connect) -> None:
         super().__init__("localhost", timeout=TIMEOUT)
@@ -120,7 +123,7 @@ class Client:
 
     @contextlib.contextmanager
     def stream(self, path: str) -> Iterator[tuple[Message, Iterator[bytes]]]:
-        """Yield the headers and the content of an answer, over a connection of its own."""
+        """Open a new connection, and yield the headers and the content of an answer."""
         connection = _Connection(self._connect)
         try:
             connection.request("GET", path, headers={"User-Agent": f"templater/{__version__}"})

@@ -75,7 +75,10 @@ def open_daemon(address: Address) -> Daemon:
 
 
 def _environment(client: Client, address: Address) -> dict[str, Any]:
-    """Return the daemon's environment. Raises InputError for an untrusted client or the other family."""
+    """Return the daemon's environment.
+
+    Raises InputError if the daemon does not trust this client, or is of the other family.
+    """
     server = client.json("/1.0")
     if not isinstance(server, dict):
         raise InputError(f"{client.name} sent an invalid description of itself")

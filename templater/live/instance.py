@@ -23,7 +23,7 @@ _OCI = "volatile.container.oci"
 
 
 class MissingInstanceError(InputError):
-    """An instance that does not exist, or does not exist any more."""
+    """The error for an instance that does not exist, or no longer exists."""
 
 
 class LiveImage:
@@ -111,7 +111,10 @@ class LiveImage:
 
 @dataclass(slots=True)
 class LiveInstance:
-    """An instance of a daemon. ``data`` is the daemon's description, and ``profiles`` are those it uses."""
+    """An instance of a daemon.
+
+    ``data`` is the daemon's description, and ``profiles`` are the instance's profiles.
+    """
 
     daemon: Daemon
     address: Address

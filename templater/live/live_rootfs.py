@@ -6,9 +6,8 @@ The daemon's answers have traps, which were recorded from Incus 6.0.4 and LXD 5.
   length 0 is not fetched.
 * HEAD of LXD 5.0 gives no length. So files are fetched until one does not answer in time; then no more files
   of this instance are fetched.
-* The target of a symlink is shown as an absolute path, even if the link is relative. ``relative_links``
-  chooses how to understand links.
-"""
+* The target of a symlink is shown as an absolute path, even if the link is relative. ``relative_links`` tells
+  whether to treat links as relative."""
 
 from __future__ import annotations
 
@@ -64,7 +63,7 @@ class _Reader:
         )
 
     def entry(self, path: str) -> Entry | None:
-        """Return what HEAD says about a path. ``size`` is -1 if the length is unknown."""
+        """Return the attributes of a path from a HEAD request. ``size`` is -1 if the length is unknown."""
         self.names += 1
         if self.names > MOST_NAMES:
             raise LimitError(f"the rules need more than {MOST_NAMES} requests for files")
@@ -172,11 +171,14 @@ class LiveRootfs(MemoryRootfs):
 
     @property
     def missed(self) -> bool:
-        """Whether a path was missing: then the instance itself may be missing."""
+        """Whether a path was missing, which can also mean that the instance is missing."""
         return self._reader.missed
 
     def with_relative_links(self) -> LiveRootfs:
-        """Return these files with every symlink read as relative, without requests for known entries."""
+        """Return these files, with every symlink treated as relative.
+
+        Known entries are not requested again.
+        """
         made = LiveRootfs(self._reader.client, self._reader.address)
         made._reader = self._reader
         root: Any = self._root
@@ -236,9 +238,10 @@ class _File(_Node):
 
 
 class _Names(dict[str, Any]):
-    """The names in a folder. A name is requested when it is first looked up.
+    """The names in a folder. Each name is requested from the daemon when it is first looked up.
 
-    It has no reference to the folder: files in a reference cycle would stay in memory for long.
+    The object has no reference to the folder, because files in a reference cycle would stay in memory for
+    long.
     """
 
     def __init__(self, path: str, reader: _Reader, relative_links: bool) -> None:
@@ -287,7 +290,7 @@ class _Names(dict[str, Any]):
 
 
 class _Folder(_Node):
-    """A directory whose names are requested one by one."""
+    """A directory whose names are requested from the daemon one by one."""
 
     __slots__ = ()
 
@@ -303,7 +306,7 @@ class _Folder(_Node):
         return twin
 
     def respelled(self) -> _Folder:
-        """Return a copy whose symlinks are read as relative."""
+        """Return a copy whose symlinks are treated as relative."""
         return self._copy({}, True)
 
     def _copy(self, seen: dict[int, _Node], relative_links: bool) -> _Folder:

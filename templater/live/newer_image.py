@@ -59,7 +59,7 @@ class NewerImages:
         return f"a newer version of the image ({fingerprint[:12]}) has other templates: {named}"
 
     def _newest(self, live: LiveInstance) -> Mapping[str, Any] | None:
-        """Return the newest version of the instance's image, or None if the instance has it."""
+        """Return the newest version of the instance's image, or None if the instance has that version."""
         config = live.config
         identity = tuple(config.get(f"image.{key}", "") for key in _IDENTITY)
         if not identity[0]:
@@ -80,7 +80,7 @@ class NewerImages:
         return max(newer, key=_created, default=None)
 
     def _of_image(self, image: Mapping[str, Any]) -> _Rules | None:
-        """Return the rules of an image, or None if its templates are not at its beginning."""
+        """Return the rules of an image, or None if its templates are not at the beginning of the file."""
         described = ServerImage(str(image.get("fingerprint")), str(image.get("type")), "")
         descriptor, path = tempfile.mkstemp(prefix="templater-image.")
         try:

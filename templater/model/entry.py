@@ -59,7 +59,7 @@ class Entry:
 
 
 def _no_source() -> None:
-    """Return None, like a weak reference whose source no longer exists."""
+    """Return None, like a weak reference to an object that no longer exists."""
 
 
 class TemplateFile:
@@ -134,7 +134,7 @@ class Resolved:
 
 
 def parents_below(path: str, depth: int) -> "Iterator[str]":
-    """Yield the parents of an absolute path, except the first ``depth``. The outermost one comes first.
+    """Yield the parents of an absolute path, outermost first. The first ``depth`` parents are left out.
 
     This function is a generator, because a list of the parents of a very long path needs megabytes.
     """
@@ -191,4 +191,7 @@ if TYPE_CHECKING:
             """Return the text of metadata.yaml. The source's name is shown to the user in messages."""
 
         def read_templates(self, names: "Iterable[str]") -> "Mapping[str, TemplateFile]":
-            """Return the file for each of ``names``. An archive is read only up to the last of them."""
+            """Return the file for each of ``names``.
+
+            An archive is read only up to the last of these files.
+            """

@@ -98,7 +98,7 @@ class RefusedError(TemplaterError):
 
 
 class LimitError(TemplaterError):
-    """An input or a render that exceeds a limit on size, depth or time."""
+    """The error for an input or a render that exceeds a limit on size, depth or time."""
 
     exit_code = 4
     kind = "limit"
@@ -128,7 +128,7 @@ class RenderError(TemplateError):
 
 
 class HostError(TemplaterError):
-    """A failure that is predicted for the chosen host, although templater would succeed."""
+    """A predicted failure of the chosen host, although templater itself would succeed."""
 
     exit_code = 5
     kind = "host"
@@ -142,7 +142,7 @@ class WriteError(TemplaterError):
 
 
 class KeptError(TemplaterError):
-    """Files that were changed by hand and therefore kept, although the other files were written."""
+    """The error for files that were kept because they were changed by hand. All other files were written."""
 
     exit_code = 1
     kind = "kept"

@@ -1,4 +1,4 @@
-"""An instance and its profiles. Each of them has its own configuration and devices."""
+"""An instance and its profiles. The instance and each profile have their own configuration and devices."""
 
 from .errors import RefusedError
 from .source import printable
@@ -59,9 +59,10 @@ class Expanded:
 class Instance:
     """An instance as the daemons describe it.
 
-    ``config`` and ``devices`` are local: they do not include those of the profiles. ``profiles`` are in the
-    order in which they apply. Templates see ``expanded_config()`` and ``expanded_devices()``. An instance
-    that was parsed from an expanded description has no profiles: all its keys are local.
+    ``config`` and ``devices`` are local: they do not include the keys and devices of the profiles.
+    ``profiles`` are in the order in which they apply. Templates see ``expanded_config()`` and
+    ``expanded_devices()``. An instance that was parsed from an expanded description has no profiles: all its
+    keys are local.
     """
 
     __slots__ = (
@@ -147,8 +148,8 @@ class Instance:
 def require_name(name: str, *, typed: bool = False, daemon: bool = False) -> None:
     """Raise RefusedError if ``name`` is not a valid instance name.
 
-    If ``typed`` is true, names that are probably typing mistakes are invalid, too. If ``daemon`` is true, so
-    are names that LXD and Incus refuse.
+    If ``typed`` is true, names that are probably typing mistakes are invalid, too. If ``daemon`` is true,
+    names that LXD and Incus refuse are invalid, too.
     """
     problem = _name_problem(name)
     if typed and not problem:

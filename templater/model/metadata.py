@@ -13,8 +13,8 @@ TRIGGERS = ("create", "copy", "start", "rename")
 class Rule:
     """One entry of ``templates`` in metadata.yaml: a target, a template, and the triggers of the rule.
 
-    The fields are strings as Go decodes them. For example, ``mode: 0644`` gives the four characters ``0644``.
-    A missing or null field is empty. ``path`` is the key as the image author wrote it.
+    The fields are strings, with the same values as in Go. For example, ``mode: 0644`` gives the four
+    characters ``0644``. A missing or null field is empty. ``path`` is the key as the image author wrote it.
 
     ``spans`` maps the name of a field to its source position. ``path`` is the position of the key, and
     ``entry`` the position of the value. A rule that was loaded from the cache has no ``spans``.

@@ -220,7 +220,7 @@ class Plan:
 
 
 def carry_out(changes: "Iterable[Change]", destination: "Destination") -> None:
-    """Pass each change to a destination, which makes the change."""
+    """Pass each change to a destination, which carries out the change."""
     for change in changes:
         destination.carry_out(change)
 
@@ -243,7 +243,7 @@ def split_passes(items: "Iterable[Item]") -> "Iterator[list[Item]]":
 
 
 def _merge(earlier: Change, later: Change) -> Change:
-    """Return one change for two changes of the same target."""
+    """Merge two changes of the same target into one change."""
     merged = Change(later.rule, later.trigger, later.path, earlier.action)
     for name in ("content", "uid", "gid", "mode", "in_place", "error", "real", "resolved"):
         setattr(merged, name, getattr(later, name))

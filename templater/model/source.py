@@ -41,7 +41,7 @@ class Source:
     def origin(self, span: "Span") -> "Span":
         """Return the span to show for a span of this source.
 
-        It differs from ``span`` if this text was generated from another one, which the user has written.
+        The result differs from ``span`` if this text was generated from a text that the user has written.
         """
         return span
 
@@ -79,7 +79,7 @@ class Span:
 
     @property
     def origin(self) -> "Span":
-        """The span in the text that the user has written; see ``Source.origin``."""
+        """The span in the text that the user has written. ``Source.origin`` finds it."""
         return self.source.origin(self)
 
     @property

@@ -73,7 +73,7 @@ def default_triggers(
 
 
 def _doubts(instance: "Instance", pending: str) -> "tuple[str, ...]":
-    """Return a note for each fact about the pending trigger that LXD and Incus cannot have caused."""
+    """Return a note for each fact about the pending trigger that no action of LXD or Incus can explain."""
     notes: tuple[str, ...] = ()
     if pending and pending not in SET_BY_DAEMONS:
         notes += (

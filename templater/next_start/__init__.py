@@ -1,4 +1,4 @@
-"""The next start of a live instance: what it does with each file, and the commands that change a file.
+"""The next start of a live instance: its effect on each file, and the commands that change a file.
 
 `verdicts` simulates the start on the daemon's host and compares every rule's file. `words` has the sentences
 and commands for users, and `report` formats them as text, as lines of a table and as JSON. `many` reads

@@ -1,4 +1,7 @@
-"""Verdicts on several instances. Threads read the instances ahead, and this thread judges them in order."""
+"""Verdicts on several instances.
+
+Other threads read the instances in advance, and this thread judges them in order.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +51,9 @@ def judge_many(
     limits: Limits,
     reading: YamlLimits | None = None,
 ) -> Iterator[Judged]:
-    """Yield the verdicts on each instance, in order. ``describe`` returns the instance for a description.
+    """Yield the verdicts on each instance, in order.
+
+    ``describe`` converts a daemon's description to an instance.
 
     An error of one instance does not end the others.
     """

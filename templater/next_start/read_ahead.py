@@ -1,4 +1,4 @@
-"""Reading of everything that the verdicts on an instance need, before the time for rendering begins."""
+"""Reading of all templates and files for the verdicts, before the time for rendering begins."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""A verdict for each rule of an instance: what its next start does with the file.
+"""A verdict for each rule of an instance: the effect of the next start on the rule's file.
 
 The start is simulated on the daemon's host with the instance's own files. The API shows each symlink as if it
-were absolute, but hosts treat absolute and relative links differently. If a link is on the way to a target,
-the start is simulated for both kinds, and a verdict that differs is "unknown".
+were absolute, but hosts treat absolute and relative links differently. If the path of a target contains a
+link, the start is simulated for both kinds of links. If the two verdicts differ, the verdict is "unknown".
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ _MOST_LINKS, _LONGEST_LINK = 5, 200
 
 @dataclass(frozen=True, slots=True)
 class FileVerdict:
-    """What the next start does with the file of one rule.
+    """The effect of the next start on the file of one rule.
 
     ``change`` has the file's old and new content, owner and mode, if the start changes it. ``current`` tells
     whether a file that the start does not write is equal to what the current configuration renders: EQUAL,
@@ -83,7 +83,7 @@ class FileVerdict:
 
 @dataclass(frozen=True, slots=True)
 class NextStart:
-    """The next start of an instance. ``unreadable`` is why no file could be read, or empty."""
+    """The next start of an instance. ``unreadable`` is the reason why no file could be read, or empty."""
 
     address: Address
     instance: Instance
@@ -109,14 +109,17 @@ class NextStart:
 
     @property
     def exit_code(self) -> int:
-        """5 if the start fails or a file's result is unknown, else 0."""
+        """The exit code: 5 if the start fails or a file's result is unknown, else 0."""
         bad = any(file.verdict in (FAILS, UNKNOWN) for file in self.files)
         return 5 if bad or self.error is not None else 0
 
 
 @dataclass(slots=True)
 class _Attempt:
-    """A simulated start. ``made`` has the changes by the real path, ``unknown`` the uncertain paths."""
+    """A simulated start.
+
+    ``made`` has the changes by their real paths, and ``unknown`` the paths with an uncertain result.
+    """
 
     plan: Plan
     made: dict[str, Change] = field(default_factory=dict)
@@ -273,7 +276,7 @@ class _Judgement:
         return (CHANGES if before else CREATES), reason, change
 
     def combined(self, absolute: FileVerdict, relative: FileVerdict) -> FileVerdict:
-        """Return one verdict for both kinds of symlinks."""
+        """Merge the verdicts for absolute and relative symlinks into one."""
         same_content = _content(absolute) == _content(relative)
         if (absolute.verdict, absolute.real) == (relative.verdict, relative.real) and same_content:
             return absolute

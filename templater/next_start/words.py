@@ -1,4 +1,4 @@
-"""Sentences about verdicts, and the commands that make a file's change happen."""
+"""Sentences about verdicts, and the commands that bring the current configuration into a file."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _CURRENT = {
 
 
 def sentence(file: FileVerdict) -> str:
-    """Return the verdict on a file as a sentence, with the comparison beside it."""
+    """Return the verdict on a file and the comparison with the current configuration, as a sentence."""
     text = _SENTENCES[file.verdict]
     if file.verdict == NOT_REWRITTEN:
         text += f" (its rule runs on {printable(', '.join(file.rule.when)) or 'no trigger'})"
@@ -61,7 +61,7 @@ def sentence(file: FileVerdict) -> str:
 
 
 def commands(found: NextStart, file: FileVerdict) -> tuple[str, ...]:
-    """Return the commands that make the current configuration reach a file, or none if nothing differs."""
+    """Return the commands that bring the current configuration into a file. Empty if it is up to date."""
     start = start_command(found)
     if file.verdict in CHANGING:
         return (start,)
@@ -86,7 +86,7 @@ def start_command(found: NextStart) -> str:
 
 
 def also_runs(found: NextStart) -> dict[str, list[FileVerdict]]:
-    """Return for each trigger the files that the next start does not write, but a start with it would."""
+    """Return the files that the next start does not write, by the trigger that would write them."""
     runs: dict[str, list[FileVerdict]] = {}
     for file in found.files:
         if file.verdict == NOT_REWRITTEN:
@@ -124,7 +124,7 @@ def counts(found: NextStart) -> str:
 
 
 def differing(found: NextStart) -> list[FileVerdict]:
-    """Return the files that the next start leaves as they are, although the current configuration differs."""
+    """Return the files that differ from the current configuration, and stay so after the next start."""
     return [
         file
         for file in found.files
@@ -133,7 +133,7 @@ def differing(found: NextStart) -> list[FileVerdict]:
 
 
 def short(found: NextStart) -> str:
-    """Return the result of an instance for a line of a table."""
+    """Return the result of an instance's next start, for a line of a table."""
     if found.error is not None:
         return f"the start fails: {printable(found.error.message)}"
     parts = [f"{file.verdict} {printable(file.path)}" for file in _notable(found)]

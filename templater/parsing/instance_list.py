@@ -28,7 +28,7 @@ _DECODER = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=str)
 def stream_instances(read: Read, file: str) -> Iterator[Instance]:
     """Yield each instance of a list, or the single instance of a description.
 
-    ``file`` is the name of the file in messages. Of a JSON list, only one instance is in memory at a time.
+    ``file`` is the name of the file in messages. While a JSON list is read, only one instance is in memory.
     YAML documents and JSON objects are read as a whole. Raises InputError if the list is damaged or an
     instance has no name, LimitError if an instance is too large, and RefusedError if a name is invalid.
     """
@@ -89,7 +89,7 @@ def _is_devices(value: Any) -> bool:
 
 
 class _Window:
-    """A buffer that contains a part of a JSON text. It reads the text in chunks, on demand."""
+    """A buffer that contains a part of a JSON text. The buffer reads the text in chunks, on demand."""
 
     def __init__(self, read: Read, file: str) -> None:
         self.read = read
@@ -156,7 +156,7 @@ class _Window:
                 return ""
 
     def value(self, number: int) -> Any:
-        """Decode the JSON value at the current position, and move behind the value.
+        """Decode the JSON value at the current position, and move to the end of the value.
 
         If the buffer contains only a part of the value, double the buffer and decode again. So the total work
         is proportional to the size of the value.

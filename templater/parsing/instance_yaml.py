@@ -162,7 +162,7 @@ def instance_type(text: str) -> str:
 
 
 def _with_name(instance: Instance, source: Source, name: str | None) -> Instance:
-    """Return the instance with a name: if the description has no name, use the file name without suffix.
+    """Return the instance with a name. If the description has no name, use the file name without suffix.
 
     The output of ``config show`` has no name. If the override ``name`` is given, the file name is not used.
     """
@@ -661,7 +661,7 @@ def _kind(value: Any) -> str:
 
 
 def _quote_all(names: Sequence[str]) -> str:
-    """Return the first names in quotes, and the number of names that are left out."""
+    """Return a text with the first names in quotes, and the number of names that are left out."""
     quoted = ", ".join([f"'{_shown(name)}'" for name in names[:MOST_SHOWN]])
     more = len(names) - MOST_SHOWN
     return f"{quoted} and {more} more" if more > 0 else quoted

@@ -446,7 +446,10 @@ class _RuleFields:
 
 
 def _limited(text: str, name: str, span: Span) -> str:
-    """Return the text. Raise LimitError for a long text: aliases can repeat it in thousands of rules."""
+    """Return the text.
+
+    Raise LimitError for a long text, because aliases can repeat the text in thousands of rules.
+    """
     if len(text) > MAX_FIELD:
         raise LimitError(f"a text of '{name}' has more than {MAX_FIELD} characters", span)
     return text
@@ -477,7 +480,10 @@ def _short(message: str) -> str:
 
 
 def _shown(message: str) -> str:
-    """Shorten a message and escape it: a line feed in a key or trigger could forge a line of a report."""
+    """Shorten and escape a message.
+
+    An unescaped line feed in a key or trigger could forge a line of a report.
+    """
     return printable(_short(message))
 
 

@@ -1,4 +1,4 @@
-"""Several mistakes of one file, or of files that belong together, as one error."""
+"""One error for several mistakes in a file, or in files that belong together."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TOML as plain data, within limits that the standard library's reader lacks."""
+"""A parser of TOML with limits that the standard library's parser lacks."""
 
 from __future__ import annotations
 

@@ -39,8 +39,8 @@ def plan_every_host(
     """Return a plan, or the error that prevented the plan, by the name of each LXD and Incus release.
 
     The host and the dialect of ``options`` are ignored. Its ``clock`` and ``seed`` should be set. Otherwise,
-    templates that print the time or random values differ between dialects. ``new``: see ``plan_image``.
-    ``hosts`` are all by default.
+    templates that print the time or random values differ between dialects. ``plan_image`` describes ``new``.
+    By default, ``hosts`` has all hosts.
 
     Raises LimitError if all hosts together take longer than ``options`` allow.
     """

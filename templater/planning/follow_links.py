@@ -51,7 +51,7 @@ def clean(path: str) -> str:
 
 
 class Steps:
-    """A limit on the names and links that the target paths of one run lead through."""
+    """A limit on the number of names and links in all target paths of one run."""
 
     __slots__ = ("left",)
 
@@ -114,7 +114,7 @@ class _Walk:
         return self.prefix or "/"
 
     def follow(self, path: str, last_is_directory: bool) -> None:
-        """Walk ``path``, following links. ``entry`` is the entry at its end."""
+        """Walk ``path`` and follow links. Afterwards, ``entry`` is the entry at the end of the path."""
         pending = path.split("/")[::-1]
         while pending:
             name = pending.pop()
@@ -141,7 +141,10 @@ class _Walk:
         self.prefix = self.prefix.rpartition("/")[0]
 
     def step(self, name: str, final: bool) -> "str | None":
-        """Enter ``name`` and return None. If it is a symlink, stay and return its target."""
+        """Enter ``name`` and return None.
+
+        If ``name`` is a symlink, do not enter it, but return its target.
+        """
         place = f"{self.prefix}/{name}"
         if len(place) > MAX_PATH:
             raise RefusedError(f"{_shown(place)} is too long: the kernel allows {MAX_PATH} bytes")

@@ -225,7 +225,7 @@ def decide(
 
 
 def config_drive(renderings: "Iterable[Rendering]") -> "tuple[Change, ...]":
-    """Return the files ``<template>.out`` that a virtual machine's start writes for the guest's agent.
+    """Return the files ``<template>.out`` that the start of a virtual machine writes for the guest's agent.
 
     The files are named after the template, so rules that share a template overwrite each other.
     """

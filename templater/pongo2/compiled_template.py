@@ -40,8 +40,8 @@ def execute(
 ) -> str:
     """Render a template and return its output.
 
-    Raises LimitError if a limit is exceeded, and InputError if a value is not valid Unicode. Any other
-    failure is a Failure, Panic or Fault, which the caller converts to a TemplaterError.
+    Raises LimitError if a limit is exceeded, and InputError if a value is not valid Unicode. Other failures
+    raise Failure, Panic or Fault, which the caller converts to a TemplaterError.
     """
     try:
         return program.unit(Render(program, context, clock, seed, limits or DEFAULT_LIMITS), 0)

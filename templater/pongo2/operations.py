@@ -62,8 +62,8 @@ def portion(render: "Render") -> int:
 def spent(render: "Render", steps: int, left: int) -> int:
     """Return the next portion of steps. Raises LimitError if a limit is exceeded.
 
-    ``steps`` is the unused rest of the last portion, or negative if the code needed more. ``left`` is the
-    number of characters that the template may still print.
+    ``steps`` is the unused part of the last portion. It is negative if the code needed more than the portion.
+    ``left`` is the number of characters that the template may still print.
     """
     if left < 0:
         raise too_long(render)

@@ -1,4 +1,7 @@
-"""The names that a template reads from its context, found in the parsed template without a render."""
+"""The names that a template reads from its context.
+
+They are found in the parsed template, without a render.
+"""
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple

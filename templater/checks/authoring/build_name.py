@@ -1,4 +1,4 @@
-"""The image contains a hostname that its build wrote, and no rule replaces this hostname.
+"""The image contains a hostname that its build wrote, and no rule replaces it.
 
 distrobuilder writes `distrobuilder-…` or `LXC_NAME` into `/etc/hostname` and `/etc/hosts` of the image,
 and a template usually replaces these names when an instance is created. Without such a rule, each

@@ -1,8 +1,8 @@
 """`/etc/hostname` or `/etc/hosts` gets the name of a new instance, but not that of its copy.
 
-The daemons use the trigger `copy`, and not `create`, for a copy. Without it, the copy keeps the original's
-hostname, and the network has two machines with one name. A rule with `create_only: true` does not change a
-file that the copy already has.
+The daemons use the trigger `copy`, and not `create`, for a copy. Without the trigger `copy`, the copy keeps
+the original's hostname, and the network has two machines with one name. A rule with `create_only: true` does
+not change a file that the copy already has.
 
     when: [create]                  wrong: the copy is called like the original
     when: [create, copy]            right
@@ -58,7 +58,7 @@ def check_image(image: AuthoredImage) -> Iterator[Observation]:
 
 
 def ignores_hostname(image: AuthoredImage) -> bool:
-    """Return whether the system takes its hostname from another file than /etc/hostname."""
+    """Return whether the system ignores /etc/hostname and reads its hostname from another file."""
     if image.os == "nixos":
         return any(path.startswith("/etc/nixos/") for _, path in fresh_after(image, "copy"))
     release = str(image.metadata.properties.get("release", "")) if image.metadata is not None else ""

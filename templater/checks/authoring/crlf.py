@@ -1,4 +1,4 @@
-"""A template has Windows line endings (CRLF), and programs misread its target with such line endings.
+"""A template has Windows line endings (CRLF), and programs misread the rendered file because of them.
 
 The daemons write the line endings as they are. For example, the kernel looks for an interpreter `/bin/sh^M`,
 and the hostname ends in an invisible character.

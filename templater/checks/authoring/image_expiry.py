@@ -1,8 +1,8 @@
 """The `expiry` of a definition is not the duration that its author wrote.
 
 distrobuilder and lxd-imagebuilder read a number with one unit: `s`, `m`, `h`, `d` or `w`. Of several terms,
-only the last one counts, so `1d12h` is 12 hours. They read nothing from other texts, such as `1y`, and the
-image is expired when it is built.
+only the last one counts, so `1d12h` is 12 hours. Other texts, such as `1y`, give no duration: the image is
+expired as soon as it is built.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A rule writes below `/proc`, `/sys` or `/dev`.
 
-While the daemon writes the files, no file system is mounted on these directories. After the start,
-the kernel's file systems hide the file.
+The daemon writes the file into the directory of the image. When the instance starts, the kernel's file
+systems are mounted there and hide the file.
 """
 
 from __future__ import annotations

@@ -50,8 +50,8 @@ def check_image(image: AuthoredImage) -> Iterator[Observation]:
 
 
 def text_of(node: object) -> str:
-    """Return the variable that an expression prints, or "" for any other expression.
+    """Return the variable that an expression prints, or "" if the expression does not print one variable.
 
-    For example, authors use a missing property on purpose as an empty default of ``config_get``.
+    Other uses of a missing property can be intended, such as an empty default of ``config_get``.
     """
     return node.text if isinstance(node, tree.Path) and node.parts[-1].arguments is None else ""

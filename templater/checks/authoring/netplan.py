@@ -5,8 +5,8 @@
       ethernets:
         eth0: {dhcp4: true}
 
-If netplan is installed, its generator reads the file as well. Otherwise, the check compares the keys of
-interfaces with the keys of netplan.
+If netplan is installed, the check also runs netplan's generator on the file. Otherwise, the check compares
+the keys of interfaces with the keys of netplan.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def check_image(image: AuthoredImage) -> Iterator[Observation]:
 
 
 def validate(image: AuthoredImage, file: File) -> Iterator[Mistake]:
-    """Yield the mistakes that netplan finds, or if netplan does not run here, the unknown keys.
+    """Yield the mistakes that netplan finds. If netplan does not run here, yield the unknown keys.
 
     netplan does not say which key is meant, so its message gets the hint about the unknown key.
     """

@@ -13,8 +13,8 @@ one of them.
         ipv4: true                   wrong: version 1 has no such key
         address: 10.0.0.5/24
 
-If cloud-init's JSON schemas are installed, the check compares keys and values with the schemas. The page of
-`cloud-config` says how to get the schemas.
+If cloud-init's JSON schemas are installed, the check compares keys and values with the schemas. The page
+about the check `cloud-config` tells how to get the schemas.
 """
 
 from __future__ import annotations

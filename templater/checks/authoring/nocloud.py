@@ -1,4 +1,4 @@
-"""An image writes some files of cloud-init's NoCloud seed, but not all that cloud-init needs.
+"""The rules write some files of cloud-init's NoCloud seed, but not all files that cloud-init needs.
 
 cloud-init uses the folder `/var/lib/cloud/seed/nocloud-net` only if it contains both `user-data` and
 `meta-data`.

@@ -1,11 +1,11 @@
 """A `template` entry of a definition has `pongo: true`, and its content reads a variable of the instance.
 
 With `pongo: true`, the build renders the content, and the image gets the result. The build knows the
-definition, but no instance, so `{{ container.name }}` becomes empty text, and the branches of an `if` are
-chosen once, for all instances. Nothing protects such an expression: a build renders its result again while
-the result contains `{{` or `{%`.
+definition, but no instance. So `{{ container.name }}` becomes empty text, and an `if` chooses one branch for
+all instances. An author can't escape such an expression: the build renders the result again while it contains
+`{{` or `{%`.
 
-Without `pongo: true`, the content becomes the template as it is.
+Without `pongo: true`, the content becomes the template unchanged.
 """
 
 from __future__ import annotations

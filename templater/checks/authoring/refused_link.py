@@ -1,5 +1,6 @@
-"""The way to a target leads through a symlink that hosts refuse, or the target itself is such a link.
-A target that is a directory, a device or another special file is also reported.
+"""The path of a target leads through a symlink that hosts refuse, or the target is such a symlink.
+
+The check also reports a target that is a directory, a device or another special file.
 
 Newer releases of LXD and Incus refuse absolute links, and links that leave the root filesystem: the start
 fails. Incus 7 also refuses a link whose target does not exist.

@@ -1,7 +1,7 @@
 """`/etc/hostname` or `/etc/hosts` gets the name of a new instance, but not its new name after a rename.
 
 A renamed instance keeps its old hostname. Image authors often want this, so the check is only
-information. See the check `copy` for copies of an instance.
+information. The check `copy` is about copies of an instance.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""A rule writes a file into cloud-init's NoCloud seed that cloud-init does not read there.
+"""A rule writes a file into cloud-init's NoCloud seed, but cloud-init does not read a file of this name.
 
 cloud-init reads the files `user-data`, `meta-data`, `vendor-data` and `network-config` in the folders
-`/var/lib/cloud/seed/nocloud-net` and `/var/lib/cloud/seed/nocloud`, and ignores all others. The network
-configuration has another name with OpenStack: `network_data.json`.
+`/var/lib/cloud/seed/nocloud-net` and `/var/lib/cloud/seed/nocloud`, and ignores all other files.
+`network_data.json` is OpenStack's name for the network configuration.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A file for sudo has a syntax error, or a name that sudo ignores.
 
-If `visudo` is installed, it finds syntax errors. sudo ignores a file in `/etc/sudoers.d` if its name
-contains `.` or ends in `~`.
+If `visudo` is installed, the check runs it to find syntax errors. sudo ignores a file in `/etc/sudoers.d` if
+its name contains `.` or ends in `~`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A template compares `trigger` with a text.
 
-In the daemons, `trigger` has a type of its own, which pongo2 never considers equal to a text: the
+In the daemons, `trigger` is not a text but has a separate type. pongo2 never considers the two equal: the
 comparison `trigger == "start"` is always false, and `!=` is always true. A filter such as `lower` gives a
 text.
 

@@ -1,4 +1,4 @@
-"""A rule defines a property that its template does not read."""
+"""A rule defines a property, but the rule's template does not read the property."""
 
 from __future__ import annotations
 

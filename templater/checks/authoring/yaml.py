@@ -21,7 +21,7 @@ def check_image(image: AuthoredImage) -> Iterator[Observation]:
 
 
 def find(file: File) -> Iterator[Mistake]:
-    """Read only the events, which need no memory for aliases and allow every tag and several documents."""
+    """Read only YAML events, which need no memory for aliases, and allow all tags and several documents."""
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
         for count, _ in enumerate(yaml.parse(file.text or "", loader)):

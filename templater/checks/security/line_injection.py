@@ -30,7 +30,7 @@ def removes_line_breaks(name: str, argument: object = None) -> bool:
 def check_image(image: ScannedImage) -> Iterator[Observation]:
     """Find configuration values that follow other text on the same line.
 
-    A value at the start of a line is usually a whole document, such as cloud-init user data.
+    A value at the start of a line is not reported: it is usually a whole document, such as user data.
     """
     for source in image.sources():
         inside_line = False

@@ -1,4 +1,4 @@
-"""A check for duplicate names in the root filesystem. Programs may unpack different copies of such a file."""
+"""A check for duplicate names in the root filesystem: different programs may unpack different copies."""
 
 from __future__ import annotations
 

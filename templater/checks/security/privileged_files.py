@@ -50,6 +50,6 @@ def privileges(name: Name) -> Iterator[str]:
 
 
 def is_whiteout(name: Name) -> bool:
-    """Return whether an overlay (device 0:0) or a container layer (``.wh.``) uses the name to hide a file."""
+    """Return whether the name is a whiteout: a device 0:0 in an overlay, or ``.wh.…`` in a layer."""
     device = name.entry.kind == CHAR_DEVICE and name.entry.rdev == 0
     return device or name.path.rpartition("/")[2].startswith(".wh.")

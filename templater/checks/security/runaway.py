@@ -59,7 +59,7 @@ def _rendered(image: ScannedImage, metadata: Metadata) -> Iterator[Observation]:
 
 
 def _described(image: ScannedImage, metadata: Metadata) -> tuple[Instance, ...]:
-    """Return the user's instance, if given. If it does not exist yet, add the image's configuration keys."""
+    """Return the user's instance, or None. A new instance also gets the image's configuration keys."""
     instance = image.instance
     if instance is None:
         return ()

@@ -15,7 +15,10 @@ from ..base import Observation, ScannedImage, check
     "CVE-2026-23954",
 )
 def check_image(image: ScannedImage) -> Iterator[Observation]:
-    """Find targets behind unsafe symlinks. Old daemons follow them on the host; newer daemons fail."""
+    """Find targets behind unsafe symlinks.
+
+    Old daemons follow such symlinks on the host; newer daemons fail.
+    """
     for rule, path, resolved in image.targets:
         for place, target in resolved.links:
             depth = climbs(place, target)

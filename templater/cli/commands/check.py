@@ -263,7 +263,7 @@ def command(
 
 
 def pairs(sources: tuple[str, ...], rootfs: str | None) -> list[tuple[str, str | None]]:
-    """Return each image with the second file of a split image.
+    """Return pairs of an image and its second file, which is None unless the image is split.
 
     The second file is ``rootfs``, or else the next SRC, if that is a squashfs file or a disk image.
     """
@@ -324,7 +324,7 @@ def local_validators(run: bool | None) -> Validators | None:
 def read(
     work: Callable[..., Any], paths: tuple[str | None, ...], limits: Given, run_validators: bool | None
 ) -> Any:
-    """Read an image with ``read_image``, with the validators that it needs."""
+    """Read an image with ``read_image``, and start validators if the image needs them."""
     if run_validators is False or not needs_sandbox(paths):
         return read_image(partial(work, validators=local_validators(run_validators)), paths, limits)
     from ...validators.helper import Helper
@@ -337,7 +337,7 @@ def read(
 
 
 def refuse_archives(sources: tuple[str, ...]) -> None:
-    """Raise an error unless each SRC is a directory, before any of them changes."""
+    """Raise an error unless each SRC is a directory, before any directory is changed."""
     for source in sources:
         if not os.path.isdir(options.existing(source) if ":" not in source else source):
             raise RefusedError(
@@ -365,7 +365,7 @@ def write_fixes(source: str, fixes: Fixes) -> None:
 
 
 def counted(fixes: Fixes, verb: str) -> str:
-    """Return how many findings were fixed, with the number of each check."""
+    """Return a text with the number of fixed findings, in total and for each check."""
     from collections import Counter
 
     if not fixes.fixed:

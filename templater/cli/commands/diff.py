@@ -120,7 +120,7 @@ def show_comparison(sides: list[tuple[Plan, Plan]], *, as_json: bool, exit_code:
 def show(plans: list[Plan], *, as_json: bool, verdicts: Sequence[Verdict | None] = ()) -> int:
     """Print plans as patches or JSON, and return the exit code: 5 if a rule or the host fails.
 
-    ``verdicts`` tell for each plan what cloud-init does at the next boot.
+    ``verdicts`` has for each plan the prediction of cloud-init's next boot.
     """
     from ...cloud_init.report import lines_of, verdict_data
     from ...reporting import json_data, patch, report
@@ -143,7 +143,7 @@ def show(plans: list[Plan], *, as_json: bool, verdicts: Sequence[Verdict | None]
 
 
 def complaints(plan: Plan) -> Iterator[str]:
-    """Yield failures and differences of the host, which a patch can't show."""
+    """Yield failures of the host, and its differences from templater: a patch can't show them."""
     from ...model.plan import AGENT
     from ...reporting.report import differences, indented
 

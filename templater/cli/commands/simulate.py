@@ -119,7 +119,7 @@ def show_styled(reports: list[Report], *, as_diff: bool) -> None:
 
 
 def _paper(view: Any) -> MemoryRootfs | None:
-    """Return an in-memory copy of the root filesystem for the simulation; None without a root filesystem."""
+    """Return an in-memory copy of the root filesystem, or None if there is no root filesystem."""
     from ...simulation.disk_snapshot import DiskSnapshot
 
     return view if view is None or isinstance(view, MemoryRootfs) else DiskSnapshot(view)

@@ -1,4 +1,4 @@
-"""``templater status``: compare an instance's files with what templater wrote, and with its next start."""
+"""``templater status``: compare an instance's files with the record, and with the next start."""
 
 from __future__ import annotations
 

@@ -146,7 +146,10 @@ def command(
 
 
 def too_few_branches(found: list[dict[str, Any]], least: float) -> bool:
-    """Return whether the tests of an image reach less than ``least`` percent of its branches, and say so."""
+    """Return whether the tests of an image reach less than ``least`` percent of its branches.
+
+    If so, print a message.
+    """
     from ...testing.coverage import percent
 
     low = [report for report in found if percent(report["coverage"]) < least]

@@ -1,4 +1,4 @@
-"""``templater trigger``: record what happened to an instance directory."""
+"""``templater trigger``: record that an instance directory was created, copied or renamed."""
 
 from __future__ import annotations
 

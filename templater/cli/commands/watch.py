@@ -67,9 +67,9 @@ def command(request: options.Request, checked: bool, tested: bool) -> int:
 
 
 def attempt(look: Callable[[], None], missing: Callable[[], list[str]], *, first: bool = False) -> None:
-    """Run ``look`` once, and report its errors without ending the watch.
+    """Run ``look`` once. Report its errors, but do not end the watch.
 
-    At the ``first`` attempt a usage error is raised, because no change of a file can correct it.
+    At the ``first`` attempt, a usage error is raised, because no file change can correct it.
     """
     try:
         look()

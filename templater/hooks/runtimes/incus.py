@@ -1,7 +1,7 @@
 """The hook for Incus: ``raw.lxc`` runs it right after Incus has rendered the templates.
 
-Incus keeps metadata.yaml, templates and backup.yaml beside the root filesystem. It writes backup.yaml just
-before the start; the file describes the instance and its pending trigger. With ``--rootfs``, templater writes
+Incus keeps metadata.yaml, templates and backup.yaml beside the root filesystem. Just before the start, Incus
+writes backup.yaml, which describes the instance and its pending trigger. With ``--rootfs``, templater writes
 to a copy of the root filesystem. Without this option, templater only reports the files that it would write
 differently.
 """

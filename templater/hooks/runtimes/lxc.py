@@ -1,4 +1,6 @@
-"""The hooks for LXC. The pre-start or mount hook renders; clone and destroy hooks record copies and renames.
+"""The hooks for LXC.
+
+The pre-start or mount hook renders. The clone and destroy hooks record copies and renames.
 
 LXC passes the event in the environment (hook version 1), or in three words at the end of the hook line
 (version 0). The container's directory, which contains its ``config``, is its instance directory.
@@ -69,7 +71,10 @@ def read_request(options: "Options", environ: "Mapping[str, str]") -> "HookReque
 
 
 def state_folder(environ: "Mapping[str, str]") -> str:
-    """Return the container's directory, or "" if it has no ``.templater``, which logging must not create."""
+    """Return the container's directory.
+
+    Return "" if it has no ``.templater``, because logging must not create it.
+    """
     folder = _folder(environ)
     return folder if exists(join(folder, STATE_FOLDER)) else ""
 
@@ -220,7 +225,10 @@ def mount_overlay(layers: "tuple[str, ...]", where: str) -> None:
 
 
 def ids_on_disk(config: str) -> "IdMap | None":
-    """Return the id map of ``lxc.idmap``, or the identity if LXC mounts the root filesystem with the map."""
+    """Return the id map of ``lxc.idmap``.
+
+    If LXC mounts the root filesystem with that map, return the identity map.
+    """
     from ...rootfs.directory import IDENTITY, IdMap
 
     ranges: dict[str, list[tuple[int, int, int]]] = {"u": [], "g": []}
@@ -287,10 +295,10 @@ def _lines(path: str) -> "Iterator[tuple[str, str]]":
 
 
 def clone(folder: str, name: str, source_name: str, options: "Options") -> Notice:
-    """Record that lxc-copy, lxc-copy -R or lxc-snapshot has made this directory from another container's.
+    """Record that lxc-copy, lxc-copy -R or lxc-snapshot has made this container's directory.
 
-    A snapshot keeps the container's pending trigger, and restoring it in place restores that trigger.
-    Anything else counts as a copy, unless the destroy hook later detects a rename.
+    A snapshot keeps the container's pending trigger, and restoring the snapshot in place restores the
+    trigger. Any other new directory counts as a copy, unless the destroy hook later detects a rename.
     """
     source, exact = find_source(folder, source_name)
     if not options.source:
@@ -347,10 +355,11 @@ def find_source(folder: str, source_name: str) -> "tuple[str, bool]":
 
 
 def require_original(source: str, folder: str, *, exact: bool) -> None:
-    """Raise InputError unless ``source`` is surely the container that LXC copies.
+    """Raise InputError unless it is certain that LXC copies the container ``source``.
 
     LXC gives only the original's name. With ``lxc-copy --newpath``, the original is in another directory, and
-    a container of the same name can be beside the copy. Its description contains that container's passwords.
+    a container of the same name can be beside the copy. The description of the wrong container would give its
+    passwords to the copy.
     """
     if not copies_elsewhere() and (exact or _same_settings(join(source, "config"), join(folder, "config"))):
         return
@@ -366,7 +375,7 @@ _OWN_SETTINGS = ("lxc.rootfs.", "lxc.uts.", "lxc.net.", "lxc.hook.", "lxc.mount"
 
 
 def _same_settings(original: str, copy: str) -> bool:
-    """Return whether a copy's configuration has every setting of the original's that LXC does not change."""
+    """Return whether a copy's configuration has the original's settings, except those that LXC changes."""
     there = set(_lines(copy))
     return all(line in there or line[0].startswith(_OWN_SETTINGS) for line in _lines(original))
 
@@ -421,7 +430,7 @@ _TAKING = "nNpPolmBLft"
 
 
 def copy_image(source: str, folder: str) -> None:
-    """Copy metadata.yaml, templates and instance.yaml, which LXC does not copy, unless the copy has them."""
+    """Copy metadata.yaml, templates and instance.yaml, which LXC omits, to a copy that lacks them."""
     with InstanceDirectory(source) as old, Root(folder, named=True) as root, root.directory("/") as new:
         if not old.has_image() or root.entry("/" + METADATA) is not None:
             return
@@ -468,7 +477,10 @@ def destroy(folder: str) -> Notice:
 
 
 def copied_record(original: StateDirectory) -> "bytes | None":
-    """Return the record of written files: the copy has the same files. Return None if it is unreadable."""
+    """Return the record of written files, which is also right for the copy.
+
+    Return None if the record is unreadable.
+    """
     from ...instances.written_files import MAX_RECORD
 
     try:
@@ -559,7 +571,7 @@ def namespace_words(config: str) -> str:
 
 
 def _with(ranges: "Ranges", own: int) -> "Ranges":
-    """Return the ranges and, if they lack the caller's own id, a range for it after all others."""
+    """Return the ranges. If they lack the caller's own id, add a range for that id after all others."""
     if any(disk <= own < disk + count for _, disk, count in ranges):
         return ranges
     return (*ranges, (max(first + count for first, _, count in ranges), own, 1))
@@ -573,7 +585,7 @@ def _own_map(name: str) -> "Iterator[tuple[int, int, int]]":
 
 
 def added(before: "str | None", file: str, lines: str) -> str:
-    """Return the configuration with the new lines last, without lines of earlier templater versions.
+    """Return the configuration without the lines of earlier templater versions, and with the new lines last.
 
     Raises InputError if the file does not exist.
     """

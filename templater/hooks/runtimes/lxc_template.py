@@ -1,4 +1,4 @@
-"""``lxc-create -t templater``: LXC's template script, which makes a container from an image."""
+"""The template script for ``lxc-create -t templater``, which makes a container from an image."""
 
 from __future__ import annotations
 

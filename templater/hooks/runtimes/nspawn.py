@@ -48,7 +48,7 @@ def read_request(options: "Options", _environ: "Mapping[str, str]") -> "HookRequ
 
 
 def _refuse_other_range(rootfs: str) -> None:
-    """Refuse a root filesystem whose owner or group is not the first id of a range of ids.
+    """Refuse a root filesystem whose owner or group is not the first id of a machine's range.
 
     The machine's root can give its top directory to any of its ids. A range guessed from that owner would
     reach into the range of another machine.
@@ -66,7 +66,10 @@ def _refuse_other_range(rootfs: str) -> None:
 
 
 def snippet(name: str, words: "list[str]", path: str) -> "Snippet":
-    """Return a drop-in for one machine's unit or, without a name, for every machine that has an image."""
+    """Return a drop-in for one machine's unit.
+
+    Without a name, return a drop-in for all machines that have an image.
+    """
     from ..install import Snippet, argv, unit_line
     from ..options import END
 

@@ -179,7 +179,10 @@ def _root_path(config: "Mapping[str, Any]") -> str:
 
 
 def id_map(config: "Mapping[str, Any]") -> "IdMap | None":
-    """Return the id map of config.json, or None if it has none. Raises InputError if it is invalid."""
+    """Return the id map of config.json, or None if it has no id map.
+
+    Raises InputError if the map is invalid.
+    """
     linux = config.get("linux")
     if not isinstance(linux, dict):
         return None
@@ -259,7 +262,7 @@ def merged(before: "str | None", file: str, stage: str, ours: "dict[str, Any]") 
 def hooks_of(config: "Mapping[str, Any]", file: str) -> "dict[str, list[Any]]":
     """Return a bundle's hooks by stage. Raises InputError if they are invalid.
 
-    Null counts as an empty list, as it does for the runtimes.
+    A null counts as an empty list, as in the runtimes.
     """
     hooks = config.get("hooks") or {}
     if not isinstance(hooks, dict) or not all(isinstance(each, list | None) for each in hooks.values()):

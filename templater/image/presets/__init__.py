@@ -1,4 +1,7 @@
-"""Presets for new images. Each preset is a directory here, with its metadata.yaml, templates and tests."""
+"""Presets for new images.
+
+Each preset is a directory in this package, with metadata.yaml, templates and tests.
+"""
 
 from __future__ import annotations
 

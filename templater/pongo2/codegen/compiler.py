@@ -2,9 +2,9 @@
 
 The generated module consists of constants and one function for each template. It never accesses an attribute.
 
-A template can be compiled without or with spans. Code without spans is faster, but contains no source
-positions. In code with spans, every operation that can fail gets the number of its source position. Templater
-compiles with spans only after a render has failed, to find the source position of the failure.
+A template can be compiled without or with spans. Code without spans is faster, but has no source positions.
+In code with spans, every operation that can fail gets the number of its source position. Templater compiles
+with spans only after a render has failed, to find the source position of the failure.
 """
 
 from collections.abc import Iterable, Iterator

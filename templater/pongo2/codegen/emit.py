@@ -20,14 +20,14 @@ _INCLUDES = ("render_other", "render_named")
 
 
 class Emitter:
-    """A converter of documents into nodes, which also collects facts about the whole compilation.
+    """A converter of documents into nodes. It also collects facts about the whole compilation.
 
-    ``places`` has the tokens whose source positions generated code needs. A place is an index into it.
-    ``texts`` has the name that messages use for the variable or macro at each place.
-    ``loaded``, ``called`` and ``assigned`` have the names that templates read, call and bind.
-    ``field_holders`` has the names that a template binds to a field of a loop, such as ``forloop.Counter``.
-    ``copies`` has a pair (from, to) for each name that a template binds to the value of another name.
-    ``units`` has the documents that become separate functions: the first document and the included documents.
+    ``places`` has the tokens whose source positions generated code needs. A place is an index into
+    ``places``. ``texts`` has the name that messages use for the variable or macro at each place. ``loaded``,
+    ``called`` and ``assigned`` have the names that templates read, call and bind. ``field_holders`` has the
+    names that a template binds to a field of a loop, such as ``forloop.Counter``. ``copies`` has a pair
+    (from, to) for each name that a template binds to the value of another name. ``units`` has the documents
+    that become separate functions: the first document and the included documents.
     """
 
     def __init__(self, document: Document) -> None:
@@ -209,7 +209,7 @@ class Emitter:
         return self.filters(self.expression(node.atom), node.filters)
 
     def filters(self, value: nodes.Expr, uses: list[tree.FilterUse], place: int | None = None) -> nodes.Expr:
-        """Return a value to which filters are applied in turn.
+        """Return the node for a value to which several filters are applied in turn.
 
         ``place``, if given, is the place of all filters. By default, each filter has its own place.
         """
@@ -318,7 +318,7 @@ def is_wrapped(body: Sequence[nodes.Node]) -> bool:
 
 
 def weight(body: Sequence[nodes.Node]) -> int:
-    """Return the work (in steps) of one pass through a body, without the loops and blocks in that body."""
+    """Return the work of one pass through a body, in steps, without the work of inner loops and blocks."""
     total = 1
     waiting = list(body)
     while waiting:

@@ -160,7 +160,7 @@ class ExpressionWriter(Writer):
     def equality(self, left: nodes.Expr, right: nodes.Expr, place: int, wanted: bool) -> None:
         """Write ``==`` if ``wanted`` is true, else ``!=``.
 
-        A comparison with a constant string has a faster form, because it is the most common comparison.
+        Comparisons with a constant string have a faster form, because they are the most common.
         """
         if isinstance(right, nodes.Const) and isinstance(right.value, str) and not self.spans:
             name = self.fresh("v")
@@ -289,7 +289,7 @@ class ExpressionWriter(Writer):
         self.write(")))")
 
     def when_nil(self, node: nodes.Call) -> str:
-        """Return code for a call whose callee is nil.
+        """Return code for the call of a callee that is nil.
 
         A call of an unset variable gives nil. A call of a variable that holds nil fails.
         """

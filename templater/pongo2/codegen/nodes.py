@@ -119,7 +119,7 @@ def stored_expression(node: Tuple) -> Expr | None:
 
 
 def steps(expressions: list[Expr]) -> List:
-    """Return a ``List`` of expressions, whose value is that of the last expression.
+    """Return a ``List`` of expressions. Its value is the value of the last expression.
 
     Each expression after the first uses the value of the preceding expression as `PREVIOUS`. A long chain of
     operators or filters becomes such a ``List``, because otherwise the generated code would nest too deeply.
@@ -210,7 +210,7 @@ def macro(name: str, parameters: Sequence[tuple[str, Expr | None]], body: list[N
 
 
 def has_default(default: Expr) -> bool:
-    """Return whether the template defines this entry of a macro's ``defaults``."""
+    """Return whether an entry of a macro's ``defaults`` is a default that the template defines."""
     return not (isinstance(default, Const) and default.value is None)
 
 

@@ -53,7 +53,10 @@ class StatementWriter(ExpressionWriter):
         return f"{self.module.imported('templater.pongo2.trace_recorder', 'printed_texts')}(render)"
 
     def statements(self, body: Sequence[nodes.Node]) -> None:
-        """Write a body at the current indentation, or write a call of a new function if it is too deep."""
+        """Write a body at the current indentation.
+
+        If the body nests too deeply, write a call of a new function.
+        """
         if self.nesting >= MAX_NESTING and any(not isinstance(node, nodes.Output) for node in body):
             name = self.fresh("b")
             self.later("s, o", name, lambda: self.statements(body))

@@ -1,4 +1,4 @@
-"""The base class of the code generator, with the state that belongs to the code that is being written."""
+"""The base class of the code generator. It holds the state of the code that is being written."""
 
 from collections.abc import Callable
 from io import StringIO

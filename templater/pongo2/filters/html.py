@@ -83,7 +83,7 @@ def _is_plain(name: str) -> bool:
 
 
 def _tag_end(text: str, start: int, name: str) -> int:
-    """Return the end of the tag ``name`` that begins at ``start``, or 0 if there is no such tag there."""
+    """Return the end of the tag ``name`` that begins at ``start``, or 0 if no such tag begins there."""
     position = start + 1
     if text.startswith("/" + name, position):
         position += 1
@@ -168,7 +168,7 @@ class _Truncation:
         self.open.push(tag.partition(" ")[0])
 
     def until_bracket(self) -> tuple[str, str]:
-        """Return the text up to the next ``>``, and the ``>``, and move behind it.
+        """Return the text up to the next ``>``, and the ``>``. Move to the position after the ``>``.
 
         Without a ``>``, return the rest of the text and "".
         """

@@ -200,7 +200,7 @@ class _Printf:
 
 
 def _number(form: str, start: int, end: int) -> "tuple[int | None, int]":
-    """Parse the decimal number at ``start``. Return it and the index after its last digit.
+    """Parse the decimal number at ``start``. Return the number and the index after its last digit.
 
     The number is None if there are no digits. For a number that is too large, return ``(None, end)``.
     """
@@ -357,7 +357,10 @@ class _Value:
         return self.signed(number)
 
     def special(self, number: str) -> str:
-        """Format an infinity or NaN. Only spaces pad them, and NaN has a sign only with a flag."""
+        """Format an infinity or NaN.
+
+        Both are padded only with spaces, and NaN has a sign only with a flag.
+        """
         spec = self.spec
         if number[1] == "N" and not spec.space and not spec.plus:
             number = number[1:]

@@ -1,8 +1,8 @@
 r"""The regular expressions of Go, for the filter removetags and for tests of images.
 
 A pattern is compiled to a small program. The search is depth first: as in Perl and RE2, it prefers the
-leftmost match, then the first alternative. The search never tries the same state twice. So for every pattern,
-the work is at most the length of the text times the length of the program.
+leftmost match, then the first alternative. The search never tries the same state twice. So the work is at
+most the text's length times the program's length.
 """
 
 from unicodedata import category
@@ -68,7 +68,7 @@ class Pattern:
 
 
 class _Search:
-    """A search for one match after the other. It records the states that failed."""
+    """A search for successive matches. It records the states that failed."""
 
     def __init__(self, program: "list[Step]", text: str) -> None:
         self.program = program
@@ -227,7 +227,10 @@ class _Parser:
         return ("join", parts)
 
     def repeated(self, atom: "Step") -> "Step":
-        """Parse the repetition operator after an atom. Raises Panic if a second operator follows."""
+        """Parse the repetition operator after an atom of a pattern.
+
+        Raises Panic if a second operator follows.
+        """
         bounds = self.bounds()
         if bounds is None:
             return atom

@@ -68,7 +68,7 @@ def _binary(v: float) -> str:
 
 
 def _parts(v: float) -> "tuple[int, int]":
-    """Return an integral mantissa and an exponent such that abs(v) = mantissa * 2**exponent."""
+    """Return an integer mantissa and an exponent such that abs(v) = mantissa * 2**exponent."""
     number, _, exponent = v.hex().lstrip("-").partition("p")
     if number[2] == "0":
         return int(number[4:], 16), -1074

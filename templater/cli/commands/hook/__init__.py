@@ -49,7 +49,10 @@ class Hook(Commands):
 
 
 def runtime_command(runtime: str) -> click.Command:
-    """Return a command that runs the hook. It starts slower than the line that ``hook install`` prints."""
+    """Return a command that runs the hook.
+
+    The line that ``hook install`` prints starts faster than this command.
+    """
 
     @click.command(
         runtime,

@@ -116,7 +116,7 @@ def command(
 
 
 def source_date_epoch() -> int | None:
-    """Return SOURCE_DATE_EPOCH, the newest time that a reproducible build may contain."""
+    """Return SOURCE_DATE_EPOCH, the latest modification time in a reproducible build, or None."""
     text = os.environ.get("SOURCE_DATE_EPOCH", "")
     if not text:
         return None
@@ -137,8 +137,8 @@ def pack(
 ) -> Built:
     """Write the image to ``target`` with the options of `packing_options`, and show the progress.
 
-    ``private``: only the current user may read the files, as for an image made from an instance. ``total``
-    returns the number of bytes that are packed.
+    ``private``: only the current user may read the new files, as for an image made from an instance.
+    ``total`` returns the number of bytes to pack.
     """
     from ....image.build import build
 

@@ -98,7 +98,7 @@ def _from_stdin(before: Source) -> Source:
 
 
 def _from_editor(before: Source) -> Source:
-    """Return the text that the user saved in the editor, which opens again if the text is invalid."""
+    """Return the text that the user saved in the editor. If the text is invalid, open the editor again."""
     from ....model.source import Source
     from ....parsing.metadata_yaml import read_metadata
 
@@ -146,7 +146,7 @@ def pairs_of(arguments: tuple[str, ...], *, what: str) -> dict[str, str]:
 
 
 def edited(source: Source, changes: Mapping[str, Any], *, force: bool = False) -> Source:
-    """Return the source with changed properties. None as a value removes a property."""
+    """Return the source with changed properties. A property with the value None is removed."""
     from ....image import edit
 
     after = source

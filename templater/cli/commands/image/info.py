@@ -78,7 +78,7 @@ def command(
 
 
 def lines(found: dict[str, Any]) -> Iterator[str]:
-    """Yield the lines of the report about an image's data, as ``describe.data`` returns it."""
+    """Yield the lines of the report. ``describe.data`` returns the image's data."""
     yield from _pairs(_facts(found))
     if found["properties"]:
         yield ""

@@ -300,7 +300,7 @@ def _check(uid: str, gid: str, mode: str) -> None:
 
 
 def _warn(src: str, name: str, data: bytes) -> None:
-    """Warn of a template that the daemons can't compile, which would make a start fail."""
+    """Warn if the daemons can't compile the template, because then a start would fail."""
     from ....model.hosts import INCUS
     from ....model.source import Source
     from ....pongo2 import compile

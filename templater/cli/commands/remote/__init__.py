@@ -1,4 +1,4 @@
-"""``templater remote``: name the image servers that SRC can mention."""
+"""``templater remote``: give image servers names, which SRC can use."""
 
 from ...discovery import Commands
 

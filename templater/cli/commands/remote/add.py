@@ -1,4 +1,4 @@
-"""``templater remote add``: name an image server."""
+"""``templater remote add``: give an image server a name."""
 
 import click
 
