@@ -1,7 +1,7 @@
 """A plugin that lets pytest run the tests of images: ``pytest -p templater.pytest``.
 
-It collects the files that `templater test` reads, and only beside an image or a definition. In a project
-without images, it imports nothing but this module.
+The plugin collects the files that `templater test` reads, if they are beside an image or a definition. In a
+project without images, only this module is imported.
 """
 
 from __future__ import annotations

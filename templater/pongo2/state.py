@@ -48,7 +48,7 @@ class Limits:
         self.deadline: float | None = None
 
     def begun(self) -> "Limits":
-        """Return the limits for a run that begins now: with a deadline, if ``total`` is set.
+        """Return the limits for a run that begins now. If ``total`` is set, they have a deadline.
 
         Limits that already have a deadline are returned unchanged.
         """

@@ -73,7 +73,7 @@ class Compilation:
         self.numbers = count()
 
     def named(self, source: Source) -> "Compilation":
-        """Return a copy of this compilation, for a source with an equal text and another name."""
+        """Return a copy of this compilation for another source, which has an equal text and another name."""
         twin = copy(self)
         twin.source = source
         twin.units = [Unit(source, unit.name, wrapped=self.wrapped) for unit in self.units[:1]]
@@ -222,7 +222,10 @@ class Template:
         return self.compilation.dialect
 
     def named(self, source: Source) -> "Template":
-        """Return this template for a source with an equal text and another name. It has no loader."""
+        """Return this template for another source, which has an equal text and another name.
+
+        The result has no loader.
+        """
         twin = copy(self)
         twin.compilation = self.compilation.named(source)
         return twin
@@ -289,7 +292,10 @@ class Template:
         seed: int | None,
         limits: Limits | None,
     ) -> TemplaterError:
-        """Return the error of a failed render. To find its source position, render again with spans."""
+        """Return the error of a failed render.
+
+        To find the error's source position, render again with spans.
+        """
         program = self.program
         if not program.places:
             program = self.located()
@@ -397,7 +403,9 @@ def compile_template(
 
 
 def config_keys(template: Source | bytes, dialect: Dialect) -> tuple[str, ...]:
-    """Return the configuration keys that a template names, sorted. Keys that it computes are missing.
+    """Return the configuration keys that a template names, sorted.
+
+    Keys that the template computes are missing.
 
     The result is empty for a very large template, and for a template with a syntax error.
     """

@@ -51,7 +51,7 @@ class Site(NamedTuple):
 
 
 class Piece(NamedTuple):
-    """A text that a site printed. ``reads`` has the reads of the printed value.
+    """A text that was printed at a site. ``reads`` has the reads of the printed value.
 
     ``because`` has the reads of the conditions and loops around the site.
 
@@ -134,7 +134,7 @@ class Trace:
         return len(self.frames) - 1
 
     def take(self, depth: int) -> Frame:
-        """Remove the frame at ``depth`` and all later frames. Return the first with the reads of all.
+        """Remove the frame at ``depth`` and all later frames. Return the frame with the reads of all.
 
         In v4, a macro that fails prints its error, and leaves later frames and items of the lists behind.
         """
@@ -206,7 +206,10 @@ def printed_texts(render: Render) -> PrintedTexts:
 
 
 def begin(render: Render) -> int:
-    """Begin a frame, and return its depth, which the function that ends the frame gets as an argument."""
+    """Begin a frame, and return its depth.
+
+    The function that ends the frame takes this depth as an argument.
+    """
     return trace_of(render).begin()
 
 
@@ -226,7 +229,10 @@ def context_value(render: Render, depth: int, value: Any, path: tuple[str | None
 
 
 def bound_value(render: Render, depth: int, value: Any, scope: Scope, path: tuple[str | None, ...]) -> Any:
-    """Record the reads on which the value of a name depends. The template may have bound the name."""
+    """Record the reads on which the value of a name depends.
+
+    The name may be one that the template has bound.
+    """
     trace = trace_of(render)
     frame = trace.take(depth)
     name = resolved(scope.get(str(path[0])), path, frame.keys)
@@ -276,7 +282,7 @@ def default_argument(render: Render, scope: Scope, argument: tuple[Thunk]) -> An
 
 
 def with_history(render: Render, value: Any) -> Any:
-    """Record all reads so far, for a tag that remembers earlier values."""
+    """Record all reads so far, for a tag that stores earlier values."""
     trace = trace_of(render)
     trace.add(tuple(trace.everything))
     return value
@@ -301,7 +307,7 @@ def resolved(value: Any, path: tuple[str | None, ...], keys: list[str]) -> Name:
 
 
 def normal(context: Mapping[str, Any], name: Name) -> Name:
-    """Return the read without superfluous keys: ``config`` has one key, a value of ``devices`` has two."""
+    """Return the read without superfluous keys: a value of ``config`` has one key, of ``devices`` two."""
     root = name[0]
     if root == "container":
         name = ("instance", *name[1:])
@@ -391,7 +397,7 @@ def reach(render: Render, number: int) -> None:
 
 
 def run(render: Render, number: int) -> None:
-    """Begin a run, which consists of neighbouring sites whose texts are printed next."""
+    """Begin a run. It consists of the neighbouring sites whose texts are printed next."""
     trace = trace_of(render)
     trace.sites, trace.position = trace.runs[number], 0
     trace.frames[0].reads = {}
@@ -428,7 +434,7 @@ def iterated(render: Render, depth: int, value: Any) -> Any:
 
 
 def decided_by_statements(render: Render) -> None:
-    """Record the reads since `run` as reads of a condition, for a tag whose text selects a branch."""
+    """Record the reads since `run` as reads of a condition. A tag whose text selects a branch needs this."""
     trace = trace_of(render)
     trace.control[-1].update(trace.frames[0].reads)
 

@@ -44,7 +44,7 @@ class Traced(NamedTuple):
 
 
 class TracedTemplate:
-    """A template with calls of `trace`, which can be rendered several times.
+    """A template with calls of `trace`. It can be rendered several times.
 
     ``program`` is None if the template with these calls is too large to be compiled. ``branches`` are the
     parts of the template that run only in some renders; the first one is the whole template. ``statements``
@@ -86,7 +86,7 @@ class TracedTemplate:
         seed: int | None = None,
         limits: Limits | None = None,
     ) -> tuple[trace.Trace, str | None]:
-        """Render like ``render``. Return the whole record, even of a failed render, and the text or None."""
+        """Render like ``render``. Return the whole record, also if the render fails, and the text or None."""
         traced = TracedContext(context, self.runs)
         if self.program is None:
             return traced.trace, None
@@ -132,7 +132,10 @@ class Tracer:
         )
 
     def branch(self, token: Token, message: str, statements: Body, *, captured: bool) -> Body:
-        """Convert the body of a branch, which records that it runs. ``message``: see `trace.Branch`."""
+        """Convert the body of a branch, so that a run of the branch is recorded.
+
+        `trace.Branch` describes ``message``.
+        """
         outer, self.inside = self.inside, len(self.branches)
         self.branches.append(trace.Branch(self.offset(token.start), message))
         made = [do(token, trace.reach, self.inside), *self.body(statements, captured=captured)]
@@ -420,7 +423,7 @@ class Tracer:
         return tree.Filtered(node.token, value, uses)
 
     def delayed(self, function: Callable[..., Any], argument: tree.Expression) -> tree.Invoke:
-        """Return a call of a function that evaluates the argument itself."""
+        """Return a call of a function that decides itself whether to evaluate the argument."""
         lazy = tree.Lazy([self.expression(argument)])
         return tree.Invoke(argument.token, function, tree.Scope(), lazy)
 

@@ -558,7 +558,7 @@ def _spaced(digits: str) -> bool:
 
 
 def truthy(v: object) -> bool:
-    """Return whether pongo2 treats a value as true. Python's rule is the same.
+    """Return whether pongo2 treats a value as true. Python treats the same values as true.
 
     NaN and structs are true. A nil pointer is false.
     """
@@ -862,7 +862,10 @@ def _byte_at(text: str, i: int) -> "Byte | None":
 
 
 def subscript(v: object, key: object) -> "Any":
-    """Return ``v[key]``, or None if it is missing. Raises Panic for types for which pongo2 panics."""
+    """Return ``v[key]``, or None if the key is missing.
+
+    Raises Panic if pongo2 panics for values of this type.
+    """
     if isinstance(v, list):
         i = to_int(key)
         return v[i] if 0 <= i < len(v) else None

@@ -1,7 +1,7 @@
-"""Predictions of what a host does at each change: the daemon's steps, run on a model of its file system.
+"""Predictions of a host's result for each change: the daemon's steps, run on a model of its file system.
 
-Each family of releases has its own variant of these steps (see ``Host.family``). The model follows links as
-the kernel or Go's ``os.Root`` does, whichever the release uses. Error texts are the daemons' own, with
+Each family of releases has its own variant of these steps (see ``Host.family``). The model follows links like
+the release itself: as the kernel does, or as Go's ``os.Root`` does. Error texts are the daemons' own, with
 ``$INSTANCE``, ``$ROOTFS`` and ``$TEMPLATES`` in place of the instance's directories. The steps are based on
 recorded runs of each release's code. Cases that the recordings do not cover are "unknown".
 

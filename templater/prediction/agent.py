@@ -25,7 +25,7 @@ NOWHERE = "/\0"
 class Agent:
     """The agent of Incus (incus-agent/templates.go) and LXD (lxd-agent/templates.go).
 
-    The agent uses the path as the rule has it, without cleaning it.
+    The agent uses the rule's path unchanged, without cleaning it.
     """
 
     creating = "Failed to create template file: "

@@ -57,7 +57,10 @@ class CheckedDrive(Drive, Openat2CheckedDaemon):
 
 
 class ConfinedDrive(Drive, OsRootCheckedDaemon):
-    """LXD since 5.0.7 and 5.21.5. It reads templates with os.Root, which refuses links that leave it."""
+    """LXD since 5.0.7 and 5.21.5.
+
+    It reads templates with os.Root, which refuses links that leave the directory.
+    """
 
     def read_template(self, rule: Rule) -> bytes:
         filesystem = self.filesystem

@@ -47,7 +47,10 @@ class Daemon:
         return self.put(due)
 
     def put(self, due: Due) -> str:
-        """Write to a plain path, in which the kernel follows links to anywhere on the daemon's machine."""
+        """Write to a plain path.
+
+        The kernel follows links in such a path, to any place on the daemon's machine.
+        """
         filesystem, rule = self.filesystem, due.rule
         path = normpath(f"{filesystem.rootfs}/{rule.path.lstrip('/')}")
         existed = filesystem.exists(path)

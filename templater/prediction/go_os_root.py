@@ -19,7 +19,10 @@ class Root:
         self.place = place
 
     def walk(self, name: str, *, follow: bool = True) -> tuple[Place, Node | None]:
-        """Return the place to which ``name`` leads, and its node or None if the last name does not exist."""
+        """Return the place to which ``name`` leads, and the node there.
+
+        The node is None if the last name does not exist.
+        """
         return _Walk(self).to(name, follow=follow)
 
     def stat(self, name: str, *, follow: bool = True) -> Node:
@@ -49,7 +52,7 @@ class Root:
 
 
 class _Walk:
-    """A walk below a root directory. It records the current directory, and counts the links followed."""
+    """A walk below a root directory. It records the current directory, and counts the followed links."""
 
     __slots__ = ("filesystem", "links", "place", "root")
 

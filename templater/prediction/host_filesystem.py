@@ -197,7 +197,9 @@ class HostFilesystem:
     def walk(
         self, path: str, *, follow: bool = True, create: bool = False, beneath: Place | None = None
     ) -> tuple[Place, Node | None]:
-        """Return the place to which a path leads, and its node or None if the last name does not exist.
+        """Return the place to which a path leads, and the node there.
+
+        The node is None if the last name does not exist.
 
         ``beneath`` is the directory of an openat2 with RESOLVE_BENEATH. ``create`` stands for O_CREAT.
 
@@ -214,7 +216,10 @@ class HostFilesystem:
         return node
 
     def exists(self, path: str) -> bool:
-        """Return whether a path exists, like Incus's PathExists: errors other than ENOENT mean yes."""
+        """Return whether a path exists.
+
+        As in Incus's PathExists, any error except ENOENT means that it exists.
+        """
         try:
             return self.walk(path, follow=False)[1] is not None
         except Errno as error:
@@ -301,7 +306,7 @@ class HostFilesystem:
 
 
 class Cursor:
-    """A path walk as in the kernel, name by name. It counts the links followed."""
+    """A walk along a path, name by name, as in the kernel. It counts the followed links."""
 
     __slots__ = ("beneath", "filesystem", "links", "node", "place")
 
@@ -313,7 +318,7 @@ class Cursor:
         self.links = 0
 
     def walk(self, path: str, *, follow: bool = True, create: bool = False) -> None:
-        """Continue the walk along a path; see ``HostFilesystem.walk``."""
+        """Continue the walk along a path, as ``HostFilesystem.walk`` describes."""
         if "\0" in path:
             raise Errno(EINVAL)
         filesystem = self.filesystem
@@ -385,7 +390,7 @@ def _is_too_long(name: str) -> bool:
 
 
 def _can_be_opened(node: Node) -> bool:
-    """Return whether open(2) succeeds: never for a socket, and for a device only with a driver."""
+    """Return whether open(2) succeeds. It never does for a socket, and for a device only with a driver."""
     if node.kind in (CHAR_DEVICE, BLOCK_DEVICE):
         return (node.rdev >> 8) & 0xFFF not in LOCAL_MAJORS
     return node.kind != SOCKET

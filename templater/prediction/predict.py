@@ -133,7 +133,7 @@ def _aftermath(filesystem: HostFilesystem, mark: int, change: Change) -> str:
 def _mark_random(changes: list[Change], outcomes: dict[Change, Outcome]) -> str:
     """Replace outcomes that depend on the order of the rules. The daemons run rules in random (map) order.
 
-    Return why the start ends in this pass, or an empty string if it continues.
+    Return the reason why the start ends in this pass, or an empty string if the start continues.
     """
     failing = [
         change for change, outcome in outcomes.items() if not outcome.ok and outcome.result != "unknown"
@@ -153,12 +153,12 @@ def _mark_random(changes: list[Change], outcomes: dict[Change, Outcome]) -> str:
 
 
 def _short(path: str) -> str:
-    """Cut a long path: the remarks on all other rules repeat it."""
+    """Cut a long path, because the remarks on all other rules repeat the path."""
     return path if len(path) <= _LONGEST_PATH else f"{path[:_LONGEST_PATH]}…"
 
 
 def _predict_config_drive(plan: Plan, daemon: Daemon, outcomes: dict[Change, Outcome]) -> None:
-    """Predict the host's part of a virtual machine's start: it only renders files to the config drive."""
+    """Predict the host's part of a virtual machine's start: it renders files to the config drive."""
     contents: dict[tuple[str, str], set[bytes | None]] = {}
     for change in plan.changes:
         contents.setdefault((change.trigger, change.path), set()).add(change.content)

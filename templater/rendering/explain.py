@@ -33,7 +33,7 @@ TEXT, VALUE, NOTHING = trace.TEXT, trace.VALUE, trace.NOTHING
 
 
 class Part(NamedTuple):
-    """A part of a line. ``kind`` is "text" for a text of the template, "value" or "nothing".
+    """A part of a line. ``kind`` is "text" (a text of the template), "value" or "nothing".
 
     A part of the kind "nothing" stands for a condition or loop that has printed nothing.
     ``line`` and ``column`` are the part's position in the template. ``origins`` has the origins of the values
@@ -107,7 +107,7 @@ class Explainer:
 
 
 class Origins:
-    """The origins of reads in the templates of one rule, each computed once."""
+    """The origins of the reads in the template of one rule. Each origin is computed only once."""
 
     def __init__(self, layers: Layers, rule: Rule) -> None:
         self.layers = layers

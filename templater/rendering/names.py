@@ -86,7 +86,10 @@ def check(read: Read, properties: Collection[str] | None) -> Iterator[UnknownNam
 
 
 def called_with(span: Span) -> str:
-    """Return the arguments of a call after a span, with a default as the second one, or "" for no call."""
+    """Return the arguments of the call after a span, or "" if no call follows.
+
+    The second argument is a default.
+    """
     arguments, end, _ = span.source.text[span.end :].partition("\n")[0].partition(")")
     if not end or arguments[:1] != "(" or not arguments[1:].strip():
         return ""

@@ -111,7 +111,10 @@ def render_data(
 
 
 def is_due(rule: "Rule", trigger: str) -> bool:
-    """Return whether a rule runs on a trigger. A null entry runs on every trigger: the daemons panic then."""
+    """Return whether a rule runs on a trigger.
+
+    A null entry runs on every trigger, because it makes the daemons panic.
+    """
     return rule.null or trigger in rule.when
 
 

@@ -1,4 +1,4 @@
-"""The rows of a table as lines with aligned columns."""
+"""Alignment of a table's columns."""
 
 from __future__ import annotations
 

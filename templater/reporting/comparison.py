@@ -15,7 +15,7 @@ CHANGED, ADDED, REMOVED, FAILS, UNCHANGED = STATUSES = "changed", "added", "remo
 
 
 class Side(NamedTuple):
-    """A file as one plan writes it, the host's result, and remarks about differences on the host."""
+    """A file of one plan, the host's result for it, and remarks about the host's differences."""
 
     change: Change
     result: str
@@ -57,7 +57,10 @@ def compare_plans(before: Plan, after: Plan) -> list[FileComparison]:
 
 
 def last_changes(plan: Plan) -> dict[str, Side]:
-    """Return each file as the last pass writes it. If a pass fails to write a file, the file has failed."""
+    """Return each file in the state after the last pass.
+
+    If a pass fails to write a file, the file counts as failed.
+    """
     found: dict[str, Side] = {}
     for change in plan.changes:
         earlier = found.get(change.path)

@@ -36,7 +36,7 @@ def next_start(file: FileStatus) -> str:
 
 
 def reasons(file: FileStatus) -> Iterator[str]:
-    """Yield why the next start would change the file, as far as the record tells."""
+    """Yield the reasons why the next start would change the file, as far as the record shows them."""
     change = file.change
     if change is not None and change.error is not None:
         yield str(change.error)

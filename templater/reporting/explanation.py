@@ -20,7 +20,7 @@ MAX_NAMED = 8
 
 
 class Explained(NamedTuple):
-    """A file in one pass. ``lines`` is None if the lines are unknown.
+    """A file in one pass. ``lines`` is None if the origins of the lines are unknown.
 
     ``again`` is a later pass that writes the file again, or "".
     """
@@ -65,7 +65,7 @@ def unexplained(change: Change) -> str:
 
 
 def when_written(rule: Rule) -> str:
-    """Return in words when a rule writes its file, and when it does not."""
+    """Return a text that tells when a rule writes its file, and when it does not."""
     if rule.null:
         return "never written: the entry is null"
     due = [trigger for trigger in TRIGGERS if trigger in rule.when]
@@ -82,7 +82,7 @@ def joined(words: Sequence[str], last: str) -> str:
 
 
 def line_rows(lines: Sequence[Line]) -> Iterator[Row]:
-    """Yield the rows of each line: conditions if they have changed, the line, and markers for its values."""
+    """Yield the rows for each line: new conditions, the line itself, and markers for its values."""
     width = max(len(str(lines[-1].number)) if lines else 1, 3)
     margin = f"{'':{width}} {'':{width}} | "
     because: tuple[Origin, ...] = ()
@@ -116,7 +116,7 @@ def colour_of(part: Part) -> str:
 
 
 def is_continued(before: Part, part: Part) -> bool:
-    """Return whether a part continues, on a new line, the value or text of the part before it."""
+    """Return whether a part continues the value or text of the previous part on a new line."""
     return before[1:] == part[1:] if part.kind == VALUE else before[3:] == part[3:]
 
 
@@ -163,7 +163,7 @@ def named(origins: Sequence[Origin]) -> str:
 
 
 def kind_of(origins: Sequence[Origin]) -> str:
-    """Return the kind of origin that a value's colour shows: the kind of the last origin that is set."""
+    """Return the kind of origin for a value's colour. It is the kind of the last origin that is set."""
     kinds = [origin.kind for origin in origins if origin.kind != "undefined"]
     kinds = [kind for kind in kinds if kind != "default"] or kinds
     return kinds[-1] if kinds else "undefined" if origins else ""

@@ -25,7 +25,7 @@ LONGEST_EXCERPT = 60
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """The result for one file on one host, and why it differs from templater's own result."""
+    """The result for one file on one host, and the reason if it differs from templater's own result."""
 
     result: str
     why: str = ""
@@ -151,7 +151,10 @@ def table_data(table: HostTable) -> dict[str, Any]:
 
 
 def _by_key(plan: Plan) -> dict[tuple[str, str, int], Change]:
-    """Return the changes by trigger, path, and a number that counts changes with the same two values."""
+    """Return the changes by trigger, path, and a number.
+
+    The number counts changes with the same trigger and path.
+    """
     found: dict[tuple[str, str, int], Change] = {}
     counts: dict[tuple[str, str], int] = {}
     for change in (*plan.changes, *plan.agent):

@@ -1,4 +1,4 @@
-"""The lines of an error's explanation: messages, source lines with their marked part, and hints."""
+"""The kinds of lines in an error's explanation: messages, source lines with a marked part, and hints."""
 
 from __future__ import annotations
 

@@ -179,7 +179,7 @@ def _ended(line: str) -> Iterator[str]:
 
 
 def _count(content: bytes) -> int:
-    """Return the number of lines, also if the last one has no newline."""
+    """Return the number of lines, including a last line without a newline."""
     return content.count(b"\n") + (content != b"" and not content.endswith(b"\n"))
 
 

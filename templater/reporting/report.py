@@ -62,8 +62,8 @@ class Heading(NamedTuple):
 def blocks(plan: Plan, *, fold: bool = False) -> Iterator[Block]:
     """Yield a block for each change, in order.
 
-    If a later pass rewrites a file, only the block of that pass shows the content. ``fold``: omit the changes
-    that ``unchanged`` returns.
+    If a later pass rewrites a file, only the block of the later pass shows the content. ``fold``: omit the
+    changes that ``unchanged`` returns.
     """
     folded = set(unchanged(plan)) if fold else set()
     changes = [change for change in plan.changes if change not in folded]
@@ -86,7 +86,7 @@ def blocks(plan: Plan, *, fold: bool = False) -> Iterator[Block]:
 
 
 def unchanged(plan: Plan) -> list[Change]:
-    """Return the changes that leave a file as an earlier pass has written it, on the host as well."""
+    """Return the changes that leave a file in the state of an earlier pass, also on the host."""
     earlier: dict[str, Change] = {}
     found = []
     for change in plan.changes:

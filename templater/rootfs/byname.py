@@ -1,8 +1,8 @@
 """Read access below a directory on systems without directory descriptors, such as Windows.
 
-Every component of a path is checked by name. Another process can deceive this module: after the check, it can
-replace a directory with a link before the module uses the directory. So the module only reads. It serves
-previews on Windows, where containers never run from the directory.
+Every component of a path is checked by name. Another process can replace a directory by a link after the
+check, and before the module uses the directory. So this module only reads. It serves previews on Windows,
+where containers never run from the directory.
 """
 
 import os
@@ -26,7 +26,7 @@ class ByName(Closing):
         self.name = path
 
     def close(self) -> None:
-        """Do nothing: no descriptor is open."""
+        """Do nothing, because no descriptor is open."""
 
     def entry(self, path: str) -> "Entry | None":
         names = components(path)

@@ -140,7 +140,7 @@ class Root(Closing):
     # reading
 
     def entry(self, path: str, *, follow: bool = False) -> "Entry | None":
-        """Return the lstat result, with ids as on disk. Return None if the path does not exist.
+        """Return the lstat result, with the ids on disk. Return None if the path does not exist.
 
         ``follow`` affects only the parents: if the last component is a link, the link itself is described.
         """
@@ -395,7 +395,10 @@ class Directory(Closing):
         again(os.mknod, name, mode, device, dir_fd=self.fd)
 
     def link(self, name: str, to: "Directory", new: str) -> None:
-        """Create a hard link ``new`` in ``to`` to the file ``name``. If it is a symlink, do not follow it."""
+        """Create a hard link ``new`` in ``to`` to the file ``name``.
+
+        If ``name`` is a symlink, do not follow it.
+        """
         again(os.link, name, new, src_dir_fd=self.fd, dst_dir_fd=to.fd, follow_symlinks=False)
 
     def rename(self, name: str, to: "Directory", new: str) -> None:
@@ -462,7 +465,7 @@ def write_descriptor(fd: int, content: bytes) -> None:
 def again(
     call: "Callable[Arguments, Result]", /, *args: "Arguments.args", **options: "Arguments.kwargs"
 ) -> "Result":
-    """Make a system call; repeat it after EINTR and EAGAIN, a limited number of times."""
+    """Make a system call. Repeat the call after EINTR and EAGAIN, a limited number of times."""
     for _ in range(_ATTEMPTS - 1):
         try:
             return call(*args, **options)

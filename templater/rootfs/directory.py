@@ -102,9 +102,9 @@ class DirectoryRootfs(Closing):
     """A ``RootfsView`` of a directory to which ``apply`` can write.
 
     ``ids`` is the runtime's id map. Without a map, the directory's owner counts as the container's root.
-    Raises RefusedError if the map gives root another id than the directory's owner has: then every file would
-    get a wrong owner. ``cross_mounts`` lets paths lead through mount points below the root and allows writing
-    to a target that is a mount point.
+    Raises RefusedError if the map gives root an id that is not the directory's owner, because every file
+    would get a wrong owner. ``cross_mounts`` lets paths lead through mount points below the root and allows
+    writing to a target that is a mount point.
     """
 
     __slots__ = ("ids", "root")

@@ -64,7 +64,7 @@ class Bounds:
 
 
 class ChildFailure(TemplaterError):
-    """An error in the child: it ended without a valid answer, and not because of a limit."""
+    """Raised if a child ends without a valid answer, and not because of a limit."""
 
     exit_code = 5
     kind = "child"
@@ -201,7 +201,10 @@ def _run_child(
 
 
 def described_bug(error: BaseException) -> str:
-    """Return type and position of an unexpected error, without its message, which may quote a password."""
+    """Return the type and position of an unexpected error.
+
+    Leave out the message, which may quote a password.
+    """
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next

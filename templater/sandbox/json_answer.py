@@ -26,8 +26,8 @@ def run(
 
     ``waiting`` returns a context manager for the time during which this process waits for the answer.
 
-    ``prepare`` imports modules and returns the descriptors that ``work`` reads. An error of templater that
-    ``work`` raises is raised here, with its source position as text. Raises BoundError and ChildFailure as
+    ``prepare`` imports modules and returns the descriptors that ``work`` reads. A templater error in ``work``
+    is raised again in this process, with its source position as text. Raises BoundError and ChildFailure as
     ``Child.answer``.
     """
 

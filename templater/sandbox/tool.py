@@ -2,9 +2,10 @@
 
 A program sees the machine's programs and libraries, an almost empty ``/etc``, its own processes, and a folder
 of 16 MiB in memory. The program can write only to that folder. It has no network, no privileges, and limits
-on processes, time, memory and output. If it ends, the kernel ends all its child processes, too.
+on processes, time, memory and output. If the program ends, the kernel ends all its child processes, too.
 
-As root, the program gets a user id that owns nothing. Without root, the sandbox needs user namespaces.
+If templater runs as root, the program gets a user id that owns nothing. Otherwise, the sandbox needs user
+namespaces.
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ _SETUP, _SIGNAL, _EXIT = b"s", b"k", b"e"
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Limits: elapsed and processor seconds, bytes of memory per process, of output and of files, counts."""
+    """Limits on elapsed and processor seconds, on bytes of memory, output and files, and on processes."""
 
     wall: float = 10.0
     cpu: int = 4

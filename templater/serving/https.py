@@ -1,7 +1,7 @@
 """The https server: files with ranges, the image API, and the headers of `incus image import https://…`.
 
-The server limits connections, header bytes and idle time. It bans no client: honest clients of simplestreams
-send plain http to this port before they use TLS.
+The server limits connections, header bytes and idle time. The server never bans a client, because honest
+clients of simplestreams send plain http to this port before they use TLS.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ class ImageServer:
         return self._listing
 
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Answer a request; errors become answers too."""
+        """Answer a request. Errors become answers, too."""
         if self._log is None:
             return await self._answer(request)
         begun = time.monotonic()
@@ -452,13 +452,13 @@ class _Connection(asyncio.Protocol):
         self.wait()
 
     def wait(self) -> None:
-        """Begin to wait for a request."""
+        """Start the timer for the next request."""
         self._received = 0
         self._timer = asyncio.get_running_loop().call_later(self._server.bounds.waiting, self.transport.abort)
         self._server.waiting[self] = self.transport.abort
 
     def begin(self) -> None:
-        """End the waiting: the headers of a request are complete."""
+        """Stop the timer, because the headers of a request are complete."""
         self._server.waiting.pop(self, None)
         if self._timer is not None:
             self._timer.cancel()
@@ -587,7 +587,7 @@ class _Listener:
 
 
 def _exempt_from_collection() -> None:
-    """Exclude all present objects from garbage collection: a long list of images would slow it down."""
+    """Exclude all existing objects from garbage collection: a long list of images would slow it down."""
     gc.collect()
     gc.freeze()
 

@@ -56,8 +56,8 @@ class Served:
 class Listing:
     """All public images, and the generated files of a stream by path.
 
-    The image API has one image for a name: a container before a virtual machine, and the server's own
-    architecture before others.
+    For each name, the image API shows one image: containers are preferred, then images of the server's own
+    architecture.
     """
 
     images: Sequence[Served]

@@ -135,7 +135,7 @@ def _day(ordinal: int) -> int:
 def open_beneath(root: str, path: str) -> int:
     """Open a regular file below a directory. Follow symlinks, but never out of the directory.
 
-    Raises FileNotFoundError for every path without a public file: also for names with a dot in front.
+    Raises FileNotFoundError for every path without a public file, for example a name that begins with a dot.
     """
     cleaned = clean_path(path)
     base = os.path.realpath(root)
@@ -171,7 +171,7 @@ def _regular(fd: int, path: str) -> int:
 
 @dataclass(frozen=True, slots=True)
 class LocalImage:
-    """An image on this machine: its files, and what its metadata.yaml or the store says about it."""
+    """An image on this machine: its files, and its facts from metadata.yaml or from the store."""
 
     paths: tuple[str, ...]
     hashes: tuple[str, ...]
@@ -383,7 +383,10 @@ def _enter(catalog: Catalog, image: LocalImage, files: Sequence[File]) -> str:
 
 
 def _set_aliases(catalog: Catalog, added: Added, aliases: Sequence[str]) -> None:
-    """Give the product exactly the aliases of the images of its newest version, which is added last."""
+    """Give the product exactly the aliases of the images in its newest version.
+
+    The newest version is added last.
+    """
     products: dict[str, dict[str, Any]] = {name: product for _, name, product in catalog.products()}
     product = products[added.product]
     items = product["versions"][added.version]["items"]

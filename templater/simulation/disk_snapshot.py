@@ -1,4 +1,7 @@
-"""A writable in-memory copy of a root filesystem. It copies names at once and reads files on demand."""
+"""A writable in-memory copy of a root filesystem.
+
+All names are copied at once, and files are read on demand.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     class Rootfs(Protocol):
-        """A root filesystem on disk, or the one in an image."""
+        """The type of the original: a root filesystem on disk, or in an image."""
 
         @property
         def name(self) -> str: ...

@@ -1,4 +1,4 @@
-"""Errors with which a host refuses an image, when it imports the image or creates an instance from it."""
+"""Errors with which a host refuses to import an image, or to create an instance from an image."""
 
 from __future__ import annotations
 

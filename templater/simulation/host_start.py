@@ -1,4 +1,6 @@
-"""A model of a start on the chosen host: which files it certainly writes, and which are unknown.
+"""A model of a start on the chosen host.
+
+The model finds the files that are certainly written, and the uncertain files.
 
 The daemons run the rules of a pass in random order and stop at the first rule that fails. Rules that ran
 before it have written their files, and the others have not. The order cannot be predicted.

@@ -58,8 +58,8 @@ READY = "volatile.last_state.ready"
 class Simulation:
     """A set of simulated instances. Each method is one step.
 
-    A step that raises an error changes nothing, except a failed start: it leaves the files that the host
-    would leave.
+    A step that raises an error changes nothing. The exception is a failed start, which leaves the same files
+    as on the host.
     """
 
     def __init__(
@@ -124,11 +124,11 @@ class Simulation:
 
     @property
     def follows_host(self) -> bool:
-        """Whether starts follow the chosen host. If not, a start writes everything or nothing."""
+        """Whether starts follow the chosen host. If not, a start writes all files or none."""
         return bool(self.host.family)
 
     def _start_at_once(self, subject: SimulatedInstance, plan: Plan) -> Started:
-        """Write everything or nothing, for the host ``none`` and for virtual machines."""
+        """Start for the host ``none`` or a virtual machine: write all files or none."""
         error = next((change.error for change in plan.changes if change.action == FAILED), None)
         if error is None and self.follows_host:
             error = next(iter(host_errors(plan)), None)
@@ -218,7 +218,10 @@ class Simulation:
 
     @contextmanager
     def restarting(self, name: str) -> Iterator[None]:
-        """Stop an instance, which the caller starts in the ``with`` block. Do not delete an ephemeral one."""
+        """Stop an instance, which the caller starts in the ``with`` block.
+
+        An ephemeral instance is not deleted.
+        """
         subject = self.find(name)
         subject.life = subject.life.stopped()
         self._record_power(subject, "STOPPED")
@@ -421,7 +424,7 @@ class Simulation:
         del self.subjects[name]
 
     def _name_in_placeholders(self, instance: Instance) -> str:
-        """Return the instance name to show in placeholders, so that users see whose value a placeholder is.
+        """Return the name for an instance in placeholders: users see to which instance they belong.
 
         Return "" for the first instance.
         """

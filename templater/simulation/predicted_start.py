@@ -45,7 +45,7 @@ class StartError(TemplaterError):
 
 
 def host_errors(plan: Plan) -> Iterable[TemplaterError]:
-    """Yield the errors with which the start fails on the host."""
+    """Yield the errors that make the start fail on the host."""
     if plan.host_error:
         yield HostError(f"{plan.host.name}: {plan.host_error}")
     for change in plan.changes:

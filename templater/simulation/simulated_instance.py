@@ -87,7 +87,7 @@ def split_pending(instance: Instance) -> tuple[Instance, str]:
 
 
 def described(subject: SimulatedInstance) -> Instance:
-    """Return the instance as its templates see it, with the pending trigger as a configuration key."""
+    """Return the instance for its templates: with the pending trigger as a configuration key."""
     config = dict(subject.instance.config)
     if subject.life.pending:
         config[PENDING_KEY] = subject.life.pending

@@ -91,7 +91,7 @@ class OpenedSource(NamedTuple):
     ) -> Instance:
         """Return SRC's instance. The arguments override its values; see ``description_file.read_instance``.
 
-        The ``notes`` of the instance say where it comes from. Raises UsageError if SRC is an image.
+        The ``notes`` of the instance name its source. Raises UsageError if SRC is an image.
         """
         if not self.is_instance:
             raise UsageError(f"'{printable(self.path)}' is an image, not an instance")
@@ -165,7 +165,7 @@ def open_source(
     ``choice`` is for a definition, and ``project`` for an instance of a daemon.
 
     A backup is read completely, an image archive only as far as needed. Raises InputError or RefusedError if
-    SRC is anything else, or is damaged or hostile.
+    SRC is of another kind, damaged or hostile.
     """
     name = os.fspath(path)
     from ..live.address import is_live

@@ -2,7 +2,7 @@
 
 `folder` reads and writes the folder. `schema` reads YAML by a JSON Schema, and `reader` turns test files into
 the values of `case`. `subject` renders a case, and `judge` compares the files with the expectations.
-`coverage` tells which parts of the templates no case reaches. `session` runs everything, and `reports`
+`coverage` finds the parts of the templates that no case reaches. `session` runs everything, and `reports`
 formats the results.
 
 May import: checks, definitions, image, limits, model, parsing, planning, pongo2, rendering, reporting,

@@ -27,7 +27,9 @@ class Expectation:
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """What is expected of one run or step. ``error`` is a text in the error's message, or "" for none.
+    """The expectations about one run or step.
+
+    ``error`` is a text in the error's message, or "" if no error is expected.
 
     ``snapshot`` and ``valid`` apply to every written file, and are the positions of these keys, or None.
     """

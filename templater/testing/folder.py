@@ -1,4 +1,7 @@
-"""The folder of an image's tests. Nothing outside of it is read or written, and no link is followed."""
+"""The folder of an image's tests.
+
+No file outside of the folder is read or written, and no link is followed.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +41,7 @@ _HEAD = 64 << 10
 
 
 class NoTestsError(InputError):
-    """The image has no folder of tests."""
+    """The error for an image without a folder of tests."""
 
 
 class Folder:
@@ -62,7 +65,10 @@ class Folder:
             yield self.read(name)
 
     def read(self, name: str) -> Source:
-        """Read a test file, or a file that one names. Raises RefusedError for a path out of the folder."""
+        """Read a test file, or a file that a test file names.
+
+        Raises RefusedError for a path that leaves the folder.
+        """
         data = self._read(name, MAX_FILE)
         self._total += len(data)
         if self._total > MAX_TOTAL:
@@ -93,7 +99,7 @@ class Folder:
         return tuple(sorted(found))
 
     def write(self, changes: Mapping[str, bytes | None]) -> None:
-        """Write recorded files, each atomically, and remove those that are None."""
+        """Write recorded files, each atomically. Remove a file whose content is None."""
         with self._opened() as top:
             if not isinstance(top, Root):
                 raise RefusedError("snapshots can't be written on this system")

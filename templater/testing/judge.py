@@ -61,7 +61,7 @@ class Snapshot:
 
 
 class Snapshots:
-    """The recorded files of a folder. With ``update``, ``changes`` collects what must be written."""
+    """The recorded files of a folder. With ``update``, ``changes`` collects the files to write."""
 
     def __init__(self, folder: Folder, *, update: bool) -> None:
         self.folder = folder
@@ -70,7 +70,10 @@ class Snapshots:
         self.used: set[str] = set()
 
     def compare(self, name: str, found: Snapshot) -> Iterator[Failure]:
-        """Yield a failure if the files are not as recorded. With ``update``, record them instead."""
+        """Yield a failure if the files differ from the recorded files.
+
+        With ``update``, record the new files instead.
+        """
         if found.span is None:
             return
         if found.binary:

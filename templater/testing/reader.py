@@ -206,7 +206,10 @@ class _FolderReader:
             raise error if error.span is not None else error.replace(span=at.span) from None
 
     def described(self, name: str, profiles: tuple[Profile, ...]) -> Instance:
-        """Read an instance description below the folder of tests, once for equal profiles."""
+        """Read an instance description below the folder of tests.
+
+        Descriptions with equal profiles are read once.
+        """
         key = name, tuple(map(id, profiles))
         if key not in self.instances:
             file, _, pick = name.partition("#")
@@ -317,7 +320,10 @@ class _FolderReader:
 
 
 def cleaned(path: str) -> str:
-    """Return the cleaned path, or the path itself if a rule with it fails anyway."""
+    """Return the cleaned path.
+
+    Return an invalid path unchanged, because a rule with that path fails anyway.
+    """
     try:
         return clean(path)
     except RefusedError:

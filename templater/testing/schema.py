@@ -1,4 +1,6 @@
-"""A strict reader of YAML by a JSON Schema, which editors read, too. Each mistake has its position.
+"""A strict reader of YAML that checks a file by a JSON Schema.
+
+Editors use the same schema. Each mistake has its position.
 
 The reader knows the parts of JSON Schema that ``tests.schema.json`` uses. Unlike a validator of JSON, it
 reads each scalar as text: ``0600`` and ``yes`` are texts where the schema allows a string.
@@ -86,7 +88,7 @@ class Reader:
                 self.check_list(node, part, what)
 
     def parts(self, schema: Schema) -> Iterator[Schema]:
-        """Yield the schemas that all apply: references and ``allOf`` are resolved."""
+        """Yield all schemas that apply to a node. References and ``allOf`` are resolved."""
         if "$ref" in schema:
             target: Any = self.root
             for name in schema["$ref"].removeprefix("#/").split("/"):
@@ -111,7 +113,10 @@ class Reader:
         return found
 
     def check_any(self, node: Node, choices: list[Schema], what: str) -> None:
-        """Check a node by the one choice that allows its kind. In a schema, these choices differ in kind."""
+        """Check a node by the only choice that allows the node's kind.
+
+        The choices of a schema allow different kinds.
+        """
         fitting = [each for each in choices if node.kind in self.kinds(each)]
         if fitting:
             self.check(node, fitting[0], what)

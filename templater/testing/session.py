@@ -98,7 +98,7 @@ class Session:
         yield from self.snapshots.compare(case.snapshot, snapshot)
 
     def results(self, case: Case) -> Iterable[tuple[Expected, Result, CaseStep | None]]:
-        """Yield what is expected of each run or step, and its result."""
+        """Yield the expectations about each run or step, and its result."""
         if not case.steps:
             yield case.expected, self.subject.plan(case), None
             return
@@ -145,12 +145,12 @@ class Session:
 
     @property
     def notes(self) -> list[str]:
-        """Return notes about SRC, and about validators that did not judge every file."""
+        """Return notes about SRC, and about validators that did not check every file."""
         return [*self.subject.notes, *([] if self.validators is None else self.validators.notes)]
 
 
 def without_repeated_details(failures: Iterable[Failure]) -> Iterator[Failure]:
-    """Yield failures, of which only the first one shows a file that several of them would show."""
+    """Yield the failures. If several failures would show the same file, only the first one shows it."""
     seen: set[str] = set()
     for failure in failures:
         yield replace(failure, detail="") if failure.detail in seen else failure

@@ -1,4 +1,4 @@
-"""The mistakes that validators find, and notes about validators that did not judge a text."""
+"""The mistakes that validators find, and notes about validators that did not check a text."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MOST_FAILURES = 3
 class Validators:
     """Validators that ``ask`` runs. ``notes`` are sentences for the report.
 
-    ``incomplete`` has the id of each validator that did not judge every text that it was asked for.
+    ``incomplete`` has the id of each validator that did not check all of its texts.
     """
 
     def __init__(self, ask: Callable[[str, str, bytes], Answer]) -> None:
@@ -31,14 +31,17 @@ class Validators:
         self.incomplete: list[str] = []
 
     def mistakes(self, id: str, name: str, text: str, target: str) -> list[Mistake]:
-        """Return the mistakes of a text. The validator knows the file as ``name``, notes as ``target``."""
+        """Return the mistakes of a text.
+
+        ``name`` is the file's name for the validator, and ``target`` its name in notes.
+        """
         key = (id, name, text)
         if key not in self._mistakes:
             self._mistakes[key] = self._run(id, name, text, target)
         return self._mistakes[key]
 
     def ran(self, id: str) -> bool:
-        """Return whether a validator that was asked works here."""
+        """Return whether a validator was used, and is still in use."""
         return self._left.get(id, 0) > 0 and not self._late
 
     def _run(self, id: str, name: str, text: str, target: str) -> list[Mistake]:
@@ -83,7 +86,7 @@ class Validators:
         return []
 
     def _leave_out(self, id: str, note: str = "") -> None:
-        """Record that a validator did not judge a text, with a note the first time."""
+        """Record that a validator did not check a text. The first time, add a note."""
         if id not in self.incomplete:
             self.incomplete.append(id)
             if note:
@@ -91,7 +94,7 @@ class Validators:
 
 
 def in_this_process(*, anyway: bool) -> Validators:
-    """Return validators that this process runs. It imports what runs them when the first one is needed."""
+    """Return validators that this process runs. The modules for running them are imported on first use."""
     runner: Runner | None = None
 
     def ask(id: str, name: str, data: bytes) -> Answer:

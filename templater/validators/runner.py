@@ -1,4 +1,4 @@
-"""Running validators, each once for a text, and within limits of time for all."""
+"""A runner of validators. It runs each validator once for a text, with time limits for all runs together."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Answer = dict[str, Any]
 
 
 class Runner:
-    """Runs validators. If ``anyway``, a program that cannot be confined runs with limits only."""
+    """A runner of validators. If ``anyway``, programs that cannot be confined run with limits only."""
 
     def __init__(self, *, anyway: bool = False) -> None:
         self._confined = True

@@ -1,6 +1,6 @@
-"""What a validator is: how it is called, and how its output is read.
+"""The class of validators: a function that runs a validator, and a function that reads its output.
 
-``run`` needs a process that can start programs. ``read`` receives the output and the text. It can run in a
+``run`` needs a process that can start programs. ``read`` receives the output and the text. It should run in a
 locked process, because the output depends on an untrusted text.
 """
 
@@ -26,11 +26,11 @@ LONGEST = 200
 
 
 class Missing(Exception):
-    """The validator is not installed."""
+    """The error for a validator that is not installed."""
 
 
 class Failure(Exception):
-    """The validator did not judge the text: it died, hung, or printed something unknown."""
+    """The error for a validator that died, hung, or printed an unknown output."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +58,12 @@ def program(
     folder: str = "",
     stdin: bool = False,
 ) -> Validator:
-    """Return a validator that runs a program, the first installed one of ``names``.
+    """Return a validator that runs the first installed program of ``names``.
 
     The text is a file in ``folder``, and ``{name}`` in ``words`` stands for its name. ``read`` receives the
     lines of the output and the name of the file. The program may fail without a mistake if a line matches the
-    regular expression ``harmless``, for example because another file is missing. Otherwise that is a Failure.
+    regular expression ``harmless``, for example because another file is missing. Any other failure of the
+    program is a Failure.
     """
     excuse = re.compile(harmless)
 
@@ -96,7 +97,7 @@ def program(
 
 
 def short(text: str) -> str:
-    """Return a program's message, printable, in lower case at its start, and not too long."""
+    """Return a program's message: printable, shortened, and with a first letter in lower case."""
     text = text.strip().rstrip(".")
     if text[:1].isupper() and text[1:2].islower():
         text = text[0].lower() + text[1:]

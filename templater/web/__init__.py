@@ -1,4 +1,4 @@
-"""Plans and findings as web pages: values → HTML. The texts of images and instances are escaped in one place.
+"""Web pages about plans and findings. Texts from images and instances are escaped in one place.
 
 May import: checks, model, rendering, reporting.
 """

@@ -25,7 +25,10 @@ Findings = Mapping[int, Sequence[Mapping[str, Any]]]
 
 
 def code(lines: Iterable[Html], *, kind: str = "") -> Html:
-    """Return a block of code. The lines of a long file are grouped, so that a browser shows it quickly."""
+    """Return a block of code.
+
+    The lines of a long file are grouped, so that a browser shows the file quickly.
+    """
     remaining = iter(lines)
     chunks = []
     while chunk := list(islice(remaining, CHUNK)):
@@ -49,7 +52,10 @@ def plain_lines(text: str) -> Iterator[Html]:
 
 
 def rendered_lines(lines: Sequence[Line], redaction: Redaction) -> Iterator[Html]:
-    """Yield the lines of a file. Each value has the class of its origin, and words after the line's end."""
+    """Yield the lines of a file.
+
+    Each value has the HTML class of its origin, and a text about it after the line's end.
+    """
     because: tuple[Origin, ...] = ()
     last: Part | None = None
     hidden_before: list[str] = []
@@ -97,7 +103,7 @@ def note(words: str, kind: str) -> Html:
 def source_lines(source: Source, findings: Findings, place: str) -> Iterator[Html]:
     """Yield the lines of a template or of metadata.yaml, with findings below their lines.
 
-    A line with a finding has the id ``place`` and its number.
+    The HTML id of a line with a finding consists of ``place`` and the line's number.
     """
     for number, content in enumerate(source.text.removesuffix("\n").split("\n"), 1):
         found = findings.get(number, ())

@@ -43,8 +43,8 @@ def as_html(child: Child) -> Html:
 def element(name: str, /, *children: Child, **attributes: str | bool | None) -> Html:
     """Return an element. A trailing ``_`` of an attribute's name is removed, and ``_`` within becomes ``-``.
 
-    An attribute without a value is True, and one that is None or False is absent. A link leads only to a
-    place in the same page.
+    If the value of an attribute is True, the attribute has no value in HTML. An attribute that is None or
+    False is left out. Links can only lead to the same page.
     """
     href = attributes.get("href")
     if href is not None and not str(href).startswith("#"):

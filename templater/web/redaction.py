@@ -39,7 +39,7 @@ def is_secret(key: str) -> bool:
 class Redaction:
     """The secret values of instances. ``public`` has the texts of the image, which everyone may read.
 
-    If not ``enabled``, nothing is redacted.
+    If ``enabled`` is false, no value is redacted.
     """
 
     def __init__(self, instances: Iterable[Instance], public: str = "", *, enabled: bool = True) -> None:
@@ -79,7 +79,7 @@ class Redaction:
         return found
 
     def scrub(self, text: str) -> str:
-        """Return a message without the secret values, and without quoted parts of them."""
+        """Return a message without secret values and without quoted parts of secret values."""
         if not self.values:
             return text
         return _QUOTED.sub(self._quoted, self._without_parts(text))

@@ -1,4 +1,4 @@
-"""The report: one self-contained page, which shows everything without scripts."""
+"""The report: one self-contained page, which shows all values without scripts."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ START: Final = "<!DOCTYPE html>\n<!-- A report of templater. -->\n"
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Everything that a report shows. ``findings`` are those of `check`, or None if it did not run."""
+    """The contents of a report. ``findings`` are the findings of `check`, or None if `check` did not run."""
 
     title: str
     version: str
@@ -304,7 +304,10 @@ def file_section(page: _Page, view: InstanceView, file: FileView, place: str, pa
 
 
 def template_pane(page: _Page, variant: Variant, place: str) -> Html:
-    """Return the template of a file. A large template that the page has shown before is only named."""
+    """Return the template of a file.
+
+    If the page already shows the same large template, return only its name.
+    """
     name = variant.change.rule.template
     children: list[Html] = [element("h4", "Template ", element("code", name or "(none)"))]
     if variant.source is None:
@@ -358,7 +361,7 @@ def variant_article(page: _Page, view: InstanceView, variant: Variant, place: st
 
 
 def where(columns: Sequence[Column], numbers: Sequence[int]) -> str:
-    """Return which of the runs have a result, such as ``incus, lxd on create then start``."""
+    """Return the names of the runs with a result, such as ``incus, lxd on create then start``."""
     if len(numbers) == len(columns):
         return "in every run"
     words = []

@@ -1,7 +1,7 @@
 """Apply a plan: write all of its files, or none.
 
 `transaction` stages and commits. `staged_file` replaces one file. `recovery` cleans up after a killed run.
-`lock` admits one writer at a time. `folder` writes the files to a new folder.
+`lock` allows one writer at a time. `folder` writes the files to a new folder.
 
 May import: model, oslite, rootfs.
 """

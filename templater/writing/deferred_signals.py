@@ -1,4 +1,4 @@
-"""Deferral of signals, so that neither Ctrl-C nor a time limit interrupts a step of an apply half way."""
+"""Deferral of signals, so that neither Ctrl-C nor a time limit interrupts a step of an apply."""
 
 import _signal  # type: ignore[import-not-found]  # the module signal would import enum
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def with_signals_deferred(call: "Callable[[], Result]", *, drop_alarm: bool = False) -> "Result":
-    """Call a function with signals deferred. Afterwards, raise the signals that have arrived.
+    """Call a function with signals deferred. Afterwards, deliver the signals that have arrived.
 
     With ``drop_alarm``, an alarm that arrives is dropped if the call succeeds: the work is done in time.
     Blocking the signals is not enough: in a process with threads the kernel gives them to another thread.

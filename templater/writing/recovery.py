@@ -2,8 +2,8 @@
 
 Temporary names are in the root directory of the root filesystem, or beside the target if that is on another
 file system. The name ``.templater-TOKEN-INODE-N`` counts as templater's if the file really has the inode
-number INODE, or if INODE is 0 and the file is empty. No file matches by accident, and a process that can
-forge such a name could remove the file as well.
+number INODE, or if INODE is 0 and the file is empty. No other file has such a name by accident. A process
+that can forge such a name could also remove the file.
 
 Every apply holds the lock, so the next apply can remove temporary files safely. An apply never reuses
 their content: it plans again and writes every file itself.
@@ -117,7 +117,7 @@ def sweep(root: Root, targets: "Iterable[str]", journal: "Journal | None") -> "l
 
 
 def _sweep_directory(root: Root, place: str, tokens: "set[str]") -> "bool | None":
-    """Return whether the directory is free of leftovers; None if it is missing or not a directory."""
+    """Return whether the directory has no leftovers, or None if it is not a directory."""
     try:
         directory = root.directory(place)
     except TemplaterError:
@@ -131,7 +131,7 @@ def _sweep_directory(root: Root, place: str, tokens: "set[str]") -> "bool | None
 
 
 def attempt(call: "Callable[Arguments, None]", *args: "Arguments.args", **options: "Arguments.kwargs") -> str:
-    """Call a function of a rollback or cleanup; return its error message, or "" if it succeeds."""
+    """Call a function of a rollback or cleanup. Return its error message, or "" if it succeeds."""
     try:
         call(*args, **options)
     except (OSError, WriteError) as error:

@@ -1,4 +1,7 @@
-"""One file of an apply: staged without a name, put in place by one system call, restored on failure."""
+"""One file of an apply.
+
+It is staged without a name, put in place by one system call, and restored on failure.
+"""
 
 import errno
 
@@ -77,7 +80,7 @@ class ApplySession:
             raise WriteError(error.message, hint=error.hint) from None
 
     def room_for(self, size: int, change: "Change") -> int:
-        """Count the old content of a mounted file, which a rollback needs. Return ``size``.
+        """Count the size of a mounted file's old content, which a rollback needs. Return ``size``.
 
         Raises LimitError above ``MAX_KEPT``: the container's processes choose the size of a mounted file.
         """

@@ -1,11 +1,11 @@
-"""The transaction that applies a plan: stage every file, then put all in place, or restore everything.
+"""The transaction that applies a plan: stage all files, then put all in place, or restore the old state.
 
 **Atomicity.** New content is written to a file without a name (O_TMPFILE) in the target's own directory. So
 the file has its owner, mode, ACLs and labels before any other process can see it. One system call gives a new
 file its name, and no temporary name has to be removed. Replacing a file takes two temporary names: one for
-the new content and one that keeps the old content. A commit that fails half way is undone by renames, which
-need no space. At every moment a target has its old or its new content. The exceptions are mount points, which
-cannot be replaced. ``recovery`` removes the temporary files of a killed run.
+the new content and one that keeps the old content. A commit that fails is undone by renames, which need no
+space. So a target always has its old or its new content. The exceptions are mount points, which cannot be
+replaced. ``recovery`` removes the temporary files of a killed run.
 
 **Attributes.** An existing file keeps owner, mode, ACLs and extended attributes. Two groups are not copied:
 attributes that certify the content (``security.capability``, which a write drops too, and the hashes of IMA
@@ -48,7 +48,7 @@ def apply(
     journal: "Journal | None" = None,
     durable: bool = True,
 ) -> "list[Change]":
-    """Write a plan's files; return the changes for which a file was written.
+    """Write a plan's files. Return the changes for which a file was written.
 
     If one rule fails, no file is written. ``wait`` is the number of seconds to wait for another apply on the
     same root filesystem. ``durable=False`` skips fsync: the apply is still atomic if the process is killed,
@@ -126,7 +126,7 @@ def _plan_has_failed(failed: "list[Change]") -> TemplaterError:
 class _Transaction:
     """One apply, under the lock: a destination that changes no file before ``commit``.
 
-    If an error leaves the ``with`` block, everything is restored.
+    If an error leaves the ``with`` block, all files are restored.
     """
 
     __slots__ = ("complete", "journal", "session", "targets")
@@ -177,7 +177,7 @@ class _Transaction:
             target.stage()
 
     def commit(self) -> "list[Change]":
-        """Put every file in place, mount points last; return the changes for which a file was written.
+        """Put every file in place, mount points last. Return the changes for which a file was written.
 
         Signals are deferred. A time limit that ends meanwhile does not make a complete apply fail.
         """
@@ -192,7 +192,7 @@ class _Transaction:
         return [target.change for target in self.targets]
 
     def _sync(self) -> None:
-        """Sync each changed directory once. A failure still rolls everything back."""
+        """Sync each changed directory once. If this fails, all files are rolled back."""
         if not self.session.durable:
             return
         touched = {id(target.parent): target.parent for target in self.targets}
@@ -201,7 +201,7 @@ class _Transaction:
             _step("put in place", directory.path, directory.sync)
 
     def _undo(self) -> "list[str]":
-        """Restore everything; return messages about the files that could not be restored."""
+        """Restore all files. Return messages about the files that could not be restored."""
         committed = [target for target in reversed(self.targets) if target.committed]
         troubles = {target: attempt(target.put_back) for target in committed}
         stuck = [target for target, trouble in troubles.items() if trouble]

@@ -1,1 +1,1 @@
-"""The modules that parse template text into a tree, and that give hints for mistakes in the text."""
+"""Parsing of template text into a tree, and hints for mistakes in the text."""

@@ -107,9 +107,10 @@ class Lexer:
         raise self.error(message, start, start, start + 2)
 
     def code(self, position: int) -> int:
-        """Read the tokens from an opening delimiter to any closing delimiter. Return the next position.
+        """Read the tokens from an opening to a closing delimiter. Return the position after the delimiter.
 
-        At a character that cannot start a token, reading ends: pongo2 treats the rest as text, without error.
+        At a character that cannot start a token, reading ends. Like pongo2, the lexer treats the rest as
+        text, without an error.
         """
         text, unit, match, tokens = self.text, self.unit, self.match_code, self.tokens
         while found := match(text, position):

@@ -120,7 +120,7 @@ class Parser(ExpressionParser):
         return None
 
     def at_tag(self, names: tuple[str, ...]) -> Token | None:
-        """Return the name token of the tag at the current position if it is one of ``names``, or None."""
+        """Return the name token of the tag at this position if the name is one of ``names``, else None."""
         if self.current is not None and self.current.kind == "{%" and self.position + 1 < len(self.tokens):
             name = self.tokens[self.position + 1]
             if name.kind == IDENTIFIER and name.value in names:
@@ -148,7 +148,7 @@ class Parser(ExpressionParser):
         raise self.never_closed(f"Unexpected EOF, expected tag {' or '.join(names)}.", self.last)
 
     def unclosed(self, name: Token) -> bool:
-        """Return whether ``name`` is the end tag of LXD's wrapper while a tag of the user is still open."""
+        """Return whether ``name`` ends LXD's wrapper although a tag of the user's template is still open."""
         unit = self.document.unit
         return (
             unit.shift > 0

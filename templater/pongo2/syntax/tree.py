@@ -302,7 +302,7 @@ class FilterBlock(Statement):
 
 
 class Capture(Statement):
-    """A call of the function of ``invoke``, whose first two arguments are the render and the text of a body.
+    """A call of the function of ``invoke``. Its first two arguments are the render and the text of a body.
 
     The statement prints the result. If the result is None, the statement runs ``otherwise`` instead.
     """

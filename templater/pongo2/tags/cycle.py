@@ -51,7 +51,10 @@ def advance(
 
 
 def turn(render: "Render", scope: "dict[str, Any]", number: int, items: "tuple[Item, ...]") -> "Any":
-    """Evaluate and return the next item of the tag ``number``. ``render.state`` stores the tag's position."""
+    """Evaluate and return the next item of the tag with the number ``number``.
+
+    ``render.state`` stores its position.
+    """
     if not items:
         raise Panic("runtime error: integer divide by zero")
     position = render.state.get(number, 0)

@@ -1,4 +1,7 @@
-"""systemd-analyze, which reads a unit. Only its syntax is reported, not a missing command or dependency."""
+"""systemd-analyze, which reads a unit.
+
+Only syntax errors are reported, not missing commands or dependencies.
+"""
 
 from __future__ import annotations
 

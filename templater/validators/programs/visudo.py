@@ -1,4 +1,7 @@
-"""visudo, which reads sudo's rules. Only the syntax is reported, not missing aliases or included files."""
+"""visudo, which reads sudo's rules.
+
+Only syntax errors are reported, not missing aliases or included files.
+"""
 
 from __future__ import annotations
 
