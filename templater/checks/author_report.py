@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from ..model.instance import Instance
     from ..parsing.yaml_nodes import Limits as YamlLimits
     from ..pongo2.state import Limits as RenderLimits
+    from ..rendering.memo import Memo
     from ..validators.results import Validators
 
 #: maximum size in bytes of templater.toml, and of an instance description
@@ -59,6 +60,7 @@ def check_report(
     validators: Validators | None = None,
     choice: Choice | None = None,
     all_variants: bool = False,
+    memo: Memo | None = None,
 ) -> dict[str, Any]:
     """Check an image for its author and return a JSON object like that of ``audit_report``.
 
@@ -69,7 +71,8 @@ def check_report(
     instances.
 
     ``choice`` is the build to check if the image is a definition, and is None otherwise. With
-    ``all_variants``, every build of its filters is checked.
+    ``all_variants``, every build of its filters is checked. ``memo`` has the texts that earlier checks have
+    rendered.
 
     Raises TemplaterError if the image or its templater.toml cannot be read.
     """
@@ -78,7 +81,7 @@ def check_report(
 
         def report(choice: Choice) -> dict[str, Any]:
             scanned = scanned_definition(open_definition(path, choice, limits), yaml, rendering)
-            image, configuration = with_configuration(scanned, hosts, instances, validators)
+            image, configuration = with_configuration(scanned, hosts, instances, validators, memo=memo)
             found = report_of(image, judge(image, configuration), at_least, sarif)
             assert scanned.definition is not None
             return found | {"notes": [*found["notes"], *scanned.definition.notes]}
@@ -87,7 +90,9 @@ def check_report(
     scanned = scan_image(
         path, limits, rootfs=rootfs, yaml=yaml, rendering=rendering, heads=WANTED if trusted else {}
     )
-    image, configuration = with_configuration(scanned, hosts, instances, validators, trusted=trusted)
+    image, configuration = with_configuration(
+        scanned, hosts, instances, validators, trusted=trusted, memo=memo
+    )
     return report_of(image, judge(image, configuration), at_least, sarif)
 
 
@@ -154,6 +159,7 @@ def with_configuration(
     validators: Validators | None,
     *,
     trusted: bool = True,
+    memo: Memo | None = None,
 ) -> tuple[AuthoredImage, Configuration]:
     """Return the image with hosts and instances, and the contents of its templater.toml."""
     configuration, path = Configuration(), scanned.name
@@ -167,7 +173,7 @@ def with_configuration(
     names = hosts or configuration.hosts or (INCUS.name,)
     added = () if instances else described(path, tuple(dict.fromkeys(configuration.instances)))
     chosen = tuple(HOSTS[name] for name in names)
-    return authored(scanned, chosen, instances, validators, added), configuration
+    return authored(scanned, chosen, instances, validators, added, memo), configuration
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,7 @@ from ..rendering.render import MAX_TOTAL_OF_SEVERAL, Compiled, render
 from .base import ScannedImage, mode_of
 
 if TYPE_CHECKING:
+    from ..rendering.memo import Memo
     from ..validators.results import Validators
 
 _OPENING = re.compile(r"\{[{%#]")
@@ -127,6 +128,8 @@ class AuthoredImage(ScannedImage):
     added: tuple[Instance, ...] = ()
     #: None if no validator should run
     validators: Validators | None = None
+    #: the texts that earlier checks have rendered, or None
+    memo: Memo | None = None
 
     @cached_property
     def dumped_modes(self) -> Mapping[str, int]:
@@ -279,13 +282,18 @@ class AuthoredImage(ScannedImage):
         """Options with one time limit for all renders with other values, and compiled templates by host."""
         return RenderOptions(self.hosts[0], "", 0.0, 0, self.limits or LIMITS).begun(), {}
 
+    def _compiled(self, options: RenderOptions) -> Compiled:
+        if self.memo is None:
+            return Compiled(self.templates, options)
+        return self.memo.compiled(self.templates, options)
+
     def alternatives(self, file: File) -> tuple[File, ...]:
         """Return the file for other values of the keys, or () if rendering takes too long."""
         assert self.metadata is not None
         metadata = replace_rules(self.metadata, (file.rule,))
         options, by_host = self._other_renders
         options = RenderOptions(file.host, file.host.dialect, options.clock, options.seed, options.limits)
-        compiled = by_host.setdefault(file.host.name, Compiled(self.templates, options))
+        compiled = by_host.setdefault(file.host.name, self._compiled(options))
         found = []
         try:
             for other in self._other_values:
@@ -326,7 +334,7 @@ class AuthoredImage(ScannedImage):
         probes = (*self.probes, *self.awkward)
         for dialect, host in by_dialect.items():
             own = RenderOptions(host, dialect, options.clock, options.seed, options.limits)
-            compiled = Compiled(self.templates, own)
+            compiled = self._compiled(own)
             for number, probe in enumerate(probes):
                 instance = probe if probe.exists else with_image_keys(probe, metadata.properties)
                 for made in render(metadata, compiled, instance, TRIGGERS, own, most=MAX_TOTAL_OF_SEVERAL):
@@ -467,10 +475,16 @@ def authored(
     instances: tuple[Instance, ...],
     validators: Validators | None = None,
     added: tuple[Instance, ...] = (),
+    memo: Memo | None = None,
 ) -> AuthoredImage:
-    """Add hosts, instances and validators to a scanned image. ``added``: see ``AuthoredImage``."""
+    """Add hosts, instances and validators to a scanned image.
+
+    For ``added`` and ``memo``, see ``AuthoredImage``.
+    """
     fields = {name: getattr(image, name) for name in ScannedImage.__dataclass_fields__}
-    return AuthoredImage(**fields, hosts=hosts, instances=instances, added=added, validators=validators)
+    return AuthoredImage(
+        **fields, hosts=hosts, instances=instances, added=added, validators=validators, memo=memo
+    )
 
 
 def _document(key: str) -> str | None:

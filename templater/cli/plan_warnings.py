@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from time import process_time
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,9 @@ if TYPE_CHECKING:
     from ..model.entry import Image
     from ..model.metadata import Rule
     from ..model.plan import Plan
+    from ..model.source import Source
     from ..pongo2.reads import Read
+    from ..rendering.memo import Memo
 
 #: maximum processor time in seconds for finding unknown names in all templates
 MAX_SECONDS = 2.0
@@ -47,18 +50,20 @@ def plan_warnings(plans: list[Plan], image: Image, rootfs_option: str) -> Iterat
         yield "the archive was read up to its last template; `templater audit` reads all of it"
 
 
-def warn_of_unknown_names(image: Image, rules: Iterable[Rule], dialect: str) -> None:
+def warn_of_unknown_names(
+    image: Image, rules: Iterable[Rule], dialect: str, memo: Memo | None = None
+) -> None:
     """Warn on stderr of names in these rules' templates that no host provides.
 
     If templates have equal texts, only the first is named. The check stops after ``MAX_SECONDS`` of processor
-    time.
+    time. ``memo`` has templates that are already parsed.
     """
     from ..model.errors import TemplaterError
     from ..rendering.names import parsed_reads, unknown_names
 
     templates = image.read_templates({rule.template for rule in rules if rule.template})
     warnings: dict[str, None] = {}
-    reads: dict[bytes, tuple[Read, ...]] = {}
+    parsed: dict[bytes, tuple[Source, tuple[Read, ...]]] = {}
     checked: set[tuple[bytes, frozenset[str]]] = set()
     end = process_time() + MAX_SECONDS
     for rule in rules:
@@ -69,14 +74,16 @@ def warn_of_unknown_names(image: Image, rules: Iterable[Rule], dialect: str) -> 
             warnings["warning: not all templates were checked for unknown names, which takes too long"] = None
             break
         checked.add((file.data, frozenset(rule.properties)))
-        if file.data not in reads:
+        if file.data not in parsed:
             source = file.source(f"templates/{rule.template}")
-            try:
-                reads[file.data] = parsed_reads(source, dialect)
-            except TemplaterError:  # the render of this template reports the same error
-                reads[file.data] = ()
-        for name in unknown_names(reads[file.data], dialect, rule.properties):
+            found: tuple[Read, ...] = ()
+            with suppress(TemplaterError):  # the render of this template reports the same error
+                found = parsed_reads(source, dialect) if memo is None else memo.parsed(source, dialect).reads
+            parsed[file.data] = source, found
+        source, found = parsed[file.data]
+        for name in unknown_names(found, dialect, rule.properties):
             hint = f"\nhint: {name.hint}" if name.hint else ""
-            warnings[f"warning: {name.span.place}: {name.message}{hint}"] = None
+            place = source.span(name.span.start, name.span.end).place
+            warnings[f"warning: {place}: {name.message}{hint}"] = None
     for warning in warnings:
         output.say(warning)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ..model.options import RenderOptions
     from ..model.plan import Plan
     from ..pongo2.state import Limits
+    from ..rendering.memo import Memo
     from ..rendering.origins import Layers
     from ..reporting.host_table import HostTable
     from ..sources.open_source import OpenedSource
@@ -62,19 +63,24 @@ class Opened(NamedTuple):
     rootfs: RootfsView | None
 
     def plans(
-        self, *, in_place: bool = False, placeholders: bool = True, options: RenderOptions | None = None
+        self,
+        *,
+        in_place: bool = False,
+        placeholders: bool = True,
+        options: RenderOptions | None = None,
+        memo: Memo | None = None,
     ) -> list[Plan]:
         """Plan every run, and report assumptions about the image on stderr.
 
         ``placeholders``: show placeholders for the keys that a daemon generates for a new instance.
-        ``options`` overrides those of the request.
+        ``options`` overrides those of the request. ``memo`` has the results of earlier plans.
         """
         from .plan_warnings import due_rules, plan_warnings, warn_of_unknown_names
 
         options = options or render_options(self.request).begun()
         with progress("rendering"):
             made = [
-                self.plan(triggers, options, in_place=in_place, placeholders=placeholders)
+                self.plan(triggers, options, in_place=in_place, placeholders=placeholders, memo=memo)
                 for triggers in self.runs
             ]
         for finding in made[0].metadata.findings:
@@ -82,7 +88,7 @@ class Opened(NamedTuple):
         notes = dict.fromkeys(note for plan in made for note in plan.notes)
         for text in (*plan_warnings(made, self.source.image, self._rootfs_option()), *notes):
             output.note(text)
-        warn_of_unknown_names(self.source.image, due_rules(made), options.dialect)
+        warn_of_unknown_names(self.source.image, due_rules(made), options.dialect, memo)
         return made
 
     def plan(
@@ -92,6 +98,7 @@ class Opened(NamedTuple):
         *,
         in_place: bool = False,
         placeholders: bool = True,
+        memo: Memo | None = None,
     ) -> Plan:
         """Plan one run, without any report."""
         from ..planning.planner import plan_image
@@ -100,7 +107,7 @@ class Opened(NamedTuple):
         return plan_image(
             self.source.image, self.instance, options, triggers=triggers, rootfs=self.rootfs,
             reading=self.request.limits.for_reading(), in_place=in_place, new=new,
-            placeholders=placeholders and new and bool(options.host.product),
+            placeholders=placeholders and new and bool(options.host.product), memo=memo,
         )  # fmt: skip
 
     def _rootfs_option(self) -> str:

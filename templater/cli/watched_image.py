@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..model.errors import TemplaterError
 from ..model.source import printable
+from ..rendering.memo import Memo
 from . import options, output
 from .guard import guard
 from .planning import opened
 
 if TYPE_CHECKING:
     from ..model.plan import Plan
+    from ..rendering.memo import Name
     from ..reporting.report import Block
     from .planning import Opened
 
@@ -47,6 +50,8 @@ class WatchedImage:
     def __init__(self, request: options.Request, *, checked: bool, tested: bool) -> None:
         self.request = request
         self.checked, self.tested = checked, tested
+        #: what earlier looks have rendered
+        self.memo = Memo()
         self._files, self._findings, self._failures = Shown(), Shown(), Shown()
         self._bodies: dict[Key, str | None] = {}
         self._said: set[str] = set()
@@ -75,7 +80,8 @@ class WatchedImage:
             guard(request.limits),
             opened(request, rootfs_of_instance=request.rootfs is not None) as found,
         ):
-            plans = found.plans()
+            self.memo.begin()
+            plans = found.plans(memo=self.memo)
             self._tell_readers(found, plans)
         if request.as_json:
             import json
@@ -96,23 +102,26 @@ class WatchedImage:
             output.say("nothing changed")
 
     def _tell_readers(self, found: Opened, plans: list[Plan]) -> None:
-        """Print the files that depend on each changed configuration key."""
+        """Print the files that depend, or may depend, on each changed configuration key."""
         before, config = self._config, dict(plans[0].instance.config)
         self._config = config
         if before is None or before == config:
             return
-        from ..pongo2.dialect import DIALECTS
-        from ..pongo2.template import config_keys
         from .plan_warnings import due_rules
 
         rules = due_rules(plans)
         templates = found.source.image.read_templates({rule.template for rule in rules if rule.template})
-        dialect = DIALECTS[found.request.dialect or found.request.host.dialect]
-        keys = {
-            name: config_keys(file.data, dialect) for name, file in templates.items() if file.data is not None
-        }
+        dialect = found.request.dialect or found.request.host.dialect
+        names: dict[str, tuple[Name, ...]] = {}
+        for name, file in templates.items():
+            if file.data is not None:
+                with suppress(TemplaterError):  # the output shows the error
+                    names[name] = self.memo.parsed(file.source(f"templates/{name}"), dialect).names
         for key in sorted(key for key in before.keys() | config if before.get(key) != config.get(key)):
-            readers = [printable(rule.path) for rule in rules if key in keys.get(rule.template, ())]
+            wanted = {("config", key), ("config",)}
+            readers = [
+                printable(rule.path) for rule in rules if not wanted.isdisjoint(names.get(rule.template, ()))
+            ]
             output.say(
                 f"{printable(key)} changed: used by {', '.join(readers[:MOST_NAMED]) or 'no template'}"
             )
@@ -179,6 +188,7 @@ class WatchedImage:
             rendering=limits.for_rendering(LIMITS.seconds, LIMITS.total),
             trusted=os.path.isdir(src),
             choice=request.choice if is_definition(src) else None,
+            memo=self.memo,
         )
         found: list[dict[str, Any]] = check.read(work, (src, None), limits, None)["findings"]
         findings: dict[Key, dict[str, Any]] = {
@@ -201,7 +211,12 @@ class WatchedImage:
         request = self.request
         folder = Folder(folder_of(request.src))
         with Session(
-            request.src, folder, request.limits, choice=request.choice, validators=local_validators(None)
+            request.src,
+            folder,
+            request.limits,
+            choice=request.choice,
+            validators=local_validators(None),
+            memo=self.memo,
         ) as session:
             cases = [
                 reports.case_data(outcome) for outcome in session.run(read_cases(folder, lambda _: True))

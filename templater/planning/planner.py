@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ..model.metadata import Metadata, Rule
     from ..parsing.yaml_nodes import Limits as YamlLimits
     from ..pongo2.state import Limits
+    from ..rendering.memo import Memo
 
 #: maximum size in bytes of an existing file that is read; larger files always count as different
 MAX_COMPARED = 64 << 20
@@ -77,12 +78,13 @@ def plan_image(
     in_place: bool = False,
     new: bool = False,
     placeholders: bool = False,
+    memo: "Memo | None" = None,
 ) -> Plan:
     """Read the image, render its templates, plan the files and predict the host's outcomes; see ``plan``.
 
     With ``new``, the instance gets the keys that a daemon sets when it creates an instance from this image.
     With ``placeholders``, it also gets placeholders for the values that the daemon generates, and a note of
-    the plan explains the placeholders.
+    the plan explains the placeholders. ``memo`` supplies the texts that earlier plans have rendered.
     """
     from ..parsing.metadata_yaml import read_metadata
 
@@ -93,7 +95,8 @@ def plan_image(
 
         instance = new_instance(instance, metadata.properties, triggers, placeholders=placeholders)
     templates = read_templates(image, metadata)
-    renderings = render(metadata, templates, instance, triggers, options)
+    compiled = templates if memo is None else memo.compiled(templates, options)
+    renderings = render(metadata, compiled, instance, triggers, options)
     planned = plan_of(
         metadata, instance, renderings, rootfs, host=options.host, triggers=triggers, in_place=in_place
     )

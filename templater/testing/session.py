@@ -23,6 +23,7 @@ from .subject import File, HeldImage, Result, Subject
 
 if TYPE_CHECKING:
     from ..limits import Given
+    from ..rendering.memo import Memo
     from ..validators.results import Validators
 
 
@@ -36,7 +37,8 @@ class Session:
     """The tests of one image. Use it in a ``with`` block.
 
     ``update`` records snapshots, which ``save`` writes. Templates are compiled once for all cases. If
-    ``coverage`` is true, each template is rendered a second time to find the branches that run.
+    ``coverage`` is true, each template is rendered a second time to find the branches that run. ``memo`` has
+    the texts that earlier sessions have rendered.
     """
 
     def __init__(
@@ -49,9 +51,10 @@ class Session:
         validators: Validators | None = None,
         update: bool = False,
         coverage: bool = False,
+        memo: Memo | None = None,
     ) -> None:
         self.folder = folder
-        self.subject = Subject(source, given, choice)
+        self.subject = Subject(source, given, choice, memo)
         self.snapshots = Snapshots(folder, update=update)
         self.validators = validators
         self.failed = 0

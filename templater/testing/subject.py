@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from ..limits import Given
     from ..model.entry import Image
     from ..model.source import Source
+    from ..rendering.memo import Memo
     from ..sources.open_source import OpenedSource
 
 #: the time that templates see in tests: 2001-02-03 04:05:06 UTC
@@ -98,10 +99,11 @@ class HeldImage:
 class Subject:
     """The SRC of a run of tests. Use it in a ``with`` block."""
 
-    def __init__(self, path: str, given: Given, choice: Choice) -> None:
+    def __init__(self, path: str, given: Given, choice: Choice, memo: Memo | None = None) -> None:
         self.path = path
         self.given = given
         self.choice = choice
+        self.memo = memo
         self.options = RenderOptions(NONE, "", CLOCK, 0, given.for_rendering(SECONDS, TOTAL)).begun()
         self.notes: dict[str, None] = {}
         self._images: dict[Choice, HeldImage] = {}
@@ -166,7 +168,11 @@ class Subject:
         if triggers[0] == "create" and not instance.exists:
             instance = new_instance(instance, metadata.properties, triggers, placeholders=bool(host.product))
         if options.dialect not in image.compiled:
-            image.compiled[options.dialect] = Compiled(image.templates, options)
+            image.compiled[options.dialect] = (
+                Compiled(image.templates, options)
+                if self.memo is None
+                else self.memo.compiled(image.templates, options)
+            )
         renderings = render(metadata, image.compiled[options.dialect], instance, triggers, options)
         plan = plan_of(metadata, instance, renderings, rootfs, host=host, triggers=triggers)
         return predicted(plan, image.templates, rootfs, options)

@@ -20,6 +20,7 @@ from templater.cli.watcher import PATIENCE, Watch, sources_of
 from templater.limits import Given
 from templater.model.errors import TemplaterError
 from templater.model.hosts import HOSTS
+from templater.rendering.render import Compiled
 
 SOON = 5.0
 
@@ -241,6 +242,44 @@ def test_a_changed_key_names_the_files_that_depend_on_it(small, tmp_path, capfd)
     assert "==> /etc/motd" in shown.out
     assert "hostname" not in shown.out
     assert "user.motd changed: used by /etc/motd\nuser.other changed: used by no template\n" in shown.err
+
+
+def test_a_changed_key_names_the_files_of_templates_that_may_read_every_key(small, tmp_path, capfd):
+    described = tmp_path / "web1.yaml"
+    (small / "templates/motd.tpl").write_text("{% for key in config %}{{ key }}\n{% endfor %}")
+    described.write_text("name: web1\nconfig: {}\n")
+    image = watched(small, file=described)
+    looks(image, capfd)
+    described.write_text("name: web1\nconfig: {user.other: two}\n")
+    assert "user.other changed: used by /etc/motd\n" in looks(image, capfd).err
+
+
+def test_only_the_rule_that_depends_on_a_change_is_rendered_again(small, tmp_path, monkeypatch):
+    rendered = []
+    compile = Compiled.compile
+
+    def spy(templates, name, data):
+        rendered.append(name)
+        return compile(templates, name, data)
+
+    monkeypatch.setattr(Compiled, "compile", spy)
+    described = tmp_path / "web1.yaml"
+    described.write_text("name: web1\n")
+    image = watched(small, file=described, checked=True, tested=True)
+    image.look()
+    assert set(rendered) == {"hostname.tpl", "motd.tpl"}
+    changes = {
+        "motd.tpl": lambda: (small / "templates/motd.tpl").write_text(
+            '{{ config_get("user.motd", "bye") }}\n'
+        ),
+        "hostname.tpl": lambda: described.write_text("name: web2\n"),
+        None: lambda: (small / "metadata.yaml").write_text(METADATA.replace("x86_64", "aarch64")),
+    }
+    for name, change in changes.items():
+        change()
+        rendered.clear()
+        image.look()
+        assert set(rendered) == {name} - {None}
 
 
 def test_with_a_root_filesystem_only_new_patches_are_shown(small, tmp_path, capfd):

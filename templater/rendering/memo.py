@@ -1,0 +1,194 @@
+"""Rendered texts that are kept until a template or a value that it reads changes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ..model.errors import TemplaterError
+from ..pongo2.dialect import DIALECTS
+from ..pongo2.reads import nodes, reads_of
+from ..pongo2.state import DAEMON_NAMES, VERSION, Limits
+from ..pongo2.syntax import tree
+from ..pongo2.syntax.tokens import IDENTIFIER
+from ..pongo2.template import MAX_FOR_KEYS, Compilation
+from ..pongo2.values import MethodMap
+from .render import Compiled
+
+if TYPE_CHECKING:
+    from ..model.entry import TemplateFile
+    from ..model.options import RenderOptions
+    from ..model.source import Source
+    from ..pongo2.reads import Read
+
+#: maximum number of bytes of the results of one look
+MOST = 32 << 20
+#: bytes that a result needs in addition to its text, and bytes of each read of a parsed template
+OVERHEAD, PER_READ = 1 << 10, 1 << 10
+#: a longer value is compared by its hash, so that no old value stays in memory
+LONG = 1 << 10
+#: the limits that can affect a text
+BOUNDS = tuple(name for name in Limits.__slots__ if name != "deadline")
+#: the tags and filters whose output depends on the clock or the seed
+VOLATILE = frozenset(("now", "lorem", "random"))
+#: the names in the context that are other names of a map
+ALIASES = {"container": "instance", "config_get": "config"}
+#: the maps whose keys a template can name one by one
+MAPS = frozenset(("config", "instance", "properties"))
+
+#: a variable that a template reads, or a map and the only key of it that the template reads there
+Name = tuple[str, ...]
+
+
+class Parsed(NamedTuple):
+    """The names that a template reads. ``names`` has all names on which its text depends."""
+
+    reads: tuple[Read, ...]
+    names: tuple[Name, ...]
+    #: whether the text depends on the clock or the seed
+    volatile: bool
+
+
+class Memo:
+    """The results of the last look at an image, by everything on which each result depends.
+
+    A look at the image plans, checks or tests it. It takes results of the last look and adds new ones.
+    Errors are not kept. The results of one look have at most ``MOST`` bytes; a further result is not kept.
+    """
+
+    def __init__(self) -> None:
+        self._last: dict[Any, tuple[Any, int]] = {}
+        self._now: dict[Any, tuple[Any, int]] = {}
+        self._size = 0
+
+    def begin(self) -> None:
+        """Begin another look. Forget the results that the last look has not used."""
+        if self._now:  # a look that failed early has used none
+            self._last, self._now, self._size = self._now, {}, 0
+
+    def result(self, key: Any, make: Callable[[], Any], size: Callable[[Any], int]) -> Any:
+        """Return the result for ``key``, or else make it and keep it. ``size`` returns its bytes."""
+        found = self._now.get(key)
+        if found is None:
+            found = self._last.get(key)
+            if found is None:
+                made = make()
+                found = made, size(made)
+            if self._size + found[1] <= MOST:
+                self._now[key] = found
+                self._size += found[1]
+        return found[0]
+
+    def parsed(self, source: Source, dialect: str) -> Parsed:
+        """Parse a template. The positions of its reads can belong to another source with an equal text.
+
+        Raises TemplaterError if the template is invalid.
+        """
+        key = _hash(source.text), dialect
+        return self.result(  # type: ignore[no-any-return]
+            key,
+            lambda: parse(source, dialect),
+            lambda parsed: OVERHEAD + _size(source.text) + PER_READ * len(parsed.reads),
+        )
+
+    def compiled(self, templates: Mapping[str, TemplateFile], options: RenderOptions) -> Compiled:
+        """Return templates that `render` accepts, and that render only what this object does not have."""
+        return _Templates(self, templates, options)
+
+
+class _Templates(Compiled):
+    __slots__ = ("bounds", "memo")
+
+    def __init__(self, memo: Memo, templates: Mapping[str, TemplateFile], options: RenderOptions) -> None:
+        super().__init__(templates, options)
+        self.memo = memo
+        limits = options.limits
+        self.bounds = limits and tuple(getattr(limits, name) for name in BOUNDS)
+
+    def compile(self, name: str, data: bytes) -> Callable[[Mapping[str, Any]], str]:
+        options, file = self.options, self.templates.get(name)
+        if file is None or len(data) > MAX_FOR_KEYS:
+            return super().compile(name, data)
+        try:
+            parsed = self.memo.parsed(file.source(f"templates/{name}"), options.dialect)
+        except TemplaterError:
+            return super().compile(name, data)  # this call raises the error
+        times = (options.clock, options.seed) if parsed.volatile else ()
+        if None in times:
+            return super().compile(name, data)
+        own = sha256(data).digest(), options.dialect, self.bounds, times
+        made: list[Callable[[Mapping[str, Any]], str]] = []
+
+        def run(context: Mapping[str, Any]) -> str:
+            if not made:
+                made.append(Compiled.compile(self, name, data))
+            return made[0](context)
+
+        def remembered(context: Mapping[str, Any]) -> str:
+            key = own, context.get(VERSION), *(_value(context, name) for name in parsed.names)
+            return self.memo.result(  # type: ignore[no-any-return]
+                key, lambda: run(context), lambda text: OVERHEAD + _size(text)
+            )
+
+        return remembered
+
+
+def parse(source: Source, dialect: str) -> Parsed:
+    """Find the names on which a template's text depends. Raises TemplaterError if the template is invalid.
+
+    Every identifier of the template that is a name of the context counts, even where it has another meaning.
+    Only keys that are literals everywhere replace the name of their map.
+    """
+    document = Compilation(source, DIALECTS[dialect]).parsed()
+    counted = Counter(token.value for token in document.tokens if token.kind == IDENTIFIER)
+    paths: Counter[str] = Counter()
+    keys: dict[str, set[str | None]] = {}
+    for node in nodes(document):
+        if isinstance(node, tree.Path):
+            paths[node.name] += 1
+            keys.setdefault(node.name, set()).add(_key(node))
+    names: set[Name] = set()
+    for word in counted.keys() & DAEMON_NAMES:
+        root = ALIASES.get(word, word)
+        found = keys.get(word, set())
+        if root in MAPS and None not in found and counted[word] == paths[word]:
+            names.update((root, key) for key in found if key is not None)
+        else:
+            names.add((root,))
+    return Parsed(reads_of(document), tuple(sorted(names)), not VOLATILE.isdisjoint(counted))
+
+
+def _key(path: tree.Path) -> str | None:
+    """Return the only key of a map that a variable reads, or None if it can read others."""
+    first, *others = path.parts
+    if first.key == "config_get":
+        key: object = first.arguments[0] if first.arguments else None
+    else:
+        key = others[0].key if others and first.arguments is None else None
+    if isinstance(key, tree.Literal):
+        key = key.value
+    return key if isinstance(key, str) else None
+
+
+def _value(context: Mapping[str, Any], name: Name) -> Any:
+    """Return the value of a name, in a form that can be part of a key."""
+    value = context[name[0]]
+    return _frozen(value.get(name[1]) if len(name) > 1 else value)
+
+
+def _frozen(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        # devices have other methods on hosts that sort devices in another order
+        methods = id(value.methods) if isinstance(value, MethodMap) else None
+        return methods, *((key, _frozen(each)) for key, each in value.items())
+    return _hash(value) if isinstance(value, str) and len(value) > LONG else value
+
+
+def _hash(text: str) -> bytes:
+    return sha256(text.encode("utf-8", "surrogatepass")).digest()
+
+
+def _size(text: str) -> int:
+    return len(text) if text.isascii() else 4 * len(text)

@@ -1,0 +1,201 @@
+"""Kept texts: a change renders the templates that read the changed value, and no other template."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from templater.model.entry import FILE, Entry, TemplateFile
+from templater.model.errors import TemplaterError
+from templater.model.hosts import HOSTS, INCUS
+from templater.model.instance import Instance
+from templater.model.metadata import Metadata, Rule
+from templater.model.options import RenderOptions
+from templater.model.source import Source
+from templater.pongo2.dialect import DIALECTS
+from templater.pongo2.state import Limits
+from templater.pongo2.syntax.tokens import IDENTIFIER
+from templater.pongo2.template import Compilation, Template
+from templater.rendering import memo as memo_module
+from templater.rendering.memo import Memo
+from templater.rendering.render import Compiled, render
+
+VECTORS = Path(__file__).resolve().parents[2] / "vectors"
+ETH0 = {"eth0": {"type": "nic", "name": "eth0"}}
+
+
+class Renders:
+    """Renders of one rule's template with one Memo. ``of`` returns the text and whether it was rendered."""
+
+    def __init__(self, monkeypatch):
+        self.memo = Memo()
+        self.compiled = []
+        compile = Compiled.compile
+
+        def spy(templates, name, data):
+            self.compiled.append(name)
+            return compile(templates, name, data)
+
+        monkeypatch.setattr(Compiled, "compile", spy)
+
+    def of(self, text, *, host=INCUS, path="/a", properties=None, trigger="create", clock=None, **instance):
+        rule = Rule(path, "a.tpl", (trigger,), properties=properties or {})
+        files = {"a.tpl": TemplateFile(Entry(FILE), text.encode())}
+        options = RenderOptions(host, clock=clock, seed=None if clock is None else 0)
+        self.compiled.clear()
+        self.memo.begin()
+        (found,) = render(
+            Metadata(rules=(rule,)), self.memo.compiled(files, options), Instance("c1").replace(**instance),
+            (trigger,), options,
+        )  # fmt: skip
+        return found.content and found.content.decode(), bool(self.compiled)
+
+
+@pytest.fixture
+def renders(monkeypatch):
+    return Renders(monkeypatch)
+
+
+CHANGES = {
+    "the name": {"name": "c2"},
+    "the type": {"type": "virtual-machine"},
+    "a key": {"config": {"user.a": "1"}},
+    "another key": {"config": {"user.b": "1"}},
+    "a device": {"devices": ETH0},
+    "the trigger": {"trigger": "copy"},
+    "the path": {"path": "/b"},
+    "a property": {"properties": {"a": "1"}},
+    "another property": {"properties": {"b": "1"}},
+}
+ANY_KEY = {"a key", "another key"}
+
+
+@pytest.mark.parametrize(
+    ("template", "read"),
+    [
+        ("fixed: trigger config path", set()),
+        ("{{ instance.name }}", {"the name"}),
+        ("{{ container.type }}", {"the type"}),
+        ("{{ instance }}", {"the name", "the type"}),
+        ('{{ config_get("user.a", "") }}', {"a key"}),
+        ('{{ config_get("user.a", "") }}{{ config_get("user.b", "") }}', ANY_KEY),
+        ('{{ config_get("user."|add:"a", "") }}', ANY_KEY),
+        ('{% set k = "user.a" %}{{ config_get(k, "") }}', ANY_KEY),
+        ("{{ config }}", ANY_KEY),
+        ("{{ config|length }}", ANY_KEY),
+        ("{% for k in config %}{{ k }}{% endfor %}", ANY_KEY),
+        ("{% set c = config %}{{ c }}", ANY_KEY),
+        ('{% if "user.a" in config %}x{% endif %}', ANY_KEY),
+        ('{% macro m(x=config_get("user.a", "")) %}{{ x }}{% endmacro %}{{ m() }}', {"a key"}),
+        ('{% for config in "ab" %}{{ config }}{% endfor %}', ANY_KEY),  # the name, although it is bound here
+        ("{{ properties.a }}", {"a property"}),
+        ("{{ properties }}", {"a property", "another property"}),
+        ("{{ devices.eth0.type }}", {"a device"}),
+        ("{{ trigger }}{{ path }}", {"the trigger", "the path"}),
+        ("{% comment %}{{ path }}{% endcomment %}", {"the path"}),
+        ("{# {{ path }} #}{% verbatim %} {{ path }}{% endverbatim %}", set()),
+    ],
+)
+def test_only_a_value_that_the_template_reads_renders_it_again(renders, template, read):
+    text, rendered = renders.of(template)
+    assert rendered
+    assert renders.of(template) == (text, False)
+    for name, change in CHANGES.items():
+        expected, _ = Renders.of(fresh := renders_without_memo(renders), template, **change)
+        assert fresh.memo is not renders.memo
+        assert renders.of(template, **change) == (expected, name in read), name
+        renders.of(template)
+
+
+def renders_without_memo(renders):
+    fresh = object.__new__(Renders)
+    fresh.memo, fresh.compiled = Memo(), renders.compiled
+    return fresh
+
+
+def test_a_changed_template_is_rendered_again(renders):
+    assert renders.of("one") == ("one", True)
+    assert renders.of("two") == ("two", True)
+
+
+@pytest.mark.parametrize("template", ['{% now "15" %}', '{{ "ab"|random }}', "{% lorem 1 w random %}"])
+def test_a_text_that_depends_on_the_clock_is_kept_only_for_one_clock(renders, template):
+    renders.of(template)
+    assert renders.of(template)[1]
+    at_one = renders.of(template, clock=3600.0)
+    assert at_one[1]
+    assert renders.of(template, clock=3600.0) == (at_one[0], False)
+    assert renders.of(template, clock=7200.0)[1]
+
+
+def test_hosts_that_sort_devices_or_count_their_version_differently_share_no_text(renders):
+    nested = {"a": {"type": "nic", "nested": "b"}, "b": {"type": "nic"}}
+    template = "{% for d in devices.Sorted() %}{{ d.Name }}{% endfor %}"
+    assert renders.of(template, host=HOSTS["incus"], devices=nested) == ("ba", True)
+    old = next(host for host in HOSTS.values() if not host.nested_last)
+    assert renders.of(template, host=old, devices=nested) == ("ab", True)
+    for host in HOSTS.values():
+        version, _ = renders.of("{{ pongo2.version }}", host=host)
+        assert version == renders_without_memo(renders).of("{{ pongo2.version }}", host=host)[0]
+
+
+def test_an_error_is_not_kept(renders):
+    for _ in range(2):
+        assert renders.of("{{ a|nosuch }}") == (None, True)
+        assert renders.of("{{ instance.name.x }}") == (None, True)
+
+
+def test_a_text_within_other_limits_is_rendered_again(monkeypatch):
+    memo, files = Memo(), {"a.tpl": TemplateFile(Entry(FILE), b"{% for i in '12345' %}{{ i }}{% endfor %}")}
+    rules = Metadata(rules=(Rule("/a", "a.tpl", ("create",)),))
+
+    def content(limits):
+        options = RenderOptions(INCUS, limits=limits)
+        return render(rules, memo.compiled(files, options), Instance("c1"), ("create",), options)[0].content
+
+    assert content(Limits()) == b"12345"
+    assert content(Limits(output=3)) is None
+    assert content(Limits()) == b"12345"
+
+
+def test_results_over_the_bound_are_not_kept(renders, monkeypatch):
+    monkeypatch.setattr(memo_module, "MOST", 100_000)
+    template = "{{ path }}" + "x" * 30_000
+    for number in range(9):
+        assert renders.of(template, path=f"/{number}") == (f"/{number}" + "x" * 30_000, True)
+    assert renders.memo._size <= 100_000
+    long = "x" * 120_000
+    assert renders.of(long) == (long, True)
+    assert renders.of(long) == (long, True)
+
+
+def test_a_result_that_one_look_does_not_use_is_forgotten(renders):
+    renders.of("one")
+    renders.of("two")
+    assert renders.of("one")[1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dialect", ["v4", "v6.1"])
+def test_every_name_that_a_program_reads_is_an_identifier_of_its_template(dialect):
+    """The names of a template come from its tokens, so no name that its program reads may be missing there."""
+    texts = {
+        text for path in VECTORS.glob("*/*.jsonl") for line in path.open() if (text := template_of(line))
+    }
+    programs = 0
+    for text in texts:
+        compilation = Compilation(Source("a.tpl", text), DIALECTS[dialect])
+        try:
+            document, program = compilation.parsed(), Template(compilation).program
+        except TemplaterError:
+            continue
+        programs += 1
+        read = {name for _, names, _ in program.units for name in names} | set(program.bound)
+        words = {token.value for token in document.tokens if token.kind == IDENTIFIER}
+        assert read - words <= {"forloop", "block", "pongo2"}, text
+    assert programs > 1000
+
+
+def template_of(line):
+    text = json.loads(line).get("template")
+    return text if isinstance(text, str) else None
