@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from .image.limits import Limits as ImageLimits
     from .parsing.yaml_nodes import Limits as YamlLimits
     from .pongo2.state import Limits as RenderLimits
-    from .sandbox.child import Bounds
+    from .sandbox.bounds import Bounds
 
 RENDERING, READING, IMAGE, CHILD, COMMAND = "rendering", "reading", "image", "child", "command"
 
@@ -157,7 +157,7 @@ class Given:
 
     def for_child(self, wall: float, cpu: int) -> "Bounds":
         """Return the limits for a hook's child process."""
-        from .sandbox.child import Bounds
+        from .sandbox.bounds import Bounds
 
         return Bounds(cpu, wall, **self.child)
 

@@ -36,14 +36,15 @@ from templater.model.errors import (
 )
 from templater.model.hosts import Host
 from templater.model.instance import Instance, Profile
-from templater.model.lifecycle import PENDING_KEY, Life
+from templater.model.instance_life import Life
+from templater.model.lifecycle import PENDING_KEY
 from templater.model.metadata import Metadata, Rule
 from templater.model.options import RenderOptions
 from templater.model.plan import Change, Plan, split_passes
 from templater.model.source import Source
 from templater.parsing.metadata_yaml import read_metadata
+from templater.planning.decisions import plan_of
 from templater.planning.follow_links import resolve
-from templater.planning.planner import plan_of
 from templater.prediction import Due, HostFilesystem, StartResult, Surroundings, due_of, start
 from templater.prediction.deviations import deviations_at
 from templater.rendering.render import render, render_data

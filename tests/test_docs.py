@@ -16,7 +16,7 @@ from templater.cli.main import command
 from templater.image.limits import DEFAULT
 from templater.parsing import yaml_nodes
 from templater.prediction.deviations import table
-from templater.sandbox.child import Bounds
+from templater.sandbox.bounds import Bounds
 from tests.cli.sessions import Stage, complaint, replay
 from tests.command_server import run_templater
 

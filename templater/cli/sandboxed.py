@@ -52,7 +52,7 @@ def read_image(
         return work(*paths)
     from ..image.open_file import OpenFile
     from ..sandbox import json_answer
-    from ..sandbox.child import BoundError, Bounds
+    from ..sandbox.bounds import BoundError, Bounds
 
     files = [path if path is None else OpenFile(path) for path in paths]
     command = limits.for_command()

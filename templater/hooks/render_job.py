@@ -16,7 +16,7 @@ from ..model.lifecycle import PENDING_KEY, passes
 from ..model.metadata import Metadata, Rule
 from ..model.options import RenderOptions
 from ..model.source import Source, Span, printable
-from ..sandbox.child import Bounds, ChildFailure, start
+from ..sandbox.bounds import Bounds, ChildFailure
 from .compile_cache import CacheEntry, is_language_module, key
 
 TYPE_CHECKING = False
@@ -182,6 +182,8 @@ class Run:
         return IMAGE in self.job.kept and (INSTANCE in self.job.kept or self.job.instance is None)
 
     def fork(self) -> "Child":
+        from ..sandbox.child import start
+
         return start(lambda: prepare(self.job), lambda send: render(self.job, send), self.bounds)
 
     def finish(self) -> Answer:

@@ -19,13 +19,14 @@ from ..model.errors import (
     TemplaterError,
     UsageError,
     WriteError,
+    described_bug,
 )
 from ..model.hosts import NONE
 from ..model.instance import require_name
 from ..model.metadata import TRIGGERS
 from ..model.source import Source, printable
 from ..oslite import Closing, abspath, environment, exists, forget, isdir, os, split
-from ..sandbox.child import Bounds, described_bug
+from ..sandbox.bounds import Bounds
 from .compile_cache import CompileCache, open_cache
 from .options import KEEP_GOING, PROBE, Options, parse
 from .render_job import Job, Run
@@ -338,7 +339,7 @@ def _write_files(
 ) -> "tuple[Answer, Mapping[str, str]]":
     """Write the files. Return the child's answer, and the kept files with the reasons."""
     # imported here, so that the parent loads these modules while the child renders
-    from ..planning.planner import plan_of
+    from ..planning.decisions import plan_of
     from ..rootfs.directory import DirectoryRootfs
     from ..writing.transaction import apply
 

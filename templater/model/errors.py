@@ -158,3 +158,15 @@ class BusyError(TemplaterError):
 def reason(error: OSError) -> str:
     """Return the operating system's error text in lower case, as templater's messages use it."""
     return (error.strerror or str(error)).lower()
+
+
+def described_bug(error: BaseException) -> str:
+    """Return the type and position of an unexpected error.
+
+    Leave out the message, which may quote a password.
+    """
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    place = "" if trace is None else f" at {trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"
+    return type(error).__name__ + place

@@ -10,10 +10,11 @@ import sys
 from errno import EINVAL
 from time import monotonic
 
-from ..model.errors import LimitError, TemplaterError
+from ..model.errors import LimitError, TemplaterError, described_bug
 from ..model.source import printable
 from ..oslite import os, stat
 from . import system_calls
+from .bounds import BoundError, Bounds, ChildFailure
 from .system_calls import libc
 
 TYPE_CHECKING = False
@@ -47,35 +48,6 @@ BUG = b"bug"
 #: the last record of a complete answer
 END = (b"end",)
 _END = b"6:3:end,,"  # ``END`` in its encoded form
-
-
-class Bounds:
-    """The limits of a child: seconds of processor and wall clock time, bytes of memory and of output."""
-
-    __slots__ = ("cpu", "memory", "output", "wall")
-
-    def __init__(
-        self, cpu: int = 10, wall: float = 15.0, memory: int = 512 << 20, output: int = 64 << 20
-    ) -> None:
-        self.cpu = cpu
-        self.wall = wall
-        self.memory = memory
-        self.output = output
-
-
-class ChildFailure(TemplaterError):
-    """Raised if a child ends without a valid answer, and not because of a limit."""
-
-    exit_code = 5
-    kind = "child"
-
-
-class BoundError(LimitError):
-    """An error for a child that exceeded one of its ``Bounds``. ``bound`` is the name of the attribute."""
-
-    def __init__(self, bound: str, message: str) -> None:
-        super().__init__(message)
-        self.bound = bound
 
 
 class Child:
@@ -198,18 +170,6 @@ def _run_child(
         send((BUG, described_bug(error).encode("utf-8", "replace")))
     finally:
         os._exit(code)
-
-
-def described_bug(error: BaseException) -> str:
-    """Return the type and position of an unexpected error.
-
-    Leave out the message, which may quote a password.
-    """
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    place = "" if trace is None else f" at {trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"
-    return type(error).__name__ + place
 
 
 class _TooMuch(Exception):

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from ..model import errors
 from ..model.errors import TemplaterError
-from .child import ChildFailure, start
+from .bounds import ChildFailure
+from .child import start
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from .child import Bounds, Send
+    from .bounds import Bounds
+    from .child import Send
 
 
 def run(

@@ -12,7 +12,8 @@ from dataclasses import replace
 
 from ..model.errors import UsageError
 from ..model.instance import Instance, Profile
-from ..model.lifecycle import PENDING_KEY, Life
+from ..model.instance_life import Life
+from ..model.lifecycle import PENDING_KEY
 from ..model.metadata import Rule
 from ..model.options import RenderOptions
 from ..model.plan import FAILED, Plan, carry_out

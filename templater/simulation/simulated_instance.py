@@ -10,7 +10,8 @@ from typing import Any, Protocol
 from ..model.errors import TemplaterError
 from ..model.hosts import Host
 from ..model.instance import Instance
-from ..model.lifecycle import PENDING_KEY, Life
+from ..model.instance_life import Life
+from ..model.lifecycle import PENDING_KEY
 from ..model.metadata import Metadata
 from ..model.plan import Change
 from ..rootfs.memory import MemoryRootfs

@@ -19,12 +19,14 @@ HEAD = 4
 #: The modules that a warm hook loads. Each group is in the order of its imports, which tests check.
 #: Every hook loads the first group and then forks a child, which loads the modules that render.
 #: While the child renders, the hook's own process loads the modules that plan and write.
+#: The child loads no group of the hook's own process, so what both need is in a group of its own.
+#: Loading a function costs time even if nothing calls it, so rarely used ones have files of their own.
 #: A runtime or a filter that is in no group is imported as usual.
 GROUPS = (
     (
         "templater", "templater.model", "templater.model.errors", "templater.model.source",
         "templater.oslite", "templater.sandbox", "templater.sandbox.system_calls",
-        "templater.sandbox.child", "templater.model.hosts",
+        "templater.sandbox.bounds", "templater.model.hosts",
         "templater.rootfs", "templater.rootfs.paths", "templater.model.entry", "templater.rootfs.confined",
         "templater.model.file_names", "templater.instances",
         "templater.instances.directory", "templater.hooks", "templater.hooks.source_stamp",
@@ -38,17 +40,20 @@ GROUPS = (
         "templater.model.plan", "templater.writing", "templater.writing.recovery",
         "templater.writing.attributes", "templater.writing.deferred_signals",
         "templater.writing.staged_file", "templater.writing.transaction",
-        "templater.model.permissions", "templater.rendering.render", "templater.planning",
-        "templater.planning.follow_links", "templater.planning.planner", "templater.writing.lock",
+        "templater.model.permissions", "templater.planning",
+        "templater.planning.follow_links", "templater.planning.decisions", "templater.writing.lock",
     ),
     (
         "templater.pongo2", "templater.pongo2.values", "templater.pongo2.state",
         "templater.pongo2.daemon_context", "templater.rendering.context", "templater.pongo2.operations",
         "templater.pongo2.compiled_template",
     ),
+    ("templater.rendering.render",),
     ("templater.instances.written_files",),
     ("templater.rootfs.directory",),
-    ("templater.hooks.runtimes.lxc",),
+    ("templater.sandbox.child",),
+    ("templater.hooks.lxc_config", "templater.hooks.runtimes.lxc"),
+    ("templater.hooks.lxc_copies",),
     ("templater.hooks.runtimes.incus",),
     ("templater.hooks.runtimes.nspawn",),
     ("templater.hooks.json_input", "templater.hooks.runtimes.oci"),

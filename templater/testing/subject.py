@@ -18,8 +18,9 @@ from ..model.plan import CREATE, KEEP, SKIP, WRITE, WRITING, Change, Plan
 from ..model.triggers import default_triggers
 from ..parsing.instance_yaml import read_profile
 from ..parsing.metadata_yaml import read_metadata
+from ..planning.decisions import plan_of
 from ..planning.new_instance import new_instance
-from ..planning.planner import plan_of, predicted, read_templates
+from ..planning.planner import predicted, read_templates
 from ..rendering.render import Compiled, render
 from ..rootfs.memory import MemoryRootfs
 from ..simulation.disk_snapshot import DiskSnapshot

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from templater.hooks import install, status
+from templater.hooks import install, lxc_config, lxc_copies, status
 from templater.hooks.request import HookRequest, Notice
 from templater.hooks.runtimes import lxc, nspawn
 from templater.hooks.trusted_places import open_source, read_description
@@ -351,7 +351,7 @@ def test_an_overlay_layer_that_is_a_link_is_refused(tmp_path: Path, end: str) ->
     (tmp_path / "target").mkdir()
     (tmp_path / "upper").symlink_to("target")
     with pytest.raises(RefusedError, match="upper' is a symlink"):
-        lxc.mount_overlay(lxc.layers_of(f"{tmp_path}/lower:{tmp_path}/upper{end}"), str(tmp_path))
+        lxc.mount_overlay(lxc_config.layers_of(f"{tmp_path}/lower:{tmp_path}/upper{end}"), str(tmp_path))
     assert not (tmp_path / "work").exists()
 
 
@@ -658,7 +658,7 @@ def test_a_hook_renders_when_sigchld_is_ignored(bundle: Path) -> None:
     ],
 )
 def test_a_copy_to_another_path_is_detected(words: list[str], elsewhere: bool) -> None:
-    assert lxc._has_newpath(words) == elsewhere
+    assert lxc_copies._has_newpath(words) == elsewhere
 
 
 def test_a_copy_is_refused_if_the_named_container_may_not_be_its_original(tmp_path: Path) -> None:
@@ -666,9 +666,9 @@ def test_a_copy_is_refused_if_the_named_container_may_not_be_its_original(tmp_pa
         (tmp_path / name).mkdir()
         (tmp_path / name / "config").write_text(text)
     with pytest.raises(InputError, match="may not be the original"):
-        lxc.require_original(str(tmp_path / "web1"), str(tmp_path / "web2"), exact=False)
+        lxc_copies.require_original(str(tmp_path / "web1"), str(tmp_path / "web2"), exact=False)
     (tmp_path / "web2/config").write_text("lxc.uts.name = web2\nlxc.arch = i686\nlxc.rootfs.path = x\n")
-    lxc.require_original(str(tmp_path / "web1"), str(tmp_path / "web2"), exact=False)
+    lxc_copies.require_original(str(tmp_path / "web1"), str(tmp_path / "web2"), exact=False)
 
 
 # --- status
@@ -721,7 +721,7 @@ def test_a_container_with_the_name_of_a_snapshot_is_ambiguous(tmp_path: Path) ->
     for folder in ("victim/snaps/snap0", "snap0", "restored"):
         (tmp_path / folder).mkdir(parents=True)
     with pytest.raises(InputError, match="several containers have that name"):
-        lxc.find_source(str(tmp_path / "restored"), "snap0")
+        lxc_copies.find_source(str(tmp_path / "restored"), "snap0")
 
 
 @pytest.mark.parametrize(
@@ -732,8 +732,8 @@ def test_the_calling_program_decides_whether_a_snapshot_or_a_container_is_copied
 ) -> None:
     for folder in ("victim/snaps/snap0", "snap0", "restored"):
         (tmp_path / folder).mkdir(parents=True)
-    monkeypatch.setattr(lxc, "copying_program", lambda: program)
-    assert lxc.find_source(str(tmp_path / "restored"), "snap0")[0] == str(tmp_path / found)
+    monkeypatch.setattr(lxc_copies, "copying_program", lambda: program)
+    assert lxc_copies.find_source(str(tmp_path / "restored"), "snap0")[0] == str(tmp_path / found)
 
 
 def test_a_directory_that_was_put_in_place_of_a_new_one_is_refused(
@@ -807,8 +807,8 @@ def test_restoring_uses_the_snapshot_of_the_container_on_the_command_line(
     for folder in ("victim/snaps/snap0", "other/snaps/snap0", "restored"):
         (tmp_path / folder).mkdir(parents=True)
     words = ["/usr/bin/lxc-snapshot", *word.split(" "), "-r", "snap0"]
-    monkeypatch.setattr(lxc, "_words_of", lambda process: words)
-    assert lxc.find_source(str(tmp_path / "restored"), "snap0") == (
+    monkeypatch.setattr(lxc_copies, "_words_of", lambda process: words)
+    assert lxc_copies.find_source(str(tmp_path / "restored"), "snap0") == (
         str(tmp_path / "other/snaps/snap0"),
         False,
     )

@@ -20,8 +20,8 @@ from templater.model.instance import Instance
 from templater.model.metadata import Metadata, Rule
 from templater.model.options import RenderOptions
 from templater.model.plan import KEEP, UPDATE
+from templater.planning.decisions import plan_of
 from templater.planning.every_host import plan_every_host
-from templater.planning.planner import plan_of
 from templater.rendering.render import Rendering, render
 from templater.rootfs.memory import MemoryRootfs
 from tests.checks.authoring.authoring_builders import file as authored_file
@@ -95,7 +95,7 @@ def planned(rootfs, contents):
 def test_a_plan_keeps_existing_file_data_only_up_to_its_limit(monkeypatch):
     """Equal files are recognised beyond the limit, too."""
     contents = {f"/{n}": b"x" * 1000 for n in range(10)}
-    monkeypatch.setattr(sys.modules["templater.planning.planner"], "MAX_COMPARED_TOTAL", 4500)
+    monkeypatch.setattr(sys.modules["templater.planning.decisions"], "MAX_COMPARED_TOTAL", 4500)
     assert {change.action for change in planned(MemoryRootfs(contents), contents).changes} == {KEEP}
     for size in (999, 1000):
         rootfs = MemoryRootfs(dict.fromkeys(contents, b"y" * size))

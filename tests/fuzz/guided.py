@@ -144,7 +144,8 @@ def tar_seeds() -> Iterator[bytes]:
 
 def hook() -> tuple[Callable[[bytes], None], Iterator[bytes]]:
     """Return a target that reads OCI states, config.json and LXC configurations, and its seeds."""
-    from templater.hooks.runtimes import lxc, oci
+    from templater.hooks import lxc_config
+    from templater.hooks.runtimes import oci
     from templater.model.errors import TemplaterError
 
     folder = tempfile.mkdtemp(prefix="templater-fuzz-")
@@ -162,9 +163,9 @@ def hook() -> tuple[Callable[[bytes], None], Iterator[bytes]]:
             oci.root_of(parsed, "/bundle")
         Path(config).write_bytes(data)
         with contextlib.suppress(TemplaterError):
-            lxc.ids_on_disk(config)
+            lxc_config.ids_on_disk(config)
         with contextlib.suppress(TemplaterError):
-            lxc.layers_of(lxc.without_prefix(data.decode("utf-8", "surrogateescape")))
+            lxc_config.layers_of(lxc_config.without_prefix(data.decode("utf-8", "surrogateescape")))
 
     def seeds() -> Iterator[bytes]:
         yield b'{"ociVersion": "1.0.2", "id": "c", "status": "created", "pid": 1, "bundle": "/b", "annotations": {}}'

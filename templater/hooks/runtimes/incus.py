@@ -10,8 +10,8 @@ from ...model.errors import UsageError, WriteError, reason
 from ...model.file_names import BACKUP_YAML, METADATA
 from ...model.source import printable
 from ...oslite import dirname, exists, join
+from ..lxc_config import ids_on_disk
 from ..request import HookRequest, Notice
-from .lxc import ids_on_disk
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

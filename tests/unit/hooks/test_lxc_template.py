@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from templater.hooks import lxc_config, lxc_lines
 from templater.hooks.install import write
 from templater.hooks.runtimes import lxc
 from templater.hooks.runtimes.lxc_template import snippet
@@ -56,7 +57,7 @@ def lines(config, *words):
 
 
 def test_the_hook_of_an_ordinary_user_enters_the_containers_user_namespace(config, monkeypatch):
-    monkeypatch.setattr(lxc.os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(lxc_config.os, "geteuid", lambda: 1000)
     monkeypatch.setattr(os, "getuid", lambda: 1000)
     monkeypatch.setattr(os, "getegid", lambda: 1001)
     found = lines(config, "--on-error", "keep-going")
@@ -75,7 +76,7 @@ def test_the_hook_of_an_ordinary_user_enters_the_containers_user_namespace(confi
 @pytest.mark.parametrize("settings", ["", CONFIG + "lxc.rootfs.options = idmap=container\n"])
 def test_without_mapped_files_an_ordinary_users_hook_enters_no_namespace(config, monkeypatch, settings):
     config.write_text(settings)
-    monkeypatch.setattr(lxc.os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(lxc_config.os, "geteuid", lambda: 1000)
     assert "lxc-usernsexec" not in "".join(lines(config).values())
 
 
@@ -93,9 +94,9 @@ def test_the_lxc_template_of_root_enters_a_namespace_only_for_a_container_of_an_
 ):
     uids, gids, enters = MAPS[place]
     maps = {"uid_map": uids, "gid_map": gids}
-    monkeypatch.setattr(lxc.os, "geteuid", lambda: 0)
+    monkeypatch.setattr(lxc_config.os, "geteuid", lambda: 0)
     monkeypatch.setattr(
-        lxc, "_own_map", lambda name: (tuple(map(int, line.split())) for line in maps[name].splitlines())
+        lxc_lines, "own_map", lambda name: (tuple(map(int, line.split())) for line in maps[name].splitlines())
     )
     assert ("lxc-usernsexec" in lines(config)["pre-start"]) == enters
 
@@ -119,9 +120,9 @@ def test_only_ids_of_the_container_own_the_files_that_its_hook_writes(config, mo
     uids, gids, _ = MAPS[place]
     maps = {"uid_map": uids, "gid_map": gids}
     monkeypatch.setattr(
-        lxc, "_own_map", lambda name: (tuple(map(int, line.split())) for line in maps[name].splitlines())
+        lxc, "own_map", lambda name: (tuple(map(int, line.split())) for line in maps[name].splitlines())
     )
-    found = lxc.in_namespace(lxc.ids_on_disk(str(config)))
+    found = lxc.in_namespace(lxc_config.ids_on_disk(str(config)))
     if place.startswith("lxc-create"):
         assert found is not None
         assert found.on_disk(65535, 0) == (65535, 0)
@@ -135,7 +136,7 @@ def test_a_user_who_maps_the_own_id_gets_each_id_once(config, monkeypatch):
     config.write_text(
         "".join(f"lxc.idmap = {kind} 1000 1000 1\nlxc.idmap = {kind} 0 100000 1000\n" for kind in "ug")
     )
-    monkeypatch.setattr(lxc.os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(lxc_config.os, "geteuid", lambda: 1000)
     monkeypatch.setattr(os, "getuid", lambda: 1000)
     monkeypatch.setattr(os, "getegid", lambda: 1000)
     words = lines(config)["pre-start"].partition(" -- ")[0]

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from templater.hooks import json_input
+from templater.hooks import json_input, lxc_config, lxc_copies
 from templater.hooks.options import Options
 from templater.hooks.request import HookRequest, Notice
 from templater.hooks.runtimes import lxc, nspawn, oci
@@ -43,7 +43,7 @@ def test_a_root_filesystem_that_lxc_mounts_later_is_rendered_at_the_mount_stage(
 
 
 def test_the_storage_prefix_of_a_clone_hook_path_is_removed():
-    assert lxc.without_prefix("dir:/x/rootfs") == "/x/rootfs"
+    assert lxc_config.without_prefix("dir:/x/rootfs") == "/x/rootfs"
 
 
 def test_hook_version_0_passes_the_stage_as_the_last_argument(container):
@@ -69,7 +69,7 @@ def test_id_maps_are_read_through_includes(tmp_path):
     (tmp_path / "common").mkdir()
     (tmp_path / "common/a.conf").write_text("lxc.idmap = u 0 100000 65536\n# lxc.idmap = u 0 1 1\n")
     (tmp_path / "config").write_text(f"lxc.include = {tmp_path}/common\nlxc.idmap = g 0 200000 65536\n")
-    ids = lxc.ids_on_disk(str(tmp_path / "config"))
+    ids = lxc_config.ids_on_disk(str(tmp_path / "config"))
     assert ids.on_disk(5, 6) == (100005, 200006)
 
 
@@ -77,13 +77,13 @@ def test_an_idmapped_mount_gives_an_identity_map(tmp_path):
     (tmp_path / "config").write_text(
         "lxc.idmap = u 0 100000 65536\nlxc.idmap = g 0 100000 65536\nlxc.rootfs.options = noatime,idmap=container\n"
     )
-    assert lxc.ids_on_disk(str(tmp_path / "config")).on_disk(5, 6) == (5, 6)
+    assert lxc_config.ids_on_disk(str(tmp_path / "config")).on_disk(5, 6) == (5, 6)
 
 
 def test_a_recursive_include_terminates(tmp_path):
     (tmp_path / "config").write_text(f"lxc.include = {tmp_path}/config\n")
     with pytest.raises(LimitError):
-        lxc.ids_on_disk(str(tmp_path / "config"))
+        lxc_config.ids_on_disk(str(tmp_path / "config"))
 
 
 def cloned(tmp_path, name, *, snapshot=False):
@@ -102,7 +102,7 @@ def cloned(tmp_path, name, *, snapshot=False):
 
 def test_a_copy_receives_the_image_files(tmp_path):
     _old, new = cloned(tmp_path, "new")
-    lxc.clone(str(new), "new", "old", Options())
+    lxc_copies.clone(str(new), "new", "old", Options())
     assert (new / "templates/a.tpl").read_text() == "a"
     assert (new / "instance.yaml").read_text() == "name: old\n"
     assert os.readlink(new / "templates/link") == "/etc/passwd", "still a link, still refused"
@@ -113,22 +113,22 @@ def test_a_snapshot_keeps_the_pending_trigger(tmp_path):
     old, new = cloned(tmp_path, "", snapshot=True)
     with StateDirectory(str(old)) as state_directory:
         state_directory.remember(State("rename", "old"))
-    lxc.clone(str(new), "snap0", "old", Options())
+    lxc_copies.clone(str(new), "snap0", "old", Options())
     assert StateDirectory(str(new)).state() == State("rename", "snap0")
 
 
 def test_a_clone_of_an_unknown_container_gives_a_hint(tmp_path):
     (tmp_path / "new").mkdir()
     with pytest.raises(InputError) as caught:
-        lxc.clone(str(tmp_path / "new"), "new", "nosuch", Options())
+        lxc_copies.clone(str(tmp_path / "new"), "new", "nosuch", Options())
     assert "templater trigger" in caught.value.explain()
 
 
 def test_a_destroy_by_another_process_is_not_a_rename(tmp_path):
     old, new = cloned(tmp_path, "new")
-    lxc.clone(str(new), "new", "old", Options())
+    lxc_copies.clone(str(new), "new", "old", Options())
     (old / ".templater/cloned").write_text(f"{new}\n1:1\n")
-    assert lxc.destroy(str(old)).text == ""
+    assert lxc_copies.destroy(str(old)).text == ""
     assert StateDirectory(str(new)).state().pending == "copy"
 
 
@@ -150,8 +150,8 @@ def test_a_destroy_by_the_same_process_is_a_rename(tmp_path):
     old, new = cloned(tmp_path, "new")
     with StateDirectory(str(old)) as state_directory:
         state_directory.remember(State("", "old"))
-    in_a_hook(lambda: lxc.clone(str(new), "new", "old", Options()))
-    in_a_hook(lambda: lxc.destroy(str(old)))
+    in_a_hook(lambda: lxc_copies.clone(str(new), "new", "old", Options()))
+    in_a_hook(lambda: lxc_copies.destroy(str(old)))
     assert StateDirectory(str(new)).state().pending == "rename"
 
 
@@ -159,18 +159,18 @@ def test_a_destroy_by_the_same_process_is_a_rename(tmp_path):
 def test_a_rename_changes_only_the_trigger_of_a_fresh_copy(tmp_path, pending):
     """Since the clone, another hook may have started the new container."""
     old, new = cloned(tmp_path, "new")
-    in_a_hook(lambda: lxc.clone(str(new), "new", "old", Options()))
+    in_a_hook(lambda: lxc_copies.clone(str(new), "new", "old", Options()))
     with StateDirectory(str(new)) as state_directory:
         state_directory.remember(State(pending, "new"))
-    in_a_hook(lambda: lxc.destroy(str(old)))
+    in_a_hook(lambda: lxc_copies.destroy(str(old)))
     assert StateDirectory(str(new)).state().pending == pending
 
 
 def test_a_renamed_container_without_recorded_state_has_create_pending(tmp_path):
     old, new = cloned(tmp_path, "new")
-    in_a_hook(lambda: lxc.clone(str(new), "new", "old", Options()))
+    in_a_hook(lambda: lxc_copies.clone(str(new), "new", "old", Options()))
     (old / ".templater/state").unlink(missing_ok=True)
-    in_a_hook(lambda: lxc.destroy(str(old)))
+    in_a_hook(lambda: lxc_copies.destroy(str(old)))
     assert StateDirectory(str(new)).state().pending == "create"
 
 
@@ -178,11 +178,11 @@ def test_an_empty_id_map_line_clears_the_id_map_lines_before_it(container):
     """LXC does the same. A container can thus discard the map of an included file."""
     config = container / "config"
     config.write_text("lxc.idmap = u 0 100000 65536\nlxc.idmap = g 0 100000 65536\n")
-    assert lxc.ids_on_disk(str(config)).on_disk(0, 0) == (100000, 100000)
+    assert lxc_config.ids_on_disk(str(config)).on_disk(0, 0) == (100000, 100000)
     config.write_text(config.read_text() + "lxc.idmap =\n")
-    assert lxc.ids_on_disk(str(config)) is None
+    assert lxc_config.ids_on_disk(str(config)) is None
     config.write_text(config.read_text() + "lxc.idmap = u 0 200000 65536\nlxc.idmap = g 0 300000 65536\n")
-    assert lxc.ids_on_disk(str(config)).on_disk(0, 0) == (200000, 300000)
+    assert lxc_config.ids_on_disk(str(config)).on_disk(0, 0) == (200000, 300000)
 
 
 def test_with_if_present_a_hook_skips_a_container_without_an_image(container):

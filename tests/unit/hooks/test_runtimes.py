@@ -10,9 +10,9 @@ import pytest
 
 import templater
 from templater.cli.commands.hook import runtimes_with
+from templater.hooks.lxc_config import settings
 from templater.hooks.options import parse
 from templater.hooks.runtimes import function_of
-from templater.hooks.runtimes.lxc import settings
 from templater.model.errors import InputError, UsageError
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="hooks run on Linux")

@@ -3,7 +3,8 @@
 import pytest
 
 from templater.model.errors import UsageError
-from templater.model.lifecycle import Life, created, passes, pending_after
+from templater.model.instance_life import Life, created
+from templater.model.lifecycle import passes, pending_after
 
 
 def test_a_start_runs_the_pending_trigger_then_start() -> None:

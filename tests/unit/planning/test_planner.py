@@ -20,8 +20,8 @@ from templater.model.hosts import LXD, NONE
 from templater.model.instance import VIRTUAL_MACHINE, Instance
 from templater.model.metadata import Metadata, Rule
 from templater.model.permissions import go_integer, parse_id, parse_mode
-from templater.planning import planner
-from templater.planning.planner import (
+from templater.planning import decisions
+from templater.planning.decisions import (
     CREATE,
     FAILED,
     KEEP,
@@ -32,9 +32,9 @@ from templater.planning.planner import (
     Plan,
     config_drive,
     decide,
-    plan,
     plan_of,
 )
+from templater.planning.planner import plan
 from templater.rendering.render import Rendering
 from templater.rootfs.directory import DirectoryRootfs
 from templater.rootfs.memory import MemoryRootfs
@@ -385,7 +385,7 @@ def test_a_failed_change_has_the_default_owner_and_mode() -> None:
 
 
 def test_existing_files_are_compared_up_to_a_total_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(planner, "MAX_COMPARED_TOTAL", 8)
+    monkeypatch.setattr(decisions, "MAX_COMPARED_TOTAL", 8)
     rootfs = MemoryRootfs({"/a": "abcde", "/b": "fghi", "/c": "jkl"})
     changes = decide([rendering(rule(path)) for path in ("/a", "/b", "/c")], rootfs)
     assert [change.before for change in changes] == [b"abcde", None, b"jkl"]

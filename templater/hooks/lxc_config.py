@@ -1,0 +1,106 @@
+"""The configuration of an LXC container: its settings, id map, and type of root filesystem."""
+
+from ..model.errors import InputError, LimitError
+from ..oslite import abspath, exists, isdir, join, os, stat
+from ..rootfs.confined import read_descriptor
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ..rootfs.directory import IdMap
+
+MAX_CONFIG = 1 << 20
+MAX_INCLUDES = 64
+
+#: the type prefixes of lxc.rootfs.path; LXC removes them except for clone hooks and ephemeral copies
+PREFIXES = ("dir:", "overlay:", "overlayfs:", "btrfs:", "zfs:", "lvm:", "loop:", "nbd:", "rbd:")
+
+
+def without_prefix(path: str) -> str:
+    for prefix in PREFIXES:
+        if path.startswith(prefix):
+            return path[len(prefix) :]
+    return path
+
+
+def layers_of(path: str) -> "tuple[str, ...]":
+    """Return the lower and upper directories of ``lower:…:upper``, or () for any other path."""
+    layers = tuple(path.split(":"))
+    if len(layers) < 2 or not all(layer.startswith("/") and isdir(layer) for layer in layers):
+        return ()
+    return tuple(map(abspath, layers))  # abspath removes a final "/" or "/.", which would hide a symlink
+
+
+def ids_on_disk(config: str) -> "IdMap | None":
+    """Return the id map of ``lxc.idmap``.
+
+    If LXC mounts the root filesystem with that map, return the identity map.
+    """
+    from ..rootfs.directory import IDENTITY, IdMap
+
+    ranges: dict[str, list[tuple[int, int, int]]] = {"u": [], "g": []}
+    mounted = False
+    for key, value in settings(config):
+        if key == "lxc.idmap":
+            words = value.split()
+            if len(words) == 4 and words[0] in ranges and all(word.isdecimal() for word in words[1:]):
+                ranges[words[0]].append((int(words[1]), int(words[2]), int(words[3])))
+            elif not value:
+                ranges = {"u": [], "g": []}
+        elif key == "lxc.rootfs.options":
+            mounted = "idmap=" in value
+    if mounted:
+        return IDENTITY
+    if not ranges["u"] or not ranges["g"]:
+        return None
+    return IdMap(tuple(ranges["u"]), tuple(ranges["g"]))
+
+
+def settings(path: str) -> "Iterator[tuple[str, str]]":
+    """Yield the keys and values of a container's configuration and of the files that it includes.
+
+    Raises InputError for an unreadable file, and LimitError for too many or too large files.
+    """
+    waiting, seen = [path], 0
+    while waiting:
+        file = waiting.pop(0)
+        seen += 1
+        if seen > MAX_INCLUDES:
+            raise LimitError(f"'{path}' includes more than {MAX_INCLUDES} files")
+        if isdir(file):
+            waiting[:0] = [join(file, n) for n in sorted(os.listdir(file)) if n.endswith(".conf")]
+            continue
+        if file.endswith("/") and not exists(file):
+            # LXC ignores a missing directory, too: its userns.conf includes one that Debian lacks.
+            continue
+        for key, value in lines_of(file):
+            if key == "lxc.include":
+                waiting.append(value)
+            yield key, value
+
+
+def lines_of(path: str) -> "Iterator[tuple[str, str]]":
+    try:
+        # opening a device can have effects, and a fifo would wait for a writer
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise InputError(f"{path!r} is not a regular file")
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            data = read_descriptor(fd, MAX_CONFIG, path)
+        finally:
+            os.close(fd)
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        why = getattr(error, "strerror", None) or str(error)
+        raise InputError(f"{path!r} can't be read: {why.lower()}") from None
+    for line in data.decode("utf-8", "surrogateescape").split("\n"):
+        key, equals, value = line.partition("=")
+        if equals and not key.lstrip().startswith("#"):
+            yield key.strip(), value.strip()
+
+
+def own_map(name: str) -> "Iterator[tuple[int, int, int]]":
+    with open(f"/proc/self/{name}", "rb") as file:
+        for line in file:
+            first, disk, count = map(int, line.split())
+            yield first, disk, count

@@ -1,0 +1,249 @@
+"""What LXC's clone and destroy hooks record in a container's directory: copies, snapshots and renames."""
+
+from ..instances.directory import InstanceDirectory, State, StateDirectory, write_whole
+from ..model.entry import SYMLINK
+from ..model.errors import InputError, TemplaterError
+from ..model.file_names import INSTANCE, METADATA, TEMPLATES, WRITTEN
+from ..model.source import printable
+from ..oslite import dirname, isdir, join, os, split
+from ..rootfs.confined import Directory, Root, write_error
+from .lxc_config import lines_of
+from .request import Notice
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .options import Options
+
+#: the program by which the hooks of an ordinary user enter the user namespace of the container
+USERNS_PROGRAM = b"lxc-usernsexec"
+
+#: how many ancestors are searched for lxc-copy, which runs an ordinary user's clone hook as a grandchild
+DEPTH = 4
+
+#: the file in which a clone hook leaves a message for the destroy hook of the same lxc-copy
+CLONED = "cloned"
+
+
+def clone(folder: str, name: str, source_name: str, options: "Options") -> Notice:
+    """Record that lxc-copy, lxc-copy -R or lxc-snapshot has made this container's directory.
+
+    A snapshot keeps the container's pending trigger, and restoring the snapshot in place restores the
+    trigger. Any other new directory counts as a copy, unless the destroy hook later detects a rename.
+    """
+    source, exact = find_source(folder, source_name)
+    if not options.source:
+        require_original(source, folder, exact=exact)
+        copy_image(source, folder)
+    with StateDirectory(source) as old:
+        before = old.state()
+        written = copied_record(old)
+        if not exact:  # lxc-copy --snapshot always makes a copy
+            old.replace(CLONED, "\n".join((folder, *ancestors(DEPTH))).encode("utf-8", "surrogateescape"))
+    if exact and before is None:
+        return Notice(f"{name}: made from {source_name}, which was never started", folder)
+    state = State(before.pending if exact and before else "copy", name, before.image if before else "")
+    with StateDirectory(folder) as new:
+        new.lock("clone hook", options.time_limit)
+        if written is not None:
+            write_whole(new.directory, WRITTEN, written, sync=False)
+        new.remember(state)
+    return Notice(
+        f"{name}: made from {source_name}; the next start runs {state.pending or 'start only'}", folder
+    )
+
+
+def find_source(folder: str, source_name: str) -> "tuple[str, bool]":
+    """Return the original's directory, and whether a snapshot is being taken or restored in place.
+
+    Raises InputError if no container or snapshot matches, or if several match.
+    """
+    above, here = split(folder)
+    if split(above)[1] == "snaps" and split(dirname(above))[1] == source_name:
+        return dirname(above), True
+    inside = join(folder, "snaps", source_name)
+    if isdir(inside):
+        return inside, True
+    program = copying_program()
+    restored = join(above, named_container(), "snaps", source_name)
+    if program == "lxc-snapshot" and isdir(restored):
+        return restored, False
+    beside = join(above, source_name)
+    snapshots = [join(above, other, "snaps", source_name) for other in sorted(os.listdir(above))]
+    found = [] if program == "lxc-copy" else [path for path in snapshots if isdir(path)]
+    if isdir(beside) and program != "lxc-snapshot":
+        if not found:
+            return beside, False
+        found.append(beside)  # LXC does not say whether it copies the container or the snapshot
+    if len(found) != 1:
+        raise InputError(
+            f"'{here}' was made from '{printable(source_name)}', but"
+            f" {'several containers have that name' if found else 'the original container is missing'}",
+            hint=f"copy metadata.yaml, templates and instance.yaml to '{folder}', then run:"
+            f" templater trigger '{folder}' copy",
+        )
+    return found[0], False
+
+
+def require_original(source: str, folder: str, *, exact: bool) -> None:
+    """Raise InputError unless it is certain that LXC copies the container ``source``.
+
+    LXC gives only the original's name. With ``lxc-copy --newpath``, the original is in another directory, and
+    a container of the same name can be beside the copy. The description of the wrong container would give its
+    passwords to the copy.
+    """
+    if not copies_elsewhere() and (exact or _same_settings(join(source, "config"), join(folder, "config"))):
+        return
+    raise InputError(
+        f"'{printable(source)}' may not be the original of '{printable(folder)}'",
+        hint=f"copy metadata.yaml, templates and instance.yaml of the original to '{folder}', then run:"
+        f" templater trigger '{folder}' copy",
+    )
+
+
+#: settings that LXC changes when it copies a container
+_OWN_SETTINGS = ("lxc.rootfs.", "lxc.uts.", "lxc.net.", "lxc.hook.", "lxc.mount", "lxc.ephemeral", "lxc.log.")
+
+
+def _same_settings(original: str, copy: str) -> bool:
+    """Return whether a copy's configuration has the original's settings, except those that LXC changes."""
+    there = set(lines_of(copy))
+    return all(line in there or line[0].startswith(_OWN_SETTINGS) for line in lines_of(original))
+
+
+def copies_elsewhere() -> bool:
+    """Return whether the lxc-copy that runs this hook has the option ``-p`` or ``--newpath``."""
+    return any(_has_newpath(words) for words in map(_words_of, ancestors(DEPTH)))
+
+
+def copying_program() -> str:
+    """Return ``lxc-copy`` or ``lxc-snapshot`` if that program runs this hook, else ""."""
+    programs = {split(words[0])[1] for words in map(_words_of, ancestors(DEPTH)) if words}
+    return next((name for name in ("lxc-copy", "lxc-snapshot") if name in programs), "")
+
+
+def named_container() -> str:
+    """Return the value of ``-n`` or ``--name`` of the lxc-snapshot that runs this hook, or ""."""
+    for words in map(_words_of, ancestors(DEPTH)):
+        if words and split(words[0])[1] == "lxc-snapshot":
+            for number, word in enumerate(words[1:-1], 1):
+                if word in ("-n", "--name"):
+                    return words[number + 1]
+                if word.startswith(("-n", "--name=")):
+                    return word.removeprefix("--name=").removeprefix("-n")
+    return ""
+
+
+def _words_of(process: str) -> "list[str]":
+    try:
+        with open(f"/proc/{process.partition(':')[0]}/cmdline", "rb") as file:
+            return file.read(1 << 16).decode("utf-8", "surrogateescape").split("\0")
+    except OSError:
+        return []
+
+
+def _has_newpath(words: "list[str]") -> bool:
+    if split(words[0] if words else "")[1] != "lxc-copy":
+        return False
+    for word in words[1:]:
+        if word.startswith("--newp"):  # lxc-copy's getopt accepts abbreviations of --newpath
+            return True
+        if word.startswith("-") and not word.startswith("--"):
+            flags = word[1:]
+            taking = next((number for number, flag in enumerate(flags) if flag in _TAKING), len(flags))
+            if "p" in flags[: taking + 1]:
+                return True
+    return False
+
+
+#: options of lxc-copy that take a value
+_TAKING = "nNpPolmBLft"
+
+
+def copy_image(source: str, folder: str) -> None:
+    """Copy metadata.yaml, templates and instance.yaml, which LXC omits, to a copy that lacks them."""
+    with InstanceDirectory(source) as old, Root(folder, named=True) as root, root.directory("/") as new:
+        if not old.has_image() or root.entry("/" + METADATA) is not None:
+            return
+        instance = old.read_instance()
+        if instance is not None:
+            write_whole(new, INSTANCE, instance.data)
+        _copy_templates(old, new)
+        # Copy metadata.yaml last, because it marks the copy as complete.
+        write_whole(new, METADATA, old.read_metadata().data)
+
+
+def _copy_templates(old: InstanceDirectory, new: Directory) -> None:
+    try:
+        if new.lstat(TEMPLATES) is None:
+            new.mkdir(TEMPLATES)
+        with new.directory(TEMPLATES) as folder:
+            for name, file in old.read_templates().items():
+                if file.data is not None:
+                    write_whole(folder, name, file.data)
+                elif file.entry is not None and file.entry.kind == SYMLINK and folder.lstat(name) is None:
+                    # keep the symlink: the copy then fails to start, like the original
+                    folder.symlink(file.entry.target, name)
+    except OSError as error:
+        raise write_error("copy", TEMPLATES, error) from None
+
+
+def destroy(folder: str) -> Notice:
+    """Detect a rename: lxc-copy -R is a clone followed by a destroy from the same process.
+
+    Ignore every failure: LXC destroys the container in any case.
+    """
+    try:
+        with StateDirectory(folder) as old:
+            word = old.read(CLONED, 1 << 16)
+            before = old.state()
+        if word is None:
+            return Notice()
+        new, *processes = word.decode("utf-8", "surrogateescape").split("\n")
+        if not set(ancestors(1)) & set(processes):
+            return Notice()
+        return _renamed(new, before or State("create"))
+    except (TemplaterError, OSError):
+        return Notice()
+
+
+def copied_record(original: StateDirectory) -> "bytes | None":
+    """Return the record of written files, which is also right for the copy.
+
+    Return None if the record is unreadable.
+    """
+    from ..instances.written_files import MAX_RECORD
+
+    try:
+        return original.read(WRITTEN, MAX_RECORD)
+    except TemplaterError:
+        return None
+
+
+def _renamed(folder: str, before: State) -> Notice:
+    from ..model.lifecycle import pending_after
+
+    with StateDirectory(folder) as new:
+        new.lock("destroy hook")
+        state = new.state()
+        if state is None or state.pending != "copy":
+            return Notice()
+        state.pending = pending_after(before.pending, "rename")
+        new.remember(state)
+    return Notice(f"{state.name}: renamed; the next start runs {state.pending}", folder)
+
+
+def ancestors(how_many: int) -> "list[str]":
+    """Return up to ``how_many`` ancestor processes, each as ``PID:START_TIME``, without lxc-usernsexec."""
+    found: list[str] = []
+    pid = os.getppid()
+    while pid > 0 and len(found) < how_many:
+        try:
+            with open(f"/proc/{pid}/stat", "rb") as file:
+                name, _, rest = file.read(4096).partition(b"(")[2].rpartition(b")")
+        except OSError:
+            break
+        words = rest.split()
+        if name != USERNS_PROGRAM:
+            found.append(f"{pid}:{int(words[19])}")
+        pid = int(words[1])
+    return found

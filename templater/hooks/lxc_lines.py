@@ -1,0 +1,151 @@
+"""The lines in the configuration of an LXC container that call templater, and whether they still work."""
+
+from ..model.errors import InputError, TemplaterError, UsageError
+from ..oslite import abspath, exists, isdir, join, os
+from .lxc_config import ids_on_disk, layers_of, own_map, settings, without_prefix
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ..rootfs.directory import Ranges
+    from .install import Snippet
+    from .status import Finding
+
+#: the default directory of LXC's containers
+LXC_PATH = "/var/lib/lxc"
+
+#: the stages for which ``hook install`` writes a line; the hook ignores other stages
+STAGES = ("pre-start", "clone", "destroy")
+
+
+def snippet(name: str, words: "list[str]", path: str) -> "Snippet":
+    """Return the lines for a container's configuration. They also work in copies that use an overlay."""
+    from .install import Snippet, argv, shell_line
+    from .options import END
+
+    if not name:
+        raise UsageError("missing container name")
+    file = join(path or LXC_PATH, name, "config")
+    commands = dict.fromkeys(STAGES, shell_line(argv("lxc", [*words, END])))
+    if exists(file) and ids_on_disk(file) is not None:
+        # LXC runs this hook in the container's user namespace, where it could write compiled modules that
+        # belong to the container's root, and that later hooks of the host would load.
+        commands["clone"] = shell_line(argv("lxc", [*words, END], write_bytecode=False))
+    if namespace := namespace_words(file):
+        # In the user namespace, the container's root has the id 0, so lxc.idmap does not apply to the files.
+        rootfs = "" if "--rootfs" in words else '--rootfs "$LXC_ROOTFS_PATH" '
+        line = f"{namespace} -- {shell_line(argv('lxc', words, write_bytecode=False))} {rootfs}{END}"
+        commands |= {"pre-start": line, "destroy": line}
+    lines = "".join(f"lxc.hook.{stage} = {line}\n" for stage, line in commands.items())
+    return Snippet(file, lines, lambda before: added(before, file, lines))
+
+
+def namespace_words(config: str) -> str:
+    """Return the command that enters the container's user namespace, or "" for a container that root starts.
+
+    Only processes in that namespace can write the files of an ordinary user's container.
+    """
+    from os import getegid, getuid
+
+    from ..rootfs.directory import IDENTITY
+
+    ids = ids_on_disk(config) if exists(config) else None
+    if ids is None or ids is IDENTITY:
+        return ""
+    if os.geteuid() != 0:
+        maps = [_with(ids.uids, getuid()), _with(ids.gids, getegid())]
+    else:
+        # lxc-create runs its template as root of a namespace with the ids of lxc.idmap and of the user.
+        maps = [tuple(own_map(name)) for name in ("uid_map", "gid_map")]
+        users = [disk for _, disk, count in maps[0] if count == 1]
+        if not set(ids.uids) < set(maps[0]) or users in ([], [0]):
+            return ""
+    ranges = zip("ug", maps, strict=True)
+    return "lxc-usernsexec" + "".join(
+        f" -m {kind}:{first}:{disk}:{count}" for kind, each in ranges for first, disk, count in each
+    )
+
+
+def _with(ranges: "Ranges", own: int) -> "Ranges":
+    """Return the ranges. If they lack the caller's own id, add a range for that id after all others."""
+    if any(disk <= own < disk + count for _, disk, count in ranges):
+        return ranges
+    return (*ranges, (max(first + count for first, _, count in ranges), own, 1))
+
+
+def added(before: "str | None", file: str, lines: str) -> str:
+    """Return the configuration without the lines of earlier templater versions, and with the new lines last.
+
+    Raises InputError if the file does not exist.
+    """
+    from .install import calls_templater
+
+    if before is None:
+        raise InputError(f"'{file}' does not exist", hint="create the container first")
+    kept = [line for line in before.splitlines(keepends=True) if not calls_templater(line)]
+    if kept and not kept[-1].endswith("\n"):
+        kept.append("\n")
+    return "".join(kept) + lines
+
+
+def status(name: str, path: str) -> "Iterator[Finding]":
+    from shlex import quote
+
+    from .install import calls_templater
+    from .status import Finding, elsewhere, option_of, require_name, runs, source_status
+
+    require_name(name)
+    path = path or LXC_PATH
+    folder = join(path, name)
+    config = join(folder, "config")
+    try:
+        found = list(settings(config))
+    except TemplaterError as error:
+        yield Finding(False, str(error), "create the container first, or give its directory with --path")
+        return
+    lines: dict[str, str] = {}
+    for key, value in found:
+        if key.startswith("lxc.hook.") and not value:
+            lines.pop(key, None)  # an empty value makes LXC drop the earlier lines of this key
+        elif key.startswith("lxc.hook.") and calls_templater(value):
+            lines[key] = value
+    given = option_of(lines.get("lxc.hook.pre-start", ""), "--rootfs")
+    rootfs = given or next((value for key, value in reversed(found) if key == "lxc.rootfs.path"), "")
+    if not rootfs:
+        problem = f"'{config}' names no root filesystem"
+        yield Finding(False, problem, f"for example: lxc.rootfs.path = dir:{abspath(folder)}/rootfs")
+        return
+    root = without_prefix(rootfs)
+    early = isdir(root) or bool(layers_of(root))
+    needed = "pre-start" if early else "mount"
+    line = lines.get(f"lxc.hook.{needed}")
+    hint = f"templater hook install lxc {quote(name)}{elsewhere(path, LXC_PATH)} --write"
+    if line is None:
+        # `install` does not write lxc.hook.mount, because most containers do not need it.
+        by_hand = "set lxc.hook.mount to the line of lxc.hook.pre-start: only LXC can mount this rootfs"
+        missing = not early and "lxc.hook.pre-start" in lines
+        problem = f"'{config}' has no lxc.hook.{needed} that calls templater"
+        yield Finding(False, problem, by_hand if missing else hint)
+        return
+    yield Finding(True, f"lxc.hook.{needed} calls templater")
+    for stage, loss in (("clone", "copies get no trigger"), ("destroy", "a rename counts as a copy")):
+        if f"lxc.hook.{stage}" not in lines:
+            yield Finding(None, f"no lxc.hook.{stage}: {loss}", hint)
+    includes = [value for key, value in found if key == "lxc.include"]
+    yield runs(lambda word: ["sh", "-c", f"exec {line} {word}"], config, *includes)
+    yield from source_status(line, folder, folder)
+    if isdir(root):
+        yield ids_status(config, root)
+
+
+def ids_status(config: str, rootfs: str) -> "Finding":
+    from ..rootfs.directory import DirectoryRootfs
+    from .status import Finding
+
+    try:
+        with DirectoryRootfs(rootfs, ids_on_disk(config)) as view:
+            uid, gid = view.ids.on_disk(0, 0)
+    except TemplaterError as error:
+        return Finding(False, str(error), error.hint)
+    return Finding(True, f"the container's root is {uid}:{gid} on disk")

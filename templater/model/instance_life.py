@@ -1,0 +1,131 @@
+"""The life of an instance: the operations that change its pending trigger."""
+
+from .errors import UsageError
+from .lifecycle import START, passes, pending_after
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class Life:
+    """The pending trigger of one instance. Objects are immutable: each operation returns a new one.
+
+    ``snapshots`` maps the name of each snapshot to the trigger that was pending when the user took it.
+    """
+
+    __slots__ = ("pending", "running", "snapshots")
+
+    def __init__(
+        self, pending: str = "", running: bool = False, snapshots: "Mapping[str, str] | None" = None
+    ) -> None:
+        self.pending = pending
+        self.running = running
+        self.snapshots: Mapping[str, str] = {} if snapshots is None else snapshots
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Life):
+            return NotImplemented
+        return (self.pending, self.running, dict(self.snapshots)) == (
+            other.pending, other.running, dict(other.snapshots),
+        )  # fmt: skip
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"Life(pending={self.pending!r}, running={self.running})"
+
+    def _with(
+        self,
+        pending: "str | None" = None,
+        running: "bool | None" = None,
+        snapshots: "Mapping[str, str] | None" = None,
+    ) -> "Life":
+        return Life(
+            self.pending if pending is None else pending,
+            self.running if running is None else running,
+            self.snapshots if snapshots is None else snapshots,
+        )
+
+    @property
+    def passes(self) -> "tuple[str, ...]":
+        return passes(self.pending)
+
+    def started(self) -> "Life":
+        """Return the state after a successful start: no trigger is pending."""
+        return self._with(pending="", running=True)
+
+    def start_failed(self, in_pass: str = "") -> "Life":
+        """Return the state after a failed start.
+
+        With templater, the trigger stays pending, because templater writes the files of both passes or none.
+        The daemons clear the trigger as soon as its pass succeeds. To get the state after a failed start of a
+        daemon, pass the trigger of the failed pass as ``in_pass``.
+        """
+        lost = in_pass == START and self.pending != START
+        return self._with(pending="" if lost else None, running=False)
+
+    def stopped(self) -> "Life":
+        if not self.running:
+            raise UsageError("a stopped instance can't be stopped")
+        return self._with(running=False)
+
+    def renamed(self) -> "Life":
+        if self.running:
+            raise UsageError("a running instance can't be renamed", hint="stop it first")
+        return self._with(pending=pending_after(self.pending, "rename"))
+
+    def copied(self, snapshot: str = "") -> "Life":
+        """Return the state of a copy. Its pending trigger is ``copy``, even if the original never started."""
+        if snapshot:
+            self._known(snapshot)
+        return Life(pending_after(self.pending, "copy"), False, {} if snapshot else self.snapshots)
+
+    def rebuilt(self) -> "Life":
+        if self.running:
+            raise UsageError("a running instance can't be rebuilt", hint="stop it first")
+        return self._with(pending=self.pending or "create")  # a rebuild does not remove a pending trigger
+
+    def published(self, snapshot: str = "") -> None:
+        """Raise UsageError if the instance is running, unless a snapshot is published instead.
+
+        Publishing does not change the state.
+        """
+        if snapshot:
+            self._known(snapshot)
+        elif self.running:
+            raise UsageError("a running instance can't be published", hint="stop it first")
+
+    def refreshed(self) -> "Life":
+        """Return the state after ``copy --refresh``: no trigger is pending."""
+        if self.running:
+            raise UsageError("a running instance can't be refreshed", hint="stop it first")
+        return self._with(pending="")
+
+    def exported(self) -> "Life":
+        """Return the state that a backup contains. An import under any name keeps its pending trigger."""
+        return self._with(running=False)
+
+    def with_pending(self, trigger: str) -> "Life":
+        """Return the state after a user has set ``volatile.apply_template`` to any text."""
+        return self._with(pending=trigger)
+
+    def snapshotted(self, name: str) -> "Life":
+        if name in self.snapshots:
+            raise UsageError(f"snapshot '{name}' already exists")
+        return self._with(snapshots={**self.snapshots, name: self.pending})
+
+    def restored(self, name: str) -> "Life":
+        """Return the state after a snapshot was restored: stopped, with the snapshot's pending trigger."""
+        return self._with(pending=self._known(name), running=False)
+
+    def _known(self, name: str) -> str:
+        try:
+            return self.snapshots[name]
+        except KeyError:
+            raise UsageError(f"unknown snapshot '{name}'") from None
+
+
+def created() -> Life:
+    """Return the state of a new instance: stopped, with the pending trigger ``create``."""
+    return Life("create")
