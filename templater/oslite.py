@@ -109,8 +109,11 @@ def _mode(path: str, *, follow: bool = True) -> int:
         return 0
 
 
+_ENCODING, _ERRORS = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
+
+
 def fsencode(path: str) -> bytes:
-    return path.encode(sys.getfilesystemencoding(), sys.getfilesystemencodeerrors())
+    return path.encode(_ENCODING, _ERRORS)
 
 
 # --- the environment -----------------------------------------------------------------------------
@@ -144,4 +147,4 @@ def forget(name: str) -> None:
 
 
 def _decoded(data: bytes) -> str:
-    return data.decode(sys.getfilesystemencoding(), sys.getfilesystemencodeerrors())
+    return data.decode(_ENCODING, _ERRORS)

@@ -527,8 +527,15 @@ def entry_of(status: os.stat_result, target: str, *, is_mount: bool) -> Entry:
 # --- with openat2: the kernel resolves the whole path
 
 
+#: the last arguments of openat2 as bytes, by flags and resolve
+_hows: "dict[tuple[int, int], bytes]" = {}
+
+
 def _openat2(parent: int, path: str, flags: int, resolve: int) -> int:
-    how = b"".join(word.to_bytes(8, sys.byteorder) for word in (flags, 0, resolve))
+    how = _hows.get((flags, resolve))
+    if how is None:
+        how = b"".join([word.to_bytes(8, sys.byteorder) for word in (flags, 0, resolve)])
+        _hows[flags, resolve] = how
     try:
         descriptor: int = _syscall()(_SYS_OPENAT2, parent, fsencode(path), how, len(how))
     except Exception as error:

@@ -150,7 +150,7 @@ def _run_child(
     inputs: "tuple[int, ...]",
 ) -> "NoReturn":
     code = FAILED
-    send = _sender(pipe, bounds)
+    send = _Sender(pipe, bounds)
     try:
         inputs = (*inputs, *(prepare() or ()))
         # with a higher recursion limit, deep recursion would end in MemoryError, a less clear error
@@ -158,6 +158,7 @@ def _run_child(
         lock(pipe, bounds, inputs)
         work(send)
         send(END)
+        send.flush()
         os.close(pipe)  # the parent can continue at once, without waiting for the exit
         code = 0
     except MemoryError:
@@ -168,6 +169,7 @@ def _run_child(
         code = TOO_MUCH
     except BaseException as error:
         send((BUG, described_bug(error).encode("utf-8", "replace")))
+        send.flush()
     finally:
         os._exit(code)
 
@@ -176,20 +178,32 @@ class _TooMuch(Exception):
     """Raised if the child's answer exceeds its size limit."""
 
 
-def _sender(pipe: int, bounds: Bounds) -> "Send":
-    room = bounds.output
+class _Sender:
+    """The function ``send`` of a child. It collects small records, because each write wakes the parent up."""
 
-    def send(fields: "Iterable[bytes]") -> None:
-        nonlocal room
+    __slots__ = ("pipe", "room", "waiting")
+
+    def __init__(self, pipe: int, bounds: Bounds) -> None:
+        self.pipe = pipe
+        self.room = bounds.output
+        self.waiting = b""
+
+    def __call__(self, fields: "Iterable[bytes]") -> None:
         record = frame(b"".join([frame(field) for field in fields]))
-        room -= len(record)
-        if room < 0:
+        self.room -= len(record)
+        if self.room < 0:
             raise _TooMuch
-        view = memoryview(record)
-        while view:
-            view = view[os.write(pipe, view) :]
+        if len(self.waiting) + len(record) > CHUNK:
+            self.flush()
+        self.waiting += record
+        if len(record) > CHUNK:
+            self.flush()
 
-    return send
+    def flush(self) -> None:
+        view = memoryview(self.waiting)
+        self.waiting = b""
+        while view:
+            view = view[os.write(self.pipe, view) :]
 
 
 def lock(pipe: int, bounds: Bounds, inputs: "tuple[int, ...]" = ()) -> None:

@@ -66,6 +66,9 @@ GROUPS = (
     ("templater.pongo2.golang.strconv", "templater.pongo2.golang.fmt"),
 )  # fmt: skip
 
+#: the modules of the standard library that a hook loads from files of machine code
+C_MODULES = ("_ctypes", "resource")
+
 
 def write(place: str) -> None:
     """Write the modules to the file ``place``.
@@ -121,15 +124,14 @@ def contents() -> bytes:
         groups.append((entries, at, at + len(parts[-1])))
         at += len(parts[-1])
     files = sources()
-    head = marshal.dumps((sys.hexversion, PACKAGE, at, groups, files, stamp_of(files), place_of_ctypes()))
+    places = {name: place_of(name) for name in C_MODULES}
+    head = marshal.dumps((sys.hexversion, PACKAGE, at, groups, files, stamp_of(files), places))
     return len(head).to_bytes(HEAD, "little") + head + b"".join(parts)
 
 
-def place_of_ctypes() -> "tuple[str, int, int]":
-    """Return path, mtime (ns) and size of the C module ``_ctypes``; an empty path if it is built in."""
-    import _ctypes
-
-    path = getattr(_ctypes, "__file__", None)
+def place_of(module: str) -> "tuple[str, int, int]":
+    """Return path, mtime (ns) and size of a C module; an empty path if it is built in."""
+    path = getattr(__import__(module), "__file__", None)
     if not path:
         return "", 0, 0
     status = posix.stat(path)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     #: the modules of a group, and the start and end of their code in the file
     Group = tuple[list[Entry], int, int]
 
-FORMAT = 7
+FORMAT = 8
 #: size in bytes of the number that stores the length of the table of contents
 HEAD = 4
 PACKAGE = __file__.rpartition("/startup/")[0]
@@ -43,7 +43,7 @@ def main() -> "NoReturn":
     import gc
 
     gc.set_threshold(100_000, 50, 50)  # the process is short-lived, so collecting garbage rarely pays
-    modules = Modules(read())
+    modules = Modules(opened())
     sys.meta_path.insert(0, modules)
     from templater.hooks.run import serve
 
@@ -59,32 +59,31 @@ def place() -> str:
     return f"{PACKAGE}/__pycache__/hook.{sys.implementation.cache_tag}-{FORMAT}.bin"
 
 
-def read() -> bytes:
-    """Return the file's content; b"" if it is missing or if another user could have written it."""
+def opened() -> int:
+    """Return a descriptor of the file; -1 if it is missing or if another user could have written it."""
     try:
         fd = posix.open(place(), posix.O_RDONLY | posix.O_NOFOLLOW | posix.O_CLOEXEC)
     except OSError:
-        return b""
-    try:
-        status = posix.fstat(fd)
-        if status.st_uid not in (0, posix.geteuid()) or status.st_mode & 0o022:
-            return b""
-        return posix.read(fd, status.st_size)
-    except OSError:
-        return b""
-    finally:
-        posix.close(fd)
+        return -1
+    status = posix.fstat(fd)
+    if status.st_uid in (0, posix.geteuid()) and not status.st_mode & 0o022:
+        return fd
+    posix.close(fd)
+    return -1
 
 
 class Modules:
     """The finder and loader for the modules of the file. Importing one module loads its whole group."""
 
-    __slots__ = ("checked", "codes", "cold", "ctypes", "groups", "sources", "stale", "stamp")
+    __slots__ = ("buffer", "checked", "cold", "fd", "groups", "places", "sources", "stale", "stamp", "start")
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, fd: int) -> None:
         #: the group of each module that is not loaded yet, by module name
         self.groups: dict[str, Group] = {}
-        self.codes = memoryview(data)
+        #: the file, the position of the first group in it, and the bytes of the group that was read last
+        self.fd = fd
+        self.start = 0
+        self.buffer = bytearray()
         self.cold = False
         self.stale = True
         #: the sources of the compile cache's key, and their digest
@@ -92,29 +91,44 @@ class Modules:
         self.stamp = b""
         #: mtime and size of each file that was looked at; a run looks once
         self.checked: dict[str, tuple[int, int]] = {}
-        #: the file of the C module ``_ctypes``, which Python would search in several directories
-        self.ctypes = ("", 0, 0)
-        head = HEAD + int.from_bytes(data[:HEAD], "little")
-        try:
-            version, package, size, groups, sources, stamp, ctypes = marshal.loads(self.codes[HEAD:head])  # noqa: S302
-        except (ValueError, EOFError, TypeError):
+        #: path, mtime and size of each C module, which Python would search in several directories
+        self.places: dict[str, tuple[str, int, int]] = {}
+        if fd < 0:
             return
-        if (version, package, size) == (sys.hexversion, PACKAGE, len(data) - head):
-            self.codes = self.codes[head:]
+        try:
+            length = int.from_bytes(self.read(0, HEAD), "little")
+            head = marshal.loads(self.read(HEAD, HEAD + length))  # noqa: S302
+            version, package, size, groups, sources, stamp, places = head
+        except (OSError, ValueError, EOFError, TypeError):
+            return
+        self.start = HEAD + length
+        if (version, package, self.start + size) == (sys.hexversion, PACKAGE, posix.fstat(fd).st_size):
             self.groups = {entry[0]: group for group in groups for entry in group[0]}
-            self.sources, self.stamp, self.ctypes = sources, stamp, ctypes
+            self.sources, self.stamp, self.places = sources, stamp, places
             self.stale = False
+
+    def read(self, start: int, end: int) -> memoryview:
+        """Read a part of the file. All parts use the same memory: new memory costs more than reading.
+
+        Raises EOFError if the file is shorter.
+        """
+        size = end - start
+        if size > len(self.buffer):
+            if end > posix.fstat(self.fd).st_size:
+                raise EOFError
+            self.buffer = bytearray(size)
+        part = memoryview(self.buffer)[:size]
+        if posix.preadv(self.fd, [part], start) != size:
+            raise EOFError
+        return part
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> "Any":
         group = self.groups.get(name)
         if group is not None and self.load(group):
             return sys.modules[name].__spec__
-        if (
-            name == "_ctypes"
-            and self.ctypes[0].rpartition("/")[0] in sys.path
-            and self.is_unchanged(*self.ctypes)
-        ):
-            return _Spec(name, _ExtensionLoader(name, self.ctypes[0]), origin=self.ctypes[0])
+        place = self.places.get(name)
+        if place is not None and place[0].rpartition("/")[0] in sys.path and self.is_unchanged(*place):
+            return _Spec(name, _ExtensionLoader(name, place[0]), origin=place[0])
         if name == COLD and not self.cold:
             self.cold = True
             from templater.startup.lazy_imports import install
@@ -144,8 +158,8 @@ class Modules:
             self.stale = True
             return False
         try:
-            codes = marshal.loads(self.codes[start:end])  # noqa: S302
-        except (ValueError, EOFError, TypeError):  # a power cut left the file incomplete
+            codes = marshal.loads(self.read(self.start + start, self.start + end))  # noqa: S302
+        except (OSError, ValueError, EOFError, TypeError):  # a power cut left the file incomplete
             self.stale = True
             return False
         for (name, file, is_package, _, _), code in zip(entries, codes, strict=True):
@@ -158,10 +172,8 @@ class Modules:
         if parent and parent not in sys.modules:  # the parent package is not in this group
             __import__(parent)
         module = sys.modules[name] = type(sys)(name)
-        module.__spec__ = spec = _Spec(name, self, origin=file, is_package=is_package)
-        spec.has_location = True
         if is_package:
-            spec.submodule_search_locations = module.__path__ = [file.rpartition("/")[0]]
+            module.__path__ = [file.rpartition("/")[0]]
         module.__package__ = name if is_package else parent
         module.__file__ = file
         module.__loader__ = self  # type: ignore[assignment]  # it has every method of a loader that is used
@@ -170,6 +182,11 @@ class Modules:
         except BaseException:
             del sys.modules[name]
             raise
+        # A module with a spec is slower to run: each of its imports compares the spec with ``__package__``.
+        module.__spec__ = spec = _Spec(name, self, origin=file, is_package=is_package)
+        spec.has_location = True
+        if is_package:
+            spec.submodule_search_locations = module.__path__
         if parent:
             setattr(sys.modules[parent], tail, module)
 

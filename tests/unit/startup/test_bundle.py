@@ -46,7 +46,7 @@ def python(package: Path, code: str, *options: str) -> subprocess.CompletedProce
     start = (
         f"import sys; sys.path[:0] = ['{package}/startup/line', '{package.parent}']\n"
         "import templater_hook as hook\n"
-        "modules = hook.Modules(hook.read())\n"
+        "modules = hook.Modules(hook.opened())\n"
         "sys.meta_path.insert(0, modules)\n"
     )
     words = [sys.executable, "-I", "-S", *options, "-c", start + code]
@@ -145,7 +145,7 @@ def test_a_c_module_that_moved_or_changed_is_searched_again(package, place):
     """After an update of Python, or with another build of the same version."""
     line(package)
     head, codes = parse_bundle(kept(package).read_bytes())
-    head[6] = place
+    head[6] = {"_ctypes": place}
     kept(package).write_bytes(framed(tuple(head)) + codes)
     assert line(package).returncode == 0
     said = python(package, "import _ctypes; print(_ctypes.__file__)", "-vv")
