@@ -33,6 +33,8 @@ from .yaml_nodes import Sequence as SequenceNode
 #: In backup.yaml, each snapshot repeats the cloud-init documents.
 LIMITS: Final = Limits(bytes=32 * MIB, nodes=1_000_000, expanded=1_000_000)
 MOST_PROFILES: Final = 10_000
+#: the maximum number of brackets in JSON: a list or an object takes up to 200 bytes of memory
+MOST_BRACKETS: Final = 1_000_000
 #: the maximum number of names that a message lists
 MOST_SHOWN: Final = 20
 
@@ -43,7 +45,7 @@ _LIST_HINT = "`incus list NAME -f json` prints an instance with its profiles exp
 
 
 def read_instance(
-    source: Source | None,
+    source: "Source | Document | None",
     pick: str = "",
     *,
     name: str | None = None,
@@ -55,20 +57,20 @@ def read_instance(
 ) -> Instance:
     """Parse an instance description, and apply the other arguments as overrides.
 
-    If ``source`` is None, the instance is a container named ``c1``. ``pick`` selects an instance of a list by
-    name. ``profiles`` are profiles or their YAML texts. ``expanded`` tells whether the description already
-    includes the profiles. If it is None, the devices decide, because the output of ``config show`` does not
-    tell. The instance's ``notes`` list every assumption. Raises InputError for an invalid description, and
-    UsageError for invalid arguments.
+    If ``source`` is None, the instance is a container named ``c1``. A parsed ``source`` saves time if several
+    instances of a list are read. ``pick`` selects an instance of a list by name. ``profiles`` are profiles or
+    their YAML texts. ``expanded`` tells whether the description already includes the profiles. If it is None,
+    the devices decide, because the output of ``config show`` does not tell. The instance's ``notes`` list
+    every assumption. Raises InputError for an invalid description, and UsageError for invalid arguments.
     """
     given = tuple(p if isinstance(p, Profile) else read_profile(p) for p in profiles)
     if source is None:
         instance = Instance(profiles=given)
     else:
-        document = _Document.read(source)
+        document = source if isinstance(source, Document) else Document.read(source)
         with document.places():
-            instance = _select(document.value, pick).instance(given, expanded)
-        instance = _with_name(instance, source, name)
+            instance = document.select(pick).instance(given, expanded)
+        instance = _with_name(instance, document.source, name)
     return overridden(instance, name=name, type=type, config=config or {}, devices=devices or {})
 
 
@@ -77,7 +79,7 @@ def read_instances(source: Source) -> list[Instance]:
 
     Raises InputError if the text is invalid.
     """
-    document = _Document.read(source)
+    document = Document.read(source)
     with document.places():
         found = [description.instance((), None) for description in _descriptions(document.value)]
     return [_with_name(instance, source, None) for instance in found]
@@ -88,7 +90,7 @@ def described(value: Any, where: str) -> Instance:
 
     Raises InputError if the value is invalid. Its message contains ``where`` instead of a file name.
     """
-    document = _Document(Source(where, ""), value, None)
+    document = Document(Source(where, ""), value, None)
     with document.places():
         return _description(value, ()).instance((), None)
 
@@ -98,7 +100,7 @@ def read_profile(source: Source) -> Profile:
 
     A profile without a name is named after its file. Raises InputError if the text is invalid.
     """
-    document = _Document.read(source)
+    document = Document.read(source)
     with document.places():
         return _profile(document.value, (), _stem(source.name))
 
@@ -189,7 +191,7 @@ def _stem(file: str) -> str:
 
 
 class _InvalidValue(Exception):
-    """An error for the value at ``path``. `_Document.places` converts it into an InputError."""
+    """An error for the value at ``path``. `Document.places` converts it into an InputError."""
 
     def __init__(self, path: Path, message: str, hint: str = "") -> None:
         super().__init__(message)
@@ -198,23 +200,28 @@ class _InvalidValue(Exception):
         self.hint = hint
 
 
-class _Document:
+class Document:
     """A parsed text. For YAML, ``root`` is the tree of nodes, which supplies the positions for errors."""
 
     # This class is not a dataclass, because importing dataclasses would slow down a hook without a cache.
-    __slots__ = ("root", "source", "value")
+    __slots__ = ("_named", "root", "source", "value")
 
     def __init__(self, source: Source, value: Any, root: Node | None) -> None:
         self.source = source
         self.value = value
         self.root = root
+        #: the descriptions by name, or None before an instance was selected by its name
+        self._named: dict[str, list[_Description]] | None = None
 
     @classmethod
-    def read(cls, source: Source) -> "_Document":
+    def read(cls, source: Source) -> "Document":
+        """Parse a text as JSON or YAML. Raises InputError if it is invalid."""
         if source.text.lstrip("\ufeff \t\r\n")[:1] not in ("[", "{"):
             return cls.of_yaml(source)
         if len(source.text) > LIMITS.bytes:
             raise LimitError(f"{source.name} is larger than {size_text(LIMITS.bytes)}", source.span(0))
+        if source.text.count("{") + source.text.count("[") > MOST_BRACKETS:
+            raise LimitError(f"the JSON has more than {MOST_BRACKETS} lists and objects", source.span(0))
         try:
             return cls(source, _json(source.text.lstrip("\ufeff")), None)
         except json.JSONDecodeError as error:
@@ -229,7 +236,7 @@ class _Document:
             raise wrong from None
 
     @classmethod
-    def of_yaml(cls, source: Source) -> "_Document":
+    def of_yaml(cls, source: Source) -> "Document":
         root = parse(source, "v2", LIMITS)
         return cls(root.source if root else source, None if root is None else _value(root), root)
 
@@ -242,6 +249,16 @@ class _Document:
             where = _format_path(wrong.path)
             message = f"{where}: {wrong.message}" if where else wrong.message
             raise InputError(message, self.span(wrong.path), wrong.hint) from None
+
+    def select(self, pick: str) -> "_Description":
+        """Return the only description, or the one with the name ``pick``."""
+        if pick and self._named is None:
+            self._named = {}
+            for description in _descriptions(self.value):
+                self._named.setdefault(description.name, []).append(description)
+        if self._named is not None and len(self._named.get(pick, ())) == 1:
+            return self._named[pick][0]
+        return _select(self.value, pick)
 
     def span(self, path: Path) -> Span:
         if self.root is None:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator
-from itertools import product
+from functools import partial
+from itertools import pairwise, product
 from math import prod
-from typing import Any
+from typing import Any, TypeVar
 
 from ..model.errors import InputError, LimitError, RefusedError, TemplaterError, UsageError
 from ..model.hosts import HOSTS
 from ..model.instance import CONTAINER, Instance, Profile, require_name
 from ..model.source import Source, Span, printable
-from ..parsing.instance_yaml import overridden, read_instance, read_profile
+from ..parsing.instance_yaml import Document, overridden, read_instance, read_profile
 from ..parsing.mistakes import raise_all
 from ..parsing.yaml_nodes import Limits, Mapping, Node, Scalar, Sequence, parse
 from ..planning.follow_links import clean
@@ -22,12 +23,16 @@ from ..pongo2.values import Panic
 from ..simulation.steps import parse_step
 from .case import Case, CaseStep, Expectation, Expected
 from .folder import MAX_FILE, SNAPSHOT, SNAPSHOTS, Folder
-from .schema import Reader, entries, schema_of_tests
+from .schema import MOST, Reader, entries, schema_of_tests
 
 #: maximum number of cases of all files, with every combination of each matrix
 MAX_CASES = 5000
-#: maximum number of YAML nodes of all cases, with every combination of each matrix
+#: maximum number of YAML nodes and of described keys of all cases, with every combination of each matrix
 MAX_NODES = 2_000_000
+#: maximum number of characters of the options of all cases
+MAX_OPTIONS = 16 << 20
+#: maximum number of steps of all regular expressions, each of which is compiled and kept once
+MAX_STEPS = 500_000
 _LIMITS = Limits(bytes=MAX_FILE)
 #: keys whose entries are added to the entries of ``defaults`` and of other parts of a matrix
 _MERGED = ("config", "devices", "options", "rootfs", "expect")
@@ -36,6 +41,8 @@ _TEXTS = ("contains", "lacks", "matches")
 ALONE = {"absent", "error"}
 #: maximum length in characters of a part of a label
 _LABEL = 40
+
+Made = TypeVar("Made")
 
 #: for each key of a test, its values in increasing priority
 Fields = dict[str, list[Node]]
@@ -68,11 +75,22 @@ class _FolderReader:
         self.count = self.nodes = 0
         self.folders: set[str] = set()
         self.sources: dict[str, Source] = {}
-        self.profiles: dict[str, Profile] = {}
-        self.instances: dict[tuple[str, tuple[int, ...]], Instance] = {}
+        self.profiles: dict[str, Profile | TemplaterError] = {}
+        self.patterns: dict[str, Pattern | TemplaterError] = {}
+        self.documents: dict[str, Document | TemplaterError] = {}
+        self.steps_of_patterns = self.option_characters = 0
+        #: values of the current file that many cases share, by their kind and nodes
+        self.shared: dict[tuple[object, ...], Any] = {}
 
     def wrong(self, node: Node, message: str, hint: str = "") -> None:
         self.errors.append(InputError(message, node.span, hint))
+
+    def once(self, kind: str, nodes: Iterable[Node], make: Callable[[], Any]) -> Any:
+        """Return what ``make`` returns. Make the value only once for all cases with the same nodes."""
+        key = kind, *map(id, nodes)  # the nodes of a file exist as long as its cases are read
+        if key not in self.shared:
+            self.shared[key] = make()
+        return self.shared[key]
 
     # --- files
 
@@ -101,6 +119,7 @@ class _FolderReader:
         names: dict[str, Node] = {}
         tests = keys["tests"][1]
         assert isinstance(tests, Sequence)
+        self.shared.clear()
         for test in tests.children:
             yield from self.test(source, {name: value for name, (_, value) in defaults.items()}, test, names)
 
@@ -132,6 +151,8 @@ class _FolderReader:
         folder = f"{SNAPSHOTS}/{os.path.basename(source.name).rpartition('.')[0]}/{slug}"
         self.folders.add(folder)
         for number, (label, combined) in enumerate(self.combinations(fields)):
+            if len(self.errors) > MOST:
+                return
             case = self.case(source, test, combined, label)
             if case is not None:
                 place = f"{folder}-{slug_of(label)}" if label else folder
@@ -165,17 +186,15 @@ class _FolderReader:
     def case(self, source: Source, test: Node, fields: Fields, label: str) -> Callable[[str], Case] | None:
         """Return a function that makes the case with its folder of snapshots, or None after a mistake."""
         before = len(self.errors)
-        self.nodes += sum(node.size for nodes in fields.values() for node in nodes)
-        if self.nodes > MAX_NODES:
-            raise LimitError(f"the keys of all cases have more than {MAX_NODES} values", test.span)
+        self.count_values(sum(node.size for nodes in fields.values() for node in nodes), test)
         host = HOSTS[text(fields["host"][0])] if "host" in fields else HOSTS["incus"]
         try:
             instance = self.instance(fields, test)
             triggers = tuple(map(text, items(fields["triggers"][0]))) if "triggers" in fields else ()
-            options = tuple(f"{name}={value}" for name, value in texts_of(fields.get("options", [])).items())
-            rootfs = self.rootfs(fields)
-            expected = self.expected(fields)
-            steps = tuple(self.steps(fields))
+            options = self.options(fields.get("options", []))
+            rootfs = self.once("rootfs", fields.get("rootfs", ()), lambda: self.rootfs(fields))
+            expected = self.once_expected(fields)
+            steps = self.once_steps(fields)
         except TemplaterError as error:
             if isinstance(error, LimitError):
                 raise
@@ -187,6 +206,19 @@ class _FolderReader:
         return lambda folder: Case(
             source.name, name, label, span, instance, host, triggers, options, rootfs, expected, steps, folder
         )
+
+    def count_values(self, values: int, test: Node) -> None:
+        """Count values that a case has for itself. Raises LimitError if all cases have too many."""
+        self.nodes += values
+        if self.nodes > MAX_NODES:
+            raise LimitError(f"the keys of all cases have more than {MAX_NODES} values", test.span)
+
+    def options(self, nodes: list[Node]) -> tuple[str, ...]:
+        found = tuple(f"{name}={value}" for name, value in texts_of(nodes).items())
+        self.option_characters += sum(map(len, found))
+        if self.option_characters > MAX_OPTIONS:
+            raise LimitError(f"the options of all cases have more than {MAX_OPTIONS} characters")
+        return found
 
     def instance(self, fields: Fields, test: Node) -> Instance:
         config, devices = texts_of(fields.get("config", [])), devices_of(fields.get("devices", []))
@@ -201,20 +233,17 @@ class _FolderReader:
             elif node is not None:
                 made = inline_instance(node, profiles)
             require_name(made.name)
+            layers: tuple[Instance | Profile, ...] = (made, *made.profiles)
+            self.count_values(sum(len(layer.config) + len(layer.devices) for layer in layers), test)
             return overridden(made, config=config, devices=devices)
         except TemplaterError as error:
             raise error if error.span is not None else error.replace(span=at.span) from None
 
     def described(self, name: str, profiles: tuple[Profile, ...]) -> Instance:
-        """Read an instance description below the folder of tests.
-
-        Descriptions with equal profiles are read once.
-        """
-        key = name, tuple(map(id, profiles))
-        if key not in self.instances:
-            file, _, pick = name.partition("#")
-            self.instances[key] = read_instance(self.source(file), pick, profiles=profiles)
-        return self.instances[key]
+        """Read an instance description below the folder of tests. Each file is parsed once."""
+        file, _, pick = name.partition("#")
+        document = kept(self.documents, file, lambda: Document.read(self.source(file)))
+        return read_instance(document, pick, profiles=profiles)
 
     def source(self, name: str) -> Source:
         if name not in self.sources:
@@ -224,17 +253,11 @@ class _FolderReader:
     def profile(self, node: Node) -> Profile:
         if isinstance(node, Scalar):
             try:
-                if node.text not in self.profiles:
-                    self.profiles[node.text] = read_profile(self.source(node.text))
-                return self.profiles[node.text]
+                return kept(self.profiles, node.text, lambda: read_profile(self.source(node.text)))
             except TemplaterError as error:
                 raise error if error.span is not None else error.replace(span=node.span) from None
-        found = {name: value for name, (_, value) in entries(node).items()}
-        return Profile(
-            text(found["name"]),
-            texts_of([found["config"]] if "config" in found else []),
-            devices_of([found["devices"]] if "devices" in found else []),
-        )
+        made: Profile = self.once("profile", (node,), lambda: inline_profile(node))
+        return made
 
     def rootfs(self, fields: Fields) -> str | dict[str, str]:
         nodes = fields.get("rootfs", [])
@@ -244,13 +267,20 @@ class _FolderReader:
         for node in nodes:
             for path, (key, value) in entries(node).items():
                 try:
-                    files[clean(path)] = text(value)
+                    files[self.once("path", (key,), partial(clean, path))] = text(value)
                 except RefusedError as error:
                     raise error.replace(span=key.span) from None
-        above = next((one for one in files for other in files if other.startswith(f"{one}/")), None)
+        # With a slash at their ends, the paths below a directory follow the directory in their order.
+        ordered = sorted(f"{path}/" for path in files)
+        above = next((one[:-1] for one, other in pairwise(ordered) if other.startswith(one)), None)
         if above is not None:
             raise InputError(f"'{printable(above)}' is a file and a directory", nodes[-1].span)
         return files
+
+    def once_steps(self, fields: Fields) -> tuple[CaseStep, ...]:
+        nodes = (node for name in ("steps", "snapshot", "valid") for node in fields.get(name, ()))
+        found: tuple[CaseStep, ...] = self.once("steps", nodes, lambda: tuple(self.steps(fields)))
+        return found
 
     def steps(self, fields: Fields) -> Iterator[CaseStep]:
         for node in items(fields["steps"][0]) if "steps" in fields else ():
@@ -267,18 +297,27 @@ class _FolderReader:
 
     # --- expectations
 
+    def once_expected(self, fields: Fields) -> Expected:
+        names = "expect", "error", "snapshot", "valid"
+        nodes = (node for name in names for node in fields.get(name, ()))
+        found: Expected = self.once("expected", nodes, lambda: self.expected(fields))
+        return found
+
     def expected(self, fields: Fields) -> Expected:
         found: dict[tuple[str, str], Expectation] = {}
+        kinds_of: dict[str, dict[str, None]] = {}
         for node in fields.get("expect", []):
             for path, (key, value) in entries(node).items():
-                target, kinds = cleaned(path), entries(value)
+                target = self.once("target", (key,), partial(cleaned, path))
+                kinds, earlier = entries(value), kinds_of.setdefault(target, {})
                 self.check_target(key, kinds)
-                earlier = {kind for place, kind in found if place == target}
                 if ALONE & {*earlier, *kinds}:  # the contradicting key is in another part
                     for kind in earlier:
                         del found[target, kind]
+                    earlier.clear()
                 for kind, (_, wanted) in kinds.items():
                     found[target, kind] = self.expectation(target, kind, wanted)
+                    earlier[kind] = None
         error = fields["error"][0] if "error" in fields else None
         return Expected(
             tuple(found.values()),
@@ -313,10 +352,33 @@ class _FolderReader:
 
     def pattern(self, node: Node) -> Pattern:
         try:
-            return Pattern(text(node))
+            return kept(self.patterns, text(node), lambda: self.compiled(text(node)))
+        except TemplaterError as error:
+            raise error.replace(span=node.span) from None
+
+    def compiled(self, written: str) -> Pattern:
+        try:
+            pattern = Pattern(written)
         except Panic as panic:
             words = panic.message.partition("error parsing regexp: ")[2] or panic.message
-            raise InputError(f"invalid regular expression: {printable(words)}", node.span) from None
+            raise InputError(f"invalid regular expression: {printable(words)}") from None
+        self.steps_of_patterns += len(pattern.program)
+        if self.steps_of_patterns > MAX_STEPS:
+            raise LimitError(f"all regular expressions need more than {MAX_STEPS} steps")
+        return pattern
+
+
+def kept(made: dict[str, Made | TemplaterError], name: str, make: Callable[[], Made]) -> Made:
+    """Return ``made[name]``, or raise it if it is an error. If it is missing, store what ``make`` returns."""
+    if name not in made:
+        try:
+            made[name] = make()
+        except TemplaterError as error:
+            made[name] = error
+    found = made[name]
+    if isinstance(found, TemplaterError):
+        raise found.replace()
+    return found
 
 
 def cleaned(path: str) -> str:
@@ -342,6 +404,15 @@ def inline_instance(node: Node, profiles: tuple[Profile, ...]) -> Instance:
         texts_of([found["config"]] if "config" in found else []),
         devices_of([found["devices"]] if "devices" in found else []), profiles,
     )  # fmt: skip
+
+
+def inline_profile(node: Node) -> Profile:
+    found = {name: value for name, (_, value) in entries(node).items()}
+    return Profile(
+        text(found["name"]),
+        texts_of([found["config"]] if "config" in found else []),
+        devices_of([found["devices"]] if "devices" in found else []),
+    )
 
 
 def choices_of(node: Node) -> list[Node]:

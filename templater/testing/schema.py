@@ -53,9 +53,10 @@ def entries(node: Node | None) -> dict[str, tuple[Node, Node]]:
             merged += value.children if isinstance(value, Sequence) else [value]
         elif isinstance(key, Scalar):
             found[key.text] = key, value
-    for mapping in merged:
-        found = {**entries(mapping), **found}
-    return found
+    below: dict[str, tuple[Node, Node]] = {}
+    for mapping in reversed(merged):
+        below.update(entries(mapping))
+    return {**below, **found}
 
 
 class Reader:

@@ -13,7 +13,13 @@ from templater.model.errors import InputError, LimitError, RefusedError, Templat
 from templater.model.instance import CONTAINER, VIRTUAL_MACHINE, Profile
 from templater.model.source import Source
 from templater.parsing.instance_list import stream_instances
-from templater.parsing.instance_yaml import overridden, read_instance, read_instances, read_profile
+from templater.parsing.instance_yaml import (
+    MOST_BRACKETS,
+    overridden,
+    read_instance,
+    read_instances,
+    read_profile,
+)
 
 CONFIG_SHOW = """\
 architecture: x86_64
@@ -637,3 +643,9 @@ def test_a_description_of_more_than_32_mib_is_a_limit_error(tmp_path):
     path.write_bytes(b"{" + b" " * (32 << 20))
     with pytest.raises(LimitError, match="larger than 32 MiB"):
         read_instance_file(str(path))
+
+
+def test_json_with_a_million_lists_and_objects_is_a_limit_error():
+    text = f'{{"config": {{"a": [{",".join(["[]"] * MOST_BRACKETS)}]}}}}'
+    with pytest.raises(LimitError, match="the JSON has more than 1000000 lists and objects"):
+        read_instance(Source("a.json", text))
