@@ -33,7 +33,7 @@ def test_the_contributing_page_has_a_recipe_for_every_kind_of_plugin():
     assert set(RECIPES) == {"check", "filter", "tag", "command", "runtime"}
 
 
-def test_the_layout_lists_every_folder_and_module():
+def test_the_layout_in_contributing_lists_every_folder_and_module():
     layout = re.search(r"^templater/\n(.*?)^tests/\n", PAGE, re.M | re.S)[1]
     listed = re.findall(r"(?:^|\s{2,})([\w.]+(?:/|\.py))(?=\s)", layout)
     found = [f"{path.name}/" if path.is_dir() else path.name for path in (ROOT / "templater").iterdir()]

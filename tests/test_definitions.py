@@ -97,7 +97,7 @@ EXPLAINED = {
 }
 
 
-def test_there_are_twenty_samples():
+def test_there_are_twenty_sample_definitions():
     assert len(SAMPLES) == 20
 
 

@@ -11,7 +11,7 @@ PNG = b"\x89PNG\r\n\x1a\n"
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", pictures.TERMINALS)
-def test_the_picture_of_a_terminal_shows_the_present_output(name):
+def test_the_picture_of_a_terminal_shows_the_current_output(name):
     kept = (pictures.FOLDER / f"{name}.svg").read_text("utf-8")
     shown = pictures.text_of_svg(kept)
     assert shown == pictures.text_of_svg(pictures.terminal(name))
@@ -19,7 +19,7 @@ def test_the_picture_of_a_terminal_shows_the_present_output(name):
 
 
 @pytest.mark.slow
-def test_the_picture_of_the_report_shows_the_present_page(tmp_path):
+def test_the_picture_of_the_report_shows_the_current_page(tmp_path):
     pictures.report(tmp_path / "report.html")
     assert (pictures.FOLDER / "report.txt").read_text("utf-8") == pictures.text_of_report(
         tmp_path / "report.html"

@@ -98,7 +98,7 @@ def test_a_package_is_an_ordinary_module_and_its_functions_can_be_patched():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_an_unknown_name_is_an_ordinary_error():
+def test_an_unknown_public_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="nosuch"):
         templater.nosuch
 

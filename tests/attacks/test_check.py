@@ -42,7 +42,7 @@ def test_a_dotted_key_with_many_parts_is_not_parsed(key: str) -> None:
         read_configuration(Source("templater.toml", key + " = 1\n"))
 
 
-def test_openings_of_ignore_comments_take_linear_time() -> None:
+def test_many_unclosed_ignore_comments_take_linear_time() -> None:
     """Each opening was followed to the end of its line: 10,000 took 8 seconds, and 190,000 fit into a
     template.
     """
@@ -54,7 +54,7 @@ def test_openings_of_ignore_comments_take_linear_time() -> None:
 
 
 @pytest.mark.slow
-def test_ids_in_ignore_comments_are_counted_and_cut_off() -> None:
+def test_the_number_of_ids_in_ignore_comments_is_limited() -> None:
     """Each of 500,000 ids was a finding: 1.1 GB."""
     found = messages("/etc/a", "{# templater: ignore " + " ".join(f"a{n}" for n in range(100_000)) + " #}x")
     assert f"{MAX_COMMENTS - MAX_FINDINGS} more comments ignore nothing" in found
@@ -67,20 +67,20 @@ def test_a_repeated_id_is_one_finding() -> None:
     assert found.count("'mode' has no finding here: the comment ignores nothing") == 1
 
 
-def test_blank_lines_of_the_configuration_take_linear_time() -> None:
+def test_many_blank_lines_in_templater_toml_take_linear_time() -> None:
     """Each blank line was followed to the last one, and again for each entry."""
     text = "[[ignore]]\nid = 'mode'\n" + "\n" * 500_000
     (ignore,) = read_configuration(Source("templater.toml", text)).ignores
     assert ignore.at.line == 2
 
 
-def test_a_long_configuration_is_not_searched_again_for_each_entry() -> None:
+def test_a_long_templater_toml_is_searched_once_for_all_entries() -> None:
     text = "ignore = [" + '{"i\\u0064" = "mode"}, ' * MAX_IGNORES + "]\n# " + "id" * 300_000
     ignores = read_configuration(Source("templater.toml", text)).ignores
     assert {ignore.at.place for ignore in ignores} == {"templater.toml:1:1"}
 
 
-def test_instances_of_the_configuration_are_bounded(tmp_path: Path) -> None:
+def test_the_instances_that_templater_toml_names_are_limited(tmp_path: Path) -> None:
     """Each of 100,000 names was read and parsed again."""
     (tmp_path / "a.yaml").write_text("name: c1\n")
     (tmp_path / "b.yaml").write_text("name: c1\n#" + "x" * 600_000)
@@ -92,7 +92,7 @@ def test_instances_of_the_configuration_are_bounded(tmp_path: Path) -> None:
         described(str(tmp_path), ("a.yaml", "b.yaml", "c.yaml"))
 
 
-def test_an_instance_that_the_configuration_names_twice_is_read_once(tmp_path: Path) -> None:
+def test_an_instance_that_templater_toml_names_twice_is_read_once(tmp_path: Path) -> None:
     (tmp_path / "metadata.yaml").write_text("architecture: x86_64\ncreation_date: 1\n")
     (tmp_path / "a.yaml").write_text("name: c1\n")
     (tmp_path / "templater.toml").write_text('instances = ["a.yaml"' + ', "a.yaml"' * 100_000 + "]\n")
@@ -145,7 +145,7 @@ def test_fixes_of_templates_with_long_or_hidden_names_keep_every_file(tmp_path: 
     assert found == {name: text + " {{ instance.name }}\n" for name, text in texts.items()}
 
 
-def test_a_long_target_does_not_widen_the_rows_of_others(
+def test_a_long_target_does_not_widen_the_rows_of_other_targets(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Each row of `preview --as all` was padded to the longest: 450 kB of metadata became 800 MB."""
@@ -158,7 +158,9 @@ def test_a_long_target_does_not_widen_the_rows_of_others(
     assert len(capsys.readouterr().out) < 80_000
 
 
-def test_metadata_cannot_begin_a_line_of_a_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_line_break_in_metadata_cannot_begin_a_line_of_a_report(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "templates").mkdir()
     (tmp_path / "templates" / "a.tpl").write_text("x")
     rule = '{when: [create, "a\\n::stop-commands::x"], template: a.tpl, "b\\n::c": 1}'

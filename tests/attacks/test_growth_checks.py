@@ -44,7 +44,7 @@ def test_the_cause_of_a_difference_is_found_in_linear_time(opening: str) -> None
     assert report["files"][0]["hosts"]["lxd"]["result"] == "differs"
 
 
-def test_causes_are_searched_in_few_characters_only(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_search_for_causes_ends_after_a_limit_of_characters(monkeypatch: pytest.MonkeyPatch) -> None:
     rules = (f"/etc/{number}: {{when: [create], template: t}}" for number in range(3))
     of = image(*rules, t="{{ 'a' + 'b' }}" + "x" * 85, hosts="incus,lxd")
     monkeypatch.setattr(host_report, "SEARCHED", 250)

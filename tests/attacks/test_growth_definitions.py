@@ -81,7 +81,7 @@ def test_the_values_of_a_definition_are_converted_once(monkeypatch: pytest.Monke
     built(f"{text.replace('x{{# #}}', repr('x{# #}'))}packages: {{sets: [{{packages: [{packages}]}}]}}\n")
 
 
-def test_compiling_counts_for_the_time_of_a_build(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_compiling_counts_towards_the_time_limit_of_a_build(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pongo, "LIMITS", Limits(seconds=1.0, total=0.3))
     content = json.dumps("{% if 0 %}" + "{{1}}" * 6000 + "{% endif %}")
     text = f"- {{generator: template, name: a, path: /x, pongo: true, content: &c {content}}}\n"

@@ -327,7 +327,7 @@ def test_a_symlink_to_a_machine_in_the_machines_directory_is_followed(
     ("owner", "is_refused"), [(5 * 65536, False), (0, False), (1000, False), (5 * 65536 + 65535, True)]
 )
 @pytest.mark.parametrize("kind", ["owner", "group"])
-def test_a_machine_whose_root_gave_its_top_directory_away_is_refused(
+def test_a_machine_whose_directory_belongs_to_a_later_id_of_its_range_is_refused(
     bundle: Path, kind: str, owner: int, is_refused: bool
 ) -> None:
     """The guessed range of ids began at the owner, and reached into the range of another machine."""
@@ -503,7 +503,7 @@ def in_a_user_namespace(uid: int, call: Callable[[], str]) -> str:
 
 
 @as_root
-def test_a_file_that_an_acl_lets_another_user_write_is_changeable(tmp_path: Path) -> None:
+def test_a_file_with_an_acl_that_lets_another_user_write_counts_as_changeable(tmp_path: Path) -> None:
     config = tmp_path / "config"
     config.write_text("")
     config.chmod(0o664)
@@ -700,12 +700,12 @@ def test_status_names_code_that_another_user_can_change(
     assert f"'{tmp_path}', whose code every start runs as root" in finding.text
 
 
-def test_a_path_that_is_missing_at_the_check_counts_as_changeable(tmp_path: Path) -> None:
+def test_a_missing_path_counts_as_changeable_by_other_users(tmp_path: Path) -> None:
     """Its owner can move it away after root has read it."""
     assert status.is_changeable(str(tmp_path / "gone"))
 
 
-def test_an_image_that_is_missing_at_the_check_is_refused(tmp_path: Path) -> None:
+def test_a_missing_image_of_an_annotation_is_refused(tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     with pytest.raises(InputError, match="does not exist"):
         open_source(

@@ -40,7 +40,7 @@ def test_every_spelling_of_uid_0_counts_as_uid_0(uid):
 
 
 @pytest.mark.parametrize("uid", ["", "x0", "0x0", "1", "1_0"])
-def test_other_texts_are_not_uid_0(uid):
+def test_texts_other_than_spellings_of_0_are_not_uid_0(uid):
     passwd = f"root:x:0:0::/root:/bin/sh\nevil:x:{uid}:0::/:\n".encode()
     assert not observed(CHECK, an_image(heads={"rootfs/etc/passwd": passwd}))
 

@@ -51,7 +51,7 @@ def test_the_real_pongo2_writes_no_line_break_for_the_same_filters(name, argumen
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
-def test_the_advice_keeps_the_first_line_as_in_the_real_pongo2(dialect, oracle):
+def test_the_filters_in_the_hint_keep_the_first_line_as_in_the_real_pongo2(dialect, oracle):
     answers = [theirs(answer)["output"] for answer in oracle.ask(requests(FIRST_LINE))]
     assert answers == [ours(request)["output"] for request in requests(FIRST_LINE, dialect)]
     assert answers == [value.partition("\n")[0].encode() for value in VALUES]

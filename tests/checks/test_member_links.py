@@ -27,7 +27,7 @@ def test_a_link_that_becomes_a_directory_has_no_finding():
     assert not observed(CHECK, an_image(names=[a_link("rootfs/a", "/"), a_folder("rootfs/a"), "rootfs/a/x"]))
 
 
-def test_attack_59_a_hard_link_to_outside_is_found():
+def test_attack_59_a_hard_link_to_a_file_outside_the_archive_is_found():
     assert severities(CHECK, an_image(names=[hard_link("rootfs/a", "/etc/shadow")])) == ["critical"]
 
 

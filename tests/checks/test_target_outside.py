@@ -15,7 +15,7 @@ def test_attack_01_a_target_that_leaves_the_root_is_a_critical_finding(path):
 
 
 @pytest.mark.parametrize("path", ["/", "/.", '""', "."])
-def test_attack_02_the_root_itself_is_found(path):
+def test_attack_02_the_root_directory_as_target_is_found(path):
     image = an_image(rules(f"{path}: {{when: [create], template: t}}"))
     assert severities(CHECK, image) == ["medium"]
     assert advisories(CHECK, image) == {""}

@@ -13,7 +13,7 @@ def image(*names):
     return an_image(RULE, names=names)
 
 
-def test_attack_12_an_absolute_link_on_the_way_is_found():
+def test_attack_12_an_absolute_link_on_the_path_of_a_target_is_found():
     ((severity, place, message),) = observed(CHECK, image(a_link("rootfs/etc", "/host/etc")))
     assert (severity, place) == ("medium", "image/metadata.yaml:4:3")
     assert "'/etc', an absolute symlink: '/host/etc'" in message
@@ -31,7 +31,7 @@ def test_attack_26_a_parent_that_is_a_file_is_found():
     assert severities(CHECK, image("rootfs/etc")) == ["medium"]
 
 
-def test_attack_13_a_relative_link_inside_has_no_finding():
+def test_attack_13_a_relative_link_that_stays_inside_the_root_has_no_finding():
     assert not observed(CHECK, image(a_folder("rootfs/system"), a_link("rootfs/etc", "system")))
 
 

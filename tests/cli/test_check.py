@@ -35,7 +35,7 @@ def parts(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_a_metadata_tarball_alone_says_which_checks_did_not_run(parts, capsys):
+def test_check_of_a_metadata_tarball_names_the_checks_that_did_not_run(parts, capsys):
     assert main(["check", "meta.tar"]) == 0
     assert NEED_ROOTFS in (noted := capsys.readouterr().err) and "no readable root filesystem" in noted
     assert main(["check", "meta.tar", "--json"]) == 0
@@ -54,7 +54,7 @@ def test_the_second_file_of_a_split_image_is_checked(parts, capsys):
 
 
 @pytest.mark.skipif(shutil.which("mksquashfs") is None, reason="needs mksquashfs")
-def test_a_squashfs_file_behind_a_metadata_tarball_belongs_to_it(parts, capsys):
+def test_a_squashfs_argument_after_a_metadata_tarball_is_its_second_file(parts, capsys):
     subprocess.run(
         ["mksquashfs", "rootfs", "rootfs.squashfs", "-quiet", "-no-progress"], check=True, stdout=-3
     )
@@ -73,12 +73,12 @@ def test_a_squashfs_file_behind_a_metadata_tarball_belongs_to_it(parts, capsys):
         (["--rule", "nosuch"], "unknown check 'nosuch'"),
     ],
 )
-def test_wrong_arguments_are_one_clear_message(parts, capsys, words, message):
+def test_wrong_arguments_give_one_clear_message(parts, capsys, words, message):
     assert main(["check", *words]) == 2
     assert message in (shown := capsys.readouterr().err) and "Traceback" not in shown
 
 
-def test_an_unreadable_image_does_not_hide_the_findings_of_others(parts, capsys):
+def test_an_unreadable_image_does_not_hide_the_findings_of_other_images(parts, capsys):
     assert main(["check", "nosuch", "meta.tar", "rootfs/etc/motd", "--rootfs", "x"]) == 2
     capsys.readouterr()
     (parts / "image/templates/t").write_text("{{ instnace.name }}\n")
@@ -103,7 +103,7 @@ def test_an_unreadable_image_does_not_hide_the_findings_of_others(parts, capsys)
     ],
     ids=["missing", "outside", "metadata", "nested", "escape", "bytes", "large", "keys", "ignores"],
 )  # fmt: skip
-def test_a_hostile_configuration_is_one_clear_message(parts, capsys, text, code, message):
+def test_a_hostile_templater_toml_gives_one_clear_message(parts, capsys, text, code, message):
     (parts / "image/templater.toml").write_bytes(text.encode("utf-8", "surrogateescape"))
     before = time.process_time()
     assert main(["check", "image"]) == code
@@ -114,7 +114,7 @@ def test_a_hostile_configuration_is_one_clear_message(parts, capsys, text, code,
 
 
 @pytest.mark.parametrize("kind", ["symlink", "fifo", "directory"])
-def test_a_configuration_that_is_not_a_file_is_an_error(parts, capsys, kind):
+def test_a_templater_toml_that_is_not_a_file_is_an_error(parts, capsys, kind):
     path = parts / "image/templater.toml"
     {
         "symlink": lambda: path.symlink_to("/etc/passwd"),
@@ -133,7 +133,7 @@ def test_the_maximum_number_of_ignores_that_match_nothing_is_reported(parts, cap
 
 @pytest.mark.slow
 @pytest.mark.parametrize("report", ["text", "json", "sarif", "junit", "github", "gitlab"])
-def test_ten_thousand_mistakes_are_counted_and_cut_off(parts, capsys, report):
+def test_ten_thousand_mistakes_are_counted_and_only_some_are_shown(parts, capsys, report):
     rules = "".join(f"  /etc/f{n}: {{when: [boot], template: t{n % 100}}}\n" for n in range(10_000))
     (parts / "image/metadata.yaml").write_text(METADATA.partition("  /etc")[0] + rules)
     for n in range(100):

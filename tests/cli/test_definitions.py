@@ -40,7 +40,7 @@ def test_an_instance_that_is_a_virtual_machine_chooses_its_build(tmp_path):
     assert names("-i", instance) == {"vm.tpl"}
 
 
-def test_o_names_an_output_and_fields_in_one_command(tmp_path):
+def test_the_option_o_names_an_output_and_sets_fields_in_one_command(tmp_path):
     run("preview", DEBIAN, *FIXED, "-o", tmp_path / "tree", "-o", "image.variant=cloud")
     assert (tmp_path / "tree/var/lib/cloud/seed/nocloud-net/meta-data").exists()
 
@@ -61,7 +61,7 @@ def test_a_field_of_an_image_directory_cannot_be_set(words):
     assert "-o image.release=a is for definitions" in done.stderr
 
 
-def test_a_directory_has_no_variants():
+def test_the_option_all_variants_is_refused_for_a_directory():
     for command in ("preview", "check"):
         done = run(command, ROOT / "sample-images/alpine", "--all-variants", code=2)
         assert "--all-variants is for definitions" in done.stderr
@@ -144,7 +144,7 @@ def test_apply_refuses_a_prediction(tmp_path):
 @pytest.mark.parametrize(
     "content", [b"", b"\0", b"[", b"files: 1", b"image: {}", b"\xff\xfea", b"- a", b"&a [*a]"]
 )
-def test_a_file_that_is_no_definition_is_one_clear_message(content, tmp_path):
+def test_a_file_that_is_not_a_definition_gives_one_clear_message(content, tmp_path):
     path = tmp_path / "d.yaml"
     path.write_bytes(content)
     for command in (("preview",), ("check",), ("image", "info")):

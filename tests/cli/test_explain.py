@@ -99,14 +99,14 @@ def test_a_template_that_exceeds_a_limit_fails_as_in_a_preview(image, run):
     assert "the template takes more than 1000 steps" in out
 
 
-def test_files_of_a_rule_without_valid_path_are_explained_as_failed(image, run):
+def test_a_rule_without_a_valid_path_is_explained_as_failed(image, run):
     folder = image("x", "templates:\n  /../a: {when: [create], template: a.tpl}\n  /etc/n: null\n")
     code, out, _ = explained(run, folder)
     assert code == 5
     assert "never written: the entry is null" in out
 
 
-def test_an_empty_target_is_unknown(image, run):
+def test_explain_refuses_an_empty_target(image, run):
     folder = image("x", "templates:\n  /etc/a: {when: [create], template: a.tpl}\n  /etc/n: null\n")
     code, _, err = explained(run, folder, "")
     assert code == 2

@@ -199,7 +199,7 @@ def test_show_secrets_shows_secret_values(secretive, page):
     assert "This report shows all values, including secret ones." in text
 
 
-def test_a_difference_of_a_file_with_secrets_is_not_shown(secretive, page):
+def test_the_patch_of_a_file_with_secrets_is_not_shown(secretive, page):
     _, text = page("diff", *secretive[1:], "-t", "create", "--set", "user.password=correct-horse")
     assert "correct-horse" not in text
     assert "The difference is not shown" in text
@@ -415,7 +415,7 @@ def test_a_report_of_500_files_and_a_file_of_2_megabytes_shows_everything(page, 
 
 
 @pytest.mark.slow
-def test_reading_the_names_of_each_file_ends_with_the_time_limit(page, tmp_path, monkeypatch):
+def test_reading_the_names_of_each_file_ends_at_the_time_limit(page, tmp_path, monkeypatch):
     calls = []
     real = explain.readings
 

@@ -55,7 +55,7 @@ def test_an_existing_instance_has_only_the_keys_of_its_description(words, image,
 
 
 @pytest.mark.parametrize("words", [("preview", "image"), ("diff", "image", "rootfs")])
-def test_without_a_host_no_keys_are_generated(words, image, run):
+def test_with_the_host_none_no_keys_are_generated(words, image, run):
     code, out, err = run(*words, "--as", "none")
     assert code == 0
     assert "tiny none" in out and PLACEHOLDER_NOTE not in err

@@ -48,7 +48,7 @@ def test_diff_of_all_instances_prints_a_line_for_each_instance(several, run):
     assert several.refused == []
 
 
-def test_errors_of_other_instances_do_not_hide_a_chosen_one(several, run):
+def test_errors_of_other_instances_do_not_hide_a_chosen_instance(several, run):
     code, out, err = run("diff", "incus:", "c*", "status=running", "user.foo=bar", "--exit-code")
     assert (code, out.split()[0], out.count("\n")) == (1, "c1", 1)
     code, out, err = run("diff", "incus:c1", "type=vm")
@@ -60,7 +60,7 @@ def test_an_unknown_filter_is_a_usage_error(several, run):
     assert code == 2 and "unknown key 'foo' of a filter" in err
 
 
-def test_diff_of_all_instances_as_json_prints_an_object_a_line(several, run):
+def test_diff_of_all_instances_as_json_prints_one_object_per_line(several, run):
     _code, out, _err = run("diff", "incus:", "--json")
     found = [json.loads(line) for line in out.splitlines()]
     assert [each["instance"] for each in found] == ["bad-json", "c1", "gone", "oci", "stopped"]

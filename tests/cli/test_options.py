@@ -146,7 +146,7 @@ def test_an_empty_trigger_is_a_usage_error_of_every_command(command, capsys):
     assert "unknown trigger ''" in capsys.readouterr().err
 
 
-def test_the_files_of_a_description_are_watched():
+def test_the_files_that_describe_an_instance_are_watched():
     files = described(file="fleet.json#web", profiles=("p.yaml",), config=("a=@data", "b=c")).files
     assert files == ("fleet.json", "p.yaml", "data")
 

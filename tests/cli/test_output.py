@@ -161,7 +161,7 @@ def test_json_escapes_characters_that_change_a_terminal(capsysbinary):
     assert written == '{\n  "a": "é\\u202e\\u009b\\u2028\\n'.encode() + b"\xff" + '😀"\n}\n'.encode()
 
 
-def test_a_system_error_is_told_with_the_name_of_its_file_if_it_has_one(tmp_path):
+def test_a_system_error_about_a_file_names_the_file(tmp_path):
     with pytest.raises(OSError) as named:
         os.listdir(tmp_path / "missing")
     assert system_error(named.value) == f"{tmp_path}/missing: no such file or directory"

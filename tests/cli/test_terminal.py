@@ -134,7 +134,7 @@ def test_only_the_marked_part_of_a_source_line_is_red():
     assert hint == "\x1b[2mhint: did you mean 'upper'?\x1b[0m"
 
 
-def test_files_of_a_machine_that_the_host_writes_have_no_warning_colour(shown):
+def test_files_on_the_config_drive_have_no_warning_colour(shown):
     text = shown("preview", SAMPLES / "debian-cloud", "--vm", "-t", "create")
     lines = [line for line in text.splitlines() if "on the config drive" in line]
     assert len(lines) >= 6
@@ -167,7 +167,7 @@ def test_simulate_and_image_info_have_colours(name, shown):
         ("never", {"FORCE_COLOR": "1"}, True, False),
     ],
 )
-def test_the_option_wins_over_the_environment(option, environment, on_terminal, colours, monkeypatch):
+def test_the_option_color_wins_over_the_environment(option, environment, on_terminal, colours, monkeypatch):
     for name in ("NO_COLOR", "FORCE_COLOR", "CLICOLOR_FORCE"):
         monkeypatch.delenv(name, raising=False)
     for name, value in {"TERM": "xterm", **environment}.items():

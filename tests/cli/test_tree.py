@@ -16,7 +16,7 @@ def preview(*arguments):
     return main(["preview", *map(os.fspath, arguments)])
 
 
-def test_a_folder_gets_every_file_with_its_mode(tmp_path):
+def test_preview_to_a_folder_writes_every_file_with_its_mode(tmp_path):
     assert preview(PERMISSIONS, "-t", "create", "-o", tmp_path / "tree", "--rootfs", "none") == 0
     found = {
         str(path.relative_to(tmp_path / "tree")): f"{path.stat().st_mode & 0o7777:04o}"
@@ -88,7 +88,7 @@ def test_an_unwritable_output_is_reported(target, tmp_path, capfd):
     assert str(tmp_path / target.split("/")[0]) in capfd.readouterr().err
 
 
-def test_successful_files_are_written_despite_failing_ones(tmp_path):
+def test_successful_files_are_written_although_another_file_fails(tmp_path):
     assert preview(SAMPLES / "broken", "-t", "create", "-o", tmp_path / "tree", "--rootfs", "none") == 5
     assert (tmp_path / "tree/etc/directory").read_text() == "c1\n"
 

@@ -67,7 +67,7 @@ def removed(path):
 
 @pytest.mark.parametrize("save", [saved_in_place, saved_atomically, saved_as_vim_does, removed])
 @pytest.mark.parametrize("name", ["metadata.yaml", "templates/hosts.tpl"])
-def test_an_edit_is_noticed(image, watch, save, name):
+def test_an_edited_template_is_noticed(image, watch, save, name):
     save(image / name)
     assert str(image / name) in watch.wait(SOON)
 
@@ -201,7 +201,7 @@ def looks(image, capfd):
     return capfd.readouterr()
 
 
-def test_the_first_look_shows_everything(small, capfd):
+def test_watch_shows_everything_at_first(small, capfd):
     shown = looks(watched(small, checked=True, tested=True), capfd)
     assert "==> /etc/hostname  write" in shown.out
     assert "==> /etc/motd  write" in shown.out

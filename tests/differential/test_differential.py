@@ -69,7 +69,7 @@ def test_hypothesis_templates_give_the_same_bytes_or_both_fail(oracle, example):
 
 
 @pytest.mark.slow
-def test_the_oracle_restarts_after_a_crash(oracle):
+def test_the_program_with_the_real_pongo2_restarts_after_a_crash(oracle):
     plain = {"context": {}, "mode": "plain"}
     hang = {"template": "{% comment %}{% endcomment x %}"} | plain
     recursion = {"template": "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}"} | plain
@@ -81,7 +81,7 @@ def test_the_oracle_restarts_after_a_crash(oracle):
 
 
 @pytest.mark.slow
-def test_the_oracle_answers_after_a_hang(oracle):
+def test_the_program_with_the_real_pongo2_answers_after_a_hang(oracle):
     hang = {"template": "{% comment %}{% endcomment x %}", "context": {}, "mode": "plain"}
     (answer,) = oracle.ask([hang])
     assert answer["phase"] == "hang"
@@ -157,7 +157,7 @@ def test_a_difference_is_found_and_shrunk(oracle, monkeypatch):
     assert differs(oracle, small.request())
 
 
-def test_the_oracle_reproduces_the_recorded_vectors(oracle):
+def test_the_program_with_the_real_pongo2_reproduces_the_recorded_vectors(oracle):
     import json
 
     folder = Path(__file__).parents[1] / "vectors"

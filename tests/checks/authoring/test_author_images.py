@@ -134,7 +134,7 @@ def test_an_ignored_finding_is_suppressed_and_counted(image, files):
     assert {each["check"] for each in report["findings"]} <= {"unused-ignore"}
 
 
-def test_an_ignore_for_a_validator_is_useless_only_if_the_validator_ran(image):
+def test_an_unused_ignore_of_a_validator_finding_is_reported_only_if_the_validator_ran(image):
     files = {
         "metadata.yaml": rules("/usr/bin/a: {when: [create], template: t}"),
         "templates/t": "{# templater: ignore shell #}#!/bin/sh\n",
@@ -178,7 +178,7 @@ def test_an_ignore_that_matches_nothing_is_a_warning(image, files, place):
         ("severity = 1\n", "1:1", "'severity' must be a table"),
     ],
 )  # fmt: skip
-def test_a_mistake_in_the_configuration_is_an_error_with_its_position(image, text, place, message):
+def test_a_mistake_in_templater_toml_is_an_error_with_its_position(image, text, place, message):
     path = image(MISTAKE | {"templater.toml": text})
     with pytest.raises(InputError) as caught:
         check_report(path, hosts=(), trusted=True)
@@ -186,7 +186,7 @@ def test_a_mistake_in_the_configuration_is_an_error_with_its_position(image, tex
     assert caught.value.span.place == f"{path}/templater.toml:{place}"
 
 
-def test_the_configuration_chooses_hosts_instances_and_severities(image):
+def test_templater_toml_chooses_hosts_instances_and_severities(image):
     text = 'hosts = ["lxd"]\ninstances = ["tests/web1.yaml"]\n[severity]\nhost-syntax = "info"\nrename = "error"\n'
     path = image(
         {
@@ -205,7 +205,7 @@ def test_the_configuration_chooses_hosts_instances_and_severities(image):
     assert "'web1'" not in report["findings"][0]["message"]
 
 
-def test_instances_of_the_configuration_do_not_replace_the_built_in_instances(image):
+def test_instances_in_templater_toml_do_not_replace_the_built_in_instances(image):
     path = image(
         {
             "metadata.yaml": rules(
@@ -225,7 +225,7 @@ def test_instances_of_the_configuration_do_not_replace_the_built_in_instances(im
 
 
 @pytest.mark.parametrize("name", ["../outside.yaml", "link.yaml", "/etc/passwd"])
-def test_the_configuration_reads_no_instance_outside_the_image(image, tmp_path, name):
+def test_templater_toml_cannot_name_an_instance_outside_the_image(image, tmp_path, name):
     (tmp_path / "outside.yaml").write_text("config: {}\n")
     path = image(MISTAKE | {"templater.toml": f'instances = ["{name}"]\n'})
     (tmp_path / "image/link.yaml").symlink_to(tmp_path / "outside.yaml")
@@ -240,7 +240,7 @@ def archive(path: str, target) -> str:
     return str(target)
 
 
-def test_the_configuration_in_an_archive_is_read_only_with_an_option(image, tmp_path, capsys):
+def test_templater_toml_in_an_archive_is_read_only_with_an_option(image, tmp_path, capsys):
     path = image(MISTAKE | {"templater.toml": '[[ignore]]\nid = "unknown-field"\n'})
     packed = archive(path, tmp_path / "image.tar")
     assert main(["check", packed]) == 1
@@ -270,7 +270,7 @@ def test_text_and_json_name_each_validator_that_did_not_run(image, tmp_path, mon
     assert json.loads(capsys.readouterr().out)[0]["not_validated"] == []
 
 
-def test_audit_ignores_comments_and_configuration(image, capsys):
+def test_audit_reads_neither_ignore_comments_nor_templater_toml(image, capsys):
     files = {
         "metadata.yaml": rules("/etc/motd: {when: [create], template: t}"),
         "templates/t": '{# templater: ignore language #}{% include "/etc/passwd" %}',
@@ -280,7 +280,7 @@ def test_audit_ignores_comments_and_configuration(image, capsys):
     assert "language" in capsys.readouterr().out
 
 
-def test_build_packs_neither_the_configuration_nor_tests(image, tmp_path):
+def test_build_packs_neither_templater_toml_nor_tests(image, tmp_path):
     path = image(MISTAKE | {"templater.toml": "", "tests/web1.yaml": "config: {}\n", "rootfs/etc/motd": ""})
     target = tmp_path / "built.tar"
     assert main(["image", "build", path, "-o", str(target), "--compression", "none"]) == 0
@@ -386,7 +386,7 @@ def test_many_findings_of_one_check_are_counted(image):
 
 
 @pytest.mark.parametrize("report", ["json", "sarif", "gitlab"])
-def test_a_report_is_json(image, report, capsys):
+def test_a_report_of_check_is_valid_json(image, report, capsys):
     path = image(MISTAKE)
     shutil.copytree(path, f"{path}2")
     assert main(["check", path, f"{path}2", "--report", report]) == 1

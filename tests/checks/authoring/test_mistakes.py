@@ -403,7 +403,7 @@ DHCP = "  ethernets:\n    eth0:\n      dhcp4: %s\n"
         'true\n      addresses: [{{ config_get("user.net", "10.0.0.5/24") }}]',
     ],
 )
-def test_an_invented_value_that_netplan_rejects_is_not_a_mistake_of_the_author(value):
+def test_an_invented_value_that_netplan_rejects_has_no_finding(value):
     if not installed("netplan"):
         pytest.skip("NOT RUN: netplan is not installed, or cannot be confined")
     assert {found[0] for found in findings(plan(DHCP % value))} <= {"info"}
@@ -460,7 +460,7 @@ def test_a_mistake_in_a_default_of_a_rule_has_the_position_of_the_line_in_the_me
     assert ("error", "hosts", f"{M}4:42") in findings(image(twice, t=template))
 
 
-def test_an_invented_value_does_not_hide_a_mistake_that_it_reveals():
+def test_a_mistake_in_a_line_that_only_an_invented_value_renders_is_found():
     template = (
         '{% if config_get("user.a", "") %}127.0.0.1 a\nlocalhost {{ config_get("user.a", "") }}\n{% endif %}'
     )
@@ -468,7 +468,7 @@ def test_an_invented_value_does_not_hide_a_mistake_that_it_reveals():
 
 
 @pytest.mark.parametrize("path", ["/etc/hosts", "/etc/fstab", "/etc/resolv.conf"])
-def test_a_value_that_is_a_whole_line_is_not_a_mistake_of_the_author(path):
+def test_an_invented_value_that_is_a_whole_line_gives_no_warning(path):
     template = '# more\n{{ config_get("user.more", "") }}\n'
     assert {found[0] for found in findings(file(path, template))} <= {"info"}
 
@@ -487,12 +487,12 @@ def test_a_finding_that_depends_on_an_invented_value_names_the_key():
 @pytest.mark.parametrize(
     "text", ["#cloud-boothook\n", "#PART-handler\n", "\n#!/bin/sh\n", "\x1f\x8b\x08", "# nothing\n", " \n"]
 )
-def test_user_data_that_cloud_init_accepts_is_not_ignored(text):
+def test_user_data_that_cloud_init_accepts_is_not_reported_as_ignored(text):
     found = audit(seed("user-data", text), "authoring")
     assert not [each for each in found if each.check == "first-line" and "ignores" in each.message]
 
 
-def test_a_user_data_file_of_one_value_is_not_a_mistake_of_the_author():
+def test_a_user_data_file_that_only_prints_one_value_has_no_finding():
     template = '{{ config_get("user.first_boot", "") }}\n'
     assert "first-line" not in {found[1] for found in findings(seed("user-data", template))}
 
@@ -523,11 +523,11 @@ DNS = "/etc/motd: {when: [create], template: t, properties: {dns1: a}}"
         ("config-dots", text("{{ config.user.a }}"), 'dots are part of a configuration key: write config_get("user.a", "")'),
     ],
 )  # fmt: skip
-def test_a_hint_names_the_correction(id, image, hint):
+def test_a_hint_of_a_mistake_names_the_correction(id, image, hint):
     assert {found.hint for found in audit(image, "authoring") if found.check == id} == {hint}
 
 
-def test_an_error_of_rendering_that_depends_on_an_invented_value_is_not_a_mistake_of_the_author():
+def test_a_render_error_that_depends_on_an_invented_value_has_no_finding():
     image = text('{% if config_get("user.n", "") == "value" %}{{ config_get("user.n") }}{% endif %}')
     assert [found[0] for found in findings(image) if found[1] == "render"] == ["info"]
 
@@ -565,7 +565,7 @@ def test_the_hint_about_quotes_corrects_a_file_that_quotes_break(path, line):
     assert not audit(quoted, "authoring")
 
 
-def test_the_advice_of_host_syntax_is_the_template_of_the_twin():
+def test_the_hint_of_host_syntax_contains_a_loop_for_every_host():
     wrong = text('{{ devices.eth0["ipv4.address"] }}', hosts="incus,incus-debian")
     (found,) = (each for each in audit(wrong, "authoring") if each.check == "host-syntax")
     assert found.message.endswith("every start fails on incus-debian")

@@ -295,7 +295,7 @@ def test_the_command_reads_a_list_of_instances_from_a_pipe_and_from_a_file(tmp_p
     assert (filed.stdout, filed.stderr, filed.returncode) == (piped.stdout, piped.stderr, piped.returncode)
 
 
-def test_the_command_ends_when_the_reader_closes_the_pipe(tmp_path):
+def test_a_command_with_instances_ends_when_the_reader_closes_the_pipe(tmp_path):
     (tmp_path / "all.json").write_bytes(a_list(5000))
     command = subprocess.Popen(
         [*COMMAND, tmp_path / "all.json"], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE

@@ -29,7 +29,7 @@ def template(image, name: str) -> str:
     return image.read_templates([name])[name].data.decode()
 
 
-def test_a_remove_makes_a_file_vanish_and_a_dump_makes_it_exist():
+def test_the_generator_remove_removes_a_file_and_dump_creates_it():
     hosts = "{generator: hosts, path: /etc/hosts}"
     assert paths(files("{generator: remove, path: /etc}", hosts)) == []
     image = files("{generator: remove, path: /etc}", "{generator: dump, path: /etc/hosts, content: a}", hosts)
@@ -37,7 +37,7 @@ def test_a_remove_makes_a_file_vanish_and_a_dump_makes_it_exist():
     assert image.notes == ()
 
 
-def test_a_copy_makes_a_file_exist_with_unknown_content():
+def test_the_generator_copy_creates_a_file_with_unknown_content():
     image = files(
         "{generator: copy, source: /srv/hosts, path: /etc/}",
         "{generator: hosts, path: /etc/hosts}",
@@ -47,7 +47,7 @@ def test_a_copy_makes_a_file_exist_with_unknown_content():
     assert paths(image) == ["/etc/hosts"]
 
 
-def test_without_a_root_filesystem_both_files_are_assumed_and_a_note_says_so():
+def test_without_a_root_filesystem_etc_hostname_and_etc_hosts_are_assumed_with_a_note():
     entries = "{generator: hostname, path: /etc/hostname}", "{generator: hosts, path: /etc/hosts}"
     image = files(*entries)
     assert paths(image) == ["/etc/hostname", "/etc/hosts"]
@@ -57,7 +57,7 @@ def test_without_a_root_filesystem_both_files_are_assumed_and_a_note_says_so():
     assert files(*entries, rootfs="none").notes == ()
 
 
-def test_the_hosts_of_a_directory_keep_the_build_hosts_name_as_the_program_writes_it(tmp_path):
+def test_each_program_replaces_its_own_hostname_in_the_given_etc_hosts(tmp_path):
     (tmp_path / "etc").mkdir()
     (tmp_path / "etc/hosts").write_text("127.0.1.1 distrobuilder lxd-imagebuilder\n")
     (tmp_path / "etc/hostname").symlink_to("nowhere")
@@ -128,7 +128,7 @@ def test_a_failing_build_is_an_error_with_its_position(text, place, message):
     assert caught.value.span.place == f"d.yaml:{place}"
 
 
-def test_a_field_that_pongo_cannot_render_stays_with_a_note():
+def test_a_field_that_pongo_cannot_render_stays_unchanged_with_a_note():
     image = files("{generator: dump, path: '/a{{', content: a, pongo: true}")
     assert [note.partition(": ")[0] for note in image.notes] == ["d.yaml:3:31"]
 
@@ -200,12 +200,12 @@ def test_positions_in_metadata_lead_into_the_definition():
     assert source.span(position, position + 3).excerpt().endswith("^^^")
 
 
-def test_a_template_name_of_another_rule_is_a_missing_file():
+def test_a_template_that_the_build_does_not_make_is_missing():
     image = files("{generator: template, name: a, path: /a}")
     assert image.read_templates(["b.tpl"])["b.tpl"].entry is None
     assert image.template_names() == ["a.tpl"]
 
 
-def test_an_image_rootfs_cannot_be_named():
+def test_the_option_rootfs_image_is_refused_for_a_definition():
     with pytest.raises(UsageError, match="no root filesystem"):
         files(rootfs="image")

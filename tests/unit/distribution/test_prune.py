@@ -50,7 +50,7 @@ def test_the_older_than_option_keeps_younger_versions(tree):
     assert versions(tree) == ["20260103_0000", "20260104_0000", "20260105_0000"]
 
 
-def test_prune_removes_only_versions_that_keep_and_older_than_both_allow(tree):
+def test_prune_removes_only_versions_that_both_keep_and_older_than_allow(tree):
     prune(tree, keep=4, older_than=0, now=lambda: CREATED + 30 * DAY)
     assert versions(tree)[0] == "20260102_0000"
     prune(tree, keep=1, older_than=29 * DAY - HOUR, now=lambda: CREATED + 30 * DAY)
@@ -133,7 +133,7 @@ def test_removing_one_of_two_images_of_a_version_leaves_the_other(tree, tmp_path
 
 
 @pytest.mark.parametrize("name", ["nothing", "0" * 64, f"{NAME}@20250101_0000", ""])
-def test_removing_something_unknown_is_an_error_and_changes_nothing(tree, name):
+def test_removing_an_unknown_image_is_an_error_and_changes_nothing(tree, name):
     with pytest.raises(InputError):
         remove(tree, [NAME, name])
     assert len(versions(tree)) == 5

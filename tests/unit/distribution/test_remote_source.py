@@ -375,7 +375,7 @@ def test_the_clients_certificates_are_used_for_private_servers_only(home):
     assert remotes["list"].trust.client is None
 
 
-def test_a_local_daemon_that_does_not_run_is_no_daemon_without_the_image(tmp_path, monkeypatch):
+def test_a_local_daemon_that_does_not_run_is_not_reported_as_a_missing_image(tmp_path, monkeypatch):
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):
             self.send_error(404)

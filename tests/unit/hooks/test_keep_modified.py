@@ -127,7 +127,7 @@ def test_keep_modified_with_keep_going_lets_the_container_start(container):
     assert "starts anyway" in printed
 
 
-def test_without_the_option_an_edited_file_is_overwritten(container):
+def test_without_keep_modified_an_edited_file_is_overwritten(container):
     start(container)
     (container / "rootfs/etc/a").write_text("by hand\n")
     assert start(container)[0] == 0
@@ -251,7 +251,7 @@ def test_a_hostile_record_gives_one_clear_message_and_loses_no_edit(container, m
 @pytest.mark.parametrize(
     "make_hostile", [each for each in HOSTILE if each is not os.mkdir], ids=lambda each: each.__name__
 )
-def test_a_hostile_record_does_not_stop_a_start_without_the_option(container, make_hostile):
+def test_a_hostile_record_does_not_stop_a_start_without_keep_modified(container, make_hostile):
     start(container)
     path = container / ".templater/written"
     path.unlink()
@@ -263,7 +263,7 @@ def test_a_hostile_record_does_not_stop_a_start_without_the_option(container, ma
     assert b"ignored: " in (container / ".templater/log").read_bytes()
 
 
-def test_a_staged_record_of_very_large_files_is_not_settled(container, monkeypatch):
+def test_a_staged_record_of_very_large_files_stops_a_start_with_keep_modified(container, monkeypatch):
     start(container)
     folder = container / ".templater"
     configure(container, "2")
@@ -427,7 +427,7 @@ def test_a_kill_at_any_moment_makes_no_file_look_edited_and_loses_no_edit(tmp_pa
     assert killed > KILLS * 0.9
 
 
-def test_a_run_after_a_kill_saves_what_the_killed_run_had_written(container):
+def test_a_run_after_a_kill_records_the_files_of_the_killed_run(container):
     """The next run may have no rule for a file that the killed run wrote."""
     start(container)
     configure(container, "2")

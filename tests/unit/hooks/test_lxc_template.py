@@ -27,7 +27,7 @@ def test_options_of_the_hook_are_quoted(tmp_path):
     assert "--write --log '/a b'\n" in snippet("", ["--log", "/a b"], str(tmp_path)).text
 
 
-def test_the_script_belongs_to_no_container(tmp_path):
+def test_a_container_name_for_the_lxc_template_script_is_refused(tmp_path):
     with pytest.raises(UsageError, match="the same for all containers"):
         snippet("web1", [], str(tmp_path))
 
@@ -132,7 +132,7 @@ def test_only_ids_of_the_container_own_the_files_that_its_hook_writes(config, mo
         assert found is None
 
 
-def test_a_user_who_maps_the_own_id_gets_each_id_once(config, monkeypatch):
+def test_a_user_who_maps_their_own_id_gets_each_id_once(config, monkeypatch):
     config.write_text(
         "".join(f"lxc.idmap = {kind} 1000 1000 1\nlxc.idmap = {kind} 0 100000 1000\n" for kind in "ug")
     )

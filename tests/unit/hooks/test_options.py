@@ -60,7 +60,7 @@ def test_a_stale_lxc_target_variable_is_ignored(container):
 
 
 @pytest.mark.parametrize("stage", ["start-host", "stop", "post-stop", "autodev", "pre-mount"])
-def test_other_stages_are_ignored(container, stage):
+def test_other_hook_stages_of_lxc_are_ignored(container, stage):
     found = lxc.read_request(Options(), environ(container, stage))
     assert isinstance(found, Notice) and not found.text
 
@@ -185,7 +185,7 @@ def test_an_empty_id_map_line_clears_the_id_map_lines_before_it(container):
     assert lxc_config.ids_on_disk(str(config)).on_disk(0, 0) == (200000, 300000)
 
 
-def test_with_if_present_a_hook_skips_a_container_without_an_image(container):
+def test_a_hook_with_the_option_if_present_skips_a_container_without_an_image(container):
     options = Options()
     options.if_present = True
     assert isinstance(lxc.read_request(options, environ(container)), Notice)
@@ -335,7 +335,7 @@ def test_a_machine_has_default_paths():
     assert (start.rootfs, start.image) == ("/var/lib/machines/web1", "/var/lib/templater/web1")
 
 
-def test_with_if_present_a_hook_skips_a_machine_without_an_image(tmp_path):
+def test_a_hook_with_the_option_if_present_skips_a_machine_without_an_image(tmp_path):
     options = Options()
     options.words, options.source = ("web1",), str(tmp_path)
     assert isinstance(nspawn.read_request(options, {}), HookRequest)

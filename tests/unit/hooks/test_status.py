@@ -73,7 +73,7 @@ def test_status_reports_a_template_that_does_not_compile(container):
     assert any("unknown tag 'nosuch'" in text for text in problems(installed(container)))
 
 
-def test_status_stops_to_compile_templates_after_some_seconds(container, monkeypatch):
+def test_status_stops_compiling_templates_after_some_seconds(container, monkeypatch):
     """A thousand templates took 25 minutes."""
     monkeypatch.setattr("templater.hooks.status.MAX_SECONDS", -1.0)
     texts = [finding.text for finding in installed(container)]

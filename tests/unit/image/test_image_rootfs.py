@@ -78,7 +78,7 @@ def test_a_file_that_no_rule_writes_is_not_read(tmp_path: Path) -> None:
         tree.read("/etc/other", 100)
 
 
-def test_a_later_member_replaces_an_earlier_one(tmp_path: Path) -> None:
+def test_a_later_member_replaces_an_earlier_member_of_the_same_name(tmp_path: Path) -> None:
     members = [
         ("rootfs/a", tarfile.DIRTYPE, ""),
         ("rootfs/a/b", tarfile.REGTYPE, b"1"),

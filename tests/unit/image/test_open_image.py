@@ -280,7 +280,7 @@ def test_attack_57_member_name_that_escapes_the_image_is_refused(tmp_path, forma
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_attack_57_dots_are_cleaned_and_backslashes_outside_rootfs_refused(tmp_path, format):
+def test_attack_57_dots_are_cleaned_and_backslashes_outside_rootfs_are_refused(tmp_path, format):
     good = [
         ("./", None),
         ("./rootfs/a\\x2db", "x"),

@@ -129,6 +129,8 @@ def test_a_refused_stream_is_one_clear_error():
         ("odd", "http://[", "", False),
     ],
 )
-def test_the_events_that_concern_an_instance(action, source, project, expected):
+def test_only_events_of_the_instance_its_project_and_its_profiles_concern_it(
+    action, source, project, expected
+):
     event = Event(action, source, project)
     assert concerns(event, Address("incus", "local", "web1"), frozenset({"web"})) == expected

@@ -136,7 +136,7 @@ def test_a_file_without_length_is_never_fetched(incus):
     live.daemon.close()
 
 
-def test_after_a_file_that_hangs_lxd_is_asked_for_no_other_file(lxd, monkeypatch):
+def test_after_a_file_that_hangs_no_other_file_is_requested_from_lxd(lxd, monkeypatch):
     monkeypatch.setattr("templater.live.live_rootfs.FILE_TIMEOUT", 0.2)
     live = opened(lxd)
     with pytest.raises(InputError, match="probably a fifo"):
@@ -353,7 +353,7 @@ def test_a_client_waits_for_a_daemon_that_restarts(incus):
     thread.join()
 
 
-def test_the_wait_for_a_daemon_that_ended_makes_few_attempts(incus, monkeypatch):
+def test_waiting_for_a_stopped_daemon_makes_few_attempts(incus, monkeypatch):
     monkeypatch.setattr("templater.live.client.PATIENCE", 0.3)
     attempts = []
     connect = unix_socket(incus.socket)

@@ -63,13 +63,13 @@ def test_a_newer_image_with_other_templates_is_named(newer):
     assert newer(rules=rule).endswith("templates: /etc/new")
 
 
-def test_other_images_are_no_newer_version(newer):
+def test_an_unrelated_image_is_not_a_newer_version(newer):
     assert newer() == ""  # the same templates
     assert newer({"once.tpl": b"new"}, created="2000-01-01T00:00:00Z") == ""
     assert newer({"once.tpl": b"new"}, release="2") == ""
 
 
-def test_an_image_that_can_not_be_read_gives_no_note(newer, incus):
+def test_a_newer_image_that_cannot_be_read_gives_no_note(newer, incus):
     newer()
     incus.put(
         f"GET /1.0/images/{NEW}/export", (200, {"Content-Type": "application/octet-stream"}, b"not a tarball")

@@ -12,7 +12,7 @@ def test_sources_of_one_file_share_the_text():
     assert one.text == "\U0001f600\udcff"
 
 
-def test_a_file_does_not_keep_the_text_of_a_source_that_is_gone():
+def test_a_file_does_not_keep_the_text_of_a_deleted_source():
     file = TemplateFile(data=b"a b")
     assert file.source("one").text == "a b"
     assert file._source() is None

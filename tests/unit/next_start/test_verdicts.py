@@ -240,7 +240,7 @@ def test_the_files_of_a_plan_are_merged_once_not_for_each_rule(incus, monkeypatc
     assert len(calls) < 10
 
 
-def test_a_reason_names_few_links_and_little_of_each():
+def test_a_reason_names_a_limited_number_of_links_and_shortens_each():
     links = {f"/etc/{number}": "/etc/" + "./" * 2000 for number in range(40)}
     text = links_text(links)
     assert text.startswith("/etc/0 -> /etc/./") and text.endswith("… and 35 more")

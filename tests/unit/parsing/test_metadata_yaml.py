@@ -242,7 +242,7 @@ def test_rules_keep_file_order_and_a_duplicate_keeps_its_later_position():
         ),
     ],
 )
-def test_attack_54_incus_7_error_texts_match(text, words):
+def test_attack_54_error_texts_match_those_of_incus_7(text, words):
     assert error_of(text, "v4").yaml_error == words
 
 
@@ -478,13 +478,13 @@ def test_a_long_unknown_trigger_gets_no_suggestion_and_takes_no_time():
         'uid: 1, uid: 2, "x\\n::error::": 1, "x\\n::error::": 2',
     ],
 )
-def test_a_finding_has_no_line_feed_of_a_key_or_trigger(entry):
+def test_a_line_feed_in_a_key_or_trigger_is_escaped_in_a_finding(entry):
     found = read('templates: {"/a\\n::error::": {template: a, when: [start], ' + entry + "}}").findings
     assert found and all(finding.message.isprintable() for finding in found)
     assert any("x\\n::error::" in finding.message for finding in found)
 
 
-def test_an_error_has_no_line_feed_of_a_path_or_value():
+def test_a_line_feed_in_a_path_or_value_is_escaped_in_an_error():
     error = error_of(
         'templates: {"/a\\n::error::": {properties: ["x\\n::error::"], when: "b\\n::error::"}, "/c\\nd": 1}'
     )

@@ -43,7 +43,7 @@ def test_every_tag_and_filter_is_in_the_module_that_the_library_lists(package, m
             assert function.__module__.rpartition(".")[2] == module_of(name)
 
 
-def test_an_unlisted_filter_is_found(monkeypatch):
+def test_a_filter_that_the_list_of_modules_lacks_is_found(monkeypatch):
     monkeypatch.delitem(FILTER_MODULES, "upper")
     monkeypatch.setitem(FILTER_MODULES, "lower", "numbers")
     filters = Library("v6").filters

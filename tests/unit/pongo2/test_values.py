@@ -362,7 +362,7 @@ def test_a_text_beyond_the_limit_is_refused():
     [(5, 0), (0, 1), (2.5, 0.0), (0.0, 1.1), ("", True), ("a", False), ([], True), (True, False), (None, True),
      (Byte(0), 1), (CycleValue(""), False), (NO_LOOP, True)],
 )  # fmt: skip
-def test_negation_keeps_the_go_type_of_its_operand(value, result):
+def test_unary_minus_keeps_the_go_type_of_its_operand(value, result):
     assert negate(value) == result
     assert type(negate(value)) is type(result)
 
@@ -507,7 +507,7 @@ def test_the_type_of_a_python_object_is_unknown():
         to_string({1})
 
 
-def test_importing_values_loads_nothing_else():
+def test_importing_the_module_values_loads_no_further_module():
     code = (
         "import sys; before = set(sys.modules); import templater.pongo2.values;"
         "print(*sorted(set(sys.modules) - before))"

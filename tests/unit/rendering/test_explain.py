@@ -74,7 +74,7 @@ def test_a_device_has_the_origin_of_the_layer_that_replaces_it():
     assert origin(instance, "devices", "eth1", "name") == ("undefined", "")
 
 
-def test_properties_and_the_daemons_values_have_their_own_kinds():
+def test_properties_and_daemon_values_have_their_own_kinds_of_origin():
     assert origin(Instance(), "properties", "p")[0] == "property"
     assert origin(Instance(), "properties", "q")[0] == "undefined"
     assert origin(Instance(), "instance", "name")[0] == "daemon"
@@ -115,7 +115,7 @@ def description(tmp_path, **keys):
     return file
 
 
-def test_a_list_of_instances_tells_local_keys_from_those_of_profiles(tmp_path):
+def test_a_list_of_instances_distinguishes_local_keys_from_profile_keys(tmp_path):
     file = description(
         tmp_path, profiles=["web"], config={"user.a": "1"}, expanded_config={"user.a": "1", "user.b": "2"},
         devices={}, expanded_devices={"eth0": {"type": "nic"}},
@@ -139,7 +139,7 @@ def test_one_of_several_profiles_is_named_if_the_description_has_merged_keys(tmp
     assert origin(instance, "config", "user.b") == ("profile", "default")
 
 
-def test_output_of_config_show_expanded_does_not_tell_local_keys_from_profile_keys(tmp_path):
+def test_output_of_config_show_expanded_does_not_distinguish_local_keys_from_profile_keys(tmp_path):
     file = description(
         tmp_path, profiles=["default"], config={"user.a": "1", "volatile.uuid": "1"}, devices={}
     )

@@ -139,7 +139,7 @@ def test_a_line_of_the_log_has_no_secrets_and_no_control_characters(start, tree,
     assert "forged" in lines[0]
 
 
-def test_an_answer_that_the_client_does_not_take_is_logged_as_aborted(start, tree, lines):
+def test_an_answer_that_the_client_does_not_read_is_logged_as_aborted(start, tree, lines):
     (tree / "large").write_bytes(bytes(64 << 20))
     server = start(TreeSource(str(tree)), log=lines.append)
     client = server.connect()

@@ -243,7 +243,7 @@ def test_a_cache_entry_with_a_wrong_digest_is_never_executed(container):
     assert not (container / "pwned").exists()
 
 
-def test_code_compiled_in_a_child_never_runs_outside_one(container):
+def test_code_compiled_in_a_child_never_runs_outside_a_child(container):
     loaded(container)
     names = {entry.name for entry in (container / ".templater/cache").iterdir()}
     loaded(container, "--no-child")

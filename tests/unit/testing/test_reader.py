@@ -88,7 +88,7 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize(("text", "message", "hint"), MISTAKES.values(), ids=MISTAKES)
-def test_a_mistake_has_its_position(text, message, hint, tmp_path):
+def test_a_mistake_in_a_test_file_has_its_position(text, message, hint, tmp_path):
     with pytest.raises(TemplaterError) as caught:
         read(tmp_path, text)
     assert str(caught.value).startswith(f"{tmp_path}/a.yaml:{message.replace('{folder}', str(tmp_path))}")
@@ -178,7 +178,7 @@ def test_a_matrix_gives_every_combination_with_its_label(tmp_path):
     assert cases[0].snapshot == "snapshots/a/x-host=incus-instance=web-config=user.a=1.txt"
 
 
-def test_equal_labels_get_numbers(tmp_path):
+def test_equal_labels_of_cases_get_numbers(tmp_path):
     cases = read(tmp_path, test("matrix: {instance: [{}, {ephemeral: true}, {}]}\nsnapshot: true"))
     assert [case.label for case in cases] == [
         "instance={} #1",
@@ -219,7 +219,7 @@ def test_many_keys_in_many_cases_are_an_error(tmp_path, monkeypatch):
         read(tmp_path, test(f"matrix: {{instance: [{hosts}]}}\nconfig: {{{config}}}\nsnapshot: true"))
 
 
-def test_a_file_of_mistakes_is_read_only_to_the_hundredth(tmp_path):
+def test_a_test_file_is_read_only_to_the_hundredth_mistake(tmp_path):
     with pytest.raises(InputError) as caught:
         read(tmp_path, "tests:\n" + "- {expcet: {}}\n" * 5_000)
     assert caught.value.notes[-1] == "and 79 more mistakes"

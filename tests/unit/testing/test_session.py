@@ -135,7 +135,7 @@ def test_an_error_fails_a_test_unless_it_is_expected(body, found, tmp_path):
     assert failures(image) == found
 
 
-def test_an_error_of_only_one_host_fails_only_there(tmp_path):
+def test_an_error_of_only_one_host_fails_only_the_case_of_that_host(tmp_path):
     templates = {"hostname.tpl": "{{ 'a' + 'b' }}{{ x.0[1] }}"}
     tests = "tests:\n- {name: x, matrix: {host: [incus, lxd]}, expect: {/etc/hostname: {contains: a}}}\n"
     incus, lxd = run(an_image(tmp_path / "i", tests, templates=templates))
@@ -382,7 +382,7 @@ def test_a_definition_has_tests_for_several_builds(tmp_path):
     ]
 
 
-def test_options_are_refused_for_an_image(tmp_path):
+def test_the_key_options_is_refused_for_an_image_that_is_not_a_definition(tmp_path):
     tests = "tests:\n- {name: a, snapshot: true}\n- {name: b, options: {image.release: x}, snapshot: true}\n"
     with pytest.raises(UsageError, match="is for definitions"):
         run(an_image(tmp_path / "i", tests))
@@ -404,7 +404,7 @@ def test_the_source_of_a_test_file_is_found(tmp_path):
 @pytest.mark.parametrize(
     "text", ["services: {}\n", "image:\n  repository: nginx\nfiles: []\n", "[", "\0", ""]
 )
-def test_an_unrelated_yaml_file_is_no_definition(text, tmp_path):
+def test_an_unrelated_yaml_file_is_not_a_definition(text, tmp_path):
     (tmp_path / "values.yaml").write_text(text)
     (tmp_path / "tests").mkdir()
     assert source_of(str(tmp_path / "tests" / "a.yaml")) is None
@@ -476,7 +476,7 @@ def test_a_large_snapshot_is_a_failure(tmp_path):
     assert failures(image, update=True) == ["2:23: the snapshot is larger than 8 MiB"]
 
 
-def test_valid_finds_the_mistakes_of_check(tmp_path):
+def test_the_expectation_valid_finds_the_mistakes_that_check_finds(tmp_path):
     tests = (
         "tests:\n- {name: a, instance: {name: web1}, valid: true}\n"
         "- {name: b, expect: {/etc/hostname: {valid: true}}, config: {user.a: 'a b'}}\n"

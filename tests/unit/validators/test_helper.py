@@ -36,7 +36,7 @@ def test_the_helper_gives_the_answer_of_the_validator():
     ("id", "name"),
     [("rm", "a"), ("sh", "../../etc/passwd"), ("sh", "/etc/passwd"), ("sh", ".."), ("sh", ""), ("sh", "a b")],
 )
-def test_the_helper_ends_after_a_question_that_no_check_asks(id, name):
+def test_the_helper_ends_after_an_unknown_validator_or_file_name(id, name):
     with Helper(Runner()) as helper:
         assert helper.ask(id, name, b"") == ENDED
         assert helper.ask("sh", "script", b"") == ENDED

@@ -54,7 +54,7 @@ FAILING = [
 
 @needs_sandbox
 @pytest.mark.parametrize(("script", "reason"), FAILING, ids=[script for script, _ in FAILING])
-def test_a_validator_that_fails_is_a_note(stand_in, monkeypatch, script, reason):
+def test_a_validator_that_fails_gives_a_note(stand_in, monkeypatch, script, reason):
     monkeypatch.setattr(tool, "Limits", partial(tool.Limits, wall=0.5))
     stand_in("visudo", script)
     validators = in_this_process(anyway=False)
@@ -74,7 +74,7 @@ def test_a_validator_that_fails_again_and_again_is_not_used_any_more(stand_in):
     assert validators.incomplete == ["visudo"]
 
 
-def test_an_error_while_a_schema_is_applied_is_a_note(monkeypatch, tmp_path):
+def test_an_error_while_a_schema_is_applied_gives_a_note(monkeypatch, tmp_path):
     pytest.importorskip("jsonschema")
     schema = '{"properties": {"packages": {"$ref": "#/none"}}}'
     (tmp_path / "schema-cloud-config-v1.json").write_text(schema)

@@ -25,11 +25,11 @@ def a_redaction(public="", **options):
         ("security.privileged", False), ("user.role", False), ("limits.cpu", False),
     ],
 )  # fmt: skip
-def test_keys_are_secret_by_their_name(key, secret):
+def test_the_name_of_a_key_decides_whether_it_is_secret(key, secret):
     assert is_secret(key) == secret
 
 
-def test_values_of_secret_keys_are_hidden_also_those_of_profiles():
+def test_values_of_secret_keys_are_hidden_also_if_a_profile_sets_them():
     redaction = a_redaction()
     assert redaction.hides([Origin("user.password", "local")]) == ["user.password"]
     assert redaction.hides([Origin("cloud-init.user-data", "profile", "web")])
@@ -87,7 +87,7 @@ def test_the_work_for_very_long_secrets_is_bounded(monkeypatch):
     assert found.scrub("at 'public'") == "at '[redacted]'"  # a text that was not searched may be secret
 
 
-def test_texts_of_the_image_are_no_secrets():
+def test_texts_of_the_image_are_not_secret():
     assert (
         a_redaction("#cloud-config\n").scrub("begins with '#cloud-config'") == "begins with '#cloud-config'"
     )
