@@ -21,7 +21,7 @@ MAPS = {"instance", "container", "config", "devices", "properties", "forloop"}
     "map-printed",
     "error",
     "a whole map inside {{ }}",
-    hint="print one of its values, or use {% for key, value in … sorted %}",
+    hint="print one value of the map, or use {% for key, value in … sorted %}",
 )
 def check_image(image: AuthoredImage) -> Iterator[Observation]:
     for template in image.parsed:

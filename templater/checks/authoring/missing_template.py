@@ -1,7 +1,7 @@
 """A rule names a template that the image does not contain.
 
-The daemons look for the template in the folder `templates`. If it is missing, no instance of the image
-starts.
+The daemons look for the template in the folder `templates`. If the template is missing, no instance of the
+image starts.
 """
 
 from __future__ import annotations

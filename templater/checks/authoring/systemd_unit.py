@@ -2,8 +2,9 @@
 
 systemd ignores such a line, and an assignment before the first section.
 
-If `systemd-analyze` is installed, the check also runs it on system units. It finds unknown keys, invalid
-values and units that systemd refuses. A unit may use commands and units that are not on this machine.
+If `systemd-analyze` is installed, the check also runs it on system units. `systemd-analyze` finds unknown
+keys, invalid values and units that systemd refuses. A unit may use commands and units that are not on this
+machine.
 """
 
 from __future__ import annotations
