@@ -12,7 +12,7 @@ import click
 
 from ..model.errors import UsageError
 from ..model.source import printable
-from . import options, output
+from . import complete, options, output
 from .progress import progress
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ instances_option = click.option(
     "--instances",
     metavar="FILE",
     help="Run for every instance in FILE, the output of `incus list -f json`; - is standard input.",
-    shell_complete=options.complete_files,
+    shell_complete=complete.files,
 )
 
 

@@ -14,7 +14,7 @@ from ..model.errors import RefusedError, TemplaterError, WriteError, reason
 from ..model.file_names import METADATA
 from ..model.hosts import HOSTS
 from ..model.source import Source, printable
-from . import options, output
+from . import complete, options, output
 from .planning import Opened, layers_of, opened, rendering
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def html_options(function: options.Command) -> options.Command:
 
     @options.decorate(
         click.option(
-            "--html", "html_file", metavar="FILE",
+            "--html", "html_file", metavar="FILE", shell_complete=complete.files,
             help="Write a report to FILE: a page that any browser opens. Secret values are redacted.",
         ),
         click.option("--show-secrets", is_flag=True, help="With --html: show secret values, too."),

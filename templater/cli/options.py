@@ -22,22 +22,15 @@ from ..model.instance import CONTAINER, VIRTUAL_MACHINE
 from ..model.metadata import TRIGGERS
 from ..model.options import DIALECT_NAMES
 from ..model.source import printable
+from . import complete
 
 if TYPE_CHECKING:
-    from click.shell_completion import CompletionItem
-
     from ..limits import Given
     from ..model.hosts import Host
     from ..model.instance import Instance
     from ..sources.open_source import OpenedSource
 
 Command = Callable[..., Any]
-
-
-def complete_files(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    from click.shell_completion import CompletionItem
-
-    return [CompletionItem(incomplete, type="file")]
 
 
 class Description(NamedTuple):
@@ -177,7 +170,7 @@ def instance_options(function: Command) -> Command:
             help="The instance: output of `incus config show` (also --expanded), `incus list -f json` "
             "(select one with #NAME) or `incus query`, backup.yaml, or templater's short form. "
             "[default: SRC if it is an instance, else a new container `c1`]",
-            shell_complete=complete_files,
+            shell_complete=complete.instance,
         ),
         click.option("--name", help="Instance name."),
         click.option(
@@ -191,7 +184,7 @@ def instance_options(function: Command) -> Command:
             metavar="FILE",
             multiple=True,
             help="A profile (`incus profile show`). Repeatable; later profiles override earlier ones.",
-            shell_complete=complete_files,
+            shell_complete=complete.files,
         ),
         click.option(
             "-c",
@@ -199,6 +192,7 @@ def instance_options(function: Command) -> Command:
             metavar="KEY=VALUE",
             multiple=True,
             help="Set a configuration key. KEY=@FILE reads the value from a file; KEY= unsets it.",
+            shell_complete=complete.value,
         ),
         click.option(
             "-d",
@@ -207,6 +201,7 @@ def instance_options(function: Command) -> Command:
             metavar="NAME,KEY=VALUE",
             multiple=True,
             help="Set a key of the instance's or a profile's device. VALUE can contain commas.",
+            shell_complete=complete.value,
         ),
         click.option(
             "--expanded/--no-expanded",
@@ -292,9 +287,7 @@ def trigger_option(*, required: bool = False) -> Callable[[Command], Command]:
         required=required,
         callback=lambda ctx, param, values: split_triggers(values, () if required else CHOICES),
         help=f"Triggers to run in order, separated by commas: {', '.join(TRIGGERS)}.{choose}",
-        shell_complete=lambda ctx, param, incomplete: [
-            name for name in (*TRIGGERS, *(() if required else CHOICES)) if name.startswith(incomplete)
-        ],
+        shell_complete=complete.list_of((*TRIGGERS, *(() if required else CHOICES))),
     )
 
 
@@ -331,7 +324,7 @@ def request_options(
     the name of the argument SRC in the help.
     """
     options: list[Callable[[Command], Command]] = [
-        click.argument("src", metavar=source, shell_complete=complete_files)
+        click.argument("src", metavar=source, shell_complete=complete.source)
     ]
     if rootfs != "--rootfs":
         options.append(rootfs_argument(required=rootfs == "ROOTFS"))
@@ -386,13 +379,15 @@ def request_options(
 
 def limit_option(*kinds: str) -> Callable[[Command], Command]:
     """Add ``--limit`` for limits of these ``kinds``. The command receives a ``limits.Given``."""
+    chosen = kinds or (RENDERING, READING, IMAGE, COMMAND)
     return click.option(
         "--limit",
         "limits",
         metavar="NAME=VALUE",
         multiple=True,
-        callback=lambda ctx, param, values: parse(values, kinds or (RENDERING, READING, IMAGE, COMMAND)),
+        callback=lambda ctx, param, values: parse(values, chosen),
         help="Override a built-in limit, e.g. time=5m or output=32MiB; docs/limits.md lists them.",
+        shell_complete=complete.limits(chosen),
     )
 
 
@@ -402,7 +397,7 @@ rootfs_option = click.option(
     help="Root filesystem to plan against: a directory, the second file of a split image, or `image` for the"
     " one in SRC's archive. If SRC is a definition, the one that its build unpacks."
     "  [default: SRC's own if SRC is a directory or a backup]",
-    shell_complete=complete_files,
+    shell_complete=complete.files,
 )
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -428,14 +423,15 @@ state_option = click.option(
     metavar="DIR",
     help="Directory that contains .templater.  [default: SRC if it is an instance directory, else the"
     " directory of ROOTFS]",
+    shell_complete=complete.directories,
 )
 
-source_argument = click.argument("src", metavar="SRC", shell_complete=complete_files)
+source_argument = click.argument("src", metavar="SRC", shell_complete=complete.source)
 
 
 def rootfs_argument(*, required: bool = True) -> Callable[[Command], Command]:
     shown = "ROOTFS" if required else "[ROOTFS]"
-    return click.argument("rootfs", metavar=shown, required=required, shell_complete=complete_files)
+    return click.argument("rootfs", metavar=shown, required=required, shell_complete=complete.files)
 
 
 def existing(path: str) -> str:

@@ -11,7 +11,7 @@ import click
 from ..model.errors import TemplaterError
 from ..model.hosts import HOSTS
 from ..model.source import printable
-from . import options, output
+from . import complete, options, output
 
 if TYPE_CHECKING:
     from ..model.instance import Instance
@@ -133,17 +133,17 @@ def other_side_options(function: options.Command) -> options.Command:
 
     @options.decorate(
         click.option(
-            "--set", "set_", metavar="KEY=VALUE", multiple=True,
+            "--set", "set_", metavar="KEY=VALUE", multiple=True, shell_complete=complete.value,
             help="Compare with a changed configuration key. KEY=@FILE reads the value from a file.",
         ),
         click.option("--unset", metavar="KEY", multiple=True, help="Compare after removing a local key."),
         click.option(
             "--against-image", "image", metavar="NEW", help="Compare with another image.",
-            shell_complete=options.complete_files,
+            shell_complete=complete.source,
         ),
         click.option(
             "--against-instance", "against", metavar="FILE[#NAME]", help="Compare with another instance.",
-            shell_complete=options.complete_files,
+            shell_complete=complete.instance,
         ),
         click.option(
             "--against-host", "against_host", metavar="HOST", type=click.Choice([*HOSTS]),

@@ -104,7 +104,16 @@ OTHERS = {"schema", "new", "trigger", "remote add", "remote list", "remote remov
 #: commands of the store that read an image; the others read the store's own index
 STORE = {"store import", "store refresh"}
 #: commands that apply the limits of a whole command without an option, and hooks, which have ``--time-limit``
-FIXED = {"watch", "compile", "hook install", "hook incus", "hook lxc", "hook nspawn", "hook oci"}
+FIXED = {
+    "watch",
+    "compile",
+    "completion",
+    "hook install",
+    "hook incus",
+    "hook lxc",
+    "hook nspawn",
+    "hook oci",
+}
 
 
 def commands(group, name=""):

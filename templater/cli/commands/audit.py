@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ...model.source import printable_lines
-from .. import options, output
+from .. import complete, options, output
 from ..fetching import local_files
 from ..guard import guarded
 from ..sandboxed import read_image
@@ -38,7 +38,7 @@ LEVELS = ("info", "low", "medium", "high", "critical")
 
 
 @click.command(help=HELP)
-@click.argument("image", metavar="IMAGE", shell_complete=options.complete_files)
+@click.argument("image", metavar="IMAGE", shell_complete=complete.source)
 @options.rootfs_argument(required=False)
 @options.instance_options
 @click.option(

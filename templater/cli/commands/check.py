@@ -16,7 +16,7 @@ from ...model.file_names import METADATA, SETTINGS, TEMPLATES
 from ...model.hosts import HOSTS, INCUS
 from ...model.instance import VIRTUAL_MACHINE
 from ...model.source import printable, printable_lines
-from .. import options, output
+from .. import complete, options, output
 from ..fetching import local_source
 from ..guard import guarded
 from ..html_report import Target, html_options, report_check
@@ -69,7 +69,7 @@ def split_hosts(ctx: click.Context, param: click.Parameter, value: str | None) -
 
 
 @click.command(help=HELP)
-@click.argument("sources", metavar="SRC...", nargs=-1, shell_complete=options.complete_files)
+@click.argument("sources", metavar="SRC...", nargs=-1, shell_complete=complete.source)
 @options.instance_options
 @click.option(
     "--as",
@@ -77,6 +77,7 @@ def split_hosts(ctx: click.Context, param: click.Parameter, value: str | None) -
     metavar="HOST,...",
     callback=split_hosts,
     help="Daemon releases that the image must work on, separated by commas, or `all`.  [default: incus]",
+    shell_complete=complete.list_of((*(name for name in HOSTS if HOSTS[name].family), "all")),
 )
 @click.option(
     "--at-least",
@@ -86,13 +87,18 @@ def split_hosts(ctx: click.Context, param: click.Parameter, value: str | None) -
     help="Show findings of this severity and above.",
 )
 @click.option("--report", type=click.Choice(REPORTS), help="Report format. [default: text]")
-@click.option("--rule", metavar="ID", help="Explain the check ID, or `list` all checks. Check nothing.")
+@click.option(
+    "--rule",
+    metavar="ID",
+    help="Explain the check ID, or `list` all checks. Check nothing.",
+    shell_complete=complete.checks,
+)
 @click.option(
     "--rootfs",
     metavar="FILE|DIR|none",
     help="Second file of a split image. A squashfs or qcow2 file can also follow SRC. If SRC is a definition:"
     " the root filesystem that its build unpacks.",
-    shell_complete=options.complete_files,
+    shell_complete=complete.files,
 )
 @click.option("--trust-config", is_flag=True, help="Also read templater.toml inside an archive.")
 @click.option(

@@ -7,7 +7,7 @@ import click
 from ...limits import Given
 from ...model.hosts import NONE
 from ...model.options import DIALECT_NAMES
-from .. import output
+from .. import complete, output
 from ..guard import guard
 
 HELP = """Compile the templates of SRC and keep the result for its hooks.
@@ -23,7 +23,11 @@ Example:
 
 @click.command(help=HELP)
 @click.argument("src", metavar="SRC", type=click.Path(exists=True, file_okay=False))
-@click.option("--cache", help="Shared cache directory for several instances. [default: the instance's own]")
+@click.option(
+    "--cache",
+    help="Shared cache directory for several instances. [default: the instance's own]",
+    shell_complete=complete.directories,
+)
 @click.option("--dialect", type=click.Choice(DIALECT_NAMES), help="pongo2 version. [default: v6]")
 def command(src: str, cache: str | None, dialect: str | None) -> int:
     from ...hooks.precompile import precompile

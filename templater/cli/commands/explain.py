@@ -11,7 +11,7 @@ from ...model.plan import SKIP
 from ...model.source import printable
 from ...rendering.origins import KINDS
 from ...reporting.report import FAILURE, MOST_NAMED
-from .. import options, output
+from .. import complete, options, output
 from ..guard import guarded
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ COLOURS: dict[str, dict[str, Any]] = {
 
 @click.command(help=HELP)
 @options.request_options()
-@click.argument("target", metavar="[TARGET]", required=False)
+@click.argument("target", metavar="[TARGET]", required=False, shell_complete=complete.targets)
 @click.option("--reads", is_flag=True, help="List the variables and keys that each template reads.")
 @guarded
 def command(request: options.Request, target: str | None, reads: bool) -> int:

@@ -10,7 +10,7 @@ import click
 from ...definitions.choice import CONTAINER, VM, Choice
 from ...model.file_names import METADATA, TEMPLATES
 from ...model.source import printable
-from .. import options, output
+from .. import complete, options, output
 from ..guard import guarded
 from .image.build import source_date_epoch
 from .image.edit import pairs_of
@@ -33,19 +33,31 @@ Examples:
 
 
 @click.command(help=HELP)
-@click.argument("directory", metavar="DIR", required=False, shell_complete=options.complete_files)
+@click.argument("directory", metavar="DIR", required=False, shell_complete=complete.files)
 @click.argument("properties", metavar="[KEY=VALUE]…", nargs=-1)
-@click.option("--preset", "chosen", multiple=True, metavar="NAME", help="Preset to copy.  [default: minimal]")
+@click.option(
+    "--preset",
+    "chosen",
+    multiple=True,
+    metavar="NAME",
+    help="Preset to copy.  [default: minimal]",
+    shell_complete=complete.presets,
+)
 @click.option(
     "--architecture", metavar="NAME", help="Architecture, as the daemons name it. [default: this machine's]"
 )
 @click.option(
-    "--from", "definition", metavar="FILE", shell_complete=options.complete_files,
+    "--from", "definition", metavar="FILE", shell_complete=complete.files,
     help="Definition of distrobuilder or lxd-imagebuilder to copy, instead of a preset.",
 )  # fmt: skip
 @options.parameter_option
 @click.option("--vm", is_flag=True, help="With --from: predict the build of a virtual machine.")
-@click.option("--rootfs", metavar="DIR|none", help="With --from: the root filesystem that the build unpacks.")
+@click.option(
+    "--rootfs",
+    metavar="DIR|none",
+    help="With --from: the root filesystem that the build unpacks.",
+    shell_complete=complete.directories,
+)
 @options.limit_option()
 @guarded
 def command(

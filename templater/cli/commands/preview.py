@@ -11,7 +11,7 @@ from ...definitions.choice import VM
 from ...model.hosts import HOSTS
 from ...model.instance import CONTAINER, VIRTUAL_MACHINE
 from ...model.source import printable, printable_lines
-from .. import options, output
+from .. import complete, options, output
 from ..batch import instances_option
 from ..guard import guarded
 from ..html_report import html_options
@@ -46,7 +46,7 @@ Examples:
 @click.command(help=HELP)
 @options.request_options(every_host=True, parameters=False)
 @click.option(
-    "-o", "--output", "outputs", metavar="DIR|FILE.tar", multiple=True,
+    "-o", "--output", "outputs", metavar="DIR|FILE.tar", multiple=True, shell_complete=complete.files,
     help="Write the rendered files to DIR or FILE.tar. -o KEY=VALUE sets a field if SRC is a definition.",
 )  # fmt: skip
 @click.option("--reuse", is_flag=True, help="With -o FILE.tar: replace an existing file.")

@@ -11,9 +11,9 @@ import click
 
 from ...model.errors import UsageError
 from ...model.source import printable
-from .. import options, output
+from .. import complete, options, output
 from ..guard import guarded_alone
-from .image.build import pack, packing_options, report, seconds_of, source_date_epoch, warn_of
+from .image.build import output_option, pack, packing_options, report, seconds_of, source_date_epoch, warn_of
 from .image.edit import pairs_of
 from .unpack import ids_of
 
@@ -35,9 +35,9 @@ Examples:
 
 
 @click.command(help=HELP)
-@click.argument("source", metavar="DIR[/SNAPSHOT]", shell_complete=options.complete_files)
+@click.argument("source", metavar="DIR[/SNAPSHOT]", shell_complete=complete.files)
 @click.argument("properties", metavar="[KEY=VALUE]…", nargs=-1)
-@click.option("-o", "--output", "target", required=True, metavar="FILE|DIR", help="Where to write the image.")
+@output_option
 @packing_options
 @click.option("--expire", metavar="DATE", help="When the image expires: RFC 3339, or seconds since 1970.")
 @click.option(

@@ -13,7 +13,7 @@ from ...distribution.catalog import INDEX_PATH
 from ...limits import COMMAND, IMAGE, Given
 from ...model.errors import UsageError, WriteError, reason
 from ...model.source import printable
-from .. import options, output
+from .. import complete, options, output
 from ..guard import guard
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ Examples:
 
 
 @click.command(help=HELP)
-@click.argument("sources", metavar="SRC...", nargs=-1, required=True, shell_complete=options.complete_files)
+@click.argument("sources", metavar="SRC...", nargs=-1, required=True, shell_complete=complete.files)
 @click.option(
     "--listen",
     metavar="[HOST:]PORT",
@@ -47,9 +47,12 @@ Examples:
     help="Address and port; port 0 is any free port.",
 )
 @click.option(
-    "--certificate", metavar="FILE", help="The server's certificate (PEM), with intermediate certificates."
+    "--certificate",
+    metavar="FILE",
+    help="The server's certificate (PEM), with intermediate certificates.",
+    shell_complete=complete.files,
 )
-@click.option("--key", metavar="FILE", help="The certificate's key (PEM).")
+@click.option("--key", metavar="FILE", help="The certificate's key (PEM).", shell_complete=complete.files)
 @click.option(
     "--alias", "aliases", multiple=True, metavar="NAME", help="An alias for the image file; repeatable."
 )
@@ -59,11 +62,17 @@ Examples:
     multiple=True,
     metavar="FILE|DIR",
     help="Redirect rules that `streams reindex --redirect` wrote.",
+    shell_complete=complete.files,
 )
 @click.option(
     "--url", default="", metavar="URL", help="The address for clients, if a proxy forwards to this server."
 )
-@click.option("--access-log", metavar="FILE", help="Append a line for each request; '-' is standard output.")
+@click.option(
+    "--access-log",
+    metavar="FILE",
+    help="Append a line for each request; '-' is standard output.",
+    shell_complete=complete.files,
+)
 @options.limit_option(IMAGE, COMMAND)
 def command(
     sources: tuple[str, ...],

@@ -9,7 +9,7 @@ import click
 from ...definitions.choice import Choice
 from ...model.errors import LimitError, TemplaterError
 from ...model.source import printable
-from .. import options, output
+from .. import complete, options, output
 from ..fetching import local_source
 from ..guard import guarded
 from .check import explained, local_validators
@@ -36,10 +36,10 @@ REPORTS = ("text", "json", "junit", "tap")
 
 
 @click.command(help=HELP)
-@click.argument("sources", metavar="SRC...", nargs=-1, required=True, shell_complete=options.complete_files)
+@click.argument("sources", metavar="SRC...", nargs=-1, required=True, shell_complete=complete.source)
 @click.option("-k", "--only", metavar="TEXT", help="Run only tests whose file or name contains TEXT.")
 @click.option(
-    "--tests", "folder", metavar="DIR", shell_complete=options.complete_files,
+    "--tests", "folder", metavar="DIR", shell_complete=complete.files,
     help="Folder of the tests. [default: tests beside SRC]",
 )  # fmt: skip
 @click.option("--update", is_flag=True, help="Record the snapshots again, and remove unused ones.")

@@ -11,7 +11,7 @@ from ...limits import COMMAND, IMAGE, Given
 from ...model.errors import TemplaterError, UsageError
 from ...model.file_names import METADATA
 from ...model.source import printable
-from .. import options, output
+from .. import complete, options, output
 from ..fetching import local_files
 from ..guard import guarded
 from ..progress import of_packed, progress
@@ -40,7 +40,7 @@ Examples:
 
 
 @click.command(help=HELP)
-@click.argument("files", metavar="IMAGE [ROOTFS] DIR", nargs=-1, shell_complete=options.complete_files)
+@click.argument("files", metavar="IMAGE [ROOTFS] DIR", nargs=-1, shell_complete=complete.source)
 @options.instance_options
 @click.option(
     "--idmap",

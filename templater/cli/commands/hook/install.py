@@ -8,10 +8,10 @@ import click
 
 from ....hooks import install, runtimes
 from ....hooks.options import read_options
-from ....limits import Given
+from ....limits import CHILD, READING, RENDERING, Given
 from ....model.errors import UsageError
 from ....model.options import DIALECT_NAMES
-from ... import output
+from ... import complete, output
 from ...guard import guard
 from . import runtimes_with
 
@@ -25,29 +25,58 @@ from . import runtimes_with
 @click.argument("name", default="")
 @click.option("--write", is_flag=True, help="Write the configuration file instead of printing the lines.")
 @click.option(
-    "-P", "--path", default="", help="LXC's lxcpath, podman's hooks.d, or the directory of systemd units."
+    "-P",
+    "--path",
+    default="",
+    help="LXC's lxcpath, podman's hooks.d, or the directory of systemd units.",
+    shell_complete=complete.directories,
 )
-@click.option("--source", help="Image directory. [default: the instance directory]")
-@click.option("--instance", help="Instance description. [default: instance.yaml]")
-@click.option("--state", help="Directory for .templater. [default: the instance directory]")
-@click.option("--rootfs", help="Root filesystem to use instead of the one that the runtime gives.")
+@click.option(
+    "--source", help="Image directory. [default: the instance directory]", shell_complete=complete.directories
+)
+@click.option(
+    "--instance", help="Instance description. [default: instance.yaml]", shell_complete=complete.files
+)
+@click.option(
+    "--state",
+    help="Directory for .templater. [default: the instance directory]",
+    shell_complete=complete.directories,
+)
+@click.option(
+    "--rootfs",
+    help="Root filesystem to use instead of the one that the runtime gives.",
+    shell_complete=complete.directories,
+)
 @click.option("--on-error", type=click.Choice(["fail", "keep-going"]), default="fail", show_default=True)
 @click.option(
     "--time-limit", type=click.IntRange(1, 86400), default=60, show_default=True, help="Limit in seconds."
 )
-@click.option("--log", help="Additional log file, besides the instance's log and the journal.")
+@click.option(
+    "--log",
+    help="Additional log file, besides the instance's log and the journal.",
+    shell_complete=complete.files,
+)
 @click.option("--dialect", type=click.Choice(DIALECT_NAMES), help="pongo2 version.")
 @click.option(
-    "--limit", multiple=True, metavar="NAME=VALUE", help="Override a rendering limit; see docs/limits.md."
+    "--limit",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Override a rendering limit; see docs/limits.md.",
+    shell_complete=complete.limits((RENDERING, READING, CHILD)),
 )
 @click.option(
-    "--allow", multiple=True, metavar="DIR", help="oci, podman: allow annotations to name images in DIR."
+    "--allow",
+    multiple=True,
+    metavar="DIR",
+    help="oci, podman: allow annotations to name images in DIR.",
+    shell_complete=complete.directories,
 )
 @click.option(
     "--allow-instance",
     multiple=True,
     metavar="DIR",
     help="oci, podman: allow annotations to name instance descriptions in DIR.",
+    shell_complete=complete.directories,
 )
 @click.option("--in-place", is_flag=True, help="oci, podman: write through mounted files such as /etc/hosts.")
 @click.option("--keep-modified", is_flag=True, help="Do not overwrite files that were changed by hand.")

@@ -7,7 +7,7 @@ import click
 from ....hooks import runtimes, status
 from ....model.errors import UsageError
 from ....model.source import printable_lines
-from ... import options, output
+from ... import complete, options, output
 from ...guard import guarded_alone
 from . import runtimes_with
 
@@ -16,7 +16,11 @@ from . import runtimes_with
 @click.argument("runtime", type=click.Choice(runtimes_with("status")))
 @click.argument("name", default="")
 @click.option(
-    "-P", "--path", default="", help="LXC's lxcpath, podman's hooks.d, or the directory of systemd units."
+    "-P",
+    "--path",
+    default="",
+    help="LXC's lxcpath, podman's hooks.d, or the directory of systemd units.",
+    shell_complete=complete.directories,
 )
 @options.json_option
 @guarded_alone

@@ -12,7 +12,7 @@ import click
 from ....model.errors import UsageError
 from ....model.file_names import METADATA
 from ....model.source import Source, printable
-from ... import options, output
+from ... import complete, options, output
 from ...guard import guarded_alone
 from ...progress import of_packed, progress, tree_size
 from .edit import pairs_of
@@ -56,6 +56,7 @@ def packing_options(function: Any) -> Any:
             "--compression",
             metavar="NAME",
             help="none, gzip, bzip2, xz, lzma, zstd or lz4. [default: from the extension of FILE, else xz]",
+            shell_complete=complete.one_of(("none", "gzip", "bzip2", "xz", "lzma", "zstd", "lz4")),
         ),
         click.option(
             "--level",
@@ -81,10 +82,21 @@ def packing_options(function: Any) -> Any:
     )(function)
 
 
+output_option = click.option(
+    "-o",
+    "--output",
+    "target",
+    required=True,
+    metavar="FILE|DIR",
+    help="Where to write the image.",
+    shell_complete=complete.files,
+)
+
+
 @click.command(help=HELP)
-@click.argument("directory", metavar="DIR", shell_complete=options.complete_files)
+@click.argument("directory", metavar="DIR", shell_complete=complete.directories)
 @click.argument("properties", metavar="[KEY=VALUE]…", nargs=-1)
-@click.option("-o", "--output", "target", required=True, metavar="FILE|DIR", help="Where to write the image.")
+@output_option
 @packing_options
 @click.option("--expire", metavar="DATE", help="Expiry date of the image: RFC 3339, or seconds since 1970.")
 @options.json_option

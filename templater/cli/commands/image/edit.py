@@ -9,7 +9,7 @@ import click
 
 from ....model.errors import TemplaterError, UsageError
 from ....model.file_names import METADATA
-from ... import options, output
+from ... import complete, options, output
 from ...guard import guarded_alone, paused
 from ...progress import progress
 
@@ -36,7 +36,7 @@ rootfs_option = click.option(
     "--rootfs",
     metavar="FILE",
     help="Second file of a split image. It is read for the fingerprint, and not changed.",
-    shell_complete=options.complete_files,
+    shell_complete=complete.files,
 )
 force_option = click.option("--force", is_flag=True, help="Allow changes of architecture and creation date.")
 

@@ -9,7 +9,7 @@ import click
 
 from ....limits import COMMAND, IMAGE, Given
 from ....model.errors import UsageError
-from ... import options
+from ... import complete, options
 from ...fetching import local_files
 from ...guard import guard
 from .build import pack, packing_options, report, source_date_epoch, warn_of
@@ -28,7 +28,7 @@ Examples:
 
 
 @click.command(help=HELP)
-@click.argument("files", metavar="SRC [ROOTFS] FILE|DIR", nargs=-1, shell_complete=options.complete_files)
+@click.argument("files", metavar="SRC [ROOTFS] FILE|DIR", nargs=-1, shell_complete=complete.source)
 @packing_options
 @options.limit_option(IMAGE, COMMAND)
 @options.json_option

@@ -11,7 +11,7 @@ from ....model.errors import InputError, RefusedError, TemplaterError, UsageErro
 from ....model.file_names import METADATA
 from ....model.metadata import TRIGGERS
 from ....model.source import printable
-from ... import options, output
+from ... import complete, options, output
 from ...guard import guarded_alone
 from .edit import in_editor, metadata_of, rootfs_option, save
 from .info import size
@@ -26,7 +26,14 @@ The commands also change the templates' rules in metadata.yaml.
 SRC is a directory or a tarball. Everything else in a tarball stays unchanged.
 """
 
-name_argument = click.argument("name", metavar="TEMPLATE")
+name_argument = click.argument("name", metavar="TEMPLATE", shell_complete=complete.templates)
+from_option = click.option(
+    "--from",
+    "file",
+    metavar="FILE",
+    help="File with the text of the template.",
+    shell_complete=complete.files,
+)
 
 
 @click.group(help=HELP)
@@ -37,7 +44,13 @@ def command() -> None:
 def rule_options(function: Any) -> Any:
     """Add the options for the fields of a rule other than path and template."""
     return options.decorate(
-        click.option("--when", multiple=True, metavar="TRIGGER,…", help=f"{', '.join(TRIGGERS)}."),
+        click.option(
+            "--when",
+            multiple=True,
+            metavar="TRIGGER,…",
+            help=f"{', '.join(TRIGGERS)}.",
+            shell_complete=complete.list_of(TRIGGERS),
+        ),
         click.option(
             "--create-only/--no-create-only", default=None, help="Do not overwrite an existing file."
         ),
@@ -118,7 +131,7 @@ Example:
 @options.source_argument
 @name_argument
 @click.argument("path", metavar="PATH")
-@click.option("--from", "file", metavar="FILE", help="File with the text of the template.")
+@from_option
 @rule_options
 @rootfs_option
 @options.json_option
@@ -175,8 +188,13 @@ from --from FILE, from standard input, or from an editor.
 )
 @options.source_argument
 @name_argument
-@click.option("--from", "file", metavar="FILE", help="File with the text of the template.")
-@click.option("--path", metavar="PATH", help="Change only the rule for this target path.")
+@from_option
+@click.option(
+    "--path",
+    metavar="PATH",
+    help="Change only the rule for this target path.",
+    shell_complete=complete.paths,
+)
 @rule_options
 @rootfs_option
 @options.json_option

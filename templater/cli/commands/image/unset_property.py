@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from ....model.file_names import METADATA
-from ... import options
+from ... import complete, options
 from ...guard import guarded_alone
 from .edit import edited, metadata_of, rootfs_option, save
 
@@ -21,7 +21,7 @@ Example:
 
 @click.command(help=HELP)
 @options.source_argument
-@click.argument("names", metavar="KEY…", nargs=-1, required=True)
+@click.argument("names", metavar="KEY…", nargs=-1, required=True, shell_complete=complete.properties)
 @rootfs_option
 @options.json_option
 @guarded_alone

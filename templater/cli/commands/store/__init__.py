@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ... import complete
 from ...discovery import Commands
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ IMAGE is an alias or the beginning of a fingerprint.
 
 command = Commands("store", __name__, help=HELP)
 
-image_argument = click.argument("image", metavar="IMAGE")
+image_argument = click.argument("image", metavar="IMAGE", shell_complete=complete.stored)
 
 
 def day(seconds: int) -> str:

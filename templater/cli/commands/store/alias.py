@@ -2,10 +2,10 @@
 
 import click
 
-from ... import output
+from ... import complete, output
 from . import image_argument
 
-ALIAS = click.argument("alias", metavar="ALIAS")
+ALIAS = click.argument("alias", metavar="ALIAS", shell_complete=complete.aliases)
 
 
 @click.group(help="Add, remove and list aliases of images in the store.")

@@ -7,7 +7,7 @@ from functools import partial
 import click
 
 from ....model.errors import TemplaterError
-from ... import output
+from ... import complete, output
 from ...guard import guarded_alone
 from ...progress import progress
 
@@ -20,7 +20,7 @@ command reports the image and continues; the exit code is then 2.
 
 
 @click.command(help=HELP)
-@click.argument("images", metavar="[IMAGE]...", nargs=-1)
+@click.argument("images", metavar="[IMAGE]...", nargs=-1, shell_complete=complete.stored)
 @partial(guarded_alone, packs=True)  # a download can take hours
 def command(images: tuple[str, ...]) -> int:
     from ....distribution.remote_source import fetch_source

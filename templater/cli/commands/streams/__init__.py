@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ....model.errors import InputError
-from ... import options
+from ... import complete
 from ...discovery import Commands
 
 if TYPE_CHECKING:
@@ -21,8 +21,8 @@ A simplestreams tree consists of plain files, so any web server can serve it. TR
 
 command = Commands("streams", __name__, help=HELP)
 
-tree_argument = click.argument("tree", metavar="TREE", shell_complete=options.complete_files)
-stream_argument = click.argument("stream", metavar="TREE|URL", shell_complete=options.complete_files)
+tree_argument = click.argument("tree", metavar="TREE", shell_complete=complete.files)
+stream_argument = click.argument("stream", metavar="TREE|URL", shell_complete=complete.files)
 
 
 def count(number: int, noun: str) -> str:

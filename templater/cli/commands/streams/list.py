@@ -10,7 +10,7 @@ import click
 from ....model.instance import CONTAINER, VIRTUAL_MACHINE
 from ....model.source import printable
 from ....reporting.columns import columns
-from ... import options, output
+from ... import complete, options, output
 from ...guard import guarded_alone
 from ..image.info import size
 from . import open_stream, stream_argument
@@ -33,7 +33,12 @@ Examples:
 
 @click.command(help=HELP)
 @stream_argument
-@click.option("--html", metavar="FILE", help="Write a page for web browsers instead of the table.")
+@click.option(
+    "--html",
+    metavar="FILE",
+    help="Write a page for web browsers instead of the table.",
+    shell_complete=complete.files,
+)
 @click.option("--title", default="Images", show_default=True, help="The page's title.")
 @options.json_option
 @guarded_alone

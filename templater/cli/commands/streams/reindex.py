@@ -8,7 +8,7 @@ import click
 
 from ....limits import COMMAND, IMAGE, READING, RENDERING
 from ....model.source import printable
-from ... import options, output
+from ... import complete, options, output
 from ...guard import guarded
 from ...progress import progress
 from ..image.info import size
@@ -47,13 +47,14 @@ Examples:
     "redirects",
     metavar="DIR",
     help="Leave files at the origin, and write redirect rules into DIR.",
+    shell_complete=complete.directories,
 )
 @click.option("--copy", "copying", is_flag=True, help="Copy the files into TREE.")
 @click.option(
     "--keyring",
     metavar="FILE",
     help="Check the signatures of the origin's catalog (.sjson) with these keys.",
-    shell_complete=options.complete_files,
+    shell_complete=complete.files,
 )
 @click.option("--no-tables", is_flag=True, help="Do not render the templates of the images.")
 @options.limit_option(IMAGE, READING, RENDERING, COMMAND)

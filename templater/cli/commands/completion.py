@@ -1,0 +1,109 @@
+"""``templater completion``: print the script with which a shell completes command lines."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib.resources import files
+from typing import TYPE_CHECKING
+
+import click
+
+from ...limits import COMMAND, parse
+from .. import output
+from ..command_line import CommandLine, split
+from ..guard import guard
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+HELP = """Print a script for completion with the Tab key.
+
+With the script, the shell completes commands, options, hosts, triggers, the files that SRC writes, the
+instances of a FILE#NAME, and more. Packages of templater install the scripts.
+
+\b
+Examples:
+  source <(templater completion bash)   in ~/.bashrc
+  source <(templater completion zsh)    in ~/.zshrc, after compinit
+  templater completion fish | source    in ~/.config/fish/config.fish
+"""
+
+SHELLS = ("bash", "zsh", "fish")
+#: the limits on a completion: the user waits for it
+LIMITS = ("command-time=5s", "command-processor=2s", "command-memory=512MiB")
+#: a word that ends with such a character is not complete, so no space follows it
+OPEN = ("=", ":", "/")
+
+
+@click.command(help=HELP)
+@click.argument("shell", type=click.Choice(SHELLS))
+@click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="")
+def command(shell: str, words: tuple[str, ...]) -> int:
+    """Print the script, or answer the script: then ``words`` are the words on the command line.
+
+    From bash, they are the line until the cursor, and COMP_WORDBREAKS. From fish, the last word has its
+    quotes.
+    """
+    if not words:
+        output.write(script(shell))
+        return 0
+    if shell == "bash":
+        line = split(*words[:2])
+    else:
+        last = split(words[-1]).words[-1] if shell == "fish" else words[-1]
+        line = CommandLine(("templater", *words[:-1], last), "", 0)
+    text = "\n".join(answer(shell, line))
+    sys.stdout.buffer.write(os.fsencode(f"{text}\n"))
+    return 0
+
+
+def script(shell: str) -> str:
+    return (files("templater.cli") / "shells" / shell).read_text("utf-8")
+
+
+def answer(shell: str, line: CommandLine) -> list[str]:
+    """Return the answer: a header, and a line for each word that could be meant.
+
+    The header says whether the shell adds the names of files, and from which character of the word on.
+    """
+    current = line.words[-1]
+    try:
+        with guard(parse(LIMITS, (COMMAND,))):
+            found = completions(list(line.words[1:-1]), current, described=shell != "bash")
+    except Exception:  # the user did not run a command, so a message would only disturb
+        return ["none 0"]
+    # `--option=` precedes the value that click completes
+    base = current.find("=") + 1 if current.startswith("--") else 0
+    header, words = "none 0", {}
+    for item in found:
+        start = base + (item.start or 0)
+        if item.type != "plain":
+            header = f"{'directories' if item.type == 'dir' else 'files'} {start}"
+            continue
+        word = f"{current[:start]}{item.value}"
+        if word.startswith(current) and word.isprintable():
+            words[word] = item.help or ""
+    if shell != "bash":
+        return [header, *(f"{word}\t{about(text)}" if text else word for word, text in words.items())]
+    if header == "none 0" and len(words) == 1 and next(iter(words)).endswith(OPEN):
+        header = "nospace"
+    return [header, *map(line.quoted, words)]
+
+
+def completions(words: list[str], current: str, *, described: bool) -> list[CompletionItem]:
+    from click.shell_completion import CompletionItem, ShellComplete
+
+    from ..main import command as templater
+
+    if not words and not described and not current.startswith("-"):
+        # descriptions would import every command
+        names = templater.list_commands(click.Context(templater))
+        return [CompletionItem(name) for name in names]
+    return ShellComplete(templater, {}, "templater", "").get_completions(words, current)
+
+
+def about(text: str) -> str:
+    """Return the first sentence of a help text, in one line without control characters."""
+    first = " ".join(text.split()).partition(". ")[0]
+    return "".join(filter(str.isprintable, first if first.endswith("...") else first.removesuffix(".")))

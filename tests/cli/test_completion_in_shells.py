@@ -1,0 +1,153 @@
+"""Completion in real shells: a person types a line, presses Tab, and the shell runs the completed line."""
+
+import os
+import pty
+import select
+import shlex
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SHELLS = ("bash", "zsh", "fish")
+#: a hanging shell fails the test after this time; on a busy machine a completion can take several seconds
+PATIENCE = 60
+
+METADATA = """architecture: x86_64
+creation_date: 1700000000
+templates:
+  /etc/hostname: {when: [create], template: hostname.tpl}
+  /etc/a:b: {when: [create], template: hostname.tpl}
+  /etc/my file: {when: [create], template: hostname.tpl}
+  /etc/it's: {when: [create], template: hostname.tpl}
+  /etc/größe: {when: [create], template: hostname.tpl}
+  /opt/$HOME: {when: [create], template: "other template.tpl"}
+"""
+FLEET = '[{"name": "web1"}, {"name": "web2"}, {"name": "db-größe"}]'
+
+#: what a person types, and the words of the completed line
+LINES = {
+    "templater prev": ("preview",),
+    "image-templater image templ": ("image", "template"),
+    "templater preview image --no-exp": ("preview", "image", "--no-expanded"),
+    "templater preview image --as lxd-5": ("preview", "image", "--as", "lxd-5.21.4"),
+    "templater preview image --as=lxd-5": ("preview", "image", "--as=lxd-5.21.4"),
+    "templater preview image -t create,ren": ("preview", "image", "-t", "create,rename"),
+    "templater explain image /etc/hostn": ("explain", "image", "/etc/hostname"),
+    r"templater explain my\ image /etc/my": ("explain", "my image", "/etc/my file"),
+    "templater explain 'my image' \"/etc/my": ("explain", "my image", "/etc/my file"),
+    "templater explain 'my image' '/etc/my": ("explain", "my image", "/etc/my file"),
+    "templater explain image /etc/it": ("explain", "image", "/etc/it's"),
+    "templater explain image /etc/a:": ("explain", "image", "/etc/a:b"),
+    "templater explain image /etc/gr": ("explain", "image", "/etc/größe"),
+    "templater explain image /opt/": ("explain", "image", "/opt/$HOME"),
+    'templater explain image "/opt/': ("explain", "image", "/opt/$HOME"),
+    "templater image template show image oth": ("image", "template", "show", "image", "other template.tpl"),
+    "templater preview image -i fleet.json#d": ("preview", "image", "-i", "fleet.json#db-größe"),
+    "templater preview image -i 'é fleet.json#d": ("preview", "image", "-i", "é fleet.json#db-größe"),
+    "templater preview image -i fleet.json#we": ("preview", "image", "-i", "fleet.json#web"),
+    "templater check image --rule unknown-v": ("check", "image", "--rule", "unknown-variable"),
+    "templater new image2 --preset open": ("new", "image2", "--preset", "openwrt"),
+    "templater preview image --limit command-p": ("preview", "image", "--limit", "command-processor="),
+    "templater preview ubuntu-d": ("preview", "ubuntu-daily:"),
+    "templater preview incus:we": ("preview", "incus:we"),
+    "templater preview my": ("preview", "my image/"),
+    'templater preview image -i "é': ("preview", "image", "-i", "é fleet.json"),
+    "templater preview image -i é": ("preview", "image", "-i", "é fleet.json"),
+    "templater preview image --rootfs=my": ("preview", "image", "--rootfs=my image/"),
+    "templater preview image -c user.data=@us": ("preview", "image", "-c", "user.data=@user data"),
+    "templater preview damaged.tar /": ("preview", "damaged.tar", "/"),
+}
+
+
+class Terminal:
+    """An interactive shell on a terminal of its own."""
+
+    def __init__(self, words: list[str], folder: Path, environment: dict[str, str]) -> None:
+        self.folder, self.seen = folder, b""
+        self.child, self.screen = pty.fork()
+        if not self.child:
+            os.chdir(folder)
+            os.execvpe(words[0], words, environment)
+
+    def type(self, text: str) -> None:
+        os.write(self.screen, text.encode())
+
+    def line(self, text: str) -> list[str]:
+        """Type a line and Tab, and return the words with which the shell runs the completed line."""
+        answer = self.folder / "words"
+        answer.unlink(missing_ok=True)
+        self.type(f"{text}\t\x01show \r")  # Ctrl-A moves to the start of the line
+        end = time.monotonic() + PATIENCE
+        while not answer.exists():
+            self.read()
+            assert time.monotonic() < end, f"no answer; the screen shows {self.seen[-3000:]!r}"
+        return answer.read_text().split("\0")[:-1]
+
+    def read(self) -> None:
+        if select.select([self.screen], [], [], 0.05)[0]:
+            self.seen += os.read(self.screen, 65536)
+
+    def close(self) -> None:
+        os.close(self.screen)  # the shell receives SIGHUP
+        os.waitpid(self.child, 0)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("shell")
+    for name in ("image", "my image"):
+        (folder / name / "templates").mkdir(parents=True)
+        (folder / name / "metadata.yaml").write_text(METADATA)
+    for name in ("fleet.json", "é fleet.json"):
+        (folder / name).write_text(FLEET)
+    (folder / "user data").write_text("#cloud-config\n")
+    (folder / "damaged.tar").write_bytes(os.urandom(4096))
+    programs = folder / ".programs"
+    programs.mkdir()
+    for name in ("templater", "image-templater"):
+        (programs / name).write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m templater "$@"\n')
+    (programs / "show").write_text("#!/bin/sh\nprintf '%s\\0' \"$@\" > .words && mv .words words\n")
+    for program in programs.iterdir():
+        program.chmod(0o755)
+    return folder
+
+
+def start(shell: str, folder: Path) -> Terminal:
+    home = folder / f".home-{shell}"
+    home.mkdir()
+    environment = {
+        "HOME": str(home), "PATH": f"{folder}/.programs:{os.environ['PATH']}", "PYTHONPATH": str(ROOT),
+        "LC_ALL": "C.UTF-8", "TERM": "xterm", "PS1": "> ",
+    }  # fmt: skip
+    if shell == "bash":
+        (home / "rc").write_text("PS1='> '\nsource <(templater completion bash)\n")
+        return Terminal(["bash", "--noprofile", "--rcfile", str(home / "rc"), "-i"], folder, environment)
+    if shell == "zsh":
+        (home / ".zshrc").write_text(
+            "PS1='> '; bindkey -e; setopt no_auto_remove_slash\n"
+            "autoload -Uz compinit; compinit -u; source <(templater completion zsh)\n"
+        )
+        return Terminal(["zsh", "-i"], folder, environment)
+    (home / "fish").mkdir()
+    (home / "fish" / "config.fish").write_text("set fish_greeting\ntemplater completion fish | source\n")
+    return Terminal(["fish", "-i"], folder, {**environment, "XDG_CONFIG_HOME": str(home)})
+
+
+@pytest.fixture(scope="module", params=SHELLS)
+def terminal(request, folder) -> Iterator[Terminal]:
+    if shutil.which(request.param) is None:
+        pytest.skip(f"NOT RUN: needs {request.param}")
+    terminal = start(request.param, folder)
+    yield terminal
+    terminal.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("line", LINES)
+def test_tab_completes_the_line(line, terminal):
+    assert terminal.line(line)[1:] == list(LINES[line])
