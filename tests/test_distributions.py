@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from templater.cli.manual import release_day, shared_files
 from tests.installations import CHECKOUT, ROOT, Installation, do_all_jobs, prepare
 from tests.live.harness import lack
 from tests.test_packaging import pins
@@ -67,13 +68,23 @@ def test_the_package_index_would_accept_the_distributions(built):
 
 def test_the_wheel_contains_every_file_of_the_package_and_no_test(built):
     with zipfile.ZipFile(only(built, "*.whl")) as wheel:
-        packed = {name for name in wheel.namelist() if ".dist-info/" not in name}
+        packed = {name for name in wheel.namelist() if ".dist-info/" not in name and ".data/" not in name}
     wanted = {
         str(path.relative_to(ROOT))
         for path in (ROOT / "templater").rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     }
     assert packed == wanted
+
+
+def test_the_wheel_contains_man_pages_and_completion_scripts(built):
+    with zipfile.ZipFile(only(built, "*.whl")) as wheel:
+        packed = {
+            name.partition(".data/data/share/")[2]: wheel.read(name).decode()
+            for name in wheel.namelist()
+            if ".data/" in name
+        }
+    assert packed == shared_files(release_day())
 
 
 @pytest.mark.parametrize("python", PYTHONS)
