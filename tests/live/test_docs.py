@@ -1,16 +1,21 @@
 """The sessions of docs/ that need a runtime, replayed exactly as written."""
 
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from templater.distribution.add import add
+from templater.distribution.tree import Tree
 from tests.cli.sessions import Stage, complaint, replay
 
-from .harness import CG2, need, run
-from .incus import an_incus
+from .harness import CG2, make_rootfs, need, run
+from .images import templater
+from .incus import Incus, an_incus
 from .test_lxc import remove_cgroups
+from .test_serve import templater_serve, tls
 
 pytestmark = pytest.mark.live
 
@@ -23,6 +28,9 @@ NEEDS = {
     "nspawn": ("systemd-nspawn",),
     "incus": ("incus",),
 }
+#: pages whose readers have an image server, with the commands that ran before the page begins
+NIC = "incus profile device add default eth0 nic nictype=p2p -q"
+WITH_IMAGES = {"tutorial-lxc": "", "tutorial-incus": NIC}
 #: podman with its own storage, if the machine's cgroups do not suit it
 PODMAN = """\
 #!/bin/bash
@@ -66,6 +74,39 @@ def test_live_sessions_in_the_docs_match(page: str, stage: Live, update: bool):
     for incus in an_incus():
         stage.more = {name: incus.environment[name] for name in ("INCUS_DIR",)}
         replayed(DOCS / f"{page}.md", stage, update)
+
+
+@pytest.fixture(scope="module")
+def images(certificates: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Serve `debian/13/cloud`: the templates of the sample image, with a small root filesystem."""
+    folder = tmp_path_factory.mktemp("images")
+    image = shutil.copytree(DOCS.parent / "sample-images/debian-cloud", folder / "image", symlinks=True)
+    make_rootfs(image / "rootfs")
+    templater("image", "build", str(image), "-o", str(folder / "built"), "--format", "split", "--rootfs", "squashfs")
+    tree = Tree(str(folder / "tree"))
+    add(tree, str(folder / "built"), [str(folder / "built.root")], aliases=["debian/13/cloud"])
+    with templater_serve(tree.path, *tls(certificates)) as server:
+        yield server.url
+
+
+@pytest.mark.parametrize("page", WITH_IMAGES)
+def test_live_sessions_with_an_image_server_match(
+    page: str, stage: Live, update: bool, images: str, certificates: Path, trusting_incus: Incus
+):
+    """The remote `images`, which Incus and templater know, is a server of this test."""
+    need("lxc-create", "lxc-start", "lxc-copy")
+    shutil.copy(certificates / "ca.pem", stage.folder / "ca.pem")
+    stage.more = {
+        "INCUS_DIR": trusting_incus.environment["INCUS_DIR"], "INCUS_CONF": str(stage.folder / ".incus"),
+        "SSL_CERT_FILE": str(stage.folder / "ca.pem"),
+    }  # fmt: skip
+    assert "[exit" not in stage.run(f"incus remote set-url images {images}")
+    before = stage.run(WITH_IMAGES[page])
+    assert "[exit" not in before, before
+    try:
+        replayed(DOCS / f"{page}.md", stage, update)
+    finally:
+        stage.run("incus list -f csv -c n | xargs -r incus delete -f; incus profile device remove default eth0 -q")
 
 
 def replayed(path: Path, stage: Live, update: bool) -> None:
