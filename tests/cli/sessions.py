@@ -57,6 +57,9 @@ class Stage:
         words = [sys.executable, "-m", "templater"] if new_interpreters else client()
         tool.write_text(f'#!/bin/sh\nexec {shlex.join(words)} "$@"\n')
         tool.chmod(0o755)
+        python = tool.parent / "python"
+        python.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} "$@"\n')
+        python.chmod(0o755)
         return cls(folder)
 
     def run(self, command: str) -> str:

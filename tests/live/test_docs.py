@@ -29,8 +29,19 @@ NEEDS = {
     "incus": ("incus",),
 }
 #: pages whose readers have an image server, with the commands that ran before the page begins
-NIC = "incus profile device add default eth0 nic nictype=p2p -q"
-WITH_IMAGES = {"tutorial-lxc": "", "tutorial-incus": NIC}
+WITH_IMAGES = {
+    "tutorial-lxc": "",
+    "tutorial-incus": "incus profile device add default eth0 nic nictype=p2p -q",  # else the client warns
+    "running-instances": """
+printf 'architecture: x86_64\\ncreation_date: 1700000000\\ntemplates:\\n' > metadata.yaml
+printf '  /etc/%s: {when: [%s], template: %s.tpl}\\n' >> metadata.yaml \\
+  hostname create,\\ copy hostname birth create role motd start role
+mkdir templates && echo '{{ instance.name }}' > templates/hostname.tpl
+echo 'role {{ config_get("user.role", "") }}' > templates/role.tpl
+tar -C $ROOTFS/.. -cf image.tar rootfs && tar -rf image.tar metadata.yaml templates
+incus image import image.tar --alias roles -q
+incus launch roles web1 -c user.role=bar -q 2>&1 && incus config set web1 user.role=quux""",
+}
 #: podman with its own storage, if the machine's cgroups do not suit it
 PODMAN = """\
 #!/bin/bash
@@ -77,36 +88,40 @@ def test_live_sessions_in_the_docs_match(page: str, stage: Live, update: bool):
 
 
 @pytest.fixture(scope="module")
-def images(certificates: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Serve `debian/13/cloud`: the templates of the sample image, with a small root filesystem."""
+def images(certificates: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
+    """Serve `debian/13/cloud`: the templates of the sample image. Yield the URL, and its small root filesystem."""
     folder = tmp_path_factory.mktemp("images")
     image = shutil.copytree(DOCS.parent / "sample-images/debian-cloud", folder / "image", symlinks=True)
     make_rootfs(image / "rootfs")
-    templater("image", "build", str(image), "-o", str(folder / "built"), "--format", "split", "--rootfs", "squashfs")
+    templater(
+        "image", "build", str(image), "-o", str(folder / "built"), "--format", "split", "--rootfs", "squashfs"
+    )
     tree = Tree(str(folder / "tree"))
     add(tree, str(folder / "built"), [str(folder / "built.root")], aliases=["debian/13/cloud"])
     with templater_serve(tree.path, *tls(certificates)) as server:
-        yield server.url
+        yield server.url, image / "rootfs"
 
 
 @pytest.mark.parametrize("page", WITH_IMAGES)
 def test_live_sessions_with_an_image_server_match(
-    page: str, stage: Live, update: bool, images: str, certificates: Path, trusting_incus: Incus
+    page: str, stage: Live, update: bool, images: tuple[str, Path], certificates: Path, trusting_incus: Incus
 ):
     """The remote `images`, which Incus and templater know, is a server of this test."""
     need("lxc-create", "lxc-start", "lxc-copy")
     shutil.copy(certificates / "ca.pem", stage.folder / "ca.pem")
     stage.more = {
         "INCUS_DIR": trusting_incus.environment["INCUS_DIR"], "INCUS_CONF": str(stage.folder / ".incus"),
-        "SSL_CERT_FILE": str(stage.folder / "ca.pem"),
+        "SSL_CERT_FILE": str(stage.folder / "ca.pem"), "ROOTFS": str(images[1]),
     }  # fmt: skip
-    assert "[exit" not in stage.run(f"incus remote set-url images {images}")
+    assert "[exit" not in stage.run(f"incus remote set-url images {images[0]}")
     before = stage.run(WITH_IMAGES[page])
     assert "[exit" not in before, before
     try:
         replayed(DOCS / f"{page}.md", stage, update)
     finally:
-        stage.run("incus list -f csv -c n | xargs -r incus delete -f; incus profile device remove default eth0 -q")
+        stage.run(
+            "incus list -f csv -c n | xargs -r incus delete -f; incus profile device remove default eth0 -q"
+        )
 
 
 def replayed(path: Path, stage: Live, update: bool) -> None:
