@@ -4,6 +4,7 @@ import doctest
 import json
 import os
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from templater.prediction.deviations import table
 from templater.sandbox.bounds import Bounds
 from tests.cli.sessions import Stage, complaint, replay
 from tests.command_server import run_templater
+from tests.live.test_docs import NEEDS, WITH_IMAGES
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -236,3 +238,84 @@ def test_the_readme_is_short_and_names_each_compared_tool():
         "LXD",
     )
     assert [tool for tool in tools if not re.search(rf"^\|.*\[`?{tool}`?\]\(https://", table, re.M)] == []
+
+
+FENCE = re.compile(r"^(`[\w/.]+`\n\n)?```(.*)\n((?:.*\n)*?)```$", re.MULTILINE)
+SHELL = re.compile(
+    r"^(\$|templater|incus|lxc-\w+|lxc|podman|rclone|sudo|apt\S*|pip|python3?|mkdocs|\.venv/bin/\S+|cat|cp|printf|mkdir) ",
+    re.MULTILINE,
+)
+#: scripts without a prompt, each with the test that runs the same commands
+RUN_BY = {
+    ("README.md", "python3 -m venv"): "tests/test_docs.py::test_the_first_command_of_the_readme_works",
+    ("README.md", ".venv/bin/python -m pytest"): ".ci/run::-m pytest",
+    ("docs/contributing.md", "python3 -m venv"): "tests/test_docs.py::test_the_first_command_of_the_readme_works",
+    ("docs/contributing.md", "python -m pytest"): "tests/test_contributing.py::test_a_recipe_works_as_written",
+    ("docs/contributing.md", "pip install -e '.[docs]'"): "tests/test_site.py::site",
+    ("docs/language.md", "python -m tests.differential"): "tests/differential/test_differential.py::test_",
+    ("docs/lxc.md", "lxc-create -n web1"): "tests/live/test_lxc_template.py::test_a_container_is_created_from_a_server",
+    ("docs/lxc.md", "printf"): "tests/live/test_lxc_template.py::test_an_ordinary_user_creates_and_starts",
+    ("docs/nspawn.md", "mkdir"): "tests/live/test_recipes.py::test_an_nspawn_machine_is_made",
+    ("docs/podman.md", "image="): "tests/live/test_recipes.py::test_a_podman_container_is_made",
+    ("docs/publishing.md", "incus remote add"): "tests/live/test_serve.py::test_the_daemon_launches_a_container_directly",
+    ("docs/publishing.md", "set -eu"): "tests/live/test_streams.py::test_the_upload_script_of_the_docs",
+    ("docs/publishing.md", "templater streams reindex"): "tests/live/test_serve.py::test_a_stream_like_ubuntus_reaches",
+    ("docs/serving.md", ".venv/bin/pip install"): "tests/test_docs.py::test_the_first_command_of_the_readme_works",
+    ("docs/serving.md", "templater serve"): "tests/live/test_serve.py::test_a_client_lists_and_exports_every_image",
+}  # fmt: skip
+
+
+#: the only script that no test runs: it runs the whole suite twice
+MEASURES_ALL = ("docs/contributing.md", "pip install 'coverage>=7.10'")
+
+
+def test_every_console_block_of_every_page_is_run_by_a_test():
+    """A block with a prompt is a session. Blocks below the name of a file belong to the recipes of contributing.md."""
+    live = {*NEEDS, *WITH_IMAGES}
+    not_run, named = [], set()
+    for page in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]:
+        for file, language, text in FENCE.findall(page.read_text()):
+            name, first = page_name(page), text.partition("\n")[0]
+            replayed = (language == "console" and page in PAGES) or (
+                language == "console live" and page.stem in live and page.parent.name == "docs"
+            )
+            if replayed or file:
+                continue
+            keys = {key for key in (*RUN_BY, MEASURES_ALL) if key[0] == name and first.startswith(key[1])}
+            named |= keys
+            if keys:
+                continue
+            if re.match("console|sh$|bash$", language) or (language in ("", "text") and SHELL.search(text)):
+                not_run.append(f"{name}: {first}")
+    assert not_run == []
+    assert named == {*RUN_BY, MEASURES_ALL}
+
+
+@pytest.mark.parametrize("test", sorted(set(RUN_BY.values())))
+def test_a_test_that_runs_a_script_of_the_docs_exists(test):
+    path, _, name = test.partition("::")
+    assert name in (ROOT / path).read_text()
+
+
+@pytest.mark.slow
+def test_the_first_command_of_the_readme_works(tmp_path):
+    """It makes a virtual environment, installs templater with its dependencies, and shows a preview."""
+    script = next(
+        text for _, language, text in FENCE.findall((ROOT / "README.md").read_text()) if language == "sh"
+    )
+    clone = tmp_path / "clone"
+    clone.mkdir()
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, clone)
+    for name in ("templater", "sample-images"):
+        shutil.copytree(
+            ROOT / name, clone / name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__")
+        )
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    done = subprocess.run(
+        ["bash", "-c", script], cwd=clone, env=environment, capture_output=True, text=True, check=False
+    )
+    if "Could not find a version" in done.stderr and not os.environ.get("CI"):
+        pytest.skip("NOT RUN: needs a package index")
+    assert done.returncode == 0, done.stderr
+    assert "==> /etc/hostname" in done.stdout
