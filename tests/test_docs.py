@@ -251,6 +251,7 @@ RUN_BY = {
     ("README.md", ".venv/bin/python -m pytest"): ".ci/run::-m pytest",
     ("docs/contributing.md", "python3 -m venv"): "tests/test_docs.py::test_the_first_command_of_the_readme_works",
     ("docs/contributing.md", "python -m pytest"): "tests/test_contributing.py::test_a_recipe_works_as_written",
+    ("docs/contributing.md", "pip install --require-hashes"): ".ci/run::--require-hashes",
     ("docs/contributing.md", "pip install -e '.[docs]'"): "tests/test_site.py::site",
     ("docs/language.md", "python -m tests.differential"): "tests/differential/test_differential.py::test_",
     ("docs/lxc.md", "lxc-create -n web1"): "tests/live/test_lxc_template.py::test_a_container_is_created_from_a_server",
