@@ -208,6 +208,10 @@ def open_definition(path: str, choice: Choice, limits: Limits = DEFAULT) -> Defi
 
 def build(source: Source, choice: Choice, limits: Limits = DEFAULT) -> DefinitionImage:
     definition = read_definition(source, choice.parameters)
+    if choice.files is not None:
+        from ..rootfs.memory import MemoryRootfs
+
+        return DefinitionImage(definition, choice, MemoryRootfs(dict(choice.files)), limits)
     if choice.rootfs == "image":
         raise UsageError(
             "a definition contains no root filesystem", hint="give --rootfs DIR or --rootfs none"

@@ -13,7 +13,8 @@ CONTAINER, VM = "container", "vm"
 class Choice(NamedTuple):
     """The user's options for a build: ``-o KEY=VALUE``, the type, and the root filesystem to unpack.
 
-    ``rootfs`` is a directory, ``none``, or None to assume one.
+    ``rootfs`` is a directory, ``none``, or None to assume one. If ``files`` is not None, it has the paths and
+    contents of the files in the root filesystem, and ``rootfs`` is ignored.
     """
 
     parameters: tuple[str, ...] = ()
@@ -21,6 +22,7 @@ class Choice(NamedTuple):
     rootfs: str | None = None
     #: the time of the build in seconds since 1970; None is the current time
     now: int | None = None
+    files: tuple[tuple[str, str], ...] | None = None
 
     def refuse_parameters(self, path: str) -> None:
         """Raise UsageError if parameters are given for a SRC that is not a definition."""

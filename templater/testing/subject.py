@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ from ..planning.decisions import plan_of
 from ..planning.new_instance import new_instance
 from ..planning.planner import predicted, read_templates
 from ..rendering.render import Compiled, render
+from ..rootfs.directory import DirectoryRootfs, refuse_link
 from ..rootfs.memory import MemoryRootfs
 from ..simulation.disk_snapshot import DiskSnapshot
 from ..simulation.report import Report
@@ -33,7 +34,7 @@ from .reader import cleaned
 
 if TYPE_CHECKING:
     from ..limits import Given
-    from ..model.entry import Image
+    from ..model.entry import Image, RootfsView
     from ..model.source import Source
     from ..rendering.memo import Memo
     from ..sources.open_source import OpenedSource
@@ -131,7 +132,9 @@ class Subject:
     def image(self, case: Case) -> HeldImage:
         """Return the image, or the build of a definition, that a case tests."""
         kind = VM if case.instance.is_vm else CONTAINER
-        choice = self.choice._replace(parameters=(*self.choice.parameters, *case.options), type=kind)
+        choice = self.choice._replace(
+            parameters=(*self.choice.parameters, *case.options), type=kind, **rootfs_of_build(case)
+        )
         if self._opened is not None and not self.is_definition:
             choice.refuse_parameters(self.path)
             choice = next(iter(self._images))
@@ -141,8 +144,17 @@ class Subject:
             self._images[choice] = HeldImage(opened.image)
             if self._opened is None:
                 self._opened = opened
-                self._view = self._stack.enter_context(opened.open_rootfs())
+                self._view = self._stack.enter_context(self._open_rootfs(opened))
         return self._images[choice]
+
+    def _open_rootfs(self, opened: OpenedSource) -> AbstractContextManager[RootfsView | None]:
+        chosen = self.choice.rootfs
+        if chosen is None or chosen == "image":
+            return opened.open_rootfs()
+        if chosen == "none":
+            return nullcontext()
+        refuse_link(chosen)
+        return DirectoryRootfs(chosen)
 
     def rootfs(self, case: Case) -> Any:
         """Return the root filesystem before the case, or None if it is unknown."""
@@ -211,6 +223,13 @@ class Subject:
             placeholders=bool(case.host.product),
         )  # fmt: skip
         return [of_report(report, case) for report in reports]
+
+
+def rootfs_of_build(case: Case) -> dict[str, Any]:
+    """Return the fields of a `Choice` for the root filesystem of a test, or {} for the one of the session."""
+    if isinstance(case.rootfs, Mapping):
+        return {"files": tuple(case.rootfs.items())}
+    return {} if case.rootfs == "image" else {"rootfs": case.rootfs}
 
 
 def of_plan(plan: Plan) -> Result:

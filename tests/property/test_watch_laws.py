@@ -57,7 +57,7 @@ PROFILES = (
 TESTS = (
     "tests:\n- name: one\n  expect: {/etc/a: {contains: w1}}\n",
     "tests:\n- name: two\n  matrix: {host: [incus, lxd]}\n  config: {user.a: '1'}\n  expect: {/etc/b: {lacks: '9'}}\n",
-    "tests:\n- name: three\n  steps:\n  - start\n  - step: rename w9\n  - step: start\n    expect: {/etc/a: {contains: w9}}\n",
+    "tests:\n- name: three\n  steps:\n  - start\n  - stop\n  - step: rename=w9\n  - step: start\n    expect: {/etc/a: {contains: w9}}\n",
     "tests: [\n",
 )  # fmt: skip
 PATHS = ("/etc/a", "/etc/b", "/etc/a/c")

@@ -29,7 +29,7 @@ Examples:
   templater test ./image -k network    only tests with "network" in the name
   templater test ./image --update      record the snapshots again
   templater test images/*/ --report junit > tests.xml
-  templater test debian.yaml -o image.release=trixie
+  templater test debian.yaml -o image.release=trixie --rootfs ./unpacked
   templater test image.tar.xz --tests ./image/tests
 """
 REPORTS = ("text", "json", "junit", "tap")
@@ -55,6 +55,11 @@ REPORTS = ("text", "json", "junit", "tap")
     help="Run programs such as visudo even without a sandbox, or never. [default: only in a sandbox]",
 )  # fmt: skip
 @options.parameter_option
+@click.option(
+    "--rootfs", metavar="DIR|none", shell_complete=complete.files,
+    help="Root filesystem of tests that have no 'rootfs'. If SRC is a definition, the one that its build"
+    " unpacks.  [default: SRC's own]",
+)  # fmt: skip
 @options.limit_option()
 @click.option("--json", "as_json", is_flag=True, help="Short for --report json.")
 @guarded
@@ -69,6 +74,7 @@ def command(
     verbose: bool,
     run_validators: bool | None,
     parameters: tuple[str, ...],
+    rootfs: str | None,
     limits: Given,
     as_json: bool,
 ) -> int:
@@ -87,7 +93,7 @@ def command(
         local = local_source(source.rstrip("/") or source)
         tests = Folder(folder if folder is not None else folder_of(options.existing(local)))
         cases = read_cases(tests, lambda case: only is None or only in f"{case.file} {case.title}")
-        choice = Choice(parameters)
+        choice = Choice(parameters, rootfs=rootfs)
         with Session(
             local, tests, limits, choice=choice, validators=local_validators(run_validators), update=update,
             coverage=coverage or min_coverage is not None,

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from templater.cli.main import main
+from templater.definitions.choice import Choice
 from templater.limits import Given
 from templater.model.errors import InputError, LimitError, RefusedError, UsageError
 from templater.testing import judge
@@ -380,6 +381,63 @@ def test_a_definition_has_tests_for_several_builds(tmp_path):
     assert failures(definition) == [
         "4:151: /var/lib/cloud/seed/nocloud-net/meta-data: the file is written, but the test expects 'absent'"
     ]
+
+
+def with_tests(definition: Path, text: str) -> Path:
+    folder = definition.parent / "tests"
+    folder.mkdir()
+    (folder / "a.yaml").write_text(text)
+    return definition
+
+
+HOSTS_FILE = 'rootfs: {/etc/hosts: "127.0.1.1 distrobuilder\\n10.0.0.1 gw\\n"}'
+OF_ROOTFS = f"""\
+tests:
+- {{name: assumed, expect: {{/etc/hosts: {{contains: localhost}}, /etc/hostname: {{contains: c1}}}}}}
+- {{name: none, rootfs: none, expect: {{/etc/hosts: {{absent: true}}, /etc/hostname: {{absent: true}}}}}}
+- name: hosts only
+  {HOSTS_FILE}
+  expect: {{/etc/hosts: {{equals: "127.0.1.1 c1\\n10.0.0.1 gw\\n"}}, /etc/hostname: {{absent: true}}}}
+- {{name: same build, {HOSTS_FILE}, steps: [start, stop, {{step: rename=c2, expect: {{/etc/hostname: {{absent: true}}}}}}]}}
+"""
+
+
+def test_a_build_unpacks_the_root_filesystem_of_the_test(tmp_path):
+    assert failures(with_tests(a_definition(tmp_path / "d"), OF_ROOTFS)) == []
+
+
+def test_tests_without_rootfs_use_the_root_filesystem_of_the_session(tmp_path):
+    text = "tests:\n- {name: a, expect: {/etc/hosts: {equals: c1!}, /etc/hostname: {absent: true}}}\n"
+    definition = with_tests(a_definition(tmp_path / "d"), text)
+    (tmp_path / "rootfs" / "etc").mkdir(parents=True)
+    (tmp_path / "rootfs" / "etc" / "hosts").write_text("distrobuilder!")
+    tests = Folder(str(definition.parent / "tests"))
+
+    def failed(rootfs):
+        with Session(str(definition), tests, Given(), choice=Choice(rootfs=rootfs)) as session:
+            return [failure.message for each in session.run(read_cases(tests)) for failure in each.failures]
+
+    assert failed(str(tmp_path / "rootfs")) == []
+    assert failed("none") == ["/etc/hosts: no rule writes this file"]
+    assert len(failed(None)) == 2
+    with pytest.raises(InputError, match="no such file"):
+        failed(str(tmp_path / "missing"))
+    (tmp_path / "link").symlink_to("rootfs")
+    with pytest.raises(RefusedError, match="symlink"):
+        failed(str(tmp_path / "link"))
+
+
+def test_an_image_is_tested_with_another_root_filesystem(tmp_path):
+    rules = MODES + "  /etc/once: {when: [create], template: hostname.tpl, create_only: true}\n"
+    image = an_image(
+        tmp_path / "i", "tests:\n- {name: a, expect: {/etc/once: {absent: true}}}\n", rules=rules
+    )
+    (tmp_path / "rootfs" / "etc").mkdir(parents=True)
+    (tmp_path / "rootfs" / "etc" / "once").write_text("here")
+    tests = Folder(str(image / "tests"))
+    for rootfs, count in ((str(tmp_path / "rootfs"), 0), ("none", 1), (None, 1)):
+        with Session(str(image), tests, Given(), choice=Choice(rootfs=rootfs)) as session:
+            assert sum(len(each.failures) for each in session.run(read_cases(tests))) == count
 
 
 def test_the_key_options_is_refused_for_an_image_that_is_not_a_definition(tmp_path):
