@@ -13,6 +13,8 @@ from .seed import META, NETWORK, USER, VENDOR, Seed
 
 NOCLOUD, LXD, NONE = "NoCloud", "LXD", "None"
 
+#: characters of an instance-id that a message shows
+_LONGEST_ID = 64
 #: the instance-id changes between two boots
 FIRST, SAME, NEW, EARLIER = "first boot", "same", "new", "used earlier"
 
@@ -108,9 +110,8 @@ def _trusted(guest: Guest) -> Verdict:
 
 def _cached(before: Seed, after: Seed, guest: Guest) -> Verdict:
     """Return the verdict for an unchanged instance-id."""
-    reasons = [
-        Reason(f"the instance-id is still '{guest.last_id}': modules per instance don't run again", CACHE)
-    ]
+    text = f"the instance-id is still '{shown(guest.last_id)}': modules per instance don't run again"
+    reasons = [Reason(text, CACHE)]
     changed = [name for name in (META, USER, VENDOR, NETWORK) if before.get(name) != after.get(name)]
     reads = guest.updates_at_boot and not guest.disabled_network and bool(after.folder)
     if reads:
@@ -128,7 +129,7 @@ def _cached(before: Seed, after: Seed, guest: Guest) -> Verdict:
 
 
 def _cached_lxd(guest: Guest) -> Verdict:
-    text = f"LXD still serves the instance-id '{guest.last_id}': modules per instance don't run again"
+    text = f"LXD still serves the instance-id '{shown(guest.last_id)}': modules per instance don't run again"
     reads = guest.updates_at_boot and not guest.disabled_network
     return Verdict(LXD, SAME, reads, False, reads, (Reason(text, SOCKET),))
 
@@ -144,10 +145,11 @@ def _searched(after: Seed, guest: Guest, daemon: Daemon) -> Verdict:
     if not current:
         return Verdict(source, "", None, None, None, reasons)
     instance = _instance(current, guest)
+    new = shown(current)
     texts = {
-        FIRST: f"the first boot of cloud-init, with instance-id '{current}': all modules run",
-        NEW: f"the instance-id changes from '{guest.last_id}' to '{current}': all modules run again",
-        EARLIER: f"the instance-id changes to '{current}', with which the guest has booted before: modules"
+        FIRST: f"the first boot of cloud-init, with instance-id '{new}': all modules run",
+        NEW: f"the instance-id changes from '{shown(guest.last_id)}' to '{new}': all modules run again",
+        EARLIER: f"the instance-id changes to '{new}', with which the guest has booted before: modules"
         " per instance don't run again",
         SAME: "meta-data has no instance-id: cloud-init reads all data at each boot, but modules per instance"
         " run once",
@@ -159,6 +161,11 @@ def _searched(after: Seed, guest: Guest, daemon: Daemon) -> Verdict:
     network = changed and has_config and not guest.disabled_network
     reasons += _network(after, guest, network) if source == NOCLOUD else ()
     return Verdict(source, instance, True, instance in (FIRST, NEW), network, reasons)
+
+
+def shown(instance_id: str) -> str:
+    """Return an instance-id for a message. A guest can write one of any length."""
+    return instance_id if len(instance_id) <= _LONGEST_ID else f"{instance_id[:_LONGEST_ID]}…"
 
 
 def _instance(current: str, guest: Guest) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import io
 import json
 import socket
 import ssl
@@ -20,18 +21,22 @@ from typing import Any
 from .. import __version__
 from ..model.errors import InputError, LimitError, reason
 from ..model.source import printable
+from ..parsing.json_stream import JsonStream
 
 MIB = 1 << 20
 #: maximum seconds for an answer; the daemon may have to mount a volume or to ask another cluster member
 TIMEOUT = 30.0
 #: limits in bytes on an answer about one object, and on a list, which the API always sends whole
 MOST_JSON, MOST_LIST = 8 * MIB, 64 * MIB
+#: maximum number of elements of a list
+MOST_ELEMENTS = 100_000
 #: seconds to wait for a daemon that restarts; a daemon that never answered is not waited for
 PATIENCE = 5.0
 _PAUSE = 0.1
 #: maximum length of a daemon's error text in a message
 _LONGEST = 300
 _PIECE = 1 << 18
+_DECODER = json.JSONDecoder()
 #: minimum bytes per second of a long answer: a guest can write to a fifo slowly and forever
 _SLOWEST = MIB
 
@@ -120,6 +125,26 @@ class Client:
             raise self.error(answer)
         value = self._decoded(answer, path)
         return value.get("metadata")
+
+    def items(self, path: str, noun: str) -> Iterator[Any]:
+        """Yield the elements of a list, decoded one at a time. ``noun`` is the name of one in messages.
+
+        Raises LimitError if the list or an element is too large.
+        """
+        answer = self.get(path, MOST_LIST)
+        if answer.status != 200:
+            raise self.error(answer)
+        text = JsonStream(io.BytesIO(answer.body).read, f"the answer of {self.name}", noun, _DECODER)
+        with contextlib.suppress(UnicodeError):
+            if text.member("metadata") and text.next_character() == "[":
+                for number, value in enumerate(text.items()):
+                    if number >= MOST_ELEMENTS:
+                        raise LimitError(f"{self.name} has more than {MOST_ELEMENTS} {noun}s")
+                    yield value
+                return
+            if text.text[text.position :].startswith("null"):
+                return
+        raise InputError(f"{self.name} sent an invalid list of {noun}s")
 
     @contextlib.contextmanager
     def stream(self, path: str) -> Iterator[tuple[Message, Iterator[bytes]]]:

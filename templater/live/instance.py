@@ -14,7 +14,7 @@ from ..model.errors import InputError, LimitError
 from ..model.lifecycle import PENDING_KEY
 from ..model.source import Source, printable
 from .address import Address, escaped
-from .client import MOST_LIST, Client, DaemonError
+from .client import Client, DaemonError
 from .connect import Daemon
 from .live_rootfs import LiveRootfs, unreadable_reason
 
@@ -59,7 +59,7 @@ class LiveImage:
             self.has_metadata = "etag" in answer.headers
             try:
                 value = json.loads(answer.body)["metadata"]
-                text = _yaml(value)
+                text = _yaml(value, 4 * self.limits.metadata_bytes)
             except (ValueError, LookupError, TypeError, RecursionError):
                 value = None
             if not isinstance(value, dict):
@@ -233,25 +233,30 @@ def read_description(daemon: Daemon, address: Address) -> Mapping[str, Any]:
 def read_profiles(daemon: Daemon, address: Address) -> dict[str, Mapping[str, Any]]:
     """Return the profiles of the address's project by name, or none if the user may not see them."""
     try:
-        found = daemon.client.json(f"/1.0/profiles{address.query(recursion='1')}", MOST_LIST)
+        return {
+            str(profile.get("name")): {key: profile.get(key) for key in ("name", "config", "devices")}
+            for profile in daemon.client.items(f"/1.0/profiles{address.query(recursion='1')}", "profile")
+            if isinstance(profile, dict)
+        }
     except DaemonError as error:
         if error.status not in (403, 404):
             raise
-        found = []
-    profiles = found if isinstance(found, list) else []
-    return {
-        str(profile.get("name")): {key: profile.get(key) for key in ("name", "config", "devices")}
-        for profile in profiles
-        if isinstance(profile, dict)
-    }
+        return {}
 
 
-def _yaml(value: Any) -> str:
+def _yaml(value: Any, most: int) -> str:
     """Return JSON that is also YAML: characters that YAML does not allow are escaped.
 
-    Raises ValueError for half of a surrogate pair.
+    Raises ValueError for half of a surrogate pair, and LimitError for more than ``most`` characters: the
+    indentation of nested values makes the text longer.
     """
-    text = json.dumps(value, ensure_ascii=False, indent=1)
+    pieces = []
+    for piece in json.JSONEncoder(ensure_ascii=False, indent=1).iterencode(value):
+        pieces.append(piece)
+        most -= len(piece)
+        if most < 0:
+            raise LimitError("the metadata is too large, or nested too deeply")
+    text = "".join(pieces)
     text.encode()
     if text.isprintable():
         return text

@@ -6,10 +6,9 @@ from collections.abc import Callable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from typing import Any
 
-from ..model.errors import InputError, UsageError
+from ..model.errors import UsageError
 from ..model.source import printable
 from .address import Address
-from .client import MOST_LIST
 from .connect import Daemon
 from .instance import profile_names
 
@@ -60,9 +59,7 @@ def list_instances(daemon: Daemon, is_chosen: Filter) -> list[tuple[Address, Map
     """Return the address and the description of each chosen instance, by project and name."""
     address = daemon.address
     parameters = {"recursion": "1", **({"all-projects": "true"} if address.all_projects else {})}
-    found = daemon.client.json(f"/1.0/instances{address.query(**parameters)}", MOST_LIST)
-    if not isinstance(found, list):
-        raise InputError(f"{daemon.client.name} sent an invalid list of instances")
+    found = daemon.client.items(f"/1.0/instances{address.query(**parameters)}", "instance")
     chosen = [
         (_address_of(address, data), data) for data in found if isinstance(data, dict) and is_chosen(data)
     ]

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from email.message import Message
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..distribution.image_api import ServerImage, export
 from ..image.open import open_image
@@ -16,7 +16,8 @@ from ..model.errors import TemplaterError
 from ..model.metadata import Rule
 from ..model.source import printable
 from ..parsing.metadata_yaml import read_metadata
-from .client import MIB, MOST_LIST, Client
+from .address import Address
+from .client import MIB, Client
 from .connect import Daemon
 from .instance import LiveInstance
 
@@ -31,21 +32,29 @@ _MOST_NAMED = 5
 _Rules = dict[str, tuple[Any, ...]]
 
 
+class _Version(NamedTuple):
+    """An image of the daemon. ``created`` has the seconds since 1970."""
+
+    created: float
+    fingerprint: str
+    type: str
+
+
 class NewerImages:
     """The images of a daemon. Each list of images, and each image, is read once."""
 
     def __init__(self, daemon: Daemon) -> None:
         self._daemon = daemon
-        self._lists: dict[str, list[Mapping[str, Any]]] = {}
+        self._newest: dict[str, dict[tuple[str, ...], list[_Version]]] = {}
         self._rules: dict[str, _Rules | None] = {}
 
     def note(self, live: LiveInstance) -> str:
         """Return a sentence about a newer version of the instance's image with other templates, or ""."""
         try:
-            image = self._newest(live)
+            image = self._newer(live)
             if image is None:
                 return ""
-            fingerprint = str(image.get("fingerprint"))
+            fingerprint = image.fingerprint
             if fingerprint not in self._rules:
                 self._rules[fingerprint] = self._of_image(image)
             theirs, ours = self._rules[fingerprint], _rules(live.image)
@@ -58,30 +67,36 @@ class NewerImages:
         named = ", ".join(map(printable, paths[:_MOST_NAMED])) + more
         return f"a newer version of the image ({fingerprint[:12]}) has other templates: {named}"
 
-    def _newest(self, live: LiveInstance) -> Mapping[str, Any] | None:
+    def _newer(self, live: LiveInstance) -> _Version | None:
         """Return the newest version of the instance's image, or None if the instance has that version."""
         config = live.config
         identity = tuple(config.get(f"image.{key}", "") for key in _IDENTITY)
         if not identity[0]:
             return None
         project = live.address.project
-        if project not in self._lists:
-            found = self._daemon.client.json(f"/1.0/images{live.address.query(recursion='1')}", MOST_LIST)
-            images = found if isinstance(found, list) else []
-            self._lists[project] = [image for image in images if isinstance(image, dict)]
-        newer = [
+        if project not in self._newest:
+            self._read_list(live.address)
+        newer = (
             image
-            for image in self._lists[project]
-            if image.get("type") == live.data.get("type")
-            and image.get("fingerprint") != config.get("volatile.base_image")
-            and _identity(image) == identity
-            and _created(image) > live.image.creation_date
-        ]
-        return max(newer, key=_created, default=None)
+            for image in self._newest[project].get((str(live.data.get("type")), *identity), ())
+            if image.fingerprint != config.get("volatile.base_image")
+            and image.created > live.image.creation_date
+        )
+        return next(newer, None)
 
-    def _of_image(self, image: Mapping[str, Any]) -> _Rules | None:
+    def _read_list(self, address: Address) -> None:
+        """Keep the two newest versions of each image of a project: one of them may be the instance's own."""
+        found: dict[tuple[str, ...], list[_Version]] = {}
+        self._newest[address.project] = found  # also if the list is damaged, so that it is read once
+        for image in self._daemon.client.items(f"/1.0/images{address.query(recursion='1')}", "image"):
+            with contextlib.suppress(AttributeError, ValueError):
+                key = str(image.get("type")), *_identity(image)
+                version = _Version(_created(image), str(image.get("fingerprint")), key[0])
+                found[key] = sorted({*found.get(key, ()), version}, reverse=True)[:2]
+
+    def _of_image(self, image: _Version) -> _Rules | None:
         """Return the rules of an image, or None if its templates are not at the beginning of the file."""
-        described = ServerImage(str(image.get("fingerprint")), str(image.get("type")), "")
+        described = ServerImage(image.fingerprint, image.type, "")
         descriptor, path = tempfile.mkstemp(prefix="templater-image.")
         try:
             with open(descriptor, "wb") as file, export(_Server(self._daemon.client), described) as parts:

@@ -33,8 +33,8 @@ from .yaml_nodes import Sequence as SequenceNode
 #: In backup.yaml, each snapshot repeats the cloud-init documents.
 LIMITS: Final = Limits(bytes=32 * MIB, nodes=1_000_000, expanded=1_000_000)
 MOST_PROFILES: Final = 10_000
-#: the maximum number of brackets in JSON: a list or an object takes up to 200 bytes of memory
-MOST_BRACKETS: Final = 1_000_000
+#: a JSON text with fewer commas and brackets is not searched for those outside of its texts
+_MOST_UNCOUNTED: Final = 100_000
 #: the maximum number of names that a message lists
 MOST_SHOWN: Final = 20
 
@@ -220,10 +220,11 @@ class Document:
             return cls.of_yaml(source)
         if len(source.text) > LIMITS.bytes:
             raise LimitError(f"{source.name} is larger than {size_text(LIMITS.bytes)}", source.span(0))
-        if source.text.count("{") + source.text.count("[") > MOST_BRACKETS:
-            raise LimitError(f"the JSON has more than {MOST_BRACKETS} lists and objects", source.span(0))
         try:
-            return cls(source, _json(source.text.lstrip("\ufeff")), None)
+            text = source.text.lstrip("\ufeff")
+            if count_values(text) > LIMITS.nodes:
+                raise LimitError(f"{source.name} has more than {LIMITS.nodes} values", source.span(0))
+            return cls(source, _json(text), None)
         except json.JSONDecodeError as error:
             wrong = InputError(
                 f"not JSON: {error.msg.lower()}", source.span(min(error.pos, len(source.text)))
@@ -275,6 +276,21 @@ class Document:
 def _json(text: str) -> Any:
     value = json.loads(text, parse_int=str, parse_float=str, parse_constant=str)
     return whole(value) if has_surrogates(text) else value
+
+
+def count_values(text: str) -> int:
+    """Return about how many values a JSON text has. Nothing is decoded."""
+    count = text.count(",") + text.count("[") + text.count("{")
+    if count < _MOST_UNCOUNTED:
+        return count
+    import re
+
+    string = r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?'
+    strings = re.compile(string, re.DOTALL)
+    # A part ends behind a text. `sub` makes a list of what it keeps, which is long for many texts.
+    parts = re.compile(rf'(?:[^"]|{string}){{1,100000}}+', re.DOTALL)
+    outside = (strings.sub("", found[0]) for found in parts.finditer(text))
+    return sum(part.count(",") + part.count("[") + part.count("{") for part in outside)
 
 
 def has_surrogates(text: str) -> bool:

@@ -14,7 +14,7 @@ from templater.model.instance import CONTAINER, VIRTUAL_MACHINE, Profile
 from templater.model.source import Source
 from templater.parsing.instance_list import stream_instances
 from templater.parsing.instance_yaml import (
-    MOST_BRACKETS,
+    LIMITS,
     overridden,
     read_instance,
     read_instances,
@@ -646,6 +646,6 @@ def test_a_description_of_more_than_32_mib_is_a_limit_error(tmp_path):
 
 
 def test_json_with_a_million_lists_and_objects_is_a_limit_error():
-    text = f'{{"config": {{"a": [{",".join(["[]"] * MOST_BRACKETS)}]}}}}'
-    with pytest.raises(LimitError, match="the JSON has more than 1000000 lists and objects"):
+    text = f'{{"config": {{"a": [{",".join(["[]"] * LIMITS.nodes)}]}}}}'
+    with pytest.raises(LimitError, match="has more than 1000000 values"):
         read_instance(Source("a.json", text))
