@@ -52,7 +52,8 @@ def read_image(
         return work(*paths)
     from ..image.open_file import OpenFile
     from ..sandbox import json_answer
-    from ..sandbox.bounds import BoundError, Bounds
+    from ..sandbox.bounds import Bounds
+    from ..sandbox.child import BoundError
 
     files = [path if path is None else OpenFile(path) for path in paths]
     command = limits.for_command()

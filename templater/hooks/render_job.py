@@ -16,7 +16,7 @@ from ..model.lifecycle import PENDING_KEY, passes
 from ..model.metadata import Metadata, Rule
 from ..model.options import RenderOptions
 from ..model.source import Source, Span, printable
-from ..sandbox.bounds import Bounds, ChildFailure
+from ..sandbox.bounds import Bounds
 from .compile_cache import CacheEntry, is_language_module, key
 
 TYPE_CHECKING = False
@@ -244,6 +244,8 @@ class Run:
         except Exception as error:
             if isinstance(error, TemplaterError) or not self.warm:
                 raise
+            from ..sandbox.child import ChildFailure
+
             raise ChildFailure("the cached code does not run") from None
         return read_answer(self.job, records)
 
@@ -579,6 +581,8 @@ def read_answer(job: Job, records: "list[Record]") -> Answer:
     try:
         return _answer(job, records)
     except (ValueError, IndexError, KeyError, UnicodeError) as error:
+        from ..sandbox.child import ChildFailure
+
         raise ChildFailure("invalid answer of the sandboxed process", hint="please report this") from error
 
 

@@ -1,6 +1,4 @@
-"""The limits of a sandboxed child, and the errors of a child that reached one or failed."""
-
-from ..model.errors import LimitError, TemplaterError
+"""The limits of a sandboxed child."""
 
 
 class Bounds:
@@ -15,18 +13,3 @@ class Bounds:
         self.wall = wall
         self.memory = memory
         self.output = output
-
-
-class ChildFailure(TemplaterError):
-    """Raised if a child ends without a valid answer, and not because of a limit."""
-
-    exit_code = 5
-    kind = "child"
-
-
-class BoundError(LimitError):
-    """An error for a child that exceeded one of its ``Bounds``. ``bound`` is the name of the attribute."""
-
-    def __init__(self, bound: str, message: str) -> None:
-        super().__init__(message)
-        self.bound = bound

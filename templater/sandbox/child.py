@@ -14,7 +14,7 @@ from ..model.errors import LimitError, TemplaterError, described_bug
 from ..model.source import printable
 from ..oslite import os, stat
 from . import system_calls
-from .bounds import BoundError, Bounds, ChildFailure
+from .bounds import Bounds
 from .system_calls import libc
 
 TYPE_CHECKING = False
@@ -48,6 +48,21 @@ BUG = b"bug"
 #: the last record of a complete answer
 END = (b"end",)
 _END = b"6:3:end,,"  # ``END`` in its encoded form
+
+
+class ChildFailure(TemplaterError):
+    """Raised if a child ends without a valid answer, and not because of a limit."""
+
+    exit_code = 5
+    kind = "child"
+
+
+class BoundError(LimitError):
+    """An error for a child that exceeded one of its ``Bounds``. ``bound`` is the name of the attribute."""
+
+    def __init__(self, bound: str, message: str) -> None:
+        super().__init__(message)
+        self.bound = bound
 
 
 class Child:

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..model import errors
 from ..model.errors import TemplaterError
-from .bounds import ChildFailure
-from .child import start
+from .child import ChildFailure, start
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

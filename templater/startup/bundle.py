@@ -1,5 +1,6 @@
 """Writer of the file from which a warm hook loads its modules; ``line/templater_hook.py`` reads that file."""
 
+import _ast
 import marshal
 import posix
 import sys
@@ -9,6 +10,7 @@ from ..hooks.source_stamp import sources, stamp_of
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import CodeType
+    from typing import Any
 
     Entry = tuple[str, str, bool, int, int]
     Group = tuple[list[Entry], int, int]
@@ -144,14 +146,50 @@ def source_of(name: str) -> "tuple[str, bool]":
 
 
 def compiled(file: str) -> "tuple[int, int, CodeType]":
-    """Return a source's mtime (ns), size and code, without docstrings and assertions."""
+    """Return a source's mtime (ns), size and code, without what only helps readers and type checkers."""
     status = posix.stat(file)
     fd = posix.open(file, posix.O_RDONLY | posix.O_CLOEXEC)
     try:
         source = posix.read(fd, status.st_size)
     finally:
         posix.close(fd)
-    return status.st_mtime_ns, status.st_size, compile(source, file, "exec", optimize=2)
+    tree: Any = compile(source, file, "exec", _ast.PyCF_ONLY_AST)
+    _strip(tree)
+    return status.st_mtime_ns, status.st_size, compile(tree, file, "exec", optimize=2)
+
+
+def _strip(node: "Any") -> None:
+    """Remove annotations, the blocks of ``if TYPE_CHECKING``, and columns from a syntax tree.
+
+    Python evaluates each function's annotations when it runs the module, and stores a position for each
+    operation. With line numbers only, operations of one line share a position.
+    """
+    if hasattr(node, "lineno"):
+        node.end_lineno = node.lineno
+        node.col_offset = node.end_col_offset = 0
+    for field in node._fields:
+        value = getattr(node, field, None)
+        if field in ("annotation", "returns"):
+            setattr(node, field, None)
+        elif isinstance(value, list):
+            kept = [new for each in value for new in _replacement(each)]
+            setattr(node, field, kept)
+            for each in kept:
+                if isinstance(each, _ast.AST):
+                    _strip(each)
+        elif isinstance(value, _ast.AST):
+            _strip(value)
+
+
+def _replacement(node: "Any") -> "list[Any]":
+    """Return the nodes that replace an element of a list in a syntax tree."""
+    if isinstance(node, _ast.If) and isinstance(node.test, _ast.Name) and node.test.id == "TYPE_CHECKING":
+        return [new for each in node.orelse for new in _replacement(each)]
+    if isinstance(node, _ast.AnnAssign):
+        if node.value is None:
+            return [_ast.Pass(lineno=node.lineno)]
+        return [_ast.Assign(targets=[node.target], value=node.value, lineno=node.lineno)]
+    return [node]
 
 
 def _is_directory(path: str) -> bool:

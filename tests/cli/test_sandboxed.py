@@ -18,7 +18,7 @@ from templater.cli.sandboxed import PACKAGES, read_image
 from templater.image import compress
 from templater.limits import COMMAND, Given, parse
 from templater.model.errors import LimitError, RefusedError
-from templater.sandbox.bounds import ChildFailure
+from templater.sandbox.child import ChildFailure
 from tests.image_archives import END, METADATA, directories, file, global_header, header, image, pax
 
 pytestmark = pytest.mark.skipif(

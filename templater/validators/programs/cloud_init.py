@@ -21,7 +21,8 @@ from ...model.errors import LimitError
 from ...model.source import Source
 from ...parsing.yaml_nodes import Mapping, Node, Sequence, parse
 from ...sandbox import json_answer
-from ...sandbox.bounds import Bounds, ChildFailure
+from ...sandbox.bounds import Bounds
+from ...sandbox.child import ChildFailure
 from ..validator import Failure, Missing, Mistake, Validator, short
 
 #: the variable that names the folder with the schemas, if cloud-init is not installed

@@ -11,7 +11,8 @@ import pytest
 
 from templater.model.errors import LimitError
 from templater.sandbox import child, system_calls
-from templater.sandbox.bounds import Bounds, ChildFailure
+from templater.sandbox.bounds import Bounds
+from templater.sandbox.child import ChildFailure
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 

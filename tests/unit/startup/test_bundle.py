@@ -320,3 +320,32 @@ def test_an_edit_of_the_code_generator_takes_effect_at_the_next_hook(package, tm
         "StatementWriter.template = lambda self, tree: write(self, tree).replace('plain', 'other')\n"
     )
     assert [start(), start()] == ["other text\n"] * 2
+
+
+ANNOTATED = """\
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import nowhere
+else:
+    here: int = 1
+later: int
+
+
+def failing(first: "X" = 2, *, second: "Y" = 3) -> "Z":
+    third: int = first + second
+    raise LookupError(third)
+"""
+
+
+def test_the_code_in_the_bundle_has_line_numbers_but_no_annotations(tmp_path):
+    (tmp_path / "a.py").write_text(ANNOTATED)
+    code = bundle.compiled(str(tmp_path / "a.py"))[2]
+    module = {"__name__": "a"}
+    exec(code, module)
+    assert (module["here"], "later" in module) == (1, False)
+    assert "nowhere" not in code.co_names
+    assert "__annotations__" not in module
+    assert module["failing"].__annotations__ == {}
+    with pytest.raises(LookupError, match="5") as raised:
+        module["failing"]()
+    assert [line.lineno + 1 for line in raised.traceback][1:] == [11]
