@@ -10,7 +10,7 @@ import sys
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ..model.errors import LimitError
+from ..model.errors import InputError, LimitError
 from .guard import address_space, over_limit
 from .progress import progress
 
@@ -88,6 +88,7 @@ def _prepare(files: Iterable[OpenFile | None]) -> Iterator[int]:
     from time import localtime
 
     from ..image.contents import kind_of_file, start_sqfs2tar
+    from ..image.extensions import load_zstd
     from ..parsing.file_kind import SQUASHFS
     from ..startup import lazy_imports
 
@@ -99,10 +100,8 @@ def _prepare(files: Iterable[OpenFile | None]) -> Iterator[int]:
     for name in MODULES:
         with suppress(ImportError):  # a missing optional module is reported by the reader that needs it
             import_module(name)
-    for name in ("compression.zstd", "backports.zstd"):
-        with suppress(ImportError):
-            import_module(name)
-            break
+    with suppress(InputError):
+        load_zstd()
     # A postponed module runs when code reads one of its attributes. Nothing reads those of jinja2.
     for name in lazy_imports.NAMES - {"jinja2"}:
         dir(sys.modules.get(name))

@@ -14,6 +14,7 @@ from typing import Protocol
 
 from ..model.errors import UsageError
 from ..parsing.file_kind import BZIP2, GZIP, LZ4, LZMA, TAR, XZ, ZSTD
+from .extensions import load_lz4, load_zstd
 
 NONE = "none"
 
@@ -92,26 +93,24 @@ def _squeezer(kind: str, level: int | None) -> _Squeezer:
 
 
 def _zstd(level: int) -> _Squeezer:
-    try:
-        from compression import zstd  # type: ignore[import-not-found, unused-ignore]
-    except ImportError:
-        from backports import zstd
-    parameter = zstd.CompressionParameter
+    zstd = load_zstd()
     # One or more workers give the same bytes, but zero workers give different bytes.
-    options = {
-        parameter.compression_level: level,
-        parameter.nb_workers: _processors(),
-        parameter.checksum_flag: 1,
-    }
-    made: _Squeezer = zstd.ZstdCompressor(options=options)
+    workers = _processors()
+    if zstd.__name__ == "pyzstd":
+        key = zstd.CParameter
+        made: _Squeezer = zstd.ZstdCompressor(
+            {key.compressionLevel: level, key.nbWorkers: workers, key.checksumFlag: 1}
+        )
+    else:
+        key = zstd.CompressionParameter
+        options = {key.compression_level: level, key.nb_workers: workers, key.checksum_flag: 1}
+        made = zstd.ZstdCompressor(options=options)
     return made
 
 
 class _Lz4:
     def __init__(self, level: int) -> None:
-        import lz4.frame  # type: ignore[import-untyped, unused-ignore]
-
-        self._frame = lz4.frame.LZ4FrameCompressor(compression_level=level, content_checksum=True)
+        self._frame = load_lz4().LZ4FrameCompressor(compression_level=level, content_checksum=True)
         self._header = self._frame.begin()
 
     def compress(self, data: bytes, /) -> bytes:

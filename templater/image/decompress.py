@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from ..model.errors import InputError, LimitError, reason
 from ..parsing import file_kind
+from .extensions import load_lz4, load_zstd
 from .limits import DEFAULT, MIB, Limits
 from .open_file import OpenFile, open_regular
 
@@ -62,19 +63,18 @@ class _Inflate:
 
 
 def _zstd(limits: Limits) -> _Decompressor:
-    try:
-        from compression import zstd  # type: ignore[import-not-found, unused-ignore]
-    except ImportError:
-        from backports import zstd
-    window = zstd.DecompressionParameter.window_log_max
-    made: _Decompressor = zstd.ZstdDecompressor(options={window: limits.window_bytes.bit_length() - 1})
+    zstd = load_zstd()
+    parameter = (
+        zstd.DParameter.windowLogMax
+        if zstd.__name__ == "pyzstd"
+        else zstd.DecompressionParameter.window_log_max
+    )
+    made: _Decompressor = zstd.ZstdDecompressor(None, {parameter: limits.window_bytes.bit_length() - 1})
     return made
 
 
 def _lz4(limits: Limits) -> _Decompressor:
-    import lz4.frame  # type: ignore[import-untyped, unused-ignore]
-
-    made: _Decompressor = lz4.frame.LZ4FrameDecompressor()
+    made: _Decompressor = load_lz4().LZ4FrameDecompressor()
     return made
 
 
@@ -266,7 +266,7 @@ class ByteStream:
         ) as error:
             raise self._damaged(error) from error
         except Exception as error:
-            if type(error).__name__ == "ZstdError":  # two modules define this class, so compare its name
+            if type(error).__name__ == "ZstdError":  # three modules define this class, so compare its name
                 raise self._damaged(error) from error
             raise
         self._check_size(len(data))

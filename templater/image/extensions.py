@@ -1,0 +1,33 @@
+"""Modules with a C extension, which a zipapp does not contain: zstd before Python 3.14, and lz4."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from importlib import import_module
+from typing import Any
+
+from ..model.errors import InputError
+
+#: modules with the same decompressor: the standard library's from Python 3.14, its backport, and Debian 13's
+ZSTD = ("compression.zstd", "backports.zstd", "pyzstd")
+
+
+def load_zstd() -> Any:
+    """Return the first module of ``ZSTD`` that is installed. Raises InputError if none is."""
+    for name in ZSTD:
+        with suppress(ImportError):
+            return import_module(name)
+    raise InputError(
+        "zstd needs Python 3.14 or a C extension, which is not installed",
+        hint="install backports.zstd or pyzstd (Debian: python3-pyzstd), or use another compression",
+    )
+
+
+def load_lz4() -> Any:
+    """Return the module ``lz4.frame``. Raises InputError if it is not installed."""
+    with suppress(ImportError):
+        return import_module("lz4.frame")
+    raise InputError(
+        "lz4 needs a C extension, which is not installed",
+        hint="install lz4 (Debian: python3-lz4), or use another compression",
+    )
