@@ -2,7 +2,7 @@
 
 import sys
 
-from ..oslite import blake2b, dirname, join, os
+from ..oslite import blake2b, dirname, isdir, join, os
 
 #: The sources that determine which code is generated, how it is stored, and how it runs.
 #: A hook compares the mtime and size of each file, which takes two microseconds per file.
@@ -23,12 +23,12 @@ def source_stamp() -> bytes:
 
 
 def sources() -> "list[tuple[str, int, int]]":
-    """Return path, mtime (ns) and size of every file of ``SOURCES``."""
+    """Return path, mtime (ns) and size of the files of ``SOURCES``, or of the zip file with them."""
     package = dirname(dirname(__file__))
-    waiting = [join(package, name) for name in SOURCES]
+    waiting = [join(package, name) for name in SOURCES] if isdir(package) else [dirname(package)]
     found = []
     for path in waiting:
-        if path.endswith(".py"):
+        if not isdir(path):
             status = os.stat(path)
             found.append((path, status.st_mtime_ns, status.st_size))
         else:
