@@ -1,10 +1,29 @@
 """A YAML parser in Python, for texts that libyaml rejects and for a PyYAML without libyaml."""
 
+import re
 from typing import Any
 
+from yaml.error import MarkedYAMLError
 from yaml.parser import Parser
 from yaml.reader import Reader
 from yaml.scanner import Scanner, ScannerError
+
+#: PyYAML's problems and libyaml's words for them, which yaml.v2 and yaml.v4 use as well
+_LIBYAML_WORDS = (
+    (r"(mapping values|mapping keys) are not allowed here", r"\1 are not allowed in this context"),
+    (r"sequence entries are not allowed here", r"block sequence entries are not allowed in this context"),
+    (r"(found character|found unknown escape character) '.*?'( that .*|$)", r"\1\2"),
+    (r"expected '?<document start>'?, but found .*", r"did not find expected <document start>"),
+    (r"expected <block end>, but found .*", r"did not find expected key"),
+    (r"expected the node content, but found .*", r"did not find expected node content"),
+    (r"expected (a comment or a|chomping or) .*", r"did not find expected comment or line break"),
+    (
+        r"expected (alphabetic or numeric character|',' or '.'), but (found|got) .*",
+        r"did not find expected \1",
+    ),
+)
+
+_BREAKS = "\r\n\x85\u2028\u2029"
 
 
 class PureParser(Reader, Scanner, Parser):
@@ -20,6 +39,16 @@ class PureParser(Reader, Scanner, Parser):
         self.longest_key = longest_key
         self.deepest_flow = deepest_flow
         self.is_too_deep = False
+
+    def get_event(self) -> Any:
+        try:
+            return super().get_event()  # type: ignore[no-untyped-call]
+        except MarkedYAMLError as error:
+            for pattern, words in _LIBYAML_WORDS:
+                error.problem = re.sub(pattern, words, error.problem or "", flags=re.DOTALL)
+            if error.context == "while parsing a block collection":
+                error.problem = str(error.problem).replace("expected key", "expected '-' indicator")
+            raise
 
     def fetch_flow_collection_start(self, token_class: Any) -> None:
         # The composer's depth limit is not enough: it counts only brackets that the scanner has passed on.
@@ -61,6 +90,34 @@ class PureParser(Reader, Scanner, Parser):
                 return
             if not self.flow_level:
                 self.allow_simple_key = True
+
+    def scan_plain_spaces(self, indent: int, start_mark: Any) -> list[str] | None:
+        """Return the text of blanks and line breaks in a plain scalar; None before a document marker.
+
+        As in yaml_parser_scan_plain_scalar of libyaml, tabs are blanks, except in the indentation of a line.
+        """
+        length = 0
+        while self.peek(length) in " \t":
+            length += 1
+        blanks = self.prefix(length)
+        self.forward(length)
+        if self.peek() not in _BREAKS:
+            return [blanks] if blanks else []
+        breaks = []
+        while self.peek() in " \t" + _BREAKS:
+            if self.peek() in _BREAKS:
+                breaks.append(self.scan_line_break())  # type: ignore[no-untyped-call]
+                self.allow_simple_key = True
+                if self.prefix(3) in ("---", "...") and self.peek(3) in "\0 \t" + _BREAKS:
+                    return None
+            elif self.peek() == "\t" and self.column < indent:
+                problem = "found a tab character that violates indentation"
+                raise ScannerError("while scanning a plain scalar", start_mark, problem, self.get_mark())
+            else:
+                self.forward()
+        if breaks[0] != "\n":
+            return breaks
+        return breaks[1:] or [" "]
 
     # PyYAML's own versions of the next two methods look at every possible key again for each token.
     # Looking at the first key is enough: a closing bracket removes its keys, so keys are sorted by position.

@@ -375,6 +375,7 @@ OTHERS = {
     "require_same_identity", "set_xattr", "size_of", "squashfs_end", "start_sqfs2tar",
     "xattrs_of", "xattrs_of_link",  # the kernel limits the attributes of a file to 64 KiB
     "save_tar", "write_tar",  # measured with "build"
+    "load_lz4", "load_zstd",  # they take no image
     "describe_definition", "write_new",  # of a built definition, which has limits of its own
 }  # fmt: skip
 
