@@ -12,7 +12,8 @@ IMAGE = ROOT / "sample-images" / "debian-cloud"
 #: an image with mistakes that `check` finds without other programs
 BROKEN = ROOT / "sample-images" / "broken"
 ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
-CHECKOUT = (sys.executable, "-m", "templater")
+#: the Python of this venv, and Debian's; in CI the first is 3.11 and the second is 3.13
+PYTHONS = sorted({str(Path(place).resolve()) for place in (sys.executable, "/usr/bin/python3")})
 
 
 class Installation:
@@ -94,3 +95,18 @@ def do_all_jobs(installation: Installation, folder: Path) -> dict[str, object]:
     log = (outside / "lxc" / "web1" / ".templater" / "log").read_text()
     results["log"] = [line.partition(" ")[2] for line in log.splitlines()]
     return results
+
+
+def jobs_of(installation: Installation, parent: Path) -> dict[str, object]:
+    folder = parent / "jobs"  # the same path for each installation, because some results contain it
+    folder.mkdir(mode=0o755)
+    prepare(folder)
+    try:
+        return do_all_jobs(installation, folder)
+    finally:
+        shutil.rmtree(folder)
+
+
+def jobs_of_checkout(parent: Path) -> dict[str, object]:
+    checkout = Installation("env", f"PYTHONPATH={ROOT}", sys.executable, "-m", "templater")
+    return jobs_of(checkout, parent)

@@ -1,7 +1,6 @@
 """The wheel and the source distribution: equal bytes from equal sources, and a wheel that works in an empty venv."""
 
 import os
-import shutil
 import subprocess
 import sys
 import tarfile
@@ -12,14 +11,11 @@ from pathlib import Path
 import pytest
 
 from templater.cli.manual import release_day, shared_files
-from tests.installations import CHECKOUT, ROOT, Installation, do_all_jobs, prepare
+from tests.installations import PYTHONS, ROOT, Installation, jobs_of, jobs_of_checkout
 from tests.live.harness import lack
 from tests.test_packaging import pins
 
 pytestmark = pytest.mark.slow
-
-#: the Python of this venv, and Debian's; in CI the first is 3.11 and the second is 3.13
-PYTHONS = sorted({str(Path(place).resolve()) for place in (sys.executable, "/usr/bin/python3")})
 
 
 def build(source: Path, folder: Path, **options: object) -> Path:
@@ -98,14 +94,4 @@ def test_the_wheel_does_all_jobs_in_an_empty_venv(built, python, tmp_path):
     if done.returncode:
         lack(f"needs a package index: {done.stderr}")
     installed = jobs_of(Installation(str(venv / "bin/templater")), tmp_path)
-    assert installed == jobs_of(Installation("env", f"PYTHONPATH={ROOT}", *CHECKOUT), tmp_path)
-
-
-def jobs_of(installation: Installation, parent: Path) -> dict[str, object]:
-    folder = parent / "jobs"  # the same path for each installation, because some results contain it
-    folder.mkdir(mode=0o755)
-    prepare(folder)
-    try:
-        return do_all_jobs(installation, folder)
-    finally:
-        shutil.rmtree(folder)
+    assert installed == jobs_of_checkout(tmp_path)
