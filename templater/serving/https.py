@@ -1,24 +1,18 @@
 """The https server: files with ranges, the image API, and the headers of `incus image import https://…`.
 
-The server limits connections, header bytes and idle time. The server never bans a client, because honest
-clients of simplestreams send plain http to this port before they use TLS.
+The server never bans a client, because honest clients of simplestreams send plain http to this port before
+they use TLS.
 """
 
 from __future__ import annotations
 
 import asyncio
-import gc
-import logging
 import os
 import re
 import secrets
-import socket
-import ssl
 import time
-from asyncio import sslproto
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import MappingProxyType
 from urllib.parse import quote
@@ -32,37 +26,17 @@ from ..model.instance import VIRTUAL_MACHINE
 from ..model.source import printable
 from ..parsing.file_kind import HEAD, recognise
 from . import answers
+from .connections import DEFAULT, PIECE, Bounds, exempt_from_collection, write
 from .served import Listing, Served
 from .sources import Report, Source
 
 _JSON = "application/json"
 _BINARY = "application/octet-stream"
 _TYPES = {".json": _JSON, ".html": "text/html; charset=utf-8"}
-#: bytes of a file that are read and sent at once: a slow client needs this much memory
-_PIECE = 1 << 16
-#: Connections after which garbage is collected. Each connection leaves a cycle of objects with TLS buffers.
-_COLLECT = 32
 #: maximum length in characters of a path or of a client's name in the log
 _LONGEST = 500
-#: maximum seconds to wait for the end of a client's TLS connection
-_SHUTDOWN = 5
 _HOST = re.compile(r"[A-Za-z0-9.-]{1,253}(:[0-9]{1,5})?|\[[0-9a-fA-F:.]{2,45}\](:[0-9]{1,5})?")
 _RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
-
-
-@dataclass(frozen=True, slots=True)
-class Bounds:
-    """Limits on clients. Times are in seconds."""
-
-    #: maximum number of connections; one more closes the connection that has been idle for longest
-    connections: int = 400
-    #: maximum bytes of a request
-    request: int = 32 << 10
-    handshake: int = 15
-    #: time from the handshake, or from the end of an answer, to the end of the next request's headers
-    waiting: float = 30
-    #: time for sending 64 KiB to a client
-    sending: float = 60
 
 
 class _Refused(Exception):
@@ -89,7 +63,7 @@ class ImageServer:
         report: Report = lambda message: None,
         log: Report | None = None,
         url: str = "",
-        bounds: Bounds = Bounds(),
+        bounds: Bounds = DEFAULT,
     ) -> None:
         self._source, self._redirects, self._report, self._bounds = source, redirects, report, bounds
         self._certificate, self._log, self._url = certificate, log, url
@@ -113,7 +87,7 @@ class ImageServer:
                     self._report(f"still serving the last valid list of images: {printable(str(error))}")
                 else:
                     self._stamp = await asyncio.to_thread(self._source.stamp)
-                    _exempt_from_collection()
+                    exempt_from_collection()
         return self._listing
 
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -306,9 +280,9 @@ class ImageServer:
         response.headers["X-Incus-Type"] = "incus"
         await response.prepare(request)
         for number, fd in enumerate(opened):
-            await self._write(response, texts[number])
+            await write(response, self._bounds, texts[number])
             await self._copy(response, fd, 0, sizes[number])
-        await self._write(response, texts[-1])
+        await write(response, self._bounds, texts[-1])
         await response.write_eof()
         return response
 
@@ -334,8 +308,8 @@ class ImageServer:
         response.headers.update(headers or {})
         await response.prepare(request)
         if request.method != "HEAD":
-            for start in range(0, len(body), _PIECE):
-                await self._write(response, body[start : start + _PIECE])
+            for start in range(0, len(body), PIECE):
+                await write(response, self._bounds, body[start : start + PIECE])
         await response.write_eof()
         return response
 
@@ -369,19 +343,12 @@ class ImageServer:
     async def _copy(self, response: web.StreamResponse, fd: int, start: int, end: int) -> None:
         loop = asyncio.get_running_loop()
         while start < end:
-            piece = await loop.run_in_executor(None, os.pread, fd, min(_PIECE, end - start), start)
+            piece = await loop.run_in_executor(None, os.pread, fd, min(PIECE, end - start), start)
             if not piece:
                 # An open connection would hide from the client that the answer is incomplete.
                 raise ConnectionResetError("the file became shorter")
-            await self._write(response, piece)
+            await write(response, self._bounds, piece)
             start += len(piece)
-
-    async def _write(self, response: web.StreamResponse, data: bytes) -> None:
-        try:
-            async with asyncio.timeout(self._bounds.sending):
-                await response.write(data)
-        except TimeoutError:
-            raise ConnectionResetError("the client is too slow") from None
 
 
 def log_line(request: web.BaseRequest, response: web.StreamResponse | None, seconds: float) -> str:
@@ -422,209 +389,3 @@ def _range(request: web.BaseRequest, size: int, tag: str) -> tuple[int, int, int
     if first and last and int(first) > int(last):
         return 0, size, 200  # invalid
     return (start, end, 206) if start < end else (0, 0, 416)
-
-
-# connections
-
-
-class _Tls(sslproto.SSLProtocol):
-    """TLS of one connection, with a read buffer for one TLS record, as requests are small."""
-
-    max_size = 16 << 10  # asyncio's own buffer has 256 KiB for each connection
-
-
-class _Connection(asyncio.Protocol):
-    """One connection after the handshake. It passes data to aiohttp, and closes if the client is too slow."""
-
-    def __init__(self, inner: asyncio.Protocol, server: _Listener) -> None:
-        self._inner, self._server = inner, server
-        self._timer: asyncio.TimerHandle | None = None
-        self._received = 0
-        self.made = False
-        self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        transport.set_write_buffer_limits(high=_PIECE)  # asyncio's default is eight times as large
-        self.transport, self.made = transport, True
-        self._server.open[transport] = self
-        self._inner.connection_made(transport)
-        self.wait()
-
-    def wait(self) -> None:
-        """Start the timer for the next request."""
-        self._received = 0
-        self._timer = asyncio.get_running_loop().call_later(self._server.bounds.waiting, self.transport.abort)
-        self._server.waiting[self] = self.transport.abort
-
-    def begin(self) -> None:
-        """Stop the timer, because the headers of a request are complete."""
-        self._server.waiting.pop(self, None)
-        if self._timer is not None:
-            self._timer.cancel()
-
-    def data_received(self, data: bytes) -> None:
-        self._received += len(data)
-        if self._received > self._server.bounds.request:
-            self.transport.abort()
-        else:
-            self._inner.data_received(data)
-
-    def eof_received(self) -> bool | None:
-        return self._inner.eof_received()
-
-    def pause_writing(self) -> None:
-        self._inner.pause_writing()
-
-    def resume_writing(self) -> None:
-        self._inner.resume_writing()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.begin()
-        self._server.open.pop(self.transport, None)
-        self._inner.connection_lost(exc)
-        if not self.closed.done():
-            self.closed.set_result(None)
-
-
-class _Listener:
-    """The listening socket and its connections."""
-
-    def __init__(
-        self,
-        answer: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
-        context: ssl.SSLContext,
-        bounds: Bounds,
-    ) -> None:
-        self.bounds, self._answer, self._context = bounds, answer, context
-        self.open: dict[asyncio.Transport, _Connection] = {}
-        #: connections without a complete request, the oldest first, and how to close them
-        self.waiting: dict[object, Callable[[], None]] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._free = asyncio.Event()
-        self._ended = 0
-        silent = logging.getLogger("templater.serving")
-        silent.propagate = False
-        silent.addHandler(logging.NullHandler())
-        self._http = web.Server(
-            self._handle, access_log=None, logger=silent, keepalive_timeout=bounds.waiting,
-            lingering_time=0, max_line_size=8190, max_field_size=8190,
-        )  # fmt: skip
-
-    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        connection = self.open.get(request.transport) if request.transport is not None else None
-        if connection is None:
-            raise ConnectionResetError
-        connection.begin()
-        try:
-            return await self._answer(request)
-        except ConnectionError:
-            connection.transport.abort()
-            raise
-        finally:
-            if not connection.closed.done():
-                connection.wait()
-
-    async def accept(self, listener: socket.socket) -> None:
-        """Accept connections until the task is cancelled."""
-        loop = asyncio.get_running_loop()
-        while True:
-            try:
-                client, _ = await loop.sock_accept(listener)
-            except OSError:  # the process has no free file descriptor
-                self._close_oldest()
-                await asyncio.sleep(0.05)
-                continue
-            task = asyncio.create_task(self._serve(client))
-            self._tasks.add(task)
-            task.add_done_callback(self._end)
-            while len(self._tasks) >= self.bounds.connections:
-                self._close_oldest()
-                self._free.clear()
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(self._free.wait(), 1)
-
-    def _end(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        self._ended += 1
-        if self._ended % _COLLECT == 0:
-            gc.collect()
-        self._free.set()
-
-    def _close_oldest(self) -> None:
-        for key in self.waiting:
-            self.waiting.pop(key)()
-            break
-
-    async def _serve(self, client: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
-        key, ready = object(), loop.create_future()
-        self.waiting[key] = lambda: _shut(client)
-        connection = _Connection(self._http(), self)
-        try:
-            await loop.connect_accepted_socket(
-                lambda: _Tls(
-                    loop, connection, self._context, ready, server_side=True,
-                    ssl_handshake_timeout=self.bounds.handshake, ssl_shutdown_timeout=_SHUTDOWN,
-                ),
-                client,
-            )  # fmt: skip
-            await ready
-            self.waiting.pop(key, None)
-            if connection.made:  # connection.made is false if the client left during the handshake
-                await connection.closed
-        except (OSError, TimeoutError):
-            pass  # the client does not use TLS, or is too slow
-        finally:
-            self.waiting.pop(key, None)
-
-    async def close(self) -> None:
-        for connection in tuple(self.open.values()):
-            connection.transport.abort()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-
-def _exempt_from_collection() -> None:
-    """Exclude all existing objects from garbage collection: a long list of images would slow it down."""
-    gc.collect()
-    gc.freeze()
-
-
-def _shut(client: socket.socket) -> None:
-    with suppress(OSError):
-        client.shutdown(socket.SHUT_RDWR)
-
-
-def bind(host: str, port: int) -> socket.socket:
-    """Return a listening socket. Raises InputError if the address can't be used."""
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        made = socket.socket(family, kind, protocol)
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        made.bind(address)
-        made.listen(1024)
-    except OSError as error:
-        raise InputError(
-            f"can't listen on '{printable(host)}' port {port}: {(error.strerror or '').lower()}"
-        ) from None
-    made.setblocking(False)
-    return made
-
-
-async def serve(
-    server: ImageServer, listener: socket.socket, context: ssl.SSLContext, bounds: Bounds = Bounds()
-) -> None:
-    """Serve until the task is cancelled."""
-    connections = _Listener(server.answer, context, bounds)
-    _exempt_from_collection()
-    # A failed handshake or a broken connection is normal for a public server.
-    asyncio.get_running_loop().set_exception_handler(lambda loop, about: None)
-    try:
-        await connections.accept(listener)
-    finally:
-        await connections.close()
-        listener.close()

@@ -91,7 +91,7 @@ def command(
     if (certificate is None) != (key is None):
         raise UsageError("--certificate and --key must be given together")
     url = public_url(url)
-    https, certificates = modules()
+    https, connections, certificates = modules()
     from ...distribution.redirects import read_rules
 
     rules = {prefix: to for path in redirects for prefix, to in read_rules(path).items()}
@@ -116,13 +116,13 @@ def command(
             log=None if log is None else log.write,
             url=url,
         )
-        listener = https.bind(host, port)
+        listener = connections.bind(host, port)
         bound = listener.getsockname()[1]
         shown = f"[{host}]" if ":" in host else host
         images = f"{server.count} image{'' if server.count == 1 else 's'}"
         output.write(f"serving {images} on https://{shown}:{bound}\n")
         output.flush()
-        serving = asyncio.ensure_future(https.serve(server, listener, context))
+        serving = asyncio.ensure_future(connections.serve(server.answer, listener, context))
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, serving.cancel)
 
@@ -181,16 +181,16 @@ def public_url(text: str) -> str:
     return text.rstrip("/")
 
 
-def modules() -> tuple[Any, Any]:
+def modules() -> tuple[Any, Any, Any]:
     """Import the server. Raises UsageError if its libraries are missing."""
     try:
-        from ...serving import certificate, https
+        from ...serving import certificate, connections, https
     except ModuleNotFoundError as error:
         raise UsageError(
             f"`templater serve` needs the library '{error.name}'",
             hint="install templater with its extra 'server', in a clone: pip install -e '.[server]'",
         ) from None
-    return https, certificate
+    return https, connections, certificate
 
 
 def open_source(

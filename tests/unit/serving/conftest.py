@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from templater.serving import certificate, https
+from templater.serving import certificate, connections, https
 from templater.serving.sources import Source, TreeSource
 from tests.streams.mutations import EXAMPLE
 
@@ -63,8 +63,8 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     stops: list[Callable[[], None]] = []
 
-    def begin(source: Source, bounds: https.Bounds | None = None, **options: Any) -> Running:
-        bounds = bounds or https.Bounds()
+    def begin(source: Source, bounds: connections.Bounds | None = None, **options: Any) -> Running:
+        bounds = bounds or connections.Bounds()
         file = certificate.own_certificate("127.0.0.1")
         ready, loop = threading.Event(), asyncio.new_event_loop()
         running = Running(0, certificate.public_part(file))
@@ -75,10 +75,10 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
                 source, certificate=certificate.first_certificate(file), report=running.messages.append,
                 bounds=bounds, **options,
             )  # fmt: skip
-            listener = https.bind("127.0.0.1", 0)
+            listener = connections.bind("127.0.0.1", 0)
             running.port = listener.getsockname()[1]
             task = asyncio.ensure_future(
-                https.serve(server, listener, certificate.context(file, file), bounds)
+                connections.serve(server.answer, listener, certificate.context(file, file), bounds)
             )
             tasks.append(task)
             ready.set()

@@ -17,7 +17,7 @@ import pytest
 from templater.distribution.add import add
 from templater.distribution.store import Store
 from templater.distribution.tree import Tree
-from templater.serving.https import Bounds
+from templater.serving.connections import Bounds
 from templater.serving.sources import StoreSource, TreeSource
 from tests.streams.builders import listed, split_image, unified_image
 

@@ -1,0 +1,261 @@
+"""Connections of clients, with limits on their number, on header bytes and on idle time."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import socket
+import ssl
+from asyncio import sslproto
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final
+
+from aiohttp import web
+
+from ..model.errors import InputError
+from ..model.source import printable
+
+Answer = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+
+#: bytes that are read and sent at once: a slow client needs this much memory
+PIECE: Final = 1 << 16
+#: Connections after which garbage is collected. Each connection leaves a cycle of objects with TLS buffers.
+_COLLECT = 32
+#: maximum seconds to wait for the end of a client's TLS connection
+_SHUTDOWN = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Limits on clients. Times are in seconds."""
+
+    #: maximum number of connections; one more closes the connection that has been idle for longest
+    connections: int = 400
+    #: maximum bytes of a request
+    request: int = 32 << 10
+    handshake: int = 15
+    #: time from the handshake, or from the end of an answer, to the end of the next request's headers
+    waiting: float = 30
+    #: time for sending 64 KiB to a client
+    sending: float = 60
+
+
+DEFAULT: Final = Bounds()
+
+
+class _Tls(sslproto.SSLProtocol):
+    """TLS of one connection, with a read buffer for one TLS record, as requests are small."""
+
+    max_size = 16 << 10  # asyncio's own buffer has 256 KiB for each connection
+
+
+class _Connection(asyncio.Protocol):
+    """One connection after the handshake. It passes data to aiohttp, and closes if the client is too slow."""
+
+    def __init__(self, inner: asyncio.Protocol, server: _Listener) -> None:
+        self._inner, self._server = inner, server
+        self._timer: asyncio.TimerHandle | None = None
+        self._received = 0
+        self.made = False
+        self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        transport.set_write_buffer_limits(high=PIECE)  # asyncio's default is eight times as large
+        self.transport, self.made = transport, True
+        self._server.open[transport] = self
+        self._inner.connection_made(transport)
+        self.wait()
+
+    def wait(self) -> None:
+        """Start the timer for the next request."""
+        self._received = 0
+        self._timer = asyncio.get_running_loop().call_later(self._server.bounds.waiting, self.transport.abort)
+        self._server.waiting[self] = self.transport.abort
+
+    def begin(self) -> None:
+        """Stop the timer, because the headers of a request are complete."""
+        self._server.waiting.pop(self, None)
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def data_received(self, data: bytes) -> None:
+        self._received += len(data)
+        if self._received > self._server.bounds.request:
+            self.transport.abort()
+        else:
+            self._inner.data_received(data)
+
+    def eof_received(self) -> bool | None:
+        return self._inner.eof_received()
+
+    def pause_writing(self) -> None:
+        self._inner.pause_writing()
+
+    def resume_writing(self) -> None:
+        self._inner.resume_writing()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.begin()
+        self._server.open.pop(self.transport, None)
+        self._inner.connection_lost(exc)
+        if not self.closed.done():
+            self.closed.set_result(None)
+
+
+class _Listener:
+    """The listening socket and its connections, with TLS if there is a ``context``."""
+
+    def __init__(
+        self,
+        answer: Answer,
+        context: ssl.SSLContext | None,
+        bounds: Bounds,
+    ) -> None:
+        self.bounds, self._answer, self._context = bounds, answer, context
+        self.open: dict[asyncio.Transport, _Connection] = {}
+        #: connections without a complete request, the oldest first, and how to close them
+        self.waiting: dict[object, Callable[[], None]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._free = asyncio.Event()
+        self._ended = 0
+        silent = logging.getLogger("templater.serving")
+        silent.propagate = False
+        silent.addHandler(logging.NullHandler())
+        self._http = web.Server(
+            self._handle, access_log=None, logger=silent, keepalive_timeout=bounds.waiting,
+            lingering_time=0, max_line_size=8190, max_field_size=8190,
+        )  # fmt: skip
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        connection = self.open.get(request.transport) if request.transport is not None else None
+        if connection is None:
+            raise ConnectionResetError
+        connection.begin()
+        try:
+            return await self._answer(request)
+        except ConnectionError:
+            connection.transport.abort()
+            raise
+        finally:
+            if not connection.closed.done():
+                connection.wait()
+
+    async def accept(self, listener: socket.socket) -> None:
+        """Accept connections until the task is cancelled."""
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                client, _ = await loop.sock_accept(listener)
+            except OSError:  # the process has no free file descriptor
+                self._close_oldest()
+                await asyncio.sleep(0.05)
+                continue
+            task = asyncio.create_task(self._serve(client))
+            self._tasks.add(task)
+            task.add_done_callback(self._end)
+            while len(self._tasks) >= self.bounds.connections:
+                self._close_oldest()
+                self._free.clear()
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._free.wait(), 1)
+
+    def _end(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._ended += 1
+        if self._ended % _COLLECT == 0:
+            gc.collect()
+        self._free.set()
+
+    def _close_oldest(self) -> None:
+        for key in self.waiting:
+            self.waiting.pop(key)()
+            break
+
+    async def _serve(self, client: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        key, ready = object(), loop.create_future()
+        self.waiting[key] = lambda: _shut(client)
+        connection = _Connection(self._http(), self)
+        try:
+            if self._context is None:
+                await loop.connect_accepted_socket(lambda: connection, client)
+            else:
+                await loop.connect_accepted_socket(
+                    lambda: _Tls(
+                        loop, connection, self._context, ready, server_side=True,
+                        ssl_handshake_timeout=self.bounds.handshake, ssl_shutdown_timeout=_SHUTDOWN,
+                    ),
+                    client,
+                )  # fmt: skip
+                await ready
+            self.waiting.pop(key, None)
+            if connection.made:  # connection.made is false if the client left during the handshake
+                await connection.closed
+        except (OSError, TimeoutError):
+            pass  # the client does not use TLS, or is too slow
+        finally:
+            self.waiting.pop(key, None)
+
+    async def close(self) -> None:
+        for connection in tuple(self.open.values()):
+            connection.transport.abort()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+async def write(response: web.StreamResponse, bounds: Bounds, data: bytes) -> None:
+    """Send a part of an answer. Raises ConnectionResetError if the client is too slow."""
+    try:
+        async with asyncio.timeout(bounds.sending):
+            await response.write(data)
+    except TimeoutError:
+        raise ConnectionResetError("the client is too slow") from None
+
+
+def exempt_from_collection() -> None:
+    """Exclude all existing objects from garbage collection: a long list of images would slow it down."""
+    gc.collect()
+    gc.freeze()
+
+
+def _shut(client: socket.socket) -> None:
+    with suppress(OSError):
+        client.shutdown(socket.SHUT_RDWR)
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """Return a listening socket. Raises InputError if the address can't be used."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        made = socket.socket(family, kind, protocol)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.bind(address)
+        made.listen(1024)
+    except OSError as error:
+        raise InputError(
+            f"can't listen on '{printable(host)}' port {port}: {(error.strerror or '').lower()}"
+        ) from None
+    made.setblocking(False)
+    return made
+
+
+async def serve(
+    answer: Answer, listener: socket.socket, context: ssl.SSLContext | None, bounds: Bounds = DEFAULT
+) -> None:
+    """Serve by https, or by http without ``context``, until the task is cancelled."""
+    connections = _Listener(answer, context, bounds)
+    exempt_from_collection()
+    # A failed handshake or a broken connection is normal for a server.
+    asyncio.get_running_loop().set_exception_handler(lambda loop, about: None)
+    try:
+        await connections.accept(listener)
+    finally:
+        await connections.close()
+        listener.close()
