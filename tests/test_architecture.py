@@ -306,7 +306,10 @@ def test_only_the_compiler_imports_jinja2():
 
 @pytest.mark.parametrize(
     ("library", "users"),
-    [("aiohttp", {"serving.connections", "serving.https"}), ("cryptography", {"serving.certificate"})],
+    [
+        ("aiohttp", {"serving.connections", "serving.https", "serving.page_server"}),
+        ("cryptography", {"serving.certificate"}),
+    ],
 )
 def test_only_the_server_imports_the_libraries_of_the_extra_server(library, users):
     assert {found.module for found in IMPORTS if found.target.split(".")[0] == library} == users

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -146,3 +147,39 @@ def is_owned(document: str) -> bool:
     found = re.search(r"<html[^>]*>", document)
     assert found is not None
     return CANARY in found[0]
+
+
+def an_image(folder: Path, rules: dict[str, Any], templates: dict[str, str | bytes], **more: Any) -> Path:
+    (folder / "templates").mkdir(parents=True)
+    for name, content in templates.items():
+        data = content.encode("utf-8", "surrogatepass") if isinstance(content, str) else content
+        (folder / "templates" / name).write_bytes(data)
+    metadata = {"architecture": "x86_64", "creation_date": 1, "templates": rules, **more}
+    (folder / "metadata.yaml").write_text(json.dumps(metadata))
+    return folder
+
+
+def hostile_image(folder: Path, payloads: list[str]) -> Path:
+    """Return an image whose texts are payloads: contents, names, keys, properties, triggers and errors."""
+    rules, templates = {}, {}
+    for number, payload in enumerate(payloads):
+        key = payload.replace('"', "").replace("\\", "").replace("\n", " ")
+        templates[f"t{number}"] = (
+            "{% autoescape off %}"
+            + payload.replace("{", "")
+            + '{{ config_get("user.'
+            + key
+            + '", properties.p) }}'
+            + "{{ properties.q }}{% endautoescape %}\n"
+        )
+        templates[f"bad{number}"] = "{{ x|" + payload.replace("}", "") + " }}"
+        text = payload.encode("utf-8", "replace").decode()
+        name = f"/etc/{number}{text}".replace("\x00", "")
+        rules[name] = {
+            "when": ["create", text],
+            "template": f"t{number}",
+            "properties": {"p": text, "q": text},
+        }
+        rules[f"/bad/{number}"] = {"when": ["create"], "template": f"bad{number}"}
+        rules[f"/missing/{number}"] = {"when": ["create"], "template": text, "mode": text, "uid": text}
+    return an_image(folder, rules, templates, properties={"os": payloads[0], "name": payloads[17]})

@@ -7,6 +7,7 @@ import os
 import select
 import signal
 import stat
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from types import FrameType, TracebackType
@@ -56,6 +57,7 @@ class Watch:
         os.set_blocking(self._changed, False)
         os.set_blocking(self._note, False)
         self._names: set[str] = set()
+        self._lock = threading.Lock()
         self._last = 0.0
         self._observer = Observer()
         self._seen: dict[str, tuple[int, int] | None] = {}
@@ -117,6 +119,17 @@ class Watch:
         names, self._names = self._names, set()
         return sorted(names) or ["(a directory)"]
 
+    def follow(self, files: Iterable[str]) -> None:
+        """Watch further files, which can be in directories that do not exist yet.
+
+        Any thread may call this.
+        """
+        with self._lock:
+            new = {os.path.abspath(path) for path in files} - self.files
+            if new:
+                self.files = self.files | new
+                self._observe(self._watched() - self._seen.keys())
+
     def concerns(self, path: str) -> bool:
         """Return whether a change of this file can affect the preview, unlike an editor's swap file."""
         name = os.path.basename(path)
@@ -147,12 +160,19 @@ class Watch:
 
     def _look(self) -> None:
         """Observe the directories that are now at the watched paths."""
-        self._observer.unschedule_all()
+        with self._lock:
+            self._observer.unschedule_all()
+            self._observe(self._watched())
+
+    def _observe(self, folders: Iterable[str]) -> None:
         handler = _Handler(self)
-        for folder in self._watched():
-            self._seen[folder] = identity(folder)
-            if self._seen[folder] is not None:
-                self._observer.schedule(handler, folder)
+        seen = dict(self._seen)  # another thread may be reading the old one
+        for folder in folders:
+            seen[folder] = identity(folder)
+            if seen[folder] is not None:
+                with contextlib.suppress(PermissionError):
+                    self._observer.schedule(handler, folder)
+        self._seen = seen
 
     def _replaced(self) -> bool:
         return any(identity(folder) != seen for folder, seen in self._seen.items())

@@ -1,7 +1,11 @@
-"""The public image server: `templater serve` shows images of a tree, of the store, or given files by https.
+"""The servers of `templater serve` and of `templater watch --web`.
 
-`served` has the list of images and its look-ups. `sources` reads the list. `answers` builds the JSON of the
-image API. `https` is the server, `connections` limits its clients, and `certificate` makes its certificate.
+`serve` shows images of a tree, of the store, or given files by https. `served` has the list of images and its
+look-ups. `sources` reads the list. `answers` builds the JSON of the image API. `https` is the server, and
+`certificate` makes its certificate.
+
+`page_server` is the server of `watch --web`, and `page_access` decides who may use it. `connections` limits
+the clients of both servers.
 
 May import: distribution, image, model, parsing.
 """

@@ -181,12 +181,13 @@ class _Listener:
         self.waiting[key] = lambda: _shut(client)
         connection = _Connection(self._http(), self)
         try:
-            if self._context is None:
+            context = self._context
+            if context is None:
                 await loop.connect_accepted_socket(lambda: connection, client)
             else:
                 await loop.connect_accepted_socket(
                     lambda: _Tls(
-                        loop, connection, self._context, ready, server_side=True,
+                        loop, connection, context, ready, server_side=True,
                         ssl_handshake_timeout=self.bounds.handshake, ssl_shutdown_timeout=_SHUTDOWN,
                     ),
                     client,

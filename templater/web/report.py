@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from importlib.resources import files
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from ..model.errors import LimitError, TemplaterError
@@ -26,7 +27,7 @@ from .code_view import (
     rendered_lines,
     source_lines,
 )
-from .html import Child, Html, code_element, element
+from .html import Child, Html, code_element, element, join
 
 if TYPE_CHECKING:
     from ..model.source import Source
@@ -57,13 +58,15 @@ class Report:
 
 
 @dataclass(slots=True)
-class _Page:
+class PageState:
     """The state while one page is written."""
 
     report: Report
     work: Work = field(default_factory=Work)
     #: the anchor of each large template that the page already shows
     shown: dict[str, str] = field(default_factory=dict)
+    #: the maximum number of lines of each file, or None for all
+    most: int | None = None
 
     @property
     def redaction(self) -> Redaction:
@@ -84,7 +87,7 @@ def report_page(report: Report) -> Iterator[str]:
 
 
 def _pieces(report: Report) -> Iterator[str]:
-    page = _Page(report)
+    page = PageState(report)
     yield START
     yield f'<html lang="en">\n{head(report.title)}\n<body>\n'
     yield element("a", "Skip to the files", href="#files", class_="skip")
@@ -131,7 +134,7 @@ def head(title: str) -> Html:
     )
 
 
-def _header(page: _Page) -> Html:
+def _header(page: PageState) -> Html:
     report = page.report
     paragraphs = [
         element(
@@ -175,7 +178,7 @@ def kinds_of(views: Iterable[InstanceView]) -> set[str]:
     }
 
 
-def _contents(page: _Page) -> Html:
+def _contents(page: PageState) -> Html:
     report = page.report
     tables = [contents_table(page, view, number) for number, view in enumerate(report.instances)]
     links = [element("li", element("a", "Findings of check", href="#findings"))] if report.findings else []
@@ -190,7 +193,7 @@ def _contents(page: _Page) -> Html:
     )
 
 
-def contents_table(page: _Page, view: InstanceView, number: int) -> Html:
+def contents_table(page: PageState, view: InstanceView, number: int) -> Html:
     """Return the table of an instance's files and runs. Each cell leads to a result."""
     rows = []
     for index, file in enumerate(view.files):
@@ -252,7 +255,7 @@ def file_place(instance: int, file: int) -> str:
     return f"i{instance}-f{file}"
 
 
-def instance_section(page: _Page, view: InstanceView, number: int) -> Iterator[str]:
+def instance_section(page: PageState, view: InstanceView, number: int) -> Iterator[str]:
     """Yield the section about an instance."""
     yield f'<section id="i{number}" class="instance">\n'
     yield element("h2", view.instance.name, " ", element("small", kind_of(view)))
@@ -271,7 +274,7 @@ def instance_section(page: _Page, view: InstanceView, number: int) -> Iterator[s
     yield "</section>\n"
 
 
-def comparison_patches(page: _Page, view: InstanceView) -> dict[str, str]:
+def comparison_patches(page: PageState, view: InstanceView) -> dict[str, str]:
     """Return the patch of each file that differs between the two sides of a comparison."""
     found: dict[str, str] = {}
     before = [column.plan for column in view.columns if column.side == "before"]
@@ -286,7 +289,7 @@ def comparison_patches(page: _Page, view: InstanceView) -> dict[str, str]:
     return found
 
 
-def file_section(page: _Page, view: InstanceView, file: FileView, place: str, patch: str) -> Html:
+def file_section(page: PageState, view: InstanceView, file: FileView, place: str, patch: str) -> Html:
     """Return the section about a file: its template, and beside it the distinct results."""
     hidden = any(is_hidden(page.redaction, variant) for variant in file.variants)
     children = [element("h3", element("a", file.path, href=f"#{place}"))]
@@ -303,7 +306,7 @@ def file_section(page: _Page, view: InstanceView, file: FileView, place: str, pa
     return element("section", *children, id=place, class_="file problem" if problem else "file")
 
 
-def template_pane(page: _Page, variant: Variant, place: str) -> Html:
+def template_pane(page: PageState, variant: Variant, place: str) -> Html:
     """Return the template of a file.
 
     If the page already shows the same large template, return only its name.
@@ -323,11 +326,11 @@ def template_pane(page: _Page, variant: Variant, place: str) -> Html:
         if len(variant.source.text) > LARGE:
             page.shown[variant.source.text] = place
         found = findings_of(page.report.findings, f"/templates/{name}")
-        children.append(code(source_lines(variant.source, found, f"{place}-t")))
+        children.append(block(page, source_lines(variant.source, found, f"{place}-t")))
     return element("div", *children, class_="template")
 
 
-def variant_article(page: _Page, view: InstanceView, variant: Variant, place: str) -> Html:
+def variant_article(page: PageState, view: InstanceView, variant: Variant, place: str) -> Html:
     """Return one result of a file."""
     facts = heading(variant.change)
     look = "problem" if variant.is_problem else variant.change.action
@@ -347,7 +350,7 @@ def variant_article(page: _Page, view: InstanceView, variant: Variant, place: st
         every = len(named) == len(hosts) > 1
         who = "every host: " if every else f"{', '.join(named)}: " if "" not in named else ""
         children.append(element("p", who, page.redaction.scrub(text), class_=look))
-    children += variant_body(page.redaction, variant)
+    children += variant_body(page, variant)
     change = variant.change
     if change.action == UPDATE and change.before is not None and change.content is not None:
         shown = (
@@ -376,9 +379,9 @@ def where(columns: Sequence[Column], numbers: Sequence[int]) -> str:
     return "; ".join(words)
 
 
-def variant_body(redaction: Redaction, variant: Variant) -> Iterator[Html]:
+def variant_body(page: PageState, variant: Variant) -> Iterator[Html]:
     """Yield the content of a file, or its error."""
-    change = variant.change
+    change, redaction = variant.change, page.redaction
     if change.action == FAILED:
         if change.error is not None:
             yield error_block(redaction.scrub(change.error.explain()))
@@ -390,12 +393,24 @@ def variant_body(redaction: Redaction, variant: Variant) -> Iterator[Html]:
     elif not change.content:
         yield element("p", "The file is empty.", class_="note")
     elif variant.lines is not None:
-        yield code(rendered_lines(variant.lines, redaction))
+        yield block(page, rendered_lines(variant.lines, redaction))
     elif is_hidden(redaction, variant):
         yield withheld("The content")
     else:
         yield element("p", "The origins are unknown: the file is too large.", class_="note")
-        yield code(plain_lines(change.content.decode("utf-8", "surrogateescape")))
+        yield block(page, plain_lines(change.content.decode("utf-8", "surrogateescape")))
+
+
+def block(page: PageState, lines: Iterator[Html]) -> Html:
+    """Return a block of code with at most ``page.most`` lines, and a button if there are more."""
+    if page.most is None:
+        return code(lines)
+    first = list(islice(lines, page.most))
+    if next(lines, None) is None:
+        return code(first)
+    button = element("button", "Show all lines", type="button", data_all=True)
+    more = element("p", f"These are the first {page.most:,} lines. ", button, class_="note")
+    return join([code(first), more])
 
 
 def is_hidden(redaction: Redaction, variant: Variant) -> bool:
@@ -421,7 +436,7 @@ def findings_of(findings: Sequence[Mapping[str, Any]] | None, ending: str) -> Fi
     return found
 
 
-def _findings(page: _Page) -> Html:
+def _findings(page: PageState) -> Html:
     """Return the list of all findings."""
     findings = page.report.findings
     if findings is None:
@@ -458,7 +473,7 @@ def finding_target(report: Report, finding: Mapping[str, Any]) -> str:
     return ""
 
 
-def _metadata(page: _Page, source: Source) -> Html:
+def _metadata(page: PageState, source: Source) -> Html:
     found = findings_of(page.report.findings, "/metadata.yaml")
     block = code(source_lines(source, found, "m"))
     return element("section", element("h2", "metadata.yaml"), block, id="metadata")

@@ -10,7 +10,7 @@ import pytest
 
 from templater.rendering import explain
 from templater.web import report as report_module
-from tests.web_pages import PAYLOADS, assert_safe, dumped, is_owned, parsed, text_of
+from tests.web_pages import PAYLOADS, an_image, assert_safe, dumped, hostile_image, is_owned, parsed, text_of
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SAMPLES = ROOT / "sample-images"
@@ -33,16 +33,6 @@ def page(run, tmp_path):
         return code, file.read_text("utf-8")
 
     return page
-
-
-def an_image(folder, rules, templates, **more):
-    (folder / "templates").mkdir(parents=True)
-    for name, content in templates.items():
-        data = content.encode("utf-8", "surrogatepass") if isinstance(content, str) else content
-        (folder / "templates" / name).write_bytes(data)
-    metadata = {"architecture": "x86_64", "creation_date": 1, "templates": rules, **more}
-    (folder / "metadata.yaml").write_text(json.dumps(metadata))
-    return folder
 
 
 COMMANDS = {
@@ -315,35 +305,9 @@ def test_a_report_that_is_too_large_is_an_error_and_writes_nothing(monkeypatch, 
 # --- hostile texts
 
 
-def hostile(folder, payloads):
-    """Return an image whose texts are payloads: contents, names, keys, properties, triggers and errors."""
-    rules, templates = {}, {}
-    for number, payload in enumerate(payloads):
-        key = payload.replace('"', "").replace("\\", "").replace("\n", " ")
-        templates[f"t{number}"] = (
-            "{% autoescape off %}"
-            + payload.replace("{", "")
-            + '{{ config_get("user.'
-            + key
-            + '", properties.p) }}'
-            + "{{ properties.q }}{% endautoescape %}\n"
-        )
-        templates[f"bad{number}"] = "{{ x|" + payload.replace("}", "") + " }}"
-        text = payload.encode("utf-8", "replace").decode()
-        name = f"/etc/{number}{text}".replace("\x00", "")
-        rules[name] = {
-            "when": ["create", text],
-            "template": f"t{number}",
-            "properties": {"p": text, "q": text},
-        }
-        rules[f"/bad/{number}"] = {"when": ["create"], "template": f"bad{number}"}
-        rules[f"/missing/{number}"] = {"when": ["create"], "template": text, "mode": text, "uid": text}
-    return an_image(folder, rules, templates, properties={"os": payloads[0], "name": payloads[17]})
-
-
 @pytest.fixture
 def attacked(tmp_path, run):
-    image = hostile(tmp_path / "image", PAYLOADS)
+    image = hostile_image(tmp_path / "image", PAYLOADS)
     keys = [
         (f"user.{payload}".replace("=", ""), payload.encode("utf-8", "replace").decode())
         for payload in PAYLOADS

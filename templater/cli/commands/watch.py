@@ -10,6 +10,7 @@ import click
 from ...model.errors import TemplaterError, UsageError
 from ...model.file_names import INSTANCE
 from .. import options, output
+from ..page.options import PageOptions, page_options
 
 HELP = """Preview and check SRC again after every change.
 
@@ -19,10 +20,14 @@ that fail or pass again. With ROOTFS, files are shown as a patch like that of `t
 running instance, templater follows the daemon's events, and shows the output of `templater diff`. Stop with
 Ctrl-C.
 
+With --web, a page in the browser shows the files, origins of values and findings instead. There you can edit
+keys of the instance, and compare hosts, instances and triggers. Only this machine and this user can open it.
+
 \b
 Examples:
   templater watch ./image -i web1.yaml
   templater watch ./image --test
+  templater watch ./image --web --open
   templater watch ./image /srv/web1/rootfs -t start
   templater watch incus:web1
 """
@@ -34,11 +39,18 @@ Examples:
     "--check/--no-check", "checked", default=True, help="Run `templater check`.  [default: --check]"
 )
 @click.option("--test", "tested", is_flag=True, help="Run the tests beside the image.")
-def command(request: options.Request, checked: bool, tested: bool) -> int:
+@page_options
+def command(request: options.Request, checked: bool, tested: bool, page: PageOptions | None) -> int:
     from ...live.address import is_live
     from ..watched_image import WatchedImage
     from ..watcher import Watch, sources_of
 
+    if page is not None:
+        if is_live(request.src) or tested or request.as_json:
+            raise click.UsageError("--web can't be combined with a running instance, --test or --json")
+        from ..page.server import serve_page
+
+        return serve_page(request, page)
     if is_live(request.src):
         from ..live_watch import watch as watch_instance
 

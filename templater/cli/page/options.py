@@ -1,0 +1,55 @@
+"""The options of `watch --web`."""
+
+from __future__ import annotations
+
+from functools import wraps
+from typing import Any, NamedTuple
+
+import click
+
+from .. import complete, options
+
+
+class PageOptions(NamedTuple):
+    """The values of the options. ``instances`` is a file with a list of instances."""
+
+    port: int
+    opens: bool
+    instances: str | None
+    allows_root: bool
+
+
+def page_options(function: options.Command) -> options.Command:
+    """Add ``--web`` and its options. The command receives ``PageOptions`` or None as ``page``."""
+
+    @options.decorate(
+        click.option("--web", is_flag=True, help="Serve a page on 127.0.0.1, and print its address."),
+        click.option("--open", "opens", is_flag=True, help="With --web: open the page in the browser."),
+        click.option(
+            "--port", type=click.IntRange(1, 65535), help="With --web: the port.  [default: any free port]"
+        ),
+        click.option(
+            "--instances", metavar="FILE", shell_complete=complete.files,
+            help="With --web: choose among the instances in FILE, the output of `incus list -f json`.",
+        ),
+        click.option("--allow-root", is_flag=True, help="With --web: serve the page as root, too."),
+    )  # fmt: skip
+    @wraps(function)
+    def wrapped(
+        *arguments: Any,
+        web: bool,
+        opens: bool,
+        port: int | None,
+        instances: str | None,
+        allow_root: bool,
+        **rest: Any,
+    ) -> Any:
+        if not web and (opens or port or instances is not None or allow_root):
+            raise click.UsageError("--open, --port, --instances and --allow-root need --web")
+        if instances is not None and arguments[0].instance.is_named:
+            raise click.UsageError("--instances can't be combined with -i or --name")
+        return function(
+            *arguments, page=PageOptions(port or 0, opens, instances, allow_root) if web else None, **rest
+        )
+
+    return wrapped

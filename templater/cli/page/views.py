@@ -1,0 +1,276 @@
+"""Views: from a question of the page to HTML. This module runs in the child process."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, redirect_stderr
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final
+
+from ...model.errors import LimitError, TemplaterError, UsageError
+from ...model.file_names import METADATA
+from ...model.hosts import HOSTS
+from ...model.metadata import TRIGGERS
+from ...model.options import RenderOptions
+from ...model.plan import Plan
+from ...model.source import Source, printable
+from ..guard import guard
+from ..html_report import column, options_of
+from ..options import Request
+from ..planning import Opened, opened
+from .edits import Edits, expect, parse_edits
+
+if TYPE_CHECKING:
+    from ...model.instance import Instance
+    from ...web.page import PageView
+    from ...web.views import Column, InstanceView
+
+#: the passes that the page offers; each other trigger runs alone
+PASSES: Final = (("create", "start"), ("copy", "start"), ("rename", "start"))
+#: the maximum number of instances and of findings that the page shows
+MOST_INSTANCES: Final = 1000
+MOST_FINDINGS: Final = 500
+#: the maximum number of files and directories to watch in the root filesystem
+MOST_TARGETS: Final = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One run: an instance as its files describe it and as the user has edited it, its passes and host."""
+
+    given: Instance
+    edits: Edits
+    passes: tuple[str, ...]
+    host: str
+
+
+class Views:
+    """The opened SRC, and the instances that the page can show. ``file`` is the list of ``--instances``."""
+
+    def __init__(self, request: Request, file: str | None) -> None:
+        self.request, self.file = request, file
+        self._version = -1
+        self._stack = ExitStack()
+        self._found: Opened | None = None
+        self._instances: list[Instance] = []
+        self._notes: list[str] = []
+
+    def answer(self, question: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return facts for the server, and data for the page."""
+        try:
+            with guard(self.request.limits):
+                asked = expect(json.loads(question), dict)
+                self._open(expect(asked["version"], int))
+                return self._findings(asked) if asked.get("kind") == "findings" else self._view(asked)
+        except TemplaterError as error:
+            return {}, _failure(error)
+        except RecursionError:
+            return {}, _failure(LimitError("the input is nested too deeply"))
+        except (OSError, ValueError, KeyError) as error:
+            return {}, _failure(UsageError(f"{type(error).__name__}: {printable(str(error))}"))
+
+    def _open(self, version: int) -> None:
+        """Open SRC, unless this version of its files is open."""
+        if version == self._version and self._found is not None:
+            return
+        self._stack.close()
+        self._found = None
+        said = io.StringIO()
+        with redirect_stderr(said):
+            found = self._stack.enter_context(opened(self.request, rootfs_of_instance=True))
+        self._notes = [line.removeprefix("note: ") for line in said.getvalue().splitlines()]
+        self._instances = [found.instance] if self.file is None else self._listed(self.file)
+        self._found, self._version = found, version
+
+    def _listed(self, file: str) -> list[Instance]:
+        from ...instances.description_file import read_instances
+        from ...parsing.instance_yaml import overridden
+        from ..options import device_overrides
+
+        described = self.request.instance
+        config, (devices, _) = described.config_overrides(), device_overrides(described.devices)
+        found = list(islice(read_instances(file), MOST_INSTANCES))
+        if not found:
+            raise UsageError(f"'{printable(file)}' has no instances")
+        if config or devices:
+            found = [overridden(instance, config=config, devices=devices) for instance in found]
+        return found
+
+    @property
+    def found(self) -> Opened:
+        assert self._found is not None
+        return self._found
+
+    def _view(self, asked: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+        from ...web import page as web_page
+        from ...web.instance_form import instance_form
+
+        sides = self._sides(asked)
+        page = self._page(asked, sides)
+        first = sides[0]
+        body = {
+            "version": self._version,
+            "source": self.request.src,
+            "choices": {
+                "instance": [instance.name for instance in self._instances],
+                "trigger": self._passes(),
+                "host": list(HOSTS),
+            },
+            "place": {**page.place, "file": page.path},
+            "list": web_page.file_list(page),
+            "file": web_page.open_file(page),
+            "notes": web_page.notes(page, [*self._notes, *self._instance_notes(sides)]),
+            "problems": sum(any(variant.is_problem for variant in file.variants) for file in page.view.files),
+            "checked": bool(asked.get("checked")),
+            "findings": web_page.finding_list(page),
+        }
+        if asked.get("form"):
+            edits = first.edits
+            body["form"] = instance_form(
+                first.given, edits.apply(first.given, with_unused=True), edits.unused_profiles,
+                self._keys_read(page.view.columns), edits.empty_keys,
+            )  # fmt: skip
+            body["given"] = _given(first.given)
+        return {"targets": list(islice(dict.fromkeys(self._targets(page.view.columns)), MOST_TARGETS))}, body
+
+    def _instance_notes(self, sides: Sequence[Side]) -> list[str]:
+        return [] if self.file is None else [note for side in sides for note in side.given.notes]
+
+    def _sides(self, asked: Mapping[str, Any]) -> list[Side]:
+        """Return the sides that the page asks for. The second differs in one field from the first."""
+        place = expect(asked.get("place", {}), dict)
+        edits = expect(asked.get("edits", {}), dict)
+        first = self._side({name: expect(text, str) for name, text in place.items()}, edits)
+        field, _, value = str(place.get("beside", "")).partition(":")
+        if field not in ("instance", "trigger", "host") or not value:
+            return [first]
+        return [first, self._side({**place, field: value}, edits)]
+
+    def _side(self, place: Mapping[str, str], edits: Mapping[str, Any]) -> Side:
+        names = [instance.name for instance in self._instances]
+        asked = place.get("instance", "")
+        given = self._instances[names.index(asked) if asked in names else 0]
+        passes = tuple(filter(None, place.get("trigger", "").split(",")))
+        if not passes or any(name not in TRIGGERS for name in passes) or len(passes) > len(TRIGGERS):
+            passes = self.found.runs[0]
+        host = place.get("host", "")
+        return Side(
+            given, parse_edits(edits.get(given.name, {})), passes,
+            host if host in HOSTS else self.found.request.host.name,
+        )  # fmt: skip
+
+    def _passes(self) -> list[str]:
+        every = (*self.found.runs, *PASSES, *((trigger,) for trigger in TRIGGERS))
+        return list(dict.fromkeys(",".join(each) for each in every))
+
+    def _page(self, asked: Mapping[str, Any], sides: Sequence[Side]) -> PageView:
+        from ...web.page import PageView, chosen_path
+        from ...web.views import instance_view
+
+        path = str(expect(asked.get("place", {}), dict).get("file", ""))
+        fixed = options_of(self.found)
+        columns = [self._column(side, fixed) for side in sides]
+        silent = [_silent(each) for each in columns]
+        view = instance_view(sides[0].given, silent)
+        path = chosen_path(view, path)
+        views = [instance_view(side.given, [each]) for side, each in zip(sides, silent, strict=True)]
+        _explain(view, path, columns)
+        if len(sides) > 1:
+            for each, shown in zip(views, columns, strict=True):
+                _explain(each, path, [shown])
+        first = sides[0]
+        place = {"instance": first.given.name, "trigger": ",".join(first.passes), "host": first.host}
+        labels = [first.host]
+        if len(sides) > 1:
+            beside = str(expect(asked["place"], dict)["beside"])
+            place["beside"] = beside
+            name = beside.partition(":")[0]
+            labels = [
+                {"instance": side.given.name, "trigger": " then ".join(side.passes), "host": side.host}[name]
+                for side in sides
+            ]
+        metadata = Source(METADATA, self.found.source.image.read_metadata().data)
+        findings = asked.get("known_findings")
+        return PageView(view, views, labels, place, path, metadata, findings, bool(asked.get("all")))
+
+    def _column(self, side: Side, fixed: RenderOptions) -> Column:
+        request = self.found.request
+        dialect = fixed.dialect if side.host == request.host.name else ""
+        own = RenderOptions(HOSTS[side.host], dialect, fixed.clock, fixed.seed, fixed.limits)
+        plan: Plan | TemplaterError
+        found = self.found._replace(request=request._replace(host=HOSTS[side.host]), runs=(side.passes,))
+        try:
+            found = found._replace(instance=side.edits.apply(side.given))
+            plan = found.plan(side.passes, own.begun())
+        except TemplaterError as error:
+            plan = error
+        return column(found, plan, side.passes, own, "")
+
+    def _keys_read(self, columns: Sequence[Column]) -> set[str]:
+        """Return the keys that the templates read."""
+        from ...pongo2.dialect import DIALECTS
+        from ...pongo2.template import config_keys
+
+        return {
+            key
+            for each in columns[:1]
+            for source in each.sources.values()
+            for key in config_keys(source, DIALECTS[HOSTS[each.host].dialect])
+        }
+
+    def _targets(self, columns: Sequence[Column]) -> Iterator[str]:
+        """Yield the files that the plans read in a root filesystem on disk, and their directories."""
+        root = self.request.rootfs or self.found.source.rootfs_path
+        if self.found.rootfs is None or not root or not os.path.isdir(root):
+            return
+        for each in columns:
+            for change in each.plan.changes if isinstance(each.plan, Plan) else ():
+                path = root
+                for name in change.real.strip("/").split("/"):
+                    path = os.path.join(path, name)
+                    yield path
+
+    def _findings(self, asked: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return the findings of `check` without validators."""
+        from ..html_report import found_by_check
+
+        said = io.StringIO()
+        hosts = [side.host for side in self._sides(asked)]
+        with redirect_stderr(said):
+            findings = found_by_check(self.found, list(dict.fromkeys(hosts)))
+        kept = None if findings is None else findings[:MOST_FINDINGS]
+        return {"findings": kept}, {"version": self._version, "count": len(findings or ())}
+
+
+def _silent(each: Column) -> Column:
+    """Return a column that explains no file, because an explanation renders the template again."""
+    return replace(each, explain=lambda change: None, reads=lambda change: None)
+
+
+def _explain(view: InstanceView, path: str, columns: Sequence[Column]) -> None:
+    """Add the origins of values to the results of one file."""
+    for file in view.files:
+        for variant in file.variants if printable(file.path) == path else ():
+            if variant.has_content:
+                variant.lines = columns[variant.columns[0]].explain(variant.change)
+
+
+def _given(instance: Instance) -> dict[str, Any]:
+    """Return the instance as its files describe it, with which the page compares edits."""
+    profiles = [{"name": profile.name, "config": dict(profile.config)} for profile in instance.profiles]
+    return {
+        "name": instance.name,
+        "type": instance.type,
+        "config": dict(instance.config),
+        "profiles": profiles,
+    }
+
+
+def _failure(error: TemplaterError) -> dict[str, Any]:
+    from ...web.page import problem
+
+    return {"file": problem(error.explain()), "problem": str(error)}

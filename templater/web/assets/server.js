@@ -1,0 +1,54 @@
+// Requests to the server, and its stream of events.
+
+const PAUSE = 1000;
+
+export class Refused extends Error {}
+export class Unreachable extends Error {}
+
+const sleep = (time) => new Promise((resolve) => setTimeout(resolve, time));
+
+// Post a question and return the answer. A busy server is asked again.
+export async function ask(path, question) {
+  for (;;) {
+    let answer;
+    try {
+      answer = await fetch(path, {
+        method: "POST", body: JSON.stringify(question), headers: { "Content-Type": "application/json" },
+      });
+    } catch {
+      throw new Unreachable("The server does not answer. Is templater still running?");
+    }
+    if (answer.status === 503) await sleep(PAUSE / 4);
+    else if (answer.status === 403) throw new Refused(await answer.text());
+    else return await answer.json();
+  }
+}
+
+// Call changed(version, names) at each event while the tab is visible, and lost() when the stream ends.
+// A hidden tab has no stream, because browsers open only six connections to a server.
+export function follow(changed, lost) {
+  let source = null;
+  let timer = 0;
+  const close = () => {
+    clearTimeout(timer);
+    source?.close();
+    source = null;
+  };
+  const open = () => {
+    close();
+    if (document.visibilityState !== "visible") return;
+    source = new EventSource("/events");
+    source.onmessage = (event) => {
+      const { version, changed: names } = JSON.parse(event.data);
+      changed(version, names);
+    };
+    source.onerror = () => {
+      if (source?.readyState === EventSource.CLOSED) timer = setTimeout(open, PAUSE);
+      lost();
+    };
+  };
+  document.addEventListener("visibilitychange", open);
+  addEventListener("pagehide", close);
+  addEventListener("pageshow", (event) => event.persisted && open());
+  open();
+}

@@ -1,0 +1,303 @@
+"""The page of `watch --web` in a real browser: edits, changes of files, tabs, a restart, sizes, the keyboard."""
+
+import json
+import re
+import shutil
+
+import pytest
+
+from tests.page.conftest import ROOT
+from tests.web_pages import an_image
+
+pytestmark = pytest.mark.slow
+
+META_DATA = "/var/lib/cloud/seed/nocloud-net/meta-data"
+
+
+def value_of(page):
+    """Return the text of the open file's results."""
+    return page.locator("#file .results")
+
+
+def open_file(page, path):
+    page.locator(f'#list a[data-path="{path}"]').click()
+    page.locator("#file > h2", has_text=path).wait_for()
+
+
+def test_an_edited_key_changes_the_preview(serve, browser, image, expect):
+    page = browser.open(serve(image))
+    open_file(page, META_DATA)
+    page.locator('textarea[data-key="user.meta-data"]').fill("role: web")
+    expect(value_of(page)).to_contain_text("role: web")
+    page.locator('textarea[data-key="user.meta-data"]').fill("")
+    expect(value_of(page)).not_to_contain_text("role: web")
+
+
+def test_an_edited_name_and_type_change_the_preview(serve, browser, image, expect):
+    page = browser.open(serve(image))
+    open_file(page, "/etc/hostname")
+    page.locator("#name").fill("db7")
+    expect(value_of(page)).to_contain_text("db7")
+    page.locator("#type").select_option("virtual-machine")
+    expect(page.locator("#list")).to_contain_text("hostname.tpl.out")
+    page.locator("#name").fill("a/b")
+    expect(page.locator("#file .code.error")).to_contain_text("invalid instance name 'a/b'")
+
+
+def test_profiles_are_added_edited_switched_off_and_ordered(serve, browser, image, expect):
+    page = browser.open(serve(image))
+    open_file(page, META_DATA)
+    for name in ("base", "site"):
+        page.locator("#add-profile").fill(name)
+        page.keyboard.press("Enter")
+        expect(page.locator(f'[data-apply="{name}"]')).to_be_focused()
+        page.locator(f'[data-add="{name}"]').fill("user.meta-data")
+        page.keyboard.press("Enter")
+        field = page.locator(f'textarea[data-profile="{name}"]')
+        expect(field).to_be_focused()
+        field.fill(f"from: {name}")
+    expect(value_of(page)).to_contain_text("from: site")
+    page.locator('[data-raise="site"]').click()
+    expect(value_of(page)).to_contain_text("from: base")
+    page.locator('[data-apply="base"]').uncheck()
+    expect(value_of(page)).to_contain_text("from: site")
+    expect(page.locator("#edited")).to_contain_text("only in this tab")
+    page.locator("#reset").click()
+    expect(page.locator("fieldset")).to_have_count(0)
+
+
+def test_the_address_and_the_storage_never_contain_values(serve, browser, image, expect):
+    page = browser.open(serve(image))
+    open_file(page, META_DATA)
+    page.locator('textarea[data-key="user.meta-data"]').fill("hunter2-is-secret")
+    expect(value_of(page)).to_contain_text("hunter2-is-secret")
+    page.locator("#host").select_option("lxd")
+    expect(page).to_have_url(re.compile("host=lxd"))
+    assert "hunter2" not in page.url
+    kept = page.evaluate(
+        "JSON.stringify([{...localStorage}, {...sessionStorage}, document.cookie, history.state])"
+    )
+    assert json.loads(kept) == [{}, {}, "", None]
+    assert all("hunter2" not in address for address in browser.requests)
+
+
+def test_a_view_can_be_shared_and_the_back_button_returns_to_the_file_before(serve, browser, image, expect):
+    page = browser.open(serve(image), "#host=lxd&trigger=start&file=/etc/hosts&beside=host:incus")
+    expect(page.locator("#host")).to_have_value("lxd")
+    expect(page.locator("#beside")).to_have_value("host:incus")
+    open_file(page, "metadata.yaml")
+    page.go_back()
+    expect(page.locator("#host")).to_have_value("lxd")
+    expect(page.locator("#file > h2")).not_to_have_text("metadata.yaml")
+
+
+def test_a_changed_file_changes_the_preview(serve, browser, image, expect):
+    page = browser.open(serve(image))
+    open_file(page, "/etc/hostname")
+    (image / "templates" / "hostname.tpl").write_text("{{ instance.name }}.example\n")
+    expect(value_of(page)).to_contain_text(".example")
+    (image / "templates" / "hostname.tpl").write_text("{{ instance.name|nosuch }}\n")
+    expect(page.locator("#file .code.error")).to_contain_text("unknown filter 'nosuch'")
+    expect(page.locator("#status")).to_contain_text("with problems")
+    expect(page.locator("#findings")).to_contain_text("unknown filter 'nosuch'")
+    (image / "metadata.yaml").write_text("templates: [")
+    expect(page.locator("#file .code.error")).to_contain_text("metadata.yaml:1")
+    shutil.copy(ROOT / "sample-images" / "debian-cloud" / "metadata.yaml", image / "metadata.yaml")
+    shutil.rmtree(image / "templates")
+    expect(page.locator("#status")).to_contain_text("with problems")
+    shutil.copytree(ROOT / "sample-images" / "debian-cloud" / "templates", image / "templates")
+    expect(page.locator("#status")).to_have_text("live")
+
+
+def test_a_file_in_a_new_nested_folder_of_the_root_filesystem_changes_the_preview(
+    serve, browser, tmp_path, expect
+):
+    rules = {"/srv/new/nested/file": {"when": ["start"], "template": "t"}}
+    image = an_image(tmp_path / "image", rules, {"t": "{{ instance.name }}\n"})
+    rootfs = tmp_path / "rootfs"
+    rootfs.mkdir()
+    page = browser.open(serve(image, rootfs, "--name", "web1"))
+    expect(page.locator("#list")).to_contain_text("create")
+    (rootfs / "srv" / "new" / "nested").mkdir(parents=True)
+    (rootfs / "srv" / "new" / "nested" / "file").write_text("old\n")
+    expect(page.locator("#list")).to_contain_text("update")
+    (rootfs / "srv" / "new" / "nested" / "file").write_text("web1\n")
+    expect(page.locator("#list")).to_contain_text("keep")
+
+
+def test_hosts_triggers_and_instances_are_shown_side_by_side(serve, browser, tmp_path, expect):
+    rules = {"/etc/a": {"when": ["create", "start"], "template": "t"}}
+    template = "{{ instance.name }} {{ trigger }} {{ 7/2 }}\n{{ pongo2.version }}\n"
+    image = an_image(tmp_path / "image", rules, {"t": template})
+    instances = [
+        {"name": name, "type": "container", "config": {}, "devices": {}, "profiles": []}
+        for name in ("one", "two")
+    ]
+    (tmp_path / "all.json").write_text(json.dumps(instances))
+    page = browser.open(serve(image, "--instances", str(tmp_path / "all.json")))
+    sides = page.locator("#file .side")
+    page.locator("#beside").select_option("instance:two")
+    expect(sides).to_have_count(2)
+    expect(sides.nth(0)).to_contain_text("one")
+    expect(sides.nth(1)).to_contain_text("two")
+    expect(page.locator("#file > details .patch")).to_contain_text("-one")
+    page.locator("#beside").select_option("host:lxd-debian")
+    expect(sides.nth(0)).to_contain_text("6.")
+    expect(sides.nth(1)).to_contain_text("4.0.2")
+    page.locator("#beside").select_option("trigger:create")
+    expect(sides.nth(1)).to_contain_text("create")
+    page.locator("#host").select_option("incus-6.0")
+    page.locator("#beside").select_option("host:incus-6.0.4")
+    expect(page.locator("#file")).to_contain_text("The same on both sides")
+
+
+def test_findings_of_check_lead_to_their_files(serve, browser, expect):
+    page = browser.open(serve(ROOT / "sample-images" / "broken"))
+    finding = page.locator("#finding-list li", has_text="unknown filter 'uper'")
+    finding.locator("a").click()
+    expect(page.locator("#file > h2")).to_have_text("/etc/filter")
+    expect(page.locator("#file .template .finding")).to_contain_text("unknown filter 'uper'")
+
+
+def test_the_origin_of_a_value_is_shown_on_hover_and_on_focus(serve, browser, image, expect):
+    page = browser.open(serve(image, "--name", "web1"))
+    open_file(page, "/etc/hostname")
+    page.locator("#file .v").first.hover()
+    expect(page.locator("#tip")).to_have_text("instance.name: generated by the daemon")
+    page.mouse.move(5, 5)
+    expect(page.locator("#tip")).to_be_hidden()
+    page.locator("#file .v").first.focus()
+    expect(page.locator("#tip")).to_be_visible()
+    assert page.locator("#file .v").first.get_attribute("aria-describedby") == "tip"
+    page.keyboard.press("Escape")
+    expect(page.locator("#tip")).to_be_hidden()
+
+
+def test_seven_tabs_follow_changes(serve, browser, image, expect):
+    server = serve(image)
+    context = browser.context()
+    pages = [context.new_page() for _ in range(7)]
+    for number, page in enumerate(pages):
+        page.goto(server.address if not number else f"{server.origin}/#file=/etc/hostname")
+        page.wait_for_selector("#open")
+    open_file(pages[0], "/etc/hostname")
+    (image / "templates" / "hostname.tpl").write_text("seven\n")
+    for page in pages:
+        expect(value_of(page)).to_contain_text("seven")
+
+
+HIDE = """hidden => {
+  Object.defineProperty(document, "visibilityState", {configurable: true, get: () => hidden ? "hidden" : "visible"});
+  document.dispatchEvent(new Event("visibilitychange"));
+}"""
+
+
+def test_a_hidden_tab_has_no_event_stream_and_fetches_the_state_on_return(serve, browser, image, expect):
+    page = browser.open(serve(image))
+    open_file(page, "/etc/hostname")
+    expect(page.locator("#finding-list")).to_contain_text("check found")
+    with page.expect_event("requestfailed", lambda request: request.url.endswith("/events")):
+        page.evaluate(HIDE, True)
+    asked = len([address for address in browser.requests if address.endswith("/view")])
+    (image / "templates" / "hostname.tpl").write_text("while hidden\n")
+    page.wait_for_timeout(2000)
+    assert len([address for address in browser.requests if address.endswith("/view")]) == asked
+    page.evaluate(HIDE, False)
+    expect(value_of(page)).to_contain_text("while hidden")
+
+
+def test_after_a_restart_the_page_continues_with_its_edits_when_the_new_address_is_open(
+    serve, browser, image, expect
+):
+    server = serve(image)
+    page = browser.open(server)
+    open_file(page, "/etc/hostname")
+    page.locator("#name").fill("edited")
+    expect(value_of(page)).to_contain_text("edited")
+    port = server.port
+    assert server.stop() == 0
+    expect(page.locator("#banner")).to_contain_text("Is templater still running?")
+    again = serve(image, "--port", str(port))
+    expect(page.locator("#banner")).to_contain_text("no longer valid")
+    (image / "templates" / "hostname.tpl").write_text("{{ instance.name }} restarted\n")
+    other = page.context.new_page()
+    other.goto(again.address)
+    expect(page.locator("#banner")).to_be_hidden()
+    expect(value_of(page)).to_contain_text("edited restarted")
+    # the browser itself reports requests to a server that is gone, or refuses them
+    browser.problems[:] = [text for text in browser.problems if "Failed to load resource" not in text]
+
+
+def test_500_targets_are_listed_and_filtered(serve, browser, tmp_path, expect):
+    templates = {f"t{n}": f"file {n} of {{{{ instance.name }}}}\n" for n in range(500)}
+    rules = {f"/etc/{name}": {"when": ["create"], "template": name} for name in templates}
+    page = browser.open(serve(an_image(tmp_path / "image", rules, templates)))
+    expect(page.locator("#list li")).to_have_count(501)
+    page.keyboard.press("/")
+    page.keyboard.type("/T499")
+    expect(page.locator("#list li:visible")).to_have_count(1)
+    page.keyboard.press("Enter")
+    expect(value_of(page)).to_contain_text("file 499 of c1")
+    page.locator("#name").fill("many")
+    expect(value_of(page)).to_contain_text("file 499 of many")
+
+
+def test_a_file_of_2_megabytes_is_shown_in_part_and_on_request_whole(serve, browser, tmp_path, expect):
+    big = "{{ instance.name }}\n" + "".join(
+        f"line {n} of a large file, as templates have it\n" for n in range(45_000)
+    )
+    assert len(big) > 2_000_000
+    image = an_image(tmp_path / "image", {"/etc/big": {"when": ["create"], "template": "big"}}, {"big": big})
+    page = browser.open(serve(image))
+    expect(value_of(page)).to_contain_text("These are the first 2,000 lines.")
+    assert page.locator(".results .l").count() == 2000
+    page.locator("#name").fill("fast")
+    expect(value_of(page)).to_contain_text("fast")
+    page.locator("#file [data-all]").first.click()
+    expect(page.locator(".results .l")).to_have_count(45_001)
+    expect(value_of(page)).to_contain_text("line 44999 of a large file")
+
+
+def test_the_page_is_usable_with_the_keyboard_alone(serve, browser, image, expect):
+    page = browser.open(serve(image, "--name", "web1"))
+
+    def tab_to(selector):
+        for _ in range(60):
+            page.keyboard.press("Tab")
+            if page.evaluate("selector => document.activeElement.matches(selector)", selector):
+                return
+        raise AssertionError(f"Tab does not reach {selector}")
+
+    tab_to("#host")
+    page.keyboard.press("l")  # selects lxd
+    expect(page).to_have_url(re.compile("host=lxd"))
+    page.keyboard.press("/")
+    expect(page.locator("#filter")).to_be_focused()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    expect(page.locator("#file > h2")).to_have_text("/etc/hosts")
+    expect(page.locator('#list a[data-path="/etc/hosts"]')).to_be_focused()
+    tab_to("#file .v")
+    first = page.evaluate("document.activeElement.textContent")
+    expect(page.locator("#tip")).to_be_visible()
+    page.keyboard.press("ArrowRight")
+    assert page.evaluate("document.activeElement.matches('.v')"), first
+    tab_to("#name")
+    page.keyboard.press("Control+a")
+    page.keyboard.type("typed")
+    expect(value_of(page)).to_contain_text("typed")
+    expect(page.locator("#name")).to_be_focused()
+    tab_to("[data-add='']")
+    page.keyboard.type("user.mine")
+    page.keyboard.press("Enter")
+    expect(page.locator('textarea[data-key="user.mine"]')).to_be_focused()
+
+
+def test_typing_fast_keeps_every_character_and_shows_the_last(serve, browser, image, expect):
+    page = browser.open(serve(image))
+    open_file(page, META_DATA)
+    text = "the quick brown fox jumps over the lazy dog"
+    page.locator('textarea[data-key="user.meta-data"]').press_sequentially(text)
+    expect(value_of(page)).to_contain_text(text)
+    expect(page.locator('textarea[data-key="user.meta-data"]')).to_have_value(text)
