@@ -74,17 +74,63 @@ class Answer:
 class _Connection(http.client.HTTPConnection):
     """A connection whose socket another function opens.
 
-    ``used`` tells whether it has received an answer before.
+    ``used`` tells whether it has received an answer before. Each read ends at ``deadline``, even if the
+    daemon sends a byte now and then.
     """
 
     def __init__(self, connect: Connect) -> None:
         super().__init__("localhost", timeout=TIMEOUT)
         self._open = connect
         self.used = False
+        self.deadline = 0.0
 
     def connect(self) -> None:
         self.used = False
-        self.sock = self._open(self.timeout or TIMEOUT)
+        self.sock = _Socket(self._open(self.timeout or TIMEOUT), self)
+
+
+class _Socket:
+    """A socket for http.client that keeps the deadline of its connection."""
+
+    def __init__(self, opened: socket.socket, connection: _Connection) -> None:
+        self._socket, self._connection = opened, connection
+
+    def sendall(self, data: bytes) -> None:
+        self._wait()
+        self._socket.sendall(data)
+
+    def makefile(self, mode: str) -> io.BufferedReader:
+        received: Any = self._socket.makefile("rb", buffering=0)
+        return io.BufferedReader(_Received(received, self._wait))
+
+    def shutdown(self, how: int) -> None:
+        self._socket.shutdown(how)
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def _wait(self) -> None:
+        """Let the next call wait until the deadline. Raises TimeoutError after it."""
+        left = self._connection.deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        self._socket.settimeout(left)
+
+
+class _Received(io.RawIOBase):
+    def __init__(self, received: Any, wait: Callable[[], None]) -> None:
+        self._received, self._wait = received, wait
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> Any:
+        self._wait()
+        return self._received.readinto(buffer)
+
+    def close(self) -> None:
+        self._received.close()
+        super().close()
 
 
 class Client:
@@ -150,12 +196,19 @@ class Client:
     def stream(self, path: str) -> Iterator[tuple[Message, Iterator[bytes]]]:
         """Open a new connection, and yield the headers and the content of an answer."""
         connection = _Connection(self._connect)
+
+        def pieces() -> Iterator[bytes]:
+            while piece := answer.read1(_PIECE):
+                yield piece
+                connection.deadline = time.monotonic() + TIMEOUT
+
+        connection.deadline = time.monotonic() + TIMEOUT
         try:
             connection.request("GET", path, headers={"User-Agent": f"templater/{__version__}"})
             answer = connection.getresponse()
             if answer.status != 200:
                 raise DaemonError(self.name, answer.status, "")
-            yield answer.headers, iter(lambda: answer.read1(_PIECE), b"")
+            yield answer.headers, pieces()
         except (OSError, http.client.HTTPException) as error:
             raise NoAnswerError(f"{self.name} does not answer: {printable(str(error))}") from None
         finally:
@@ -218,19 +271,16 @@ class Client:
 
     def _exchange(self, connection: _Connection, method: str, path: str, most: int, timeout: float) -> Answer:
         connection.timeout = timeout
-        if connection.sock is not None:
-            connection.sock.settimeout(timeout)
+        connection.deadline = end = time.monotonic() + timeout
         connection.request(method, path, headers={"User-Agent": f"templater/{__version__}"})
         response = connection.getresponse()
         body = bytearray()
-        end = time.monotonic() + timeout
         while method == "GET" and (piece := response.read1(_PIECE)):
             body += piece
             if len(body) > most:
                 connection.close()
                 raise LimitError(f"{self.name} answered '{printable(path)}' with more than {most} bytes")
-            if time.monotonic() > end + len(body) / _SLOWEST:
-                raise TimeoutError
+            connection.deadline = end + len(body) / _SLOWEST
         if response.length:
             raise http.client.IncompleteRead(b"", response.length)
         response.read()

@@ -140,7 +140,7 @@ def _proxy(remote: str, cleanups: list[Callable[[], None]]) -> tuple[str, Connec
     folder = tempfile.mkdtemp(prefix="templater-proxy.")  # only this user can enter the directory
     path = os.path.join(folder, "socket")
     program = subprocess.Popen(
-        ["incus", "remote", "proxy", f"{remote}:", path, f"--timeout={_PROXY_IDLE}"],
+        ["incus", "remote", "proxy", f"--timeout={_PROXY_IDLE}", "--", f"{remote}:", path],
         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
         start_new_session=True, text=True, errors="surrogateescape",
     )  # fmt: skip

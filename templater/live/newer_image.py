@@ -10,7 +10,7 @@ from datetime import datetime
 from email.message import Message
 from typing import Any, NamedTuple
 
-from ..distribution.image_api import ServerImage, export
+from ..distribution.image_api import FINGERPRINT, ServerImage, export
 from ..image.open import open_image
 from ..model.errors import TemplaterError
 from ..model.metadata import Rule
@@ -92,6 +92,8 @@ class NewerImages:
             with contextlib.suppress(AttributeError, ValueError):
                 key = str(image.get("type")), *_identity(image)
                 version = _Version(_created(image), str(image.get("fingerprint")), key[0])
+                if not FINGERPRINT.fullmatch(version.fingerprint):
+                    continue
                 found[key] = sorted({*found.get(key, ()), version}, reverse=True)[:2]
 
     def _of_image(self, image: _Version) -> _Rules | None:

@@ -377,11 +377,14 @@ def test_waiting_for_a_stopped_daemon_makes_few_attempts(incus, monkeypatch):
     [
         ([b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n", *[b"x"] * 40], 100, HangError),
         ([b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", *[b"1\r\nx\r\n"] * 40], 100, HangError),
+        ([b"HTTP/1.1 200 OK\r\n", *[b"a: b\r\n"] * 40], 100, HangError),
+        ([b"HTTP/1.1 100 Continue\r\n\r\n"] * 40, 100, HangError),
+        ([b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n", *[b"a: b\r\n"] * 40], 100, HangError),
         ([b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nx"], 100, NoAnswerError),
         ([b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nx"], 100, NoAnswerError),
         ([b"HTTP/1.1 200 OK\r\nContent-Length: 300\r\n\r\n", b"x" * 300], 100, LimitError),
     ],
-    ids=["slow", "slow chunks", "incomplete", "incomplete chunk", "too long"],
+    ids=["slow", "slow chunks", "slow headers", "slow interim answers", "slow trailers", "incomplete", "incomplete chunk", "too long"],
 )  # fmt: skip
 def test_an_answer_that_is_slow_or_incomplete_is_an_error(sent, most, error):
     ours, theirs = socket.socketpair()

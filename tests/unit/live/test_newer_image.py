@@ -30,7 +30,10 @@ def packed(metadata: str, templates: dict[str, bytes], padding: int = 0) -> byte
 
 @pytest.fixture
 def newer(incus):
-    """Return a function that adds an image with these templates, and gives the note."""
+    """Return a function that adds an image with these templates, and gives the note.
+
+    ``others`` are fields of further images.
+    """
     recorded_image = incus.data(
         f"GET /1.0/images/{incus.data('GET /1.0/instances/c1')['config']['volatile.base_image']}"
     )
@@ -39,10 +42,11 @@ def newer(incus):
     metadata = incus.data("GET /1.0/instances/c1/metadata")
     (hostname,) = (each["text"] for each in recorded("incus") if each["name"] == "template")
 
-    def note(templates=(), created="2030-01-01T00:00:00Z", rules=None, padding=0, **properties):
+    def note(templates=(), created="2030-01-01T00:00:00Z", rules=None, padding=0, others=(), **properties):
         image = {**recorded_image, "fingerprint": NEW, "created_at": created,
                  "properties": {**recorded_image["properties"], **properties}}  # fmt: skip
-        incus.put("GET /1.0/images?recursion=1", sync([recorded_image, image]))
+        images = [recorded_image, image, *({**image, **fields} for fields in others)]
+        incus.put("GET /1.0/images?recursion=1", sync(images))
         changed = {**metadata, "templates": {**metadata["templates"], **(rules or {})}}
         texts = {"hostname.tpl": hostname.encode(), **TEMPLATES, **dict(templates)}
         body = packed(yaml.safe_dump(changed), texts, padding)
@@ -85,3 +89,10 @@ def test_without_permission_for_images_there_is_no_note(newer, incus):
     daemon = open_daemon(parse_address("incus:c1"))
     assert NewerImages(daemon).note(open_instance(daemon)) == ""
     daemon.close()
+
+
+@pytest.mark.parametrize("fingerprint", ["\x1b]0;title\x07", "../../instances", {"a": "b"}])
+def test_an_image_with_an_invalid_fingerprint_does_not_hide_a_newer_one(fingerprint, newer):
+    other = {"created_at": "2031-01-01T00:00:00Z", "fingerprint": fingerprint}
+    text = newer({"once.tpl": b"new"}, others=[other])
+    assert text == "a newer version of the image (aaaaaaaaaaaa) has other templates: /etc/once"
