@@ -66,7 +66,7 @@ UNITS: "Mapping[str, Mapping[str, int]]" = {
 }  # fmt: skip
 EXAMPLES = {SECONDS: "30s, 5m or 1h", NUMBER: "5000, 20k or 3M", SIZE: "4096, 512k, 16MiB or 1GiB"}
 
-#: the largest value that a limit can have: the kernel and Python accept no larger one
+#: the largest value of a limit that the kernel and Python accept
 LARGEST = 1 << 50
 
 

@@ -35,7 +35,7 @@ DIGEST = 24
 
 
 def blake2b(data: bytes = b"") -> "Any":
-    # importing hashlib takes three milliseconds, because it loads every algorithm of OpenSSL
+    # importing hashlib takes three milliseconds, because hashlib loads every algorithm of OpenSSL
     try:
         from _blake2 import blake2b
     except ImportError:

@@ -60,14 +60,14 @@ SEARCHED = 4 << 20
 SET = "value"
 #: values to try instead if a file rendered with invented values has a mistake
 OTHER_VALUES = ("true", "8080", "10.0.0.5", "10.0.0.5/24", SET)
-#: a value for a key: the one of the two that is not the key's default
+#: for each default such as "true", the opposite value
 OPPOSITES = {
     one: other
     for pair in (("true", "false"), ("yes", "no"), ("on", "off"))
     for one, other in (pair, reversed(pair))
 }
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
-#: a value that breaks most formats if it is not quoted
+#: a value that breaks most formats unless a template quotes the value
 AWKWARD = """it's: a "b" #c, {d}"""
 
 

@@ -72,7 +72,7 @@ class ScannedImage:
     trailing: tuple[Trailing, ...] = ()
     #: the first bytes of files that checks inspect, by path
     heads: Mapping[str, bytes] = field(default_factory=dict)
-    #: metadata.yaml as it is stored
+    #: the stored file metadata.yaml
     stored: Source | None = None
     #: the uid of root: the owner of the directory rootfs, or 0 in an archive
     root_uid: int = 0

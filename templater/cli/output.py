@@ -124,7 +124,7 @@ def coloured(text: str, path: str) -> str:
     from pygments.token import STANDARD_TYPES, Token, string_to_tokentype
 
     colours = {string_to_tokentype(name): (colour, colour) for name, colour in COLOURS.items()}
-    # A token type without a colour gets that of its parent type, so each top-level type needs an entry.
+    # A token type without a colour gets the colour of its parent type, so each top-level type needs an entry.
     for kind in STANDARD_TYPES:
         if kind is Token or kind.parent is Token:
             colours.setdefault(kind, ("", ""))

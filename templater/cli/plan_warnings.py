@@ -47,7 +47,7 @@ def plan_warnings(plans: list[Plan], image: Image, rootfs_option: str) -> Iterat
         named = ", ".join(unsure[:5]) + (f" and {len(unsure) - 5} more" if len(unsure) > 5 else "")
         yield f"a create_only file is kept if it exists; pass {rootfs_option} to check: {named}"
     if not image.complete:
-        yield "the archive was read up to its last template; `templater audit` reads all of it"
+        yield "the archive was read up to its last template; `templater audit` reads the whole archive"
 
 
 def warn_of_unknown_names(

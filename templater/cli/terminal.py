@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from typing import TextIO
 
 CHOICES = ("auto", "always", "never")
-#: the options that git gives `less`: keep colours, and end at once if one screen shows everything
+#: the options that git passes to `less`: keep colours, and end at once if all lines fit on one screen
 LESS = "FRX"
 
 

@@ -50,7 +50,7 @@ class WatchedImage:
     def __init__(self, request: options.Request, *, checked: bool, tested: bool) -> None:
         self.request = request
         self.checked, self.tested = checked, tested
-        #: what earlier looks have rendered
+        #: the files that earlier looks have rendered
         self.memo = Memo()
         self._files, self._findings, self._failures = Shown(), Shown(), Shown()
         self._bodies: dict[Key, str | None] = {}

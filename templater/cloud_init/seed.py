@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 META, USER, VENDOR, NETWORK = "meta-data", "user-data", "vendor-data", "network-config"
 FILES = (META, USER, VENDOR, NETWORK)
-#: the seed's folders. cloud-init uses the first one with both user-data and meta-data.
+#: the folders of a seed. cloud-init uses the first folder with both user-data and meta-data.
 FOLDERS = ("/var/lib/cloud/seed/nocloud", "/var/lib/cloud/seed/nocloud-net")
 PATHS = frozenset(f"{folder}/{name}" for folder in FOLDERS for name in FILES)
 #: maximum size in bytes of one file of a seed, and of one file with facts about the guest

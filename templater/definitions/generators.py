@@ -239,7 +239,7 @@ def _template(entry: FileEntry, results: Results, limits: Limits) -> None:
             place = error.span or entry.span("content", "generator")
             raise InputError(
                 f"the content can't be rendered: {error.message}, so the build fails", place,
-                "without 'pongo: true', the content becomes the template as it is",
+                "without 'pongo: true', the content becomes the template unchanged",
             ) from None  # fmt: skip
     results.add(entry, file, ((content, entry.node("content")),))
 

@@ -27,7 +27,7 @@ class KnownRootfs:
         self.view = view
         self.assume = assume
         self.assumed: dict[str, None] = {}
-        #: content of each written file, or None if it is unknown
+        #: the content of each written file, or None for unknown content
         self.written: dict[str, str | None] = {}
         self.removed: set[str] = set()
 

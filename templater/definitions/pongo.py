@@ -76,6 +76,6 @@ def render_again(text: str, source: Source, target: dict[str, Any], family: str,
 
 
 def _compiled(source: Source, mode: Literal["incus", "plain"], limits: Limits) -> Template:
-    if limits.is_over:  # check the time here, because compiling does not check it
+    if limits.is_over:  # check the time limit here, because compiling does not check it
         raise limits.late()
     return compile_template(source, V4, mode=mode, limits=limits)

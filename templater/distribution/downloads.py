@@ -28,7 +28,7 @@ PART = ".part"
 _PIECE = 1 << 20
 #: maximum number of pieces that wait for hashing and writing
 _AHEAD = 4
-#: number of bytes after which the kernel begins to write them to the disk
+#: after this many bytes, the kernel is asked to begin writing to the disk
 _BLOCK = 8 << 20
 
 
@@ -187,6 +187,6 @@ class _Written:
             view = view[os.write(self._fd, view) :]
         self._size += len(piece)
         if self._size - self._started >= _BLOCK:
-            # The advice starts to write the pages. They stay in memory, because they are not written yet.
+            # The advice makes the kernel begin to write the pages. Unwritten pages stay in memory.
             os.posix_fadvise(self._fd, self._started, self._size - self._started, os.POSIX_FADV_DONTNEED)
             self._started = self._size

@@ -165,7 +165,7 @@ class _Fetcher:
         url = stream.url(item.path)
         if not SHA256.fullmatch(item.sha256):
             raise InputError(f"'{stream.base}' announces no valid SHA-256 hash for '{url}'")
-        # clients ignore the size, and some publishers omit it
+        # clients ignore the size, and some publishers omit the size
         download = _download(stream, url, item.size or most)
         return self._downloads.fetch(item.sha256, url, download, self._progress, also, item.size)
 

@@ -41,7 +41,7 @@ class Catalog:
     """The index and every products file that it names, as plain JSON, so that unknown keys are preserved."""
 
     index: dict[str, Any]
-    #: products files by path, without those that clients skip
+    #: the products files by path, without files that clients skip
     files: dict[str, dict[str, Any]]
     changed: set[str] = field(default_factory=set)
 

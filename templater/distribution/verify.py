@@ -28,7 +28,7 @@ SHA256 = re.compile(r"[0-9a-f]{64}")
 _SHOWN_FINGERPRINT = 12
 #: a file is read at most this many bytes beyond the size that the catalog gives
 _SPARE = 1 << 30
-#: limit on fingerprints checked for one root filesystem, because each one hashes the whole file again
+#: limit on fingerprints checked for one root filesystem: each fingerprint hashes the whole file again
 _MOST_COMBINED = 16
 
 

@@ -72,7 +72,8 @@ def settings(path: str) -> "Iterator[tuple[str, str]]":
             waiting[:0] = [join(file, n) for n in sorted(os.listdir(file)) if n.endswith(".conf")]
             continue
         if file.endswith("/") and not exists(file):
-            # LXC ignores a missing directory, too: its userns.conf includes one that Debian lacks.
+            # LXC ignores a missing directory, too. For example, its userns.conf includes a directory that
+            # Debian lacks.
             continue
         for key, value in lines_of(file):
             if key == "lxc.include":

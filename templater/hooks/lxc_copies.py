@@ -168,7 +168,7 @@ def copy_image(source: str, folder: str) -> None:
         if instance is not None:
             write_whole(new, INSTANCE, instance.data)
         _copy_templates(old, new)
-        # Copy metadata.yaml last, because it marks the copy as complete.
+        # Copy metadata.yaml last, because its presence means that the copy is complete.
         write_whole(new, METADATA, old.read_metadata().data)
 
 

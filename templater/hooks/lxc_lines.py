@@ -122,7 +122,7 @@ def status(name: str, path: str) -> "Iterator[Finding]":
     line = lines.get(f"lxc.hook.{needed}")
     hint = f"templater hook install lxc {quote(name)}{elsewhere(path, LXC_PATH)} --write"
     if line is None:
-        # `install` does not write lxc.hook.mount, because most containers do not need it.
+        # `install` does not write lxc.hook.mount, because most containers do not need this hook.
         by_hand = "set lxc.hook.mount to the line of lxc.hook.pre-start: only LXC can mount this rootfs"
         missing = not early and "lxc.hook.pre-start" in lines
         problem = f"'{config}' has no lxc.hook.{needed} that calls templater"

@@ -39,7 +39,7 @@ IMAGE = "image"
 INSTANCE = "instance"
 
 #: the modules that parse and compile, including those that are only imported when a function is called.
-#: The child imports these modules before the sandbox locks it, because it cannot open files afterwards.
+#: The child imports these modules before it is locked, because a locked child cannot open files.
 COLD = (
     "parsing.metadata_yaml",
     "parsing.pure_yaml",

@@ -385,7 +385,7 @@ def _open_rootfs(request: HookRequest) -> "Root":
     from ..rootfs.confined import Root
 
     above, name = split(abspath(request.rootfs))
-    # An untrusted image can supply the directory ``above``, so ``below`` follows no link in it.
+    # An untrusted image can supply the directory ``above``, so ``below`` follows no link in ``above``.
     with Root(above, named=True) as parent:
         root = parent.below("/" + name, cross_mounts=request.cross_mounts)
     root.named = False

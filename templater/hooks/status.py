@@ -230,7 +230,7 @@ def option_of(line: str, name: str) -> str:
     """Return the value of an option in a hook line, or "" if it is missing."""
     try:
         words = shlex.split(line)
-    except ValueError:  # the line has an unclosed quote, so it can't run
+    except ValueError:  # a line with an unclosed quote can't run
         return ""
     for number, word in enumerate(words):
         if word == name and number + 1 < len(words):

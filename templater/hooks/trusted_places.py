@@ -18,10 +18,10 @@ from ..model.source import Source, printable
 from ..rootfs.confined import Root, read_descriptor
 from ..rootfs.paths import MissingError
 
-#: files of templater and of Incus that describe one instance, including its passwords
+#: names of files that describe one instance (of templater and of Incus); they can contain passwords
 DESCRIPTIONS = (INSTANCE, BACKUP_YAML)
 
-#: directories that belong to one instance
+#: names of directories that belong to one instance
 _PRIVATE = (STATE_FOLDER, ROOTFS)
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 _PREFIX = ".templater-image-"
-#: prefix of the names of old files while a new split image replaces them; a number and the old name follow
+#: prefix of the temporary names of old files of a split image; a number and the old name follow
 _ASIDE = _PREFIX + "old-"
 
 
@@ -229,7 +229,7 @@ def _held(path: str) -> Iterator[None]:
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
-        yield  # another run can't open the file either, so it does not remove the file
+        yield  # another run can't open the file either, so no run removes the file
         return
     try:
         _lock(fd)

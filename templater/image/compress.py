@@ -18,7 +18,7 @@ from .extensions import load_lz4, load_zstd
 
 NONE = "none"
 
-#: the names that ``--compression`` accepts: those of the daemons and of the tools
+#: the names that ``--compression`` accepts: the names of the daemons and of the compression tools
 NAMES = {
     "none": TAR, "tar": TAR, "gzip": GZIP, "gz": GZIP, "pigz": GZIP, "bzip2": BZIP2, "xz": XZ,
     "pxz": XZ, "lzma": LZMA, "zstd": ZSTD, "zst": ZSTD, "pzstd": ZSTD, "lz4": LZ4,

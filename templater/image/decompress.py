@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 _CHUNK = 256 * 1024
-# Each compressed stream costs time, even if it is tiny.
+# Each compressed stream costs time, even a tiny stream.
 # A file with more than _MANY_STREAMS streams is refused if they average less than _LEAST_STREAM bytes.
 # Archives with one stream for each member have larger streams, because each stream has a tar header.
 _MANY_STREAMS = 10_000

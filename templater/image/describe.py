@@ -52,7 +52,7 @@ class Target:
     template: str
     triggers: tuple[str, ...]
     create_only: bool
-    #: size of the template in bytes; None if it is missing
+    #: size of the template in bytes, or None for a missing template
     size: int | None
     #: mode, uid and gid as written in metadata.yaml; "" if missing
     mode: str = ""

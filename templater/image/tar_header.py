@@ -39,7 +39,8 @@ class Header:
             self.type = tarfile.DIRTYPE
         magic = block[257:265]
         if magic == _OLD_GNU:
-            # In this format, the prefix field contains times. Go reads any other text there as a prefix.
+            # In this format, the prefix field contains times. Go reads any other text in this field as a
+            # prefix.
             _number(block[345:357])
             _number(block[357:369])
             if any(block[369:500]) and self.type != tarfile.GNUTYPE_SPARSE:

@@ -37,7 +37,7 @@ _XATTR = "SCHILY.xattr."
 _EXTENDED = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
 #: pax records that set the name of a member or of its target
 _NAMES = ("path", "linkpath", "GNU.sparse.name")
-#: pax records of a sparse file; GNU tar applies some of them to any member
+#: pax records of a sparse file; GNU tar applies some of these records to any member
 _SPARSE = "GNU.sparse."
 #: pax records that change how a member is read, but only in some tools
 _UNKNOWN_TO_SOME = ("GNU.", "SCHILY.realsize", "SCHILY.offset")
@@ -86,7 +86,7 @@ class Archive:
         self.stream = stream
         self.limits: Limits = stream.limits
         self.count = 0
-        #: the unparsed header blocks of the current member, to copy it unchanged
+        #: the unparsed header blocks of the current member, for copying the member unchanged
         self.header = bytearray()
         #: set by ``finish``: position of the first nonzero byte after the end mark, or None
         self.trailing_position: int | None = None

@@ -24,7 +24,7 @@ from .client import TIMEOUT, Client, Connect, DaemonError, unix_socket
 from .nearest_host import Nearest, nearest_host
 
 _PROJECT_VARIABLES = {"incus": "INCUS_PROJECT", "lxd": "LXD_PROJECT"}
-#: seconds that `incus remote proxy` may take to open its socket, and after which it ends without a client
+#: seconds that `incus remote proxy` may take to open its socket; it ends after this time without a client
 _PROXY_START, _PROXY_IDLE = 30.0, 600
 
 
@@ -134,7 +134,7 @@ def _proxy(remote: str, cleanups: list[Callable[[], None]]) -> tuple[str, Connec
     """Start `incus remote proxy`, and return its socket. ``cleanups`` receives the function that ends it."""
     if shutil.which("incus") is None:
         raise InputError(
-            f"the program incus is missing, and only it can connect to the remote '{printable(remote)}'",
+            f"the program incus is missing, which templater needs for the remote '{printable(remote)}'",
             hint="install the Incus client",
         )
     folder = tempfile.mkdtemp(prefix="templater-proxy.")  # only this user can enter the directory

@@ -46,7 +46,7 @@ class _Reader:
     address: Address
     #: the absolute target of each symlink that was found
     links: dict[str, str] = field(default_factory=dict)
-    #: paths that look like empty files; each of them can be a special file instead
+    #: paths that look like empty files, but can be special files
     empty: set[str] = field(default_factory=set)
     #: whether a path was missing; the daemon gives the same answer if the instance is missing
     missed: bool = False

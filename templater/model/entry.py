@@ -80,7 +80,7 @@ class TemplateFile:
         self.entry = entry
         self.data = data
         self.error = error
-        #: the last source of this file, if it still exists
+        #: a weak reference to the last source of this file
         self._source: Callable[[], Source | None] = _no_source
 
     def source(self, name: str) -> "Source":

@@ -9,7 +9,7 @@ START = "start"
 #: the passes of an instance's first start
 FIRST_BOOT = ("create", START)
 
-#: the configuration key in which the daemons store the pending trigger; users can set it, too
+#: the configuration key in which the daemons store the pending trigger; users can set this key, too
 PENDING_KEY = "volatile.apply_template"
 
 

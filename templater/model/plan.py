@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 CREATE = "create"  # a new file
 UPDATE = "update"  # an existing file gets other content
-KEEP = "keep"  # the file already has this content, so templater does not touch it
+KEEP = "keep"  # the file already has this content, so templater does not touch the file
 SKIP = "skip"  # the rule has create_only, and the path exists
 FAILED = "failed"  # the rule cannot run; see ``error``
 WRITE = "write"  # the file is written; without a root filesystem, templater can't know whether it exists

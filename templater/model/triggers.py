@@ -7,7 +7,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .instance import Instance
 
-#: the pending triggers that LXD and Incus set; a user can set others
+#: the pending triggers that LXD and Incus set; a user can set other pending triggers
 SET_BY_DAEMONS = ("create", "copy", "rename")
 
 

@@ -42,7 +42,7 @@ CREATES = "create"
 SKIPS = "skip"  # create_only, and the file exists
 WRITES = "write"  # the file is written, but could not be read
 UNREADABLE = "unreadable"
-FAILS = "fail"  # the start fails at this rule, or before it
+FAILS = "fail"  # the start fails at this rule or at an earlier rule
 UNKNOWN = "unknown"
 
 #: verdicts with which the next start changes the instance
@@ -77,7 +77,7 @@ class FileVerdict:
     current: str = ""
     current_reason: str = ""
     current_change: Change | None = None
-    #: the trigger that would write the file, if the next start does not run it
+    #: a trigger that would write the file, but that the next start does not run
     trigger: str = ""
     remarks: tuple[str, ...] = ()
 

@@ -29,7 +29,7 @@ from .yaml_nodes import MIB, Limits, Node, Scalar, YamlError, parse, size_text
 from .yaml_nodes import Mapping as MappingNode
 from .yaml_nodes import Sequence as SequenceNode
 
-#: The limits of a description are high, because it can contain large cloud-init documents.
+#: The limits of a description are high, because descriptions can contain large cloud-init documents.
 #: In backup.yaml, each snapshot repeats the cloud-init documents.
 LIMITS: Final = Limits(bytes=32 * MIB, nodes=1_000_000, expanded=1_000_000)
 MOST_PROFILES: Final = 10_000
@@ -487,7 +487,7 @@ class _Description:
             raise _InvalidValue(
                 (*self.path, "profiles"),
                 f"the contents of {_quote_all(missing)} were not given",
-                f"pass them with -p, or use --expanded for output of `config show --expanded`; {_LIST_HINT}",
+                f"give profiles with -p, or --expanded for `config show --expanded`; {_LIST_HINT}",
             )
         notes = tuple(
             f"profile '{profile.name}' is applied last: the description does not list it" for profile in added

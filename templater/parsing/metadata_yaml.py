@@ -167,7 +167,8 @@ class _Decoder:
             return []
         found = []
         for item in node.children:
-            # yaml.v4 drops null items. yaml.v2 decodes them as empty strings, which never match a trigger.
+            # yaml.v4 drops null items. yaml.v2 decodes null items as empty strings, which never match a
+            # trigger.
             if not (self.rules == "v4" and is_null(item, self.rules)):
                 found.append((self.text(item, f"an item of {what}"), item.span))
         return found

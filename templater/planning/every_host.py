@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ..model.metadata import Metadata
     from ..parsing.yaml_nodes import Limits as YamlLimits
 
-#: the metadata as one YAML library decodes it, and the templates that its rules name
+#: the metadata as decoded by one YAML library, and the templates that the rules name
 _Read = tuple["Metadata", "Mapping[str, TemplateFile]"]
 
 

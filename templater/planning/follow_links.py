@@ -101,7 +101,7 @@ class _Walk:
     def __init__(self, view: "RootfsView", steps: Steps) -> None:
         self.view = view
         self.steps = steps
-        #: the path so far, without a trailing slash; it is not a list, because joining a long list is slow
+        #: the path so far, without a trailing slash; a text, because joining a long list of names is slow
         self.prefix = ""
         self.links: list[tuple[str, str]] = []
         self.depth: int | None = None

@@ -29,7 +29,7 @@ Thunk = Callable[[Scope], Any]
 
 #: invented names for reads of default values; a context cannot contain these names
 CONFIG_DEFAULT, FILTER_DEFAULT = "config_get default", "default filter"
-#: the maximum number of pieces of one render; more pieces would need too much memory
+#: the maximum number of pieces in the record of one render, because pieces need memory
 MAX_PIECES = 50_000
 #: the maximum number of reads in all pieces of one render
 MAX_READS = 200_000

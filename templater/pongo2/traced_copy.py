@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from .syntax.tokens import Token
     from .template import Compilation
 
-#: the limits on steps and values of a traced render, as a multiple of those of a normal render
+#: a traced render has this many times the limits on steps and values of a normal render
 FACTOR = 20
 #: modules whose tags remember values between calls
 HISTORY = ("templater.pongo2.tags.cycle", "templater.pongo2.tags.ifchanged")

@@ -163,7 +163,7 @@ class Function:
         self.params = params
         self.variadic = variadic
         self.gotype = gotype
-        #: the number of arguments if all of them may have any type, or -1 if each call must be checked
+        #: the number of arguments if every argument can have any type, or -1 if each call must be checked
         self.simple = -1 if variadic or results != 1 or params.count(VALUE) < len(params) else len(params)
 
 

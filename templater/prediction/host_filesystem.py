@@ -105,7 +105,7 @@ class HostFilesystem:
         self._rootfs_names = names_of(self.rootfs)
         self.top = Place(None, "")
         self.top.before, self.top.is_known = Node(DIRECTORY, 0o755, 0, 0), True
-        #: for each write, oldest first: its place, and the node that was there before
+        #: for each write, oldest first: the written place, and its node before the write
         self.journal: list[tuple[Place, Node | None]] = []
 
     def undo(self, mark: int) -> None:
@@ -157,7 +157,7 @@ class HostFilesystem:
 
     def _look(self, place: Place) -> Node | None:
         parent = place.parent
-        # Skip lookups below a missing directory: an image may name thousands of them.
+        # Skip lookups below a missing directory, because an image may name thousands of paths there.
         if (
             parent is not None
             and parent.is_known

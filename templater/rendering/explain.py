@@ -136,7 +136,7 @@ def lines_of(pieces: Sequence[Piece], source: Source, origins: Origins) -> Itera
                 yield Line(number, parts[0].line if parts else begins, tuple(parts))
                 number, parts, begins = number + 1, [], source.line_at(offset)
             # An empty value is a part, too, because a name that is not set prints nothing.
-            # The line end is a part of its own if it depends on other values than the rest of the line.
+            # The line end becomes a separate part if it depends on other values than the rest of the line.
             is_end = index < len(texts) - 1 and (parts[-1][4:] if parts else ((), ())) != (values, because)
             if text or not (piece.text or is_text) or (is_end and (values or because)):
                 span = source.span(offset, offset)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ..model.source import Source
     from ..pongo2.reads import Read
 
-#: maximum number of bytes of the results of one look
+#: maximum size in bytes of the stored results of one look
 MOST = 32 << 20
 #: bytes that a result needs in addition to its text, and bytes of each read of a parsed template
 OVERHEAD, PER_READ = 1 << 10, 1 << 10
@@ -38,7 +38,7 @@ ALIASES = {"container": "instance", "config_get": "config"}
 #: the maps whose keys a template can name one by one
 MAPS = frozenset(("config", "instance", "properties"))
 
-#: a variable that a template reads, or a map and the only key of it that the template reads there
+#: a variable that a template reads, or a map with the only key that the template reads in it
 Name = tuple[str, ...]
 
 

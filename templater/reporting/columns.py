@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from ..model.source import printable
 
-#: maximum width of a column. A longer cell widens only its own line, so one long path does not widen all.
+#: maximum width of a column. A longer cell widens only its own line, not the whole column.
 WIDEST = 100
 
 

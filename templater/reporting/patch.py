@@ -10,11 +10,11 @@ from ..model.source import printable
 
 NO_NEWLINE = "\\ No newline at end of file\n"
 
-#: limits on comparisons of two lines, per file and per patch; a file that needs more becomes one hunk
+#: limits on comparisons of lines, per file and per patch; a file above the limit becomes one hunk
 MAX_WORK = 2_000_000
 MAX_TOTAL_WORK = 10_000_000
 
-#: limit on the lines of a file, before and after the change; a file with more lines becomes one hunk
+#: limit on the lines of a file before and after the change; a longer file becomes one hunk
 MAX_LINES = 200_000
 
 CONTEXT = 3

@@ -150,7 +150,7 @@ def outcome_text(plan: Plan, change: Change) -> str:
     if outcome is None or _agrees(change, outcome):
         return ""
     shown = RESULT_TEXTS.get(outcome.result, outcome.result)
-    if change.trigger == AGENT:  # the agent runs after the start, so it cannot fail the start
+    if change.trigger == AGENT:  # the agent runs later, so its errors do not fail the start
         shown = shown.replace("the start", "the agent")
     why = outcome.text or outcome.error
     host = plan.host.name

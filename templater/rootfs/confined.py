@@ -539,7 +539,7 @@ def _openat2(parent: int, path: str, flags: int, resolve: int) -> int:
     try:
         descriptor: int = _syscall()(_SYS_OPENAT2, parent, fsencode(path), how, len(how))
     except Exception as error:
-        if "RecursionError" in str(error):  # ctypes wraps a RecursionError in an error of its own
+        if "RecursionError" in str(error):  # ctypes wraps a RecursionError in another error
             raise RecursionError("directories are nested too deeply") from error
         raise
     if descriptor < 0:

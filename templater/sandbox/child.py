@@ -41,7 +41,7 @@ OPEN_FILES = 256
 #: how many descriptors to close if the highest open descriptor is unknown
 MANY = 1 << 20
 
-#: the child's exit codes, and the name of the record that it sends when it fails
+#: the child's exit codes, and the name of the record that a failing child sends
 FAILED, OUT_OF_MEMORY, TOO_DEEP, TOO_MUCH = 70, 71, 72, 73
 BUG = b"bug"
 

@@ -99,7 +99,7 @@ def _make(host: str) -> tuple[bytes, bytes]:
         .not_valid_before(now - timedelta(hours=1))
         .not_valid_after(now + _VALID)
         .add_extension(x509.SubjectAlternativeName(_names(host)), critical=False)
-        # Clients trust the certificate as an authority; path_length=0 forbids it to sign other authorities.
+        # Clients trust the certificate as an authority. With path_length=0, it can't sign other authorities.
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
         .sign(key, hashes.SHA256())

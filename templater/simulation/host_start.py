@@ -41,7 +41,7 @@ class HostStart:
     unknown: set[str] = field(default_factory=set)
     #: the reason why paths are unknown, or empty
     reason: str = ""
-    #: the change that ends the start; if several changes can end it, the first of them in metadata.yaml
+    #: the change that ends the start; if several changes can, the first in metadata.yaml
     failed: Change | None = None
 
 
@@ -119,7 +119,8 @@ class _Run:
 
     def apply(self, change: Change) -> None:
         self.daemon.open_roots()
-        # `Unknown` is raised for a target outside the root filesystem, which then stays as it was.
+        # `Unknown` is raised for a target outside the root filesystem. The root filesystem then stays
+        # unchanged.
         with suppress(Unknown):
             self.daemon.apply(due_of(change))
 

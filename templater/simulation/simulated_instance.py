@@ -76,7 +76,7 @@ class SimulatedInstance:
     origin: Folder | None
     snapshots: dict[str, tuple[Instance, Folder]] = field(default_factory=dict)
     #: The instance's name in placeholders for generated values; "" for placeholders without a name.
-    #: None for an instance that existed before the simulation, because it needs no placeholders.
+    #: None for an instance that existed before the simulation: such an instance needs no placeholders.
     name_in_placeholders: str | None = None
 
 

@@ -24,7 +24,7 @@ from ..parsing.metadata_yaml import read_metadata
 from ..rootfs.directory import shifted
 
 INDEX = "backup/index.yaml"
-#: if the root directory has this uid or a higher one, the ids of its files are shifted
+#: the lowest uid of a root directory whose files have shifted ids
 FIRST_SHIFTED = 65536
 #: the instance's directory in a backup, which is named after the instance's type
 PARTS = ("backup/container/", "backup/virtual-machine/")

@@ -53,16 +53,16 @@ class OpenedSource(NamedTuple):
     image: Image
     description: Source | None = None
     state: State | None = None
-    #: a name that overrides the one in the description, or empty
+    #: a name that overrides the name in the description, or empty
     name: str = ""
     notes: tuple[str, ...] = ()
     #: the root filesystem's path, if it is a directory on disk
     rootfs_path: str = ""
-    #: the backup, if SRC is one
+    #: the backup, if SRC is a backup
     backup: BackupImage | None = None
     #: the predicted build, if SRC is a definition
     definition: DefinitionImage | None = None
-    #: the instance of a daemon, if SRC is one
+    #: the running instance, if SRC is an instance of a daemon
     live: LiveInstance | None = None
 
     def close(self) -> None:

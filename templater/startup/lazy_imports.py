@@ -24,7 +24,7 @@ _IMPORT_SYSTEMS = frozenset(("__cached__", "__file__", "__loader__", "__package_
 
 ModuleType: "Any" = type(sys)
 
-#: locks by module name: one thread runs a module while the others wait for it
+#: locks by module name: one thread runs a module, and other threads wait for the thread
 _LOCKS: "dict[str, RLock]" = {}
 _RUNNING: "set[str]" = set()
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 MAX_HINTS = 200
 #: maximum number of lines of a file or patch that a failure shows
 MOST_LINES = 40
-#: maximum number of characters of such a line
+#: maximum number of characters of a line that a failure shows
 LONGEST = 200
 
 
@@ -122,7 +122,7 @@ class Judge:
     check_time: Callable[[], None]
     #: whether the rules are the same in every case, so that a path without a rule is a mistake
     fixed_rules: bool = True
-    #: has one item for each hint that may still be searched, because each search takes milliseconds
+    #: one item for each hint that may still be searched; a search takes milliseconds
     hints: Iterator[int] = field(default_factory=lambda: iter(range(MAX_HINTS)))
 
     def failures(self, expected: Expected, result: Result, span: Span) -> Iterator[Failure]:

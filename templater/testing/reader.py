@@ -37,7 +37,7 @@ _LIMITS = Limits(bytes=MAX_FILE)
 #: keys whose entries are added to the entries of ``defaults`` and of other parts of a matrix
 _MERGED = ("config", "devices", "options", "rootfs", "expect")
 _TEXTS = ("contains", "lacks", "matches")
-#: expectations that contradict all others about the same file
+#: expectations that contradict all other expectations about the same file
 ALONE = {"absent", "error"}
 #: maximum length in characters of a part of a label
 _LABEL = 40
@@ -138,7 +138,7 @@ class _FolderReader:
         if "steps" in own:
             for name in ("triggers", "expect", "error"):
                 if name in own:
-                    self.wrong(own[name], f"a test with 'steps' can't have '{name}': write it below a step")
+                    self.wrong(own[name], f"a test with 'steps' can't have '{name}': write the key in a step")
             defaults = {name: node for name, node in defaults.items() if name not in ("expect", "error")}
         elif not {"expect", "error", "snapshot", "valid"} & {*own, *defaults}:
             self.wrong(

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ..validators.results import Validators
 
 
-#: maximum number of failures of one case; most of them have the same cause
+#: maximum number of failures that are reported for one case
 MAX_FAILURES = 100
 #: after this many failures of a run, further failures show no file
 MAX_DETAILS = 1000

@@ -39,11 +39,11 @@ class Validator:
 
     #: the validator's name in messages
     id: str
-    #: the files that it validates, in the plural
+    #: the kind of files that the validator reads, in the plural
     about: str
     run: Callable[[str, bytes, bool], Any]
     read: Callable[[Any, str], Iterable[Mistake]]
-    #: how to install it, if that is not obvious
+    #: how to install the validator, if that is not obvious
     hint: str = ""
 
 

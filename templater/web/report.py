@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 MOST: Final = 32 << 20
 #: a template with more characters is shown only once in a report
 LARGE: Final = 20_000
-#: the first bytes of each report, by which templater recognises a file that it may replace
+#: the first bytes of each report; templater may replace a file that begins with them
 START: Final = "<!DOCTYPE html>\n<!-- A report of templater. -->\n"
 
 

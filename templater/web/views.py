@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from ..rendering.explain import Line
     from ..rendering.origins import Origin
 
-#: returns the lines of a change's content with their origins, or None if they are unknown
+#: a function that returns the lines of a change's content with their origins, or None if these are unknown
 Explain = Callable[[Change], "list[Line] | None"]
-#: returns the origin of each name that the template of a change reads, or None if they are unknown
+#: a function that returns the origins of the names that a change's template reads, or None if unknown
 Reads = Callable[[Change], "list[Origin] | None"]
 
 

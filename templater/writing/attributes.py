@@ -5,7 +5,7 @@ import errno
 from ..oslite import os
 from ..rootfs.confined import again
 
-#: Attributes that certify the old content, so they would not match the new content.
+#: Attributes that certify the old content, and so would not match the new content.
 #: The kernel itself drops security.capability on every write.
 _OF_THE_CONTENT = ("security.capability", "security.ima", "security.evm")
 #: attributes of overlayfs itself

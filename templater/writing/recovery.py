@@ -98,7 +98,7 @@ def sweep(root: Root, targets: "Iterable[str]", journal: "Journal | None") -> "l
     paths = {*targets, *(line + "/" for line in lines)}
     clean = _sweep_directory(root, "/", tokens) is not False
     before = missing = "\0"
-    # sorted, so that each directory is searched once and directories below a missing one are skipped
+    # sorted, so that each directory is searched once, and directories below a missing directory are skipped
     for path in sorted(path for path in paths if path.startswith("/")):
         if path.startswith(missing):
             continue

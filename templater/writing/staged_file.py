@@ -51,7 +51,7 @@ class ApplySession:
         self.count = 0
         #: the number of bytes of old content that are kept in memory
         self.kept = 0
-        #: whether to stage files without names; naming such a file needs /proc
+        #: whether to stage files without names; giving an unnamed file a name needs /proc
         self.unnamed = hasattr(os, "O_TMPFILE") and isdir("/proc/self/fd")
         self.directories: dict[str, Directory] = {}
         #: new directories, which a rollback removes
@@ -160,7 +160,7 @@ class Target:
         #: the temporary names (directory and name) of the new content and of the old content
         self.staged: tuple[Directory, str] | None = None
         self.backup: tuple[Directory, str] | None = None
-        #: the old content of a mount point, set before writing to it
+        #: the old content of a mount point, set before templater writes to the mount point
         self.before: bytes | None = None
         self.committed = False
 
@@ -296,7 +296,7 @@ class Target:
         now = self.parent.lstat(self.name)
         if now is None or now.st_ino != old:
             raise self._changed("was replaced")
-        # Set the flag before the rename, which may succeed although it reports an error.
+        # Set the flag before the rename: a rename can report an error although it succeeds.
         # A rollback (``put_back``) checks which file has the name.
         self.committed = True
         self.staged[0].rename(self.staged[1], self.parent, self.name)

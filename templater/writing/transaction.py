@@ -36,7 +36,7 @@ _MANY_FILES = 200
 #: maximum number of further errors that the notes of the first error list
 MOST_ERRORS = 20
 
-#: limit on the new directories of one apply, because each keeps a descriptor open until the commit
+#: limit on new directories of one apply: each new directory keeps a descriptor open until the commit
 MAX_DIRECTORIES = 2_000
 
 

@@ -24,7 +24,7 @@ from ..base import Observation, check
 from ..places import kind_of
 from ..rendered import Mistake, mistakes_in, numbered
 
-#: how user-data begins, in lower case. cloud-init skips white space before it.
+#: possible beginnings of user-data, in lower case. cloud-init skips white space before them.
 STARTS = (
     "#!", "#cloud-boothook", "#cloud-config", "#include", "#part-handler", "#upstart-job",
     "## template: jinja",

@@ -40,7 +40,7 @@ LOOP = {
 
 
 LOOP_FIELD = re.compile(r"loop\.(\w+)")
-#: one argument in parentheses: a text or a number
+#: matches one argument in parentheses: a text or a number
 ARGUMENT = re.compile(r"""\(\s*("[^"\\\n]*"|'[^'\\\n]*'|\d+)\s*\)""")
 
 

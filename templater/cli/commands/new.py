@@ -73,7 +73,7 @@ def command(
 ) -> int:
     if definition is not None:
         if chosen:
-            raise click.UsageError("--from can't be combined with --preset: each chooses what to copy")
+            raise click.UsageError("--from can't be combined with --preset: both choose a source")
         choice = Choice(parameters, VM if vm else CONTAINER, rootfs, source_date_epoch())
         return from_definition(directory, properties, definition, choice, limits)
     if parameters or vm or rootfs:

@@ -84,7 +84,7 @@ def command(
     warn_of(found.parts, path)
     if found.dropped:
         output.say(
-            f"dropped properties of the base image: {', '.join(found.dropped)} (add --keep to keep one)"
+            f"dropped properties of the base image: {', '.join(found.dropped)} (--keep NAME keeps a property)"
         )
     report(pack(found.contents, found.parts, target, packing, epoch, private=True), as_json)
     return 0

@@ -68,7 +68,7 @@ def command(request: options.Request, steps: tuple[str, ...], as_diff: bool) -> 
     if parsed[0].verb != "create" and (source.is_instance or described.exists):
         begins = next_start(described, source.pending(described))
         pending = begins.passes[0] if len(begins.passes) > 1 else ""
-        output.note(f"the simulation begins with '{printable(described.name)}' as it is: {begins.reason}")
+        output.note(f"the simulation begins with '{printable(described.name)}' as it is now: {begins.reason}")
         for note in begins.notes:
             output.note(note)
 

@@ -47,7 +47,7 @@ def command(request: options.Request, exit_code: bool, state: str | None) -> int
                 hint="name the root filesystem with --rootfs DIR",
             )
         if len(found.runs) > 1:
-            raise UsageError("status shows one start: -t all can't be used")
+            raise UsageError("status shows only one start, so -t all can't be used")
         folder = state or state_folder(request.src, found.source.rootfs_path or request.rootfs)
         if found.instance.is_vm:
             raise RefusedError(f"'{found.instance.name}' is a virtual machine: hooks are for containers")

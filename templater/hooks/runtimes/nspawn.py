@@ -61,7 +61,7 @@ def _refuse_other_range(rootfs: str) -> None:
         if owner >= RANGE and owner % RANGE:
             raise RefusedError(
                 f"'{printable(rootfs)}' belongs to {kind} {owner}, which is not the first id of a machine",
-                hint=f"its root user has the {kind} {owner - owner % RANGE}; change it back with {command}",
+                hint=f"its root has the {kind} {owner - owner % RANGE}; restore it with {command}",
             )
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 PREFIX = "org.templater."
 CONFIG = PREFIX + "config."
 
-#: the default stage of the hook, and the stage in which it can write to mounted files
+#: the default stage of the hook, and the stage in which the hook can write to mounted files
 CREATE_RUNTIME = "createRuntime"
 CREATE_CONTAINER = "createContainer"
 STAGES = (CREATE_RUNTIME, CREATE_CONTAINER, "prestart")
@@ -162,7 +162,7 @@ def _annotations(state: "Mapping[str, Any]") -> "dict[str, str]":
 def root_of(config: "Mapping[str, Any]", bundle: str) -> str:
     """Return the path of the root filesystem. Raises InputError if it is missing, RefusedError for a link."""
     path = join(bundle, _root_path(config))  # os.path.join returns an absolute second path unchanged
-    if islink(abspath(path)):  # an untrusted image can contain a symlink here; runc refuses it too
+    if islink(abspath(path)):  # an untrusted image can contain a symlink here, which runc also refuses
         raise RefusedError(
             f"the root filesystem '{printable(path)}' is a symlink, not a directory",
             hint="name the target of the symlink in the hook line: --rootfs DIR",

@@ -33,7 +33,7 @@ _UNARY = {"not": Not, "negative": Neg}
 _RELATIONS = {"==": "eq", "!=": "ne", "<": "lt", "<=": "lteq", ">": "gt", ">=": "gteq", "in": "in"}
 
 # The names of values that the code generator supplies.
-# The names begin with a space, so they cannot be equal to an identifier of the template.
+# The names begin with a space, so no identifier of a template is equal to one of them.
 #: the dict of all names that the template binds
 SCOPE = " scope"
 #: whether autoescape is on

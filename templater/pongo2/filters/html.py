@@ -218,7 +218,7 @@ class _OpenTags:
 
     def __init__(self) -> None:
         self.names: list[str] = []
-        #: for each name, a heap of its negated positions in the stack, some of them out of date
+        #: for each tag name, a heap of negated positions in the stack; some positions are out of date
         self.places: dict[str, list[int]] = {}
 
     def push(self, name: str) -> None:

@@ -118,7 +118,7 @@ _LN2_HIGH, _LN2_LOW = 6.93147180369123816490e-01, 1.90821492927058770002e-10
 
 def _log(x: float) -> float:
     f, k = math.frexp(x)
-    if x < 2.0**-1022:  # On amd64, Go treats a subnormal number as if it were normalised.
+    if x < 2.0**-1022:  # On amd64, Go treats a subnormal number like a normalised number.
         f, k = 0.5 + math.ldexp(x, 1021), -1022
     if f <= math.sqrt(0.5):
         f, k = f * 2.0, k - 1

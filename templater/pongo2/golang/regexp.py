@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     Test = Callable[[str], bool]
-    # A step of a program is one of these tuples:
+    # A program is a list of steps. Each step is a tuple of one of these forms:
     # ("char", test), ("char", test, weight of the test), ("split", preferred step, other step),
     # ("jump", step), ("look", test of a position), ("match",)
     Step = tuple[object, ...]

@@ -82,7 +82,7 @@ def _zone_name(m: _Moment) -> str:
     return m.time.zone or m.offset("")
 
 
-# The parts of a layout, and the functions that format them.
+# the parts of a layout, each with the function that formats the part
 _CHUNKS: "dict[str, Callable[[_Moment], str]]" = {
     "January": lambda m: MONTHS[m.month - 1],
     "Jan": lambda m: MONTHS[m.month - 1][:3],

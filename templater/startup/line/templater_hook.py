@@ -31,7 +31,7 @@ FORMAT = 8
 HEAD = 4
 PACKAGE = __file__.rpartition("/startup/")[0]
 
-#: the first module that a hook imports if it has to parse and compile
+#: the first module that a hook imports if the hook has to parse and compile
 COLD = "templater.parsing.yaml_nodes"
 
 _Spec: "Any" = sys.modules["_frozen_importlib"].ModuleSpec
@@ -176,7 +176,7 @@ class Modules:
             module.__path__ = [file.rpartition("/")[0]]
         module.__package__ = name if is_package else parent
         module.__file__ = file
-        module.__loader__ = self  # type: ignore[assignment]  # it has every method of a loader that is used
+        module.__loader__ = self  # type: ignore[assignment]  # the class has every loader method that is used
         try:
             exec(code, module.__dict__)  # noqa: S102
         except BaseException:

@@ -51,7 +51,7 @@ def _version(value: dict[str, Any]) -> int:
     return 0 if _inner(value).get("version") == 1 else 1
 
 
-#: the files with the schemas of each kind, and the function that chooses one
+#: for each kind: the schema files, and the function that chooses a schema
 _SCHEMAS: dict[str, tuple[tuple[str, ...], Callable[[dict[str, Any]], int]]] = {
     "cloud-config": (("schema-cloud-config-v1.json",), lambda value: 0),
     "network-config": (("schema-network-config-v1.json", "schema-network-config-v2.json"), _version),

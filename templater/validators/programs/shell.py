@@ -19,5 +19,5 @@ def read(lines: list[str], name: str) -> Iterator[Mistake]:
 
 
 SH = program("sh", "shell scripts", ("/bin/sh",), ("-n", "{folder}/{name}"), read, "$^")
-# A script can set extglob itself, but bash does not run this command while it only parses.
+# A script can set extglob itself, but bash does not run that command while it only parses the script.
 BASH = program("bash", "bash scripts", ("bash",), ("-O", "extglob", "-n", "{folder}/{name}"), read, "$^")

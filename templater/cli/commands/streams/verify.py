@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from ....distribution.verify import Problem, Report
 
-#: limit on problems of one kind in the text output; JSON has all of them
+#: maximum number of problems of one kind in the text output; the JSON output has all problems
 _SHOWN = 10
 CLIENTS = ("incus-6.0", "incus-7", "lxd")
 
