@@ -181,7 +181,10 @@ def parse(words: "Iterable[str]", kinds: "tuple[str, ...]" = (RENDERING, READING
 
 
 def number(name: str, text: str, unit: str) -> int:
-    """Parse the value of a limit, such as ``5m``, ``3M`` or ``16MiB``. Raises UsageError if it is invalid."""
+    """Parse the value of a limit, such as ``5m``, ``3M`` or ``16MiB``.
+
+    Raises UsageError for an invalid value.
+    """
     digits = text.rstrip("bBkKmMgGiIsShH")
     factor = UNITS[unit].get(text[len(digits) :].lower())
     plain = digits.replace("_", "")

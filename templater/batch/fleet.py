@@ -161,7 +161,7 @@ class _DiffersError(Exception):
 class Example:
     """A plan as JSON data, reused for instances whose plans differ only in name and contents.
 
-    This saves planning and prediction, which take twenty times as long as all other work.
+    Reusing a plan saves planning and prediction, which take twenty times as long as all other work.
     """
 
     def __init__(self, plan: Plan, renderings: list[Rendering]) -> None:

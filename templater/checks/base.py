@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Name:
-    """The name of one file in an image, as stored.
+    """The stored name of one file in an image.
 
     The scan removes only ``.`` and empty components from ``path``.
     """
@@ -143,7 +143,7 @@ _MAX_DEPTH = 64
 class RootfsNames:
     """A ``RootfsView`` of the names below ``rootfs/``, without file contents.
 
-    Of duplicate names, the last counts.
+    Of duplicate names in the archive, the view has the last one.
     """
 
     def __init__(self, names: Iterable[Name]) -> None:
@@ -173,7 +173,7 @@ class Fix:
 
     ``edits`` replace text in one file, and ``fields`` set fields of the rule.
 
-    A fix is ``unsafe`` if it can change what a working image does.
+    A fix is ``unsafe`` if it can change the files of a working image.
     """
 
     edits: tuple[tuple[Span, str], ...] = ()
@@ -200,7 +200,7 @@ class Observation:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """A check: its id, default severity, summary for reports, related security advisory, and hint."""
+    """A check, with its id, default severity, summary for reports, related security advisory, and hint."""
 
     id: str
     severity: str

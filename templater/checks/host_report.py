@@ -43,7 +43,7 @@ _OPAQUE = ("verbatim", "comment")
 
 
 class _Stored:
-    """An image for plans, whose files a scan has read."""
+    """An image from which plans are made. Its files were read by a scan."""
 
     complete = True
 
@@ -173,7 +173,7 @@ class _Cause:
 def _probes(source: Source) -> Iterator[tuple[Span, str]]:
     """Yield each expression, with a template that prints only this expression.
 
-    The template keeps the tags, so that the expression has the same names and is in the same loops. A
+    The yielded template keeps all tags, so that the expression has the same names and is in the same loops. A
     condition is printed in front of its ``if``.
     """
     parts = list(_tags(source.text))

@@ -206,10 +206,10 @@ class Ignores:
         return self.targets[template]
 
     def unused(self) -> Iterator[Finding]:
-        """Yield a warning for each ignore that matches nothing. One warning replaces those above the limit.
+        """Yield a warning for each ignore that matches nothing. One warning stands for all above the limit.
 
-        Ignores of a validator's findings are left out if the validator did not run: they may match on another
-        machine.
+        An ignore of a validator's findings is skipped if the validator did not run, because it may match on
+        another machine.
         """
         known = known_ids()
         validators = self.image.validators

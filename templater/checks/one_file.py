@@ -1,4 +1,4 @@
-"""The mistakes in one rendered file, found by the checks of its contents."""
+"""The mistakes in one rendered file, as found by the checks of file contents."""
 
 from __future__ import annotations
 

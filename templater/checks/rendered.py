@@ -117,7 +117,7 @@ def observation(
 ) -> Observation:
     """Return an observation about a line of a rendered file.
 
-    The message names the instance, unless it is the first one.
+    The message names the instance, unless this is the first instance of the image.
 
     Without ``search``, the observation has the position of the rule: a search reads the whole template.
     """

@@ -29,9 +29,9 @@ def audit_report(
 ) -> dict[str, Any]:
     """Audit an image and return a JSON object.
 
-    ``findings`` lists findings of severity ``at_least`` and above. ``hidden`` counts the others by severity.
-    The object's ``sarif`` is a SARIF document if the parameter ``sarif`` (templater's version and the image's
-    URI) is given, else None. Raises TemplaterError if the image cannot be read.
+    ``findings`` lists findings of severity ``at_least`` and above. ``hidden`` counts the other findings by
+    severity. The object's ``sarif`` is a SARIF document if the parameter ``sarif`` (templater's version and
+    the image's URI) is given, else None. Raises TemplaterError if the image cannot be read.
     """
     image = scan_image(path, limits, rootfs=rootfs, yaml=yaml, rendering=rendering, instance=instance)
     found = audit(image)

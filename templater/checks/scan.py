@@ -58,7 +58,7 @@ def scan_image(
 
     ``rendering`` sets limits for the checks that render templates. These checks also render for ``instance``.
     ``heads`` has further files to read, with a number of bytes for each. An error while reading a part of the
-    image is recorded in ``ScannedImage.errors``. It is raised if no name of that part was read.
+    image is recorded in ``ScannedImage.errors``. If no name of that part was read, the error is raised.
     """
     if rootfs is not None and os.path.isdir(path):
         raise UsageError(f"'{path}' is a directory, so it can't have a second file")
@@ -221,7 +221,7 @@ class _Scanner:
     def read_content(self, path: str, entry: Entry, read: Read) -> None:
         """Read the content of metadata.yaml, of a template, or of a file that checks inspect.
 
-        Skip other files.
+        Do not read any other file.
 
         If a name occurs repeatedly, the last file wins, as in the daemons.
         """

@@ -12,7 +12,7 @@ from ..pongo2.syntax.tokens import Token, Unit
 
 
 def tokens_of(source: Source) -> list[Token]:
-    """Return the tokens before the first lexer error. No daemon renders a template with such an error."""
+    """Return the tokens before the first lexer error. No daemon renders a template with a lexer error."""
     lexer = Lexer(Unit(source), DIALECTS["v6"])
     with contextlib.suppress(TemplaterError):
         lexer.run()

@@ -12,7 +12,7 @@ MOST_WORDS, MOST_KNOWN, LONGEST = 20, 100, 60
 class ClosestWords:
     """A search for the known word that the author probably meant.
 
-    The number of searches is limited, because they are slow.
+    The number of searches is limited, because each search is slow.
     """
 
     def __init__(self) -> None:

@@ -77,7 +77,7 @@ def run(request: options.Request, file: str, *, show: str, exit_code: bool = Fal
 def _refuse_pick(file: str) -> None:
     """Raise UsageError for ``FILE#NAME``.
 
-    Only ``-i`` accepts this form, which selects one instance of a list.
+    Only ``-i`` accepts ``FILE#NAME``, which selects one instance of a list.
     """
     path, mark, pick = file.rpartition("#")
     if mark and os.path.exists(path) and not os.path.exists(file):

@@ -1,4 +1,4 @@
-"""The builds of a definition, for commands that show all of them."""
+"""The builds of a definition, for commands that show all builds."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ AGAIN = 1.0
 class _OverError(BaseException):
     """Raised if the command exceeds a limit.
 
-    It is not an ``Exception``, so handlers of errors do not catch it.
+    The class is not an ``Exception``, so handlers of errors do not catch it.
     """
 
 

@@ -34,7 +34,7 @@ Command = Callable[..., Any]
 
 
 class Description(NamedTuple):
-    """The instance options of a command line. Call ``read()`` again when the files that they name change."""
+    """The instance options of a command line. Call ``read()`` again when a named file changes."""
 
     file: str | None
     name: str | None
@@ -90,8 +90,8 @@ class Description(NamedTuple):
 class Request(NamedTuple):
     """The common arguments of preview, diff, apply, watch and simulate.
 
-    ``triggers`` is empty if the command chooses them, or has the single item ``all`` or ``next``.
-    ``rootfs`` is a directory, ``image``, ``none``, or None if the command chooses it. With
+    ``triggers`` is empty if the command chooses the triggers, or has the single item ``all`` or ``next``.
+    ``rootfs`` is a directory, ``image``, ``none``, or None if the command chooses the root filesystem. With
     ``every_host``, ``host`` is the default host. If SRC is a running instance and not ``host_given``, the
     daemon's version decides the host. ``project`` is the instance's project, or None.
     """

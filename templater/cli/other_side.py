@@ -24,7 +24,7 @@ NAMES = ("--set", "--unset", "--against-image", "--against-instance", "--against
 
 
 class OtherSide(NamedTuple):
-    """The options that choose the other side. Only ``set`` and ``unset`` can be combined."""
+    """The options that choose the other side of a comparison. Only ``set`` and ``unset`` can be combined."""
 
     set: tuple[str, ...] = ()
     unset: tuple[str, ...] = ()

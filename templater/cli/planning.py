@@ -1,6 +1,6 @@
 """Functions that preview, diff, apply and watch share.
 
-They open SRC, choose the triggers, and make the plans.
+The functions open SRC, choose the triggers, and make the plans.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class Opened(NamedTuple):
         """Plan every run, and report assumptions about the image on stderr.
 
         ``placeholders``: show placeholders for the keys that a daemon generates for a new instance.
-        ``options`` overrides those of the request. ``memo`` has the results of earlier plans.
+        ``options`` overrides the options of the request. ``memo`` has the results of earlier plans.
         """
         from .plan_warnings import due_rules, plan_warnings, warn_of_unknown_names
 
@@ -204,7 +204,7 @@ def compare_hosts(
 def choose_runs(
     request: Request, source: OpenedSource, instance: Instance, *, rootfs_of_instance: bool
 ) -> tuple[tuple[str, ...], ...]:
-    """Return the passes of each plan. Report them on stderr if the user did not choose them."""
+    """Return the passes of each plan. If the user did not choose the passes, report them on stderr."""
     from ..model.triggers import default_triggers, next_start
 
     if request.triggers == ("all",):

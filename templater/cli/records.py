@@ -36,7 +36,7 @@ def state_folder(src: str, rootfs: str | None) -> str:
 def opened_record(folder: str, *, lock: str = "") -> Iterator[Record | None]:
     """Open the record of an instance directory, or yield None for "".
 
-    ``lock`` is a description of this process for others that wait for the lock.
+    ``lock`` is a description of this process, for processes that wait for the lock.
     """
     if not folder:
         yield None

@@ -170,7 +170,7 @@ class WatchedImage:
         return bool(new or gone)
 
     def _check(self) -> bool:
-        """Print new findings, name those that are gone, and return whether there are any."""
+        """Print new findings, name findings that are gone, and return whether there are any."""
         from ..checks.author_report import check_report
         from ..checks.authored import LIMITS
         from ..checks.scan import AUDITED

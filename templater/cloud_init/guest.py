@@ -37,7 +37,7 @@ MAX_SETTINGS, MAX_SETTINGS_TOTAL = 1000, 1 << 20
 class Guest:
     """Facts about a guest. Empty texts and None stand for facts that could not be read.
 
-    ``version`` and ``sources`` (``datasource_list``) are those of the guest's cloud-init. ``last_id`` and
+    ``version`` and ``sources`` (``datasource_list``) are settings of the guest's cloud-init. ``last_id`` and
     ``last_source`` are the instance-id and the datasource of the guest's last boot, or "" before the first
     boot. ``earlier`` has the instance-ids of all boots. ``known`` tells whether the state of cloud-init was
     readable. ``trusts_cache`` is `manual_cache_clean`. ``updates_at_boot`` tells whether `updates: network:

@@ -1,4 +1,4 @@
-"""The verdict for a plan of an instance's next start, with the facts of its root filesystem."""
+"""The verdict for a plan of an instance's next start, made from the facts in the root filesystem."""
 
 from __future__ import annotations
 

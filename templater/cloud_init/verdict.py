@@ -1,4 +1,4 @@
-"""The rules: what cloud-init does at the next boot, given its seed before and after a start.
+"""The rules that predict cloud-init's next boot from the seed before and after a start.
 
 Each rule follows cloud-init 25.1 (`cloudinit/stages.py`, `cloudinit/cmd/main.py` and the datasources), and
 docs/cloud-init.md lists it with its source. Recorded boots in `tests/cloud_init/boots.json` check the rules.
@@ -26,8 +26,9 @@ CACHE, PER_INSTANCE, EVENTS, LIST, SOCKET = "cache", "per-instance", "network", 
 class Daemon:
     """The daemon's part. ``product`` is ``incus``, ``lxd`` or "" if it is unknown.
 
-    ``instance_id`` is what the guest's API serves (``volatile.cloud-init.instance-id``). ``has_socket`` tells
-    whether the guest has `/dev/lxd/sock`; None if it is unknown. Guests of Incus never have it.
+    ``instance_id`` is the instance-id that the guest's API serves (``volatile.cloud-init.instance-id``).
+    ``has_socket`` tells whether the guest has `/dev/lxd/sock`; None if that is unknown. Guests of Incus never
+    have this socket.
     """
 
     product: str = ""

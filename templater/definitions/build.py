@@ -43,7 +43,7 @@ _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
 
 class DefinitionImage:
-    """The image that a build makes, without a root filesystem. ``notes`` say what was assumed."""
+    """The image that a build makes, without a root filesystem. ``notes`` list the assumptions."""
 
     complete = True
 

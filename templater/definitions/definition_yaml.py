@@ -35,7 +35,7 @@ _EMPTY: dict[str, Any] = {TEXT: "", BOOLEAN: False, NUMBER: 0}
 
 @dataclass
 class Definition:
-    """A definition: ``data`` has the values of its fields, without missing and empty ones.
+    """A definition. ``data`` has the values of its fields, without missing and empty fields.
 
     ``nodes`` and ``keys`` have the YAML node of each field's value and key, by the field's dotted path such
     as ``files.0.content``. A field that a parameter sets has no nodes.
@@ -60,14 +60,14 @@ class Definition:
         return files
 
     def text(self, path: str) -> str:
-        """Return the text of a field by its dotted path, or "" if it is missing."""
+        """Return the text of a field by its dotted path, or "" if the field is missing."""
         value: Any = self.data
         for name in path.split("."):
             value = value.get(name, {})
         return value or ""
 
     def span(self, *paths: str) -> Span:
-        """Return the position of the first of these fields that the file has, or of the file's beginning."""
+        """Return the position of the first of ``paths`` in the file, or else of the beginning of the file."""
         node = next((self.nodes[path] for path in paths if path in self.nodes), None)
         return self.source.span(0) if node is None else node.span
 

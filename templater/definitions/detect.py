@@ -12,7 +12,7 @@ _KEYS = rb"(?m)^(image|files)[ \t]*:"
 
 
 def is_definition(path: str) -> bool:
-    """Return whether a regular file is a definition: a YAML file, or a text with such keys."""
+    """Return whether a regular file is a definition: a YAML file, or a text with the keys of a definition."""
     if not os.path.isfile(path):
         return False
     with reading(path) as file:

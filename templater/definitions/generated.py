@@ -27,7 +27,7 @@ class Piece(NamedTuple):
 class GeneratedSource(Source):
     """A generated text. Errors show its spans as spans of the definition.
 
-    If several pieces contain a position, the last one is its origin.
+    If several pieces contain a position, the last of these pieces is the origin.
     """
 
     __slots__ = ("_block_lines", "_ranges", "pieces")

@@ -180,7 +180,7 @@ def entries_of(definition: Definition, chosen: Callable[[dict[str, Any]], bool])
 
 
 def run(entry: FileEntry, results: Results, rootfs: KnownRootfs, data: pongo.Data, limits: Limits) -> None:
-    """Add what one entry generates. Raises TemplaterError with a position if the build fails."""
+    """Add the results of one entry. Raises TemplaterError with a position if the build fails."""
     if entry.pongo:
         entry = rendered(entry, results, data, limits)
     try:

@@ -166,7 +166,7 @@ def _text(node: Node) -> str:
 def _order(first: str, second: str) -> int:
     """Compare two keys as yaml.v2 sorts them: numbers by their value, and letters after other characters.
 
-    This is not a total order. For keys such as "1e3", "10" and "007", Go's result depends on a random order.
+    The order is not total. For keys such as "1e3", "10" and "007", Go's result depends on a random order.
     """
     if first == second:
         return 0

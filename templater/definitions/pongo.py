@@ -66,7 +66,7 @@ def render(source: Source, data: Data, limits: Limits) -> str:
 def render_again(text: str, source: Source, target: dict[str, Any], family: str, limits: Limits) -> str:
     """Render the content of a `template` entry with ``pongo: true`` for the second time.
 
-    The only variable is the target: its fields have Go's names, such as ``incus.VM.Filesystem``.
+    The only variable is the target of the build. Its fields have Go's names, such as ``incus.VM.Filesystem``.
     """
     machine = target.get("vm", {})
     empty: Any = 0 if family == "incus" else ""

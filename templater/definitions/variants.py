@@ -63,7 +63,7 @@ def all_choices(path: str, choice: Choice, limits: Limits = DEFAULT) -> list[Cho
 def in_time(choices: Iterable[Choice], seconds: float | None) -> Iterator[Choice]:
     """Yield the choices.
 
-    Raises LimitError if they take more processor time than the larger one of SECONDS and ``seconds``.
+    Raises LimitError if the builds take more processor time than SECONDS and ``seconds``.
     """
     seconds = max(SECONDS, seconds or 0)
     end = process_time() + seconds

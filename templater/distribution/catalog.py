@@ -242,7 +242,7 @@ _COMBINED_SET = frozenset(COMBINED)
 
 
 def _fields(raw: Any, spec: Mapping[str, str], place: str, decoded: Decoded) -> dict[str, Any]:
-    """Return the known fields of an object. If keys differ only in case, the last one wins."""
+    """Return the known fields of an object. If keys differ only in case, the last key wins."""
     if raw is None:
         return {}
     if type(raw) is not dict:

@@ -41,7 +41,10 @@ class ProductsFile:
 
 
 class LinesFile(ProductsFile):
-    """A file with one product a line, decoded at each read. Raises ValueError for another form."""
+    """A products file with one product a line, which is decoded at each read.
+
+    Raises ValueError for another form.
+    """
 
     def __init__(self, file: IO[bytes], place: str) -> None:
         self._file, self._place = file, place
@@ -85,7 +88,7 @@ class CatalogFiles:
         return parse_json(file.read(size), INDEX_PATH)
 
     def products(self, path: str, decoded: Decoded, *, whole: bool = False) -> ProductsFile:
-        """Open a products file. ``whole``: keep all its products in memory."""
+        """Open a products file. ``whole``: keep all products of the file in memory."""
         if path not in self._files:
             self._files[path] = self._read_products(path, decoded, whole)
         return self._files[path]

@@ -1,4 +1,4 @@
-"""Downloaded image files in a directory of the user, each named by its SHA-256 hash.
+"""Downloaded image files in a directory of the user. Each file is named by its SHA-256 hash.
 
 A file gets its name only after its content matched the hash. An interrupted download continues where it
 ended.

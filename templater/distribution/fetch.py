@@ -221,7 +221,7 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
 
 
 class _Authorize(urllib.request.BaseHandler):
-    """A handler that adds the password to requests to the URL's own host and port, and to no others."""
+    """A handler that adds the password only to requests to the URL's own host and port."""
 
     def __init__(self, base: str, authorization: str) -> None:
         self._host, self._authorization = urlsplit(base).netloc, authorization

@@ -45,7 +45,7 @@ def rules(base: str) -> dict[str, str]:
 
 
 def read_rules(path: str) -> dict[str, str]:
-    """Return the rules of a file for `templater serve`, or of all such files in a directory.
+    """Return the redirect rules for `templater serve` from a file, or from all rule files in a directory.
 
     Keys are prefixes of paths, and values are URLs. The server replaces the prefix of a path with the URL.
     """

@@ -1,7 +1,7 @@
 """Fetching of images on servers, such as ``images:debian/13/cloud``, ``incus:image/ALIAS`` or ``https://…``.
 
-The templates of a split image are in its metadata, a small file. Only this file is fetched, unless the
-command needs the whole image.
+The templates of a split image are in the metadata tarball, a small file. Only this file is fetched, unless
+the command needs the whole image.
 """
 
 from __future__ import annotations
@@ -263,12 +263,12 @@ def _find(stream: UrlStream, remote: str, alias: str) -> tuple[Image, str]:
 
 
 def _preference(image: Image) -> tuple[bool, bool]:
-    """Return a sort key: first containers, then virtual machines; this machine's architecture first."""
+    """Return a sort key: containers before machines, then this machine's architecture before others."""
     return image.type != "container", image.architecture != KERNEL_NAMES.get(platform.machine())
 
 
 def _download(stream: UrlStream, url: str, most: int) -> Download:
-    """Return a function that downloads at most ``most`` bytes. It can continue an interrupted download."""
+    """Return a function that downloads at most ``most`` bytes. The function can continue a download."""
 
     @contextmanager
     def download(start: int, /) -> Iterator[tuple[int, Iterator[bytes]]]:

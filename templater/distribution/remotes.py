@@ -56,7 +56,8 @@ class Remote:
 def read_remotes() -> dict[str, Remote]:
     """Return the remotes by name. Raises InputError if a configuration file is invalid.
 
-    If several sources define a name, the first one wins: templater's file, Incus's, LXD's, the built-in list.
+    If several sources define a name, the first source wins: templater's file, Incus's, LXD's, the built-in
+    list.
     """
     remotes: dict[str, Remote] = {}
     for remote in (*_own(), *_of_clients(), *_built_in()):
@@ -103,7 +104,7 @@ def remove_remote(name: str) -> None:
 def client_remote(family: str, name: str) -> tuple[dict[str, Any], str]:
     """Return a remote from the configuration of the family's client, and the configuration file.
 
-    Both can be empty.
+    Both values can be empty.
     """
     for folder in _client_folders(family):
         path = os.path.join(folder, "config.yml")

@@ -61,7 +61,7 @@ def republish(
     keyring: str | None = None,
     progress: Progress = silent,
 ) -> Reindexed:
-    """Write the origin's products into a products file of their own, or replace that file.
+    """Write the origin's products into a separate products file, or replace that file.
 
     ``copying``: copy the image files into the tree. ``redirects``: a directory for web server rules that
     redirect to the origin. Raises UsageError unless exactly one of the two is given.

@@ -224,7 +224,10 @@ class Store:
         return image
 
     def set_alias(self, alias: str, name: str, *, move: bool = False) -> None:
-        """Add an alias to an image. Raises UsageError if another image has it and ``move`` is false."""
+        """Add an alias to an image.
+
+        Raises UsageError if another image has the alias and ``move`` is false.
+        """
         with self._transaction() as records:
             _set_alias(records, alias, _find(records, name).fingerprint, move=move)
 

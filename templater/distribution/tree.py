@@ -1,4 +1,6 @@
-"""A simplestreams tree on disk. It has only plain files, so any web server can serve it, even during changes.
+"""A simplestreams tree on disk.
+
+A tree has only plain files, so any web server can serve the tree, even during changes.
 
 Image files are named by their content and never overwritten. They are on disk before the catalog names them.
 Clients cache a catalog for up to an hour, so files stay on disk after the catalog has dropped them. JSON

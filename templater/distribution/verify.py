@@ -1,4 +1,4 @@
-"""A check of a stream, which finds the entries that clients drop or misread, or that make them fail."""
+"""A check of a stream, which finds the entries that clients drop, misread or fail on."""
 
 from __future__ import annotations
 
@@ -395,7 +395,7 @@ def image_problems(image: Image, client: str) -> Iterator[Problem]:
 
 @dataclass(slots=True)
 class _File:
-    """The items of the catalog that name one path, and the result of checking its file."""
+    """The items of the catalog that name the same path, and the result of checking the file at this path."""
 
     items: list[tuple[str, Item]] = field(default_factory=list)
     digest: str = ""

@@ -73,7 +73,7 @@ def argv(runtime: str, options: list[str], *, write_bytecode: bool = True) -> li
 def compile_hook() -> None:
     """Run a hook once, so that it writes compiled modules. Hooks in a user namespace write none.
 
-    A failure is ignored: hooks without compiled modules only start more slowly.
+    If the hook fails, the failure is ignored: hooks without compiled modules only start more slowly.
     """
     with suppress(OSError, subprocess.TimeoutExpired):
         subprocess.run([*argv("lxc", []), PROBE], capture_output=True, timeout=60, check=False)

@@ -1,4 +1,4 @@
-"""The lines in the configuration of an LXC container that call templater, and whether they still work."""
+"""The lines that call templater in the configuration of an LXC container, and the check of these lines."""
 
 from ..model.errors import InputError, TemplaterError, UsageError
 from ..oslite import abspath, exists, isdir, join, os
@@ -44,7 +44,7 @@ def snippet(name: str, words: "list[str]", path: str) -> "Snippet":
 def namespace_words(config: str) -> str:
     """Return the command that enters the container's user namespace, or "" for a container that root starts.
 
-    Only processes in that namespace can write the files of an ordinary user's container.
+    Only processes in the container's user namespace can write the files of an ordinary user's container.
     """
     from os import getegid, getuid
 

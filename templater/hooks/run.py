@@ -60,7 +60,7 @@ _IGNORED = ("TZ", "TZDIR", "LC_ALL", "LC_TIME", "LC_CTYPE", "LANG", "LANGUAGE", 
 class TimeUpError(BaseException):
     """Raised when the hook's time is over.
 
-    It is not an Exception, so no handler treats it as the error of a rule.
+    The class is not an Exception, so no handler treats it as the error of a rule.
     """
 
 

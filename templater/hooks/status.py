@@ -82,7 +82,7 @@ def runs(words: Callable[[str], list[str]], *files: str) -> Finding:
 def changeable_place(path: str) -> str:
     """Return the first directory, link or file on the way to ``path`` or below it that others can change.
 
-    Return "" if other users can change none of them.
+    Return "" if other users can change none of these paths.
     """
     try:
         inside = os.listdir(path) if os.path.isdir(path) else []

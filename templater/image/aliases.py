@@ -19,8 +19,8 @@ _NOT_IN_FLOW = re.compile(r"[,\[\]{}:?#\s]")
 def unshared(text: str, root: Mark, way: Sequence[Mark], start: int, end: int) -> str:
     """Resolve one anchor or alias that an edit of ``start`` to ``end`` would affect. Return the new text.
 
-    Call this before the edit. If the edit would affect no anchor or alias, return the text as it is. ``way``
-    lists the nodes from the root to the edited value.
+    Call this function before the edit. If the edit would affect no anchor or alias, the text is returned
+    unchanged. ``way`` lists the nodes from the root to the edited value.
     """
     for node in way:
         if node.kind == "alias":

@@ -137,7 +137,10 @@ class Output:
             os.close(fd)  # another run removed the file before it was locked
 
     def hidden_name(self) -> str:
-        """Return an unused hidden name in the same directory. The next run removes files of such names."""
+        """Return an unused hidden name in the same directory.
+
+        The next run removes files with hidden names.
+        """
         return os.path.join(self.directory, f"{_PREFIX}{secrets.token_hex(8)}")
 
     def _link(self, path: str) -> None:
@@ -170,7 +173,7 @@ class Output:
 def publish_all(outputs: Sequence[Output], paths: Sequence[str], *, replace: bool) -> None:
     """Give several files their names, the first file last.
 
-    So if the first file has its name, all files have their names.
+    If the first file has its name, all other files have their names, too.
 
     After an error, the files that existed before are restored.
     """

@@ -74,7 +74,7 @@ def open_contents(
 ) -> DirectoryContents | UnifiedContents | SplitContents:
     """Open an image to read it completely. ``rootfs`` is the second file of a split image.
 
-    Only for directories: ``latest`` limits modification times, and ``uid`` and ``gid`` map ids on disk to
+    For a directory, ``latest`` limits modification times, and ``uid`` and ``gid`` map ids on disk to
     container ids.
     """
     if os.path.isdir(path):
@@ -219,7 +219,7 @@ class SecondFileCheck:
 def refuse_same_file(path: str, rootfs: str) -> None:
     """Raise UsageError if both parts of a split image are the same file.
 
-    The daemons would show another fingerprint for such an image.
+    The daemons would show another fingerprint for an image that consists of one file twice.
     """
     try:
         same = is_same_file(path, rootfs)

@@ -41,7 +41,7 @@ class _Decompressor(Protocol):
 
 
 class _Inflate:
-    """Adapt zlib's decompressor to the interface of the others."""
+    """Adapt zlib's decompressor to the interface of the other decompressors."""
 
     def __init__(self) -> None:
         self._inflate = zlib.decompressobj(wbits=31)

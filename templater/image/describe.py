@@ -46,7 +46,7 @@ class Packed:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A rule: its target path, triggers and template."""
+    """A rule of an image, with its target path, triggers and template."""
 
     path: str
     template: str

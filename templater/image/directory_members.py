@@ -194,7 +194,7 @@ def _reading(name: str) -> Iterator[None]:
 
 
 def _pieces(fd: int, size: int) -> tuple[tuple[int, int], ...] | None:
-    """Return the pieces of data in a sparse file, or None if it has no holes or they can't be found."""
+    """Return the pieces of data in a sparse file, or None if no holes were found."""
     pieces = []
     offset = 0
     while offset < size:

@@ -78,7 +78,7 @@ def unset_fact(source: Source, name: str) -> Source:
 def require_same_identity(before: Source, after: Source, *, force: bool) -> None:
     """Raise MetadataError if the daemons can't read the text, or RefusedError for another image's text.
 
-    Architecture and creation date identify an image. ``force`` allows changes of them, but not their removal.
+    Architecture and creation date identify an image. ``force`` allows changing both, but not removing them.
     """
     new = read_metadata(after)
     try:
@@ -156,7 +156,7 @@ def _taking(names: tuple[str, ...]) -> Ways:
 
 
 def _read(source: Source) -> Metadata:
-    """Parse by the rules of yaml.v2, or by those of yaml.v4 if yaml.v2 fails."""
+    """Parse by the rules of yaml.v2. If that fails, parse by the rules of yaml.v4."""
     try:
         return read_metadata(source)
     except MetadataError:

@@ -1,4 +1,4 @@
-"""Limits on reading images. Exceeding one raises LimitError."""
+"""Limits on reading images. Exceeding a limit raises LimitError."""
 
 from __future__ import annotations
 

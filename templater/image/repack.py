@@ -36,7 +36,7 @@ _PIECE = 1024 * 1024
 class Fingerprints:
     """The old and the new fingerprint.
 
-    Both are None for a directory, or for a split image without its second file.
+    Both fingerprints are None for a directory, or for a split image without its second file.
     """
 
     old: str | None = None
@@ -216,7 +216,7 @@ def _require_content(directory: Directory, name: str, data: bytes) -> None:
 
 
 def _stage(directory: Directory, name: str, data: bytes, held: contextlib.ExitStack) -> str:
-    """Write the data to a new file, and return its name. At its end, ``held`` removes the file.
+    """Write the data to a new file, and return its name. When ``held`` ends, it removes the file.
 
     The name is random, because an image can contain a file of any fixed name.
     """

@@ -48,7 +48,7 @@ TRUSTED = Policy(special=True, privileges=True, xattrs=True)
 
 @dataclass(slots=True)
 class Unpacked:
-    """The result of unpacking: its size, and the names from which the policy removed a feature."""
+    """The result of unpacking: the unpacked size, and the names from which the policy removed a feature."""
 
     members: int = 0
     size: int = 0
@@ -97,7 +97,7 @@ def unpack(
 def _make_beside(path: str) -> tuple[str, int]:
     """Create and lock a temporary directory.
 
-    First remove such a directory of a crashed run, which is unlocked.
+    First remove the unlocked temporary directory of a crashed run.
     """
     parent, name = os.path.split(os.path.abspath(path))
     staged = os.path.join(parent, f".{name}.unpacking")

@@ -1,4 +1,4 @@
-"""Extended attributes: those to store in an image, and those to set on unpacked files."""
+"""Extended attributes: reading them for an image, and setting them on unpacked files."""
 
 import errno
 import os

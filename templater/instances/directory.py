@@ -74,7 +74,7 @@ class State:
 
 
 class StateDirectory(Closing):
-    """An open ``.templater`` directory; its lock admits one writer at a time."""
+    """An open ``.templater`` directory. Its lock allows one writer at a time."""
 
     __slots__ = ("_lock", "_root", "directory", "path")
 
@@ -346,7 +346,8 @@ def _make(directory: Directory, name: str) -> None:
 def record(path: str, trigger: str, name: str = "") -> State:
     """Record that an instance directory was created, copied or renamed. Its next start runs the trigger.
 
-    ``path`` is the new directory (the copy, or the renamed one). Raises InputError if it has no image.
+    ``path`` is the new directory: the copy, or the renamed directory. Raises InputError if the directory has
+    no image.
     """
     from ..model.instance import require_name
     from ..model.lifecycle import pending_after

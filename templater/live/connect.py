@@ -131,7 +131,10 @@ def _default_project(address: Address, *, is_user: bool) -> tuple[str, str]:
 
 
 def _proxy(remote: str, cleanups: list[Callable[[], None]]) -> tuple[str, Connect]:
-    """Start `incus remote proxy`, and return its socket. ``cleanups`` receives the function that ends it."""
+    """Start `incus remote proxy`, and return its socket.
+
+    ``cleanups`` receives the function that ends the proxy.
+    """
     if shutil.which("incus") is None:
         raise InputError(
             f"the program incus is missing, which templater needs for the remote '{printable(remote)}'",

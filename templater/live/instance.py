@@ -198,7 +198,7 @@ def describe_instance(
     profiles: Mapping[str, Mapping[str, Any]],
     limits: Limits = DEFAULT,
 ) -> LiveInstance:
-    """Return an instance whose description was read. ``profiles`` are those of its project, by name.
+    """Return an instance from its description. ``profiles`` are the profiles of its project, by name.
 
     Nothing is requested yet.
     """

@@ -1,4 +1,4 @@
-"""Architecture names as Incus and LXD know them (shared/osarch/architectures.go of both)."""
+"""The architecture names that Incus and LXD know (shared/osarch/architectures.go in both projects)."""
 
 from __future__ import annotations
 

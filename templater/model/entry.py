@@ -109,7 +109,7 @@ class Resolved:
     ``links`` lists the followed symlinks, as pairs of path and target. ``mounts`` lists the mount points
     below the root that the path crosses.
     ``depth`` is the number of existing directories on the way to ``real``, or None if all exist.
-    ``missing`` has the directories that do not exist. The outermost one comes first.
+    ``missing`` has the directories that do not exist. The outermost directory comes first.
     """
 
     __slots__ = ("depth", "entry", "error", "links", "mounts", "named", "path", "real")

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 class Life:
-    """The pending trigger of one instance. Objects are immutable: each operation returns a new one.
+    """The pending trigger of one instance. Objects are immutable: each operation returns a new object.
 
     ``snapshots`` maps the name of each snapshot to the trigger that was pending when the user took it.
     """

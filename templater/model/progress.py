@@ -1,4 +1,4 @@
-"""Reports of a long operation about what it has done."""
+"""Reports about the progress of a long operation."""
 
 from typing import Protocol
 

@@ -16,7 +16,7 @@ _MOST = 1 << 20
 def read_ahead(live: LiveInstance) -> None:
     """Read the templates, and the files to which rules write. Raises TemplaterError for unreadable templates.
 
-    Errors of single files are ignored here, because the verdict on the file reports them.
+    An error of a single file is ignored here, because the verdict on the file reports it.
     """
     rules = live.image.rules()
     live.image.read_templates({name for _, name in rules if name})

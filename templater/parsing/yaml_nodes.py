@@ -126,7 +126,7 @@ class Mapping(Collection):
 
 
 def parse(source: Source, rules: Rules = "v2", limits: Limits = LIMITS) -> Node | None:
-    """Parse a text and return its first document, or None if it has no document.
+    """Parse a text and return its first document, or None for a text without a document.
 
     The rules "v2" ignore everything after the first document. The rules "v4" require exactly one document.
     Raises YamlError if the text is invalid, and LimitError if it exceeds a limit. Both errors have a source

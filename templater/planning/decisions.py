@@ -91,7 +91,10 @@ def config_drive(renderings: "Iterable[Rendering]") -> "tuple[Change, ...]":
 
 
 class _Target:
-    """A rendering, with the target of its rule. Links were resolved before the pass changed any file."""
+    """A rendering, with the target of its rule.
+
+    The target's links were resolved before the pass changed any file.
+    """
 
     __slots__ = ("collides", "error", "path", "rendering", "resolved")
 

@@ -63,7 +63,7 @@ def _generated_keys(instance: Instance) -> tuple[str, ...]:
 
 
 def placeholder_note(changes: Iterable[Change]) -> tuple[str, ...]:
-    """Return one note that explains the placeholders, or none if no rendered file contains one."""
+    """Return one note that explains the placeholders, or () if no rendered file contains a placeholder."""
     marker = _PREFIX.encode()
     found = [change.content for change in changes if change.content is not None and marker in change.content]
     if not found:

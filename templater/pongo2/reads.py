@@ -1,6 +1,6 @@
 """The names that a template reads from its context.
 
-They are found in the parsed template, without a render.
+The names are found in the parsed template, without a render.
 """
 
 from collections.abc import Iterator

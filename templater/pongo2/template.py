@@ -211,7 +211,7 @@ class Template:
     def reads(self) -> "tuple[Read, ...]":
         """Return every name that the template reads from its context, in the order of the source.
 
-        Each access parses the template again.
+        Each access of this property parses the template again.
         """
         from .reads import reads_of
 
@@ -311,7 +311,7 @@ class Template:
         return made
 
     def located(self) -> Program:
-        """Return the program with spans. It is compiled once for all templates with this text."""
+        """Return the program with spans, which is compiled only once for all templates with this text."""
         if not self.with_spans:
             self.with_spans.append(self.loaded(code_of(self.compilation.module(spans=True))))
         elif not self.compilation.units:

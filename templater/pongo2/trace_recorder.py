@@ -231,7 +231,7 @@ def context_value(render: Render, depth: int, value: Any, path: tuple[str | None
 def bound_value(render: Render, depth: int, value: Any, scope: Scope, path: tuple[str | None, ...]) -> Any:
     """Record the reads on which the value of a name depends.
 
-    The name may be one that the template has bound.
+    The template may have bound the name itself.
     """
     trace = trace_of(render)
     frame = trace.take(depth)
@@ -291,8 +291,8 @@ def with_history(render: Render, value: Any) -> Any:
 def resolved(value: Any, path: tuple[str | None, ...], keys: list[str]) -> Name:
     """Replace each None in a path by the next computed key. Without such a key, the path ends there.
 
-    ``value`` is the value of the root. A computed key that does not exist in it becomes `COMPUTED`, because
-    such a key can contain a secret.
+    ``value`` is the value of the root. A computed key that does not exist in ``value`` becomes `COMPUTED`,
+    because such a key can contain a secret.
     """
     found: list[str] = []
     waiting = iter(keys)
@@ -307,7 +307,7 @@ def resolved(value: Any, path: tuple[str | None, ...], keys: list[str]) -> Name:
 
 
 def normal(context: Mapping[str, Any], name: Name) -> Name:
-    """Return the read without superfluous keys: a value of ``config`` has one key, of ``devices`` two."""
+    """Return the read without superfluous keys: a value in ``config`` has one key, in ``devices`` two."""
     root = name[0]
     if root == "container":
         name = ("instance", *name[1:])
@@ -397,7 +397,7 @@ def reach(render: Render, number: int) -> None:
 
 
 def run(render: Render, number: int) -> None:
-    """Begin a run. It consists of the neighbouring sites whose texts are printed next."""
+    """Begin a run: the neighbouring sites whose texts are printed next."""
     trace = trace_of(render)
     trace.sites, trace.position = trace.runs[number], 0
     trace.frames[0].reads = {}

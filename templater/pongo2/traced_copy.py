@@ -44,11 +44,11 @@ class Traced(NamedTuple):
 
 
 class TracedTemplate:
-    """A template with calls of `trace`. It can be rendered several times.
+    """A template with calls of `trace`, for several traced renders.
 
     ``program`` is None if the template with these calls is too large to be compiled. ``branches`` are the
-    parts of the template that run only in some renders; the first one is the whole template. ``statements``
-    has the offset of each text and statement, and the number of its innermost branch.
+    parts of the template that run only in some renders; the first branch is the whole template.
+    ``statements`` has the offset of each text and statement, and the number of its innermost branch.
     """
 
     def __init__(self, compilation: Compilation) -> None:

@@ -1,4 +1,4 @@
-"""Go's values as templates see them: kinds, conversions, equality, iteration, operators, access.
+"""Go's values in templates: kinds, conversions, equality, iteration, operators, access.
 
 A value is ``None``, ``bool``, ``int``, ``float``, ``str``, ``list`` or ``dict``, or an instance of the
 classes below, which add Go's static types. A ``str`` contains undecodable bytes as surrogate escapes
@@ -75,7 +75,7 @@ class Safe(str):
 
 
 class NamedString(str):
-    """A string of a named Go type. Templates print it like a string, but it never equals a plain string."""
+    """A string of a named Go type. It prints like a string, but never equals a plain string."""
 
     __slots__ = ("gotype",)
     gotype: str
@@ -360,7 +360,7 @@ def to_runes(text: str) -> str:
 
 
 def without_bytes(text: str) -> str:
-    """Return the text without undecodable bytes and U+FFFD. Go treats both of them as RuneError."""
+    """Return the text without undecodable bytes and U+FFFD, which Go both treats as RuneError."""
     if text.isascii():
         return text
     return "".join(c for c in text if not ("\udc80" <= c <= "\udcff" or c == "\ufffd"))
@@ -678,7 +678,7 @@ def _contains_key(container: "dict[Any, Any]", item: object) -> bool:
 def iterate(
     v: object, backwards: bool = False, ordered: bool = False
 ) -> "tuple[list[Any], list[Any] | None]":
-    """Return the values that a loop binds to its first name, and those for its second name.
+    """Return the values that a loop binds to its first name, and the values for its second name.
 
     The first list has the elements of a list, the bytes of a string or the keys of a map. The second list has
     the values of a map, and is None for other values. Go's order of keys is random. Here the keys are sorted,

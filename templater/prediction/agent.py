@@ -108,7 +108,7 @@ class Agent:
 
 
 class RewrittenAgent(Agent):
-    """The agent of LXD 6.8. It creates parents first, sets every file to 0644, and hangs at a fifo."""
+    """The agent of LXD 6.8, which creates parents first, sets every file to 0644, and hangs at a fifo."""
 
     creating = "Failed creating template file: "
 

@@ -59,7 +59,7 @@ class CheckedDrive(Drive, Openat2CheckedDaemon):
 class ConfinedDrive(Drive, OsRootCheckedDaemon):
     """LXD since 5.0.7 and 5.21.5.
 
-    It reads templates with os.Root, which refuses links that leave the directory.
+    These releases read templates with os.Root, which refuses links that leave the directory.
     """
 
     def read_template(self, rule: Rule) -> bytes:

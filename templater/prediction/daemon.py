@@ -49,7 +49,7 @@ class Daemon:
     def put(self, due: Due) -> str:
         """Write to a plain path.
 
-        The kernel follows links in such a path, to any place on the daemon's machine.
+        The kernel follows links in a plain path, to any place on the daemon's machine.
         """
         filesystem, rule = self.filesystem, due.rule
         path = normpath(f"{filesystem.rootfs}/{rule.path.lstrip('/')}")

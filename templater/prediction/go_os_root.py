@@ -1,4 +1,4 @@
-"""Go's os.Root on the model file system. It follows links, but never leaves its directory."""
+"""Go's os.Root on the model file system, which follows links, but never leaves its directory."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Root:
 
 
 class _Walk:
-    """A walk below a root directory. It records the current directory, and counts the followed links."""
+    """A walk below a root directory, with the current directory and the number of followed links."""
 
     __slots__ = ("filesystem", "links", "place", "root")
 

@@ -1,4 +1,4 @@
-"""A model of the daemon's file system. It records writes, and follows links as the kernel does."""
+"""A model of the daemon's file system, which records writes, and follows links as the kernel does."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ class Place:
 
 
 class HostFilesystem:
-    """The daemon's file system, including the writes of a start. Paths are as the daemon sees them."""
+    """The daemon's file system, including the writes of a start. Paths are the daemon's absolute paths."""
 
     def __init__(
         self, view: RootfsView, surroundings: Surroundings, check_time: Callable[[], None] | None = None
@@ -306,7 +306,7 @@ class HostFilesystem:
 
 
 class Cursor:
-    """A walk along a path, name by name, as in the kernel. It counts the followed links."""
+    """A walk along a path, name by name, as in the kernel, with a count of the followed links."""
 
     __slots__ = ("beneath", "filesystem", "links", "node", "place")
 
@@ -390,7 +390,7 @@ def _is_too_long(name: str) -> bool:
 
 
 def _can_be_opened(node: Node) -> bool:
-    """Return whether open(2) succeeds. It never does for a socket, and for a device only with a driver."""
+    """Return whether open(2) succeeds: never for a socket, and for a device only if it has a driver."""
     if node.kind in (CHAR_DEVICE, BLOCK_DEVICE):
         return (node.rdev >> 8) & 0xFFF not in LOCAL_MAJORS
     return node.kind != SOCKET

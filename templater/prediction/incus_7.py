@@ -14,7 +14,7 @@ from .templates import Due
 
 
 class OsRootDaemon(Openat2CheckedDaemon):
-    """The daemon of family I73. It creates the target's parent directories before any other step."""
+    """The daemon of family I73, which creates the target's parent directories before any other step."""
 
     def check_target(self, rule: Rule) -> None:
         pass

@@ -14,7 +14,7 @@ from .machine import names_of
 
 
 class OsRootCheckedDaemon(Daemon):
-    """The daemon of family LHEAD. It checks target and template with os.Root, then uses plain paths."""
+    """The daemon of family LHEAD, which checks target and template with os.Root, then uses plain paths."""
 
     creating = "Failed creating template file: "
     reading = "Failed reading template file: "

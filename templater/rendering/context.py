@@ -74,7 +74,7 @@ def _text(value: bool) -> str:
 
 
 def with_image_keys(instance: "Instance", properties: "Mapping[str, str]") -> "Instance":
-    """Return the instance as it is after a daemon has created or rebuilt it from an image.
+    """Return the instance in its state after a daemon has created or rebuilt it from an image.
 
     The daemon sets ``image.KEY`` for each property of the image, and overwrites a value that the user has set
     (observed on Incus 6.0.4).

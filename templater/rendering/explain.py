@@ -147,7 +147,7 @@ def lines_of(pieces: Sequence[Piece], source: Source, origins: Origins) -> Itera
 
 
 def readings(source: Source, rule: Rule, layers: Layers, dialect: str) -> list[Reading]:
-    """Return every name that a template reads from its context, in the order of the first line.
+    """Return every name that a template reads from its context, sorted by the first line that reads it.
 
     A key that the template computes counts as all keys. Raises TemplaterError if the template is invalid.
     """

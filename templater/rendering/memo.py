@@ -1,4 +1,7 @@
-"""Rendered texts that are kept until a template or a value that it reads changes."""
+"""A store of rendered texts.
+
+A text is valid until its template, or a value that the template reads, changes.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,7 @@ if TYPE_CHECKING:
 
 #: maximum size in bytes of the stored results of one look
 MOST = 32 << 20
-#: bytes that a result needs in addition to its text, and bytes of each read of a parsed template
+#: memory of a result in addition to its text, and memory of each read of a parsed template, in bytes
 OVERHEAD, PER_READ = 1 << 10, 1 << 10
 #: a longer value is compared by its hash, so that no old value stays in memory
 LONG = 1 << 10
@@ -33,7 +36,7 @@ LONG = 1 << 10
 BOUNDS = tuple(name for name in Limits.__slots__ if name != "deadline")
 #: the tags and filters whose output depends on the clock or the seed
 VOLATILE = frozenset(("now", "lorem", "random"))
-#: the names in the context that are other names of a map
+#: names in the context that are other names for a map
 ALIASES = {"container": "instance", "config_get": "config"}
 #: the maps whose keys a template can name one by one
 MAPS = frozenset(("config", "instance", "properties"))
@@ -43,7 +46,7 @@ Name = tuple[str, ...]
 
 
 class Parsed(NamedTuple):
-    """The names that a template reads. ``names`` has all names on which its text depends."""
+    """The names that a template reads. ``names`` has all names on which the rendered text depends."""
 
     reads: tuple[Read, ...]
     names: tuple[Name, ...]
@@ -52,10 +55,13 @@ class Parsed(NamedTuple):
 
 
 class Memo:
-    """The results of the last look at an image, by everything on which each result depends.
+    """The results of the last look at an image.
 
-    A look at the image plans, checks or tests it. It takes results of the last look and adds new ones.
-    Errors are not kept. The results of one look have at most ``MOST`` bytes; a further result is not kept.
+    The key of a result contains everything on which the result depends.
+
+    A look plans, checks or tests the image. It reuses results of the last look, and adds new results. Errors
+    are not stored. The stored results of one look have at most ``MOST`` bytes; further results are not
+    stored.
     """
 
     def __init__(self) -> None:
@@ -64,12 +70,15 @@ class Memo:
         self._size = 0
 
     def begin(self) -> None:
-        """Begin another look. Forget the results that the last look has not used."""
-        if self._now:  # a look that failed early has used none
+        """Begin another look. Remove the results that the last look has not used."""
+        if self._now:  # a look that failed early has used no result
             self._last, self._now, self._size = self._now, {}, 0
 
     def result(self, key: Any, make: Callable[[], Any], size: Callable[[Any], int]) -> Any:
-        """Return the result for ``key``, or else make it and keep it. ``size`` returns its bytes."""
+        """Return the stored result for ``key``.
+
+        If it is missing, make and store it. ``size`` returns its size in bytes.
+        """
         found = self._now.get(key)
         if found is None:
             found = self._last.get(key)
@@ -94,7 +103,7 @@ class Memo:
         )
 
     def compiled(self, templates: Mapping[str, TemplateFile], options: RenderOptions) -> Compiled:
-        """Return templates that `render` accepts, and that render only what this object does not have."""
+        """Return templates for `render`. They render only texts that this object does not have."""
         return _Templates(self, templates, options)
 
 
@@ -138,8 +147,8 @@ class _Templates(Compiled):
 def parse(source: Source, dialect: str) -> Parsed:
     """Find the names on which a template's text depends. Raises TemplaterError if the template is invalid.
 
-    Every identifier of the template that is a name of the context counts, even where it has another meaning.
-    Only keys that are literals everywhere replace the name of their map.
+    Every identifier in the template that is a name of the context counts, even where it has another meaning.
+    If all keys of a map are literals, these keys count instead of the map's name.
     """
     document = Compilation(source, DIALECTS[dialect]).parsed()
     counted = Counter(token.value for token in document.tokens if token.kind == IDENTIFIER)
@@ -161,7 +170,7 @@ def parse(source: Source, dialect: str) -> Parsed:
 
 
 def _key(path: tree.Path) -> str | None:
-    """Return the only key of a map that a variable reads, or None if it can read others."""
+    """Return the only key of a map that a variable reads, or None if the variable can read other keys."""
     first, *others = path.parts
     if first.key == "config_get":
         key: object = first.arguments[0] if first.arguments else None

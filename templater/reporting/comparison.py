@@ -15,7 +15,7 @@ CHANGED, ADDED, REMOVED, FAILS, UNCHANGED = STATUSES = "changed", "added", "remo
 
 
 class Side(NamedTuple):
-    """A file of one plan, the host's result for it, and remarks about the host's differences."""
+    """A file of one plan, with the host's result and remarks about the host's differences."""
 
     change: Change
     result: str

@@ -163,7 +163,7 @@ def named(origins: Sequence[Origin]) -> str:
 
 
 def kind_of(origins: Sequence[Origin]) -> str:
-    """Return the kind of origin for a value's colour. It is the kind of the last origin that is set."""
+    """Return the kind of origin for a value's colour: the kind of the last origin that is set."""
     kinds = [origin.kind for origin in origins if origin.kind != "undefined"]
     kinds = [kind for kind in kinds if kind != "default"] or kinds
     return kinds[-1] if kinds else "undefined" if origins else ""

@@ -30,8 +30,8 @@ RESULT_TEXTS = {
 class Block(NamedTuple):
     """The parts of one change in a report: a heading, remarks and a body.
 
-    ``body`` is the rendered text or, if the change ``failed``, the explanation of its error. It is None if
-    the report shows neither. ``warns``: the host does not simply write or skip the file.
+    ``body`` is the rendered text or, if the change ``failed``, the explanation of its error. ``body`` is None
+    if the report shows neither. ``warns``: the host does something else than write or skip the file.
     """
 
     change: Change
@@ -124,7 +124,7 @@ def indented(text: str) -> str:
 
 
 def ended(text: str) -> str:
-    """Return the text, with diff's remark if it has no newline at its end."""
+    """Return the text, with diff's remark if the text has no newline at its end."""
     return text if text.endswith("\n") or not text else f"{text}\n\\ No newline at end of file\n"
 
 

@@ -11,7 +11,7 @@ Every command that accesses a root filesystem, an image directory or an instance
             etc.rename("name", etc, "hosts")
 
 Paths are absolute and cleaned; ``/`` is the root. **Symlinks are never followed** unless a call has
-``follow=True``. Then they are resolved as in a chroot, so they never lead outside.
+``follow=True``. With ``follow=True``, symlinks are resolved as in a chroot, so they never lead outside.
 
 Two equally strict mechanisms open paths. ``openat2`` (RESOLVE_BENEATH or IN_ROOT, with NO_SYMLINKS,
 NO_MAGICLINKS, NO_XDEV) is the default if the kernel has it. ``walk`` opens one component at a time with
@@ -99,8 +99,8 @@ class Root(Closing):
 
     Links in ``path`` itself are followed, because the caller is trusted. To open a directory whose name comes
     from an image or an instance, use ``below``. ``fd`` is an open descriptor to use instead of opening
-    ``path``. With ``named``, messages show ``path`` in front of paths below it. Otherwise they show paths as
-    the container sees them.
+    ``path``. With ``named``, messages show ``path`` in front of paths below it. Without ``named``, messages
+    show paths as the container sees them.
     """
 
     __slots__ = ("cross_mounts", "fd", "mechanism", "name", "named", "_open")  # noqa: RUF023
@@ -619,9 +619,9 @@ def open_with_walk(root: int, path: str, flags: int, follow: bool, cross_mounts:
 def _resolve(root: int, names: "list[str]") -> "list[str]":
     """Resolve all links as in a chroot; return the names of the resulting path.
 
-    A stack holds the descriptors of the entered directories. The name ``..`` returns to the last of them. So
-    a directory that another process moves meanwhile can't lead outside. Magic links of /proc are resolved by
-    their text like any other link.
+    A stack holds the descriptors of the entered directories. The name ``..`` returns to the last of these
+    descriptors. So a directory that another process moves meanwhile can't lead outside. Magic links of /proc
+    are resolved by their text like any other link.
     """
     todo = list(reversed(names))
     held: list[tuple[str, int]] = []

@@ -18,8 +18,8 @@ class UnmappedError(RefusedError):
 def components(path: str) -> "list[str]":
     """Split an absolute, cleaned path into names; return [] for ``/``.
 
-    Every view and every writer calls this function, so all of them refuse the same paths. Raises RefusedError
-    for a relative or uncleaned path, a NUL, and a name or path that is too long for Linux.
+    Every view and every writer calls this function, so all views and writers refuse the same paths. Raises
+    RefusedError for a relative or uncleaned path, a NUL, and a name or path that is too long for Linux.
     """
     if path == "/":
         return []

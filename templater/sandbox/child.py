@@ -1,9 +1,9 @@
 """A forked child that works on untrusted input and can only compute and answer.
 
 The child drops its user and groups, lowers its limits and closes every descriptor except the pipe to its
-parent. It can open no file or socket and can start no process. It answers with records, each a list of byte
-strings, and the parent uses only these bytes. The parent can pass it open files, and a directory in which the
-child can open files for reading.
+parent. The child can open no file or socket and can start no process. The child answers with records, each a
+list of byte strings, and the parent uses only these bytes. The parent can pass open files to the child, and a
+directory in which the child can open files for reading.
 """
 
 import sys
@@ -137,8 +137,8 @@ def start(
 
     ``prepare`` runs with the parent's rights, so it must not parse untrusted bytes. ``work`` can read from
     the descriptors ``inputs``, which keep their numbers, and from the descriptors that ``prepare`` returns.
-    It can wait for programs that ``prepare`` started. If one of ``inputs`` is a directory, ``work`` can also
-    open files for reading, with the permissions of an unprivileged user.
+    ``work`` can wait for programs that ``prepare`` started. If one of ``inputs`` is a directory, ``work`` can
+    also open files for reading, with the permissions of an unprivileged user.
     """
     bounds = bounds or Bounds()
     reader, writer = os.pipe()
@@ -194,7 +194,7 @@ class _TooMuch(Exception):
 
 
 class _Sender:
-    """The function ``send`` of a child. It collects small records, because each write wakes the parent up."""
+    """The function ``send`` of a child. Small records are collected: each write wakes the parent."""
 
     __slots__ = ("pipe", "room", "waiting")
 

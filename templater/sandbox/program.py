@@ -1,7 +1,7 @@
 """Confined external programs that read untrusted bytes.
 
 The program runs without network and with resource limits. If the caller is root, the program runs under a
-user id that owns nothing. It can open files only for reading. It reads ``INPUT`` and writes to
+user id that owns nothing. The program can open files only for reading. It reads ``INPUT`` and writes to
 ``Program.output``. Only the system calls in ``system_calls.py`` are allowed; all others fail with EPERM. On
 an architecture that is missing in that file, system calls are not restricted.
 """

@@ -1,9 +1,9 @@
 """System calls that a program of `tool.py` never needs, and the seccomp filter that refuses them.
 
-A program such as systemd-analyze makes many calls, which differ between its releases. So this module lists
-the calls to refuse, while `system_calls` lists the calls to allow. Without the refused calls, a program
-cannot connect to another process, enter a namespace, mount, trace another process, or use parts of the kernel
-that are rarely tested.
+A program such as systemd-analyze makes many calls, which differ between the program's releases. So this
+module lists the calls to refuse, while `system_calls` lists the calls to allow. Without the refused calls, a
+program cannot connect to another process, enter a namespace, mount, trace another process, or use parts of
+the kernel that are rarely tested.
 """
 
 from __future__ import annotations

@@ -142,10 +142,10 @@ def libc(name: str) -> "Callable[..., int]":
 
 
 def limit_address_space(most: int) -> None:
-    """Set the soft limit of this process's address space in bytes, and leave the hard limit as it is.
+    """Set the soft limit of this process's address space in bytes, and keep the hard limit.
 
-    The resource module is not used, because importing it takes half a millisecond. On other architectures
-    than those of the filter, set no limit.
+    The resource module is not used, because importing it takes half a millisecond. On an architecture without
+    a filter, set no limit.
     """
     if os.uname().machine not in ARCHITECTURES or sys.maxsize <= 1 << 32:
         return

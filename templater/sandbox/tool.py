@@ -1,8 +1,9 @@
 """External programs that judge untrusted text, such as ``visudo -c``.
 
 A program sees the machine's programs and libraries, an almost empty ``/etc``, its own processes, and a folder
-of 16 MiB in memory. The program can write only to that folder. It has no network, no privileges, and limits
-on processes, time, memory and output. If the program ends, the kernel ends all its child processes, too.
+of 16 MiB in memory. The program can write only to that folder. The program has no network, no privileges, and
+limits on processes, time, memory and output. If the program ends, the kernel ends all its child processes,
+too.
 
 If templater runs as root, the program gets a user id that owns nothing. Otherwise, the sandbox needs user
 namespaces.
@@ -109,8 +110,7 @@ def run(
     """Run the program at the path ``program``. Its working directory is a folder that contains ``files``.
 
     ``stdin`` is the name of one of the files. If not ``confined``, the program runs with limits only, and can
-    read what its user can read.
-    Raises NotConfinedError and ToolFailure.
+    read all files that its user can read. Raises NotConfinedError and ToolFailure.
     """
     limits = limits or Limits()
     if confined:

@@ -1,4 +1,4 @@
-"""The server's self-signed certificate. It is made once, and stored with its key in a private file."""
+"""The server's self-signed certificate, which is made once, and stored with its key in a private file."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """A writable in-memory copy of a root filesystem.
 
-All names are copied at once, and files are read on demand.
+All names are copied when the snapshot is made. Files are read on demand.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 The model finds the files that are certainly written, and the uncertain files.
 
 The daemons run the rules of a pass in random order and stop at the first rule that fails. Rules that ran
-before it have written their files, and the others have not. The order cannot be predicted.
+before the failing rule have written their files, and the other rules have not. The order cannot be predicted.
 """
 
 from __future__ import annotations

@@ -115,7 +115,7 @@ class Simulation:
         """Start an instance: run the pending trigger, if there is one, and ``start``.
 
         ``reboot`` is a restart from inside the guest, which runs the same triggers. Raises StartError if the
-        start fails. The files are then as the host would leave them.
+        start fails. The files are then in the state in which the host would leave them.
         """
         subject = self.startable(name, reboot=reboot)
         plan = self.plan(subject, subject.life.passes)
@@ -248,7 +248,7 @@ class Simulation:
     def copy(self, name: str, new: str, snapshot: str = "", *, refresh: bool = False) -> None:
         """Copy an instance. The copy is not ephemeral.
 
-        With ``refresh``, an existing copy is updated, including its configuration; a missing one is created.
+        With ``refresh``, an existing copy is updated, including its configuration; a missing copy is created.
         A refreshed copy has no pending trigger.
         """
         source = self.find(name)
@@ -304,7 +304,7 @@ class Simulation:
             subject.instance = subject.instance.replace(devices=devices)
 
     def rebuild(self, name: str, folder: Folder | None = None) -> None:
-        """Replace the root filesystem, templates and ``image.*`` keys with those of the image."""
+        """Replace the root filesystem, templates and ``image.*`` keys by the image's."""
         subject = self.find(name)
         origin = folder or subject.origin
         if origin is None:
@@ -341,7 +341,7 @@ class Simulation:
     def publish(self, name: str, snapshot: str = "", properties: Mapping[str, str] | None = None) -> Folder:
         """Return an image of the instance or of a snapshot, with the instance's current templates.
 
-        Incus merges ``properties`` into those of the image. LXD replaces the image's properties.
+        Incus merges ``properties`` into the image's properties. LXD replaces the image's properties.
         """
         subject = self.find(name)
         subject.life.published(snapshot)
@@ -425,7 +425,7 @@ class Simulation:
         del self.subjects[name]
 
     def _name_in_placeholders(self, instance: Instance) -> str:
-        """Return the name for an instance in placeholders: users see to which instance they belong.
+        """Return an instance's name for placeholders, which show to which instance they belong.
 
         Return "" for the first instance.
         """

@@ -83,7 +83,7 @@ def deviation_remarks(plan: Plan) -> Iterable[str]:
 
 
 def write_host_files(rootfs: WritableRootfs, found: HostStart, plan: Plan) -> Iterable[str]:
-    """Write the files that the host certainly writes. Return remarks on those that differ from the plan."""
+    """Write the files that the host certainly writes. Return remarks on files that differ from the plan."""
     remarks = []
     planned = {change.real: change.content for change in plan.changes}
     for path, node in found.written.items():

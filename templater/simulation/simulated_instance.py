@@ -43,7 +43,7 @@ class Folder(Protocol):
     def rootfs(self) -> WritableRootfs: ...
     @property
     def properties(self) -> Mapping[str, str] | None:
-        """Image properties that replace all those of metadata.yaml, or None to use metadata.yaml's."""
+        """Image properties that replace those in metadata.yaml, or None to use those in metadata.yaml."""
 
     @property
     def unknown(self) -> dict[str, str]:
@@ -103,7 +103,7 @@ def metadata_of(folder: Folder, host: Host, reading: YamlLimits | None = None) -
 
 
 def properties_of(folder: Folder, metadata: Metadata) -> Mapping[str, str]:
-    """Return the image properties: those of the folder override those of metadata.yaml."""
+    """Return the image properties. The folder's properties override the properties in metadata.yaml."""
     return metadata.properties if folder.properties is None else folder.properties
 
 

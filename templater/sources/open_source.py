@@ -89,7 +89,7 @@ class OpenedSource(NamedTuple):
     def read_instance(
         self, *, name: str | None = None, config: Mapping[str, str] | None = None, **others: Any
     ) -> Instance:
-        """Return SRC's instance. The arguments override its values; see ``description_file.read_instance``.
+        """Return SRC's instance. The arguments override its values, as in ``description_file.read_instance``.
 
         The ``notes`` of the instance name its source. Raises UsageError if SRC is an image.
         """
@@ -128,7 +128,7 @@ class OpenedSource(NamedTuple):
 
     @contextmanager
     def open_rootfs(self, *, cross_mounts: bool = False) -> Iterator[RootfsView | None]:
-        """Open SRC's own root filesystem for reading; yield None if SRC does not include one."""
+        """Open SRC's own root filesystem for reading. Yield None if SRC has no root filesystem."""
         if self.live is not None:
             yield None if self.live.unreadable else self.live.rootfs
             return

@@ -86,7 +86,7 @@ class _FolderReader:
         self.errors.append(InputError(message, node.span, hint))
 
     def once(self, kind: str, nodes: Iterable[Node], make: Callable[[], Any]) -> Any:
-        """Return what ``make`` returns. Make the value only once for all cases with the same nodes."""
+        """Return the result of ``make``, which is called only once for all cases with the same nodes."""
         key = kind, *map(id, nodes)  # the nodes of a file exist as long as its cases are read
         if key not in self.shared:
             self.shared[key] = make()
@@ -369,7 +369,10 @@ class _FolderReader:
 
 
 def kept(made: dict[str, Made | TemplaterError], name: str, make: Callable[[], Made]) -> Made:
-    """Return ``made[name]``, or raise it if it is an error. If it is missing, store what ``make`` returns."""
+    """Return ``made[name]``.
+
+    If the value is an error, raise it. If the value is missing, store the result of ``make``.
+    """
     if name not in made:
         try:
             made[name] = make()

@@ -1,6 +1,6 @@
 """A strict reader of YAML that checks a file by a JSON Schema.
 
-Editors use the same schema. Each mistake has its position.
+Editors use the same schema. Each mistake has its position in the file.
 
 The reader knows the parts of JSON Schema that ``tests.schema.json`` uses. Unlike a validator of JSON, it
 reads each scalar as text: ``0600`` and ``yes`` are texts where the schema allows a string.

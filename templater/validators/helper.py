@@ -1,6 +1,6 @@
 """A process that runs validators for a locked process, which can start no program.
 
-The locked process may be compromised. It can only choose a validator and send a name and a text.
+A compromised locked process can only choose a validator, and send a name and a text.
 """
 
 from __future__ import annotations

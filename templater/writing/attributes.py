@@ -13,7 +13,7 @@ _OF_OVERLAYFS = ("trusted.overlay.", "user.overlay.")
 
 
 def copy_attributes(old: int, new: int) -> None:
-    """Copy the attributes between two descriptors, except for those that belong to the old content."""
+    """Copy the attributes between two descriptors, except for attributes that belong to the old content."""
     if not hasattr(os, "listxattr"):
         return
     try:

@@ -1,8 +1,8 @@
 """The lock that allows one apply at a time on a root filesystem.
 
 The lock is an flock on the root directory itself, so it needs no file. Every process that can open that
-directory can hold the lock. So a running container can make an apply time out, but the lock lets it do no
-other harm.
+directory can hold the lock. So a running container can make an apply time out, but can do no other harm with
+the lock.
 """
 
 import fcntl

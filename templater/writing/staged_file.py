@@ -1,6 +1,6 @@
 """One file of an apply.
 
-It is staged without a name, put in place by one system call, and restored on failure.
+The file is staged without a name, put in place by one system call, and restored on failure.
 """
 
 import errno
@@ -99,8 +99,8 @@ class ApplySession:
     def make_directory(self, path: str) -> None:
         """Create a directory under a temporary name, set its owner and mode, then rename it.
 
-        So a killed run leaves no directory with a wrong owner. Raises RefusedError if the path exists but is
-        not a directory.
+        Because of this order, a killed run leaves no directory with a wrong owner. Raises RefusedError if the
+        path exists but is not a directory.
         """
         parent = self.directory(above(path))
         name = components(path)[-1]

@@ -9,7 +9,7 @@ replaced. ``recovery`` removes the temporary files of a killed run.
 
 **Attributes.** An existing file keeps owner, mode, ACLs and extended attributes. Two groups are not copied:
 attributes that certify the content (``security.capability``, which a write drops too, and the hashes of IMA
-and EVM), and those of overlayfs itself. chattr flags and the birth time are not copied either.
+and EVM), and attributes of overlayfs itself. chattr flags and the birth time are not copied either.
 """
 
 from ..model.errors import LimitError, RefusedError, TemplaterError, UsageError

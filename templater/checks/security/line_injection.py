@@ -57,7 +57,7 @@ def is_configuration(tokens: list[Token]) -> bool:
 
 
 def is_safe(tokens: list[Token]) -> bool:
-    """Return whether one of the filters of the expression removes line breaks."""
+    """Return whether the expression has a filter that removes line breaks."""
     for number, (bar, name) in enumerate(pairwise(tokens)):
         if bar.kind == "|" and name.kind == IDENTIFIER:
             argument = tokens[number + 3].value if tokens[number + 2].kind == ":" else None

@@ -20,7 +20,8 @@ NAME = re.compile(r"__\w+__|\blipsum\b|\bcycler\b|\|[ \t]*attr\b|\bconfig\.items
 def check_image(image: ScannedImage) -> Iterator[Observation]:
     """Find names that attacks on Jinja2 use.
 
-    These names have no meaning in templater and the daemons, but no legitimate template contains them.
+    Python's internal names have no meaning in templater and the daemons, but no legitimate template contains
+    them.
     """
     for source in image.sources():
         for tag in TAG.finditer(source.text):

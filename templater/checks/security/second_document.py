@@ -15,7 +15,10 @@ from ..base import Observation, ScannedImage, check
     "text after the first document of metadata.yaml, which only some daemons read",
 )
 def check_image(image: ScannedImage) -> Iterator[Observation]:
-    """Find further documents. LXD and Incus up to 6.23 ignore them; Incus 7 rejects the image."""
+    """Find documents after the first one.
+
+    LXD and Incus up to 6.23 ignore further documents; Incus 7 rejects the image.
+    """
     if image.metadata is None or image.metadata.source is None:
         return
     source = image.metadata.source

@@ -17,7 +17,7 @@ from ..base import Observation, ScannedImage, check
 def check_image(image: ScannedImage) -> Iterator[Observation]:
     """Find targets behind unsafe symlinks.
 
-    Old daemons follow such symlinks on the host; newer daemons fail.
+    Old daemons follow unsafe symlinks on the host. With newer daemons, the start fails.
     """
     for rule, path, resolved in image.targets:
         for place, target in resolved.links:

@@ -98,7 +98,7 @@ def command(
 
 
 def uri_of(path: str) -> str:
-    """Return a path's URI. It is relative if the path is below the working directory."""
+    """Return a path's URI. The URI is relative if the path is below the working directory."""
     from urllib.parse import quote
 
     relative = os.path.relpath(path)

@@ -293,7 +293,7 @@ def pairs(sources: tuple[str, ...], rootfs: str | None) -> list[tuple[str, str |
 def image_of(path: str) -> str:
     """Return the image directory of a metadata.yaml, templater.toml or template, or else the path itself.
 
-    pre-commit passes the names of such files.
+    pre-commit passes the names of changed files to `check`.
     """
     folder, name = os.path.split(path)
     if name in (METADATA, SETTINGS) and os.path.isfile(path):

@@ -143,7 +143,7 @@ def show(plans: list[Plan], *, as_json: bool, verdicts: Sequence[Verdict | None]
 
 
 def complaints(plan: Plan) -> Iterator[str]:
-    """Yield failures of the host, and its differences from templater: a patch can't show them."""
+    """Yield the host's failures and its differences from templater, which a patch can't show."""
     from ...model.plan import AGENT
     from ...reporting.report import differences, indented
 

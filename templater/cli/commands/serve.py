@@ -173,7 +173,7 @@ class AccessLog:
 
 
 def public_url(text: str) -> str:
-    """Return a URL without a slash at its end. Raises UsageError if clients could not use it."""
+    """Return a URL without a slash at its end. Raises UsageError if clients could not use the URL."""
     if text and not re.fullmatch(r"https://[A-Za-z0-9.:\[\]-]+(/[A-Za-z0-9._~-]+)*/?", text):
         raise UsageError(
             f"invalid URL '{printable(text)}'", hint="for example: --url https://images.example.com"

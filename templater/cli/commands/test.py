@@ -154,7 +154,7 @@ def command(
 def too_few_branches(found: list[dict[str, Any]], least: float) -> bool:
     """Return whether the tests of an image reach less than ``least`` percent of its branches.
 
-    If so, print a message.
+    Print a message for each image below this percentage.
     """
     from ...testing.coverage import percent
 

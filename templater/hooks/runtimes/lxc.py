@@ -55,7 +55,7 @@ def read_request(options: "Options", environ: "Mapping[str, str]") -> "HookReque
 def state_folder(environ: "Mapping[str, str]") -> str:
     """Return the container's directory.
 
-    Return "" if it has no ``.templater``, because logging must not create it.
+    Return "" if the directory has no ``.templater``, because logging must not create it.
     """
     folder = _folder(environ)
     return folder if exists(join(folder, STATE_FOLDER)) else ""
@@ -105,8 +105,8 @@ def _ids(early: bool, options: "Options", config: str) -> "IdMap | None":
 def in_namespace(ids: "IdMap | None") -> "IdMap | None":
     """Return the map of a hook that lxc-usernsexec has started, or None for another hook.
 
-    In that user namespace the container's ids are unchanged, and the id of the container's owner has a number
-    above all of them. Only the container's ids may own its files.
+    In the user namespace of lxc-usernsexec, the container's ids are unchanged, and the id of the container's
+    owner has a number above all of them. Only the container's ids may own its files.
     """
     from ...rootfs.directory import IDENTITY, IdMap
 

@@ -1,6 +1,7 @@
 """The compiler: parsed templates become Jinja2's nodes, then Python source, then a code object.
 
-The generated module consists of constants and one function for each template. It never accesses an attribute.
+The generated module consists of constants and one function for each template. The generated code never
+accesses an attribute.
 
 A template can be compiled without or with spans. Code without spans is faster, but has no source positions.
 In code with spans, every operation that can fail gets the number of its source position. Templater compiles

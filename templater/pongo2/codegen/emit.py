@@ -20,7 +20,7 @@ _INCLUDES = ("render_other", "render_named")
 
 
 class Emitter:
-    """A converter of documents into nodes. It also collects facts about the whole compilation.
+    """A converter of documents into nodes, and a collection of facts about the whole compilation.
 
     ``places`` has the tokens whose source positions generated code needs. A place is an index into
     ``places``. ``texts`` has the name that messages use for the variable or macro at each place. ``loaded``,

@@ -193,7 +193,7 @@ def loop_order(node: For) -> tuple[bool, bool]:
 
 
 def loop_names(node: For) -> list[str]:
-    """Return the one or two names that a loop binds."""
+    """Return the names that a loop binds: one name or two."""
     targets = node.target.items if isinstance(node.target, Tuple) else [node.target]
     return [target.name for target in targets if isinstance(target, Name)]
 

@@ -1,7 +1,7 @@
 """The part of the code generator that writes statements.
 
-Each template becomes a function. Some bodies become functions, too: those of macros, blocks and filters, and
-those that nest too deeply.
+Each template becomes a function. Some bodies become functions, too: the bodies of macros, blocks and filters,
+and bodies that nest too deeply.
 """
 
 from collections.abc import Callable, Iterator, Sequence

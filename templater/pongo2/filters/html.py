@@ -170,7 +170,7 @@ class _Truncation:
     def until_bracket(self) -> tuple[str, str]:
         """Return the text up to the next ``>``, and the ``>``. Move to the position after the ``>``.
 
-        Without a ``>``, return the rest of the text and "".
+        If no ``>`` follows, return the rest of the text and "".
         """
         start = self.position
         end = self.text.find(">", start)

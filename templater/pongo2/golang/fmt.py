@@ -359,7 +359,7 @@ class _Value:
     def special(self, number: str) -> str:
         """Format an infinity or NaN.
 
-        Both are padded only with spaces, and NaN has a sign only with a flag.
+        Infinities and NaN are padded only with spaces. NaN has a sign only with a flag.
         """
         spec = self.spec
         if number[1] == "N" and not spec.space and not spec.plus:

@@ -36,7 +36,7 @@ def did_you_mean(word: str, known: "list[str]") -> str:
 def syntax_hint(
     message: str, token: "Token | None", before: "list[Token]", library: Library, subscripts: bool
 ) -> "tuple[str, str]":
-    """Return templater's message for a message of pongo2, and a hint. Either of them may be "".
+    """Return templater's message for a message of pongo2, and a hint. The message and the hint can be "".
 
     ``token`` is the token that pongo2 reports. ``before`` has the two tokens in front of ``token``, or fewer.
     """

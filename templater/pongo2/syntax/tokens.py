@@ -15,7 +15,7 @@ WRAPPER = ("{% autoescape off %}", "{% endautoescape %}")
 
 
 class Unit:
-    """The text of one template as pongo2 gets it: for LXD and Incus, inside the wrapper that they add.
+    """The text of one template as pongo2 gets it. LXD and Incus add a wrapper around the template.
 
     ``name`` is pongo2's name of the template. Offsets refer to ``text``, and spans to the user's source.
     Each access to ``text`` builds the text, so that memory holds a large template only once.

@@ -1,7 +1,7 @@
 """The tree of a parsed template. The parsers of tags build the tree; ``emit`` turns it into Jinja2's nodes.
 
 The classes are not dataclasses, because dataclasses are slow to import. A cached template imports the modules
-of its tags, and these import this module.
+of its tags, and these modules import this one.
 """
 
 TYPE_CHECKING = False
@@ -45,7 +45,8 @@ class Literal(Expression):
 class Part:
     """One step of a path: ``.name``, ``.0`` or ``[expression]``.
 
-    ``arguments`` has the arguments of a call of this step. It is None if the template does not call the step.
+    ``arguments`` has the arguments of a call of this step. ``arguments`` is None if the template does not
+    call the step.
     """
 
     __slots__ = ("arguments", "key", "token")
@@ -265,7 +266,10 @@ class With(Statement):
 
 
 class Macro(Statement):
-    """A macro definition. It binds the name ``bound`` to a function, which error messages call ``name``."""
+    """A macro definition, which binds the name ``bound`` to a function.
+
+    Error messages call the function ``name``.
+    """
 
     __slots__ = ("body", "bound", "name", "parameters", "token")
 
@@ -332,8 +336,8 @@ class Document:
     ``bound`` collects every name that any template of the compilation may bind in a scope.
     ``numbers`` yields a number for each tag that stores data during a render.
     ``opened`` has the names of the tags whose bodies are being parsed.
-    ``parent`` is the template that this one extends, and ``child`` the template that extends this one.
-    ``load`` parses another template, and ``read`` returns the text of another file. Both raise
+    ``parent`` is the template that this template extends, and ``child`` the template that extends this
+    template. ``load`` parses another template, and ``read`` returns the text of another file. Both raise
     TemplateSyntaxError if the file is missing, and both are None if the compilation has no loader.
     """
 

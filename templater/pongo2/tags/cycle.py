@@ -53,7 +53,7 @@ def advance(
 def turn(render: "Render", scope: "dict[str, Any]", number: int, items: "tuple[Item, ...]") -> "Any":
     """Evaluate and return the next item of the tag with the number ``number``.
 
-    ``render.state`` stores its position.
+    ``render.state`` stores the position of each ``cycle`` tag.
     """
     if not items:
         raise Panic("runtime error: integer divide by zero")

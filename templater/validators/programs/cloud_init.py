@@ -112,7 +112,10 @@ def _run(name: str, data: bytes, confined: bool) -> Any:
 
 
 def _described(error: Any) -> Iterator[list[Any]]:
-    """Yield the path of the value and the most specific message, for each unknown key its own."""
+    """Yield the path of a value, and the most specific message about it.
+
+    Each unknown key has its own message.
+    """
     while error.context:
         branches: dict[Any, list[Any]] = {}
         for inner in error.context:
@@ -145,7 +148,7 @@ def _distance(errors: list[Any]) -> tuple[bool, bool, int, int]:
 
 
 def _read(answer: Any, text: str) -> Iterator[Mistake]:
-    """Yield the mistakes at their lines. cloud-init prints a warning for one that the schema finds."""
+    """Yield the mistakes with their lines. cloud-init only warns about mistakes that the schema finds."""
     root = parse(Source("", text))
     for path, message, *place in answer:
         if place:

@@ -1,6 +1,6 @@
 """systemd-analyze, which reads a unit.
 
-Only syntax errors are reported, not missing commands or dependencies.
+The validator reports only syntax errors, not missing commands or dependencies.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """visudo, which reads sudo's rules.
 
-Only syntax errors are reported, not missing aliases or included files.
+The validator reports only syntax errors, not missing aliases or included files.
 """
 
 from __future__ import annotations

@@ -28,7 +28,10 @@ command.
 
 
 def runtimes_with(part: str) -> tuple[str, ...]:
-    """Return the runtimes whose modules define the function ``part``; see ``hooks.runtimes``."""
+    """Return the runtimes whose modules define the function ``part``.
+
+    ``hooks.runtimes`` describes the functions.
+    """
     names = sorted(module.name for module in pkgutil.iter_modules(hook_runtimes.__path__))
     return tuple(name for name in names if hook_runtimes.function_of(name, part) is not None)
 
