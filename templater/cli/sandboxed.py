@@ -102,7 +102,7 @@ def _prepare(files: Iterable[OpenFile | None]) -> Iterator[int]:
             import_module(name)
     with suppress(InputError):
         load_zstd()
-    # A postponed module runs when code reads one of its attributes. Nothing reads those of jinja2.
+    # A postponed module runs when code reads one of its attributes. No code reads attributes of jinja2.
     for name in lazy_imports.NAMES - {"jinja2"}:
         dir(sys.modules.get(name))
     from ..checks.finding import all_checks
