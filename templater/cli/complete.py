@@ -127,6 +127,23 @@ def aliases(ctx: click.Context, param: click.Parameter, incomplete: str) -> list
     return items(_stored(aliases_only=True))
 
 
+def steps(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Complete a step of a simulation, or the file in ``c:KEY=@FILE`` and ``p:FILE``."""
+    from ..simulation.steps import SETTINGS, VERBS, WITH_ARGUMENT
+
+    if incomplete.startswith("p:"):
+        return items((incomplete[2:],), 2, type="file")
+    if ":" in incomplete or "=" in incomplete:
+        return value(ctx, param, incomplete)
+    return [
+        each
+        for verb, about in VERBS.items()
+        for each in items(
+            (f"{verb}{'=' if verb in WITH_ARGUMENT else ':' if verb in SETTINGS else ''}",), help=about
+        )
+    ]
+
+
 def one_of(names: Iterable[str]) -> Completer:
     return lambda ctx, param, incomplete: items(names)
 

@@ -30,7 +30,7 @@ class Commands(click.Group):
         self.package = package
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return [name for name in self._names() if self.get_command(ctx, name) is not None]
+        return [name for name in self.names() if self.get_command(ctx, name) is not None]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         stem = ALIASES.get(cmd_name, cmd_name).replace("-", "_")
@@ -57,7 +57,8 @@ class Commands(click.Group):
             # click would exit with 1, which means "would change" in templater
             raise ReaderGone from gone
 
-    def _names(self) -> Iterator[str]:
+    def names(self) -> Iterator[str]:
+        """Yield the names of all modules, without importing them. Those of templater are all commands."""
         from pkgutil import iter_modules
 
         for module in iter_modules(import_module(self.package).__path__):

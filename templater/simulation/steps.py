@@ -32,9 +32,9 @@ VERBS = {
 #: steps that create or rename an instance; their report uses the new name
 MAKING = ("copy", "rename", "move", "publish", "export")
 #: steps that need an argument
-_WITH_ARGUMENT = (*MAKING, "snapshot", "restore")
+WITH_ARGUMENT = (*MAKING, "snapshot", "restore")
 #: steps that change a setting; a colon separates their arguments
-_SETTINGS = ("c", "d", "p")
+SETTINGS = ("c", "d", "p")
 _FORMS = (
     "create, start, stop, restart, reboot, copy=NAME, rename=NAME, move=NAME, rebuild, rebuild=IMAGE,"
     " snapshot=NAME, restore=NAME, publish=NAME, export=NAME, c:KEY=VALUE, d:DEVICE,KEY=VALUE, p:FILE"
@@ -69,16 +69,16 @@ def parse_step(text: str, read_file: Callable[[str], str] | None = None) -> Step
         return setting
     head, equals, argument = text.partition("=")
     *names, verb = head.split(":")
-    if verb not in VERBS or verb in _SETTINGS or len(names) > 1:
+    if verb not in VERBS or verb in SETTINGS or len(names) > 1:
         raise UsageError(
             f"unknown step '{printable(text)}'",
             hint=f"steps: {_FORMS}; prefix a step with NAME: to apply it to another instance",
         )
-    if verb in _WITH_ARGUMENT and not argument:
+    if verb in WITH_ARGUMENT and not argument:
         raise UsageError(
             f"step '{printable(text)}' needs a name", hint=f"write a name, for example {verb}=c2"
         )
-    if verb not in _WITH_ARGUMENT and verb != "rebuild" and equals:
+    if verb not in WITH_ARGUMENT and verb != "rebuild" and equals:
         raise UsageError(f"step '{printable(text)}': '{verb}' takes no argument")
     options: dict[str, str] = {}
     if verb in ("move", "publish"):
@@ -95,9 +95,9 @@ def parse_step(text: str, read_file: Callable[[str], str] | None = None) -> Step
 def _setting(text: str, read_file: Callable[[str], str] | None) -> Step | None:
     """Parse ``[NAME:]c:…``, ``d:…`` or ``p:…``. Return None for any other step, such as ``c:start``."""
     name, colon, rest = text.partition(":")
-    if name not in _SETTINGS:
+    if name not in SETTINGS:
         inner, _, rest_of_inner = rest.partition(":")
-        if not colon or inner not in _SETTINGS or not rest_of_inner:
+        if not colon or inner not in SETTINGS or not rest_of_inner:
             return None
         verb, argument = inner, rest_of_inner
     else:

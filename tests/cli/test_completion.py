@@ -179,6 +179,13 @@ def test_the_file_of_a_value_is_completed():
     assert answered("preview", "x", "--rootfs=us") == ("files 9", [])
 
 
+def test_the_steps_of_a_simulation_are_completed(image):
+    assert answered("simulate", image, "st")[1] == ["start", "stop"]
+    assert answered("simulate", image, "create", "copy")[1] == ["copy="]
+    assert answered("simulate", image, "create", "c:a=@us") == ("files 5", [])
+    assert answered("simulate", image, "create", "p:us") == ("files 2", [])
+
+
 def contexts(ctx):
     yield ctx
     if isinstance(ctx.command, click.Group):

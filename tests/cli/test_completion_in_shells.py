@@ -5,12 +5,15 @@ import pty
 import select
 import shlex
 import shutil
+import signal
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from templater.cli.manual import write_files
 
 ROOT = Path(__file__).resolve().parents[2]
 SHELLS = ("bash", "zsh", "fish")
@@ -32,6 +35,8 @@ FLEET = '[{"name": "web1"}, {"name": "web2"}, {"name": "db-größe"}]'
 #: what a person types, and the words of the completed line
 LINES = {
     "templater prev": ("preview",),
+    "./.programs/templater prev": ("preview",),
+    "~/../.programs/templater prev": ("preview",),
     "image-templater image templ": ("image", "template"),
     "templater preview image --no-exp": ("preview", "image", "--no-expanded"),
     "templater preview image --as lxd-5": ("preview", "image", "--as", "lxd-5.21.4"),
@@ -64,6 +69,16 @@ LINES = {
 }
 
 
+#: the lines that the scripts of a package complete, too
+INSTALLED = (
+    "image-templater image templ",
+    r"templater explain my\ image /etc/my",
+    "templater preview image --as=lxd-5",
+    "templater explain image /etc/a:",
+    "templater preview incus:we",
+)
+
+
 class Terminal:
     """An interactive shell on a terminal of its own."""
 
@@ -93,7 +108,8 @@ class Terminal:
             self.seen += os.read(self.screen, 65536)
 
     def close(self) -> None:
-        os.close(self.screen)  # the shell receives SIGHUP
+        os.close(self.screen)
+        os.kill(self.child, signal.SIGKILL)
         os.waitpid(self.child, 0)
 
 
@@ -117,32 +133,46 @@ def folder(tmp_path_factory) -> Path:
     return folder
 
 
-def start(shell: str, folder: Path) -> Terminal:
-    home = folder / f".home-{shell}"
-    home.mkdir()
+#: what a shell's configuration says; the second one is for the files of a package
+CONFIGURATION = {
+    "bash": ("source <(templater completion bash)", "source /usr/share/bash-completion/bash_completion"),
+    "zsh": (
+        "autoload -Uz compinit; compinit -u; source <(templater completion zsh)",
+        "fpath=($SHARE/zsh/site-functions $fpath); autoload -Uz compinit; compinit -u",
+    ),
+    "fish": ("templater completion fish | source", ""),
+}
+#: the editor keeps the slash at the end of a directory, and has the usual keys
+SETTINGS = {
+    "bash": "PS1='> '",
+    "zsh": "PS1='> '; bindkey -e; setopt no_auto_remove_slash",
+    "fish": "set fish_greeting",
+}
+FILES = {"bash": ".bashrc", "zsh": ".zshrc", "fish": "fish/config.fish"}
+
+
+def start(shell: str, folder: Path, *, installed: bool) -> Terminal:
+    """Start a shell that reads templater's script in its configuration, or among the files of packages."""
+    if shutil.which(shell) is None:
+        pytest.skip(f"NOT RUN: needs {shell}")
+    home = folder / f".home-{shell}{'-installed' if installed else ''}"
+    file = home / FILES[shell]
+    file.parent.mkdir(parents=True)
+    file.write_text(f"{SETTINGS[shell]}\n{CONFIGURATION[shell][installed]}\n")
     environment = {
-        "HOME": str(home), "PATH": f"{folder}/.programs:{os.environ['PATH']}", "PYTHONPATH": str(ROOT),
-        "LC_ALL": "C.UTF-8", "TERM": "xterm", "PS1": "> ",
+        "HOME": str(home), "XDG_CONFIG_HOME": str(home), "LC_ALL": "C.UTF-8", "TERM": "xterm",
+        "PATH": f"{folder}/.programs:{os.environ['PATH']}", "PYTHONPATH": str(ROOT),
     }  # fmt: skip
-    if shell == "bash":
-        (home / "rc").write_text("PS1='> '\nsource <(templater completion bash)\n")
-        return Terminal(["bash", "--noprofile", "--rcfile", str(home / "rc"), "-i"], folder, environment)
-    if shell == "zsh":
-        (home / ".zshrc").write_text(
-            "PS1='> '; bindkey -e; setopt no_auto_remove_slash\n"
-            "autoload -Uz compinit; compinit -u; source <(templater completion zsh)\n"
-        )
-        return Terminal(["zsh", "-i"], folder, environment)
-    (home / "fish").mkdir()
-    (home / "fish" / "config.fish").write_text("set fish_greeting\ntemplater completion fish | source\n")
-    return Terminal(["fish", "-i"], folder, {**environment, "XDG_CONFIG_HOME": str(home)})
+    if installed:
+        share = str(home / "share")
+        write_files(share)
+        environment |= {"SHARE": share, "XDG_DATA_DIRS": f"{share}:/usr/local/share:/usr/share"}
+    return Terminal([shell, "-i"], folder, environment)
 
 
 @pytest.fixture(scope="module", params=SHELLS)
 def terminal(request, folder) -> Iterator[Terminal]:
-    if shutil.which(request.param) is None:
-        pytest.skip(f"NOT RUN: needs {request.param}")
-    terminal = start(request.param, folder)
+    terminal = start(request.param, folder, installed=False)
     yield terminal
     terminal.close()
 
@@ -151,3 +181,16 @@ def terminal(request, folder) -> Iterator[Terminal]:
 @pytest.mark.parametrize("line", LINES)
 def test_tab_completes_the_line(line, terminal):
     assert terminal.line(line)[1:] == list(LINES[line])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shell", SHELLS)
+def test_shells_find_the_scripts_of_a_package(shell, folder):
+    if shell == "bash" and not Path("/usr/share/bash-completion/bash_completion").exists():
+        pytest.skip("NOT RUN: needs bash-completion")
+    terminal = start(shell, folder, installed=True)
+    try:
+        for line in INSTALLED:
+            assert terminal.line(line)[1:] == list(LINES[line])
+    finally:
+        terminal.close()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from importlib.resources import files
 from typing import TYPE_CHECKING
 
 import click
@@ -31,7 +30,7 @@ Examples:
 
 SHELLS = ("bash", "zsh", "fish")
 #: the limits on a completion: the user waits for it
-LIMITS = ("command-time=5s", "command-processor=2s", "command-memory=512MiB")
+LIMITS = ("command-time=10s", "command-processor=2s", "command-memory=512MiB")
 #: a word that ends with such a character is not complete, so no space follows it
 OPEN = ("=", ":", "/")
 
@@ -59,6 +58,8 @@ def command(shell: str, words: tuple[str, ...]) -> int:
 
 
 def script(shell: str) -> str:
+    from importlib.resources import files
+
     return (files("templater.cli") / "shells" / shell).read_text("utf-8")
 
 
@@ -97,9 +98,7 @@ def completions(words: list[str], current: str, *, described: bool) -> list[Comp
     from ..main import command as templater
 
     if not words and not described and not current.startswith("-"):
-        # descriptions would import every command
-        names = templater.list_commands(click.Context(templater))
-        return [CompletionItem(name) for name in names]
+        return [CompletionItem(name) for name in templater.names()]  # descriptions would import every command
     return ShellComplete(templater, {}, "templater", "").get_completions(words, current)
 
 

@@ -11,7 +11,7 @@ from ...instances.description_file import read_source
 from ...model.source import printable
 from ...parsing.instance_yaml import read_profile
 from ...rootfs.memory import MemoryRootfs
-from .. import options, output
+from .. import complete, options, output
 from ..guard import guarded
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ Examples:
 
 @click.command(help=HELP)
 @options.request_options(triggers="none")
-@click.argument("steps", nargs=-1, required=True, metavar="STEP...")
+@click.argument("steps", nargs=-1, required=True, metavar="STEP...", shell_complete=complete.steps)
 @click.option("--diff", "as_diff", is_flag=True, help="Show changes as a patch.")
 @guarded
 def command(request: options.Request, steps: tuple[str, ...], as_diff: bool) -> int:
