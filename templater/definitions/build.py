@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 #: maximum number of entries in ``files``; published definitions have fewer than a hundred
 MAX_ENTRIES = 1000
+#: maximum number of variants that a note names
+MOST_NAMED = 5
 NAME = (
     "{{ image.distribution }}-{{ image.release }}-{{ image.architecture_mapped }}-{{ image.variant }}"
     "-{{ image.serial }}"
@@ -149,11 +151,26 @@ class DefinitionImage:
             notes.append(
                 "image.release is empty, so no entry with 'releases' matches (see -o image.release=…)"
             )
+        if unknown := self._unknown_variant():
+            notes.append(unknown)
         if self._rootfs.assumed:
             paths = " and ".join(f"'{printable(path)}'" for path in self._rootfs.assumed)
             exist = "exists" if len(self._rootfs.assumed) == 1 else "exist"
             notes.append(f"assuming that {paths} {exist} in the root filesystem (see --rootfs DIR|none)")
         return (*notes, *self.results.notes)
+
+    def _unknown_variant(self) -> str:
+        """Return a note if the user has chosen a variant that the definition names nowhere, else ""."""
+        variant = self.definition.data["image"]["variant"]
+        known = list(dict.fromkeys(_variants_in(self.definition.data)))
+        chosen = any(each.startswith("image.variant=") for each in self.choice.parameters)
+        if not chosen or not known or variant == "default" or variant in self.definition.source.text:
+            return ""
+        shown = ", ".join(printable(name) for name in known[:MOST_NAMED])
+        more = f" and {len(known) - MOST_NAMED} more" if len(known) > MOST_NAMED else ""
+        return (
+            f"the definition does not name the variant '{printable(variant)}'; its filters name {shown}{more}"
+        )
 
     @cached_property
     def expires(self) -> int:
@@ -186,6 +203,15 @@ class DefinitionImage:
             error = LimitError(f"the template '{printable(name)}' is larger than {most} bytes")
             return TemplateFile(GeneratedTemplate(data, pieces).entry, None, error)
         return GeneratedTemplate(data, pieces)
+
+
+def _variants_in(data: Any) -> Iterator[str]:
+    """Yield the variants that the filters of all entries name."""
+    if isinstance(data, Mapping):
+        named = data.get("variants")
+        yield from named if isinstance(named, list) else ()
+    for each in data.values() if isinstance(data, Mapping) else data if isinstance(data, list) else ():
+        yield from _variants_in(each)
 
 
 def expiry_seconds(text: str) -> int:

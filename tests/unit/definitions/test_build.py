@@ -57,6 +57,43 @@ def test_without_a_root_filesystem_etc_hostname_and_etc_hosts_are_assumed_with_a
     assert files(*entries, rootfs="none").notes == ()
 
 
+def notes_on_variant(variant: str, *entries: str) -> list[str]:
+    text = IMAGE + "files:\n" + "".join(f"- {{generator: dump, path: /a{entry}}}\n" for entry in entries)
+    return [note for note in built(text, f"image.variant={variant}").notes if "variant" in note]
+
+
+def test_a_chosen_variant_that_no_entry_names_gives_a_note_with_the_known_variants():
+    assert notes_on_variant("clowd", ", variants: [cloud, openrc]", ", variants: [cloud]") == [
+        "the definition does not name the variant 'clowd'; its filters name cloud, openrc"
+    ]
+    many = ", ".join(f"v{number}" for number in range(7))
+    (note,) = notes_on_variant("clowd", f", variants: [{many}]")
+    assert note.endswith("its filters name v0, v1, v2, v3, v4 and 2 more")
+
+
+@pytest.mark.parametrize(
+    ("variant", "entry"),
+    [
+        ("cloud", ", variants: [cloud]"),
+        ("default", ", variants: [cloud]"),
+        ("clowd", ""),
+        (
+            "clowd",
+            ", variants: [cloud], pongo: true, content: '{% if image.variant == \"clowd\" %}a{% endif %}'",
+        ),
+    ],
+)
+def test_a_variant_that_the_definition_can_distinguish_gives_no_note(variant, entry):
+    assert notes_on_variant(variant, entry) == []
+
+
+def test_the_variants_of_packages_and_actions_count_and_a_property_of_that_name_does_not():
+    image = IMAGE + "packages: {manager: apt, sets: [{packages: [a], action: install, variants: [musl]}]}\n"
+    image += "files:\n- {generator: dump, path: /a, template: {properties: {variants: xyz}}}\n"
+    (note,) = [note for note in built(image, "image.variant=glibc").notes if "variant" in note]
+    assert note.endswith("its filters name musl")
+
+
 def test_each_program_replaces_its_own_hostname_in_the_given_etc_hosts(tmp_path):
     (tmp_path / "etc").mkdir()
     (tmp_path / "etc/hosts").write_text("127.0.1.1 distrobuilder lxd-imagebuilder\n")
