@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from ..model.metadata import Rule
 from .authored import AuthoredImage
 
-_FILES = ("/etc/HOSTNAME", "/etc/hostname", "/etc/hosts")
+_FILES = ("/etc/HOSTNAME", "/etc/hostname", "/etc/hosts", "/etc/conf.d/hostname", "/etc/sysconfig/network")
 _NAMES = {("instance", "name"), ("container", "name")}
 
 

@@ -1,4 +1,6 @@
-"""`/etc/hostname` or `/etc/hosts` gets the name of a new instance, but not that of its copy.
+"""A file with the hostname gets the name of a new instance, but not that of its copy.
+
+The files are `/etc/hostname`, `/etc/hosts`, `/etc/conf.d/hostname` and `/etc/sysconfig/network`.
 
 The daemons use the trigger `copy`, and not `create`, for a copy. Without the trigger `copy`, the copy keeps
 the original's hostname, and the network has two machines with one name. A rule with `create_only: true` does
@@ -14,9 +16,11 @@ check then reports only `/etc/hosts`.
 A finding about `/etc/hosts` alone is information: the copy has its own hostname, but looks up that name on
 the network.
 
-Some systems take their hostname from another file. A stale `/etc/hostname` is then only information:
+Some systems take their hostname from another file. A stale file that the system does not read is then only
+information:
 
-* Red Hat Enterprise Linux up to version 6, and its relatives, read `/etc/sysconfig/network`.
+* Red Hat Enterprise Linux up to version 6, and its relatives, read `/etc/sysconfig/network`. Other systems
+  read their hostname from `/etc/hostname`.
 * NixOS replaces `/etc/hostname` at the next rebuild, if a rule with `copy` writes the name below
   `/etc/nixos`.
 """
@@ -34,14 +38,16 @@ from ..places import SEEDS
 #: the property ``os`` of the systems whose versions 5 and 6 do not read /etc/hostname, in lower case
 RED_HAT = ("centos", "oracle", "red hat", "redhat", "rhel", "scientific")
 
+SYSCONFIG = "/etc/sysconfig/network"
+
 
 @check("copy", "warning", "a hostname that does not change when the instance is copied")
 def check_image(image: AuthoredImage) -> Iterator[Observation]:
     seeds = (image.target_paths.get(f"{folder}/meta-data") for folder in SEEDS)
     seeded = any(rule is not None and {"copy", "start"} & set(rule.when) for rule in seeds)
-    ignored = ignores_hostname(image)
+    unread = ("/etc/hostname", "/etc/HOSTNAME") if ignores_hostname(image) else (SYSCONFIG,)
     stale = [(rule, path) for rule, path in stale_after(image, "copy") if not seeded or path == "/etc/hosts"]
-    only_hosts = all(path == "/etc/hosts" for _, path in stale)
+    only_hosts = all(path == "/etc/hosts" or (path == SYSCONFIG in unread) for _, path in stale)
     for rule, path in stale:
         fix = None
         if not rule.create_only:
@@ -51,7 +57,7 @@ def check_image(image: AuthoredImage) -> Iterator[Observation]:
             f"'{printable(path)}' of a copy keeps the original's name",
             rule.spans["create_only"] if rule.create_only else rule.spans.get("when", rule.spans["path"]),
             ("remove 'create_only', and " if rule.create_only else "") + image.hint_of_triggers("copy"),
-            severity="info" if only_hosts or (ignored and path != "/etc/hosts") else "",
+            severity="info" if only_hosts or path in unread else "",
             rule=rule,
             fix=fix,
         )

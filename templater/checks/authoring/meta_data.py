@@ -1,18 +1,26 @@
-"""The file meta-data of a NoCloud seed is not a YAML mapping.
+"""The file meta-data of a NoCloud seed is not a YAML mapping, or has a misspelled key.
 
-cloud-init ignores a seed whose meta-data file is not a mapping.
+cloud-init ignores a seed whose meta-data file is not a mapping. It ignores unknown keys, too: without
+`instance-id`, each instance has the same id `nocloud`, so cloud-init does not run again for a copy.
+
+    instance_id: web1     wrong: cloud-init writes this key with an underscore only in its own templates
+    instance-id: web1     right
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ...model.source import printable
 from ..authored import AuthoredImage, File
 from ..base import Observation, check
-from ..rendered import Mistake, mistakes_of, yaml_mapping
+from ..rendered import Mistake, mistakes_of, pairs, yaml_mapping
+
+#: the keys that cloud-init reads, by their letters
+KEYS = {name.replace("-", ""): name for name in ("instance-id", "local-hostname")}
 
 
-@check("meta-data", "error", "a meta-data file that is not a YAML mapping")
+@check("meta-data", "error", "a meta-data file that is not a YAML mapping, or a misspelled key in it")
 def check_image(image: AuthoredImage) -> Iterator[Observation]:
     yield from mistakes_of(image, ("meta-data",), find)
 
@@ -21,3 +29,10 @@ def find(file: File) -> Iterator[Mistake]:
     root = yaml_mapping(file)
     if isinstance(root, tuple):
         yield root
+        return
+    names = {name for name, _, _ in pairs(root)}
+    for name, key, _ in pairs(root):
+        letters = "".join(filter(str.isalnum, name)).lower()
+        meant = KEYS.get(letters, name)
+        if meant not in names:
+            yield key.line, f"cloud-init ignores '{printable(name)}': write '{meant}'", "warning"

@@ -1,4 +1,6 @@
-"""`/etc/hostname` or `/etc/hosts` gets the name of a new instance, but not its new name after a rename.
+"""A file with the hostname gets the name of a new instance, but not its new name after a rename.
+
+The files are `/etc/hostname`, `/etc/hosts`, `/etc/conf.d/hostname` and `/etc/sysconfig/network`.
 
 A renamed instance keeps its old hostname. Image authors often want this, so the check is only
 information. The check `copy` is about copies of an instance.

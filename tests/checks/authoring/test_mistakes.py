@@ -69,6 +69,12 @@ def hostname(fields: str, **properties: str) -> AuthoredImage:
     return rule(f"{fields}, template: t", "/etc/hostname", t=NAME, more=f"properties: {dumps(properties)}\n")
 
 
+def named(path: str, when: str, **properties: str) -> AuthoredImage:
+    """An image with a file that assigns the name of the instance to a variable of a shell."""
+    more = f"properties: {dumps(properties)}\n"
+    return rule(f"when: {when}, template: t", path, t=f"HOSTNAME={NAME}", more=more)
+
+
 def declared_hostname(when: str) -> AuthoredImage:
     """An image for NixOS whose configuration also has the name of the instance."""
     rules = (
@@ -213,7 +219,12 @@ CASES = [
     ("copy", "info", f"{M}4:25", declared_hostname("[create, copy]"), hostname("when: [create, copy]")),
     ("copy", "warning", f"{M}5:22", both_names("[create, rename]"), both_names("[create, copy]")),
     ("rename", "info", f"{M}4:25", hostname("when: [create, copy]"), hostname("when: [create, copy, rename]")),
+    ("copy", "warning", f"{M}4:32", named("/etc/conf.d/hostname", "[create]"), named("/etc/conf.d/hostname", "[create, copy]")),
+    ("copy", "info", f"{M}4:34", named("/etc/sysconfig/network", "[create]", os="CentOS", release="7"), named("/etc/sysconfig/network", "[create, copy]")),
+    ("copy", "warning", f"{M}4:34", named("/etc/sysconfig/network", "[create]", os="CentOS", release="6"), named("/etc/sysconfig/network", "[create, copy]")),
     ("rename", "info", f"{M}4:25", hostname("when: [create, copy]"), hostname("when: [create, start]")),
+    ("rename", "info", f"{M}4:32", named("/etc/conf.d/hostname", "[create, copy]"), named("/etc/conf.d/hostname", "[create, copy, rename]")),
+    ("rename", "info", f"{M}4:34", named("/etc/sysconfig/network", "[create, copy]"), named("/etc/sysconfig/network", "[create, start]")),
     ("no-hosts", "info", f"{M}4:3", file("/etc/hostname", "a\n"), image("/etc/hostname: {when: [create], template: t}", "/etc/hosts: {when: [create], template: t}")),
     ("line-break", "warning", f"{T}1:4", file("/etc/hostname", '{{ config_get("user.name", "a") }}\n'), file("/etc/hostname", "{{ instance.name }}\n")),
     ("line-break", "warning", f"{T}1:4", file("/etc/hostname", '{{ config_get("user.name", "a")|addslashes }}\n'), file("/etc/hostname", '{{ config_get("user.name", "a")|linebreaksbr|split:"<br />"|first }}\n')),
@@ -234,6 +245,8 @@ CASES = [
     ("first-line", "warning", f"{T}2:1", file("/usr/bin/a", "{# templater: ignore shell #}\n#!/bin/sh\n"), file("/usr/bin/a", "#!/bin/sh\n{# templater: ignore shell #}\n")),
     ("first-line", "warning", f"{T}1:1", file("/usr/bin/a", "\ufeff#!/bin/sh\n"), file("/usr/bin/a", "a\n#!/bin/sh\n")),
     ("meta-data", "error", "image/templates/meta-data:1:1", seed("meta-data", "web1\n"), seed("meta-data", "instance-id: web1\n")),
+    ("meta-data", "warning", "image/templates/meta-data:1:1", seed("meta-data", "instance_id: web1\n"), seed("meta-data", "instance-id: web1\ninstance_id: web1\n")),
+    ("meta-data", "warning", "image/templates/meta-data:2:1", seed("meta-data", "instance-id: web1\nLocal_Hostname: web1\n"), seed("meta-data", "instance-id: web1\nlocal-hostname: web1\npublic_keys: []\n")),
     ("network-config", "warning", f"{PLACE_OF_NETWORK}8:5", seed("network-config", NETWORK.replace("  - type: dhcp\n", STATIC + "    ipv4: true\n")), seed("network-config", NETWORK.replace("  - type: dhcp\n", STATIC))),
     ("network-config", "error", f"{PLACE_OF_NETWORK}1:1", seed("network-config", NETWORK.replace("version: 1", "version: 3")), seed("network-config", NETWORK)),
     ("network-config", "error", f"{PLACE_OF_NETWORK}3:1", seed("network-config", NETWORK.replace("physical", "ethernet")), seed("network-config", NETWORK)),
