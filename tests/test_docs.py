@@ -250,6 +250,8 @@ SHELL = re.compile(
 RUN_BY = {
     ("README.md", "python3 -m venv"): "tests/test_docs.py::test_the_first_command_of_the_readme_works",
     ("README.md", ".venv/bin/python -m pytest"): ".ci/run::-m pytest",
+    ("docs/completion.md", "templater explain"): "tests/cli/test_completion_in_shells.py::test_tab_completes_the_line",
+    ("docs/completion.md", "python3 -m templater.cli.manual"): "tests/cli/test_manual.py::test_each_command_has_a_page",
     ("docs/contributing.md", "python3 -m venv"): "tests/test_docs.py::test_the_first_command_of_the_readme_works",
     ("docs/contributing.md", "python -m pytest"): "tests/test_contributing.py::test_a_recipe_works_as_written",
     ("docs/contributing.md", "pip install --require-hashes"): ".ci/run::--require-hashes",
