@@ -124,8 +124,9 @@ def report_comparison(found: Opened, other: OtherSide, target: Target) -> Instan
 
     fixed = options_of(found)
     second, second_fixed = other.opened(found, fixed)
-    before = list(columns(found, fixed, side="before"))
-    after = list(columns(second, second_fixed, side="after"))
+    time: list[Any] = []
+    before = list(columns(found, fixed, side="before", time=time))
+    after = list(columns(second, second_fixed, side="after", time=time))
     view = instance_view(found.instance, [*before, *after])
     write_report(found, target, [view], found_by_check(found, ()))
     return view
@@ -225,12 +226,18 @@ def options_of(found: Opened) -> RenderOptions:
 
 
 def columns(
-    found: Opened, fixed: RenderOptions, hosts: Sequence[Host] = (), *, side: str = ""
-) -> Iterator[Column]:
-    """Yield a column for each run and host."""
+    found: Opened, fixed: RenderOptions, hosts: Sequence[Host] = (), *, side: str = "",
+    time: list[Any] | None = None,
+) -> Iterator[Column]:  # fmt: skip
+    """Yield a column for each run and host.
+
+    The explanations of all columns share one time limit, which begins with the first one. ``time`` is a list
+    that receives this limit, for columns of another call.
+    """
     from ..model.options import RenderOptions
     from ..planning.every_host import plan_every_host
 
+    time = [] if time is None else time
     for triggers in found.runs:
         plans: Mapping[str, Plan | TemplaterError]
         if hosts:
@@ -243,12 +250,14 @@ def columns(
         for name, plan in plans.items():
             dialect = "" if hosts else fixed.dialect
             own = RenderOptions(HOSTS[name], dialect, fixed.clock, fixed.seed, fixed.limits)
-            yield column(found, plan, triggers, own, side)
+            yield column(found, plan, triggers, own, side, time)
 
 
 def column(
-    found: Opened, plan: Plan | TemplaterError, triggers: tuple[str, ...], own: RenderOptions, side: str
-) -> Column:
+    found: Opened, plan: Plan | TemplaterError, triggers: tuple[str, ...], own: RenderOptions, side: str,
+    time: list[Any],
+) -> Column:  # fmt: skip
+    from ..model.options import RenderOptions
     from ..planning.planner import read_templates
     from ..rendering.explain import Explainer, readings
     from ..web.views import Column
@@ -262,9 +271,10 @@ def column(
     explainers: list[Explainer] = []
 
     def explainer() -> Explainer:
-        """Return the explainer. Its time limit for all files begins with the first file."""
         if not explainers:
-            explainers.append(Explainer(templates, layers, own.begun()))
+            time[:] = time or [own.begun().limits]
+            options = RenderOptions(own.host, own.dialect, own.clock, own.seed, time[0])
+            explainers.append(Explainer(templates, layers, options))
         return explainers[0]
 
     def explain(change: Change) -> list[Line] | None:

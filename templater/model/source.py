@@ -123,6 +123,8 @@ def printable(text: str) -> str:
 
 def printable_lines(text: str) -> str:
     """Escape control characters like `printable`, except line endings and tabs."""
+    if text.isprintable():
+        return text
     return "\n".join("\t".join(map(printable, line.split("\t"))) for line in text.split("\n"))
 
 

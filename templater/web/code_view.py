@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
@@ -96,6 +97,7 @@ def part_html(part: Part, redaction: Redaction) -> Html | str:
     return element("b", shown, class_=f"v {colour_of(part) or 'several'}", title=named(part.origins) or None)
 
 
+@lru_cache(maxsize=1000)  # the lines of a file repeat few notes
 def note(words: str, kind: str) -> Html:
     return element("small", words, class_=f"o {kind}".strip())
 

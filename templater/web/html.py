@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 from html import escape
 from typing import Final
 
@@ -31,7 +32,7 @@ def text(value: str) -> Html:
 
 def join(children: Iterable[Child]) -> Html:
     """Return the HTML of several children."""
-    return Html("".join(as_html(child) for child in children))
+    return Html("".join([child if type(child) is Html else as_html(child) for child in children]))
 
 
 def as_html(child: Child) -> Html:
@@ -49,14 +50,15 @@ def element(name: str, /, *children: Child, **attributes: str | bool | None) -> 
     href = attributes.get("href")
     if href is not None and not str(href).startswith("#"):
         raise ValueError(f"a link to {href!r}, which is not in the page")
-    given = "".join(
-        f" {key.rstrip('_').replace('_', '-')}" + ("" if value is True else f'="{text(str(value))}"')
-        for key, value in attributes.items()
-        if value is not None and value is not False
-    )
+    given = "".join([_attribute(*pair) for pair in attributes.items() if pair[1] not in (None, False)])
     if name in _VOID:
         return Html(f"<{name}{given}>")
     return Html(f"<{name}{given}>{join(children)}</{name}>")
+
+
+@lru_cache(maxsize=1000)  # a page repeats few attributes in hundreds of thousands of elements
+def _attribute(key: str, value: str | bool) -> str:
+    return f" {key.rstrip('_').replace('_', '-')}" + ("" if value is True else f'="{text(str(value))}"')
 
 
 def code_element(name: str, code: str) -> Html:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from .views import Column, FileView, InstanceView, Variant
 
 #: the maximum size of a report in bytes; browsers become slow with larger pages
-MOST: Final = 32 << 20
+MOST: Final = 16 << 20
 #: a template with more characters is shown only once in a report
 LARGE: Final = 20_000
 #: the first bytes of each report; templater may replace a file that begins with them

@@ -395,3 +395,20 @@ def test_reading_the_names_of_each_file_ends_at_the_time_limit(page, tmp_path, m
     code, text = page("preview", image, "--limit", "time=1")
     assert (code, "/etc/39" in text) == (0, True)
     assert len(calls) < 30
+
+
+def test_the_explanations_for_all_hosts_share_one_time_limit(page, tmp_path, monkeypatch):
+    limits = []
+
+    class Recorded(explain.Explainer):
+        def __init__(self, *arguments):
+            super().__init__(*arguments)
+            limits.append(self.options.limits)
+
+    monkeypatch.setattr(explain, "Explainer", Recorded)
+    rules = {"/etc/a": {"when": ["create"], "template": "a.tpl"}}
+    image = an_image(tmp_path / "image", rules, {"a.tpl": "{{ 'a' + 'b' }}{{ instance.name }}\n"})
+    code, _ = page("preview", image, "--as", "all")
+    assert code == 0
+    assert len(limits) > 1
+    assert all(each is limits[0] for each in limits)

@@ -373,3 +373,10 @@ def test_a_restricted_certificate_gets_a_one_line_error_for_another_project(
         answer = through(restricted, *words)
         assert answer.returncode == 2 and answer.stdout == ""
         assert "does not have permission" in answer.stderr and "Traceback" not in answer.stderr
+
+
+def test_the_name_of_a_remote_is_never_an_option_of_the_client(restricted: dict[str, str]) -> None:
+    for name in ("-x", "--force-local"):
+        answer = through(restricted, "diff", f"incus:{name}:c1")
+        assert answer.returncode == 2 and f"can't connect to the remote '{name}': " in answer.stderr
+        assert "unknown" not in answer.stderr and "usage" not in answer.stderr.lower()

@@ -208,7 +208,7 @@ class Views:
             plan = found.plan(side.passes, own.begun())
         except TemplaterError as error:
             plan = error
-        return column(found, plan, side.passes, own, "")
+        return column(found, plan, side.passes, own, "", [])
 
     def _keys_read(self, columns: Sequence[Column]) -> set[str]:
         """Return the keys that the templates read."""
