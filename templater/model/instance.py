@@ -136,7 +136,8 @@ class Instance:
     def expanded_devices(self) -> "dict[str, Mapping[str, str]]":
         """Return the merged devices.
 
-        A device replaces an earlier device of the same name completely. Their keys are not merged.
+        A device replaces an earlier device of the same name completely. The keys of the two devices are not
+        merged.
         """
         devices: dict[str, Mapping[str, str]] = {}
         for profile in self.profiles:

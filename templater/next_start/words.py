@@ -139,7 +139,7 @@ def short(found: NextStart) -> str:
     parts = [f"{file.verdict} {printable(file.path)}" for file in _notable(found)]
     different = [printable(file.path) for file in differing(found)]
     if different:
-        parts.append(f"not rewritten but different: {', '.join(different)}")
+        parts.append(f"different, but not rewritten: {', '.join(different)}")
     text = "; ".join(parts) or ("nothing changes" if found.files else "no rules")
     return f"{text}; {found.newer_image}" if found.newer_image else text
 

@@ -25,7 +25,7 @@ _BLANK = " \t\r\n"
 class JsonStream:
     """A buffer that contains a part of a JSON text. The buffer reads the text in chunks, on demand.
 
-    ``file`` is the name of the text in messages, and ``noun`` that of an element.
+    In messages, ``file`` is the name of the text, and ``noun`` the name of an element.
     """
 
     def __init__(

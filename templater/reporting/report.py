@@ -226,7 +226,7 @@ def _remarks(change: Change, plan: Plan) -> Iterator[str]:
 
 
 def new_parents(change: Change) -> tuple[list[str], int]:
-    """Return the outermost new directories of a change, and the number of the remaining ones."""
+    """Return the outermost new directories of a change, and the number of other new directories."""
     if change.new_depth is None:
         return [], 0
     parents = list(islice(parents_below(change.real, change.new_depth), MOST_PARENTS))

@@ -10,7 +10,7 @@ not change a file that the copy already has.
     when: [create, copy]            right
     when: [create, copy, rename]    also right after a rename
 
-cloud-init also sets the hostname of a copy if a rule with `copy` writes the NoCloud file `meta-data`. The
+cloud-init also sets the hostname of a copy if a rule with `copy` writes the NoCloud file `meta-data`: the
 check then reports only `/etc/hosts`.
 
 A finding about `/etc/hosts` alone is information: the copy has its own hostname, but looks up that name on

@@ -1,6 +1,6 @@
 """A field of an entry in a definition has no effect, because its generator does not read it.
 
-`mode`, `uid` and `gid` only change files that `dump` and `copy` write. These three fields never reach
+`mode`, `uid` and `gid` only change files that `dump` and `copy` write. `mode`, `uid` and `gid` never reach
 metadata.yaml. So a `template` entry can't choose the owner or the mode of the file that the daemon writes.
 `cloud-init` always uses the triggers `create` and `copy`, and ignores `template.when`. Many authors use
 `name` as a comment, so an ignored `name` is only information.

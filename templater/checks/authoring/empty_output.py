@@ -1,6 +1,6 @@
 """A template gives an empty file for every instance and trigger.
 
-Often, all of the text is inside an `if` whose condition is never true.
+Often, all text of the template is inside an `if` whose condition is never true.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """A rendered text file does not end with a newline.
 
-Most programs accept such a file. cron ignores the last line of a crontab without a newline.
+Most programs accept a file without a final newline. cron ignores the last line of a crontab without a
+newline.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A template compiles on one of the chosen hosts, and fails on another.
 
-LXD and incus-debian have pongo2 v4, and the other releases of Incus have v6. For example, v4 has no
+LXD and incus-debian have pongo2 v4, and the other releases of Incus have v6. For example, pongo2 v4 has no
 subscripts. A loop finds the value of any key, on every host:
 
     {{ config["user.x"] }}               only with v6

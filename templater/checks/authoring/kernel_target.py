@@ -1,7 +1,7 @@
 """A rule writes below `/proc`, `/sys` or `/dev`.
 
-The daemon writes the file into the directory of the image. When the instance starts, the kernel's file
-systems are mounted there and hide the file.
+The daemon writes the file before the instance starts. At the start, the kernel's file systems are mounted on
+`/proc`, `/sys` and `/dev`, and hide the file.
 """
 
 from __future__ import annotations

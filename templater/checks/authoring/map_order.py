@@ -1,7 +1,7 @@
 """A loop over a map runs in random order.
 
 Go visits the keys of a map in random order, so the lines of the file differ from start to start. The word
-`sorted` gives a fixed order.
+`sorted` in the loop gives a fixed order.
 
     {% for name, device in devices %}            random order
     {% for name, device in devices sorted %}     fixed order

@@ -5,8 +5,8 @@
       ethernets:
         eth0: {dhcp4: true}
 
-If netplan is installed, the check also runs netplan's generator on the file. Otherwise, the check compares
-the keys of interfaces with the keys of netplan.
+If netplan is installed, the check also runs netplan's generator on the file. Without netplan, the check
+compares the keys of interfaces with the keys of netplan.
 """
 
 from __future__ import annotations

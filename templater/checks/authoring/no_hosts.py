@@ -1,7 +1,6 @@
 """A rule writes `/etc/hostname`, and no rule writes `/etc/hosts`.
 
-Programs such as `sudo` look up the hostname. Without an entry in `/etc/hosts`, these programs wait for the
-network.
+Programs such as `sudo` look up the hostname, and wait for the network if `/etc/hosts` has no entry for it.
 NixOS, OpenWrt and systems with `nss-myhostname` need no entry.
 """
 

@@ -1,15 +1,15 @@
 """No daemon imports the image, because metadata.yaml lacks a field or has an unknown architecture.
 
-The fields `architecture` and `creation_date` are required. Both belong to the top level of metadata.yaml:
-the daemons do not look for them in `properties`. A `creation_date` of 0 counts as missing. metadata.yaml
-must not be empty or `null` either.
+The fields `architecture` and `creation_date` are required. The two fields belong to the top level of
+metadata.yaml: the daemons do not look for them in `properties`. A `creation_date` of 0 counts as missing.
+metadata.yaml must not be empty or `null` either.
 
     architecture: x86-64          wrong: unknown
     architecture: x86_64          right
     creation_date: 1732752000     right: seconds since 1970
 
 Missing fields are only information in a directory that has no root filesystem, and whose metadata.yaml has
-only templates. Such a directory is a part of an image, and a later step may add the fields.
+only templates: such a directory is a part of an image, and a later step may add the fields.
 """
 
 from __future__ import annotations

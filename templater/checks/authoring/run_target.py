@@ -1,10 +1,11 @@
 """A rule writes below `/run`.
 
-In a container, the daemon writes the file before the system starts. Then systemd and most other init
-systems mount an empty `/run`, and no program ever sees the file. A file in a directory such as `/etc` stays
-visible.
+In a container, the daemon writes the file before the system starts. When the system starts, systemd and most
+other init systems mount an empty `/run`, and no program ever sees the file. A file in a directory such as
+`/etc` stays visible.
 
-In a virtual machine, the agent writes the file after this mount, so the check ignores images with a disk.
+In a virtual machine, the agent writes the file after `/run` is mounted, so the check ignores images with a
+disk.
 """
 
 from __future__ import annotations

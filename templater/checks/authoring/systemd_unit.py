@@ -1,6 +1,7 @@
 """A line of a systemd unit or a `.network` file is neither a section nor an assignment.
 
-systemd ignores such a line, and an assignment before the first section.
+systemd ignores a line that is neither a section nor an assignment, and an assignment before the first
+section.
 
 If `systemd-analyze` is installed, the check also runs it on system units. `systemd-analyze` finds unknown
 keys, invalid values and units that systemd refuses. A unit may use commands and units that are not on this

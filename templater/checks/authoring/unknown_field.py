@@ -1,6 +1,6 @@
 """A template reads a field that a known variable does not have.
 
-The daemons render such a field as empty text, without an error. `instance` and `container` have the
+The daemons render an unknown field as empty text, without an error. `instance` and `container` have the
 fields `name`, `type`, `architecture`, `ephemeral` and, for containers, `privileged`.
 
     {{ instance.hostname }}     wrong: no such field

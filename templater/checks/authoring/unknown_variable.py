@@ -1,6 +1,6 @@
 """A template reads a variable that no release of LXD or Incus provides.
 
-The daemons render such a variable as empty text, without an error. The variables are `instance`,
+The daemons render an unknown variable as empty text, without an error. The variables are `instance`,
 `container`, `config`, `config_get`, `devices`, `properties`, `trigger` and `path`.
 
     {{ instnace.name }}     wrong: the file is empty

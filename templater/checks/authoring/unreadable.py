@@ -1,7 +1,7 @@
 """A part of the image cannot be read, so its contents are not checked.
 
-For example, metadata.yaml is not valid YAML, or a value has a type that the daemons reject. No instance
-of such an image starts.
+For example, metadata.yaml is not valid YAML, or a value has a type that the daemons reject. No instance of an
+unreadable image starts.
 """
 
 from __future__ import annotations

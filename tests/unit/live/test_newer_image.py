@@ -92,7 +92,7 @@ def test_without_permission_for_images_there_is_no_note(newer, incus):
 
 
 @pytest.mark.parametrize("fingerprint", ["\x1b]0;title\x07", "../../instances", {"a": "b"}])
-def test_an_image_with_an_invalid_fingerprint_does_not_hide_a_newer_one(fingerprint, newer):
+def test_an_image_with_an_invalid_fingerprint_does_not_hide_a_newer_image(fingerprint, newer):
     other = {"created_at": "2031-01-01T00:00:00Z", "fingerprint": fingerprint}
     text = newer({"once.tpl": b"new"}, others=[other])
     assert text == "a newer version of the image (aaaaaaaaaaaa) has other templates: /etc/once"

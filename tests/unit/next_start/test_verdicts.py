@@ -74,7 +74,7 @@ def test_a_recorded_instance_gets_a_verdict_and_commands_for_each_file(incus):
         "incus restart c1",
     )
     assert counts(found) == "3 not rewritten, 1 change, 2 different from the current configuration"
-    assert short(found) == f"change /srv/deep/file; not rewritten but different: /etc/once, {SEED}"
+    assert short(found) == f"change /srv/deep/file; different, but not rewritten: /etc/once, {SEED}"
 
 
 def test_a_never_started_instance_gets_its_pending_trigger(incus):

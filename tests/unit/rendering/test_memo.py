@@ -128,7 +128,7 @@ def test_a_text_that_depends_on_the_clock_is_kept_only_for_one_clock(renders, te
     assert renders.of(template, clock=7200.0)[1]
 
 
-def test_hosts_that_sort_devices_or_count_their_version_differently_share_no_text(renders):
+def test_hosts_with_another_order_of_devices_or_pongo2_version_share_no_text(renders):
     nested = {"a": {"type": "nic", "nested": "b"}, "b": {"type": "nic"}}
     template = "{% for d in devices.Sorted() %}{{ d.Name }}{% endfor %}"
     assert renders.of(template, host=HOSTS["incus"], devices=nested) == ("ba", True)

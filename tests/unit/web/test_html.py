@@ -33,6 +33,6 @@ def test_a_link_leads_only_to_a_place_in_the_page(address):
         element("a", "x", href=address)
 
 
-def test_code_cannot_end_its_element():
+def test_code_cannot_close_its_script_or_style_element():
     with pytest.raises(ValueError, match="cannot contain"):
         code_element("script", "'</script>'")
