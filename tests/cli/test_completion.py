@@ -1,10 +1,12 @@
 """Completion of command lines: what the shell's script asks, and what templater answers."""
 
 import os
+import re
 import shlex
 import signal
 import socket
 import tarfile
+from pathlib import Path
 
 import click
 import pytest
@@ -20,6 +22,7 @@ from templater.limits import NAMES
 from templater.model.hosts import HOSTS
 from templater.model.metadata import TRIGGERS
 
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "completion.md"
 BREAKS = " \t\n\"'@><=;|&(:"
 METADATA = """architecture: x86_64
 creation_date: 1700000000
@@ -170,6 +173,23 @@ def test_remotes_and_stored_images_are_completed(tmp_path, monkeypatch, image):
     assert answered("preview", "m") == ("files 0", ["mine:"])
     assert {"images:", "incus:", "lxd:", "store:"} <= set(answered("preview", "")[1])
     assert answered("remote", "remove", "")[1] == ["mine"]
+
+
+def test_each_line_of_the_page_is_completed(image, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    (tmp_path / "image.tar.root").write_bytes(b"hsqs" + bytes(92))
+    assert main(["store", "import", str(archive(tmp_path)), "image.tar.root", "--alias", "ours"]) == 0
+    assert main(["remote", "add", "mine", "https://images.example.org"]) == 0
+    (tmp_path / "fleet.json").write_text('[{"name": "web1"}]')
+    block = PAGE.read_text().partition("```text\n")[2].partition("```")[0]
+    lines = [re.split(" {2,}", line)[0] for line in block.splitlines()]
+    assert len(lines) > 12
+    for line in lines:
+        typed = line if line[-1] in "/#:,@" else f"{line} "
+        header, *words = completion.answer("bash", split(typed, BREAKS))
+        assert words or header.startswith("files"), typed
+        assert header.startswith("files") == (line.endswith(("preview", "@", "store:")))
 
 
 def test_the_file_of_a_value_is_completed():
