@@ -94,9 +94,10 @@ def serve() -> Iterator[Start]:
     """Return a function that starts `templater watch SRC --web` until the end of the test."""
     running: list[Server] = []
 
-    def begin(src: str | os.PathLike[str], *words: str) -> Server:
+    def begin(src: str | os.PathLike[str], *words: str, cwd: str | os.PathLike[str] = ROOT) -> Server:
         command = [
             sys.executable,
+            "-P",
             "-m",
             "templater",
             "watch",
@@ -107,7 +108,7 @@ def serve() -> Iterator[Start]:
             *words,
         ]
         process = subprocess.Popen(
-            command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, stdin=subprocess.DEVNULL,
+            command, cwd=cwd, env={**os.environ, "PYTHONPATH": str(ROOT)}, stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
         assert process.stdout is not None

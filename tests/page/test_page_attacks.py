@@ -242,6 +242,18 @@ print(answer.status, answer.read().decode())
 """
 
 
+@pytest.mark.parametrize("name", ["json.py", "templater/__init__.py"])
+def test_the_renderer_runs_no_module_of_the_current_directory(serve, tmp_path, name):
+    image = an_image(tmp_path / "image", {"/a": {"when": ["create"], "template": "a"}}, {"a": "text"})
+    module = Path(image, name)
+    module.parent.mkdir(exist_ok=True)
+    module.write_text(f"open({str(tmp_path / 'has-run')!r}, 'w')\n")
+    server = serve(".", cwd=image)
+    server.log_in()
+    assert "text" in server.view()["file"]
+    assert not (tmp_path / "has-run").exists()
+
+
 def test_another_user_of_the_machine_is_refused_even_with_the_token(serve, image):
     if os.geteuid() != 0:
         pytest.skip("needs root")

@@ -73,7 +73,8 @@ class Renderer:
             raise EOFError
         if self._process is None or self._process.returncode is not None:
             self._process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "templater.cli.page.worker",
+                # without -P, modules in the current directory, which can belong to an image, would be run
+                sys.executable, "-P", "-m", "templater.cli.page.worker",
                 stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
                 start_new_session=True,  # Ctrl-C is for the server
             )  # fmt: skip
