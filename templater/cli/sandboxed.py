@@ -23,11 +23,20 @@ if TYPE_CHECKING:
 #: maximum size of a report in bytes
 REPORT = 256 << 20
 
-#: packages that import some modules only when called; the locked child could not open their files
-PACKAGES = ("checks", "definitions", "parsing", "planning", "pongo2", "prediction", "reporting", "validators")
+#: modules and packages that import some modules only when called; the locked child could not open their files
+PACKAGES = (
+    "checks", "definitions", "image.describe", "parsing", "planning", "pongo2", "prediction", "reporting",
+    "rootfs.memory", "validators",
+)  # fmt: skip
+#: the same for an audit, which starts in half the time without the others
+AUDIT = (
+    "checks.import_refusals", "checks.report", "checks.sarif", "checks.security", "parsing.pure_yaml",
+    "pongo2.codegen.compiler", "pongo2.filters", "pongo2.golang", "pongo2.located", "pongo2.reads",
+    "pongo2.tags", "rootfs.byname",
+)  # fmt: skip
 #: more modules, which readers import only for some images
 MODULES = (
-    "templater.image.describe", "templater.rendering.render", "templater.rendering.context",
+    "templater.rendering.render", "templater.rendering.context",
     "difflib", "json", "keyword", "lz4.frame", "re", "urllib.parse", "yaml._yaml",
 )  # fmt: skip
 
@@ -39,9 +48,13 @@ def needs_sandbox(paths: Iterable[str | None]) -> bool:
 
 
 def read_image(
-    work: Callable[..., Any], paths: Iterable[str | None], limits: Given, descriptors: Iterable[int] = ()
+    work: Callable[..., Any],
+    paths: Iterable[str | None],
+    limits: Given,
+    descriptors: Iterable[int] = (),
+    packages: tuple[str, ...] = PACKAGES,
 ) -> Any:
-    """Return ``work(*paths)``, which must be a JSON value.
+    """Return ``work(*paths)``, which must be a JSON value. ``work`` may import all modules of ``packages``.
 
     If templater runs as root on Linux, ``work`` runs in a child process that has another user id. The child
     receives open files. It can't open files, connect or start programs. A directory is read in this process,
@@ -61,7 +74,7 @@ def read_image(
     bounds = Bounds(command.processor, command.time + 5, address_space() + command.memory, REPORT)
     try:
         return json_answer.run(
-            lambda: (*descriptors, *_prepare(files)),
+            lambda: (*descriptors, *_prepare(files, packages)),
             lambda: work(*files),
             bounds,
             partial(progress, "reading"),
@@ -77,7 +90,7 @@ def read_image(
                 os.close(file.fd)
 
 
-def _prepare(files: Iterable[OpenFile | None]) -> Iterator[int]:
+def _prepare(files: Iterable[OpenFile | None], packages: tuple[str, ...] = PACKAGES) -> Iterator[int]:
     """Import all modules that readers need, and start the programs that read squashfs files.
 
     Yield the needed descriptors.
@@ -92,9 +105,9 @@ def _prepare(files: Iterable[OpenFile | None]) -> Iterator[int]:
     from ..parsing.file_kind import SQUASHFS
     from ..startup import lazy_imports
 
-    for package in PACKAGES:
+    for package in packages:
         module = import_module(f"templater.{package}")
-        for found in walk_packages(module.__path__, f"{module.__name__}."):
+        for found in walk_packages(getattr(module, "__path__", ()), f"{module.__name__}."):
             if not found.name.endswith("__main__"):
                 import_module(found.name)
     for name in MODULES:
@@ -106,17 +119,19 @@ def _prepare(files: Iterable[OpenFile | None]) -> Iterator[int]:
     for name in lazy_imports.NAMES - {"jinja2"}:
         dir(sys.modules.get(name))
     from ..checks.finding import all_checks
-    from ..definitions.architectures import local_architecture
     from ..pongo2 import compile as compile_template
     from ..pongo2.dialect import DIALECTS
     from ..pongo2.library import library_for
 
     all_checks("security")
-    all_checks("authoring")
+    if packages is PACKAGES:
+        from ..definitions.architectures import local_architecture
+
+        all_checks("authoring")
+        local_architecture()  # call it now, because the sandbox forbids its system call; the result is cached
     for dialect in DIALECTS.values():
         library_for(dialect).load()
     compile_template("{{ a }}")  # Jinja2 imports some modules only when it first compiles a template
-    local_architecture()  # call it now, because the sandbox forbids its system call; the result is cached
     localtime()  # the C library reads the file of the time zone on first use
     for file in files:
         if file is not None:

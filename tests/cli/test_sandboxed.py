@@ -19,6 +19,7 @@ from templater.image import compress
 from templater.limits import COMMAND, Given, parse
 from templater.model.errors import LimitError, RefusedError
 from templater.sandbox.child import ChildFailure
+from tests import test_architecture
 from tests.image_archives import END, METADATA, directories, file, global_header, header, image, pax
 
 pytestmark = pytest.mark.skipif(
@@ -175,9 +176,10 @@ def test_an_answer_that_is_not_json_is_an_error(path):
 
 
 def late_imports(package):
-    """Yield the modules that functions of a package import, by absolute name."""
+    """Yield the modules that functions of a module or package import, by absolute name."""
     top = Path(templater.__file__).parent
-    for source in (top / package).rglob("*.py"):
+    place = top / package.replace(".", "/")
+    for source in [place.with_suffix(".py")] if not place.is_dir() else place.rglob("*.py"):
         parts = ["templater", *source.relative_to(top).with_suffix("").parts]
         for function in ast.walk(ast.parse(source.read_bytes())):
             if not isinstance(function, ast.FunctionDef):
@@ -196,6 +198,32 @@ def test_every_module_that_a_reader_imports_late_is_loaded_before_the_sandbox_st
     assert len(wanted) > 10
     script = (
         "import sys; from templater.cli.sandboxed import _prepare; list(_prepare([])); print(*sys.modules)"
+    )
+    loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    assert wanted - set(loaded.split()) == set()
+
+
+def all_imports_from(*modules):
+    """Return the modules that these modules import, directly or not, also those that functions import."""
+    seen, waiting = set(), list(modules)
+    while waiting:
+        module = waiting.pop()
+        if module not in seen:
+            seen.add(module)
+            found = (each for each in test_architecture.imports(module) if each.kind != "types")
+            waiting += [
+                target for each in found if (target := test_architecture.own(each.target)) is not None
+            ]
+    return seen
+
+
+def test_every_module_that_an_audit_can_import_is_loaded_before_the_sandbox_starts():
+    checks = [name for name in test_architecture.MODULES if name.startswith("checks.security")]
+    wanted = {f"templater.{name}" for name in all_imports_from("checks.report", *checks) if name}
+    assert {"templater.checks.sarif", "templater.pongo2.located", "templater.image.tar_reader"} <= wanted
+    script = (
+        "import sys; from templater.cli.sandboxed import AUDIT, _prepare; list(_prepare([], AUDIT));"
+        "print(*sys.modules)"
     )
     loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
     assert wanted - set(loaded.split()) == set()

@@ -12,7 +12,7 @@ from ...model.source import printable_lines
 from .. import complete, options, output
 from ..fetching import local_files
 from ..guard import guarded
-from ..sandboxed import read_image
+from ..sandboxed import AUDIT, read_image
 
 if TYPE_CHECKING:
     from ...limits import Given
@@ -85,7 +85,8 @@ def command(
         instance=described,
         sarif=(__version__, uri_of(image)) if report == "sarif" else None,
     )
-    found = read_image(work, (options.existing(local), rootfs and options.existing(rootfs)), limits)
+    paths = options.existing(local), rootfs and options.existing(rootfs)
+    found = read_image(work, paths, limits, packages=AUDIT)
     output.page()
     if report == "sarif":
         output.write_json(found["sarif"])

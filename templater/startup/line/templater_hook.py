@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     #: the modules of a group, and the start and end of their code in the file
     Group = tuple[list[Entry], int, int]
 
-FORMAT = 8
+FORMAT = 9
 #: size in bytes of the number that stores the length of the table of contents
 HEAD = 4
 PACKAGE = __file__.rpartition("/startup/")[0]
