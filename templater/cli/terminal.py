@@ -138,7 +138,7 @@ def end_pager() -> None:
             continue
         try:
             stream.flush()
-        except BrokenPipeError:  # the user has left the pager early: discard the rest
+        except BrokenPipeError:  # the user has left the pager early: discard the rest of the output
             null = os.open(os.devnull, os.O_WRONLY)
             os.dup2(null, number)
             os.close(null)

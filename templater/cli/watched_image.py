@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     Key = tuple[str, ...]
 
-#: maximum number of files named for a configuration key
+#: maximum number of files that a line about a configuration key names
 MOST_NAMED = 5
 
 

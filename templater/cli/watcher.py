@@ -166,7 +166,7 @@ class Watch:
 
     def _observe(self, folders: Iterable[str]) -> None:
         handler = _Handler(self)
-        seen = dict(self._seen)  # another thread may be reading the old one
+        seen = dict(self._seen)  # another thread may be reading the old descriptor
         for folder in folders:
             seen[folder] = identity(folder)
             if seen[folder] is not None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .definition_yaml import Definition
     from .known_rootfs import KnownRootfs
 
-#: a hostname in a root filesystem that each program replaces
+#: the hostname that each program replaces in files of the root filesystem
 BUILD_NAMES = {INCUS: "distrobuilder", LXD: "lxd-imagebuilder"}
 DEFAULT_WHEN = ("create", "copy")
 NAME = "{{ container.name }}"

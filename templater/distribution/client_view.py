@@ -212,7 +212,7 @@ def _give_aliases(images: Iterable[Image]) -> None:
     done: set[tuple[int, str, str]] = set()
     for image in images:
         first = (id(image.product), image.type, image.architecture)
-        if first in done:  # the product's first image of this type has taken every alias that was free
+        if first in done:  # the product's first image of this type already has every free alias
             continue
         done.add(first)
         for name in client_aliases(image.product):

@@ -26,7 +26,7 @@ from ..model.source import printable
 from ..parsing.file_kind import QCOW2
 from .downloads import PART, private_directory
 
-#: seconds without use after which a fetched image is removed
+#: a fetched image that is not used for this many seconds is removed
 UNUSED = 10 * 86400
 #: seconds after which a file without a record is removed; until then another process may write its record
 _GRACE = 3600

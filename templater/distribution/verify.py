@@ -277,7 +277,7 @@ def _open_entry(
     if name == "index.json" or basenames.setdefault(name, path) != path:
         message = f"clients cache files by base name, and two files are named '{printable(name)}'"
         report.add(ERROR, "cache-name", place, message)
-    # If two entries name the same file, clients list its image twice, and it would be compared with itself.
+    # If two entries name one file, clients list its image twice. Do not compare the image with itself.
     whole = uses[path] > 1
     file = _read(lambda: files.products(path, decoded, whole=whole), path, "products", report)
     if file is not None and not _same(file.names(), entry.products):

@@ -161,7 +161,7 @@ def _require_trusted_files(image: int, shown: str) -> None:
         finally:
             os.close(folder)
     for name in (METADATA, TEMPLATES, *(f"{TEMPLATES}/{each}" for each in names[:MAX_TEMPLATES])):
-        with suppress(MissingError):  # the file is gone: only trusted users can remove it
+        with suppress(MissingError):  # the file is missing now: only trusted users can have removed the file
             _require_trusted(os.path.join(shown, name), at=image, name=name)
 
 

@@ -80,5 +80,5 @@ def _scalar(text: str, node: Mark) -> str:
         return "~" if not node.tag else ""
     if node.style:
         return spelling.double(node.text)
-    # Only text that needs quotes gets quotes: they could change the type of a plain word such as `true`.
+    # Only text that needs quotes gets quotes: quotes could change the type of a plain word such as `true`.
     return spelling.double(node.text) if _NOT_IN_FLOW.search(node.text) else node.text

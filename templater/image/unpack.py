@@ -39,7 +39,7 @@ class Policy:
     privileges: bool = False
     #: all extended attributes, such as ACLs and trusted.*; user.* attributes are always created
     xattrs: bool = False
-    #: owners as stored in the archive; otherwise all files belong to the current user
+    #: whether files get the owners in the archive; if not, all files belong to the current user
     owners: bool = True
 
 

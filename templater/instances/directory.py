@@ -214,7 +214,7 @@ class StateDirectory(Closing):
             fd = os.open(name, flags, 0o600, dir_fd=self.directory.fd)
         except OSError as error:
             raise write_error("open", join(self.path, name), error) from None
-        # The name must still lead to the opened file, and the file must have no other link.
+        # The name must still lead to the opened file, and the file must have no other hard link.
         # Otherwise, an attacker could hard-link another user's file to the name, and later remove the link.
         opened, named = os.fstat(fd), self.directory.lstat(name)
         is_same_file = named is not None and (named.st_dev, named.st_ino, named.st_nlink) == (

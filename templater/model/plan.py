@@ -104,7 +104,7 @@ class Change:
         self.error: TemplaterError | None = None
         #: the error of a failed render. If create_only skips the rule, ``error`` is None nevertheless.
         self.render_error: TemplaterError | None = None
-        #: another rule of the pass whose target is the same file, or is above or below this file
+        #: another rule of the pass whose target is the same file, a parent of the file, or below the file
         self.collides: Rule | None = None
 
     def __repr__(self) -> str:

@@ -103,7 +103,7 @@ class _Target:
         self.path = rendering.rule.path
         self.resolved: Resolved | None = None
         self.error: TemplaterError | None = None
-        #: another rule whose file is this file, a parent of it, or below it; None without a collision
+        #: another rule that writes this file, a parent of this file, or a file below this file; or None
         self.collides: Rule | None = None
         if rendering.rule.null:
             return

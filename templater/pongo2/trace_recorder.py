@@ -35,7 +35,7 @@ MAX_PIECES = 50_000
 MAX_READS = 200_000
 #: the prefix of the scope keys that store the reads on which a bound name depends
 _READS = " reads "
-#: stands for a key that the template computed and that does not exist
+#: stands for a missing key whose name the template computed
 COMPUTED = "a computed key"
 
 
@@ -112,7 +112,7 @@ class Trace:
         self.loops: list[tuple[Names, Any]] = []
         #: the reads of expressions in ``{{ }}`` that are evaluated, but not printed yet
         self.printed: deque[Names] = deque()
-        #: the reads of values that the template will bind to names next
+        #: the reads of values that the template has computed, but not yet bound to names
         self.stored: list[Names] = []
         #: for each ``default`` filter whose argument is not evaluated yet: whether the filter returns it
         self.uses_default: list[bool] = []

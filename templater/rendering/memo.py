@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ..model.source import Source
     from ..pongo2.reads import Read
 
-#: maximum size in bytes of the stored results of one look
+#: maximum size in bytes of the results that a look stores for the next look
 MOST = 32 << 20
 #: memory of a result in addition to its text, and memory of each read of a parsed template, in bytes
 OVERHEAD, PER_READ = 1 << 10, 1 << 10
@@ -41,7 +41,7 @@ ALIASES = {"container": "instance", "config_get": "config"}
 #: the maps whose keys a template can name one by one
 MAPS = frozenset(("config", "instance", "properties"))
 
-#: a variable that a template reads, or a map with the only key that the template reads in it
+#: a variable that a template reads, or a map and the only key that the template reads in the map
 Name = tuple[str, ...]
 
 
@@ -71,7 +71,7 @@ class Memo:
 
     def begin(self) -> None:
         """Begin another look. Remove the results that the last look has not used."""
-        if self._now:  # a look that failed early has used no result
+        if self._now:  # if the last look failed early and used no result, keep all results
             self._last, self._now, self._size = self._now, {}, 0
 
     def result(self, key: Any, make: Callable[[], Any], size: Callable[[Any], int]) -> Any:
@@ -123,7 +123,7 @@ class _Templates(Compiled):
         try:
             parsed = self.memo.parsed(file.source(f"templates/{name}"), options.dialect)
         except TemplaterError:
-            return super().compile(name, data)  # this call raises the error
+            return super().compile(name, data)  # this call raises the error of the template
         times = (options.clock, options.seed) if parsed.volatile else ()
         if None in times:
             return super().compile(name, data)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 MAX_RENDERINGS = 20_000
 #: maximum number of bytes of all files of one call of `render`
 MAX_TOTAL = 256 << 20
-#: the same limit for each host, if the files of several hosts exist at once
+#: the limit of bytes for each host, if the files of several hosts exist at once
 MAX_TOTAL_OF_SEVERAL = 64 << 20
 #: the parts of a template with more bytes than this are freed at once
 LARGE = 1 << 19

@@ -20,7 +20,7 @@ MOST_NAMED = 5
 #: maximum number of new directories listed for a change
 MOST_PARENTS = 20
 
-#: how reports show the result of a prediction; 'fails' and 'hangs' end the start of the instance
+#: the words for the result of a prediction; 'fails' and 'hangs' end the start of the instance
 RESULT_TEXTS = {
     "fails": "the start fails", "hangs": "the start hangs", "random": "random result",
     "unknown": "unknown result",

@@ -88,7 +88,7 @@ class Child:
         except BaseException:
             self.close()
             raise
-        if data.endswith(_END):  # the answer is complete, so how the child ends does not matter
+        if data.endswith(_END):  # the answer is complete, so the child's exit code does not matter
             return parse(data)[:-1]
         raise _failure_of(self.reap(), self.bounds, data)
 

@@ -12,7 +12,7 @@ from typing import Final
 LOOPBACK: Final = "127.0.0.1"
 #: values of Sec-Fetch-Site for requests of the page itself, and for an address that the user opens
 _OWN_SITES: Final = ("same-origin", "none")
-#: headers of every answer
+#: headers that the server sends with every answer
 HEADERS: Final = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self';"
     " connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none';"
@@ -46,7 +46,7 @@ class Access:
     def problem(self, method: str, headers: Mapping[str, str]) -> str:
         """Return why a request is refused although its cookie may be valid, or ""."""
         if headers.get("Host", "") != self.authority:
-            return f"the host must be {self.authority}"  # another name may be a rebound DNS name
+            return f"the host must be {self.authority}"  # another name can be an attacker's
         origin = headers.get("Origin")
         if origin != self.origin and (origin is not None or method not in ("GET", "HEAD")):
             return "requests of other pages are refused"

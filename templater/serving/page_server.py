@@ -23,7 +23,7 @@ BOUNDS: Final = Bounds(connections=64, request=2 << 20, waiting=30, sending=30)
 STREAMS: Final = 4
 #: seconds between two comments in an idle event stream, by which both sides notice a lost connection
 BEAT: Final = 15.0
-#: milliseconds until a browser opens a closed event stream again
+#: a browser opens a closed event stream again after this many milliseconds
 RETRY: Final = 1000
 #: seconds for receiving the body of a request
 RECEIVING: Final = 10.0
@@ -47,7 +47,7 @@ class PageServer:
         self.access, self._assets, self._ask = access, assets, ask
         self.version = 0
         self._names: Sequence[str] = ()
-        #: the event streams, the oldest first, and what wakes each of them
+        #: the event streams, the oldest first, each with the event that wakes it
         self._streams: dict[object, asyncio.Event] = {}
         self._foreign: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
 

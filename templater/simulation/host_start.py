@@ -37,7 +37,7 @@ class HostStart:
     passed: int = 0
     #: files and directories that certainly exist afterwards, parents first
     written: dict[str, Node] = field(default_factory=dict)
-    #: paths that the host may or may not have written, or whose content is unknown
+    #: paths of files that the host has perhaps written, or whose content is unknown
     unknown: set[str] = field(default_factory=set)
     #: the reason why paths are unknown, or empty
     reason: str = ""

@@ -85,7 +85,7 @@ def test_a_list_can_be_null_and_follow_other_members(client, incus):  # noqa: F8
     assert list_instances(client, lambda data: True) == []
 
 
-def test_the_metadata_of_an_instance_does_not_grow_by_its_nesting(client, incus):  # noqa: F811
+def test_too_deeply_nested_metadata_of_an_instance_is_refused(client, incus):  # noqa: F811
     nested = "[" * 900 + ",".join(["0"] * 100_000) + "]" * 900
     incus.put("GET /1.0/instances/c1/metadata", answer('{"metadata": {"x": ' + nested + "}}"))
     with pytest.raises(LimitError, match="nested too deeply"):

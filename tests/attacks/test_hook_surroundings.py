@@ -736,7 +736,7 @@ def test_the_calling_program_decides_whether_a_snapshot_or_a_container_is_copied
     assert lxc_copies.find_source(str(tmp_path / "restored"), "snap0")[0] == str(tmp_path / found)
 
 
-def test_a_directory_that_was_put_in_place_of_a_new_one_is_refused(
+def test_a_directory_that_replaced_a_new_directory_is_refused(
     bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from templater.rootfs.confined import Directory, Root

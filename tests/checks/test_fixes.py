@@ -179,7 +179,7 @@ def test_only_findings_of_the_chosen_severities_are_fixed():
         ("abc", "cba", False), ("abc", "abcde", False), ("", "a", True),
     ],
 )  # fmt: skip
-def test_two_words_are_compared_for_a_difference_of_one_edit(a, b, expected):
+def test_the_order_of_two_words_does_not_matter_to_their_difference(a, b, expected):
     assert differ_by_one(a, b) is expected and differ_by_one(b, a) is expected
 
 

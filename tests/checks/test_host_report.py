@@ -65,7 +65,7 @@ def test_if_all_files_are_equal_on_all_hosts_no_table_is_printed():
     assert [row["path"] for row in report["files"]] == ["/etc/motd"]
 
 
-def test_a_difference_that_needs_a_key_is_found_with_the_instance_that_sets_it():
+def test_a_difference_that_depends_on_a_key_is_found_with_an_instance_that_sets_the_key():
     text = '{% if config_get("user.a", "") %}{{ "a" + "b" }}{% endif %}\n'
     assert causes(file("/etc/motd", text, hosts="incus,lxd")) == {
         "differs lxd": '"a" + "b" (templates/t:1:37)'

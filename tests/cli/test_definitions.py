@@ -21,7 +21,7 @@ def run(*words: str, code: int = 0, **options):
     return done
 
 
-def test_an_instance_that_is_a_virtual_machine_chooses_its_build(tmp_path):
+def test_an_instance_of_the_type_virtual_machine_selects_the_build_for_virtual_machines(tmp_path):
     definition = tmp_path / "d.yaml"
     definition.write_text(
         "image: {distribution: a, architecture: x86_64}\nfiles:\n"
@@ -116,7 +116,7 @@ def test_new_writes_the_directory_of_the_build(tmp_path):
     assert "exists" in done.stderr
 
 
-def test_all_variants_are_one_json_list():
+def test_the_variants_of_a_definition_are_printed_as_one_json_list():
     plans = json.loads(run("preview", DEBIAN, *FIXED, "--all-variants", "--json").stdout)
     assert [plan["build"] for plan in plans] == [
         f"trixie amd64 {variant} {kind}" for variant in ("default", "cloud") for kind in ("container", "vm")

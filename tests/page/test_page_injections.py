@@ -73,7 +73,7 @@ def test_no_text_in_the_address_runs(serve, browser, image, field):
     assert not is_owned(page)
 
 
-def test_no_edit_and_no_name_of_a_changed_file_runs(serve, browser, image, expect):
+def test_payloads_in_edits_and_in_names_of_changed_files_do_not_run(serve, browser, image, expect):
     page = browser.open(serve(image), bypass_csp=True)
     page.locator('#list a[data-path$="meta-data"]').click()
     field = page.locator('textarea[data-key="user.meta-data"]')
@@ -93,7 +93,7 @@ def test_no_edit_and_no_name_of_a_changed_file_runs(serve, browser, image, expec
 
 
 @pytest.mark.parametrize("payload", [PAYLOADS[17], PAYLOADS[26]])
-def test_the_payloads_run_where_the_page_would_not_escape_them(serve, browser, image, payload):
+def test_without_escaping_each_payload_runs_in_the_page(serve, browser, image, payload):
     page = browser.open(serve(image), bypass_csp=True)
     page.evaluate("text => { document.querySelector('#notes').innerHTML = text; }", payload)
     page.wait_for_function(OWNED)

@@ -214,7 +214,7 @@ def outcome(inputs, memo=None):
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_after_any_changes_of_its_inputs_a_kept_text_equals_a_fresh_one(seed):
+def test_after_random_changes_of_inputs_a_stored_rendering_equals_a_new_rendering(seed):
     choose = random.Random(seed)
     inputs, memo = {name: values[0] for name, values in INPUTS.items()}, Memo()
     for number in range(200):

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 #: maximum number of questions that wait for an answer; the server refuses more
 WAITING: Final = 8
-#: seconds after the worker's own time limit at which the worker is killed
+#: a worker is killed this many seconds after its own time limit
 GRACE: Final = 5.0
 #: maximum number of bytes of an answer
 LARGEST: Final = 256 << 20
@@ -76,7 +76,7 @@ class Renderer:
                 # without -P, modules in the current directory, which can belong to an image, would be run
                 sys.executable, "-P", "-m", "templater.cli.page.worker",
                 stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
-                start_new_session=True,  # Ctrl-C is for the server
+                start_new_session=True,  # only the server handles Ctrl-C
             )  # fmt: skip
             assert self._process.stdin is not None
             self._process.stdin.write(frame(self._job))

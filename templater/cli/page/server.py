@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 SECONDS: Final = 60
 #: the maximum total size of the page's files in bytes
 MOST_ASSETS: Final = 60_000
-#: the maximum number of choices of hosts whose findings are kept
+#: for this many choices of hosts, the findings are kept
 MOST_CHECKED: Final = 100
-#: seconds between two looks at whether the server is to end
+#: seconds between two checks whether the server should end
 PATIENCE: Final = 0.5
 
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ...web.page import PageView
     from ...web.views import Column, InstanceView
 
-#: the passes that the page offers; each other trigger runs alone
+#: the passes that the user can choose; each other trigger runs alone
 PASSES: Final = (("create", "start"), ("copy", "start"), ("rename", "start"))
 #: the maximum number of instances and of findings that the page shows
 MOST_INSTANCES: Final = 1000

@@ -18,7 +18,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     questions = sys.stdin.buffer
     with os.fdopen(os.dup(1), "wb") as answers:
-        os.dup2(2, 1)  # nothing else may write between the answers
+        os.dup2(2, 1)  # stdout is only for the answers
         job = read_frame(questions)
         if job is None:
             return

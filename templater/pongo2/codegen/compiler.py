@@ -25,7 +25,7 @@ def source_of(module: Module) -> str:
     the scopes of all templates.
     """
     emitter = module.emitter
-    # `unit` appends each included document to `units`, so the loop continues with it.
+    # `unit` appends each included document to `units`, so the loop also visits that document.
     trees = [(emitter.unit(document), document) for document in emitter.units]
     module.spans = module.spans or (module.dialect.macro_errors_print and emitter.has_macros)
     bound = module.document.bound

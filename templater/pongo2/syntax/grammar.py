@@ -6,7 +6,7 @@ from .cursor import Cursor
 from .tokens import IDENTIFIER, NUMBER, STRING, Token
 from .tree import Document, Expression, Filtered, FilterUse, Literal, Operation, Part, Path
 
-#: the largest depth of nested brackets and operators, length of a chain, and number of parts of a variable
+#: limits on the depth of brackets and operators, the length of a chain, and the parts of a variable
 MAX_NESTING = 60
 MAX_CHAIN = 1000
 MAX_PARTS = 100

@@ -29,7 +29,7 @@ def template(image, name: str) -> str:
     return image.read_templates([name])[name].data.decode()
 
 
-def test_the_generator_remove_removes_a_file_and_dump_creates_it():
+def test_a_build_follows_the_generators_remove_and_dump_in_their_order():
     hosts = "{generator: hosts, path: /etc/hosts}"
     assert paths(files("{generator: remove, path: /etc}", hosts)) == []
     image = files("{generator: remove, path: /etc}", "{generator: dump, path: /etc/hosts, content: a}", hosts)
@@ -87,7 +87,7 @@ def test_a_variant_that_the_definition_can_distinguish_gives_no_note(variant, en
     assert notes_on_variant(variant, entry) == []
 
 
-def test_the_variants_of_packages_and_actions_count_and_a_property_of_that_name_does_not():
+def test_a_note_names_variants_in_package_filters_but_ignores_a_property_called_variants():
     image = IMAGE + "packages: {manager: apt, sets: [{packages: [a], action: install, variants: [musl]}]}\n"
     image += "files:\n- {generator: dump, path: /a, template: {properties: {variants: xyz}}}\n"
     (note,) = [note for note in built(image, "image.variant=glibc").notes if "variant" in note]

@@ -28,7 +28,7 @@ def test_the_last_piece_that_contains_a_position_is_its_origin(sizes):
         assert source.origin(source.span(position)).start == max(inside, default=0)
 
 
-def test_a_text_without_pieces_is_its_own_origin():
+def test_a_position_in_a_text_without_pieces_is_its_own_origin():
     source = generated([])
     span = source.span(3)
     assert source.origin(span) is span

@@ -125,7 +125,7 @@ def test_a_different_image_for_an_existing_version_is_refused(tree, tmp_path):
     assert files(tree) == before
 
 
-def test_adding_an_image_that_another_product_has_is_refused(tree, tmp_path):
+def test_adding_an_image_that_is_already_in_another_product_is_refused(tree, tmp_path):
     meta, root = split_image(tmp_path / "a")
     add(tree, meta, [root])
     document = json.loads(tree.read(IMAGES_PATH))
@@ -335,7 +335,7 @@ def test_splitting_a_container_image_always_gives_the_same_metadata_and_squashfs
     checked(tree)
 
 
-def test_adding_an_existing_image_can_add_an_alias_and_a_requirement(tree, tmp_path):
+def test_adding_an_image_again_can_add_an_alias_and_a_requirement(tree, tmp_path):
     meta, root = split_image(tmp_path / "a")
     add(tree, meta, [root])
     added = add(tree, meta, [root], aliases=["tiny"], requirements={"secureboot": "false"})

@@ -500,7 +500,7 @@ def test_a_damaged_multipart_answer_is_one_clear_error(body):
     assert raised.value.exit_code in (2, 3, 4)
 
 
-def test_a_split_image_of_the_api_is_fetched_metadata_first_and_compared_with_its_fingerprint(
+def test_the_metadata_of_a_split_image_is_fetched_before_the_root_and_both_match_the_fingerprint(
     certificates, home, tmp_path
 ):
     metadata, root = b"m" * 1000, ROOT

@@ -109,7 +109,7 @@ def test_a_start_that_changes_nothing_does_not_write_the_record(container):
     assert (before.st_ino, before.st_mtime_ns) == (after.st_ino, after.st_mtime_ns)
 
 
-def test_keep_modified_keeps_an_edited_file_writes_the_others_and_names_it(container):
+def test_keep_modified_keeps_and_names_an_edited_file_and_writes_the_other_files(container):
     start(container)
     (container / "rootfs/etc/a").write_text("by hand\n")
     configure(container, "2")

@@ -330,7 +330,7 @@ def test_attack_59_template_hard_linked_to_other_member_is_refused(tmp_path, tar
     assert isinstance(answer.error, RefusedError) and answer.data is None
 
 
-def test_template_hard_linked_to_a_template_has_its_content(tmp_path):
+def test_a_template_that_is_a_hard_link_to_another_template_has_the_same_content(tmp_path):
     members = [
         ("templates/b", "B"),
         special("templates/a", tarfile.LNKTYPE, "templates/b"),

@@ -109,7 +109,7 @@ def test_each_yaml_limit_has_its_own_error():
         assert caught.value.message == message
 
 
-def test_an_alias_counts_as_its_expansion():
+def test_a_yaml_alias_counts_as_many_nodes_as_its_expansion():
     root = parse(Source("x", "[&a [1, 2], *a, &b [*a, *a], *b]"))
     assert root is not None
     assert root.size == 1 + 3 + 3 + 7 + 7

@@ -126,7 +126,7 @@ def test_a_list_of_instances_distinguishes_local_keys_from_profile_keys(tmp_path
     assert origin(instance, "devices", "eth0", "type") == ("profile", "web")
 
 
-def test_one_of_several_profiles_is_named_if_the_description_has_merged_keys(tmp_path):
+def test_an_origin_lists_all_profiles_if_the_description_has_only_merged_keys(tmp_path):
     file = description(
         tmp_path, profiles=["default", "web"], config={}, expanded_config={"user.b": "2"}, devices={},
         expanded_devices={},

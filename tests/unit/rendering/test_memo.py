@@ -139,7 +139,7 @@ def test_hosts_with_another_order_of_devices_or_pongo2_version_share_no_text(ren
         assert version == renders_without_memo(renders).of("{{ pongo2.version }}", host=host)[0]
 
 
-def test_an_error_is_not_kept(renders):
+def test_a_failed_rendering_is_not_stored_for_the_next_look(renders):
     for _ in range(2):
         assert renders.of("{{ a|nosuch }}") == (None, True)
         assert renders.of("{{ instance.name.x }}") == (None, True)
@@ -158,7 +158,7 @@ def test_a_text_within_other_limits_is_rendered_again(monkeypatch):
     assert content(Limits()) == b"12345"
 
 
-def test_results_over_the_bound_are_not_kept(renders, monkeypatch):
+def test_stored_texts_do_not_exceed_the_memory_limit(renders, monkeypatch):
     monkeypatch.setattr(memo_module, "MOST", 100_000)
     template = "{{ path }}" + "x" * 30_000
     for number in range(9):
@@ -169,7 +169,7 @@ def test_results_over_the_bound_are_not_kept(renders, monkeypatch):
     assert renders.of(long) == (long, True)
 
 
-def test_a_result_that_one_look_does_not_use_is_forgotten(renders):
+def test_a_stored_text_that_a_look_does_not_use_is_forgotten(renders):
     renders.of("one")
     renders.of("two")
     assert renders.of("one")[1]

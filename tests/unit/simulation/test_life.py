@@ -385,7 +385,7 @@ def test_devices_and_profiles_change_between_starts() -> None:
     assert run_step(simulation, parse_step("p:b=")).error is not None
 
 
-def test_a_report_names_an_added_profile_and_not_its_file() -> None:
+def test_the_note_of_a_step_names_the_added_profile_but_not_the_file_of_the_profile() -> None:
     simulation = Simulation(RenderOptions(INCUS_DEBIAN), read_profile=lambda file: Profile("web"))
     simulation.create(Instance("c1"), MemoryFolder(Paper(), rootfs()))
     notes = [run_step(simulation, parse_step(step)).note for step in ("p:prof.yaml", "p:web=")]

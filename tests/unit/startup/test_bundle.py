@@ -61,7 +61,7 @@ def imported_from_files(said: subprocess.CompletedProcess) -> set[str]:
     }
 
 
-def test_the_first_hook_writes_the_bundle_and_the_next_one_uses_it(package):
+def test_the_first_hook_writes_the_bundle_and_the_next_hook_uses_the_bundle(package):
     assert line(package).returncode == 0
     assert kept(package).exists()
     used = imported_from_files(line(package, "-v"))

@@ -128,7 +128,7 @@ def test_a_template_of_many_lines_is_covered_in_linear_time(tmp_path):
     assert len(report["lines"]["missed"]) == MOST
 
 
-def test_neighbouring_lines_are_shown_as_one(tmp_path):
+def test_neighbouring_lines_that_no_test_reaches_are_shown_as_one_range(tmp_path):
     template = '{% if config_get("user.a", "") %}\na\nb\nc\n{% endif %}\nd\n'
     image = an_image(
         tmp_path / "i",

@@ -209,7 +209,7 @@ def test_a_failed_start_reports_the_rule(tmp_path):
     assert failures(image) == ["2:21: /etc/hostname: unknown filter 'uper'"]
 
 
-def test_a_step_reads_files_of_the_folder_only(tmp_path):
+def test_a_step_can_read_only_files_in_the_folder_of_tests(tmp_path):
     tests = {
         "a.yaml": "tests:\n- {name: a, steps: [p:files/p.yaml, start]}\n- {name: b, steps: [{step: 'p:../p.yaml', error: leads out}]}\n",
         "files/p.yaml": "name: p\nconfig: {user.a: x}\n",
