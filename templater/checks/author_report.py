@@ -97,7 +97,10 @@ def check_report(
 
 
 def combined(reports: Iterator[dict[str, Any]]) -> dict[str, Any]:
-    """Return one report about several builds of a definition. A finding of several builds appears once."""
+    """Return one report about several builds of a definition.
+
+    Equal findings of several builds appear once.
+    """
     lists = ("findings", "suppressed", "notes", "not_validated")
     whole = next(reports)
     seen = {key: set(map(repr, whole[key])) for key in lists}

@@ -270,7 +270,7 @@ class AuthoredImage(ScannedImage):
 
     @cached_property
     def _other_values(self) -> tuple[Instance, ...]:
-        """Instances with other values of the same keys: each key has its default, or all have one value."""
+        """Instances with other values of these keys: the default of each key, or one value for all keys."""
         values = self._invented.config if self._invented is not None else {}
         free = [key for key in values if _document(key) is None]
         others = [{key: self._defaults.get(key, values[key]) for key in free}]
@@ -395,7 +395,7 @@ class AuthoredImage(ScannedImage):
         return [0]
 
     def locate(self, file: File, text: str) -> Span:
-        """Return the span in the template that renders the line ``text``, or else the span of the rule.
+        """Return the span in the template that renders the line ``text``, or the span of the rule.
 
         The template is searched for the whole line, then for the text around ``{{ }}``. The rule's properties
         are searched last. The search ends after ``SEARCHED`` characters.

@@ -206,7 +206,7 @@ class Ignores:
         return self.targets[template]
 
     def unused(self) -> Iterator[Finding]:
-        """Yield a warning for each ignore that matches nothing. One warning stands for all above the limit.
+        """Yield a warning for each ignore that matches nothing. Above a limit, one warning counts the others.
 
         An ignore of a validator's findings is skipped if the validator did not run, because it may match on
         another machine.

@@ -47,7 +47,7 @@ def check_parts(parts: list[Part], name: str) -> list[Finding]:
 def _read(source: Source) -> Metadata:
     """Parse by the rules of yaml.v2. If that fails, parse by the rules of yaml.v4.
 
-    If both fail, raise the error of yaml.v2.
+    If both parsers fail, raise the error of yaml.v2.
     """
     try:
         return read_metadata(source, "v2")

@@ -81,7 +81,8 @@ def has_same_mistake(others: list[tuple[File, list[Mistake]]], file: File, line:
 
     ``others`` has the file rendered with other values, and the mistakes in it. The line must have a mistake
     with each of the values. For a line without a value, any mistake in the file is enough, because a
-    validator may report only one. If a value is the whole line, the mistake always depends on the value.
+    validator may report only its first mistake. If a value is the whole line, the mistake always depends on
+    the value.
     """
     alone = line_of(file, line).strip() in file.instance.config.values()
     return (

@@ -58,7 +58,7 @@ class Commands(click.Group):
             raise ReaderGone from gone
 
     def names(self) -> Iterator[str]:
-        """Yield the names of all modules, without importing them. Those of templater are all commands."""
+        """Yield the names of all modules, without importing them. Every module of templater is a command."""
         from pkgutil import iter_modules
 
         for module in iter_modules(import_module(self.package).__path__):

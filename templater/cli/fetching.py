@@ -21,7 +21,7 @@ def local_source(src: str) -> str:
 
 
 def local_files(src: str, *, whole: bool = True) -> tuple[str, str | None]:
-    """Return the local path of SRC and, for a fetched split image, that of its second file (else None).
+    """Return the local path of SRC, and the path of the second file of a fetched split image (or None).
 
     Without ``whole``, only metadata and templates are fetched.
     """

@@ -104,8 +104,8 @@ def report_plans(
 
     Return the report's content.
 
-    ``hosts`` are all hosts to predict, if there are several. ``findings`` are those of `check`; if None,
-    `check` runs without validators. ``compares``: the report is about changes of existing files.
+    ``hosts`` are all hosts to predict, if there are several. ``findings`` are the findings of `check`; if
+    None, `check` runs without validators. ``compares``: the report is about changes of existing files.
     """
     from ..web.views import instance_view
 
@@ -119,7 +119,7 @@ def report_plans(
 
 
 def report_comparison(found: Opened, other: OtherSide, target: Target) -> InstanceView:
-    """Write a report that compares the plans with those of the other side. Return the report's content."""
+    """Write a report that compares the plans with the other side's plans. Return the report's content."""
     from ..web.views import instance_view
 
     fixed = options_of(found)
@@ -231,8 +231,8 @@ def columns(
 ) -> Iterator[Column]:  # fmt: skip
     """Yield a column for each run and host.
 
-    The explanations of all columns share one time limit, which begins with the first one. ``time`` is a list
-    that receives this limit, for columns of another call.
+    The explanations of all columns share one time limit, which begins with the first explanation. ``time`` is
+    a list that receives this limit, for columns of another call.
     """
     from ..model.options import RenderOptions
     from ..planning.every_host import plan_every_host

@@ -81,6 +81,6 @@ def complain(text: str, code: int) -> int:
 
 
 def system_error(error: OSError) -> str:
-    """Format an operating-system error like one of templater: the file, then the reason in lower case."""
+    """Format an operating-system error: the file, then the reason in lower case."""
     words = reason(error)
     return f"{error.filename}: {words}" if error.filename else words

@@ -45,7 +45,7 @@ class Watch:
     If a watched directory is replaced (by an editor, ``git checkout`` or a new link), that counts as a
     change, and the new directory is watched.
 
-    Ctrl-C raises KeyboardInterrupt only in ``wait`` and in ``interruptible`` code. Anywhere else, the
+    Ctrl-C raises KeyboardInterrupt only in ``wait`` and in ``interruptible`` code. In other code, the
     exception could leave a lock of watchdog's threads in an undefined state, or be lost in a callback.
     """
 

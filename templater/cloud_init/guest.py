@@ -106,7 +106,8 @@ def _version(read: Read) -> str:
 def _settings(read: Read, names: Names, last_id: str) -> list[Node | None] | None:
     """Return the configuration files, highest priority first: the last boot's user-data, *.cfg, cloud.cfg.
 
-    An invalid YAML file is None. Return None if there are more files or bytes than in any normal guest.
+    An invalid YAML file is None in the result. Return None if there are more files or bytes than in any
+    normal guest.
     """
     files = sorted((name for name in names(f"{CONFIG}.d") or () if name.endswith(".cfg")), reverse=True)
     if len(files) > MAX_SETTINGS:

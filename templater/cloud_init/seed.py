@@ -53,7 +53,7 @@ class Seed:
 
     @property
     def quick_id(self) -> str:
-        """The instance-id that cloud-init compares with the one of its last boot, or "" if the seed has none.
+        """The instance-id that cloud-init compares with the id of its last boot, or "" if the seed has no id.
 
         For this comparison, cloud-init needs only a meta-data file.
         """

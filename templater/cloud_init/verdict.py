@@ -165,7 +165,7 @@ def _searched(after: Seed, guest: Guest, daemon: Daemon) -> Verdict:
 
 
 def shown(instance_id: str) -> str:
-    """Return an instance-id for a message. A guest can write one of any length."""
+    """Return an instance-id, shortened for a message. A guest can write an id of any length."""
     return instance_id if len(instance_id) <= _LONGEST_ID else f"{instance_id[:_LONGEST_ID]}…"
 
 
@@ -178,7 +178,7 @@ def _instance(current: str, guest: Guest) -> str:
 
 
 def _datasource(after: Seed, guest: Guest, daemon: Daemon) -> tuple[str, tuple[Reason, ...]]:
-    """Return the datasource that cloud-init finds: "" if it is unknown, NONE if there is none."""
+    """Return the datasource that cloud-init finds: "" if it is unknown, NONE if cloud-init finds none."""
     reasons: list[Reason] = []
     for name in guest.sources or (NOCLOUD, LXD):
         if name == NOCLOUD and after.folder:

@@ -21,7 +21,8 @@ SECONDS = 10.0
 def all_choices(path: str, choice: Choice, limits: Limits = DEFAULT) -> list[Choice]:
     """Return a choice for each combination of the values that the filters of ``files`` name.
 
-    The chosen values, or the values in the definition, are among them. Raises LimitError for too many builds.
+    The list includes the chosen values, or the values in the definition. Raises LimitError for too many
+    builds.
     """
     source = read_source(path)
     image = build(source, choice, limits)

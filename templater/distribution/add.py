@@ -425,7 +425,7 @@ def _other_bytes(place: str, key: str) -> RefusedError:
 def _refuse_fingerprints(catalog: Catalog, new: NewImage, name: str, version: str) -> None:
     """Raise RefusedError if another version has an image with one of the new image's fingerprints.
 
-    Clients would list both images with this fingerprint, but could download neither.
+    Clients would list two images with one fingerprint, but could download neither of them.
     """
     ours = set(new.fingerprints.values())
     for _, product, other, value in catalog.versions(containing=ours):

@@ -200,7 +200,7 @@ def _authorization(parts: SplitResult) -> str:
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
-    """A redirect handler that follows redirects to any https host, but does not send the password there."""
+    """A handler that follows redirects to any https host, but sends no password to another host."""
 
     max_redirections = MOST_REDIRECTS
     max_repeats = MOST_REDIRECTS

@@ -163,7 +163,10 @@ def _boundary(kind: str) -> bytes:
 
 
 def _parts(content: Iterator[bytes], delimiter: bytes, server: str) -> Iterator[tuple[str, Iterator[bytes]]]:
-    """Split a multipart body into parts: (name, content). At most one piece of the answer is in memory."""
+    """Split a multipart body into parts: (name, content).
+
+    Only one piece of the answer is in memory at a time.
+    """
     reader = _Reader(content, delimiter, server)
     size = 0
     for piece in reader.until_delimiter():  # skip the multipart preamble, which has no meaning

@@ -104,7 +104,7 @@ def remove_remote(name: str) -> None:
 def client_remote(family: str, name: str) -> tuple[dict[str, Any], str]:
     """Return a remote from the configuration of the family's client, and the configuration file.
 
-    Both values can be empty.
+    Each of the two values can be empty.
     """
     for folder in _client_folders(family):
         path = os.path.join(folder, "config.yml")

@@ -380,7 +380,7 @@ def _write_files(
 def _open_rootfs(request: HookRequest) -> "Root":
     """Open the container's root filesystem. Raises RefusedError if it is the host's.
 
-    Many paths can lead to the host's root, so compare inodes instead of paths.
+    Many paths can lead to the host's root, so the function compares inodes, not paths.
     """
     from ..rootfs.confined import Root
 

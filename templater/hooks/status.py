@@ -55,7 +55,8 @@ def elsewhere(path: str, usual: str) -> str:
 def runs(words: Callable[[str], list[str]], *files: str) -> Finding:
     """Run the hook line with ``--probe``, which only prints versions.
 
-    The line would run with the caller's rights. So it is not run if another user can change one of ``files``.
+    The line would run with the caller's rights. If another user can change one of ``files``, the line is not
+    run.
     """
     for file in files:
         place = changeable_place(file)
@@ -164,7 +165,7 @@ def code_status() -> Iterator[Finding]:
 
 
 def source_status(line: str, image: str, folder: str) -> Iterator[Finding]:
-    """Check the image that the hook line names with ``--source``, or else ``image``."""
+    """Check the image that the hook line names with ``--source``. Without ``--source``, check ``image``."""
     option = option_of(line, "--source")
     if option and not os.path.isabs(option):
         hint = "install the hook again, which writes an absolute path"

@@ -219,7 +219,7 @@ class SecondFileCheck:
 def refuse_same_file(path: str, rootfs: str) -> None:
     """Raise UsageError if both parts of a split image are the same file.
 
-    The daemons would show another fingerprint for an image that consists of one file twice.
+    If both parts were one file, the daemons would show another fingerprint than templater.
     """
     try:
         same = is_same_file(path, rootfs)
@@ -339,7 +339,7 @@ def kind_of_file(path: str) -> str:
 
 
 def _parts_of(path: str, limits: Limits, *, second: str = "") -> list[Part]:
-    """Return the members outside ``rootfs/``. They can be anywhere in the tarball, so all of it is read."""
+    """Return the members outside ``rootfs/``. Such members can be anywhere, so the whole tarball is read."""
     archive = Archive(open_stream(path, limits))
     layout = Layout(path, limits)
     found: dict[str, Part] = {}

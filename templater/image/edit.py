@@ -78,7 +78,7 @@ def unset_fact(source: Source, name: str) -> Source:
 def require_same_identity(before: Source, after: Source, *, force: bool) -> None:
     """Raise MetadataError if the daemons can't read the text, or RefusedError for another image's text.
 
-    Architecture and creation date identify an image. ``force`` allows changing both, but not removing them.
+    Architecture and creation date identify an image. With ``force``, both can be changed, but not removed.
     """
     new = read_metadata(after)
     try:

@@ -238,7 +238,10 @@ def _insert(text: str, mapping: Mark, pair: dict[str, Value]) -> str:
 
 
 def _with_lines(text: str, at: int, lines: list[str]) -> str:
-    """Insert lines before the line at a position. A text without a final line ending does not get one."""
+    """Insert lines before the line at a position.
+
+    A text without a final line ending still has none afterwards.
+    """
     end = newline(text, at)
     new = end.join(lines)
     if not text[:at].strip("\ufeff") or text[:at].endswith(end):
@@ -341,7 +344,7 @@ def _is_json(text: str, mapping: Mark) -> bool:
 
 
 def _pair_lines(pair: dict[str, Value], indent: int, text: str) -> list[str]:
-    """Return the lines of a pair, with lists indented like those of the file's other rules."""
+    """Return the lines of a pair. Lists are indented like the lists of the file's other rules."""
     lines: list[str] = []
     for name, value in pair.items():
         lead = " " * indent + spelling.key(name) + ":"

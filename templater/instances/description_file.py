@@ -24,9 +24,10 @@ def read_instance(
     """Return the instance that ``file`` describes, or a container ``c1``, with the given values set on it.
 
     ``file`` is ``FILE``, ``FILE#NAME`` to select one of several instances, ``-`` for standard input, or a
-    ``Source``. ``profiles`` are files; later ones override earlier ones. Values in ``config`` and ``devices``
-    are strings, as in the daemons; an empty value unsets a key. ``expanded`` tells whether the file is from
-    ``config show --expanded``; if it is None, the devices decide. The instance's ``notes`` list assumptions.
+    ``Source``. ``profiles`` are files; later files override earlier files. Values in ``config`` and
+    ``devices`` are strings, as in the daemons; an empty value unsets a key. ``expanded`` tells whether the
+    file is from ``config show --expanded``; if it is None, the devices decide. The instance's ``notes`` list
+    assumptions.
 
     Raises:
         InputError: the file is missing or invalid.

@@ -1,6 +1,6 @@
 """Comparison of files with the record of written files, and with the files that the next start would write.
 
-The two comparisons are independent: a file can be changed by hand, out of date, both or neither.
+The two comparisons are independent: a file changed by hand can be up to date or out of date.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ def changed_by_hand(plan: Plan, record: Record, rootfs: RootfsView) -> dict[str,
 
     The paths are the real paths of the files. A file that the record does not list counts as
     changed, unless the plan runs the trigger ``create``: then the file comes from the image. Owner and mode
-    do not count, because an apply keeps them.
+    are not compared, because an apply keeps them.
     """
     new = "create" in plan.triggers
     kept: dict[str, str] = {}

@@ -85,7 +85,7 @@ class NewerImages:
         return next(newer, None)
 
     def _read_list(self, address: Address) -> None:
-        """Keep the two newest versions of each image of a project: one of them may be the instance's own."""
+        """Keep two versions of each image of a project, because the newest may be the instance's own."""
         found: dict[tuple[str, ...], list[_Version]] = {}
         self._newest[address.project] = found  # so that a damaged list is read only once
         for image in self._daemon.client.items(f"/1.0/images{address.query(recursion='1')}", "image"):

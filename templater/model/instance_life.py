@@ -59,8 +59,8 @@ class Life:
         """Return the state after a failed start.
 
         With templater, the trigger stays pending, because templater writes the files of both passes or none.
-        The daemons clear the trigger as soon as its pass succeeds. To get the state after a failed start of a
-        daemon, pass the trigger of the failed pass as ``in_pass``.
+        The daemons clear the trigger as soon as its rules have run without an error. For a daemon,
+        ``in_pass`` is the trigger whose rules have failed.
         """
         lost = in_pass == START and self.pending != START
         return self._with(pending="" if lost else None, running=False)
@@ -87,7 +87,7 @@ class Life:
         return self._with(pending=self.pending or "create")  # a rebuild does not remove a pending trigger
 
     def published(self, snapshot: str = "") -> None:
-        """Raise UsageError if the instance is running, unless a snapshot is published instead.
+        """Raise UsageError if the instance itself, not a snapshot, is published while it runs.
 
         Publishing does not change the state.
         """

@@ -252,7 +252,7 @@ class Document:
             raise InputError(message, self.span(wrong.path), wrong.hint) from None
 
     def select(self, pick: str) -> "_Description":
-        """Return the only description, or the one with the name ``pick``."""
+        """Return the only description, or the description with the name ``pick``."""
         if pick and self._named is None:
             self._named = {}
             for description in _descriptions(self.value):
@@ -460,7 +460,7 @@ class _Description:
     ) -> tuple[tuple[Profile, ...] | None, tuple[str, ...]]:
         """Return the instance's profiles, and notes on assumptions.
 
-        The profiles are None if the description's expanded keys must be used instead of profiles. Raises
+        The profiles are None if the description's expanded keys must be used. Raises
         _InvalidValue if the contents of a profile are missing.
         """
         listed = self.profiles()

@@ -229,7 +229,7 @@ class _Decoder:
 
         A later pair overrides an earlier pair with the same key. In yaml.v2, ``<<`` overrides the keys above
         it, and the keys below it override ``<<``. In yaml.v4, the mapping's own keys have precedence, then
-        those of the first merged mapping.
+        the keys of the first merged mapping.
         """
         if self.duplicates(node) and self.rules == "v4":
             return []

@@ -149,7 +149,8 @@ def lines_of(pieces: Sequence[Piece], source: Source, origins: Origins) -> Itera
 def readings(source: Source, rule: Rule, layers: Layers, dialect: str) -> list[Reading]:
     """Return every name that a template reads from its context, sorted by the first line that reads it.
 
-    A key that the template computes counts as all keys. Raises TemplaterError if the template is invalid.
+    If the template computes a key, every key counts as read. Raises TemplaterError if the template is
+    invalid.
     """
     lines: dict[Name, dict[int, None]] = {}
     for read in parsed_reads(source, dialect):

@@ -147,8 +147,9 @@ class _Templates(Compiled):
 def parse(source: Source, dialect: str) -> Parsed:
     """Find the names on which a template's text depends. Raises TemplaterError if the template is invalid.
 
-    Every identifier in the template that is a name of the context counts, even where it has another meaning.
-    If all keys of a map are literals, these keys count instead of the map's name.
+    The names are all identifiers in the template that are also names of the context, even where they mean
+    something else. If the template names all keys that it reads in a map, the map's name is replaced by the
+    keys.
     """
     document = Compilation(source, DIALECTS[dialect]).parsed()
     counted = Counter(token.value for token in document.tokens if token.kind == IDENTIFIER)

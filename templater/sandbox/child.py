@@ -269,7 +269,7 @@ def highest_descriptor() -> int:
 
 
 def become_nobody(uid: int = 0) -> None:
-    """Change to a user that owns nothing. In a user namespace most uids do not exist, so try several.
+    """Change to a user that owns nothing. In a user namespace, most uids do not exist, so try several uids.
 
     The first attempt is ``uid`` or, if it is 0, a uid that depends on the id of this process.
     In a namespace with a single user (``unshare -r``), stay that user. Raises PermissionError on failure.

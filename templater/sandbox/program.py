@@ -105,7 +105,7 @@ def start(command: list[str], path: str) -> Program:
 
 
 def _readable(path: str) -> int:
-    """Open the file for reading. If an unprivileged user could not read it, open an unnamed copy instead."""
+    """Open the file for reading. If an unprivileged user can't read it, open an unnamed copy."""
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     if os.geteuid() != 0 or os.fstat(fd).st_mode & 0o004:
         return fd

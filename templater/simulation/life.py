@@ -59,8 +59,8 @@ READY = "volatile.last_state.ready"
 class Simulation:
     """A set of simulated instances. Each method is one step.
 
-    A step that raises an error changes nothing. The exception is a failed start, which leaves the same files
-    as on the host.
+    A step that raises an error changes nothing. The exception is a failed start, after which the files are
+    the same as on the host.
     """
 
     def __init__(

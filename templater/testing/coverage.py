@@ -138,7 +138,7 @@ def percent(report: dict[str, dict[str, Any]]) -> float:
 
 
 def coverage_lines(report: dict[str, dict[str, Any]]) -> Iterator[str]:
-    """Yield a summary, and a line for each missed part. Neighbouring lines are shown as one."""
+    """Yield a summary, and a line for each missed part. Neighbouring lines are shown as one range."""
     words = (f"{report[kind]['covered']} of {report[kind]['total']} {kind}" for kind in KINDS)
     yield f"coverage: {', '.join(words)}"
     for kind in ("rules", "branches", "reads"):

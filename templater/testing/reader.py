@@ -208,7 +208,10 @@ class _FolderReader:
         )
 
     def count_values(self, values: int, test: Node) -> None:
-        """Count values that a case has for itself. Raises LimitError if all cases have too many."""
+        """Count values that belong to one case.
+
+        Raises LimitError if all cases together have too many values.
+        """
         self.nodes += values
         if self.nodes > MAX_NODES:
             raise LimitError(f"the keys of all cases have more than {MAX_NODES} values", test.span)

@@ -43,7 +43,7 @@ def schema_of_tests() -> Schema:
 
 
 def entries(node: Node | None) -> dict[str, tuple[Node, Node]]:
-    """Return the keys and values of a mapping by the text of the key, with those of merged mappings."""
+    """Return the keys and values of a mapping and of its merged mappings, by the text of the key."""
     found: dict[str, tuple[Node, Node]] = {}
     if not isinstance(node, Mapping):
         return found

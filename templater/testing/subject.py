@@ -226,7 +226,7 @@ class Subject:
 
 
 def rootfs_of_build(case: Case) -> dict[str, Any]:
-    """Return the fields of a `Choice` for the root filesystem of a test, or {} for the one of the session."""
+    """Return the fields of a `Choice` for the root filesystem of a test, or {} for the default one."""
     if isinstance(case.rootfs, Mapping):
         return {"files": tuple(case.rootfs.items())}
     return {} if case.rootfs == "image" else {"rootfs": case.rootfs}

@@ -67,7 +67,7 @@ class PageView:
 
 
 def chosen_path(view: InstanceView, asked: str) -> str:
-    """Return the path of the file to open: the asked one, else the first with a problem, else the first."""
+    """Return the path of the file to open: the requested file, or the first with a problem, or the first."""
     paths = [printable(file.path) for file in view.files]
     if asked in paths or asked == METADATA:
         return asked
@@ -144,7 +144,7 @@ def open_file(page: PageView) -> Html:
 
 
 def _results(page: PageView, state: PageState, file: FileView) -> Iterator[Html]:
-    """Yield a section for each side, or one for both if they are equal."""
+    """Yield a section for each side, or one section for both sides if they are equal."""
     if page.has_two_sides and not differs(file):
         yield element("p", f"The same on both sides: {' and '.join(page.labels)}.", class_="note")
     if not page.has_two_sides or not differs(file):

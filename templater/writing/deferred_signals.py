@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 def with_signals_deferred(call: "Callable[[], Result]", *, drop_alarm: bool = False) -> "Result":
     """Call a function with signals deferred. Afterwards, deliver the signals that have arrived.
 
-    With ``drop_alarm``, an alarm that arrives is dropped if the call succeeds: the work is done in time.
+    With ``drop_alarm``, an alarm during a call that succeeds is dropped, because the work is done.
     Blocking the signals is not enough: in a process with threads the kernel gives them to another thread.
     """
     late: dict[int, None] = {}

@@ -5,8 +5,8 @@ file system. The name ``.templater-TOKEN-INODE-N`` counts as templater's if the 
 number INODE, or if INODE is 0 and the file is empty. No other file has such a name by accident. A process
 that can forge such a name could also remove the file.
 
-Every apply holds the lock, so the next apply can remove temporary files safely. An apply never reuses
-their content: it plans again and writes every file itself.
+Every apply holds the lock, so the next apply can remove temporary files safely. An apply never reuses the
+content of temporary files: it plans again and writes every file itself.
 
 For an instance directory, a ``Journal`` records the directories and tokens of the last run. So every leftover
 is found even if the next plan has other targets, or if the file system assigns new inode numbers (an overlay

@@ -1,4 +1,4 @@
-"""A file with the hostname gets the name of a new instance, but not that of its copy.
+"""A file with the hostname gets the name of a new instance, but not the name of its copy.
 
 The files are `/etc/hostname`, `/etc/hosts`, `/etc/conf.d/hostname` and `/etc/sysconfig/network`.
 

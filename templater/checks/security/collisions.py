@@ -1,4 +1,4 @@
-"""A check for rules that write the same path, or one path below the other."""
+"""A check for rules that write the same path, or a path below another rule's path."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from ..base import Observation, ScannedImage, check
     "text after the first document of metadata.yaml, which only some daemons read",
 )
 def check_image(image: ScannedImage) -> Iterator[Observation]:
-    """Find documents after the first one.
+    """Find documents after the first document.
 
     LXD and Incus up to 6.23 ignore further documents; Incus 7 rejects the image.
     """

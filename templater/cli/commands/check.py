@@ -271,7 +271,8 @@ def command(
 def pairs(sources: tuple[str, ...], rootfs: str | None) -> list[tuple[str, str | None]]:
     """Return pairs of an image and its second file, which is None unless the image is split.
 
-    The second file is ``rootfs``, or else the next SRC, if that is a squashfs file or a disk image.
+    The second file is ``rootfs``. Without ``rootfs``, it is the next SRC, if that is a squashfs file or a
+    disk image.
     """
     if rootfs is not None:
         if len(sources) > 1:
@@ -291,7 +292,7 @@ def pairs(sources: tuple[str, ...], rootfs: str | None) -> list[tuple[str, str |
 
 
 def image_of(path: str) -> str:
-    """Return the image directory of a metadata.yaml, templater.toml or template, or else the path itself.
+    """Return the image directory of a metadata.yaml, templater.toml or template, or any other path itself.
 
     pre-commit passes the names of changed files to `check`.
     """
@@ -330,7 +331,7 @@ def local_validators(run: bool | None) -> Validators | None:
 def read(
     work: Callable[..., Any], paths: tuple[str | None, ...], limits: Given, run_validators: bool | None
 ) -> Any:
-    """Read an image with ``read_image``, and start validators if the image needs them."""
+    """Read an image with ``read_image``. Start a helper for validators if the image needs validators."""
     if run_validators is False or not needs_sandbox(paths):
         return read_image(partial(work, validators=local_validators(run_validators)), paths, limits)
     from ...validators.helper import Helper

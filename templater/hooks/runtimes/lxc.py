@@ -105,8 +105,8 @@ def _ids(early: bool, options: "Options", config: str) -> "IdMap | None":
 def in_namespace(ids: "IdMap | None") -> "IdMap | None":
     """Return the map of a hook that lxc-usernsexec has started, or None for another hook.
 
-    In the user namespace of lxc-usernsexec, the container's ids are unchanged, and the id of the container's
-    owner has a number above all of them. Only the container's ids may own its files.
+    In the user namespace of lxc-usernsexec, the container's ids are unchanged. The container's owner has a
+    higher id than these. Only the container's ids may own its files.
     """
     from ...rootfs.directory import IDENTITY, IdMap
 

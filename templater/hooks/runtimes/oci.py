@@ -1,8 +1,8 @@
 """The hook for OCI runtimes. It reads the container's state on standard input, and the bundle's config.json.
 
 Annotations select the image and its settings: ``org.templater.source``, ``.instance``, ``.name``,
-``.trigger`` and ``.config.KEY``. An untrusted image can carry annotations too, and older versions of podman
-pass them on. So ``trusted_places`` restricts the paths that an annotation can name.
+``.trigger`` and ``.config.KEY``. An untrusted image can contain annotations too, and older versions of podman
+pass these on. So ``trusted_places`` restricts the paths that an annotation can name.
 """
 
 from ...model.errors import InputError, LimitError, RefusedError, TemplaterError, UsageError

@@ -20,7 +20,10 @@ _ADVICE = re.compile(
 
 
 def read(lines: list[str], name: str) -> Iterator[Mistake]:
-    """Yield the messages about this unit. Those without a line are reported if systemd refuses the unit."""
+    """Yield the messages about this unit.
+
+    Messages without a line are reported if systemd refuses the unit.
+    """
     place = re.compile(rf"(?:.*/)?{re.escape(name)}:(\d{{1,9}}): (.+)")
     for line in lines:
         if _ADVICE.search(line):
