@@ -309,13 +309,10 @@ def test_the_first_command_of_the_readme_works(tmp_path):
         text for _, language, text in FENCE.findall((ROOT / "README.md").read_text()) if language == "sh"
     )
     clone = tmp_path / "clone"
-    clone.mkdir()
-    for name in ("pyproject.toml", "hatch_build.py", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, clone)
-    for name in ("templater", "sample-images"):
-        shutil.copytree(
-            ROOT / name, clone / name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__")
-        )
+    left_out = shutil.ignore_patterns(
+        ".git", ".venv*", ".*_cache", ".hypothesis", "__pycache__", "tests", "docs", "site"
+    )
+    shutil.copytree(ROOT, clone, symlinks=True, ignore=left_out)
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     done = subprocess.run(
         ["bash", "-c", script], cwd=clone, env=environment, capture_output=True, text=True, check=False
