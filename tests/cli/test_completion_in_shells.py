@@ -20,7 +20,7 @@ SHELLS = ("bash", "zsh", "fish")
 #: a hanging shell fails the test after this time; on a busy machine a completion can take several seconds
 PATIENCE = 60
 
-METADATA = """architecture: x86_64
+METADATA = r"""architecture: x86_64
 creation_date: 1700000000
 templates:
   /etc/hostname: {when: [create], template: hostname.tpl}
@@ -28,6 +28,7 @@ templates:
   /etc/my file: {when: [create], template: hostname.tpl}
   /etc/it's: {when: [create], template: hostname.tpl}
   /etc/größe: {when: [create], template: hostname.tpl}
+  '/srv/back\slash "quoted" *?[x]; !#&': {when: [create], template: hostname.tpl}
   /opt/$HOME: {when: [create], template: "other template.tpl"}
 """
 FLEET = '[{"name": "web1"}, {"name": "web2"}, {"name": "db-größe"}]'
@@ -50,6 +51,7 @@ LINES = {
     "templater explain image /etc/a:": ("explain", "image", "/etc/a:b"),
     "templater explain image /etc/gr": ("explain", "image", "/etc/größe"),
     "templater explain image /opt/": ("explain", "image", "/opt/$HOME"),
+    "templater explain image /srv/": ("explain", "image", r'/srv/back\slash "quoted" *?[x]; !#&'),
     'templater explain image "/opt/': ("explain", "image", "/opt/$HOME"),
     "templater image template show image oth": ("image", "template", "show", "image", "other template.tpl"),
     "templater preview image -i fleet.json#d": ("preview", "image", "-i", "fleet.json#db-größe"),
