@@ -209,12 +209,12 @@ def destroy(folder: str) -> Notice:
 def copied_record(original: StateDirectory) -> "bytes | None":
     """Return the record of written files, which is also right for the copy.
 
-    Return None if the record is unreadable.
+    Return None if the record is unreadable, or if another user can change it.
     """
-    from ..instances.written_files import MAX_RECORD
+    from ..instances.written_files import read_record
 
     try:
-        return original.read(WRITTEN, MAX_RECORD)
+        return read_record(original)
     except TemplaterError:
         return None
 

@@ -123,7 +123,7 @@ class Record:
         self._text = ""
         self._files: dict[str, WrittenFile] | None = None
         try:
-            data = self._read(WRITTEN)
+            data = read_record(state_directory)
             if data is not None:
                 self._text = text_of(data)
                 if not self._text:
@@ -142,7 +142,7 @@ class Record:
 
     def _read_staged(self) -> None:
         try:
-            data = self._read(STAGED)
+            data = read_record(self.state_directory, STAGED)
         except TemplaterError as error:
             self.problem = self.problem or error
             return
@@ -151,36 +151,6 @@ class Record:
 
     def _path(self, name: str) -> str:
         return f"{self.state_directory.path}/{name}"
-
-    def _read(self, name: str) -> "bytes | None":
-        """Return the bytes of a file, or None if it is missing.
-
-        A file that another user can change is refused.
-        """
-        directory, path = self.state_directory.directory, self._path(name)
-        try:
-            fd = directory.open(name)
-        except FileNotFoundError:
-            return None
-        except RefusedError as error:
-            raise error.replace(hint=_REMOVE) from None
-        except OSError as error:
-            raise write_error("read", path, error) from None
-        try:
-            status = os.fstat(fd)
-            owners = (0, os.geteuid(), os.fstat(directory.fd).st_uid)
-            if status.st_uid not in owners or status.st_mode & 0o022 or status.st_nlink != 1:
-                raise RefusedError(
-                    f"the record '{path}' belongs to uid {status.st_uid} with mode"
-                    f" {stat.S_IMODE(status.st_mode):04o} and {status.st_nlink} names: another user may have"
-                    " changed it",
-                    hint=_REMOVE,
-                )
-            return read_descriptor(fd, MAX_RECORD, path)
-        except LimitError as error:
-            raise error.replace(hint=_REMOVE) from None
-        finally:
-            os.close(fd)
 
     def settle(self, rootfs: "RootfsView") -> None:
         """Adopt the staged entry of each file with the entry's content: a killed run has written it."""
@@ -203,6 +173,7 @@ class Record:
         """
         digests: dict[str, str] = {}
         new = []
+        place = 0  # of the next file in the text, or -1 after a file that is missing there
         for change in last_changes(plan):
             name = change.rule.template
             if name not in digests:
@@ -212,7 +183,14 @@ class Record:
                 change.path, change.real, digest_of(change.content or b""), change.uid, change.gid,
                 change.mode, name, digests[name], keys.get(name, ()),
             )  # fmt: skip
-            if "\0" + file.text() not in self._text:
+            text = "\0" + file.text()
+            if place >= 0:  # the plan usually has the files in the order of the record
+                place = self._text.find(text, place)
+            if place >= 0:
+                place += len(text) - 1  # the NUL that ends a file begins the next one
+                continue
+            before = self.files.get(file.path)
+            if before is None or "\0" + before.text() != text:
                 new.append((file, change.action))
         settled = bool(self._files) and not self._text
         files = self._with(new) if new or settled else {}
@@ -284,6 +262,37 @@ class Record:
         if directory.lstat(STAGED) is not None:
             directory.unlink(STAGED)
         self._staged = None
+
+
+def read_record(state_directory: "StateDirectory", name: str = WRITTEN) -> "bytes | None":
+    """Return the bytes of a record, or None if it is missing.
+
+    Raises RefusedError for a file that another user can change.
+    """
+    directory, path = state_directory.directory, f"{state_directory.path}/{name}"
+    try:
+        fd = directory.open(name)
+    except FileNotFoundError:
+        return None
+    except RefusedError as error:
+        raise error.replace(hint=_REMOVE) from None
+    except OSError as error:
+        raise write_error("read", path, error) from None
+    try:
+        status = os.fstat(fd)
+        owners = (0, os.geteuid(), os.fstat(directory.fd).st_uid)
+        if status.st_uid not in owners or status.st_mode & 0o022 or status.st_nlink != 1:
+            raise RefusedError(
+                f"the record '{path}' belongs to uid {status.st_uid} with mode"
+                f" {stat.S_IMODE(status.st_mode):04o} and {status.st_nlink} names: another user may have"
+                " changed it",
+                hint=_REMOVE,
+            )
+        return read_descriptor(fd, MAX_RECORD, path)
+    except LimitError as error:
+        raise error.replace(hint=_REMOVE) from None
+    finally:
+        os.close(fd)
 
 
 class _Update:

@@ -15,8 +15,12 @@ from templater.hooks.compile_cache import CacheEntry
 from templater.hooks.render_job import Job
 from templater.hooks.runtimes import function_of, lxc, oci
 from templater.instances.directory import StateDirectory
+from templater.instances.written_files import Record
 from templater.model.errors import TemplaterError
 from templater.model.hosts import NONE
+from templater.model.instance import Instance
+from templater.model.metadata import Metadata, Rule
+from templater.model.plan import CREATE, Change, Plan
 from templater.model.source import Source
 from templater.rootfs.confined import Root
 from templater.rootfs.directory import DirectoryRootfs
@@ -178,6 +182,40 @@ def test_reading_and_sweeping_a_journal_takes_linear_time(folder: Callable[[int]
         return read
 
     check(subject)
+
+
+@pytest.mark.parametrize("order", ["equal", "reversed", "other"])
+def test_comparing_a_plan_with_the_record_takes_linear_time(
+    order: str, folder: Callable[[int], Path]
+) -> None:
+    def subject(n: int) -> Callable[[], object]:
+        paths = [f"/{'long/' * 20}{number}" for number in range(n)]
+        with StateDirectory(str(folder(n))) as state:
+            record = Record(state)
+            record.stage(plan_of(paths), {}, {})
+            record.commit()
+        later = {"equal": paths, "reversed": paths[::-1], "other": [f"{path}.new" for path in paths]}[order]
+        plan = plan_of(later)
+
+        def compare() -> None:
+            with StateDirectory(str(folder(n))) as state:
+                record = Record(state)
+                record.stage(plan, {}, {})
+                record.discard()
+
+        return compare
+
+    check(subject, 1000)
+
+
+def plan_of(paths: list[str]) -> Plan:
+    """Return a plan that creates empty files."""
+    changes = []
+    for path in paths:
+        change = Change(Rule(path, "t.tpl", ("start",)), "start", path, CREATE)
+        change.real, change.content = path, b""
+        changes.append(change)
+    return Plan(Metadata(), Instance(), NONE, ("start",), tuple(changes))
 
 
 def test_removing_files_of_killed_runs_takes_linear_time(folder: Callable[[int], Path]) -> None:

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +12,7 @@ from templater.hooks.options import Options
 from templater.hooks.request import HookRequest, Notice
 from templater.hooks.runtimes import lxc, nspawn, oci
 from templater.instances.directory import State, StateDirectory
+from templater.instances.written_files import WrittenFile, encode
 from templater.model.errors import InputError, LimitError, RefusedError, UsageError
 
 
@@ -107,6 +109,17 @@ def test_a_copy_receives_the_image_files(tmp_path):
     assert (new / "instance.yaml").read_text() == "name: old\n"
     assert os.readlink(new / "templates/link") == "/etc/passwd", "still a link, still refused"
     assert StateDirectory(str(new)).state() == State("copy", "new")
+
+
+@pytest.mark.parametrize(("mode", "is_copied"), [(0o600, True), (0o620, False), (0o602, False)])
+def test_a_copy_receives_only_a_record_that_no_other_user_can_change(tmp_path, mode, is_copied):
+    old, new = cloned(tmp_path, "new")
+    with StateDirectory(str(old)) as state_directory:
+        record = Path(state_directory.path, "written")
+        record.write_bytes(encode({"/a": WrittenFile("/a", "/a", "", 0, 0, 0o644, "a.tpl", "")}))
+        record.chmod(mode)
+    lxc_copies.clone(str(new), "new", "old", Options())
+    assert (new / ".templater/written").exists() == is_copied
 
 
 def test_a_snapshot_keeps_the_pending_trigger(tmp_path):
