@@ -32,7 +32,7 @@ def index() -> str:
     head = "| check | severity | reported |\n|---|---|---|\n"
     return (
         "# All checks\n\n`templater check` runs these checks on [your own image](../checking.md). The severity is"
-        " the default: some findings\nof a check have another one. `templater check --rule list` prints this list,"
+        " the default: some findings\nof a check have another severity. `templater check --rule list` prints this list,"
         f" and `templater check --rule ID` a page.\n\n{head}{''.join(rows)}"
         f"\n## Checks of `templater audit`\n\n`templater audit` runs these checks on an untrusted image.\n\n{head}"
         f"{''.join(others)}"
