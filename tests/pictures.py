@@ -1,6 +1,6 @@
 """The pictures of README.md and docs, made from the real program: ``python -m tests.pictures``.
 
-A terminal is an SVG by rich. The report is a PNG by Chromium, with the text of the page beside it. The tests compare
+A terminal is an SVG by rich. The report and the page of `watch --web` are PNGs by Chromium, with their texts beside them. The tests compare
 these texts with what the program prints now.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -29,6 +30,8 @@ TERMINALS = {
     "explain": "templater explain sample-images/debian-cloud cloud-init-meta.tpl --name web1 -t create",
 }
 REPORT = "templater preview sample-images/debian-cloud --name web1 -c user.meta-data='role: db' --as all --html FILE"
+#: the command of the page; root has to allow it
+PAGE = "templater watch sample-images/debian-cloud --name web1 -t create --web --allow-root"
 #: rich's SVG without the fonts that it fetches from a server
 FORMAT = """\
 <svg class="rich-terminal" viewBox="0 0 {width} {height}" xmlns="http://www.w3.org/2000/svg">
@@ -109,19 +112,53 @@ def text_of_report(file: Path) -> str:
     return "\n".join(line for line in lines if line) + "\n"
 
 
+def page(picture: Path | None = None) -> str:
+    """Return the text of the page of `watch --web` in a real Chromium, and make its picture if asked to."""
+    from playwright.sync_api import sync_playwright
+
+    server = subprocess.Popen(
+        [sys.executable, "-m", *PAGE.split()], cwd=ROOT, env=environment(), stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL, text=True,
+    )  # fmt: skip
+    assert server.stdout is not None
+    try:
+        with sync_playwright() as driver:
+            words = ["--no-sandbox"] if os.geteuid() == 0 else []
+            browser = driver.chromium.launch(executable_path=shutil.which("chromium"), args=words)
+            opened = browser.new_page(viewport={"width": 1440, "height": 760}, color_scheme="light")
+            opened.set_default_timeout(120_000)
+            opened.goto(server.stdout.readline().strip())
+            opened.locator('#list a[data-path$="/meta-data"]').click()
+            opened.locator("#finding-list", has_text="check found").wait_for()
+            opened.locator('textarea[data-key="user.meta-data"]').fill("role: db\nsite: zürich")
+            opened.locator("#file .v", has_text="zürich").first.hover()
+            opened.locator("#tip", has_text="user.meta-data").wait_for()
+            if picture is not None:
+                opened.wait_for_timeout(2000)  # the marks of new lines fade
+                opened.screenshot(path=picture)
+            text = str(opened.locator("body").inner_text())
+            browser.close()
+    finally:
+        server.terminate()
+        server.wait()
+        server.stdout.close()
+    return "\n".join(line.rstrip() for line in text.splitlines() if line.strip()) + "\n"
+
+
 def main() -> None:
     FOLDER.mkdir(exist_ok=True)
     for name in TERMINALS:
         (FOLDER / f"{name}.svg").write_text(terminal(name), "utf-8")
+    (FOLDER / "page.txt").write_text(page(FOLDER / "page.png"), "utf-8")
     with tempfile.TemporaryDirectory() as folder:
-        page = Path(folder) / "report.html"
-        report(page)
-        (FOLDER / "report.txt").write_text(text_of_report(page), "utf-8")
+        file = Path(folder) / "report.html"
+        report(file)
+        (FOLDER / "report.txt").write_text(text_of_report(file), "utf-8")
         words = ["chromium", "--headless", "--disable-gpu", "--hide-scrollbars", "--window-size=1120,1000"]
         words += ["--no-sandbox"] if os.geteuid() == 0 else []
         picture = f"--screenshot={FOLDER / 'report.png'}"
         subprocess.run(
-            [*words, f"--user-data-dir={folder}/profile", picture, page.as_uri()],
+            [*words, f"--user-data-dir={folder}/profile", picture, file.as_uri()],
             check=True,
             capture_output=True,
         )

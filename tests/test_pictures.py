@@ -1,6 +1,7 @@
 """The pictures of README.md and docs show what the program prints now. `python -m tests.pictures` makes them again."""
 
 import re
+import shutil
 
 import pytest
 
@@ -26,12 +27,22 @@ def test_the_picture_of_the_report_shows_the_current_page(tmp_path):
     )
 
 
+@pytest.mark.slow
+def test_the_picture_of_the_page_shows_the_present_page():
+    pytest.importorskip("playwright", reason="needs playwright: pip install playwright")
+    if shutil.which("chromium") is None:
+        pytest.skip("needs chromium")
+    assert (pictures.FOLDER / "page.txt").read_text("utf-8") == pictures.page()
+
+
 def test_pictures_are_few_small_and_fetch_nothing():
     files = sorted(path.name for path in pictures.FOLDER.iterdir())
-    assert files == sorted(["report.png", "report.txt", *(f"{name}.svg" for name in pictures.TERMINALS)])
+    pages = ["report.png", "report.txt", "page.png", "page.txt"]
+    assert files == sorted([*pages, *(f"{name}.svg" for name in pictures.TERMINALS)])
     for path in pictures.FOLDER.iterdir():
         data = path.read_bytes()
         assert len(data) < 150_000
         if path.suffix == ".svg":
             assert not re.search(rb"url\((?!#)|href=|src=|@import|<script|<image|<foreignObject", data)
     assert (pictures.FOLDER / "report.png").read_bytes().startswith(PNG)
+    assert (pictures.FOLDER / "page.png").read_bytes().startswith(PNG)

@@ -183,3 +183,25 @@ def hostile_image(folder: Path, payloads: list[str]) -> Path:
         rules[f"/bad/{number}"] = {"when": ["create"], "template": f"bad{number}"}
         rules[f"/missing/{number}"] = {"when": ["create"], "template": text, "mode": text, "uid": text}
     return an_image(folder, rules, templates, properties={"os": payloads[0], "name": payloads[17]})
+
+
+#: what a fragment of the page contains beside the elements of a report
+FIELDS = words("button datalist fieldset i legend option select textarea")
+FIELD_ATTRIBUTES = words("""
+    aria-current autocomplete checked data-add data-add-for data-add-profile data-all data-apply data-key
+    data-path data-profile data-raise for list placeholder readonly rows selected spellcheck type value
+""")
+
+
+def assert_valid_fragment(fragment: str) -> Any:
+    """Check that a fragment of the page is valid and contains no code, no style and no address."""
+    root = html5lib.HTMLParser(strict=True, namespaceHTMLElements=False).parse(
+        f"<!DOCTYPE html><html><head><title>x</title></head><body>{fragment}</body></html>"
+    )
+    for element in root.find("body").iter():
+        assert element.tag in (ELEMENTS | FIELDS) - {"script", "style", "head"}, element.tag
+        assert set(element.attrib) <= ATTRIBUTES | FIELD_ATTRIBUTES, element.attrib
+        assert element.get("href", "#").startswith("#")
+    ids = [each.get("id") for each in root.iter() if isinstance(each.tag, str) and each.get("id")]
+    assert len(ids) == len(set(ids))
+    return root.find("body")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Final
+from urllib.parse import quote
 
 from ..model.instance import CONTAINER, VIRTUAL_MACHINE
 from ..model.source import printable_lines
@@ -44,15 +45,18 @@ def instance_form(
     ]
     keys = {**dict.fromkeys([*extra.get("", ()), *read], ""), **given.config, **shown.config}
     keys |= dict.fromkeys(given.config.keys() - shown.config.keys(), "")
-    own = [key for key in sorted(keys) if not key.startswith(_DAEMON)]
-    others = [key for key in sorted(keys) if key.startswith(_DAEMON)]
     inherited = shown.expanded_config()
-    rows = [_key(key, "", keys[key], given.config, read, inherited.get(key)) for key in own]
-    daemon = [_key(key, "", keys[key], given.config, read, None) for key in others]
-    children = [element("div", *fields, class_="fields"), element("h3", "Keys"), *rows, _add("")]
-    if daemon:
-        summary = element("summary", f"Keys that a daemon sets ({len(daemon)})")
-        children.append(element("details", summary, *daemon, class_="daemon"))
+    rows: dict[str, list[Html]] = {"read": [], "other": [], "daemon": []}
+    for key in sorted(keys):
+        group = "read" if key in read else "daemon" if key.startswith(_DAEMON) else "other"
+        rows[group].append(_key(key, "", keys[key], given.config, inherited.get(key)))
+    children = [element("div", *fields, class_="fields")]
+    if rows["read"]:
+        children += [element("h3", "Keys that templates read"), *rows["read"]]
+    children += [element("h3", "Other keys"), *rows["other"], _add("")]
+    if rows["daemon"]:
+        summary = element("summary", f"Keys that a daemon sets ({len(rows['daemon'])})")
+        children.append(element("details", summary, *rows["daemon"], class_="daemon"))
     hidden = frozenset(off)
     originals = {profile.name: profile.config for profile in given.profiles}
     children.append(element("h3", "Profiles"))
@@ -66,7 +70,7 @@ def instance_form(
             element(
                 "fieldset",
                 element("legend", *_profile_title(profile.name, number, profile.name not in hidden)),
-                *(_key(key, profile.name, names[key], original, read, None) for key in sorted(names)),
+                *(_key(key, profile.name, names[key], original, None) for key in sorted(names)),
                 _add(profile.name),
                 class_="off" if profile.name in hidden else None,
             )
@@ -76,12 +80,17 @@ def instance_form(
     return element("div", *children)
 
 
+def place_of(*names: str) -> str:
+    """Return an id, which contains no white space. The function ``placeOf`` of form.js returns the same."""
+    return ":".join(quote(name, safe="!'()*", errors="replace") for name in names)
+
+
 def _profile_title(name: str, number: int, is_on: bool) -> Iterator[Html]:
-    box = element("input", type="checkbox", data_apply=name, checked=is_on, id=f"apply {name}")
+    box = element("input", type="checkbox", data_apply=name, checked=is_on, id=place_of("apply", name))
     yield element("label", box, f" {name}")
     if number:
         yield element(
-            "button", "↑", type="button", data_raise=name, id=f"raise {name}",
+            "button", "↑", type="button", data_raise=name, id=place_of("raise", name),
             aria_label=f"Apply profile {name} earlier", title="Apply earlier",
         )  # fmt: skip
 
@@ -90,19 +99,11 @@ def _field(name: str, control: Html) -> Html:
     return element("label", element("span", name), control)
 
 
-def _key(
-    key: str, profile: str, value: str, given: Mapping[str, str], read: Iterable[str], inherited: str | None
-) -> Html:
+def _key(key: str, profile: str, value: str, given: Mapping[str, str], inherited: str | None) -> Html:
     """Return the field of a key. An empty field means that the key is not set, as in the daemons."""
     is_plain = printable_lines(value) == value and len(value) <= _LONGEST
-    place = f"key {profile} {key}"
-    words = []
-    if not is_plain:
-        words.append("can't be edited here")
-    elif (key in given and value != given[key]) or (key not in given and value):
-        words.append("edited")
-    if key in read:
-        words.append("read")
+    place = place_of("key", profile, key)
+    words = "" if value == given.get(key, "") else "edited"
     rows = min(value.count("\n") + 1, _ROWS)
     hint = "not set" if inherited is None or value else "from a profile"
     # The parser drops a newline at the start of a text area.
@@ -111,11 +112,13 @@ def _key(
         placeholder=hint, readonly=not is_plain, spellcheck="false", autocomplete="off",
     )  # fmt: skip
     label = element("label", element("code", key), for_=place)
-    return element("div", label, element("small", ", ".join(words)), field, class_="key")
+    return element(
+        "div", label, element("small", words if is_plain else "can't be edited here"), field, class_="key"
+    )
 
 
 def _add(profile: str) -> Html:
-    place = f"add {profile}"
+    place = place_of("add", profile)
     return element(
         "div",
         element(

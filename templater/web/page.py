@@ -89,7 +89,7 @@ def _list_item(page: PageView, file: FileView) -> Html:
     words: list[Html] = []
     for number, label in enumerate(page.labels):
         found = file.of_column(number)
-        text = ", ".join(variant.word for variant in found) or "not written"
+        text = ", ".join(dict.fromkeys(variant.word for variant in found)) or "not written"
         title = f"{label}: {text}" if page.has_two_sides else None
         words.append(element("small", text, class_=_look(found), title=title))
     is_different = page.has_two_sides and differs(file)
@@ -103,9 +103,10 @@ def differs(file: FileView) -> bool:
 
 def _item(page: PageView, path: str, words: Sequence[Html], look: str) -> Html:
     current = "true" if printable(path) == page.path else None
+    folder, slash, name = path.rpartition("/")
     link = element(
-        "a", element("code", path or "''"), element("span", *words), href=page.link(path),
-        data_path=printable(path), aria_current=current,
+        "a", element("code", element("i", folder + slash), name or "''"), element("span", *words),
+        href=page.link(path), data_path=printable(path), aria_current=current,
     )  # fmt: skip
     return element("li", link, class_=look or None)
 

@@ -1,5 +1,6 @@
 """The benchmarks measure what is the same: every engine that is installed gives the same bytes."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.bench import __main__ as bench
-from tests.bench import hostile, instances
+from tests.bench import hostile, instances, page
 from tests.bench.cases import CASES
 from tests.bench.hardening import (
     PLAIN,
@@ -79,6 +80,15 @@ def test_the_slowdown_limit_applies_to_every_case_except_plain_writing():
     assert summary({"a": {"called": fast, PLAIN: slow}})[1]
     assert not summary({"a": {"called": slow, PLAIN: fast}})[1]
     assert "| called | 1.10 | 1.00 |" in summary({"a": {"called": fast}})[0]
+
+
+@pytest.mark.slow
+def test_the_time_from_a_key_press_to_the_changed_preview_is_measured(capsys):
+    pytest.importorskip("playwright", reason="needs playwright: pip install playwright")
+    if shutil.which("chromium") is None:
+        pytest.skip("needs chromium")
+    page.main(["--rounds", "2"])  # the exit code is about the speed of this machine
+    assert re.search(r"\| debian-cloud \| \d+ \| \d+ \| \d+ \|", capsys.readouterr().out)
 
 
 @pytest.mark.slow

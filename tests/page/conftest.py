@@ -172,8 +172,9 @@ class Browser:
         dialog.dismiss()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def chromium() -> Iterator[Any]:
+    """Start a browser for one test: while Playwright runs, no other test of this process could use asyncio."""
     program = shutil.which("chromium")
     if program is None:
         pytest.skip("needs chromium")

@@ -61,7 +61,7 @@ def test_profiles_are_added_edited_switched_off_and_ordered(serve, browser, imag
     expect(value_of(page)).to_contain_text("from: base")
     page.locator('[data-apply="base"]').uncheck()
     expect(value_of(page)).to_contain_text("from: site")
-    expect(page.locator("#edited")).to_contain_text("only in this tab")
+    expect(page.locator("#edited")).to_contain_text("edits")
     page.locator("#reset").click()
     expect(page.locator("fieldset")).to_have_count(0)
 

@@ -81,7 +81,8 @@ class Views:
         self._found = None
         said = io.StringIO()
         with redirect_stderr(said):
-            found = self._stack.enter_context(opened(self.request, rootfs_of_instance=True))
+            own = self.request.rootfs is not None
+            found = self._stack.enter_context(opened(self.request, rootfs_of_instance=own))
         self._notes = [line.removeprefix("note: ") for line in said.getvalue().splitlines()]
         self._instances = [found.instance] if self.file is None else self._listed(self.file)
         self._found, self._version = found, version

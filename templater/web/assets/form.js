@@ -3,6 +3,9 @@
 
 import * as edits from "./edits.js";
 
+// Return the id of a field, as the function place_of of instance_form.py does.
+const placeOf = (...names) => names.map(encodeURIComponent).join(":");
+
 function grow(field) {
   field.rows = Math.min(field.value.split("\n").length, 12);
 }
@@ -48,10 +51,11 @@ export function follow(form, changed) {
     if (!name) return;
     if (field.dataset.addProfile !== undefined) {
       edits.addProfile(name);
-      changed(true, `apply ${name}`);
+      changed(true, placeOf("apply", name));
     } else if (field.dataset.add !== undefined) {
-      edits.setKey(field.dataset.add, name, document.getElementById(`key ${field.dataset.add} ${name}`)?.value ?? "");
-      changed(true, `key ${field.dataset.add} ${name}`);
+      const place = placeOf("key", field.dataset.add, name);
+      edits.setKey(field.dataset.add, name, document.getElementById(place)?.value ?? "");
+      changed(true, place);
     } else return;
     field.value = "";
   }

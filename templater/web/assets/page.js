@@ -143,7 +143,7 @@ function showCurrent() {
 
 function showCount() {
   const count = edits.count();
-  byId("edited").textContent = count ? `${count} edit${count > 1 ? "s" : ""}, only in this tab` : "";
+  byId("edited").textContent = count ? `${count} edit${count > 1 ? "s" : ""}` : "";
   byId("reset").hidden = !count;
 }
 

@@ -1,0 +1,207 @@
+"""The views of `watch --web`: from a question of the page to HTML, in this process."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from templater.cli import options
+from templater.cli.page.edits import parse_edits
+from templater.cli.page.views import Views
+from templater.limits import Given
+from templater.model.errors import TemplaterError, UsageError
+from templater.model.hosts import HOSTS
+from templater.model.instance import Instance, Profile
+from tests.web_pages import an_image, assert_valid_fragment, text_of
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+CLOUD = ROOT / "sample-images" / "debian-cloud"
+
+
+def request(src, name="web1", rootfs=None, **limits):
+    given = Given()
+    given.rendering.update(limits)
+    description = options.Description(None, name, None, (), ("user.meta-data=role: db",), (), None)
+    return options.Request(str(src), description, (), rootfs, HOSTS["incus"], None, given, False)
+
+
+class Page:
+    """A page that asks for views of one image, and checks the HTML of each."""
+
+    def __init__(self, src, file=None, **more):
+        self.views = Views(request(src, **more), file)
+        self.version = 0
+        self.facts = {}
+
+    def ask(self, kind="view", edits=None, **place):
+        question = {"kind": kind, "version": self.version, "place": place, "edits": edits or {}, "form": True}
+        self.facts, answer = self.views.answer(json.dumps(question).encode())
+        for name in ("list", "file", "notes", "findings", "form"):
+            if isinstance(answer.get(name), str):
+                answer[f"{name} text"] = text_of(assert_valid_fragment(answer[name]))
+        return answer
+
+
+@pytest.fixture
+def page():
+    return Page(CLOUD)
+
+
+def test_a_view_has_the_files_the_open_file_and_the_form(page):
+    answer = page.ask(file="/etc/hosts")
+    assert answer["place"] == {
+        "instance": "web1",
+        "trigger": "create,start",
+        "host": "incus",
+        "file": "/etc/hosts",
+    }
+    assert "/var/lib/cloud/seed/nocloud-net/user-data" in answer["list text"]
+    assert "web1" in answer["file text"]
+    assert "{{ instance.name }}" in answer["file text"]
+    assert "/var/lib" not in answer["file text"], "only the open file is in the view"
+    assert "user.meta-data" in answer["form text"]
+    assert answer["given"]["config"] == {"user.meta-data": "role: db"}
+    assert answer["problems"] == 0
+
+
+def test_a_key_that_is_emptied_is_not_set(page):
+    path = "/var/lib/cloud/seed/nocloud-net/meta-data"
+    assert "role: db" in page.ask(file=path)["file text"]
+    assert (
+        "role: db" not in page.ask({}, {"web1": {"config": {"user.meta-data": ""}}}, file=path)["file text"]
+    )
+
+
+def test_an_unknown_file_opens_the_first_and_a_problem_comes_first(page):
+    assert page.ask(file="/nothing")["place"]["file"] == "/etc/hostname"
+    broken = Page(ROOT / "sample-images" / "broken").ask()
+    assert broken["problems"] > 10
+    assert "failed" in broken["file text"]
+
+
+def test_two_sides_that_are_equal_are_shown_once_and_others_with_their_difference(page):
+    equal = page.ask(file="/etc/hosts", beside="host:lxd")
+    assert "The same on both sides: incus and lxd." in equal["file text"]
+    names = page.ask(file="/etc/hosts", beside="trigger:rename")
+    assert "create then start" in names["file text"]
+    assert 'class="differs"' in names["list"]
+    assert "not written" in names["list text"]
+
+
+def test_a_difference_of_two_instances_goes_from_left_to_right(tmp_path):
+    image = an_image(
+        tmp_path / "image", {"/etc/a": {"when": ["create"], "template": "t"}}, {"t": "{{ instance.name }}\n"}
+    )
+    instances = [
+        {"name": name, "type": "container", "config": {}, "devices": {}, "profiles": []}
+        for name in ("one", "two")
+    ]
+    (tmp_path / "all.json").write_text(json.dumps(instances))
+    answer = Page(image, str(tmp_path / "all.json"), name=None).ask(beside="instance:two")
+    assert answer["choices"]["instance"] == ["one", "two"]
+    assert "-one" in answer["file text"]
+    assert "+two" in answer["file text"]
+    edited = Page(image, str(tmp_path / "all.json"), name=None).ask(
+        edits={"two": {"name": "three"}}, beside="instance:two"
+    )
+    assert "+three" in edited["file text"], "each instance has its own edits"
+
+
+def test_a_new_version_reads_the_files_again_and_the_same_version_does_not(tmp_path):
+    image = an_image(tmp_path / "image", {"/etc/a": {"when": ["create"], "template": "t"}}, {"t": "old\n"})
+    page = Page(image)
+    assert "old" in page.ask()["file text"]
+    (image / "metadata.yaml").write_text("templates: [")
+    page.version += 1
+    failed = page.ask()
+    assert "metadata.yaml:1" in failed["file text"]
+    assert failed["place"]["file"] == "metadata.yaml"
+    (image / "metadata.yaml").unlink()
+    page.version += 1
+    assert "problem" in page.ask()
+
+
+def test_the_targets_in_a_root_filesystem_are_reported_with_their_directories(tmp_path):
+    image = an_image(tmp_path / "image", {"/srv/a/b": {"when": ["start"], "template": "t"}}, {"t": "x\n"})
+    (tmp_path / "rootfs").mkdir()
+    page = Page(image, rootfs=str(tmp_path / "rootfs"))
+    page.ask()
+    assert page.facts["targets"] == [str(tmp_path / "rootfs" / part) for part in ("srv", "srv/a", "srv/a/b")]
+
+
+def test_findings_are_those_of_check():
+    page = Page(ROOT / "sample-images" / "broken")
+    page.ask("findings")
+    messages = [finding["message"] for finding in page.facts["findings"]]
+    assert "unknown filter 'uper'" in messages
+    question = {
+        "version": 0,
+        "place": {},
+        "edits": {},
+        "checked": True,
+        "known_findings": page.facts["findings"],
+    }
+    _, answer = page.views.answer(json.dumps(question).encode())
+    found = text_of(assert_valid_fragment(answer["findings"]))
+    assert "unknown filter 'uper'" in found
+    assert re.search(r'href="#[^"]*file=%2Fetc%2Ffilter"', answer["findings"])
+
+
+def test_long_files_are_cut_unless_all_lines_are_asked_for(tmp_path):
+    lines = "".join(f"line {number}\n" for number in range(3000))
+    image = an_image(tmp_path / "image", {"/etc/a": {"when": ["create"], "template": "t"}}, {"t": lines})
+    page = Page(image)
+    shown = page.ask()["file text"]
+    assert "line 1999" in shown
+    assert "line 2000" not in shown
+    assert "These are the first 2,000 lines." in shown
+    question = {"version": 0, "place": {}, "edits": {}, "all": True}
+    assert "line 2999" in page.views.answer(json.dumps(question).encode())[1]["file"]
+
+
+def test_a_limit_of_rendering_is_an_error_in_the_view(tmp_path):
+    rules = {"/etc/a": {"when": ["create"], "template": "t"}}
+    image = an_image(tmp_path / "image", rules, {"t": "{% for a in 'aaaaaaaaaa' %}{{ a }}{% endfor %}"})
+    assert "more than 3 steps" in Page(image, steps=3).ask()["file text"].replace("\n", " ")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [[], None, {"name": 1}, {"type": "x"}, {"config": []}, {"config": {"a": 1}}, {"profiles": {}}, {"profiles": [1]},
+     {"profiles": [{"name": "a", "on": 1}]}, {"profiles": [{"name": "a"}, {"name": "a"}]}],
+)  # fmt: skip
+def test_edits_of_another_shape_are_refused(data):
+    with pytest.raises(UsageError):
+        parse_edits(data)
+
+
+def test_edits_change_a_copy_of_the_instance():
+    given = Instance(
+        "a", config={"k": "1", "l": "2"}, profiles=(Profile("p", {"x": "1"}), Profile("q", {"x": "2"}))
+    )
+    edits = parse_edits(
+        {"name": "b", "type": "virtual-machine", "config": {"k": "", "m": "3", "n": ""},
+         "profiles": [{"name": "q"}, {"name": "p", "on": False}, {"name": "new", "config": {"y": "4", "z": ""}}]}
+    )  # fmt: skip
+    made = edits.apply(given)
+    assert (made.name, made.type, made.config) == ("b", "virtual-machine", {"l": "2", "m": "3"})
+    assert [(profile.name, profile.config) for profile in made.profiles] == [
+        ("q", {"x": "2"}),
+        ("new", {"y": "4"}),
+    ]
+    assert [profile.name for profile in edits.apply(given, with_unused=True).profiles] == ["q", "p", "new"]
+    assert edits.unused_profiles == {"p"}
+    assert edits.empty_keys == {"": ["k", "n"], "q": [], "p": [], "new": ["z"]}
+    assert (given.name, given.config) == ("a", {"k": "1", "l": "2"})
+    with pytest.raises(TemplaterError, match="invalid instance name"):
+        parse_edits({"name": "a/b"}).apply(given)
+
+
+def test_a_value_that_the_form_cannot_show_unchanged_cannot_be_edited(page):
+    answer = page.ask(edits={"web1": {"config": {"user.odd": "a\x1bb", "user.plain": "\n two\n"}}})
+    odd = re.search(r"<textarea[^>]*data-key=\"user.odd\"[^>]*>", answer["form"])[0]
+    plain = re.search(r"<textarea[^>]*data-key=\"user.plain\"[^>]*>([^<]*)<", answer["form"])
+    assert "readonly" in odd
+    assert "readonly" not in plain[0]
+    assert plain[1] == "\n\n two\n", "the parser drops the first newline"
