@@ -42,6 +42,17 @@ tar -C $ROOTFS/.. -cf image.tar rootfs && tar -rf image.tar metadata.yaml templa
 incus image import image.tar --alias roles -q
 incus launch roles web1 -c user.role=bar -q 2>&1 && incus config set web1 user.role=quux""",
 }
+#: the entries of the real image's definition that make templates
+DEFINITION = """\
+image: {distribution: debian, release: trixie, variant: cloud, architecture: x86_64, serial: "20251124_00:00"}
+files:
+- {generator: hostname, path: /etc/hostname}
+- {generator: hosts, path: /etc/hosts}
+- {generator: cloud-init, name: user-data}
+- {generator: cloud-init, name: meta-data}
+- {generator: cloud-init, name: vendor-data}
+- {generator: cloud-init, name: network-config}
+"""
 #: podman with its own storage, if the machine's cgroups do not suit it
 PODMAN = """\
 #!/bin/bash
@@ -89,10 +100,14 @@ def test_live_sessions_in_the_docs_match(page: str, stage: Live, update: bool):
 
 @pytest.fixture(scope="module")
 def images(certificates: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
-    """Serve `debian/13/cloud`: the templates of the sample image. Yield the URL, and its small root filesystem."""
+    """Serve `debian/13/cloud`, as distrobuilder would build it. Yield the URL, and the small root filesystem."""
     folder = tmp_path_factory.mktemp("images")
-    image = shutil.copytree(DOCS.parent / "sample-images/debian-cloud", folder / "image", symlinks=True)
+    image = folder / "image"
+    (folder / "debian.yaml").write_text(DEFINITION)
+    templater("new", str(image), "--from", str(folder / "debian.yaml"))
     make_rootfs(image / "rootfs")
+    (image / "rootfs/etc/hostname").write_text("distrobuilder\n")
+    (image / "rootfs/etc/hosts").write_text("127.0.0.1\tlocalhost\n")
     templater(
         "image", "build", str(image), "-o", str(folder / "built"), "--format", "split", "--rootfs", "squashfs"
     )
