@@ -252,6 +252,8 @@ class Run:
     def close(self) -> None:
         if self.child is not None:
             self.child.close()
+        if self.store is not None:
+            self.store.close()
 
 
 # --- in the child -------------------------------------------------------------------------------

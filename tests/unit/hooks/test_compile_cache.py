@@ -15,7 +15,9 @@ ENTRY = CacheEntry(("templater.pongo2.filters.text",), b"payload \x00\n\xff with
 @pytest.fixture
 def store(tmp_path):
     with StateDirectory(str(tmp_path)) as state_directory:
-        yield CompileCache(state_directory.cache())
+        cache = CompileCache(state_directory.cache())
+        yield cache
+        cache.close()
 
 
 @pytest.fixture

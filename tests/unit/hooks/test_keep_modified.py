@@ -101,6 +101,13 @@ def test_the_record_lists_the_same_keys_with_and_without_a_cache(container, opti
     assert b"user.b" in (container / ".templater/written").read_bytes()
 
 
+def test_a_start_closes_every_descriptor(container):
+    start(container)
+    before = os.listdir("/proc/self/fd")
+    start(container)
+    assert len(os.listdir("/proc/self/fd")) == len(before)
+
+
 def test_a_start_that_changes_nothing_does_not_write_the_record(container):
     start(container)
     before = (container / ".templater/written").stat()

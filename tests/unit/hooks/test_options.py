@@ -102,13 +102,18 @@ def cloned(tmp_path, name, *, snapshot=False):
     return old, new
 
 
+def state_of(folder):
+    with StateDirectory(str(folder)) as state_directory:
+        return state_directory.state()
+
+
 def test_a_copy_receives_the_image_files(tmp_path):
     _old, new = cloned(tmp_path, "new")
     lxc_copies.clone(str(new), "new", "old", Options())
     assert (new / "templates/a.tpl").read_text() == "a"
     assert (new / "instance.yaml").read_text() == "name: old\n"
     assert os.readlink(new / "templates/link") == "/etc/passwd", "still a link, still refused"
-    assert StateDirectory(str(new)).state() == State("copy", "new")
+    assert state_of(new) == State("copy", "new")
 
 
 @pytest.mark.parametrize(("mode", "is_copied"), [(0o600, True), (0o620, False), (0o602, False)])
@@ -127,7 +132,7 @@ def test_a_snapshot_keeps_the_pending_trigger(tmp_path):
     with StateDirectory(str(old)) as state_directory:
         state_directory.remember(State("rename", "old"))
     lxc_copies.clone(str(new), "snap0", "old", Options())
-    assert StateDirectory(str(new)).state() == State("rename", "snap0")
+    assert state_of(new) == State("rename", "snap0")
 
 
 def test_a_clone_of_an_unknown_container_gives_a_hint(tmp_path):
@@ -142,7 +147,7 @@ def test_a_destroy_by_another_process_is_not_a_rename(tmp_path):
     lxc_copies.clone(str(new), "new", "old", Options())
     (old / ".templater/cloned").write_text(f"{new}\n1:1\n")
     assert lxc_copies.destroy(str(old)).text == ""
-    assert StateDirectory(str(new)).state().pending == "copy"
+    assert state_of(new).pending == "copy"
 
 
 def in_a_hook(call) -> None:
@@ -165,7 +170,7 @@ def test_a_destroy_by_the_same_process_is_a_rename(tmp_path):
         state_directory.remember(State("", "old"))
     in_a_hook(lambda: lxc_copies.clone(str(new), "new", "old", Options()))
     in_a_hook(lambda: lxc_copies.destroy(str(old)))
-    assert StateDirectory(str(new)).state().pending == "rename"
+    assert state_of(new).pending == "rename"
 
 
 @pytest.mark.parametrize("pending", ["create", "", "rename"])
@@ -176,7 +181,7 @@ def test_a_rename_changes_only_the_trigger_of_a_fresh_copy(tmp_path, pending):
     with StateDirectory(str(new)) as state_directory:
         state_directory.remember(State(pending, "new"))
     in_a_hook(lambda: lxc_copies.destroy(str(old)))
-    assert StateDirectory(str(new)).state().pending == pending
+    assert state_of(new).pending == pending
 
 
 def test_a_renamed_container_without_recorded_state_has_create_pending(tmp_path):
@@ -184,7 +189,7 @@ def test_a_renamed_container_without_recorded_state_has_create_pending(tmp_path)
     in_a_hook(lambda: lxc_copies.clone(str(new), "new", "old", Options()))
     (old / ".templater/state").unlink(missing_ok=True)
     in_a_hook(lambda: lxc_copies.destroy(str(old)))
-    assert StateDirectory(str(new)).state().pending == "create"
+    assert state_of(new).pending == "create"
 
 
 def test_an_empty_id_map_line_clears_the_id_map_lines_before_it(container):

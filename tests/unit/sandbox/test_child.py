@@ -25,6 +25,15 @@ def walls(request, monkeypatch):
     return request.param
 
 
+def answer(work, bounds=None):
+    """Return the records of a child."""
+    worker = child.start(lambda: None, work, bounds)
+    try:
+        return worker.answer()
+    finally:
+        worker.close()
+
+
 def attempt(action):
     """Run ``action`` inside the child and return the name of its error or its result."""
 
@@ -36,7 +45,7 @@ def attempt(action):
         else:
             send([b"done", repr(result).encode()])
 
-    ((word, text),) = child.start(lambda: None, work).answer()
+    ((word, text),) = answer(work)
     return word.decode(), text.decode()
 
 
@@ -110,7 +119,7 @@ def test_the_child_can_read_the_clock_and_random_bytes(walls):
 
 def limited(work, **bounds):
     with pytest.raises(LimitError) as caught:
-        child.start(lambda: None, work, Bounds(**bounds)).answer()
+        answer(work, Bounds(**bounds))
     return str(caught.value)
 
 
@@ -204,12 +213,12 @@ def test_no_descriptor_is_inherited_after_a_lowered_descriptor_limit(how):
 
 def test_a_child_that_dies_is_reported(monkeypatch):
     with pytest.raises(ChildFailure, match="signal"):
-        child.start(lambda: None, lambda send: os.abort()).answer()
+        answer(lambda send: os.abort())
 
 
 def test_a_child_that_fails_is_reported():
     with pytest.raises(ChildFailure, match="failed"):
-        child.start(lambda: None, lambda send: send(None)).answer()
+        answer(lambda send: send(None))
 
 
 def test_a_large_answer_arrives_complete():
@@ -217,7 +226,7 @@ def test_a_large_answer_arrives_complete():
         for number in range(50):
             send([b"%d" % number, bytes([number]) * 100_000])
 
-    records = child.start(lambda: None, work).answer()
+    records = answer(work)
     assert records == [[b"%d" % n, bytes([n]) * 100_000] for n in range(50)]
 
 

@@ -134,7 +134,10 @@ def outcome(call) -> str:
 
 def tried(call, inputs: tuple[int, ...] = ()) -> str:
     worker = child.start(lambda: None, lambda send: send((outcome(call).encode(),)), None, inputs)
-    return worker.answer()[0][0].decode()
+    try:
+        return worker.answer()[0][0].decode()
+    finally:
+        worker.close()
 
 
 @needs_filter
