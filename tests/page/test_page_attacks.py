@@ -286,6 +286,8 @@ def test_root_is_refused_unless_it_is_allowed(image):
         ["--allow-root"],
         ["--web", "--test"],
         ["--web", "--json"],
+        ["--web", "--allow-root", "-i", "-"],
+        ["--web", "--instances", "x", "--type", "container"],
     ],
 )
 def test_options_that_need_or_exclude_the_page_are_usage_errors(image, words):
@@ -294,7 +296,7 @@ def test_options_that_need_or_exclude_the_page_are_usage_errors(image, words):
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )  # fmt: skip
     assert done.returncode == 2
-    assert "--web" in done.stderr
+    assert "--web" in done.stderr or "--instances" in done.stderr
 
 
 def test_ctrl_c_ends_the_server_and_its_renderers(serve, image):

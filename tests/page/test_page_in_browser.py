@@ -1,8 +1,11 @@
 """The page of `watch --web` in a real browser: edits, changes of files, tabs, a restart, sizes, the keyboard."""
 
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
 
 import pytest
 
@@ -149,6 +152,24 @@ def test_hosts_triggers_and_instances_are_shown_side_by_side(serve, browser, tmp
     page.locator("#host").select_option("incus-6.0")
     page.locator("#beside").select_option("host:incus-6.0.4")
     expect(page.locator("#file")).to_contain_text("The same on both sides")
+
+
+def test_a_definition_and_an_archive_are_shown_as_the_image_that_they_make(
+    serve, browser, image, tmp_path, expect
+):
+    def build(name):
+        words = ["image", "build", image, "-o", tmp_path / name]
+        subprocess.run([sys.executable, "-m", "templater", *words], cwd=ROOT, check=True)
+
+    build("image.tar.gz")
+    page = browser.open(serve(tmp_path / "image.tar.gz", "--name", "web1"))
+    open_file(page, "/etc/hosts")
+    (image / "templates" / "hosts.tpl").write_text("a new archive\n")
+    build("new.tar.gz")
+    os.replace(tmp_path / "new.tar.gz", tmp_path / "image.tar.gz")
+    expect(value_of(page)).to_contain_text("a new archive")
+    page = browser.open(serve(ROOT / "sample-images" / "definitions" / "debian.yaml"))
+    expect(page.locator("#list")).to_contain_text("/etc/hostname")
 
 
 def test_findings_of_check_lead_to_their_files(serve, browser, expect):

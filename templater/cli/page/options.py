@@ -46,8 +46,9 @@ def page_options(function: options.Command) -> options.Command:
     ) -> Any:
         if not web and (opens or port or instances is not None or allow_root):
             raise click.UsageError("--open, --port, --instances and --allow-root need --web")
-        if instances is not None and arguments[0].instance.is_named:
-            raise click.UsageError("--instances can't be combined with -i or --name")
+        described = arguments[0].instance
+        if instances is not None and (described.is_named or described.type or described.profiles):
+            raise click.UsageError("--instances can't be combined with -i, --name, --type or -p")
         return function(
             *arguments, page=PageOptions(port or 0, opens, instances, allow_root) if web else None, **rest
         )

@@ -19,6 +19,11 @@ GRACE: Final = 5.0
 #: maximum number of bytes of an answer
 LARGEST: Final = 256 << 20
 
+#: the code of the worker process, whose arguments are the places of modules
+START: Final = (
+    "import sys; sys.path[:] = sys.argv[1:]; from templater.cli.page.worker import main; sys.exit(main())"
+)
+
 
 class BusyError(Exception):
     """Raised if too many questions are waiting."""
@@ -73,10 +78,8 @@ class Renderer:
             raise EOFError
         if self._process is None or self._process.returncode is not None:
             self._process = await asyncio.create_subprocess_exec(
-                # without -P, modules in the current directory, which can belong to an image, would be run
-                sys.executable, "-P", "-m", "templater.cli.page.worker",
-                stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
-                start_new_session=True,  # only the server handles Ctrl-C
+                *command(), stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+                start_new_session=True,  # Ctrl-C is for the server
             )  # fmt: skip
             assert self._process.stdin is not None
             self._process.stdin.write(frame(self._job))
@@ -110,6 +113,16 @@ class Renderer:
             with suppress(ProcessLookupError):
                 process.kill()
             await process.wait()
+
+
+def command() -> list[str]:
+    """Return the words that start the worker.
+
+    It imports modules from the same places as this process, such as a zipapp. Without ``-I``, it would also
+    import modules from the working directory, which may be a hostile image.
+    """
+    mode = ["-X", "utf8"] if sys.flags.utf8_mode else []
+    return [sys.executable, "-I", *mode, "-c", START, *sys.path]
 
 
 def frame(data: bytes) -> bytes:

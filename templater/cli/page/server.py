@@ -44,6 +44,8 @@ def serve_page(request: Request, given: PageOptions) -> int:
     sources, folders = sources_of(options.existing(request.src))
     named = [*request.instance.files, *([] if request.rootfs is None else [request.rootfs])]
     named += [] if given.instances is None else [given.instances]
+    if "-" in named:
+        raise UsageError("--web can't read from standard input", hint="write the input to a file")
     watched = [*sources, os.path.join(request.src, INSTANCE), *named]
     with Watch(watched, folders) as watch, suppress(asyncio.CancelledError):
         asyncio.run(Page(request, given, watch, page_server).run(connections, page_access))

@@ -35,7 +35,3 @@ def read_frame(stream: BinaryIO) -> bytes | None:
     if len(head) < 4:
         return None
     return stream.read(int.from_bytes(head))
-
-
-if __name__ == "__main__":
-    main()
