@@ -196,7 +196,7 @@ class _ParallelXz:
     def _start(self) -> None:
         parts, self._parts, self._size, self._started = self._parts, [], 0, True
         self._waiting.append(self._pool.submit(self._squeeze, parts))
-        # With one more piece than processors, all processors are busy, and the memory is limited.
+        # One more waiting piece than processors keeps all processors busy, and limits the memory.
         while len(self._waiting) > _processors() + 1:
             self._write(self._waiting.popleft().result())
 

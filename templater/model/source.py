@@ -39,7 +39,7 @@ class Source:
         return lines[counted] + self.text.count("\n", counted * _STRIDE, position) + 1
 
     def origin(self, span: "Span") -> "Span":
-        """Return the span to show for a span of this source.
+        """Return the span that messages show for a span of this source.
 
         The result differs from ``span`` if this text was generated from a text that the user has written.
         """

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 #: requests that are sent to the daemon at the same time
 WORKERS = 8
-#: instances that are read ahead, which bounds the memory
+#: maximum number of instances that are read ahead, to limit the memory
 _AHEAD = 2 * WORKERS
 
 

@@ -1,4 +1,4 @@
-"""A reader for JSON lists of any length. It keeps only one element in memory."""
+"""A reader for JSON lists of any length. Only one element is in memory at a time."""
 
 import codecs
 import json

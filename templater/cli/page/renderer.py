@@ -37,7 +37,7 @@ class Answer(NamedTuple):
 
 
 class Renderer:
-    """The worker process, which starts with the first question, and again if it has ended."""
+    """The worker process. It starts with the first question, and again after it has ended."""
 
     def __init__(self, request: Request, instances: str | None, seconds: float) -> None:
         self._job = pickle.dumps((request, instances))

@@ -1,4 +1,4 @@
-"""The server of `watch --web`: it answers the page, and tells it about changes of files."""
+"""The server of `watch --web`. It answers requests of the page, and announces changes of files."""
 
 from __future__ import annotations
 

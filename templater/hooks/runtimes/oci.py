@@ -38,7 +38,7 @@ ALLOWED = "/var/lib/templater/images"
 MAX_STATE = 1 << 20
 MAX_CONFIG = 16 << 20
 
-#: seconds by which the runtime's timeout exceeds the hook's own time limit, which expires first
+#: seconds by which the runtime's timeout is longer than the hook's own time limit
 MARGIN = 5
 
 
