@@ -28,7 +28,7 @@ CASES = {
     3: Case("a NUL, an overlong name, a newline or invalid UTF-8 in a target", "a NUL and an overlong name are refused; the others are written, and escaped in all output"),
     4: Case("a directory as a target", "refused; nothing is written"),
     5: Case("a template name that is a path, or empty", "refused"),
-    6: Case("`templates` is a link or a file, or is missing", "refused; if it is missing, only the rules that fire fail"),
+    6: Case("`templates` is a link or a file, or is missing", "refused; if `templates` is missing, only the rules that fire fail"),
     7: Case("a template that is a link", "refused, wherever it leads"),
     8: Case("a template that is a fifo, socket, device or directory", "refused within a second"),
     9: Case("a template that is a hard link to a file of the host", "read with the user's rights; `audit` warns"),
