@@ -26,8 +26,9 @@ class CommandLine(NamedTuple):
         rest = word[self.start :]
         if self.quote == "'":
             return rest.replace("'", "'\\''")
-        if self.quote:
-            return "".join(f"\\{each}" if each in _QUOTED else each for each in rest)
+        if self.quote:  # between double quotes, nothing keeps bash from replacing `!` by an earlier command
+            text = "".join(f"\\{each}" if each in _QUOTED else each for each in rest)
+            return text.replace("!", '"\\!"')
         return "".join(each if each.isalnum() or each in _PLAIN else f"\\{each}" for each in rest)
 
 

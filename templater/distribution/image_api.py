@@ -143,13 +143,13 @@ def export(server: Server, image: ServerImage) -> Iterator[Iterator[tuple[str, I
 
 
 def _read(server: Server, path: str) -> Mapping[str, Any]:
-    parts: list[bytes] = []
+    body = bytearray()
     with server.small_file(), server.get(path) as (_, content):
         for piece in content:
-            parts.append(piece)
-            if sum(map(len, parts)) > _MOST_JSON:
+            body += piece
+            if len(body) > _MOST_JSON:
                 raise LimitError(f"'{server.name}' answers '{path}' with more than {_MOST_JSON >> 20} MiB")
-    value = parse_json(b"".join(parts), server.name + path)
+    value = parse_json(bytes(body), server.name + path)
     metadata = value.get("metadata") if isinstance(value, dict) else None
     return metadata if isinstance(metadata, dict) else MappingProxyType({})
 

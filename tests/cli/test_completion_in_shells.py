@@ -53,6 +53,7 @@ LINES = {
     "templater explain image /opt/": ("explain", "image", "/opt/$HOME"),
     "templater explain image /srv/": ("explain", "image", r'/srv/back\slash "quoted" *?[x]; !#&'),
     'templater explain image "/opt/': ("explain", "image", "/opt/$HOME"),
+    'templater explain image "/srv/': ("explain", "image", r'/srv/back\slash "quoted" *?[x]; !#&'),
     "templater image template show image oth": ("image", "template", "show", "image", "other template.tpl"),
     "templater preview image -i fleet.json#d": ("preview", "image", "-i", "fleet.json#db-größe"),
     "templater preview image -i 'é fleet.json#d": ("preview", "image", "-i", "é fleet.json#db-größe"),
