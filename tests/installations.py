@@ -17,20 +17,19 @@ PYTHONS = sorted({str(Path(place).resolve()) for place in (sys.executable, "/usr
 
 
 class Installation:
-    """An installed templater. ``words`` start its command; with ``root``, they start it in that root filesystem."""
+    """An installed templater, whose command ``words`` start. The words ``enter`` start them in ``root``."""
 
-    def __init__(self, *words: str, root: Path | None = None) -> None:
+    def __init__(self, *words: str, enter: tuple[str, ...] = (), root: Path = Path("/")) -> None:
         self.words = words
+        self.enter = enter
         self.root = root
 
     def run(self, words: tuple[str, ...], folder: Path, code: int = 0, **environ: str) -> str:
         """Run a program in ``folder`` and return its standard output."""
         here = [f"{name}={value}" for name, value in {**ENVIRONMENT, **environ, "HOME": str(folder)}.items()]
-        words = ("env", "-i", "-C", str(folder), *here, *words)
-        if self.root is not None:
-            words = ("chroot", str(self.root), *words)
+        words = (*self.enter, "env", "-i", "-C", str(folder), *here, *words)
         done = subprocess.run(
-            words, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120, check=False
+            words, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=600, check=False
         )
         assert done.returncode == code, f"{words}: exit code {done.returncode}\n{done.stdout}{done.stderr}"
         return done.stdout
@@ -40,7 +39,7 @@ class Installation:
 
     def outside(self, folder: Path) -> Path:
         """Return the path of the installation's folder as the test sees it."""
-        return folder if self.root is None else self.root / folder.relative_to("/")
+        return self.root / folder.relative_to("/")
 
     def call_hook(self, folder: Path, name: str) -> None:
         """Run the line that `hook install` has written, in the way in which LXC runs it."""
@@ -97,14 +96,19 @@ def do_all_jobs(installation: Installation, folder: Path) -> dict[str, object]:
     return results
 
 
+def results_of(installation: Installation, folder: Path) -> dict[str, object]:
+    """Return the results in a new folder."""
+    outside = installation.outside(folder)
+    outside.mkdir(mode=0o755, parents=True)
+    prepare(outside)
+    return do_all_jobs(installation, folder)
+
+
 def jobs_of(installation: Installation, parent: Path) -> dict[str, object]:
-    folder = parent / "jobs"  # the same path for each installation, because some results contain it
-    folder.mkdir(mode=0o755)
-    prepare(folder)
     try:
-        return do_all_jobs(installation, folder)
+        return results_of(installation, parent / "jobs")
     finally:
-        shutil.rmtree(folder)
+        shutil.rmtree(parent / "jobs")
 
 
 def jobs_of_checkout(parent: Path) -> dict[str, object]:
