@@ -1,5 +1,6 @@
 """The wheel and the source distribution: equal bytes from equal sources, and a wheel that works in an empty venv."""
 
+import json
 import os
 import subprocess
 import sys
@@ -9,11 +10,13 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from packaging.utils import canonicalize_name
 
+from templater import __version__
 from templater.cli.manual import release_day, shared_files
 from tests.installations import PYTHONS, ROOT, Installation, jobs_of, jobs_of_checkout
 from tests.live.harness import lack
-from tests.test_packaging import pins
+from tests.test_packaging import PROJECT, pins, version_of
 
 pytestmark = pytest.mark.slow
 
@@ -81,6 +84,28 @@ def test_the_wheel_contains_man_pages_and_completion_scripts(built):
             if ".data/" in name
         }
     assert packed == shared_files(release_day())
+
+
+def test_the_list_of_components_names_each_dependency_with_its_version(built, tmp_path):
+    """cyclonedx-py validates the list by the schema of CycloneDX 1.6."""
+    if find_spec("cyclonedx_py") is None:
+        lack("needs cyclonedx-bom: pip install cyclonedx-bom")
+    place = tmp_path / "sbom.json"
+    words = ["bash", str(ROOT / ".github/packages/sbom.sh"), str(only(built, "*.whl")), str(place)]
+    environ = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    done = subprocess.run(words, capture_output=True, text=True, check=False, env=environ)
+    if done.returncode:
+        lack(f"needs a package index: {done.stderr}")
+    listed = json.loads(place.read_text())
+    root = listed["metadata"]["component"]
+    assert (root["name"], root["version"]) == ("image-templater", __version__)
+    components = {canonicalize_name(each["name"]): each["version"] for each in listed["components"]}
+    evaluated = {
+        name: pin for name, pin in pins("runtime.txt").items() if not pin.marker or pin.marker.evaluate()
+    }
+    assert components == {name: version_of(pin) for name, pin in evaluated.items()}
+    (edges,) = (each["dependsOn"] for each in listed["dependencies"] if each["ref"] == root["bom-ref"])
+    assert len(edges) == len(PROJECT["dependencies"])
 
 
 @pytest.mark.parametrize("python", PYTHONS)

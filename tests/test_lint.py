@@ -57,3 +57,12 @@ def test_the_workflow_tests_every_pure_folder_on_macos_and_windows():
     tested = set(re.findall(r"tests/unit/(\w+)", workflow))
     # simulation is pure as well, but its tests compare it with a directory on the disk
     assert tested == {folder for folder in PURE if (ROOT / "tests/unit" / folder).exists()} - {"simulation"}
+
+
+def test_the_workflows_may_only_read_and_name_actions_by_commit():
+    for path in GITHUB.glob("workflows/*.yml"):
+        text = path.read_text()
+        assert re.findall(r"^ *permissions:(.*(?:\n +.*)?)", text, re.MULTILINE) == ["\n  contents: read"]
+        uses = re.findall(r"uses: *(\S+)", text)
+        assert uses
+        assert all(re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40}", action) for action in uses)
