@@ -310,7 +310,7 @@ class _ChangedRootfs:
     Without a root filesystem, only the changes are known.
     """
 
-    __slots__ = ("compared_bytes", "depths", "files", "known", "made", "paths", "rootfs")
+    __slots__ = ("compared_bytes", "depths", "files", "flags", "known", "made", "paths", "rootfs")
 
     def __init__(self, rootfs: "RootfsView | None") -> None:
         self.rootfs = rootfs
@@ -322,6 +322,8 @@ class _ChangedRootfs:
         self.paths: list[str] = []
         #: for each created file, the number of its parent directories that existed before
         self.depths: dict[str, int] = {}
+        #: the flags of directories: most rules of an image write into few directories
+        self.flags: dict[str, str] = {}
 
     def record(self, change: Change) -> None:
         if change.action not in WRITING or change.content is None:
@@ -398,7 +400,9 @@ class _ChangedRootfs:
         if resolved.depth is not None:
             new = next(parents_below(new, resolved.depth), new)
         folder = new.rpartition("/")[0] or "/"
-        flag = "" if change.in_place else flag_of(folder)
+        if folder not in self.flags and not change.in_place:
+            self.flags[folder] = flag_of(folder)
+        flag = "" if change.in_place else self.flags[folder]
         # An append-only directory accepts new files, but templater renames files and new directories in it.
         if flag == IMMUTABLE or (flag and (new != change.real or resolved.entry is not None)):
             raise _flagged(change, folder, flag)
