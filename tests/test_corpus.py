@@ -14,7 +14,7 @@ import lzma
 import os
 import sys
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from pathlib import Path
 
@@ -134,8 +134,15 @@ def renderings_of(image: str, instance: str, dialect: str):
     }
 
 
-@pytest.mark.parametrize("dialect", DIALECTS)
-@pytest.mark.parametrize("image", images())
+def renderings() -> Iterator:
+    """Return each image with each dialect. The fast tests render each image for one dialect."""
+    for number, image in enumerate(images()):
+        for turn, dialect in enumerate(DIALECTS):
+            slow = [pytest.mark.slow] if (number + turn) % 2 else []
+            yield pytest.param(*image.values, dialect, marks=[*image.marks, *slow])
+
+
+@pytest.mark.parametrize(("image", "dialect"), list(renderings()))
 def test_a_real_image_renders_as_recorded(image: str, dialect: str):
     for instance in IMAGES[image]["instances"]:
         goldens = {trigger: recording(image, instance, trigger) for trigger in TRIGGERS}

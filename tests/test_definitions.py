@@ -115,6 +115,7 @@ def test_every_variant_of_a_sample_renders(path):
             assert [change.path for change in plan.changes if change.action == FAILED] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "path",
     [

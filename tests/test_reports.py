@@ -151,6 +151,7 @@ GITLAB = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "prefix", ["", *(pytest.param(prefix, marks=pytest.mark.slow) for prefix in ("./", f"{ROOT}/"))]
 )

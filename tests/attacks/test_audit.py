@@ -47,6 +47,7 @@ def test_a_duplicate_template_is_found_under_every_spelling(
     assert severities(archive(tmp_path / "a.tar", member(spelled, size=4)), capfd) == {"layout": "high"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["rootfs", "templates", "metadata.yaml"])
 @pytest.mark.parametrize("spelled", ["././{}", ".//{}", "./././{}", "{}/.", "{}//"])
 def test_a_link_is_found_under_every_spelling(
@@ -136,6 +137,7 @@ def test_attack_58_a_note_tells_if_a_command_did_not_read_the_whole_archive(
         assert ("the archive was read up to its last template" in capfd.readouterr().err) == says
 
 
+@pytest.mark.slow
 def test_deeply_nested_directories_are_checked_quickly(tmp_path: Path) -> None:
     """700 levels once took eleven seconds, and 1,500 took minutes."""
     deep = [member("rootfs/" + "d/" * depth, tarfile.DIRTYPE) for depth in range(1, 1500)]
@@ -174,6 +176,7 @@ def test_attack_47_every_template_is_audited_quickly(tmp_path: Path, name: str) 
     assert time.process_time() - begun < 2
 
 
+@pytest.mark.slow
 def test_attack_56_many_rules_of_one_file_are_checked_quickly(tmp_path: Path) -> None:
     """Each pair of rules was a finding, and each rule decoded its template again."""
     folder = image_folder(tmp_path)

@@ -124,6 +124,7 @@ def test_the_lines_of_many_mistakes_are_searched_within_a_limit() -> None:
     assert names.count("image/metadata.yaml") >= 11
 
 
+@pytest.mark.slow
 def test_unknown_triggers_of_one_rule_take_linear_time() -> None:
     """The correction of the rule was computed again for each trigger: 2,000 took 5 seconds."""
     when = ", ".join(f"x{n}" for n in range(20_000))

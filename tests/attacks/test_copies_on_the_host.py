@@ -54,6 +54,7 @@ def test_a_tree_1900_levels_deep_is_refused_and_removed(
     assert os.listdir(tmp_path) == ["image.tar"]
 
 
+@pytest.mark.slow
 def test_five_hundred_nested_folders_are_unpacked(tmp_path: Path) -> None:
     image = packed(tmp_path / "image.tar", ("rootfs/" + "a/" * 500 + "f", b"deep", {}))
     assert main(["unpack", image, str(tmp_path / "c1")]) == 0

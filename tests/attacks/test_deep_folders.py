@@ -67,6 +67,7 @@ def image(request, tmp_path, kind):
     subprocess.run(["rm", "-rf", tmp_path / "image", tmp_path / "c1"], check=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("depth", [pytest.param(MOST - 1, marks=pytest.mark.slow), MOST, MOST + 1])
 def test_unpack_and_export_have_the_same_depth_limit(image, tmp_path, depth, capfd):
     words = image(depth)

@@ -56,6 +56,7 @@ def test_marks_within_a_text_are_not_values():
     assert count_values("[" * 200_000) == 200_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "message"),
     [

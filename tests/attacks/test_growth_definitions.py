@@ -59,6 +59,7 @@ def test_all_texts_of_a_build_share_a_limit(text: str) -> None:
 KEYS = ", ".join(f"{'k' * 900}{number}: v" for number in range(400))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text",
     [
@@ -74,6 +75,7 @@ def test_metadata_above_the_limit_is_refused_before_it_is_written(text: str) -> 
         built(text)
 
 
+@pytest.mark.slow
 def test_the_values_of_a_definition_are_converted_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pongo, "LIMITS", Limits(seconds=100.0, total=100.0))
     packages = ", ".join(["a"] * 100_000)
@@ -81,6 +83,7 @@ def test_the_values_of_a_definition_are_converted_once(monkeypatch: pytest.Monke
     built(f"{text.replace('x{{# #}}', repr('x{# #}'))}packages: {{sets: [{{packages: [{packages}]}}]}}\n")
 
 
+@pytest.mark.slow
 def test_compiling_counts_towards_the_time_limit_of_a_build(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pongo, "LIMITS", Limits(seconds=1.0, total=0.3))
     content = json.dumps("{% if 0 %}" + "{{1}}" * 6000 + "{% endif %}")

@@ -44,6 +44,7 @@ def test_attack_53_duplicate_keys_late_in_a_file_take_linear_time() -> None:
     assert metadata.findings[-1].span.line == 420_001
 
 
+@pytest.mark.slow
 def test_many_merged_mappings_take_linear_time() -> None:
     keys = "".join(f"  a{number}: 1\n" for number in range(30_000))
     text = f"name: c1\nconfig:\n{keys}" + "  <<: {}\n" * 15_000

@@ -157,6 +157,7 @@ def test_attack_66_a_bundle_path_is_resolved_once(bundle: Path, tmp_path: Path) 
     assert (bundle / "rootfs/etc/x").read_text() == "c1"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["config.json", "metadata.yaml", "templates", "templates/a.tpl", "rootfs"])
 @pytest.mark.parametrize("way", ["link", "dangling", "fifo"])
 def test_attack_66_a_bundle_entry_that_is_a_link_or_fifo_is_refused(

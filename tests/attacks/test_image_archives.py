@@ -224,6 +224,7 @@ def sparse_claim(name: str, size: int) -> bytes:
     return pax(records) + header(name)
 
 
+@pytest.mark.slow
 def test_attack_61_a_small_image_cannot_produce_a_large_one(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

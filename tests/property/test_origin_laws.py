@@ -122,6 +122,7 @@ def check_cloud_init(image, config):
 CLOUD_IMAGES = pytest.mark.parametrize("image", ["debian-cloud", "ubuntu-2016"])
 
 
+@pytest.mark.slow
 @CLOUD_IMAGES
 @settings(deadline=None, max_examples=5)
 @given(config=cloud_configs())
@@ -230,6 +231,7 @@ def check_any_template(text, config):
                 assert changed.contents in (explanation.contents, [None]), (name, key)
 
 
+@pytest.mark.slow
 @example("{% for k, v in config %}\n{% endfor %}", {"default": {}, "web": {}, "local": {"user.a": ""}})
 @settings(deadline=None, max_examples=15)
 @given(texts, configs)

@@ -2,6 +2,7 @@
 
 import time
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -34,6 +35,7 @@ def test_a_position_in_a_text_without_pieces_is_its_own_origin():
     assert source.origin(span) is span
 
 
+@pytest.mark.slow
 def test_origins_of_many_pieces_are_found_quickly():
     source = generated([(0, 80_000), *((start, start + 2) for start in range(0, 80_000, 2))])
     begun = time.process_time()

@@ -302,6 +302,7 @@ def test_an_image_can_be_added_to_a_tree_made_by_the_official_tool(tree, tmp_pat
     assert "tiny:1:vm:amd64" in products(tree)
 
 
+@pytest.mark.slow
 def test_the_memory_does_not_grow_with_the_size_of_the_files(tree, tmp_path):
     import tracemalloc
 

@@ -137,6 +137,7 @@ REVEALING = (
 )  # fmt: skip
 
 
+@pytest.mark.slow
 @IN_AND_OUT_OF_A_CHILD
 @pytest.mark.parametrize("template", REVEALING)
 def test_attack_50_no_value_in_an_error_reaches_the_log(container, options, template):

@@ -62,6 +62,7 @@ def folder(tmp_path):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at", range(7))
 @pytest.mark.parametrize("there", [NAMES, NAMES[:1], NAMES[1:], ()])
 def test_after_a_kill_the_next_run_finds_the_old_or_the_new_image(folder, at, there):

@@ -187,6 +187,7 @@ def test_build_squashfs_reports_names_that_lose_acls(image_directory, tmp_path):
     assert packed(image_directory, tmp_path / "j", layout="split", compression="gzip").without_acls == ()
 
 
+@pytest.mark.slow
 @root_only
 @pytest.mark.parametrize(("time", "stored"), [(-(10**9), 0), (2**32 + 1, 2**32 - 1), (2**33, 2**32 - 1)])
 def test_build_squashfs_limits_times_to_the_range_of_squashfs(image_directory, tmp_path, time, stored):
@@ -855,6 +856,7 @@ def test_archive_with_flipped_byte_is_refused_or_unpacked_inside_the_target(imag
         shutil.rmtree(tmp_path / "out", ignore_errors=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "form", [{}, {"layout": "split"}, {"layout": "split", "rootfs": "squashfs"}], ids=str
 )

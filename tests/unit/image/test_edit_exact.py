@@ -164,9 +164,9 @@ def odd():
 
 
 def names():
-    """Return every text; the fast tests edit each sample image and every twelfth other text."""
+    """Return every text; the fast tests edit each sample image and every 24th other text."""
     for number, name in enumerate(ACCEPTED):
-        fast = name.startswith("sample-images/") or number % 12 == 0
+        fast = name.startswith("sample-images/") or number % 24 == 0
         yield pytest.param(name, marks=() if fast else pytest.mark.slow)
 
 

@@ -567,6 +567,7 @@ def test_an_invalid_name_in_a_list_is_refused(name):
         list(stream_instances(io.BytesIO(data).read, "x"))
 
 
+@pytest.mark.slow
 def test_reading_a_list_of_instances_buffers_only_one_instance():
     endless = iter([b'[{"name": "', *([b"x" * (1 << 20)] * 40)])
     with pytest.raises(LimitError) as caught:

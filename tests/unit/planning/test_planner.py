@@ -360,6 +360,7 @@ def test_without_a_root_filesystem_no_parents_are_created() -> None:
     assert (change.action, change.new_parents) == (WRITE, ())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("size", "action"), [(64 << 20, KEEP), ((64 << 20) + 1, UPDATE)])
 def test_an_existing_file_is_compared_up_to_64_mib(size: int, action: str, tmp_path: Path) -> None:
     (tmp_path / "a").touch()

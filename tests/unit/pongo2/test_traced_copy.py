@@ -62,6 +62,7 @@ def check_vectors(step):
     return count
 
 
+@pytest.mark.slow
 def test_a_traced_render_prints_the_recorded_text_of_some_templates():
     assert check_vectors(40) > 80
 

@@ -21,7 +21,7 @@ RULE = Rule("/etc/x", "x.tpl", ("create",), properties={"p": "1"})
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.image}-{case.name}")
-@pytest.mark.parametrize("dialect", ["v4", "v6.1"])
+@pytest.mark.parametrize("dialect", [pytest.param("v4", marks=pytest.mark.slow), "v6.1"])
 def test_the_lines_of_an_explanation_are_those_of_the_file(case, dialect):
     image, instance = open_image(str(IMAGES / case.image)), case.read()
     options = RenderOptions(HOSTS["incus"], dialect, clock=1.0, seed=1)

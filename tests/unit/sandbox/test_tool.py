@@ -58,7 +58,7 @@ def in_child(work, uid: int | None = None):
     raise {"NotConfinedError": NotConfinedError, "ToolFailure": ToolFailure}[kind](fields[0])
 
 
-@pytest.fixture(params=["root", "user"])
+@pytest.fixture(params=["root", pytest.param("user", marks=pytest.mark.slow)] if ROOT else ["user"])
 def run(request):
     """A function that runs a program in the sandbox: of root, or of a user without privileges."""
     if request.param == "root":

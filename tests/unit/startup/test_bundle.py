@@ -73,6 +73,7 @@ def path_of(name: str) -> str:
     return bundle.source_of(name)[0].split("/templater/")[-1]
 
 
+@pytest.mark.slow
 def test_a_modified_module_is_loaded_from_source(package):
     line(package)
     module = package / "hooks/run.py"
@@ -133,11 +134,13 @@ def test_a_bundle_that_lists_a_removed_module_is_harmless(package):
 TRIED = "# trying .*/_ctypes"
 
 
+@pytest.mark.slow
 def test_a_hook_finds_the_c_module_for_system_calls_without_a_search(package):
     line(package)
     assert not re.search(TRIED, python(package, "import _ctypes", "-vv").stderr)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "place", [("/nowhere/_ctypes.so", 0, 0), (_ctypes.__file__, 0, 0)], ids=["other", "old"]
 )
@@ -153,6 +156,7 @@ def test_a_c_module_that_moved_or_changed_is_searched_again(package, place):
     assert re.search(TRIED, said.stderr)
 
 
+@pytest.mark.slow
 def test_a_bundle_writable_by_other_users_is_ignored(package):
     line(package)
     (version, where, _, groups, *stamp), _ = parse_bundle(kept(package).read_bytes())
@@ -239,6 +243,7 @@ def test_the_modules_of_a_group_are_in_import_order(package):
         assert imported_from_files(python(package, f"import {group[-1]}", "-v")) == set(), group
 
 
+@pytest.mark.slow
 def test_a_module_that_raises_is_not_left_in_sys_modules(package):
     module = package / "model/entry.py"
     module.write_text(module.read_text() + "\nraise LookupError\n")
@@ -268,6 +273,7 @@ EDITED = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_editing_a_source_changes_the_compile_cache_key(package):
     line(package)
     before = stamp_of(package)
@@ -288,6 +294,7 @@ def test_the_compile_cache_key_is_the_same_with_and_without_a_bundle(package):
     assert stamp_of(package) == before
 
 
+@pytest.mark.slow
 def test_an_edit_of_the_code_generator_takes_effect_at_the_next_hook(package, tmp_path):
     """Previously old compiled code ran until the template itself changed."""
     container = tmp_path / "c1"

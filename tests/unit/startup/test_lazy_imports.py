@@ -30,6 +30,7 @@ def test_importing_a_submodule_does_not_load_the_whole_package():
     assert output_of(code.format(names=names)) == "True False False False False"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "code",
     [

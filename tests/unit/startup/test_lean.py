@@ -183,6 +183,7 @@ def test_a_preview_imports_no_module_for_rare_cases(container, options):
 CHILDREN = pytest.mark.parametrize("child", [("--no-child",), ()], ids=["in its own process", "in a child"])
 
 
+@pytest.mark.slow
 @CHILDREN
 def test_an_unusual_instance_description_needs_no_late_import(container, child):
     """A child cannot open files while it renders, so every import has to happen before."""

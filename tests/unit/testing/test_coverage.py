@@ -114,6 +114,7 @@ def test_coverage_adds_up_over_steps_and_hosts(tmp_path):
     assert covered(image)["branches"] == {"covered": 3, "total": 3, "missed": []}
 
 
+@pytest.mark.slow
 def test_a_template_of_many_lines_is_covered_in_linear_time(tmp_path):
     """The position of a line is not searched from the beginning of the template."""
     template = "{% if instance.nam %}\n" + "line\n" * 50_000 + "{% endif %}"

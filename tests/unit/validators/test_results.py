@@ -52,6 +52,7 @@ FAILING = [
 ]
 
 
+@pytest.mark.slow
 @needs_sandbox
 @pytest.mark.parametrize(("script", "reason"), FAILING, ids=[script for script, _ in FAILING])
 def test_a_validator_that_fails_gives_a_note(stand_in, monkeypatch, script, reason):
@@ -63,6 +64,7 @@ def test_a_validator_that_fails_gives_a_note(stand_in, monkeypatch, script, reas
     assert note.startswith(f"validator failed: visudo for '/etc/sudoers': {reason}")
 
 
+@pytest.mark.slow
 @needs_sandbox
 def test_a_validator_that_fails_again_and_again_is_not_used_any_more(stand_in):
     stand_in("visudo", "exit 3")
@@ -170,6 +172,7 @@ def locked_notes(*, anyway: bool) -> tuple[list[str], int]:
     return notes, count
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     os.uname().machine not in refused_calls.ARCHITECTURES, reason="no filter for this machine"
 )

@@ -266,6 +266,7 @@ def test_invalid_utf8_bytes_are_written_unchanged(rootfs, top):
     assert os.listdir(os.fsencode(top / "srv")) == [b"caf\xe9\n"]
 
 
+@pytest.mark.slow
 def test_a_thousand_files_fit_a_low_descriptor_limit(rootfs, top):
     import resource
 
