@@ -143,7 +143,7 @@ _MAX_DEPTH = 64
 class RootfsNames:
     """A ``RootfsView`` of the names below ``rootfs/``, without file contents.
 
-    Of duplicate names in the archive, the view has the last one.
+    Of duplicate names in the archive, the view has the last name.
     """
 
     def __init__(self, names: Iterable[Name]) -> None:

@@ -185,7 +185,7 @@ class _Handler(FileSystemEventHandler):
     def dispatch(self, event: FileSystemEvent) -> None:
         if event.event_type in READS or isinstance(event, DirModifiedEvent):
             return  # these events also come from reads and from unrelated temporary files
-        # An atomic save renames the new file over the old one, so the destination matters too.
+        # An atomic save renames the new file over the old file, so the destination counts too.
         for path in (os.fsdecode(event.src_path), os.fsdecode(event.dest_path)):
             if path and self.watch.concerns(path):
                 self.watch.note(path)

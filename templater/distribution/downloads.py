@@ -187,6 +187,7 @@ class _Written:
             view = view[os.write(self._fd, view) :]
         self._size += len(piece)
         if self._size - self._started >= _BLOCK:
-            # The advice makes the kernel begin to write the pages. Unwritten pages stay in memory.
+            # This advice makes the kernel begin to write the pages of the file. Unwritten pages stay in
+            # memory.
             os.posix_fadvise(self._fd, self._started, self._size - self._started, os.POSIX_FADV_DONTNEED)
             self._started = self._size

@@ -92,7 +92,10 @@ class CompileCache:
 
 
 def open_cache(path: str) -> "CompileCache | None":
-    """Open a cache directory; create a missing one. Return None if another user can enter the directory."""
+    """Open a cache directory; create a missing directory.
+
+    Return None if another user can enter the directory.
+    """
     from os import makedirs
 
     try:

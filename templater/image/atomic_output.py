@@ -248,7 +248,7 @@ def _sweep(directory: str) -> None:
         left = [name for name in os.listdir(directory) if name.startswith(_PREFIX)]
     except OSError:
         return  # opening the output file will report the error
-    # Handle the first file of an image last: whether its name exists decides about the image's other files.
+    # Handle the first file of an image last, because the code for other files tests whether its name exists.
     for name in sorted(left, reverse=True):
         path = os.path.join(directory, name)
         with contextlib.suppress(OSError):

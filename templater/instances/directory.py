@@ -312,7 +312,7 @@ def directory_of_ours(directory: Directory) -> "Directory | None":
 
 
 def write_whole(directory: Directory, name: str, data: bytes, *, sync: bool = True) -> None:
-    """Replace a file atomically: write a new file beside the old one, sync and rename it.
+    """Replace a file atomically: write a new file beside the old file, sync and rename it.
 
     Raises WriteError on failure.
     """

@@ -36,7 +36,7 @@ _FIELDS = 7
 
 
 class WrittenFile:
-    """One file, in the state in which templater last wrote it or found it with the same content.
+    """The state of one file when templater last wrote it, or found that it already had the content.
 
     ``path`` is the rule's target and ``real`` the file after following links. ``uid`` and ``gid`` are ids in
     the container. ``digest`` and ``template_digest`` are hashes of the content and of the template. ``keys``
@@ -187,7 +187,7 @@ class Record:
             if place >= 0:  # the plan usually has the files in the order of the record
                 place = self._text.find(text, place)
             if place >= 0:
-                place += len(text) - 1  # the NUL that ends a file begins the next one
+                place += len(text) - 1  # the NUL after a file is also the first character of the next file
                 continue
             before = self.files.get(file.path)
             if before is None or "\0" + before.text() != text:
@@ -240,7 +240,7 @@ class Record:
             raise self.problem
 
     def commit(self) -> None:
-        """Make the staged record the current one, after its files were written."""
+        """Replace the current record by the staged record, after its files were written."""
         if self._staged is None:
             return
         directory = self.state_directory.directory

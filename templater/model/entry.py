@@ -163,7 +163,7 @@ if TYPE_CHECKING:
     class RootfsView(Protocol):
         """A read-only view of a root filesystem.
 
-        Paths are absolute and cleaned. No component except the last one may be a symlink, because the caller
+        Paths are absolute and cleaned. Only the last component may be a symlink, because the caller
         resolves the symlinks (``resolve.py``).
 
         A view may have two more attributes. ``ids`` maps ids of the container to ids on the disk, if the two

@@ -73,8 +73,8 @@ class Change:
     ``path`` is the cleaned absolute path inside the container. ``real`` is the path after following symlinks
     in the root filesystem: templater writes this file. ``uid``, ``gid`` (ids inside the container) and
     ``mode`` apply to the file. ``new_parents`` are the directories to create with mode 0755 and owner root.
-    The outermost one comes first. ``content`` is None if nothing was rendered. ``before`` is the content that
-    the change replaces, or None if the file is new or its content is unknown.
+    The outermost directory comes first. ``content`` is None if nothing was rendered. ``before`` is the
+    content that the change replaces, or None if the file is new or its content is unknown.
     """
 
     __slots__ = (

@@ -360,7 +360,7 @@ def to_runes(text: str) -> str:
 
 
 def without_bytes(text: str) -> str:
-    """Return the text without undecodable bytes and U+FFFD, which Go both treats as RuneError."""
+    """Return the text without undecodable bytes and U+FFFD. Go treats each of them as RuneError."""
     if text.isascii():
         return text
     return "".join(c for c in text if not ("\udc80" <= c <= "\udcff" or c == "\ufffd"))

@@ -212,7 +212,7 @@ class Root(Closing):
         return Directory(self, fd, self.shown(path))
 
     def below(self, path: str, *, cross_mounts: bool = False) -> "Root":
-        """Open a directory below this one as a ``Root``. Mount points are allowed, symlinks are not."""
+        """Open a directory below this directory as a ``Root``. Mount points are allowed, symlinks are not."""
         try:
             fd = again(self._open, self.fd, "/".join(components(path)) or ".", _HOLD, False, True)
         except OSError as error:

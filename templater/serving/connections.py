@@ -32,7 +32,7 @@ _SHUTDOWN = 5
 class Bounds:
     """Limits on clients. Times are in seconds."""
 
-    #: maximum number of connections; one more closes the connection that has been idle for longest
+    #: maximum number of connections; a further connection replaces the connection that is idle for longest
     connections: int = 400
     #: maximum bytes of a request
     request: int = 32 << 10

@@ -9,7 +9,7 @@ from typing import Any
 from ..sandbox.tool import NotConfinedError
 from .validator import Failure, Missing, all_validators
 
-#: seconds for all runs of an image, and seconds of processor time
+#: time limits for all runs of an image: seconds of wall clock time, and seconds of processor time
 SECONDS, PROCESSOR_SECONDS = 20.0, 5.0
 
 Answer = dict[str, Any]

@@ -30,7 +30,7 @@ def instance_form(
 ) -> Html:
     """Return the form.
 
-    ``given`` is the instance as its files describe it, and ``shown`` the edited one, which also has the
+    ``given`` is the instance as its files describe it, and ``shown`` the edited instance, which also has the
     profiles that the user has switched ``off``. ``read`` has the keys that templates read, and ``extra`` keys
     without a value that the user has added, by profile, with "" for the instance.
     """

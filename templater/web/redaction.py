@@ -72,7 +72,7 @@ class Redaction:
         for origin in origins:
             is_set = origin.kind not in ("undefined", "default")
             key = origin.name.rpartition(".")[2] if origin.name.startswith("devices.") else origin.name
-            # A loop over all keys or devices also reads the secret ones.
+            # A loop over all keys or devices also reads the secret keys.
             several = origin.kind == "several" and (origin.name != ALL_DEVICES or self._secret_devices)
             if is_set and (several or is_secret(key)):
                 found.append(origin.name)

@@ -1,7 +1,7 @@
 """The `expiry` of a definition is not the duration that its author wrote.
 
 distrobuilder and lxd-imagebuilder read a number with one unit: `s`, `m`, `h`, `d` or `w`. Of several terms,
-only the last one counts, so `1d12h` is 12 hours. Other texts, such as `1y`, give no duration: the image is
+only the last term counts, so `1d12h` is 12 hours. Other texts, such as `1y`, give no duration: the image is
 expired as soon as it is built.
 """
 

@@ -13,7 +13,7 @@ from ..guard import guard
 HELP = """Compile the templates of SRC and keep the result for its hooks.
 
 SRC is an image directory or an instance directory. Hooks compile templates themselves at their first
-run and after every change. Compiling in advance makes the first start as fast as later ones.
+run and after every change. Compiling in advance makes the first start as fast as later starts.
 
 \b
 Example:

@@ -32,7 +32,7 @@ _FOLDERS = "/usr/lib/python3*/*-packages/cloudinit/config/schemas"
 _BOUNDS = Bounds(cpu=4, wall=10.0, memory=2 << 30, output=1 << 20)
 #: maximum number of mistakes that are reported for one file
 _MOST = 20
-#: characters of an unknown key that is compared with the known ones
+#: maximum length of an unknown key that is compared with known keys
 _LONGEST_KEY = 60
 #: keys that choose the branch of a schema
 _CHOOSING = ("type", "version")
@@ -165,7 +165,7 @@ def _read(answer: Any, text: str) -> Iterator[Mistake]:
 
 
 def _child(node: Node | None, part: str | int) -> tuple[Node | None, Node | None]:
-    """Return where a part of a collection begins, and its value."""
+    """Return the node with which a part of a collection begins, and the part's value."""
     if isinstance(node, Sequence) and isinstance(part, int) and part < len(node.children):
         return node.children[part], node.children[part]
     if isinstance(node, Mapping):
