@@ -62,7 +62,7 @@ def check_report(
     all_variants: bool = False,
     memo: Memo | None = None,
 ) -> dict[str, Any]:
-    """Check an image for its author and return a JSON object like that of ``audit_report``.
+    """Check an image for its author. Return a JSON object like the object of ``audit_report``.
 
     ``suppressed`` lists the findings that the author ignores. ``notes`` has the reasons why the validators in
     ``not_validated`` did not check every file. Without a root filesystem, ``not_run`` lists the checks that

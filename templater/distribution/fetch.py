@@ -43,7 +43,7 @@ MOST_CATALOG_SECONDS = 60.0
 class Trust:
     """Paths of certificates: the server's certificate, and the client's certificate with its key.
 
-    If ``server`` is "", templater trusts the system's certificates or those of SSL_CERT_FILE.
+    If ``server`` is "", templater trusts the certificates of the system or of SSL_CERT_FILE.
     """
 
     server: str = ""

@@ -29,7 +29,7 @@ class HookRequest:
     ``compare``: write nothing, and fail if the files in the root filesystem differ from the result.
     ``ids``: the id map; None to guess it from the root filesystem's owner.
     ``cross_mounts``: follow paths through mount points.
-    The other attributes are those of ``Options``.
+    ``Options`` describes the other attributes.
     """
 
     __slots__ = (

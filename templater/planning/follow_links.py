@@ -12,7 +12,7 @@ MAX_PATH = 4095
 MAX_NAME = 255
 #: the mode bits of a directory like /tmp: sticky, and every user can write
 _SHARED = 0o1002
-#: limit on the work for all target paths and links of a run: the number of names, plus more for long paths
+#: limit on the work for all target paths and links of a run, which grows with the number of names
 MAX_STEPS = 500_000
 
 

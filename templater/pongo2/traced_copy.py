@@ -72,7 +72,7 @@ class TracedTemplate:
     ) -> Traced | None:
         """Render the template, and record the reads on which each printed text depends.
 
-        The arguments and the text are those of ``Template.render``. Return None if the render fails or
+        The arguments and the text are the same as for ``Template.render``. Return None if the render fails or
         exceeds a limit.
         """
         found, text = self.record(context, clock=clock, seed=seed, limits=limits)

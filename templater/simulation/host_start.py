@@ -41,7 +41,7 @@ class HostStart:
     unknown: set[str] = field(default_factory=set)
     #: the reason why paths are unknown, or empty
     reason: str = ""
-    #: the change that ends the start; if several changes can, the first in metadata.yaml
+    #: the change that ends the start; of several such changes, the first in metadata.yaml
     failed: Change | None = None
 
 

@@ -118,8 +118,8 @@ class Renderer:
 def command() -> list[str]:
     """Return the words that start the worker.
 
-    It imports modules from the same places as this process, such as a zipapp. Without ``-I``, it would also
-    import modules from the working directory, which may be a hostile image.
+    The worker imports modules from the same places as this process, such as a zipapp. Without ``-I``, the
+    worker would also import modules from the working directory, which may be a hostile image.
     """
     mode = ["-X", "utf8"] if sys.flags.utf8_mode else []
     return [sys.executable, "-I", *mode, "-c", START, *sys.path]

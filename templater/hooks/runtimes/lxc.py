@@ -106,7 +106,7 @@ def in_namespace(ids: "IdMap | None") -> "IdMap | None":
     """Return the map of a hook that lxc-usernsexec has started, or None for another hook.
 
     In the user namespace of lxc-usernsexec, the container's ids are unchanged. The container's owner has a
-    higher id than these. Only the container's ids may own its files.
+    higher id. Only the container's ids may own its files.
     """
     from ...rootfs.directory import IDENTITY, IdMap
 
