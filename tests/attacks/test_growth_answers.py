@@ -100,13 +100,13 @@ def test_the_images_of_a_daemon_are_compared_once(client, incus):  # noqa: F811
     newer._read_list(client.address)
     assert newer._newest == {"": {}}
     images = [
-        {"type": "container", "created_at": f"20{number:02}-01-01T00:00:00Z", "fingerprint": str(number)}
+        {"type": "container", "created_at": f"20{number:02}-01-01T00:00:00Z", "fingerprint": f"{number:064}"}
         for number in range(10, 60)
     ]
     incus.put("GET /1.0/images?recursion=1", sync([*images, {"created_at": "none"}]))
     newer._read_list(client.address)
     (kept,) = newer._newest[""].values()
-    assert [image.fingerprint for image in kept] == ["59", "58"]
+    assert [image.fingerprint for image in kept] == [f"{59:064}", f"{58:064}"]
 
 
 def test_a_message_shows_the_beginning_of_a_long_instance_id():

@@ -28,7 +28,7 @@ from tests.rootfs_builders import as_root
 
 #: commands that read no image, or read it with the code of a measured command
 NOT_MEASURED = {
-    "explain", "hook install", "hook status", "image edit", "new", "publish", "remote add", "remote list",
+    "completion", "explain", "hook install", "hook status", "image edit", "new", "publish", "remote add", "remote list",
     "remote remove", "schema", "status", "store alias", "store delete", "store edit", "store export", "store info",
     "store list", "store prune", "store refresh", "store set-property", "store show", "streams list",
     "streams prune", "streams reindex", "streams remove", "test", "trigger", "watch",

@@ -85,7 +85,9 @@ def in_v4_words(error: str) -> str:
     return error.replace("unmarshal", "construct").replace("errors:\n  ", "errors: ")
 
 
-@pytest.fixture(params=["libyaml", "PyYAML's own parser, as in a zipapp"])
+@pytest.fixture(
+    params=["libyaml", pytest.param("PyYAML's own parser, as in a zipapp", marks=pytest.mark.slow)]
+)
 def parser(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(yaml_nodes, "HAS_LIBYAML", request.param == "libyaml" and yaml_nodes.HAS_LIBYAML)
 
