@@ -78,7 +78,7 @@ def judge(before: Seed, after: Seed, guest: Guest = UNKNOWN, daemon: Daemon = Da
 
 
 def _with_last_boot(guest: Guest, before: Seed) -> Guest:
-    """Return the guest. If its cloud-init state is unknown, derive its last boot from the seed."""
+    """Return the guest. If nothing is known about its last boot, assume a boot with the seed ``before``."""
     if guest.last_id or guest.known or not before.folder:
         return guest
     last = before.instance_id

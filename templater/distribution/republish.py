@@ -174,7 +174,7 @@ def prefixed_aliases(product: Mapping[str, Any]) -> list[str]:
 
 
 def _both_families(items: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the items that clients read, with each metadata item for both Incus and LXD."""
+    """Return the items that clients read. Each metadata item is there twice: for Incus and for LXD."""
     kept = {}
     for key, item in items.items():
         ftype = (item or {}).get("ftype") or ""

@@ -58,7 +58,7 @@ def test_an_unknown_name_is_refused_with_a_list_of_names():
     assert "time, template-time, steps" in caught.value.hint
 
 
-def test_a_name_without_effect_in_a_command_is_refused():
+def test_a_limit_that_has_no_effect_in_a_command_is_refused():
     with pytest.raises(UsageError) as caught:
         parse(["steps=5"], (IMAGE,))
     assert "members" in caught.value.hint

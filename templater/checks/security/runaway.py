@@ -16,7 +16,7 @@ from ...rendering.context import with_image_keys
 from ...rendering.render import Compiled, render
 from ..base import Observation, ScannedImage, check
 
-#: The time needs its own limit because a single step can process a value of several megabytes.
+#: limits in seconds: the limit on steps is not enough, because one step can process megabytes of text
 LIMITS = Limits(seconds=3.0, total=4.0)
 
 PROBES = (Instance("c1", CONTAINER), Instance("v1", VIRTUAL_MACHINE))
