@@ -2,10 +2,13 @@
 
 import json
 import os
+import random
 import re
 import shutil
+import socket
 import subprocess
 import sys
+from contextlib import suppress
 
 import pytest
 
@@ -227,18 +230,27 @@ def test_a_hidden_tab_has_no_event_stream_and_fetches_the_state_on_return(serve,
     expect(value_of(page)).to_contain_text("while hidden")
 
 
+def port_that_is_not_given_to_others():
+    """Return a free port below those that Linux gives to connections, so that it is free after a restart, too."""
+    for port in random.sample(range(20_000, 32_000), 1000):
+        with socket.socket() as listener, suppress(OSError):
+            listener.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("no port is free")
+
+
 def test_after_a_restart_the_page_continues_with_its_edits_when_the_new_address_is_open(
     serve, browser, image, expect
 ):
-    server = serve(image)
+    port = str(port_that_is_not_given_to_others())
+    server = serve(image, "--port", port)
     page = browser.open(server)
     open_file(page, "/etc/hostname")
     page.locator("#name").fill("edited")
     expect(value_of(page)).to_contain_text("edited")
-    port = server.port
     assert server.stop() == 0
     expect(page.locator("#banner")).to_contain_text("Is templater still running?")
-    again = serve(image, "--port", str(port))
+    again = serve(image, "--port", port)
     expect(page.locator("#banner")).to_contain_text("no longer valid")
     (image / "templates" / "hostname.tpl").write_text("{{ instance.name }} restarted\n")
     other = page.context.new_page()
