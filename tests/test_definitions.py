@@ -93,7 +93,7 @@ SAMPLES = sorted((Path(__file__).parents[1] / "sample-images/definitions").glob(
 #: every finding of every sample, and why it is right and stays
 EXPLAINED = {
     "rename": "the generators use the triggers create and copy, as in published images",
-    "nocloud-readable": "no generator can choose the mode of a file that the daemon writes",
+    "nocloud-readable": "the generator cannot choose a mode, and the published images do not create the file first",
 }
 
 

@@ -157,10 +157,15 @@ class AuthoredImage(ScannedImage):
             return "also create the file with 'dump' and mode: 0600: the daemon keeps that mode"
         return "set mode: 0600 in the rule (LXD ignores it)"
 
-    def hint_of_triggers(self, *added: str) -> str:
-        """Return a hint that tells the author how to add triggers to a rule."""
-        names = " and ".join(f"'{name}'" for name in added)
-        return f"add {names} to '{'when' if self.definition is None else 'template.when'}'"
+    def hint_of_trigger(self, rule: Rule, added: str) -> str:
+        """Return a hint that tells the author how to add a trigger to a rule.
+
+        In a definition, the hint names all triggers, because `template.when` replaces the default triggers.
+        """
+        if self.definition is None:
+            return f"add '{added}' to 'when'"
+        names = (trigger for trigger in TRIGGERS if trigger in (*rule.when, added))
+        return f"set template.when: [{', '.join(names)}]"
 
     @cached_property
     def used(self) -> Mapping[str, tuple[Rule, ...]]:

@@ -1,6 +1,7 @@
 """A file with the hostname gets the name of a new instance, but not the name of its copy.
 
-The files are `/etc/hostname`, `/etc/hosts`, `/etc/conf.d/hostname` and `/etc/sysconfig/network`.
+The files are `/etc/hostname`, `/etc/HOSTNAME`, `/etc/hosts`, `/etc/conf.d/hostname` and
+`/etc/sysconfig/network`.
 
 The daemons use the trigger `copy`, and not `create`, for a copy. Without the trigger `copy`, the copy keeps
 the original's hostname, and the network has two machines with one name. A rule with `create_only: true` does
@@ -56,7 +57,7 @@ def check_image(image: AuthoredImage) -> Iterator[Observation]:
         yield Observation(
             f"'{printable(path)}' of a copy keeps the original's name",
             rule.spans["create_only"] if rule.create_only else rule.spans.get("when", rule.spans["path"]),
-            ("remove 'create_only', and " if rule.create_only else "") + image.hint_of_triggers("copy"),
+            ("remove 'create_only', and " if rule.create_only else "") + image.hint_of_trigger(rule, "copy"),
             severity="info" if only_hosts or path in unread else "",
             rule=rule,
             fix=fix,

@@ -1,6 +1,7 @@
 """A file with the hostname gets the name of a new instance, but not its new name after a rename.
 
-The files are `/etc/hostname`, `/etc/hosts`, `/etc/conf.d/hostname` and `/etc/sysconfig/network`.
+The files are `/etc/hostname`, `/etc/HOSTNAME`, `/etc/hosts`, `/etc/conf.d/hostname` and
+`/etc/sysconfig/network`.
 
 A renamed instance keeps its old hostname. Image authors often want to keep the old hostname, so the check is
 only information. The check `copy` is about copies of an instance.
@@ -27,7 +28,7 @@ def check_image(image: AuthoredImage) -> Iterator[Observation]:
             yield Observation(
                 f"'{printable(path)}' keeps the old name after a rename",
                 rule.spans.get("when", rule.spans["path"]),
-                image.hint_of_triggers("rename"),
+                image.hint_of_trigger(rule, "rename"),
                 rule=rule,
                 fix=Fix(fields={"when": (*rule.when, "rename")}, unsafe=True),
             )

@@ -396,6 +396,25 @@ def test_a_validator_finds_a_mistake_with_its_position_and_accepts_the_corrected
     assert not right.validators.notes
 
 
+@pytest.mark.parametrize(
+    ("id", "template", "hint"),
+    [
+        ("rename", "", "template.when: [create, copy, rename]"),
+        ("rename", "template: {when: [create, copy]}", "template.when: [create, copy, rename]"),
+        ("copy", "template: {when: [create]}", "template.when: [create, copy]"),
+        ("copy", "template: {when: [rename, create]}", "template.when: [create, copy, rename]"),
+    ],
+)
+def test_the_hint_in_a_definition_names_all_triggers_because_the_field_replaces_the_default(
+    id, template, hint
+):
+    entry = "- {generator: hostname, path: /etc/hostname, %s}"
+    (found,) = [each for each in audit(build(entry % template), "authoring") if each.check == id]
+    assert found.hint == f"set {hint}"
+    followed = build(entry % (hint.replace("template.when: ", "template: {when: ") + "}"))
+    assert id not in {check for _, check, _ in findings(followed)}
+
+
 def test_every_check_has_an_example_mistake():
     ids = {case[0] for case in CASES} | {case[1] for case in VALIDATED}
     assert {check.id for check in all_checks("authoring")} == ids | {"unused-ignore"}
