@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -251,6 +252,18 @@ while piece := client.recv(65536):
     answer += piece
 sys.stdout.buffer.write(answer)
 """
+
+
+def test_a_view_that_exceeds_a_limit_leaves_no_files_in_memory(serve, tmp_path):
+    rules = {f"/etc/{number}": {"when": ["create"], "template": "a"} for number in range(1500)}
+    server = serve(an_image(tmp_path / "image", rules, {"a": '{{ "x"|ljust:260000 }}{{ path }}'}))
+    server.log_in()
+    peaks = []
+    for _ in range(3):
+        assert "MiB in total" in json.dumps(server.view())
+        status = Path(f"/proc/{child_of(server)}/status").read_text()
+        peaks.append(int(re.search(r"VmHWM:\s+(\d+)", status)[1]))
+    assert peaks[-1] < 1.3 * peaks[0]
 
 
 @pytest.mark.parametrize("name", ["json.py", "templater/__init__.py"])

@@ -208,7 +208,9 @@ class Views:
             found = found._replace(instance=side.edits.apply(side.given))
             plan = found.plan(side.passes, own.begun())
         except TemplaterError as error:
-            plan = error
+            # the frames of the traceback would hold all rendered files until garbage is collected
+            error.__context__ = error.__cause__ = None
+            plan = error.with_traceback(None)
         return column(found, plan, side.passes, own, "", [])
 
     def _keys_read(self, columns: Sequence[Column]) -> set[str]:
