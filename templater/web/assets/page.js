@@ -174,6 +174,7 @@ byId("side").addEventListener("click", (event) => {
   if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
   event.preventDefault();
   openFile(link.dataset.path).then(() => {
+    if (matchMedia("(max-width: 50rem)").matches) file.scrollIntoView();
     if (!list.contains(link) && !list.contains(document.activeElement)) byId("open")?.focus();
   });
 });
