@@ -10,7 +10,7 @@ The public names are loaded when they are first used; everything else is private
 
 import sys
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
