@@ -8,6 +8,7 @@ the start of the process to its end.
 import argparse
 import json
 import os
+import re
 import shutil
 import statistics
 import subprocess
@@ -117,7 +118,7 @@ def container() -> Iterator[Path]:
         yield folder
 
 
-def contestants(folder: Path) -> Iterator[Contestant]:
+def contestants(folder: Path, zipapp: str = "") -> Iterator[Contestant]:
     python = sys.executable
     environ = {
         "LXC_NAME": "c1", "LXC_HOOK_TYPE": "pre-start", "LXC_CONFIG_FILE": f"{folder}/config",
@@ -131,6 +132,10 @@ def contestants(folder: Path) -> Iterator[Contestant]:
         "hook without a cache and without a child", [*line, "--no-child", "--no-cache"], env=environ
     )
     yield Contestant("hook without a cache, with a child", [*line, "--no-cache"], env=environ)
+    if zipapp:
+        line = of_zipapp(line, os.path.abspath(zipapp))
+        yield Contestant("hook from a zipapp, warm, with a child", line, env=environ)
+        yield Contestant("hook from a zipapp, without a cache", [*line, "--no-cache"], env=environ)
     script = Path(python).parent / "templater"
     if script.exists():
         yield Contestant(
@@ -140,6 +145,13 @@ def contestants(folder: Path) -> Iterator[Contestant]:
         if find_spec(NEEDS.get(name, "jinja2")):
             yield Contestant(name, [python, "-I", "-c", SCRIPT.format(engine=engine), str(folder)])
     yield from others(folder)
+
+
+def of_zipapp(line: list[str], zipapp: str) -> list[str]:
+    """Return the hook line that `hook install` of a zipapp writes."""
+    places = f'sys.path[:0]=["{zipapp}/templater/startup/line"];sys.path+=["{zipapp}"]'
+    code = re.sub(r"sys\.path\[:0\]=.*?;sys\.path\+=\[.*?\]", lambda _: places, line[line.index("-c") + 1])
+    return [*line[: line.index("-c") + 1], code, *line[line.index("-c") + 2 :]]
 
 
 def others(folder: Path) -> Iterator[Contestant]:
@@ -222,9 +234,10 @@ def beside_the_hook(jobs: list[Contestant]) -> Iterator[str]:
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.bench hook", description=__doc__)
     parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--zipapp", default="", help="a templater.pyz to measure as well")
     options = parser.parse_args(arguments)
     with container() as folder:
-        jobs = list(contestants(folder))
+        jobs = list(contestants(folder, options.zipapp))
         for job in jobs:
             check(folder, job)
             check(folder, job)  # by the second time every cache is warm
