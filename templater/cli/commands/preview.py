@@ -32,7 +32,7 @@ is 5 if a template fails, or if the predicted host would fail where templater wo
 \b
 Examples:
   templater preview image.tar.xz                   a new container `c1`
-  templater preview ./image -i web1.yaml -t start  `incus config show web1`
+  templater preview ./image -i web1.yaml -t next   `incus config show -e web1`
   templater preview ./image -i all.json#web1       one of `incus list -f json`
   templater preview ./image --instances all.json   each instance of a list
   templater preview ./image --as lxd               what LXD would do
