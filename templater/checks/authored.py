@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
@@ -17,7 +16,6 @@ from ..model.instance import VIRTUAL_MACHINE, Instance
 from ..model.metadata import TRIGGERS, Rule
 from ..model.options import RenderOptions
 from ..model.source import Source, Span
-from ..planning.follow_links import clean
 from ..pongo2.dialect import DIALECTS
 from ..pongo2.reads import Read, config_key, nodes, reads_of
 from ..pongo2.state import Limits
@@ -131,30 +129,16 @@ class AuthoredImage(ScannedImage):
     #: the texts that earlier checks have rendered, or None
     memo: Memo | None = None
 
-    @cached_property
-    def dumped_modes(self) -> Mapping[str, int]:
-        """The modes of the files that a definition's build writes itself, by path.
-
-        The daemon keeps these modes.
-        """
-        found: dict[str, int] = {}
-        for entry in () if self.definition is None else self.definition.entries:
-            if entry.generator in ("dump", "copy") and entry.mode:
-                with suppress(ValueError, TemplaterError):
-                    found[clean(entry.path)] = int(entry.mode, 8)
-        return found
-
     def can_read(self, rule: Rule) -> bool:
         """Return whether every user of the instance can read the file of a rule."""
-        mode = mode_of(rule)
-        with suppress(TemplaterError):  # a path that leaves the root filesystem
-            mode = self.dumped_modes.get(clean(rule.path), mode)
-        return bool(mode & 0o004)
+        kept = None if self.definition is None else self.definition.kept_mode(rule.path)
+        return bool((mode_of(rule) if kept is None else kept) & 0o004)
 
     def hint_of_mode(self) -> str:
         """Return a hint that tells the author how to give a file the mode 0600."""
         if self.definition is not None:
-            return "also create the file with 'dump' and mode: 0600: the daemon keeps that mode"
+            keeps = "the daemon keeps that mode (LXD 6.8 and later: only in containers)"
+            return f"also create the file with 'dump' and mode: 0600: {keeps}"
         return "set mode: 0600 in the rule (LXD ignores it)"
 
     def hint_of_trigger(self, rule: Rule, added: str) -> str:

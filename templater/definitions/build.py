@@ -16,6 +16,7 @@ from ..model.entry import TemplateFile
 from ..model.errors import InputError, LimitError, TemplaterError, UsageError
 from ..model.file_names import METADATA
 from ..model.source import Source, printable
+from ..planning.follow_links import clean
 from . import pongo
 from .architectures import local_architecture, mapped_architecture, personality
 from .choice import Choice
@@ -126,6 +127,13 @@ class DefinitionImage:
         }
         return all(not filters.get(name) or value in filters[name] for name, value in values.items())
 
+    def kept_mode(self, path: str) -> int | None:
+        """Return the mode that an entry gives to a file of the build, which the daemon keeps, or None."""
+        try:
+            return self._rootfs.modes.get(clean(path))
+        except TemplaterError:  # a path that leaves the root filesystem
+            return None
+
     @property
     def label(self) -> str:
         """Return the build's release, architecture, variant and type, for a heading."""
@@ -157,6 +165,17 @@ class DefinitionImage:
             paths = " and ".join(f"'{printable(path)}'" for path in self._rootfs.assumed)
             exist = "exists" if len(self._rootfs.assumed) == 1 else "exist"
             notes.append(f"assuming that {paths} {exist} in the root filesystem (see --rootfs DIR|none)")
+        kept = [
+            f"'{printable(path)}' with mode {mode:04o}"
+            for path in self.results.rules
+            if (mode := self.kept_mode(path)) is not None
+        ]
+        if kept:
+            more = f" and {len(kept) - MOST_NAMED} more" if len(kept) > MOST_NAMED else ""
+            notes.append(
+                f"not predicted: the build creates {', '.join(kept[:MOST_NAMED])}{more},"
+                " and the daemon keeps the mode of a file that exists"
+            )
         return (*notes, *self.results.notes)
 
     def _unknown_variant(self) -> str:

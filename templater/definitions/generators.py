@@ -286,7 +286,7 @@ def _cloud_init(entry: FileEntry, results: Results, rootfs: KnownRootfs) -> None
 
 def _dump(entry: FileEntry, results: Results, rootfs: KnownRootfs) -> None:
     _check_attributes(entry)
-    rootfs.write(entry.path, _with_newline(entry.content))
+    rootfs.write(entry.path, _with_newline(entry.content), entry.mode)
 
 
 def _copy(entry: FileEntry, results: Results, rootfs: KnownRootfs) -> None:
@@ -294,7 +294,7 @@ def _copy(entry: FileEntry, results: Results, rootfs: KnownRootfs) -> None:
     path = entry.path or entry.source
     if path.endswith("/"):
         path += entry.source.rpartition("/")[2]
-    rootfs.write(path, None)
+    rootfs.write(path, None, entry.mode)
 
 
 def _remove(entry: FileEntry, results: Results, rootfs: KnownRootfs) -> None:

@@ -29,16 +29,22 @@ class KnownRootfs:
         self.assumed: dict[str, None] = {}
         #: the content of each written file, or None for unknown content
         self.written: dict[str, str | None] = {}
+        #: the mode of each written file whose entry names one
+        self.modes: dict[str, int] = {}
         self.removed: set[str] = set()
 
-    def write(self, path: str, content: str | None) -> None:
-        self.written[clean(path)] = content
+    def write(self, path: str, content: str | None, mode: str = "") -> None:
+        path = clean(path)
+        self.written[path] = content
+        if mode:
+            self.modes[path] = int(mode, 8) & 0o777
 
     def remove(self, path: str) -> None:
         path = clean(path)
         self.removed.add(path)
         for name in [each for each in self.written if f"{each}/".startswith(f"{path}/")]:
             del self.written[name]
+            self.modes.pop(name, None)
 
     def exists(self, path: str) -> bool:
         """Return whether a path exists. A dangling symlink counts as existing."""

@@ -137,6 +137,7 @@ CASES = [
     ("dropped-field", "warning", "d.yaml:3:54", build(PLAIN % ", mode: 0600"), build("- {generator: dump, path: /etc/t, mode: 0600}")),
     ("dropped-field", "warning", "d.yaml:4:61", build("- {generator: cloud-init, name: meta-data}\n- {generator: cloud-init, name: user-data, template: {when: [start]}}"), build("- {generator: hostname, path: /etc/hostname, template: {when: [start]}}")),
     ("readable-secret", "warning", "d.yaml:3:74", build(SECRET), build(f"- {{generator: dump, path: /etc/t, mode: 0600}}\n{SECRET}")),
+    ("nocloud-readable", "info", "d.yaml:6:33", build(f"- {{generator: dump, path: {SEED}/user-data, mode: '0600'}}\n- {{generator: remove, path: /var/lib/cloud}}\n{USER_DATA}"), build(f"{USER_DATA}\n- {{generator: copy, source: user-data, path: {SEED}/, mode: 600}}")),
     ("nocloud-readable", "info", "d.yaml:4:33", build(USER_DATA), build(f"{USER_DATA}\n- {{generator: dump, path: {SEED}/user-data, mode: '0600'}}")),
     ("shared-template", "warning", "d.yaml:4:31", build(f"{PLAIN % ''}\n{PLAIN % '2, content: a'}"), build(f"{PLAIN % ''}\n{(PLAIN % '2, content: a').replace('name: t', 'name: u')}")),
     ("shared-template", "warning", "d.yaml:4:40", build(f"{PLAIN % ''}\n{PLAIN % ''}"), build(f"{PLAIN % ''}\n{PLAIN % ', releases: [b]'}")),

@@ -57,6 +57,18 @@ def test_without_a_root_filesystem_etc_hostname_and_etc_hosts_are_assumed_with_a
     assert files(*entries, rootfs="none").notes == ()
 
 
+def test_a_note_names_the_modes_that_the_daemon_keeps():
+    seed = "/var/lib/cloud/seed/nocloud-net/user-data"
+    dump = f"{{generator: dump, path: {seed}, mode: '0600'}}"
+    rule = "{generator: cloud-init, name: user-data}"
+    assert files(dump, rule).notes == (
+        f"not predicted: the build creates '{seed}' with mode 0600, and the daemon keeps the mode of a file that"
+        " exists",
+    )
+    assert files(dump, f"{{generator: remove, path: {seed}}}", rule).notes == ()
+    assert files(dump).notes == ()
+
+
 def notes_on_variant(variant: str, *entries: str) -> list[str]:
     text = IMAGE + "files:\n" + "".join(f"- {{generator: dump, path: /a{entry}}}\n" for entry in entries)
     return [note for note in built(text, f"image.variant={variant}").notes if "variant" in note]
