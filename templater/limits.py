@@ -141,7 +141,7 @@ class Given:
     def for_packing(self) -> "CommandLimits":
         """Return the limits for a command that packs an image.
 
-        The defaults allow a day and, for each processor, the memory of one thread of xz.
+        The defaults allow a day, and the memory of one xz thread for each processor.
         """
         from os import cpu_count
 

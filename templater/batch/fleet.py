@@ -155,7 +155,7 @@ class Fleet:
 
 
 class _DiffersError(Exception):
-    """Raised if a plan can't be reused for an instance, because more than name and contents would differ."""
+    """Raised if a plan can't be reused for an instance: more would differ than name and contents."""
 
 
 class Example:

@@ -48,11 +48,11 @@ DOCUMENTS = {
 }
 #: maximum length in characters of a file whose contents are checked
 LARGEST = 256 << 10
-#: maximum number of characters of all distinct texts; a character needs up to four bytes
+#: maximum length of all distinct texts together, in characters; a character needs up to four bytes
 MOST_TEXT = 32 << 20
-#: maximum length of a rendered line for which the matching line of the template is searched
+#: a longer rendered line is not compared with lines of the template that contain ``{{ }}``
 LONGEST = 1000
-#: maximum number of characters of templates that are searched for the lines of all findings
+#: the search for the template lines of findings ends after this many characters of templates
 SEARCHED = 4 << 20
 #: the value of all other keys that templates read
 SET = "value"
@@ -197,7 +197,8 @@ class AuthoredImage(ScannedImage):
         found = tuple(nodes(document))
         for node in found:
             if isinstance(node, tree.Text):
-                node.value = ""  # no check reads the source, which can be as large as the template
+                # Save memory: no check reads the literal text, and it can be as large as the template.
+                node.value = ""
         document.tokens = []
         return Template(name, source, rules, document, found, reads_of(document), errors)
 
@@ -225,7 +226,7 @@ class AuthoredImage(ScannedImage):
         return Instance("c1", config=values) if values and not self.instances else None
 
     def value_of(self, key: str) -> str:
-        """Return a plausible value for a configuration key, of the kind of the template's own default."""
+        """Return a plausible value for a configuration key. It is similar to the template's own default."""
         if (value := _document(key)) is not None:
             return value
         default = self._defaults.get(key, "")

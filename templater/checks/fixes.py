@@ -18,7 +18,7 @@ from ..parsing.yaml_nodes import decoded
 from .authored import AuthoredImage
 from .finding import Finding
 
-#: maximum number of rounds, each of which checks the image and applies many fixes
+#: maximum number of rounds; each round checks the image and applies many fixes
 MAX_ROUNDS = 30
 #: processor time in seconds after which no further fix is tried
 MAX_SECONDS = 3.0
@@ -152,7 +152,7 @@ def apply(image: AuthoredImage, findings: list[Finding], end: float) -> tuple[Au
 
 
 def is_strict(source: Source | None) -> bool:
-    """Return whether Incus 7, which is stricter than all other hosts, can read the metadata."""
+    """Return whether Incus 7 can read the metadata. Incus 7 is stricter than all other hosts."""
     try:
         return source is not None and read_metadata(source, yaml="v4") is not None
     except TemplaterError:

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from ..model.instance import Instance
     from ..model.plan import Change, Plan
 
-#: maximum number of expressions of one template that are compiled
+#: compile at most this many expressions of one template
 MOST_TRIED = 50
-#: maximum number of characters of templates that are searched for all constructs
+#: the search for constructs ends after this many characters of templates
 SEARCHED = 4 << 20
 #: maximum length in characters of a construct in a note
 LONGEST = 60

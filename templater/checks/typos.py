@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from difflib import get_close_matches
 
-#: limits: words of an image that are compared with known words, known words, and length of a word
+#: limits on the number of searches, on the number of known words, and on the length of a word
 MOST_WORDS, MOST_KNOWN, LONGEST = 20, 100, 60
 
 

@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from ..live.connect import Daemon
     from ..live.events import Event, Events
 
-#: seconds without an event that end a burst of events, and the maximum seconds of a burst
+#: a burst of events ends after QUIET seconds without an event, or after PATIENCE seconds in total
 QUIET, PATIENCE = 0.3, 2.0
 #: seconds between attempts to connect to a stopped daemon
 PAUSE = 1.0
-#: parts of the names of events that change neither the configuration nor files
+#: an event whose name contains one of these parts changes neither the configuration nor files
 _HARMLESS = ("-retrieved", "-backup-", "-log-", "-console", "-snapshot-")
 
 

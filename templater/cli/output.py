@@ -45,7 +45,7 @@ def flush() -> None:
     sys.stdout.flush()
 
 
-#: number of pieces of JSON text, of about ten characters each, that are written together
+#: write this many pieces of JSON text together; a piece has about ten characters
 _CHUNKS = 10_000
 
 
@@ -74,7 +74,7 @@ def write_lines(lines: Iterable[Text]) -> None:
     write_styled(ansi(lines, colour=has_colour()))
 
 
-#: the messages of the block before and of the current block of ``without_repeats``
+#: the two arguments of the current ``without_repeats``: messages of the previous block, and of this block
 _blocks: tuple[set[str], set[str]] | None = None
 
 

@@ -71,7 +71,7 @@ class Verdict:
 def judge(before: Seed, after: Seed, guest: Guest = UNKNOWN, daemon: Daemon = Daemon()) -> Verdict:
     """Return the prediction of cloud-init's next boot.
 
-    ``before`` is the seed of the last boot, which counts only if the guest's state is unknown.
+    ``before`` is the seed of the last boot. It counts only if the guest's state is unknown.
     """
     found = _judge(before, after, _with_last_boot(guest, before), daemon)
     return replace(found, version=guest.version, sources=guest.sources)
@@ -156,7 +156,7 @@ def _searched(after: Seed, guest: Guest, daemon: Daemon) -> Verdict:
         " run once",
     }
     reasons = (*reasons, Reason(texts[instance], PER_INSTANCE))
-    # cloud-init gives a seed without instance-id the id "nocloud", which is new only at the first boot
+    # If a seed has no instance-id, cloud-init uses the id "nocloud". This id is new only at the first boot.
     changed = instance != SAME or guest.updates_at_boot
     has_config = source == LXD or bool(after.get(NETWORK))
     network = changed and has_config and not guest.disabled_network

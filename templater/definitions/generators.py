@@ -86,7 +86,10 @@ class FileEntry:
         return self.definition.nodes.get(f"files.{self.number}.{name}")
 
     def span(self, *names: str) -> Span:
-        """Return the position of the first of these fields that the entry has, or of the entry."""
+        """Return the position of the first of these fields that the entry has.
+
+        If it has none, return the position of the entry.
+        """
         first = f"files.{self.number}."
         return self.definition.span(*(first + name for name in names), f"files.{self.number}")
 

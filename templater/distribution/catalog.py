@@ -24,10 +24,10 @@ DOWNLOADS = "image-downloads"
 
 #: size limit of a catalog file: 20,000 images for Incus and LXD need 24 MB
 MOST_BYTES = 32 << 20
-#: Limit on JSON values, each of which takes up to a hundred bytes of memory.
+#: Limit on JSON values. Each value takes up to a hundred bytes of memory.
 #: Their number is estimated by counting the characters ``,:[{``, because nearly every value follows one.
 MOST_VALUES = 3_000_000
-#: Limit on items of a version, which usually has about ten items.
+#: Limit on items of a version. A version usually has about ten items.
 #: Clients combine every metadata item with every root filesystem.
 MOST_ITEMS = 200
 

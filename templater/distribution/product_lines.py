@@ -55,7 +55,10 @@ class ProductLines(MutableMapping[str, Product]):
         return os.pread(self._fd, length, offset)
 
     def containing(self, words: Collection[str]) -> list[str]:
-        """Return the names of products that may contain a word, and of products looked up before."""
+        """Return the names of products whose text may contain one of the words.
+
+        Products looked up before are always included.
+        """
         wanted = [word.encode("utf-8", "replace") for word in words]
         found = dict.fromkeys(self._products)
         for name in self._places:

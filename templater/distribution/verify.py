@@ -414,7 +414,10 @@ def _check_files(
     metadata_only: bool,
     progress: Progress,
 ) -> Iterable[str]:
-    """Check the files of the products and of their images by client. Return the paths of the files."""
+    """Check the files of the products.
+
+    ``images`` has the images that each client lists. Return the paths of the checked files.
+    """
     files = _collect_files(products)
     metadata_of: dict[str, dict[str, None]] = {}
     for image in (image for each in images.values() for image in each):

@@ -14,10 +14,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .options import Options
 
-#: the program by which the hooks of an ordinary user enter the user namespace of the container
+#: the program by which an ordinary user's hooks enter the container's user namespace
 USERNS_PROGRAM = b"lxc-usernsexec"
 
-#: how many ancestors are searched for lxc-copy, which runs an ordinary user's clone hook as a grandchild
+#: number of ancestors to search for lxc-copy; an ordinary user's clone hook is its grandchild
 DEPTH = 4
 
 #: the file in which a clone hook leaves a message for the destroy hook of the same lxc-copy

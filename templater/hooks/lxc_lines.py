@@ -29,8 +29,8 @@ def snippet(name: str, words: "list[str]", path: str) -> "Snippet":
     file = join(path or LXC_PATH, name, "config")
     commands = dict.fromkeys(STAGES, shell_line(argv("lxc", [*words, END])))
     if exists(file) and ids_on_disk(file) is not None:
-        # LXC runs this hook in the container's user namespace, where it could write compiled modules that
-        # belong to the container's root, and that later hooks of the host would load.
+        # LXC runs this hook in the container's user namespace. There, it could write compiled modules that
+        # belong to the container's root, and later hooks of the host would load these modules.
         commands["clone"] = shell_line(argv("lxc", [*words, END], write_bytecode=False))
     if namespace := namespace_words(file):
         # In the user namespace, the container's root has the id 0, so lxc.idmap does not apply to the files.

@@ -96,7 +96,7 @@ def changeable_place(path: str) -> str:
 
 
 def places_on_the_way(path: str) -> Iterator[str]:
-    """Yield the path of every directory and link that opening ``path`` follows, and of the final file.
+    """Yield the path of every directory and link on the way to ``path``, and of the final file.
 
     No yielded path leads through a link.
     """

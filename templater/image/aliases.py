@@ -1,4 +1,4 @@
-"""Detachment of an edited value from YAML anchors and aliases, which keeps the meaning of the text.
+"""Detachment of an edited value from YAML anchors and aliases. The meaning of the text does not change.
 
 An alias on the path to the value is replaced by a copy of the alias's target. If a node on that path has an
 anchor, the anchor moves to the first alias that uses it.

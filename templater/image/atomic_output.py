@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 _PREFIX = ".templater-image-"
-#: prefix of the temporary names of old files of a split image; a number and the old name follow
+#: prefix of the temporary name of a split image's old file; a number and the old name follow
 _ASIDE = _PREFIX + "old-"
 
 

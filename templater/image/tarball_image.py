@@ -44,7 +44,7 @@ class TarballImage:
 
     @property
     def kinds(self) -> Mapping[str, str]:
-        """The kinds of the members read so far, by name: of ``rootfs`` and the members outside of it."""
+        """The kind of each member read so far, by name. Members below ``rootfs`` are left out."""
         return self._layout.kinds
 
     @property

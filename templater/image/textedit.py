@@ -47,7 +47,7 @@ def move(text: str, names: tuple[str, ...], value: Value) -> str:
 
 
 def add(text: str, names: tuple[str, ...], value: Value) -> str:
-    """Set the value in a second mapping at the end, which yaml.v2 merges with the first."""
+    """Set the value in a second mapping at the end. yaml.v2 merges it with the first mapping."""
     root = read(text)
     if root is None or root.real.kind != "mapping":
         raise MetadataError("the file has no mapping")
@@ -84,7 +84,8 @@ class _Way:
 def _search(node: Mark, names: tuple[str, ...], before: tuple[Mark, ...], *, merged: bool) -> _Way:
     """Follow a path. If a name occurs more than once, use the last pair.
 
-    Mappings merged with ``<<`` are searched too, but for the last name only if ``merged`` is true.
+    Mappings merged with ``<<`` are searched too. If ``merged`` is false, the last name must be in the mapping
+    itself.
     """
     nodes = (*before, node)
     found = _Way(nodes, None, names)

@@ -283,9 +283,8 @@ def read_record(state_directory: "StateDirectory", name: str = WRITTEN) -> "byte
         owners = (0, os.geteuid(), os.fstat(directory.fd).st_uid)
         if status.st_uid not in owners or status.st_mode & 0o022 or status.st_nlink != 1:
             raise RefusedError(
-                f"the record '{path}' belongs to uid {status.st_uid} with mode"
-                f" {stat.S_IMODE(status.st_mode):04o} and {status.st_nlink} names: another user may have"
-                " changed it",
+                f"the record '{path}' may have been changed by another user: owner uid {status.st_uid}, mode"
+                f" {stat.S_IMODE(status.st_mode):04o}, {status.st_nlink} hard links",
                 hint=_REMOVE,
             )
         return read_descriptor(fd, MAX_RECORD, path)
@@ -332,7 +331,7 @@ def content_digest(rootfs: "RootfsView", real: str) -> str:
 
 
 def size_of(rootfs: "RootfsView", real: str) -> int:
-    """Return the number of bytes of a file that ``content_digest`` reads."""
+    """Return how many bytes of a file ``content_digest`` reads."""
     try:
         entry = rootfs.entry(real)
     except (TemplaterError, OSError):

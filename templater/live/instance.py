@@ -51,7 +51,7 @@ class LiveImage:
         return f"LiveImage({self.name!r})"
 
     def read_metadata(self) -> Source:
-        """Return the metadata as YAML, which the daemon has decoded from metadata.yaml."""
+        """Return the metadata as YAML. The daemon has decoded it from metadata.yaml."""
         if self._metadata is None:
             answer = self._daemon.get(self._path + self._address.query(), 2 * self.limits.metadata_bytes)
             if answer.status != 200:

@@ -23,7 +23,7 @@ from .instance import LiveInstance
 
 #: the properties that all versions of an image share
 _IDENTITY = ("os", "release", "variant", "architecture")
-#: bytes to read from a unified image, whose templates precede its root filesystem
+#: bytes to read from a unified image; its templates precede its root filesystem
 _MOST = 32 * MIB
 #: maximum number of files that a note names
 _MOST_NAMED = 5

@@ -104,8 +104,8 @@ class Resolved:
     ``real`` is the path without symlinks. If resolving failed with ``error``, it may end at the name that
     caused the error.
     ``named`` is the entry of the path itself, without following a symlink at its end. ``entry`` is the entry
-    of the file to which the path leads. If ``entry`` is None, that file does not exist; then a symlink in
-    ``named`` dangles.
+    of the file to which the path leads. If ``entry`` is None, that file is missing. A symlink ``named`` then
+    dangles.
     ``links`` lists the followed symlinks, as pairs of path and target. ``mounts`` lists the mount points
     below the root that the path crosses.
     ``depth`` is the number of existing directories on the way to ``real``, or None if all exist.

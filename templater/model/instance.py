@@ -97,7 +97,7 @@ class Instance:
         self.status = status
         #: True if the description has times or a status, which only a daemon writes
         self.recorded = recorded
-        #: set if some profiles are unknown, because the description includes their keys
+        #: facts about an expanded description; None if all profiles are known
         self.expanded = expanded
 
     def __repr__(self) -> str:

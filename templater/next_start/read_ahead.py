@@ -9,7 +9,7 @@ from ..model.entry import FILE
 from ..model.errors import TemplaterError
 from ..planning.follow_links import Steps, clean, resolve
 
-#: maximum size in bytes of a file that is read ahead, which bounds the memory; larger files are read later
+#: maximum size in bytes of a file that is read ahead, to limit the memory; larger files are read later
 _MOST = 1 << 20
 
 

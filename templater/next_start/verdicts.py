@@ -63,9 +63,10 @@ _MOST_LINKS, _LONGEST_LINK = 5, 200
 class FileVerdict:
     """The effect of the next start on the file of one rule.
 
-    ``change`` has the file's old and new content, owner and mode, if the start changes it. ``current`` tells
-    whether a file that the start does not write is equal to what the current configuration renders: EQUAL,
-    DIFFERENT, MISSING or UNKNOWN; it is empty for other files. ``current_change`` is the difference.
+    ``change`` has the file's old and new content, owner and mode, if the start changes it. ``current``
+    compares a file that the start does not write with a rendering of the current configuration. It is EQUAL,
+    DIFFERENT, MISSING or UNKNOWN, and empty for files that the start writes. ``current_change`` is the
+    difference.
     """
 
     rule: Rule

@@ -68,7 +68,7 @@ def commands(found: NextStart, file: FileVerdict) -> tuple[str, ...]:
     if file.current == EQUAL or not (file.trigger or file.verdict == SKIPS):
         return ()
     if file.current == MISSING and file.trigger != "create":
-        return ()  # if the instance was never copied or renamed, a missing file is correct
+        return ()  # if the instance was never copied or renamed, it is correct that the file is missing
     client, target, project = _parts(found.address)
     made: list[str] = []
     exists = file.current_change is not None and file.current_change.before is not None

@@ -287,7 +287,7 @@ def count_values(text: str) -> int:
 
     string = r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?'
     strings = re.compile(string, re.DOTALL)
-    # A part ends behind a text. `sub` makes a list of the kept pieces, which is long for many texts.
+    # Count in parts, because `sub` lists all pieces between strings. A part never ends inside a string.
     parts = re.compile(rf'(?:[^"]|{string}){{1,100000}}+', re.DOTALL)
     outside = (strings.sub("", found[0]) for found in parts.finditer(text))
     return sum(part.count(",") + part.count("[") + part.count("{") for part in outside)

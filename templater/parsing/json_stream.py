@@ -9,7 +9,7 @@ from ..model.errors import InputError, LimitError
 from .instance_yaml import count_values, has_surrogates, whole
 from .yaml_nodes import MIB, size_text
 
-#: maximum size of one element of a list, and of values in a buffer of more than 1 MiB
+#: maximum bytes of one element of a list, and maximum number of values in a buffer of more than 1 MiB
 LARGEST: Final = 16 * MIB
 MOST_VALUES: Final = 2_000_000
 #: a decoder that returns numbers and constants as texts

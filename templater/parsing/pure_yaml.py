@@ -8,7 +8,7 @@ from yaml.parser import Parser
 from yaml.reader import Reader
 from yaml.scanner import Scanner, ScannerError
 
-#: PyYAML's problems and libyaml's words for them, which yaml.v2 and yaml.v4 use as well
+#: PyYAML's error texts, and the same errors in the words of libyaml, yaml.v2 and yaml.v4
 _LIBYAML_WORDS = (
     (r"(mapping values|mapping keys) are not allowed here", r"\1 are not allowed in this context"),
     (r"sequence entries are not allowed here", r"block sequence entries are not allowed in this context"),

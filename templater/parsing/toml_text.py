@@ -9,8 +9,8 @@ from typing import Any
 from ..model.errors import InputError, LimitError
 from ..model.source import Source, Span, printable
 
-#: maximum number of parts of a dotted key: ``tomllib`` keeps every prefix of a key, and needs memory and time
-#: in proportion to the square of the parts
+#: maximum number of parts of a dotted key: ``tomllib`` keeps every prefix of a key, so memory and time grow
+#: with the square of the number of parts
 MAX_PARTS = 32
 # No token needs backtracking. An unclosed string ends with its line, or with the text.
 _TOKEN = re.compile(

@@ -41,7 +41,7 @@ MAX_FOR_KEYS = 256 << 10
 
 
 class Loader(Protocol):
-    """A reader of the templates that ``include``, ``extends``, ``import`` and ``ssi`` name."""
+    """A reader of templates that are named in ``include``, ``extends``, ``import`` and ``ssi`` tags."""
 
     def read(self, name: str) -> str | bytes:
         """Return the text of a template. Raises InputError if the template is missing."""

@@ -373,9 +373,10 @@ def bind_parameters(render: Render, scope: Scope, names: tuple[str, ...]) -> Non
 
 
 def bind_round(render: Render, scope: Scope, key: str, value: str, number: Any) -> None:
-    """Record the reads on which the names of a loop depend. Each item of a context map has its own read.
+    """Record on which reads the loop's variables depend in this round.
 
-    ``number`` is the value of the loop's first name.
+    In a loop over a map of the context, the loop's names depend only on the current item, and ``forloop`` on
+    the whole map. ``number`` is the value of the loop's first name.
     """
     reads, iterated = trace_of(render).loops[-1]
     item = reads
@@ -416,7 +417,7 @@ def open_branches(render: Render) -> None:
 
 
 def decided(render: Render, depth: int, value: Any) -> Any:
-    """Record the reads of a condition, which decides about its own branch and about all later branches."""
+    """Record the reads of a condition. It decides about its own branch and about all later branches."""
     trace = trace_of(render)
     reads = trace.take(depth).reads
     trace.control[-1].update(reads)

@@ -1,4 +1,4 @@
-"""Traced renders, which record on which names of the context each printed text depends.
+"""Traced renders. They record on which names of the context each printed text depends.
 
 A traced render runs a copy of the template whose statements and expressions call the functions of
 `trace_recorder`. Normal renders do not load this module.
@@ -406,7 +406,10 @@ class Tracer:
         return len(node.parts[0].arguments or ()) == 2
 
     def filtered(self, node: tree.Filtered) -> tree.Expression:
-        """Return a filter expression that records reads of the argument of ``default`` only if it is used."""
+        """Return a filter expression.
+
+        It records reads of an argument of ``default`` only if the argument is used.
+        """
         value = self.expression(node.atom)
         uses: list[tree.FilterUse] = []
         for use in node.filters:

@@ -19,7 +19,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..model.entry import RootfsView
 
-#: maximum length in characters of the path of another rule in a remark
+#: a remark cuts the path of another rule to this number of characters
 _LONGEST_PATH = 100
 
 

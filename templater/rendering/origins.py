@@ -157,7 +157,7 @@ class Layers:
 
 
 def of_profile(profile: Profile, expanded: Expanded | None) -> tuple[str, str]:
-    """Return the kind and the detail of the origin of a key that a profile sets.
+    """Return the kind and detail of the origin, for a key or device that a profile sets.
 
     If the profile contains expanded keys, it may stand for several profiles.
     """
@@ -167,7 +167,10 @@ def of_profile(profile: Profile, expanded: Expanded | None) -> tuple[str, str]:
 
 
 def of_local(name: str, expanded: Expanded | None, own: frozenset[str] | None) -> tuple[str, str]:
-    """Return the kind and the detail of the origin of a local key, which an expanded profile may set."""
+    """Return the kind and detail of the origin of a local key or device.
+
+    In an expanded description, local keys include those of profiles.
+    """
     if expanded is None or not expanded.profiles or (own is not None and name in own):
         return "local", ""
     names = " or ".join(expanded.profiles)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .context import Contexts
 
 MAX_RENDERINGS = 20_000
-#: maximum number of bytes of all files of one call of `render`
+#: maximum bytes of all files together, in one call of `render`
 MAX_TOTAL = 256 << 20
 #: the limit of bytes for each host, if the files of several hosts exist at once
 MAX_TOTAL_OF_SEVERAL = 64 << 20

@@ -31,7 +31,10 @@ class Explained(NamedTuple):
 
 
 class Chunk(NamedTuple):
-    """A part of a line of the report, with the kind of origin that decides its colour, or ""."""
+    """A part of a line of the report.
+
+    ``kind`` decides its colour. It is "heading", a kind of origin, or "".
+    """
 
     text: str
     kind: str = ""

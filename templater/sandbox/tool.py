@@ -402,7 +402,7 @@ def _lock(launch: _Launch, uid: int) -> None:
         # A user namespace can have no user besides root.
         raise PermissionError("root cannot give up its privileges")
     others = 2 if os.geteuid() == before else 0  # two processes of the same user wait for the program
-    if launch.work:  # the limit counts all processes of the user
+    if launch.work:  # RLIMIT_NPROC counts all processes of the user
         others = _tasks(os.geteuid()) + _SPARE_TASKS
     limits = launch.limits
     for what, most in (

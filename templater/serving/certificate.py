@@ -53,7 +53,8 @@ def first_certificate(path: str) -> tuple[str, str]:
 def own_certificate(host: str) -> str:
     """Return the path of a file with a certificate for ``host`` and the certificate's key.
 
-    If the file is missing, create it, and for clients a file without the key, whose name ends in ``.crt``.
+    If the file is missing, create it. Also create a second file for clients: it lacks the key, and its name
+    ends in ``.crt``.
     """
     folder = os.path.join(os.path.dirname(own_file()), "serve")
     private_directory(folder)

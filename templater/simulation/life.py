@@ -425,7 +425,7 @@ class Simulation:
         del self.subjects[name]
 
     def _name_in_placeholders(self, instance: Instance) -> str:
-        """Return an instance's name for placeholders, which show to which instance they belong.
+        """Return an instance's name for placeholders. The name shows to which instance a placeholder belongs.
 
         Return "" for the first instance.
         """

@@ -51,7 +51,7 @@ class CaseStep:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One test for one combination of its matrix, whose values ``label`` names."""
+    """One test for one combination of its matrix. ``label`` names the values of this combination."""
 
     #: the path of the file, for messages and reports
     file: str

@@ -27,19 +27,20 @@ from .schema import MOST, Reader, entries, schema_of_tests
 
 #: maximum number of cases of all files, with every combination of each matrix
 MAX_CASES = 5000
-#: maximum number of YAML nodes and of described keys of all cases, with every combination of each matrix
+#: maximum number of values in all cases, with every combination of each matrix. Values are YAML nodes, and
+#: the config keys and devices of instances and profiles.
 MAX_NODES = 2_000_000
 #: maximum number of characters of the options of all cases
 MAX_OPTIONS = 16 << 20
-#: maximum number of steps of all regular expressions, each of which is compiled and kept once
+#: maximum number of steps of all regular expressions; each expression is compiled once and then kept
 MAX_STEPS = 500_000
 _LIMITS = Limits(bytes=MAX_FILE)
-#: keys whose entries are added to the entries of ``defaults`` and of other parts of a matrix
+#: the entries of these keys are merged: those of ``defaults``, of the test and of the matrix
 _MERGED = ("config", "devices", "options", "rootfs", "expect")
 _TEXTS = ("contains", "lacks", "matches")
 #: expectations that contradict all other expectations about the same file
 ALONE = {"absent", "error"}
-#: maximum length in characters of a part of a label
+#: maximum number of characters of one part of a label
 _LABEL = 40
 
 Made = TypeVar("Made")

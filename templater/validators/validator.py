@@ -21,7 +21,7 @@ from ..sandbox import tool
 #: a mistake in a text: the line number from 1, a message, and optionally a severity
 Mistake = tuple[int, str] | tuple[int, str, str]
 
-#: maximum number of characters of a program's message that are shown
+#: a longer message of a program is cut to this number of characters
 LONGEST = 200
 
 

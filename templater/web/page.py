@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 #: the maximum number of lines of each file, unless the user asks for all
 LINES: Final = 2000
-#: the maximum number of bytes of the two sides of a file whose difference is shown
+#: no difference is shown if the two sides of a file have more bytes together
 MOST_COMPARED: Final = 1 << 20
 
 
@@ -48,7 +48,7 @@ class PageView:
     """
 
     view: InstanceView
-    #: a view of each side, whose results are separate even if they are equal
+    #: a view of each side; sides with equal results are still separate
     sides: Sequence[InstanceView]
     labels: Sequence[str]
     place: Mapping[str, str]

@@ -33,7 +33,7 @@ __all__ = ["PREFIX", "Journal", "apply"]
 
 _MANY_FILES = 200
 
-#: maximum number of further errors that the notes of the first error list
+#: maximum number of further errors in the notes of the first error
 MOST_ERRORS = 20
 
 #: limit on new directories of one apply: each new directory keeps a descriptor open until the commit

@@ -139,7 +139,7 @@ def test_attack_61_an_attribute_larger_than_linux_allows_hits_a_limit(
         open_image(made).read_to_end()
 
 
-def test_attack_61_names_outside_the_rootfs_have_a_limit(tmp_path: Path) -> None:
+def test_attack_61_names_outside_the_rootfs_have_a_size_limit(tmp_path: Path) -> None:
     names = [header(f"{number}/" + "x" * 200) for number in range(100)]
     made = image(tmp_path / "i.tar", *names)
     limits = DEFAULT._replace(held_bytes=10_000)

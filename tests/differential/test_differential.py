@@ -38,7 +38,7 @@ def test_random_templates_give_the_same_bytes_or_both_fail(oracle, profile, shar
     assert run.counts["parsed"] > run.counts["examples"] / 2
 
 
-def test_the_loop_of_the_hint_about_subscripts_prints_the_value(oracle):
+def test_the_for_loop_suggested_instead_of_a_subscript_prints_the_same_value(oracle):
     template = '{% for k, v in m %}{% if k == "ipv4.address" %}{{ v }}{% endif %}{% endfor %}'
     context = {"m": {"ipv4.address": "10.0.0.5", "name": "eth0"}}
     request = {"template": template, "context": context, "mode": "plain", "dialect": "v4", "options": {}}

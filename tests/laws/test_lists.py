@@ -29,7 +29,7 @@ def public_functions() -> Iterator[str]:
                 yield name
 
 
-def test_every_public_function_of_image_is_measured_or_listed_as_an_exception() -> None:
+def test_every_public_function_of_the_image_package_has_a_time_and_memory_test_or_an_exemption() -> None:
     assert (READERS.keys() | EDITS.keys() | OTHERS) - {scan_image.__name__} == set(public_functions())
 
 

@@ -19,7 +19,7 @@ from ..authored import AuthoredImage
 from ..base import Fix, Observation, check
 from ..typos import only_candidate
 
-#: maximum number of triggers of a rule that is corrected
+#: a rule with more triggers is not corrected
 MAX_TRIGGERS = 20
 
 

@@ -38,7 +38,7 @@ def colliding_rules(image: ScannedImage | AuthoredImage) -> Iterator[tuple[Rule,
 
 
 def collisions(placed: list[Placed]) -> Iterator[tuple[Placed, Placed]]:
-    """Yield pairs of rules with a common trigger and the same path, or a path and one of its parents.
+    """Yield pairs of rules with a common trigger, if their paths are equal or one is a parent of the other.
 
     If several earlier rules collide with a rule, only the nearest of them is paired with the rule.
     ``placed`` is sorted by path, so parents precede their children, and a stack of parents is enough.

@@ -64,9 +64,9 @@ def script(shell: str) -> str:
 
 
 def answer(shell: str, line: CommandLine) -> list[str]:
-    """Return the answer: a header, and a line for each word that could be meant.
+    """Return the answer: a header, and a line for each possible word.
 
-    The header says whether the shell adds the names of files, and from which character of the word on.
+    The header says whether the shell also completes file names, and where in the word the file name begins.
     """
     current = line.words[-1]
     try:

@@ -19,7 +19,7 @@ GRACE: Final = 5.0
 #: maximum number of bytes of an answer
 LARGEST: Final = 256 << 20
 
-#: the code of the worker process, whose arguments are the places of modules
+#: the code of the worker process; its arguments are the places of modules
 START: Final = (
     "import sys; sys.path[:] = sys.argv[1:]; from templater.cli.page.worker import main; sys.exit(main())"
 )

@@ -374,7 +374,7 @@ class _Parser:
     def category(self) -> "Test":
         """Parse the name of a Unicode category, such as ``{Lu}`` or ``L``, and return a test for it.
 
-        Raises Panic for other names, such as the names of scripts, which Go supports.
+        Raises Panic for other names. templater does not support the names of scripts, although Go does.
         """
         name = self.char("invalid character class range")
         if name == "{":

@@ -9,7 +9,7 @@ from .tree import Document
 class Cursor:
     """A position in the tokens of a document, or in the arguments of one tag.
 
-    ``last`` is the token whose position pongo2 reports for an error after the last token.
+    ``last`` is the token whose position pongo2 reports for an error at the end of the input.
     """
 
     def __init__(self, tokens: list[Token], document: Document, last: Token | None = None) -> None:

@@ -167,7 +167,7 @@ class Parser(ExpressionParser):
         return error
 
     def plain_body(self, *names: str) -> tuple[Body, str]:
-        """Parse a body up to the first of the tags ``names``, which must have no arguments.
+        """Parse a body up to the first of the tags ``names``. These tags must have no arguments.
 
         Return the body, and the name of the tag that ends the body.
         """

@@ -58,7 +58,7 @@ class Token:
     """A token of a unit. ``value`` is its text, or the contents of a string without quotes and escapes.
 
     ``trim`` is true for a delimiter with ``-``, such as ``{%-``. ``shown`` is the text that a token of the
-    kind TEXT prints, which is shorter than ``value`` if the option trim_blocks or lstrip_blocks is on.
+    kind TEXT prints. It can be shorter than ``value`` if the option trim_blocks or lstrip_blocks is on.
     """
 
     __slots__ = ("end", "kind", "shown", "start", "trim", "unit", "value")

@@ -168,7 +168,7 @@ def test_a_missing_type_in_daemon_output_is_noted():
     assert read("name: a\n").notes == ()
 
 
-def test_unknown_listed_profiles_are_an_error():
+def test_listed_profiles_without_given_contents_are_an_error():
     error = error_of(CONFIG_SHOW)
     assert isinstance(error, InputError)
     assert error.message == "profiles: the contents of 'default', 'web' were not given"
