@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import click
@@ -13,6 +14,14 @@ STYLES: dict[str, dict[str, Any]] = {
     "+++": {"bold": True}, "---": {"bold": True}, "@@": {"fg": "cyan"}, "+": {"fg": "green"},
     "-": {"fg": "red"}, "#": {"dim": True}, "diff ": {"bold": True},
 }  # fmt: skip
+
+
+def show_patches(patches: Iterable[str]) -> None:
+    """Write the patches of several files, on a terminal with an empty line between them."""
+    for number, text in enumerate(patches):
+        if number and output.has_layout():
+            output.write("\n")
+        show_patch(text)
 
 
 def show_patch(text: str) -> None:

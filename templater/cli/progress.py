@@ -17,7 +17,7 @@ from .terminal import has_colour
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars
-    from rich.progress import ProgressColumn
+    from rich.progress import ProgressColumn, Task
 
     from ..image.contents import Contents
 
@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 DELAY = 1.0
 INTERVAL = 0.1
 #: columns for everything except the current name, and the fewest columns for a name
-NUMBERS, SHORTEST = 75, 10
+NUMBERS, SHORTEST = 76, 10
+#: no colours for numbers: rich shows the rate in red
+PLAIN = {"progress.download": "none", "progress.remaining": "none", "progress.elapsed": "none"}
 
 
 @contextmanager
@@ -76,11 +78,14 @@ class _Bar:
     def start(self) -> None:
         from rich.console import Console
         from rich.progress import Progress as Bars
+        from rich.theme import Theme
 
         if self.total is not None:
             self.size = self.total()
-        console = Console(stderr=True, highlight=False, no_color=not has_colour(sys.stderr))
-        bars = Bars(*_columns(known=self.size > 0), console=console, transient=True)
+        console = Console(
+            stderr=True, highlight=False, no_color=not has_colour(sys.stderr), theme=Theme(PLAIN)
+        )
+        bars = Bars(*_columns(console.width, known=self.size > 0), console=console, transient=True)
         bars.add_task(self.action, total=self.size or None, name="")
         bars.start()
         self.bars = bars
@@ -89,15 +94,15 @@ class _Bar:
         if self.total is None and total != self.size:
             self.size = total
             if self.bars is not None:
-                self.bars.columns = _columns(known=total > 0)
+                self.bars.columns = _columns(self.bars.console.width, known=total > 0)
                 self.bars.reset(self.bars.task_ids[0], total=total or None)
         if self.bars is None or monotonic() - self.updated < INTERVAL:
             return
         self.updated = monotonic()
         done = [f"{count} {self.unit}"] if count else []
         if size and not self.size:
-            speed = self.bars.tasks[0].speed
-            done.append(f"{size >> 20} MiB" + (f" at {speed / (1 << 20):.1f} MiB/s" if speed else ""))
+            rate = _rate(self.bars.tasks[0])
+            done.append(f"{size >> 20} MiB" + (f" at {rate}" if rate else ""))
         text = f"{self.action}: {', '.join(done)}" if done else self.action
         most = max(self.size, size) if self.size else None
         room = self.bars.console.width - NUMBERS
@@ -110,19 +115,33 @@ class _Bar:
             self.bars.stop()
 
 
-def _columns(*, known: bool) -> tuple[ProgressColumn, ...]:
+def _rate(task: Task) -> str:
+    return f"{task.speed / (1 << 20):.1f} MiB/s" if task.speed else ""
+
+
+def _columns(width: int, *, known: bool) -> tuple[ProgressColumn, ...]:
     """Return the columns for a known or unknown number of bytes."""
     from rich.progress import (
         BarColumn,
         DownloadColumn,
+        ProgressColumn,
         SpinnerColumn,
         TextColumn,
         TimeElapsedColumn,
         TimeRemainingColumn,
-        TransferSpeedColumn,
     )  # fmt: skip
+    from rich.text import Text
 
-    bar = (BarColumn(20), DownloadColumn(binary_units=True), TransferSpeedColumn(), TimeRemainingColumn())
+    class RateColumn(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            return Text(_rate(task))
+
+    bar = (
+        *([BarColumn(20, complete_style="green", finished_style="green")] if width >= NUMBERS else ()),
+        DownloadColumn(binary_units=True),
+        RateColumn(),
+        TimeRemainingColumn(),
+    )
     return (
         TextColumn("{task.description}", markup=False),
         *(bar if known else (SpinnerColumn(), TimeElapsedColumn())),

@@ -16,12 +16,15 @@ from rich.text import Text
 
 from ..model.plan import CREATE, FAILED, UPDATE, WRITE
 from ..model.source import printable, printable_lines
+from ..reporting.columns import columns
+from ..reporting.host_table import table_parts
 from ..reporting.marked_text import CARETS, HINT, SOURCE, marked_lines
 from ..reporting.report import heading
 
 if TYPE_CHECKING:
     from ..model.plan import Change
     from ..reporting.file_tree import Leaf
+    from ..reporting.host_table import HostTable
     from ..reporting.report import Block, Heading
     from ..simulation.report import Report
 
@@ -73,10 +76,8 @@ def message(text: str, width: int, *, indent: int = 0) -> Iterator[Text]:
 
 def remark(text: str, width: int, *, warns: bool) -> Iterator[Text]:
     """Yield the lines of a remark about a file."""
-    mark = Text("! " if warns else "- ", "yellow" if warns else "dim")
-    yield from wrapped(
-        mark.append(printable(text), "yellow" if warns else "dim"), width, indent=INDENT, hanging=2
-    )
+    line = Text().append("! ", "yellow") if warns else Text("- ", "dim")
+    yield from wrapped(line.append(printable(text), "" if warns else "dim"), width, indent=INDENT, hanging=2)
 
 
 def title(text: str) -> Text:
@@ -138,10 +139,10 @@ def preview(
     for block in shown:
         lines = [] if spaced else [Text()]
         lines += layout.lines(block.heading)
-        for text in block.remarks:
-            lines += remark(text, width, warns=block.warns)
         if block.failed and block.body is not None:
             lines += message(block.body, width, indent=INDENT)
+        for text in block.remarks:
+            lines += remark(text, width, warns=block.warns)
         yield ansi(lines, colour=colour)
         if block.body is not None and not block.failed:
             yield body(block)
@@ -153,8 +154,46 @@ def preview(
     for trigger, paths in by_trigger.items():
         folded = Text(f"unchanged on {printable(trigger)}: {', '.join(paths)}", "dim")
         lines += wrapped(folded, width, hanging=2)
-    lines += [Text()] if by_trigger or not spaced else []
+    lines += [Text()] if by_trigger else []
     yield ansi(lines, colour=colour)
+
+
+#: the colours of the results in the table of hosts
+RESULTS = {"same": "green", "differs": "yellow", "fails": "red", "random": "red", "unknown": "red"}
+
+
+def hosts(table: HostTable, width: int) -> Iterator[Text]:
+    """Yield the table of files and hosts, or a list of hosts for each file if the table is too wide."""
+    (header, *rows), notes = table_parts(table)
+    lines = list(columns([header, *rows]))
+    if max(map(cell_len, lines)) <= width:
+        yield Text(lines[0], "dim")
+        names = cell_len(lines[0]) - cell_len(lines[0].partition("  on ")[2]) - 5 if rows else 0
+        for line in lines[1:]:
+            shown = Text(line)
+            shown.stylize("bold", 0, names)
+            for result, look in RESULTS.items():
+                shown.highlight_regex(rf"(?<=  ){result}(?= |$)", look)
+            yield shown
+    else:
+        reasons = {}
+        while notes and notes[0].startswith("["):
+            mark, _, rest = notes.pop(0).partition(" ")
+            reasons[mark] = rest.partition(": ")[2]  # the names of the hosts come first
+        for path, trigger, *cells in rows:
+            yield title(path).append(f"  on {printable(trigger)}", "dim")
+            by_result: dict[str, list[str]] = {}
+            for host, cell in zip(header[2:], cells, strict=True):
+                by_result.setdefault(cell, []).append(host)
+            for cell, found in by_result.items():
+                result, _, mark = cell.partition(" ")
+                entry = Text().append(f"{result:7}", RESULTS.get(result, "dim"))
+                entry.append(f"  {'every host' if len(by_result) == 1 else ', '.join(found)}")
+                yield from wrapped(entry, width, indent=INDENT, hanging=9)
+                if mark:
+                    yield from wrapped(Text(printable(reasons[mark])), width, indent=INDENT + 9)
+    for note in notes:
+        yield from wrapped(Text(printable(note)), width, hanging=4)
 
 
 def tree(leaves: Sequence[Leaf]) -> Iterator[Text]:
@@ -200,9 +239,12 @@ def findings_in_columns(findings: Sequence[dict[str, Any]], width: int) -> Itera
         text = Text().append(f"{severity:8}", SEVERITIES[severity]).append(f"  {finding['check']}  ", "bold")
         text.append(f"{printable(finding['place'])}", "cyan")
         advisory = f"  [{finding['advisory']}]" if "advisory" in finding else ""
-        colon = ": " if finding["place"] else ""
-        text.append(colon + printable(f"{finding['message']}{advisory}"))
-        yield from wrapped(text, width, hanging=10)
+        words = printable(f"{finding['message']}{advisory}")
+        if finding["place"] and text.cell_len + 2 + cell_len(words) > width:
+            yield from wrapped(text, width, hanging=10)
+            yield from wrapped(Text(words), width, indent=10)
+        else:
+            yield from wrapped(text.append(": " if finding["place"] else "").append(words), width, hanging=10)
         if "hint" in finding:
             yield from wrapped(Text(printable(f"hint: {finding['hint']}"), "dim"), width, indent=10)
 

@@ -100,6 +100,12 @@ def host_table(plans: Mapping[str, Plan | TemplaterError], find: FindConstruct |
 
 def table_text(table: HostTable) -> str:
     """Return the table as plain text, followed by the reasons as numbered notes without duplicates."""
+    cells, notes = table_parts(table)
+    return "".join(f"{line.rstrip()}\n" for line in (*columns(cells), *notes))
+
+
+def table_parts(table: HostTable) -> tuple[list[list[str]], list[str]]:
+    """Return the rows of the table with its header, and the lines below the table."""
     notes: dict[tuple[str, Cell], list[str]] = {}
     numbers: dict[tuple[str, Cell], int] = {}
     lines = [["file", "on", *table.hosts]]
@@ -114,7 +120,7 @@ def table_text(table: HostTable) -> str:
                 notes.setdefault(note, []).append(host)
             cells.append(cell.result + mark)
         lines.append([row.path, row.trigger, *cells])
-    text = list(columns(lines))
+    text = []
     for note, hosts in notes.items():
         _, cell = note
         names = f" (templater differs: {'; '.join(cell.deviations)})" if cell.deviations else ""
@@ -123,7 +129,7 @@ def table_text(table: HostTable) -> str:
             f"[{numbers[note]}] {', '.join(dict.fromkeys(hosts))}: {printable(cell.why)}{names}{cause}"
         )
     text += [f"{host}: the start fails: {printable(error)}" for host, error in table.errors.items()]
-    return "".join(f"{line.rstrip()}\n" for line in text)
+    return lines, text
 
 
 def table_data(table: HostTable) -> dict[str, Any]:

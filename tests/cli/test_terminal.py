@@ -20,6 +20,7 @@ COMMANDS = {
     "preview": ("preview", "debian-cloud"),
     "failures": ("preview", "broken"),
     "machine": ("preview", "rocky-vm", "--vm"),
+    "hosts": ("preview", "rocky-vm", "--as", "all"),
     "tree": ("preview", "debian-cloud", "--tree"),
     "explain": ("explain", "debian-cloud"),
     "check": ("check", "broken", "--no-run-validators"),
@@ -82,6 +83,34 @@ def test_lines_of_templater_fit_the_width(name, width, shown):
     contents = re.compile(r"^ *\d+ +\d+ \| |^ +\| ")  # lines of files are not wrapped
     wide = [line for line in text.split("\n") if cell_len(line) > width and not contents.match(line)]
     assert not wide
+
+
+@pytest.mark.parametrize("width", [80, 200])
+def test_each_result_of_the_table_of_hosts_is_beside_its_hosts(width, shown):
+    lines = COLOUR.sub("", shown(*words_of("hosts"), width=width)).splitlines()
+    if width == 80:
+        assert lines[lines.index("── /etc/hostname  on create") + 1] == "   same     every host"
+        motd = lines[lines.index("── /etc/motd  on start") :]
+        assert motd[1].startswith("   same     incus, ") and motd[2].startswith("   differs  lxd, ")
+        assert motd[3].startswith("            LXD ignores uid, gid and mode")
+    else:
+        header, motd = (
+            next(line for line in lines if line.startswith(word)) for word in ("file", "/etc/motd")
+        )
+        assert motd[header.index("lxd") :].startswith("differs [1]")
+
+
+def test_a_finding_of_audit_begins_beside_its_place_or_on_a_line_of_its_own(shown):
+    message = "tag 'include' reads files  [CVE-2026-33897]"
+    wide, narrow = (COLOUR.sub("", shown(*words_of("audit"), width=width)) for width in (300, 80))
+    assert f"banned.tpl:1:4: {message}\n" in wide
+    assert f"\n{' ' * 10}{message}\n" in narrow
+
+
+def test_the_patches_of_files_are_separated_on_a_terminal_only(shown, capfd):
+    words = ["diff", str(SAMPLES / "permissions"), "none", "--name", "c1"]
+    separated = COLOUR.sub("", shown(*words)).split("\n\n# /")
+    assert len(separated) == 5
 
 
 @pytest.mark.parametrize("name", COMMANDS)

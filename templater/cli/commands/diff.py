@@ -12,7 +12,7 @@ from ..batch import instances_option
 from ..guard import guarded
 from ..html_report import Target, html_options, report_diff
 from ..other_side import NAMES, OtherSide, other_side_options
-from ..patches import show_patch
+from ..patches import show_patch, show_patches
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -105,8 +105,7 @@ def show_comparison(sides: list[tuple[Plan, Plan]], *, as_json: bool, exit_code:
     for before, after, files in () if as_json else compared:
         if len(sides) > 1:
             show_patch(f"# trigger {before.triggers[0]}\n")
-        for text in comparison.patch_of(files):
-            show_patch(text)
+        show_patches(comparison.patch_of(files))
         old, new = dict.fromkeys(complaints(before)), dict.fromkeys(complaints(after))
         for text in {**old, **new}:
             output.say(
@@ -135,8 +134,7 @@ def show(plans: list[Plan], *, as_json: bool, verdicts: Sequence[Verdict | None]
     for plan, verdict in () if as_json else zip(plans, verdicts, strict=True):
         if len(plans) > 1:
             show_patch(f"# trigger {plan.triggers[0]}\n")
-        for text in patch.files(plan):
-            show_patch(text)
+        show_patches(patch.files(plan))
         for text in (*complaints(plan), *(() if verdict is None else lines_of(verdict))):
             output.say(text)
     return max(map(report.verdict, plans))

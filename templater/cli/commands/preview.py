@@ -205,6 +205,10 @@ def show_every_host(found: Opened) -> int:
     )
     if found.request.as_json:
         output.write_json(table_data(table))
+    elif output.has_layout():
+        from .. import styled, terminal
+
+        output.write_lines(styled.hosts(table, terminal.width()))
     else:
         output.write(table_text(table))
     return table.exit_code
