@@ -117,6 +117,7 @@ class OtherSide(NamedTuple):
     def configured(self, instance: Instance) -> Instance:
         """Return the instance after ``config set`` and ``config unset``."""
         from ..parsing.instance_yaml import overridden
+        from ..planning.new_instance import with_new_id
 
         keys = dict(options.key_value(text, "for example: --set user.role=db") for text in self.set)
         for key in self.unset:
@@ -125,7 +126,7 @@ class OtherSide(NamedTuple):
                 where = "no profile sets the key" if holder is None else f"profile '{holder}' sets the key"
                 output.note(f"'{key}' is not a key of '{instance.name}' itself: {where}")
             keys[key] = ""
-        return overridden(instance, config=keys, devices={})
+        return with_new_id(instance, overridden(instance, config=keys, devices={}))
 
 
 def other_side_options(function: options.Command) -> options.Command:

@@ -1,4 +1,4 @@
-"""The configuration keys that a daemon sets when it creates an instance from an image."""
+"""The configuration keys that a daemon generates, when it creates an instance and later."""
 
 from __future__ import annotations
 
@@ -17,9 +17,16 @@ _PREFIX = "<set at create"
 #: the placeholder for a value that the daemon generates
 PLACEHOLDER = f"{_PREFIX}>"
 
+ID_KEY = "volatile.cloud-init.instance-id"
+_NEW_ID = "<new instance-id "
+_IDENTIFYING = tuple(
+    f"{prefix}.{name}"
+    for prefix in ("cloud-init", "user")
+    for name in ("user-data", "vendor-data", "network-config")
+)
 #: the keys with generated values that a container had at its first start on Incus 6.0.4
 _GENERATED = (
-    "volatile.base_image", "volatile.cloud-init.instance-id", "volatile.uuid", "volatile.uuid.generation",
+    "volatile.base_image", ID_KEY, "volatile.uuid", "volatile.uuid.generation",
 )  # fmt: skip
 _GENERATED_IDMAP = (
     "volatile.idmap.base", "volatile.idmap.current", "volatile.idmap.next", "volatile.last_state.idmap",
@@ -62,11 +69,36 @@ def _generated_keys(instance: Instance) -> tuple[str, ...]:
     return (*_GENERATED, *(() if instance.is_vm else _GENERATED_IDMAP), *nics)
 
 
+def with_new_id(before: Instance, after: Instance) -> Instance:
+    """Return the changed instance ``after``, with a placeholder if the daemon generates a new instance-id.
+
+    Incus 6.0.4 and LXD 5.21 do so if the name, the name of a network interface, or the expanded value of
+    user-data, vendor-data or network-config changes, as recorded from both.
+    """
+    old = before.expanded_config().get(ID_KEY)
+    if old is None or _identity(before) == _identity(after) or after.config.get(ID_KEY, old) != old:
+        return after
+    number = int(old[len(_NEW_ID) : -1]) + 1 if old.startswith(_NEW_ID) else 1
+    return after.replace(config={**after.config, ID_KEY: f"{_NEW_ID}{number}>"})
+
+
+def _identity(instance: Instance) -> tuple[object, ...]:
+    config = instance.expanded_config()
+    interfaces = {
+        device.get("name") or config.get(f"volatile.{name}.name") or name
+        for name, device in instance.expanded_devices().items()
+        if device.get("type") == "nic"
+    }
+    return instance.name, interfaces, *(config.get(key, "") for key in _IDENTIFYING)
+
+
 def placeholder_note(changes: Iterable[Change]) -> tuple[str, ...]:
-    """Return one note that explains the placeholders, or () if no rendered file contains a placeholder."""
-    marker = _PREFIX.encode()
-    found = [change.content for change in changes if change.content is not None and marker in change.content]
-    if not found:
-        return ()
-    shown = PLACEHOLDER if all(PLACEHOLDER.encode() in content for content in found) else f"{_PREFIX}…>"
-    return (f"'{shown}' stands for a value that the daemon generates when it creates the instance",)
+    """Return notes that explain the placeholders in the rendered files."""
+    contents = [change.content for change in changes if change.content is not None]
+    notes = []
+    if found := [content for content in contents if _PREFIX.encode() in content]:
+        shown = PLACEHOLDER if all(PLACEHOLDER.encode() in content for content in found) else f"{_PREFIX}…>"
+        notes.append(f"'{shown}' stands for a value that the daemon generates when it creates the instance")
+    if any(_NEW_ID.encode() in content for content in contents):
+        notes.append(f"'{_NEW_ID}…>' stands for {ID_KEY}, which the daemon generates at this change")
+    return tuple(notes)

@@ -18,7 +18,7 @@ from ..model.metadata import Rule
 from ..model.options import RenderOptions
 from ..model.plan import FAILED, Plan, carry_out
 from ..model.source import printable
-from ..planning.new_instance import placeholder_note, with_placeholders
+from ..planning.new_instance import placeholder_note, with_new_id, with_placeholders
 from ..planning.planner import plan_image
 from ..rendering.context import with_image_keys
 from ..rendering.render import render_data
@@ -275,7 +275,8 @@ class Simulation:
         subject = self.find(name)
         life = subject.life.renamed()
         self._require_free(new)
-        subject.life, subject.instance = life, subject.instance.replace(name=new)
+        subject.life = life
+        subject.instance = with_new_id(subject.instance, subject.instance.replace(name=new))
         del self.subjects[name]
         self.subjects[new] = subject
         if self.current == name:
@@ -379,7 +380,7 @@ class Simulation:
         config = {**subject.instance.config, key: value}
         if not value:
             del config[key]
-        subject.instance = subject.instance.replace(config=config)
+        subject.instance = with_new_id(subject.instance, subject.instance.replace(config=config))
 
     def set_device(self, name: str, device: str, key: str, value: str) -> None:
         """Set a key of a device, or remove the device if ``key`` is empty.
@@ -400,25 +401,26 @@ class Simulation:
                     f"device '{printable(device)}' has no type",
                     hint=f"set the type first, for example d:{printable(device)},type=nic",
                 )
-        subject.instance = subject.instance.replace(devices=devices)
+        subject.instance = with_new_id(subject.instance, subject.instance.replace(devices=devices))
 
     def set_profile(self, name: str, profile: Profile) -> None:
         """Add a profile to an instance, and replace profiles of the same name in every instance."""
         subject = self.find(name)
         if profile.name not in {each.name for each in subject.instance.profiles}:
-            subject.instance = subject.instance.replace(profiles=(*subject.instance.profiles, profile))
+            profiles = (*subject.instance.profiles, profile)
+            subject.instance = with_new_id(subject.instance, subject.instance.replace(profiles=profiles))
         for other in self.subjects.values():
             profiles = tuple(
                 profile if each.name == profile.name else each for each in other.instance.profiles
             )
-            other.instance = other.instance.replace(profiles=profiles)
+            other.instance = with_new_id(other.instance, other.instance.replace(profiles=profiles))
 
     def remove_profile(self, name: str, profile: str) -> None:
         subject = self.find(name)
         profiles = tuple(each for each in subject.instance.profiles if each.name != profile)
         if len(profiles) == len(subject.instance.profiles):
             raise UsageError(f"'{printable(name)}' has no profile '{printable(profile)}'")
-        subject.instance = subject.instance.replace(profiles=profiles)
+        subject.instance = with_new_id(subject.instance, subject.instance.replace(profiles=profiles))
 
     def delete(self, name: str) -> None:
         self.find(name)
