@@ -16,8 +16,8 @@ from templater.cli.main import system_error
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 COLOUR = re.compile(rb"\x1b\[[0-9;]*m")
-#: red, green, blue, magenta, cyan, and reset: no white, no black, no background colour
-READABLE = {b"\x1b[%dm" % number for number in (31, 32, 34, 35, 36)} | {b"\x1b[39;49;00m"}
+#: red, green, bright blue, magenta, cyan, and reset: no white, no black, no background colour
+READABLE = {b"\x1b[%dm" % number for number in (31, 32, 94, 35, 36)} | {b"\x1b[39;49;00m"}
 
 
 def an_image(tmp_path, text):

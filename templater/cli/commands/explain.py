@@ -45,8 +45,8 @@ MOST_COMPARED = 1000
 #: These colours are readable on dark and on light terminals.
 COLOURS: dict[str, dict[str, Any]] = {
     "heading": {"bold": True}, "profile": {"fg": "cyan"}, "local": {"fg": "green"},
-    "image": {"fg": "blue", "underline": True}, "property": {"fg": "magenta"},
-    "default": {"fg": "magenta", "underline": True}, "daemon": {"fg": "blue"},
+    "image": {"fg": "bright_blue", "underline": True}, "property": {"fg": "magenta"},
+    "default": {"fg": "magenta", "underline": True}, "daemon": {"fg": "bright_blue"},
     "merged": {"fg": "green", "underline": True}, "several": {"fg": "cyan", "underline": True},
     "undefined": {"fg": "red"},
 }  # fmt: skip

@@ -32,6 +32,7 @@ export async function refresh(options = {}) {
       say("");
     } catch (error) {
       status.textContent = "not connected";
+      status.className = "problem";
       say(error instanceof Refused ? `This page is no longer valid: ${error.message}` : error.message);
       isLost = true;
     }
@@ -251,6 +252,7 @@ refresh({ form: true }).then(() => follow(
   () => {
     isLost = true;
     status.textContent = "connecting";
+    status.className = "waiting";
     refresh();
   },
 ));
