@@ -1,11 +1,12 @@
-"""Observed lifecycle cases of a real daemon, replayed on paper.
+"""Replays of lifecycle cases that were recorded from a real daemon.
 
-Two simulations take every step of a case: ours, and the host's as ``outcomes.py`` predicts it. The
-host's must be what was observed. Ours must be, too, unless a named deviation is at work; it then
-goes on from where the host is, so that every step is judged by itself.
+Two simulations take every step of a case: one of templater ("ours"), and one of the host as ``outcomes.py``
+predicts it. The host's result must be the observed result. Ours must be equal too, unless a named deviation
+explains the difference. Our simulation then continues with the host's state, so each step is judged
+separately.
 
-``sh`` steps are really run, on the instances' folders laid out in a temporary directory. ``exec``
-steps are run there as well, with the guest's paths made the host's.
+``sh`` and ``exec`` steps run real programs in a temporary directory with the folders of the instances. In
+``exec`` steps, paths of the guest are converted to paths of the host.
 """
 
 import base64
@@ -62,7 +63,7 @@ MAP = IdMap(((0, SHIFT, 1_000_000_000),), ((0, SHIFT, 1_000_000_000),))
 MAX_ORDERS = 5040
 BIG = 1 << 30
 
-#: what the recorder's tiny root filesystem holds, as far as it matters
+#: the part of the recorder's tiny root filesystem that the cases need
 BASE = MemoryRootfs(
     {
         **{
@@ -95,15 +96,15 @@ KEPT_BY_THE_DAEMON = (
 
 
 class Tree:
-    """An instance's folder: ``/metadata.yaml``, ``/templates``, ``/rootfs``. An image, too."""
+    """The folder of an instance or an image: ``/metadata.yaml``, ``/templates`` and ``/rootfs``."""
 
     def __init__(self, tree: MemoryRootfs, properties: "Mapping[str, str] | None" = None) -> None:
         self.tree = tree
         self.unknown: dict[str, str] = {}
         self.name = "img"
-        #: those of the image in the store, where they are not those of its metadata.yaml
+        #: the properties of the image in the store, if they differ from its metadata.yaml
         self.properties = properties
-        #: which ids there are, where not all are
+        #: the ids that exist; None means all
         self.ids: IdMap | None = None
 
     @property
@@ -181,7 +182,7 @@ class SubTree:
 
 
 class Machine:
-    """The host's whole file system, for predictions: the instance's folder, and what ``sh`` steps left."""
+    """The host's file system for predictions: the instance's folder, and files of ``sh`` steps."""
 
     def __init__(self, folder: Tree, instance: str, outside: MemoryRootfs) -> None:
         self.folder = folder
@@ -202,7 +203,7 @@ class Machine:
 
 
 class OurSimulation(Simulation):
-    """What we do, all or nothing; ``looked`` is called before anything is rendered."""
+    """A simulation of templater, which writes all files or none. It calls ``looked`` before it renders."""
 
     follows_host = False
 
@@ -222,7 +223,7 @@ class OurSimulation(Simulation):
 
 
 class HostSimulation(Simulation):
-    """What the host does, as predicted; ``choose`` picks one of several ways a start may end."""
+    """A simulation of the predicted host. If a start can end in several ways, ``choose`` selects one."""
 
     shifted = False
     #: instances whose ids on disk are shifted: those whose last start had a map, and their copies
@@ -256,13 +257,13 @@ class HostSimulation(Simulation):
         self.mapped |= {name} & {name if backup.instance.name in self.mapped else ""}
 
     def note_map(self, name: str) -> None:
-        """A start shifts the ids on disk to the instance's map; a privileged one has none."""
+        """Record whether a start shifts the ids on disk. A privileged instance has no id map."""
         subject = self.subjects.get(name)
         if subject is not None and self.shifted:
             self.mapped = self.mapped - {name} if subject.instance.privileged else self.mapped | {name}
 
     def ways(self, subject: SimulatedInstance, triggers: tuple[str, ...]) -> "Iterator[HostStart]":
-        """A start in every order in which the daemon may take the rules of a pass, if that matters."""
+        """Yield a start for each order of rules that the daemon may choose, if the order matters."""
         instance = described(subject)
         folder = subject.folder
         assert isinstance(folder, Tree)
@@ -318,7 +319,7 @@ class HostSimulation(Simulation):
 
 @dataclass
 class HostStart:
-    """One way a start may end on the host."""
+    """One possible end of a start on the host."""
 
     verdict: StartResult
     plan: Plan
@@ -338,7 +339,7 @@ def orders(passes: list[list[Due]], plan: Plan) -> Iterator[list[list[Due]]]:
 
 
 def aligned(plan: Plan, triggers: tuple[str, ...]) -> list[list[Due]]:
-    """What is due in each pass, passes in which nothing is due included."""
+    """Return the due rules of each pass. A pass without due rules has an empty list."""
     groups = list(split_passes(plan.changes))
     passes = []
     for trigger in triggers:
@@ -348,7 +349,7 @@ def aligned(plan: Plan, triggers: tuple[str, ...]) -> list[list[Due]]:
 
 
 def put_back(world: HostFilesystem, tree: MemoryRootfs, around: Surroundings) -> None:
-    """Write to the instance's folder what the host wrote to its file system."""
+    """Copy the host's writes in the instance's folder from its file system to the tree."""
     top = tuple(around.instance.split("/")[1:])
     for names, node in sorted(world.made.items()):
         if names[: len(top)] != top:
@@ -365,7 +366,7 @@ def put_back(world: HostFilesystem, tree: MemoryRootfs, around: Surroundings) ->
 
 
 def explanations(plan: Plan) -> dict[str, list[Change]]:
-    """The deviations at work in a start by name, and the changes at which they are."""
+    """Return the changes of a start that deviate from the host, by the name of the deviation."""
     found: dict[str, list[Change]] = {}
     for change in (*plan.changes, *plan.agent):
         for deviation in deviations_at(plan, change):
@@ -382,7 +383,7 @@ class Replay:
         self.shifted = case["id"].startswith("shifted_")
         self.ours = OurSimulation(host, self.note, shifted=self.shifted)
         self.theirs = HostSimulation(RenderOptions(host))
-        #: what `templater simulate` tells, which knows of one order only
+        #: the simulation that `templater simulate` shows; it knows only one order of the rules
         self.told = Simulation(RenderOptions(host))
         self.theirs.shifted = self.shifted
         self.outside = MemoryRootfs({WORK + "/run": Entry(DIRECTORY, 0o755)})
@@ -390,17 +391,21 @@ class Replay:
         self.images: dict[str, Tree] = {}
         self.backups: dict[str, SimulatedInstance] = {}
         self.profiles: dict[str, Profile] = {"default": Profile("default", {}, DEVICES)}
-        #: what the guests have asked for, and the daemon has not done yet
+        #: reboots and shutdowns that guests requested, and that the daemon has not done yet
         self.rebooting: list[str] = []
         self.leaving: list[str] = []
         self.paused: set[str] = set()
-        #: a start that hangs goes on whenever somebody opens the other end: that is not replayed
+        #: True after a start that hangs: the replay ends, because the start continues when another process
+        #: opens the fifo
         self.hangs = False
-        #: the names of the deviations that were at work
+        #: the names of the deviations that occurred
         self.used: set[str] = set()
 
     def run(self) -> None:
-        """Every step; AssertionError where what is predicted, or unexplained, is not what was observed."""
+        """Replay every step.
+
+        Raises AssertionError for a wrong prediction, and for a difference that no deviation explains.
+        """
         if not self.import_image():
             return
         for number, observed in enumerate(self.case["observed"], 1):
@@ -426,7 +431,7 @@ class Replay:
         ways: list[HostStart] = []
         self.theirs.choose = lambda name, starts: ways.extend(starts) or self.closest(name, starts, observed)
         self.last_plan = None
-        #: how our start ended that a guest asked for
+        #: the error of our start that a guest requested
         self.guest_error: TemplaterError | None = None
         self.note(self.ours)
         self.let_guests_go(observed)
@@ -464,7 +469,7 @@ class Replay:
         host_error: "TemplaterError | None",
         expected: Mapping[str, Any],
     ) -> None:
-        """What `templater simulate` tells is what was observed, apart from what it calls unknown."""
+        """Check the files that `templater simulate` shows, except those that it calls unknown."""
         simulation = self.told
         found = self.states(simulation)
         missing_metadata = isinstance(error, InputError) and "metadata.yaml is" in str(error)
@@ -480,11 +485,11 @@ class Replay:
             simulation.subjects[name].folder.unknown.update(unknown)
 
     def note(self, simulation: Simulation) -> None:
-        """What a start of ours that fails has to leave as it is."""
+        """Record the state that a failed start of ours must leave unchanged."""
         self.before = self.states(simulation)
 
     def let_guests_go(self, observed: Mapping[str, Any]) -> None:
-        """What guests asked for happens while the recorder goes on: it is done when it is seen to be."""
+        """Do the reboots and shutdowns that guests requested, as soon as the recording shows their effect."""
         for name in list(self.rebooting):
             after = (observed["after"] or {}).get(name)
             asked_for = observed["step"][0] == "exec" and "reboot" in observed["step"][-2:]
@@ -510,7 +515,7 @@ class Replay:
         *,
         host_failed: bool,
     ) -> None:
-        """Our result is not the host's: a deviation has to say so, and ours has to be what it promises."""
+        """Check that a deviation explains the difference between our result and the host's."""
         if isinstance(error, InputError) and not isinstance(error, StartError):
             # the daemons take a missing metadata.yaml for one without templates, or follow a link
             assert "metadata.yaml is" in str(error) and mine == before, f"{what}: ours failed with {error}"
@@ -526,7 +531,7 @@ class Replay:
                 f"{what}: a failed start is not undone; {words}"
             )
             return
-        # where the host fails and we do not, it did the rest of the start by halves, and owes it still
+        # if only the host fails, it has done a part of the start, and the trigger is still pending
         explained = (
             plan.changes if host_failed else (change for changes in found.values() for change in changes)
         )
@@ -540,7 +545,7 @@ class Replay:
     last_plan: "Plan | None" = None
 
     def closest(self, name: str, starts: list[HostStart], observed: Mapping[str, Any]) -> HostStart:
-        """The way that was observed, or else the first."""
+        """Return the start that was observed, or else the first."""
         after = (observed["after"] or {}).get(name)
         if after is not None:
             self.theirs.note_map(name)
@@ -551,7 +556,7 @@ class Replay:
         return starts[0]
 
     def check_words(self, what: str, error: "TemplaterError | None", observed: Mapping[str, Any]) -> None:
-        """The predicted error is what the daemon's log says."""
+        """Check that the predicted error is the error in the daemon's log."""
         logged = [
             entry["err"]
             for entry in observed.get("daemon_log", ())
@@ -574,7 +579,7 @@ class Replay:
         return found
 
     def observed(self, after: "Mapping[str, Any] | None") -> dict[str, Any]:
-        """What was recorded of each instance, ids as its container has them."""
+        """Return the recorded state of each instance. Ids are as in its container."""
         found = {}
         for name, state in sorted((after or {}).items()):
             shift = SHIFT if name in self.theirs.mapped else 0
@@ -636,7 +641,10 @@ class Replay:
     def described(
         self, instance: Instance, given: "list[tuple[str, str]]", *, create: bool = False
     ) -> Instance:
-        """An instance as the options of create and copy make it; a copy's devices are not its profiles'."""
+        """Return an instance with the options of create or copy.
+
+        In a copy, ``-d`` changes only local devices.
+        """
         config, devices = dict(instance.config), dict(instance.devices)
         profiles = instance.profiles
         named = [self.profiles[value] for option, value in given if option in ("-p", "--profile")]
@@ -677,7 +685,10 @@ class Replay:
                 self.start(simulation, name)
 
     def named(self, simulation: Simulation, words: "tuple[Any, ...]", *, running: bool) -> list[str]:
-        """The instances of a command; a number is how long the recorder waits."""
+        """Return the instances that a command names.
+
+        Numbers among the words are waiting times of the recorder.
+        """
         names, given = parted([word for word in words if isinstance(word, str)])
         if "--all" in dict(given):
             names = [n for n, subject in simulation.subjects.items() if subject.life.running == running]
@@ -777,7 +788,7 @@ class Replay:
             laid.run([guest_word(word, top) for word in words])
 
     def do_incus(self, simulation: Simulation, *argv: str) -> None:
-        """A command of ``incus`` or ``lxc``; what it is called is in its first one to three words."""
+        """Simulate a command of ``incus`` or ``lxc``. Its first one to three words are the command's name."""
         words = list(argv)
         if words[0] == "exec":
             return self.do_exec(simulation, words[1], *words[2:])
@@ -845,7 +856,7 @@ class Replay:
         subject.instance = self.described(subject.instance, given)
 
     def do_query(self, simulation: Simulation, *argv: str) -> None:
-        """A request to the API: of an instance or a profile; all others only look, or are not followed here."""
+        """Simulate an API request that changes an instance or a profile. Ignore all other requests."""
         words, given = parted(list(argv))
         options = dict(given)
         method = options.get("-X", options.get("--request", "GET"))
@@ -909,7 +920,7 @@ class Replay:
 
     @contextmanager
     def stopped(self, simulation: Simulation, name: str, given: "list[tuple[str, str]]") -> "Iterator[None]":
-        """With ``--force`` a running instance is stopped for the moment, and started again."""
+        """With ``--force``, stop a running instance for the ``with`` block, and start it again afterwards."""
         subject = simulation.find(name)
         running = subject.life.running and forced(given)
         if running:
@@ -985,7 +996,7 @@ class Replay:
         properties = self.images[words[0]].properties or {}
         self.images[words[0]].properties = {key: text for key, text in properties.items() if key != words[1]}
 
-    # profiles: an instance sees what becomes of its profiles
+    # profiles: a changed profile changes its instances
 
     def client_profile_create(self, simulation: Simulation, words: list[str], _: object) -> None:
         self.profiles.setdefault(words[0], Profile(words[0]))
@@ -1135,7 +1146,7 @@ class Replay:
             self.tree(simulation, name).remove(f"/rootfs/{path}")
 
 
-#: what stands behind these words belongs to the command
+#: commands, with their subcommands
 SUBCOMMANDS = {
     "snapshot": ("create", "restore", "delete", "list", "show", "rename"),
     "config": ("set", "unset", "get", "show", "edit", "device", "template", "metadata", "trust"),
@@ -1164,7 +1175,7 @@ FLAGS = (
 
 
 def parted(words: list[str]) -> "tuple[list[str], list[tuple[str, str]]]":
-    """A client's words, and its options with their values; a flag's value is empty."""
+    """Return a client's words, and its options with their values. The value of a flag is empty."""
     names, given = [], []
     flags = (*FLAGS, "-p") if words[:1] == ["file"] else FLAGS
     rest = iter(word for word in words if word)
@@ -1194,7 +1205,7 @@ def pairs(words: list[str]) -> "Iterator[tuple[str, str]]":
 
 
 def reach(change: Change) -> Iterator[str]:
-    """Every place of the root filesystem at which a change may be seen."""
+    """Yield every path of the root filesystem that a change can affect."""
     yield from (change.path, change.real, *change.new_parents)
     if change.resolved is not None:
         yield from (place for place, _ in change.resolved.links)
@@ -1202,7 +1213,7 @@ def reach(change: Change) -> Iterator[str]:
 
 
 def other_names(simulation: Simulation, places: set[str]) -> set[str]:
-    """Second names of what stands at these places."""
+    """Return the other names of the files at these places (hard links)."""
     found = set()
     for subject in simulation.subjects.values():
         assert isinstance(subject.folder, Tree)
@@ -1216,7 +1227,10 @@ def other_names(simulation: Simulation, places: set[str]) -> set[str]:
 
 
 def differing(mine: Mapping[str, Any], expected: Mapping[str, Any]) -> set[str]:
-    """The paths at which two states of all instances differ; what is pending counts as the path ``pending``."""
+    """Return the paths at which two states of all instances differ.
+
+    A different pending trigger gives ``pending``.
+    """
     paths = set()
     for name in {*mine, *expected}:
         a, b = (
@@ -1258,7 +1272,7 @@ def image_tree(image: Mapping[str, Any]) -> Tree:
 
 
 def empty_tree(host: Host) -> Tree:
-    """An instance made without an image: Incus makes an empty root, LXD none at all."""
+    """Return the folder of an instance without an image. Incus makes an empty root filesystem, LXD none."""
     tree = MemoryRootfs()
     if host.product == "incus":
         tree.mkdir("/rootfs")
@@ -1297,7 +1311,7 @@ def write(tree: MemoryRootfs, path: str, data: bytes) -> None:
 
 
 def repeated(text: Any) -> str:
-    """Long texts are kept as what is repeated in them, and how often."""
+    """Return a recorded text. Long texts are recorded as a part and a number of repetitions."""
     return text["repeat"] * text["times"] if isinstance(text, dict) else str(text)
 
 
@@ -1319,7 +1333,7 @@ def guest_word(word: str, top: str) -> str:
 
 
 def files_of(folder: Tree) -> dict[str, str]:
-    """Everything in the root filesystem that is not as in the base, in the recorder's terms."""
+    """Return each difference between the root filesystem and the base, in the recorder's words."""
     if folder.tree.entry("/rootfs") is None:
         return {}
     root = SubTree(folder.tree, "/rootfs")
@@ -1383,7 +1397,7 @@ def difference(mine: Mapping[str, Any], expected: Mapping[str, Any]) -> str:
 
 
 class Laid:
-    """The instances' folders on disk, for commands that look at them; read back at the end."""
+    """The instances' folders on disk, for commands that use them. At the end, they are read back."""
 
     def __init__(self, simulation: Simulation, outside: MemoryRootfs, mapped: "frozenset[str]") -> None:
         self.simulation = simulation
@@ -1462,7 +1476,10 @@ def lay(tree: MemoryRootfs, top: str, shift: int = 0) -> None:
 
 
 def gathered(top: str, before: MemoryRootfs, shift: int = 0) -> MemoryRootfs:
-    """What is on disk, as a tree; what did not change keeps what could not be laid out."""
+    """Return the files on disk as a tree.
+
+    Unchanged files keep the attributes that could not be written to disk.
+    """
     tree = MemoryRootfs()
     links: dict[int, str] = {}
     root = os.geteuid() == 0
@@ -1497,7 +1514,7 @@ def gathered(top: str, before: MemoryRootfs, shift: int = 0) -> MemoryRootfs:
 
 
 def cases_in(folder: Path) -> list[dict[str, Any]]:
-    """Every observed case of a folder; the snippets of ``pongo2_probe.json`` are none."""
+    """Return every observed case of a folder. The snippets of ``pongo2_probe.json`` are not cases."""
     found = []
     for path in sorted(folder.glob("*.json")):
         case = json.loads(path.read_text())

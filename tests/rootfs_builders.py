@@ -1,4 +1,4 @@
-"""Root filesystems, plans for them, and what was left of them, for the tests that write."""
+"""Root filesystems, plans for them, and their snapshots, for the tests that write."""
 
 import os
 import stat
@@ -73,9 +73,9 @@ def opened(path: Path, mechanism: str = "", **options: bool) -> DirectoryRootfs:
 
 
 def snapshot(top: Path, *, times: bool = False) -> dict[str, tuple[object, ...]]:
-    """Everything below a directory, byte for byte: kind, mode, owner, content, target, device.
+    """Return the kind, mode, owner, content, target and device of everything below a directory.
 
-    ``times`` adds inodes and mtimes, but for directories, whose mtime passing names change.
+    ``times`` adds inodes, and mtimes except those of directories: temporary names change them.
     """
     return dict(_seen(top, times))
 
@@ -99,7 +99,7 @@ def strays(top: Path) -> list[str]:
 
 
 def below(top: Path) -> list[Path]:
-    """Everything below a directory on its own file system: not what is mounted there (/proc never ends)."""
+    """Return everything below a directory, without mounted file systems such as /proc, which never ends."""
     device, found = top.stat().st_dev, []
     for folder, directories, files in os.walk(top):
         found += [Path(folder, name) for name in (*directories, *files)]

@@ -48,7 +48,7 @@ def words(text: str) -> set[str]:
     return set(text.split())
 
 
-#: what the pure layers never import: they take values and return values
+#: modules that the pure layers never import: they take values and return values
 EFFECTS = words("""
     ctypes fcntl glob http mmap multiprocessing nt os pathlib posix select shutil signal socket subprocess sys
     tempfile threading
@@ -58,7 +58,7 @@ EFFECTS = words("""
 LEAN = {name.removeprefix("templater").removeprefix(".") for group in GROUPS for name in group} | {
     "startup", "startup.line", "startup.line.templater_hook",
 }  # fmt: skip
-#: what the lean modules may load of the standard library; each costs next to nothing
+#: the modules of the standard library that lean modules may load; each loads fast
 LEAN_STDLIB = words("""
     __future__ _ctypes _hashlib _imp _sha2 _sha256 _signal _stat binascii ctypes errno fcntl gc marshal math nt posix
     resource select signal stat struct sys syslog time zlib
@@ -88,7 +88,7 @@ def tree(module: str) -> ast.Module:
 
 
 class Import:
-    """One imported module as seen from one place: ``kind`` is eager, lazy (in a function) or types."""
+    """One import of one module. ``kind`` is eager, lazy (in a function) or types."""
 
     def __init__(self, module: str, target: str, kind: str, line: int) -> None:
         self.module, self.target, self.kind, self.line = module, target, kind, line
@@ -119,7 +119,7 @@ def statements(body: list[ast.stmt], kind: str = "eager") -> Iterator[tuple[ast.
 
 
 def absolute(module: str, node: ast.ImportFrom) -> str:
-    """The full name that a ``from`` import starts at."""
+    """Return the absolute name of the module in a ``from`` import."""
     if not node.level:
         return node.module or ""
     package = f"templater.{module}".rstrip(".").split(".")
@@ -149,14 +149,14 @@ IMPORTS = [found for module in MODULES for found in imports(module)]
 
 
 def own(target: str) -> str | None:
-    """The module of ours that an import names, or None for somebody else's."""
+    """Return the module of templater that an import names, or None for another project's module."""
     if target == "templater":
         return PUBLIC
     return target.removeprefix("templater.") if target.startswith("templater.") else None
 
 
 def folder_of(module: str) -> str:
-    """The top folder of a module, or the module itself if it lies directly in ``templater/``."""
+    """Return the top folder of a module, or the module itself if it is directly in ``templater/``."""
     return module.split(".", maxsplit=1)[0]
 
 
@@ -165,7 +165,7 @@ TOP_MODULES = sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem != 
 
 
 def allowed(folder: str) -> set[str]:
-    """What the docstring of a folder's ``__init__.py`` says after "May import:"."""
+    """Return the list after "May import:" in the docstring of a folder's ``__init__.py``."""
     text = ast.get_docstring(tree(folder)) or ""
     found = re.search(r"^May import: ([^.]*)\.$", text, re.MULTILINE)
     assert found, f"templater/{folder}/__init__.py does not say what it may import"
@@ -180,7 +180,7 @@ def internal() -> Iterator[tuple[Import, str]]:
 
 
 def graph() -> dict[str, set[str]]:
-    """Folders and top modules, and what each imports: at import, lazily, and for types."""
+    """Return the imports of each folder and top module: at import, lazily, and for types."""
     arrows: dict[str, set[str]] = {name: set() for name in (*FOLDERS, *TOP_MODULES)}
     for found, target in internal():
         if PUBLIC not in (found.module, target) and folder_of(found.module) != folder_of(target):
@@ -189,7 +189,7 @@ def graph() -> dict[str, set[str]]:
 
 
 def floors(arrows: dict[str, set[str]]) -> dict[str, int]:
-    """The floor of each room: one above the highest room that it imports."""
+    """Return the height of each folder: one more than the highest folder that it imports."""
     heights: dict[str, int] = {}
 
     def height(room: str, trail: tuple[str, ...]) -> int:
@@ -347,7 +347,7 @@ print(*sorted(set(sys.modules) - before), sep="\\n")
 
 
 def loaded(names: list[str]) -> set[str]:
-    """What a bare interpreter has loaded after importing these modules."""
+    """Return the modules that a bare interpreter has loaded after importing these modules."""
     code = LOADED.format(root=str(ROOT), names=names)
     answer = subprocess.run(
         [sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, check=True

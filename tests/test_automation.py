@@ -1,4 +1,4 @@
-"""docs/automation.md is true: the keys of each JSON are those that are printed, the exit codes are ours."""
+"""docs/automation.md is correct: it lists the keys of the printed JSON, and templater's exit codes."""
 
 import json
 import re
@@ -15,7 +15,7 @@ from tests.recorded_daemon import error, incus, sync  # noqa: F401
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = (ROOT / "docs" / "automation.md").read_text()
-#: where the objects of a page's heading stand in others
+#: for each heading of the page, the keys whose values other headings describe
 INSIDE = {
     "A plan": {"changes": "A change", "agent": "A change", "cloud_init": "cloud-init at the next boot"},
     "The status of an instance": {"files": "The status of a file"},
@@ -86,7 +86,7 @@ PRINTED = {
 
 
 def documented():
-    """By heading, each key and whether it may be left out."""
+    """Return the documented keys of each heading, and whether each key is optional."""
     found = {}
     for heading, text in re.findall(r"^### ([^:\n]+).*?\n(.*?)(?=^##|\Z)", PAGE, re.M | re.S):
         cells = re.findall(r"^\| (`.*?) \|", text, re.M)
@@ -133,7 +133,7 @@ def folder(tmp_path_factory):
 
 
 def objects(heading, value, found):
-    """What stands under each heading, sorted by it."""
+    """Collect the objects that each heading describes."""
     found.setdefault(heading, []).append(value)
     for key, inner in INSIDE.get(heading, {}).items():
         inside = value.get(key) or []

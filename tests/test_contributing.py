@@ -42,7 +42,7 @@ def test_the_layout_in_contributing_lists_every_folder_and_module():
 
 @pytest.mark.parametrize("kind", RECIPES)
 def test_the_imports_of_a_recipe_exist(kind, monkeypatch):
-    """Those for type checkers too. The recipe's test may import the recipe's module."""
+    """This includes imports for type checkers. The recipe's test may import the recipe's module."""
     for name, text in FILE.findall(RECIPES[kind]):
         if not name.endswith(".py"):
             continue

@@ -1,9 +1,9 @@
-"""Real images: what the daemons' Go code decodes and renders from 111 of them, and what we do.
+"""111 real images: templater decodes and renders them like the daemons' Go code.
 
-The recordings lie in ``$TEMPLATER_CORPUS``, or beside the repository in ``shared/corpus``; they
-belong to the authors of the images and are not part of this project. A recording's model is the host
-``incus``: every rule on its own, into an empty root filesystem. (A virtual machine's are the files of
-its config drive.)
+The recordings are in ``$TEMPLATER_CORPUS``, or next to the repository in ``shared/corpus``. They belong to
+the authors of the images and are not part of this project. A recording shows the host ``incus``: it renders
+every rule separately, into an empty root filesystem. For a virtual machine, it has the files of the config
+drive.
 """
 
 import bz2
@@ -52,8 +52,8 @@ BESIDE = Path(__file__).resolve().parent.parent.parent / "shared" / "corpus"
 CORPUS = Path(os.environ.get("TEMPLATER_CORPUS") or BESIDE)
 HAVE_CORPUS = (CORPUS / "MAP.json").is_file()
 DIALECTS = ("v4", "v6")
-#: how many renderings are recorded for each dialect, by the number of files that hold them: of the corpus
-#: that we know; another may hold any number
+#: the number of recorded renderings for each dialect, by the number of files of the corpus; for any other
+#: number of files, the number of renderings is not checked
 RECORDED = {1648: 3116}
 
 #: image: why its renderings differ. Strict: one that agrees again fails the build.
@@ -87,7 +87,7 @@ def recording(image: str, instance: str, trigger: str) -> dict:
 
 
 def stage(error: TemplaterError) -> str:
-    """The step of the daemons at which an error of ours would have come up."""
+    """Return the step at which the daemons would have reported this error."""
     if isinstance(error, TemplateSyntaxError):
         return "parse"
     if isinstance(error, RenderError):
@@ -96,7 +96,7 @@ def stage(error: TemplaterError) -> str:
 
 
 def observed(metadata, instance, rendering) -> dict:
-    """A rendering as the recordings have it."""
+    """Return a rendering in the form of the recordings."""
     made = plan_of(
         metadata, instance, [rendering], MemoryRootfs({}), host=INCUS, triggers=(rendering.trigger,)
     )
@@ -116,12 +116,15 @@ def observed(metadata, instance, rendering) -> dict:
 
 
 def recorded(golden: dict) -> dict:
-    """Their words for an error are theirs; its step is compared."""
+    """Return a recording without the error's text, because templater has other texts.
+
+    The step is compared.
+    """
     return {key: value for key, value in golden.items() if key != "error"}
 
 
 def renderings_of(image: str, instance: str, dialect: str):
-    """Every rule of every trigger, templates compiled once: by trigger, sorted by path as recorded."""
+    """Render every rule of every trigger. Return the renderings by trigger, sorted by path as recorded."""
     opened = open_image(folder(image))
     metadata = read_metadata(opened.read_metadata(), INCUS.yaml)
     templates = opened.read_templates({rule.template for rule in metadata.rules if rule.template})
@@ -179,7 +182,7 @@ def test_the_explanation_of_a_real_image_has_the_lines_of_its_files(image: str):
 
 @pytest.mark.parametrize("dialect", DIALECTS)
 def test_every_recorded_rendering_is_compared(dialect: str):
-    """What the test above walks through is all that there is."""
+    """The test above compares every recorded rendering."""
     walked = sum(
         len(recording(image, instance, trigger)[dialect])
         for image in IMAGES
@@ -275,7 +278,7 @@ def packed(files: dict[str, bytes], prefix: str) -> bytes:
 
 
 def archives(files: dict[str, bytes]) -> dict[str, bytes]:
-    """A split image's metadata tarball, and unified ones with the metadata first and last."""
+    """Return the metadata tarball of a split image, and unified images with the metadata first and last."""
     backwards = dict(reversed(files.items()))
     return {
         "split": packed(files, ""),
@@ -285,7 +288,7 @@ def archives(files: dict[str, bytes]) -> dict[str, bytes]:
 
 
 def preview(image: Path, instance) -> object:
-    """What the command prints as JSON, or the error that it prints instead, without the image's name."""
+    """Return the JSON that the command prints, or its error, without the image's name."""
     try:
         made = plan(open_image(image), instance, triggers=("create", "start"), host=INCUS, dialect="v6")
         return json.loads(json.dumps(plan_data(made)).replace(str(image), "IMAGE"))

@@ -1,4 +1,4 @@
-"""The README and docs/ are true: their sessions are replayed, their examples run, their table is ours."""
+"""The README and docs/ are correct: tests replay the sessions, and run the examples."""
 
 import doctest
 import json
@@ -87,7 +87,10 @@ LIMITS_CLOSING = "<!-- /limits -->"
 
 
 def limits_table() -> str:
-    """What ``preview`` has, which has the most; ``memory`` is the child's."""
+    """Return the table with the limits of ``preview``, which has the most limits.
+
+    ``memory`` is that of the child.
+    """
     ours = {
         limits.RENDERING: planning.rendering(limits.Given()), limits.READING: yaml_nodes.LIMITS,
         limits.IMAGE: DEFAULT, limits.CHILD: Bounds(), limits.COMMAND: limits.CommandLimits(),
@@ -137,7 +140,7 @@ def test_every_page_is_in_the_index():
 
 
 def test_the_commands_that_the_security_page_lists_as_unsandboxed_exist():
-    """Of those that render in their own process."""
+    """The page lists the commands that render in their own process."""
     sentence = re.search(
         r"^\* (.*?) render in their own process", (ROOT / "docs/security.md").read_text(), re.M
     )
@@ -160,7 +163,7 @@ def test_every_command_is_in_the_readme_or_a_page():
     assert not commands
 
 
-#: what stands for Incus: the recorded answers of `incus query` and `incus list -f json`
+#: a replacement for Incus: the recorded answers of `incus query` and `incus list -f json`
 INCUS = """#!/bin/sh
 case "$1" in
   query) cat "$(dirname "$0")/web1.json";;
@@ -191,7 +194,7 @@ NOT_RUN = {
 
 
 def commands_in_tables() -> list[str]:
-    """Every command that a table of the README or of a page shows."""
+    """Return every command in a table of the README or of a page."""
     rows = [line for page in PAGES for line in page.read_text().splitlines() if line.startswith("|")]
     found = [span for row in rows for span in re.findall(r"`((?:incus [^`]*; )?templater [^`]+)`", row)]
     return list(dict.fromkeys(found))

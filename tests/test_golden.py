@@ -1,4 +1,4 @@
-"""Every sample image x instance x trigger against what the real pongo2 v4 rendered (tests/golden/record.py)."""
+"""Each sample image, instance and trigger, compared with the real pongo2 v4 (tests/golden/record.py)."""
 
 import hashlib
 import io
@@ -39,7 +39,7 @@ def planned(case, *triggers, image=None, host="incus-debian", rootfs=None):
 
 
 def manifest(changes):
-    """The plan in the words of a MANIFEST, without the kind of an error."""
+    """Return the plan as lines of a MANIFEST, without the kind of an error."""
     lines = []
     for change in changes:
         if change.action == FAILED:

@@ -1,4 +1,4 @@
-"""What a real Incus did, step by step, and what we do in its place.
+"""Recorded steps of a real Incus, compared with templater's simulation.
 
 Debian's Incus 6.0.4 was watched through the lives of instances: ``tests/incus_cases``, verbs that are not
 in these in ``tests/incus_lives``, and profiles, devices, moves, projects and rebuilds in

@@ -1,4 +1,4 @@
-"""What a real LXD did, step by step, and what we do in its place.
+"""Recorded steps of a real LXD, compared with templater's simulation.
 
 Debian's LXD 5.0.2 took the same steps as the Incus of ``test_incus_cases`` (``tests/lxd_cases``;
 TEMPLATER_LXD_CASES names another folder of the same form).

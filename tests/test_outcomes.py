@@ -1,9 +1,9 @@
-"""The predicted outcomes of each host against those recorded from the releases' own code.
+"""The predicted outcomes of each host, compared with outcomes recorded from the code of the releases.
 
-``tests/hosts/outcomes.json`` holds the situations of the builds named in BUILDS, of containers and of
-virtual machines (the host's part: the config drive; the guest's agent's: files in its root);
-TEMPLATER_OUTCOMES names another file of the same form. A recording says what a start did to its
-target (``after``), what else changed (``left``), and the daemon's error.
+``tests/hosts/outcomes.json`` has recordings of the builds in BUILDS, for containers and virtual machines. For
+a virtual machine, the host writes the config drive, and the guest's agent writes files in its root.
+TEMPLATER_OUTCOMES names another file of the same form. A recording has the target after a start (``after``),
+the other changes (``left``), and the daemon's error.
 """
 
 import itertools
@@ -80,7 +80,7 @@ CONTAINER = Instance("c1")
 
 @cache
 def records() -> dict[tuple[str, str], Record]:
-    """The container records by host of ours and situation."""
+    """Return the records of containers, by templater's name of the host and by situation."""
     return records_of("lxc")
 
 
@@ -94,7 +94,7 @@ def records_of(driver: str) -> dict[tuple[str, str], Record]:
     }
 
 
-# what can't be known, as named predicates; each docstring is the reason
+# predicates for unpredictable records; each docstring is the reason
 
 
 def other_names(record: Record, host: Host) -> bool:
@@ -205,7 +205,7 @@ class Machine:
         return True
 
     def read(self, yaml: str) -> Metadata:
-        # a daemon takes a missing metadata.yaml for one that has no templates
+        # a daemon treats a missing metadata.yaml like one without templates
         if not self.metadata:
             return Metadata()
         limits = Limits(bytes=32 << 20)
@@ -219,7 +219,7 @@ def place(path: str) -> str:
 
 
 class Prediction:
-    """One predicted end of a start, in the form of a recording."""
+    """One predicted result of a start, in the form of a recording."""
 
     def __init__(self, result: str, error: str, world: HostFilesystem, machine: Machine) -> None:
         self.result = result
@@ -251,12 +251,12 @@ def recorded_after(after: Record) -> str:
 
 
 def described(world: HostFilesystem, path: str) -> str:
-    """What lstat and stat say of a path, in the words of ``recorded_after``."""
+    """Return the lstat and stat of a path in the words of ``recorded_after``."""
     try:
         place, node = world.walk(path, follow=False)
     except Errno:
         return "missing"
-    # the recorder looked from outside of its chroot, where an absolute link on the way leads nowhere
+    # the recorder was outside of the chroot: from there, an absolute link on the way dangles
     if node is None or crosses_absolute_link(world, path):
         return "missing"
     if node.kind != SYMLINK:
@@ -297,7 +297,7 @@ def node_text(world: HostFilesystem, place: Place, node: Node) -> str:
 
 
 def changes(world: HostFilesystem, machine: Machine) -> Iterator[str]:
-    """Everything that changed but the target itself and what it leads to."""
+    """Yield every change, except of the target itself and of the file to which it links."""
     target = world.place(tuple(machine.target.split("/")[1:]))
     own = {target}
     with suppress(Errno, RefusedError):
@@ -317,7 +317,7 @@ def changes(world: HostFilesystem, machine: Machine) -> Iterator[str]:
 
 
 def predictions(record: Record, host: Host, dialect: str) -> list[Prediction]:
-    """Every way in which the start may end: one, unless the order of two rules matters."""
+    """Return every possible end of the start. There is one, unless the order of two rules matters."""
     machine = Machine(record)
     around = Surroundings(
         machine.view, INSTANCE, int(record["setup"].get("umask", "022"), 8), record["setup"].get("shift", 0)
@@ -368,7 +368,7 @@ def unknown(record: Record, host: Host) -> str:
 
 
 def equal(record: Record, ends: list[Prediction]) -> bool:
-    """All that was recorded is predicted, and where a start has one end, nothing else is."""
+    """Return whether the predictions include every recorded result."""
     ways = record.get("varies") or [record]
     return all(any(end.same(way) for end in ends) for way in ways)
 
@@ -385,7 +385,7 @@ def check_each(driver: str, name: str, check: Callable[[Record, str], object]) -
             if not unknown(record, HOSTS[name]):
                 found[situation] = str(error)
         else:
-            # in other recordings than ours, what can't be known may well be as predicted
+            # in other recordings than ours, an unpredictable outcome can match by chance
             if (reason := unknown(record, HOSTS[name])) and not OTHER:
                 found[situation] = f"predicted now, though: {reason}"
     assert not found, f"{len(found)} differ\n" + "\n".join(f"{key}: {text}" for key, text in found.items())
@@ -411,7 +411,7 @@ def test_at_least_98_percent_of_a_hosts_situations_can_be_predicted(name: str) -
 
 @pytest.mark.parametrize("name", BUILDS)
 def test_predicted_errors_match_the_daemons_texts(name: str) -> None:
-    """The texts of failed checks and writes; YAML libraries and template errors have tests elsewhere."""
+    """This covers failed checks and writes. Other tests cover errors of YAML libraries and templates."""
     wrong = []
     for (host, situation), record in records().items():
         if host != name or record["outcome"] != "fails" or unknown(record, HOSTS[name]):
@@ -453,7 +453,7 @@ def test_the_predicted_outcome_of_a_virtual_machine_is_the_recorded_one(name: st
 
 
 def check_virtual_machine(record: Record, name: str) -> None:
-    """Its files lie on the config drive: the whole outcome is whether they get there, and the error if not."""
+    """Check the error, or whether the files are on the config drive."""
     plan = predicted(record, HOSTS[name], BUILDS[name][1], Instance("c1", VIRTUAL_MACHINE))
     said = [plan.prediction.outcomes[change] for change in plan.changes if plan.outcome(change)]
     if record["outcome"] == "fails":
@@ -497,7 +497,7 @@ def check_agent(record: Record, name: str) -> None:
 
 
 def predicted(record: Record, host: Host, dialect: str, instance: Instance = CONTAINER) -> Plan:
-    """The plan with the outcomes of its changes, made as ``plan()`` makes it."""
+    """Return a plan with predicted outcomes, as ``plan()`` makes it."""
     machine = Machine(record)
     around = Surroundings(machine.view, INSTANCE, int(record["setup"].get("umask", "022"), 8))
     metadata, templates = machine.read(host.yaml), machine.template_files()

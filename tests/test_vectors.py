@@ -1,7 +1,7 @@
-"""Conformance: what real pongo2 answered to three thousand templates, and what we answer.
+"""Conformance: templater answers three thousand templates like the real pongo2.
 
-``TEMPLATER_VECTORS`` names another folder of recordings; every ``**/*.jsonl`` in it counts, but the lists of
-differences of pongo2 7 and what no two runs agree on.
+``TEMPLATER_VECTORS`` names another folder of recordings. Every ``**/*.jsonl`` in it is read, except the
+differences of pongo2 7, and templates whose result is random.
 """
 
 import base64

@@ -1,8 +1,8 @@
-"""What an edit of metadata.yaml has to make of a text, worked out apart from the editor.
+"""The expected results of edits of metadata.yaml, computed without the editor.
 
-Places come from PyYAML's own parser (the editor uses libyaml), blocks are edited as lines (the editor
-works on characters). ``Beyond`` is raised for texts in which one line may stand for several things:
-aliases, merge keys, keys that come twice, mappings that begin in the middle of a line.
+Positions come from PyYAML's Python parser, while the editor uses libyaml. Blocks are edited as lines, while
+the editor works on characters. ``Beyond`` is raised for texts whose lines can have several meanings: aliases,
+merge keys, repeated keys, and mappings that begin in the middle of a line.
 """
 
 import json
@@ -25,7 +25,7 @@ KINDS = {
 
 
 class Beyond(Exception):
-    """Not a text with one place for everything."""
+    """Raised for a text whose lines can have several meanings."""
 
 
 class Node:
@@ -50,7 +50,7 @@ class Node:
         return self.kind == "scalar" and self.text in NULLS and not self.style and not self.tag
 
     def last_line(self, lines):
-        """The last line with something of it."""
+        """Return the number of the last line that contains a part of the node."""
         if self.children and not self.flow:
             return max(child.last_line(lines) for child in self.children[-2:])
         if self.style not in ("|", ">"):
@@ -112,7 +112,7 @@ def node(events, event):
 
 
 def find(text, names):
-    """The nodes on the way as (mapping, key, value), as far as there are any."""
+    """Return the existing nodes on the path as (mapping, key, value)."""
     found = []
     at = document(text)
     for index, name in enumerate(names):
@@ -132,7 +132,10 @@ def find(text, names):
 
 
 def known(mapping, last):
-    """One pair for every name. What is merged may override what a name leads to, and be on the way to it."""
+    """Raise Beyond unless every name has exactly one pair.
+
+    Also raise it for a merged mapping, unless the name is the ``last`` of the path.
+    """
     names = [key.text for key, _ in mapping.pairs]
     if len(set(names)) < len(names) or None in names or any(key.null for key, _ in mapping.pairs):
         raise Beyond("a key that comes twice, is null, or is no text")
@@ -141,7 +144,7 @@ def known(mapping, last):
 
 
 def alone(node):
-    """Nothing in a node is used elsewhere."""
+    """Raise Beyond if a part of the node has an anchor, because an alias elsewhere may use it."""
     if node.anchored:
         raise Beyond("shared")
     for child in node.children:
@@ -149,12 +152,12 @@ def alone(node):
 
 
 def before_on_line(text, node):
-    """A byte order mark is a character and no column."""
+    """Return the text before a node in its line. A byte order mark is a character, but not a column."""
     return text[node.start.index - node.start.column : node.start.index]
 
 
 def plain_pair(text, mapping, key):
-    """A pair that begins its line with its key and a colon."""
+    """Raise Beyond unless the pair begins its line with its key and a colon."""
     if mapping.flow:
         return
     if before_on_line(text, key).strip(" ") or not re.match(r"[ \t]*:", text[key.end.index :]):
@@ -196,7 +199,7 @@ def replaced(text, names, value):
 
 
 def relisted(text, old, items):
-    """The lines of the items that stay, and new ones like them."""
+    """Return the lines of the remaining items, and similar lines for new items."""
     lines = lines_of(text)
     firsts = [item.start.line for item in old.children]
     column = lines[firsts[0]].index("-")

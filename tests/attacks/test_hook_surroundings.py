@@ -1,4 +1,4 @@
-"""Attacks on hooks by what surrounds them: umask, signals, links, names, owners, and the size of what they read."""
+"""Attacks on a hook's environment: umask, signals, links, names, owners, and sizes of files."""
 
 import json
 import os
@@ -446,7 +446,7 @@ def test_a_description_file_named_instance_yaml_or_backup_yaml_is_refused(tmp_pa
 
 @as_root
 def test_an_image_of_another_user_is_not_trusted_in_a_user_namespace() -> None:
-    """There, the files of root and of every other user have the same owner."""
+    """In a user namespace, files of root and of all other users have the same owner."""
     with tempfile.TemporaryDirectory() as folder:  # unlike tmp_path, every user can reach it
         top = Path(folder)
         image = an_image(top / "images/theirs")
@@ -701,7 +701,7 @@ def test_status_names_code_that_another_user_can_change(
 
 
 def test_a_missing_path_counts_as_changeable_by_other_users(tmp_path: Path) -> None:
-    """Its owner can move it away after root has read it."""
+    """The owner of a file can move the file away after root has read it."""
     assert status.is_changeable(str(tmp_path / "gone"))
 
 

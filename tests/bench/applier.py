@@ -1,6 +1,6 @@
-"""Applies what it is told on standard input, in this process, and says what each took: for hardening.py.
+"""A process for hardening.py: it applies the jobs from standard input, and prints the time of each.
 
-It is run with the sources of one revision in front of it, so it uses nothing but the public interface.
+It runs with the sources of one revision, so it uses only the public interface.
 """
 
 import gc
@@ -14,9 +14,9 @@ from templater import DirectoryRootfs, apply, open_image, plan, read_instance
 
 
 def applied(image: str, instance: str, rootfs: str, how: str) -> tuple[float, float]:
-    """Milliseconds on the clock, and on the processor, from the image's path to the last file written.
+    """Return the milliseconds of wall clock and processor, from reading the image to the last written file.
 
-    ``how``: "plainly" writes without any care, "apply alone" counts from the plan on.
+    ``how``: "plainly" writes without any safety; "apply alone" measures from the finished plan.
     """
     gc.collect()
     clock, processor = perf_counter(), process_time()
@@ -33,7 +33,7 @@ def applied(image: str, instance: str, rootfs: str, how: str) -> tuple[float, fl
 
 
 def written(made, rootfs: str) -> None:
-    """What a program without any care would do: by path, into the file that is there, and not synced."""
+    """Write the files without any safety: by path, into the existing file, without a sync."""
     for change in made.files():
         os.makedirs(os.path.dirname(rootfs + change.real), exist_ok=True)
         with open(rootfs + change.real, "wb") as file:

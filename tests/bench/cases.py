@@ -33,7 +33,7 @@ CONTEXT: dict[str, Any] = {
 
 
 class Case(NamedTuple):
-    """One template in pongo2's language, Jinja's (minijinja reads the same) and Django's."""
+    """One template in the languages of pongo2, Jinja (also for minijinja) and Django."""
 
     name: str
     pongo2: str
@@ -128,7 +128,7 @@ CASES = (
 
 
 def corpus() -> list[Case]:
-    """Every template of the corpus, what most images share first; none where there is no corpus."""
+    """Return every template of the corpus, the most common first. Without a corpus, return none."""
     root = Path(__file__).resolve().parents[2]
     folder = Path(os.environ.get("TEMPLATER_CORPUS") or root.parent / "shared" / "corpus") / "images"
     texts: Counter[str] = Counter()

@@ -33,16 +33,16 @@ from tests.golden.record import CASES, IMAGES, Case
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
-#: the last commit before races and faults were run against apply, and strangers read it. No version ever
-#: wrote without the confined layer and without staging: what those two cost is the comparison with ``PLAIN``
+#: The last commit before ``apply`` was tested with races and faults, and reviewed. Every revision has the
+#: confined layer and staging, so the comparison with ``PLAIN`` shows their cost.
 REVISION = "58a4c0012d27ddc2a394d8a53c124ed3cb0d9667"
 LIMIT = 1.1
 ALONE = "`apply()` alone, in memory"
 PLAIN = "called, in memory; before: plain writing"
-#: what is part of another way, or compares with no revision
+#: comparisons without a limit: a part of another one, and one that compares with no revision
 NO_LIMIT = (ALONE, PLAIN)
 
-#: of each image the instance of real size; ``broken`` is refused by both sides
+#: for each image, the instance of realistic size; both sides refuse the image ``broken``
 SAMPLES = [case for case in CASES[1::2] if case.image != "broken"]
 
 
@@ -54,7 +54,7 @@ class Times(NamedTuple):
 
 
 class Side:
-    """One revision's sources, and a process that applies with them."""
+    """The sources of one revision, and a process that applies plans with them."""
 
     def __init__(self, name: str, sources: Path) -> None:
         self.name = name
@@ -108,7 +108,7 @@ def described(case: Case) -> str:
 
 
 def taken_out(revision: str, folder: Path) -> Path:
-    """The package as it was in a revision, or how to get at it."""
+    """Return the folder with the package of a revision. If it can't be read, tell the user how to get it."""
     done = subprocess.run(
         ["git", "-C", str(REPOSITORY), "archive", revision, "templater"], check=False, capture_output=True
     )
@@ -124,7 +124,7 @@ def taken_out(revision: str, folder: Path) -> Path:
 
 @contextmanager
 def sides(revision: str) -> Iterator[tuple[Side, Side]]:
-    """Both from a temporary folder, so that neither has the better place on the disk."""
+    """Yield both sides. Both run from a temporary folder, so that neither has a faster disk."""
     with tempfile.TemporaryDirectory(prefix="templater-bench.") as name:
         folder = Path(name).resolve()
         before = taken_out(revision, folder / "before")
@@ -161,7 +161,7 @@ class Ground:
 
 
 def everything(top: Path) -> dict[str, tuple[object, ...]]:
-    """What is there, but for times."""
+    """Return mode, owner and content of everything in a tree, without times."""
     found: dict[str, tuple[object, ...]] = {}
     for path in [top, *sorted(top.rglob("*"))]:
         status = path.lstat()
@@ -171,7 +171,10 @@ def everything(top: Path) -> dict[str, tuple[object, ...]]:
 
 
 def compare(case: Case, pair: tuple[Side, Side], ground: Ground) -> int:
-    """The same tree from both, called and as a process; gives back how many files were written."""
+    """Check that both sides write the same tree, called and as a process.
+
+    Return the number of written files.
+    """
     trees = []
     for side in pair:
         for way in (side.called, side.run):
@@ -188,7 +191,7 @@ def compare(case: Case, pair: tuple[Side, Side], ground: Ground) -> int:
 
 
 class Series:
-    """One image in one way: the times of each round, before and after, or of something else and after."""
+    """The times of each round of one comparison for one image, as pairs (before, after)."""
 
     def __init__(self) -> None:
         self.rounds: list[tuple[Times, Times]] = []
@@ -207,7 +210,7 @@ class Series:
 
 
 class Way(NamedTuple):
-    """How it is done: the one side and the other of a comparison, and where."""
+    """A comparison: its two sides, and the ground (memory or disk)."""
 
     name: str
     before: Callable[[Case, Path], Times]
@@ -254,7 +257,7 @@ def table(rows: dict[str, dict[str, Series]], files: dict[str, int]) -> str:
 
 
 def summary(rows: dict[str, dict[str, Series]]) -> tuple[str, bool]:
-    """Of each way the median over the images, and whether all that have a limit keep it."""
+    """Return the medians of each comparison over all images, and whether all limits hold."""
     lines, kept = ["| all images, median | ratio | processor: ratio |", "|---|--:|--:|"], True
     for way in next(iter(rows.values())):
         clock, processor = (

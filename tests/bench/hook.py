@@ -31,7 +31,7 @@ HEAD = (
 RULE = "  /etc/t{n}:\n    when: [create, copy, start]\n    template: t{n}.tpl\n"
 INSTANCE = "name: c1\nconfig:\n  user.foo: bar\n  user.motd: hello\ndevices: {}\n"
 
-#: what the peers' languages say in other words
+#: expressions that have another form in the languages of the other programs
 CONFIG = {'config_get("user.foo", "")': "foo"}
 PONGO2 = (
     "# {{ container.name }} no. %d\n"
@@ -65,7 +65,7 @@ NEEDS = {"Django script": "django", "minijinja script (a Rust extension)": "mini
 
 
 class Contestant:
-    """One contestant: a command, and what it leaves behind."""
+    """One contestant: a command, and the files that it writes."""
 
     def __init__(
         self,
@@ -77,7 +77,7 @@ class Contestant:
         **options,
     ) -> None:
         self.name = name
-        #: another program, and not one of ours or a bare interpreter
+        #: True for a program that is neither templater nor a bare interpreter
         self.peer = not name.startswith(("hook", "console", "python"))
         #: prints the first file, and writes none
         self.prints = prints
@@ -100,7 +100,7 @@ class Contestant:
 
 @contextmanager
 def container() -> Iterator[Path]:
-    """An instance directory in memory: disks differ, and what is measured is the program."""
+    """Yield an instance directory in memory, because the speed of disks differs."""
     where = "/dev/shm" if os.path.isdir("/dev/shm") else None
     with tempfile.TemporaryDirectory(prefix="templater-bench.", dir=where) as name:
         folder = Path(name)
@@ -195,7 +195,7 @@ def others(folder: Path) -> Iterator[Contestant]:
 
 
 def check(folder: Path, job: Contestant) -> None:
-    """The same bytes from everybody, and really written anew."""
+    """Check that a contestant writes the expected bytes, and writes every file again."""
     spoil(folder)
     job.run()
     for number in range(job.files):
@@ -208,7 +208,7 @@ def check(folder: Path, job: Contestant) -> None:
 
 
 def spoil(folder: Path) -> None:
-    """Every target differs before every run, so that all of them have to be written."""
+    """Change every target before a run, so that the run must write all of them."""
     for number in range(COUNT):
         (folder / f"rootfs/etc/t{number}").write_text("something else\n")
 
@@ -220,7 +220,7 @@ def row(job: Contestant, base: float) -> str:
 
 
 def beside_the_hook(jobs: list[Contestant]) -> Iterator[str]:
-    """How many times as long as a warm hook every peer takes, round by round."""
+    """Yield how many times as long as a warm hook each other program takes."""
     hooks = [job for job in jobs if job.name.startswith("warm hook")]
     yield "\nas long as a warm hook takes (" + "; ".join(job.name for job in hooks) + "), round by round:\n"
     for job in jobs:

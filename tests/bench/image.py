@@ -35,12 +35,15 @@ templates:
 """
 
 
-#: what was over its limit
+#: the measurements above their limits
 OVER: list[str] = []
 
 
 def main(arguments: list[str]) -> int:
-    """The one argument is the size of the large unified image in MiB; the split one is twice as large."""
+    """Run the benchmark.
+
+    The only argument is the size of the large unified image in MiB. The split image is twice as large.
+    """
     large = int(arguments[0]) if arguments else 500
     with tempfile.TemporaryDirectory(prefix="templater-bench.", dir=os.environ.get("TMPDIR")) as folder:
         os.chdir(folder)
@@ -55,7 +58,7 @@ def main(arguments: list[str]) -> int:
 
 
 def tree(name: str, size: int, *, seed: bytes = b"x") -> Path:
-    """An image's directory with a root filesystem of ``size`` MiB, half of it compressible."""
+    """Make an image's directory with a root filesystem of ``size`` MiB. Half of it is compressible."""
     top = Path(name)
     (top / "templates").mkdir(parents=True)
     (top / "rootfs/usr").mkdir(parents=True)
@@ -74,7 +77,7 @@ def packed(top: Path, target: str, **packing: object) -> tuple[str, ...]:
 
 
 def best(runs: int, *sides: Callable[[], object]) -> list[float]:
-    """The smallest time of each side, in seconds, run in turns."""
+    """Run the sides in turns, and return the smallest time of each in seconds."""
     times: list[list[float]] = [[] for _ in sides]
     for _ in range(runs):
         for side, seconds in zip(sides, times, strict=True):
@@ -85,7 +88,7 @@ def best(runs: int, *sides: Callable[[], object]) -> list[float]:
 
 
 def tell(what: str, ours: float, theirs: float, beside: str, limit: float) -> None:
-    """One line; ``limit`` is how many times as long as theirs ours may take."""
+    """Print one line. ``limit`` is the highest accepted ratio of our time to theirs."""
     verdict = "ok" if ours <= theirs * limit else "OVER"
     if verdict == "OVER":
         OVER.append(what)
@@ -112,7 +115,7 @@ def reading(large: int) -> None:
             lambda compression=compression: read(f"{large}.{compression}"),
             lambda compression=compression: read(f"5.{compression}"),
         )
-        # both take a millisecond: what is over this is no noise
+        # both take about a millisecond, so a higher ratio is not noise
         tell(f"templates of a {large} MiB image, {compression}", big, small, "of a 5 MiB image", 1.25)
         Path(f"{large}.{compression}").unlink()
     shutil.rmtree(f"t{large}")
@@ -131,7 +134,7 @@ def hashing(size: int) -> None:
 
 
 def split(size: int) -> None:
-    """One property of a split image, whose second file is the blob: as a function, and as a command."""
+    """Measure setting one property of a split image with the second file ``blob``: function and command."""
     packed(Path("t5"), "meta.tar.xz", layout="split", compression="xz")
     before = os.stat("blob")
 
@@ -178,7 +181,7 @@ def split(size: int) -> None:
 
 
 def unified(size: int) -> None:
-    """One property of a unified xz image: its stream is compressed again."""
+    """Measure setting one property of a unified xz image, which compresses the image again."""
     (file,) = packed(tree(f"u{size}", size, seed=b"u"), "u.tar.xz", compression="xz")
     Path("u.tar").write_bytes(subprocess.run(["xz", "-dc", file], check=True, capture_output=True).stdout)
 

@@ -27,7 +27,7 @@ COUNTS = (1, 100, 10_000, 20_000)
 
 
 def instance(number: int) -> dict[str, Any]:
-    """One of a fleet as the daemons list it: what templates may know is a fifth of it."""
+    """Return an instance as the daemons list it. Templates can read about a fifth of this data."""
     vm = number % 20 == 7
     unique = f"{number:012x}"
     config = {
@@ -95,7 +95,7 @@ def state(number: int) -> dict[str, Any]:
 
 
 def write_list(file: Path, count: int) -> None:
-    """As Go prints it: on one line, and without the characters that mean something in HTML."""
+    """Write a list as Go prints it: on one line, with the special characters of HTML escaped."""
     with file.open("w") as target:
         for number in range(count):
             text = json.dumps(instance(number), ensure_ascii=False, separators=(",", ":"))
@@ -106,7 +106,7 @@ def write_list(file: Path, count: int) -> None:
 
 
 def write_rules(file: Path, image: str) -> None:
-    """What is due, in order, for the Go program: it need not read an image."""
+    """Write the rules that run, in order. The Go program reads them instead of the image."""
     opened = open_image(image)
     metadata = read_metadata(opened.read_metadata())
     templates = opened.read_templates({rule.template for rule in metadata.rules})
@@ -119,7 +119,7 @@ def write_rules(file: Path, image: str) -> None:
 
 
 class Run(NamedTuple):
-    """How long one run took: by the clock, and of all its processes' processors."""
+    """The seconds of one run: wall clock, and processor time of all processes."""
 
     wall: float
     cpu: float
@@ -150,7 +150,7 @@ class Contestant:
         return Run(wall, usage.ru_utime + usage.ru_stime)
 
     def peak(self, file: Path) -> float:
-        """The most memory of all its processes together, what they share counted once, in MB."""
+        """Return the peak memory of all processes together in MB. Shared memory counts once."""
         pid = self.start(file)
         most = 0
         while not os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
@@ -228,7 +228,10 @@ def rows(jobs: list[Contestant], counts: list[int]) -> Iterator[str]:
 
 
 def ratio(a: Contestant, b: Contestant, count: int, what: str, less: int = 0) -> str:
-    """How many times as much b takes as a, round by round; ``less`` takes out what so many take."""
+    """Return how many times as much b takes as a: median and range of the rounds.
+
+    If ``less`` is given, subtract the median of a run with this number of instances.
+    """
 
     def took(job: Contestant) -> list[float]:
         values = [getattr(run, what) for run in job.runs[count]]

@@ -27,7 +27,7 @@ FAILS = "(an error)"
 
 
 class Engine:
-    """One way to get from a case to its text: ``prepare`` compiles, what it returns renders."""
+    """One template engine. ``prepare`` compiles a case, and returns a function that renders it."""
 
     def __init__(self, name: str, prepare: "Callable[[Case], Action | None]") -> None:
         self.name = name
@@ -113,7 +113,7 @@ def django() -> Engine:
 
 
 def engines() -> list[Engine]:
-    """Those that are installed, ours first."""
+    """Return the installed engines, templater first."""
     found = []
     for make in (templater, jinja2, django, minijinja):
         try:
@@ -162,7 +162,7 @@ class Go:
 
 
 class Comparison:
-    """Every engine on the same cases."""
+    """The measurements of every engine on the same cases."""
 
     def __init__(self, cases: list[Case], rounds: int) -> None:
         self.engines = engines()
@@ -177,7 +177,7 @@ class Comparison:
         self.compile: dict[tuple[str, str], float] = {}
 
     def equal(self, cases: list[Case]) -> tuple[list[Case], list[str]]:
-        """The cases that all engines render to the same text, and what is wrong with the others."""
+        """Return the cases that all engines render to the same text, and the other cases' differences."""
         wanted = self.go.texts(cases) if self.go else {}
         fine, wrong = [], []
         for case in cases:
@@ -223,7 +223,7 @@ class Comparison:
 
 
 def table(title: str, times: dict[tuple[str, str], float], cases: list[Case]) -> str:
-    """Microseconds of ours, and how many times as long the others take."""
+    """Return a table with templater's microseconds, and the ratio of each other engine to templater."""
     columns = list(dict.fromkeys(engine for _, engine in times))
     lines = [f"\n{title}", f"{'':28}" + "".join(f"{name:>22}" for name in columns)]
     for case in cases:
@@ -239,7 +239,7 @@ def table(title: str, times: dict[tuple[str, str], float], cases: list[Case]) ->
 
 
 def total(times: dict[tuple[str, str], float], cases: list[Case], engine: str) -> str:
-    """The sum over the cases that this engine has, and ours over the same."""
+    """Return the engine's total time, and its ratio to templater's total for the same cases."""
     had = [case for case in cases if (case.name, engine) in times]
     ours = sum(times[case.name, "templater"] for case in had)
     theirs = sum(times[case.name, engine] for case in had)
@@ -249,7 +249,7 @@ def total(times: dict[tuple[str, str], float], cases: list[Case], engine: str) -
 
 
 def span(times: dict[tuple[str, str], float], cases: list[Case], engine: str) -> str:
-    """How many times as long as ours it takes, where that is least and where it is most."""
+    """Return the smallest and the largest ratio of the engine's time to templater's."""
     if engine == "templater":
         return f"{'':>22}"
     ratios = [

@@ -1,4 +1,4 @@
-"""The benchmarks measure what is the same: every engine that is installed gives the same bytes."""
+"""The benchmarks compare equal work: every installed engine gives the same bytes."""
 
 import re
 import shutil

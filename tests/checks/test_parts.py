@@ -1,4 +1,4 @@
-"""What a command that writes an image refuses, and what it warns of."""
+"""Errors and warnings of commands that write an image."""
 
 import tarfile
 from pathlib import Path
@@ -96,7 +96,7 @@ def test_an_image_without_problems_has_no_warnings(tmp_path: Path, capfd: pytest
 
 
 def test_a_published_image_is_readable_only_by_its_owner(tmp_path: Path) -> None:
-    """It holds the container's password hashes and keys."""
+    """The published image contains the container's password hashes and keys."""
     image = directory(tmp_path, FACTS)
     assert main(["publish", image, "-o", str(tmp_path / "out.tar")]) == 0
     assert main(["publish", image, "-o", str(tmp_path / "split.tar"), "--format", "split"]) == 0

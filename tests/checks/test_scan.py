@@ -40,7 +40,7 @@ def test_a_directory_and_its_archive_have_the_same_findings(tmp_path):
 
 
 def hostile(path):
-    """An archive of which no daemon and no tar should make anything."""
+    """Write an archive that no daemon and no tar should unpack."""
 
     def add(tar, name, kind=tarfile.REGTYPE, target="", data=b"", **more):
         member = tarfile.TarInfo(name)

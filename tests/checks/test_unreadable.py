@@ -1,4 +1,4 @@
-"""What could not be read."""
+"""Files of an image that can't be read."""
 
 from templater.model.errors import InputError, LimitError, RefusedError
 from tests.checks.builders import advisories, an_image, observed, severities

@@ -1,4 +1,4 @@
-"""What a daemon accepts and an author regrets."""
+"""YAML that daemons accept, but that authors do not intend."""
 
 from tests.checks.builders import an_image, observed, rules
 

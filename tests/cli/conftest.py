@@ -1,4 +1,4 @@
-"""What several tests of the command line share."""
+"""Fixtures that several tests of the command line share."""
 
 from collections.abc import Callable
 

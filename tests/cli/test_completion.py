@@ -215,7 +215,7 @@ def contexts(ctx):
 
 
 def test_every_parameter_that_is_a_file_completes_files():
-    """The metavar says what a value is."""
+    """The metavar tells the kind of a value."""
     missing = []
     for ctx in contexts(click.Context(command, info_name="templater")):
         for param in ctx.command.params:

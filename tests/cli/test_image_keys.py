@@ -1,6 +1,7 @@
 """The keys that an image gives its instance, through every command that renders for a first start.
 
-What wins was recorded on Incus 6.0.4: incus_cases_2, n10 (create), n61 (a key set or removed afterwards).
+The precedence was recorded on Incus 6.0.4: incus_cases_2, n10 (create), n61 (a key set or removed
+afterwards).
 """
 
 import json
@@ -81,7 +82,7 @@ def test_watch_shows_the_keys_of_the_image(image):
 
 
 def steps(run, *words):
-    """What each start writes to /etc/k."""
+    """Return the text that each start writes to /etc/k."""
     code, out, err = run("simulate", *words, "--json")
     assert code == 0, err
     found = [

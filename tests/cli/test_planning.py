@@ -196,7 +196,7 @@ def test_diff_shows_rules_that_the_host_refuses(run, image):
 
 
 def test_reports_name_the_difference_between_host_and_templater(run, image):
-    """By the name that the table of differences has for it."""
+    """The name is that in the table of differences."""
     (image / "rootfs/etc/started").symlink_to("/srv/started")
     (image / "rootfs/srv").mkdir()
     name = "links stay inside the root filesystem"

@@ -83,7 +83,7 @@ def shortened(said: dict) -> str:
 
 
 def record(vectors: list[dict]) -> None:
-    """Append what was found to the vectors of the project, as the oracle recorded it."""
+    """Append the found differences to the project's vectors, as the oracle recorded them."""
     FOUND.mkdir(parents=True, exist_ok=True)
     path = FOUND / "differential.jsonl"
     known = path.read_text().splitlines() if path.exists() else []

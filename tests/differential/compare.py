@@ -18,7 +18,7 @@ THEIR_PATIENCE = 10  # seconds that pongo2 may take when it is asked again
 
 
 class Stuck(Exception):
-    """Our side did not come to an end."""
+    """Raised if templater does not end in time."""
 
 
 @contextmanager
@@ -36,7 +36,7 @@ def patience() -> Iterator[None]:
 
 
 def ours(request: dict[str, Any]) -> dict[str, Any]:
-    """Our answer: "output" as bytes, or "error" with pongo2's text; "broken" if neither."""
+    """Return templater's answer: "output" as bytes, "error" with pongo2's text, or else "broken"."""
     try:
         with patience():
             return {"output": render(request).encode("utf-8", "surrogateescape")}
@@ -90,13 +90,13 @@ def patiently(oracle: Oracle, request: dict[str, Any]) -> dict[str, Any]:
 def unanswered(other: dict[str, Any]) -> bool:
     """Return whether pongo2 did not finish, so that its answer is unknown.
 
-    Its ``join`` of a string, for one, looks for each character from the start.
+    For example, the filter ``join`` of pongo2 searches each character of a string from the start.
     """
     return other.get("phase") == "hang"
 
 
 def shrunk(oracle: Oracle, example: Example, rounds: int = 2000) -> Example:
-    """A simpler example that still differs: choices are left out, or made smaller, while it does."""
+    """Return a simpler example that still differs. Remove choices, or make them smaller."""
     best = example
     for candidate in _simpler(list(best.choices)):
         rounds -= 1

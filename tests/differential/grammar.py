@@ -307,7 +307,10 @@ class Writer:
         return self.subscripted(name, depth)
 
     def subscripted(self, name: str, depth: int) -> str:
-        """With a subscript now and then, where the dialect has them. Nothing may follow one, but it is tried."""
+        """Sometimes add a subscript, if the dialect has subscripts.
+
+        Text after it is an error, and is also tried.
+        """
         c = self.c
         if (
             not self.subscripts

@@ -104,7 +104,10 @@ class Oracle:
             self.process = None
 
     def ask(self, requests: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-        """One answer for each request, in order; {"error", "phase": "death"} where the program died."""
+        """Yield one answer for each request, in order.
+
+        If the program dies, the answer has the phase "death".
+        """
         for start in range(0, len(requests), BATCH):
             yield from self._ask_all(requests[start : start + BATCH])
 
@@ -123,7 +126,7 @@ class Oracle:
                     del waiting[0]
 
     def _exchange(self, requests: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-        """As many answers as the program gives before it dies."""
+        """Return the answers that the program gives before it dies or ends."""
         if self.process is None:
             self.process = subprocess.Popen(
                 self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL

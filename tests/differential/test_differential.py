@@ -91,7 +91,7 @@ def test_the_program_with_the_real_pongo2_answers_after_a_hang(oracle):
 
 @pytest.mark.slow
 def test_a_hang_of_pongo2_is_counted_but_not_as_a_difference(oracle, monkeypatch):
-    """Its join of a string counts from the start for each character."""
+    """pongo2's filter join searches each character of a string from the start."""
     monkeypatch.setattr(compare, "THEIR_PATIENCE", 2)
     slow = Example(seeded("0/0"))
     request = {"template": '{{ 1|floatformat:n|join:"," }}', "context": {"n": 300_000}, "mode": "plain"}
@@ -144,7 +144,7 @@ def test_subscripts_are_generated_only_for_dialects_that_have_them():
 
 @pytest.mark.slow
 def test_a_difference_is_found_and_shrunk(oracle, monkeypatch):
-    """With a fault of our own: upper turns b into X."""
+    """The test changes templater: the filter upper turns b into X."""
     from templater.pongo2.filters import text
 
     honest = text.upper_text

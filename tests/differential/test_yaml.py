@@ -104,7 +104,7 @@ DELIBERATE = [
     ("text", rb"!", "a tag that is not followed by a blank: Go's copy of libyaml is older"),
     ("text", rb"\xef\xbf[\xbe\xbf]|\x7f", "not a character: libyaml and Go's copy differ"),
 ]  # fmt: skip
-#: the same for yaml.v4, whose ancestor v3 is the only one to be had as a package
+#: the same for yaml.v4; only its predecessor v3 is available as a package
 V4_DECIDES = [
     ("message", r"second document|no YAML document|<document start>", "v4 wants one document"),
     ("text", rb"---", "v4 wants one document, and names the damage of a second one"),
@@ -167,7 +167,7 @@ def meaning(answer: dict) -> _Meaning:
 
 @pytest.mark.parametrize("step", [40, pytest.param(1, marks=pytest.mark.slow)], ids=["a few", "all"])
 def test_the_yaml_libraries_see_only_the_intended_change_in_every_edited_text(oracle, step):
-    """Of the samples, the corpus and the recorded texts: what each library could read before."""
+    """A library is compared on the samples, corpus texts and recordings that it can read before the edit."""
     done = [
         (name, what, source, do(), change)
         for name, source in list(ACCEPTED.items())[::step]

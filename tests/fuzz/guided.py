@@ -79,7 +79,7 @@ def tar() -> tuple[Callable[[bytes], None], Iterator[bytes]]:
 
 
 def unpacking() -> tuple[Callable[[bytes], None], Iterator[bytes]]:
-    """Archives that are unpacked: nothing appears beside the directory, and what is refused leaves nothing."""
+    """Fuzz unpacking: no file appears outside of the directory, and a refused archive leaves no file."""
     from templater.image.contents import open_contents
     from templater.image.limits import Limits
     from templater.image.unpack import Policy, unpack
@@ -202,10 +202,10 @@ def fuzz(name: str, seconds: int) -> None:
 
 
 def run(name: str, seconds: int) -> subprocess.CompletedProcess[str]:
-    """One target in a process of its own.
+    """Run one target in its own process.
 
-    A shell starts the process: Linux counts the peak memory of the process that forked, which in a run of
-    many tests is above the limit, as memory of the program that is executed.
+    A shell starts the process, because Linux counts the peak memory of the forking process as the new
+    program's memory. In a run of many tests, that peak is above the limit.
     """
     return subprocess.run(
         ["sh", "-c", '"$@"; exit $?', "sh", sys.executable, "-m", "tests.fuzz.guided", name, str(seconds)],

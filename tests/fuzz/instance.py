@@ -1,6 +1,6 @@
-"""Descriptions of instances as any bytes at all: an instance, or an ordinary error.
+"""A fuzz target for instance descriptions: any bytes give an instance or an ordinary error.
 
-A fuzzer calls ``one`` with what it makes up; ``seeds`` is what it may begin with.
+A fuzzer calls ``one`` with its inputs. ``seeds`` are inputs to begin with.
 """
 
 import io

@@ -1,6 +1,6 @@
-"""metadata.yaml as any bytes at all: metadata, or an error with a place in the text.
+"""A fuzz target for metadata.yaml: any bytes give metadata, or an error with a position in the text.
 
-A fuzzer calls ``one`` with what it makes up; ``seeds`` is what it may begin with.
+A fuzzer calls ``one`` with its inputs. ``seeds`` are inputs to begin with.
 """
 
 import base64

@@ -159,7 +159,7 @@ MUTATIONS = (
 
 
 class Fuzz:
-    """Counts, and what went wrong."""
+    """The counts and failures of a run."""
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()

@@ -60,7 +60,10 @@ CASES = [
 
 
 class TextLoader(yaml.SafeLoader):
-    """Every scalar is its text, as Go decodes it into a string; only merge keys mean something."""
+    """A YAML loader that returns every scalar as text, as Go decodes it into a string.
+
+    It handles merge keys.
+    """
 
 
 TextLoader.yaml_implicit_resolvers = {"<": [("tag:yaml.org,2002:merge", __import__("re").compile("^<<$"))]}
@@ -75,7 +78,7 @@ def go_mode(text: str) -> int:
 
 
 class Expected(NamedTuple):
-    """One rule in one pass: what stands in the MANIFEST, and the content."""
+    """One rule in one pass: the fields of its line in the MANIFEST, and the content."""
 
     path: str
     owner: str
@@ -90,7 +93,7 @@ class Expected(NamedTuple):
 
 
 def context(instance: Any, rule_path: str, trigger: str, properties: dict) -> dict:
-    """What the daemons hand to a template; every value a string."""
+    """Return the context that the daemons give to a template. Every value is a string."""
     about = {
         "name": instance.name, "type": instance.type, "architecture": instance.architecture,
         "ephemeral": "true" if instance.ephemeral else "false",
@@ -106,7 +109,7 @@ def context(instance: Any, rule_path: str, trigger: str, properties: dict) -> di
 
 
 def expected(case: Case, engine: Engine) -> dict[str, list[Expected]]:
-    """What each trigger writes, sorted by path."""
+    """Return the files that each trigger writes, sorted by path."""
     folder = IMAGES / case.image
     rules = yaml.load((folder / "metadata.yaml").read_text(), TextLoader)["templates"]
     instance = case.read()
@@ -148,7 +151,7 @@ def one(path, rule, trigger, folder, instance, engine, due) -> Expected:
 
 
 class Engine:
-    """The real pongo2, one line at a time; it is started again when a template kills it."""
+    """The real pongo2, with one request at a time. If a template kills it, it is started again."""
 
     def __init__(self, oracle: Oracle) -> None:
         self.oracle = oracle
@@ -159,7 +162,7 @@ class Engine:
 
 
 def record(engine: Engine) -> dict[str, bytes]:
-    """Every file of the goldens by its path below this folder."""
+    """Return the content of each golden file, by its path below this folder."""
     files: dict[str, bytes] = {}
     for case in CASES:
         for trigger, found in expected(case, engine).items():
@@ -172,7 +175,7 @@ def record(engine: Engine) -> dict[str, bytes]:
 
 
 def kept() -> dict[str, bytes]:
-    """The goldens as they are kept."""
+    """Return the golden files on the disk."""
     return {
         str(path.relative_to(GOLDEN)): path.read_bytes()
         for path in GOLDEN.glob("*/**/*")

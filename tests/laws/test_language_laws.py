@@ -30,7 +30,7 @@ PIECES = (
     "a", "é", "😀", "\udc80", "<", "<a>", "</a>", "<b <", "> <", " ", "a ", "\n", "a\n", "1", '"', "'", "\\", "&",
     "a.com ", "a@b.cd ", "www.", "a,", ":", "%", "%d", "[", "2006", "_", "\x1c", "(", "a|", "{{", "0x1p", ".",
 )  # fmt: skip
-#: what stands on the other side
+#: the values on the other side of an operator
 OTHERS: tuple[Any, ...] = ("b", "", ",", "%q", ":3", 100_000)
 #: Filters whose work is a product of value and argument, which counts as work. join of v4 puts the argument
 #: between all characters, so the output itself is the product.

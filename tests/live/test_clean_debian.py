@@ -100,7 +100,7 @@ def words(environ: dict[str, str]) -> list[str]:
 
 @pytest.mark.parametrize("install", [install_zipapp, install_wheel, install_package])
 def test_a_new_debian_does_all_jobs_and_starts_a_container(install, debian, wanted):
-    """The zipapp and the wheel are installed beside nothing else: apt's files come last, and a venv ignores them."""
+    """The zipapp and the wheel are tested alone: apt's files are installed last, and a venv ignores them."""
     installation = install(debian)
     folder = FOLDER / install.__name__
     assert results_of(installation, folder) == wanted

@@ -79,7 +79,7 @@ def test_a_podman_container_is_made_from_an_image_on_a_server(folder: Path, envi
 
 
 def test_an_nspawn_machine_is_made_from_an_image_on_a_server(folder: Path, environment):
-    """That systemd runs the drop-in before the machine starts is tested in test_nspawn."""
+    """test_nspawn tests that systemd runs the drop-in before the machine starts."""
     need("systemd-nspawn")
     (folder / "machines").mkdir()
     units = folder / "units"

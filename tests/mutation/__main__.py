@@ -69,7 +69,7 @@ class CoverageMap:
 
 
 def near(mutant: Mutant) -> list[str]:
-    """The tests that are named like the mutant's module, then those that mirror its folder."""
+    """Return the tests with the name of the mutant's module, then those that mirror its folder."""
     folder = mutant.path.parts[1].removesuffix(".py")
     named = sorted(ROOT.glob(f"tests/**/test_{mutant.path.stem.strip('_')}.py"))
     own = [str(path.relative_to(ROOT)) for path in named]
@@ -78,7 +78,7 @@ def near(mutant: Mutant) -> list[str]:
 
 
 def rounds(mutant: Mutant, covering: CoverageMap | None, only_near: bool) -> Iterator[list[str]]:
-    """The tests to run, the likeliest first."""
+    """Yield the tests to run. Tests that probably notice the mutant come first."""
     names = near(mutant)
     if covering is None:
         yield from ([name] for name in names)

@@ -46,7 +46,7 @@ def negation(node: ast.AST) -> ast.AST | None:
 
 
 def condition(node: ast.AST) -> ast.AST | None:
-    """The other branch of an ``if``."""
+    """Negate the condition of an ``if``."""
     if not isinstance(node, ast.If | ast.IfExp) or "TYPE_CHECKING" in ast.unparse(node.test):
         return None
     changed = ast.parse(ast.unparse(node)).body[0]
@@ -57,7 +57,7 @@ def condition(node: ast.AST) -> ast.AST | None:
 
 
 def constant(node: ast.AST) -> ast.AST | None:
-    """A number one larger, the other truth, a text with a letter more."""
+    """Change a constant: add one to a number, negate a bool, or append a letter to a text."""
     if not isinstance(node, ast.Constant) or node.value is None or node.value is Ellipsis:
         return None
     if isinstance(node.value, bool):
@@ -136,7 +136,7 @@ class Candidate:
 
 
 def mutants(path: Path, text: str) -> Iterator[Mutant]:
-    """Every mutant of a module that can be compiled."""
+    """Yield every mutant of a module, if it can be compiled."""
     for candidate in candidates(path, text):
         mutant = candidate.mutant()
         if mutant is not None:
@@ -144,7 +144,7 @@ def mutants(path: Path, text: str) -> Iterator[Mutant]:
 
 
 def candidates(path: Path, text: str) -> Iterator[Candidate]:
-    """Every change of a module, also those that cannot be compiled: to compile them all would take minutes."""
+    """Yield every change of a module. Some cannot be compiled; compiling all of them would take minutes."""
     tree = ast.parse(text)
     silent = set(documentation(tree))
     for node in ast.walk(tree):
@@ -157,7 +157,7 @@ def candidates(path: Path, text: str) -> Iterator[Candidate]:
 
 
 def documentation(tree: ast.AST) -> Iterator[int]:
-    """What no test can observe: docstrings, annotations, slots, messages of assertions, type checking."""
+    """Yield the ids of nodes that tests can't observe: docstrings, annotations, slots, messages."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
             yield from map(id, ast.walk(node))
@@ -175,7 +175,7 @@ def documentation(tree: ast.AST) -> Iterator[int]:
 
 
 def replaced(text: str, node: ast.AST, new: str) -> str:
-    """The source with other text in a node's place, in brackets where it is a part of an expression."""
+    """Return the source with ``new`` in place of a node. A part of an expression gets brackets."""
     assert isinstance(node, ast.expr | ast.stmt)
     lines = text.encode().splitlines(keepends=True)
     first, last = node.lineno - 1, (node.end_lineno or node.lineno) - 1

@@ -63,7 +63,7 @@ def one_by_one(data, image=WEB, triggers=("create", "start")):
 
 
 def test_file_contents_that_look_like_placeholders_are_kept_unchanged(tmp_path):
-    """A plan that is reused is stored as JSON with such strings where contents belong."""
+    """A reused plan is JSON with such placeholders in place of the contents."""
     (tmp_path / "templates").mkdir()
     (tmp_path / "templates/a.tpl").write_text('{{ config_get("user.text", "") }}\0001\0')
     (tmp_path / "templates/b.tpl").write_text("{{ instance.name }}")
@@ -191,7 +191,10 @@ def test_config_and_device_options_override_the_values_of_every_instance(tmp_pat
 @pytest.mark.parametrize("rootfs", [[], ["--rootfs", "none"], ["--rootfs", "image"]])
 @pytest.mark.parametrize("triggers", [[], ["-t", "next"], ["-t", "start"]])
 def test_the_command_plans_each_instance_of_a_list_like_a_single_instance(rootfs, triggers, tmp_path, capfd):
-    """Triggers and notes are each instance's own; the image's root filesystem holds what one would write."""
+    """Each instance has its own triggers and notes.
+
+    The image's root filesystem has a file that one instance would write.
+    """
     image = tmp_path / "image"
     (image / "templates").mkdir(parents=True)
     (image / "templates/name.tpl").write_text("{{ instance.name }}\n")

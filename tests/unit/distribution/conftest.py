@@ -1,4 +1,4 @@
-"""What several tests of image trees share."""
+"""Fixtures that several tests of image trees share."""
 
 import shutil
 from pathlib import Path

@@ -75,7 +75,7 @@ def verify_document(trees, size, change):
     verify(LocalStream(tree))
 
 
-#: what is done with ``size`` images; what is prepared outside is not measured
+#: the measured actions with ``size`` images; preparations are not measured
 ACTIONS = {
     "parse": lambda trees, size: parse_json(trees.tree(size).read(IMAGES), ""),
     "verify": lambda trees, size: verify(LocalStream(trees.tree(size))),
@@ -125,7 +125,7 @@ def memory(action):
 
 
 def growth(measure, act):
-    """How many times as much the large case costs; a busy machine only ever makes it seem more."""
+    """Return the ratio of the large case's cost to the small one's. A busy machine can only increase it."""
     least = float("inf")
     noise = 0.01 if measure is seconds else 1 << 20
     for _ in range(8):

@@ -1,4 +1,4 @@
-"""What readers and other writers see while a tree changes."""
+"""The view of readers and other writers while a tree changes."""
 
 import json
 import os
@@ -191,7 +191,7 @@ def test_a_tree_is_valid_after_its_writer_is_killed_a_few_times(tmp_path):
 @pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning")
 @pytest.mark.parametrize("action", ["add", "remove"])
 def test_a_tree_is_valid_after_a_hundred_kills_of_one_action(tmp_path, action):
-    """Each kill counts only if it hits the action itself, not what comes before or after."""
+    """A kill counts only if it hits the action itself, not the code before or after it."""
     choose = random.Random(3)
     tree = Tree(str(tmp_path / "tree"))
     pairs = images(tmp_path / "images", 3)
@@ -245,7 +245,7 @@ def _run_and_exit(action):
 @pytest.mark.parametrize("action", ["add", "remove", "prune"])
 @pytest.mark.slow
 def test_a_tree_is_valid_after_its_writer_stops_at_any_call_that_changes_files(tmp_path, monkeypatch, action):
-    """Every system call that changes a name is a moment to die, without the cleaning up of a living process."""
+    """The test kills the writer at every system call that changes a name, so the writer cannot clean up."""
     pairs = images(tmp_path / "images", 3)
     stopped, moment = True, 0
     while stopped:
@@ -266,7 +266,7 @@ def test_a_tree_is_valid_after_its_writer_stops_at_any_call_that_changes_files(t
 
 
 def _run_until(moment, action, tree, pair):
-    """In a child: die at the call number ``moment`` that changes a name."""
+    """Run in a child: die at call number ``moment`` of the calls that change a name."""
     left = [moment]
 
     def dying(function):

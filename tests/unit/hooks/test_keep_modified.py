@@ -28,7 +28,7 @@ templates:
 """
 FILES = ("/etc/a", "/etc/b", "/etc/once")
 KEEP = "--keep-modified"
-#: how many moments of a run are the last one before a kill
+#: number of moments during a run at which the hook is killed
 KILLS = 100
 
 
@@ -332,7 +332,7 @@ def flip(folder: Path, place: int) -> None:
 @settings(max_examples=60, deadline=None)
 @given(st.lists(STEPS, max_size=12))
 def test_keep_modified_never_loses_a_hand_edit(tmp_path_factory, steps):
-    """A file that is not as templater left it is the same after a start with --keep-modified."""
+    """A start with --keep-modified does not change a file that the user has edited."""
     folder = make(tmp_path_factory.mktemp("law"))
     assert start(folder)[0] == 0
     left = contents(folder)

@@ -109,7 +109,7 @@ def test_a_clone_hook_in_a_user_namespace_writes_no_compiled_modules(config):
 
 
 def test_the_script_refuses_owners_outside_of_the_containers_ids(tmp_path):
-    """The id after the container's ids is the caller's own, and a setuid file of it is the caller's."""
+    """The next id after the container's is the caller's: its setuid files would run as the caller."""
     text = snippet("", [], str(tmp_path)).text
     assert "--idmap u:0:0:$uid --idmap g:0:0:$gid" in text
     assert "export PYTHONDONTWRITEBYTECODE=1" in text

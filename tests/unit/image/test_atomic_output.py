@@ -1,4 +1,4 @@
-"""Files that get their names together: what a kill in between leaves, and the next run makes of it."""
+"""Files that get their names together: after a kill in between, the next run completes or restores them."""
 
 import os
 
@@ -15,7 +15,10 @@ CALLS = ("rename", "link", "unlink")
 
 
 def published(folder, before=lambda: None):
-    """The new pair in the place of the old one; ``before`` comes before each change of a name."""
+    """Replace the old pair of files by the new pair.
+
+    ``before`` is called before the files get their names.
+    """
     with Output(str(folder)) as first, Output(str(folder)) as second:
         for output, name in zip((first, second), NAMES, strict=True):
             output.write(NEW[name].encode())
@@ -24,7 +27,7 @@ def published(folder, before=lambda: None):
 
 
 def killed(folder, at):
-    """Whether a run that dies before its change number ``at`` came so far."""
+    """Kill a run before its change number ``at``. Return False if the run ended before that change."""
     child = os.fork()
     if child:
         return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
@@ -74,9 +77,9 @@ def test_after_a_kill_the_next_run_finds_the_old_or_the_new_image(folder, at, th
     found = seen(folder)
     if there == NAMES:
         assert found in (OLD, NEW)
-    elif NAMES[0] in there:  # a whole image by itself, which is not lost
+    elif NAMES[0] in there:  # this file alone is a complete image, so it is not lost
         assert found[NAMES[0]] == OLD[NAMES[0]] or found == NEW
-    else:  # a root filesystem alone is no image: metadata is never beside another's
+    else:  # a root filesystem alone is not an image: metadata of one image is never next to another's
         assert NAMES[0] not in found or found == NEW
     published(folder)
     assert seen(folder) == NEW

@@ -35,7 +35,7 @@ root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files 
 
 
 def tree(top):
-    """Everything about a tree that a tar archive keeps, by path."""
+    """Return the facts about a tree that a tar archive stores, by path."""
     found = {}
     inodes = {}
     for path in [Path(top), *sorted(Path(top).rglob("*"))]:
@@ -62,7 +62,7 @@ ACL = bytes.fromhex("02000000" "01000600ffffffff" "02000400e8030000" "04000400ff
 
 
 def extents(path):
-    """Where a file has data, of which a hole is none."""
+    """Return the ranges of a file that have data, without its holes."""
     found, end = [], 0
     with open(path, "rb") as file, contextlib.suppress(OSError):
         while True:
@@ -74,7 +74,7 @@ def extents(path):
 
 @pytest.fixture
 def image_directory(tmp_path):
-    """An image with one of everything that a root filesystem may hold."""
+    """Return an image with one file of every kind that a root filesystem can contain."""
     top = tmp_path / "image"
     etc = top / "rootfs" / "etc"
     (top / "templates").mkdir(parents=True)
@@ -173,7 +173,7 @@ def test_unpacking_a_built_unified_image_restores_the_directory(image_directory,
 
 
 def as_squashfs_can(image):
-    """It knows no ACLs, and holes of whole blocks only."""
+    """Remove files that squashfs can't store exactly: ACLs, and holes that are not whole blocks."""
     (image / "rootfs/etc/many-holes").unlink()
     if "system.posix_acl_access" in os.listxattr(image / "rootfs/etc/shadow"):
         os.removexattr(image / "rootfs/etc/shadow", "system.posix_acl_access")
@@ -367,7 +367,7 @@ contents = open_contents(sys.argv[1])
 build(contents, contents.parts(), sys.argv[2], Packing(compression=sys.argv[3]))
 print(zlib.ZLIB_RUNTIME_VERSION)
 """
-#: umask, and what surrounds a build; the last one takes ASCII for the encoding of names
+#: umask and environment of a build; in the last one, names are encoded in ASCII
 AROUND = [
     ("022", {}),
     ("077", {"TZ": "Asia/Kathmandu", "LC_ALL": "C.UTF-8", "LANG": "de_DE.UTF-8"}),
@@ -444,7 +444,7 @@ def test_xz_output_does_not_depend_on_processor_count(tmp_path, monkeypatch):
 @pytest.mark.parametrize("ending", [KeyboardInterrupt, OSError])
 @pytest.mark.slow
 def test_an_interrupted_xz_compression_stops_within_one_step(monkeypatch, ending):
-    """The pieces at hand take seconds; nobody waits for them, and Python ends without a word about it."""
+    """Compressing the remaining pieces would take many seconds."""
     from templater.image import compress
 
     monkeypatch.setattr(compress, "_processors", lambda: 2)
@@ -549,7 +549,7 @@ GOOD = [
 
 
 def refused(tmp_path, members, format, match):
-    """Unpacking is refused and leaves neither a tree nor a trace of one, nor touches what lies outside."""
+    """Check that unpacking is refused, leaves no file, and changes no file outside."""
     canary = tmp_path / "canary"
     canary.write_text("alive")
     with pytest.raises(RefusedError, match=match):
@@ -762,7 +762,8 @@ def test_killed_build_leaves_a_complete_image_or_none(image_directory, tmp_path,
     assert 0 in seen
 
 
-#: sha256 of what is built from the tree below, recorded on Debian 13 with zlib 1.3.1 and liblzma 5.8.1
+#: sha256 of the images that are built from the tree below, recorded on Debian 13 with zlib 1.3.1 and liblzma
+#: 5.8.1
 RECORDED = {
     "none": "a971a4de751f66bb0b828a50caa223b6da1ff32943f4c4336da2f3c046cbea2b",
     "gzip": "1199f7c84620996c9a8fe419443dec1acd7995d14d904eebd9646a2ee2d1142d",
@@ -772,7 +773,7 @@ RECORDED = {
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux only")
 def test_mksquashfs_does_not_outlive_a_killed_build(image_directory, tmp_path):
-    """It waits for ever behind a stream that is cut short; this one does so at once."""
+    """mksquashfs can wait for ever after a truncated stream. The replacement in this test always waits."""
     (tmp_path / "bin").mkdir()
     program = tmp_path / "bin/mksquashfs"
     program.write_text(f"#!/bin/sh\necho $$ >{tmp_path}/pid\nexec sleep 300\n")
@@ -909,7 +910,7 @@ def test_build_refuses_too_deep_tree(image_directory, tmp_path):
 
 
 def test_hard_link_from_outside_the_root_filesystem_is_packed_as_a_file(image_directory, tmp_path):
-    """Hard links are packed within the root filesystem only: its members can't refer to what lies outside."""
+    """Hard links are packed only within the root filesystem. Its members can't refer to other members."""
     without_xattrs(image_directory)
     templates, rootfs = image_directory / "templates", image_directory / "rootfs"
     os.link(templates / "a.tpl", templates / "c.tpl")
@@ -964,7 +965,7 @@ def test_reading_and_writing_images_leaves_no_descriptor_open(image_directory, t
             break  # an abandoned walk
         open_image(tmp_path / "i").read_metadata()
 
-    gc.collect()  # what other tests left in their errors
+    gc.collect()  # free the files that errors of other tests still hold open
     before = set(os.listdir("/proc/self/fd"))
     everything()
     gc.collect()
@@ -973,7 +974,7 @@ def test_reading_and_writing_images_leaves_no_descriptor_open(image_directory, t
 
 @pytest.mark.parametrize("packing", [{}, {"layout": "split"}])
 def test_a_config_json_is_packed_and_exported_with_its_content(tmp_path, packing):
-    """Incus keeps it beside the root filesystem of an OCI image."""
+    """For an OCI image, Incus keeps config.json next to the root filesystem."""
     image = tmp_path / "image"
     (image / "rootfs").mkdir(parents=True)
     (image / "metadata.yaml").write_text("architecture: x86_64\ncreation_date: 1\n")

@@ -265,7 +265,7 @@ def test_undefined_alias_is_a_metadata_error():
 
 @pytest.mark.parametrize("header", ["|", ">", "|+", "|2"])
 def test_open_block_scalar_at_end_of_file_gains_no_line_ending(header):
-    """Also where nobody knows its key, so that no meaning would tell."""
+    """This also applies to an unknown key: there, a comparison of the meaning would not find the change."""
     with pytest.raises(InputError, match="would gain a line ending"):
         edit.set_property(Source("m", f"unknown: {header}\n  block\n  two".encode()), "os", "x")
 

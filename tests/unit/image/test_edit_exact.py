@@ -1,6 +1,6 @@
-"""Edits of metadata.yaml are exact: the text that comes out is the one that is worked out apart from the editor.
+"""Edits of metadata.yaml are exact: the new text equals a text that is computed without the editor.
 
-Every sample image, every image of the corpus, and every text of which it is recorded that Go accepts it.
+The tests edit every sample image, every image of the corpus, and every recorded text that Go accepts.
 """
 
 import base64
@@ -65,7 +65,7 @@ ACCEPTED = {name: source for name, data in texts() if readings(source := Source(
 
 
 def edits(source):
-    """(what, the editor's edit, the same worked out apart, what it means) for one text."""
+    """Yield edits of one text: name, edit, same edit without the editor, change of the meaning."""
     text = source.text
     read = edit._read(source)
     for name in ["zz_new", *read.properties]:
@@ -142,14 +142,14 @@ def test_edit_corpus_exists():
     assert found or not CORPUS.is_dir()
 
 
-#: edits that are refused: the text, and what; why
+#: refused edits: the text and the edit, with the reason
 REFUSED = {
     (
         "recorded/merge 19",
         "template edit /a",
     ): "yaml.v2 takes the rule from the merged mapping, yaml.v4 its own",
 }
-#: of more than 7500 edits, so many at most are checked by their lines only: see yaml_places.Beyond
+#: of more than 7500 edits, at most this many are checked by their lines only: see yaml_places.Beyond
 ODD = 330
 #: the one image with anchors: its other edits are worked out
 WITH_ANCHORS = {"sample-images/debian-cloud"}
@@ -195,7 +195,7 @@ def test_edit_gives_the_expected_text_and_values(name, odd):
 
 
 def only_lines_of(words, before, after):
-    """No line goes but those with what changed, and those with anchors, aliases, merge keys or null."""
+    """Check that only lines with a changed value, an anchor, an alias, a merge key or null are removed."""
     text = "\n".join(difflib.ndiff(before.splitlines(), after.splitlines()))
     allowed = (*words, "&", "*", "<<", "~", "ull", "NULL", "{", "? ", "---")
     if "delete" in words:

@@ -426,7 +426,7 @@ def test_attack_62_concatenated_streams_are_read_and_trailing_garbage_refused(tm
     plain = Path(
         tarball(tmp_path / "i.tar", [("rootfs/a", "x" * 2000), ("metadata.yaml", METADATA)])
     ).read_bytes()
-    if how != "lzma":  # that format knows no second stream
+    if how != "lzma":  # an lzma file can't have a second stream
         (tmp_path / "1").write_bytes(plain[:1500])
         (tmp_path / "2").write_bytes(plain[1500:])
         halves = [Path(compressed(tmp_path / half, how)).read_bytes() for half in "12"]

@@ -1,4 +1,4 @@
-"""What publishing finds out about a container before it packs it."""
+"""The facts about a container that publishing finds before it packs the container."""
 
 import os
 import shutil

@@ -37,7 +37,7 @@ def test_schema_is_valid_json_schema():
 
 
 def as_data(metadata):
-    """What a YAML language server would see of a file with all its scalars as text."""
+    """Return a file's data as a YAML language server sees it, with all scalars as texts."""
     rules = {
         rule.path: {
             "template": rule.template, "when": list(rule.when), "create_only": rule.create_only,

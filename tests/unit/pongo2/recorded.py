@@ -1,4 +1,4 @@
-"""Templates with what pongo2 4.0.2 answered to them, for the tests of tags."""
+"""Templates with the recorded answers of pongo2 4.0.2, for the tests of tags."""
 
 from templater import pongo2
 from templater.model.errors import TemplateError

@@ -56,7 +56,10 @@ def test_a_plain_template_needs_no_modules():
 
 
 def test_generated_code_is_deterministic():
-    """By version 2 of the format: later ones mark which objects are shared, which depends on the process."""
+    """The comparison uses version 2 of the format.
+
+    Later versions mark shared objects, and these depend on the process.
+    """
     assert marshal.dumps(pongo2.compile(USES).code, 2) == marshal.dumps(pongo2.compile(USES).code, 2)
 
 

@@ -1,4 +1,4 @@
-"""Go's values: what SPEC's tables say, case by case."""
+"""Go's values, compared case by case with the tables of the specification."""
 
 import math
 import subprocess

@@ -178,7 +178,10 @@ def test_a_stored_text_that_a_look_does_not_use_is_forgotten(renders):
 @pytest.mark.slow
 @pytest.mark.parametrize("dialect", ["v4", "v6.1"])
 def test_every_name_that_a_program_reads_is_an_identifier_of_its_template(dialect):
-    """The names of a template come from its tokens, so no name that its program reads may be missing there."""
+    """The memo takes a template's names from its tokens.
+
+    So every name that the program reads must be a token.
+    """
     texts = {
         text for path in VECTORS.glob("*/*.jsonl") for line in path.open() if (text := template_of(line))
     }

@@ -137,7 +137,7 @@ def test_a_long_path_does_not_lengthen_the_lines_of_other_files(tmp_path: Path) 
 
 
 def test_the_notes_of_other_files_do_not_repeat_a_long_path(tmp_path: Path) -> None:
-    """Its name is too long for every host, so the start ends there."""
+    """The long name is invalid on every host, so the start ends at this file."""
     rule = "{when: [create], template: a.tpl}"
     found = table(tmp_path, rules=f"? /etc/{'p' * 3000}\n  : {rule}\n  /etc/a: {rule}\n  /etc/b: {rule}")
     for row in found.rows[1:]:

@@ -55,7 +55,7 @@ def test_every_host_fails_to_write_an_immutable_target(host: str, rootfs: Path, 
 
 
 def test_a_simulation_knows_the_flags_of_the_root_filesystem(rootfs: Path, tmp_path: Path, capsys) -> None:
-    """Of a copied instance's too, and of a directory in which a file would be made."""
+    """This includes flags of a copied instance, and of a directory in which a file would be created."""
     image = tmp_path / "image"
     (image / "templates").mkdir(parents=True)
     (image / "templates/a.tpl").write_text("new\n")

@@ -1,4 +1,4 @@
-"""The server of `watch --web`: what it answers to whom, and its stream of events."""
+"""The server of `watch --web`: its answers, access control, and stream of events."""
 
 import asyncio
 import http.client

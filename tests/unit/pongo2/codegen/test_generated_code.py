@@ -20,7 +20,7 @@ from templater.pongo2.template import Compilation, Template
 
 VECTORS = Path(__file__).parents[3] / "vectors"
 
-#: all that a generated module may know by name besides what it makes itself
+#: the names that a generated module may use besides its own
 KNOWN = set(operations.NAMESPACE) | set(located.NAMESPACE)
 
 
@@ -54,7 +54,7 @@ ALLOWED = (
 
 
 def foreign(tree: ast.Module) -> Iterator[str]:
-    """Everything in generated code that should not be there."""
+    """Yield everything in generated code that is not allowed."""
     own = {node.arg for node in ast.walk(tree) if isinstance(node, ast.arg)}
     own |= {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
     own |= {
@@ -75,7 +75,7 @@ def imported(name: str) -> bool:
 
 
 def plain_subscript(node: ast.Subscript) -> bool:
-    """Only the scope, the loop's counter and a map's values are subscripted: never a template's value."""
+    """Return whether the scope, a loop's counter or a map's values are subscripted (no template value)."""
     assert isinstance(node.value, ast.Name)
     name = node.value.id
     return name[0] in "scj" and (not name[1:] or name[1:].isdecimal())
@@ -138,7 +138,7 @@ SETTING = (
 @pytest.mark.parametrize("dialect", list(DIALECTS))
 @pytest.mark.parametrize("escape", ESCAPES)
 def test_attack_38_39_no_attribute_of_a_python_object_is_reachable(escape: str, dialect: str) -> None:
-    """An escape is nothing, is an error, or shows what data it is; never something of Python."""
+    """An escape attempt prints nothing, is an error, or prints data. It never shows a Python object."""
     try:
         text = pongo2.compile(SETTING % f"[{{{{ {escape} }}}}]", DIALECTS[dialect], mode="plain").render(
             a_context()

@@ -9,7 +9,7 @@ from templater.pongo2.codegen import nodes
 from templater.pongo2.daemon_context import daemon_context
 
 FOLDER = Path(nodes.__file__).parent
-#: fields of Jinja2's nodes that do not mean what Jinja2 says
+#: fields of Jinja2's nodes that have another meaning here than in Jinja2
 ENCODED = {"lineno", "scoped", "ctx", "importname", "options", "ops"}
 
 

@@ -1,4 +1,4 @@
-"""``{% extends %}``. What the suite of pongo2 has of it is in test_suite.py."""
+"""``{% extends %}``. test_suite.py has the tests of pongo2's own suite."""
 
 import pytest
 
@@ -67,7 +67,7 @@ def test_an_error_in_a_parent_template_has_its_position_in_the_parent():
 
 @pytest.mark.parametrize("dialect", [V4, V6])
 def test_a_child_may_nest_blocks_in_the_opposite_order(dialect):
-    """Recorded with pongo2 4.0.2 and 6.0.0: the base's a in b is not shown, since b is the child's."""
+    """Recorded with pongo2 4.0.2 and 6.0.0: the child's b replaces the base's b, which contains a."""
     base = "[{% block b %}B{% block a %}A{% endblock %}{% endblock %}]"
     child = "{% extends 'base.tpl' %}{% block a %}a{% block b %}b{% endblock %}{% endblock %}"
     assert render(child, dialect=dialect, base_tpl=base) == "[b]"
@@ -75,7 +75,7 @@ def test_a_child_may_nest_blocks_in_the_opposite_order(dialect):
 
 @pytest.mark.parametrize("dialect", [V4, V6])
 def test_blocks_that_contain_each_other_hit_the_limit(dialect):
-    """Go's stack is full then, which ends its process."""
+    """In Go, these blocks overflow the stack and end the process."""
     base = "{% block b %}{% block a %}{% endblock %}{% endblock %}"
     child = "{% extends 'base.tpl' %}{% block a %}{% block b %}{{ block.Super }}{% endblock %}{% endblock %}"
     with pytest.raises(LimitError):

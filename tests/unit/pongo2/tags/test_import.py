@@ -1,4 +1,4 @@
-"""``{% import %}``. What the suite of pongo2 has of it is in test_suite.py."""
+"""``{% import %}``. test_suite.py has the tests of pongo2's own suite."""
 
 import pytest
 
