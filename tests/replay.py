@@ -300,7 +300,7 @@ class HostSimulation(Simulation):
             yield HostStart(verdict, plan, tree, life)
 
     def metadata(self, folder: Tree) -> Metadata:
-        # a daemon takes a missing metadata.yaml for one without templates, and follows a link
+        # a daemon treats a missing metadata.yaml like one without templates, and follows a link
         path = "/metadata.yaml"
         entry = folder.tree.entry(path)
         if entry is not None and entry.kind == SYMLINK:
@@ -517,7 +517,7 @@ class Replay:
     ) -> None:
         """Check that a deviation explains the difference between our result and the host's."""
         if isinstance(error, InputError) and not isinstance(error, StartError):
-            # the daemons take a missing metadata.yaml for one without templates, or follow a link
+            # the daemons treat a missing metadata.yaml like one without templates, or follow a link
             assert "metadata.yaml is" in str(error) and mine == before, f"{what}: ours failed with {error}"
             return
         plan = error.plan if isinstance(error, StartError) else self.last_plan
@@ -1165,7 +1165,7 @@ SUBCOMMANDS = {
     "file": ("push", "pull", "delete", "edit", "create", "mount"),
 }
 
-#: the client's options that stand alone
+#: the client's options without a value
 FLAGS = (
     *("-q", "--quiet", "-f", "--force", "-e", "--ephemeral", "--empty", "--refresh", "--all", "--vm"),
     *("--instance-only", "--stateless", "--stateful", "--no-profiles", "--reuse", "--public"),

@@ -56,7 +56,7 @@ DIALECTS = ("v4", "v6")
 #: number of files, the number of renderings is not checked
 RECORDED = {1648: 3116}
 
-#: image: why its renderings differ. Strict: one that agrees again fails the build.
+#: Known differences: the image, and the reason. An image without a difference fails the test.
 EXCEPTIONS: dict[str, str] = {}
 
 if not HAVE_CORPUS and os.environ.get("CI"):

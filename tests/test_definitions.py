@@ -24,7 +24,7 @@ from templater.planning.planner import plan_image
 
 FOLDER = Path(os.environ.get("TEMPLATER_DEFINITIONS") or Path(__file__).parent / "definitions")
 BUILDS = sorted(path.parent.name for path in FOLDER.glob("*/definition.yaml"))
-#: the parameters of a recorded build, beside the serial, which is the time of the run
+#: the parameters of a recorded build, except the serial, which is the time of the run
 PARAMETERS = {"exB2": ("image.release=noble", "image.variant=cloud")}
 BUILDER = "127.0.0.1\tlocalhost\n127.0.1.1\tdistrobuilder\n"
 HOSTS = dict.fromkeys(("a", "c", "server", "texts"), BUILDER)

@@ -25,7 +25,7 @@ def test_recorded_cases_exist() -> None:
 @pytest.mark.parametrize(
     "case",
     [
-        # the fast tests run every third case, and not the one whose target a reader waits for
+        # the fast tests run every third case, but not the case with a fifo as target
         pytest.param(
             case,
             id=case["id"],

@@ -51,7 +51,7 @@ from templater.rootfs.memory import MemoryRootfs
 OTHER = os.environ.get("TEMPLATER_OUTCOMES")
 DATA = Path(OTHER or Path(__file__).parent / "hosts" / "outcomes.json")
 
-#: the recorded build that stands for each host, and the dialect that the recorder linked it with
+#: for each host, the recorded build, and the dialect of pongo2 in that build
 BUILDS = {
     "incus": ("incus-HEAD", "v6"),
     "incus-6.0": ("incus-6.0.6", "v6"),
@@ -461,7 +461,7 @@ def check_virtual_machine(record: Record, name: str) -> None:
     elif record["outcome"] == "skipped":
         assert not said
         assert not plan.host_error
-    else:  # which of two rules that share a template comes last is chance; the recorder saw one way
+    else:  # if two rules share a template, the last one is random; the recorder saw only one order
         way = "random" if len(said) > 1 else "written"
         assert [outcome.result for outcome in said] == [way] * len(said)
         assert said

@@ -10,7 +10,7 @@ import templater
 
 ROOT = Path(__file__).resolve().parent.parent
 
-#: what macOS does not have, and what Windows does not have either
+#: names that macOS lacks, and further names that Windows lacks
 NO_MACOS_NAMES = [
     "O_PATH",
     "O_TMPFILE",

@@ -18,7 +18,7 @@ from tests.cli.sessions import steps_of
 from tests.web_pages import dumped
 
 ROOT = Path(__file__).resolve().parent.parent
-#: what users search for, with a page that must be found
+#: search texts of users, each with a page that the search must find
 SEARCHES = {
     "volatile.apply_template": "running-instances.html", "config_get": "templates.html",
     "create_only": "metadata.html", "hostname": "checks/hostname.html", "lxc-create": "lxc.html",

@@ -84,7 +84,7 @@ def words(text: str) -> set[str]:
     return set(text.split())
 
 
-#: what a report contains
+#: the elements and attributes that a report may contain
 ELEMENTS = words("""
     a article b body caption code del details div h1 h2 h3 h4 head header html ins input label li main
     mark meta nav ol output p pre script section small span strong style summary table tbody td th thead
@@ -185,7 +185,7 @@ def hostile_image(folder: Path, payloads: list[str]) -> Path:
     return an_image(folder, rules, templates, properties={"os": payloads[0], "name": payloads[17]})
 
 
-#: what a fragment of the page contains beside the elements of a report
+#: further elements and attributes that a fragment of the page may contain
 FIELDS = words("button datalist fieldset i legend option select textarea")
 FIELD_ATTRIBUTES = words("""
     aria-current autocomplete checked data-add data-add-for data-add-profile data-all data-apply data-key

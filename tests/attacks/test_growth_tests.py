@@ -91,7 +91,7 @@ def test_the_steps_of_all_regular_expressions_are_limited(
     assert len(read(tmp_path, many.replace("c{900}", "a{900}"))) == 1
 
 
-def test_the_limit_on_keys_counts_the_keys_of_the_description_of_each_case(
+def test_the_limit_on_keys_counts_the_keys_of_each_cases_description(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     description = "name: c1\nconfig:\n" + "".join(f"  user.k{number}: v\n" for number in range(500))

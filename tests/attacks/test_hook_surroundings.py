@@ -225,7 +225,7 @@ def test_the_system_journal_contains_no_names_of_written_files(journal: list[str
     assert b"/etc/hosts" in log.data()
 
 
-def test_the_log_of_a_hook_does_not_contain_the_size_of_a_value(bundle: Path) -> None:
+def test_a_hook_log_does_not_contain_the_size_of_a_value(bundle: Path) -> None:
     """The template computes the number, so it can be a part of a password."""
     rules(bundle, "  /etc/x: {when: [start], template: x.tpl}\n")
     text = "{% spaceless %}" + "{{ 'x'|ljust:8192 }}" * 64 + "{{ 'x'|ljust:1234 }}{% endspaceless %}"
@@ -555,7 +555,7 @@ def test_install_opens_the_container_directory_only_once(
 
     monkeypatch.setattr(install, "_read", swapping)
     assert install.write(lxc.snippet("c1", [], str(tmp_path / "lxc")))
-    assert (theirs / "config").read_text() == "secret\n"  # what is there now
+    assert (theirs / "config").read_text() == "secret\n"  # the other user's file is unchanged
     assert "theirs" in (tmp_path / "lxc/aside/config").read_text()
 
 

@@ -82,7 +82,7 @@ def holed(path: Path) -> str:
 
 SPARSE = pax({"GNU.sparse.map": b"0,0", "GNU.sparse.size": b"%d" % (1 << 43), "GNU.sparse.name": b"rootfs/a"})
 ATTRIBUTES = {f"SCHILY.xattr.user.{number:03}" + "x" * 10_000: b"" for number in range(99)}
-#: by what they do; each writes a file and returns its path
+#: hostile images by their trick; each function writes a file and returns its path
 IMAGES: dict[str, Callable[[], Callable[[Path], str]]] = {
     "config names in a comment": lambda: template("{# " + "{{ config." * 2000 + " #}"),
     "openings": lambda: template("{{ " * 8000),
@@ -161,7 +161,7 @@ COMMANDS: dict[str, list[str]] = {
     "store import": ["store", "import", "IMAGE"],
     "serve": ["serve", "IMAGE", "--listen", "127.0.0.1:0"],
 }  # fmt: skip
-#: what `serve` prints when it answers clients
+#: the line that `serve` prints when it is ready for clients
 READY = b"serving "
 
 

@@ -14,7 +14,7 @@ from typing import Any
 IMAGES = Path(__file__).resolve().parents[2] / "sample-images"
 #: milliseconds that the median may take
 LIMIT = 100.0
-#: what is typed, the field, and the open file, for each measured image
+#: for each measured image: the field in which the text is typed, and the open file
 CASES = {
     "debian-cloud": ("#name", "/etc/hosts"),
     "debian-cloud, 3 kB of user-data": (

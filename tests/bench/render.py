@@ -20,7 +20,7 @@ from tests.differential.oracle import Oracle, Unavailable, program_for
 from .cases import CASES, CONTEXT, Case, corpus
 
 Action = Callable[[], Any]
-ROUND_NS = 30_000_000  # how long one engine is measured at a time
+ROUND_NS = 30_000_000  # nanoseconds of one measurement of one engine
 BATCHES = 10
 #: in the place of a text
 FAILS = "(an error)"

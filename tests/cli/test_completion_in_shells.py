@@ -33,7 +33,7 @@ templates:
 """
 FLEET = '[{"name": "web1"}, {"name": "web2"}, {"name": "db-größe"}]'
 
-#: what a person types, and the words of the completed line
+#: the typed text, and the words of the completed line
 LINES = {
     "templater prev": ("preview",),
     "./.programs/templater prev": ("preview",),
@@ -136,7 +136,7 @@ def folder(tmp_path_factory) -> Path:
     return folder
 
 
-#: what a shell's configuration says; the second one is for the files of a package
+#: two configurations of each shell; the second one uses the files of a package
 CONFIGURATION = {
     "bash": ("source <(templater completion bash)", "source /usr/share/bash-completion/bash_completion"),
     "zsh": (

@@ -103,7 +103,7 @@ def test_commands_that_read_an_image_have_a_memory_limit(command, image, monkeyp
 OTHERS = {"schema", "new", "trigger", "remote add", "remote list", "remote remove"}  # fmt: skip
 #: commands of the store that read an image; the others read the store's own index
 STORE = {"store import", "store refresh"}
-#: commands that apply the limits of a whole command without an option, and hooks, which have ``--time-limit``
+#: commands that always apply the limits of a whole command, and hooks, which have the option ``--time-limit``
 FIXED = {
     "watch",
     "compile",

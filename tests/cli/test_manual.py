@@ -80,7 +80,7 @@ def test_packages_install_pages_and_completions_for_both_names():
     ]  # fmt: skip
 
 
-def test_the_date_of_the_pages_is_that_of_reproducible_builds(monkeypatch, tmp_path):
+def test_the_man_pages_have_the_date_source_date_epoch(monkeypatch, tmp_path):
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
     manual.write_files(str(tmp_path / "one"))
     first = (tmp_path / "one/man/man1/templater.1").read_text().partition("\n")[0]

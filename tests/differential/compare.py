@@ -42,7 +42,7 @@ def ours(request: dict[str, Any]) -> dict[str, Any]:
             return {"output": render(request).encode("utf-8", "surrogateescape")}
     except TemplaterError as error:
         return {"error": getattr(error, "pongo2_error", None) or error.message, "kind": error.kind}
-    except Exception as error:  # what must never happen is what is looked for
+    except Exception as error:  # any other error is a bug that this comparison searches
         return {"broken": f"{type(error).__name__}: {error}"}
 
 

@@ -99,7 +99,7 @@ class Oracle:
             self.process.wait()
             assert self.process.stdin is not None and self.process.stdout is not None
             self.process.stdout.close()
-            with suppress(BrokenPipeError):  # what was not written yet is asked again
+            with suppress(BrokenPipeError):  # requests that were not written are sent again
                 self.process.stdin.close()
             self.process = None
 
@@ -148,7 +148,7 @@ class Oracle:
     @staticmethod
     def _write(process: "subprocess.Popen[bytes]", data: bytes) -> None:
         assert process.stdin is not None
-        with suppress(OSError):  # it died; what it did not read is asked again
+        with suppress(OSError):  # the program died; requests that it did not read are sent again
             process.stdin.write(data)
             process.stdin.flush()
 

@@ -16,7 +16,7 @@ from tests.differential.compare import agree, differs, is_random, ours, shrunk, 
 from tests.differential.grammar import PROFILES, Choices, Example, replayed, seeded
 from tests.differential.oracle import Oracle, real_pongo2
 
-#: how many examples the slow tests take of each profile; the fast ones take a tenth
+#: number of examples of each profile in slow tests; fast tests use a tenth
 EXAMPLES = {"templates": 1500, **dict.fromkeys(PROFILES, 400)}
 
 

@@ -363,7 +363,7 @@ def test_every_edit_takes_time_in_proportion_to_the_text(name: str) -> None:
 
 # --- nothing is forgotten
 
-#: public functions that read no image and no text of one
+#: public functions that read neither an image nor a text of an image
 OTHERS = {
     "clean_name", "open_archive", "compressing", "compression_named", "compressor", "open_stream", "data", "extension",
     "file_names", "fingerprint", "of_descriptors", "refuse_deep", "bad_template_name", "refuse_kind", "kind_of_file",
@@ -376,7 +376,7 @@ OTHERS = {
     "xattrs_of", "xattrs_of_link",  # the kernel limits the attributes of a file to 64 KiB
     "save_tar", "write_tar",  # measured with "build"
     "load_lz4", "load_zstd",  # they take no image
-    "describe_definition", "write_new",  # of a built definition, which has limits of its own
+    "describe_definition", "write_new",  # they take a built definition, which has its own limits
 }  # fmt: skip
 
 

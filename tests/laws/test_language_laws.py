@@ -32,8 +32,8 @@ PIECES = (
 )  # fmt: skip
 #: the values on the other side of an operator
 OTHERS: tuple[Any, ...] = ("b", "", ",", "%q", ":3", 100_000)
-#: Filters whose work is a product of value and argument, which counts as work. join of v4 puts the argument
-#: between all characters, so the output itself is the product.
+#: Filters whose work is a product of the lengths of value and argument. The render counts this work. In v4,
+#: join puts the argument between all characters, so its output has the length of the product.
 PRODUCTS = ("removetags", "join")
 ERRORS = (TemplaterError, Failure, Panic, TooLarge, ValueError)
 NO_LIMITS = Limits(steps=1 << 60, output=1 << 60, values=1 << 60)
@@ -143,7 +143,7 @@ def test_a_unary_operator_takes_linear_time(operator: str) -> None:
 
 # --- tags
 
-#: for each tag: a template that is repeated, and one whose value ``a`` grows
+#: a template for each tag; the tests repeat the template, and let its value ``a`` grow
 TAGS = {
     "autoescape": "{% autoescape on %}{{ a }}{% endautoescape %}",
     "block": "{% block bNUMBER %}{{ a }}{% endblock %}",

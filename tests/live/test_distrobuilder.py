@@ -136,7 +136,8 @@ mappings: {architecture_map: debian}
 """
 
 
-#: all but those of lxd-imagebuilder, one that copies files of the builder, and one whose map 3.2 does not know
+#: all definitions except those for lxd-imagebuilder, one that copies files of the builder, and one with a map
+#: that distrobuilder 3.2 does not know
 SAMPLES = [
     path
     for path in sorted((Path(__file__).parents[2] / "sample-images/definitions").glob("*.yaml"))

@@ -375,7 +375,7 @@ def test_a_restricted_certificate_gets_a_one_line_error_for_another_project(
         assert "does not have permission" in answer.stderr and "Traceback" not in answer.stderr
 
 
-def test_the_name_of_a_remote_is_never_an_option_of_the_client(restricted: dict[str, str]) -> None:
+def test_the_client_never_reads_the_name_of_a_remote_as_an_option(restricted: dict[str, str]) -> None:
     for name in ("-x", "--force-local"):
         answer = through(restricted, "diff", f"incus:{name}:c1")
         assert answer.returncode == 2 and f"can't connect to the remote '{name}': " in answer.stderr

@@ -151,7 +151,7 @@ def test_an_invalid_body_is_refused(server, body, status):
      {"place": {"host": "../x", "trigger": "x,y", "instance": "../x", "beside": "host:../x", "file": "../../etc/passwd"}},
      {"place": {"beside": "trigger:" + "start," * 1000}}, {"place": {}, "kind": "findings", "version": "x"}],
 )  # fmt: skip
-def test_a_question_of_the_wrong_shape_is_an_answer_of_the_page(server, question):
+def test_the_page_answers_a_question_with_values_of_the_wrong_kind(server, question):
     status, _, body = server.request("/view", "POST", json.dumps(question).encode())
     assert status == 200
     assert b"Traceback" not in body

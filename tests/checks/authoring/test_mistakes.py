@@ -484,7 +484,7 @@ def test_a_mistake_in_the_text_of_only_one_trigger_host_or_instance_is_found(con
         assert "hosts" not in {found[1] for found in findings(first)}
 
 
-def test_a_mistake_in_a_default_of_a_rule_has_the_position_of_the_line_in_the_metadata():
+def test_a_mistake_in_a_default_of_a_rule_has_its_position_in_metadata_yaml():
     """Many images keep the default user-data in ``properties``."""
     rule = "/etc/hosts: {when: [create], template: t, properties: {default: 'bad name'}}"
     template = '{{ config_get("user.hosts", properties.default) }}\n'

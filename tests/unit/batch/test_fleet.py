@@ -144,7 +144,7 @@ def test_unusual_names_and_contents_are_reported_as_for_single_instances(ascii):
     assert plans(data) == list(one_by_one(data))
 
 
-#: one file written by two passes: what the second does depends on whether the content is the same
+#: two passes write one file: the action of the second depends on whether the content is the same
 TWICE = """\
 templates:
   /etc/a: {when: [create, start], template: trigger.tpl}

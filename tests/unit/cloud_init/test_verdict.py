@@ -91,7 +91,7 @@ def test_the_version_and_the_datasources_of_each_recorded_guest_are_read():
         assert guest.sources is not None and guest.sources[-1] == "None", name
 
 
-def test_without_facts_about_the_guest_the_old_seed_counts_as_that_of_the_last_boot():
+def test_without_facts_about_the_guest_the_old_seed_counts_as_the_last_boots_seed():
     case = RECORDED["user-data, same instance-id"]
     before, after = map(seed, case["seeds"])
     found = judge(before, after)

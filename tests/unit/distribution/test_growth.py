@@ -86,7 +86,7 @@ ACTIONS = {
     "prune": lambda trees, size: prune(trees.tree(size), keep=1, dry_run=True),
     "a root shared by all": lambda trees, size: verify_document(trees, size, shared_root),
 }
-#: hostile values in one place, of ``size`` parts
+#: hostile catalogs with ``size`` values in one place
 SHAPES = {
     "aliases": lambda size: {"p": {"arch": "amd64", "aliases": "a," * size * 50}},
     "equal aliases of products": lambda size: {

@@ -212,7 +212,7 @@ def test_republishing_keeps_other_products_of_the_tree(origin, tree, tmp_path):
     made = republish(UrlStream(origin.url), tree, copying=True)
     report = verify(LocalStream(tree))
     assert not report.problems
-    # one image of both is the same: listed twice, clients could not download it
+    # both trees have one equal image: clients could not download an image that is listed twice
     assert list(report.images.values()) == [7, 7, 7]
     assert "that the tree already has: e8b3e797" in made.warnings[-1]
 

@@ -89,7 +89,7 @@ MAPS = {
 
 
 @pytest.mark.parametrize("place", MAPS)
-def test_the_lxc_template_of_root_enters_a_namespace_only_for_a_container_of_an_ordinary_user(
+def test_roots_lxc_template_enters_a_namespace_only_for_an_ordinary_users_container(
     config, monkeypatch, place
 ):
     uids, gids, enters = MAPS[place]

@@ -151,7 +151,7 @@ REFUSED = {
 }
 #: of more than 7500 edits, at most this many are checked by their lines only: see yaml_places.Beyond
 ODD = 330
-#: the one image with anchors: its other edits are worked out
+#: the only image with anchors: some of its edits can't be computed without the editor
 WITH_ANCHORS = {"sample-images/debian-cloud"}
 
 

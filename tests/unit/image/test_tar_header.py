@@ -61,7 +61,8 @@ def test_a_written_header_is_parsed_as_python_does(name, link, kind, numbers, gn
         block[257:265] = b"ustar\0" + b"00"
         block[345:500] = link[:155].ljust(155, b"\0")
     whole = with_checksum(bytes(block), signed=signed)
-    if gnu:  # Python puts the old format's times in front of the name, and strips the slashes of directories
+    # Python reads the times of the old GNU format as a part of the name, and strips a directory's slash
+    if gnu:
         assert parsed(whole)[1:] == expected(whole)[1:]
     else:
         assert parsed(whole) == expected(whole)

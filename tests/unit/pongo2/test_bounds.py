@@ -121,7 +121,8 @@ HARMLESS = {
 
 Detonate = Callable[[str, str], tuple[str, float, int]]
 
-#: forks a process for each line of JSON, and prints the kind of result, its seconds and its megabytes
+#: a program that forks a process for each line of JSON, and prints the kind of result, the seconds and the
+#: megabytes
 PARENT = """
 import json, os, sys, time
 from templater import pongo2

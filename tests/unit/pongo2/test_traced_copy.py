@@ -141,7 +141,7 @@ CASES = [
         '{% macro m(x) %}{{ x }}{{ config["user.b"] }}{% endmacro %}{{ m(config["user.a"]) }}',
         [("onetwo", [A, B], [])],
     ),
-    # a tag that remembers earlier values names what they read
+    # a tag that remembers earlier values also names the reads of these values
     (
         '{% for k in "ab"|make_list %}{% ifchanged config["user." + k] %}{{ path }}{% endifchanged %}{% endfor %}',
         [("/etc/x", ["path"], [A]), ("/etc/x", ["path"], [B, A, "path"])],

@@ -127,7 +127,7 @@ def test_render_reports_the_error_of_an_unreadable_template() -> None:
     assert isinstance(done.error, LimitError)
 
 
-def test_the_error_of_a_template_does_not_hold_the_parts_of_earlier_renders() -> None:
+def test_a_template_error_does_not_keep_parts_of_earlier_renders_in_memory() -> None:
     """Each `raise` of the same error adds frames to its traceback, and a frame holds compiled templates."""
     error = LimitError("too large")
     for _ in range(3):

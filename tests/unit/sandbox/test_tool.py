@@ -128,7 +128,7 @@ def test_only_the_scratch_folder_is_writable(sh, open_folder):
     assert not os.path.exists("/run/new")
 
 
-def test_no_file_of_the_machine_outside_of_its_programs_is_visible(sh, open_folder):
+def test_no_file_of_the_machine_is_visible_except_its_programs(sh, open_folder):
     (open_folder / "secret").write_text("secret")
     secrets = ["/etc/shadow", "/etc/hostname", "/etc/hosts", "/etc/ssl", "/root", "/home", "/var", "/srv",
                "/work", "/sys", "/boot", "/mnt", "/opt", str(open_folder / "secret"), __file__]  # fmt: skip

@@ -27,7 +27,7 @@ templates:
 """
 
 #: every templater module that an LXC hook loads if it renders in its own process: the first groups of the
-#: bundle, which every hook needs, and those of the runtime
+#: bundle, because every hook needs them, and the groups of the runtime
 OURS = {name for group in GROUPS[:6] for name in group} | {
     "templater.hooks.lxc_config", "templater.hooks.runtimes.lxc", "templater.startup.line.templater_hook",
 }  # fmt: skip

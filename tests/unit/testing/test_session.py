@@ -556,7 +556,7 @@ def test_random_values_and_the_time_are_the_same_in_each_run(tmp_path):
     assert failures(image) == []
 
 
-def test_the_list_of_checks_of_one_file_has_every_check_of_rendered_files():
+def test_the_list_for_single_files_has_every_check_of_rendered_files():
     """A new check of rendered files must be added to the list."""
     from templater.checks import one_file
     from templater.checks.finding import all_checks

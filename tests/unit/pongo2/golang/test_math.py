@@ -33,7 +33,7 @@ from templater.pongo2.golang.math import power
         (1.0, math.nan, 1.0),
     ],
 )
-def test_powers_of_floats_equal_those_of_go(base, exponent, result):
+def test_powers_of_floats_are_the_same_as_in_go(base, exponent, result):
     assert str(power(base, exponent)) == str(result)
 
 

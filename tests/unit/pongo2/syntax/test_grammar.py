@@ -14,7 +14,7 @@ from templater.pongo2.syntax import grammar, lexer, parser
 
 PAGE = Path(__file__).parents[4] / "docs" / "limits.md"
 
-#: (limit, template with n of what it bounds, difference between n and the limit)
+#: (limit, template with n of the limited elements, difference between n and the limit)
 BOUNDARIES = [
     ("MAX_NESTING", lambda n: "{{ 1" + " == 1" * n + " }}"),
     ("MAX_NESTING", lambda n: "{{ 1" + "^1" * n + " }}"),
