@@ -26,17 +26,28 @@ def next_boot(plan: Plan, rootfs: Any, daemon: Daemon | None = None) -> Verdict 
 
     ``rootfs`` is a root filesystem view, or None if it is unknown. Its method ``listdir`` is optional. A plan
     concerns cloud-init if a rule writes a file of the NoCloud seed, or the instance has data for cloud-init.
+    If a file of the guest exists and can't be read, as in an archive, the facts about the guest are unknown.
     """
     config = plan.instance.expanded_config()
     if not is_concerned(plan) and not any(config.get(key) for key in KEYS):
         return None
 
+    unreadable: list[str] = []
+
     def read(path: str) -> bytes | None:
         try:
             data: bytes = rootfs.read(path, MAX_FILE)
         except (TemplaterError, OSError):
+            if not is_missing(path):
+                unreadable.append(path)
             return None
         return data
+
+    def is_missing(path: str) -> bool:
+        try:
+            return rootfs.entry(path) is None
+        except (TemplaterError, OSError):
+            return False
 
     def names(path: str) -> list[str] | None:
         try:
@@ -47,6 +58,8 @@ def next_boot(plan: Plan, rootfs: Any, daemon: Daemon | None = None) -> Verdict 
 
     before = read_seed(read if rootfs is not None else lambda path: None)
     guest = UNKNOWN if rootfs is None else read_guest(read, names)
+    if unreadable:
+        guest = UNKNOWN
     return judge(before, seed_after(plan, before), guest, daemon or daemon_of(plan))
 
 

@@ -145,8 +145,10 @@ def _searched(after: Seed, guest: Guest, daemon: Daemon) -> Verdict:
     current = after.instance_id if source == NOCLOUD else daemon.instance_id
     if not current:
         return Verdict(source, "", None, None, None, reasons)
-    instance = _instance(current, guest)
-    new = shown(current)
+    if not guest.last_id and not guest.known:
+        text = "it is unknown whether the guest has booted before: if not, all modules run"
+        return Verdict(source, "", None, None, None, (*reasons, Reason(text, PER_INSTANCE)))
+    instance, new = _instance(current, guest), shown(current)
     texts = {
         FIRST: f"the first boot of cloud-init, with instance-id '{new}': all modules run",
         NEW: f"the instance-id changes from '{shown(guest.last_id)}' to '{new}': all modules run again",

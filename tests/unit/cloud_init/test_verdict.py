@@ -1,6 +1,8 @@
 """The rules for cloud-init's next boot, compared with recorded boots of Debian's cloud-init."""
 
 import json
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -10,12 +12,15 @@ from templater.cloud_init import yaml_values
 from templater.cloud_init.guest import Guest, read_guest
 from templater.cloud_init.seed import Seed
 from templater.cloud_init.verdict import Daemon, Verdict, judge
+from tests.command_server import run_templater
 
 SEED = "/var/lib/cloud/seed/nocloud-net"
 FILE = json.loads((Path(__file__).parents[2] / "cloud_init/boots.json").read_text())
 RECORDED = FILE["cases"]
 #: the user-data that a case changes to
 TWO = FILE["cases"]["user-data, same instance-id"]["seeds"][-1]["user-data"]
+
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def seed(files: dict[str, str]) -> Seed:
@@ -151,3 +156,34 @@ def test_every_reason_names_a_section_of_the_page():
     sections = {line[3:].lower().replace(" ", "-") for line in page.splitlines() if line.startswith("## ")}
     used = {reason.rule for case in RECORDED.values() for reason in prediction(case).reasons}
     assert used and used <= sections
+
+
+def test_the_guest_of_an_archive_is_unknown_and_that_of_a_directory_is_read(tmp_path):
+    """templater reads only the targets of rules from an archive, so the state of the last boot is unknown there."""
+    image = shutil.copytree(ROOT / "sample-images/debian-cloud", tmp_path / "image", symlinks=True)
+    for path, text in {
+        "var/lib/cloud/data/instance-id": "web1\n",
+        "var/lib/cloud/data/result.json": '{"v1": {"datasource": "DataSourceNoCloud [seed=x]"}}',
+        "var/lib/cloud/seed/nocloud-net/meta-data": "instance-id: web1\n",
+    }.items():
+        (image / "rootfs" / path).parent.mkdir(parents=True, exist_ok=True)
+        (image / "rootfs" / path).write_text(text)
+    archive = tmp_path / "image.tar"
+    subprocess.run(["tar", "-C", image, "-cf", archive, "metadata.yaml", "templates", "rootfs"], check=True)
+    said = {}
+    for source, rootfs in ((image, image / "rootfs"), (archive, "image")):
+        words = [
+            "diff",
+            source,
+            rootfs,
+            "--name",
+            "web1",
+            "-c",
+            "volatile.cloud-init.instance-id=web1",
+            "-t",
+            "create",
+        ]
+        said[rootfs] = run_templater(list(map(str, words))).stderr
+    assert "the instance-id is still 'web1'" in said[image / "rootfs"]
+    assert "the result of the next boot is unknown" in said["image"]
+    assert "it is unknown whether the guest has booted before: if not, all modules run" in said["image"]
