@@ -116,8 +116,9 @@ class File:
 class AuthoredImage(ScannedImage):
     """A scanned image with the hosts that it must work on, and instances to render its templates for.
 
-    Without ``instances``, the templates are rendered for a bare container, for ``added``, for a container
-    that sets each key that a template reads, and for a virtual machine if a template distinguishes one.
+    Without ``instances``, the templates are rendered for a container without keys, for ``added``, and for a
+    container that sets every key that templates read. If a template distinguishes virtual machines, it is
+    also rendered for one.
     """
 
     hosts: tuple[Host, ...] = (INCUS,)

@@ -22,7 +22,7 @@ class CommandLine(NamedTuple):
     start: int
 
     def quoted(self, word: str) -> str:
-        """Return what replaces the end of the last word, to complete it to ``word``."""
+        """Return the quoted end of ``word``. The shell replaces the end of the last word by it."""
         rest = word[self.start :]
         if self.quote == "'":
             return rest.replace("'", "'\\''")

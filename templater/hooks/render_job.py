@@ -351,8 +351,8 @@ _WITHOUT_NUMBER = {
 def without_values(error: TemplaterError) -> TemplaterError:
     """Return a render error without the values of the template's variables.
 
-    More users can read a hook's log and stderr than the instance's configuration, and a template can put a
-    password into an error, encoded in any way.
+    More users can read a hook's log and stderr than the instance's configuration. A template can put a
+    password into an error, in any encoding.
     """
     message, hint = error.message, error.hint
     if isinstance(error, RenderError):

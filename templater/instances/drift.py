@@ -141,7 +141,7 @@ def without(plan: Plan, files: Mapping[str, str]) -> Plan:
 
 
 def files_kept(kept: Mapping[str, str]) -> KeptError:
-    """Return the error that names the files that were kept."""
+    """Return the error that lists the kept files."""
     names = tuple(f"{printable(path)}: {reason}" for path, reason in kept.items())
     return KeptError(
         f"--keep-modified kept {len(kept)} files" if len(kept) > 1 else "--keep-modified kept one file",

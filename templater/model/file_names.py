@@ -19,5 +19,5 @@ BACKUP_YAML = "backup.yaml"
 STATE_FOLDER = ".templater"
 #: the file in ``STATE_FOLDER`` that records the pending trigger
 STATE = "state"
-#: the file in ``STATE_FOLDER`` that records the files that templater has written
+#: the file in ``STATE_FOLDER`` that records all written files
 WRITTEN = "written"

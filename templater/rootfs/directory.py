@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     Ranges = tuple[tuple[int, int, int], ...]
 
-#: the id that the kernel shows for an id that is not in the map
+#: the kernel shows this id for ids outside of the map
 OVERFLOW_ID = 65534
 
 #: Linux: include/uapi/linux/fs.h, FS_IOC_GETFLAGS, FS_IMMUTABLE_FL, FS_APPEND_FL

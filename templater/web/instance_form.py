@@ -30,9 +30,9 @@ def instance_form(
 ) -> Html:
     """Return the form.
 
-    ``given`` is the instance as its files describe it, and ``shown`` the edited instance, which also has the
-    profiles that the user has switched ``off``. ``read`` has the keys that templates read, and ``extra`` keys
-    without a value that the user has added, by profile, with "" for the instance.
+    ``given`` is the instance as its files describe it, and ``shown`` the edited instance. ``shown`` also has
+    the profiles that the user has switched ``off``. ``read`` has the keys that templates read. ``extra`` has
+    the keys without a value that the user has added, by the name of the profile ("" for the instance).
     """
     read = sorted(read)
     types = [

@@ -1,8 +1,8 @@
-"""simplestreams trees: what adding one more image and verifying cost as a tree grows.
+"""The costs of adding an image to a simplestreams tree, and of verifying it, as the tree grows.
 
-A row for each size of tree: of three runs of the whole command the smallest time by the clock and by the
-processor, which other processes disturb less, and the most memory that it held. The exit code is 1 if a time by
-the clock is over its limit. The arguments are other sizes.
+Each size of the tree has a row. It shows the smallest wall clock time and processor time of three runs of the
+command, and the peak memory. Other processes disturb processor time less. The exit code is 1 if a wall clock
+time exceeds its limit. Arguments are other sizes.
 """
 
 import hashlib

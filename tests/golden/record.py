@@ -1,8 +1,8 @@
-"""Records what the real pongo2 renders from the sample images: ``pytest tests/test_golden.py --update``.
+"""A recorder of the sample images as the real pongo2 renders them: ``pytest tests/test_golden.py --update``.
 
-The engine is the oracle of tests/differential (dialect v4), or TEMPLATER_ORACLE_V4. Only the text of a rendering comes from there; the
-rest of a golden (which rules are due, owner, mode) is the few lines of a model below, which shares no
-code with templater but the reading of instances.
+The engine is the oracle of tests/differential (dialect v4), or TEMPLATER_ORACLE_V4. Only the text of a
+rendering comes from the oracle. The model below computes the other fields: the rules that run, owners and
+modes. It shares only the reader of instances with templater.
 """
 
 from __future__ import annotations

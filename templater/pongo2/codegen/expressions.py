@@ -25,7 +25,7 @@ _ORDERS = {
 class ExpressionWriter(Writer):
     """The writer of expressions. Each template expression becomes one Python expression in brackets.
 
-    ``consumer`` is the weight of the filter that will process the next value that is written, or 0.
+    ``consumer`` is the weight of the filter that will process the next written value, or 0.
     """
 
     consumer = 0

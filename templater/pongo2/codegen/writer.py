@@ -21,8 +21,8 @@ class Module:
     """The facts that all templates of one compilation share, and the functions that generated code imports.
 
     ``bound`` has the names that a scope contains.
-    ``called`` has the bound names that a template calls. For these names, generated code records whether
-    they are set, because a call of an unset name gives nil, but a call of a name that is set to nil fails.
+    ``called`` has the bound names that a template calls. For these names, generated code records whether they
+    are set: a call of an unset name gives nil, but a call of a name that is set to nil fails.
     ``field_holders`` has the bound names that may hold a field of a loop.
     ``forloop`` is true if a template may read ``forloop``. Only then does generated code update it.
     ``traced`` is true if `trace` records the printed texts.
@@ -47,7 +47,7 @@ class Module:
 
 
 class Settings:
-    """A stand-in for a Jinja2 environment that defines the attribute that the code generator reads.
+    """A stand-in for a Jinja2 environment. It defines the only attribute that the code generator reads.
 
     A real environment is slow to import, because it imports Jinja2's lexer, parser, filters and loaders. It
     is created only if the generator reads an attribute that is missing here.

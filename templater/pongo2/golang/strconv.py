@@ -25,7 +25,7 @@ def format_float(v: float, form: str, precision: int) -> str:
 
 
 def shortest(v: float) -> str:
-    """Return a decimal text without an exponent that has the fewest digits that parse to the same number."""
+    """Return the shortest decimal text, without an exponent, that parses to the same number."""
     digits, exponent = _decimal(v)
     sign = "-" if repr(v)[0] == "-" else ""
     if exponent < 0:
