@@ -31,8 +31,8 @@ def job(folder: Path, text: str) -> Job:
         return Job(directory.read_metadata(), directory.read_templates(), source, ("start",), NONE)
 
 
-def content(folder: Path, text: str, store) -> bytes:
-    rendering = Run(job(folder, text), store, None, in_child=True)
+def content(folder: Path, text: str, cache: str) -> bytes:
+    rendering = Run(job(folder, text), open_cache(cache), None, in_child=True)
     try:
         return rendering.finish().renderings[0].content
     finally:
@@ -41,7 +41,7 @@ def content(folder: Path, text: str, store) -> bytes:
 
 def test_a_description_cached_by_one_image_is_not_used_for_another(tmp_path, monkeypatch):
     """A compromised child of a hostile image returns a forged description."""
-    store = open_cache(str(tmp_path / "cache"))
+    cache = str(tmp_path / "cache")
     real = render_job.Run.collect
 
     def taken_over(self):
@@ -53,11 +53,10 @@ def test_a_description_cached_by_one_image_is_not_used_for_another(tmp_path, mon
         return answer
 
     monkeypatch.setattr(render_job.Run, "collect", taken_over)
-    assert content(tmp_path / "hostile", "a", store) == b"a honest"
+    assert content(tmp_path / "hostile", "a", cache) == b"a honest"
     monkeypatch.setattr(render_job.Run, "collect", real)
-    assert content(tmp_path / "hostile", "a", store) == b"a EVIL", "it has deceived itself, as it may"
-    assert content(tmp_path / "other", "b", store) == b"b honest"
-    store.close()
+    assert content(tmp_path / "hostile", "a", cache) == b"a EVIL", "it has deceived itself, as it may"
+    assert content(tmp_path / "other", "b", cache) == b"b honest"
 
 
 def test_images_never_share_a_cache_entry(tmp_path):
