@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from .runner import Answer, Runner
     from .validator import Mistake
 
-#: number of failures after which a validator is no longer used
+#: after this number of failures, a validator checks no other file
 MOST_FAILURES = 3
 
 
