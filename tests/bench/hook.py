@@ -118,12 +118,17 @@ def container() -> Iterator[Path]:
         yield folder
 
 
-def contestants(folder: Path, zipapp: str = "") -> Iterator[Contestant]:
-    python = sys.executable
-    environ = {
+def environment(folder: Path) -> dict[str, str]:
+    """Return the variables that LXC sets for a hook."""
+    return {
         "LXC_NAME": "c1", "LXC_HOOK_TYPE": "pre-start", "LXC_CONFIG_FILE": f"{folder}/config",
         "LXC_ROOTFS_PATH": f"{folder}/rootfs", "PATH": os.environ["PATH"],
     }  # fmt: skip
+
+
+def contestants(folder: Path, zipapp: str = "") -> Iterator[Contestant]:
+    python = sys.executable
+    environ = environment(folder)
     line = install.argv("lxc", [])
     yield Contestant("python -I -c pass", [python, "-I", "-c", "pass"], 0)
     yield Contestant("warm hook without a child", [*line, "--no-child"], env=environ)

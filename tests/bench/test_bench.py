@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.bench import __main__ as bench
-from tests.bench import hostile, instances, page
+from tests.bench import against, hostile, instances, page
 from tests.bench.cases import CASES
 from tests.bench.hardening import (
     PLAIN,
@@ -89,6 +89,18 @@ def test_the_time_from_a_key_press_to_the_changed_preview_is_measured(capsys):
         pytest.skip("needs chromium")
     page.main(["--rounds", "2"])  # the exit code is about the speed of this machine
     assert re.search(r"\| debian-cloud \| \d+ \| \d+ \| \d+ \|", capsys.readouterr().out)
+
+
+@pytest.mark.slow
+def test_a_checkout_can_be_compared_with_itself(capsys):
+    assert against.main([str(REPOSITORY), "--image", "alpine", "--rounds", "0"]) == 0
+    rows = re.findall(
+        r"^\| (.+?) \| \d+\.\d \| \d+\.\d \| \d\.\d+ \|$", capsys.readouterr().out, re.MULTILINE
+    )
+    packed = [
+        f"{name}, {form}" for form in ("directories", "packed, xz") for name in ("preview", "audit", "unpack")
+    ]
+    assert rows == ["warm hook without a child", "warm hook with a child", *packed]
 
 
 @pytest.mark.slow
