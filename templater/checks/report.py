@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from ..image.limits import Limits
 from .finding import Severity, audit, finding_data
-from .sarif import sarif_document
 from .scan import AUDITED, scan_image
 
 if TYPE_CHECKING:
@@ -35,6 +34,8 @@ def audit_report(
     """
     image = scan_image(path, limits, rootfs=rootfs, yaml=yaml, rendering=rendering, instance=instance)
     found = audit(image)
+    if sarif is not None:
+        from .sarif import sarif_document
     shown = [finding for finding in found if finding.severity >= Severity.named(at_least)]
     hidden = Counter(finding.severity.name.lower() for finding in found[len(shown) :])
     return {

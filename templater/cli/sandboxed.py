@@ -30,14 +30,15 @@ PACKAGES = (
 )  # fmt: skip
 #: the same for an audit; without the other packages, it starts in half the time
 AUDIT = (
-    "checks.import_refusals", "checks.report", "checks.sarif", "checks.security", "parsing.pure_yaml",
+    "checks.import_refusals", "checks.report", "checks.security", "parsing.pure_yaml",
     "pongo2.codegen.compiler", "pongo2.filters", "pongo2.golang", "pongo2.located", "pongo2.reads",
     "pongo2.tags", "rootfs.byname",
 )  # fmt: skip
+SARIF_AUDIT = (*AUDIT, "checks.sarif")
 #: more modules, which readers import only for some images
 MODULES = (
     "templater.rendering.render", "templater.rendering.context",
-    "difflib", "json", "keyword", "lz4.frame", "re", "urllib.parse", "yaml._yaml",
+    "difflib", "json", "keyword", "re", "urllib.parse", "yaml._yaml",
 )  # fmt: skip
 
 
@@ -101,8 +102,8 @@ def _prepare(files: Iterable[OpenFile | None], packages: tuple[str, ...] = PACKA
     from time import localtime
 
     from ..image.contents import kind_of_file, start_sqfs2tar
-    from ..image.extensions import load_zstd
-    from ..parsing.file_kind import SQUASHFS
+    from ..image.extensions import load_lz4, load_zstd
+    from ..parsing.file_kind import LZ4, SQUASHFS, ZSTD
     from ..startup import lazy_imports
 
     for package in packages:
@@ -113,10 +114,8 @@ def _prepare(files: Iterable[OpenFile | None], packages: tuple[str, ...] = PACKA
     for name in MODULES:
         with suppress(ImportError):  # a missing optional module is reported by the reader that needs it
             import_module(name)
-    with suppress(InputError):
-        load_zstd()
     # A postponed module runs when code reads one of its attributes. No code reads attributes of jinja2.
-    for name in lazy_imports.NAMES - {"jinja2"}:
+    for name in lazy_imports.NAMES - {"jinja2"} if packages is PACKAGES else ("json",):
         dir(sys.modules.get(name))
     from ..checks.finding import all_checks
     from ..pongo2 import compile as compile_template
@@ -136,6 +135,10 @@ def _prepare(files: Iterable[OpenFile | None], packages: tuple[str, ...] = PACKA
     for file in files:
         if file is not None:
             yield file.fd
-            if kind_of_file(file) == SQUASHFS:
+            kind = kind_of_file(file)
+            if kind in (LZ4, ZSTD):
+                with suppress(InputError):  # the reader reports a missing module
+                    load_lz4() if kind == LZ4 else load_zstd()
+            if kind == SQUASHFS:
                 file.program = start_sqfs2tar(file)
                 yield from file.program.descriptors

@@ -104,11 +104,12 @@ def _ready(name: str) -> "dict[str, Any]":
     """Return the attributes that a postponed module has before it runs.
 
     Reading one of these attributes does not run its module. click calls ``inspect.cleandoc`` for the help of
-    every option. PyYAML's C module reads an error class of several modules, but its parser raises only
-    ``ReaderError``, which templater catches as ``YAMLError``.
+    every option, dataclasses of Python 3.13 call ``inspect.get_annotations`` for every class, and pkgutil
+    calls ``inspect.getmodulename`` for every file. PyYAML's C module reads an error class of several modules,
+    but its parser raises only ``ReaderError``, which templater catches as ``YAMLError``.
     """
     if name == "inspect":
-        return {"cleandoc": cleandoc}
+        return {each.__name__: each for each in (cleandoc, get_annotations, getmodulename)}
     package, _, module = name.partition(".")
     if package == "yaml" and module:
         return {f"{module.capitalize()}Error": __import__("yaml.error").error.YAMLError}
@@ -121,6 +122,25 @@ def cleandoc(text: str) -> str:
         _run(sys.modules["inspect"])
         return str(sys.modules["inspect"].cleandoc(text))
     return text.lstrip(" ")
+
+
+def get_annotations(thing: "Any", **options: "Any") -> "dict[str, Any]":
+    """Return the result of ``inspect.get_annotations``. For a class, do not import ``inspect``."""
+    if options or not isinstance(thing, type):
+        _run(sys.modules["inspect"])
+        return dict(sys.modules["inspect"].get_annotations(thing, **options))
+    return dict(thing.__annotations__)
+
+
+def getmodulename(path: str) -> "str | None":
+    """Return the result of ``inspect.getmodulename``."""
+    from importlib.machinery import all_suffixes
+
+    name = path.rpartition("/")[2]
+    for suffix in sorted(all_suffixes(), key=len, reverse=True):
+        if name.endswith(suffix):
+            return name[: -len(suffix)]
+    return None
 
 
 def found(name: str, path: "Any") -> "Any":

@@ -12,7 +12,7 @@ from ...model.source import printable_lines
 from .. import complete, options, output
 from ..fetching import local_files
 from ..guard import guarded
-from ..sandboxed import AUDIT, read_image
+from ..sandboxed import AUDIT, SARIF_AUDIT, read_image
 
 if TYPE_CHECKING:
     from ...limits import Given
@@ -86,7 +86,7 @@ def command(
         sarif=(__version__, uri_of(image)) if report == "sarif" else None,
     )
     paths = options.existing(local), rootfs and options.existing(rootfs)
-    found = read_image(work, paths, limits, packages=AUDIT)
+    found = read_image(work, paths, limits, packages=SARIF_AUDIT if report == "sarif" else AUDIT)
     output.page()
     if report == "sarif":
         output.write_json(found["sarif"])

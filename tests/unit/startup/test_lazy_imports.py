@@ -59,6 +59,23 @@ def test_a_postponed_inspect_cleans_help_texts_like_the_real_one(text):
     assert output_of(code) == f"{inspect.cleandoc(text)!a} {chr(10) in text or chr(9) in text}"
 
 
+def test_a_postponed_inspect_answers_dataclasses_and_pkgutil_like_the_real_one():
+    code = """
+import inspect
+class A:
+    a: int
+class B(A): pass
+class C(A):
+    b: "str" = ""
+names = ["a.py", "b/c.py", "__pycache__", "", ".py", "a.b", "d.abi3.so", "e.so", "f.cpython-313.pyc", "g.pyc"]
+answers = lambda: ([inspect.get_annotations(each) for each in (A, B, C)], [inspect.getmodulename(name) for name in names])
+before = answers(), "ast" in sys.modules
+inspect.unwrap
+print(before == (answers(), False), "ast" in sys.modules, inspect.get_annotations(inspect.unwrap, eval_str=True))
+"""
+    assert output_of(code) == "True True {}"
+
+
 def test_the_c_parser_of_yaml_does_not_run_the_modules_of_the_pure_parser():
     code = """
 import yaml._yaml
