@@ -112,7 +112,7 @@ class _Reader:
         self.known(entry, ("id", "target", "reason"), number)
         for key, value in entry.items():
             if not isinstance(value, str):
-                raise self.fail(key, f"'{key}' must be a text", number=number)
+                raise self.fail(key, f"'{key}' must be a string", number=number)
         if "id" not in entry:
             raise self.fail("", "an entry of 'ignore' has no id", 'add id = "…"', number)
         self.known_id(entry["id"], "id", number)

@@ -79,10 +79,10 @@ def mistakes_in(
 def has_same_mistake(others: list[tuple[File, list[Mistake]]], file: File, line: int) -> bool:
     """Return whether a mistake in a line of a file does not depend on the invented values.
 
-    ``others`` has the file rendered with other values, and the mistakes in it. The line must have a mistake
-    with each of the values. For a line without a value, any mistake in the file is enough, because a
-    validator may report only its first mistake. If a value is the whole line, the mistake always depends on
-    the value.
+    ``others`` contains the file rendered with other values, and the mistakes in each rendering. Return True
+    if every rendering has a mistake in this line. If the line is the same in a rendering, any mistake in that
+    rendering is enough, because a validator may report only its first mistake. Return False if ``others`` is
+    empty, or if a value is the whole line.
     """
     alone = line_of(file, line).strip() in file.instance.config.values()
     return (

@@ -202,7 +202,7 @@ def write_report(
 
 
 def runs_of(found: Opened, instance: Instance) -> tuple[tuple[str, ...], ...]:
-    """Return the passes of each plan of one instance of a list."""
+    """Return the passes of each plan for an instance from a list of instances."""
     from ..model.triggers import default_triggers, next_start
 
     if found.request.triggers == ("next",):

@@ -34,7 +34,7 @@ Command = Callable[..., Any]
 
 
 class Description(NamedTuple):
-    """The instance options of a command line. Call ``read()`` again when a named file changes."""
+    """The instance options of a command line. If a file that they name changes, call ``read()`` again."""
 
     file: str | None
     name: str | None

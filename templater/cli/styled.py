@@ -294,7 +294,7 @@ _PAIR = re.compile(r"^[A-Z][A-Za-z ]*: +")
 
 def description(lines: Iterable[str], width: int) -> Iterator[Text]:
     """Yield the report of `image info`: bold titles, and marks of triggers in colour."""
-    table = -1  # the column where the marks of triggers begin, if the table is too wide
+    table = -1  # the column where the marks of triggers begin if the table is too wide, or -1
     lines = list(lines)
     for number, line in enumerate(lines):
         if line == "Templates:":

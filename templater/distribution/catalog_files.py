@@ -1,6 +1,6 @@
 """The JSON files of a stream.
 
-A products file with one product a line, as templater writes it, is decoded product by product.
+A products file with one product per line, as templater writes it, is decoded product by product.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class ProductsFile:
 
 
 class LinesFile(ProductsFile):
-    """A products file with one product a line, which is decoded at each read.
+    """A products file with one product per line, which is decoded at each read.
 
     Raises ValueError for another form.
     """

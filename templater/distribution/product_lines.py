@@ -1,4 +1,4 @@
-"""A products file as templater writes it: one product a line, so that a diff shows only the changed products.
+"""A products file as templater writes it: one product per line, so that a diff shows only changed products.
 
 Writing parses only the needed products, and copies the lines of all others. So a long catalog needs little
 memory.
@@ -103,7 +103,7 @@ def read_lines(file: IO[bytes]) -> tuple[dict[str, Any], Iterator[tuple[str, Any
     """Return the other values of a products file, and its products one by one.
 
     Each product comes with its name, and with the offset and length of its text. Raises ValueError, also from
-    the iterator, if the file does not have one product a line, sorted by name.
+    the iterator, if the file does not have one product per line, sorted by name.
     """
     first = file.readline()
     text = first.removesuffix(_FIRST).removesuffix(b",") + b"}"

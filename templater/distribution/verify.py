@@ -42,7 +42,7 @@ class Stream(Protocol):
         """Open a file of the catalog."""
 
     def size(self, path: str, /) -> int | None:
-        """Return the size of a file, or None if only reading the whole file would show the size."""
+        """Return the size of a file, or None if the size is unknown until the whole file is read."""
 
     def pieces(self, path: str, /) -> AbstractContextManager[Iterator[bytes]]: ...
 

@@ -330,7 +330,8 @@ def render(job: Job, send: "Send") -> None:
 
 
 #: Template errors that a log may quote, because they contain no values.
-#: An error that begins as in ``_FIXED_BEGINNINGS`` continues only with types or names in the template.
+#: An error with one of ``_FIXED_BEGINNINGS`` contains none either: it ends with a type, or with a name from
+#: the template.
 _FIXED_TEXTS = frozenset((
     "filename for 'include'-tag evaluated to an empty string", "filter 'pluralize' does only work on numbers",
     "filter input argument must be of type 'time.Time'", "negative sign on a non-number expression",

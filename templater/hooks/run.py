@@ -253,7 +253,7 @@ def report_failure(error: TemplaterError, runtime: str, options: Options, log: L
         except (TemplaterError, OSError):
             log.write(None, options.log)
     if options.on_error == KEEP_GOING:
-        write_stderr("templater: the container starts anyway: --on-error keep-going")
+        write_stderr("templater: the container starts anyway, because of --on-error keep-going")
         return 0
     return error.exit_code
 

@@ -85,7 +85,7 @@ class FileVerdict:
 
 @dataclass(frozen=True, slots=True)
 class NextStart:
-    """The next start of an instance. ``unreadable`` is the reason why no file could be read, or empty."""
+    """The next start of an instance. ``unreadable`` is the reason why no file could be read, or ""."""
 
     address: Address
     instance: Instance

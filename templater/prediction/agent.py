@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 #: placeholder for the instance's directory, which the guest lacks; no path of the guest is below it
 NOWHERE = "/\0"
+#: note on a path without a leading "/". The directory is that of the unit in Incus 6.0.4. The agents that
+#: were recorded for the predictions ran in "/".
+RELATIVE = "the path is relative to the agent's working directory, which Incus sets to /run/incus_agent"
 
 
 class Agent:
@@ -40,7 +43,7 @@ class Agent:
     def outcome(self, change: Change) -> Outcome | None:
         """Predict one change. Return None if the root filesystem cannot be read at the change's path."""
         mark = len(self.filesystem.journal)
-        self.daemon.notes = []
+        self.daemon.notes = [] if change.rule.path.startswith("/") else [RELATIVE]
         try:
             result = self.apply(change.rule, change.content or b"")
             return Outcome(result, "; ".join(self.daemon.notes))
@@ -94,8 +97,9 @@ class Agent:
             return
         cursor = Cursor(self.filesystem)
         names = folder.split("/")
-        cursor.walk(names[0])  # The agent does not create the root or, in a relative path, the first name.
-        for count, name in enumerate(names[1:], 2):
+        for count, name in enumerate(names, 1):
+            if not name:  # an absolute path begins at the root, which exists
+                continue
             parent, parent_node = cursor.place, cursor.node
             try:
                 cursor.walk(name)

@@ -158,7 +158,7 @@ def outcome_text(plan: Plan, change: Change) -> str:
 
 
 def differences(plan: Plan, change: Change) -> Iterator[str]:
-    """Yield how the host's outcome of a change differs from templater's, and the names of deviations."""
+    """Yield a text about the host's different outcome of a change, and a text that names the deviations."""
     if text := outcome_text(plan, change):
         yield text
         if names := deviation_names(plan, change):

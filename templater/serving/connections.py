@@ -22,7 +22,8 @@ Answer = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 #: bytes that are read and sent at once: a slow client needs this much memory
 PIECE: Final = 1 << 16
-#: Connections after which garbage is collected. Each connection leaves a cycle of objects with TLS buffers.
+#: Number of connections after which garbage is collected. Each connection leaves a cycle of objects with TLS
+#: buffers.
 _COLLECT = 32
 #: maximum seconds to wait for the end of a client's TLS connection
 _SHUTDOWN = 5

@@ -156,7 +156,7 @@ class _Transaction:
             self.session.close()
 
     def announce(self, changes: "list[Change]", leftovers: "list[str]") -> None:
-        """Write the changes' directories and the lines of unfinished earlier runs to the journal."""
+        """Write the token, the directories of the changes and the lines of unfinished runs to the journal."""
         if self.journal is not None:
             places = sorted({above(change.real) for change in changes})
             self.journal.write([*leftovers, self.session.token, *places], durable=self.session.durable)

@@ -310,7 +310,7 @@ def test_a_missing_source_is_reported_with_its_full_path(hook, bundle, capfd):
     assert f"{bundle.parent}/images/nosuch" in capfd.readouterr().err
 
 
-def test_a_hook_with_the_option_if_present_skips_a_missing_image(hook, bundle):
+def test_the_if_present_option_skips_a_missing_image(hook, bundle):
     (bundle.parent / "images/empty").mkdir()
     assert hook("--if-present", source=f"{bundle.parent}/images/empty") == 0
     assert not (bundle / ".templater").exists()

@@ -716,7 +716,7 @@ def test_a_missing_image_of_an_annotation_is_refused(tmp_path: Path) -> None:
         )
 
 
-def test_a_container_with_the_name_of_a_snapshot_is_ambiguous(tmp_path: Path) -> None:
+def test_a_name_of_both_a_container_and_a_snapshot_is_ambiguous(tmp_path: Path) -> None:
     """LXC gives a restored snapshot's hook only the name, such as snap0."""
     for folder in ("victim/snaps/snap0", "snap0", "restored"):
         (tmp_path / folder).mkdir(parents=True)

@@ -48,7 +48,7 @@ def page():
     return Page(CLOUD)
 
 
-def test_a_view_has_the_files_the_open_file_and_the_form(page):
+def test_a_view_contains_the_file_list_and_the_open_file_and_the_form(page):
     answer = page.ask(file="/etc/hosts")
     assert answer["place"] == {
         "instance": "web1",

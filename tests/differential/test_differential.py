@@ -30,7 +30,7 @@ def oracle() -> Iterator[Oracle]:
     "share", [pytest.param(0.1, id="tenth"), pytest.param(1, id="all", marks=pytest.mark.slow)]
 )
 @pytest.mark.parametrize("profile", EXAMPLES)
-def test_random_templates_give_the_same_bytes_or_both_fail(oracle, profile, share):
+def test_random_templates_render_alike_or_fail_in_both(oracle, profile, share):
     run = Run(oracle, "v4", profile)
     run.examples(seed=2024, start=0, count=int(share * EXAMPLES[profile]))
     smallest = [shrunk(oracle, example, rounds=300).request() for example in run.different[:3]]
@@ -59,7 +59,7 @@ def examples(draw: st.DrawFn) -> Example:
 
 @settings(deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(example=examples())
-def test_hypothesis_templates_give_the_same_bytes_or_both_fail(oracle, example):
+def test_hypothesis_templates_render_alike_or_fail_in_both(oracle, example):
     request = example.request()
     (answer,) = oracle.ask([request])
     assert agree(ours(request), theirs(answer)) or is_random(oracle, request)

@@ -79,7 +79,7 @@ def test_a_failing_template_fails_the_hook_line_and_reports_the_reason(folder: P
     assert "templates/birth.tpl:1:" in log_of(folder / "m1")
 
 
-def test_a_hook_with_the_option_if_present_skips_a_machine_without_an_image(folder: Path):
+def test_the_if_present_option_skips_a_machine_without_an_image(folder: Path):
     need("systemd-nspawn")
     make_rootfs(folder / "machines/m1")
     (folder / "m1").mkdir()

@@ -29,7 +29,7 @@ RUN_TIME = ("config", "config_get", "container", "devices", "instance", "path", 
     "pongo-runtime",
     "warning",
     "a variable of the instance in a text that the build renders",
-    hint="remove 'pongo: true', or give the text that the build must render a separate entry",
+    hint="remove 'pongo: true', or move the text that the build must render into a separate entry",
 )
 def check_image(image: AuthoredImage) -> Iterator[Observation]:
     end = process_time() + MAX_SECONDS

@@ -6,8 +6,8 @@ rule with only such words never writes its file.
     when: [boot]       wrong: never written
     when: [start]      right
 
-For an empty word, as in `when: [""]`, the finding is only information: the author has probably switched off
-the rule on purpose.
+For an empty word, as in `when: [""]`, the finding only has the severity info: the author has probably
+switched off the rule on purpose.
 """
 
 from __future__ import annotations

@@ -51,8 +51,8 @@ def command(
     with opened(request, cross_mounts=cross_mounts) as found:
         if found.source.definition is not None:
             raise RefusedError(
-                f"'{printable(request.src)}' is a definition, whose image is partly assumed",
-                hint="build the image, or make its directory: templater new DIR --from FILE",
+                f"can't apply definition '{printable(request.src)}': parts of its image are only assumed",
+                hint="build the image, or make an image directory: templater new DIR --from FILE",
             )
         (plan,) = found.plans(in_place=cross_mounts, placeholders=False)
         plan = for_rootfs(plan, as_agent=as_agent)

@@ -29,7 +29,7 @@ Examples:
 """
 
 SHELLS = ("bash", "zsh", "fish")
-#: the limits on a completion: the user waits for it
+#: the limits on a completion, which are low because the user waits for it
 LIMITS = ("command-time=10s", "command-processor=2s", "command-memory=512MiB")
 #: a word that ends with such a character is not complete, so no space follows it
 OPEN = ("=", ":", "/")

@@ -66,5 +66,5 @@ def snippet(name: str, words: "list[str]", _path: str) -> "Snippet":
     return Snippet(
         "raw.lxc",
         f"lxc.hook.pre-start = {shell_line(argv('incus', words))}\n",
-        by_hand='Incus stores raw.lxc itself; run: incus config set NAME raw.lxc "$(templater hook …)"',
+        by_hand='raw.lxc is a key, not a file; run: incus config set NAME raw.lxc "$(templater hook …)"',
     )

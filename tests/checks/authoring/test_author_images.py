@@ -173,7 +173,7 @@ def test_an_ignore_that_matches_nothing_is_a_warning(image, files, place):
         ('[severity]\nrenam = "info"\n', "2:1", "unknown check 'renam'"),
         ('[[ignore]]\nid = "rename"\n[[ignore]]\nid = "rename"\nwhy = "x"\n', "5:1", "unknown key 'why'"),
         ('[[ignore]]\ntarget = "/etc/motd"\n', "1:1", "an entry of 'ignore' has no id"),
-        ('[[ignore]]\nid = 1\n', "2:1", "'id' must be a text"),
+        ('[[ignore]]\nid = 1\n', "2:1", "'id' must be a string"),
         ('ignore = 1\n', "1:1", "'ignore' must be a list of tables"),
         ("severity = 1\n", "1:1", "'severity' must be a table"),
     ],

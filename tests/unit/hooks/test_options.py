@@ -203,7 +203,7 @@ def test_an_empty_id_map_line_clears_the_id_map_lines_before_it(container):
     assert lxc_config.ids_on_disk(str(config)).on_disk(0, 0) == (200000, 300000)
 
 
-def test_a_hook_with_the_option_if_present_skips_a_container_without_an_image(container):
+def test_the_if_present_option_skips_a_container_without_an_image(container):
     options = Options()
     options.if_present = True
     assert isinstance(lxc.read_request(options, environ(container)), Notice)
@@ -353,7 +353,7 @@ def test_a_machine_has_default_paths():
     assert (start.rootfs, start.image) == ("/var/lib/machines/web1", "/var/lib/templater/web1")
 
 
-def test_a_hook_with_the_option_if_present_skips_a_machine_without_an_image(tmp_path):
+def test_the_if_present_option_skips_a_machine_without_an_image(tmp_path):
     options = Options()
     options.words, options.source = ("web1",), str(tmp_path)
     assert isinstance(nspawn.read_request(options, {}), HookRequest)

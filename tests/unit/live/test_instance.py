@@ -128,7 +128,7 @@ def test_files_have_the_attributes_of_the_container(daemon):
     live.daemon.close()
 
 
-def test_a_file_without_length_is_never_fetched(incus):
+def test_a_file_of_length_0_is_never_fetched(incus):
     live = opened(incus)
     assert live.rootfs.read("/srv/fifo", 100) == b""
     assert live.rootfs.empty == {"/srv/fifo"}

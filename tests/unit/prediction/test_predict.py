@@ -177,6 +177,24 @@ def test_a_failure_of_only_the_guests_agent_is_reported() -> None:
     assert verdict(plan) == 5
 
 
+@pytest.mark.parametrize(
+    ("tree", "result"),
+    [
+        ({}, ("written", "")),
+        ({"/new": Entry(SYMLINK, target="nowhere")}, ("fails", "mkdir new: file exists")),
+    ],
+)
+def test_the_agent_makes_each_parent_of_a_relative_path(
+    tree: dict[str, str | bytes | Entry], result: tuple[str, str]
+) -> None:
+    """The errors are those of ``os.MkdirAll("new/b", 0o755)`` in Go 1.24.4."""
+    plan = planned(rule("new/b/a"), vm=True, tree=tree)
+    assert plan.prediction is not None
+    outcome = plan.prediction.outcomes[plan.agent[0]]
+    assert (outcome.result, outcome.error) == result
+    assert "Incus sets to /run/incus_agent" in preview(plan) or outcome.result == "fails"
+
+
 def test_rules_of_a_virtual_machine_with_different_output_in_one_file_have_a_random_result() -> None:
     plan = planned(rule(), rule("/etc/b"), vm=True, template="{{ path }}")
     assert results(plan) == ["random", "random"]

@@ -200,7 +200,7 @@ def test_serving_an_imported_image_changes_no_record(store, tmp_path, messages):
 # files
 
 
-def test_image_files_get_the_aliases_that_streams_add_would_give(tmp_path, messages):
+def test_image_files_get_the_same_aliases_as_from_the_streams_add_command(tmp_path, messages):
     first, second = split_image(tmp_path / "a")
     machine = split_image(tmp_path / "vm", root=QCOW2, variant="vm")
     unified = unified_image(tmp_path / "b", variant="unified")

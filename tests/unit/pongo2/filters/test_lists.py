@@ -97,7 +97,7 @@ def test_split_returns_strings():
     assert split("é日", "") == make_list("é日", None) == ["é", "日"]
 
 
-def test_random_uses_the_random_numbers_of_the_render():
+def test_the_random_filter_uses_the_random_numbers_of_the_render():
     class Render:
         def random(self):
             return 0.99

@@ -107,7 +107,7 @@ def test_bytes_are_unsigned_numbers():
     assert sprintf("%v %[1]T %#[1]v", Byte(119)) == "119 uint8 0x77"
 
 
-def test_a_named_string_shows_its_go_type_only_for_the_type_verb():
+def test_a_named_string_prints_as_text_and_keeps_its_go_type():
     trigger = NamedString("create")
     assert sprintf("%s %[1]v %[1]T", trigger) == "create create instance.TemplateTrigger"
     assert sprintf("%d", trigger) == "%!d(instance.TemplateTrigger=create)"
