@@ -1,11 +1,14 @@
 """Hostile and odd catalogs: one clear error, within bounds."""
 
+import io
 import json
 
 import pytest
 
 from templater.distribution import catalog as module
+from templater.distribution import catalog_files, client_view
 from templater.distribution.catalog import Decoded, decode_index, decode_products, parse_json
+from templater.distribution.catalog_files import CatalogFiles
 from templater.distribution.client_view import list_images
 from templater.distribution.product_lines import dump_products
 from templater.distribution.tree import clean_path
@@ -38,20 +41,152 @@ def test_json_that_no_client_reads_is_an_input_error(data):
         parse_json(data, "images.json")
 
 
-def test_a_catalog_larger_than_the_limit_is_refused():
-    with pytest.raises(LimitError, match="32 MiB"):
+def test_a_catalog_of_the_largest_size_is_parsed_and_one_more_byte_is_refused(monkeypatch):
+    with pytest.raises(LimitError, match=r"^'images\.json' has more than 32 MiB$"):
         parse_json(b" " * (module.MOST_BYTES + 1), "images.json")
+    monkeypatch.setattr(module, "MOST_BYTES", 2 << 20)
+    data = b"{}" + b" " * ((2 << 20) - 2)
+    assert parse_json(data, "images.json") == {}
+    with pytest.raises(LimitError, match=r"^'images\.json' has more than 2 MiB$"):
+        parse_json(data + b" ", "images.json")
 
 
-def test_a_catalog_of_too_many_values_is_refused_before_it_fills_the_memory():
+def test_a_catalog_of_too_many_values_is_refused_before_it_fills_the_memory(monkeypatch):
     with pytest.raises(LimitError, match="values"):
         parse_json(b"[" + b"[]," * module.MOST_VALUES + b"[]]", "images.json")
+    monkeypatch.setattr(module, "MOST_VALUES", 5)
+    assert parse_json(b'{"a": [1, 2]}', "a") == {"a": [1, 2]}
+    assert parse_json(b'[{"a": 1}, 2]', "a") == [{"a": 1}, 2]
+    for data in (b'{"a": [1, 2, {}, []]}', b"[[[[[[]]]]]]", b"[1,2,3,4,5,6]", b"[{},{},{}]"):
+        with pytest.raises(LimitError, match=r"^'a' has more than 5 values$"):
+            parse_json(data, "a")
 
 
-def test_a_version_with_too_many_items_is_refused():
-    items = {str(number): {"ftype": "incus.tar.xz"} for number in range(module.MOST_ITEMS + 1)}
-    with pytest.raises(LimitError, match="items"):
-        decoded({"products": {"a": {"versions": {"20260101": {"items": items}}}}})
+def many_items(count):
+    items = {str(number): {"ftype": "incus.tar.xz"} for number in range(count)}
+    return {"products": {"a": {"versions": {"20260101": {"items": items}}}}}
+
+
+def many_images(count):
+    """One metadata file with one fingerprint, and root filesystems, each of which makes an image."""
+    roots = {str(number): {"ftype": "squashfs", "path": str(number)} for number in range(count)}
+    metadata = {"ftype": "incus.tar.xz", "path": "meta", "combined_squashfs_sha256": "0"}
+    versions = {"20260101": {"items": {**roots, "meta": metadata}}}
+    return {"products": {"a": {"arch": "amd64", "versions": versions}}}
+
+
+@pytest.mark.parametrize(
+    ("where", "name", "most", "read", "said"),
+    [
+        (
+            module, "MOST_FILES", 200, lambda n: decode_index({"index": dict.fromkeys(map(str, range(n)))}, Decoded()),
+            "the index has more than {} entries",
+        ),
+        (
+            module, "MOST_ITEMS", None, lambda n: decoded(many_items(n)),
+            "product 'a', version '20260101' has more than {} items",
+        ),
+        (
+            client_view, "MOST_IMAGES", 3, lambda n: list_images(decoded(many_images(n))[0], "incus-7"),
+            "the stream has more than {} images",
+        ),
+        (
+            client_view, "MOST_OF_A_VERSION", 3, lambda n: list_images(decoded(many_images(n))[0], "incus-7"),
+            "version '20260101' of product 'a' has more than {} images",
+        ),
+    ],
+    ids=["files", "items", "images", "images of a version"],
+)  # fmt: skip
+def test_a_catalog_at_a_limit_is_read_and_one_above_it_is_refused(monkeypatch, where, name, most, read, said):
+    if most is not None:
+        monkeypatch.setattr(where, name, most)
+    limit = getattr(where, name)
+    read(limit)
+    with pytest.raises(LimitError) as refused:
+        read(limit + 1)
+    assert refused.value.message == said.format(limit)
+
+
+FULL = {
+    "meta": {"ftype": "incus.tar.xz", "path": "m", "combined_squashfs_sha256": "c" * 64},
+    "root": {"ftype": "squashfs", "path": "r"},
+}
+
+
+@pytest.mark.parametrize(
+    ("version", "items", "arch", "code", "reason"),
+    [
+        ("20260101", FULL, "vax", "architecture", "unknown architecture 'vax'"),
+        ("2026010", FULL, "amd64", "version-name", "version name '2026010' does not begin with a date (YYYYMMDD)"),
+        ("20260230", FULL, "amd64", "version-name", "version name '20260230' does not begin with a date (YYYYMMDD)"),
+        ("20260101", {}, "amd64", "no-metadata", "no metadata item"),
+        ("20260101", {"meta": FULL["meta"]}, "amd64", "no-root", "metadata without a root filesystem"),
+        (
+            "20260101", {"m": {"ftype": "lxd.tar.xz"}}, "amd64", "other-family",
+            "no item of ftype 'incus.tar.xz' or 'incus_combined.tar.gz'",
+        ),
+        (
+            "20260101", {"m": {"ftype": "lxd_combined.tar.gz"}}, "amd64", "other-family",
+            "no item of ftype 'incus.tar.xz' or 'incus_combined.tar.gz'",
+        ),
+        (
+            "20260101", {**FULL, "meta": {"ftype": "incus.tar.xz", "path": "m"}}, "amd64", "no-fingerprint",
+            "'squashfs' has no fingerprint: the metadata item lacks 'combined_squashfs_sha256'",
+        ),
+        (
+            "20260101", {**FULL, "meta": {**FULL["meta"], "path": ""}}, "amd64", "no-path",
+            "the metadata item has no path",
+        ),
+        (
+            "20260101", {"u": {"ftype": "incus_combined.tar.gz", "path": "u"}}, "amd64", "no-fingerprint",
+            "the unified image has no fingerprint: its item lacks 'sha256'",
+        ),
+        (
+            "20260101", {"u": {"ftype": "incus_combined.tar.gz", "sha256": "c" * 64}}, "amd64", "no-path",
+            "the unified image has no path",
+        ),
+    ],
+)  # fmt: skip
+def test_an_entry_that_a_client_drops_has_a_reason(version, items, arch, code, reason):
+    products, _ = decoded({"products": {"p": {"arch": arch, "versions": {version: {"items": items}}}}})
+    images, dropped = list_images(products, "incus-7")
+    assert not images
+    assert [(each.product, each.code, each.reason) for each in dropped] == [("p", code, reason)]
+    assert dropped[0].version == ("" if code == "architecture" else version)
+
+
+@pytest.mark.parametrize(
+    ("ftype", "combined_type", "client", "type"),
+    [
+        ("incus_combined.tar.gz", "virtual-machine", "incus-7", "virtual-machine"),
+        ("incus_combined.tar.gz", "", "incus-7", "container"),
+        ("incus_combined.tar.gz", "virtual-machine", "incus-6.0", "container"),
+        ("lxd_combined.tar.gz", "virtual-machine", "lxd", "container"),
+    ],
+)
+def test_only_a_new_incus_reads_the_type_of_a_unified_image(ftype, combined_type, client, type):
+    item = {"ftype": ftype, "path": "u", "sha256": "c" * 64, "combined_type": combined_type}
+    versions = {"20260101": {"items": {"u": item}}}
+    products, _ = decoded({"products": {"p": {"arch": "amd64", "versions": versions}}})
+    (image,) = list_images(products, client)[0]
+    assert (image.type, image.fingerprint, image.root) == (type, "c" * 64, None)
+
+
+def test_an_index_entry_with_a_product_name_of_a_wrong_type_breaks_every_client():
+    found = Decoded()
+    (entry,) = decode_index({"index": {"e": {"products": ["a", 1, None]}}}, found)
+    assert entry.products == ("a", "")
+    (mismatch,) = found.mismatches
+    assert (mismatch.place, mismatch.clients) == ("index entry 'e': products", module.CLIENTS)
+
+
+def test_the_files_of_a_catalog_have_a_limit_together(monkeypatch):
+    monkeypatch.setattr(catalog_files, "MOST_BYTES_OF_ALL", 1 << 20)
+    half = b'{"index": {}}'.ljust(1 << 19)
+    with CatalogFiles(lambda path: io.BytesIO(half)) as files:
+        assert files.index() == files.index() == {"index": {}}
+        with pytest.raises(LimitError, match=r"^the catalog has more than 1 MiB$"):
+            files.index()
 
 
 @pytest.mark.parametrize("value", [None, [], "x", 1, 1.5, True, {}], ids=repr)

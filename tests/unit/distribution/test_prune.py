@@ -132,11 +132,47 @@ def test_removing_one_of_two_images_of_a_version_leaves_the_other(tree, tmp_path
     checked(tree)
 
 
-@pytest.mark.parametrize("name", ["nothing", "0" * 64, f"{NAME}@20250101_0000", ""])
-def test_removing_an_unknown_image_is_an_error_and_changes_nothing(tree, name):
-    with pytest.raises(InputError):
+GIVE = "give PRODUCT, PRODUCT@VERSION or 12 characters of a fingerprint"
+
+
+@pytest.mark.parametrize(
+    ("name", "said", "hint"),
+    [
+        ("nothing", "unknown product 'nothing'", GIVE),
+        ("", "unknown product ''", GIVE),
+        ("0" * 11, f"unknown product '{'0' * 11}'", GIVE),
+        ("0" * 12, f"the tree has no image '{'0' * 12}'", "templater streams list TREE"),
+        ("0" * 64, f"the tree has no image '{'0' * 64}'", "templater streams list TREE"),
+        (f"{NAME}@20250101_0000", f"the tree has no image '{NAME}@20250101_0000'", "templater streams list TREE"),
+    ],
+)
+def test_removing_an_unknown_image_is_an_error_and_changes_nothing(tree, name, said, hint):
+    with pytest.raises(InputError) as raised:
         remove(tree, [NAME, name])
+    assert (raised.value.message, raised.value.hint) == (said, hint)
     assert len(versions(tree)) == 5
+
+
+def test_the_beginning_of_several_fingerprints_removes_no_image(tree):
+    document = json.loads(tree.read(IMAGES_PATH))
+    items = [version["items"]["incus.tar.xz"] for version in document["products"][NAME]["versions"].values()]
+    start = items[0]["combined_squashfs_sha256"][:12]
+    items[1]["combined_squashfs_sha256"] = start + "0" * 52
+    before = json.dumps(document)
+    Path(tree.path, IMAGES_PATH).write_text(before)
+    with pytest.raises(InputError) as raised:
+        remove(tree, [start])
+    assert raised.value.message == f"several fingerprints begin with '{start}'"
+    assert raised.value.hint == "give more characters"
+    assert Path(tree.path, IMAGES_PATH).read_text() == before
+
+
+def test_a_product_without_versions_is_removed(tree):
+    document = json.loads(tree.read(IMAGES_PATH))
+    document["products"] |= {"empty": {"arch": "amd64"}, "bare": {"arch": "amd64", "versions": {}}}
+    Path(tree.path, IMAGES_PATH).write_text(json.dumps(document))
+    assert remove(tree, ["empty", "bare"]).versions == ()
+    assert list(json.loads(tree.read(IMAGES_PATH))["products"]) == [NAME]
 
 
 def test_prune_refuses_a_folder_that_is_not_a_tree_and_creates_no_file(tmp_path):

@@ -2,13 +2,14 @@
 
 import hashlib
 import io
+import json
 import os
 import platform
 import socketserver
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, nullcontext, suppress
 from http.server import BaseHTTPRequestHandler
 
 import pytest
@@ -23,7 +24,7 @@ from templater.distribution.remote_source import fetch_source, is_remote
 from templater.distribution.remotes import add_remote, read_remotes, remove_remote
 from templater.distribution.store import Store
 from templater.distribution.tree import Tree
-from templater.model.errors import InputError, RefusedError, TemplaterError, UsageError
+from templater.model.errors import InputError, LimitError, RefusedError, TemplaterError, UsageError
 from tests.streams.builders import CREATED, DAY, QCOW2, split_image, unified_image
 from tests.streams.mutations import EXAMPLE
 from tests.streams.server import redirect, serving
@@ -461,43 +462,75 @@ def test_multipart_parts_do_not_depend_on_how_the_response_is_chunked(first, sec
     assert found == [("metadata", b"" if skip else first), ("rootfs", b"" if skip else second)]
 
 
+SHORT = "'server' sent an image that is cut short"
+
+
 @pytest.mark.parametrize(
-    "body",
+    ("body", "error", "said"),
     [
-        b"",
-        b"--b0undary",
-        b"--b0undary\r\n",
-        b"--b0undaryXX",
-        multipart([("metadata", b"data")])[:-4],
-        multipart([("other", b"data")]),
-        multipart([("rootfs", b"data")]),
-        multipart([("metadata", b"a"), ("metadata", b"b")]),
-        multipart([("metadata", b"a"), ("rootfs", b"b"), ("rootfs", b"c")]),
-        multipart([]),
-        b"x" * 100_000 + multipart([("metadata", b"a")]),
-        b"--b0undary\r\n" + b"A: b\r\n" * 3000,
+        pytest.param(b"", InputError, SHORT, id="empty"),
+        pytest.param(b"--b0undary", InputError, SHORT, id="cut"),
+        pytest.param(b"--b0undary\r\n", InputError, SHORT, id="no headers"),
+        pytest.param(b"--b0undaryXX", InputError, "'server' sends an invalid multipart answer", id="no line end"),
+        pytest.param(multipart([("metadata", b"data")])[:-4], InputError, SHORT, id="no end"),
+        pytest.param(
+            multipart([("other", b"data")]), RefusedError,
+            "'server' sends the part 'other' instead of 'metadata'", id="unknown part",
+        ),
+        pytest.param(
+            multipart([("rootfs", b"data")]), RefusedError,
+            "'server' sends the part 'rootfs' instead of 'metadata'", id="no metadata",
+        ),
+        pytest.param(
+            multipart([("metadata", b"a"), ("metadata", b"b")]), RefusedError,
+            "'server' sends the part 'metadata' instead of 'rootfs'", id="metadata twice",
+        ),
+        pytest.param(
+            multipart([("x" * 101, b"a")]), RefusedError,
+            f"'server' sends the part '{'x' * 100}' instead of 'metadata'", id="long name",
+        ),
+        pytest.param(
+            multipart([("metadata", b"a"), ("rootfs", b"b"), ("rootfs", b"c")]), RefusedError,
+            "'server' sends more parts than an image has", id="three parts",
+        ),
+        pytest.param(multipart([]), InputError, "'server' sends an image without parts", id="no part"),
+        pytest.param(
+            b"x" * 8191 + b"\r\n" + multipart([("metadata", b"a")]), LimitError,
+            "'server' sends more than 8192 bytes before the parts of an image", id="preamble",
+        ),
+        pytest.param(
+            b"--b0undary\r\n" + b"A" * 8193, LimitError,
+            "'server' sends a part with more than 8192 bytes of headers", id="headers",
+        ),
     ],
-    ids=[
-        "empty",
-        "cut",
-        "no headers",
-        "no line end",
-        "no end",
-        "unknown part",
-        "no metadata",
-        "metadata twice",
-        "three parts",
-        "no part",
-        "preamble",
-        "headers",
-    ],
-)
-def test_a_damaged_multipart_answer_is_one_clear_error(body):
+)  # fmt: skip
+def test_a_damaged_multipart_answer_is_one_clear_error(body, error, said):
     with pytest.raises(TemplaterError) as raised:
         for _, data in image_api._parts(iter([body] if body else []), b"\r\n--b0undary", "server"):
             for _ in data:
                 pass
-    assert raised.value.exit_code in (2, 3, 4)
+    assert (type(raised.value), raised.value.message) == (error, said)
+
+
+def test_a_multipart_answer_at_the_limit_of_its_headers_is_read():
+    part = multipart([("metadata", b"data")])
+    long = part.replace(b"\r\n", b"\r\nA: " + b"b" * 8192 + b"\r\n", 1)
+    head = len(b"--b0undary\r\n") + 8192
+    for pieces in ([b"x" * 8190 + b"\r\n" + part], [long[:head], long[head:]]):
+        (found,) = [
+            (name, b"".join(data)) for name, data in image_api._parts(iter(pieces), b"\r\n--b0undary", "server")
+        ]
+        assert found == ("metadata", b"data")
+
+
+@pytest.mark.parametrize("length", [0, 1, 200, 201])
+def test_a_multipart_boundary_has_up_to_200_characters(length):
+    kind = f'multipart/form-data; boundary="{"b" * length}"'
+    if 0 < length <= 200:
+        assert image_api._boundary(kind) == b"\r\n--" + b"b" * length
+        return
+    with pytest.raises(InputError, match=r"^the server sends a multipart answer without a valid boundary$"):
+        image_api._boundary(kind)
 
 
 def test_the_metadata_of_a_split_image_is_fetched_before_the_root_and_both_match_the_fingerprint(
@@ -670,6 +703,60 @@ def test_the_root_filesystem_of_a_metadata_only_image_is_fetched_when_needed(ser
     fingerprint = Store().images()[0].fingerprint
     assert content(fetch(f"store:{fingerprint}", whole=True).rootfs) == ROOT
     assert Store().images()[0].complete
+
+
+class Answers:
+    """A server of the image API whose answers are given. None: there is no such file."""
+
+    name = "server"
+
+    def __init__(self, **answers):
+        self.answers = answers
+
+    def small_file(self):
+        return nullcontext()
+
+    @contextmanager
+    def get(self, path):
+        body = self.answers.get("alias" if "/aliases/" in path else "image")
+        if body is None:
+            raise FileNotFoundError(path)
+        yield {}, iter((body,))
+
+
+def image_answer(**fields):
+    return json.dumps({"metadata": {"fingerprint": "a" * 64, **fields}}).encode()
+
+
+def test_an_image_is_found_by_its_alias_and_an_absent_type_or_architecture_is_empty():
+    found = image_api.find_image(Answers(alias=b'{"metadata": {"target": "x"}}', image=image_answer()), "web")
+    assert (found.fingerprint, found.type, found.architecture) == ("a" * 64, "", "")
+    found = image_api.find_image(Answers(image=image_answer(type="container", architecture="b")), "aaaa")
+    assert (found.type, found.architecture) == ("container", "b")
+
+
+@pytest.mark.parametrize(
+    ("image", "error", "said"),
+    [
+        (None, InputError, "'server' has no image 'web' that this user may see"),
+        (b"", InputError, "'server/1.0/images/web' is empty"),
+        (b"{}", InputError, "'server' gives the invalid fingerprint ''"),
+        (b"[]", InputError, "'server' gives the invalid fingerprint ''"),
+        (b'{"metadata": []}', InputError, "'server' gives the invalid fingerprint ''"),
+        (image_answer(type=1), InputError, "'server' sent an invalid description of the image 'web'"),
+        (image_answer(fingerprint={"a": 1}), InputError, "'server' sent an invalid description of the image 'web'"),
+        (image_answer(fingerprint="a" * 80), InputError, f"'server' gives the invalid fingerprint '{'a' * 70}'"),
+        (b" " * ((4 << 20) + 1), LimitError, "'server' answers '/1.0/images/web' with more than 4 MiB"),
+    ],
+)
+def test_an_unusable_answer_of_the_image_api_is_one_clear_error(image, error, said):
+    with pytest.raises(TemplaterError) as raised:
+        image_api.find_image(Answers(image=image), "web")
+    assert (type(raised.value), raised.value.message) == (error, said)
+
+
+def test_an_answer_of_exactly_the_largest_size_is_read():
+    assert image_api.find_image(Answers(image=image_answer().ljust(4 << 20)), "web").fingerprint == "a" * 64
 
 
 def test_an_invalid_fingerprint_of_the_api_is_refused_without_printing_it(certificates, tmp_path):

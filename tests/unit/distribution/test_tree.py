@@ -20,7 +20,7 @@ from templater.distribution.prune import prune
 from templater.distribution.remove import remove
 from templater.distribution.tree import Tree
 from templater.distribution.verify import LocalStream, verify
-from templater.model.errors import BusyError, InputError, TemplaterError
+from templater.model.errors import BusyError, InputError, RefusedError, TemplaterError, WriteError
 from tests.streams.builders import CREATED, DAY, checked, split_image
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -392,3 +392,74 @@ def test_a_file_of_exactly_the_limit_is_read(tmp_path):
     assert tree.read("a", 5) == b"12345"
     with pytest.raises(InputError, match="has 5 bytes, more than the limit of 4"):
         tree.read("a", 4)
+
+
+def write_product(tree, document):
+    Path(tree.path, INDEX_PATH).write_text(
+        json.dumps({"index": {"images": {"datatype": "image-downloads", "path": IMAGES_PATH}}})
+    )
+    if document is not None:
+        Path(tree.path, IMAGES_PATH).write_text(document)
+
+
+@pytest.mark.parametrize(
+    ("document", "why"),
+    [
+        (None, "the file is missing, but the index names it"),
+        ("[]", "the file is not an object with products"),
+        ('{"products": []}', "the file is not an object with products"),
+    ],
+)
+def test_an_unusable_products_file_is_an_error_with_the_way_to_more(tree, document, why):
+    tree.create()
+    write_product(tree, document)
+    with pytest.raises(InputError) as raised:
+        tree.load()
+    assert raised.value.message == f"invalid catalog '{tree.path}/{IMAGES_PATH}': {why}"
+    assert raised.value.hint == f"templater streams verify {tree.path}"
+
+
+def test_paths_and_files_that_a_tree_refuses_have_their_names_in_the_message(tree, tmp_path):
+    images = f"{tree.path}/images"
+    Path(tree.path).mkdir()
+    Path(images).write_text("")
+    (tmp_path / "file").write_text("")
+    (tmp_path / "bare").mkdir()
+
+    def refused(kind, action, *arguments):
+        with pytest.raises(TemplaterError) as raised:
+            action(*arguments)
+        assert type(raised.value) is kind
+        return raised.value.message
+
+    assert refused(RefusedError, tree.create) == f"'{images}' is not a directory"
+    os.unlink(images)
+    tree.create()
+    for name in ("a", IMAGES_PATH, module.REMOVED):
+        Path(tree.path, name).mkdir()
+    assert refused(RefusedError, tree.size, "../a") == "the path '../a' leads out of the tree"
+    assert refused(InputError, tree.size, "a") == f"'{tree.path}/a' is not a regular file"
+    catalog = module.Catalog({"index": {}}, {IMAGES_PATH: {"products": {}}}, {IMAGES_PATH})
+    assert refused(RefusedError, tree.save, catalog) == f"'{tree.path}/{IMAGES_PATH}' is not a regular file"
+    assert refused(RefusedError, tree.record_removed, {}) == f"'{tree.path}/{module.REMOVED}' is not a regular file"
+    for path in (IMAGES_PATH, ".templater/lock"):
+        assert refused(RefusedError, tree.unlink, path) == f"'{path}' is not an image file"
+    assert refused(RefusedError, tree.unlink, "a") == f"'{tree.path}/a' is not a regular file"
+    assert tree.unlink("images/missing") == 0
+    os.rmdir(f"{tree.path}/{module.REMOVED}")
+    Path(tree.path, module.REMOVED).write_text("[]")
+    assert refused(InputError, tree.removed) == f"invalid '{tree.path}/{module.REMOVED}': it is not an object"
+    long = "x" * 256
+    with pytest.raises(FileNotFoundError):
+        tree.size(long)
+    below = Tree(str(tmp_path / "file" / "tree"))
+    assert refused(WriteError, below.create) == f"can't create the tree '{below.path}': not a directory"
+    assert refused(InputError, below.check) == f"'{below.path}' is not a directory"
+    bare = Tree(str(tmp_path / "bare"))
+    assert refused(InputError, bare.check) == f"'{bare.path}' is not a simplestreams tree"
+
+
+def test_the_lines_of_a_large_file_are_joined_to_pieces_of_a_limited_size(monkeypatch):
+    monkeypatch.setattr(module, "_PIECE", 4)
+    assert list(module._join([b"ab", b"c", b"d", b"efgh", b"i"])) == [b"abcd", b"efgh", b"i"]
+    assert list(module._join([])) == [b""]
