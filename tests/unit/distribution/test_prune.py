@@ -143,7 +143,11 @@ GIVE = "give PRODUCT, PRODUCT@VERSION or 12 characters of a fingerprint"
         ("0" * 11, f"unknown product '{'0' * 11}'", GIVE),
         ("0" * 12, f"the tree has no image '{'0' * 12}'", "templater streams list TREE"),
         ("0" * 64, f"the tree has no image '{'0' * 64}'", "templater streams list TREE"),
-        (f"{NAME}@20250101_0000", f"the tree has no image '{NAME}@20250101_0000'", "templater streams list TREE"),
+        (
+            f"{NAME}@20250101_0000",
+            f"the tree has no image '{NAME}@20250101_0000'",
+            "templater streams list TREE",
+        ),
     ],
 )
 def test_removing_an_unknown_image_is_an_error_and_changes_nothing(tree, name, said, hint):

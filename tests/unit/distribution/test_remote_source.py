@@ -518,7 +518,8 @@ def test_a_multipart_answer_at_the_limit_of_its_headers_is_read():
     head = len(b"--b0undary\r\n") + 8192
     for pieces in ([b"x" * 8190 + b"\r\n" + part], [long[:head], long[head:]]):
         (found,) = [
-            (name, b"".join(data)) for name, data in image_api._parts(iter(pieces), b"\r\n--b0undary", "server")
+            (name, b"".join(data))
+            for name, data in image_api._parts(iter(pieces), b"\r\n--b0undary", "server")
         ]
         assert found == ("metadata", b"data")
 
@@ -744,9 +745,16 @@ def test_an_image_is_found_by_its_alias_and_an_absent_type_or_architecture_is_em
         (b"[]", InputError, "'server' gives the invalid fingerprint ''"),
         (b'{"metadata": []}', InputError, "'server' gives the invalid fingerprint ''"),
         (image_answer(type=1), InputError, "'server' sent an invalid description of the image 'web'"),
-        (image_answer(fingerprint={"a": 1}), InputError, "'server' sent an invalid description of the image 'web'"),
-        (image_answer(fingerprint="a" * 80), InputError, f"'server' gives the invalid fingerprint '{'a' * 70}'"),
-        (b" " * ((4 << 20) + 1), LimitError, "'server' answers '/1.0/images/web' with more than 4 MiB"),
+        (
+            image_answer(fingerprint={"a": 1}),
+            InputError,
+            "'server' sent an invalid description of the image 'web'",
+        ),
+        (
+            image_answer(fingerprint="a" * 80),
+            InputError,
+            f"'server' gives the invalid fingerprint '{'a' * 70}'",
+        ),
     ],
 )
 def test_an_unusable_answer_of_the_image_api_is_one_clear_error(image, error, said):
@@ -755,8 +763,11 @@ def test_an_unusable_answer_of_the_image_api_is_one_clear_error(image, error, sa
     assert (type(raised.value), raised.value.message) == (error, said)
 
 
-def test_an_answer_of_exactly_the_largest_size_is_read():
+def test_an_answer_of_exactly_the_largest_size_is_read_and_a_larger_one_refused():
     assert image_api.find_image(Answers(image=image_answer().ljust(4 << 20)), "web").fingerprint == "a" * 64
+    with pytest.raises(LimitError) as raised:
+        image_api.find_image(Answers(image=image_answer().ljust((4 << 20) + 1)), "web")
+    assert raised.value.message == "'server' answers '/1.0/images/web' with more than 4 MiB"
 
 
 def test_an_invalid_fingerprint_of_the_api_is_refused_without_printing_it(certificates, tmp_path):

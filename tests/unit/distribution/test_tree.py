@@ -441,7 +441,10 @@ def test_paths_and_files_that_a_tree_refuses_have_their_names_in_the_message(tre
     assert refused(InputError, tree.size, "a") == f"'{tree.path}/a' is not a regular file"
     catalog = module.Catalog({"index": {}}, {IMAGES_PATH: {"products": {}}}, {IMAGES_PATH})
     assert refused(RefusedError, tree.save, catalog) == f"'{tree.path}/{IMAGES_PATH}' is not a regular file"
-    assert refused(RefusedError, tree.record_removed, {}) == f"'{tree.path}/{module.REMOVED}' is not a regular file"
+    assert (
+        refused(RefusedError, tree.record_removed, {})
+        == f"'{tree.path}/{module.REMOVED}' is not a regular file"
+    )
     for path in (IMAGES_PATH, ".templater/lock"):
         assert refused(RefusedError, tree.unlink, path) == f"'{path}' is not an image file"
     assert refused(RefusedError, tree.unlink, "a") == f"'{tree.path}/a' is not a regular file"

@@ -1,0 +1,279 @@
+"""Archives that tools read differently, damaged archives, and archives at and above each limit."""
+
+import tarfile
+
+import pytest
+
+from templater.image.limits import DEFAULT
+from templater.image.tar_reader import Member, clean_name, open_archive
+from templater.model.entry import DIRECTORY, FILE
+from templater.model.errors import InputError, LimitError, RefusedError, TemplaterError
+
+BLOCK = 512
+END = bytes(2 * BLOCK)
+SPARSE_1 = {"GNU.sparse.major": b"1", "GNU.sparse.minor": b"0", "GNU.sparse.realsize": b"8"}
+UNORDERED = "'IMAGE' is damaged: a sparse file's map is out of order, at byte {} of the archive"
+MALFORMED = "'IMAGE' is damaged: a sparse file's map is malformed, at byte {} of the archive"
+UNFIT = "'IMAGE' is damaged: a sparse file's map does not fit its size, at byte {} of the archive"
+AMBIGUOUS = "'IMAGE' has {}: tools read different members from it"
+
+
+def padded(data):
+    return data + bytes(-len(data) % BLOCK)
+
+
+def header(name="f", kind=tarfile.REGTYPE, size=0, **fields):
+    info = tarfile.TarInfo(name)
+    info.type, info.size = kind, size
+    for key, value in fields.items():
+        setattr(info, key, value)
+    return info.tobuf(tarfile.GNU_FORMAT)
+
+
+def file(data=b"", name="f", **fields):
+    return header(name, size=len(data), **fields) + padded(data)
+
+
+def record(key, value):
+    body = b" " + key.encode() + b"=" + value + b"\n"
+    size = len(body) + 1
+    while size != len(str(size)) + len(body):
+        size += 1
+    return str(size).encode() + body
+
+
+def pax(records, kind=tarfile.XHDTYPE):
+    data = b"".join(record(key, value) for key, value in records.items())
+    return header("pax", kind, len(data)) + padded(data)
+
+
+def long_name(data, kind=tarfile.GNUTYPE_LONGNAME, size=None):
+    return header("././@LongLink", kind, len(data) if size is None else size) + padded(data)
+
+
+def old_sparse(entries, size, real, more=b"\0"):
+    """The header of a sparse file in the old GNU format, which has up to four entries of its map."""
+    block = bytearray(header("f", tarfile.GNUTYPE_SPARSE, size))
+    pairs = b"".join(b"%011o\0%011o\0" % pair if isinstance(pair, tuple) else pair for pair in entries)
+    block[386 : 386 + len(pairs)] = pairs
+    block[482:483] = more
+    block[483:495] = b"%011o\0" % real
+    block[148:156] = b" " * 8
+    block[148:156] = b"%06o\0 " % sum(block)
+    return bytes(block)
+
+
+def read(path, data, limits=DEFAULT):
+    """Return the members, each with its whole content."""
+    path.write_bytes(data)
+    archive = open_archive(str(path), limits)
+    found = [(member, archive.read(member, 1 << 20)) for member in archive]
+    archive.finish()
+    return found
+
+
+def refusal(path, data, limits=DEFAULT):
+    with pytest.raises(TemplaterError) as refused:
+        read(path, data, limits)
+    return type(refused.value), refused.value.message.replace(str(path), "IMAGE")
+
+
+@pytest.mark.parametrize(
+    ("data", "kind", "said"),
+    [
+        (
+            pax({"uid": b"1"}, tarfile.XGLTYPE) + pax({"uid": b"2"}) + pax({"gid": b"1"}, tarfile.XGLTYPE), RefusedError,
+            AMBIGUOUS.format("a global header between a member and its extended header"),
+        ),
+        (
+            pax({"uid": b"1"}) + pax({"gid": b"1"}), RefusedError,
+            AMBIGUOUS.format("two extended headers that set the same field"),
+        ),
+        (
+            pax({"path": b"a"}) + long_name(b"b\0"), RefusedError,
+            AMBIGUOUS.format("two extended headers that set the same field"),
+        ),
+        (pax({"path": b""}), RefusedError, AMBIGUOUS.format("an extended header with an empty name")),
+        (
+            long_name(b"a\0b"), RefusedError, AMBIGUOUS.format("a long name with text after its end"),
+        ),
+        (
+            long_name(b"abc", size=2), RefusedError, AMBIGUOUS.format("a long name with text after its end"),
+        ),
+        (pax({"uid": b"1"}), InputError, "'IMAGE' is cut short: the data ends after an extended header, at byte 1536 of the archive"),
+        (
+            pax({"path": b"x"}, tarfile.XGLTYPE), RefusedError,
+            "'IMAGE' has a global header that sets 'path' for every member",
+        ),
+        (pax({"uid": b"x"}) + file(), InputError, "'IMAGE' is damaged: the pax record 'uid' is not a number, at byte 1024 of the archive"),
+        (
+            pax({"uid": b"1" * 21}) + file(), InputError,
+            "'IMAGE' is damaged: the pax record 'uid' is not a number, at byte 1024 of the archive",
+        ),
+        (
+            pax({"mtime": b"1" * 41}) + file(), InputError,
+            "'IMAGE' is damaged: the pax record 'mtime' is not a number, at byte 1024 of the archive",
+        ),
+        (header("a\0"[:1], b"X"), RefusedError, "'IMAGE': 'a' is a member of unknown type b'X'"),
+        (header("d", tarfile.DIRTYPE, 5), InputError, "'IMAGE' is damaged: a directory has data, at byte 0 of the archive"),
+        (
+            pax({"GNU.volume": b"x"}) + file(), RefusedError,
+            AMBIGUOUS.format("the record 'GNU.volume' for a file"),
+        ),
+        (
+            pax({"GNU.sparse.size": b"1"}) + header("d", tarfile.DIRTYPE), RefusedError,
+            AMBIGUOUS.format("the record 'GNU.sparse.size' for a directory"),
+        ),
+        (pax({"path": b"a\0b"}) + file(), RefusedError, "'a\\x00b': a name contains a NUL byte"),
+        (
+            header("c", tarfile.CHRTYPE, devmajor=1 << 12), InputError,
+            "'IMAGE' is damaged: a device number is outside the range of Linux, at byte 0 of the archive",
+        ),
+        (
+            header("c", tarfile.BLKTYPE, devminor=1 << 20), InputError,
+            "'IMAGE' is damaged: a device number is outside the range of Linux, at byte 0 of the archive",
+        ),
+        # records of pax
+        (header("pax", tarfile.XHDTYPE, 5) + padded(b"abcde"), InputError, "'IMAGE' is damaged: a pax header has a malformed record, at byte 512 of the archive"),
+        (header("pax", tarfile.XHDTYPE, 8) + padded(b"9 uid=1\n"), InputError, "'IMAGE' is damaged: a pax header has a malformed record, at byte 512 of the archive"),
+        (header("pax", tarfile.XHDTYPE, 8) + padded(b"8 uid:1\n"), InputError, "'IMAGE' is damaged: a pax header has a malformed record, at byte 512 of the archive"),
+        (header("pax", tarfile.XHDTYPE, 8) + padded(b"8 uid=11"), InputError, "'IMAGE' is damaged: a pax header has a malformed record, at byte 512 of the archive"),
+        # sparse files
+        (pax({"GNU.sparse.map": b"0,1"}) + old_sparse([(0, 1)], 1, 1), RefusedError, AMBIGUOUS.format("a sparse file that is described in two formats")),
+        (pax({**SPARSE_1, "GNU.sparse.map": b"0,1"}) + file(b"x"), RefusedError, AMBIGUOUS.format("a sparse file that is described in two formats")),
+        (pax({"GNU.sparse.size": b"1"}) + file(b"x"), RefusedError, AMBIGUOUS.format("an incomplete description of a sparse file")),
+        (pax({"GNU.sparse.map": b"4,1,0,1", "GNU.sparse.size": b"8"}) + file(b"xy"), InputError, UNORDERED.format(1024)),
+        (pax({"GNU.sparse.map": b"0,1,4,5", "GNU.sparse.size": b"8"}) + file(b"123456"), InputError, UNFIT.format(1024)),
+        (pax({"GNU.sparse.map": b"0,1,4,4", "GNU.sparse.size": b"8"}) + file(b"1234"), InputError, UNFIT.format(1024)),
+        (pax({"GNU.sparse.map": b"0,1,4", "GNU.sparse.size": b"8"}) + file(b"1"), InputError, MALFORMED.format(1024)),
+        (pax({"GNU.sparse.map": b"0,x", "GNU.sparse.size": b"8"}) + file(b"1"), InputError, MALFORMED.format(1024)),
+        (pax({"GNU.sparse.map": b"0," + b"1" * 21, "GNU.sparse.size": b"8"}) + file(b"1"), InputError, MALFORMED.format(1024)),
+        (pax(SPARSE_1) + file(b"1\n0\n"), InputError, MALFORMED.format(1024)),
+        (pax(SPARSE_1) + file(b"1\n0\n".ljust(BLOCK)), InputError, MALFORMED.format(1536)),
+        (pax(SPARSE_1) + file(b"x\n0\n".ljust(BLOCK)), InputError, MALFORMED.format(1536)),
+        (old_sparse([b"x" * 24], 1, 1) + padded(b"x"), InputError, MALFORMED.format(0)),
+        (old_sparse([(0, 1)], 1, 1, b"\1"), InputError, "'IMAGE' is cut short: the data ends inside a sparse file's map, at byte 512 of the archive"),
+        # the end
+        (file(b"x")[:-1], InputError, "'IMAGE' is cut short: the data ends inside a member, at byte 1023 of the archive"),
+        (file(b"x" * 9)[:515], InputError, "'IMAGE' is cut short: the data ends inside a member, at byte 515 of the archive"),
+        (file() + b"x" * 511, InputError, "'IMAGE' is cut short: the data ends inside a header, at byte 1023 of the archive"),
+        (pax({"uid": b"1"})[:700], InputError, "'IMAGE' is cut short: the data ends inside an extended header, at byte 700 of the archive"),
+        (file(), InputError, "'IMAGE' is cut short: the data ends before the end mark, at byte 512 of the archive"),
+        (b"", InputError, "'IMAGE' is empty"),
+    ],
+)  # fmt: skip
+def test_an_archive_that_tools_read_differently_or_that_is_damaged_is_refused(tmp_path, data, kind, said):
+    cut = "cut short" in said and "after an extended" not in said
+    assert refusal(tmp_path / "image", data if cut or not data else data + END) == (kind, said)
+
+
+@pytest.mark.parametrize(
+    ("make", "limits", "most", "kind", "said"),
+    [
+        (
+            lambda n: file() * n, {"members": 3}, 3, LimitError, "'IMAGE' has more than 3 members",
+        ),
+        (
+            lambda n: long_name(b"a" * n) + file(), {"header_bytes": 2000}, 2000, LimitError,
+            "'IMAGE' has an extended header of 2001 bytes, more than the limit of 2000",
+        ),
+        (
+            lambda n: pax({"path": b"a" * n}) + file(), {"name_bytes": 300}, 300, LimitError,
+            "'IMAGE' has a member whose name or target exceeds 300 characters",
+        ),
+        (
+            lambda n: pax({"linkpath": b"a" * n}) + header("l", tarfile.SYMTYPE), {"name_bytes": 300}, 300, LimitError,
+            "'IMAGE' has a member whose name or target exceeds 300 characters",
+        ),
+        (
+            lambda n: pax({f"SCHILY.xattr.{'a' * n}": b"v"}) + file(), {}, 255, LimitError,
+            f"'f' has the extended attribute '{'a' * 100}' of 1 bytes: Linux allows 65536, and 255 for its name",
+        ),
+        (
+            lambda n: pax({"SCHILY.xattr.user.a": b"v" * n}) + file(), {}, 65536, LimitError,
+            "'f' has the extended attribute 'user.a' of 65537 bytes: Linux allows 65536, and 255 for its name",
+        ),
+        (
+            lambda n: pax({f"comment.{k}": b"" for k in range(n)}, tarfile.XGLTYPE) + file(), {}, 100, RefusedError,
+            "'IMAGE' has more than 100 records in its global headers",
+        ),
+        (
+            lambda n: pax({"uid": b"1"}, tarfile.XGLTYPE) * n + file(), {}, 7, RefusedError,
+            "'IMAGE' has more than 8 extended headers in a row",
+        ),
+        (
+            lambda n: file(b"x" * n), {}, 1 << 20, LimitError,
+            "'f' has 1048577 bytes, more than the limit of 1048576",
+        ),
+        (
+            lambda n: pax(SPARSE_1) + file(padded(b"%03d\n" % (64 * n - 1) + b"000\n000\n" * (64 * n - 1))),
+            {"header_bytes": 3 * BLOCK}, 3,
+            LimitError, "'IMAGE' has a sparse file with too many pieces",
+        ),
+    ],
+    ids=["members", "header", "name", "target", "attribute", "value", "globals", "in a row", "size", "map"],
+)  # fmt: skip
+def test_an_archive_at_a_limit_is_read_and_one_above_it_is_refused(tmp_path, make, limits, most, kind, said):
+    given = DEFAULT._replace(**limits)
+    assert read(tmp_path / "image", make(most) + END, given)
+    assert refusal(tmp_path / "image", make(most + 1) + END, given) == (kind, said)
+
+
+@pytest.mark.parametrize(
+    ("data", "content"),
+    [
+        (pax({"GNU.sparse.map": b"1,1,4,2,8,0", "GNU.sparse.size": b"8"}) + file(b"abc"), b"\0a\0\0bc\0\0"),
+        (pax({"GNU.sparse.map": b"0,1,1,2", "GNU.sparse.size": b"3"}) + file(b"abc"), b"abc"),
+        (pax(SPARSE_1) + file(padded(b"2\n1\n1\n4\n2\n") + b"abc"), b"\0a\0\0bc\0\0"),
+        (old_sparse([(1, 1), (4, 2), (8, 0)], 3, 8) + padded(b"abc"), b"\0a\0\0bc\0\0"),
+        (
+            old_sparse([(0, 1)] + [(k, 1) for k in (2, 4, 6)], 5, 12, b"\1")
+            + padded(b"%011o\0%011o\0" % (8, 1)) + padded(b"abcde"),
+            b"a\0b\0c\0d\0e\0\0\0",
+        ),
+    ],
+    ids=["pax 0.1", "no holes", "pax 1.0", "old", "old with a second block"],
+)  # fmt: skip
+def test_a_sparse_file_is_read_with_its_holes(tmp_path, data, content):
+    ((member, found),) = read(tmp_path / "image", data + END)
+    assert (found, member.size) == (content, len(content))
+    assert member.stored - sum(length for _, length in member.sparse) in (0, BLOCK)
+
+
+def test_a_pax_header_sets_the_fields_of_its_member_and_a_global_header_those_of_all(tmp_path):
+    own = pax({"path": b"long/name", "gid": b"7", "mtime": b"1.5", "SCHILY.xattr.user.a": b"v"})
+    data = pax({"uid": b"5", "comment": b"c"}, tarfile.XGLTYPE) + own + file(b"x") + file(b"y", "g") + END
+    (first, _), (second, _) = read(tmp_path / "image", data)
+    assert (first.name, first.uid, first.gid, first.mtime, first.xattrs) == (
+        "long/name", 5, 7, 1.5, {"user.a": b"v"},
+    )  # fmt: skip
+    assert (second.name, second.uid, second.gid, second.xattrs) == ("g", 5, 0, {})
+
+
+@pytest.mark.parametrize(("time", "read_as"), [(b"-99999999999", -99999999999), (b"1e11", 0), (b"-1e11", 0), (b"nan", 0)])  # fmt: skip
+def test_a_time_beyond_all_calendars_is_zero(tmp_path, time, read_as):
+    ((member, _),) = read(tmp_path / "image", pax({"mtime": time}) + file() + END)
+    assert member.mtime == read_as
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "clean"),
+    [
+        ("a", FILE, "a"), ("a/b", FILE, "a/b"), ("./a", FILE, "a"), ("a//b/./c", FILE, "a/b/c"), ("a/", DIRECTORY, "a"),
+        (".", DIRECTORY, ""), ("", DIRECTORY, ""), ("./", DIRECTORY, ""), ("a..b", FILE, "a..b"), (".a", FILE, ".a"),
+        ("/a", FILE, "'/a': a member's name must not be absolute"),
+        ("a/../b", FILE, "'a/../b': a member's name must not contain '..'"),
+        ("..", DIRECTORY, "'..': a member's name must not contain '..'"),
+        ("a/..", DIRECTORY, "'a/..': a member's name must not contain '..'"),
+        ("a/", FILE, "'a/' ends in '/' but is a file"),
+        ("./", FILE, "the archive contains a file without a name"),
+        ("", FILE, "the archive contains a file without a name"),
+    ],
+)  # fmt: skip
+def test_the_name_of_a_member_is_clean_or_refused(name, kind, clean):
+    if " " not in clean:
+        assert clean_name(Member(name, kind)) == clean
+        return
+    with pytest.raises(RefusedError) as refused:
+        clean_name(Member(name, kind))
+    assert refused.value.message == clean
