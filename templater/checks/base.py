@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from time import process_time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..model.entry import DIRECTORY, Entry, Resolved, TemplateFile
 from ..model.errors import LimitError, TemplaterError
@@ -26,8 +26,7 @@ if TYPE_CHECKING:
     from ..definitions.build import DefinitionImage
 
 
-@dataclass(frozen=True, slots=True)
-class Name:
+class Name(NamedTuple):
     """The stored name of one file in an image.
 
     The scan removes only ``.`` and empty components from ``path``.
@@ -41,8 +40,7 @@ class Name:
     hard_link: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Trailing:
+class Trailing(NamedTuple):
     """Data after the end-of-archive marker, which tools and daemons ignore."""
 
     file: str
@@ -167,8 +165,7 @@ class RootfsNames:
         raise LimitError("the contents of the root filesystem were not read")
 
 
-@dataclass(frozen=True, slots=True)
-class Fix:
+class Fix(NamedTuple):
     """A change that removes a mistake.
 
     ``edits`` replace text in one file, and ``fields`` set fields of the rule.
@@ -177,12 +174,11 @@ class Fix:
     """
 
     edits: tuple[tuple[Span, str], ...] = ()
-    fields: Mapping[str, str | tuple[str, ...]] = field(default_factory=dict)
+    fields: Mapping[str, str | tuple[str, ...]] = {}
     unsafe: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Observation:
+class Observation(NamedTuple):
     """One observation of a check, located at a position in a text or at a name in the image.
 
     If ``severity`` is empty or ``advisory`` is None, the check's value applies. ``rule`` is the rule that the
@@ -198,8 +194,7 @@ class Observation:
     fix: Fix | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
+class Check(NamedTuple):
     """A check, with its id, default severity, summary for reports, related security advisory, and hint."""
 
     id: str

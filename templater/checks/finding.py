@@ -5,12 +5,11 @@ from __future__ import annotations
 import pkgutil
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import IntEnum
 from functools import cache
 from importlib import import_module
 from textwrap import dedent
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..model.errors import LimitError
 from ..model.metadata import Rule
@@ -47,8 +46,7 @@ class Severity(IntEnum):
         return "error" if self >= Severity.ERROR else "warning" if self >= Severity.WARNING else "info"
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(NamedTuple):
     """One finding of a check."""
 
     check: str

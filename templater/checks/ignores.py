@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache, cached_property
 from itertools import islice
 from typing import Any
@@ -171,7 +171,7 @@ class Ignores:
         """Yield the finding with the author's severity, unless an ignore matches it."""
         level = self.severities.get(finding.check)
         if level is not None:
-            finding = replace(finding, severity=Severity.named(level))
+            finding = finding._replace(severity=Severity.named(level))
         template = self.template_of(finding)
         ignored = False
         comment = self.comments.get((finding.check, template))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -186,7 +185,7 @@ class _Scanner:
                 name = name_of(member)
                 second.add(name.path)
                 target = name.hard_link and below_rootfs(name.hard_link)
-                self.add(replace(name, path=below_rootfs(name.path), hard_link=target))
+                self.add(name._replace(path=below_rootfs(name.path), hard_link=target))
                 path_here = self.names[-1].path
                 if path_here in _HEADS and member.kind != HARD_LINK:
                     self.read_content(path_here, name.entry, partial(self._read_member, archive, member))
