@@ -30,9 +30,11 @@ from templater import __main__
 
 ROOT = Path(__file__).resolve().parent.parent
 
-#: imports only built-in modules, and forwards signals to the command
+#: imports only built-in modules, and forwards signals to the command. A signal waits until the command has started.
 CLIENT = """
 import _signal, _socket, marshal, posix, sys
+signals = (_signal.SIGINT, _signal.SIGTERM)
+_signal.pthread_sigmask(_signal.SIG_BLOCK, signals)
 connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
 connection.connect(sys.argv[1])
 streams = b"".join(fd.to_bytes(4, sys.byteorder) for fd in (0, 1, 2))
@@ -40,8 +42,9 @@ connection.sendmsg([b"."], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, streams)])
 connection.sendall(marshal.dumps((sys.argv[2:], posix.getcwd(), posix.environ)))
 connection.shutdown(_socket.SHUT_WR)
 pid = int.from_bytes(connection.recv(4))
-for number in (_signal.SIGINT, _signal.SIGTERM):
+for number in signals:
     _signal.signal(number, lambda number, _: posix.kill(pid, number))
+_signal.pthread_sigmask(_signal.SIG_UNBLOCK, signals)
 code = connection.recv(1)
 sys.exit(code[0] if code else 137)  # as a shell reports a killed process
 """

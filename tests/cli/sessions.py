@@ -11,6 +11,7 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -74,10 +75,32 @@ class Stage:
             check=False,
             timeout=120,
         )
-        output = done.stdout.decode("utf-8", "backslashreplace").replace(str(self.folder), "/home/user")
+        return self.shown(done.stdout, done.returncode)
+
+    def run_until(self, text: str, command: str) -> str:
+        """Return the output of a command that gets SIGINT when it has printed a text."""
+        running = subprocess.Popen(
+            ["timeout", "--foreground", "120", "bash", "-c", f"exec {command}"],
+            cwd=self.folder,
+            env=self.environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            bufsize=0,  # so that no line is read too early
+        )
+        assert running.stdout
+        output = b""
+        while text.encode() not in output and (line := running.stdout.readline()):
+            output += line
+        running.send_signal(signal.SIGINT)
+        rest, _ = running.communicate()
+        return self.shown(output + rest, running.returncode)
+
+    def shown(self, printed: bytes, code: int) -> str:
+        output = printed.decode("utf-8", "backslashreplace").replace(str(self.folder), "/home/user")
         if output and not output.endswith("\n"):
             output += "\n"
-        return output + (f"[exit {done.returncode}]\n" if done.returncode else "")
+        return output + (f"[exit {code}]\n" if code else "")
 
     def environment(self) -> dict[str, str]:
         path = f"{self.folder / '.bin'}:{os.environ['PATH']}"
