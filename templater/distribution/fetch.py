@@ -35,6 +35,8 @@ _SLOWEST = 1024
 _FIRST_PIECE, _PIECE = 1 << 14, 1 << 18
 #: seconds for the headers of an answer with all redirects, and for each piece of its body
 MOST_SECONDS = 60.0
+#: limit in bytes on everything but the content of an answer: headers, lengths of chunks, TLS records
+MOST_OVERHEAD = 1 << 20
 #: seconds for all catalogs and metadata of a stream together
 MOST_CATALOG_SECONDS = 60.0
 
@@ -74,40 +76,35 @@ class UrlStream:
     """
 
     def __init__(self, url: str, trust: Trust | None = None) -> None:
-        parts = urlsplit(url)
+        parts = split_url(url)
         if parts.scheme != "https":
             raise UsageError("clients read simplestreams only by https", hint="begin the URL with https://")
         if not parts.hostname or parts.query or parts.fragment:
             raise UsageError("the URL is not https://HOST/PATH", hint="leave out '?' and '#'")
         host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-        try:
-            host += f":{parts.port}" if parts.port else ""
-        except ValueError:
-            raise UsageError("the URL has an invalid port") from None
+        host += f":{parts.port}" if parts.port else ""
         self.base = urlunsplit(("https", host, parts.path.rstrip("/"), "", ""))
-        self._deadlines = _Deadlines()
+        self._bounds = _Bounds()
         context = (trust or Trust()).context()
         # http.client calls this method; the attribute sslsocket_class accepts only subclasses of SSLSocket
-        context.wrap_socket = partial(_TlsSocket, context, self._deadlines)  # type: ignore[method-assign, assignment]
+        context.wrap_socket = partial(_TlsSocket, context, self._bounds)  # type: ignore[method-assign, assignment]
         self._opener = _opener(self.base, _authorization(parts), context)
 
     def read(self, path: str, /) -> bytes:
-        parts: list[bytes] = []
+        content = bytearray()
         with self.small_file(), self.pieces(path) as pieces:
-            size = 0
             for piece in pieces:
-                size += len(piece)
-                if size > MOST_BYTES:
+                content += piece
+                if len(content) > MOST_BYTES:
                     raise LimitError(f"'{self.url(path)}' has more than {MOST_BYTES >> 20} MiB")
-                parts.append(piece)
-        return b"".join(parts)
+        return bytes(content)
 
     def file(self, path: str, /) -> IO[bytes]:
         return io.BytesIO(self.read(path))
 
     def small_file(self) -> contextlib.AbstractContextManager[None]:
         """Limit the time in the block: all blocks together may take ``MOST_CATALOG_SECONDS``."""
-        return self._deadlines.small_file()
+        return self._bounds.small_file()
 
     def url(self, path: str) -> str:
         """Return the URL that clients request for a path. Raises RefusedError if it leaves the stream."""
@@ -131,10 +128,11 @@ class UrlStream:
         wanted, seconds = _FIRST_PIECE, 0.0
         try:
             while True:
-                self._deadlines.begin_step()
+                self._bounds.begin_step()
                 piece = answer.read1(wanted) if wanted == _FIRST_PIECE else answer.read(wanted)
                 if not piece:
                     break
+                self._bounds.deliver(len(piece))
                 yield piece
                 size += len(piece)
                 before, seconds = seconds, time.monotonic() - begun
@@ -151,7 +149,7 @@ class UrlStream:
     def headers(self, url: str, headers: Mapping[str, str]) -> Any:
         """Send a HEAD request, and return the answer's headers. Raises InputError if no answer comes."""
         request = self._request(url, "HEAD", headers)
-        self._deadlines.begin_step()
+        self._bounds.begin_answer()
         try:
             with self._opener.open(request, timeout=TIMEOUT) as answer:
                 return answer.headers
@@ -170,7 +168,7 @@ class UrlStream:
         self, url: str, method: str = "GET", headers: Mapping[str, str] = MappingProxyType({})
     ) -> Iterator[Any]:
         """Request a URL, which must be escaped. Raises FileNotFoundError for status 404, else InputError."""
-        self._deadlines.begin_step()
+        self._bounds.begin_answer()
         try:
             answer = self._opener.open(self._request(url, method, headers), timeout=TIMEOUT)
         except urllib.error.HTTPError as error:
@@ -184,6 +182,17 @@ class UrlStream:
             if answer.status not in (200, 206):
                 raise InputError(f"'{url}' can't be fetched: the server answered {answer.status}")
             yield answer
+
+
+def split_url(url: str) -> SplitResult:
+    """Split a URL. Raises UsageError for an invalid URL."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError as error:
+        what = "port" if "port" in str(error).lower() else "host"
+        raise UsageError(f"the URL has an invalid {what}") from None
+    return parts
 
 
 def content_length(answer: Any) -> int | None:
@@ -236,8 +245,8 @@ class _LateError(TimeoutError):
     """Raised if a server sends data, but too slowly."""
 
 
-class _Deadlines:
-    """The deadlines of the current step and of the current small file of a stream.
+class _Bounds:
+    """The deadlines of the current step and of the current small file of a stream, and a limit on its bytes.
 
     The socket's own timeout is not enough, because each byte that a server sends resets it.
     """
@@ -245,9 +254,24 @@ class _Deadlines:
     def __init__(self) -> None:
         self._step = self._file = math.inf
         self._left = MOST_CATALOG_SECONDS
+        self._overhead = 0
 
     def begin_step(self) -> None:
         self._step = time.monotonic() + MOST_SECONDS
+
+    def begin_answer(self) -> None:
+        self.begin_step()
+        self._overhead = 0
+
+    def receive(self, size: int) -> None:
+        """Count bytes from the server. Raises OSError if too few of them are content."""
+        self._overhead += size
+        if self._overhead > MOST_OVERHEAD:
+            raise OSError(f"the server sends more than {MOST_OVERHEAD >> 20} MiB around the content")
+
+    def deliver(self, size: int) -> None:
+        """Subtract content from the counted bytes, and some more for chunks and TLS records."""
+        self._overhead = max(0, self._overhead - size - size // 16)
 
     @contextlib.contextmanager
     def small_file(self) -> Iterator[None]:
@@ -277,9 +301,9 @@ class _TlsSocket:
     """
 
     def __init__(
-        self, context: ssl.SSLContext, deadlines: _Deadlines, connection: socket.socket, server_hostname: str
+        self, context: ssl.SSLContext, bounds: _Bounds, connection: socket.socket, server_hostname: str
     ) -> None:
-        self._connection, self._deadlines = connection, deadlines
+        self._connection, self._bounds = connection, bounds
         self._received, self._to_send = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls: Any = context.wrap_bio(self._received, self._to_send, server_hostname=server_hostname)
         self._block = memoryview(bytearray(_PIECE))
@@ -338,15 +362,16 @@ class _TlsSocket:
 
     def _wait(self) -> None:
         self._send()
-        wanted = self._deadlines.timeout()
+        wanted = self._bounds.timeout()
         # setting a timeout costs a system call
         if not wanted <= (self._connection.gettimeout() or 0) <= 1.1 * wanted:
             self._connection.settimeout(wanted)
         try:
             size = self._connection.recv_into(self._block)
         except TimeoutError:
-            self._deadlines.timeout()  # raise _LateError if the deadline caused the error
+            self._bounds.timeout()  # raise _LateError if the deadline caused the error
             raise
+        self._bounds.receive(size)
         if size:
             self._received.write(self._block[:size])
         else:

@@ -7,14 +7,14 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlunsplit
 
 import yaml
 
 from ..image.atomic_output import Output
 from ..model.errors import InputError, UsageError, reason
 from ..model.source import printable
-from .fetch import Trust, UrlStream
+from .fetch import Trust, UrlStream, split_url
 
 SIMPLESTREAMS = "simplestreams"
 #: the REST API of Incus and LXD
@@ -46,7 +46,10 @@ class Remote:
     @property
     def shown_url(self) -> str:
         """The URL without its password."""
-        parts = urlsplit(self.url)
+        try:
+            parts = split_url(self.url)
+        except UsageError:
+            return "invalid URL"
         if parts.password is None:
             return self.url
         host = parts.netloc.rpartition("@")[2]

@@ -13,9 +13,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlsplit
 
 from ..distribution.daemon_socket import find_socket
+from ..distribution.fetch import split_url
 from ..distribution.remotes import client_remote, client_trust
 from ..model.errors import InputError, UsageError
 from ..model.source import printable
@@ -185,7 +185,7 @@ def _of_lxd(remote: str) -> tuple[str, Connect]:
     if url.startswith("unix:"):
         place = url.removeprefix("unix:").removeprefix("//") or find_socket("lxd").path
         return place, unix_socket(place)
-    parts = urlsplit(url)
+    parts = split_url(url)
     if parts.scheme != "https" or not parts.hostname or value.get("auth_type") == "oidc":
         raise UsageError(
             f"templater does not support the LXD remote '{printable(remote)}'",

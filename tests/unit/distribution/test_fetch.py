@@ -259,6 +259,39 @@ def test_an_endless_answer_is_aborted(server, monkeypatch, fault, limit):
     assert time.monotonic() - begun < 2
 
 
+@pytest.mark.parametrize(
+    ("start", "repeated"),
+    [
+        (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+        (CHUNKED, b"1\r\nx\r\n"),
+        (CHUNKED, b"1;" + b"x" * 5000 + b"\r\nx\r\n"),
+        (CHUNKED + b"0\r\n", b"X: y\r\n"),
+    ],
+    ids=["continue", "chunks of a byte", "chunk header", "trailers"],
+)
+def test_an_answer_with_much_around_its_content_is_aborted(server, monkeypatch, start, repeated):
+    monkeypatch.setattr(fetch, "MOST_OVERHEAD", 1 << 16)
+    monkeypatch.setattr(fetch, "MOST_SECONDS", 2)
+    server.fault = endlessly(start, repeated * 1000, pause=0)
+    with pytest.raises(InputError, match="the server sends more than 0 MiB around the content"):
+        UrlStream(server.url).read(INDEX)
+
+
+@pytest.mark.parametrize("length", [150, 4096])
+def test_an_answer_in_chunks_of_usual_sizes_is_read_whole(server, monkeypatch, length):
+    monkeypatch.setattr(fetch, "MOST_OVERHEAD", 9 << 16)
+    chunk = b"%x\r\n%s\r\n" % (length, b"x" * length)
+    number = 3_000_000 // length
+
+    def fault(handler):
+        handler.wfile.write(CHUNKED + chunk * number + b"0\r\n\r\n")
+        handler.close_connection = True
+        return True
+
+    server.fault = fault
+    assert UrlStream(server.url).read(INDEX) == b"x" * length * number
+
+
 def test_a_catalog_that_takes_too_long_is_aborted_even_at_a_steady_speed(server, monkeypatch):
     monkeypatch.setattr(fetch, "MOST_CATALOG_SECONDS", 0.4)
     server.fault = endlessly(b"HTTP/1.1 200 OK\r\nContent-Length: 30000000\r\n\r\n", b" " * 1100)
@@ -309,6 +342,9 @@ def test_a_refused_connection_is_an_input_error():
         "https://h/#f",
         "https://h:x/",
         "https://h:99999/",
+        "https://[x/y",
+        "https://[::1",
+        "https://\u2100/",
     ],
 )
 def test_urls_that_no_client_accepts_are_refused_without_a_request(url):

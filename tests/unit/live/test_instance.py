@@ -292,12 +292,14 @@ def test_the_project_of_the_clients_configuration_is_used(incus, monkeypatch, tm
 
 def test_a_remote_of_lxd_is_read_with_its_own_certificate_only(monkeypatch, tmp_path):
     monkeypatch.setenv("LXD_CONF", str(tmp_path))
-    remote = "remotes: {there: {addr: 'https://127.0.0.1:1', protocol: lxd}, oidc: {addr: 'https://x', auth_type: oidc}}\n"
+    remote = "remotes: {there: {addr: 'https://127.0.0.1:1', protocol: lxd}, oidc: {addr: 'https://x', auth_type: oidc}, odd: {addr: 'https://[x'}}\n"
     (tmp_path / "config.yml").write_text(remote)
     with pytest.raises(InputError, match="needs the client's certificate"):
         open_daemon(parse_address("lxd:there:c1"))
     with pytest.raises(UsageError, match="does not support the LXD remote 'oidc'"):
         open_daemon(parse_address("lxd:oidc:c1"))
+    with pytest.raises(UsageError, match="the URL has an invalid host"):
+        open_daemon(parse_address("lxd:odd:c1"))
     with pytest.raises(UsageError, match="unknown LXD remote 'nowhere'"):
         open_daemon(parse_address("lxd:nowhere:c1"))
 
