@@ -7,10 +7,12 @@ nothing. Go's package ignores unknown keys and the case of keys, and treats null
 from __future__ import annotations
 
 import gc
+import io
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import IO, Any
 
 from ..model.errors import InputError, LimitError
 from ..model.source import printable
@@ -95,9 +97,11 @@ class Decoded:
     odd_keys: list[str] = field(default_factory=list)
 
 
-#: maximum bytes of all files of one catalog, and maximum number of files in an index (Ubuntu's has four)
+#: limits on all files of one catalog together, and on the entries of an index (Ubuntu's has four)
 MOST_BYTES_OF_ALL = 2 * MOST_BYTES
+MOST_VALUES_OF_ALL = 2 * MOST_VALUES
 MOST_FILES = 200
+_PIECE = 1 << 20
 
 
 # JSON
@@ -109,8 +113,7 @@ def parse_json(data: bytes, name: str) -> Any:
         raise InputError(f"'{printable(name)}' is empty")
     if len(data) > MOST_BYTES:
         raise LimitError(f"'{printable(name)}' has more than {MOST_BYTES >> 20} MiB")
-    if count_values(data) > MOST_VALUES:
-        raise LimitError(f"'{printable(name)}' has more than {MOST_VALUES} values")
+    _refuse_values(count_values(data), name)
     collecting = gc.isenabled()
     gc.disable()  # parsing creates no garbage, so collecting would only take time
     try:
@@ -125,7 +128,37 @@ def parse_json(data: bytes, name: str) -> Any:
 
 
 def count_values(data: bytes) -> int:
-    return sum(map(data.count, (b",", b":", b"[", b"{")))
+    return len(data.translate(None, _NO_VALUE))
+
+
+_NO_VALUE = bytes(set(range(256)) - set(b",:[{"))
+
+
+class CatalogSize:
+    """The size of all files of one catalog. Raises LimitError if together they are too large."""
+
+    def __init__(self) -> None:
+        self._bytes = self._values = 0
+
+    def add(self, file: IO[bytes], name: str) -> int:
+        """Count a file, and return its size in bytes."""
+        size = file.seek(0, io.SEEK_END)
+        self._bytes += size
+        if self._bytes > MOST_BYTES_OF_ALL:
+            raise LimitError(f"the catalog has more than {MOST_BYTES_OF_ALL >> 20} MiB")
+        file.seek(0)
+        values = sum(map(count_values, iter(partial(file.read, _PIECE), b"")))
+        _refuse_values(values, name)
+        self._values += values
+        if self._values > MOST_VALUES_OF_ALL:
+            raise LimitError(f"the catalog has more than {MOST_VALUES_OF_ALL} values")
+        file.seek(0)
+        return size
+
+
+def _refuse_values(values: int, name: str) -> None:
+    if values > MOST_VALUES:
+        raise LimitError(f"'{printable(name)}' has more than {MOST_VALUES} values")
 
 
 def refuse_constant(word: str) -> None:
@@ -176,8 +209,7 @@ _FIELD_CLIENTS = {"lxd_requirements": ("lxd",), "combined_type": ("incus-7",)}
 def decode_index(raw: Any, decoded: Decoded) -> list[IndexEntry]:
     entries = []
     index = _fields(raw, _INDEX, "index.json", decoded).get("index") or {}
-    if len(index) > MOST_FILES:
-        raise LimitError(f"the index has more than {MOST_FILES} entries")
+    refuse_many_entries(index)
     for name, value in index.items():
         place = f"index entry '{printable(name)}'"
         fields = _fields(value, _ENTRY, place, decoded)
@@ -188,6 +220,11 @@ def decode_index(raw: Any, decoded: Decoded) -> list[IndexEntry]:
         names = tuple("" if each is None else each for each in products if isinstance(each, str | None))
         entries.append(IndexEntry(name, fields.get("datatype", ""), fields.get("path", ""), names))
     return entries
+
+
+def refuse_many_entries(index: Mapping[str, Any]) -> None:
+    if len(index) > MOST_FILES:
+        raise LimitError(f"the index has more than {MOST_FILES} entries")
 
 
 def decode_products(raw: Any, place: str, decoded: Decoded) -> Iterator[Product]:

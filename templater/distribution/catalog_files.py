@@ -5,18 +5,16 @@ A products file with one product per line, as templater writes it, is decoded pr
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from types import TracebackType
 from typing import IO, Any
 
-from ..model.errors import LimitError
 from ..model.source import printable
 from .catalog import (
     INDEX_PATH,
     MOST_BYTES,
-    MOST_BYTES_OF_ALL,
+    CatalogSize,
     Decoded,
     Product,
     decode_product,
@@ -72,7 +70,7 @@ class CatalogFiles:
     def __init__(self, open_file: Callable[[str], IO[bytes]]) -> None:
         self._open = open_file
         self._files: dict[str, ProductsFile] = {}
-        self._bytes = 0
+        self._size = CatalogSize()
         self._opened = ExitStack()
 
     def __enter__(self) -> CatalogFiles:
@@ -104,9 +102,4 @@ class CatalogFiles:
 
     def _open_counted(self, path: str) -> tuple[IO[bytes], int]:
         file = self._opened.enter_context(self._open(path))
-        size = file.seek(0, io.SEEK_END)
-        file.seek(0)
-        self._bytes += size
-        if self._bytes > MOST_BYTES_OF_ALL:
-            raise LimitError(f"the catalog has more than {MOST_BYTES_OF_ALL >> 20} MiB")
-        return file, size
+        return file, self._size.add(file, path)

@@ -162,12 +162,15 @@ def _read_version(
     product: Product, version: Version, client: str, dropped: list[Dropped]
 ) -> Iterator[Image | Dropped]:
     wanted, unified = metadata_ftype(client), unified_ftype(client)
+    roots: dict[str, list[Item]] = {kind: [] for kind in ROOT_KINDS}
+    for item in version.items.values():
+        if item.ftype in roots:
+            roots[item.ftype].append(item)
     for item in version.items.values():
         if item.ftype == wanted:
-            for kind, root in ROOT_KINDS.items():
-                for other in version.items.values():
-                    if other.ftype == kind:
-                        yield _split(product, version, item, kind, root, other)
+            for kind, others in roots.items():
+                for other in others:
+                    yield _split(product, version, item, kind, ROOT_KINDS[kind], other)
         elif item.ftype == unified:
             yield _unified(product, version, item, client)
 

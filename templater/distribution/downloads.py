@@ -16,13 +16,15 @@ from contextlib import AbstractContextManager, suppress
 from typing import TYPE_CHECKING, Protocol
 
 from ..image.atomic_output import Output
-from ..model.errors import InputError, RefusedError, WriteError, reason
+from ..model.errors import InputError, LimitError, RefusedError, WriteError, reason
 from ..model.progress import Progress
 from ..model.source import printable
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
+#: limit in bytes on a file of an image, also on the size that a server announces
+MOST_BYTES = 64 << 30
 #: the suffix of the name of an incomplete file
 PART = ".part"
 _PIECE = 1 << 20
@@ -120,6 +122,16 @@ class Downloads:
                 if os.path.samestat(os.fstat(fd), os.stat(path, follow_symlinks=False)):
                     return fd
             os.close(fd)  # another process has renamed or removed the file, so open it again
+
+
+def expected_size(size: int, url: str, most: int) -> int:
+    """Return the size that a catalog announces for a file, or ``most`` if it announces none.
+
+    Raises LimitError if the size is above ``most``.
+    """
+    if size > most:
+        raise LimitError(f"the catalog announces {size} bytes for '{url}', more than the limit of {most}")
+    return size or most
 
 
 def private_directory(path: str) -> None:

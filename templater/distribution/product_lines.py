@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterator, Mapping, MutableMapping
 from typing import IO, Any
 
 from ..model.source import printable
-from .catalog import MOST_VALUES, count_values, refuse_constant
+from .catalog import refuse_constant
 
 _FIRST, _LAST = b'"products":{\n', b"}}\n"
 _ENCODER = json.JSONEncoder(separators=(",", ":"), sort_keys=True)
@@ -114,14 +114,13 @@ def read_lines(file: IO[bytes]) -> tuple[dict[str, Any], Iterator[tuple[str, Any
 
 
 def _read_products(file: IO[bytes], first: bytes) -> Iterator[tuple[str, Any, int, int]]:
-    offset, last, values, more = len(first), "", count_values(first), True
+    offset, last, more = len(first), "", True
     for line in file:
         if line == _LAST and not more and not file.read(1):
             return
         text = line.removesuffix(b"\n").removesuffix(b",")
         name, product = _parse(text)
-        values += count_values(line)
-        if not more or name <= last or values > MOST_VALUES:
+        if not more or name <= last:
             break
         yield name, product, offset, len(text)
         offset, last, more = offset + len(line), name, line.endswith(b",\n")

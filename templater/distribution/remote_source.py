@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from types import MappingProxyType
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlunsplit
 
 from ..model.architectures import KERNEL_NAMES
 from ..model.errors import InputError, RefusedError, UsageError
@@ -25,8 +25,8 @@ from ..model.progress import Progress, silent
 from ..model.source import printable
 from .catalog import Item
 from .client_view import Image, list_images
-from .downloads import Download, Downloads
-from .fetch import UrlStream
+from .downloads import MOST_BYTES, Download, Downloads, expected_size
+from .fetch import UrlStream, split_url
 from .image_api import HttpsServer, LocalDaemon, Server, ServerImage, export, find_image
 from .listing import read_products
 from .remotes import API, RESERVED, SIMPLESTREAMS, Remote, read_remotes
@@ -38,9 +38,9 @@ _REMOTE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]+:")
 _CLIENTS = ("incus-7", "lxd")
 #: LXD accepts the aliases of this server also with this prefix
 _UBUNTU, _PREFIX = "https://cloud-images.ubuntu.com", "ubuntu/"
-#: limit in bytes on a file whose size and hash the server did not announce
-_MOST_BYTES = 64 << 30
 _MOST_METADATA = 256 << 20
+#: maximum length of a server's URL in a message
+_LONGEST = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,17 +136,15 @@ class _Fetcher:
                 f"'{stream.base}' announces the invalid fingerprint '{printable(image.fingerprint[:80])}'"
             )
         if len(image.files) == 1:
-            files = [self._fetch_item(stream, image.files[0])]
+            files = [self._fetch_item(stream, image.files[0], MOST_BYTES)]
         else:
             metadata = image.files[0]
-            if metadata.size > _MOST_METADATA:
-                raise RefusedError(f"'{stream.url(metadata.path)}' is larger than {_MOST_METADATA >> 20} MiB")
             with stream.small_file():
-                files = [self._fetch_item(stream, metadata, most=_MOST_METADATA)]
+                files = [self._fetch_item(stream, metadata, _MOST_METADATA)]
             if self._whole:
                 with open(files[0], "rb") as file:
                     both = hashlib.file_digest(file, "sha256")
-                files.append(self._fetch_item(stream, image.files[1], both))
+                files.append(self._fetch_item(stream, image.files[1], MOST_BYTES, both))
                 _require_fingerprint(both.hexdigest(), image.fingerprint, stream.base)
         complete = len(files) == len(image.files)
         if len(image.files) == 1:
@@ -159,14 +157,12 @@ class _Fetcher:
         properties = {name: value for name, value in names.items() if value} | {"serial": image.version.name}
         return self._keep(files, image, complete, notes, properties)
 
-    def _fetch_item(
-        self, stream: UrlStream, item: Item, also: hashlib._Hash | None = None, most: int = _MOST_BYTES
-    ) -> str:
+    def _fetch_item(self, stream: UrlStream, item: Item, most: int, also: hashlib._Hash | None = None) -> str:
         url = stream.url(item.path)
         if not SHA256.fullmatch(item.sha256):
             raise InputError(f"'{stream.base}' announces no valid SHA-256 hash for '{url}'")
         # clients ignore the size, and some publishers omit the size
-        download = _download(stream, url, item.size or most)
+        download = _download(stream, url, expected_size(item.size, url, most))
         return self._downloads.fetch(item.sha256, url, download, self._progress, also, item.size)
 
     def from_api(self, server: Server, alias: str) -> Fetched:
@@ -176,7 +172,7 @@ class _Fetcher:
         with export(server, image) as parts:
             for kind, content in parts:
                 is_small = kind == "metadata"
-                most = _MOST_METADATA if is_small else _MOST_BYTES
+                most = _MOST_METADATA if is_small else MOST_BYTES
                 with server.small_file() if is_small else nullcontext():
                     files.append(self._downloads.keep(content, f"{server.name} {kind}", self._progress, most))
                 if kind == "metadata" and not self._whole:
@@ -199,16 +195,20 @@ class _Fetcher:
         self._source = address
         digest, place = _announced(stream, address)
         if digest:
-            stream, address = _split(place)
+            try:
+                stream, address = _split(place)
+            except UsageError as error:
+                problem = f"'{address}' leads to the invalid URL '{printable(place[:_LONGEST])}'"
+                raise InputError(f"{problem}: {error.message}") from None
             path = self._downloads.fetch(
-                digest, address, _download(stream, address, _MOST_BYTES), self._progress
+                digest, address, _download(stream, address, MOST_BYTES), self._progress
             )
             note = f"using the image {digest[:12]} that {stream.base} announces"
         else:
             try:
                 with stream.open(address) as answer:
                     path = self._downloads.keep(
-                        stream.body(answer, address), address, self._progress, _MOST_BYTES
+                        stream.body(answer, address), address, self._progress, MOST_BYTES
                     )
             except FileNotFoundError:
                 raise InputError(f"'{address}' does not exist") from None
@@ -324,7 +324,7 @@ def _chosen(remote: str, alias: str, fingerprint: str, facts: str) -> str:
 
 def _split(url: str) -> tuple[UrlStream, str]:
     """Return the server of a URL, and the URL without its password."""
-    parts = urlsplit(url)
+    parts = split_url(url)
     stream = UrlStream(urlunsplit((parts.scheme, parts.netloc, "", "", "")))
     return stream, stream.url(parts.path) if parts.path.strip("/") else f"{stream.base}/"
 
@@ -340,7 +340,7 @@ def _announced(stream: UrlStream, address: str) -> tuple[str, str]:
     if not digest:
         return "", ""
     if not SHA256.fullmatch(digest):
-        raise InputError(f"'{address}' announces the invalid hash '{printable(digest)}'")
+        raise InputError(f"'{address}' announces the invalid hash '{printable(digest[:_LONGEST])}'")
     if not place.startswith("https://"):
-        raise RefusedError(f"'{address}' leads to an image without https: '{printable(place)}'")
+        raise RefusedError(f"'{address}' leads to an image without https: '{printable(place[:_LONGEST])}'")
     return digest, place

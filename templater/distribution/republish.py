@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import io
 import os
 import posixpath
 import tempfile
@@ -18,8 +19,18 @@ from ..model.errors import InputError, RefusedError, UsageError
 from ..model.progress import Progress, silent
 from ..model.source import printable
 from .add import FAMILIES, complete_variants, fingerprints_of
-from .catalog import COMBINED, DOWNLOADS, INDEX_PATH, Decoded, decode_index, decode_products, parse_json
+from .catalog import (
+    COMBINED,
+    DOWNLOADS,
+    INDEX_PATH,
+    CatalogSize,
+    Decoded,
+    decode_index,
+    decode_products,
+    parse_json,
+)
 from .client_view import ROOT_KINDS, Image, list_images
+from .downloads import MOST_BYTES, expected_size
 from .fetch import UrlStream
 from .prune import record_and_save
 from .redirects import file_stem, prefix_of, rules
@@ -110,34 +121,39 @@ def read_origin(origin: UrlStream, keyring: str | None) -> dict[str, Any]:
 
     ``keyring``: check the signature of every file. Raises InputError for an invalid or empty catalog.
     """
-    decoded = Decoded()
-    entries = decode_index(_read(origin, INDEX_PATH, keyring), decoded)
-    merged: dict[str, Any] = {"content_id": "images", "format": "products:1.0", "products": {}}
+    decoded, size = Decoded(), CatalogSize()
+    entries = decode_index(_read(origin, INDEX_PATH, keyring, size), decoded)
+    merged: dict[str, Any] = {"content_id": "images", "format": "products:1.0"}
+    products: dict[str, Any] = {}
     for entry in entries:
         path = clean_path(entry.path)
         if entry.datatype != DOWNLOADS or not entry.products or not path:
             continue
-        raw = _read(origin, path, keyring)
+        raw = _read(origin, path, keyring, size)
         list(decode_products(raw, path, decoded))
         if decoded.mismatches:
             first = decoded.mismatches[0]
             raise InputError(f"invalid catalog at the origin: {first.place}: {first.message}")
         if decoded.odd_keys:
             raise InputError(f"invalid catalog at the origin: upper case in the key {decoded.odd_keys[0]}")
-        merged = {**merged, **raw, "products": {**merged["products"], **(raw.get("products") or {})}}
-    if not merged["products"]:
+        if raw is not None:
+            products.update(raw.get("products") or {})
+            merged.update(raw)
+    if not products:
         raise InputError(f"'{origin.base}' publishes no images")
-    return merged
+    return {**merged, "products": products}
 
 
-def _read(origin: UrlStream, path: str, keyring: str | None) -> Any:
+def _read(origin: UrlStream, path: str, keyring: str | None, size: CatalogSize) -> Any:
     wanted = path if keyring is None else signed_path(path)
     try:
         data = origin.read(wanted)
     except FileNotFoundError:
         raise InputError(f"'{origin.url(wanted)}' is missing") from None
     if keyring is not None:
-        data = verified_text(data, keyring, origin.url(wanted))
+        with origin.small_file():
+            data = verified_text(data, keyring, origin.url(wanted))
+    size.add(io.BytesIO(data), origin.url(wanted))
     return parse_json(data, origin.url(wanted))
 
 
@@ -181,16 +197,15 @@ def _both_families(items: Mapping[str, Any]) -> dict[str, Any]:
         family = next((name for name in FAMILIES if ftype in {name + ending for ending in _METADATA}), "")
         if family or ftype in ROOT_KINDS or ftype.removesuffix(".vcdiff") in ROOT_KINDS:
             kept[key] = item
-    for ftype, item in [(item["ftype"], item) for item in kept.values()]:
+    first: dict[str, Any] = {}
+    for item in kept.values():
+        first.setdefault(item["ftype"], item)
+    for ftype, item in first.items():
         for family, other in (FAMILIES, FAMILIES[::-1]):
             twin = other + ftype.removeprefix(family)
-            if ftype in {family + ending for ending in _METADATA} and not _has(kept, twin):
+            if ftype in {family + ending for ending in _METADATA} and twin not in first:
                 kept[twin] = {**item, "ftype": twin}
     return kept
-
-
-def _has(items: Mapping[str, Any], ftype: str) -> bool:
-    return any(item["ftype"] == ftype for item in items.values())
 
 
 def usable_images(products: Mapping[str, Any], warnings: list[str]) -> list[Image]:
@@ -282,14 +297,15 @@ def _copy_files(
     for path, item in items.items():
         if item.sha256 not in have:
             assert SHA256.fullmatch(item.sha256) and is_content_name(item.sha256)
+            most = expected_size(item.size, origin.url(path), MOST_BYTES)
             with Output(os.path.join(tree.path, IMAGES)) as output:
                 try:
                     with origin.pieces(path) as pieces:
                         for piece in pieces:
                             output.write(piece)
                             progress(copied, size + output.size, path, total)
-                            if item.size and output.size > item.size:
-                                raise RefusedError(f"'{origin.url(path)}' is larger than {item.size} bytes")
+                            if output.size > most:
+                                raise RefusedError(f"'{origin.url(path)}' is larger than {most} bytes")
                 except FileNotFoundError:
                     raise InputError(f"'{origin.url(path)}' is missing") from None
                 digest = output.sha256.hexdigest()

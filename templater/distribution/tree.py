@@ -25,7 +25,16 @@ from ..image.atomic_output import Output
 from ..model.errors import BusyError, InputError, RefusedError, WriteError, reason
 from ..model.file_names import STATE_FOLDER
 from ..model.source import printable, whole_characters
-from .catalog import DOWNLOADS, IMAGES_PATH, INDEX_PATH, MOST_BYTES, dump, parse_json
+from .catalog import (
+    DOWNLOADS,
+    IMAGES_PATH,
+    INDEX_PATH,
+    MOST_BYTES,
+    CatalogSize,
+    dump,
+    parse_json,
+    refuse_many_entries,
+)
 from .product_lines import ProductLines, dump_products, wrong_shape
 
 IMAGES = "images"
@@ -186,12 +195,15 @@ class Tree:
 
     def load(self) -> Catalog:
         """Read the whole catalog. Return an empty catalog for a tree without an index."""
+        size = CatalogSize()
         try:
-            index = parse_json(self.read(INDEX_PATH), INDEX_PATH)
+            with self.file(INDEX_PATH) as file:
+                index = parse_json(file.read(size.add(file, INDEX_PATH)), INDEX_PATH)
         except FileNotFoundError:
             return Catalog(_new_index(), {})
         if not isinstance(index, dict) or not isinstance(index.setdefault("index", {}), dict):
             raise self._invalid(INDEX_PATH, "the index is not an object with entries")
+        refuse_many_entries(index["index"])
         files: dict[str, dict[str, Any]] = {}
         for name, entry in _objects(index["index"]):
             if entry.get("datatype") != DOWNLOADS:
@@ -200,17 +212,19 @@ class Tree:
             if path in ("", INDEX_PATH):
                 raise self._invalid(INDEX_PATH, f"the entry '{printable(name)}' has no valid path")
             if path not in files:
-                files[path] = self._load_products(path)
+                files[path] = self._load_products(path, size)
         return Catalog(index, files)
 
-    def _load_products(self, path: str) -> dict[str, Any]:
+    def _load_products(self, path: str, size: CatalogSize) -> dict[str, Any]:
         """Read a products file, product by product if it has the form that templater writes."""
         try:
-            with self.open(path) as fd, contextlib.suppress(ValueError, RecursionError):
-                if os.fstat(fd).st_size <= MOST_BYTES:
-                    lines = ProductLines(fd)
+            with self.file(path) as file:
+                length = size.add(file, path)
+                with contextlib.suppress(ValueError, RecursionError):
+                    lines = ProductLines(file.fileno())
                     return {**lines.document, "products": lines}
-            document = parse_json(self.read(path), path)
+                file.seek(0)
+                document = parse_json(file.read(length), path)
         except FileNotFoundError:
             raise self._invalid(path, "the file is missing, but the index names it") from None
         if not isinstance(document, dict) or not isinstance(document.setdefault("products", {}), dict):

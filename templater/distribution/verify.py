@@ -20,6 +20,7 @@ from ..model.source import printable
 from .catalog import CLIENTS, DOWNLOADS, INDEX_PATH, Decoded, IndexEntry, Item, Product, decode_index
 from .catalog_files import CatalogFiles, ProductsFile
 from .client_view import MOST_IMAGES, UNIFIED, Image, day, list_images
+from .downloads import MOST_BYTES
 from .tree import IMAGES, Tree, clean_path
 
 ERROR, WARNING = "error", "warning"
@@ -482,7 +483,7 @@ def _check_file(
     digest = hashlib.sha256()
     place = f"'{printable(path)}'"
     # Incus accepts a file of another size, so stop reading only far beyond the catalog's size.
-    most = _SPARE + 2 * max(0, *(item.size for _, item in file.items))
+    most = min(MOST_BYTES, _SPARE + 2 * max(0, *(item.size for _, item in file.items)))
     level = ERROR if file.used else WARNING
     try:
         known = None if hashing else stream.size(path)
@@ -496,7 +497,9 @@ def _check_file(
                     report.bytes += len(piece)
                     progress(report.files, report.bytes, path)
                     if file.size > most:
-                        raise LimitError(f"the file has over {most} bytes, far more than in the catalog")
+                        raise LimitError(
+                            f"the file has over {most} bytes, far more than an image should have"
+                        )
         elif known is not None:
             file.size = known
     except FileNotFoundError:

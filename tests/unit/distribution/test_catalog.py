@@ -6,7 +6,7 @@ import json
 import pytest
 
 from templater.distribution import catalog as module
-from templater.distribution import catalog_files, client_view
+from templater.distribution import client_view
 from templater.distribution.catalog import Decoded, decode_index, decode_products, parse_json
 from templater.distribution.catalog_files import CatalogFiles
 from templater.distribution.client_view import list_images
@@ -181,7 +181,7 @@ def test_an_index_entry_with_a_product_name_of_a_wrong_type_breaks_every_client(
 
 
 def test_the_files_of_a_catalog_have_a_limit_together(monkeypatch):
-    monkeypatch.setattr(catalog_files, "MOST_BYTES_OF_ALL", 1 << 20)
+    monkeypatch.setattr(module, "MOST_BYTES_OF_ALL", 1 << 20)
     half = b'{"index": {}}'.ljust(1 << 19)
     with CatalogFiles(lambda path: io.BytesIO(half)) as files:
         assert files.index() == files.index() == {"index": {}}

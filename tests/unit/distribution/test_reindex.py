@@ -10,13 +10,15 @@ from pathlib import Path
 import pytest
 
 from templater.cli.main import main
-from templater.distribution.catalog import IMAGES_PATH
+from templater.distribution import catalog, signatures
+from templater.distribution.catalog import IMAGES_PATH, Item, Product, Version
+from templater.distribution.client_view import list_images
 from templater.distribution.fetch import UrlStream
 from templater.distribution.prune import prune
 from templater.distribution.redirects import prefix_of, rules
 from templater.distribution.republish import convert, republish
 from templater.distribution.verify import LocalStream, verify
-from templater.model.errors import InputError, RefusedError, UsageError
+from templater.model.errors import InputError, LimitError, RefusedError, UsageError
 from tests.streams.builders import tarball
 from tests.streams.mutations import HERE
 from tests.streams.server import serving
@@ -286,6 +288,58 @@ def test_an_address_that_could_inject_server_configuration_is_refused(base):
         rules(base)
 
 
+@pytest.mark.parametrize(
+    ("size", "said"), [(1 << 62, "announces 4611686018427387904 bytes"), (0, "is larger than 1000 b")]
+)
+def test_a_copy_ends_at_the_limit_whatever_size_the_origin_announces(origin, tree, monkeypatch, size, said):
+    monkeypatch.setattr("templater.distribution.republish.MOST_BYTES", 1000)
+    change(origin, lambda product: items(product)["squashfs"].update(size=size))
+    (path,) = origin.folder.rglob("*.squashfs")
+    path.write_bytes(bytes(2000))
+    with pytest.raises((LimitError, RefusedError), match=said):
+        republish(UrlStream(origin.url), tree, copying=True)
+    assert not [name for name in os.listdir(os.path.join(tree.path, "images")) if name.startswith(".")]
+
+
+def test_an_empty_products_file_has_no_images(origin, tree):
+    (origin.folder / PRODUCTS).write_text("null")
+    with pytest.raises(InputError, match="publishes no images"):
+        republish(UrlStream(origin.url), tree, copying=True)
+
+
+def test_a_catalog_that_is_too_large_in_total_is_not_read_whole(origin, tree, monkeypatch):
+    monkeypatch.setattr(catalog, "MOST_BYTES_OF_ALL", (origin.folder / PRODUCTS).stat().st_size)
+    with pytest.raises(LimitError, match="the catalog has more than"):
+        republish(UrlStream(origin.url), tree, copying=True)
+
+
+class Counted(dict):
+    """An object of a catalog that counts how often its values are read."""
+
+    def __init__(self, *values, **fields):
+        super().__init__(*values, **fields)
+        self.reads = 0
+
+    def __getitem__(self, key):
+        self.reads += 1
+        return super().__getitem__(key)
+
+    def values(self):
+        self.reads += 1
+        return super().values()
+
+
+def test_the_work_for_an_item_does_not_grow_with_the_items_of_its_version():
+    found = {str(number): Counted(ftype="lxd.tar.xz") for number in range(100)}
+    (product,) = convert({"products": {"p": {"versions": {"20260101": {"items": found}}}}}).values()
+    assert len(items(product)) == 101
+    assert max(item.reads for item in items(product).values() if isinstance(item, Counted)) <= 5
+    listed = Counted({str(number): Item("incus.tar.xz") for number in range(100)})
+    product = Product("p", arch="amd64", versions={"20260101": Version("20260101", items=listed)})
+    assert [dropped.code for dropped in list_images([product], "incus-7")[1]] == ["no-root"]
+    assert listed.reads <= 5
+
+
 def gpg(home, *words, **options):
     return subprocess.run(
         ["gpg", "--homedir", str(home), "--batch", *words], check=True, capture_output=True, **options
@@ -330,6 +384,17 @@ def test_text_outside_the_signed_part_of_a_catalog_is_ignored(origin, tree, sign
     path.write_text('{"index": {}}\n' + path.read_text() + '{"index": {}}\n')
     republish(UrlStream(origin.url), tree, copying=True, keyring=str(signed))
     assert written(tree)
+
+
+def test_a_signed_text_is_not_unpacked_beyond_the_limit(origin, tree, signed, tmp_path, monkeypatch):
+    monkeypatch.setattr(signatures, "MOST_BYTES", 1 << 16)
+    path = origin.folder / "streams/v1/index.sjson"
+    text = tmp_path / "text"
+    text.write_bytes(bytes(1 << 20))
+    gpg(tmp_path / "gnupg", "--yes", "--sign", "-o", str(path), str(text))
+    assert path.stat().st_size < 1 << 14
+    with pytest.raises(LimitError, match=r"the signed text of '.*index.sjson' has more than 0 MiB"):
+        republish(UrlStream(origin.url), tree, copying=True, keyring=str(signed))
 
 
 def test_a_signature_by_an_unknown_key_and_a_missing_signature_are_refused(origin, tree, signed, tmp_path):

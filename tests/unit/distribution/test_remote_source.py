@@ -112,9 +112,18 @@ def test_a_whole_image_is_compared_with_its_fingerprint(server):
 
 def test_metadata_of_a_split_image_above_the_limit_is_not_downloaded(server, monkeypatch):
     monkeypatch.setattr(remote_source, "_MOST_METADATA", 100)
-    with pytest.raises(RefusedError, match="is larger than 0 MiB"):
+    with pytest.raises(LimitError, match="more than the limit of 100"):
         fetch("ours:both", whole=True)
     assert downloaded(server) == []
+
+
+def test_a_root_filesystem_announced_above_the_limit_is_not_downloaded(server, monkeypatch):
+    monkeypatch.setattr(remote_source, "MOST_BYTES", 500)
+    with pytest.raises(
+        LimitError, match=r"the catalog announces [0-9]+ bytes for .*, more than the limit of 500"
+    ):
+        fetch("ours:both", whole=True)
+    assert len(downloaded(server)) == 1, "only the metadata"
 
 
 def test_a_unified_image_is_one_file(server):
@@ -248,6 +257,20 @@ def test_a_directory_that_other_users_can_write_to_is_refused(tmp_path):
 # https
 
 
+@pytest.mark.parametrize("place", ["https://[x/y", "https://[::1", "https://h:x/", "https:///y"])
+def test_an_invalid_url_in_response_headers_is_an_input_error(server, place):
+    def announce(handler):
+        handler.send_response(200)
+        handler.send_header("Incus-Image-Hash", "a" * 64)
+        handler.send_header("Incus-Image-URL", place)
+        handler.end_headers()
+        return True
+
+    server.fault = announce
+    with pytest.raises(InputError, match="leads to the invalid URL 'https:"):
+        fetch(f"{server.url}/image")
+
+
 def test_an_image_is_fetched_by_the_url_and_hash_in_response_headers(server, tree):
     (path,) = (name for name in tree.content_files() if name.endswith(".tar") and _is_unified(tree, name))
     digest = os.path.basename(path).partition(".")[0]
@@ -309,6 +332,16 @@ def test_headers_that_lead_away_from_https_are_refused(server):
 def test_an_unusable_source_is_one_clear_error(src, kind, said):
     with pytest.raises(kind, match=said):
         fetch(src)
+
+
+def test_a_remote_with_an_invalid_url_is_listed_and_is_one_clear_error(tmp_path, capsys):
+    folder = tmp_path / "home/.config/incus"
+    folder.mkdir(parents=True)
+    (folder / "config.yml").write_text("remotes: {odd: {addr: 'https://[x', protocol: simplestreams}}")
+    assert main(["remote", "list"]) == 0
+    assert "invalid URL" in capsys.readouterr().out
+    with pytest.raises(UsageError, match="the URL has an invalid host"):
+        fetch("odd:debian")
 
 
 def test_a_missing_file_is_one_clear_error(server):

@@ -13,14 +13,22 @@ from pathlib import Path
 
 import pytest
 
+from templater.distribution import catalog
 from templater.distribution import tree as module
 from templater.distribution.add import add
-from templater.distribution.catalog import IMAGES_PATH, INDEX_PATH
+from templater.distribution.catalog import DOWNLOADS, IMAGES_PATH, INDEX_PATH
 from templater.distribution.prune import prune
 from templater.distribution.remove import remove
 from templater.distribution.tree import Tree
 from templater.distribution.verify import LocalStream, verify
-from templater.model.errors import BusyError, InputError, RefusedError, TemplaterError, WriteError
+from templater.model.errors import (
+    BusyError,
+    InputError,
+    LimitError,
+    RefusedError,
+    TemplaterError,
+    WriteError,
+)
 from tests.streams.builders import CREATED, DAY, checked, split_image
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -365,6 +373,29 @@ def test_a_writer_refuses_an_index_with_values_of_wrong_types(tmp_path, index):
     with pytest.raises(InputError, match="invalid catalog"):
         add(tree, pair[0], [pair[1]])
     assert Path(tree.path, INDEX_PATH).read_text() == index
+
+
+@pytest.mark.parametrize(
+    ("limit", "most", "said"),
+    [
+        ("MOST_BYTES_OF_ALL", 2000, "the catalog has more than 0 MiB"),
+        ("MOST_VALUES_OF_ALL", 300, "the catalog has more than 300 values"),
+        ("MOST_VALUES", 100, "'0.json' has more than 100 values"),
+        ("MOST_FILES", 2, "the index has more than 2 entries"),
+    ],
+)
+def test_a_writer_refuses_a_catalog_that_is_too_large_in_total(tmp_path, monkeypatch, limit, most, said):
+    tree = Tree(str(tmp_path / "tree"))
+    tree.create()
+    entries = {str(number): {"datatype": DOWNLOADS, "path": f"{number}.json"} for number in range(3)}
+    Path(tree.path, INDEX_PATH).write_text(json.dumps({"index": entries}))
+    for number in range(3):
+        document = {"products": {}, "unknown": [*[0] * 120, "x" * 500]}
+        Path(tree.path, f"{number}.json").write_text(json.dumps(document))
+    assert len(tree.load().files) == 3
+    monkeypatch.setattr(catalog, limit, most)
+    with pytest.raises(LimitError, match=said):
+        tree.load()
 
 
 @pytest.mark.parametrize("path", ["link/images.json", "streams/v1/index.json", "../images.json"])
