@@ -10,7 +10,7 @@ from templater.distribution import catalog_files
 from templater.distribution.add import add
 from templater.distribution.catalog import IMAGES_PATH, INDEX_PATH
 from templater.distribution.html import page
-from templater.distribution.listing import list_stream
+from templater.distribution.listing import Listed, list_stream
 from templater.distribution.product_lines import dump_products
 from templater.distribution.tree import Tree
 from templater.distribution.verify import LocalStream, verify
@@ -179,6 +179,28 @@ def test_the_page_escapes_all_text_from_the_catalog(tree):
     assert "\x1b" not in text
     assert "&lt;script&gt;" in text
     assert "<h1>&lt;title&gt;</h1>" in text
+
+
+def test_the_page_has_a_row_with_the_facts_of_each_image():
+    facts = {
+        "product": "p",
+        "kind": "squashfs",
+        "clients": (),
+        "os": "Tiny",
+        "release": "1",
+        "variant": "default",
+    }
+    facts |= {"version": "20260101_0000", "type": "container", "architecture": "amd64"}
+    facts["fingerprint"] = "0123456789ab" + "c" * 52
+    images = [Listed(**facts, aliases=("a", "b"), size=3 << 19), Listed(**facts, aliases=(), size=1 << 30)]
+    rows = [line for line in page(images).splitlines() if line.startswith("<tr><td>")]
+    start = "<tr><td>Tiny 1 default</td><td>"
+    middle = "</td><td>container</td><td>amd64</td><td>20260101_0000</td>"
+    end = f'<td><code title="0123456789ab{"c" * 52}">0123456789ab</code></td></tr>'
+    assert rows == [
+        f'{start}<code>a</code>, <code>b</code>{middle}<td class="number">1.5 MiB</td>{end}',
+        f'{start}{middle}<td class="number">1024.0 MiB</td>{end}',
+    ]
 
 
 def test_a_file_far_larger_than_its_recorded_size_is_not_read_to_its_end(tree, monkeypatch):

@@ -268,15 +268,22 @@ def test_only_the_first_rules_without_a_matching_trigger_are_listed() -> None:
     )
 
 
-@pytest.mark.parametrize("target", ["b.tpl", "./b.tpl", "../templates/b.tpl"])
-@pytest.mark.parametrize("host", ["incus-6.0.4", "lxd-5.21.4"])
+@pytest.mark.parametrize(
+    ("host", "type", "target"),
+    [
+        *((host, "container", f"{start}b.tpl") for host in ("incus-6.0.4", "lxd-5.21.4") for start in ("", "./", "../templates/")),
+        ("lxd", "virtual-machine", "b.tpl"),
+        ("lxd", "virtual-machine", "./b.tpl"),
+    ],
+)  # fmt: skip
 def test_prediction_follows_a_template_link_to_a_file_that_no_rule_names(
-    host: str, target: str, tmp_path: Path
+    host: str, type: str, target: str, tmp_path: Path
 ) -> None:
     """Recorded as "template is a relative symlink inside templates, target new": written, 0644 0:0."""
     (tmp_path / "metadata.yaml").write_text("templates: {/etc/a: {when: [create], template: a.tpl}}\n")
     (tmp_path / "templates").mkdir()
     (tmp_path / "templates/b.tpl").write_text("new\n")
     (tmp_path / "templates/a.tpl").symlink_to(target)
-    made = plan(open_image(tmp_path), Instance(), host=host, triggers=("create",), rootfs=MemoryRootfs(ETC))
+    instance = Instance(type=type)
+    made = plan(open_image(tmp_path), instance, host=host, triggers=("create",), rootfs=MemoryRootfs(ETC))
     assert results(made) == ["written"] and made.failed

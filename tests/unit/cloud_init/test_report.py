@@ -1,0 +1,47 @@
+"""The headline of a verdict on cloud-init's next boot."""
+
+import pytest
+
+from templater.cloud_init.report import lines_of
+from templater.cloud_init.verdict import FIRST, SAME, Reason, Verdict
+
+UNKNOWN = "the result of the next boot is unknown"
+KEEPS = (
+    "the next boot keeps the data of the last boot (NoCloud), does not run the modules per instance"
+    " and does not write the network configuration"
+)
+READS = (
+    "the next boot reads the data again (NoCloud), runs the modules per instance"
+    " and writes the network configuration"
+)
+MAY = (
+    "the next boot may read the data again (NoCloud), may run the modules per instance"
+    " and may write the network configuration"
+)
+
+
+@pytest.mark.parametrize(
+    ("source", "instance", "reads", "modules", "network", "said"),
+    [
+        ("NoCloud", FIRST, True, True, True, READS.replace(" again", "")),
+        ("NoCloud", SAME, True, True, True, READS),
+        ("NoCloud", SAME, False, False, False, KEEPS),
+        ("NoCloud", "", False, None, None, KEEPS.replace("does not", "may")),
+        ("NoCloud", "", None, True, None, MAY.replace("may run", "runs")),
+        ("NoCloud", "", None, False, None, MAY.replace("may run", "does not run")),
+        ("NoCloud", "", None, None, None, UNKNOWN),
+        ("", "", False, False, False, "the next boot reads no data"),
+        ("None", "", False, False, False, "the next boot reads no data"),
+    ],
+)
+def test_the_headline_tells_what_the_next_boot_does(source, instance, reads, modules, network, said):
+    verdict = Verdict(source, instance, reads, modules, network, (Reason("why", "rule"),))
+    headline = f"cloud-init of unknown version, datasource_list unknown: {said}"
+    assert list(lines_of(verdict)) == [headline, "  why (docs/cloud-init.md#rule)"]
+
+
+def test_the_headline_names_the_version_and_the_datasources():
+    verdict = Verdict("", "", False, False, False, (), "25.2", ("NoCloud", "None"))
+    assert list(lines_of(verdict)) == [
+        "cloud-init 25.2, datasource_list NoCloud, None: the next boot reads no data"
+    ]
