@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ..image.contents import SecondFileCheck, kind_of_file, open_rootfs, refuse_same_file, squashfs_end
+from ..image.contents import SecondFileCheck, open_rootfs, refuse_same_file, squashfs_end
 from ..image.limits import DEFAULT, HeldBytes, Limits, memory_of
 from ..image.open_file import reading, size_of
 from ..image.tar_reader import HARD_LINK, Archive, Member, open_archive
@@ -16,7 +16,7 @@ from ..model.errors import InputError, LimitError, RefusedError, TemplaterError,
 from ..model.file_names import DISK, METADATA, ROOTFS, TEMPLATES
 from ..model.metadata import Metadata
 from ..model.source import Source
-from ..parsing.file_kind import QCOW2
+from ..parsing.file_kind import HEAD, TAR, is_disk, recognise
 from ..parsing.metadata_yaml import read_metadata
 from ..rootfs.confined import Root
 from ..rootfs.directory import open_root
@@ -169,16 +169,23 @@ class _Scanner:
         return archive.read(member, self.limit_of(path)) if most is None else archive.head(member, most)
 
     def scan_second_file(self, path: str) -> None:
-        """Read the root filesystem of a split image, and put its names below ``rootfs/``."""
+        """Read the root filesystem of a split image, and put its names below ``rootfs/``.
+
+        Read a virtual machine's disk only to its header. A file can be both, a disk and a tarball.
+        """
         if any(name.path.partition("/")[0] in (ROOTFS, DISK) for name in self.names):
             raise UsageError(
                 f"'{self.path}' already contains a root filesystem, so '{path}' is not part of it",
                 hint="pass the image without a second file",
             )
         refuse_same_file(self.path, path)
-        if kind_of_file(path) == QCOW2:
-            self.scan_disk(path)
-            return
+        with reading(path) as file:
+            head = file.read(HEAD)
+        if is_disk(head):
+            self.add(Name(DISK, Entry(FILE, size=size_of(path))))
+            self.heads[DISK] = head[: _HEADS[DISK]]
+            if recognise(head) != TAR:
+                return
         second = SecondFileCheck(path)
         with open_rootfs(path, self.limits) as archive:
             for member in archive:
@@ -194,12 +201,6 @@ class _Scanner:
         position = squashfs_end(path)
         if position is not None:
             self.trailing.append(Trailing(path, position, False, "squashfs file"))
-
-    def scan_disk(self, path: str) -> None:
-        """Read the header of a virtual machine's disk in a split image."""
-        self.add(Name(DISK, Entry(FILE, size=size_of(path))))
-        with reading(path) as file:
-            self.heads[DISK] = file.read(_HEADS[DISK])
 
     def add(self, name: Name) -> None:
         self.names.append(name)

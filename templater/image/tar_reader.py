@@ -125,12 +125,13 @@ class Archive:
         return bytes(data)
 
     def head(self, member: Member, size: int) -> bytes:
-        """Return up to ``size`` bytes from the start of the current member.
-
-        The result ends at the first hole.
-        """
-        offset, data = next(self.chunks(member, size), (0, b""))
-        return b"" if offset else data
+        """Return up to ``size`` bytes from the start of the current member, including holes."""
+        data = bytearray(min(size, member.size))
+        for offset, piece in self.chunks(member, size):
+            if offset >= len(data):
+                break
+            data[offset : offset + len(piece)] = piece[: len(data) - offset]
+        return bytes(data)
 
     def chunks(self, member: Member, size: int = 1024 * 1024) -> Iterator[tuple[int, bytes]]:
         """Yield the current member's data in pieces with their offsets in the file, skipping holes."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 TAR = "tar"
 GZIP = "gzip"
 BZIP2 = "bzip2"
@@ -55,6 +57,11 @@ _MAGIC = (
     (1080, b"\x53\xef", "ext2/3/4"),
 )
 
+#: the magic bytes of disks that qemu-img detects: qcow2, qed, vmdk, vhdx, vhd
+_DISKS = (b"QFI\xfb", b"QED\0", b"KDMV", b"COWD", b"vhdxfile", b"conectix")
+#: the beginning of a vmdk file that describes a disk: comments, blank lines and a version
+_VMDK_TEXT = re.compile(rb"(?:#[^\n]*\n|[ \r]*\n)*version=")
+
 _HINTS = {
     SQUASHFS: "this may be the root filesystem of a split image; pass the image's metadata tarball instead",
     QCOW2: "this is a virtual machine's disk; pass the image's metadata tarball instead",
@@ -78,6 +85,15 @@ def recognise(head: bytes) -> str:
     if _is_old_tar(head):
         return TAR
     return "text" if _is_text(head[:1024]) else UNKNOWN
+
+
+def is_disk(head: bytes) -> bool:
+    """Return whether qemu-img detects a disk of a virtual machine from a file's first bytes.
+
+    The file can also be a tar archive. An archive begins with the name of its first member, which can be the
+    magic bytes of a disk. The daemons decide by the origin of the file whether they pass it to qemu-img.
+    """
+    return head.startswith(_DISKS) or _VMDK_TEXT.match(head[:BLOCK]) is not None
 
 
 def hint_for(kind: str) -> str:

@@ -1,5 +1,6 @@
 """The disk of a virtual machine's image."""
 
+import itertools
 import shutil
 import subprocess
 import tarfile
@@ -10,7 +11,7 @@ import pytest
 from templater.checks.finding import audit
 from templater.checks.scan import scan_image
 from tests.checks.builders import an_image, observed, severities
-from tests.image_archives import METADATA, file, header, image
+from tests.image_archives import METADATA, file, header, image, padded, pax
 
 CHECK = "disk-image"
 PLAIN = b"QFI\xfb\0\0\0\3" + bytes(4000)
@@ -21,6 +22,17 @@ def qcow2(backing: bytes = b"", features: int = 0) -> bytes:
     place = 200 if backing else 0
     head = b"QFI\xfb\0\0\0\3" + place.to_bytes(8, "big") + len(backing).to_bytes(4, "big")
     return (head.ljust(72, b"\0") + features.to_bytes(8, "big")).ljust(200, b"\0") + backing + bytes(4000)
+
+
+def sparse(name: str, data: bytes, cuts: tuple[int, ...]) -> bytes:
+    """A sparse member of pax format 1.0 with a piece between each two cuts; pieces of zeros are holes."""
+    ends = [0, *cuts, len(data)]
+    pieces = [(a, data[a:b]) for a, b in itertools.pairwise(ends) if any(data[a:b])]
+    numbers = f"{len(pieces)}\n" + "".join(f"{at}\n{len(piece)}\n" for at, piece in pieces)
+    stored = padded(numbers.encode()) + b"".join(piece for _, piece in pieces)
+    size = str(len(data)).encode()
+    records = {"GNU.sparse.major": b"1", "GNU.sparse.minor": b"0", "GNU.sparse.realsize": size}
+    return pax({**records, "GNU.sparse.name": name.encode()}) + file("sparse", stored)
 
 
 def test_a_backing_file_is_named_in_a_critical_finding():
@@ -58,6 +70,51 @@ def test_the_disk_is_read_in_every_image_format(tmp_path: Path, form: str):
         (tmp_path / "rootfs.img").write_bytes(disk)
     found = {finding.check: finding.severity.name for finding in audit(scan_image(path, rootfs=rootfs))}
     assert found == {CHECK: "CRITICAL"}
+
+
+@pytest.mark.parametrize("cuts", [(4,), (8,), (1, 2, 3, 4, 5, 200), ()])
+def test_a_sparse_disk_is_read_past_its_first_piece(tmp_path: Path, cuts: tuple[int, ...]):
+    disk = qcow2(b"/etc/shadow")
+    found = [
+        f.message for f in audit(scan_image(image(tmp_path / "i.tar", sparse("rootfs.img", disk, cuts))))
+    ]
+    assert found == ["'rootfs.img' has the backing file '/etc/shadow', which qemu-img reads on the host"]
+
+
+def test_a_hole_in_a_file_is_read_as_zeros(tmp_path: Path):
+    """The first bytes end at no hole."""
+    made = image(
+        tmp_path / "i.tar", sparse("rootfs/etc/passwd", b"a:x:0:" + bytes(600) + b"\nb:x:0:\n", (6, 606))
+    )
+    assert scan_image(made).heads["rootfs/etc/passwd"] == b"a:x:0:" + bytes(600) + b"\nb:x:0:\n"
+
+
+def test_an_incomplete_header_is_a_high_finding():
+    ((severity, _, message),) = observed(CHECK, an_image(heads={"rootfs.img": PLAIN[:71]}))
+    assert (severity, message) == ("high", "'rootfs.img' is cut short: its qcow2 header is incomplete")
+
+
+@pytest.mark.parametrize("magic", [b"QFI\xfb", b"KDMV", b"# a comment\n\nversion=1\nRW 1 FLAT /dev/sda 0\n"])
+def test_a_disk_that_is_also_a_tarball_is_judged_as_both(tmp_path: Path, magic: bytes):
+    """A daemon passes the second file to qemu-img if a catalog calls it a disk, even if it is a tarball, too."""
+    block = bytearray(header("x", size=4096))
+    block[: len(magic)] = magic
+    block[8:16] = (600).to_bytes(8, "big") if magic[0] == 0x51 else block[8:16]
+    block[148:156] = b" " * 8
+    block[148:156] = b"%06o\0 " % sum(block)
+    second = tmp_path / "second"
+    second.write_bytes(bytes(block) + bytes(4096) + file("etc/passwd", b"") + bytes(1024))
+    scanned = scan_image(image(tmp_path / "i.tar"), rootfs=str(second))
+    assert "rootfs/etc/passwd" in {name.path for name in scanned.names}
+    found = {(f.severity.name, f.place) for f in audit(scanned) if f.check == CHECK}
+    assert ("CRITICAL", "rootfs.img") in found
+
+
+def test_a_text_disk_as_the_second_file_is_a_high_finding(tmp_path: Path):
+    second = tmp_path / "second.vmdk"
+    second.write_text("# Disk DescriptorFile\nversion=1\nRW 1 FLAT /dev/sda 0\n")
+    found = audit(scan_image(image(tmp_path / "i.tar"), rootfs=str(second)))
+    assert [(f.check, f.severity.name) for f in found] == [(CHECK, "HIGH")]
 
 
 @pytest.mark.skipif(shutil.which("qemu-img") is None, reason="NOT RUN: needs qemu-img")
