@@ -17,6 +17,7 @@ from .progress import progress
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from ..image.limits import Limits
     from ..image.open_file import OpenFile
     from ..limits import Given
 
@@ -75,7 +76,7 @@ def read_image(
     bounds = Bounds(command.processor, command.time + 5, address_space() + command.memory, REPORT)
     try:
         return json_answer.run(
-            lambda: (*descriptors, *_prepare(files, packages)),
+            lambda: (*descriptors, *_prepare(files, packages, limits.for_images())),
             lambda: work(*files),
             bounds,
             partial(progress, "reading"),
@@ -91,7 +92,9 @@ def read_image(
                 os.close(file.fd)
 
 
-def _prepare(files: Iterable[OpenFile | None], packages: tuple[str, ...] = PACKAGES) -> Iterator[int]:
+def _prepare(
+    files: Iterable[OpenFile | None], packages: tuple[str, ...] = PACKAGES, limits: Limits | None = None
+) -> Iterator[int]:
     """Import all modules that readers need, and start the programs that read squashfs files.
 
     Yield the needed descriptors.
@@ -103,6 +106,7 @@ def _prepare(files: Iterable[OpenFile | None], packages: tuple[str, ...] = PACKA
 
     from ..image.contents import kind_of_file, start_sqfs2tar
     from ..image.extensions import load_lz4, load_zstd
+    from ..image.limits import DEFAULT
     from ..parsing.file_kind import LZ4, SQUASHFS, ZSTD
     from ..startup import lazy_imports
 
@@ -140,5 +144,5 @@ def _prepare(files: Iterable[OpenFile | None], packages: tuple[str, ...] = PACKA
                 with suppress(InputError):  # the reader reports a missing module
                     load_lz4() if kind == LZ4 else load_zstd()
             if kind == SQUASHFS:
-                file.program = start_sqfs2tar(file)
+                file.program = start_sqfs2tar(file, limits or DEFAULT)
                 yield from file.program.descriptors

@@ -15,10 +15,19 @@ from ..model.source import printable
 from ..parsing.file_kind import HEAD, SQUASHFS, recognise
 from ..rootfs.confined import Root
 from ..sandbox import program
+from ..sandbox.bounds import Bounds
 from .decompress import ByteStream, open_stream
 from .directory_members import Data, Tree, Unshift
 from .layout import Layout
-from .limits import DEFAULT, Limits, refuse_deep
+from .limits import (
+    DEFAULT,
+    SQUASHFS_BYTES_PER_SECOND,
+    SQUASHFS_MEMORY,
+    SQUASHFS_NAME,
+    SQUASHFS_SECONDS,
+    Limits,
+    refuse_deep,
+)
 from .open_file import OpenFile, is_same_file, reading, size_of
 from .tar_reader import HARD_LINK, Archive, Member, clean_name, open_archive
 
@@ -282,7 +291,7 @@ def open_rootfs(path: str, limits: Limits = DEFAULT) -> Iterator[Archive]:
         with archive.stream:
             yield archive
         return
-    with _sqfs2tar(path) as reader:
+    with _sqfs2tar(path, limits) as reader:
         try:
             size = size_of(path)
             with ByteStream(path, reader.output, limits, unpacked_from=size, owns=False) as stream:
@@ -292,22 +301,27 @@ def open_rootfs(path: str, limits: Limits = DEFAULT) -> Iterator[Archive]:
             silence = program.IDLE_SECONDS
             raise LimitError(f"'{path}': sqfs2tar was stopped after {silence} s without output") from None
         except InputError as error:
-            said = printable(reader.said())
-            raise (InputError(f"'{path}' can't be read: {said}") if said else error) from error
+            raise (reader.error(path, "sqfs2tar") if reader.failed() else error) from error
         if code:
-            raise program.why(path, "sqfs2tar", code, printable(reader.said()))
+            raise reader.error(path, "sqfs2tar")
 
 
-def _sqfs2tar(path: str) -> program.Program:
+def _sqfs2tar(path: str, limits: Limits) -> program.Program:
     if isinstance(path, OpenFile) and path.program is not None:
         return path.program
-    return start_sqfs2tar(path)
+    return start_sqfs2tar(path, limits)
 
 
-def start_sqfs2tar(path: str) -> program.Program:
-    """Start the program that reads a squashfs file. Raise InputError if it is not installed."""
+def start_sqfs2tar(path: str, limits: Limits = DEFAULT) -> program.Program:
+    """Start the program that reads a squashfs file. Raise InputError if it is not installed.
+
+    The program keeps all names in memory, and searches hard links among them in quadratic time. In a hostile
+    file of a few bytes, directories with the same inode can have any number of names.
+    """
+    seconds = SQUASHFS_SECONDS + size_of(path) // SQUASHFS_BYTES_PER_SECOND
+    bounds = Bounds(cpu=seconds, memory=SQUASHFS_MEMORY + limits.members * SQUASHFS_NAME)
     try:
-        return program.start(["sqfs2tar", "--no-skip", "--root-becomes", ".", program.INPUT], path)
+        return program.start(["sqfs2tar", "--no-skip", "--root-becomes", ".", program.INPUT], path, bounds)
     except FileNotFoundError:
         raise InputError(
             f"'{path}' is a squashfs file, and reading such a file needs the program 'sqfs2tar'",

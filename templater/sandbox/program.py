@@ -18,7 +18,9 @@ import tempfile
 from typing import IO, NoReturn
 
 from ..model.errors import InputError, LimitError
+from ..model.source import printable
 from . import system_calls
+from .bounds import Bounds
 from .child import become_nobody, highest_descriptor
 from .system_calls import libc
 
@@ -26,10 +28,8 @@ _INPUT_FD = 3
 #: a path through which the program can open the file, even without access to the original path
 INPUT = f"/proc/self/fd/{_INPUT_FD}"
 
-#: limits on processor time (an hour is enough for terabytes) and on the time without any output
-PROCESSOR_SECONDS = 3600
+#: limit in seconds on the time without any output
 IDLE_SECONDS = 60
-MEMORY = 1 << 30
 #: the size limit in bytes of the error output, the only file to which the program can write
 COMPLAINTS = 64 << 10
 
@@ -39,8 +39,9 @@ _CLONE_NEWIPC, _CLONE_NEWNET = 0x08000000, 0x40000000
 class Program:
     """A running program. Leaving the ``with`` block kills it."""
 
-    def __init__(self, pid: int, output: socket.socket, complaints: IO[bytes]) -> None:
+    def __init__(self, pid: int, output: socket.socket, complaints: IO[bytes], bounds: Bounds) -> None:
         self._pid = pid
+        self._bounds = bounds
         self._output = output
         self._complaints = complaints
         self._status: int | None = None
@@ -79,9 +80,29 @@ class Program:
         self._complaints.seek(0)
         return self._complaints.read(1000).decode("utf-8", "replace").strip()
 
+    def failed(self) -> bool:
+        """Return whether the program has ended with an error. The next byte of its output is lost."""
+        try:
+            return not os.read(self.output, 1) and self.wait() != 0
+        except BlockingIOError:
+            return False
 
-def start(command: list[str], path: str) -> Program:
-    """Start a program that reads the file ``path`` as ``INPUT``.
+    def error(self, path: str, name: str) -> InputError | LimitError:
+        """Return the error for the program ``name`` that ended with a signal or an exit code other than 0."""
+        code, said = self.wait(), printable(self.said())
+        if code in (-signal.SIGXCPU, -signal.SIGKILL):
+            limit = f"{self._bounds.cpu} s of processor time"
+            return LimitError(f"'{path}': {name} used more than {limit} and was stopped")
+        if "memory" in said:
+            limit = f"the limit of {self._bounds.memory >> 20} MiB of memory"
+            return LimitError(f"'{path}': {name} needs more than {limit}")
+        if code < 0:
+            return InputError(f"'{path}' can't be read: {name} died of signal {-code}")
+        return InputError(f"'{path}' can't be read: {said}" if said else f"'{path}' can't be read by {name}")
+
+
+def start(command: list[str], path: str, bounds: Bounds) -> Program:
+    """Start a program that reads the file ``path`` as ``INPUT``, with limits on processor time and memory.
 
     Raises InputError on systems other than Linux, and FileNotFoundError if the program is not installed.
     """
@@ -97,11 +118,11 @@ def start(command: list[str], path: str) -> Program:
     try:
         pid = os.fork()
         if pid == 0:
-            _run_program(program, command, (data, its.fileno(), complaints.fileno()))
+            _run_program(program, command, (data, its.fileno(), complaints.fileno()), bounds)
     finally:
         os.close(data)
         its.close()
-    return Program(pid, ours, complaints)
+    return Program(pid, ours, complaints, bounds)
 
 
 def _readable(path: str) -> int:
@@ -118,10 +139,12 @@ def _readable(path: str) -> int:
 # --- in the new process ------------------------------------------------------------------------
 
 
-def _run_program(program: str, command: list[str], descriptors: tuple[int, int, int]) -> NoReturn:
+def _run_program(
+    program: str, command: list[str], descriptors: tuple[int, int, int], bounds: Bounds
+) -> NoReturn:
     try:
         _set_descriptors(*descriptors)
-        _lock()
+        _lock(bounds)
         os.execve(program, command, {"PATH": os.defpath, "LC_ALL": "C"})  # noqa: S606
     except BaseException as error:
         os.write(2, f"{command[0]} can't be run: {error}".encode("utf-8", "replace"))
@@ -142,7 +165,7 @@ def _set_descriptors(data: int, output: int, complaints: int) -> None:
     os.closerange(len(wanted), highest_descriptor() + 1)
 
 
-def _lock() -> None:
+def _lock(bounds: Bounds) -> None:
     import resource
 
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # Python ignores SIGPIPE, which the program would inherit
@@ -152,8 +175,8 @@ def _lock() -> None:
     os.chdir("/")
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # at the size limit, write(2) fails without a signal
     for what, most in (
-        (resource.RLIMIT_CPU, PROCESSOR_SECONDS),
-        (resource.RLIMIT_AS, MEMORY),
+        (resource.RLIMIT_CPU, bounds.cpu),
+        (resource.RLIMIT_AS, bounds.memory),
         (resource.RLIMIT_FSIZE, COMPLAINTS),
         (resource.RLIMIT_CORE, 0),
         (resource.RLIMIT_NPROC, 1),  # the limit is one process, because execve fails with a limit of 0
@@ -168,14 +191,3 @@ def _lock() -> None:
     prctl(system_calls.PR_SET_PDEATHSIG, 9, 0, 0, 0)
     calls = (*system_calls.COMPUTING, *system_calls.READING, *system_calls.LOADING)
     system_calls.allow(calls, system_calls.OPENING)
-
-
-def why(path: str, name: str, code: int, said: str) -> InputError | LimitError:
-    """Return the error for a program that failed; ``said`` is its error output."""
-    if code in (-signal.SIGXCPU, -signal.SIGKILL):
-        return LimitError(
-            f"'{path}': {name} used more than {PROCESSOR_SECONDS} s of processor time and was stopped"
-        )
-    if code < 0:
-        return InputError(f"'{path}' can't be read: {name} died of signal {-code}")
-    return InputError(f"'{path}' can't be read: {said}" if said else f"'{path}' can't be read by {name}")

@@ -13,6 +13,7 @@ import pytest
 from templater.image.contents import open_contents, open_rootfs
 from templater.model.errors import InputError, LimitError
 from templater.sandbox import program, system_calls
+from templater.sandbox.bounds import Bounds
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="confined on Linux only")
 ROOT = os.geteuid() == 0
@@ -39,11 +40,21 @@ def data(tmp_path):
 
 def run(data, *command) -> tuple[int, bytes, str]:
     """Run a program in the sandbox and return its exit code, output and error output."""
-    with program.start(list(command), data) as process:
+    with program.start(list(command), data, Bounds(60)) as process:
         output = b""
         while piece := os.read(process.output, 1 << 16):
             output += piece
         return process.wait(), output, process.said()
+
+
+def error_of(data, bounds, *command) -> str:
+    """Run a program that fails in the sandbox, and return its error with the error's class."""
+    with program.start(list(command), data, bounds) as process:
+        while os.read(process.output, 1 << 16):
+            pass
+        assert process.failed()
+        error = process.error("i.squashfs", command[0])
+    return f"{type(error).__name__}: {error}"
 
 
 def test_the_program_reads_the_image_and_writes_output(data, walls):
@@ -198,30 +209,34 @@ def test_the_program_inherits_only_its_own_descriptors(data, tmp_path, monkeypat
 
 
 @pytest.mark.slow
-def test_the_program_has_a_processor_time_limit(data, monkeypatch, walls):
-    monkeypatch.setattr(program, "PROCESSOR_SECONDS", 1)
-    code, _, _ = run(data, "sh", "-c", "while :; do :; done")
-    assert isinstance(program.why(data, "sh", code, ""), LimitError)
+def test_the_program_has_a_processor_time_limit(data, walls):
+    message = "LimitError: 'i.squashfs': sh used more than 1 s of processor time and was stopped"
+    assert error_of(data, Bounds(1), "sh", "-c", "while :; do :; done") == message
 
 
-def test_the_program_has_a_memory_limit(data, monkeypatch, walls):
-    monkeypatch.setattr(program, "MEMORY", 64 << 20)
-    monkeypatch.setattr(program, "PROCESSOR_SECONDS", 20)
-    code, _, said = run(data, "sh", "-c", "x=aaaaaaaa; while :; do x=$x$x; done")
-    assert code != 0
-    assert said or code < 0
-    assert not isinstance(program.why(data, "sh", code, said), LimitError), "it was its time that ran out"
+def test_the_program_has_a_memory_limit(data, walls):
+    found = error_of(data, Bounds(20, memory=64 << 20), "sh", "-c", "x=aaaaaaaa; while :; do x=$x$x; done")
+    assert "processor time" not in found
+
+
+def test_out_of_memory_in_the_error_output_is_a_limit_error(data, monkeypatch):
+    """The words are those of sqfs2tar."""
+    monkeypatch.setattr(system_calls, "ARCHITECTURES", {})  # the allowed system calls cannot redirect output
+    words = ("sh", "-c", "echo 'loading filesystem tree: out of memory.' >&2; exit 1")
+    message = "LimitError: 'i.squashfs': sh needs more than the limit of 64 MiB of memory"
+    assert error_of(data, Bounds(20, memory=64 << 20), *words) == message
 
 
 @pytest.mark.slow
 def test_endless_error_output_does_not_fill_the_disk(data, walls):
-    with program.start(["sh", "-c", "while :; do echo complaint >&2; done"], data) as process:
+    endless = ["sh", "-c", "while :; do echo complaint >&2; done"]
+    with program.start(endless, data, Bounds(60)) as process:
         time.sleep(0.5)
         assert os.fstat(process._complaints.fileno()).st_size <= program.COMPLAINTS
 
 
 def test_the_program_ends_when_its_output_is_closed(data, walls):
-    with program.start(["cat", "/dev/zero"], data) as process:
+    with program.start(["cat", "/dev/zero"], data, Bounds(60)) as process:
         pid = process._pid
         os.read(process.output, 10)
     with pytest.raises(ProcessLookupError):
@@ -256,7 +271,7 @@ def test_a_squashfs_reader_without_output_is_killed(tmp_path, monkeypatch):
     path = squashfs(tmp_path)
     real = program.start
     monkeypatch.setattr(program, "IDLE_SECONDS", 1)
-    monkeypatch.setattr(program, "start", lambda command, path: real(["sleep", "30"], path))
+    monkeypatch.setattr(program, "start", lambda command, path, bounds: real(["sleep", "30"], path, bounds))
     monkeypatch.setattr(system_calls, "ARCHITECTURES", {})  # the allowed system calls cannot sleep
     begin = time.monotonic()
     with pytest.raises(LimitError, match="without output"), open_rootfs(path) as archive:
@@ -280,8 +295,10 @@ def test_a_missing_program_gives_an_install_hint(tmp_path, monkeypatch):
     assert "squashfs-tools-ng" in caught.value.hint
 
 
-def test_a_program_that_crashes_is_named():
-    assert "died of signal 11" in str(program.why("x.squashfs", "sqfs2tar", -11, ""))
+def test_a_program_that_crashes_is_named(data, monkeypatch):
+    monkeypatch.setattr(system_calls, "ARCHITECTURES", {})  # the allowed system calls cannot send signals
+    message = "InputError: 'i.squashfs' can't be read: sh died of signal 11"
+    assert error_of(data, Bounds(60), "sh", "-c", "kill -11 $$") == message
 
 
 def test_a_split_image_yields_its_files(tmp_path):
