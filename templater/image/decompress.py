@@ -9,6 +9,7 @@ import lzma
 import os
 import zlib
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from ..model.errors import InputError, LimitError, reason
@@ -26,6 +27,8 @@ _CHUNK = 256 * 1024
 # Archives with one stream for each member have larger streams, because each stream has a tar header.
 _MANY_STREAMS = 10_000
 _LEAST_STREAM = 512
+# A decompressor copies the bytes that follow its stream, so it gets only this many bytes at once.
+_PIECE = 4096
 
 
 class _Decompressor(Protocol):
@@ -38,6 +41,9 @@ class _Decompressor(Protocol):
     @property
     def unused_data(self) -> bytes | None: ...
     def decompress(self, data: bytes, max_length: int = -1) -> bytes: ...
+
+
+_Make = Callable[[], _Decompressor]
 
 
 class _Inflate:
@@ -62,29 +68,29 @@ class _Inflate:
         return self._inflate.decompress(self._inflate.unconsumed_tail + data, max(max_length, 0))
 
 
-def _zstd(limits: Limits) -> _Decompressor:
+def _zstd(limits: Limits) -> _Make:
     zstd = load_zstd()
     parameter = (
         zstd.DParameter.windowLogMax
         if zstd.__name__ == "pyzstd"
         else zstd.DecompressionParameter.window_log_max
     )
-    made: _Decompressor = zstd.ZstdDecompressor(None, {parameter: limits.window_bytes.bit_length() - 1})
+    return partial(zstd.ZstdDecompressor, None, {parameter: limits.window_bytes.bit_length() - 1})
+
+
+def _lz4(limits: Limits) -> _Make:
+    made: _Make = load_lz4().LZ4FrameDecompressor
     return made
 
 
-def _lz4(limits: Limits) -> _Decompressor:
-    made: _Decompressor = load_lz4().LZ4FrameDecompressor()
-    return made
+def _lzma(format_: int) -> Callable[[Limits], _Make]:
+    return lambda limits: partial(lzma.LZMADecompressor, format_, memlimit=limits.window_bytes)
 
 
-def _lzma(format_: int) -> Callable[[Limits], _Decompressor]:
-    return lambda limits: lzma.LZMADecompressor(format_, memlimit=limits.window_bytes)
-
-
-_DECOMPRESSORS: dict[str, Callable[[Limits], _Decompressor]] = {
-    file_kind.GZIP: lambda limits: _Inflate(),
-    file_kind.BZIP2: lambda limits: bz2.BZ2Decompressor(),
+#: for each compression, a function that loads its module, once for a file, and returns a constructor
+_DECOMPRESSORS: dict[str, Callable[[Limits], _Make]] = {
+    file_kind.GZIP: lambda limits: _Inflate,
+    file_kind.BZIP2: lambda limits: bz2.BZ2Decompressor,
     file_kind.XZ: _lzma(lzma.FORMAT_XZ),
     file_kind.LZMA: _lzma(lzma.FORMAT_ALONE),
     file_kind.ZSTD: _zstd,
@@ -120,9 +126,13 @@ class ByteStream:
         self.compression = file_kind.recognise(self._head)
         self._buffer = b""
         self._offset = 0
+        #: bytes of the compressed file that a decompressor returned, and the number of those that are used up
+        self._returned = b""
+        self._used = 0
         self._decompressor: _Decompressor | None = None
         if self.compression in _DECOMPRESSORS:
-            self._decompressor = _DECOMPRESSORS[self.compression](limits)
+            self._make = _DECOMPRESSORS[self.compression](limits)
+            self._decompressor = self._make()
         elif self.compression != file_kind.TAR:
             raise InputError(
                 f"'{path}' {file_kind.describe(self.compression)}",
@@ -239,6 +249,10 @@ class ByteStream:
 
     def _take(self) -> bytes:
         """Return the next bytes of the compressed file."""
+        if self._used < len(self._returned):
+            data = self._returned[self._used : self._used + _PIECE]
+            self._used += len(data)
+            return data
         data, self._head = self._head, b""
         try:
             data = data or os.read(self._fd, _CHUNK)
@@ -287,11 +301,11 @@ class ByteStream:
     def _decompress(self, decompressor: _Decompressor) -> bytes:
         while True:
             if decompressor.eof:
-                following = self._following_stream(decompressor.unused_data or b"")
-                if following is None:
+                first = self._following_stream(decompressor.unused_data or b"")
+                if not first:
                     return b""
-                decompressor, rest = following
-                data = decompressor.decompress(rest, _CHUNK)
+                self._decompressor = decompressor = self._make()
+                data = decompressor.decompress(first, _CHUNK)
             elif decompressor.needs_input:
                 packed = self._take()
                 if not packed:
@@ -302,8 +316,10 @@ class ByteStream:
             if data:
                 return data
 
-    def _following_stream(self, rest: bytes) -> tuple[_Decompressor, bytes] | None:
-        """Return a decompressor for the next stream and its first bytes; None at the end of the file."""
+    def _following_stream(self, rest: bytes) -> bytes:
+        """Return the first bytes of the next stream, or b"" at the end of the file."""
+        if len(rest) > _PIECE and self._used >= len(self._returned):
+            self._returned, self._used, rest = rest, _PIECE, rest[:_PIECE]
         while True:
             rest = rest.lstrip(b"\0")
             if not rest:
@@ -313,7 +329,7 @@ class ByteStream:
                 break
             rest += more
         if not rest:
-            return None
+            return b""
         if file_kind.recognise(rest[:8]) != self.compression:
             raise EOFError(f"at least {len(rest)} bytes of other data follow the compressed data")
         self._streams += 1
@@ -322,8 +338,7 @@ class ByteStream:
                 f"'{self.path}' has more than {_MANY_STREAMS} {self.compression} streams, most of them empty",
                 hint="pack it again as one stream",
             )
-        self._decompressor = _DECOMPRESSORS[self.compression](self.limits)
-        return self._decompressor, rest
+        return rest
 
     def _check_size(self, size: int) -> None:
         self._unpacked = total = self._unpacked + size

@@ -218,6 +218,8 @@ class TreeWriter:
         self._ids = ids
         self._done = done
         self._held: OrderedDict[str, Directory] = OrderedDict()
+        #: the names in ``done.left_out``, for a fast search
+        self._left_out: set[str] = set()
         self._directories: dict[str, Member] = {}
 
     def add(self, member: Member, data: Data) -> None:
@@ -323,8 +325,8 @@ class TreeWriter:
         folder, _, first = member.target.rpartition("/")
         target = self._place(folder)
         entry = target.entry(first)
-        if entry is None and member.target in self._done.left_out:
-            self._done.left_out.append(member.name)
+        if entry is None and member.target in self._left_out:
+            self._leave_out(member)
             return
         if entry is None or entry.kind == DIRECTORY:
             what = f"is a {entry.kind}" if entry is not None else "does not precede it in the archive"
@@ -334,9 +336,13 @@ class TreeWriter:
         # A hard link to a symlink is a second name of the symlink itself. The symlink is not followed.
         target.link(first, self._place(member.name.rpartition("/")[0]), name)
 
+    def _leave_out(self, member: Member) -> None:
+        self._done.left_out.append(member.name)
+        self._left_out.add(member.name)
+
     def _special(self, place: Directory, name: str, member: Member) -> None:
         if not self._policy.special:
-            self._done.left_out.append(member.name)
+            self._leave_out(member)
             return
         place.mknod(name, _SPECIAL[member.kind] | 0o600, os.makedev(*member.device))
         # Check again: the name could refer to another file by now. O_PATH does not open the device itself.

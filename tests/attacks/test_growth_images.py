@@ -1,5 +1,8 @@
 """Small images and templates that once took minutes to hours: work grew with the product of two sizes."""
 
+import gzip
+import itertools
+import random
 import tarfile
 import time
 from collections.abc import Iterator
@@ -10,13 +13,15 @@ import pytest
 from templater import pongo2
 from templater.cli import planning
 from templater.cli.main import main
-from templater.image import describe
+from templater.image import decompress, describe, extensions, unpack
 from templater.image.contents import open_contents
+from templater.image.decompress import open_stream
 from templater.image.open import open_image
 from templater.model.entry import FILE, Entry, TemplateFile
 from templater.model.errors import LimitError, MetadataError, RefusedError
 from templater.model.source import Source
 from templater.parsing.metadata_yaml import read_metadata
+from tests.laws import growth
 
 
 @pytest.fixture(autouse=True)
@@ -177,3 +182,79 @@ def test_a_template_that_does_not_compile_is_not_cached_under_any_name(
         (tmp_path / "templates" / name).write_text(content)
     assert main(["compile", str(tmp_path)]) == 5
     assert "not cached, because a template does not compile" in capfd.readouterr().err
+
+
+class CountingZlib:
+    """The decompressor of zlib, with a count of the bytes that all decompressors receive."""
+
+    received = 0
+
+    def __init__(self) -> None:
+        self._real = decompress._Inflate()
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._real, name)
+
+    def decompress(self, data: bytes, max_length: int = -1) -> bytes:
+        CountingZlib.received += len(data)
+        return self._real.decompress(data, max_length)
+
+
+def test_many_streams_are_not_copied_again_for_each_stream(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each decompressor received all streams that follow its own."""
+    streams = 5000
+    path = tmp_path / "i.tar.gz"
+    path.write_bytes(gzip.compress(file("metadata.yaml", b"a: b\n")) + gzip.compress(bytes(600)) * streams)
+    monkeypatch.setitem(decompress._DECOMPRESSORS, "gzip", lambda limits: CountingZlib)
+    monkeypatch.setattr(CountingZlib, "received", 0)
+    with open_stream(str(path)) as stream:
+        assert len(stream.read(1 << 30)) == 1024 + 600 * streams
+    assert path.stat().st_size < CountingZlib.received < streams * 5000
+
+
+@pytest.mark.parametrize("size", [1, 600, 4070, 4075, 4085, 9000])
+@pytest.mark.parametrize("zeros", [0, 3, 5000])
+def test_streams_before_at_and_after_the_end_of_a_piece_are_joined(
+    tmp_path: Path, size: int, zeros: int
+) -> None:
+    data = file("metadata.yaml", b"a: b\n") + random.Random(size).randbytes(300 * size)
+    streams = [gzip.compress(data[at : at + size], 0) for at in range(0, len(data), size)]
+    (tmp_path / "i.tar.gz").write_bytes(bytes(zeros).join(streams))
+    with open_stream(str(tmp_path / "i.tar.gz")) as stream:
+        assert stream.read(len(data) + 1) == data
+
+
+def test_modules_are_loaded_once_for_a_file_of_many_zstd_streams(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The search for the modules of other versions of Python took most of the time."""
+    loads = []
+    zstd = extensions.load_zstd()
+    monkeypatch.setattr(decompress, "load_zstd", lambda: loads.append(1) or zstd)
+    (tmp_path / "i.tar.zst").write_bytes(zstd.compress(file("metadata.yaml", b"a: b\n")) * 50)
+    with open_stream(str(tmp_path / "i.tar.zst")) as stream:
+        assert len(stream.read(1 << 20)) == 50 * 1024
+    assert loads == [1]
+
+
+@pytest.mark.slow
+def test_hard_links_to_skipped_devices_take_linear_time(tmp_path: Path) -> None:
+    """Each link searched the list of all skipped devices."""
+
+    def unpacking(count: int) -> growth.Action:
+        devices = [header(f"rootfs/d{n}", tarfile.CHRTYPE) for n in range(count)]
+        link = tarfile.TarInfo("rootfs/l")
+        link.type, link.linkname = tarfile.LNKTYPE, f"rootfs/d{count - 1}"
+        links = []
+        for number in range(count):
+            link.name = f"rootfs/l{number}"
+            links.append(link.tobuf(tarfile.USTAR_FORMAT))
+        metadata = file("metadata.yaml", b"architecture: x86_64\ncreation_date: 1\n")
+        place = tmp_path / f"{count}-{next(numbers)}"
+        opened = open_contents(tarball(place, metadata, *devices, *links))
+        return lambda: unpack.unpack(opened, opened.parts(), f"{place}.unpacked")
+
+    numbers = itertools.count()
+    growth.check(unpacking, start=500, largest=4000, memory=False)
