@@ -2,6 +2,7 @@
 
 from functools import cache
 from json import dumps
+from pathlib import Path
 
 import pytest
 
@@ -365,6 +366,21 @@ def test_a_mistake_is_found_with_its_position_and_the_corrected_text_has_no_find
 def test_a_mistake_causes_at_most_one_finding_of_level_error(id, level, place, wrong, right):
     errors = {found[1] for found in findings(wrong) if found[0] == "error"}
     assert errors <= {id}
+
+
+TEXTS = Path(__file__).with_name("mistakes.txt")
+
+
+def test_the_text_about_each_mistake_is_the_recorded_one(update):
+    found = [each for case in CASES for each in audit(case[3], "authoring") if each.check == case[0]]
+    blocks = [
+        f"{each.check} {each.severity.level} {each.place}\n  {each.message}\n"
+        + (f"  hint: {each.hint}\n" if each.hint else "")
+        for each in found
+    ]
+    if update:
+        TEXTS.write_text("".join(dict.fromkeys(blocks)))
+    assert "".join(dict.fromkeys(blocks)) == TEXTS.read_text()
 
 
 @cache
