@@ -1,0 +1,86 @@
+"""The whole message of each observation of `audit` that other tests only count."""
+
+import pytest
+
+from templater.checks.base import Name, Trailing
+from templater.checks.finding import audit
+from templater.model.entry import BLOCK_DEVICE, CHAR_DEVICE, DIRECTORY, FIFO, FILE, SOCKET, Entry
+from tests.checks.builders import a_folder, a_link, a_special, an_image, rules
+
+RULE = rules("/etc/a: {when: [create], template: t}")
+QCOW2 = b"QFI\xfb\0\0\0\3" + (104).to_bytes(8, "big") + (5).to_bytes(4, "big") + bytes(84) + b"/base"
+
+
+def at_target(*names):
+    return an_image(RULE, names=names)
+
+
+def hard_link(path, target):
+    return Name(path, Entry(FILE), hard_link=target)
+
+
+def mode(text):
+    return an_image(rules(f"/etc/a: {{when: [create], template: t, mode: '{text}'}}"))
+
+
+CASES = [
+    ("target-kind", at_target(a_special("rootfs/etc/a", FIFO)), "high", "'/etc/a' is a fifo: the start waits forever for a reader", ""),
+    ("target-kind", at_target(a_special("rootfs/etc/a", CHAR_DEVICE)), "high", "'/etc/a' is a char device: the daemon writes into it", ""),
+    ("target-kind", at_target(a_special("rootfs/etc/a", BLOCK_DEVICE)), "high", "'/etc/a' is a block device: the daemon writes into it", ""),
+    ("target-kind", at_target(a_special("rootfs/etc/a", SOCKET)), "high", "'/etc/a' is a socket: the daemon writes into it", ""),
+    ("target-kind", at_target(a_special("rootfs/etc/a", DIRECTORY)), "medium", "'/etc/a' is a directory: the start fails", ""),
+    ("target-kind", an_image(rules("/sys/a: {when: [create], template: t}")), "low", "'/sys/a' is hidden in a running container: another file system is mounted there", ""),
+    ("target-through-link", at_target(a_link("rootfs/etc", "/x")), "medium", "'/etc/a' is reached through '/etc', an absolute symlink: '/x'", "use a relative link inside the root filesystem: it works in every release"),
+    ("target-through-link", at_target(a_link("rootfs/etc", "../x")), "high", "'/etc/a' is reached through '/etc', a symlink that leaves the root filesystem: '../x'", "use a relative link inside the root filesystem: it works in every release"),
+    ("member-name", an_image(names=["/a"]), "critical", "'/a' is absolute", ""),
+    ("member-name", an_image(names=["a/../b"]), "critical", "'a/../b' contains '..'", ""),
+    ("member-name", an_image(names=["a/.."]), "critical", "'a/..' contains '..'", ""),
+    ("member-name", an_image(names=["a\\b"]), "medium", r"'a\b' contains a backslash", ""),
+    ("member-name", an_image(names=["rootfs/a\x1b"]), "info", r"'rootfs/a\x1b' has unprintable characters", ""),
+    ("member-name", an_image(names=["rootfs/" + "a/" * 500 + "b"]), "info", f"'{('rootfs/' + 'a/' * 500)[:100]}…' is more than 500 directories deep: `templater unpack` rejects it", ""),
+    ("member-link", an_image(names=[a_link("rootfs/a", "/etc"), "rootfs/a/b"]), "critical", "'rootfs/a/b' is below the symlink 'rootfs/a' to '/etc'", ""),
+    ("member-link", an_image(names=[hard_link("rootfs/a", "rootfs/b")]), "critical", "'rootfs/a' is a hard link to 'rootfs/b', a file that does not precede the link in the archive", ""),
+    ("member-link", an_image(names=[a_link("rootfs/b", "c"), hard_link("rootfs/a", "rootfs/b")]), "high", "'rootfs/a' is a hard link to 'rootfs/b', a symlink", ""),
+    ("member-link", an_image(names=["templates/t", hard_link("rootfs/a", "templates/t")]), "critical", "'rootfs/a' and 'templates/t' are the same file: the instance could write a file outside its root filesystem", ""),
+    ("layout", an_image(names=[a_link("metadata.yaml", "/etc/passwd")]), "critical", "'metadata.yaml' is a symlink, not a file", ""),
+    ("layout", an_image(names=["metadata.yaml", "metadata.yaml"]), "critical", "'metadata.yaml' occurs 2 times, first as a file: the daemons use the last copy", ""),
+    ("layout", an_image(names=["README", "README"]), "high", "'README' occurs 2 times, first as a file: the daemons use the last copy", ""),
+    ("layout", an_image(names=[a_link("x", "/dev/sda")]), "high", "'x' is a symlink to '/dev/sda', which a daemon may open or follow: outside the root filesystem, an image contains only files and directories", ""),
+    ("layout", an_image(names=[a_special("x", FIFO)]), "high", "'x' is a fifo, which a daemon may open or follow: outside the root filesystem, an image contains only files and directories", ""),
+    ("layout", an_image(names=["instance.yaml"]), "medium", "'instance.yaml' is a file that templater trusts in an instance directory: remove it, unless `templater unpack` or you created it here", ""),
+    ("layout", an_image(names=[a_folder(".templater")]), "critical", "'.templater' is a directory that templater trusts in an instance directory: remove it, unless `templater unpack` or you created it here", ""),
+    ("layout", an_image(names=["backup.yaml"]), "high", "'backup.yaml' has the name of a file that a daemon creates for an instance and trusts", ""),
+    ("layout", an_image(names=[a_folder("state")]), "medium", "'state' has the name of a directory that a daemon creates for an instance and trusts", ""),
+    ("layout", an_image(names=["NEWS"]), "info", "'NEWS' does not belong to an image", ""),
+    ("accounts", an_image(names=[a_link("rootfs/etc/passwd", "x")]), "low", "'/etc/passwd' is a symlink, so its accounts were not checked", ""),
+    ("accounts", an_image(names=["rootfs/x", hard_link("rootfs/etc/passwd", "rootfs/x")]), "low", "'/etc/passwd' is a hard link, so its accounts were not checked", ""),
+    ("accounts", an_image(names=[Name("rootfs/etc/shadow", Entry(FILE, 0o646))]), "high", "'/etc/shadow' has mode 0646: every user can write it", ""),
+    ("accounts", an_image(names=[Name("rootfs/etc/shadow", Entry(FILE, 0o600, uid=7))]), "high", "'/etc/shadow' belongs to uid 7, not to root", ""),
+    ("accounts", an_image(heads={"rootfs/etc/passwd": b"root:x:0:0\ntoor:x:00:0\nmod:x:4294967296:0\na:x:1:0\n"}), "info", "3 accounts have uid 0: root, toor, mod", "FreeBSD has the account 'toor'; on other systems, check why these accounts exist"),
+    ("lookalike-name", an_image(templates={"host": "x", "h\u043est": "x"}), "medium", "'h\u043est' looks like 'host' (CYRILLIC SMALL LETTER O)", ""),
+    ("lookalike-name", an_image(templates={"host": "x", "HOST": "x"}), "medium", "'HOST' looks like 'host' (another spelling)", ""),
+    ("permissions", mode("0666"), "low", "mode '0666' lets every user in the instance write the file", ""),
+    ("permissions", mode("04755"), "low", "the daemons drop setuid, setgid and sticky bits: mode '04755' gives 0755", ""),
+    ("permissions", mode("4755"), "medium", "mode '4755' is decimal, not octal: the file gets mode 0223", "write 0755"),
+    ("python-names", an_image(RULE, {"t": "{{ a.__class__ }}"}), "medium", "'__class__' is part of attacks on Jinja2", ""),
+    ("second-document", an_image("architecture: x86_64\ncreation_date: 1\n---\na: b\n"), "medium", "LXD and Incus before 7 ignore everything after the first document: a second document starts here", "Incus 7 rejects the image: keep one document, and remove any '---' after it"),
+    ("trailing-data", an_image(trailing=[Trailing("a.tar", 7, True)]), "high", "a second archive or compressed file follows the end marker of 'a.tar', at byte 7 of the decompressed archive", "no tool writes such data; a reader that ignores the end marker may find other files"),
+    ("trailing-data", an_image(trailing=[Trailing("a.tar", 7, False, "file")]), "medium", "data follows the end marker of 'a.tar', at byte 7 of the file", "no tool writes such data; a reader that ignores the end marker may find other files"),
+    ("autoescape", an_image(RULE, {"t": "{% endautoescape %}"}), "low", "this tag closes the autoescape block in which the daemons render the template", ""),
+    ("disk-image", an_image(heads={"rootfs.img": b"raw"}), "high", "'rootfs.img' is not a qcow2 file: qemu-img may detect another format that refers to host files", ""),
+    ("disk-image", an_image(heads={"rootfs.img": QCOW2}), "critical", "'rootfs.img' has the backing file '/base', which qemu-img reads on the host", ""),
+    ("disk-image", an_image(heads={"rootfs.img": QCOW2[:8] + bytes(12) + QCOW2[20:72] + b"\0\0\0\0\0\0\0\4" + bytes(30)}), "critical", "'rootfs.img' stores its data in another file, which qemu-img reads on the host", ""),
+    ("line-injection", an_image(RULE, {"t": 'a {{ config_get("user.a", "") }}'}), "info", "a line break in this value adds a line to the file", ""),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("check", "image", "severity", "message", "hint"),
+    CASES,
+    ids=[f"{case[0]}-{number}" for number, case in enumerate(CASES)],
+)
+def test_an_observation_has_its_whole_message(check, image, severity, message, hint):
+    found = [
+        (each.severity.name.lower(), each.message, each.hint) for each in audit(image) if each.check == check
+    ]
+    assert (severity, message, hint) in found
