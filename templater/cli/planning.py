@@ -243,8 +243,6 @@ def _packed_rootfs(request: Request, source: OpenedSource) -> RootfsView:
     from ..image.image_rootfs import read_image_rootfs
     from ..parsing.metadata_yaml import read_metadata
 
-    if os.path.isdir(request.src) and request.rootfs != "image":
-        raise InputError(f"'{printable(request.rootfs or '')}' is a file, not a directory")
     if os.path.isdir(request.src):
         raise UsageError(
             f"'{printable(request.src)}' has no rootfs directory",
