@@ -42,7 +42,10 @@ def commands(image: str, folder: Path) -> list[list[str]]:
         ("creation_date: 1\n", "has no architecture"),
         ("architecture: foo\ncreation_date: 1\n", "unknown architecture 'foo'"),
         ("architecture: x86_64\n", "has no creation_date"),
-        (FACTS + "templates: {/etc/a: }\n", "the entry for '/etc/a' is null: the daemons panic"),
+        (
+            FACTS + "templates: {/etc/a: }\n",
+            "the entry for '/etc/a' is null: the daemons panic when they read it\n 3 | templates: {/etc/a: }\n   |             ^^^^^^\nhint: remove the entry, or set its 'when' and 'template'\n",
+        ),
         (FACTS + "templates: {/etc/a: {when: start, template: a}}\n", "metadata.yaml:3:"),
     ],
 )

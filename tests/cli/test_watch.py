@@ -302,6 +302,16 @@ def test_a_finding_is_shown_once_and_named_when_it_is_gone(small, capfd):
     assert "[unknown-variable]" not in looks(image, capfd).out, "it moved by a line"
     template.write_text("{{ instance.name }}\n")
     assert "corrected: " in looks(image, capfd).err
+    metadata = (small / "metadata.yaml").read_text()
+    (small / "metadata.yaml").write_text(metadata.replace("template:", "create-only: x, template:", 1))
+    shown = looks(image, capfd)
+    assert "unknown key 'create-only'" in shown.out
+    assert "nothing changed" not in shown.err
+    (small / "metadata.yaml").write_text(metadata)
+    shown = looks(image, capfd)
+    assert "corrected: " in shown.err
+    assert "nothing changed" not in shown.err
+    assert "nothing changed" in looks(image, capfd).err
 
 
 def test_a_test_is_named_when_it_fails_and_when_it_passes_again(small, capfd):

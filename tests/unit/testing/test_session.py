@@ -427,6 +427,18 @@ def test_tests_without_rootfs_use_the_root_filesystem_of_the_session(tmp_path):
         failed(str(tmp_path / "link"))
 
 
+@pytest.mark.parametrize("rootfs", [None, "image"])
+def test_an_image_is_tested_with_its_own_root_filesystem(tmp_path, rootfs):
+    rules = MODES + "  /etc/once: {when: [create], template: hostname.tpl, create_only: true}\n"
+    text = "tests: [{name: a, expect: {/etc/once: {absent: true}}}]\n"
+    image = an_image(tmp_path / "i", text, rules=rules)
+    (image / "rootfs/etc").mkdir(parents=True)
+    (image / "rootfs/etc/once").write_text("here")
+    tests = Folder(str(image / "tests"))
+    with Session(str(image), tests, Given(), choice=Choice(rootfs=rootfs)) as session:
+        assert [each.failures for each in session.run(read_cases(tests))] == [()]
+
+
 def test_an_image_is_tested_with_another_root_filesystem(tmp_path):
     rules = MODES + "  /etc/once: {when: [create], template: hostname.tpl, create_only: true}\n"
     image = an_image(
