@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import io
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -32,6 +33,12 @@ MOST_VALUES = 3_000_000
 #: Limit on items of a version. A version usually has about ten items.
 #: Clients combine every metadata item with every root filesystem.
 MOST_ITEMS = 200
+#: limits in characters on a path, and on every other name and text except aliases
+MOST_PATH, MOST_TEXT = 4096, 512
+#: limits on the requirements of a product, and on the aliases of all products
+MOST_REQUIREMENTS, MOST_ALIASES = 50, 200_000
+#: maximum number of kept mismatches of the same clients, and of odd keys; a single one is fatal or reported
+_MOST_KEPT = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +102,22 @@ class Decoded:
 
     mismatches: list[Mismatch] = field(default_factory=list)
     odd_keys: list[str] = field(default_factory=list)
+    _found: Counter[tuple[str, ...]] = field(default_factory=Counter)
+    _aliases: int = 0
+
+    def add_mismatch(self, place: str, value: Any, wanted: str, clients: tuple[str, ...] = CLIENTS) -> None:
+        self._found[clients] += 1
+        if self._found[clients] <= _MOST_KEPT:
+            self.mismatches.append(_mismatch(place, value, wanted, clients))
+
+    def add_odd_key(self, place: str, key: str) -> None:
+        if len(self.odd_keys) < _MOST_KEPT:
+            self.odd_keys.append(f"{place}: {printable(key)}")
+
+    def count_aliases(self, names: str) -> None:
+        self._aliases += names.count(",") + 1
+        if self._aliases > MOST_ALIASES:
+            raise LimitError(f"the catalog has more than {MOST_ALIASES} aliases")
 
 
 #: limits on all files of one catalog together, and on the entries of an index (Ubuntu's has four)
@@ -211,12 +234,12 @@ def decode_index(raw: Any, decoded: Decoded) -> list[IndexEntry]:
     index = _fields(raw, _INDEX, "index.json", decoded).get("index") or {}
     refuse_many_entries(index)
     for name, value in index.items():
-        place = f"index entry '{printable(name)}'"
+        place = _place("index entry", name)
         fields = _fields(value, _ENTRY, place, decoded)
         products = fields.get("products") or []
         for product in products:
             if product is not None and type(product) is not str:
-                decoded.mismatches.append(_mismatch(f"{place}: products", product, "string", CLIENTS))
+                decoded.add_mismatch(f"{place}: products", product, "string")
         names = tuple("" if each is None else each for each in products if isinstance(each, str | None))
         entries.append(IndexEntry(name, fields.get("datatype", ""), fields.get("path", ""), names))
     return entries
@@ -233,7 +256,7 @@ def decode_products(raw: Any, place: str, decoded: Decoded) -> Iterator[Product]
 
 
 def decode_product(name: str, raw: Any, decoded: Decoded) -> Product:
-    place = f"product '{printable(name)}'"
+    place = _place("product", name)
     fields = _fields(raw, _PRODUCT, place, decoded)
     fields.pop("supported", None)
     fields.pop("release_codename", None)
@@ -244,13 +267,13 @@ def decode_product(name: str, raw: Any, decoded: Decoded) -> Product:
     versions = fields.pop("versions", {})
     return Product(
         name,
-        versions={key: _version(key, value, f"{place}, version", decoded) for key, value in versions.items()},
+        versions={key: _version(key, value, f"{place}, ", decoded) for key, value in versions.items()},
         **fields,
     )
 
 
 def _version(name: str, raw: Any, place: str, decoded: Decoded) -> Version:
-    place = f"{place} '{printable(name)}'"
+    place += _place("version", name)
     fields = _fields(raw, _VERSION, place, decoded)
     items = fields.get("items", {})
     if len(items) > MOST_ITEMS:
@@ -258,7 +281,7 @@ def _version(name: str, raw: Any, place: str, decoded: Decoded) -> Version:
     return Version(
         name,
         fields.get("label", ""),
-        {key: _item(value, f"{place}, item '{printable(key)}'", decoded) for key, value in items.items()},
+        {key: _item(value, f"{place}, {_place('item', key)}", decoded) for key, value in items.items()},
     )
 
 
@@ -283,7 +306,7 @@ def _fields(raw: Any, spec: Mapping[str, str], place: str, decoded: Decoded) -> 
     if raw is None:
         return {}
     if type(raw) is not dict:
-        decoded.mismatches.append(_mismatch(place, raw, "object", CLIENTS))
+        decoded.add_mismatch(place, raw, "object")
         return {}
     fields = {}
     for key, value in raw.items():
@@ -293,15 +316,18 @@ def _fields(raw: Any, spec: Mapping[str, str], place: str, decoded: Decoded) -> 
             kind = spec.get(folded)
             if kind is None:
                 continue
-            decoded.odd_keys.append(f"{place}: {printable(key)}")
+            decoded.add_odd_key(place, key)
             key = folded
         if value is None:
             continue
         wanted = _KINDS[kind]
         if type(value) is not wanted or (type(value) is int and not -(1 << 63) <= value < 1 << 63):
-            clients = _FIELD_CLIENTS.get(key, CLIENTS)
-            decoded.mismatches.append(_mismatch(f"{place}: {key}", value, kind, clients))
+            decoded.add_mismatch(f"{place}: {key}", value, kind, _FIELD_CLIENTS.get(key, CLIENTS))
             continue
+        if key == "aliases":
+            decoded.count_aliases(str(value))
+        elif isinstance(value, str) and len(value) > MOST_TEXT:
+            _refuse_long(value, f"{place}: {key}", MOST_PATH if key == "path" else MOST_TEXT)
         fields[key] = value
     return fields
 
@@ -309,15 +335,30 @@ def _fields(raw: Any, spec: Mapping[str, str], place: str, decoded: Decoded) -> 
 def _strings(
     raw: Mapping[str, Any], place: str, clients: tuple[str, ...], decoded: Decoded
 ) -> dict[str, str]:
+    if len(raw) > MOST_REQUIREMENTS:
+        raise LimitError(f"{place} has more than {MOST_REQUIREMENTS} values")
     found = {}
     for key, value in raw.items():
+        for text in (key, value):
+            if isinstance(text, str):
+                _refuse_long(text, place, MOST_TEXT)
         if value is None:
             found[key] = ""
         elif type(value) is str:
             found[key] = value
         else:
-            decoded.mismatches.append(_mismatch(f"{place}.{printable(key)}", value, "string", clients))
+            decoded.add_mismatch(f"{place}.{printable(key)}", value, "string", clients)
     return found
+
+
+def _place(kind: str, name: str) -> str:
+    _refuse_long(name, f"the name of the {kind} '{printable(name[:40])}…'", MOST_TEXT)
+    return f"{kind} '{printable(name)}'"
+
+
+def _refuse_long(text: str, place: str, most: int) -> None:
+    if len(text) > most:
+        raise LimitError(f"{place} has more than {most} characters")
 
 
 def _mismatch(place: str, value: Any, wanted: str, clients: tuple[str, ...]) -> Mismatch:

@@ -44,6 +44,8 @@ UNIFIED = "tar.gz"
 #: Clients combine every metadata item with every root filesystem.
 MOST_IMAGES = 50_000
 MOST_OF_A_VERSION = 1000
+#: limit in characters on the texts of a product, counted for each of its images
+MOST_TEXTS = 64 << 20
 
 
 def metadata_ftype(client: str) -> str:
@@ -113,21 +115,43 @@ def list_images(products: Iterable[Product], client: str) -> tuple[list[Image], 
     """Return the images in the client's order, with aliases, and the entries that the client drops."""
     images: list[Image] = []
     dropped: list[Dropped] = []
+    texts = 0
     for product in products:
+        before = len(images) + len(dropped)
         _read_product(product, client, images, dropped)
-        if len(images) + len(dropped) > MOST_IMAGES:
-            raise LimitError(f"the stream has more than {MOST_IMAGES} images")
+        texts += (len(images) + len(dropped) - before) * _length(product)
+        if texts > MOST_TEXTS:
+            raise LimitError(f"the images of the stream have more than {MOST_TEXTS >> 20} MiB of texts")
     _sort(images)
     _give_aliases(images)
     return images, dropped
+
+
+def _length(product: Product) -> int:
+    texts = (
+        product.name,
+        product.os,
+        product.release,
+        product.version,
+        product.variant,
+        product.release_title,
+    )
+    return sum(map(len, (*texts, *product.requirements, *product.requirements.values())))
+
+
+def _refuse_many(images: list[Image], dropped: list[Dropped]) -> None:
+    if len(images) + len(dropped) > MOST_IMAGES:
+        raise LimitError(f"the stream has more than {MOST_IMAGES} images")
 
 
 def _read_product(product: Product, client: str, images: list[Image], dropped: list[Dropped]) -> None:
     architecture = kernel_name(product.arch, client)
     if architecture is None:
         dropped.append(Dropped(product.name, "", "architecture", f"unknown architecture '{product.arch}'"))
+        _refuse_many(images, dropped)
         return
     for version in product.versions.values():
+        _refuse_many(images, dropped)
         created = day(version.name[:8], "%Y%m%d")
         if created is None:
             reason = f"version name '{version.name}' does not begin with a date (YYYYMMDD)"
@@ -146,6 +170,7 @@ def _read_product(product: Product, client: str, images: list[Image], dropped: l
             images.append(image)
         if not found:
             dropped.append(_without_images(product, version, client))
+    _refuse_many(images, dropped)
 
 
 def _without_images(product: Product, version: Version, client: str) -> Dropped:

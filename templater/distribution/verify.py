@@ -31,6 +31,7 @@ _SHOWN_FINGERPRINT = 12
 _SPARE = 1 << 30
 #: limit on fingerprints checked for one root filesystem: each fingerprint hashes the whole file again
 _MOST_COMBINED = 16
+_MOST_PROBLEMS = 200_000
 
 
 _T = TypeVar("_T")
@@ -68,6 +69,11 @@ class Report:
     bytes: int = 0
 
     def add(self, level: str, code: str, place: str, message: str, clients: Iterable[str] = CLIENTS) -> None:
+        if len(self.problems) == _MOST_PROBLEMS:
+            first = self.problems[0]
+            raise LimitError(
+                f"the stream has more than {_MOST_PROBLEMS} problems, such as {first.place}: {first.message}"
+            )
         self.problems.append(Problem(level, code, place, message, tuple(clients)))
 
     def errors(self, clients: Iterable[str] = CLIENTS) -> list[Problem]:
@@ -398,7 +404,8 @@ def image_problems(image: Image, client: str) -> Iterator[Problem]:
 class _File:
     """The items of the catalog that name the same path, and the result of checking the file at this path."""
 
-    items: list[tuple[str, Item]] = field(default_factory=list)
+    #: each item with the names of its product and version, and its own name
+    items: list[tuple[tuple[str, str, str], Item]] = field(default_factory=list)
     digest: str = ""
     size: int = 0
     failed: bool = False
@@ -457,7 +464,7 @@ def _collect_files(products: Iterable[Product]) -> dict[str, _File]:
                 if not path or "://" in item.path:
                     continue
                 file = files.setdefault(path, _File())
-                file.items.append((_place(product.name, version.name, key), item))
+                file.items.append(((product.name, version.name, key), item))
                 metadata = (
                     item.ftype.endswith((".tar.xz", "_combined.tar.gz")) and item.ftype != "root.tar.xz"
                 )
@@ -523,16 +530,17 @@ def _download(why: str, file: _File) -> str:
 
 
 def _compare_hash(digest: str, file: _File, report: Report, level: str) -> None:
-    for place, item in file.items:
+    for names, item in file.items:
         if SHA256.fullmatch(item.sha256) and item.sha256 != digest:
-            report.add(level, "hash", place, _download(f"the file's sha256 is {digest}", file))
+            report.add(level, "hash", _place(*names), _download(f"the file's sha256 is {digest}", file))
             file.failed = True
 
 
 def _compare_size(file: _File, report: Report) -> None:
-    for place, item in file.items:
+    for names, item in file.items:
         if item.size == file.size:
             continue
+        place = _place(*names)
         message = f"the size is {file.size}, not {item.size}"
         if item.size < file.size and file.used:
             report.add(ERROR, "size", place, f"the image can't be downloaded: {message}", ("lxd",))

@@ -75,7 +75,7 @@ class TreeSource:
         self._catalogs = stream.paths
         images: dict[str, Served] = {}
         for client in ("incus-7", "lxd"):
-            named: set[tuple[str, str, str]] = set()
+            named: set[tuple[object, str, str]] = set()
             for image in list_images(products, client)[0]:
                 served = _from_tree(image, named)
                 if not any(file.path.startswith(self._redirected) for file in served.files):
@@ -98,7 +98,7 @@ class _Catalogs(LocalStream):
         return super().file(path)
 
 
-def _from_tree(image: Image, named: set[tuple[str, str, str]]) -> Served:
+def _from_tree(image: Image, named: set[tuple[object, str, str]]) -> Served:
     """Return an image of a catalog with the properties that clients derive from the catalog."""
     product, version = image.product, image.version
     variant = f" ({product.variant})" if product.variant not in ("", "default") else ""
@@ -112,9 +112,11 @@ def _from_tree(image: Image, named: set[tuple[str, str, str]]) -> Served:
         **{f"requirements.{name}": value for name, value in product.requirements.items()},
     }  # fmt: skip
     downloads = []
-    if image.root is None:
+    kind = (id(product), image.type, image.architecture)
+    if image.root is None and kind not in named:  # else the product's names are already given
+        named.add(kind)
         for name in client_aliases(product):
-            key = (image.type, image.architecture, name)
+            key = (name, image.type, image.architecture)
             if key not in named:
                 named.add(key)
                 downloads.append(name)

@@ -180,6 +180,87 @@ def test_an_index_entry_with_a_product_name_of_a_wrong_type_breaks_every_client(
     assert (mismatch.place, mismatch.clients) == ("index entry 'e': products", module.CLIENTS)
 
 
+LONG = "x" * 512
+
+
+def item(**fields):
+    return {"p": {"arch": "amd64", "versions": {"20260101": {"items": {"i": fields}}}}}
+
+
+@pytest.mark.parametrize(
+    ("products", "said"),
+    [
+        ({LONG: {}}, f"the name of the product '{'x' * 40}…' has more than 512 characters"),
+        ({"p": {"versions": {LONG: {}}}}, f"the name of the version '{'x' * 40}…' has more than 512 characters"),
+        ({"p": {"versions": {"v": {"items": {LONG: {}}}}}}, f"the name of the item '{'x' * 40}…' has more than 512 characters"),
+        ({"p": {"os": LONG}}, "product 'p': os has more than 512 characters"),
+        (item(ftype=LONG), "product 'p', version '20260101', item 'i': ftype has more than 512 characters"),
+        (item(path=8 * LONG), "product 'p', version '20260101', item 'i': path has more than 4096 characters"),
+        ({"p": {"requirements": {LONG: ""}}}, "product 'p': requirements has more than 512 characters"),
+        ({"p": {"requirements": {"a": LONG}}}, "product 'p': requirements has more than 512 characters"),
+    ],
+)  # fmt: skip
+def test_a_long_text_is_refused_because_messages_and_images_repeat_it(products, said):
+    assert decoded({"products": products})[1] == []
+    longer = json.loads(json.dumps(products).replace("x" * 512, "x" * 513))
+    with pytest.raises(LimitError) as caught:
+        decoded({"products": longer})
+    assert caught.value.message == said
+
+
+def test_the_aliases_of_all_products_have_a_limit_together(monkeypatch):
+    monkeypatch.setattr(module, "MOST_ALIASES", 4)
+    products = {"a": {"aliases": "a,b"}, "b": {"aliases": "c,d"}}
+    assert len(decoded({"products": products})[0]) == 2
+    with pytest.raises(LimitError, match=r"^the catalog has more than 4 aliases$"):
+        decoded({"products": {**products, "c": {"aliases": "e"}}})
+
+
+def test_a_product_has_a_limited_number_of_requirements():
+    fields = {str(number): "" for number in range(50)}
+    assert len(decoded({"products": {"p": {"requirements": fields}}})[0]) == 1
+    with pytest.raises(LimitError, match=r"^product 'p': requirements has more than 50 values$"):
+        decoded({"products": {"p": {"requirements": {**fields, "50": ""}}}})
+
+
+def test_only_some_of_many_wrong_values_are_kept_but_the_clients_of_each():
+    products = {str(number): {"os": 1, "OS": "x"} for number in range(1100)}
+    found = Decoded()
+    list(decode_products({"products": {**products, "p": {"lxd_requirements": 1}}}, "", found))
+    assert len(found.odd_keys) == 1000
+    assert [each.clients for each in found.mismatches] == [module.CLIENTS] * 1000 + [("lxd",)]
+
+
+class Versions(dict):
+    """The versions of a product; ``read`` counts those that were read."""
+
+    read = 0
+
+    def values(self):
+        for version in super().values():
+            self.read += 1
+            yield version
+
+
+def test_images_are_counted_while_they_are_listed(monkeypatch):
+    monkeypatch.setattr(client_view, "MOST_IMAGES", 10)
+    versions = Versions({str(number): module.Version(str(number)) for number in range(100)})
+    with pytest.raises(LimitError, match=r"^the stream has more than 10 images$"):
+        list_images([module.Product("p", arch="amd64", versions=versions)], "incus-7")
+    assert versions.read <= 12
+
+
+def test_the_texts_of_a_product_count_for_each_of_its_images(monkeypatch):
+    monkeypatch.setattr(client_view, "MOST_TEXTS", 1000)
+    products, _ = decoded(
+        {"products": {"p": {"os": "x" * 99, "versions": {str(n): {} for n in range(11)}, "arch": "amd64"}}}
+    )
+    with pytest.raises(LimitError, match=r"^the images of the stream have more than 0 MiB of texts$"):
+        list_images(products, "incus-7")
+    monkeypatch.setattr(client_view, "MOST_TEXTS", 1100)
+    assert len(list_images(products, "incus-7")[1]) == 11
+
+
 def test_the_files_of_a_catalog_have_a_limit_together(monkeypatch):
     monkeypatch.setattr(module, "MOST_BYTES_OF_ALL", 1 << 20)
     half = b'{"index": {}}'.ljust(1 << 19)

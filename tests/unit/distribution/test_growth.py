@@ -93,8 +93,12 @@ SHAPES = {
         str(n): {"arch": "amd64", "aliases": "a,b,c"} for n in range(size)
     },
     "versions": lambda size: {"p": {"arch": "amd64", "versions": {str(n): {} for n in range(size * 10)}}},
-    "requirements": lambda size: {"p": {"requirements": {str(n): n for n in range(size * 10)}}},
-    "deep strings": lambda size: {"p": {"os": "\x1b" * size * 100, "arch": "x" * size * 100}},
+    "requirements": lambda size: {
+        str(n): {"requirements": {str(m): m for m in range(50)}} for n in range(size // 5)
+    },
+    "long texts": lambda size: {
+        f"{n:03}" + "\x1b" * 500: {"os": "\x1b" * 500, "arch": "x" * 500} for n in range(size // 5)
+    },
 }
 
 

@@ -212,6 +212,16 @@ def test_a_file_far_larger_than_its_recorded_size_is_not_read_to_its_end(tree, m
     assert ("error", "unreadable") in codes(tree)
 
 
+def test_the_number_of_problems_has_a_limit(tree, monkeypatch):
+    monkeypatch.setattr("templater.distribution.verify._MOST_PROBLEMS", 2)
+    for path in Path(tree.path, "images").iterdir():
+        path.unlink()
+    with pytest.raises(
+        LimitError, match=r"^the stream has more than 2 problems, such as 'images/.*: the image can't"
+    ):
+        verify(LocalStream(tree))
+
+
 def test_list_refuses_a_stream_that_no_client_lists(tree):
     change(tree, IMAGES_PATH, lambda document: item(document).update(size="96"))
     with pytest.raises(InputError, match="clients list nothing from this stream"):

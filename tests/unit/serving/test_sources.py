@@ -8,8 +8,11 @@ from dataclasses import replace
 
 import pytest
 
+from templater.distribution.add import add
 from templater.distribution.store import UNUSED, Store
+from templater.distribution.tree import Tree
 from templater.model.errors import InputError, UsageError
+from templater.serving import sources
 from templater.serving.sources import FilesSource, StoreSource, TreeSource, open_beneath
 from tests.streams.builders import CREATED, DAY, QCOW2, split_image, unified_image
 
@@ -100,6 +103,19 @@ def test_the_stamp_of_a_tree_changes_with_its_catalog(tree):
     (tree / "new").write_bytes(catalog.read_bytes().replace(b"tiny:1:amd64:vm", b"tiny:1:amd64:gone"))
     (tree / "new").rename(catalog)
     assert source.stamp() != before
+
+
+def test_the_aliases_of_a_product_are_read_once_for_all_its_versions(tree, tmp_path, monkeypatch):
+    for number in range(1, 4):
+        add(Tree(str(tree)), unified_image(tmp_path / str(number), created=CREATED + number * DAY))
+    calls = []
+    original = sources.client_aliases
+    monkeypatch.setattr(
+        sources, "client_aliases", lambda product: (calls.append(product.name), original(product))[1]
+    )
+    assert sum(image.unified for image in TreeSource(str(tree)).load().images) >= 3
+    assert calls
+    assert len(calls) <= 2 * len(set(calls)), "once for each of two clients"
 
 
 def test_images_whose_files_are_elsewhere_are_not_in_the_image_api(tree):
