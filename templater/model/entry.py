@@ -106,13 +106,13 @@ class Resolved:
     ``named`` is the entry of the path itself, without following a symlink at its end. ``entry`` is the entry
     of the file to which the path leads. If ``entry`` is None, that file is missing. A symlink ``named`` then
     dangles.
-    ``links`` lists the followed symlinks, as pairs of path and target. ``mounts`` lists the mount points
-    below the root that the path crosses.
+    ``links`` lists the followed symlinks, as pairs of path and target. ``climbing`` lists those of them that
+    lead above the root. ``mounts`` lists the mount points below the root that the path crosses.
     ``depth`` is the number of existing directories on the way to ``real``, or None if all exist.
     ``missing`` has the directories that do not exist. The outermost directory comes first.
     """
 
-    __slots__ = ("depth", "entry", "error", "links", "mounts", "named", "path", "real")
+    __slots__ = ("climbing", "depth", "entry", "error", "links", "mounts", "named", "path", "real")
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -120,6 +120,7 @@ class Resolved:
         self.named: Entry | None = None
         self.entry: Entry | None = None
         self.links: tuple[tuple[str, str], ...] = ()
+        self.climbing: tuple[tuple[str, str], ...] = ()
         self.depth: int | None = None
         self.mounts: tuple[str, ...] = ()
         self.error: TemplaterError | None = None

@@ -84,6 +84,7 @@ def resolve(view: "RootfsView", path: str, steps: "Steps | None" = None) -> Reso
     resolved.named = walk.named
     resolved.real = walk.place()
     resolved.links = tuple(walk.links)
+    resolved.climbing = tuple(walk.climbing)
     resolved.mounts = tuple(walk.mounts)
     resolved.depth = walk.depth
     return resolved
@@ -96,7 +97,18 @@ class _Walk:
     last name itself, which can be a link.
     """
 
-    __slots__ = ("at_name", "depth", "entry", "links", "mounts", "named", "prefix", "steps", "view")
+    __slots__ = (
+        "at_name",
+        "climbing",
+        "depth",
+        "entry",
+        "links",
+        "mounts",
+        "named",
+        "prefix",
+        "steps",
+        "view",
+    )
 
     def __init__(self, view: "RootfsView", steps: Steps) -> None:
         self.view = view
@@ -104,6 +116,8 @@ class _Walk:
         #: the path so far, without a trailing slash; a text, because joining a long list of names is slow
         self.prefix = ""
         self.links: list[tuple[str, str]] = []
+        #: the relative links whose targets have a ``..`` at the root
+        self.climbing: list[tuple[str, str]] = []
         self.depth: int | None = None
         self.mounts: list[str] = []
         self.entry: Entry | None = None
@@ -115,14 +129,15 @@ class _Walk:
 
     def follow(self, path: str, last_is_directory: bool) -> None:
         """Walk ``path`` and follow links. Afterwards, ``entry`` is the entry at the end of the path."""
-        pending = path.split("/")[::-1]
+        link = ("", "")
+        pending = [(name, link) for name in path.split("/")[::-1]]
         while pending:
-            name = pending.pop()
+            name, link = pending.pop()
             if name in ("", "."):
                 continue
             self.steps.take(self.prefix)
             if name == "..":
-                self.up()
+                self.up(link)
                 continue
             final = not pending and not last_is_directory
             target = self.step(name, final)
@@ -133,9 +148,12 @@ class _Walk:
                 self.prefix = ""
             if final and target.endswith(("/", "/.")):
                 raise RefusedError(f"{_shown(self.links[-1][0])} points to a directory: {_shown(target)}")
-            pending.extend(target.split("/")[::-1])
+            link = self.links[-1]
+            pending.extend([(each, link) for each in target.split("/")[::-1]])
 
-    def up(self) -> None:
+    def up(self, link: "tuple[str, str]") -> None:
+        if not self.prefix and not link[1].startswith("/") and link not in self.climbing[-1:]:
+            self.climbing.append(link)
         if self.depth is not None:
             raise RefusedError(f"a symlink leads through {_shown(self.place())}, which does not exist")
         self.prefix = self.prefix.rpartition("/")[0]

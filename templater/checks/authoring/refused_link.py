@@ -14,7 +14,6 @@ from ...model.entry import FILE, SYMLINK
 from ...model.source import printable
 from ..authored import AuthoredImage
 from ..base import Observation, check
-from ..security.target_through_link import climbs
 
 
 @check(
@@ -29,7 +28,7 @@ def check_image(image: AuthoredImage) -> Iterator[Observation]:
     for rule, path, resolved in image.targets:
         shown, at = printable(path), rule.spans["path"]
         for place, target in resolved.links:
-            if target.startswith("/") or climbs(place, target):
+            if target.startswith("/") or (place, target) in resolved.climbing:
                 how = (
                     "an absolute link" if target.startswith("/") else "a link that leaves the root filesystem"
                 )

@@ -21,8 +21,8 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
     """
     for rule, path, resolved in image.targets:
         for place, target in resolved.links:
-            depth = climbs(place, target)
-            if target.startswith("/") or depth:
+            leaves = (place, target) in resolved.climbing
+            if target.startswith("/") or leaves:
                 absolute = target.startswith("/")
                 how = "an absolute symlink" if absolute else "a symlink that leaves the root filesystem"
                 yield Observation(
@@ -30,21 +30,8 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
                     f"'{printable(target)}'",
                     rule.spans["path"],
                     hint="use a relative link inside the root filesystem: it works in every release",
-                    severity="high" if depth else "medium",
+                    severity="high" if leaves else "medium",
                 )
         if resolved.error is not None:
             message = f"'{printable(path)}': {resolved.error.message}"
             yield Observation(message, rule.spans["path"], severity="medium", advisory="")
-
-
-def climbs(place: str, target: str) -> bool:
-    """Return whether a relative link target goes above the root."""
-    depth = place.count("/") - 1
-    for name in target.split("/"):
-        if name == "..":
-            depth -= 1
-        elif name not in ("", "."):
-            depth += 1
-        if depth < 0:
-            return not target.startswith("/")
-    return False

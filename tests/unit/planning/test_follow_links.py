@@ -147,3 +147,13 @@ def test_a_link_of_another_user_in_a_shared_directory_is_refused_as_by_the_kerne
     error = resolve(rootfs, path).error
     assert (error is not None) == is_refused
     assert error is None or "a symlink of uid 1000 in a directory that every user can write" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("target", "climbs"),
+    [("b/../../x", True), ("b/../x", False), ("../../../x", True), ("../../x", False), ("/../x", False)],
+)
+def test_a_relative_link_that_leads_above_the_root_is_listed(target: str, climbs: bool) -> None:
+    """In the text of the first link, ``b`` looks like a directory one level down; it leads to the top."""
+    rootfs = MemoryRootfs({"/a/a/l": link(target), "/a/a/b": link("../../y"), "/y": Entry(DIRECTORY, 0o755)})
+    assert [place for place, _ in resolve(rootfs, "/a/a/l").climbing] == ["/a/a/l"] * climbs
