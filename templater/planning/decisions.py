@@ -310,7 +310,7 @@ class _ChangedRootfs:
     Without a root filesystem, only the changes are known.
     """
 
-    __slots__ = ("compared_bytes", "depths", "files", "flags", "known", "made", "paths", "rootfs")
+    __slots__ = ("compared_bytes", "depths", "files", "flags", "folders", "known", "made", "paths", "rootfs")
 
     def __init__(self, rootfs: "RootfsView | None") -> None:
         self.rootfs = rootfs
@@ -322,7 +322,8 @@ class _ChangedRootfs:
         self.paths: list[str] = []
         #: for each created file, the number of its parent directories that existed before
         self.depths: dict[str, int] = {}
-        #: the flags of directories: most rules of an image write into few directories
+        #: the entries and flags of directories: most rules of an image write into few directories
+        self.folders: dict[str, Entry] = {}
         self.flags: dict[str, str] = {}
 
     def record(self, change: Change) -> None:
@@ -359,8 +360,10 @@ class _ChangedRootfs:
                 below = self.paths[index]
         # A directory that an earlier change created is missing in the root filesystem: skip the lookup.
         if self.rootfs is not None and not (below and path.count("/") > self.depths.get(below, _DEEPEST)):
-            found = self.rootfs.entry(path)
+            found = self.folders.get(path) or self.rootfs.entry(path)
             if found is not None:
+                if found.kind == DIRECTORY:
+                    self.folders[path] = found
                 return found
         return Entry(DIRECTORY, 0o755) if below else None
 

@@ -5,7 +5,7 @@ from ..model.errors import RefusedError
 from ..model.source import printable
 from ..oslite import HAS_DESCRIPTORS, Closing, islink
 from . import confined
-from .paths import UnmappedError
+from .paths import MissingError, UnmappedError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -158,28 +158,19 @@ class DirectoryRootfs(Closing):
         Return "" if the path is missing, or if neither IMMUTABLE nor APPEND_ONLY is set.
         """
         root = self.root
-        entry = root.entry(path) if isinstance(root, confined.Root) else None
-        if entry is None or not isinstance(root, confined.Root):
+        if not isinstance(root, confined.Root):
             return ""
-        import posix
-        from fcntl import ioctl
-
-        if entry.kind == DIRECTORY:
-            try:
-                with root.directory(path) as directory:
-                    flags = posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC
-                    fd = posix.open(".", flags, dir_fd=directory.fd)
-            except OSError:  # the user may not read the directory
-                return ""
-        else:
-            fd = root.open(path)
         try:
-            flags = int.from_bytes(ioctl(fd, _GET_FLAGS, bytes(8))[:4], "little")
-        except OSError:  # the file system does not support chattr flags
+            fd = root.open(path)
+        except MissingError:
             return ""
+        except RefusedError:  # not a regular file
+            with root.directory(path) as directory:
+                return _flag_of(directory.fd)
+        try:
+            return _flag_of(fd)
         finally:
             confined.close(fd)
-        return IMMUTABLE if flags & _IMMUTABLE else APPEND_ONLY if flags & _APPEND else ""
 
     def listdir(self, path: str) -> "list[str]":
         return self.root.listdir(path)
@@ -204,6 +195,16 @@ class DirectoryRootfs(Closing):
         for _, entry in found:
             entry.uid, entry.gid = self.ids.in_container(entry.uid, entry.gid)
         return [(f"{above}/{name}", entry) for name, entry in reversed(found)]
+
+
+def _flag_of(fd: int) -> str:
+    from fcntl import ioctl
+
+    try:
+        flags = int.from_bytes(ioctl(fd, _GET_FLAGS, bytes(8))[:4], "little")
+    except OSError:  # the file system does not support chattr flags
+        return ""
+    return IMMUTABLE if flags & _IMMUTABLE else APPEND_ONLY if flags & _APPEND else ""
 
 
 def refuse_link(path: str) -> None:

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from types import CodeType
     from typing import Any
 
-    Entry = tuple[str, str, bool, int, int]
-    Group = tuple[list[Entry], int, int]
+    File = tuple[str, int, int]
+    Group = tuple[list[tuple[str, bool]], list[File], int, int]
 
 PACKAGE = __file__.rpartition("/startup/")[0]
 HEAD = 4
@@ -113,19 +113,24 @@ def contents() -> bytes:
     """
     parts: list[bytes] = []
     groups: list[Group] = []
+    known: dict[str, File] = {}
     at = 0
     for names in GROUPS:
-        entries: list[Entry] = []
+        modules: list[tuple[str, bool]] = []
+        files: list[File] = []
         codes: list[CodeType] = []
         for name in names:
-            file, is_package = source_of(name)
-            age, size, code = compiled(file)
-            entries.append((name, file, is_package, age, size))
+            path, is_package = source_of(name)
+            file, code = compiled(path)
+            modules.append((name, is_package))
+            files.append(file)
             codes.append(code)
+            known[path] = file
         parts.append(marshal.dumps(tuple(codes)))
-        groups.append((entries, at, at + len(parts[-1])))
+        groups.append((modules, files, at, at + len(parts[-1])))
         at += len(parts[-1])
-    files = sources()
+    # marshal stores an object once, so both lists must contain the same object for a file
+    files = [known.get(file[0], file) for file in sources()]
     places = {name: place_of(name) for name in C_MODULES}
     head = marshal.dumps((sys.hexversion, PACKAGE, at, groups, files, stamp_of(files), places))
     return len(head).to_bytes(HEAD, "little") + head + b"".join(parts)
@@ -145,8 +150,8 @@ def source_of(name: str) -> "tuple[str, bool]":
     return (f"{path}/__init__.py", True) if _is_directory(path) else (f"{path}.py", False)
 
 
-def compiled(file: str) -> "tuple[int, int, CodeType]":
-    """Return a source's mtime (ns), size and code, without what only helps readers and type checkers."""
+def compiled(file: str) -> "tuple[File, CodeType]":
+    """Return a source's path, mtime (ns) and size, and its code without what only helps readers."""
     status = posix.stat(file)
     fd = posix.open(file, posix.O_RDONLY | posix.O_CLOEXEC)
     try:
@@ -155,7 +160,7 @@ def compiled(file: str) -> "tuple[int, int, CodeType]":
         posix.close(fd)
     tree: Any = compile(source, file, "exec", _ast.PyCF_ONLY_AST)
     _strip(tree)
-    return status.st_mtime_ns, status.st_size, compile(tree, file, "exec", optimize=2)
+    return (file, status.st_mtime_ns, status.st_size), compile(tree, file, "exec", optimize=2)
 
 
 def _strip(node: "Any") -> None:

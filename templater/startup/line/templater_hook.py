@@ -21,12 +21,13 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any, NoReturn
 
-    #: a module: its name, its source, whether it is a package, the source's mtime and size
-    Entry = tuple[str, str, bool, int, int]
-    #: the modules of a group, and the start and end of their code in the file
-    Group = tuple[list[Entry], int, int]
+    #: the path, mtime and size of a file
+    File = tuple[str, int, int]
+    #: the modules of a group (name, and whether it is a package), their sources, and the start and end of
+    #: their code in the file
+    Group = tuple[list[tuple[str, bool]], list[File], int, int]
 
-FORMAT = 9
+FORMAT = 10
 #: size in bytes of the number that stores the length of the table of contents
 HEAD = 4
 PACKAGE = __file__.rpartition("/startup/")[0]
@@ -87,12 +88,12 @@ class Modules:
         self.cold = False
         self.stale = True
         #: the sources of the compile cache's key, and their digest
-        self.sources: list[tuple[str, int, int]] = []
+        self.sources: list[File] = []
         self.stamp = b""
         #: mtime and size of each file that was looked at; a run looks once
         self.checked: dict[str, tuple[int, int]] = {}
         #: path, mtime and size of each C module, which Python would search in several directories
-        self.places: dict[str, tuple[str, int, int]] = {}
+        self.places: dict[str, File] = {}
         if fd < 0:
             return
         try:
@@ -103,7 +104,7 @@ class Modules:
             return
         self.start = HEAD + length
         if (version, package, self.start + size) == (sys.hexversion, PACKAGE, posix.fstat(fd).st_size):
-            self.groups = {entry[0]: group for group in groups for entry in group[0]}
+            self.groups = {name: group for group in groups for name, _ in group[0]}
             self.sources, self.stamp, self.places = sources, stamp, places
             self.stale = False
 
@@ -125,9 +126,10 @@ class Modules:
     def find_spec(self, name: str, path: object = None, target: object = None) -> "Any":
         group = self.groups.get(name)
         if group is not None and self.load(group):
-            return sys.modules[name].__spec__
+            module = sys.modules[name]
+            return _Spec(name, self, origin=module.__file__, is_package=hasattr(module, "__path__"))
         place = self.places.get(name)
-        if place is not None and place[0].rpartition("/")[0] in sys.path and self.is_unchanged(*place):
+        if place is not None and place[0].rpartition("/")[0] in sys.path and self.are_unchanged([place]):
             return _Spec(name, _ExtensionLoader(name, place[0]), origin=place[0])
         if name == COLD and not self.cold:
             self.cold = True
@@ -138,7 +140,7 @@ class Modules:
 
     def source_stamp(self) -> bytes:
         """Return the recorded digest of the compile cache's sources; b"" if one of them has changed."""
-        if self.stamp and not all(self.is_unchanged(*source) for source in self.sources):
+        if self.stamp and not self.are_unchanged(self.sources):
             self.stamp, self.stale = b"", True
         self.sources = []  # check the sources only once per run
         return self.stamp
@@ -151,10 +153,10 @@ class Modules:
 
     def load(self, group: "Group") -> bool:
         """Run the modules of a group; False if a source has changed or the group cannot be read."""
-        entries, start, end = group
-        for name, *_ in entries:
+        modules, files, start, end = group
+        for name, _ in modules:
             self.groups.pop(name, None)
-        if not all(self.is_unchanged(file, age, size) for _, file, _, age, size in entries):
+        if not self.are_unchanged(files):
             self.stale = True
             return False
         try:
@@ -162,12 +164,13 @@ class Modules:
         except (OSError, ValueError, EOFError, TypeError):  # a power cut left the file incomplete
             self.stale = True
             return False
-        for (name, file, is_package, _, _), code in zip(entries, codes, strict=True):
+        for (name, is_package), file, code in zip(modules, files, codes, strict=True):
             if name not in sys.modules:
-                self.run(name, file, is_package, code)
+                self.run(name, file[0], is_package, code)
         return True
 
     def run(self, name: str, file: str, is_package: bool, code: "Any") -> None:
+        """Run a module. It gets no spec, because making one takes time, and so does each import with one."""
         parent, _, tail = name.rpartition(".")
         if parent and parent not in sys.modules:  # the parent package is not in this group
             __import__(parent)
@@ -182,19 +185,18 @@ class Modules:
         except BaseException:
             del sys.modules[name]
             raise
-        # A module with a spec is slower to run: each of its imports compares the spec with ``__package__``.
-        module.__spec__ = spec = _Spec(name, self, origin=file, is_package=is_package)
-        spec.has_location = True
-        if is_package:
-            spec.submodule_search_locations = module.__path__
         if parent:
             setattr(sys.modules[parent], tail, module)
 
-    def is_unchanged(self, file: str, age: int, size: int) -> bool:
-        if file not in self.checked:
-            try:
-                status = posix.stat(file)
-            except OSError:
+    def are_unchanged(self, files: "list[File]") -> bool:
+        checked = self.checked
+        for file, age, size in files:
+            if file not in checked:
+                try:
+                    status = posix.stat(file)
+                except OSError:
+                    return False
+                checked[file] = (status.st_mtime_ns, status.st_size)
+            if checked[file] != (age, size):
                 return False
-            self.checked[file] = (status.st_mtime_ns, status.st_size)
-        return self.checked[file] == (age, size)
+        return True
