@@ -74,10 +74,41 @@ def run_templater(
     words: Sequence[str], *, cwd: str | Path | None = None, env: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
     """Run ``templater`` with these arguments, and return its exit code and output."""
-    return subprocess.run(
-        [*client(), *words],
-        stdin=subprocess.DEVNULL, capture_output=True, text=True, cwd=cwd, env=env, check=False, timeout=120,
-    )  # fmt: skip
+    with tempfile.TemporaryFile() as stdout, tempfile.TemporaryFile() as stderr:
+        code = ask(words, (stdout.fileno(), stderr.fileno()), cwd=cwd, env=env)
+        texts = [os.pread(file.fileno(), os.fstat(file.fileno()).st_size, 0) for file in (stdout, stderr)]
+    return subprocess.CompletedProcess(words, code, *(text.decode() for text in texts))
+
+
+def ask(
+    words: Sequence[str],
+    outputs: tuple[int, int],
+    *,
+    cwd: str | Path | None = None,
+    env: Mapping[str, str] | None = None,
+) -> int:
+    """Run ``templater`` with these arguments and outputs, and return its exit code, without a client's process."""
+    request = marshal.dumps(
+        (
+            list(words),
+            str(cwd or os.getcwd()),
+            {os.fsencode(n): os.fsencode(v) for n, v in (env or os.environ).items()},
+        )
+    )
+    with socket.socket(socket.AF_UNIX) as connection, open(os.devnull, "rb") as stdin:
+        connection.settimeout(120)
+        connection.connect(client()[-1])
+        streams = b"".join(fd.to_bytes(4, sys.byteorder) for fd in (stdin.fileno(), *outputs))
+        connection.sendmsg([b"."], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, streams)])
+        connection.sendall(request)
+        connection.shutdown(socket.SHUT_WR)
+        pid = int.from_bytes(connection.recv(4))
+        try:
+            code = connection.recv(1)
+        except TimeoutError:
+            os.kill(pid, signal.SIGKILL)
+            raise
+    return code[0] if code else 137  # as a shell reports a killed process
 
 
 def serve(path: str) -> None:

@@ -1,11 +1,14 @@
 """What all tests share: the option that rewrites recordings, the markers, and the rule that CI skips nothing."""
 
 import gc
+import itertools
 import os
+import re
 import resource
 import signal
 import sys
 from collections.abc import Generator, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,6 +22,8 @@ MARKERS = {
     "law": "measures how time and memory grow; needs a quiet machine",
     "slow": "takes more than a second or two; not part of the default run",
 }
+
+NUMBERS = itertools.count()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -86,6 +91,15 @@ def pytest_sessionfinish() -> None:
 def update(request: pytest.FixtureRequest) -> bool:
     """Whether recordings are being rewritten."""
     return bool(request.config.getoption("--update"))
+
+
+@pytest.fixture
+def tmp_path(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty folder. pytest's own fixture takes half a millisecond, ten times as long."""
+    name = re.sub(r"\W", "_", request.node.name)[:30]
+    path = tmp_path_factory.getbasetemp() / f"{name}{next(NUMBERS)}"
+    path.mkdir(0o700)
+    return path
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 import pytest
@@ -145,7 +145,9 @@ def imports(module: str) -> Iterator[Import]:
             yield Import(module, target, kind, node.lineno)
 
 
-IMPORTS = [found for module in MODULES for found in imports(module)]
+@cache
+def all_imports() -> list[Import]:
+    return [found for module in MODULES for found in imports(module)]
 
 
 def own(target: str) -> str | None:
@@ -173,7 +175,7 @@ def allowed(folder: str) -> set[str]:
 
 
 def internal() -> Iterator[tuple[Import, str]]:
-    for found in IMPORTS:
+    for found in all_imports():
         target = own(found.target)
         if target is not None:
             yield found, target
@@ -269,7 +271,9 @@ def pure_modules() -> list[str]:
 def test_pure_modules_have_no_side_effects():
     pure = set(pure_modules())
     wrong = [
-        str(found) for found in IMPORTS if found.module in pure and found.target.split(".")[0] in EFFECTS
+        str(found)
+        for found in all_imports()
+        if found.module in pure and found.target.split(".")[0] in EFFECTS
     ]
     assert not wrong, "\n".join(wrong)
 
@@ -299,7 +303,9 @@ def test_only_entry_points_print():
 
 def test_only_the_compiler_imports_jinja2():
     users = {
-        found.module for found in IMPORTS if found.target.split(".")[0] == "jinja2" and found.kind != "types"
+        found.module
+        for found in all_imports()
+        if found.target.split(".")[0] == "jinja2" and found.kind != "types"
     }
     assert all(user.startswith(COMPILER) for user in users)
 
@@ -312,15 +318,15 @@ def test_only_the_compiler_imports_jinja2():
     ],
 )
 def test_only_the_server_imports_the_libraries_of_the_extra_server(library, users):
-    assert {found.module for found in IMPORTS if found.target.split(".")[0] == library} == users
-    importers = [found for found in IMPORTS if own(found.target) in users and found.kind == "eager"]
+    assert {found.module for found in all_imports() if found.target.split(".")[0] == library} == users
+    importers = [found for found in all_imports() if own(found.target) in users and found.kind == "eager"]
     assert all(folder_of(found.module) == "serving" for found in importers), (
         "commands import the server when it runs"
     )
 
 
 def test_importing_templater_loads_no_submodule():
-    eager = [str(found) for found in IMPORTS if found.module == PUBLIC and found.kind == "eager"]
+    eager = [str(found) for found in all_imports() if found.module == PUBLIC and found.kind == "eager"]
     eager = [line for line in eager if " imports sys " not in line]
     assert not eager, "\n".join(eager)
 

@@ -14,14 +14,17 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.command_server import client
+from tests.command_server import ask, client
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 ANY = "…"
 EXIT = re.compile(r"\[exit (\d+)\]")
+#: a command that needs no shell
+PLAIN = re.compile(r"templater( [\w./:=@,+%-]+)+")
 
 
 SAID = "## "
@@ -48,6 +51,7 @@ class Stage:
     """A folder with a copy of the sample images, in which sessions are replayed."""
 
     folder: Path
+    asks: bool  # a server, unless each command starts a new interpreter
 
     @classmethod
     def set_up(cls, folder: Path, *, new_interpreters: bool = False) -> Stage:
@@ -61,10 +65,15 @@ class Stage:
         python = tool.parent / "python"
         python.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} "$@"\n')
         python.chmod(0o755)
-        return cls(folder)
+        return cls(folder, not new_interpreters)
 
     def run(self, command: str) -> str:
         """Return the output on a terminal without colour."""
+        if self.asks and PLAIN.fullmatch(command):
+            with tempfile.TemporaryFile() as file:
+                fd = file.fileno()
+                code = ask(command.split()[1:], (fd, fd), cwd=self.folder, env=self.environment())
+                return self.shown(os.pread(fd, os.fstat(fd).st_size, 0), code)
         done = subprocess.run(
             ["bash", "-c", command],
             cwd=self.folder,
