@@ -25,6 +25,8 @@ from .fetch import TIMEOUT, UrlStream
 _MOST_JSON = 4 << 20
 _MOST_HEADERS = 8 << 10
 FINGERPRINT = re.compile(r"[0-9a-f]{64}")
+#: `image list` shows this many digits of a fingerprint
+_SHORTEST = 12
 #: names of an image's parts: the metadata, then the root of a container or of a virtual machine
 _METADATA, _ROOTS = "metadata", ("rootfs", "rootfs.img")
 _PIECE = 1 << 18
@@ -112,9 +114,10 @@ def find_image(server: Server, name: str) -> ServerImage:
     Raises InputError if the server has no such image, or sends an invalid description of it.
     """
     wanted = name
-    with contextlib.suppress(FileNotFoundError):
-        target = _read(server, f"/1.0/images/aliases/{quote(name, safe='')}").get("target")
-        wanted = target if isinstance(target, str) else ""
+    if not is_hash(name):
+        with contextlib.suppress(FileNotFoundError):
+            target = _read(server, f"/1.0/images/aliases/{quote(name, safe='')}").get("target")
+            wanted = target if isinstance(target, str) else ""
     try:
         found = _read(server, f"/1.0/images/{quote(wanted, safe='')}")
     except FileNotFoundError:
@@ -124,7 +127,17 @@ def find_image(server: Server, name: str) -> ServerImage:
         raise InputError(f"'{server.name}' sent an invalid description of the image '{printable(name)}'")
     if not FINGERPRINT.fullmatch(texts[0]):
         raise InputError(f"'{server.name}' gives the invalid fingerprint '{printable(texts[0][:70])}'")
+    if is_hash(name) and not texts[0].startswith(name):
+        raise InputError(f"'{server.name}' gives the image {texts[0][:12]} instead of {name[:12]}")
     return ServerImage(*texts)
+
+
+def is_hash(name: str) -> bool:
+    """Return whether a name can only mean a fingerprint or the beginning of one, and never an alias.
+
+    Else a server could give another image than the user asked for.
+    """
+    return len(name) >= _SHORTEST and all(digit in "0123456789abcdef" for digit in name)
 
 
 @contextlib.contextmanager

@@ -27,7 +27,7 @@ from .catalog import Item
 from .client_view import Image, list_images
 from .downloads import MOST_BYTES, Download, Downloads, expected_size
 from .fetch import UrlStream, split_url
-from .image_api import HttpsServer, LocalDaemon, Server, ServerImage, export, find_image
+from .image_api import HttpsServer, LocalDaemon, Server, ServerImage, export, find_image, is_hash
 from .listing import read_products
 from .remotes import API, RESERVED, SIMPLESTREAMS, Remote, read_remotes
 from .store import Store, StoredImage
@@ -39,6 +39,7 @@ _CLIENTS = ("incus-7", "lxd")
 #: LXD accepts the aliases of this server also with this prefix
 _UBUNTU, _PREFIX = "https://cloud-images.ubuntu.com", "ubuntu/"
 _MOST_METADATA = 256 << 20
+_ONLY_TLS = "only TLS protects the metadata: the fingerprint also covers files that were not fetched"
 #: maximum length of a server's URL in a message
 _LONGEST = 200
 
@@ -115,9 +116,14 @@ def _from_store(alias: str, whole: bool, progress: Progress) -> Fetched:
     if whole and not image.complete:
         if not image.source:
             raise InputError(f"the store has only the metadata of '{printable(alias)}'")
-        return fetch_source(image.source, whole=True, progress=progress)
+        fetched = fetch_source(image.source, whole=True, progress=progress)
+        if fetched.fingerprint != image.fingerprint:
+            source, found = printable(image.source), fetched.fingerprint[:12]
+            raise InputError(f"'{source}' now has another image: {found}, not {image.fingerprint[:12]}")
+        return fetched
     files = store.paths(image)
-    return Fetched(image.fingerprint, files[0], files[1] if len(files) > 1 else None, ())
+    notes = () if image.complete else (_ONLY_TLS,)
+    return Fetched(image.fingerprint, files[0], files[1] if len(files) > 1 else None, notes)
 
 
 class _Fetcher:
@@ -184,9 +190,7 @@ class _Fetcher:
             f"using the {image.type} image {image.fingerprint[:12]} of {server.name} ({image.architecture})"
         ]
         if not complete and not isinstance(server, LocalDaemon):
-            notes.append(
-                "only TLS protects the metadata: the fingerprint also covers files that were not fetched"
-            )
+            notes.append(_ONLY_TLS)
         return self._keep(files, image, complete, notes)
 
     def from_url(self, url: str) -> Fetched:
@@ -245,7 +249,7 @@ def _find(stream: UrlStream, remote: str, alias: str) -> tuple[Image, str]:
     known: dict[str, None] = {}
     for client in _CLIENTS:
         images, _ = list_images(products, client)
-        named = [image for image in images if alias in image.aliases]
+        named = [] if is_hash(alias) else [image for image in images if alias in image.aliases]
         if not named and len(alias) >= 6:
             named = [image for image in images if image.fingerprint.startswith(alias)]
             if len({image.fingerprint for image in named}) > 1:

@@ -179,22 +179,30 @@ class Store:
             if old is not None:
                 image = replace(
                     image, public=old.public or public, auto_update=old.auto_update or auto_update,
-                    imported=old.imported, properties=old.properties, source=source or old.source,
+                    imported=old.imported,
                 )  # fmt: skip
+            if old is not None and old.complete:
+                image = replace(image, properties=old.properties, source=source or old.source)
             _write(records, image)
             for alias in aliases:
                 _set_alias(records, alias, image.fingerprint, move=False)
             return _find(records, image.fingerprint)
 
     def cache(self, image: StoredImage) -> None:
-        """Record a fetched image. If the store has the image, update the time of its last use."""
+        """Record a fetched image. If the store has all its files, update only the time of its last use.
+
+        The fingerprint covers all files together, so only a complete image is known to be genuine. Files of
+        several fetches are never combined.
+        """
         with self._transaction() as records:
             old = _get(records, image.fingerprint)
-            if old is not None:
-                root, complete = old.root or image.root, old.complete or image.complete
+            if old is not None and old.complete:
+                image = replace(old, used=image.used, source=old.source or image.source)
+            elif old is not None:
                 image = replace(
-                    old, used=image.used, root=root, complete=complete, source=old.source or image.source
-                )
+                    image, public=old.public, auto_update=old.auto_update, cached=old.cached,
+                    imported=old.imported,
+                )  # fmt: skip
             _write(records, image)
 
     def use(self, name: str) -> StoredImage:

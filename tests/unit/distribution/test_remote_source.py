@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler
 
 import pytest
@@ -737,6 +738,42 @@ def test_the_root_filesystem_of_a_metadata_only_image_is_fetched_when_needed(ser
     fingerprint = Store().images()[0].fingerprint
     assert content(fetch(f"store:{fingerprint}", whole=True).rootfs) == ROOT
     assert Store().images()[0].complete
+
+
+def test_metadata_in_the_store_is_not_protected_by_the_fingerprint(server):
+    fingerprint = fetch("ours:both").fingerprint
+    (note,) = fetch(f"store:{fingerprint}").notes
+    assert note.startswith("only TLS protects the metadata")
+    fetch("ours:both", whole=True)
+    assert fetch(f"store:{fingerprint}").notes == ()
+
+
+def test_a_changed_source_does_not_replace_the_image_of_a_fingerprint(server):
+    fingerprint = fetch("ours:both").fingerprint
+    Store().change(fingerprint, lambda image: replace(image, source="ours:one"))
+    with pytest.raises(
+        InputError, match=f"'ours:one' now has another image: [0-9a-f]+, not {fingerprint[:12]}"
+    ):
+        fetch(f"store:{fingerprint}", whole=True)
+
+
+@pytest.mark.parametrize("length", [12, 64])
+def test_a_fingerprint_never_means_an_alias(server, tmp_path, length):
+    wanted = ("0123456789abcdef" * 4)[:length]
+    copy = tmp_path / "copy"
+    add(Tree(str(copy)), *_parts_of(split_image(tmp_path / "other", root=ROOT)), aliases=[wanted])
+    server.fault = lambda handler: setattr(handler, "directory", str(copy))
+    assert fetch("ours:tiny/1")
+    with pytest.raises(InputError, match=f"has no image '{wanted}'"):
+        fetch(f"ours:{wanted}")
+
+
+@pytest.mark.parametrize("length", [12, 64])
+def test_a_daemon_must_give_the_image_of_the_requested_fingerprint(length):
+    server = Answers(alias=b'{"metadata": {"target": "x"}}', image=image_answer())
+    assert image_api.find_image(server, "a" * length).fingerprint == "a" * 64
+    with pytest.raises(InputError, match=f"^'server' gives the image {'a' * 12} instead of {'b' * 12}$"):
+        image_api.find_image(server, "b" * length)
 
 
 class Answers:

@@ -135,6 +135,37 @@ def _record(store: Store, fingerprint: str, *, cached: bool, used: float | None 
     return fingerprint
 
 
+def test_files_of_two_fetches_are_never_combined_under_one_fingerprint(store, split):
+    """A server can announce the fingerprint of another image, and only the metadata may be fetched from it."""
+    genuine = replace(store.import_files(*split), source="good:tiny", cached=True)
+    store.delete(genuine.fingerprint)
+    other = replace(
+        genuine,
+        metadata="e" * 64,
+        root="",
+        complete=False,
+        source="evil:tiny",
+        properties={"os": "evil"},
+        public=True,
+    )
+    store.cache(other)
+    store.cache(replace(genuine, used=genuine.used + 5))
+    assert store.images() == [replace(genuine, used=genuine.used + 5, public=True)]
+    store.cache(replace(other, used=genuine.used + 9))
+    assert store.images() == [replace(genuine, used=genuine.used + 9, public=True)]
+
+
+def test_an_import_takes_nothing_but_the_flags_from_metadata_fetched_before(store, split):
+    genuine = store.import_files(*split)
+    store.delete(genuine.fingerprint)
+    store.cache(
+        replace(
+            genuine, metadata="e" * 64, root="", complete=False, source="evil:tiny", properties={"os": "evil"}
+        )
+    )
+    assert store.import_files(*split) == genuine
+
+
 def test_only_fetched_images_expire_ten_days_after_their_last_use(store):
     long_ago = time.time() - UNUSED - 60
     kept = {
