@@ -208,8 +208,12 @@ class Machine:
         # a daemon treats a missing metadata.yaml like one without templates
         if not self.metadata:
             return Metadata()
-        limits = Limits(bytes=32 << 20)
-        return read_metadata(Source("metadata.yaml", self.metadata), yaml, limits)  # type: ignore[arg-type]
+        return read(self.metadata, yaml)
+
+
+@cache
+def read(metadata: str, yaml: str) -> Metadata:
+    return read_metadata(Source("metadata.yaml", metadata), yaml, Limits(bytes=32 << 20))  # type: ignore[arg-type]
 
 
 def place(path: str) -> str:

@@ -55,15 +55,17 @@ ALLOWED = (
 
 def foreign(tree: ast.Module) -> Iterator[str]:
     """Yield everything in generated code that is not allowed."""
-    own = {node.arg for node in ast.walk(tree) if isinstance(node, ast.arg)}
-    own |= {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
-    own |= {
-        node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
-    }
-    for node in ast.walk(tree):
+    nodes = list(ast.walk(tree))
+    known = KNOWN.union(
+        node.arg if isinstance(node, ast.arg) else node.name if isinstance(node, ast.FunctionDef) else node.id
+        for node in nodes
+        if isinstance(node, ast.arg | ast.FunctionDef)
+        or (isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store))
+    )
+    for node in nodes:
         if not isinstance(node, ALLOWED):
             yield ast.dump(node)
-        elif isinstance(node, ast.Name) and node.id not in own | KNOWN and not imported(node.id):
+        elif isinstance(node, ast.Name) and node.id not in known and not imported(node.id):
             yield f"the name {node.id}"
         elif isinstance(node, ast.Subscript) and not plain_subscript(node):
             yield ast.unparse(node)
