@@ -49,6 +49,8 @@ MAX_LOG = 1 << 20
 MOST_TRIGGERS = 16
 #: the maximum address space of a hook: enough for an output and an old content of 64 MiB each
 MEMORY = 1 << 30
+#: maximum seconds for each message to the system's log
+SYSLOG_SECONDS = 2.0
 #: the maximum number of lines that one hook logs, and of characters in a line
 MOST_LINES = 1000
 LONGEST_LINE = 1000
@@ -138,12 +140,24 @@ class Log:
             return
         import syslog
 
-        syslog.openlog("templater", syslog.LOG_PID, syslog.LOG_DAEMON)
-        for line in (*self.lines, self.summary):
-            if line in self.private or not line:
-                continue
-            text = f"{self.shown_name()}: {line}" if self.name else line
-            syslog.syslog(syslog.LOG_INFO, text.encode("utf-8", "replace").decode())
+        def expired(*_: object) -> None:
+            raise TimeUpError
+
+        # syslog(3) waits for a journal that does not read, and after a signal it tries once more
+        _signal.signal(_signal.SIGALRM, expired)
+        _signal.setitimer(_signal.ITIMER_REAL, SYSLOG_SECONDS, SYSLOG_SECONDS)
+        try:
+            syslog.openlog("templater", syslog.LOG_PID, syslog.LOG_DAEMON)
+            for line in (*self.lines, self.summary):
+                if line in self.private or not line:
+                    continue
+                text = f"{self.shown_name()}: {line}" if self.name else line
+                syslog.syslog(syslog.LOG_INFO, text.encode("utf-8", "replace").decode())
+        except TimeUpError:
+            write_stderr("templater: the system's log accepts no messages")
+        finally:
+            _signal.setitimer(_signal.ITIMER_REAL, 0)
+            _signal.signal(_signal.SIGALRM, _signal.SIG_IGN)
 
 
 def serve() -> int:
@@ -259,9 +273,12 @@ def report_failure(error: TemplaterError, runtime: str, options: Options, log: L
 
 
 def _log_failure(error: TemplaterError, options: Options, log: Log) -> None:
-    log.add(f"failed: {error}")
-    for note in dict.fromkeys(error.notes):  # the list of kept files can reveal a secret value
-        log.add(f"  {note}", private=isinstance(error, KeptError))
+    kept = isinstance(error, KeptError)  # number and names of the kept files can reveal a secret value
+    log.add(f"failed: {error}", private=kept)
+    if kept:
+        log.summary = "failed: --keep-modified kept files"
+    for note in dict.fromkeys(error.notes):
+        log.add(f"  {note}", private=kept)
     if options.on_error == KEEP_GOING:
         log.add("started anyway: --on-error keep-going")
 

@@ -195,6 +195,11 @@ def image_status(image: str, dialect: str) -> Iterator[Finding]:
     from ..pongo2.dialect import DIALECTS
     from ..rendering.render import template_bytes
 
+    if dialect not in DIALECTS:
+        yield Finding(
+            False, f"the hook line has the unknown dialect '{printable(dialect)}'", "install the hook again"
+        )
+        return
     with InstanceDirectory(image) as directory:
         metadata = read_metadata(directory.read_metadata())
         templates = directory.read_templates()

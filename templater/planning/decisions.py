@@ -1,6 +1,15 @@
 """Decisions about each file of a plan: create, update, keep, skip or fail. Nothing is written."""
 
-from ..model.entry import DIRECTORY, FILE, IMMUTABLE, Entry, Resolved, common_depth, parents_below
+from ..model.entry import (
+    APPEND_ONLY,
+    DIRECTORY,
+    FILE,
+    IMMUTABLE,
+    Entry,
+    Resolved,
+    common_depth,
+    parents_below,
+)
 from ..model.errors import LimitError, RefusedError, TemplaterError, WriteError
 from ..model.permissions import parse_id, parse_mode
 from ..model.plan import AGENT, CREATE, FAILED, KEEP, SKIP, UPDATE, WRITE, WRITING, Change, Plan, split_passes
@@ -409,6 +418,11 @@ class _ChangedRootfs:
         # An append-only directory accepts new files, but templater renames files and new directories in it.
         if flag == IMMUTABLE or (flag and (new != change.real or resolved.entry is not None)):
             raise _flagged(change, folder, flag)
+        if resolved.entry is not None and not change.in_place:  # replaced from a temporary name in the root
+            if "/" not in self.flags:
+                self.flags["/"] = flag_of("/")
+            if self.flags["/"] == APPEND_ONLY:
+                raise _flagged(change, "/", APPEND_ONLY)
 
     def content(self, path: str, entry: Entry, new: bytes) -> "bytes | None":
         """Return the content of an existing file, or None if it differs from ``new`` and is too large."""

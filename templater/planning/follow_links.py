@@ -78,6 +78,7 @@ def resolve(view: "RootfsView", path: str, steps: "Steps | None" = None) -> Reso
     try:
         walk.follow(parent, last_is_directory=True)
         walk.follow(name, last_is_directory=False)
+        walk.refuse_foreign_links()
         resolved.entry = walk.entry
     except TemplaterError as error:
         resolved.error = error
@@ -94,7 +95,9 @@ class _Walk:
     """A walk from the root, name by name.
 
     ``depth`` is the number of directories before the first missing directory. ``named`` is the entry of the
-    last name itself, which can be a link.
+    last name itself, which can be a link. ``foreign`` has the links that root of the container may not have
+    made: those of other users, and those in mounted file systems. Each has its path, the user who can have
+    made it, and its mount point.
     """
 
     __slots__ = (
@@ -102,6 +105,7 @@ class _Walk:
         "climbing",
         "depth",
         "entry",
+        "foreign",
         "links",
         "mounts",
         "named",
@@ -118,6 +122,7 @@ class _Walk:
         self.links: list[tuple[str, str]] = []
         #: the relative links whose targets have a ``..`` at the root
         self.climbing: list[tuple[str, str]] = []
+        self.foreign: list[tuple[str, int, str]] = []
         self.depth: int | None = None
         self.mounts: list[str] = []
         self.entry: Entry | None = None
@@ -177,6 +182,8 @@ class _Walk:
         if entry is not None and entry.kind == SYMLINK:
             self.refuse_planted(place, entry)
             self.links.append((place, entry.target))
+            if entry.uid or self.mounts:
+                self.foreign.append((place, self.maker(entry), self.mount()))
             if len(self.links) > MAX_LINKS:
                 raise RefusedError(f"too many symlinks at {_shown(place)}", hint="the links form a loop")
             return entry.target
@@ -202,6 +209,44 @@ class _Walk:
             f"{_shown(place)} is a symlink of uid {link.uid} in a directory that every user can write",
             hint="remove the link; Linux does not follow such links either (fs.protected_symlinks)",
         )
+
+    def refuse_foreign_links(self) -> None:
+        """Refuse a path whose links give their makers more than they have. Call this at the end of the path.
+
+        A link of a user may lead only to this user's file, or to a new file in this user's directory.
+        Otherwise, a link in a home directory could give its user a file in ``/etc`` (as in CVE-2018-6954 of
+        systemd-tmpfiles). A link in a mounted file system may be another container's, and may lead only to
+        the same file system.
+        """
+        for place, uid, mount in self.foreign:
+            if mount and self.mount() != mount:
+                raise RefusedError(
+                    f"{_shown(place)} is a symlink that leads out of the mount point {_shown(mount)}",
+                    hint="remove the link; other containers may share the mounted file system",
+                )
+            if uid and self.owner() != uid:
+                raise RefusedError(
+                    f"{_shown(place)} is a symlink of uid {uid} that leads to a place of another user",
+                    hint="remove the link, or make root its owner: chown -h root LINK",
+                )
+
+    def maker(self, link: "Entry") -> int:
+        """Return the uid of a link in the directory so far, or 0 if that user can't have put it there."""
+        folder = self.view.entry(self.place())
+        return link.uid if folder is not None and (folder.uid == link.uid or folder.mode & 0o022) else 0
+
+    def mount(self) -> str:
+        """Return the mount point below the root that has the path so far, or an empty text."""
+        place = self.prefix + "/"
+        return max((mount for mount in self.mounts if place.startswith(mount + "/")), key=len, default="")
+
+    def owner(self) -> int:
+        """Return the uid of the file at the path so far, or of the directory in which it will be created."""
+        entry = self.entry
+        if entry is None:
+            depth = self.prefix.count("/") - 1 if self.depth is None else self.depth
+            entry = self.view.entry("/".join(self.prefix.split("/")[: depth + 1]) or "/")
+        return 0 if entry is None else entry.uid
 
 
 def _encoded(text: str) -> bytes:

@@ -29,6 +29,20 @@ def copy_attributes(old: int, new: int) -> None:
                 again(os.setxattr, new, name, value)
 
 
+def drop_inherited_acl(fd: int) -> None:
+    """Remove the ACL that a new file has inherited from its directory.
+
+    Otherwise, a user who owns the directory could read and write files that belong to others.
+    """
+    if not hasattr(os, "removexattr"):
+        return
+    try:
+        os.removexattr(fd, "system.posix_acl_access")
+    except OSError as error:
+        if error.errno not in (errno.ENODATA, errno.ENOTSUP):
+            raise
+
+
 def _differs(fd: int, name: str, value: bytes) -> bool:
     """Return whether an attribute differs. Setting an SELinux label may be forbidden even if it is equal."""
     try:

@@ -19,7 +19,7 @@ from ..rootfs.confined import (
     write_error,
 )
 from ..rootfs.paths import MissingError, components, not_regular
-from .attributes import copy_attributes
+from .attributes import copy_attributes, drop_inherited_acl
 from .recovery import PREFIX, above
 
 TYPE_CHECKING = False
@@ -219,6 +219,7 @@ class Target:
         if self.change.in_place:
             return
         self._open_staged()
+        drop_inherited_acl(self.fd)
         write_descriptor(self.fd, self.content)
         if self.old is None:
             os.fchown(self.fd, *self.session.ids.on_disk(self.change.uid, self.change.gid))
@@ -279,7 +280,7 @@ class Target:
         elif self.old is None:
             self._commit_new()
         else:
-            self._commit_replacement(self.old.st_ino)
+            self._commit_replacement(self.old)
 
     def _commit_new(self) -> None:
         try:
@@ -291,11 +292,13 @@ class Target:
             raise self._changed("has appeared") from None
         self.committed = True
 
-    def _commit_replacement(self, old: int) -> None:
+    def _commit_replacement(self, old: "os.stat_result") -> None:
         assert self.staged is not None
         now = self.parent.lstat(self.name)
-        if now is None or now.st_ino != old:
+        if now is None or now.st_ino != old.st_ino:
             raise self._changed("was replaced")
+        if (now.st_mtime_ns, now.st_size) != (old.st_mtime_ns, old.st_size):
+            raise self._changed("was changed")
         # Set the flag before the rename: a rename can report an error although it succeeds.
         # A rollback (``put_back``) checks which file has the name.
         self.committed = True

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from templater.hooks import install, lxc_config, lxc_copies, status
+from templater.hooks.options import Options
 from templater.hooks.request import HookRequest, Notice
 from templater.hooks.runtimes import lxc, nspawn
 from templater.hooks.trusted_places import open_source, read_description
@@ -199,7 +200,7 @@ def test_a_log_contains_only_the_first_of_many_failures(bundle: Path) -> None:
 
 
 @pytest.fixture
-def journal(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def journal(monkeypatch: pytest.MonkeyPatch, restored_process: None) -> list[str]:
     """The lines that a log sends to the system's journal."""
     import syslog
 
@@ -210,6 +211,36 @@ def journal(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(syslog, "openlog", lambda *arguments: None)
     monkeypatch.setattr(run, "exists", lambda path: True)
     return sent
+
+
+def test_a_system_log_that_does_not_read_delays_a_start_only_shortly(
+    journal: list[str], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """journald was stopped: syslog(3) waits for it, and tries once more after a signal."""
+    import syslog
+    from time import sleep
+
+    from templater.hooks import run
+
+    monkeypatch.setattr(syslog, "syslog", lambda level, text: sleep(3600))
+    monkeypatch.setattr(run, "SYSLOG_SECONDS", 0.01)
+    log = run.Log("web1")
+    log.add("start: done")
+    log.to_syslog()
+    assert "the system's log accepts no messages" in capfd.readouterr().err
+
+
+def test_the_system_journal_does_not_tell_how_many_files_were_kept(journal: list[str]) -> None:
+    """The container's root could spoil as many files as a letter of a secret says."""
+    from templater.hooks import run
+    from templater.instances.drift import files_kept
+
+    log = run.Log("web1")
+    log.summary = "start: 3 rules done"
+    run._log_failure(files_kept({"/etc/a": "changed by hand", "/etc/b": "removed by hand"}), Options(), log)
+    log.to_syslog()
+    assert journal == ["web1: failed: --keep-modified kept files"]
+    assert b"kept 2 files" in log.data() and b"/etc/b: removed by hand" in log.data()
 
 
 def test_the_system_journal_contains_no_names_of_written_files(journal: list[str]) -> None:

@@ -36,7 +36,14 @@ def machine(folder: Path) -> Path:
 
 
 def hook(folder: Path, *options: str, code: int | None = 0) -> subprocess.CompletedProcess:
-    where = ("--source", str(folder / "m1"), "--rootfs", str(folder / "machines/m1"))
+    where = (
+        "--source",
+        str(folder / "m1"),
+        "--state",
+        str(folder / "m1"),
+        "--rootfs",
+        str(folder / "machines/m1"),
+    )
     return run(*hook_argv("nspawn", *where, *options), "m1", code=code)
 
 

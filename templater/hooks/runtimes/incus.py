@@ -6,12 +6,13 @@ to a copy of the root filesystem. Without this option, templater only reports th
 differently.
 """
 
-from ...model.errors import UsageError, WriteError, reason
+from ...model.errors import UsageError
 from ...model.file_names import BACKUP_YAML, METADATA
 from ...model.source import printable
 from ...oslite import dirname, exists, join
 from ..lxc_config import ids_on_disk
 from ..request import HookRequest, Notice
+from . import make_state_folder
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,24 +38,14 @@ def read_request(options: "Options", environ: "Mapping[str, str]") -> "HookReque
     if not options.source and not exists(join(beside, METADATA)):
         return Notice()  # for Incus, an image without metadata.yaml has no templates
     compare = not options.rootfs
+    # outside the instance's volume, because Incus copies and restores volumes
+    state = options.state or make_state_folder(join(INSTANCES, name))
     return HookRequest(
         options, name=name, rootfs=options.rootfs or rootfs, image=options.source or beside,
-        state_folder=options.state or _make_state_folder(name), instance_file=join(beside, BACKUP_YAML),
+        state_folder=state, instance_file=join(beside, BACKUP_YAML),
         pending_in_config=True, compare=compare,
         ids=ids_on_disk(environ.get("LXC_CONFIG_FILE", "")) if compare else None,
     )  # fmt: skip
-
-
-def _make_state_folder(name: str) -> str:
-    """Create the state directory outside the instance's volume, because Incus copies and restores volumes."""
-    from os import makedirs
-
-    path = join(INSTANCES, name)
-    try:
-        makedirs(path, 0o700, exist_ok=True)
-    except OSError as error:
-        raise WriteError(f"can't create '{path}': {reason(error)}", hint="see --state") from None
-    return path
 
 
 def snippet(name: str, words: "list[str]", _path: str) -> "Snippet":

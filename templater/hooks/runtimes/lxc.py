@@ -16,7 +16,7 @@ mount hook renders block devices and other images, and renders overlays only wit
 from ...model.errors import RefusedError, UsageError, WriteError
 from ...model.file_names import METADATA, STATE_FOLDER
 from ...model.source import printable
-from ...oslite import abspath, dirname, exists, fsencode, isdir, islink, join, split
+from ...oslite import abspath, dirname, exists, fsencode, isdir, islink, join, os, split, stat
 from ...rootfs.confined import Root
 from ..lxc_config import PREFIXES, ids_on_disk, layers_of, own_map, settings, without_prefix
 from ..request import HookRequest, Notice
@@ -76,8 +76,14 @@ def _start(
     layers = () if isdir(path) or options.stage == "mount" else layers_of(path)
     early = bool(layers) or isdir(path)
     image = options.source or folder
-    if options.if_present and not exists(join(image, METADATA)):
+    shared = not options.source and _is_shared(folder)
+    if options.if_present and (shared or not exists(join(image, METADATA))):
         return Notice()
+    if shared:
+        raise RefusedError(
+            f"every user can write to '{printable(folder)}', so its metadata.yaml may be another user's",
+            hint="move the configuration to a directory of its own, or name the image with --source",
+        )
     config = environ.get("LXC_CONFIG_FILE", "")
     if early != (stage == "pre-start"):
         if not early and options.stage != "mount":
@@ -90,6 +96,14 @@ def _start(
         mount=(lambda: mount_overlay(layers, mounted)) if layers
         else None if early else (lambda: require_mounted(mounted)),
     )  # fmt: skip
+
+
+def _is_shared(folder: str) -> bool:
+    """Return whether every user can write to a directory, as ``/tmp`` in ``lxc-start -f /tmp/a.conf``."""
+    try:
+        return bool(os.stat(folder).st_mode & stat.S_IWOTH)
+    except OSError:
+        return False  # opening the directory later reports the error
 
 
 def _ids(early: bool, options: "Options", config: str) -> "IdMap | None":

@@ -1,7 +1,7 @@
 """The hook for systemd-nspawn: a drop-in for its unit runs templater before the container starts.
 
-``/var/lib/templater/NAME`` contains the machine's image and templater's state. The root filesystem is
-``/var/lib/machines/NAME``.
+``/var/lib/templater/NAME`` contains templater's state and, without ``--source``, the machine's image. The
+root filesystem is ``/var/lib/machines/NAME``.
 """
 
 from ...model.errors import RefusedError, UsageError
@@ -9,6 +9,7 @@ from ...model.file_names import METADATA
 from ...model.source import printable
 from ...oslite import exists, islink, join, os
 from ..request import HookRequest, Notice
+from . import make_state_folder
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,18 +34,22 @@ def read_request(options: "Options", _environ: "Mapping[str, str]") -> "HookRequ
     name = options.words[0]
     if not name or "/" in name or name in (".", ".."):
         raise UsageError(f"invalid machine name '{printable(name)}'")
-    image = options.source or join(INSTANCES, name)
-    if name in RESERVED and not options.source:
+    own = join(INSTANCES, name)
+    image = options.source or own
+    if name in RESERVED and not (options.source and options.state):
         if options.if_present:
             return Notice()
-        raise UsageError(f"'{image}' is a directory of templater itself", hint="name the image with --source")
+        hint = "name the image with --source, and a directory for the state with --state"
+        raise UsageError(f"'{own}' is a directory of templater itself", hint=hint)
     if options.if_present and not exists(join(image, METADATA)):
         return Notice()
     rootfs = options.rootfs or join(MACHINES, name)
     if not options.rootfs and islink(rootfs):  # safe: only root can create links in MACHINES
         rootfs = join(MACHINES, os.readlink(rootfs))
     _refuse_other_range(rootfs)
-    return HookRequest(options, name=name, rootfs=rootfs, image=image, state_folder=options.state)
+    # several machines can have the same image, but each machine has its own state
+    state = options.state or (make_state_folder(own) if options.source else own)
+    return HookRequest(options, name=name, rootfs=rootfs, image=image, state_folder=state)
 
 
 def _refuse_other_range(rootfs: str) -> None:
@@ -108,5 +113,8 @@ def status(name: str, path: str) -> "Iterator[Finding]":
     line = words_of_unit(line)
     yield Finding(calls_templater(line), f"'{file}' calls templater")
     yield runs(lambda word: ["sh", "-c", f"exec {line.removesuffix('%i')} {word}"], file)
-    image = option_of(line, "--source").replace("%i", name) or join(INSTANCES, name)
-    yield from instance_status(image, image, option_of(line, "--dialect"))
+    image, state = (
+        option_of(line, option).replace("%i", name) or join(INSTANCES, name)
+        for option in ("--source", "--state")
+    )
+    yield from instance_status(image, state, option_of(line, "--dialect"))

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from templater.hooks.run import run
-from templater.instances import written_files
+from templater.instances import drift, written_files
 from templater.instances.drift import status_of
 from templater.instances.written_files import WrittenFile
 from templater.model.errors import LimitError
@@ -280,6 +280,16 @@ def test_a_staged_record_of_very_large_files_stops_a_start_with_keep_modified(co
         staged = (folder / "written.new").read_bytes()
         assert start(container, KEEP)[0] == code
         (folder / "written").write_bytes(staged)
+
+
+def test_keep_modified_reads_only_a_limited_number_of_bytes(container, monkeypatch):
+    """A user of the container made sparse files of 64 MiB of all targets in the home directory."""
+    start(container)
+    configure(container, "2")
+    monkeypatch.setattr(drift, "MAX_HASHED", 4)
+    code, said = start(container, KEEP)
+    assert code == 1 and "/etc/b: too large to compare" in said and "/etc/a" not in said
+    assert contents(container) == {"/etc/a": "a 2\n", "/etc/b": "b 1\n", "/etc/once": "a 1\n"}
 
 
 def test_the_status_of_very_large_files_is_an_error():

@@ -335,6 +335,21 @@ def test_the_id_mappings_of_a_bundle_become_an_id_map():
             oci.id_map({"linux": {"uidMappings": wrong, "gidMappings": wrong}})
 
 
+def test_a_directory_that_every_user_can_write_is_no_instance_directory(container):
+    """``lxc-start -f /tmp/web1.conf``: another user could have put metadata.yaml and templates into /tmp."""
+    (container / "metadata.yaml").touch()
+    container.chmod(0o1777)
+    with pytest.raises(
+        RefusedError, match=r"every user can write to '.*', so its metadata.yaml may be another"
+    ):
+        lxc.read_request(Options(), environ(container))
+    options = Options()
+    options.if_present = True
+    assert isinstance(lxc.read_request(options, environ(container)), Notice)
+    options.source = str(container)
+    assert isinstance(lxc.read_request(options, environ(container)), HookRequest)
+
+
 # --- nspawn
 
 
@@ -353,7 +368,30 @@ def test_a_machine_has_default_paths():
     assert (start.rootfs, start.image) == ("/var/lib/machines/web1", "/var/lib/templater/web1")
 
 
-def test_the_if_present_option_skips_a_machine_without_an_image(tmp_path):
+def test_machines_that_share_an_image_have_states_of_their_own(tmp_path, monkeypatch):
+    monkeypatch.setattr(nspawn, "INSTANCES", str(tmp_path / "state"))
+    options = Options()
+    options.source = str(tmp_path / "image")
+    for name in ("m1", "m2"):
+        options.words = (name,)
+        request = nspawn.read_request(options, {})
+        assert (request.image, request.state_folder) == (options.source, f"{tmp_path}/state/{name}")
+        assert os.stat(request.state_folder).st_mode & 0o777 == 0o700
+    options.state = str(tmp_path)
+    assert nspawn.read_request(options, {}).state_folder == str(tmp_path)
+
+
+def test_a_machine_named_like_a_directory_of_templater_needs_a_source_and_a_state(tmp_path):
+    options = Options()
+    options.words, options.source = ("images",), str(tmp_path)
+    with pytest.raises(UsageError, match="'/var/lib/templater/images' is a directory of templater itself"):
+        nspawn.read_request(options, {})
+    options.state = str(tmp_path)
+    assert isinstance(nspawn.read_request(options, {}), HookRequest)
+
+
+def test_the_if_present_option_skips_a_machine_without_an_image(tmp_path, monkeypatch):
+    monkeypatch.setattr(nspawn, "INSTANCES", str(tmp_path / "state"))
     options = Options()
     options.words, options.source = ("web1",), str(tmp_path)
     assert isinstance(nspawn.read_request(options, {}), HookRequest)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from templater.model.entry import DIRECTORY, FIFO, SYMLINK, Entry
+from templater.model.entry import DIRECTORY, FIFO, FILE, SYMLINK, Entry
 from templater.model.errors import RefusedError
 from templater.planning.follow_links import MAX_LINKS, clean, resolve
 from templater.rootfs.memory import MemoryRootfs
@@ -136,12 +136,13 @@ def test_mount_points_on_the_way_are_listed() -> None:
 def test_a_link_of_another_user_in_a_shared_directory_is_refused_as_by_the_kernel(
     path: str, mode: int, owner: int, uid: int, is_refused: bool
 ) -> None:
-    """fs.protected_symlinks: a user of the container linked /tmp/app.conf to /etc/passwd."""
+    """fs.protected_symlinks: a user of the container linked /tmp/app.conf to a file elsewhere."""
     rootfs = MemoryRootfs(
         {
             "/tmp": Entry(DIRECTORY, mode, uid=owner),
-            "/tmp/l": Entry(SYMLINK, 0o777, uid=uid, target="/etc/passwd" if path == "/tmp/l" else "/etc"),
-            "/etc/passwd": "x",
+            "/tmp/l": Entry(SYMLINK, 0o777, uid=uid, target="/srv/a" if path == "/tmp/l" else "/srv"),
+            "/srv": Entry(DIRECTORY, 0o755, uid=uid),
+            "/srv/a": Entry(FILE, uid=uid),
         }
     )
     error = resolve(rootfs, path).error
@@ -157,3 +158,59 @@ def test_a_relative_link_that_leads_above_the_root_is_listed(target: str, climbs
     """In the text of the first link, ``b`` looks like a directory one level down; it leads to the top."""
     rootfs = MemoryRootfs({"/a/a/l": link(target), "/a/a/b": link("../../y"), "/y": Entry(DIRECTORY, 0o755)})
     assert [place for place, _ in resolve(rootfs, "/a/a/l").climbing] == ["/a/a/l"] * climbs
+
+
+@pytest.mark.parametrize(
+    ("target", "is_refused"),
+    [
+        ("/etc/ld.so.preload", True), ("../../etc/new/dir/a", True), ("/home/v/a", True),
+        ("/home/u/real", False), ("/home/u/new/dir/a", False), ("roots", True), ("through-root", False),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("is_parent", [False, True])
+def test_a_link_of_a_user_leads_only_to_what_belongs_to_this_user(
+    target: str, is_refused: bool, is_parent: bool
+) -> None:
+    """CVE-2018-6954 of systemd-tmpfiles: the user linked a file in the home directory to one that root trusts."""
+    made = {"/home/u/new": Entry(DIRECTORY, uid=1000)} if "new/dir" in target and not is_refused else {}
+    rootfs = MemoryRootfs(
+        {
+            "/home/u": Entry(DIRECTORY, 0o755, uid=1000), "/home/v": Entry(DIRECTORY, 0o755, uid=1001),
+            "/home/u/real": Entry(DIRECTORY if is_parent else FILE, uid=1000), "/etc/passwd": "x",
+            "/home/u/roots": Entry(DIRECTORY if is_parent else FILE),
+            "/home/u/through-root": Entry(SYMLINK, target="/home/u/real"),
+            "/home/u/l": Entry(SYMLINK, uid=1000, target=target), **made,
+        }
+    )  # fmt: skip
+    error = resolve(rootfs, "/home/u/l/a" if is_parent else "/home/u/l").error
+    assert (error is not None) == is_refused, error
+    assert error is None or "symlink of uid 1000 that leads to a place of another user" in str(error)
+
+
+def test_a_link_of_root_leads_to_any_users_file() -> None:
+    rootfs = MemoryRootfs({"/etc/a": Entry(SYMLINK, target="/srv/a"), "/srv/a": Entry(FILE, uid=1000)})
+    assert resolve(rootfs, "/etc/a").error is None
+
+
+@pytest.mark.parametrize(
+    ("target", "is_refused"),
+    [
+        ("/etc/passwd", True),
+        ("../../etc/a", True),
+        ("/data/inner/a", True),
+        ("b", False),
+        ("/data/c/d", False),
+    ],
+)
+def test_a_link_in_a_mounted_file_system_leads_only_to_the_same_one(target: str, is_refused: bool) -> None:
+    """Another container that shares the volume may have made the link."""
+    rootfs = MemoryRootfs(
+        {
+            "/data": Entry(DIRECTORY, 0o755, is_mount=True), "/etc/passwd": "x",
+            "/data/inner": Entry(DIRECTORY, 0o755, is_mount=True),
+            "/data/dir/l": Entry(SYMLINK, target=target),
+        }
+    )  # fmt: skip
+    error = resolve(rootfs, "/data/dir/l").error
+    assert (error is not None) == is_refused, error
+    assert error is None or "leads out of the mount point '/data'" in str(error)

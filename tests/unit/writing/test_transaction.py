@@ -4,6 +4,7 @@ import errno
 import os
 import socket
 import stat
+import struct
 import subprocess
 import sys
 import threading
@@ -21,6 +22,7 @@ from templater.rootfs.confined import Directory, Root
 from templater.rootfs.directory import DirectoryRootfs, IdMap
 from templater.writing import staged_file, transaction
 from templater.writing.lock import lock
+from templater.writing.staged_file import Target
 from templater.writing.transaction import PREFIX, Journal, apply
 from tests.rootfs_builders import MECHANISMS, a_directory, a_plan, a_rule, as_root, opened, snapshot, strays
 
@@ -327,6 +329,47 @@ def test_a_journal_finds_leftovers_that_the_next_plan_does_not_visit(rootfs, top
         assert journal.read() == []
     assert sorted(os.listdir(top / "var")) == [f"{PREFIX}dd-1-1"]
     assert os.listdir(tmp_path / "state") == []
+
+
+def test_after_a_finished_run_with_a_journal_no_directory_is_searched(rootfs, top, tmp_path, monkeypatch):
+    """A user of the container filled the home directory with millions of names, which delayed each start."""
+    searched = []
+    monkeypatch.setattr(
+        Directory, "names_with", lambda directory, prefix: searched.append(directory.path) or []
+    )
+    with Root(str(tmp_path)) as state, state.directory("/") as directory:
+        for content in ("new", "newer"):
+            apply(a_plan({"/etc/hosts": content}, rootfs), rootfs, journal=Journal(directory))
+    assert searched == []
+    apply(a_plan({"/etc/hosts": "newest"}, rootfs), rootfs)
+    assert searched == ["/", "/etc"]
+
+
+def test_a_replaced_file_that_is_edited_during_the_apply_is_kept(rootfs, top, monkeypatch):
+    """An editor wrote into the same inode after templater had compared the file with the plan."""
+    stage = Target.stage
+
+    def edit_after(target):
+        stage(target)
+        with (top / "etc/hosts").open("a") as file:
+            file.write("edited")
+
+    monkeypatch.setattr(Target, "stage", edit_after)
+    before = (top / "etc/hosts").read_text()
+    with pytest.raises(RefusedError, match="'/etc/hosts' was changed since the plan was made"):
+        apply(a_plan({"/etc/hosts": "new"}, rootfs), rootfs)
+    assert (top / "etc/hosts").read_text() == before + "edited"
+    assert strays(top) == []
+
+
+@pytest.mark.parametrize("name", ["new", "hosts"])
+def test_a_written_file_has_no_acl_of_its_directory(rootfs, top, name):
+    """A user who owns a directory above a target could give it a default ACL, and then read a root file."""
+    entries = ((1, 7, -1), (2, 7, 1000), (4, 5, -1), (16, 7, -1), (32, 5, -1))  # the second: user 1000, rwx
+    acl = struct.pack("<I", 2) + b"".join(struct.pack("<HHi", *entry) for entry in entries)
+    os.setxattr(top / "etc", "system.posix_acl_default", acl)
+    apply(a_plan({f"/etc/{name}": "secret"}, rootfs), rootfs)
+    assert "system.posix_acl_access" not in os.listxattr(top / "etc" / name)
 
 
 def test_a_failed_apply_leaves_no_journal(rootfs, top, tmp_path):
