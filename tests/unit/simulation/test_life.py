@@ -496,10 +496,28 @@ def test_a_step_has_a_verb_an_argument_and_a_name(text: str, verb: str, argument
     assert (step.verb, step.argument, step.name) == (verb, argument, name)
 
 
-@pytest.mark.parametrize("text", ["", "begin", "copy", "start=now", "a:b:start", "c", "=", "c2:"])
-def test_an_invalid_step_is_a_usage_error(text: str) -> None:
-    with pytest.raises(UsageError):
+STEPS = (
+    "steps: create, start, stop, restart, reboot, copy=NAME, rename=NAME, move=NAME, rebuild, rebuild=IMAGE,"
+    " snapshot=NAME, restore=NAME, publish=NAME, export=NAME, c:KEY=VALUE, d:DEVICE,KEY=VALUE, p:FILE;"
+    " prefix a step with NAME: to apply it to another instance"
+)
+DEVICE = "d:DEVICE,KEY=VALUE sets a key of a device, d:DEVICE= removes the device"
+
+
+@pytest.mark.parametrize(
+    ("text", "message", "hint"),
+    [
+        *((text, f"unknown step '{text}'", STEPS) for text in ("", "begin", "a:b:start", "c", "=", "c2:")),
+        ("copy", "step 'copy' needs a name", "write a name, for example copy=c2"),
+        ("start=now", "step 'start=now': 'start' takes no argument", ""),
+        ("d", "step 'd' needs a device and a key", DEVICE),
+        ("d:", "step 'd:' needs a device and a key", DEVICE),
+    ],
+)
+def test_an_invalid_step_is_a_usage_error(text: str, message: str, hint: str) -> None:
+    with pytest.raises(UsageError) as refused:
         parse_step(text)
+    assert (refused.value.message, refused.value.hint) == (message, hint)
 
 
 @pytest.mark.parametrize(
