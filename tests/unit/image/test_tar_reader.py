@@ -8,6 +8,7 @@ from templater.image.limits import DEFAULT
 from templater.image.tar_reader import Member, clean_name, open_archive
 from templater.model.entry import DIRECTORY, FILE
 from templater.model.errors import InputError, LimitError, RefusedError, TemplaterError
+from tests.image_archives import header, padded, pax
 
 BLOCK = 512
 END = bytes(2 * BLOCK)
@@ -18,33 +19,8 @@ UNFIT = "'IMAGE' is damaged: a sparse file's map does not fit its size, at byte 
 AMBIGUOUS = "'IMAGE' has {}: tools read different members from it"
 
 
-def padded(data):
-    return data + bytes(-len(data) % BLOCK)
-
-
-def header(name="f", kind=tarfile.REGTYPE, size=0, **fields):
-    info = tarfile.TarInfo(name)
-    info.type, info.size = kind, size
-    for key, value in fields.items():
-        setattr(info, key, value)
-    return info.tobuf(tarfile.GNU_FORMAT)
-
-
 def file(data=b"", name="f", **fields):
     return header(name, size=len(data), **fields) + padded(data)
-
-
-def record(key, value):
-    body = b" " + key.encode() + b"=" + value + b"\n"
-    size = len(body) + 1
-    while size != len(str(size)) + len(body):
-        size += 1
-    return str(size).encode() + body
-
-
-def pax(records, kind=tarfile.XHDTYPE):
-    data = b"".join(record(key, value) for key, value in records.items())
-    return header("pax", kind, len(data)) + padded(data)
 
 
 def long_name(data, kind=tarfile.GNUTYPE_LONGNAME, size=None):
