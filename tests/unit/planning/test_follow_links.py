@@ -49,6 +49,47 @@ def test_a_path_that_the_kernel_rejects_is_refused(path: str) -> None:
         clean(path)
 
 
+def test_a_path_at_the_limits_of_the_kernel_is_accepted_and_one_above_them_is_refused() -> None:
+    """Linux: NAME_MAX is 255, and PATH_MAX 4096 with the zero byte at the end."""
+    for longest in ("/" + "x" * 255, "/a" * 2046 + "/bb"):
+        assert clean(longest) == longest
+        with pytest.raises(
+            RefusedError, match=r"is too long: the kernel allows 255 bytes for a name and 4095 in total$"
+        ):
+            clean(longest + "x")
+
+
+@pytest.mark.parametrize(
+    ("tree", "path", "message", "hint"),
+    [
+        ({"/a": link("b"), "/b": link("a")}, "/a", "too many symlinks at '/a'", "the links form a loop"),
+        ({"/a": link("/b/")}, "/a", "'/a' points to a directory: '/b/'", ""),
+        ({"/a": link("b/.")}, "/a", "'/a' points to a directory: 'b/.'", ""),
+        ({"/a": link("b/../c")}, "/a/x", "a symlink leads through '/b', which does not exist", ""),
+        ({"/a": "x"}, "/a/b", "'/a' is a file, not a directory", ""),
+        (
+            {"/tmp": Entry(DIRECTORY, 0o1777), "/tmp/a": Entry(SYMLINK, 0o777, uid=7, target="/b")}, "/tmp/a",
+            "'/tmp/a' is a symlink of uid 7 in a directory that every user can write",
+            "remove the link; Linux does not follow such links either (fs.protected_symlinks)",
+        ),
+    ],
+)  # fmt: skip
+def test_a_target_that_can_not_be_reached_has_its_reason(
+    tree: "dict[str, str | Entry]", path: str, message: str, hint: str
+) -> None:
+    error = resolve(MemoryRootfs(tree), path).error
+    assert error is not None
+    assert (type(error), error.message, error.hint) == (RefusedError, message, hint)
+
+
+@pytest.mark.parametrize(
+    "entry", [Entry(SYMLINK, 0o777, target="/b"), Entry(SYMLINK, 0o777, uid=3, target="/b")]
+)
+def test_a_link_of_root_or_of_the_owner_of_a_shared_directory_is_followed(entry: Entry) -> None:
+    tree = {"/tmp": Entry(DIRECTORY, 0o1777, uid=3), "/tmp/a": entry}
+    assert resolve(MemoryRootfs(tree), "/tmp/a").error is None
+
+
 def test_a_plain_file_resolves_to_itself() -> None:
     resolved = resolve(MemoryRootfs({"/etc/a": "x"}), "/etc/a")
     assert resolved.real == "/etc/a"
