@@ -36,7 +36,7 @@ MOST_ITEMS = 200
 #: limits in characters on a path, and on every other name and text except aliases
 MOST_PATH, MOST_TEXT = 4096, 512
 #: limits on the requirements of a product, and on the aliases of all products
-MOST_REQUIREMENTS, MOST_ALIASES = 50, 200_000
+MOST_REQUIREMENTS, MOST_ALIASES = 20, 200_000
 #: maximum number of kept mismatches of the same clients, and of odd keys; a single one is fatal or reported
 _MOST_KEPT = 1000
 

@@ -137,7 +137,7 @@ def is_hash(name: str) -> bool:
 
     Else a server could give another image than the user asked for.
     """
-    return len(name) >= _SHORTEST and all(digit in "0123456789abcdef" for digit in name)
+    return len(name) >= _SHORTEST and all(digit in "0123456789abcdef" for digit in name.lower())
 
 
 @contextlib.contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
@@ -25,7 +25,18 @@ def success(metadata: Any) -> bytes:
         "type": "sync", "status": "Success", "status_code": 200, "operation": "", "error_code": 0,
         "error": "", "metadata": metadata,
     }  # fmt: skip
-    return json.dumps(answer, separators=(",", ":")).encode()
+    return encode(answer)
+
+
+def success_list(elements: Iterable[bytes]) -> list[bytes]:
+    """Return the parts of an answer with a list. Answers to several clients share the encoded elements."""
+    start, end = success([]).split(b"[]")
+    parts = [part for element in elements for part in (b",", element)]
+    return [start, b"[", *parts[1:], b"]", end]
+
+
+def encode(value: Any) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode()
 
 
 def failure(status: int, message: str) -> bytes:
@@ -33,7 +44,7 @@ def failure(status: int, message: str) -> bytes:
         "type": "error", "status": "", "status_code": 0, "operation": "", "error_code": status,
         "error": message, "metadata": None,
     }  # fmt: skip
-    return json.dumps(answer, separators=(",", ":")).encode()
+    return encode(answer)
 
 
 def server_data(certificate: str, fingerprint: str) -> dict[str, Any]:
@@ -83,14 +94,16 @@ def _time(seconds: int) -> str:
 # filters
 
 
-def matching(images: Iterable[dict[str, Any]], text: str) -> list[dict[str, Any]]:
-    """Return the images that match a filter such as ``properties.os eq debian and type eq container``.
+def matcher(text: str) -> Callable[[dict[str, Any]], bool]:
+    """Return a function for a filter such as ``properties.os eq debian and type eq container``.
+
+    The function tells whether an image matches.
 
     ``not`` before a field inverts a comparison. Comparisons ignore case. ``and`` and ``or`` apply from left
     to right. Raises InputError for an invalid filter.
     """
     clauses = _clauses(text)
-    return [image for image in images if _matches(image, clauses)]
+    return lambda image: _matches(image, clauses)
 
 
 def _clauses(text: str) -> list[tuple[str, bool, str, str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import math
 import socket
 import ssl
 from asyncio import sslproto
@@ -33,7 +34,8 @@ _SHUTDOWN = 5
 class Bounds:
     """Limits on clients. Times are in seconds."""
 
-    #: maximum number of connections; a further connection replaces the connection that is idle for longest
+    #: maximum number of connections; a further connection replaces the connection whose client has neither
+    #: sent a request nor read an answer for longest
     connections: int = 400
     #: maximum bytes of a request
     request: int = 32 << 10
@@ -42,6 +44,8 @@ class Bounds:
     waiting: float = 30
     #: time for sending 64 KiB to a client
     sending: float = 60
+    #: time without reading after which a client's connection can be replaced
+    stalled: float = 2
 
 
 DEFAULT: Final = Bounds()
@@ -61,6 +65,8 @@ class _Connection(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self._received = 0
         self.made = False
+        #: the time since when the client has not read all that was sent; infinite if it has
+        self.stalled_since = math.inf
         self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -75,7 +81,7 @@ class _Connection(asyncio.Protocol):
         """Start the timer for the next request."""
         self._received = 0
         self._timer = asyncio.get_running_loop().call_later(self._server.bounds.waiting, self.transport.abort)
-        self._server.waiting[self] = self.transport.abort
+        self._server.waiting[self] = (asyncio.get_running_loop().time(), self.transport.abort)
 
     def begin(self) -> None:
         """Stop the timer, because the headers of a request are complete."""
@@ -94,9 +100,11 @@ class _Connection(asyncio.Protocol):
         return self._inner.eof_received()
 
     def pause_writing(self) -> None:
+        self.stalled_since = asyncio.get_running_loop().time()
         self._inner.pause_writing()
 
     def resume_writing(self) -> None:
+        self.stalled_since = math.inf
         self._inner.resume_writing()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -118,8 +126,8 @@ class _Listener:
     ) -> None:
         self.bounds, self._answer, self._context = bounds, answer, context
         self.open: dict[asyncio.Transport, _Connection] = {}
-        #: connections without a complete request, the oldest first, and how to close them
-        self.waiting: dict[object, Callable[[], None]] = {}
+        #: connections without a complete request, the oldest first: since when, and how to close them
+        self.waiting: dict[object, tuple[float, Callable[[], None]]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._free = asyncio.Event()
         self._ended = 0
@@ -152,14 +160,14 @@ class _Listener:
             try:
                 client, _ = await loop.sock_accept(listener)
             except OSError:  # the process has no free file descriptor
-                self._close_oldest()
+                self._close_one()
                 await asyncio.sleep(0.05)
                 continue
             task = asyncio.create_task(self._serve(client))
             self._tasks.add(task)
             task.add_done_callback(self._end)
             while len(self._tasks) >= self.bounds.connections:
-                self._close_oldest()
+                self._close_one()
                 self._free.clear()
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._free.wait(), 1)
@@ -171,15 +179,21 @@ class _Listener:
             gc.collect()
         self._free.set()
 
-    def _close_oldest(self) -> None:
-        for key in self.waiting:
-            self.waiting.pop(key)()
-            break
+    def _close_one(self) -> None:
+        """Close the connection whose client has neither sent a request nor read an answer for longest."""
+        waiting = next(iter(self.waiting), None)
+        since = math.inf if waiting is None else self.waiting[waiting][0]
+        stalled = min(self.open.values(), key=lambda each: each.stalled_since, default=None)
+        before = asyncio.get_running_loop().time() - self.bounds.stalled
+        if stalled is not None and stalled.stalled_since < min(since, before):
+            stalled.transport.abort()
+        elif waiting is not None:
+            self.waiting.pop(waiting)[1]()
 
     async def _serve(self, client: socket.socket) -> None:
         loop = asyncio.get_running_loop()
         key, ready = object(), loop.create_future()
-        self.waiting[key] = lambda: _shut(client)
+        self.waiting[key] = (loop.time(), lambda: _shut(client))
         connection = _Connection(self._http(), self)
         try:
             context = self._context

@@ -11,7 +11,7 @@ import os
 import re
 import secrets
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from types import MappingProxyType
@@ -182,6 +182,7 @@ class ImageServer:
         rest = path.removeprefix("/1.0").lstrip("/")
         recursion = request.query.get("recursion", "0") not in ("", "0")
         listing = await self.listing()
+        body: bytes | list[bytes]
         if not rest:
             body = answers.success(answers.server_data(*self._certificate))
         elif rest == "images":
@@ -207,39 +208,35 @@ class ImageServer:
             raise _Refused(404, "not found")
         return await self._send(request, body)
 
-    def _images(self, listing: Listing, recursion: bool, text: str) -> bytes:
+    def _images(self, listing: Listing, recursion: bool, text: str) -> list[bytes]:
         key = f"images {recursion}"
-        if text:
-            try:
-                found = answers.matching(
-                    (answers.image_data(image, listing) for image in listing.images), text
-                )
-            except InputError as error:
-                raise _Refused(400, error.message) from None
-            return answers.success(
-                found if recursion else [answers.image_address(each["fingerprint"]) for each in found]
-            )
         if key not in listing.answers:
-            listing.answers[key] = answers.success(
-                [
+            listing.answers[key] = [
+                answers.encode(
                     answers.image_data(image, listing)
                     if recursion
                     else answers.image_address(image.fingerprint)
-                    for image in listing.images
-                ]
-            )
-        return listing.answers[key]
+                )
+                for image in listing.images
+            ]
+        found = listing.answers[key]
+        if text:
+            try:
+                matches = answers.matcher(text)
+            except InputError as error:
+                raise _Refused(400, error.message) from None
+            pairs = zip(found, listing.images, strict=True)
+            found = [data for data, image in pairs if matches(answers.image_data(image, listing))]
+        return answers.success_list(found)
 
-    def _aliases(self, listing: Listing, recursion: bool) -> bytes:
+    def _aliases(self, listing: Listing, recursion: bool) -> list[bytes]:
         key = f"aliases {recursion}"
         if key not in listing.answers:
-            listing.answers[key] = answers.success(
-                [
-                    answers.alias_data(name, image) if recursion else answers.alias_address(name)
-                    for name, image in listing.aliases.items()
-                ]
-            )
-        return listing.answers[key]
+            listing.answers[key] = [
+                answers.encode(answers.alias_data(name, image) if recursion else answers.alias_address(name))
+                for name, image in listing.aliases.items()
+            ]
+        return answers.success_list(listing.answers[key])
 
     async def _export(self, request: web.BaseRequest, image: Served) -> web.StreamResponse:
         """Send an image's file, or both files of a split image as a multipart body, as the daemons do."""
@@ -298,18 +295,19 @@ class ImageServer:
     async def _send(
         self,
         request: web.BaseRequest,
-        body: bytes,
+        body: bytes | list[bytes],
         kind: str = _JSON,
         *,
         status: int = 200,
         headers: Mapping[str, str] | None = None,
     ) -> web.StreamResponse:
-        response = self._response(status, kind, len(body))
+        parts = [body] if isinstance(body, bytes) else body
+        response = self._response(status, kind, sum(map(len, parts)))
         response.headers.update(headers or {})
         await response.prepare(request)
         if request.method != "HEAD":
-            for start in range(0, len(body), PIECE):
-                await write(response, self._bounds, body[start : start + PIECE])
+            for block in _blocks(parts):
+                await write(response, self._bounds, block)
         await response.write_eof()
         return response
 
@@ -349,6 +347,19 @@ class ImageServer:
                 raise ConnectionResetError("the file became shorter")
             await write(response, self._bounds, piece)
             start += len(piece)
+
+
+def _blocks(parts: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield the bytes of ``parts`` again, in blocks of at least ``PIECE`` bytes but the last."""
+    block = bytearray()
+    for part in parts:
+        for start in range(0, len(part), PIECE):
+            block += part[start : start + PIECE]
+            if len(block) >= PIECE:
+                yield bytes(block)
+                block.clear()
+    if block:
+        yield bytes(block)
 
 
 def log_line(request: web.BaseRequest, response: web.StreamResponse | None, seconds: float) -> str:

@@ -66,8 +66,8 @@ class Listing:
     aliases: dict[str, Served] = field(default_factory=dict)
     #: the names of each image in the image API, by fingerprint
     names: dict[str, list[str]] = field(default_factory=dict)
-    #: encoded answers, which are the same for all clients
-    answers: dict[str, bytes] = field(default_factory=dict)
+    #: the encoded elements of lists, which are the same for all clients
+    answers: dict[str, list[bytes]] = field(default_factory=dict)
     _by_fingerprint: dict[str, Served] = field(default_factory=dict)
     _sorted: list[str] = field(default_factory=list)
     _unified: dict[str, list[Served]] = field(default_factory=dict)

@@ -94,7 +94,7 @@ SHAPES = {
     },
     "versions": lambda size: {"p": {"arch": "amd64", "versions": {str(n): {} for n in range(size * 10)}}},
     "requirements": lambda size: {
-        str(n): {"requirements": {str(m): m for m in range(50)}} for n in range(size // 5)
+        str(n): {"requirements": {str(m): m for m in range(20)}} for n in range(size // 5)
     },
     "long texts": lambda size: {
         f"{n:03}" + "\x1b" * 500: {"os": "\x1b" * 500, "arch": "x" * 500} for n in range(size // 5)

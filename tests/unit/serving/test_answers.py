@@ -66,7 +66,7 @@ def test_the_server_sends_every_field_that_an_incus_server_sends_to_untrusted_cl
     ],
 )
 def test_a_filter_selects_images(text, found):
-    assert bool(answers.matching([answers.image_data(IMAGE, LISTING)], text)) == found
+    assert answers.matcher(text)(answers.image_data(IMAGE, LISTING)) == found
 
 
 @pytest.mark.parametrize(
@@ -74,4 +74,9 @@ def test_a_filter_selects_images(text, found):
 )
 def test_an_invalid_filter_is_an_error(text):
     with pytest.raises(InputError, match="filter"):
-        answers.matching([], text)
+        answers.matcher(text)
+
+
+@pytest.mark.parametrize("elements", [[], ["a"], ["a", {"b": [1]}, "c"]])
+def test_an_answer_with_a_list_equals_an_encoded_answer(elements):
+    assert b"".join(answers.success_list(map(answers.encode, elements))) == answers.success(elements)

@@ -9,7 +9,7 @@ import socket
 import ssl
 import threading
 import time
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import replace
 
 import pytest
@@ -17,7 +17,8 @@ import pytest
 from templater.distribution.add import add
 from templater.distribution.store import Store
 from templater.distribution.tree import Tree
-from templater.serving.connections import Bounds
+from templater.serving import https
+from templater.serving.connections import PIECE, Bounds
 from templater.serving.sources import StoreSource, TreeSource
 from tests.streams.builders import listed, split_image, unified_image
 
@@ -331,6 +332,26 @@ def test_a_filter_selects_images(server):
     assert server.request("/1.0/images?filter=nonsense").status == 400
 
 
+def test_answers_to_several_clients_share_the_encoded_images(tree):
+    """A client that reads slowly keeps its answer in memory."""
+    server = https.ImageServer(TreeSource(str(tree)))
+    listing = server._listing
+    parts = [server._images(listing, True, text) for text in ("", "type eq container", "type ne x")]
+    encoded = set(map(id, listing.answers["images True"]))
+    for each in parts:
+        assert sum(len(part) for part in each if id(part) not in encoded) < 200
+        assert len(json.loads(b"".join(each))["metadata"]) >= 2
+
+
+@pytest.mark.parametrize("sizes", [[], [0], [1] * 10, [PIECE], [PIECE - 1, 2, 3], [10, 5 * PIECE + 7, 10]])
+def test_an_answer_is_sent_in_blocks_of_a_limited_size(sizes):
+    parts = [bytes([number]) * size for number, size in enumerate(sizes)]
+    blocks = list(https._blocks(parts))
+    assert b"".join(blocks) == b"".join(parts)
+    assert all(PIECE <= len(block) < 2 * PIECE for block in blocks[:-1])
+    assert all(0 < len(block) < 2 * PIECE for block in blocks)
+
+
 def test_a_private_image_is_answered_like_an_unknown_one(start, tmp_path):
     store = Store(str(tmp_path / "store"))
     public = store.import_files(*split_image(tmp_path / "a"), aliases=["open"], public=True)
@@ -488,6 +509,20 @@ def test_when_all_connections_are_in_use_the_longest_waiting_connection_is_close
     finally:
         for client in idle:
             client.close()
+
+
+@pytest.mark.slow
+def test_when_all_connections_are_in_use_a_client_that_does_not_read_is_replaced(start, tree):
+    (tree / "images/large").touch()
+    os.truncate(tree / "images/large", 100 << 20)
+    server = start(TreeSource(str(tree)), Bounds(connections=10, stalled=0.2))
+    with ExitStack() as stack:
+        for _ in range(10):
+            client = stack.enter_context(server.connect())
+            client.sendall(b"GET /images/large HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert client.recv(1)
+        for _ in range(3):
+            assert server.request("/").status == 200
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
