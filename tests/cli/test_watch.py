@@ -1,5 +1,6 @@
 """Watching: every kind of save is noticed, bursts are grouped, replaced folders are watched again."""
 
+import json
 import os
 import pty
 import random
@@ -280,6 +281,18 @@ def test_only_the_rule_that_depends_on_a_change_is_rendered_again(small, tmp_pat
         rendered.clear()
         image.look()
         assert set(rendered) == {name} - {None}
+
+
+def test_each_look_prints_one_line_of_json_with_readable_text(small, capfd):
+    (small / "templates/motd.tpl").write_text("Grüße\n")
+    described = options.Description(None, None, None, (), (), (), None)
+    request = options.Request(
+        str(small), described, ("start",), None, HOSTS["incus"], None, Given(), as_json=True
+    )
+    shown = looks(WatchedImage(request, checked=False, tested=False), capfd)
+    assert shown.out.count("\n") == 1
+    assert "Grüße" in shown.out
+    assert "Grüße" in str(json.loads(shown.out))
 
 
 def test_with_a_root_filesystem_only_new_patches_are_shown(small, tmp_path, capfd):

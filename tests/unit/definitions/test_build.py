@@ -6,6 +6,7 @@ import pytest
 
 from templater.definitions.build import MAX_ENTRIES, build, expiry_seconds
 from templater.definitions.choice import VM, Choice
+from templater.definitions.generators import Results
 from templater.model.errors import InputError, LimitError, TemplaterError, UsageError
 from templater.model.source import Source
 from templater.parsing.metadata_yaml import read_metadata
@@ -216,8 +217,18 @@ def test_a_template_of_the_build_host_is_never_read(tmp_path):
 
 
 def test_the_number_of_entries_is_limited():
+    files(*["{generator: fstab}"] * MAX_ENTRIES)
     with pytest.raises(LimitError, match="entries"):
         files(*["{generator: fstab}"] * (MAX_ENTRIES + 1))
+
+
+def test_the_characters_of_all_entries_are_limited_together():
+    results = Results(10)
+    results.count("12345", "678")
+    results.count("90")
+    with pytest.raises(LimitError) as refused:
+        results.count("x")
+    assert refused.value.message == "the entries of 'files' have more than 10 bytes in total"
 
 
 @pytest.mark.parametrize(

@@ -168,6 +168,22 @@ def test_edit_keeps_utf_16_encoding(encoding):
 
 
 @pytest.mark.parametrize(
+    ("when", "items"),
+    [
+        (("create", "copy"), ["- create # c", "- copy"]),
+        (("start", "create"), ["- start", "- create # c"]),
+        (("copy", "start", "create"), ["- copy", "- start", "- create # c"]),
+        (("start",), ["- start"]),
+    ],
+)
+@pytest.mark.parametrize("end", ["", "\n"])
+def test_items_keep_their_comments_in_a_file_with_and_without_a_final_newline(when, items, end):
+    before = "templates:\n  /a:\n    when:\n    - create # c\n    - start" + end
+    after = edit.change_rule(Source("metadata.yaml", before), "/a", {"when": when}).text
+    assert after == "templates:\n  /a:\n    when:\n    " + "\n    ".join(items) + end
+
+
+@pytest.mark.parametrize(
     ("before", "fields", "after"),
     [
         ("templates:\n  /a: ~ # c\n", {"mode": "0600"}, 'templates:\n  /a: # c\n    mode: "0600"\n'),
