@@ -50,6 +50,17 @@ def test_each_option_of_each_command_is_on_its_page(written):
                     )
 
 
+def test_the_help_of_each_command_and_option_is_made_of_sentences():
+    for name, ctx in COMMANDS.items():
+        about = (
+            (ctx.command.help or "").partition("\b")[0].partition("Example")[0].strip()
+        )  # \b: a block of lines
+        assert about.endswith((".", ":")), (name, about)
+        for param in ctx.command.get_params(ctx):
+            if isinstance(param, click.Option) and param.help:
+                assert param.help.strip().endswith((".", "]", ")")), (name, param.opts)
+
+
 def test_the_whole_help_is_on_the_page(written):
     for name, ctx in COMMANDS.items():
         words = "".join(plain(written[name]).replace("`", "").split())

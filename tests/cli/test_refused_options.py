@@ -109,6 +109,8 @@ REFUSED = {
         "can't write 'd.tar.gz': -o writes a directory or an uncompressed .tar file\n"
         "hint: use -o d.tar, and compress that file"
     ),
+    "preview IMAGE --instances missing": "can't read 'missing': no such file or directory",
+    "preview IMAGE --instances ROOTFS": "can't read 'ROOTFS': is a directory",
     "preview IMAGE -d eth0": DEVICE,
     "preview IMAGE -d eth0,": DEVICE.replace("'eth0' is not NAME,", "'' is not "),
     "preview incus:": "'incus:' does not name one instance\nhint: give incus:NAME",

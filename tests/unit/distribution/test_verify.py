@@ -71,6 +71,17 @@ def test_a_damaged_metadata_tarball_is_found_without_root_filesystems(tree):
 def test_a_missing_file_is_found(tree):
     file_of(tree, "squashfs").unlink()
     assert codes(tree, metadata_only=True) == {("error", "missing")}
+    (found,) = verify(LocalStream(tree), metadata_only=True).problems
+    assert found.message == "the image can't be downloaded: the file is missing"
+
+
+def test_a_missing_file_that_no_client_requests_is_a_warning(tree):
+    file_of(tree, "squashfs").unlink()
+    change(
+        tree, IMAGES_PATH, lambda document: document["products"]["tiny:1:amd64:default"].update(arch="vax")
+    )
+    (found,) = [each for each in verify(LocalStream(tree)).problems if each.code == "missing"]
+    assert (found.level, found.message) == ("warning", "the file is missing; no client requests this file")
 
 
 def test_a_wrong_fingerprint_is_found_although_both_files_are_right(tree):

@@ -6,8 +6,9 @@ import sys
 
 import pytest
 
+from templater.cli.records import opened_record
 from templater.instances.directory import InstanceDirectory, State, StateDirectory, record
-from templater.model.errors import BusyError, InputError, LimitError, RefusedError
+from templater.model.errors import BusyError, InputError, LimitError, RefusedError, TemplaterError
 
 
 def test_a_new_instance_has_no_recorded_state(tmp_path):
@@ -98,6 +99,28 @@ def test_a_symlink_in_the_state_directory_is_not_followed(tmp_path, name):
             except Exception as error:
                 assert type(error).__module__ == "templater.model.errors"
     assert (tmp_path / "victim").read_text() == "precious"
+
+
+def test_no_file_is_created_behind_a_symlink_in_the_state_directory(tmp_path):
+    with StateDirectory(str(tmp_path)) as state_directory:
+        for name in ("log", "lock"):
+            (tmp_path / ".templater" / name).symlink_to(tmp_path / "missing")
+        for action in (lambda: state_directory.append("log", b"x", 10), lambda: state_directory.lock("x")):
+            with pytest.raises(TemplaterError):
+                action()
+    assert not (tmp_path / "missing").exists()
+
+
+def test_a_record_that_a_command_opens_for_writing_is_locked(tmp_path):
+    with (
+        opened_record(str(tmp_path)),
+        opened_record(str(tmp_path), lock="apply"),
+        StateDirectory(str(tmp_path)) as other,
+        pytest.raises(BusyError, match=f"pid {os.getpid()}: apply"),
+    ):
+        other.lock("me", 0.05)
+    with opened_record("") as record:
+        assert record is None
 
 
 def test_a_hard_link_in_the_state_directory_is_refused(tmp_path):
