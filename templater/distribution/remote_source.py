@@ -256,8 +256,8 @@ def _find(stream: UrlStream, remote: str, alias: str) -> tuple[Image, str]:
                 raise InputError(f"'{printable(alias)}' is the beginning of several fingerprints")
         if named:
             return min(named, key=_preference), client
-        known.update(dict.fromkeys(name for image in images for name in image.aliases if name != alias))
-    near = get_close_matches(alias, known, n=3)
+        known.update(dict.fromkeys(name for image in images for name in image.aliases))
+    near = [] if is_hash(alias) else get_close_matches(alias, known, n=3)
     raise InputError(
         f"'{stream.base}' has no image '{printable(alias)}'",
         hint="did you mean " + " or ".join(f"'{remote}:{printable(name)}'" for name in near) + "?"
