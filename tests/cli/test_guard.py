@@ -147,8 +147,12 @@ def test_every_command_that_reads_an_image_accepts_limits_on_the_whole_command(n
             ["image", "unset-property", "IMAGE", "a"],
             marks=pytest.mark.slow,
         ),
-        ("image.template", "_metadata", ["image", "template", "list", "IMAGE"]),
-        ("image.template", "_read", ["image", "template", "show", "IMAGE", "a.tpl"]),
+        pytest.param(
+            "image.template", "_metadata", ["image", "template", "list", "IMAGE"], marks=pytest.mark.slow
+        ),
+        pytest.param(
+            "image.template", "_read", ["image", "template", "show", "IMAGE", "a.tpl"], marks=pytest.mark.slow
+        ),
         pytest.param(
             "image.build",
             "source_date_epoch",
