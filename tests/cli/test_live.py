@@ -1,9 +1,12 @@
 """Commands on running instances, with the recorded answers of Incus."""
 
 import json
+import os
 
 import pytest
 
+from templater.cli.live_copy import live_copy
+from templater.image.limits import DEFAULT
 from tests.peak_memory import measured
 from tests.recorded_daemon import JSON, error, incus, key, sync  # noqa: F401
 
@@ -95,6 +98,19 @@ def test_every_command_accepts_a_running_instance_as_src(incus, run, command):  
     code, _out, err = run(command[0], "incus:c1", *command[1:])
     assert code in (0, 1), err
     assert {request.split()[0] for request in incus.requests} <= {"GET", "HEAD"} and incus.refused == []
+
+
+def test_check_of_an_instance_reads_a_copy_with_every_template(incus):  # noqa: F811
+    with live_copy("incus:c1", None, DEFAULT) as (folder, instance, host):
+        assert sorted(os.listdir(folder)) == ["metadata.yaml", "templates"]
+        for name in ("cloud-init-meta.tpl", "deep.tpl", "hostname.tpl", "once.tpl"):
+            _status, _headers, data = incus.answers[
+                key(f"GET /1.0/instances/c1/metadata/templates?path={name}")
+            ]
+            with open(f"{folder}/templates/{name}", "rb") as file:
+                assert file.read() == data
+    assert (instance.name, host.startswith("incus")) == ("c1", True)
+    assert not os.path.exists(folder)
 
 
 @pytest.mark.parametrize("words", [["audit"], ["unpack", "x"], ["image", "info"]])

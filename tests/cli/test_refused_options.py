@@ -98,6 +98,8 @@ USAGE = {
     "new d --rootfs x": FROM,
     "new d -o image.release=x": FROM,
     "new d --preset minimal --preset list": "--preset can be given only once: choose one of minimal, list",
+    "image set-property IMAGE": "Missing argument 'KEY=VALUE… | KEY VALUE'.",
+    "image unset-property IMAGE": "Missing argument 'KEY…'.",
     "new": "missing argument DIR: templater new DIR",
     "new --from DEFINITION": "missing argument DIR: templater new --from FILE DIR",
     "test IMAGE --json --report tap": "--json and --report tap contradict each other",

@@ -7,6 +7,7 @@ import pytest
 from templater.definitions.build import MAX_ENTRIES, build, expiry_seconds
 from templater.definitions.choice import VM, Choice
 from templater.definitions.generators import Results
+from templater.image.limits import DEFAULT
 from templater.model.errors import InputError, LimitError, TemplaterError, UsageError
 from templater.model.source import Source
 from templater.parsing.metadata_yaml import read_metadata
@@ -220,6 +221,21 @@ def test_the_number_of_entries_is_limited():
     files(*["{generator: fstab}"] * MAX_ENTRIES)
     with pytest.raises(LimitError, match="entries"):
         files(*["{generator: fstab}"] * (MAX_ENTRIES + 1))
+
+
+def test_the_metadata_of_a_build_has_a_limit_on_properties_and_rules_together():
+    text = "image: {distribution: tiny, release: one}\nfiles: [{generator: hosts, path: /etc/hosts}]\n"
+
+    def made(most):
+        image = build(Source("d.yaml", text), Choice(), DEFAULT._replace(metadata_bytes=most))
+        return read_metadata(image.read_metadata())
+
+    metadata = made(1 << 20)
+    (rule,) = metadata.rules
+    size = sum(map(len, metadata.properties.values())) + len(rule.path) + sum(map(len, rule.when))
+    made(size)
+    with pytest.raises(LimitError, match=f"is larger than {size - 1} bytes$"):
+        made(size - 1)
 
 
 def test_the_characters_of_all_entries_are_limited_together():

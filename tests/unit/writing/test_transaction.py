@@ -22,6 +22,7 @@ from templater.rootfs.confined import Directory, Root
 from templater.rootfs.directory import DirectoryRootfs, IdMap
 from templater.writing import staged_file, transaction
 from templater.writing.lock import lock
+from templater.writing.recovery import _remove_leftover
 from templater.writing.staged_file import Target
 from templater.writing.transaction import PREFIX, Journal, apply
 from tests.rootfs_builders import MECHANISMS, a_directory, a_plan, a_rule, as_root, opened, snapshot, strays
@@ -607,3 +608,22 @@ def test_a_failed_apply_removes_three_hundred_created_parents(rootfs, top, monke
         apply(a_plan({"/b" * 300 + "/x": "text"}, rootfs), rootfs)
     assert not (top / "b").exists()
     assert {name for name in snapshot(top) if not name.startswith("a")} == set(before)
+
+
+@pytest.mark.parametrize(
+    ("name", "make"),
+    [
+        (f"{PREFIX}token", Path.touch),
+        (f"{PREFIX}token-x-1", Path.touch),
+        (f"{PREFIX}token-5-1", Path.mkdir),
+        (f"{PREFIX}token-5-1", os.mkfifo),
+        (f"{PREFIX}token-5-1", Path.touch),
+        (f"{PREFIX}missing-5-1", None),
+    ],
+)
+def test_a_name_that_no_run_of_templater_has_left_is_kept_and_counts_as_clean(tmp_path, name, make):
+    if make is not None:
+        make(tmp_path / name)
+    with Root(str(tmp_path)) as root, root.directory("/") as directory:
+        assert _remove_leftover(directory, name, {"other"}) is True
+    assert list(tmp_path.iterdir()) == ([] if make is None else [tmp_path / name])
