@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from templater.checks.authored import AuthoredImage, authored
+from templater.checks.authored import AuthoredImage, _only, _value_of, authored
 from templater.checks.finding import all_checks, audit
 from templater.model.errors import LimitError
 from templater.model.hosts import INCUS
 from templater.model.instance import Instance
+from templater.model.source import Source
 from tests.checks.authoring.authoring_builders import SEED, defined, file, findings, image
 from tests.checks.builders import a_folder, a_link, an_image
 
@@ -619,3 +620,25 @@ def test_the_hint_of_host_syntax_contains_a_loop_for_every_host():
     (found,) = (each for each in audit(wrong, "authoring") if each.check == "host-syntax")
     assert found.message.endswith("every start fails on incus-debian")
     assert found.hint.endswith(f"and LXD and incus-debian have v4: write {LOOP}")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("user.ip", "10.0.0.5"), ("user.ipv4", "10.0.0.5"), ("user.address", "10.0.0.5"), ("user.gateway", "10.0.0.5"),
+        ("user.port", "8080"), ("user.script", "value"), ("user.script_ip", "10.0.0.5"), ("user.ip.name", "value"),
+        ("user.motd", "value"),
+    ],
+)  # fmt: skip
+def test_an_invented_value_fits_the_name_of_its_key(key, value):
+    assert _value_of(key) == value
+
+
+def test_the_only_occurrence_of_a_text_is_located():
+    source = Source("t", "one two one three")
+    whole = source.span(0, len(source.text))
+    found = _only("three", whole)
+    assert (found.start, found.end) == (12, 17)
+    assert _only("one", whole) is None
+    assert _only("four", whole) is None
+    assert _only("three", source.span(0, 12)) is None

@@ -7,10 +7,12 @@ import pytest
 from templater.hooks import install, lxc_config
 from templater.hooks.json_input import parse_json
 from templater.hooks.options import USAGE, Options, read_options
+from templater.hooks.render_job import _without_description
 from templater.hooks.run import MOST_TRIGGERS, require_triggers
 from templater.hooks.runtimes import incus, lxc, nspawn, oci
 from templater.model.errors import InputError, LimitError, RefusedError, TemplaterError, UsageError
 from templater.model.metadata import TRIGGERS
+from templater.model.source import Source
 
 SECONDS = "give seconds: --time-limit 30"
 ON_ERROR = "use --on-error fail or --on-error keep-going"
@@ -157,3 +159,15 @@ def test_a_configuration_includes_a_limited_number_of_files(tmp_path, monkeypatc
     with pytest.raises(LimitError) as refused:
         list(lxc_config.settings(str(tmp_path / "0")))
     assert refused.value.message == f"'{tmp_path}/0' includes more than 3 files"
+
+
+def test_an_error_of_a_description_has_its_place_but_not_its_text():
+    span = Source("instance.yaml", "a: secret").span(3, 9)
+    for found, said in ((InputError("secret", span), "instance.yaml:1:4: "), (LimitError("secret"), "")):
+        hidden = _without_description(found)
+        assert (type(hidden), hidden.message) == (
+            type(found),
+            f"{said}the description of the instance is invalid",
+        )
+        assert hidden.span is None
+        assert hidden.hint == "templater preview -i FILE shows why"

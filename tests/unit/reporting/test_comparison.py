@@ -72,3 +72,23 @@ def test_the_json_of_a_comparison_contains_only_files_that_differ(planned):
     assert [
         (file["path"], file["before"]["content"], file["after"]["content"]) for file in data["files"]
     ] == [("/etc/a", "a\n", "c\n")]
+
+
+def test_a_new_and_a_deleted_file_with_a_blank_in_its_name_have_a_quoted_header(planned, tmp_path):
+    def only(path):
+        folder = tmp_path / path.strip("/").replace("/", "-")
+        (folder / "templates").mkdir(parents=True)
+        (folder / "metadata.yaml").write_text(
+            f"templates: {{'{path}': {{when: [create], template: a.tpl, mode: '0640'}}}}\n"
+        )
+        (folder / "templates/a.tpl").write_text("")
+        return plan(open_image(folder), Instance(), triggers=("create",), clock=1.0, seed=0)
+
+    text = "".join(patch_of(compare_plans(only("/etc/x y"), only("/etc/z"))))
+    lines = [line for line in text.splitlines() if not line.startswith("#")]
+    assert lines == [
+        'diff --git "a/etc/x y" "b/etc/x y"',
+        "deleted file mode 100640",
+        "diff --git a/etc/z b/etc/z",
+        "new file mode 100640",
+    ]

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from templater.validators.programs import ifquery
 from templater.validators.validator import Failure, all_validators
 
 PROGRAMS = sorted(set(all_validators()) - {"cloud-init's schemas"})
@@ -46,3 +47,12 @@ def test_a_long_message_is_shortened():
     output = "stdin:1:2: " + "x" * 1000
     ((_, message),) = all_validators()["visudo"].read(["sudoers", 1, output], "text")
     assert len(message) < 250
+
+
+def test_ifquery_does_not_report_an_interface_that_another_file_can_define():
+    lines = [
+        "ifquery: /run/x/interfaces:3: unknown iface to inherit from: eth0",
+        "ifquery: /run/x/interfaces:5: misplaced option",
+        "ifquery: /run/x/other:5: misplaced option",
+    ]
+    assert list(ifquery.read(lines, "interfaces")) == [(5, "misplaced option")]
