@@ -205,3 +205,11 @@ def test_a_value_that_the_form_cannot_show_unchanged_cannot_be_edited(page):
     assert "readonly" in odd
     assert "readonly" not in plain[0]
     assert plain[1] == "\n\n two\n", "the parser drops the first newline"
+
+
+def test_the_form_says_that_an_instance_has_no_profiles(page):
+    none = "None. Later profiles override earlier ones."
+    assert none in page.ask()["form text"]
+    with_one = page.ask({}, {"web1": {"profiles": [{"name": "p", "config": {"user.a": "b"}}]}})
+    assert "user.a" in with_one["form"]
+    assert none not in with_one["form text"]

@@ -292,7 +292,7 @@ def test_the_project_of_the_clients_configuration_is_used(incus, monkeypatch, tm
 
 def test_a_remote_of_lxd_is_read_with_its_own_certificate_only(monkeypatch, tmp_path):
     monkeypatch.setenv("LXD_CONF", str(tmp_path))
-    remote = "remotes: {there: {addr: 'https://127.0.0.1:1', protocol: lxd}, oidc: {addr: 'https://x', auth_type: oidc}, odd: {addr: 'https://[x'}}\n"
+    remote = "remotes: {there: {addr: 'https://127.0.0.1:1', protocol: lxd}, oidc: {addr: 'https://x', auth_type: oidc}, odd: {addr: 'https://[x'}, images: {addr: 'https://x', protocol: simplestreams}}\n"
     (tmp_path / "config.yml").write_text(remote)
     with pytest.raises(InputError, match="needs the client's certificate"):
         open_daemon(parse_address("lxd:there:c1"))
@@ -300,8 +300,11 @@ def test_a_remote_of_lxd_is_read_with_its_own_certificate_only(monkeypatch, tmp_
         open_daemon(parse_address("lxd:oidc:c1"))
     with pytest.raises(UsageError, match="the URL has an invalid host"):
         open_daemon(parse_address("lxd:odd:c1"))
-    with pytest.raises(UsageError, match="unknown LXD remote 'nowhere'"):
+    with pytest.raises(UsageError, match=r"^unknown LXD remote 'nowhere'$") as refused:
         open_daemon(parse_address("lxd:nowhere:c1"))
+    assert refused.value.hint == "`lxc remote list` shows them"
+    with pytest.raises(UsageError, match=r"^the remote 'images' has images only$"):
+        open_daemon(parse_address("lxd:images:c1"))
 
 
 @pytest.mark.skipif(shutil.which("incus") is None, reason="the Incus client is not installed")

@@ -1,0 +1,22 @@
+"""What `image build` says about a built image."""
+
+import pytest
+
+from templater.cli.commands.image.build import report
+from templater.image.build import Built
+
+
+@pytest.mark.parametrize(
+    ("count", "more"), [(1, ""), (5, ""), (6, " and 1 more"), (8, " and 3 more")], ids=["1", "5", "6", "8"]
+)
+def test_dropped_acls_are_named_up_to_five(count, more, capfd):
+    names = tuple(f"etc/{number}" for number in range(count))
+    report(Built(("a.tar",), 5, "f" * 64, 3, names), as_json=False)
+    first = ", ".join(names[:5])
+    warning = f"warning: squashfs can't store ACLs; removed the ACLs of: {first}{more}\n"
+    assert capfd.readouterr().err.startswith(warning)
+
+
+def test_an_image_without_acls_has_no_warning(capfd):
+    report(Built(("a.tar",), 5, "f" * 64, 3), as_json=False)
+    assert "warning" not in capfd.readouterr().err

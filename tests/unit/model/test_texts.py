@@ -1,0 +1,41 @@
+"""How values of the model show themselves to a programmer."""
+
+import pytest
+
+from templater.definitions.build import build
+from templater.definitions.choice import Choice
+from templater.instances.directory import State
+from templater.model.entry import DIRECTORY, Entry
+from templater.model.hosts import INCUS
+from templater.model.instance import Instance
+from templater.model.instance_life import Life
+from templater.model.metadata import Finding, Metadata, Rule
+from templater.model.plan import CREATE, Change, Outcome, Plan
+from templater.model.source import Source
+from templater.model.triggers import Triggers
+
+RULE = Rule("/etc/a", "a.tpl", ("create",))
+SPAN = Source("metadata.yaml", "a: b").span(3, 4)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (Entry(DIRECTORY, 0o755, 1, 2), "Entry('directory', 0755, 1:2)"),
+        (INCUS, "Host('incus')"),
+        (Instance("c1"), "Instance('c1', 'container')"),
+        (Life("create", True), "Life(pending='create', running=True)"),
+        (RULE, "Rule('/etc/a', 'a.tpl', when=('create',))"),
+        (Finding("unknown-key", "said", SPAN), "Finding('unknown-key', 'said')"),
+        (Outcome("fails", "text", "error"), "Outcome('fails', 'text')"),
+        (Outcome("fails", "", "error"), "Outcome('fails', 'error')"),
+        (Change(RULE, "create", "/etc/a", CREATE), "Change(create '/etc/a' on create)"),
+        (Plan(Metadata(), Instance("c1"), INCUS, ("create",), ()), "Plan('c1', ('create',), 0 changes)"),
+        (SPAN, "Span(metadata.yaml:1:4)"),
+        (Triggers(("create", "start"), "why"), "Triggers(create,start: why)"),
+        (State("copy", "c2", "a.tar"), "State(pending='copy', name='c2', image='a.tar')"),
+        (build(Source("d.yaml", "image: {distribution: a}"), Choice()), "DefinitionImage('d.yaml')"),
+    ],
+)
+def test_the_text_of_a_value_names_its_class_and_its_main_facts(value, text):
+    assert repr(value) == text
