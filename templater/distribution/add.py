@@ -22,13 +22,14 @@ from ..image.tar_writer import TarWriter
 from ..image.tarball_image import TarballImage
 from ..model.architectures import DEBIAN_NAMES, KERNEL_NAMES
 from ..model.entry import FILE
-from ..model.errors import InputError, RefusedError, UsageError, reason
+from ..model.errors import InputError, LimitError, RefusedError, UsageError, reason
 from ..model.file_names import DISK, ROOTFS
 from ..model.metadata import Metadata
 from ..model.progress import Progress, silent
 from ..model.source import printable
 from ..parsing.file_kind import COMPRESSIONS, QCOW2, SQUASHFS, TAR, XZ, describe
 from ..parsing.metadata_yaml import read_metadata
+from ..parsing.qcow2 import HEADER, backing_file, has_external_data
 from .catalog import COMBINED, IMAGES_PATH
 from .client_view import ROOT_KINDS
 from .tree import IMAGES, Catalog, Tree, content_path, products_file
@@ -155,11 +156,13 @@ def root_ftype(path: str) -> str:
     kind = kind_of_file(path)
     if kind == QCOW2:
         with open(path, "rb") as file:
-            if any(file.read(16)[8:16]):
-                raise RefusedError(
-                    f"'{path}' is a qcow2 file that needs a backing file, which clients don't have",
-                    hint="convert the disk first: qemu-img convert -O qcow2",
-                )
+            head = file.read(HEADER + 8)
+        if backing_file(head) is not None or has_external_data(head):
+            what = "a backing file" if backing_file(head) is not None else "an external data file"
+            raise RefusedError(
+                f"'{path}' is a qcow2 file that needs {what}, which clients don't have",
+                hint="convert the disk first: qemu-img convert -O qcow2",
+            )
         return "disk-kvm.img"
     if kind == SQUASHFS:
         return "squashfs"
@@ -205,6 +208,17 @@ def _split(path: str, limits: Limits, progress: Progress) -> Iterator[tuple[str,
         yield built.files
 
 
+def _refuse_sparse(path: str, size: int, limits: Limits) -> None:
+    """Raise LimitError if a disk, whose holes are stored as zeros, is too large for its image."""
+    packed = os.path.getsize(path)
+    if size > max(limits.ratio_from, packed * limits.ratio):
+        raise LimitError(
+            f"'{path}': '{DISK}' has {size} bytes with its holes, more than {limits.ratio} times the"
+            f" size of the image: {packed} bytes",
+            hint="if you trust the image, raise the limit: --limit ratio=…",
+        )
+
+
 @contextlib.contextmanager
 def _split_machine(path: str, limits: Limits, progress: Progress) -> Iterator[tuple[str, ...]]:
     with tempfile.TemporaryDirectory(prefix="templater-split-") as folder:
@@ -218,6 +232,7 @@ def _split_machine(path: str, limits: Limits, progress: Progress) -> Iterator[tu
         with archive.stream, open(disk, "wb") as file:
             for member in archive:
                 if clean_name(member) == DISK and member.kind == FILE:
+                    _refuse_sparse(path, member.size, limits)
                     for offset, data in archive.chunks(member):
                         file.seek(offset)
                         file.write(data)

@@ -6,14 +6,8 @@ from collections.abc import Iterator
 
 from ...model.file_names import DISK, ROOTFS
 from ...model.source import printable
+from ...parsing.qcow2 import HEADER, MAGIC, backing_file, has_external_data
 from ..base import Observation, ScannedImage, check
-
-MAGIC = b"QFI\xfb"
-#: size of the header of version 2
-HEADER = 72
-#: the "incompatible features" in the header of version 3, and the bit for an external data file
-FEATURES = slice(72, 80)
-EXTERNAL_DATA = 1 << 2
 
 
 @check(
@@ -40,10 +34,9 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
         return
     if len(head) < HEADER:
         yield Observation(f"'{DISK}' is cut short: its qcow2 header is incomplete", DISK, severity="high")
-    place, size = int.from_bytes(head[8:16], "big"), int.from_bytes(head[16:20], "big")
-    if place:
-        name = printable(head[place : place + min(size, 1023)].decode("utf-8", "surrogateescape"))
-        named = f" '{name}'" if name else ""
+    name = backing_file(head)
+    if name is not None:
+        named = f" '{printable(name.decode('utf-8', 'surrogateescape'))}'" if name else ""
         yield Observation(f"'{DISK}' has the backing file{named}, which qemu-img reads on the host", DISK)
-    if head[4:8] >= b"\0\0\0\3" and int.from_bytes(head[FEATURES], "big") & EXTERNAL_DATA:
+    if has_external_data(head):
         yield Observation(f"'{DISK}' stores its data in another file, which qemu-img reads on the host", DISK)

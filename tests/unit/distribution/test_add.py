@@ -9,7 +9,9 @@ import pytest
 from templater.distribution.add import add
 from templater.distribution.catalog import IMAGES_PATH, INDEX_PATH
 from templater.distribution.tree import Tree
-from templater.model.errors import InputError, RefusedError, UsageError
+from templater.image.limits import DEFAULT
+from templater.model.errors import InputError, LimitError, RefusedError, UsageError
+from tests.image_archives import file, image, padded, pax
 from tests.streams.builders import (
     CREATED,
     DAY,
@@ -17,6 +19,7 @@ from tests.streams.builders import (
     SQUASHFS,
     checked,
     listed,
+    metadata_yaml,
     split_image,
     tarball,
     unified_image,
@@ -241,6 +244,13 @@ def test_a_disk_with_a_backing_file_is_refused(tree, tmp_path):
         add(tree, *wrapped(split_image(tmp_path / "a", root=disk)))
 
 
+def test_a_disk_with_an_external_data_file_is_refused(tree, tmp_path):
+    disk = bytearray(QCOW2)
+    disk[7], disk[79] = 3, 4
+    with pytest.raises(RefusedError, match="external data file"):
+        add(tree, *wrapped(split_image(tmp_path / "a", root=bytes(disk))))
+
+
 def test_root_filesystems_of_an_unknown_kind_or_two_of_one_kind_are_refused(tree, tmp_path):
     meta, root = split_image(tmp_path / "a")
     _, text = split_image(tmp_path / "b", root=b"hello\n")
@@ -324,6 +334,19 @@ def test_splitting_a_virtual_machine_image_gives_metadata_and_a_disk(tree, tmp_p
     checked(tree)
     (image,) = listed(tree, "incus-6.0")
     assert image.type == "virtual-machine"
+
+
+def test_a_sparse_disk_that_would_fill_the_tree_is_refused(tree, tmp_path):
+    """An image of 459 bytes made a disk of a terabyte."""
+    records = {"GNU.sparse.major": b"1", "GNU.sparse.minor": b"0", "GNU.sparse.realsize": b"%d" % (8 << 20)}
+    disk = pax({**records, "GNU.sparse.name": b"rootfs.img"}) + file("d", padded(b"1\n0\n512\n") + QCOW2)
+    path = image(tmp_path / "i.tar", disk, metadata=metadata_yaml())
+    limits = DEFAULT._replace(ratio_from=1 << 20, ratio=100)
+    with pytest.raises(LimitError, match=f"'rootfs.img' has {8 << 20} bytes with its holes"):
+        add(tree, path, split=True, limits=limits)
+    assert not os.path.exists(tree.path)
+    add(tree, path, split=True, limits=limits._replace(ratio=1000))
+    assert len(tree.read(items(tree)["disk-kvm.img"]["path"])) == 8 << 20
 
 
 @pytest.mark.skipif(shutil.which("mksquashfs") is None, reason="needs mksquashfs")

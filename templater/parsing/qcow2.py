@@ -1,0 +1,23 @@
+"""References of qcow2 disks to other files, which qemu-img opens. The format is in QEMU's qcow2.txt."""
+
+MAGIC = b"QFI\xfb"
+#: size of the header of version 2
+HEADER = 72
+#: the "incompatible features" in the header of version 3, and the bit for an external data file
+_FEATURES = slice(72, 80)
+_EXTERNAL_DATA = 1 << 2
+
+
+def backing_file(head: bytes) -> bytes | None:
+    """Return the name of a disk's backing file, or None if the disk has none.
+
+    ``head`` has the first bytes of the file. The result is empty if the name is not among these bytes.
+    """
+    place, size = int.from_bytes(head[8:16], "big"), int.from_bytes(head[16:20], "big")
+    return head[place : place + min(size, 1023)] if place else None
+
+
+def has_external_data(head: bytes) -> bool:
+    """Return whether a disk stores its data in another file."""
+    features = int.from_bytes(head[_FEATURES], "big")
+    return head[4:8] >= b"\0\0\0\3" and bool(features & _EXTERNAL_DATA)
