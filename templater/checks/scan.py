@@ -33,8 +33,10 @@ Read = Callable[[], bytes]
 
 #: limit on names, lower than in other commands: an audit keeps every name in memory for many checks
 MAX_NAMES = 400_000
+#: limit on the decompressed size divided by the compressed size, which is below 10 for distribution images
+MOST_RATIO = 200
 #: the default limits of an audit
-AUDITED = DEFAULT._replace(members=MAX_NAMES)
+AUDITED = DEFAULT._replace(members=MAX_NAMES, ratio=MOST_RATIO)
 
 PASSWD = f"{ROOTFS}/etc/passwd"
 #: files in which a build leaves its own hostname

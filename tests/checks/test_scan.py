@@ -18,6 +18,7 @@ from templater.cli.main import main
 from templater.image.build import Packing, build
 from templater.image.contents import open_contents
 from templater.model.entry import FILE, Entry, TemplateFile
+from templater.model.errors import LimitError
 
 ROOT = Path(__file__).resolve().parents[2]
 BROKEN = ROOT / "sample-images" / "broken"
@@ -321,3 +322,14 @@ def test_a_sarif_fingerprint_has_sixteen_hex_digits_and_a_number(tmp_path):
     hashes = [result["partialFingerprints"]["primaryLocationLineHash"] for result in results]
     assert hashes
     assert all(re.fullmatch(r"[0-9a-f]{16}:[0-9]+", text) for text in hashes)
+
+
+def test_an_audit_reads_at_most_200_times_the_size_of_an_image(tmp_path):
+    path = tmp_path / "image.tar.gz"
+    with tarfile.open(path, "w:gz") as tar:
+        for name, size in (("metadata.yaml", 0), ("rootfs/zeros", 8 << 20)):
+            member = tarfile.TarInfo(name)
+            member.size = size
+            tar.addfile(member, io.BytesIO(bytes(size)))
+    with pytest.raises(LimitError, match="more than 200 times its size"):
+        raise scan_image(str(path), AUDITED._replace(ratio_from=1 << 20)).errors[0]
