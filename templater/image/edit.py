@@ -10,8 +10,9 @@ import codecs
 import contextlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
-from ..model.errors import InputError, MetadataError, RefusedError, TemplaterError, UsageError
+from ..model.errors import InputError, LimitError, MetadataError, RefusedError, TemplaterError, UsageError
 from ..model.metadata import Metadata, Rule
 from ..model.source import Source, printable
 from ..parsing.metadata_yaml import read_metadata
@@ -22,6 +23,9 @@ from .textedit import add, has, move, put, take
 ALL_RULES: tuple[Rules, ...] = ("v2", "v4")
 #: alternative edits of a text, in order of preference
 Ways = tuple[Callable[[str], str], ...]
+#: limit on the characters that several edits parse one after the other, if they can't be made together
+_MOST_PARSED = 1 << 20
+Change = Callable[["_Meaning"], object]
 Field = str | bool | tuple[str, ...]
 
 
@@ -49,30 +53,72 @@ class NewRule:
         return fields
 
 
+def set_values(
+    source: Source, *, facts: Mapping[str, str | None] = {}, properties: Mapping[str, str | None] = {}
+) -> Source:
+    """Set facts and properties, or remove those whose value is None.
+
+    The facts are ``architecture``, ``creation_date`` and ``expiry_date``; dates are whole seconds.
+
+    Raises UsageError if a property to remove does not exist.
+    """
+    readings = _readings(source)
+    known = next(iter(readings.values())).properties
+    for name, value in properties.items():
+        if value is None and name not in known:
+            raise UsageError(f"the image has no property '{printable(name)}'", hint=_known(known))
+    edits = [_set_fact(*each) for each in facts.items()] + [
+        _set_property(*each) for each in properties.items()
+    ]
+    if len(edits) > 1:
+        # Each edit parses the text several times, so make all edits together, if that is possible.
+        together = partial(_first_ways, [ways for ways, _ in edits])
+        with contextlib.suppress(InputError):
+            return _changed(source, (together,), *(change for _, change in edits), readings=readings)
+        if len(edits) * len(source.text) > _MOST_PARSED:
+            raise LimitError(
+                f"{source.name} is too large for {len(edits)} changes, which depend on each other"
+            )
+    for ways, change in edits:
+        source = _changed(source, ways, change)
+    return source
+
+
+def _first_ways(edits: Iterable[Ways], text: str) -> str:
+    for ways in edits:
+        text = ways[0](text)
+    return text
+
+
+def _set_property(name: str, value: str | None) -> tuple[Ways, Change]:
+    place = ("properties", name)
+    if value is None:
+        return _taking(place), lambda model: model.properties.pop(name, None)
+    return _setting(place, value), lambda model: model.properties.__setitem__(name, value)
+
+
+def _set_fact(name: str, value: str | None) -> tuple[Ways, Change]:
+    if value is None:
+        nothing: object = "" if name == "architecture" else 0
+        return _taking((name,)), lambda model: setattr(model, name, nothing)
+    wanted: str | int = value if name == "architecture" else int(value)
+    return _setting((name,), wanted), lambda model: setattr(model, name, wanted)
+
+
 def set_property(source: Source, name: str, value: str) -> Source:
-    return _changed(
-        source,
-        _setting(("properties", name), value),
-        lambda model: model.properties.__setitem__(name, value),
-    )
+    return set_values(source, properties={name: value})
 
 
 def unset_property(source: Source, name: str) -> Source:
-    known = _read(source).properties
-    if name not in known:
-        raise UsageError(f"the image has no property '{printable(name)}'", hint=_known(known))
-    return _changed(source, _taking(("properties", name)), lambda model: model.properties.pop(name, None))
+    return set_values(source, properties={name: None})
 
 
 def set_fact(source: Source, name: str, value: str) -> Source:
-    """Set ``architecture``, ``creation_date`` or ``expiry_date``; dates are whole seconds."""
-    wanted: str | int = value if name == "architecture" else int(value)
-    return _changed(source, _setting((name,), wanted), lambda model: setattr(model, name, wanted))
+    return set_values(source, facts={name: value})
 
 
 def unset_fact(source: Source, name: str) -> Source:
-    nothing: object = "" if name == "architecture" else 0
-    return _changed(source, _taking((name,)), lambda model: setattr(model, name, nothing))
+    return set_values(source, facts={name: None})
 
 
 def require_same_identity(before: Source, after: Source, *, force: bool) -> None:
@@ -157,31 +203,34 @@ def _taking(names: tuple[str, ...]) -> Ways:
 
 def _read(source: Source) -> Metadata:
     """Parse by the rules of yaml.v2. If that fails, parse by the rules of yaml.v4."""
-    try:
-        return read_metadata(source)
-    except MetadataError:
-        for metadata in _readings(source).values():
-            return metadata
-        raise
+    return next(iter(_readings(source).values()))
 
 
 def _readings(source: Source) -> dict[Rules, Metadata]:
+    """Parse by each of the rules with which the text is valid. Raises MetadataError if there are none."""
     found: dict[Rules, Metadata] = {}
+    errors: list[MetadataError] = []
     for rules in ALL_RULES:
-        with contextlib.suppress(MetadataError):
+        try:
             found[rules] = read_metadata(source, rules)
+        except MetadataError as error:
+            errors.append(error)
+    if not found:
+        raise errors[0]
     return found
 
 
-def _changed(source: Source, ways: Ways, change: Callable[[_Meaning], object]) -> Source:
-    """Apply the first of ``ways`` that makes only the requested change, and return the new text.
+def _changed(
+    source: Source, ways: Ways, *changes: Change, readings: dict[Rules, Metadata] | None = None
+) -> Source:
+    """Apply the first of ``ways`` that makes only the requested changes, and return the new text.
 
     Raises InputError if every one of ``ways`` would also change another value.
     """
-    _read(source)
-    wanted = {rules: _meaning(metadata) for rules, metadata in _readings(source).items()}
+    wanted = {rules: _meaning(metadata) for rules, metadata in (readings or _readings(source)).items()}
     for meaning in wanted.values():
-        change(meaning)
+        for change in changes:
+            change(meaning)
     why = ""
     for way in ways:
         try:

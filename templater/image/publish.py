@@ -123,19 +123,12 @@ def _updated(
     keep: frozenset[str],
     expiry: int | None,
 ) -> tuple[Source, tuple[str, ...]]:
-    source = edit.set_fact(source, "architecture", architecture)
-    source = edit.set_fact(source, "creation_date", str(now))
-    if expiry is not None:
-        source = edit.set_fact(source, "expiry_date", str(expiry))
-    elif read_metadata(source).expiry_date:
-        source = edit.unset_fact(source, "expiry_date")
-    dropped = []
-    for name in STALE:
-        if name in read_metadata(source).properties and name not in properties and name not in keep:
-            source = edit.unset_property(source, name)
-            dropped.append(name)
-    for name, value in properties.items():
-        source = edit.set_property(source, name, value)
+    old = read_metadata(source)
+    facts: dict[str, str | None] = {"architecture": architecture, "creation_date": str(now)}
+    if expiry is not None or old.expiry_date:
+        facts["expiry_date"] = None if expiry is None else str(expiry)
+    dropped = [name for name in STALE if name in old.properties and name not in {*properties, *keep}]
+    source = edit.set_values(source, facts=facts, properties={**dict.fromkeys(dropped), **properties})
     return source, tuple(dropped)
 
 

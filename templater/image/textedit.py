@@ -20,11 +20,26 @@ _TABS = re.compile(r"\A(?:[ \t]*\t[ \t]*(?:\r\n|[\r\n]))+")
 _MOST_SHARED = 100
 #: maximum number of pairs with the same name that are removed: each removal parses the text again
 _MAX_PAIRS = 10
+#: maximum number of characters that one edit parses; the largest text is parsed three times
+_MOST_PARSED = 3 << 20
+
+
+class _Work:
+    """A limit on the characters that one edit parses."""
+
+    def __init__(self) -> None:
+        self.left = _MOST_PARSED
+
+    def read(self, text: str) -> Mark | None:
+        self.left -= len(text)
+        if self.left < 0:
+            raise MetadataError("too many anchors or equal names in a long text")
+        return read(text)
 
 
 def put(text: str, names: tuple[str, ...], value: Value) -> str:
     """Set the value at the path ``names``, and create missing mappings on that path."""
-    text, way = _unshared(text, names, merged=False)
+    text, way = _unshared(text, names, _Work(), merged=False)
     if way is None:
         return _first(text, _nested(names, value))
     if way.place is None:
@@ -56,8 +71,9 @@ def add(text: str, names: tuple[str, ...], value: Value) -> str:
 
 def take(text: str, names: tuple[str, ...], *, hollow: str = "") -> str:
     """Remove every pair at the path ``names``. ``hollow`` replaces a mapping that becomes empty."""
+    work = _Work()
     for _ in range(_MAX_PAIRS):
-        text, way = _unshared(text, names, merged=True)
+        text, way = _unshared(text, names, work, merged=True)
         if way is None or way.rest or way.place is None:
             return text
         text = _without(text, way.place, hollow)
@@ -119,10 +135,10 @@ def _merged(value: Mark) -> list[tuple[Mark, ...]]:
     return [(value,)]
 
 
-def _unshared(text: str, names: tuple[str, ...], *, merged: bool) -> tuple[str, _Way | None]:
+def _unshared(text: str, names: tuple[str, ...], work: _Work, *, merged: bool) -> tuple[str, _Way | None]:
     """Resolve anchors and aliases on the path. Return the new text and the path (None: empty document)."""
     for _ in range(_MOST_SHARED):
-        root = read(text)
+        root = work.read(text)
         if root is None or (root.null and not root.anchor):
             return text, None
         way = _search(root, names, (), merged=merged)

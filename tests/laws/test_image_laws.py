@@ -338,6 +338,7 @@ TEXTS: dict[str, Callable[[int], str]] = {
 RULE = edit.NewRule("/new", "t", ("create",))
 #: by the name of the function that edits
 EDITS: dict[str, Callable[[Source], object]] = {
+    "set_values": lambda source: edit.set_values(source, facts={"expiry_date": "7"}, properties={"a": None}),
     "set_property": lambda source: edit.set_property(source, "a", "new"),
     "unset_property": lambda source: edit.unset_property(source, "a"),
     "set_fact": lambda source: edit.set_fact(source, "architecture", "aarch64"),

@@ -53,10 +53,11 @@ def make(
         )
     source = Source(METADATA, (found.folder / METADATA).read_bytes())
     machine = platform.machine()
-    source = edit.set_fact(source, "architecture", architecture or ARCHITECTURES.get(machine, machine))
-    source = edit.set_fact(source, "creation_date", str(now))
-    for name, value in properties.items():
-        source = edit.set_property(source, name, value)
+    facts = {
+        "architecture": architecture or ARCHITECTURES.get(machine, machine),
+        "creation_date": str(now),
+    }
+    source = edit.set_values(source, facts=facts, properties=properties)
     written = {METADATA: source.data}
     for folder in (TEMPLATES, TESTS):
         for file in sorted((found.folder / folder).iterdir(), key=lambda each: each.name):

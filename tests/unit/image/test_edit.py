@@ -10,8 +10,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from templater.image import edit
-from templater.model.errors import InputError, MetadataError, TemplaterError, UsageError
+from templater.image import edit, marks, publish, textedit
+from templater.model.errors import InputError, LimitError, MetadataError, TemplaterError, UsageError
 from templater.model.source import Source
 from templater.parsing.metadata_yaml import read_metadata
 
@@ -293,3 +293,63 @@ def test_block_scalar_that_strips_line_endings_does_not_prevent_edits(text):
     after = edit.set_property(Source("m", text.encode()), "os", "x").text
     assert read_metadata(Source("m", after)).properties == {"os": "x"}
     assert yaml.safe_load(after)["unknown"] == yaml.safe_load(text)["unknown"]
+
+
+DEPENDENT = "b: &b {a: 1, c: 2}\nproperties:\n  a: x\n  <<: *b\n  d: 3\n"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [DEPENDENT, "properties: &p {a: 1, d: 3}\nx: *p\n", "properties: *p\n", "architecture: a\nproperties: {a: 1, d: 3}\n",
+     "properties:\n  a: 1\n  d: 3\n  a: 2\n"],
+)  # fmt: skip
+def test_edits_that_are_made_together_have_the_result_of_single_edits(text: str) -> None:
+    source = Source("metadata.yaml", text.replace("*p\n", "&q {a: 1, d: 3}\ny: *q\n"))
+    together = edit.set_values(
+        source,
+        facts={"architecture": "x86_64", "expiry_date": None},
+        properties={"d": None, "a": "5", "c": "6"},
+    )
+    single = edit.set_fact(source, "architecture", "x86_64")
+    single = edit.set_property(edit.set_property(edit.unset_property(single, "d"), "a", "5"), "c", "6")
+    assert meaning(together) == meaning(single)
+    assert meaning(together).properties == {"a": "5", "c": "6"}
+
+
+def test_a_missing_property_among_several_is_a_usage_error() -> None:
+    with pytest.raises(UsageError, match="no property 'nosuch'"):
+        edit.set_values(Source("m", "properties: {os: a}"), properties={"os": "b", "nosuch": None})
+
+
+def test_edits_that_depend_on_each_other_are_limited_in_a_long_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each edit parses the whole text."""
+    monkeypatch.setattr(edit, "_MOST_PARSED", len(DEPENDENT))
+    ways = (lambda text: text, lambda text: textedit.put(text, ("properties", "a"), "5"))
+    monkeypatch.setattr(edit, "_setting", lambda place, value: ways)
+    with pytest.raises(LimitError, match="too large for 2 changes"):
+        edit.set_values(Source("metadata.yaml", DEPENDENT), properties={"a": "5", "c": "6"})
+
+
+def test_many_edits_together_parse_the_text_four_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Publishing a container with a long metadata.yaml took 14 seconds."""
+    parses = []
+    monkeypatch.setattr(
+        edit, "read_metadata", lambda *args, **words: parses.append(1) or read_metadata(*args, **words)
+    )
+    monkeypatch.setattr(publish, "read_metadata", edit.read_metadata)
+    text = "architecture: a\nexpiry_date: 4\nproperties: {os: x, serial: 1, name: n, label: l, version: 1}\n"
+    source, dropped = publish._updated(Source("m", text), 5, "x86_64", {"os": "y"}, frozenset(), None)
+    assert (len(dropped), meaning(source).properties) == (4, {"os": "y"})
+    assert len(parses) == 5
+
+
+def test_anchors_on_the_path_are_resolved_only_in_short_texts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """60 merged mappings beside a long list took 19 seconds: the text was parsed again for each."""
+    read = []
+    monkeypatch.setattr(textedit, "read", lambda text: read.append(len(text)) or marks.read(text))
+    chain = "p0: &p0 {os: x}\n" + "".join(f"p{n}: &p{n}\n  <<: *p{n - 1}\n" for n in range(1, 60))
+    text = chain + "properties:\n  <<: *p59\nx: [" + "1, " * 2000 + "1]\n"
+    monkeypatch.setattr(textedit, "_MOST_PARSED", 3 * len(text))
+    with pytest.raises(InputError, match="too many anchors or equal names in a long text"):
+        edit.set_values(Source("m", text), properties={"os": None})
+    assert sum(read) <= 2 * 3 * len(text)

@@ -180,11 +180,9 @@ def edited_parts(
     """Apply the options to metadata.yaml, run the checks of an import, and return the parts."""
     from ....image import edit
 
-    source = Source(METADATA, parts[0].data)
-    for name, value in pairs_of(properties, what="templater image build ./image -o image.tar.xz").items():
-        source = edit.set_property(source, name, value)
-    if expire is not None:
-        source = edit.set_fact(source, "expiry_date", str(seconds_of(expire)))
+    changes = pairs_of(properties, what="templater image build ./image -o image.tar.xz")
+    facts = {} if expire is None else {"expiry_date": str(seconds_of(expire))}
+    source = edit.set_values(Source(METADATA, parts[0].data), facts=facts, properties=changes)
     parts[0].data = source.data
     parts[0].member.size = len(source.data)
     warn_of(parts, directory)

@@ -149,8 +149,6 @@ def edited(source: Source, changes: Mapping[str, Any], *, force: bool = False) -
     """Return the source with changed properties. A property with the value None is removed."""
     from ....image import edit
 
-    after = source
-    for name, value in changes.items():
-        after = edit.unset_property(after, name) if value is None else edit.set_property(after, name, value)
+    after = edit.set_values(source, properties=changes)
     edit.require_same_identity(source, after, force=force)
     return after
