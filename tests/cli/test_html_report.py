@@ -413,3 +413,25 @@ def test_the_explanations_for_all_hosts_share_one_time_limit(page, tmp_path, mon
     assert code == 0
     assert len(limits) > 1
     assert all(each is limits[0] for each in limits)
+
+
+DEFINITION = """image: {distribution: tiny, release: one}
+files:
+- {generator: template, name: v, path: /etc/of-vm, content: x, types: [vm], template: {when: [create]}}
+- {generator: template, name: c, path: /etc/of-container, content: x, types: [container], template: {when: [create]}}
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("type", "built", "other"), [("container", "container", "vm"), ("virtual-machine", "vm", "container")]
+)
+def test_the_report_of_check_is_about_the_build_for_the_type_of_the_instance(
+    type, built, other, run, tmp_path
+):
+    (tmp_path / "d.yaml").write_text(DEFINITION)
+    (tmp_path / "i.yaml").write_text(f"name: c1\ntype: {type}\n")
+    assert run("check", tmp_path / "d.yaml", "-i", tmp_path / "i.yaml", "--html", tmp_path / "r.html")[0] == 0
+    text = (tmp_path / "r.html").read_text()
+    assert f"/etc/of-{built}" in text
+    assert f"/etc/of-{other}" not in text
