@@ -252,7 +252,7 @@ def _stage(
     """Copy the files into unnamed temporary files. Return the copies with their paths in the tree."""
     staged = []
     for number, path in enumerate((metadata, *roots)):
-        output = stack.enter_context(Output(os.path.join(tree.path, IMAGES)))
+        output = stack.enter_context(tree.output(IMAGES))
         _copy(path, output, progress)
         if number and root_ftype(output.path) != kinds[number - 1]:
             raise InputError(f"'{path}' changed while it was copied")

@@ -298,7 +298,7 @@ def _copy_files(
         if item.sha256 not in have:
             assert SHA256.fullmatch(item.sha256) and is_content_name(item.sha256)
             most = expected_size(item.size, origin.url(path), MOST_BYTES)
-            with Output(os.path.join(tree.path, IMAGES)) as output:
+            with tree.output(IMAGES) as output:
                 try:
                     with origin.pieces(path) as pieces:
                         for piece in pieces:

@@ -152,8 +152,10 @@ class Tree:
     def open(self, path: str) -> Iterator[int]:
         """Open a regular file for reading. Raises RefusedError for a link that leads out of the tree."""
         full = self.locate(path)
+        directory, name = os.path.split(os.path.relpath(full, self._real_directories[self.path]))
         try:
-            fd = os.open(full, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+            with self.folder(directory) as folder:
+                fd = os.open(f"{folder}/{name}", os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
         except OSError as error:
             if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG):
                 raise FileNotFoundError(error.errno, error.strerror, full) from None
@@ -164,6 +166,42 @@ class Tree:
             yield fd
         finally:
             os.close(fd)
+
+    @contextlib.contextmanager
+    def folder(self, path: str) -> Iterator[str]:
+        """Open a directory below the tree, and yield a path that leads to it even if others move directories.
+
+        Raises RefusedError if a symlink is on the path: a user who owns the tree, but is not the user of this
+        process, could lead it out of the tree.
+        """
+        opened = [os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)]
+        try:
+            for name in path.split("/") if path else ():
+                opened.append(self._open_folder(name, opened[-1], path))
+            held = f"/proc/self/fd/{opened[-1]}"
+            yield held if os.path.isdir(held) else os.path.join(self.path, path)
+        finally:
+            for fd in opened:
+                os.close(fd)
+
+    def _open_folder(self, name: str, parent: int, path: str) -> int:
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+        try:
+            return os.open(name, flags, dir_fd=parent)
+        except OSError as error:
+            if error.errno in (errno.ELOOP, errno.ENOTDIR):
+                with contextlib.suppress(OSError):
+                    if stat.S_ISLNK(os.lstat(name, dir_fd=parent).st_mode):
+                        raise RefusedError(
+                            f"'{printable(os.path.join(self.path, path))}' is behind a symlink"
+                        ) from None
+            raise
+
+    @contextlib.contextmanager
+    def output(self, path: str) -> Iterator[Output]:
+        """Yield an output file in a directory of the tree."""
+        with self.folder(path) as folder, Output(folder, shown=os.path.join(self.path, path)) as output:
+            yield output
 
     def size(self, path: str) -> int:
         with self.open(path) as fd:
@@ -269,8 +307,9 @@ class Tree:
             os.makedirs(self.path, exist_ok=True)
             for name in _DIRECTORIES:
                 full = os.path.join(self.path, name)
-                with contextlib.suppress(FileExistsError):
-                    os.mkdir(full)
+                parent, own = os.path.split(name)
+                with self.folder(parent) as folder, contextlib.suppress(FileExistsError):
+                    os.mkdir(f"{folder}/{own}")
                 if not stat.S_ISDIR(os.lstat(full).st_mode):
                     raise RefusedError(f"'{printable(full)}' is not a directory")
         except OSError as error:
@@ -301,29 +340,31 @@ class Tree:
 
     def _write_json(self, path: str, lines: Iterable[bytes]) -> None:
         full = os.path.join(self.path, path)
-        self._refuse_link(path)
-        try:
-            like: os.stat_result | None = os.lstat(full)
-        except FileNotFoundError:
-            like = None
-        if like is not None and not stat.S_ISREG(like.st_mode):
-            raise RefusedError(f"'{printable(full)}' is not a regular file")
-        with Output(os.path.dirname(full)) as output:
+        directory, name = os.path.split(path)
+        with self.folder(directory) as folder, self.output(directory) as output:
+            try:
+                like: os.stat_result | None = os.lstat(f"{folder}/{name}")
+            except FileNotFoundError:
+                like = None
+            if like is not None and not stat.S_ISREG(like.st_mode):
+                raise RefusedError(f"'{printable(full)}' is not a regular file")
             for piece in _join(lines):
                 output.write(piece)
             if like is not None and like.st_size == output.size:
                 with self.open(path) as fd:
                     if hash_descriptor(fd) == output.sha256.hexdigest():
                         return
-            output.publish(full, replace=True, like=like)
+            output.publish(f"{folder}/{name}", replace=True, like=like)
         self._sync(os.path.dirname(full))
 
     def publish(self, output: Output, path: str) -> None:
         """Give a staged image file its name. An existing file of this name must have the same content."""
         full = os.path.join(self.path, path)
-        if not os.path.lexists(full):
-            output.publish(full)
-            return
+        directory, name = os.path.split(path)
+        with self.folder(directory) as folder:
+            if not os.path.lexists(f"{folder}/{name}"):
+                output.publish(f"{folder}/{name}")
+                return
         with self.open(path) as fd:
             digest = hash_descriptor(fd)
         if digest != output.sha256.hexdigest():
@@ -368,24 +409,18 @@ class Tree:
         if path.partition("/")[0] in ("streams", STATE_FOLDER):
             raise RefusedError(f"'{printable(path)}' is not an image file")
         full = os.path.join(self.path, path)
-        self._refuse_link(path)
+        directory, name = os.path.split(path)
         try:
-            status = os.lstat(full)
-            if not stat.S_ISREG(status.st_mode):
-                raise RefusedError(f"'{printable(full)}' is not a regular file")
-            os.unlink(full)
+            with self.folder(directory) as folder:
+                status = os.lstat(f"{folder}/{name}")
+                if not stat.S_ISREG(status.st_mode):
+                    raise RefusedError(f"'{printable(full)}' is not a regular file")
+                os.unlink(f"{folder}/{name}")
         except FileNotFoundError:
             return 0
         except OSError as error:
             raise WriteError(f"'{printable(full)}' can't be deleted: {reason(error)}") from error
         return status.st_size
-
-    def _refuse_link(self, path: str) -> None:
-        """Raise RefusedError if a directory on the path is a symlink, which could lead out of the tree."""
-        full = os.path.join(self.path, path)
-        directory, name = os.path.split(full)
-        if f"{os.path.realpath(directory)}/{name}" != os.path.join(os.path.realpath(self.path), path):
-            raise RefusedError(f"'{printable(full)}' is behind a symlink")
 
     def content_files(self) -> Iterator[str]:
         """Yield the paths of image files with names that templater writes."""

@@ -27,11 +27,12 @@ class Output:
 
     On a file system without O_TMPFILE, the file has a hidden name instead, and the writing process locks it.
     After a crash, the kernel unlocks the file, and the next output in the directory removes the file.
-    ``sha256`` is the digest of the bytes written so far.
+    ``sha256`` is the digest of the bytes written so far. ``shown`` is the directory's name in messages.
     """
 
-    def __init__(self, directory: str, *, private: bool = False) -> None:
+    def __init__(self, directory: str, *, private: bool = False, shown: str = "") -> None:
         self.directory = directory or "."
+        self._shown = shown or self.directory
         self._mode = 0o600 if private else 0o666
         self.sha256 = hashlib.sha256()
         self.size = 0
@@ -166,8 +167,8 @@ class Output:
 
     def _failed(self, what: str, error: OSError) -> WriteError:
         words = reason(error)
-        hint = f"mkdir -p {shlex.quote(self.directory)}" if isinstance(error, FileNotFoundError) else ""
-        return WriteError(f"a file in '{self.directory}' can't {what}: {words}", hint=hint)
+        hint = f"mkdir -p {shlex.quote(self._shown)}" if isinstance(error, FileNotFoundError) else ""
+        return WriteError(f"a file in '{self._shown}' can't {what}: {words}", hint=hint)
 
 
 def publish_all(outputs: Sequence[Output], paths: Sequence[str], *, replace: bool) -> None:

@@ -1,5 +1,6 @@
 """The view of readers and other writers while a tree changes."""
 
+import contextlib
 import json
 import os
 import random
@@ -88,7 +89,8 @@ def test_the_catalog_is_written_after_the_files_and_the_index_last(tmp_path, mon
 
     def publish(output, path, **options):
         original(output, path, **options)
-        seen.append((os.path.relpath(path, tree.path), os.path.exists(path)))
+        real = os.path.realpath(path)
+        seen.append((os.path.relpath(real, os.path.realpath(tree.path)), os.path.exists(real)))
 
     monkeypatch.setattr(module.Output, "publish", publish)
     add(tree, pair[0], [pair[1]])
@@ -373,6 +375,57 @@ def test_a_writer_refuses_an_index_with_values_of_wrong_types(tmp_path, index):
     with pytest.raises(InputError, match="invalid catalog"):
         add(tree, pair[0], [pair[1]])
     assert Path(tree.path, INDEX_PATH).read_text() == index
+
+
+def lead_outside(folder, outside):
+    """Exchange a directory with a symlink, as the owner of a tree can do while root writes into it."""
+    folder.rename(f"{folder}.moved")
+    folder.symlink_to(outside)
+
+
+@pytest.mark.parametrize("name", ["images", "streams/v1"])
+def test_a_directory_that_becomes_a_link_while_a_file_is_named_leads_nowhere(tmp_path, monkeypatch, name):
+    tree = Tree(str(tmp_path / "tree"))
+    pairs = images(tmp_path / "images", 2)
+    add(tree, pairs[0][0], [pairs[0][1]])
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    original, folder = module.Output.publish, Path(tree.path, name)
+
+    def publish(output, path, **options):
+        if os.path.realpath(os.path.dirname(path)) == os.path.realpath(folder) and not folder.is_symlink():
+            lead_outside(folder, outside)
+        original(output, path, **options)
+
+    monkeypatch.setattr(module.Output, "publish", publish)
+    with contextlib.suppress(TemplaterError):
+        add(tree, pairs[1][0], [pairs[1][1]])
+    assert folder.is_symlink()
+    assert not list(outside.iterdir())
+
+
+def test_a_directory_that_becomes_a_link_while_a_file_is_deleted_leads_nowhere(tmp_path, monkeypatch):
+    tree = Tree(str(tmp_path / "tree"))
+    tree.create()
+    folder, outside = Path(tree.path, "x"), tmp_path / "outside"
+    for each in (folder, outside):
+        each.mkdir()
+        (each / "f").touch()
+    original = os.lstat
+
+    def lstat(path, **options):
+        found = original(path, **options)
+        if str(path).endswith("/f") and not folder.is_symlink():
+            lead_outside(folder, outside)
+        return found
+
+    monkeypatch.setattr(os, "lstat", lstat)
+    tree.unlink("x/f")
+    assert folder.is_symlink()
+    assert (outside / "f").exists()
+    assert not Path(tree.path, "x.moved/f").exists()
+    with pytest.raises(RefusedError, match=r"tree/x' is behind a symlink$"):
+        tree.unlink("x/f")
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """The https server: files and ranges, the header protocol, the image API, and clients that stall or send garbage."""
 
+import asyncio
 import hashlib
 import http.client
 import json
@@ -9,15 +10,17 @@ import socket
 import ssl
 import threading
 import time
+import zlib
 from contextlib import ExitStack, closing, suppress
 from dataclasses import replace
 
 import pytest
+from aiohttp import web
 
 from templater.distribution.add import add
 from templater.distribution.store import Store
 from templater.distribution.tree import Tree
-from templater.serving import https
+from templater.serving import connections, https
 from templater.serving.connections import PIECE, Bounds
 from templater.serving.sources import StoreSource, TreeSource
 from tests.streams.builders import listed, split_image, unified_image
@@ -480,6 +483,28 @@ def test_a_connection_with_a_too_large_request_is_closed(server, request_):
             client.sendall(request_)
         assert closed(client)
     assert server.request("/").status == 200
+
+
+def test_the_body_of_a_request_is_not_unpacked():
+    body, bodies = zlib.compress(bytes(1 << 20)), []
+    head = b"GET / HTTP/1.1\r\nHost: x\r\nContent-Encoding: deflate\r\nContent-Length: %d\r\n\r\n" % len(body)
+
+    async def answer(request):
+        bodies.append(await request.content.read())
+        return web.Response()
+
+    async def run():
+        listener = connections.bind("127.0.0.1", 0)
+        serving = asyncio.ensure_future(connections.serve(answer, listener, None))
+        reader, writer = await asyncio.open_connection(*listener.getsockname())
+        writer.write(head + body)
+        assert b" 200 " in await reader.readline()
+        writer.close()
+        serving.cancel()
+        await asyncio.wait([serving])
+
+    asyncio.run(run())
+    assert bodies == [body]
 
 
 @pytest.mark.parametrize(
