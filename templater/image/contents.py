@@ -35,6 +35,8 @@ from .tar_reader import HARD_LINK, Archive, Member, clean_name, open_archive
 _OTHERS = ("config.json",)
 _OTHERS_LIMIT = 1 << 20
 _SQUASHFS_BLOCK = 128 * 1024
+#: limit on the processor time of sqfs2tar for any file: an hour is enough for terabytes
+_MOST_SECONDS = 3600
 #: sizes in bytes of the superblock, and of the padding that a tool may add
 _SQUASHFS_HEAD, _SQUASHFS_PADDING = 96, 1 << 20
 
@@ -294,7 +296,7 @@ def open_rootfs(path: str, limits: Limits = DEFAULT) -> Iterator[Archive]:
     with _sqfs2tar(path, limits) as reader:
         try:
             size = size_of(path)
-            with ByteStream(path, reader.output, limits, unpacked_from=size, owns=False) as stream:
+            with _Sqfs2tarOutput(path, reader, limits, size) as stream:
                 yield Archive(stream)
             code = reader.wait()
         except BlockingIOError:
@@ -306,6 +308,27 @@ def open_rootfs(path: str, limits: Limits = DEFAULT) -> Iterator[Archive]:
             raise reader.error(path, "sqfs2tar")
 
 
+class _Sqfs2tarOutput(ByteStream):
+    """The output of sqfs2tar, with a limit on the processor time for each byte.
+
+    sqfs2tar searches hard links among all names in quadratic time. In a hostile file of a few bytes,
+    directories with the same inode can have any number of names.
+    """
+
+    def __init__(self, path: str, reader: program.Program, limits: Limits, size: int) -> None:
+        self._reader = reader
+        super().__init__(path, reader.output, limits, unpacked_from=size, owns=False)
+
+    def _check_size(self, size: int) -> None:
+        super()._check_size(size)
+        most = SQUASHFS_SECONDS + self._unpacked / SQUASHFS_BYTES_PER_SECOND
+        if self._reader.processor_seconds() > most:
+            raise LimitError(
+                f"'{self.path}': sqfs2tar used more than {most:.0f} s of processor time and was stopped: "
+                f"the limit is {SQUASHFS_SECONDS} s, and one more second for each MiB that it reads"
+            )
+
+
 def _sqfs2tar(path: str, limits: Limits) -> program.Program:
     if isinstance(path, OpenFile) and path.program is not None:
         return path.program
@@ -315,11 +338,9 @@ def _sqfs2tar(path: str, limits: Limits) -> program.Program:
 def start_sqfs2tar(path: str, limits: Limits = DEFAULT) -> program.Program:
     """Start the program that reads a squashfs file. Raise InputError if it is not installed.
 
-    The program keeps all names in memory, and searches hard links among them in quadratic time. In a hostile
-    file of a few bytes, directories with the same inode can have any number of names.
+    The program keeps all names in memory.
     """
-    seconds = SQUASHFS_SECONDS + size_of(path) // SQUASHFS_BYTES_PER_SECOND
-    bounds = Bounds(cpu=seconds, memory=SQUASHFS_MEMORY + limits.members * SQUASHFS_NAME)
+    bounds = Bounds(cpu=_MOST_SECONDS, memory=SQUASHFS_MEMORY + limits.members * SQUASHFS_NAME)
     try:
         return program.start(["sqfs2tar", "--no-skip", "--root-becomes", ".", program.INPUT], path, bounds)
     except FileNotFoundError:

@@ -15,6 +15,7 @@ import socket
 import struct
 import sys
 import tempfile
+import time
 from typing import IO, NoReturn
 
 from ..model.errors import InputError, LimitError
@@ -33,6 +34,8 @@ IDLE_SECONDS = 60
 #: the size limit in bytes of the error output, the only file to which the program can write
 COMPLAINTS = 64 << 10
 
+#: Linux: include/linux/posix-timers_types.h, CPUCLOCK_SCHED in the clock of a process
+_PROCESS_CLOCK = 2
 _CLONE_NEWIPC, _CLONE_NEWNET = 0x08000000, 0x40000000
 
 
@@ -68,6 +71,13 @@ class Program:
     def output(self) -> int:
         """The descriptor to read from; reading raises BlockingIOError after IDLE_SECONDS without output."""
         return self._output.fileno()
+
+    def processor_seconds(self) -> float:
+        """Return the processor time of the program so far, or 0 if it has ended."""
+        try:
+            return time.clock_gettime(~self._pid << 3 | _PROCESS_CLOCK)
+        except OSError:
+            return 0
 
     def wait(self) -> int:
         """Return the exit code, or the negative number of the signal that ended the program."""

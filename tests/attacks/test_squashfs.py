@@ -1,5 +1,6 @@
 """Small squashfs files that keep their reader busy, or fill its memory."""
 
+import os
 import shutil
 import struct
 import subprocess
@@ -88,10 +89,13 @@ def test_a_fragment_table_of_shared_blocks_hits_the_memory_limit(tmp_path: Path)
 def test_a_quadratic_search_for_hard_links_hits_the_time_limit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """The size of the file does not matter: the reader skips all that follows the file system."""
     monkeypatch.setattr(contents, "SQUASHFS_SECONDS", 1)
+    path = nested(tmp_path / "i.squashfs", 18)
+    os.truncate(path, 600 << 20)
     with (
-        pytest.raises(LimitError, match="more than 1 s of processor time"),
-        open_rootfs(nested(tmp_path / "i.squashfs", 18)) as archive,
+        pytest.raises(LimitError, match=r"sqfs2tar used more than \d s of processor time and was stopped"),
+        open_rootfs(path) as archive,
     ):
         list(archive)
 
