@@ -28,6 +28,8 @@ MIB = 1 << 20
 TIMEOUT = 30.0
 #: limits in bytes on an answer about one object, and on a list, which the API always sends whole
 MOST_JSON, MOST_LIST = 8 * MIB, 64 * MIB
+#: limit in bytes on everything but the content of an answer: headers and lengths of chunks
+MOST_OVERHEAD = MIB
 #: maximum number of elements of a list
 MOST_ELEMENTS = 100_000
 #: seconds to wait for a daemon that restarts; a daemon that never answered is not waited for
@@ -75,7 +77,7 @@ class _Connection(http.client.HTTPConnection):
     """A connection whose socket another function opens.
 
     ``used`` tells whether it has received an answer before. Each read ends at ``deadline``, even if the
-    daemon sends a byte now and then.
+    daemon sends a byte now and then. ``overhead`` counts the received bytes that are not content.
     """
 
     def __init__(self, connect: Connect) -> None:
@@ -83,6 +85,17 @@ class _Connection(http.client.HTTPConnection):
         self._open = connect
         self.used = False
         self.deadline = 0.0
+        self.overhead = 0
+
+    def deliver(self, size: int) -> None:
+        """Subtract content from the overhead, and some more for the lengths of chunks."""
+        self.overhead = max(0, self.overhead - size - size // 16)
+
+    def receive(self, size: int) -> None:
+        """Count received bytes. Raises HTTPException if too few of them are content."""
+        self.overhead += size
+        if self.overhead > MOST_OVERHEAD:
+            raise http.client.HTTPException(f"more than {MOST_OVERHEAD // MIB} MiB around the content")
 
     def connect(self) -> None:
         self.used = False
@@ -101,7 +114,7 @@ class _Socket:
 
     def makefile(self, mode: str) -> io.BufferedReader:
         received: Any = self._socket.makefile("rb", buffering=0)
-        return io.BufferedReader(_Received(received, self._wait))
+        return io.BufferedReader(_Received(received, self._wait, self._connection.receive))
 
     def shutdown(self, how: int) -> None:
         self._socket.shutdown(how)
@@ -118,15 +131,17 @@ class _Socket:
 
 
 class _Received(io.RawIOBase):
-    def __init__(self, received: Any, wait: Callable[[], None]) -> None:
-        self._received, self._wait = received, wait
+    def __init__(self, received: Any, wait: Callable[[], None], count: Callable[[int], None]) -> None:
+        self._received, self._wait, self._count = received, wait, count
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> Any:
         self._wait()
-        return self._received.readinto(buffer)
+        size = self._received.readinto(buffer)
+        self._count(size or 0)
+        return size
 
     def close(self) -> None:
         self._received.close()
@@ -199,6 +214,7 @@ class Client:
 
         def pieces() -> Iterator[bytes]:
             while piece := answer.read1(_PIECE):
+                connection.deliver(len(piece))
                 yield piece
                 connection.deadline = time.monotonic() + TIMEOUT
 
@@ -272,11 +288,13 @@ class Client:
     def _exchange(self, connection: _Connection, method: str, path: str, most: int, timeout: float) -> Answer:
         connection.timeout = timeout
         connection.deadline = end = time.monotonic() + timeout
+        connection.overhead = 0
         connection.request(method, path, headers={"User-Agent": f"templater/{__version__}"})
         response = connection.getresponse()
         body = bytearray()
         while method == "GET" and (piece := response.read1(_PIECE)):
             body += piece
+            connection.deliver(len(piece))
             if len(body) > most:
                 connection.close()
                 raise LimitError(f"{self.name} answered '{printable(path)}' with more than {most} bytes")

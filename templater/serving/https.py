@@ -35,6 +35,8 @@ _BINARY = "application/octet-stream"
 _TYPES = {".json": _JSON, ".html": "text/html; charset=utf-8"}
 #: maximum length in characters of a path or of a client's name in the log
 _LONGEST = 500
+#: maximum number of requests with a filter at once
+_MOST_FILTERS = 10
 _HOST = re.compile(r"[A-Za-z0-9.-]{1,253}(:[0-9]{1,5})?|\[[0-9a-fA-F:.]{2,45}\](:[0-9]{1,5})?")
 _RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
 
@@ -69,7 +71,8 @@ class ImageServer:
         self._certificate, self._log, self._url = certificate, log, url
         self._listing = source.load()
         self._stamp = source.stamp()
-        self._loading = asyncio.Lock()
+        self._loading, self._filtering = asyncio.Lock(), asyncio.Lock()
+        self._waiting_filters = 0
 
     @property
     def count(self) -> int:
@@ -186,7 +189,7 @@ class ImageServer:
         if not rest:
             body = answers.success(answers.server_data(*self._certificate))
         elif rest == "images":
-            body = await asyncio.to_thread(self._images, listing, recursion, request.query.get("filter", ""))
+            body = await self._filtered(listing, recursion, request.query.get("filter", ""))
         elif rest == "images/aliases":
             body = await asyncio.to_thread(self._aliases, listing, recursion)
         elif rest.startswith("images/aliases/"):
@@ -207,6 +210,19 @@ class ImageServer:
         else:
             raise _Refused(404, "not found")
         return await self._send(request, body)
+
+    async def _filtered(self, listing: Listing, recursion: bool, text: str) -> list[bytes]:
+        """Filter one list at a time, so that filters leave processor time and threads for other requests."""
+        if not text:
+            return await asyncio.to_thread(self._images, listing, recursion, text)
+        if self._waiting_filters >= _MOST_FILTERS:
+            raise _Refused(503, "too many requests with a filter; try again later")
+        self._waiting_filters += 1
+        try:
+            async with self._filtering:
+                return await asyncio.to_thread(self._images, listing, recursion, text)
+        finally:
+            self._waiting_filters -= 1
 
     def _images(self, listing: Listing, recursion: bool, text: str) -> list[bytes]:
         key = f"images {recursion}"

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import subprocess
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -12,11 +13,11 @@ import pytest
 from templater.cli.main import main
 from templater.distribution import catalog, signatures
 from templater.distribution.catalog import IMAGES_PATH, Item, Product, Version
-from templater.distribution.client_view import list_images
+from templater.distribution.client_view import Image, list_images
 from templater.distribution.fetch import UrlStream
 from templater.distribution.prune import prune
 from templater.distribution.redirects import prefix_of, rules
-from templater.distribution.republish import convert, republish
+from templater.distribution.republish import Described, convert, republish
 from templater.distribution.verify import LocalStream, verify
 from templater.model.errors import InputError, LimitError, RefusedError, UsageError
 from tests.streams.builders import tarball
@@ -286,6 +287,30 @@ def test_a_hostile_catalog_is_one_clear_error_and_nothing_is_published(origin, t
 def test_an_address_that_could_inject_server_configuration_is_refused(base):
     with pytest.raises(UsageError):
         rules(base)
+
+
+def test_tables_end_when_they_need_too_much_processor_time(monkeypatch, capsys):
+    from templater.cli.commands.streams import reindex
+
+    def table_of(origin, described, limits):
+        spent.append(8)
+        return f"table of {described.image.product.name}\n"
+
+    spent = []
+    monkeypatch.setattr(reindex, "processor_seconds", lambda: 100 + sum(spent))
+    monkeypatch.setattr(reindex, "table_of", table_of)
+    version, day = Version("20260101"), date(2026, 1, 1)
+    images = [
+        Image(
+            Product(f"p{n}"), version, "squashfs", "container", "x86_64", "", Item(sha256=str(n)), None, day
+        )
+        for n in range(4)
+    ]
+    reindex.write_tables(None, [Described(image, "") for image in images], None)
+    out = capsys.readouterr().out
+    assert [f"table of p{n}" in out for n in range(4)] == [True, True, False, False]
+    assert out.count("no table: the images before needed too much processor time") == 1
+    assert "==> p2 20260101 (container)\n==> p3 20260101 (container)\nno table" in out
 
 
 @pytest.mark.parametrize(

@@ -410,6 +410,33 @@ def test_an_answer_that_is_slow_or_incomplete_is_an_error(sent, most, error):
     thread.join()
 
 
+@pytest.mark.parametrize(
+    ("start", "repeated"),
+    [
+        (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n", b"a: b\r\n"),
+    ],
+    ids=["interim answers", "chunks", "trailers"],
+)
+def test_an_answer_with_much_around_its_content_is_an_error(monkeypatch, start, repeated):
+    monkeypatch.setattr("templater.live.client.MOST_OVERHEAD", 1 << 16)
+    ours, theirs = socket.socketpair()
+
+    def send():
+        with theirs, contextlib.suppress(OSError):
+            theirs.recv(4096)
+            theirs.sendall(start + repeated * 20_000)
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    client = Client("incus", "socket", lambda timeout: ours)
+    with pytest.raises(NoAnswerError, match="invalid answer: more than 0 MiB around the content"):
+        client.get("/1.0/file", 1 << 20)
+    client.close()
+    thread.join()
+
+
 def listen(path):
     made = socket.socket(socket.AF_UNIX)
     made.bind(path)

@@ -346,6 +346,29 @@ def test_answers_to_several_clients_share_the_encoded_images(tree):
         assert len(json.loads(b"".join(each))["metadata"]) >= 2
 
 
+def test_filters_wait_for_each_other_and_their_number_has_a_limit(tree, monkeypatch):
+    """A filter takes a fifth of a second for 10,000 images."""
+    running, most = [], []
+
+    def images(self, listing, recursion, text):
+        running.append(text)
+        most.append(len(running))
+        time.sleep(0.01)
+        running.remove(text)
+        return []
+
+    async def run():
+        server = https.ImageServer(TreeSource(str(tree)))
+        asked = [server._filtered(server._listing, True, "a eq b") for _ in range(12)]
+        return await asyncio.gather(*asked, return_exceptions=True)
+
+    monkeypatch.setattr(https.ImageServer, "_images", images)
+    answered = asyncio.run(run())
+    assert answered[:10] == [[]] * 10
+    assert [each.status for each in answered[10:]] == [503, 503]
+    assert max(most) == 1
+
+
 @pytest.mark.parametrize("sizes", [[], [0], [1] * 10, [PIECE], [PIECE - 1, 2, 3], [10, 5 * PIECE + 7, 10]])
 def test_an_answer_is_sent_in_blocks_of_a_limited_size(sizes):
     parts = [bytes([number]) * size for number, size in enumerate(sizes)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import click
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
     from ....distribution.fetch import UrlStream
     from ....distribution.republish import Described
     from ....limits import Given
+
+#: processor time for all tables: seconds, and more seconds for each table
+_SECONDS, _SECONDS_EACH = 10.0, 0.2
+_LATE = "no table: the images before needed too much processor time; preview shows a single image\n"
 
 HELP = """Republish another server's images.
 
@@ -97,6 +102,7 @@ def command(
 def write_tables(origin: UrlStream, described: tuple[Described, ...], limits: Given) -> None:
     """Print the table of files and hosts for each image. Images with equal tables share one table."""
     texts: dict[tuple[str, str], str] = {}
+    begun = processor_seconds()
     headings: dict[str, dict[str, None]] = {}
     with progress("rendering", "images") as show:
         for number, each in enumerate(described):
@@ -104,10 +110,16 @@ def write_tables(origin: UrlStream, described: tuple[Described, ...], limits: Gi
             key = image.metadata.sha256, image.type
             if key not in texts:
                 show(number, 0, image.product.name)
-                texts[key] = table_of(origin, each, limits)
+                late = processor_seconds() - begun > _SECONDS + len(texts) * _SECONDS_EACH
+                texts[key] = _LATE if late else table_of(origin, each, limits)
             heading = f"==> {printable(image.product.name)} {printable(image.version.name)} ({image.type})\n"
             headings.setdefault(texts[key], {})[heading] = None
     output.write("\n".join("".join(names) + text for text, names in headings.items()))
+
+
+def processor_seconds() -> float:
+    """Return the processor time of this process and its children."""
+    return sum(os.times()[:4])
 
 
 def table_of(origin: UrlStream, described: Described, limits: Given) -> str:
