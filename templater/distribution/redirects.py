@@ -26,7 +26,10 @@ def prefix_of(base: str) -> str:
 
 
 def file_stem(base: str) -> str:
-    return prefix_of(base).replace("/", "-")
+    stem = prefix_of(base).replace("/", "-")
+    if stem in ("index", "images"):
+        raise UsageError(f"'{base}' would replace the tree's own file '{stem}.json'")
+    return stem
 
 
 def rules(base: str) -> dict[str, str]:

@@ -236,6 +236,7 @@ async def write(response: web.StreamResponse, bounds: Bounds, data: bytes) -> No
 
 def exempt_from_collection() -> None:
     """Exclude all existing objects from garbage collection: a long list of images would slow it down."""
+    gc.unfreeze()  # else objects that were in use before, such as an old list, would stay for ever
     gc.collect()
     gc.freeze()
 

@@ -282,6 +282,8 @@ def test_a_hostile_catalog_is_one_clear_error_and_nothing_is_published(origin, t
         "https://h/../x",
         "https://h/a\nb",
         "https://h/#",
+        "https://images",
+        "https://index",
     ],
 )
 def test_an_address_that_could_inject_server_configuration_is_refused(base):

@@ -1,6 +1,7 @@
 """The https server: files and ranges, the header protocol, the image API, and clients that stall or send garbage."""
 
 import asyncio
+import gc
 import hashlib
 import http.client
 import json
@@ -10,6 +11,7 @@ import socket
 import ssl
 import threading
 import time
+import weakref
 import zlib
 from contextlib import ExitStack, closing, suppress
 from dataclasses import replace
@@ -367,6 +369,25 @@ def test_filters_wait_for_each_other_and_their_number_has_a_limit(tree, monkeypa
     assert answered[:10] == [[]] * 10
     assert [each.status for each in answered[10:]] == [503, 503]
     assert max(most) == 1
+
+
+class Node:
+    """An object in a reference cycle, which only the garbage collector frees."""
+
+    def __init__(self):
+        self.own = self
+
+
+def test_objects_in_use_at_one_reload_are_freed_at_the_next():
+    node = Node()
+    gone = weakref.ref(node)
+    try:
+        connections.exempt_from_collection()
+        del node
+        connections.exempt_from_collection()
+        assert gone() is None
+    finally:
+        gc.unfreeze()
 
 
 @pytest.mark.parametrize("sizes", [[], [0], [1] * 10, [PIECE], [PIECE - 1, 2, 3], [10, 5 * PIECE + 7, 10]])
