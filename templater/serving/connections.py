@@ -234,9 +234,13 @@ async def write(response: web.StreamResponse, bounds: Bounds, data: bytes) -> No
         raise ConnectionResetError("the client is too slow") from None
 
 
-def exempt_from_collection() -> None:
-    """Exclude all existing objects from garbage collection: a long list of images would slow it down."""
-    gc.unfreeze()  # else objects that were in use before, such as an old list, would stay for ever
+def exempt_from_collection(*, again: bool = False) -> None:
+    """Exclude all existing objects from garbage collection: a long list of images would slow it down.
+
+    ``again``: first collect the objects that were excluded before, such as an old list.
+    """
+    if again:
+        gc.unfreeze()
     gc.collect()
     gc.freeze()
 

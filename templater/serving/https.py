@@ -90,7 +90,7 @@ class ImageServer:
                     self._report(f"still serving the last valid list of images: {printable(str(error))}")
                 else:
                     self._stamp = await asyncio.to_thread(self._source.stamp)
-                    exempt_from_collection()
+                    exempt_from_collection(again=True)
         return self._listing
 
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
