@@ -1,14 +1,24 @@
 """Files of an image that can't be read."""
 
+from templater.checks.finding import audit
+from templater.checks.scan import scan_image
 from templater.model.errors import InputError, LimitError, RefusedError
 from tests.checks.builders import advisories, an_image, observed, severities
+from tests.image_archives import METADATA, image
 
 CHECK = "unreadable"
 
 
-def test_attack_61_62_an_exceeded_limit_is_more_severe_than_damage():
-    image = an_image(errors=[LimitError("too much"), RefusedError("no"), InputError("cut short")])
-    assert severities(CHECK, image) == ["high", "high", "medium"]
+def test_attack_61_62_each_unreadable_part_is_a_high_finding():
+    """`audit --at-least high` found nothing in an archive that GNU tar reads further than templater."""
+    made = an_image(errors=[LimitError("too much"), RefusedError("no"), InputError("cut short")])
+    assert severities(CHECK, made) == ["high", "high", "high"]
+
+
+def test_a_metadata_yaml_that_only_the_daemons_can_read_is_a_high_finding(tmp_path):
+    metadata = METADATA + b"note: !!binary AAAA\ntemplates: {/etc/passwd: {when: [start], template: ../x}}\n"
+    found = audit(scan_image(image(tmp_path / "i.tar", metadata=metadata)))
+    assert [(f.check, f.severity.name) for f in found] == [(CHECK, "HIGH")]
 
 
 def test_attack_51_a_too_large_metadata_yaml_has_an_advisory():
