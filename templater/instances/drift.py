@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 #: reasons why a file counts as changed by hand
 CONTENT, OWNER, MODE, REMOVED, MOVED = "content", "owner", "mode", "removed", "link"
-#: maximum bytes of the files that one start compares with the record; templates write less
-MAX_HASHED = 64 << 20
+#: A file that has so many bytes more than the new text counts as changed without being read.
+MAX_MORE = 1 << 20
 #: the reason for an existing file that the record does not list
 UNKNOWN = "no record"
 
@@ -112,32 +112,26 @@ def changed_by_hand(plan: Plan, record: Record, rootfs: RootfsView) -> dict[str,
     are not compared, because an apply keeps them.
     """
     new = "create" in plan.triggers
-    size = 0  # of the files that are compared with the record
     kept: dict[str, str] = {}
     seen: set[str] = set()
     for change in plan.changes:
         if change.action in WRITING and change.real not in seen:
             seen.add(change.real)
-            recorded = record.files.get(change.path)
-            if recorded is not None and change.action != CREATE:
-                size += size_of(rootfs, change.real)
-            reason = _reason_to_keep(change, recorded, rootfs, new=new, is_too_large=size > MAX_HASHED)
+            reason = _reason_to_keep(change, record.files.get(change.path), rootfs, new=new)
             if reason:
                 kept[change.real] = reason
     return kept
 
 
-def _reason_to_keep(
-    change: Change, recorded: WrittenFile | None, rootfs: RootfsView, *, new: bool, is_too_large: bool
-) -> str:
+def _reason_to_keep(change: Change, recorded: WrittenFile | None, rootfs: RootfsView, *, new: bool) -> str:
     if recorded is None:
         return "" if new or change.action == CREATE else "the record does not list the file"
     if change.real != recorded.real:
         return "a link in the file's path was changed by hand"
     if change.action == CREATE:
         return "removed by hand"
-    if is_too_large:
-        return "too large to compare"
+    if size_of(rootfs, change.real) > len(change.content or b"") + MAX_MORE:
+        return "much larger than the new text"
     same = content_digest(rootfs, change.real) == recorded.digest
     return "" if same else "changed by hand"
 

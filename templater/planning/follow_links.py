@@ -12,6 +12,8 @@ MAX_PATH = 4095
 MAX_NAME = 255
 #: the mode bits of a directory like /tmp: sticky, and every user can write
 _SHARED = 0o1002
+#: in a directory with this mode bit, only the owner of a file may rename it
+_STICKY = 0o1000
 #: limit on the work for all target paths and links of a run, which grows with the number of names
 MAX_STEPS = 500_000
 
@@ -96,8 +98,8 @@ class _Walk:
 
     ``depth`` is the number of directories before the first missing directory. ``named`` is the entry of the
     last name itself, which can be a link. ``foreign`` has the links that root of the container may not have
-    made: those of other users, and those in mounted file systems. Each has its path, the user who can have
-    made it, and its mount point.
+    made: those in directories of other users, and those in mounted file systems. Each has its path, the users
+    who can have put it there, and its mount point.
     """
 
     __slots__ = (
@@ -122,7 +124,7 @@ class _Walk:
         self.links: list[tuple[str, str]] = []
         #: the relative links whose targets have a ``..`` at the root
         self.climbing: list[tuple[str, str]] = []
-        self.foreign: list[tuple[str, int, str]] = []
+        self.foreign: list[tuple[str, set[int], str]] = []
         self.depth: int | None = None
         self.mounts: list[str] = []
         self.entry: Entry | None = None
@@ -182,8 +184,9 @@ class _Walk:
         if entry is not None and entry.kind == SYMLINK:
             self.refuse_planted(place, entry)
             self.links.append((place, entry.target))
-            if entry.uid or self.mounts:
-                self.foreign.append((place, self.maker(entry), self.mount()))
+            makers = self.makers(entry)
+            if makers or self.mounts:
+                self.foreign.append((place, makers, self.mount()))
             if len(self.links) > MAX_LINKS:
                 raise RefusedError(f"too many symlinks at {_shown(place)}", hint="the links form a loop")
             return entry.target
@@ -218,22 +221,29 @@ class _Walk:
         systemd-tmpfiles). A link in a mounted file system may be another container's, and may lead only to
         the same file system.
         """
-        for place, uid, mount in self.foreign:
+        for place, makers, mount in self.foreign:
             if mount and self.mount() != mount:
                 raise RefusedError(
                     f"{_shown(place)} is a symlink that leads out of the mount point {_shown(mount)}",
                     hint="remove the link; other containers may share the mounted file system",
                 )
-            if uid and self.owner() != uid:
+            if makers and makers != {self.owner()}:
                 raise RefusedError(
-                    f"{_shown(place)} is a symlink of uid {uid} that leads to a place of another user",
-                    hint="remove the link, or make root its owner: chown -h root LINK",
+                    f"{_shown(place)} is a symlink that a user can have put there, but leads elsewhere",
+                    hint="remove the link, or name the file to which it leads in the rule",
                 )
 
-    def maker(self, link: "Entry") -> int:
-        """Return the uid of a link in the directory so far, or 0 if that user can't have put it there."""
+    def makers(self, link: "Entry") -> "set[int]":
+        """Return the users other than root who can have put a link into the directory so far.
+
+        To move a link, a user needs no right on the link, but only on its directory. -1 stands for any user.
+        """
         folder = self.view.entry(self.place())
-        return link.uid if folder is not None and (folder.uid == link.uid or folder.mode & 0o022) else 0
+        if folder is None:
+            return set()
+        can_write = folder.mode & 0o002 or (folder.mode & 0o020 and folder.gid)
+        others = {link.uid if folder.mode & _STICKY else -1} if can_write else set()
+        return ({folder.uid} | others) - {0}
 
     def mount(self) -> str:
         """Return the mount point below the root that has the path so far, or an empty text."""

@@ -10,10 +10,12 @@ content of temporary files: it plans again and writes every file itself.
 
 For an instance directory, a ``Journal`` records the directories and tokens of unfinished runs. So every
 leftover is found even if the next plan has other targets, or if the file system assigns new inode numbers (an
-overlay over two file systems). After a finished run, the next run with a journal searches no directory: a
-user of the container could have filled a directory with millions of names. Two alternatives were rejected: a
-marker in a trusted.* xattr, which needs root and is not supported by every file system, and matching names
-without inode numbers.
+overlay over two file systems).
+After a finished run, the next run with a journal searches only the root directory: a user of the container
+could have filled another directory with millions of names.
+
+Two alternatives were rejected: a marker in a trusted.* xattr, which needs root and is not supported by every
+file system, and matching names without inode numbers.
 """
 
 import errno
@@ -92,13 +94,11 @@ class Journal:
 def sweep(root: Root, targets: "Iterable[str]", journal: "Journal | None") -> "list[str]":
     """Remove the leftovers of killed runs.
 
-    Search every directory above the targets. With a journal, search instead its directories and every
-    directory above them. Return the journal's lines if a leftover could not be removed, or [] if no leftover
-    remains.
+    Search every directory above the targets. With a journal, search instead its directories, every directory
+    above them, and in any case the root directory, which only root of the container can fill. Return the
+    journal's lines if a leftover could not be removed, or [] if no leftover remains.
     """
     lines = journal.read() if journal is not None else []
-    if journal is not None and not lines:
-        return []
     tokens = {line for line in lines if not line.startswith("/")}
     paths = {line + "/" for line in lines} if journal is not None else {*targets}
     clean = _sweep_directory(root, "/", tokens) is not False

@@ -32,7 +32,7 @@ def read_request(options: "Options", _environ: "Mapping[str, str]") -> "HookRequ
     if len(options.words) != 1:
         raise UsageError("missing machine name", hint="end the ExecStartPre line of the unit with %i")
     name = options.words[0]
-    if not name or "/" in name or name in (".", ".."):
+    if not name or "/" in name or name in (".", "..") or not name.isprintable():
         raise UsageError(f"invalid machine name '{printable(name)}'")
     own = join(INSTANCES, name)
     image = options.source or own

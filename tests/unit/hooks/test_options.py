@@ -353,7 +353,7 @@ def test_a_directory_that_every_user_can_write_is_no_instance_directory(containe
 # --- nspawn
 
 
-@pytest.mark.parametrize("words", [(), ("a", "b"), ("../x",), ("",), ("..",)])
+@pytest.mark.parametrize("words", [(), ("a", "b"), ("../x",), ("",), ("..",), ("a\nb",)])
 def test_a_hook_for_a_machine_without_a_name_is_a_usage_error(words):
     options = Options()
     options.words = words

@@ -82,15 +82,11 @@ def test_a_target_that_can_not_be_reached_has_its_reason(
     assert (type(error), error.message, error.hint) == (RefusedError, message, hint)
 
 
-@pytest.mark.parametrize("uid", [0, 3])
-def test_a_link_of_root_or_of_the_owner_of_a_shared_directory_to_a_place_of_theirs_is_followed(
-    uid: int,
-) -> None:
-    tree = {
-        "/tmp": Entry(DIRECTORY, 0o1777, uid=3),
-        "/tmp/a": Entry(SYMLINK, 0o777, uid=uid, target="/b"),
-        "/b": Entry(FILE, 0o644, uid=uid),
-    }
+@pytest.mark.parametrize(
+    "entry", [Entry(SYMLINK, 0o777, target="/b"), Entry(SYMLINK, 0o777, uid=3, target="/b")]
+)
+def test_a_link_of_root_or_of_the_owner_of_a_shared_directory_is_followed(entry: Entry) -> None:
+    tree = {"/tmp": Entry(DIRECTORY, 0o1777, uid=3), "/tmp/a": entry, "/b": Entry(FILE, uid=3)}
     assert resolve(MemoryRootfs(tree), "/tmp/a").error is None
 
 
@@ -174,7 +170,7 @@ def test_mount_points_on_the_way_are_listed() -> None:
 
 @pytest.mark.parametrize(
     ("mode", "owner", "uid", "is_refused"),
-    [(0o1777, 0, 1000, True), (0o1777, 1000, 1000, False), (0o1777, 1000, 0, False), (0o777, 0, 1000, False),
+    [(0o1777, 0, 1000, True), (0o1777, 1000, 1000, False), (0o1777, 1000, 0, False),
      (0o1755, 0, 1000, False), (0o1777, 0, 0, False)],
 )  # fmt: skip
 @pytest.mark.parametrize("path", ["/tmp/l", "/tmp/l/x"])
@@ -186,8 +182,8 @@ def test_a_link_of_another_user_in_a_shared_directory_is_refused_as_by_the_kerne
         {
             "/tmp": Entry(DIRECTORY, mode, uid=owner),
             "/tmp/l": Entry(SYMLINK, 0o777, uid=uid, target="/srv/a" if path == "/tmp/l" else "/srv"),
-            "/srv": Entry(DIRECTORY, 0o755, uid=uid),
-            "/srv/a": Entry(FILE, uid=uid),
+            "/srv": Entry(DIRECTORY, 0o755, uid=owner or uid),
+            "/srv/a": Entry(FILE, uid=owner or uid),
         }
     )
     error = resolve(rootfs, path).error
@@ -229,7 +225,24 @@ def test_a_link_of_a_user_leads_only_to_what_belongs_to_this_user(
     )  # fmt: skip
     error = resolve(rootfs, "/home/u/l/a" if is_parent else "/home/u/l").error
     assert (error is not None) == is_refused, error
-    assert error is None or "symlink of uid 1000 that leads to a place of another user" in str(error)
+    assert error is None or "symlink that a user can have put there" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("owner", "mode", "link_uid"),
+    [(1000, 0o755, 0), (1000, 0o755, 1001), (0, 0o777, 0), (0, 0o775, 1000), (0, 0o1777, 1000)],
+)
+def test_a_link_leads_nowhere_else_from_a_directory_that_a_user_can_write(
+    owner: int, mode: int, link_uid: int
+) -> None:
+    """The user moved a link of root: that needs no right on the link."""
+    folder = Entry(DIRECTORY, mode, uid=owner, gid=1000)
+    rootfs = MemoryRootfs({"/d": folder, "/d/l": Entry(SYMLINK, uid=link_uid, target="/etc/a")})
+    assert resolve(rootfs, "/d/l").error is not None
+    rootfs = MemoryRootfs(
+        {"/d": Entry(DIRECTORY, 0o1777), "/d/l": Entry(SYMLINK, target="/etc/a"), "/etc/b": "x"}
+    )
+    assert resolve(rootfs, "/d/l").error is None, "only root can have put its link into a sticky directory"
 
 
 def test_a_link_of_root_leads_to_any_users_file() -> None:
