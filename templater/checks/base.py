@@ -134,8 +134,8 @@ class ScannedImage:
 #: processor time that all checks together can spend on the texts of templates
 MAX_SECONDS = 2.0
 
-#: ``RootfsNames`` omits names with more parent directories than this, because rules do not write there
-_MAX_DEPTH = 64
+#: ``RootfsNames`` omits names with more parent directories than this. A check reports rules that lead there.
+MAX_DEPTH = 64
 
 
 class RootfsNames:
@@ -148,7 +148,7 @@ class RootfsNames:
         self._entries: dict[str, Entry] = {"/": Entry(DIRECTORY, 0o755)}
         for name in names:
             top, _, path = name.path.partition("/")
-            if top == ROOTFS and path and path.count("/") <= _MAX_DEPTH:
+            if top == ROOTFS and path and path.count("/") <= MAX_DEPTH:
                 self._entries["/" + path] = name.entry
                 self._add_parents("/" + path)
 

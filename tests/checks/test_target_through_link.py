@@ -47,3 +47,14 @@ def test_a_link_that_leaves_the_root_through_another_link_is_found(target):
     assert any(
         "'/etc/hosts', a symlink that leaves the root filesystem" in message for _, _, message in found
     )
+
+
+@pytest.mark.parametrize("depth", [64, 66, 200])
+@pytest.mark.parametrize("is_link", [False, True])
+def test_a_target_in_deep_directories_is_found(depth, is_link):
+    """The check left out names with more than 64 parents, and with them a link that leaves the root."""
+    deep = "a/" * depth
+    path = "/b/l/hosts" if is_link else f"/{deep}l/hosts"
+    names = [a_link(f"rootfs/{deep}l", "../" * (depth + 2) + "etc"), a_link("rootfs/b", deep[:-1])]
+    found = an_image(rules(f"{path}: {{when: [create], template: t}}"), names=names)
+    assert "high" in severities(CHECK, found)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ...model.source import printable
-from ..base import Observation, ScannedImage, check
+from ..base import MAX_DEPTH, Observation, ScannedImage, check
 
 
 @check(
@@ -32,6 +32,13 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
                     hint="use a relative link inside the root filesystem: it works in every release",
                     severity="high" if leaves else "medium",
                 )
-        if resolved.error is not None:
+        if max(path.count("/"), resolved.real.count("/")) > MAX_DEPTH:
+            yield Observation(
+                f"'{printable(path[:100])}…' leads through more than {MAX_DEPTH} directories,"
+                " which were not checked for links",
+                rule.spans["path"],
+                advisory="",
+            )
+        elif resolved.error is not None:
             message = f"'{printable(path)}': {resolved.error.message}"
             yield Observation(message, rule.spans["path"], severity="medium", advisory="")
