@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ..image.contents import SecondFileCheck, open_rootfs, refuse_same_file, squashfs_end
-from ..image.limits import DEFAULT, HeldBytes, Limits, memory_of
+from ..image.limits import ATTRIBUTE_BYTES, DEFAULT, HeldBytes, Limits, memory_of
 from ..image.open_file import reading, size_of
 from ..image.tar_reader import HARD_LINK, Archive, Member, open_archive
 from ..model.entry import BLOCK_DEVICE, CHAR_DEVICE, DIRECTORY, FILE, Entry, TemplateFile
@@ -206,7 +206,10 @@ class _Scanner:
 
     def add(self, name: Name) -> None:
         self.names.append(name)
-        self.held.add(memory_of(name.path, name.entry.target, name.hard_link, *name.xattrs))
+        self.held.add(
+            ATTRIBUTE_BYTES * len(name.xattrs),
+            memory_of(name.path, name.entry.target, name.hard_link, *name.xattrs),
+        )
 
     def finish(self, archive: Archive, path: str) -> None:
         archive.finish()

@@ -51,6 +51,10 @@ SQUASHFS_SECONDS, SQUASHFS_BYTES_PER_SECOND = 5, MIB
 INODE_BYTES = 4 * KIB
 
 
+#: memory for an extended attribute, in addition to its name and value
+ATTRIBUTE_BYTES = 150
+
+
 class HeldBytes:
     """A count of the memory that one reader uses. Raises LimitError above ``limits.held_bytes``."""
 

@@ -19,7 +19,7 @@ from ..rootfs.confined import Directory, Root, write_error
 from ..rootfs.directory import IDENTITY, IdMap
 from .contents import Contents, Part
 from .directory_members import Data
-from .limits import INODE_BYTES, HeldBytes, refuse_deep
+from .limits import ATTRIBUTE_BYTES, INODE_BYTES, HeldBytes, refuse_deep
 from .tar_reader import HARD_LINK, Member
 from .xattrs import set_xattr
 
@@ -290,7 +290,9 @@ class TreeWriter:
     def _remember(self, member: Member) -> None:
         """Record a directory's attributes for ``finish``, which sets them after all files are written."""
         kept = {name: value for name, value in member.xattrs.items() if self._keeps(name, member)}
-        self._memory.add(len(member.name), *map(len, kept), *map(len, kept.values()))
+        self._memory.add(
+            ATTRIBUTE_BYTES * len(kept), len(member.name), *map(len, kept), *map(len, kept.values())
+        )
         self._directories[member.name] = replace(member, xattrs=kept)
 
     def _thing(self, place: Directory, name: str, member: Member, data: Data) -> None:

@@ -26,6 +26,9 @@ from templater.rendering.render import Rendering, render
 from templater.rootfs.memory import MemoryRootfs
 from tests.checks.authoring.authoring_builders import file as authored_file
 from tests.checks.authoring.authoring_builders import image as authored_image
+from tests.image_archives import file as member
+from tests.image_archives import image as tarball
+from tests.image_archives import pax
 from tests.peak_memory import measured
 
 METADATA = "architecture: x86_64\ncreation_date: 1\n"
@@ -180,3 +183,12 @@ def test_the_rendered_files_that_a_check_keeps_are_limited(monkeypatch):
     assert authored_file("/etc/a", "12345").late is None
     equal = authored_image(*(f"/etc/{n}: {{when: [create], template: t}}" for n in range(3)), t="12345")
     assert equal.late is None
+
+
+def test_an_audit_counts_the_memory_for_each_short_attribute(tmp_path):
+    """Members with thousands of attributes with short names took 914 MB: only the characters were counted."""
+    attributes = {f"SCHILY.xattr.user.{number}": b"x" for number in range(2000)}
+    members = [pax(attributes) + member(f"rootfs/{number}") for number in range(5)]
+    path = tarball(tmp_path / "i.tar", *members)
+    assert "unreadable" not in findings(path)[1]
+    assert "names and attributes" in findings(path, held_bytes=1 << 20)[1]["unreadable"].message
