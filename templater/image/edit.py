@@ -75,13 +75,19 @@ def set_values(
         together = partial(_first_ways, [ways for ways, _ in edits])
         with contextlib.suppress(InputError):
             return _changed(source, (together,), *(change for _, change in edits), readings=readings)
-        if len(edits) * len(source.text) > _MOST_PARSED:
-            raise LimitError(
-                f"{source.name} is too large for {len(edits)} changes, which depend on each other"
-            )
+        refuse_many(source, len(edits))
     for ways, change in edits:
         source = _changed(source, ways, change)
     return source
+
+
+def refuse_many(source: Source, changes: int) -> None:
+    """Raise LimitError if edits made one after the other would parse a long text too often."""
+    if changes > 1 and changes * len(source.text) > _MOST_PARSED:
+        raise LimitError(
+            f"{source.name} is too large for {changes} changes, which are made one after the other",
+            hint="change the file in an editor: templater image edit",
+        )
 
 
 def _first_ways(edits: Iterable[Ways], text: str) -> str:

@@ -232,7 +232,7 @@ def edit(
 @options.json_option
 @guarded_alone
 def delete(src: str, name: str, force: bool, rootfs: str | None, as_json: bool) -> int:
-    from ....image.edit import remove_rule
+    from ....image.edit import refuse_many, remove_rule
 
     _read(src, name)
     source = metadata_of(src)
@@ -242,6 +242,7 @@ def delete(src: str, name: str, force: bool, rootfs: str | None, as_json: bool) 
             f"{len(paths)} rules use '{printable(name)}': {', '.join(map(printable, paths))}",
             hint="add --force to delete all of them",
         )
+    refuse_many(source, len(paths))
     changes: dict[str, bytes | None] = {f"templates/{name}": None}
     for path in dict.fromkeys(paths):
         source = remove_rule(source, path)
@@ -270,7 +271,7 @@ def _read(src: str, name: str) -> bytes:
 
 
 def _changed_rules(src: str, name: str, path: str | None, fields: dict[str, Any]) -> bytes:
-    from ....image.edit import change_rule
+    from ....image.edit import change_rule, refuse_many
 
     source = metadata_of(src)
     paths = [
@@ -278,6 +279,7 @@ def _changed_rules(src: str, name: str, path: str | None, fields: dict[str, Any]
     ]
     if not paths:
         raise UsageError(f"no rule uses '{printable(name)}'" + (f" for '{printable(path)}'" if path else ""))
+    refuse_many(source, len(paths))
     for each in dict.fromkeys(paths):
         source = change_rule(source, each, fields)
     return source.data
