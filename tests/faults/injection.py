@@ -23,7 +23,7 @@ FAULTS = (*ERRORS, *LASTING, KILL)
 
 #: the system calls of an apply that change something or open something to change it
 WRITES = (
-    "flock", "openat", "openat2", "write", "fchown", "fchmod", "fsetxattr", "lseek", "ftruncate", "fsync",
+    "flock", "openat", "openat2", "write", "fchown", "fchmod", "fsetxattr", "fremovexattr", "lseek", "ftruncate", "fsync",
     "linkat", "mkdirat", "renameat", "unlinkat", "close",
 )  # fmt: skip
 #: the system calls that only inspect files, with their possible errors
