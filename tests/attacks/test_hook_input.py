@@ -355,7 +355,7 @@ def test_a_bundle_with_the_mounted_host_root_is_refused(bundle: Path, absolute: 
 def test_no_runtime_hook_writes_to_the_host_root(bundle: Path, absolute: Path, path: str) -> None:
     for answer in (
         run_hook("lxc", env=lxc(bundle, path)),
-        run_hook("nspawn", "--source", str(bundle), "--rootfs", path, "m1"),
+        run_hook("nspawn", "--source", str(bundle), "--state", str(bundle), "--rootfs", path, "m1"),
     ):
         assert (answer.returncode, absolute.exists()) == (3, False)
         assert "is the host's own" in answer.stderr or "is a symlink" in answer.stderr

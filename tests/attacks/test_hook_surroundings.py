@@ -347,7 +347,8 @@ def test_a_symlink_to_a_machine_in_the_machines_directory_is_followed(
     from templater.hooks.options import Options
 
     options = Options()
-    options.words, options.source = ("m1",), str(bundle)
+    options.words = ("m1",)
+    options.source = options.state = str(bundle)
     request = nspawn.read_request(options, {})
     assert isinstance(request, HookRequest)
     assert request.rootfs == str(bundle / "rootfs")
@@ -367,7 +368,8 @@ def test_a_machine_whose_directory_belongs_to_a_later_id_of_its_range_is_refused
     first = owner - owner % 65536
     os.chown(bundle / "rootfs", *((owner, first) if kind == "owner" else (first, owner)))
     options = Options()
-    options.words, options.source, options.rootfs = ("m1",), str(bundle), str(bundle / "rootfs")
+    options.words, options.rootfs = ("m1",), str(bundle / "rootfs")
+    options.source = options.state = str(bundle)
     if is_refused:
         with pytest.raises(RefusedError, match="not the first id of a machine") as refused:
             nspawn.read_request(options, {})

@@ -95,5 +95,6 @@ def test_an_nspawn_machine_is_made_from_an_image_on_a_server(folder: Path, envir
     run("bash", "-c", script, env=environment)
     assert "ExecStartPre=" in (units / "systemd-nspawn@web1.service.d/templater.conf").read_text()
     machine = folder / "machines/web1"
-    run(*hook_argv("nspawn", "--source", str(folder / "state/web1"), "--rootfs", str(machine)), "web1")
+    state = str(folder / "state/web1")
+    run(*hook_argv("nspawn", "--source", state, "--state", state, "--rootfs", str(machine)), "web1")
     assert nspawn(machine, words=["/bin/cat", "/etc/motd", "/etc/hostname"]).stdout == "made for web1\nweb1\n"

@@ -294,7 +294,10 @@ def test_the_time_limit_does_not_interrupt_error_reporting(monkeypatch):
 
 def test_a_machine_can_be_named_probe(container):
     words = [
-        *install.argv("nspawn", ["--source", str(container), "--rootfs", f"{container}/rootfs"]),
+        *install.argv(
+            "nspawn",
+            ["--source", str(container), "--state", str(container), "--rootfs", f"{container}/rootfs"],
+        ),
         "probe",
     ]
     (container / "templates/a.tpl").write_text("{{ instance.name }}\n")
