@@ -37,6 +37,7 @@ def test_mypy_finds_no_errors():
     run("mypy", "--strict", "templater")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("schema", "pattern"),
     [

@@ -55,6 +55,7 @@ def validate(value: object, name: str) -> None:
     jsonschema.validators.validator_for(schema(name))(schema(name)).validate(value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["check", "audit"])
 def test_sarif_reports_match_their_schema(command):
     if command == "check":
@@ -66,6 +67,7 @@ def test_sarif_reports_match_their_schema(command):
     assert sum(len(run["results"]) for text in texts for run in json.loads(text)["runs"]) > 10
 
 
+@pytest.mark.slow
 def test_the_sarif_schema_rejects_a_wrong_report():
     document = json.loads(check("sarif"))
     document["runs"][0]["results"].append({"level": "fatal"})

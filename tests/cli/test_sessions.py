@@ -10,6 +10,8 @@ import pytest
 from tests.cli.sessions import Stage, complaint, replay
 
 SESSIONS = sorted(Path(__file__).parent.glob("*.txt"))
+#: sessions that take long, because they pack images
+PACKING = ("image_build", "publish")
 
 
 def skip_without(needs):
@@ -26,7 +28,13 @@ def skip_without(needs):
     [False, pytest.param(True, marks=pytest.mark.slow)],
     ids=["server", "new interpreters"],
 )
-@pytest.mark.parametrize("session", SESSIONS, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "session",
+    [
+        pytest.param(path, id=path.stem, marks=pytest.mark.slow if path.stem in PACKING else ())
+        for path in SESSIONS
+    ],
+)
 def test_each_session_matches_its_transcript(session, new_interpreters, tmp_path, update):
     text = session.read_text()
     skip_without(re.search(r"^## Needs (.*)\.$", text, re.MULTILINE))

@@ -252,6 +252,7 @@ TEXTS = st.text(st.characters(codec="utf-8", exclude_categories=("Cs",)), max_si
 )  # fmt: skip
 
 
+@pytest.mark.slow
 @given(st.dictionaries(TEXTS, TEXTS, max_size=4), TEXTS, TEXTS)
 def test_set_property_accepts_any_name_and_value(there, name, value):
     for start in ("", json.dumps({"properties": there}, ensure_ascii=False)):

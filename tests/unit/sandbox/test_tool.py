@@ -339,6 +339,7 @@ def test_memory_is_limited(run):
     assert run(PYTHON, ["-I", "-S", "-c", script], {}).output == "limited\n"
 
 
+@pytest.mark.slow
 def test_a_fork_bomb_is_limited(sh):
     """With a limit of four processes it cannot grow, and all processes end with it."""
     bomb = "f() { f & f & sleep 1; ls /proc | grep -c '^[0-9]'; }; f"
