@@ -146,7 +146,10 @@ def _pieces(
 
 
 def _same_shape(generated: Node, written: Node | None, span: Any) -> Iterator[Piece]:
-    """Yield the pieces of a list: each item comes from the item of ``written``."""
+    """Yield a piece for a generated list, and for each item a piece with the origin of the same item written.
+
+    ``span`` is the origin of the list if ``written`` is None.
+    """
     yield Piece(generated.start, generated.end, span if written is None else written.span)
     if isinstance(generated, Collection) and isinstance(written, Collection):
         for child, origin in zip(generated.children, written.children, strict=False):

@@ -120,7 +120,7 @@ class _Verifier:
         self._metadata_only, self._progress = metadata_only, progress
         #: for each client, the number of entries that the client lists or drops
         self._entries = dict.fromkeys(report.images, 0)
-        #: the hashes of the paths that items name
+        #: Python's hash() of the path of each item
         self._paths: set[int] = set()
 
     def check(self, products: Products) -> None:

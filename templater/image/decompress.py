@@ -87,7 +87,8 @@ def _lzma(format_: int) -> Callable[[Limits], _Make]:
     return lambda limits: partial(lzma.LZMADecompressor, format_, memlimit=limits.window_bytes)
 
 
-#: for each compression, a function that loads its module, once for a file, and returns a constructor
+#: for each compression, a function that returns the constructor of a decompressor. It is called once for each
+#: file, and loads the modules of zstd and lz4 only then.
 _DECOMPRESSORS: dict[str, Callable[[Limits], _Make]] = {
     file_kind.GZIP: lambda limits: _Inflate,
     file_kind.BZIP2: lambda limits: bz2.BZ2Decompressor,

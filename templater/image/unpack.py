@@ -97,7 +97,7 @@ def unpack(
 def _make_beside(path: str) -> tuple[str, int]:
     """Create and lock a temporary directory.
 
-    First remove the unlocked temporary directory of a crashed run.
+    If a crashed run left its temporary directory behind, remove it first.
     """
     parent, name = os.path.split(os.path.abspath(path))
     staged = os.path.join(parent, f".{name}.unpacking")

@@ -32,7 +32,7 @@ MOST_JSON, MOST_LIST = 8 * MIB, 64 * MIB
 MOST_OVERHEAD = MIB
 #: maximum number of elements of a list
 MOST_ELEMENTS = 100_000
-#: seconds to wait for a daemon that restarts; a daemon that never answered is not waited for
+#: seconds to wait for a daemon that restarts, if it has answered before
 PATIENCE = 5.0
 _PAUSE = 0.1
 #: maximum length of a daemon's error text in a message

@@ -25,7 +25,7 @@ from .client import MIB, Answer, Client, HangError
 
 #: limit in bytes on one file, and on all files of an instance that are kept in memory
 MOST_FILE, MOST_FILES = 16 * MIB, 64 * MIB
-#: limit on the names of one instance that are requested; each name takes one request
+#: maximum number of path lookups in one instance; each lookup is one HEAD request
 MOST_NAMES = 20_000
 #: maximum seconds for the content of a file; reading a fifo can block forever
 FILE_TIMEOUT = 5.0

@@ -146,7 +146,7 @@ def _find_collisions(targets: "list[_Target]") -> None:
             nearest = above[-1][1]
             nearest.collides = nearest.collides or target.rendering.rule
         assert target.resolved is not None
-        if target.resolved.entry is None:  # `_replace` refuses a target that is an existing directory
+        if target.resolved.entry is None:  # `_replace` refuses an existing directory
             above.append((place, target))
 
 

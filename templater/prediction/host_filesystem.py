@@ -121,7 +121,7 @@ class HostFilesystem:
         return {place.names: place.made for place in places if place.made is not None}
 
     def shown(self, path: str) -> str:
-        """Return a path with ``$ROOTFS``, ``$TEMPLATES`` or ``$INSTANCE`` for the instance's directories."""
+        """Return a path that begins with ``$ROOTFS``, ``$TEMPLATES`` or ``$INSTANCE`` where possible."""
         for name, place in (
             ("$ROOTFS", self.rootfs),
             ("$TEMPLATES", self.templates),

@@ -36,7 +36,7 @@ LONG = 1 << 10
 BOUNDS = tuple(name for name in Limits.__slots__ if name != "deadline")
 #: the tags and filters whose output depends on the clock or the seed
 VOLATILE = frozenset(("now", "lorem", "random"))
-#: names in the context that are other names for a map
+#: aliases in the context, and the map that each alias stands for
 ALIASES = {"container": "instance", "config_get": "config"}
 #: the maps whose keys a template can name one by one
 MAPS = frozenset(("config", "instance", "properties"))

@@ -159,7 +159,7 @@ class Layers:
 def of_profile(profile: Profile, expanded: Expanded | None) -> tuple[str, str]:
     """Return the kind and detail of the origin, for a key or device that a profile sets.
 
-    If the profile contains expanded keys, it may stand for several profiles.
+    ``EXPANDED_PROFILE`` stands for all profiles whose contents are unknown.
     """
     if expanded is None or profile.name != EXPANDED_PROFILE:
         return "profile", profile.name

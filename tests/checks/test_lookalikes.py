@@ -30,7 +30,7 @@ def test_the_template_name_of_a_rule_is_compared_too():
     assert len(observed(CHECK, an_image(metadata, {"hosts.tpl": ""}))) == 1
 
 
-def test_a_file_that_looks_like_metadata_yaml_is_named():
+def test_a_file_that_looks_like_metadata_yaml_is_reported():
     ((_, _, message),) = observed(CHECK, an_image(names=["metadata.yaml", "met\u0430data.yaml"]))
     assert "looks like 'metadata.yaml'" in message
 

@@ -1,4 +1,4 @@
-"""A file with the hostname gets the name of a new instance, but not the name of its copy.
+"""A rule writes the hostname when an instance is created, but not when it is copied.
 
 The files are `/etc/hostname`, `/etc/HOSTNAME`, `/etc/hosts`, `/etc/conf.d/hostname` and
 `/etc/sysconfig/network`.

@@ -1,4 +1,4 @@
-"""A file with the hostname gets the name of a new instance, but not its new name after a rename.
+"""A rule writes the hostname when an instance is created, but not when it is renamed.
 
 The files are `/etc/hostname`, `/etc/HOSTNAME`, `/etc/hosts`, `/etc/conf.d/hostname` and
 `/etc/sysconfig/network`.

@@ -165,7 +165,10 @@ def _read(answer: Any, text: str) -> Iterator[Mistake]:
 
 
 def _child(node: Node | None, part: str | int) -> tuple[Node | None, Node | None]:
-    """Return the node with which a part of a collection begins, and the part's value."""
+    """Return the key and the value of a mapping's entry, or a list's item twice.
+
+    ``part`` is the key's text or the index. Both nodes are None if the part is missing.
+    """
     if isinstance(node, Sequence) and isinstance(part, int) and part < len(node.children):
         return node.children[part], node.children[part]
     if isinstance(node, Mapping):

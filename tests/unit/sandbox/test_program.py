@@ -295,7 +295,7 @@ def test_a_missing_program_gives_an_install_hint(tmp_path, monkeypatch):
     assert "squashfs-tools-ng" in caught.value.hint
 
 
-def test_a_program_that_crashes_is_named(data, monkeypatch):
+def test_the_error_names_the_program_that_crashed(data, monkeypatch):
     monkeypatch.setattr(system_calls, "ARCHITECTURES", {})  # the allowed system calls cannot send signals
     message = "InputError: 'i.squashfs' can't be read: sh died of signal 11"
     assert error_of(data, Bounds(60), "sh", "-c", "kill -11 $$") == message
