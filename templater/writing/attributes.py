@@ -37,7 +37,7 @@ def drop_inherited_acl(fd: int) -> None:
     if not hasattr(os, "removexattr"):
         return
     try:
-        os.removexattr(fd, "system.posix_acl_access")
+        again(os.removexattr, fd, "system.posix_acl_access")
     except OSError as error:
         if error.errno not in (errno.ENODATA, errno.ENOTSUP):
             raise

@@ -97,7 +97,7 @@ def test_the_time_limit_ends_a_plan_with_many_slow_rules(bundle: Path) -> None:
     assert answer.returncode in (0, 3, 4), answer.stderr
     assert seconds < 15
     if answer.returncode == 4:
-        assert "took longer than 1 s" in answer.stderr
+        assert re.search("took longer than 1 s|lead through too many directories and links", answer.stderr)
 
 
 # --- all or none

@@ -107,7 +107,9 @@ class Terminal:
         return answer.read_text().split("\0")[:-1]
 
     def read(self) -> None:
-        if select.select([self.screen], [], [], 0.05)[0]:
+        ready = select.poll()  # select() accepts no descriptor above 1023
+        ready.register(self.screen, select.POLLIN)
+        if ready.poll(50):
             self.seen += os.read(self.screen, 65536)
 
     def close(self) -> None:
