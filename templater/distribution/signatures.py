@@ -30,19 +30,11 @@ def verified_text(data: bytes, keyring: str, name: str) -> bytes:
         signed, text, said = (os.path.join(home, name) for name in ("signed", "text", "said"))
         with open(signed, "wb") as file:
             file.write(data)
+        command = ["gpgv", "--homedir", home, "--keyring", os.path.abspath(keyring), "--output", text, signed]
         try:
             with open(said, "wb") as errors:
                 done = subprocess.run(
-                    [
-                        "gpgv",
-                        "--homedir",
-                        home,
-                        "--keyring",
-                        os.path.abspath(keyring),
-                        "--output",
-                        text,
-                        signed,
-                    ],
+                    command,
                     stdin=subprocess.DEVNULL,
                     stdout=errors,
                     stderr=errors,

@@ -137,7 +137,7 @@ class _Listener:
         self._http = web.Server(
             self._handle, access_log=None, logger=silent, keepalive_timeout=bounds.waiting,
             lingering_time=0, max_line_size=8190, max_field_size=8190,
-            auto_decompress=False,  # nobody reads the body of a request, and aiohttp 3.11 unpacks it
+            auto_decompress=False,  # the server never reads a request's body, but aiohttp 3.11 unpacks it
         )  # fmt: skip
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:

@@ -777,7 +777,7 @@ def test_a_daemon_must_give_the_image_of_the_requested_fingerprint(length):
 
 
 class Answers:
-    """A server of the image API whose answers are given. None: there is no such file."""
+    """A server of the image API that gives the answers of a test. None stands for a missing file."""
 
     name = "server"
 
