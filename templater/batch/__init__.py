@@ -1,4 +1,4 @@
-"""Plans of one image for every instance of a list.
+"""Plans of one image for every instance in a list.
 
 May import: model, parsing, planning, rendering, reporting, rootfs.
 """

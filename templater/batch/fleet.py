@@ -100,7 +100,7 @@ class Fleet:
         return chosen.passes, (reason, *chosen.notes)
 
     def _compared(self, instance: Instance, passes: tuple[str, ...]) -> Result:
-        """Plan with the instance's own root filesystem. If that is unreadable, skip the instance."""
+        """Plan with the instance's own root filesystem. Skip the instance if that is unreadable."""
         if instance.is_vm:
             return Result(instance.name, "", 0, 0, skipped="skipped (virtual machine)")
         try:
@@ -155,7 +155,7 @@ class Fleet:
 
 
 class _DiffersError(Exception):
-    """Raised if a plan can't be reused for an instance: more would differ than name and contents."""
+    """Raised if a plan can't be reused for an instance, because more than name and contents would differ."""
 
 
 class Example:
@@ -222,7 +222,7 @@ def _signature(renderings: list[Rendering]) -> Iterator[object]:
 def _errors(plan: Plan) -> tuple[str, ...]:
     """Return the errors of a plan.
 
-    For a plan without errors, return the failures that only the host would have.
+    If the plan has no errors, return the failures that would happen only on the host.
     """
     ours = tuple(str(change.error) for change in plan.failed if change.error is not None)
     return ours or tuple(filter(None, (outcome_text(plan, change) for change in plan.host_fails)))

@@ -71,8 +71,8 @@ def check_report(
     instances.
 
     ``choice`` is the build to check if the image is a definition, and is None otherwise. With
-    ``all_variants``, every build of its filters is checked. ``memo`` has the texts that earlier checks have
-    rendered.
+    ``all_variants``, every build that the definition's filters distinguish is checked. ``memo`` has the texts
+    that earlier checks have rendered.
 
     Raises TemplaterError if the image or its templater.toml cannot be read.
     """
@@ -260,7 +260,8 @@ def read_described(path: str, name: str) -> Source:
 def author_data(finding: Finding, path: str, *, of_definition: bool = False) -> dict[str, Any]:
     """Return a finding as a JSON object, with the source line and the rule's target.
 
-    The files of a definition's image exist only in its prediction, so their names are not shown.
+    For a definition, the file is the definition itself, because the files of its predicted image do not
+    exist.
     """
     data = finding_data(finding) | {"severity": finding.severity.level}
     if finding.span is not None:

@@ -418,7 +418,7 @@ def _only(text: str, within: Span) -> Span | None:
 def _kept(content: bytes) -> str:
     """Return the text of a rendered file.
 
-    If no check reads the text, return a short part with the same end.
+    Shorten a text above ``LARGEST`` characters, which no check reads, but keep its last character.
     """
     text = content.decode("utf-8", "surrogateescape")
     return text if len(text) <= LARGEST else text[:LARGEST] + text[-1]

@@ -141,7 +141,7 @@ MAX_DEPTH = 64
 class RootfsNames:
     """A ``RootfsView`` of the names below ``rootfs/``, without file contents.
 
-    Of duplicate names in the archive, the view has the last name.
+    If the archive contains a name more than once, the view has its last entry.
     """
 
     def __init__(self, names: Iterable[Name]) -> None:

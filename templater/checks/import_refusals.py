@@ -23,7 +23,7 @@ class Refusal(NamedTuple):
 
 
 def import_refusals(metadata: Metadata) -> Iterator[Refusal]:
-    """Yield each of these mistakes.
+    """Yield each mistake because of which every daemon refuses to import the image.
 
     Yield nothing for a null document, because the daemons panic when they read it.
     """

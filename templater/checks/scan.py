@@ -173,7 +173,7 @@ class _Scanner:
     def scan_second_file(self, path: str) -> None:
         """Read the root filesystem of a split image, and put its names below ``rootfs/``.
 
-        Read a virtual machine's disk only to its header. A file can be both, a disk and a tarball.
+        Read a virtual machine's disk only to its header. A file can be both a disk and a tarball.
         """
         if any(name.path.partition("/")[0] in (ROOTFS, DISK) for name in self.names):
             raise UsageError(
@@ -245,7 +245,10 @@ class _Scanner:
                 self.errors.append(error)
 
     def link_template(self, name: Name) -> None:
-        """Add a template that is a hard link. If the link's target is a template, it supplies the content."""
+        """Add a template that is a hard link.
+
+        If the link's target is a template, the target supplies the content.
+        """
         if self.is_template(name.path):
             other = self.templates.get(name.hard_link.removeprefix(f"{TEMPLATES}/"))
             data = other.data if other is not None and self.is_template(name.hard_link) else None

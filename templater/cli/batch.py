@@ -90,7 +90,10 @@ def _refuse_pick(file: str) -> None:
 
 
 class Recap:
-    """Totals of all instances. Equal errors and notes are counted together, with the first instance."""
+    """Totals of all instances. Equal errors and notes are counted together.
+
+    ``first`` has the name of the first instance with each error or note.
+    """
 
     def __init__(self, *, patches: bool, exit_code: bool) -> None:
         self.patches = patches

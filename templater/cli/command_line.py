@@ -22,7 +22,7 @@ class CommandLine(NamedTuple):
     start: int
 
     def quoted(self, word: str) -> str:
-        """Return the quoted end of ``word``. The shell replaces the end of the last word by it."""
+        """Return the end of ``word``, quoted. The shell replaces the end of the last word with this text."""
         rest = word[self.start :]
         if self.quote == "'":
             return rest.replace("'", "'\\''")

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 
 def builds(path: str, choice: Choice, limits: Given) -> Iterator[Choice]:
-    """Yield the choice of each build, for a limited time.
+    """Yield a ``Choice`` for each build of a definition.
 
-    Raises UsageError if ``path`` is not a definition.
+    Raises UsageError if ``path`` is not a definition, and LimitError if all builds together take too long.
     """
     from ..definitions.detect import is_definition
     from ..definitions.variants import all_choices, in_time

@@ -54,7 +54,10 @@ def progress(
 
 
 def of_packed(contents: Contents, show: Progress) -> Progress:
-    """Return a function that shows the bytes read of an archive, because its size is known."""
+    """Return a function that shows how many bytes of an archive were read.
+
+    Unlike the number of unpacked bytes, the total number of these bytes is known in advance.
+    """
     total = contents.packed_size
     if not total:
         return show

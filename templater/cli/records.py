@@ -24,7 +24,7 @@ PATIENCE = 10.0
 
 
 def state_folder(src: str, rootfs: str | None) -> str:
-    """Return the instance directory with templater's state for a root filesystem, or "" if it has none."""
+    """Return the instance directory that has templater's state for a root filesystem, or ""."""
     folders = [] if rootfs is None else [os.path.dirname(os.path.abspath(rootfs))]
     own = os.path.join(src, ROOTFS)
     if rootfs is None or (os.path.isdir(own) and os.path.samefile(own, rootfs)):

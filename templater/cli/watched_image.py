@@ -170,7 +170,7 @@ class WatchedImage:
         return bool(new or gone)
 
     def _check(self) -> bool:
-        """Print new findings, name findings that are gone, and return whether there are any."""
+        """Print new findings, name corrected findings, and return whether the findings changed."""
         from ..checks.author_report import check_report
         from ..checks.authored import LIMITS
         from ..checks.scan import AUDITED
@@ -201,7 +201,7 @@ class WatchedImage:
         return bool(new or gone)
 
     def _test(self) -> bool:
-        """Print new failures of tests, name tests that pass again, and return whether there are any."""
+        """Print new failures, name tests that pass again, and return whether the failures changed."""
         from ..testing import reports
         from ..testing.folder import Folder, folder_of
         from ..testing.reader import read_cases

@@ -131,7 +131,7 @@ class Watch:
                 self._observe(self._watched() - self._seen.keys())
 
     def concerns(self, path: str) -> bool:
-        """Return whether a change of this file can affect the preview, unlike an editor's swap file."""
+        """Return whether a change of this file can affect the preview. For example, a swap file can't."""
         name = os.path.basename(path)
         if path in self.files or path in self.folders:
             return True

@@ -41,7 +41,8 @@ class Guest:
     ``last_source`` are the instance-id and the datasource of the guest's last boot, or "" before the first
     boot. ``earlier`` has the instance-ids of all boots. ``known`` tells whether the state of cloud-init was
     readable. ``trusts_cache`` is `manual_cache_clean`. ``updates_at_boot`` tells whether `updates: network:
-    when` has an event of each boot, and ``disabled_network`` whether `network: {config: disabled}` is set.
+    when` lists an event that happens at each boot, and ``disabled_network`` whether `network: {config:
+    disabled}` is set.
     """
 
     known: bool = False

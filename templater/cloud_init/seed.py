@@ -30,7 +30,7 @@ DEFAULT_ID = "nocloud"
 
 @dataclass(frozen=True, slots=True)
 class Seed:
-    """The files of both seed folders by path; a missing file is absent."""
+    """The files of both seed folders by path. A missing file has no entry."""
 
     files: Mapping[str, bytes]
 

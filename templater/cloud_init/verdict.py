@@ -1,7 +1,8 @@
 """The rules that predict cloud-init's next boot from the seed before and after a start.
 
 Each rule follows cloud-init 25.1 (`cloudinit/stages.py`, `cloudinit/cmd/main.py` and the datasources), and
-docs/cloud-init.md lists it with its source. Recorded boots in `tests/cloud_init/boots.json` check the rules.
+docs/cloud-init.md lists it with its source. Tests compare the rules with the recorded boots in
+`tests/cloud_init/boots.json`.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ CACHE, PER_INSTANCE, EVENTS, LIST, SOCKET = "cache", "per-instance", "network", 
 
 @dataclass(frozen=True, slots=True)
 class Daemon:
-    """The daemon's part. ``product`` is ``incus``, ``lxd`` or "" if it is unknown.
+    """Facts about the daemon. ``product`` is ``incus``, ``lxd`` or "" if it is unknown.
 
     ``instance_id`` is the instance-id that the guest's API serves (``volatile.cloud-init.instance-id``).
     ``has_socket`` tells whether the guest has `/dev/lxd/sock`; None if that is unknown. Guests of Incus never
@@ -71,7 +72,7 @@ class Verdict:
 def judge(before: Seed, after: Seed, guest: Guest = UNKNOWN, daemon: Daemon = Daemon()) -> Verdict:
     """Return the prediction of cloud-init's next boot.
 
-    ``before`` is the seed of the last boot. It counts only if the guest's state is unknown.
+    ``before`` is the seed of the last boot. ``before`` is used only if the guest's state is unknown.
     """
     found = _judge(before, after, _with_last_boot(guest, before), daemon)
     return replace(found, version=guest.version, sources=guest.sources)
@@ -136,7 +137,7 @@ def _cached_lxd(guest: Guest) -> Verdict:
 
 
 def _searched(after: Seed, guest: Guest, daemon: Daemon) -> Verdict:
-    """Return the verdict for a boot at which cloud-init searches a datasource."""
+    """Return the verdict for a boot at which cloud-init searches for a datasource."""
     source, reasons = _datasource(after, guest, daemon)
     if source == "":
         return Verdict("", "", None, None, None, reasons)

@@ -83,7 +83,7 @@ def personality(architecture: str) -> str:
 
 
 def architectures_named(definition: Definition, mapped: str) -> str:
-    """Return an architecture for a build, such that filters see the name ``mapped``."""
+    """Return an architecture that the definition maps to the name ``mapped``, or "" if it maps none."""
     for name in dict.fromkeys((mapped, *KERNEL_NAMES.values(), *KERNEL_NAMES)):
         if kernel_name(name, "incus-7") and mapped_architecture(definition, name) == mapped:
             return name

@@ -128,7 +128,10 @@ class DefinitionImage:
         return all(not filters.get(name) or value in filters[name] for name, value in values.items())
 
     def kept_mode(self, path: str) -> int | None:
-        """Return the mode that an entry gives to a file of the build, which the daemon keeps, or None."""
+        """Return the mode that an entry gives to a file of the build, or None if no entry sets its mode.
+
+        The daemon keeps the mode of a file that exists.
+        """
         try:
             return self._rootfs.modes.get(clean(path))
         except TemplaterError:  # a path that leaves the root filesystem

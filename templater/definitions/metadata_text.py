@@ -146,9 +146,11 @@ def _pieces(
 
 
 def _same_shape(generated: Node, written: Node | None, span: Any) -> Iterator[Piece]:
-    """Yield a piece for a generated list, and for each item a piece with the origin of the same item written.
+    """Yield a piece for a generated list, and a piece for each item.
 
-    ``span`` is the origin of the list if ``written`` is None.
+    The origin of an item is the item at the same index of ``written``, which is the list in the definition.
+
+    If ``written`` is None, ``span`` is the origin of the generated list.
     """
     yield Piece(generated.start, generated.end, span if written is None else written.span)
     if isinstance(generated, Collection) and isinstance(written, Collection):
@@ -212,6 +214,9 @@ def _common(first: str, second: str) -> int:
 
 
 def _as_int64(digits: str) -> int:
-    """Return the number that Go computes from digits. Its 64 bits overflow, and keep the last 64 digits."""
+    """Return the 64-bit integer that Go computes from decimal digits, including overflows.
+
+    Only the last 64 digits affect the result, because 10**64 is a multiple of 2**64.
+    """
     number = int(digits[-64:] or "0") % (1 << 64)
     return number - (1 << 64) if number >> 63 else number

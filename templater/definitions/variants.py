@@ -21,8 +21,8 @@ SECONDS = 10.0
 def all_choices(path: str, choice: Choice, limits: Limits = DEFAULT) -> list[Choice]:
     """Return a choice for each combination of the values that the filters of ``files`` name.
 
-    The list includes the chosen values, or the values in the definition. Raises LimitError for too many
-    builds.
+    The combinations also include each value that the user has chosen, or else the definition's own value.
+    Raises LimitError for too many builds.
     """
     source = read_source(path)
     image = build(source, choice, limits)
@@ -64,7 +64,7 @@ def all_choices(path: str, choice: Choice, limits: Limits = DEFAULT) -> list[Cho
 def in_time(choices: Iterable[Choice], seconds: float | None) -> Iterator[Choice]:
     """Yield the choices.
 
-    Raises LimitError if the builds take more processor time than SECONDS and ``seconds``.
+    Raises LimitError if the builds take more processor seconds than the larger of SECONDS and ``seconds``.
     """
     seconds = max(SECONDS, seconds or 0)
     end = process_time() + seconds

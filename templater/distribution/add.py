@@ -209,7 +209,10 @@ def _split(path: str, limits: Limits, progress: Progress) -> Iterator[tuple[str,
 
 
 def _refuse_sparse(path: str, size: int, limits: Limits) -> None:
-    """Raise LimitError if a disk, whose holes are stored as zeros, is too large for its image."""
+    """Raise LimitError if a disk with its holes is much larger than its image.
+
+    The copy stores the holes as zeros.
+    """
     packed = os.path.getsize(path)
     if size > max(limits.ratio_from, packed * limits.ratio):
         raise LimitError(

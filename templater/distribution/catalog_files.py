@@ -25,7 +25,7 @@ from .product_lines import read_lines
 
 
 class ProductsFile:
-    """The decoded products of a file, which can be read again."""
+    """The decoded products of a file. ``read`` can be called repeatedly."""
 
     def __init__(self, raw: Any, place: str, decoded: Decoded) -> None:
         self._products = list(decode_products(raw, place, decoded))

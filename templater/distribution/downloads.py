@@ -125,7 +125,7 @@ class Downloads:
 
 
 def expected_size(size: int, url: str, most: int) -> int:
-    """Return the size that a catalog announces for a file, or ``most`` if it announces none.
+    """Return the size that a catalog announces for a file, or ``most`` if the catalog announces no size.
 
     Raises LimitError if the size is above ``most``.
     """

@@ -260,7 +260,10 @@ class Store:
         self._remove_unnamed_files(0, {before.metadata, before.root})
 
     def prune(self) -> list[StoredImage]:
-        """Remove and return fetched images unused for ten days. Also remove files without a record."""
+        """Remove and return fetched images that were not used for ten days.
+
+        Also remove files without a record.
+        """
         oldest = int(time.time()) - UNUSED
         with self._transaction() as records:
             unused = [image for image in _read(records) if image.cached and image.used < oldest]
@@ -272,7 +275,7 @@ class Store:
         return unused
 
     def _remove_unnamed_files(self, grace: int, released: set[str]) -> None:
-        """Remove files without a record that are in ``released`` or older than ``grace`` seconds."""
+        """Remove each file that has no record, if it is in ``released`` or older than ``grace`` seconds."""
         # The lock keeps another process from recording a file between the check and the removal.
         with self._transaction() as records, os.scandir(self.files) as entries:
             named = {each for image in _read(records) for each in (image.metadata, image.root)}

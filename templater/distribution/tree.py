@@ -169,10 +169,10 @@ class Tree:
 
     @contextlib.contextmanager
     def folder(self, path: str) -> Iterator[str]:
-        """Open a directory below the tree, and yield a path that leads to it even if others move directories.
+        """Open a directory below the tree. Yield a path that leads to it even if a process moves directories.
 
-        Raises RefusedError if a symlink is on the path: a user who owns the tree, but is not the user of this
-        process, could lead it out of the tree.
+        Raises RefusedError if a symlink is on the path: with a symlink, a user who owns the tree could lead
+        this process out of the tree, if it runs as another user.
         """
         opened = [os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)]
         try:

@@ -191,7 +191,10 @@ class Products:
         return (product for file in self._files for product in file.read(decoded))
 
     def shared(self) -> tuple[set[int], set[int]]:
-        """Return the hashes that several products share, and releases with and without variant."""
+        """Return the hashes that several products share, and the hashes of inconsistent releases.
+
+        An inconsistent release has both products with a variant and products without a variant.
+        """
         ties = sorted(self._ties)
         return {one for one, other in pairwise(ties) if one == other}, self._releases[0] & self._releases[1]
 

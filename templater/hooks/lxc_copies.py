@@ -1,4 +1,4 @@
-"""What LXC's clone and destroy hooks record in a container's directory: copies, snapshots and renames."""
+"""Records that LXC's clone and destroy hooks make in a container's directory for copies and renames."""
 
 from ..instances.directory import InstanceDirectory, State, StateDirectory, write_whole
 from ..model.entry import SYMLINK
@@ -207,7 +207,7 @@ def destroy(folder: str) -> Notice:
 
 
 def copied_record(original: StateDirectory) -> "bytes | None":
-    """Return the record of written files, which is also right for the copy.
+    """Return the record of written files, which is also valid for the copy.
 
     Return None if the record is unreadable, or if another user can change it.
     """

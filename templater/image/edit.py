@@ -213,7 +213,10 @@ def _read(source: Source) -> Metadata:
 
 
 def _readings(source: Source) -> dict[Rules, Metadata]:
-    """Parse by each of the rules with which the text is valid. Raises MetadataError if there are none."""
+    """Parse by the rules of yaml.v2 and of yaml.v4, and return the results by the name of the rules.
+
+    Rules that reject the text have no result. Raises MetadataError if both reject the text.
+    """
     found: dict[Rules, Metadata] = {}
     errors: list[MetadataError] = []
     for rules in ALL_RULES:

@@ -16,7 +16,7 @@ from .tar_writer import TarWriter
 def save_tar(tree: MemoryRootfs, path: str | os.PathLike[str], *, mtime: int | None = None) -> None:
     """Write the archive of a tree to a file, which is created or replaced atomically.
 
-    Equal trees give equal bytes. All times are ``mtime``; if it is not given, ``SOURCE_DATE_EPOCH``, or 0.
+    Equal trees give equal bytes. All times are ``mtime``, or else ``SOURCE_DATE_EPOCH``, or else 0.
     """
     place = os.fspath(path)
     with Output(os.path.dirname(place)) as output:

@@ -81,7 +81,7 @@ class StateDirectory(Closing):
     def __init__(self, path: str) -> None:
         """Open ``.templater`` in the directory ``path``; create it if it is missing.
 
-        Raises RefusedError if another user can change that directory.
+        Raises RefusedError if another user can change ``.templater``.
         """
         self.path = join(path, STATE_FOLDER)
         self._lock = -1
@@ -234,7 +234,7 @@ class InstanceDirectory(Closing):
     __slots__ = ("_root", "name")
 
     def __init__(self, path: str, held: "Root | None" = None) -> None:
-        """Open the directory ``path``, or use the open directory ``held``. Close it at the end."""
+        """Open the directory ``path``, or use the open directory ``held``. This object closes either one."""
         self.name = path
         self._root = Root(path, named=True) if held is None else held
 

@@ -153,7 +153,10 @@ class Record:
         return f"{self.state_directory.path}/{name}"
 
     def settle(self, rootfs: "RootfsView") -> None:
-        """Adopt the staged entry of each file with the entry's content: a killed run has written it."""
+        """Adopt the staged entry of each file that has the content of its staged entry.
+
+        A run has written such a file, and was killed before it replaced the record.
+        """
         size = 0
         for path, file in (self._staged or {}).items():
             size += size_of(rootfs, file.real)

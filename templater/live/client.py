@@ -123,7 +123,7 @@ class _Socket:
         self._socket.close()
 
     def _wait(self) -> None:
-        """Let the next call wait until the deadline. Raises TimeoutError after it."""
+        """Let the next call wait until the deadline. Raises TimeoutError after the deadline."""
         left = self._connection.deadline - time.monotonic()
         if left <= 0:
             raise TimeoutError
@@ -188,7 +188,7 @@ class Client:
         return value.get("metadata")
 
     def items(self, path: str, noun: str) -> Iterator[Any]:
-        """Yield the elements of a list, decoded one at a time. ``noun`` is the name of one in messages.
+        """Yield the elements of a list, decoded one at a time. Messages call an element ``noun``.
 
         Raises LimitError if the list or an element is too large.
         """

@@ -53,7 +53,10 @@ class Daemon:
 
 
 def open_daemon(address: Address) -> Daemon:
-    """Connect to the daemon of an address. Raises InputError if that fails, UsageError for a bad remote."""
+    """Connect to the daemon of an address.
+
+    Raises InputError if the connection fails, and UsageError for an invalid remote.
+    """
     cleanups: list[Callable[[], None]] = []
     is_user = False
     if address.remote == LOCAL:

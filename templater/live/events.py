@@ -54,7 +54,10 @@ class Events:
         self._socket.close()
 
     def wait(self, timeout: float) -> list[Event]:
-        """Return the events that arrive within ``timeout`` seconds. Raises NoAnswerError at the end."""
+        """Return the events that arrive within ``timeout`` seconds.
+
+        Raises NoAnswerError if the stream has ended.
+        """
         found = list(self._parse())
         if not found:
             readable = select.poll()

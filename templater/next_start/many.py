@@ -55,7 +55,7 @@ def judge_many(
 
     ``describe`` converts a daemon's description to an instance.
 
-    An error of one instance does not end the others.
+    After an error of one instance, the other instances are still judged.
     """
     profiles: dict[str, dict[str, Mapping[str, Any]]] = {}
     waiting: deque[tuple[LiveInstance, Future[TemplaterError | None]]] = deque()

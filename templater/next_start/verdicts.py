@@ -302,7 +302,7 @@ class _Judgement:
         return replace(file, remarks=tuple(self.remarks(file)))
 
     def compared(self, index: int, file: FileVerdict) -> FileVerdict:
-        """Compare a file that the start does not write with a start that would write it."""
+        """Compare a file that the start does not write with the file that another trigger would write."""
         trigger = next((name for name in _MAKEABLE if name in file.rule.when), "")
         if not trigger:
             return replace(file, current=UNKNOWN, current_reason="no trigger of the daemon runs this rule")
@@ -365,7 +365,7 @@ class _Judgement:
 
 
 def links_text(links: Mapping[str, str]) -> str:
-    """Return the first links with their targets."""
+    """Return a text that lists the first links with their targets."""
     words = [printable(f"{path} -> {target}") for path, target in islice(links.items(), _MOST_LINKS)]
     words = [text if len(text) <= _LONGEST_LINK else f"{text[:_LONGEST_LINK]}…" for text in words]
     more = len(links) - len(words)

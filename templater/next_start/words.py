@@ -61,7 +61,7 @@ def sentence(file: FileVerdict) -> str:
 
 
 def commands(found: NextStart, file: FileVerdict) -> tuple[str, ...]:
-    """Return the commands that bring the current configuration into a file. Empty if it is up to date."""
+    """Return the commands that bring the current configuration into a file, or () if they are not needed."""
     start = start_command(found)
     if file.verdict in CHANGING:
         return (start,)

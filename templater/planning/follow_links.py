@@ -214,7 +214,7 @@ class _Walk:
         )
 
     def refuse_foreign_links(self) -> None:
-        """Refuse a path whose links give their makers more than they have. Call this at the end of the path.
+        """Refuse a path whose links give their makers new rights. Call this at the end of the path.
 
         A link of a user may lead only to this user's file, or to a new file in this user's directory.
         Otherwise, a link in a home directory could give its user a file in ``/etc`` (as in CVE-2018-6954 of
@@ -234,7 +234,7 @@ class _Walk:
                 )
 
     def makers(self, link: "Entry") -> "set[int]":
-        """Return the users other than root who can have put a link into the directory so far.
+        """Return the users, without root, who can have put a link into the current directory of the walk.
 
         To move a link, a user needs no right on the link, but only on its directory. -1 stands for any user.
         """
@@ -246,12 +246,12 @@ class _Walk:
         return ({folder.uid} | others) - {0}
 
     def mount(self) -> str:
-        """Return the mount point below the root that has the path so far, or an empty text."""
+        """Return the mount point below the root that contains the walk's position, or an empty text."""
         place = self.prefix + "/"
         return max((mount for mount in self.mounts if place.startswith(mount + "/")), key=len, default="")
 
     def owner(self) -> int:
-        """Return the uid of the file at the path so far, or of the directory in which it will be created."""
+        """Return the uid of the file that the walk has reached, or of the directory that will contain it."""
         entry = self.entry
         if entry is None:
             depth = self.prefix.count("/") - 1 if self.depth is None else self.depth

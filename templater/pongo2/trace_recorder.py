@@ -134,7 +134,9 @@ class Trace:
         return len(self.frames) - 1
 
     def take(self, depth: int) -> Frame:
-        """Remove the frame at ``depth`` and all later frames. Return the frame with the reads of all.
+        """Remove the frame at ``depth`` and all later frames.
+
+        Return the frame at ``depth``, with the reads of all removed frames.
 
         In v4, a macro that fails prints its error, and leaves later frames and items of the lists behind.
         """

@@ -194,7 +194,7 @@ class _TooMuch(Exception):
 
 
 class _Sender:
-    """The function ``send`` of a child. Small records are collected: each write wakes the parent."""
+    """The function ``send`` of a child. It collects small records, because each write wakes the parent."""
 
     __slots__ = ("pipe", "room", "waiting")
 

@@ -81,7 +81,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """How a program ended: its exit code, and its output together with its error output.
+    """The exit code of a program, and its output together with its error output.
 
     In ``output``, paths below the folder are relative to the folder.
     """

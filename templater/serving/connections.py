@@ -181,7 +181,7 @@ class _Listener:
         self._free.set()
 
     def _close_one(self) -> None:
-        """Close the connection whose client has neither sent a request nor read an answer for longest."""
+        """Close the connection whose client has sent no request, or read no answer, for the longest time."""
         waiting = next(iter(self.waiting), None)
         since = math.inf if waiting is None else self.waiting[waiting][0]
         stalled = min(self.open.values(), key=lambda each: each.stalled_since, default=None)

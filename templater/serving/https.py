@@ -366,7 +366,7 @@ class ImageServer:
 
 
 def _blocks(parts: Iterable[bytes]) -> Iterator[bytes]:
-    """Yield the bytes of ``parts`` again, in blocks of at least ``PIECE`` bytes but the last."""
+    """Yield the bytes of ``parts`` in blocks of at least ``PIECE`` bytes. The last block can be smaller."""
     block = bytearray()
     for part in parts:
         for start in range(0, len(part), PIECE):

@@ -186,7 +186,10 @@ class LocalImage:
 
 @dataclass(slots=True)
 class _Files:
-    """The public files by their path on the server. Files replaced after the listing are not opened."""
+    """The public files by their path on the server.
+
+    A file that was replaced after the listing is not opened.
+    """
 
     paths: dict[str, tuple[str, tuple[int, ...]]] = field(default_factory=dict)
 

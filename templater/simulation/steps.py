@@ -55,7 +55,10 @@ class Step:
 
     @property
     def made(self) -> str:
-        """The name of the instance that the step creates, without the name of a source snapshot."""
+        """The name of the instance that the step creates.
+
+        For ``copy=NAME/SNAPSHOT`` and ``publish=NAME/SNAPSHOT``, this is NAME.
+        """
         return self.argument.partition("/")[0] if self.verb in ("copy", "publish") else self.argument
 
 

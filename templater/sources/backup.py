@@ -62,8 +62,8 @@ class BackupImage(TarballImage):
     def description(self) -> Source:
         """The description that the daemon imports: backup.yaml.
 
-        The instance's name in index.yaml overrides the name in it. This was observed on Incus 6.0.4 with a
-        backup in which the two files differ.
+        The instance's name in index.yaml overrides the name in backup.yaml. This was observed on Incus 6.0.4
+        with a backup in which the two files differ.
         """
         found = self.backup_yaml or self.index
         assert found is not None

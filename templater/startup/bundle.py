@@ -151,7 +151,7 @@ def source_of(name: str) -> "tuple[str, bool]":
 
 
 def compiled(file: str) -> "tuple[File, CodeType]":
-    """Return a source's path, mtime (ns) and size, and its code without what only helps readers."""
+    """Return a source's path, mtime (ns) and size, and its code without docstrings and annotations."""
     status = posix.stat(file)
     fd = posix.open(file, posix.O_RDONLY | posix.O_CLOEXEC)
     try:

@@ -226,7 +226,7 @@ class Subject:
 
 
 def rootfs_of_build(case: Case) -> dict[str, Any]:
-    """Return the fields of a `Choice` for the root filesystem of a test, or {} for the default one."""
+    """Return the fields of a `Choice` for a test's root filesystem, or {} for the default root filesystem."""
     if isinstance(case.rootfs, Mapping):
         return {"files": tuple(case.rootfs.items())}
     return {} if case.rootfs == "image" else {"rootfs": case.rootfs}

@@ -50,7 +50,7 @@ class Helper:
         return self._ours.fileno()
 
     def ask(self, id: str, name: str, data: bytes) -> Answer:
-        """Do as ``Runner.ask``, also from a locked process."""
+        """Return the answer of ``Runner.ask``. A locked process can call this method, too."""
         fd = self.descriptor
         try:
             _send(fd, json.dumps([id, name]).encode())

@@ -42,7 +42,7 @@ MOST_COMPARED: Final = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class PageView:
-    """What the page shows. ``place`` has the fields of the address, apart from the file.
+    """The contents of the page. ``place`` has the fields of the address, apart from the file.
 
     ``labels`` name the sides, which are the columns of ``view``. ``path`` is the open file, as it is printed.
     """

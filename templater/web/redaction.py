@@ -1,4 +1,4 @@
-"""Redaction of secret values in reports, which people attach to merge requests."""
+"""Redaction of secret values in reports, which users attach to merge requests."""
 
 from __future__ import annotations
 

@@ -44,7 +44,10 @@ def drop_inherited_acl(fd: int) -> None:
 
 
 def _differs(fd: int, name: str, value: bytes) -> bool:
-    """Return whether an attribute differs. Setting an SELinux label may be forbidden even if it is equal."""
+    """Return whether an attribute differs.
+
+    An equal attribute is not set again, because setting an SELinux label can be forbidden.
+    """
     try:
         return os.getxattr(fd, name) != value
     except OSError:

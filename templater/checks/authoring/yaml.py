@@ -21,7 +21,11 @@ def check_image(image: AuthoredImage) -> Iterator[Observation]:
 
 
 def find(file: File) -> Iterator[Mistake]:
-    """Read only YAML events, which need no memory for aliases, and allow all tags and several documents."""
+    """Yield the first syntax error.
+
+    The function reads only YAML events: they need no memory for aliases. All tags and several documents are
+    allowed.
+    """
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
         for count, _ in enumerate(yaml.parse(file.text or "", loader)):

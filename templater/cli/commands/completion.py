@@ -39,10 +39,10 @@ OPEN = ("=", ":", "/")
 @click.argument("shell", type=click.Choice(SHELLS))
 @click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="")
 def command(shell: str, words: tuple[str, ...]) -> int:
-    """Print the script, or answer the script: then ``words`` are the words on the command line.
+    """Print the script. If there are ``words``, the script is asking for completions: print the answer.
 
-    From bash, they are the line until the cursor, and COMP_WORDBREAKS. From fish, the last word has its
-    quotes.
+    ``words`` are the words on the command line. The script for bash sends the line up to the cursor and
+    COMP_WORDBREAKS instead. The script for fish sends the last word with its quotes.
     """
     if not words:
         output.write(script(shell))

@@ -130,7 +130,7 @@ PARAMETER = r"(?s)[a-z_]+(\.[a-z0-9_]+)+=.*"
 
 
 def split_outputs(values: tuple[str, ...]) -> tuple[str | None, tuple[str, ...]]:
-    """Return the output of ``-o DIR``, and the parameters of ``-o KEY=VALUE``."""
+    """Return DIR of ``-o DIR``, or None, and the parameters of ``-o KEY=VALUE``."""
     parameters = tuple(value for value in values if re.fullmatch(PARAMETER, value))
     targets = [value for value in values if value not in parameters]
     if len(targets) > 1:
@@ -234,7 +234,7 @@ def show_tree(plan: Plan) -> None:
 
 
 def show_blocks(blocks: list[Block]) -> None:
-    """Print some blocks of a plan."""
+    """Print blocks of a plan, with the layout for terminals or as plain text."""
     if output.has_layout():
         show_styled(blocks, [])
     else:

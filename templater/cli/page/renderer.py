@@ -100,7 +100,8 @@ class Renderer:
     async def end(self) -> None:
         """Kill the worker, and answer no more questions.
 
-        This waits for a start of the worker: if asyncio is cancelled during a start, it waits forever.
+        If the worker is just starting, this method waits until it has started: asyncio would wait forever if
+        it were cancelled during a start.
         """
         self._has_ended = True
         await self._kill()

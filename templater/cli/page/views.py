@@ -263,7 +263,7 @@ def _explain(view: InstanceView, path: str, columns: Sequence[Column]) -> None:
 
 
 def _given(instance: Instance) -> dict[str, Any]:
-    """Return the instance as its files describe it, with which the page compares edits."""
+    """Return the instance as its files describe it. The page compares the user's edits with this data."""
     profiles = [{"name": profile.name, "config": dict(profile.config)} for profile in instance.profiles]
     return {
         "name": instance.name,

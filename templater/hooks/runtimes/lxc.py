@@ -117,10 +117,11 @@ def _ids(early: bool, options: "Options", config: str) -> "IdMap | None":
 
 
 def in_namespace(ids: "IdMap | None") -> "IdMap | None":
-    """Return the map of a hook that lxc-usernsexec has started, or None for another hook.
+    """Return the id map of a hook that lxc-usernsexec has started, or None for any other hook.
 
-    In the user namespace of lxc-usernsexec, the container's ids are unchanged. The container's owner has a
-    higher id. Only the container's ids may own its files.
+    In the user namespace of lxc-usernsexec, each id of the container has the same number as inside the
+    container. The user who owns the container has a higher id in this namespace. The map has only the
+    container's ids, because no other id may own files of the container.
     """
     from ...rootfs.directory import IDENTITY, IdMap
 

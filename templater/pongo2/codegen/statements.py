@@ -68,7 +68,7 @@ class StatementWriter(ExpressionWriter):
             self.writeline("pass")
 
     def nested(self, body: Sequence[nodes.Node], blocks: int = 1) -> None:
-        """Write a body with more indentation, inside ``blocks`` further Python blocks."""
+        """Write an indented body. ``blocks`` is the number of new Python blocks around it."""
         self.indent()
         self.nesting += blocks
         self.statements(body)

@@ -1,4 +1,4 @@
-"""``{% widthratio value max width [as name] %}``: print value / max * width, rounded like in pongo2."""
+"""``{% widthratio value max width [as name] %}``: print value / max * width, rounded as in pongo2."""
 
 from ..state import weigh
 from ..syntax.tree import Invoke, Print, Set

@@ -170,7 +170,10 @@ class Modules:
         return True
 
     def run(self, name: str, file: str, is_package: bool, code: "Any") -> None:
-        """Run a module. It gets no spec, because making one takes time, and so does each import with one."""
+        """Run a module.
+
+        The module gets no spec: it takes time to make a spec, and to import a module that has a spec.
+        """
         parent, _, tail = name.rpartition(".")
         if parent and parent not in sys.modules:  # the parent package is not in this group
             __import__(parent)

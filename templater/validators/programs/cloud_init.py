@@ -1,6 +1,6 @@
 """The JSON schemas of an installed cloud-init. They are read as files; cloud-init itself is never imported.
 
-Plain JSON schema ignores which parts are deprecated.
+A JSON Schema validator ignores which parts are deprecated, so deprecated parts are not reported.
 """
 
 from __future__ import annotations
