@@ -1,6 +1,6 @@
 """The entry point of ``python -m templater`` and of the console script."""
 
-import _signal  # type: ignore[import-not-found]  # the module signal would import enum
+import _signal  # type: ignore[import-not-found]  # the module `signal` imports enum, which is slow
 import gc
 import sys
 

@@ -54,7 +54,7 @@ MOST_TEXT = 32 << 20
 LONGEST = 1000
 #: the search for the template lines of findings ends after this many characters of templates
 SEARCHED = 4 << 20
-#: the value of all other keys that templates read
+#: the invented value of a key for which the checks know no better value
 SET = "value"
 #: values to try instead if a file rendered with invented values has a mistake
 OTHER_VALUES = ("true", "8080", "10.0.0.5", "10.0.0.5/24", SET)
@@ -82,7 +82,7 @@ class Template:
     document: tree.Document | None
     nodes: tuple[Any, ...]
     reads: tuple[Read, ...]
-    #: the error by dialect, for dialects of the image's hosts that reject the template
+    #: the error of each dialect that rejects the template, for the dialects of the image's hosts
     errors: Mapping[str, TemplaterError]
 
     def span(self, node: tree.Expression) -> Span:

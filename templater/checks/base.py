@@ -47,7 +47,7 @@ class Trailing(NamedTuple):
     position: int
     #: whether the data begins like another archive or compressed file
     is_archive: bool
-    #: the data in which ``position`` counts bytes
+    #: a name for the data in which ``position`` counts bytes
     counted: str = "decompressed archive"
 
 
@@ -134,7 +134,7 @@ class ScannedImage:
 #: processor time that all checks together can spend on the texts of templates
 MAX_SECONDS = 2.0
 
-#: ``RootfsNames`` omits names with more parent directories than this. A check reports rules that lead there.
+#: ``RootfsNames`` omits names with more parent directories than this. A check reports deeper targets.
 MAX_DEPTH = 64
 
 

@@ -19,9 +19,9 @@ from .finding import MAX_FINDINGS, Finding, Severity, all_checks
 # No part can match the "{" of a following comment, so the search takes linear time.
 _COMMENT = re.compile(r"\{#-?[^\S\n]*+templater:[^\S\n]*+ignore\b([^{}#\n]*+)#\}")
 _ENTRY = re.compile(r"(?m)^[ \t]*+(\[\[)[ \t]*+ignore[ \t]*+\]\]")
-#: entries of ``ignore`` in a templater.toml
+#: maximum number of entries ``[[ignore]]`` in a templater.toml
 MAX_IGNORES = 500
-#: ids in the comments of all templates; further comments ignore nothing
+#: maximum number of ids in the comments of all templates; further comments ignore nothing
 MAX_COMMENTS = 10_000
 _LEVELS = ("error", "warning", "info")
 

@@ -18,7 +18,7 @@ from .progress import progress
 if TYPE_CHECKING:
     from ..batch.fleet import Result
 
-#: maximum numbers of different messages: shown in the summary, and counted for it
+#: maximum number of different messages that the summary shows, and that are counted for the summary
 SHOWN, COUNTED = 10, 1000
 
 instances_option = click.option(

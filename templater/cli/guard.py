@@ -60,7 +60,7 @@ def guarded_alone(function: Command, *, packs: bool = False) -> Command:
 @contextmanager
 def guard(limits: Given, *, timed: bool = True, packs: bool = False) -> Iterator[None]:
     """Raise LimitError if the block exceeds a limit. Restore all signal handlers and limits at the end."""
-    import _signal as signal  # type: ignore[import-not-found]  # the module signal would import enum
+    import _signal as signal  # type: ignore[import-not-found]  # the module `signal` imports enum, which is slow
 
     bounds = limits.for_packing() if packs else limits.for_command()
     with _bounded_memory(bounds):

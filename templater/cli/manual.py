@@ -22,7 +22,7 @@ from .main import command
 PROGRAM = "templater"
 #: the second name of the program
 OTHER = "image-templater"
-#: the directories of the completion scripts, with the file of a program
+#: for each shell, the path of a program's completion script below ``share``
 SCRIPTS = {
     "bash": "bash-completion/completions/{}",
     "zsh": "zsh/site-functions/_{}",
@@ -73,7 +73,7 @@ def page(ctx: click.Context, date: str) -> Iterator[str]:
     """Yield the lines of the man page of a command."""
     name = page_name(ctx)
     yield f'.TH {literal(name.upper())} 1 "{date}" "{PROGRAM} {__version__}" "{PROGRAM}"'
-    yield from (".nh", ".ad l")  # no hyphens in the names of options and files
+    yield from (".nh", ".ad l")  # do not hyphenate the names of options and files
     yield from (".SH NAME", f"{literal(name)} \\- {escape(summary(ctx.command))}")
     yield ".SH SYNOPSIS"
     pieces = (piece for piece in ctx.command.collect_usage_pieces(ctx) if piece)

@@ -29,7 +29,7 @@ PACKAGES = (
     "checks", "definitions", "image.describe", "parsing", "planning", "pongo2", "prediction", "reporting",
     "rootfs.memory", "validators",
 )  # fmt: skip
-#: the same for an audit; without the other packages, it starts in half the time
+#: the same list for an audit, which starts in half the time if it does not import the other packages
 AUDIT = (
     "checks.import_refusals", "checks.report", "checks.security", "parsing.pure_yaml",
     "pongo2.codegen.compiler", "pongo2.filters", "pongo2.golang", "pongo2.located", "pongo2.reads",
@@ -131,7 +131,7 @@ def _prepare(
         from ..definitions.architectures import local_architecture
 
         all_checks("authoring")
-        local_architecture()  # call it now, because the sandbox forbids its system call; the result is cached
+        local_architecture()  # fills a cache: the sandbox forbids the system call
     for dialect in DIALECTS.values():
         library_for(dialect).load()
     compile_template("{{ a }}")  # Jinja2 imports some modules only when it first compiles a template

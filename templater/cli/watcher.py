@@ -25,7 +25,7 @@ from ..model.file_names import METADATA, SETTINGS, TEMPLATES
 
 QUIET = 0.08  # one save by an editor causes several events
 PATIENCE = 1.0  # continuous events must not delay the preview forever
-CHECK = 0.5  # how often to check whether a watched directory was replaced
+CHECK = 0.5  # seconds between two checks whether a watched directory was replaced
 REMEMBERED = 16
 
 #: events that templater itself causes by reading

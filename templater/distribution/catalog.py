@@ -37,7 +37,7 @@ MOST_ITEMS = 200
 MOST_PATH, MOST_TEXT = 4096, 512
 #: limits on the requirements of a product, and on the aliases of all products
 MOST_REQUIREMENTS, MOST_ALIASES = 20, 200_000
-#: maximum number of kept mismatches of the same clients, and of odd keys; a single one is fatal or reported
+#: maximum number of mismatches of the same clients, and of odd keys, that are kept in memory
 _MOST_KEPT = 1000
 
 

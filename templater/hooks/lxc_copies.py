@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 #: the program by which an ordinary user's hooks enter the container's user namespace
 USERNS_PROGRAM = b"lxc-usernsexec"
 
-#: number of ancestors to search for lxc-copy; an ordinary user's clone hook is its grandchild
+#: number of ancestors to search for lxc-copy, which is the grandparent of an ordinary user's clone hook
 DEPTH = 4
 
 #: the file in which a clone hook leaves a message for the destroy hook of the same lxc-copy
@@ -37,7 +37,7 @@ def clone(folder: str, name: str, source_name: str, options: "Options") -> Notic
     with StateDirectory(source) as old:
         before = old.state()
         written = copied_record(old)
-        if not exact:  # lxc-copy --snapshot always makes a copy
+        if not exact:  # to take or restore a snapshot in place is never a rename
             old.replace(CLONED, "\n".join((folder, *ancestors(DEPTH))).encode("utf-8", "surrogateescape"))
     if exact and before is None:
         return Notice(f"{name}: made from {source_name}, which was never started", folder)

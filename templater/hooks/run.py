@@ -4,7 +4,7 @@ A hook runs at every start of a container, so it avoids the slower modules of th
 ``templater hook install`` writes starts ``startup/line/templater_hook.py``, which calls ``serve``.
 """
 
-import _signal  # type: ignore[import-not-found]  # the module signal would import enum
+import _signal  # type: ignore[import-not-found]  # the module `signal` imports enum, which is slow
 import sys
 from time import gmtime, strftime
 

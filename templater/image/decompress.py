@@ -127,7 +127,7 @@ class ByteStream:
         self.compression = file_kind.recognise(self._head)
         self._buffer = b""
         self._offset = 0
-        #: bytes of the compressed file that a decompressor returned, and the number of those that are used up
+        #: compressed bytes that the last decompressor did not need, and how many of these were used since
         self._returned = b""
         self._used = 0
         self._decompressor: _Decompressor | None = None

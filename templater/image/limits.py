@@ -42,7 +42,7 @@ DEFAULT = Limits()
 #: Most programs that remove directory trees recurse, and fail on deeper trees.
 DEEPEST = 500
 
-#: limits on sqfs2tar: bytes of memory, in total and for each of ``Limits.members``. It needs about half.
+#: limits on sqfs2tar: bytes of memory, in total and for each of ``Limits.members``. About half is needed.
 SQUASHFS_MEMORY, SQUASHFS_NAME = 64 * MIB, 400
 #: limits on sqfs2tar: seconds of processor time, and one more second for this many bytes of its output
 SQUASHFS_SECONDS, SQUASHFS_BYTES_PER_SECOND = 5, MIB

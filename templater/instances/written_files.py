@@ -176,7 +176,7 @@ class Record:
         """
         digests: dict[str, str] = {}
         new = []
-        place = 0  # of the next file in the text, or -1 after a file that is missing there
+        place = 0  # the offset of the next file in the text, or -1 after a file that is missing in the text
         for change in last_changes(plan):
             name = change.rule.template
             if name not in digests:
@@ -225,7 +225,7 @@ class Record:
         for file, action in new:
             before = files.get(file.path)
             if action == KEEP and before is not None and before.digest == file.digest:
-                # templater has not set the owner and the mode that the file has now
+                # keep the recorded owner and mode, because templater did not set the current ones
                 file.uid, file.gid, file.mode = before.uid, before.gid, before.mode
             files[file.path] = file
         return files

@@ -10,7 +10,7 @@ from ..model.instance import daemon_name_problem
 from ..model.source import printable
 
 FAMILIES = ("incus", "lxd")
-#: the remote of the daemon on this machine, in the configuration of both clients
+#: the name of the remote for the daemon on this machine, in the configuration of both clients
 LOCAL = "local"
 #: the beginning of the name of an image, such as ``incus:image/debian``
 _IMAGE = "image/"

@@ -170,7 +170,7 @@ def _proxy(remote: str, cleanups: list[Callable[[], None]]) -> tuple[str, Connec
             words = "" if program.poll() is None or program.stderr is None else program.stderr.read(1000)
             end()
             cleanups.clear()
-            last = words.strip().rpartition("\n")[2]  # the client's first run prints advice
+            last = words.strip().rpartition("\n")[2]  # lines before the error can be advice
             text = printable(last.removeprefix("Error: ")) or "`incus remote proxy` opened no socket"
             raise InputError(f"can't connect to the remote '{printable(remote)}': {text}")
         time.sleep(0.02)

@@ -33,7 +33,7 @@ from .yaml_nodes import Sequence as SequenceNode
 #: In backup.yaml, each snapshot repeats the cloud-init documents.
 LIMITS: Final = Limits(bytes=32 * MIB, nodes=1_000_000, expanded=1_000_000)
 MOST_PROFILES: Final = 10_000
-#: a JSON text with fewer commas and brackets is not searched for those outside of its texts
+#: for a JSON text with fewer commas and brackets, those inside of strings are counted, too
 _MOST_UNCOUNTED: Final = 100_000
 #: the maximum number of names that a message lists
 MOST_SHOWN: Final = 20
@@ -287,7 +287,7 @@ def count_values(text: str) -> int:
 
     string = r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?'
     strings = re.compile(string, re.DOTALL)
-    # Count in parts, because `sub` lists all pieces between strings. A part never ends inside a string.
+    # Count in parts, because `sub` keeps all pieces of its text in memory. A part never ends in a string.
     parts = re.compile(rf'(?:[^"]|{string}){{1,100000}}+', re.DOTALL)
     outside = (strings.sub("", found[0]) for found in parts.finditer(text))
     return sum(part.count(",") + part.count("[") + part.count("{") for part in outside)

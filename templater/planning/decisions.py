@@ -418,7 +418,7 @@ class _ChangedRootfs:
         # An append-only directory accepts new files, but templater renames files and new directories in it.
         if flag == IMMUTABLE or (flag and (new != change.real or resolved.entry is not None)):
             raise _flagged(change, folder, flag)
-        if resolved.entry is not None and not change.in_place:  # replaced from a temporary name in the root
+        if resolved.entry is not None and not change.in_place:  # the replacement has a temporary name in "/"
             if "/" not in self.flags:
                 self.flags["/"] = flag_of("/")
             if self.flags["/"] == APPEND_ONLY:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 #: maximum size in bytes of the results that a look stores for the next look
 MOST = 32 << 20
-#: bytes of memory: of a result without its text, and of each read of a parsed template
+#: estimated bytes of memory for a result without its text, and for each read of a parsed template
 OVERHEAD, PER_READ = 1 << 10, 1 << 10
 #: a longer value is compared by its hash, so that no old value stays in memory
 LONG = 1 << 10

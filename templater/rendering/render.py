@@ -22,7 +22,7 @@ MAX_RENDERINGS = 20_000
 MAX_TOTAL = 256 << 20
 #: the limit of bytes for each host, if the files of several hosts exist at once
 MAX_TOTAL_OF_SEVERAL = 64 << 20
-#: the parts of a template with more bytes than this are freed at once
+#: after compiling a template with more bytes than this, garbage is collected at once
 LARGE = 1 << 19
 
 

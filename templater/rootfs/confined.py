@@ -571,7 +571,7 @@ def _bind() -> "Callable[..., int]":
     """Return libc's syscall(2), bound with _ctypes, which loads four times as fast as ctypes."""
     import _ctypes
 
-    class Long(_ctypes._SimpleCData):  # type: ignore[type-arg]  # only mypy regards it as generic
+    class Long(_ctypes._SimpleCData):  # type: ignore[type-arg]  # only mypy regards the class as generic
         _type_ = "l"
 
     class Bytes(_ctypes._SimpleCData):  # type: ignore[type-arg]

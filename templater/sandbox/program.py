@@ -56,7 +56,7 @@ class Program:
         if self._status is None:
             try:
                 os.kill(self._pid, signal.SIGKILL)
-            except PermissionError:  # a sandboxed parent may not kill; the program ends with the parent
+            except PermissionError:  # the sandbox forbids kill; the program ends when its parent ends
                 return
             self.wait()
         self._output.close()

@@ -39,7 +39,7 @@ _PROGRAMS = (
     "usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32", "nix/store", "gnu/store",
 )  # fmt: skip
 _DEVICES = ("null", "zero", "urandom", "random")
-#: all files in /etc, except the index of libraries
+#: the files in the program's /etc, except the index of libraries
 _ETC = {
     "passwd": "root:x:0:0:root:/:/bin/sh\nnobody:x:{uid}:{gid}:nobody:/:/bin/sh\n",
     "group": "root:x:0:\nnogroup:x:{gid}:\n",

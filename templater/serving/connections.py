@@ -35,7 +35,7 @@ class Bounds:
     """Limits on clients. Times are in seconds."""
 
     #: maximum number of connections; a further connection replaces the connection whose client has neither
-    #: sent a request nor read an answer for longest
+    #: sent a request nor read an answer for the longest time
     connections: int = 400
     #: maximum bytes of a request
     request: int = 32 << 10
@@ -65,7 +65,7 @@ class _Connection(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self._received = 0
         self.made = False
-        #: the time since when the client has not read all that was sent; infinite if it has
+        #: the time since which the client has left data unread, or infinity if the client has read all data
         self.stalled_since = math.inf
         self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -126,7 +126,7 @@ class _Listener:
     ) -> None:
         self.bounds, self._answer, self._context = bounds, answer, context
         self.open: dict[asyncio.Transport, _Connection] = {}
-        #: connections without a complete request, the oldest first: since when, and how to close them
+        #: for each connection without a complete request, the oldest first: its start, and its close function
         self.waiting: dict[object, tuple[float, Callable[[], None]]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._free = asyncio.Event()
@@ -137,7 +137,7 @@ class _Listener:
         self._http = web.Server(
             self._handle, access_log=None, logger=silent, keepalive_timeout=bounds.waiting,
             lingering_time=0, max_line_size=8190, max_field_size=8190,
-            auto_decompress=False,  # the server never reads a request's body, but aiohttp 3.11 unpacks it
+            auto_decompress=False,  # aiohttp 3.11 would decompress bodies that no code reads
         )  # fmt: skip
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:

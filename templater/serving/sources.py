@@ -113,7 +113,7 @@ def _from_tree(image: Image, named: set[tuple[object, str, str]]) -> Served:
     }  # fmt: skip
     downloads = []
     kind = (id(product), image.type, image.architecture)
-    if image.root is None and kind not in named:  # else the product's names are already given
+    if image.root is None and kind not in named:  # else another image of the product has its names
         named.add(kind)
         for name in client_aliases(product):
             key = (name, image.type, image.architecture)

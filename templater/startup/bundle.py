@@ -21,8 +21,8 @@ HEAD = 4
 #: The modules that a warm hook loads. Each group is in the order of its imports, which tests check.
 #: Every hook loads the first group and then forks a child, which loads the modules that render.
 #: While the child renders, the hook's own process loads the modules that plan and write.
-#: The child loads no group of the hook's own process, so what both need is in a group of its own.
-#: Loading a function costs time even if nothing calls it, so rarely used ones have files of their own.
+#: The child loads no group of the hook's own process, so modules that both need are in a separate group.
+#: Loading a function costs time even if nothing calls it, so rarely used functions have separate files.
 #: A runtime or a filter that is in no group is imported as usual.
 GROUPS = (
     (

@@ -315,7 +315,7 @@ class _FolderReader:
                 target = self.once("target", (key,), partial(cleaned, path))
                 kinds, earlier = entries(value), kinds_of.setdefault(target, {})
                 self.check_target(key, kinds)
-                if ALONE & {*earlier, *kinds}:  # the contradicting key is in another part
+                if ALONE & {*earlier, *kinds}:  # the keys of a later part replace contradicting keys
                     for kind in earlier:
                         del found[target, kind]
                     earlier.clear()

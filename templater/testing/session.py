@@ -125,7 +125,7 @@ class Session:
             change = file.change
             checked = CheckedFile(change.rule, change.trigger, result.host, result.instance, file.text, None)
             found = findings_in(checked, metadata, image.templates, self.validators)
-            prefix = f"'{printable(change.rule.path)}', "  # the failure names the file, too
+            prefix = f"'{printable(change.rule.path)}', "  # the failure already names the file
             self._mistakes[key] = [
                 f"{finding.message.removeprefix(prefix)} [{finding.check}]" for finding in found
             ]

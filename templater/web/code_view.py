@@ -97,7 +97,7 @@ def part_html(part: Part, redaction: Redaction) -> Html | str:
     return element("b", shown, class_=f"v {colour_of(part) or 'several'}", title=named(part.origins) or None)
 
 
-@lru_cache(maxsize=1000)  # the lines of a file repeat few notes
+@lru_cache(maxsize=1000)  # many lines of a file have the same notes
 def note(words: str, kind: str) -> Html:
     return element("small", words, class_=f"o {kind}".strip())
 

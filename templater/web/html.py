@@ -56,7 +56,7 @@ def element(name: str, /, *children: Child, **attributes: str | bool | None) -> 
     return Html(f"<{name}{given}>{join(children)}</{name}>")
 
 
-@lru_cache(maxsize=1000)  # a page repeats few attributes in hundreds of thousands of elements
+@lru_cache(maxsize=1000)  # thousands of elements have the same attributes
 def _attribute(key: str, value: str | bool) -> str:
     return f" {key.rstrip('_').replace('_', '-')}" + ("" if value is True else f'="{text(str(value))}"')
 

@@ -59,7 +59,7 @@ class Redaction:
         lines = {line.strip() for value in found for line in value.split("\n")}
         parts = {line for line in lines if len(line) >= SHORTEST_LINE and not self._is_public(line)}
         parts |= {value for value in found if len(value) >= SHORTEST and not self._is_public(value)}
-        #: the parts by their first characters, and for each of these the parts by length, longest first
+        #: the secret parts, by their first SHORTEST characters and then by their length, longest first
         self._parts: dict[str, dict[int, set[str]]] = {}
         for part in sorted(parts, key=len, reverse=True):
             self._parts.setdefault(part[:SHORTEST], {}).setdefault(len(part), set()).add(part)
@@ -91,7 +91,7 @@ class Redaction:
             if lengths is None:
                 continue
             size = next((size for size in lengths if text[place : place + size] in lengths[size]), 0)
-            if size and place >= end:  # otherwise the redacted text becomes longer
+            if size and place >= end:  # otherwise, the part overlaps an earlier part
                 kept += [text[start:place], MARK]
             if size:
                 start = end = max(end, place + size)

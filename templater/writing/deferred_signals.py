@@ -1,6 +1,6 @@
 """Deferral of signals, so that neither Ctrl-C nor a time limit interrupts a step of an apply."""
 
-import _signal  # type: ignore[import-not-found]  # the module signal would import enum
+import _signal  # type: ignore[import-not-found]  # the module `signal` imports enum, which is slow
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def with_signals_deferred(call: "Callable[[], Result]", *, drop_alarm: bool = Fa
         except ValueError:  # only the main thread can set and run signal handlers
             pass
         finally:
-            result = call()  # make this call even if a signal handler raises before it is replaced
+            result = call()  # also if a handler raises an exception before its replacement
         if drop_alarm:
             late.pop(_signal.SIGALRM, None)
     finally:

@@ -15,7 +15,7 @@ from ..base import Observation, check
 
 _RULE = {"template.when", "template.properties"}
 _FILE = {"mode", "uid", "gid"}
-#: the fields that a generator reads, beside the filters, `generator`, `path` and `pongo`
+#: the fields that a generator reads, in addition to the filters, `generator`, `path` and `pongo`
 READ = {
     "dump": {"content", "templated"} | _FILE,
     "copy": {"source"} | _FILE,

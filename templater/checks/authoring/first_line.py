@@ -30,7 +30,7 @@ STARTS = (
     "## template: jinja",
 )  # fmt: skip
 GZIP = "\x1f"
-#: cloud-init looks for this field in this many characters
+#: cloud-init treats a file as a MIME message if this field is in the first HEADER characters
 MIME, HEADER = "mime-version:", 4096
 _LATE = re.compile(r"[\ufeff\s]+(#!\s*/|#cloud-config\s*$)", re.MULTILINE)
 

@@ -16,7 +16,7 @@ from ..authored import AuthoredImage, File
 from ..base import Observation, check
 from ..rendered import Mistake, mistakes_of, pairs, yaml_mapping
 
-#: the keys that cloud-init reads, by their letters
+#: the keys that cloud-init reads, by the key without its hyphens
 KEYS = {name.replace("-", ""): name for name in ("instance-id", "local-hostname")}
 
 

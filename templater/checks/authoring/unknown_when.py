@@ -19,7 +19,7 @@ from ..authored import AuthoredImage
 from ..base import Fix, Observation, check
 from ..typos import only_candidate
 
-#: a rule with more triggers is not corrected
+#: maximum number of triggers of a rule that a fix can correct
 MAX_TRIGGERS = 20
 
 

@@ -150,7 +150,7 @@ def show(files: list[Explained]) -> None:
         found = rows(file)
         if layout is not None:
             output.write_lines(layout.lines(heading(file.change)))
-            next(found)  # the heading of the plain report
+            next(found)  # skip the heading of the plain report
         write_rows(found)
     output.write("\n" if output.has_colour() and files else "")
     if output.has_colour():

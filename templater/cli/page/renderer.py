@@ -79,7 +79,7 @@ class Renderer:
         if self._process is None or self._process.returncode is not None:
             self._process = await asyncio.create_subprocess_exec(
                 *command(), stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
-                start_new_session=True,  # Ctrl-C is for the server
+                start_new_session=True,  # Ctrl-C ends only the server, not the worker
             )  # fmt: skip
             assert self._process.stdin is not None
             self._process.stdin.write(frame(self._job))

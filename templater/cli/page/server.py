@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 SECONDS: Final = 60
 #: the maximum total size of the page's files in bytes
 MOST_ASSETS: Final = 60_000
-#: for this many choices of hosts, the findings are kept
+#: maximum number of host choices whose findings are kept in memory
 MOST_CHECKED: Final = 100
 #: seconds between two checks whether the server should end
 PATIENCE: Final = 0.5

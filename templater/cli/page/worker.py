@@ -22,7 +22,7 @@ def main() -> None:
         job = read_frame(questions)
         if job is None:
             return
-        views = Views(*pickle.loads(job))  # noqa: S301 - the server made it
+        views = Views(*pickle.loads(job))  # noqa: S301 - the server made the data
         while (question := read_frame(questions)) is not None:
             facts, body = views.answer(question)
             answers.write(frame(json.dumps(facts).encode()) + frame(json.dumps(body).encode()))

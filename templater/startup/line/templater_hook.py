@@ -90,7 +90,7 @@ class Modules:
         #: the sources of the compile cache's key, and their digest
         self.sources: list[File] = []
         self.stamp = b""
-        #: mtime and size of each file that was looked at; a run looks once
+        #: mtime and size of each file that was checked, because a run checks each file only once
         self.checked: dict[str, tuple[int, int]] = {}
         #: path, mtime and size of each C module, which Python would search in several directories
         self.places: dict[str, File] = {}

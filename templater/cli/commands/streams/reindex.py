@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ....distribution.republish import Described
     from ....limits import Given
 
-#: processor time for all tables: seconds, and more seconds for each table
+#: limit on the processor seconds for all tables: a fixed number, plus a number for each table
 _SECONDS, _SECONDS_EACH = 10.0, 0.2
 _LATE = "no table: the images before needed too much processor time; preview shows a single image\n"
 
