@@ -135,7 +135,8 @@ class _Scanner:
                     if path[1:] == ROOTFS:
                         self.root_uid = entry.uid
                     if len(self.names) > self.limits.members:
-                        raise LimitError(f"'{self.path}' has more than {self.limits.members} names")
+                        text = f"'{self.path}' contains more than {self.limits.members} files and directories"
+                        raise LimitError(text)
                     if entry.kind == DIRECTORY and not entry.is_mount:
                         pending.append(path)
                     else:

@@ -71,13 +71,13 @@ def check_target(path: str) -> None:
     except OSError as error:
         raise WriteError(f"can't write '{printable(path)}': {reason(error)}") from error
     if not stat.S_ISREG(found.st_mode):
-        raise RefusedError(f"'{printable(path)}' is not a regular file", hint="name a new file")
+        raise RefusedError(f"'{printable(path)}' is not a regular file", hint="give the name of a new file")
     fd = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
     with open(fd, "rb") as file:
         begin = file.read(len(START))
     if begin not in (b"", START.encode()):
         raise RefusedError(
-            f"'{printable(path)}' exists and is not a report of templater", hint="name a new file"
+            f"'{printable(path)}' exists and is not a report of templater", hint="give the name of a new file"
         )
 
 

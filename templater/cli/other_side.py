@@ -41,7 +41,7 @@ class OtherSide(NamedTuple):
         """Raise click.UsageError if the options contradict each other or the request."""
         given = self.given
         if len(given) > 1 and given != ["--set", "--unset"]:
-            raise click.UsageError(f"{' and '.join(given)} can't be combined: each names a side to compare")
+            raise click.UsageError(f"{' and '.join(given)} can't be combined: give one of them")
         if request.rootfs is not None:
             raise click.UsageError(f"ROOTFS can't be combined with {given[0]}, which compares rendered files")
         if instances is not None:
@@ -61,7 +61,9 @@ class OtherSide(NamedTuple):
             try:
                 after = other.plan(triggers, other_fixed)
             except TemplaterError as error:
-                raise error.replace(notes=(*error.notes, f"on the side of {self.given[0]}")) from None
+                raise error.replace(
+                    notes=(*error.notes, f"this error occurs only with {self.given[0]}")
+                ) from None
             notes.update(dict.fromkeys((*before.notes, *after.notes)))
             yield before, after
         notes.update(dict.fromkeys(self.unread_keys(found, before.metadata, fixed.dialect)))

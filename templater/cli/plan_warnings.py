@@ -71,7 +71,9 @@ def warn_of_unknown_names(
         if file is None or file.data is None or (file.data, frozenset(rule.properties)) in checked:
             continue
         if process_time() > end:
-            warnings["warning: not all templates were checked for unknown names, which takes too long"] = None
+            warnings[
+                "warning: checking all templates for unknown names takes too long: not all were checked"
+            ] = None
             break
         checked.add((file.data, frozenset(rule.properties)))
         if file.data not in parsed:

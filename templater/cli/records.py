@@ -66,7 +66,7 @@ def apply_recorded(
     if keep_modified and not folder:
         raise UsageError(
             "--keep-modified needs a record of written files, and this root filesystem has none",
-            hint=f"name the directory that contains {STATE_FOLDER} with --state DIR; "
+            hint=f"use --state DIR to give the directory that contains {STATE_FOLDER}; "
             "the first apply creates the record",
         )
     with opened_record(folder, lock="apply") as record:

@@ -118,9 +118,10 @@ def _cached(before: Seed, after: Seed, guest: Guest) -> Verdict:
     reads = guest.updates_at_boot and not guest.disabled_network and bool(after.folder)
     if reads:
         text = (
-            "`updates: network: when` names each boot: modules per boot use all data, which cloud-init reads"
+            "`updates: network: when` includes each boot: cloud-init reads all data again, and"
+            " its modules per boot use this data"
         )
-        reasons.append(Reason(f"{text} again", EVENTS))
+        reasons.append(Reason(text, EVENTS))
     elif changed:
         names = " and ".join(changed)
         reasons.append(

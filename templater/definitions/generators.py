@@ -242,7 +242,7 @@ def _template(entry: FileEntry, results: Results, limits: Limits) -> None:
             place = error.span or entry.span("content", "generator")
             raise InputError(
                 f"the content can't be rendered: {error.message}, so the build fails", place,
-                "without 'pongo: true', the content becomes the template unchanged",
+                "without 'pongo: true', the build copies the content unchanged into the template",
             ) from None  # fmt: skip
     results.add(entry, file, ((content, entry.node("content")),))
 
@@ -342,5 +342,5 @@ def _check_attributes(entry: FileEntry) -> None:
         if value and not re.fullmatch(r"[+-]?[0-9]+", value):
             raise entry.error(
                 f"the {name} '{printable(value)}' is not a number", name,
-                hint="give a number: the build does not look up names, although its documentation says so",
+                hint="give a number: the build does not look up names, contrary to its documentation",
             )  # fmt: skip

@@ -216,8 +216,8 @@ def _refuse_sparse(path: str, size: int, limits: Limits) -> None:
     packed = os.path.getsize(path)
     if size > max(limits.ratio_from, packed * limits.ratio):
         raise LimitError(
-            f"'{path}': '{DISK}' has {size} bytes with its holes, more than {limits.ratio} times the"
-            f" size of the image: {packed} bytes",
+            f"'{path}': '{DISK}' has {size} bytes including its holes, more than {limits.ratio} times"
+            f" the image's {packed} bytes",
             hint="if you trust the image, raise the limit: --limit ratio=…",
         )
 

@@ -267,7 +267,7 @@ class _Bounds:
         """Count bytes from the server. Raises OSError if too few of them are content."""
         self._overhead += size
         if self._overhead > MOST_OVERHEAD:
-            raise OSError(f"the server sends more than {MOST_OVERHEAD >> 20} MiB around the content")
+            raise OSError(f"the server sends more than {MOST_OVERHEAD >> 20} MiB in addition to the content")
 
     def deliver(self, size: int) -> None:
         """Subtract content from the counted bytes, and some more for chunks and TLS records."""
@@ -287,7 +287,7 @@ class _Bounds:
         """Return the seconds that the socket may wait now. Raises _LateError after a deadline."""
         now = time.monotonic()
         if now >= self._file:
-            raise _LateError(f"catalogs and metadata take longer than {MOST_CATALOG_SECONDS:g} s")
+            raise _LateError(f"fetching catalogs and metadata takes longer than {MOST_CATALOG_SECONDS:g} s")
         if now >= self._step:
             raise _LateError(f"the server took longer than {MOST_SECONDS:g} s to answer")
         return min(TIMEOUT, self._file - now, self._step - now)

@@ -39,7 +39,10 @@ _CLIENTS = ("incus-7", "lxd")
 #: LXD accepts the aliases of this server also with this prefix
 _UBUNTU, _PREFIX = "https://cloud-images.ubuntu.com", "ubuntu/"
 _MOST_METADATA = 256 << 20
-_ONLY_TLS = "only TLS protects the metadata: the fingerprint also covers files that were not fetched"
+_ONLY_TLS = (
+    "only TLS protects the metadata: templater can't check the fingerprint, which also covers files that were"
+    " not fetched"
+)
 #: maximum length of a server's URL in a message
 _LONGEST = 200
 

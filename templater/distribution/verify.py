@@ -332,8 +332,8 @@ def _check_variants(variants: Mapping[tuple[str, str], Mapping[bool, str]], repo
         if len(seen) > 1:
             place = f"os '{printable(os_)}', release '{printable(release)}'"
             message = (
-                f"aliases go to random versions: product '{printable(seen[False])}' has no variant,"
-                f" and '{printable(seen[True])}' has one"
+                f"an alias can select a random version, because '{printable(seen[True])}' has a variant,"
+                f" but '{printable(seen[False])}' has none"
             )
             report.add(ERROR, "variant", place, message)
 

@@ -94,7 +94,7 @@ def require_original(source: str, folder: str, *, exact: bool) -> None:
     if not copies_elsewhere() and (exact or _same_settings(join(source, "config"), join(folder, "config"))):
         return
     raise InputError(
-        f"'{printable(source)}' may not be the original of '{printable(folder)}'",
+        f"it is not certain that '{printable(source)}' is the original of '{printable(folder)}'",
         hint=f"copy metadata.yaml, templates and instance.yaml of the original to '{folder}', then run:"
         f" templater trigger '{folder}' copy",
     )

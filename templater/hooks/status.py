@@ -178,7 +178,7 @@ def source_status(line: str, image: str, folder: str) -> Iterator[Finding]:
 def instance_status(image: str, folder: str, dialect: str) -> Iterator[Finding]:
     yield from code_status()
     if not os.path.isfile(os.path.join(image, METADATA)):
-        hint = "name an image directory with --source, or make an instance directory with templater unpack"
+        hint = "give an image directory with --source, or make an instance directory with templater unpack"
         yield Finding(False, f"'{printable(image)}' has no {METADATA}", hint)
         return
     try:

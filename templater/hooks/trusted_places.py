@@ -40,7 +40,7 @@ def open_source(path: str, allowed: Sequence[str], bundle: str, rootfs: str) -> 
     if real == inside or real.startswith(inside + "/"):
         raise RefusedError(
             f"an annotation names '{printable(path)}', which is in the container's root filesystem",
-            hint="name an image source outside the root filesystem",
+            hint="use an image source outside the root filesystem",
         )
     own = os.path.realpath(bundle)
     for directory in _directories(top, below):

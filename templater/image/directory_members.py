@@ -44,7 +44,7 @@ class Tree:
 
     root: Root
     latest: int | None = None
-    """Limit on modification times (SOURCE_DATE_EPOCH), which replaces later times."""
+    """Latest modification time (SOURCE_DATE_EPOCH), which replaces later times. None means no limit."""
     uid: Unshift = int
     gid: Unshift = int
     left_out: list[str] = field(default_factory=list)

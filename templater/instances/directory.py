@@ -251,7 +251,7 @@ class InstanceDirectory(Closing):
         except MissingError:
             raise InputError(
                 f"'{self.name}' has no metadata.yaml",
-                hint="name an image directory, or make an instance directory with templater unpack IMAGE DIR",
+                hint="give an image directory, or make an instance directory with templater unpack IMAGE DIR",
             ) from None
 
     def read_instance(self) -> "Source | None":

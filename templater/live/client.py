@@ -95,7 +95,8 @@ class _Connection(http.client.HTTPConnection):
         """Count received bytes. Raises HTTPException if too few of them are content."""
         self.overhead += size
         if self.overhead > MOST_OVERHEAD:
-            raise http.client.HTTPException(f"more than {MOST_OVERHEAD // MIB} MiB around the content")
+            text = f"more than {MOST_OVERHEAD // MIB} MiB in addition to the content"
+            raise http.client.HTTPException(text)
 
     def connect(self) -> None:
         self.used = False

@@ -229,8 +229,9 @@ class _Walk:
                 )
             if makers and makers != {self.owner()}:
                 raise RefusedError(
-                    f"{_shown(place)} is a symlink that a user can have put there, but leads elsewhere",
-                    hint="remove the link, or name the file to which it leads in the rule",
+                    f"{_shown(place)} is a symlink that a user may have created, and leads"
+                    " to another user's files",
+                    hint="remove the link, or use the path of its target in the rule",
                 )
 
     def makers(self, link: "Entry") -> "set[int]":

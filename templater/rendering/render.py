@@ -128,7 +128,7 @@ def check_name(rule: "Rule") -> None:
         if name
         else "the rule has no template name",
         rule.spans.get("template") or rule.spans.get("entry"),
-        hint="name a file in the image's templates folder, without a directory",
+        hint="give the name of a file in the image's templates folder, without a directory",
     )
 
 

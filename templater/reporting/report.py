@@ -221,7 +221,7 @@ def _remarks(change: Change, plan: Plan) -> Iterator[str]:
     parents, more = new_parents(change)
     if parents:
         shown = ", ".join(map(printable, parents))
-        yield f"creates directory {shown} and {more} more below" if more else f"creates directory {shown}"
+        yield f"creates directory {shown} and {more} more below it" if more else f"creates directory {shown}"
     yield from differences(plan, change)
 
 

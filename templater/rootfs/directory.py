@@ -218,5 +218,5 @@ def refuse_link(path: str) -> None:
 
         raise RefusedError(
             f"'{printable(path)}' is a symlink, not a directory",
-            hint=f"if you created the symlink, name its target instead: {printable(realpath(path))}",
+            hint=f"if you created the symlink, give its target instead: {printable(realpath(path))}",
         )

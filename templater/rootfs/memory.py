@@ -167,7 +167,7 @@ class MemoryRootfs:
 
     def symlink(self, path: str, target: str) -> None:
         if not target or "\0" in target:
-            raise WriteError(f"{path!r}: {target!r} can't be the target of a symlink")
+            raise WriteError(f"{path!r}: invalid symlink target {target!r}")
         encoded(target)
         node = _Node(SYMLINK, 0o777, 0, 0)
         node.target = target

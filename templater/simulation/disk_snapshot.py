@@ -114,7 +114,7 @@ class DiskSnapshot(MemoryRootfs):
                 )
             if number >= MOST_NAMES:
                 raise LimitError(
-                    f"'{rootfs.name}' contains more than {MOST_NAMES} names",
+                    f"'{rootfs.name}' contains more than {MOST_NAMES} files and directories",
                     hint="omit --rootfs, or pass a directory with only the files that the templates write",
                 )
             read_flag = partial(flag_of, path)

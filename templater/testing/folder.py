@@ -142,7 +142,7 @@ class Folder:
         if name.startswith("/") or ".." in name.split("/"):
             raise RefusedError(
                 f"'{printable(name)}' leads out of the folder of tests",
-                hint=f"copy the file to a subfolder of '{printable(self.path)}', and name it from there",
+                hint=f"copy the file to a subfolder of '{printable(self.path)}', and use the new path",
             )
         with self._opened() as top:
             return top.read("/" + "/".join(part for part in name.split("/") if part not in ("", ".")), limit)
@@ -167,7 +167,7 @@ def folder_of(source: str) -> str:
     else:
         raise UsageError(
             f"'{printable(source)}' is an archive, which contains no tests",
-            hint="name the folder of the tests with --tests DIR",
+            hint="give the folder of the tests with --tests DIR",
         )
     if os.path.islink(found):
         raise RefusedError(f"'{printable(found)}' is a symlink, not a directory")

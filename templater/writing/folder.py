@@ -23,7 +23,7 @@ class FolderDestination:
         if os.listdir(path):
             raise RefusedError(
                 f"'{printable(path)}' is not empty",
-                hint="name a new folder, or use `templater apply` for a rootfs",
+                hint="give a new folder, or use `templater apply` for a rootfs",
             )
         self.path = path
 

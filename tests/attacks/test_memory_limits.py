@@ -83,7 +83,7 @@ def test_the_audit_command_has_a_lower_name_limit_than_other_commands(tmp_path, 
     assert AUDITED.members == 400_000
     path = folder(tmp_path / "image", ("metadata.yaml", METADATA.encode()), ("rootfs/etc/a", b""))
     assert main(["audit", path, "--limit", "members=2"]) == 1
-    assert "more than 2 names" in capsys.readouterr().out
+    assert "more than 2 files and directories" in capsys.readouterr().out
 
 
 def planned(rootfs, contents):

@@ -129,7 +129,7 @@ REFUSED = {
     "serve IMAGE --url x": "invalid URL 'x'\nhint: for example: --url https://images.example.com",
     "serve IMAGE --listen x": ADDRESS.format("x"),
     "serve IMAGE --listen 127.0.0.1:65536": ADDRESS.format("127.0.0.1:65536"),
-    "serve store: IMAGE": "'store:' must be the only SRC, without --alias",
+    "serve store: IMAGE": "'store:' can't be combined with another SRC or with --alias",
     "serve ROOTFS": (
         "'ROOTFS' is not a simplestreams tree\n"
         "hint: 'streams/v1/index.json' is missing; `templater streams add` creates a tree"

@@ -5,7 +5,7 @@ definition, but no instance. So `{{ container.name }}` becomes empty text, and a
 all instances. An author can't escape such an expression: the build renders the result again while it contains
 `{{` or `{%`.
 
-Without `pongo: true`, the content becomes the template unchanged.
+Without `pongo: true`, the build copies the content unchanged into the template.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ _NUMBER = re.compile(r"\s*[+-]?[0-9]+", re.ASCII)
 @check(
     "accounts",
     "high",
-    "an account file or directory of root that other users can write, or a second account with uid 0",
+    "a system file or directory that users other than root can write, or a second account with uid 0",
 )
 def check_image(image: ScannedImage) -> Iterator[Observation]:
     for name in image.names:

@@ -33,7 +33,7 @@ def colliding_rules(image: ScannedImage | AuthoredImage) -> Iterator[tuple[Rule,
     for (real, rule), (other_real, other) in collisions(placed):
         names = f"'{printable(rule.path)}' and '{printable(other.path)}'"
         same = f"{names} write the same file"
-        problem = same if real == other_real else f"{names} need the same path as file and directory"
+        problem = same if real == other_real else f"{names} need one path to be both a file and a directory"
         yield other, f"{problem}: the daemons run these rules in random order"
 
 

@@ -35,7 +35,9 @@ Examples:
 @options.request_options(rootfs="ROOTFS", triggers="required", host="none", parameters=False)
 @click.option("--as-agent", is_flag=True, help="Write a virtual machine's files as its agent does.")
 @click.option(
-    "--cross-mounts", is_flag=True, help="Also write to mount points: in place, without replacing the file."
+    "--cross-mounts",
+    is_flag=True,
+    help="Also write to and below mount points. A mounted file is overwritten, not replaced.",
 )
 @click.option("--keep-modified", is_flag=True, help="Do not overwrite files that were changed by hand.")
 @options.state_option

@@ -120,7 +120,9 @@ def split_hosts(ctx: click.Context, param: click.Parameter, value: str | None) -
 @options.parameter_option
 @click.option("--project", metavar="NAME", help="If SRC is a running instance: its project.")
 @click.option(
-    "--all-variants", is_flag=True, help="If SRC is a definition: check every build of its filters."
+    "--all-variants",
+    is_flag=True,
+    help="If SRC is a definition: check a build for each combination of values in its filters.",
 )
 @options.limit_option()
 @click.option("--json", "as_json", is_flag=True, help="Short for --report json.")

@@ -51,7 +51,11 @@ Examples:
 )  # fmt: skip
 @click.option("--reuse", is_flag=True, help="With -o FILE.tar: replace an existing file.")
 @click.option("--tree", is_flag=True, help="Show only a tree of the files.")
-@click.option("--all-variants", is_flag=True, help="If SRC is a definition: show every build of its filters.")
+@click.option(
+    "--all-variants",
+    is_flag=True,
+    help="If SRC is a definition: show a build for each combination of values in its filters.",
+)
 @instances_option
 @html_options
 @guarded

@@ -48,7 +48,7 @@ Examples:
     "ranges",
     multiple=True,
     metavar="[u:|g:]INSIDE:OUTSIDE:COUNT",
-    help="Map ids of the container to ids on disk. [default: the owner of rootfs is root]",
+    help="Map ids of the container to ids on disk. [default: the owner of rootfs becomes root]",
 )
 @click.option("--force", is_flag=True, help="Publish the container even if it is running.")
 @options.json_option

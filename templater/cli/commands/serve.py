@@ -61,7 +61,7 @@ Examples:
     "redirects",
     multiple=True,
     metavar="FILE|DIR",
-    help="Redirect rules that `streams reindex --redirect` wrote.",
+    help="File or directory of redirect rules from `streams reindex --redirect`.",
     shell_complete=complete.files,
 )
 @click.option(
@@ -200,7 +200,7 @@ def open_source(
 
     special = [src for src in sources if src == STORE or os.path.isdir(src)]
     if special and (len(sources) > 1 or aliases):
-        raise UsageError(f"'{special[0]}' must be the only SRC, without --alias")
+        raise UsageError(f"'{special[0]}' can't be combined with another SRC or with --alias")
     if rules and not os.path.isdir(sources[0]):
         raise UsageError("--redirect requires a simplestreams tree")
     if sources == (STORE,):

@@ -44,7 +44,7 @@ def command(request: options.Request, exit_code: bool, state: str | None) -> int
         if found.rootfs is None:
             raise UsageError(
                 "status needs the root filesystem of an instance",
-                hint="name the root filesystem with --rootfs DIR",
+                hint="give the root filesystem with --rootfs DIR",
             )
         if len(found.runs) > 1:
             raise UsageError("status shows only one start, so -t all can't be used")

@@ -131,7 +131,7 @@ def command(
         if missing not in errors:
             output.note(missing.message)
     if only is not None and not errors and not any(each["cases"] for each in found):
-        raise click.UsageError(f"no test or test file has a name with '{printable(only)}'")
+        raise click.UsageError(f"no name of a test or test file contains '{printable(only)}'")
     if report == "json":
         output.write_json(found)
     elif report == "junit":

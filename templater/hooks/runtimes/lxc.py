@@ -82,7 +82,7 @@ def _start(
     if shared:
         raise RefusedError(
             f"every user can write to '{printable(folder)}', so its metadata.yaml may be another user's",
-            hint="move the configuration to a directory of its own, or name the image with --source",
+            hint="move the configuration to a directory of its own, or give the image with --source",
         )
     config = environ.get("LXC_CONFIG_FILE", "")
     if early != (stage == "pre-start"):

@@ -39,7 +39,7 @@ def read_request(options: "Options", _environ: "Mapping[str, str]") -> "HookRequ
     if name in RESERVED and not (options.source and options.state):
         if options.if_present:
             return Notice()
-        hint = "name the image with --source, and a directory for the state with --state"
+        hint = "give the image with --source, and a directory for the state with --state"
         raise UsageError(f"'{own}' is a directory of templater itself", hint=hint)
     if options.if_present and not exists(join(image, METADATA)):
         return Notice()
@@ -66,7 +66,7 @@ def _refuse_other_range(rootfs: str) -> None:
         if owner >= RANGE and owner % RANGE:
             raise RefusedError(
                 f"'{printable(rootfs)}' belongs to {kind} {owner}, which is not the first id of a machine",
-                hint=f"its root has the {kind} {owner - owner % RANGE}; restore it with {command}",
+                hint=f"the machine's root has the {kind} {owner - owner % RANGE}: set it with {command}",
             )
 
 

@@ -165,7 +165,7 @@ def root_of(config: "Mapping[str, Any]", bundle: str) -> str:
     if islink(abspath(path)):  # an untrusted image can contain a symlink here, which runc also refuses
         raise RefusedError(
             f"the root filesystem '{printable(path)}' is a symlink, not a directory",
-            hint="name the target of the symlink in the hook line: --rootfs DIR",
+            hint="give the target of the symlink in the hook line: --rootfs DIR",
         )
     return path
 

@@ -342,7 +342,7 @@ def test_a_sparse_disk_that_would_fill_the_tree_is_refused(tree, tmp_path):
     disk = pax({**records, "GNU.sparse.name": b"rootfs.img"}) + file("d", padded(b"1\n0\n512\n") + QCOW2)
     path = image(tmp_path / "i.tar", disk, metadata=metadata_yaml())
     limits = DEFAULT._replace(ratio_from=1 << 20, ratio=100)
-    with pytest.raises(LimitError, match=f"'rootfs.img' has {8 << 20} bytes with its holes"):
+    with pytest.raises(LimitError, match=f"'rootfs.img' has {8 << 20} bytes including its holes"):
         add(tree, path, split=True, limits=limits)
     assert not os.path.exists(tree.path)
     add(tree, path, split=True, limits=limits._replace(ratio=1000))

@@ -273,7 +273,7 @@ def test_an_answer_with_much_around_its_content_is_aborted(server, monkeypatch, 
     monkeypatch.setattr(fetch, "MOST_OVERHEAD", 1 << 16)
     monkeypatch.setattr(fetch, "MOST_SECONDS", 2)
     server.fault = endlessly(start, repeated * 1000, pause=0)
-    with pytest.raises(InputError, match="the server sends more than 0 MiB around the content"):
+    with pytest.raises(InputError, match="the server sends more than 0 MiB in addition to the content"):
         UrlStream(server.url).read(INDEX)
 
 
@@ -296,7 +296,7 @@ def test_a_catalog_that_takes_too_long_is_aborted_even_at_a_steady_speed(server,
     monkeypatch.setattr(fetch, "MOST_CATALOG_SECONDS", 0.4)
     server.fault = endlessly(b"HTTP/1.1 200 OK\r\nContent-Length: 30000000\r\n\r\n", b" " * 1100)
     begun = time.monotonic()
-    with pytest.raises(InputError, match=r"catalogs and metadata take longer than 0\.4 s"):
+    with pytest.raises(InputError, match=r"fetching catalogs and metadata takes longer than 0\.4 s"):
         UrlStream(server.url).read(INDEX)
     assert time.monotonic() - begun < 2
 

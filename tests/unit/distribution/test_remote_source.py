@@ -629,7 +629,7 @@ def test_slow_metadata_of_a_stream_is_aborted(server, monkeypatch):
 
     server.fault = fault
     for whole in (False, True):
-        with pytest.raises(InputError, match="catalogs and metadata take longer"):
+        with pytest.raises(InputError, match="fetching catalogs and metadata takes longer"):
             fetch("ours:both", whole=whole)
 
 
@@ -660,7 +660,7 @@ def test_slow_metadata_of_an_image_api_is_aborted(certificates, tmp_path, monkey
         server.fault = fault
         add_remote("api", server.url, "incus")
         begun = time.monotonic()
-        with pytest.raises(InputError, match="catalogs and metadata take longer"):
+        with pytest.raises(InputError, match="fetching catalogs and metadata takes longer"):
             fetch("api:x")
         assert time.monotonic() - begun < 3
 

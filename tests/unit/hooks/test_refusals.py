@@ -145,7 +145,7 @@ def test_a_root_filesystem_behind_a_link_is_refused(tmp_path):
     with pytest.raises(RefusedError) as refused:
         oci.root_of({"root": {"path": "link"}}, str(tmp_path))
     assert refused.value.message == f"the root filesystem '{tmp_path}/link' is a symlink, not a directory"
-    assert refused.value.hint == "name the target of the symlink in the hook line: --rootfs DIR"
+    assert refused.value.hint == "give the target of the symlink in the hook line: --rootfs DIR"
 
 
 def test_a_configuration_includes_a_limited_number_of_files(tmp_path, monkeypatch):

@@ -431,7 +431,7 @@ def test_an_answer_with_much_around_its_content_is_an_error(monkeypatch, start, 
     thread = threading.Thread(target=send)
     thread.start()
     client = Client("incus", "socket", lambda timeout: ours)
-    with pytest.raises(NoAnswerError, match="invalid answer: more than 0 MiB around the content"):
+    with pytest.raises(NoAnswerError, match="invalid answer: more than 0 MiB in addition to the content"):
         client.get("/1.0/file", 1 << 20)
     client.close()
     thread.join()

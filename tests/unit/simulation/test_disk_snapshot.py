@@ -79,7 +79,7 @@ def test_too_many_names_are_a_limit_error(disk, monkeypatch):
     monkeypatch.setattr(disk_snapshot, "MOST_NAMES", 4)
     with pytest.raises(LimitError) as caught:
         DiskSnapshot(disk)
-    assert "more than 4 names" in caught.value.message
+    assert "more than 4 files and directories" in caught.value.message
     assert caught.value.hint
 
 
