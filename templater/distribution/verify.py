@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import posixpath
 import re
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
+from types import MappingProxyType
 from typing import IO, Any, Protocol, TypeVar
 
 from ..model.architectures import kernel_name
@@ -29,9 +31,12 @@ SHA256 = re.compile(r"[0-9a-f]{64}")
 _SHOWN_FINGERPRINT = 12
 #: a file is read at most this many bytes beyond the size that the catalog gives
 _SPARE = 1 << 30
+#: sparse files may have this many bytes more in holes, all together, than the tree's files have in data
+_MOST_HOLES = 1 << 30
 #: limit on fingerprints checked for one root filesystem: each fingerprint hashes the whole file again
 _MOST_COMBINED = 16
 _MOST_PROBLEMS = 200_000
+_PIECE = 1 << 20
 
 
 _T = TypeVar("_T")
@@ -46,7 +51,8 @@ class Stream(Protocol):
     def size(self, path: str, /) -> int | None:
         """Return the size of a file, or None if the size is unknown until the whole file is read."""
 
-    def pieces(self, path: str, /) -> AbstractContextManager[Iterator[bytes]]: ...
+    def pieces(self, path: str, /) -> AbstractContextManager[Iterator[bytes]]:
+        """Open a file, and yield an iterator over its content."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,12 +122,13 @@ class _Verifier:
     ) -> None:
         failing = {client for each in report.problems if each.code in _FATAL for client in each.clients}
         report.images = {client: None if client in failing else 0 for client in clients}
-        self._stream, self._report = stream, report
-        self._metadata_only, self._progress = metadata_only, progress
+        self._report = report
+        self._metadata_only = metadata_only
         #: for each client, the number of entries that the client lists or drops
         self._entries = dict.fromkeys(report.images, 0)
         #: Python's hash() of the path of each item
         self._paths: set[int] = set()
+        self._reader = _Reader(stream, report, progress)
 
     def check(self, products: Products) -> None:
         shared, mixed = products.shared()
@@ -137,7 +144,7 @@ class _Verifier:
                 together.append(product)
         self._check_images(together)
         _check_variants(variants, self._report)
-        _check_strays(self._stream, self._paths, self._report)
+        _check_strays(self._reader.stream, self._paths, self._report)
 
     def _check_images(self, products: list[Product]) -> None:
         report, found = self._report, dict[str, list[Image]]()
@@ -154,7 +161,7 @@ class _Verifier:
                 place = _place(each.product, each.version)
                 report.add(ERROR, each.code, place, f"not listed: {printable(each.reason)}", (client,))
             _check_images(images, client, report)
-        files = _check_files(self._stream, products, found, report, self._metadata_only, self._progress)
+        files = _check_files(self._reader, products, found, report, self._metadata_only)
         self._paths.update(map(hash, files))
 
 
@@ -405,25 +412,89 @@ def image_problems(image: Image, client: str) -> Iterator[Problem]:
 
 @dataclass(slots=True)
 class _File:
-    """The items of the catalog that name the same path, and the result of checking the file at this path."""
+    """The items of the catalog that name the same path."""
 
     #: each item with the names of its product and version, and its own name
     items: list[tuple[tuple[str, str, str], Item]] = field(default_factory=list)
-    digest: str = ""
-    size: int = 0
     failed: bool = False
     #: whether clients download the file
     used: bool = False
-    is_root: bool = False
+    #: whether the file has a root filesystem
+    has_root: bool = False
+
+
+@dataclass(slots=True)
+class _Content:
+    """The size of a file, and its hashes if it was read."""
+
+    size: int
+    #: the state of the hash, to which more content can be added
+    hash: Any = None
+    #: the hash of a metadata file followed by this file, by the hash of the metadata file
+    combined: dict[str, str] = field(default_factory=dict)
+
+
+class _Reader:
+    """A reader that hashes each file on disk only once, however many names a tree has for it."""
+
+    def __init__(self, stream: Stream, report: Report, progress: Progress) -> None:
+        self.stream = stream
+        self._report, self._progress = report, progress
+        #: files with several names
+        self._seen: dict[tuple[int, ...], _Content] = {}
+        #: how many more bytes of holes may be hashed than bytes of data
+        self._most_holes = _MOST_HOLES
+
+    def size(self, path: str) -> _Content | None:
+        size = self.stream.size(path)
+        return None if size is None else _Content(size)
+
+    def read(self, path: str, most: int, starts: Mapping[str, Any]) -> _Content:
+        """Hash a file. Raises LimitError for a file of more than ``most`` bytes.
+
+        ``starts`` are the hashes of metadata files. The result has at most ``_MOST_COMBINED`` hashes of such
+        a file followed by this file.
+        """
+        with self.stream.pieces(path) as pieces:
+            key = pieces.key if isinstance(pieces, _LocalPieces) else None
+            seen = self._seen.get(key, _Content(0)) if key else _Content(0)
+            missing = [name for name in starts if name not in seen.combined]
+            missing = missing[: _MOST_COMBINED - len(seen.combined)]
+            if seen.hash is not None and not missing:
+                return seen
+            if isinstance(pieces, _LocalPieces):
+                self._count_holes(pieces, 1 + len(missing))
+            digest, others = hashlib.sha256(), {name: starts[name].copy() for name in missing}
+            size = 0
+            for piece in pieces:
+                for each in (digest, *others.values()):
+                    each.update(piece)
+                size += len(piece)
+                self._report.bytes += len(piece)
+                self._progress(self._report.files, self._report.bytes, path)
+                if size > most:
+                    raise LimitError(f"the file has over {most} bytes, far more than an image should have")
+        combined = {name: other.hexdigest() for name, other in others.items()}
+        content = _Content(size, digest, seen.combined | combined)
+        if key:
+            self._seen[key] = content
+        return content
+
+    def _count_holes(self, pieces: _LocalPieces, times: int) -> None:
+        """Raise LimitError if hashing holes ``times`` times would take much longer than hashing data."""
+        most = (self._most_holes // times + pieces.size) // 2
+        holes = pieces.holes(most)
+        if holes > most:
+            raise LimitError("the file is sparse, and most of it is empty")
+        self._most_holes += (pieces.size - 2 * holes) * times
 
 
 def _check_files(
-    stream: Stream,
+    reader: _Reader,
     products: list[Product],
     images: Mapping[str, list[Image]],
     report: Report,
     metadata_only: bool,
-    progress: Progress,
 ) -> Iterable[str]:
     """Check the files of the products.
 
@@ -439,21 +510,23 @@ def _check_files(
             metadata_of.setdefault(clean_path(image.root.path), {})[clean_path(image.metadata.path)] = None
     starts: dict[str, Any] = {}
     for path, file in files.items():
-        if not file.is_root:
-            starts[path] = _check_file(stream, path, file, report, progress)
+        if not file.has_root and (content := _check_file(reader, path, file, report)):
+            starts[path] = content.hash
     combined: dict[tuple[str, str], str] = {}
     for path, file in files.items():
-        if not file.is_root:
+        if not file.has_root:
             continue
-        firsts = [first for first in metadata_of.get(path, ()) if starts.get(first) is not None]
-        if len(firsts) > _MOST_COMBINED:
-            message = f"{len(firsts)} images use this file; only {_MOST_COMBINED} fingerprints are checked"
+        hashes = {first: starts[first].hexdigest() for first in metadata_of.get(path, ()) if first in starts}
+        others = {hashes[first]: starts[first] for first in hashes}
+        content = _check_file(reader, path, file, report, hashing=not metadata_only, starts=others)
+        if metadata_only or content is None:
+            continue
+        if not others.keys() <= content.combined.keys():
+            message = f"{len(others)} images use this file; only {_MOST_COMBINED} fingerprints are checked"
             report.add(WARNING, "many-combined", f"'{printable(path)}'", message)
-        digests = {first: starts[first].copy() for first in firsts[:_MOST_COMBINED]}
-        others = tuple(digests.values())
-        _check_file(stream, path, file, report, progress, hashing=not metadata_only, others=others)
-        if not metadata_only and not file.failed:
-            combined.update({(first, path): digest.hexdigest() for first, digest in digests.items()})
+        if not file.failed:
+            found = {first: content.combined.get(digest) for first, digest in hashes.items()}
+            combined.update({(first, path): digest for first, digest in found.items() if digest})
     _check_combined(images, combined, report)
     return files
 
@@ -468,50 +541,31 @@ def _collect_files(products: Iterable[Product]) -> dict[str, _File]:
                     continue
                 file = files.setdefault(path, _File())
                 file.items.append(((product.name, version.name, key), item))
-                metadata = (
-                    item.ftype.endswith((".tar.xz", "_combined.tar.gz")) and item.ftype != "root.tar.xz"
-                )
-                file.is_root = file.is_root or not metadata
+                metadata = item.ftype.endswith(".tar.xz") and item.ftype != "root.tar.xz"
+                file.has_root = file.has_root or not metadata
     return files
 
 
 def _check_file(
-    stream: Stream,
+    reader: _Reader,
     path: str,
     file: _File,
     report: Report,
-    progress: Progress,
     *,
     hashing: bool = True,
-    others: Iterable[Any] = (),
-) -> Any:
+    starts: Mapping[str, Any] = MappingProxyType({}),
+) -> _Content | None:
     """Compare one file with every item that names it.
 
-    Update the hash objects ``others`` with the file's content. Return the file's hash object, or None if
-    the file is missing or unreadable.
+    ``starts`` are the hashes of metadata files that may precede this file. Return None if the file is missing
+    or unreadable, or if its size is unknown.
     """
-    digest = hashlib.sha256()
     place = f"'{printable(path)}'"
     # Incus accepts a file of another size, so stop reading only far beyond the catalog's size.
     most = min(MOST_BYTES, _SPARE + 2 * max(0, *(item.size for _, item in file.items)))
     level = ERROR if file.used else WARNING
     try:
-        known = None if hashing else stream.size(path)
-        if hashing:
-            with stream.pieces(path) as pieces:
-                for piece in pieces:
-                    digest.update(piece)
-                    for other in others:
-                        other.update(piece)
-                    file.size += len(piece)
-                    report.bytes += len(piece)
-                    progress(report.files, report.bytes, path)
-                    if file.size > most:
-                        raise LimitError(
-                            f"the file has over {most} bytes, far more than an image should have"
-                        )
-        elif known is not None:
-            file.size = known
+        content = reader.read(path, most, starts) if hashing else reader.size(path)
     except FileNotFoundError:
         file.failed = True
         report.add(level, "missing", place, _download("the file is missing", file))
@@ -521,11 +575,11 @@ def _check_file(
         report.add(level, "unreadable", place, _download(error.message, file))
         return None
     report.files += 1
-    if hashing:
-        _compare_hash(digest.hexdigest(), file, report, level)
-    if hashing or known is not None:
-        _compare_size(file, report)
-    return digest
+    if content and content.hash:
+        _compare_hash(content.hash.hexdigest(), file, report, level)
+    if content:
+        _compare_size(content.size, file, report)
+    return content
 
 
 def _download(why: str, file: _File) -> str:
@@ -539,13 +593,13 @@ def _compare_hash(digest: str, file: _File, report: Report, level: str) -> None:
             file.failed = True
 
 
-def _compare_size(file: _File, report: Report) -> None:
+def _compare_size(size: int, file: _File, report: Report) -> None:
     for names, item in file.items:
-        if item.size == file.size:
+        if item.size == size:
             continue
         place = _place(*names)
-        message = f"the size is {file.size}, not {item.size}"
-        if item.size < file.size and file.used:
+        message = f"the size is {size}, not {item.size}"
+        if item.size < size and file.used:
             report.add(ERROR, "size", place, f"the image can't be downloaded: {message}", ("lxd",))
             report.add(WARNING, "size", place, message, ("incus-6.0", "incus-7"))
         else:
@@ -590,6 +644,7 @@ class LocalStream:
 
     def __init__(self, tree: Tree) -> None:
         self.tree = tree
+        self._root = os.path.realpath(tree.path)
 
     def file(self, path: str, /) -> IO[bytes]:
         return self.tree.file(path)
@@ -597,5 +652,43 @@ class LocalStream:
     def size(self, path: str, /) -> int | None:
         return self.tree.size(path)
 
-    def pieces(self, path: str, /) -> AbstractContextManager[Iterator[bytes]]:
-        return self.tree.pieces(path)
+    @contextmanager
+    def pieces(self, path: str, /) -> Iterator[_LocalPieces]:
+        with self.tree.open(path) as fd:
+            linked = self.tree.locate(path) != os.path.join(self._root, clean_path(path))
+            yield _LocalPieces(fd, linked=linked)
+
+
+class _LocalPieces:
+    """The content of an open file in pieces."""
+
+    def __init__(self, fd: int, *, linked: bool) -> None:
+        """``linked``: whether the path of the file has a symlink."""
+        found = os.fstat(fd)
+        self._fd, self.size, self._blocks = fd, found.st_size, found.st_blocks
+        #: equal for all names of a file, and None for a file with a single name
+        self.key: tuple[int, ...] | None = None
+        if linked or found.st_nlink > 1:
+            self.key = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        piece = os.read(self._fd, _PIECE)
+        if not piece:
+            raise StopIteration
+        return piece
+
+    def holes(self, most: int) -> int:
+        """Return the number of bytes in holes. Stop counting above ``most``."""
+        holes = offset = 0
+        while offset < self.size and holes <= most and 512 * self._blocks < self.size:
+            try:
+                data = os.lseek(self._fd, offset, os.SEEK_DATA)
+            except OSError:  # the rest of the file is a hole
+                data = self.size
+            holes += data - offset
+            offset = os.lseek(self._fd, data, os.SEEK_HOLE) if data < self.size else data
+        os.lseek(self._fd, 0, os.SEEK_SET)
+        return holes

@@ -1,3 +1,4 @@
+import hashlib
 import json
 import os
 import time
@@ -16,7 +17,7 @@ from templater.distribution.tree import Tree
 from templater.distribution.verify import LocalStream, verify
 from templater.model.errors import InputError, LimitError
 from tests.bench.streams import make_tree
-from tests.streams.builders import CREATED, DAY, checked, split_image
+from tests.streams.builders import CREATED, DAY, checked, split_image, unified_image
 from tests.streams.mutations import CASES, HERE
 
 
@@ -221,6 +222,96 @@ def test_a_file_far_larger_than_its_recorded_size_is_not_read_to_its_end(tree, m
     with file_of(tree, "squashfs").open("r+b") as file:
         file.truncate(1 << 40)
     assert ("error", "unreadable") in codes(tree)
+
+
+@pytest.mark.parametrize("kind", ["directory link", "hard link", "symlink"])
+def test_a_file_with_many_names_is_read_once(tree, tmp_path, kind):
+    path = file_of(tree, "squashfs")
+    Path(tree.path, "here").symlink_to(".")
+    names = [f"images/{number}" for number in range(20)]
+    for number, name in enumerate(names):
+        if kind == "directory link":
+            names[number] = f"{'here/' * (number + 1)}images/{path.name}"
+        elif kind == "hard link":
+            Path(tree.path, name).hardlink_to(path)
+        else:
+            Path(tree.path, name).symlink_to(path)
+    before = verify(LocalStream(tree))
+    assert not before.problems or kind == "hard link"
+
+    def spread(document):
+        product = document["products"]["tiny:1:amd64:default"]
+        for number, name in enumerate(names):
+            copy = json.loads(json.dumps(product))
+            for version in copy["versions"].values():
+                version["items"]["squashfs"]["path"] = name
+            document["products"][f"tiny:{number + 2}:amd64:default"] = copy
+
+    change(tree, IMAGES_PATH, spread)
+    report = verify(LocalStream(tree))
+    # once by its own name, once by another name
+    assert report.bytes <= before.bytes + 96 and report.files > 20
+    assert "hash" in {problem.code for problem in report.problems}  # of the version with another file
+
+
+def test_fingerprints_of_a_file_with_several_names_are_checked_for_each_metadata_file(tree):
+    path = file_of(tree, "squashfs")
+    for number in range(20):
+        Path(tree.path, f"images/{number}").hardlink_to(path)
+
+    def spread(document):
+        product = document["products"]["tiny:1:amd64:default"]
+        for number in range(20):
+            name = f"images/meta{number}"
+            meta = file_of(tree, "incus.tar.xz").read_bytes() + bytes(number)
+            Path(tree.path, name).write_bytes(meta)
+            copy = json.loads(json.dumps(product))
+            del copy["versions"]["20260102_0000"]
+            items = copy["versions"]["20260101_0000"]["items"]
+            items["squashfs"]["path"] = f"images/{number}"
+            digest = hashlib.sha256(meta + path.read_bytes()).hexdigest()
+            wrong = number == 3
+            items["incus.tar.xz"] |= {
+                "path": name, "size": len(meta), "sha256": hashlib.sha256(meta).hexdigest(),
+                "combined_squashfs_sha256": "0" * 64 if wrong else digest,
+            }  # fmt: skip
+            del items["lxd.tar.xz"]
+            document["products"][f"tiny:{number + 2}:amd64:default"] = copy
+
+    change(tree, IMAGES_PATH, spread)
+    problems = verify(LocalStream(tree), clients=("incus-7",)).problems
+    assert [each.place for each in problems if each.code == "combined"] == [
+        "product 'tiny:5:amd64:default', version '20260101_0000', item 'squashfs'"
+    ]
+    assert ("warning", "many-combined") in {(each.level, each.code) for each in problems}
+
+
+def test_holes_of_several_sparse_files_have_a_limit_together(tree, monkeypatch):
+    monkeypatch.setattr("templater.distribution.verify._MOST_HOLES", 8 << 20)
+    size = 2 << 20
+    for number in (1, 2):
+        file = file_of(tree, "squashfs") if number == 1 else Path(tree.path, "images", "second")
+        file.write_bytes(b"")
+        os.truncate(file, size)
+    change(
+        tree,
+        IMAGES_PATH,
+        lambda document: item(document, version="20260102_0000").update(path="images/second", size=size),
+    )
+    report = verify(LocalStream(tree))
+    messages = [each.message for each in report.problems if each.code == "unreadable"]
+    assert messages == ["the image can't be downloaded: the file is sparse, and most of it is empty"]
+    assert report.bytes < 3 << 20
+
+
+def test_only_the_size_of_a_unified_image_is_checked_without_root_filesystems(tmp_path):
+    tree = Tree(str(tmp_path / "tree"))
+    image = unified_image(tmp_path / "image")
+    add(tree, image)
+    (path,) = Path(tree.path, "images").iterdir()
+    path.write_bytes(b"x" * path.stat().st_size)
+    assert ("error", "hash") in codes(tree)
+    assert not codes(tree, metadata_only=True)
 
 
 def test_the_number_of_problems_has_a_limit(tree, monkeypatch):
