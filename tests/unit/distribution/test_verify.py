@@ -287,7 +287,7 @@ def test_fingerprints_of_a_file_with_several_names_are_checked_for_each_metadata
 
 
 def test_holes_of_several_sparse_files_have_a_limit_together(tree, monkeypatch):
-    monkeypatch.setattr("templater.distribution.verify._MOST_HOLES", 8 << 20)
+    monkeypatch.setattr("templater.distribution.verify._MOST_HOLES", 7 << 20)
     size = 2 << 20
     for number in (1, 2):
         file = file_of(tree, "squashfs") if number == 1 else Path(tree.path, "images", "second")
