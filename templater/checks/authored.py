@@ -36,7 +36,7 @@ _CLOSING = re.compile(r"[}%#]\}")
 LIMITS = Limits(seconds=3.0, total=4.0)
 #: maximum processor time in seconds for parsing all templates
 MAX_SECONDS = 2.0
-#: processor time in seconds that all checks together can spend on rendered files
+#: maximum processor time in seconds that all checks together can spend on rendered files
 MAX_FILE_SECONDS = 2.0
 
 #: values for the keys that templates read as whole documents
@@ -50,7 +50,7 @@ DOCUMENTS = {
 LARGEST = 256 << 10
 #: maximum length of all distinct texts together, in characters; a character needs up to four bytes
 MOST_TEXT = 32 << 20
-#: a longer rendered line is not compared with lines of the template that contain ``{{ }}``
+#: maximum length of a rendered line that is compared with template lines that contain ``{{ }}``
 LONGEST = 1000
 #: the search for the template lines of findings ends after this many characters of templates
 SEARCHED = 4 << 20
@@ -222,7 +222,7 @@ class AuthoredImage(ScannedImage):
 
     @cached_property
     def _invented(self) -> Instance | None:
-        """An instance that sets each key that a template reads to an invented value."""
+        """An instance that sets each key that a template reads to an invented value, or None if unneeded."""
         values = {key: self.value_of(key) for key in sorted(self.keys)}
         return Instance("c1", config=values) if values and not self.instances else None
 
@@ -303,7 +303,7 @@ class AuthoredImage(ScannedImage):
 
     @property
     def late(self) -> LimitError | None:
-        """The error that ended the rendering of all files."""
+        """The error that ended the rendering of all files, or None."""
         return self._files_or_error[1]
 
     @cached_property

@@ -41,7 +41,7 @@ class Name(NamedTuple):
 
 
 class Trailing(NamedTuple):
-    """Data after the end-of-archive marker, which tools and daemons ignore."""
+    """Data after the end-of-archive marker. Tools and daemons ignore this data."""
 
     file: str
     position: int
@@ -131,7 +131,7 @@ class ScannedImage:
             self._spent[0] += process_time() - begun
 
 
-#: processor time that all checks together can spend on the texts of templates
+#: maximum processor time in seconds that all checks together can spend on the texts of templates
 MAX_SECONDS = 2.0
 
 #: ``RootfsNames`` omits names with more parent directories than this. A check reports deeper targets.

@@ -206,7 +206,9 @@ class Ignores:
         return self.targets[template]
 
     def unused(self) -> Iterator[Finding]:
-        """Yield a warning for each ignore that matches nothing. Above a limit, one warning counts the others.
+        """Yield a warning for each ignore that matches nothing.
+
+        Above a limit, the last warning has the number of further ignores.
 
         An ignore of a validator's findings is skipped if the validator did not run, because it may match on
         another machine.

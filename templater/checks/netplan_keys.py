@@ -1,4 +1,4 @@
-"""The keys of netplan, which version 2 of a network configuration uses as well.
+"""The keys of netplan. Version 2 of a network configuration uses the same keys.
 
 The keys come from netplan's parser, src/parse.c of July 2026.
 """

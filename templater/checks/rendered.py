@@ -145,7 +145,7 @@ def validated(image: AuthoredImage, id: str, file: File, name: str) -> list[Mist
 
 
 def yaml_root(file: File) -> Node | Mistake | None:
-    """Parse a rendered file as YAML, and return the first document's root, or the first mistake."""
+    """Parse a rendered file as YAML. Return the first mistake, or else the root of the first document."""
     try:
         return parse(file.source)
     except LimitError as error:

@@ -58,7 +58,7 @@ class WatchedImage:
         self._config: dict[str, str] | None = None
 
     def look(self) -> None:
-        """Print what changed since the last look. After an error, the next look prints everything.
+        """Print the changes since the last look. After an error, the next look prints everything.
 
         Raises TemplaterError if SRC cannot be read.
         """

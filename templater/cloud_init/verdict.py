@@ -14,7 +14,7 @@ from .seed import META, NETWORK, USER, VENDOR, Seed
 
 NOCLOUD, LXD, NONE = "NoCloud", "LXD", "None"
 
-#: characters of an instance-id that a message shows
+#: maximum number of characters of an instance-id that a message shows
 _LONGEST_ID = 64
 #: the instance-id changes between two boots
 FIRST, SAME, NEW, EARLIER = "first boot", "same", "new", "used earlier"

@@ -182,7 +182,7 @@ class DefinitionImage:
         return (*notes, *self.results.notes)
 
     def _unknown_variant(self) -> str:
-        """Return a note if the user has chosen a variant that the definition names nowhere, else ""."""
+        """Return a note if the user has chosen a variant that the definition does not name, else ""."""
         variant = self.definition.data["image"]["variant"]
         known = list(dict.fromkeys(_variants_in(self.definition.data)))
         chosen = any(each.startswith("image.variant=") for each in self.choice.parameters)

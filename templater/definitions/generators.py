@@ -145,7 +145,11 @@ class Results:
         properties: dict[str, str] | None = None,
         when: tuple[str, ...] | None = None,
     ) -> None:
-        """Add a rule and its template file. A part without a node comes from the generator."""
+        """Add a rule and its template file.
+
+        ``parts`` are the texts of the file, each with its node in the definition, or with None if the
+        generator itself supplies the text.
+        """
         text, pieces = "", [Piece(0, sum(len(part) for part, _ in parts), entry.span("generator"))]
         for part, node in parts:
             if node is not None:

@@ -39,7 +39,7 @@ class ProductsFile:
 
 
 class LinesFile(ProductsFile):
-    """A products file with one product per line, which is decoded at each read.
+    """A products file with one product per line. The file is decoded at each read.
 
     Raises ValueError for another form.
     """

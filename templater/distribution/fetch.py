@@ -33,11 +33,11 @@ MOST_REDIRECTS = 10
 _SLOWEST = 1024
 #: size in bytes of the first piece of an answer, and of the largest piece
 _FIRST_PIECE, _PIECE = 1 << 14, 1 << 18
-#: seconds for the headers of an answer with all redirects, and for each piece of its body
+#: maximum seconds for the headers of an answer with all redirects, and for each piece of its body
 MOST_SECONDS = 60.0
 #: limit in bytes on everything but the content of an answer: headers, lengths of chunks, TLS records
 MOST_OVERHEAD = 1 << 20
-#: seconds for all catalogs and metadata of a stream together
+#: maximum seconds for all catalogs and metadata of a stream together
 MOST_CATALOG_SECONDS = 60.0
 
 

@@ -1,7 +1,7 @@
 """A products file as templater writes it: one product per line, so that a diff shows only changed products.
 
-Writing parses only the needed products, and copies the lines of all others. So a long catalog needs little
-memory.
+Writing parses only the needed products, and copies the lines of all other products. So a long catalog needs
+little memory.
 """
 
 from __future__ import annotations

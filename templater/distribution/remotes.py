@@ -178,7 +178,7 @@ def _trust(folder: str, name: str, value: dict[str, Any]) -> Trust:
 def _client_folders(family: str = "") -> Iterator[str]:
     """Yield the clients' configuration directories in the order in which the clients read them.
 
-    ``family`` is "incus" or "lxd", or empty for both.
+    ``family`` is "incus" or "lxd", or empty for both families.
     """
     home = os.path.expanduser("~")
     if family != "lxd":

@@ -14,7 +14,7 @@ from .catalog import MOST_BYTES
 
 #: limit in seconds on the processor time of gpgv: a signed text can be compressed again and again
 _SECONDS = 10
-#: seconds to wait for gpgv
+#: maximum seconds to wait for gpgv
 _WAIT = 60
 
 

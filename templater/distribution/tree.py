@@ -172,7 +172,7 @@ class Tree:
         """Open a directory below the tree. Yield a path that leads to it even if a process moves directories.
 
         Raises RefusedError if a symlink is on the path: with a symlink, a user who owns the tree could lead
-        this process out of the tree, if it runs as another user.
+        this process out of the tree, if the process runs as another user.
         """
         opened = [os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)]
         try:

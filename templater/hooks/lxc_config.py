@@ -33,7 +33,7 @@ def layers_of(path: str) -> "tuple[str, ...]":
 
 
 def ids_on_disk(config: str) -> "IdMap | None":
-    """Return the id map of ``lxc.idmap``.
+    """Return the id map of ``lxc.idmap``, or None if the configuration has no id map.
 
     If LXC mounts the root filesystem with that map, return the identity map.
     """

@@ -37,7 +37,7 @@ def clone(folder: str, name: str, source_name: str, options: "Options") -> Notic
     with StateDirectory(source) as old:
         before = old.state()
         written = copied_record(old)
-        if not exact:  # to take or restore a snapshot in place is never a rename
+        if not exact:  # otherwise it is a snapshot, which is never a rename
             old.replace(CLONED, "\n".join((folder, *ancestors(DEPTH))).encode("utf-8", "surrogateescape"))
     if exact and before is None:
         return Notice(f"{name}: made from {source_name}, which was never started", folder)

@@ -21,7 +21,7 @@ END = "--"
 FAIL = "fail"
 KEEP_GOING = "keep-going"
 
-#: seconds for the whole hook: waiting for the lock, rendering, writing
+#: maximum seconds for the whole hook: waiting for the lock, rendering, writing
 TIME_LIMIT = 60.0
 
 

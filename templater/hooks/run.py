@@ -217,7 +217,7 @@ def bound_memory() -> None:
 
 
 def probe() -> int:
-    """Print versions. They show ``hook status`` that the hook line runs and finds its packages."""
+    """Print versions, from which ``hook status`` learns that the hook line runs and finds its packages."""
     import yaml  # noqa: F401
 
     from ..pongo2.codegen import emit  # noqa: F401

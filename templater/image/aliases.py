@@ -35,7 +35,7 @@ def unshared(text: str, root: Mark, way: Sequence[Mark], start: int, end: int) -
 
 
 def _users(root: Mark, node: Mark, start: int, end: int) -> list[Mark]:
-    """Return the aliases of a node that are not between ``start`` and ``end``."""
+    """Return the aliases of a node, without the aliases between ``start`` and ``end``."""
     return [mark for mark in root.below() if mark.target is node and not start <= mark.start < end]
 
 

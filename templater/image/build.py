@@ -132,7 +132,11 @@ def _refuse_existing(names: Iterable[str]) -> None:
 def file_names(
     target: str, fingerprint: str, layout: Layout, kind: str, rootfs_kind: str = ""
 ) -> tuple[str, ...]:
-    """Return the names of an image's files: fingerprints in a directory, else ``target`` and TARGET.root."""
+    """Return the names of an image's files.
+
+    If ``target`` is a directory, the names in it are fingerprints. Otherwise, the names are TARGET and
+    TARGET.root.
+    """
     # Incus: cmd/incus/image.go, cmdImageExport
     if os.path.isdir(target):
         if layout == "unified":

@@ -219,7 +219,7 @@ class ByteStream:
                 return self.position
 
     def _skip_hole(self) -> int:
-        """Skip a hole of a sparse file, which can have any size. Return the number of skipped bytes."""
+        """Skip a hole of a sparse file. A hole can have any size. Return the number of skipped bytes."""
         if self._head or not hasattr(os, "SEEK_DATA"):
             return 0
         try:

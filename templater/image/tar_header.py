@@ -1,4 +1,4 @@
-"""A parser of tar headers that accepts only what GNU tar and Go's archive/tar read in the same way.
+"""A parser of tar headers that accepts only headers that GNU tar and Go's archive/tar read in the same way.
 
 A daemon unpacks an image with GNU tar and reads its metadata with Go. If the two saw different members,
 templater's checks of the image would not apply to the files that the daemon uses.

@@ -173,7 +173,7 @@ class StateDirectory(Closing):
             os.close(fd)
 
     def replace(self, name: str, data: bytes) -> None:
-        """Replace a file atomically: after a crash, it has either the old or the new content."""
+        """Replace a file atomically: after a crash, the file has either the old or the new content."""
         write_whole(self.directory, name, data)
 
     def remove(self, name: str) -> None:
@@ -234,7 +234,10 @@ class InstanceDirectory(Closing):
     __slots__ = ("_root", "name")
 
     def __init__(self, path: str, held: "Root | None" = None) -> None:
-        """Open the directory ``path``, or use the open directory ``held``. This object closes either one."""
+        """Open the directory ``path``, or use the open directory ``held``.
+
+        This object closes the directory.
+        """
         self.name = path
         self._root = Root(path, named=True) if held is None else held
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 #: reasons why a file counts as changed by hand
 CONTENT, OWNER, MODE, REMOVED, MOVED = "content", "owner", "mode", "removed", "link"
-#: A file that has so many bytes more than the new text counts as changed without being read.
+#: A file that is this many bytes longer than the new text counts as changed, and is not read.
 MAX_MORE = 1 << 20
 #: the reason for an existing file that the record does not list
 UNKNOWN = "no record"

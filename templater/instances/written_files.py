@@ -25,7 +25,7 @@ STAGED = WRITTEN + ".new"
 HEAD = b"templater written 1\n"
 #: maximum size of a record in bytes
 MAX_RECORD = 16 << 20
-#: a file with more bytes always counts as changed, because no template renders so many bytes
+#: a file with more bytes than this always counts as changed, because no template renders so many bytes
 MAX_COMPARED = 64 << 20
 #: maximum size in bytes of all recorded files that are compared together
 MAX_COMPARED_TOTAL = 512 << 20

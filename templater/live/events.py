@@ -1,4 +1,4 @@
-"""The lifecycle events of a daemon, which a WebSocket sends (RFC 6455).
+"""The lifecycle events of a daemon, which the daemon sends over a WebSocket (RFC 6455).
 
 A WebSocket begins as a GET request. Afterwards templater sends only answers to pings.
 """
@@ -105,7 +105,10 @@ class Events:
                 yield event
 
     def _frame(self) -> tuple[int, bytes] | None:
-        """Remove the first frame from the received data. The daemons never split a message into frames."""
+        """Remove and return the first frame of the received data, or return None if it is incomplete.
+
+        The daemons send each message as a single frame.
+        """
         data = self._data
         if len(data) < 2:
             return None

@@ -62,7 +62,10 @@ class _Reader:
         )
 
     def entry(self, path: str) -> Entry | None:
-        """Return the attributes of a path from a HEAD request. ``size`` is -1 if the length is unknown."""
+        """Return the attributes of a path from a HEAD request, or None if the path is missing.
+
+        ``size`` is -1 if the length is unknown.
+        """
         self.names += 1
         if self.names > MOST_NAMES:
             raise LimitError(f"the rules need more than {MOST_NAMES} requests for files")

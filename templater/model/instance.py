@@ -109,7 +109,7 @@ class Instance:
 
     @property
     def exists(self) -> bool:
-        """True if a daemon has created this instance, because it has values that only a daemon sets."""
+        """True if the instance has values that only a daemon sets, so a daemon has created the instance."""
         return bool(self.status) or self.recorded or any(key in self.config for key in _DAEMON_KEYS)
 
     @property

@@ -103,7 +103,7 @@ class Life:
         return self._with(pending="")
 
     def exported(self) -> "Life":
-        """Return the state that a backup contains. An import under any name keeps its pending trigger."""
+        """Return the state that a backup contains. An imported instance has the same pending trigger."""
         return self._with(running=False)
 
     def with_pending(self, trigger: str) -> "Life":

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ..model.instance import Instance
     from ..parsing.yaml_nodes import Limits as YamlLimits
 
-#: requests that are sent to the daemon at the same time
+#: number of requests that are sent to the daemon at the same time
 WORKERS = 8
 #: maximum number of instances that are read ahead, to limit the memory
 _AHEAD = 2 * WORKERS
@@ -101,7 +101,7 @@ def _judged(
 
 
 def _attempt(live: LiveInstance) -> TemplaterError | None:
-    """Read an instance. Return the error if this fails."""
+    """Read an instance. Return the error if this fails, else None."""
     try:
         live.look()
         read_ahead(live)

@@ -472,7 +472,7 @@ def _add_properties(
 _SetField = Callable[[str, Node, Node], None]
 
 
-#: an alias can repeat a long text in thousands of messages
+#: maximum length of a message, because an alias can repeat a long text in thousands of messages
 _LONGEST_MESSAGE = 1000
 
 
@@ -488,7 +488,7 @@ def _shown(message: str) -> str:
     return printable(_short(message))
 
 
-#: longer texts are not compared, because difflib would take too long
+#: maximum length of a text that is compared with known names; difflib takes too long for longer texts
 _LONGEST_MISTAKE = 64
 
 

@@ -1,7 +1,7 @@
 """References of qcow2 disks to other files, which qemu-img opens. The format is in QEMU's qcow2.txt."""
 
 MAGIC = b"QFI\xfb"
-#: size of the header of version 2
+#: size in bytes of the header of version 2
 HEADER = 72
 #: the "incompatible features" in the header of version 3, and the bit for an external data file
 _FEATURES = slice(72, 80)

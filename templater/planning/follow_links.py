@@ -14,7 +14,7 @@ MAX_NAME = 255
 _SHARED = 0o1002
 #: in a directory with this mode bit, only the owner of a file may rename it
 _STICKY = 0o1000
-#: limit on the work for all target paths and links of a run, which grows with the number of names
+#: limit on the work for all target paths and links of a run; the work grows with the number of names
 MAX_STEPS = 500_000
 
 
@@ -98,8 +98,8 @@ class _Walk:
 
     ``depth`` is the number of directories before the first missing directory. ``named`` is the entry of the
     last name itself, which can be a link. ``foreign`` has the links that root of the container may not have
-    made: those in directories of other users, and those in mounted file systems. Each has its path, the users
-    who can have put it there, and its mount point.
+    made: those in directories of other users, and those in mounted file systems. Each item has the link's
+    path, the users who can have made the link, and its mount point.
     """
 
     __slots__ = (

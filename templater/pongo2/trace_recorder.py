@@ -419,7 +419,7 @@ def open_branches(render: Render) -> None:
 
 
 def decided(render: Render, depth: int, value: Any) -> Any:
-    """Record the reads of a condition. It decides about its own branch and about all later branches."""
+    """Record the reads of a condition. The condition decides about its own branch and all later branches."""
     trace = trace_of(render)
     reads = trace.take(depth).reads
     trace.control[-1].update(reads)

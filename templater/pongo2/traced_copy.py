@@ -408,7 +408,7 @@ class Tracer:
     def filtered(self, node: tree.Filtered) -> tree.Expression:
         """Return a filter expression.
 
-        It records reads of an argument of ``default`` only if the argument is used.
+        The expression records reads of an argument of ``default`` only if the argument is used.
         """
         value = self.expression(node.atom)
         uses: list[tree.FilterUse] = []

@@ -210,7 +210,7 @@ class Struct:
 
 
 class NilPointer:
-    """A nil pointer with a Go type, which does not equal nil.
+    """A nil pointer with a Go type. Such a pointer does not equal nil.
 
     For example, ``forloop.Parentloop`` of the outermost loop is a nil pointer with a type.
     """

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 MOST = 32 << 20
 #: estimated bytes of memory for a result without its text, and for each read of a parsed template
 OVERHEAD, PER_READ = 1 << 10, 1 << 10
-#: a longer value is compared by its hash, so that no old value stays in memory
+#: a value longer than this is compared by its hash, so that no old value stays in memory
 LONG = 1 << 10
 #: the limits that can affect a text
 BOUNDS = tuple(name for name in Limits.__slots__ if name != "deadline")
@@ -103,7 +103,7 @@ class Memo:
         )
 
     def compiled(self, templates: Mapping[str, TemplateFile], options: RenderOptions) -> Compiled:
-        """Return templates for `render`. They render only texts that this object does not have."""
+        """Return templates for `render`. These templates render only texts that this object does not have."""
         return _Templates(self, templates, options)
 
 

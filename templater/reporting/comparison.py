@@ -51,7 +51,7 @@ class FileComparison(NamedTuple):
 
 
 def compare_plans(before: Plan, after: Plan) -> list[FileComparison]:
-    """Return every file that one of the plans writes, in the order of the rules."""
+    """Return every file that at least one of the plans writes, in the order of the rules."""
     old, new = last_changes(before), last_changes(after)
     return [FileComparison(path, old.get(path), new.get(path)) for path in {**old, **new}]
 

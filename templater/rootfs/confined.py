@@ -1,4 +1,4 @@
-"""Confined access to files below a directory. No path leads outside, even while others move directories.
+"""Confined access to files below a directory. No path leads outside, even if a process moves directories.
 
 Every command that accesses a root filesystem, an image directory or an instance directory uses a ``Root``::
 
@@ -378,7 +378,10 @@ class Directory(Closing):
         return os.open(name, flags, mode, dir_fd=self.fd)
 
     def create_unnamed(self) -> int:
-        """Create a file without a name, which vanishes with its descriptor. Raises OSError if unsupported."""
+        """Create a file without a name, which exists until its descriptor is closed.
+
+        Raises OSError if the file system does not support such files.
+        """
         return os.open(".", os.O_RDWR | os.O_TMPFILE | _O_CLOEXEC, 0o600, dir_fd=self.fd)
 
     def name_unnamed(self, fd: int, name: str) -> None:
@@ -665,7 +668,7 @@ def _link_target(parent: int, name: str) -> "str | None":
 
 
 def _mount_id(fd: int) -> int:
-    """Return a descriptor's mount id. Without /proc, return its device, which bind mounts share."""
+    """Return a descriptor's mount id. Without /proc, return its device, which is the same for bind mounts."""
     try:
         info = os.open(f"/proc/self/fdinfo/{fd}", os.O_RDONLY | _O_CLOEXEC)
     except FileNotFoundError:

@@ -34,7 +34,7 @@ IDLE_SECONDS = 60
 #: the size limit in bytes of the error output, the only file to which the program can write
 COMPLAINTS = 64 << 10
 
-#: Linux: include/linux/posix-timers_types.h, CPUCLOCK_SCHED in the clock of a process
+#: CPUCLOCK_SCHED in the id of a process's clock (include/linux/posix-timers_types.h of Linux)
 _PROCESS_CLOCK = 2
 _CLONE_NEWIPC, _CLONE_NEWNET = 0x08000000, 0x40000000
 

@@ -40,9 +40,9 @@ class Bounds:
     #: maximum bytes of a request
     request: int = 32 << 10
     handshake: int = 15
-    #: time from the handshake, or from the end of an answer, to the end of the next request's headers
+    #: maximum time from the handshake, or from the end of an answer, to the end of the next request's headers
     waiting: float = 30
-    #: time for sending 64 KiB to a client
+    #: maximum time for sending 64 KiB to a client
     sending: float = 60
     #: time without reading after which a client's connection can be replaced
     stalled: float = 2

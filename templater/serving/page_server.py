@@ -25,7 +25,7 @@ STREAMS: Final = 4
 BEAT: Final = 15.0
 #: a browser opens a closed event stream again after this many milliseconds
 RETRY: Final = 1000
-#: seconds for receiving the body of a request
+#: maximum seconds for receiving the body of a request
 RECEIVING: Final = 10.0
 _TEXT: Final = "text/plain; charset=utf-8"
 _TYPES: Final = {

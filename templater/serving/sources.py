@@ -356,7 +356,7 @@ def listing_of(images: Sequence[LocalImage], report: Report) -> tuple[Listing, _
 
 
 def _enter(catalog: Catalog, image: LocalImage, files: Sequence[File]) -> str:
-    """Enter an image into the catalog. Return the reason if that is not possible, else ""."""
+    """Enter an image into the catalog. If this fails, return the reason, else ""."""
     first, *roots = ({"path": file.path, "size": file.size, "sha256": file.sha256} for file in files)
     if image.type == VIRTUAL_MACHINE and not roots:
         return "clients of Incus 6.0 and LXD mistake a unified virtual machine image for a container"

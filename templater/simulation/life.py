@@ -219,7 +219,7 @@ class Simulation:
 
     @contextmanager
     def restarting(self, name: str) -> Iterator[None]:
-        """Stop an instance, which the caller starts in the ``with`` block.
+        """Stop an instance. The caller starts it again in the ``with`` block.
 
         An ephemeral instance is not deleted.
         """
@@ -331,7 +331,10 @@ class Simulation:
         subject.snapshots[snapshot] = (subject.instance, subject.folder.copy())
 
     def restore(self, name: str, snapshot: str) -> Started | None:
-        """Restore a snapshot. A running instance is stopped first and started afterwards."""
+        """Restore a snapshot. A running instance is stopped first and started afterwards.
+
+        Return the result of the start, or None without a start.
+        """
         subject = self.find(name)
         running = subject.life.running
         subject.life = subject.life.restored(snapshot)

@@ -105,7 +105,7 @@ class BackupImage(TarballImage):
 
 
 class _BackupContents:
-    """The members of a backup's root filesystem, which ``BackupImage.read_rootfs`` reads."""
+    """The members of a backup's root filesystem, for ``BackupImage.read_rootfs``."""
 
     def __init__(self, path: str, limits: Limits) -> None:
         self.name = path

@@ -1,9 +1,9 @@
 """Import third-party modules lazily in templater's own processes.
 
 Importing any part of Jinja2 imports all of it: loaders, lexer, filters, and a dozen modules of the standard
-library. The code generator needs a fifth of that. In templater's own processes, Python finds these modules as
-usual but runs a module only when code reads one of its attributes. Programs that use templater as a library
-do not install this finder and import as usual.
+library. The code generator needs a fifth of these modules. In templater's own processes, Python finds these
+modules as usual but runs a module only when code reads one of its attributes. Programs that use templater as
+a library do not install this finder and import as usual.
 """
 
 import sys

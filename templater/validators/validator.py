@@ -1,7 +1,7 @@
 """The class of validators: a function that runs a validator, and a function that reads its output.
 
-``run`` needs a process that can start programs. ``read`` receives the output and the text. It should run in a
-locked process, because the output depends on an untrusted text.
+``run`` needs a process that can start programs. ``read`` receives the output and the text. ``read`` should
+run in a locked process, because the output depends on an untrusted text.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _DAEMON: Final = ("volatile.", "image.")
 #: the maximum number of lines of a field
 _ROWS: Final = 12
-#: a value with more characters cannot be edited in the page
+#: a value with more characters than this cannot be edited in the page
 _LONGEST: Final = 200_000
 
 

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 #: the maximum number of lines of each file, unless the user asks for all
 LINES: Final = 2000
-#: no difference is shown if the two sides of a file have more bytes together
+#: no difference is shown if the two sides of a file together have more bytes than this
 MOST_COMPARED: Final = 1 << 20
 
 

@@ -23,7 +23,7 @@ BODIES: Final = frozenset(
 )
 #: the text that replaces a redacted value
 MARK: Final = "[redacted]"
-#: shorter values and lines are not redacted, because they also occur by chance
+#: minimum lengths of values and of lines that are redacted; shorter texts also occur by chance
 SHORTEST: Final = 4
 SHORTEST_LINE: Final = 8
 #: maximum number of characters of texts that are searched; later texts that may be secret are redacted

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 #: the maximum size of a report in bytes; browsers become slow with larger pages
 MOST: Final = 16 << 20
-#: a template with more characters is shown only once in a report
+#: a template with more characters than this is shown only once in a report
 LARGE: Final = 20_000
 #: the first bytes of each report; templater may replace a file that begins with them
 START: Final = "<!DOCTYPE html>\n<!-- A report of templater. -->\n"
@@ -480,7 +480,7 @@ def _metadata(page: PageState, source: Source) -> Html:
 
 
 def scrubbed(findings: Iterable[Mapping[str, Any]], redaction: Redaction) -> list[dict[str, Any]]:
-    """Return findings without secret values, which messages about rendered files can quote."""
+    """Return findings without the secret values that messages about rendered files can quote."""
     texts = ("message", "hint")
     return [
         {**finding, **{name: redaction.scrub(finding[name]) for name in texts if name in finding}}

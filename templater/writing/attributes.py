@@ -32,7 +32,7 @@ def copy_attributes(old: int, new: int) -> None:
 def drop_inherited_acl(fd: int) -> None:
     """Remove the ACL that a new file has inherited from its directory.
 
-    Otherwise, a user who owns the directory could read and write files that belong to others.
+    Otherwise, a user who owns the directory could read and write files that belong to other users.
     """
     if not hasattr(os, "removexattr"):
         return

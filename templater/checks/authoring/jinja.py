@@ -79,7 +79,10 @@ def forloop(span: Span) -> str:
 
 
 def without_parentheses(error: TemplaterError) -> Fix | None:
-    """Return the fix of a filter that has a literal argument in parentheses."""
+    """Return the fix of a filter that has a literal argument in parentheses.
+
+    Return None for any other error.
+    """
     if error.message != FILTER_CALL or error.span is None:
         return None
     source = error.span.source

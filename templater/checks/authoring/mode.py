@@ -65,7 +65,10 @@ def is_plausible(mode: int) -> bool:
 
 
 def corrected(text: str) -> Fix | None:
-    """Return a fix if one reading of the mode is plausible: octal, decimal, or letters such as rw-r--r--."""
+    """Return a fix if exactly one reading of the mode is plausible, else None.
+
+    The readings are octal, decimal, and letters such as rw-r--r--.
+    """
     readings = set()
     if re.fullmatch("(?:[r-][w-][x-]){3}", text):
         readings.add(int("".join("0" if letter == "-" else "1" for letter in text), 2))

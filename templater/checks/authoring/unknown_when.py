@@ -42,7 +42,7 @@ def check_image(image: AuthoredImage) -> Iterator[Observation]:
 
 
 def corrected(rule: Rule | None) -> Fix | None:
-    """Return a fix that corrects every misspelled trigger of a rule."""
+    """Return a fix if every misspelled trigger of a rule can be corrected, else None."""
     if rule is None or len(rule.when) > MAX_TRIGGERS:
         return None
     when = tuple(

@@ -26,7 +26,7 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
 
 
 def colliding_rules(image: ScannedImage | AuthoredImage) -> Iterator[tuple[Rule, str]]:
-    """Yield each rule that collides with an earlier rule of its trigger, and a message about both."""
+    """Yield each rule that collides with an earlier rule of its trigger, and a message about both rules."""
     placed = sorted(
         ((resolved.real, rule) for rule, _, resolved in image.targets), key=lambda pair: pair[0] + "/"
     )
@@ -38,7 +38,7 @@ def colliding_rules(image: ScannedImage | AuthoredImage) -> Iterator[tuple[Rule,
 
 
 def collisions(placed: list[Placed]) -> Iterator[tuple[Placed, Placed]]:
-    """Yield pairs of rules with a common trigger, if their paths are equal or one is a parent of the other.
+    """Yield pairs of rules of a common trigger: their paths are equal, or one path is a parent of the other.
 
     If several earlier rules collide with a rule, only the nearest of them is paired with the rule.
     ``placed`` is sorted by path, so parents precede their children, and a stack of parents is enough.

@@ -33,7 +33,7 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
         return
     try:
         yield from _rendered(image, image.metadata)
-    except LimitError as error:  # the limit for all rules together
+    except LimitError as error:  # the time limit for all rules together
         yield Observation(error.message, _of_image(image, error.span) or METADATA)
     for rule in image.rules:
         if rule.null:
@@ -59,7 +59,10 @@ def _rendered(image: ScannedImage, metadata: Metadata) -> Iterator[Observation]:
 
 
 def _described(image: ScannedImage, metadata: Metadata) -> tuple[Instance, ...]:
-    """Return the user's instance, or None. A new instance also gets the image's configuration keys."""
+    """Return a tuple with the user's instance, if any.
+
+    A new instance also gets the image's configuration keys.
+    """
     instance = image.instance
     if instance is None:
         return ()

@@ -294,7 +294,9 @@ def pairs(sources: tuple[str, ...], rootfs: str | None) -> list[tuple[str, str |
 
 
 def image_of(path: str) -> str:
-    """Return the image directory of a metadata.yaml, templater.toml or template, or any other path itself.
+    """Return the image directory that contains a metadata.yaml, templater.toml or template.
+
+    Return any other path unchanged.
 
     pre-commit passes the names of changed files to `check`.
     """

@@ -353,6 +353,9 @@ class StatementWriter(ExpressionWriter):
         self.writeline(f"{names[-1]}({self.scope}, o)")
 
     def block_function(self, body: Sequence[nodes.Node]) -> None:
-        """Write the function for one body of a block. It counts work, because the body may run repeatedly."""
+        """Write the function for one body of a block.
+
+        The function counts work, because the body may run repeatedly.
+        """
         self.count(body)
         self.statements(body)
