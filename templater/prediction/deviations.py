@@ -156,7 +156,8 @@ DEVIATIONS = (
     Deviation(
         "ids outside the container are refused",
         "`uid` or `gid` is negative, too large, or outside the container's id map",
-        "owner: the daemon's root (`-1`, 4294967295), id 0 (4294967296), the host's root (unmapped ids)",
+        "the file's owner is the daemon's root (`-1`, 4294967295), id 0 (4294967296) or the host's root"
+        " (unmapped ids)",
         "an error",
         "no image author intends such ids",
         _impossible_id,
@@ -236,7 +237,7 @@ DEVIATIONS = (
     Deviation(
         "metadata.yaml has only plain values",
         "metadata.yaml has a tag such as `!!binary`, `!!set` or `!foo`, or an anchor that contains itself",
-        "Go uses the text of a tagged scalar; a recursive anchor matters only where Go decodes it",
+        "Go uses the text of a tagged scalar; a recursive anchor fails only in a part that Go decodes",
         "an error with its source position",
         "attacks on YAML readers use tags and recursive anchors, but no legitimate image does",
         _never,

@@ -14,7 +14,7 @@ key `ipv4`.
         address: 10.0.0.5/24
 
 If cloud-init's JSON schemas are installed, the check compares keys and values with the schemas. The page
-about the check `cloud-config` tells how to get the schemas.
+of the check `cloud-config` explains how to get the schemas.
 """
 
 from __future__ import annotations

@@ -8,8 +8,9 @@ metadata.yaml must not be empty or `null` either.
     architecture: x86_64          right
     creation_date: 1732752000     right: seconds since 1970
 
-Missing fields are only information in a directory that has no root filesystem, and whose metadata.yaml has
-only templates: such a directory is a part of an image, and a later step may add the fields.
+If a directory has no root filesystem, and its metadata.yaml has only templates, a finding about missing
+fields only has the severity info. Such a directory is a part of an image, and a later step may add the
+fields.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """A template compares `trigger` with a text.
 
-In the daemons, `trigger` is not a text but has a separate type. pongo2 never considers the two equal: the
-comparison `trigger == "start"` is always false, and `!=` is always true. A filter such as `lower` gives a
-text.
+In the daemons, `trigger` is not a text but has a separate type. In pongo2, a value of this type never equals
+a text: the comparison `trigger == "start"` is always false, and `!=` is always true. A filter such as
+`lower` gives a text.
 
     {% if trigger == "start" %}            wrong: always false
     {% if trigger|lower == "start" %}      right

@@ -13,7 +13,7 @@ TAG = re.compile(r"\{%-?[ \t\r]*(end)?autoescape\b")
 @check(
     "autoescape",
     "low",
-    "a template that closes the daemons' own autoescape block, which turns HTML escaping on",
+    "a template that turns HTML escaping on, because it closes the daemons' own autoescape block",
 )
 def check_image(image: ScannedImage) -> Iterator[Observation]:
     for source in image.sources():

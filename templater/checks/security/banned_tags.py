@@ -14,7 +14,7 @@ TAG = re.compile(r"\{%-?[ \t\r]*(" + "|".join(sorted(FILE_TAGS)) + r")\b", re.IG
 @check(
     "file-tag",
     "high",
-    "an include, import, extends or ssi tag: old daemons read files of the host, newer ones fail",
+    "an include, import, extends or ssi tag: old daemons read files of the host, newer daemons fail",
     "CVE-2026-33897",
 )
 def check_image(image: ScannedImage) -> Iterator[Observation]:
