@@ -78,6 +78,8 @@ class ScannedImage:
     definition: DefinitionImage | None = None
     #: whether the image is an archive; the daemons import an archive unchanged, so no later step adds a file
     packed: bool = False
+    #: the rules as yaml.v4 (Incus 7) decodes metadata.yaml, or None if it rejects the file
+    rules_of_v4: tuple[Rule, ...] | None = None
 
     @property
     def rules(self) -> tuple[Rule, ...]:

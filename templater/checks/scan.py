@@ -12,9 +12,9 @@ from ..image.limits import ATTRIBUTE_BYTES, DEFAULT, HeldBytes, Limits, memory_o
 from ..image.open_file import reading, size_of
 from ..image.tar_reader import HARD_LINK, Archive, Member, open_archive
 from ..model.entry import BLOCK_DEVICE, CHAR_DEVICE, DIRECTORY, FILE, Entry, TemplateFile
-from ..model.errors import InputError, LimitError, RefusedError, TemplaterError, UsageError
+from ..model.errors import InputError, LimitError, MetadataError, RefusedError, TemplaterError, UsageError
 from ..model.file_names import DISK, METADATA, ROOTFS, TEMPLATES
-from ..model.metadata import Metadata
+from ..model.metadata import Metadata, Rule
 from ..model.source import Source
 from ..parsing.file_kind import HEAD, TAR, is_disk, recognise
 from ..parsing.metadata_yaml import read_metadata
@@ -33,10 +33,8 @@ Read = Callable[[], bytes]
 
 #: limit on names, lower than in other commands: an audit keeps every name in memory for many checks
 MAX_NAMES = 400_000
-#: limit on the decompressed size divided by the compressed size, which is below 10 for distribution images
-MOST_RATIO = 200
 #: the default limits of an audit
-AUDITED = DEFAULT._replace(members=MAX_NAMES, ratio=MOST_RATIO)
+AUDITED = DEFAULT._replace(members=MAX_NAMES)
 
 PASSWD = f"{ROOTFS}/etc/passwd"
 #: files in which a build leaves its own hostname
@@ -287,6 +285,7 @@ class _Scanner:
             self.heads,
             self.metadata,
             self.root_uid,
+            rules_of_v4=rules_of_v4(self.metadata, self.yaml),
             packed=self.packed,
         )
 
@@ -299,6 +298,19 @@ class _Scanner:
         except TemplaterError as error:
             self.errors.append(error)
             return None
+
+
+def rules_of_v4(metadata: Source | None, limits: YamlLimits | None = None) -> tuple[Rule, ...] | None:
+    """Return the rules as yaml.v4 of Incus 7 decodes them, or None if it rejects the file.
+
+    Raises LimitError if the text exceeds one of ``limits``.
+    """
+    if metadata is None:
+        return None
+    try:
+        return read_metadata(metadata, yaml="v4", limits=limits).rules
+    except MetadataError:
+        return None
 
 
 def below_rootfs(name: str) -> str:

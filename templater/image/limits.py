@@ -30,7 +30,7 @@ class Limits(NamedTuple):
     #: maximum size of the decompressed archive
     unpacked_bytes: int = 256 * GIB
     #: maximum of decompressed divided by compressed size, checked from ``ratio_from`` decompressed bytes on
-    ratio: int = 1000
+    ratio: int = 200
     ratio_from: int = 256 * MIB
     #: maximum memory for a decompressor's window
     window_bytes: int = 128 * MIB

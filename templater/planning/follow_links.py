@@ -182,8 +182,8 @@ class _Walk:
         if final and not self.at_name:
             self.at_name, self.named = True, entry
         if entry is not None and entry.kind == SYMLINK:
-            self.refuse_planted(place, entry)
             self.links.append((place, entry.target))
+            self.refuse_planted(place, entry)
             makers = self.makers(entry)
             if makers or self.mounts:
                 self.foreign.append((place, makers, self.mount()))
@@ -238,12 +238,13 @@ class _Walk:
         """Return the users, without root, who can have put a link into the current directory of the walk.
 
         To move a link, a user needs no right on the link, but only on its directory. -1 stands for any user.
+        The group counts even if it is root's. An ACL shows its mask as the group's rights, so the ACL can let
+        a user write. Users of images for OpenShift have root's group.
         """
         folder = self.view.entry(self.place())
         if folder is None:
             return set()
-        can_write = folder.mode & 0o002 or (folder.mode & 0o020 and folder.gid)
-        others = {link.uid if folder.mode & _STICKY else -1} if can_write else set()
+        others = {link.uid if folder.mode & _STICKY else -1} if folder.mode & 0o022 else set()
         return ({folder.uid} | others) - {0}
 
     def mount(self) -> str:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from ..model.instance import Instance
     from ..model.metadata import Metadata, Rule
     from ..model.options import RenderOptions
+    from ..model.source import Source
     from ..pongo2.state import Limits
     from ..pongo2.template import Template
     from .context import Contexts
@@ -230,18 +231,13 @@ class Compiled:
         return self.compile(name, template_bytes(name, self.templates))
 
     def compile(self, name: str, data: bytes) -> "Callable[[Mapping[str, Any]], str]":
-        from ..pongo2 import compile as compile_template
-        from ..pongo2.dialect import DIALECTS
-
         file = self.templates.get(name)
         source = (TemplateFile(data=data) if file is None else file).source(f"templates/{name}")
         options = self.options
         template = self.texts.get(data)
         if template is None:
             try:
-                template = compile_template(
-                    source, DIALECTS[options.dialect], mode="incus", limits=self.limits
-                )
+                template = self.compile_source(source)
             except TemplaterError as error:
                 template = error
             self.texts[data] = template
@@ -260,6 +256,12 @@ class Compiled:
         return lambda context: template.render(
             context, clock=options.clock, seed=options.seed, limits=self.limits
         )
+
+    def compile_source(self, source: "Source") -> "Template":
+        from ..pongo2 import compile as compile_template
+        from ..pongo2.dialect import DIALECTS
+
+        return compile_template(source, DIALECTS[self.options.dialect], mode="incus", limits=self.limits)
 
     def load(self, code: "CodeType") -> "Callable[[Mapping[str, Any]], str]":
         from ..pongo2.compiled_template import run

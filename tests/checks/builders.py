@@ -4,6 +4,7 @@ import os
 
 from templater.checks.base import Name, ScannedImage
 from templater.checks.finding import Finding, audit
+from templater.checks.scan import rules_of_v4
 from templater.model.entry import DIRECTORY, FILE, SYMLINK, Entry, TemplateFile
 from templater.model.source import Source
 from templater.parsing.metadata_yaml import read_metadata
@@ -27,7 +28,14 @@ def an_image(
     stored = None if metadata is None else Source("image/metadata.yaml", metadata)
     read = None if stored is None else read_metadata(stored, yaml="v2")
     return ScannedImage(
-        "image", read, found, tuple(map(a_name, names)), tuple(errors), stored=stored, **fields
+        "image",
+        read,
+        found,
+        tuple(map(a_name, names)),
+        tuple(errors),
+        stored=stored,
+        rules_of_v4=rules_of_v4(stored),
+        **fields,
     )
 
 

@@ -130,3 +130,22 @@ def test_files_that_templater_itself_would_trust_are_findings():
     assert severities(CHECK, state) == ["critical"]
     assert severities(CHECK, an_image(names=[Name("instance.yaml", Entry(FILE))])) == ["medium"]
     assert severities(CHECK, an_image(names=[Name("rootfs/.templater", Entry(FILE))])) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "severity"),
+    [
+        (".templater/state", "critical"),
+        ("snapshots/snap0/rootfs/x", "medium"),
+        ("config/x", "medium"),
+        ("doc/readme", None),
+        ("rootfs/etc/hostname", None),
+        ("templates/a", None),
+    ],
+)
+def test_a_directory_that_only_begins_the_name_of_a_member_is_judged_too(name, severity):
+    assert severities(CHECK, an_image(names=[name])) == ([severity] if severity else [])
+
+
+def test_a_directory_of_many_members_is_reported_once():
+    assert severities(CHECK, an_image(names=["state/a", "state/b", a_folder("state")])) == ["medium"]

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from templater.cli.main import main
+from templater.pongo2.state import Limits
 from tests.checks.builders import advisories, an_image, observed, rules, severities
 
 CHECK = "runaway"
@@ -58,3 +59,25 @@ def test_an_audit_renders_templates_for_the_given_instance(words, found, tmp_pat
     main(["audit", "image", "--json", "--at-least", "high", *words])
     findings = json.loads(capsys.readouterr().out)["findings"]
     assert [finding["check"] for finding in findings] == ["runaway"] * found
+
+
+LOOPS = '{% for a in "0123456789" %}' * 9 + "x" + "{% endfor %}" * 9
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{% if container.name == 'web' %}" + LOOPS + "{% endif %}",
+        "{% if container.name == 'c1' or container.name == 'v1' %}{% else %}" + LOOPS + "{% endif %}",
+        "{% ifequal pongo2.version '6.0.0' %}" + LOOPS + "{% endifequal %}",
+        "{% if config_get('user.x','') %}{% if trigger %}a{% elif 1 %}" + LOOPS + "{% endif %}{% endif %}",
+    ],
+)
+def test_a_loop_that_a_condition_hides_is_a_medium_finding(text):
+    limits = Limits(seconds=3.0, total=4.0, steps=100_000)
+    assert severities(CHECK, an_image(RULE, {"t": text}, limits=limits)) == ["medium"]
+
+
+def test_the_branches_of_harmless_conditions_have_no_finding():
+    text = "{% if trigger == 'create' %}a{% elif config_get('user.x','') %}b{% else %}c{% endif %}"
+    assert not observed(CHECK, an_image(RULE, {"t": text}))

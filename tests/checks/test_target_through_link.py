@@ -2,6 +2,8 @@
 
 import pytest
 
+from templater.checks.base import Name
+from templater.model.entry import DIRECTORY, SYMLINK, Entry
 from tests.checks.builders import a_folder, a_link, an_image, observed, rules, severities
 
 CHECK = "target-through-link"
@@ -58,3 +60,19 @@ def test_a_target_in_deep_directories_is_found(depth, is_link):
     names = [a_link(f"rootfs/{deep}l", "../" * (depth + 2) + "etc"), a_link("rootfs/b", deep[:-1])]
     found = an_image(rules(f"{path}: {{when: [create], template: t}}"), names=names)
     assert "high" in severities(CHECK, found)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        [a_link("rootfs/etc", "missing/../../../host")],
+        [
+            Name("rootfs/tmp", Entry(DIRECTORY, 0o1777)),
+            Name("rootfs/tmp/l", Entry(SYMLINK, 0o777, 1000, target="../../host")),
+        ],
+    ],
+    ids=["a directory that an earlier rule can create", "a link of a user in a shared directory"],
+)
+def test_a_link_with_dots_whose_end_the_audit_cannot_reach_is_a_high_finding(names):
+    rule = rules("/tmp/l/x: {when: [create], template: t}", "/etc/x: {when: [create], template: t}")
+    assert "high" in severities(CHECK, an_image(rule, names=names))

@@ -1,6 +1,8 @@
 """YAML that daemons accept, but that authors do not intend."""
 
-from tests.checks.builders import an_image, observed, rules
+import pytest
+
+from tests.checks.builders import an_image, observed, rules, severities
 
 CHECK = "metadata"
 
@@ -32,3 +34,17 @@ def test_an_image_that_no_daemon_imports_is_found():
 
 def test_an_ordinary_metadata_yaml_has_no_finding():
     assert not observed(CHECK, an_image(rules("/etc/a: {when: [create], template: t}")))
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("x: &ok {template: bomb}\ntemplates:\n  /a: {template: h, when: [start], <<: *ok}\n", 1),
+        ("x: &ok {mode: '0777'}\ntemplates:\n  /a: {template: h, when: [start], <<: *ok}\n", 0),
+        ("x: &ok {template: bomb}\ntemplates:\n  /a: {<<: *ok, template: h, when: [start]}\n", 0),
+        ("x: &ok {/a: {template: bomb}}\ntemplates:\n  /a: {template: h, when: [start]}\n  <<: *ok\n", 1),
+    ],
+)
+def test_rules_that_incus_7_reads_differently_are_a_high_finding(text, found):
+    image = an_image("architecture: x86_64\ncreation_date: 1\n" + text)
+    assert severities("metadata", image).count("high") == found

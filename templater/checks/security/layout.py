@@ -51,6 +51,10 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
         kind = "hard link" if name.hard_link else name.entry.kind
         kinds.setdefault(path, []).append(kind)
         yield from check_name(path, kind, name.entry)
+    # tar also creates the directories that only occur as the beginning of a name
+    for top in {path.partition("/")[0] for path in kinds}.difference(kinds):
+        if top == STATE_FOLDER or is_acted_on(top):
+            yield from check_name(top, DIRECTORY, Entry(DIRECTORY))
     for path, found in kinds.items():
         if len(found) > 1 and any(kind != DIRECTORY for kind in found):
             yield Observation(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 from ...model.errors import LimitError
 from ...model.file_names import METADATA
@@ -11,7 +12,11 @@ from ...model.instance import CONTAINER, VIRTUAL_MACHINE, Instance
 from ...model.metadata import TRIGGERS, Metadata
 from ...model.options import RenderOptions
 from ...model.source import Source, Span, printable
+from ...pongo2.dialect import V6
+from ...pongo2.reads import nodes
 from ...pongo2.state import Limits
+from ...pongo2.syntax import tree
+from ...pongo2.template import Compilation, Template
 from ...rendering.context import with_image_keys
 from ...rendering.render import Compiled, render
 from ..base import Observation, ScannedImage, check
@@ -28,7 +33,11 @@ PROBES = (Instance("c1", CONTAINER), Instance("v1", VIRTUAL_MACHINE))
     "a template that does not end: the daemons have no limits, so they hang or get killed",
 )
 def check_image(image: ScannedImage) -> Iterator[Observation]:
-    """Render each rule within limits, for the user's instance, a plain container and a plain VM."""
+    """Render each rule within limits, for the user's instance, a plain container and a plain VM.
+
+    A condition can hide a loop from these instances. So the check also renders each template with every
+    branch of its conditions, one after the other.
+    """
     if image.metadata is None:
         return
     try:
@@ -56,6 +65,42 @@ def _rendered(image: ScannedImage, metadata: Metadata) -> Iterator[Observation]:
                 reported.add(rule.template)
                 at = rule.spans.get("template") or rule.spans["path"]
                 yield Observation(error.message, _of_image(image, error.span) or at, error.hint)
+    every = EveryBranch(image.templates, options)
+    for rendering in render(metadata, every, PROBES[0], TRIGGERS, options):
+        error, rule = rendering.error, rendering.rule
+        if isinstance(error, LimitError) and rule.template not in reported:
+            reported.add(rule.template)
+            at = rule.spans.get("template") or rule.spans["path"]
+            yield Observation(
+                f"if certain conditions are true, {error.message}",
+                _of_image(image, error.span) or at,
+                "preview the template for an instance for which the conditions are true",
+                severity="medium",
+            )
+
+
+class EveryBranch(Compiled):
+    """Templates that run every branch of each condition. Templates without conditions give an empty text."""
+
+    __slots__ = ()
+
+    def compile(self, name: str, data: bytes) -> Callable[[Mapping[str, Any]], str]:
+        return super().compile(name, data) if b"if" in data else lambda context: ""
+
+    def compile_source(self, source: Source) -> Template:
+        return Template(_Unconditional(source, V6), self.limits)
+
+
+class _Unconditional(Compilation):
+    def parsed(self) -> tree.Document:
+        document = super().parsed()
+        conditions = [node for node in nodes(document) if isinstance(node, tree.If)]
+        for node in conditions:
+            bodies = [body for _, body in node.branches] + ([node.otherwise] if node.otherwise else [])
+            always = tree.Literal(node.branches[0][0].token, True)
+            node.branches = [(always, [statement for body in bodies for statement in body])]
+            node.otherwise = None
+        return document
 
 
 def _described(image: ScannedImage, metadata: Metadata) -> tuple[Instance, ...]:

@@ -17,7 +17,9 @@ from ..base import MAX_DEPTH, Observation, ScannedImage, check
 def check_image(image: ScannedImage) -> Iterator[Observation]:
     """Find targets behind unsafe symlinks.
 
-    Old daemons follow unsafe symlinks on the host. With newer daemons, the start fails.
+    Old daemons follow unsafe symlinks on the host. With newer daemons, the start fails. A path that cannot be
+    followed to its end is as severe if one of its links has ``..``: an earlier rule can create the missing
+    directory, so that a daemon follows the link further than the audit.
     """
     for rule, path, resolved in image.targets:
         for place, target in resolved.links:
@@ -41,4 +43,7 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
             )
         elif resolved.error is not None:
             message = f"'{printable(path)}': {resolved.error.message}"
-            yield Observation(message, rule.spans["path"], severity="medium", advisory="")
+            climbs = any(".." in target.split("/") for _, target in resolved.links)
+            yield Observation(
+                message, rule.spans["path"], severity="high" if climbs else "medium", advisory=""
+            )

@@ -1,9 +1,11 @@
-"""A check for mistakes in metadata.yaml that daemons accept."""
+"""A check for mistakes in metadata.yaml that daemons accept, and for rules that they decode differently."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ...model.metadata import Rule
+from ...model.source import printable
 from ..base import Observation, ScannedImage, check
 from ..import_refusals import import_refusals
 
@@ -17,6 +19,37 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
     for finding in image.metadata.findings:
         severity = "medium" if finding.code == "duplicate-key" else ""
         yield Observation(finding.message, finding.span, severity=severity)
+    yield from _different_rules(image)
     for message, span, hint in import_refusals(image.metadata):
         if span is not None:
             yield Observation(message, span, hint, severity="medium")
+
+
+def _different_rules(image: ScannedImage) -> Iterator[Observation]:
+    """Compare the rules as yaml.v2 and yaml.v4 decode them. Other checks see only the rules of yaml.v2."""
+    if image.rules_of_v4 is None:
+        return
+    earlier = {rule.path: _fields(rule) for rule in image.rules}
+    for rule in image.rules_of_v4:
+        fields = earlier.pop(rule.path, None)
+        if fields != _fields(rule):
+            yield _different(rule, "Incus 7 reads another rule than earlier releases")
+    for rule in image.rules:
+        if rule.path in earlier:
+            yield _different(rule, "Incus 7 does not read this rule, and earlier releases do")
+
+
+def _fields(rule: Rule) -> tuple[object, ...]:
+    return (
+        rule.template, rule.when, rule.create_only, dict(rule.properties), rule.uid, rule.gid, rule.mode,
+        rule.null,
+    )  # fmt: skip
+
+
+def _different(rule: Rule, message: str) -> Observation:
+    return Observation(
+        f"'{printable(rule.path)}': {message}",
+        rule.spans["path"],
+        "write the entry without '<<' and without repeated keys",
+        severity="high",
+    )

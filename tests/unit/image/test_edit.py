@@ -369,3 +369,13 @@ def test_many_rules_of_a_long_text_are_not_changed_one_after_the_other(
     made = image(tmp_path / "i.tar", image_file("templates/h.tpl", b"x\n"), metadata=text.encode())
     assert main(["image", "template", words[0], made, "h.tpl", *words[1:]]) == 4
     assert "too large for 500 changes" in capsys.readouterr().err
+
+
+def test_many_fields_of_one_rule_in_a_long_text_are_not_changed_one_after_the_other(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = "architecture: x86_64\ncreation_date: 1\ntemplates:\n  /a: {when: [start], template: h.tpl}\n"
+    text += "#" * (600 << 10)
+    made = image(tmp_path / "i.tar", image_file("templates/h.tpl", b"x\n"), metadata=text.encode())
+    assert main(["image", "template", "edit", made, "h.tpl", "--mode", "0600", "--uid", "1"]) == 4
+    assert "too large for 2 changes" in capsys.readouterr().err

@@ -229,14 +229,24 @@ def test_a_link_of_a_user_leads_only_to_what_belongs_to_this_user(
 
 
 @pytest.mark.parametrize(
-    ("owner", "mode", "link_uid"),
-    [(1000, 0o755, 0), (1000, 0o755, 1001), (0, 0o777, 0), (0, 0o775, 1000), (0, 0o1777, 1000)],
+    ("owner", "gid", "mode", "link_uid"),
+    [
+        (1000, 1000, 0o755, 0),
+        (1000, 1000, 0o755, 1001),
+        (0, 1000, 0o777, 0),
+        (0, 1000, 0o775, 1000),
+        (0, 0, 0o775, 0),
+        (0, 1000, 0o1777, 1000),
+    ],
 )
 def test_a_link_leads_nowhere_else_from_a_directory_that_a_user_can_write(
-    owner: int, mode: int, link_uid: int
+    owner: int, gid: int, mode: int, link_uid: int
 ) -> None:
-    """The user moved a link of root: that needs no right on the link."""
-    folder = Entry(DIRECTORY, mode, uid=owner, gid=1000)
+    """The user moved a link of root: that needs no right on the link.
+
+    A directory of root's group can have an ACL for the user, or the user can have root's group.
+    """
+    folder = Entry(DIRECTORY, mode, uid=owner, gid=gid)
     rootfs = MemoryRootfs({"/d": folder, "/d/l": Entry(SYMLINK, uid=link_uid, target="/etc/a")})
     assert resolve(rootfs, "/d/l").error is not None
     rootfs = MemoryRootfs(

@@ -279,7 +279,7 @@ def _changed_rules(src: str, name: str, path: str | None, fields: dict[str, Any]
     ]
     if not paths:
         raise UsageError(f"no rule uses '{printable(name)}'" + (f" for '{printable(path)}'" if path else ""))
-    refuse_many(source, len(paths))
+    refuse_many(source, len(paths) * len(fields))
     for each in dict.fromkeys(paths):
         source = change_rule(source, each, fields)
     return source.data
