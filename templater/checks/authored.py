@@ -118,7 +118,7 @@ class AuthoredImage(ScannedImage):
 
     Without ``instances``, the templates are rendered for a container without keys, for ``added``, and for a
     container that sets every key that templates read. If a template distinguishes virtual machines, it is
-    also rendered for one.
+    also rendered for a virtual machine.
     """
 
     hosts: tuple[Host, ...] = (INCUS,)

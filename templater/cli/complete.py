@@ -83,7 +83,7 @@ def templates(ctx: click.Context, param: click.Parameter, incomplete: str) -> li
 
 
 def paths(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Complete the target paths of SRC as its rules have them."""
+    """Complete the target paths in the rules of SRC."""
     return items(rule.path for rule in _rules(ctx))
 
 
@@ -169,7 +169,7 @@ def limits(kinds: tuple[str, ...]) -> Completer:
 
 
 def _rules(ctx: click.Context) -> tuple[Rule, ...]:
-    """Return the rules of the SRC on the command line, or nothing if SRC is on a server or large."""
+    """Return the rules of the SRC on the command line, or () if SRC is on a server or is a large file."""
     from ..parsing.metadata_yaml import read_metadata
     from ..sources.open_source import open_source
 

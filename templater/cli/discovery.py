@@ -58,7 +58,10 @@ class Commands(click.Group):
             raise ReaderGone from gone
 
     def names(self) -> Iterator[str]:
-        """Yield the names of all modules, without importing them. Every module of templater is a command."""
+        """Yield the names of the commands, without importing their modules.
+
+        In templater, every module of the package is a command.
+        """
         from pkgutil import iter_modules
 
         for module in iter_modules(import_module(self.package).__path__):

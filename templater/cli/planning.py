@@ -224,7 +224,7 @@ def choose_runs(
 def open_rootfs(
     request: Request, source: OpenedSource, *, cross_mounts: bool = False
 ) -> AbstractContextManager[RootfsView | None]:
-    """Return a context manager of the root filesystem to plan against, or of None."""
+    """Return a context manager that yields the root filesystem for the plan, or None."""
     if request.rootfs == "none":
         return nullcontext()
     if request.rootfs is None or (request.rootfs == "image" and source.has_rootfs):

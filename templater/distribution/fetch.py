@@ -410,7 +410,7 @@ def _opener(base: str, authorization: str, context: ssl.SSLContext) -> urllib.re
 
 
 def _words(error: BaseException) -> str:
-    """Return the cause as a short text. The text has no URLs, because a URL could contain a password."""
+    """Return the cause of an error as a short text without URLs, because a URL could contain a password."""
     cause = getattr(error, "reason", error)
     if isinstance(cause, ssl.SSLCertVerificationError):
         return f"the server's certificate is not trusted: {cause.verify_message}"

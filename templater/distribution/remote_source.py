@@ -337,7 +337,10 @@ def _split(url: str) -> tuple[UrlStream, str]:
 
 
 def _announced(stream: UrlStream, address: str) -> tuple[str, str]:
-    """Return the hash and URL in an answer's headers, or two empty strings. The status does not matter."""
+    """Return the hash and URL in an answer's headers, or two empty strings.
+
+    The status of the answer does not matter.
+    """
     machine = KERNEL_NAMES.get(platform.machine(), platform.machine())
     headers = {f"{family}-Server-Architectures": machine for family in ("Incus", "LXD")}
     headers |= {"Incus-Server-Version": "7.0.0", "LXD-Server-Version": "6.8"}

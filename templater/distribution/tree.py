@@ -325,7 +325,7 @@ class Tree:
         self.create()
 
     def save(self, catalog: Catalog) -> None:
-        """Write the changed products files, then the index if it differs."""
+        """Write the changed products files, then the index if it has changed."""
         for path in sorted(catalog.changed):
             self._write_json(path, dump_products(catalog.files[path]))
         entries = {clean_path(entry.get("path")): entry for _, entry in _objects(catalog.index["index"])}

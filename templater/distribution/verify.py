@@ -481,7 +481,10 @@ class _Reader:
         return content
 
     def _count_holes(self, pieces: _LocalPieces, times: int) -> None:
-        """Raise LimitError if hashing holes ``times`` times would take much longer than hashing data."""
+        """Raise LimitError if a file has so many holes that hashing them would take longer than hashing data.
+
+        ``times`` is the number of hashes to compute over the file.
+        """
         most = (self._most_holes // times + pieces.size) // 2
         holes = pieces.holes(most)
         if holes > most:

@@ -1,6 +1,6 @@
 """Snippets of configuration that make a runtime call templater.
 
-A snippet has a command, a text and a file.
+A snippet has a file, and the text that belongs in the file.
 """
 
 from __future__ import annotations

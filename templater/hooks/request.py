@@ -83,7 +83,7 @@ class HookRequest:
 
 
 class Notice:
-    """An event that needs no rendering: ``text``, if any, is logged in ``state_folder``."""
+    """An event that needs no rendering. ``text``, if it is not empty, is logged in ``state_folder``."""
 
     __slots__ = ("state_folder", "text")
 

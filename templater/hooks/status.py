@@ -25,7 +25,7 @@ MAX_SECONDS = 8.0
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """The result of one check: ``ok`` is None for information that is neither good nor bad."""
+    """The result of one check. ``ok`` is None for information that is neither good nor bad."""
 
     ok: bool | None
     text: str

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class DirectoryImage:
     """An unpacked image or an instance directory.
 
-    Every call opens the directory again. So `templater preview --watch` sees files that an editor replaced.
+    Every call opens the directory again. So `templater watch` sees files that an editor replaced.
     """
 
     complete = True

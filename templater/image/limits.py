@@ -73,7 +73,7 @@ class HeldBytes:
 
 
 def memory_of(*texts: str) -> int:
-    """Return the bytes of texts in Python's memory: up to four for each character that is not ASCII."""
+    """Return how many bytes of memory texts need: up to four for each character that is not ASCII."""
     return sum([len(text) if text.isascii() else 4 * len(text) for text in texts])
 
 

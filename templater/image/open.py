@@ -1,4 +1,4 @@
-"""Open an image as a directory or a tarball."""
+"""Opener of images: directories and tarballs."""
 
 from __future__ import annotations
 

@@ -185,7 +185,7 @@ def _extended(records: dict[bytes, bytes], name: str) -> bytes:
 
 
 def _record(key: bytes, value: bytes) -> bytes:
-    """Return a pax record. The length at its start counts the whole record, including that number."""
+    """Return a pax record. The length at its start counts the whole record, including the length itself."""
     rest = len(key) + len(value) + 3
     size = rest + len(str(rest))
     size = rest + len(str(size))

@@ -257,7 +257,7 @@ def _insert(text: str, mapping: Mark, pair: dict[str, Value]) -> str:
 def _with_lines(text: str, at: int, lines: list[str]) -> str:
     """Insert lines before the line at a position.
 
-    A text without a final line ending still has none afterwards.
+    A text without a final line ending does not get one.
     """
     end = newline(text, at)
     new = end.join(lines)

@@ -181,7 +181,7 @@ class Client:
         return self._request("GET", path, most, timeout)
 
     def json(self, path: str, most: int = MOST_JSON) -> Any:
-        """Return the ``metadata`` of an answer. Raises DaemonError if the daemon answers an error."""
+        """Return the ``metadata`` of an answer. Raises DaemonError if the daemon answers with an error."""
         answer = self.get(path, most)
         if answer.status != 200:
             raise self.error(answer)

@@ -96,7 +96,7 @@ def data_of(found: NextStart) -> dict[str, Any]:
 
 
 def error_of(judged: Judged) -> dict[str, Any]:
-    """Return an instance that could not be read as data for ``json.dumps``."""
+    """Return data for ``json.dumps`` about an instance that could not be read."""
     assert judged.error is not None
     return {
         "instance": json_text(judged.address.name),

@@ -56,7 +56,7 @@ def compared(span: Span, condition: tree.Operation) -> Iterator[Observation]:
 
 
 def text_boolean(node: object) -> str:
-    """Return the template text of a value that is always "true" or "false". Return "" for other values."""
+    """Return the source text of an expression whose value is always "true" or "false", else ""."""
     if not isinstance(node, tree.Path):
         return ""
     path = tuple(str(part.key) for part in node.parts)

@@ -78,7 +78,7 @@ def _merged(config: Mapping[str, str], edited: Mapping[str, str]) -> dict[str, s
 
 
 def parse_edits(data: Any) -> Edits:
-    """Read edits from the page's JSON. Raises UsageError if they have another shape."""
+    """Read edits from the page's JSON. Raises UsageError for JSON of another shape."""
     given = expect(data, dict)
     kind = given.get("type")
     if kind not in (None, CONTAINER, VIRTUAL_MACHINE):

@@ -1,4 +1,4 @@
-"""Views: from a question of the page to HTML. This module runs in the child process."""
+"""Views, which turn a question of the page into HTML. This module runs in the child process."""
 
 from __future__ import annotations
 

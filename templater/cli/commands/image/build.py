@@ -130,7 +130,8 @@ def command(
 def source_date_epoch() -> int | None:
     """Return the environment variable SOURCE_DATE_EPOCH in seconds, or None if it is not set.
 
-    No modification time in a reproducible build is later. Raises UsageError if the value is not a number.
+    In a reproducible build, no modification time is later than this time. Raises UsageError if the value is
+    not a number.
     """
     text = os.environ.get("SOURCE_DATE_EPOCH", "")
     if not text:
