@@ -132,6 +132,8 @@ class Tree:
     def __init__(self, path: str) -> None:
         self.path = path
         self._real_directories: dict[str, str] = {}
+        #: the directory of a locked tree
+        self._locked: int | None = None
 
     # reading
 
@@ -172,9 +174,10 @@ class Tree:
         """Open a directory below the tree. Yield a path that leads to it even if a process moves directories.
 
         Raises RefusedError if a symlink is on the path: with a symlink, a user who owns the tree could lead
-        this process out of the tree, if the process runs as another user.
+        this process out of the tree, if the process runs as another user. Every path of a locked tree begins
+        at the directory that was locked, because another user could replace the tree by a symlink.
         """
-        opened = [os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)]
+        opened = [self._open_root() if self._locked is None else os.dup(self._locked)]
         try:
             for name in path.split("/") if path else ():
                 opened.append(self._open_folder(name, opened[-1], path))
@@ -183,6 +186,9 @@ class Tree:
         finally:
             for fd in opened:
                 os.close(fd)
+
+    def _open_root(self) -> int:
+        return os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
     def _open_folder(self, name: str, parent: int, path: str) -> int:
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -280,7 +286,7 @@ class Tree:
     @contextlib.contextmanager
     def lock(self, wait: float = 60) -> Iterator[None]:
         """Lock the tree for writing. Raises BusyError after ``wait`` seconds. Readers need no lock."""
-        fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        fd = self._open_root()
         try:
             until = time.monotonic() + wait
             while True:
@@ -294,8 +300,10 @@ class Tree:
                             f"'{self.path}' is being written by another process", hint=hint
                         ) from None
                     time.sleep(_POLL)
+            self._locked = fd
             yield
         finally:
+            self._locked = None
             os.close(fd)
 
     def create(self) -> None:
@@ -308,9 +316,11 @@ class Tree:
             for name in _DIRECTORIES:
                 full = os.path.join(self.path, name)
                 parent, own = os.path.split(name)
-                with self.folder(parent) as folder, contextlib.suppress(FileExistsError):
-                    os.mkdir(f"{folder}/{own}")
-                if not stat.S_ISDIR(os.lstat(full).st_mode):
+                with self.folder(parent) as folder:
+                    with contextlib.suppress(FileExistsError):
+                        os.mkdir(f"{folder}/{own}")
+                    is_directory = stat.S_ISDIR(os.lstat(f"{folder}/{own}").st_mode)
+                if not is_directory:
                     raise RefusedError(f"'{printable(full)}' is not a directory")
         except OSError as error:
             raise WriteError(f"can't create the tree '{printable(self.path)}': {reason(error)}") from error
@@ -355,7 +365,7 @@ class Tree:
                     if hash_descriptor(fd) == output.sha256.hexdigest():
                         return
             output.publish(f"{folder}/{name}", replace=True, like=like)
-        self._sync(os.path.dirname(full))
+        self._sync(directory)
 
     def publish(self, output: Output, path: str) -> None:
         """Give a staged image file its name. An existing file of this name must have the same content."""
@@ -374,16 +384,19 @@ class Tree:
             )
 
     def sync_images(self) -> None:
-        self._sync(os.path.join(self.path, IMAGES))
+        self._sync(IMAGES)
 
-    def _sync(self, directory: str) -> None:
-        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    def _sync(self, path: str) -> None:
         try:
-            os.fsync(fd)
+            with self.folder(path) as folder:
+                fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+                try:
+                    os.fsync(fd)
+                finally:
+                    os.close(fd)
         except OSError as error:
-            raise WriteError(f"'{printable(directory)}' can't be written: {reason(error)}") from error
-        finally:
-            os.close(fd)
+            full = os.path.join(self.path, path)
+            raise WriteError(f"'{printable(full)}' can't be written: {reason(error)}") from error
 
     # removed files
 
@@ -424,10 +437,8 @@ class Tree:
 
     def content_files(self) -> Iterator[str]:
         """Yield the paths of image files with names that templater writes."""
-        with contextlib.suppress(FileNotFoundError), os.scandir(os.path.join(self.path, IMAGES)) as entries:
-            for entry in entries:
-                if is_content_name(entry.name):
-                    yield f"{IMAGES}/{entry.name}"
+        with contextlib.suppress(FileNotFoundError), self.folder(IMAGES) as folder:
+            yield from (f"{IMAGES}/{name}" for name in os.listdir(folder) if is_content_name(name))
 
 
 def _join(lines: Iterable[bytes]) -> Iterator[bytes]:

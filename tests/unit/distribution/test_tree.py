@@ -20,7 +20,7 @@ from templater.distribution.add import add
 from templater.distribution.catalog import DOWNLOADS, IMAGES_PATH, INDEX_PATH
 from templater.distribution.prune import prune
 from templater.distribution.remove import remove
-from templater.distribution.tree import Tree
+from templater.distribution.tree import REMOVED, Tree
 from templater.distribution.verify import LocalStream, verify
 from templater.model.errors import (
     BusyError,
@@ -426,6 +426,27 @@ def test_a_directory_that_becomes_a_link_while_a_file_is_deleted_leads_nowhere(t
     assert not Path(tree.path, "x.moved/f").exists()
     with pytest.raises(RefusedError, match=r"tree/x' is behind a symlink$"):
         tree.unlink("x/f")
+
+
+def test_a_locked_tree_that_becomes_a_link_leads_nowhere(tmp_path):
+    tree, outside = Tree(str(tmp_path / "tree")), tmp_path / "outside"
+    tree.create()
+    Tree(str(outside)).create()
+    names = ["x/f", f"images/{'0' * 64}.squashfs", REMOVED]
+    for each in (Path(tree.path), outside):
+        (each / "x").mkdir()
+        for name in names:
+            (each / name).write_text("{}")
+    with tree.lock():
+        lead_outside(Path(tree.path), outside)
+        for path in (names[0], *tree.content_files()):
+            tree.unlink(path)
+        tree.record_removed({"y": 1})
+        assert tree.removed() == {"y": 1}
+    assert [(outside / name).read_text() for name in names] == ["{}"] * 3
+    moved = tmp_path / "tree.moved"
+    assert [(moved / name).exists() for name in names] == [False, False, True]
+    assert tree.removed() == {}
 
 
 @pytest.mark.parametrize(
