@@ -271,8 +271,8 @@ def highest_descriptor() -> int:
 def become_nobody(uid: int = 0) -> None:
     """Change to a user that owns nothing. In a user namespace, most uids do not exist, so try several uids.
 
-    The first attempt is ``uid`` or, if it is 0, a uid that depends on the id of this process.
-    In a namespace with a single user (``unshare -r``), stay that user. Raises PermissionError on failure.
+    The first attempt is ``uid`` or, if it is 0, a uid that depends on the id of this process. In a namespace
+    with a single user (``unshare -r``), the process keeps this user. Raises PermissionError on failure.
     """
     # An unprivileged user namespace may deny setgroups. Then the process has no extra groups to drop.
     for attempt in (uid or FIRST_UID + os.getpid() % (1 << 22), OVERFLOW_UID, 1):

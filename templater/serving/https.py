@@ -406,7 +406,10 @@ def _caching(path: str) -> str:
 
 
 def _range(request: web.BaseRequest, size: int, tag: str) -> tuple[int, int, int]:
-    """Return start, end and HTTP status. Ignore lists of ranges, and ranges of an older file version."""
+    """Return the start and end of the requested range, and the HTTP status.
+
+    Ignore lists of ranges, and ranges of an older file version.
+    """
     found = _RANGE.fullmatch(request.headers.get("Range", ""))
     if found is None or found.groups() == ("", "") or request.headers.get("If-Range", tag) != tag:
         return 0, size, 200

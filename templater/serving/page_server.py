@@ -1,6 +1,7 @@
 """The http server of `watch --web`: the page, its views, and a stream of events about changes.
 
-The server only passes requests on: a child process renders. So it answers while a hostile template renders.
+The server only passes requests on: a child process renders. So the server still answers while a hostile
+template renders.
 """
 
 from __future__ import annotations

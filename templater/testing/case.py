@@ -14,7 +14,7 @@ from ..simulation.steps import Step
 
 @dataclass(frozen=True, slots=True)
 class Expectation:
-    """One expectation about a file: ``kind`` is a key of the schema's ``expectation``, such as ``equals``.
+    """One expectation about a file. ``kind`` is a key of the schema's ``expectation``, such as ``equals``.
 
     ``value`` is a text, a list of texts, or True.
     """

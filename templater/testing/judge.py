@@ -28,7 +28,7 @@ LONGEST = 200
 
 
 class Snapshot:
-    """The files of one case that its snapshot records, as one text."""
+    """The text that records the files of one case, in the format of a snapshot."""
 
     def __init__(self) -> None:
         self.parts: list[str] = []
@@ -270,7 +270,7 @@ def detail_of(error: TemplaterError) -> str:
 
 
 def has_rule(result: Result, target: str) -> bool:
-    """Return whether a rule writes a target. If the rules are unknown, return true."""
+    """Return whether a rule writes a target. If the rules are unknown, return True."""
     if result.targets is None:
         result.targets = frozenset(cleaned(rule.path) for rule in result.rules)
     return not result.rules or target in result.targets

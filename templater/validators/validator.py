@@ -30,7 +30,7 @@ class Missing(Exception):
 
 
 class Failure(Exception):
-    """The error for a validator that died, hung, or printed an unknown output."""
+    """The error for a validator that died, hung, or printed unexpected output."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,7 +67,10 @@ class PageView:
 
 
 def chosen_path(view: InstanceView, asked: str) -> str:
-    """Return the path of the file to open: the requested file, or the first with a problem, or the first."""
+    """Return the path of the file to open.
+
+    This is the requested file, or else the first file with a problem, or else the first file.
+    """
     paths = [printable(file.path) for file in view.files]
     if asked in paths or asked == METADATA:
         return asked
@@ -208,7 +211,7 @@ def notes(page: PageView, texts: Sequence[str]) -> Html:
 
 
 def finding_list(page: PageView) -> Html:
-    """Return the findings of `check`. Each leads to its file."""
+    """Return the findings of `check`. Each finding links to its file."""
     if page.findings is None:
         return element("p", "check did not run.", class_="note")
     if not page.findings:

@@ -194,7 +194,7 @@ def _contents(page: PageState) -> Html:
 
 
 def contents_table(page: PageState, view: InstanceView, number: int) -> Html:
-    """Return the table of an instance's files and runs. Each cell leads to a result."""
+    """Return the table of an instance's files and runs. Each cell links to a result."""
     rows = []
     for index, file in enumerate(view.files):
         place = file_place(number, index)

@@ -142,7 +142,10 @@ class Views:
         return [] if self.file is None else [note for side in sides for note in side.given.notes]
 
     def _sides(self, asked: Mapping[str, Any]) -> list[Side]:
-        """Return the sides that the page asks for. The second differs in one field from the first."""
+        """Return the sides that the page asks for.
+
+        The second side differs from the first side in one field.
+        """
         place = expect(asked.get("place", {}), dict)
         edits = expect(asked.get("edits", {}), dict)
         first = self._side({name: expect(text, str) for name, text in place.items()}, edits)
