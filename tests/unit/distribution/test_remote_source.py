@@ -799,7 +799,7 @@ def image_answer(**fields):
     return json.dumps({"metadata": {"fingerprint": "a" * 64, **fields}}).encode()
 
 
-def test_an_image_is_found_by_its_alias_and_an_absent_type_or_architecture_is_empty():
+def test_find_image_accepts_an_alias_and_gives_an_empty_text_for_a_missing_type_or_architecture():
     found = image_api.find_image(Answers(alias=b'{"metadata": {"target": "x"}}', image=image_answer()), "web")
     assert (found.fingerprint, found.type, found.architecture) == ("a" * 64, "", "")
     found = image_api.find_image(Answers(image=image_answer(type="container", architecture="b")), "aaaa")

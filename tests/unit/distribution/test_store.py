@@ -155,7 +155,7 @@ def test_files_of_two_fetches_are_never_combined_under_one_fingerprint(store, sp
     assert store.images() == [replace(genuine, used=genuine.used + 9, public=True)]
 
 
-def test_an_import_takes_nothing_but_the_flags_from_metadata_fetched_before(store, split):
+def test_an_import_replaces_all_data_of_an_earlier_fetch_except_the_flags(store, split):
     genuine = store.import_files(*split)
     store.delete(genuine.fingerprint)
     store.cache(
@@ -300,7 +300,7 @@ while True:
 
 
 @pytest.mark.slow
-def test_a_killed_writer_leaves_a_store_that_verifies(store, tmp_path):
+def test_a_store_is_valid_after_its_writer_is_killed(store, tmp_path):
     """Kill imports and deletions at 100 moments."""
     files = split_image(tmp_path / "split", root=SQUASHFS + bytes(4 << 20))
     kept = store.import_files(unified_image(tmp_path / "kept"), aliases=["kept"])

@@ -384,7 +384,7 @@ def lead_outside(folder, outside):
 
 
 @pytest.mark.parametrize("name", ["images", "streams/v1"])
-def test_a_directory_that_becomes_a_link_while_a_file_is_named_leads_nowhere(tmp_path, monkeypatch, name):
+def test_no_file_is_published_through_a_directory_that_becomes_a_link(tmp_path, monkeypatch, name):
     tree = Tree(str(tmp_path / "tree"))
     pairs = images(tmp_path / "images", 2)
     add(tree, pairs[0][0], [pairs[0][1]])
@@ -404,7 +404,7 @@ def test_a_directory_that_becomes_a_link_while_a_file_is_named_leads_nowhere(tmp
     assert not list(outside.iterdir())
 
 
-def test_a_directory_that_becomes_a_link_while_a_file_is_deleted_leads_nowhere(tmp_path, monkeypatch):
+def test_no_file_is_deleted_through_a_directory_that_becomes_a_link(tmp_path, monkeypatch):
     tree = Tree(str(tmp_path / "tree"))
     tree.create()
     folder, outside = Path(tree.path, "x"), tmp_path / "outside"
@@ -515,7 +515,7 @@ def write_product(tree, document):
         ('{"products": []}', "the file is not an object with products"),
     ],
 )
-def test_an_unusable_products_file_is_an_error_with_the_way_to_more(tree, document, why):
+def test_the_error_for_an_unusable_products_file_suggests_the_verify_command(tree, document, why):
     tree.create()
     write_product(tree, document)
     with pytest.raises(InputError) as raised:
@@ -524,7 +524,7 @@ def test_an_unusable_products_file_is_an_error_with_the_way_to_more(tree, docume
     assert raised.value.hint == f"templater streams verify {tree.path}"
 
 
-def test_paths_and_files_that_a_tree_refuses_have_their_names_in_the_message(tree, tmp_path):
+def test_the_message_names_the_path_or_file_that_a_tree_refuses(tree, tmp_path):
     images = f"{tree.path}/images"
     Path(tree.path).mkdir()
     Path(images).write_text("")

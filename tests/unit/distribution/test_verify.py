@@ -85,7 +85,7 @@ def test_a_missing_file_that_no_client_requests_is_a_warning(tree):
     assert (found.level, found.message) == ("warning", "the file is missing; no client requests this file")
 
 
-def test_a_wrong_fingerprint_is_found_although_both_files_are_right(tree):
+def test_a_wrong_fingerprint_in_the_catalog_is_found_although_both_files_are_undamaged(tree):
     for key in ("incus.tar.xz", "lxd.tar.xz"):
         change(tree, IMAGES_PATH, lambda d, key=key: item(d, key).update(combined_squashfs_sha256="0" * 64))
     assert ("error", "combined") in codes(tree)
@@ -172,7 +172,7 @@ def test_a_tree_whose_images_were_all_removed_has_no_problems(tree):
     assert not checked(tree).images["lxd"]
 
 
-def test_list_gives_aliases_to_the_newest_version_only(tree):
+def test_the_list_shows_aliases_only_for_the_newest_version(tree):
     newest, oldest = list_stream(LocalStream(tree))
     assert (newest.version, newest.aliases) == ("20260102_0000", ("tiny/1", "tiny/1/default"))
     assert (oldest.version, oldest.aliases) == ("20260101_0000", ())
@@ -324,7 +324,7 @@ def test_the_number_of_problems_has_a_limit(tree, monkeypatch):
         verify(LocalStream(tree))
 
 
-def test_list_refuses_a_stream_that_no_client_lists(tree):
+def test_the_list_of_a_stream_that_no_client_can_list_is_an_error(tree):
     change(tree, IMAGES_PATH, lambda document: item(document).update(size="96"))
     with pytest.raises(InputError, match="clients list nothing from this stream"):
         list_stream(LocalStream(tree))
@@ -384,7 +384,7 @@ def test_many_aliases_of_many_versions_take_linear_time(tmp_path):
     assert not any(image.aliases for image in others)
 
 
-def test_half_a_surrogate_in_a_path_is_an_error_of_the_catalog(tmp_path):
+def test_half_a_surrogate_pair_in_a_path_is_an_error_of_the_catalog(tmp_path):
     product = {"arch": "amd64", "os": "x", "release": "1", "versions": {"20260101": _version()}}
     product["versions"]["20260101"]["items"]["m0"]["path"] = "\ud800"
     assert verify(_hostile_tree(tmp_path, {"p": product})).problems

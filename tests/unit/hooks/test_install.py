@@ -63,7 +63,7 @@ def test_podman_runs_the_hook_only_for_templater_annotations(tmp_path):
     assert hook["stages"] == ["createRuntime"]
 
 
-def test_the_file_for_podman_takes_no_name():
+def test_the_hook_file_for_podman_accepts_no_container_name():
     with pytest.raises(UsageError, match="unexpected name 'web1'"):
         podman.snippet("web1", [], "")
 
@@ -73,7 +73,7 @@ def test_systemd_parses_a_unit_line_to_the_intended_arguments():
     assert line == "/bin/x 100%% '$$HOME' 'a b'"
 
 
-def test_a_machine_drop_in_is_written_for_its_own_unit(tmp_path):
+def test_the_drop_in_file_of_one_machine_is_for_the_unit_of_this_machine(tmp_path):
     one = nspawn.snippet("m1", [], str(tmp_path))
     every = nspawn.snippet("", [], str(tmp_path))
     assert one.file.endswith("systemd-nspawn@m1.service.d/templater.conf")

@@ -116,7 +116,7 @@ def test_a_start_that_changes_nothing_does_not_write_the_record(container):
     assert (before.st_ino, before.st_mtime_ns) == (after.st_ino, after.st_mtime_ns)
 
 
-def test_keep_modified_keeps_and_names_an_edited_file_and_writes_the_other_files(container):
+def test_the_keep_modified_option_keeps_and_reports_an_edited_file_and_writes_the_other_files(container):
     start(container)
     (container / "rootfs/etc/a").write_text("by hand\n")
     configure(container, "2")
@@ -126,7 +126,7 @@ def test_keep_modified_keeps_and_names_an_edited_file_and_writes_the_other_files
     assert "/etc/a: changed by hand" in printed and "/etc/b" not in printed
 
 
-def test_keep_modified_with_keep_going_lets_the_container_start(container):
+def test_the_options_keep_modified_and_keep_going_together_let_the_container_start(container):
     start(container)
     (container / "rootfs/etc/a").write_text("by hand\n")
     code, printed = start(container, KEEP, "--on-error", "keep-going")
@@ -134,14 +134,14 @@ def test_keep_modified_with_keep_going_lets_the_container_start(container):
     assert "starts anyway" in printed
 
 
-def test_without_keep_modified_an_edited_file_is_overwritten(container):
+def test_without_the_keep_modified_option_an_edited_file_is_overwritten(container):
     start(container)
     (container / "rootfs/etc/a").write_text("by hand\n")
     assert start(container)[0] == 0
     assert contents(container)["/etc/a"] == "a 1\n"
 
 
-def test_keep_modified_does_not_create_a_file_again_that_was_removed_by_hand(container):
+def test_the_keep_modified_option_does_not_recreate_a_file_that_a_user_removed(container):
     start(container)
     (container / "rootfs/etc/b").unlink()
     code, printed = start(container, KEEP)
@@ -150,7 +150,7 @@ def test_keep_modified_does_not_create_a_file_again_that_was_removed_by_hand(con
     assert contents(container)["/etc/b"] is None
 
 
-def test_keep_modified_does_not_write_through_a_link_that_was_made_by_hand(container):
+def test_the_keep_modified_option_does_not_write_through_a_link_that_a_user_created(container):
     start(container)
     (container / "rootfs/etc/b").rename(container / "rootfs/etc/mine")
     (container / "rootfs/etc/b").symlink_to("mine")
@@ -177,7 +177,7 @@ def test_a_file_that_a_new_rule_would_overwrite_is_kept(container):
     assert (container / "rootfs/etc/c").read_text() == "by hand\n"
 
 
-def test_a_file_that_was_edited_to_the_next_content_counts_as_written(container):
+def test_a_file_that_a_user_edited_to_its_next_content_counts_as_written_by_templater(container):
     start(container)
     configure(container, "2")
     (container / "rootfs/etc/a").write_text("a 2\n")
@@ -258,7 +258,7 @@ def test_a_hostile_record_gives_one_clear_message_and_loses_no_edit(container, m
 @pytest.mark.parametrize(
     "make_hostile", [each for each in HOSTILE if each is not os.mkdir], ids=lambda each: each.__name__
 )
-def test_a_hostile_record_does_not_stop_a_start_without_keep_modified(container, make_hostile):
+def test_a_hostile_record_does_not_stop_a_start_without_the_keep_modified_option(container, make_hostile):
     start(container)
     path = container / ".templater/written"
     path.unlink()
@@ -270,7 +270,9 @@ def test_a_hostile_record_does_not_stop_a_start_without_keep_modified(container,
     assert b"ignored: " in (container / ".templater/log").read_bytes()
 
 
-def test_a_staged_record_of_very_large_files_stops_a_start_with_keep_modified(container, monkeypatch):
+def test_a_staged_record_of_very_large_files_stops_a_start_with_the_keep_modified_option(
+    container, monkeypatch
+):
     start(container)
     folder = container / ".templater"
     configure(container, "2")
@@ -282,7 +284,9 @@ def test_a_staged_record_of_very_large_files_stops_a_start_with_keep_modified(co
         (folder / "written").write_bytes(staged)
 
 
-def test_keep_modified_does_not_read_a_file_that_is_much_larger_than_its_text(container, monkeypatch):
+def test_the_keep_modified_option_does_not_read_a_file_much_larger_than_its_recorded_text(
+    container, monkeypatch
+):
     """A user of the container made a sparse file of 64 MiB of each target in the home directory."""
     start(container)
     configure(container, "2")
@@ -345,7 +349,7 @@ def flip(folder: Path, place: int) -> None:
 @pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(st.lists(STEPS, max_size=12))
-def test_keep_modified_never_loses_a_hand_edit(tmp_path_factory, steps):
+def test_the_keep_modified_option_never_loses_an_edit_by_hand(tmp_path_factory, steps):
     """A start with --keep-modified does not change a file that the user has edited."""
     folder = make(tmp_path_factory.mktemp("law"))
     assert start(folder)[0] == 0

@@ -27,7 +27,7 @@ def test_options_of_the_hook_are_quoted(tmp_path):
     assert "--write --log '/a b'\n" in snippet("", ["--log", "/a b"], str(tmp_path)).text
 
 
-def test_a_container_name_for_the_lxc_template_script_is_refused(tmp_path):
+def test_the_lxc_template_script_is_for_all_containers_and_a_name_is_refused(tmp_path):
     with pytest.raises(UsageError, match="the same for all containers"):
         snippet("web1", [], str(tmp_path))
 
@@ -56,7 +56,7 @@ def lines(config, *words):
     return dict(line.removeprefix("lxc.hook.").split(" = ", 1) for line in text.splitlines())
 
 
-def test_the_hook_of_an_ordinary_user_enters_the_containers_user_namespace(config, monkeypatch):
+def test_the_hook_of_an_ordinary_user_enters_the_user_namespace_of_the_container(config, monkeypatch):
     monkeypatch.setattr(lxc_config.os, "geteuid", lambda: 1000)
     monkeypatch.setattr(os, "getuid", lambda: 1000)
     monkeypatch.setattr(os, "getegid", lambda: 1001)
@@ -74,7 +74,7 @@ def test_the_hook_of_an_ordinary_user_enters_the_containers_user_namespace(confi
 
 
 @pytest.mark.parametrize("settings", ["", CONFIG + "lxc.rootfs.options = idmap=container\n"])
-def test_without_mapped_files_an_ordinary_users_hook_enters_no_namespace(config, monkeypatch, settings):
+def test_without_mapped_files_the_hook_of_an_ordinary_user_enters_no_namespace(config, monkeypatch, settings):
     config.write_text(settings)
     monkeypatch.setattr(lxc_config.os, "geteuid", lambda: 1000)
     assert "lxc-usernsexec" not in "".join(lines(config).values())
@@ -89,7 +89,7 @@ MAPS = {
 
 
 @pytest.mark.parametrize("place", MAPS)
-def test_roots_lxc_template_enters_a_namespace_only_for_an_ordinary_users_container(
+def test_lines_written_by_root_enter_a_namespace_only_if_an_ordinary_user_runs_lxc_create(
     config, monkeypatch, place
 ):
     uids, gids, enters = MAPS[place]
@@ -108,7 +108,7 @@ def test_a_clone_hook_in_a_user_namespace_writes_no_compiled_modules(config):
     assert " -B " not in found["pre-start"], "the host's root runs it outside of the namespace"
 
 
-def test_the_script_refuses_owners_outside_of_the_containers_ids(tmp_path):
+def test_the_script_refuses_owners_outside_the_id_range_of_the_container(tmp_path):
     """The next id after the container's is the caller's: its setuid files would run as the caller."""
     text = snippet("", [], str(tmp_path)).text
     assert "--idmap u:0:0:$uid --idmap g:0:0:$gid" in text
@@ -132,7 +132,7 @@ def test_only_ids_of_the_container_own_the_files_that_its_hook_writes(config, mo
         assert found is None
 
 
-def test_a_user_who_maps_their_own_id_gets_each_id_once(config, monkeypatch):
+def test_the_namespace_of_a_user_whose_own_id_is_mapped_maps_each_id_once(config, monkeypatch):
     config.write_text(
         "".join(f"lxc.idmap = {kind} 1000 1000 1\nlxc.idmap = {kind} 0 100000 1000\n" for kind in "ug")
     )

@@ -44,7 +44,7 @@ def test_a_root_filesystem_that_lxc_mounts_later_is_rendered_at_the_mount_stage(
     assert isinstance(start, HookRequest) and start.rootfs == "/usr/lib/lxc/rootfs"
 
 
-def test_the_storage_prefix_of_a_clone_hook_path_is_removed():
+def test_the_storage_prefix_is_removed_from_the_path_that_a_clone_hook_gets():
     assert lxc_config.without_prefix("dir:/x/rootfs") == "/x/rootfs"
 
 
@@ -174,7 +174,7 @@ def test_a_destroy_by_the_same_process_is_a_rename(tmp_path):
 
 
 @pytest.mark.parametrize("pending", ["create", "", "rename"])
-def test_a_rename_changes_only_the_trigger_of_a_fresh_copy(tmp_path, pending):
+def test_a_rename_keeps_the_trigger_of_a_copy_that_another_hook_has_changed(tmp_path, pending):
     """Since the clone, another hook may have started the new container."""
     old, new = cloned(tmp_path, "new")
     in_a_hook(lambda: lxc_copies.clone(str(new), "new", "old", Options()))

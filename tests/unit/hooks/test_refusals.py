@@ -114,7 +114,7 @@ def lxc_name(name):
         (lambda: install.unit_line(["a\nb"]), UsageError, "a systemd unit can't contain a line break", ""),
     ],
 )  # fmt: skip
-def test_what_a_hook_refuses_is_told_exactly(action, error, message, hint):
+def test_each_refusal_of_a_hook_has_its_exact_message_and_hint(action, error, message, hint):
     with pytest.raises(TemplaterError) as refused:
         action()
     found = refused.value
@@ -161,7 +161,7 @@ def test_a_configuration_includes_a_limited_number_of_files(tmp_path, monkeypatc
     assert refused.value.message == f"'{tmp_path}/0' includes more than 3 files"
 
 
-def test_an_error_of_a_description_has_its_place_but_not_its_text():
+def test_an_error_in_a_description_shows_its_position_but_quotes_no_text():
     span = Source("instance.yaml", "a: secret").span(3, 9)
     for found, said in ((InputError("secret", span), "instance.yaml:1:4: "), (LimitError("secret"), "")):
         hidden = _without_description(found)

@@ -64,7 +64,7 @@ def line(*words, **options):
     )
 
 
-def test_the_hook_line_with_probe_prints_the_version():
+def test_the_hook_line_with_the_probe_option_prints_the_version():
     assert line("--probe").stdout.startswith("templater ")
 
 
@@ -168,7 +168,7 @@ def test_template_syntax_errors_are_still_logged(container):
         assert message in start(container).stderr
 
 
-def test_the_log_contains_no_sizes(container):
+def test_the_log_contains_no_file_sizes(container):
     """A template could encode a secret number as the length of its output."""
     (container / "templates/a.tpl").write_text("x" * 54321)
     assert start(container, "-t", "start").returncode == 0
@@ -292,7 +292,7 @@ def test_the_time_limit_does_not_interrupt_error_reporting(monkeypatch):
     assert said == ["templater: wrong"]
 
 
-def test_a_machine_can_be_named_probe(container):
+def test_a_machine_can_have_the_name_probe(container):
     words = [
         *install.argv(
             "nspawn",

@@ -101,7 +101,7 @@ def test_a_new_runtime_is_listed_and_reports_missing_arguments(place: Path) -> N
     assert answer.stderr.endswith("\nError: which toy?\n")
 
 
-def test_a_failing_import_of_a_runtime_is_named(place: Path) -> None:
+def test_the_error_of_a_failing_import_of_a_runtime_names_the_missing_module(place: Path) -> None:
     (place / "templater/hooks/runtimes/toy.py").write_text("import nosuch\n" + TOY)
     answer = hook(place, "toy", "--source", "image")
     assert answer.returncode != 0

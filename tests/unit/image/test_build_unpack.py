@@ -322,7 +322,7 @@ def test_fingerprint_is_the_hash_of_the_concatenated_files(image_directory, tmp_
     assert split.fingerprint == fingerprint(*split.files) == said.split()[0]
 
 
-def test_build_into_directory_names_files_as_the_daemons(image_directory, tmp_path):
+def test_build_into_directory_names_files_as_the_daemons_do(image_directory, tmp_path):
     (tmp_path / "out").mkdir()
     unified = packed(image_directory, tmp_path / "out", compression="zstd")
     assert unified.files == (f"{tmp_path}/out/{unified.fingerprint}.tar.zst",)
@@ -927,7 +927,9 @@ def test_hard_link_from_outside_the_root_filesystem_is_packed_as_a_file(image_di
         assert again.samefile(tmp_path / f"{layout}.d/rootfs/a.tpl")
 
 
-def test_build_names_unopenable_file_with_a_hint(image_directory, tmp_path, monkeypatch):
+def test_the_build_error_names_a_file_that_cannot_be_opened_and_has_a_hint(
+    image_directory, tmp_path, monkeypatch
+):
     original = Directory.open
 
     def refused(self, name, *, write=False):
@@ -941,7 +943,9 @@ def test_build_names_unopenable_file_with_a_hint(image_directory, tmp_path, monk
     assert "run this as root" in caught.value.hint
 
 
-def test_build_names_unreadable_file_with_a_hint(image_directory, tmp_path, monkeypatch):
+def test_the_build_error_names_a_file_that_cannot_be_read_and_has_a_hint(
+    image_directory, tmp_path, monkeypatch
+):
     there, original = (image_directory / "rootfs/etc/shadow").stat(), os.pread
 
     def failing(fd, size, offset):

@@ -14,7 +14,7 @@ from templater.parsing.file_kind import XZ
     ("size", "streams"), [(0, 1), (1, 1), (999, 1), (1000, 1), (1001, 2), (2000, 2), (5500, 6)]
 )
 @pytest.mark.parametrize("step", [1, 400, 10_000])
-def test_each_piece_of_the_input_is_one_stream_of_xz(monkeypatch, size, streams, step):
+def test_each_piece_of_the_input_becomes_one_xz_stream(monkeypatch, size, streams, step):
     monkeypatch.setattr(compress, "_XZ_PIECE", 1000)
     data = bytes(number % 251 for number in range(size))
     written = []
@@ -31,7 +31,7 @@ def test_each_piece_of_the_input_is_one_stream_of_xz(monkeypatch, size, streams,
     assert found == streams
 
 
-def test_an_unknown_compression_is_refused_with_the_known_names():
+def test_the_error_for_an_unknown_compression_lists_the_known_names():
     with pytest.raises(UsageError) as refused:
         compression_named("xz -e")
     assert refused.value.message == "unknown compression 'xz -e'"

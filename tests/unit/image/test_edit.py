@@ -360,7 +360,7 @@ def test_anchors_on_the_path_are_resolved_only_in_short_texts(monkeypatch: pytes
 
 
 @pytest.mark.parametrize("words", [["edit", "--mode", "0600"], ["delete", "--force"]])
-def test_many_rules_of_a_long_text_are_not_changed_one_after_the_other(
+def test_a_change_of_hundreds_of_rules_in_a_long_text_is_refused(
     tmp_path: Path, words: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Each change parses the whole text: for 500 rules, it took over 25 seconds."""

@@ -98,7 +98,7 @@ def test_members_outside_the_root_filesystem_and_templates_have_limits(tmp_path,
     assert refusal(lambda: open_contents(path, limits=limits).parts()) == (LimitError, most, "")
 
 
-def test_the_second_file_of_a_split_image_is_another_file_without_metadata(tmp_path):
+def test_an_unsuitable_second_file_of_a_split_image_is_refused(tmp_path):
     first = archive(tmp_path / "meta.tar", METADATA)
     whole = archive(tmp_path / "whole.tar", METADATA, ("rootfs", FOLDER))
     (tmp_path / "dir").mkdir()
@@ -135,7 +135,9 @@ def test_the_second_file_of_a_split_image_is_another_file_without_metadata(tmp_p
         ),
     ],
 )  # fmt: skip
-def test_a_directory_without_metadata_tells_what_it_is(tmp_path, names, message, hint):
+def test_the_error_for_a_directory_without_metadata_says_what_the_directory_seems_to_be(
+    tmp_path, names, message, hint
+):
     for name in names:
         path = tmp_path / name
         (path.parent if path.suffix else path).mkdir(parents=True, exist_ok=True)
@@ -145,7 +147,7 @@ def test_a_directory_without_metadata_tells_what_it_is(tmp_path, names, message,
     assert found == (InputError, *(text.replace("IMAGE", str(tmp_path)) for text in (message, hint)))
 
 
-def test_the_templates_of_a_directory_have_limits_and_kinds(tmp_path):
+def test_templates_of_a_directory_that_are_too_large_or_not_regular_files_are_errors(tmp_path):
     (tmp_path / "metadata.yaml").write_bytes(METADATA[1])
     (tmp_path / "templates/d").mkdir(parents=True)
     for name, size in (("a", 5), ("b", 6)):

@@ -71,7 +71,7 @@ def image_directory(tmp_path):
     return top
 
 
-def test_an_image_is_shown_by_its_kind_and_path(image_directory, tmp_path):
+def test_the_repr_of_an_image_contains_its_class_and_path(image_directory, tmp_path):
     subprocess.run(["tar", "-C", image_directory, "-cf", tmp_path / "i.tar", "metadata.yaml"], check=True)
     assert repr(open_image(image_directory)) == f"DirectoryImage({str(image_directory)!r})"
     assert repr(open_image(tmp_path / "i.tar")) == f"TarballImage({str(tmp_path / 'i.tar')!r})"

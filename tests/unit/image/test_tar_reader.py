@@ -227,7 +227,7 @@ def test_a_pax_header_sets_the_fields_of_its_member_and_a_global_header_those_of
 
 
 @pytest.mark.parametrize(("time", "read_as"), [(b"-99999999999", -99999999999), (b"1e11", 0), (b"-1e11", 0), (b"nan", 0)])  # fmt: skip
-def test_a_time_beyond_all_calendars_is_zero(tmp_path, time, read_as):
+def test_a_time_that_no_calendar_can_represent_is_read_as_zero(tmp_path, time, read_as):
     ((member, _),) = read(tmp_path / "image", pax({"mtime": time}) + file() + END)
     assert member.mtime == read_as
 
@@ -246,7 +246,7 @@ def test_a_time_beyond_all_calendars_is_zero(tmp_path, time, read_as):
         ("", FILE, "the archive contains a file without a name"),
     ],
 )  # fmt: skip
-def test_the_name_of_a_member_is_clean_or_refused(name, kind, clean):
+def test_the_name_of_a_member_is_cleaned_or_refused(name, kind, clean):
     if " " not in clean:
         assert clean_name(Member(name, kind)) == clean
         return

@@ -93,7 +93,7 @@ def test_errors_name_each_file_of_an_instance(name, odd, tmp_path):
         assert f"'{tmp_path}/{name}'" in error_of(READS[name], directory)
 
 
-def test_an_unreadable_template_is_named(tmp_path):
+def test_the_error_names_an_unreadable_template(tmp_path):
     (tmp_path / "templates").mkdir()
     KINDS["large file"](tmp_path / "templates/a.tpl")
     with InstanceDirectory(str(tmp_path)) as directory:

@@ -108,7 +108,7 @@ def str_of(value):
     return json.dumps(value).encode()
 
 
-def test_files_have_the_attributes_of_the_container(daemon):
+def test_files_of_a_running_instance_have_their_kind_owner_mode_and_link_target(daemon):
     live = opened(daemon)
     rootfs = live.rootfs
     found = {
@@ -136,7 +136,7 @@ def test_a_file_of_length_0_is_never_fetched(incus):
     live.daemon.close()
 
 
-def test_after_a_file_that_hangs_no_other_file_is_requested_from_lxd(lxd, monkeypatch):
+def test_lxd_gets_no_further_file_request_after_a_request_that_hangs(lxd, monkeypatch):
     monkeypatch.setattr("templater.live.live_rootfs.FILE_TIMEOUT", 0.2)
     live = opened(lxd)
     with pytest.raises(InputError, match="probably a fifo"):
@@ -148,7 +148,7 @@ def test_after_a_file_that_hangs_no_other_file_is_requested_from_lxd(lxd, monkey
     live.daemon.close()
 
 
-def test_a_name_is_requested_once_and_over_one_connection(daemon):
+def test_each_path_is_requested_once_and_over_one_connection(daemon):
     live = opened(daemon)
     for _ in range(3):
         live.rootfs.entry("/etc/hostname")
@@ -159,7 +159,7 @@ def test_a_name_is_requested_once_and_over_one_connection(daemon):
     live.daemon.close()
 
 
-def test_writing_to_the_copy_sends_nothing(incus):
+def test_writing_to_the_local_copy_sends_no_write_request(incus):
     live = opened(incus)
     before = len(incus.requests)
     copy = live.rootfs.copy()
@@ -419,7 +419,7 @@ def test_an_answer_that_is_slow_or_incomplete_is_an_error(sent, most, error):
     ],
     ids=["interim answers", "chunks", "trailers"],
 )
-def test_an_answer_with_much_around_its_content_is_an_error(monkeypatch, start, repeated):
+def test_an_answer_with_too_much_data_in_addition_to_its_content_is_an_error(monkeypatch, start, repeated):
     monkeypatch.setattr("templater.live.client.MOST_OVERHEAD", 1 << 16)
     ours, theirs = socket.socketpair()
 

@@ -60,7 +60,7 @@ def newer(incus):
     return note
 
 
-def test_a_newer_image_with_other_templates_is_named(newer):
+def test_a_note_names_a_newer_image_with_other_templates(newer):
     text = newer({"once.tpl": b"new"}, padding=1 << 20)
     assert text == "a newer version of the image (aaaaaaaaaaaa) has other templates: /etc/once"
     rule = {"/etc/new": {"when": ["start"], "template": "once.tpl"}}

@@ -53,7 +53,7 @@ def test_a_stopped_instance_cannot_be_stopped() -> None:
         created().stopped()
 
 
-def test_a_running_instance_is_published_only_by_snapshot() -> None:
+def test_a_running_instance_can_be_published_only_from_a_snapshot() -> None:
     running = created().started().snapshotted("s0")
     running.published("s0")
     with pytest.raises(UsageError, match="can't be published"):

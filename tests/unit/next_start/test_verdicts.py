@@ -130,7 +130,7 @@ def test_an_empty_file_gets_a_remark_that_it_can_be_a_fifo(incus):
     assert not [request for request in incus.requests if "GET" in request and "fifo" in request]
 
 
-def test_a_file_that_hangs_is_unreadable_and_the_others_are_judged(lxd, monkeypatch):
+def test_a_file_that_hangs_is_unreadable_and_the_other_files_get_a_verdict(lxd, monkeypatch):
     monkeypatch.setattr("templater.live.live_rootfs.FILE_TIMEOUT", 0.2)
     rules = [("/srv/fifo", ["start"], "a.tpl", {}), ("/etc/hostname", ["start"], "a.tpl", {}),
              ("/srv/new", ["start"], "a.tpl", {})]  # fmt: skip

@@ -73,7 +73,7 @@ def test_tabs_are_whitespace_only_where_go_accepts_them(without_libyaml):
     assert caught.value.hint == "indent with spaces: YAML does not allow a tab here"
 
 
-def test_a_tab_in_the_indentation_is_named():
+def test_the_error_for_a_tab_in_the_indentation_says_that_it_is_a_tab():
     with pytest.raises(InputError) as caught:
         parse(Source("x", "a:\n\tb: c\n"))
     assert caught.value.message.startswith("invalid YAML: found character that cannot start any token")

@@ -74,7 +74,7 @@ def test_a_path_at_the_limits_of_the_kernel_is_accepted_and_one_above_them_is_re
         ),
     ],
 )  # fmt: skip
-def test_a_target_that_can_not_be_reached_has_its_reason(
+def test_the_error_for_an_unreachable_target_gives_the_reason(
     tree: "dict[str, str | Entry]", path: str, message: str, hint: str
 ) -> None:
     error = resolve(MemoryRootfs(tree), path).error
@@ -209,7 +209,7 @@ def test_a_relative_link_that_leads_above_the_root_is_listed(target: str, climbs
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("is_parent", [False, True])
-def test_a_link_of_a_user_leads_only_to_what_belongs_to_this_user(
+def test_a_link_of_a_user_is_followed_only_to_files_of_this_user(
     target: str, is_refused: bool, is_parent: bool
 ) -> None:
     """CVE-2018-6954 of systemd-tmpfiles: the user linked a file in the home directory to one that root trusts."""
@@ -239,7 +239,7 @@ def test_a_link_of_a_user_leads_only_to_what_belongs_to_this_user(
         (0, 1000, 0o1777, 1000),
     ],
 )
-def test_a_link_leads_nowhere_else_from_a_directory_that_a_user_can_write(
+def test_a_link_to_a_file_of_root_is_refused_if_a_user_may_have_moved_the_link(
     owner: int, gid: int, mode: int, link_uid: int
 ) -> None:
     """The user moved a link of root: that needs no right on the link.
@@ -270,7 +270,9 @@ def test_a_link_of_root_leads_to_any_users_file() -> None:
         ("/data/c/d", False),
     ],
 )
-def test_a_link_in_a_mounted_file_system_leads_only_to_the_same_one(target: str, is_refused: bool) -> None:
+def test_a_link_in_a_mounted_file_system_is_followed_only_within_that_file_system(
+    target: str, is_refused: bool
+) -> None:
     """Another container that shares the volume may have made the link."""
     rootfs = MemoryRootfs(
         {

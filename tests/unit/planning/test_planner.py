@@ -101,16 +101,16 @@ def test_without_a_root_filesystem_the_action_is_write() -> None:
 
 
 @pytest.mark.parametrize("target", ["x", link("nowhere"), link("a"), Entry(DIRECTORY, 0o755), Entry(FIFO)])
-def test_create_only_skips_any_kind_of_existing_target(target: "str | Entry") -> None:
+def test_a_rule_with_create_only_skips_any_kind_of_existing_target(target: "str | Entry") -> None:
     assert one(rendering(rule(create_only=True)), {"/etc/a": target}).action == SKIP
 
 
-def test_create_only_skips_a_template_that_would_fail() -> None:
+def test_a_rule_with_create_only_skips_a_template_that_would_fail() -> None:
     change = one(failing(rule(create_only=True), RenderError("no")), {"/etc/a": "x"})
     assert change.action == SKIP and change.error is None
 
 
-def test_a_missing_template_fails_even_where_create_only_would_skip() -> None:
+def test_a_missing_template_fails_even_if_a_rule_with_create_only_would_be_skipped() -> None:
     change = one(failing(rule(create_only=True), TemplateError("no such template")), {"/etc/a": "x"})
     assert change.action == FAILED
 
@@ -144,14 +144,14 @@ def test_a_refusal_names_the_resolved_path() -> None:
     assert "'/etc/a' (at '/etc/pipe') is a fifo" in str(change.error)
 
 
-def test_a_mount_point_is_refused_without_in_place() -> None:
+def test_a_mount_point_is_refused_without_the_in_place_option() -> None:
     mount = Entry(FILE, 0o644, is_mount=True)
     assert one(rendering(rule()), {"/etc/a": mount}).action == FAILED
     change = one(rendering(rule()), {"/etc/a": mount}, in_place=True)
     assert change.action == UPDATE and change.in_place
 
 
-def test_a_file_below_a_mount_point_is_refused_without_in_place() -> None:
+def test_a_file_below_a_mount_point_is_refused_without_the_in_place_option() -> None:
     tree: dict[str, str | bytes | Entry] = {"/data": Entry(DIRECTORY, 0o755, is_mount=True)}
     refused = one(rendering(rule("/data/a")), tree)
     assert "below the mount point '/data'" in str(refused.error)
@@ -206,7 +206,7 @@ def test_the_second_pass_sees_the_files_that_the_first_pass_wrote() -> None:
     assert (second.before, second.mode) == (b"create\n", 0o600)
 
 
-def test_create_only_skips_in_the_second_pass() -> None:
+def test_a_rule_with_create_only_is_skipped_in_the_second_pass() -> None:
     both = rule(create_only=True)
     changes = decide([rendering(both, b"create\n"), rendering(both, b"start\n", "start")], MemoryRootfs())
     assert [change.action for change in changes] == [CREATE, SKIP]
@@ -314,7 +314,7 @@ def test_the_guest_agent_writes_every_rendered_file_whatever_its_triggers_are() 
 
 
 @pytest.mark.parametrize("triggers", ["create", ("nosuch",), ("create", ""), (), None, ("create", None)])
-def test_plan_refuses_unknown_triggers(triggers: Any, tmp_path: Path) -> None:
+def test_the_plan_function_refuses_unknown_triggers(triggers: Any, tmp_path: Path) -> None:
     (tmp_path / "metadata.yaml").write_text("templates: {}\n")
     with pytest.raises(UsageError, match="trigger") as refused:
         plan(open_image(tmp_path), Instance(), triggers=triggers)
@@ -322,25 +322,25 @@ def test_plan_refuses_unknown_triggers(triggers: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("host", ["lxd-0", None])
-def test_plan_refuses_an_unknown_host(host: Any, tmp_path: Path) -> None:
+def test_the_plan_function_refuses_an_unknown_host(host: Any, tmp_path: Path) -> None:
     (tmp_path / "metadata.yaml").write_text("templates: {}\n")
     with pytest.raises(UsageError, match="unknown host") as refused:
         plan(open_image(tmp_path), Instance(), host=host)
     assert "lxd" in refused.value.hint
 
 
-def test_plan_accepts_a_host_name(tmp_path: Path) -> None:
+def test_the_plan_function_accepts_a_host_name(tmp_path: Path) -> None:
     (tmp_path / "metadata.yaml").write_text("templates: {}\n")
     assert plan(open_image(tmp_path), Instance(), host="lxd").host is LXD
 
 
-def test_plan_refuses_an_instance_name(tmp_path: Path) -> None:
+def test_the_plan_function_refuses_an_instance_name(tmp_path: Path) -> None:
     (tmp_path / "metadata.yaml").write_text("templates: {}\n")
     with pytest.raises(UsageError, match="instance='web1' is not an instance"):
         plan(open_image(tmp_path), "web1")  # type: ignore[arg-type]
 
 
-def test_plan_accepts_a_list_of_triggers(tmp_path: Path) -> None:
+def test_the_plan_function_accepts_a_list_of_triggers(tmp_path: Path) -> None:
     (tmp_path / "metadata.yaml").write_text("templates: {}\n")
     assert plan(open_image(tmp_path), Instance(), triggers=["create"]).changes == ()  # type: ignore[arg-type]
 

@@ -155,7 +155,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("template", "expected"), CASES, ids=[template for template, _ in CASES])
-def test_each_value_has_the_reads_that_it_depends_on(template, expected):
+def test_the_trace_of_a_value_lists_the_reads_that_the_value_depends_on(template, expected):
     if expected is None:
         assert ("two", ["config.user.k", FILTER_DEFAULT, B], []) in values(template)
     else:
@@ -167,7 +167,7 @@ def test_a_failed_macro_of_v4_leaves_no_conditions_behind():
     assert values(template, "v4")[-1] == ("/etc/x", ["path"], [])
 
 
-def test_a_normal_render_does_not_load_the_trace():
+def test_a_normal_render_does_not_load_the_trace_module():
     import subprocess
     import sys
 

@@ -454,7 +454,7 @@ def loop_fields(loop):
     return [get_field(loop, name) for name in values.LOOP_FIELDS[:6]]
 
 
-def test_forloop_counters_change_with_each_iteration():
+def test_the_forloop_counters_change_with_each_iteration():
     cell = [-1]
     loop = ForLoop(cell, 2)
     assert loop_fields(loop) == [0, 0, 0, 0, True, False]
@@ -464,7 +464,7 @@ def test_forloop_counters_change_with_each_iteration():
     assert loop_fields(loop) == [2, 1, 1, 0, False, True]
 
 
-def test_forloop_counts_down_on_a_reversed_string():
+def test_the_forloop_counters_count_down_on_a_reversed_string():
     cell = [2]
     loop = ForLoop(cell, 3, None, True)
     assert loop_fields(loop) == [3, 2, 1, 0, True, True]

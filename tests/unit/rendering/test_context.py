@@ -43,7 +43,7 @@ def test_a_virtual_machine_has_no_privileged_field():
 @pytest.mark.parametrize(
     ("value", "seen"), [("true", "true"), ("1", "true"), ("Yes", "true"), ("false", "false"), ("", "false")]
 )
-def test_privileged_comes_from_the_expanded_configuration(value, seen):
+def test_the_privileged_field_comes_from_the_expanded_configuration(value, seen):
     profile = Profile("p", {"security.privileged": value})
     assert context(profiles=(profile,))["instance"]["privileged"] == seen
 
@@ -60,7 +60,7 @@ def test_the_path_variable_is_the_target_path_as_written_in_the_rule():
     assert context()["properties"] == {"default": "x"}
 
 
-def test_trigger_is_a_named_string():
+def test_the_trigger_variable_is_a_named_string():
     trigger = context()["trigger"]
     assert isinstance(trigger, NamedString)
     assert trigger.gotype == "instance.TemplateTrigger"
@@ -69,21 +69,21 @@ def test_trigger_is_a_named_string():
 @pytest.mark.parametrize(
     ("key", "seen"), [("a", "v"), ("lines", "one\ntwo"), ("empty", ""), ("blank", " \t"), ("none", "default")]
 )
-def test_config_get_strips_line_ends_and_returns_a_set_value_even_if_it_is_empty(key, seen):
+def test_the_config_get_function_strips_line_ends_and_returns_a_set_value_even_if_it_is_empty(key, seen):
     config = {"a": "v\r\n\n", "lines": "one\ntwo\n", "empty": "", "blank": " \t"}
     assert context(config=config)["config_get"].call(key, "default") == seen
 
 
-def test_config_get_returns_the_default_unchanged():
+def test_the_config_get_function_returns_the_default_unchanged():
     default = object()
     assert context()["config_get"].call("x", default) is default
 
 
-def test_config_get_takes_exactly_two_values():
+def test_the_config_get_function_takes_exactly_two_values():
     assert len(context()["config_get"].params) == 2
 
 
-def test_devices_are_sorted_in_start_order_interfaces_disks_others():
+def test_devices_are_sorted_in_the_order_interfaces_then_disks_then_other_devices():
     devices = {
         "a": {"type": "unix-char"},
         "b": {"type": "proxy"},
@@ -126,7 +126,7 @@ def test_nested_interfaces_are_sorted_last_except_by_lxd_5_0_2(name):
         ("lxd-debian", "4.0.2"),
     ],
 )
-def test_pongo2_version_is_that_of_the_host(name, version):
+def test_the_variable_pongo2_version_is_the_version_of_the_host(name, version):
     rendered = render_data(
         b"{{ pongo2.version }}", RULE, "start", Instance(name="c1"), RenderOptions(HOSTS[name])
     )

@@ -83,7 +83,7 @@ def test_properties_and_daemon_values_have_their_own_kinds_of_origin():
     assert origin(Instance(), "instnace", "name")[0] == "undefined"
 
 
-def test_privileged_has_the_origin_of_its_key():
+def test_the_privileged_field_has_the_origin_of_its_key():
     profile = Profile("trusted", {"security.privileged": "true"})
     assert origin(Instance(profiles=(profile,)), "instance", "privileged") == ("profile", "trusted")
     assert origin(Instance(), "instance", "privileged")[0] == "daemon"

@@ -59,7 +59,7 @@ def test_a_dotted_configuration_key_suggests_a_lookup_that_works_in_each_dialect
         ("{{ config.get('user.x') }}", "config_get('user.x', \"\")"),
     ],
 )
-def test_config_get_written_with_a_dot_suggests_the_correct_call(text, call):
+def test_a_config_get_call_written_with_a_dot_gets_a_suggestion_of_the_correct_call(text, call):
     assert found(text, "v6") == [("config.get", "t.tpl:1:4", f"'config' has no functions: write {call}")]
 
 

@@ -195,5 +195,5 @@ def test_too_much_text_in_total_raises_a_limit_error(monkeypatch: pytest.MonkeyP
         rendered(rule("/a"), rule("/b"), a_tpl=file("xxx"))
 
 
-def test_render_data_provides_the_variables_of_the_given_rule() -> None:
+def test_the_render_data_function_provides_the_variables_of_the_given_rule() -> None:
     assert render_data(b"{{ path }}", rule("/etc/b"), "start", Instance(), RenderOptions(INCUS)) == b"/etc/b"

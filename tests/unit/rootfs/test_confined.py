@@ -67,7 +67,7 @@ def test_an_entry_below_a_non_directory_is_missing(root, path):
 
 
 @pytest.mark.parametrize("link", ["abs", "esc", "host_abs", "loop"])
-def test_a_symlink_in_a_parent_is_refused_and_named(root, link):
+def test_a_symlink_in_a_parent_is_refused_by_an_error_that_names_it(root, link):
     with pytest.raises(RefusedError, match=f"'/{link}' is a symlink, not a directory"):
         root.read(f"/{link}/hostname", 100)
     with pytest.raises(RefusedError, match=f"'/{link}' is a symlink"):
@@ -166,7 +166,7 @@ def test_the_read_limit_applies_to_files_of_size_zero():
         proc.read("/status", 10)
 
 
-def test_a_missing_file_is_named(root):
+def test_the_error_names_a_missing_file(root):
     with pytest.raises(InputError, match="'/etc/none' does not exist"):
         root.read("/etc/none", 1)
 

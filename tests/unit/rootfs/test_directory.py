@@ -59,7 +59,7 @@ def test_an_id_map_that_contradicts_the_directory_owner_is_refused(tmp_path):
 
 
 @as_root
-def test_a_file_with_an_unmapped_owner_belongs_to_nobody(tmp_path):
+def test_a_file_with_an_unmapped_owner_belongs_to_the_user_nobody(tmp_path):
     top = a_directory(tmp_path / "root", {"f": "x"})
     os.chown(top, 100000, 100000)
     with DirectoryRootfs(str(top)) as rootfs:

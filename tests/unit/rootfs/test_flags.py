@@ -87,7 +87,7 @@ def test_a_simulation_knows_the_flags_of_the_root_filesystem(rootfs: Path, tmp_p
         ("a", "etc", "/etc/sub/new", True),
     ],
 )
-def test_a_plan_fails_where_apply_would(
+def test_a_plan_and_a_simulation_fail_in_the_same_cases_as_apply(
     flag, flagged, path, fails, rootfs: Path, tmp_path: Path, monkeypatch
 ) -> None:
     """A simulation of ``--as none`` said "writes 1 file", and apply then failed."""

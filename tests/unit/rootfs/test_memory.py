@@ -83,7 +83,7 @@ def test_writing_a_file_creates_its_missing_parents():
         lambda rootfs: rootfs.set_flag("/etc/b", "immutable"),
     ],
 )
-def test_owner_mount_and_flag_of_a_missing_path_are_refused(change) -> None:
+def test_setting_the_owner_the_mount_or_a_flag_of_a_missing_path_is_refused(change) -> None:
     rootfs = MemoryRootfs({"/etc/a": "text"})
     with pytest.raises(WriteError, match="does not exist"):
         change(rootfs)

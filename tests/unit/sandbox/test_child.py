@@ -96,7 +96,7 @@ def test_the_child_cannot_execute_programs():
     assert attempt(lambda: os.execv("/bin/true", ["true"]))[0] in REFUSED
 
 
-def test_without_a_filter_an_executed_program_fails(monkeypatch):
+def test_without_a_system_call_filter_an_executed_program_fails(monkeypatch):
     monkeypatch.setattr(system_calls, "ARCHITECTURES", {})
     with pytest.raises(ChildFailure):  # a program cannot even open its libraries
         attempt(lambda: os.execv("/bin/true", ["true"]))

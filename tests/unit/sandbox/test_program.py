@@ -148,7 +148,7 @@ def test_the_program_cannot_write_to_world_writable_places(data, what, open_fold
     )  # fmt: skip
 
 
-def test_without_a_filter_written_files_have_a_size_limit(data, monkeypatch, open_folder):
+def test_without_a_system_call_filter_written_files_have_a_size_limit(data, monkeypatch, open_folder):
     monkeypatch.setattr(system_calls, "ARCHITECTURES", {})
     run(data, "dd", "if=/dev/zero", f"of={open_folder}/new", "bs=1M", "count=4")
     assert sum(path.stat().st_size for path in open_folder.iterdir()) <= program.COMPLAINTS + 8

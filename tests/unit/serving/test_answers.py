@@ -78,5 +78,5 @@ def test_an_invalid_filter_is_an_error(text):
 
 
 @pytest.mark.parametrize("elements", [[], ["a"], ["a", {"b": [1]}, "c"]])
-def test_an_answer_with_a_list_equals_an_encoded_answer(elements):
+def test_an_answer_joined_from_encoded_elements_equals_one_encoded_as_a_whole(elements):
     assert b"".join(answers.success_list(map(answers.encode, elements))) == answers.success(elements)

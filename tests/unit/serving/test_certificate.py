@@ -49,7 +49,7 @@ def test_the_tls_context_refuses_old_versions_of_tls():
     assert made.maximum_version in (ssl.TLSVersion.MAXIMUM_SUPPORTED, ssl.TLSVersion.TLSv1_3)
 
 
-def test_the_fingerprint_is_that_of_the_file():
+def test_the_fingerprint_of_a_certificate_is_the_one_that_openssl_prints():
     path = own_certificate("127.0.0.1")
     shown = subprocess.run(
         ["openssl", "x509", "-in", path, "-noout", "-fingerprint", "-sha256"],

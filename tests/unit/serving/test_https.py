@@ -87,7 +87,7 @@ def test_an_unchanged_file_is_not_sent_again(server):
     assert (again.status, again.body) == (304, b"")
 
 
-def test_head_has_the_headers_of_get(server):
+def test_a_head_request_gets_the_headers_of_a_get_request(server):
     head, get = (server.request(f"/{UNIFIED}", method) for method in ("HEAD", "GET"))
     assert head.body == b""
     assert head.headers["Content-Length"] == get.headers["Content-Length"] == str(len(get.body))

@@ -44,7 +44,7 @@ def test_requests_of_the_page_and_links_to_it_are_accepted(method, headers):
      ("POST", {"Origin": "null"}), ("GET", {"Origin": "http://127.0.0.1:9"}), ("GET", {"Sec-Fetch-Site": "same-site"}),
      ("POST", {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"})],
 )  # fmt: skip
-def test_requests_of_others_are_refused(method, headers):
+def test_requests_with_a_foreign_or_missing_host_or_origin_are_refused(method, headers):
     sent = {name: value for name, value in {**OWN, **headers}.items() if value is not None}
     assert Access(8000).problem(method, sent)
 

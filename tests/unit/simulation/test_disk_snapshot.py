@@ -75,7 +75,7 @@ def test_writing_changes_only_the_snapshot_in_memory(disk, tmp_path):
     assert view.entry("/etc/hosts").size == 3
 
 
-def test_too_many_names_are_a_limit_error(disk, monkeypatch):
+def test_too_many_files_and_directories_are_a_limit_error(disk, monkeypatch):
     monkeypatch.setattr(disk_snapshot, "MOST_NAMES", 4)
     with pytest.raises(LimitError) as caught:
         DiskSnapshot(disk)

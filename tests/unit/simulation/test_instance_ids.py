@@ -68,7 +68,7 @@ def test_the_daemons_and_a_simulation_generate_new_instance_ids_for_the_same_cha
     assert sum(found.values()) == 6
 
 
-def test_a_profile_with_a_new_value_and_the_name_of_an_interface_count():
+def test_new_vendor_data_in_a_profile_or_a_new_interface_name_gives_a_new_instance_id():
     life = Simulation(RenderOptions(host=INCUS), placeholders=True)
     life.create(Instance("k1"), MemoryFolder(Image(), MemoryRootfs()))
     life.set_profile("k1", Profile("p", {"user.vendor-data": "a"}, {"eth0": {"type": "nic"}}))
@@ -81,7 +81,7 @@ def test_a_profile_with_a_new_value_and_the_name_of_an_interface_count():
     assert life.find("k1").instance.config[ID_KEY] == "<new instance-id 3>"
 
 
-def test_diff_set_shows_the_new_instance_id_of_a_changed_user_data(tmp_path):
+def test_the_diff_command_shows_the_new_instance_id_if_a_set_option_changes_the_user_data(tmp_path):
     image = tmp_path / "image"
     (image / "templates").mkdir(parents=True)
     (image / "metadata.yaml").write_text(METADATA)

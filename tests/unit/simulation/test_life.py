@@ -546,7 +546,7 @@ def test_an_impossible_step_is_reported_and_changes_nothing(steps: list[str], sa
     assert says in str(report.error) and files(simulation) == seen
 
 
-def test_create_is_allowed_as_the_first_step() -> None:
+def test_the_create_step_is_allowed_as_the_first_step() -> None:
     assert files(life("create", "start")) == files(life("start"))
 
 

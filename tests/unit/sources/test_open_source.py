@@ -212,7 +212,7 @@ def test_an_instance_directory_without_a_record_was_never_started(directory):
     assert any("counts as the first" in note for note in instance.notes)
 
 
-def test_a_state_directory_alone_makes_an_instance_directory(directory):
+def test_a_directory_with_only_a_state_directory_counts_as_an_instance_directory(directory):
     (directory / "instance.yaml").unlink()
     record(directory, "pending=rename\nname=web2\n")
     source = open_source(directory)

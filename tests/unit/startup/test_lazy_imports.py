@@ -54,12 +54,12 @@ def test_every_import_form_finds_an_existing_attribute(code):
 @pytest.mark.parametrize(
     "text", ["", "one line", "  one line ", "two\n    lines\n", "\ta tab", "a\n\n  b\n\tc"]
 )
-def test_a_postponed_inspect_cleans_help_texts_like_the_real_one(text):
+def test_the_postponed_inspect_module_cleans_help_texts_like_the_real_module(text):
     code = f"import inspect; print(ascii(inspect.cleandoc({text!r})), 'ast' in sys.modules)"
     assert output_of(code) == f"{inspect.cleandoc(text)!a} {chr(10) in text or chr(9) in text}"
 
 
-def test_a_postponed_inspect_answers_dataclasses_and_pkgutil_like_the_real_one():
+def test_the_postponed_inspect_module_answers_dataclasses_and_pkgutil_like_the_real_module():
     code = """
 import inspect
 class A:

@@ -201,7 +201,7 @@ def test_long_names_and_labels_give_different_snapshots(tmp_path):
     assert all(len(os.path.basename(case.snapshot)) < 255 for case in cases)
 
 
-def test_a_matrix_of_10000_cases_is_an_error_at_its_place(tmp_path):
+def test_a_matrix_of_10000_cases_is_an_error_with_its_position(tmp_path):
     names = ", ".join(f"{{name: a{number}}}" for number in range(100))
     values = ", ".join(f"{{user.a: {number}}}" for number in range(100))
     with pytest.raises(LimitError) as caught:

@@ -46,7 +46,7 @@ def test_the_schema_names_every_host_and_trigger():
     assert definitions["trigger"]["enum"] == [*TRIGGERS]
 
 
-def test_a_matrix_has_keys_of_a_test():
+def test_every_key_of_a_matrix_is_also_a_key_of_a_test():
     test = schema_of_tests()["definitions"]["test"]["properties"]
     assert test["matrix"]["properties"].keys() <= test.keys()
 
@@ -62,7 +62,7 @@ BEYOND = {
 
 
 @pytest.mark.parametrize("name", sorted(MISTAKES.keys() - BEYOND))
-def test_the_schema_finds_the_mistakes_that_the_reader_finds_with_it(name):
+def test_the_schema_and_the_reader_both_reject_a_mistake_that_the_schema_can_express(name):
     text = MISTAKES[name][0]
     assert not reader_accepts(text)
     assert not schema_accepts(text)

@@ -268,7 +268,7 @@ def test_a_snapshot_differs_if_nothing_is_written_any_more(tmp_path):
     assert (image / "tests" / "snapshots" / "a" / "a.txt").read_text() == ""
 
 
-def test_update_keeps_the_snapshot_of_a_file_that_is_not_written(tmp_path):
+def test_the_update_option_keeps_the_snapshot_of_a_file_that_is_not_written(tmp_path):
     image = an_image(tmp_path / "i", test("{snapshot: true}"))
     failures(image, update=True)
     metadata = image / "metadata.yaml"
@@ -291,7 +291,7 @@ def test_a_snapshot_of_one_file_omits_the_others(tmp_path):
     assert text == "==> /etc/other 0644 0:0\ntwo\n\\ No newline at end of file\n"
 
 
-def test_update_removes_snapshots_that_no_test_uses(tmp_path):
+def test_the_update_option_removes_snapshots_that_no_test_uses(tmp_path):
     image = an_image(tmp_path / "i", SNAPSHOT)
     failures(image, update=True)
     snapshots = image / "tests" / "snapshots" / "a"
@@ -319,7 +319,7 @@ def test_a_binary_file_is_not_recorded(tmp_path):
 
 
 @pytest.mark.parametrize("place", ["snapshots", "snapshots/a", "snapshots/a/a.txt"])
-def test_update_writes_through_no_link(place, tmp_path):
+def test_the_update_option_never_writes_through_a_link(place, tmp_path):
     image = an_image(tmp_path / "i", SNAPSHOT)
     outside = tmp_path / "outside"
     (outside / "a").mkdir(parents=True)
@@ -342,7 +342,7 @@ def test_update_writes_through_no_link(place, tmp_path):
 # --- sources
 
 
-def test_an_archive_is_tested_with_the_folder_that_tests_names(tmp_path):
+def test_an_archive_is_tested_with_the_folder_that_the_tests_option_gives(tmp_path):
     image = an_image(tmp_path / "i", SNAPSHOT + "- {name: b, expect: {/etc/hostname: {contains: c1}}}\n")
     (image / "rootfs").mkdir()
     archive = tmp_path / "i.tar.xz"
@@ -458,7 +458,7 @@ def test_the_key_options_is_refused_for_an_image_that_is_not_a_definition(tmp_pa
         run(an_image(tmp_path / "i", tests))
 
 
-def test_the_source_of_a_test_file_is_found(tmp_path):
+def test_the_image_or_definition_of_a_test_file_is_found(tmp_path):
     image = an_image(tmp_path / "i", {"a.yaml": "", "files/b.yaml": ""})
     assert source_of(str(image / "tests" / "a.yaml")) == str(image)
     assert source_of(str(image / "tests" / "files" / "b.yaml")) is None
@@ -504,7 +504,7 @@ def test_all_cases_share_one_time_limit(tmp_path):
         session.run(read_cases(tests))
 
 
-def test_a_case_shows_a_hundred_failures(tmp_path):
+def test_a_case_shows_at_most_a_hundred_failures(tmp_path):
     words = ", ".join(f"word{number}" for number in range(500))
     templates = {"hostname.tpl": "a line of a file\n" * 1000}
     (outcome,) = run(
@@ -568,7 +568,7 @@ def test_random_values_and_the_time_are_the_same_in_each_run(tmp_path):
     assert failures(image) == []
 
 
-def test_the_list_for_single_files_has_every_check_of_rendered_files():
+def test_every_check_of_rendered_files_is_in_the_list_of_checks_for_one_file():
     """A new check of rendered files must be added to the list."""
     from templater.checks import one_file
     from templater.checks.finding import all_checks

@@ -49,7 +49,7 @@ def test_a_long_message_is_shortened():
     assert len(message) < 250
 
 
-def test_ifquery_does_not_report_an_interface_that_another_file_can_define():
+def test_the_ifquery_validator_does_not_report_an_interface_that_another_file_can_define():
     lines = [
         "ifquery: /run/x/interfaces:3: unknown iface to inherit from: eth0",
         "ifquery: /run/x/interfaces:5: misplaced option",

@@ -88,7 +88,7 @@ def test_an_error_while_a_schema_is_applied_gives_a_note(monkeypatch, tmp_path):
     assert note.startswith(start) and "jsonschema" in note.removeprefix(start)
 
 
-def test_a_missing_validator_is_named_once(monkeypatch, tmp_path):
+def test_a_missing_validator_is_mentioned_in_only_one_note(monkeypatch, tmp_path):
     monkeypatch.setenv("TEMPLATER_CLOUD_INIT_SCHEMAS", str(tmp_path))
     validators = in_this_process(anyway=False)
     for number in range(3):
@@ -98,7 +98,9 @@ def test_a_missing_validator_is_named_once(monkeypatch, tmp_path):
     assert validators.incomplete == ["cloud-init's schemas"]
 
 
-def test_each_unknown_key_of_a_schema_is_a_mistake_with_the_key_that_is_meant(monkeypatch, tmp_path):
+def test_each_key_that_a_schema_does_not_know_is_a_mistake_and_a_similar_key_is_suggested(
+    monkeypatch, tmp_path
+):
     pytest.importorskip("jsonschema")
     schema = '{"properties": {"package_update": {}, "runcmd": {}}, "additionalProperties": false}'
     (tmp_path / "schema-cloud-config-v1.json").write_text(schema)

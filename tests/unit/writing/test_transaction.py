@@ -163,7 +163,7 @@ def test_planning_after_apply_finds_nothing_to_do(rootfs, top):
     assert snapshot(top, times=True) == before
 
 
-def test_create_only_skips_any_existing_entry(rootfs, top):
+def test_a_rule_with_create_only_skips_any_existing_entry(rootfs, top):
     (top / "etc/dangling").symlink_to("/nowhere/x")
     plan = a_plan({"/etc/hosts": "new", "/etc/dangling": "new"}, rootfs, create_only=True)
     assert [change.action for change in plan.changes] == [SKIP, SKIP]
@@ -245,7 +245,7 @@ def test_a_failed_commit_is_rolled_back(rootfs, top, monkeypatch, failing, after
         assert len(calls) <= after
 
 
-def test_the_result_is_the_same_without_unnamed_files(rootfs, top, monkeypatch):
+def test_the_written_files_are_the_same_if_the_system_cannot_create_unnamed_files(rootfs, top, monkeypatch):
     def unsupported(self: Directory) -> int:
         raise OSError(errno.EOPNOTSUPP, "no such thing")
 

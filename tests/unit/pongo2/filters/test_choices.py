@@ -31,14 +31,14 @@ def test_choice_filters_match_the_recorded_output_of_pongo2(function, value, arg
     assert to_string(function(value, argument)) == text
 
 
-def test_yesno_requires_two_or_three_answers():
+def test_the_yesno_filter_requires_two_or_three_answers():
     with pytest.raises(Failure, match=r"you must either pass no or at least 2 .*\(got: 'y'\)$"):
         yesno(True, "y")
     with pytest.raises(Failure, match=r"you cannot pass more than 3 .*\(got: 'a,b,c,d'\)$"):
         yesno(True, "a,b,c,d")
 
 
-def test_an_error_of_yesno_is_a_full_sentence_in_v4():
+def test_an_error_of_the_yesno_filter_is_a_full_sentence_in_v4():
     with pytest.raises(Failure) as caught:
         yesno(True, "y")
     assert caught.value.v4 == (
@@ -46,14 +46,14 @@ def test_an_error_of_yesno_is_a_full_sentence_in_v4():
     )
 
 
-def test_pluralize_requires_a_number_and_at_most_two_endings():
+def test_the_pluralize_filter_requires_a_number_and_at_most_two_endings():
     with pytest.raises(Failure, match="does only work on numbers"):
         pluralize("2", None)
     with pytest.raises(Failure, match="more than 2 arguments"):
         pluralize(2, "a,b,c")
 
 
-def test_default_returns_the_same_object():
+def test_the_default_filter_returns_the_same_object():
     value = Safe("<b>")
     assert default(value, None) is value
     assert default_if_none(value, None) is value

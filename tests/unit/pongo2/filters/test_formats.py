@@ -14,5 +14,5 @@ from templater.pongo2.values import to_string
         (stringformat, ["a", 1], "%v", "[a 1]"),
     ],
 )
-def test_stringformat_matches_the_recorded_output_of_pongo2(function, value, argument, text):
+def test_the_stringformat_filter_matches_the_recorded_output_of_pongo2(function, value, argument, text):
     assert to_string(function(value, argument)) == text

@@ -43,12 +43,14 @@ def test_html_filters_match_the_recorded_output_of_pongo2(function, value, argum
         ("<b>x<i>", "b|i", ">x<", "<b>x<i>"),
     ],
 )
-def test_removetags_takes_names_as_regular_expressions_before_6_1(value, argument, text, text_v61):
+def test_the_removetags_filter_takes_names_as_regular_expressions_before_version_6_1(
+    value, argument, text, text_v61
+):
     assert removetags(RENDER, value, argument) == text
     assert removetags_v61(RENDER, value, argument) == (text if text_v61 is None else text_v61)
 
 
-def test_an_invalid_pattern_panics_before_6_1():
+def test_an_invalid_pattern_panics_before_version_6_1():
     with pytest.raises(Panic, match="missing closing"):
         removetags(RENDER, "x", "(")
     assert removetags_v61(RENDER, "x", "(") == "x"

@@ -51,7 +51,7 @@ def test_list_filters_match_the_recorded_output_of_pongo2(function, value, argum
         (5, "1:2", "5"),
     ],
 )
-def test_slice_gives_the_recorded_text_in_v4(value, bounds, text):
+def test_the_slice_filter_gives_the_recorded_text_in_v4(value, bounds, text):
     assert to_string(slice_v4(value, bounds)) == text
 
 
@@ -67,12 +67,12 @@ def test_slice_gives_the_recorded_text_in_v4(value, bounds, text):
         ("abcdef", "1.9: ", "bcdef"),
     ],
 )
-def test_slice_gives_the_recorded_text_in_v6(value, bounds, text):
+def test_the_slice_filter_gives_the_recorded_text_in_v6(value, bounds, text):
     assert to_string(slice_v6(value, bounds)) == text
 
 
 @pytest.mark.parametrize("slice_", [slice_v4, slice_v6])
-def test_slice_requires_one_colon(slice_):
+def test_the_slice_filter_requires_one_colon(slice_):
     with pytest.raises(Failure, match="Slice string must have the format"):
         slice_([1], "1")
 
@@ -92,7 +92,7 @@ def test_splitting_an_empty_string_by_an_empty_separator_gives_an_empty_list():
     assert split("", ",") == [""]
 
 
-def test_split_returns_strings():
+def test_the_split_filter_returns_strings():
     assert split("a,b,", ",") == ["a", "b", ""]
     assert split("é日", "") == make_list("é日", None) == ["é", "日"]
 

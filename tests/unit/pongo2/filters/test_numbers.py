@@ -37,7 +37,7 @@ def test_number_filters_match_the_recorded_output_of_pongo2(function, value, arg
     assert to_string(function(value, argument)) == text
 
 
-def test_decimals_beyond_a_floats_precision_are_zeros():
+def test_decimals_beyond_the_precision_of_a_float_are_zeros():
     text = floatformat(0.1, 2000)
     assert len(text) == 2002
     assert float(text) == 0.1

@@ -64,7 +64,7 @@ def test_text_filters_match_the_recorded_output_of_pongo2(function, value, argum
     assert to_string(function(value, argument)) == text
 
 
-def test_a_width_beyond_the_limit_is_refused_before_memory_is_taken():
+def test_a_width_beyond_the_limit_is_refused_before_memory_is_allocated():
     for pad in (center, ljust, rjust):
         with pytest.raises(TooLarge):
             pad("x", 10_000_000)
@@ -74,7 +74,7 @@ def test_a_width_too_large_for_go_gives_the_error_text_of_go():
     assert rjust("x", 10_000_010) == "%!(NOVERB)%!(EXTRA string=x)"
 
 
-def test_wordwrap_panics_if_the_last_line_is_short_but_has_several_words():
+def test_the_wordwrap_filter_panics_if_the_last_line_is_short_but_has_several_words():
     with pytest.raises(Panic, match=r"out of range \[6:5\]"):
         wordwrap("a b c d e", 3)
 

@@ -12,7 +12,7 @@ def test_times_are_formatted_by_their_layout():
     assert date.filter_names == ("date", "time")
 
 
-def test_date_refuses_values_that_are_not_times():
+def test_the_date_filter_refuses_values_that_are_not_times():
     with pytest.raises(Failure, match="must be of type") as caught:
         date("2020", "2006")
     assert caught.value.sender == "filter:date"

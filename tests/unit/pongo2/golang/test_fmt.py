@@ -113,7 +113,7 @@ def test_a_named_string_prints_as_text_and_keeps_its_go_type():
     assert sprintf("%d", trigger) == "%!d(instance.TemplateTrigger=create)"
 
 
-def test_forloop_prints_as_its_go_struct():
+def test_the_forloop_variable_prints_as_its_go_struct():
     loop = ForLoop([0], 3)
     assert sprintf("%v", loop) == "&{1 0 3 2 true false <nil>}"
     assert sprintf("%+v", loop).startswith("&{Counter:1 Counter0:0 Revcounter:3")

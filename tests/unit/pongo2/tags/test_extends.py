@@ -8,7 +8,7 @@ from tests.unit.pongo2.memory_loader import banned, render
 
 
 @pytest.mark.parametrize("dialect", list(DIALECTS.values()))
-def test_an_image_may_not_use_extends(dialect):
+def test_an_image_may_not_use_the_extends_tag(dialect):
     assert banned("extends", dialect)
 
 
@@ -20,7 +20,7 @@ def test_a_child_template_replaces_blocks_and_its_other_text_is_ignored():
 
 
 @pytest.mark.parametrize("dialect", [V4, V6])
-def test_super_prints_the_parents_block_and_is_safe_since_v6(dialect):
+def test_the_super_field_prints_the_block_of_the_parent_and_is_safe_since_v6(dialect):
     text = render(
         "{% extends 'base.tpl' %}{% block b %}[{{ block.Super }}]{% endblock %}",
         dialect=dialect, context={"x": "<"}, base_tpl=BASE,
@@ -28,7 +28,7 @@ def test_super_prints_the_parents_block_and_is_safe_since_v6(dialect):
     assert text == ("<A|[B&lt;]>" if dialect is V6 else "<A|[B&amp;lt;]>")
 
 
-def test_an_error_in_super_is_hidden_by_v4_and_fails_since_v6():
+def test_an_error_in_the_super_field_is_hidden_by_v4_and_fails_since_v6():
     child, base = (
         "{% extends 'base.tpl' %}{% block a %}[{{ block.Super }}]{% endblock %}",
         "{% block a %}x{{ -s }}{% endblock %}",
@@ -44,13 +44,13 @@ def test_an_error_in_super_is_hidden_by_v4_and_fails_since_v6():
         )
 
 
-def test_super_works_in_a_chain_of_three_templates():
+def test_the_super_field_works_in_a_chain_of_three_templates():
     middle = "{% extends 'base.tpl' %}{% block a %}M{{ block.Super }}{% endblock %}"
     child = "{% extends 'middle.tpl' %}{% block a %}C{{ block.Super }}{% endblock %}"
     assert render(child, base_tpl=BASE, middle_tpl=middle) == "<CMA|B>"
 
 
-def test_extends_must_be_at_the_top_and_only_once():
+def test_the_extends_tag_must_be_at_the_top_and_only_once():
     with pytest.raises(TemplateError, match="root level"):
         render("{% if 1 %}{% extends 'base.tpl' %}{% endif %}", base_tpl=BASE)
     with pytest.raises(TemplateError, match="already one parent"):

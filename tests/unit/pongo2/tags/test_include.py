@@ -9,7 +9,7 @@ from tests.unit.pongo2.memory_loader import banned, render
 
 
 @pytest.mark.parametrize("dialect", list(DIALECTS.values()))
-def test_an_image_may_not_use_include(dialect):
+def test_an_image_may_not_use_the_include_tag(dialect):
     assert banned("include", dialect)
 
 
@@ -18,7 +18,7 @@ def test_an_included_template_gets_a_copy_of_the_context():
     assert text == "[12]1"
 
 
-def test_include_with_adds_names_and_include_only_hides_all_other_names():
+def test_the_word_with_in_an_include_tag_adds_names_and_the_word_only_hides_all_other_names():
     source = "{{ x }}{{ y }}|"
     assert render("{% include 'a.tpl' with y=2 %}", context={"x": 1}, a_tpl=source) == "12|"
     assert render("{% include 'a.tpl' with y=2 only %}", context={"x": 1}, a_tpl=source) == "2|"
@@ -34,7 +34,7 @@ def test_the_included_name_may_be_an_expression():
 
 
 @pytest.mark.parametrize("number", [0, 1, 7])
-def test_include_accepts_a_number_as_template_name(number):
+def test_the_include_tag_accepts_a_number_as_template_name(number):
     text = render("{% include 'a.tpl' %}{% include n if_exists %}|", context={"n": number}, a_tpl="A")
     assert text == "A|"
     assert render("{% include n %}", context={"n": number}, **{str(number): "{{ n }}!"}) == f"{number}!"
@@ -51,7 +51,7 @@ def test_a_missing_template_is_an_error_at_its_name():
 
 @pytest.mark.parametrize("tag", ["include 'nope.tpl'", "extends 'nope.tpl'", "import 'nope.tpl' f"])
 @pytest.mark.parametrize("name", ["'a.tpl'", "n"])
-def test_if_exists_also_ignores_missing_templates_of_nested_includes(tag, name):
+def test_the_word_if_exists_also_ignores_missing_templates_of_nested_includes(tag, name):
     files = {"a_tpl": f"A{{% {tag} %}}"}
     assert render(f"{{% include {name} if_exists %}}|", context={"n": "a.tpl"}, **files) == "|"
     with pytest.raises(TemplateError, match=r"nope\.tpl|unable to resolve"):

@@ -18,7 +18,7 @@ def test_the_now_tag_matches_the_recorded_output_of_pongo2(template, recorded):
     check(template, recorded)
 
 
-def test_now_uses_the_given_clock():
+def test_the_now_tag_uses_the_given_clock():
     template = pongo2.compile("{% now '2006-01-02 15:04:05.000' %}")
     assert template.render({}, clock=1.5) == "1970-01-01 00:00:01.500"
     assert template.render({}, clock=0) == "1970-01-01 00:00:00.000"
