@@ -149,7 +149,7 @@ def test_the_commands_that_the_security_page_lists_as_unsandboxed_exist():
     assert not set(re.findall("`([a-z]+)`", sentence[1])) - set(command.list_commands(Context(command)))
 
 
-def test_every_command_in_the_readmes_list_for_json_has_the_option_json():
+def test_every_command_in_the_readmes_list_for_json_has_the_json_option():
     row = re.search(r"^\| feed another program \|.*", (ROOT / "README.md").read_text(), re.M)
     assert row
     words = re.findall("`([a-z][a-z ]*)`", row[0])

@@ -28,7 +28,7 @@ def test_the_picture_of_the_report_shows_the_current_page(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_picture_of_the_page_shows_the_present_page():
+def test_the_picture_of_the_page_shows_the_current_page():
     pytest.importorskip("playwright", reason="needs playwright: pip install playwright")
     if shutil.which("chromium") is None:
         pytest.skip("needs chromium")

@@ -130,7 +130,7 @@ def test_a_browser_searches_the_files_of_the_site_and_asks_no_server(site, proxy
     assert {host for host in hosts if not OF_CHROMIUM.search(host)} == {"canary.example"}
 
 
-def test_the_search_index_has_what_users_search_for(site):
+def test_the_search_index_contains_the_words_that_users_search_for(site):
     index = json.loads((site / "search/search_index.json").read_text("utf-8"))["docs"]
     missing = []
     for words, page in SEARCHES.items():

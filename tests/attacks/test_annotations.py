@@ -195,7 +195,7 @@ def test_the_description_of_another_instance_is_never_used(hook, bundle):
 
 @pytest.mark.parametrize("mode", [0o775, 0o757, 0o1777])
 @pytest.mark.parametrize("name", ["images", "images/web", ""])
-def test_a_directory_writable_by_other_users_is_not_allowed(mode, name, hook, bundle):
+def test_a_directory_that_other_users_can_write_is_refused(mode, name, hook, bundle):
     """A sticky directory above the allowed one is accepted: its files are safe from other users."""
     source = f"{bundle.parent}/images/web"
     (bundle.parent / name).chmod(mode)
@@ -207,7 +207,7 @@ def test_a_directory_writable_by_other_users_is_not_allowed(mode, name, hook, bu
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give a directory away")
 @pytest.mark.parametrize("name", ["images", "images/web", "descriptions"])
-def test_a_directory_of_another_user_is_not_allowed(name, hook, bundle):
+def test_a_directory_of_another_user_is_refused(name, hook, bundle):
     os.chown(bundle.parent / name, 1234, 1234)
     described = {"instance": f"{bundle.parent}/descriptions/web.yaml"}
     allowed = ("--allow-instance", f"{bundle.parent}/descriptions")

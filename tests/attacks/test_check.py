@@ -62,7 +62,7 @@ def test_the_number_of_ids_in_ignore_comments_is_limited() -> None:
     assert len(found) < MAX_FINDINGS + 10
 
 
-def test_a_repeated_id_is_one_finding() -> None:
+def test_an_id_that_an_ignore_comment_repeats_is_one_finding() -> None:
     found = messages("/etc/a", "{# templater: ignore " + "mode " * (MAX_COMMENTS // 2) + "#}x")
     assert found.count("'mode' has no finding here: the comment ignores nothing") == 1
 

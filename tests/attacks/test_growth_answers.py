@@ -48,7 +48,7 @@ def test_memory_for_a_description_grows_no_faster_than_its_values(text, tmp_path
     assert peaks[1] < 300
 
 
-def test_marks_within_a_text_are_not_values():
+def test_brackets_and_commas_within_a_json_text_are_not_counted_as_values():
     text = '{"config": {"user.a": "' + '[{,\\",' * 400_000 + '"}}'
     assert count_values(text) == 2
     assert len(read_instance(Source("a.json", text), name="c1").config["user.a"]) == 5 * 400_000
@@ -66,7 +66,7 @@ def test_marks_within_a_text_are_not_values():
     ],
     ids=["many elements", "many values", "long text"],
 )  # fmt: skip
-def test_a_list_of_a_daemon_has_a_limit(text, message, client, incus):  # noqa: F811
+def test_the_size_of_a_list_that_a_daemon_sends_is_limited(text, message, client, incus):  # noqa: F811
     incus.put("GET /1.0/instances?recursion=1", answer(text))
     with pytest.raises(LimitError, match=message):
         list_instances(client, lambda data: False)
@@ -75,13 +75,13 @@ def test_a_list_of_a_daemon_has_a_limit(text, message, client, incus):  # noqa: 
 @pytest.mark.parametrize(
     "text", ["", "[]", "{}", '{"metadata": 1}', '{"metadata": [', '{"a": 1 "metadata": []}', '{"metadata": [{} {}]}', "{1"]
 )  # fmt: skip
-def test_a_damaged_list_of_a_daemon_is_an_error(text, client, incus):  # noqa: F811
+def test_a_damaged_list_from_a_daemon_is_an_error(text, client, incus):  # noqa: F811
     incus.put("GET /1.0/instances?recursion=1", answer(text))
     with pytest.raises(InputError):
         list_instances(client, lambda data: True)
 
 
-def test_a_list_can_be_null_and_follow_other_members(client, incus):  # noqa: F811
+def test_the_list_in_an_answer_can_be_null_and_can_come_after_other_members(client, incus):  # noqa: F811
     incus.put("GET /1.0/instances?recursion=1", answer('{"type": {"a": [1]}, "b": [], "metadata": null}'))
     assert list_instances(client, lambda data: True) == []
 

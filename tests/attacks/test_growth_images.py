@@ -200,7 +200,7 @@ class CountingZlib:
         return self._real.decompress(data, max_length)
 
 
-def test_many_streams_are_not_copied_again_for_each_stream(
+def test_each_decompressor_receives_only_the_data_near_its_own_stream(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each decompressor received all streams that follow its own."""

@@ -66,7 +66,7 @@ def test_many_merged_mappings_are_read_in_linear_time(tmp_path: Path) -> None:
     assert (len(config), config["user.k7"], config["user.k8"]) == (40_000, "a", "c")
 
 
-def test_all_cases_share_a_regular_expression_a_target_and_steps(tmp_path: Path) -> None:
+def test_the_cases_of_a_test_share_its_expectations_and_its_steps(tmp_path: Path) -> None:
     first, second = read(tmp_path, "expect: {/etc/../a: {matches: x+}}", matrix(2))
     assert first.expected is second.expected
     one, other = read(tmp_path, "steps: [create, {step: start, snapshot: true}]", matrix(2))
@@ -141,7 +141,7 @@ def test_many_instances_of_a_long_list_are_selected_in_linear_time(tmp_path: Pat
     assert len(read(tmp_path, f"matrix: {{instance: [{names}]}}", EXPECT, all=described)) == 3000
 
 
-def test_cases_are_read_only_to_the_hundredth_mistake(
+def test_the_reading_of_cases_stops_at_the_hundredth_mistake(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[str] = []

@@ -301,7 +301,7 @@ def test_attack_68_a_rootfs_directory_is_accepted_under_every_spelling(bundle: P
     assert (bundle / "rootfs/etc/x").read_text() == "c1"
 
 
-def test_attack_68_pre_start_defers_to_a_hook_at_the_mount_stage(bundle: Path) -> None:
+def test_attack_68_the_pre_start_hook_leaves_the_work_to_a_mount_hook(bundle: Path) -> None:
     line = " ".join(install.argv("lxc", []))
     (bundle / "config").write_text(f"lxc.hook.mount = {line}\n")
     answer = run_hook("lxc", env=lxc(bundle, "loop:/img.raw"))

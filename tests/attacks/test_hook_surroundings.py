@@ -213,7 +213,7 @@ def journal(monkeypatch: pytest.MonkeyPatch, restored_process: None) -> list[str
     return sent
 
 
-def test_a_system_log_that_does_not_read_delays_a_start_only_shortly(
+def test_a_system_log_that_accepts_no_messages_delays_a_start_only_briefly(
     journal: list[str], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """journald was stopped: syslog(3) waits for it, and tries once more after a signal."""
@@ -548,7 +548,7 @@ def test_a_file_with_an_acl_that_lets_another_user_write_counts_as_changeable(tm
     assert status.is_changeable(str(config))
 
 
-def test_status_shows_no_escape_sequences(bundle: Path) -> None:
+def test_the_hook_status_command_shows_no_escape_sequences(bundle: Path) -> None:
     line = "x --source '\x1b]0;PWN\x07rel'"
     texts = [finding.text for finding in status.source_status(line, str(bundle), str(bundle))]
     assert texts
@@ -559,7 +559,7 @@ def test_status_shows_no_escape_sequences(bundle: Path) -> None:
 
 
 @as_root
-def test_install_does_not_follow_a_link_of_another_user(tmp_path: Path) -> None:
+def test_the_hook_install_command_does_not_follow_a_link_of_another_user(tmp_path: Path) -> None:
     (tmp_path / "root").mkdir(mode=0o700)
     (tmp_path / "root/config").write_text("secret\n")
     (tmp_path / "lxc").mkdir()
@@ -570,7 +570,7 @@ def test_install_does_not_follow_a_link_of_another_user(tmp_path: Path) -> None:
     assert (tmp_path / "root/config").read_text() == "secret\n"
 
 
-def test_install_opens_the_container_directory_only_once(
+def test_the_hook_install_command_opens_the_container_directory_only_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A user who swaps the directory between reading and writing would get a copy of root's file."""
@@ -708,7 +708,7 @@ def test_a_copy_is_refused_if_the_named_container_may_not_be_its_original(tmp_pa
 
 
 @pytest.mark.parametrize("runtime", ["lxc", "oci"])
-def test_status_does_not_wait_for_a_fifo(tmp_path: Path, runtime: str) -> None:
+def test_the_hook_status_command_does_not_wait_for_a_fifo(tmp_path: Path, runtime: str) -> None:
     (tmp_path / "c1").mkdir()
     os.mkfifo(tmp_path / "c1" / ("config" if runtime == "lxc" else "config.json"))
     words = ["lxc", "c1", "-P", str(tmp_path)] if runtime == "lxc" else ["oci", str(tmp_path / "c1")]
@@ -721,7 +721,7 @@ def test_status_does_not_wait_for_a_fifo(tmp_path: Path, runtime: str) -> None:
 
 
 @as_root
-def test_status_names_code_that_another_user_can_change(
+def test_the_hook_status_command_names_code_that_another_user_can_change(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(status, "search_path", lambda: [str(tmp_path)])
@@ -798,7 +798,7 @@ def test_a_directory_that_replaced_a_new_directory_is_refused(
     } == {0o700}
 
 
-def test_status_runs_no_line_of_an_untrusted_bundle(bundle: Path, tmp_path: Path) -> None:
+def test_the_hook_status_command_runs_no_line_of_an_untrusted_bundle(bundle: Path, tmp_path: Path) -> None:
     proof = tmp_path / "proof"
     args = ["/bin/sh", "-c", f"touch {proof}; : from templater_hook import"]
     hook = {"path": "/bin/sh", "args": args}

@@ -37,7 +37,9 @@ def hostile(container: Path) -> Path:
 
 @as_root
 @pytest.mark.parametrize("whose", [".", "config", "included"])
-def test_status_does_not_run_the_hook_line_of_another_user(container: Path, whose: str) -> None:
+def test_the_hook_status_command_does_not_run_the_hook_line_of_another_user(
+    container: Path, whose: str
+) -> None:
     trace = hostile(container)
     if whose == "included":
         (container / whose).write_text("lxc.uts.name = c1\n")
@@ -50,7 +52,7 @@ def test_status_does_not_run_the_hook_line_of_another_user(container: Path, whos
     assert any("was not run" in text and "another user can change" in text for text in found)
 
 
-def test_status_does_not_run_a_hook_line_in_a_world_writable_folder(container: Path) -> None:
+def test_the_hook_status_command_does_not_run_a_hook_line_in_a_world_writable_folder(container: Path) -> None:
     trace = hostile(container)
     container.parent.chmod(0o777)
     list(lxc.status("c1", str(container.parent)))
@@ -61,7 +63,9 @@ def test_status_does_not_run_a_hook_line_in_a_world_writable_folder(container: P
 
 
 @as_root
-def test_status_does_not_run_a_hook_line_of_a_group_writable_configuration(container: Path) -> None:
+def test_the_hook_status_command_does_not_run_a_hook_line_of_a_group_writable_configuration(
+    container: Path,
+) -> None:
     trace, config = hostile(container), container / "config"
     os.chown(config, 0, 1234)
     config.chmod(0o664)
@@ -74,7 +78,9 @@ def test_status_does_not_run_a_hook_line_of_a_group_writable_configuration(conta
 
 @as_root
 @pytest.mark.parametrize("links", [1, 2])
-def test_status_does_not_run_a_hook_line_behind_a_link_of_another_user(container: Path, links: int) -> None:
+def test_the_hook_status_command_does_not_run_a_hook_line_behind_a_link_of_another_user(
+    container: Path, links: int
+) -> None:
     """The file read through the link and the file checked afterwards may differ."""
     trace = hostile(container)
     theirs = container.parent / "theirs"

@@ -148,7 +148,7 @@ USED = "\U0001f600{{ path }}{{ trigger }}{{ config_get('user.a', '') }}\n"
         (archive, 1, 200, 300_000, USED),
     ],
 )
-def test_check_compares_all_hosts_within_the_memory_of_other_commands(
+def test_the_check_command_compares_all_hosts_within_the_memory_of_other_commands(
     tmp_path, make, templates, rules, size, end
 ):
     when = "when: [create, start, copy, rename]"

@@ -123,7 +123,7 @@ def test_an_instance_name_cannot_steer_the_terminal_or_add_a_line(
         ("plain ü € \U0001f600 \\", "plain ü € \U0001f600 \\"),
     ],
 )
-def test_printable_escapes_control_and_invisible_characters(text: str, shown: str) -> None:
+def test_the_printable_function_escapes_control_and_invisible_characters(text: str, shown: str) -> None:
     assert printable(text) == shown
 
 

@@ -121,7 +121,7 @@ def test_attack_17_a_dangling_symlink_as_target_creates_the_missing_file_inside(
     assert [place.read_text() for place in made].count("new") == 1
 
 
-def test_attack_17_create_only_treats_a_dangling_symlink_as_existing(scene):
+def test_attack_17_a_create_only_rule_treats_a_dangling_symlink_as_existing(scene):
     scene.link("etc/resolv.conf", "/run/resolv.conf")
     plan = scene.write({"/etc/resolv.conf": "new"}, create_only=True)
     assert [change.action for change in plan.changes] == [SKIP]

@@ -139,7 +139,7 @@ def test_edits_of_one_rule_do_not_overwrite_each_other():
     assert b"when: [create, copy, rename]" in fixed(wrong).changes(wrong)["metadata.yaml"][1]
 
 
-def test_the_unsafe_fix_of_a_stale_hostname_adds_copy_and_rename_together():
+def test_the_unsafe_fix_of_a_stale_hostname_adds_the_triggers_copy_and_rename():
     wrong = file("/etc/hostname", "{{ instance.name }}\n")
     done = fix(wrong, findings_of, lambda finding: finding.severity >= Severity.WARNING)
     assert [finding.check for finding in done.fixed] == ["copy"]
@@ -179,7 +179,7 @@ def test_only_findings_of_the_chosen_severities_are_fixed():
         ("abc", "cba", False), ("abc", "abcde", False), ("", "a", True),
     ],
 )  # fmt: skip
-def test_the_order_of_two_words_does_not_matter_to_their_difference(a, b, expected):
+def test_the_difference_of_two_words_does_not_depend_on_their_order(a, b, expected):
     assert differ_by_one(a, b) is expected and differ_by_one(b, a) is expected
 
 
@@ -209,7 +209,7 @@ def folder(tmp_path):
     return tmp_path / "image"
 
 
-def test_diff_shows_the_patch_and_changes_nothing(folder, monkeypatch, capsys):
+def test_the_diff_option_shows_the_patch_and_changes_nothing(folder, monkeypatch, capsys):
     monkeypatch.chdir(folder.parent)
     assert main(["check", "image", "--diff"]) == 1
     shown = capsys.readouterr()
@@ -219,7 +219,7 @@ def test_diff_shows_the_patch_and_changes_nothing(folder, monkeypatch, capsys):
     assert (folder / "metadata.yaml").read_text() == METADATA
 
 
-def test_fix_keeps_comments_modes_and_other_files(folder, capsys):
+def test_the_fix_option_keeps_comments_modes_and_other_files(folder, capsys):
     (folder / "metadata.yaml").chmod(0o640)
     (folder / "templates/t").chmod(0o444)
     (folder / "rootfs").mkdir()
@@ -239,7 +239,7 @@ def test_fix_keeps_comments_modes_and_other_files(folder, capsys):
     assert [path.stat().st_mtime_ns for path in folder.rglob("*")] == times
 
 
-def test_fix_reports_the_findings_that_remain(folder, capsys):
+def test_the_fix_option_reports_the_findings_that_remain(folder, capsys):
     (folder / "templates/t").write_text("{{ instnace.name }}{{ zzz }}\n")
     assert main(["check", str(folder), "--fix"]) == 1
     assert "[unknown-variable]" in (shown := capsys.readouterr().out) and "instnace" not in shown
@@ -247,7 +247,7 @@ def test_fix_reports_the_findings_that_remain(folder, capsys):
 
 
 @pytest.mark.parametrize("name", ["metadata.yaml", "templates/t"])
-def test_fix_never_writes_through_a_link(folder, tmp_path, name, capsys):
+def test_the_fix_option_never_writes_through_a_link(folder, tmp_path, name, capsys):
     target = tmp_path / "target"
     (folder / name).rename(target)
     (folder / name).symlink_to(target)
@@ -256,7 +256,7 @@ def test_fix_never_writes_through_a_link(folder, tmp_path, name, capsys):
     assert target.read_bytes() == before and (folder / name).is_symlink()
 
 
-def test_fix_never_writes_through_a_linked_folder(folder, tmp_path, capsys):
+def test_the_fix_option_never_writes_through_a_linked_folder(folder, tmp_path, capsys):
     (folder / "templates").rename(tmp_path / "other")
     (folder / "templates").symlink_to(tmp_path / "other")
     main(["check", str(folder), "--fix"])
@@ -265,7 +265,7 @@ def test_fix_never_writes_through_a_linked_folder(folder, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("name", ["metadata.yaml", "templates/t"])
-def test_fix_leaves_the_other_name_of_a_hard_link_as_it_is(folder, tmp_path, name, capsys):
+def test_the_fix_option_leaves_the_other_hard_links_of_a_file_unchanged(folder, tmp_path, name, capsys):
     other = tmp_path / "other"
     other.hardlink_to(folder / name)
     before = other.read_bytes()
@@ -274,7 +274,9 @@ def test_fix_leaves_the_other_name_of_a_hard_link_as_it_is(folder, tmp_path, nam
 
 
 @pytest.mark.parametrize("what", ["content", "link", "folder"])
-def test_fix_overwrites_nothing_that_changed_after_it_was_read(folder, tmp_path, what, monkeypatch, capsys):
+def test_the_fix_option_does_not_overwrite_a_file_that_changed_after_it_was_read(
+    folder, tmp_path, what, monkeypatch, capsys
+):
     from templater.checks import author_report
 
     def fix_then_change(*arguments, **options):
@@ -336,7 +338,7 @@ def test_metadata_in_utf_16_is_fixed_in_its_encoding(folder, capsys):
 
 
 @root_only
-def test_fix_keeps_the_owner(folder, capsys):
+def test_the_fix_option_keeps_the_owner(folder, capsys):
     os.chown(folder / "templates/t", 1234, 4321)
     assert main(["check", str(folder), "--fix"]) == 0
     status = (folder / "templates/t").stat()
@@ -344,7 +346,9 @@ def test_fix_keeps_the_owner(folder, capsys):
 
 
 @pytest.mark.slow
-def test_fixes_of_a_large_file_end_soon_and_a_note_says_that_more_are_left(tmp_path, capfd, monkeypatch):
+def test_the_fixes_of_a_large_file_end_soon_and_a_note_says_that_more_mistakes_remain(
+    tmp_path, capfd, monkeypatch
+):
     monkeypatch.setattr(fixes, "MAX_SECONDS", 0.5)
     rules = "".join(f"  /etc/{n}:\n    when: [create]\n    template: t\n    mode: 420\n" for n in range(3000))
     (tmp_path / "templates").mkdir()

@@ -90,7 +90,7 @@ def test_metadata_that_one_host_rejects_is_an_error_of_this_host():
     assert "not a finding" not in report["text"]
 
 
-def test_check_prints_the_table_for_directories_and_archives(tmp_path, monkeypatch, capsys):
+def test_the_check_command_prints_the_table_for_directories_and_archives(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "image/templates").mkdir(parents=True)
     (tmp_path / "image/metadata.yaml").write_text(

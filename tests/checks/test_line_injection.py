@@ -78,5 +78,5 @@ def test_attack_49_a_configuration_value_inside_a_line_of_a_file_is_found(text):
         "name = {{ container.name }}",
     ],
 )
-def test_whole_documents_numbers_and_instance_names_have_no_finding(text):
+def test_a_whole_document_a_number_and_an_instance_name_have_no_finding(text):
     assert not observed(CHECK, an_image(templates={"t": text}))

@@ -18,7 +18,7 @@ CHECK = "lookalike-name"
         ("hosts.tpl ", "another spelling"),
     ],
 )
-def test_a_template_that_looks_like_another_is_named(name, spelled):
+def test_a_template_name_that_looks_like_another_template_name_is_reported(name, spelled):
     ((severity, _, message),) = observed(CHECK, an_image(templates={"hosts.tpl": "", name: ""}))
     assert severity == "medium"
     assert "looks like 'hosts.tpl'" in message

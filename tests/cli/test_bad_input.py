@@ -243,7 +243,7 @@ def test_apply_requires_a_trigger(rootfs, capfd):
     assert "--trigger" in said
 
 
-def test_apply_refuses_a_virtual_machine_without_the_option_as_agent(rootfs, capfd):
+def test_apply_refuses_a_virtual_machine_without_the_as_agent_option(rootfs, capfd):
     before = fingerprint(rootfs)
     code, said = run(capfd, "apply", SAMPLE, rootfs, "-t", "create", "--vm")
     assert code == 3

@@ -35,14 +35,14 @@ def parts(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_check_of_a_metadata_tarball_names_the_checks_that_did_not_run(parts, capsys):
+def test_for_a_metadata_tarball_the_check_command_names_the_checks_that_did_not_run(parts, capsys):
     assert main(["check", "meta.tar"]) == 0
     assert NEED_ROOTFS in (noted := capsys.readouterr().err) and "no readable root filesystem" in noted
     assert main(["check", "meta.tar", "--json"]) == 0
     assert NEED_ROOTFS in json.loads(capsys.readouterr().out)[0]["notes"][-1]
 
 
-def test_check_prints_no_note_for_a_directory_without_a_root_filesystem(parts, capsys):
+def test_the_check_command_prints_no_note_for_a_directory_without_a_root_filesystem(parts, capsys):
     assert main(["check", "image"]) == 0
     assert capsys.readouterr().err == "image: nothing found\n"
 
@@ -125,7 +125,7 @@ def test_a_templater_toml_that_is_not_a_file_is_an_error(parts, capsys, kind):
     assert f"'image/templater.toml' is a {kind}, not a regular file" in capsys.readouterr().err
 
 
-def test_the_maximum_number_of_ignores_that_match_nothing_is_reported(parts, capsys):
+def test_each_unused_ignore_is_reported_up_to_the_maximum_number_of_ignores(parts, capsys):
     (parts / "image/templater.toml").write_text('[[ignore]]\nid = "mode"\n' * MAX_IGNORES)
     assert main(["check", "image"]) == 1
     assert capsys.readouterr().err == f"image: {MAX_IGNORES} warnings\n"

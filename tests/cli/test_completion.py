@@ -109,7 +109,7 @@ def test_every_command_and_option_is_completed(image):
     assert {"--instance", "--instances"} <= set(answered("preview", image, "--inst")[1])
 
 
-def test_descriptions_are_first_sentences(image):
+def test_the_description_of_an_option_is_the_first_sentence_of_its_help(image):
     (line,) = completion.answer("fish", CommandLine(("templater", "check", "--at-l"), "", 0))[1:]
     assert line == "--at-least\tShow findings of this severity and above"
 
@@ -192,7 +192,7 @@ def test_each_line_of_the_page_is_completed(image, tmp_path, monkeypatch):
         assert header.startswith("files") == (line.endswith(("preview", "@", "store:")))
 
 
-def test_the_file_of_a_value_is_completed():
+def test_a_file_name_is_completed_after_an_at_sign():
     assert answered("preview", "x", "-c", "user.data=@us") == ("files 11", [])
     assert answered("preview", "x", "-c", "user.data=us") == ("none 0", [])
     assert answered("diff", "x", "--set=a=@us") == (f"files {len('--set=a=@')}", [])

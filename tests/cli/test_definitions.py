@@ -40,7 +40,7 @@ def test_an_instance_of_the_type_virtual_machine_selects_the_build_for_virtual_m
     assert names("-i", instance) == {"vm.tpl"}
 
 
-def test_the_option_o_names_an_output_and_sets_fields_in_one_command(tmp_path):
+def test_the_o_option_can_name_an_output_and_set_fields_in_one_command(tmp_path):
     run("preview", DEBIAN, *FIXED, "-o", tmp_path / "tree", "-o", "image.variant=cloud")
     assert (tmp_path / "tree/var/lib/cloud/seed/nocloud-net/meta-data").exists()
 
@@ -61,7 +61,7 @@ def test_a_field_of_an_image_directory_cannot_be_set(words):
     assert "-o image.release=a is for definitions" in done.stderr
 
 
-def test_the_option_all_variants_is_refused_for_a_directory():
+def test_the_all_variants_option_is_refused_for_a_directory():
     for command in ("preview", "check"):
         done = run(command, ROOT / "sample-images/alpine", "--all-variants", code=2)
         assert "--all-variants is for definitions" in done.stderr
@@ -98,7 +98,7 @@ def test_no_finding_names_a_generated_file(tmp_path):
     assert {each["file"] for each in found["findings"]} == {str(definition)}
 
 
-def test_new_writes_the_directory_of_the_build(tmp_path):
+def test_the_new_command_writes_the_directory_of_the_build(tmp_path):
     folder = tmp_path / "image"
     run("new", folder, "--from", DEBIAN, *FIXED, "-o", "image.variant=cloud")
     image = open_definition(DEBIAN, Choice(("image.serial=1", "image.variant=cloud")))

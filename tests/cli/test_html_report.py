@@ -64,7 +64,7 @@ def test_the_exit_code_is_that_of_the_command_without_a_report(name, code, page,
     assert page(*COMMANDS[name])[0] == code == run(*COMMANDS[name])[0]
 
 
-def test_a_comparison_with_exit_code_ends_with_1_if_files_differ(page):
+def test_a_comparison_with_the_exit_code_option_ends_with_1_if_files_differ(page):
     assert page(*COMMANDS["other configuration"], "--exit-code")[0] == 1
     assert page("diff", CLOUD, "--set", "user.unread=1", "--exit-code")[0] == 0
 
@@ -183,7 +183,7 @@ def test_a_file_whose_origins_are_unknown_is_not_shown_if_its_template_reads_a_s
     assert text.count("public") == 2  # the template and the file
 
 
-def test_show_secrets_shows_secret_values(secretive, page):
+def test_the_show_secrets_option_shows_secret_values(secretive, page):
     _, text = page(*secretive, "-t", "create", "--show-secrets")
     for secret in HIDDEN:
         assert secret in text
@@ -426,7 +426,7 @@ files:
 @pytest.mark.parametrize(
     ("type", "built", "other"), [("container", "container", "vm"), ("virtual-machine", "vm", "container")]
 )
-def test_the_report_of_check_is_about_the_build_for_the_type_of_the_instance(
+def test_the_report_of_the_check_command_is_about_the_build_for_the_type_of_the_instance(
     type, built, other, run, tmp_path
 ):
     (tmp_path / "d.yaml").write_text(DEFINITION)

@@ -62,7 +62,7 @@ def test_with_the_host_none_no_keys_are_generated(words, image, run):
     assert "tiny none" in out and PLACEHOLDER_NOTE not in err
 
 
-def test_watch_shows_the_keys_of_the_image(image):
+def test_the_watch_command_shows_the_keys_of_the_image(image):
     watching = subprocess.Popen(
         [sys.executable, "-m", "templater", "watch", "image", "-c", "image.os=mine"],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env={**os.environ, "PYTHONUNBUFFERED": "1"},

@@ -78,12 +78,12 @@ def test_diff_of_one_instance_is_a_patch(incus, run):  # noqa: F811
     assert run("diff", "incus:c1", "--exit-code")[0] == 1
 
 
-def test_the_option_as_chooses_the_predicted_host(incus, run):  # noqa: F811
+def test_the_as_option_chooses_the_predicted_host(incus, run):  # noqa: F811
     _code, out, _err = run("diff", "incus:c1", "--as", "lxd")
     assert "# /srv/deep/file: new, 0:0 0644" in out
 
 
-def test_as_none_shows_templaters_own_result(incus, run):  # noqa: F811
+def test_the_host_none_shows_templaters_own_result(incus, run):  # noqa: F811
     code, out, _err = run("diff", "incus:c1", "--as", "none")
     assert code == 0 and "# /srv/deep/file: new, 33:34 0604" in out
 
@@ -100,7 +100,7 @@ def test_every_command_accepts_a_running_instance_as_src(incus, run, command):  
     assert {request.split()[0] for request in incus.requests} <= {"GET", "HEAD"} and incus.refused == []
 
 
-def test_check_of_an_instance_reads_a_copy_with_every_template(incus):  # noqa: F811
+def test_the_check_command_reads_a_copy_of_an_instance_with_every_template(incus):  # noqa: F811
     with live_copy("incus:c1", None, DEFAULT) as (folder, instance, host):
         assert sorted(os.listdir(folder)) == ["metadata.yaml", "templates"]
         for name in ("cloud-init-meta.tpl", "deep.tpl", "hostname.tpl", "once.tpl"):

@@ -91,7 +91,7 @@ def test_packages_install_pages_and_completions_for_both_names():
     ]  # fmt: skip
 
 
-def test_the_man_pages_have_the_date_source_date_epoch(monkeypatch, tmp_path):
+def test_the_man_pages_have_the_date_of_source_date_epoch(monkeypatch, tmp_path):
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
     manual.write_files(str(tmp_path / "one"))
     first = (tmp_path / "one/man/man1/templater.1").read_text().partition("\n")[0]
@@ -109,7 +109,7 @@ def test_the_man_pages_have_the_date_source_date_epoch(monkeypatch, tmp_path):
     ],
     ids=lambda words: words[0],
 )
-def test_no_page_has_a_warning(words, written, tmp_path):
+def test_no_man_page_causes_a_formatting_warning(words, written, tmp_path):
     if shutil.which(words[0]) is None:
         pytest.skip(f"NOT RUN: needs {words[0]}")
     for name, text in written.items():

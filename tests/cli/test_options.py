@@ -92,7 +92,7 @@ def test_a_value_can_contain_an_equals_sign():
     assert key_value("user.a=b=c") == ("user.a", "b=c")
 
 
-def test_devices_of_several_options_merge():
+def test_the_devices_of_several_options_are_merged():
     texts = "eth0,type=nic", "root,size=5GiB", "eth0,ipv4.address=10.0.0.5"
     expected = {"eth0": {"type": "nic", "ipv4.address": "10.0.0.5"}, "root": {"size": "5GiB"}}
     assert device_overrides(texts) == (expected, ())

@@ -77,7 +77,7 @@ def test_a_terminal_gets_colour(tmp_path):
     assert b"\x1b[" in on_a_terminal("preview", an_image(tmp_path, b"a: 1\n"), "-t", "create")
 
 
-def test_no_color_is_respected(tmp_path):
+def test_the_no_color_variable_is_respected(tmp_path):
     assert b"\x1b" not in on_a_terminal(
         "preview", an_image(tmp_path, b"a: 1\n"), "-t", "create", NO_COLOR="1"
     )

@@ -73,7 +73,7 @@ def test_a_key_that_is_emptied_is_not_set(page):
     )
 
 
-def test_an_unknown_file_opens_the_first_and_a_problem_comes_first(page):
+def test_a_view_of_an_unknown_file_opens_the_first_file_or_a_file_with_a_problem(page):
     assert page.ask(file="/nothing")["place"]["file"] == "/etc/hostname"
     broken = Page(ROOT / "sample-images" / "broken").ask()
     assert broken["problems"] > 10
@@ -130,7 +130,7 @@ def test_the_targets_in_a_root_filesystem_are_reported_with_their_directories(tm
     assert page.facts["targets"] == [str(tmp_path / "rootfs" / part) for part in ("srv", "srv/a", "srv/a/b")]
 
 
-def test_findings_are_those_of_check():
+def test_the_page_has_the_findings_of_the_check_command():
     page = Page(ROOT / "sample-images" / "broken")
     page.ask("findings")
     messages = [finding["message"] for finding in page.facts["findings"]]

@@ -62,7 +62,7 @@ def test_an_image_is_planned_for_the_first_start_of_a_new_instance(run, image):
     assert "note: triggers create,start: the first start of a new instance (see -t)" in err
 
 
-def test_the_pending_trigger_of_a_description_runs_before_start(run, image, tmp_path):
+def test_the_pending_trigger_of_a_description_runs_before_the_trigger_start(run, image, tmp_path):
     data, _, err = plan(run, image, "-i", write(tmp_path / "web1.yaml", PENDING_COPY))
     assert data["triggers"] == ["copy", "start"]
     assert "note: triggers copy,start: 'copy' is pending in the description (see -t)" in err
@@ -144,7 +144,7 @@ def test_an_archive_is_planned_against_its_root_filesystem_on_request(run, archi
     assert "create_only" not in err
 
 
-def test_an_image_without_a_root_filesystem_is_an_error_with_rootfs_image(run, image, tmp_path):
+def test_the_rootfs_image_option_is_an_error_for_an_image_without_a_root_filesystem(run, image, tmp_path):
     shutil.rmtree(image / "rootfs")
     assert run("preview", image, "--rootfs", "image") == (
         2, "", f"note: assuming a new container 'c1' (see -i and --name)\n"

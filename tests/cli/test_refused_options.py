@@ -146,7 +146,7 @@ CODES = {"apply DEFINITION ROOTFS -t create": 3, "apply IMAGE ROOTFS -t create -
 
 
 @pytest.mark.parametrize("line", [*USAGE, *REFUSED])
-def test_what_a_command_refuses_is_told_with_its_reason(line, tmp_path, monkeypatch, capfd):
+def test_a_command_gives_the_reason_for_each_refusal(line, tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
     os.mkdir("ROOTFS")

@@ -100,7 +100,7 @@ def test_each_result_of_the_table_of_hosts_is_beside_its_hosts(width, shown):
         assert motd[header.index("lxd") :].startswith("differs [1]")
 
 
-def test_a_finding_of_audit_begins_beside_its_place_or_on_a_line_of_its_own(shown):
+def test_the_message_of_a_finding_begins_beside_its_position_or_on_the_next_line(shown):
     message = "tag 'include' reads files  [CVE-2026-33897]"
     wide, narrow = (COLOUR.sub("", shown(*words_of("audit"), width=width)) for width in (300, 80))
     assert f"banned.tpl:1:4: {message}\n" in wide
@@ -114,7 +114,7 @@ def test_the_patches_of_files_are_separated_on_a_terminal_only(shown, capfd):
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_no_color_keeps_the_layout_and_removes_every_code(name, shown):
+def test_the_no_color_variable_keeps_the_layout_and_removes_every_escape_sequence(name, shown):
     plain = shown(*words_of(name), NO_COLOR="1")
     assert "\x1b" not in plain
     assert plain.splitlines() == COLOUR.sub("", shown(*words_of(name))).splitlines()[
@@ -196,7 +196,7 @@ def test_simulate_and_image_info_have_colours(name, shown):
         ("never", {"FORCE_COLOR": "1"}, True, False),
     ],
 )
-def test_the_option_color_wins_over_the_environment(option, environment, on_terminal, colours, monkeypatch):
+def test_the_color_option_wins_over_the_environment(option, environment, on_terminal, colours, monkeypatch):
     for name in ("NO_COLOR", "FORCE_COLOR", "CLICOLOR_FORCE"):
         monkeypatch.delenv(name, raising=False)
     for name, value in {"TERM": "xterm", **environment}.items():
@@ -207,7 +207,7 @@ def test_the_option_color_wins_over_the_environment(option, environment, on_term
 
 
 @pytest.mark.parametrize("words", [("--color", "always", "preview"), ("preview", "--color", "always")])
-def test_color_is_accepted_before_and_after_the_command(words, run):
+def test_the_color_option_is_accepted_before_and_after_the_command(words, run):
     code, out, _ = run(*words, SAMPLES / "debian-cloud")
     assert code == 0
     assert "\x1b[1m/etc/hostname" in out
@@ -256,7 +256,7 @@ def test_without_a_pager_the_output_goes_to_the_terminal(environment):
     assert b"localhost" in on_a_terminal("preview", str(SAMPLES / "debian-cloud"), **environment)
 
 
-def test_no_pager_wins_over_the_environment():
+def test_the_no_pager_option_wins_over_the_environment():
     seen = on_a_terminal("preview", str(SAMPLES / "debian-cloud"), "--no-pager", PAGER="tr a-z A-Z")
     assert b"localhost" in seen
 

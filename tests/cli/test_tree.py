@@ -100,7 +100,7 @@ def test_a_compressed_tar_name_is_refused_without_creating_a_folder(name, tmp_pa
     assert not list(tmp_path.iterdir())
 
 
-def test_an_existing_tar_is_replaced_only_with_reuse(tmp_path, capsys):
+def test_an_existing_tar_is_replaced_only_with_the_reuse_option(tmp_path, capsys):
     target = tmp_path / "files.tar"
     target.write_text("mine")
     assert preview(PERMISSIONS, "-t", "create", "--as", "none", "-o", target) == 3

@@ -202,7 +202,7 @@ def looks(image, capfd):
     return capfd.readouterr()
 
 
-def test_watch_shows_everything_at_first(small, capfd):
+def test_the_watch_command_shows_everything_at_first(small, capfd):
     shown = looks(watched(small, checked=True, tested=True), capfd)
     assert "==> /etc/hostname  write" in shown.out
     assert "==> /etc/motd  write" in shown.out
@@ -283,7 +283,7 @@ def test_only_the_rule_that_depends_on_a_change_is_rendered_again(small, tmp_pat
         assert set(rendered) == {name} - {None}
 
 
-def test_each_look_prints_one_line_of_json_with_readable_text(small, capfd):
+def test_each_update_is_one_line_of_json_with_readable_text(small, capfd):
     (small / "templates/motd.tpl").write_text("Grüße\n")
     described = options.Description(None, None, None, (), (), (), None)
     request = options.Request(

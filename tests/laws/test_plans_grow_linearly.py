@@ -213,7 +213,7 @@ PATHS: dict[str, Callable[[int], str]] = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("shape", PATHS)
-def test_cleaning_a_path_takes_linear_time(shape: str) -> None:
+def test_normalising_a_path_takes_linear_time(shape: str) -> None:
     def run(path: str) -> object:
         try:
             return clean(path)

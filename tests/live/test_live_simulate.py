@@ -133,7 +133,7 @@ def test_a_simulated_life_gives_the_files_of_the_real_daemon(incus: Incus, name:
     )
 
 
-def test_watch_shows_the_diff_again_after_a_change(incus: Incus) -> None:
+def test_the_watch_command_shows_the_diff_again_after_a_change(incus: Incus) -> None:
     incus("launch", "t", "watched", "-c", "user.foo=bar")
     with reading_proxy(str(incus.folder / "unix.socket")) as proxy:
         program = subprocess.Popen(

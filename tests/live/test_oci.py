@@ -117,7 +117,7 @@ def test_an_annotation_cannot_use_a_source_that_the_hook_line_does_not_allow(bun
     assert not (bundle.path / "rootfs/etc/templated").exists()
 
 
-def test_a_second_run_fires_only_start(bundle: Bundle):
+def test_a_second_run_runs_only_the_trigger_start(bundle: Bundle):
     make_image(bundle.path, instance=INSTANCE)
     bundle.install()
     bundle.start()
@@ -149,7 +149,7 @@ def test_a_read_only_root_is_rendered(bundle: Bundle):
     assert bundle.seen() == born("c1")
 
 
-def test_a_hook_at_create_container_sees_the_same_root_filesystem(bundle: Bundle):
+def test_a_hook_in_the_create_container_stage_sees_the_same_root_filesystem(bundle: Bundle):
     make_image(bundle.path, instance=INSTANCE)
     bundle.install("--in-place", stage="createContainer")
     assert bundle.seen() == born("c1")

@@ -83,7 +83,7 @@ def test_without_an_annotation_nothing_happens(podman: Podman):
     assert seen == {"/etc/existing": ("33:34 604", "old content\n")}
 
 
-def test_a_restart_runs_only_start(podman: Podman):
+def test_a_restart_runs_only_the_trigger_start(podman: Podman):
     podman.install()
     podman.run("-d", "--name", "x1", *annotation(podman), words=["/bin/sleep", "1000"])
     describe(podman, "changed")
@@ -142,7 +142,7 @@ def test_a_bind_mounted_file_is_written_in_place_on_request(podman: Podman):
     assert podman.run("--rm", *annotation(podman), words=words).stdout == "10.0.0.1 c1\n"
 
 
-def test_with_no_hosts_podman_keeps_the_rendered_etc_hosts(podman: Podman):
+def test_with_the_no_hosts_option_podman_keeps_the_rendered_etc_hosts(podman: Podman):
     """Without --no-hosts, podman mounts its own file there and writes it after every hook."""
     make_image(podman.path / "image", MOUNTED.format(name="hosts"), NAME)
     podman.install()

@@ -63,7 +63,7 @@ def test_an_image_of_the_local_daemon_previews_like_its_directory(images, enviro
     )  # the directory has a root filesystem to compare with
 
 
-def test_the_incus_client_image_is_previewed_from_its_metadata_only(images, environment, tmp_path):
+def test_an_image_of_the_incus_daemon_is_previewed_from_its_metadata_only(images, environment, tmp_path):
     preview("incus:image/tiny/two", environment)
     (file,) = (tmp_path / ".local/share/templater/store/files").iterdir()
     assert file.stat().st_size < 100_000

@@ -166,7 +166,9 @@ def test_the_clients_list_ten_thousand_images(certificates, tmp_path):
             assert len(client.list()) == 10_000
 
 
-def test_a_client_that_read_the_old_catalog_still_downloads_after_remove_and_prune(certificates, tmp_path):
+def test_a_client_that_read_the_old_catalog_still_downloads_after_images_are_removed_and_pruned(
+    certificates, tmp_path
+):
     tree = Tree(str(tmp_path / "tree"))
     shutil.copytree(STREAMS / "example", tree.path)
     with serving(Path(tree.path), certificates) as server:

@@ -75,7 +75,7 @@ def test_a_wrong_token_is_refused(serve, image, token):
     "cookie",
     [None, "", "templater=x", "templater-{port}=", "templater-{port}=wrong", "templater-{port}=\xff"],
 )
-def test_a_question_without_the_cookie_is_refused(server, path, cookie):
+def test_a_request_without_the_cookie_is_refused(server, path, cookie):
     sent = None if cookie is None else cookie.replace("{port}", str(server.port))
     assert server.request(path, "POST", VIEW, Cookie=sent)[0] == 403
     assert server.request("/events", Cookie=sent)[0] == 403
@@ -111,7 +111,7 @@ def test_a_foreign_origin_is_refused_even_with_the_cookie(server, origin):
 
 @pytest.mark.parametrize("site", ["cross-site", "same-site"])
 @pytest.mark.parametrize("path", ["/events", "/assets/page.js", "/"])
-def test_a_request_of_a_page_on_another_port_is_refused(server, site, path):
+def test_a_request_from_a_page_on_another_port_is_refused(server, site, path):
     """Cookies and SameSite ignore ports, so another server on loopback counts as the same site."""
     assert server.request(path, Sec_Fetch_Site=site, Sec_Fetch_Mode="no-cors")[0] == 403
 
@@ -151,7 +151,7 @@ def test_an_invalid_body_is_refused(server, body, status):
      {"place": {"host": "../x", "trigger": "x,y", "instance": "../x", "beside": "host:../x", "file": "../../etc/passwd"}},
      {"place": {"beside": "trigger:" + "start," * 1000}}, {"place": {}, "kind": "findings", "version": "x"}],
 )  # fmt: skip
-def test_the_page_answers_a_question_with_values_of_the_wrong_kind(server, question):
+def test_the_page_answers_a_request_with_values_of_the_wrong_kind(server, question):
     status, _, body = server.request("/view", "POST", json.dumps(question).encode())
     assert status == 200
     assert b"Traceback" not in body

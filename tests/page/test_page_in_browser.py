@@ -175,7 +175,7 @@ def test_a_definition_and_an_archive_are_shown_as_the_image_that_they_make(
     expect(page.locator("#list")).to_contain_text("/etc/hostname")
 
 
-def test_findings_of_check_lead_to_their_files(serve, browser, expect):
+def test_each_finding_of_the_check_command_leads_to_its_file(serve, browser, expect):
     page = browser.open(serve(ROOT / "sample-images" / "broken"))
     finding = page.locator("#finding-list li", has_text="unknown filter 'uper'")
     finding.locator("a").click()

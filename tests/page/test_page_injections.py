@@ -106,7 +106,7 @@ def test_without_escaping_each_payload_runs_in_the_page(serve, browser, image, p
     browser.problems.clear()
 
 
-def test_the_policy_stops_a_script_that_was_not_escaped(serve, browser, image):
+def test_the_content_security_policy_stops_a_script_that_was_not_escaped(serve, browser, image):
     page = browser.open(serve(image))
     stopped = page.evaluate(
         """text => {

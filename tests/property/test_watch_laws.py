@@ -170,7 +170,9 @@ def state(image, request):
 @pytest.mark.slow
 @settings(deadline=None)
 @given(st.lists(EDITS, min_size=1, max_size=8), st.booleans(), st.booleans())
-def test_after_any_edits_the_kept_state_equals_a_fresh_look(edits, checked, with_rootfs):
+def test_after_any_edits_the_state_of_a_watched_image_equals_the_state_of_a_newly_opened_image(
+    edits, checked, with_rootfs
+):
     with tempfile.TemporaryDirectory() as folder:
         edited = Edited(Path(folder), with_rootfs=with_rootfs)
         for edit in START:

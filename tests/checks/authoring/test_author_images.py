@@ -280,7 +280,7 @@ def test_audit_reads_neither_ignore_comments_nor_templater_toml(image, capsys):
     assert "language" in capsys.readouterr().out
 
 
-def test_build_packs_neither_templater_toml_nor_tests(image, tmp_path):
+def test_the_image_build_command_packs_neither_templater_toml_nor_tests(image, tmp_path):
     path = image(MISTAKE | {"templater.toml": "", "tests/web1.yaml": "config: {}\n", "rootfs/etc/motd": ""})
     target = tmp_path / "built.tar"
     assert main(["image", "build", path, "-o", str(target), "--compression", "none"]) == 0
@@ -366,7 +366,7 @@ def test_many_scripts_are_validated_within_the_limits(image, monkeypatch):
     assert "because all validators together take longer than 3 s" in note
 
 
-def test_check_imports_the_modules_of_validators_only_for_files_of_their_kind(image):
+def test_the_check_command_imports_a_validator_module_only_for_files_of_its_kind(image):
     code = (
         "import sys\nfrom templater.cli.main import main\n"
         f"main(['check', {image(MISTAKE)!r}])\n"
@@ -386,7 +386,7 @@ def test_many_findings_of_one_check_are_counted(image):
 
 
 @pytest.mark.parametrize("report", ["json", "sarif", "gitlab"])
-def test_a_report_of_check_is_valid_json(image, report, capsys):
+def test_a_report_of_the_check_command_is_valid_json(image, report, capsys):
     path = image(MISTAKE)
     shutil.copytree(path, f"{path}2")
     assert main(["check", path, f"{path}2", "--report", report]) == 1
@@ -394,7 +394,7 @@ def test_a_report_of_check_is_valid_json(image, report, capsys):
     assert len(written["runs"] if report == "sarif" else written) == 2
 
 
-def test_check_starts_no_program_and_loads_no_network_code(image):
+def test_the_check_command_starts_no_program_and_loads_no_network_code(image):
     code = (
         "import sys\nfrom templater.cli.main import main\n"
         f"main(['check', {image(MISTAKE)!r}])\n"

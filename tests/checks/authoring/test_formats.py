@@ -23,7 +23,7 @@ REPORT = EMPTY | {
 }
 
 
-def test_junit_has_a_failed_case_for_each_finding_and_a_passed_case_without_findings():
+def test_a_junit_report_has_a_failed_case_for_each_finding_or_one_passed_case():
     root = ElementTree.fromstring(junit([REPORT, EMPTY]))
     suites = root.findall("testsuite")
     assert [suite.get("name") for suite in suites] == ["./i", "j\\x1b"]
@@ -33,7 +33,7 @@ def test_junit_has_a_failed_case_for_each_finding_and_a_passed_case_without_find
     assert failure.text.startswith('a "b" <c> & 50%\nhint: do, this:')
 
 
-def test_github_escapes_properties_and_messages():
+def test_the_github_report_escapes_properties_and_messages():
     first, second = github([REPORT, EMPTY]).splitlines()
     assert first == second
     assert first.startswith(

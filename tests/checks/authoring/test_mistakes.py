@@ -372,7 +372,7 @@ def test_a_mistake_causes_at_most_one_finding_of_level_error(id, level, place, w
 TEXTS = Path(__file__).with_name("mistakes.txt")
 
 
-def test_the_text_about_each_mistake_is_the_recorded_one(update):
+def test_the_text_about_each_mistake_matches_the_recorded_text(update):
     found = [each for case in CASES for each in audit(case[3], "authoring") if each.check == case[0]]
     blocks = [
         f"{each.check} {each.severity.level} {each.place}\n  {each.message}\n"
@@ -615,7 +615,7 @@ def test_the_hint_about_quotes_corrects_a_file_that_quotes_break(path, line):
     assert not audit(quoted, "authoring")
 
 
-def test_the_hint_of_host_syntax_contains_a_loop_for_every_host():
+def test_the_hint_of_the_host_syntax_check_contains_a_loop_for_every_host():
     wrong = text('{{ devices.eth0["ipv4.address"] }}', hosts="incus,incus-debian")
     (found,) = (each for each in audit(wrong, "authoring") if each.check == "host-syntax")
     assert found.message.endswith("every start fails on incus-debian")

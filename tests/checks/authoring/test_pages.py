@@ -46,7 +46,7 @@ def test_the_index_lists_every_check(update):
     assert path.read_text() == index()
 
 
-def test_check_with_the_option_rule_list_prints_the_rows_of_the_index():
+def test_the_list_value_of_the_rule_option_prints_the_rows_of_the_index():
     said = run_templater(["check", "--rule", "list"]).stdout
     printed = [line.split(maxsplit=2) for line in said.splitlines() if line and not line.endswith(":")]
     cells = [line.strip("| ").split(" | ") for line in index().splitlines() if line.startswith("| ")]
@@ -60,5 +60,5 @@ def test_check_ids_are_the_names_of_the_check_files():
     assert names - {"__init__"} == {check.id.replace("-", "_") for check in CHECKS}
 
 
-def test_check_with_the_option_rule_prints_the_page_of_that_rule():
+def test_the_rule_option_prints_the_page_of_a_check():
     assert run_templater(["check", "--rule", "line-break"]).stdout == (PAGES / "line-break.md").read_text()

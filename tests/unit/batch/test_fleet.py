@@ -332,12 +332,12 @@ def test_an_instance_name_that_is_a_path_selects_no_root_filesystem(tmp_path):
         ["-t", "all"],
     ],
 )
-def test_options_for_one_instance_are_refused_with_the_option_instances(arguments, tmp_path, capfd):
+def test_options_for_one_instance_are_refused_with_the_instances_option(arguments, tmp_path, capfd):
     (tmp_path / "all.json").write_bytes(a_list(1))
     assert main(["preview", WEB, "--instances", str(tmp_path / "all.json"), *arguments]) == 2
 
 
-def test_the_option_instances_suggests_the_option_i_to_select_one_instance(tmp_path, capfd):
+def test_the_error_of_the_instances_option_suggests_the_i_option_to_select_one_instance(tmp_path, capfd):
     file = tmp_path / "all.json"
     file.write_bytes(a_list(2))
     assert main(["preview", WEB, "--instances", f"{file}#web1"]) == 2
