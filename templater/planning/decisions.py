@@ -33,7 +33,7 @@ MAX_COMPARED = 64 << 20
 MAX_KEPT = 8 << 20
 #: maximum number of bytes that one plan keeps from existing files
 MAX_COMPARED_TOTAL = 64 << 20
-#: means an unknown depth; no path is this deep
+#: stands for an unknown depth, because no path is this deep
 _DEEPEST = 1 << 16
 
 

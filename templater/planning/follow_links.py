@@ -238,8 +238,8 @@ class _Walk:
         """Return the users, without root, who can have put a link into the current directory of the walk.
 
         To move a link, a user needs no right on the link, but only on its directory. -1 stands for any user.
-        The group counts even if it is root's. An ACL shows its mask as the group's rights, so the ACL can let
-        a user write. Users of images for OpenShift have root's group.
+        The group counts even if it is root's group, because users of images for OpenShift belong to root's
+        group. With an ACL, the group's bits are the ACL's mask, so the ACL can let another user write.
         """
         folder = self.view.entry(self.place())
         if folder is None:
