@@ -123,7 +123,7 @@ class AuthoredImage(ScannedImage):
 
     hosts: tuple[Host, ...] = (INCUS,)
     instances: tuple[Instance, ...] = ()
-    #: instances in addition to the built-in ones
+    #: instances in addition to the built-in instances
     added: tuple[Instance, ...] = ()
     #: None if no validator should run
     validators: Validators | None = None
@@ -198,7 +198,7 @@ class AuthoredImage(ScannedImage):
         found = tuple(nodes(document))
         for node in found:
             if isinstance(node, tree.Text):
-                # Save memory: no check reads the literal text, and it can be as large as the template.
+                # Save memory: no check reads the literal text, which can be as large as the template.
                 node.value = ""
         document.tokens = []
         return Template(name, source, rules, document, found, reads_of(document), errors)

@@ -29,7 +29,7 @@ class KnownRootfs:
         self.assumed: dict[str, None] = {}
         #: the content of each written file, or None for unknown content
         self.written: dict[str, str | None] = {}
-        #: the mode of each written file whose entry names one
+        #: the mode of each written file whose entry names a mode
         self.modes: dict[str, int] = {}
         self.removed: set[str] = set()
 

@@ -120,7 +120,7 @@ class Decoded:
             raise LimitError(f"the catalog has more than {MOST_ALIASES} aliases")
 
 
-#: limits on all files of one catalog together, and on the entries of an index (Ubuntu's has four)
+#: limits on all files of one catalog together, and on the entries of an index (Ubuntu's index has four)
 MOST_BYTES_OF_ALL = 2 * MOST_BYTES
 MOST_VALUES_OF_ALL = 2 * MOST_VALUES
 MOST_FILES = 200

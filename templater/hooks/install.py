@@ -29,7 +29,7 @@ PACKAGES = ("templater", "jinja2", "markupsafe", "yaml")
 #: texts that identify a hook line of any templater version
 MARKS = ("from templater_hook import", "from templater.hooks.")
 
-#: limit on the components of a path and of the links in it
+#: limit on the number of components of a path, including the components of its links
 MOST_COMPONENTS = 1000
 
 #: size limit of a configuration file in bytes

@@ -330,8 +330,8 @@ def render(job: Job, send: "Send") -> None:
 
 
 #: Template errors that a log may quote, because they contain no values.
-#: An error with one of ``_FIXED_BEGINNINGS`` contains none either: it ends with a type, or with a name from
-#: the template.
+#: An error with one of ``_FIXED_BEGINNINGS`` contains no values either: after the beginning, it has only a
+#: type, or a name from the template.
 _FIXED_TEXTS = frozenset((
     "filename for 'include'-tag evaluated to an empty string", "filter 'pluralize' does only work on numbers",
     "filter input argument must be of type 'time.Time'", "negative sign on a non-number expression",
@@ -417,7 +417,7 @@ def _image(job: Job, send: "Send") -> "tuple[Metadata, dict[str, CodeType] | Non
 
 
 def _loaded_image(kept: CacheEntry) -> "tuple[Metadata, dict[str, CodeType], dict[str, tuple[str, ...]]]":
-    architecture, properties, rules, codes, keys = marshal.loads(kept.payload)  # noqa: S302 - a sandboxed child wrote it
+    architecture, properties, rules, codes, keys = marshal.loads(kept.payload)  # noqa: S302 - a sandboxed child wrote the data
     return Metadata(architecture, 0, 0, properties, tuple(Rule(*values) for values in rules)), codes, keys
 
 
@@ -487,7 +487,7 @@ def _described(job: Job, send: "Send") -> Instance:
         return Instance()
     kept = job.kept.get(INSTANCE)
     if kept is not None:
-        *values, layers = marshal.loads(kept.payload)  # noqa: S302 - a sandboxed child wrote it
+        *values, layers = marshal.loads(kept.payload)  # noqa: S302 - a sandboxed child wrote the data
         name, type, architecture, ephemeral, config, devices = values
         profiles = tuple(Profile(*layer) for layer in layers)
         return Instance(name, type, architecture, ephemeral, config, devices, profiles)

@@ -13,7 +13,7 @@ _OTHER_KINDS = {
     "7z", "br", "cpio", "deb", "erofs", "ext4", "iso", "lz", "lzo", "ova", "qcow2", "rar", "raw", "rpm",
     "sfs", "sqfs", "squashfs", "tbz", "tbz2", "tlz", "tzst", "vhd", "vhdx", "vmdk", "zip",
 }  # fmt: skip
-#: extensions of a compressed file; it is a tarball only if `.tar` precedes the extension
+#: extensions of a compressed file, which is a tarball only if `.tar` precedes the extension
 _COMPRESSED = {"bz2", "gz", "lz4", "lzma", "zst"}
 
 

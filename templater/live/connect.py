@@ -24,7 +24,7 @@ from .client import TIMEOUT, Client, Connect, DaemonError, unix_socket
 from .nearest_host import Nearest, nearest_host
 
 _PROJECT_VARIABLES = {"incus": "INCUS_PROJECT", "lxd": "LXD_PROJECT"}
-#: seconds that `incus remote proxy` may take to open its socket; it ends after this time without a client
+#: seconds for `incus remote proxy` to open its socket, and seconds without a client after which it ends
 _PROXY_START, _PROXY_IDLE = 30.0, 600
 
 

@@ -87,7 +87,7 @@ class NewerImages:
     def _read_list(self, address: Address) -> None:
         """Keep two versions of each image of a project, because the newest may be the instance's own."""
         found: dict[tuple[str, ...], list[_Version]] = {}
-        self._newest[address.project] = found  # so that a damaged list is read only once
+        self._newest[address.project] = found  # set first: a damaged list is read only once
         for image in self._daemon.client.items(f"/1.0/images{address.query(recursion='1')}", "image"):
             with contextlib.suppress(AttributeError, ValueError):
                 key = str(image.get("type")), *_identity(image)

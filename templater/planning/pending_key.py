@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ..model.options import RenderOptions
     from ..rendering.render import Rendering
 
-#: hosts whose container starts were recorded: the pending key is set in both passes
+#: hosts whose container starts were recorded: on these hosts, the pending key is set in both passes
 RECORDED = ("incus-debian", "lxd-debian")
 #: matches a template that names the key, prints the whole configuration or loops over it
 _READS = re.compile(rb"apply_template|\bin\s+config\b|\{\{-?\s*config\s*[|}-]")

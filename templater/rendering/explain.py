@@ -123,7 +123,7 @@ class Origins:
 
 def lines_of(pieces: Sequence[Piece], source: Source, origins: Origins) -> Iterator[Line]:
     """Yield the lines of the text that ``pieces`` form. A piece of several lines has a part in each line."""
-    number, begins = 1, 1  # a line of the output, and the template's line in which it begins
+    number, begins = 1, 1  # a line of the output, and the line of the template in which that line begins
     parts: list[Part] = []
     for piece in pieces:
         offset, is_text = max(piece.site.start, 0), piece.site.kind == TEXT

@@ -46,7 +46,7 @@ class Access:
     def problem(self, method: str, headers: Mapping[str, str]) -> str:
         """Return why a request is refused although its cookie may be valid, or ""."""
         if headers.get("Host", "") != self.authority:
-            return f"the host must be {self.authority}"  # an attacker's name can lead to this address
+            return f"the host must be {self.authority}"  # a host name of an attacker can lead here
         origin = headers.get("Origin")
         if origin != self.origin and (origin is not None or method not in ("GET", "HEAD")):
             return "requests of other pages are refused"

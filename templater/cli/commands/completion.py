@@ -31,7 +31,7 @@ Examples:
 SHELLS = ("bash", "zsh", "fish")
 #: the limits on a completion, which are low because the user waits for it
 LIMITS = ("command-time=10s", "command-processor=2s", "command-memory=512MiB")
-#: a word that ends with such a character is not complete, so no space follows it
+#: a word that ends with one of these characters is not complete, so no space follows the word
 OPEN = ("=", ":", "/")
 
 
@@ -72,7 +72,7 @@ def answer(shell: str, line: CommandLine) -> list[str]:
     try:
         with guard(parse(LIMITS, (COMMAND,))):
             found = completions(list(line.words[1:-1]), current, described=shell != "bash")
-    except Exception:  # the user did not run a command, so a message would only disturb
+    except Exception:  # the user did not run a command, so a message would only disturb the user
         return ["none 0"]
     # `--option=` precedes the value that click completes
     base = current.find("=") + 1 if current.startswith("--") else 0
