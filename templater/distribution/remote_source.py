@@ -58,6 +58,8 @@ class Fetched:
     image: str
     rootfs: str | None
     notes: tuple[str, ...]
+    #: the SRC that fetches the newest version of the image; "" for an image of the store
+    source: str = ""
 
     @property
     def hashes(self) -> list[str]:
@@ -228,7 +230,7 @@ class _Fetcher:
     ) -> Fetched:  # fmt: skip
         """Record the image as fetched. Return the fetched files."""
         rootfs = files[1] if len(files) > 1 else None
-        fetched = Fetched(image.fingerprint, files[0], rootfs, tuple(map(printable, notes)))
+        fetched = Fetched(image.fingerprint, files[0], rootfs, tuple(map(printable, notes)), self._source)
         now = int(time.time())
         self._store.cache(
             StoredImage(

@@ -171,18 +171,26 @@ class Store:
         auto_update: bool = False,
         limits: Limits = DEFAULT,
     ) -> StoredImage:
-        """Record a complete image whose files are in the store. Raises InputError if the image is invalid."""
+        """Record a complete image whose files are in the store.
+
+        Raises InputError if the image is invalid. Raises UsageError if the user imported the image from
+        another source and one of the two imports asks for refreshes: the refreshing source could then replace
+        the image under all its aliases.
+        """
         image = self._describe(hashes, limits)
         image = replace(image, source=source, public=public, auto_update=auto_update)
         with self._transaction() as records:
             old = _get(records, image.fingerprint)
+            if old is not None and source and (auto_update or old.auto_update):
+                _refuse_other_source(old, source)
             if old is not None:
                 image = replace(
                     image, public=old.public or public, auto_update=old.auto_update or auto_update,
                     imported=old.imported,
                 )  # fmt: skip
             if old is not None and old.complete:
-                image = replace(image, properties=old.properties, source=source or old.source)
+                source = (source if _has_no_owner(old) else "") or old.source
+                image = replace(image, properties=old.properties, source=source)
             _write(records, image)
             for alias in aliases:
                 _set_alias(records, alias, image.fingerprint, move=False)
@@ -197,11 +205,11 @@ class Store:
         with self._transaction() as records:
             old = _get(records, image.fingerprint)
             if old is not None and old.complete:
-                image = replace(old, used=image.used, source=old.source or image.source)
+                image = replace(old, used=image.used)
             elif old is not None:
                 image = replace(
                     image, public=old.public, auto_update=old.auto_update, cached=old.cached,
-                    imported=old.imported,
+                    imported=old.imported, source=image.source if _has_no_owner(old) else old.source,
                 )  # fmt: skip
             _write(records, image)
 
@@ -244,14 +252,25 @@ class Store:
             if not records.execute("DELETE FROM alias WHERE name = ?", (alias,)).rowcount:
                 raise UsageError(f"unknown alias '{printable(alias)}'")
 
-    def replace_image(self, old: str, new: str) -> None:
-        """Move the aliases and flags of an image to its newer version. Remove the old version."""
+    def replace_image(self, old: str, hashes: list[str], limits: Limits = DEFAULT) -> None:
+        """Replace an image by its newer version, whose files are in the store. Move its aliases and flags.
+
+        Raises InputError if the new image is invalid. Raises UsageError if the new image was also imported
+        from another source: its aliases would then follow both sources.
+        """
+        after = self._describe(hashes, limits)
         with self._transaction() as records:
-            before, after = _find(records, old), _find(records, new)
+            before, known = _find(records, old), _get(records, after.fingerprint)
+            if known is not None:
+                _refuse_other_source(known, before.source)
+                after = replace(after, properties=known.properties if known.complete else after.properties)
             _write(
                 records,
-                replace(after, public=before.public, auto_update=before.auto_update, cached=before.cached),
-            )
+                replace(
+                    after, public=before.public, auto_update=before.auto_update, cached=before.cached,
+                    source=before.source,
+                ),
+            )  # fmt: skip
             records.execute(
                 "UPDATE alias SET fingerprint = ? WHERE fingerprint = ?",
                 (after.fingerprint, before.fingerprint),
@@ -418,6 +437,22 @@ _COLUMNS = (
     "type", "architecture", "created", "expires", "imported", "used", "public", "auto_update", "cached",
     "source", "metadata", "root", "complete", "properties",
 )  # fmt: skip
+
+
+def _has_no_owner(image: StoredImage) -> bool:
+    """Return whether templater only fetched the image, and the user has neither imported nor refreshes it."""
+    return image.cached and not image.auto_update
+
+
+def _refuse_other_source(image: StoredImage, source: str) -> None:
+    """Raise UsageError if the image was imported from another source than ``source``."""
+    if _has_no_owner(image) or image.source == source:
+        return
+    origin = f"from '{printable(image.source)}'" if image.source else "from files"
+    raise UsageError(
+        f"the store has the same image {origin}: {image.fingerprint[:12]}",
+        hint="delete that image first, because two sources can't refresh one image",
+    )
 
 
 def _set_alias(records: sqlite3.Connection, alias: str, fingerprint: str, *, move: bool) -> None:

@@ -221,11 +221,65 @@ def test_filters_compare_properties_flags_and_names(store, split, tmp_path):
 
 def test_a_newer_version_of_an_image_receives_the_aliases_and_flags(store, split, tmp_path):
     old = store.import_files(*split, aliases=["tiny"], public=True)
-    new = store.import_files(unified_image(tmp_path / "image"))
-    store.replace_image(old.fingerprint, new.fingerprint)
+    new = replace(store.import_files(unified_image(tmp_path / "image")), cached=True)
+    store.change(new.fingerprint, lambda _: new)
+    store.replace_image(old.fingerprint, [new.metadata])
     (image,) = store.images()
     assert (image.fingerprint, image.aliases, image.public) == (new.fingerprint, ("tiny",), True)
     assert os.listdir(store.files) == [new.metadata]
+
+
+@pytest.fixture
+def hashes(store, split):
+    """The files of an image in the store, without a record."""
+    image = store.import_files(*split)
+    with store._transaction() as records:
+        records.execute("DELETE FROM image")
+    return [image.metadata, image.root]
+
+
+def test_an_import_takes_its_own_source_although_another_server_gave_the_same_image_before(store, hashes):
+    """Otherwise, the server of the first fetch could replace the imported image at the next refresh."""
+    fetched = store.keep(hashes, source="evil:debian")
+    store.change(fetched.fingerprint, lambda image: replace(image, cached=True))
+    image = store.keep(hashes, source="good:debian", aliases=["debian"], auto_update=True)
+    assert (image.source, image.cached) == ("good:debian", False)
+
+
+@pytest.mark.parametrize(("first", "second"), [(True, False), (False, True), (True, True)])
+def test_an_image_of_another_source_is_refused_if_one_source_refreshes_it(store, hashes, first, second):
+    image = store.keep(hashes, source="good:debian", aliases=["debian"], auto_update=first)
+    with pytest.raises(
+        UsageError, match=f"the store has the same image from 'good:debian': {image.fingerprint[:12]}"
+    ):
+        store.keep(hashes, source="evil:debian", aliases=["tool"], auto_update=second)
+    assert store.images() == [image]
+
+
+def test_a_second_import_without_refreshes_adds_an_alias_and_keeps_the_source(store, hashes):
+    store.keep(hashes, source="good:debian", aliases=["debian"])
+    image = store.keep(hashes, source="other:debian", aliases=["second"])
+    assert (image.source, image.aliases) == ("good:debian", ("debian", "second"))
+
+
+def test_a_fetch_never_changes_the_source_of_an_imported_image(store, split):
+    image = store.import_files(*split)
+    store.cache(replace(image, source="evil:debian", cached=True))
+    assert store.images() == [image]
+    store.change(image.fingerprint, lambda old: replace(old, source="good:debian", complete=False))
+    store.cache(replace(image, source="evil:debian", cached=True))
+    assert store.find(image.fingerprint).source == "good:debian"
+
+
+def test_a_refresh_never_merges_an_image_with_an_image_of_another_source(store, hashes, tmp_path):
+    good = store.keep(hashes, source="good:debian", aliases=["debian"])
+    evil = store.import_files(unified_image(tmp_path / "image"), aliases=["tool"], public=True)
+    store.change(evil.fingerprint, lambda image: replace(image, source="evil:tool", auto_update=True))
+    before = store.images()
+    with pytest.raises(UsageError, match="the store has the same image from 'good:debian'"):
+        store.replace_image(evil.fingerprint, hashes)
+    assert store.images() == before
+    assert store.find("debian") == good
 
 
 def test_a_change_of_an_image_record_cannot_change_its_files(store, split):

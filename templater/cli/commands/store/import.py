@@ -44,10 +44,9 @@ def command(
             fetched = fetch_source(src, whole=True, progress=show)
         for note in fetched.notes:
             output.note(note)
-        source = "" if src.startswith("store:") else Store().find(fetched.fingerprint).source
         image = Store().keep(
             fetched.hashes,
-            source=source,
+            source=fetched.source,
             aliases=aliases,
             public=public,
             auto_update=auto_update,

@@ -15,7 +15,8 @@ HELP = """Fetch newer versions of images.
 
 The images must have been imported with --auto-update. Without IMAGE, all such images are refreshed. Aliases
 and flags move to the newer version, and the old version is removed. If an image can't be refreshed, the
-command reports the image and continues; the exit code is then 2.
+command reports the image and continues; the exit code is then 2. An image is not replaced by an image that
+you imported from another source.
 """
 
 
@@ -45,8 +46,7 @@ def command(images: tuple[str, ...]) -> int:
             if fetched.fingerprint == image.fingerprint:
                 output.say(f"{name}: is current")
                 continue
-            store.keep(fetched.hashes, source=image.source)
-            store.replace_image(image.fingerprint, fetched.fingerprint)
+            store.replace_image(image.fingerprint, fetched.hashes)
             output.say(f"{name}: {image.fingerprint[:12]} is replaced by {fetched.fingerprint[:12]}")
         except TemplaterError as error:
             output.say(f"{name}: {error.explain()}")
