@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
 from ..model.errors import InputError
 from ..model.source import printable
-from .served import Listing, Served
+from .served import EncodedList, Listing, Served
 
 NEVER = "1970-01-01T00:00:00Z"
 _NEVER_USED = "0001-01-01T00:00:00Z"
@@ -28,11 +28,10 @@ def success(metadata: Any) -> bytes:
     return encode(answer)
 
 
-def success_list(elements: Iterable[bytes]) -> list[bytes]:
-    """Return the parts of an answer with a list. Answers to several clients share the encoded elements."""
+def success_list(elements: Sequence[bytes], chosen: bytes = b"") -> EncodedList:
+    """Return an answer with a list of encoded elements."""
     start, end = success([]).split(b"[]")
-    parts = [part for element in elements for part in (b",", element)]
-    return [start, b"[", *parts[1:], b"]", end]
+    return EncodedList(elements, chosen, start + b"[", b"]" + end)
 
 
 def encode(value: Any) -> bytes:

@@ -26,6 +26,9 @@ PIECE: Final = 1 << 16
 #: Number of connections after which garbage is collected. Each connection leaves a cycle of objects with TLS
 #: buffers.
 _COLLECT = 32
+#: Maximum number of requests that a client may send at once, without waiting for the answers. Common clients
+#: never do so. aiohttp would answer all of them before it turns to another client.
+_MOST_PIPELINED = 4
 #: maximum seconds to wait for the end of a client's TLS connection
 _SHUTDOWN = 5
 
@@ -63,7 +66,9 @@ class _Connection(asyncio.Protocol):
     def __init__(self, inner: asyncio.Protocol, server: _Listener) -> None:
         self._inner, self._server = inner, server
         self._timer: asyncio.TimerHandle | None = None
-        self._received = 0
+        self._received = self._ends = self._answers = 0
+        #: whether a request without a body is being answered, and the data that arrived meanwhile
+        self._busy, self._held = False, b""
         self.made = False
         #: the time since which the client has left data unread, or infinity if the client has read all data
         self.stalled_since = math.inf
@@ -78,23 +83,48 @@ class _Connection(asyncio.Protocol):
         self.wait()
 
     def wait(self) -> None:
-        """Start the timer for the next request."""
-        self._received = 0
+        """Start the timer for the next request, and parse the data that arrived during the answer."""
+        self._received = self._ends = 0
+        self._busy = False
+        if self._held:
+            asyncio.get_running_loop().call_soon(self._release)
         self._timer = asyncio.get_running_loop().call_later(self._server.bounds.waiting, self.transport.abort)
         self._server.waiting[self] = (asyncio.get_running_loop().time(), self.transport.abort)
 
-    def begin(self) -> None:
-        """Stop the timer, because the headers of a request are complete."""
+    def begin(self, method: str) -> None:
+        """Stop the timer, because the headers of a request are complete.
+
+        Raises ConnectionResetError if the client sent many requests at once.
+        """
+        self._stop()
+        self._busy = method != "POST"
+        self._answers += 1
+        if self._answers > _MOST_PIPELINED:
+            self.transport.abort()
+            raise ConnectionResetError("too many requests at once")
+
+    def _stop(self) -> None:
         self._server.waiting.pop(self, None)
         if self._timer is not None:
             self._timer.cancel()
 
     def data_received(self, data: bytes) -> None:
         self._received += len(data)
-        if self._received > self._server.bounds.request:
+        self._ends += data.count(b"\r\n\r\n")
+        if self._received > self._server.bounds.request or self._ends > _MOST_PIPELINED:
             self.transport.abort()
+        elif self._busy:
+            self._held += data
+            self.transport.pause_reading()
         else:
+            self._answers = 0
             self._inner.data_received(data)
+
+    def _release(self) -> None:
+        if not self._busy and not self.transport.is_closing():
+            data, self._held = self._held, b""
+            self.transport.resume_reading()
+            self.data_received(data)
 
     def eof_received(self) -> bool | None:
         return self._inner.eof_received()
@@ -108,7 +138,7 @@ class _Connection(asyncio.Protocol):
         self._inner.resume_writing()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.begin()
+        self._stop()
         self._server.open.pop(self.transport, None)
         self._inner.connection_lost(exc)
         if not self.closed.done():
@@ -144,8 +174,9 @@ class _Listener:
         connection = self.open.get(request.transport) if request.transport is not None else None
         if connection is None:
             raise ConnectionResetError
-        connection.begin()
+        connection.begin(request.method)
         try:
+            await asyncio.sleep(0)  # let the server turn to other clients
             return await self._answer(request)
         except ConnectionError:
             connection.transport.abort()

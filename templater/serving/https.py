@@ -27,7 +27,7 @@ from ..model.source import printable
 from ..parsing.file_kind import HEAD, recognise
 from . import answers
 from .connections import DEFAULT, PIECE, Bounds, exempt_from_collection, write
-from .served import Listing, Served
+from .served import EncodedList, Listing, Served
 from .sources import Report, Source
 
 _JSON = "application/json"
@@ -185,7 +185,7 @@ class ImageServer:
         rest = path.removeprefix("/1.0").lstrip("/")
         recursion = request.query.get("recursion", "0") not in ("", "0")
         listing = await self.listing()
-        body: bytes | list[bytes]
+        body: bytes | EncodedList
         if not rest:
             body = answers.success(answers.server_data(*self._certificate))
         elif rest == "images":
@@ -211,7 +211,7 @@ class ImageServer:
             raise _Refused(404, "not found")
         return await self._send(request, body)
 
-    async def _filtered(self, listing: Listing, recursion: bool, text: str) -> list[bytes]:
+    async def _filtered(self, listing: Listing, recursion: bool, text: str) -> EncodedList:
         """Filter one list at a time, so that filters leave processor time and threads for other requests."""
         if not text:
             return await asyncio.to_thread(self._images, listing, recursion, text)
@@ -224,35 +224,41 @@ class ImageServer:
         finally:
             self._waiting_filters -= 1
 
-    def _images(self, listing: Listing, recursion: bool, text: str) -> list[bytes]:
+    def _images(self, listing: Listing, recursion: bool, text: str) -> EncodedList:
         key = f"images {recursion}"
         if key not in listing.answers:
-            listing.answers[key] = [
-                answers.encode(
-                    answers.image_data(image, listing)
-                    if recursion
-                    else answers.image_address(image.fingerprint)
-                )
-                for image in listing.images
-            ]
+            listing.answers[key] = answers.success_list(
+                [
+                    answers.encode(
+                        answers.image_data(image, listing)
+                        if recursion
+                        else answers.image_address(image.fingerprint)
+                    )
+                    for image in listing.images
+                ]
+            )
         found = listing.answers[key]
-        if text:
-            try:
-                matches = answers.matcher(text)
-            except InputError as error:
-                raise _Refused(400, error.message) from None
-            pairs = zip(found, listing.images, strict=True)
-            found = [data for data, image in pairs if matches(answers.image_data(image, listing))]
-        return answers.success_list(found)
+        if not text:
+            return found
+        try:
+            matches = answers.matcher(text)
+        except InputError as error:
+            raise _Refused(400, error.message) from None
+        chosen = bytes(matches(answers.image_data(image, listing)) for image in listing.images)
+        return answers.success_list(found.elements, chosen)
 
-    def _aliases(self, listing: Listing, recursion: bool) -> list[bytes]:
+    def _aliases(self, listing: Listing, recursion: bool) -> EncodedList:
         key = f"aliases {recursion}"
         if key not in listing.answers:
-            listing.answers[key] = [
-                answers.encode(answers.alias_data(name, image) if recursion else answers.alias_address(name))
-                for name, image in listing.aliases.items()
-            ]
-        return answers.success_list(listing.answers[key])
+            listing.answers[key] = answers.success_list(
+                [
+                    answers.encode(
+                        answers.alias_data(name, image) if recursion else answers.alias_address(name)
+                    )
+                    for name, image in listing.aliases.items()
+                ]
+            )
+        return listing.answers[key]
 
     async def _export(self, request: web.BaseRequest, image: Served) -> web.StreamResponse:
         """Send an image's file, or both files of a split image as a multipart body, as the daemons do."""
@@ -311,18 +317,18 @@ class ImageServer:
     async def _send(
         self,
         request: web.BaseRequest,
-        body: bytes | list[bytes],
+        body: bytes | EncodedList,
         kind: str = _JSON,
         *,
         status: int = 200,
         headers: Mapping[str, str] | None = None,
     ) -> web.StreamResponse:
-        parts = [body] if isinstance(body, bytes) else body
-        response = self._response(status, kind, sum(map(len, parts)))
+        size = len(body) if isinstance(body, bytes) else body.size
+        response = self._response(status, kind, size)
         response.headers.update(headers or {})
         await response.prepare(request)
         if request.method != "HEAD":
-            for block in _blocks(parts):
+            for block in _blocks([body] if isinstance(body, bytes) else body):
                 await write(response, self._bounds, block)
         await response.write_eof()
         return response

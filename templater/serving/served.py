@@ -5,8 +5,9 @@ from __future__ import annotations
 import platform
 import re
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import compress
 
 from ..model.architectures import KERNEL_NAMES
 from ..model.instance import CONTAINER
@@ -52,6 +53,27 @@ class Served:
         return len(self.files) == 1
 
 
+class EncodedList:
+    """The bytes of an answer with a list. Answers to several clients share the encoded elements.
+
+    ``chosen``: a byte for each element, which is 0 if the answer leaves the element out.
+    """
+
+    def __init__(self, elements: Sequence[bytes], chosen: bytes, start: bytes, end: bytes) -> None:
+        self.elements, self._chosen = elements, chosen
+        self._start, self._end = start, end
+        self.size = sum(map(len, self))
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield self._start
+        separator = b""
+        for element in compress(self.elements, self._chosen) if self._chosen else self.elements:
+            yield separator
+            yield element
+            separator = b","
+        yield self._end
+
+
 @dataclass(slots=True)
 class Listing:
     """All public images, and the generated files of a stream by path.
@@ -67,7 +89,7 @@ class Listing:
     #: the names of each image in the image API, by fingerprint
     names: dict[str, list[str]] = field(default_factory=dict)
     #: the encoded elements of lists, which are the same for all clients
-    answers: dict[str, list[bytes]] = field(default_factory=dict)
+    answers: dict[str, EncodedList] = field(default_factory=dict)
     _by_fingerprint: dict[str, Served] = field(default_factory=dict)
     _sorted: list[str] = field(default_factory=list)
     _unified: dict[str, list[Served]] = field(default_factory=dict)

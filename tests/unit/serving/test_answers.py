@@ -79,4 +79,6 @@ def test_an_invalid_filter_is_an_error(text):
 
 @pytest.mark.parametrize("elements", [[], ["a"], ["a", {"b": [1]}, "c"]])
 def test_an_answer_joined_from_encoded_elements_equals_one_encoded_as_a_whole(elements):
-    assert b"".join(answers.success_list(map(answers.encode, elements))) == answers.success(elements)
+    encoded = answers.success_list(list(map(answers.encode, elements)))
+    assert b"".join(encoded) == answers.success(elements)
+    assert encoded.size == len(answers.success(elements))

@@ -341,10 +341,13 @@ def test_answers_to_several_clients_share_the_encoded_images(tree):
     server = https.ImageServer(TreeSource(str(tree)))
     listing = server._listing
     parts = [server._images(listing, True, text) for text in ("", "type eq container", "type ne x")]
-    encoded = set(map(id, listing.answers["images True"]))
+    encoded = set(map(id, listing.answers["images True"].elements))
     for each in parts:
         assert sum(len(part) for part in each if id(part) not in encoded) < 200
         assert len(json.loads(b"".join(each))["metadata"]) >= 2
+        assert each.size == len(b"".join(each))
+    assert server._images(listing, True, "") is parts[0]
+    assert server._aliases(listing, True) is server._aliases(listing, True)
 
 
 def test_filters_wait_for_each_other_and_their_number_has_a_limit(tree, monkeypatch):
@@ -545,6 +548,53 @@ def test_the_body_of_a_request_is_not_unpacked():
 
     asyncio.run(run())
     assert bodies == [body]
+
+
+async def answered(requests, bounds=Bounds()):
+    """Send requests in pieces. Return the methods of the answered requests, and what arrived."""
+    methods = []
+
+    async def answer(request):
+        methods.append(request.method)
+        if request.method == "POST":
+            await request.read()
+        return web.Response(text="x")
+
+    listener = connections.bind("127.0.0.1", 0)
+    serving = asyncio.ensure_future(connections.serve(answer, listener, None, bounds))
+    reader, writer = await asyncio.open_connection(*listener.getsockname())
+    for piece in requests:
+        writer.write(piece)
+        for _ in range(100):
+            await asyncio.sleep(0)  # a turn of the server
+    arrived = b""
+    with suppress(OSError):
+        writer.write_eof()
+        arrived = await asyncio.wait_for(reader.read(), 20)
+    writer.close()
+    serving.cancel()
+    await asyncio.wait([serving])
+    return methods, arrived
+
+
+GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "requests",
+    [[GET * 100], [GET[:-1], b"\n" + GET * 99], [GET + (GET * 100)[:-1], b"\n"], [GET * 3, GET * 97]],
+)
+def test_a_connection_that_sends_many_requests_at_once_is_closed(requests):
+    methods, arrived = asyncio.run(answered(requests))
+    assert len(methods) <= 4 and arrived.count(b"200 OK") <= 4
+
+
+def test_requests_that_arrive_during_an_answer_are_answered_later():
+    body = b"Content-Length: 6\r\n\r\n"
+    post = b"POST / HTTP/1.1\r\nHost: x\r\n" + body
+    methods, arrived = asyncio.run(answered([GET + GET[:9], GET[9:], post, b"abc", b"def" + GET, GET * 2]))
+    assert methods == ["GET", "GET", "POST", "GET", "GET", "GET"]
+    assert arrived.count(b"200 OK") == 6
 
 
 @pytest.mark.parametrize(
