@@ -175,7 +175,7 @@ def test_remotes_and_stored_images_are_completed(tmp_path, monkeypatch, image):
     assert answered("remote", "remove", "")[1] == ["mine"]
 
 
-def test_each_line_of_the_page_is_completed(image, tmp_path, monkeypatch):
+def test_each_example_line_of_the_documentation_page_is_completed(image, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     (tmp_path / "image.tar.root").write_bytes(b"hsqs" + bytes(92))

@@ -315,7 +315,7 @@ def test_root_is_refused_unless_it_is_allowed(image):
         ["--web", "--instances", "x", "--type", "container"],
     ],
 )
-def test_options_that_need_or_exclude_the_page_are_usage_errors(image, words):
+def test_options_that_contradict_the_web_option_or_need_it_are_usage_errors(image, words):
     done = subprocess.run(
         [sys.executable, "-m", "templater", "watch", str(image), *words], cwd=ROOT, capture_output=True, text=True, check=False,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
