@@ -12,7 +12,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
-from ..model.errors import InputError, LimitError, reason
+from ..model.errors import InputError, LimitError, RefusedError, reason
 from ..parsing import file_kind
 from .extensions import load_lz4, load_zstd
 from .limits import DEFAULT, MIB, Limits
@@ -132,6 +132,12 @@ class ByteStream:
         self._used = 0
         self._decompressor: _Decompressor | None = None
         if self.compression in _DECOMPRESSORS:
+            if file_kind.is_also_tar(self._head):
+                raise RefusedError(
+                    f"'{path}' {file_kind.describe(self.compression)} and a tar archive: some daemons read the"
+                    " compressed image from it, and others read the tar archive",
+                    hint="pack the image again",
+                )
             self._make = _DECOMPRESSORS[self.compression](limits)
             self._decompressor = self._make()
         elif self.compression != file_kind.TAR:

@@ -96,6 +96,14 @@ def is_disk(head: bytes) -> bool:
     return head.startswith(_DISKS) or _VMDK_TEXT.match(head[:BLOCK]) is not None
 
 
+def is_also_tar(head: bytes) -> bool:
+    """Return whether a compressed file is a tar archive, too, so that tools read two different archives from it.
+
+    LXD and Incus before version 7 look for a tar archive before they look for zstd, and they know no lz4.
+    """
+    return head.startswith(b"ustar", 257) or (len(head) >= BLOCK and any(head) and _is_old_tar(head))
+
+
 def hint_for(kind: str) -> str:
     """Return a hint for users who passed a file of this kind as an image."""
     return _HINTS.get(

@@ -274,3 +274,26 @@ def list_names(path: str, limits: Limits) -> int:
     for error in found.errors:
         raise error
     return len(found.names)
+
+
+@pytest.mark.parametrize("name", ["gzip", "bzip2", "xz", "zstd", "lz4"])
+def test_a_compressed_file_that_is_also_a_tar_archive_is_refused(tmp_path: Path, name: str) -> None:
+    """LXD and Incus 6 look for tar before zstd: audit saw a harmless image, and the daemon unpacked another."""
+    magic = {
+        "gzip": b"\x1f\x8b",
+        "bzip2": b"BZh",
+        "xz": b"\xfd7zXZ\x00",
+        "zstd": b"\x28\xb5\x2f\xfd",
+        "lz4": b"\x04\x22\x4d\x18",
+    }
+    member = tarfile.TarInfo("x" * 9)
+    header = bytearray(member.tobuf(tarfile.USTAR_FORMAT))
+    header[: len(magic[name])] = magic[name]
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    path = tmp_path / "image"
+    path.write_bytes(header + bytes(1024))
+    with tarfile.open(path) as archive:
+        assert len(archive.getmembers()) == 1
+    with pytest.raises(RefusedError, match=rf"is an? {name} file and a tar archive: some daemons"):
+        decompress.open_stream(str(path))
