@@ -134,8 +134,8 @@ class ByteStream:
         if self.compression in _DECOMPRESSORS:
             if file_kind.is_also_tar(self._head):
                 raise RefusedError(
-                    f"'{path}' {file_kind.describe(self.compression)} and a tar archive: some daemons read the"
-                    " compressed image from it, and others read the tar archive",
+                    f"'{path}' {file_kind.describe(self.compression)} and a tar archive: some daemons"
+                    " read the compressed image from it, and others read the tar archive",
                     hint="pack the image again",
                 )
             self._make = _DECOMPRESSORS[self.compression](limits)

@@ -97,7 +97,7 @@ def is_disk(head: bytes) -> bool:
 
 
 def is_also_tar(head: bytes) -> bool:
-    """Return whether a compressed file is a tar archive, too, so that tools read two different archives from it.
+    """Return whether a compressed file is also a tar archive, so that tools read two archives from it.
 
     LXD and Incus before version 7 look for a tar archive before they look for zstd, and they know no lz4.
     """
