@@ -211,7 +211,7 @@ def _split(path: str, limits: Limits, progress: Progress) -> Iterator[tuple[str,
 def _refuse_sparse(path: str, size: int, limits: Limits) -> None:
     """Raise LimitError if a disk with its holes is much larger than its image.
 
-    The copy stores the holes as zeros.
+    The disk is copied to a separate file, with zeros in place of its holes.
     """
     packed = os.path.getsize(path)
     if size > max(limits.ratio_from, packed * limits.ratio):

@@ -430,7 +430,7 @@ class _Content:
     size: int
     #: the state of the hash, to which more content can be added
     hash: Any = None
-    #: the hash of a metadata file followed by this file, by the hash of the metadata file
+    #: for the hash of each metadata file: the hash of the metadata file followed by this file
     combined: dict[str, str] = field(default_factory=dict)
 
 

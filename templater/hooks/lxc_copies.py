@@ -1,4 +1,4 @@
-"""Records that LXC's clone and destroy hooks make in a container's directory for copies and renames."""
+"""Records of copies, snapshots and renames, which LXC's clone and destroy hooks make."""
 
 from ..instances.directory import InstanceDirectory, State, StateDirectory, write_whole
 from ..model.entry import SYMLINK

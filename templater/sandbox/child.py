@@ -248,7 +248,7 @@ def lock(pipe: int, bounds: Bounds, inputs: "tuple[int, ...]" = ()) -> None:
         resource.setrlimit(what, (most, most))
     if os.geteuid() == 0:
         become_nobody()
-    prctl(system_calls.PR_SET_PDEATHSIG, 9, 0, 0, 0)  # set it after the change of uid, which clears it
+    prctl(system_calls.PR_SET_PDEATHSIG, 9, 0, 0, 0)  # after the change of uid, which clears PDEATHSIG
     calls: tuple[str, ...] = system_calls.COMPUTING
     if inputs:
         calls += (*system_calls.READING, *system_calls.WAITING)

@@ -156,7 +156,7 @@ class _Listener:
     ) -> None:
         self.bounds, self._answer, self._context = bounds, answer, context
         self.open: dict[asyncio.Transport, _Connection] = {}
-        #: for each connection without a complete request, the oldest first: its start, and its close function
+        #: connections without a complete request, the oldest first, with their start and close function
         self.waiting: dict[object, tuple[float, Callable[[], None]]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._free = asyncio.Event()

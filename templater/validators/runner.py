@@ -25,7 +25,7 @@ class Runner:
         self._seconds, self._processor_seconds = SECONDS, PROCESSOR_SECONDS
 
     def ask(self, id: str, name: str, data: bytes) -> Answer:
-        """Return an object with one of the keys ``value``, ``missing``, ``off``, ``late`` and ``failed``."""
+        """Return an object with a single key: ``value``, ``missing``, ``off``, ``late`` or ``failed``."""
         key = (id, name, data)
         if key not in self._answers:
             if self._seconds <= 0:

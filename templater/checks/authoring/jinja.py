@@ -25,7 +25,7 @@ from ..names import mistakes
 
 #: operators that give True or False in pongo2
 LOGIC = ("and", "or")
-#: text at a syntax error: the Jinja construct that contains the text, and what to write instead
+#: for each text at a syntax error: the Jinja construct that contains the text, and a hint
 WORDS = {
     "is": ("is", "write {% if name %}, which is false if 'name' is not set"),
     "if": ("a if b else c", "write {% if b %}{{ a }}{% else %}{{ c }}{% endif %}"),

@@ -14,7 +14,7 @@ Each of these functions in ``hooks/runtimes/NAME.py`` is optional:
     Yield the ``status.Finding`` values of ``hook status NAME``.
 
 ``name`` and ``path`` are the command's arguments, or "" if they are not given. Each runtime defines their
-meaning and raises ``UsageError`` for invalid ones.
+meaning and raises ``UsageError`` for invalid values.
 """
 
 from ...model.errors import WriteError, reason
