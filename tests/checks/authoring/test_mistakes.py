@@ -459,6 +459,7 @@ def test_an_invented_value_that_netplan_rejects_has_no_finding(value):
     assert {found[0] for found in findings(plan(DHCP % value))} <= {"info"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("key", "meant"), [("ipv4", "dhcp4"), ("adresses", "addresses")])
 def test_the_message_of_netplan_about_an_unknown_key_names_the_key_that_is_meant(key, meant):
     if not installed("netplan"):

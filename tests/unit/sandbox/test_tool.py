@@ -128,6 +128,7 @@ def test_only_the_scratch_folder_is_writable(sh, open_folder):
     assert not os.path.exists("/run/new")
 
 
+@pytest.mark.slow
 def test_no_file_of_the_machine_is_visible_except_its_programs(sh, open_folder):
     (open_folder / "secret").write_text("secret")
     secrets = ["/etc/shadow", "/etc/hostname", "/etc/hosts", "/etc/ssl", "/root", "/home", "/var", "/srv",
@@ -136,6 +137,7 @@ def test_no_file_of_the_machine_is_visible_except_its_programs(sh, open_folder):
     assert [line for line in sh(script).output.splitlines() if "No such file" not in line] == []
 
 
+@pytest.mark.slow
 def test_the_root_directory_of_the_machine_cannot_be_reached(sh):
     script = (
         "ls /proc/1/root /proc/1/cwd /proc/1/fd; cat /proc/1/environ; cd ../../../..; ls -d home root var"
@@ -145,6 +147,7 @@ def test_the_root_directory_of_the_machine_cannot_be_reached(sh):
     assert all("Permission denied" in line or "No such file" in line for line in lines)
 
 
+@pytest.mark.slow
 def test_system_files_are_mounted_read_only_without_devices(sh):
     mounts = {
         line.split()[1]: line.split()[3].split(",") for line in sh("cat /proc/mounts").output.splitlines()
@@ -155,6 +158,7 @@ def test_system_files_are_mounted_read_only_without_devices(sh):
     assert {"nosuid", "nodev", "noexec"} <= set(mounts["/proc"])
 
 
+@pytest.mark.slow
 def test_the_scratch_folder_has_a_size_limit(sh):
     script = (
         "for n in 1 2 3; do dd if=/dev/zero of=big$n bs=64k count=80; done 2>/dev/null; du -sk . | cut -f1"
@@ -162,6 +166,7 @@ def test_the_scratch_folder_has_a_size_limit(sh):
     assert int(sh(script, scratch=8 << 20).output) <= 8 << 10
 
 
+@pytest.mark.slow
 def test_many_small_files_are_limited(sh):
     assert int(sh("n=0; while command : > f$n; do n=$((n+1)); done 2>/dev/null; ls | wc -l").output) < 1024
 
@@ -197,6 +202,7 @@ def test_a_program_of_root_in_a_small_user_namespace_has_no_privileges():
     assert {status[name].strip("\t0") for name in ("CapPrm", "CapEff", "CapInh", "CapAmb")} == {""}
 
 
+@pytest.mark.slow
 def test_a_program_inherits_no_descriptors_and_no_environment(sh, monkeypatch):
     monkeypatch.setenv("SECRET", "hunter2")
     secret = os.open("/etc/passwd", os.O_RDONLY)
@@ -246,6 +252,7 @@ def test_system_calls_that_could_leave_the_sandbox_are_refused(run):
     assert [name for name, _, error in answers if error != "1"] in ([], ["setuid"])  # no other user exists
 
 
+@pytest.mark.slow
 def test_set_user_id_programs_give_no_privileges(sh):
     found = [path for path in ("/usr/bin/su", "/usr/bin/mount", "/usr/bin/passwd") if os.path.exists(path)]
     if not found:
@@ -257,10 +264,12 @@ def test_set_user_id_programs_give_no_privileges(sh):
 # --- other processes and the network --------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_program_sees_only_its_own_processes(sh):
     assert sh("ls /proc | grep -c '^[0-9]'").output.strip() in ("3", "4")
 
 
+@pytest.mark.slow
 def test_a_program_cannot_end_processes_of_the_machine(sh):
     with subprocess.Popen(["sleep", "30"]) as victim:
         try:
@@ -308,6 +317,7 @@ def processes_of_sandbox() -> list[str]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("script", ["sleep 60", "while :; do :; done", "exec >&- 2>&-; sleep 60"])
 def test_a_program_that_hangs_is_ended(sh, script):
     begun = time.monotonic()
@@ -328,11 +338,13 @@ def test_a_program_that_dies_gives_no_result(sh):
         sh("kill -SEGV $$")
 
 
+@pytest.mark.slow
 def test_endless_output_is_limited(sh):
     with pytest.raises(ToolFailure, match="the program printed more than 64 KiB"):
         sh("while :; do echo line; done")
 
 
+@pytest.mark.slow
 @needs_python
 def test_memory_is_limited(run):
     script = "try:\n    bytearray(300 << 20)\nexcept MemoryError:\n    print('limited')"
@@ -351,6 +363,7 @@ def test_a_fork_bomb_is_limited(sh):
     assert not processes_of_sandbox()
 
 
+@pytest.mark.slow
 def test_processes_in_the_background_end_with_the_program(sh):
     begun = time.monotonic()
     assert sh("sleep 60 > /dev/null 2>&1 & sleep 60 & echo done").output == "done\n"

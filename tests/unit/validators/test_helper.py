@@ -54,6 +54,7 @@ def test_the_helper_process_ends_at_the_end_of_the_with_block():
         os.kill(pid, 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [[], ["--run-validators"]])
 def test_files_of_an_archive_are_validated(tmp_path, options):
     if shutil.which("visudo") is None:

@@ -130,6 +130,7 @@ def test_equal_texts_are_validated_once():
     assert len(asked) == 1
 
 
+@pytest.mark.slow
 @needs_sandbox
 def test_the_time_of_all_validators_is_limited(monkeypatch):
     monkeypatch.setattr(runner, "SECONDS", 0.2)
@@ -141,6 +142,7 @@ def test_the_time_of_all_validators_is_limited(monkeypatch):
     assert validators.incomplete == ["sh"]
 
 
+@pytest.mark.slow
 @needs_sandbox
 def test_the_processor_time_of_all_validators_is_limited(monkeypatch):
     monkeypatch.setattr(runner, "PROCESSOR_SECONDS", 0.1)
@@ -190,6 +192,7 @@ def test_validators_that_cannot_be_confined_run_only_on_request():
     assert locked_notes(anyway=True) == ([], 2)
 
 
+@pytest.mark.slow
 @needs_sandbox
 def test_a_program_that_cannot_be_confined_does_not_stop_other_validators():
     """The schemas of cloud-init need no program."""
