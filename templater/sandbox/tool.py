@@ -46,7 +46,7 @@ _ETC = {
     "nsswitch.conf": "passwd: files\ngroup: files\nhosts: files\n",
 }
 _INDEX = "/etc/ld.so.cache"
-#: paths: a program outside ``_PROGRAMS``, the target of /run, and the mount point of the new root
+#: paths of a program outside ``_PROGRAMS``, of the target of /run, and of the mount point of the new root
 _PROGRAM = "/program"
 _RUN = "/tmp/run"  # noqa: S108
 _ROOT = b"/sys"

@@ -156,7 +156,7 @@ class _Listener:
     ) -> None:
         self.bounds, self._answer, self._context = bounds, answer, context
         self.open: dict[asyncio.Transport, _Connection] = {}
-        #: connections without a complete request, the oldest first, with their start and close function
+        #: connections without a complete request, the oldest first, with their start time and close function
         self.waiting: dict[object, tuple[float, Callable[[], None]]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._free = asyncio.Event()
