@@ -218,7 +218,7 @@ def drawing() -> str:
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
-def test_a_folder_imports_only_what_its_docstring_allows(folder):
+def test_a_folder_imports_only_the_folders_that_its_docstring_lists(folder):
     text = ast.get_docstring(tree(folder)) or ""
     assert len(text.split()) >= 8, "a folder says what it is for"
     assert graph()[folder] <= allowed(folder)

@@ -56,7 +56,7 @@ def test_the_version_is_in_one_place():
 
 
 @pytest.mark.parametrize("name", DEBIAN_13)
-def test_the_dependency_ranges_accept_what_debian_13_ships(name):
+def test_the_dependency_ranges_accept_the_versions_in_debian_13(name):
     assert version_of(DEBIAN_13[name]) in ACCEPTED[name].specifier
 
 

@@ -95,7 +95,7 @@ def test_an_incomplete_header_is_a_high_finding():
 
 
 @pytest.mark.parametrize("magic", [b"QFI\xfb", b"KDMV", b"# a comment\n\nversion=1\nRW 1 FLAT /dev/sda 0\n"])
-def test_a_disk_that_is_also_a_tarball_is_judged_as_both(tmp_path: Path, magic: bytes):
+def test_a_disk_that_is_also_a_tarball_is_checked_by_the_rules_for_both(tmp_path: Path, magic: bytes):
     """A daemon passes the second file to qemu-img if a catalog calls it a disk, even if it is a tarball, too."""
     block = bytearray(header("x", size=4096))
     block[: len(magic)] = magic

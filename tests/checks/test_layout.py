@@ -143,7 +143,7 @@ def test_files_that_templater_itself_would_trust_are_findings():
         ("templates/a", None),
     ],
 )
-def test_a_directory_that_only_begins_the_name_of_a_member_is_judged_too(name, severity):
+def test_a_directory_that_only_occurs_in_the_path_of_a_member_is_checked(name, severity):
     assert severities(CHECK, an_image(names=[name])) == ([severity] if severity else [])
 
 

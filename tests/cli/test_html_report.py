@@ -102,7 +102,7 @@ def test_a_report_shows_the_template_beside_its_file_and_findings_below_their_li
 
 
 @pytest.mark.slow
-def test_every_link_leads_to_a_place_in_the_page(page):
+def test_every_link_leads_to_an_anchor_in_the_page(page):
     for name in ("every host and trigger", "failures", "instances", "check"):
         _, text = page(*COMMANDS[name])
         root = parsed(text)

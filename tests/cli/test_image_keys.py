@@ -110,7 +110,7 @@ def test_a_simulation_of_an_existing_instance_has_the_keys_of_its_description(im
     assert steps(run, "image", "-i", "web1.json", "start") == ["none"]
 
 
-def test_a_simulation_shows_what_the_daemon_generates(image, run):
+def test_a_simulation_shows_which_values_the_daemon_generates(image, run):
     life = ("create", "start", "stop", "rename=c2", "start", "copy=c3", "c3:start")
     code, out, err = run("simulate", "image", *life, "--diff")
     assert code == 0, err

@@ -251,7 +251,7 @@ def said(made: Made) -> dict[str, dict[str, Any]]:
 
 
 @pytest.mark.parametrize("state", STATES)
-def test_the_next_start_writes_what_diff_says(
+def test_the_next_start_writes_the_files_that_the_diff_command_predicts(
     made: Made, said: dict[str, dict[str, Any]], state: str
 ) -> None:
     if state in made.left_out:

@@ -31,9 +31,9 @@ def index() -> str:
     others = [f"| {check.id} | {check.severity} | {check.about} |\n" for check in audited]
     head = "| check | severity | reported |\n|---|---|---|\n"
     return (
-        "# All checks\n\n`templater check` runs these checks on [your own image](../checking.md). The severity is"
-        " the default: some findings\nof a check have another severity. `templater check --rule list` prints this list,"
-        f" and `templater check --rule ID` a page.\n\n{head}{''.join(rows)}"
+        "# All checks\n\n`templater check` runs these checks on [your own image](../checking.md). The table shows the"
+        "\ndefault severity of each check; some of its findings have another severity. `templater check --rule list`"
+        f" prints\nthis list, and `templater check --rule ID` prints a page.\n\n{head}{''.join(rows)}"
         f"\n## Checks of `templater audit`\n\n`templater audit` runs these checks on an untrusted image.\n\n{head}"
         f"{''.join(others)}"
     )

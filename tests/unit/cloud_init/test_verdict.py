@@ -60,7 +60,7 @@ def happened(case: dict) -> dict[str, object]:
 
 
 @pytest.mark.parametrize("name", RECORDED)
-def test_the_prediction_is_what_a_recorded_boot_did(name):
+def test_the_prediction_equals_the_recorded_boot(name):
     case = RECORDED[name]
     found = prediction(case)
     seen = happened(case)
