@@ -46,7 +46,7 @@ def options(*, hidden: bool) -> list[click.Option]:
     )  # fmt: skip
     pager = click.Option(
         ["--no-pager", "pages"], is_flag=True, flag_value=False, default=None, expose_value=False,
-        hidden=hidden, callback=_set("pages"), help="Do not show long output in the program PAGER.",
+        hidden=hidden, callback=_set("pages"), help="Print long output directly, not in a pager.",
     )  # fmt: skip
     return [color, pager]
 

@@ -371,7 +371,7 @@ def test_a_machine_whose_directory_belongs_to_a_later_id_of_its_range_is_refused
     options.words, options.rootfs = ("m1",), str(bundle / "rootfs")
     options.source = options.state = str(bundle)
     if is_refused:
-        with pytest.raises(RefusedError, match="not the first id of a machine") as refused:
+        with pytest.raises(RefusedError, match="not the first id of a machine's range") as refused:
             nspawn.read_request(options, {})
         assert str(5 * 65536) in refused.value.hint
     else:

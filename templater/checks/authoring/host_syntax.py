@@ -20,7 +20,7 @@ from ..authored import AuthoredImage
 from ..base import Observation, check
 
 
-@check("host-syntax", "error", "a construct that one of the chosen hosts lacks")
+@check("host-syntax", "error", "a construct that one of the chosen hosts does not support")
 def check_image(image: AuthoredImage) -> Iterator[Observation]:
     for template in image.parsed:
         if template.document is None:

@@ -33,10 +33,10 @@ def _different_rules(image: ScannedImage) -> Iterator[Observation]:
     for rule in image.rules_of_v4:
         fields = earlier.pop(rule.path, None)
         if fields != _fields(rule):
-            yield _different(rule, "Incus 7 reads another rule than earlier releases")
+            yield _different(rule, "Incus 7 reads a different rule for this path than earlier releases")
     for rule in image.rules:
         if rule.path in earlier:
-            yield _different(rule, "Incus 7 does not read this rule, and earlier releases do")
+            yield _different(rule, "Incus 7 ignores this rule, but earlier releases apply it")
 
 
 def _fields(rule: Rule) -> tuple[object, ...]:

@@ -65,7 +65,8 @@ def _refuse_other_range(rootfs: str) -> None:
     for kind, owner, command in (("uid", status.st_uid, "chown"), ("gid", status.st_gid, "chgrp")):
         if owner >= RANGE and owner % RANGE:
             raise RefusedError(
-                f"'{printable(rootfs)}' belongs to {kind} {owner}, which is not the first id of a machine",
+                f"'{printable(rootfs)}' belongs to {kind} {owner},"
+                " which is not the first id of a machine's range",
                 hint=f"the machine's root has the {kind} {owner - owner % RANGE}: set it with {command}",
             )
 

@@ -104,13 +104,13 @@ def test_merge_keys_add_the_fields_of_an_anchor():
             IMAGE + "targets: {incus: {}}\nsimplestream: {}",
             "3:1",
             "'simplestream' belongs to lxd-imagebuilder, but 'targets.incus' to distrobuilder",
-            "neither program builds a definition with both",
+            "remove one of them: neither program builds a definition that contains both",
         ),
         (
             IMAGE + "targets: {lxd: {}}\nfiles:\n- generator: incus-agent",
             "4:14",
             "the generator 'incus-agent' belongs to distrobuilder, but 'targets.lxd' to lxd-imagebuilder",
-            "neither program builds a definition with both",
+            "remove one of them: neither program builds a definition that contains both",
         ),
         (
             "architecture: x86_64\ncreation_date: 1",

@@ -106,7 +106,7 @@ def test_a_prefix_of_two_fingerprints_is_ambiguous(store):
     assert store.find(images[1]).fingerprint == images[1]
 
 
-def test_delete_removes_the_files_that_no_other_image_needs(store, tmp_path, split):
+def test_deleting_an_image_removes_the_files_that_no_other_image_needs(store, tmp_path, split):
     image = store.import_files(*split, aliases=["tiny"])
     other = store.import_files(
         split[0], split_image(tmp_path / "other", root=SQUASHFS + b"more", name="o")[1]

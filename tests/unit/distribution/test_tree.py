@@ -428,7 +428,7 @@ def test_no_file_is_deleted_through_a_directory_that_becomes_a_link(tmp_path, mo
         tree.unlink("x/f")
 
 
-def test_a_locked_tree_that_becomes_a_link_leads_nowhere(tmp_path):
+def test_operations_stay_in_the_locked_tree_if_its_path_becomes_a_link(tmp_path):
     tree, outside = Tree(str(tmp_path / "tree")), tmp_path / "outside"
     tree.create()
     Tree(str(outside)).create()

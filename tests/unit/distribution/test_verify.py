@@ -286,7 +286,7 @@ def test_fingerprints_of_a_file_with_several_names_are_checked_for_each_metadata
     assert ("warning", "many-combined") in {(each.level, each.code) for each in problems}
 
 
-def test_holes_of_several_sparse_files_have_a_limit_together(tree, monkeypatch):
+def test_the_holes_of_several_sparse_files_share_one_limit(tree, monkeypatch):
     monkeypatch.setattr("templater.distribution.verify._MOST_HOLES", 7 << 20)
     size = 2 << 20
     for number in (1, 2):
@@ -421,7 +421,7 @@ def test_checking_single_products_and_all_at_once_gives_the_same_report(case, tm
     assert single == whole
 
 
-def test_products_that_affect_each_other_are_checked_together(tmp_path, monkeypatch):
+def test_products_whose_aliases_or_files_overlap_are_checked_together(tmp_path, monkeypatch):
     make_tree(tmp_path, 12)
     tree = Tree(str(tmp_path))
     document = json.loads(tree.read(IMAGES_PATH))

@@ -10,7 +10,7 @@ from templater.hooks.runtimes import lxc, nspawn, oci, podman
 from templater.model.errors import InputError, UsageError, WriteError
 
 
-def test_install_writes_one_lxc_line_per_stage_and_is_idempotent(tmp_path):
+def test_the_install_command_writes_one_lxc_line_per_stage_and_is_idempotent(tmp_path):
     config = tmp_path / "c1/config"
     config.parent.mkdir()
     config.write_text("lxc.uts.name = c1\nlxc.hook.pre-start = /bin/mine")
@@ -27,18 +27,18 @@ def test_install_writes_one_lxc_line_per_stage_and_is_idempotent(tmp_path):
     assert words[-3:] == ["--source", "/new one", "--"]
 
 
-def test_install_reports_a_file_that_cannot_be_written():
+def test_the_install_command_reports_a_file_that_cannot_be_written():
     """The kernel lets no one, not even root, create files in /proc."""
     with pytest.raises(WriteError, match=r"can't write '/proc/templater\.json'"):
         install.write(podman.snippet("", [], "/proc"))
 
 
-def test_install_reports_a_missing_container(tmp_path):
+def test_the_install_command_reports_a_missing_container(tmp_path):
     with pytest.raises(InputError):
         install.write(lxc.snippet("c1", [], str(tmp_path)))
 
 
-def test_install_keeps_other_hooks_in_config_json(tmp_path):
+def test_the_install_command_keeps_other_hooks_in_config_json(tmp_path):
     config = tmp_path / "config.json"
     other = {"path": "/bin/other", "args": ["other"]}
     config.write_text(
@@ -93,14 +93,14 @@ def test_null_in_config_json_counts_as_absent(tmp_path, hooks):
 
 
 @pytest.mark.parametrize("hooks", ["5", '{"createRuntime": {}}', "[1]"])
-def test_install_reports_invalid_hooks_in_config_json(tmp_path, hooks):
+def test_the_install_command_reports_invalid_hooks_in_config_json(tmp_path, hooks):
     (tmp_path / "config.json").write_text(f'{{"ociVersion": "1.0.2", "hooks": {hooks}}}')
     assert [finding.ok for finding in oci.status(str(tmp_path), "")] == [False]
     with pytest.raises(InputError, match="invalid hooks in"):
         install.write(oci.snippet(str(tmp_path), [], ""))
 
 
-def test_install_refuses_numbers_that_json_cannot_contain(tmp_path):
+def test_the_install_command_refuses_numbers_that_json_cannot_contain(tmp_path):
     """1e999 became Infinity, and the bundle no longer started."""
     (tmp_path / "config.json").write_text('{"a": 1e999}')
     with pytest.raises(InputError, match="a number that is too large"):

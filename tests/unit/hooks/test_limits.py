@@ -82,7 +82,7 @@ def test_image_limits_are_rejected_in_a_hook(container, capfd):
     assert "unknown limit 'members'" in capfd.readouterr().err
 
 
-def test_install_writes_limits_into_the_hook_line(container, capsys):
+def test_the_install_command_writes_limits_into_the_hook_line(container, capsys):
     folder = str(container.parent)
     line = ["hook", "install", "lxc", container.name, "-P", folder, "--limit", "steps=10M"]
     assert main(line) == 0
@@ -90,6 +90,6 @@ def test_install_writes_limits_into_the_hook_line(container, capsys):
     assert parse(["lxc", "--limit", "steps=10M"])[1].limits.rendering == {"steps": 10_000_000}
 
 
-def test_install_refuses_a_line_that_always_fails(container, capsys):
+def test_the_install_command_refuses_a_line_that_always_fails(container, capsys):
     assert main(["hook", "install", "lxc", "c1", "--limit", "stesp=10M"]) == 2
     assert "unknown limit 'stesp'" in capsys.readouterr().err

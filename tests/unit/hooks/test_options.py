@@ -184,7 +184,7 @@ def test_a_rename_keeps_the_trigger_of_a_copy_that_another_hook_has_changed(tmp_
     assert state_of(new).pending == pending
 
 
-def test_a_renamed_container_without_recorded_state_has_create_pending(tmp_path):
+def test_a_renamed_container_without_recorded_state_has_a_pending_create_trigger(tmp_path):
     old, new = cloned(tmp_path, "new")
     in_a_hook(lambda: lxc_copies.clone(str(new), "new", "old", Options()))
     (old / ".templater/state").unlink(missing_ok=True)

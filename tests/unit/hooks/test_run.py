@@ -157,7 +157,7 @@ def test_attack_50_no_value_in_an_error_reaches_the_log(container, options, temp
     assert answer.returncode == 4 or "templates/a.tpl:1:" in said, "the place is said"
 
 
-def test_template_syntax_errors_are_still_logged(container):
+def test_template_errors_that_contain_no_values_are_logged_with_their_text(container):
     for template, message in (
         ("hello {{ x|nosuch }}", "unknown filter 'nosuch'"),
         ("{% if %}", "templates/a.tpl:1:"),

@@ -29,13 +29,13 @@ def problems(findings) -> list[str]:
     return [finding.text for finding in findings if finding.ok is False]
 
 
-def test_status_reports_a_missing_container(tmp_path):
+def test_the_status_command_reports_a_missing_container(tmp_path):
     (finding,) = lxc.status("nosuch", str(tmp_path))
     assert finding.ok is False
     assert "--path" in finding.hint
 
 
-def test_status_reports_a_missing_hook_line(container):
+def test_the_status_command_reports_a_missing_hook_line(container):
     assert "has no lxc.hook.pre-start" in problems(lxc.status("c1", str(container.parent)))[0]
 
 
@@ -44,36 +44,36 @@ def installed(container):
     return list(lxc.status("c1", str(container.parent)))
 
 
-def test_status_reports_a_hook_line_cleared_by_a_later_line(container):
+def test_the_status_command_reports_a_hook_line_cleared_by_a_later_line(container):
     assert not problems(installed(container))
     with (container / "config").open("a") as config:
         config.write("lxc.hook.pre-start =\n")
     assert "has no lxc.hook.pre-start" in problems(lxc.status("c1", str(container.parent)))[0]
 
 
-def test_status_reports_no_problem_for_an_installed_container(container):
+def test_the_status_command_reports_no_problem_for_an_installed_container(container):
     assert not problems(installed(container))
 
 
-def test_status_shows_the_pending_trigger(container):
+def test_the_status_command_shows_the_pending_trigger(container):
     with StateDirectory(str(container)) as state_directory:
         state_directory.remember(State("copy", "c1"))
     assert any("runs copy, then start" in finding.text for finding in installed(container))
 
 
-def test_status_reports_a_missing_interpreter(container):
+def test_the_status_command_reports_a_missing_interpreter(container):
     installed(container)
     config = container / "config"
     config.write_text(config.read_text().replace(install.argv("lxc", [])[0], "/nosuch/python"))
     assert any("the hook line fails" in text for text in problems(lxc.status("c1", str(container.parent))))
 
 
-def test_status_reports_a_template_that_does_not_compile(container):
+def test_the_status_command_reports_a_template_that_does_not_compile(container):
     (container / "templates/a.tpl").write_text("{% nosuch %}")
     assert any("unknown tag 'nosuch'" in text for text in problems(installed(container)))
 
 
-def test_status_stops_compiling_templates_after_some_seconds(container, monkeypatch):
+def test_the_status_command_stops_compiling_templates_after_some_seconds(container, monkeypatch):
     """A thousand templates took 25 minutes."""
     monkeypatch.setattr("templater.hooks.status.MAX_SECONDS", -1.0)
     texts = [finding.text for finding in installed(container)]
@@ -81,7 +81,7 @@ def test_status_stops_compiling_templates_after_some_seconds(container, monkeypa
     assert not any("every template compiles" in text for text in texts)
 
 
-def test_status_compiles_templates_in_the_dialect_of_the_hook_line(container):
+def test_the_status_command_compiles_templates_in_the_dialect_of_the_hook_line(container):
     (container / "templates/a.tpl").write_text('{{ config["user.a"] }}')
     assert not problems(installed(container))
     install.write(lxc.snippet("c1", ["--dialect", "v4"], str(container.parent)))
@@ -89,14 +89,14 @@ def test_status_compiles_templates_in_the_dialect_of_the_hook_line(container):
     assert "this pongo2 release has no subscripts" in text
 
 
-def test_status_does_not_suggest_install_for_a_missing_root_filesystem(container):
+def test_the_status_command_does_not_suggest_the_install_command_for_a_missing_root_filesystem(container):
     (container / "config").write_text("lxc.net.0.type = empty\n")
     (finding,) = [each for each in installed(container) if each.ok is False]
     assert "names no root filesystem" in finding.text
     assert "lxc.rootfs.path" in finding.hint
 
 
-def test_status_says_to_add_an_unsupported_stage_by_hand(container):
+def test_the_status_command_says_to_add_an_unsupported_stage_by_hand(container):
     (container / "config").write_text("lxc.rootfs.path = loop:/srv/c1.img\n")
     (before,) = lxc.status("c1", str(container.parent))
     assert "hook install lxc" in before.hint
@@ -105,45 +105,45 @@ def test_status_says_to_add_an_unsupported_stage_by_hand(container):
     assert "line of lxc.hook.pre-start" in finding.hint
 
 
-def test_status_reports_a_missing_image(container):
+def test_the_status_command_reports_a_missing_image(container):
     (container / "metadata.yaml").unlink()
     assert any("has no metadata.yaml" in text for text in problems(installed(container)))
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to change owners")
-def test_status_reports_an_id_map_that_contradicts_the_root_filesystem(container):
+def test_the_status_command_reports_an_id_map_that_contradicts_the_root_filesystem(container):
     config = container / "config"
     config.write_text(config.read_text() + "lxc.idmap = u 0 100000 65536\nlxc.idmap = g 0 100000 65536\n")
     assert any("the id map gives root" in text for text in problems(installed(container)))
 
 
-def test_status_checks_the_podman_hook_file(tmp_path):
+def test_the_status_command_checks_the_podman_hook_file(tmp_path):
     assert problems(podman.status("", str(tmp_path)))
     install.write(podman.snippet("", [], str(tmp_path)))
     assert not problems(podman.status("", str(tmp_path)))
 
 
-def test_status_checks_a_bundle(container):
+def test_the_status_command_checks_a_bundle(container):
     (container / "config.json").write_text(json.dumps({"root": {"path": "rootfs"}}))
     assert "has no hook that calls templater" in problems(oci.status(str(container), ""))[0]
     install.write(oci.snippet(str(container), [], ""))
     assert not problems(oci.status(str(container), ""))
 
 
-def test_status_checks_an_nspawn_machine(container, tmp_path):
+def test_the_status_command_checks_an_nspawn_machine(container, tmp_path):
     units = str(tmp_path / "units")
     assert problems(nspawn.status("c1", units))
     install.write(nspawn.snippet("c1", ["--source", str(container)], units))
     assert not problems(nspawn.status("c1", units))
 
 
-def test_status_reports_an_image_path_relative_to_the_working_directory(container):
+def test_the_status_command_reports_an_image_path_relative_to_the_working_directory(container):
     install.write(lxc.snippet("c1", ["--source", "some/image"], str(container.parent)))
     found = problems(lxc.status("c1", str(container.parent)))
     assert found == ["'--source some/image' is a relative path, but hooks run in any directory"]
 
 
-def test_install_writes_absolute_paths(container, monkeypatch, capsys):
+def test_the_install_command_writes_absolute_paths(container, monkeypatch, capsys):
     monkeypatch.chdir(container.parent)
     words = ["hook", "install", "lxc", "c1", "-P", ".", "--source", "c1", "--allow", "c1", "--write"]
     assert main(words) == 0
@@ -155,7 +155,7 @@ def test_install_writes_absolute_paths(container, monkeypatch, capsys):
     capsys.readouterr()
 
 
-def test_json_status_includes_the_hint(container, capsys):
+def test_the_status_command_includes_the_hint_in_its_json(container, capsys):
     assert main(["hook", "status", "lxc", "c1", "-P", str(container.parent), "--json"]) == 1
     (finding,) = json.loads(capsys.readouterr().out)
     assert finding["ok"] is False
@@ -164,7 +164,7 @@ def test_json_status_includes_the_hint(container, capsys):
 
 
 @pytest.mark.parametrize("runtime", ["lxc", "oci", "nspawn", "incus"])
-def test_hook_help_shows_the_usage(runtime, capsys):
+def test_the_help_option_of_the_hook_shows_the_usage(runtime, capsys):
     assert main(["hook", runtime, "--help"]) == 0
     assert "--on-error fail|keep-going" in capsys.readouterr().out
 
@@ -175,7 +175,7 @@ def test_podman_status_reports_a_missing_hook_file(tmp_path):
     assert finding.hint == f"templater hook install podman --path {tmp_path} --write"
 
 
-def test_install_replaces_the_line_of_an_earlier_release(container):
+def test_the_install_command_replaces_the_line_of_an_earlier_release(container):
     config = container / "config"
     old = f"lxc.hook.pre-start = {sys.executable} -I -S -c 'from templater.hooks.nosuch import main;main()' lxc\n"
     config.write_text(config.read_text() + old)

@@ -181,7 +181,7 @@ def as_squashfs_can(image):
 
 
 @root_only
-def test_build_squashfs_reports_names_that_lose_acls(image_directory, tmp_path):
+def test_a_squashfs_build_reports_the_files_that_lose_their_acls(image_directory, tmp_path):
     built = packed(image_directory, tmp_path / "i", layout="split", compression="gzip", rootfs="squashfs")
     assert built.without_acls == ("etc/shadow",)
     assert packed(image_directory, tmp_path / "j", layout="split", compression="gzip").without_acls == ()
@@ -190,7 +190,7 @@ def test_build_squashfs_reports_names_that_lose_acls(image_directory, tmp_path):
 @pytest.mark.slow
 @root_only
 @pytest.mark.parametrize(("time", "stored"), [(-(10**9), 0), (2**32 + 1, 2**32 - 1), (2**33, 2**32 - 1)])
-def test_build_squashfs_limits_times_to_the_range_of_squashfs(image_directory, tmp_path, time, stored):
+def test_a_squashfs_build_limits_times_to_the_range_of_squashfs(image_directory, tmp_path, time, stored):
     for name in ("etc/shadow", "etc", "."):
         os.utime(image_directory / "rootfs" / name, (time, time))
     files = packed(image_directory, tmp_path / "i", layout="split", rootfs="squashfs").files
@@ -322,7 +322,7 @@ def test_fingerprint_is_the_hash_of_the_concatenated_files(image_directory, tmp_
     assert split.fingerprint == fingerprint(*split.files) == said.split()[0]
 
 
-def test_build_into_directory_names_files_as_the_daemons_do(image_directory, tmp_path):
+def test_a_build_into_a_directory_names_its_files_as_the_daemons_do(image_directory, tmp_path):
     (tmp_path / "out").mkdir()
     unified = packed(image_directory, tmp_path / "out", compression="zstd")
     assert unified.files == (f"{tmp_path}/out/{unified.fingerprint}.tar.zst",)
@@ -484,7 +484,7 @@ def test_an_interrupted_build_leaves_no_file(image_directory, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["image"]
 
 
-def test_build_refuses_existing_file_without_replace(image_directory, tmp_path):
+def test_a_build_refuses_an_existing_file_without_the_replace_argument(image_directory, tmp_path):
     (tmp_path / "i").write_text("old")
     contents, written = open_contents(str(image_directory)), []
     with pytest.raises(UsageError, match="exists"):
@@ -698,7 +698,7 @@ def test_unpack_refuses_existing_directory(tmp_path):
         unpacked(path, tmp_path / "link")
 
 
-def test_unpack_removes_remnants_of_crashes_but_not_of_running_unpacks(tmp_path):
+def test_unpack_removes_leftovers_of_crashed_runs_but_not_of_active_runs(tmp_path):
     import fcntl
 
     path = tarball(tmp_path / "i.tar", GOOD)
@@ -894,7 +894,7 @@ def test_subdirectories_of_templates_are_refused(tmp_path, members):
     refused(tmp_path, [*GOOD, *members], "pax", "a directory below 'templates'")
 
 
-def test_build_refuses_too_deep_tree(image_directory, tmp_path):
+def test_a_build_refuses_a_tree_that_is_too_deep(image_directory, tmp_path):
     without_xattrs(image_directory)
     place = os.open(image_directory / "rootfs", os.O_RDONLY)
     for _ in range(505):

@@ -40,7 +40,7 @@ def test_describe_lists_rules_and_unused_templates(tmp_path):
     assert data(found)["enforced"] == ["requirements.secureboot"] and "requirements.cgroup" in ENFORCED
 
 
-def test_describe_unified_and_split_images_of_containers_and_machines(tmp_path):
+def test_unified_and_split_images_of_containers_and_machines_are_described(tmp_path):
     unified = tarball(tmp_path / "u", [*PARTS, ("rootfs", None), ("rootfs/f", "x")])
     found = describe(unified)
     assert (found.layout, found.rootfs, found.fingerprint) == ("unified", "directory", fingerprint(unified))

@@ -40,7 +40,7 @@ def test_publish_sets_architecture_and_date_and_keeps_other_metadata(container):
     assert found.parts[0].data.startswith(b"# ours\n")
 
 
-def test_publish_keeps_stale_properties_that_the_user_sets_or_keeps(container):
+def test_publish_keeps_a_stale_property_if_an_option_sets_or_keeps_it(container):
     found = publication(
         str(container), now=77, properties={"description": "mine"}, keep=("serial",), expiry=99
     )

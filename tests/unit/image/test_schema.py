@@ -74,7 +74,7 @@ def test_presets_match_the_schema(preset):
 
 
 @pytest.mark.parametrize("preset", presets(), ids=lambda preset: preset.name)
-def test_audit_finds_nothing_in_presets(preset, tmp_path):
+def test_an_audit_finds_nothing_in_presets(preset, tmp_path):
     make(str(tmp_path / "new"), preset.name, now=1, architecture="x86_64", properties={})
     found = audit(scan_image(str(tmp_path / "new")))
     assert [finding for finding in found if finding.severity >= Severity.LOW] == []

@@ -238,7 +238,7 @@ def test_a_missing_instance_and_a_missing_project_give_different_errors(incus):
         opened(incus, "c1", "none")
 
 
-def test_a_daemon_of_the_other_family_is_an_error_that_names_the_family(incus, monkeypatch):
+def test_a_daemon_of_another_family_gives_an_error_that_names_its_family(incus, monkeypatch):
     monkeypatch.setenv("LXD_SOCKET", incus.socket)
     with pytest.raises(UsageError, match="is incus, not lxd"):
         open_daemon(parse_address("lxd:c1"))
@@ -274,7 +274,7 @@ def test_a_request_that_hangs_is_an_error_at_the_timeout(incus):
     daemon.close()
 
 
-def test_the_project_of_the_environment_is_used_and_a_note_says_so(incus, monkeypatch):
+def test_the_project_in_the_environment_is_used_and_a_note_says_so(incus, monkeypatch):
     monkeypatch.setenv("INCUS_PROJECT", "p2")
     daemon = open_daemon(parse_address("incus:c9"))
     assert daemon.address.project == "p2"
@@ -282,7 +282,7 @@ def test_the_project_of_the_environment_is_used_and_a_note_says_so(incus, monkey
     daemon.close()
 
 
-def test_the_project_of_the_clients_configuration_is_used(incus, monkeypatch, tmp_path):
+def test_the_project_in_the_configuration_of_the_client_is_used(incus, monkeypatch, tmp_path):
     (tmp_path / "config.yml").write_text("remotes: {local: {addr: 'unix://', project: p2}}\n")
     monkeypatch.setenv("INCUS_CONF", str(tmp_path))
     daemon = open_daemon(parse_address("incus:c9"))

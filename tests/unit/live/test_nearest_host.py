@@ -43,6 +43,6 @@ def test_a_release_outside_the_table_gets_the_nearest_host_and_a_note(family, ve
 
 
 @pytest.mark.parametrize(("family", "host"), [("incus", "incus-debian"), ("lxd", "lxd-debian")])
-def test_debians_packages_are_recognised_in_their_recorded_answers(family, host):
+def test_daemons_packaged_by_debian_are_recognised_in_their_recorded_answers(family, host):
     (server,) = (each for each in recorded(family) if each["name"] == "server")
     assert nearest_host(family, server["json"]["metadata"]["environment"]).host.name == host

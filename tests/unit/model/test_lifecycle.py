@@ -7,21 +7,21 @@ from templater.model.instance_life import Life, created
 from templater.model.lifecycle import passes, pending_after
 
 
-def test_a_start_runs_the_pending_trigger_then_start() -> None:
+def test_a_start_runs_the_pending_trigger_and_then_the_start_trigger() -> None:
     assert passes("create") == ("create", "start")
     assert passes("") == ("start",)
 
 
-def test_create_is_pending_until_the_first_start() -> None:
+def test_the_create_trigger_is_pending_until_the_first_start() -> None:
     assert created().passes == ("create", "start")
     assert created().started().stopped().passes == ("start",)
 
 
-def test_a_rename_before_the_first_start_keeps_create_pending() -> None:  # 11
+def test_a_rename_before_the_first_start_keeps_the_create_trigger_pending() -> None:  # 11
     assert created().renamed().pending == "create"
 
 
-def test_a_copy_has_copy_pending_even_if_the_original_never_started() -> None:  # 07, 185
+def test_a_copy_has_a_pending_copy_trigger_even_if_the_original_never_started() -> None:  # 07, 185
     assert created().copied().pending == "copy"
     assert created().copied().copied().pending == "copy"
 
@@ -39,7 +39,7 @@ def test_a_running_instance_cannot_be_renamed() -> None:  # 14
         created().started().renamed()
 
 
-def test_a_rebuild_sets_create_pending() -> None:  # 18
+def test_a_rebuild_sets_the_create_trigger_pending() -> None:  # 18
     assert created().started().stopped().rebuilt().pending == "create"
 
 
@@ -76,7 +76,7 @@ def test_restoring_a_snapshot_restores_the_pending_trigger() -> None:  # 17, 184
     assert started.restored("s0").pending == ""
 
 
-def test_a_copy_of_a_snapshot_has_copy_pending() -> None:  # 09
+def test_a_copy_of_a_snapshot_has_a_pending_copy_trigger() -> None:  # 09
     assert created().started().snapshotted("s0").copied("s0") == Life("copy")
 
 
@@ -85,7 +85,7 @@ def test_an_unknown_snapshot_is_an_error() -> None:
         created().restored("nope")
 
 
-def test_a_backup_of_a_never_started_instance_keeps_create_pending() -> None:  # 21
+def test_a_backup_of_a_never_started_instance_keeps_the_create_trigger_pending() -> None:  # 21
     assert created().exported().pending == "create"
     assert created().started().exported() == Life()
 

@@ -22,7 +22,7 @@ def test_an_image_runs_the_pending_trigger_of_the_description(pending):
     assert not found.notes
 
 
-def test_an_image_without_a_pending_trigger_runs_create():
+def test_an_image_without_a_pending_trigger_runs_the_create_trigger():
     found = default_triggers(instance(), None)
     assert (found.passes, found.notes) == (("create", "start"), ())
     assert found.reason == "the first start of a new instance"

@@ -258,7 +258,7 @@ def test_a_command_names_the_other_files_that_it_writes(incus):
     assert "#   the start also writes /etc/1\n" in "".join(patches(judged(incus)))
 
 
-def test_hostile_names_of_instances_are_valid_json():
+def test_hostile_names_of_instances_are_written_as_valid_json():
     name = "x\ud800"
     failed = Judged(Address("incus", name=name, project=name), name, error=InputError("failed"))
     assert json.dumps(error_of(failed), ensure_ascii=False).encode()

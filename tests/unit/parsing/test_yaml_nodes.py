@@ -131,7 +131,7 @@ def test_long_lines_are_parsed_in_linear_time(rules):
 
 @pytest.mark.parametrize("rules", ["v2", "v4"])
 @pytest.mark.parametrize("libyaml", [True, False])
-def test_both_parsers_name_a_control_character(rules, libyaml, monkeypatch):
+def test_the_errors_of_both_parsers_name_a_control_character(rules, libyaml, monkeypatch):
     monkeypatch.setattr(yaml_nodes, "HAS_LIBYAML", libyaml and yaml_nodes.HAS_LIBYAML)
     with pytest.raises(InputError) as caught:
         parse(Source("x", "a: b\nc: \0" + "x" * 2000), rules)

@@ -255,7 +255,7 @@ def test_a_link_to_a_file_of_root_is_refused_if_a_user_may_have_moved_the_link(
     assert resolve(rootfs, "/d/l").error is None, "only root can have put its link into a sticky directory"
 
 
-def test_a_link_of_root_leads_to_any_users_file() -> None:
+def test_a_link_of_root_is_followed_to_the_file_of_any_user() -> None:
     rootfs = MemoryRootfs({"/etc/a": Entry(SYMLINK, target="/srv/a"), "/srv/a": Entry(FILE, uid=1000)})
     assert resolve(rootfs, "/etc/a").error is None
 

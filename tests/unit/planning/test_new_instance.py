@@ -56,7 +56,7 @@ def test_a_plan_without_placeholders_has_no_note(tmp_path: Path) -> None:
     assert made.changes[0].content == b"tiny" and made.notes == ()
 
 
-def test_image_keys_override_the_user_but_generated_keys_do_not() -> None:
+def test_image_keys_override_keys_of_the_user_but_generated_keys_do_not() -> None:
     given = Instance(config={"image.os": "mine", "volatile.uuid": "u", "user.a": "b"})
     config = new_instance(given, {"os": "tiny"}, ("create",), placeholders=True).config
     assert (config["image.os"], config["volatile.uuid"], config["user.a"]) == ("tiny", "u", "b")
@@ -76,7 +76,9 @@ def test_a_virtual_machine_has_no_id_map() -> None:
     assert "volatile.uuid" in made.config and "volatile.idmap.next" not in made.config
 
 
-def test_preview_shows_image_keys_and_placeholders_of_a_new_instance(tmp_path: Path, capsys) -> None:
+def test_the_preview_command_shows_image_keys_and_placeholders_of_a_new_instance(
+    tmp_path: Path, capsys
+) -> None:
     path = image(
         tmp_path / "image", "{{ config_get('image.os', 'none') }} {{ config_get('volatile.uuid', '-') }}\n"
     )
@@ -85,7 +87,9 @@ def test_preview_shows_image_keys_and_placeholders_of_a_new_instance(tmp_path: P
     assert f"tiny {PLACEHOLDER}" in shown.out and PLACEHOLDER in shown.err
 
 
-def test_preview_of_an_existing_instance_only_has_keys_of_its_description(tmp_path: Path, capsys) -> None:
+def test_a_preview_of_an_existing_instance_has_only_the_keys_of_its_description(
+    tmp_path: Path, capsys
+) -> None:
     path = image(tmp_path / "image", "[{{ config_get('image.os', 'none') }}]\n")
     description = tmp_path / "web1.yaml"
     description.write_text("name: web1\nconfig: {volatile.uuid: 6f1c}\n")
@@ -93,7 +97,7 @@ def test_preview_of_an_existing_instance_only_has_keys_of_its_description(tmp_pa
     assert "[none]" in capsys.readouterr().out
 
 
-def test_apply_writes_no_placeholder(tmp_path: Path) -> None:
+def test_the_apply_command_writes_no_placeholder(tmp_path: Path) -> None:
     path = image(
         tmp_path / "image", "{{ config_get('image.os', 'none') }} {{ config_get('volatile.uuid', '-') }}\n"
     )

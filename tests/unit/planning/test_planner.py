@@ -67,7 +67,7 @@ def file(content: bytes, mode: int = 0o644, uid: int = 0, gid: int = 0) -> Memor
     return rootfs
 
 
-def test_a_missing_file_is_created_with_the_rules_owner_and_mode() -> None:
+def test_a_missing_file_is_created_with_the_owner_and_mode_of_its_rule() -> None:
     change = one(rendering(rule(uid="1000", gid="1001", mode="600")))
     assert (change.action, change.uid, change.gid, change.mode) == (CREATE, 1000, 1001, 0o600)
     assert change.content == b"new\n" and change.before is None
@@ -222,7 +222,7 @@ def made(*changes: Change) -> Plan:
     return Plan(Metadata(), Instance(), NONE, ("create", "start"), changes)
 
 
-def test_create_and_update_of_a_file_merge_into_one_create() -> None:
+def test_the_creation_and_the_update_of_a_file_merge_into_one_creation() -> None:
     both = rule("/n/a", uid="5")
     renderings = [rendering(both, b"create\n"), rendering(both, b"start\n", "start")]
     (left,) = made(*decide(renderings, MemoryRootfs())).files()

@@ -131,7 +131,7 @@ def test_templates_that_follow_the_hints_print_the_intended_text():
     assert pongo2.compile(text, V4).render(context) == "2c1"
 
 
-def test_the_hint_about_subscripts_names_the_hosts_with_pongo2_v4():
+def test_the_hint_about_subscripts_lists_the_hosts_with_pongo2_v4():
     old = {host.name if host.product == "incus" else "LXD" for host in HOSTS.values() if host.dialect == "v4"}
     assert set(OLD_HOSTS.split(" and ")) == old
 

@@ -71,7 +71,7 @@ def test_without_a_root_filesystem_all_parents_are_assumed_to_exist() -> None:
     assert results(plan) == ["written"]
 
 
-def test_old_releases_follow_links_to_the_hosts_own_files() -> None:
+def test_old_releases_follow_links_to_files_of_the_host() -> None:
     tree: dict[str, str | bytes | Entry] = {"/etc/a": Entry(SYMLINK, target="/etc/passwd")}
     outcome = first(planned(rule(), host=INCUS_6_0_4, tree=tree))
     assert outcome is not None and outcome.text == "the target is /etc/passwd on the host's own file system"
@@ -172,7 +172,7 @@ def test_a_rule_that_fails_in_the_guest_is_reported() -> None:
     assert shown.count("    text") == 0, "what is written in the guest was shown with the config drive"
 
 
-def test_a_failure_of_only_the_guests_agent_is_reported() -> None:
+def test_a_failure_of_only_the_agent_in_the_guest_is_reported() -> None:
     plan = planned(rule(), vm=True, tree={"/etc/a": Entry(FIFO, 0o644)}, host=HOSTS["incus"])
     assert verdict(plan) == 5
 

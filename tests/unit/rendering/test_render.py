@@ -155,7 +155,7 @@ def test_a_null_entry_fails_on_every_trigger() -> None:
     assert isinstance(done.error, MetadataError)
 
 
-def test_a_hosts_dialect_can_be_overridden() -> None:
+def test_the_dialect_of_a_host_can_be_overridden() -> None:
     templates = {"a.tpl": file("{{ 'a' + 'b' }}")}
     metadata = Metadata(rules=(rule(),))
     for host, dialect, text in ((INCUS, "", b"ab"), (INCUS_DEBIAN, "", b"0"), (INCUS, "v4", b"0")):

@@ -350,7 +350,7 @@ def test_answers_to_several_clients_share_the_encoded_images(tree):
     assert server._aliases(listing, True) is server._aliases(listing, True)
 
 
-def test_filters_wait_for_each_other_and_their_number_has_a_limit(tree, monkeypatch):
+def test_requests_with_a_filter_run_one_after_another_and_their_number_has_a_limit(tree, monkeypatch):
     """A filter takes a fifth of a second for 10,000 images."""
     running, most = [], []
 

@@ -49,7 +49,7 @@ def test_requests_with_a_foreign_or_missing_host_or_origin_are_refused(method, h
     assert Access(8000).problem(method, sent)
 
 
-def test_the_owner_of_a_connection_is_read_from_the_kernels_table(tmp_path):
+def test_the_owner_of_a_connection_is_read_from_the_table_of_the_kernel(tmp_path):
     table = tmp_path / "tcp"
     line = "   1: 0100007F:{port:04X} 0100007F:1F40 01 00000000:00000000 00:00000000 00000000  {uid}        0 61 1 0 20\n"
     own, stranger = os.geteuid(), os.geteuid() + 1

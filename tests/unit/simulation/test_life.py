@@ -70,7 +70,7 @@ def test_nothing_is_rendered_before_the_first_start() -> None:
     assert files(life()) == {}
 
 
-def test_the_first_start_runs_create_and_then_start() -> None:
+def test_the_first_start_runs_the_create_trigger_and_then_the_start_trigger() -> None:
     assert files(life("start")) == {
         "/etc/cr": "trigger=create name=c1 foo=none",
         "/etc/st": "trigger=start name=c1 foo=none",
@@ -81,13 +81,13 @@ def test_configuration_set_before_the_first_start_is_used() -> None:  # 01
     assert files(life("c:user.foo=bar", "start"))["/etc/cr"].endswith("foo=bar")
 
 
-def test_a_copy_of_a_never_started_instance_runs_copy() -> None:  # 07
+def test_a_copy_of_a_never_started_instance_runs_the_copy_trigger() -> None:  # 07
     simulation = life("copy=c2", "c2:start", "start")
     assert set(files(simulation, "c2")) == {"/etc/co", "/etc/st"}
     assert set(files(simulation)) == {"/etc/cr", "/etc/st"}
 
 
-def test_a_copy_of_a_snapshot_runs_copy() -> None:  # 09
+def test_a_copy_of_a_snapshot_runs_the_copy_trigger() -> None:  # 09
     simulation = life("start", "snapshot=s0", "copy=c2/s0", "c2:start")
     assert files(simulation, "c2")["/etc/co"] == "trigger=copy name=c2 foo=none"
 
@@ -97,7 +97,7 @@ def test_a_rename_takes_effect_at_the_next_start() -> None:  # 10
     assert files(simulation, "c9")["/etc/re"] == "trigger=rename name=c9 foo=none"
 
 
-def test_restoring_a_snapshot_of_a_never_started_instance_fires_create_again() -> None:  # 17
+def test_restoring_a_snapshot_of_a_never_started_instance_fires_the_create_trigger_again() -> None:  # 17
     simulation = life("snapshot=s0", "start", "stop", "restore=s0")
     assert files(simulation) == {} and simulation.find("c1").life.pending == "create"
 
@@ -116,7 +116,7 @@ def test_a_backup_imported_under_a_new_name_has_no_pending_trigger() -> None:  #
     assert files(simulation, "c2") == files(simulation) | {"/etc/st": "trigger=start name=c2 foo=none"}
 
 
-def test_an_instance_of_a_published_image_has_create_pending() -> None:  # 19
+def test_an_instance_of_a_published_image_has_a_pending_create_trigger() -> None:  # 19
     simulation = life("start", "stop", "publish=c2", "c2:start")
     assert files(simulation, "c2")["/etc/cr"] == "trigger=create name=c2 foo=none"
 
@@ -126,7 +126,7 @@ def test_rebuilding_takes_the_root_filesystem_from_the_image() -> None:  # 18
     assert files(simulation)["/etc/cr"].endswith("foo=v2")
 
 
-def test_a_reboot_runs_only_start() -> None:  # 22
+def test_a_reboot_runs_only_the_start_trigger() -> None:  # 22
     assert files(life("start", "c:user.foo=after", "reboot"))["/etc/st"].endswith("foo=after")
 
 
@@ -135,7 +135,7 @@ def test_a_reboot_runs_a_trigger_set_by_hand() -> None:
     assert "/etc/co" in files(simulation) and simulation.find("c1").life.pending == ""
 
 
-def test_an_ephemeral_instance_is_gone_when_it_stops() -> None:
+def test_an_ephemeral_instance_is_deleted_when_it_stops() -> None:
     simulation = Simulation(RenderOptions(INCUS))
     simulation.create(Instance("c1", ephemeral=True), MemoryFolder(Paper(), rootfs()))
     steps = ("start", "restart", "reboot", "copy=c2", "stop", "start")
@@ -350,7 +350,9 @@ def test_properties_given_to_publish_belong_to_the_new_image() -> None:  # n31
         ((), "move=c2,project=lab", "create"),
     ],
 )
-def test_a_move_sets_copy_pending_and_a_move_to_a_new_name_sets_rename_pending(before, step, pending) -> None:
+def test_a_move_sets_the_copy_trigger_and_a_move_to_a_new_name_sets_the_rename_trigger(
+    before, step, pending
+) -> None:
     report = run_step(life(*before), parse_step(step))  # n19, n21, n23, n57, and observed on Incus 6.0.4
     assert (report.error, report.pending) == (None, pending)
 

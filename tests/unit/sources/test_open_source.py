@@ -200,7 +200,7 @@ def test_an_instance_directory_has_the_recorded_pending_trigger(directory):
     assert [*changes(source)] == ["/etc/hostname copy", "/etc/hostname start"]
 
 
-def test_a_recorded_state_without_pending_trigger_runs_only_start(directory):
+def test_a_recorded_state_without_a_pending_trigger_runs_only_the_start_trigger(directory):
     record(directory, "name=web1\n")
     assert [*changes(open_source(directory))] == ["/etc/hostname start"]
 

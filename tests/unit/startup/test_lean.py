@@ -253,7 +253,7 @@ def test_code_compiled_in_a_child_never_runs_outside_a_child(container):
 
 
 @pytest.mark.usefixtures("restored_process")
-def test_an_error_in_cached_code_still_names_its_position(container, capfd, monkeypatch):
+def test_an_error_in_cached_code_has_its_position_in_the_template(container, capfd, monkeypatch):
     (container / "templates/hostname.tpl").write_text(
         "ok\n{% if trigger|lower == 'start' %}{{ 1/0 }}{% endif %}\n"
     )

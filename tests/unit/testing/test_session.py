@@ -94,7 +94,7 @@ def test_mode_and_owner_are_those_of_the_host(tmp_path):
     assert failures(an_image(tmp_path / "i", tests, rules=MODES)) == []
 
 
-def test_an_existing_file_keeps_its_mode_and_create_only_skips_it(tmp_path):
+def test_an_existing_file_keeps_its_mode_and_a_rule_with_create_only_skips_it(tmp_path):
     rules = MODES + "  /etc/once: {when: [create], template: hostname.tpl, create_only: true}\n"
     tests = (
         "defaults: {rootfs: {/etc/hostname: old}}\n"
@@ -406,7 +406,7 @@ def test_a_build_unpacks_the_root_filesystem_of_the_test(tmp_path):
     assert failures(with_tests(a_definition(tmp_path / "d"), OF_ROOTFS)) == []
 
 
-def test_tests_without_rootfs_use_the_root_filesystem_of_the_session(tmp_path):
+def test_tests_without_the_rootfs_key_use_the_root_filesystem_of_the_session(tmp_path):
     text = "tests:\n- {name: a, expect: {/etc/hosts: {equals: c1!}, /etc/hostname: {absent: true}}}\n"
     definition = with_tests(a_definition(tmp_path / "d"), text)
     (tmp_path / "rootfs" / "etc").mkdir(parents=True)

@@ -153,7 +153,7 @@ def test_a_symlink_is_followed_inside_and_stays_a_symlink(rootfs, top):
     assert (top / "etc/hosts").read_text() == "new"
 
 
-def test_planning_after_apply_finds_nothing_to_do(rootfs, top):
+def test_a_plan_made_after_an_apply_has_nothing_to_write(rootfs, top):
     files = {"/etc/hosts": "new", "/srv/x": "y", "/etc/keep": "same"}
     apply(a_plan(files, rootfs), rootfs)
     before = snapshot(top, times=True)
@@ -367,7 +367,7 @@ def test_a_replaced_file_that_is_edited_during_the_apply_is_kept(rootfs, top, mo
 
 
 @pytest.mark.parametrize("name", ["new", "hosts"])
-def test_a_written_file_has_no_acl_of_its_directory(rootfs, top, name):
+def test_a_written_file_inherits_no_acl_from_its_directory(rootfs, top, name):
     """A user who owns a directory above a target could give it a default ACL, and then read a root file."""
     entries = ((1, 7, -1), (2, 7, 1000), (4, 5, -1), (16, 7, -1), (32, 5, -1))  # the second: user 1000, rwx
     acl = struct.pack("<I", 2) + b"".join(struct.pack("<HHi", *entry) for entry in entries)
@@ -501,7 +501,7 @@ def test_the_lock_error_names_the_holder(rootfs, top):
     assert (top / "etc/hosts").read_text() == "old"
 
 
-def test_apply_leaves_no_descriptor_open(rootfs, top):
+def test_the_apply_function_leaves_no_descriptor_open(rootfs, top):
     before = sorted(os.listdir("/proc/self/fd"))
     apply(a_plan({"/etc/hosts": "new", "/srv/a/x": "y"}, rootfs), rootfs)
     plan = a_plan({"/etc/hosts": "newer", "/var/z": "y"}, rootfs)
@@ -519,7 +519,7 @@ def test_a_system_without_directory_descriptors_is_refused(top, monkeypatch):
         apply(a_plan({"/etc/hosts": "new"}, rootfs), rootfs)
 
 
-def test_without_fcntl_the_module_imports_and_apply_gives_an_error(top):
+def test_without_fcntl_the_module_can_be_imported_and_the_apply_function_gives_an_error(top):
     code = (
         "import sys; sys.modules['fcntl'] = None\n"
         "from templater.writing.transaction import apply\n"
