@@ -272,6 +272,7 @@ class _Scanner:
 
     def result(self, rendering: RenderLimits | None, instance: Instance | None) -> ScannedImage:
         metadata = self.parse_metadata()
+        others = None if metadata is None else self.parse_as_v4()
         return ScannedImage(
             self.path,
             metadata,
@@ -285,7 +286,7 @@ class _Scanner:
             self.heads,
             self.metadata,
             self.root_uid,
-            rules_of_v4=rules_of_v4(self.metadata, self.yaml),
+            rules_of_v4=others,
             packed=self.packed,
         )
 
@@ -296,6 +297,13 @@ class _Scanner:
         try:
             return read_metadata(self.metadata, yaml="v2", limits=self.yaml)
         except TemplaterError as error:
+            self.errors.append(error)
+            return None
+
+    def parse_as_v4(self) -> tuple[Rule, ...] | None:
+        try:
+            return rules_of_v4(self.metadata, self.yaml)
+        except LimitError as error:
             self.errors.append(error)
             return None
 

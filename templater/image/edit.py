@@ -24,7 +24,7 @@ ALL_RULES: tuple[Rules, ...] = ("v2", "v4")
 #: alternative edits of a text, in order of preference
 Ways = tuple[Callable[[str], str], ...]
 #: limit on the characters that several edits parse one after the other, if they can't be made together
-_MOST_PARSED = 1 << 20
+_MOST_PARSED = 1 << 18
 Change = Callable[["_Meaning"], object]
 Field = str | bool | tuple[str, ...]
 

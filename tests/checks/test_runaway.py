@@ -78,6 +78,31 @@ def test_a_loop_that_a_condition_hides_is_a_medium_finding(text):
     assert severities(CHECK, an_image(RULE, {"t": text}, limits=limits)) == ["medium"]
 
 
+NESTED = '{% for a in "ab" %}' * 5 + "x" + "{% endfor %}" * 5
+TWICE = '{% for a in "ab" %}{% for b in a %}'
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("{% if 0 %}{{ 1/0 }}{% endif %}" + NESTED, ["medium"]),
+        ("{% for q in container.name|cut:'c1'|cut:'v1'|make_list %}" + NESTED + "{% endfor %}", ["medium"]),
+        (
+            "{% macro a() %}"
+            + TWICE
+            + "{% endfor %}{% endfor %}{% endmacro %}{% macro b() %}"
+            + TWICE
+            + "{{ a() }}{% endfor %}{% endfor %}{% endmacro %}{% for c in 'x' %}{{ b() }}{% endfor %}",
+            ["medium"],
+        ),
+        (TWICE * 2 + "{% endfor %}" * 4, []),
+        ("{% macro a() %}" + TWICE + "{% endfor %}{% endfor %}{% endmacro %}{{ a() }}{{ a() }}{{ a() }}", []),
+    ],
+)
+def test_deeply_nested_loops_are_a_medium_finding(text, found):
+    assert severities(CHECK, an_image(RULE, {"t": text})) == found
+
+
 def test_the_branches_of_harmless_conditions_have_no_finding():
     text = "{% if trigger == 'create' %}a{% elif config_get('user.x','') %}b{% else %}c{% endif %}"
     assert not observed(CHECK, an_image(RULE, {"t": text}))

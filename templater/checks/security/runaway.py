@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from operator import itemgetter
 from typing import Any
 
-from ...model.errors import LimitError
+from ...model.errors import LimitError, TemplaterError
 from ...model.file_names import METADATA
 from ...model.hosts import INCUS
 from ...model.instance import CONTAINER, VIRTUAL_MACHINE, Instance
@@ -13,7 +14,7 @@ from ...model.metadata import TRIGGERS, Metadata
 from ...model.options import RenderOptions
 from ...model.source import Source, Span, printable
 from ...pongo2.dialect import V6
-from ...pongo2.reads import nodes
+from ...pongo2.reads import fields, nodes
 from ...pongo2.state import Limits
 from ...pongo2.syntax import tree
 from ...pongo2.template import Compilation, Template
@@ -23,6 +24,9 @@ from ..base import Observation, ScannedImage, check
 
 #: limits in seconds: the limit on steps is not enough, because one step can process megabytes of text
 LIMITS = Limits(seconds=3.0, total=4.0)
+
+#: loops of real templates are nested at most two deep
+MOST_NESTED = 4
 
 PROBES = (Instance("c1", CONTAINER), Instance("v1", VIRTUAL_MACHINE))
 
@@ -36,7 +40,7 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
     """Render each rule within limits, for the user's instance, a plain container and a plain VM.
 
     A condition can hide a loop from these instances. So the check also renders each template with every
-    branch of its conditions, one after the other.
+    branch of its conditions, one after the other, and reports loops that are nested deeply.
     """
     if image.metadata is None:
         return
@@ -77,6 +81,54 @@ def _rendered(image: ScannedImage, metadata: Metadata) -> Iterator[Observation]:
                 "preview the template for an instance for which the conditions are true",
                 severity="medium",
             )
+    names = {rule.template for rule in metadata.rules} - reported
+    for source in image.sources(sorted(names)):
+        depth, loop = Loops(source).deepest() if b"for" in source.data else (0, None)
+        if loop is not None and depth > MOST_NESTED:
+            message = f"loops are nested {depth} deep, so the template may not end for some instances"
+            yield Observation(message, loop.expression.token.span, severity="medium")
+
+
+class Loops:
+    """The loops of a template. A loop that calls a macro also contains the loops of the macro."""
+
+    def __init__(self, source: Source) -> None:
+        self.macros: dict[str, tree.Macro] = {}
+        self.found: dict[str, tuple[int, tree.For | None]] = {}
+        try:
+            self.body = Compilation(source, V6).parsed().body
+        except TemplaterError:  # the check 'language' reports the error
+            self.body = []
+
+    def deepest(self) -> tuple[int, tree.For | None]:
+        """Return how deep the loops of the template are nested, and the outermost of these loops, or None."""
+        return self._below(self.body)
+
+    def _below(self, parts: object) -> tuple[int, tree.For | None]:
+        deepest: tuple[int, tree.For | None] = (0, None)
+        waiting = [parts]
+        while waiting:
+            node = waiting.pop()
+            below: tuple[int, tree.For | None] = (0, None)
+            if isinstance(node, list | tuple):
+                waiting += reversed(node)
+            elif isinstance(node, tree.Macro):
+                self.macros[node.name] = node
+            elif isinstance(node, tree.For):
+                below = self._below(node.body)[0] + 1, node
+                waiting += [node.expression, node.empty]
+            elif isinstance(node, tree.NODES):
+                waiting += [getattr(node, name) for name in reversed(fields(type(node)))]
+                if isinstance(node, tree.Path) and node.name in self.macros:
+                    below = self._of_macro(node.name)
+            deepest = max(deepest, below, key=itemgetter(0))
+        return deepest
+
+    def _of_macro(self, name: str) -> tuple[int, tree.For | None]:
+        if name not in self.found:
+            self.found[name] = 0, None  # for a macro that calls itself
+            self.found[name] = self._below(self.macros[name].body)
+        return self.found[name]
 
 
 class EveryBranch(Compiled):
