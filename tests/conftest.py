@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
     from tests.rootfs_builders import Mounts
@@ -42,7 +42,9 @@ def pytest_configure(config: pytest.Config) -> None:
     for name, meaning in MARKERS.items():
         config.addinivalue_line("markers", f"{name}: {meaning}")
     fast = "not slow" in config.getoption("markexpr")
-    settings.register_profile("templater", max_examples=40 if fast else 250)
+    # Under load, drawing values can take long.
+    slow = [HealthCheck.too_slow]
+    settings.register_profile("templater", max_examples=40 if fast else 250, suppress_health_check=slow)
     settings.load_profile("templater")
 
 
