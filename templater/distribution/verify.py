@@ -463,6 +463,8 @@ class _Reader:
             if seen.hash is not None and not missing:
                 return seen
             if isinstance(pieces, _LocalPieces):
+                if pieces.size > most:
+                    raise LimitError(f"the file has {pieces.size} bytes, far more than an image should have")
                 self._count_holes(pieces, 1 + len(missing))
             digest, others = hashlib.sha256(), {name: starts[name].copy() for name in missing}
             size = 0
