@@ -19,6 +19,7 @@ from templater.distribution.prune import prune
 from templater.distribution.redirects import prefix_of, rules
 from templater.distribution.republish import Described, convert, republish
 from templater.distribution.verify import LocalStream, verify
+from templater.limits import Given
 from templater.model.errors import InputError, LimitError, RefusedError, UsageError
 from tests.streams.builders import tarball
 from tests.streams.mutations import HERE
@@ -295,10 +296,11 @@ def test_tables_end_when_they_need_too_much_processor_time(monkeypatch, capsys):
     from templater.cli.commands.streams import reindex
 
     def table_of(origin, described, limits):
-        spent.append(8)
+        totals.append(limits.rendering["total"])
+        spent.append(totals[-1])
         return f"table of {described.image.product.name}\n"
 
-    spent = []
+    spent, totals = [], []
     monkeypatch.setattr(reindex, "processor_seconds", lambda: 100 + sum(spent))
     monkeypatch.setattr(reindex, "table_of", table_of)
     version, day = Version("20260101"), date(2026, 1, 1)
@@ -308,7 +310,8 @@ def test_tables_end_when_they_need_too_much_processor_time(monkeypatch, capsys):
         )
         for n in range(4)
     ]
-    reindex.write_tables(None, [Described(image, "") for image in images], None)
+    reindex.write_tables(None, [Described(image, "") for image in images], Given())
+    assert totals == [8, 1], "a table gets the rest of the time"
     out = capsys.readouterr().out
     assert [f"table of p{n}" in out for n in range(4)] == [True, True, False, False]
     assert out.count("no table: the images before needed too much processor time") == 1

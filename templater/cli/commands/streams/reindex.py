@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from copy import copy
 from typing import TYPE_CHECKING
 
 import click
@@ -11,6 +12,7 @@ from ....limits import COMMAND, IMAGE, READING, RENDERING
 from ....model.source import printable
 from ... import complete, options, output
 from ...guard import guarded
+from ...planning import TOTAL
 from ...progress import progress
 from ..image.info import size
 from . import count, tree_argument
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from ....limits import Given
 
 #: limit on the processor seconds for all tables: a fixed number, plus a number for each table
-_SECONDS, _SECONDS_EACH = 10.0, 0.2
+_SECONDS, _SECONDS_EACH = 9.0, 0.2
 _LATE = "no table: the images before needed too much processor time; preview shows a single image\n"
 
 HELP = """Republish another server's images.
@@ -110,11 +112,18 @@ def write_tables(origin: UrlStream, described: tuple[Described, ...], limits: Gi
             key = image.metadata.sha256, image.type
             if key not in texts:
                 show(number, 0, image.product.name)
-                late = processor_seconds() - begun > _SECONDS + len(texts) * _SECONDS_EACH
-                texts[key] = _LATE if late else table_of(origin, each, limits)
+                left = begun + _SECONDS + len(texts) * _SECONDS_EACH - processor_seconds()
+                texts[key] = _LATE if left < 0 else table_of(origin, each, _within(limits, left))
             heading = f"==> {printable(image.product.name)} {printable(image.version.name)} ({image.type})\n"
             headings.setdefault(texts[key], {})[heading] = None
     output.write("\n".join("".join(names) + text for text, names in headings.items()))
+
+
+def _within(limits: Given, seconds: float) -> Given:
+    """Return limits that let one table take at most this time, unless the user set the limit ``total``."""
+    shorter = copy(limits)
+    shorter.rendering = {"total": max(1, int(min(TOTAL, seconds))), **limits.rendering}
+    return shorter
 
 
 def processor_seconds() -> float:
