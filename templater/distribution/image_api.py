@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 from .. import __version__
 from ..model.errors import InputError, LimitError, RefusedError
-from ..model.source import printable
+from ..model.source import printable, whole_characters
 from .catalog import parse_json
 from .daemon_socket import find_socket
 from .fetch import TIMEOUT, UrlStream
@@ -116,10 +116,12 @@ def find_image(server: Server, name: str) -> ServerImage:
     wanted = name
     if not is_hash(name):
         with contextlib.suppress(FileNotFoundError):
-            target = _read(server, f"/1.0/images/aliases/{quote(name, safe='')}").get("target")
-            wanted = target if isinstance(target, str) else ""
+            target = _read(server, f"/1.0/images/aliases/{quote(name, safe='', errors='replace')}").get(
+                "target"
+            )
+            wanted = whole_characters(target) if isinstance(target, str) else ""
     try:
-        found = _read(server, f"/1.0/images/{quote(wanted, safe='')}")
+        found = _read(server, f"/1.0/images/{quote(wanted, safe='', errors='replace')}")
     except FileNotFoundError:
         raise InputError(f"'{server.name}' has no image '{printable(name)}' that this user may see") from None
     texts = [found.get(key) or "" for key in ("fingerprint", "type", "architecture")]

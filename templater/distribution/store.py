@@ -22,7 +22,7 @@ from ..image.describe import describe
 from ..image.limits import DEFAULT, Limits
 from ..model.errors import BusyError, InputError, UsageError, WriteError, reason
 from ..model.progress import Progress, silent
-from ..model.source import printable
+from ..model.source import printable, whole_characters
 from ..parsing.file_kind import QCOW2
 from .downloads import PART, private_directory
 
@@ -249,7 +249,8 @@ class Store:
 
     def delete_alias(self, alias: str) -> None:
         with self._transaction() as records:
-            if not records.execute("DELETE FROM alias WHERE name = ?", (alias,)).rowcount:
+            statement, name = "DELETE FROM alias WHERE name = ?", whole_characters(alias)
+            if not records.execute(statement, (name,)).rowcount:
                 raise UsageError(f"unknown alias '{printable(alias)}'")
 
     def replace_image(self, old: str, hashes: list[str], limits: Limits = DEFAULT) -> None:
@@ -407,7 +408,8 @@ def _get(records: sqlite3.Connection, fingerprint: str) -> StoredImage | None:
 
 
 def _find(records: sqlite3.Connection, name: str) -> StoredImage:
-    row = records.execute("SELECT fingerprint FROM alias WHERE name = ?", (name,)).fetchone()
+    statement = "SELECT fingerprint FROM alias WHERE name = ?"
+    row = records.execute(statement, (whole_characters(name),)).fetchone()
     found = [row[0]] if row else []
     if not found and len(name) >= 6 and all(digit in "0123456789abcdef" for digit in name):
         rows = records.execute("SELECT fingerprint FROM image WHERE fingerprint GLOB ?", (f"{name}*",))
@@ -429,7 +431,8 @@ def _write(records: sqlite3.Connection, image: StoredImage) -> None:
     marks = ", ".join("?" * len(values))
     names = ", ".join(f"{name} = excluded.{name}" for name in _COLUMNS)
     statement = f"INSERT INTO image VALUES ({marks}) ON CONFLICT (fingerprint) DO UPDATE SET {names}"  # noqa: S608
-    records.execute(statement, values)
+    texts = (whole_characters(value) if isinstance(value, str) else value for value in values)
+    records.execute(statement, tuple(texts))
 
 
 #: columns of the table that an update changes

@@ -23,7 +23,7 @@ from templater.distribution.add import add
 from templater.distribution.downloads import Downloads
 from templater.distribution.remote_source import fetch_source, is_remote
 from templater.distribution.remotes import add_remote, read_remotes, remove_remote
-from templater.distribution.store import Store
+from templater.distribution.store import Store, StoredImage
 from templater.distribution.tree import Tree
 from templater.model.errors import InputError, LimitError, RefusedError, TemplaterError, UsageError
 from tests.streams.builders import CREATED, DAY, QCOW2, split_image, unified_image
@@ -804,6 +804,23 @@ def test_find_image_accepts_an_alias_and_gives_an_empty_text_for_a_missing_type_
     assert (found.fingerprint, found.type, found.architecture) == ("a" * 64, "", "")
     found = image_api.find_image(Answers(image=image_answer(type="container", architecture="b")), "aaaa")
     assert (found.type, found.architecture) == ("container", "b")
+
+
+def test_half_a_character_in_a_description_or_name_of_an_image_is_replaced(tmp_path):
+    server = Answers(alias=rb'{"metadata": {"target": "\ud800"}}', image=image_answer(type="\ud800"))
+    store = Store(str(tmp_path / "store"))
+    for name in ("web", "\udcff"):
+        found = image_api.find_image(server, name)
+        image = StoredImage(
+            found.fingerprint, found.type, "\udfff", 0, 0, 0, 0, False, False, True, f"r:{name}", "b" * 64,
+            "", False, {"\ud800": "\udcff"},
+        )  # fmt: skip
+        store.cache(image)
+        assert (store.find("a" * 12).type, store.find("a" * 12).architecture) == ("\ufffd", "\ufffd")
+    with pytest.raises(InputError, match=r"^the store has no image 'x\\xff'$"):
+        store.find("x\udcff")
+    with pytest.raises(UsageError, match=r"^unknown alias 'x\\xff'$"):
+        store.delete_alias("x\udcff")
 
 
 @pytest.mark.parametrize(
