@@ -26,7 +26,8 @@ def main(options: list[str]) -> int:
     if why:
         print(why, file=sys.stderr)
         return 2
-    outcomes = list(Bench(tuple(options)).experiments(FAULTS))
+    with Bench(tuple(options)) as bench:
+        outcomes = list(bench.experiments(FAULTS))
     print(table(outcomes))
     wrong = [outcome for outcome in outcomes if outcome.wrong]
     for outcome in wrong:

@@ -4,16 +4,14 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
 from tests.faults.subject import NEW, OLD
-
-REPOSITORY = Path(__file__).resolve().parents[2]
+from tests.faults.warm import Warm
 
 ERRORS = ("ENOSPC", "EDQUOT", "EIO", "EROFS", "EPERM", "EINTR")
 KILL = "kill -9"
@@ -50,7 +48,8 @@ def available() -> str:
     """Return why faults cannot be injected here, or an empty string."""
     if shutil.which("strace") is None:
         return "strace is not installed"
-    probe = subprocess.run(["strace", "-o", "/dev/null", "true"], check=False, capture_output=True, text=True)
+    attach = "sleep 0.1 & strace -qq -o /dev/null -p $!"
+    probe = subprocess.run(["sh", "-c", attach], check=False, capture_output=True, text=True)
     return probe.stderr.strip() if probe.returncode else ""
 
 
@@ -93,21 +92,22 @@ class Outcome:
 class Bench:
     """A root filesystem in its initial state, recreated for each experiment."""
 
-    def __init__(self, options: tuple[str, ...] = (), folder: str | None = None) -> None:
+    def __init__(self, options: tuple[str, ...] = ()) -> None:
         self.options = options
-        self.folder = folder
-        self.compiled = ""
+        environment = {"PATH": os.environ["PATH"], "PYTHONHASHSEED": "0"}
+        self.subject = Warm("tests.faults.subject", "-S", environment=environment)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.subject.__exit__()
 
     def experiments(self, faults: tuple[str, ...] = FAULTS) -> Iterator[Outcome]:
-        with tempfile.TemporaryDirectory(prefix="templater-faults-") as self.compiled:
-            yield from self._experiments(faults)
-
-    def _experiments(self, faults: tuple[str, ...]) -> Iterator[Outcome]:
-        self.calls()  # compile all imports now, so that every later run makes the same calls
-        calls = self.calls()
-        cases = [(call, fault) for call in calls for fault in faults if _makes_sense(call, fault)]
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            yield from pool.map(lambda case: self.experiment(*case), cases)
+        for call in self.calls():
+            for fault in faults:
+                if _makes_sense(call, fault):
+                    yield self.experiment(call, fault)
 
     def calls(self) -> list[Call]:
         """Return the calls of an undisturbed apply between taking the lock and the end."""
@@ -191,7 +191,7 @@ class Place:
 
     def __init__(self, bench: Bench) -> None:
         self.bench = bench
-        self.folder = Path(tempfile.mkdtemp(prefix="templater-faults-", dir=bench.folder))
+        self.folder = Path(tempfile.mkdtemp(prefix="templater-faults-"))
         self.top, self.private = self.folder / "root", self.folder / "state"
         self.trace = self.folder / "trace"
 
@@ -216,21 +216,15 @@ class Place:
             subprocess.run(["umount", self.top / "etc/issue"], check=True)
         shutil.rmtree(self.folder)
 
-    def run(self, injection: list[str], *, every: bool = False) -> subprocess.CompletedProcess[str]:
+    def run(self, injection: list[str], *, every: bool = False) -> "subprocess.CompletedProcess[str]":
         calls = [] if every else ["-e", "trace=" + ",".join(CALLS)]
-        return self._subject(["strace", "-qq", "-o", str(self.trace), *calls, *injection])
+        return self._subject(["-o", str(self.trace), *calls, *injection])
 
-    def run_undisturbed(self) -> subprocess.CompletedProcess[str]:
+    def run_undisturbed(self) -> "subprocess.CompletedProcess[str]":
         return self._subject([])
 
-    def _subject(self, before: list[str]) -> subprocess.CompletedProcess[str]:
-        environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(REPOSITORY), "PYTHONHASHSEED": "0"}
-        environment["PYTHONPYCACHEPREFIX"] = self.bench.compiled
-        command = [sys.executable, "-S", "-m", "tests.faults.subject", str(self.top), str(self.private)]
-        return subprocess.run(
-            [*before, *command, *self.bench.options],
-            check=False, capture_output=True, text=True, env=environment, cwd=REPOSITORY,
-        )  # fmt: skip
+    def _subject(self, strace: list[str]) -> "subprocess.CompletedProcess[str]":
+        return self.bench.subject.run([str(self.top), str(self.private), *self.bench.options], strace)
 
     def state(self) -> dict[str, bytes]:
         return {path: (self.top / path[1:]).read_bytes() for path in NEW if (self.top / path[1:]).exists()}

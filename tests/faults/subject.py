@@ -47,14 +47,10 @@ def run(top: str, state: str, options: "list[str]") -> None:
         apply(plan, rootfs, journal=journal, wait=0)
 
 
-def main() -> int:
+def main(words: "list[str]") -> int:
     try:
-        run(sys.argv[1], sys.argv[2], sys.argv[3:])
+        run(words[0], words[1], words[2:])
     except TemplaterError as error:
         print(error.explain(), file=sys.stderr)
         return error.exit_code
     return 0
-
-
-if __name__ == "__main__":
-    os._exit(main())

@@ -8,7 +8,8 @@ import sys
 import pytest
 
 from tests.faults.__main__ import table
-from tests.faults.injection import ERRORS, FAULTS, KILL, LASTING, OTHERS, REPOSITORY, Bench, available
+from tests.faults.injection import ERRORS, FAULTS, KILL, LASTING, OTHERS, Bench, available
+from tests.faults.warm import REPOSITORY
 from tests.rootfs_builders import a_directory, as_root, snapshot
 
 pytestmark = [
@@ -23,7 +24,8 @@ WAYS = [(), ("named",), ("walk",), ("journal",), ("named", "walk", "journal"), (
 def judged(options: tuple[str, ...], faults: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
     if "in-place" in options and os.getuid():
         pytest.skip("NOT RUN: needs root, for mounts")
-    outcomes = list(Bench(options).experiments(faults))
+    with Bench(options) as bench:
+        outcomes = list(bench.experiments(faults))
     with capsys.disabled():
         print(f"\n{' '.join(options) or 'as usual'}: {len(outcomes)} faults\n{table(outcomes)}")
     wrong = [f"{outcome.call} {outcome.fault}: {outcome.text}" for outcome in outcomes if outcome.wrong]
@@ -42,13 +44,12 @@ def test_attack_71_a_full_disk_at_any_system_call_leaves_every_file_old(options,
 
 
 @pytest.mark.parametrize("options", WAYS, ids=" ".join)
-def test_every_system_call_is_classified(options, tmp_path):
+def test_every_system_call_is_classified(options):
     """A new kind of system call in an apply has to be added to one of the lists."""
     if "in-place" in options and os.getuid():
         pytest.skip("NOT RUN: needs root, for mounts")
-    bench = Bench(options)
-    bench.compiled = str(tmp_path)
-    assert bench.others() <= set(OTHERS)
+    with Bench(options) as bench:
+        assert bench.others() <= set(OTHERS)
 
 
 @pytest.mark.parametrize("fault", ["EIO", "EPERM", "EINTR", "EROFS+"])

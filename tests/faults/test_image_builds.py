@@ -7,14 +7,14 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import tempfile
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.faults.injection import REPOSITORY, available
+from tests.faults.injection import available
+from tests.faults.warm import Warm
 
 pytestmark = [
     pytest.mark.slow,
@@ -30,22 +30,13 @@ FORMS = {
     "squashfs": ("--format", "split", "--rootfs", "squashfs"),
 }
 METADATA = "architecture: x86_64\ncreation_date: 1\ntemplates: {}\n"
-PROGRAM = """\
-import os, sys
-if sys.argv.pop(1) == "hidden":
-    del os.O_TMPFILE
-from templater.cli.main import main
-sys.exit(main(sys.argv[1:]))
-"""
 
 
 class Place:
     """A folder for an image build, optionally with an old image in it."""
 
-    def __init__(self, image: Path, form: str, way: str, old: bool) -> None:
-        # compile once, before the image: later runs make the same system calls in the same order
-        self.environment = {**os.environ, "PYTHONPYCACHEPREFIX": str(image.parent / "compiled")}
-        self.environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    def __init__(self, builder: Warm, image: Path, form: str, way: str, old: bool) -> None:
+        self.builder = builder
         self.folder = Path(tempfile.mkdtemp(prefix="templater-faults-"))
         self.out = self.folder / "out"
         self.out.mkdir()
@@ -53,17 +44,8 @@ class Place:
         self.old = dict.fromkeys(("i", "i.root")[: 1 + (form != "unified")], b"old") if old else {}
         for name, data in self.old.items():
             (self.out / name).write_bytes(data)
-        words = [
-            "image",
-            "build",
-            str(image),
-            "-o",
-            str(self.out / "i"),
-            "--compression",
-            "gzip",
-            *FORMS[form],
-        ]
-        self.command = [sys.executable, "-c", PROGRAM, way, *words, *(["--reuse"] if old else [])]
+        words = ["image", "build", str(image), "-o", str(self.out / "i"), "--compression", "gzip"]
+        self.words = [way, *words, *FORMS[form], *(["--reuse"] if old else [])]
 
     def __enter__(self) -> "Place":
         return self
@@ -71,20 +53,13 @@ class Place:
     def __exit__(self, *_: object) -> None:
         shutil.rmtree(self.folder)
 
-    def run(self, *inject: str) -> subprocess.CompletedProcess:
+    def run(self, *inject: str) -> "subprocess.CompletedProcess[str]":
         trace = f"trace={','.join(CALLS)}"
-        strace = ["strace", "-f", "--seccomp-bpf", "-qq", "-y", "-o", str(self.trace), "-e", trace, *inject]
-        return self._run([*strace, *self.command])
+        return self.builder.run(self.words, ["-y", "-o", str(self.trace), "-e", trace, *inject])
 
-    def run_undisturbed(self) -> subprocess.CompletedProcess:
+    def run_undisturbed(self) -> "subprocess.CompletedProcess[str]":
         # the first file of the split image may already have its name
-        return self._run([*self.command, "--reuse"])
-
-    def _run(self, command: list[str]) -> subprocess.CompletedProcess:
-        return subprocess.run(
-            command, check=False, capture_output=True, text=True, cwd=REPOSITORY, env=self.environment,
-            stdin=subprocess.DEVNULL,
-        )  # fmt: skip
+        return self.builder.run([*self.words, "--reuse"])
 
     def files(self) -> dict[str, bytes]:
         return {path.name: path.read_bytes() for path in self.out.iterdir()}
@@ -97,14 +72,13 @@ class Place:
         """Return the calls about the output, with at most three writes, numbered as strace counts."""
         counts = dict.fromkeys(CALLS, 0)
         found = []
-        first = ""
         for line in self.trace.read_text(errors="replace").splitlines():
-            match = re.match(r"(\d+) +(\w+)\((.*)", line)
-            if match is None or match[1] != (first := first or match[1]) or match[2] not in counts:
+            match = re.match(r"(\w+)\((.*)", line)
+            if match is None or match[1] not in counts:
                 continue
-            counts[match[2]] += 1
-            if str(self.out) in match[3]:
-                found.append((match[2], counts[match[2]]))
+            counts[match[1]] += 1
+            if str(self.out) in match[2]:
+                found.append((match[1], counts[match[1]]))
         writes = [call for call in found if call[0] == "write"]
         return [call for call in found if call not in writes[1:-1] or call == writes[len(writes) // 2]]
 
@@ -141,6 +115,12 @@ def broken_guarantee(place: Place, whole: dict[str, bytes], call: tuple[str, int
 
 
 @pytest.fixture(scope="module")
+def builder() -> Iterator[Warm]:
+    with Warm("tests.faults.build", environment={**os.environ}) as warm:
+        yield warm
+
+
+@pytest.fixture(scope="module")
 def image(tmp_path_factory) -> Path:
     top = tmp_path_factory.mktemp("build") / "image"
     (top / "templates").mkdir(parents=True)
@@ -156,18 +136,20 @@ def image(tmp_path_factory) -> Path:
 @pytest.mark.parametrize("old", [False, True], ids=["new", "over an old one"])
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("way", ["nameless", "hidden"])
-def test_an_interrupted_build_leaves_no_partial_image_and_the_next_run_cleans_up(image, form, way, old):
+def test_an_interrupted_build_leaves_no_partial_image_and_the_next_run_cleans_up(
+    builder, image, form, way, old
+):
     if form == "squashfs" and shutil.which("mksquashfs") is None:
         pytest.skip("NOT RUN: needs mksquashfs")
 
     def case(call, fault):
-        with Place(image, form, way, old) as place:
+        with Place(builder, image, form, way, old) as place:
             return call, fault, broken_guarantee(place, whole, call, fault)
 
-    with Place(image, form, way, old) as place:
+    with Place(builder, image, form, way, old) as place:
         assert place.run_undisturbed().returncode == 0
         whole = place.files()
-    with Place(image, form, way, old) as place:
+    with Place(builder, image, form, way, old) as place:
         assert place.run().returncode == 0 and place.files() == whole
         calls = place.calls()
     assert {"openat", "fsync"} <= {name for name, _ in calls}, calls
@@ -175,6 +157,5 @@ def test_an_interrupted_build_leaves_no_partial_image_and_the_next_run_cleans_up
     assert way == "nameless" or old or ("unlink" in {name for name, _ in calls})
     # nothing that a signal could interrupt happens between a close and the next call
     cases = [(call, fault) for call in calls for fault in (FAULTS[:1] if call[0] == "close" else FAULTS)]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        judged = list(pool.map(lambda each: case(*each), cases))
+    judged = [case(*each) for each in cases]
     assert not [each for each in judged if each[2]], "\n".join(map(str, judged))
