@@ -9,7 +9,7 @@ import pytest
 
 from tests.fuzz.guided import TARGETS, run
 
-SECONDS = 8
+SECONDS = 3
 
 
 @pytest.mark.parametrize("name", TARGETS)

@@ -187,7 +187,7 @@ def test_a_client_that_read_the_old_catalog_still_downloads_after_images_are_rem
 
 
 @pytest.mark.slow
-def test_a_client_reads_for_a_minute_without_an_error_while_the_tree_changes(certificates, tmp_path):
+def test_a_client_reads_without_an_error_while_the_tree_changes(certificates, tmp_path):
     """Each round has a new client, which lists all images and then downloads them."""
     tree = Tree(str(tmp_path / "tree"))
     pairs = [
@@ -215,9 +215,8 @@ def test_a_client_reads_for_a_minute_without_an_error_while_the_tree_changes(cer
     with serving(Path(tree.path), certificates) as server:
         writer.start()
         try:
-            end = time.monotonic() + 60
             rounds = 0
-            while time.monotonic() < end:
+            while (len(changes) <= 100 or exported <= 20) and not failures:
                 rounds += 1
                 client = Client(tmp_path / f"home{rounds}", certificates).add(server)
                 images = client.list()
@@ -232,8 +231,6 @@ def test_a_client_reads_for_a_minute_without_an_error_while_the_tree_changes(cer
             stopped.set()
             writer.join()
     assert not failures
-    assert len(changes) > 100
-    assert exported > 20
     assert not verify(LocalStream(tree)).errors()
 
 
