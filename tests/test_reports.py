@@ -271,7 +271,7 @@ def test_the_commands_of_the_workflows_in_the_docs_check_images(kind, clone, tmp
         assert commands[0].startswith("pip install") and " check images/*/" in commands[1]
         subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True)
         path = f"{tmp_path / 'venv/bin'}:{os.environ['PATH']}"
-        environment = {**os.environ, "PATH": path, "TEMPLATER": variables["TEMPLATER"]}
+        environment = {**os.environ, "PATH": path, "PIP_NO_COMPILE": "1", "TEMPLATER": variables["TEMPLATER"]}
         environment.pop("PYTHONPATH", None)
         codes, said = [], ""
         for command in commands:
@@ -294,7 +294,7 @@ def test_the_commands_of_the_workflows_in_the_docs_check_images(kind, clone, tmp
 def test_pre_commit_checks_an_image_from_a_clone(clone, tmp_path):
     """pre-commit installs a clone of this repository, and passes the names of several files of one image."""
     require("pre_commit")
-    environment = {**os.environ, "PRE_COMMIT_HOME": str(tmp_path / "home")}
+    environment = {**os.environ, "PRE_COMMIT_HOME": str(tmp_path / "home"), "PIP_NO_COMPILE": "1"}
     environment.pop("PYTHONPATH", None)
 
     def run(*words: str) -> subprocess.CompletedProcess[str]:
