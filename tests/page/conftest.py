@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -89,9 +90,9 @@ class Server:
 Start = Callable[..., Server]
 
 
-@pytest.fixture
-def serve() -> Iterator[Start]:
-    """Return a function that starts `templater watch SRC --web` until the end of the test."""
+@contextmanager
+def serving() -> Iterator[Start]:
+    """Yield a function that starts `templater watch SRC --web` until the end of the context."""
     running: list[Server] = []
 
     def begin(src: str | os.PathLike[str], *words: str, cwd: str | os.PathLike[str] = ROOT) -> Server:
@@ -123,6 +124,12 @@ def serve() -> Iterator[Start]:
             assert server.stop() == 0
         if server.process.stdout:
             server.process.stdout.close()
+
+
+@pytest.fixture
+def serve() -> Iterator[Start]:
+    with serving() as start:
+        yield start
 
 
 @dataclass
@@ -172,9 +179,9 @@ class Browser:
         dialog.dismiss()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
-    """Start a browser for one test: while Playwright runs, no other test of this process could use asyncio."""
+    """Start a browser for the tests of a module. While Playwright runs, asyncio works only in other threads."""
     program = shutil.which("chromium")
     if program is None:
         pytest.skip("needs chromium")
@@ -197,10 +204,14 @@ def browser(chromium: Any) -> Iterator[Browser]:
     assert made.dialogs == []
 
 
+def copied_image(folder: Path) -> Path:
+    """Return a copy of a sample image."""
+    return Path(shutil.copytree(ROOT / "sample-images" / "debian-cloud", folder / "image", symlinks=True))
+
+
 @pytest.fixture
 def image(tmp_path: Path) -> Path:
-    """Return a copy of a sample image."""
-    return Path(shutil.copytree(ROOT / "sample-images" / "debian-cloud", tmp_path / "image", symlinks=True))
+    return copied_image(tmp_path)
 
 
 @pytest.fixture

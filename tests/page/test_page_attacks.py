@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from templater.cli.page.renderer import WAITING
-from tests.page.conftest import ROOT
+from tests.page.conftest import ROOT, copied_image, serving
 from tests.web_pages import an_image
 
 pytestmark = pytest.mark.slow
@@ -24,8 +24,19 @@ pytestmark = pytest.mark.slow
 VIEW = json.dumps({"place": {}, "edits": {}}).encode()
 
 
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """A server for all tests that neither overload nor change it."""
+    with serving() as serve:
+        yield logged_in(serve, copied_image(tmp_path_factory.mktemp("served")))
+
+
 @pytest.fixture
-def server(serve, image):
+def own_server(serve, image):
+    return logged_in(serve, image)
+
+
+def logged_in(serve, image):
     running = serve(image, "--name", "web1")
     running.log_in()
     return running
@@ -159,25 +170,25 @@ def test_the_page_answers_a_request_with_values_of_the_wrong_kind(server, questi
     assert server.view()["list"]
 
 
-def test_a_body_of_another_type_or_that_is_too_large_is_refused(server):
-    assert server.request("/view", "POST", VIEW, Content_Type="text/plain")[0] == 415
+def test_a_body_of_another_type_or_that_is_too_large_is_refused(own_server):
+    assert own_server.request("/view", "POST", VIEW, Content_Type="text/plain")[0] == 415
     with pytest.raises((ConnectionError, BrokenPipeError)):
-        server.request("/view", "POST", b" " * (3 << 20))
-    assert server.view()["list"]
+        own_server.request("/view", "POST", b" " * (3 << 20))
+    assert own_server.view()["list"]
 
 
-def test_a_thousand_requests_at_once_are_answered_refused_or_closed(server, restored_process):
+def test_a_thousand_requests_at_once_are_answered_refused_or_closed(own_server, restored_process):
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 4096)), hard))
     head = (
-        f"POST /view HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\nOrigin: {server.origin}\r\nCookie: {server.cookie}\r\n"
+        f"POST /view HTTP/1.1\r\nHost: 127.0.0.1:{own_server.port}\r\nOrigin: {own_server.origin}\r\nCookie: {own_server.cookie}\r\n"
         f"Content-Type: application/json\r\nContent-Length: {len(VIEW)}\r\nConnection: close\r\n\r\n"
     ).encode()
     answers: Counter[str] = Counter()
 
     async def one():
         try:
-            reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+            reader, writer = await asyncio.open_connection("127.0.0.1", own_server.port)
             writer.write(head + VIEW)
             answer = await reader.read()
             writer.close()
@@ -192,16 +203,16 @@ def test_a_thousand_requests_at_once_are_answered_refused_or_closed(server, rest
         os.kill(child, signal.SIGCONT)
         await requests
 
-    server.view()
-    child = child_of(server)
+    own_server.view()
+    child = child_of(own_server)
     os.kill(child, signal.SIGSTOP)  # so that the requests are faster than the renderer on every machine
     asyncio.run(every())
     assert answers.total() == 1000
     assert set(answers) <= {"200", "503", "closed"}
     assert answers["200"] <= WAITING, "few requests wait for an answer"
     assert answers["503"] > 0
-    assert server.view()["list"]
-    assert child_of(server) == child
+    assert own_server.view()["list"]
+    assert child_of(own_server) == child
 
 
 def test_the_server_answers_while_a_template_loops_and_a_limit_ends_the_template(serve, tmp_path):
@@ -224,21 +235,21 @@ def child_of(server) -> int:
     return int(pid)
 
 
-def test_a_killed_renderer_starts_again(server):
-    server.view()
-    os.kill(child_of(server), signal.SIGKILL)
+def test_a_killed_renderer_starts_again(own_server):
+    own_server.view()
+    os.kill(child_of(own_server), signal.SIGKILL)
     end = time.monotonic() + 60
-    while "list" not in server.view():
+    while "list" not in own_server.view():
         assert time.monotonic() < end
-    os.kill(child_of(server), signal.SIGSTOP)  # as if a hostile template hung in the interpreter
+    os.kill(child_of(own_server), signal.SIGSTOP)  # as if a hostile template hung in the interpreter
     answer = []
-    asking = threading.Thread(target=lambda: answer.append(server.view()))
+    asking = threading.Thread(target=lambda: answer.append(own_server.view()))
     asking.start()
     time.sleep(0.5)
-    os.kill(child_of(server), signal.SIGKILL)
+    os.kill(child_of(own_server), signal.SIGKILL)
     asking.join()
     assert "ended unexpectedly" in answer[0]["problem"]
-    assert server.view()["list"]
+    assert own_server.view()["list"]
 
 
 AS_NOBODY = """
