@@ -3,8 +3,10 @@
 ``python -m tests.live.cloud_init_cases`` boots a guest for each case, and records what cloud-init did.
 """
 
+import hashlib
 import json
 import re
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Sequence
@@ -112,21 +114,21 @@ def boots(
 ) -> tuple[list[dict[str, Any]], dict[str, str]]:
     """Boot a guest with the seeds of a case. Return each boot, and the guest's files before the last one.
 
-    ``booted`` is a guest that has booted once with the first seed. Cases that begin like this use a copy of it.
+    ``booted`` is a folder for guests that have booted once. Cases that begin alike use copies of one of them, and the
+    first boot is then not returned.
     """
     steps = list(zip(case.seeds, case.lxd, strict=True))
-    if (
-        booted is not None
-        and len(steps) > 1
-        and steps[0] == (FIRST, None)
-        and not (case.config or case.sources)
-    ):
-        subprocess.run(["cp", "-a", str(booted), str(folder)], check=True)
-        guest = Guest.__new__(Guest)
-        guest.folder = folder
+    options = {"sources": case.sources} if case.sources else {}
+    guest = Guest(folder, **options, config=case.config)
+    if booted is not None and len(steps) > 1:
+        name = hashlib.sha256(repr((steps[0], case.config, case.sources)).encode()).hexdigest()
+        if not (booted / name).exists():
+            boots(
+                Case(case.seeds[0], config=case.config, sources=case.sources, lxd=case.lxd[:1]), booted / name
+            )
+        shutil.rmtree(folder)
+        subprocess.run(["cp", "-a", str(booted / name), str(folder)], check=True)
         del steps[0]
-    else:
-        guest = Guest(folder, **({"sources": case.sources} if case.sources else {}), config=case.config)
     seen: list[dict[str, Any]] = []
     files: dict[str, str] = {}
     for seed, api in steps:

@@ -20,12 +20,10 @@ pytestmark = pytest.mark.live
 
 @pytest.fixture(scope="module")
 def booted() -> Iterator[Path]:
-    """Yield a guest that has booted once."""
+    """Yield a folder for guests that have booted once."""
     if os.geteuid() != 0 or not shutil.which("unshare") or "TEMPLATER_CLOUD_INIT_GUEST" not in os.environ:
         pytest.skip("needs root, unshare, and unpacked packages in TEMPLATER_CLOUD_INIT_GUEST")
-    for folder in harness.new_folder():
-        boots(CASES["first boot"], folder / "guest")
-        yield folder / "guest"
+    yield from harness.new_folder()
 
 
 @pytest.mark.parametrize("name", CASES)
