@@ -1,15 +1,15 @@
 """Measure how the time and memory of a subject grow when its input doubles.
 
 A subject is a function of a size ``n`` that prepares an input and returns an action without arguments; only the
-action is measured. `check` runs it at n, 2n, 4n and 8n and fails if a doubling costs more than 2.3 times as much,
-on average of the three:
+action is measured. `check` runs it at n and 8n and fails if a doubling costs more than 2.3 times as much, on average
+of the three:
 
     check(lambda n: lambda data=b"x" * n: parse(data))
 
 Quadratic work costs 4 times as much, linear work twice. Three doublings together show the difference also on a
-busy machine, where a single one is disturbed. Time is processor time of this thread, the minimum of several
-runs, and a surprising result is measured again. Memory is the peak that ``tracemalloc`` sees. An action that
-raises an error of templater has ended within a limit; sizes above that are not measured.
+busy machine, where a single one is disturbed. Time is processor time of this thread, and a surprising result is
+measured again. Memory is the peak that ``tracemalloc`` sees. An action that raises an error of templater has ended
+within a limit; sizes above that are not measured.
 
 `python -m tests.laws` measures all subjects, and prints their number and the worst factors.
 """
@@ -29,21 +29,20 @@ Subject = Callable[[int], Action]
 FACTOR = 2.3
 STEPS = 3
 #: an action shorter than this can't be compared, so n is doubled until it is reached
-SHORTEST = 0.005
+SHORTEST = 0.0025
 LARGEST = 1 << 20
-RUNS = 2
 ATTEMPTS = 8
 #: less than this is noise
-SECONDS = 0.005
+SECONDS = 0.0025
 BYTES = 1 << 20
 #: the results of all checks so far that did not fail
 MEASURED: list["Growth"] = []
 
 
 class Growth:
-    """The result of a check: sizes, seconds and bytes at each, and the average factor of a doubling."""
+    """The result of a check: two sizes, seconds and bytes at each, and the average factor of a doubling."""
 
-    def __init__(self, sizes: list[int], seconds: list[float], bytes_: list[int]) -> None:
+    def __init__(self, sizes: tuple[int, int], seconds: tuple[float, float], bytes_: tuple[int, int]) -> None:
         self.sizes = sizes
         self.seconds = seconds
         self.bytes = bytes_
@@ -62,10 +61,10 @@ class Growth:
         return f"{measured}; time x {self.time_factor:.2f}, memory x {self.memory_factor:.2f}"
 
 
-def average(values: "list[float] | list[int]", noise: float) -> float:
-    """Return the factor of one doubling, from the first and the last value. Both are at least ``noise``."""
-    first, *_, last = (max(value, noise) for value in values)
-    return float((last / first) ** (1 / (len(values) - 1)))
+def average(values: "tuple[float, float]", noise: float) -> float:
+    """Return the factor of one doubling. Both values are at least ``noise``."""
+    first, last = (max(value, noise) for value in values)
+    return float((last / first) ** (1 / STEPS))
 
 
 def run(action: Action) -> bool:
@@ -77,17 +76,12 @@ def run(action: Action) -> bool:
     return True
 
 
-def seconds(subject: Subject, n: int, runs: int = RUNS) -> float:
-    """Return the processor time of the fastest of several runs, each with an input of its own."""
-    times = []
-    for _ in range(runs):
-        action = subject(n)
-        begun = thread_time()
-        run(action)
-        times.append(thread_time() - begun)
-        if times[-1] > 0.5:
-            break
-    return min(times)
+def seconds(subject: Subject, n: int) -> float:
+    """Return the processor time of an action with an input of its own."""
+    action = subject(n)
+    begun = thread_time()
+    run(action)
+    return thread_time() - begun
 
 
 def peak(subject: Subject, n: int) -> int:
@@ -105,7 +99,7 @@ def peak(subject: Subject, n: int) -> int:
 def measurable_size(subject: Subject, start: int, largest: int) -> int:
     """Return an n at which the action takes long enough, and the largest size is within the limits."""
     n = start
-    while n << STEPS < largest and seconds(subject, n, 1) < SHORTEST:
+    while n << STEPS < largest and seconds(subject, n) < SHORTEST:
         n *= 2
     while n > start and not run(subject(n << STEPS)):
         n //= 2
@@ -113,22 +107,24 @@ def measurable_size(subject: Subject, start: int, largest: int) -> int:
 
 
 def measure(subject: Subject, *, start: int = 250, largest: int = LARGEST, memory: bool = True) -> Growth:
-    """Measure a subject at n, 2n, 4n and 8n."""
+    """Measure a subject at n and 8n."""
     enabled = gc.isenabled()
     gc.disable()
     try:
         run(subject(start))  # imports and caches are not measured
         n = measurable_size(subject, start, largest)
-        sizes = [n << step for step in range(STEPS + 1)]
-        growth = Growth(sizes, [seconds(subject, size) for size in sizes], [0] * len(sizes))
+        sizes = (n, n << STEPS)
+        # a disturbance of the first value would hide growth, and one of the last shows growth that is measured again
+        growth = Growth(
+            sizes, (min(seconds(subject, n), seconds(subject, n)), seconds(subject, sizes[1])), (0, 0)
+        )
         for _ in range(ATTEMPTS):
             if growth.time_factor <= FACTOR:
                 break
-            again = [seconds(subject, size) for size in sizes]
-            growth.seconds = [min(pair) for pair in zip(growth.seconds, again, strict=True)]
+            first, last = growth.seconds
+            growth.seconds = (min(first, seconds(subject, n)), min(last, seconds(subject, sizes[1])))
         if memory:
-            # tracemalloc makes an action many times slower, so only the ends are measured
-            growth.bytes = [peak(subject, sizes[0]), *[0] * (STEPS - 1), peak(subject, sizes[-1])]
+            growth.bytes = (peak(subject, n), peak(subject, sizes[1]))
     finally:
         if enabled:
             gc.enable()

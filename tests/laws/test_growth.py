@@ -8,7 +8,7 @@ from tests.laws.growth import FACTOR, check, measure
 
 def test_linear_work_passes_the_check():
     growth = check(lambda n: lambda: sum(range(n)))
-    assert growth.sizes[1] == 2 * growth.sizes[0]
+    assert growth.sizes[1] == 8 * growth.sizes[0]
 
 
 def test_quadratic_time_is_noticed():

@@ -147,7 +147,7 @@ def checking(found: Check, make: Callable[[int], ScannedImage]) -> Make:
 
 
 def slowest(makers: list[Make], n: int = 500, count: int = 2) -> list[Make]:
-    return sorted(makers, key=lambda maker: -seconds(maker, n, 1))[:count]
+    return sorted(makers, key=lambda maker: -seconds(maker, n))[:count]
 
 
 @pytest.mark.parametrize("found", [*all_checks("security")], ids=lambda found: found.id)

@@ -60,7 +60,7 @@ def slowest(
     makers: list[Callable[[int], Action]], n: int = 2000, count: int = 2
 ) -> list[Callable[[int], Action]]:
     """The inputs that take longest, which are measured."""
-    return sorted(makers, key=lambda maker: -seconds(maker, n, 1))[:count]
+    return sorted(makers, key=lambda maker: -seconds(maker, n))[:count]
 
 
 # --- filters

@@ -168,7 +168,7 @@ def state(image, request):
 
 
 @pytest.mark.slow
-@settings(deadline=None)
+@settings(deadline=None, max_examples=100)
 @given(st.lists(EDITS, min_size=1, max_size=8), st.booleans(), st.booleans())
 def test_after_any_edits_the_state_of_a_watched_image_equals_the_state_of_a_newly_opened_image(
     edits, checked, with_rootfs
