@@ -76,7 +76,7 @@ def test_a_recorded_failure_is_an_error_with_its_position(name):
     assert message in caught.value.message
 
 
-def test_an_agent_that_distrobuilder_refuses_makes_a_definition_of_lxd_imagebuilder():
+def test_a_definition_with_an_agent_that_distrobuilder_refuses_belongs_to_lxd_imagebuilder():
     image = open_definition(str(FOLDER / "errors/f.yaml"), Choice())
     assert image.definition.program == "lxd-imagebuilder"
     assert (

@@ -66,7 +66,7 @@ FATAL = {"type", "index", "products", "short-fingerprint"}
 @pytest.mark.parametrize(
     "case", [case for case in CASES if "size" not in case.title], ids=lambda case: case.title
 )
-def test_the_real_client_agrees_with_verify_about_a_changed_tree(case, certificates, tmp_path):
+def test_the_real_client_agrees_with_the_verify_command_about_a_changed_tree(case, certificates, tmp_path):
     tree = case.build(tmp_path / "tree")
     report = verify(LocalStream(Tree(str(tree))))
     codes = {problem.code for problem in report.errors((CLIENT,))}
