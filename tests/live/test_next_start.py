@@ -298,7 +298,9 @@ def test_every_command_sends_get_and_head_only(made: Made) -> None:
     assert events and {event.action for event in events} <= READING
 
 
-def test_an_instance_that_vanishes_is_one_line_and_the_others_are_shown(made: Made) -> None:
+def test_an_instance_that_vanishes_is_reported_on_one_line_and_the_other_instances_are_shown(
+    made: Made,
+) -> None:
     made.client("doomed", "create" if made.daemon.name == "incus" else "init", "t", "doomed")
     deleted = threading.Event()
 
