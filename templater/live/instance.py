@@ -169,7 +169,8 @@ class LiveInstance:
         self.image.read_metadata()
         self.unreadable = unreadable_reason(self.daemon.client, self.address)
         if self.unreadable:
-            self.notes = (f"the files were not read, only rendered: {printable(self.unreadable)}",)
+            text = "existing files can't be read, so rendered files are not compared with them"
+            self.notes = (f"{text}: {printable(self.unreadable)}",)
         if not self.image.has_metadata:
             self.notes += ("the instance has no metadata.yaml, so a start writes nothing",)
 

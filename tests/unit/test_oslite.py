@@ -72,7 +72,7 @@ print(time.tzname[0])
 """
 
 
-def test_without_os_loaded_the_environment_matches_os():
+def test_if_the_os_module_is_not_loaded_the_environment_is_the_same():
     environ = {"ONE": "caf\udce9=1", "TZ": "XYZ-3"}
     answer = subprocess.run(
         [sys.executable, "-I", "-S", "-c", BARE], env=environ, capture_output=True, text=True, check=False
@@ -81,7 +81,7 @@ def test_without_os_loaded_the_environment_matches_os():
     assert answer.stdout.strip() != "XYZ"
 
 
-def test_with_os_loaded_its_environment_is_used(monkeypatch):
+def test_if_the_os_module_is_loaded_its_environment_is_used(monkeypatch):
     monkeypatch.setenv("TEMPLATER_TEST", "yes")
     assert oslite.variable("TEMPLATER_TEST") == oslite.environment()["TEMPLATER_TEST"] == "yes"
     oslite.forget("TEMPLATER_TEST")

@@ -158,7 +158,7 @@ def test_a_tree_without_an_index_fails_for_every_client(tmp_path):
     assert [problem.code for problem in report.errors()] == ["index"]
 
 
-def test_a_stream_for_lxd_is_an_error_for_incus_only():
+def test_a_stream_for_lxd_is_an_error_only_for_incus():
     report = verify(LocalStream(Tree(str(HERE / "ubuntu-shape/origin"))))
     assert not report.errors(("lxd",))
     assert {problem.code for problem in report.errors(("incus-6.0",))} == {"other-family"}

@@ -177,7 +177,10 @@ def test_without_permission_for_files_a_note_gives_the_reason(incus):
         incus.put(f"{method} /1.0/instances/c1/files?path=%2F", error(403, "not authorized"))
     source = open_source("incus:c1")
     assert source.live.unreadable == "not authorized" and not source.has_rootfs
-    assert "the files were not read, only rendered: not authorized" in source.notes
+    assert (
+        "existing files can't be read, so rendered files are not compared with them: not authorized"
+        in source.notes
+    )
     with source.open_rootfs() as rootfs:
         assert rootfs is None
     source.close()

@@ -65,7 +65,7 @@ VALUES = [
 
 @pytest.mark.parametrize("dialect", list(DIALECTS))
 @pytest.mark.parametrize("value", VALUES)
-def test_the_recipes_for_quotes_keep_every_value(value, dialect):
+def test_the_recipes_for_quotes_write_every_value_unchanged(value, dialect):
     def rendered(example: str) -> str:
         template = re.sub(r"\{\{ .*?\|", "{{ value|", example, count=1)
         return pongo2.compile(template, DIALECTS[dialect]).render({"value": value})

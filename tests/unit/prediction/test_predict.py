@@ -100,7 +100,7 @@ def test_a_failed_rule_makes_the_results_of_other_rules_in_its_pass_random() -> 
     assert "'/etc/b' ends the start" in first(plan).text
 
 
-def test_passes_after_a_failed_pass_are_not_reached() -> None:
+def test_passes_after_a_failed_pass_do_not_run() -> None:
     late = Rule("/etc/b", "a.tpl", ("start",))
     plan = planned(rule("/etc/a", "nope.tpl"), late, triggers=("create", "start"))
     assert results(plan) == ["fails", "fails"]

@@ -339,6 +339,6 @@ def outcome(reader: Root | ByName, call: str, arguments: tuple[object, ...]) -> 
         return type(error)
 
 
-def test_open_root_falls_back_without_directory_descriptors(tmp_path, monkeypatch):
+def test_the_open_root_function_also_works_without_directory_descriptors(tmp_path, monkeypatch):
     monkeypatch.setattr(directory, "HAS_DESCRIPTORS", False)
     assert isinstance(open_root(str(tmp_path)), ByName)
