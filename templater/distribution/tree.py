@@ -129,11 +129,12 @@ def is_content_name(name: str) -> bool:
 
 
 class Tree:
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, directory: int | None = None) -> None:
+        """``directory`` is the opened directory of the tree, if the tree must stay there."""
         self.path = path
         self._real_directories: dict[str, str] = {}
-        #: the directory of a locked tree
-        self._locked: int | None = None
+        #: the directory of a tree that must stay there, for example because it is locked
+        self._directory = directory
 
     # reading
 
@@ -177,7 +178,7 @@ class Tree:
         this process out of the tree, if the process runs as another user. Every path of a locked tree begins
         at the directory that was locked, because another user could replace the tree by a symlink.
         """
-        opened = [self._open_root() if self._locked is None else os.dup(self._locked)]
+        opened = [self._open_root()]
         try:
             for name in path.split("/") if path else ():
                 opened.append(self._open_folder(name, opened[-1], path))
@@ -188,6 +189,8 @@ class Tree:
                 os.close(fd)
 
     def _open_root(self) -> int:
+        if self._directory is not None:
+            return os.dup(self._directory)
         return os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
     def _open_folder(self, name: str, parent: int, path: str) -> int:
@@ -286,7 +289,7 @@ class Tree:
     @contextlib.contextmanager
     def lock(self, wait: float = 60) -> Iterator[None]:
         """Lock the tree for writing. Raises BusyError after ``wait`` seconds. Readers need no lock."""
-        fd = self._open_root()
+        fd, before = self._open_root(), self._directory
         try:
             until = time.monotonic() + wait
             while True:
@@ -300,10 +303,10 @@ class Tree:
                             f"'{self.path}' is being written by another process", hint=hint
                         ) from None
                     time.sleep(_POLL)
-            self._locked = fd
+            self._directory = fd
             yield
         finally:
-            self._locked = None
+            self._directory = before
             os.close(fd)
 
     def create(self) -> None:

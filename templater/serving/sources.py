@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import stat
+import sys
 import time
+import weakref
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -52,10 +55,16 @@ class Source(Protocol):
 
 
 class TreeSource:
-    """A tree. ``redirected`` are the prefixes of paths whose files are on other servers."""
+    """A tree. ``redirected`` are the prefixes of paths whose files are on other servers.
+
+    The source keeps the directory open. If the path leads to another directory later, the source still reads
+    the first one: the owner of a directory above the tree could replace the tree by a symlink to ``/``.
+    """
 
     def __init__(self, path: str, redirected: Iterable[str] = ()) -> None:
         self.path = path
+        self._directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        weakref.finalize(self, os.close, self._directory)
         self._redirected = tuple(redirected)
         self._catalogs = [INDEX_PATH]
 
@@ -63,14 +72,14 @@ class TreeSource:
         stamps = []
         for path in self._catalogs:
             try:
-                status = os.stat(os.path.join(self.path, path))
+                status = os.stat(path, dir_fd=self._directory)
                 stamps.append((status.st_ino, status.st_mtime_ns, status.st_size))
             except OSError:
                 stamps.append((0, 0, 0))
         return stamps
 
     def load(self) -> Listing:
-        stream = _Catalogs(Tree(self.path))
+        stream = _Catalogs(Tree(self.path, self._directory))
         products = read_products(stream)
         self._catalogs = stream.paths
         images: dict[str, Served] = {}
@@ -83,7 +92,7 @@ class TreeSource:
         return Listing(tuple(images.values()))
 
     def open(self, path: str, /) -> int:
-        return open_beneath(self.path, path)
+        return open_beneath(self._directory, path)
 
 
 class _Catalogs(LocalStream):
@@ -134,22 +143,21 @@ def _day(ordinal: int) -> int:
     return (ordinal - 719163) * 86400  # 719163 is the ordinal of 1970-01-01
 
 
-def open_beneath(root: str, path: str) -> int:
-    """Open a regular file below a directory. Follow symlinks, but never out of the directory.
+def open_beneath(root: int, path: str) -> int:
+    """Open a regular file below an open directory. Follow symlinks, but never out of the directory.
 
     Raises FileNotFoundError for every path without a public file, for example a name that begins with a dot.
     """
     cleaned = clean_path(path)
-    base = os.path.realpath(root)
+    base = _path_of(root)
     real = os.path.realpath(os.path.join(base, cleaned))
     parts = os.path.relpath(real, base).split("/")
     hidden = any(part.startswith(".") for part in (*cleaned.split("/"), *parts))
     if not cleaned or hidden or "\0" in path:
         raise FileNotFoundError(path)
     # The real path contains no symlink. If a symlink appears meanwhile, opening the file fails.
-    opened: list[int] = []
+    opened = [os.dup(root)]
     try:
-        opened.append(os.open(base, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
         for part in parts[:-1]:
             opened.append(os.open(part, _FLAGS | os.O_DIRECTORY, dir_fd=opened[-1]))
         fd = os.open(parts[-1], _FLAGS, dir_fd=opened[-1])
@@ -159,6 +167,13 @@ def open_beneath(root: str, path: str) -> int:
         for each in opened:
             os.close(each)
     return _regular(fd, path)
+
+
+def _path_of(directory: int) -> str:
+    """Return the current real path of an open directory."""
+    if sys.platform == "darwin":
+        return os.fsdecode(fcntl.fcntl(directory, fcntl.F_GETPATH, bytes(1024)).rstrip(b"\0"))
+    return os.readlink(f"/proc/self/fd/{directory}")
 
 
 def _regular(fd: int, path: str) -> int:

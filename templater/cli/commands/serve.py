@@ -27,7 +27,8 @@ give the metadata tarball and then the root filesystem. Clients can use the serv
 as a public Incus or LXD server, and for `incus image import https://…`.
 
 Without --certificate, the server makes a certificate and keeps it. A changed tree or store is read again, and
-at SIGHUP also the certificate; the file of --access-log is then opened again. Stop the server with Ctrl-C.
+at SIGHUP also the certificate; the file of --access-log is then opened again. If you put another directory in
+place of the tree, restart the server. Stop the server with Ctrl-C.
 
 \b
 Examples:

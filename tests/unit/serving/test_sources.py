@@ -33,9 +33,17 @@ def root(tmp_path):
     return root
 
 
+def beneath(root, path):
+    directory = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        return open_beneath(directory, path)
+    finally:
+        os.close(directory)
+
+
 def test_files_below_the_root_are_opened(root):
-    assert text(open_beneath(str(root), "/images/deep/file")) == "images/deep/file"
-    assert text(open_beneath(str(root), "images//deep/../file")) == "images/file"
+    assert text(beneath(root, "/images/deep/file")) == "images/deep/file"
+    assert text(beneath(root, "images//deep/../file")) == "images/file"
 
 
 @pytest.mark.parametrize(
@@ -45,7 +53,7 @@ def test_files_below_the_root_are_opened(root):
 )  # fmt: skip
 def test_a_path_without_a_public_file_is_not_found(root, path):
     with pytest.raises(FileNotFoundError):
-        open_beneath(str(root), path)
+        beneath(root, path)
 
 
 def test_a_link_is_followed_inside_the_root_only(root, tmp_path):
@@ -57,10 +65,10 @@ def test_a_link_is_followed_inside_the_root_only(root, tmp_path):
     for name, target in links.items():
         (root / name).symlink_to(target)
     for name in ("inside", "up", "self", "folder/file"):
-        assert text(open_beneath(str(root), name)).startswith("images/")
+        assert text(beneath(root, name)).startswith("images/")
     for name in ("out", "absolute", "parent/secret", "hidden", "loop", "loop/x"):
         with pytest.raises(FileNotFoundError):
-            open_beneath(str(root), name)
+            beneath(root, name)
 
 
 def test_a_directory_that_becomes_a_link_while_it_is_opened_is_not_followed(root, tmp_path, monkeypatch):
@@ -77,21 +85,37 @@ def test_a_directory_that_becomes_a_link_while_it_is_opened_is_not_followed(root
 
     monkeypatch.setattr(os, "open", swap)
     with pytest.raises(FileNotFoundError):
-        open_beneath(str(root), "images/deep/file")
+        beneath(root, "images/deep/file")
 
 
 def test_a_fifo_is_not_opened_and_blocks_nothing(root):
     os.mkfifo(root / "fifo")
     with pytest.raises(FileNotFoundError):
-        open_beneath(str(root), "fifo")
+        beneath(root, "fifo")
 
 
 def test_no_descriptor_stays_open(root):
     before = len(os.listdir("/proc/self/fd"))
     for path in ("images/deep/file", "images/absent/x", "images/deep", "images/file/x"):
         with suppress(FileNotFoundError):
-            os.close(open_beneath(str(root), path))
+            os.close(beneath(root, path))
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_served_tree_that_is_replaced_by_a_link_stays_the_first_directory(tree, tmp_path):
+    """The owner of a directory above the tree could lead the server to any file, such as /etc/shadow."""
+    source = TreeSource(str(tree))
+    (file, *_) = source.load().images[0].files
+    stamp = source.stamp()
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/secret").write_text("secret")
+    tree.rename(tmp_path / "moved")
+    tree.symlink_to(tmp_path / "other")
+    with pytest.raises(FileNotFoundError):
+        source.open("secret")
+    os.close(source.open(file.path))
+    assert source.stamp() == stamp
+    assert len(source.load().images) == 4
 
 
 def test_the_stamp_of_a_tree_changes_with_its_catalog(tree):
