@@ -17,7 +17,7 @@ from ..image.tarball_image import TarballImage
 from ..instances.description_file import read_instance
 from ..model.entry import DIRECTORY, FILE
 from ..model.errors import InputError, RefusedError, TemplaterError
-from ..model.file_names import BACKUP_YAML, ROOTFS
+from ..model.file_names import BACKUP_YAML, METADATA, ROOTFS
 from ..model.source import Source
 from ..parsing.instance_yaml import LIMITS
 from ..parsing.metadata_yaml import read_metadata
@@ -88,6 +88,11 @@ class BackupImage(TarballImage):
         self._optimized = self._optimized or name in OPTIMIZED
         part = _part_of(name)
         if part is None:
+            if name == METADATA:
+                raise RefusedError(
+                    f"'{self.name}' contains a backup and an image: 'backup/' and 'metadata.yaml'",
+                    hint="pack the backup and the image in two archives",
+                )
             return
         member = _inside(member, name, part)
         inside = self._layout.check(member)

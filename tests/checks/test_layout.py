@@ -149,3 +149,8 @@ def test_a_directory_that_only_occurs_in_the_path_of_a_member_is_checked(name, s
 
 def test_a_directory_of_many_members_is_reported_once():
     assert severities(CHECK, an_image(names=["state/a", "state/b", a_folder("state")])) == ["medium"]
+
+
+def test_a_backup_beside_the_image_is_a_high_finding():
+    image = an_image(names=["backup/container/metadata.yaml"])
+    assert [(place, severity) for severity, place, _ in observed(CHECK, image)] == [("backup", "high")]

@@ -51,6 +51,14 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
         kind = "hard link" if name.hard_link else name.entry.kind
         kinds.setdefault(path, []).append(kind)
         yield from check_name(path, kind, name.entry)
+    if any(path.startswith("backup/") for path in kinds):
+        yield Observation(
+            "the archive also contains a backup: `incus import` and `lxc import` read only 'backup/', which"
+            " this audit does not check",
+            "backup",
+            advisory="",
+            severity="high",
+        )
     # tar also creates the directories that only occur as the beginning of a name
     for top in {path.partition("/")[0] for path in kinds}.difference(kinds):
         if top == STATE_FOLDER or is_acted_on(top):

@@ -148,6 +148,15 @@ def test_an_optimized_backup_is_refused_with_a_hint(tmp_path):
     assert "--optimized-storage" in caught.value.hint
 
 
+def test_an_archive_with_a_backup_and_an_image_is_refused(tmp_path):
+    """`preview` showed the backup's templates, and the daemon imported the image; or the other way round."""
+    path = repacked("pending_copy", tmp_path / "b.tar", lambda name, data: data)
+    with tarfile.open(path, "a") as tar:
+        tar.addfile(tarfile.TarInfo("metadata.yaml"))
+    with pytest.raises(RefusedError, match="contains a backup and an image"):
+        open_source(path)
+
+
 def test_an_unpacked_backup_is_recognised(tmp_path):
     unpacked("pending_copy", tmp_path)
     for folder in (tmp_path, tmp_path / "backup"):
