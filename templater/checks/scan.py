@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 Read = Callable[[], bytes]
 
 #: limit on names, lower than in other commands: an audit keeps every name in memory for many checks
-MAX_NAMES = 400_000
+MAX_NAMES = 300_000
 #: the default limits of an audit
 AUDITED = DEFAULT._replace(members=MAX_NAMES)
 

@@ -265,6 +265,7 @@ class TreeWriter:
         try:
             held = self._root.directory("/" + folder)
         except InputError:
+            self._budget.add(INODE_BYTES)
             above, _, name = folder.rpartition("/")
             self._directory(self._place(above), name, Member(folder, DIRECTORY, 0o755))
             held = self._root.directory("/" + folder)

@@ -203,7 +203,7 @@ def describe_instance(
 
     Nothing is requested yet.
     """
-    used = [profiles[name] for name in profile_names(data) if name in profiles]
+    used = [profiles[name] for name in dict.fromkeys(profile_names(data)) if name in profiles]
     rootfs = LiveRootfs(daemon.client, address)
     return LiveInstance(daemon, address, data, used, LiveImage(daemon.client, address, limits), rootfs)
 

@@ -12,8 +12,6 @@ MAX_PATH = 4095
 MAX_NAME = 255
 #: the mode bits of a directory like /tmp: sticky, and every user can write
 _SHARED = 0o1002
-#: in a directory with this mode bit, only the owner of a file may rename it
-_STICKY = 0o1000
 #: limit on the work for all target paths and links of a run; the work grows with the number of names
 MAX_STEPS = 500_000
 
@@ -184,7 +182,7 @@ class _Walk:
         if entry is not None and entry.kind == SYMLINK:
             self.links.append((place, entry.target))
             self.refuse_planted(place, entry)
-            makers = self.makers(entry)
+            makers = self.makers()
             if makers or self.mounts:
                 self.foreign.append((place, makers, self.mount()))
             if len(self.links) > MAX_LINKS:
@@ -234,17 +232,18 @@ class _Walk:
                     hint="remove the link, or use the path of its target in the rule",
                 )
 
-    def makers(self, link: "Entry") -> "set[int]":
+    def makers(self) -> "set[int]":
         """Return the users, without root, who can have put a link into the current directory of the walk.
 
-        To move a link, a user needs no right on the link, but only on its directory. -1 stands for any user.
+        To move a link, a user needs no right on the link, but only on the two directories. So the owner of a
+        link says nothing, even in a sticky directory. -1 stands for any user.
         The group counts even if it is root's group, because users of images for OpenShift belong to root's
         group. With an ACL, the group's bits are the ACL's mask, so the ACL can let another user write.
         """
         folder = self.view.entry(self.place())
         if folder is None:
             return set()
-        others = {link.uid if folder.mode & _STICKY else -1} if folder.mode & 0o022 else set()
+        others = {-1} if folder.mode & 0o022 else set()
         return ({folder.uid} | others) - {0}
 
     def mount(self) -> str:

@@ -159,6 +159,16 @@ def test_attack_61_directory_attributes_have_a_limit(tmp_path: Path) -> None:
     assert not (tmp_path / "c1").exists()
 
 
+def test_directories_without_a_member_count_as_disk_blocks(tmp_path: Path) -> None:
+    """500 names with 500 directories each, in 8 kB, became 245,000 directories."""
+    image(tmp_path / "i.tar", *(header(f"rootfs/{n}/" + "d/" * 50 + "x") for n in range(20)))
+    (tmp_path / "i.tar.gz").write_bytes(gzip.compress((tmp_path / "i.tar").read_bytes()))
+    limits = DEFAULT._replace(ratio_from=1 << 20)
+    contents = open_contents(str(tmp_path / "i.tar.gz"), limits=limits)
+    with pytest.raises(LimitError, match="would use more than 200 times its size on disk"):
+        unpack(contents, contents.parts(), str(tmp_path / "c1"), policy=Policy(owners=False))
+
+
 @pytest.mark.parametrize("kind", [tarfile.DIRTYPE, tarfile.REGTYPE, tarfile.SYMTYPE])
 def test_attack_62_empty_files_count_as_disk_blocks(tmp_path: Path, kind: bytes) -> None:
     """100,000 empty directories from 151 kB took 394 MB of disk."""

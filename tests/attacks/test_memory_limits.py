@@ -80,7 +80,7 @@ def test_an_audit_keeps_template_data_only_up_to_its_limit(image):
 
 
 def test_the_audit_command_has_a_lower_name_limit_than_other_commands(tmp_path, capsys, monkeypatch):
-    assert AUDITED.members == 400_000
+    assert AUDITED.members == 300_000
     path = folder(tmp_path / "image", ("metadata.yaml", METADATA.encode()), ("rootfs/etc/a", b""))
     assert main(["audit", path, "--limit", "members=2"]) == 1
     assert "more than 2 files and directories" in capsys.readouterr().out

@@ -214,6 +214,15 @@ def test_a_bad_answer_is_one_clear_error(incus, request_, answer, words):
         opened(incus)
 
 
+def test_a_profile_that_an_instance_names_repeatedly_is_one_layer(incus):
+    """A hostile daemon named one profile 100,000 times: the description took 2 GB."""
+    data = {**incus.data("GET /1.0/instances/c1"), "profiles": ["default"] * 3}
+    incus.put("GET /1.0/instances/c1", sync(data))
+    live = opened(incus)
+    assert [profile["name"] for profile in live.profiles] == ["default"]
+    live.daemon.close()
+
+
 @pytest.mark.parametrize("profiles", [5, True, "default", {"a": 1}, [["default"]], [{}]])
 def test_profiles_of_a_wrong_type_count_as_unknown(incus, profiles):
     config = {"volatile.container.oci": 5}
