@@ -87,7 +87,7 @@ def test_the_error_for_an_unreachable_target_gives_the_reason(
 )
 def test_a_link_in_a_shared_directory_is_refused_even_if_it_belongs_to_root(entry: Entry) -> None:
     tree = {"/tmp": Entry(DIRECTORY, 0o1777, uid=3), "/tmp/a": entry, "/b": Entry(FILE, uid=3)}
-    with pytest.raises(RefusedError, match="'/tmp/a' is a symlink that a user can have put there"):
+    with pytest.raises(RefusedError, match="'/tmp/a' is a symlink that a user may have created"):
         raise resolve(MemoryRootfs(tree), "/tmp/a").error or AssertionError
 
 
@@ -173,9 +173,9 @@ def test_mount_points_on_the_way_are_listed() -> None:
     ("mode", "owner", "uid", "message"),
     [
         (0o1777, 0, 1000, "is a symlink of uid 1000 in a directory that every user can write"),
-        (0o1777, 1000, 1000, "is a symlink that a user can have put there"),
-        (0o1777, 1000, 0, "is a symlink that a user can have put there"),
-        (0o1777, 0, 0, "is a symlink that a user can have put there"),
+        (0o1777, 1000, 1000, "is a symlink that a user may have created"),
+        (0o1777, 1000, 0, "is a symlink that a user may have created"),
+        (0o1777, 0, 0, "is a symlink that a user may have created"),
         (0o1755, 0, 1000, None),
     ],
 )
