@@ -107,6 +107,7 @@ def _prepare(
     from ..image.contents import kind_of_file, start_sqfs2tar
     from ..image.extensions import load_lz4, load_zstd
     from ..image.limits import DEFAULT
+    from ..image.squashfs import load_decompressor
     from ..parsing.file_kind import LZ4, SQUASHFS, ZSTD
     from ..startup import lazy_imports
 
@@ -144,5 +145,7 @@ def _prepare(
                 with suppress(InputError):  # the reader reports a missing module
                     load_lz4() if kind == LZ4 else load_zstd()
             if kind == SQUASHFS:
+                with suppress(InputError):
+                    load_decompressor(file)
                 file.program = start_sqfs2tar(file, limits or DEFAULT)
                 yield from file.program.descriptors

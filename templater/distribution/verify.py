@@ -15,6 +15,7 @@ from itertools import pairwise
 from types import MappingProxyType
 from typing import IO, Any, Protocol, TypeVar
 
+from ..image.open_file import holes_of
 from ..model.architectures import kernel_name
 from ..model.errors import InputError, LimitError, TemplaterError
 from ..model.progress import Progress, silent
@@ -670,7 +671,7 @@ class _LocalPieces:
     def __init__(self, fd: int, *, linked: bool) -> None:
         """``linked``: whether the path of the file has a symlink."""
         found = os.fstat(fd)
-        self._fd, self.size, self._blocks = fd, found.st_size, found.st_blocks
+        self._fd, self.size = fd, found.st_size
         #: equal for all names of a file, and None for a file with a single name
         self.key: tuple[int, ...] | None = None
         if linked or found.st_nlink > 1:
@@ -687,13 +688,6 @@ class _LocalPieces:
 
     def holes(self, most: int) -> int:
         """Return the number of bytes in holes. Stop counting above ``most``."""
-        holes = offset = 0
-        while offset < self.size and holes <= most and 512 * self._blocks < self.size:
-            try:
-                data = os.lseek(self._fd, offset, os.SEEK_DATA)
-            except OSError:  # the rest of the file is a hole
-                data = self.size
-            holes += data - offset
-            offset = os.lseek(self._fd, data, os.SEEK_HOLE) if data < self.size else data
+        holes = holes_of(self._fd, self.size, most)
         os.lseek(self._fd, 0, os.SEEK_SET)
         return holes

@@ -28,7 +28,8 @@ from .limits import (
     Limits,
     refuse_deep,
 )
-from .open_file import OpenFile, is_same_file, reading, size_of
+from .open_file import OpenFile, data_bytes, is_same_file, reading, size_of
+from .squashfs import check_directories
 from .tar_reader import HARD_LINK, Archive, Member, clean_name, open_archive
 
 #: files that Incus stores next to the rootfs of an OCI image
@@ -294,9 +295,9 @@ def open_rootfs(path: str, limits: Limits = DEFAULT) -> Iterator[Archive]:
             yield archive
         return
     with _sqfs2tar(path, limits) as reader:
+        check_directories(path, limits)
         try:
-            size = size_of(path)
-            with _Sqfs2tarOutput(path, reader, limits, size) as stream:
+            with _Sqfs2tarOutput(path, reader, limits, size_of(path), data_bytes(path)) as stream:
                 yield Archive(stream)
             code = reader.wait()
         except BlockingIOError:
@@ -309,23 +310,24 @@ def open_rootfs(path: str, limits: Limits = DEFAULT) -> Iterator[Archive]:
 
 
 class _Sqfs2tarOutput(ByteStream):
-    """The output of sqfs2tar, with a limit on the processor time for each byte.
+    """The output of sqfs2tar, with a limit on the processor time for each byte of the file and the output.
 
     sqfs2tar searches hard links among all names in quadratic time. In a hostile file of a few bytes,
     directories with the same inode can have any number of names.
     """
 
-    def __init__(self, path: str, reader: program.Program, limits: Limits, size: int) -> None:
-        self._reader = reader
+    def __init__(self, path: str, reader: program.Program, limits: Limits, size: int, data_size: int) -> None:
+        """``data_size``: the size of the file without holes."""
+        self._reader, self._data_size = reader, data_size
         super().__init__(path, reader.output, limits, unpacked_from=size, owns=False)
 
     def _check_size(self, size: int) -> None:
         super()._check_size(size)
-        most = SQUASHFS_SECONDS + self._unpacked / SQUASHFS_BYTES_PER_SECOND
+        most = SQUASHFS_SECONDS + min(self._unpacked, self._data_size) / SQUASHFS_BYTES_PER_SECOND
         if self._reader.processor_seconds() > most:
             raise LimitError(
                 f"'{self.path}': sqfs2tar used more than {most:.0f} s of processor time and was stopped: "
-                f"the limit is {SQUASHFS_SECONDS} s, and one more second for each MiB that it reads"
+                f"the limit is {SQUASHFS_SECONDS} s, and one more second for each MiB of the file"
             )
 
 

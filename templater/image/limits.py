@@ -44,7 +44,7 @@ DEEPEST = 500
 
 #: limits on sqfs2tar: bytes of memory, in total and for each of ``Limits.members``. About half is needed.
 SQUASHFS_MEMORY, SQUASHFS_NAME = 64 * MIB, 400
-#: limits on sqfs2tar: seconds of processor time, and one more second for this many bytes of its output
+#: limits on sqfs2tar: seconds of processor time, and one more second for this many bytes of the file
 SQUASHFS_SECONDS, SQUASHFS_BYTES_PER_SECOND = 5, MIB
 
 #: disk space of an empty directory, an inode and a block, on most file systems

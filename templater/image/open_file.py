@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import contextmanager
+from errno import ENXIO
 from io import FileIO
 from stat import S_ISREG
 from typing import TYPE_CHECKING
@@ -61,6 +62,30 @@ def reading(path: str) -> Iterator[FileIO]:
 
 def size_of(path: str) -> int:
     return os.fstat(path.fd).st_size if isinstance(path, OpenFile) else os.path.getsize(path)
+
+
+def data_bytes(path: str) -> int:
+    """Return the size of a file without its holes."""
+    with reading(path) as file:
+        return size_of(path) - holes_of(file.fileno(), size_of(path))
+
+
+def holes_of(fd: int, size: int, most: int | None = None) -> int:
+    """Return the number of bytes in the holes of a file. Stop counting above ``most``.
+
+    The number of blocks of a file is no replacement: some file systems compress, or count later.
+    """
+    holes = offset = 0
+    while offset < size and (most is None or holes <= most):
+        try:
+            data = os.lseek(fd, offset, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno != ENXIO:
+                break  # the file system knows no holes
+            data = size  # the rest of the file is a hole
+        holes += data - offset
+        offset = os.lseek(fd, data, os.SEEK_HOLE) if data < size else size
+    return holes
 
 
 def is_same_file(path: str, other: str) -> bool:

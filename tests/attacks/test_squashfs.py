@@ -12,7 +12,8 @@ import pytest
 from templater.image import contents
 from templater.image.contents import open_rootfs
 from templater.image.limits import DEFAULT
-from templater.model.errors import LimitError
+from templater.image.squashfs import check_directories
+from templater.model.errors import InputError, LimitError, RefusedError
 
 pytestmark = pytest.mark.skipif(shutil.which("sqfs2tar") is None, reason="NOT RUN: needs squashfs-tools-ng")
 
@@ -62,18 +63,81 @@ def nested(path: Path, depth: int) -> str:
     return squashfs(path, inodes, directories)
 
 
-def test_directories_with_shared_inodes_are_read(tmp_path: Path) -> None:
-    with open_rootfs(nested(tmp_path / "i.squashfs", 3)) as archive:
-        assert len(list(archive)) == 2 + 4 + 8 + 1
+def one_directory(
+    path: Path, *, cut: int = 0, count: int = 2, kind: int = 1, number: int = 1, flags: int = 0
+) -> str:
+    """Write a directory with two empty directories. The arguments make it inconsistent."""
+    names = struct.pack("<III", count - 1, 0, 1)
+    names += struct.pack("<HhHH", 0, number - 1, kind, 0) + b"a" + struct.pack("<HhHH", 32, 1, 1, 0) + b"b"
+    inodes = [directory_inode(1), directory_inode(2), directory_inode(3, len(names) - cut)]
+    made = squashfs(path, inodes, names)
+    data = bytearray(path.read_bytes())
+    struct.pack_into("<H", data, 24, flags)
+    if flags:
+        struct.pack_into("<Q", data, 56, 96)
+    path.write_bytes(data)
+    return made
 
 
-def test_millions_of_paths_in_a_tiny_file_hit_the_memory_limit(tmp_path: Path) -> None:
+def test_a_directory_in_two_places_is_refused(tmp_path: Path) -> None:
+    """sqfs2tar needs quadratic time for the 2 ** 24 paths."""
     path = nested(tmp_path / "i.squashfs", 24)
-    with (
-        pytest.raises(LimitError, match="more than the limit of 64 MiB of memory"),
-        open_rootfs(path, DEFAULT._replace(members=1000)) as archive,
-    ):
-        list(archive)
+    with pytest.raises(RefusedError, match="a directory occurs in two places, so tools would read different"):
+        check_directories(path, DEFAULT)
+    with pytest.raises(RefusedError), open_rootfs(path):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"cut": 9}, "a directory has more names than its size allows"),
+        ({"cut": 18}, "a directory has more names than its size allows"),
+        ({"cut": -1}, "can't be read: "),
+        ({"count": 3}, "a directory has more names than its size allows"),
+        ({"count": 300}, "a directory has too many names below one header"),
+        ({"kind": 2}, "a directory and an inode disagree"),
+        ({"number": 2}, "a directory and an inode disagree"),
+        ({"flags": 0x200}, "has extended attributes, but a flag says that it has none"),
+    ],
+)
+def test_a_file_that_tools_would_read_differently_is_refused(
+    tmp_path: Path, change: dict[str, int], said: str
+) -> None:
+    """The kernel shows all names of a header, and sqfs2tar only names within the size of the directory."""
+    check_directories(one_directory(tmp_path / "i.squashfs"), DEFAULT)
+    with pytest.raises((RefusedError, InputError), match=said):
+        check_directories(one_directory(tmp_path / "i.squashfs", **change), DEFAULT)
+
+
+@pytest.mark.parametrize("size", [0, 50, 95, 96, 98, 100, 120])
+def test_a_file_that_was_cut_short_is_one_clear_error(tmp_path: Path, size: int) -> None:
+    path = Path(one_directory(tmp_path / "i.squashfs"))
+    path.write_bytes(path.read_bytes()[:size])
+    with pytest.raises(InputError, match="can't be read: "):
+        check_directories(str(path), DEFAULT)
+
+
+def many_names(path: Path, directories: int) -> str:
+    """Write 256 names of one fifo in each of many directories."""
+    fifo = struct.pack("<HHHHII", 6, 0o644, 0, 0, 0, 1) + struct.pack("<I", 1)
+    names = struct.pack("<III", 255, 0, 1)
+    names += b"".join(struct.pack("<HhHH", 0, 0, 6, 2) + b"%03d" % number for number in range(256))
+    inodes = [fifo, *(directory_inode(number + 2, len(names)) for number in range(directories))]
+    top = struct.pack("<III", directories - 1, 0, 2)
+    top += b"".join(
+        struct.pack("<HhHH", 20 + 32 * number, number, 1, 2) + b"%03d" % number
+        for number in range(directories)
+    )
+    inodes.append(directory_inode(directories + 2, len(top), len(names)))
+    return squashfs(path, inodes, names + top)
+
+
+def test_the_number_of_names_has_a_limit(tmp_path: Path) -> None:
+    path = many_names(tmp_path / "i.squashfs", 4)
+    check_directories(path, DEFAULT._replace(members=1028))
+    with pytest.raises(LimitError, match="has more than 1027 members"):
+        check_directories(path, DEFAULT._replace(members=1027))
 
 
 def test_a_fragment_table_of_shared_blocks_hits_the_memory_limit(tmp_path: Path) -> None:
@@ -85,16 +149,12 @@ def test_a_fragment_table_of_shared_blocks_hits_the_memory_limit(tmp_path: Path)
         list(archive)
 
 
-@pytest.mark.slow
-def test_a_quadratic_search_for_hard_links_hits_the_time_limit(
+def test_the_processor_time_has_a_limit_that_depends_on_the_size_without_holes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The size of the file does not matter: the reader skips all that follows the file system."""
-    monkeypatch.setattr(contents, "SQUASHFS_SECONDS", 0.1)
-    monkeypatch.setattr(
-        contents, "SQUASHFS_BYTES_PER_SECOND", 1 << 40
-    )  # a fast machine may read all names soon
-    path = nested(tmp_path / "i.squashfs", 18)
+    """sqfs2tar searches hard links in quadratic time. Its output is much longer than the file."""
+    monkeypatch.setattr(contents, "SQUASHFS_SECONDS", 0)
+    path = many_names(tmp_path / "i.squashfs", 200)
     os.truncate(path, 600 << 20)
     with (
         pytest.raises(LimitError, match="sqfs2tar used more than 0 s of processor time and was stopped"),

@@ -1,0 +1,254 @@
+"""A check that all tools read the same directories from a squashfs file.
+
+sqfs2tar, unsquashfs and the kernel react differently to inconsistent directories. A hostile file could hide
+names from sqfs2tar that the kernel shows.
+"""
+
+from __future__ import annotations
+
+import lzma
+import zlib
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from importlib import import_module
+from io import FileIO
+from struct import error as StructError
+from struct import unpack_from
+from typing import Any
+
+from ..model.errors import InputError, LimitError, RefusedError
+from .extensions import load_zstd
+from .limits import Limits
+from .open_file import reading
+
+_HEAD = 96
+_BLOCK = 8192
+_ABSENT = (1 << 64) - 1
+_NO_XATTRS = 0x200
+#: maximum number of names below one header, and maximum length of a name, in the kernel
+_MOST_NAMES = _LONGEST = 256
+_DIRECTORY, _LONG_DIRECTORY = 1, 8
+#: one block of inodes or directories is allowed for this many of ``Limits.members``; about 150 is usual
+_MEMBERS_OF_BLOCK = 20
+_KEPT_BLOCKS = 2048
+
+#: a decompressor of one block, which returns at most one byte more than a block has
+_Decompress = Callable[[bytes], bytes]
+
+
+def _inflate(data: bytes) -> bytes:
+    return zlib.decompressobj().decompress(data, _BLOCK + 1)
+
+
+def _xz(data: bytes) -> bytes:
+    return lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=32 << 20).decompress(data, _BLOCK + 1)
+
+
+def _lzma(data: bytes) -> bytes:
+    return lzma.LZMADecompressor(lzma.FORMAT_ALONE, memlimit=32 << 20).decompress(data, _BLOCK + 1)
+
+
+def _lzo(data: bytes) -> bytes:
+    """Decompress LZO1X, which no module of Python does. The kernel's lzo.rst describes the format.
+
+    Raises IndexError for invalid data.
+    """
+    made = bytearray()
+    at = literals = 0
+    after = 0  # the number of literals before the instruction; 4 stands for 4 or more
+    if data[0] > 17:
+        at, literals = 1, data[0] - 17
+        after = min(literals, 4)
+    while len(made) <= _BLOCK:
+        made += data[at : at + literals]
+        at += literals
+        code = data[at]
+        at += 1
+        literals = 0
+        if code < 16 and after == 0:
+            literals, at = _lzo_length(data, at, code, 15)
+            literals += 3
+            after = 4
+            continue
+        if code < 16:
+            distance = 1 + (code >> 2) + (data[at] << 2) + (0x800 if after == 4 else 0)
+            length = 3 if after == 4 else 2
+            at += 1
+        elif code >= 64:
+            distance = 1 + (code >> 2 & 7) + (data[at] << 3)
+            length = (code >> 5) + 1
+            at += 1
+        else:
+            mask = 31 if code >= 32 else 7
+            length, at = _lzo_length(data, at, code & mask, mask)
+            length += 2
+            distance = (data[at] | data[at + 1] << 8) >> 2
+            if code >= 32:
+                distance += 1
+            else:
+                distance += (code & 8) << 11
+                if not distance:
+                    return bytes(made)
+                distance += 0x4000
+            code = data[at]
+            at += 2
+        if distance > len(made):
+            raise IndexError("invalid distance")
+        copy = made[-distance:]
+        made += (copy * (length // distance + 1))[:length]
+        literals = after = code & 3
+    return bytes(made)
+
+
+def _lzo_length(data: bytes, at: int, length: int, largest: int) -> tuple[int, int]:
+    """Return a length, which continues in the next bytes if it is 0, and the position after these bytes."""
+    if length:
+        return length, at
+    while not data[at]:
+        length += 255
+        at += 1
+    return length + largest + data[at], at + 1
+
+
+def load_decompressor(path: str) -> _Decompress:
+    """Return the decompressor for a file's blocks. Raises InputError if a module is missing."""
+    with reading(path) as file:
+        kind = int.from_bytes(file.read(_HEAD)[20:22], "little")
+    if kind == 5:
+        lz4: Any = _module("lz4.block")
+        return lambda data: bytes(lz4.decompress(data, uncompressed_size=_BLOCK))
+    if kind == 6:
+        zstd = load_zstd()
+        return lambda data: bytes(zstd.ZstdDecompressor().decompress(data, _BLOCK + 1))
+    known = {1: _inflate, 2: _lzma, 3: _lzo, 4: _xz}
+    if kind not in known:
+        raise InputError(f"'{path}' is a squashfs file with the unknown compression {kind}")
+    return known[kind]
+
+
+def _module(name: str) -> Any:
+    try:
+        return import_module(name)
+    except ImportError:
+        raise InputError(
+            "lz4 needs a C extension, which is not installed",
+            hint="install lz4 (Debian: python3-lz4), or use another compression",
+        ) from None
+
+
+def check_directories(path: str, limits: Limits) -> None:
+    """Check every directory of a squashfs file.
+
+    Raises RefusedError if tools could read different names, InputError if the file is damaged, and LimitError
+    if it has too many names.
+    """
+    decompress = load_decompressor(path)
+    with reading(path) as file:
+        head = file.read(_HEAD)
+        try:
+            flags, root, attributes = (
+                unpack_from("<H", head, 24)[0], *unpack_from("<Q", head, 32), *unpack_from("<Q", head, 56),
+            )  # fmt: skip
+            if flags & _NO_XATTRS and attributes != _ABSENT:
+                raise RefusedError(
+                    f"'{path}' has extended attributes, but a flag says that it has none: "
+                    "some tools would read them"
+                )
+            _Walk(path, file, head, decompress, limits).check(root)
+        except (StructError, ValueError, OverflowError) as error:
+            why = "it was cut short" if isinstance(error, StructError) else str(error)
+            raise InputError(f"'{path}' can't be read: {why}") from None
+
+
+class _Walk:
+    def __init__(self, path: str, file: FileIO, head: bytes, decompress: _Decompress, limits: Limits) -> None:
+        self._path, self._file, self._decompress, self._limits = path, file, decompress, limits
+        self._inodes, self._directories = unpack_from("<QQ", head, 64)
+        self._blocks = self._names = 0
+        self._read_block = lru_cache(_KEPT_BLOCKS)(self._decompressed)
+
+    def check(self, root: int) -> None:
+        """Visit each directory once. ``root`` is the place of the top directory's inode."""
+        seen: set[int] = set()
+        todo = [(root, self._inode(root)[1])]
+        while todo:
+            place, number = todo.pop()
+            if number in seen:
+                raise self._different("a directory occurs in two places")
+            seen.add(number)
+            for child, kind, child_number in self._entries(place):
+                found, own_number = self._inode(child)
+                if (found - 1) % 7 + 1 != kind or own_number != child_number:
+                    raise self._different("a directory and an inode disagree")
+                if kind == _DIRECTORY:
+                    todo.append((child, child_number))
+
+    def _inode(self, place: int) -> tuple[int, int]:
+        """Return the type and the number of an inode."""
+        kind, number = unpack_from("<H10xI", self._bytes(self._inodes, place >> 16, place & 0xFFFF, 16))
+        return kind, number
+
+    def _entries(self, place: int) -> Iterator[tuple[int, int, int]]:
+        """Yield the inode's place, type and number of each name in a directory."""
+        inode = self._bytes(self._inodes, place >> 16, place & 0xFFFF, 32)
+        if unpack_from("<H", inode)[0] == _DIRECTORY:
+            start, size, offset = unpack_from("<I4xHH", inode, 16)
+        else:
+            inode = self._bytes(self._inodes, place >> 16, place & 0xFFFF, 40)
+            kind, size, start, offset = unpack_from("<H18xII6xH", inode)
+            if kind != _LONG_DIRECTORY:
+                raise ValueError("a directory has another type")
+        if size <= 3:
+            return
+        listing = self._bytes(self._directories, start, offset, size - 3)
+        at = 0
+        while at < len(listing):
+            count, block, base = unpack_from("<IIi", listing, at)
+            at += 12
+            if count >= _MOST_NAMES:
+                raise self._different("a directory has too many names below one header")
+            self._names += count + 1
+            if self._names > self._limits.members:
+                raise LimitError(f"'{self._path}' has more than {self._limits.members} members")
+            for _ in range(count + 1):
+                if at + 8 > len(listing):
+                    raise self._different("a directory has more names than its size allows")
+                position, difference, kind, length = unpack_from("<HhHH", listing, at)
+                at += 9 + length
+                if length >= _LONGEST or at > len(listing):
+                    raise self._different("a directory has more names than its size allows")
+                yield block << 16 | position, kind, (base + difference) & 0xFFFFFFFF
+
+    def _bytes(self, table: int, start: int, offset: int, size: int) -> bytes:
+        """Return bytes that begin in the block ``start`` of a table and can continue in the next blocks."""
+        data, following = self._read_block(table + start)
+        if offset + size <= len(data):
+            return data[offset : offset + size]
+        parts, missing = [data[offset:]], size - len(data[offset:])
+        while missing > 0:
+            data, following = self._read_block(following)
+            parts.append(data[:missing])
+            missing -= len(data)
+        return b"".join(parts)
+
+    def _decompressed(self, position: int) -> tuple[bytes, int]:
+        """Return the block at a position of the file, and the position after it."""
+        self._blocks += 1
+        if self._blocks > self._limits.members // _MEMBERS_OF_BLOCK + 10:
+            raise LimitError(f"'{self._path}' has too many blocks of inodes and directories")
+        self._file.seek(position)
+        (head,) = unpack_from("<H", self._file.read(2))
+        size = head & 0x7FFF
+        packed = self._file.read(size)
+        if len(packed) != size:
+            raise ValueError("the file was cut short")
+        try:
+            data = packed if head & 0x8000 else self._decompress(packed)
+        except Exception as error:  # each compression has its own exceptions
+            raise ValueError(f"a block can't be decompressed: {error}") from None
+        if not 0 < len(data) <= _BLOCK:
+            raise ValueError("a block has an invalid size")
+        return data, position + 2 + size
+
+    def _different(self, why: str) -> RefusedError:
+        return RefusedError(f"'{self._path}': {why}, so tools would read different files")

@@ -1,0 +1,52 @@
+import os
+import shutil
+import subprocess
+
+import pytest
+
+from templater.image.limits import DEFAULT
+from templater.image.squashfs import _lzo, check_directories
+from templater.model.errors import LimitError
+
+#: contents, each with its form that lzo1x_999_compress of liblzo2 2.10 wrote
+LZO = [
+    (b"abc", "14616263110000"),
+    (
+        bytes(8192),
+        "12002000000000000000e600002000000000000000e600002000000000000000e600002000000000000000e50000110000",
+    ),
+    (b"abcabcabd" * 50, "146162638900642000992000110000"),
+    (
+        b"".join(b"%d" % number for number in range(99)),
+        "be3031323334353637383931303131313231333134313531363137313831393230323132323233323432353236323732383239333033313332333333343335333633373338333934303431343234333434343534363437343834393530353135323533353435353536353735383539363036313632363336343635363636373638363937303731373237333734373537363737373837393830383138323833383438353836383738383839393039411239510d394109395004110000",
+    ),
+    (
+        bytes(range(40)) + bytes(7000) + bytes(range(40)),
+        "3a000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f2021222324252627002000000000000000e600002000000000000000e600002000000000000000e60000200000003a00002006fc6d110000",
+    ),
+]
+
+
+@pytest.mark.parametrize(("content", "packed"), LZO)
+def test_lzo_is_decompressed_as_by_its_library(content, packed):
+    assert _lzo(bytes.fromhex(packed)) == content
+
+
+@pytest.mark.skipif(shutil.which("mksquashfs") is None, reason="NOT RUN: needs squashfs-tools")
+@pytest.mark.parametrize("compression", ["gzip", "lz4", "lzma", "lzo", "xz", "zstd"])
+def test_the_directories_of_each_compression_are_consistent(tmp_path, compression):
+    folder, path = tmp_path / "rootfs", str(tmp_path / "i.squashfs")
+    for name in ("empty", "many/names/below"):
+        (folder / name).mkdir(parents=True)
+    for number in range(600):
+        (folder / f"many/a long name, which is shared by all files {number}").touch()
+    (folder / "link").symlink_to("many")
+    os.mkfifo(folder / "fifo")
+    (folder / "hard").hardlink_to(folder / "fifo")
+    subprocess.run(
+        ["mksquashfs", folder, path, "-comp", compression, "-quiet", "-no-progress"],
+        check=True, stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    check_directories(path, DEFAULT._replace(members=607))
+    with pytest.raises(LimitError, match="has more than 606 members"):
+        check_directories(path, DEFAULT._replace(members=606))
