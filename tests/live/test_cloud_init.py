@@ -15,7 +15,7 @@ from . import harness
 from .cloud_init import SEED
 from .cloud_init_cases import CASES, boots
 
-pytestmark = pytest.mark.live
+pytestmark = pytest.mark.slow  # its namespaces share nothing with the daemons of the live tests
 
 
 @pytest.fixture(scope="module")
