@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -109,10 +110,20 @@ class Daemon:
     def close(self) -> None:
         try:
             self.must_live()
-            for each in self.json("list", "-f", "json"):
-                run(self.client, "delete", "-f", each["name"], code=None, env=self.environment)
+            self.end_instances()
         finally:
             self.stop()
+
+    def end_instances(self, project: str = "default") -> None:
+        """End what runs. The daemon's folder is removed with all instances, which takes less time than deleting them."""
+
+        def end(name: str) -> None:
+            words = ("delete", "-f", name, "--project", project)
+            run(self.client, *words, code=None, env=self.environment)
+
+        found = self.json("list", "--project", project, "-f", "json")
+        with ThreadPoolExecutor(4) as pool:  # each stop waits for a second
+            list(pool.map(end, [each["name"] for each in found if each["status"] != "Stopped"]))
 
     def stop(self) -> None:
         self._daemon.send_signal(signal.SIGTERM)

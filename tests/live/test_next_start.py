@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -157,13 +158,12 @@ def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         daemon("image", "import", str(source / "image.tar"), "--alias", "t")
         daemon("project", "create", "p2", "-c", "features.images=false", "-c", "features.profiles=false")
         made = Made(daemon)
-        for name in STATES:
-            made.make(name)
+        with ThreadPoolExecutor(4) as pool:  # each stop waits for a second
+            list(pool.map(made.make, STATES))
         try:
             yield made
         finally:
-            for each in daemon.json("list", "--project", "p2", "-f", "json"):
-                daemon("delete", "-f", each["name"], "--project", "p2")
+            daemon.end_instances("p2")
 
 
 def files(root: Path) -> dict[str, tuple[Any, ...] | None]:
