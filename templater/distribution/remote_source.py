@@ -58,7 +58,7 @@ class Fetched:
     image: str
     rootfs: str | None
     notes: tuple[str, ...]
-    #: the SRC that fetches the newest version of the image; "" for an image of the store
+    #: the SRC that fetches the newest version of the image; "" for an image that was imported from files
     source: str = ""
 
     @property
@@ -128,7 +128,8 @@ def _from_store(alias: str, whole: bool, progress: Progress) -> Fetched:
         return fetched
     files = store.paths(image)
     notes = () if image.complete else (_ONLY_TLS,)
-    return Fetched(image.fingerprint, files[0], files[1] if len(files) > 1 else None, notes)
+    rootfs = files[1] if len(files) > 1 else None
+    return Fetched(image.fingerprint, files[0], rootfs, notes, image.source)
 
 
 class _Fetcher:

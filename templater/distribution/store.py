@@ -181,7 +181,7 @@ class Store:
         image = replace(image, source=source, public=public, auto_update=auto_update)
         with self._transaction() as records:
             old = _get(records, image.fingerprint)
-            if old is not None and source and (auto_update or old.auto_update):
+            if old is not None and (auto_update or old.auto_update):
                 _refuse_other_source(old, source)
             if old is not None:
                 image = replace(

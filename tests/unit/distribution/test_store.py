@@ -255,6 +255,14 @@ def test_an_image_of_another_source_is_refused_if_one_source_refreshes_it(store,
     assert store.images() == [image]
 
 
+def test_files_of_an_image_that_a_server_refreshes_are_refused(store, split, hashes):
+    """Otherwise, the server could later replace the user's own image under its alias."""
+    image = store.keep(hashes, source="evil:debian", aliases=["tool"], auto_update=True)
+    with pytest.raises(UsageError, match="the store has the same image from 'evil:debian'"):
+        store.import_files(*split, aliases=["debian"])
+    assert store.images() == [image]
+
+
 def test_a_second_import_without_refreshes_adds_an_alias_and_keeps_the_source(store, hashes):
     store.keep(hashes, source="good:debian", aliases=["debian"])
     image = store.keep(hashes, source="other:debian", aliases=["second"])
