@@ -140,6 +140,11 @@ MAX_SECONDS = 2.0
 MAX_DEPTH = 64
 
 
+#: the entry of a directory that exists only as the parent of a name
+_IMPLIED = Entry(DIRECTORY, 0o755)
+_MOST_ENTRIES = 1_000_000
+
+
 class RootfsNames:
     """A ``RootfsView`` of the names below ``rootfs/``, without file contents.
 
@@ -147,7 +152,7 @@ class RootfsNames:
     """
 
     def __init__(self, names: Iterable[Name]) -> None:
-        self._entries: dict[str, Entry] = {"/": Entry(DIRECTORY, 0o755)}
+        self._entries: dict[str, Entry] = {"/": _IMPLIED}
         for name in names:
             top, _, path = name.path.partition("/")
             if top == ROOTFS and path and path.count("/") <= MAX_DEPTH:
@@ -158,7 +163,9 @@ class RootfsNames:
         while path := path.rpartition("/")[0]:
             if path in self._entries:
                 return
-            self._entries[path] = Entry(DIRECTORY, 0o755)
+            self._entries[path] = _IMPLIED
+            if len(self._entries) > _MOST_ENTRIES:
+                raise LimitError(f"the root filesystem has more than {_MOST_ENTRIES} names and directories")
 
     def entry(self, path: str) -> Entry | None:
         return self._entries.get(path)

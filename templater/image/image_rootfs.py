@@ -6,11 +6,12 @@ import os
 from collections.abc import Collection, Iterable, Iterator
 from typing import Protocol
 
-from ..model.entry import DIRECTORY, FILE, SYMLINK
+from ..model.entry import DIRECTORY, FILE, SYMLINK, Entry
 from ..model.errors import LimitError, TemplaterError
 from ..model.source import printable
 from ..planning.follow_links import Steps, clean, resolve
-from ..rootfs.memory import MemoryRootfs
+from ..rootfs.memory import MemoryRootfs, node_of
+from ..rootfs.paths import components, no_directory
 from .contents import SplitContents, UnifiedContents
 from .directory_members import Data
 from .limits import DEFAULT, MIB, HeldBytes, Limits, memory_of
@@ -20,6 +21,8 @@ from .tar_reader import HARD_LINK, Member
 _MAX_NAMES = 500_000
 #: estimated memory for a name, in addition to its text
 _NAME_BYTES = 400
+#: a directory for which the archive has no member
+_IMPLIED = Entry(DIRECTORY, 0o755)
 #: limits in bytes on one file and on all files that are kept in memory to compare them with rendered files
 _FILE_BYTES = 16 * MIB
 _FILES_BYTES = 64 * MIB
@@ -51,6 +54,20 @@ class ImageRootfs(MemoryRootfs):
         if len(data) != self.sizes.get(path, len(data)):
             raise LimitError(f"the content of '{printable(path)}' was not read from the image")
         return data
+
+    def add_parents(self, path: str) -> int:
+        """Create the missing directories above a path as unpacking does. Return their number."""
+        node, walked, created = self._root, "", 0
+        for name in components(path)[:-1]:
+            if node.kind != DIRECTORY:
+                raise no_directory(path, walked, node.kind)
+            below = node.children.get(name)
+            if below is None:
+                below = node.children[name] = node_of(_IMPLIED)
+                created += 1
+            node = below
+            walked += "/" + name
+        return created
 
     def fill(self, path: str, content: bytes) -> None:
         """Set the content of a file, also for the file's other hard links."""
@@ -84,7 +101,10 @@ def read_rootfs(contents: Contents, targets: Iterable[str], limits: Limits = DEF
     for member, _ in contents.rootfs():
         held.add(memory_of(member.name, member.target), _NAME_BYTES)
         if member.name:
-            _add(tree, "/" + member.name, member)
+            path = "/" + member.name
+            created = tree.add_parents(path)
+            held.add(created * _NAME_BYTES)
+            _add(tree, path, member)
         elif member.kind == DIRECTORY:
             tree.own("/", member.mode, member.uid, member.gid)
     _read_files(contents, tree, _existing(tree, targets))
@@ -92,8 +112,7 @@ def read_rootfs(contents: Contents, targets: Iterable[str], limits: Limits = DEF
 
 
 def _add(tree: ImageRootfs, path: str, member: Member) -> None:
-    """Add a member as unpacking does: create its parents, and replace an earlier member of that name."""
-    _make_parents(tree, path)
+    """Add a member as unpacking does: replace an earlier member of that name."""
     old = tree.entry(path)
     if old is not None and old.kind == member.kind == DIRECTORY:
         tree.own(path, member.mode, member.uid, member.gid)
@@ -118,14 +137,6 @@ def _add(tree: ImageRootfs, path: str, member: Member) -> None:
     else:
         tree.special(path, member.kind, member.mode, os.makedev(*member.device))
         tree.own(path, member.mode, member.uid, member.gid)
-
-
-def _make_parents(tree: ImageRootfs, path: str) -> None:
-    above = path.rpartition("/")[0]
-    if not above or tree.entry(above) is not None:
-        return
-    _make_parents(tree, above)
-    tree.mkdir(above)
 
 
 def _existing(tree: ImageRootfs, targets: Iterable[str]) -> set[str]:

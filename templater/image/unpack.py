@@ -265,14 +265,28 @@ class TreeWriter:
         try:
             held = self._root.directory("/" + folder)
         except InputError:
-            self._budget.add(INODE_BYTES)
-            above, _, name = folder.rpartition("/")
-            self._directory(self._place(above), name, Member(folder, DIRECTORY, 0o755))
-            held = self._root.directory("/" + folder)
+            held = self._make(folder)
         self._held[folder] = held
         if len(self._held) > _HELD:
             self._held.popitem(last=False)[1].close()
         return held
+
+    def _make(self, folder: str) -> Directory:
+        """Create the missing directories of a path in one walk, and open the last one."""
+        place = self._root.directory("/")
+        path = ""
+        for name in folder.split("/"):
+            path = f"{path}/{name}" if path else name
+            try:
+                below = place.directory(name)
+            except FileNotFoundError:
+                self._budget.add(INODE_BYTES)
+                self._directory(place, name, Member(path, DIRECTORY, 0o755))
+                below = place.directory(name)
+            finally:
+                place.close()
+            place = below
+        return place
 
     def _top(self, member: Member) -> None:
         if member.kind != DIRECTORY:

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from templater import pongo2
+from templater.checks import base
+from templater.checks.base import Name
 from templater.cli import planning
 from templater.cli.main import main
 from templater.image import decompress, describe, extensions, unpack
@@ -21,6 +23,7 @@ from templater.model.entry import FILE, Entry, TemplateFile
 from templater.model.errors import LimitError, MetadataError, RefusedError
 from templater.model.source import Source
 from templater.parsing.metadata_yaml import read_metadata
+from templater.rootfs.confined import Directory, Root
 from tests.laws import growth
 
 
@@ -258,3 +261,34 @@ def test_hard_links_to_skipped_devices_take_linear_time(tmp_path: Path) -> None:
 
     numbers = itertools.count()
     growth.check(unpacking, start=500, largest=4000, memory=False)
+
+
+def test_directories_without_a_member_are_created_in_one_walk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of 490 directories was looked up from the root, twice."""
+    walks = []
+    original = Root.directory
+
+    def directory(root: Root, path: str, **options: bool) -> Directory:
+        walks.append(path)
+        return original(root, path, **options)
+
+    monkeypatch.setattr(Root, "directory", directory)
+    metadata = file("metadata.yaml", b"architecture: x86_64\ncreation_date: 1\n")
+    deep = ["a/" * 20 + "f", "a/" * 20 + "b/" * 20 + "f"]
+    opened = open_contents(tarball(tmp_path / "i.tar", metadata, *(file(f"rootfs/{n}", b"") for n in deep)))
+    unpack.unpack(opened, opened.parts(), str(tmp_path / "out"), finish=lambda path: walks.append("end"))
+    made = sum(path.count("a/") > 0 for path in walks[: walks.index("end")])
+    assert (tmp_path / "out/rootfs" / deep[1]).is_file()
+    assert made <= 2 + 40, "one for each file, and one to set the mode of each directory"
+
+
+def test_a_view_of_many_directories_without_a_member_hits_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [Name(f"rootfs/{n}/" + "a/" * 9 + "f", Entry(FILE, 0o644)) for n in range(10)]
+    monkeypatch.setattr(base, "_MOST_ENTRIES", 111)
+    view = base.RootfsNames(names)
+    assert view.entry("/9/a/a") is view.entry("/0/a"), "equal entries share memory"
+    monkeypatch.setattr(base, "_MOST_ENTRIES", 110)
+    with pytest.raises(LimitError, match="more than 110 names and directories"):
+        base.RootfsNames(names)

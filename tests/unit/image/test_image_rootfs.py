@@ -102,6 +102,19 @@ def test_a_hostile_name_is_refused(tmp_path: Path, name: str) -> None:
         read_image_rootfs(tarball(tmp_path / "i.tar", (name, tarfile.REGTYPE, b"")))
 
 
+def test_the_memory_for_directories_without_a_member_is_limited(tmp_path: Path) -> None:
+    """The directories are created in one walk: for each member, hundreds of lookups took quadratic time."""
+    members = [(f"rootfs/{n}/" + "a/" * 400 + "f", tarfile.REGTYPE, b"") for n in range(10)]
+    image = tarball(tmp_path / "image.tar", *members)
+    tree = read_image_rootfs(image)
+    assert len(list(tree.walk())) == 10 * 402
+    assert tree.entry("/9/a").mode == 0o755
+    limits = DEFAULT._replace(held_bytes=500_000)
+    with pytest.raises(LimitError):
+        read_image_rootfs(image, limits=limits)
+    read_image_rootfs(tarball(tmp_path / "one.tar", members[0]), limits=limits)
+
+
 def test_the_memory_for_member_names_is_limited(tmp_path: Path) -> None:
     path = tarball(tmp_path / "i.tar", *[(f"rootfs/{n}", tarfile.REGTYPE, b"") for n in range(100)])
     with pytest.raises(LimitError, match="names and attributes"):
