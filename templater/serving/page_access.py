@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from hmac import compare_digest
 from typing import Final
 
@@ -71,22 +71,33 @@ def _equal(given: str, secret: str) -> bool:
     return compare_digest(given.encode("utf-8", "replace"), secret.encode())
 
 
-def is_foreign(peer: tuple[str, int], server: tuple[str, int], table: str = "/proc/net/tcp") -> bool:
+#: the kernel's tables of connections; a client can also connect to an IPv4 address from a socket for IPv6
+TABLES = ("/proc/net/tcp", "/proc/net/tcp6")
+#: how ``/proc/net/tcp6`` shows the first 12 bytes of an IPv4 address
+_MAPPED = "0000000000000000FFFF0000"
+
+
+def is_foreign(peer: tuple[str, int], server: tuple[str, int], tables: Sequence[str] = TABLES) -> bool:
     """Return whether another user of this machine, except root, made a connection over loopback.
 
-    Only Linux tells the owner. If the owner is unknown, return False.
+    Only Linux tells the owner: without its tables, return False. A connection without an owner is foreign, as
+    its client has already closed it.
     """
-    try:
-        with open(table, encoding="ascii") as file:
-            lines = file.readlines()[1:]
-    except OSError:
-        return False
     wanted = [_hexadecimal(*peer), _hexadecimal(*server)]
-    for line in lines:
-        fields = line.split()
-        if fields[1:3] == wanted:
-            return int(fields[7]) not in (0, os.geteuid())
-    return False
+    known = False
+    for table in tables:
+        try:
+            with open(table, encoding="ascii") as file:
+                lines = file.readlines()[1:]
+        except OSError:
+            continue
+        known = True
+        for line in lines:
+            fields = line.split()
+            if [field.removeprefix(_MAPPED) for field in fields[1:3]] == wanted:
+                uid, inode = int(fields[7]), fields[9]
+                return inode == "0" or uid not in (0, os.geteuid())
+    return known
 
 
 def _hexadecimal(host: str, port: int) -> str:

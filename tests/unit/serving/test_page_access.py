@@ -1,6 +1,7 @@
 """Access to the page of `watch --web`: its token, cookie, host, origin and user."""
 
 import os
+import socket
 
 import pytest
 
@@ -49,13 +50,25 @@ def test_requests_with_a_foreign_or_missing_host_or_origin_are_refused(method, h
     assert Access(8000).problem(method, sent)
 
 
-def test_the_owner_of_a_connection_is_read_from_the_table_of_the_kernel(tmp_path):
+@pytest.mark.parametrize("prefix", ["", "0000000000000000FFFF0000"], ids=["IPv4", "IPv6"])
+def test_the_owner_of_a_connection_is_read_from_the_tables_of_the_kernel(tmp_path, prefix):
     table = tmp_path / "tcp"
-    line = "   1: 0100007F:{port:04X} 0100007F:1F40 01 00000000:00000000 00:00000000 00000000  {uid}        0 61 1 0 20\n"
+    line = "   1: {0}0100007F:{port:04X} {0}0100007F:1F40 01 00000000:00000000 00:00000000 00000000  {uid}        0 {inode} 1 0 20\n"
     own, stranger = os.geteuid(), os.geteuid() + 1
-    rows = [line.format(port=port, uid=uid) for port, uid in ((5000, own), (5001, stranger), (5002, 0))]
+    owners = {5000: (own, 61), 5001: (stranger, 62), 5002: (0, 63), 5003: (0, 0)}
+    rows = [line.format(prefix, port=port, uid=uid, inode=inode) for port, (uid, inode) in owners.items()]
     table.write_text("  sl  local_address rem_address   st\n" + "".join(rows))
-    server = ("127.0.0.1", 8000)
-    found = [is_foreign(("127.0.0.1", port), server, str(table)) for port in (5000, 5001, 5002, 5003)]
-    assert found == [False, True, False, False]
-    assert not is_foreign(("127.0.0.1", 5001), server, str(tmp_path / "absent"))
+    tables, server = (str(tmp_path / "absent"), str(table)), ("127.0.0.1", 8000)
+    found = [is_foreign(("127.0.0.1", port), server, tables) for port in (*owners, 5004)]
+    assert found == [False, True, False, True, True]
+    assert not is_foreign(("127.0.0.1", 5001), server, tables[:1])
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/net/tcp6"), reason="needs IPv6 on Linux")
+def test_a_client_with_a_socket_for_ipv6_is_found():
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.socket(socket.AF_INET6) as client:
+        client.connect(("::ffff:127.0.0.1", server.getsockname()[1]))
+        connection, peer = server.accept()
+        with connection:
+            assert not is_foreign(peer, connection.getsockname())
+            assert is_foreign(peer, connection.getsockname(), ["/proc/net/tcp"])
