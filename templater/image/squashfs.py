@@ -28,8 +28,9 @@ _NO_XATTRS = 0x200
 #: maximum number of names below one header, and maximum length of a name, in the kernel
 _MOST_NAMES = _LONGEST = 256
 _DIRECTORY, _LONG_DIRECTORY = 1, 8
-#: one block of inodes or directories is allowed for this many of ``Limits.members``; about 150 is usual
-_MEMBERS_OF_BLOCK = 20
+#: One block of inodes or directories is allowed for this many of ``Limits.members``; about 150 is usual. LZO
+#: is decompressed in Python, which takes a millisecond for a block.
+_MEMBERS_OF_BLOCK, _MEMBERS_OF_LZO_BLOCK = 20, 150
 _KEPT_BLOCKS = 2048
 
 #: a decompressor of one block, which returns at most one byte more than a block has
@@ -234,7 +235,8 @@ class _Walk:
     def _decompressed(self, position: int) -> tuple[bytes, int]:
         """Return the block at a position of the file, and the position after it."""
         self._blocks += 1
-        if self._blocks > self._limits.members // _MEMBERS_OF_BLOCK + 10:
+        members = _MEMBERS_OF_LZO_BLOCK if self._decompress is _lzo else _MEMBERS_OF_BLOCK
+        if self._blocks > self._limits.members // members + 10:
             raise LimitError(f"'{self._path}' has too many blocks of inodes and directories")
         self._file.seek(position)
         (head,) = unpack_from("<H", self._file.read(2))
