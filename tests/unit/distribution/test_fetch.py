@@ -12,7 +12,7 @@ import traceback
 import pytest
 
 from templater.distribution import fetch
-from templater.distribution.fetch import UrlStream
+from templater.distribution.fetch import Trust, UrlStream
 from templater.distribution.listing import list_stream
 from templater.distribution.verify import verify
 from templater.model.errors import InputError, LimitError, TemplaterError, UsageError
@@ -41,6 +41,20 @@ def server(certificates, trusted):
 def other(certificates, trusted):
     with serving(EXAMPLE, certificates) as running:
         yield running
+
+
+@pytest.mark.parametrize(
+    ("trust", "name"),
+    [
+        (Trust(server="server.crt", client=("client.crt", "client.key")), "server.crt"),
+        (Trust(client=("client.crt", "client.key")), "client.crt"),
+    ],
+)
+def test_a_certificate_that_is_missing_is_named(trust, name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError) as error:
+        trust.context()
+    assert str(error.value) == f"can't read the certificate '{name}': no such file or directory"
 
 
 def test_verify_gives_the_same_result_for_a_served_stream_and_its_files(server):

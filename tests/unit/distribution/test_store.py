@@ -9,7 +9,9 @@ import traceback
 from dataclasses import replace
 
 import pytest
+import yaml
 
+from templater.cli.commands.store.edit import edited
 from templater.distribution.store import UNUSED, Store, matching
 from templater.model.errors import InputError, RefusedError, TemplaterError, UsageError
 from tests.streams.builders import QCOW2, SQUASHFS, split_image, unified_image
@@ -18,6 +20,33 @@ from tests.streams.builders import QCOW2, SQUASHFS, split_image, unified_image
 @pytest.fixture
 def store(tmp_path):
     return Store(str(tmp_path / "store"))
+
+
+@pytest.mark.parametrize(
+    ("change", "message", "hint"),
+    [
+        ("[]", "the new text must have the keys auto_update, public, expires, properties", ""),
+        ("{public: true}", "the new text must have the keys auto_update, public, expires, properties", ""),
+        ({"other": 1}, "the new text must have the keys auto_update, public, expires, properties", ""),
+        ({"public": 1}, "'public' must be a bool", ""),
+        ({"auto_update": "yes"}, "'auto_update' must be a bool", ""),
+        ({"expires": True}, "'expires' must be a int", ""),
+        ({"properties": []}, "'properties' must be a dict", ""),
+        ({"properties": {"release": 13}}, "the names and values of properties must be strings",
+         'quote numbers: release: "13"'),
+        ({"properties": {13: "release"}}, "the names and values of properties must be strings",
+         'quote numbers: release: "13"'),
+        ({"auto_update": True}, "auto_update requires an image from a server", ""),
+    ],
+)  # fmt: skip
+def test_an_edit_of_a_record_with_a_mistake_is_refused(store, split, change, message, hint):
+    image = store.import_files(*split)
+    values = {"auto_update": False, "public": True, "expires": 5, "properties": {"os": "x"}}
+    text = change if isinstance(change, str) else yaml.safe_dump({**values, **change})
+    with pytest.raises(TemplaterError) as error:
+        edited(image, text)
+    assert (str(error.value), error.value.hint) == (message, hint)
+    assert edited(image, yaml.safe_dump(values)) == replace(image, **values)
 
 
 @pytest.fixture

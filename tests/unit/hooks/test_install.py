@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import sys
 
 import pytest
 
@@ -31,6 +32,14 @@ def test_the_install_command_reports_a_file_that_cannot_be_written():
     """The kernel lets no one, not even root, create files in /proc."""
     with pytest.raises(WriteError, match=r"can't write '/proc/templater\.json'"):
         install.write(podman.snippet("", [], "/proc"))
+
+
+@pytest.mark.parametrize("package", ["no_such_package", "this"])  # `this` is a module without a directory
+def test_the_search_path_names_a_package_that_is_missing(package, monkeypatch):
+    monkeypatch.setattr(install, "PACKAGES", ("templater", package))
+    with pytest.raises(InputError) as error:
+        install.search_path()
+    assert str(error.value) == f"{sys.executable} can't find the package '{package}'"
 
 
 def test_the_install_command_reports_a_missing_container(tmp_path):

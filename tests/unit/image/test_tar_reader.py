@@ -235,7 +235,7 @@ def test_a_time_that_no_calendar_can_represent_is_read_as_zero(tmp_path, time, r
 @pytest.mark.parametrize(
     ("name", "kind", "clean"),
     [
-        ("a", FILE, "a"), ("a/b", FILE, "a/b"), ("./a", FILE, "a"), ("a//b/./c", FILE, "a/b/c"), ("a/", DIRECTORY, "a"),
+        ("a", FILE, "a"), ("a/b", FILE, "a/b"), ("./a", FILE, "a"), ("a//b", FILE, "a/b"), ("a//b/./c", FILE, "a/b/c"), ("a/", DIRECTORY, "a"),
         (".", DIRECTORY, ""), ("", DIRECTORY, ""), ("./", DIRECTORY, ""), ("a..b", FILE, "a..b"), (".a", FILE, ".a"),
         ("/a", FILE, "'/a': a member's name must not be absolute"),
         ("a/../b", FILE, "'a/../b': a member's name must not contain '..'"),

@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from templater.live import client
 from templater.live.address import parse_address
 from templater.live.client import Client, HangError, NoAnswerError, unix_socket
 from templater.live.connect import open_daemon
@@ -240,6 +241,20 @@ def test_an_answer_that_is_too_long_is_an_error_and_later_requests_work(incus, m
     with pytest.raises(LimitError, match="more than 1000 bytes"):
         daemon.client.json("/1.0/instances/c1", 1000)
     assert daemon.client.json("/1.0", 100_000)["auth"] == "trusted"
+    daemon.close()
+
+
+@pytest.mark.parametrize(("limit", "most"), [("MOST_JSON", 8 << 20), ("MOST_LIST", 64 << 20)])
+def test_the_limits_on_answers_are_exact(incus, monkeypatch, limit, most):
+    assert getattr(client, limit) == most
+    daemon = open_daemon(parse_address("incus:c1"))
+    answer = b'{"type": "sync", "metadata": 5}'
+    monkeypatch.setattr(client, limit, 1000)
+    incus.put("GET /1.0/x", (200, JSON, answer.ljust(1000)))
+    assert daemon.client.json("/1.0/x", getattr(client, limit)) == 5
+    incus.put("GET /1.0/x", (200, JSON, answer.ljust(1001)))
+    with pytest.raises(LimitError, match="more than 1000 bytes"):
+        daemon.client.json("/1.0/x", getattr(client, limit))
     daemon.close()
 
 

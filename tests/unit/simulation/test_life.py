@@ -165,6 +165,24 @@ def test_a_published_image_contains_no_instance_configuration() -> None:
     assert files(simulation, "c2")["/etc/cr"] == "trigger=create name=c2 foo=none"
 
 
+@pytest.mark.parametrize(
+    ("host", "steps", "state", "ready"),
+    [
+        (INCUS, [], None, None), (INCUS, ["start"], "RUNNING", None), (INCUS, ["start", "stop"], "STOPPED", "false"),
+        (INCUS, ["start", "reboot"], "RUNNING", None), (LXD_DEBIAN, ["start"], "RUNNING", None),
+        (LXD_DEBIAN, ["start", "stop"], "STOPPED", None), (NONE, ["start", "stop"], None, None),
+    ],
+)  # fmt: skip
+def test_the_daemon_records_the_power_state(
+    host: Host, steps: list[str], state: str | None, ready: str | None
+) -> None:
+    config = life(*steps, host=host).find("c1").instance.config
+    assert (config.get("volatile.last_state.power"), config.get("volatile.last_state.ready")) == (
+        state,
+        ready,
+    )
+
+
 def test_a_copy_has_no_last_power_state() -> None:
     simulation = life("c:volatile.last_state.power=RUNNING", "c:user.foo=bar", "copy=c2")
     config = simulation.find("c2").instance.config

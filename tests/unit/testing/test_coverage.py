@@ -62,6 +62,10 @@ def missed(tmp_path: Path, template: str, body: str = "{name: a, error: nothing}
             "{% for k, v in config %}{{ v }}{% empty %}none{% endfor %}",
             ["x.tpl:1:16: no test reaches the 'empty' of this loop"],
         ),
+        (
+            "{% ifchanged %}a{% else %}b{% endifchanged %}",
+            ["x.tpl:1:4: no test reaches the 'else' of this tag"],
+        ),
         ("{% macro m() %}a{% endmacro %}", ["x.tpl:1:4: no test calls this macro"]),
         ("{% macro m() %}{% if instance.name %}a{% endif %}{% endmacro %}{{ m() }}", ["x.tpl:1:22: this condition is true in every test"]),
         ("{% filter upper %}{% if instance.nam %}a{% endif %}{% endfilter %}", ["x.tpl:1:25: this condition is true in no test"]),
