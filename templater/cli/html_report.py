@@ -229,7 +229,7 @@ def columns(
     found: Opened, fixed: RenderOptions, hosts: Sequence[Host] = (), *, side: str = "",
     time: list[Any] | None = None,
 ) -> Iterator[Column]:  # fmt: skip
-    """Yield a column for each run and host.
+    """Yield a column of the HTML report for each run and host.
 
     The explanations of all columns share one time limit, which begins with the first explanation. ``time`` is
     a list that receives this limit, for columns of another call.

@@ -1,4 +1,4 @@
-"""The output of ``templater watch``: first everything, later only differences from the previous look."""
+"""The output of ``templater watch``: first everything, then only the differences from the previous output."""
 
 from __future__ import annotations
 

@@ -435,7 +435,7 @@ def _write(records: sqlite3.Connection, image: StoredImage) -> None:
     records.execute(statement, tuple(texts))
 
 
-#: columns of the table that an update changes
+#: the columns that an update of a row changes: all except the fingerprint
 _COLUMNS = (
     "type", "architecture", "created", "expires", "imported", "used", "public", "auto_update", "cached",
     "source", "metadata", "root", "complete", "properties",

@@ -140,7 +140,7 @@ class Output:
     def hidden_name(self) -> str:
         """Return an unused hidden name in the same directory.
 
-        The next run removes files with hidden names.
+        If a run is killed, the next run removes the files that have such names.
         """
         return os.path.join(self.directory, f"{_PREFIX}{secrets.token_hex(8)}")
 

@@ -29,7 +29,7 @@ class Limits(NamedTuple):
     held_bytes: int = 128 * MIB
     #: maximum size of the decompressed archive
     unpacked_bytes: int = 256 * GIB
-    #: maximum of decompressed divided by compressed size, checked from ``ratio_from`` decompressed bytes on
+    #: maximum ratio of decompressed size to compressed size, checked after ``ratio_from`` decompressed bytes
     ratio: int = 200
     ratio_from: int = 256 * MIB
     #: maximum memory for a decompressor's window

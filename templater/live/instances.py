@@ -57,7 +57,7 @@ def parse_filters(address: Address, words: tuple[str, ...]) -> Filter:
 
 
 def list_instances(daemon: Daemon, is_chosen: Filter) -> list[tuple[Address, Mapping[str, Any]]]:
-    """Return the address and the description of each chosen instance, by project and name."""
+    """Return the address and the description of each chosen instance, sorted by project and name."""
     address = daemon.address
     parameters = {"recursion": "1", **({"all-projects": "true"} if address.all_projects else {})}
     found = daemon.client.items(f"/1.0/instances{address.query(**parameters)}", "instance")

@@ -274,7 +274,8 @@ class _FolderReader:
                     files[self.once("path", (key,), partial(clean, path))] = text(value)
                 except RefusedError as error:
                     raise error.replace(span=key.span) from None
-        # With a slash at their ends, the paths below a directory follow the directory in their order.
+        # Sort with a trailing slash, so that the paths below "a" come directly after "a".
+        # Without the slash, "a-b" comes between "a" and "a/b".
         ordered = sorted(f"{path}/" for path in files)
         above = next((one[:-1] for one, other in pairwise(ordered) if other.startswith(one)), None)
         if above is not None:

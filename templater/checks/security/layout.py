@@ -59,7 +59,7 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
             advisory="",
             severity="high",
         )
-    # tar also creates the directories that only occur as the beginning of a name
+    # tar also creates directories without a member of their own, such as "a" for the member "a/b"
     for top in {path.partition("/")[0] for path in kinds}.difference(kinds):
         if top == STATE_FOLDER or is_acted_on(top):
             yield from check_name(top, DIRECTORY, Entry(DIRECTORY))

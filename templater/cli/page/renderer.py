@@ -37,7 +37,7 @@ class Answer(NamedTuple):
 
 
 class Renderer:
-    """The worker process. It starts with the first question, and again after it has ended."""
+    """The worker process. The first question starts it. After it has ended, the next question restarts it."""
 
     def __init__(self, request: Request, instances: str | None, seconds: float) -> None:
         self._job = pickle.dumps((request, instances))

@@ -189,7 +189,7 @@ def test_a_note_about_unreadable_metadata_replaces_the_table(origin, tree, tmp_p
     assert said in shown
 
 
-def test_a_note_about_invalid_metadata_replaces_the_table(origin, tree, tmp_path, command):
+def test_a_table_of_invalid_metadata_says_that_the_start_fails(origin, tree, tmp_path, command):
     with_templates(origin, tarball({"metadata.yaml": b"templates: [\n"}))
     rules = str(tmp_path / "rules")
     assert "start fails" in command("streams", "reindex", origin.url, tree.path, "--redirect", rules)

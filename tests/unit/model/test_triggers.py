@@ -28,7 +28,7 @@ def test_an_image_without_a_pending_trigger_runs_the_create_trigger():
     assert found.reason == "the first start of a new instance"
 
 
-def test_an_existing_instance_is_noted_when_its_first_start_is_shown():
+def test_a_note_says_that_the_instance_exists_if_its_first_start_is_shown():
     found = default_triggers(instance(exists=True), None)
     assert found.passes == ("create", "start")
     assert found.notes == ("the instance already exists: its next start runs only 'start' (see -t next)",)

@@ -104,7 +104,7 @@ def test_an_error_lists_the_mistakes_of_all_files(tmp_path):
     assert f"{tmp_path}/b.yaml:1:1: unknown key 'test'" in notes
 
 
-def test_a_mistake_in_a_description_has_its_own_position(tmp_path):
+def test_a_mistake_in_an_instance_description_is_reported_at_its_position_in_that_file(tmp_path):
     with pytest.raises(InputError) as caught:
         read(tmp_path, test("instance: files/web.yaml\nsnapshot: true"), web="name: web\nephemeral: maybe\n")
     assert str(caught.value).startswith(f"{tmp_path}/files/web.yaml:2:12: ")

@@ -60,7 +60,7 @@ def test_truncated_html_is_marked_safe():
     assert type(truncatechars_html("abc", 9)) is type(truncatewords_html("abc", 9)) is Safe
 
 
-def test_closing_an_outer_html_tag_replaces_it_with_the_innermost_open_tag():
+def test_closing_an_outer_html_tag_moves_the_innermost_open_tag_to_its_place_in_the_stack():
     assert truncatewords_html("<a><b><c></a>x y", 1) == "<a><b><c></a>x ...</b></c>"
 
 
