@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import shutil
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ EVERY_HOST = "--as all can't be combined with --instances, -o, --dialect or -t a
 CHECK_HTML = "--html can't be combined with --report, --fix, --diff, --all-variants or several SRC"
 WATCH_WEB = "--web can't be combined with a running instance, --test or --json"
 WEB = "--open, --port, --instances and --allow-root need --web"
+LOCAL = "'{}' does not name an image of the local daemon\nhint: give incus:image/ALIAS"
 FROM = "-o, --vm and --rootfs need --from"
 MANY = "-i, --name, --type and -p can't be combined with several running instances"
 DEVICE = "'eth0' is not NAME,KEY=VALUE\nhint: for example: -d eth0,ipv4.address=10.0.0.5"
@@ -101,6 +103,7 @@ USAGE = {
     "image set-property IMAGE": "Missing argument 'KEY=VALUE… | KEY VALUE'.",
     "image unset-property IMAGE": "Missing argument 'KEY…'.",
     "new": "missing argument DIR: templater new DIR",
+    "watch incus:web1 ROOTFS": "ROOTFS can't be combined with a running instance",
     "new --from DEFINITION": "missing argument DIR: templater new --from FILE DIR",
     "test IMAGE --json --report tap": "--json and --report tap contradict each other",
     "test IMAGE IMAGE --tests x": "--tests can't be combined with several SRC",
@@ -134,6 +137,43 @@ REFUSED = {
         "'ROOTFS' is not a simplestreams tree\n"
         "hint: 'streams/v1/index.json' is missing; `templater streams add` creates a tree"
     ),
+    "store import incus:": LOCAL.format("incus:"),
+    "preview incus:image/": LOCAL.format("incus:image/"),
+    "preview lxd:image/": LOCAL.format("lxd:image/").replace("give incus", "give lxd"),
+    "store import images:": "'images:' names no image\nhint: images:ALIAS or images:FINGERPRINT",
+    "preview http://x/a": "images are fetched only by https\nhint: begin the URL with https://",
+    "streams list http://x": "clients read simplestreams only by https\nhint: begin the URL with https://",
+    "streams list https://x/?a": "the URL is not https://HOST/PATH\nhint: leave out '?' and '#'",
+    "streams list https://x/a#b": "the URL is not https://HOST/PATH\nhint: leave out '?' and '#'",
+    "unpack IMAGE x --vm": "a virtual machine's image has no root filesystem to unpack",
+    "serve IMAGE --redirect ROOTFS": (
+        "'ROOTFS' has no redirect rules\nhint: templater streams reindex --redirect"
+    ),
+    "image template show IMAGE nope": (
+        "'IMAGE' has no template 'nope'\nhint: templater image template list IMAGE"
+    ),
+    "image build IMAGE -o o --expire x": "invalid date 'x'\nhint: for example: 2026-12-31T00:00:00Z",
+    **{
+        f"image template create COPY a /etc/a --from /dev/null --when create --mode {mode}": (
+            f"the daemons read mode '{mode}' as decimal: four digits need a leading 0\n"
+            "hint: a rule can set permissions such as 0755, but not the setuid, setgid or sticky bit"
+        )
+        for mode in ("1644", "4755")
+    },
+    **{
+        f"image template create COPY a /etc/a --from /dev/null --when create --mode {mode}": (
+            f"invalid mode '{mode}'\nhint: use three octal digits, e.g. 0644"
+        )
+        for mode in ("8", "64", "06444", "888", "0x1")
+    },
+    **{
+        f"image template create COPY a /etc/a --from /dev/null --when create --{what} {value}": f"'{value}' is not a {what}"
+        for what in ("uid", "gid")
+        for value in ("x", "4294967295", "٣")
+    },
+    "image template create COPY a / --from /dev/null --when create": (
+        "invalid file path '/'\nhint: PATH is the file to write, such as /etc/motd"
+    ),
     "store import IMAGE --auto-update": (
         "--auto-update requires an image from a server\nhint: give images:ALIAS"
     ),
@@ -150,6 +190,8 @@ def test_a_command_gives_the_reason_for_each_refusal(line, tmp_path, monkeypatch
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
     os.mkdir("ROOTFS")
+    if "COPY" in line:
+        shutil.copytree(PATHS["IMAGE"], "COPY")
     before = sorted(tmp_path.rglob("*"))
     code = main([PATHS.get(word, word) for word in shlex.split(line)])
     out, err = capfd.readouterr()

@@ -650,3 +650,15 @@ def test_json_with_a_million_lists_and_objects_is_a_limit_error():
     text = f'{{"config": {{"a": [{",".join(["[]"] * LIMITS.nodes)}]}}}}'
     with pytest.raises(LimitError, match="has more than 1000000 values"):
         read_instance(Source("a.json", text))
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        (r"a\ud800", "a\ufffd"), (r"a\uD800", "a\ufffd"), (r"\udfffb", "\ufffdb"), (r"\uDFFFb", "\ufffdb"),
+        (r"\ud83d\ude00", "\U0001f600"), (r"\uD83D\uDE00", "\U0001f600"), (r"\ud83d\ud83d\ude00", "\ufffd\U0001f600"),
+    ],
+)  # fmt: skip
+def test_half_of_a_surrogate_pair_in_json_is_replaced_as_in_go(text, value):
+    instance = read_instance(source(f'{{"name": "c1", "config": {{"user.a": "{text}"}}}}'))
+    assert instance.config["user.a"] == value
