@@ -535,11 +535,15 @@ def _set_aliases(
 def _shares_type(product: Mapping[str, Any], new: NewImage) -> bool:
     """Return whether the product has an image of the same type. Such images can't share an alias."""
     ours = {ROOT_KINDS[kind].type if kind else "container" for kind in new.fingerprints}
+    return not ours.isdisjoint(types_of(product))
+
+
+def types_of(product: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the type of each image of a product. A type can occur more than once."""
     for version in (product.get("versions") or {}).values():
         for item in (version.get("items") or {}).values():
             ftype = str(item.get("ftype", ""))
-            kind = "container" if ftype.endswith("_combined.tar.gz") else ""
-            kind = ROOT_KINDS[ftype].type if ftype in ROOT_KINDS else kind
-            if kind in ours:
-                return True
-    return False
+            if ftype in ROOT_KINDS:
+                yield ROOT_KINDS[ftype].type
+            elif ftype.endswith("_combined.tar.gz"):
+                yield "container"

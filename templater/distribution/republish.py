@@ -15,10 +15,11 @@ from typing import Any
 from ..image.atomic_output import Output
 from ..image.contents import kind_of_file
 from ..image.file_extensions import extension
+from ..model.architectures import KERNEL_NAMES
 from ..model.errors import InputError, RefusedError, UsageError
 from ..model.progress import Progress, silent
 from ..model.source import printable
-from .add import FAMILIES, complete_variants, fingerprints_of
+from .add import FAMILIES, complete_variants, fingerprints_of, types_of
 from .catalog import (
     COMBINED,
     DOWNLOADS,
@@ -103,6 +104,7 @@ def republish(
         # Another process may have added images before the tree was locked, so look for duplicates again.
         usable = _without_duplicates(catalog, path, usable, warnings)
         _keep_usable(products, usable, places)
+        _leave_aliases(catalog, path, products, warnings)
         catalog.files[path] = {**document, "datatype": DOWNLOADS, "products": products}
         catalog.changed.add(path)
         complete_variants(catalog, [])
@@ -244,6 +246,36 @@ def _without_duplicates(catalog: Catalog, path: str, images: list[Image], warnin
             own.add(image.fingerprint)
             kept.append(image)
     return kept
+
+
+def _leave_aliases(catalog: Catalog, path: str, products: dict[str, Any], warnings: list[str]) -> None:
+    """Remove the aliases that a product of another products file has for an image of the same kind.
+
+    Otherwise the origin could replace other images of the tree by its own, under the same alias.
+    """
+    owners = {
+        owned: name
+        for other, name, product in catalog.read()
+        if other != path
+        for owned in _owned_aliases(product)
+    }
+    for product in products.values():
+        taken = {owned[-1]: owners[owned] for owned in _owned_aliases(product) if owned in owners}
+        for alias, owner in taken.items():
+            warnings.append(
+                f"did not set the alias '{printable(alias)}', which belongs to '{printable(owner)}'"
+            )
+        kept = [alias for alias in product["aliases"].split(",") if alias not in taken]
+        product["aliases"] = ",".join(kept)
+
+
+def _owned_aliases(product: Mapping[str, Any]) -> Iterator[tuple[str | None, str, str]]:
+    """Yield the architecture, type and name of each alias of a product."""
+    architecture = KERNEL_NAMES.get(str(product.get("arch")))
+    for kind in set(types_of(product)):
+        for alias in str(product.get("aliases") or "").split(","):
+            if alias:
+                yield architecture, kind, alias
 
 
 def _paths(images: Iterable[Image]) -> dict[str, None]:

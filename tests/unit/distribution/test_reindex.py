@@ -12,12 +12,13 @@ import pytest
 
 from templater.cli.main import main
 from templater.distribution import catalog, signatures
-from templater.distribution.catalog import IMAGES_PATH, Item, Product, Version
+from templater.distribution.catalog import IMAGES_PATH, INDEX_PATH, Item, Product, Version
 from templater.distribution.client_view import Image, list_images
 from templater.distribution.fetch import UrlStream
 from templater.distribution.prune import prune
 from templater.distribution.redirects import prefix_of, rules
 from templater.distribution.republish import Described, convert, republish
+from templater.distribution.tree import Tree
 from templater.distribution.verify import LocalStream, verify
 from templater.limits import Given
 from templater.model.errors import InputError, LimitError, RefusedError, UsageError
@@ -290,6 +291,34 @@ def test_a_hostile_catalog_is_one_clear_error_and_nothing_is_published(origin, t
 def test_an_address_that_could_inject_server_configuration_is_refused(base):
     with pytest.raises(UsageError):
         rules(base)
+
+
+def test_an_origin_gets_no_alias_that_another_product_of_the_tree_has(origin, tree):
+    republish(UrlStream(origin.url), tree, copying=True)
+    (alias, *others) = written(tree)["aliases"].split(",")
+    assert others
+    own = Tree(f"{tree.path}.own")
+    shutil.copytree(tree.path, own.path)
+    # the same products under another name, with the content of other images
+    (path,) = (path for path in Path(own.path, "streams/v1").iterdir() if path.name != "index.json")
+    document = json.loads(path.read_text())
+    document["products"] = {"mine": {**document["products"][NAME], "aliases": alias}}
+    for version in document["products"]["mine"]["versions"].values():
+        for item in version["items"].values():
+            for key in [key for key in item if "sha256" in key]:
+                item[key] = hashlib.sha256(item[key].encode()).hexdigest()
+    path.with_name("images.json").write_text(json.dumps(document))
+    path.unlink()
+    index = Path(own.path, INDEX_PATH)
+    index.write_text(index.read_text().replace(path.stem, "images"))
+    for _ in range(2):
+        made = republish(UrlStream(origin.url), own, copying=True)
+        assert f"did not set the alias '{alias}', which belongs to 'mine'" in made.warnings
+        file = Path(own.path, "streams/v1", path.name)
+        assert json.loads(file.read_text())["products"][NAME]["aliases"] == ",".join(others)
+    change(origin, lambda product: product.update(arch="arm64"))
+    republish(UrlStream(origin.url), own, copying=True)
+    assert alias in json.loads(file.read_text())["products"][NAME]["aliases"].split(",")
 
 
 def test_tables_end_when_they_need_too_much_processor_time(monkeypatch, capsys):
