@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import math
 import os
 import stat
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, suppress
@@ -28,6 +30,9 @@ MOST_BYTES = 64 << 30
 #: the suffix of the name of an incomplete file
 PART = ".part"
 _PIECE = 1 << 20
+#: Seconds to wait while another process downloads the same file, and between two looks. The other process may
+#: download from a slow or hostile server, so this process then downloads the file itself.
+_PATIENCE, _POLL = 10.0, 0.05
 #: maximum number of pieces that wait for hashing and writing
 _AHEAD = 4
 #: after this many bytes, the kernel is asked to begin writing to the disk
@@ -75,7 +80,12 @@ class Downloads:
                 with open(path, "rb") as file:
                     _digest(file.fileno(), also)
             return path
-        fd = self._open_part(path + PART)
+        part = path + PART
+        fd = self._open_part(part, time.monotonic() + _PATIENCE)
+        if fd is None:
+            part = f"{path}.{os.getpid()}{PART}"
+            fd = self._open_part(part, math.inf)
+            assert fd is not None
         try:
             size = os.fstat(fd).st_size
             with download(size) as (start, pieces):
@@ -85,12 +95,12 @@ class Downloads:
                 _digest(fd, *digests)
                 _append(fd, digests, start, pieces, lambda done: progress(0, done, name, announced))
             if digest.hexdigest() != sha256:
-                os.unlink(path + PART)
+                os.unlink(part)
                 raise InputError(
                     f"'{name}' has the SHA-256 hash {digest.hexdigest()}, but the server announced {sha256}"
                 )
             os.fsync(fd)
-            os.rename(path + PART, path)
+            os.rename(part, path)
         except OSError as error:
             raise WriteError(f"can't write '{printable(path)}': {reason(error)}") from error
         finally:
@@ -109,15 +119,25 @@ class Downloads:
             output.publish(path, replace=True)
         return path
 
-    def _open_part(self, path: str) -> int:
-        """Open and lock an incomplete file. Wait if another process is writing the file."""
+    def _open_part(self, path: str, until: float) -> int | None:
+        """Open and lock an incomplete file.
+
+        If another process is writing the file, wait. Return None if it still writes at the time ``until``.
+        """
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         while True:
             try:
                 fd = os.open(path, flags, 0o600)
             except OSError as error:
                 raise WriteError(f"can't write '{printable(path)}': {reason(error)}") from error
-            fcntl.flock(fd, fcntl.LOCK_EX)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(fd)
+                if time.monotonic() >= until:
+                    return None
+                time.sleep(_POLL)
+                continue
             with suppress(FileNotFoundError):
                 if os.path.samestat(os.fstat(fd), os.stat(path, follow_symlinks=False)):
                     return fd

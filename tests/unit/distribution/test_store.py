@@ -1,19 +1,24 @@
 """The store of images: records, aliases, expiry, and what a killed process leaves."""
 
+import fcntl
 import hashlib
 import os
 import signal
 import threading
 import time
 import traceback
+from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import yaml
 
 from templater.cli.commands.store.edit import edited
+from templater.distribution.downloads import PART, Downloads
 from templater.distribution.store import UNUSED, Store, matching
 from templater.model.errors import InputError, RefusedError, TemplaterError, UsageError
+from templater.model.progress import silent
 from tests.streams.builders import QCOW2, SQUASHFS, split_image, unified_image
 
 
@@ -407,3 +412,22 @@ def test_a_store_is_valid_after_its_writer_is_killed(store, tmp_path):
         assert store.find("kept") == kept
     store.import_files(*files, aliases=["tiny"])
     assert verified(store) == 2
+
+
+def test_a_file_that_another_process_downloads_for_long_is_downloaded_again(tmp_path, monkeypatch):
+    """A hostile server can announce the hash of another server's image, and send its bytes slowly."""
+    monkeypatch.setattr("templater.distribution.downloads._PATIENCE", 0)
+    digest = hashlib.sha256(b"content").hexdigest()
+    found = Downloads(str(tmp_path / "files"))
+    other = Path(found.path, digest + PART)
+    other.write_bytes(b"slow")
+
+    @contextmanager
+    def download(start):
+        yield start, iter([b"content"[start:]])
+
+    with other.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        path = found.fetch(digest, "image", download, silent)
+    assert Path(path).read_bytes() == b"content"
+    assert sorted(os.listdir(found.path)) == [digest, digest + PART]
