@@ -257,10 +257,10 @@ def _leave_aliases(catalog: Catalog, path: str, products: dict[str, Any], warnin
         owned: name
         for other, name, product in catalog.read()
         if other != path
-        for owned in _owned_aliases(product)
+        for owned, _ in _owned_aliases(product)
     }
     for product in products.values():
-        taken = {owned[-1]: owners[owned] for owned in _owned_aliases(product) if owned in owners}
+        taken = {alias: owners[owned] for owned, alias in _owned_aliases(product) if owned in owners}
         for alias, owner in taken.items():
             warnings.append(
                 f"did not set the alias '{printable(alias)}', which belongs to '{printable(owner)}'"
@@ -269,13 +269,16 @@ def _leave_aliases(catalog: Catalog, path: str, products: dict[str, Any], warnin
         product["aliases"] = ",".join(kept)
 
 
-def _owned_aliases(product: Mapping[str, Any]) -> Iterator[tuple[str | None, str, str]]:
-    """Yield the architecture, type and name of each alias of a product."""
-    architecture = KERNEL_NAMES.get(str(product.get("arch")))
+def _owned_aliases(product: Mapping[str, Any]) -> Iterator[tuple[tuple[str | None, str, str], str]]:
+    """Yield ``((architecture, type, name), alias)`` for each name that clients give to an alias of a product.
+
+    Clients also know the alias as ``ALIAS/ARCHITECTURE``.
+    """
+    arch = str(product.get("arch"))
     for kind in set(types_of(product)):
         for alias in str(product.get("aliases") or "").split(","):
-            if alias:
-                yield architecture, kind, alias
+            for name in (alias, f"{alias}/{arch}") if alias else ():
+                yield (KERNEL_NAMES.get(arch), kind, name), alias
 
 
 def _paths(images: Iterable[Image]) -> dict[str, None]:

@@ -253,15 +253,18 @@ class Store:
             if not records.execute(statement, (name,)).rowcount:
                 raise UsageError(f"unknown alias '{printable(alias)}'")
 
-    def replace_image(self, old: str, hashes: list[str], limits: Limits = DEFAULT) -> None:
+    def replace_image(self, old: StoredImage, hashes: list[str], limits: Limits = DEFAULT) -> None:
         """Replace an image by its newer version, whose files are in the store. Move its aliases and flags.
 
-        Raises InputError if the new image is invalid. Raises UsageError if the new image was also imported
-        from another source: its aliases would then follow both sources.
+        Raises InputError if the new image is invalid, or if the old image was deleted or has another source
+        now. Raises UsageError if the new image was also imported from another source: its aliases would then
+        follow both sources.
         """
         after = self._describe(hashes, limits)
         with self._transaction() as records:
-            before, known = _find(records, old), _get(records, after.fingerprint)
+            before, known = _find(records, old.fingerprint), _get(records, after.fingerprint)
+            if before.source != old.source:
+                raise InputError("the image has another source since the start of the refresh")
             if known is not None:
                 _refuse_other_source(known, before.source)
                 after = replace(after, properties=known.properties if known.complete else after.properties)

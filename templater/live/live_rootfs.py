@@ -26,7 +26,7 @@ from .client import MIB, Answer, Client, HangError
 #: limit in bytes on one file, and on all files of an instance that are kept in memory
 MOST_FILE, MOST_FILES = 16 * MIB, 64 * MIB
 #: maximum number of path lookups in one instance; each lookup is one HEAD request
-MOST_NAMES = 20_000
+MOST_NAMES = 5_000
 #: maximum seconds for the content of a file; reading a fifo can block forever
 FILE_TIMEOUT = 5.0
 _LONGEST_TARGET, _MOST_LIST = 4096, 4 * MIB

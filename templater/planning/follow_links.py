@@ -81,7 +81,8 @@ def resolve(view: "RootfsView", path: str, steps: "Steps | None" = None) -> Reso
         walk.refuse_foreign_links()
         resolved.entry = walk.entry
     except TemplaterError as error:
-        resolved.error = error
+        # The traceback would hold the names of the path that are not walked yet.
+        resolved.error = error.with_traceback(None)
     resolved.named = walk.named
     resolved.real = walk.place()
     resolved.links = tuple(walk.links)

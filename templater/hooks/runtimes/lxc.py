@@ -76,13 +76,13 @@ def _start(
     layers = () if isdir(path) or options.stage == "mount" else layers_of(path)
     early = bool(layers) or isdir(path)
     image = options.source or folder
-    shared = not options.source and _is_shared(folder)
-    if options.if_present and (shared or not exists(join(image, METADATA))):
+    shared = (not options.source and _is_shared(folder)) or _is_shared(options.state or folder)
+    if options.if_present and ((shared and not options.source) or not exists(join(image, METADATA))):
         return Notice()
     if shared:
         raise RefusedError(
-            f"every user can write to '{printable(folder)}', so its metadata.yaml may be another user's",
-            hint="move the configuration to a directory of its own, or give the image with --source",
+            f"every user can write to '{printable(folder)}', so its files may be another user's",
+            hint="move the configuration to a directory of its own, or give --source and --state",
         )
     config = environ.get("LXC_CONFIG_FILE", "")
     if early != (stage == "pre-start"):

@@ -256,7 +256,7 @@ def test_a_newer_version_of_an_image_receives_the_aliases_and_flags(store, split
     old = store.import_files(*split, aliases=["tiny"], public=True)
     new = replace(store.import_files(unified_image(tmp_path / "image")), cached=True)
     store.change(new.fingerprint, lambda _: new)
-    store.replace_image(old.fingerprint, [new.metadata])
+    store.replace_image(old, [new.metadata])
     (image,) = store.images()
     assert (image.fingerprint, image.aliases, image.public) == (new.fingerprint, ("tiny",), True)
     assert os.listdir(store.files) == [new.metadata]
@@ -318,9 +318,22 @@ def test_a_refresh_never_merges_an_image_with_an_image_of_another_source(store, 
     store.change(evil.fingerprint, lambda image: replace(image, source="evil:tool", auto_update=True))
     before = store.images()
     with pytest.raises(UsageError, match="the store has the same image from 'good:debian'"):
-        store.replace_image(evil.fingerprint, hashes)
+        store.replace_image(store.find(evil.fingerprint), hashes)
     assert store.images() == before
     assert store.find("debian") == good
+
+
+def test_a_refresh_ends_if_the_image_was_imported_from_another_source_meanwhile(store, hashes, tmp_path):
+    """A slow server could wait until the user has deleted its image and imported the same one elsewhere."""
+    old = store.keep(hashes, source="evil:debian", aliases=["tool"], auto_update=True)
+    new = store.import_files(unified_image(tmp_path / "image"))
+    store.change(new.fingerprint, lambda image: replace(image, cached=True))
+    store.delete(old.fingerprint)
+    store.import_files(*split_image(tmp_path / "again"))
+    good = store.change(old.fingerprint, lambda image: replace(image, source="good:debian", auto_update=True))
+    with pytest.raises(InputError, match="has another source since the start of the refresh"):
+        store.replace_image(old, [new.metadata])
+    assert store.find(good.fingerprint) == good
 
 
 def test_a_change_of_an_image_record_cannot_change_its_files(store, split):

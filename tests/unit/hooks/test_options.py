@@ -339,14 +339,17 @@ def test_a_directory_that_every_user_can_write_is_no_instance_directory(containe
     """``lxc-start -f /tmp/web1.conf``: another user could have put metadata.yaml and templates into /tmp."""
     (container / "metadata.yaml").touch()
     container.chmod(0o1777)
-    with pytest.raises(
-        RefusedError, match=r"every user can write to '.*', so its metadata.yaml may be another"
-    ):
+    with pytest.raises(RefusedError, match=r"every user can write to '.*', so its files may be another"):
         lxc.read_request(Options(), environ(container))
     options = Options()
     options.if_present = True
     assert isinstance(lxc.read_request(options, environ(container)), Notice)
     options.source = str(container)
+    with pytest.raises(
+        RefusedError, match="give --source and --state"
+    ):  # instance.yaml may be another user's
+        lxc.read_request(options, environ(container))
+    options.state = str(container / "rootfs")
     assert isinstance(lxc.read_request(options, environ(container)), HookRequest)
 
 

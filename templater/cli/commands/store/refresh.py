@@ -46,7 +46,7 @@ def command(images: tuple[str, ...]) -> int:
             if fetched.fingerprint == image.fingerprint:
                 output.say(f"{name}: is current")
                 continue
-            store.replace_image(image.fingerprint, fetched.hashes)
+            store.replace_image(image, fetched.hashes)
             output.say(f"{name}: {image.fingerprint[:12]} is replaced by {fetched.fingerprint[:12]}")
         except TemplaterError as error:
             output.say(f"{name}: {error.explain()}")
