@@ -345,10 +345,9 @@ def test_a_directory_that_every_user_can_write_is_no_instance_directory(containe
     options.if_present = True
     assert isinstance(lxc.read_request(options, environ(container)), Notice)
     options.source = str(container)
-    with pytest.raises(
-        RefusedError, match="give --source and --state"
-    ):  # instance.yaml may be another user's
+    with pytest.raises(RefusedError, match="its files may be another") as caught:  # such as instance.yaml
         lxc.read_request(options, environ(container))
+    assert "give --source and --state" in caught.value.hint
     options.state = str(container / "rootfs")
     assert isinstance(lxc.read_request(options, environ(container)), HookRequest)
 
