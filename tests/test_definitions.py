@@ -76,7 +76,7 @@ def test_a_recorded_failure_is_an_error_with_its_position(name):
     assert message in caught.value.message
 
 
-def test_a_definition_with_an_agent_that_distrobuilder_refuses_belongs_to_lxd_imagebuilder():
+def test_a_definition_with_the_generator_lxd_agent_is_for_lxd_imagebuilder():
     image = open_definition(str(FOLDER / "errors/f.yaml"), Choice())
     assert image.definition.program == "lxd-imagebuilder"
     assert (
@@ -123,7 +123,7 @@ def test_every_variant_of_a_sample_renders(path):
         for number, path in enumerate(SAMPLES)
     ],
 )
-def test_every_finding_of_a_sample_is_explained(path):
+def test_every_check_with_a_finding_in_a_sample_definition_is_explained_in_this_file(path):
     hosts = ("incus", "lxd")
     report = check_report(
         str(path), hosts=hosts, choice=Choice(("image.serial=1",)), all_variants=True, at_least="info"

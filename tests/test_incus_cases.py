@@ -48,6 +48,8 @@ def test_create_and_start_match_incus(case: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("case", named([case for case in CASES if not only_starts(case)], every=3))
-def test_a_recorded_life_of_an_instance_matches_incus(case: dict[str, Any]) -> None:
+def test_a_replay_of_the_life_of_an_instance_gives_the_results_recorded_from_incus(
+    case: dict[str, Any],
+) -> None:
     skip_without_root(case, "42_uid_gid_mode", "175_create_and_copy_same_file_modes", "n43_by_hand")
     Replay(case, INCUS_DEBIAN).run()

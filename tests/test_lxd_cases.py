@@ -34,7 +34,9 @@ def test_recorded_cases_exist() -> None:
         for number, case in enumerate(CASES)
     ],
 )
-def test_a_recorded_life_of_an_instance_matches_lxd(case: dict[str, Any]) -> None:
+def test_a_replay_of_the_life_of_an_instance_gives_the_results_recorded_from_lxd(
+    case: dict[str, Any],
+) -> None:
     skip_without_root(case, "175_create_and_copy_same_file_modes")
     Replay(case, LXD_DEBIAN).run()
 

@@ -398,7 +398,7 @@ def check_each(driver: str, name: str, check: Callable[[Record, str], object]) -
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=() if name in FAST else pytest.mark.slow) for name in BUILDS]
 )
-def test_the_predicted_outcome_is_the_recorded_one(name: str) -> None:
+def test_the_predicted_outcome_equals_the_recorded_outcome(name: str) -> None:
     def check(record: Record, situation: str) -> None:
         ends = ends_of(name, situation)
         assert equal(record, ends), f"predicted {ends}"
@@ -407,7 +407,7 @@ def test_the_predicted_outcome_is_the_recorded_one(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", BUILDS)
-def test_at_least_98_percent_of_a_hosts_situations_can_be_predicted(name: str) -> None:
+def test_at_least_98_percent_of_the_recorded_outcomes_of_a_host_can_be_predicted(name: str) -> None:
     of_host = [record for (host, _), record in records().items() if host == name]
     known = [record for record in of_host if not unknown(record, HOSTS[name])]
     assert len(known) >= 0.98 * len(of_host)
@@ -452,7 +452,7 @@ def test_predicting_single_changes_agrees_with_a_whole_start(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", BUILDS)
-def test_the_predicted_outcome_of_a_virtual_machine_is_the_recorded_one(name: str) -> None:
+def test_the_predicted_outcome_of_a_virtual_machine_equals_the_recorded_outcome(name: str) -> None:
     check_each("qemu", name, lambda record, _: check_virtual_machine(record, name))
 
 
@@ -472,7 +472,7 @@ def check_virtual_machine(record: Record, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", BUILDS)
-def test_the_predicted_outcome_of_a_guests_agent_is_the_recorded_one(name: str) -> None:
+def test_the_predicted_outcome_of_the_guest_agent_equals_the_recorded_outcome(name: str) -> None:
     check_each("agent", name, lambda record, _: check_agent(record, name))
 
 

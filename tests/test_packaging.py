@@ -48,7 +48,7 @@ def test_uvx_finds_a_command_named_like_the_distribution():
     assert PROJECT["scripts"][PROJECT["name"]] == PROJECT["scripts"]["templater"]
 
 
-def test_the_version_is_in_one_place():
+def test_the_version_comes_from_the_package_and_equals_the_newest_in_the_changelog():
     assert PROJECT["dynamic"] == ["version"]
     assert PYPROJECT["tool"]["hatch"]["version"] == {"path": "templater/__init__.py"}
     newest = re.search(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
@@ -79,7 +79,7 @@ def test_ci_installs_files_by_their_hashes_from_any_index(name):
     assert all(re.fullmatch(r"[^/@]+?( +--hash=sha256:[0-9a-f]{64})+", line) for line in requirements)
 
 
-def test_zstd_is_a_dependency_until_python_3_14():
+def test_backports_zstd_is_a_dependency_only_before_python_3_14():
     """Python 3.14 has ``compression.zstd``; ``backports.zstd`` has wheels for every older version."""
     marker = ACCEPTED["backports-zstd"].marker
     assert marker is not None

@@ -35,7 +35,7 @@ def test_the_picture_of_the_page_shows_the_current_page():
     assert (pictures.FOLDER / "page.txt").read_text("utf-8") == pictures.page()
 
 
-def test_pictures_are_few_small_and_fetch_nothing():
+def test_pictures_are_few_and_small_and_load_no_other_file():
     files = sorted(path.name for path in pictures.FOLDER.iterdir())
     pages = ["report.png", "report.txt", "page.png", "page.txt"]
     assert files == sorted([*pages, *(f"{name}.svg" for name in pictures.TERMINALS)])

@@ -158,7 +158,7 @@ def test_the_site_has_a_page_for_every_command_with_each_of_its_options(site):
                 assert option.opts[-1] in text, (name, option.name)
 
 
-def test_the_button_of_a_session_copies_its_commands(site):
+def test_the_copy_button_of_a_console_session_copies_only_the_commands(site):
     """The style hides prompts and output while the button copies; the rest of the block is copied."""
     page = html5lib.parse((site / "tutorial.html").read_text("utf-8"), namespaceHTMLElements=False)
     copied = ""

@@ -52,7 +52,7 @@ def test_a_pending_trigger_that_no_daemon_sets_is_noted(command, plan_with, plac
 
 
 @each_command
-def test_a_running_instance_with_a_pending_trigger_is_noted(command, plan_with, place):
+def test_a_note_says_that_a_running_instance_has_a_pending_trigger(command, plan_with, place):
     text = "name: web1\nstatus: Running\nconfig: {volatile.apply_template: copy}\ndevices: {}\n"
     _, _, err = plan_with(command, "-i", write(place / "web1.yaml", text))
     assert "the description says 'Running' and has 'copy' pending" in err

@@ -356,7 +356,9 @@ def through(environment: dict[str, str], *words: str) -> subprocess.CompletedPro
     )  # fmt: skip
 
 
-def test_a_restricted_certificate_reads_its_own_project(restricted: dict[str, str]) -> None:
+def test_diff_with_a_restricted_certificate_uses_the_project_of_the_certificate(
+    restricted: dict[str, str],
+) -> None:
     answer = through(restricted, "diff", "incus:there:")
     names = [line.split()[0] for line in answer.stdout.splitlines()]
     assert names == ["in-p2-new", "in-p2-running", "in-p2-stopped"], answer.stderr
@@ -377,7 +379,7 @@ def test_a_restricted_certificate_gets_a_one_line_error_for_another_project(
         assert "does not have permission" in answer.stderr and "Traceback" not in answer.stderr
 
 
-def test_the_client_never_reads_the_name_of_a_remote_as_an_option(restricted: dict[str, str]) -> None:
+def test_the_client_never_parses_the_name_of_a_remote_as_an_option(restricted: dict[str, str]) -> None:
     for name in ("-x", "--force-local"):
         answer = through(restricted, "diff", f"incus:{name}:c1")
         assert answer.returncode == 2 and f"can't connect to the remote '{name}': " in answer.stderr

@@ -77,7 +77,7 @@ def test_an_annotation_selects_the_image_to_render(podman: Podman):
     assert shown(podman.run("--rm", *annotation(podman)).stdout) == born("c1")
 
 
-def test_without_an_annotation_nothing_happens(podman: Podman):
+def test_a_container_without_an_annotation_is_not_rendered(podman: Podman):
     podman.install()
     seen = shown(podman.run("--rm", words=show_words("/etc/existing")).stdout, "/etc/existing")
     assert seen == {"/etc/existing": ("33:34 604", "old content\n")}
@@ -92,7 +92,7 @@ def test_a_restart_runs_only_the_trigger_start(podman: Podman):
     assert podman("exec", "x1", "cat", "/etc/birth").stdout == "born by create as c1 of ?\n"
 
 
-def test_annotations_of_a_hostile_image_reach_no_other_instance(podman: Podman):
+def test_annotations_that_name_the_directory_of_another_instance_are_refused(podman: Podman):
     """Older versions of podman pass an image's own annotations to the hook, which runs as root."""
     victim = podman.path / "instances/web1"
     make_image(victim, instance="name: web1\nconfig:\n  user.foo: hunter2\n")
@@ -135,7 +135,7 @@ templates:
 NAME = {"name.tpl": "10.0.0.1 {{ container.name }}\n"}
 
 
-def test_a_bind_mounted_file_is_written_in_place_on_request(podman: Podman):
+def test_the_in_place_option_allows_writing_a_bind_mounted_file(podman: Podman):
     make_image(podman.path / "image", MOUNTED.format(name="hostname"), NAME)
     podman.install("--in-place", stage="createContainer")
     words = ["/bin/cat", "/etc/hostname"]
@@ -150,7 +150,7 @@ def test_with_the_no_hosts_option_podman_keeps_the_rendered_etc_hosts(podman: Po
     assert podman.run("--rm", "--no-hosts", *annotation(podman), words=words).stdout == "10.0.0.1 c1\n"
 
 
-def test_a_bind_mounted_file_is_refused_by_default(podman: Podman):
+def test_a_bind_mounted_file_is_refused_without_the_in_place_option(podman: Podman):
     make_image(podman.path / "image", MOUNTED.format(name="hosts"), NAME)
     podman.install("--log", str(podman.path / "log"), stage="createContainer")
     assert podman.run("--rm", *annotation(podman), code=None).returncode == 126

@@ -105,7 +105,7 @@ def _is_about(place: str, image) -> bool:
 @pytest.mark.parametrize(
     "case", [case for case in CASES if "size" in case.title], ids=lambda case: case.title
 )
-def test_the_real_client_checks_only_the_type_of_sizes(case, certificates, tmp_path):
+def test_the_real_client_checks_the_type_of_a_size_but_not_its_value(case, certificates, tmp_path):
     tree = case.build(tmp_path / "tree")
     fails = verify(LocalStream(Tree(str(tree)))).images[CLIENT] is None
     with serving(tree, certificates) as server:

@@ -42,7 +42,7 @@ def logged_in(serve, image):
     return running
 
 
-def test_every_answer_forbids_foreign_code_frames_and_referrers(server):
+def test_every_answer_has_headers_that_forbid_foreign_scripts_and_framing_and_referrers(server):
     for path in ("/", "/assets/page.js", "/nothing", "/?token=wrong"):
         _, headers, _ = server.request(path)
         policy = headers["Content-Security-Policy"].split("; ")
@@ -139,7 +139,7 @@ def test_only_the_files_of_the_page_are_served(server, path):
 
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "OPTIONS", "HEAD", "TRACE", "PROPFIND"])
-def test_other_methods_are_refused(server, method):
+def test_methods_other_than_get_and_post_are_refused(server, method):
     assert server.request("/", method, Origin=server.origin)[0] == 405
 
 
@@ -170,7 +170,7 @@ def test_the_page_answers_a_request_with_values_of_the_wrong_kind(server, questi
     assert server.view()["list"]
 
 
-def test_a_body_of_another_type_or_that_is_too_large_is_refused(own_server):
+def test_a_request_with_a_wrong_content_type_or_a_too_large_body_is_refused(own_server):
     assert own_server.request("/view", "POST", VIEW, Content_Type="text/plain")[0] == 415
     with pytest.raises((ConnectionError, BrokenPipeError)):
         own_server.request("/view", "POST", b" " * (3 << 20))
@@ -235,7 +235,7 @@ def child_of(server) -> int:
     return int(pid)
 
 
-def test_a_killed_renderer_starts_again(own_server):
+def test_a_request_after_the_renderer_was_killed_starts_a_new_renderer(own_server):
     own_server.view()
     os.kill(child_of(own_server), signal.SIGKILL)
     end = time.monotonic() + 60

@@ -50,7 +50,7 @@ def test_an_edited_name_and_type_change_the_preview(serve, browser, image, expec
     expect(page.locator("#file .code.error")).to_contain_text("invalid instance name 'a/b'")
 
 
-def test_profiles_are_added_edited_switched_off_and_ordered(serve, browser, image, expect):
+def test_a_user_can_add_and_edit_and_switch_off_and_reorder_profiles(serve, browser, image, expect):
     page = browser.open(serve(image))
     open_file(page, META_DATA)
     for name in ("base", "site"):
@@ -87,7 +87,9 @@ def test_the_address_and_the_storage_never_contain_values(serve, browser, image,
     assert all("hunter2" not in address for address in browser.requests)
 
 
-def test_a_view_can_be_shared_and_the_back_button_returns_to_the_file_before(serve, browser, image, expect):
+def test_an_address_opens_its_view_and_the_back_button_returns_to_the_previous_file(
+    serve, browser, image, expect
+):
     page = browser.open(serve(image), "#host=lxd&trigger=start&file=/etc/hosts&beside=host:incus")
     expect(page.locator("#host")).to_have_value("lxd")
     expect(page.locator("#beside")).to_have_value("host:incus")
@@ -175,7 +177,7 @@ def test_a_definition_and_an_archive_are_shown_as_the_image_that_they_make(
     expect(page.locator("#list")).to_contain_text("/etc/hostname")
 
 
-def test_each_finding_of_the_check_command_leads_to_its_file(serve, browser, expect):
+def test_a_click_on_a_check_finding_opens_its_file(serve, browser, expect):
     page = browser.open(serve(ROOT / "sample-images" / "broken"))
     finding = page.locator("#finding-list li", has_text="unknown filter 'uper'")
     finding.locator("a").click()
@@ -275,7 +277,9 @@ def test_500_targets_are_listed_and_filtered(serve, browser, tmp_path, expect):
     expect(value_of(page)).to_contain_text("file 499 of many")
 
 
-def test_a_file_of_2_megabytes_is_shown_in_part_and_on_request_whole(serve, browser, tmp_path, expect):
+def test_a_file_of_2_megabytes_is_shown_in_part_and_after_a_click_completely(
+    serve, browser, tmp_path, expect
+):
     big = "{{ instance.name }}\n" + "".join(
         f"line {n} of a large file, as templates have it\n" for n in range(45_000)
     )

@@ -37,7 +37,7 @@ def page(request, serve, browser, tmp_path):
     return browser.open(server, bypass_csp=request.param)
 
 
-def test_no_text_of_an_image_or_an_instance_runs(page, expect):
+def test_no_script_in_a_text_of_an_image_or_an_instance_runs(page, expect):
     assert len(PAYLOADS) >= 40
     assert not is_owned(page)
     links = page.locator("#list a")
@@ -56,7 +56,7 @@ def test_no_text_of_an_image_or_an_instance_runs(page, expect):
 
 
 @pytest.mark.parametrize("field", ["file", "instance", "host", "trigger", "beside", "words", "x"])
-def test_no_text_in_the_address_runs(serve, browser, image, field):
+def test_no_script_in_the_address_runs(serve, browser, image, field):
     server = serve(image)
     page = browser.open(server, bypass_csp=True)
     for payload in PAYLOADS[::3]:

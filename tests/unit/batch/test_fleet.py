@@ -97,7 +97,7 @@ def test_each_instance_of_a_list_has_the_same_plan_as_a_single_instance(image):
 
 
 @pytest.mark.parametrize("image", IMAGES)
-def test_plans_that_differ_only_in_contents_are_made_once(image, monkeypatch):
+def test_forty_instances_that_differ_only_in_file_contents_need_at_most_four_plans(image, monkeypatch):
     planned = []
     real = Fleet._plan
     monkeypatch.setattr(Fleet, "_plan", lambda self, *a: planned.append(1) or real(self, *a))
@@ -170,7 +170,7 @@ def test_files_written_twice_are_reported_as_for_single_instances(tmp_path, kind
         assert len({tuple(change["action"] for change in one["changes"]) for one in found}) > 1
 
 
-def test_every_instance_before_an_error_is_reported():
+def test_every_instance_listed_before_an_invalid_instance_has_a_result():
     instances = json.loads(a_list(120))
     instances[97]["config"] = instances[97]["expanded_config"] = [1]
     found = fleet_of().results(stream_instances(io.BytesIO(json.dumps(instances).encode()).read, "all.json"))
@@ -271,7 +271,7 @@ def test_diff_continues_after_instances_without_a_root_filesystem(tmp_path, capf
     assert capfd.readouterr().err.endswith("3 of 5 would change, 1 skipped (virtual machine)\n")
 
 
-def test_each_instance_has_its_own_root_filesystem(tmp_path, capfd):
+def test_diff_compares_each_instance_with_the_root_filesystem_of_its_name(tmp_path, capfd):
     for number in range(2):
         (tmp_path / f"web{number}" / "rootfs" / "etc").mkdir(parents=True)
     (tmp_path / "web0" / "rootfs" / "etc" / "hostname").write_text("web0\n")

@@ -82,7 +82,7 @@ def changes_user_data(case: dict) -> bool:
 
 
 @pytest.mark.parametrize("name", [name for name, case in RECORDED.items() if changes_user_data(case)])
-def test_new_user_data_is_read_only_if_the_prediction_says_so(name):
+def test_the_prediction_says_whether_the_guest_reads_new_user_data(name):
     case = RECORDED[name]
     found, ran = prediction(case), case["boots"][-1]["ran"]
     assert ("bootcmd two" in ran) == found.reads, found
@@ -96,7 +96,7 @@ def test_the_version_and_the_datasources_of_each_recorded_guest_are_read():
         assert guest.sources is not None and guest.sources[-1] == "None", name
 
 
-def test_without_facts_about_the_guest_the_old_seed_counts_as_the_last_boots_seed():
+def test_without_facts_about_the_guest_the_old_seed_counts_as_the_seed_of_the_last_boot():
     case = RECORDED["user-data, same instance-id"]
     before, after = map(seed, case["seeds"])
     found = judge(before, after)
@@ -158,7 +158,7 @@ def test_every_reason_names_a_section_of_the_page():
     assert used and used <= sections
 
 
-def test_the_guest_of_an_archive_is_unknown_and_that_of_a_directory_is_read(tmp_path):
+def test_the_state_of_the_last_boot_is_read_from_a_directory_but_is_unknown_for_an_archive(tmp_path):
     """templater reads only the targets of rules from an archive, so the state of the last boot is unknown there."""
     image = shutil.copytree(ROOT / "sample-images/debian-cloud", tmp_path / "image", symlinks=True)
     for path, text in {

@@ -31,7 +31,7 @@ def template(image, name: str) -> str:
     return image.read_templates([name])[name].data.decode()
 
 
-def test_a_build_follows_the_generators_remove_and_dump_in_their_order():
+def test_a_build_runs_the_generators_remove_and_dump_in_the_order_of_the_definition():
     hosts = "{generator: hosts, path: /etc/hosts}"
     assert paths(files("{generator: remove, path: /etc}", hosts)) == []
     image = files("{generator: remove, path: /etc}", "{generator: dump, path: /etc/hosts, content: a}", hosts)
@@ -59,7 +59,7 @@ def test_without_a_root_filesystem_etc_hostname_and_etc_hosts_are_assumed_with_a
     assert files(*entries, rootfs="none").notes == ()
 
 
-def test_a_note_names_the_modes_that_the_daemon_keeps():
+def test_a_note_says_that_the_daemon_keeps_the_mode_of_a_file_from_the_build():
     seed = "/var/lib/cloud/seed/nocloud-net/user-data"
     dump = f"{{generator: dump, path: {seed}, mode: '0600'}}"
     rule = "{generator: cloud-init, name: user-data}"
@@ -108,7 +108,7 @@ def test_a_note_names_variants_in_package_filters_but_ignores_a_property_called_
     assert note.endswith("its filters name musl")
 
 
-def test_each_program_replaces_its_own_hostname_in_the_given_etc_hosts(tmp_path):
+def test_each_build_program_replaces_the_name_of_that_program_in_etc_hosts(tmp_path):
     (tmp_path / "etc").mkdir()
     (tmp_path / "etc/hosts").write_text("127.0.1.1 distrobuilder lxd-imagebuilder\n")
     (tmp_path / "etc/hostname").symlink_to("nowhere")
@@ -184,7 +184,7 @@ def test_a_field_that_pongo_cannot_render_stays_unchanged_with_a_note():
     assert [note.partition(": ")[0] for note in image.notes] == ["d.yaml:3:31"]
 
 
-def test_a_text_that_prints_itself_is_an_error():
+def test_a_definition_field_that_refers_to_itself_is_an_error():
     with pytest.raises(TemplaterError, match="rendered 20 times"):
         built("image: {distribution: a, name: '{{ source.url }}'}\nsource: {url: '{{ source.url }}'}")
 
@@ -251,7 +251,7 @@ def test_the_characters_of_all_entries_are_limited_together():
     ("text", "seconds"),
     [("1d12h", 43200), ("2w", 14 * 86400), ("x", 0), ("30d", 30 * 86400), ("1h x 2m", 3720)],
 )
-def test_only_the_last_term_of_an_expiry_counts(text, seconds):
+def test_only_the_last_of_adjacent_terms_of_an_expiry_counts(text, seconds):
     assert expiry_seconds(text) == seconds
 
 
@@ -276,7 +276,7 @@ def test_positions_in_metadata_lead_into_the_definition():
     assert source.span(position, position + 3).excerpt().endswith("^^^")
 
 
-def test_a_template_that_the_build_does_not_make_is_missing():
+def test_reading_a_template_that_the_build_does_not_make_gives_no_entry():
     image = files("{generator: template, name: a, path: /a}")
     assert image.read_templates(["b.tpl"])["b.tpl"].entry is None
     assert image.template_names() == ["a.tpl"]

@@ -12,7 +12,7 @@ from templater.model.errors import LimitError
 CHOICES = [Choice((f"image.variant=v{number}",)) for number in range(3)]
 
 
-def test_builds_after_the_time_limit_are_refused_with_their_number(monkeypatch):
+def test_the_error_at_the_time_limit_says_how_many_builds_were_read(monkeypatch):
     monkeypatch.setattr(variants, "SECONDS", 0.01)
     seen = []
     with pytest.raises(LimitError, match=r"all builds together take longer than 0\.02 seconds; 1 of them"):

@@ -36,7 +36,7 @@ def decoded(document):
     ],
     ids=["empty", "cut", "comma", "bom", "nan", "infinity", "deep", "digits", "nul"],
 )
-def test_json_that_no_client_reads_is_an_input_error(data):
+def test_json_that_every_client_refuses_is_an_input_error(data):
     with pytest.raises(InputError):
         parse_json(data, "images.json")
 
@@ -147,7 +147,7 @@ FULL = {
         ),
     ],
 )  # fmt: skip
-def test_an_entry_that_a_client_drops_has_a_reason(version, items, arch, code, reason):
+def test_the_reason_why_a_client_drops_an_entry_is_reported(version, items, arch, code, reason):
     products, _ = decoded({"products": {"p": {"arch": arch, "versions": {version: {"items": items}}}}})
     images, dropped = list_images(products, "incus-7")
     assert not images
@@ -208,7 +208,7 @@ def test_a_long_text_is_refused_because_messages_and_images_repeat_it(products, 
     assert caught.value.message == said
 
 
-def test_the_aliases_of_all_products_have_a_limit_together(monkeypatch):
+def test_the_number_of_aliases_of_all_products_together_has_a_limit(monkeypatch):
     monkeypatch.setattr(module, "MOST_ALIASES", 4)
     products = {"a": {"aliases": "a,b"}, "b": {"aliases": "c,d"}}
     assert len(decoded({"products": products})[0]) == 2
@@ -223,7 +223,7 @@ def test_a_product_has_a_limited_number_of_requirements():
         decoded({"products": {"p": {"requirements": {**fields, "20": ""}}}})
 
 
-def test_only_some_of_many_wrong_values_are_kept_but_the_clients_of_each():
+def test_at_most_1000_wrong_values_that_affect_the_same_clients_are_listed():
     products = {str(number): {"os": 1, "OS": "x"} for number in range(1100)}
     found = Decoded()
     list(decode_products({"products": {**products, "p": {"lxd_requirements": 1}}}, "", found))
@@ -242,7 +242,7 @@ class Versions(dict):
             yield version
 
 
-def test_images_are_counted_while_they_are_listed(monkeypatch):
+def test_listing_stops_at_the_limit_of_images_before_all_versions_are_read(monkeypatch):
     monkeypatch.setattr(client_view, "MOST_IMAGES", 10)
     versions = Versions({str(number): module.Version(str(number)) for number in range(100)})
     with pytest.raises(LimitError, match=r"^the stream has more than 10 images$"):
@@ -250,7 +250,7 @@ def test_images_are_counted_while_they_are_listed(monkeypatch):
     assert versions.read <= 12
 
 
-def test_the_texts_of_a_product_count_for_each_of_its_images(monkeypatch):
+def test_the_limit_on_texts_counts_the_texts_of_a_product_once_for_each_image(monkeypatch):
     monkeypatch.setattr(client_view, "MOST_TEXTS", 1000)
     products, _ = decoded(
         {"products": {"p": {"os": "x" * 99, "versions": {str(n): {} for n in range(11)}, "arch": "amd64"}}}

@@ -50,7 +50,7 @@ def other(certificates, trusted):
         (Trust(client=("client.crt", "client.key")), "client.crt"),
     ],
 )
-def test_a_certificate_that_is_missing_is_named(trust, name, tmp_path, monkeypatch):
+def test_the_error_names_a_missing_certificate(trust, name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError) as error:
         trust.context()
@@ -124,7 +124,7 @@ def test_a_password_is_sent_only_to_its_server_and_appears_in_no_message(server,
     assert "s3cret" not in said
 
 
-def test_a_password_stays_with_a_redirect_to_the_same_server(server):
+def test_a_password_is_also_sent_after_a_redirect_to_the_same_server(server):
     server.fault = lambda handler: not handler.path.startswith("/moved") and redirect(handler, "/moved")
     with pytest.raises(FileNotFoundError):
         UrlStream(server.url.replace("https://", f"https://{LOGIN}")).read(INDEX)
@@ -283,7 +283,9 @@ def test_an_endless_answer_is_aborted(server, monkeypatch, fault, limit):
     ],
     ids=["continue", "chunks of a byte", "chunk header", "trailers"],
 )
-def test_an_answer_with_much_around_its_content_is_aborted(server, monkeypatch, start, repeated):
+def test_an_answer_with_too_much_data_in_addition_to_its_content_is_aborted(
+    server, monkeypatch, start, repeated
+):
     monkeypatch.setattr(fetch, "MOST_OVERHEAD", 1 << 16)
     monkeypatch.setattr(fetch, "MOST_SECONDS", 2)
     server.fault = endlessly(start, repeated * 1000, pause=0)

@@ -72,7 +72,7 @@ def test_unused_files_are_deleted_only_after_the_grace_period(tree):
     checked(tree)
 
 
-def test_a_file_that_the_catalog_names_again_is_not_deleted(tree, tmp_path):
+def test_a_file_of_a_removed_image_is_not_deleted_if_the_image_is_added_again(tree, tmp_path):
     meta, root = split_image(tmp_path / "again", root=b"hsqs%092d" % 0)
     remove(tree, [f"{NAME}@20260101_0000"])
     add(tree, meta, [root])

@@ -49,7 +49,7 @@ def test_every_case_has_its_recording():
 
 
 @pytest.mark.parametrize("case", LISTED, ids=by_title)
-def test_the_predicted_list_equals_the_recorded_one(case, tmp_path):
+def test_the_predicted_list_of_images_equals_the_recorded_list(case, tmp_path):
     report = verdict(case, tmp_path)
     images = listed(Tree(str(tmp_path / "tree")), CLIENT)
     assert [shown(image) for image in images] == RECORDED[case.title].listed

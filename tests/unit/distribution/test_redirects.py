@@ -41,12 +41,12 @@ def test_an_invalid_redirect_rule_is_one_error(tmp_path, rule):
 
 
 @pytest.mark.parametrize("text", ["[]", '{"redirects": 1}'])
-def test_a_file_without_redirect_rules_is_one_error(tmp_path, text):
+def test_reading_rules_from_a_file_without_redirect_rules_is_an_error(tmp_path, text):
     (tmp_path / "x").write_text(text)
     with pytest.raises(InputError):
         read_rules(str(tmp_path / "x"))
 
 
-def test_a_directory_without_redirect_rules_is_one_error(tmp_path):
+def test_reading_rules_from_a_directory_without_redirect_rules_is_an_error(tmp_path):
     with pytest.raises(InputError, match="has no redirect rules"):
         read_rules(str(tmp_path))

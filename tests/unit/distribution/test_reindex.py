@@ -231,7 +231,9 @@ def test_republishing_keeps_other_products_of_the_tree(origin, tree, tmp_path):
     ],
     ids=["damaged", "longer", "missing"],
 )
-def test_a_wrong_file_at_the_origin_is_an_error_and_leaves_the_tree_unchanged(origin, tree, damage, said):
+def test_an_origin_file_that_differs_from_the_catalog_is_an_error_and_nothing_is_published(
+    origin, tree, damage, said
+):
     (path,) = origin.folder.rglob("*.squashfs")
     damage(path)
     with pytest.raises((InputError, RefusedError), match=said):
@@ -293,7 +295,7 @@ def test_an_address_that_could_inject_server_configuration_is_refused(base):
         rules(base)
 
 
-def test_an_origin_gets_no_alias_that_another_product_of_the_tree_has(origin, tree):
+def test_a_republished_product_gets_no_alias_that_another_product_of_the_tree_has(origin, tree):
     republish(UrlStream(origin.url), tree, copying=True)
     (alias, *others) = written(tree)["aliases"].split(",")
     assert others
@@ -321,7 +323,7 @@ def test_an_origin_gets_no_alias_that_another_product_of_the_tree_has(origin, tr
     assert alias in json.loads(file.read_text())["products"][NAME]["aliases"].split(",")
 
 
-def test_tables_end_when_they_need_too_much_processor_time(monkeypatch, capsys):
+def test_no_more_tables_are_made_when_they_need_too_much_processor_time(monkeypatch, capsys):
     from templater.cli.commands.streams import reindex
 
     def table_of(origin, described, limits):
@@ -350,7 +352,9 @@ def test_tables_end_when_they_need_too_much_processor_time(monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("size", "said"), [(1 << 62, "announces 4611686018427387904 bytes"), (0, "is larger than 1000 b")]
 )
-def test_a_copy_ends_at_the_limit_whatever_size_the_origin_announces(origin, tree, monkeypatch, size, said):
+def test_a_copy_stops_at_the_byte_limit_whatever_size_the_origin_announces(
+    origin, tree, monkeypatch, size, said
+):
     monkeypatch.setattr("templater.distribution.republish.MOST_BYTES", 1000)
     change(origin, lambda product: items(product)["squashfs"].update(size=size))
     (path,) = origin.folder.rglob("*.squashfs")
@@ -366,7 +370,7 @@ def test_an_empty_products_file_has_no_images(origin, tree):
         republish(UrlStream(origin.url), tree, copying=True)
 
 
-def test_a_catalog_that_is_too_large_in_total_is_not_read_whole(origin, tree, monkeypatch):
+def test_republishing_a_catalog_above_the_total_size_limit_is_refused(origin, tree, monkeypatch):
     monkeypatch.setattr(catalog, "MOST_BYTES_OF_ALL", (origin.folder / PRODUCTS).stat().st_size)
     with pytest.raises(LimitError, match="the catalog has more than"):
         republish(UrlStream(origin.url), tree, copying=True)
@@ -422,7 +426,7 @@ def signed(origin, tmp_path):
     subprocess.run(["gpgconf", "--homedir", str(home), "--kill", "all"], check=False)
 
 
-def test_with_a_keyring_only_signed_text_is_used(origin, tree, signed):
+def test_with_a_keyring_only_signed_catalogs_are_requested_and_used(origin, tree, signed):
     change(origin, lambda product: product.update(aliases="evil"))  # the unsigned twin
     made = republish(UrlStream(origin.url), tree, copying=True, keyring=str(signed))
     assert "evil" not in written(tree)["aliases"]

@@ -91,7 +91,7 @@ def test_only_the_metadata_of_a_split_image_is_fetched(server, home):
     assert "container" in fetched.notes[0]
 
 
-def test_check_says_which_checks_need_more_than_the_metadata(server, capsys):
+def test_check_names_the_checks_that_need_the_root_filesystem(server, capsys):
     assert main(["check", "ours:both"]) in (0, 1)
     shown = capsys.readouterr().err
     assert "was fetched without its root filesystem: build-name, create-only, refused-link" in shown
@@ -104,7 +104,7 @@ def test_a_second_use_of_an_image_downloads_only_the_catalog(server):
     assert len(downloaded(server)) == before
 
 
-def test_a_whole_image_is_compared_with_its_fingerprint(server):
+def test_the_files_of_a_whole_fetched_image_match_its_fingerprint(server):
     fetched = fetch("ours:both", whole=True)
     assert content(fetched.rootfs) == ROOT
     joined = content(fetched.image) + ROOT
@@ -134,7 +134,7 @@ def test_a_unified_image_is_one_file(server):
 
 
 @pytest.mark.parametrize("name", ["ours:machine", "ours:tiny/1/vm"])
-def test_a_virtual_machine_is_found_by_its_alias(server, name):
+def test_a_virtual_machine_image_is_fetched_by_its_alias(server, name):
     assert "virtual-machine" in fetch(name).notes[0]
 
 
@@ -210,7 +210,7 @@ def test_a_damaged_partial_download_is_detected(server, home):
     assert content(fetch("ours:both", whole=True).rootfs) == ROOT
 
 
-def test_attack_64_a_file_with_another_hash_is_refused_and_not_kept(server, home):
+def test_attack_64_a_file_with_a_wrong_hash_is_refused_and_not_stored(server, home):
     name = hashlib.sha256(ROOT).hexdigest()
     other = bytes(len(ROOT))
     server.fault = lambda handler: broken(handler, f"{name}.squashfs", other, len(other))
@@ -350,7 +350,7 @@ def test_a_missing_file_is_one_clear_error(server):
         fetch(f"{server.url}/nothing.tar")
 
 
-def test_an_existing_path_wins_over_a_remote(tmp_path, monkeypatch):
+def test_an_existing_path_is_not_read_as_the_address_of_a_remote_image(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert is_remote("images:debian")
     os.mkdir("images:debian")
@@ -449,7 +449,7 @@ def test_adding_an_existing_remote_or_removing_an_unknown_remote_is_an_error(hom
 
 
 @pytest.mark.parametrize("name", ["incus", "lxd", "store", "local", "a", "a/b", "-x", "a b", ""])
-def test_a_reserved_or_odd_name_is_refused(name):
+def test_a_reserved_or_invalid_name_of_a_remote_is_refused(name):
     with pytest.raises(UsageError, match="invalid name"):
         add_remote(name, "https://a.example")
 
@@ -740,7 +740,7 @@ def test_the_root_filesystem_of_a_metadata_only_image_is_fetched_when_needed(ser
     assert Store().images()[0].complete
 
 
-def test_metadata_in_the_store_is_not_protected_by_the_fingerprint(server):
+def test_a_note_says_that_only_tls_protects_stored_metadata_without_a_root_filesystem(server):
     fingerprint = fetch("ours:both").fingerprint
     (note,) = fetch(f"store:{fingerprint}").notes
     assert note.startswith("only TLS protects the metadata")
@@ -748,7 +748,7 @@ def test_metadata_in_the_store_is_not_protected_by_the_fingerprint(server):
     assert fetch(f"store:{fingerprint}").notes == ()
 
 
-def test_a_changed_source_does_not_replace_the_image_of_a_fingerprint(server):
+def test_an_image_in_the_store_is_not_replaced_if_its_source_has_another_image(server):
     fingerprint = fetch("ours:both").fingerprint
     Store().change(fingerprint, lambda image: replace(image, source="ours:one"))
     with pytest.raises(
@@ -758,7 +758,7 @@ def test_a_changed_source_does_not_replace_the_image_of_a_fingerprint(server):
 
 
 @pytest.mark.parametrize("wanted", ["0123456789ab", "0123456789abcdef" * 4, "0123456789ABCDEF" * 4])
-def test_a_fingerprint_never_means_an_alias(server, tmp_path, wanted):
+def test_an_alias_that_looks_like_a_fingerprint_never_selects_an_image(server, tmp_path, wanted):
     copy = tmp_path / "copy"
     add(Tree(str(copy)), *_parts_of(split_image(tmp_path / "other", root=ROOT)), aliases=[wanted])
     server.fault = lambda handler: setattr(handler, "directory", str(copy))
@@ -769,7 +769,7 @@ def test_a_fingerprint_never_means_an_alias(server, tmp_path, wanted):
 
 
 @pytest.mark.parametrize("length", [12, 64])
-def test_a_daemon_must_give_the_image_of_the_requested_fingerprint(length):
+def test_an_answer_with_another_image_than_the_requested_fingerprint_is_an_error(length):
     server = Answers(alias=b'{"metadata": {"target": "x"}}', image=image_answer())
     assert image_api.find_image(server, "a" * length).fingerprint == "a" * 64
     with pytest.raises(InputError, match=f"^'server' gives the image {'a' * 12} instead of {'b' * 12}$"):

@@ -44,7 +44,7 @@ def store(tmp_path):
         ({"auto_update": True}, "auto_update requires an image from a server", ""),
     ],
 )  # fmt: skip
-def test_an_edit_of_a_record_with_a_mistake_is_refused(store, split, change, message, hint):
+def test_an_invalid_edit_of_an_image_record_is_refused(store, split, change, message, hint):
     image = store.import_files(*split)
     values = {"auto_update": False, "public": True, "expires": 5, "properties": {"os": "x"}}
     text = change if isinstance(change, str) else yaml.safe_dump({**values, **change})
@@ -85,7 +85,7 @@ def test_the_type_of_an_image_comes_from_its_root_filesystem(store, tmp_path, ro
     assert store.import_files(*split_image(tmp_path / "image", root=root)).type == type
 
 
-def test_a_unified_image_is_one_file(store, tmp_path):
+def test_a_unified_image_is_stored_as_one_file(store, tmp_path):
     image = store.import_files(unified_image(tmp_path / "image"))
     assert store.paths(image) == [store.file(image.fingerprint)]
 
@@ -114,7 +114,7 @@ def test_a_second_import_keeps_the_record_and_adds_aliases(store, split):
     assert second.imported == first.imported
 
 
-def test_an_alias_belongs_to_one_image(store, split, tmp_path):
+def test_an_alias_of_another_image_must_be_moved_explicitly(store, split, tmp_path):
     store.import_files(*split, aliases=["tiny"])
     other = store.import_files(unified_image(tmp_path / "image"))
     with pytest.raises(UsageError, match="another image has the alias"):
@@ -271,7 +271,7 @@ def hashes(store, split):
     return [image.metadata, image.root]
 
 
-def test_an_import_takes_its_own_source_although_another_server_gave_the_same_image_before(store, hashes):
+def test_an_import_replaces_the_source_that_an_earlier_fetch_recorded(store, hashes):
     """Otherwise, the server of the first fetch could replace the imported image at the next refresh."""
     fetched = store.keep(hashes, source="evil:debian")
     store.change(fetched.fingerprint, lambda image: replace(image, cached=True))
@@ -280,7 +280,9 @@ def test_an_import_takes_its_own_source_although_another_server_gave_the_same_im
 
 
 @pytest.mark.parametrize(("first", "second"), [(True, False), (False, True), (True, True)])
-def test_an_image_of_another_source_is_refused_if_one_source_refreshes_it(store, hashes, first, second):
+def test_a_second_source_of_the_same_image_is_refused_if_one_import_has_auto_update(
+    store, hashes, first, second
+):
     image = store.keep(hashes, source="good:debian", aliases=["debian"], auto_update=first)
     with pytest.raises(
         UsageError, match=f"the store has the same image from 'good:debian': {image.fingerprint[:12]}"
@@ -289,7 +291,7 @@ def test_an_image_of_another_source_is_refused_if_one_source_refreshes_it(store,
     assert store.images() == [image]
 
 
-def test_files_of_an_image_that_a_server_refreshes_are_refused(store, split, hashes):
+def test_importing_files_of_an_image_with_auto_update_from_a_server_is_refused(store, split, hashes):
     """Otherwise, the server could later replace the user's own image under its alias."""
     image = store.keep(hashes, source="evil:debian", aliases=["tool"], auto_update=True)
     with pytest.raises(UsageError, match="the store has the same image from 'evil:debian'"):
@@ -297,7 +299,7 @@ def test_files_of_an_image_that_a_server_refreshes_are_refused(store, split, has
     assert store.images() == [image]
 
 
-def test_a_second_import_without_refreshes_adds_an_alias_and_keeps_the_source(store, hashes):
+def test_a_second_import_without_auto_update_adds_an_alias_and_keeps_the_source(store, hashes):
     store.keep(hashes, source="good:debian", aliases=["debian"])
     image = store.keep(hashes, source="other:debian", aliases=["second"])
     assert (image.source, image.aliases) == ("good:debian", ("debian", "second"))

@@ -51,25 +51,25 @@ def file_of(tree, key):
     return Path(tree.path, item(json.loads(tree.read(IMAGES_PATH)), key)["path"])
 
 
-def test_a_truncated_root_filesystem_is_found(tree):
+def test_verify_reports_a_truncated_root_filesystem(tree):
     file_of(tree, "squashfs").write_bytes(b"hsqs")
     assert {("error", "hash"), ("warning", "size")} <= codes(tree)
     assert codes(tree, metadata_only=True) == {("warning", "size")}
 
 
-def test_a_damaged_root_filesystem_of_the_same_size_is_found_by_reading_it(tree):
+def test_verify_reports_a_damaged_root_filesystem_of_the_same_size_only_if_it_reads_it(tree):
     file_of(tree, "squashfs").write_bytes(b"x" * 96)
     assert ("error", "hash") in codes(tree)
     assert not codes(tree, metadata_only=True)
 
 
-def test_a_damaged_metadata_tarball_is_found_without_root_filesystems(tree):
+def test_verify_reports_a_damaged_metadata_tarball_without_reading_root_filesystems(tree):
     path = file_of(tree, "incus.tar.xz")
     path.write_bytes(path.read_bytes()[:-1] + b"x")
     assert ("error", "hash") in codes(tree, metadata_only=True)
 
 
-def test_a_missing_file_is_found(tree):
+def test_verify_reports_a_missing_file(tree):
     file_of(tree, "squashfs").unlink()
     assert codes(tree, metadata_only=True) == {("error", "missing")}
     (found,) = verify(LocalStream(tree), metadata_only=True).problems
@@ -85,7 +85,7 @@ def test_a_missing_file_that_no_client_requests_is_a_warning(tree):
     assert (found.level, found.message) == ("warning", "the file is missing; no client requests this file")
 
 
-def test_a_wrong_fingerprint_in_the_catalog_is_found_although_both_files_are_undamaged(tree):
+def test_verify_reports_a_wrong_fingerprint_although_both_files_are_undamaged(tree):
     for key in ("incus.tar.xz", "lxd.tar.xz"):
         change(tree, IMAGES_PATH, lambda d, key=key: item(d, key).update(combined_squashfs_sha256="0" * 64))
     assert ("error", "combined") in codes(tree)
@@ -138,7 +138,7 @@ def test_a_symlink_inside_the_tree_is_followed(tree):
         ({"support_eol": "next year"}, ("warning", "support-eol")),
     ],
 )
-def test_invalid_fields_of_a_product_are_found(tree, fields, problem):
+def test_verify_reports_invalid_fields_of_a_product(tree, fields, problem):
     assert not codes(tree)
     change(tree, IMAGES_PATH, lambda document: document["products"]["tiny:1:amd64:default"].update(fields))
     assert codes(tree) == {problem}
@@ -158,7 +158,7 @@ def test_a_tree_without_an_index_fails_for_every_client(tmp_path):
     assert [problem.code for problem in report.errors()] == ["index"]
 
 
-def test_a_stream_for_lxd_is_an_error_only_for_incus():
+def test_a_stream_of_lxd_images_is_an_error_only_for_incus_clients():
     report = verify(LocalStream(Tree(str(HERE / "ubuntu-shape/origin"))))
     assert not report.errors(("lxd",))
     assert {problem.code for problem in report.errors(("incus-6.0",))} == {"other-family"}
@@ -306,7 +306,7 @@ def test_the_holes_of_several_sparse_files_share_one_limit(tree, monkeypatch):
     assert report.bytes < 3 << 20
 
 
-def test_only_the_size_of_a_unified_image_is_checked_without_root_filesystems(tmp_path):
+def test_verify_without_root_filesystems_checks_only_the_size_of_a_unified_image(tmp_path):
     tree = Tree(str(tmp_path / "tree"))
     image = unified_image(tmp_path / "image")
     add(tree, image)
@@ -326,7 +326,7 @@ def test_the_number_of_problems_has_a_limit(tree, monkeypatch):
         verify(LocalStream(tree))
 
 
-def test_the_list_of_a_stream_that_no_client_can_list_is_an_error(tree):
+def test_listing_a_stream_that_no_client_can_list_is_an_error(tree):
     change(tree, IMAGES_PATH, lambda document: item(document).update(size="96"))
     with pytest.raises(InputError, match="clients list nothing from this stream"):
         list_stream(LocalStream(tree))
@@ -356,7 +356,7 @@ def _version(metadata=1, roots=1):
 @pytest.mark.parametrize("read", [verify, list_stream])
 @pytest.mark.parametrize("kind", ["square", "images", "entries"])
 @pytest.mark.slow
-def test_a_catalog_with_very_many_combinations_of_files_hits_a_limit(tmp_path, read, kind):
+def test_a_catalog_with_very_many_combinations_of_files_exceeds_a_limit(tmp_path, read, kind):
     """One version of 100 metadata items and 100 roots has 10,000 images; one file can be listed many times."""
     product = {"arch": "amd64", "os": "x", "release": "1"}
     if kind == "square":

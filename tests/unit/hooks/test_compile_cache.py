@@ -70,7 +70,7 @@ def test_an_entry_that_names_missing_package_files_is_ignored(store, monkeypatch
     assert store.load("image", saved(store)) is None
 
 
-def test_an_entry_that_names_other_package_files_is_ignored(store, monkeypatch, tmp_path):
+def test_an_entry_compiled_by_packages_at_other_paths_is_ignored(store, monkeypatch, tmp_path):
     lines = []
     for name in compile_cache.PACKAGES:
         (tmp_path / name).mkdir()
@@ -191,7 +191,7 @@ def test_the_cache_has_its_documented_limits():
     assert compile_cache.MOST_BYTES == 256 << 20
 
 
-def test_an_entry_is_recognised_by_its_name():
+def test_a_cache_entry_is_recognised_by_its_file_name():
     digest = compile_cache.key([b"source"])
     assert len(digest) == 48
     assert compile_cache.is_entry(f"image-{digest}")

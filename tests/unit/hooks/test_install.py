@@ -82,7 +82,7 @@ def test_systemd_parses_a_unit_line_to_the_intended_arguments():
     assert line == "/bin/x 100%% '$$HOME' 'a b'"
 
 
-def test_the_drop_in_file_of_one_machine_is_for_the_unit_of_this_machine(tmp_path):
+def test_a_drop_in_for_one_machine_changes_only_the_unit_of_that_machine(tmp_path):
     one = nspawn.snippet("m1", [], str(tmp_path))
     every = nspawn.snippet("", [], str(tmp_path))
     assert one.file.endswith("systemd-nspawn@m1.service.d/templater.conf")

@@ -161,13 +161,13 @@ def test_the_keep_modified_option_does_not_write_through_a_link_that_a_user_crea
     assert (container / "rootfs/etc/mine").read_text() == "b 1\n"
 
 
-def test_the_first_start_overwrites_files_of_the_image(container):
+def test_the_first_start_with_the_keep_modified_option_overwrites_files_of_the_image(container):
     (container / "rootfs/etc/a").write_text("of the image\n")
     assert start(container, KEEP)[0] == 0
     assert contents(container)["/etc/a"] == "a 1\n"
 
 
-def test_a_file_that_a_new_rule_would_overwrite_is_kept(container):
+def test_the_keep_modified_option_keeps_a_file_that_a_new_rule_would_overwrite(container):
     start(container)
     (container / "rootfs/etc/c").write_text("by hand\n")
     (container / "metadata.yaml").write_text(METADATA + "  /etc/c: {when: [start], template: a.tpl}\n")
@@ -177,7 +177,7 @@ def test_a_file_that_a_new_rule_would_overwrite_is_kept(container):
     assert (container / "rootfs/etc/c").read_text() == "by hand\n"
 
 
-def test_a_file_that_a_user_edited_to_its_next_content_counts_as_written_by_templater(container):
+def test_a_user_edit_that_equals_the_next_rendered_content_counts_as_written_by_templater(container):
     start(container)
     configure(container, "2")
     (container / "rootfs/etc/a").write_text("a 2\n")

@@ -33,7 +33,7 @@ def test_the_lxc_template_script_is_for_all_containers_and_a_name_is_refused(tmp
 
 
 @pytest.mark.parametrize("words", [[], ["--name=x", "--path=/x", "--rootfs=/x/r"], ["--strange"], ["image"]])
-def test_a_call_with_a_missing_argument_is_one_error(tmp_path, words):
+def test_a_script_call_with_a_missing_argument_gives_a_one_line_error(tmp_path, words):
     write(snippet("", [], str(tmp_path)))
     done = subprocess.run([tmp_path / "lxc-templater", *words], capture_output=True, text=True, check=False)
     assert done.returncode == 1
@@ -89,7 +89,7 @@ MAPS = {
 
 
 @pytest.mark.parametrize("place", MAPS)
-def test_lines_written_by_root_enter_a_namespace_only_if_an_ordinary_user_runs_lxc_create(
+def test_hook_lines_written_by_root_enter_a_namespace_only_if_an_ordinary_user_runs_lxc_create(
     config, monkeypatch, place
 ):
     uids, gids, enters = MAPS[place]
@@ -116,7 +116,9 @@ def test_the_script_refuses_owners_outside_the_id_range_of_the_container(tmp_pat
 
 
 @pytest.mark.parametrize("place", MAPS)
-def test_only_ids_of_the_container_own_the_files_that_its_hook_writes(config, monkeypatch, place):
+def test_in_the_namespace_of_lxc_create_the_hook_refuses_owners_outside_the_container_ids(
+    config, monkeypatch, place
+):
     uids, gids, _ = MAPS[place]
     maps = {"uid_map": uids, "gid_map": gids}
     monkeypatch.setattr(

@@ -62,7 +62,7 @@ def test_a_stale_lxc_target_variable_is_ignored(container):
 
 
 @pytest.mark.parametrize("stage", ["start-host", "stop", "post-stop", "autodev", "pre-mount"])
-def test_other_hook_stages_of_lxc_are_ignored(container, stage):
+def test_lxc_hook_stages_that_templater_does_not_use_are_ignored(container, stage):
     found = lxc.read_request(Options(), environ(container, stage))
     assert isinstance(found, Notice) and not found.text
 
@@ -107,7 +107,7 @@ def state_of(folder):
         return state_directory.state()
 
 
-def test_a_copy_receives_the_image_files(tmp_path):
+def test_a_cloned_container_gets_the_image_files_and_a_pending_copy_trigger(tmp_path):
     _old, new = cloned(tmp_path, "new")
     lxc_copies.clone(str(new), "new", "old", Options())
     assert (new / "templates/a.tpl").read_text() == "a"
@@ -127,7 +127,7 @@ def test_a_copy_receives_only_a_record_that_no_other_user_can_change(tmp_path, m
     assert (new / ".templater/written").exists() == is_copied
 
 
-def test_a_snapshot_keeps_the_pending_trigger(tmp_path):
+def test_a_snapshot_has_the_same_pending_trigger_as_the_container(tmp_path):
     old, new = cloned(tmp_path, "", snapshot=True)
     with StateDirectory(str(old)) as state_directory:
         state_directory.remember(State("rename", "old"))
@@ -142,7 +142,7 @@ def test_a_clone_of_an_unknown_container_gives_a_hint(tmp_path):
     assert "templater trigger" in caught.value.explain()
 
 
-def test_a_destroy_by_another_process_is_not_a_rename(tmp_path):
+def test_a_destroy_by_another_process_than_the_clone_is_not_a_rename(tmp_path):
     old, new = cloned(tmp_path, "new")
     lxc_copies.clone(str(new), "new", "old", Options())
     (old / ".templater/cloned").write_text(f"{new}\n1:1\n")
@@ -163,7 +163,7 @@ def in_a_hook(call) -> None:
     assert os.waitpid(pid, 0)[1] == 0
 
 
-def test_a_destroy_by_the_same_process_is_a_rename(tmp_path):
+def test_a_destroy_by_the_same_process_as_the_clone_is_a_rename(tmp_path):
     """This also holds if that process is the first of its PID namespace, as in a single-command container."""
     old, new = cloned(tmp_path, "new")
     with StateDirectory(str(old)) as state_directory:
@@ -174,7 +174,7 @@ def test_a_destroy_by_the_same_process_is_a_rename(tmp_path):
 
 
 @pytest.mark.parametrize("pending", ["create", "", "rename"])
-def test_a_rename_keeps_the_trigger_of_a_copy_that_another_hook_has_changed(tmp_path, pending):
+def test_a_rename_keeps_a_trigger_that_another_hook_recorded_after_the_clone(tmp_path, pending):
     """Since the clone, another hook may have started the new container."""
     old, new = cloned(tmp_path, "new")
     in_a_hook(lambda: lxc_copies.clone(str(new), "new", "old", Options()))
@@ -370,7 +370,7 @@ def test_a_machine_has_default_paths():
     assert (start.rootfs, start.image) == ("/var/lib/machines/web1", "/var/lib/templater/web1")
 
 
-def test_machines_that_share_an_image_have_states_of_their_own(tmp_path, monkeypatch):
+def test_machines_that_share_an_image_have_separate_state_directories(tmp_path, monkeypatch):
     monkeypatch.setattr(nspawn, "INSTANCES", str(tmp_path / "state"))
     options = Options()
     options.source = str(tmp_path / "image")

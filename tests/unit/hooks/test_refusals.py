@@ -148,7 +148,7 @@ def test_a_root_filesystem_behind_a_link_is_refused(tmp_path):
     assert refused.value.hint == "give the target of the symlink in the hook line: --rootfs DIR"
 
 
-def test_a_configuration_includes_a_limited_number_of_files(tmp_path, monkeypatch):
+def test_an_lxc_configuration_can_include_only_a_limited_number_of_files(tmp_path, monkeypatch):
     monkeypatch.setattr(lxc_config, "MAX_INCLUDES", 3)
     for number in range(3):
         (tmp_path / str(number)).write_text(f"a = {number}\nlxc.include = {tmp_path}/{number + 1}\n")

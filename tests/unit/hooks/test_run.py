@@ -30,7 +30,7 @@ def test_trigger_options_can_be_repeated_or_comma_separated():
     assert options("-t", "create,start").triggers == ("create", "start")
 
 
-def test_arguments_appended_by_lxc_are_kept():
+def test_arguments_that_lxc_appends_to_the_hook_line_are_parsed_as_words():
     assert options("--no-child", "c1", "lxc", "pre-start").words == ("c1", "lxc", "pre-start")
 
 
@@ -232,7 +232,7 @@ def test_a_name_with_a_newline_is_refused_before_writing(container):
     assert not (container / "rootfs/etc/a").exists()
 
 
-def test_errors_in_the_state_directory_name_its_path(container):
+def test_an_error_about_a_file_in_the_state_directory_shows_the_path_of_the_file(container):
     (container / "templates/a.tpl").write_text("x")
     (container / ".templater").mkdir(mode=0o700)
     (container / ".templater/state").mkdir()

@@ -96,7 +96,7 @@ def test_the_status_command_does_not_suggest_the_install_command_for_a_missing_r
     assert "lxc.rootfs.path" in finding.hint
 
 
-def test_the_status_command_says_to_add_an_unsupported_stage_by_hand(container):
+def test_the_status_command_says_to_add_the_line_of_an_unsupported_stage_by_hand(container):
     (container / "config").write_text("lxc.rootfs.path = loop:/srv/c1.img\n")
     (before,) = lxc.status("c1", str(container.parent))
     assert "hook install lxc" in before.hint

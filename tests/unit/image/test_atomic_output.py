@@ -85,7 +85,7 @@ def test_after_a_kill_the_next_run_finds_the_old_or_the_new_image(folder, at, th
     assert seen(folder) == NEW
 
 
-def test_restored_files_are_replaced_only_if_replace_is_true(folder):
+def test_files_restored_after_a_kill_are_replaced_only_if_replace_is_true(folder):
     assert killed(folder, 3)
     assert seen(folder).keys() - set(NAMES)
     paths = [str(folder / name) for name in NAMES]

@@ -206,7 +206,7 @@ def test_items_keep_their_comments_in_a_file_with_and_without_a_final_newline(wh
          "templates: {/a: {when: ['create', start]}}"),
     ],
 )  # fmt: skip
-def test_change_rule_handles_shared_nodes(before, fields, after):
+def test_change_rule_edits_null_rules_and_shared_nodes_and_keeps_comments(before, fields, after):
     assert edit.change_rule(Source("metadata.yaml", before), "/a", fields).text == after
 
 
@@ -371,7 +371,7 @@ def test_a_change_of_hundreds_of_rules_in_a_long_text_is_refused(
     assert "too large for 500 changes" in capsys.readouterr().err
 
 
-def test_many_fields_of_one_rule_in_a_long_text_are_not_changed_one_after_the_other(
+def test_changing_two_fields_of_one_rule_in_a_long_text_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     text = "architecture: x86_64\ncreation_date: 1\ntemplates:\n  /a: {when: [start], template: h.tpl}\n"

@@ -68,13 +68,13 @@ def refusal(action):
         ([METADATA, ("templates/a/b", b"")], RefusedError, "'IMAGE': 'templates/a/b' is in a directory below 'templates'", BELOW),
     ],
 )  # fmt: skip
-def test_an_archive_with_another_layout_than_an_image_is_refused(tmp_path, members, error, message, hint):
+def test_an_archive_without_the_layout_of_an_image_is_refused(tmp_path, members, error, message, hint):
     path = archive(tmp_path / "image.tar", *members)
     found = refusal(lambda: open_contents(path).parts())
     assert found == (error, message.replace("IMAGE", path), hint)
 
 
-def test_a_directory_may_occur_twice(tmp_path):
+def test_an_archive_may_contain_a_directory_twice(tmp_path):
     path = archive(tmp_path / "image.tar", METADATA, ("templates", FOLDER), ("templates", FOLDER))
     assert [part.member.name for part in open_contents(path).parts()] == ["metadata.yaml", "templates"]
 

@@ -465,7 +465,7 @@ def test_error_names_a_too_large_template_by_its_name_in_the_image(tmp_path):
 
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="counts descriptors in /proc")
-def test_a_dropped_image_closes_its_file_without_the_garbage_collector(image_directory, tmp_path):
+def test_deleting_the_last_reference_to_an_image_closes_its_file(image_directory, tmp_path):
     archive = tmp_path / "image.tar"
     with tarfile.open(archive, "w") as writer:
         writer.add(image_directory, "")

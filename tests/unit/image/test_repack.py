@@ -171,7 +171,7 @@ def image_with_templates(top, *names):
         (top / "templates" / name).write_text(f"old {name}")
 
 
-def test_two_long_names_with_the_same_start_get_their_own_content(tmp_path):
+def test_two_templates_with_similar_long_names_get_the_right_contents(tmp_path):
     names = ["x" * 210 + "1.tpl", "x" * 210 + "2.tpl"]
     image_with_templates(tmp_path, *names)
     replace(str(tmp_path), {f"templates/{name}": name[-5:].encode() for name in names})

@@ -216,7 +216,7 @@ def test_a_sparse_file_is_read_with_its_holes(tmp_path, data, content):
     assert member.stored - sum(length for _, length in member.sparse) in (0, BLOCK)
 
 
-def test_a_pax_header_sets_the_fields_of_its_member_and_a_global_header_those_of_all(tmp_path):
+def test_a_pax_header_applies_to_one_member_and_a_global_header_to_all_members(tmp_path):
     own = pax({"path": b"long/name", "gid": b"7", "mtime": b"1.5", "SCHILY.xattr.user.a": b"v"})
     data = pax({"uid": b"5", "comment": b"c"}, tarfile.XGLTYPE) + own + file(b"x") + file(b"y", "g") + END
     (first, _), (second, _) = read(tmp_path / "image", data)

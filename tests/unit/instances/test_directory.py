@@ -111,7 +111,7 @@ def test_no_file_is_created_behind_a_symlink_in_the_state_directory(tmp_path):
     assert not (tmp_path / "missing").exists()
 
 
-def test_a_record_that_a_command_opens_for_writing_is_locked(tmp_path):
+def test_a_command_that_opens_a_record_for_writing_locks_it(tmp_path):
     with (
         opened_record(str(tmp_path)),
         opened_record(str(tmp_path), lock="apply"),
@@ -172,7 +172,7 @@ def test_a_directory_without_metadata_gives_a_hint(tmp_path):
     assert "templater unpack" in caught.value.explain()
 
 
-def test_a_folder_without_an_image_has_no_triggers(tmp_path):
+def test_a_trigger_cannot_be_recorded_in_a_folder_without_an_image(tmp_path):
     with pytest.raises(InputError, match=r"metadata\.yaml"):
         record(str(tmp_path), "copy")
     assert list(tmp_path.iterdir()) == []

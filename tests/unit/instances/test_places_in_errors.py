@@ -113,7 +113,7 @@ def test_errors_below_a_nested_root_contain_the_full_path(mechanism, tmp_path):
         assert below.directory("/b").path_of("x") == f"{tmp_path}/a/b/x"
 
 
-def test_errors_in_a_root_filesystem_show_container_paths(tmp_path):
+def test_errors_about_files_in_a_root_filesystem_show_the_path_inside_the_container(tmp_path):
     (tmp_path / "link").symlink_to("/etc")
     with Root(str(tmp_path)) as root:
         assert error_of(root.read, "/link", 10) == "'/link' is a symlink, not a regular file"

@@ -26,7 +26,7 @@ def test_parse_address_returns_family_remote_and_name(src, expected):
 
 
 @pytest.mark.parametrize("src", ["incus:image/debian", "images:debian/13", "./incus", "incus", "store:x"])
-def test_another_kind_of_src_is_not_an_address(src):
+def test_the_src_of_an_image_is_not_the_address_of_an_instance(src):
     assert not is_live(src)
 
 

@@ -129,7 +129,7 @@ def test_a_refused_stream_is_one_clear_error():
         ("odd", "http://[", "", False),
     ],
 )
-def test_an_event_concerns_an_instance_only_if_it_is_about_the_instance_its_project_or_its_profiles(
+def test_only_events_about_an_instance_or_its_project_or_its_profiles_concern_the_instance(
     action, source, project, expected
 ):
     event = Event(action, source, project)

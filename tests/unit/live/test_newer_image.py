@@ -60,7 +60,7 @@ def newer(incus):
     return note
 
 
-def test_a_note_names_a_newer_image_with_other_templates(newer):
+def test_a_note_names_a_newer_image_and_the_files_whose_templates_differ(newer):
     text = newer({"once.tpl": b"new"}, padding=1 << 20)
     assert text == "a newer version of the image (aaaaaaaaaaaa) has other templates: /etc/once"
     rule = {"/etc/new": {"when": ["start"], "template": "once.tpl"}}

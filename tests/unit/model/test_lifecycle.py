@@ -26,11 +26,11 @@ def test_a_copy_has_a_pending_copy_trigger_even_if_the_original_never_started() 
     assert created().copied().copied().pending == "copy"
 
 
-def test_a_rename_keeps_a_pending_copy() -> None:  # 12
+def test_a_rename_keeps_a_pending_copy_trigger() -> None:  # 12
     assert created().started().stopped().copied().renamed().pending == "copy"
 
 
-def test_two_renames_leave_one_pending_rename() -> None:  # 13
+def test_after_two_renames_one_rename_trigger_is_pending() -> None:  # 13
     assert created().started().stopped().renamed().renamed().pending == "rename"
 
 
@@ -43,7 +43,7 @@ def test_a_rebuild_sets_the_create_trigger_pending() -> None:  # 18
     assert created().started().stopped().rebuilt().pending == "create"
 
 
-def test_a_rebuild_keeps_a_pending_rename_or_copy() -> None:  # observed on Incus 6.0.4
+def test_a_rebuild_keeps_a_pending_rename_or_copy_trigger() -> None:  # observed on Incus 6.0.4
     assert created().started().stopped().renamed().rebuilt().pending == "rename"
     assert created().copied().rebuilt().pending == "copy"
 
@@ -90,11 +90,11 @@ def test_a_backup_of_a_never_started_instance_keeps_the_create_trigger_pending()
     assert created().started().exported() == Life()
 
 
-def test_a_failed_start_keeps_the_pending_trigger() -> None:
+def test_with_templater_a_failed_start_keeps_the_pending_trigger() -> None:
     assert created().start_failed().pending == "create"
 
 
-def test_a_failed_start_pass_loses_the_pending_trigger() -> None:  # 23, 24
+def test_a_daemon_clears_the_pending_trigger_if_only_the_rules_of_start_fail() -> None:  # 23, 24
     assert created().start_failed("create").pending == "create"
     assert created().start_failed("start").pending == ""
 
@@ -112,7 +112,7 @@ def test_any_pending_trigger_can_be_set_by_hand() -> None:  # 25
         ("copy", "create", "create"),
     ],
 )
-def test_a_new_trigger_replaces_only_a_pending_rename(pending: str, trigger: str, then: str) -> None:
+def test_a_new_trigger_replaces_only_a_pending_rename_trigger(pending: str, trigger: str, then: str) -> None:
     assert pending_after(pending, trigger) == then
 
 

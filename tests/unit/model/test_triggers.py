@@ -53,12 +53,12 @@ def test_comparing_with_an_existing_root_filesystem_uses_the_next_start():
     assert default_triggers(instance(), None, rootfs_of_instance=True).passes == ("create", "start")
 
 
-def test_a_trigger_that_no_daemon_sets_is_noted():
+def test_a_note_says_that_no_daemon_sets_the_pending_trigger():
     (note,) = first_start(instance("zzz")).notes
     assert "no daemon sets 'zzz'" in note
 
 
-def test_a_running_instance_with_a_pending_trigger_is_noted():
+def test_a_note_says_that_a_running_instance_has_a_pending_trigger():
     (note,) = first_start(instance("copy", "Running")).notes
     assert note.startswith("the description says 'Running' and has 'copy' pending")
     assert not first_start(instance("copy", "Stopped")).notes

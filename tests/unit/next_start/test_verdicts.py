@@ -77,7 +77,7 @@ def test_a_recorded_instance_gets_a_verdict_and_commands_for_each_file(incus):
     assert short(found) == f"change /srv/deep/file; different, but not rewritten: /etc/once, {SEED}"
 
 
-def test_a_never_started_instance_gets_its_pending_trigger(incus):
+def test_a_never_started_instance_runs_its_pending_trigger_at_the_next_start(incus):
     data = incus.data("GET /1.0/instances/c1")
     data["status"] = "Stopped"
     for key in ("config", "expanded_config"):
@@ -141,7 +141,7 @@ def test_a_file_that_hangs_is_unreadable_and_the_other_files_get_a_verdict(lxd, 
     assert "'/srv/fifo' did not answer" in found.files[1].reason
 
 
-def test_targets_below_a_mount_are_marked(incus):
+def test_a_remark_says_that_a_mount_hides_a_target_below_it(incus):
     incus.put_file("c1", "/run", kind="directory", mode="0755")
     put_rules(
         incus, [("/run/x", ["start"], "a.tpl", {}), ("/etc/x", ["start"], "a.tpl", {})], {"a.tpl": b"x\n"}
@@ -248,7 +248,7 @@ def test_a_reason_names_a_limited_number_of_links_and_shortens_each():
     assert links_text({"/a": "/b"}) == "/a -> /b"
 
 
-def test_a_command_names_the_other_files_that_it_writes(incus):
+def test_a_comment_in_a_patch_names_the_other_files_that_the_start_writes(incus):
     rules = [(f"/etc/{n}", ["create"], "a.tpl", {}) for n in range(8)]
     put_rules(incus, rules, {"a.tpl": b"x\n"})
     lines = [line for line in "".join(patches(judged(incus))).splitlines() if "also writes" in line]

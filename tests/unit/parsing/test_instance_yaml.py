@@ -134,7 +134,7 @@ def test_the_output_of_incus_config_show_keeps_profiles_as_separate_layers():
     assert list(instance.expanded_devices()) == ["eth0", "root"]
 
 
-def test_a_missing_name_and_type_in_the_output_of_incus_config_show_is_noted():
+def test_notes_say_which_name_and_type_are_assumed_for_the_output_of_incus_config_show():
     instance = read(CONFIG_SHOW, profiles=profiles(DEFAULT, WEB))
     assert (instance.name, instance.type) == ("web1", CONTAINER)
     assert instance.notes == (
@@ -143,13 +143,13 @@ def test_a_missing_name_and_type_in_the_output_of_incus_config_show_is_noted():
     )
 
 
-def test_given_values_are_not_noted_as_assumptions():
+def test_a_given_name_and_type_give_no_note_about_assumptions():
     instance = read(CONFIG_SHOW, profiles=profiles(DEFAULT, WEB), name="n", type="vm")
     assert (instance.name, instance.type, instance.notes) == ("n", VIRTUAL_MACHINE, ())
 
 
 @pytest.mark.parametrize("file", ["-", "<stdin>"])
-def test_standard_input_gives_no_instance_name(file):
+def test_a_note_says_that_the_name_of_an_instance_from_standard_input_is_assumed(file):
     instance = read_instance(Source(file, "config: {}\n"))
     assert instance.name == "c1"
     assert "the name 'c1' is assumed: the description has no name (see --name)" in instance.notes
@@ -162,7 +162,7 @@ def test_a_virtual_machine_is_detected_by_its_keys(key):
     assert f"the type virtual-machine is assumed because of the key '{key}' (see --type)" in instance.notes
 
 
-def test_a_missing_type_in_daemon_output_is_noted():
+def test_a_note_says_that_a_missing_type_in_daemon_output_is_assumed():
     assert any("container is assumed" in note for note in read("name: a\nstateful: false\n").notes)
     assert read("name: a\nconfig: {volatile.vsock_id: '3'}\n").type == VIRTUAL_MACHINE
     assert read("name: a\n").notes == ()
@@ -180,7 +180,7 @@ def test_giving_only_one_of_two_listed_profiles_is_an_error():
     assert "contents of 'web' were not given" in error_of(CONFIG_SHOW, profiles=profiles(DEFAULT)).message
 
 
-def test_expanded_profiles_are_inferred_from_devices_and_noted():
+def test_devices_show_that_profiles_are_already_expanded_and_a_note_says_so():
     instance = read(EXPANDED)
     assert instance.profiles == ()
     assert list(instance.expanded_devices()) == ["eth0", "root"]
@@ -316,7 +316,7 @@ def test_anchors_and_merge_keys_are_resolved():
     assert instance.expanded_devices() == {"e": {"type": "nic"}, "f": {"type": "nic"}}
 
 
-def test_a_misspelled_key_is_noted():
+def test_a_note_suggests_the_right_spelling_of_a_misspelled_key():
     assert "unknown key 'confg' is ignored; did you mean 'config'?" in read("name: a\nconfg: {}\n").notes
 
 
