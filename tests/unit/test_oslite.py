@@ -41,7 +41,7 @@ def test_paths_are_inspected_as_in_os(path):
     assert oslite.fsencode(path) == os.fsencode(path)
 
 
-def test_existence_and_kind_are_found_as_in_os(tmp_path):
+def test_the_existence_and_the_kind_of_a_path_are_determined_as_in_os(tmp_path):
     (tmp_path / "file").touch()
     (tmp_path / "dangling").symlink_to("nowhere")
     for name in ("", "file", "dangling", "nothing"):
@@ -72,7 +72,7 @@ print(time.tzname[0])
 """
 
 
-def test_if_the_os_module_is_not_loaded_the_environment_is_the_same():
+def test_the_environment_can_be_read_although_the_os_module_is_not_loaded():
     environ = {"ONE": "caf\udce9=1", "TZ": "XYZ-3"}
     answer = subprocess.run(
         [sys.executable, "-I", "-S", "-c", BARE], env=environ, capture_output=True, text=True, check=False
@@ -81,7 +81,7 @@ def test_if_the_os_module_is_not_loaded_the_environment_is_the_same():
     assert answer.stdout.strip() != "XYZ"
 
 
-def test_if_the_os_module_is_loaded_its_environment_is_used(monkeypatch):
+def test_if_the_os_module_is_loaded_the_environment_is_that_of_os(monkeypatch):
     monkeypatch.setenv("TEMPLATER_TEST", "yes")
     assert oslite.variable("TEMPLATER_TEST") == oslite.environment()["TEMPLATER_TEST"] == "yes"
     oslite.forget("TEMPLATER_TEST")

@@ -395,7 +395,7 @@ def test_a_profile_without_a_name_uses_the_file_name():
     assert (profile.name, profile.config) == ("web", {"a": "1"})
 
 
-def test_unlisted_profiles_are_applied_last_and_noted():
+def test_a_note_says_that_a_profile_missing_in_the_description_is_applied_last():
     extra = Profile("extra", {"user.role": "extra"})
     instance = read(CONFIG_SHOW, profiles=[extra, *profiles(DEFAULT, WEB)])
     assert [profile.name for profile in instance.profiles] == ["default", "web", "extra"]
@@ -471,7 +471,7 @@ def test_an_invalid_name_is_refused(name):
 
 
 @pytest.mark.parametrize("name", ["web_1", "web.1", "web-", "12", "w" * 64])
-def test_a_name_that_lxd_and_incus_refuse_is_noted(name):  # observed on Incus 6.0.4
+def test_a_note_tells_which_hosts_refuse_the_name_of_the_instance(name):  # observed on Incus 6.0.4
     assert any("LXD and Incus" in note for note in read_instance_file(name=name).notes)
     assert not read_instance_file(name="Web-1").notes
 

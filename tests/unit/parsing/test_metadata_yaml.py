@@ -162,7 +162,7 @@ def test_an_error_names_the_expected_value_and_gives_a_hint():
     ]
 
 
-def test_further_errors_are_notes_of_the_first():
+def test_errors_after_the_first_are_notes_of_the_first_error():
     error = error_of("templates:\n  /a: {when: x, create_only: 1}\n  /b: [c]\n")
     assert error.message == "'when' must be a list"
     assert error.notes == (

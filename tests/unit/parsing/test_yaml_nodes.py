@@ -64,7 +64,7 @@ def scalars(root: Node | None) -> list[Scalar]:
     return [scalar for child in root.children for scalar in scalars(child)]
 
 
-def test_tabs_are_whitespace_only_where_go_accepts_them(without_libyaml):
+def test_tabs_are_accepted_as_whitespace_only_where_go_accepts_them(without_libyaml):
     root = parse(Source("x", "{\n\t'a':\t'b'\n}\n"))
     assert isinstance(root, Mapping)
     with pytest.raises(InputError) as caught:

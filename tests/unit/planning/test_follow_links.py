@@ -152,14 +152,14 @@ def test_a_link_target_with_a_trailing_slash_is_an_error() -> None:
     assert resolved.error is not None and "points to a directory" in str(resolved.error)
 
 
-def test_a_link_loop_is_an_error_but_counts_as_an_existing_name() -> None:
+def test_a_link_loop_is_an_error_but_its_name_counts_as_existing() -> None:
     resolved = resolve(MemoryRootfs({"/a": link("b"), "/b": link("a")}), "/a")
     assert resolved.error is not None and "too many symlinks" in str(resolved.error)
     assert resolved.named is not None and len(resolved.links) == MAX_LINKS + 1
 
 
 @pytest.mark.parametrize(("kind", "entry"), [("file", "x"), ("fifo", Entry(FIFO, 0o644))])
-def test_a_parent_that_is_not_a_directory_is_an_error(kind: str, entry: "str | Entry") -> None:
+def test_a_path_below_an_entry_that_is_not_a_directory_is_an_error(kind: str, entry: "str | Entry") -> None:
     resolved = resolve(MemoryRootfs({"/etc/a": entry}), "/etc/a/b/c")
     assert resolved.error is not None and str(resolved.error) == f"'/etc/a' is a {kind}, not a directory"
 

@@ -177,13 +177,13 @@ def test_two_rules_that_write_the_same_file_both_fail(known: bool) -> None:
         assert "'/etc/a'" in str(change.error) and "'etc//a'" in str(change.error)
 
 
-def test_two_rules_that_write_the_same_file_through_a_link_collide() -> None:
+def test_two_rules_that_write_the_same_file_through_a_link_both_fail() -> None:
     rootfs = MemoryRootfs({"/etc/a": link("b")})
     changes = decide([rendering(rule("/etc/a")), rendering(rule("/etc/b"))], rootfs)
     assert [change.action for change in changes] == [FAILED, FAILED]
 
 
-def test_a_file_in_place_of_a_parent_directory_collides() -> None:
+def test_rules_for_a_file_and_for_a_path_below_this_file_both_fail() -> None:
     changes = decide([rendering(rule("/x/y/z")), rendering(rule("/x"))], MemoryRootfs())
     assert [change.action for change in changes] == [FAILED, FAILED]
 
@@ -222,7 +222,7 @@ def made(*changes: Change) -> Plan:
     return Plan(Metadata(), Instance(), NONE, ("create", "start"), changes)
 
 
-def test_the_creation_and_the_update_of_a_file_merge_into_one_creation() -> None:
+def test_the_plan_shows_creation_and_later_update_of_a_file_as_one_creation() -> None:
     both = rule("/n/a", uid="5")
     renderings = [rendering(both, b"create\n"), rendering(both, b"start\n", "start")]
     (left,) = made(*decide(renderings, MemoryRootfs())).files()
@@ -253,7 +253,7 @@ def test_kept_skipped_and_failed_changes_are_not_written() -> None:
         ("01777", 0o777), ("04755", 0o755), ("1_000", 0o750),
     ],
 )  # fmt: skip
-def test_a_mode_is_read_as_go_reads_it(text: str, mode: int) -> None:
+def test_the_mode_of_a_rule_is_parsed_as_in_go(text: str, mode: int) -> None:
     # recorded: hosts/outcomes.json, "mode value …"
     assert parse_mode(text, rule()) == mode
 

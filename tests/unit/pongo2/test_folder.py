@@ -30,7 +30,7 @@ def test_files_are_read_by_name(folder):
 @pytest.mark.parametrize(
     "name", ["../secret", "/etc/passwd", "deep/../../secret", "", ".", "a.tpl\0", "deep//c.tpl"]
 )
-def test_names_that_leave_the_folder_are_refused(folder, name):
+def test_file_names_that_lead_out_of_the_folder_are_refused(folder, name):
     with pytest.raises(RefusedError):
         folder.read(name)
 

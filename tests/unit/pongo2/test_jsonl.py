@@ -27,7 +27,7 @@ def output(template, context=None, **more):
     return asked(template=template, context=context or {}, mode="plain", **more).get("output")
 
 
-def test_a_request_line_gets_an_answer_line():
+def test_each_line_with_a_request_is_answered_by_one_line():
     lines = [
         {"id": 1, "template": "{{ x }}", "context": {"x": 5}},
         {"id": "two", "template": "{{"},
@@ -80,7 +80,7 @@ def test_the_default_dialect_is_v6():
     assert output('{{ "a" + "b" }}') == "ab"
 
 
-def test_options_change_the_output():
+def test_options_of_a_request_change_the_output():
     template = "  {% if true %}\nx{% endif %}"
     assert output(template) == "  \nx"
     assert output(template, options={"trim_blocks": True, "lstrip_blocks": True}) == "x"
@@ -157,7 +157,7 @@ def test_an_invalid_line_is_answered_with_an_error(line):
     json.dumps(reply)
 
 
-def test_a_request_with_a_context_of_any_type_has_an_answer():
+def test_a_request_with_any_type_of_context_is_answered():
     for value in ("x", 5, None, [], [1], {"a": 5}):
         for name in INCUS:
             assert "id" in asked(

@@ -64,7 +64,7 @@ def test_render_functions_import_nothing(package):
                 ), path
 
 
-def test_looking_up_a_tag_or_filter_loads_only_its_own_module():
+def test_the_lookup_of_a_tag_or_filter_loads_only_the_module_that_defines_it():
     code = (
         "import sys; from templater.pongo2.library import Library;"
         "library = Library('v6'); library.tags['if'], library.filters['upper'];"

@@ -155,7 +155,7 @@ def test_a_negative_zero_keeps_its_sign():
     assert str(to_float("-0")) == "-0.0"
 
 
-def test_an_integer_text_is_parsed_as_a_float():
+def test_an_integer_in_a_text_is_parsed_as_a_float():
     assert to_int("9007199254740993") == 9007199254740992
 
 
@@ -347,7 +347,7 @@ def test_dividing_an_integer_by_zero_panics(operator):
         operator(1, None)
 
 
-def test_joining_stray_bytes_restores_their_character():
+def test_adding_the_stray_bytes_of_a_character_gives_the_character():
     assert add_v6("\udcc3", "\udca9") == recombine("\udcc3\udca9") == "é"
 
 

@@ -43,7 +43,7 @@ def test_a_plain_start_has_no_deviation() -> None:
 
 
 @pytest.mark.parametrize("target", ["/srv/b", "../../../srv/b"])
-def test_links_that_hosts_refuse_have_a_deviation(target: str) -> None:
+def test_a_link_that_hosts_refuse_has_a_deviation(target: str) -> None:
     assert deviation_names(rule(), tree={"/etc/a": link(target)}) == {"links stay inside the root filesystem"}
 
 
@@ -68,7 +68,7 @@ def test_a_directory_as_target_has_no_deviation() -> None:
     assert "only regular files are written" not in deviation_names(rule(), tree={"/etc/a": Entry(DIRECTORY)})
 
 
-def test_two_rules_with_one_file_have_a_deviation() -> None:
+def test_two_rules_for_the_same_file_have_a_deviation() -> None:
     assert "colliding rules are refused" in deviation_names(rule(), rule("etc/a"))
 
 

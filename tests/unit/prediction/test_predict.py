@@ -62,7 +62,7 @@ def test_every_host_has_a_known_family() -> None:
     assert {host.family for host in HOSTS.values()} - {""} == set(FAMILIES)
 
 
-def test_host_none_has_no_outcomes() -> None:
+def test_no_outcomes_are_predicted_for_host_none() -> None:
     assert results(planned(rule(), host=NONE)) == ["-"]
 
 
@@ -126,7 +126,7 @@ def test_the_outcome_on_lxd_notes_that_owner_and_mode_are_ignored() -> None:
     )
 
 
-def test_a_null_document_ends_a_start_before_any_rule() -> None:
+def test_a_start_with_a_null_document_as_metadata_fails_before_any_rule() -> None:
     metadata = Metadata(null=True)
     plan = plan_of(metadata, Instance(), [], None, host=INCUS, triggers=("start",))
     plan = plan.with_prediction(predict(plan, {}, None))
@@ -140,7 +140,7 @@ def test_a_null_document_ends_a_start_before_any_rule() -> None:
     ("host", "machine"),
     [(LXD, "container"), (LXD, "virtual-machine"), (INCUS, "virtual-machine"), (NONE, "container")],
 )
-def test_a_null_document_is_accepted_by_daemons_that_check_for_it(host: Host, machine: str) -> None:
+def test_daemons_that_check_for_a_null_document_accept_it(host: Host, machine: str) -> None:
     plan = plan_of(Metadata(null=True), Instance(type=machine), [], None, host=host, triggers=("start",))
     plan = plan.with_prediction(predict(plan, {}, None))
     assert plan.host_error == ""
@@ -184,7 +184,7 @@ def test_a_failure_of_only_the_agent_in_the_guest_is_reported() -> None:
         ({"/new": Entry(SYMLINK, target="nowhere")}, ("fails", "mkdir new: file exists")),
     ],
 )
-def test_the_agent_makes_each_parent_of_a_relative_path(
+def test_the_agent_creates_the_missing_parents_of_a_relative_path(
     tree: dict[str, str | bytes | Entry], result: tuple[str, str]
 ) -> None:
     """The errors are those of ``os.MkdirAll("new/b", 0o755)`` in Go 1.24.4."""
@@ -250,7 +250,7 @@ def test_a_summary_counts_failures_random_and_unknown_results(
     assert summary(plan) == f"c1: create: {len(results)} create{expected}"
 
 
-def test_rules_without_a_matching_trigger_are_listed() -> None:
+def test_rules_without_a_matching_trigger_are_listed_with_their_triggers() -> None:
     at_start = Rule("/etc/inittab", "a.tpl", ("start", "rename"))
     assert (
         not_due(planned(rule(), at_start)) == "not rendered, no matching trigger: /etc/inittab (start,rename)"
@@ -261,7 +261,7 @@ def test_rules_without_a_matching_trigger_are_listed() -> None:
     )
 
 
-def test_only_the_first_rules_without_a_matching_trigger_are_listed() -> None:
+def test_only_the_first_five_rules_without_a_matching_trigger_are_listed_and_the_others_are_counted() -> None:
     many = not_due(planned(*(Rule(f"/{number}", "a.tpl", ("copy",)) for number in range(7))))
     assert many.startswith("not rendered, no matching trigger: /0 (copy), /1") and many.endswith(
         "/4 (copy) and 2 more"

@@ -74,7 +74,7 @@ def test_a_device_has_the_origin_of_the_layer_that_replaces_it():
     assert origin(instance, "devices", "eth1", "name") == ("undefined", "")
 
 
-def test_properties_and_daemon_values_have_their_own_kinds_of_origin():
+def test_the_origin_of_a_property_or_daemon_value_is_shown_and_a_misspelled_name_is_undefined():
     assert origin(Instance(), "properties", "p")[0] == "property"
     assert origin(Instance(), "properties", "q")[0] == "undefined"
     assert origin(Instance(), "instance", "name")[0] == "daemon"

@@ -96,7 +96,7 @@ def test_known_and_bound_names_are_not_reported(text):
     assert not found(text)
 
 
-def test_names_reported_for_recorded_templates_are_missing_from_their_context():
+def test_every_reported_name_of_a_recorded_template_is_missing_from_its_context():
     lines = (VECTORS / "visible" / "lxd.jsonl").read_text("utf-8").splitlines()
     reported = 0
     for vector in map(json.loads, lines):

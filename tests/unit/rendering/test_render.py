@@ -122,7 +122,7 @@ def test_only_regular_files_are_templates(kind: str) -> None:
     assert isinstance(done.error, RefusedError) and kind in str(done.error)
 
 
-def test_render_reports_the_error_of_an_unreadable_template() -> None:
+def test_a_template_that_cannot_be_read_gives_its_error_to_the_rendering() -> None:
     (done,) = rendered(rule(), a_tpl=TemplateFile(Entry(FILE), error=LimitError("too large")))
     assert isinstance(done.error, LimitError)
 

@@ -45,7 +45,7 @@ def test_a_changed_mode_is_a_change_without_a_hunk(planned):
     assert text == "# /etc/b: changed, 0:0 0644 -> 0:0 0600\n"
 
 
-def test_a_comparison_uses_the_last_pass_that_writes_a_file(planned):
+def test_a_comparison_uses_the_content_of_the_last_pass_that_writes_a_file(planned):
     passes = ("create", "start")
     before = planned(a="{{ trigger }}\n", b="{{ trigger }}\n", triggers=passes)
     # create_only skips b in the start pass, because the create pass has written it

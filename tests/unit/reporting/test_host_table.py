@@ -41,7 +41,7 @@ def table(tmp_path: Path, template: str = "x\n", **fields: Any) -> HostTable:
     return host_table(plans(tmp_path, template, **fields))
 
 
-def test_hosts_of_different_dialects_share_an_equal_content(tmp_path: Path) -> None:
+def test_equal_content_for_hosts_of_different_dialects_is_stored_once(tmp_path: Path) -> None:
     """Each dialect renders the content again, and the plans of all hosts exist at once."""
     found = plans(tmp_path, "{{ instance.name }}\n").values()
     contents = [each.changes[0].content for each in found if isinstance(each, Plan)]
@@ -74,7 +74,7 @@ def test_hosts_that_refuse_a_link_fail_with_their_own_error(tmp_path: Path) -> N
     assert found.exit_code == 5
 
 
-def test_the_table_names_the_deviation_where_a_host_differs(tmp_path: Path) -> None:
+def test_the_table_names_the_deviation_if_a_host_differs_from_templater(tmp_path: Path) -> None:
     found = table(tmp_path, tree={"/etc/a": Entry(SYMLINK, target="/srv/b"), "/srv": Entry(DIRECTORY)})
     name = "links stay inside the root filesystem"
     assert found.rows[0].cells["incus"].deviations == (name,)
@@ -114,7 +114,7 @@ def test_a_host_that_cannot_read_the_image_has_an_error(tmp_path: Path) -> None:
     assert found.exit_code == 5 and "incus: the start fails: " in table_text(found)
 
 
-def test_equal_reasons_share_one_note(tmp_path: Path) -> None:
+def test_equal_reasons_of_several_hosts_share_one_note(tmp_path: Path) -> None:
     text = table_text(table(tmp_path, "{{ 'a' + 'b' }}\n"))
     notes = [line for line in text.splitlines() if line.startswith("[")]
     assert len(notes) == 1 and notes[0].startswith("[1] incus-debian, lxd, ")

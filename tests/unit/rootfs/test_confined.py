@@ -120,7 +120,7 @@ def test_a_socket_is_refused(root, tmp_path, monkeypatch):
 
 @as_root
 @pytest.mark.parametrize("kind", ["char", "block"])
-def test_a_device_is_never_opened(root, tmp_path, kind):
+def test_reading_a_device_is_refused(root, tmp_path, kind):
     import stat
 
     mode = stat.S_IFCHR if kind == "char" else stat.S_IFBLK
@@ -148,7 +148,7 @@ def test_a_fifo_that_appears_before_open_does_not_block(tmp_path, root, monkeypa
 @pytest.mark.parametrize(
     "path", ["etc", "", "//etc", "/etc/", "/./etc", "/etc/../etc", "/a\0b", "/" + "n" * 256]
 )
-def test_uncleaned_paths_are_refused(root, path):
+def test_paths_that_are_not_in_clean_form_are_refused(root, path):
     for call in (root.entry, root.listdir, root.directory, lambda p: root.read(p, 1)):
         with pytest.raises(RefusedError):
             call(path)
@@ -166,7 +166,7 @@ def test_the_read_limit_applies_to_files_of_size_zero():
         proc.read("/status", 10)
 
 
-def test_the_error_names_a_missing_file(root):
+def test_reading_a_missing_file_gives_an_error_with_its_path(root):
     with pytest.raises(InputError, match="'/etc/none' does not exist"):
         root.read("/etc/none", 1)
 
@@ -180,7 +180,7 @@ def test_a_nested_root_is_confined(root):
 
 
 @pytest.mark.parametrize("link", ["/abs", "/host_abs", "/esc"])
-def test_a_nested_root_is_never_a_symlink(root, link):
+def test_a_symlink_is_refused_as_a_nested_root(root, link):
     with pytest.raises(RefusedError, match="is a symlink, not a directory"):
         root.below(link)
 
@@ -252,7 +252,7 @@ def test_interrupted_calls_are_retried_a_limited_number_of_times():
     assert 2 < len(calls) < 1000
 
 
-def test_a_call_that_succeeds_on_the_third_try_succeeds():
+def test_a_call_that_is_interrupted_twice_succeeds_on_the_third_try():
     answers = iter([errno.EINTR, errno.EAGAIN, 0])
 
     def call() -> str:

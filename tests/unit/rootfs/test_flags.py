@@ -111,7 +111,7 @@ def test_a_plan_and_a_simulation_fail_in_the_same_cases_as_apply(
 
 
 @pytest.mark.parametrize("flag", [IMMUTABLE, APPEND_ONLY])
-def test_a_file_with_a_flag_and_the_wanted_content_is_kept(flag: str, tmp_path: Path) -> None:
+def test_a_file_with_a_flag_is_kept_if_it_already_has_the_wanted_content(flag: str, tmp_path: Path) -> None:
     (tmp_path / "templates").mkdir()
     (tmp_path / "templates/a.tpl").write_text("same\n")
     (tmp_path / "metadata.yaml").write_text("templates: {/etc/a: {when: [create], template: a.tpl}}\n")

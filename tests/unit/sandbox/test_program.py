@@ -235,7 +235,7 @@ def test_endless_error_output_does_not_fill_the_disk(data, walls):
         assert os.fstat(process._complaints.fileno()).st_size <= program.COMPLAINTS
 
 
-def test_the_program_ends_when_its_output_is_closed(data, walls):
+def test_the_program_is_ended_at_the_end_of_the_with_block(data, walls):
     with program.start(["cat", "/dev/zero"], data, Bounds(60)) as process:
         pid = process._pid
         os.read(process.output, 10)
@@ -301,7 +301,7 @@ def test_the_error_names_the_program_that_crashed(data, monkeypatch):
     assert error_of(data, Bounds(60), "sh", "-c", "kill -11 $$") == message
 
 
-def test_a_split_image_yields_its_files(tmp_path):
+def test_the_files_of_the_second_part_of_a_split_image_are_read(tmp_path):
     path = squashfs(tmp_path)
     first = tmp_path / "meta.tar"
     (tmp_path / "metadata.yaml").write_text("architecture: x86_64\ncreation_date: 1\n")

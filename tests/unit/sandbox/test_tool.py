@@ -102,7 +102,7 @@ def test_the_exit_code_is_returned(sh):
     assert sh("exit 3").code == 3
 
 
-def test_a_program_outside_of_the_usual_folders_can_run(run, open_folder):
+def test_a_program_outside_the_usual_folders_can_be_run(run, open_folder):
     program = shutil.copy("/bin/echo", open_folder / "my-echo")
     assert run(str(program), ["hello"], {}).output == "hello\n"
 
@@ -352,7 +352,7 @@ def test_memory_is_limited(run):
 
 
 @pytest.mark.slow
-def test_a_fork_bomb_is_limited(sh):
+def test_the_processes_of_a_fork_bomb_are_limited_in_number(sh):
     """With a limit of four processes it cannot grow, and all processes end with it."""
     bomb = "f() { f & f & sleep 1; ls /proc | grep -c '^[0-9]'; }; f"
     try:
@@ -425,7 +425,7 @@ def test_a_program_does_not_start_where_it_cannot_be_confined(tmp_path, who):
 
 
 @pytest.mark.slow
-def test_without_a_sandbox_the_limits_apply():
+def test_limits_also_apply_to_a_program_without_a_sandbox():
     def sh(script, **limits):
         return tool.run("/bin/sh", ["-c", script], {"a": b"text"}, confined=False, limits=Limits(**limits))
 
@@ -443,6 +443,6 @@ def test_without_a_sandbox_the_limits_apply():
     assert not os.path.exists(folder)
 
 
-def test_the_first_installed_program_of_several_is_found():
+def test_the_first_installed_program_in_a_list_of_candidates_is_used():
     assert tool.find(["templater-none", "/none/templater"]) is None
     assert tool.find(["templater-none", "sh"]) in ("/bin/sh", "/usr/bin/sh")

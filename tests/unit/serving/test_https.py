@@ -74,7 +74,7 @@ def test_a_range_is_sent_exactly(server, tree, asked, status, part):
     assert (answer.status, answer.body) == (status, content(tree, UNIFIED)[part])
 
 
-def test_a_range_request_for_a_changed_file_gets_the_whole_file(server, tree):
+def test_a_range_request_with_the_etag_of_an_older_file_gets_the_whole_file(server, tree):
     tag = server.request("/streams/v1/index.json").headers["ETag"]
     assert server.request("/streams/v1/index.json", Range="bytes=0-3", If_Range=tag).status == 206
     os.utime(tree / "streams/v1/index.json")
@@ -118,7 +118,7 @@ def test_the_log_has_a_line_for_each_request(start, tree, lines):
     assert re.fullmatch(rf'{moment} "GET /{UNIFIED}" 206 10 \d+\.\d{{3}} "-"', lines[2])
 
 
-def test_an_unchanged_answer_is_logged_and_keeps_the_connection(start, tree, lines):
+def test_a_not_modified_answer_is_logged_and_keeps_the_connection(start, tree, lines):
     server = start(TreeSource(str(tree)), log=lines.append)
     tag = server.request("/streams/v1/index.json").headers["ETag"]
     with closing(server.connect()) as client:
@@ -380,7 +380,7 @@ class Node:
         self.own = self
 
 
-def test_objects_in_use_at_one_reload_are_freed_at_the_next():
+def test_objects_excluded_from_collection_at_one_reload_are_freed_at_the_next():
     node = Node()
     gone = weakref.ref(node)
     connections.exempt_from_collection()
@@ -454,7 +454,7 @@ def plain(server) -> socket.socket:
     return socket.create_connection(("127.0.0.1", server.port), timeout=10)
 
 
-def test_plain_http_on_this_port_is_closed_at_once_and_https_works(server):
+def test_plain_http_on_the_https_port_is_closed_at_once_and_https_still_works(server):
     for _ in range(20):
         with plain(server) as client:
             client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -613,7 +613,7 @@ def test_garbage_after_the_handshake_does_not_affect_later_clients(server, garba
 
 
 @pytest.mark.slow
-def test_when_all_connections_are_in_use_the_longest_waiting_connection_is_closed(start, tree):
+def test_when_idle_clients_use_all_connections_a_new_request_is_still_answered(start, tree):
     server = start(TreeSource(str(tree)), Bounds(connections=20))
     idle = [plain(server) for _ in range(40)]
     try:
@@ -627,7 +627,7 @@ def test_when_all_connections_are_in_use_the_longest_waiting_connection_is_close
 
 
 @pytest.mark.slow
-def test_when_all_connections_are_in_use_a_client_that_does_not_read_is_replaced(start, tree):
+def test_when_clients_that_do_not_read_use_all_connections_a_new_request_is_still_answered(start, tree):
     (tree / "images/large").touch()
     os.truncate(tree / "images/large", 100 << 20)
     server = start(TreeSource(str(tree)), Bounds(connections=10, stalled=0.2))

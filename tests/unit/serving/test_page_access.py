@@ -10,7 +10,7 @@ from templater.serving.page_access import Access, is_foreign
 OWN = {"Host": "127.0.0.1:8000", "Origin": "http://127.0.0.1:8000"}
 
 
-def test_the_token_works_once_and_its_cookie_from_then_on():
+def test_the_token_is_accepted_once_and_then_only_its_cookie():
     access = Access(8000)
     token = access.address.rpartition("=")[2]
     assert access.exchange("wrong") is None
@@ -65,7 +65,7 @@ def test_the_owner_of_a_connection_is_read_from_the_tables_of_the_kernel(tmp_pat
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/net/tcp6"), reason="needs IPv6 on Linux")
-def test_a_client_with_a_socket_for_ipv6_is_found():
+def test_a_client_that_connects_to_ipv4_by_an_ipv6_socket_is_recognised_as_the_same_user():
     with socket.create_server(("127.0.0.1", 0)) as server, socket.socket(socket.AF_INET6) as client:
         client.connect(("::ffff:127.0.0.1", server.getsockname()[1]))
         connection, peer = server.accept()

@@ -97,7 +97,7 @@ def test_an_event_is_sent_at_first_and_at_each_change(running):
     stream.close()
 
 
-def test_a_further_stream_ends_the_oldest(running):
+def test_a_new_event_stream_beyond_the_limit_ends_the_oldest_one(running):
     running.log_in()
     streams = [running.send("/events") for _ in range(page_server.STREAMS)]
     for stream in streams:
@@ -111,7 +111,7 @@ def test_a_further_stream_ends_the_oldest(running):
         stream.close()
 
 
-def test_an_idle_stream_sends_comments(running, monkeypatch):
+def test_an_idle_event_stream_sends_comments(running, monkeypatch):
     monkeypatch.setattr(page_server, "BEAT", 0.05)
     running.log_in()
     stream = running.send("/events")

@@ -18,7 +18,7 @@ def image(
     return Served(fingerprint * 64, type, arch, 0, 0, 0, {}, parts, aliases)
 
 
-def test_an_alias_of_several_images_selects_the_container_of_this_architecture():
+def test_an_alias_that_several_images_share_selects_the_container_of_this_architecture():
     machine, foreign, ours = (
         image("a", "x", type="virtual-machine"), image("b", "x", arch=OTHER), image("c", "x", "y"),
     )  # fmt: skip
@@ -38,7 +38,7 @@ def test_a_beginning_of_a_fingerprint_selects_an_image_only_if_it_is_unambiguous
     assert [listing.find(name) for name in ("", "a", "b", "aab")] == [None] * 4
 
 
-def test_an_import_gets_the_unified_image_of_the_first_architecture_that_exists():
+def test_an_import_gets_the_unified_image_of_the_first_requested_architecture_that_has_one():
     split, foreign = image("a", "x", files=2), image("b", "x", arch=OTHER)
     listing = Listing([split, foreign])
     assert listing.choose("x") == foreign

@@ -41,7 +41,7 @@ def beneath(root, path):
         os.close(directory)
 
 
-def test_files_below_the_root_are_opened(root):
+def test_files_below_the_root_of_the_tree_can_be_opened(root):
     assert text(beneath(root, "/images/deep/file")) == "images/deep/file"
     assert text(beneath(root, "images//deep/../file")) == "images/file"
 
@@ -51,7 +51,7 @@ def test_files_below_the_root_are_opened(root):
     ["", "/", ".", "..", "../secret", "/../secret", "images/../../secret", "images", "images/deep/", "absent", "images/file/x",
      "a\0b", "x" * 300, "y/" * 3000, ".templater/removed.json", "images/.hidden", "images/../.templater/removed.json"],
 )  # fmt: skip
-def test_a_path_without_a_public_file_is_not_found(root, path):
+def test_a_path_that_names_no_public_file_is_not_found(root, path):
     with pytest.raises(FileNotFoundError):
         beneath(root, path)
 
@@ -118,7 +118,7 @@ def test_a_served_tree_that_is_replaced_by_a_link_stays_the_first_directory(tree
     assert len(source.load().images) == 4
 
 
-def test_the_stamp_of_a_tree_changes_with_its_catalog(tree):
+def test_replacing_the_catalog_of_a_tree_changes_the_stamp_of_the_tree(tree):
     source = TreeSource(str(tree))
     assert len(source.load().images) == 4
     before = source.stamp()
@@ -175,7 +175,9 @@ def test_only_public_images_of_the_store_are_listed(store, tmp_path, messages):
     assert not messages
 
 
-def test_making_an_image_private_changes_the_stamp_and_the_list(store, tmp_path, messages):
+def test_making_an_image_private_changes_the_stamp_and_removes_the_image_from_the_list(
+    store, tmp_path, messages
+):
     image = store.import_files(unified_image(tmp_path / "a"), aliases=["one"], public=True)
     source = StoreSource(messages.append, store)
     before, (served,) = source.stamp(), source.load().images
@@ -213,7 +215,7 @@ def test_a_missing_file_of_the_store_hides_only_its_image(store, tmp_path, messa
     assert f"the image {image.fingerprint[:12]} is not served" in messages[0]
 
 
-def test_serving_a_fetched_image_counts_as_its_use(store, tmp_path, messages):
+def test_serving_a_fetched_image_updates_the_time_of_its_last_use(store, tmp_path, messages):
     image = store.import_files(*split_image(tmp_path / "a"), aliases=["a"], public=True)
     other = store.import_files(unified_image(tmp_path / "b", variant="b"), aliases=["b"], public=True)
     long_ago = int(time.time()) - UNUSED - 100
@@ -229,7 +231,7 @@ def test_serving_a_fetched_image_counts_as_its_use(store, tmp_path, messages):
     assert [each.fingerprint for each in store.prune()] == [other.fingerprint]
 
 
-def test_serving_an_imported_image_changes_no_record(store, tmp_path, messages):
+def test_serving_an_imported_image_does_not_change_the_stamp_of_the_store(store, tmp_path, messages):
     store.import_files(unified_image(tmp_path / "a"), aliases=["a"], public=True)
     source = StoreSource(messages.append, store)
     stamp, (served,) = source.stamp(), source.load().images
@@ -250,7 +252,7 @@ def test_image_files_get_the_same_aliases_as_from_the_streams_add_command(tmp_pa
     assert not messages
 
 
-def test_one_image_can_have_further_aliases(tmp_path, messages):
+def test_further_aliases_can_be_given_for_exactly_one_image(tmp_path, messages):
     listing = FilesSource([unified_image(tmp_path)], ["mine"], messages.append).load()
     assert set(listing.aliases) == {"mine", "tiny/1", "tiny/1/default"}
     with pytest.raises(UsageError, match="--alias needs exactly one image"):
@@ -264,7 +266,7 @@ def test_the_metadata_of_a_split_image_needs_a_second_file(tmp_path, messages):
         FilesSource(split_image(tmp_path)[1:], [], messages.append)
 
 
-def test_a_file_that_changed_is_not_served(tmp_path, messages):
+def test_a_file_is_not_served_after_it_has_changed(tmp_path, messages):
     path = unified_image(tmp_path)
     source = FilesSource([path], [], messages.append)
     (image,) = source.load().images

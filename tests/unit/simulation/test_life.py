@@ -205,7 +205,7 @@ def test_a_report_names_the_instance_that_a_step_created(step: str, note: str) -
     assert report.note == note
 
 
-def test_renaming_another_instance_is_reported_for_that_instance() -> None:
+def test_the_report_about_a_rename_of_another_instance_names_that_instance() -> None:
     report = run_step(life("copy=c2"), parse_step("c2:rename=c9"))
     assert (report.name, report.pending) == ("c9", "copy")
 
@@ -434,7 +434,7 @@ def test_an_instance_with_snapshots_cannot_be_rebuilt() -> None:  # observed on 
     assert "can't rebuild" in str(run_step(life("snapshot=s0"), parse_step("rebuild")).error)
 
 
-def test_a_restarted_ephemeral_instance_is_not_ephemeral_to_its_templates() -> None:  # n49
+def test_after_a_restart_the_templates_of_an_ephemeral_instance_read_ephemeral_as_false() -> None:  # n49
     simulation = Simulation(RenderOptions(INCUS_DEBIAN))
     simulation.create(
         Instance("c1", ephemeral=True), MemoryFolder(Paper(template="{{ instance.ephemeral }}"), rootfs())
@@ -445,7 +445,7 @@ def test_a_restarted_ephemeral_instance_is_not_ephemeral_to_its_templates() -> N
     assert files(simulation)["/etc/st"] == "false" and simulation.find("c1").instance.ephemeral
 
 
-def test_a_template_sees_the_state_of_the_last_start() -> None:  # n53
+def test_a_template_reads_the_power_state_of_the_last_start() -> None:  # n53
     simulation = life(image=Paper(template="{{ config_get('volatile.last_state.power', 'never') }}"))
     told = []
     for step in ("start", "stop", "start"):
@@ -491,7 +491,7 @@ def test_a_changed_key_changes_the_file_at_the_next_start() -> None:
     assert [(change.path, change.action) for change in last.changes] == [("/etc/st", UPDATE)]
 
 
-def test_the_agent_of_a_virtual_machine_applies_every_rule_whose_output_exists() -> None:
+def test_the_agent_writes_the_output_of_every_rule_whatever_its_triggers_are() -> None:
     simulation = Simulation(RenderOptions(INCUS))
     simulation.create(Instance("v1", VIRTUAL_MACHINE), MemoryFolder(Paper(), rootfs()))
     simulation.start("v1")

@@ -109,7 +109,7 @@ def test_a_truncated_backup_is_one_clear_error(tmp_path):
         open_source(tmp_path / "cut.tar.gz")
 
 
-def test_backup_yaml_of_another_instance_is_noted(tmp_path):
+def test_a_note_says_that_backup_yaml_describes_an_instance_of_another_name(tmp_path):
     def rename(name, data):
         return data.replace(b"name: c2", b"name: other") if name.endswith("backup.yaml") else data
 
@@ -165,7 +165,7 @@ def test_an_unpacked_backup_is_recognised(tmp_path):
         assert str(tmp_path / "backup/container") in caught.value.hint
 
 
-def test_index_yaml_describes_the_instance(tmp_path):
+def test_the_instance_can_be_read_from_index_yaml(tmp_path):
     from templater.instances.description_file import read_instance
 
     unpacked("pending_rename", tmp_path)
@@ -173,7 +173,7 @@ def test_index_yaml_describes_the_instance(tmp_path):
     assert (instance.name, instance.config["volatile.apply_template"]) == ("c4", "rename")
 
 
-def test_the_folder_of_another_instance_is_noted(tmp_path):
+def test_a_note_says_that_the_folder_has_the_name_of_another_instance(tmp_path):
     folder = unpacked("pending_copy", tmp_path)
     source = open_source(folder)
     assert any("its folder is named 'container'" in note for note in source.read_instance().notes)
@@ -200,7 +200,7 @@ def record(directory: Path, text: str) -> None:
     (directory / ".templater/state").write_text(text)
 
 
-def test_an_instance_directory_has_the_recorded_pending_trigger(directory):
+def test_a_recorded_pending_trigger_of_an_instance_directory_is_used(directory):
     record(directory, "pending=copy\nname=web9\n")
     source = open_source(directory)
     instance = source.read_instance()

@@ -145,7 +145,7 @@ def test_a_hook_finds_the_c_module_for_system_calls_without_a_search(package):
 @pytest.mark.parametrize(
     "place", [("/nowhere/_ctypes.so", 0, 0), (_ctypes.__file__, 0, 0)], ids=["other", "old"]
 )
-def test_a_c_module_that_moved_or_changed_is_searched_again(package, place):
+def test_a_c_module_is_searched_again_after_it_moved_or_changed(package, place):
     """After an update of Python, or with another build of the same version."""
     line(package)
     head, codes = parse_bundle(kept(package).read_bytes())

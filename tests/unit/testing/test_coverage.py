@@ -96,7 +96,7 @@ def test_a_failing_render_covers_the_parts_before_the_failure(tmp_path):
     assert "x.tpl:1:7: this condition is true in no test" not in missed(tmp_path, template)
 
 
-def test_a_skipped_rule_counts_as_not_written(tmp_path):
+def test_coverage_counts_a_skipped_rule_as_not_written(tmp_path):
     image = an_image(
         tmp_path / "i", "tests:\n- {name: a, rootfs: {/etc/x: old}, expect: {/etc/x: {absent: true}}}\n",
         rules="  /etc/x: {when: [create], template: hostname.tpl, create_only: true}\n",

@@ -72,7 +72,7 @@ def test_the_tests_of_a_preset_notice_nine_of_ten_mutants(preset, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_mutant_is_noticed_only_by_a_test_that_reads_its_text(tmp_path):
+def test_most_mutants_survive_a_single_weak_test(tmp_path):
     """With only one weak test, more than half of the mutants survive."""
     image = shutil.copytree(ROOT / "sample-images" / "openwrt", tmp_path / "openwrt", symlinks=True)
     (image / "tests" / "uci.yaml").write_text(

@@ -88,7 +88,7 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize(("text", "message", "hint"), MISTAKES.values(), ids=MISTAKES)
-def test_a_mistake_in_a_test_file_has_its_position(text, message, hint, tmp_path):
+def test_a_mistake_in_a_test_file_is_reported_with_its_position(text, message, hint, tmp_path):
     with pytest.raises(TemplaterError) as caught:
         read(tmp_path, text)
     assert str(caught.value).startswith(f"{tmp_path}/a.yaml:{message.replace('{folder}', str(tmp_path))}")
@@ -120,7 +120,7 @@ def test_a_profile_whose_content_is_unknown_is_a_mistake(tmp_path):
 # --- values
 
 
-def test_a_case_has_the_instance_that_the_keys_describe(tmp_path):
+def test_the_instance_of_a_case_is_built_from_the_keys_of_the_test(tmp_path):
     (case,) = read(
         tmp_path,
         test(
@@ -219,7 +219,7 @@ def test_many_keys_in_many_cases_are_an_error(tmp_path, monkeypatch):
         read(tmp_path, test(f"matrix: {{instance: [{hosts}]}}\nconfig: {{{config}}}\nsnapshot: true"))
 
 
-def test_a_test_file_is_read_only_to_the_hundredth_mistake(tmp_path):
+def test_reading_of_a_test_file_ends_at_the_hundredth_mistake(tmp_path):
     with pytest.raises(InputError) as caught:
         read(tmp_path, "tests:\n" + "- {expcet: {}}\n" * 5_000)
     assert caught.value.notes[-1] == "and 79 more mistakes"

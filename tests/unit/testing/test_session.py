@@ -136,7 +136,7 @@ def test_an_error_fails_a_test_unless_it_is_expected(body, found, tmp_path):
     assert failures(image) == found
 
 
-def test_an_error_of_only_one_host_fails_only_the_case_of_that_host(tmp_path):
+def test_an_error_that_only_one_host_has_fails_only_the_case_for_that_host(tmp_path):
     templates = {"hostname.tpl": "{{ 'a' + 'b' }}{{ x.0[1] }}"}
     tests = "tests:\n- {name: x, matrix: {host: [incus, lxd]}, expect: {/etc/hostname: {contains: a}}}\n"
     incus, lxd = run(an_image(tmp_path / "i", tests, templates=templates))
@@ -258,7 +258,7 @@ def test_a_snapshot_has_a_heading_for_each_step(tmp_path):
     )
 
 
-def test_a_snapshot_differs_if_nothing_is_written_any_more(tmp_path):
+def test_a_snapshot_differs_if_the_rules_no_longer_write_its_files(tmp_path):
     image = an_image(tmp_path / "i", SNAPSHOT)
     failures(image, update=True)
     metadata = image / "metadata.yaml"
@@ -342,7 +342,7 @@ def test_the_update_option_never_writes_through_a_link(place, tmp_path):
 # --- sources
 
 
-def test_an_archive_is_tested_with_the_folder_that_the_tests_option_gives(tmp_path):
+def test_an_archive_is_tested_with_the_tests_in_the_folder_of_the_tests_option(tmp_path):
     image = an_image(tmp_path / "i", SNAPSHOT + "- {name: b, expect: {/etc/hostname: {contains: c1}}}\n")
     (image / "rootfs").mkdir()
     archive = tmp_path / "i.tar.xz"

@@ -28,7 +28,7 @@ def test_true_gives_an_attribute_without_a_value_and_a_void_element_has_no_end_t
 
 
 @pytest.mark.parametrize("address", ["javascript:x", "https://example.org/", "//example.org/", " #x"])
-def test_a_link_leads_only_to_a_place_in_the_page(address):
+def test_a_link_to_an_address_outside_the_page_is_refused(address):
     with pytest.raises(ValueError, match="not in the page"):
         element("a", "x", href=address)
 

@@ -29,7 +29,7 @@ def test_the_name_of_a_key_decides_whether_it_is_secret(key, secret):
     assert is_secret(key) == secret
 
 
-def test_values_of_secret_keys_are_hidden_also_if_a_profile_sets_them():
+def test_the_value_of_a_secret_key_is_hidden_whether_the_instance_or_a_profile_sets_it():
     redaction = a_redaction()
     assert redaction.hides([Origin("user.password", "local")]) == ["user.password"]
     assert redaction.hides([Origin("cloud-init.user-data", "profile", "web")])
@@ -38,7 +38,7 @@ def test_values_of_secret_keys_are_hidden_also_if_a_profile_sets_them():
     assert not redaction.hides([Origin("user.role", "local")])
 
 
-def test_a_default_in_place_of_a_secret_key_is_shown():
+def test_a_default_that_replaces_an_unset_secret_key_is_shown():
     assert not a_redaction().hides([Origin("user.password", "undefined"), Origin("the default", "default")])
 
 

@@ -319,7 +319,7 @@ def test_an_unlistable_directory_does_not_prevent_writing(rootfs, top, monkeypat
     assert (top / "etc/hosts").read_text() == "new"
 
 
-def test_a_journal_finds_leftovers_that_the_next_plan_does_not_visit(rootfs, top, tmp_path):
+def test_a_journal_leads_to_leftovers_in_directories_that_the_next_plan_does_not_visit(rootfs, top, tmp_path):
     (tmp_path / "state").mkdir()
     (top / "var" / f"{PREFIX}cc-1-1").write_text("its inode was numbered anew")
     (top / "var" / f"{PREFIX}dd-1-1").write_text("not of that run")
@@ -624,7 +624,9 @@ def test_a_failed_apply_removes_three_hundred_created_parents(rootfs, top, monke
         (f"{PREFIX}missing-5-1", None),
     ],
 )
-def test_a_name_that_no_run_of_templater_has_left_is_kept_and_counts_as_clean(tmp_path, name, make):
+def test_an_entry_with_a_name_that_templater_never_leaves_behind_is_kept_and_counts_as_clean(
+    tmp_path, name, make
+):
     if make is not None:
         make(tmp_path / name)
     with Root(str(tmp_path)) as root, root.directory("/") as directory:

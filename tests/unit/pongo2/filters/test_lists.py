@@ -77,7 +77,7 @@ def test_the_slice_filter_requires_one_colon(slice_):
         slice_([1], "1")
 
 
-def test_a_negative_start_panics_in_v4():
+def test_a_negative_start_of_a_slice_panics_in_v4():
     with pytest.raises(Panic, match="out of range"):
         slice_v4("abc", "-1:")
 

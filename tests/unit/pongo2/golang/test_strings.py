@@ -14,11 +14,11 @@ def test_case_conversion_keeps_the_number_of_characters():
 @pytest.mark.parametrize(
     ("text", "upper"), [("ß", "ß"), ("ŉ", "ŉ"), ("ᾳ", "ᾼ"), ("ǆ", "Ǆ"), ("\u0131", "I"), ("ÿ", "Ÿ")]
 )
-def test_upper_case_equals_that_of_go(text, upper):
+def test_text_in_upper_case_is_the_same_as_in_go(text, upper):
     assert upper_text(text) == upper
 
 
-def test_a_final_sigma_has_no_special_lower_case():
+def test_a_final_sigma_becomes_an_ordinary_small_sigma():
     assert lower_text("\u03a3\u03a3") == "\u03c3\u03c3"
 
 
@@ -27,7 +27,7 @@ def test_the_information_separators_are_not_white_space():
     assert fields("a\x85b\xa0c\u2028d\u3000e") == list("abcde")
 
 
-def test_white_space_in_go_is_that_of_python_without_the_information_separators():
+def test_go_has_the_white_space_of_python_except_the_information_separators():
     python = {chr(code) for code in range(0x110000) if chr(code).isspace()}
     assert python - set(GO_SPACE) == set("\x1c\x1d\x1e\x1f")
     assert set(GO_SPACE) <= python
@@ -37,5 +37,5 @@ def test_an_empty_separator_splits_into_runes_and_stray_bytes():
     assert split_text("é\udcc3", "") == ["é", "\udcc3"]
 
 
-def test_a_stray_byte_as_separator_splits_a_character():
+def test_a_character_is_split_at_a_stray_byte_given_as_separator():
     assert split_text("éa", "\udcc3") == ["", "\udca9a"]

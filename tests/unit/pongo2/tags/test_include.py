@@ -18,7 +18,7 @@ def test_an_included_template_gets_a_copy_of_the_context():
     assert text == "[12]1"
 
 
-def test_the_word_with_in_an_include_tag_adds_names_and_the_word_only_hides_all_other_names():
+def test_an_include_tag_adds_names_after_with_and_hides_all_other_names_after_only():
     source = "{{ x }}{{ y }}|"
     assert render("{% include 'a.tpl' with y=2 %}", context={"x": 1}, a_tpl=source) == "12|"
     assert render("{% include 'a.tpl' with y=2 only %}", context={"x": 1}, a_tpl=source) == "2|"
@@ -74,7 +74,7 @@ def test_an_error_in_an_included_template_has_its_position_in_that_template(dial
     assert raised.value.span.place == "a.tpl:2:5"
 
 
-def test_templates_that_include_each_other_hit_the_limit():
+def test_a_template_that_includes_itself_hits_the_limit():
     from templater.model.errors import LimitError
 
     with pytest.raises(LimitError):
@@ -83,7 +83,7 @@ def test_templates_that_include_each_other_hit_the_limit():
         render("{% include n %}", context={"n": "a.tpl"}, a_tpl="{% include n %}")
 
 
-def test_a_hundred_templates_may_include_each_other():
+def test_a_chain_of_includes_may_have_a_hundred_templates():
     def files(count):
         names = {f"f{n}_tpl": f'{{% include "f{n + 1}.tpl" %}}' for n in range(count)}
         return names | {f"f{count}_tpl": "end"}
