@@ -505,7 +505,7 @@ def test_a_list_of_instances_is_read_instance_by_instance():
 
 
 @pytest.mark.parametrize("step", [1, 7, 4096])
-def test_a_list_of_instances_can_arrive_in_pieces_of_any_size(step):
+def test_a_list_of_instances_can_be_read_in_pieces_of_any_size(step):
     data = '[{"name": "é😀\\u0041"} , {"name":"b"}]\n'.encode()
     stream = io.BytesIO(data)
     names = [instance.name for instance in stream_instances(lambda size: stream.read(step), "x")]

@@ -135,7 +135,7 @@ def test_a_dangling_link_resolves_to_its_missing_target() -> None:
     assert resolved.missing == ("/run/resolve",)
 
 
-def test_a_dangling_parent_link_lists_missing_directories() -> None:
+def test_the_missing_directories_that_a_dangling_parent_link_names_are_listed() -> None:
     resolved = resolve(MemoryRootfs({"/lnk": link("srv/new")}), "/lnk/a")
     assert resolved.real == "/srv/new/a"
     assert resolved.missing == ("/srv", "/srv/new")
@@ -164,7 +164,7 @@ def test_a_path_below_an_entry_that_is_not_a_directory_is_an_error(kind: str, en
     assert resolved.error is not None and str(resolved.error) == f"'/etc/a' is a {kind}, not a directory"
 
 
-def test_mount_points_on_the_way_are_listed() -> None:
+def test_mount_points_on_the_way_to_the_target_are_listed() -> None:
     rootfs = MemoryRootfs({"/data": Entry(DIRECTORY, 0o755, is_mount=True), "/data/a": "x"})
     assert resolve(rootfs, "/data/a").mounts == ("/data",)
 

@@ -212,7 +212,7 @@ def test_a_rule_with_create_only_is_skipped_in_the_second_pass() -> None:
     assert [change.action for change in changes] == [CREATE, SKIP]
 
 
-def test_a_repeated_trigger_is_two_passes() -> None:
+def test_a_repeated_trigger_gives_two_passes() -> None:
     once = rule()
     changes = decide([rendering(once, trigger="start"), rendering(once, trigger="start")], MemoryRootfs())
     assert [change.action for change in changes] == [CREATE, KEEP]
@@ -230,7 +230,7 @@ def test_the_plan_shows_creation_and_later_update_of_a_file_as_one_creation() ->
     assert left.new_parents == ("/n",)
 
 
-def test_a_file_that_a_later_pass_restores_is_not_written() -> None:
+def test_a_file_is_not_written_if_a_later_pass_restores_its_old_content() -> None:
     both = rule()
     changes = decide([rendering(both, b"x\n"), rendering(both, b"old\n", "start")], file(b"old\n"))
     assert [change.action for change in changes] == [UPDATE, UPDATE]
@@ -293,7 +293,7 @@ def test_an_impossible_id_is_refused(text: str) -> None:
         parse_id(text, "uid", rule())
 
 
-def test_rules_that_share_a_template_share_a_config_drive_file() -> None:
+def test_rules_with_the_same_template_write_the_same_file_on_the_config_drive() -> None:
     one_, two = rule("/etc/a"), rule("/etc/b")
     first, second = config_drive([rendering(one_, b"1"), rendering(two, b"2")])
     assert first.path == second.path == "a.tpl.out"

@@ -285,7 +285,9 @@ def test_expressions_nest_sixty_deep() -> None:
         (Limits(seconds=0), '{% for x in "x"|ljust:9999 %}{{ x }}{% endfor %}', "longer than 0 seconds"),
     ],
 )
-def test_limits_are_options_and_errors_name_them(limits: Limits, source: str, words: str) -> None:
+def test_limits_can_be_set_as_options_and_limit_errors_name_their_limit(
+    limits: Limits, source: str, words: str
+) -> None:
     with pytest.raises(LimitError, match=words):
         pongo2.compile(source, limits=limits).render({})
     with pytest.raises(LimitError, match=words):

@@ -22,7 +22,7 @@ def folder(tmp_path):
     return Folder(tmp_path / "in")
 
 
-def test_files_are_read_by_name(folder):
+def test_files_of_the_folder_are_read_by_name(folder):
     assert folder.read("a.tpl") == b"A\xff"
     assert folder.read("deep/c.tpl") == b"C"
 

@@ -94,7 +94,7 @@ def test_an_error_names_the_template_and_the_rule() -> None:
     assert "in the rule for '/etc/a' at img/metadata.yaml:3:3, trigger create" in done.error.explain()
 
 
-def test_a_missing_template_points_at_the_rule_that_names_it() -> None:
+def test_the_error_for_a_missing_template_has_the_position_of_the_rule_that_names_it() -> None:
     text = "templates:\n  /etc/a:\n    when: [create]\n    template: nope.tpl\n"
     (done,) = render(
         read_metadata(Source("metadata.yaml", text)), {}, Instance(), ("create",), RenderOptions(INCUS)

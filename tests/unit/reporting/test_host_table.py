@@ -107,7 +107,7 @@ def test_the_table_agrees_with_the_plan_of_each_host(tmp_path: Path, vm: bool) -
         ]
 
 
-def test_a_host_that_cannot_read_the_image_has_an_error(tmp_path: Path) -> None:
+def test_the_table_has_an_error_for_each_host_that_cannot_read_the_image(tmp_path: Path) -> None:
     """yaml v2 refuses the second key; the text of each library is recorded in tests/metadata_cases."""
     found = table(tmp_path, rules="/etc/a: {when: [create], template: a.tpl, mode: [1]}")
     assert set(found.errors) == set(NAMES) and not found.rows

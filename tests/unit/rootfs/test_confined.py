@@ -75,7 +75,7 @@ def test_a_symlink_in_a_parent_is_refused_by_an_error_that_names_it(root, link):
 
 
 @pytest.mark.parametrize("link", ["inner", "up", "dangling", "loop", "self"])
-def test_a_symlink_as_last_component_is_refused(root, link):
+def test_a_symlink_as_the_last_part_of_a_path_is_refused(root, link):
     with pytest.raises(RefusedError, match=f"'/{link}' is a symlink, not a regular file"):
         root.read(f"/{link}", 100)
 

@@ -276,7 +276,7 @@ def test_the_child_ends_with_its_parent():
         b" 1:a,",
     ],
 )
-def test_an_answer_in_an_unknown_format_is_a_failure(data):
+def test_an_answer_of_the_child_in_an_unknown_format_is_a_failure(data):
     with pytest.raises(ChildFailure):
         child.parse(data)
 

@@ -279,7 +279,7 @@ def test_a_squashfs_reader_without_output_is_killed(tmp_path, monkeypatch):
     assert time.monotonic() - begin < 20
 
 
-def test_a_damaged_file_gives_the_error_text_of_the_reader(tmp_path):
+def test_the_error_for_a_damaged_squashfs_file_names_the_file(tmp_path):
     path = Path(squashfs(tmp_path))
     path.write_bytes(path.read_bytes()[:100] + b"\xff" * 3000)
     with pytest.raises(InputError) as caught, open_rootfs(str(path)) as archive:

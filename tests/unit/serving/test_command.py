@@ -72,6 +72,6 @@ def test_an_invalid_public_url_is_refused(text):
         public_url(text)
 
 
-def test_a_public_url_has_no_slash_at_its_end():
+def test_the_slash_at_the_end_of_a_public_url_is_removed():
     assert public_url("https://images.example.com:8443/base/") == "https://images.example.com:8443/base"
     assert public_url("") == ""

@@ -209,7 +209,7 @@ def test_json_files_can_be_replaced_while_clients_read(server, tree):
     assert seen == set(versions)
 
 
-def test_a_damaged_catalog_leaves_the_last_valid_list(server, tree):
+def test_after_the_catalog_is_damaged_the_last_valid_list_is_still_served(server, tree):
     before = metadata(server.request("/1.0/images"))
     (tree / "streams/v1/images.json").write_text("{")
     assert metadata(server.request("/1.0/images")) == before
@@ -232,7 +232,7 @@ def test_redirect_rules_send_clients_to_the_origin(start, tree):
     assert server.request("/host/files/../x").status == 404
 
 
-def test_a_browser_gets_the_page_of_the_tree(server, tree):
+def test_a_browser_gets_the_index_html_of_the_tree(server, tree):
     assert metadata(server.request("/", Accept="text/html")) == ["/1.0"]
     (tree / "index.html").write_text("<p>images")
     answer = server.request("/", Accept="text/html,*/*")
@@ -420,7 +420,9 @@ def test_a_private_image_is_answered_like_an_unknown_one(start, tmp_path):
     assert server.request(f"/1.0/images/{public.fingerprint}").status == 404
 
 
-def test_attack_64_a_file_name_comes_from_the_fingerprint_and_the_content_only(start, tmp_path):
+def test_attack_64_the_name_of_an_exported_file_comes_only_from_the_fingerprint_and_the_content(
+    start, tmp_path
+):
     store = Store(str(tmp_path / "store"))
     store.import_files(
         unified_image(tmp_path / "a", name="../../x; filename=y"), aliases=["../../x"], public=True

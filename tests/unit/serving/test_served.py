@@ -48,7 +48,7 @@ def test_an_import_gets_the_unified_image_of_the_first_requested_architecture_th
     assert listing.choose("b" * 12, [OTHER]) == foreign
 
 
-def test_debian_names_of_architectures_are_known():
+def test_an_architecture_can_be_requested_by_its_debian_name():
     assert Listing([image("b", "x", arch="aarch64")]).choose("x", ["arm64"]) == image(
         "b", "x", arch="aarch64"
     )

@@ -102,7 +102,7 @@ def test_no_descriptor_stays_open(root):
     assert len(os.listdir("/proc/self/fd")) == before
 
 
-def test_a_served_tree_that_is_replaced_by_a_link_stays_the_first_directory(tree, tmp_path):
+def test_a_served_tree_stays_the_same_directory_if_a_link_replaces_its_path(tree, tmp_path):
     """The owner of a directory above the tree could lead the server to any file, such as /etc/shadow."""
     source = TreeSource(str(tree))
     (file, *_) = source.load().images[0].files
@@ -129,7 +129,7 @@ def test_replacing_the_catalog_of_a_tree_changes_the_stamp_of_the_tree(tree):
     assert source.stamp() != before
 
 
-def test_the_aliases_of_a_product_are_read_once_for_all_its_versions(tree, tmp_path, monkeypatch):
+def test_the_aliases_of_a_product_are_computed_once_for_all_its_versions(tree, tmp_path, monkeypatch):
     for number in range(1, 4):
         add(Tree(str(tree)), unified_image(tmp_path / str(number), created=CREATED + number * DAY))
     calls = []

@@ -57,7 +57,7 @@ def test_a_file_of_a_terabyte_is_not_read(disk):
         view.read("/large", 1 << 20)
 
 
-def test_a_limit_applies_before_and_after_a_file_is_read(disk):
+def test_a_size_limit_applies_to_the_first_and_to_later_reads_of_a_file(disk):
     view = DiskSnapshot(disk)
     for _ in range(2):
         with pytest.raises(LimitError):

@@ -308,7 +308,9 @@ def life_report(image: "Paper", host: Host, *steps: str) -> Report:
     return [run_step(simulation, parse_step(step)) for step in steps][-1]
 
 
-def test_a_trigger_set_at_creation_is_kept() -> None:  # observed on Incus 6.0.4
+def test_a_pending_trigger_in_the_configuration_of_a_new_instance_is_kept() -> (
+    None
+):  # observed on Incus 6.0.4
     simulation = Simulation(RenderOptions(INCUS_DEBIAN))
     instance = Instance("c1", config={"volatile.apply_template": "copy"})
     simulation.create(instance, MemoryFolder(Paper(), rootfs()))
@@ -321,7 +323,7 @@ def image_keys(simulation: Simulation) -> dict[str, str]:
     return {key: value for key, value in config.items() if key.startswith("image.")}
 
 
-def test_image_properties_win_at_creation_and_later_values_are_kept() -> None:  # n10, n61
+def test_image_properties_replace_keys_at_creation_but_not_keys_that_are_set_later() -> None:  # n10, n61
     simulation = Simulation(RenderOptions(INCUS_DEBIAN))
     simulation.create(
         Instance("c1", config={"image.os": "mine", "image.own": "z"}), MemoryFolder(Paper(), rootfs())
@@ -511,7 +513,9 @@ def test_the_agent_writes_the_output_of_every_rule_whatever_its_triggers_are() -
         ("c:start", "start", "", "c"),
     ],
 )
-def test_a_step_has_a_verb_an_argument_and_a_name(text: str, verb: str, argument: str, name: str) -> None:
+def test_a_step_is_parsed_into_a_verb_an_argument_and_a_name(
+    text: str, verb: str, argument: str, name: str
+) -> None:
     step = parse_step(text)
     assert (step.verb, step.argument, step.name) == (verb, argument, name)
 
@@ -585,7 +589,9 @@ def test_releases_that_reject_template_links_create_no_instance() -> None:  # 67
         ("architecture: x86_64\n", "Missing creation date"),
     ],
 )
-def test_an_image_that_no_daemon_imports_is_reported(head: str, says: str) -> None:  # 156, 157, 158
+def test_an_error_tells_why_the_daemon_does_not_import_the_image(
+    head: str, says: str
+) -> None:  # 156, 157, 158
     image = Paper()
     image.source = Source("metadata.yaml", head + FOUR)
     with pytest.raises(HostError) as caught:

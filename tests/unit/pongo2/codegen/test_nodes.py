@@ -22,7 +22,9 @@ def test_only_the_nodes_module_imports_jinja2_nodes(name: str) -> None:
 
 @pytest.mark.parametrize("order", [(False, False), (True, False), (False, True), (True, True)])
 @pytest.mark.parametrize("names", [["key"], ["key", "value"]])
-def test_a_loop_node_returns_its_variable_names_and_order(names: list[str], order: tuple[bool, bool]) -> None:
+def test_the_names_and_the_order_of_a_loop_can_be_read_from_its_node(
+    names: list[str], order: tuple[bool, bool]
+) -> None:
     backward, ordered = order
     loop = nodes.loop(names, nodes.Const(()), [], [], 7, backward=backward, ordered=ordered)
     assert (nodes.loop_names(loop), nodes.loop_order(loop), nodes.place_of(loop)) == (names, order, 7)

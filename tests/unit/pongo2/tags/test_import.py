@@ -24,7 +24,7 @@ def test_imported_macros_see_the_importing_context():
     assert render("{% set x = 3 %}{% import 'm.tpl' f %}{{ f(1) }}", m_tpl=MACROS) == "[13]"
 
 
-def test_a_block_in_a_macro_is_found_in_the_importing_template():
+def test_a_block_in_an_imported_macro_is_replaced_by_the_block_of_the_importing_template():
     macro = "{% macro f() export %}<{% block a %}no{% endblock %}>{% endmacro %}"
     block = "{% block a %}x{% endblock %}"
     assert render("{% import 'm.tpl' f %}" + block + "{{ f() }}", m_tpl=macro) == "x<x>"
@@ -33,7 +33,7 @@ def test_a_block_in_a_macro_is_found_in_the_importing_template():
         render("{% import 'm.tpl' f %}{{ f() }}", m_tpl=macro)
 
 
-def test_messages_use_the_original_name_of_a_macro():
+def test_error_messages_name_an_imported_macro_by_its_original_name():
     with pytest.raises(TemplateError, match="'f' called with too many"):
         render("{% import 'm.tpl' f as h %}{{ h(1, 2) }}", m_tpl=MACROS)
 

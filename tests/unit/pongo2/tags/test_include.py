@@ -13,7 +13,7 @@ def test_an_image_may_not_use_the_include_tag(dialect):
     assert banned("include", dialect)
 
 
-def test_an_included_template_gets_a_copy_of_the_context():
+def test_an_included_template_cannot_change_the_variables_of_the_including_template():
     text = render("{% set x = 1 %}{% include 'a.tpl' %}{{ x }}", a_tpl="[{{ x }}{% set x = 2 %}{{ x }}]")
     assert text == "[12]1"
 
