@@ -111,7 +111,7 @@ def test_a_file_that_tools_would_read_differently_is_refused(
 
 
 @pytest.mark.parametrize("size", [50, 95, 96, 98, 100, 120])
-def test_a_file_that_was_cut_short_is_one_clear_error(tmp_path: Path, size: int) -> None:
+def test_a_truncated_squashfs_file_gives_one_clear_error(tmp_path: Path, size: int) -> None:
     path = Path(one_directory(tmp_path / "i.squashfs"))
     path.write_bytes(path.read_bytes()[:size])
     with pytest.raises(InputError, match="can't be read: "):

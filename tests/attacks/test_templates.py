@@ -206,7 +206,7 @@ def test_attack_56_many_rules_with_one_template_take_linear_time(image, scene):
     assert many < 24 * few, (few, many)
 
 
-def test_a_valid_image_is_written(image, scene):
+def test_the_files_of_a_valid_image_are_written(image, scene):
     ask(image)
     (image / "templates/x.tpl").write_text("fine")
     found = made(image, scene)

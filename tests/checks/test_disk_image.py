@@ -110,7 +110,7 @@ def test_a_disk_that_is_also_a_tarball_is_checked_by_the_rules_for_both(tmp_path
     assert ("CRITICAL", "rootfs.img") in found
 
 
-def test_a_text_file_that_describes_a_disk_is_a_high_finding_as_second_file(tmp_path: Path):
+def test_a_second_file_that_is_only_a_text_description_of_a_disk_is_a_high_finding(tmp_path: Path):
     second = tmp_path / "second.vmdk"
     second.write_text("# Disk DescriptorFile\nversion=1\nRW 1 FLAT /dev/sda 0\n")
     found = audit(scan_image(image(tmp_path / "i.tar"), rootfs=str(second)))

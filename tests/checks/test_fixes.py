@@ -38,7 +38,7 @@ def fixed(of: AuthoredImage, *, unsafe: bool = True) -> FixedImage:
 
 
 @pytest.mark.parametrize("case", CASES, ids=list(map(name, CASES)))
-def test_a_fixed_finding_is_gone_and_a_second_run_changes_nothing(case):
+def test_a_check_after_a_fix_does_not_report_the_finding_and_a_second_fix_changes_nothing(case):
     done = fixed(case[3])
     assert not {key_of(finding) for finding in done.fixed} & {
         key_of(each) for each in findings_of(done.image)
@@ -179,7 +179,7 @@ def test_only_findings_of_the_chosen_severities_are_fixed():
         ("abc", "cba", False), ("abc", "abcde", False), ("", "a", True),
     ],
 )  # fmt: skip
-def test_the_difference_of_two_words_does_not_depend_on_their_order(a, b, expected):
+def test_the_difference_between_two_words_does_not_depend_on_the_order_of_the_words(a, b, expected):
     assert differ_by_one(a, b) is expected and differ_by_one(b, a) is expected
 
 

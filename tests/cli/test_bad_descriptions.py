@@ -44,7 +44,7 @@ def write(path, text):
 
 
 @each_command
-def test_a_pending_trigger_that_no_daemon_sets_is_noted(command, plan_with, place):
+def test_a_note_says_that_no_daemon_sets_the_pending_trigger(command, plan_with, place):
     text = "name: web1\nstatus: Stopped\nconfig: {volatile.apply_template: zzz}\ndevices: {}\n"
     code, _, err = plan_with(command, "-i", write(place / "web1.yaml", text))
     assert code == 0
@@ -59,7 +59,7 @@ def test_a_note_says_that_a_running_instance_has_a_pending_trigger(command, plan
 
 
 @each_command
-def test_a_backup_yaml_of_another_instance_is_noted(command, plan_with, place):
+def test_a_note_says_that_a_backup_yaml_belongs_to_another_instance(command, plan_with, place):
     with tarfile.open(BACKUPS / "pending_copy.tar.gz") as tar, tarfile.open(place / "b.tar", "w") as out:
         for member in tar:
             data = tar.extractfile(member).read() if member.isreg() else b""
@@ -101,7 +101,7 @@ def test_no_file_outside_a_hostile_root_filesystem_is_read(command, hostile, pla
     assert "secret" not in out + err
 
 
-def test_a_name_that_the_daemons_refuse_is_refused_or_noted(plan_with, place):
+def test_a_name_that_the_daemons_refuse_is_refused_or_causes_a_note(plan_with, place):
     """Observed on Incus 6.0.4: Incus rejects a number as an instance name. LXC and podman accept it."""
     for command in ("preview", "diff"):
         code, _, err = plan_with(command, "--name", "1234")

@@ -140,7 +140,7 @@ def test_a_name_with_control_characters_is_not_offered(image):
     assert not [word for word in answered("explain", image, "")[1] if "red" in word]
 
 
-def test_the_instances_of_a_file_are_completed(tmp_path, monkeypatch):
+def test_the_names_of_the_instances_in_a_file_are_completed(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "fleet.json").write_text('[{"name": "web1"}, {"name": "web2"}, {"name": "db"}]')
     (tmp_path / "web.yaml").write_text("name: web9\n")
@@ -244,20 +244,20 @@ def test_a_damaged_image_has_no_completions_and_no_message(metadata, image, tmp_
     assert capfd.readouterr() == ("none 0\n", "")
 
 
-def test_a_pipe_is_not_opened(image, tmp_path):
+def test_completion_does_not_open_a_pipe(image, tmp_path):
     os.mkfifo(tmp_path / "pipe")
     assert answered("explain", "pipe", "/etc/") == ("none 0", [])
     assert answered("preview", image, "-i", "pipe#")[1] == []
 
 
-def test_a_large_archive_is_not_read(image, tmp_path):
+def test_completion_does_not_read_a_large_archive(image, tmp_path):
     path = archive(tmp_path)
     assert answered("explain", str(path), "/etc/h")[1] == ["/etc/hostname"]
     os.truncate(path, complete.LARGEST_ARCHIVE + 1)
     assert answered("explain", str(path), "/etc/h")[1] == []
 
 
-def test_a_large_list_of_instances_is_not_read(tmp_path):
+def test_completion_does_not_read_a_large_list_of_instances(tmp_path):
     path = tmp_path / "fleet.json"
     path.write_text('[{"name": "web1"}]')
     assert answered("preview", "x", "-i", f"{path}#")[1] == [f"{path}#web1"]

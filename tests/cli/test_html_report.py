@@ -60,7 +60,7 @@ def test_every_report_is_valid_and_has_no_foreign_code(name, page):
 
 
 @pytest.mark.parametrize(("name", "code"), [("preview", 0), ("failures", 5), ("check", 1), ("rootfs", 0)])
-def test_the_exit_code_is_that_of_the_command_without_a_report(name, code, page, run):
+def test_the_exit_code_with_a_report_equals_the_exit_code_without_a_report(name, code, page, run):
     assert page(*COMMANDS[name])[0] == code == run(*COMMANDS[name])[0]
 
 
@@ -82,7 +82,7 @@ def test_the_report_shows_every_line_of_every_file_without_scripts(sample, page,
             assert line in shown or any(each.endswith(line) for each in shown), line
 
 
-def test_a_report_shows_the_origin_of_a_value_as_text_and_as_a_class_of_html(page):
+def test_a_report_shows_the_origin_of_a_value_as_text_and_as_an_html_class(page):
     _, text = page("preview", CLOUD, "--name", "web1", "-c", "user.meta-data=role: db", "--show-secrets")
     root = parsed(text)
     values = {(each.text, each.get("class")) for each in root.iter("b")}
@@ -127,7 +127,7 @@ def test_each_instance_of_a_list_has_its_section(page):
     assert {"edge0 ", "edge1 "} <= set(names)
 
 
-def test_equal_inputs_give_equal_bytes(page):
+def test_equal_inputs_give_byte_identical_reports(page):
     assert page(*COMMANDS["preview"]) == page(*COMMANDS["preview"])
 
 
@@ -266,7 +266,7 @@ def test_a_link_that_appears_after_the_check_of_the_path_is_replaced(monkeypatch
     assert not (tmp_path / "r.html").is_symlink()
 
 
-def test_a_pipe_is_refused(run, tmp_path):
+def test_a_pipe_is_refused_as_the_report_file(run, tmp_path):
     os.mkfifo(tmp_path / "fifo")
     assert run("preview", CLOUD, "--html", tmp_path / "fifo")[0] == 3
 
@@ -365,7 +365,7 @@ def test_the_search_field_appears_only_with_scripts(page, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_report_of_500_files_and_a_file_of_2_megabytes_shows_everything(page, tmp_path):
+def test_a_report_shows_everything_of_500_small_files_and_a_file_of_2_megabytes(page, tmp_path):
     templates = {f"t{n}": f"file {n}\n" + "key = {{ instance.name }}\n" * 20 for n in range(500)}
     templates["big"] = "".join(f"line {n} of a large file, as templates have it\n" for n in range(45_000))
     rules = {f"/etc/{name}": {"when": ["create"], "template": name} for name in templates}
@@ -380,7 +380,7 @@ def test_a_report_of_500_files_and_a_file_of_2_megabytes_shows_everything(page, 
 
 
 @pytest.mark.slow
-def test_reading_the_names_of_each_file_ends_at_the_time_limit(page, tmp_path, monkeypatch):
+def test_the_search_for_the_names_that_templates_read_stops_at_the_time_limit(page, tmp_path, monkeypatch):
     calls = []
     real = explain.readings
 

@@ -245,7 +245,7 @@ def test_options_without_effect_are_refused(typed, arguments):
     assert (code, out) == (2, "")
 
 
-def test_keeping_a_missing_property_is_an_error(image, typed, tmp_path):
+def test_the_keep_option_refuses_a_property_that_the_image_does_not_have(image, typed, tmp_path):
     arguments = ("publish", image, "-o", tmp_path / "x.tar", "--compression", "none")
     code, _, said = typed(*arguments, "--keep", "nosuch")
     assert code == 2

@@ -88,7 +88,7 @@ def test_the_host_none_shows_templaters_own_result(incus, run):  # noqa: F811
     assert code == 0 and "# /srv/deep/file: new, 33:34 0604" in out
 
 
-def test_diff_with_a_changed_key_compares_renderings(incus, run):  # noqa: F811
+def test_diff_with_a_changed_key_says_that_no_template_reads_the_key(incus, run):  # noqa: F811
     code, _out, err = run("diff", "incus:c1", "--set", "user.foo=other")
     assert code == 0 and "no template reads 'user.foo'" in err
 

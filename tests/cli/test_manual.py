@@ -33,12 +33,12 @@ def plain(page):
     return page.replace(r"\e", "\\")
 
 
-def test_each_command_has_a_page(written):
+def test_each_command_has_a_man_page(written):
     assert written.keys() == COMMANDS.keys()
     assert {"templater", "templater-preview", "templater-image-template-edit"} <= written.keys()
 
 
-def test_each_option_of_each_command_is_on_its_page(written):
+def test_each_option_is_on_the_man_page_of_its_command(written):
     for name, ctx in COMMANDS.items():
         text = plain(written[name])
         for param in ctx.command.get_params(ctx):
@@ -50,7 +50,7 @@ def test_each_option_of_each_command_is_on_its_page(written):
                     )
 
 
-def test_the_help_of_each_command_and_option_is_made_of_sentences():
+def test_the_help_of_each_command_and_option_consists_of_sentences():
     for name, ctx in COMMANDS.items():
         about = (
             (ctx.command.help or "").partition("\b")[0].partition("Example")[0].strip()
@@ -61,7 +61,7 @@ def test_the_help_of_each_command_and_option_is_made_of_sentences():
                 assert param.help.strip().endswith((".", "]", ")")), (name, param.opts)
 
 
-def test_the_whole_help_is_on_the_page(written):
+def test_the_whole_help_of_each_command_is_on_its_man_page(written):
     for name, ctx in COMMANDS.items():
         words = "".join(plain(written[name]).replace("`", "").split())
         for line in (ctx.command.help or "").replace("\b", "").replace("`", "").splitlines():
@@ -69,7 +69,7 @@ def test_the_whole_help_is_on_the_page(written):
                 assert "".join(line.split()) in words, (name, line)
 
 
-def test_a_group_lists_its_commands(written):
+def test_the_man_page_of_a_group_lists_its_commands(written):
     text = plain(written["templater-image"])
     for name, ctx in COMMANDS.items():
         if ctx.parent is not None and ctx.parent.command_path == "templater image":

@@ -103,7 +103,7 @@ def test_a_device_value_extends_to_the_end_of_the_option():
     assert device_overrides((text,)) == ({"eth0": {"ipv4.routes": "10.0.0.0/24,10.0.1.0/24"}}, ())
 
 
-def test_a_device_value_that_looks_like_a_second_key_is_noted():
+def test_a_device_value_that_looks_like_a_second_key_causes_a_note():
     devices, (note,) = device_overrides(("eth0,type=nic,ipv4.address=10.0.0.5",))
     assert devices == {"eth0": {"type": "nic,ipv4.address=10.0.0.5"}}
     assert "give a second -d eth0,ipv4.address=" in note

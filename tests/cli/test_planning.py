@@ -68,7 +68,9 @@ def test_the_pending_trigger_of_a_description_runs_before_the_trigger_start(run,
     assert "note: triggers copy,start: 'copy' is pending in the description (see -t)" in err
 
 
-def test_an_existing_instance_is_noted_and_the_trigger_next_shows_its_next_start(run, image, tmp_path):
+def test_for_an_existing_instance_a_note_names_the_trigger_next_which_shows_its_next_start(
+    run, image, tmp_path
+):
     description = write(tmp_path / "web1.yaml", EXISTING)
     data, _, err = plan(run, image, "-i", description)
     assert data["triggers"] == ["create", "start"]
@@ -254,7 +256,7 @@ def test_commands_warn_of_unknown_variables(run, image, tmp_path):
         assert (code, [text for text in expected if text not in err]) == (0, []), err
 
 
-def test_a_file_that_renders_empty_is_noted(run, image):
+def test_a_file_that_renders_empty_is_shown_as_empty(run, image):
     (image / "templates/t.tpl").write_text("")
     _, out, _ = run("preview", image, "-t", "start")
     assert out == "==> /etc/started  create  0:0 0644  t.tpl on start: new\n    (empty)\n"

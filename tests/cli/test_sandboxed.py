@@ -109,7 +109,7 @@ def archives(tmp_path):
 
 
 @pytest.mark.slow
-def test_reports_are_equal_to_those_without_a_child(tmp_path, capfdbinary, monkeypatch):
+def test_reports_with_and_without_a_child_process_are_equal(tmp_path, capfdbinary, monkeypatch):
     children = []
     real = sandboxed.address_space
     monkeypatch.setattr(sandboxed, "address_space", lambda: children.append(1) or real())

@@ -78,7 +78,7 @@ def test_commands_in_a_pipe_import_neither_rich_nor_pygments_nor_subprocess():
 
 @pytest.mark.parametrize("width", [80, 100, 200])
 @pytest.mark.parametrize("name", COMMANDS)
-def test_lines_of_templater_fit_the_width(name, width, shown):
+def test_lines_except_file_contents_fit_the_width_of_the_terminal(name, width, shown):
     text = COLOUR.sub("", shown(*words_of(name), width=width))
     contents = re.compile(r"^ *\d+ +\d+ \| |^ +\| ")  # lines of files are not wrapped
     wide = [line for line in text.split("\n") if cell_len(line) > width and not contents.match(line)]

@@ -224,7 +224,7 @@ def test_a_save_without_a_change_is_reported_in_one_line(small, capfd):
     assert looks(image, capfd) == ("", "nothing changed\n")
 
 
-def test_a_file_that_has_no_rule_any_more_is_named(small, capfd):
+def test_a_file_whose_rule_no_longer_runs_on_the_trigger_is_named_as_no_longer_written(small, capfd):
     image = watched(small)
     looks(image, capfd)
     (small / "metadata.yaml").write_text(METADATA.replace("when: [start]", "when: [copy]"))
@@ -305,7 +305,7 @@ def test_with_a_root_filesystem_only_new_patches_are_shown(small, tmp_path, capf
     assert "/etc/motd: no difference any more\n" in shown.err
 
 
-def test_a_finding_is_shown_once_and_named_when_it_is_gone(small, capfd):
+def test_a_finding_is_shown_once_and_named_again_when_it_is_corrected(small, capfd):
     image = watched(small, checked=True)
     looks(image, capfd)
     template = small / "templates/hostname.tpl"

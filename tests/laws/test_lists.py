@@ -14,7 +14,7 @@ from tests.laws.test_language_laws import TAGS
 from tests.laws.test_readers import READERS as TEXT_READERS
 
 
-def test_the_known_readers_are_found():
+def test_the_list_of_text_readers_contains_the_known_readers():
     wanted = {"metadata_yaml.read_metadata", "instance_yaml.read_instance", "instance_yaml.read_instances",
               "instance_yaml.read_profile", "instance_list.stream_instances", "toml_text.read_toml",
               "yaml_nodes.parse"}  # fmt: skip

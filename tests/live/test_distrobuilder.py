@@ -192,7 +192,7 @@ def assert_predicted(written: dict[str, bytes], definition: Path, rootfs: Path, 
 
 
 @pytest.mark.parametrize("text", [SERVER, CLOUD], ids=["server", "cloud"])
-def test_a_build_of_distrobuilder_is_predicted_byte_for_byte(text, rootfs, tmp_path):
+def test_the_files_that_distrobuilder_builds_are_predicted_byte_for_byte(text, rootfs, tmp_path):
     url = f"source: {{downloader: rootfs-http, url: 'file://{rootfs.parent}/rootfs.tar.xz'}}\n"
     definition = tmp_path / "definition.yaml"
     definition.write_text(text + url + END)

@@ -107,7 +107,9 @@ def followed(
 
 
 @pytest.mark.parametrize("name", LIVES)
-def test_a_simulated_life_gives_the_files_of_the_real_daemon(incus: Incus, name: str) -> None:
+def test_a_simulation_of_an_instances_life_gives_the_same_files_as_the_real_daemon(
+    incus: Incus, name: str
+) -> None:
     earlier, steps = LIVES[name]
     incus("create", "t", name, "-c", "user.foo=bar")
     for words in earlier:

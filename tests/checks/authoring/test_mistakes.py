@@ -635,7 +635,7 @@ def test_an_invented_value_fits_the_name_of_its_key(key, value):
     assert _value_of(key) == value
 
 
-def test_the_only_occurrence_of_a_text_is_located():
+def test_a_text_is_located_only_if_it_occurs_exactly_once():
     source = Source("t", "one two one three")
     whole = source.span(0, len(source.text))
     found = _only("three", whole)

@@ -12,7 +12,7 @@ CHECKS = all_checks("authoring")
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=[check.id for check in CHECKS])
-def test_a_page_has_the_text_of_its_check(check, update):
+def test_the_page_of_a_check_equals_its_generated_text(check, update):
     path = PAGES / f"{check.id}.md"
     if update:
         path.write_text(page(check))
