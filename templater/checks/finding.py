@@ -23,7 +23,7 @@ MAX_FINDINGS = 200
 class Severity(IntEnum):
     """The severity of a finding.
 
-    The lowest means "worth knowing", the highest "old daemons access files of the host".
+    INFO means "worth knowing". CRITICAL usually means that the image can reach files of the host.
     """
 
     INFO = 0

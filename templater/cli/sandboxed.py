@@ -132,7 +132,7 @@ def _prepare(
         from ..definitions.architectures import local_architecture
 
         all_checks("authoring")
-        local_architecture()  # fills a cache: the sandbox forbids the system call
+        local_architecture()  # is cached here, because the sandbox forbids uname(2)
     for dialect in DIALECTS.values():
         library_for(dialect).load()
     compile_template("{{ a }}")  # Jinja2 imports some modules only when it first compiles a template

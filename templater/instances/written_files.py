@@ -1,7 +1,8 @@
 """The record of the files that templater has written for an instance: ``.templater/written``.
 
-The record only tells whether a file was changed by hand since templater wrote it. The record has no influence
-on whether a start writes a file: only the file's content has.
+The record tells whether a file was changed by hand since templater wrote it. ``templater status`` shows this,
+and ``--keep-modified`` keeps such files. Without this option, the record has no influence on which files are
+written.
 
 The new record is staged before an apply and renamed after it, both without fsync. If a run is killed between
 the two steps, the next run finds both records, and compares both with the files.

@@ -150,7 +150,10 @@ class _Received(io.RawIOBase):
 
 
 class Client:
-    """A daemon's API. ``name`` is the name for messages, and ``prefix`` the path of a socket or the URL."""
+    """A client of a daemon's API.
+
+    ``name`` names the daemon in messages. ``place`` is a socket's path or a URL.
+    """
 
     def __init__(self, name: str, place: str, connect: Connect) -> None:
         self.name = name

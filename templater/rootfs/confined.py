@@ -530,7 +530,7 @@ def entry_of(status: os.stat_result, target: str, *, is_mount: bool) -> Entry:
 # --- with openat2: the kernel resolves the whole path
 
 
-#: the last arguments of openat2 as bytes, by flags and resolve
+#: the structures open_how for openat2 as bytes, by flags and resolve
 _hows: "dict[tuple[int, int], bytes]" = {}
 
 

@@ -46,9 +46,11 @@ _ETC = {
     "nsswitch.conf": "passwd: files\ngroup: files\nhosts: files\n",
 }
 _INDEX = "/etc/ld.so.cache"
-#: paths of a program outside ``_PROGRAMS``, of the target of /run, and of the mount point of the new root
+#: path in the new root of a program that is outside of ``_PROGRAMS``
 _PROGRAM = "/program"
+#: target of the symlink /run in the new root
 _RUN = "/tmp/run"  # noqa: S108
+#: mount point of the new root while it is built
 _ROOT = b"/sys"
 
 _MS_RDONLY, _MS_NOSUID, _MS_NODEV, _MS_NOEXEC, _MS_REMOUNT, _MS_BIND = 1, 2, 4, 8, 32, 4096

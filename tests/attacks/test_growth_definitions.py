@@ -118,7 +118,7 @@ def test_long_numbers_in_paths_overflow_as_in_go(first: str, second: str) -> Non
 
 
 @pytest.mark.parametrize("character", ["\\N", "\\x01", "\\L", "\\n", "\\uFEFF"])
-def test_a_path_that_yaml_reads_as_another_text_is_predicted(character: str) -> None:
+def test_a_definition_with_special_characters_in_a_path_is_predicted_and_checked(character: str) -> None:
     image = defined(f'{HEAD}- {{generator: template, name: a, path: "/a{character}b", content: x}}\n')
     assert len(image.rules) == 1
     audit(image, "authoring")

@@ -1,4 +1,4 @@
-"""The `expiry` of a definition is not the duration that its author wrote.
+"""The build does not read the `expiry` of a definition as the duration that the author intended.
 
 distrobuilder and lxd-imagebuilder read a number with one unit: `s`, `m`, `h`, `d` or `w`. Of several terms,
 only the last term counts, so `1d12h` is 12 hours. Other texts, such as `1y`, give no duration: the image is

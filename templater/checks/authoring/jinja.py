@@ -32,7 +32,7 @@ WORDS = {
     "~": ("~", "write each value in its own {{ }}"),
 }
 FILTER_CALL = "a filter takes no parentheses"
-#: fields of Jinja's variable loop, with the names that pongo2 gives them
+#: fields of Jinja's variable ``loop``, with the names that pongo2 gives them
 LOOP = {
     "index": "forloop.Counter", "index0": "forloop.Counter0", "revindex": "forloop.Revcounter",
     "revindex0": "forloop.Revcounter0", "first": "forloop.First", "last": "forloop.Last",

@@ -22,7 +22,7 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
     if any(name.path.startswith(f"{ROOTFS}/") for name in image.names):
         yield Observation(
             f"the image contains both '{DISK}' and files of a root filesystem: a daemon may pass"
-            f" '{DISK}' to qemu-img, although other tools read a container's files",
+            f" '{DISK}' to qemu-img, although other tools treat the image as a container image",
             DISK,
         )
     if not head.startswith(MAGIC):

@@ -80,7 +80,8 @@ def snippet(name: str, words: "list[str]", path: str) -> "Snippet":
     from ..options import END
 
     line = unit_line(argv("nspawn", [*words, *(() if name else ("--if-present",)), END]))
-    # nspawn maps user ids only after this hook, so the container's root still owns the directory
+    # The line needs no id map. nspawn maps user ids only after this hook, so the hook takes the owner of the
+    # root filesystem's directory as the container's root.
     return Snippet(drop_in(name, path), f"[Service]\nExecStartPre={line} %i\n")
 
 

@@ -118,7 +118,7 @@ def test_a_guest_of_lxd_runs_again_when_lxd_changes_the_instance_id():
     assert (new.datasource, new.reads, new.per_instance, new.network) == ("LXD", True, True, True)
 
 
-def test_without_the_socket_of_lxd_the_verdict_is_unknown():
+def test_the_verdict_is_unknown_if_it_is_unknown_whether_the_guest_has_the_lxd_socket():
     found = judge(seed({}), seed({}), Guest(), Daemon("lxd", "a", has_socket=None))
     assert (found.datasource, found.reads, found.per_instance, found.network) == ("", None, None, None)
 
