@@ -95,4 +95,7 @@ if __name__ == "__main__":
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the subject's output
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    serve(import_module(sys.argv[1]).main, answers, int(sys.argv[2]), sys.argv[3])
+    main = import_module(sys.argv[1]).main
+    # Other tests change the repository's directory, and each child would list it again at its first import.
+    sys.path[:] = [path for path in sys.path if Path(path).resolve() != REPOSITORY]
+    serve(main, answers, int(sys.argv[2]), sys.argv[3])
