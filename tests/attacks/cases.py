@@ -111,7 +111,7 @@ CASES = {
     68: Case("`zfs:`, `nbd:`, `loop:` as LXC's root filesystem", "the start is refused with an error that names the type, unless a hook runs at `mount`"),
     69: Case("two `apply` commands at once", "the second waits, then names the process that holds the lock"),
     70: Case("`kill -9` at every system call", "each file is old or new; the next run cleans up"),
-    71: Case("a full disk, an exhausted quota, an I/O error at every system call", "every file stays old; the error says why"),
+    71: Case("a full disk, an exhausted quota, an I/O error at every system call", "every file keeps its old content; the error says why"),
     72: Case("10,000 saves, swap files and replaced directories during `watch`", "a few events; no change is missed"),
     73: Case(
         "paths, links, ranges and slow clients against a server",
