@@ -73,7 +73,8 @@ def data_bytes(path: str) -> int:
 def holes_of(fd: int, size: int, most: int | None = None) -> int:
     """Return the number of bytes in the holes of a file. Stop counting above ``most``.
 
-    The number of blocks of a file is no replacement: some file systems compress, or count later.
+    The number of a file's blocks does not show its holes, because some file systems compress data, or count
+    blocks later.
     """
     holes = offset = 0
     while offset < size and (most is None or holes <= most):

@@ -61,26 +61,21 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
 def _rendered(image: ScannedImage, metadata: Metadata) -> Iterator[Observation]:
     reported: set[str] = set()
     options = RenderOptions(INCUS, limits=image.limits or LIMITS).begun()
-    compiled = Compiled(image.templates, options)
-    for probe in (*_described(image, metadata), *PROBES):
-        for rendering in render(metadata, compiled, probe, TRIGGERS, options):
+    compiled, every = Compiled(image.templates, options), EveryBranch(image.templates, options)
+    probes = (*_described(image, metadata), *PROBES)
+    for templates, probe in (*((compiled, probe) for probe in probes), (every, PROBES[0])):
+        for rendering in render(metadata, templates, probe, TRIGGERS, options):
             error, rule = rendering.error, rendering.rule
-            if isinstance(error, LimitError) and rule.template not in reported:
-                reported.add(rule.template)
-                at = rule.spans.get("template") or rule.spans["path"]
-                yield Observation(error.message, _of_image(image, error.span) or at, error.hint)
-    every = EveryBranch(image.templates, options)
-    for rendering in render(metadata, every, PROBES[0], TRIGGERS, options):
-        error, rule = rendering.error, rendering.rule
-        if isinstance(error, LimitError) and rule.template not in reported:
+            if not isinstance(error, LimitError) or rule.template in reported:
+                continue
             reported.add(rule.template)
-            at = rule.spans.get("template") or rule.spans["path"]
-            yield Observation(
-                f"if certain conditions are true, {error.message}",
-                _of_image(image, error.span) or at,
-                "preview the template for an instance for which the conditions are true",
-                severity="medium",
-            )
+            at = _of_image(image, error.span) or rule.spans.get("template") or rule.spans["path"]
+            if templates is every:
+                message = f"if certain conditions are true, {error.message}"
+                hint = "preview the template for an instance for which the conditions are true"
+                yield Observation(message, at, hint, severity="medium")
+            else:
+                yield Observation(error.message, at, error.hint)
     names = {rule.template for rule in metadata.rules} - reported
     for source in image.sources(sorted(names)):
         depth, loop = Loops(source).deepest() if b"for" in source.data else (0, None)
