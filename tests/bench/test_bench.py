@@ -45,6 +45,7 @@ def test_every_engine_gives_the_same_bytes():
     assert {"templater", "jinja2"} <= {engine.name for engine in comparison.engines}
 
 
+@pytest.mark.slow
 def test_a_case_with_different_engine_outputs_is_reported_and_not_measured():
     odd = CASES[0]._replace(name="odd", jinja="{{ container.name|upper }}")
     comparison = Comparison([odd, CASES[1]], rounds=0)
