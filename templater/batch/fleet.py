@@ -100,7 +100,10 @@ class Fleet:
         return chosen.passes, (reason, *chosen.notes)
 
     def _compared(self, instance: Instance, passes: tuple[str, ...]) -> Result:
-        """Plan with the instance's own root filesystem. Skip the instance if that is unreadable."""
+        """Plan with the instance's own root filesystem.
+
+        Skip the instance if its root filesystem is unreadable.
+        """
         if instance.is_vm:
             return Result(instance.name, "", 0, 0, skipped="skipped (virtual machine)")
         try:
@@ -155,13 +158,13 @@ class Fleet:
 
 
 class _DiffersError(Exception):
-    """Raised if a plan can't be reused for an instance, because more than name and contents would differ."""
+    """Raised if a plan can't be reused, because it would differ in more than the name and the contents."""
 
 
 class Example:
     """A plan as JSON data, reused for instances whose plans differ only in name and contents.
 
-    Reusing a plan saves planning and prediction, which take twenty times as long as all other work.
+    Reusing a plan avoids planning and prediction, which take twenty times as long as all other work.
     """
 
     def __init__(self, plan: Plan, renderings: list[Rendering]) -> None:
@@ -222,7 +225,7 @@ def _signature(renderings: list[Rendering]) -> Iterator[object]:
 def _errors(plan: Plan) -> tuple[str, ...]:
     """Return the errors of a plan.
 
-    If the plan has no errors, return the failures that would happen only on the host.
+    If templater itself has no errors, return the failures that are predicted for the chosen host.
     """
     ours = tuple(str(change.error) for change in plan.failed if change.error is not None)
     return ours or tuple(filter(None, (outcome_text(plan, change) for change in plan.host_fails)))

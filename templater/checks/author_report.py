@@ -64,9 +64,9 @@ def check_report(
 ) -> dict[str, Any]:
     """Check an image for its author. Return a JSON object like the object of ``audit_report``.
 
-    ``suppressed`` lists the findings that the author ignores. ``notes`` has the reasons why the validators in
-    ``not_validated`` did not check every file. Without a root filesystem, ``not_run`` lists the checks that
-    need it. The image's templater.toml is read if the image is ``trusted``. ``hosts`` and ``instances``
+    ``suppressed`` lists the findings that the author ignores. ``not_validated`` lists the validators that did
+    not check every file, and ``notes`` the reasons. Without a root filesystem, ``not_run`` lists the checks
+    that need it. The image's templater.toml is read if the image is ``trusted``. ``hosts`` and ``instances``
     override those in templater.toml. The instances of templater.toml are rendered in addition to the built-in
     instances.
 
@@ -118,7 +118,7 @@ def combined(reports: Iterator[dict[str, Any]]) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Fixes:
-    """The fixes of an image in a directory, and the report about the fixed image."""
+    """The result of fixing an image in a directory: the changed files, and a report about the fixed image."""
 
     report: dict[str, Any]
     #: the old and new content of each changed file, by its name in the image
@@ -140,7 +140,10 @@ def fix_image(
     sarif: tuple[str, str] | None = None,
     validators: Validators | None = None,
 ) -> Fixes:
-    """Fix findings of severity ``at_least`` and above, in memory. For parameters, see ``check_report``."""
+    """Fix findings of severity ``at_least`` and above, in memory.
+
+    The parameters are those of ``check_report``.
+    """
     scanned = scan_image(path, limits, yaml=yaml, rendering=rendering, heads=WANTED)
     image, configuration = with_configuration(scanned, hosts, instances, validators)
     least = Severity.named(at_least)
@@ -260,8 +263,8 @@ def read_described(path: str, name: str) -> Source:
 def author_data(finding: Finding, path: str, *, of_definition: bool = False) -> dict[str, Any]:
     """Return a finding as a JSON object, with the source line and the rule's target.
 
-    For a definition, the file is the definition itself, because the files of its predicted image do not
-    exist.
+    A finding about a definition names the definition as its file, because the files of the predicted image do
+    not exist.
     """
     data = finding_data(finding) | {"severity": finding.severity.level}
     if finding.span is not None:

@@ -116,9 +116,9 @@ class File:
 class AuthoredImage(ScannedImage):
     """A scanned image with the hosts that it must work on, and instances to render its templates for.
 
-    Without ``instances``, the templates are rendered for a container without keys, for ``added``, and for a
-    container that sets every key that templates read. If a template distinguishes virtual machines, it is
-    also rendered for a virtual machine.
+    Without ``instances``, the templates are rendered for a container without keys, for each instance in
+    ``added``, and for a container that sets every key that templates read. If a template reads the type of
+    the instance, the templates are also rendered for a virtual machine.
     """
 
     hosts: tuple[Host, ...] = (INCUS,)
@@ -222,7 +222,10 @@ class AuthoredImage(ScannedImage):
 
     @cached_property
     def _invented(self) -> Instance | None:
-        """An instance that sets each key that a template reads to an invented value, or None if unneeded."""
+        """An instance that sets each key that a template reads to an invented value.
+
+        None if the user chose the instances, or if templates read no key.
+        """
         values = {key: self.value_of(key) for key in sorted(self.keys)}
         return Instance("c1", config=values) if values and not self.instances else None
 
@@ -261,7 +264,10 @@ class AuthoredImage(ScannedImage):
 
     @cached_property
     def _other_values(self) -> tuple[Instance, ...]:
-        """Instances with other values of these keys: the default of each key, or one value for all keys."""
+        """Instances that set these keys to other values.
+
+        The first has each key's default, each further instance has one value for all keys.
+        """
         values = self._invented.config if self._invented is not None else {}
         free = [key for key in values if _document(key) is None]
         others = [{key: self._defaults.get(key, values[key]) for key in free}]
@@ -270,7 +276,10 @@ class AuthoredImage(ScannedImage):
 
     @cached_property
     def _other_renders(self) -> tuple[RenderOptions, dict[str, Compiled]]:
-        """Options with one time limit for all renders with other values, and compiled templates by host."""
+        """The options and compiled templates (by host) for renders with other values.
+
+        All these renders share one time limit.
+        """
         return RenderOptions(self.hosts[0], "", 0.0, 0, self.limits or LIMITS).begun(), {}
 
     def _compiled(self, options: RenderOptions) -> Compiled:
@@ -279,7 +288,7 @@ class AuthoredImage(ScannedImage):
         return self.memo.compiled(self.templates, options)
 
     def alternatives(self, file: File) -> tuple[File, ...]:
-        """Return the file for other values of the keys, or () if rendering takes too long."""
+        """Return the file as rendered for instances with other values, or () if rendering takes too long."""
         assert self.metadata is not None
         metadata = replace_rules(self.metadata, (file.rule,))
         options, by_host = self._other_renders
@@ -298,12 +307,12 @@ class AuthoredImage(ScannedImage):
 
     @property
     def files(self) -> tuple[File, ...]:
-        """The distinct files that each rule renders, or () if ``late`` is an error."""
+        """The distinct files that each rule renders, or () if rendering failed with the error ``late``."""
         return self._files_or_error[0]
 
     @property
     def late(self) -> LimitError | None:
-        """The error that ended the rendering of all files, or None."""
+        """The error that ended the rendering of all files, or None if all files were rendered."""
         return self._files_or_error[1]
 
     @cached_property
@@ -363,7 +372,10 @@ class AuthoredImage(ScannedImage):
 
     @cached_property
     def _spent_on_files(self) -> list[float]:
-        """A list with one number: the processor seconds that all checks have spent on ``texts``."""
+        """The processor seconds that all checks have spent on ``texts``.
+
+        They are in a list, so that they can be changed.
+        """
         return [0.0]
 
     @cached_property
@@ -382,14 +394,17 @@ class AuthoredImage(ScannedImage):
 
     @cached_property
     def _searched(self) -> list[int]:
-        """A list with one number: the characters that all searches of ``locate`` have read."""
+        """The number of characters that all searches of ``locate`` have read.
+
+        It is in a list, so that it can be changed.
+        """
         return [0]
 
     def locate(self, file: File, text: str) -> Span:
         """Return the span in the template that renders the line ``text``, or the span of the rule.
 
-        The template is searched for the whole line, then for the text around ``{{ }}``. The rule's properties
-        are searched last. The search ends after ``SEARCHED`` characters.
+        The function searches the template for the whole line, then for the text around ``{{ }}``. Finally, it
+        searches the rule's properties. The search ends after ``SEARCHED`` characters.
         """
         template = self.templates.get(file.rule.template)
         self._searched[0] += len(template.data or b"") if template is not None else 0
@@ -418,14 +433,17 @@ def _only(text: str, within: Span) -> Span | None:
 def _kept(content: bytes) -> str:
     """Return the text of a rendered file.
 
-    Shorten a text above ``LARGEST`` characters, which no check reads, but keep its last character.
+    Cut a text after ``LARGEST`` characters, but keep its last character, so that checks see a final newline.
     """
     text = content.decode("utf-8", "surrogateescape")
     return text if len(text) <= LARGEST else text[:LARGEST] + text[-1]
 
 
 def _lines_that_give(source: Source, text: str) -> Iterator[Span]:
-    """Yield each template line that could render ``text``: its fixed texts occur in ``text``, in order."""
+    """Yield each template line that could render ``text``.
+
+    The parts of such a line outside ``{{ }}`` occur in ``text`` in the same order.
+    """
     start = 0
     for line in source.text.split("\n"):
         if "{{" in line:
@@ -441,7 +459,7 @@ def _lines_that_give(source: Source, text: str) -> Iterator[Span]:
 
 
 def _fixed_texts(line: str) -> Iterator[str]:
-    """Split a line at its expressions, each of which ends at the first closing delimiter."""
+    """Split a line at its expressions. Each expression ends at the first closing delimiter."""
     start = 0
     while opening := _OPENING.search(line, start):
         closing = _CLOSING.search(line, opening.end())
@@ -453,7 +471,7 @@ def _fixed_texts(line: str) -> Iterator[str]:
 
 
 def replace_rules(metadata: Any, rules: tuple[Rule, ...]) -> Any:
-    """Return a copy of the metadata with other rules."""
+    """Return a copy of the metadata with these rules instead of its own."""
     from ..model.metadata import Metadata
 
     fields = {name: getattr(metadata, name) for name in Metadata.__slots__}
@@ -479,7 +497,10 @@ def authored(
 
 
 def _document(key: str) -> str | None:
-    """Return an example of the document that a key holds, or None if the key holds a short value."""
+    """Return an example of the document that a configuration key holds.
+
+    Return None for a key with a short value.
+    """
     last = key.rpartition(".")[2].replace("_", "-")
     return next((text for name, text in DOCUMENTS.items() if last.endswith(name)), None)
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class Name(NamedTuple):
-    """The stored name of one file in an image.
+    """The name of one file as the image stores it.
 
     The scan removes only ``.`` and empty components from ``path``.
     """
@@ -111,7 +111,10 @@ class ScannedImage:
 
     @cached_property
     def _spent(self) -> list[float]:
-        """A list with one number: the processor seconds that all checks have spent on ``sources``."""
+        """The processor seconds that all checks have spent on ``sources``.
+
+        They are in a list, so that they can be changed.
+        """
         return [0.0]
 
     def sources(self, names: Iterable[str] | None = None) -> Iterable[Source]:
@@ -232,7 +235,7 @@ def check(
 ) -> Callable[[Callable[[Any], Iterable[Observation]]], Check]:
     """Decorate a function to make it a ``Check``. The docstring of its module explains the check.
 
-    ``hint`` is the default hint of the check's observations. ``Check`` describes ``rootfs``.
+    ``hint`` is the default hint of the check's observations. For ``rootfs``, see the attribute of ``Check``.
     """
 
     def decorate(run: Callable[[Any], Iterable[Observation]]) -> Check:

@@ -1,4 +1,4 @@
-"""The conditions in templates: every expression whose truth a template tests."""
+"""The conditions in templates: every expression that a template tests for true or false."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LOGIC = ("and", "or", "not")
 def conditions(template: Template) -> Iterator[tree.Expression]:
     """Yield the condition of each ``if`` and ``elif``.
 
-    The operands of and, or and not are yielded separately.
+    For a condition with ``and``, ``or`` or ``not``, yield each operand instead.
     """
     for statement in template.every(tree.If):
         waiting = [condition for condition, _ in statement.branches]

@@ -32,7 +32,7 @@ Key = tuple[str, str, str, str]
 class FixedImage:
     """An image after its fixes, its remaining findings, and the findings that are fixed.
 
-    ``late`` tells whether the time limit ended the fixes before all were tried.
+    ``late`` tells whether the time limit was reached before all fixes were tried.
     """
 
     image: AuthoredImage
@@ -108,8 +108,8 @@ def _file(finding: Finding) -> str:
 def apply(image: AuthoredImage, findings: list[Finding], end: float) -> tuple[AuthoredImage, list[Finding]]:
     """Return the changed image, and the findings whose fixes were applied.
 
-    Of several overlapping fixes, only the first is applied; equal fixes count as one. After the processor
-    time ``end``, no further field of a rule is set.
+    Of several overlapping fixes, only the first is applied. Equal fixes count as one. When this process has
+    used ``end`` seconds of processor time, no further fix of a rule's field is applied.
     """
     edits: dict[str, _Edits] = {}
     applied: list[Finding] = []
@@ -160,7 +160,7 @@ def is_strict(source: Source | None) -> bool:
 
 
 def with_fields(source: Source, path: str, fields: Mapping[str, str | tuple[str, ...]]) -> Source:
-    """Set fields of a rule. A mode gets quotes, so that no YAML program takes it for a number."""
+    """Set fields of a rule. A mode gets quotes, so that every YAML program reads it as a string."""
     source = change_rule(source, path, fields)
     if "mode" in fields:
         rule = next(rule for rule in read_metadata(source).rules if rule.path == path)

@@ -43,7 +43,7 @@ _OPAQUE = ("verbatim", "comment")
 
 
 class _Stored:
-    """An image from which plans are made. Its files were read by a scan."""
+    """An image for planning, whose files were read by a scan."""
 
     complete = True
 
@@ -171,10 +171,10 @@ class _Cause:
 
 
 def _probes(source: Source) -> Iterator[tuple[Span, str]]:
-    """Yield each expression, with a template that prints only this expression.
+    """Yield each expression of a template, together with a template that prints only this expression.
 
-    The yielded template keeps all tags, so that the expression has the same names and is in the same loops. A
-    condition is printed in front of its ``if``.
+    The second template keeps all tags, so that the expression has the same names and is in the same loops. To
+    print a condition, it prints the condition in front of its ``if``.
     """
     parts = list(_tags(source.text))
     if any(part["name"] in _OPAQUE for part in parts):

@@ -69,7 +69,10 @@ class _Reader:
         return InputError(message, self.place(key, number), hint=hint)
 
     def place(self, key: str, number: int = 0) -> Span:
-        """Return the span of a key in the ``number``-th entry ``[[ignore]]``, or in the whole file for 0."""
+        """Return the span of a key in the ``number``-th entry ``[[ignore]]``.
+
+        If ``number`` is 0, search the whole file.
+        """
         number = number if number < len(self.starts) else 0
         if (key, number) not in self.places:
             start, end = self.starts[number - 1 : number + 1] if number else (0, self.starts[-1])

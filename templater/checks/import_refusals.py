@@ -1,4 +1,4 @@
-"""The mistakes in metadata.yaml because of which every daemon refuses to import an image."""
+"""Mistakes in metadata.yaml that make every daemon refuse to import the image."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Refusal(NamedTuple):
 
 
 def import_refusals(metadata: Metadata) -> Iterator[Refusal]:
-    """Yield each mistake because of which every daemon refuses to import the image.
+    """Yield each mistake that makes every daemon refuse to import the image.
 
     Yield nothing for a null document, because the daemons panic when they read it.
     """

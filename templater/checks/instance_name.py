@@ -14,7 +14,7 @@ _NAMES = {("instance", "name"), ("container", "name")}
 def stale_after(image: AuthoredImage, trigger: str) -> Iterator[tuple[Rule, str]]:
     """Yield each rule that writes the name on ``create``, but neither on ``trigger`` nor on ``start``.
 
-    The second value is the cleaned path of the target.
+    Yield it together with the cleaned path of its target.
     """
     for rule, path in _with_name(image):
         if path in _FILES and "create" in rule.when and not _rewritten(rule, trigger):

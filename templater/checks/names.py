@@ -11,7 +11,10 @@ from .authored import AuthoredImage, Template
 
 
 class UnknownName(NamedTuple):
-    """A name whose value is always empty, with every position of its unknown part. ``hint`` can be empty."""
+    """A name that always renders as empty text.
+
+    ``spans`` has all positions of its unknown part, and ``hint`` can be empty.
+    """
 
     template: Template
     name: str

@@ -30,9 +30,11 @@ def mistakes_of(
     find: Callable[[File], Iterable[Mistake]],
     validate: Callable[[File], Iterable[Mistake]] | None = None,
 ) -> Iterator[Observation]:
-    """Yield the mistakes that ``find`` yields for files of these kinds, each message once per rule.
+    """Yield the mistakes that ``find`` reports in files of these kinds.
 
-    ``validate`` asks a validator about the files in which ``find`` finds nothing.
+    Each message appears only once for a rule.
+
+    If ``find`` reports nothing in a file, ``validate`` asks a validator about the file.
     """
     files = image.texts(lambda path: kind_of(path) in kinds)
     return mistakes_in(image, files, find, validate, quotes=bool(QUOTES.intersection(kinds)))
@@ -48,7 +50,7 @@ def mistakes_in(
 ) -> Iterator[Observation]:
     """Yield the mistakes in these files, as ``mistakes_of`` does.
 
-    ``quotes``: a value in the files may need quotes.
+    ``quotes`` tells whether a value in such files may need quotes.
     """
 
     def judge(file: File) -> list[Mistake]:
@@ -77,12 +79,12 @@ def mistakes_in(
 
 
 def has_same_mistake(others: list[tuple[File, list[Mistake]]], file: File, line: int) -> bool:
-    """Return whether a mistake in a line of a file does not depend on the invented values.
+    """Return whether a mistake in a line remains if the file is rendered with other values.
 
     ``others`` contains the file rendered with other values, and the mistakes in each rendering. Return True
-    if every rendering has a mistake in this line. If the line is the same in a rendering, any mistake in that
-    rendering is enough, because a validator may report only its first mistake. Return False if ``others`` is
-    empty, or if a value is the whole line.
+    if every rendering has a mistake in this line. If a rendering has the same line, a mistake in any of its
+    lines is enough, because a validator may report only its first mistake. Return False if ``others`` is
+    empty, or if a value fills the whole line.
     """
     alone = line_of(file, line).strip() in file.instance.config.values()
     return (
@@ -99,7 +101,7 @@ def has_same_mistake(others: list[tuple[File, list[Mistake]]], file: File, line:
 
 
 def invented_value(image: AuthoredImage, file: File, line: int) -> str:
-    """Return a text about the invented value in a line, such as ``if 'user.a' is 'value'``."""
+    """Return a phrase about the invented value that a line contains, such as ``if 'user.a' is 'value'``."""
     read = {each.key for found in image.parsed if file.rule in found.rules for each in found.reads}
     values = [(key, text) for key, text in file.instance.config.items() if key in read and "\n" not in text]
     words = line_of(file, line)
@@ -120,7 +122,8 @@ def observation(
 
     The message names the instance, unless this is the first instance of the image.
 
-    Without ``search``, the observation has the position of the rule: a search reads the whole template.
+    Without ``search``, the observation has the position of the rule, because a search for the exact line is
+    slow.
     """
     words = line_of(file, line)
     instance = "" if file.instance.name == image.probes[0].name else f" for '{printable(file.instance.name)}'"

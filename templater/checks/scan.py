@@ -56,8 +56,8 @@ def scan_image(
     """Read an image: a directory, a unified tarball, or a split image whose second file is ``rootfs``.
 
     ``rendering`` sets limits for the checks that render templates. These checks also render for ``instance``.
-    ``heads`` has further files to read, with a number of bytes for each. An error while reading a part of the
-    image is recorded in ``ScannedImage.errors``. If no name of that part was read, the error is raised.
+    ``heads`` has further files to read, and how many bytes to read of each. An error while reading a part of
+    the image is recorded in ``ScannedImage.errors``. If no name of that part was read, the error is raised.
     """
     if rootfs is not None and os.path.isdir(path):
         raise UsageError(f"'{path}' is a directory, so it can't have a second file")
@@ -172,7 +172,7 @@ class _Scanner:
     def scan_second_file(self, path: str) -> None:
         """Read the root filesystem of a split image, and put its names below ``rootfs/``.
 
-        Read a virtual machine's disk only to its header. A file can be both a disk and a tarball.
+        Of a virtual machine's disk, read only the header. A file can be both a disk and a tarball.
         """
         if any(name.path.partition("/")[0] in (ROOTFS, DISK) for name in self.names):
             raise UsageError(

@@ -28,7 +28,10 @@ class ClosestWords:
 
 
 def only_candidate(word: str, known: Iterable[str]) -> str:
-    """Return the only known word that is one edit away from ``word``, or "" if there is not exactly one."""
+    """Return the known word that is one edit away from ``word``.
+
+    Return "" if there is no such word, or several.
+    """
     near = {name for name in known if name != word and differ_by_one(word, name)}
     return near.pop() if len(near) == 1 else ""
 

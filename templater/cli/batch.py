@@ -75,7 +75,7 @@ def run(request: options.Request, file: str, *, show: str, exit_code: bool = Fal
 
 
 def _refuse_pick(file: str) -> None:
-    """Raise UsageError for ``FILE#NAME``.
+    """Raise UsageError if an argument has the form ``FILE#NAME``.
 
     Only ``-i`` accepts ``FILE#NAME``, which selects one instance of a list.
     """

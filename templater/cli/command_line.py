@@ -33,7 +33,11 @@ class CommandLine(NamedTuple):
 
 
 def split(line: str, breaks: str = "") -> CommandLine:
-    """Split a line like a POSIX shell. ``breaks``: characters after which bash begins to replace text."""
+    """Split a line like a POSIX shell.
+
+    ``breaks`` are the characters at which bash breaks words: the completion replaces only the text after
+    them.
+    """
     words: list[str] = []
     word: list[str] | None = None
     quote, start = "", 0

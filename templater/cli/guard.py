@@ -44,7 +44,7 @@ def guarded(function: Command) -> Command:
 def guarded_alone(function: Command, *, packs: bool = False) -> Command:
     """Add ``--limit`` to a command that has no such option, and enforce the limits while the command runs.
 
-    ``packs``: the command packs an image, so the defaults allow hours of compression.
+    If ``packs`` is true, the command packs an image, and the defaults allow hours of compression.
     """
     from ..limits import COMMAND
     from .options import limit_option

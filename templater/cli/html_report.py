@@ -104,8 +104,9 @@ def report_plans(
 
     Return the report's content.
 
-    ``hosts`` are all hosts to predict, if there are several. ``findings`` are the findings of `check`; if
-    None, `check` runs without validators. ``compares``: the report is about changes of existing files.
+    If several hosts are to be predicted, ``hosts`` has all of them. ``findings`` are the findings of `check`;
+    if None, `check` runs without validators. If ``compares`` is true, the report shows how existing files
+    change.
     """
     from ..web.views import instance_view
 
@@ -202,7 +203,7 @@ def write_report(
 
 
 def runs_of(found: Opened, instance: Instance) -> tuple[tuple[str, ...], ...]:
-    """Return the passes of each plan for an instance from a list of instances."""
+    """Return the passes of each plan for one instance of a list."""
     from ..model.triggers import default_triggers, next_start
 
     if found.request.triggers == ("next",):
@@ -232,7 +233,7 @@ def columns(
     """Yield a column of the HTML report for each run and host.
 
     The explanations of all columns share one time limit, which begins with the first explanation. ``time`` is
-    a list that receives this limit, for columns of another call.
+    a list that receives this limit. Another call can share the limit if it gets the same list.
     """
     from ..model.options import RenderOptions
     from ..planning.every_host import plan_every_host

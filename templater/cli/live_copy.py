@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 @contextmanager
 def live_copy(src: str, project: str | None, limits: Limits) -> Iterator[tuple[str, Instance, str]]:
-    """Yield the directory, the instance, and the name of the host nearest to the daemon."""
+    """Yield the directory, the instance, and the name of the supported release that is nearest to the
+    daemon's.
+    """
     from ..sources.open_source import open_source
 
     with tempfile.TemporaryDirectory(prefix="templater-check.") as folder:

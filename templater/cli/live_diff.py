@@ -70,7 +70,7 @@ def judge_one(request: options.Request) -> tuple[NextStart, Verdict | None]:
 
 
 def show(found: NextStart, boot: Verdict | None, *, as_json: bool, lines: bool = False) -> None:
-    """Print the verdicts as a patch or as JSON. ``lines``: print the JSON in one line."""
+    """Print the verdicts as a patch or as JSON. If ``lines`` is true, print the JSON in one line."""
     from ..cloud_init.report import lines_of, verdict_data
     from ..next_start.report import data_of, patches
     from ..next_start.words import counts

@@ -80,7 +80,7 @@ _blocks: tuple[set[str], set[str]] | None = None
 
 @contextmanager
 def without_repeats(before: set[str], now: set[str]) -> Iterator[None]:
-    """In a ``with`` block, write no message that is in ``before``, and add every message to ``now``."""
+    """Suppress messages that are in ``before`` during a ``with`` block, and add every message to ``now``."""
     global _blocks  # noqa: PLW0603 - messages come from everywhere
     _blocks = before, now
     try:

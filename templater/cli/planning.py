@@ -72,8 +72,8 @@ class Opened(NamedTuple):
     ) -> list[Plan]:
         """Plan every run, and report assumptions about the image on stderr.
 
-        ``placeholders``: show placeholders for the keys that a daemon generates for a new instance.
-        ``options`` overrides the options of the request. ``memo`` has the results of earlier plans.
+        If ``placeholders`` is true, show placeholders for the keys that a daemon generates for a new
+        instance. ``options`` overrides the options of the request. ``memo`` has the results of earlier plans.
         """
         from .plan_warnings import due_rules, plan_warnings, warn_of_unknown_names
 
@@ -111,7 +111,7 @@ class Opened(NamedTuple):
         )  # fmt: skip
 
     def _rootfs_option(self) -> str:
-        """Return the option that supplies a root filesystem, or "" if the plans have one."""
+        """Return the option to suggest for a root filesystem, or "" if the plans have one."""
         if self.rootfs is not None:
             return ""
         is_file = self.source.definition is None and not os.path.isdir(self.request.src)
@@ -141,7 +141,7 @@ def opened(
 ) -> Iterator[Opened]:
     """Open SRC and the root filesystem, and report every automatic choice on stderr.
 
-    ``rootfs_of_instance``: use the root filesystem of the instance, if the instance exists.
+    If ``rootfs_of_instance`` is true and the instance exists, use its root filesystem.
     """
     with progress("reading"):
         source, instance = open_request(request)
@@ -155,7 +155,10 @@ def opened(
 
 
 def for_source(request: Request, source: OpenedSource) -> Request:
-    """Return the request with the host of the daemon, if SRC is a running instance and no host is given."""
+    """Return the request.
+
+    If SRC is a running instance and the user chose no host, the daemon decides the host.
+    """
     if source.nearest is None or request.host_given:
         return request
     return request._replace(host=source.nearest.host)
@@ -186,7 +189,10 @@ def compare_hosts(
     triggers: tuple[str, ...] = ("create", "start"),
     rootfs: RootfsView | None = None,
 ) -> HostTable:
-    """Return the table of files and hosts. ``new``: the instance is new, and made from the image."""
+    """Return the table of files and hosts.
+
+    ``new`` tells whether the instance is new and made from the image.
+    """
     import time
 
     from ..model.hosts import HOSTS

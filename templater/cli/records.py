@@ -55,7 +55,10 @@ def apply_recorded(
     *,
     keep_modified: bool,
 ) -> tuple[Mapping[str, str], list[Change]]:
-    """Apply a plan and update the record. Return the kept files, and the written changes."""
+    """Apply a plan and update the record.
+
+    Return the files that were kept because they were changed by hand, and the changes that were made.
+    """
     from ..pongo2.dialect import DIALECTS
     from ..pongo2.template import config_keys
     from ..rootfs.directory import DirectoryRootfs

@@ -87,7 +87,7 @@ def width() -> int:
 def page() -> None:
     """Show the rest of the output in the user's pager, if standard output is a terminal.
 
-    The pager also shows standard error, if that is a terminal. The time limit of the command ends here.
+    The pager also shows standard error, if that is a terminal. From then on, the command has no time limit.
     """
     if not _State.pages or _State.pager is not None or not sys.stdout.isatty():
         return

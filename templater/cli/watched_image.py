@@ -1,4 +1,7 @@
-"""The output of ``templater watch``: first everything, then only the differences from the previous output."""
+"""The output of ``templater watch``.
+
+It is complete at first, and then has only the changes since the last output.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +47,8 @@ class Shown:
 class WatchedImage:
     """The files, findings, tests and messages of the last look at an image.
 
-    ``checked``: also run ``templater check``. ``tested``: also run the tests beside the image.
+    If ``checked`` is true, each look also runs ``templater check``. If ``tested`` is true, it also runs the
+    tests beside the image.
     """
 
     def __init__(self, request: options.Request, *, checked: bool, tested: bool) -> None:
@@ -170,7 +174,7 @@ class WatchedImage:
         return bool(new or gone)
 
     def _check(self) -> bool:
-        """Print new findings, name corrected findings, and return whether the findings changed."""
+        """Print new findings, and name the corrected findings. Return whether the findings changed."""
         from ..checks.author_report import check_report
         from ..checks.authored import LIMITS
         from ..checks.scan import AUDITED
@@ -201,7 +205,7 @@ class WatchedImage:
         return bool(new or gone)
 
     def _test(self) -> bool:
-        """Print new failures, name tests that pass again, and return whether the failures changed."""
+        """Print new failures, and name the tests that pass again. Return whether the failures changed."""
         from ..testing import reports
         from ..testing.folder import Folder, folder_of
         from ..testing.reader import read_cases

@@ -131,7 +131,10 @@ class Watch:
                 self._observe(self._watched() - self._seen.keys())
 
     def concerns(self, path: str) -> bool:
-        """Return whether a change of this file can affect the preview. For example, a swap file can't."""
+        """Return whether a change of this file can affect the preview.
+
+        For example, an editor's swap file cannot.
+        """
         name = os.path.basename(path)
         if path in self.files or path in self.folders:
             return True

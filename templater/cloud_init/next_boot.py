@@ -64,7 +64,7 @@ def next_boot(plan: Plan, rootfs: Any, daemon: Daemon | None = None) -> Verdict 
 
 
 def daemon_of(plan: Plan) -> Daemon:
-    """Return the daemon of a plan's host, with the facts that the instance's configuration shows."""
+    """Return the facts about the daemon that follow from the plan's host and the instance's configuration."""
     config = plan.instance.expanded_config()
     enabled = config.get("security.devlxd", "true").lower() not in ("false", "0", "no", "off")
     product = plan.host.product

@@ -258,7 +258,10 @@ def unknown_parameter(shown: str, path: str) -> UsageError:
 
 
 def _check_family(definition: Definition) -> None:
-    """Set the family, and refuse a definition that neither program accepts."""
+    """Record which program builds the definition.
+
+    Raises InputError if neither program accepts the definition.
+    """
     first: tuple[str, str, Span] | None = None
     marks = [(path, family) for path, family in FAMILY_OF.items() if path in definition.nodes]
     found = [(f"'{path}'", family, definition.keys[path].span) for path, family in marks]

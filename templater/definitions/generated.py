@@ -54,9 +54,10 @@ class GeneratedSource(Source):
 
 
 def _ranges(pieces: tuple[Piece, ...]) -> tuple[list[int], list[Piece]]:
-    """Return where each range begins, and the last piece that contains the range.
+    """Return the start of each range, and the last piece that contains the range.
 
-    Positions that no piece contains belong to the first piece's span.
+    The ranges end wherever a piece begins or ends. A range that no piece contains belongs to the first
+    piece's span.
     """
     rest = pieces[0]._replace(scalar=None)
     starts, last = [-1], [rest]

@@ -17,7 +17,7 @@ class GoEmitter(Emitter):
     """The emitter of yaml.v2: keys can be empty, and characters above U+FFFF are escaped."""
 
     def check_simple_key(self) -> bool:
-        """Return whether a key needs no ``?``: a scalar of one line."""
+        """Return whether a key needs no ``?`` in front of it, because it is a scalar of one line."""
         event: Any = self.event
         if not hasattr(event, "value"):
             return False

@@ -148,7 +148,8 @@ def _pieces(
 def _same_shape(generated: Node, written: Node | None, span: Any) -> Iterator[Piece]:
     """Yield a piece for a generated list, and a piece for each item.
 
-    The origin of an item is the item at the same index of ``written``, which is the list in the definition.
+    ``written`` is the list in the definition. Each item has its origin in the item of ``written`` with the
+    same index.
 
     If ``written`` is None, ``span`` is the origin of the generated list.
     """
@@ -202,7 +203,7 @@ def _less(first: str, second: str) -> bool:
 
 
 def _common(first: str, second: str) -> int:
-    """Return the length of the longest common prefix, by bisection: most keys share long prefixes."""
+    """Return the length of the longest common prefix, by bisection, because most keys share long prefixes."""
     low, high = 0, min(len(first), len(second))
     while low < high:
         middle = (low + high + 1) // 2

@@ -62,9 +62,9 @@ def all_choices(path: str, choice: Choice, limits: Limits = DEFAULT) -> list[Cho
 
 
 def in_time(choices: Iterable[Choice], seconds: float | None) -> Iterator[Choice]:
-    """Yield the choices.
+    """Yield the choices. Raises LimitError if the builds take too much processor time.
 
-    Raises LimitError if the builds take more processor seconds than the larger of SECONDS and ``seconds``.
+    The limit is SECONDS or ``seconds``, whichever is longer.
     """
     seconds = max(SECONDS, seconds or 0)
     end = process_time() + seconds

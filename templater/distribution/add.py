@@ -209,7 +209,7 @@ def _split(path: str, limits: Limits, progress: Progress) -> Iterator[tuple[str,
 
 
 def _refuse_sparse(path: str, size: int, limits: Limits) -> None:
-    """Raise LimitError if a disk with its holes is much larger than its image.
+    """Raise LimitError if a disk, including its holes, is much larger than the image file that contains it.
 
     The disk is copied to a separate file, with zeros in place of its holes.
     """

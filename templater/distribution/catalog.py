@@ -98,7 +98,7 @@ class Mismatch:
 
 @dataclass(slots=True)
 class Decoded:
-    """Problems found while decoding. ``odd_keys``: keys with wrong upper or lower case, which Go accepts."""
+    """Problems found while decoding. ``odd_keys`` has the keys whose case is wrong: Go accepts them."""
 
     mismatches: list[Mismatch] = field(default_factory=list)
     odd_keys: list[str] = field(default_factory=list)
@@ -131,7 +131,10 @@ _PIECE = 1 << 20
 
 
 def parse_json(data: bytes, name: str) -> Any:
-    """Parse a catalog file. Raises InputError for invalid JSON, and LimitError for too large a file."""
+    """Parse a catalog file.
+
+    Raises InputError for invalid JSON, and LimitError for a file that is too large.
+    """
     if not data:
         raise InputError(f"'{printable(name)}' is empty")
     if len(data) > MOST_BYTES:

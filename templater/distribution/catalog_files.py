@@ -86,7 +86,7 @@ class CatalogFiles:
         return parse_json(file.read(size), INDEX_PATH)
 
     def products(self, path: str, decoded: Decoded, *, whole: bool = False) -> ProductsFile:
-        """Open a products file. ``whole``: keep all products of the file in memory."""
+        """Open a products file. If ``whole`` is true, keep all its products in memory."""
         if path not in self._files:
             self._files[path] = self._read_products(path, decoded, whole)
         return self._files[path]

@@ -251,6 +251,6 @@ def _give_aliases(images: Iterable[Image]) -> None:
 
 
 def client_aliases(product: Product) -> list[str]:
-    """Return every alias unchanged, also with spaces. After each alias follows ``ALIAS/ARCHITECTURE``."""
+    """Return every alias, even an alias with spaces, each followed by ``ALIAS/ARCHITECTURE``."""
     names = product.aliases.split(",") if product.aliases else []
     return [spelling for name in names for spelling in (name, f"{name}/{product.arch}")]

@@ -264,13 +264,13 @@ class _Bounds:
         self._overhead = 0
 
     def receive(self, size: int) -> None:
-        """Count bytes from the server. Raises OSError if too few of them are content."""
+        """Count bytes from the server. Raises OSError if too many of them are not content."""
         self._overhead += size
         if self._overhead > MOST_OVERHEAD:
             raise OSError(f"the server sends more than {MOST_OVERHEAD >> 20} MiB in addition to the content")
 
     def deliver(self, size: int) -> None:
-        """Subtract content from the counted bytes, and some more for chunks and TLS records."""
+        """Subtract content from the counted bytes, and also some bytes for chunk headers and TLS records."""
         self._overhead = max(0, self._overhead - size - size // 16)
 
     @contextlib.contextmanager

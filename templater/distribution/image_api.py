@@ -137,7 +137,7 @@ def find_image(server: Server, name: str) -> ServerImage:
 def is_hash(name: str) -> bool:
     """Return whether a name can only mean a fingerprint or the beginning of one, and never an alias.
 
-    Else a server could give another image than the user asked for.
+    For any other name, a server could send a different image than the user asked for.
     """
     return len(name) >= _SHORTEST and all(digit in "0123456789abcdef" for digit in name.lower())
 

@@ -75,7 +75,7 @@ def is_remote(src: str) -> bool:
 
 
 def fetch_source(src: str, *, whole: bool = False, progress: Progress = silent) -> Fetched:
-    """Fetch the files of SRC into the store. ``whole``: also fetch the root filesystem.
+    """Fetch the files of SRC into the store. If ``whole`` is true, also fetch the root filesystem.
 
     Raises UsageError for an invalid SRC, and InputError for an unknown remote, or for an unknown or damaged
     image.

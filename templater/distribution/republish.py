@@ -75,8 +75,8 @@ def republish(
 ) -> Reindexed:
     """Write the origin's products into a separate products file, or replace that file.
 
-    ``copying``: copy the image files into the tree. ``redirects``: a directory for web server rules that
-    redirect to the origin. Raises UsageError unless exactly one of the two is given.
+    If ``copying`` is true, copy the image files into the tree. Otherwise, ``redirects`` names a directory for
+    web server rules that redirect to the origin. Raises UsageError unless exactly one of the two is given.
     """
     if (redirects is None) == (not copying):
         raise UsageError(
@@ -121,7 +121,8 @@ def republish(
 def read_origin(origin: UrlStream, keyring: str | None) -> dict[str, Any]:
     """Return one document with the products of every index entry that clients read.
 
-    ``keyring``: check the signature of every file. Raises InputError for an invalid or empty catalog.
+    If ``keyring`` is given, check the signature of every file. Raises InputError for an invalid or empty
+    catalog.
     """
     decoded, size = Decoded(), CatalogSize()
     entries = decode_index(_read(origin, INDEX_PATH, keyring, size), decoded)
@@ -192,7 +193,7 @@ def prefixed_aliases(product: Mapping[str, Any]) -> list[str]:
 
 
 def _both_families(items: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the items that clients read. Each metadata item is there twice: for Incus and for LXD."""
+    """Return the items that clients read. Each metadata item appears twice: for Incus and for LXD."""
     kept = {}
     for key, item in items.items():
         ftype = (item or {}).get("ftype") or ""
@@ -251,7 +252,8 @@ def _without_duplicates(catalog: Catalog, path: str, images: list[Image], warnin
 def _leave_aliases(catalog: Catalog, path: str, products: dict[str, Any], warnings: list[str]) -> None:
     """Remove the aliases that a product of another products file has for an image of the same kind.
 
-    Otherwise the origin could replace other images of the tree by its own, under the same alias.
+    Otherwise, clients that ask for such an alias could get the origin's image instead of the tree's own
+    image.
     """
     owners = {
         owned: name

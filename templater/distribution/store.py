@@ -174,8 +174,8 @@ class Store:
         """Record a complete image whose files are in the store.
 
         Raises InputError if the image is invalid. Raises UsageError if the user imported the image from
-        another source and one of the two imports asks for refreshes: the refreshing source could then replace
-        the image under all its aliases.
+        another source and one of the two imports asks for refreshes. Otherwise, that source could replace the
+        image under all its aliases.
         """
         image = self._describe(hashes, limits)
         image = replace(image, source=source, public=public, auto_update=auto_update)
@@ -446,7 +446,7 @@ _COLUMNS = (
 
 
 def _has_no_owner(image: StoredImage) -> bool:
-    """Return whether templater only fetched the image, and the user has neither imported nor refreshes it."""
+    """Return whether the user has neither imported the image nor asked for refreshes of it."""
     return image.cached and not image.auto_update
 
 

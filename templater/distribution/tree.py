@@ -61,7 +61,7 @@ class Catalog:
     ) -> Iterator[tuple[str, str, dict[str, Any]]]:
         """Yield every product with the path of its products file and its name: (path, name, product).
 
-        ``containing``: products that contain none of these ASCII texts may be left out.
+        If ``containing`` is given, products that contain none of these ASCII texts may be left out.
         """
         for path, document in self.files.items():
             products = document.get("products")
@@ -130,7 +130,10 @@ def is_content_name(name: str) -> bool:
 
 class Tree:
     def __init__(self, path: str, directory: int | None = None) -> None:
-        """``directory`` is the opened directory of the tree, if the tree must stay there."""
+        """Open no file yet.
+
+        If ``directory`` is given, read that open directory instead of looking up ``path`` again.
+        """
         self.path = path
         self._real_directories: dict[str, str] = {}
         #: the directory of a tree that must stay there, for example because it is locked
@@ -172,11 +175,13 @@ class Tree:
 
     @contextlib.contextmanager
     def folder(self, path: str) -> Iterator[str]:
-        """Open a directory below the tree. Yield a path that leads to it even if a process moves directories.
+        """Open a directory below the tree, and yield a path to it.
 
-        Raises RefusedError if a symlink is on the path: with a symlink, a user who owns the tree could lead
-        this process out of the tree, if the process runs as another user. Every path of a locked tree begins
-        at the directory that was locked, because another user could replace the tree by a symlink.
+        The path stays valid if a process moves directories.
+
+        Raises RefusedError if a symlink is on the path. If this process runs as another user, the owner of
+        the tree could plant a symlink that leads out of the tree. If the tree is locked, every path begins at
+        the locked directory, because another user could replace the tree by a symlink.
         """
         opened = [self._open_root()]
         try:

@@ -95,7 +95,10 @@ def verify(
     clients: tuple[str, ...] = CLIENTS,
     progress: Progress = silent,
 ) -> Report:
-    """Check a whole stream. ``metadata_only``: check only the sizes of root filesystems, not the content."""
+    """Check a whole stream.
+
+    If ``metadata_only`` is true, check only the sizes of root filesystems, not their content.
+    """
     report = Report()
     with CatalogFiles(stream.file) as files:
         products = _read_catalog(files, report)
@@ -212,7 +215,7 @@ def tie_hashes(product: Product) -> set[int]:
 
     Products with a common hash can affect each other.
 
-    A hash collision does no harm: the products are then checked together without need.
+    After a hash collision, unrelated products are checked together, which does no harm.
     """
     ties: set[tuple[str, ...]] = set()
     for version in product.versions.values():
@@ -413,7 +416,7 @@ def image_problems(image: Image, client: str) -> Iterator[Problem]:
 
 @dataclass(slots=True)
 class _File:
-    """The items of the catalog that name the same path."""
+    """All items of the catalog that name one path."""
 
     #: each item with the names of its product and version, and its own name
     items: list[tuple[tuple[str, str, str], Item]] = field(default_factory=list)
@@ -669,7 +672,7 @@ class _LocalPieces:
     """The content of an open file in pieces."""
 
     def __init__(self, fd: int, *, linked: bool) -> None:
-        """``linked``: whether the path of the file has a symlink."""
+        """Read the size and identity of the file. ``linked`` tells whether its path has a symlink."""
         found = os.fstat(fd)
         self._fd, self.size = fd, found.st_size
         #: equal for all names of a file, and None for a file with a single name

@@ -108,7 +108,7 @@ def open_cache(path: str) -> "CompileCache | None":
 
 
 def key(parts: "Iterable[bytes]") -> str:
-    """Return the hex digest of ``parts``, of the Python version and of templater's own sources."""
+    """Return the hex digest of ``parts``, the Python version and templater's own sources."""
     digest = blake2b()
     for part in (*_interpreter(), source_stamp(), *parts):
         digest.update(b"%d:" % len(part))
@@ -118,7 +118,7 @@ def key(parts: "Iterable[bytes]") -> str:
 
 
 def is_entry(name: str) -> bool:
-    """Return whether ``name`` is a name that ``save`` gives to a file. Other files are never removed."""
+    """Return whether a file name has the form of a cache entry. Files with other names are never removed."""
     digest = name.removesuffix(".new").rpartition("-")[2]
     return len(digest) == 2 * DIGEST and not digest.strip("0123456789abcdef")
 

@@ -71,7 +71,7 @@ def argv(runtime: str, options: list[str], *, write_bytecode: bool = True) -> li
 
 
 def compile_hook() -> None:
-    """Run a hook once, so that it writes compiled modules. Hooks in a user namespace write none.
+    """Run a hook once, so that it writes compiled modules. A hook in a user namespace can't write them.
 
     If the hook fails, the failure is ignored: hooks without compiled modules only start more slowly.
     """

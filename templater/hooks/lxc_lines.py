@@ -68,7 +68,7 @@ def namespace_words(config: str) -> str:
 
 
 def _with(ranges: "Ranges", own: int) -> "Ranges":
-    """Return the ranges. If no range contains the caller's own id, add a range for that id at the end."""
+    """Return the ranges, with a range for the caller's own id at the end if no range contains that id."""
     if any(disk <= own < disk + count for _, disk, count in ranges):
         return ranges
     return (*ranges, (max(first + count for first, _, count in ranges), own, 1))

@@ -201,7 +201,7 @@ class Run:
     def finish_warm(self) -> "Answer | None":
         """Return the answer of a run that used cache entries, or None if that run failed.
 
-        After a failure of the run with cache entries, this method has already started a run from the sources.
+        After a failure, start a run from the sources before returning None.
 
         Raises LimitError if the run reached a limit.
         """
@@ -297,7 +297,7 @@ def _import_all(package: str) -> None:
 
 
 def _load_timezone() -> None:
-    """Load the time zone for templates that use the time: the C library reads /etc/localtime only once."""
+    """Load the time zone while /etc/localtime can still be opened, for templates that use the time."""
     from time import localtime
 
     localtime()

@@ -62,7 +62,7 @@ _IGNORED = ("TZ", "TZDIR", "LC_ALL", "LC_TIME", "LC_CTYPE", "LANG", "LANGUAGE", 
 class TimeUpError(BaseException):
     """Raised when the hook's time is over.
 
-    The class is not an Exception, so no handler treats it as the error of a rule.
+    The class is not a subclass of Exception, so no handler mistakes it for the error of a rule.
     """
 
 
@@ -217,7 +217,10 @@ def bound_memory() -> None:
 
 
 def probe() -> int:
-    """Print versions, from which ``hook status`` learns that the hook line runs and finds its packages."""
+    """Print versions.
+
+    From this output, ``hook status`` learns that the hook line runs and finds its packages.
+    """
     import yaml  # noqa: F401
 
     from ..pongo2.codegen import emit  # noqa: F401

@@ -81,7 +81,7 @@ def runs(words: Callable[[str], list[str]], *files: str) -> Finding:
 
 
 def changeable_place(path: str) -> str:
-    """Return the first directory, link or file that other users can change: above, at or below ``path``.
+    """Return the first directory, link or file above, at or below ``path`` that other users can change.
 
     Return "" if other users can change none of these paths.
     """

@@ -170,8 +170,8 @@ def _require_trusted(
 ) -> None:
     """Raise RefusedError if another user can change a file or directory.
 
-    ``named``: the hook line names ``directory`` or a path below it.
-    ``at``: the descriptor of the directory in which to look up ``name``.
+    ``named`` is true if the hook line names ``directory`` or a path below it. ``at`` is the descriptor of the
+    directory in which to look up ``name``.
     """
     try:
         status = os.stat(name, dir_fd=at, follow_symlinks=False) if at is not None else os.lstat(directory)

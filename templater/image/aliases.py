@@ -1,4 +1,4 @@
-"""Detachment of an edited value from YAML anchors and aliases. The meaning of the text does not change.
+"""Functions that separate an edited YAML value from anchors and aliases. The text keeps its meaning.
 
 An alias on the path to the value is replaced by a copy of the alias's target. If a node on that path has an
 anchor, the anchor moves to the first alias that uses it.
@@ -17,7 +17,9 @@ _NOT_IN_FLOW = re.compile(r"[,\[\]{}:?#\s]")
 
 
 def unshared(text: str, root: Mark, way: Sequence[Mark], start: int, end: int) -> str:
-    """Resolve one anchor or alias that an edit of ``start`` to ``end`` would affect. Return the new text.
+    """Resolve one anchor or alias that an edit of the range ``start`` to ``end`` would affect.
+
+    Return the new text.
 
     Call this function before the edit. If the edit would affect no anchor or alias, the text is returned
     unchanged. ``way`` lists the nodes from the root to the edited value.

@@ -71,7 +71,7 @@ class Output:
     def publish(self, path: str, *, replace: bool = False, like: os.stat_result | None = None) -> None:
         """Sync the file and give it its name. Raises UsageError if the name exists and ``replace`` is false.
 
-        ``like``: the status of a file whose mode is copied, and whose owner is copied if permitted.
+        ``like`` is the status of another file. Its mode is copied, and its owner if permitted.
         """
         with self._naming(path):
             if like is not None:
@@ -174,7 +174,7 @@ class Output:
 def publish_all(outputs: Sequence[Output], paths: Sequence[str], *, replace: bool) -> None:
     """Give several files their names, the first file last.
 
-    If the first file has its name, all other files have their names, too.
+    So if the first file has its name, all files have their names.
 
     After an error, the files that existed before are restored.
     """

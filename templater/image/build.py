@@ -72,9 +72,9 @@ def build(
     """Build an image from ``parts`` (metadata.yaml and templates) and the root filesystem of ``contents``.
 
     If ``target`` is a directory, the files get the names that the daemons use. Files get their names after
-    all of them are written. ``private``: only the current user may read the files. ``replace``: overwrite
-    existing files. Raises UsageError if a file exists and ``replace`` is false, or for an invalid
-    combination.
+    all of them are written. If ``private`` is true, only the current user may read the files. If ``replace``
+    is true, existing files are overwritten. Raises UsageError if a file exists and ``replace`` is false, or
+    for an invalid combination.
     """
     kind = compression_named(packing.compression)
     if target == "-":
@@ -183,10 +183,11 @@ def _pack(
 
 
 def _bounded(write: Write, contents: Contents, *, holes: bool = False) -> Write:
-    """Return ``write`` with a limit, so that a small input can't produce a huge image.
+    """Return a function that calls ``write`` and limits its bytes, so that a small input can't give a huge
+    image.
 
-    Converting headers to another tar format can make them eight times as long. ``holes``: the output has
-    zeros in place of the holes of sparse files, so the larger limit ``--limit ratio`` applies.
+    Converting headers to another tar format can make them eight times as long. If ``holes`` is true, the
+    output has zeros in place of the holes of sparse files, so the larger limit ``--limit ratio`` applies.
     """
     written = 0
 

@@ -35,7 +35,7 @@ Write = Callable[[bytes], object]
 class Compressor(Protocol):
     def write(self, data: bytes) -> None: ...
     def close(self) -> None:
-        """Finish the output: write the remaining bytes."""
+        """Write the remaining bytes and the end of the compressed data."""
 
     def abandon(self) -> None:
         """Stop at once and leave the output incomplete."""

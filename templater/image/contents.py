@@ -208,7 +208,7 @@ class UnifiedContents(_Packed):
 
 
 class SecondFileCheck:
-    """A check that the second file of a split image is not a complete image.
+    """A check that refuses a complete image as the second file of a split image.
 
     A complete image has both metadata.yaml and rootfs at its top.
     """
@@ -274,7 +274,10 @@ class SplitContents(_Packed):
 
 
 def _data_of(member: Member, archive: Archive, *, holes: bool) -> Data:
-    """Yield a member's data. ``holes``: omit blocks of zeros, because sqfs2tar writes holes as zeros."""
+    """Yield a member's data.
+
+    If ``holes`` is true, omit blocks of zeros, because sqfs2tar writes holes as zeros.
+    """
     if member.kind != FILE:
         return
     if not holes:
@@ -317,7 +320,7 @@ class _Sqfs2tarOutput(ByteStream):
     """
 
     def __init__(self, path: str, reader: program.Program, limits: Limits, size: int, data_size: int) -> None:
-        """``data_size``: the size of the file without holes."""
+        """Use the running program ``reader``. ``data_size`` is the size of the file without holes."""
         self._reader, self._data_size = reader, data_size
         super().__init__(path, reader.output, limits, unpacked_from=size, owns=False)
 

@@ -100,12 +100,14 @@ _DECOMPRESSORS: dict[str, Callable[[Limits], _Make]] = {
 
 
 class ByteStream:
-    """A forward-only stream of a file's decompressed bytes. ``owns``: close the file descriptor at the end.
+    """A forward-only stream of a file's decompressed bytes.
 
-    ``read`` returns exactly the requested size except at the end of the file. As with every decompressor, the
-    data continues with a second compressed stream, if one follows the first. Other bytes after a stream are
-    an error, except zeros. If another program decompresses a file into ``fd``, ``unpacked_from`` is the size
-    of that file.
+    If ``owns`` is true, it closes the file descriptor.
+
+    ``read`` returns exactly the requested size except at the end of the file. If a second compressed stream
+    follows the first, its data is part of the result, as in other decompressors. After a stream, zeros are
+    ignored, and any other bytes are an error. If another program decompresses a file into ``fd``,
+    ``unpacked_from`` is the size of that file.
     """
 
     def __init__(

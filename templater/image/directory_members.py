@@ -55,7 +55,7 @@ class Tree:
     def members(self, path: str, name: str, *, links: bool = True) -> Iterator[tuple[Member, Data]]:
         """Yield the directory ``path`` and the members below it, with names below ``name``.
 
-        ``links``: if a file has several names in this walk, all but the first become hard links.
+        If ``links`` is true and a file has several names in this walk, all but the first become hard links.
         """
         self._names = {} if links else None
         found = self.root.lstat(path)

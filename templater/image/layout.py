@@ -47,7 +47,10 @@ class Layout:
         return ROOTFS in self.kinds
 
     def no_metadata(self) -> InputError:
-        """Return the error for an image without metadata.yaml. The members read so far determine the hint."""
+        """Return the error for an image without metadata.yaml.
+
+        Its hint depends on the members read so far.
+        """
         if self._prefixes:
             prefix = printable(sorted(self._prefixes)[0])
             return InputError(

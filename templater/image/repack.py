@@ -216,7 +216,7 @@ def _require_content(directory: Directory, name: str, data: bytes) -> None:
 
 
 def _stage(directory: Directory, name: str, data: bytes, held: contextlib.ExitStack) -> str:
-    """Write the data to a new file, and return its name. When ``held`` ends, it removes the file.
+    """Write the data to a new file, and return its name. ``held`` removes the file when its block ends.
 
     The name is random, because an image can contain a file of any fixed name.
     """

@@ -136,7 +136,10 @@ def _merged(value: Mark) -> list[tuple[Mark, ...]]:
 
 
 def _unshared(text: str, names: tuple[str, ...], work: _Work, *, merged: bool) -> tuple[str, _Way | None]:
-    """Resolve anchors and aliases on the path. Return the new text and the path (None: empty document)."""
+    """Resolve anchors and aliases on the path ``names``.
+
+    Return the new text, and the part of the path that exists, or None for an empty document.
+    """
     for _ in range(_MOST_SHARED):
         root = work.read(text)
         if root is None or (root.null and not root.anchor):

@@ -105,7 +105,7 @@ def differences_from(recorded: WrittenFile, rootfs: RootfsView) -> tuple[str, ..
 
 
 def changed_by_hand(plan: Plan, record: Record, rootfs: RootfsView) -> dict[str, str]:
-    """Return path and reason of each file that was changed by hand, and that the plan would overwrite.
+    """Return the files that were changed by hand and that the plan would overwrite, each with a reason.
 
     The paths are the real paths of the files. A file that the record does not list counts as
     changed, unless the plan runs the trigger ``create``: then the file comes from the image. Owner and mode

@@ -154,9 +154,9 @@ class Record:
         return f"{self.state_directory.path}/{name}"
 
     def settle(self, rootfs: "RootfsView") -> None:
-        """Adopt the staged entry of each file that has the content of its staged entry.
+        """Use the staged entry of each file whose content matches that entry.
 
-        A run has written such a file, and was killed before it replaced the record.
+        A killed run has written such a file, but has not replaced the record.
         """
         size = 0
         for path, file in (self._staged or {}).items():

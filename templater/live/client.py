@@ -88,11 +88,11 @@ class _Connection(http.client.HTTPConnection):
         self.overhead = 0
 
     def deliver(self, size: int) -> None:
-        """Subtract content from the overhead, and some more for the lengths of chunks."""
+        """Subtract content from the counted bytes, and also some bytes for the lengths of chunks."""
         self.overhead = max(0, self.overhead - size - size // 16)
 
     def receive(self, size: int) -> None:
-        """Count received bytes. Raises HTTPException if too few of them are content."""
+        """Count received bytes. Raises HTTPException if too many of them are not content."""
         self.overhead += size
         if self.overhead > MOST_OVERHEAD:
             text = f"more than {MOST_OVERHEAD // MIB} MiB in addition to the content"

@@ -42,7 +42,7 @@ class Daemon:
 
     @property
     def nearest(self) -> Nearest:
-        """The host whose behaviour is nearest to the daemon's."""
+        """The supported release whose behaviour is nearest to the daemon's."""
         return nearest_host(self.address.family, self.environment)
 
     def close(self) -> None:

@@ -232,7 +232,7 @@ def read_description(daemon: Daemon, address: Address) -> Mapping[str, Any]:
 
 
 def read_profiles(daemon: Daemon, address: Address) -> dict[str, Mapping[str, Any]]:
-    """Return the profiles of the address's project by name, or none if the user may not see them."""
+    """Return the profiles of the address's project by name, or {} if the user may not see them."""
     try:
         return {
             str(profile.get("name")): {key: profile.get(key) for key in ("name", "config", "devices")}

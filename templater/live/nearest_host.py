@@ -1,4 +1,4 @@
-"""The host whose behaviour is nearest to a daemon's version."""
+"""Choice of the supported release (host) whose behaviour is nearest to a daemon's version."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ _DEBIAN = {("incus", "6.0.4"): "incus-debian", ("lxd", "5.0.2"): "lxd-debian"}
 
 
 class Nearest(NamedTuple):
-    """The host to predict, and a sentence for the user that explains the choice."""
+    """The supported release (host) to predict, and a sentence that explains the choice to the user."""
 
     host: Host
     text: str
 
 
 def nearest_host(family: str, environment: dict[str, Any]) -> Nearest:
-    """Return the host for the ``environment`` of the daemon's answer to ``GET /1.0``."""
+    """Return the supported release for a daemon. ``environment`` comes from its answer to ``GET /1.0``."""
     version = str(environment.get("server_version") or "")
     system = str(environment.get("os_name") or "")
     title = f"{'LXD' if family == 'lxd' else 'Incus'} {printable(version[:50]) or 'of an unknown version'}"

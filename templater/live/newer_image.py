@@ -85,7 +85,8 @@ class NewerImages:
         return next(newer, None)
 
     def _read_list(self, address: Address) -> None:
-        """Keep two versions of each image of a project, because the newest may be the instance's own."""
+        """Store the two newest versions of each image of a project, because the instance may have the newest.
+        """
         found: dict[tuple[str, ...], list[_Version]] = {}
         self._newest[address.project] = found  # set first: a damaged list is read only once
         for image in self._daemon.client.items(f"/1.0/images{address.query(recursion='1')}", "image"):

@@ -52,7 +52,7 @@ class Life:
         return passes(self.pending)
 
     def started(self) -> "Life":
-        """Return the state after a successful start: no trigger is pending."""
+        """Return the state after a successful start, in which no trigger is pending."""
         return self._with(pending="", running=True)
 
     def start_failed(self, in_pass: str = "") -> "Life":
@@ -97,7 +97,7 @@ class Life:
             raise UsageError("a running instance can't be published", hint="stop it first")
 
     def refreshed(self) -> "Life":
-        """Return the state after ``copy --refresh``: no trigger is pending."""
+        """Return the state after ``copy --refresh``, in which no trigger is pending."""
         if self.running:
             raise UsageError("a running instance can't be refreshed", hint="stop it first")
         return self._with(pending="")
@@ -127,5 +127,5 @@ class Life:
 
 
 def created() -> Life:
-    """Return the state of a new instance: stopped, with the pending trigger ``create``."""
+    """Return the state of a new instance. It is stopped, and the trigger ``create`` is pending."""
     return Life("create")

@@ -41,7 +41,8 @@ class Source:
     def origin(self, span: "Span") -> "Span":
         """Return the span that messages show for a span of this source.
 
-        The result differs from ``span`` if this text was generated from a text that the user has written.
+        If this text was generated from a text that the user has written, the result is a span of the user's
+        text.
         """
         return span
 

@@ -1,4 +1,4 @@
-"""Reading of all templates and files for the verdicts, before the time for rendering begins."""
+"""Functions that read all templates and files for the verdicts before the time limit for rendering starts."""
 
 from __future__ import annotations
 

@@ -124,7 +124,7 @@ def counts(found: NextStart) -> str:
 
 
 def differing(found: NextStart) -> list[FileVerdict]:
-    """Return the files that differ from the current configuration, and stay so after the next start."""
+    """Return the files that differ from the current configuration, even after the next start."""
     return [
         file
         for file in found.files

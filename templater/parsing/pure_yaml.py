@@ -60,7 +60,7 @@ class PureParser(Reader, Scanner, Parser):
         super().fetch_flow_collection_start(token_class)
 
     def scan_flow_scalar(self, style: str) -> Any:
-        """As libyaml does, refuse escapes that are not characters: ``\\ud800``, ``\\UFFFFFFFF``."""
+        """Refuse escapes that are not characters, such as ``\\ud800``, as libyaml does."""
         start = self.get_mark()
         try:
             token = super().scan_flow_scalar(style)
@@ -71,7 +71,7 @@ class PureParser(Reader, Scanner, Parser):
         return token
 
     def scan_yaml_directive_number(self, start_mark: Any) -> int:
-        """Refuse a long version number as libyaml does. Python does not parse thousands of digits."""
+        """Refuse a long version number as libyaml does. Otherwise, Python would parse thousands of digits."""
         if self.prefix(10).isdigit():
             problem = "found extremely long version number"
             raise ScannerError("while scanning a %YAML directive", start_mark, problem, self.get_mark())

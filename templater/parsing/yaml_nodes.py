@@ -229,7 +229,7 @@ def _document(source: Source, begin: Callable[[], Any], rules: Rules, limits: Li
 def _too_deep(source: Source, error: MarkedYAMLError, *, behind: int, limits: Limits) -> LimitError:
     """Return the error for brackets that nest too deeply.
 
-    ``behind`` is the distance in characters from the reported bracket to the mark of the parser's error.
+    The parser's error marks a position that is ``behind`` characters after the bracket to report.
     """
     mark: Any = error.problem_mark
     place = source.span(min(mark.index - behind, len(source.text) - 1))

@@ -377,7 +377,7 @@ class _ChangedRootfs:
         return Entry(DIRECTORY, 0o755) if below else None
 
     def made_depth(self, path: str) -> int:
-        """Return how many parent directories ``path`` shares with a file created earlier."""
+        """Return how many parent directories ``path`` shares with the files that earlier passes created."""
         index = self.index(path)
         depths = [common_depth(path, other) for other in self.paths[max(index - 1, 0) : index + 1]]
         return max(depths, default=0)

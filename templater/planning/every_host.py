@@ -40,7 +40,7 @@ def plan_every_host(
     """Return a plan, or the error that prevented the plan, by the name of each LXD and Incus release.
 
     The host and the dialect of ``options`` are ignored. Its ``clock`` and ``seed`` should be set. Otherwise,
-    templates that print the time or random values differ between dialects. ``plan_image`` describes ``new``.
+    templates that print the time or random values differ between dialects. For ``new``, see ``plan_image``.
     By default, ``hosts`` has all hosts.
 
     Raises LimitError if all hosts together take longer than ``options`` allow.

@@ -96,9 +96,9 @@ class _Walk:
     """A walk from the root, name by name.
 
     ``depth`` is the number of directories before the first missing directory. ``named`` is the entry of the
-    last name itself, which can be a link. ``foreign`` has the links that root of the container may not have
-    made: those in directories of other users, and those in mounted file systems. Each item has the link's
-    path, the users who can have made the link, and its mount point.
+    last name itself, which can be a link. ``foreign`` has the links in directories of other users and in
+    mounted file systems, because root of the container may not have made them. Each item has the link's path,
+    the users who can have made the link, and its mount point.
     """
 
     __slots__ = (
@@ -213,12 +213,12 @@ class _Walk:
         )
 
     def refuse_foreign_links(self) -> None:
-        """Refuse a path whose links give their makers new rights. Call this at the end of the path.
+        """Refuse a path with a link by which a user could gain rights. Call this at the end of the path.
 
         A link of a user may lead only to this user's file, or to a new file in this user's directory.
         Otherwise, a link in a home directory could give its user a file in ``/etc`` (as in CVE-2018-6954 of
-        systemd-tmpfiles). A link in a mounted file system may be another container's, and may lead only to
-        the same file system.
+        systemd-tmpfiles). Another container may have made a link in a mounted file system, so such a link may
+        lead only to the same file system.
         """
         for place, makers, mount in self.foreign:
             if mount and self.mount() != mount:
@@ -234,12 +234,12 @@ class _Walk:
                 )
 
     def makers(self) -> "set[int]":
-        """Return the users, without root, who can have put a link into the current directory of the walk.
+        """Return the users, except root, who could have put a link into the current directory of the walk.
 
-        To move a link, a user needs no right on the link, but only on the two directories. So the owner of a
-        link says nothing, even in a sticky directory. -1 stands for any user.
-        The group counts even if it is root's group, because users of images for OpenShift belong to root's
-        group. With an ACL, the group's bits are the ACL's mask, so the ACL can let another user write.
+        A user who may write to two directories can move another user's link between them. So the owner of a
+        link proves nothing, even in a sticky directory. -1 stands for any user. The group counts even if it
+        is root's group, because users of images for OpenShift belong to root's group. With an ACL, the
+        group's bits are the ACL's mask, so the ACL can let another user write.
         """
         folder = self.view.entry(self.place())
         if folder is None:

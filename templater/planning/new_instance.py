@@ -73,8 +73,8 @@ def with_new_id(before: Instance, after: Instance) -> Instance:
     """Return the changed instance ``after``, with a placeholder if the daemon generates a new instance-id.
 
     Incus 6.0.4 and LXD 5.21 generate a new instance-id if one of these values changes: the name, the name of
-    a network interface, or the expanded user-data, vendor-data or network-config. This behaviour was recorded
-    from both releases.
+    a network interface, or the expanded user-data, vendor-data or network-config. Recordings of both releases
+    show this behaviour.
     """
     old = before.expanded_config().get(ID_KEY)
     if old is None or _identity(before) == _identity(after) or after.config.get(ID_KEY, old) != old:

@@ -34,8 +34,8 @@ def pending_key_notes(
 ) -> Iterator[str]:
     """Yield a note if a later pass would render different text without the pending key.
 
-    Hosts whose behaviour was recorded need no note. For the other hosts, the plan assumes the recorded
-    behaviour: the key stays set.
+    A host whose behaviour was recorded needs no note. For any other host, the plan assumes that the key stays
+    set, as on the recorded hosts.
     """
     host = options.host
     if not host.product or (host.name in RECORDED and not instance.is_vm):

@@ -37,7 +37,7 @@ def main(arguments: list[str]) -> int:
 
 
 def serve(requests: BinaryIO, answers: BinaryIO) -> None:
-    """Answer every line that is not blank. An invalid request gets an error of the kind "request"."""
+    """Answer every line that is not blank. The answer to an invalid request has the ``kind`` "request"."""
     for line in requests:
         if line.strip():
             answers.write(json.dumps(answer(line)).encode() + b"\n")

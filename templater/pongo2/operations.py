@@ -180,8 +180,8 @@ def nil_call(is_set: bool, path: str) -> None:
 def loop(cell: "list[int]", parent: "Any", public: "Any", state: int) -> ForLoop:
     """Return ``forloop`` as it is before the first round of a loop.
 
-    ``parent`` is the value of ``forloop`` outside the loop: the enclosing loop, or ``public``, the value in
-    the render's context, which Go ignores. ``state`` tells whether the template has bound ``forloop``:
+    ``parent`` is the value of ``forloop`` outside the loop. ``public`` is the value in the render's context,
+    which Go ignores. ``state`` tells whether the template has bound ``forloop``:
 
     * 0: the template has not bound ``forloop``.
     * 1: a tag such as ``set`` has bound ``forloop``. Then Go panics for every value.

@@ -1,4 +1,8 @@
-"""The families I606 and L506 check paths with openat2, then use plain paths. I604 and L505 do not check."""
+"""The daemons of Incus 6 and of older LXD releases, which read and write files by plain paths.
+
+In the families I606 and L506, the daemon first checks paths with openat2. In the families I604 and L505, it
+checks nothing. ``Host.family`` names the family of a release.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +19,7 @@ _IS_NOT = "isn't"
 
 
 class UncheckedDaemon(Daemon):
-    """The daemons of families I604 and L505, which check neither template nor target paths."""
+    """The daemons of families I604 and L505, which check neither template paths nor target paths."""
 
 
 class Openat2CheckedDaemon(Daemon):

@@ -1,4 +1,4 @@
-"""The daemon of family I73, which accesses all files through Go's os.Root."""
+"""The daemon of Incus 7 (family I73), which accesses all files through Go's os.Root."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .templates import Due
 
 
 class OsRootDaemon(Openat2CheckedDaemon):
-    """The daemon of family I73, which creates the target's parent directories before any other step."""
+    """The daemon of Incus 7. It creates the target's parent directories before any other step."""
 
     def check_target(self, rule: Rule) -> None:
         pass

@@ -1,4 +1,7 @@
-"""The daemon of family LHEAD, which checks paths with Go's os.Root and then uses plain paths."""
+"""The daemon of LXD 6.9, 5.21.5 and 5.0.7 (family LHEAD).
+
+It checks paths with Go's os.Root, and then uses plain paths.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from .machine import names_of
 
 
 class OsRootCheckedDaemon(Daemon):
-    """The daemon of family LHEAD, which checks target and template with os.Root, then uses plain paths."""
+    """The daemon of family LHEAD. It checks target and template with os.Root, and then uses plain paths."""
 
     creating = "Failed creating template file: "
     reading = "Failed reading template file: "

@@ -103,7 +103,7 @@ class Memo:
         )
 
     def compiled(self, templates: Mapping[str, TemplateFile], options: RenderOptions) -> Compiled:
-        """Return templates for `render`. These templates render only texts that this object does not have."""
+        """Return templates for `render`. They render only texts that this object has not stored."""
         return _Templates(self, templates, options)
 
 

@@ -196,7 +196,7 @@ class Compiled:
         self.alike: dict[str, bool] = {}
 
     def begin(self) -> "Limits | None":
-        """Start the total time limit, and return the limits. Each call of `render` gets the full time."""
+        """Start the total time limit, unless it has already started, and return the limits."""
         self.limits = self.options.begun().limits
         return self.limits
 

@@ -37,7 +37,7 @@ def files(plan: Plan) -> Iterator[str]:
 
 
 def file_patch(change: Change, work: Work) -> str:
-    """Return the patch of one file. ``work`` limits the comparisons of several files together."""
+    """Return the patch of one file. ``work`` limits the number of comparisons for several files together."""
     return "".join(_file(change, work))
 
 

@@ -31,7 +31,7 @@ class Block(NamedTuple):
     """The parts of one change in a report: a heading, remarks and a body.
 
     ``body`` is the rendered text or, if the change ``failed``, the explanation of its error. ``body`` is None
-    if the report shows neither. ``warns``: the host does something else than write or skip the file.
+    if the report shows neither. ``warns`` is true if the host neither writes nor skips the file.
     """
 
     change: Change
@@ -62,8 +62,8 @@ class Heading(NamedTuple):
 def blocks(plan: Plan, *, fold: bool = False) -> Iterator[Block]:
     """Yield a block for each change, in order.
 
-    If a later pass rewrites a file, only the block of the later pass shows the content. ``fold``: omit the
-    changes that ``unchanged`` returns.
+    If a later pass rewrites a file, only the block of the later pass shows the content. If ``fold`` is true,
+    omit the changes that ``unchanged`` returns.
     """
     folded = set(unchanged(plan)) if fold else set()
     changes = [change for change in plan.changes if change not in folded]

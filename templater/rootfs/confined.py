@@ -507,7 +507,7 @@ def lstat_at(parent: int, name: str) -> os.stat_result:
 
 
 def entry_of(status: os.stat_result, target: str, *, is_mount: bool) -> Entry:
-    """Return an Entry with only those values that are the same on every file system.
+    """Return an Entry with values that do not depend on the file system.
 
     The sizes and link counts of directories, and the modes of links, are replaced by constants.
     """
@@ -623,8 +623,8 @@ def _resolve(root: int, names: "list[str]") -> "list[str]":
     """Resolve all links as in a chroot; return the names of the resulting path.
 
     A stack holds the descriptors of the entered directories. The name ``..`` returns to the last of these
-    descriptors. So a directory that another process moves meanwhile can't lead outside. Magic links of /proc
-    are resolved by their text like any other link.
+    descriptors. So the walk stays inside even if another process moves one of these directories. Magic links
+    of /proc are resolved by their text like any other link.
     """
     todo = list(reversed(names))
     held: list[tuple[str, int]] = []
@@ -668,7 +668,10 @@ def _link_target(parent: int, name: str) -> "str | None":
 
 
 def _mount_id(fd: int) -> int:
-    """Return a descriptor's mount id. Without /proc, return its device, which is the same for bind mounts."""
+    """Return a descriptor's mount id, or the id of its device if /proc is not mounted.
+
+    A device has the same id in all its bind mounts.
+    """
     try:
         info = os.open(f"/proc/self/fdinfo/{fd}", os.O_RDONLY | _O_CLOEXEC)
     except FileNotFoundError:

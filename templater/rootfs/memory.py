@@ -205,7 +205,10 @@ class MemoryRootfs:
         return "" if node is None else node.flag
 
     def set_flag(self, path: str, flag: str) -> None:
-        """Mark an existing name as IMMUTABLE or APPEND_ONLY. Plans obey the mark, but writers ignore it."""
+        """Mark an existing name as IMMUTABLE or APPEND_ONLY.
+
+        Plans respect the mark, but writers ignore it.
+        """
         node = self._find(path)
         if node is None:
             raise WriteError(f"{path!r} does not exist")

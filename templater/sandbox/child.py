@@ -51,7 +51,7 @@ _END = b"6:3:end,,"  # ``END`` in its encoded form
 
 
 class ChildFailure(TemplaterError):
-    """Raised if a child ends without a valid answer, and not because of a limit."""
+    """Raised if a child ends without a valid answer although it reached no limit."""
 
     exit_code = 5
     kind = "child"

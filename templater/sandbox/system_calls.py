@@ -73,7 +73,7 @@ _CHANGING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 
 
 def allow(calls: "Iterable[str]", opening: "Mapping[str, int] | None" = None) -> None:
-    """From now on, let every system call of this process fail with EPERM, unless the call is allowed.
+    """Make every later system call of this process fail with EPERM, unless the call is allowed.
 
     ``opening`` are calls that are allowed only with flags that change nothing. On an architecture that is not
     in ``NUMBERS``, do nothing; only the other restrictions of the sandbox apply there. Raises PermissionError

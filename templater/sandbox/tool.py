@@ -93,11 +93,11 @@ class Result:
 
 
 class ToolFailure(Exception):
-    """A program that did not end by itself with an exit code: it hung, died, or could not start."""
+    """The error for a program that hung, died, or could not be started."""
 
 
 class NotConfinedError(Exception):
-    """The program was not started, because this process cannot confine it."""
+    """Raised if a program was not started, because this process cannot confine it."""
 
 
 def run(

@@ -266,9 +266,9 @@ async def write(response: web.StreamResponse, bounds: Bounds, data: bytes) -> No
 
 
 def exempt_from_collection(*, again: bool = False) -> None:
-    """Exclude all existing objects from garbage collection: a long list of images would slow it down.
+    """Exclude all existing objects from garbage collection, because a long list of images would slow it down.
 
-    ``again``: first collect the objects that were excluded before, such as an old list.
+    If ``again`` is true, first collect the objects that were excluded before, such as an old list.
     """
     if again:
         gc.unfreeze()

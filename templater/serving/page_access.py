@@ -80,8 +80,8 @@ _MAPPED = "0000000000000000FFFF0000"
 def is_foreign(peer: tuple[str, int], server: tuple[str, int], tables: Sequence[str] = TABLES) -> bool:
     """Return whether another user of this machine, except root, made a connection over loopback.
 
-    Only Linux tells the owner: without its tables, return False. A connection without an owner is foreign, as
-    its client has already closed it.
+    Only Linux shows the owner of a connection. On other systems, return False. A connection that its client
+    has already closed has no owner and counts as foreign.
     """
     wanted = [_hexadecimal(*peer), _hexadecimal(*server)]
     known = False
@@ -101,5 +101,7 @@ def is_foreign(peer: tuple[str, int], server: tuple[str, int], tables: Sequence[
 
 
 def _hexadecimal(host: str, port: int) -> str:
-    """Return an IPv4 address as /proc/net/tcp shows it: the bytes of the host in reverse order."""
+    """Return an address and port in the form of /proc/net/tcp, with the bytes of the address in reverse
+    order.
+    """
     return "".join(f"{int(byte):02X}" for byte in reversed(host.split("."))) + f":{port:04X}"

@@ -56,7 +56,8 @@ class Served:
 class EncodedList:
     """The bytes of an answer with a list. Answers to several clients share the encoded elements.
 
-    ``chosen``: a byte for each element, which is 0 if the answer leaves the element out.
+    ``chosen`` has a byte for each element, which is 0 if the answer leaves the element out. If ``chosen`` is
+    empty, the answer has all elements.
     """
 
     def __init__(self, elements: Sequence[bytes], chosen: bytes, start: bytes, end: bytes) -> None:

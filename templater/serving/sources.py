@@ -57,8 +57,8 @@ class Source(Protocol):
 class TreeSource:
     """A tree. ``redirected`` are the prefixes of paths whose files are on other servers.
 
-    The source keeps the directory open. If the path leads to another directory later, the source still reads
-    the first one: the owner of a directory above the tree could replace the tree by a symlink to ``/``.
+    The source opens the directory once and keeps it open. Otherwise, the owner of a directory above the tree
+    could replace the tree by a symlink to ``/``.
     """
 
     def __init__(self, path: str, redirected: Iterable[str] = ()) -> None:

@@ -125,7 +125,7 @@ class Simulation:
 
     @property
     def follows_host(self) -> bool:
-        """Whether starts follow the chosen host. If not, a start writes all files or none."""
+        """Whether starts follow the chosen host. If they do not, a start writes all files or none."""
         return bool(self.host.family)
 
     def _start_at_once(self, subject: SimulatedInstance, plan: Plan) -> Started:
@@ -430,7 +430,7 @@ class Simulation:
         del self.subjects[name]
 
     def _name_in_placeholders(self, instance: Instance) -> str:
-        """Return an instance's name for placeholders. The name shows to which instance a placeholder belongs.
+        """Return an instance's name for its placeholders, which then show to which instance they belong.
 
         Return "" for the first instance.
         """

@@ -72,7 +72,7 @@ class OpenedSource(NamedTuple):
 
     @property
     def nearest(self) -> Nearest | None:
-        """The host nearest to the daemon of a live instance, or None for another SRC."""
+        """The supported release nearest to the daemon of a running instance, or None for any other SRC."""
         return None if self.live is None else self.live.daemon.nearest
 
     @property

@@ -201,7 +201,10 @@ def source_of(file: str) -> str | None:
 
 
 def _is_definition(path: str) -> bool:
-    """Return whether a file is certainly a definition. Many YAML files have a key ``image``."""
+    """Return whether a file is certainly a definition.
+
+    The key ``image`` is not enough, as many YAML files have it.
+    """
     try:
         if not is_definition(path):
             return False

@@ -116,7 +116,9 @@ class Session:
             yield step.expected, result, step
 
     def mistakes(self, image: HeldImage, file: File, result: Result) -> list[str]:
-        """Return the mistakes that the checks of ``templater check`` for this kind of file find."""
+        """Run the checks of ``templater check`` for this kind of file, and return the mistakes that they
+        find.
+        """
         if len(file.text) > LARGEST:
             return [f"the file has more than {LARGEST >> 10} KiB, so it was not checked"]
         key = file.change.path, sha256(file.change.content or b"").digest()
@@ -134,7 +136,7 @@ class Session:
     def save(self, *, complete: bool) -> list[str]:
         """Write the changed snapshots, and return their names.
 
-        ``complete``: all tests of the folder ran, so snapshots that no test uses are removed.
+        If ``complete`` is true, all tests of the folder ran, and snapshots that no test uses are removed.
         """
         changes: dict[str, bytes | None] = dict(self.snapshots.changes)
         if complete:

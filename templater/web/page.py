@@ -42,9 +42,10 @@ MOST_COMPARED: Final = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class PageView:
-    """The contents of the page. ``place`` has the fields of the address, apart from the file.
+    """The contents of the page. ``place`` has the fields of the page's address, except the file.
 
-    ``labels`` name the sides, which are the columns of ``view``. ``path`` is the open file, as it is printed.
+    ``labels`` name the sides, which are the columns of ``view``. ``path`` is the path of the open file,
+    escaped as on the page.
     """
 
     view: InstanceView
@@ -69,7 +70,8 @@ class PageView:
 def chosen_path(view: InstanceView, asked: str) -> str:
     """Return the path of the file to open.
 
-    This is the requested file, or else the first file with a problem, or else the first file.
+    If the page does not ask for a file of this view, open the first file with a problem. If no file has a
+    problem, open the first file.
     """
     paths = [printable(file.path) for file in view.files]
     if asked in paths or asked == METADATA:

@@ -13,7 +13,10 @@ _OF_OVERLAYFS = ("trusted.overlay.", "user.overlay.")
 
 
 def copy_attributes(old: int, new: int) -> None:
-    """Copy the attributes between two descriptors, except for attributes that belong to the old content."""
+    """Copy the attributes from one descriptor to another.
+
+    Attributes that certify the old content, and attributes of overlayfs, are not copied.
+    """
     if not hasattr(os, "listxattr"):
         return
     try:

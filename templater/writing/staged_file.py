@@ -176,7 +176,10 @@ class Target:
     # checking
 
     def needs_writing(self) -> bool:
-        """Return whether the content differs. Raises RefusedError if the target contradicts the plan."""
+        """Return whether the content differs.
+
+        Raises RefusedError if the target is not as the plan expects.
+        """
         if self.old is None:
             if self.change.action == UPDATE:
                 raise self._changed("was removed")
@@ -262,7 +265,8 @@ class Target:
             close(old)
 
     def _give_names(self, old: int) -> None:
-        """Create two temporary names: for the new content until its rename, and for the old content."""
+        """Create two temporary names: one for the new content until its rename, and one for the old content.
+        """
         if self.staged is None:
             self.staged = self.session.link_somewhere(
                 self.inode, self.parent, lambda directory, name: directory.name_unnamed(self.fd, name)
@@ -350,7 +354,7 @@ class Target:
 def overwrite(fd: int, content: bytes) -> None:
     """Overwrite a file, then truncate it to its new size.
 
-    Truncating last shortens the time in which readers can see incomplete content.
+    Because the file is truncated last, readers see incomplete content only for a short time.
     """
     again(os.lseek, fd, 0, 0)
     write_descriptor(fd, content)

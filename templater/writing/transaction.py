@@ -179,7 +179,7 @@ class _Transaction:
     def commit(self) -> "list[Change]":
         """Put every file in place, mount points last. Return the changes for which a file was written.
 
-        Signals are deferred. A time limit that ends meanwhile does not make a complete apply fail.
+        Signals are deferred. If a time limit ends during this call, a complete apply still succeeds.
         """
         return with_signals_deferred(self._commit, drop_alarm=True)
 

@@ -52,6 +52,7 @@ def check_image(image: AuthoredImage) -> Iterator[Observation]:
 def text_of(node: object) -> str:
     """Return the variable that an expression prints, or "" if the expression does not print one variable.
 
-    For example, an author can intend a missing property as the empty default of ``config_get``.
+    The check reports only printed variables. Elsewhere, a missing property can be intended, for example as
+    the empty default of ``config_get``.
     """
     return node.text if isinstance(node, tree.Path) and node.parts[-1].arguments is None else ""

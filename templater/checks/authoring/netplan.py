@@ -29,7 +29,7 @@ def check_image(image: AuthoredImage) -> Iterator[Observation]:
 def validate(image: AuthoredImage, file: File) -> Iterator[Mistake]:
     """Yield the mistakes that netplan finds. If netplan does not run here, yield the unknown keys.
 
-    netplan does not say which key is meant, so its message gets the hint about the unknown key.
+    netplan does not suggest a correct key, so its message about an unknown key gets templater's hint.
     """
     root = yaml_mapping(file)
     unknown = list(unknown_keys(value_of(root, "network") or root)) if isinstance(root, Mapping) else []

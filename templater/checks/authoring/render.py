@@ -36,7 +36,10 @@ def check_image(image: AuthoredImage) -> Iterator[Observation]:
 
 
 def place(image: AuthoredImage, template: str, error: TemplaterError) -> Span | None:
-    """Return the error's position with the template's path in the image, which the renderer does not know."""
+    """Return the error's position with the template's path in the image.
+
+    The renderer knows only the template's name.
+    """
     if error.span is None:
         return None
     source = image.templates[template].source(f"{image.name}/templates/{template}")

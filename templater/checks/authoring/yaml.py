@@ -23,8 +23,8 @@ def check_image(image: AuthoredImage) -> Iterator[Observation]:
 def find(file: File) -> Iterator[Mistake]:
     """Yield the first syntax error.
 
-    The function reads only YAML events: they need no memory for aliases. All tags and several documents are
-    allowed.
+    The function reads only YAML events, because events need no memory for aliases. All tags and several
+    documents are allowed.
     """
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:

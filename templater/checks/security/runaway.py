@@ -127,7 +127,10 @@ class Loops:
 
 
 class EveryBranch(Compiled):
-    """Templates that run every branch of each condition. Templates without conditions give an empty text."""
+    """Templates that run every branch of each condition.
+
+    A template without conditions renders as empty text, because this class adds nothing to its normal render.
+    """
 
     __slots__ = ()
 
@@ -151,9 +154,9 @@ class _Unconditional(Compilation):
 
 
 def _described(image: ScannedImage, metadata: Metadata) -> tuple[Instance, ...]:
-    """Return a tuple with the user's instance, if any.
+    """Return the user's instance in a tuple, or () if the user gave none.
 
-    A new instance also gets the image's configuration keys.
+    A new instance also gets the keys that a daemon copies from the image.
     """
     instance = image.instance
     if instance is None:

@@ -273,8 +273,8 @@ def command(
 def pairs(sources: tuple[str, ...], rootfs: str | None) -> list[tuple[str, str | None]]:
     """Return pairs of an image and its second file, which is None unless the image is split.
 
-    The second file is ``rootfs``. Without ``rootfs``, it is the next SRC, if that is a squashfs file or a
-    disk image.
+    The second file is ``rootfs``. Without ``rootfs``, the next SRC is the second file if it is a squashfs
+    file or a disk image.
     """
     if rootfs is not None:
         if len(sources) > 1:

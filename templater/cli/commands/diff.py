@@ -117,7 +117,9 @@ def show_comparison(sides: list[tuple[Plan, Plan]], *, as_json: bool, exit_code:
 
 
 def show(plans: list[Plan], *, as_json: bool, verdicts: Sequence[Verdict | None] = ()) -> int:
-    """Print plans as patches or JSON, and return the exit code: 5 if a rule or the host fails.
+    """Print plans as patches or JSON, and return the exit code.
+
+    The code is 5 if a rule fails in templater or on the host.
 
     ``verdicts`` has for each plan the prediction of cloud-init's next boot.
     """

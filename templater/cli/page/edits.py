@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ProfileEdit:
-    """A profile with its edited keys. ``is_on``: the instance uses it."""
+    """A profile with its edited keys. ``is_on`` tells whether the instance uses the profile."""
 
     name: str
     is_on: bool
@@ -35,7 +35,7 @@ class Edits:
     profiles: Sequence[ProfileEdit] | None = None
 
     def apply(self, instance: Instance, *, with_unused: bool = False) -> Instance:
-        """Return the edited instance. ``with_unused``: keep the profiles that are switched off.
+        """Return the edited instance. If ``with_unused`` is true, keep the profiles that are switched off.
 
         Raises RefusedError if the name is invalid.
         """

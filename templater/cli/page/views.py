@@ -40,7 +40,9 @@ MOST_TARGETS: Final = 2000
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One run: an instance as its files describe it and as the user has edited it, its passes and host."""
+    """One run: its passes, its host, and the instance, both as its files describe it and as the user has
+    edited it.
+    """
 
     given: Instance
     edits: Edits
@@ -253,7 +255,7 @@ class Views:
 
 
 def _silent(each: Column) -> Column:
-    """Return a column that explains no file, because an explanation renders the template again."""
+    """Return a copy of a column without explanations, because an explanation renders the template again."""
     return replace(each, explain=lambda change: None, reads=lambda change: None)
 
 

@@ -55,8 +55,8 @@ def read_request(options: "Options", _environ: "Mapping[str, str]") -> "HookRequ
 def _refuse_other_range(rootfs: str) -> None:
     """Refuse a root filesystem whose owner or group is not the first id of a machine's range.
 
-    The machine's root can give the top directory to any id of the machine. A range that begins at such an
-    owner would reach into the range of another machine.
+    The root user of the machine can give the top directory to any other id of the machine. templater would
+    then use a range that begins at that id, and reaches into the range of another machine.
     """
     try:
         status = os.stat(rootfs)

@@ -103,7 +103,7 @@ class Filtered(Expression):
 class Operation(Expression):
     """An operator and its operands: ``and or not negative + - * / % ^ == != < <= > >= in``.
 
-    ``a and b and c`` is a single operation with three operands, and likewise for ``or``.
+    ``a and b and c`` is a single operation with three operands. The same applies to ``or``.
     """
 
     __slots__ = ("operands", "operator")

@@ -61,7 +61,7 @@ def place() -> str:
 
 
 def opened() -> int:
-    """Return a descriptor of the file; -1 if it is missing or if another user could have written it."""
+    """Return a descriptor of the file, or -1 if it is missing or if another user could have written it."""
     try:
         fd = posix.open(place(), posix.O_RDONLY | posix.O_NOFOLLOW | posix.O_CLOEXEC)
     except OSError:
@@ -152,7 +152,7 @@ class Modules:
         """Do nothing, because ``load`` has already run the module with its group."""
 
     def load(self, group: "Group") -> bool:
-        """Run the modules of a group; False if a source has changed or the group cannot be read."""
+        """Run the modules of a group. Return False if a source has changed or the group cannot be read."""
         modules, files, start, end = group
         for name, _ in modules:
             self.groups.pop(name, None)
@@ -172,7 +172,7 @@ class Modules:
     def run(self, name: str, file: str, is_package: bool, code: "Any") -> None:
         """Run a module.
 
-        The module gets no spec: it takes time to make a spec, and to import a module that has a spec.
+        It gets no spec, because both making a spec and importing a module with a spec take time.
         """
         parent, _, tail = name.rpartition(".")
         if parent and parent not in sys.modules:  # the parent package is not in this group

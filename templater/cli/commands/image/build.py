@@ -130,8 +130,8 @@ def command(
 def source_date_epoch() -> int | None:
     """Return the environment variable SOURCE_DATE_EPOCH in seconds, or None if it is not set.
 
-    In a reproducible build, no modification time is later than this time. Raises UsageError if the value is
-    not a number.
+    A reproducible build has no modification time after this time. Raises UsageError if the value is not a
+    number.
     """
     text = os.environ.get("SOURCE_DATE_EPOCH", "")
     if not text:
@@ -153,8 +153,8 @@ def pack(
 ) -> Built:
     """Write the image to ``target`` with the options of `packing_options`, and show the progress.
 
-    ``private``: only the current user may read the new files, as for an image made from an instance.
-    ``total`` returns the number of bytes to pack.
+    If ``private`` is true, only the current user may read the new files. An image made from an instance needs
+    this. ``total`` returns the number of bytes to pack.
     """
     from ....image.build import build
 
