@@ -8,7 +8,7 @@ import sys
 def main() -> int:
     """Run the command line and return its exit code.
 
-    During the imports, Ctrl-C ends the process by the signal SIGINT, so that no traceback is printed.
+    While modules are imported, Ctrl-C ends the process without a traceback.
     """
     if sys.getfilesystemencoding() != "utf-8" and sys.executable and not sys.flags.utf8_mode:
         _again_in_utf8()

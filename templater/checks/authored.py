@@ -240,7 +240,7 @@ class AuthoredImage(ScannedImage):
 
     @cached_property
     def _defaults(self) -> Mapping[str, str]:
-        """The first default that a template gives as a literal, by configuration key."""
+        """For each configuration key, the first default that a template contains as a literal."""
         found: dict[str, str] = {}
         for template in self.parsed:
             for node in template.every(tree.Path, tree.Filtered):

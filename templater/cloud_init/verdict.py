@@ -43,7 +43,7 @@ class Daemon:
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """One sentence, and the section of docs/cloud-init.md with the rule and its source."""
+    """A reason: a sentence, and the section of docs/cloud-init.md with the rule and its source."""
 
     text: str
     rule: str

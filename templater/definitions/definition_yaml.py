@@ -67,7 +67,10 @@ class Definition:
         return value or ""
 
     def span(self, *paths: str) -> Span:
-        """Return the position of the first of ``paths`` that the file contains, or else of its beginning."""
+        """Return the position of the first of ``paths`` that the file contains.
+
+        If the file contains none of them, return the position of its beginning.
+        """
         node = next((self.nodes[path] for path in paths if path in self.nodes), None)
         return self.source.span(0) if node is None else node.span
 

@@ -88,7 +88,7 @@ class GeneratedTemplate(TemplateFile):
 
 
 class BlockLines:
-    """The lines of a block-style scalar in its text and in its source, each with its start."""
+    """The lines of a block-style YAML scalar, in its text and in its source, with the start of each line."""
 
     __slots__ = ("raw", "raw_starts", "starts", "text")
 

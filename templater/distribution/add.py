@@ -533,7 +533,10 @@ def _set_aliases(
 
 
 def _shares_type(product: Mapping[str, Any], new: NewImage) -> bool:
-    """Return whether the product has an image of the same type. Such images can't share an alias."""
+    """Return whether the product has an image of the new image's type.
+
+    Images of one type can't share an alias.
+    """
     ours = {ROOT_KINDS[kind].type if kind else "container" for kind in new.fingerprints}
     return not ours.isdisjoint(types_of(product))
 

@@ -278,7 +278,10 @@ def _preference(image: Image) -> tuple[bool, bool]:
 
 
 def _download(stream: UrlStream, url: str, most: int) -> Download:
-    """Return a function that downloads at most ``most`` bytes. The function can continue a download."""
+    """Return a function that downloads at most ``most`` bytes.
+
+    The function can continue an interrupted download.
+    """
 
     @contextmanager
     def download(start: int, /) -> Iterator[tuple[int, Iterator[bytes]]]:

@@ -439,7 +439,7 @@ class _Content:
 
 
 class _Reader:
-    """A reader that hashes each file on disk only once, however many names a tree has for it."""
+    """A reader that hashes each file on disk only once, even if a tree has several names for the file."""
 
     def __init__(self, stream: Stream, report: Report, progress: Progress) -> None:
         self.stream = stream

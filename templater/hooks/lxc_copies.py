@@ -189,7 +189,7 @@ def _copy_templates(old: InstanceDirectory, new: Directory) -> None:
 
 
 def destroy(folder: str) -> Notice:
-    """Detect a rename: lxc-copy -R is a clone followed by a destroy from the same process.
+    """Detect a rename: lxc-copy -R clones a container and then destroys the original, in the same process.
 
     Ignore every failure: LXC destroys the container in any case.
     """

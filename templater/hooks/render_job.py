@@ -137,8 +137,8 @@ class Answer:
 def keys(job: Job, *, in_child: bool) -> "dict[str, str]":
     """Return the cache keys of a job.
 
-    Code that a child compiled never runs outside a child. So runs with a child and runs without a child have
-    different keys.
+    Outside a child, code that a child compiled must not run. So a run with a child and a run without a child
+    have different keys.
     """
     kind = b"child" if in_child else b"here"
     parts = [kind, job.dialect.encode(), job.host.yaml.encode(), job.metadata.data]

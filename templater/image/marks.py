@@ -173,7 +173,10 @@ class _Reader:
 
 
 def line_start(text: str, at: int) -> int:
-    """Return the start of the line at a position, after a byte order mark."""
+    """Return the start of the line that contains a position.
+
+    A byte order mark does not belong to the line.
+    """
     start = max(text.rfind(character, 0, at) for character in _BREAKS) + 1
     return start + 1 if start == 0 and at > 0 and text.startswith(_BOM) else start
 

@@ -1,4 +1,4 @@
-"""Opener of images: directories and tarballs."""
+"""The function that opens an image: a directory or a tarball."""
 
 from __future__ import annotations
 

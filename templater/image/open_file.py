@@ -20,7 +20,7 @@ _FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0
 
 
 class OpenFile(str):
-    """An open regular file. As a string, it is the path of the file.
+    """An open regular file. Its value as a string is the path of the file.
 
     All readers share the descriptor ``fd``, and read in turn, each from the beginning of the file.
     ``program`` reads a squashfs file, and must be started before the sandbox is locked.

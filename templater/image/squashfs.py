@@ -102,7 +102,10 @@ def _lzo(data: bytes) -> bytes:
 
 
 def _lzo_length(data: bytes, at: int, length: int, largest: int) -> tuple[int, int]:
-    """Return a length, which continues in the next bytes if it is 0, and the position after these bytes."""
+    """Return a length of LZO1X, and the position after its bytes.
+
+    If the first bits of a length are 0, the length continues in the next bytes.
+    """
     if length:
         return length, at
     while not data[at]:

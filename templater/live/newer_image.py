@@ -85,7 +85,9 @@ class NewerImages:
         return next(newer, None)
 
     def _read_list(self, address: Address) -> None:
-        """Store the two newest versions of each image of a project, because the instance may have the newest.
+        """Store the two newest versions of each image of a project.
+
+        The newest version alone is not enough, because the instance may have it.
         """
         found: dict[tuple[str, ...], list[_Version]] = {}
         self._newest[address.project] = found  # set first: a damaged list is read only once

@@ -145,7 +145,7 @@ class OpenedSource(NamedTuple):
 class DirectoryFiles:
     """The files of an image directory, without an id map.
 
-    Packing the directory can give a file any owner, so every uid and gid of a rule is valid.
+    Files of an image can belong to any uid and gid, because the directory will be packed.
     """
 
     __slots__ = ("entry", "name", "read", "walk")

@@ -39,7 +39,7 @@ def with_signals_deferred(call: "Callable[[], Result]", *, drop_alarm: bool = Fa
 
 
 def _each(call: "Callable[..., object]", arguments: "Sequence[tuple[Any, ...]]") -> None:
-    """Call a function with each set of arguments, even if a signal handler raises an exception."""
+    """Call a function with each set of arguments, even if one of the calls raises an exception."""
     if arguments:
         try:
             call(*arguments[0])

@@ -265,7 +265,8 @@ class Target:
             close(old)
 
     def _give_names(self, old: int) -> None:
-        """Create two temporary names: one for the new content until its rename, and one for the old content.
+        """Create two temporary names: one for the new content (until its rename), and one for the old
+        content.
         """
         if self.staged is None:
             self.staged = self.session.link_somewhere(

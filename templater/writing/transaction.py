@@ -233,7 +233,7 @@ def _step(
 
 
 def _lift_memory_limit() -> None:
-    """Raise a hook's own limit on memory, so that a rollback is complete."""
+    """Increase the memory limit that a hook has set, so that memory suffices for a rollback."""
     import resource
 
     hard = resource.getrlimit(resource.RLIMIT_AS)[1]
@@ -241,7 +241,7 @@ def _lift_memory_limit() -> None:
 
 
 def _allow_many_files() -> None:
-    """Raise the descriptor limit, because each staged file without a name keeps a descriptor open."""
+    """Increase the limit on descriptors, because each staged file without a name keeps a descriptor open."""
     import resource
 
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

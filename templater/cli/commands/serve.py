@@ -141,7 +141,7 @@ def command(
 
 
 class AccessLog:
-    """A file that gets a line for each request."""
+    """A log file with a line for each request."""
 
     def __init__(self, path: str) -> None:
         self.path = path

@@ -1,4 +1,4 @@
-"""The user's edits of an instance in the page, and their application."""
+"""The edits that a user makes to an instance in the page, and functions that apply these edits."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Edits:
 
     @property
     def empty_keys(self) -> dict[str, list[str]]:
-        """The keys without a value by profile, with "" for the instance."""
+        """The keys without a value, by the name of their profile ("" for the instance's own keys)."""
         found = {"": [key for key, value in self.config.items() if not value]}
         for edit in self.profiles or ():
             found[edit.name] = [key for key, value in edit.config.items() if not value]

@@ -30,7 +30,7 @@ class BusyError(Exception):
 
 
 class Answer(NamedTuple):
-    """Facts for the server, and JSON for the page."""
+    """The answer to a question of the page: facts for the server, and JSON for the page."""
 
     facts: dict[str, Any]
     body: bytes
@@ -117,7 +117,7 @@ class Renderer:
 
 
 def command() -> list[str]:
-    """Return the words that start the worker.
+    """Return the command that starts the worker.
 
     The worker imports modules from the same places as this process, such as a zipapp. Without ``-I``, the
     worker would also import modules from the working directory, which may be a hostile image.

@@ -62,7 +62,7 @@ class Views:
         self._notes: list[str] = []
 
     def answer(self, question: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Return facts for the server, and data for the page."""
+        """Answer a question of the page. Return facts for the server, and data for the page."""
         try:
             with guard(self.request.limits):
                 asked = expect(json.loads(question), dict)
@@ -76,7 +76,7 @@ class Views:
             return {}, _failure(UsageError(f"{type(error).__name__}: {printable(str(error))}"))
 
     def _open(self, version: int) -> None:
-        """Open SRC, unless this version of its files is open."""
+        """Open SRC, unless this version of its files is already open."""
         if version == self._version and self._found is not None:
             return
         self._stack.close()

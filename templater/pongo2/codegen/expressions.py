@@ -1,7 +1,8 @@
 """The part of the code generator that writes expressions.
 
 Generated code never accesses an attribute of a Python object. It passes values to functions of the runtime.
-Except for truth tests, it works on a value directly only after it has tested the value's exact type.
+It may test whether any value is true. For any other direct use of a value, it first tests the value's exact
+type.
 """
 
 from collections.abc import Callable, Sequence
@@ -253,7 +254,10 @@ class ExpressionWriter(Writer):
             self.visit(node, self.frame)
 
     def base(self, node: nodes.Expr) -> None:
-        """Write the value whose member is read. If a variable holds a function, the getters call it."""
+        """Write the value whose member is read.
+
+        Do not call the value of a variable, because the lookup itself does so.
+        """
         if isinstance(node, nodes.Name):
             self.write(self.raw_name(node.name))
         else:

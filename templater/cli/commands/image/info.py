@@ -168,7 +168,7 @@ def _pairs(pairs: Iterable[tuple[str, str]]) -> Iterator[str]:
 
 
 def date(seconds: int | None) -> str:
-    """Format a time. None or 0 (unknown) gives "", and a number out of range gives the number."""
+    """Format a time. Return "" for None or 0 (unknown), and the number itself if it is out of range."""
     if not seconds:
         return ""
     try:

@@ -1,4 +1,4 @@
-"""``templater remote``: give image servers names, which SRC can use."""
+"""``templater remote``: manage names of image servers. SRC can contain these names."""
 
 from ...discovery import Commands
 

@@ -26,7 +26,7 @@ stream_argument = click.argument("stream", metavar="TREE|URL", shell_complete=co
 
 
 def count(number: int, noun: str) -> str:
-    """Return ``1 file`` or ``2 files``."""
+    """Return a number with its noun, such as ``1 file`` or ``2 files``."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
