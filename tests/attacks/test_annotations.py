@@ -88,7 +88,7 @@ def hostname(bundle: Path) -> str:
     return path.read_text() if path.exists() else ""
 
 
-def test_configuration_keys_in_annotations_reach_the_template(bundle, hook):
+def test_a_template_can_read_configuration_keys_from_annotations(bundle, hook):
     lay(bundle, IMAGE)
     assert hook(**{"config.user.x": "annotated"}) == 0
     assert hostname(bundle) == "c1 annotated"
@@ -106,7 +106,7 @@ def test_an_image_source_can_be_inside_the_bundle(hook, bundle):
     assert hostname(bundle) == "own mine"
 
 
-def test_the_instance_description_of_a_bundle_is_used_with_every_annotated_image(hook, bundle):
+def test_a_bundle_keeps_its_own_instance_description_with_every_annotated_image(hook, bundle):
     lay(bundle, IMAGE | {"instance.yaml": "name: own\nconfig: {user.x: mine}\n"})
     (bundle.parent / "images/web/templates/a.tpl").write_text(IMAGE["templates/a.tpl"])
     assert hook(source=f"{bundle.parent}/images/web") == 0
@@ -310,14 +310,14 @@ def test_a_missing_source_is_reported_with_its_full_path(hook, bundle, capfd):
     assert f"{bundle.parent}/images/nosuch" in capfd.readouterr().err
 
 
-def test_the_if_present_option_skips_a_missing_image(hook, bundle):
+def test_with_the_if_present_option_a_hook_skips_a_missing_image(hook, bundle):
     (bundle.parent / "images/empty").mkdir()
     assert hook("--if-present", source=f"{bundle.parent}/images/empty") == 0
     assert not (bundle / ".templater").exists()
 
 
 @pytest.mark.parametrize("trigger", ["strat", "start,", ",", "create,strat", " start", "START"])
-def test_an_unknown_trigger_error_names_the_known_triggers(trigger, hook, bundle, capfd):
+def test_the_error_about_an_unknown_trigger_names_the_known_triggers(trigger, hook, bundle, capfd):
     assert hook(source=f"{bundle.parent}/images/web", trigger=trigger) == 2
     said = capfd.readouterr().err
     wrong = next(word for word in trigger.split(",") if word not in ("create", "start"))
@@ -326,7 +326,7 @@ def test_an_unknown_trigger_error_names_the_known_triggers(trigger, hook, bundle
     assert hostname(bundle) == ""
 
 
-def test_an_unknown_trigger_in_the_hook_line_is_an_error(hook, bundle, capfd):
+def test_a_hook_line_with_an_unknown_trigger_gives_an_error(hook, bundle, capfd):
     assert hook("-t", "strat", source=f"{bundle.parent}/images/web") == 2
     assert "unknown trigger 'strat'" in capfd.readouterr().err
 

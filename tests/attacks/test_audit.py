@@ -41,7 +41,7 @@ def severities(image: str, capfd: pytest.CaptureFixture[str]) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("spelled", ["templates//a.tpl", "templates/./a.tpl", "././templates/a.tpl"])
-def test_a_duplicate_template_is_found_under_every_spelling(
+def test_a_duplicate_template_is_found_under_every_spelling_of_its_path(
     tmp_path: Path, spelled: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert severities(archive(tmp_path / "a.tar", member(spelled, size=4)), capfd) == {"layout": "high"}
@@ -50,7 +50,7 @@ def test_a_duplicate_template_is_found_under_every_spelling(
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["rootfs", "templates", "metadata.yaml"])
 @pytest.mark.parametrize("spelled", ["././{}", ".//{}", "./././{}", "{}/.", "{}//"])
-def test_a_link_is_found_under_every_spelling(
+def test_a_link_is_found_under_every_spelling_of_its_path(
     tmp_path: Path, name: str, spelled: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     found = severities(archive(tmp_path / "a.tar", member(spelled.format(name), tarfile.SYMTYPE)), capfd)
@@ -101,14 +101,14 @@ def test_a_hard_link_between_rootfs_and_templates_is_found(
     assert all(path.stat().st_nlink == 1 for path in made)
 
 
-def test_a_folder_replaced_by_a_link_is_reported_once(
+def test_a_folder_that_a_link_replaces_is_reported_once(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     twice = [member("rootfs/l", tarfile.DIRTYPE), member("rootfs/l", tarfile.SYMTYPE)]
     assert severities(archive(tmp_path / "a.tar", *twice, *twice), capfd) == {"member-twice": "medium"}
 
 
-def test_a_repeated_folder_member_is_accepted(tmp_path: Path) -> None:
+def test_an_archive_may_list_the_same_folder_twice(tmp_path: Path) -> None:
     twice = [member("rootfs/l", tarfile.DIRTYPE)] * 2
     assert main(["audit", archive(tmp_path / "a.tar", *twice)]) == 0
 
@@ -120,7 +120,7 @@ def image_folder(top: Path) -> Path:
     return top / "image"
 
 
-def test_attack_58_a_note_tells_if_a_command_did_not_read_the_whole_archive(
+def test_attack_58_a_note_says_that_a_command_did_not_read_the_whole_archive(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     twice = archive(tmp_path / "twice.tar", member("rootfs/x"), member("metadata.yaml", tarfile.SYMTYPE))
@@ -208,7 +208,7 @@ def test_attack_15_long_link_chains_are_followed_within_a_limit(
     )
 
 
-def test_an_audit_counts_findings_below_the_shown_severity(
+def test_an_audit_counts_the_findings_that_are_too_minor_to_show(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     folder = image_folder(tmp_path)

@@ -32,7 +32,7 @@ def messages(path: str, text: str) -> list[str]:
 @pytest.mark.parametrize(
     "key", ["a." * 20_000 + "a", "[" + "a." * 20_000 + "a]\nb", "b = {" + "'a' . " * 20_000 + "a"]
 )
-def test_a_dotted_key_with_many_parts_is_not_parsed(key: str) -> None:
+def test_a_dotted_toml_key_with_many_parts_is_refused(key: str) -> None:
     """`tomllib` keeps every prefix of a key: 40 kB needed 1.6 GB."""
     assert any(
         f"not checked: a key has more than {MAX_PARTS} parts" in each
@@ -42,7 +42,7 @@ def test_a_dotted_key_with_many_parts_is_not_parsed(key: str) -> None:
         read_configuration(Source("templater.toml", key + " = 1\n"))
 
 
-def test_many_unclosed_ignore_comments_take_linear_time() -> None:
+def test_many_unclosed_ignore_comments_are_parsed_in_linear_time() -> None:
     """Each opening was followed to the end of its line: 10,000 took 8 seconds, and 190,000 fit into a
     template.
     """
@@ -62,12 +62,12 @@ def test_the_number_of_ids_in_ignore_comments_is_limited() -> None:
     assert len(found) < MAX_FINDINGS + 10
 
 
-def test_an_id_that_an_ignore_comment_repeats_is_one_finding() -> None:
+def test_a_repeated_id_in_an_ignore_comment_gives_one_finding() -> None:
     found = messages("/etc/a", "{# templater: ignore " + "mode " * (MAX_COMMENTS // 2) + "#}x")
     assert found.count("'mode' has no finding here: the comment ignores nothing") == 1
 
 
-def test_many_blank_lines_in_templater_toml_take_linear_time() -> None:
+def test_templater_toml_with_many_blank_lines_is_read_in_linear_time() -> None:
     """Each blank line was followed to the last one, and again for each entry."""
     text = "[[ignore]]\nid = 'mode'\n" + "\n" * 500_000
     (ignore,) = read_configuration(Source("templater.toml", text)).ignores
@@ -105,7 +105,7 @@ BAD_HOSTS = "".join(f"bad{n:02}{{{{ instance.name }}}}\n" for n in range(20))
 
 @pytest.mark.parametrize("line", ["{{" * 60_000 + "\n", "{{}}\n" * 20_000, "b{{}}" * 20_000])
 @pytest.mark.slow
-def test_the_line_of_a_template_that_renders_a_mistake_is_found_in_linear_time(line: str) -> None:
+def test_a_search_finds_the_template_line_that_causes_a_mistake_in_linear_time(line: str) -> None:
     """Each opening was followed to the end of its line, again for each mistake: a line of 16 kB took a
     second.
     """
@@ -115,7 +115,7 @@ def test_the_line_of_a_template_that_renders_a_mistake_is_found_in_linear_time(l
     assert "bad19{{ instance.name }}" in lines
 
 
-def test_the_lines_of_many_mistakes_are_searched_within_a_limit() -> None:
+def test_the_search_for_the_template_lines_of_mistakes_has_a_limit() -> None:
     """Above it, a mistake is reported at its rule."""
     hidden = "{% if 0 %}{% verbatim %}" + "x" * (SEARCHED // 10) + "{% endverbatim %}{% endif %}\n"
     found = judge(file("/etc/hosts", hidden + BAD_HOSTS), Configuration()).findings
@@ -125,14 +125,14 @@ def test_the_lines_of_many_mistakes_are_searched_within_a_limit() -> None:
 
 
 @pytest.mark.slow
-def test_unknown_triggers_of_one_rule_take_linear_time() -> None:
+def test_many_unknown_triggers_of_one_rule_are_reported_in_linear_time() -> None:
     """The correction of the rule was computed again for each trigger: 2,000 took 5 seconds."""
     when = ", ".join(f"x{n}" for n in range(20_000))
     found = judge(image(f"/etc/a: {{when: [{when}], template: t}}"), Configuration()).findings
     assert any("more findings of this kind" in finding.message for finding in found)
 
 
-def test_fixes_of_templates_with_long_or_hidden_names_keep_every_file(tmp_path: Path) -> None:
+def test_fixing_templates_with_long_or_hidden_names_loses_no_file(tmp_path: Path) -> None:
     """Names that began alike shared one staged file, and a template with the name of one was deleted."""
     long = "x" * 210
     texts = {f"{long}1": "one", f"{long}2": "two", "a.tpl": "three", ".a.tpl.templater-new": "four"}
@@ -159,7 +159,7 @@ def test_a_long_target_does_not_widen_the_rows_of_other_targets(
     assert len(capsys.readouterr().out) < 80_000
 
 
-def test_a_line_break_in_metadata_cannot_begin_a_line_of_a_report(
+def test_a_line_break_in_metadata_is_escaped_in_reports(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "templates").mkdir()

@@ -35,7 +35,7 @@ def client(incus):  # noqa: F811
 
 @pytest.mark.slow
 @pytest.mark.parametrize("text", ["[{},REST]", '{"config":{"a":[[],REST]}}', '{"a":{"b":1,REST}}'])
-def test_memory_for_a_description_grows_no_faster_than_its_values(text, tmp_path):
+def test_reading_too_many_values_in_a_description_takes_little_memory(text, tmp_path):
     file = tmp_path / "many.json"
     piece = {"[": "{}", "{": "[]"}[text[0]] if "b" not in text else '"a":{}'
     peaks = []
@@ -48,7 +48,7 @@ def test_memory_for_a_description_grows_no_faster_than_its_values(text, tmp_path
     assert peaks[1] < 300
 
 
-def test_brackets_and_commas_within_a_json_text_are_not_counted_as_values():
+def test_brackets_and_commas_inside_json_strings_are_not_counted_as_values():
     text = '{"config": {"user.a": "' + '[{,\\",' * 400_000 + '"}}'
     assert count_values(text) == 2
     assert len(read_instance(Source("a.json", text), name="c1").config["user.a"]) == 5 * 400_000
@@ -81,7 +81,7 @@ def test_a_damaged_list_from_a_daemon_is_an_error(text, client, incus):  # noqa:
         list_instances(client, lambda data: True)
 
 
-def test_the_list_in_an_answer_can_be_null_and_can_come_after_other_members(client, incus):  # noqa: F811
+def test_the_list_in_a_daemon_answer_may_be_null_and_may_follow_other_members(client, incus):  # noqa: F811
     incus.put("GET /1.0/instances?recursion=1", answer('{"type": {"a": [1]}, "b": [], "metadata": null}'))
     assert list_instances(client, lambda data: True) == []
 

@@ -38,13 +38,15 @@ def test_all_checks_of_rendered_files_share_a_time_limit(
 
 
 @pytest.mark.parametrize("opening", ["{{", "{%", "{#", "{% ", "{%x "])
-def test_the_cause_of_a_difference_is_found_in_linear_time(opening: str) -> None:
+def test_a_report_finds_the_cause_of_a_difference_in_linear_time(opening: str) -> None:
     text = "{{ 'a' + 'b' }}{% verbatim %}" + opening * 60_000 + "{% endverbatim %}"
     report = host_report.host_report(file("/etc/a", text, hosts="incus,lxd"))
     assert report["files"][0]["hosts"]["lxd"]["result"] == "differs"
 
 
-def test_the_search_for_causes_ends_after_a_limit_of_characters(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_search_for_the_causes_of_differences_stops_at_a_character_limit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     rules = (f"/etc/{number}: {{when: [create], template: t}}" for number in range(3))
     of = image(*rules, t="{{ 'a' + 'b' }}" + "x" * 85, hosts="incus,lxd")
     monkeypatch.setattr(host_report, "SEARCHED", 250)

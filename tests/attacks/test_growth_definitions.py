@@ -51,7 +51,7 @@ PATHS = f"image: {{distribution: debian, description: {LONG}}}\nfiles:\n"
         + entries(900, "generator: template, name: aN, path: /N, content: *c"),
     ],
 )  # fmt: skip
-def test_all_texts_of_a_build_share_a_limit(text: str) -> None:
+def test_all_texts_of_a_build_share_one_size_limit(text: str) -> None:
     with pytest.raises(LimitError, match="have more than 12582912 bytes in total"):
         built(text)
 
@@ -76,7 +76,7 @@ def test_metadata_above_the_limit_is_refused_before_it_is_written(text: str) -> 
 
 
 @pytest.mark.slow
-def test_the_values_of_a_definition_are_converted_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_build_converts_the_values_of_a_definition_only_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pongo, "LIMITS", Limits(seconds=100.0, total=100.0))
     packages = ", ".join(["a"] * 100_000)
     text = f"{HEAD}{entries(300, 'generator: dump, path: /N, pongo: true, content: x{{# #}}')}"
@@ -84,7 +84,7 @@ def test_the_values_of_a_definition_are_converted_once(monkeypatch: pytest.Monke
 
 
 @pytest.mark.slow
-def test_compiling_counts_towards_the_time_limit_of_a_build(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_time_limit_of_a_build_includes_compiling_its_templates(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pongo, "LIMITS", Limits(seconds=1.0, total=0.3))
     content = json.dumps("{% if 0 %}" + "{{1}}" * 6000 + "{% endif %}")
     text = f"- {{generator: template, name: a, path: /x, pongo: true, content: &c {content}}}\n"
@@ -118,7 +118,7 @@ def test_long_numbers_in_paths_overflow_as_in_go(first: str, second: str) -> Non
 
 
 @pytest.mark.parametrize("character", ["\\N", "\\x01", "\\L", "\\n", "\\uFEFF"])
-def test_a_definition_with_special_characters_in_a_path_is_predicted_and_checked(character: str) -> None:
+def test_a_definition_may_contain_special_characters_in_a_path(character: str) -> None:
     image = defined(f'{HEAD}- {{generator: template, name: a, path: "/a{character}b", content: x}}\n')
     assert len(image.rules) == 1
     audit(image, "authoring")

@@ -65,7 +65,7 @@ def test_the_global_record_of_git_archive_is_accepted(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_summing_template_sizes_takes_linear_time(tmp_path: Path) -> None:
+def test_computing_the_total_template_size_takes_linear_time(tmp_path: Path) -> None:
     names = [header(f"templates/{number}") for number in range(30_000)]
     image = tarball(tmp_path / "i.tar", file("metadata.yaml", b"architecture: x86_64\n"), *names)
     assert len(open_contents(image).parts()) == 30_001
@@ -104,14 +104,14 @@ def test_listing_many_templates_takes_linear_time(
     assert capsysbinary.readouterr().out.count(b"no rule") == 54_000
 
 
-def test_nested_brackets_are_refused_after_a_long_key() -> None:
+def test_the_yaml_parser_refuses_deeply_nested_brackets_even_after_a_long_key() -> None:
     text = "a" * 1100 + ": x\nb: " + "[" * 16_000
     with pytest.raises(LimitError, match="nested more than 64 levels deep"):
         read_metadata(Source("metadata.yaml", text), "v4")
 
 
 @pytest.mark.slow
-def test_many_texts_in_open_brackets_take_linear_time() -> None:
+def test_the_yaml_parser_reads_many_values_inside_nested_brackets_in_linear_time() -> None:
     """Each open bracket can be a key. For each token, the parser looked at all of them."""
 
     def seconds(brackets: int) -> float:
@@ -128,7 +128,7 @@ def test_many_texts_in_open_brackets_take_linear_time() -> None:
 
 
 @pytest.mark.parametrize("name", ["", "a*"])
-def test_removing_thousands_of_tags_from_a_long_text_hits_a_limit(name: str) -> None:
+def test_removing_thousands_of_html_tags_from_a_long_text_hits_a_limit(name: str) -> None:
     names = ",".join([name] * 20_000)
     with pytest.raises(LimitError):
         pongo2.compile('{{ "' + "<" * 20_000 + '"|removetags:"' + names + '" }}').render({})
@@ -162,7 +162,7 @@ def test_an_audit_with_slow_steps_stops_at_the_time_limit(
 
 
 @pytest.mark.slow
-def test_equal_templates_are_compiled_once_for_hooks(
+def test_the_compile_command_compiles_equal_templates_only_once(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     rules = "".join(f"  /{number}: {{when: [start], template: t{number}}}\n" for number in range(400))
@@ -175,7 +175,7 @@ def test_equal_templates_are_compiled_once_for_hooks(
 
 
 @pytest.mark.parametrize("text", ["{{ a|uper }}", "{{ config_get('user.b', '') }}{% include 'x' %}"])
-def test_a_template_that_does_not_compile_is_not_cached_under_any_name(
+def test_a_template_that_does_not_compile_prevents_caching_of_its_image(
     text: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     rules = "".join(f"  /{name}: {{when: [start], template: {name}}}\n" for name in "abc")
@@ -203,7 +203,7 @@ class CountingZlib:
         return self._real.decompress(data, max_length)
 
 
-def test_each_decompressor_receives_only_the_data_near_its_own_stream(
+def test_a_decompressor_receives_only_data_near_its_own_stream(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each decompressor received all streams that follow its own."""
@@ -219,7 +219,7 @@ def test_each_decompressor_receives_only_the_data_near_its_own_stream(
 
 @pytest.mark.parametrize("size", [1, 600, 4070, 4075, 4085, 9000])
 @pytest.mark.parametrize("zeros", [0, 3, 5000])
-def test_streams_before_at_and_after_the_end_of_a_piece_are_joined(
+def test_gzip_streams_of_any_length_and_with_zeros_between_them_are_joined(
     tmp_path: Path, size: int, zeros: int
 ) -> None:
     data = file("metadata.yaml", b"a: b\n") + random.Random(size).randbytes(300 * size)
@@ -229,7 +229,7 @@ def test_streams_before_at_and_after_the_end_of_a_piece_are_joined(
         assert stream.read(len(data) + 1) == data
 
 
-def test_modules_are_loaded_once_for_a_file_of_many_zstd_streams(
+def test_the_zstd_module_is_loaded_once_for_a_file_with_many_streams(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The search for the modules of other versions of Python took most of the time."""
@@ -243,7 +243,7 @@ def test_modules_are_loaded_once_for_a_file_of_many_zstd_streams(
 
 
 @pytest.mark.slow
-def test_hard_links_to_skipped_devices_take_linear_time(tmp_path: Path) -> None:
+def test_unpack_skips_many_hard_links_to_devices_in_linear_time(tmp_path: Path) -> None:
     """Each link searched the list of all skipped devices."""
 
     def unpacking(count: int) -> growth.Action:
@@ -263,7 +263,7 @@ def test_hard_links_to_skipped_devices_take_linear_time(tmp_path: Path) -> None:
     growth.check(unpacking, start=500, largest=4000, memory=False)
 
 
-def test_directories_without_a_member_are_created_in_one_walk(
+def test_unpack_opens_each_directory_that_the_archive_does_not_list_only_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each of 490 directories was looked up from the root, twice."""
@@ -284,7 +284,9 @@ def test_directories_without_a_member_are_created_in_one_walk(
     assert made <= 2 + 40, "one for each file, and one to set the mode of each directory"
 
 
-def test_a_view_of_many_directories_without_a_member_hits_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_directories_that_an_archive_does_not_list_count_towards_the_limit_on_names(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     names = [Name(f"rootfs/{n}/" + "a/" * 9 + "f", Entry(FILE, 0o644)) for n in range(10)]
     monkeypatch.setattr(base, "_MOST_ENTRIES", 111)
     view = base.RootfsNames(names)

@@ -47,13 +47,15 @@ def test_files_of_a_root_filesystem_are_compared_in_linear_time(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("files", ["/a: x, /a-b: y, /a/c: z", "/a/c/d: z, /a-b: y, /a: x"])
-def test_a_file_in_place_of_a_directory_is_found_among_similar_paths(files: str, tmp_path: Path) -> None:
+def test_a_path_that_is_both_a_file_and_a_directory_is_refused_among_similar_paths(
+    files: str, tmp_path: Path
+) -> None:
     with pytest.raises(TemplaterError, match="'/a' is a file and a directory"):
         read(tmp_path, f"rootfs: {{{files}}}", EXPECT)
 
 
 @pytest.mark.slow
-def test_many_expectations_are_read_in_linear_time(tmp_path: Path) -> None:
+def test_many_expectations_in_a_test_file_are_read_in_linear_time(tmp_path: Path) -> None:
     (case,) = read(tmp_path, f"expect: {mapping(30_000, '/N: {equals: b}')}")
     assert len(case.expected.files) == 30_000
 
@@ -66,7 +68,7 @@ def test_many_merged_mappings_are_read_in_linear_time(tmp_path: Path) -> None:
     assert (len(config), config["user.k7"], config["user.k8"]) == (40_000, "a", "c")
 
 
-def test_the_cases_of_a_test_share_its_expectations_and_its_steps(tmp_path: Path) -> None:
+def test_all_cases_of_a_test_share_its_expectations_and_its_steps(tmp_path: Path) -> None:
     first, second = read(tmp_path, "expect: {/etc/../a: {matches: x+}}", matrix(2))
     assert first.expected is second.expected
     one, other = read(tmp_path, "steps: [create, {step: start, snapshot: true}]", matrix(2))
@@ -79,7 +81,7 @@ def test_equal_regular_expressions_are_compiled_once(tmp_path: Path) -> None:
     assert first.value[0] is second.value[1]
 
 
-def test_the_steps_of_all_regular_expressions_are_limited(
+def test_the_work_of_all_regular_expressions_together_is_limited(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reader, "MAX_STEPS", 2000)
@@ -91,7 +93,7 @@ def test_the_steps_of_all_regular_expressions_are_limited(
     assert len(read(tmp_path, many.replace("c{900}", "a{900}"))) == 1
 
 
-def test_the_limit_on_keys_counts_the_keys_of_each_cases_description(
+def test_the_limit_on_keys_counts_the_instance_keys_of_every_test_case(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     description = "name: c1\nconfig:\n" + "".join(f"  user.k{number}: v\n" for number in range(500))
@@ -102,7 +104,7 @@ def test_the_limit_on_keys_counts_the_keys_of_each_cases_description(
         read(tmp_path, instance, EXPECT, matrix(5))
 
 
-def test_the_options_of_all_cases_are_limited(tmp_path: Path) -> None:
+def test_the_options_of_all_test_cases_together_are_limited(tmp_path: Path) -> None:
     options = f"options: {{image.release: {'x' * 900_000}}}"
     assert len(read(tmp_path, options, EXPECT, matrix(2))) == 2
     with pytest.raises(LimitError, match="the options of all cases have more than 16777216 characters"):
@@ -135,13 +137,13 @@ def test_a_description_is_parsed_once_for_all_profiles_and_names(
 
 
 @pytest.mark.slow
-def test_many_instances_of_a_long_list_are_selected_in_linear_time(tmp_path: Path) -> None:
+def test_selecting_many_instances_from_a_long_list_takes_linear_time(tmp_path: Path) -> None:
     described = "".join(f"- {{name: i{number}, type: container}}\n" for number in range(12_000))
     names = ", ".join(f"'all/all.yaml#i{number}'" for number in range(3000))
     assert len(read(tmp_path, f"matrix: {{instance: [{names}]}}", EXPECT, all=described)) == 3000
 
 
-def test_the_reading_of_cases_stops_at_the_hundredth_mistake(
+def test_reading_test_cases_stops_at_the_hundredth_mistake(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[str] = []

@@ -21,7 +21,7 @@ from templater.writing.transaction import apply
 pytestmark = pytest.mark.usefixtures("restored_process")
 
 
-def test_a_link_beside_a_configuration_is_not_followed(tmp_path: Path) -> None:
+def test_the_install_command_does_not_follow_a_link_next_to_a_configuration_file(tmp_path: Path) -> None:
     config = tmp_path / "lxc" / "c1" / "config"
     config.parent.mkdir(parents=True)
     config.write_text("lxc.uts.name = c1\n")
@@ -35,7 +35,7 @@ def test_a_link_beside_a_configuration_is_not_followed(tmp_path: Path) -> None:
     assert config.stat().st_mode & 0o777 == 0o600
 
 
-def test_a_configuration_that_is_a_link_is_not_changed(tmp_path: Path) -> None:
+def test_the_install_command_does_not_change_a_configuration_file_behind_a_link(tmp_path: Path) -> None:
     victim = tmp_path / "victim"
     victim.write_text("precious")
     (tmp_path / "c1").mkdir()
@@ -45,7 +45,7 @@ def test_a_configuration_that_is_a_link_is_not_changed(tmp_path: Path) -> None:
     assert victim.read_text() == "precious"
 
 
-def test_a_quoted_interpreter_survives_lxc_parsing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lxc_passes_a_quoted_interpreter_path_unchanged(monkeypatch: pytest.MonkeyPatch) -> None:
     """lxc-info shows how LXC parses `'a b' … 'c'`: it drops the first and the last quote."""
     monkeypatch.setattr(sys, "executable", "/opt/my python/bin/python3")
     line = install.shell_line(install.argv("lxc", ["--source", "/a b"]))
@@ -62,7 +62,7 @@ def test_a_systemd_unit_line_keeps_backslashes_and_refuses_newlines() -> None:
         install.unit_line(["/bin/x", "a\nExecStart=/bin/evil"])
 
 
-def test_a_system_error_is_reported_and_fails_the_hook_only_without_keep_going(
+def test_a_system_error_fails_the_hook_unless_the_keep_going_option_is_set(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     def full(*_: object) -> None:
@@ -152,7 +152,7 @@ def plan_of(image: Path, view: DirectoryRootfs):  # type: ignore[no-untyped-def]
     return plan(open_image(str(image)), Instance("c1"), triggers=("start",), rootfs=view, host=NONE)
 
 
-def test_a_compromised_child_cannot_write_escape_sequences():
+def test_output_of_a_compromised_child_is_escaped():
     from templater.hooks.render_job import error_read
 
     fields = [b"RenderError", b"gone\x1b[2J\nok", b"\x1b]0;x\x07", b"0", b"note\r\x1b[1A"]

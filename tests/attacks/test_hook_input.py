@@ -214,7 +214,7 @@ def names_of_runtimes() -> Iterator[Any]:
 
 
 @pytest.mark.parametrize(("runtime", "name"), list(names_of_runtimes()))
-def test_attack_67_a_container_name_is_refused_or_used_only_as_text(
+def test_attack_67_an_odd_container_name_is_refused_or_used_only_as_text(
     bundle: Path, tmp_path: Path, runtime: str, name: str
 ) -> None:
     """Shell syntax does not run, a path creates no directory, and a newline adds no line."""
@@ -296,12 +296,14 @@ def test_attack_68_a_container_without_a_root_filesystem_is_an_error(bundle: Pat
 
 
 @pytest.mark.parametrize("path", ["dir:{}/rootfs", "{}/rootfs"])
-def test_attack_68_a_rootfs_directory_is_accepted_under_every_spelling(bundle: Path, path: str) -> None:
+def test_attack_68_a_rootfs_directory_is_accepted_under_every_spelling_of_its_path(
+    bundle: Path, path: str
+) -> None:
     assert run_hook("lxc", env=lxc(bundle, path.format(bundle))).returncode == 0
     assert (bundle / "rootfs/etc/x").read_text() == "c1"
 
 
-def test_attack_68_the_pre_start_hook_leaves_the_work_to_a_mount_hook(bundle: Path) -> None:
+def test_attack_68_the_pre_start_hook_does_nothing_if_a_mount_hook_is_installed(bundle: Path) -> None:
     line = " ".join(install.argv("lxc", []))
     (bundle / "config").write_text(f"lxc.hook.mount = {line}\n")
     answer = run_hook("lxc", env=lxc(bundle, "loop:/img.raw"))
@@ -364,7 +366,7 @@ def test_no_runtime_hook_writes_to_the_host_root(bundle: Path, absolute: Path, p
 # --- resources of the hook process
 
 
-def test_attack_66_a_hook_with_few_resources_works_or_fails_cleanly(bundle: Path) -> None:
+def test_attack_66_a_hook_with_few_resources_succeeds_or_gives_a_clear_error(bundle: Path) -> None:
     """A runtime may leave few resources to a hook. The hook then works, or fails with an ordinary error."""
 
     def poor() -> None:

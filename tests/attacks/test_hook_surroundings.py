@@ -110,7 +110,9 @@ def needs_strace() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("call", ["linkat", "mkdirat", "renameat", "unlinkat"])
-def test_an_alarm_at_any_system_call_leaves_all_files_written_or_none(bundle: Path, call: str) -> None:
+def test_an_alarm_at_any_system_call_leaves_either_all_or_none_of_the_files_written(
+    bundle: Path, call: str
+) -> None:
     needs_strace()
     rules(
         bundle,
@@ -171,7 +173,7 @@ def test_a_huge_file_on_a_mount_is_refused_before_it_is_read(bundle: Path, tmp_p
 
 
 @pytest.mark.slow
-def test_a_flood_of_errors_is_cut_to_a_few_lines(bundle: Path) -> None:
+def test_the_log_shortens_thousands_of_errors_to_a_few_lines(bundle: Path) -> None:
     path = ("\x01" * 250 + "/") * 15
     (bundle / "rootfs" / path).mkdir(parents=True)
     (bundle / "rootfs/l").symlink_to("/" + path)
@@ -186,7 +188,7 @@ def test_a_flood_of_errors_is_cut_to_a_few_lines(bundle: Path) -> None:
     assert "other rules failed too" in answer.stderr
 
 
-def test_a_log_contains_only_the_first_of_many_failures(bundle: Path) -> None:
+def test_a_hook_log_contains_only_the_first_of_many_failures(bundle: Path) -> None:
     """Which rules fail would spell out a secret, one rule a character."""
     rules(bundle, "".join(f"  /f{n}: {{when: [start], template: t{n}.tpl}}\n" for n in range(5)))
     for number in range(5):
@@ -230,7 +232,7 @@ def test_a_system_log_that_accepts_no_messages_delays_a_start_only_briefly(
     assert "the system's log accepts no messages" in capfd.readouterr().err
 
 
-def test_the_system_journal_does_not_tell_how_many_files_were_kept(journal: list[str]) -> None:
+def test_the_system_journal_does_not_contain_the_number_of_kept_files(journal: list[str]) -> None:
     """The container's root could spoil as many files as a letter of a secret says."""
     from templater.hooks import run
     from templater.instances.drift import files_kept
@@ -256,7 +258,7 @@ def test_the_system_journal_contains_no_names_of_written_files(journal: list[str
     assert b"/etc/hosts" in log.data()
 
 
-def test_a_hook_log_does_not_contain_the_size_of_a_value(bundle: Path) -> None:
+def test_a_hook_log_does_not_contain_the_size_of_a_rendered_value(bundle: Path) -> None:
     """The template computes the number, so it can be a part of a password."""
     rules(bundle, "  /etc/x: {when: [start], template: x.tpl}\n")
     text = "{% spaceless %}" + "{{ 'x'|ljust:8192 }}" * 64 + "{{ 'x'|ljust:1234 }}{% endspaceless %}"
@@ -268,7 +270,7 @@ def test_a_hook_log_does_not_contain_the_size_of_a_value(bundle: Path) -> None:
     assert str((64 * 8192 + 1234) * 8) not in written
 
 
-def test_the_system_journal_does_not_count_omitted_lines_of_written_files(journal: list[str]) -> None:
+def test_the_system_journal_does_not_contain_the_number_of_omitted_log_lines(journal: list[str]) -> None:
     from templater.hooks import run
 
     log = run.Log("web1")
@@ -292,7 +294,7 @@ def test_the_name_of_a_container_is_escaped_and_shortened_in_logs(journal: list[
     assert len(log.data()) < 3 * run.LONGEST_LINE
 
 
-def test_a_log_has_limits_on_the_number_and_length_of_its_lines() -> None:
+def test_a_hook_log_has_limits_on_the_number_and_the_length_of_its_lines() -> None:
     from templater.hooks import run
 
     log = run.Log()
@@ -359,7 +361,7 @@ def test_a_symlink_to_a_machine_in_the_machines_directory_is_followed(
     ("owner", "is_refused"), [(5 * 65536, False), (0, False), (1000, False), (5 * 65536 + 65535, True)]
 )
 @pytest.mark.parametrize("kind", ["owner", "group"])
-def test_a_machine_whose_directory_belongs_to_a_later_id_of_its_range_is_refused(
+def test_a_machine_directory_must_belong_to_the_first_id_of_its_range(
     bundle: Path, kind: str, owner: int, is_refused: bool
 ) -> None:
     """The guessed range of ids began at the owner, and reached into the range of another machine."""
@@ -446,7 +448,7 @@ def test_a_container_name_that_looks_like_an_option_is_used_as_a_name(name: str)
 @as_root
 @pytest.mark.parametrize("changed", ["templates", "templates/a.tpl", "metadata.yaml"])
 @pytest.mark.parametrize("how", ["owner", "mode"])
-def test_an_annotated_image_with_files_that_other_users_can_change_is_refused(
+def test_an_image_from_an_annotation_is_refused_if_other_users_can_change_its_files(
     tmp_path: Path, changed: str, how: str
 ) -> None:
     image = an_image(tmp_path / "images/x")
@@ -631,7 +633,7 @@ def test_many_errors_of_one_large_template_share_one_copy_of_its_text(bundle: Pa
     assert "unknown filter 'nothing'" in answer.stderr
 
 
-def test_memory_above_the_limit_is_one_clear_error(bundle: Path) -> None:
+def test_a_hook_above_its_memory_limit_gives_one_clear_error(bundle: Path) -> None:
     """A directory with many names, links or contents can't make the system run out of memory."""
     script = (
         "import sys; from templater.hooks import run; run._start = lambda *a: bytearray(2 << 30);"
@@ -658,7 +660,7 @@ def test_a_rule_with_many_properties_and_triggers_renders(bundle: Path) -> None:
     assert answer.returncode == 0, answer.stderr
 
 
-def test_too_many_triggers_are_refused(bundle: Path) -> None:
+def test_a_hook_line_with_too_many_triggers_is_refused(bundle: Path) -> None:
     answer = oci(a_state(bundle), "-t", ",".join(["create"] * 100))
     assert answer.returncode == 2
     assert "100 triggers were given, more than the limit of 16" in answer.stderr
@@ -690,11 +692,11 @@ def test_a_hook_renders_when_sigchld_is_ignored(bundle: Path) -> None:
         ([], False),
     ],
 )
-def test_a_copy_to_another_path_is_detected(words: list[str], elsewhere: bool) -> None:
+def test_the_newpath_option_of_the_lxc_copy_command_is_detected(words: list[str], elsewhere: bool) -> None:
     assert lxc_copies._has_newpath(words) == elsewhere
 
 
-def test_a_copy_is_refused_if_the_named_container_may_not_be_its_original(tmp_path: Path) -> None:
+def test_a_copy_is_refused_if_its_original_container_is_not_certain(tmp_path: Path) -> None:
     for name, text in (("web1", "lxc.arch = i686\nlxc.uts.name = web1\n"), ("web2", "lxc.uts.name = web2\n")):
         (tmp_path / name).mkdir()
         (tmp_path / name / "config").write_text(text)
@@ -721,7 +723,7 @@ def test_the_hook_status_command_does_not_wait_for_a_fifo(tmp_path: Path, runtim
 
 
 @as_root
-def test_the_hook_status_command_names_code_that_another_user_can_change(
+def test_the_hook_status_command_names_python_code_that_another_user_can_change(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(status, "search_path", lambda: [str(tmp_path)])
@@ -749,7 +751,7 @@ def test_a_missing_image_of_an_annotation_is_refused(tmp_path: Path) -> None:
         )
 
 
-def test_a_name_of_both_a_container_and_a_snapshot_is_ambiguous(tmp_path: Path) -> None:
+def test_a_copy_is_refused_if_a_container_and_a_snapshot_both_have_the_source_name(tmp_path: Path) -> None:
     """LXC gives a restored snapshot's hook only the name, such as snap0."""
     for folder in ("victim/snaps/snap0", "snap0", "restored"):
         (tmp_path / folder).mkdir(parents=True)
@@ -760,7 +762,7 @@ def test_a_name_of_both_a_container_and_a_snapshot_is_ambiguous(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("program", "found"), [("lxc-copy", "snap0"), ("lxc-snapshot", "victim/snaps/snap0")]
 )
-def test_the_calling_program_decides_whether_a_snapshot_or_a_container_is_copied(
+def test_the_program_that_runs_the_hook_decides_whether_a_snapshot_or_a_container_is_copied(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str, found: str
 ) -> None:
     for folder in ("victim/snaps/snap0", "snap0", "restored"):
@@ -769,7 +771,7 @@ def test_the_calling_program_decides_whether_a_snapshot_or_a_container_is_copied
     assert lxc_copies.find_source(str(tmp_path / "restored"), "snap0")[0] == str(tmp_path / found)
 
 
-def test_a_directory_that_replaced_a_new_directory_is_refused(
+def test_a_directory_is_refused_if_another_process_swapped_it_in_after_its_creation(
     bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from templater.rootfs.confined import Directory, Root
@@ -798,7 +800,7 @@ def test_a_directory_that_replaced_a_new_directory_is_refused(
     } == {0o700}
 
 
-def test_the_hook_status_command_runs_no_line_of_an_untrusted_bundle(bundle: Path, tmp_path: Path) -> None:
+def test_the_hook_status_command_runs_no_hook_of_an_untrusted_bundle(bundle: Path, tmp_path: Path) -> None:
     proof = tmp_path / "proof"
     args = ["/bin/sh", "-c", f"touch {proof}; : from templater_hook import"]
     hook = {"path": "/bin/sh", "args": args}
@@ -814,7 +816,9 @@ def test_the_hook_status_command_runs_no_line_of_an_untrusted_bundle(bundle: Pat
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", ["SIGINT", "SIGTERM"])
-def test_a_stop_signal_at_any_system_call_leaves_all_files_written_or_none(bundle: Path, number: str) -> None:
+def test_a_stop_signal_at_any_system_call_leaves_either_all_or_none_of_the_files_written(
+    bundle: Path, number: str
+) -> None:
     needs_strace()
     rules(bundle, "".join(f"  /new/n{n}: {{when: [start], template: a.tpl}}\n" for n in range(2)))
     for call, when in (("openat", 20), ("mkdirat", 2), ("linkat", 1), ("linkat", 2), ("fsync", 1)):
@@ -834,7 +838,7 @@ def test_a_stop_signal_at_any_system_call_leaves_all_files_written_or_none(bundl
 
 
 @pytest.mark.parametrize("word", ["-n other", "-nother", "--name other", "--name=other"])
-def test_restoring_uses_the_snapshot_of_the_container_on_the_command_line(
+def test_lxc_snapshot_restores_from_the_container_that_its_command_line_names(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, word: str
 ) -> None:
     for folder in ("victim/snaps/snap0", "other/snaps/snap0", "restored"):
@@ -847,7 +851,7 @@ def test_restoring_uses_the_snapshot_of_the_container_on_the_command_line(
     )
 
 
-def test_a_path_outside_the_allowed_directories_is_not_looked_up(
+def test_a_hook_does_not_look_up_a_path_outside_the_allowed_directories(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It could be a mount of a dead server, on which the hook would hang."""

@@ -125,7 +125,7 @@ def test_invalid_annotations_and_arguments_of_a_bundle_are_findings(
     assert (image.ok, image.text) == (False, f"'{tmp_path}' has no metadata.yaml")
 
 
-def test_a_configuration_briefly_swapped_for_a_link_is_not_followed(
+def test_a_configuration_that_is_briefly_replaced_by_a_link_is_not_followed(
     container: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The owner of the folder could have copied content that only root can read into a file of their own."""
@@ -146,7 +146,7 @@ def test_a_configuration_briefly_swapped_for_a_link_is_not_followed(
     assert config.is_symlink()
 
 
-def test_a_configuration_that_is_a_fifo_does_not_block(container: Path) -> None:
+def test_reading_a_configuration_that_is_a_fifo_does_not_block(container: Path) -> None:
     (container / "config").unlink()
     os.mkfifo(container / "config")
     with pytest.raises(InputError, match="not a regular file"):

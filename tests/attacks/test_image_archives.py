@@ -35,7 +35,7 @@ def archive(*members: tuple[str, bytes]) -> bytes:
 
 
 @pytest.mark.slow
-def test_attack_62_thousands_of_empty_streams_hit_a_limit(tmp_path: Path) -> None:
+def test_attack_62_an_archive_with_thousands_of_empty_streams_hits_a_limit(tmp_path: Path) -> None:
     zstd = pytest.importorskip("backports.zstd")
     begun = time.process_time()
     for name, whole, nothing in (
@@ -49,7 +49,7 @@ def test_attack_62_thousands_of_empty_streams_hit_a_limit(tmp_path: Path) -> Non
     assert time.process_time() - begun < 20  # previously an hour
 
 
-def test_an_archive_with_one_stream_per_member_is_read(
+def test_an_archive_with_a_separate_compressed_stream_for_each_member_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(decompress, "_MANY_STREAMS", 100)
@@ -131,7 +131,7 @@ def test_a_global_header_can_set_owner_and_time(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("name", "value"), [("user." + "a" * 251, b""), ("user.a", b"x" * 65537)])
-def test_attack_61_an_attribute_larger_than_linux_allows_hits_a_limit(
+def test_attack_61_an_extended_attribute_larger_than_linux_allows_hits_a_limit(
     tmp_path: Path, name: str, value: bytes
 ) -> None:
     made = image(tmp_path / "i.tar", pax({f"SCHILY.xattr.{name}": value}), file("rootfs/a"))
@@ -139,7 +139,7 @@ def test_attack_61_an_attribute_larger_than_linux_allows_hits_a_limit(
         open_image(made).read_to_end()
 
 
-def test_attack_61_names_outside_the_rootfs_have_a_size_limit(tmp_path: Path) -> None:
+def test_attack_61_the_names_of_members_outside_the_rootfs_have_a_total_size_limit(tmp_path: Path) -> None:
     names = [header(f"{number}/" + "x" * 200) for number in range(100)]
     made = image(tmp_path / "i.tar", *names)
     limits = DEFAULT._replace(held_bytes=10_000)
@@ -148,7 +148,7 @@ def test_attack_61_names_outside_the_rootfs_have_a_size_limit(tmp_path: Path) ->
     open_image(made).read_to_end()
 
 
-def test_attack_61_directory_attributes_have_a_limit(tmp_path: Path) -> None:
+def test_attack_61_the_extended_attributes_of_directories_have_a_total_size_limit(tmp_path: Path) -> None:
     """Directory attributes are set last, after the files in the directories are written."""
     attribute = pax({"SCHILY.xattr.user.a": b"x" * 1000})
     members = [part for each in directories(20) for part in (attribute, each)]
@@ -159,7 +159,7 @@ def test_attack_61_directory_attributes_have_a_limit(tmp_path: Path) -> None:
     assert not (tmp_path / "c1").exists()
 
 
-def test_directories_without_a_member_count_as_disk_blocks(tmp_path: Path) -> None:
+def test_directories_that_an_archive_does_not_list_count_as_used_disk_blocks(tmp_path: Path) -> None:
     """500 names with 500 directories each, in 8 kB, became 245,000 directories."""
     image(tmp_path / "i.tar", *(header(f"rootfs/{n}/" + "d/" * 50 + "x") for n in range(20)))
     (tmp_path / "i.tar.gz").write_bytes(gzip.compress((tmp_path / "i.tar").read_bytes()))
@@ -170,7 +170,7 @@ def test_directories_without_a_member_count_as_disk_blocks(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("kind", [tarfile.DIRTYPE, tarfile.REGTYPE, tarfile.SYMTYPE])
-def test_attack_62_empty_files_count_as_disk_blocks(tmp_path: Path, kind: bytes) -> None:
+def test_attack_62_empty_files_count_as_used_disk_blocks(tmp_path: Path, kind: bytes) -> None:
     """100,000 empty directories from 151 kB took 394 MB of disk."""
     members = [header(f"rootfs/{number}", kind, linkname="x") for number in range(500)]
     image(tmp_path / "i.tar", *members)
@@ -186,7 +186,7 @@ def test_attack_62_empty_files_count_as_disk_blocks(tmp_path: Path, kind: bytes)
     unpack(contents, contents.parts(), str(tmp_path / "c1"), policy=Policy(owners=False))
 
 
-def test_an_attribute_too_large_for_the_file_system_is_reported(
+def test_unpack_reports_an_extended_attribute_that_is_too_large_for_the_file_system(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """ext4 and overlayfs answer ENOSPC, as if the disk were full."""
@@ -214,7 +214,7 @@ MAPPED = IdMap(((0, 100000, 65536),), ((0, 100000, 65536),))
     ("policy", "ids", "mode"),
     [(TRUSTED, IDENTITY, 0o700), (TRUSTED, MAPPED, 0o711), (Policy(), IDENTITY, 0o711)],
 )
-def test_unpack_makes_a_tree_private_only_if_it_has_setuid_programs_of_the_hosts_root(
+def test_unpack_makes_a_tree_private_only_if_it_contains_programs_that_are_setuid_to_host_root(
     tmp_path: Path, policy: Policy, ids: IdMap, mode: int
 ) -> None:
     made = tmp_path / "i.tar"
@@ -250,7 +250,7 @@ def test_attack_61_a_small_image_cannot_produce_a_large_one(
 
 
 @pytest.mark.parametrize("form", ["pax", "gnu"])
-def test_export_accepts_headers_that_become_longer_in_another_tar_format(tmp_path: Path, form: str) -> None:
+def test_export_accepts_tar_headers_that_become_longer_in_another_format(tmp_path: Path, form: str) -> None:
     pieces = b",".join(b"%d,1" % (2 * number) for number in range(20_000))
     member = pax({"GNU.sparse.map": pieces, "GNU.sparse.size": b"40000"}) + file("rootfs/a", bytes(20_000))
     made = image(tmp_path / "i.tar", member, *(file("rootfs/" + "d/" * 60 + str(n)) for n in range(100)))
@@ -258,7 +258,7 @@ def test_export_accepts_headers_that_become_longer_in_another_tar_format(tmp_pat
     assert main(words) == 0
 
 
-def test_the_limit_on_names_counts_their_bytes_in_memory(tmp_path: Path) -> None:
+def test_the_limit_on_member_names_counts_the_memory_that_they_use(tmp_path: Path) -> None:
     """One character outside the BMP makes Python use four bytes for each character of a name."""
     names = [
         pax({"path": f"rootfs/{number}".encode() + b"x" * 370 + "\U00010000".encode()}) + header("x")

@@ -83,7 +83,7 @@ FILE_TAGS = [
 
 @DIALECTS
 @pytest.mark.parametrize("text", FILE_TAGS)
-def test_attack_37_a_tag_that_reads_files_is_a_parse_error_everywhere(
+def test_attack_37_a_tag_that_reads_files_is_a_parse_error_in_every_command(
     machine: Machine, text: str, dialect: Dialect
 ) -> None:
     text = text.replace("SHADOW", str(machine.shadow)).replace("OTHER", "other.tpl")
@@ -172,7 +172,7 @@ def test_attack_38_no_python_object_reaches_a_file(machine: Machine, text: str, 
         "{{ container.% }}",
     ],
 )
-def test_attack_39_a_go_method_renders_as_text_or_fails_with_a_position(
+def test_attack_39_a_go_method_name_renders_as_plain_text_or_gives_an_error_with_a_position(
     machine: Machine, name: str, form: str, dialect: Dialect
 ) -> None:
     (change,) = machine.planned(form.replace("%", name), dialect).changes
@@ -248,7 +248,9 @@ ARITHMETIC = {
 
 
 @pytest.mark.parametrize("text", ARITHMETIC)
-def test_attack_43_extreme_numbers_match_go_or_are_an_error_with_a_line(machine: Machine, text: str) -> None:
+def test_attack_43_extreme_numbers_render_as_in_go_or_give_an_error_with_a_line_number(
+    machine: Machine, text: str
+) -> None:
     wanted = ARITHMETIC[text]
     if isinstance(wanted, bytes):
         assert machine.written(f"one\n{{{{ {text} }}}}", V4) == b"one\n" + wanted

@@ -60,7 +60,7 @@ def findings(path, **limits):
     return surveyed, {finding.check: finding for finding in audit(surveyed)}
 
 
-def test_an_audit_keeps_names_only_up_to_its_limit(image):
+def test_an_audit_stores_member_names_only_up_to_its_limit(image):
     path = image(*[(f"rootfs/{n}", b"") for n in range(50)])
     assert "unreadable" not in findings(path, members=60)[1]
     surveyed, found = findings(path, members=20)
@@ -69,7 +69,7 @@ def test_an_audit_keeps_names_only_up_to_its_limit(image):
     assert "more than 20" in found["unreadable"].message
 
 
-def test_an_audit_keeps_template_data_only_up_to_its_limit(image):
+def test_an_audit_stores_template_data_only_up_to_its_limit(image):
     path = image(*[(f"templates/{n}.tpl", b"x" * 1000) for n in range(50)])
     surveyed, _ = findings(path, templates_bytes=20_000)
     held = [file for file in surveyed.templates.values() if file.data is not None]
@@ -95,7 +95,7 @@ def planned(rootfs, contents):
     return plan_of(made, Instance("c1"), renderings, rootfs, host=NONE, triggers=("start",))
 
 
-def test_a_plan_keeps_existing_file_data_only_up_to_its_limit(monkeypatch):
+def test_a_plan_stores_the_content_of_existing_files_only_up_to_its_limit(monkeypatch):
     """Equal files are recognised beyond the limit, too."""
     contents = {f"/{n}": b"x" * 1000 for n in range(10)}
     monkeypatch.setattr(sys.modules["templater.planning.decisions"], "MAX_COMPARED_TOTAL", 4500)
@@ -107,7 +107,9 @@ def test_a_plan_keeps_existing_file_data_only_up_to_its_limit(monkeypatch):
         assert [len(change.before or b"") for change in made.changes] == [size] * 4 + [0] * 6
 
 
-def test_the_parts_of_a_large_template_are_freed_before_it_is_compiled_again(monkeypatch) -> None:
+def test_compiling_a_large_template_again_first_frees_the_memory_of_the_first_compilation(
+    monkeypatch,
+) -> None:
     """Each host and each trigger compiles it. Garbage was collected rarely: ``check --as all`` took 2 GB."""
     monkeypatch.setattr(sys.modules["templater.rendering.render"], "LARGE", 50_000)
     text = "x" * 60_000 + "\U0001f600{{ config_get('user.a', '') }}"
@@ -148,7 +150,7 @@ USED = "\U0001f600{{ path }}{{ trigger }}{{ config_get('user.a', '') }}\n"
         (archive, 1, 200, 300_000, USED),
     ],
 )
-def test_the_check_command_compares_all_hosts_within_the_memory_of_other_commands(
+def test_the_check_command_compares_all_hosts_within_the_usual_memory_limit(
     tmp_path, make, templates, rules, size, end
 ):
     when = "when: [create, start, copy, rename]"
@@ -161,7 +163,7 @@ def test_the_check_command_compares_all_hosts_within_the_memory_of_other_command
     assert peak < 480  # Python 3.11 needs up to 410 MB, and 3.13 about 300
 
 
-def test_the_files_of_all_hosts_together_are_limited(tmp_path, monkeypatch):
+def test_the_rendered_files_of_all_hosts_together_have_a_size_limit(tmp_path, monkeypatch):
     """`preview --as all` held 250 MB for each dialect."""
     monkeypatch.setattr("templater.planning.every_host.MAX_TOTAL_OF_SEVERAL", 5)
     metadata = ("metadata.yaml", f"{METADATA}templates: {{/a: {{when: [start], template: a}}}}".encode())
@@ -185,7 +187,7 @@ def test_the_rendered_files_that_a_check_keeps_are_limited(monkeypatch):
     assert equal.late is None
 
 
-def test_an_audit_counts_the_memory_for_each_short_attribute(tmp_path):
+def test_an_audit_counts_the_memory_of_many_short_extended_attributes(tmp_path):
     """Members with thousands of attributes with short names took 914 MB: only the characters were counted."""
     attributes = {f"SCHILY.xattr.user.{number}": b"x" for number in range(2000)}
     members = [pax(attributes) + member(f"rootfs/{number}") for number in range(5)]

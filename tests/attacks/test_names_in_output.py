@@ -41,7 +41,7 @@ def image(tmp_path: Path) -> str:
         ["image", "template", "list"],
     ],
 )
-def test_attack_03_an_odd_name_cannot_steer_a_terminal(
+def test_attack_03_escape_sequences_in_a_file_name_do_not_reach_the_terminal(
     image: str, words: list[str], capfd: pytest.CaptureFixture[str]
 ) -> None:
     folder = str(Path(image).parent / "rootfs")
@@ -98,7 +98,7 @@ def test_the_error_about_a_name_that_is_not_utf8_is_valid_utf8(
     assert "invalid instance name 'c\\xff'" in capfdbinary.readouterr().err.decode()
 
 
-def test_an_instance_name_cannot_steer_the_terminal_or_add_a_line(
+def test_control_characters_in_an_instance_name_do_not_reach_the_terminal(
     image: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     file = described(image, '[{"name": "c\\u001b[31m\\n=> x"}, {"name": "b"}]')
@@ -123,11 +123,11 @@ def test_an_instance_name_cannot_steer_the_terminal_or_add_a_line(
         ("plain ü € \U0001f600 \\", "plain ü € \U0001f600 \\"),
     ],
 )
-def test_the_printable_function_escapes_control_and_invisible_characters(text: str, shown: str) -> None:
+def test_control_and_invisible_characters_are_escaped_for_printing(text: str, shown: str) -> None:
     assert printable(text) == shown
 
 
-def test_a_sandboxed_child_can_report_an_unusual_template_name(image: str, tmp_path: Path) -> None:
+def test_a_sandboxed_child_reports_a_template_with_an_unusual_name(image: str, tmp_path: Path) -> None:
     """Previously the child failed because it could not load the codec for the name."""
     (tmp_path / "image/rootfs").mkdir()
     line = ("nspawn", "--source", image, "--rootfs", str(tmp_path / "rootfs"), "--state", image, "m1")

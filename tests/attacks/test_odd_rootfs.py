@@ -58,7 +58,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("make", "lands", "situation"), CASES)
-def test_an_unusual_target_is_handled_and_the_incus_outcome_is_shown(
+def test_apply_treats_an_unusual_target_safely_and_preview_predicts_the_incus_result(
     scene: Scene, make: Callable[[Path], None], lands: str | None, situation: str
 ):
     image = scene.folder / "deep/root.image"

@@ -50,7 +50,7 @@ def test_attack_33_an_id_outside_the_map_is_refused(scene, field):
 
 
 @as_root
-def test_attack_33_an_id_map_that_contradicts_the_owner_is_refused(scene):
+def test_attack_33_an_id_map_that_contradicts_the_owner_of_the_rootfs_is_refused(scene):
     with pytest.raises(RefusedError, match=r"root the uid 100000 on disk, but .* belongs to uid 0"):
         DirectoryRootfs(str(scene.top), IdMap(((0, 100000, 65536),), ((0, 100000, 65536),)))
 

@@ -79,7 +79,7 @@ def one_directory(
     return made
 
 
-def test_a_directory_in_two_places_is_refused(tmp_path: Path) -> None:
+def test_a_squashfs_directory_with_two_parents_is_refused(tmp_path: Path) -> None:
     """sqfs2tar needs quadratic time for the 2 ** 24 paths."""
     path = nested(tmp_path / "i.squashfs", 24)
     with pytest.raises(RefusedError, match="a directory occurs in two places, so tools would read different"):
@@ -101,7 +101,7 @@ def test_a_directory_in_two_places_is_refused(tmp_path: Path) -> None:
         ({"flags": 0x200}, "has extended attributes, but a flag says that it has none"),
     ],
 )
-def test_a_file_that_tools_would_read_differently_is_refused(
+def test_a_squashfs_file_that_different_tools_read_differently_is_refused(
     tmp_path: Path, change: dict[str, int], said: str
 ) -> None:
     """The kernel shows all names of a header, and sqfs2tar only names within the size of the directory."""
@@ -140,7 +140,7 @@ def test_the_number_of_names_has_a_limit(tmp_path: Path) -> None:
         check_directories(path, DEFAULT._replace(members=1027))
 
 
-def test_a_fragment_table_of_shared_blocks_hits_the_memory_limit(tmp_path: Path) -> None:
+def test_a_squashfs_fragment_table_above_the_memory_limit_is_refused(tmp_path: Path) -> None:
     path = squashfs(tmp_path / "i.squashfs", [directory_inode(1)], b"", fragments=512 * 40_000)
     with (
         pytest.raises(LimitError, match="more than the limit of 254 MiB of memory"),
@@ -149,7 +149,7 @@ def test_a_fragment_table_of_shared_blocks_hits_the_memory_limit(tmp_path: Path)
         list(archive)
 
 
-def test_the_processor_time_has_a_limit_that_depends_on_the_size_without_holes(
+def test_the_processor_time_limit_depends_on_the_size_of_the_file_without_its_holes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """sqfs2tar searches hard links in quadratic time. Its output is much longer than the file."""

@@ -159,7 +159,7 @@ def test_attack_19_a_bind_mount_of_the_host_is_refused(scene, mounts, path):
 
 
 @as_root
-def test_attack_19_crossing_mounts_needs_two_options(scene, mounts):
+def test_attack_19_writing_to_a_mounted_file_system_needs_two_options(scene, mounts):
     """Both the plan, which shows the mount, and the opened root filesystem need the option."""
     (scene.top / "mnt").mkdir()
     mounts.bind(scene.host / "etc", scene.top / "mnt")
@@ -249,7 +249,7 @@ def test_attack_24_a_read_only_root_is_an_error(scene, mounts):
 
 
 @pytest.mark.parametrize("place", ["dev", "proc", "sys"])
-def test_attack_25_a_target_hidden_by_a_container_mount_is_written_with_a_note(scene, place):
+def test_attack_25_apply_writes_a_target_that_a_container_mount_hides_and_prints_a_note(scene, place):
     """/run is excluded: images write to it, and not every container mounts something there."""
     plan = scene.write({f"/{place}/x": "y"})
     assert "a mount usually hides this file" in plan.changes[0].reason
@@ -271,7 +271,7 @@ def test_attack_26_a_file_in_place_of_a_parent_is_refused(scene, path):
 
 
 @pytest.mark.parametrize("swapped", ["/srv", "/srv/a", "/srv/a/b"])
-def test_attack_27_a_parent_swapped_between_mkdir_and_open_is_refused(scene, monkeypatch, swapped):
+def test_attack_27_a_parent_that_is_replaced_between_mkdir_and_open_is_refused(scene, monkeypatch, swapped):
     """The new directory is moved away and replaced by a link as soon as it has its name."""
     real = Directory.rename
 
@@ -287,7 +287,7 @@ def test_attack_27_a_parent_swapped_between_mkdir_and_open_is_refused(scene, mon
 
 
 @pytest.mark.parametrize("bait", ["link out", "other file", "fifo", "gone"])
-def test_attack_29_a_staged_file_swapped_before_the_rename_is_refused(scene, monkeypatch, bait):
+def test_attack_29_a_staged_file_that_is_replaced_before_the_rename_is_refused(scene, monkeypatch, bait):
     real = Directory.rename
 
     def rename(self: Directory, name: str, to: Directory, new: str) -> None:

@@ -128,7 +128,7 @@ def test_an_audit_stops_at_the_total_time_limit(monkeypatch):
     assert "together" in found[0][2]
 
 
-def test_starting_the_time_limits_twice_keeps_the_first_deadline():
+def test_starting_the_total_time_limit_twice_keeps_the_first_deadline():
     begun = Limits(total=5).begun()
     assert begun.begun() is begun
     assert Limits().begun().deadline is None

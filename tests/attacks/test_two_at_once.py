@@ -34,7 +34,7 @@ print("done")
 
 
 @pytest.mark.slow
-def test_attack_69_concurrent_applies_succeed_and_never_mix_files(scene: Scene):
+def test_attack_69_concurrent_apply_commands_succeed_and_never_mix_their_files(scene: Scene):
     started = [
         subprocess.Popen(
             [sys.executable, "-c", WRITER, str(scene.top), letter, "25"], stdout=subprocess.PIPE, text=True
@@ -56,7 +56,7 @@ def test_attack_69_concurrent_applies_succeed_and_never_mix_files(scene: Scene):
     assert strays(scene.top) == []
 
 
-def test_attack_69_the_lock_error_names_the_holder(scene: Scene):
+def test_attack_69_the_lock_error_names_the_process_that_holds_the_lock(scene: Scene):
     import fcntl
 
     holder = os.open(scene.top, os.O_RDONLY)

@@ -31,7 +31,7 @@ from tests.image_archives import METADATA, file, header, image
 RULE = METADATA + b"templates:\n  /etc/x: {when: [create], template: a.tpl}\n"
 
 
-def test_the_lookalike_check_does_not_normalise_very_long_names(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_lookalike_check_skips_very_long_names(monkeypatch: pytest.MonkeyPatch) -> None:
     """Before Python 3.13.5, ``unicodedata.normalize`` takes minutes for 100,000 combining marks."""
     sizes: list[int] = []
     real = unicodedata.normalize
@@ -47,7 +47,9 @@ def test_the_lookalike_check_does_not_normalise_very_long_names(monkeypatch: pyt
 
 
 @pytest.mark.slow
-def test_equal_templates_are_checked_once(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_audit_checks_equal_templates_only_once(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     """Two thousand hard links to one template took ten minutes."""
     text = b"{{ a+1-2*3 }}" * 2000
     links = [header(f"templates/{n}.tpl", b"1", linkname="templates/a.tpl") for n in range(2000)]
@@ -150,7 +152,7 @@ def test_equal_templates_are_compiled_once(tmp_path: Path, monkeypatch: pytest.M
 @pytest.mark.parametrize(
     "text", ["x\n{{ 1/0 }}", "x\n{% if %}", "{% macro a() %}{% endmacro %}\n{{ a() }}{{ 1/0 }}"]
 )
-def test_errors_in_templates_with_equal_text_name_the_file_of_each_template(
+def test_an_error_in_one_of_several_equal_templates_names_its_own_file(
     tmp_path: Path, text: str, dialect: str
 ) -> None:
     path = equal_templates(tmp_path / "image", text, 2)
@@ -236,7 +238,7 @@ def test_many_different_templates_are_checked_within_a_total_time(
     assert "more than" in "".join(capfd.readouterr())
 
 
-def test_a_sparse_hole_after_a_compressed_image_is_not_read(tmp_path: Path) -> None:
+def test_templater_does_not_read_a_hole_at_the_end_of_a_compressed_image(tmp_path: Path) -> None:
     """Sixty gigabytes of zeros took minutes, and eight terabytes would take hours."""
     path = Path(image(tmp_path / "image", file("templates/a.tpl", b"x"), metadata=RULE))
     packed = tmp_path / "image.tar.gz"
@@ -249,7 +251,9 @@ def test_a_sparse_hole_after_a_compressed_image_is_not_read(tmp_path: Path) -> N
     assert time.process_time() - begun < 2
 
 
-def test_a_sparse_hole_between_two_compressed_streams_does_not_raise_the_allowed_size(tmp_path: Path) -> None:
+def test_a_hole_between_two_compressed_streams_does_not_increase_the_allowed_unpacked_size(
+    tmp_path: Path,
+) -> None:
     packed = tmp_path / "image.tar.gz"
     packed.write_bytes(gzip.compress(b"x"))
     os.truncate(packed, 1 << 30)

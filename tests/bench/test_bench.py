@@ -53,7 +53,7 @@ def test_a_case_with_different_engine_outputs_is_reported_and_not_measured():
     assert "WEB01" in comparison.wrong[0]
 
 
-def test_a_ratio_is_the_time_of_another_engine_divided_by_templaters_time():
+def test_a_benchmark_ratio_is_the_time_of_another_engine_divided_by_that_of_templater():
     times = {("hosts", "templater"): 2000.0, ("hosts", "jinja2"): 5000.0}
     assert "2.50 x" in table("render", times, [CASES[1]])
 
@@ -69,7 +69,7 @@ def has_history() -> bool:
 @as_root
 @pytest.mark.slow
 @pytest.mark.skipif(not has_history(), reason="needs a clone with its history")
-def test_the_revisions_before_and_after_hardening_write_equal_files(tmp_path: Path):
+def test_the_versions_before_and_after_the_security_changes_write_equal_files(tmp_path: Path):
     with sides(REVISION) as pair:
         assert [compare(case, pair, Ground(tmp_path)) for case in SAMPLES] == [8, 6, 3, 3, 2, 3, 4, 3]
 
@@ -105,7 +105,7 @@ def test_a_checkout_can_be_compared_with_itself(capsys):
 
 
 @pytest.mark.slow
-def test_all_programs_render_a_list_of_instances_equally(capsys):
+def test_all_benchmarked_programs_render_a_list_of_instances_equally(capsys):
     assert instances.main(["--counts", "1", "40", "--rounds", "1"]) == 0
     said = capsys.readouterr().out
     assert "| 40 | templater |" in said

@@ -73,7 +73,9 @@ def test_the_disk_is_read_in_every_image_format(tmp_path: Path, form: str):
 
 
 @pytest.mark.parametrize("cuts", [(4,), (8,), (1, 2, 3, 4, 5, 200), ()])
-def test_a_sparse_disk_is_read_past_its_first_piece(tmp_path: Path, cuts: tuple[int, ...]):
+def test_a_qcow2_header_is_read_across_the_data_blocks_of_a_sparse_disk(
+    tmp_path: Path, cuts: tuple[int, ...]
+):
     disk = qcow2(b"/etc/shadow")
     found = [
         f.message for f in audit(scan_image(image(tmp_path / "i.tar", sparse("rootfs.img", disk, cuts))))
@@ -81,7 +83,7 @@ def test_a_sparse_disk_is_read_past_its_first_piece(tmp_path: Path, cuts: tuple[
     assert found == ["'rootfs.img' has the backing file '/etc/shadow', which qemu-img reads on the host"]
 
 
-def test_a_hole_in_a_file_is_read_as_zeros(tmp_path: Path):
+def test_a_hole_in_a_sparse_file_is_read_as_zeros(tmp_path: Path):
     """The first bytes end at no hole."""
     made = image(
         tmp_path / "i.tar", sparse("rootfs/etc/passwd", b"a:x:0:" + bytes(600) + b"\nb:x:0:\n", (6, 606))
@@ -89,13 +91,13 @@ def test_a_hole_in_a_file_is_read_as_zeros(tmp_path: Path):
     assert scan_image(made).heads["rootfs/etc/passwd"] == b"a:x:0:" + bytes(600) + b"\nb:x:0:\n"
 
 
-def test_an_incomplete_header_is_a_high_finding():
+def test_an_incomplete_qcow2_header_is_a_high_finding():
     ((severity, _, message),) = observed(CHECK, an_image(heads={"rootfs.img": PLAIN[:71]}))
     assert (severity, message) == ("high", "'rootfs.img' is cut short: its qcow2 header is incomplete")
 
 
 @pytest.mark.parametrize("magic", [b"QFI\xfb", b"KDMV", b"# a comment\n\nversion=1\nRW 1 FLAT /dev/sda 0\n"])
-def test_a_disk_that_is_also_a_tarball_is_checked_by_the_rules_for_both(tmp_path: Path, magic: bytes):
+def test_a_disk_that_is_also_a_tarball_is_checked_as_both(tmp_path: Path, magic: bytes):
     """A daemon passes the second file to qemu-img if a catalog calls it a disk, even if it is a tarball, too."""
     block = bytearray(header("x", size=4096))
     block[: len(magic)] = magic

@@ -38,7 +38,7 @@ def fixed(of: AuthoredImage, *, unsafe: bool = True) -> FixedImage:
 
 
 @pytest.mark.parametrize("case", CASES, ids=list(map(name, CASES)))
-def test_a_check_after_a_fix_does_not_report_the_finding_and_a_second_fix_changes_nothing(case):
+def test_a_fix_removes_the_finding_and_a_second_fix_changes_nothing(case):
     done = fixed(case[3])
     assert not {key_of(finding) for finding in done.fixed} & {
         key_of(each) for each in findings_of(done.image)
@@ -48,7 +48,7 @@ def test_a_check_after_a_fix_does_not_report_the_finding_and_a_second_fix_change
 
 
 @pytest.mark.parametrize("case", CASES, ids=list(map(name, CASES)))
-def test_an_image_without_a_mistake_stays_as_it_is(case):
+def test_the_fix_option_does_not_change_an_image_without_mistakes(case):
     right = case[4]
     if not any(finding.fix for finding in findings_of(right)):
         assert fixed(right).changes(right) == {}
@@ -154,7 +154,7 @@ def test_a_fix_that_would_break_a_file_is_not_applied():
     assert fixed(wrong).changes(wrong) == {}
 
 
-def test_one_fix_that_does_nothing_does_not_prevent_the_other_fixes():
+def test_a_fix_without_effect_does_not_prevent_the_other_fixes():
     wrong = image(MOTD, "/etc/issue: {when: [create], template: u}", templates={
         "t": "{{ config.user[instance.name] }}{{ instnace.name }}\n", "u": "{{ instnace.name }}\n",
     })  # fmt: skip
@@ -183,7 +183,7 @@ def test_the_difference_between_two_words_does_not_depend_on_the_order_of_the_wo
     assert differ_by_one(a, b) is expected and differ_by_one(b, a) is expected
 
 
-def test_a_word_close_to_two_known_words_has_no_single_candidate():
+def test_a_word_that_is_close_to_two_known_words_gets_no_suggestion():
     assert only_candidate("cat", ["car", "dog"]) == "car"
     assert only_candidate("cat", ["car", "bat"]) == ""
 
@@ -338,7 +338,7 @@ def test_metadata_in_utf_16_is_fixed_in_its_encoding(folder, capsys):
 
 
 @root_only
-def test_the_fix_option_keeps_the_owner(folder, capsys):
+def test_the_fix_option_keeps_the_owner_of_a_file(folder, capsys):
     os.chown(folder / "templates/t", 1234, 4321)
     assert main(["check", str(folder), "--fix"]) == 0
     status = (folder / "templates/t").stat()
@@ -346,7 +346,7 @@ def test_the_fix_option_keeps_the_owner(folder, capsys):
 
 
 @pytest.mark.slow
-def test_the_fixes_of_a_large_file_end_soon_and_a_note_says_that_more_mistakes_remain(
+def test_the_fix_option_limits_the_fixes_of_a_large_file_and_notes_the_remaining_mistakes(
     tmp_path, capfd, monkeypatch
 ):
     monkeypatch.setattr(fixes, "MAX_SECONDS", 0.5)

@@ -40,11 +40,11 @@ def causes(of) -> dict[str, str]:
         ('{% set a = "b" %}{{ a }}{{ a + "c" }}\n', 'a + "c" (templates/t:1:28)'),
     ],
 )
-def test_a_difference_in_the_text_names_the_first_expression_that_differs(template, construct):
+def test_a_difference_between_hosts_names_the_first_expression_that_differs(template, construct):
     assert causes(file("/etc/motd", template, hosts="incus,lxd")) == {"differs lxd": construct}
 
 
-def test_a_template_with_a_verbatim_block_is_named_as_a_whole():
+def test_a_difference_in_a_template_with_a_verbatim_block_names_the_whole_template():
     text = '{% verbatim %}{{ a }}{% endverbatim %}{{ "a" + "b" }}\n'
     assert causes(file("/etc/motd", text, hosts="incus,lxd")) == {"differs lxd": "templates/t"}
 
@@ -59,7 +59,7 @@ def test_a_difference_names_the_field_of_a_rule_that_a_host_ignores():
     assert found == {"differs lxd": "mode: '0600' (metadata.yaml:4:50)"}
 
 
-def test_if_all_files_are_equal_on_all_hosts_no_table_is_printed():
+def test_no_host_table_is_printed_if_all_files_are_equal_on_all_hosts():
     report = host_report(file("/etc/motd", "{{ instance.name }}\n", hosts="incus,incus-6.0,lxd"))
     assert report["text"] == "" and report["hosts"] == ["incus", "incus-6.0", "lxd"]
     assert [row["path"] for row in report["files"]] == ["/etc/motd"]
@@ -74,7 +74,7 @@ def test_a_difference_that_depends_on_a_key_is_found_with_an_instance_that_sets_
     assert causes(bare) == {}
 
 
-def test_a_link_in_the_root_filesystem_can_make_a_host_fail():
+def test_the_host_table_shows_the_hosts_that_fail_at_a_link_in_the_root_filesystem():
     linked = image(
         "/etc/motd: {when: [create], template: t}", hosts="incus-6.0.4,incus",
         names=[a_folder("rootfs"), a_folder("rootfs/etc"), a_link("rootfs/etc/motd", "nosuch")],
@@ -82,7 +82,7 @@ def test_a_link_in_the_root_filesystem_can_make_a_host_fail():
     assert "fails incus" in causes(linked)
 
 
-def test_metadata_that_one_host_rejects_is_an_error_of_this_host():
+def test_metadata_that_one_host_rejects_is_an_error_only_for_this_host():
     twice = image("/etc/motd: {when: [create], template: t, template: t}", hosts="incus,lxd")
     report = host_report(twice)
     assert "duplicate key" in report["errors"]["incus"] and "lxd" not in report["errors"]
@@ -90,7 +90,7 @@ def test_metadata_that_one_host_rejects_is_an_error_of_this_host():
     assert "not a finding" not in report["text"]
 
 
-def test_the_check_command_prints_the_table_for_directories_and_archives(tmp_path, monkeypatch, capsys):
+def test_the_check_command_prints_the_host_table_for_directories_and_archives(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "image/templates").mkdir(parents=True)
     (tmp_path / "image/metadata.yaml").write_text(

@@ -124,7 +124,7 @@ def test_the_disk_of_a_virtual_machine_has_no_finding():
     assert not observed(CHECK, an_image(names=["metadata.yaml", "rootfs.img"]))
 
 
-def test_files_that_templater_itself_would_trust_are_findings():
+def test_an_instance_description_or_state_directory_in_an_image_is_a_finding():
     """After `tar -x`, preview ran the pending trigger of a hostile state, and a hook its compiled code."""
     state = an_image(names=[a_folder(".templater"), Name(".templater/state", Entry(FILE))])
     assert severities(CHECK, state) == ["critical"]
@@ -143,11 +143,11 @@ def test_files_that_templater_itself_would_trust_are_findings():
         ("templates/a", None),
     ],
 )
-def test_a_directory_that_only_occurs_in_the_path_of_a_member_is_checked(name, severity):
+def test_a_directory_that_an_archive_implies_by_a_member_path_is_checked(name, severity):
     assert severities(CHECK, an_image(names=[name])) == ([severity] if severity else [])
 
 
-def test_a_directory_of_many_members_is_reported_once():
+def test_a_finding_about_a_directory_is_reported_once_for_all_its_members():
     assert severities(CHECK, an_image(names=["state/a", "state/b", a_folder("state")])) == ["medium"]
 
 

@@ -14,7 +14,7 @@ def test_a_name_that_is_both_a_directory_and_a_link_is_found():
         assert (severity, place) == ("medium", "rootfs/a")
 
 
-def test_many_duplicate_names_are_one_finding():
+def test_many_duplicate_member_names_give_one_finding():
     ((_, _, message),) = observed(
         CHECK, an_image(names=["rootfs/a", "rootfs/b", "rootfs/a", "rootfs/b", "rootfs/b"])
     )

@@ -103,6 +103,6 @@ def test_deeply_nested_loops_are_a_medium_finding(text, found):
     assert severities(CHECK, an_image(RULE, {"t": text})) == found
 
 
-def test_the_branches_of_harmless_conditions_have_no_finding():
+def test_loops_in_the_branches_of_harmless_conditions_have_no_finding():
     text = "{% if trigger == 'create' %}a{% elif config_get('user.x','') %}b{% else %}c{% endif %}"
     assert not observed(CHECK, an_image(RULE, {"t": text}))

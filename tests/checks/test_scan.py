@@ -292,7 +292,7 @@ def test_reports_never_contain_secrets(tmp_path, capfd):
     assert "hunter2" not in "".join(capfd.readouterr())
 
 
-def test_files_that_a_limit_left_unread_are_not_reported_as_missing(tmp_path):
+def test_files_beyond_a_read_limit_are_not_reported_as_missing(tmp_path):
     with tarfile.open(tmp_path / "image.tar", "w") as tar:
         for name in ("metadata.yaml", "templates"):
             tar.add(ROOT / "sample-images" / "alpine" / name, name)
@@ -324,7 +324,7 @@ def test_a_sarif_fingerprint_has_sixteen_hex_digits_and_a_number(tmp_path):
     assert all(re.fullmatch(r"[0-9a-f]{16}:[0-9]+", text) for text in hashes)
 
 
-def test_an_audit_reads_at_most_200_times_the_size_of_an_image(tmp_path):
+def test_an_audit_reads_at_most_200_times_the_compressed_size_of_an_image(tmp_path):
     path = tmp_path / "image.tar.gz"
     with tarfile.open(path, "w:gz") as tar:
         for name, size in (("metadata.yaml", 0), ("rootfs/zeros", 8 << 20)):

@@ -39,17 +39,17 @@ def test_one_document_has_no_finding(text):
 
 
 @pytest.mark.parametrize("text", ["", "# nothing\n", "null\n", "a: 1\na: 2\n"])
-def test_errors_of_the_first_document_have_no_finding(text):
+def test_errors_of_the_first_document_are_not_reported_as_a_second_document(text):
     assert not observed(CHECK, an_image(text))
 
 
-def test_dashes_in_a_block_scalar_have_no_finding():
+def test_dashes_inside_a_yaml_block_scalar_have_no_finding():
     text = "architecture: x86_64\nproperties:\n  description: |\n    ---\n    a: 1\n"
     assert not observed(CHECK, an_image(text))
 
 
 @pytest.mark.slow
-def test_a_second_document_in_a_text_above_the_default_limits_is_found_with_raised_limits(tmp_path):
+def test_with_raised_limits_a_second_document_in_a_large_text_is_found(tmp_path):
     """The check also covers a text that is read only with a raised limit."""
     text = RULE + "properties:\n" + "".join(f"  k{n}: v\n" for n in range(120_000)) + "---\nx: 1\n"
     (tmp_path / "metadata.yaml").write_text(text)

@@ -31,7 +31,7 @@ def test_a_template_that_writes_a_sensitive_file_is_found(path, severity):
     assert severities(CHECK, found(path)) == [severity]
 
 
-def test_a_target_that_reaches_a_sensitive_file_by_a_link_is_found():
+def test_a_target_that_leads_to_a_sensitive_file_through_a_link_is_found():
     ((_, _, message),) = observed(CHECK, found("/etc/motd", [a_link("rootfs/etc/motd", "sudoers")]))
     assert (
         "'/etc/motd', which leads to '/etc/sudoers', is a file that decides which users can become root"

@@ -21,7 +21,7 @@ def test_a_metadata_yaml_that_only_the_daemons_can_read_is_a_high_finding(tmp_pa
     assert [(f.check, f.severity.name) for f in found] == [(CHECK, "HIGH")]
 
 
-def test_attack_51_the_finding_about_a_too_large_metadata_yaml_names_an_advisory():
+def test_attack_51_the_finding_about_an_oversized_metadata_yaml_names_a_security_advisory():
     assert advisories(CHECK, an_image(errors=[LimitError("'metadata.yaml' has too many bytes")])) == {
         "CVE-2026-41648"
     }

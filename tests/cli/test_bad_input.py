@@ -149,13 +149,13 @@ def run(capfd, *arguments):
     ("make", "previewed", "applied", "says"), [case[1:] for case in CASES], ids=[case[0] for case in CASES]
 )
 class TestBadImages:
-    def test_preview_reports_the_error_and_its_position(
+    def test_preview_reports_a_template_error_with_its_position(
         self, make, previewed, applied, says, tmp_path, capfd
     ):
         code, said = run(capfd, "preview", make(tmp_path), "-t", "create")
         assert (code, [text for text in says if text not in said]) == (previewed, []), said
 
-    def test_apply_reports_the_error_and_changes_nothing(
+    def test_apply_reports_a_template_error_and_changes_nothing(
         self, make, previewed, applied, says, tmp_path, rootfs, capfd
     ):
         before = fingerprint(rootfs)
@@ -193,7 +193,7 @@ INSTANCES = [
 @pytest.mark.parametrize(
     ("text", "arguments", "says"), [i[1:] for i in INSTANCES], ids=[i[0] for i in INSTANCES]
 )
-def test_an_invalid_instance_or_option_exits_with_2(text, arguments, says, tmp_path, monkeypatch, capfd):
+def test_an_invalid_instance_or_option_gives_exit_code_2(text, arguments, says, tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     if text is not None:
         (tmp_path / "web.yaml").write_text(text)
@@ -251,7 +251,7 @@ def test_apply_refuses_a_virtual_machine_without_the_as_agent_option(rootfs, cap
     assert fingerprint(rootfs) == before
 
 
-def test_one_failing_rule_prevents_all_writes(tmp_path, rootfs, capfd):
+def test_apply_writes_nothing_if_one_rule_fails(tmp_path, rootfs, capfd):
     two = ONE_RULE + "  /etc/other:\n    when: [create]\n    template: bad.tpl\n"
     before = fingerprint(rootfs)
     code, _ = run(

@@ -9,7 +9,7 @@ from templater.image.build import Built
 @pytest.mark.parametrize(
     ("count", "more"), [(1, ""), (5, ""), (6, " and 1 more"), (8, " and 3 more")], ids=["1", "5", "6", "8"]
 )
-def test_a_warning_names_at_most_five_files_with_removed_acls(count, more, capfd):
+def test_a_build_warning_names_at_most_five_files_whose_acls_were_removed(count, more, capfd):
     names = tuple(f"etc/{number}" for number in range(count))
     report(Built(("a.tar",), 5, "f" * 64, 3, names), as_json=False)
     first = ", ".join(names[:5])

@@ -34,14 +34,14 @@ def test_help_lists_every_command(capfd):
 CLICK = tuple(map(int, importlib.metadata.version("click").split(".")[:2]))
 
 
-def test_no_arguments_show_the_help(capfd):
+def test_a_command_without_arguments_shows_the_help(capfd):
     code, out, err = said(capfd)
     assert code == (0 if CLICK < (8, 2) else 2)
     assert "Usage: templater" in out + err
 
 
 @pytest.mark.parametrize("option", ["-h", "--help"])
-def test_every_command_has_help_with_an_example(option, capfd):
+def test_the_help_of_every_command_contains_an_example(option, capfd):
     for path in CLI.glob("*.py"):
         source = path.read_text()
         if not ("\ndef command(" in source and "@click.command" in source) or "_" in path.stem:
@@ -53,7 +53,7 @@ def test_every_command_has_help_with_an_example(option, capfd):
         )
 
 
-def test_a_command_is_imported_only_when_used():
+def test_a_command_module_is_imported_only_when_it_is_used():
     code = (
         "import sys; from templater.cli.main import main; main(['--version'])\n"
         "assert not [m for m in sys.modules if m.startswith(('templater.cli.commands.preview', 'jinja2', 'rich', 'yaml'))]\n"
@@ -61,27 +61,27 @@ def test_a_command_is_imported_only_when_used():
     subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
 
 
-def test_an_alias_runs_its_command():
+def test_an_alias_of_a_command_runs_the_command():
     group = Commands("t", "templater.cli")
     context = click.Context(group)
     for alias, name in ALIASES.items():
         assert group.get_command(context, alias) is group.get_command(context, name)
 
 
-def test_a_typing_mistake_gives_a_suggestion(capfd):
+def test_a_mistyped_command_gets_a_suggestion(capfd):
     code, _, err = said(capfd, "preveiw", IMAGE)
     assert code == 2
     assert "did you mean 'preview'?" in err
 
 
 @pytest.mark.parametrize("name", ["options", "output", "commands", "__init__", "../cli", "os", ""])
-def test_a_helper_module_is_not_a_command(name, capfd):
+def test_the_name_of_a_helper_module_is_not_a_command(name, capfd):
     code, _, err = said(capfd, name)
     assert code == 2
     assert "unknown command" in err
 
 
-def test_a_command_group_is_a_package(tmp_path, monkeypatch):
+def test_a_package_in_the_commands_folder_is_a_command_group(tmp_path, monkeypatch):
     group = tmp_path / "some_cli/image"
     group.mkdir(parents=True)
     (tmp_path / "some_cli/__init__.py").touch()
@@ -130,7 +130,7 @@ def test_an_interrupt_shows_no_traceback():
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_shell_completion_is_available(shell):
+def test_the_completion_variable_makes_the_program_print_a_script_for_each_shell(shell):
     done = subprocess.run(
         [sys.executable, "-m", "templater"],
         env={**os.environ, "_TEMPLATER_COMPLETE": f"{shell}_source"},
@@ -163,13 +163,13 @@ def test_completion_offers_commands_and_triggers():
     assert complete("templater preview -i we", 3) == "file,we\n"  # the shell completes file names itself
 
 
-def test_watching_ends_for_an_invalid_command_line(capsys):
+def test_the_watch_command_ends_if_its_command_line_is_invalid(capsys):
     assert main(["watch", IMAGE, "-c", "foo"]) == 2
     assert "is not KEY=VALUE" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("kind", ["rootfs", "instance"])
-def test_watching_waits_for_missing_files(kind, tmp_path):
+def test_the_watch_command_waits_for_missing_files(kind, tmp_path):
     wanted = tmp_path / "wanted"
     arguments = [str(wanted)] if kind == "rootfs" else ["-i", str(wanted)]
     process = subprocess.Popen(
@@ -203,7 +203,7 @@ def every_command(group, *words):
     list(every_command(command)),
     ids=lambda given: " ".join(given) if isinstance(given, tuple) else "",
 )
-def test_help_fits_a_terminal(found, words):
+def test_the_lines_of_the_help_fit_the_width_of_a_terminal(found, words):
     """The terminal wraps no line, and no summary in a list of commands is cut off with dots."""
     context = click.Context(found, info_name=" ".join(["templater", *words]), terminal_width=80)
     lines = found.get_help(context).split("\n")

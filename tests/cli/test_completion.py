@@ -67,7 +67,7 @@ def archive(tmp_path, name="image.tar"):
         ("templater a\\", ("templater", "a")),
     ],
 )
-def test_a_line_is_split_into_words(line, words):
+def test_completion_splits_a_command_line_into_words(line, words):
     assert split(line).words == words
 
 
@@ -92,7 +92,7 @@ def test_bash_replaces_only_the_text_after_the_last_word_break(line, replaced):
     st.text(st.characters(exclude_categories=("C", "Z"), include_characters=" ")),
     st.sampled_from(["", "'", '"']),
 )
-def test_a_quoted_word_is_read_back_by_a_shell(word, quote):
+def test_a_shell_parses_a_completed_word_with_quotes_to_the_original_text(word, quote):
     line = CommandLine(("templater", ""), quote, 0)
     if word:
         if quote != '"':  # between double quotes, shlex treats $ and ` as no shell does
@@ -125,7 +125,7 @@ def test_hosts_and_triggers_are_completed(image):
     assert answered("apply", image, "x", "-t", "create,")[1] == [f"create,{name}" for name in TRIGGERS]
 
 
-def test_the_targets_and_templates_of_the_source_on_the_line_are_completed(image, tmp_path):
+def test_the_targets_and_templates_of_the_image_on_the_command_line_are_completed(image, tmp_path):
     assert answered("explain", image, "/etc/")[1] == ["/etc/hostname", "/etc/relative"]
     assert answered("explain", "-t", "create", image, "--as", "lxd", "h")[1] == ["hostname.tpl"]
     assert answered("explain", str(archive(tmp_path)), "/etc/h")[1] == ["/etc/hostname"]
@@ -136,7 +136,7 @@ def test_the_targets_and_templates_of_the_source_on_the_line_are_completed(image
     assert answered("image", "unset-property", image, "")[1] == ["os", "release"]
 
 
-def test_a_name_with_control_characters_is_not_offered(image):
+def test_completion_does_not_offer_a_name_with_control_characters(image):
     assert not [word for word in answered("explain", image, "")[1] if "red" in word]
 
 
@@ -149,7 +149,7 @@ def test_the_names_of_the_instances_in_a_file_are_completed(tmp_path, monkeypatc
     assert answered("preview", "x", "-i", "fle") == ("files 0", [])
 
 
-def test_check_ids_limits_and_presets_are_completed(tmp_path):
+def test_completion_offers_check_ids_and_limits_and_presets(tmp_path):
     ids = {check.id for folder in ("security", "authoring") for check in all_checks(folder)}
     assert set(answered("check", "--rule", "")[1]) == ids | {"list"}
     assert answered("preview", "x", "--limit", "command-")[1] == [
@@ -199,7 +199,7 @@ def test_a_file_name_is_completed_after_an_at_sign():
     assert answered("preview", "x", "--rootfs=us") == ("files 9", [])
 
 
-def test_the_steps_of_a_simulation_are_completed(image):
+def test_the_steps_of_the_simulate_command_are_completed(image):
     assert answered("simulate", image, "st")[1] == ["start", "stop"]
     assert answered("simulate", image, "create", "copy")[1] == ["copy="]
     assert answered("simulate", image, "create", "c:a=@us") == ("files 5", [])
@@ -214,7 +214,7 @@ def contexts(ctx):
             yield from contexts(click.Context(found, info_name=name, parent=ctx))
 
 
-def test_every_parameter_that_is_a_file_completes_files():
+def test_every_file_parameter_completes_file_names():
     """The metavar tells the kind of a value."""
     missing = []
     for ctx in contexts(click.Context(command, info_name="templater")):
@@ -266,7 +266,7 @@ def test_completion_does_not_read_a_large_list_of_instances(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_completion_that_does_not_end_is_stopped(monkeypatch):
+def test_a_completion_without_an_end_is_stopped_after_a_time_limit(monkeypatch):
     def spin(*arguments, **options):
         while True:
             pass
@@ -277,7 +277,7 @@ def test_a_completion_that_does_not_end_is_stopped(monkeypatch):
     assert signal.getitimer(signal.ITIMER_PROF) == (0.0, 0.0)
 
 
-def test_the_script_of_each_shell_is_printed(capfd):
+def test_the_completion_script_of_each_shell_is_printed(capfd):
     for shell in completion.SHELLS:
         assert main(["completion", shell]) == 0
         script = capfd.readouterr().out

@@ -184,13 +184,13 @@ def terminal(request, folder) -> Iterator[Terminal]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("line", LINES)
-def test_tab_completes_the_line(line, terminal):
+def test_the_tab_key_completes_the_command_line_in_each_shell(line, terminal):
     assert terminal.line(line)[1:] == list(LINES[line])
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("shell", SHELLS)
-def test_shells_find_the_scripts_of_a_package(shell, folder):
+def test_each_shell_finds_the_completion_scripts_of_an_installed_package(shell, folder):
     if shell == "bash" and not Path("/usr/share/bash-completion/bash_completion").exists():
         pytest.skip("NOT RUN: needs bash-completion")
     terminal = start(shell, folder, installed=True)

@@ -21,7 +21,7 @@ def run(*words: str, code: int = 0, **options):
     return done
 
 
-def test_an_instance_of_the_type_virtual_machine_selects_the_build_for_virtual_machines(tmp_path):
+def test_a_virtual_machine_instance_selects_the_build_for_virtual_machines(tmp_path):
     definition = tmp_path / "d.yaml"
     definition.write_text(
         "image: {distribution: a, architecture: x86_64}\nfiles:\n"
@@ -40,7 +40,7 @@ def test_an_instance_of_the_type_virtual_machine_selects_the_build_for_virtual_m
     assert names("-i", instance) == {"vm.tpl"}
 
 
-def test_the_o_option_can_name_an_output_and_set_fields_in_one_command(tmp_path):
+def test_one_command_can_use_the_o_option_for_an_output_and_for_fields(tmp_path):
     run("preview", DEBIAN, *FIXED, "-o", tmp_path / "tree", "-o", "image.variant=cloud")
     assert (tmp_path / "tree/var/lib/cloud/seed/nocloud-net/meta-data").exists()
 
@@ -55,7 +55,7 @@ def test_the_o_option_can_name_an_output_and_set_fields_in_one_command(tmp_path)
         ("simulate", "-o", "image.release=a"),
     ],
 )
-def test_a_field_of_an_image_directory_cannot_be_set(words):
+def test_the_option_for_definition_fields_is_refused_for_an_image_directory(words):
     steps = ["start"] if words[0] == "simulate" else []
     done = run(*words, ROOT / "sample-images/alpine", *steps, code=2)
     assert "-o image.release=a is for definitions" in done.stderr
@@ -67,7 +67,7 @@ def test_the_all_variants_option_is_refused_for_a_directory():
         assert "--all-variants is for definitions" in done.stderr
 
 
-def test_a_mistake_in_a_template_is_shown_in_the_definition(tmp_path):
+def test_a_template_mistake_is_reported_at_its_position_in_the_definition(tmp_path):
     definition = tmp_path / "d.yaml"
     text = "image: {distribution: a, architecture: x86_64}\nfiles:\n- generator: template\n  name: t\n  path: /t\n"
     definition.write_text(text + "  content: |\n    fine\n    {{ a|uper }}\n")
@@ -85,7 +85,7 @@ def test_a_mistake_in_a_template_is_shown_in_the_definition(tmp_path):
     assert regions == [each["line"] for each in found]
 
 
-def test_no_finding_names_a_generated_file(tmp_path):
+def test_every_finding_names_the_definition_and_never_a_generated_file(tmp_path):
     definition = tmp_path / "d.yaml"
     definition.write_text(
         "image: {distribution: a, architecture: x86_64, expiry: x}\nfiles:\n"
@@ -135,7 +135,7 @@ def test_explain_and_simulate_read_a_definition():
     assert "writes 3 files" in run("simulate", DEBIAN, *FIXED, "create", "start").stdout
 
 
-def test_apply_refuses_a_prediction(tmp_path):
+def test_apply_refuses_an_image_that_is_predicted_from_a_definition(tmp_path):
     done = run("apply", DEBIAN, tmp_path, "-t", "create", code=3)
     assert "templater new" in done.stderr
     assert not [*tmp_path.iterdir()]
@@ -153,7 +153,7 @@ def test_a_file_that_is_not_a_definition_gives_one_clear_message(content, tmp_pa
         assert "Traceback" not in done.stderr
 
 
-def test_a_definition_can_have_any_name(tmp_path):
+def test_a_definition_file_can_have_any_name(tmp_path):
     path = tmp_path / "debian"
     shutil.copy(DEBIAN, path)
     assert "hostname.tpl" in run("preview", path, *FIXED).stdout

@@ -28,7 +28,7 @@ def explained(run, image, *words):
     return code, out, err
 
 
-def test_a_terminal_shows_values_in_the_colour_of_their_origin_with_a_legend(image):
+def test_explain_shows_each_value_in_the_colour_of_its_origin_and_prints_a_legend(image):
     folder = image('{{ instance.name }} {{ config_get("user.a", "") }} {{ nothing }}\n')
     words = ["explain", str(folder), "-t", "create", "--name", "c1", "--as", "none", "-c", "user.a=one"]
     out = on_a_terminal(*words).decode()
@@ -65,7 +65,7 @@ def test_an_explanation_of_a_condition_shows_no_configuration_value(image, run):
 
 
 @pytest.mark.slow
-def test_a_file_with_too_many_parts_has_no_origins(image, run):
+def test_a_file_with_too_many_parts_is_shown_without_origins(image, run):
     inner = "{% for x in l %}{% for y in l %}{% for z in l %}{% if x %}-{% endif %}{% endfor %}{% endfor %}{% endfor %}"
     folder = image('{% set l = "' + "a" * 38 + '"|make_list %}' + inner)
     code, out, _ = explained(run, folder)
@@ -83,7 +83,7 @@ def test_a_file_with_too_many_parts_has_no_origins(image, run):
     ],
     ids=["many parts with many origins", "many lines of one part"],
 )
-def test_a_file_with_too_many_origins_shows_no_origins(image, run, tmp_path, template):
+def test_a_file_with_too_many_origins_is_shown_without_origins(image, run, tmp_path, template):
     file = tmp_path / "i.json"
     file.write_text(json.dumps({"name": "c1", "config": {f"user.{n}": "x" for n in range(1000)}}))
     code, out, _ = run("explain", image(template), "-t", "create", "-i", file, "--as", "none")
@@ -91,7 +91,7 @@ def test_a_file_with_too_many_origins_shows_no_origins(image, run, tmp_path, tem
     assert "the origins are unknown" in out
 
 
-def test_a_template_that_exceeds_a_limit_fails_as_in_a_preview(image, run):
+def test_explain_fails_for_a_template_that_exceeds_a_limit_as_preview_does(image, run):
     loop = "{% for x in l %}{% for y in l %}{% for z in l %}-{% endfor %}{% endfor %}{% endfor %}"
     folder = image('{% set l = "' + "a" * 20 + '"|make_list %}' + loop)
     code, out, _ = explained(run, folder, "--limit", "steps=1k")

@@ -64,7 +64,7 @@ def _spin(seconds):
 
 
 @pytest.mark.slow
-def test_an_exception_handler_does_not_delay_the_time_limit():
+def test_an_exception_handler_does_not_suppress_the_command_time_limit():
     begin = time.monotonic()
     with (
         pytest.raises(LimitError, match="longer than 1 seconds"),
@@ -76,7 +76,7 @@ def test_an_exception_handler_does_not_delay_the_time_limit():
     assert time.monotonic() - begin < 5
 
 
-def test_a_successful_command_restores_signal_handlers_and_limits(image, capfd):
+def test_the_signal_handlers_and_limits_are_restored_after_a_successful_command(image, capfd):
     before = state()
     assert main(["preview", image]) == 0
     assert main(["audit", image]) in (0, 1)
@@ -179,14 +179,14 @@ def test_the_time_limit_ends_a_command_that_changes_or_packs_an_image(
     assert state() == before
 
 
-def test_packing_may_take_hours_and_more_memory():
+def test_commands_that_pack_an_image_have_higher_time_and_memory_limits():
     packing, reading = parse([]).for_packing(), parse([]).for_command()
     assert packing.time > reading.time and packing.processor > reading.processor
     assert packing.memory > reading.memory
     assert parse(["command-time=5"], (COMMAND,)).for_packing().time == 5
 
 
-def test_a_guard_has_the_limits_for_reading_unless_the_command_packs_an_image():
+def test_a_command_has_the_packing_limits_only_if_it_packs_an_image():
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
     for options, limits in (({}, parse([]).for_command()), ({"packs": True}, parse([]).for_packing())):
         with guard(parse([]), **options):

@@ -54,13 +54,13 @@ COMMANDS = {
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_every_report_is_valid_and_has_no_foreign_code(name, page):
+def test_every_html_report_is_safe_and_contains_only_its_own_code(name, page):
     _, text = page(*COMMANDS[name])
     assert_safe(text)
 
 
 @pytest.mark.parametrize(("name", "code"), [("preview", 0), ("failures", 5), ("check", 1), ("rootfs", 0)])
-def test_the_exit_code_with_a_report_equals_the_exit_code_without_a_report(name, code, page, run):
+def test_writing_a_report_does_not_change_the_exit_code(name, code, page, run):
     assert page(*COMMANDS[name])[0] == code == run(*COMMANDS[name])[0]
 
 
@@ -92,7 +92,7 @@ def test_a_report_shows_the_origin_of_a_value_as_text_and_as_an_html_class(page)
     assert {"instance.name: supplied by the daemon", "user.meta-data: local key (-c)"} <= words
 
 
-def test_a_report_shows_the_template_beside_its_file_and_findings_below_their_lines(page):
+def test_a_report_shows_each_template_next_to_its_file_and_each_finding_below_its_line(page):
     _, text = page("preview", SAMPLES / "broken")
     (section,) = [each for each in parsed(text).iter("section") if "/etc/filter" in text_of(each[0])]
     template = next(each for each in section.iter("div") if each.get("class") == "template")
@@ -102,7 +102,7 @@ def test_a_report_shows_the_template_beside_its_file_and_findings_below_their_li
 
 
 @pytest.mark.slow
-def test_every_link_leads_to_an_anchor_in_the_page(page):
+def test_every_link_in_the_report_leads_to_an_anchor_in_the_page(page):
     for name in ("every host and trigger", "failures", "instances", "check"):
         _, text = page(*COMMANDS[name])
         root = parsed(text)
@@ -112,7 +112,7 @@ def test_every_link_leads_to_an_anchor_in_the_page(page):
         assert {link[1:] for link in links} <= places
 
 
-def test_hosts_with_the_same_result_share_one_copy_of_the_file(page):
+def test_hosts_with_the_same_result_share_one_copy_of_the_file_in_the_report(page):
     _, text = page(*COMMANDS["every host and trigger"])
     root = parsed(text)
     hosts = [each.text for each in root.iter("th") if each.get("scope") == "col"]
@@ -121,7 +121,7 @@ def test_hosts_with_the_same_result_share_one_copy_of_the_file(page):
     assert len(list(section.iter("article"))) == 1
 
 
-def test_each_instance_of_a_list_has_its_section(page):
+def test_each_instance_of_a_list_has_its_own_section_in_the_report(page):
     _, text = page(*COMMANDS["instances"])
     names = [each.text for each in parsed(text).iter("h2")]
     assert {"edge0 ", "edge1 "} <= set(names)
@@ -162,7 +162,7 @@ def secretive(tmp_path):
 HIDDEN = ("hunter2", "HUNTER2", "tr0ub4dor", ">abc<")
 
 
-def test_secret_values_and_documents_are_redacted(secretive, page):
+def test_secret_values_and_secret_documents_are_redacted_in_the_report(secretive, page):
     _, text = page(*secretive, "-t", "create")
     for secret in HIDDEN:
         assert secret not in text
@@ -196,7 +196,7 @@ def test_the_patch_of_a_file_with_secrets_is_not_shown(secretive, page):
     assert "The difference is not shown" in text
 
 
-def test_an_existing_file_that_gets_a_secret_is_not_shown(secretive, tmp_path, page):
+def test_the_old_text_of_an_existing_file_that_gets_a_secret_is_not_shown(secretive, tmp_path, page):
     (tmp_path / "rootfs" / "etc").mkdir(parents=True)
     (tmp_path / "rootfs" / "etc" / "a").write_text("the old password\n")
     _, text = page("diff", secretive[1], tmp_path / "rootfs", *secretive[2:], "-t", "create")
@@ -216,7 +216,7 @@ def test_a_secret_that_only_the_existing_file_contains_is_redacted(tmp_path, pag
 # --- the file
 
 
-def test_only_the_user_can_read_the_report(run, tmp_path):
+def test_only_its_owner_can_read_the_report(run, tmp_path):
     before = os.umask(0o022)
     run("preview", CLOUD, "--html", tmp_path / "r.html")
     os.umask(before)
@@ -224,7 +224,7 @@ def test_only_the_user_can_read_the_report(run, tmp_path):
     assert os.listdir(tmp_path) == ["r.html"]
 
 
-def test_an_earlier_report_is_replaced_and_gets_mode_0600_again(run, tmp_path):
+def test_a_new_report_replaces_an_earlier_report_and_has_mode_0600(run, tmp_path):
     file = tmp_path / "r.html"
     run("preview", CLOUD, "--html", file)
     file.chmod(0o644)
@@ -255,7 +255,7 @@ def test_the_report_is_not_written_through_a_link(run, tmp_path):
     assert not (tmp_path / "new").exists()
 
 
-def test_a_link_that_appears_after_the_check_of_the_path_is_replaced(monkeypatch, run, tmp_path):
+def test_a_link_that_appears_after_the_path_check_is_replaced_by_the_report(monkeypatch, run, tmp_path):
     victim = tmp_path / "victim"
     victim.write_text("mine\n")
     (tmp_path / "r.html").symlink_to(victim)
@@ -266,7 +266,7 @@ def test_a_link_that_appears_after_the_check_of_the_path_is_replaced(monkeypatch
     assert not (tmp_path / "r.html").is_symlink()
 
 
-def test_a_pipe_is_refused_as_the_report_file(run, tmp_path):
+def test_a_named_pipe_is_refused_as_the_report_file(run, tmp_path):
     os.mkfifo(tmp_path / "fifo")
     assert run("preview", CLOUD, "--html", tmp_path / "fifo")[0] == 3
 
@@ -289,13 +289,13 @@ def test_a_missing_directory_is_an_error_with_a_hint(run, tmp_path):
     ],
     ids=lambda words: " ".join(map(str, words[2:])),
 )
-def test_contradicting_options_are_refused(words, run, tmp_path, monkeypatch):
+def test_contradictory_report_options_are_refused(words, run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert run(*words)[0] == 2
     assert not os.listdir(tmp_path)
 
 
-def test_a_report_that_is_too_large_is_an_error_and_writes_nothing(monkeypatch, run, tmp_path):
+def test_a_report_above_the_size_limit_gives_an_error_and_writes_nothing(monkeypatch, run, tmp_path):
     monkeypatch.setattr(report_module, "MOST", 10_000)
     code, _, err = run("preview", CLOUD, "--html", tmp_path / "r.html")
     assert code == 4
@@ -336,7 +336,7 @@ def test_no_text_of_an_image_or_an_instance_becomes_html(attacked):
 
 
 @pytest.mark.slow
-def test_no_payload_runs_in_a_browser(attacked, tmp_path):
+def test_no_script_payload_in_an_image_runs_in_a_browser(attacked, tmp_path):
     text = attacked.read_text("utf-8")
     assert not is_owned(dumped(attacked))
     start = text.index('<meta http-equiv="Content-Security-Policy"')
@@ -349,14 +349,14 @@ def test_no_payload_runs_in_a_browser(attacked, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("payload", [PAYLOADS[0], PAYLOADS[1], PAYLOADS[22]])
-def test_without_escaping_each_payload_runs_as_a_script(payload, tmp_path):
+def test_each_script_payload_runs_in_a_browser_if_escaping_is_off(payload, tmp_path):
     page = tmp_path / "control.html"
     page.write_text(f"<!DOCTYPE html><html><body><pre><code>{payload}</code></pre></body></html>")
     assert is_owned(dumped(page))
 
 
 @pytest.mark.slow
-def test_the_search_field_appears_only_with_scripts(page, tmp_path):
+def test_the_search_field_of_the_report_appears_only_if_scripts_are_enabled(page, tmp_path):
     _, text = page(*COMMANDS["preview"])
     assert 'id="search"' not in text.split("<script>")[0]
     document = dumped(tmp_path / "report.html")
@@ -365,7 +365,7 @@ def test_the_search_field_appears_only_with_scripts(page, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_report_shows_everything_of_500_small_files_and_a_file_of_2_megabytes(page, tmp_path):
+def test_a_report_shows_500_small_files_and_a_file_of_2_megabytes_completely(page, tmp_path):
     templates = {f"t{n}": f"file {n}\n" + "key = {{ instance.name }}\n" * 20 for n in range(500)}
     templates["big"] = "".join(f"line {n} of a large file, as templates have it\n" for n in range(45_000))
     rules = {f"/etc/{name}": {"when": ["create"], "template": name} for name in templates}
@@ -380,7 +380,7 @@ def test_a_report_shows_everything_of_500_small_files_and_a_file_of_2_megabytes(
 
 
 @pytest.mark.slow
-def test_the_search_for_the_names_that_templates_read_stops_at_the_time_limit(page, tmp_path, monkeypatch):
+def test_the_report_stops_searching_for_template_variables_at_the_time_limit(page, tmp_path, monkeypatch):
     calls = []
     real = explain.readings
 
@@ -426,7 +426,7 @@ files:
 @pytest.mark.parametrize(
     ("type", "built", "other"), [("container", "container", "vm"), ("virtual-machine", "vm", "container")]
 )
-def test_the_report_of_the_check_command_is_about_the_build_for_the_type_of_the_instance(
+def test_the_html_report_of_the_check_command_shows_the_build_for_the_instance_type(
     type, built, other, run, tmp_path
 ):
     (tmp_path / "d.yaml").write_text(DEFINITION)

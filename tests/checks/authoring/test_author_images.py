@@ -63,7 +63,7 @@ def test_a_link_in_place_of_a_template_is_found(image):
     assert [each["message"] for each in report["findings"]] == ["template 'a' is a symlink: the start fails"]
 
 
-def test_an_ubuntu_image_that_lost_its_hostname_template_is_found(image):
+def test_an_ubuntu_image_without_its_hostname_template_is_found(image):
     """lxc-ci 769: distrobuilder skips its hostname generator, and each instance is called distrobuilder-…"""
     files = {
         "metadata.yaml": rules("/etc/hosts: {when: [create, copy, rename], template: hosts.tpl}"),
@@ -99,7 +99,7 @@ def test_the_invalid_key_ipv4_in_a_version_1_network_configuration_is_found(imag
     assert found(path) == []
 
 
-def test_a_windows_image_needs_no_complete_cloud_init_seed(image):
+def test_a_windows_image_may_have_an_incomplete_cloud_init_seed(image):
     entry = f"{SEED}/meta-data: {{when: [create], template: t}}"
     files = {"metadata.yaml": rules(entry), "templates/t": "a: b\n"}
     path = image(files)
@@ -158,7 +158,7 @@ def test_an_unused_ignore_of_a_validator_finding_is_reported_only_if_the_validat
         ),
     ],
 )
-def test_an_ignore_that_matches_nothing_is_a_warning(image, files, place):
+def test_an_ignore_entry_that_matches_no_finding_is_a_warning(image, files, place):
     assert found(image(MISTAKE | files)) == [("warning", "unused-ignore", place)]
 
 
@@ -205,7 +205,7 @@ def test_templater_toml_chooses_hosts_instances_and_severities(image):
     assert "'web1'" not in report["findings"][0]["message"]
 
 
-def test_instances_in_templater_toml_do_not_replace_the_built_in_instances(image):
+def test_the_instances_in_templater_toml_are_checked_in_addition_to_the_built_in_instances(image):
     path = image(
         {
             "metadata.yaml": rules(
@@ -321,7 +321,7 @@ TARGETS = (
 
 @pytest.mark.slow
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
-def test_a_hostile_template_stays_within_the_limits(image, text, capsys):
+def test_the_check_command_checks_a_hostile_template_within_its_limits(image, text, capsys):
     entries = [f"/etc/{name}: {{when: [create, start], template: t}}" for name in TARGETS]
     entries += [
         f"{SEED}/{name}: {{when: [create], template: t}}"
@@ -337,7 +337,7 @@ def test_a_hostile_template_stays_within_the_limits(image, text, capsys):
 
 
 @pytest.mark.slow
-def test_thousands_of_rules_for_one_wrong_template_stay_within_the_limits(image):
+def test_the_check_command_checks_thousands_of_rules_for_one_template_within_its_limits(image):
     entries = [f"/etc/{n}.service: {{when: [create], template: t}}" for n in range(3000)]
     text = "{{ instance.name }} a b\n" * 30 + "{{ 1 }}{{ 2 }} x = y\n" * 2000
     path = image(
@@ -353,7 +353,7 @@ def test_thousands_of_rules_for_one_wrong_template_stay_within_the_limits(image)
 
 
 @pytest.mark.slow
-def test_many_scripts_are_validated_within_the_limits(image, monkeypatch):
+def test_the_check_command_validates_many_scripts_within_its_limits(image, monkeypatch):
     monkeypatch.setattr(runner, "SECONDS", 3.0)
     files = {f"templates/t{n}": f"#!/bin/sh\n: {n}\n" for n in range(1000)}
     entries = [f"/bin/{n}: {{when: [create], template: t{n}}}" for n in range(1000)]
@@ -377,7 +377,7 @@ def test_the_check_command_imports_a_validator_module_only_for_files_of_its_kind
 
 
 @pytest.mark.slow
-def test_many_findings_of_one_check_are_counted(image):
+def test_the_many_findings_of_one_check_are_summarised_with_their_number(image):
     entries = [f"/proc/{n}: {{when: [create], template: t}}" for n in range(1000)]
     path = image({"metadata.yaml": rules(*entries), "templates/t": "a\n"})
     report = check_report(path, hosts=("incus",))

@@ -42,7 +42,7 @@ def test_the_github_report_escapes_properties_and_messages():
     assert "\x1b" not in github([{**REPORT, "findings": [{**FINDING, "message": "\x1b"}]}])
 
 
-def test_gitlab_fingerprints_do_not_depend_on_the_line_and_are_unique():
+def test_gitlab_fingerprints_are_unique_and_do_not_depend_on_line_numbers():
     moved = {**REPORT, "findings": [{**FINDING, "line": 9}, FINDING]}
     prints = [found["fingerprint"] for found in gitlab([REPORT])]
     assert prints == [found["fingerprint"] for found in gitlab([moved])]

@@ -372,7 +372,7 @@ def test_a_mistake_causes_at_most_one_finding_of_level_error(id, level, place, w
 TEXTS = Path(__file__).with_name("mistakes.txt")
 
 
-def test_the_text_about_each_mistake_matches_the_recorded_text(update):
+def test_the_finding_about_each_example_mistake_has_the_recorded_text(update):
     found = [each for case in CASES for each in audit(case[3], "authoring") if each.check == case[0]]
     blocks = [
         f"{each.check} {each.severity.level} {each.place}\n  {each.message}\n"
@@ -423,9 +423,7 @@ def test_a_validator_finds_a_mistake_with_its_position_and_accepts_the_corrected
         ("copy", "template: {when: [rename, create]}", "template.when: [create, copy, rename]"),
     ],
 )
-def test_the_hint_in_a_definition_names_all_triggers_because_the_field_replaces_the_default(
-    id, template, hint
-):
+def test_the_hint_about_a_definition_lists_every_trigger_that_the_field_needs(id, template, hint):
     entry = "- {generator: hostname, path: /etc/hostname, %s}"
     (found,) = [each for each in audit(build(entry % template), "authoring") if each.check == id]
     assert found.hint == f"set {hint}"
@@ -453,7 +451,7 @@ DHCP = "  ethernets:\n    eth0:\n      dhcp4: %s\n"
         'true\n      addresses: [{{ config_get("user.net", "10.0.0.5/24") }}]',
     ],
 )
-def test_an_invented_value_that_netplan_rejects_has_no_finding(value):
+def test_an_example_value_that_netplan_rejects_causes_no_finding(value):
     if not installed("netplan"):
         pytest.skip("NOT RUN: netplan is not installed, or cannot be confined")
     assert {found[0] for found in findings(plan(DHCP % value))} <= {"info"}
@@ -461,7 +459,7 @@ def test_an_invented_value_that_netplan_rejects_has_no_finding(value):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("key", "meant"), [("ipv4", "dhcp4"), ("adresses", "addresses")])
-def test_the_message_of_netplan_about_an_unknown_key_names_the_key_that_is_meant(key, meant):
+def test_the_message_of_netplan_about_an_unknown_key_suggests_the_right_key(key, meant):
     if not installed("netplan"):
         pytest.skip("NOT RUN: netplan is not installed, or cannot be confined")
     (found,) = audit(plan(f"  ethernets:\n    eth0:\n      {key}: true\n"), "authoring")
@@ -493,7 +491,7 @@ def test_a_system_that_knows_its_own_name_needs_no_hosts_file(fields):
         ('config_get("user.a", "") != ""', "incus"),
     ],
 )
-def test_a_mistake_in_the_text_of_only_one_trigger_host_or_instance_is_found(condition, hosts):
+def test_a_mistake_is_found_even_if_only_one_trigger_or_host_or_instance_renders_it(condition, hosts):
     template = f"{{% if {condition} %}}bad name{{% else %}}127.0.0.1 a{{% endif %}}\n"
     rule = "/etc/hosts: {when: [create, copy, start], template: t}"
     assert ("error", "hosts") in {found[:2] for found in findings(image(rule, t=template, hosts=hosts))}
@@ -502,7 +500,7 @@ def test_a_mistake_in_the_text_of_only_one_trigger_host_or_instance_is_found(con
         assert "hosts" not in {found[1] for found in findings(first)}
 
 
-def test_a_mistake_in_a_default_of_a_rule_has_its_position_in_metadata_yaml():
+def test_a_mistake_in_a_default_value_of_a_rule_has_its_position_in_metadata_yaml():
     """Many images keep the default user-data in ``properties``."""
     rule = "/etc/hosts: {when: [create], template: t, properties: {default: 'bad name'}}"
     template = '{{ config_get("user.hosts", properties.default) }}\n'
@@ -511,7 +509,7 @@ def test_a_mistake_in_a_default_of_a_rule_has_its_position_in_metadata_yaml():
     assert ("error", "hosts", f"{M}4:42") in findings(image(twice, t=template))
 
 
-def test_a_mistake_in_a_line_that_only_an_invented_value_renders_is_found():
+def test_a_mistake_in_a_line_that_needs_an_example_value_is_found():
     template = (
         '{% if config_get("user.a", "") %}127.0.0.1 a\nlocalhost {{ config_get("user.a", "") }}\n{% endif %}'
     )
@@ -519,12 +517,12 @@ def test_a_mistake_in_a_line_that_only_an_invented_value_renders_is_found():
 
 
 @pytest.mark.parametrize("path", ["/etc/hosts", "/etc/fstab", "/etc/resolv.conf"])
-def test_an_invented_value_that_is_a_whole_line_gives_no_warning(path):
+def test_an_example_value_that_fills_a_whole_line_causes_no_warning(path):
     template = '# more\n{{ config_get("user.more", "") }}\n'
     assert {found[0] for found in findings(file(path, template))} <= {"info"}
 
 
-def test_a_finding_that_depends_on_an_invented_value_names_the_key():
+def test_a_finding_that_depends_on_an_example_value_names_its_key():
     image = file(
         "/etc/hosts", '{% if config_get("user.a", "") %}{{ config_get("user.a", "") }} web1\n{% endif %}'
     )
@@ -574,16 +572,16 @@ DNS = "/etc/motd: {when: [create], template: t, properties: {dns1: a}}"
         ("config-dots", text("{{ config.user.a }}"), 'dots are part of a configuration key: write config_get("user.a", "")'),
     ],
 )  # fmt: skip
-def test_a_hint_of_a_mistake_names_the_correction(id, image, hint):
+def test_the_hint_about_a_mistake_names_the_correction(id, image, hint):
     assert {found.hint for found in audit(image, "authoring") if found.check == id} == {hint}
 
 
-def test_a_render_error_that_depends_on_an_invented_value_has_no_finding():
+def test_a_render_error_that_depends_on_an_example_value_causes_no_finding():
     image = text('{% if config_get("user.n", "") == "value" %}{{ config_get("user.n") }}{% endif %}')
     assert [found[0] for found in findings(image) if found[1] == "render"] == ["info"]
 
 
-def test_a_given_instance_replaces_the_built_in_instances():
+def test_an_instance_from_the_command_line_replaces_the_built_in_instances():
     template = '{% if config_get("user.a", "") == "b" %}bad name{% else %}web1{% endif %}\n'
     given = Instance("web1", config={"user.a": "b"})
     assert ("error", "hostname") in {
@@ -592,7 +590,7 @@ def test_a_given_instance_replaces_the_built_in_instances():
     assert ("error", "hostname") not in {found[:2] for found in findings(file("/etc/hostname", template))}
 
 
-def test_a_finding_can_quote_a_value_of_a_given_instance():
+def test_a_finding_can_quote_a_value_of_the_instance_from_the_command_line():
     given = Instance("web1", config={"user.password": "hunter2"})
     template = '{{ config_get("user.password", "") }} web1\n'
     found = audit(file("/etc/hosts", template, instances=[given]), "authoring")
@@ -606,7 +604,7 @@ READ = 'config_get("user.note", "")'
     ("path", "line"),
     [("/etc/a.yaml", "note: %s"), ("/etc/a.json", '{"note": %s}'), ("/etc/a.toml", "note = %s")],
 )
-def test_the_hint_about_quotes_corrects_a_file_that_quotes_break(path, line):
+def test_following_the_hint_about_quotes_corrects_the_file(path, line):
     unquoted = file(path, line % f'"{{{{ {READ} }}}}"' + "\n")
     (finding,) = audit(unquoted, "authoring")
     assert finding.severity.level == "info"
@@ -616,7 +614,7 @@ def test_the_hint_about_quotes_corrects_a_file_that_quotes_break(path, line):
     assert not audit(quoted, "authoring")
 
 
-def test_the_hint_of_the_host_syntax_check_contains_a_loop_for_every_host():
+def test_the_hint_of_the_host_syntax_check_suggests_a_loop_that_works_on_every_host():
     wrong = text('{{ devices.eth0["ipv4.address"] }}', hosts="incus,incus-debian")
     (found,) = (each for each in audit(wrong, "authoring") if each.check == "host-syntax")
     assert found.message.endswith("every start fails on incus-debian")
@@ -631,11 +629,11 @@ def test_the_hint_of_the_host_syntax_check_contains_a_loop_for_every_host():
         ("user.motd", "value"),
     ],
 )  # fmt: skip
-def test_an_invented_value_fits_the_name_of_its_key(key, value):
+def test_an_example_value_has_the_format_that_the_name_of_its_key_suggests(key, value):
     assert _value_of(key) == value
 
 
-def test_a_text_is_located_only_if_it_occurs_exactly_once():
+def test_a_finding_has_an_exact_position_only_if_its_text_occurs_exactly_once():
     source = Source("t", "one two one three")
     whole = source.span(0, len(source.text))
     found = _only("three", whole)

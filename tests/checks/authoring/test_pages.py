@@ -19,7 +19,7 @@ def test_the_page_of_a_check_equals_its_generated_text(check, update):
     assert path.read_text() == page(check)
 
 
-def test_each_page_belongs_to_a_check():
+def test_every_check_has_a_page_and_every_page_has_a_check():
     assert {path.stem for path in PAGES.glob("*.md")} - {"README"} == {check.id for check in CHECKS}
 
 
@@ -46,7 +46,7 @@ def test_the_index_lists_every_check(update):
     assert path.read_text() == index()
 
 
-def test_the_list_value_of_the_rule_option_prints_the_rows_of_the_index():
+def test_the_option_rule_list_prints_the_table_of_all_checks():
     said = run_templater(["check", "--rule", "list"]).stdout
     printed = [line.split(maxsplit=2) for line in said.splitlines() if line and not line.endswith(":")]
     cells = [line.strip("| ").split(" | ") for line in index().splitlines() if line.startswith("| ")]
@@ -60,5 +60,5 @@ def test_check_ids_are_the_names_of_the_check_files():
     assert names - {"__init__"} == {check.id.replace("-", "_") for check in CHECKS}
 
 
-def test_the_rule_option_prints_the_page_of_a_check():
+def test_the_option_rule_with_a_check_id_prints_the_page_of_the_check():
     assert run_templater(["check", "--rule", "line-break"]).stdout == (PAGES / "line-break.md").read_text()

@@ -11,7 +11,7 @@ def observations(count):
     return list(check_image.run(image(f"/etc/motd: {{when: [{', '.join(['strat'] * count)}], template: t}}")))
 
 
-def test_all_unknown_triggers_of_a_rule_have_one_correction():
+def test_all_findings_about_unknown_triggers_of_a_rule_share_one_correction():
     found = observations(MAX_TRIGGERS)
     assert len(found) == MAX_TRIGGERS
     assert found[0].fix is not None
@@ -20,5 +20,5 @@ def test_all_unknown_triggers_of_a_rule_have_one_correction():
 
 
 @pytest.mark.parametrize("count", [MAX_TRIGGERS + 1, 5000])
-def test_a_longer_list_of_unknown_triggers_is_not_corrected(count):
+def test_a_list_with_too_many_unknown_triggers_gets_no_correction(count):
     assert [each.fix for each in observations(count)] == [None] * count

@@ -485,7 +485,7 @@ def test_a_second_apply_waits_for_the_first(rootfs, top):
     releasing.join()
 
 
-def test_the_lock_error_names_the_holder(rootfs, top):
+def test_the_lock_error_names_the_process_that_holds_the_lock(rootfs, top):
     code = (
         "import fcntl, os, sys, time; fd = os.open(sys.argv[1], os.O_RDONLY);"
         "fcntl.flock(fd, fcntl.LOCK_EX); print('locked', flush=True); time.sleep(60)"
