@@ -275,7 +275,7 @@ RUN_BY = {
     ("docs/lxc.md", "lxc-create -n web1"): "tests/live/test_lxc_template.py::test_a_container_is_created_from_a_server",
     ("docs/lxc.md", "printf"): "tests/live/test_lxc_template.py::test_an_ordinary_user_creates_and_starts",
     ("docs/nspawn.md", "mkdir"): "tests/live/test_recipes.py::test_an_nspawn_machine_is_made",
-    ("docs/page.md", "templater watch"): "tests/page/test_page_in_browser.py::test_an_edited_key_changes_the_preview",
+    ("docs/page.md", "templater watch"): "tests/page/test_page_in_browser.py::test_editing_a_key_in_the_form_changes_the_preview",
     ("docs/page.md", ".venv/bin/pip"): "tests/test_docs.py::test_the_first_command_of_the_readme_works",
     ("docs/podman.md", "image="): "tests/live/test_recipes.py::test_a_podman_container_is_made",
     ("docs/publishing.md", "incus remote add"): "tests/live/test_serve.py::test_the_daemon_launches_a_container_directly",

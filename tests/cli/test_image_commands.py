@@ -35,7 +35,7 @@ def creation(image, *more, path="/etc/motd"):
 
 
 @pytest.mark.parametrize("mode", ["4755", "1755", "75", "07555", "0789"])
-def test_a_mode_that_the_daemons_parse_differently_is_refused(image, typed, mode):
+def test_a_mode_that_lxd_and_incus_parse_differently_is_refused(image, typed, mode):
     code, _, said = typed(*creation(image, "--mode", mode), given=b"x")
     assert code == 2
     assert f"'{mode}'" in said
@@ -55,7 +55,7 @@ def test_a_new_template_that_the_daemons_cannot_compile_is_a_warning(image, type
 
 @pytest.mark.parametrize("force", [(), ("--force",)], ids=" ".join)
 @pytest.mark.parametrize("name", ["architecture", "creation_date"])
-def test_an_edit_cannot_make_an_image_that_no_daemon_imports(image, typed, name, force):
+def test_an_edit_that_would_make_an_image_invalid_for_every_daemon_is_refused(image, typed, name, force):
     before = (image / "metadata.yaml").read_bytes()
     without = b"".join(
         line for line in before.splitlines(keepends=True) if not line.startswith(f"{name}:".encode())
@@ -100,7 +100,7 @@ def test_a_template_that_does_not_compile_gives_a_warning_with_its_position(imag
     assert "warning: " in typed("image", "template", "edit", image, "motd.tpl", given=b"{{")[2]
 
 
-def test_empty_standard_input_does_not_overwrite_a_template(image, typed):
+def test_an_empty_standard_input_does_not_overwrite_a_template(image, typed):
     template = image / "templates" / "inittab.tpl"
     before = template.read_bytes()
     code, _, said = typed("image", "template", "edit", image, "inittab.tpl")
@@ -138,21 +138,21 @@ def test_the_owner_and_mode_of_a_rule_are_listed(image, typed):
     assert "create_only mode=0600 uid=5 gid=6\n" in typed("image", "info", image)[1]
 
 
-def test_an_edit_without_effect_is_reported(image, typed, tmp_path):
+def test_an_edit_that_changes_nothing_reports_that_the_image_is_unchanged(image, typed, tmp_path):
     tarball = tmp_path / "image.tar"
     built = typed("image", "build", image, "-o", tarball, "--compression", "none")[1]
     code, out, said = typed("image", "set-property", tarball, "os=alpine")
     assert (code, out, said) == (0, built, f"{tarball}: unchanged\n")
 
 
-def test_a_folder_without_rootfs_gives_a_hint_about_the_image_layout(image, typed, tmp_path):
+def test_a_folder_without_a_rootfs_gives_a_hint_about_the_image_layout(image, typed, tmp_path):
     shutil.rmtree(image / "rootfs")
     code, _, said = typed("image", "build", image, "-o", tmp_path / "image.tar")
     assert code == 2
     assert "hint: put the files in a directory 'rootfs'" in said
 
 
-def test_a_failing_editor_is_a_clear_error(monkeypatch):
+def test_a_failing_editor_gives_a_clear_error(monkeypatch):
     monkeypatch.setenv("VISUAL", "false")
     from templater.cli.commands.image.edit import in_editor
     from templater.model.errors import UsageError
@@ -173,7 +173,7 @@ def packed(image, typed, tmp_path):
     return tmp_path
 
 
-def test_a_whole_image_is_refused_as_part_of_a_split_image(packed, typed):
+def test_a_unified_image_is_refused_as_a_part_of_a_split_image(packed, typed):
     whole, split = packed / "whole.tar", packed / "split"
     for command in (
         ("image", "export", whole, f"{split}.root", packed / "new"),
@@ -240,7 +240,7 @@ def test_an_output_name_ending_in_a_slash_creates_the_folder(image, typed, tmp_p
         ("audit", str(ALPINE), "--report", "sarif", "--json"),
     ],
 )
-def test_options_without_effect_are_refused(typed, arguments):
+def test_command_options_that_would_have_no_effect_are_refused(typed, arguments):
     code, out, _ = typed(*arguments)
     assert (code, out) == (2, "")
 
@@ -253,7 +253,7 @@ def test_the_keep_option_refuses_a_property_that_the_image_does_not_have(image, 
     assert typed(*arguments, "--keep", "serial")[0] == 0
 
 
-def test_help_shows_optional_arguments(typed):
+def test_the_help_of_a_command_marks_optional_arguments(typed):
     assert "SRC [ROOTFS]\n" in typed("image", "info", "--help")[1]
     assert "[v4|v6|v6.1]" in typed("compile", "--help")[1]
     assert "KEY VALUE" in typed("image", "set-property", "--help")[1].partition("\n")[0]
@@ -269,7 +269,7 @@ def test_metadata_is_refused_as_a_profile(image, typed):
     assert (code, "an image's metadata.yaml, not a profile" in said) == (2, True)
 
 
-def test_info_shows_a_bounded_number_of_unknown_triggers(image, typed):
+def test_the_info_command_lists_a_limited_number_of_unknown_triggers(image, typed):
     rules = "".join(f"  /etc/{n}: {{when: [word{n}], template: hosts.tpl}}\n" for n in range(300))
     (image / "metadata.yaml").write_text(f"architecture: x86_64\ncreation_date: 1\ntemplates:\n{rules}")
     code, out, _ = typed("image", "info", image)

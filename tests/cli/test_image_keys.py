@@ -56,7 +56,7 @@ def test_an_existing_instance_has_only_the_keys_of_its_description(words, image,
 
 
 @pytest.mark.parametrize("words", [("preview", "image"), ("diff", "image", "rootfs")])
-def test_with_the_host_none_no_keys_are_generated(words, image, run):
+def test_no_daemon_keys_are_generated_for_the_host_none(words, image, run):
     code, out, err = run(*words, "--as", "none")
     assert code == 0
     assert "tiny none" in out and PLACEHOLDER_NOTE not in err
@@ -106,11 +106,11 @@ def test_a_rebuild_sets_the_keys_of_the_image_again(image, run):
     assert steps(run, "image", *life, "rebuild=other", "start") == ["mine", "huge"]
 
 
-def test_a_simulation_of_an_existing_instance_has_the_keys_of_its_description(image, run):
+def test_a_simulation_of_an_existing_instance_uses_only_the_keys_of_its_description(image, run):
     assert steps(run, "image", "-i", "web1.json", "start") == ["none"]
 
 
-def test_a_simulation_shows_which_values_the_daemon_generates(image, run):
+def test_a_simulation_shows_a_placeholder_for_each_value_that_the_daemon_generates(image, run):
     life = ("create", "start", "stop", "rename=c2", "start", "copy=c3", "c3:start")
     code, out, err = run("simulate", "image", *life, "--diff")
     assert code == 0, err
@@ -136,7 +136,7 @@ def test_unpack_sets_the_keys_of_the_image(image, run):
     )
 
 
-def test_a_pending_trigger_given_at_creation_is_kept(image, run):
+def test_a_pending_trigger_that_the_user_sets_at_creation_is_kept(image, run):
     """Observed on Incus 6.0.4: `incus create -c volatile.apply_template=copy`."""
     given = ("-c", "volatile.apply_template=copy")
     _, out, err = run("preview", "image", *given, "--json")
@@ -163,7 +163,7 @@ def test_a_pending_trigger_given_at_creation_is_kept(image, run):
         (["--as", "incus", "-t", "start"], False),
     ],
 )
-def test_the_pending_trigger_key_in_the_start_pass_is_set_as_recorded_or_noted_as_unknown(
+def test_a_start_pass_reads_the_pending_trigger_key_as_recorded_or_notes_it_as_unknown(
     words, noted, image, run
 ):
     """incus_cases_2, n59 and lxd_cases, 209: a container's start pass still sees it. Nothing else is recorded."""
@@ -181,7 +181,7 @@ def test_the_pending_trigger_key_in_the_start_pass_is_set_as_recorded_or_noted_a
     assert "unknown for" not in run("preview", "image", *words)[2], "the key makes no difference"
 
 
-def test_a_simulation_notes_that_the_pending_trigger_key_in_the_start_pass_is_unknown(image, run):
+def test_a_simulation_notes_that_the_start_pass_may_not_see_the_pending_trigger_key(image, run):
     (image / "templates/k.tpl").write_text("{% for k in config sorted %}{{ k }} {% endfor %}\n")
     assert "it is unknown whether" in run("simulate", "image", "create", "start")[1]
     assert "is unknown" not in run("simulate", "image", "create", "start", "--as", "lxd-debian")[1]

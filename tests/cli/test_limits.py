@@ -104,7 +104,7 @@ def test_an_invalid_limit_is_a_usage_error(image, capsys):
 
 
 @pytest.mark.slow
-def test_the_template_limit_applies_to_reading_to_compiling_and_to_hooks(image, capsys):
+def test_the_template_size_limit_applies_to_preview_and_to_hooks(image, capsys):
     """Reading, compiling and a hook's reading share one default and one limit name."""
     (image / "templates/a.tpl").write_text("x" * ((4 << 20) + 1))
     line = ["preview", image, "-t", "create", "--as", "none", "--rootfs", "none", "--limit", "output=6MiB"]

@@ -51,7 +51,7 @@ def test_diff_of_all_instances_prints_a_line_for_each_instance(several, run):
     assert several.refused == []
 
 
-def test_errors_of_other_instances_do_not_hide_a_chosen_instance(several, run):
+def test_an_error_of_another_instance_does_not_hide_the_selected_instances(several, run):
     code, out, err = run("diff", "incus:", "c*", "status=running", "user.foo=bar", "--exit-code")
     assert (code, out.split()[0], out.count("\n")) == (1, "c1", 1)
     code, out, err = run("diff", "incus:c1", "type=vm")
@@ -78,7 +78,7 @@ def test_diff_of_one_instance_is_a_patch(incus, run):  # noqa: F811
     assert run("diff", "incus:c1", "--exit-code")[0] == 1
 
 
-def test_the_as_option_chooses_the_predicted_host(incus, run):  # noqa: F811
+def test_the_as_option_selects_the_predicted_host(incus, run):  # noqa: F811
     _code, out, _err = run("diff", "incus:c1", "--as", "lxd")
     assert "# /srv/deep/file: new, 0:0 0644" in out
 
@@ -94,7 +94,7 @@ def test_diff_with_a_changed_key_says_that_no_template_reads_the_key(incus, run)
 
 
 @pytest.mark.parametrize("command", [["preview"], ["explain"], ["check"], ["simulate", "restart"], ["diff"]])
-def test_every_command_accepts_a_running_instance_as_src(incus, run, command):  # noqa: F811
+def test_every_command_accepts_a_running_instance_as_its_source(incus, run, command):  # noqa: F811
     code, _out, err = run(command[0], "incus:c1", *command[1:])
     assert code in (0, 1), err
     assert {request.split()[0] for request in incus.requests} <= {"GET", "HEAD"} and incus.refused == []
@@ -114,7 +114,7 @@ def test_the_check_command_reads_a_copy_of_an_instance_with_every_template(incus
 
 
 @pytest.mark.parametrize("words", [["audit"], ["unpack", "x"], ["image", "info"]])
-def test_a_command_for_images_refuses_an_instance(incus, run, words, tmp_path, monkeypatch):  # noqa: F811
+def test_a_command_for_images_refuses_a_running_instance(incus, run, words, tmp_path, monkeypatch):  # noqa: F811
     monkeypatch.chdir(tmp_path)
     name, *more = words
     arguments = [name, *more, "incus:c1"] if name == "image" else [name, "incus:c1", *more]
@@ -140,7 +140,7 @@ def test_a_command_for_images_refuses_an_instance(incus, run, words, tmp_path, m
         (["check", ".", "--project", "p2"], "--project is for running instances"),
     ],
 )  # fmt: skip
-def test_a_wrong_command_line_is_one_clear_error(incus, run, words, text):  # noqa: F811
+def test_a_wrong_command_line_gives_one_clear_error(incus, run, words, text):  # noqa: F811
     code, out, err = run(*words)
     assert code == 2 and out == "" and text in err
 
@@ -155,7 +155,7 @@ def test_a_missing_daemon_is_one_clear_error(run, monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     ("count", "size"), [(300, 300), (40, 7 << 20)], ids=["many instances", "large files"]
 )
-def test_the_memory_for_many_instances_is_bounded(incus, tmp_path, count, size):  # noqa: F811
+def test_the_memory_for_many_running_instances_is_bounded(incus, tmp_path, count, size):  # noqa: F811
     """The peak must not grow with the instances, although each of them has six files."""
     listed = incus.data("GET /1.0/instances?recursion=1")
     c1 = next(each for each in listed if each["name"] == "c1")

@@ -76,13 +76,13 @@ def test_the_man_page_of_a_group_lists_its_commands(written):
             assert f"\n{name}(1)\n" in text
 
 
-def test_text_cannot_become_a_command_of_troff():
+def test_a_help_text_cannot_become_a_troff_command_on_a_man_page():
     assert manual.filled(r"'a' \n .b") == [r"\(aqa\(aq \en .b"]
     assert manual.filled(".so /etc/passwd") == [r"\&.so /etc/passwd"]
     assert [*manual.preformatted(["  .so x", "  'a"])][2:4] == [r"\&.so x", r"\(aqa"]
 
 
-def test_packages_install_pages_and_completions_for_both_names():
+def test_packages_install_man_pages_and_completions_for_both_command_names():
     names = [name for name in shared_files(DATE) if not name.startswith("man/man1/templater-")]
     assert sorted(names) == [
         "bash-completion/completions/image-templater", "bash-completion/completions/templater",
@@ -91,7 +91,7 @@ def test_packages_install_pages_and_completions_for_both_names():
     ]  # fmt: skip
 
 
-def test_the_man_pages_have_the_date_of_source_date_epoch(monkeypatch, tmp_path):
+def test_the_man_pages_have_the_date_from_source_date_epoch(monkeypatch, tmp_path):
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
     manual.write_files(str(tmp_path / "one"))
     first = (tmp_path / "one/man/man1/templater.1").read_text().partition("\n")[0]
@@ -122,7 +122,7 @@ def test_no_man_page_causes_a_formatting_warning(words, written, tmp_path):
 
 
 @pytest.mark.slow
-def test_man_reads_the_name_line_of_each_page(written, tmp_path):
+def test_the_man_program_finds_the_name_line_of_each_page(written, tmp_path):
     """``apropos`` and ``whatis`` use this line."""
     if shutil.which("lexgrog") is None:
         pytest.skip("NOT RUN: needs lexgrog, of man-db")

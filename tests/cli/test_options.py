@@ -53,7 +53,7 @@ def test_reading_an_instance_directory_writes_nothing(directory):
     assert sorted(path.name for path in directory.iterdir()) == ["instance.yaml", "metadata.yaml"]
 
 
-def test_another_instance_can_be_given_for_an_instance_directory(directory):
+def test_an_instance_option_replaces_the_description_in_an_instance_directory(directory):
     assert described(name="other").read(open_source(directory)).expanded_config() == {}
     (directory / "web.yaml").write_text("name: web\n")
     web = described(file=str(directory / "web.yaml")).read(open_source(directory))
@@ -83,22 +83,22 @@ def test_key_options_override_a_description_file(tmp_path):
     assert instance.expanded_config() == {"user.a": "typed", "user.b": "file"}
 
 
-def test_a_value_can_come_from_a_file(tmp_path):
+def test_the_value_of_a_key_option_can_come_from_a_file(tmp_path):
     (tmp_path / "data").write_text("one\ntwo\n")
     assert key_value(f"user.user-data=@{tmp_path}/data") == ("user.user-data", "one\ntwo\n")
 
 
-def test_a_value_can_contain_an_equals_sign():
+def test_the_value_of_a_key_option_can_contain_an_equals_sign():
     assert key_value("user.a=b=c") == ("user.a", "b=c")
 
 
-def test_the_devices_of_several_options_are_merged():
+def test_several_device_options_are_merged():
     texts = "eth0,type=nic", "root,size=5GiB", "eth0,ipv4.address=10.0.0.5"
     expected = {"eth0": {"type": "nic", "ipv4.address": "10.0.0.5"}, "root": {"size": "5GiB"}}
     assert device_overrides(texts) == (expected, ())
 
 
-def test_a_device_value_extends_to_the_end_of_the_option():
+def test_a_device_value_with_commas_extends_to_the_end_of_the_option():
     text = "eth0,ipv4.routes=10.0.0.0/24,10.0.1.0/24"
     assert device_overrides((text,)) == ({"eth0": {"ipv4.routes": "10.0.0.0/24,10.0.1.0/24"}}, ())
 
@@ -128,7 +128,7 @@ def test_an_unknown_trigger_is_a_usage_error(values):
 
 
 @pytest.mark.parametrize("values", [("all", "start"), ("create,next",)])
-def test_special_trigger_values_cannot_be_combined(values):
+def test_a_special_trigger_value_cannot_be_combined_with_other_triggers(values):
     assert split_triggers(values[0].split(",")[-1:], ("all", "next", "start"))
     with pytest.raises(click.BadParameter, match="can't be combined with other triggers"):
         split_triggers(values, ("all", "next"))
@@ -141,7 +141,7 @@ def test_without_trigger_options_the_list_of_triggers_is_empty():
 @pytest.mark.parametrize(
     "command", [("preview", "x"), ("diff", "x", "y"), ("apply", "x", "y"), ("watch", "x")]
 )
-def test_an_empty_trigger_is_a_usage_error_of_every_command(command, capsys):
+def test_an_empty_trigger_gives_a_usage_error_in_every_command(command, capsys):
     assert main([*command, "-t", ""]) == 2
     assert "unknown trigger ''" in capsys.readouterr().err
 

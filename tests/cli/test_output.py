@@ -64,20 +64,20 @@ def piped(*arguments):
     ).stdout
 
 
-def test_a_pipe_gets_the_exact_bytes(tmp_path):
+def test_output_to_a_pipe_has_the_exact_bytes_of_the_file(tmp_path):
     text = b"\xff\x00 \x1b[31m caf\xc3\xa9\n"
     assert text in piped("preview", an_image(tmp_path, text), "-t", "create")
 
 
-def test_a_pipe_gets_no_colour(tmp_path):
+def test_output_to_a_pipe_has_no_colour(tmp_path):
     assert b"\x1b" not in piped("preview", an_image(tmp_path, b"a: 1\n"), "-t", "create")
 
 
-def test_a_terminal_gets_colour(tmp_path):
+def test_output_to_a_terminal_has_colour(tmp_path):
     assert b"\x1b[" in on_a_terminal("preview", an_image(tmp_path, b"a: 1\n"), "-t", "create")
 
 
-def test_the_no_color_variable_is_respected(tmp_path):
+def test_the_no_color_variable_turns_colour_off(tmp_path):
     assert b"\x1b" not in on_a_terminal(
         "preview", an_image(tmp_path, b"a: 1\n"), "-t", "create", NO_COLOR="1"
     )
@@ -110,7 +110,7 @@ def test_tabs_in_a_patch_are_kept_on_a_terminal(tmp_path):
     assert COLOUR.search(seen)
 
 
-def test_plain_text_has_the_default_colour(tmp_path):
+def test_plain_text_has_the_default_colour_of_the_terminal(tmp_path):
     image = an_image(tmp_path, TABLE)
     (tmp_path / "metadata.yaml").write_text(
         "templates:\n  /etc/h:\n    when: [create]\n    template: t.tpl\n"
@@ -140,11 +140,11 @@ def test_a_missing_final_newline_is_shown_on_a_terminal(tmp_path):
         ("/var/lib/cloud/seed/nocloud-net/user-data", "yaml"),
     ],
 )
-def test_the_syntax_is_detected_from_the_file_name(path, language):
+def test_the_language_for_syntax_colours_is_detected_from_the_file_name(path, language):
     assert output.language_of(path) == language
 
 
-def test_json_is_written_in_pieces(monkeypatch, capsysbinary):
+def test_large_json_output_is_written_in_pieces(monkeypatch, capsysbinary):
     pieces = []
     monkeypatch.setattr(output, "write", pieces.append)
     value = [{"n": number, "text": "x" * 100} for number in range(5000)]
@@ -153,7 +153,7 @@ def test_json_is_written_in_pieces(monkeypatch, capsysbinary):
     assert max(map(len, pieces)) < len("".join(pieces)) / 3
 
 
-def test_json_escapes_characters_that_change_a_terminal(capsysbinary):
+def test_json_output_escapes_control_characters_of_terminals(capsysbinary):
     value = {"a": "é\u202e\u009b\u2028\n\udcff😀"}
     output.write_json(value)
     output.flush()

@@ -48,7 +48,7 @@ def page():
     return Page(CLOUD)
 
 
-def test_a_view_contains_the_file_list_and_the_open_file_and_the_form(page):
+def test_a_view_of_the_page_contains_the_file_list_and_the_open_file_and_the_form(page):
     answer = page.ask(file="/etc/hosts")
     assert answer["place"] == {
         "instance": "web1",
@@ -65,7 +65,7 @@ def test_a_view_contains_the_file_list_and_the_open_file_and_the_form(page):
     assert answer["problems"] == 0
 
 
-def test_a_key_that_is_emptied_is_not_set(page):
+def test_an_emptied_field_of_the_form_does_not_set_its_key(page):
     path = "/var/lib/cloud/seed/nocloud-net/meta-data"
     assert "role: db" in page.ask(file=path)["file text"]
     assert (
@@ -73,14 +73,14 @@ def test_a_key_that_is_emptied_is_not_set(page):
     )
 
 
-def test_a_view_of_an_unknown_file_opens_the_first_file_or_a_file_with_a_problem(page):
+def test_a_view_of_an_unknown_file_opens_the_first_file_or_the_first_problem(page):
     assert page.ask(file="/nothing")["place"]["file"] == "/etc/hostname"
     broken = Page(ROOT / "sample-images" / "broken").ask()
     assert broken["problems"] > 10
     assert "failed" in broken["file text"]
 
 
-def test_two_sides_that_are_equal_are_shown_once_and_others_with_their_difference(page):
+def test_equal_versions_of_a_file_are_shown_once_and_different_ones_as_a_patch(page):
     equal = page.ask(file="/etc/hosts", beside="host:lxd")
     assert "The same on both sides: incus and lxd." in equal["file text"]
     names = page.ask(file="/etc/hosts", beside="trigger:rename")
@@ -89,7 +89,7 @@ def test_two_sides_that_are_equal_are_shown_once_and_others_with_their_differenc
     assert "not written" in names["list text"]
 
 
-def test_a_difference_of_two_instances_goes_from_left_to_right(tmp_path):
+def test_the_difference_of_two_instances_is_shown_from_left_to_right(tmp_path):
     image = an_image(
         tmp_path / "image", {"/etc/a": {"when": ["create"], "template": "t"}}, {"t": "{{ instance.name }}\n"}
     )
@@ -108,7 +108,7 @@ def test_a_difference_of_two_instances_goes_from_left_to_right(tmp_path):
     assert "+three" in edited["file text"], "each instance has its own edits"
 
 
-def test_a_new_version_reads_the_files_again_and_the_same_version_does_not(tmp_path):
+def test_a_view_reads_the_files_again_only_if_their_version_changed(tmp_path):
     image = an_image(tmp_path / "image", {"/etc/a": {"when": ["create"], "template": "t"}}, {"t": "old\n"})
     page = Page(image)
     assert "old" in page.ask()["file text"]
@@ -122,7 +122,7 @@ def test_a_new_version_reads_the_files_again_and_the_same_version_does_not(tmp_p
     assert "problem" in page.ask()
 
 
-def test_the_targets_in_a_root_filesystem_are_reported_with_their_directories(tmp_path):
+def test_the_watched_paths_include_the_targets_in_the_root_filesystem_and_their_directories(tmp_path):
     image = an_image(tmp_path / "image", {"/srv/a/b": {"when": ["start"], "template": "t"}}, {"t": "x\n"})
     (tmp_path / "rootfs").mkdir()
     page = Page(image, rootfs=str(tmp_path / "rootfs"))
@@ -130,7 +130,7 @@ def test_the_targets_in_a_root_filesystem_are_reported_with_their_directories(tm
     assert page.facts["targets"] == [str(tmp_path / "rootfs" / part) for part in ("srv", "srv/a", "srv/a/b")]
 
 
-def test_the_page_has_the_findings_of_the_check_command():
+def test_the_page_shows_the_findings_of_the_check_command():
     page = Page(ROOT / "sample-images" / "broken")
     page.ask("findings")
     messages = [finding["message"] for finding in page.facts["findings"]]
@@ -207,7 +207,7 @@ def test_a_value_that_the_form_cannot_show_unchanged_cannot_be_edited(page):
     assert plain[1] == "\n\n two\n", "the parser drops the first newline"
 
 
-def test_the_form_says_that_an_instance_has_no_profiles(page):
+def test_the_form_shows_a_message_if_an_instance_has_no_profiles(page):
     none = "None. Later profiles override earlier ones."
     assert none in page.ask()["form text"]
     with_one = page.ask({}, {"web1": {"profiles": [{"name": "p", "config": {"user.a": "b"}}]}})

@@ -55,7 +55,7 @@ def write(path, text):
     return path
 
 
-def test_an_image_is_planned_for_the_first_start_of_a_new_instance(run, image):
+def test_a_preview_of_an_image_shows_the_first_start_of_a_new_instance(run, image):
     data, _, err = plan(run, image)
     assert data["triggers"] == ["create", "start"]
     assert "note: assuming a new container 'c1' (see -i and --name)" in err
@@ -68,9 +68,7 @@ def test_the_pending_trigger_of_a_description_runs_before_the_trigger_start(run,
     assert "note: triggers copy,start: 'copy' is pending in the description (see -t)" in err
 
 
-def test_for_an_existing_instance_a_note_names_the_trigger_next_which_shows_its_next_start(
-    run, image, tmp_path
-):
+def test_a_note_for_an_existing_instance_suggests_the_trigger_next(run, image, tmp_path):
     description = write(tmp_path / "web1.yaml", EXISTING)
     data, _, err = plan(run, image, "-i", description)
     assert data["triggers"] == ["create", "start"]
@@ -101,12 +99,12 @@ def test_diff_of_an_existing_instance_shows_its_next_start(run, image, tmp_path)
     assert "+++ b/etc/created" in out
 
 
-def test_triggers_that_the_user_names_cause_no_note(run, image):
+def test_an_explicit_trigger_option_causes_no_note_about_triggers(run, image):
     _, _, err = run("preview", image, "--name", "c1", "-t", "start")
     assert "note:" not in err
 
 
-def test_the_trigger_all_shows_each_trigger_separately(run, image):
+def test_the_value_all_of_the_trigger_option_shows_each_trigger_separately(run, image):
     code, out, err = run("preview", image, "-t", "all")
     assert code == 0
     for path, trigger in (("created", "create"), ("copied", "copy"), ("started", "start")):
@@ -122,13 +120,13 @@ def test_the_trigger_all_shows_each_trigger_separately(run, image):
     assert run("preview", image, "-t", "all", "-o", "tree")[0] == 2
 
 
-def test_triggers_without_rules_suggest_triggers_with_rules(run, image):
+def test_a_note_for_a_trigger_without_rules_suggests_the_triggers_with_rules(run, image):
     code, _, err = run("preview", image, "-t", "rename")
     assert code == 0
     assert "note: no rule runs on rename; triggers with rules: create, copy, start (see -t)" in err
 
 
-def test_a_directory_is_planned_against_its_own_root_filesystem(run, image):
+def test_an_image_directory_is_planned_against_its_own_root_filesystem(run, image):
     _, actions, err = plan(run, image)
     assert actions == {"/etc/created": "create", "/etc/started": "create", "/etc/shipped": "skip"}
     assert "create_only" not in err
@@ -169,7 +167,7 @@ def test_the_rootfs_image_option_is_an_error_for_an_image_without_a_root_filesys
 
 
 @as_root
-def test_an_image_directory_owned_by_a_user_allows_any_file_owner(run, image):
+def test_an_image_directory_of_an_ordinary_user_allows_any_owner_in_a_rule(run, image):
     """Packing the directory gives every file the owner of its rule."""
     (image / "metadata.yaml").write_text(METADATA.replace("when: [create],", "when: [create], uid: 100,", 1))
     shutil.chown(image / "rootfs", 1000, 1000)
@@ -197,7 +195,7 @@ def test_diff_shows_rules_that_the_host_refuses(run, image):
     assert run("diff", image, image / "rootfs", "-t", "start", "--as", "none")[0] == 0
 
 
-def test_reports_name_the_difference_between_host_and_templater(run, image):
+def test_reports_name_each_known_difference_between_the_host_and_templater(run, image):
     """The name is that in the table of differences."""
     (image / "rootfs/etc/started").symlink_to("/srv/started")
     (image / "rootfs/srv").mkdir()
@@ -225,7 +223,7 @@ def test_assumptions_are_printed_on_stderr(run):
     assert "note:" not in out
 
 
-def test_the_as_all_option_shows_a_table_of_files_and_hosts(run, image):
+def test_the_as_option_with_the_value_all_shows_a_table_of_files_and_hosts(run, image):
     code, out, err = run("preview", image, "--as", "all", "-t", "create")
     assert code == 0, err
     assert "/etc/created" in out
@@ -263,7 +261,7 @@ def test_a_file_that_renders_empty_is_shown_as_empty(run, image):
 
 
 @pytest.mark.parametrize(("word", "command"), [("lint", "check"), ("validate", "check"), ("buidl", None)])
-def test_unknown_commands_suggest_the_right_one(run, word, command):
+def test_an_unknown_command_gets_a_suggestion(run, word, command):
     code, _, err = run(word, "x")
     assert code == 2
     assert f"unknown command '{word}'" in err

@@ -7,7 +7,7 @@ from templater.model.plan import CREATE, SKIP, Change
 from templater.reporting.report import Block, heading
 
 
-def test_a_styled_preview_shows_contents_only_for_changes_with_contents():
+def test_a_styled_preview_shows_contents_only_for_rules_that_write_a_file():
     skipped, created, empty = (
         Change(Rule(path, "a.tpl", ("start",)), "start", path, action)
         for path, action in (("/a", SKIP), ("/b", CREATE), ("/c", CREATE))

@@ -49,7 +49,7 @@ def shown_after(bar, *calls):
         bar(*call)
 
 
-def test_a_terminal_shows_progress_with_escaped_names(monkeypatch):
+def test_progress_on_a_terminal_shows_escaped_file_names(monkeypatch):
     terminal = a_terminal(monkeypatch)
     with progress("packing") as show:
         shown_after(show, (64, 5 << 20, "etc/\x1b[31mred [bold]x"))
@@ -57,7 +57,7 @@ def test_a_terminal_shows_progress_with_escaped_names(monkeypatch):
     assert "etc/\\x1b[31mred [bold]x" in terminal.getvalue()
 
 
-def test_an_unknown_total_gives_bytes_rate_and_elapsed_time(monkeypatch):
+def test_progress_without_a_known_total_shows_bytes_and_rate_and_elapsed_time(monkeypatch):
     terminal = a_terminal(monkeypatch)
     with progress("fetching") as show:
         shown_after(show, (0, 5 << 20, "rootfs"))
@@ -68,7 +68,7 @@ def test_an_unknown_total_gives_bytes_rate_and_elapsed_time(monkeypatch):
     assert re.search(r"0:00:0\d", terminal.getvalue())
 
 
-def test_a_known_total_gives_a_bar_with_bytes_rate_and_time_left(monkeypatch):
+def test_progress_with_a_known_total_shows_a_bar_with_bytes_and_rate_and_time_left(monkeypatch):
     terminal = a_terminal(monkeypatch)
     with progress("packing", total=lambda: 4 << 20) as show:
         shown_after(show, (1, 1 << 20, "large"))
@@ -80,7 +80,7 @@ def test_a_known_total_gives_a_bar_with_bytes_rate_and_time_left(monkeypatch):
     assert re.search(r"0:00:0\d", terminal.getvalue())
 
 
-def test_a_total_that_is_known_later_turns_the_spinner_into_a_bar(monkeypatch):
+def test_progress_changes_from_a_spinner_to_a_bar_when_the_total_becomes_known(monkeypatch):
     """A server announces the size of the second file only after the first."""
     terminal = a_terminal(monkeypatch)
     with progress("fetching") as show:
@@ -93,7 +93,7 @@ def test_a_total_that_is_known_later_turns_the_spinner_into_a_bar(monkeypatch):
 
 
 @pytest.mark.parametrize("command", ["unpack", "pack", "edit"])
-def test_an_operation_on_an_archive_knows_its_total(command, tmp_path):
+def test_progress_of_an_archive_operation_has_the_archive_size_as_its_total(command, tmp_path):
     """The bytes of an archive that were read are shown, because the number of bytes to write is unknown."""
     image = tmp_path / "image"
     (image / "rootfs").mkdir(parents=True)
@@ -128,7 +128,7 @@ def test_an_operation_on_an_archive_knows_its_total(command, tmp_path):
 
 
 @pytest.mark.parametrize("columns", [60, 80, 100])
-def test_the_bar_fits_into_one_line(columns, monkeypatch):
+def test_the_progress_bar_fits_into_one_line(columns, monkeypatch):
     terminal = a_terminal(monkeypatch)
     monkeypatch.setenv("COLUMNS", str(columns))
     with progress("packing", total=lambda: 300 << 20) as show:
@@ -142,7 +142,7 @@ def test_the_bar_fits_into_one_line(columns, monkeypatch):
     assert all(cell_len(line) <= columns for line in re.split("[\r\n]", text))
 
 
-def test_a_quick_operation_shows_nothing(monkeypatch):
+def test_a_quick_operation_shows_no_progress(monkeypatch):
     terminal = a_terminal(monkeypatch)
     monkeypatch.setattr(progress_module, "DELAY", 60)
     with progress("packing") as show:
@@ -150,7 +150,7 @@ def test_a_quick_operation_shows_nothing(monkeypatch):
     assert terminal.getvalue() == ""
 
 
-def test_building_one_large_file_reports_the_bytes_within_the_file(tmp_path):
+def test_building_an_image_shows_progress_within_a_large_file(tmp_path):
     image = tmp_path / "image"
     (image / "rootfs").mkdir(parents=True)
     (image / "metadata.yaml").write_text("architecture: x86_64\ncreation_date: 1\n")
@@ -166,7 +166,7 @@ def test_building_one_large_file_reports_the_bytes_within_the_file(tmp_path):
     assert len(set(within)) >= 5
 
 
-def test_the_size_of_a_tree_counts_regular_files_and_follows_no_link(tmp_path):
+def test_the_total_size_of_a_tree_counts_only_regular_files_and_follows_no_link(tmp_path):
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "b").write_bytes(b"x" * 1000)
     (tmp_path / "c").write_bytes(b"x" * 10)

@@ -186,7 +186,7 @@ CODES = {"apply DEFINITION ROOTFS -t create": 3, "apply IMAGE ROOTFS -t create -
 
 
 @pytest.mark.parametrize("line", [*USAGE, *REFUSED])
-def test_a_command_gives_the_reason_for_each_refusal(line, tmp_path, monkeypatch, capfd):
+def test_each_refused_command_line_has_its_exact_error_message(line, tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
     os.mkdir("ROOTFS")

@@ -55,7 +55,7 @@ def path(tmp_path):
 
 
 @pytest.mark.parametrize("what", ATTEMPTS)
-def test_code_in_the_child_fails_at_forbidden_operations(what, path, tmp_path):
+def test_the_sandboxed_child_cannot_perform_forbidden_operations(what, path, tmp_path):
     def work(opened):
         try:
             ATTEMPTS[what](opened)
@@ -109,7 +109,7 @@ def archives(tmp_path):
 
 
 @pytest.mark.slow
-def test_reports_with_and_without_a_child_process_are_equal(tmp_path, capfdbinary, monkeypatch):
+def test_a_report_is_the_same_with_and_without_a_sandboxed_child(tmp_path, capfdbinary, monkeypatch):
     children = []
     real = sandboxed.address_space
     monkeypatch.setattr(sandboxed, "address_space", lambda: children.append(1) or real())
@@ -128,7 +128,7 @@ def test_reports_with_and_without_a_child_process_are_equal(tmp_path, capfdbinar
 
 
 @pytest.mark.slow
-def test_an_audit_in_a_new_process_needs_no_import_in_the_child(tmp_path, capfd, monkeypatch):
+def test_a_sandboxed_audit_in_a_new_process_imports_no_module_late(tmp_path, capfd, monkeypatch):
     """The other tests run in one process, where some test has imported every module."""
     groups = [paths for paths in archives(tmp_path) if Path(paths[-1]).name in NEED_MODULES]
     assert len(groups) == len(NEED_MODULES)
@@ -155,7 +155,7 @@ def test_an_audit_in_a_new_process_needs_no_import_in_the_child(tmp_path, capfd,
     ],
 )
 @pytest.mark.slow
-def test_a_limit_of_the_command_applies_to_the_child(limit, work, words, path):
+def test_a_limit_on_the_command_line_applies_to_the_sandboxed_child(limit, work, words, path):
     with pytest.raises(LimitError) as caught:
         read_image(lambda opened: work(), (path,), parse([limit], (COMMAND,)))
     assert words in str(caught.value)
@@ -188,7 +188,7 @@ def test_an_error_from_the_child_keeps_its_class_position_notes_and_hint(path):
     assert caught.value.explain() == "no\na note\nhint: a hint"
 
 
-def test_an_answer_that_is_not_json_is_an_error(path):
+def test_an_answer_of_the_child_that_is_not_json_is_an_error(path):
     with pytest.raises(ChildFailure):
         read_image(lambda opened: object(), (path,), Given())
 
@@ -210,7 +210,7 @@ def late_imports(package):
                     yield ".".join([*above, *([node.module] if node.module else [])])
 
 
-def test_every_module_that_a_reader_imports_late_is_loaded_before_the_sandbox_starts():
+def test_every_module_that_an_image_reader_imports_late_is_loaded_before_the_sandbox_starts():
     wanted = {name for package in PACKAGES for name in late_imports(package)}
     wanted.remove("jsonschema.validators")  # only the helper of validators imports it, outside of the sandbox
     assert len(wanted) > 10
@@ -247,7 +247,7 @@ def test_every_module_that_an_audit_can_import_is_loaded_before_the_sandbox_star
     assert wanted - set(loaded.split()) == set()
 
 
-def test_every_postponed_module_runs_before_the_sandbox_starts():
+def test_every_lazily_imported_module_is_loaded_before_the_sandbox_starts():
     script = (
         "import sys; from templater.startup import lazy_imports; lazy_imports.install();"
         "from templater.cli.sandboxed import _prepare; list(_prepare([]));"
@@ -258,7 +258,7 @@ def test_every_postponed_module_runs_before_the_sandbox_starts():
 
 
 @pytest.mark.slow
-def test_files_of_every_kind_are_checked_in_the_sandbox(tmp_path):
+def test_image_files_of_every_kind_are_checked_in_the_sandbox(tmp_path):
     names = (
         "hosts", "hostname", "fstab", "resolv.conf", "sudoers", "sudoers.d/a", "network/interfaces", "a.json",
         "a.toml", "a.yaml", "netplan/a.yaml", "systemd/system/a.service", "profile.d/a.sh", "cloud/cloud.cfg",

@@ -35,7 +35,9 @@ def skip_without(needs):
         for path in SESSIONS
     ],
 )
-def test_each_session_matches_its_transcript(session, new_interpreters, tmp_path, update):
+def test_each_recorded_terminal_session_gives_the_recorded_output(
+    session, new_interpreters, tmp_path, update
+):
     text = session.read_text()
     skip_without(re.search(r"^## Needs (.*)\.$", text, re.MULTILINE))
     real, wrong = replay(text, Stage.set_up(tmp_path, new_interpreters=new_interpreters))

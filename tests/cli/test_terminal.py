@@ -52,7 +52,7 @@ def shown(monkeypatch, capfd):
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_a_pipe_gets_the_same_text_without_rich(name, monkeypatch, capfd):
+def test_output_to_a_pipe_is_the_same_text_without_the_rich_library(name, monkeypatch, capfd):
     """The sessions in tests/cli/*.txt compare every byte. Here, the layout for terminals is not reached."""
     monkeypatch.setitem(sys.modules, "templater.cli.styled", None)
     main(words_of(name))
@@ -86,7 +86,7 @@ def test_lines_except_file_contents_fit_the_width_of_the_terminal(name, width, s
 
 
 @pytest.mark.parametrize("width", [80, 200])
-def test_each_result_of_the_table_of_hosts_is_beside_its_hosts(width, shown):
+def test_the_host_table_shows_each_result_next_to_its_hosts(width, shown):
     lines = COLOUR.sub("", shown(*words_of("hosts"), width=width)).splitlines()
     if width == 80:
         assert lines[lines.index("── /etc/hostname  on create") + 1] == "   same     every host"
@@ -100,14 +100,14 @@ def test_each_result_of_the_table_of_hosts_is_beside_its_hosts(width, shown):
         assert motd[header.index("lxd") :].startswith("differs [1]")
 
 
-def test_the_message_of_a_finding_begins_beside_its_position_or_on_the_next_line(shown):
+def test_the_message_of_a_finding_follows_its_position_on_the_same_or_the_next_line(shown):
     message = "tag 'include' reads files  [CVE-2026-33897]"
     wide, narrow = (COLOUR.sub("", shown(*words_of("audit"), width=width)) for width in (300, 80))
     assert f"banned.tpl:1:4: {message}\n" in wide
     assert f"\n{' ' * 10}{message}\n" in narrow
 
 
-def test_the_patches_of_files_are_separated_on_a_terminal_only(shown, capfd):
+def test_patches_of_different_files_are_separated_only_on_a_terminal(shown, capfd):
     words = ["diff", str(SAMPLES / "permissions"), "none", "--name", "c1"]
     separated = COLOUR.sub("", shown(*words)).split("\n\n# /")
     assert len(separated) == 5
@@ -124,7 +124,7 @@ def test_the_no_color_variable_keeps_the_layout_and_removes_every_escape_sequenc
     )
 
 
-def test_columns_of_files_are_aligned(shown):
+def test_the_columns_of_file_lists_are_aligned(shown):
     text = COLOUR.sub("", shown(*words_of("preview"), width=120))
     rules = [line for line in text.split("\n") if line.startswith("── ")]
     assert len(rules) == 6
@@ -175,7 +175,7 @@ def test_files_that_the_host_refuses_have_the_warning_colour(shown):
 
 
 @pytest.mark.parametrize("name", ["simulate", "info"])
-def test_simulate_and_image_info_have_colours(name, shown):
+def test_the_simulate_and_image_info_commands_use_colours(name, shown):
     assert COLOUR.search(shown(*words_of(name)))
 
 
@@ -196,7 +196,7 @@ def test_simulate_and_image_info_have_colours(name, shown):
         ("never", {"FORCE_COLOR": "1"}, True, False),
     ],
 )
-def test_the_color_option_wins_over_the_environment(option, environment, on_terminal, colours, monkeypatch):
+def test_the_color_option_overrides_the_environment(option, environment, on_terminal, colours, monkeypatch):
     for name in ("NO_COLOR", "FORCE_COLOR", "CLICOLOR_FORCE"):
         monkeypatch.delenv(name, raising=False)
     for name, value in {"TERM": "xterm", **environment}.items():
@@ -256,7 +256,7 @@ def test_without_a_pager_the_output_goes_to_the_terminal(environment):
     assert b"localhost" in on_a_terminal("preview", str(SAMPLES / "debian-cloud"), **environment)
 
 
-def test_the_no_pager_option_wins_over_the_environment():
+def test_the_no_pager_option_overrides_the_environment():
     seen = on_a_terminal("preview", str(SAMPLES / "debian-cloud"), "--no-pager", PAGER="tr a-z A-Z")
     assert b"localhost" in seen
 
@@ -266,7 +266,7 @@ def test_output_to_a_pipe_does_not_start_the_pager(monkeypatch):
     assert b"localhost" in piped("preview", str(SAMPLES / "debian-cloud"))
 
 
-def test_a_pager_that_ends_early_ends_the_command_without_a_message(tmp_path):
+def test_a_command_ends_without_a_message_if_its_pager_ends_early(tmp_path):
     for number in range(30):
         (tmp_path / "templates").mkdir(exist_ok=True)
         (tmp_path / "templates" / f"{number}").write_text("text\n" * 5000)

@@ -32,7 +32,7 @@ def test_preview_to_a_folder_writes_every_file_with_its_mode(tmp_path):
     }
 
 
-def test_an_existing_create_only_file_is_omitted(tmp_path):
+def test_a_preview_folder_omits_an_existing_file_with_a_create_only_rule(tmp_path):
     assert preview(PERMISSIONS, "-t", "create", "-o", tmp_path / "tree") == 0
     assert sorted(os.listdir(tmp_path / "tree/etc/app")) == ["app.conf", "secret.env"]
 
@@ -46,7 +46,7 @@ def test_the_umask_has_no_effect(tmp_path):
     assert (tmp_path / "tree/usr/local/bin/app-setup").stat().st_mode & 0o7777 == 0o755
 
 
-def test_a_tar_keeps_owners_without_root(tmp_path):
+def test_a_preview_tar_has_the_planned_owners_even_without_root_privileges(tmp_path):
     preview(PERMISSIONS, "-t", "create", "-o", tmp_path / "files.tar")
     with tarfile.open(tmp_path / "files.tar") as tar:
         members = {m.name: (m.uid, m.gid, f"{m.mode:04o}") for m in tar if m.isfile()}
@@ -55,18 +55,18 @@ def test_a_tar_keeps_owners_without_root(tmp_path):
     assert members["etc/app/app.conf"] == (0, 0, "0644")
 
 
-def test_the_same_plan_gives_the_same_tar(tmp_path):
+def test_two_previews_of_the_same_plan_write_identical_tar_files(tmp_path):
     for name in ("one.tar", "two.tar"):
         preview(PERMISSIONS, "-o", tmp_path / name)
     assert (tmp_path / "one.tar").read_bytes() == (tmp_path / "two.tar").read_bytes()
 
 
-def test_the_last_pass_decides_the_content(tmp_path):
+def test_a_preview_folder_has_the_content_from_the_last_pass(tmp_path):
     preview(PERMISSIONS, "-t", "create,start", "-o", tmp_path / "tree")
     assert "written on start" in (tmp_path / "tree/etc/app/app.conf").read_text()
 
 
-def test_a_virtual_machine_yields_the_files_of_its_config_drive(tmp_path):
+def test_a_preview_folder_of_a_virtual_machine_has_the_files_of_its_config_drive(tmp_path):
     preview(SAMPLES / "rocky-vm", "--vm", "-t", "create", "-o", tmp_path / "tree")
     assert {path.name for path in (tmp_path / "tree").iterdir()} == {"hostname.tpl.out", "ifcfg.tpl.out"}
     preview(SAMPLES / "rocky-vm", "--vm", "-t", "create", "-o", tmp_path / "drive.tar")
@@ -74,7 +74,7 @@ def test_a_virtual_machine_yields_the_files_of_its_config_drive(tmp_path):
         assert set(drive.getnames()) == {"hostname.tpl.out", "ifcfg.tpl.out"}
 
 
-def test_a_non_empty_folder_is_refused(tmp_path, capfd):
+def test_preview_refuses_to_write_to_a_folder_that_is_not_empty(tmp_path, capfd):
     (tmp_path / "mine").write_text("mine")
     assert preview(PERMISSIONS, "-o", tmp_path) == 3
     assert "not empty" in capfd.readouterr().err
@@ -88,19 +88,19 @@ def test_an_unwritable_output_is_reported(target, tmp_path, capfd):
     assert str(tmp_path / target.split("/")[0]) in capfd.readouterr().err
 
 
-def test_successful_files_are_written_although_another_file_fails(tmp_path):
+def test_a_preview_folder_gets_the_successful_files_even_if_another_file_fails(tmp_path):
     assert preview(SAMPLES / "broken", "-t", "create", "-o", tmp_path / "tree", "--rootfs", "none") == 5
     assert (tmp_path / "tree/etc/directory").read_text() == "c1\n"
 
 
 @pytest.mark.parametrize("name", ["tree.tar.gz", "tree.tgz", "tree.TAR.XZ", "tree.zip"])
-def test_a_compressed_tar_name_is_refused_without_creating_a_folder(name, tmp_path, capsys):
+def test_an_output_name_of_a_compressed_tar_is_refused_without_creating_a_folder(name, tmp_path, capsys):
     assert preview(PERMISSIONS, "-t", "create", "-o", tmp_path / name) == 2
     assert "tree.tar," in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 
-def test_an_existing_tar_is_replaced_only_with_the_reuse_option(tmp_path, capsys):
+def test_an_existing_preview_tar_is_replaced_only_with_the_reuse_option(tmp_path, capsys):
     target = tmp_path / "files.tar"
     target.write_text("mine")
     assert preview(PERMISSIONS, "-t", "create", "--as", "none", "-o", target) == 3

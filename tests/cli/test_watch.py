@@ -68,17 +68,17 @@ def removed(path):
 
 @pytest.mark.parametrize("save", [saved_in_place, saved_atomically, saved_as_vim_does, removed])
 @pytest.mark.parametrize("name", ["metadata.yaml", "templates/hosts.tpl"])
-def test_an_edited_template_is_noticed(image, watch, save, name):
+def test_the_watch_command_notices_an_edited_template(image, watch, save, name):
     save(image / name)
     assert str(image / name) in watch.wait(SOON)
 
 
-def test_a_new_template_is_noticed(image, watch):
+def test_the_watch_command_notices_a_new_template(image, watch):
     (image / "templates" / "new.tpl").write_text("new\n")
     assert watch.wait(SOON) == [str(image / "templates" / "new.tpl")]
 
 
-def test_reading_a_file_is_not_reported_as_a_change(image, watch):
+def test_reading_a_watched_file_is_not_reported_as_a_change(image, watch):
     (image / "templates" / "hosts.tpl").read_text()
     (image / "metadata.yaml").read_text()
     assert watch.wait(0.4) == []
@@ -90,7 +90,7 @@ def test_attack_72_an_editor_scratch_file_is_not_a_change(image, watch, name):
     assert watch.wait(0.4) == []
 
 
-def test_a_file_outside_the_image_is_not_a_change(image, watch):
+def test_a_change_outside_the_image_is_ignored(image, watch):
     (image / "notes.txt").write_text("not ours\n")
     assert watch.wait(0.4) == []
 
@@ -113,7 +113,7 @@ def test_attack_72_a_replaced_folder_is_watched_again(image, watch):
     assert watch.wait(SOON) == [str(templates / "hosts.tpl")]
 
 
-def test_attack_72_a_folder_replaced_by_a_link_is_noticed(image, watch):
+def test_attack_72_the_watch_command_notices_a_folder_that_a_link_replaces(image, watch):
     (image / "templates").rename(image / "elsewhere")
     (image / "templates").symlink_to("elsewhere")
     assert watch.wait(SOON)
@@ -130,7 +130,7 @@ def test_an_instance_file_behind_a_link_is_watched(tmp_path):
 
 
 @pytest.mark.slow
-def test_attack_72_many_events_are_grouped_into_few_changes(image, watch):
+def test_attack_72_many_file_events_are_grouped_into_few_changes(image, watch):
     """10,000 saves, renames and swap files while watching are reported at once, not 10,000 times."""
     templates, stop = image / "templates", threading.Event()
     done = 0
@@ -202,14 +202,14 @@ def looks(image, capfd):
     return capfd.readouterr()
 
 
-def test_the_watch_command_shows_everything_at_first(small, capfd):
+def test_the_watch_command_first_shows_every_file(small, capfd):
     shown = looks(watched(small, checked=True, tested=True), capfd)
     assert "==> /etc/hostname  write" in shown.out
     assert "==> /etc/motd  write" in shown.out
     assert shown.err.endswith("small: 1 passed\n")
 
 
-def test_only_the_file_of_a_changed_template_is_shown(small, capfd):
+def test_a_changed_template_shows_only_the_file_that_it_renders(small, capfd):
     image = watched(small)
     looks(image, capfd)
     (small / "templates/motd.tpl").write_text("changed\n")
@@ -218,13 +218,13 @@ def test_only_the_file_of_a_changed_template_is_shown(small, capfd):
     assert shown.err == "", "the note on the triggers was said before"
 
 
-def test_a_save_without_a_change_is_reported_in_one_line(small, capfd):
+def test_a_save_without_a_changed_output_is_reported_in_one_line(small, capfd):
     image = watched(small, checked=True, tested=True)
     looks(image, capfd)
     assert looks(image, capfd) == ("", "nothing changed\n")
 
 
-def test_a_file_whose_rule_no_longer_runs_on_the_trigger_is_named_as_no_longer_written(small, capfd):
+def test_the_watch_command_names_a_file_that_is_no_longer_written(small, capfd):
     image = watched(small)
     looks(image, capfd)
     (small / "metadata.yaml").write_text(METADATA.replace("when: [start]", "when: [copy]"))
@@ -245,7 +245,7 @@ def test_a_changed_key_names_the_files_that_depend_on_it(small, tmp_path, capfd)
     assert "user.motd changed: used by /etc/motd\nuser.other changed: used by no template\n" in shown.err
 
 
-def test_a_changed_key_names_the_files_of_templates_that_may_read_every_key(small, tmp_path, capfd):
+def test_a_changed_key_also_names_the_files_of_templates_that_may_read_every_key(small, tmp_path, capfd):
     described = tmp_path / "web1.yaml"
     (small / "templates/motd.tpl").write_text("{% for key in config %}{{ key }}\n{% endfor %}")
     described.write_text("name: web1\nconfig: {}\n")
@@ -295,7 +295,7 @@ def test_each_update_is_one_line_of_json_with_readable_text(small, capfd):
     assert "Grüße" in str(json.loads(shown.out))
 
 
-def test_with_a_root_filesystem_only_new_patches_are_shown(small, tmp_path, capfd):
+def test_with_a_root_filesystem_the_watch_command_shows_only_new_patches(small, tmp_path, capfd):
     (tmp_path / "rootfs/etc").mkdir(parents=True)
     image = watched(small, rootfs=tmp_path / "rootfs")
     assert "+hello\n" in looks(image, capfd).out
@@ -305,7 +305,7 @@ def test_with_a_root_filesystem_only_new_patches_are_shown(small, tmp_path, capf
     assert "/etc/motd: no difference any more\n" in shown.err
 
 
-def test_a_finding_is_shown_once_and_named_again_when_it_is_corrected(small, capfd):
+def test_the_watch_command_shows_a_new_finding_once_and_reports_its_correction(small, capfd):
     image = watched(small, checked=True)
     looks(image, capfd)
     template = small / "templates/hostname.tpl"
@@ -327,7 +327,7 @@ def test_a_finding_is_shown_once_and_named_again_when_it_is_corrected(small, cap
     assert "nothing changed" in looks(image, capfd).err
 
 
-def test_a_test_is_named_when_it_fails_and_when_it_passes_again(small, capfd):
+def test_the_watch_command_names_a_test_when_it_fails_and_when_it_passes_again(small, capfd):
     image = watched(small, tested=True)
     looks(image, capfd)
     template = small / "templates/motd.tpl"
@@ -342,7 +342,7 @@ def test_a_test_is_named_when_it_fails_and_when_it_passes_again(small, capfd):
     assert "passes again: " in shown.err
 
 
-def test_after_an_error_everything_is_shown_again(small, capfd):
+def test_the_watch_command_shows_every_file_again_after_an_error(small, capfd):
     image = watched(small)
     looks(image, capfd)
     (small / "metadata.yaml").write_text("templates: [\n")
@@ -355,7 +355,7 @@ def test_after_an_error_everything_is_shown_again(small, capfd):
     assert "note: triggers" in shown.err
 
 
-def test_a_new_test_file_is_noticed(small):
+def test_the_watch_command_notices_a_new_test_file(small):
     image = watched(small, tested=True)
     files, folders = sources_of(str(small))
     with Watch(files, [*folders, *image.test_folders()]) as watch:
@@ -406,7 +406,7 @@ def watching(*words):
 
 
 @pytest.mark.slow
-def test_the_last_of_a_thousand_rapid_changes_is_shown(small):
+def test_the_watch_command_shows_the_last_of_a_thousand_rapid_changes(small):
     choose = random.Random(7)
     template = small / "templates/motd.tpl"
     with watching(small, "--test") as watch:
@@ -429,7 +429,7 @@ def saved_atomically_as(path, text):
 
 
 @pytest.mark.slow
-def test_watching_takes_almost_no_processor_time_at_rest(small):
+def test_the_watch_command_takes_almost_no_processor_time_without_changes(small):
     with watching(small) as watch:
         watch.until("hello\n")
         time.sleep(1)
@@ -472,7 +472,7 @@ def saved_with_nano(path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("save", [saved_with_sed, saved_with_vim, saved_with_nano])
-def test_a_save_by_a_real_editor_is_shown(small, save):
+def test_the_watch_command_shows_a_save_by_a_real_editor(small, save):
     program = {saved_with_vim: "vim.tiny", saved_with_nano: "nano"}.get(save, "sed")
     if shutil.which(program) is None:
         pytest.skip(f"{program} is not installed")

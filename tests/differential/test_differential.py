@@ -38,7 +38,7 @@ def test_random_templates_render_alike_or_fail_in_both(oracle, profile):
     assert run.counts["parsed"] > run.counts["examples"] / 2
 
 
-def test_the_for_loop_suggested_instead_of_a_subscript_prints_the_same_value(oracle):
+def test_the_for_loop_in_the_hint_about_subscripts_prints_the_same_value(oracle):
     template = '{% for k, v in m %}{% if k == "ipv4.address" %}{{ v }}{% endif %}{% endfor %}'
     context = {"m": {"ipv4.address": "10.0.0.5", "name": "eth0"}}
     request = {"template": template, "context": context, "mode": "plain", "dialect": "v4", "options": {}}
@@ -59,7 +59,7 @@ def examples(draw: st.DrawFn) -> Example:
 
 @settings(deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(example=examples())
-def test_hypothesis_templates_render_alike_or_fail_in_both(oracle, example):
+def test_templates_from_hypothesis_render_the_same_or_fail_in_both_templater_and_pongo2(oracle, example):
     request = example.request()
     (answer,) = oracle.ask([request])
     assert agree(ours(request), theirs(answer)) or is_random(oracle, request)
@@ -100,7 +100,7 @@ def test_a_hang_of_pongo2_is_counted_but_not_as_a_difference(oracle, monkeypatch
     assert not run.different
 
 
-def test_a_limit_error_is_counted_but_not_as_a_difference(oracle, monkeypatch):
+def test_a_limit_error_is_counted_separately_from_differences(oracle, monkeypatch):
     request = {"template": "{{ 1|rjust:n|make_list|upper }}", "context": {"n": 1_000_000}, "mode": "plain"}
     monkeypatch.setattr(Example, "request", lambda _: request)
     run = Run(oracle, "v4", "templates")
@@ -119,7 +119,7 @@ def test_a_different_order_of_go_map_keys_is_not_a_difference(oracle):
     assert is_random(oracle, request)
 
 
-def test_recorded_random_choices_reproduce_the_same_example():
+def test_recorded_random_choices_produce_the_same_example_again():
     for i in range(50):
         example = Example(seeded(f"9/{i}"))
         again = Example(replayed(example.choices))

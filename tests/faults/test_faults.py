@@ -34,17 +34,19 @@ def judged(options: tuple[str, ...], faults: tuple[str, ...], capsys: pytest.Cap
 
 
 @pytest.mark.parametrize("options", WAYS, ids=" ".join)
-def test_attack_70_a_kill_at_any_system_call_leaves_each_file_old_or_new(options, capsys):
+def test_attack_70_a_kill_at_any_system_call_leaves_each_file_completely_old_or_completely_new(
+    options, capsys
+):
     judged(options, (KILL,), capsys)
 
 
 @pytest.mark.parametrize("options", WAYS, ids=" ".join)
-def test_attack_71_a_full_disk_at_any_system_call_leaves_every_file_old(options, capsys):
+def test_attack_71_a_full_disk_at_any_system_call_leaves_every_file_unchanged(options, capsys):
     judged(options, ("ENOSPC",), capsys)
 
 
 @pytest.mark.parametrize("options", WAYS, ids=" ".join)
-def test_every_system_call_is_classified(options):
+def test_every_system_call_of_apply_is_classified_for_fault_tests(options):
     """A new kind of system call in an apply has to be added to one of the lists."""
     if "in-place" in options and os.getuid():
         pytest.skip("NOT RUN: needs root, for mounts")
@@ -59,7 +61,7 @@ def test_attack_71_a_write_error_at_any_system_call_leaves_every_file_unchanged(
 
 
 @as_root
-def test_attack_71_a_full_disk_leaves_every_file_old(tmp_path, mounts):
+def test_attack_71_a_full_disk_leaves_every_file_unchanged(tmp_path, mounts):
     (tmp_path / "root").mkdir()
     mounts.tmpfs(tmp_path / "root", "size=128k,mode=0755")
     done = too_much_for(tmp_path / "root", tmp_path)
@@ -69,7 +71,7 @@ def test_attack_71_a_full_disk_leaves_every_file_old(tmp_path, mounts):
 
 @as_root
 @pytest.mark.skipif(shutil.which("mkfs.btrfs") is None, reason="NOT RUN: needs btrfs-progs, for a quota")
-def test_attack_71_an_exhausted_quota_leaves_every_file_old(tmp_path, mounts):
+def test_attack_71_an_exhausted_quota_leaves_every_file_unchanged(tmp_path, mounts):
     """A btrfs quota also applies to root."""
     disk, place = tmp_path / "disk", tmp_path / "mounted"
     with open(disk, "wb") as file:
@@ -110,7 +112,7 @@ def too_much_for(top, folder):
     return done
 
 
-def test_the_fault_table_is_printed_on_the_command_line():
+def test_the_fault_test_program_refuses_an_unknown_option_set():
     done = subprocess.run(
         [sys.executable, "-m", "tests.faults", "nonsense"],
         check=False,

@@ -111,7 +111,7 @@ def found_runtimes() -> Iterator[str]:
 
 
 @pytest.mark.parametrize("runtime", found_runtimes())
-def test_reading_the_input_of_a_runtime_takes_linear_time(
+def test_reading_the_input_from_a_container_runtime_takes_linear_time(
     runtime: str, folder: Callable[[int], Path]
 ) -> None:
     """A new runtime needs an entry in REQUESTS."""
@@ -134,11 +134,11 @@ def test_refusing_broken_json_takes_linear_time(text: str) -> None:
 
 
 @pytest.mark.parametrize("record", [b"1:a,", b"0:,", b"00", b"9999999999:", b"1:a"])
-def test_reading_the_records_of_a_child_takes_linear_time(record: bytes) -> None:
+def test_parsing_the_records_of_a_sandboxed_child_takes_linear_time(record: bytes) -> None:
     check(lambda n: lambda data=child.frame(record) * n: child.parse(data))
 
 
-def test_reading_the_answer_of_a_child_takes_linear_time() -> None:
+def test_receiving_the_answer_of_a_sandboxed_child_takes_linear_time() -> None:
     job = Job(Source("m/metadata.yaml", b"x: y\n" * 1000), {}, None, ("start",), NONE)
 
     def subject(n: int) -> Callable[[], object]:
@@ -167,7 +167,9 @@ def test_splitting_a_line_into_words_takes_linear_time() -> None:
     check(lambda n: lambda words=["--allow", "/a", "c1"] * n: options.read_options(words))
 
 
-def test_reading_and_sweeping_a_journal_takes_linear_time(folder: Callable[[int], Path]) -> None:
+def test_reading_a_journal_and_removing_its_leftovers_takes_linear_time(
+    folder: Callable[[int], Path],
+) -> None:
     def subject(n: int) -> Callable[[], object]:
         top = folder(n)
         (top / "root").mkdir(exist_ok=True)
@@ -185,7 +187,7 @@ def test_reading_and_sweeping_a_journal_takes_linear_time(folder: Callable[[int]
 
 
 @pytest.mark.parametrize("order", ["equal", "reversed", "other"])
-def test_comparing_a_plan_with_the_record_takes_linear_time(
+def test_comparing_a_plan_with_the_recorded_files_takes_linear_time(
     order: str, folder: Callable[[int], Path]
 ) -> None:
     def subject(n: int) -> Callable[[], object]:
@@ -218,7 +220,7 @@ def plan_of(paths: list[str]) -> Plan:
     return Plan(Metadata(), Instance(), NONE, ("start",), tuple(changes))
 
 
-def test_removing_files_of_killed_runs_takes_linear_time(folder: Callable[[int], Path]) -> None:
+def test_removing_leftover_files_of_killed_runs_takes_linear_time(folder: Callable[[int], Path]) -> None:
     def subject(n: int) -> Callable[[], object]:
         top = folder(n)
         for number in range(n):
@@ -250,7 +252,7 @@ def test_walking_a_directory_takes_linear_time(mechanism: str, folder: Callable[
     check(subject, 1000)
 
 
-def test_walking_a_tree_in_memory_takes_linear_time() -> None:
+def test_walking_a_root_filesystem_in_memory_takes_linear_time() -> None:
     def subject(n: int) -> Callable[[], object]:
         tree = MemoryRootfs({f"/d{number % 50}/f{number}": "x" for number in range(n)})
         return lambda: len(list(tree.walk()))

@@ -151,7 +151,7 @@ def slowest(makers: list[Make], n: int = 500, count: int = 2) -> list[Make]:
 
 
 @pytest.mark.parametrize("found", [*all_checks("security")], ids=lambda found: found.id)
-def test_every_check_takes_time_in_proportion_to_the_image(found: Check) -> None:
+def test_every_audit_check_takes_linear_time_in_the_size_of_the_image(found: Check) -> None:
     for subject in slowest([checking(found, make) for make in IMAGES.values()]):
         check(subject, start=500, largest=16_000)
 
@@ -173,7 +173,7 @@ CONFIGURATIONS: dict[str, Callable[[int], str]] = {
 
 
 @pytest.mark.parametrize("make", AUTHORED.values(), ids=AUTHORED)
-def test_a_check_for_an_author_takes_time_in_proportion_to_the_template(
+def test_every_check_for_authors_takes_linear_time_in_the_size_of_the_template(
     make: Callable[[int], AuthoredImage],
 ) -> None:
     make = cache(make)
@@ -186,7 +186,9 @@ def test_a_check_for_an_author_takes_time_in_proportion_to_the_template(
 
 
 @pytest.mark.parametrize("make", CONFIGURATIONS.values(), ids=CONFIGURATIONS)
-def test_reading_a_configuration_takes_time_in_proportion_to_the_text(make: Callable[[int], str]) -> None:
+def test_reading_a_configuration_takes_linear_time_in_the_size_of_the_text(
+    make: Callable[[int], str],
+) -> None:
     check(
         lambda n: lambda text=make(n): read_configuration(Source("templater.toml", text)),
         start=500,
@@ -265,7 +267,7 @@ def reading(reader: str, members: Callable[[int], list[bytes]], folder: Path) ->
 
 
 @pytest.mark.parametrize("reader", READERS)
-def test_every_reader_of_archives_takes_time_in_proportion_to_the_archive(reader: str) -> None:
+def test_every_archive_reader_takes_linear_time_in_the_size_of_the_archive(reader: str) -> None:
     with tempfile.TemporaryDirectory(prefix="laws") as name:
         makers = [reading(reader, make, Path(name) / kind) for kind, make in MEMBERS.items()]
         for subject in slowest(makers, 500):
@@ -292,7 +294,7 @@ PACKERS: dict[str, Callable[[bytes], bytes]] = {
         if kind != "lzma" or not several
     ],
 )
-def test_every_decompressor_takes_time_in_proportion_to_the_data(
+def test_every_decompressor_takes_linear_time_in_the_size_of_the_data(
     kind: str, streams: bool, tmp_path: Path
 ) -> None:
     """In one stream, and in one of 2 KiB each."""
@@ -350,7 +352,7 @@ EDITS: dict[str, Callable[[Source], object]] = {
 
 
 @pytest.mark.parametrize("name", EDITS)
-def test_every_edit_takes_time_in_proportion_to_the_text(name: str) -> None:
+def test_every_metadata_edit_takes_linear_time_in_the_size_of_the_text(name: str) -> None:
     def editing(make: Callable[[int], str]) -> Make:
         def subject(n: int) -> Action:
             source = Source("metadata.yaml", FACTS + make(n))
@@ -382,7 +384,7 @@ OTHERS = {
 }  # fmt: skip
 
 
-def test_a_quadratic_check_fails_the_measurement() -> None:
+def test_the_measurement_fails_for_a_check_that_takes_quadratic_time() -> None:
     """The law must be able to fail."""
     pairs = Check(
         "pairs", "info", "", "", lambda found: [None for a in found.names for b in found.names if a is b][:0]

@@ -14,7 +14,7 @@ from tests.laws.test_language_laws import TAGS
 from tests.laws.test_readers import READERS as TEXT_READERS
 
 
-def test_the_list_of_text_readers_contains_the_known_readers():
+def test_the_test_finds_the_known_text_readers():
     wanted = {"metadata_yaml.read_metadata", "instance_yaml.read_instance", "instance_yaml.read_instances",
               "instance_yaml.read_profile", "instance_list.stream_instances", "toml_text.read_toml",
               "yaml_nodes.parse"}  # fmt: skip
@@ -33,6 +33,6 @@ def test_every_public_function_of_the_image_package_has_a_time_and_memory_test_o
     assert (READERS.keys() | EDITS.keys() | OTHERS) - {scan_image.__name__} == set(public_functions())
 
 
-def test_every_tag_has_a_sample_template() -> None:
+def test_every_template_tag_has_a_sample_template_for_the_time_tests() -> None:
     found = {name for dialect in DIALECTS.values() for name in library_for(dialect).tags}
     assert found == set(TAGS)

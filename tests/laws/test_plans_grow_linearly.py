@@ -103,7 +103,7 @@ def plan_without_prediction(paths: list[str], host: str, *, vm: bool, known: boo
 @pytest.mark.slow
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("known", [True, False])
-def test_planning_takes_linear_time(shape: str, known: bool) -> None:
+def test_planning_a_start_takes_linear_time_in_the_number_of_rules(shape: str, known: bool) -> None:
     paths, n = SHAPES[shape]
 
     def run(paths: list[str]) -> object:
@@ -123,7 +123,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("shape", "host", "vm"), CASES)
-def test_prediction_takes_linear_time(shape: str, host: str, vm: bool) -> None:
+def test_predicting_a_start_takes_linear_time_in_the_number_of_rules(shape: str, host: str, vm: bool) -> None:
     paths, n = SHAPES[shape]
 
     def run(subject: Subject) -> Plan:
@@ -138,7 +138,7 @@ def test_prediction_takes_linear_time(shape: str, host: str, vm: bool) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("host", ["incus", "lxd", "incus-6.0.4"])
-def test_prediction_with_a_failing_rule_takes_linear_time(host: str) -> None:
+def test_predicting_a_start_with_a_failing_rule_takes_linear_time(host: str) -> None:
     def make(n: int) -> Subject:
         return plan_without_prediction(many(n), host, vm=False, known=True, fails=True)
 
@@ -168,7 +168,7 @@ REPORTS: dict[str, Callable[[Plan], object]] = {
 @pytest.mark.slow
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("kind", REPORTS)
-def test_reporting_takes_linear_time(kind: str, shape: str) -> None:
+def test_writing_a_report_takes_linear_time_in_the_number_of_files(kind: str, shape: str) -> None:
     paths, n = SHAPES[shape]
     assert_linear(REPORTS[kind], lambda n: a_plan(paths(n)), n)
 
@@ -213,7 +213,7 @@ PATHS: dict[str, Callable[[int], str]] = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("shape", PATHS)
-def test_normalising_a_path_takes_linear_time(shape: str) -> None:
+def test_normalising_a_path_takes_linear_time_in_its_length(shape: str) -> None:
     def run(path: str) -> object:
         try:
             return clean(path)
@@ -234,7 +234,7 @@ def test_resolving_a_chain_of_links_takes_linear_time() -> None:
 
 
 @pytest.mark.slow
-def test_rendering_rules_takes_linear_time() -> None:
+def test_rendering_takes_linear_time_in_the_number_of_rules() -> None:
     def run(metadata: Metadata) -> object:
         return render(metadata, TEMPLATES, Instance(), ("create",), RenderOptions(NONE))
 
@@ -244,7 +244,7 @@ def test_rendering_rules_takes_linear_time() -> None:
     assert_linear(run, make, 500)
 
 
-def test_a_prediction_ends_at_the_time_limit() -> None:
+def test_predicting_a_start_stops_at_the_time_limit() -> None:
     plan, rootfs = plan_without_prediction(many(100), "incus", vm=False, known=True, fails=False)
     limits = Limits(total=1e-9).begun()
     with pytest.raises(LimitError, match="longer than"):

@@ -89,7 +89,7 @@ SHAPES: dict[str, Callable[[int], bytes]] = {
 @pytest.mark.slow
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("reader", READERS)
-def test_readers_take_linear_time_and_memory(reader, shape):
+def test_every_text_reader_takes_linear_time_and_memory(reader, shape):
     read, text = READERS[reader], SHAPES[shape]
 
     def subject(n: int) -> Callable[[], Any]:

@@ -99,7 +99,7 @@ def words(environ: dict[str, str]) -> list[str]:
 
 
 @pytest.mark.parametrize("install", [install_zipapp, install_wheel, install_package])
-def test_a_new_debian_does_all_jobs_and_starts_a_container(install, debian, wanted):
+def test_templater_works_on_a_new_debian_system_and_renders_a_starting_container(install, debian, wanted):
     """The zipapp and the wheel are tested alone: apt's files are installed last, and a venv ignores them."""
     installation = install(debian)
     folder = FOLDER / install.__name__

@@ -95,7 +95,7 @@ def wait_for_writing(folder: Path, process: subprocess.Popen) -> None:
         time.sleep(0.0002)
 
 
-def test_a_killed_hook_leaves_files_old_or_new_and_the_next_hook_completes_the_work(folder: Path, calm):
+def test_a_killed_hook_leaves_each_file_old_or_new_and_the_next_hook_completes_the_work(folder: Path, calm):
     fresh, wanted, seconds = calm
     chance = random.Random(4)
     ended = {"before": 0, "between": 0, "after": 0}
@@ -127,7 +127,7 @@ def test_a_killed_hook_leaves_files_old_or_new_and_the_next_hook_completes_the_w
     assert ended["before"] > KILLS // 20 and ended["after"] + ended["between"] > KILLS // 20, ended
 
 
-def test_concurrent_hooks_succeed_with_one_result(folder: Path, calm):
+def test_concurrent_hooks_succeed_and_give_one_result(folder: Path, calm):
     fresh, wanted, _ = calm
     for _ in range(10):
         both = copy(fresh, folder / "both")

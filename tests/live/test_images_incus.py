@@ -164,7 +164,7 @@ def test_a_built_image_starts_in_incus_with_the_previewed_files(incus, work, for
         assert os.getxattr(rootfs / "etc/passwd", "user.note") == b"kept"
 
 
-def test_incus_treats_an_edited_image_as_new_and_uses_its_template(incus, work):
+def test_incus_imports_an_edited_image_as_a_new_image_and_uses_its_template(incus, work):
     (file,) = stored(work, layout="unified", compression="xz")
     (work / "new.tpl").write_text("edited for {{ instance.name }}\n")
     old, _, new = templater("image", "set-property", file, "os=edited").stdout.partition(" -> ")
@@ -316,7 +316,7 @@ def test_a_published_image_starts_in_incus(incus, work):
     assert (incus.rootfs("o1") / "etc/motd").read_text() == "ours\n"
 
 
-def test_incus_and_unpack_create_the_same_tree(incus, work):
+def test_incus_and_the_unpack_command_create_the_same_tree(incus, work):
     (file,) = stored(work, layout="unified", compression="zstd")
     incus("image", "import", file, "--alias", "t")
     incus("create", "t", "t1")
@@ -335,7 +335,7 @@ def test_incus_and_unpack_create_the_same_tree(incus, work):
 
 
 @pytest.mark.parametrize("preset", ["minimal", "cloud-init", "netplan", "openwrt"])
-def test_a_container_of_every_preset_starts(incus, work, preset):
+def test_a_container_starts_from_an_image_of_each_preset(incus, work, preset):
     folder = work / preset
     templater("new", str(folder), "--preset", preset, "os=new", "--architecture", "x86_64")
     make_rootfs(folder / "rootfs")
@@ -348,7 +348,7 @@ def test_a_container_of_every_preset_starts(incus, work, preset):
     assert {path: content or "" for path, (_, content) in found.items()} == promised
 
 
-def test_incus_and_unpack_restore_acls_only_from_attributes(incus, work, tmp_path):
+def test_incus_and_unpack_restore_acls_only_from_extended_attributes(incus, work, tmp_path):
     need("setfacl", "tar")
     folder = tmp_path / "image"
     make_image(folder, METADATA, TEMPLATES)

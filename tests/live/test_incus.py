@@ -366,7 +366,7 @@ def test_a_sample_image_gives_the_same_files_as_incus(name: str, side: Side, tmp
     assert side.compared == 3
 
 
-def test_the_log_of_an_incus_hook_counts_matching_files(side: Side, tmp_path: Path):
+def test_the_log_of_an_incus_hook_counts_the_files_with_the_predicted_content(side: Side, tmp_path: Path):
     image = {
         "metadata_yaml": "architecture: x86_64\ncreation_date: 1700000000\ntemplates:\n"
         "  /etc/a:\n    when: [start]\n    template: a.tpl\n",
@@ -383,7 +383,7 @@ def test_the_log_of_an_incus_hook_counts_matching_files(side: Side, tmp_path: Pa
     assert "start: 1 files match templater's result" in log.read_text()
 
 
-def test_endless_macros_crash_incus_but_only_fail_their_rule_in_templater(tmp_path: Path):
+def test_an_endless_macro_crashes_incus_but_only_fails_its_rule_in_templater(tmp_path: Path):
     need("incus", "unshare")
     metadata = f"architecture: x86_64\ncreation_date: 1700000000\ntemplates:\n{ENDLESS}"
     template = (SAMPLES / "broken/templates/endless.tpl").read_text()

@@ -95,7 +95,7 @@ def lxc(folder: Path) -> Iterator[Lxc]:
         lxc.close()
 
 
-def test_a_container_on_a_directory_is_rendered_before_its_first_start(lxc: Lxc):
+def test_a_hook_renders_a_container_on_a_directory_before_its_first_start(lxc: Lxc):
     folder = lxc.create("c1", settings="lxc.hook.version = 1\n")
     lxc.start("c1")
     assert lxc.seen("c1") == born("c1")
@@ -103,7 +103,7 @@ def test_a_container_on_a_directory_is_rendered_before_its_first_start(lxc: Lxc)
     assert "create /etc/birth 0:0 0644" in log_of(folder)
 
 
-def test_hook_version_0_passes_its_values_as_arguments(lxc: Lxc):
+def test_a_hook_of_version_0_gets_its_values_as_arguments(lxc: Lxc):
     lxc.create("c1", settings="lxc.hook.version = 0\n")
     lxc.start("c1")
     assert lxc.seen("c1") == born("c1")
@@ -160,7 +160,7 @@ def test_an_id_map_that_contradicts_the_root_filesystem_is_refused(lxc: Lxc):
 
 
 @pytest.mark.parametrize("stage", ["pre-start", "mount"])
-def test_an_overlay_is_rendered_at_pre_start_and_at_mount(lxc: Lxc, stage: str):
+def test_an_overlay_can_be_rendered_in_the_pre_start_hook_or_in_the_mount_hook(lxc: Lxc, stage: str):
     line = hook_line("lxc", "--stage", stage)
     stages = ("pre-start", "mount", "clone") if stage == "mount" else ("pre-start", "clone")
     lxc.create("base", hooks="".join(f"lxc.hook.{name} = {line}\n" for name in stages))
@@ -208,7 +208,7 @@ def test_a_rename_before_the_first_start_still_runs_the_trigger_create(lxc: Lxc)
     assert state_of(lxc.path / "c9")["pending"] == "create"
 
 
-def test_restoring_a_snapshot_restores_its_pending_trigger(lxc: Lxc):
+def test_restoring_an_lxc_snapshot_restores_its_pending_trigger(lxc: Lxc):
     lxc.create("c1")
     lxc.start("c1")
     lxc.stop("c1")
@@ -263,7 +263,7 @@ def test_with_keep_going_a_container_starts_despite_an_error(lxc: Lxc):
     assert lxc.cat("c1", "/etc/existing") == "old content\n"
 
 
-def test_an_ephemeral_copy_is_rendered(lxc: Lxc):
+def test_a_hook_renders_an_ephemeral_copy_of_a_container(lxc: Lxc):
     lxc.create("c1")
     lxc.command("lxc-copy", "c1", "-N", "e1", "-e")
     lxc.command("lxc-wait", "e1", "-s", "RUNNING", "-t", "10")
@@ -283,7 +283,7 @@ def test_the_installed_hook_line_works_at_the_next_start(lxc: Lxc):
     assert (folder / "config").read_text().count("from templater_hook import") == 3
 
 
-def test_an_unprivileged_overlay_is_rendered(lxc: Lxc):
+def test_a_hook_renders_an_overlay_of_an_unprivileged_container(lxc: Lxc):
     settings = f"lxc.idmap = u 0 {BASE} 65536\nlxc.idmap = g 0 {BASE} 65536\n"
     folder = lxc.create("base", settings=settings)
     shift(folder / "rootfs", BASE)
@@ -296,7 +296,7 @@ def test_an_unprivileged_overlay_is_rendered(lxc: Lxc):
 
 
 @pytest.mark.parametrize("kind", ["loop", "nbd", "zfs", "lvm", "rbd"])
-def test_attack_68_a_root_that_only_lxc_can_mount_is_reported_at_start(lxc: Lxc, kind: str):
+def test_attack_68_a_start_reports_a_root_filesystem_that_only_lxc_can_mount(lxc: Lxc, kind: str):
     """templater reports the error before LXC's own error for such a root filesystem."""
     paths = {"zfs": "tank/c1", "lvm": "/dev/vg0/c1", "rbd": "pool/c1"}
     path = paths.get(kind, str(lxc.path / "disk.img"))

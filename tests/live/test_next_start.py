@@ -282,7 +282,7 @@ def test_the_next_start_writes_the_files_that_the_diff_command_predicts(
         )
 
 
-def test_every_command_sends_get_and_head_only(made: Made) -> None:
+def test_every_command_for_a_running_instance_sends_only_get_and_head_requests(made: Made) -> None:
     name, family = "running", made.daemon.name
     commands: dict[str, list[str]] = {
         "preview": [], "diff": [], "explain": [], "check": [], "simulate": ["c:user.foo=x", "restart"],
@@ -298,7 +298,7 @@ def test_every_command_sends_get_and_head_only(made: Made) -> None:
     assert events and {event.action for event in events} <= READING
 
 
-def test_an_instance_that_vanishes_is_reported_on_one_line_and_the_other_instances_are_shown(
+def test_an_instance_that_vanishes_is_reported_on_one_line_and_does_not_hide_other_instances(
     made: Made,
 ) -> None:
     made.client("doomed", "create" if made.daemon.name == "incus" else "init", "t", "doomed")
@@ -367,7 +367,7 @@ def test_diff_with_a_restricted_certificate_uses_the_project_of_the_certificate(
     assert one.returncode == 0 and "incus start there:in-p2-stopped --project p2" not in one.stderr
 
 
-def test_a_restricted_certificate_gets_a_one_line_error_for_another_project(
+def test_a_client_with_a_restricted_certificate_gets_a_one_line_error_for_another_project(
     restricted: dict[str, str],
 ) -> None:
     for words in (

@@ -61,14 +61,14 @@ def test_the_hook_line_renders_before_the_container_starts(folder: Path):
     assert state_of(folder / "m1") == {"name": "m1"}
 
 
-def test_mapped_ownership_uses_container_ids(folder: Path):
+def test_a_hook_for_a_mapped_machine_writes_files_with_container_ids(folder: Path):
     rootfs = machine(folder)
     hook(folder)
     answer = nspawn(rootfs, f"--private-users={BASE}:65536", "--private-users-ownership=map")
     assert shown(answer.stdout) == born("m1")
 
 
-def test_ownership_shifted_by_nspawn_is_detected_from_the_directory(folder: Path):
+def test_a_hook_detects_ownership_shifted_by_nspawn_from_the_directory_owner(folder: Path):
     rootfs = machine(folder)
     users = (f"--private-users={BASE}:65536", "--private-users-ownership=chown")
     nspawn(rootfs, *users, words=["/bin/true"])
@@ -86,7 +86,7 @@ def test_a_failing_template_fails_the_hook_line_and_reports_the_reason(folder: P
     assert "templates/birth.tpl:1:" in log_of(folder / "m1")
 
 
-def test_the_if_present_option_skips_a_machine_without_an_image(folder: Path):
+def test_with_the_if_present_option_a_hook_skips_a_machine_without_an_image(folder: Path):
     need("systemd-nspawn")
     make_rootfs(folder / "machines/m1")
     (folder / "m1").mkdir()
@@ -109,7 +109,7 @@ journalctl -u systemd-nspawn@m1 --no-pager -o cat
 """
 
 
-def test_the_drop_in_of_the_unit_runs_before_the_machine_starts(folder: Path):
+def test_the_systemd_unit_drop_in_renders_before_the_machine_starts(folder: Path):
     """The full path: systemd starts systemd-nspawn@m1, whose drop-in `hook install` wrote."""
     need("systemd-nspawn", "machinectl")
     if not Path("/usr/lib/systemd/systemd").exists():

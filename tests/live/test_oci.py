@@ -80,14 +80,14 @@ def bundle(request: pytest.FixtureRequest, folder: Path) -> Iterator[Bundle]:
     yield Bundle(request.param, folder)
 
 
-def test_a_bundle_with_an_image_is_rendered(bundle: Bundle):
+def test_a_hook_renders_a_bundle_that_contains_an_image(bundle: Bundle):
     make_image(bundle.path, instance=INSTANCE)
     bundle.install()
     assert bundle.seen() == born("c1")
     assert state_of(bundle.path) == {"name": "c1"}
 
 
-def test_annotations_name_the_image_and_the_configuration(bundle: Bundle, folder: Path):
+def test_annotations_can_set_the_image_and_the_configuration_keys(bundle: Bundle, folder: Path):
     make_image(folder / "image")
     bundle.install("--allow", str(folder))
     bundle.edit(
@@ -142,7 +142,7 @@ def test_files_in_a_user_namespace_have_mapped_owners(bundle: Bundle):
     assert (bundle.path / "rootfs/srv/new/deep/file").stat().st_uid == BASE + 33
 
 
-def test_a_read_only_root_is_rendered(bundle: Bundle):
+def test_a_hook_renders_a_container_with_a_read_only_root(bundle: Bundle):
     make_image(bundle.path, instance=INSTANCE)
     bundle.install()
     bundle.edit(root={"readonly": True})

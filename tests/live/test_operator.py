@@ -115,7 +115,9 @@ def expected(plan: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("state", LIVES)
-def test_the_next_start_writes_the_previewed_files(incus: Incus, state: str, tmp_path: Path) -> None:
+def test_the_next_start_of_an_instance_writes_the_previewed_files(
+    incus: Incus, state: str, tmp_path: Path
+) -> None:
     name = state
     incus("create", "t", name, "-c", "user.foo=bar")
     for words in LIVES[state]:

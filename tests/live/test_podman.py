@@ -106,7 +106,7 @@ def test_annotations_that_name_the_directory_of_another_instance_are_refused(pod
     assert "hunter2" not in answer.stdout + answer.stderr + (podman.path / "log").read_text()
 
 
-def test_files_with_a_uid_map_have_mapped_owners(podman: Podman):
+def test_files_of_a_container_with_a_uid_map_have_mapped_owners(podman: Podman):
     podman.install()
     answer = podman.run(
         "--rm", "--uidmap", "0:100000:65536", "--gidmap", "0:100000:65536", *annotation(podman)

@@ -54,7 +54,7 @@ def preview(src: str, environment: dict[str, str], code: int | None = 0) -> str:
 
 
 @pytest.mark.parametrize("alias", ["one", "two"])
-def test_an_image_of_the_local_daemon_previews_like_its_directory(images, environment, alias):
+def test_an_image_in_the_local_daemon_has_the_same_preview_as_its_directory(images, environment, alias):
     there = preview(f"incus:image/tiny/{alias}", environment)
     assert "web1" in there
     here = preview(str(images[alias]), environment).replace("overwrite", "write")
@@ -63,13 +63,13 @@ def test_an_image_of_the_local_daemon_previews_like_its_directory(images, enviro
     )  # the directory has a root filesystem to compare with
 
 
-def test_an_image_of_the_incus_daemon_is_previewed_from_its_metadata_only(images, environment, tmp_path):
+def test_preview_of_an_image_in_the_incus_daemon_reads_only_its_metadata(images, environment, tmp_path):
     preview("incus:image/tiny/two", environment)
     (file,) = (tmp_path / ".local/share/templater/store/files").iterdir()
     assert file.stat().st_size < 100_000
 
 
-def test_a_whole_image_of_the_daemon_is_unpacked(images, environment, tmp_path):
+def test_unpack_fetches_the_complete_image_from_the_daemon(images, environment, tmp_path):
     run(
         sys.executable,
         "-m",
@@ -97,7 +97,9 @@ def add_remote(incus: Incus, address: str, environment: dict[str, str], *words: 
     )  # fmt: skip
 
 
-def test_a_public_image_is_read_over_https_and_a_private_one_is_not(incus, images, address, environment):
+def test_a_public_image_can_be_read_over_https_but_a_private_image_cannot(
+    incus, images, address, environment
+):
     add_remote(incus, address, environment, "--certificate", str(incus.folder / "server.crt"))
     assert preview("host:tiny/two", environment) == preview("incus:image/tiny/two", environment)
     assert "has no image 'tiny/one' that this user may see" in preview("host:tiny/one", environment, code=2)
@@ -108,7 +110,9 @@ def test_a_certificate_that_is_not_trusted_is_one_clear_error(incus, images, add
     assert "certificate is not trusted" in preview("host:tiny/two", environment, code=2)
 
 
-def test_the_remotes_of_the_real_client_are_read(incus, images, address, environment, tmp_path):
+def test_templater_reads_the_remotes_that_the_real_client_saved(
+    incus, images, address, environment, tmp_path
+):
     """`incus remote add` writes the address and the certificate; templater reads both."""
     environment = {**environment, "INCUS_CONF": str(tmp_path / "client")}
     run(
@@ -124,7 +128,7 @@ def test_the_remotes_of_the_real_client_are_read(incus, images, address, environ
     assert preview("there:tiny/two", environment) == preview("incus:image/tiny/two", environment)
 
 
-def test_a_restricted_image_is_read_with_the_clients_certificate(
+def test_a_private_image_can_be_read_with_the_certificate_of_the_client(
     incus, images, address, environment, tmp_path
 ):
     environment = {**environment, "INCUS_CONF": str(tmp_path / "client")}

@@ -183,7 +183,9 @@ def test_the_daemon_imports_a_unified_image_that_the_response_headers_name(
     daemon("image", "delete", "imported")
 
 
-def test_the_generated_certificate_is_enough_for_a_public_remote(image_tree, trusting_daemon, tmp_path):
+def test_a_client_needs_only_the_generated_certificate_for_a_public_remote(
+    image_tree, trusting_daemon, tmp_path
+):
     daemon = trusting_daemon
     with templater_serve(image_tree.path, XDG_CONFIG_HOME=str(tmp_path)) as server:
         name = remote(daemon, server, "public")
@@ -197,7 +199,7 @@ def test_the_generated_certificate_is_enough_for_a_public_remote(image_tree, tru
     )
 
 
-def test_the_generated_certificate_is_enough_as_ssl_cert_file_for_simplestreams(
+def test_a_client_trusts_simplestreams_with_the_generated_certificate_in_ssl_cert_file(
     image_tree, certificates, tmp_path
 ):
     with templater_serve(image_tree.path, XDG_CONFIG_HOME=str(tmp_path)) as server:
@@ -207,9 +209,7 @@ def test_the_generated_certificate_is_enough_as_ssl_cert_file_for_simplestreams(
 
 
 @pytest.mark.parametrize("words", [("os=Tiny",), ("type=virtual-machine",), ("os=Other",), ("tiny/1/vm",)])
-def test_a_filter_of_the_client_selects_the_same_images_with_both_protocols(
-    served, certificates, tmp_path, words
-):
+def test_a_client_filter_selects_the_same_images_with_both_protocols(served, certificates, tmp_path, words):
     both = []
     for protocol in ("simplestreams", "public"):
         client = Client(tmp_path / protocol, certificates)
@@ -220,7 +220,7 @@ def test_a_filter_of_the_client_selects_the_same_images_with_both_protocols(
     assert both[0] == both[1]
 
 
-def test_a_stream_like_ubuntus_reaches_incus_through_redirects(certificates, tmp_path, monkeypatch):
+def test_incus_downloads_an_ubuntu_like_stream_through_redirects(certificates, tmp_path, monkeypatch):
     monkeypatch.setenv("SSL_CERT_FILE", str(certificates / "ca.pem"))
     tree, rules = Tree(str(tmp_path / "tree")), str(tmp_path / "rules")
     with serving(Path(__file__).parents[1] / "streams/ubuntu-shape/origin", certificates) as origin:

@@ -66,7 +66,9 @@ FATAL = {"type", "index", "products", "short-fingerprint"}
 @pytest.mark.parametrize(
     "case", [case for case in CASES if "size" not in case.title], ids=lambda case: case.title
 )
-def test_the_real_client_agrees_with_the_verify_command_about_a_changed_tree(case, certificates, tmp_path):
+def test_the_real_client_fails_exactly_where_the_verify_command_reports_an_error(
+    case, certificates, tmp_path
+):
     tree = case.build(tmp_path / "tree")
     report = verify(LocalStream(Tree(str(tree))))
     codes = {problem.code for problem in report.errors((CLIENT,))}
@@ -105,7 +107,9 @@ def _is_about(place: str, image) -> bool:
 @pytest.mark.parametrize(
     "case", [case for case in CASES if "size" in case.title], ids=lambda case: case.title
 )
-def test_the_real_client_checks_the_type_of_a_size_but_not_its_value(case, certificates, tmp_path):
+def test_the_real_client_rejects_a_size_of_the_wrong_type_but_accepts_a_wrong_number(
+    case, certificates, tmp_path
+):
     tree = case.build(tmp_path / "tree")
     fails = verify(LocalStream(Tree(str(tree)))).images[CLIENT] is None
     with serving(tree, certificates) as server:
@@ -155,7 +159,7 @@ def test_the_official_tool_lists_and_verifies_the_tree(published, tmp_path):
     run("incus-simplestreams", "verify", cwd=tree.path, env={**os.environ, "HOME": str(tmp_path)})
 
 
-def test_the_clients_list_ten_thousand_images(certificates, tmp_path):
+def test_the_incus_and_lxd_clients_list_ten_thousand_images(certificates, tmp_path):
     from tests.bench.streams import make_tree
 
     need_programs("incus", "lxc")
@@ -297,7 +301,9 @@ def open_folder() -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("kind", SERVERS)
-def test_a_stream_like_ubuntus_reaches_incus_through_redirects(certificates, open_folder, kind, monkeypatch):
+def test_incus_downloads_an_ubuntu_like_stream_through_redirects(
+    certificates, open_folder, kind, monkeypatch
+):
     need_programs(kind)
     monkeypatch.setenv("SSL_CERT_FILE", str(certificates / "ca.pem"))
     tree, rules = Tree(str(open_folder / "tree")), open_folder / "rules"

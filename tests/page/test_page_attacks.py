@@ -42,7 +42,7 @@ def logged_in(serve, image):
     return running
 
 
-def test_every_answer_has_headers_that_forbid_foreign_scripts_and_framing_and_referrers(server):
+def test_every_answer_has_headers_that_forbid_foreign_scripts_framing_and_referrers(server):
     for path in ("/", "/assets/page.js", "/nothing", "/?token=wrong"):
         _, headers, _ = server.request(path)
         policy = headers["Content-Security-Policy"].split("; ")
@@ -57,7 +57,7 @@ def test_every_answer_has_headers_that_forbid_foreign_scripts_and_framing_and_re
         assert headers["Cross-Origin-Resource-Policy"] == "same-origin"
 
 
-def test_the_token_is_exchanged_once_for_a_cookie_that_scripts_cannot_read(serve, image):
+def test_the_token_can_be_exchanged_once_for_a_cookie_that_scripts_cannot_read(serve, image):
     server = serve(image)
     path = server.address.removeprefix(server.origin)
     status, headers, body = server.request(path)
@@ -97,7 +97,7 @@ def test_a_request_without_the_cookie_is_refused(server, path, cookie):
     ["attacker.example", "attacker.example:{port}", "localhost:{port}", "127.0.0.1", "127.0.0.1:1", "127.0.0.2:{port}",
      "[::1]:{port}", "127.0.0.1:{port}.attacker.example", "127.1:{port}", "", None],
 )  # fmt: skip
-def test_a_rebound_name_is_refused_even_with_the_cookie(server, host):
+def test_a_request_with_a_foreign_host_name_is_refused_even_with_the_cookie(server, host):
     sent = None if host is None else host.replace("{port}", str(server.port))
     for path, method, body in (("/", "GET", None), ("/assets/page.js", "GET", None), ("/view", "POST", VIEW)):
         assert server.request(path, method, body, Host=sent)[0] in (400, 403)
@@ -133,7 +133,7 @@ def test_a_request_from_a_page_on_another_port_is_refused(server, site, path):
      "/assets/....//etc/passwd", "/assets/page.js%00", "/assets/report.js", "/assets/", "/assets", "/assets/page.js/",
      "//etc/passwd", "/file:///etc/passwd", "/assets/..\\..\\html.py", "/templates/hostname.tpl", "/metadata.yaml", "/favicon.ico"],
 )  # fmt: skip
-def test_only_the_files_of_the_page_are_served(server, path):
+def test_the_page_server_serves_only_the_files_of_the_page(server, path):
     status, _, body = server.request(path)
     assert (status, body) == (404, b"not found\n")
 
@@ -162,7 +162,7 @@ def test_an_invalid_body_is_refused(server, body, status):
      {"place": {"host": "../x", "trigger": "x,y", "instance": "../x", "beside": "host:../x", "file": "../../etc/passwd"}},
      {"place": {"beside": "trigger:" + "start," * 1000}}, {"place": {}, "kind": "findings", "version": "x"}],
 )  # fmt: skip
-def test_the_page_answers_a_request_with_values_of_the_wrong_kind(server, question):
+def test_a_request_with_values_of_the_wrong_type_gets_a_normal_answer(server, question):
     status, _, body = server.request("/view", "POST", json.dumps(question).encode())
     assert status == 200
     assert b"Traceback" not in body
@@ -177,7 +177,9 @@ def test_a_request_with_a_wrong_content_type_or_a_too_large_body_is_refused(own_
     assert own_server.view()["list"]
 
 
-def test_a_thousand_requests_at_once_are_answered_refused_or_closed(own_server, restored_process):
+def test_each_of_a_thousand_concurrent_requests_is_answered_or_refused_or_closed(
+    own_server, restored_process
+):
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 4096)), hard))
     head = (
@@ -265,7 +267,7 @@ sys.stdout.buffer.write(answer)
 """
 
 
-def test_a_view_that_exceeds_a_limit_leaves_no_files_in_memory(serve, tmp_path):
+def test_a_view_above_a_limit_frees_the_memory_of_its_files(serve, tmp_path):
     rules = {f"/etc/{number}": {"when": ["create"], "template": "a"} for number in range(1500)}
     server = serve(an_image(tmp_path / "image", rules, {"a": '{{ "x"|ljust:260000 }}{{ path }}'}))
     server.log_in()
@@ -302,7 +304,7 @@ def test_another_user_of_the_machine_is_refused_even_with_the_token(serve, image
     server.log_in()
 
 
-def test_root_is_refused_unless_it_is_allowed(image):
+def test_the_page_server_refuses_to_run_as_root_without_an_option(image):
     if os.geteuid() != 0:
         pytest.skip("needs root")
     done = subprocess.run(
@@ -326,7 +328,7 @@ def test_root_is_refused_unless_it_is_allowed(image):
         ["--web", "--instances", "x", "--type", "container"],
     ],
 )
-def test_options_that_contradict_the_web_option_or_need_it_are_usage_errors(image, words):
+def test_an_option_that_contradicts_or_needs_the_web_option_is_a_usage_error(image, words):
     done = subprocess.run(
         [sys.executable, "-m", "templater", "watch", str(image), *words], cwd=ROOT, capture_output=True, text=True, check=False,
         env={**os.environ, "PYTHONPATH": str(ROOT)},

@@ -30,7 +30,7 @@ def open_file(page, path):
     page.locator("#file > h2", has_text=path).wait_for()
 
 
-def test_an_edited_key_changes_the_preview(serve, browser, image, expect):
+def test_editing_a_key_in_the_form_changes_the_preview(serve, browser, image, expect):
     page = browser.open(serve(image))
     open_file(page, META_DATA)
     page.locator('textarea[data-key="user.meta-data"]').fill("role: web")
@@ -39,7 +39,7 @@ def test_an_edited_key_changes_the_preview(serve, browser, image, expect):
     expect(value_of(page)).not_to_contain_text("role: web")
 
 
-def test_an_edited_name_and_type_change_the_preview(serve, browser, image, expect):
+def test_editing_the_name_and_the_type_in_the_form_changes_the_preview(serve, browser, image, expect):
     page = browser.open(serve(image))
     open_file(page, "/etc/hostname")
     page.locator("#name").fill("db7")
@@ -72,7 +72,9 @@ def test_a_user_can_add_and_edit_and_switch_off_and_reorder_profiles(serve, brow
     expect(page.locator("fieldset")).to_have_count(0)
 
 
-def test_the_address_and_the_storage_never_contain_values(serve, browser, image, expect):
+def test_the_page_address_and_browser_storage_never_contain_configuration_values(
+    serve, browser, image, expect
+):
     page = browser.open(serve(image))
     open_file(page, META_DATA)
     page.locator('textarea[data-key="user.meta-data"]').fill("hunter2-is-secret")
@@ -87,7 +89,7 @@ def test_the_address_and_the_storage_never_contain_values(serve, browser, image,
     assert all("hunter2" not in address for address in browser.requests)
 
 
-def test_an_address_opens_its_view_and_the_back_button_returns_to_the_previous_file(
+def test_a_page_address_opens_its_view_and_the_back_button_returns_to_the_previous_file(
     serve, browser, image, expect
 ):
     page = browser.open(serve(image), "#host=lxd&trigger=start&file=/etc/hosts&beside=host:incus")
@@ -99,7 +101,7 @@ def test_an_address_opens_its_view_and_the_back_button_returns_to_the_previous_f
     expect(page.locator("#file > h2")).not_to_have_text("metadata.yaml")
 
 
-def test_a_changed_file_changes_the_preview(serve, browser, image, expect):
+def test_a_changed_template_on_disk_changes_the_preview(serve, browser, image, expect):
     page = browser.open(serve(image))
     open_file(page, "/etc/hostname")
     (image / "templates" / "hostname.tpl").write_text("{{ instance.name }}.example\n")
@@ -199,7 +201,7 @@ def test_the_origin_of_a_value_is_shown_on_hover_and_on_focus(serve, browser, im
     expect(page.locator("#tip")).to_be_hidden()
 
 
-def test_seven_tabs_follow_changes(serve, browser, image, expect):
+def test_seven_browser_tabs_show_each_change_of_a_template(serve, browser, image, expect):
     server = serve(image)
     context = browser.context()
     pages = [context.new_page() for _ in range(7)]
@@ -218,7 +220,9 @@ HIDE = """hidden => {
 }"""
 
 
-def test_a_hidden_tab_has_no_event_stream_and_fetches_the_state_on_return(serve, browser, image, expect):
+def test_a_hidden_tab_closes_its_event_stream_and_updates_when_it_becomes_visible(
+    serve, browser, image, expect
+):
     page = browser.open(serve(image))
     open_file(page, "/etc/hostname")
     expect(page.locator("#finding-list")).to_contain_text("check found")
@@ -241,7 +245,7 @@ def port_that_is_not_given_to_others():
     raise AssertionError("no port is free")
 
 
-def test_after_a_restart_the_page_continues_with_its_edits_when_the_new_address_is_open(
+def test_after_a_server_restart_the_page_keeps_its_edits_once_its_new_address_is_opened(
     serve, browser, image, expect
 ):
     port = str(port_that_is_not_given_to_others())
@@ -277,7 +281,7 @@ def test_500_targets_are_listed_and_filtered(serve, browser, tmp_path, expect):
     expect(value_of(page)).to_contain_text("file 499 of many")
 
 
-def test_a_file_of_2_megabytes_is_shown_in_part_and_after_a_click_completely(
+def test_a_file_of_2_megabytes_is_shown_in_part_and_after_a_click_as_a_whole(
     serve, browser, tmp_path, expect
 ):
     big = "{{ instance.name }}\n" + "".join(
@@ -331,7 +335,9 @@ def test_the_page_is_usable_with_the_keyboard_alone(serve, browser, image, expec
     expect(page.locator('textarea[data-key="user.mine"]')).to_be_focused()
 
 
-def test_typing_fast_keeps_every_character_and_shows_the_last(serve, browser, image, expect):
+def test_fast_typing_in_the_form_loses_no_character_and_the_preview_shows_the_result(
+    serve, browser, image, expect
+):
     page = browser.open(serve(image))
     open_file(page, META_DATA)
     text = "the quick brown fox jumps over the lazy dog"

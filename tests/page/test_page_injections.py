@@ -37,7 +37,7 @@ def page(request, serve, browser, tmp_path):
     return browser.open(server, bypass_csp=request.param)
 
 
-def test_no_script_in_a_text_of_an_image_or_an_instance_runs(page, expect):
+def test_the_page_runs_no_script_from_an_image_or_an_instance(page, expect):
     assert len(PAYLOADS) >= 40
     assert not is_owned(page)
     links = page.locator("#list a")
@@ -56,7 +56,7 @@ def test_no_script_in_a_text_of_an_image_or_an_instance_runs(page, expect):
 
 
 @pytest.mark.parametrize("field", ["file", "instance", "host", "trigger", "beside", "words", "x"])
-def test_no_script_in_the_address_runs(serve, browser, image, field):
+def test_the_page_runs_no_script_from_its_address(serve, browser, image, field):
     server = serve(image)
     page = browser.open(server, bypass_csp=True)
     for payload in PAYLOADS[::3]:
@@ -73,7 +73,7 @@ def test_no_script_in_the_address_runs(serve, browser, image, field):
     assert not is_owned(page)
 
 
-def test_payloads_in_edits_and_in_names_of_changed_files_do_not_run(serve, browser, image, expect):
+def test_the_page_runs_no_script_from_edits_or_from_names_of_changed_files(serve, browser, image, expect):
     page = browser.open(serve(image), bypass_csp=True)
     page.locator('#list a[data-path$="meta-data"]').click()
     field = page.locator('textarea[data-key="user.meta-data"]')
@@ -99,7 +99,7 @@ def test_payloads_in_edits_and_in_names_of_changed_files_do_not_run(serve, brows
 
 
 @pytest.mark.parametrize("payload", [PAYLOADS[17], PAYLOADS[26]])
-def test_without_escaping_each_payload_runs_in_the_page(serve, browser, image, payload):
+def test_each_script_payload_runs_in_the_page_if_escaping_is_off(serve, browser, image, payload):
     page = browser.open(serve(image), bypass_csp=True)
     page.evaluate("text => { document.querySelector('#notes').innerHTML = text; }", payload)
     page.wait_for_function(OWNED)

@@ -27,7 +27,7 @@ data = st.binary(max_size=60)
 
 @unhurried
 @given(texts, dialects)
-def test_tokens_cover_the_source_in_order(text, dialect):
+def test_template_tokens_are_in_order_and_cover_the_source(text, dialect):
     """Tokens are in order, do not overlap, and have the text of their span; gaps contain no token."""
     unit = Unit(Source("t", text.encode("utf-8", "surrogatepass").decode("utf-8", "surrogateescape")))
     try:
@@ -89,7 +89,7 @@ def test_any_template_with_any_data_renders_or_raises_a_templater_error(text, di
 
 @unhurried
 @given(data, dialects, st.sampled_from(["incus", "plain"]))
-def test_text_without_delimiters_renders_to_itself(text, dialect, mode):
+def test_text_without_template_delimiters_renders_unchanged(text, dialect, mode):
     """This includes invalid UTF-8. A brace at the end would merge with the wrapper that LXD adds."""
     text = text.replace(b"{", b"(").replace(b"\x01", b"")
     out = pongo2.compile(text, dialect, mode=mode).render({})
@@ -98,7 +98,7 @@ def test_text_without_delimiters_renders_to_itself(text, dialect, mode):
 
 @unhurried
 @given(st.text(max_size=20), dialects)
-def test_a_value_is_printed_unchanged(text, dialect):
+def test_a_text_value_is_printed_unchanged(text, dialect):
     """Autoescape is off, as in an image's templates."""
     text = text.encode("utf-8", "replace").decode()
     assert pongo2.compile("{{ x }}", dialect).render({"x": text}) == text

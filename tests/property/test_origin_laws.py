@@ -126,7 +126,7 @@ CLOUD_IMAGES = pytest.mark.parametrize("image", ["debian-cloud", "ubuntu-2016"])
 @CLOUD_IMAGES
 @settings(deadline=None, max_examples=5)
 @given(config=cloud_configs())
-def test_removing_an_origin_changes_the_output_of_a_cloud_init_image(image, config):
+def test_removing_the_key_that_explain_names_changes_the_output_of_a_cloud_init_image(image, config):
     """Removing the origin of a value changes the output, and removing a key that is not named does not.
 
     A condition may name a key whose removal changes nothing, such as ``user.network_mode`` with a value that
@@ -139,7 +139,7 @@ def test_removing_an_origin_changes_the_output_of_a_cloud_init_image(image, conf
 @pytest.mark.law
 @settings(deadline=None, max_examples=500)
 @given(config=cloud_configs())
-def test_removing_an_origin_changes_the_output_of_a_cloud_init_image_in_many_examples(image, config):
+def test_removing_the_key_that_explain_names_changes_the_output_in_many_examples(image, config):
     check_cloud_init(image, config)
 
 
@@ -235,14 +235,12 @@ def check_any_template(text, config):
 @example("{% for k, v in config %}\n{% endfor %}", {"default": {}, "web": {}, "local": {"user.a": ""}})
 @settings(deadline=None, max_examples=15)
 @given(texts, configs)
-def test_removing_a_key_that_is_not_an_origin_does_not_change_the_rendered_text(text, config):
+def test_removing_a_key_that_explain_does_not_name_leaves_the_text_unchanged(text, config):
     check_any_template(text, config)
 
 
 @pytest.mark.law
 @settings(deadline=None, max_examples=5_000)
 @given(texts, configs)
-def test_removing_a_key_that_is_not_an_origin_does_not_change_the_rendered_text_in_many_examples(
-    text, config
-):
+def test_removing_a_key_that_explain_does_not_name_leaves_the_text_unchanged_in_many_examples(text, config):
     check_any_template(text, config)

@@ -145,7 +145,7 @@ def agrees(views: list[object], path: str) -> None:
 @pytest.mark.parametrize("mechanism", MECHANISMS)
 @settings(deadline=None)
 @given(history=histories, seen=st.lists(paths, min_size=1, max_size=6))
-def test_root_filesystems_in_memory_on_disk_and_in_a_tar_show_the_same_tree(mechanism, history, seen):
+def test_a_tree_reads_the_same_in_memory_and_on_disk_and_in_a_tar(mechanism, history, seen):
     tree = MemoryRootfs()
     with tempfile.TemporaryDirectory() as folder, Root(folder, mechanism=mechanism) as root:
         os.chmod(folder, 0o755)
@@ -204,7 +204,7 @@ writes = st.lists(
 @pytest.mark.parametrize("mechanism", MECHANISMS)
 @settings(deadline=None)
 @given(history=histories, files=writes)
-def test_writing_through_links_changes_nothing_outside_the_root(mechanism, history, files):
+def test_writing_to_paths_with_links_changes_nothing_outside_the_root(mechanism, history, files):
     with tempfile.TemporaryDirectory() as folder:
         top = Path(folder)
         (top / "canary").mkdir()
@@ -261,7 +261,7 @@ def test_applying_in_memory_and_on_disk_gives_the_same_tree(history, files):
 
 @settings(deadline=None)
 @given(history=histories)
-def test_equal_trees_give_equal_archives(history):
+def test_equal_directory_trees_give_equal_archives(history):
     first, second = MemoryRootfs(), MemoryRootfs()
     for step in history:
         if outcome(lambda: in_memory(first, step)) == "None":

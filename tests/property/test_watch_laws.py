@@ -170,9 +170,7 @@ def state(image, request):
 @pytest.mark.slow
 @settings(deadline=None, max_examples=100)
 @given(st.lists(EDITS, min_size=1, max_size=8), st.booleans(), st.booleans())
-def test_after_any_edits_the_state_of_a_watched_image_equals_the_state_of_a_newly_opened_image(
-    edits, checked, with_rootfs
-):
+def test_a_watched_image_equals_a_newly_opened_image_after_any_edits(edits, checked, with_rootfs):
     with tempfile.TemporaryDirectory() as folder:
         edited = Edited(Path(folder), with_rootfs=with_rootfs)
         for edit in START:
@@ -216,7 +214,7 @@ def outcome(inputs, memo=None):
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_after_random_changes_of_inputs_a_stored_rendering_equals_a_new_rendering(seed):
+def test_a_cached_rendering_equals_a_new_rendering_after_random_changes_of_inputs(seed):
     choose = random.Random(seed)
     inputs, memo = {name: values[0] for name, values in INPUTS.items()}, Memo()
     for number in range(200):

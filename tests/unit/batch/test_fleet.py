@@ -77,7 +77,7 @@ def test_file_contents_that_look_like_placeholders_are_kept_unchanged(tmp_path):
     assert plans(data, str(tmp_path)) == list(one_by_one(data, str(tmp_path)))
 
 
-def test_json_escapes_characters_that_change_a_terminal(tmp_path):
+def test_json_output_escapes_control_characters_of_terminals(tmp_path):
     (tmp_path / "templates").mkdir()
     (tmp_path / "templates/a.tpl").write_text("a\u202e{{ instance.name }}")
     (tmp_path / "metadata.yaml").write_text("templates: {/\u202e: {when: [create], template: a.tpl}}\n")

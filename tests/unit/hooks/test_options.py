@@ -392,7 +392,7 @@ def test_a_machine_named_like_a_directory_of_templater_needs_a_source_and_a_stat
     assert isinstance(nspawn.read_request(options, {}), HookRequest)
 
 
-def test_the_if_present_option_skips_a_machine_without_an_image(tmp_path, monkeypatch):
+def test_with_the_if_present_option_a_hook_skips_a_machine_without_an_image(tmp_path, monkeypatch):
     monkeypatch.setattr(nspawn, "INSTANCES", str(tmp_path / "state"))
     options = Options()
     options.words, options.source = ("web1",), str(tmp_path)
