@@ -225,17 +225,17 @@ def test_a_folder_imports_only_the_folders_that_its_docstring_lists(folder):
     assert not allowed(folder) - graph()[folder], "the docstring allows an import that nothing needs"
 
 
-def test_the_folder_graph_has_no_cycle(capsys):
+def test_the_imports_between_folders_have_no_cycle(capsys):
     with capsys.disabled():
         print("\n" + drawing())
     floors(graph())
 
 
-def test_few_modules_are_directly_in_the_package():
+def test_the_package_contains_few_top_level_modules():
     assert len(TOP_MODULES) + 1 <= AT_THE_TOP
 
 
-def test_no_public_function_shares_the_name_of_a_module():
+def test_no_public_function_has_the_name_of_a_module():
     from templater import __all__ as public
 
     assert not set(public) & {*FOLDERS, *TOP_MODULES}
@@ -246,7 +246,7 @@ def test_no_public_function_shares_the_name_of_a_module():
     [{"eager"}, {"eager", "lazy"}, {"eager", "lazy", "types"}],
     ids=["at import", "lazy imports too", "imports for types too"],
 )
-def test_there_is_no_import_cycle(kinds):
+def test_the_imports_between_modules_have_no_cycle(kinds):
     arrows: dict[str, set[str]] = {module: set() for module in MODULES}
     for found, target in internal():
         if found.kind in kinds and PUBLIC not in (found.module, target) and target in arrows:
@@ -268,7 +268,7 @@ def pure_modules() -> list[str]:
     return [m for m in MODULES if m in PURE_MODULES or (folder_of(m) in PURE and m not in IMPURE)]
 
 
-def test_pure_modules_have_no_side_effects():
+def test_pure_modules_import_no_module_with_side_effects():
     pure = set(pure_modules())
     wrong = [
         str(found)
@@ -278,7 +278,7 @@ def test_pure_modules_have_no_side_effects():
     assert not wrong, "\n".join(wrong)
 
 
-def test_pure_modules_neither_open_nor_print():
+def test_pure_modules_neither_open_files_nor_print():
     wrong = [
         f"{module}:{node.lineno} calls {node.func.id}()"
         for module in pure_modules()
@@ -290,7 +290,7 @@ def test_pure_modules_neither_open_nor_print():
     assert not wrong, "\n".join(wrong)
 
 
-def test_only_entry_points_print():
+def test_only_entry_point_modules_print():
     wrong = [
         f"{module}:{node.lineno}"
         for module in MODULES
@@ -325,14 +325,14 @@ def test_only_the_server_imports_the_libraries_of_the_extra_server(library, user
     )
 
 
-def test_importing_templater_loads_no_submodule():
+def test_importing_the_package_loads_no_submodule():
     eager = [str(found) for found in all_imports() if found.module == PUBLIC and found.kind == "eager"]
     eager = [line for line in eager if " imports sys " not in line]
     assert not eager, "\n".join(eager)
 
 
 @pytest.mark.parametrize("module", sorted(LEAN & set(MODULES)))
-def test_a_lean_module_imports_lean_modules_only(module):
+def test_a_lean_hook_module_imports_only_lean_modules(module):
     wrong = []
     for found in imports(module):
         target = own(found.target)
@@ -361,7 +361,7 @@ def loaded(names: list[str]) -> set[str]:
     return set(answer.stdout.split())
 
 
-def test_lean_modules_load_only_lean_modules():
+def test_importing_the_lean_hook_modules_loads_only_lean_modules():
     names = [f"templater.{m}".rstrip(".") for m in sorted(LEAN & set(MODULES)) if m != PUBLIC]
     got = loaded(names)
     ours = {own(name) for name in got if name.split(".")[0] == "templater"}
@@ -378,7 +378,7 @@ def own_test_names() -> set[str]:
 @pytest.mark.parametrize(
     "folder", ["pongo2/tags", "pongo2/filters", "cli/commands", "hooks/runtimes", "checks/security"]
 )
-def test_every_plugin_has_a_test_file_with_its_name(folder):
+def test_every_plugin_module_has_a_test_file_with_its_name(folder):
     plugins = {path.stem.strip("_") for path in (PACKAGE / folder).glob("*.py") if path.stem != "__init__"}
     missing = plugins - {name.strip("_") for name in own_test_names()}
     assert not missing, f"no test_NAME.py (or tests/cli/NAME.txt) for {sorted(missing)} of {folder}"

@@ -142,7 +142,7 @@ def objects(heading, value, found):
     return found
 
 
-def test_documented_json_keys_match_the_printed_ones(folder):
+def test_the_documented_json_keys_equal_the_printed_json_keys(folder):
     found = {}
     for heading, commands in PRINTED.items():
         for words in commands:
@@ -153,7 +153,7 @@ def test_documented_json_keys_match_the_printed_ones(folder):
     check_keys({heading: keys for heading, keys in said.items() if heading not in LIVE}, found)
 
 
-def test_documented_json_keys_of_a_running_instance_match_the_printed_ones(incus, capfd):  # noqa: F811
+def test_the_documented_json_keys_of_a_running_instance_equal_the_printed_json_keys(incus, capfd):  # noqa: F811
     found = {}
 
     def diff():
@@ -193,7 +193,7 @@ def test_all_exit_codes_are_documented():
     assert told == {0, 1, 130} | {kind.exit_code for kind in kinds if issubclass(kind, errors.TemplaterError)}
 
 
-def test_standard_output_is_empty_without_a_result(folder):
+def test_a_command_that_fails_prints_nothing_to_standard_output(folder):
     done = run_templater(["preview", "nosuch", "--json"], cwd=folder)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr

@@ -33,7 +33,7 @@ def test_the_contributing_page_has_a_recipe_for_every_kind_of_plugin():
     assert set(RECIPES) == {"check", "filter", "tag", "command", "runtime"}
 
 
-def test_the_layout_in_contributing_lists_every_folder_and_module():
+def test_the_layout_in_the_contributing_page_lists_every_folder_and_module():
     layout = re.search(r"^templater/\n(.*?)^tests/\n", PAGE, re.M | re.S)[1]
     listed = re.findall(r"(?:^|\s{2,})([\w.]+(?:/|\.py))(?=\s)", layout)
     found = [f"{path.name}/" if path.is_dir() else path.name for path in (ROOT / "templater").iterdir()]
@@ -41,7 +41,7 @@ def test_the_layout_in_contributing_lists_every_folder_and_module():
 
 
 @pytest.mark.parametrize("kind", RECIPES)
-def test_the_imports_of_a_recipe_exist(kind, monkeypatch):
+def test_the_imports_in_a_contributing_recipe_exist(kind, monkeypatch):
     """This includes imports for type checkers. The recipe's test may import the recipe's module."""
     for name, text in FILE.findall(RECIPES[kind]):
         if not name.endswith(".py"):
@@ -65,7 +65,7 @@ def clone(tmp_path_factory):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", RECIPES)
-def test_a_recipe_works_as_written(clone, kind, tmp_path):
+def test_a_contributing_recipe_works_as_written(clone, kind, tmp_path):
     files = FILE.findall(RECIPES[kind])
     assert len(files) == 2
     for name, text in files:

@@ -161,7 +161,7 @@ def test_a_real_image_renders_as_recorded(image: str, dialect: str):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("image", images())
-def test_the_explanation_of_a_real_image_has_the_lines_of_its_files(image: str):
+def test_explain_shows_the_same_lines_as_the_rendered_files_of_a_real_image(image: str):
     opened = open_image(folder(image))
     options = RenderOptions(INCUS, clock=1.0, seed=1)
     for instance in map(instance_named, IMAGES[image]["instances"]):
@@ -181,7 +181,7 @@ def test_the_explanation_of_a_real_image_has_the_lines_of_its_files(image: str):
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
-def test_every_recorded_rendering_is_compared(dialect: str):
+def test_the_corpus_test_compares_every_recorded_rendering(dialect: str):
     """The test above compares every recorded rendering."""
     walked = sum(
         len(recording(image, instance, trigger)[dialect])
@@ -313,7 +313,7 @@ def packings() -> list:
 
 
 @pytest.mark.parametrize(("image", "compressions"), packings())
-def test_a_packed_image_previews_as_its_directory_does(
+def test_a_packed_image_has_the_same_preview_as_its_directory(
     image: str, compressions: list[list[str]], tmp_path: Path
 ):
     instance = instance_named(IMAGES[image]["instances"][0])

@@ -32,7 +32,7 @@ DATES = r"(creation|expiry)_date: \d+"
 
 
 @pytest.mark.parametrize("name", BUILDS)
-def test_a_recorded_build_is_predicted_byte_for_byte(name, tmp_path):
+def test_templater_predicts_a_recorded_build_byte_for_byte(name, tmp_path):
     recorded = (FOLDER / name / "metadata.yaml").read_text()
     wanted = read_metadata(Source("metadata.yaml", recorded))
     (tmp_path / "etc").mkdir()
@@ -67,7 +67,7 @@ FAILURES = {
 
 
 @pytest.mark.parametrize("name", FAILURES)
-def test_a_recorded_failure_is_an_error_with_its_position(name):
+def test_a_definition_with_a_recorded_build_failure_gives_an_error_with_a_position(name):
     path = str(FOLDER / f"errors/{name}.yaml")
     place, message = FAILURES[name]
     with pytest.raises(TemplaterError) as caught:
@@ -76,7 +76,7 @@ def test_a_recorded_failure_is_an_error_with_its_position(name):
     assert message in caught.value.message
 
 
-def test_a_definition_with_the_generator_lxd_agent_is_for_lxd_imagebuilder():
+def test_a_definition_with_the_generator_lxd_agent_is_recognised_as_lxd_imagebuilder():
     image = open_definition(str(FOLDER / "errors/f.yaml"), Choice())
     assert image.definition.program == "lxd-imagebuilder"
     assert (
@@ -85,7 +85,7 @@ def test_a_definition_with_the_generator_lxd_agent_is_for_lxd_imagebuilder():
     )
 
 
-def test_every_recorded_failure_is_tested():
+def test_every_recorded_build_failure_is_tested():
     assert {path.stem for path in FOLDER.glob("errors/*.yaml")} == {*FAILURES, "f"}
 
 
@@ -102,7 +102,7 @@ def test_there_are_twenty_sample_definitions():
 
 
 @pytest.mark.parametrize("path", SAMPLES, ids=[path.stem for path in SAMPLES])
-def test_every_variant_of_a_sample_renders(path):
+def test_every_variant_of_a_sample_definition_renders(path):
     choices = all_choices(str(path), Choice(("image.serial=1",)))
     texts = path.read_text()
     assert len(choices) > 1 or not re.search("variants:|types:|releases:|architectures:", texts)
@@ -123,7 +123,7 @@ def test_every_variant_of_a_sample_renders(path):
         for number, path in enumerate(SAMPLES)
     ],
 )
-def test_every_check_with_a_finding_in_a_sample_definition_is_explained_in_this_file(path):
+def test_a_sample_definition_has_only_findings_that_this_test_file_explains(path):
     hosts = ("incus", "lxd")
     report = check_report(
         str(path), hosts=hosts, choice=Choice(("image.serial=1",)), all_variants=True, at_least="info"

@@ -40,7 +40,7 @@ def only(folder: Path, pattern: str) -> Path:
     return found
 
 
-def test_the_unpacked_source_distribution_builds_the_same_bytes(built, tmp_path):
+def test_the_unpacked_source_distribution_builds_identical_distributions(built, tmp_path):
     with tarfile.open(only(built, "*.tar.gz")) as archive:
         archive.extractall(tmp_path, filter="data")
     source = only(tmp_path, "image_templater-*")
@@ -88,7 +88,7 @@ def test_the_wheel_contains_man_pages_and_completion_scripts(built, tmp_path):
     assert packed == {str(path.relative_to(tmp_path)): path.read_text("utf-8") for path in pages}
 
 
-def test_the_list_of_components_names_each_dependency_with_its_version(built, tmp_path):
+def test_the_software_bill_of_materials_names_each_dependency_with_its_version(built, tmp_path):
     """cyclonedx-py validates the list by the schema of CycloneDX 1.6."""
     if find_spec("cyclonedx_py") is None:
         lack("needs cyclonedx-bom: pip install cyclonedx-bom")
@@ -111,7 +111,7 @@ def test_the_list_of_components_names_each_dependency_with_its_version(built, tm
 
 
 @pytest.mark.parametrize("python", PYTHONS)
-def test_the_wheel_does_all_jobs_in_an_empty_venv(built, python, tmp_path):
+def test_the_wheel_works_in_an_empty_virtual_environment(built, python, tmp_path):
     venv = tmp_path / "venv"
     subprocess.run([python, "-m", "venv", str(venv)], check=True)
     constraints = tmp_path / "constraints.txt"

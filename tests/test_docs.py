@@ -35,7 +35,7 @@ def page_name(path: Path) -> str:
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if BLOCK.search(page.read_text())], ids=page_name)
-def test_the_sessions_of_a_page_give_the_shown_output(page, tmp_path, update):
+def test_the_terminal_sessions_on_a_page_give_the_shown_output(page, tmp_path, update):
     """All blocks of a page are one session, in one folder."""
     if os.geteuid() != 0 and any(map(NEEDS_ROOT.search, BLOCK.findall(page.read_text()))):
         pytest.skip("NOT RUN: needs root, for files that belong to other users")
@@ -132,7 +132,7 @@ def test_the_links_of_a_page_are_valid(page):
     assert not missing
 
 
-def test_every_page_is_in_the_index():
+def test_every_documentation_page_is_in_the_index():
     index = (ROOT / "docs" / "README.md").read_text()
     missing = [page.name for page in PAGES if page.parent.name == "docs" and f"({page.name})" not in index]
     assert missing == ["README.md"]
@@ -149,7 +149,7 @@ def test_the_commands_that_the_security_page_lists_as_unsandboxed_exist():
     assert not set(re.findall("`([a-z]+)`", sentence[1])) - set(command.list_commands(Context(command)))
 
 
-def test_every_command_in_the_readmes_list_for_json_has_the_json_option():
+def test_every_command_in_the_readme_list_about_json_has_the_json_option():
     row = re.search(r"^\| feed another program \|.*", (ROOT / "README.md").read_text(), re.M)
     assert row
     words = re.findall("`([a-z][a-z ]*)`", row[0])
@@ -158,7 +158,7 @@ def test_every_command_in_the_readmes_list_for_json_has_the_json_option():
         assert "--json" in run_templater([*word.split(), "--help"]).stdout, word
 
 
-def test_every_command_is_in_the_readme_or_a_page():
+def test_every_command_is_documented_in_the_readme_or_on_another_page():
     text = "".join(page.read_text() for page in PAGES)
     commands = [name for name in command.list_commands(Context(command)) if f"templater {name}" not in text]
     assert not commands
@@ -238,7 +238,7 @@ def test_every_command_in_a_table_of_the_docs_runs(tmp_path):
     assert not failed
 
 
-def test_the_readme_is_short_and_names_each_compared_tool():
+def test_the_readme_is_short_and_names_each_tool_that_the_benchmark_compares():
     lines = (ROOT / "README.md").read_text().splitlines()
     assert len(lines) <= 150
     table = "\n".join(lines[lines.index("## Compared with other tools") :])
@@ -265,7 +265,7 @@ RUN_BY = {
     ("README.md", "python3 -m venv"): "tests/test_docs.py::test_the_first_command_of_the_readme_works",
     ("README.md", ".venv/bin/python -m pytest"): ".ci/run::-m pytest",
     ("docs/contributing.md", "python3 -m venv"): "tests/test_docs.py::test_the_first_command_of_the_readme_works",
-    ("docs/contributing.md", "python -m pytest"): "tests/test_contributing.py::test_a_recipe_works_as_written",
+    ("docs/contributing.md", "python -m pytest"): "tests/test_contributing.py::test_a_contributing_recipe_works_as_written",
     ("docs/contributing.md", "pip install --require-hashes"): ".ci/run::--require-hashes",
     ("docs/contributing.md", "pip install -e '.[docs]'"): "tests/test_site.py::site",
     ("docs/installing.md", "python3 -m venv"): "tests/test_distributions.py::test_the_wheel_does_all_jobs_in_an_empty",
@@ -313,7 +313,7 @@ def test_every_console_block_of_every_page_is_run_by_a_test():
 
 
 @pytest.mark.parametrize("test", sorted(set(RUN_BY.values())))
-def test_every_test_listed_for_a_docs_script_exists(test):
+def test_every_test_that_the_list_of_docs_scripts_names_exists(test):
     path, _, name = test.partition("::")
     assert name in (ROOT / path).read_text()
 

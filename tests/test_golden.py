@@ -137,7 +137,7 @@ def skip_without_root(case):
 
 
 @pytest.mark.parametrize(("case", "trigger"), GOOD)
-def test_after_apply_diff_is_empty_and_a_second_apply_touches_nothing(case, trigger, tmp_path):
+def test_after_an_apply_the_diff_is_empty_and_a_second_apply_changes_nothing(case, trigger, tmp_path):
     skip_without_root(case)
     folder = a_rootfs(case, tmp_path)
     with DirectoryRootfs(str(folder)) as rootfs:
@@ -150,7 +150,7 @@ def test_after_apply_diff_is_empty_and_a_second_apply_touches_nothing(case, trig
 
 
 @pytest.mark.parametrize(("case", "trigger"), GOOD)
-def test_root_filesystems_in_memory_and_on_disk_get_the_same_plan(case, trigger, tmp_path):
+def test_the_plan_is_the_same_for_a_root_filesystem_in_memory_and_on_disk(case, trigger, tmp_path):
     skip_without_root(case)
     folder = tmp_path / "rootfs"
     folder.mkdir()

@@ -38,12 +38,12 @@ def named(cases: list[dict[str, Any]], every: int = 1) -> list[Any]:
     ]
 
 
-def test_recorded_cases_exist() -> None:
+def test_the_recorded_daemon_cases_exist() -> None:
     assert CASES, f"no cases in {FOLDERS}"
 
 
 @pytest.mark.parametrize("case", named([case for case in CASES if only_starts(case)]))
-def test_create_and_start_match_incus(case: dict[str, Any]) -> None:
+def test_the_files_after_create_and_start_match_those_of_incus(case: dict[str, Any]) -> None:
     Replay(case, INCUS_DEBIAN).run()
 
 

@@ -18,7 +18,7 @@ FOLDER = Path(os.environ.get("TEMPLATER_LXD_CASES") or Path(__file__).parent / "
 CASES = cases_in(FOLDER)
 
 
-def test_recorded_cases_exist() -> None:
+def test_the_recorded_daemon_cases_exist() -> None:
     assert CASES, f"no cases in {FOLDER}"
 
 
@@ -42,7 +42,7 @@ def test_a_replay_of_the_life_of_an_instance_gives_the_results_recorded_from_lxd
 
 
 @pytest.mark.xfail(reason="no recording: a real LXD has to delete a linked template first", strict=True)
-def test_a_recorded_case_covers_deleting_a_template_that_is_a_symlink() -> None:
+def test_a_recorded_case_confirms_that_lxd_deletes_a_template_that_is_a_symlink() -> None:
     """``Replay.do_tpl_delete`` removes the symlink, as LXD's source does. Only a recording can confirm it."""
     for case in CASES:
         linked = ""

@@ -44,11 +44,11 @@ def version_of(pin: Requirement) -> str:
 DEBIAN_13 = pins("debian-13.txt")
 
 
-def test_uvx_finds_a_command_named_like_the_distribution():
+def test_a_command_has_the_name_of_the_distribution_so_that_uvx_finds_it():
     assert PROJECT["scripts"][PROJECT["name"]] == PROJECT["scripts"]["templater"]
 
 
-def test_the_version_comes_from_the_package_and_equals_the_newest_in_the_changelog():
+def test_the_package_version_equals_the_newest_version_in_the_changelog():
     assert PROJECT["dynamic"] == ["version"]
     assert PYPROJECT["tool"]["hatch"]["version"] == {"path": "templater/__init__.py"}
     newest = re.search(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
@@ -56,7 +56,7 @@ def test_the_version_comes_from_the_package_and_equals_the_newest_in_the_changel
 
 
 @pytest.mark.parametrize("name", DEBIAN_13)
-def test_the_dependency_ranges_accept_the_versions_in_debian_13(name):
+def test_the_dependency_ranges_accept_the_package_versions_in_debian_13(name):
     assert version_of(DEBIAN_13[name]) in ACCEPTED[name].specifier
 
 
@@ -71,7 +71,7 @@ def test_the_oldest_accepted_version_of_each_dependency_is_tested(name):
 
 
 @pytest.mark.parametrize("name", ["newest.txt", "oldest.txt"])
-def test_ci_installs_files_by_their_hashes_from_any_index(name):
+def test_ci_verifies_the_hash_of_each_installed_package_file(name):
     found = pins(name)
     assert set(ACCEPTED) <= set(found)
     assert all(version_of(pin) for pin in found.values())

@@ -12,7 +12,7 @@ PNG = b"\x89PNG\r\n\x1a\n"
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", pictures.TERMINALS)
-def test_the_picture_of_a_terminal_shows_the_current_output(name):
+def test_the_terminal_picture_in_the_docs_shows_the_current_output(name):
     kept = (pictures.FOLDER / f"{name}.svg").read_text("utf-8")
     shown = pictures.text_of_svg(kept)
     assert shown == pictures.text_of_svg(pictures.terminal(name))
@@ -20,7 +20,7 @@ def test_the_picture_of_a_terminal_shows_the_current_output(name):
 
 
 @pytest.mark.slow
-def test_the_picture_of_the_report_shows_the_current_page(tmp_path):
+def test_the_report_picture_in_the_docs_shows_the_current_report(tmp_path):
     pictures.report(tmp_path / "report.html")
     assert (pictures.FOLDER / "report.txt").read_text("utf-8") == pictures.text_of_report(
         tmp_path / "report.html"
@@ -28,14 +28,14 @@ def test_the_picture_of_the_report_shows_the_current_page(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_picture_of_the_page_shows_the_current_page():
+def test_the_picture_of_the_live_page_in_the_docs_shows_the_current_page():
     pytest.importorskip("playwright", reason="needs playwright: pip install playwright")
     if shutil.which("chromium") is None:
         pytest.skip("needs chromium")
     assert (pictures.FOLDER / "page.txt").read_text("utf-8") == pictures.page()
 
 
-def test_pictures_are_few_and_small_and_load_no_other_file():
+def test_the_documentation_pictures_are_few_and_small_and_load_no_other_file():
     files = sorted(path.name for path in pictures.FOLDER.iterdir())
     pages = ["report.png", "report.txt", "page.png", "page.txt"]
     assert files == sorted([*pages, *(f"{name}.svg" for name in pictures.TERMINALS)])

@@ -73,11 +73,11 @@ def elsewhere(modules, names, without=("apply", "DirectoryRootfs")):
     return done.stdout
 
 
-def test_preview_and_diff_work_on_macos():
+def test_preview_and_diff_work_without_the_system_calls_that_macos_lacks():
     assert elsewhere([], NO_MACOS_NAMES) == "mac1\n--- /dev/null\n"
 
 
-def test_preview_and_diff_work_on_windows():
+def test_preview_and_diff_work_without_the_modules_that_windows_lacks():
     assert elsewhere(NO_WINDOWS_MODULES, NO_MACOS_NAMES + NO_WINDOWS_NAMES) == "mac1\n--- /dev/null\n"
 
 
@@ -86,7 +86,7 @@ def test_every_public_name_can_be_imported():
         assert getattr(templater, name) is not None
 
 
-def test_a_package_is_an_ordinary_module_and_its_functions_can_be_patched():
+def test_the_package_is_an_ordinary_module_and_tests_can_patch_its_functions():
     code = (
         f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
         "import types, unittest.mock\n"

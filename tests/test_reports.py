@@ -108,7 +108,7 @@ def test_junit_reports_of_tests_match_their_schema(tmp_path):
     assert text.count("<error ") == 1
 
 
-def test_an_image_without_tests_is_an_error_only_if_no_image_has_tests_or_a_coverage_is_required(tmp_path):
+def test_images_without_tests_are_an_error_if_none_has_tests_or_coverage_is_required(tmp_path):
     """A workflow tests images/*/, and not every image has tests."""
     bare = shutil.copytree(ROOT / "sample-images/alpine", tmp_path / "bare", ignore=lambda *_: ["tests"])
     done = run_templater(["test", str(bare), IMAGES[0], "--json"])
@@ -157,7 +157,7 @@ GITLAB = {
 @pytest.mark.parametrize(
     "prefix", ["", *(pytest.param(prefix, marks=pytest.mark.slow) for prefix in ("./", f"{ROOT}/"))]
 )
-def test_gitlab_reports_have_the_documented_fields(prefix, monkeypatch, capsys):
+def test_gitlab_reports_have_the_fields_in_the_documentation_of_gitlab(prefix, monkeypatch, capsys):
     monkeypatch.chdir(ROOT)
     images = [prefix + os.path.relpath(image, ROOT) for image in IMAGES]
     assert main(["check", *images, "--as", "all", "--at-least", "info", "--report", "gitlab"]) == 1
@@ -208,11 +208,11 @@ def test_the_workflows_in_the_docs_match_their_schemas(kind, name, count, tmp_pa
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_the_hooks_for_pre_commit_match_their_schema():
+def test_the_pre_commit_hooks_match_their_schema():
     validate(yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text()), ".pre-commit-hooks.yml")
 
 
-def test_the_docs_configure_a_pre_commit_hook_that_exists():
+def test_the_pre_commit_hook_in_the_docs_exists():
     (text,) = blocks("pre-commit")
     used = {hook["id"] for repo in yaml.safe_load(text)["repos"] for hook in repo["hooks"]}
     assert used == {hook["id"] for hook in yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text())}
@@ -226,7 +226,7 @@ def test_the_docs_configure_a_pre_commit_hook_that_exists():
         ("a/rootfs/etc/hosts", False),
     ],
 )  # fmt: skip
-def test_the_pre_commit_hook_accepts_files_of_images(name, wanted):
+def test_the_pre_commit_hook_runs_only_for_the_files_of_an_image(name, wanted):
     (hook,) = yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text())
     assert bool(re.search(hook["files"], name)) is wanted
 

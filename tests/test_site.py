@@ -70,7 +70,7 @@ def pages(site):
     return parsed
 
 
-def test_every_link_and_anchor_of_the_site_exists(site, pages):
+def test_every_link_on_the_site_leads_to_an_existing_page_and_anchor(site, pages):
     ids = {path: {attributes.get("id") for _, attributes in found} for path, found in pages.items()}
     dead, links = [], 0
     for path, found in pages.items():
@@ -116,7 +116,7 @@ def proxy():
         server.shutdown()
 
 
-def test_a_browser_searches_the_files_of_the_site_and_asks_no_server(site, proxy):
+def test_the_site_search_works_in_a_browser_and_contacts_no_server(site, proxy):
     address, hosts = proxy
     page = site / "canary.html"
     page.write_text((site / "index.html").read_text("utf-8").replace("<head>", f"<head>{CANARY}"), "utf-8")

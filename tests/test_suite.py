@@ -104,12 +104,12 @@ def test_the_template_suite_of_pongo2_renders_as_expected(path: Path, dialect: D
 
 
 @pytest.mark.parametrize("path", expectations("reduced"))
-def test_templates_without_go_values_render_as_expected(path: Path) -> None:
+def test_pongo2_suite_templates_without_go_values_render_as_expected(path: Path) -> None:
     assert render(path, V6, json_context()) == text(path.with_suffix(".out"))
 
 
 @pytest.mark.parametrize("path", expectations("describable", UNREACHED))
-def test_templates_with_go_values_render_as_expected(path: Path) -> None:
+def test_pongo2_suite_templates_with_go_values_render_as_expected(path: Path) -> None:
     context = json_context() if path.stem == "ssi" else go_context()
     assert render(path, V6, context) == text(path.with_suffix(".out"))
 

@@ -130,7 +130,7 @@ def assert_known(found: Mapping[tuple[str, str], str], different: Mapping[tuple[
     assert not fixed, f"these are equal now, take them off the list: {fixed}"
 
 
-def test_every_template_renders_like_pongo2(outcomes: Outcomes) -> None:
+def test_every_recorded_template_renders_the_same_as_in_pongo2(outcomes: Outcomes) -> None:
     assert_known({vector.key: difference(vector, got) for vector, got in outcomes}, DIFFERENT)
 
 
@@ -141,7 +141,7 @@ def errors(outcomes: Outcomes) -> Iterator[tuple[Vector, TemplaterError]]:
             yield vector, got
 
 
-def test_errors_carry_the_text_of_pongo2(outcomes: Outcomes) -> None:
+def test_a_template_error_contains_the_recorded_error_text_of_pongo2(outcomes: Outcomes) -> None:
     found = {}
     for vector, got in errors(outcomes):
         text, wanted = getattr(got, "pongo2_error", None), vector.result["error"]
@@ -152,7 +152,7 @@ def test_errors_carry_the_text_of_pongo2(outcomes: Outcomes) -> None:
 POSITION = re.compile(r"Line (\d+) Col (\d+)")
 
 
-def test_errors_point_at_the_line_that_pongo2_points_at(outcomes: Outcomes) -> None:
+def test_a_template_error_has_the_line_number_that_pongo2_reports(outcomes: Outcomes) -> None:
     """The innermost position that pongo2 names: where macros wrap errors, that is the cause.
 
     An unclosed verbatim block is the exception: pongo2 names its end, and templater its beginning.
@@ -167,7 +167,7 @@ def test_errors_point_at_the_line_that_pongo2_points_at(outcomes: Outcomes) -> N
     assert not wrong, "\n".join(wrong[:20])
 
 
-def test_errors_have_a_position_inside_the_template_and_can_be_explained(outcomes: Outcomes) -> None:
+def test_a_template_error_has_a_position_inside_the_template_and_an_explanation(outcomes: Outcomes) -> None:
     for vector, got in errors(outcomes):
         if got.span is None:
             assert "clashes with macro" in got.message or "identifier" in got.message, vector.id

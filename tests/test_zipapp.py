@@ -38,14 +38,14 @@ def python(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return str(tmp_path / "venv/bin/python")
 
 
-def test_a_second_build_gives_the_same_bytes(built, tmp_path):
+def test_a_second_zipapp_build_gives_the_same_bytes(built, tmp_path):
     environ = {**os.environ, "TZ": "Asia/Tokyo", "PYTHONHASHSEED": "7"}
     again = build(tmp_path / "folder" / "again.pyz", cwd=tmp_path, umask=0o077, env=environ)
     assert again.read_bytes() == built.read_bytes()
     assert stat.S_IMODE(built.stat().st_mode) == 0o755
 
 
-def test_the_zipapp_does_all_jobs_and_unpacks_nothing(built, python, tmp_path):
+def test_the_zipapp_works_and_unpacks_no_files(built, python, tmp_path):
     temporary = tmp_path / "temporary"
     temporary.mkdir()
     zipapp = Installation("env", f"TMPDIR={temporary}", python, str(built))
@@ -54,7 +54,7 @@ def test_the_zipapp_does_all_jobs_and_unpacks_nothing(built, python, tmp_path):
     assert list(built.parent.iterdir()) == [built]
 
 
-def test_hook_status_accepts_the_line_of_a_zipapp(built, python, tmp_path):
+def test_hook_status_accepts_a_hook_line_that_runs_a_zipapp(built, python, tmp_path):
     container = tmp_path / "lxc" / "web1"
     for name in ("metadata.yaml", "templates", "rootfs"):
         source = ROOT / "sample-images" / "debian-cloud" / name
@@ -73,7 +73,7 @@ def test_hook_status_accepts_the_line_of_a_zipapp(built, python, tmp_path):
     ("kind", "package"),
     [("zstd", "backports.zstd or pyzstd (Debian: python3-pyzstd)"), ("lz4", "python3-lz4")],
 )
-def test_a_compression_that_needs_an_extension_is_an_error_that_names_the_package(
+def test_a_compression_without_its_extension_gives_an_error_that_names_the_package(
     built, python, kind, package, tmp_path
 ):
     image = tmp_path / "image.tar"

@@ -105,7 +105,7 @@ def test_a_public_image_can_be_read_over_https_but_a_private_image_cannot(
     assert "has no image 'tiny/one' that this user may see" in preview("host:tiny/one", environment, code=2)
 
 
-def test_a_certificate_that_is_not_trusted_is_one_clear_error(incus, images, address, environment):
+def test_a_certificate_that_is_not_trusted_gives_one_clear_error(incus, images, address, environment):
     add_remote(incus, address, environment)
     assert "certificate is not trusted" in preview("host:tiny/two", environment, code=2)
 

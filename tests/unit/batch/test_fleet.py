@@ -62,7 +62,7 @@ def one_by_one(data, image=WEB, triggers=("create", "start")):
         yield plan_data(plan(open_image(image), instance, triggers=triggers, host=INCUS))
 
 
-def test_file_contents_that_look_like_placeholders_are_kept_unchanged(tmp_path):
+def test_a_configuration_value_that_looks_like_a_placeholder_is_rendered_unchanged(tmp_path):
     """A reused plan is JSON with such placeholders in place of the contents."""
     (tmp_path / "templates").mkdir()
     (tmp_path / "templates/a.tpl").write_text('{{ config_get("user.text", "") }}\0001\0')
@@ -91,7 +91,7 @@ IMAGES = ["debian-cloud", "permissions", "netplan", "broken", "rocky-vm", "openw
 
 
 @pytest.mark.parametrize("image", IMAGES)
-def test_each_instance_of_a_list_has_the_same_plan_as_a_single_instance(image):
+def test_a_plan_from_an_instance_list_equals_the_plan_for_the_instance_alone(image):
     data, image = a_list(12), str(SAMPLES / image)
     assert plans(data, image) == list(one_by_one(data, image))
 
@@ -106,7 +106,7 @@ def test_forty_instances_that_differ_only_in_file_contents_need_at_most_four_pla
 
 
 @pytest.mark.slow
-def test_errors_that_differ_between_instances_are_reported_as_for_single_instances(tmp_path):
+def test_an_instance_list_reports_different_errors_as_for_single_instances(tmp_path):
     (tmp_path / "templates").mkdir()
     (tmp_path / "templates" / "a.tpl").write_text('{{ true|yesno:config_get("user.words", "") }}')
     (tmp_path / "templates" / "b.tpl").write_text("{{ instance.name }}")
@@ -124,14 +124,14 @@ def test_errors_that_differ_between_instances_are_reported_as_for_single_instanc
     assert len({result.errors for result in failing}) == 100
 
 
-def test_the_result_is_the_same_when_plans_exceed_the_cache(tmp_path, monkeypatch):
+def test_the_results_of_an_instance_list_do_not_depend_on_the_cache_size(tmp_path, monkeypatch):
     monkeypatch.setattr(fleet, "MOST_EXAMPLES", 2)
     data = json.dumps([an_instance(n, name="w" * (1 + n % 5)) for n in range(20)]).encode()
     assert plans(data) == list(one_by_one(data))
 
 
 @pytest.mark.parametrize("ascii", [True, False])
-def test_unusual_names_and_contents_are_reported_as_for_single_instances(ascii):
+def test_an_instance_list_reports_unusual_names_and_contents_as_for_single_instances(ascii):
     values = ["\udc80", '\x00"\\', "é\u2028", "</script>", "\udcff", "😀", "plain", "\udc80", ""]
     names = ["a", "-", "é", "a.b", 'x"y', "a" * 200, "b", "c", "d"]
     instances = [an_instance(0, name=name) for name in names]
@@ -154,7 +154,7 @@ templates:
 
 
 @pytest.mark.parametrize("kind", ["container", "virtual-machine"])
-def test_files_written_twice_are_reported_as_for_single_instances(tmp_path, kind):
+def test_an_instance_list_reports_files_with_two_rules_as_for_single_instances(tmp_path, kind):
     (tmp_path / "templates").mkdir()
     (tmp_path / "templates" / "trigger.tpl").write_text('{{ config_get("user.x", trigger) }}')
     (tmp_path / "templates" / "name.tpl").write_text("{{ instance.name }}")
@@ -190,7 +190,9 @@ def test_config_and_device_options_override_the_values_of_every_instance(tmp_pat
 
 @pytest.mark.parametrize("rootfs", [[], ["--rootfs", "none"], ["--rootfs", "image"]])
 @pytest.mark.parametrize("triggers", [[], ["-t", "next"], ["-t", "start"]])
-def test_the_command_plans_each_instance_of_a_list_like_a_single_instance(rootfs, triggers, tmp_path, capfd):
+def test_preview_of_an_instance_list_equals_the_previews_of_single_instances(
+    rootfs, triggers, tmp_path, capfd
+):
     """Each instance has its own triggers and notes.
 
     The image's root filesystem has a file that one instance would write.
@@ -227,7 +229,7 @@ def test_the_command_plans_each_instance_of_a_list_like_a_single_instance(rootfs
         assert together[0]["triggers"] == ["copy", "start"]
 
 
-def test_equal_notes_about_triggers_are_counted_over_all_instances(tmp_path, capfd):
+def test_equal_notes_about_triggers_are_counted_for_all_instances_together(tmp_path, capfd):
     instances = [an_instance(n) for n in range(3)]
     instances[1]["config"] = instances[1]["expanded_config"] = {"volatile.apply_template": "copy"}
     (tmp_path / "all.json").write_text(json.dumps(instances))
@@ -310,7 +312,7 @@ def test_a_command_with_instances_ends_when_the_reader_closes_the_pipe(tmp_path)
     command.stderr.close()
 
 
-def test_an_instance_name_that_is_a_path_selects_no_root_filesystem(tmp_path):
+def test_an_instance_name_with_a_slash_selects_no_root_filesystem(tmp_path):
     (tmp_path / "outside" / "rootfs").mkdir(parents=True)
     data = json.dumps([an_instance(0, name="../outside")]).encode()
     pattern = str(tmp_path / "inside" / "{name}" / "rootfs")
@@ -337,7 +339,7 @@ def test_options_for_one_instance_are_refused_with_the_instances_option(argument
     assert main(["preview", WEB, "--instances", str(tmp_path / "all.json"), *arguments]) == 2
 
 
-def test_the_error_of_the_instances_option_suggests_the_i_option_to_select_one_instance(tmp_path, capfd):
+def test_the_error_of_the_instances_option_suggests_the_i_option_for_one_instance(tmp_path, capfd):
     file = tmp_path / "all.json"
     file.write_bytes(a_list(2))
     assert main(["preview", WEB, "--instances", f"{file}#web1"]) == 2
@@ -348,7 +350,7 @@ def test_the_error_of_the_instances_option_suggests_the_i_option_to_select_one_i
     assert main(["preview", WEB, "--instances", f"{file}#web1"]) == 0
 
 
-def test_the_exit_code_is_that_of_the_worst_instance(tmp_path, capfd):
+def test_the_exit_code_of_an_instance_list_is_that_of_the_worst_instance(tmp_path, capfd):
     (tmp_path / "all.json").write_bytes(a_list(2))
     assert (
         main(["preview", str(SAMPLES / "broken"), "--instances", str(tmp_path / "all.json"), "-t", "create"])
@@ -369,7 +371,7 @@ print(open("/proc/self/status").read().partition("VmHWM:")[2].split()[0], file=s
 
 
 @pytest.mark.slow
-def test_memory_does_not_grow_with_the_list(tmp_path):
+def test_memory_use_does_not_grow_with_the_length_of_the_instance_list(tmp_path):
     peaks = []
     for count in (16_000, 48_000):
         file = tmp_path / f"{count}.json"
@@ -388,7 +390,7 @@ def test_memory_does_not_grow_with_the_list(tmp_path):
     assert peaks[1] < 60 * 1024
 
 
-def test_templates_are_compiled_once(monkeypatch):
+def test_each_template_is_compiled_once_for_all_instances_of_a_list(monkeypatch):
     calls = []
     import templater.pongo2 as pongo2
 

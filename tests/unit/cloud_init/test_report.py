@@ -34,13 +34,15 @@ MAY = (
         ("None", "", False, False, False, "the next boot reads no data"),
     ],
 )
-def test_the_headline_tells_what_the_next_boot_does(source, instance, reads, modules, network, said):
+def test_the_headline_says_which_cloud_init_data_the_next_boot_reads(
+    source, instance, reads, modules, network, said
+):
     verdict = Verdict(source, instance, reads, modules, network, (Reason("why", "rule"),))
     headline = f"cloud-init of unknown version, datasource_list unknown: {said}"
     assert list(lines_of(verdict)) == [headline, "  why (docs/cloud-init.md#rule)"]
 
 
-def test_the_headline_names_the_version_and_the_datasources():
+def test_the_headline_names_the_cloud_init_version_and_the_datasources():
     verdict = Verdict("", "", False, False, False, (), "25.2", ("NoCloud", "None"))
     assert list(lines_of(verdict)) == [
         "cloud-init 25.2, datasource_list NoCloud, None: the next boot reads no data"

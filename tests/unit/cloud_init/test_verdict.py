@@ -60,7 +60,7 @@ def happened(case: dict) -> dict[str, object]:
 
 
 @pytest.mark.parametrize("name", RECORDED)
-def test_the_prediction_equals_the_recorded_boot(name):
+def test_the_cloud_init_prediction_equals_the_recorded_boot(name):
     case = RECORDED[name]
     found = prediction(case)
     seen = happened(case)
@@ -82,7 +82,7 @@ def changes_user_data(case: dict) -> bool:
 
 
 @pytest.mark.parametrize("name", [name for name, case in RECORDED.items() if changes_user_data(case)])
-def test_the_prediction_says_whether_the_guest_reads_new_user_data(name):
+def test_the_cloud_init_prediction_says_whether_the_guest_reads_new_user_data(name):
     case = RECORDED[name]
     found, ran = prediction(case), case["boots"][-1]["ran"]
     assert ("bootcmd two" in ran) == found.reads, found
@@ -96,7 +96,7 @@ def test_the_version_and_the_datasources_of_each_recorded_guest_are_read():
         assert guest.sources is not None and guest.sources[-1] == "None", name
 
 
-def test_without_facts_about_the_guest_the_old_seed_counts_as_the_seed_of_the_last_boot():
+def test_without_guest_facts_the_old_seed_is_assumed_to_be_that_of_the_last_boot():
     case = RECORDED["user-data, same instance-id"]
     before, after = map(seed, case["seeds"])
     found = judge(before, after)
@@ -104,13 +104,13 @@ def test_without_facts_about_the_guest_the_old_seed_counts_as_the_seed_of_the_la
     assert found.version == "" and found.sources is None
 
 
-def test_a_guest_of_incus_without_a_seed_ignores_user_data():
+def test_cloud_init_in_a_guest_of_incus_ignores_user_data_without_a_seed():
     found = judge(seed({}), seed({}), Guest(sources=("NoCloud", "LXD", "None")), Daemon("incus"))
     assert found.datasource == "None"
     assert [reason.rule for reason in found.reasons] == ["lxd", "datasource"]
 
 
-def test_a_guest_of_lxd_runs_again_when_lxd_changes_the_instance_id():
+def test_cloud_init_in_a_guest_of_lxd_runs_again_if_lxd_changes_the_instance_id():
     guest = Guest(True, last_id="a", last_source="LXD", earlier=frozenset("a"))
     same = judge(seed({}), seed({}), guest, Daemon("lxd", "a", has_socket=True))
     new = judge(seed({}), seed({}), guest, Daemon("lxd", "b", has_socket=True))
@@ -118,13 +118,13 @@ def test_a_guest_of_lxd_runs_again_when_lxd_changes_the_instance_id():
     assert (new.datasource, new.reads, new.per_instance, new.network) == ("LXD", True, True, True)
 
 
-def test_the_verdict_is_unknown_if_it_is_unknown_whether_the_guest_has_the_lxd_socket():
+def test_the_prediction_is_unknown_if_the_guest_may_or_may_not_have_the_lxd_socket():
     found = judge(seed({}), seed({}), Guest(), Daemon("lxd", "a", has_socket=None))
     assert (found.datasource, found.reads, found.per_instance, found.network) == ("", None, None, None)
 
 
 @pytest.mark.parametrize("data", [b"\xff\xfe", b"a: [", b"- 1\n", b"instance-id: {a: b}\n", b"", b"&a [*a]"])
-def test_hostile_seeds_and_configurations_give_a_verdict(data):
+def test_damaged_cloud_init_seeds_and_settings_still_give_a_prediction(data):
     files = dict.fromkeys(("/etc/cloud/cloud.cfg", "/var/lib/cloud/data/result.json"), data)
     guest = read_guest(files.get, lambda path: None)
     found = judge(Seed({}), Seed({f"{SEED}/meta-data": data, f"{SEED}/user-data": data}), guest)
@@ -135,7 +135,7 @@ def test_hostile_seeds_and_configurations_give_a_verdict(data):
     ("count", "data"),
     [(facts_of_guest.MAX_SETTINGS + 1, b""), (5, b"#" * (facts_of_guest.MAX_SETTINGS_TOTAL // 4))],
 )
-def test_the_facts_about_a_guest_with_very_many_settings_are_unknown(count, data):
+def test_a_guest_with_very_many_cloud_init_settings_gives_no_guest_facts(count, data):
     names = [f"{number}.cfg" for number in range(count)]
     files = {f"/etc/cloud/cloud.cfg.d/{name}": data for name in names}
     files["/var/lib/cloud/data/instance-id"] = b"i-1"
@@ -143,7 +143,7 @@ def test_the_facts_about_a_guest_with_very_many_settings_are_unknown(count, data
     assert read_guest(files.get, lambda path: names[:3] if path.endswith(".d") else None).last_id == "i-1"
 
 
-def test_each_settings_file_is_parsed_once(monkeypatch):
+def test_each_cloud_init_settings_file_is_parsed_once(monkeypatch):
     parsed = []
     monkeypatch.setattr(yaml_values, "parse", lambda source: parsed.append(source.text))
     files = {f"/etc/cloud/cloud.cfg.d/{number}.cfg": b"%d" % number for number in range(3)}
@@ -151,7 +151,7 @@ def test_each_settings_file_is_parsed_once(monkeypatch):
     assert parsed == ["2", "1", "0"]
 
 
-def test_every_reason_names_a_section_of_the_page():
+def test_every_reason_of_a_prediction_names_a_section_of_the_cloud_init_page():
     page = (Path(__file__).parents[3] / "docs/cloud-init.md").read_text()
     sections = {line[3:].lower().replace(" ", "-") for line in page.splitlines() if line.startswith("## ")}
     used = {reason.rule for case in RECORDED.values() for reason in prediction(case).reasons}

@@ -59,7 +59,7 @@ def test_without_a_root_filesystem_etc_hostname_and_etc_hosts_are_assumed_with_a
     assert files(*entries, rootfs="none").notes == ()
 
 
-def test_a_note_says_that_the_daemon_keeps_the_mode_of_a_file_from_the_build():
+def test_a_note_says_that_the_daemon_keeps_the_mode_of_a_file_that_the_build_creates():
     seed = "/var/lib/cloud/seed/nocloud-net/user-data"
     dump = f"{{generator: dump, path: {seed}, mode: '0600'}}"
     rule = "{generator: cloud-init, name: user-data}"
@@ -76,7 +76,7 @@ def notes_on_variant(variant: str, *entries: str) -> list[str]:
     return [note for note in built(text, f"image.variant={variant}").notes if "variant" in note]
 
 
-def test_a_chosen_variant_that_no_entry_names_gives_a_note_with_the_known_variants():
+def test_a_note_about_an_unknown_variant_lists_the_known_variants():
     assert notes_on_variant("clowd", ", variants: [cloud, openrc]", ", variants: [cloud]") == [
         "the definition does not name the variant 'clowd'; its filters name cloud, openrc"
     ]
@@ -97,18 +97,18 @@ def test_a_chosen_variant_that_no_entry_names_gives_a_note_with_the_known_varian
         ),
     ],
 )
-def test_a_variant_that_the_definition_can_distinguish_gives_no_note(variant, entry):
+def test_a_variant_that_the_definition_names_causes_no_note(variant, entry):
     assert notes_on_variant(variant, entry) == []
 
 
-def test_a_note_names_variants_in_package_filters_but_ignores_a_property_called_variants():
+def test_the_note_about_known_variants_includes_package_filters_but_no_property_named_variants():
     image = IMAGE + "packages: {manager: apt, sets: [{packages: [a], action: install, variants: [musl]}]}\n"
     image += "files:\n- {generator: dump, path: /a, template: {properties: {variants: xyz}}}\n"
     (note,) = [note for note in built(image, "image.variant=glibc").notes if "variant" in note]
     assert note.endswith("its filters name musl")
 
 
-def test_each_build_program_replaces_the_name_of_that_program_in_etc_hosts(tmp_path):
+def test_the_hosts_generator_replaces_the_name_of_the_build_program_in_etc_hosts(tmp_path):
     (tmp_path / "etc").mkdir()
     (tmp_path / "etc/hosts").write_text("127.0.1.1 distrobuilder lxd-imagebuilder\n")
     (tmp_path / "etc/hostname").symlink_to("nowhere")
@@ -132,13 +132,13 @@ def test_a_file_outside_the_root_filesystem_is_not_read(tmp_path):
         files("{generator: hosts, path: ../secret}", rootfs=str(tmp_path / "root"))
 
 
-def test_the_agent_needs_an_init_in_a_given_root_filesystem(tmp_path):
+def test_the_incus_agent_generator_requires_an_init_in_the_given_root_filesystem(tmp_path):
     with pytest.raises(InputError, match="'/sbin/init'"):
         files("{generator: incus-agent}", rootfs=str(tmp_path))
     assert paths(files("{generator: incus-agent}")) == []
 
 
-def test_types_choose_the_entries_of_a_virtual_machine():
+def test_the_types_filter_selects_the_entries_for_containers_and_virtual_machines():
     entries = [
         f"{{generator: template, name: {name}, path: /{name}, types: {types}}}"
         for name, types in (("vm", "[vm]"), ("container", "[container]"), ("both", "[container, vm]"))
@@ -147,7 +147,7 @@ def test_types_choose_the_entries_of_a_virtual_machine():
     assert paths(files(*entries, type=VM)) == ["/both", "/vm"]
 
 
-def test_an_architecture_filter_compares_the_mapped_name():
+def test_an_architecture_filter_compares_the_architecture_name_of_the_distribution():
     entries = "files:\n- {generator: template, name: a, path: /a, architectures: [amd64]}\n"
     assert paths(built(IMAGE + entries)) == []
     assert paths(built(IMAGE + entries + "mappings: {architecture_map: debian}")) == ["/a"]
@@ -171,7 +171,7 @@ def test_an_architecture_filter_compares_the_mapped_name():
         ),
     ],
 )
-def test_a_failing_build_is_an_error_with_its_position(text, place, message):
+def test_a_definition_whose_build_fails_gives_an_error_with_a_position(text, place, message):
     with pytest.raises(TemplaterError) as caught:
         built(text)
     assert message in str(caught.value)
@@ -179,7 +179,7 @@ def test_a_failing_build_is_an_error_with_its_position(text, place, message):
     assert caught.value.span.place == f"d.yaml:{place}"
 
 
-def test_a_field_that_pongo_cannot_render_stays_unchanged_with_a_note():
+def test_a_field_that_pongo_cannot_render_stays_unchanged_and_causes_a_note():
     image = files("{generator: dump, path: '/a{{', content: a, pongo: true}")
     assert [note.partition(": ")[0] for note in image.notes] == ["d.yaml:3:31"]
 
@@ -189,7 +189,7 @@ def test_a_definition_field_that_refers_to_itself_is_an_error():
         built("image: {distribution: a, name: '{{ source.url }}'}\nsource: {url: '{{ source.url }}'}")
 
 
-def test_a_template_that_pongo_makes_too_large_stops_in_time():
+def test_rendering_a_definition_field_that_becomes_too_large_stops_early():
     loop = "{% for i in image.description|make_list %}{% for j in image.description|make_list %}" * 3
     text = f"image: {{distribution: a, description: '{'x' * 2000}', name: \"{loop}\"}}"
     started = time.monotonic()
@@ -201,7 +201,7 @@ def test_a_template_that_pongo_makes_too_large_stops_in_time():
     assert time.monotonic() - started < 15
 
 
-def test_a_template_of_the_build_host_is_never_read(tmp_path):
+def test_a_definition_template_cannot_read_files_of_the_build_host(tmp_path):
     secret = tmp_path / "secret"
     secret.write_text("secret\n")
     for tag in (f'{{% include "{secret}" %}}', f'{{% ssi "{secret}" %}}', f'{{% extends "{secret}" %}}'):
@@ -217,13 +217,13 @@ def test_a_template_of_the_build_host_is_never_read(tmp_path):
             assert "secret\n" not in template(image, "a.tpl")
 
 
-def test_the_number_of_entries_is_limited():
+def test_the_number_of_file_entries_in_a_definition_is_limited():
     files(*["{generator: fstab}"] * MAX_ENTRIES)
     with pytest.raises(LimitError, match="entries"):
         files(*["{generator: fstab}"] * (MAX_ENTRIES + 1))
 
 
-def test_the_metadata_of_a_build_has_a_limit_on_properties_and_rules_together():
+def test_the_properties_and_rules_of_a_build_share_one_size_limit():
     text = "image: {distribution: tiny, release: one}\nfiles: [{generator: hosts, path: /etc/hosts}]\n"
 
     def made(most):
@@ -238,7 +238,7 @@ def test_the_metadata_of_a_build_has_a_limit_on_properties_and_rules_together():
         made(size - 1)
 
 
-def test_the_characters_of_all_entries_are_limited_together():
+def test_all_file_entries_of_a_build_share_one_character_limit():
     results = Results(10)
     results.count("12345", "678")
     results.count("90")
@@ -251,11 +251,11 @@ def test_the_characters_of_all_entries_are_limited_together():
     ("text", "seconds"),
     [("1d12h", 43200), ("2w", 14 * 86400), ("x", 0), ("30d", 30 * 86400), ("1h x 2m", 3720)],
 )
-def test_only_the_last_of_adjacent_terms_of_an_expiry_counts(text, seconds):
+def test_an_expiry_with_adjacent_terms_uses_only_the_last_term(text, seconds):
     assert expiry_seconds(text) == seconds
 
 
-def test_positions_in_metadata_lead_into_the_definition():
+def test_a_position_in_generated_metadata_refers_to_the_definition():
     text = IMAGE + (
         "files:\n"
         "- generator: template\n  name: a\n  path: /etc/a\n  content: |\n    one\n    {{ two }}\n"
@@ -276,7 +276,7 @@ def test_positions_in_metadata_lead_into_the_definition():
     assert source.span(position, position + 3).excerpt().endswith("^^^")
 
 
-def test_reading_a_template_that_the_build_does_not_make_gives_no_entry():
+def test_an_unknown_template_of_a_build_has_no_entry():
     image = files("{generator: template, name: a, path: /a}")
     assert image.read_templates(["b.tpl"])["b.tpl"].entry is None
     assert image.template_names() == ["a.tpl"]

@@ -42,7 +42,7 @@ def damaged(random: random.Random) -> str:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_a_damaged_definition_is_a_build_or_an_error_with_a_position(seed):
+def test_a_damaged_definition_either_builds_or_gives_an_error_with_a_position(seed):
     source, builds, errors = random.Random(seed), 0, 0
     for _ in range(120):
         text = damaged(source)

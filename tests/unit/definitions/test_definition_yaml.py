@@ -23,13 +23,13 @@ def test_a_text_field_keeps_the_scalar_as_written():
     }
 
 
-def test_null_is_a_missing_field():
+def test_a_field_with_the_value_null_counts_as_missing():
     assert read("image: {distribution: tiny, release: ~}\nfiles:\n").data == {
         "image": {"distribution": "tiny"}
     }
 
 
-def test_merge_keys_add_the_fields_of_an_anchor():
+def test_yaml_merge_keys_add_the_fields_of_an_anchor_to_an_entry():
     text = IMAGE + "files:\n- &a {generator: dump, path: /a, uid: 1}\n- {<<: *a, path: /b}\n"
     assert read(text).files[1] == {"generator": "dump", "path": "/b", "uid": "1"}
 
@@ -120,7 +120,7 @@ def test_merge_keys_add_the_fields_of_an_anchor():
         ),
     ],
 )
-def test_a_mistake_is_an_error_with_its_position(text, place, message, hint):
+def test_a_mistake_in_a_definition_is_an_error_with_its_position(text, place, message, hint):
     with pytest.raises(InputError) as caught:
         read(text)
     assert (caught.value.message, caught.value.hint) == (message, hint)
@@ -128,13 +128,13 @@ def test_a_mistake_is_an_error_with_its_position(text, place, message, hint):
     assert caught.value.span.place == f"d.yaml:{place}"
 
 
-def test_an_error_lists_the_other_problems():
+def test_the_error_about_a_definition_lists_its_other_problems():
     with pytest.raises(InputError) as caught:
         read("a: 1\nb: 2\nimage: []")
     assert [note.split(": ")[1] for note in caught.value.notes] == ["d.yaml:2:1", "d.yaml:3:8"]
 
 
-def test_a_parameter_sets_a_field_and_a_list_entry():
+def test_a_command_line_parameter_sets_a_field_or_a_list_entry_of_the_definition():
     definition = read(
         IMAGE + "files:\n- {generator: dump}\n",
         "image.release=noble",

@@ -20,7 +20,7 @@ def generated(ranges):
 
 @settings(deadline=None)
 @given(RANGES)
-def test_the_last_piece_that_contains_a_position_is_its_origin(sizes):
+def test_a_position_in_generated_text_belongs_to_the_last_piece_that_contains_it(sizes):
     ranges = [(start, start + size) for start, size in sizes]
     source = generated(ranges)
     for position in range(20):
@@ -29,14 +29,14 @@ def test_the_last_piece_that_contains_a_position_is_its_origin(sizes):
         assert source.origin(source.span(position)).start == max(inside, default=0)
 
 
-def test_a_position_in_a_text_without_pieces_is_its_own_origin():
+def test_a_position_in_text_without_generated_pieces_keeps_its_place():
     source = generated([])
     span = source.span(3)
     assert source.origin(span) is span
 
 
 @pytest.mark.slow
-def test_origins_of_many_pieces_are_found_quickly():
+def test_the_origin_of_a_position_among_many_generated_pieces_is_found_quickly():
     source = generated([(0, 80_000), *((start, start + 2) for start in range(0, 80_000, 2))])
     begun = time.process_time()
     found = [source.origin(source.span(start)).start for start in range(0, 80_000, 2)]

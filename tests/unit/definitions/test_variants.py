@@ -12,7 +12,7 @@ from templater.model.errors import LimitError
 CHOICES = [Choice((f"image.variant=v{number}",)) for number in range(3)]
 
 
-def test_the_error_at_the_time_limit_says_how_many_builds_were_read(monkeypatch):
+def test_the_time_limit_error_says_how_many_builds_were_read(monkeypatch):
     monkeypatch.setattr(variants, "SECONDS", 0.01)
     seen = []
     with pytest.raises(LimitError, match=r"all builds together take longer than 0\.02 seconds; 1 of them"):
@@ -25,5 +25,5 @@ def test_the_error_at_the_time_limit_says_how_many_builds_were_read(monkeypatch)
 
 
 @pytest.mark.parametrize("seconds", [None, 0.01, 1000])
-def test_builds_within_the_time_limit_are_all_read(seconds):
+def test_every_build_is_read_within_the_time_limit(seconds):
     assert list(in_time(CHOICES, seconds)) == CHOICES

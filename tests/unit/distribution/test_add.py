@@ -57,7 +57,7 @@ def test_the_example_images_get_the_fingerprints_that_real_clients_showed(tree):
     assert list(report.images.values()) == [4, 4, 4]
 
 
-def test_the_catalog_entries_for_lxd_and_incus_name_the_same_files(tree, tmp_path):
+def test_the_catalog_items_for_lxd_and_incus_share_the_same_files(tree, tmp_path):
     add(tree, *wrapped(split_image(tmp_path / "a")))
     found = items(tree)
     assert {"incus.tar.xz", "lxd.tar.xz", "squashfs"} == set(found)
@@ -144,12 +144,12 @@ def test_the_version_is_the_creation_date_in_utc_in_every_time_zone(tree, tmp_pa
     assert add(tree, *wrapped(split_image(tmp_path / "a", created=CREATED + 60))).version == "20260101_0001"
 
 
-def test_every_added_product_has_a_variant(tree, tmp_path):
+def test_a_product_without_a_variant_gets_the_variant_default(tree, tmp_path):
     add(tree, *wrapped(split_image(tmp_path / "a")))
     assert products(tree)["tiny:1:amd64:default"]["variant"] == "default"
 
 
-def test_products_of_an_older_tree_are_given_a_variant(tree, tmp_path):
+def test_a_product_in_an_older_tree_without_a_variant_gets_the_variant_default(tree, tmp_path):
     add(tree, *wrapped(split_image(tmp_path / "a")))
     document = json.loads(tree.read(IMAGES_PATH))
     del document["products"]["tiny:1:amd64:default"]["variant"]
@@ -159,7 +159,7 @@ def test_products_of_an_older_tree_are_given_a_variant(tree, tmp_path):
     checked(tree)
 
 
-def test_requirements_come_from_the_metadata_and_the_option_overrides_them(tree, tmp_path):
+def test_the_requirement_option_overrides_the_requirements_in_the_metadata(tree, tmp_path):
     pair = split_image(tmp_path / "a", **{"requirements.secureboot": "false", "requirements.nesting": "true"})
     add(tree, *wrapped(pair), requirements={"nesting": "false"})
     assert products(tree)["tiny:1:amd64:default"]["requirements"] == {
@@ -201,7 +201,7 @@ def test_a_requested_alias_moves_to_the_new_image_but_a_default_alias_does_not(t
     checked(tree)
 
 
-def test_images_of_other_architectures_and_types_can_share_an_alias(tree, tmp_path):
+def test_images_of_different_architectures_and_types_can_share_an_alias(tree, tmp_path):
     add(tree, *wrapped(split_image(tmp_path / "a")), aliases=["tiny"])
     add(tree, *wrapped(split_image(tmp_path / "b", arch="aarch64")), aliases=["tiny"])
     add(tree, *wrapped(split_image(tmp_path / "c", root=QCOW2, variant="vm")), aliases=["tiny"])
@@ -209,7 +209,7 @@ def test_images_of_other_architectures_and_types_can_share_an_alias(tree, tmp_pa
     checked(tree)
 
 
-def test_the_architecture_is_named_as_in_debian(tree, tmp_path):
+def test_the_catalog_uses_the_architecture_names_of_debian(tree, tmp_path):
     add(tree, *wrapped(split_image(tmp_path / "a", arch="aarch64")))
     assert list(products(tree)) == ["tiny:1:arm64:default"]
 
@@ -313,7 +313,7 @@ def test_an_image_can_be_added_to_a_tree_made_by_the_official_tool(tree, tmp_pat
 
 
 @pytest.mark.slow
-def test_the_memory_does_not_grow_with_the_size_of_the_files(tree, tmp_path):
+def test_the_memory_for_adding_an_image_does_not_grow_with_the_file_size(tree, tmp_path):
     import tracemalloc
 
     meta, root = split_image(tmp_path / "a")
@@ -336,7 +336,7 @@ def test_splitting_a_virtual_machine_image_gives_metadata_and_a_disk(tree, tmp_p
     assert image.type == "virtual-machine"
 
 
-def test_a_sparse_disk_that_would_fill_the_tree_is_refused(tree, tmp_path):
+def test_a_sparse_disk_with_a_huge_unpacked_size_is_refused(tree, tmp_path):
     """An image of 459 bytes made a disk of a terabyte."""
     records = {"GNU.sparse.major": b"1", "GNU.sparse.minor": b"0", "GNU.sparse.realsize": b"%d" % (8 << 20)}
     disk = pax({**records, "GNU.sparse.name": b"rootfs.img"}) + file("d", padded(b"1\n0\n512\n") + QCOW2)

@@ -85,7 +85,7 @@ def files_outside(tmp_path):
 
 @pytest.mark.parametrize("command", [("preview",), ("store", "import")], ids=" ".join)
 @pytest.mark.parametrize("case", HOSTILE)
-def test_a_hostile_catalog_is_one_error_and_writes_nothing_outside_the_store(
+def test_a_hostile_catalog_gives_one_error_and_writes_nothing_outside_the_store(
     stream, tmp_path, capsys, case, command
 ):
     change(stream, HOSTILE[case])
@@ -117,7 +117,7 @@ def test_a_hostile_catalog_is_one_error_and_writes_nothing_outside_the_store(
     ids=["empty", "cut", "nested", "NaN", "values", "size", "nothing"],
 )
 @pytest.mark.parametrize("path", [INDEX, IMAGES])
-def test_a_catalog_that_cannot_be_read_is_one_error(stream, capsys, path, text, said):
+def test_a_catalog_that_cannot_be_read_gives_one_error(stream, capsys, path, text, said):
     (stream.folder / path).write_text(text)
     code = main(["preview", "ours:tiny/1"])
     err = capsys.readouterr().err
@@ -138,7 +138,7 @@ def cut(handler):
     return True
 
 
-def test_a_file_shorter_than_announced_is_one_error_and_the_store_stays_usable(stream, capsys):
+def test_a_file_shorter_than_announced_gives_one_error_and_the_store_stays_usable(stream, capsys):
     stream.fault = cut
     assert main(["store", "import", "ours:tiny/1"]) == 2
     assert "was cut short" in capsys.readouterr().err
@@ -149,7 +149,7 @@ def test_a_file_shorter_than_announced_is_one_error_and_the_store_stays_usable(s
 
 
 @pytest.mark.parametrize("call", ["write", "fsync"])
-def test_a_full_disk_while_fetching_is_one_error_and_the_store_stays_usable(
+def test_a_full_disk_during_a_fetch_gives_one_error_and_the_store_stays_usable(
     stream, capsys, monkeypatch, call
 ):
     def full(fd, *arguments):
@@ -169,7 +169,7 @@ def test_a_full_disk_while_fetching_is_one_error_and_the_store_stays_usable(
 
 
 @pytest.mark.parametrize("call", ["write", "fsync"])
-def test_a_full_disk_while_importing_is_one_error_and_the_store_stays_usable(
+def test_a_full_disk_during_an_import_gives_one_error_and_the_store_stays_usable(
     stream, tmp_path, capsys, monkeypatch, call
 ):
     image = unified_image(tmp_path / "unified")
@@ -185,7 +185,7 @@ def test_a_full_disk_while_importing_is_one_error_and_the_store_stays_usable(
     assert main(["store", "import", image]) == 0
 
 
-def test_a_certificate_that_is_not_trusted_is_one_error(stream, capsys, monkeypatch):
+def test_a_certificate_that_is_not_trusted_gives_one_error(stream, capsys, monkeypatch):
     monkeypatch.delenv("SSL_CERT_FILE")
     assert main(["preview", "ours:tiny/1"]) == 2
     err = capsys.readouterr().err

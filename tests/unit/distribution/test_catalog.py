@@ -36,12 +36,12 @@ def decoded(document):
     ],
     ids=["empty", "cut", "comma", "bom", "nan", "infinity", "deep", "digits", "nul"],
 )
-def test_json_that_every_client_refuses_is_an_input_error(data):
+def test_json_that_every_client_refuses_gives_an_input_error(data):
     with pytest.raises(InputError):
         parse_json(data, "images.json")
 
 
-def test_a_catalog_of_the_largest_size_is_parsed_and_one_more_byte_is_refused(monkeypatch):
+def test_a_catalog_of_the_largest_allowed_size_is_parsed_and_a_larger_one_is_refused(monkeypatch):
     with pytest.raises(LimitError, match=r"^'images\.json' has more than 32 MiB$"):
         parse_json(b" " * (module.MOST_BYTES + 1), "images.json")
     monkeypatch.setattr(module, "MOST_BYTES", 2 << 20)
@@ -51,7 +51,7 @@ def test_a_catalog_of_the_largest_size_is_parsed_and_one_more_byte_is_refused(mo
         parse_json(data + b" ", "images.json")
 
 
-def test_a_catalog_of_too_many_values_is_refused_before_it_fills_the_memory(monkeypatch):
+def test_a_catalog_with_too_many_values_is_refused_before_it_fills_the_memory(monkeypatch):
     with pytest.raises(LimitError, match="values"):
         parse_json(b"[" + b"[]," * module.MOST_VALUES + b"[]]", "images.json")
     monkeypatch.setattr(module, "MOST_VALUES", 5)
@@ -97,7 +97,9 @@ def many_images(count):
     ],
     ids=["files", "items", "images", "images of a version"],
 )  # fmt: skip
-def test_a_catalog_at_a_limit_is_read_and_one_above_it_is_refused(monkeypatch, where, name, most, read, said):
+def test_a_catalog_at_a_limit_is_accepted_and_a_larger_one_is_refused(
+    monkeypatch, where, name, most, read, said
+):
     if most is not None:
         monkeypatch.setattr(where, name, most)
     limit = getattr(where, name)
@@ -164,7 +166,7 @@ def test_the_reason_why_a_client_drops_an_entry_is_reported(version, items, arch
         ("lxd_combined.tar.gz", "virtual-machine", "lxd", "container"),
     ],
 )
-def test_only_a_new_incus_reads_the_type_of_a_unified_image(ftype, combined_type, client, type):
+def test_only_newer_incus_clients_read_the_type_of_a_unified_image(ftype, combined_type, client, type):
     item = {"ftype": ftype, "path": "u", "sha256": "c" * 64, "combined_type": combined_type}
     versions = {"20260101": {"items": {"u": item}}}
     products, _ = decoded({"products": {"p": {"arch": "amd64", "versions": versions}}})
@@ -172,7 +174,7 @@ def test_only_a_new_incus_reads_the_type_of_a_unified_image(ftype, combined_type
     assert (image.type, image.fingerprint, image.root) == (type, "c" * 64, None)
 
 
-def test_an_index_entry_with_a_product_name_of_a_wrong_type_breaks_every_client():
+def test_an_index_entry_whose_product_name_is_not_text_breaks_every_client():
     found = Decoded()
     (entry,) = decode_index({"index": {"e": {"products": ["a", 1, None]}}}, found)
     assert entry.products == ("a", "")
@@ -200,7 +202,7 @@ def item(**fields):
         ({"p": {"requirements": {"a": LONG}}}, "product 'p': requirements has more than 512 characters"),
     ],
 )  # fmt: skip
-def test_a_long_text_is_refused_because_messages_and_images_repeat_it(products, said):
+def test_a_long_text_in_a_catalog_is_refused(products, said):
     assert decoded({"products": products})[1] == []
     longer = json.loads(json.dumps(products).replace("x" * 512, "x" * 513))
     with pytest.raises(LimitError) as caught:
@@ -208,7 +210,7 @@ def test_a_long_text_is_refused_because_messages_and_images_repeat_it(products, 
     assert caught.value.message == said
 
 
-def test_the_number_of_aliases_of_all_products_together_has_a_limit(monkeypatch):
+def test_the_products_of_a_catalog_have_a_limit_on_aliases_in_total(monkeypatch):
     monkeypatch.setattr(module, "MOST_ALIASES", 4)
     products = {"a": {"aliases": "a,b"}, "b": {"aliases": "c,d"}}
     assert len(decoded({"products": products})[0]) == 2
@@ -216,14 +218,14 @@ def test_the_number_of_aliases_of_all_products_together_has_a_limit(monkeypatch)
         decoded({"products": {**products, "c": {"aliases": "e"}}})
 
 
-def test_a_product_has_a_limited_number_of_requirements():
+def test_the_number_of_requirements_of_a_product_is_limited():
     fields = {str(number): "" for number in range(20)}
     assert len(decoded({"products": {"p": {"requirements": fields}}})[0]) == 1
     with pytest.raises(LimitError, match=r"^product 'p': requirements has more than 20 values$"):
         decoded({"products": {"p": {"requirements": {**fields, "20": ""}}}})
 
 
-def test_at_most_1000_wrong_values_that_affect_the_same_clients_are_listed():
+def test_verify_lists_at_most_1000_wrong_values_that_affect_the_same_clients():
     products = {str(number): {"os": 1, "OS": "x"} for number in range(1100)}
     found = Decoded()
     list(decode_products({"products": {**products, "p": {"lxd_requirements": 1}}}, "", found))
@@ -242,7 +244,7 @@ class Versions(dict):
             yield version
 
 
-def test_listing_stops_at_the_limit_of_images_before_all_versions_are_read(monkeypatch):
+def test_listing_images_stops_at_the_image_limit_before_it_reads_all_versions(monkeypatch):
     monkeypatch.setattr(client_view, "MOST_IMAGES", 10)
     versions = Versions({str(number): module.Version(str(number)) for number in range(100)})
     with pytest.raises(LimitError, match=r"^the stream has more than 10 images$"):
@@ -250,7 +252,7 @@ def test_listing_stops_at_the_limit_of_images_before_all_versions_are_read(monke
     assert versions.read <= 12
 
 
-def test_the_limit_on_texts_counts_the_texts_of_a_product_once_for_each_image(monkeypatch):
+def test_the_limit_on_catalog_texts_counts_the_texts_of_a_product_for_each_image(monkeypatch):
     monkeypatch.setattr(client_view, "MOST_TEXTS", 1000)
     products, _ = decoded(
         {"products": {"p": {"os": "x" * 99, "versions": {str(n): {} for n in range(11)}, "arch": "amd64"}}}
@@ -261,7 +263,7 @@ def test_the_limit_on_texts_counts_the_texts_of_a_product_once_for_each_image(mo
     assert len(list_images(products, "incus-7")[1]) == 11
 
 
-def test_the_files_of_a_catalog_have_a_limit_together(monkeypatch):
+def test_all_files_of_a_catalog_share_one_size_limit(monkeypatch):
     monkeypatch.setattr(module, "MOST_BYTES_OF_ALL", 1 << 20)
     half = b'{"index": {}}'.ljust(1 << 19)
     with CatalogFiles(lambda path: io.BytesIO(half)) as files:
@@ -297,12 +299,12 @@ def test_a_size_that_is_not_a_64_bit_integer_is_reported(size):
     assert "not a 64-bit integer" in decoded(document)[1][0].message
 
 
-def test_a_wrong_type_of_lxd_requirements_breaks_lxd_only():
+def test_lxd_requirements_of_a_wrong_type_affect_only_lxd_clients():
     (mismatch,) = decoded({"products": {"p": {"lxd_requirements": {"secureboot": False}}}})[1]
     assert mismatch.clients == ("lxd",)
 
 
-def test_products_are_written_one_per_line_and_parse_to_equal_data():
+def test_a_catalog_has_one_product_on_each_line_and_parses_to_equal_data():
     document = json.loads((EXAMPLE / IMAGES).read_text())
     data = b"".join(dump_products(document))
     assert json.loads(data) == document
@@ -318,5 +320,5 @@ def test_products_are_written_one_per_line_and_parse_to_equal_data():
         (None, ""), (1, ""), (["a"], ""),
     ],
 )  # fmt: skip
-def test_image_paths_are_cleaned_as_clients_do_and_never_leave_the_tree(path, cleaned):
+def test_image_paths_are_normalised_as_by_clients_and_never_leave_the_tree(path, cleaned):
     assert clean_path(path) == cleaned

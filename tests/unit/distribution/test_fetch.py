@@ -50,7 +50,7 @@ def other(certificates, trusted):
         (Trust(client=("client.crt", "client.key")), "client.crt"),
     ],
 )
-def test_the_error_names_a_missing_certificate(trust, name, tmp_path, monkeypatch):
+def test_the_error_names_a_certificate_file_that_is_missing(trust, name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError) as error:
         trust.context()
@@ -64,19 +64,19 @@ def test_verify_gives_the_same_result_for_a_served_stream_and_its_files(server):
     assert report.files == 10
 
 
-def test_metadata_only_downloads_no_root_filesystem(server):
+def test_verify_with_metadata_only_downloads_no_root_filesystem(server):
     report = verify(UrlStream(f"{server.url}/"), metadata_only=True)
     assert not report.problems
     downloads = [path for method, path, _ in server.requests if method == "GET"]
     assert not [path for path in downloads if path.endswith((".squashfs", "root.tar.xz", ".qcow2"))]
 
 
-def test_list_reads_the_catalog_only(server):
+def test_the_list_command_reads_only_the_catalog(server):
     assert len(list_stream(UrlStream(server.url))) == 4
     assert server.paths == ["/streams/v1/index.json", "/streams/v1/images.json"]
 
 
-def test_files_may_be_redirected_to_another_server(server, other):
+def test_a_server_may_redirect_image_files_to_another_server(server, other):
     server.fault = lambda handler: (
         handler.path.startswith("/images") and redirect(handler, other.url + handler.path)
     )
@@ -158,7 +158,7 @@ def answer(body, **headers):
     ],
     ids=["loop", "http", "file", "short", "chunk", "garbage", "500"],
 )  # fmt: skip
-def test_a_faulty_server_is_one_clear_error(server, fault, said):
+def test_a_faulty_server_gives_one_clear_error(server, fault, said):
     server.fault = fault
     with pytest.raises(TemplaterError, match=said) as raised:
         UrlStream(server.url).read(INDEX)
@@ -166,7 +166,7 @@ def test_a_faulty_server_is_one_clear_error(server, fault, said):
     assert len(server.requests) <= fetch.MOST_REDIRECTS + 1
 
 
-def test_an_endless_catalog_ends_at_the_limit(server, monkeypatch):
+def test_the_download_of_an_endless_catalog_ends_at_the_size_limit(server, monkeypatch):
     monkeypatch.setattr(fetch, "MOST_BYTES", 1 << 20)
 
     def endless(handler):
@@ -264,7 +264,7 @@ CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
     ],
     ids=["header", "continue", "chunk header", "trailers"],
 )
-def test_an_endless_answer_is_aborted(server, monkeypatch, fault, limit):
+def test_a_download_with_an_endless_answer_is_aborted(server, monkeypatch, fault, limit):
     monkeypatch.setattr(fetch, limit, 0.4)
     server.fault = fault
     begun = time.monotonic()
@@ -283,9 +283,7 @@ def test_an_endless_answer_is_aborted(server, monkeypatch, fault, limit):
     ],
     ids=["continue", "chunks of a byte", "chunk header", "trailers"],
 )
-def test_an_answer_with_too_much_data_in_addition_to_its_content_is_aborted(
-    server, monkeypatch, start, repeated
-):
+def test_a_download_with_too_much_protocol_overhead_is_aborted(server, monkeypatch, start, repeated):
     monkeypatch.setattr(fetch, "MOST_OVERHEAD", 1 << 16)
     monkeypatch.setattr(fetch, "MOST_SECONDS", 2)
     server.fault = endlessly(start, repeated * 1000, pause=0)
@@ -294,7 +292,7 @@ def test_an_answer_with_too_much_data_in_addition_to_its_content_is_aborted(
 
 
 @pytest.mark.parametrize("length", [150, 4096])
-def test_an_answer_in_chunks_of_usual_sizes_is_read_whole(server, monkeypatch, length):
+def test_an_answer_in_http_chunks_of_usual_sizes_is_read_completely(server, monkeypatch, length):
     monkeypatch.setattr(fetch, "MOST_OVERHEAD", 9 << 16)
     chunk = b"%x\r\n%s\r\n" % (length, b"x" * length)
     number = 3_000_000 // length
@@ -328,7 +326,7 @@ def test_all_catalogs_of_a_stream_share_one_deadline(server, monkeypatch):
         stream.read(INDEX)
 
 
-def test_a_large_file_may_take_longer_than_a_catalog(server, monkeypatch):
+def test_the_download_of_a_large_file_may_take_longer_than_that_of_a_catalog(server, monkeypatch):
     monkeypatch.setattr(fetch, "MOST_CATALOG_SECONDS", 0.1)
     server.fault = lambda handler: time.sleep(0.2)
     with UrlStream(server.url).pieces(INDEX) as pieces:
@@ -342,7 +340,7 @@ def test_a_certificate_of_an_unknown_ca_is_refused_with_a_hint(server, monkeypat
     assert "SSL_CERT_FILE" in raised.value.hint
 
 
-def test_a_refused_connection_is_an_input_error():
+def test_a_refused_connection_gives_an_input_error():
     with pytest.raises(InputError, match="connection refused"):
         UrlStream("https://127.0.0.1:9").read(INDEX)
 
@@ -368,7 +366,7 @@ def test_urls_that_no_client_accepts_are_refused_without_a_request(url):
         UrlStream(url)
 
 
-def test_odd_paths_are_requested_in_the_same_form_as_by_clients():
+def test_unusual_paths_are_requested_in_the_same_form_as_by_clients():
     stream = UrlStream("https://h/base/")
     assert stream.url("a b?c%d") == "https://h/base/a%20b%3Fc%25d"
     assert stream.url("/x/../y") == "https://h/base/y"
@@ -400,7 +398,7 @@ class Tunnel(socketserver.StreamRequestHandler):
             target.shutdown(socket.SHUT_WR)
 
 
-def test_a_proxy_from_the_environment_sees_only_encrypted_requests(server, monkeypatch):
+def test_a_proxy_from_the_environment_gets_only_encrypted_requests(server, monkeypatch):
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Tunnel) as proxy:
         proxy.lines, proxy.daemon_threads = [], True
         threading.Thread(target=proxy.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
@@ -413,7 +411,7 @@ def test_a_proxy_from_the_environment_sees_only_encrypted_requests(server, monke
     assert not any("Basic" in line for line in proxy.lines)
 
 
-def test_connections_are_closed_after_answers_and_errors(server, monkeypatch):
+def test_the_connection_to_a_server_is_closed_after_an_answer_or_an_error(server, monkeypatch):
     opened = []
     connect = socket.create_connection
     monkeypatch.setattr(
@@ -433,7 +431,7 @@ def test_connections_are_closed_after_answers_and_errors(server, monkeypatch):
     assert [each.fileno() for each in opened] == [-1] * 4
 
 
-def test_a_large_answer_arrives_whole_in_pieces_of_any_size(server):
+def test_a_large_download_arrives_completely(server):
     body = random.Random(1).randbytes(3_000_001)
     server.fault = answer(body, Content_Length=str(len(body)))
     with UrlStream(server.url).pieces(INDEX) as pieces:

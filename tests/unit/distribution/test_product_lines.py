@@ -52,7 +52,9 @@ def fingerprints(tree):
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_writing_single_product_lines_and_whole_catalogs_gives_the_same_bytes(tmp_path, monkeypatch, seed):
+def test_changing_single_product_lines_writes_the_same_bytes_as_writing_the_whole_catalog(
+    tmp_path, monkeypatch, seed
+):
     ours, other = Tree(str(tmp_path / "ours")), Tree(str(tmp_path / "other"))
     for change in changes(tmp_path / "images", seed):
         result = change(ours)
@@ -79,7 +81,7 @@ def lines(tmp_path):
     return path
 
 
-def test_only_products_that_were_looked_up_are_parsed_again(lines):
+def test_only_the_products_that_a_change_looks_up_are_parsed(lines):
     products = opened(lines)
     assert products.containing(["p1"]) == ["p1"]
     assert products.containing([]) == []
@@ -122,7 +124,7 @@ def test_a_catalog_in_another_layout_is_not_read_line_by_line(lines, form):
         opened(lines)
 
 
-def test_bytes_that_are_not_utf8_are_not_read_line_by_line(lines):
+def test_a_catalog_that_is_not_valid_utf8_is_not_read_line_by_line(lines):
     lines.write_bytes(lines.read_bytes().replace(b"default", b"\xff", 1))
     with pytest.raises(ValueError, match="utf-8"):
         opened(lines)

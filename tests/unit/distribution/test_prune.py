@@ -38,14 +38,14 @@ def files(tree):
     return set(os.listdir(os.path.join(tree.path, "images")))
 
 
-def test_the_keep_option_keeps_the_newest_versions(tree):
+def test_prune_with_keep_keeps_the_newest_versions(tree):
     pruned = prune(tree, keep=2)
     assert versions(tree) == ["20260104_0000", "20260105_0000"]
     assert pruned.versions == tuple((NAME, f"2026010{day}_0000") for day in (3, 2, 1))
     checked(tree)
 
 
-def test_the_older_than_option_keeps_younger_versions(tree):
+def test_prune_with_older_than_keeps_younger_versions(tree):
     prune(tree, older_than=2 * DAY, now=lambda: CREATED + 4 * DAY)
     assert versions(tree) == ["20260103_0000", "20260104_0000", "20260105_0000"]
 
@@ -81,7 +81,7 @@ def test_a_file_of_a_removed_image_is_not_deleted_if_the_image_is_added_again(tr
     checked(tree)
 
 
-def test_leftover_files_of_a_killed_add_are_deleted_after_a_grace_period(tree):
+def test_files_of_a_killed_add_command_are_deleted_after_a_grace_period(tree):
     stray = Path(tree.path, "images", "0" * 64 + ".squashfs")
     stray.write_bytes(b"x")
     other = Path(tree.path, "images", "README")
@@ -94,7 +94,7 @@ def test_leftover_files_of_a_killed_add_are_deleted_after_a_grace_period(tree):
     assert other.exists(), "files that are named otherwise are left alone"
 
 
-def test_a_dry_run_changes_no_file(tree):
+def test_a_dry_run_of_prune_changes_no_file(tree):
     before = {name: tree.read(name) for name in (IMAGES_PATH, "streams/v1/index.json")}
     pruned = prune(tree, keep=1, dry_run=True)
     assert len(pruned.versions) == 4
@@ -157,7 +157,7 @@ def test_removing_an_unknown_image_is_an_error_and_changes_nothing(tree, name, s
     assert len(versions(tree)) == 5
 
 
-def test_the_beginning_of_several_fingerprints_removes_no_image(tree):
+def test_a_prefix_of_several_fingerprints_is_refused_and_removes_no_image(tree):
     document = json.loads(tree.read(IMAGES_PATH))
     items = [version["items"]["incus.tar.xz"] for version in document["products"][NAME]["versions"].values()]
     start = items[0]["combined_squashfs_sha256"][:12]
@@ -188,7 +188,7 @@ def test_prune_refuses_a_folder_that_is_not_a_tree_and_creates_no_file(tmp_path)
 @pytest.mark.parametrize(
     "path", ["../secret", "/etc/passwd", "streams/v1/images.json", ".templater/x", "x/../../secret"]
 )
-def test_recorded_paths_outside_the_images_are_never_deleted(tree, tmp_path, path):
+def test_a_recorded_path_outside_the_images_folder_is_never_deleted(tree, tmp_path, path):
     (tmp_path / "secret").write_text("keep")
     Path(tree.path, REMOVED).write_text(json.dumps({path: 0}))
     before = sorted(Path(tree.path).rglob("*"))
@@ -199,7 +199,7 @@ def test_recorded_paths_outside_the_images_are_never_deleted(tree, tmp_path, pat
     checked(tree)
 
 
-def test_recorded_files_without_a_clean_path_or_an_integer_time_are_ignored(tree):
+def test_a_deletion_record_without_a_clean_path_or_an_integer_time_is_ignored(tree):
     entries = {"images/a": 5, "images/../b": 5, "images/c": "5", "images/d": True, "images/e": None}
     Path(tree.path, REMOVED).write_text(json.dumps(entries))
     assert tree.removed() == {"images/a": 5}
@@ -217,7 +217,7 @@ def test_files_behind_a_symlinked_directory_are_never_deleted(tree, tmp_path):
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("90m", 5400), ("24h", 86400), ("30d", 2592000), ("0s", 0)])
-def test_durations_are_parsed_to_seconds(text, seconds):
+def test_a_duration_is_parsed_to_seconds(text, seconds):
     assert duration(text) == seconds
 
 

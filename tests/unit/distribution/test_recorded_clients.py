@@ -42,14 +42,14 @@ def by_title(case):
     return case.title
 
 
-def test_every_case_has_its_recording():
+def test_every_catalog_case_has_a_recorded_client_answer():
     assert len(CASES) >= 40
     assert len(LISTED) + len(FAILED) >= 40
     assert {case.title for case in CASES} <= set(RECORDED)
 
 
 @pytest.mark.parametrize("case", LISTED, ids=by_title)
-def test_the_predicted_list_of_images_equals_the_recorded_list(case, tmp_path):
+def test_the_predicted_image_list_of_each_client_equals_the_recorded_list(case, tmp_path):
     report = verdict(case, tmp_path)
     images = listed(Tree(str(tmp_path / "tree")), CLIENT)
     assert [shown(image) for image in images] == RECORDED[case.title].listed
@@ -68,7 +68,7 @@ CAUSES = {
 
 
 @pytest.mark.parametrize("case", FAILED, ids=by_title)
-def test_a_recorded_failure_of_the_whole_list_is_predicted(case, tmp_path):
+def test_a_recorded_failure_of_the_whole_image_list_is_predicted(case, tmp_path):
     report = verdict(case, tmp_path)
     (code,) = {code for words, code in CAUSES.items() if words in RECORDED[case.title].failure}
     assert code in errors(report)
@@ -91,12 +91,12 @@ DOWNLOADS = {
 
 
 @pytest.mark.parametrize("case", EXPORTED, ids=by_title)
-def test_a_recorded_export_fails_exactly_where_verify_says_so(case, tmp_path):
+def test_a_recorded_client_export_fails_exactly_where_verify_reports_an_error(case, tmp_path):
     failed = "Error:" in RECORDED[case.title].exported
     assert bool(errors(verdict(case, tmp_path)) & DOWNLOADS) == failed
 
 
-def test_mixing_products_with_and_without_a_variant_is_an_error(tmp_path):
+def test_a_catalog_of_products_with_and_without_a_variant_is_an_error(tmp_path):
     (case,) = (case for case in CASES if case.title == "variant trap 0")
     owners = {
         line.split()[4]
@@ -109,7 +109,7 @@ def test_mixing_products_with_and_without_a_variant_is_an_error(tmp_path):
     assert "variant" in errors(verdict(case, tmp_path))
 
 
-def test_the_example_has_no_problem_for_any_client():
+def test_verify_reports_no_problem_in_the_example_tree_for_any_client():
     report = verify(LocalStream(Tree(str(EXAMPLE))))
     assert not report.problems
     assert list(report.images.values()) == [4, 4, 4]
@@ -124,7 +124,7 @@ def test_the_example_has_no_problem_for_any_client():
         ("alias with space", "incus-6.0", "alias-blank"),
     ],
 )
-def test_a_catalog_fault_is_an_error_for_the_client_that_it_affects(title, client, code, tmp_path):
+def test_verify_reports_a_catalog_fault_for_the_clients_that_it_affects(title, client, code, tmp_path):
     (case,) = (case for case in CASES if case.title == title)
     problems = [
         each for each in verdict(case, tmp_path).problems if each.level == ERROR and each.code == code
@@ -142,7 +142,7 @@ def test_only_lxd_lists_an_image_with_two_words_in_its_architecture(tmp_path):
     }
 
 
-def test_only_newer_incus_knows_x86_64_v3(tmp_path):
+def test_only_newer_incus_clients_know_the_architecture_x86_64_v3(tmp_path):
     (case,) = (case for case in CASES if case.title == "arch x86_64_v3")
     images = verdict(case, tmp_path).images
     assert images == {

@@ -34,7 +34,7 @@ def test_redirect_rules_are_read_back_as_written(tmp_path):
         None,
     ],
 )
-def test_an_invalid_redirect_rule_is_one_error(tmp_path, rule):
+def test_an_invalid_redirect_rule_gives_one_error(tmp_path, rule):
     (tmp_path / "x").write_text(json.dumps({"redirects": [rule]}))
     with pytest.raises(InputError, match="invalid redirect rule"):
         read_rules(str(tmp_path / "x"))

@@ -59,7 +59,7 @@ def written(tree):
     return json.loads(path.read_text())["products"][NAME]
 
 
-def test_a_converted_lxd_product_has_the_items_that_real_incus_accepted():
+def test_a_converted_lxd_product_has_the_catalog_items_that_incus_accepted():
     mine = convert(json.loads((ORIGIN / PRODUCTS).read_text()))[NAME]
     accepted = json.loads((MIRROR / IMAGES_PATH).read_text())["products"][NAME]
     wanted = {
@@ -83,7 +83,7 @@ def test_a_copied_stream_has_no_problem_for_incus_and_lxd_clients(origin, tree):
     assert len(downloads) == 5, "neither manifests nor other formats are downloaded"
 
 
-def test_a_second_copy_downloads_only_new_files_and_prune_deletes_unused_files(origin, tree):
+def test_a_repeated_copy_downloads_only_new_files_and_prune_deletes_unused_files(origin, tree):
     republish(UrlStream(origin.url), tree, copying=True)
     change(origin, lambda product: items(product).pop("squashfs"))
     assert republish(UrlStream(origin.url), tree, copying=True).copied == 0
@@ -93,7 +93,7 @@ def test_a_second_copy_downloads_only_new_files_and_prune_deletes_unused_files(o
     assert not verify(LocalStream(tree)).problems
 
 
-def test_republishing_with_redirects_copies_no_image_file_and_writes_rules(origin, tree, tmp_path):
+def test_republishing_with_redirects_copies_no_image_file_and_writes_redirect_rules(origin, tree, tmp_path):
     made = republish(UrlStream(origin.url), tree, redirects=str(tmp_path / "rules"))
     prefix = prefix_of(origin.url)
     assert all(
@@ -146,7 +146,7 @@ def command(capsys):
     return run
 
 
-def test_each_image_gets_the_table_of_its_templates_from_the_metadata_only(origin, tree, tmp_path, command):
+def test_reindex_prints_a_table_for_each_image_from_its_metadata_only(origin, tree, tmp_path, command):
     with_templates(origin)
     (path,) = origin.folder.rglob("*-lxd.tar.xz")
     shown = command("streams", "reindex", origin.url, tree.path, "--redirect", str(tmp_path / "rules"))
@@ -161,13 +161,13 @@ def test_each_image_gets_the_table_of_its_templates_from_the_metadata_only(origi
     assert machine == f"==> {NAME} 20260101 (virtual-machine)\n{expected}"
 
 
-def test_without_tables_no_image_file_is_requested(origin, tree, tmp_path, command):
+def test_reindex_without_tables_downloads_no_image_file(origin, tree, tmp_path, command):
     rules = str(tmp_path / "rules")
     assert command("streams", "reindex", origin.url, tree.path, "--redirect", rules, "--no-tables") == ""
     assert not [path for path in origin.paths if path.startswith("/server")]
 
 
-def test_copied_metadata_is_not_downloaded_again_for_the_table(origin, tree, command):
+def test_reindex_does_not_download_copied_metadata_again_for_the_table(origin, tree, command):
     shown = command("streams", "reindex", origin.url, tree.path, "--copy")
     assert len([path for path in origin.paths if path.startswith("/server")]) == 5
     assert shown.count("\n/etc/hostname ") == 2, "one table for containers, one for virtual machines"
@@ -181,7 +181,9 @@ def test_copied_metadata_is_not_downloaded_again_for_the_table(origin, tree, com
     ],
     ids=["damaged", "missing"],
 )
-def test_a_note_about_unreadable_metadata_replaces_the_table(origin, tree, tmp_path, command, damage, said):
+def test_reindex_prints_a_note_instead_of_the_table_for_unreadable_metadata(
+    origin, tree, tmp_path, command, damage, said
+):
     with_templates(origin)
     (path,) = origin.folder.rglob("*-lxd.tar.xz")
     damage(path)
@@ -190,7 +192,7 @@ def test_a_note_about_unreadable_metadata_replaces_the_table(origin, tree, tmp_p
     assert said in shown
 
 
-def test_a_table_of_invalid_metadata_says_that_the_start_fails(origin, tree, tmp_path, command):
+def test_the_table_for_invalid_metadata_says_that_the_start_fails(origin, tree, tmp_path, command):
     with_templates(origin, tarball({"metadata.yaml": b"templates: [\n"}))
     rules = str(tmp_path / "rules")
     assert "start fails" in command("streams", "reindex", origin.url, tree.path, "--redirect", rules)
@@ -323,7 +325,7 @@ def test_a_republished_product_gets_no_alias_that_another_product_of_the_tree_ha
     assert alias in json.loads(file.read_text())["products"][NAME]["aliases"].split(",")
 
 
-def test_no_more_tables_are_made_when_they_need_too_much_processor_time(monkeypatch, capsys):
+def test_reindex_stops_printing_tables_that_need_too_much_processor_time(monkeypatch, capsys):
     from templater.cli.commands.streams import reindex
 
     def table_of(origin, described, limits):
@@ -352,7 +354,7 @@ def test_no_more_tables_are_made_when_they_need_too_much_processor_time(monkeypa
 @pytest.mark.parametrize(
     ("size", "said"), [(1 << 62, "announces 4611686018427387904 bytes"), (0, "is larger than 1000 b")]
 )
-def test_a_copy_stops_at_the_byte_limit_whatever_size_the_origin_announces(
+def test_a_copy_stops_at_the_byte_limit_even_if_the_origin_announces_a_smaller_size(
     origin, tree, monkeypatch, size, said
 ):
     monkeypatch.setattr("templater.distribution.republish.MOST_BYTES", 1000)
@@ -392,7 +394,7 @@ class Counted(dict):
         return super().values()
 
 
-def test_the_work_for_an_item_does_not_grow_with_the_items_of_its_version():
+def test_the_work_for_a_catalog_item_does_not_grow_with_the_number_of_items():
     found = {str(number): Counted(ftype="lxd.tar.xz") for number in range(100)}
     (product,) = convert({"products": {"p": {"versions": {"20260101": {"items": found}}}}}).values()
     assert len(items(product)) == 101
@@ -426,7 +428,7 @@ def signed(origin, tmp_path):
     subprocess.run(["gpgconf", "--homedir", str(home), "--kill", "all"], check=False)
 
 
-def test_with_a_keyring_only_signed_catalogs_are_requested_and_used(origin, tree, signed):
+def test_reindex_with_a_keyring_requests_and_uses_only_signed_catalogs(origin, tree, signed):
     change(origin, lambda product: product.update(aliases="evil"))  # the unsigned twin
     made = republish(UrlStream(origin.url), tree, copying=True, keyring=str(signed))
     assert "evil" not in written(tree)["aliases"]

@@ -83,7 +83,7 @@ def files_of(home) -> list[str]:
     return sorted(os.listdir(folder)) if folder.exists() else []
 
 
-def test_only_the_metadata_of_a_split_image_is_fetched(server, home):
+def test_a_preview_fetches_only_the_metadata_of_a_split_image(server, home):
     fetched = fetch("ours:both")
     assert fetched.rootfs is None
     assert len(downloaded(server)) == 1
@@ -91,13 +91,13 @@ def test_only_the_metadata_of_a_split_image_is_fetched(server, home):
     assert "container" in fetched.notes[0]
 
 
-def test_check_names_the_checks_that_need_the_root_filesystem(server, capsys):
+def test_the_check_command_names_the_checks_that_need_the_root_filesystem(server, capsys):
     assert main(["check", "ours:both"]) in (0, 1)
     shown = capsys.readouterr().err
     assert "was fetched without its root filesystem: build-name, create-only, refused-link" in shown
 
 
-def test_a_second_use_of_an_image_downloads_only_the_catalog(server):
+def test_the_second_use_of_a_remote_image_downloads_no_image_file(server):
     fetch("ours:both")
     before = len(downloaded(server))
     fetch("ours:both")
@@ -127,7 +127,7 @@ def test_a_root_filesystem_announced_above_the_limit_is_not_downloaded(server, m
     assert len(downloaded(server)) == 1, "only the metadata"
 
 
-def test_a_unified_image_is_one_file(server):
+def test_a_unified_image_is_fetched_as_one_file(server):
     fetched = fetch("ours:one", whole=True)
     assert fetched.rootfs is None
     assert content(fetched.image).startswith(b"metadata.yaml")
@@ -152,7 +152,7 @@ def test_a_fingerprint_prefix_selects_an_image(server):
         fetch(f"ours:{fingerprint[:5]}")
 
 
-def test_fetching_an_image_only_for_lxd_adds_a_note(certificates):
+def test_fetching_an_image_that_only_lxd_can_use_gives_a_note(certificates):
     with serving(ORIGIN, certificates) as running:
         add_remote("ubuntu-like", running.url)
         assert any("only for LXD" in note for note in fetch("ubuntu-like:noble").notes)
@@ -187,7 +187,7 @@ def test_an_interrupted_download_continues(server, home):
     assert f"{name}.part" not in files_of(home)
 
 
-def test_an_interrupted_download_begins_again_if_the_server_knows_no_ranges(server, home):
+def test_an_interrupted_download_begins_again_if_the_server_does_not_support_ranges(server, home):
     name = hashlib.sha256(ROOT).hexdigest()
     server.fault = lambda handler: broken(handler, f"{name}.squashfs", ROOT, 300_000)
     with pytest.raises(InputError):
@@ -306,7 +306,7 @@ def test_fetching_a_plain_https_file_notes_that_only_tls_protects_it(server, tre
     assert "only TLS protects" in fetched.notes[0]
 
 
-def test_headers_that_lead_away_from_https_are_refused(server):
+def test_response_headers_with_an_http_url_are_refused(server):
     def fault(handler):
         handler.send_response(200)
         handler.send_header("LXD-Image-Hash", "0" * 64)
@@ -330,12 +330,12 @@ def test_headers_that_lead_away_from_https_are_refused(server):
         ("store:debian", InputError, "store has no image"),
     ],
 )
-def test_an_unusable_source_is_one_clear_error(src, kind, said):
+def test_an_unusable_source_gives_one_clear_error(src, kind, said):
     with pytest.raises(kind, match=said):
         fetch(src)
 
 
-def test_a_remote_with_an_invalid_url_is_listed_and_is_one_clear_error(tmp_path, capsys):
+def test_a_remote_with_an_invalid_url_is_listed_and_its_use_gives_one_clear_error(tmp_path, capsys):
     folder = tmp_path / "home/.config/incus"
     folder.mkdir(parents=True)
     (folder / "config.yml").write_text("remotes: {odd: {addr: 'https://[x', protocol: simplestreams}}")
@@ -345,7 +345,7 @@ def test_a_remote_with_an_invalid_url_is_listed_and_is_one_clear_error(tmp_path,
         fetch("odd:debian")
 
 
-def test_a_missing_file_is_one_clear_error(server):
+def test_a_missing_remote_file_gives_one_clear_error(server):
     with pytest.raises(InputError, match="does not exist"):
         fetch(f"{server.url}/nothing.tar")
 
@@ -393,7 +393,7 @@ def test_the_remotes_of_the_incus_and_lxd_clients_are_read(home):
     assert "local" not in remotes
 
 
-def test_the_clients_certificates_are_used_for_private_servers_only(home):
+def test_the_client_certificates_are_used_only_for_private_servers(home):
     folder = home / ".config/incus"
     (folder / "servercerts").mkdir(parents=True)
     for name in ("client.crt", "client.key", "servercerts/host.crt"):
@@ -458,7 +458,7 @@ def test_a_reserved_or_invalid_name_of_a_remote_is_refused(name):
     "text",
     ["- list", "ours: https://a", "ours: {url: 1, protocol: incus}", "ours: {protocol: incus}", "a: [", "\0"],
 )
-def test_a_damaged_list_of_remotes_is_one_clear_error(home, text):
+def test_a_damaged_list_of_remotes_gives_one_clear_error(home, text):
     (home / ".config/templater").mkdir(parents=True)
     (home / ".config/templater/remotes.yaml").write_text(text)
     with pytest.raises(InputError, match=r"remotes\.yaml"):
@@ -538,7 +538,7 @@ SHORT = "'server' sent an image that is cut short"
         ),
     ],
 )  # fmt: skip
-def test_a_damaged_multipart_answer_is_one_clear_error(body, error, said):
+def test_a_damaged_multipart_answer_gives_one_clear_error(body, error, said):
     with pytest.raises(TemplaterError) as raised:
         for _, data in image_api._parts(iter([body] if body else []), b"\r\n--b0undary", "server"):
             for _ in data:
@@ -546,7 +546,7 @@ def test_a_damaged_multipart_answer_is_one_clear_error(body, error, said):
     assert (type(raised.value), raised.value.message) == (error, said)
 
 
-def test_a_multipart_answer_at_the_limit_of_its_headers_is_read():
+def test_a_multipart_answer_with_the_largest_allowed_headers_is_read():
     part = multipart([("metadata", b"data")])
     long = part.replace(b"\r\n", b"\r\nA: " + b"b" * 8192 + b"\r\n", 1)
     head = len(b"--b0undary\r\n") + 8192
@@ -559,7 +559,7 @@ def test_a_multipart_answer_at_the_limit_of_its_headers_is_read():
 
 
 @pytest.mark.parametrize("length", [0, 1, 200, 201])
-def test_a_multipart_boundary_has_up_to_200_characters(length):
+def test_a_multipart_boundary_may_have_up_to_200_characters(length):
     kind = f'multipart/form-data; boundary="{"b" * length}"'
     if 0 < length <= 200:
         assert image_api._boundary(kind) == b"\r\n--" + b"b" * length
@@ -618,7 +618,7 @@ def send_slowly(handler, head: bytes, size: int = 1100) -> None:
 
 
 @pytest.mark.slow
-def test_slow_metadata_of_a_stream_is_aborted(server, monkeypatch):
+def test_a_slow_metadata_download_from_a_stream_is_aborted(server, monkeypatch):
     monkeypatch.setattr("templater.distribution.fetch.MOST_CATALOG_SECONDS", 0.5)
 
     def fault(handler):
@@ -635,7 +635,7 @@ def test_slow_metadata_of_a_stream_is_aborted(server, monkeypatch):
 
 @pytest.mark.parametrize("slow", ["alias", "image", "metadata"])
 @pytest.mark.slow
-def test_slow_metadata_of_an_image_api_is_aborted(certificates, tmp_path, monkeypatch, slow):
+def test_a_slow_metadata_download_from_an_image_api_is_aborted(certificates, tmp_path, monkeypatch, slow):
     monkeypatch.setattr("templater.distribution.fetch.MOST_CATALOG_SECONDS", 0.5)
     fingerprint = "ab" * 32
     described = b'{"metadata": {"target": "%s", "fingerprint": "%s"' % ((fingerprint.encode(),) * 2)
@@ -665,13 +665,13 @@ def test_slow_metadata_of_an_image_api_is_aborted(certificates, tmp_path, monkey
         assert time.monotonic() - begun < 3
 
 
-def test_a_redirect_loop_is_one_clear_error(server):
+def test_a_redirect_loop_gives_one_clear_error(server):
     server.fault = lambda handler: redirect(handler, handler.path)
     with pytest.raises(InputError, match="answered 302"):
         fetch("ours:both")
 
 
-def test_an_endless_answer_of_the_api_ends_at_the_limit(certificates, tmp_path, monkeypatch):
+def test_reading_an_endless_answer_of_the_image_api_ends_at_the_limit(certificates, tmp_path, monkeypatch):
     monkeypatch.setattr(image_api, "_MOST_JSON", 1 << 16)
 
     def fault(handler):
@@ -689,7 +689,7 @@ def test_an_endless_answer_of_the_api_ends_at_the_limit(certificates, tmp_path, 
             fetch("api:debian")
 
 
-def test_the_source_module_is_imported_for_remote_sources_only(monkeypatch):
+def test_the_module_for_remote_sources_is_imported_only_for_remote_sources(monkeypatch):
     from templater.cli.fetching import local_files
 
     monkeypatch.setattr(remote_source, "fetch_source", None)
@@ -748,7 +748,7 @@ def test_a_note_says_that_only_tls_protects_stored_metadata_without_a_root_files
     assert fetch(f"store:{fingerprint}").notes == ()
 
 
-def test_an_image_in_the_store_is_not_replaced_if_its_source_has_another_image(server):
+def test_a_stored_image_is_not_replaced_if_its_source_now_has_another_image(server):
     fingerprint = fetch("ours:both").fingerprint
     Store().change(fingerprint, lambda image: replace(image, source="ours:one"))
     with pytest.raises(
@@ -799,14 +799,14 @@ def image_answer(**fields):
     return json.dumps({"metadata": {"fingerprint": "a" * 64, **fields}}).encode()
 
 
-def test_find_image_accepts_an_alias_and_gives_an_empty_text_for_a_missing_type_or_architecture():
+def test_find_image_accepts_an_alias_and_leaves_a_missing_type_or_architecture_empty():
     found = image_api.find_image(Answers(alias=b'{"metadata": {"target": "x"}}', image=image_answer()), "web")
     assert (found.fingerprint, found.type, found.architecture) == ("a" * 64, "", "")
     found = image_api.find_image(Answers(image=image_answer(type="container", architecture="b")), "aaaa")
     assert (found.type, found.architecture) == ("container", "b")
 
 
-def test_half_a_character_in_a_description_or_name_of_an_image_is_replaced(tmp_path):
+def test_a_lone_surrogate_in_the_text_of_a_stored_image_is_replaced(tmp_path):
     server = Answers(alias=rb'{"metadata": {"target": "\ud800"}}', image=image_answer(type="\ud800"))
     store = Store(str(tmp_path / "store"))
     for name in ("web", "\udcff"):
@@ -844,13 +844,13 @@ def test_half_a_character_in_a_description_or_name_of_an_image_is_replaced(tmp_p
         ),
     ],
 )
-def test_an_unusable_answer_of_the_image_api_is_one_clear_error(image, error, said):
+def test_an_unusable_answer_of_the_image_api_gives_one_clear_error(image, error, said):
     with pytest.raises(TemplaterError) as raised:
         image_api.find_image(Answers(image=image), "web")
     assert (type(raised.value), raised.value.message) == (error, said)
 
 
-def test_an_answer_of_exactly_the_largest_size_is_read_and_a_larger_one_refused():
+def test_an_answer_of_the_largest_allowed_size_is_read_and_a_larger_one_is_refused():
     assert image_api.find_image(Answers(image=image_answer().ljust(4 << 20)), "web").fingerprint == "a" * 64
     with pytest.raises(LimitError) as raised:
         image_api.find_image(Answers(image=image_answer().ljust((4 << 20) + 1)), "web")

@@ -104,7 +104,7 @@ def test_importing_an_incomplete_image_is_an_error_and_adds_no_record(store, tmp
     assert not store.images()
 
 
-def test_a_second_import_keeps_the_record_and_adds_aliases(store, split):
+def test_a_second_import_of_an_image_keeps_its_record_and_adds_aliases(store, split):
     first = store.import_files(*split, aliases=["one"])
     store.change("one", lambda image: replace(image, properties={"os": "Ours"}))
     second = store.import_files(*split, aliases=["two"], public=True)
@@ -114,7 +114,7 @@ def test_a_second_import_keeps_the_record_and_adds_aliases(store, split):
     assert second.imported == first.imported
 
 
-def test_an_alias_of_another_image_must_be_moved_explicitly(store, split, tmp_path):
+def test_moving_an_alias_from_another_image_requires_an_option(store, split, tmp_path):
     store.import_files(*split, aliases=["tiny"])
     other = store.import_files(unified_image(tmp_path / "image"))
     with pytest.raises(UsageError, match="another image has the alias"):
@@ -132,7 +132,7 @@ def test_an_alias_with_blanks_is_refused(store, split, alias):
         store.import_files(*split, aliases=[alias])
 
 
-def test_a_prefix_of_two_fingerprints_is_ambiguous(store):
+def test_a_prefix_of_two_fingerprints_is_refused_as_ambiguous(store):
     images = [_record(store, f"{'ab' * 4}{number}", cached=False) for number in range(2)]
     with pytest.raises(InputError, match="several fingerprints"):
         store.find("abababab")
@@ -223,7 +223,7 @@ def test_importing_a_fetched_image_prevents_its_expiry(store, split):
     assert not store.prune()
 
 
-def test_prune_keeps_a_young_file_that_another_process_is_about_to_record(store):
+def test_prune_keeps_a_young_file_that_another_process_may_still_record(store):
     for name, age in (("young", 60), ("old", 7200)):
         with open(store.file(name), "wb"):
             pass
@@ -271,7 +271,7 @@ def hashes(store, split):
     return [image.metadata, image.root]
 
 
-def test_an_import_replaces_the_source_that_an_earlier_fetch_recorded(store, hashes):
+def test_importing_an_image_replaces_the_source_that_an_earlier_fetch_recorded(store, hashes):
     """Otherwise, the server of the first fetch could replace the imported image at the next refresh."""
     fetched = store.keep(hashes, source="evil:debian")
     store.change(fetched.fingerprint, lambda image: replace(image, cached=True))
@@ -280,9 +280,7 @@ def test_an_import_replaces_the_source_that_an_earlier_fetch_recorded(store, has
 
 
 @pytest.mark.parametrize(("first", "second"), [(True, False), (False, True), (True, True)])
-def test_a_second_source_of_the_same_image_is_refused_if_one_import_has_auto_update(
-    store, hashes, first, second
-):
+def test_a_second_source_of_an_image_is_refused_if_an_import_uses_auto_update(store, hashes, first, second):
     image = store.keep(hashes, source="good:debian", aliases=["debian"], auto_update=first)
     with pytest.raises(
         UsageError, match=f"the store has the same image from 'good:debian': {image.fingerprint[:12]}"
@@ -359,7 +357,7 @@ def test_a_store_that_other_users_can_write_to_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("data", [b"garbage" * 100, b"SQLite format 3\0" + bytes(5000)])
-def test_damaged_records_are_one_clear_error(store, data):
+def test_damaged_records_in_the_store_give_one_clear_error(store, data):
     with open(os.path.join(store.path, "images.db"), "wb") as file:
         file.write(data)
     with pytest.raises(TemplaterError, match="records of the store") as raised:
@@ -367,14 +365,14 @@ def test_damaged_records_are_one_clear_error(store, data):
     assert raised.value.exit_code in (2, 6)
 
 
-def test_records_of_a_newer_templater_are_refused(store):
+def test_records_of_a_newer_templater_version_are_refused(store):
     with store._transaction() as records:
         records.execute("PRAGMA user_version = 2")
     with pytest.raises(InputError, match="newer templater"):
         Store(store.path)
 
 
-def test_two_concurrent_writers_lose_no_change(store, tmp_path):
+def test_no_change_is_lost_with_two_concurrent_writers(store, tmp_path):
     images = [unified_image(tmp_path / str(number), variant=str(number)) for number in range(12)]
     errors: list[BaseException] = []
 
@@ -412,7 +410,7 @@ def work_until_killed(path, files):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning")
-def test_a_store_is_valid_after_its_writer_is_killed(store, tmp_path):
+def test_an_image_store_stays_valid_after_its_writer_is_killed(store, tmp_path):
     """Kill imports and deletions at 100 moments."""
     files = split_image(tmp_path / "split", root=SQUASHFS + bytes(4 << 20))
     kept = store.import_files(unified_image(tmp_path / "kept"), aliases=["kept"])
@@ -429,7 +427,7 @@ def test_a_store_is_valid_after_its_writer_is_killed(store, tmp_path):
     assert verified(store) == 2
 
 
-def test_a_file_that_another_process_downloads_for_long_is_downloaded_again(tmp_path, monkeypatch):
+def test_a_file_that_another_process_downloads_slowly_is_downloaded_again(tmp_path, monkeypatch):
     """A hostile server can announce the hash of another server's image, and send its bytes slowly."""
     monkeypatch.setattr("templater.distribution.downloads._PATIENCE", 0)
     digest = hashlib.sha256(b"content").hexdigest()

@@ -71,7 +71,7 @@ def test_a_second_writer_waits_and_then_fails_with_exit_code_7(tmp_path):
 
 
 @pytest.mark.slow
-def test_two_concurrent_writers_lose_no_change(tmp_path):
+def test_no_change_is_lost_with_two_concurrent_writers(tmp_path):
     tree = Tree(str(tmp_path / "tree"))
     pairs = images(tmp_path / "images", 8)
     writers = [command("add", tree.path, *pair) for pair in pairs]
@@ -81,7 +81,7 @@ def test_two_concurrent_writers_lose_no_change(tmp_path):
     checked(tree)
 
 
-def test_the_catalog_is_written_after_the_files_and_the_index_last(tmp_path, monkeypatch):
+def test_the_image_files_are_written_first_then_the_catalog_and_finally_the_index(tmp_path, monkeypatch):
     tree = Tree(str(tmp_path / "tree"))
     (pair,) = images(tmp_path / "images", 1)
     seen = []
@@ -188,7 +188,7 @@ def kill_at_random_moments(tmp_path, count, seed):
 
 
 @pytest.mark.slow
-def test_a_tree_is_valid_after_its_writer_is_killed_a_few_times(tmp_path):
+def test_an_image_tree_stays_valid_after_its_writer_is_killed_a_few_times(tmp_path):
     assert kill_at_random_moments(tmp_path, 8, seed=1)
 
 
@@ -196,7 +196,7 @@ def test_a_tree_is_valid_after_its_writer_is_killed_a_few_times(tmp_path):
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning")
 @pytest.mark.parametrize("action", ["add", "remove"])
-def test_a_tree_is_valid_after_a_hundred_kills_of_one_action(tmp_path, action):
+def test_an_image_tree_stays_valid_after_its_writer_is_killed_a_hundred_times(tmp_path, action):
     """A kill counts only if it hits the action itself, not the code before or after it."""
     choose = random.Random(3)
     tree = Tree(str(tmp_path / "tree"))
@@ -250,7 +250,7 @@ def _run_and_exit(action):
 @pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning")
 @pytest.mark.parametrize("action", ["add", "remove", "prune"])
 @pytest.mark.slow
-def test_a_tree_is_valid_after_its_writer_stops_at_any_call_that_changes_files(tmp_path, monkeypatch, action):
+def test_an_image_tree_stays_valid_if_its_writer_stops_at_any_system_call(tmp_path, monkeypatch, action):
     """The test kills the writer at every system call that changes a name, so the writer cannot clean up."""
     pairs = images(tmp_path / "images", 3)
     stopped, moment = True, 0
@@ -300,7 +300,7 @@ def _run_until(moment, action, tree, pair):
 
 
 @pytest.mark.parametrize("call", ["write", "fsync"])
-def test_a_full_disk_leaves_the_tree_as_it_was(tmp_path, monkeypatch, call):
+def test_a_full_disk_leaves_the_image_tree_unchanged(tmp_path, monkeypatch, call):
     tree = Tree(str(tmp_path / "tree"))
     pairs = images(tmp_path / "images", 2)
     add(tree, pairs[0][0], [pairs[0][1]])
@@ -487,7 +487,7 @@ def test_a_products_file_outside_the_tree_is_never_written(tmp_path, path):
         assert place.read_bytes() == tree.read(IMAGES_PATH)
 
 
-def test_a_file_of_exactly_the_limit_is_read(tmp_path):
+def test_a_catalog_file_of_exactly_the_size_limit_is_read(tmp_path):
     (tmp_path / "a").write_bytes(b"12345")
     tree = Tree(str(tmp_path))
     assert tree.read("a", 5) == b"12345"
@@ -520,7 +520,7 @@ def test_the_error_for_an_unusable_products_file_suggests_the_verify_command(tre
     assert raised.value.hint == f"templater streams verify {tree.path}"
 
 
-def test_the_message_names_the_path_or_file_that_a_tree_refuses(tree, tmp_path):
+def test_the_error_names_the_path_or_file_that_an_image_tree_refuses(tree, tmp_path):
     images = f"{tree.path}/images"
     Path(tree.path).mkdir()
     Path(images).write_text("")
@@ -563,7 +563,7 @@ def test_the_message_names_the_path_or_file_that_a_tree_refuses(tree, tmp_path):
     assert refused(InputError, bare.check) == f"'{bare.path}' is not a simplestreams tree"
 
 
-def test_the_lines_of_a_large_file_are_joined_to_pieces_of_a_limited_size(monkeypatch):
+def test_the_lines_of_a_large_catalog_are_written_in_pieces_of_a_limited_size(monkeypatch):
     monkeypatch.setattr(module, "_PIECE", 4)
     assert list(module._join([b"ab", b"c", b"d", b"efgh", b"i"])) == [b"abcd", b"efgh", b"i"]
     assert list(module._join([])) == [b""]

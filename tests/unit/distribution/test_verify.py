@@ -63,7 +63,7 @@ def test_verify_reports_a_damaged_root_filesystem_of_the_same_size_only_if_it_re
     assert not codes(tree, metadata_only=True)
 
 
-def test_verify_reports_a_damaged_metadata_tarball_without_reading_root_filesystems(tree):
+def test_verify_without_root_filesystems_reports_a_damaged_metadata_tarball(tree):
     path = file_of(tree, "incus.tar.xz")
     path.write_bytes(path.read_bytes()[:-1] + b"x")
     assert ("error", "hash") in codes(tree, metadata_only=True)
@@ -144,7 +144,7 @@ def test_verify_reports_invalid_fields_of_a_product(tree, fields, problem):
     assert codes(tree) == {problem}
 
 
-def test_two_product_files_with_the_same_base_name_are_an_error(tree):
+def test_verify_reports_two_product_files_with_the_same_base_name_as_an_error(tree):
     Path(tree.path, "other").mkdir()
     Path(tree.path, "other/images.json").write_text('{"products": {}}')
     entry = {"datatype": "image-downloads", "path": "other/images.json", "products": ["x"]}
@@ -172,14 +172,14 @@ def test_a_tree_whose_images_were_all_removed_has_no_problems(tree):
     assert not checked(tree).images["lxd"]
 
 
-def test_the_list_shows_aliases_only_for_the_newest_version(tree):
+def test_the_image_list_shows_aliases_only_for_the_newest_version(tree):
     newest, oldest = list_stream(LocalStream(tree))
     assert (newest.version, newest.aliases) == ("20260102_0000", ("tiny/1", "tiny/1/default"))
     assert (oldest.version, oldest.aliases) == ("20260101_0000", ())
     assert newest.clients == ("incus-6.0", "incus-7", "lxd")
 
 
-def test_the_page_escapes_all_text_from_the_catalog(tree):
+def test_the_web_page_of_a_tree_escapes_all_text_from_the_catalog(tree):
     def attack(document):
         product = document["products"]["tiny:1:amd64:default"]
         product.update(os="<script>", release='"', variant="\x1b[31m", aliases="</code><img src=x>")
@@ -193,7 +193,7 @@ def test_the_page_escapes_all_text_from_the_catalog(tree):
     assert "<h1>&lt;title&gt;</h1>" in text
 
 
-def test_the_page_has_a_row_with_the_facts_of_each_image():
+def test_the_web_page_of_a_tree_has_a_row_for_each_image():
     facts = {
         "product": "p",
         "kind": "squashfs",
@@ -227,7 +227,7 @@ def test_a_file_far_larger_than_its_recorded_size_is_not_read_to_its_end(tree, m
 
 
 @pytest.mark.parametrize("kind", ["directory link", "hard link", "symlink"])
-def test_a_file_with_many_names_is_read_once(tree, tmp_path, kind):
+def test_verify_reads_a_file_with_several_names_once(tree, tmp_path, kind):
     path = file_of(tree, "squashfs")
     Path(tree.path, "here").symlink_to(".")
     names = [f"images/{number}" for number in range(20)]
@@ -288,7 +288,7 @@ def test_fingerprints_of_a_file_with_several_names_are_checked_for_each_metadata
     assert ("warning", "many-combined") in {(each.level, each.code) for each in problems}
 
 
-def test_the_holes_of_several_sparse_files_share_one_limit(tree, monkeypatch):
+def test_the_holes_of_all_sparse_files_in_a_tree_share_one_limit(tree, monkeypatch):
     monkeypatch.setattr("templater.distribution.verify._MOST_HOLES", 7 << 20)
     size = 2 << 20
     for number in (1, 2):
@@ -316,7 +316,7 @@ def test_verify_without_root_filesystems_checks_only_the_size_of_a_unified_image
     assert not codes(tree, metadata_only=True)
 
 
-def test_the_number_of_problems_has_a_limit(tree, monkeypatch):
+def test_verify_stops_with_an_error_above_a_number_of_problems(tree, monkeypatch):
     monkeypatch.setattr("templater.distribution.verify._MOST_PROBLEMS", 2)
     for path in Path(tree.path, "images").iterdir():
         path.unlink()
@@ -373,7 +373,7 @@ def test_a_catalog_with_very_many_combinations_of_files_exceeds_a_limit(tmp_path
 
 
 @pytest.mark.slow
-def test_many_aliases_of_many_versions_take_linear_time(tmp_path):
+def test_a_catalog_with_many_aliases_and_versions_is_verified_in_linear_time(tmp_path):
     aliases = ",".join(f"a{number}" for number in range(5000))
     versions = {f"20260101_{number:05}": _version() for number in range(5000)}
     product = {"arch": "amd64", "os": "x", "release": "1", "aliases": aliases, "versions": versions}
@@ -386,7 +386,7 @@ def test_many_aliases_of_many_versions_take_linear_time(tmp_path):
     assert not any(image.aliases for image in others)
 
 
-def test_half_a_surrogate_pair_in_a_path_is_an_error_of_the_catalog(tmp_path):
+def test_a_lone_surrogate_in_an_image_path_is_a_catalog_error(tmp_path):
     product = {"arch": "amd64", "os": "x", "release": "1", "versions": {"20260101": _version()}}
     product["versions"]["20260101"]["items"]["m0"]["path"] = "\ud800"
     assert verify(_hostile_tree(tmp_path, {"p": product})).problems
@@ -416,14 +416,14 @@ def write_lines(tree, document):
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case.raw is None], ids=lambda case: case.title)
-def test_checking_single_products_and_all_at_once_gives_the_same_report(case, tmp_path, monkeypatch):
+def test_verifying_products_one_by_one_gives_the_same_report_as_all_at_once(case, tmp_path, monkeypatch):
     tree = Tree(str(case.build(tmp_path / "tree")))
     write_lines(tree, json.loads(tree.read(IMAGES_PATH)))
     single, whole = verified_both_ways(tree, monkeypatch)
     assert single == whole
 
 
-def test_products_whose_aliases_or_files_overlap_are_checked_together(tmp_path, monkeypatch):
+def test_products_that_share_aliases_or_files_are_verified_together(tmp_path, monkeypatch):
     make_tree(tmp_path, 12)
     tree = Tree(str(tmp_path))
     document = json.loads(tree.read(IMAGES_PATH))
@@ -446,7 +446,7 @@ def test_products_whose_aliases_or_files_overlap_are_checked_together(tmp_path, 
 
 
 @pytest.mark.slow
-def test_each_further_image_needs_little_memory(tmp_path):
+def test_verifying_each_additional_image_needs_little_memory(tmp_path):
     peaks = []
     for size in (100, 600):
         make_tree(tmp_path / str(size), size)

@@ -446,7 +446,7 @@ def test_an_answer_that_is_slow_or_incomplete_is_an_error(sent, most, error):
     ],
     ids=["interim answers", "chunks", "trailers"],
 )
-def test_an_answer_with_too_much_data_in_addition_to_its_content_is_an_error(monkeypatch, start, repeated):
+def test_a_daemon_answer_with_too_much_protocol_overhead_is_an_error(monkeypatch, start, repeated):
     monkeypatch.setattr("templater.live.client.MOST_OVERHEAD", 1 << 16)
     ours, theirs = socket.socketpair()
 
