@@ -31,7 +31,7 @@ def saved(store):
     return key
 
 
-def test_a_saved_entry_is_loaded_unchanged(store):
+def test_a_saved_cache_entry_is_loaded_unchanged(store):
     found = store.load("image", saved(store))
     assert (found.modules, found.payload) == (ENTRY.modules, ENTRY.payload)
 
@@ -52,25 +52,25 @@ def test_the_cache_key_changes_with_the_templater_sources(monkeypatch):
     assert compile_cache.key([b"source"]) != before
 
 
-def test_an_entry_under_the_wrong_name_is_ignored(store, folder):
+def test_a_cache_entry_under_the_wrong_name_is_ignored(store, folder):
     key = saved(store)
     other = compile_cache.key([b"other source"])
     os.rename(folder / f"image-{key}", folder / f"image-{other}")
     assert store.load("image", other) is None
 
 
-def test_an_entry_of_another_jinja2_version_is_ignored(store, monkeypatch):
+def test_a_cache_entry_of_another_jinja2_version_is_ignored(store, monkeypatch):
     monkeypatch.setattr(compile_cache, "compiled_by", lambda: b"1.2 /nowhere/jinja2/__init__.py")
     assert store.load("image", saved(store)) is None
 
 
 @pytest.mark.parametrize("packages", [b"- ", b"- \0- ", b"- /a/jinja2/__init__.py\0- /a/yaml/__init__.py"])
-def test_an_entry_that_names_missing_package_files_is_ignored(store, monkeypatch, packages):
+def test_a_cache_entry_that_names_missing_package_files_is_ignored(store, monkeypatch, packages):
     monkeypatch.setattr(compile_cache, "compiled_by", lambda: packages)
     assert store.load("image", saved(store)) is None
 
 
-def test_an_entry_compiled_by_packages_at_other_paths_is_ignored(store, monkeypatch, tmp_path):
+def test_a_cache_entry_that_packages_at_other_paths_compiled_is_ignored(store, monkeypatch, tmp_path):
     lines = []
     for name in compile_cache.PACKAGES:
         (tmp_path / name).mkdir()
@@ -82,7 +82,7 @@ def test_an_entry_compiled_by_packages_at_other_paths_is_ignored(store, monkeypa
 
 
 @pytest.mark.parametrize("cut", range(0, 200, 7))
-def test_a_truncated_entry_is_ignored(store, folder, cut):
+def test_a_truncated_cache_entry_is_ignored(store, folder, cut):
     key = saved(store)
     path = folder / f"image-{key}"
     whole = path.read_bytes()
@@ -91,7 +91,7 @@ def test_a_truncated_entry_is_ignored(store, folder, cut):
 
 
 @pytest.mark.parametrize("at", range(0, 250, 11))
-def test_a_modified_entry_is_ignored(store, folder, at):
+def test_a_modified_cache_entry_is_ignored(store, folder, at):
     key = saved(store)
     path = folder / f"image-{key}"
     whole = bytearray(path.read_bytes())
@@ -101,20 +101,20 @@ def test_a_modified_entry_is_ignored(store, folder, at):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to plant another user's file")
-def test_an_entry_owned_by_another_user_is_ignored(store, folder):
+def test_a_cache_entry_of_another_user_is_ignored(store, folder):
     key = saved(store)
     os.chown(folder / f"image-{key}", 1234, 1234)
     assert store.load("image", key) is None
 
 
 @pytest.mark.parametrize("mode", [0o620, 0o602, 0o644])
-def test_an_entry_writable_by_other_users_is_ignored(store, folder, mode):
+def test_a_cache_entry_that_other_users_can_write_is_ignored(store, folder, mode):
     key = saved(store)
     (folder / f"image-{key}").chmod(mode)
     assert store.load("image", key) is None
 
 
-def test_a_symlink_in_place_of_an_entry_is_ignored(store, folder):
+def test_a_symlink_in_place_of_a_cache_entry_is_ignored(store, folder):
     key = saved(store)
     (folder / f"image-{key}").rename(folder / "elsewhere")
     (folder / f"image-{key}").symlink_to("elsewhere")
@@ -124,7 +124,7 @@ def test_a_symlink_in_place_of_an_entry_is_ignored(store, folder):
     assert store.load("image", key) is None, "a hard link may be another user's file"
 
 
-def test_an_entry_naming_an_unknown_module_is_ignored(store, monkeypatch):
+def test_a_cache_entry_that_names_an_unknown_module_is_ignored(store, monkeypatch):
     key = compile_cache.key([b"source"])
     for name in ("os", "templater.hooks.run", "templater.pongo2.filters.text;os", "templater.pongo2..os"):
         store.save("image", key, CacheEntry((name,), b"payload"))
@@ -132,7 +132,7 @@ def test_an_entry_naming_an_unknown_module_is_ignored(store, monkeypatch):
 
 
 @pytest.mark.parametrize("mode", [0o755, 0o770, 0o711])
-def test_a_shared_cache_open_to_other_users_is_ignored(tmp_path, mode):
+def test_a_shared_cache_that_other_users_can_write_is_ignored(tmp_path, mode):
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache").chmod(mode)
     assert compile_cache.open_cache(str(tmp_path / "cache")) is None
@@ -151,7 +151,7 @@ def test_a_missing_shared_cache_is_created(tmp_path):
     assert (tmp_path / "a/b").stat().st_mode & 0o777 == 0o700
 
 
-def test_the_oldest_entries_are_removed(store, folder, monkeypatch):
+def test_the_oldest_cache_entries_are_removed_above_the_limit_on_entries(store, folder, monkeypatch):
     monkeypatch.setattr(compile_cache, "MOST_ENTRIES", 3)
     keys = [compile_cache.key([b"%d" % number]) for number in range(5)]
     for number, key in enumerate(keys):
@@ -161,7 +161,7 @@ def test_the_oldest_entries_are_removed(store, folder, monkeypatch):
     assert left == [2, 3, 4]
 
 
-def test_the_oldest_entries_are_removed_when_the_total_is_too_large(store, folder, monkeypatch):
+def test_the_oldest_cache_entries_are_removed_above_the_limit_on_bytes(store, folder, monkeypatch):
     sizes = [100_000, 300_000, 100_000, 100_000, 200_000]
     monkeypatch.setattr(compile_cache, "MOST_BYTES", 450_000)
     keys = [compile_cache.key([b"%d" % number]) for number in range(5)]
@@ -178,7 +178,7 @@ def test_a_cache_entry_too_large_to_be_read_is_not_written(store, folder, monkey
     assert not list(folder.iterdir())
 
 
-def test_reading_an_entry_does_not_list_the_other_entries(store, monkeypatch):
+def test_reading_a_cache_entry_does_not_list_the_cache_directory(store, monkeypatch):
     key = saved(store)
     monkeypatch.setattr(CompileCache, "_remove_oldest", lambda self: pytest.fail("looked at the others"))
     assert store.load("image", key)

@@ -11,7 +11,7 @@ from templater.hooks.runtimes import lxc, nspawn, oci, podman
 from templater.model.errors import InputError, UsageError, WriteError
 
 
-def test_the_install_command_writes_one_lxc_line_per_stage_and_is_idempotent(tmp_path):
+def test_the_install_command_writes_one_lxc_line_per_stage_and_changes_nothing_when_repeated(tmp_path):
     config = tmp_path / "c1/config"
     config.parent.mkdir()
     config.write_text("lxc.uts.name = c1\nlxc.hook.pre-start = /bin/mine")
@@ -35,7 +35,7 @@ def test_the_install_command_reports_a_file_that_cannot_be_written():
 
 
 @pytest.mark.parametrize("package", ["no_such_package", "this"])  # `this` is a module without a directory
-def test_the_search_path_names_a_package_that_is_missing(package, monkeypatch):
+def test_the_install_command_names_a_missing_python_package(package, monkeypatch):
     monkeypatch.setattr(install, "PACKAGES", ("templater", package))
     with pytest.raises(InputError) as error:
         install.search_path()
@@ -77,12 +77,12 @@ def test_the_hook_file_for_podman_accepts_no_container_name():
         podman.snippet("web1", [], "")
 
 
-def test_systemd_parses_a_unit_line_to_the_intended_arguments():
+def test_systemd_parses_the_installed_unit_line_to_the_intended_arguments():
     line = install.unit_line(["/bin/x", "100%", "$HOME", "a b"])
     assert line == "/bin/x 100%% '$$HOME' 'a b'"
 
 
-def test_a_drop_in_for_one_machine_changes_only_the_unit_of_that_machine(tmp_path):
+def test_a_systemd_drop_in_for_one_machine_changes_only_the_unit_of_that_machine(tmp_path):
     one = nspawn.snippet("m1", [], str(tmp_path))
     every = nspawn.snippet("", [], str(tmp_path))
     assert one.file.endswith("systemd-nspawn@m1.service.d/templater.conf")
@@ -94,7 +94,7 @@ def test_a_drop_in_for_one_machine_changes_only_the_unit_of_that_machine(tmp_pat
 @pytest.mark.parametrize(
     "hooks", ["null", '{"createRuntime": null}', '{"poststop": [{"path": "/x", "args": null}]}']
 )
-def test_null_in_config_json_counts_as_absent(tmp_path, hooks):
+def test_the_install_command_treats_null_hooks_in_config_json_as_absent(tmp_path, hooks):
     (tmp_path / "config.json").write_text(f'{{"ociVersion": "1.0.2", "hooks": {hooks}}}')
     assert [finding.ok for finding in oci.status(str(tmp_path), "")] == [False]
     assert install.write(oci.snippet(str(tmp_path), [], ""))

@@ -82,7 +82,7 @@ def container(tmp_path):
     return make(tmp_path)
 
 
-def test_the_record_is_private_and_lists_content_owner_mode_template_and_keys(container):
+def test_the_record_of_written_files_is_private_and_lists_their_content_owner_and_template(container):
     assert start(container)[0] == 0
     path = container / ".templater/written"
     assert path.stat().st_mode & 0o777 == 0o600
@@ -95,20 +95,20 @@ def test_the_record_is_private_and_lists_content_owner_mode_template_and_keys(co
 
 
 @pytest.mark.parametrize("options", [(), ("--no-cache",)], ids=["cached", "without a cache"])
-def test_the_record_lists_the_same_keys_with_and_without_a_cache(container, options):
+def test_the_record_of_written_files_lists_the_same_keys_with_and_without_a_cache(container, options):
     for _ in range(2):
         assert start(container, *options)[0] == 0
     assert b"user.b" in (container / ".templater/written").read_bytes()
 
 
-def test_a_start_closes_every_descriptor(container):
+def test_a_hook_run_closes_every_file_descriptor(container):
     start(container)
     before = os.listdir("/proc/self/fd")
     start(container)
     assert len(os.listdir("/proc/self/fd")) == len(before)
 
 
-def test_a_start_that_changes_nothing_does_not_write_the_record(container):
+def test_a_start_without_changes_does_not_write_the_record_again(container):
     start(container)
     before = (container / ".templater/written").stat()
     start(container)
@@ -126,7 +126,7 @@ def test_the_keep_modified_option_keeps_and_reports_an_edited_file_and_writes_th
     assert "/etc/a: changed by hand" in printed and "/etc/b" not in printed
 
 
-def test_the_options_keep_modified_and_keep_going_together_let_the_container_start(container):
+def test_with_keep_modified_and_keep_going_together_the_container_starts(container):
     start(container)
     (container / "rootfs/etc/a").write_text("by hand\n")
     code, printed = start(container, KEEP, "--on-error", "keep-going")
@@ -177,7 +177,7 @@ def test_the_keep_modified_option_keeps_a_file_that_a_new_rule_would_overwrite(c
     assert (container / "rootfs/etc/c").read_text() == "by hand\n"
 
 
-def test_a_user_edit_that_equals_the_next_rendered_content_counts_as_written_by_templater(container):
+def test_a_user_edit_that_equals_the_next_rendered_content_does_not_count_as_edited(container):
     start(container)
     configure(container, "2")
     (container / "rootfs/etc/a").write_text("a 2\n")
@@ -240,7 +240,9 @@ HOSTILE = [
 
 @pytest.mark.parametrize("name", ["written", "written.new"])
 @pytest.mark.parametrize("make_hostile", HOSTILE, ids=lambda each: each.__name__)
-def test_a_hostile_record_gives_one_clear_message_and_loses_no_edit(container, make_hostile, name):
+def test_a_hostile_record_of_written_files_gives_one_clear_message_and_loses_no_edit(
+    container, make_hostile, name
+):
     start(container)
     (container / "rootfs/etc/a").write_text("by hand\n")
     path = container / ".templater" / name
@@ -258,7 +260,7 @@ def test_a_hostile_record_gives_one_clear_message_and_loses_no_edit(container, m
 @pytest.mark.parametrize(
     "make_hostile", [each for each in HOSTILE if each is not os.mkdir], ids=lambda each: each.__name__
 )
-def test_a_hostile_record_does_not_stop_a_start_without_the_keep_modified_option(container, make_hostile):
+def test_without_the_keep_modified_option_a_hostile_record_does_not_stop_a_start(container, make_hostile):
     start(container)
     path = container / ".templater/written"
     path.unlink()
@@ -270,9 +272,7 @@ def test_a_hostile_record_does_not_stop_a_start_without_the_keep_modified_option
     assert b"ignored: " in (container / ".templater/log").read_bytes()
 
 
-def test_a_staged_record_of_very_large_files_stops_a_start_with_the_keep_modified_option(
-    container, monkeypatch
-):
+def test_the_keep_modified_option_fails_if_a_staged_record_lists_too_large_files(container, monkeypatch):
     start(container)
     folder = container / ".templater"
     configure(container, "2")
@@ -284,9 +284,7 @@ def test_a_staged_record_of_very_large_files_stops_a_start_with_the_keep_modifie
         (folder / "written").write_bytes(staged)
 
 
-def test_the_keep_modified_option_does_not_read_a_file_much_larger_than_its_recorded_text(
-    container, monkeypatch
-):
+def test_the_keep_modified_option_does_not_read_a_file_that_grew_much_larger(container, monkeypatch):
     """A user of the container made a sparse file of 64 MiB of each target in the home directory."""
     start(container)
     configure(container, "2")
@@ -300,7 +298,7 @@ def test_the_keep_modified_option_does_not_read_a_file_much_larger_than_its_reco
     assert read == ["/etc/b"] and contents(container)["/etc/b"] == "b 2\n"
 
 
-def test_the_status_of_very_large_files_is_an_error():
+def test_comparing_recorded_files_above_the_total_size_limit_gives_an_error():
     size = 1 << 20
     file = WrittenFile("/a", "/big", "", 0, 0, 0o644, "a.tpl", "")
     files = dict.fromkeys(map(str, range(written_files.MAX_COMPARED_TOTAL // size + 1)), file)
@@ -309,7 +307,7 @@ def test_the_status_of_very_large_files_is_an_error():
         status_of(None, files, rootfs, {})  # raised before it looks at the plan
 
 
-def test_a_directory_in_place_of_the_record_is_an_error_that_names_it(container):
+def test_a_directory_in_place_of_the_record_file_is_an_error_that_names_the_path(container):
     start(container)
     path = container / ".templater/written"
     path.unlink()
@@ -349,7 +347,7 @@ def flip(folder: Path, place: int) -> None:
 @pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(st.lists(STEPS, max_size=12))
-def test_the_keep_modified_option_never_loses_an_edit_by_hand(tmp_path_factory, steps):
+def test_the_keep_modified_option_never_loses_a_manual_edit(tmp_path_factory, steps):
     """A start with --keep-modified does not change a file that the user has edited."""
     folder = make(tmp_path_factory.mktemp("law"))
     assert start(folder)[0] == 0
@@ -423,7 +421,7 @@ def in_child(folder: Path, *options: str, kill_at: int = -1) -> tuple[int, int]:
 
 
 @pytest.mark.slow
-def test_a_kill_at_any_moment_makes_no_file_look_edited_and_loses_no_edit(tmp_path):
+def test_after_a_kill_no_manual_edit_is_lost_and_no_written_file_counts_as_edited(tmp_path):
     start(make(tmp_path / "calls"))
     configure(tmp_path / "calls", "2")
     status, calls = in_child(tmp_path / "calls", KEEP)
@@ -452,7 +450,7 @@ def test_a_kill_at_any_moment_makes_no_file_look_edited_and_loses_no_edit(tmp_pa
     assert killed > KILLS * 0.9
 
 
-def test_a_run_after_a_kill_records_the_files_of_the_killed_run(container):
+def test_a_run_after_a_killed_run_records_the_files_that_the_killed_run_wrote(container):
     """The next run may have no rule for a file that the killed run wrote."""
     start(container)
     configure(container, "2")

@@ -43,7 +43,7 @@ def container(tmp_path, monkeypatch):
     ("limit", "words"),
     [("steps=1k", "more than 1000 steps"), ("output=5k", "more than 5120 characters")],
 )
-def test_a_rendering_limit_is_applied(child, limit, words, container, capfd):
+def test_a_hook_applies_a_rendering_limit(child, limit, words, container, capfd):
     for _ in range(2):
         code = run(["lxc", *child, "--limit", limit])
         assert words in capfd.readouterr().err
@@ -53,12 +53,12 @@ def test_a_rendering_limit_is_applied(child, limit, words, container, capfd):
         (container / "rootfs/etc/a").unlink()
 
 
-def test_a_reading_limit_is_applied(container, capfd):
+def test_a_hook_applies_a_reading_limit(container, capfd):
     assert run(["lxc", "--no-cache", "--limit=yaml-depth=2"]) == 4
     assert "more than 2 levels" in capfd.readouterr().err
 
 
-def test_a_child_process_limit_is_applied(container):
+def test_a_hook_applies_a_limit_on_its_child_process(container):
     """Run in a separate process: a process that ran many tests has spare memory."""
     wide = "".join(f"{{% set a{n} = '\U0001f600'|ljust:1000000 %}}" for n in range(7))  # 4 bytes a character
     (container / "templates/a.tpl").write_text(wide)
@@ -70,14 +70,14 @@ def test_a_child_process_limit_is_applied(container):
 
 
 @pytest.mark.slow
-def test_a_higher_limit_allows_the_template(container, capfd):
+def test_a_higher_hook_limit_allows_a_large_template(container, capfd):
     (container / "templates/a.tpl").write_text(LOOP.replace("300", "1500"))
     assert run(["lxc"]) in (4, 5)
     assert run(["lxc", "--limit", "steps=20M", "--limit", "output=20MiB"]) == 0, capfd.readouterr().err
     assert (container / "rootfs/etc/a").stat().st_size == 1500 * 1500
 
 
-def test_image_limits_are_rejected_in_a_hook(container, capfd):
+def test_a_hook_rejects_limits_on_images(container, capfd):
     assert run(["lxc", "--limit", "members=5"]) == 2
     assert "unknown limit 'members'" in capfd.readouterr().err
 
@@ -90,6 +90,6 @@ def test_the_install_command_writes_limits_into_the_hook_line(container, capsys)
     assert parse(["lxc", "--limit", "steps=10M"])[1].limits.rendering == {"steps": 10_000_000}
 
 
-def test_the_install_command_refuses_a_line_that_always_fails(container, capsys):
+def test_the_install_command_refuses_options_that_would_make_every_start_fail(container, capsys):
     assert main(["hook", "install", "lxc", "c1", "--limit", "stesp=10M"]) == 2
     assert "unknown limit 'stesp'" in capsys.readouterr().err

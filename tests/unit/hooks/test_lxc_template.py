@@ -13,7 +13,7 @@ from templater.hooks.runtimes.lxc_template import snippet
 from templater.model.errors import RefusedError, UsageError
 
 
-def test_the_script_is_executable_and_calls_this_interpreter(tmp_path):
+def test_the_lxc_template_script_is_executable_and_calls_the_current_interpreter(tmp_path):
     made = snippet("", [], str(tmp_path))
     assert write(made)
     script = tmp_path / "lxc-templater"
@@ -23,17 +23,17 @@ def test_the_script_is_executable_and_calls_this_interpreter(tmp_path):
     assert not write(made), "already up to date"
 
 
-def test_options_of_the_hook_are_quoted(tmp_path):
+def test_the_lxc_template_script_quotes_the_options_of_the_hook(tmp_path):
     assert "--write --log '/a b'\n" in snippet("", ["--log", "/a b"], str(tmp_path)).text
 
 
-def test_the_lxc_template_script_is_for_all_containers_and_a_name_is_refused(tmp_path):
+def test_installing_the_lxc_template_script_refuses_a_container_name(tmp_path):
     with pytest.raises(UsageError, match="the same for all containers"):
         snippet("web1", [], str(tmp_path))
 
 
 @pytest.mark.parametrize("words", [[], ["--name=x", "--path=/x", "--rootfs=/x/r"], ["--strange"], ["image"]])
-def test_a_script_call_with_a_missing_argument_gives_a_one_line_error(tmp_path, words):
+def test_the_lxc_template_script_reports_a_missing_argument_in_one_line(tmp_path, words):
     write(snippet("", [], str(tmp_path)))
     done = subprocess.run([tmp_path / "lxc-templater", *words], capture_output=True, text=True, check=False)
     assert done.returncode == 1
@@ -89,9 +89,7 @@ MAPS = {
 
 
 @pytest.mark.parametrize("place", MAPS)
-def test_hook_lines_written_by_root_enter_a_namespace_only_if_an_ordinary_user_runs_lxc_create(
-    config, monkeypatch, place
-):
+def test_a_hook_line_by_root_enters_a_namespace_only_for_lxc_create_by_a_user(config, monkeypatch, place):
     uids, gids, enters = MAPS[place]
     maps = {"uid_map": uids, "gid_map": gids}
     monkeypatch.setattr(lxc_config.os, "geteuid", lambda: 0)
@@ -101,14 +99,14 @@ def test_hook_lines_written_by_root_enter_a_namespace_only_if_an_ordinary_user_r
     assert ("lxc-usernsexec" in lines(config)["pre-start"]) == enters
 
 
-def test_a_clone_hook_in_a_user_namespace_writes_no_compiled_modules(config):
+def test_a_clone_hook_in_a_user_namespace_writes_no_compiled_python_modules(config):
     """With the caller's id in the namespace, the container's root may write into the caller's folders."""
     found = lines(config)
     assert " -B " in found["clone"]
     assert " -B " not in found["pre-start"], "the host's root runs it outside of the namespace"
 
 
-def test_the_script_refuses_owners_outside_the_id_range_of_the_container(tmp_path):
+def test_the_lxc_template_script_refuses_owners_outside_the_id_range_of_the_container(tmp_path):
     """The next id after the container's is the caller's: its setuid files would run as the caller."""
     text = snippet("", [], str(tmp_path)).text
     assert "--idmap u:0:0:$uid --idmap g:0:0:$gid" in text
@@ -116,7 +114,7 @@ def test_the_script_refuses_owners_outside_the_id_range_of_the_container(tmp_pat
 
 
 @pytest.mark.parametrize("place", MAPS)
-def test_in_the_namespace_of_lxc_create_the_hook_refuses_owners_outside_the_container_ids(
+def test_inside_the_lxc_create_namespace_the_hook_refuses_owners_outside_the_container_ids(
     config, monkeypatch, place
 ):
     uids, gids, _ = MAPS[place]
@@ -134,7 +132,7 @@ def test_in_the_namespace_of_lxc_create_the_hook_refuses_owners_outside_the_cont
         assert found is None
 
 
-def test_the_namespace_of_a_user_whose_own_id_is_mapped_maps_each_id_once(config, monkeypatch):
+def test_a_namespace_maps_each_id_once_even_if_the_caller_has_a_mapped_id(config, monkeypatch):
     config.write_text(
         "".join(f"lxc.idmap = {kind} 1000 1000 1\nlxc.idmap = {kind} 0 100000 1000\n" for kind in "ug")
     )

@@ -62,7 +62,7 @@ def test_a_stale_lxc_target_variable_is_ignored(container):
 
 
 @pytest.mark.parametrize("stage", ["start-host", "stop", "post-stop", "autodev", "pre-mount"])
-def test_lxc_hook_stages_that_templater_does_not_use_are_ignored(container, stage):
+def test_a_call_at_an_unused_lxc_hook_stage_is_ignored(container, stage):
     found = lxc.read_request(Options(), environ(container, stage))
     assert isinstance(found, Notice) and not found.text
 
@@ -75,7 +75,7 @@ def test_id_maps_are_read_through_includes(tmp_path):
     assert ids.on_disk(5, 6) == (100005, 200006)
 
 
-def test_an_idmapped_mount_gives_an_identity_map(tmp_path):
+def test_an_idmapped_mount_needs_no_shift_of_ids(tmp_path):
     (tmp_path / "config").write_text(
         "lxc.idmap = u 0 100000 65536\nlxc.idmap = g 0 100000 65536\nlxc.rootfs.options = noatime,idmap=container\n"
     )
@@ -117,7 +117,7 @@ def test_a_cloned_container_gets_the_image_files_and_a_pending_copy_trigger(tmp_
 
 
 @pytest.mark.parametrize(("mode", "is_copied"), [(0o600, True), (0o620, False), (0o602, False)])
-def test_a_copy_receives_only_a_record_that_no_other_user_can_change(tmp_path, mode, is_copied):
+def test_a_copied_container_gets_the_record_only_if_no_other_user_can_change_it(tmp_path, mode, is_copied):
     old, new = cloned(tmp_path, "new")
     with StateDirectory(str(old)) as state_directory:
         record = Path(state_directory.path, "written")
@@ -142,7 +142,7 @@ def test_a_clone_of_an_unknown_container_gives_a_hint(tmp_path):
     assert "templater trigger" in caught.value.explain()
 
 
-def test_a_destroy_by_another_process_than_the_clone_is_not_a_rename(tmp_path):
+def test_a_destroy_by_a_different_process_than_the_clone_is_not_a_rename(tmp_path):
     old, new = cloned(tmp_path, "new")
     lxc_copies.clone(str(new), "new", "old", Options())
     (old / ".templater/cloned").write_text(f"{new}\n1:1\n")
@@ -192,7 +192,7 @@ def test_a_renamed_container_without_recorded_state_has_a_pending_create_trigger
     assert state_of(new).pending == "create"
 
 
-def test_an_empty_id_map_line_clears_the_id_map_lines_before_it(container):
+def test_an_empty_id_map_line_clears_the_previous_id_map_lines(container):
     """LXC does the same. A container can thus discard the map of an included file."""
     config = container / "config"
     config.write_text("lxc.idmap = u 0 100000 65536\nlxc.idmap = g 0 100000 65536\n")
@@ -203,7 +203,7 @@ def test_an_empty_id_map_line_clears_the_id_map_lines_before_it(container):
     assert lxc_config.ids_on_disk(str(config)).on_disk(0, 0) == (200000, 300000)
 
 
-def test_the_if_present_option_skips_a_container_without_an_image(container):
+def test_with_the_if_present_option_a_hook_skips_a_container_without_an_image(container):
     options = Options()
     options.if_present = True
     assert isinstance(lxc.read_request(options, environ(container)), Notice)
@@ -280,12 +280,12 @@ def bundle(tmp_path):
     return tmp_path
 
 
-def test_the_root_path_comes_from_the_bundle(bundle):
+def test_the_root_filesystem_path_is_read_from_the_bundle(bundle):
     assert oci.root_of({"root": {"path": "rootfs"}}, "/b") == "/b/rootfs"
     assert oci.root_of({"root": {"path": "/abs"}}, "/b") == "/abs"
 
 
-def test_annotations_become_configuration_keys():
+def test_bundle_annotations_become_configuration_keys():
     found = oci._annotations(
         {"annotations": {"org.templater.config.user.x": "1", "other": "2", "org.templater.n": 3}}
     )
@@ -320,12 +320,12 @@ def test_attack_66_an_endless_oci_state_hits_a_limit(monkeypatch):
         oci._stdin()
 
 
-def test_json_is_parsed_as_the_json_module_parses_it():
+def test_the_hook_parses_json_with_the_same_result_as_the_json_module():
     text = '{"a": [1, -2.5e3, true, null, "\\u00e9\\n"], "b": {}}'
     assert json_input.parse_json(text.encode(), "x") == json.loads(text)
 
 
-def test_the_id_mappings_of_a_bundle_become_an_id_map():
+def test_the_id_mappings_of_a_bundle_become_the_id_map_of_the_request():
     mapping = [{"containerID": 0, "hostID": 1000, "size": 10}]
     ids = oci.id_map({"linux": {"uidMappings": mapping, "gidMappings": mapping}})
     assert ids.on_disk(3, 4) == (1003, 1004)
@@ -335,7 +335,7 @@ def test_the_id_mappings_of_a_bundle_become_an_id_map():
             oci.id_map({"linux": {"uidMappings": wrong, "gidMappings": wrong}})
 
 
-def test_a_directory_that_every_user_can_write_is_no_instance_directory(container):
+def test_a_directory_that_every_user_can_write_is_refused_as_an_instance_directory(container):
     """``lxc-start -f /tmp/web1.conf``: another user could have put metadata.yaml and templates into /tmp."""
     (container / "metadata.yaml").touch()
     container.chmod(0o1777)
@@ -356,14 +356,14 @@ def test_a_directory_that_every_user_can_write_is_no_instance_directory(containe
 
 
 @pytest.mark.parametrize("words", [(), ("a", "b"), ("../x",), ("",), ("..",), ("a\nb",)])
-def test_a_hook_for_a_machine_without_a_name_is_a_usage_error(words):
+def test_a_hook_without_a_machine_name_gives_a_usage_error(words):
     options = Options()
     options.words = words
     with pytest.raises(UsageError):
         nspawn.read_request(options, {})
 
 
-def test_a_machine_has_default_paths():
+def test_an_nspawn_machine_has_default_paths():
     options = Options()
     options.words = ("web1",)
     start = nspawn.read_request(options, {})
@@ -383,7 +383,7 @@ def test_machines_that_share_an_image_have_separate_state_directories(tmp_path, 
     assert nspawn.read_request(options, {}).state_folder == str(tmp_path)
 
 
-def test_a_machine_named_like_a_directory_of_templater_needs_a_source_and_a_state(tmp_path):
+def test_a_machine_named_like_a_templater_directory_requires_the_source_and_state_options(tmp_path):
     options = Options()
     options.words, options.source = ("images",), str(tmp_path)
     with pytest.raises(UsageError, match="'/var/lib/templater/images' is a directory of templater itself"):
@@ -403,7 +403,7 @@ def test_with_the_if_present_option_a_hook_skips_a_machine_without_an_image(tmp_
     assert isinstance(nspawn.read_request(options, {}), HookRequest)
 
 
-def test_a_request_is_never_modified_after_creation():
+def test_no_hook_code_modifies_a_request_after_its_creation():
     """A later part of the hook sees exactly the values that the runtime module chose."""
     import ast
     from pathlib import Path

@@ -114,14 +114,14 @@ def lxc_name(name):
         (lambda: install.unit_line(["a\nb"]), UsageError, "a systemd unit can't contain a line break", ""),
     ],
 )  # fmt: skip
-def test_each_refusal_of_a_hook_has_its_exact_message_and_hint(action, error, message, hint):
+def test_each_hook_refusal_has_the_expected_message_and_hint(action, error, message, hint):
     with pytest.raises(TemplaterError) as refused:
         action()
     found = refused.value
     assert (type(found), found.message, found.hint) == (error, message, hint)
 
 
-def test_values_at_the_limits_are_accepted():
+def test_hook_values_at_the_limits_are_accepted():
     assert read_options(["--time-limit", "86400"]).time_limit == 86400
     require_triggers(("create",) * MOST_TRIGGERS)
     assert oci.read_state(state(ociVersion="v1.1"))["ociVersion"] == "v1.1"
@@ -130,12 +130,12 @@ def test_values_at_the_limits_are_accepted():
     assert oci._ranges(None) == ()
 
 
-def test_words_after_two_hyphens_are_not_options():
+def test_arguments_after_two_hyphens_are_not_parsed_as_options():
     options = read_options(["--source", "a", "-", "--", "--source", "b"])
     assert (options.source, options.words) == ("a", ("-", "--source", "b"))
 
 
-def test_options_that_are_lists_can_be_repeated():
+def test_hook_options_with_list_values_can_be_repeated():
     options = read_options(["-t", "create,copy", "--allow=a", "-t", "start", "--allow", "b"])
     assert (options.triggers, options.allow) == (("create", "copy", "start"), ("a", "b"))
 
@@ -161,7 +161,7 @@ def test_an_lxc_configuration_can_include_only_a_limited_number_of_files(tmp_pat
     assert refused.value.message == f"'{tmp_path}/0' includes more than 3 files"
 
 
-def test_an_error_in_a_description_shows_its_position_but_quotes_no_text():
+def test_the_error_about_an_instance_description_shows_its_position_but_quotes_no_text():
     span = Source("instance.yaml", "a: secret").span(3, 9)
     for found, said in ((InputError("secret", span), "instance.yaml:1:4: "), (LimitError("secret"), "")):
         hidden = _without_description(found)

@@ -21,7 +21,7 @@ def options(*words) -> Options:
     return parse(["lxc", *words])[1]
 
 
-def test_an_option_accepts_its_value_with_and_without_an_equals_sign():
+def test_a_hook_option_accepts_its_value_with_and_without_an_equals_sign():
     assert options("--source", "/a").source == options("--source=/a").source == "/a"
 
 
@@ -30,7 +30,7 @@ def test_trigger_options_can_be_repeated_or_comma_separated():
     assert options("-t", "create,start").triggers == ("create", "start")
 
 
-def test_arguments_that_lxc_appends_to_the_hook_line_are_parsed_as_words():
+def test_arguments_that_lxc_appends_to_the_hook_line_are_not_parsed_as_options():
     assert options("--no-child", "c1", "lxc", "pre-start").words == ("c1", "lxc", "pre-start")
 
 
@@ -93,7 +93,7 @@ def test_the_hook_line_ignores_python_environment_variables(tmp_path):
     assert line("--probe", cwd=tmp_path, env=environ).returncode == 0
 
 
-def test_the_hook_line_starts_the_interpreter_directly():
+def test_the_hook_line_starts_the_python_interpreter_directly():
     words = install.argv("lxc", ["--source", "/a b"])
     assert words[:5] == [sys.executable, "-I", "-S", "-X", "utf8"]
     assert words[-2:] == ["--source", "/a b"]
@@ -140,7 +140,7 @@ REVEALING = (
 @pytest.mark.slow
 @IN_AND_OUT_OF_A_CHILD
 @pytest.mark.parametrize("template", REVEALING)
-def test_attack_50_no_value_in_an_error_reaches_the_log(container, options, template):
+def test_attack_50_a_configuration_value_in_an_error_does_not_reach_the_log(container, options, template):
     """Redacting known values missed every value that a template had transformed first."""
     (container / "instance.yaml").write_text(
         "name: c1\nconfig: {user.password: hunter2-hunter2, user.pin: '98765432'}\n"
@@ -184,7 +184,7 @@ def test_the_log_contains_no_file_sizes(container):
      "config: !hunter2 {}\n", '{"name": "c1", "config": hunter2}'],
 )  # fmt: skip
 @pytest.mark.parametrize("name", ["instance.yaml", "metadata.yaml"])
-def test_errors_never_quote_the_instance_description(container, tmp_path, options, text, name):
+def test_hook_errors_never_quote_the_instance_description(container, tmp_path, options, text, name):
     (container / "templates/a.tpl").write_text("x")
     described = tmp_path / "described" / name
     described.parent.mkdir()

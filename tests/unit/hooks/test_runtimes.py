@@ -76,7 +76,7 @@ def hook(place: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.slow
-def test_adding_one_file_adds_a_runtime(place: Path) -> None:
+def test_one_new_python_file_adds_a_container_runtime(place: Path) -> None:
     answer = hook(place, "install", "toy", "t1", "--path", ".", "--source", "image", "--write")
     assert (answer.returncode, answer.stderr) == (0, "./t1: written\n")
     answer = hook(place, "status", "toy", "t1", "--path", ".")
@@ -90,7 +90,7 @@ def test_adding_one_file_adds_a_runtime(place: Path) -> None:
     assert hook(place, "toy", "--source", "image").returncode == 0
 
 
-def test_a_new_runtime_is_listed_and_reports_missing_arguments(place: Path) -> None:
+def test_the_help_lists_a_new_runtime_and_its_install_command_reports_missing_arguments(place: Path) -> None:
     assert "\n  toy " in hook(place, "--help").stdout
     for command in ("install", "status"):
         answer = hook(place, command, "docker")
@@ -101,14 +101,14 @@ def test_a_new_runtime_is_listed_and_reports_missing_arguments(place: Path) -> N
     assert answer.stderr.endswith("\nError: which toy?\n")
 
 
-def test_the_error_of_a_failing_import_of_a_runtime_names_the_missing_module(place: Path) -> None:
+def test_a_runtime_with_a_failing_import_gives_an_error_that_names_the_missing_module(place: Path) -> None:
     (place / "templater/hooks/runtimes/toy.py").write_text("import nosuch\n" + TOY)
     answer = hook(place, "toy", "--source", "image")
     assert answer.returncode != 0
     assert "No module named 'nosuch'" in answer.stderr
 
 
-def test_each_runtime_provides_its_request_snippet_and_status_functions() -> None:
+def test_each_runtime_module_provides_its_request_and_install_and_status_functions() -> None:
     assert {"incus", "lxc", "nspawn", "oci"} <= set(runtimes_with("read_request"))
     assert {"incus", "lxc", "nspawn", "oci", "podman"} <= set(runtimes_with("snippet"))
     assert {"lxc", "nspawn", "oci", "podman"} <= set(runtimes_with("status"))
@@ -131,13 +131,13 @@ def test_each_runtime_provides_its_request_snippet_and_status_functions() -> Non
         "--probe",
     ],
 )
-def test_a_module_without_the_functions_of_a_runtime_is_not_a_runtime(word: str) -> None:
+def test_a_python_module_without_the_runtime_functions_is_not_accepted_as_a_runtime(word: str) -> None:
     assert function_of(word, "read_request") is None
     with pytest.raises(UsageError, match="missing or unknown runtime"):
         parse([word])
 
 
-def test_a_missing_directory_of_includes_is_ignored_as_lxc_does(tmp_path):
+def test_a_missing_include_directory_in_an_lxc_configuration_is_ignored_as_by_lxc(tmp_path):
     """LXC 6.0.4 ignores it only with a slash at the end; Debian's userns.conf has such a line."""
     config = tmp_path / "config"
     config.write_text("lxc.include = /nonexistent.d/\nlxc.uts.name = web1\n")

@@ -8,7 +8,7 @@ from templater.hooks.source_stamp import SOURCES, sources, stamp_of
 PACKAGE = Path(templater.__file__).parent
 
 
-def test_every_python_file_of_the_sources_is_in_the_digest_and_compiled_files_are_not():
+def test_the_source_digest_covers_every_python_file_but_no_compiled_file():
     expected = {
         str(path)
         for name in SOURCES
@@ -22,7 +22,7 @@ def test_every_python_file_of_the_sources_is_in_the_digest_and_compiled_files_ar
         assert (age, size) == (status.st_mtime_ns, status.st_size)
 
 
-def test_the_digest_changes_with_the_name_the_time_and_the_size_of_a_file():
+def test_the_source_digest_changes_with_the_name_time_or_size_of_a_file():
     stamps = {stamp_of([file]) for file in (("a", 1, 2), ("b", 1, 2), ("a", 2, 2), ("a", 1, 1))}
     assert len(stamps) == 4
     assert stamp_of([("a", 1, 2)]) in stamps

@@ -44,7 +44,7 @@ def installed(container):
     return list(lxc.status("c1", str(container.parent)))
 
 
-def test_the_status_command_reports_a_hook_line_cleared_by_a_later_line(container):
+def test_the_status_command_reports_that_a_later_line_clears_the_hook_line(container):
     assert not problems(installed(container))
     with (container / "config").open("a") as config:
         config.write("lxc.hook.pre-start =\n")
@@ -96,7 +96,7 @@ def test_the_status_command_does_not_suggest_the_install_command_for_a_missing_r
     assert "lxc.rootfs.path" in finding.hint
 
 
-def test_the_status_command_says_to_add_the_line_of_an_unsupported_stage_by_hand(container):
+def test_the_status_command_says_that_the_line_of_an_unsupported_stage_is_added_manually(container):
     (container / "config").write_text("lxc.rootfs.path = loop:/srv/c1.img\n")
     (before,) = lxc.status("c1", str(container.parent))
     assert "hook install lxc" in before.hint
@@ -155,7 +155,7 @@ def test_the_install_command_writes_absolute_paths(container, monkeypatch, capsy
     capsys.readouterr()
 
 
-def test_the_status_command_includes_the_hint_in_its_json(container, capsys):
+def test_the_json_of_the_status_command_includes_the_hint(container, capsys):
     assert main(["hook", "status", "lxc", "c1", "-P", str(container.parent), "--json"]) == 1
     (finding,) = json.loads(capsys.readouterr().out)
     assert finding["ok"] is False
@@ -164,7 +164,7 @@ def test_the_status_command_includes_the_hint_in_its_json(container, capsys):
 
 
 @pytest.mark.parametrize("runtime", ["lxc", "oci", "nspawn", "incus"])
-def test_the_help_option_of_the_hook_shows_the_usage(runtime, capsys):
+def test_the_help_option_of_a_hook_shows_its_usage(runtime, capsys):
     assert main(["hook", runtime, "--help"]) == 0
     assert "--on-error fail|keep-going" in capsys.readouterr().out
 

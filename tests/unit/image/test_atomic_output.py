@@ -68,7 +68,7 @@ def folder(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("at", range(7))
 @pytest.mark.parametrize("there", [NAMES, NAMES[:1], NAMES[1:], ()])
-def test_after_a_kill_the_next_run_finds_the_old_or_the_new_image(folder, at, there):
+def test_after_a_kill_the_next_run_restores_the_old_or_the_new_image(folder, at, there):
     for name in set(NAMES) - set(there):
         (folder / name).unlink()
     assert killed(folder, at) == (at < 2 * len(there) + 2)
@@ -85,7 +85,7 @@ def test_after_a_kill_the_next_run_finds_the_old_or_the_new_image(folder, at, th
     assert seen(folder) == NEW
 
 
-def test_files_restored_after_a_kill_are_replaced_only_if_replace_is_true(folder):
+def test_image_files_restored_after_a_kill_are_replaced_only_on_request(folder):
     assert killed(folder, 3)
     assert seen(folder).keys() - set(NAMES)
     paths = [str(folder / name) for name in NAMES]
@@ -98,7 +98,7 @@ def test_files_restored_after_a_kill_are_replaced_only_if_replace_is_true(folder
     assert seen(folder) == OLD
 
 
-def test_files_moved_by_a_running_process_are_not_restored(folder, monkeypatch):
+def test_image_files_that_a_running_process_moved_are_not_restored(folder, monkeypatch):
     looked = []
 
     def look():
@@ -118,13 +118,13 @@ def test_files_moved_by_a_running_process_are_not_restored(folder, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["old-", "old-x", "old-x.0.", "old-x.0...", "old-x.y"])
-def test_malformed_hidden_names_are_harmless(folder, name):
+def test_a_hidden_file_with_a_malformed_name_does_not_affect_a_build(folder, name):
     (folder / f".templater-image-{name}").write_text("")
     published(folder)
     assert {file: text for file, text in seen(folder).items() if file in NAMES} == NEW
 
 
-def test_files_of_other_users_are_not_restored(folder):
+def test_moved_image_files_of_other_users_are_not_restored(folder):
     if os.geteuid():
         pytest.skip("needs root")
     theirs = folder / ".templater-image-old-x.0.missing"
@@ -137,7 +137,7 @@ def test_files_of_other_users_are_not_restored(folder):
     assert {name: text for name, text in seen(folder).items() if name in NAMES} == OLD
 
 
-def test_directory_at_an_output_path_is_refused_and_kept(tmp_path):
+def test_a_directory_at_an_output_path_is_refused_and_not_changed(tmp_path):
     (tmp_path / NAMES[0]).write_text("old")
     (tmp_path / NAMES[1]).mkdir()
     with pytest.raises(UsageError, match="is a directory"):

@@ -308,7 +308,7 @@ def test_unpack_reads_every_pax_format_of_sparse_files(image_directory, tmp_path
     same_tree(image_directory, tmp_path / "i", into=tmp_path / "out")
 
 
-def test_fingerprint_is_the_hash_of_the_concatenated_files(image_directory, tmp_path):
+def test_the_fingerprint_is_the_hash_of_the_concatenated_image_files(image_directory, tmp_path):
     unified = packed(image_directory, tmp_path / "u", compression="gzip")
     said = subprocess.run(["sha256sum", tmp_path / "u"], check=True, capture_output=True, text=True).stdout
     assert unified.fingerprint == fingerprint(*unified.files) == said.split()[0]
@@ -322,7 +322,7 @@ def test_fingerprint_is_the_hash_of_the_concatenated_files(image_directory, tmp_
     assert split.fingerprint == fingerprint(*split.files) == said.split()[0]
 
 
-def test_a_build_into_a_directory_names_its_files_as_the_daemons_do(image_directory, tmp_path):
+def test_a_build_into_a_directory_uses_the_file_names_of_the_daemons(image_directory, tmp_path):
     (tmp_path / "out").mkdir()
     unified = packed(image_directory, tmp_path / "out", compression="zstd")
     assert unified.files == (f"{tmp_path}/out/{unified.fingerprint}.tar.zst",)
@@ -334,7 +334,7 @@ def test_a_build_into_a_directory_names_its_files_as_the_daemons_do(image_direct
 
 
 @pytest.mark.parametrize("tar", ["pax", "gnu"])
-def test_file_larger_than_the_octal_header_limit_is_preserved(tmp_path, tar):
+def test_a_file_above_the_octal_size_limit_of_tar_is_packed_and_unpacked_unchanged(tmp_path, tar):
     top = tmp_path / "image"
     (top / "rootfs").mkdir(parents=True)
     (top / "metadata.yaml").write_text(METADATA)
@@ -396,7 +396,7 @@ def pythons():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("compression", ["none", "zstd", "gzip", "xz", "lz4", "bzip2"])
-def test_build_is_reproducible_in_any_environment(image_directory, tmp_path, compression):
+def test_a_build_is_reproducible_in_any_environment(image_directory, tmp_path, compression):
     """Every Python that is here (zstd and lz4 are packages of this one only), umask, time zone, locale; and
     a copy whose directories list their files in another order."""
     copy = tmp_path / "copy"
@@ -423,7 +423,7 @@ def test_build_is_reproducible_in_any_environment(image_directory, tmp_path, com
 
 
 @pytest.mark.slow
-def test_xz_output_does_not_depend_on_processor_count(tmp_path, monkeypatch):
+def test_the_xz_output_does_not_depend_on_the_number_of_processors(tmp_path, monkeypatch):
     from templater.image import compress
 
     data = random.Random(1).randbytes(3_000_000) + bytes(3_000_000)
@@ -443,7 +443,7 @@ def test_xz_output_does_not_depend_on_processor_count(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("ending", [KeyboardInterrupt, OSError])
 @pytest.mark.slow
-def test_an_interrupted_xz_compression_stops_within_one_step(monkeypatch, ending):
+def test_an_interrupted_xz_compression_stops_quickly(monkeypatch, ending):
     """Compressing the remaining pieces would take many seconds."""
     from templater.image import compress
 
@@ -463,7 +463,7 @@ def test_an_interrupted_xz_compression_stops_within_one_step(monkeypatch, ending
     assert not any(thread.is_alive() for thread in threads)
 
 
-def test_times_after_source_date_epoch_are_clamped(image_directory, tmp_path):
+def test_a_build_limits_file_times_to_source_date_epoch(image_directory, tmp_path):
     contents = open_contents(str(image_directory), latest=1_600_000_005)
     build(contents, contents.parts(), str(tmp_path / "i"), Packing(compression="none"))
     with tarfile.open(tmp_path / "i") as archive:
@@ -511,7 +511,7 @@ def test_an_id_map_shifts_every_owner(image_directory, tmp_path):
 
 
 @root_only
-def test_attack_33_owner_outside_the_id_map_is_refused_and_leaves_nothing(image_directory, tmp_path):
+def test_attack_33_an_owner_outside_the_id_map_is_refused_and_leaves_no_files(image_directory, tmp_path):
     contents = open_contents(str(image_directory))
     ids = IdMap(((0, 100_000, 65536),), ((0, 100_000, 65536),))
     with pytest.raises(RefusedError, match="3000000 is not in its id map"):
@@ -520,7 +520,7 @@ def test_attack_33_owner_outside_the_id_map_is_refused_and_leaves_nothing(image_
 
 
 @root_only
-def test_attack_60_devices_setuid_and_capabilities_are_skipped_by_default(image_directory, tmp_path):
+def test_attack_60_unpack_skips_devices_setuid_bits_and_capabilities_by_default(image_directory, tmp_path):
     contents = open_contents(str(image_directory))
     done = unpack(contents, contents.parts(), str(tmp_path / "out"))
     etc = tmp_path / "out" / "rootfs" / "etc"
@@ -562,7 +562,7 @@ def refused(tmp_path, members, format, match):
 @pytest.mark.parametrize(
     "name", ["../canary", "/etc/passwd", "rootfs/../../canary", "rootfs/etc/../../../canary", "rootfs/.."]
 )
-def test_attack_57_member_outside_the_root_is_not_unpacked(tmp_path, format, name):
+def test_attack_57_a_member_outside_the_root_is_not_unpacked(tmp_path, format, name):
     refused(tmp_path, [*GOOD, (name, "attack")], format, "must not")
 
 
@@ -582,7 +582,7 @@ def test_attack_57_member_outside_the_root_is_not_unpacked(tmp_path, format, nam
     ],
     ids=lambda member: member[0],
 )
-def test_attack_58_second_member_with_the_same_name_is_not_unpacked(tmp_path, format, second):
+def test_attack_58_a_second_member_with_the_same_name_is_not_unpacked(tmp_path, format, second):
     refused(
         tmp_path, [*GOOD, second, ("rootfs/etc/canary", "attack")], format, "twice|is a symlink|ends in '/'"
     )
@@ -620,7 +620,7 @@ def test_attack_59_unpack_writes_nothing_through_links(tmp_path, format, chain, 
     refused(tmp_path, [*GOOD, *chain], format, match)
 
 
-def test_hard_link_to_symlink_links_the_symlink_itself(tmp_path):
+def test_a_hard_link_to_a_symlink_is_unpacked_as_a_link_to_the_symlink_itself(tmp_path):
     canary = tmp_path / "canary"
     canary.write_text("alive")
     hard = special("rootfs/h", tarfile.LNKTYPE, "rootfs/l")
@@ -631,7 +631,7 @@ def test_hard_link_to_symlink_links_the_symlink_itself(tmp_path):
 
 
 @pytest.mark.parametrize("format", ["gnu", "pax"])
-def test_attack_59_chain_of_links_longer_than_path_max_is_not_followed(tmp_path, format):
+def test_attack_59_a_chain_of_links_longer_than_path_max_is_not_followed(tmp_path, format):
     # CVE-2025-4517: names that resolve only after PATH_MAX is exceeded
     long = "d" * 247
     members, place = [*GOOD], "rootfs"
@@ -677,7 +677,7 @@ def test_attack_61_a_sparse_file_of_eight_exbibytes_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("how", ["gzip", "xz", "zstd", "lz4", "bzip2", "lzma"])
-def test_attack_62_truncated_or_padded_image_is_not_unpacked(tmp_path, how):
+def test_attack_62_a_truncated_image_or_an_image_with_trailing_data_is_not_unpacked(tmp_path, how):
     members = [*GOOD, ("rootfs/noise", random.Random(1).randbytes(200_000))]
     whole = Path(compressed(tarball(tmp_path / "i.tar", members), how)).read_bytes()
     for data in (whole[:-1], whole[: len(whole) // 2], whole + b"garbage" * 5):
@@ -687,7 +687,7 @@ def test_attack_62_truncated_or_padded_image_is_not_unpacked(tmp_path, how):
         assert not (tmp_path / "out").exists()
 
 
-def test_unpack_refuses_existing_directory(tmp_path):
+def test_unpack_refuses_an_existing_directory(tmp_path):
     path = tarball(tmp_path / "i.tar", GOOD)
     (tmp_path / "out").mkdir()
     unpacked(path, tmp_path / "out")
@@ -715,7 +715,7 @@ def test_unpack_removes_leftovers_of_crashed_runs_but_not_of_active_runs(tmp_pat
     assert [p.name for p in (tmp_path / "out" / "rootfs").iterdir()] == ["etc"]
 
 
-def test_damaged_squashfs_gives_a_single_error(image_directory, tmp_path):
+def test_a_damaged_squashfs_gives_a_single_error(image_directory, tmp_path):
     built = packed(image_directory, tmp_path / "i", layout="split", rootfs="squashfs")
     whole = Path(built.files[1]).read_bytes()
     Path(built.files[1]).write_bytes(whole[: len(whole) // 2])
@@ -728,7 +728,7 @@ def test_damaged_squashfs_gives_a_single_error(image_directory, tmp_path):
 @root_only
 @pytest.mark.slow
 @pytest.mark.parametrize("layout", ["unified", "split"])
-def test_killed_build_leaves_a_complete_image_or_none(image_directory, tmp_path, layout):
+def test_a_killed_build_leaves_either_a_complete_image_or_no_image(image_directory, tmp_path, layout):
     (image_directory / "rootfs" / "noise").write_bytes(random.Random(1).randbytes(6_000_000))
     out = tmp_path / "out"
     out.mkdir()
@@ -772,7 +772,7 @@ RECORDED = {
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux only")
-def test_mksquashfs_does_not_outlive_a_killed_build(image_directory, tmp_path):
+def test_the_mksquashfs_process_ends_when_its_build_is_killed(image_directory, tmp_path):
     """mksquashfs can wait for ever after a truncated stream. The replacement in this test always waits."""
     (tmp_path / "bin").mkdir()
     program = tmp_path / "bin/mksquashfs"
@@ -805,7 +805,7 @@ def test_mksquashfs_does_not_outlive_a_killed_build(image_directory, tmp_path):
 
 @root_only
 @pytest.mark.parametrize("compression", RECORDED)
-def test_build_gives_the_same_bytes_with_every_python(tmp_path, compression, monkeypatch):
+def test_a_build_gives_the_same_bytes_with_every_python_version(tmp_path, compression, monkeypatch):
     if compression == "gzip" and zlib.ZLIB_RUNTIME_VERSION != "1.3.1":
         pytest.skip(f"recorded with zlib 1.3.1, this is {zlib.ZLIB_RUNTIME_VERSION}")
     if (
@@ -831,7 +831,9 @@ def test_build_gives_the_same_bytes_with_every_python(tmp_path, compression, mon
 
 @pytest.mark.parametrize("tar", ["pax", "gnu"])
 @pytest.mark.slow
-def test_archive_with_flipped_byte_is_refused_or_unpacked_inside_the_target(image_directory, tmp_path, tar):
+def test_an_archive_with_a_flipped_byte_is_refused_or_unpacked_inside_the_target(
+    image_directory, tmp_path, tar
+):
     without_xattrs(image_directory)
     packed(image_directory, tmp_path / "good", compression="none", tar=tar)
     good = (tmp_path / "good").read_bytes()
@@ -861,7 +863,9 @@ def test_archive_with_flipped_byte_is_refused_or_unpacked_inside_the_target(imag
 @pytest.mark.parametrize(
     "form", [{}, {"layout": "split"}, {"layout": "split", "rootfs": "squashfs"}], ids=str
 )
-def test_without_o_tmpfile_incomplete_files_have_hidden_names(image_directory, tmp_path, monkeypatch, form):
+def test_a_build_without_support_for_o_tmpfile_uses_hidden_names_for_incomplete_files(
+    image_directory, tmp_path, monkeypatch, form
+):
     without_xattrs(image_directory)
     out = tmp_path / "out"
     out.mkdir()
@@ -909,7 +913,9 @@ def test_a_build_refuses_a_tree_that_is_too_deep(image_directory, tmp_path):
     subprocess.run(["rm", "-rf", image_directory / "rootfs"], check=True)
 
 
-def test_hard_link_from_outside_the_root_filesystem_is_packed_as_a_file(image_directory, tmp_path):
+def test_a_file_with_a_second_hard_link_outside_the_root_filesystem_is_packed_as_a_file(
+    image_directory, tmp_path
+):
     """Hard links are packed only within the root filesystem. Its members can't refer to other members."""
     without_xattrs(image_directory)
     templates, rootfs = image_directory / "templates", image_directory / "rootfs"
@@ -960,7 +966,7 @@ def test_the_build_error_names_a_file_that_cannot_be_read_and_has_a_hint(
 
 
 @pytest.mark.slow
-def test_reading_and_writing_images_leaves_no_descriptor_open(image_directory, tmp_path):
+def test_reading_and_writing_images_leaves_no_file_descriptor_open(image_directory, tmp_path):
     def everything():
         packed(image_directory, tmp_path / "i", compression="gzip")
         contents = open_contents(str(tmp_path / "i"))

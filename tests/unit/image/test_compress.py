@@ -14,7 +14,9 @@ from templater.parsing.file_kind import XZ
     ("size", "streams"), [(0, 1), (1, 1), (999, 1), (1000, 1), (1001, 2), (2000, 2), (5500, 6)]
 )
 @pytest.mark.parametrize("step", [1, 400, 10_000])
-def test_each_piece_of_the_input_becomes_one_xz_stream(monkeypatch, size, streams, step):
+def test_the_xz_compression_writes_each_piece_of_the_input_as_its_own_stream(
+    monkeypatch, size, streams, step
+):
     monkeypatch.setattr(compress, "_XZ_PIECE", 1000)
     data = bytes(number % 251 for number in range(size))
     written = []

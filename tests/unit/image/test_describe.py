@@ -14,7 +14,7 @@ RULES = (
 PARTS = [("metadata.yaml", RULES), ("templates", None), ("templates/a.tpl", "12345"), ("templates/x.tpl", "")]
 
 
-def test_describe_directory_gives_everything_except_a_fingerprint(tmp_path):
+def test_describing_an_image_directory_gives_every_fact_except_a_fingerprint(tmp_path):
     (tmp_path / "templates").mkdir()
     (tmp_path / "rootfs").mkdir()
     (tmp_path / "metadata.yaml").write_text(RULES)
@@ -30,7 +30,7 @@ def test_describe_directory_gives_everything_except_a_fingerprint(tmp_path):
     assert describe(str(tmp_path)).layout == "instance"
 
 
-def test_describe_lists_rules_and_unused_templates(tmp_path):
+def test_an_image_description_lists_rules_and_unused_templates(tmp_path):
     found = describe(tarball(tmp_path / "i", [*PARTS, ("rootfs", None)]))
     assert [(t.path, t.template, t.triggers, t.create_only, t.size) for t in found.targets] == [
         ("/a", "a.tpl", ("create", "start", "odd"), False, 5),
@@ -71,7 +71,7 @@ def test_unified_and_split_images_of_containers_and_machines_are_described(tmp_p
     )
 
 
-def test_describe_warns_of_members_that_the_daemons_refuse(tmp_path):
+def test_an_image_description_warns_of_members_that_the_daemons_refuse(tmp_path):
     import tarfile
 
     found = describe(
@@ -82,7 +82,7 @@ def test_describe_warns_of_members_that_the_daemons_refuse(tmp_path):
     assert "already contains a root filesystem" in describe(unified, unified).warnings[0]
 
 
-def test_dates_are_in_the_json_and_missing_ones_are_null(tmp_path):
+def test_an_image_description_in_json_has_null_for_missing_dates(tmp_path):
     described = data(describe(tarball(tmp_path / "i", [*PARTS, ("rootfs", None)])))
     assert (described["creation_date"], described["expiry_date"]) == (1, 5)
     plain = data(describe(tarball(tmp_path / "j", [("metadata.yaml", "architecture: x86_64\n")])))

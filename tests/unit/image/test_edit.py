@@ -76,7 +76,7 @@ def test_unsetting_every_property_leaves_no_properties(source):
 
 
 @pytest.mark.parametrize("source", ACCEPTED)
-def test_adding_and_removing_a_rule_restores_the_text(source):
+def test_adding_and_then_removing_a_rule_restores_the_text(source):
     back = edit.remove_rule(edit.add_rule(source, NEW), NEW.path)
     assert meaning(back) == meaning(source)
     if read_metadata(source).rules and source.text.endswith("\n"):
@@ -125,7 +125,7 @@ def text_of(text, **properties):
         ("\ufeffproperties:\n  x: y\n", "\ufeffproperties:\n  x: y\n  os: b\n"),
     ],
 )  # fmt: skip
-def test_edit_keeps_the_text_around_a_value(before, after):
+def test_an_edit_keeps_the_text_around_a_value(before, after):
     assert text_of(before, os="b") == after
 
 
@@ -159,12 +159,12 @@ def test_edit_keeps_the_text_around_a_value(before, after):
         ("{}\n", "{properties: {os: b}}\n"),
     ],
 )  # fmt: skip
-def test_edit_handles_aliases_merges_and_missing_mappings(before, after):
+def test_an_edit_supports_yaml_aliases_merge_keys_and_missing_mappings(before, after):
     assert text_of(before, os="b") == after
 
 
 @pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
-def test_edit_keeps_utf_16_encoding(encoding):
+def test_an_edit_keeps_the_utf_16_encoding(encoding):
     data = "\ufeffproperties:\n  os: é\n".encode(encoding)
     after = edit.set_property(Source("metadata.yaml", data), "os", "v")
     assert after.data == "\ufeffproperties:\n  os: v\n".encode(encoding)
@@ -180,7 +180,7 @@ def test_edit_keeps_utf_16_encoding(encoding):
     ],
 )
 @pytest.mark.parametrize("end", ["", "\n"])
-def test_items_keep_their_comments_in_a_file_with_and_without_a_final_newline(when, items, end):
+def test_an_edit_keeps_the_comments_of_list_items_with_and_without_a_final_newline(when, items, end):
     before = "templates:\n  /a:\n    when:\n    - create # c\n    - start" + end
     after = edit.change_rule(Source("metadata.yaml", before), "/a", {"when": when}).text
     assert after == "templates:\n  /a:\n    when:\n    " + "\n    ".join(items) + end
@@ -206,18 +206,18 @@ def test_items_keep_their_comments_in_a_file_with_and_without_a_final_newline(wh
          "templates: {/a: {when: ['create', start]}}"),
     ],
 )  # fmt: skip
-def test_change_rule_edits_null_rules_and_shared_nodes_and_keeps_comments(before, fields, after):
+def test_changing_a_rule_supports_null_rules_and_shared_nodes_and_keeps_comments(before, fields, after):
     assert edit.change_rule(Source("metadata.yaml", before), "/a", fields).text == after
 
 
-def test_edit_refuses_texts_that_yaml_libraries_read_differently():
+def test_an_edit_refuses_a_text_that_yaml_libraries_read_differently():
     text = "x: &x {/a: {template: b}}\ntemplates:\n  /a: {template: a}\n  <<: *x\n"
     with pytest.raises(InputError, match="can't be changed in place") as caught:
         edit.change_rule(Source("metadata.yaml", text), "/a", {"mode": "1"})
     assert caught.value.hint == "change the file in an editor: templater image edit"
 
 
-def test_added_rule_is_formatted_like_its_neighbours():
+def test_an_added_rule_is_formatted_like_the_neighbouring_rules():
     before = "templates:\n    /a:\n        when:\n        - start\n        template: a.tpl\nx: 1\n"
     after = edit.add_rule(
         Source("metadata.yaml", before), edit.NewRule("/b", "b.tpl", ("create", "copy"))
@@ -233,7 +233,7 @@ def test_added_rule_is_formatted_like_its_neighbours():
     assert after == before + "  /b:\n    when: [create, copy]\n    template: b.tpl\n"
 
 
-def test_add_rule_refuses_existing_path():
+def test_adding_a_rule_for_an_existing_path_is_refused():
     with pytest.raises(UsageError, match="the image already has a rule for '/a'"):
         edit.add_rule(
             Source("m", "templates: {/a: {template: a, when: [start]}}"), edit.NewRule("/a", "b", ("start",))
@@ -254,7 +254,7 @@ TEXTS = st.text(st.characters(codec="utf-8", exclude_categories=("Cs",)), max_si
 
 @pytest.mark.slow
 @given(st.dictionaries(TEXTS, TEXTS, max_size=4), TEXTS, TEXTS)
-def test_set_property_accepts_any_name_and_value(there, name, value):
+def test_setting_a_property_accepts_any_name_and_value(there, name, value):
     for start in ("", json.dumps({"properties": there}, ensure_ascii=False)):
         source = Source("metadata.yaml", start or "a: b\n")
         try:
@@ -268,7 +268,7 @@ def test_set_property_accepts_any_name_and_value(there, name, value):
 
 
 @pytest.mark.parametrize("source", ACCEPTED)
-def test_date_can_be_set_and_removed(source):
+def test_a_date_can_be_set_and_removed(source):
     after = edit.set_fact(source, "expiry_date", "1900000000")
     assert read_metadata(after).expiry_date == 1900000000
     _, added = changed_lines(source.text, after.text)
@@ -278,13 +278,13 @@ def test_date_can_be_set_and_removed(source):
     assert read_metadata(edit.set_fact(source, "architecture", "riscv64")).architecture == "riscv64"
 
 
-def test_undefined_alias_is_a_metadata_error():
+def test_an_undefined_yaml_alias_is_a_metadata_error():
     with pytest.raises(MetadataError, match=r"undefined alias '\*M'"):
         edit.change_rule(Source("m", b"properties: {a: *M}\n"), "/a", {"mode": ""})
 
 
 @pytest.mark.parametrize("header", ["|", ">", "|+", "|2"])
-def test_open_block_scalar_at_end_of_file_gains_no_line_ending(header):
+def test_an_edit_that_would_add_a_line_ending_to_a_block_scalar_is_refused(header):
     """This also applies to an unknown key: there, a comparison of the meaning would not find the change."""
     with pytest.raises(InputError, match="would gain a line ending"):
         edit.set_property(Source("m", f"unknown: {header}\n  block\n  two".encode()), "os", "x")
@@ -293,7 +293,7 @@ def test_open_block_scalar_at_end_of_file_gains_no_line_ending(header):
 @pytest.mark.parametrize(
     "text", ["unknown: |-\n  two", "unknown: |\n  two\n", "unknown: two", "unknown: |\n  two\n# c"]
 )
-def test_block_scalar_that_strips_line_endings_does_not_prevent_edits(text):
+def test_a_block_scalar_that_strips_line_endings_does_not_prevent_edits(text):
     after = edit.set_property(Source("m", text.encode()), "os", "x").text
     assert read_metadata(Source("m", after)).properties == {"os": "x"}
     assert yaml.safe_load(after)["unknown"] == yaml.safe_load(text)["unknown"]
@@ -307,7 +307,7 @@ DEPENDENT = "b: &b {a: 1, c: 2}\nproperties:\n  a: x\n  <<: *b\n  d: 3\n"
     [DEPENDENT, "properties: &p {a: 1, d: 3}\nx: *p\n", "properties: *p\n", "architecture: a\nproperties: {a: 1, d: 3}\n",
      "properties:\n  a: 1\n  d: 3\n  a: 2\n"],
 )  # fmt: skip
-def test_edits_that_are_made_together_have_the_result_of_single_edits(text: str) -> None:
+def test_several_edits_together_have_the_same_result_as_single_edits(text: str) -> None:
     source = Source("metadata.yaml", text.replace("*p\n", "&q {a: 1, d: 3}\ny: *q\n"))
     together = edit.set_values(
         source,
@@ -320,12 +320,14 @@ def test_edits_that_are_made_together_have_the_result_of_single_edits(text: str)
     assert meaning(together).properties == {"a": "5", "c": "6"}
 
 
-def test_a_missing_property_among_several_is_a_usage_error() -> None:
+def test_removing_several_properties_gives_a_usage_error_if_one_is_missing() -> None:
     with pytest.raises(UsageError, match="no property 'nosuch'"):
         edit.set_values(Source("m", "properties: {os: a}"), properties={"os": "b", "nosuch": None})
 
 
-def test_edits_that_depend_on_each_other_are_limited_in_a_long_text(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_long_text_can_have_only_a_few_edits_that_depend_on_each_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Each edit parses the whole text."""
     monkeypatch.setattr(edit, "_MOST_PARSED", len(DEPENDENT))
     ways = (lambda text: text, lambda text: textedit.put(text, ("properties", "a"), "5"))
@@ -334,7 +336,7 @@ def test_edits_that_depend_on_each_other_are_limited_in_a_long_text(monkeypatch:
         edit.set_values(Source("metadata.yaml", DEPENDENT), properties={"a": "5", "c": "6"})
 
 
-def test_many_edits_together_parse_the_text_four_times(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_publish_parses_the_metadata_only_five_times_for_many_edits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Publishing a container with a long metadata.yaml took 14 seconds."""
     parses = []
     monkeypatch.setattr(
@@ -347,7 +349,7 @@ def test_many_edits_together_parse_the_text_four_times(monkeypatch: pytest.Monke
     assert len(parses) == 5
 
 
-def test_anchors_on_the_path_are_resolved_only_in_short_texts(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_edit_through_many_yaml_anchors_is_refused_in_a_long_text(monkeypatch: pytest.MonkeyPatch) -> None:
     """60 merged mappings beside a long list took 19 seconds: the text was parsed again for each."""
     read = []
     monkeypatch.setattr(textedit, "read", lambda text: read.append(len(text)) or marks.read(text))

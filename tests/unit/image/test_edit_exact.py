@@ -132,7 +132,7 @@ def rule_of(rule):
     }  # fmt: skip
 
 
-def test_edit_corpus_exists():
+def test_the_corpus_of_edit_texts_exists():
     if not CORPUS.is_dir():
         assert not os.environ.get("CI"), f"no corpus in {CORPUS}"
     assert len([name for name in ACCEPTED if name.startswith("recorded/")]) > 300
@@ -171,7 +171,7 @@ def names():
 
 
 @pytest.mark.parametrize("name", list(names()))
-def test_edit_gives_the_expected_text_and_values(name, odd):
+def test_each_edit_gives_the_expected_text_and_values(name, odd):
     source = ACCEPTED[name]
     before = readings(source)
     for what, do, work_out, change in edits(source):
@@ -206,7 +206,7 @@ def only_lines_of(words, before, after):
 
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.slow
-def test_edit_handles_randomly_damaged_texts(seed):
+def test_an_edit_of_a_randomly_damaged_text_succeeds_or_gives_a_clear_error(seed):
     pick = random.Random(seed)
     begin = list(seeds())
     done = refused = 0

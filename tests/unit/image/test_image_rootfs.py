@@ -72,7 +72,7 @@ def test_every_image_format_gives_the_same_root_filesystem(tmp_path: Path) -> No
         assert tree.read("/srv/same", 100) == b"behind a link\n"
 
 
-def test_a_file_that_no_rule_writes_is_not_read(tmp_path: Path) -> None:
+def test_reading_a_root_filesystem_from_an_image_skips_files_that_no_rule_writes(tmp_path: Path) -> None:
     tree = read_image_rootfs(tarball(tmp_path / "i.tar", *MEMBERS), targets=TARGETS)
     with pytest.raises(LimitError, match="'/etc/other' was not read from the image"):
         tree.read("/etc/other", 100)
@@ -97,12 +97,12 @@ def test_an_image_without_a_root_filesystem_is_an_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["rootfs/../x", "/x", "rootfs/" + "d/" * 501 + "x"])
-def test_a_hostile_name_is_refused(tmp_path: Path, name: str) -> None:
+def test_an_image_root_filesystem_with_a_hostile_name_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises((RefusedError, LimitError)):
         read_image_rootfs(tarball(tmp_path / "i.tar", (name, tarfile.REGTYPE, b"")))
 
 
-def test_the_memory_for_directories_without_a_member_is_limited(tmp_path: Path) -> None:
+def test_the_memory_for_directories_that_an_archive_does_not_list_is_limited(tmp_path: Path) -> None:
     """The directories are created in one walk: for each member, hundreds of lookups took quadratic time."""
     members = [(f"rootfs/{n}/" + "a/" * 400 + "f", tarfile.REGTYPE, b"") for n in range(10)]
     image = tarball(tmp_path / "image.tar", *members)

@@ -74,7 +74,7 @@ def test_an_archive_without_the_layout_of_an_image_is_refused(tmp_path, members,
     assert found == (error, message.replace("IMAGE", path), hint)
 
 
-def test_an_archive_may_contain_a_directory_twice(tmp_path):
+def test_an_image_archive_may_list_the_same_directory_twice(tmp_path):
     path = archive(tmp_path / "image.tar", METADATA, ("templates", FOLDER), ("templates", FOLDER))
     assert [part.member.name for part in open_contents(path).parts()] == ["metadata.yaml", "templates"]
 

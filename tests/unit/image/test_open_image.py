@@ -99,7 +99,7 @@ def test_a_tarball_and_its_directory_are_read_with_equal_results(image_directory
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_reading_stops_at_the_last_requested_template(tmp_path, format):
+def test_reading_an_archive_stops_at_the_last_requested_template(tmp_path, format):
     path = tarball(
         tmp_path / "i.tar",
         [
@@ -134,7 +134,7 @@ def test_reading_stops_at_the_last_requested_template(tmp_path, format):
         (bytes(1080) + b"\x53\xef" + bytes(600), "an ext2/3/4 file"),
     ],
 )
-def test_attack_63_error_names_the_detected_kind_of_file(tmp_path, head, kind):
+def test_attack_63_the_error_names_the_detected_kind_of_file(tmp_path, head, kind):
     path = tmp_path / "image.tar.xz"
     path.write_bytes(head)
     with pytest.raises(InputError, match=kind) as caught:
@@ -142,14 +142,14 @@ def test_attack_63_error_names_the_detected_kind_of_file(tmp_path, head, kind):
     assert caught.value.hint
 
 
-def test_attack_63_error_names_the_kind_of_a_compressed_file(tmp_path):
+def test_attack_63_the_error_names_the_kind_of_a_compressed_file(tmp_path):
     (tmp_path / "x").write_bytes(b"hsqs" + bytes(600))
     with pytest.raises(InputError, match="the decompressed file is a squashfs file"):
         open_image(compressed(tmp_path / "x", "xz"))
 
 
 @pytest.mark.parametrize("how", COMPRESSORS)
-def test_attack_62_truncated_archive_gives_a_single_error(image_directory, tmp_path, how):
+def test_attack_62_a_truncated_archive_gives_a_single_error(image_directory, tmp_path, how):
     subprocess.run(
         ["tar", "-C", image_directory, "-cf", tmp_path / "i.tar", "rootfs", "metadata.yaml"], check=True
     )
@@ -161,7 +161,7 @@ def test_attack_62_truncated_archive_gives_a_single_error(image_directory, tmp_p
             open_image(cut).read_metadata()
 
 
-def test_archive_without_end_mark_is_an_error(tmp_path):
+def test_an_archive_without_an_end_mark_gives_an_error(tmp_path):
     path = Path(
         tarball(tmp_path / "i.tar", [("metadata.yaml", METADATA), ("templates/a", "A"), ("templates/b", "B")])
     )
@@ -173,7 +173,7 @@ def test_archive_without_end_mark_is_an_error(tmp_path):
 
 
 @pytest.mark.parametrize("how", list(COMPRESSORS)[1:])
-def test_every_flipped_byte_is_an_error_or_harmless(image_directory, tmp_path, how):
+def test_a_flipped_byte_in_an_archive_gives_a_clear_error_or_no_error(image_directory, tmp_path, how):
     subprocess.run(
         ["tar", "-C", image_directory, "-cf", tmp_path / "i.tar", "templates", "metadata.yaml"], check=True
     )
@@ -186,21 +186,21 @@ def test_every_flipped_byte_is_an_error_or_harmless(image_directory, tmp_path, h
             open_image(tmp_path / "d").read_to_end()
 
 
-def test_error_names_a_directory_that_contains_metadata_yaml(tmp_path):
+def test_the_error_names_the_archive_directory_that_contains_metadata_yaml(tmp_path):
     path = tarball(tmp_path / "i.tar", [("img", None), ("img/metadata.yaml", METADATA)])
     with pytest.raises(InputError, match="only in 'img/'") as caught:
         open_image(path).read_metadata()
     assert "tar -C img" in caught.value.hint
 
 
-def test_error_recognises_the_root_filesystem_of_a_split_image(tmp_path):
+def test_the_error_recognises_the_root_filesystem_of_a_split_image(tmp_path):
     path = tarball(tmp_path / "i.tar", [("etc", None), ("etc/hostname", "x")])
     with pytest.raises(InputError, match="looks like a root filesystem"):
         open_image(path).read_metadata()
 
 
 @pytest.mark.parametrize("name", ["../x", "/etc/shadow", "a/b", ".", "..", "", "x\0y", "n" * 256])
-def test_attack_5_invalid_template_name_is_refused(image_directory, tmp_path, name):
+def test_attack_5_an_invalid_template_name_is_refused(image_directory, tmp_path, name):
     subprocess.run(["tar", "-C", image_directory, "-cf", tmp_path / "i.tar", "."], check=True)
     for path in (image_directory, tmp_path / "i.tar"):
         answer = open_image(path).read_templates([name, "a.tpl"])
@@ -209,7 +209,7 @@ def test_attack_5_invalid_template_name_is_refused(image_directory, tmp_path, na
 
 
 @pytest.mark.parametrize("kind", ["symlink", "file"])
-def test_attack_6_templates_must_be_a_directory(tmp_path, kind):
+def test_attack_6_the_templates_entry_must_be_a_directory(tmp_path, kind):
     (tmp_path / "metadata.yaml").write_text(METADATA)
     if kind == "symlink":
         (tmp_path / "templates").symlink_to("/etc")
@@ -219,7 +219,7 @@ def test_attack_6_templates_must_be_a_directory(tmp_path, kind):
         open_image(tmp_path).read_templates(["passwd"])
 
 
-def test_attack_6_image_without_templates_directory_has_no_templates(tmp_path):
+def test_attack_6_an_image_without_a_templates_directory_has_no_templates(tmp_path):
     (tmp_path / "metadata.yaml").write_text(METADATA)
     assert open_image(tmp_path).read_templates(["a"])["a"].entry is None
 
@@ -234,7 +234,7 @@ def test_attack_7_a_template_that_is_a_symlink_is_refused(image_directory, tmp_p
         assert isinstance(answer.error, RefusedError) and "is a symlink" in str(answer.error)
 
 
-def test_attack_8_special_file_as_template_is_refused_without_blocking(image_directory, monkeypatch):
+def test_attack_8_a_special_file_as_template_is_refused_without_blocking(image_directory, monkeypatch):
     import socket
 
     templates = image_directory / "templates"
@@ -253,7 +253,7 @@ def test_attack_8_special_file_as_template_is_refused_without_blocking(image_dir
 
 
 @pytest.mark.parametrize("kind", ["symlink", "fifo", "directory"])
-def test_attack_11_metadata_yaml_must_be_a_regular_file(tmp_path, kind):
+def test_attack_11_the_metadata_yaml_entry_must_be_a_regular_file(tmp_path, kind):
     path = tmp_path / "metadata.yaml"
     {
         "symlink": lambda: path.symlink_to("/etc/passwd"),
@@ -273,14 +273,16 @@ def test_attack_11_metadata_yaml_must_be_a_regular_file(tmp_path, kind):
 @pytest.mark.parametrize(
     "name", ["../x", "/abs", "rootfs/../../x", "templates/../../x", "templates/..", ".."]
 )
-def test_attack_57_member_name_that_escapes_the_image_is_refused(tmp_path, format, name):
+def test_attack_57_a_member_name_that_leaves_the_image_is_refused(tmp_path, format, name):
     path = tarball(tmp_path / "i.tar", [(name, "x"), ("metadata.yaml", METADATA)], format)
     with pytest.raises(RefusedError, match="must not"):
         open_image(path).read_metadata()
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_attack_57_dots_are_cleaned_and_backslashes_outside_rootfs_are_refused(tmp_path, format):
+def test_attack_57_dots_in_member_names_are_removed_and_backslashes_outside_rootfs_are_refused(
+    tmp_path, format
+):
     good = [
         ("./", None),
         ("./rootfs/a\\x2db", "x"),
@@ -308,7 +310,7 @@ def test_attack_57_dots_are_cleaned_and_backslashes_outside_rootfs_are_refused(t
     ],
     ids=lambda member: member[0],
 )
-def test_attack_58_second_member_with_the_same_name_is_refused(tmp_path, format, second):
+def test_attack_58_a_second_member_with_the_same_name_is_refused(tmp_path, format, second):
     members = [
         ("metadata.yaml", METADATA),
         ("templates", None),
@@ -324,7 +326,7 @@ def test_attack_58_second_member_with_the_same_name_is_refused(tmp_path, format,
 
 
 @pytest.mark.parametrize("target", ["/etc/passwd", "../x", "rootfs/etc/shadow", "templates/later"])
-def test_attack_59_template_hard_linked_to_other_member_is_refused(tmp_path, target):
+def test_attack_59_a_template_hard_linked_to_another_member_is_refused(tmp_path, target):
     members = [("metadata.yaml", METADATA), special("templates/a", tarfile.LNKTYPE, target)]
     answer = open_image(tarball(tmp_path / "i.tar", members)).read_templates(["a"])["a"]
     assert isinstance(answer.error, RefusedError) and answer.data is None
@@ -381,7 +383,7 @@ def test_attack_61_too_many_members_are_refused(tmp_path):
         open_image(path, Limits(members=50)).read_metadata()
 
 
-def test_attack_61_large_files_are_not_read(tmp_path):
+def test_attack_61_large_files_in_a_root_filesystem_are_not_read(tmp_path):
     members = [("templates/big", bytes(2000)), ("metadata.yaml", "#" * 2000)]
     image = open_image(tarball(tmp_path / "i.tar", members), Limits(template_bytes=1000, metadata_bytes=1000))
     with pytest.raises(LimitError, match=r"metadata\.yaml"):
@@ -391,7 +393,7 @@ def test_attack_61_large_files_are_not_read(tmp_path):
 
 
 @pytest.mark.parametrize("how", list(COMPRESSORS)[1:])
-def test_attack_62_decompression_bomb_exceeds_ratio_or_size(tmp_path, how):
+def test_attack_62_a_decompression_bomb_exceeds_the_ratio_limit_or_the_size_limit(tmp_path, how):
     tarball(tmp_path / "i.tar", [("rootfs/zeros", bytes(6_000_000)), ("metadata.yaml", METADATA)])
     path = compressed(tmp_path / "i.tar", how)
     with pytest.raises(LimitError, match="times its size"):
@@ -403,7 +405,7 @@ def test_attack_62_decompression_bomb_exceeds_ratio_or_size(tmp_path, how):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["zstd", "xz", "bzip2"])
-def test_attack_62_decompression_bomb_exceeds_the_default_limits(tmp_path, how):
+def test_attack_62_a_decompression_bomb_exceeds_the_default_limits(tmp_path, how):
     """300 MiB from a few kilobytes; the ratio counts from 256 MiB on. (gzip and lz4 can't squeeze that much.)"""
     head = Path(tarball(tmp_path / "head", [("rootfs", None)])).read_bytes()[:512]
     info = tarfile.TarInfo("rootfs/zeros")
@@ -422,7 +424,7 @@ def test_attack_62_decompression_bomb_exceeds_the_default_limits(tmp_path, how):
 
 
 @pytest.mark.parametrize("how", list(COMPRESSORS)[1:])
-def test_attack_62_concatenated_streams_are_read_and_trailing_garbage_refused(tmp_path, how):
+def test_attack_62_concatenated_streams_are_read_but_trailing_garbage_is_refused(tmp_path, how):
     plain = Path(
         tarball(tmp_path / "i.tar", [("rootfs/a", "x" * 2000), ("metadata.yaml", METADATA)])
     ).read_bytes()
@@ -440,23 +442,23 @@ def test_attack_62_concatenated_streams_are_read_and_trailing_garbage_refused(tm
         image.read_to_end()
 
 
-def test_attack_63_file_extension_is_ignored(image_directory, tmp_path):
+def test_attack_63_the_file_extension_of_an_image_is_ignored(image_directory, tmp_path):
     subprocess.run(["tar", "-C", image_directory, "-cf", tmp_path / "i.squashfs", "."], check=True)
     assert open_image(tmp_path / "i.squashfs").read_metadata().text == METADATA
 
 
-def test_fifo_as_image_is_refused_without_blocking(tmp_path):
+def test_a_fifo_as_image_is_refused_without_blocking(tmp_path):
     os.mkfifo(tmp_path / "f")
     with pytest.raises(InputError, match="neither a regular file nor a directory"):
         open_image(tmp_path / "f")
 
 
-def test_error_names_a_missing_image(tmp_path):
+def test_the_error_names_a_missing_image(tmp_path):
     with pytest.raises(InputError, match=r"'nope\.tar' can't be opened: no such file"):
         open_image("nope.tar")
 
 
-def test_error_names_a_too_large_template_by_its_name_in_the_image(tmp_path):
+def test_the_error_about_a_too_large_template_uses_its_name_in_the_image(tmp_path):
     (tmp_path / "templates").mkdir()
     (tmp_path / "templates" / "a.tpl").write_text("123456")
     file = open_image(str(tmp_path), Limits(template_bytes=5)).read_templates({"a.tpl"})["a.tpl"]

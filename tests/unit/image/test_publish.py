@@ -31,7 +31,7 @@ def meaning(found):
     return read_metadata(Source("metadata.yaml", found.parts[0].data))
 
 
-def test_publish_sets_architecture_and_date_and_keeps_other_metadata(container):
+def test_publishing_sets_the_architecture_and_date_and_keeps_other_metadata(container):
     found = publication(str(container), now=77, architecture="x86_64", properties={"role": "web"})
     metadata = meaning(found)
     assert (metadata.architecture, metadata.creation_date, metadata.expiry_date) == ("x86_64", 77, 0)
@@ -40,7 +40,7 @@ def test_publish_sets_architecture_and_date_and_keeps_other_metadata(container):
     assert found.parts[0].data.startswith(b"# ours\n")
 
 
-def test_publish_keeps_a_stale_property_if_an_option_sets_or_keeps_it(container):
+def test_publishing_removes_stale_properties_unless_an_option_sets_or_keeps_them(container):
     found = publication(
         str(container), now=77, properties={"description": "mine"}, keep=("serial",), expiry=99
     )
@@ -48,7 +48,7 @@ def test_publish_keeps_a_stale_property_if_an_option_sets_or_keeps_it(container)
     assert meaning(found).expiry_date == 99 and found.dropped == ()
 
 
-def test_publish_uses_the_architecture_of_the_instance(container):
+def test_publishing_uses_the_architecture_of_the_instance(container):
     with Root(str(container)) as root:
         (container / "config").write_text("lxc.uts.name = x\nlxc.arch=armhf\n")
         assert architecture_of(root) == "armv7l"
@@ -56,7 +56,7 @@ def test_publish_uses_the_architecture_of_the_instance(container):
         assert architecture_of(root) == "riscv64"
 
 
-def test_publish_finds_snapshots(container):
+def test_publishing_finds_the_snapshots_of_a_container(container):
     shutil.copytree(container, container / "snaps" / "snap0")
     assert find(str(container)) == str(container)
     assert find(f"{container}/snap0") == f"{container}/snaps/snap0"
@@ -65,7 +65,7 @@ def test_publish_finds_snapshots(container):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root changes its root")
-def test_publish_detects_a_running_container_by_its_processes(container):
+def test_publishing_detects_a_running_container_by_its_processes(container):
     if not os.path.exists(BUSYBOX):
         pytest.skip("needs busybox-static")
     shutil.copy(BUSYBOX, container / "rootfs" / "busybox")

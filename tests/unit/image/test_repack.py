@@ -20,7 +20,7 @@ __all__ = ["image_directory"]
 
 @root_only
 @pytest.mark.parametrize("tar", ["pax", "gnu"])
-def test_repack_without_changes_gives_the_same_file(image_directory, tmp_path, tar):
+def test_repacking_without_changes_gives_the_same_file(image_directory, tmp_path, tar):
     if tar == "gnu":
         without_xattrs(image_directory)
     (file,) = packed(image_directory, tmp_path / "i", compression="none", tar=tar).files
@@ -35,7 +35,9 @@ def test_repack_without_changes_gives_the_same_file(image_directory, tmp_path, t
 @root_only
 @pytest.mark.parametrize("format", ["gnu", "posix"])
 @pytest.mark.parametrize("compression", ["none", "zstd", "xz"])
-def test_repack_keeps_members_of_gnu_tar_unchanged(image_directory, tmp_path, format, compression):
+def test_repacking_keeps_members_in_the_gnu_tar_format_unchanged(
+    image_directory, tmp_path, format, compression
+):
     if format == "gnu":
         without_xattrs(image_directory)
     xattrs = ["--xattrs", "--xattrs-include=*"] if format == "posix" else []
@@ -72,7 +74,7 @@ def names_of(path):
         return archive.getnames()
 
 
-def test_repack_adds_and_removes_templates(tmp_path):
+def test_repacking_adds_and_removes_templates(tmp_path):
     members = [("rootfs", None), ("metadata.yaml", METADATA), ("templates", None), ("templates/a", "A")]
     path = tarball(tmp_path / "i.tar", members)
     replace(path, {"templates/a": b"B"}, {"templates/new": b"N"})
@@ -83,7 +85,7 @@ def test_repack_adds_and_removes_templates(tmp_path):
     assert names_of(path) == ["rootfs", "metadata.yaml", "templates"]
 
 
-def test_repack_changes_the_target_of_a_link_and_keeps_the_link(tmp_path):
+def test_repacking_through_a_link_changes_the_target_and_keeps_the_link(tmp_path):
     (tmp_path / "store").mkdir()
     tarball(tmp_path / "store/image.tar", [("metadata.yaml", METADATA)])
     (tmp_path / "link.tar").symlink_to("store/image.tar")
@@ -94,7 +96,7 @@ def test_repack_changes_the_target_of_a_link_and_keeps_the_link(tmp_path):
 
 
 @root_only
-def test_repack_keeps_owner_and_mode_of_the_tarball(tmp_path):
+def test_repacking_keeps_the_owner_and_mode_of_the_tarball(tmp_path):
     tarball(tmp_path / "image.tar", [("metadata.yaml", METADATA)])
     os.chown(tmp_path / "image.tar", 1234, 5678)
     (tmp_path / "image.tar").chmod(0o640)
@@ -111,7 +113,7 @@ def untouched(path, change):
     return caught.value
 
 
-def test_failed_repack_leaves_the_image_unchanged(tmp_path):
+def test_a_failed_repack_leaves_the_image_unchanged(tmp_path):
     members = [
         ("metadata.yaml", METADATA),
         ("templates/a", "A"),
@@ -127,7 +129,7 @@ def test_failed_repack_leaves_the_image_unchanged(tmp_path):
     untouched(path, lambda: replace(str(path), {"metadata.yaml": b"x"}))
 
 
-def test_repack_writes_nothing_through_links_in_a_directory(tmp_path):
+def test_repacking_a_directory_writes_nothing_through_links(tmp_path):
     top = tmp_path / "image"
     top.mkdir()
     (tmp_path / "canary").write_text("alive")
@@ -151,7 +153,7 @@ def test_repack_writes_nothing_through_links_in_a_directory(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["canary", "image"]
 
 
-def test_repack_in_a_directory_keeps_modes_and_leaves_no_other_files(tmp_path):
+def test_repacking_a_directory_keeps_file_modes_and_leaves_no_temporary_files(tmp_path):
     (tmp_path / "metadata.yaml").write_text(METADATA)
     os.chmod(tmp_path / "metadata.yaml", 0o664)
     replace(str(tmp_path), {"metadata.yaml": b"x: y\n"}, {"templates/a": b"A"})
@@ -171,7 +173,7 @@ def image_with_templates(top, *names):
         (top / "templates" / name).write_text(f"old {name}")
 
 
-def test_two_templates_with_similar_long_names_get_the_right_contents(tmp_path):
+def test_repacking_two_templates_with_similar_long_names_writes_the_right_contents(tmp_path):
     names = ["x" * 210 + "1.tpl", "x" * 210 + "2.tpl"]
     image_with_templates(tmp_path, *names)
     replace(str(tmp_path), {f"templates/{name}": name[-5:].encode() for name in names})

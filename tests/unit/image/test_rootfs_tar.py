@@ -34,7 +34,7 @@ def test_saving_a_plan_as_a_tar_keeps_owners_without_root_privileges(tmp_path):
     assert os.listdir(tmp_path) == ["out.tar"]
 
 
-def test_equal_files_give_equal_archives_if_the_source_date_is_equal(monkeypatch):
+def test_equal_files_and_source_dates_give_equal_tar_files(monkeypatch):
     def data(*order: str) -> bytes:
         built = MemoryRootfs()
         for name in order:
@@ -50,6 +50,6 @@ def test_equal_files_give_equal_archives_if_the_source_date_is_equal(monkeypatch
         data("/a")
 
 
-def test_a_socket_is_refused():
+def test_saving_a_plan_as_a_tar_refuses_a_socket():
     with pytest.raises(WriteError, match="socket"):
         packed(MemoryRootfs({"/run/s": Entry(SOCKET)}))

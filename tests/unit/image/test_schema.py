@@ -31,7 +31,7 @@ def decoded(document):
         return None
 
 
-def test_schema_is_valid_json_schema():
+def test_the_metadata_schema_is_a_valid_json_schema():
     jsonschema.Draft7Validator.check_schema(SCHEMA)
     assert problems(GOOD) == []
 
@@ -52,7 +52,7 @@ def as_data(metadata):
 
 
 @pytest.mark.parametrize("source", ACCEPTED)
-def test_real_images_match_the_schema_except_for_known_mistakes(source):
+def test_real_images_match_the_metadata_schema_except_for_known_mistakes(source):
     metadata = read_metadata(source)
     for problem in problems(as_data(metadata)):
         mistakes = (
@@ -65,7 +65,7 @@ def test_real_images_match_the_schema_except_for_known_mistakes(source):
 
 
 @pytest.mark.parametrize("preset", presets(), ids=lambda preset: preset.name)
-def test_presets_match_the_schema(preset):
+def test_the_presets_match_the_metadata_schema(preset):
     source = Source("metadata.yaml", (preset.folder / "metadata.yaml").read_bytes())
     metadata = read_metadata(source)
     assert problems(as_data(metadata)) == [] and metadata.findings == ()
@@ -97,7 +97,7 @@ def test_an_audit_finds_nothing_in_presets(preset, tmp_path):
     ],
     ids=json.dumps,
 )
-def test_schema_rejects_metadata_that_the_daemons_refuse(change):
+def test_the_schema_rejects_metadata_that_the_daemons_refuse(change):
     document = {**GOOD, **change}
     assert decoded(document) is None
     assert problems(document)
@@ -117,7 +117,7 @@ def test_schema_rejects_metadata_that_the_daemons_refuse(change):
     ],
     ids=json.dumps,
 )
-def test_schema_accepts_metadata_that_the_daemons_accept(change):
+def test_the_schema_accepts_metadata_that_the_daemons_accept(change):
     document = {**GOOD, **change}
     assert decoded(document) is not None
     assert problems(document) == []
@@ -138,7 +138,7 @@ def test_schema_accepts_metadata_that_the_daemons_accept(change):
     ],
     ids=json.dumps,
 )
-def test_schema_reports_mistakes_that_the_daemons_accept(rule):
+def test_the_schema_reports_mistakes_that_the_daemons_accept(rule):
     document = {**GOOD, "templates": {"/a": rule}}
     assert decoded(document) is not None
     assert problems(document)

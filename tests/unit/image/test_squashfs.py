@@ -28,7 +28,7 @@ LZO = [
 
 
 @pytest.mark.parametrize(("content", "packed"), LZO)
-def test_lzo_is_decompressed_as_by_its_library(content, packed):
+def test_the_lzo_decompressor_gives_the_same_bytes_as_the_lzo_library(content, packed):
     assert _lzo(bytes.fromhex(packed)) == content
 
 

@@ -189,7 +189,7 @@ def test_an_archive_that_tools_read_differently_or_that_is_damaged_is_refused(tm
     ],
     ids=["members", "header", "name", "target", "attribute", "value", "globals", "in a row", "size", "map"],
 )  # fmt: skip
-def test_an_archive_at_a_limit_is_read_and_one_above_it_is_refused(tmp_path, make, limits, most, kind, said):
+def test_an_archive_at_a_limit_is_read_and_a_larger_one_is_refused(tmp_path, make, limits, most, kind, said):
     given = DEFAULT._replace(**limits)
     assert read(tmp_path / "image", make(most) + END, given)
     assert refusal(tmp_path / "image", make(most + 1) + END, given) == (kind, said)
@@ -227,7 +227,7 @@ def test_a_pax_header_applies_to_one_member_and_a_global_header_to_all_members(t
 
 
 @pytest.mark.parametrize(("time", "read_as"), [(b"-99999999999", -99999999999), (b"1e11", 0), (b"-1e11", 0), (b"nan", 0)])  # fmt: skip
-def test_a_time_that_no_calendar_can_represent_is_read_as_zero(tmp_path, time, read_as):
+def test_a_tar_time_outside_the_calendar_range_is_read_as_zero(tmp_path, time, read_as):
     ((member, _),) = read(tmp_path / "image", pax({"mtime": time}) + file() + END)
     assert member.mtime == read_as
 
@@ -246,7 +246,7 @@ def test_a_time_that_no_calendar_can_represent_is_read_as_zero(tmp_path, time, r
         ("", FILE, "the archive contains a file without a name"),
     ],
 )  # fmt: skip
-def test_the_name_of_a_member_is_cleaned_or_refused(name, kind, clean):
+def test_the_name_of_a_tar_member_is_normalised_or_refused(name, kind, clean):
     if " " not in clean:
         assert clean_name(Member(name, kind)) == clean
         return

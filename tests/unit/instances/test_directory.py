@@ -16,7 +16,7 @@ def test_a_new_instance_has_no_recorded_state(tmp_path):
         assert state_directory.state() is None
 
 
-def test_an_instance_may_have_a_thousand_templates_and_no_more(tmp_path):
+def test_an_instance_with_more_than_a_thousand_templates_is_refused(tmp_path):
     (tmp_path / "templates").mkdir()
     for number in range(1000):
         (tmp_path / "templates" / f"{number}.tpl").touch()
@@ -29,7 +29,7 @@ def test_an_instance_may_have_a_thousand_templates_and_no_more(tmp_path):
             directory.read_templates()
 
 
-def test_a_recorded_state_is_read_back(tmp_path):
+def test_a_recorded_instance_state_is_read_back_unchanged(tmp_path):
     state = State("create", "web1", "ubuntu é \udcff")
     with StateDirectory(str(tmp_path)) as state_directory:
         state_directory.remember(state)
@@ -44,16 +44,16 @@ def test_the_state_file_is_plain_text(tmp_path):
     assert (tmp_path / ".templater").stat().st_mode & 0o777 == 0o700
 
 
-def test_unknown_lines_of_a_later_templater_are_skipped():
+def test_unknown_lines_in_the_state_file_of_a_later_templater_are_skipped():
     assert State.decode(b"pending=create\nfuture=1\nnonsense\n") == State("create")
 
 
-def test_a_newline_in_a_value_does_not_add_a_line(tmp_path):
+def test_a_newline_in_a_recorded_value_does_not_add_a_line_to_the_state_file(tmp_path):
     with StateDirectory(str(tmp_path)) as state_directory, pytest.raises(RefusedError):
         state_directory.remember(State("", "web1\npending=create"))
 
 
-def test_the_error_of_a_second_writer_names_the_first_process(tmp_path):
+def test_the_error_of_a_second_process_names_the_process_that_holds_the_lock(tmp_path):
     with StateDirectory(str(tmp_path)) as first, StateDirectory(str(tmp_path)) as second:
         first.lock("hook for c1")
         with pytest.raises(BusyError, match=f"pid {os.getpid()}: hook for c1"):
@@ -62,7 +62,7 @@ def test_the_error_of_a_second_writer_names_the_first_process(tmp_path):
         second.lock("me", 0.05)
 
 
-def test_the_lock_is_released_when_its_holder_dies(tmp_path):
+def test_the_lock_is_released_when_the_process_that_holds_it_dies(tmp_path):
     code = "import sys; from templater.instances.directory import StateDirectory; StateDirectory(sys.argv[1]).lock('x'); print(1)"
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, capture_output=True)
     with StateDirectory(str(tmp_path)) as state_directory:
@@ -111,7 +111,7 @@ def test_no_file_is_created_behind_a_symlink_in_the_state_directory(tmp_path):
     assert not (tmp_path / "missing").exists()
 
 
-def test_a_command_that_opens_a_record_for_writing_locks_it(tmp_path):
+def test_a_command_that_opens_the_instance_record_for_writing_locks_it(tmp_path):
     with (
         opened_record(str(tmp_path)),
         opened_record(str(tmp_path), lock="apply"),
@@ -123,7 +123,7 @@ def test_a_command_that_opens_a_record_for_writing_locks_it(tmp_path):
         assert record is None
 
 
-def test_a_hard_link_in_the_state_directory_is_refused(tmp_path):
+def test_a_hard_linked_file_in_the_state_directory_is_refused(tmp_path):
     (tmp_path / "victim").write_text("precious")
     with StateDirectory(str(tmp_path)) as state_directory:
         os.link(tmp_path / "victim", tmp_path / ".templater/log")
@@ -132,7 +132,7 @@ def test_a_hard_link_in_the_state_directory_is_refused(tmp_path):
     assert (tmp_path / "victim").read_text() == "precious"
 
 
-def test_a_log_is_rotated_at_its_limit(tmp_path):
+def test_a_hook_log_is_rotated_at_its_size_limit(tmp_path):
     with StateDirectory(str(tmp_path)) as state_directory:
         for number in range(10):
             state_directory.append("log", b"line %d\n" % number, 20)
@@ -141,14 +141,14 @@ def test_a_log_is_rotated_at_its_limit(tmp_path):
     assert (tmp_path / ".templater/log.1").exists()
 
 
-def test_a_cache_open_to_other_users_is_ignored(tmp_path):
+def test_a_cache_directory_that_other_users_can_write_is_ignored(tmp_path):
     with StateDirectory(str(tmp_path)) as state_directory:
         assert state_directory.cache() is not None
         (tmp_path / ".templater/cache").chmod(0o755)
         assert state_directory.cache() is None
 
 
-def test_templates_are_read_by_name_and_links_are_not_followed(tmp_path):
+def test_instance_templates_are_read_by_name_and_links_are_not_followed(tmp_path):
     (tmp_path / "templates").mkdir()
     (tmp_path / "templates/a.tpl").write_bytes(b"text \xff")
     (tmp_path / "templates/link").symlink_to("/etc/passwd")
@@ -166,7 +166,7 @@ def test_a_templates_folder_that_is_a_link_is_refused(tmp_path):
         directory.read_templates()
 
 
-def test_a_directory_without_metadata_gives_a_hint(tmp_path):
+def test_the_error_about_a_directory_without_metadata_gives_a_hint(tmp_path):
     with InstanceDirectory(str(tmp_path)) as directory, pytest.raises(InputError) as caught:
         directory.read_metadata()
     assert "templater unpack" in caught.value.explain()

@@ -38,7 +38,7 @@ def error_of(call, *arguments) -> str:
 
 
 @pytest.mark.parametrize("kind", ["link", "fifo", "large file"])
-def test_errors_name_the_state_directory(kind, tmp_path):
+def test_a_state_directory_error_names_the_directory(kind, tmp_path):
     KINDS[kind](tmp_path / ".templater")
     said = error_of(StateDirectory, str(tmp_path))
     assert said.startswith(f"'{tmp_path}/.templater' is a ")
@@ -59,7 +59,7 @@ FINE = {("lock", "large file"), ("log", "large file")}
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", CALLS)
-def test_errors_name_each_file_in_the_state_directory(name, kind, tmp_path):
+def test_an_error_about_a_file_in_the_state_directory_names_the_file(name, kind, tmp_path):
     StateDirectory(str(tmp_path)).close()
     KINDS[kind](tmp_path / ".templater" / name)
     with StateDirectory(str(tmp_path)) as state_directory:
@@ -71,7 +71,7 @@ def test_errors_name_each_file_in_the_state_directory(name, kind, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["state", "journal"])
-def test_write_errors_name_the_file(name, tmp_path):
+def test_a_write_error_names_the_file(name, tmp_path):
     StateDirectory(str(tmp_path)).close()
     (tmp_path / ".templater" / name / "x").mkdir(parents=True)
     with StateDirectory(str(tmp_path)) as state_directory:
@@ -87,13 +87,13 @@ READS = {
 
 
 @pytest.mark.parametrize("name", READS)
-def test_errors_name_each_file_of_an_instance(name, odd, tmp_path):
+def test_an_error_about_a_file_of_an_instance_names_the_file(name, odd, tmp_path):
     odd(tmp_path / name)
     with InstanceDirectory(str(tmp_path)) as directory:
         assert f"'{tmp_path}/{name}'" in error_of(READS[name], directory)
 
 
-def test_the_error_names_an_unreadable_template(tmp_path):
+def test_the_error_about_an_unreadable_template_names_the_template(tmp_path):
     (tmp_path / "templates").mkdir()
     KINDS["large file"](tmp_path / "templates/a.tpl")
     with InstanceDirectory(str(tmp_path)) as directory:
@@ -103,7 +103,7 @@ def test_the_error_names_an_unreadable_template(tmp_path):
 
 
 @pytest.mark.parametrize("mechanism", ["openat2", "walk"])
-def test_errors_below_a_nested_root_contain_the_full_path(mechanism, tmp_path):
+def test_an_error_below_a_nested_root_contains_the_full_path(mechanism, tmp_path):
     (tmp_path / "a/b").mkdir(parents=True)
     (tmp_path / "a/b/link").symlink_to("/etc")
     with Root(str(tmp_path), named=True, mechanism=mechanism) as root, root.below("/a") as below:
@@ -113,13 +113,13 @@ def test_errors_below_a_nested_root_contain_the_full_path(mechanism, tmp_path):
         assert below.directory("/b").path_of("x") == f"{tmp_path}/a/b/x"
 
 
-def test_errors_about_files_in_a_root_filesystem_show_the_path_inside_the_container(tmp_path):
+def test_an_error_about_a_file_in_a_root_filesystem_shows_the_path_inside_the_container(tmp_path):
     (tmp_path / "link").symlink_to("/etc")
     with Root(str(tmp_path)) as root:
         assert error_of(root.read, "/link", 10) == "'/link' is a symlink, not a regular file"
 
 
-def test_line_counting_is_thread_safe():
+def test_counting_the_lines_of_a_shared_source_is_thread_safe():
     """Errors share a source, and two threads may ask for lines of the same one."""
     before = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)

@@ -17,7 +17,7 @@ from templater.model.errors import UsageError
         ("incus:web*", Address("incus", "local", "web*")),
     ],
 )
-def test_parse_address_returns_family_remote_and_name(src, expected):
+def test_the_address_of_an_instance_is_parsed_to_family_remote_and_name(src, expected):
     assert is_live(src)
     address = parse_address(src)
     assert address == expected
@@ -26,7 +26,7 @@ def test_parse_address_returns_family_remote_and_name(src, expected):
 
 
 @pytest.mark.parametrize("src", ["incus:image/debian", "images:debian/13", "./incus", "incus", "store:x"])
-def test_the_src_of_an_image_is_not_the_address_of_an_instance(src):
+def test_the_address_of_an_image_is_not_the_address_of_an_instance(src):
     assert not is_live(src)
 
 
@@ -51,13 +51,13 @@ def test_an_invalid_address_is_refused(src, words):
         parse_address(src)
 
 
-def test_a_project_is_part_of_each_request():
+def test_each_daemon_request_contains_the_project():
     assert parse_address("incus:web1", "p 2").query(path="/etc/a b") == "?project=p%202&path=%2Fetc%2Fa%20b"
     with pytest.raises(UsageError, match="can't be combined"):
         parse_address("incus:", "p2", all_projects=True)
 
 
-def test_names_of_any_characters_are_escaped():
+def test_special_characters_in_instance_names_are_escaped_in_requests():
     address = Address("incus", name="x", project="a b\udc80&c=/../é")
     assert address.query(path="../x") == "?project=a%20b%80%26c%3D%2F..%2F%C3%A9&path=..%2Fx"
     assert escaped("\ud800/") == "%3F%2F"

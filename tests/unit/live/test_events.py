@@ -71,7 +71,7 @@ def collect(events):
         return found
 
 
-def test_recorded_events_are_read_from_frames_cut_anywhere():
+def test_daemon_events_are_read_even_if_the_data_arrives_in_small_pieces():
     data = b"".join(frame(json.dumps(event).encode()) for event in RECORDED)
     client, received, thread = serve([data[start : start + 7] for start in range(0, len(data), 7)])
     events = Events(client, Address("incus", all_projects=True))
@@ -84,7 +84,7 @@ def test_recorded_events_are_read_from_frames_cut_anywhere():
     assert received[0].startswith(b"GET /1.0/events?type=lifecycle&all-projects=true HTTP/1.1\r\n")
 
 
-def test_a_ping_is_answered_and_other_frames_are_ignored():
+def test_the_event_client_answers_a_ping_and_ignores_other_frames():
     client, received, thread = serve([frame(b"hello", 9), frame(b"not JSON"), frame(b"[]"), frame(b"{}")])
     events = Events(client, Address("incus"))
     assert collect(events) == []
@@ -95,7 +95,7 @@ def test_a_ping_is_answered_and_other_frames_are_ignored():
     assert bytes(byte ^ mask[index % 4] for index, byte in enumerate(pong[6:])) == b"hello"
 
 
-def test_a_long_event_is_refused():
+def test_a_daemon_event_above_the_size_limit_is_refused():
     client, _, thread = serve([b"\x81\x7f" + (1 << 40).to_bytes(8, "big")])
     events = Events(client, Address("incus"))
     with pytest.raises(InputError, match="an event of more than 4 MiB"):
@@ -104,7 +104,7 @@ def test_a_long_event_is_refused():
     events.close()
 
 
-def test_a_refused_stream_is_one_clear_error():
+def test_a_refused_event_stream_gives_one_clear_error():
     client, _, thread = serve([], "403 Forbidden")
     with pytest.raises(InputError, match=r"refuses to send events: http/1.1 403 forbidden"):
         Events(client, Address("incus"))
@@ -129,7 +129,7 @@ def test_a_refused_stream_is_one_clear_error():
         ("odd", "http://[", "", False),
     ],
 )
-def test_only_events_about_an_instance_or_its_project_or_its_profiles_concern_the_instance(
+def test_an_instance_is_affected_only_by_events_about_itself_its_project_or_its_profiles(
     action, source, project, expected
 ):
     event = Event(action, source, project)

@@ -35,7 +35,7 @@ def opened(daemon, name="c1", project=None):
         raise
 
 
-def test_an_instance_has_its_profiles_as_layers(daemon):
+def test_a_running_instance_is_read_with_its_profiles_as_layers(daemon):
     source = open_source(f"{daemon.family}:c1")
     instance = source.read_instance()
     recorded_c1 = daemon.data("GET /1.0/instances/c1")
@@ -57,7 +57,7 @@ def test_the_profiles_of_a_project_are_read_through_the_project(incus):
     live.daemon.close()
 
 
-def test_without_permission_for_profiles_the_expanded_keys_are_used(incus):
+def test_the_expanded_keys_are_used_if_profiles_cannot_be_read(incus):
     incus.put("GET /1.0/profiles?recursion=1", error(403, "not authorized"))
     source = open_source("incus:c1")
     instance = source.read_instance()
@@ -66,7 +66,7 @@ def test_without_permission_for_profiles_the_expanded_keys_are_used(incus):
     source.close()
 
 
-def test_metadata_and_templates_are_read_from_the_instance(daemon):
+def test_the_metadata_and_templates_are_read_from_the_running_instance(daemon):
     live = opened(daemon)
     rules = {rule.path: rule for rule in read_metadata(live.image.read_metadata()).rules}
     assert list(rules) == [
@@ -85,7 +85,7 @@ def test_metadata_and_templates_are_read_from_the_instance(daemon):
 
 
 @pytest.mark.parametrize("value", ['"\\x7f\x80 "\\', "\U0001f600\u2028é", "a: b # c", "{{ x }}\n\t- y"])
-def test_metadata_with_any_characters_is_read(incus, value):
+def test_instance_metadata_with_any_characters_is_read(incus, value):
     metadata = incus.data("GET /1.0/instances/c1/metadata")
     metadata["templates"]["/etc/hostname"]["properties"] = {value: value}
     incus.put("GET /1.0/instances/c1/metadata", sync(metadata, Etag="x"))
@@ -94,7 +94,7 @@ def test_metadata_with_any_characters_is_read(incus, value):
     live.daemon.close()
 
 
-def test_an_instance_without_metadata_writes_nothing(incus):
+def test_a_running_instance_without_metadata_has_no_planned_files(incus):
     (missing,) = (each for each in recorded("incus") if each["name"] == "metadata-missing")
     incus.put("GET /1.0/instances/c1/metadata", (200, JSON, str_of(missing["json"])))
     live = opened(incus)
@@ -129,7 +129,7 @@ def test_files_of_a_running_instance_have_their_kind_owner_mode_and_link_target(
     live.daemon.close()
 
 
-def test_a_file_of_length_0_is_never_fetched(incus):
+def test_a_file_with_length_0_is_never_fetched_from_the_daemon(incus):
     live = opened(incus)
     assert live.rootfs.read("/srv/fifo", 100) == b""
     assert live.rootfs.empty == {"/srv/fifo"}
@@ -137,7 +137,7 @@ def test_a_file_of_length_0_is_never_fetched(incus):
     live.daemon.close()
 
 
-def test_lxd_gets_no_further_file_request_after_a_request_that_hangs(lxd, monkeypatch):
+def test_after_a_file_request_that_hangs_lxd_gets_no_further_file_requests(lxd, monkeypatch):
     monkeypatch.setattr("templater.live.live_rootfs.FILE_TIMEOUT", 0.2)
     live = opened(lxd)
     with pytest.raises(InputError, match="probably a fifo"):
@@ -149,7 +149,7 @@ def test_lxd_gets_no_further_file_request_after_a_request_that_hangs(lxd, monkey
     live.daemon.close()
 
 
-def test_each_path_is_requested_once_and_over_one_connection(daemon):
+def test_each_path_of_an_instance_is_requested_once_and_over_one_connection(daemon):
     live = opened(daemon)
     for _ in range(3):
         live.rootfs.entry("/etc/hostname")
@@ -160,7 +160,7 @@ def test_each_path_is_requested_once_and_over_one_connection(daemon):
     live.daemon.close()
 
 
-def test_writing_to_the_local_copy_sends_no_write_request(incus):
+def test_a_simulated_write_to_a_running_instance_sends_no_request_that_writes(incus):
     live = opened(incus)
     before = len(incus.requests)
     copy = live.rootfs.copy()
@@ -173,7 +173,7 @@ def test_writing_to_the_local_copy_sends_no_write_request(incus):
     live.daemon.close()
 
 
-def test_without_permission_for_files_a_note_gives_the_reason(incus):
+def test_a_note_says_that_files_cannot_be_read_without_permission(incus):
     for method in ("GET", "HEAD"):
         incus.put(f"{method} /1.0/instances/c1/files?path=%2F", error(403, "not authorized"))
     source = open_source("incus:c1")
@@ -209,13 +209,13 @@ def test_an_application_container_has_no_templates(incus):
         ("GET /1.0/instances/c1/metadata", error(500, "yaml: line 2"), "incus answered: yaml: line 2"),
     ],
 )  # fmt: skip
-def test_a_bad_answer_is_one_clear_error(incus, request_, answer, words):
+def test_an_invalid_daemon_answer_gives_one_clear_error(incus, request_, answer, words):
     incus.put(request_, answer)
     with pytest.raises(InputError, match=words):
         opened(incus)
 
 
-def test_a_profile_that_an_instance_names_repeatedly_is_one_layer(incus):
+def test_a_profile_that_an_instance_names_twice_becomes_one_layer(incus):
     """A hostile daemon named one profile 100,000 times: the description took 2 GB."""
     data = {**incus.data("GET /1.0/instances/c1"), "profiles": ["default"] * 3}
     incus.put("GET /1.0/instances/c1", sync(data))
@@ -234,7 +234,7 @@ def test_profiles_of_a_wrong_type_count_as_unknown(incus, profiles):
     live.daemon.close()
 
 
-def test_an_answer_that_is_too_long_is_an_error_and_later_requests_work(incus, monkeypatch):
+def test_a_daemon_answer_that_is_too_long_is_an_error_and_later_requests_work(incus, monkeypatch):
     monkeypatch.setattr("templater.live.client.MOST_JSON", 1000)
     daemon = open_daemon(parse_address("incus:c1"))
     incus.put("GET /1.0/instances/c1", (200, JSON, b" " * 2000))
@@ -245,7 +245,7 @@ def test_an_answer_that_is_too_long_is_an_error_and_later_requests_work(incus, m
 
 
 @pytest.mark.parametrize(("limit", "most"), [("MOST_JSON", 8 << 20), ("MOST_LIST", 64 << 20)])
-def test_the_limits_on_answers_are_exact(incus, monkeypatch, limit, most):
+def test_a_daemon_answer_of_exactly_the_size_limit_is_accepted(incus, monkeypatch, limit, most):
     assert getattr(client, limit) == most
     daemon = open_daemon(parse_address("incus:c1"))
     answer = b'{"type": "sync", "metadata": 5}'
@@ -265,19 +265,19 @@ def test_a_missing_instance_and_a_missing_project_give_different_errors(incus):
         opened(incus, "c1", "none")
 
 
-def test_a_daemon_of_another_family_gives_an_error_that_names_its_family(incus, monkeypatch):
+def test_an_unexpected_daemon_family_gives_an_error_that_names_the_family(incus, monkeypatch):
     monkeypatch.setenv("LXD_SOCKET", incus.socket)
     with pytest.raises(UsageError, match="is incus, not lxd"):
         open_daemon(parse_address("lxd:c1"))
 
 
-def test_a_missing_socket_is_an_error_that_names_its_path(monkeypatch, tmp_path):
+def test_the_error_about_a_missing_daemon_socket_names_its_path(monkeypatch, tmp_path):
     monkeypatch.setenv("INCUS_SOCKET", str(tmp_path / "unix.socket"))
     with pytest.raises(InputError, match=r"no incus daemon: the socket '.*unix.socket' does not exist"):
         open_daemon(parse_address("incus:c1"))
 
 
-def test_a_socket_without_a_daemon_is_an_error_that_names_its_path(monkeypatch, tmp_path):
+def test_the_error_about_a_socket_without_a_daemon_names_its_path(monkeypatch, tmp_path):
     folder = os.path.relpath(tmp_path)
     with socket.socket(socket.AF_UNIX) as made:
         made.bind(f"{folder}/s")
@@ -286,14 +286,14 @@ def test_a_socket_without_a_daemon_is_an_error_that_names_its_path(monkeypatch, 
         open_daemon(parse_address("incus:c1"))
 
 
-def test_a_kept_connection_that_the_daemon_closed_is_opened_again(incus):
+def test_a_connection_that_the_daemon_closed_is_opened_again(incus):
     daemon = open_daemon(parse_address("incus:c1"))
     daemon.client._local.connection.sock.shutdown(socket.SHUT_RDWR)
     assert daemon.client.json("/1.0")["auth"] == "trusted"
     daemon.close()
 
 
-def test_a_request_that_hangs_is_an_error_at_the_timeout(incus):
+def test_a_daemon_request_that_hangs_gives_an_error_at_the_timeout(incus):
     incus.put("GET /1.0/slow", None)
     daemon = open_daemon(parse_address("incus:c1"))
     with pytest.raises(HangError, match=r"did not answer within 0\.1 seconds"):
@@ -301,7 +301,7 @@ def test_a_request_that_hangs_is_an_error_at_the_timeout(incus):
     daemon.close()
 
 
-def test_the_project_in_the_environment_is_used_and_a_note_says_so(incus, monkeypatch):
+def test_a_note_says_that_the_project_comes_from_the_environment(incus, monkeypatch):
     monkeypatch.setenv("INCUS_PROJECT", "p2")
     daemon = open_daemon(parse_address("incus:c9"))
     assert daemon.address.project == "p2"
@@ -341,7 +341,7 @@ def test_an_unknown_remote_of_incus_gives_the_error_of_the_client(monkeypatch, t
         open_daemon(parse_address("incus:nowhere:c1"))
 
 
-def test_listdir_returns_the_names_in_a_directory_and_refuses_a_file(incus):
+def test_listing_a_directory_of_an_instance_returns_its_names_and_refuses_a_file(incus):
     live = opened(incus)
     recorded_names = next(each for each in recorded("incus") if each["name"] == "files-get-dir")["json"][
         "metadata"
@@ -385,7 +385,7 @@ def test_a_client_waits_for_a_daemon_that_restarts(incus):
     thread.join()
 
 
-def test_waiting_for_a_stopped_daemon_makes_few_attempts(incus, monkeypatch):
+def test_a_client_makes_few_attempts_while_it_waits_for_a_stopped_daemon(incus, monkeypatch):
     monkeypatch.setattr("templater.live.client.PATIENCE", 0.3)
     attempts = []
     connect = unix_socket(incus.socket)
@@ -418,7 +418,7 @@ def test_waiting_for_a_stopped_daemon_makes_few_attempts(incus, monkeypatch):
     ],
     ids=["slow", "slow chunks", "slow headers", "slow interim answers", "slow trailers", "incomplete", "incomplete chunk", "too long"],
 )  # fmt: skip
-def test_an_answer_that_is_slow_or_incomplete_is_an_error(sent, most, error):
+def test_a_slow_or_incomplete_daemon_answer_is_an_error(sent, most, error):
     ours, theirs = socket.socketpair()
 
     def send():

@@ -20,7 +20,7 @@ def environment(version, system="Alpine Linux"):
         ("lxd", "5.21.4", "lxd-5.21.4"), ("lxd", "6.6", "lxd-5.21.4"), ("lxd", "5.0.5", "lxd-5.21.4"),
     ],
 )  # fmt: skip
-def test_a_release_in_the_table_is_predicted_by_the_host_of_that_release(family, version, host):
+def test_a_known_daemon_release_is_predicted_by_the_host_of_that_release(family, version, host):
     found = nearest_host(family, environment(version))
     assert found.host.name == host
     assert "nearest" not in found.text and version in found.text
@@ -36,13 +36,13 @@ def test_a_release_in_the_table_is_predicted_by_the_host_of_that_release(family,
         ("lxd", "4.0.11", "lxd-5.21.4", "which templater does not know"), ("incus", "", "incus", "newer"),
     ],
 )  # fmt: skip
-def test_a_release_outside_the_table_gets_the_nearest_host_and_a_note(family, version, host, why):
+def test_an_unknown_daemon_release_gets_the_nearest_host_and_a_note(family, version, host, why):
     found = nearest_host(family, environment(version))
     assert found.host.name == host
     assert "nearest" in found.text and why in found.text
 
 
 @pytest.mark.parametrize(("family", "host"), [("incus", "incus-debian"), ("lxd", "lxd-debian")])
-def test_daemons_packaged_by_debian_are_recognised_in_their_recorded_answers(family, host):
+def test_a_daemon_from_a_debian_package_is_recognised_in_its_recorded_answer(family, host):
     (server,) = (each for each in recorded(family) if each["name"] == "server")
     assert nearest_host(family, server["json"]["metadata"]["environment"]).host.name == host

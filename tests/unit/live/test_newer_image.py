@@ -67,13 +67,13 @@ def test_a_note_names_a_newer_image_and_the_files_whose_templates_differ(newer):
     assert newer(rules=rule).endswith("templates: /etc/new")
 
 
-def test_an_unrelated_image_is_not_a_newer_version(newer):
+def test_an_unrelated_image_is_not_reported_as_a_newer_version(newer):
     assert newer() == ""  # the same templates
     assert newer({"once.tpl": b"new"}, created="2000-01-01T00:00:00Z") == ""
     assert newer({"once.tpl": b"new"}, release="2") == ""
 
 
-def test_a_newer_image_that_cannot_be_read_gives_no_note(newer, incus):
+def test_a_newer_image_that_cannot_be_read_causes_no_note(newer, incus):
     newer()
     incus.put(
         f"GET /1.0/images/{NEW}/export", (200, {"Content-Type": "application/octet-stream"}, b"not a tarball")
@@ -83,7 +83,7 @@ def test_a_newer_image_that_cannot_be_read_gives_no_note(newer, incus):
     daemon.close()
 
 
-def test_without_permission_for_images_there_is_no_note(newer, incus):
+def test_a_user_without_permission_for_images_gets_no_note_about_newer_images(newer, incus):
     newer()
     incus.put("GET /1.0/images?recursion=1", error(403, "not authorized"))
     daemon = open_daemon(parse_address("incus:c1"))

@@ -3,7 +3,7 @@
 from templater.model.entry import TemplateFile
 
 
-def test_sources_of_one_template_file_share_the_decoded_text():
+def test_all_sources_of_one_template_file_share_its_decoded_text():
     """A decoded text can need four times the memory of its bytes."""
     file = TemplateFile(data="\U0001f600".encode() + b"\xff")
     one, other = file.source("one"), file.source("other")
@@ -12,7 +12,7 @@ def test_sources_of_one_template_file_share_the_decoded_text():
     assert one.text == "\U0001f600\udcff"
 
 
-def test_a_template_file_does_not_hold_the_text_of_a_deleted_source_in_memory():
+def test_a_template_file_frees_the_decoded_text_after_its_last_source_is_deleted():
     file = TemplateFile(data=b"a b")
     assert file.source("one").text == "a b"
     assert file._source() is None

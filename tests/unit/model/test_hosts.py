@@ -21,7 +21,7 @@ def row(host: Host) -> str:
 
 
 @pytest.mark.parametrize("name", [name for name in HOSTS if name != "none"])
-def test_the_page_lists_the_facts_of_each_host(name: str) -> None:
+def test_the_hosts_page_lists_the_facts_of_each_host(name: str) -> None:
     assert row(HOSTS[name]) in PAGE.read_text().splitlines()
 
 

@@ -17,7 +17,7 @@ def test_the_create_trigger_is_pending_until_the_first_start() -> None:
     assert created().started().stopped().passes == ("start",)
 
 
-def test_a_rename_before_the_first_start_keeps_the_create_trigger_pending() -> None:  # 11
+def test_renaming_an_instance_before_its_first_start_keeps_the_create_trigger_pending() -> None:  # 11
     assert created().renamed().pending == "create"
 
 
@@ -39,7 +39,7 @@ def test_a_running_instance_cannot_be_renamed() -> None:  # 14
         created().started().renamed()
 
 
-def test_a_rebuild_sets_the_create_trigger_pending() -> None:  # 18
+def test_a_rebuild_makes_the_create_trigger_pending() -> None:  # 18
     assert created().started().stopped().rebuilt().pending == "create"
 
 
@@ -90,7 +90,7 @@ def test_a_backup_of_a_never_started_instance_keeps_the_create_trigger_pending()
     assert created().started().exported() == Life()
 
 
-def test_with_templater_a_failed_start_keeps_the_pending_trigger() -> None:
+def test_templater_keeps_the_pending_trigger_after_a_failed_start() -> None:
     assert created().start_failed().pending == "create"
 
 
@@ -99,7 +99,7 @@ def test_a_daemon_clears_the_pending_trigger_if_only_the_rules_of_start_fail() -
     assert created().start_failed("start").pending == ""
 
 
-def test_any_pending_trigger_can_be_set_by_hand() -> None:  # 25
+def test_a_user_can_set_any_text_as_the_pending_trigger() -> None:  # 25
     assert created().started().with_pending("zzz").passes == ("zzz", "start")
 
 

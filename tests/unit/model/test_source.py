@@ -3,5 +3,5 @@
 from templater.model.source import printable_lines
 
 
-def test_printable_lines_keeps_line_endings_and_tabs_and_escapes_other_control_characters():
+def test_printed_text_keeps_line_endings_and_tabs_but_escapes_other_control_characters():
     assert printable_lines("a\x1bb\nc\td\n") == "a\\x1bb\nc\td\n"

@@ -37,5 +37,5 @@ SPAN = Source("metadata.yaml", "a: b").span(3, 4)
         (build(Source("d.yaml", "image: {distribution: a}"), Choice()), "DefinitionImage('d.yaml')"),
     ],
 )
-def test_the_repr_of_a_value_contains_its_class_and_its_main_fields(value, text):
+def test_the_repr_of_a_public_object_contains_its_class_and_its_main_fields(value, text):
     assert repr(value) == text

@@ -28,7 +28,7 @@ def test_an_image_without_a_pending_trigger_runs_the_create_trigger():
     assert found.reason == "the first start of a new instance"
 
 
-def test_a_note_says_that_the_instance_exists_if_its_first_start_is_shown():
+def test_a_note_says_that_the_instance_already_exists_if_its_first_start_is_shown():
     found = default_triggers(instance(exists=True), None)
     assert found.passes == ("create", "start")
     assert found.notes == ("the instance already exists: its next start runs only 'start' (see -t next)",)
@@ -48,7 +48,7 @@ def test_a_recorded_trigger_takes_precedence_over_the_description():
     assert next_start(instance("create"), "").passes == ("start",)
 
 
-def test_comparing_with_an_existing_root_filesystem_uses_the_next_start():
+def test_a_diff_with_an_existing_root_filesystem_shows_the_next_start():
     assert default_triggers(instance(exists=True), None, rootfs_of_instance=True).passes == ("start",)
     assert default_triggers(instance(), None, rootfs_of_instance=True).passes == ("create", "start")
 

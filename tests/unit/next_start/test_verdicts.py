@@ -48,7 +48,7 @@ def put_rules(daemon, rules, templates):
         daemon.put(f"GET /1.0/instances/c1/metadata/templates?path={name}", (200, headers, data))
 
 
-def test_a_recorded_instance_gets_a_verdict_and_commands_for_each_file(incus):
+def test_a_recorded_running_instance_gets_a_verdict_and_commands_for_each_file(incus):
     for folder in ("/srv/deep", "/var", "/var/lib", "/var/lib/cloud"):
         incus.put_file("c1", folder, kind="directory", mode="0755")
     incus.put_file("c1", "/srv/deep/file", b"old\n", uid=33, gid=34, mode="0604")
@@ -92,7 +92,7 @@ def test_a_never_started_instance_runs_its_pending_trigger_at_the_next_start(inc
     assert commands(found, files[SEED]) == ("incus start c1",)
 
 
-def test_lxd_ignores_the_owner_and_the_mode_of_a_rule(lxd):
+def test_the_next_start_on_lxd_ignores_the_owner_and_the_mode_of_a_rule(lxd):
     found = judged(lxd)
     change = by_path(found)["/srv/deep/file"].change
     assert found.host.name == "lxd-debian"
@@ -100,7 +100,7 @@ def test_lxd_ignores_the_owner_and_the_mode_of_a_rule(lxd):
     assert commands(found, by_path(found)["/srv/deep/file"]) == ("lxc restart c1",)
 
 
-def test_a_symlink_that_can_be_relative_or_absolute_gives_both_results(incus):
+def test_a_symlink_with_an_unknown_kind_of_target_gets_both_possible_results(incus):
     put_rules(
         incus,
         [("/etc/link", ["start"], "a.tpl", {}), ("/etc/new", ["start"], "a.tpl", {})],
@@ -122,7 +122,7 @@ def test_a_symlink_that_can_be_relative_or_absolute_gives_both_results(incus):
     assert by_path(found)["/etc/new"].verdict == "unknown"
 
 
-def test_an_empty_file_gets_a_remark_that_it_can_be_a_fifo(incus):
+def test_a_remark_says_that_an_empty_file_can_be_a_fifo(incus):
     put_rules(incus, [("/srv/fifo", ["start"], "a.tpl", {})], {"a.tpl": b"x\n"})
     (file,) = judged(incus).files
     assert file.verdict == "change"
@@ -130,7 +130,7 @@ def test_an_empty_file_gets_a_remark_that_it_can_be_a_fifo(incus):
     assert not [request for request in incus.requests if "GET" in request and "fifo" in request]
 
 
-def test_a_file_that_hangs_is_unreadable_and_the_other_files_get_a_verdict(lxd, monkeypatch):
+def test_a_file_that_cannot_be_read_in_time_does_not_hide_the_verdicts_of_other_files(lxd, monkeypatch):
     monkeypatch.setattr("templater.live.live_rootfs.FILE_TIMEOUT", 0.2)
     rules = [("/srv/fifo", ["start"], "a.tpl", {}), ("/etc/hostname", ["start"], "a.tpl", {}),
              ("/srv/new", ["start"], "a.tpl", {})]  # fmt: skip
@@ -162,7 +162,7 @@ def test_the_error_of_a_failing_start_is_reported(incus):
     assert short(found).startswith("the start fails: ")
 
 
-def test_a_template_that_the_daemon_does_not_show_affects_only_its_own_file(incus):
+def test_an_unreadable_template_affects_only_the_verdict_of_its_own_file(incus):
     rules = [("/etc/a", ["create"], "dir.tpl", {}), ("/etc/b", ["start"], "good.tpl", {})]
     put_rules(incus, rules, {"good.tpl": b"x"})
     incus.put("GET /1.0/instances/c1/metadata/templates?path=dir.tpl", error(500, "is a directory"))
@@ -171,7 +171,7 @@ def test_a_template_that_the_daemon_does_not_show_affects_only_its_own_file(incu
     assert "is a directory" in first.current_reason
 
 
-def test_without_permission_for_files_the_verdicts_are_those_of_a_preview(incus):
+def test_without_permission_to_read_files_the_verdicts_equal_those_of_a_preview(incus):
     for method in ("GET", "HEAD"):
         incus.put(f"{method} /1.0/instances/c1/files?path=%2F", error(403, "not authorized"))
     found = judged(incus)
@@ -180,7 +180,7 @@ def test_without_permission_for_files_the_verdicts_are_those_of_a_preview(incus)
     assert by_path(found)["/etc/hostname"].current_reason == "not read: not authorized"
 
 
-def test_an_instance_that_vanished_has_no_verdicts(incus):
+def test_an_instance_that_was_deleted_meanwhile_has_no_verdicts(incus):
     def vanish(live):
         incus.put("GET /1.0/instances/c1", error(404, "Instance not found"))
 
@@ -188,7 +188,7 @@ def test_an_instance_that_vanished_has_no_verdicts(incus):
         judged(incus, prepare=vanish)
 
 
-def test_the_patch_of_the_next_start_applies_and_other_lines_are_comments(incus):
+def test_the_patch_of_the_next_start_contains_only_valid_patch_lines_and_comments(incus):
     incus.put_file("c1", "/etc/once", b"x")
     text = "".join(patches(judged(incus)))
     lines = text.splitlines()
@@ -210,7 +210,7 @@ def test_verdicts_can_be_written_as_json(incus):
     assert deep["change"]["mode"] == "0604" and deep["commands"] == ["incus restart c1"]
 
 
-def test_names_in_commands_are_quoted(incus):
+def test_names_in_the_suggested_commands_are_quoted(incus):
     put_rules(incus, [("/etc/a b", ["create"], "a.tpl", {"create_only": True})], {"a.tpl": b"x"})
     incus.put_file("c1", "/etc/a b", b"y")
     found = judged(incus)
@@ -220,7 +220,7 @@ def test_names_in_commands_are_quoted(incus):
 @pytest.mark.parametrize(
     "data", [b"\xff\xfe\x00", b"{% if %}", b"{{ 1/0 }}", b"\x01", "é\u2028".encode(), b""]
 )
-def test_a_template_of_any_bytes_has_a_verdict(incus, data):
+def test_a_file_from_a_template_with_any_bytes_gets_a_verdict(incus, data):
     put_rules(
         incus, [("/etc/a", ["start"], "a.tpl", {}), ("/etc/b", ["create"], "a.tpl", {})], {"a.tpl": data}
     )
@@ -230,7 +230,7 @@ def test_a_template_of_any_bytes_has_a_verdict(incus, data):
     data_of(found)
 
 
-def test_the_files_of_a_plan_are_merged_once_not_for_each_rule(incus, monkeypatch):
+def test_the_files_of_a_plan_are_merged_only_once_for_all_rules(incus, monkeypatch):
     calls = []
     files = Plan.files
     monkeypatch.setattr(Plan, "files", lambda plan: calls.append(plan) or files(plan))
@@ -240,7 +240,7 @@ def test_the_files_of_a_plan_are_merged_once_not_for_each_rule(incus, monkeypatc
     assert len(calls) < 10
 
 
-def test_a_reason_names_a_limited_number_of_links_and_shortens_each():
+def test_the_reason_of_a_verdict_names_a_limited_number_of_links_and_shortens_long_ones():
     links = {f"/etc/{number}": "/etc/" + "./" * 2000 for number in range(40)}
     text = links_text(links)
     assert text.startswith("/etc/0 -> /etc/./") and text.endswith("… and 35 more")

@@ -109,7 +109,7 @@ def test_only_regular_files_are_read(root, path):
             root.read(path, 100, follow=follow)
 
 
-def test_a_socket_is_refused(root, tmp_path, monkeypatch):
+def test_reading_a_socket_is_refused(root, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path / "root")  # the name of a socket must be short
     with socket.socket(socket.AF_UNIX) as server:
         server.bind("sock")
