@@ -30,7 +30,7 @@ def oracle() -> Iterator[Oracle]:
 
 
 @pytest.mark.parametrize("profile", EXAMPLES)
-def test_random_templates_render_alike_or_fail_in_both(oracle, profile):
+def test_random_templates_render_the_same_or_fail_in_both_templater_and_pongo2(oracle, profile):
     run = Run(oracle, "v4", profile)
     run.examples(seed=2024, start=0, count=EXAMPLES[profile])
     smallest = [shrunk(oracle, example, rounds=300).request() for example in run.different[:3]]
@@ -87,7 +87,7 @@ def test_the_program_with_the_real_pongo2_answers_after_a_hang(oracle):
     assert answer["output"] == "fine"
 
 
-def test_a_hang_of_pongo2_is_counted_but_not_as_a_difference(oracle, monkeypatch):
+def test_a_render_that_hangs_pongo2_is_counted_separately_from_differences(oracle, monkeypatch):
     """pongo2's filter join searches each character of a string from the start."""
     monkeypatch.setattr(compare, "THEIR_PATIENCE", 2)
     slow = Example(seeded("0/0"))
@@ -139,7 +139,7 @@ def test_subscripts_are_generated_only_for_dialects_that_have_them():
     assert subscripts["v6"] > 20
 
 
-def test_a_difference_is_found_and_shrunk(oracle, monkeypatch):
+def test_a_difference_is_found_and_reduced_to_a_small_template(oracle, monkeypatch):
     """The test changes templater: the filter upper turns b into X."""
     from templater.pongo2.filters import text
 
