@@ -49,7 +49,7 @@ NAMES: "Mapping[str, tuple[str, str, str, str]]" = {
     "names": (IMAGE, "held_bytes", SIZE, "memory for names and attributes of an archive"),
     "header": (IMAGE, "header_bytes", SIZE, "size of one archive header, such as a long name or attributes"),
     "unpacked": (IMAGE, "unpacked_bytes", SIZE, "decompressed size of an archive"),
-    "ratio": (IMAGE, "ratio", NUMBER, "decompressed size, if above 256 MiB, divided by compressed size"),
+    "ratio": (IMAGE, "ratio", NUMBER, "decompressed size divided by compressed size (only above 256 MiB)"),
     "command-time": (COMMAND, "time", SECONDS, "time for a command that reads an image"),
     "command-processor": (COMMAND, "processor", SECONDS, "processor time for a command that reads an image"),
     "command-memory": (COMMAND, "memory", SIZE, "memory for a command that reads an image"),

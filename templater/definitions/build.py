@@ -176,8 +176,8 @@ class DefinitionImage:
         if kept:
             more = f" and {len(kept) - MOST_NAMED} more" if len(kept) > MOST_NAMED else ""
             notes.append(
-                f"not predicted: the build creates {', '.join(kept[:MOST_NAMED])}{more},"
-                " and the daemon keeps the mode of a file that exists"
+                f"mode not predicted: the build creates {', '.join(kept[:MOST_NAMED])}{more},"
+                " and the daemon keeps the mode of an existing file"
             )
         return (*notes, *self.results.notes)
 

@@ -113,7 +113,7 @@ class Output:
         except FileExistsError:
             raise UsageError(f"'{path}' exists", hint="add --reuse to replace it") from None
         except OSError as error:
-            raise self._failed("get its name", error) from error
+            raise self._failed("be moved to its final name", error) from error
 
     def _open(self) -> int:
         try:

@@ -303,4 +303,4 @@ def _rule(rule: Rule) -> dict[str, object]:
 
 
 def _known(names: Iterable[str]) -> str:
-    return "it has " + ", ".join(printable(name) for name in names) if names else "it has none"
+    return "its properties are " + ", ".join(printable(name) for name in names) if names else "the image has no properties"

@@ -75,7 +75,7 @@ class Layout:
         before = self.kinds.get(name)
         if before is not None and not before == member.kind == DIRECTORY:
             raise RefusedError(
-                f"'{self.image}' holds '{printable(name)}' twice: first a {before}, then a {member.kind}",
+                f"'{self.image}' contains '{printable(name)}' twice: first a {before}, then a {member.kind}",
                 hint="the daemons would use the last copy; pack the image again",
             )
         if before is None:

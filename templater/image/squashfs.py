@@ -183,7 +183,7 @@ class _Walk:
             for child, kind, child_number in self._entries(place):
                 found, own_number = self._inode(child)
                 if (found - 1) % 7 + 1 != kind or own_number != child_number:
-                    raise self._different("a directory and an inode disagree")
+                    raise self._different("the type or number of an inode differs from its directory entry")
                 if kind == _DIRECTORY:
                     todo.append((child, child_number))
 
@@ -201,7 +201,7 @@ class _Walk:
             inode = self._bytes(self._inodes, place >> 16, place & 0xFFFF, 40)
             kind, size, start, offset = unpack_from("<H18xII6xH", inode)
             if kind != _LONG_DIRECTORY:
-                raise ValueError("a directory has another type")
+                raise ValueError("the inode of a directory has an invalid type")
         if size <= 3:
             return
         listing = self._bytes(self._directories, start, offset, size - 3)

@@ -44,7 +44,7 @@ class Header:
             _number(block[345:357])
             _number(block[357:369])
             if any(block[369:500]) and self.type != tarfile.GNUTYPE_SPARSE:
-                raise ValueError("a header has text after its time fields")
+                raise ValueError("a header has unexpected text after its time fields")
         elif self.type == tarfile.GNUTYPE_SPARSE:
             raise ValueError("a sparse member's header is not in the format of GNU tar")
         else:
@@ -52,7 +52,7 @@ class Header:
                 name = name.rstrip("/")
             if block[345:500].strip(b"\0"):
                 if magic[:6] != _USTAR or not block[345]:
-                    raise ValueError("a header has a prefix but not the format that defines it")
+                    raise ValueError("a header has a name prefix, but its format has no prefixes")
                 if self.type not in _LONG_TYPES:
                     name = f"{_text(block[345:500])}/{name}"
         self.name = name

@@ -328,7 +328,7 @@ class TreeWriter:
 
     def _file(self, place: Directory, name: str, member: Member, data: Data) -> None:
         if member.size > _LARGEST_FILE:
-            raise LimitError(f"'{printable(member.name)}' claims {member.size} bytes")
+            raise LimitError(f"'{printable(member.name)}' has {member.size} bytes according to its header")
         fd = place.create(name, 0o600)
         try:
             for offset, piece in data:

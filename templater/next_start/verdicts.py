@@ -249,7 +249,7 @@ class _Judgement:
                 verdict = UNKNOWN if outcome.result in ("random", "unknown") else FAILS
                 return verdict, outcome.error or outcome.text, None
         if attempt.error is not None:
-            return FAILS, "another rule ends the start", None
+            return FAILS, "another rule stops the start", None
         if failed is not None:
             outcome = plan.outcome(failed)
             if outcome is None or outcome.result != "written":

@@ -70,7 +70,7 @@ def predict(
     failed_pass = ""
     for changes in split_passes(plan.changes):
         if failed_pass:
-            outcomes |= {change: Outcome("fails", f"not reached: {failed_pass}") for change in changes}
+            outcomes |= {change: Outcome("fails", f"the host does not reach this rule: {failed_pass}") for change in changes}
             continue
         of_pass = {change: _outcome(container, change) for change in changes}
         found = {change: outcome for change, outcome in of_pass.items() if outcome is not None}
@@ -145,11 +145,11 @@ def _mark_random(changes: list[Change], outcomes: dict[Change, Outcome]) -> str:
     if not failing:
         return ""
     first = _short(failing[0].rule.path)
-    text = f"rules run in random order, and '{first}' ends the start"
+    text = f"rules run in random order, and '{first}' stops the start"
     for change, outcome in outcomes.items():
         if outcome.result == "written":
             outcomes[change] = Outcome("random", text)
-    return f"'{first}' ends the start in the {changes[0].trigger} pass"
+    return f"'{first}' stops the start in the {changes[0].trigger} pass"
 
 
 def _short(path: str) -> str:

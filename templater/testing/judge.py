@@ -248,7 +248,7 @@ def match(pattern: Pattern, wanted: Expectation, file: File) -> Iterator[Failure
     except TooLarge:
         yield Failure(
             f"{shown(file)}: '{short(pattern.text)}' needs too much work for {len(file.text)} characters",
-            wanted.span, hint="use a shorter regular expression, or contains",
+            wanted.span, hint="use a shorter regular expression, or 'contains'",
         )  # fmt: skip
         return
     if not found:

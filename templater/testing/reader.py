@@ -279,7 +279,7 @@ class _FolderReader:
         ordered = sorted(f"{path}/" for path in files)
         above = next((one[:-1] for one, other in pairwise(ordered) if other.startswith(one)), None)
         if above is not None:
-            raise InputError(f"'{printable(above)}' is a file and a directory", nodes[-1].span)
+            raise InputError(f"'{printable(above)}' can't be both a file and a directory", nodes[-1].span)
         return files
 
     def once_steps(self, fields: Fields) -> tuple[CaseStep, ...]:

@@ -50,7 +50,7 @@ def test_files_of_a_root_filesystem_are_compared_in_linear_time(tmp_path: Path) 
 def test_a_path_that_is_both_a_file_and_a_directory_is_refused_among_similar_paths(
     files: str, tmp_path: Path
 ) -> None:
-    with pytest.raises(TemplaterError, match="'/a' is a file and a directory"):
+    with pytest.raises(TemplaterError, match="'/a' can't be both a file and a directory"):
         read(tmp_path, f"rootfs: {{{files}}}", EXPECT)
 
 

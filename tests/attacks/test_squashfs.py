@@ -96,8 +96,8 @@ def test_a_squashfs_directory_with_two_parents_is_refused(tmp_path: Path) -> Non
         ({"cut": -1}, "can't be read: "),
         ({"count": 3}, "a directory has more names than its size allows"),
         ({"count": 300}, "a directory has too many names below one header"),
-        ({"kind": 2}, "a directory and an inode disagree"),
-        ({"number": 2}, "a directory and an inode disagree"),
+        ({"kind": 2}, "the type or number of an inode differs from its directory entry"),
+        ({"number": 2}, "the type or number of an inode differs from its directory entry"),
         ({"flags": 0x200}, "has extended attributes, but a flag says that it has none"),
     ],
 )

@@ -120,7 +120,7 @@ REFUSED = {
     "preview IMAGE -d eth0,": DEVICE.replace("'eth0' is not NAME,", "'' is not "),
     "preview incus:": "'incus:' does not name one instance\nhint: give incus:NAME",
     "apply DEFINITION ROOTFS -t create": (
-        "can't apply definition 'DEFINITION': parts of its image are only assumed\n"
+        "can't apply definition 'DEFINITION': templater only predicts its image\n"
         "hint: build the image, or make an image directory: templater new DIR --from FILE"
     ),
     "apply IMAGE ROOTFS -t create --vm": (

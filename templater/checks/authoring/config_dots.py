@@ -1,7 +1,7 @@
 """A template reads a configuration key as `config.user.x`.
 
-The dots are part of the key, so the daemons look for a key `user` and find nothing: the value is always
-empty.
+The dots are part of the key's name. For `config.user.x`, the daemons look up a key `user`, which does not
+exist, so the value is always empty.
 
     {{ config.user.color }}                    wrong
     {{ config_get("user.color", "") }}         right

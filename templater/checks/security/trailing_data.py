@@ -8,7 +8,7 @@ from ...model.source import printable
 from ..base import Observation, ScannedImage, check
 
 
-@check("trailing-data", "medium", "data after the end-of-archive marker, which tools ignore")
+@check("trailing-data", "medium", "data after the end-of-archive marker; most tools ignore such data")
 def check_image(image: ScannedImage) -> Iterator[Observation]:
     for trailing in image.trailing:
         content = "a second archive or compressed file" if trailing.is_archive else "data"

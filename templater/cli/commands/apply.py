@@ -53,7 +53,7 @@ def command(
     with opened(request, cross_mounts=cross_mounts) as found:
         if found.source.definition is not None:
             raise RefusedError(
-                f"can't apply definition '{printable(request.src)}': parts of its image are only assumed",
+                f"can't apply definition '{printable(request.src)}': templater only predicts its image",
                 hint="build the image, or make an image directory: templater new DIR --from FILE",
             )
         (plan,) = found.plans(in_place=cross_mounts, placeholders=False)

@@ -32,9 +32,10 @@ if TYPE_CHECKING:
 
 HELP = """Check the image SRC for mistakes in its metadata and templates.
 
-The templates are rendered for the instance that the options describe, or else for a bare instance and for one
-that sets each key that a template reads. The rendered files are checked by their type. The exit code is 1 if
-there is a finding at or above --at-least. See `audit` for an image that you do not trust.
+The templates are rendered for the instance that the options describe. Without such options, they are rendered
+for a bare instance, and for an instance that sets each key that a template reads. The type of a rendered file
+decides which checks it gets. The exit code is 1 if there is a finding at or above --at-least. See `audit` for
+an image that you do not trust.
 
 Installed programs such as visudo and systemd-analyze check the files of their kind, in a sandbox.
 
@@ -116,7 +117,7 @@ def split_hosts(ctx: click.Context, param: click.Parameter, value: str | None) -
     envvar="TEMPLATER_RUN_VALIDATORS",
     help="Run programs such as visudo even without a sandbox, or never. [default: only in a sandbox]",
 )
-@click.option("--show-ignored", is_flag=True, help="List the findings that the author ignores.")
+@click.option("--show-ignored", is_flag=True, help="List the findings that a comment or templater.toml suppresses.")
 @options.parameter_option
 @click.option("--project", metavar="NAME", help="If SRC is a running instance: its project.")
 @click.option(

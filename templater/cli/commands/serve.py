@@ -26,9 +26,9 @@ SRC is a simplestreams tree, `store:` for the public images of the store, or ima
 give the metadata tarball and then the root filesystem. Clients can use the server as a simplestreams remote,
 as a public Incus or LXD server, and for `incus image import https://…`.
 
-Without --certificate, the server makes a certificate and keeps it. A changed tree or store is read again, and
-at SIGHUP also the certificate; the file of --access-log is then opened again. If you put another directory in
-place of the tree, restart the server. Stop the server with Ctrl-C.
+Without --certificate, the server makes a certificate and keeps it. The server notices changes of a tree or of
+the store. At SIGHUP, the server reads the certificate again, and opens the file of --access-log again. If you
+replace the directory of the tree by another directory, restart the server. Stop the server with Ctrl-C.
 
 \b
 Examples:

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 HELP = """Run the tests of the image SRC.
 
 A test compares the rendered files with expectations. Tests are the files tests/*.yaml beside metadata.yaml.
-For a definition NAME.yaml, they are in tests/NAME or in tests beside it. The exit code is 1 if a test fails.
-With several SRC, an image without tests is named, and the others are tested.
+The tests of a definition NAME.yaml are in the folder tests/NAME or tests beside it. The exit code is 1 if a
+test fails. With several SRC, the command lists images without tests, and tests the other images.
 
 \b
 Examples:

@@ -14,14 +14,15 @@ from ..page.options import PageOptions, page_options
 
 HELP = """Preview and check SRC again after every change.
 
-Templates, metadata.yaml and the instance's files are watched. The first output shows everything. After a
-change, the output shows only differences: files, findings of `templater check`, and with --test the tests
-that fail or pass again. With ROOTFS, files are shown as a patch like that of `templater diff`. If SRC is a
-running instance, templater follows the daemon's events, and shows the output of `templater diff`. Stop with
-Ctrl-C.
+The command watches templates, metadata.yaml and the files that describe the instance. The first output shows
+everything. After a change, the output shows only differences: files, findings of `templater check`, and with
+--test the tests that fail or pass again. With ROOTFS, the output is a patch like that of `templater diff`. If
+SRC is a running instance, templater follows the daemon's events, and shows the output of `templater diff`.
+Stop the command with Ctrl-C.
 
-With --web, a page in the browser shows the files, origins of values and findings instead. There you can edit
-keys of the instance, and compare hosts, instances and triggers. Only this machine and this user can open it.
+With --web, a page in the browser shows the files, origins of values and findings instead. On the page, you can
+edit keys of the instance, and compare hosts, instances and triggers. Only you can open the page, and only on
+this machine.
 
 \b
 Examples:

@@ -64,8 +64,8 @@ def test_a_note_says_that_the_daemon_keeps_the_mode_of_a_file_that_the_build_cre
     dump = f"{{generator: dump, path: {seed}, mode: '0600'}}"
     rule = "{generator: cloud-init, name: user-data}"
     assert files(dump, rule).notes == (
-        f"not predicted: the build creates '{seed}' with mode 0600, and the daemon keeps the mode of a file that"
-        " exists",
+        f"mode not predicted: the build creates '{seed}' with mode 0600, and the daemon keeps the mode of an"
+        " existing file",
     )
     assert files(dump, f"{{generator: remove, path: {seed}}}", rule).notes == ()
     assert files(dump).notes == ()

@@ -347,7 +347,7 @@ def test_reindex_stops_printing_tables_that_need_too_much_processor_time(monkeyp
     assert totals == [8, 1, 1], "a table gets the rest of the time"
     out = capsys.readouterr().out
     assert [f"table of p{n}" in out for n in range(5)] == [True, True, True, False, False]
-    assert out.count("no table: the images before needed too much processor time") == 1
+    assert out.count("no table: earlier images used all of the processor time") == 1
     assert "==> p3 20260101 (container)\n==> p4 20260101 (container)\nno table" in out
 
 

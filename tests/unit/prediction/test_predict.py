@@ -97,14 +97,14 @@ def test_a_fifo_as_target_makes_incus_7_hang() -> None:
 def test_a_failed_rule_makes_the_results_of_other_rules_in_its_pass_random() -> None:
     plan = planned(rule("/etc/a"), rule("/etc/b", "nope.tpl"))
     assert results(plan) == ["random", "fails"]
-    assert "'/etc/b' ends the start" in first(plan).text
+    assert "'/etc/b' stops the start" in first(plan).text
 
 
 def test_passes_after_a_failed_pass_do_not_run() -> None:
     late = Rule("/etc/b", "a.tpl", ("start",))
     plan = planned(rule("/etc/a", "nope.tpl"), late, triggers=("create", "start"))
     assert results(plan) == ["fails", "fails"]
-    assert plan.prediction.outcomes[plan.changes[1]].text.startswith("not reached")
+    assert plan.prediction.outcomes[plan.changes[1]].text.startswith("the host does not reach this rule")
 
 
 def test_rules_that_write_the_same_file_have_a_random_result() -> None:

@@ -141,5 +141,5 @@ def test_the_notes_of_other_files_do_not_repeat_a_long_path(tmp_path: Path) -> N
     rule = "{when: [create], template: a.tpl}"
     found = table(tmp_path, rules=f"? /etc/{'p' * 3000}\n  : {rule}\n  /etc/a: {rule}\n  /etc/b: {rule}")
     for row in found.rows[1:]:
-        assert "ends the start" in row.cells["incus"].why
+        assert "stops the start" in row.cells["incus"].why
         assert all(len(cell.why) < 200 for cell in row.cells.values())

@@ -80,7 +80,7 @@ MISTAKES = {
     "a wrong merge key": (test("<<: [a]\nsnapshot: true"), "3:9: '<<' needs a mapping or a list of mappings", ""),
     "a key of two lines": ("? [a]\n: b\ntests: []", "1:3: a key must be text, not a sequence", ""),
     "a file in a file": (
-        test("rootfs: {/etc: x, /etc/hosts: y}\nsnapshot: true"), "3:13: '/etc' is a file and a directory", "",
+        test("rootfs: {/etc: x, /etc/hosts: y}\nsnapshot: true"), "3:13: '/etc' can't be both a file and a directory", "",
     ),
     "an empty matrix": (test("matrix: {}\nsnapshot: true"), "3:13: 'matrix' is empty", "known keys: instance"),
     "a syntax error": ("tests: [", "1:9: invalid YAML", ""),

@@ -15,9 +15,8 @@ if TYPE_CHECKING:
 
 HELP = """Keep images on this machine.
 
-The store has imported images, and those that other commands have fetched from servers. Fetched images are
-removed ten days after their last use; imported ones stay. In every command, `store:ALIAS` is an image of the
-store. The directory is ~/.local/share/templater/store, or templater/store in XDG_DATA_HOME.
+The store has images that you imported, and images that other commands fetched from servers. templater removes
+a fetched image ten days after its last use. Imported images stay. Every command accepts `store:ALIAS` as SRC. The directory is ~/.local/share/templater/store, or templater/store in XDG_DATA_HOME.
 
 IMAGE is an alias or the beginning of a fingerprint.
 """

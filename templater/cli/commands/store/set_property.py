@@ -7,10 +7,10 @@ import click
 from ...options import key_value
 from . import image_argument
 
-HELP = """Change properties of an image in the store. `KEY=` removes one.
+HELP = """Change properties of an image in the store. `KEY=` removes a property.
 
-The properties of a record are those that clients see. The image's own metadata.yaml and its fingerprint stay
-as they are; `templater image set-property` changes those.
+Clients see these properties in the list of images. The image's own metadata.yaml and its fingerprint do not
+change; `templater image set-property` changes the properties in metadata.yaml.
 
 \b
 Example:

@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 
 HELP = """Publish images for Incus and LXD as files.
 
-A simplestreams tree consists of plain files, so any web server can serve it. TREE is its directory.
-`add` creates it, and only these commands should change it. They can run while clients read it.
+A simplestreams tree consists of plain files, so any web server can serve it. TREE is the directory of the
+tree. `add` creates a tree. Change a tree only with these commands. You can run them while clients read the
+tree.
 """
 
 command = Commands("streams", __name__, help=HELP)

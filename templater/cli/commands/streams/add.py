@@ -38,7 +38,7 @@ Examples:
     "aliases",
     metavar="NAME",
     multiple=True,
-    help="Additional alias. It is removed from other products.",
+    help="Additional alias. Other products lose this alias.",
 )
 @click.option(
     "--requirement",

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 HELP = """List the images of a stream.
 
-Aliases refer to the newest version, so older versions have none.
+An alias refers to the newest version, so older versions have no aliases.
 
 \b
 Examples:

@@ -11,9 +11,9 @@ from . import count, tree_argument
 
 HELP = """Remove old versions and unused files.
 
-With both --keep and --older-than, a version is removed only if both allow it. Without them, only unused files
-are deleted. A file is deleted when the catalog has not listed it for the grace period, because clients
-cache the catalog for up to an hour.
+With both --keep and --older-than, the command removes a version only if both options allow it. Without these
+options, the command deletes only unused files. Clients cache the catalog for up to an hour, so the command
+deletes a file only when the catalog has not listed the file for the grace period.
 
 \b
 Examples:

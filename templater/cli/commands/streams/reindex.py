@@ -24,19 +24,20 @@ if TYPE_CHECKING:
 
 #: limit on the processor seconds for all tables: a fixed number, plus a number for each table
 _SECONDS, _SECONDS_EACH = 9.0, 0.2
-_LATE = "no table: the images before needed too much processor time; preview shows a single image\n"
+_LATE = "no table: earlier images used all of the processor time; `templater preview` shows a single image\n"
 
 HELP = """Republish another server's images.
 
-Incus can't list a stream made for LXD, such as Ubuntu's, and LXD can't list one made for Incus. This command
-writes the stream at URL into TREE for both. Files and hashes stay the same, so clients verify them as before.
+Incus can't list a stream that is made for LXD, such as Ubuntu's, and LXD can't list a stream for Incus. This
+command writes the stream at URL into TREE, so that both can read it. Files and hashes stay the same.
 Aliases become OS/ALIAS. Run the command again to update the tree.
 
 With --redirect, the files stay at the origin, and redirect rules for nginx, for Caddy and as JSON are written
 into DIR. With --copy, the files are downloaded and checked.
 
-The command prints for each image how each release of Incus and LXD would render its templates, as
-`templater preview --as all` does. It downloads the metadata for this. --no-tables omits the tables.
+For each image, the command prints a table like that of `templater preview --as all`, which shows how each
+release of Incus and LXD would render the templates. The command downloads the metadata of the images for these
+tables. --no-tables omits the tables.
 
 \b
 Examples:
