@@ -45,7 +45,7 @@ def plan_warnings(plans: list[Plan], image: Image, rootfs_option: str) -> Iterat
     unsure = [printable(rule.path) for rule in due_rules(plans) if rule.create_only]
     if rootfs_option and unsure and not plans[0].instance.is_vm:
         named = ", ".join(unsure[:5]) + (f" and {len(unsure) - 5} more" if len(unsure) > 5 else "")
-        yield f"a create_only file is kept if it exists; pass {rootfs_option} to check: {named}"
+        yield f"create_only rules skip existing files; {rootfs_option} shows which files exist: {named}"
     if not image.complete:
         yield "the archive was read up to its last template; `templater audit` reads the whole archive"
 

@@ -68,7 +68,7 @@ def apply_recorded(
     folder = state or state_folder(request.src, request.rootfs)
     if keep_modified and not folder:
         raise UsageError(
-            "--keep-modified needs a record of written files, and this root filesystem has none",
+            "--keep-modified needs a record of written files, which this root filesystem does not have",
             hint=f"use --state DIR to give the directory that contains {STATE_FOLDER}; "
             "the first apply creates the record",
         )
@@ -82,7 +82,7 @@ def apply_recorded(
             kept = changed_by_hand(plan, record, rootfs)
             plan = without(plan, kept)
         elif record.problem is not None:
-            output.note(f"ignored: {record.problem}")
+            output.note(f"the record of written files is ignored: {record.problem}")
         names = {change.rule.template for change in plan.changes}
         templates = found.source.image.read_templates(names)
         dialect = DIALECTS[request.dialect or request.host.dialect]

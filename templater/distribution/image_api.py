@@ -130,7 +130,7 @@ def find_image(server: Server, name: str) -> ServerImage:
     if not FINGERPRINT.fullmatch(texts[0]):
         raise InputError(f"'{server.name}' gives the invalid fingerprint '{printable(texts[0][:70])}'")
     if is_hash(name) and not texts[0].startswith(name):
-        raise InputError(f"'{server.name}' gives the image {texts[0][:12]} instead of {name[:12]}")
+        raise InputError(f"'{server.name}' sent the image {texts[0][:12]} instead of {name[:12]}")
     return ServerImage(*texts)
 
 

@@ -387,7 +387,7 @@ def _write_files(
             kept = changed_by_hand(plan, record, rootfs)
             plan = without(plan, kept)
         elif record.problem is not None:
-            log.add(f"ignored: {record.problem}")
+            log.add(f"the record of written files is ignored: {record.problem}")
         with record.updated(plan, planned_run.job.templates, answer.keys):
             written = apply(plan, rootfs, wait=request.time_limit, journal=journal, durable=durable)
             _signal.signal(

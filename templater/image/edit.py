@@ -303,4 +303,8 @@ def _rule(rule: Rule) -> dict[str, object]:
 
 
 def _known(names: Iterable[str]) -> str:
-    return "its properties are " + ", ".join(printable(name) for name in names) if names else "the image has no properties"
+    return (
+        "its properties are " + ", ".join(printable(name) for name in names)
+        if names
+        else "the image has no properties"
+    )

@@ -70,7 +70,10 @@ def predict(
     failed_pass = ""
     for changes in split_passes(plan.changes):
         if failed_pass:
-            outcomes |= {change: Outcome("fails", f"the host does not reach this rule: {failed_pass}") for change in changes}
+            outcomes |= {
+                change: Outcome("fails", f"the host does not reach this rule: {failed_pass}")
+                for change in changes
+            }
             continue
         of_pass = {change: _outcome(container, change) for change in changes}
         found = {change: outcome for change, outcome in of_pass.items() if outcome is not None}

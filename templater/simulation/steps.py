@@ -17,7 +17,7 @@ VERBS = {
     "reboot": "restart from inside the guest: run a pending trigger if you set one, then start",
     "copy": "copy=NAME creates a copy of the instance; copy=NAME/SNAPSHOT copies a snapshot",
     "rename": "rename=NAME renames the instance",
-    "move": "move=NAME renames; move=NAME,pool=POOL and move=NAME,project=PROJECT also move",
+    "move": "move=NAME renames the instance; move=NAME,pool=POOL and move=NAME,project=PROJECT also move it",
     "rebuild": "replace the root filesystem with that of the image; rebuild=IMAGE uses another image",
     "snapshot": "snapshot=NAME takes a snapshot",
     "restore": "restore=NAME restores a snapshot",

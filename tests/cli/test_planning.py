@@ -132,13 +132,13 @@ def test_an_image_directory_is_planned_against_its_own_root_filesystem(run, imag
     assert "create_only" not in err
     _, actions, err = plan(run, image, "--rootfs", "none")
     assert actions == {"/etc/created": "write", "/etc/started": "write", "/etc/shipped": "write"}
-    assert "note: a create_only file is kept if it exists; pass --rootfs to check: /etc/shipped" in err
+    assert "note: create_only rules skip existing files; --rootfs shows which files exist: /etc/shipped" in err
 
 
 def test_an_archive_is_planned_against_its_root_filesystem_on_request(run, archive):
     _, actions, err = plan(run, archive)
     assert set(actions.values()) == {"write"}
-    assert "a create_only file is kept if it exists; pass --rootfs image to check: /etc/shipped" in err
+    assert "create_only rules skip existing files; --rootfs image shows which files exist: /etc/shipped" in err
     _, actions, err = plan(run, archive, "--rootfs", "image")
     assert actions == {"/etc/created": "create", "/etc/started": "create", "/etc/shipped": "skip"}
     assert "create_only" not in err

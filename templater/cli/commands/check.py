@@ -117,7 +117,9 @@ def split_hosts(ctx: click.Context, param: click.Parameter, value: str | None) -
     envvar="TEMPLATER_RUN_VALIDATORS",
     help="Run programs such as visudo even without a sandbox, or never. [default: only in a sandbox]",
 )
-@click.option("--show-ignored", is_flag=True, help="List the findings that a comment or templater.toml suppresses.")
+@click.option(
+    "--show-ignored", is_flag=True, help="List the findings that a comment or templater.toml suppresses."
+)
 @options.parameter_option
 @click.option("--project", metavar="NAME", help="If SRC is a running instance: its project.")
 @click.option(

@@ -20,9 +20,9 @@ everything. After a change, the output shows only differences: files, findings o
 SRC is a running instance, templater follows the daemon's events, and shows the output of `templater diff`.
 Stop the command with Ctrl-C.
 
-With --web, a page in the browser shows the files, origins of values and findings instead. On the page, you can
-edit keys of the instance, and compare hosts, instances and triggers. Only you can open the page, and only on
-this machine.
+With --web, a page in the browser shows the files, origins of values and findings instead. On the page, you
+can edit keys of the instance, and compare hosts, instances and triggers. Only you can open the page, and only
+on this machine.
 
 \b
 Examples:

@@ -69,7 +69,7 @@ class Renderer:
         except TimeoutError:
             text = f"the view took longer than {self._seconds:g} seconds"
         except (OSError, EOFError):
-            text = "the process that renders has ended unexpectedly, perhaps for lack of memory"
+            text = "the process that renders has ended unexpectedly, perhaps because memory ran out"
         await self._kill()
         return failure(text)
 

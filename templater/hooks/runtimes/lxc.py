@@ -81,7 +81,7 @@ def _start(
         return Notice()
     if shared:
         raise RefusedError(
-            f"every user can write to '{printable(folder)}', so its files may be another user's",
+            f"every user can write to '{printable(folder)}', so its files may belong to another user",
             hint="move the configuration to a directory of its own, or give --source and --state",
         )
     config = environ.get("LXC_CONFIG_FILE", "")

@@ -303,7 +303,9 @@ def status(name: str, _path: str) -> "Iterator[Finding]":
     yield Finding(stage in STAGES, f"{stage} calls templater")
     if hook.get("path") != hook["args"][0] or hook["args"][:7] != argv("oci", [])[:7]:
         # The bundle can come from an untrusted image, so run only a line that templater would install.
-        yield Finding(None, "the hook line was not run, because this installation of templater would write another line")
+        yield Finding(
+            None, "the hook line was not run, because this installation of templater would write another line"
+        )
     else:
         yield runs(lambda word: [*hook["args"], word], file)
     annotations = config.get("annotations")

@@ -772,7 +772,7 @@ def test_an_alias_that_looks_like_a_fingerprint_never_selects_an_image(server, t
 def test_an_answer_with_another_image_than_the_requested_fingerprint_is_an_error(length):
     server = Answers(alias=b'{"metadata": {"target": "x"}}', image=image_answer())
     assert image_api.find_image(server, "a" * length).fingerprint == "a" * 64
-    with pytest.raises(InputError, match=f"^'server' gives the image {'a' * 12} instead of {'b' * 12}$"):
+    with pytest.raises(InputError, match=f"^'server' sent the image {'a' * 12} instead of {'b' * 12}$"):
         image_api.find_image(server, "b" * length)
 
 

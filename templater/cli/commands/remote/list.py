@@ -5,7 +5,7 @@ import click
 from ....reporting.columns import columns
 from ... import options, output
 
-HELP = """Show the image servers that SRC can mention.
+HELP = """Show the image servers that SRC can name.
 
 If several lists define a name, templater's own file takes precedence. The configuration of the Incus client
 follows, then that of the LXD client, then the built-in list.

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 HELP = """Keep images on this machine.
 
 The store has images that you imported, and images that other commands fetched from servers. templater removes
-a fetched image ten days after its last use. Imported images stay. Every command accepts `store:ALIAS` as SRC. The directory is ~/.local/share/templater/store, or templater/store in XDG_DATA_HOME.
+a fetched image ten days after its last use. Imported images stay. Every command that reads an image accepts
+`store:ALIAS`. The directory is ~/.local/share/templater/store, or templater/store in XDG_DATA_HOME.
 
 IMAGE is an alias or the beginning of a fingerprint.
 """

@@ -6,8 +6,8 @@ from ... import output
 
 
 @click.command(
-    help="Remove unused images and files.\n\nThe command removes fetched images that were not used for ten days,"
-    " and files that belong to no image."
+    help="Remove unused images and files.\n\nThe command removes fetched images that were not used for ten"
+    " days, and files that belong to no image."
 )
 def command() -> int:
     from ....distribution.store import Store

@@ -36,8 +36,8 @@ With --redirect, the files stay at the origin, and redirect rules for nginx, for
 into DIR. With --copy, the files are downloaded and checked.
 
 For each image, the command prints a table like that of `templater preview --as all`, which shows how each
-release of Incus and LXD would render the templates. The command downloads the metadata of the images for these
-tables. --no-tables omits the tables.
+release of Incus and LXD would render the templates. For these tables, the command downloads the metadata of
+the images. --no-tables omits the tables.
 
 \b
 Examples:
