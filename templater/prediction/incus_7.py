@@ -42,7 +42,9 @@ class OsRootDaemon(Openat2CheckedDaemon):
 
     def open_existing(self, name: str, place: Place, node: Node) -> None:
         if node.kind == FIFO:
-            raise Hangs("opening a fifo waits for a reader; the daemon's start hook gives up after 30 seconds")
+            raise Hangs(
+                "opening a fifo waits for a reader; the daemon's start hook gives up after 30 seconds"
+            )
         try:
             self.filesystem.truncate(place, node)
         except Errno as error:

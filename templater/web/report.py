@@ -397,7 +397,9 @@ def variant_body(page: PageState, variant: Variant) -> Iterator[Html]:
     elif is_hidden(redaction, variant):
         yield withheld("The content")
     else:
-        yield element("p", "The origins are unknown: the file is too large, or has too many parts or origins.", class_="note")
+        yield element(
+            "p", "The origins are unknown: the file has too many lines, parts or origins.", class_="note"
+        )
         yield block(page, plain_lines(change.content.decode("utf-8", "surrogateescape")))
 
 

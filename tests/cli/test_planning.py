@@ -132,13 +132,17 @@ def test_an_image_directory_is_planned_against_its_own_root_filesystem(run, imag
     assert "create_only" not in err
     _, actions, err = plan(run, image, "--rootfs", "none")
     assert actions == {"/etc/created": "write", "/etc/started": "write", "/etc/shipped": "write"}
-    assert "note: create_only rules skip existing files; --rootfs shows which files exist: /etc/shipped" in err
+    assert (
+        "note: create_only rules skip existing files; --rootfs shows which files exist: /etc/shipped" in err
+    )
 
 
 def test_an_archive_is_planned_against_its_root_filesystem_on_request(run, archive):
     _, actions, err = plan(run, archive)
     assert set(actions.values()) == {"write"}
-    assert "create_only rules skip existing files; --rootfs image shows which files exist: /etc/shipped" in err
+    assert (
+        "create_only rules skip existing files; --rootfs image shows which files exist: /etc/shipped" in err
+    )
     _, actions, err = plan(run, archive, "--rootfs", "image")
     assert actions == {"/etc/created": "create", "/etc/started": "create", "/etc/shipped": "skip"}
     assert "create_only" not in err

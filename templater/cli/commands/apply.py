@@ -21,13 +21,13 @@ or a file can't be written safely, nothing is written. A file that already has t
 not touched and keeps its modification time.
 
 If `.templater` exists beside ROOTFS or in SRC, templater records there which files it has written. With
-`--keep-modified`, files that were changed by hand since then are kept. The other files are written, and
-the exit code is 1.
+`--keep-modified`, templater keeps files that were changed by hand since then, writes the other files, and
+exits with 1.
 
 \b
 Examples:
   templater apply image.tar.xz rootfs -t create,start  a first start
-  templater apply ./image /srv/web1/rootfs -t start    any later one
+  templater apply ./image /srv/web1/rootfs -t start    a later start
 """
 
 

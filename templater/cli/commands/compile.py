@@ -10,7 +10,7 @@ from ...model.options import DIALECT_NAMES
 from .. import complete, output
 from ..guard import guard
 
-HELP = """Compile the templates of SRC and keep the result for its hooks.
+HELP = """Compile the templates of SRC and cache the result for hooks.
 
 SRC is an image directory or an instance directory. Hooks compile templates themselves at their first
 run and after every change. Compiling in advance makes the first start as fast as later starts.

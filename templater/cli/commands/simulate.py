@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 HELP = """Show what each step of an instance's life changes, and why.
 
 Nothing is started and nothing is written. If SRC is an image, the instance is created first. If SRC is an
-instance, or -i describes an existing one, the simulation begins with its current state; `create` as the
+instance, or -i describes an instance, the simulation begins with its current state; `create` as the
 first step makes a new instance instead. The steps behave as on the chosen host. After a failed start, the
 simulation continues with the files that this host leaves. Random results are shown as unknown.
 
@@ -33,7 +33,7 @@ A step is [NAME:]VERB[=ARGUMENT]. Without NAME it applies to the first instance,
   snapshot=NAME   restore=NAME
   publish=NAME   publish=NAME/SNAPSHOT   publish=NAME,KEY=VALUE
   c:KEY=VALUE          set a configuration key; c:KEY= unsets it
-  c:KEY=@FILE          set it to a file's content
+  c:KEY=@FILE          set a key to a file's content
   d:DEVICE,KEY=VALUE   set a key of a device; d:DEVICE= removes the device
   p:FILE               add or replace a profile; p:PROFILE= removes it
 

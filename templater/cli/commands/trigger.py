@@ -10,7 +10,7 @@ from .. import output
 HELP = """Record that the instance in DIR was created, copied or renamed.
 
 The next start runs this trigger and then `start`, as LXD and Incus do. Nothing is rendered now.
-DIR is the resulting instance directory, e.g. that of the copy.
+DIR is the instance directory after this change, e.g. the directory of the copy.
 
 \b
   cp -a web1 web2 && templater trigger web2 copy --name web2

@@ -21,9 +21,10 @@ if TYPE_CHECKING:
 
 HELP = """Show an image's format, properties and fingerprint.
 
-It also lists the rules, the templates and their sizes. SRC is a directory, a unified tarball, or a split
-image's metadata tarball followed by its ROOTFS, or a definition of distrobuilder or lxd-imagebuilder
-followed by the root filesystem (DIR or none) that its build unpacks. Archives are read completely.
+The output also lists the rules, the templates and their sizes. SRC is a directory, a unified tarball, or a
+split image's metadata tarball followed by its ROOTFS. SRC can also be a definition of distrobuilder or
+lxd-imagebuilder, followed by the root filesystem (DIR or none) that its build unpacks. Archives are read
+completely.
 Properties that the daemons enforce are marked with '!'.
 
 \b

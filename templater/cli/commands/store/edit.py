@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 HELP = """Change an image's flags, expiry and properties.
 
-The editor is $VISUAL or $EDITOR. If standard input is a pipe, it is the new text instead. The image's files
-and its fingerprint stay as they are.
+The editor is $VISUAL or $EDITOR. If standard input is a pipe, templater reads the new text from it instead.
+The image's files and its fingerprint stay as they are.
 
 \b
 Example:

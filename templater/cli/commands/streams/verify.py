@@ -24,7 +24,7 @@ CLIENTS = ("incus-6.0", "incus-7", "lxd")
 
 HELP = """Check a stream as Incus and LXD read it.
 
-Clients silently skip entries that they don't understand, and a single value of the wrong type makes them list
+Clients silently skip entries that they don't understand. If a single value has the wrong type, a client lists
 nothing. This command reports every such entry with the affected clients and the reason. It also compares
 sizes, hashes and fingerprints with the files.
 
