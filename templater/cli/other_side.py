@@ -50,7 +50,9 @@ class OtherSide(NamedTuple):
         if both:
             raise click.UsageError(f"--set and --unset name the same key '{printable(min(both))}'")
         if self.host == request.host.name:
-            raise click.UsageError(f"both sides use the host {self.host}: choose the first host with --as")
+            raise click.UsageError(
+                f"both sides use the host {self.host}: use --as to choose another host for the first side"
+            )
 
     def plans(self, found: Opened, fixed: RenderOptions) -> Iterator[tuple[Plan, Plan]]:
         """Yield the plans of each run, before and after, and report their notes on stderr."""
