@@ -71,7 +71,7 @@ class ImageTests(pytest.File):
 
 
 class CaseFailed(Exception):
-    """A case whose outcome has failures."""
+    """Raised for a case that has failures."""
 
 
 class ImageTest(pytest.Item):

@@ -210,7 +210,7 @@ class AuthoredImage(ScannedImage):
 
     @cached_property
     def probes(self) -> tuple[Instance, ...]:
-        """The instances to render for."""
+        """The instances for which the templates are rendered."""
         if self.instances:
             return self.instances
         found = [Instance("c1"), *self.added]

@@ -28,7 +28,7 @@ class UnknownName(NamedTuple):
 
 
 def mistakes(image: AuthoredImage) -> Iterator[UnknownName]:
-    """Yield each unknown name of each template once."""
+    """Yield each unknown name once for each template that reads it."""
     for template in image.parsed:
         names: dict[str, UnknownName] = {}
         for read in template.reads:

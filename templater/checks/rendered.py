@@ -1,4 +1,4 @@
-"""Findings about rendered files, and readers of their formats."""
+"""Findings about rendered files, and functions that read the formats of these files."""
 
 from __future__ import annotations
 

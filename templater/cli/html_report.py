@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class Target(NamedTuple):
-    """The file to write, and whether it shows secret values."""
+    """The file to which the HTML report is written, and whether the report shows secret values."""
 
     file: str
     show_secrets: bool

@@ -142,7 +142,7 @@ def write_json_line(data: dict[str, Any]) -> None:
 
 
 class Table:
-    """A line for each instance, and a summary at the end."""
+    """The output of `diff` for several instances: a line for each instance, and a summary at the end."""
 
     #: maximum width of the column of names
     WIDEST = 40

@@ -52,7 +52,7 @@ def pages(date: str) -> Iterator[tuple[str, str]]:
 
 
 def contexts(ctx: click.Context) -> Iterator[click.Context]:
-    """Yield the context of a command and of each command below it."""
+    """Yield the click context of a command, and of each of its subcommands at any depth."""
     yield ctx
     yield from (each for below in children(ctx) for each in contexts(below))
 

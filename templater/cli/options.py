@@ -442,7 +442,7 @@ def existing(path: str) -> str:
 
 
 def open_binary(path: str) -> BinaryIO:
-    """Open a file for reading in pieces; ``-`` is standard input."""
+    """Open a file that is read piece by piece. ``-`` is standard input."""
     try:
         return open(0 if path == "-" else path, "rb", closefd=path != "-")
     except OSError as error:

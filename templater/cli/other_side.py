@@ -91,7 +91,7 @@ class OtherSide(NamedTuple):
                 yield f"no template reads '{printable(key)}'{hint and ': '}{printable(hint)}"
 
     def opened(self, found: Opened, fixed: RenderOptions) -> tuple[Opened, RenderOptions]:
-        """Open the other side, with the same triggers, and without a root filesystem."""
+        """Open the second side of a comparison, with the same triggers and without a root filesystem."""
         if self.image is not None:
             from ..definitions.choice import DEFAULT_BUILD
             from ..definitions.detect import is_definition

@@ -24,7 +24,7 @@ MAX_SECONDS = 2.0
 
 
 def due_rules(plans: list[Plan]) -> list[Rule]:
-    """Return the rules that any of the plans executes."""
+    """Return the rules that at least one of the plans runs."""
     from ..rendering.render import is_due
 
     rules = plans[0].metadata.rules

@@ -100,7 +100,7 @@ class Opened(NamedTuple):
         placeholders: bool = True,
         memo: Memo | None = None,
     ) -> Plan:
-        """Plan one run, without any report."""
+        """Plan one run, and report nothing on stderr."""
         from ..planning.planner import plan_image
 
         new = self.makes_instance(triggers)

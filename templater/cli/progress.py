@@ -123,7 +123,7 @@ def _rate(task: Task) -> str:
 
 
 def _columns(width: int, *, known: bool) -> tuple[ProgressColumn, ...]:
-    """Return the columns for a known or unknown number of bytes."""
+    """Return the columns of the progress bar. ``known`` tells whether the total number of bytes is known."""
     from rich.progress import (
         BarColumn,
         DownloadColumn,

@@ -20,7 +20,7 @@ LESS = "FRX"
 
 
 class _State:
-    """The options of this run, and the pager that shows its output."""
+    """The options about colours and the pager in this process, and the running pager."""
 
     color = "auto"
     pages = True

@@ -31,7 +31,7 @@ MOST_NAMED = 5
 
 
 class Shown:
-    """The texts that were printed last, by key."""
+    """The texts of the last output, by key."""
 
     def __init__(self) -> None:
         self.texts: dict[Key, str] = {}
@@ -240,7 +240,7 @@ class WatchedImage:
         return bool(new or gone)
 
     def test_folders(self) -> Iterator[str]:
-        """Yield the folders of the tests."""
+        """Yield the folders that contain the image's tests."""
         if self.tested:
             from ..testing.folder import folder_of
 

@@ -45,7 +45,7 @@ _WITHOUT_MAP = "almalinux"
 
 @cache
 def local_architecture() -> str:
-    """Return this machine's architecture, as the programs name it."""
+    """Return this machine's architecture under the name that distrobuilder and lxd-imagebuilder use."""
     machine = platform.machine()
     return KERNEL_NAMES.get(machine, machine)
 

@@ -212,7 +212,7 @@ class DefinitionImage:
         return {name: self._template(name) for name in names}
 
     def read_to_end(self) -> Mapping[str, TemplateFile]:
-        """Return all template files."""
+        """Return all template files that the build makes."""
         return self.read_templates(self.template_names())
 
     def _template(self, name: str) -> TemplateFile:
@@ -228,7 +228,7 @@ class DefinitionImage:
 
 
 def _variants_in(data: Any) -> Iterator[str]:
-    """Yield the variants that the filters of all entries name."""
+    """Yield each variant that occurs in a filter of a definition."""
     if isinstance(data, Mapping):
         named = data.get("variants")
         yield from named if isinstance(named, list) else ()

@@ -167,7 +167,7 @@ class CatalogSize:
         self._bytes = self._values = 0
 
     def add(self, file: IO[bytes], name: str) -> int:
-        """Count a file, and return its size in bytes."""
+        """Add a file to the total size of the catalog, and return the file's size in bytes."""
         size = file.seek(0, io.SEEK_END)
         self._bytes += size
         if self._bytes > MOST_BYTES_OF_ALL:

@@ -41,7 +41,7 @@ class Server(Protocol):
         """Yield the headers and the content of an answer. Raises FileNotFoundError for 404."""
 
     def small_file(self) -> contextlib.AbstractContextManager[None]:
-        """Limit the time in the block, in which a small file is read."""
+        """Limit the time for reading a small file inside the ``with`` block."""
 
 
 class HttpsServer:

@@ -63,7 +63,7 @@ class Fetched:
 
     @property
     def hashes(self) -> list[str]:
-        """The SHA-256 hashes of the files."""
+        """The SHA-256 hashes of the fetched files."""
         return [os.path.basename(path) for path in (self.image, self.rootfs) if path is not None]
 
 

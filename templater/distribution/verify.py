@@ -429,7 +429,7 @@ class _File:
 
 @dataclass(slots=True)
 class _Content:
-    """The size of a file, and its hashes if it was read."""
+    """The size of a file. If the file was read, also its hashes."""
 
     size: int
     #: the state of the hash, to which more content can be added

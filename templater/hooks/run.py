@@ -97,7 +97,7 @@ class Log:
             self.private.add(line)
 
     def end(self) -> None:
-        """Add a last line about the lines that were omitted."""
+        """Add a last log line with the number of omitted lines."""
         if self.omitted:
             self.lines.append(f"… and {self.omitted} more lines")
             if self.private:  # the number reveals how many lines are private

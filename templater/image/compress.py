@@ -38,7 +38,7 @@ class Compressor(Protocol):
         """Write the remaining bytes and the end of the compressed data."""
 
     def abandon(self) -> None:
-        """Stop at once and leave the output incomplete."""
+        """Stop compressing at once, and leave the output incomplete."""
 
 
 class _Squeezer(Protocol):

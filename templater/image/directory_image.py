@@ -1,4 +1,4 @@
-"""Images and instances in a directory."""
+"""Readers of unpacked images and of instance directories."""
 
 from __future__ import annotations
 

@@ -269,7 +269,7 @@ def _encoded(source: Source, text: str) -> Source:
 
 @dataclass(slots=True)
 class _Meaning:
-    """The values that the daemons read from a text, for comparison."""
+    """The values that the daemons read from a metadata.yaml. Values before and after an edit are compared."""
 
     architecture: str
     creation_date: int

@@ -65,7 +65,7 @@ def size_of(path: str) -> int:
 
 
 def data_bytes(path: str) -> int:
-    """Return the size of a file without its holes."""
+    """Return the number of bytes that a file has outside its holes."""
     with reading(path) as file:
         return size_of(path) - holes_of(file.fileno(), size_of(path))
 

@@ -145,7 +145,7 @@ def without(plan: Plan, files: Mapping[str, str]) -> Plan:
 
 
 def files_kept(kept: Mapping[str, str]) -> KeptError:
-    """Return the error that lists the kept files."""
+    """Return the error that lists the files that were kept because they were changed by hand."""
     names = tuple(f"{printable(path)}: {reason}" for path, reason in kept.items())
     return KeptError(
         f"--keep-modified kept {len(kept)} files" if len(kept) > 1 else "--keep-modified kept one file",

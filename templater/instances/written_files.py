@@ -335,7 +335,7 @@ def content_digest(rootfs: "RootfsView", real: str) -> str:
 
 
 def size_of(rootfs: "RootfsView", real: str) -> int:
-    """Return how many bytes of a file ``content_digest`` reads."""
+    """Return how many bytes of a file ``content_digest`` would read."""
     try:
         entry = rootfs.entry(real)
     except (TemplaterError, OSError):

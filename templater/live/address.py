@@ -37,7 +37,7 @@ class Address(NamedTuple):
 
     @property
     def client(self) -> str:
-        """The command of the family's client."""
+        """The name of the client program: ``incus`` or ``lxc``."""
         return "lxc" if self.family == "lxd" else "incus"
 
     @property

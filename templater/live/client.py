@@ -57,11 +57,11 @@ class DaemonError(InputError):
 
 
 class NoAnswerError(InputError):
-    """A daemon that can't be reached or does not answer."""
+    """Raised if a daemon can't be reached or does not answer."""
 
 
 class HangError(NoAnswerError):
-    """A request that the daemon did not answer in time."""
+    """Raised if a daemon did not answer a request in time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ class _Connection(http.client.HTTPConnection):
     """A connection whose socket another function opens.
 
     ``used`` tells whether it has received an answer before. Each read ends at ``deadline``, even if the
-    daemon sends a byte now and then. ``overhead`` counts the received bytes that are not content.
+    daemon keeps sending single bytes. ``overhead`` counts the received bytes that are not content.
     """
 
     def __init__(self, connect: Connect) -> None:
@@ -336,7 +336,7 @@ class Client:
 
 
 def unix_socket(path: str) -> Connect:
-    """Return a function that connects to a Unix socket."""
+    """Return a function that connects to the Unix socket at a path."""
 
     def connect(timeout: float) -> socket.socket:
         made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

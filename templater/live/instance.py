@@ -136,7 +136,7 @@ class LiveInstance:
 
     @property
     def config(self) -> Mapping[str, str]:
-        """The configuration with the keys of profiles."""
+        """The instance's configuration, merged with the keys of its profiles."""
         found = self.data.get("expanded_config")
         return found if isinstance(found, dict) else {}
 

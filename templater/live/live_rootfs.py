@@ -39,7 +39,7 @@ class UnreadableError(InputError):
 
 @dataclass(slots=True)
 class _Reader:
-    """Requests for the files of one instance."""
+    """A reader that requests the files of one instance from the daemon."""
 
     client: Client
     address: Address

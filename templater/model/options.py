@@ -38,6 +38,6 @@ class RenderOptions:
         return RenderOptions(self.host, self.dialect, self.clock, self.seed, limits)
 
     def check_time(self) -> None:
-        """Raise LimitError if the total time of the run is over."""
+        """Raise LimitError if the total time limit of the run has passed."""
         if self.limits is not None and self.limits.is_over:
             raise self.limits.late()

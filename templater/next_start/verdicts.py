@@ -145,7 +145,7 @@ def judge(
 
 
 class _Index:
-    """The changes of a plan by their rule and by their file."""
+    """The changes of a plan. They can be looked up by rule and by file."""
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
@@ -207,7 +207,7 @@ class _Judgement:
         return _Attempt(started.plan, made, started.unknown, error, after)
 
     def plan(self, pending: str, rootfs: LiveRootfs | None) -> Plan:
-        """Plan a start with a pending trigger."""
+        """Plan the start of an instance that has this pending trigger."""
         config = {key: value for key, value in self.instance.config.items() if key != PENDING_KEY}
         if pending:
             config[PENDING_KEY] = pending
@@ -261,7 +261,7 @@ class _Judgement:
         return SAME, "", None
 
     def written_by_host(self, attempt: _Attempt, failed: Change) -> tuple[str, str, Change | None]:
-        """Judge a rule that templater refuses but the host runs."""
+        """Return the verdict on a rule that templater refuses to run but the host runs."""
         assert failed.error is not None
         reason = f"{self.options.host.name} writes this file, but templater refuses: {failed.error.message}"
         if attempt.after is None or self.rootfs is None:

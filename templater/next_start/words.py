@@ -80,7 +80,7 @@ def commands(found: NextStart, file: FileVerdict) -> tuple[str, ...]:
 
 
 def start_command(found: NextStart) -> str:
-    """Return the command that starts the instance, or restarts it."""
+    """Return the client command that starts a stopped instance or restarts a running instance."""
     client, target, project = _parts(found.address)
     return f"{client} {'restart' if found.is_running else 'start'} {target}{project}"
 

@@ -18,6 +18,6 @@ def backing_file(head: bytes) -> bytes | None:
 
 
 def has_external_data(head: bytes) -> bool:
-    """Return whether a disk stores its data in another file."""
+    """Return whether a qcow2 disk keeps its data in another file."""
     features = int.from_bytes(head[_FEATURES], "big")
     return head[4:8] >= b"\0\0\0\3" and bool(features & _EXTERNAL_DATA)

@@ -25,7 +25,7 @@ DAEMON_NAMES = ("trigger", "path", "instance", "config", "devices", "properties"
 
 
 class RequestError(Exception):
-    """An invalid request."""
+    """Raised for an invalid request."""
 
 
 def main(arguments: list[str]) -> int:

@@ -235,7 +235,7 @@ def enter(
 
 
 def macro(render: "Render", body: "Callable[[Scope, tuple[Any, ...]], str]", scope: "Scope") -> Function:
-    """Return the function that templates call for a macro."""
+    """Return the function that runs when a template calls a macro."""
 
     def call_macro(*arguments: "Any") -> Safe:
         if render.depth >= render.limits.depth:

@@ -32,7 +32,7 @@ class Failure(Exception):
 
 
 class Panic(Exception):
-    """A Go panic with this message."""
+    """Raised where Go would panic with this message."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)

@@ -73,7 +73,7 @@ class Daemon:
     reading = "Failed to read template file: "
 
     def remark(self, path: str, place: Place, existed: bool) -> None:
-        """Add notes on unexpected effects of a write."""
+        """Add notes if a write has unexpected effects."""
         filesystem, node = self.filesystem, self.filesystem.node(place)
         if node is not None and node.kind in (FIFO, CHAR_DEVICE, BLOCK_DEVICE):
             self.notes.append(f"the target is a {node.kind}, so the text is lost")
@@ -115,7 +115,7 @@ class Daemon:
         self.filesystem.put(place, place.made._replace(mode=mode))
 
     def content(self, due: Due) -> bytes:
-        """Read and render the template."""
+        """Read and render the template of a rule."""
         data = self.read_template(due.rule)
         if due.content is not None:
             return due.content

@@ -55,7 +55,7 @@ def _never(change: Change, outcome: Outcome | None, host: Host) -> bool:
 
 
 def _passes(outcome: Outcome | None) -> bool:
-    """Return whether the prediction exists and is not a failure."""
+    """Return whether the outcome was predicted, and is not a failure."""
     return outcome is not None and outcome.result != "fails"
 
 

@@ -19,15 +19,15 @@ NIL_PANIC = "panic: runtime error: invalid memory address or nil pointer derefer
 
 
 class Errno(Exception):
-    """An error of a system call, with Go's error text."""
+    """Raised if a simulated system call fails. The message is Go's error text."""
 
     def __str__(self) -> str:
         return str(self.args[0])
 
 
 class Fails(Exception):
-    """A failure of the start, with the daemon's error text."""
+    """Raised if a simulated start fails. The message is the daemon's error text."""
 
 
 class Hangs(Exception):
-    """A system call in which the daemon waits forever. The start hangs."""
+    """Raised if the daemon would wait forever in a system call, so that the start hangs."""

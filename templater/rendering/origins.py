@@ -81,7 +81,7 @@ class Layers:
         self.devices = made.expanded_devices()
 
     def origin(self, name: Name, rule: Rule) -> Origin:
-        """Return the origin of a read in a template of ``rule``."""
+        """Return the origin of a value that a template of ``rule`` reads."""
         root, *keys = name
         if root == "config":
             return self.of_key(keys[0]) if keys else Origin("all configuration keys", "several")

@@ -1,4 +1,4 @@
-"""Alignment of a table's columns."""
+"""A function that aligns the columns of a table."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ class ByName(Closing):
         self.name = path
 
     def close(self) -> None:
-        """Do nothing, because no descriptor is open."""
+        """Do nothing, because this class keeps no descriptor open."""
 
     def entry(self, path: str) -> "Entry | None":
         names = components(path)

@@ -58,7 +58,7 @@ class _Node:
 
 
 def node_of(entry: Entry) -> _Node:
-    """Return a node without content."""
+    """Return a node with the attributes of an entry, and without content."""
     node = _Node(entry.kind, entry.mode, entry.uid, entry.gid)
     node.target, node.rdev, node.is_mount = entry.target, entry.rdev, entry.is_mount
     return node

@@ -40,11 +40,11 @@ class Access:
 
     @property
     def address(self) -> str:
-        """The address to open, while its token is unused."""
+        """The address of the page, with the token. The address works until the token has been used."""
         return f"{self.origin}/?token={self._token}"
 
     def problem(self, method: str, headers: Mapping[str, str]) -> str:
-        """Return why a request is refused although its cookie may be valid, or ""."""
+        """Return why a request is refused, or "". The cookie is not checked here."""
         if headers.get("Host", "") != self.authority:
             return f"the host must be {self.authority}"  # a host name of an attacker can lead here
         origin = headers.get("Origin")
@@ -56,7 +56,7 @@ class Access:
         return ""
 
     def is_member(self, cookies: Mapping[str, str]) -> bool:
-        """Return whether a request has the cookie."""
+        """Return whether a request has the valid cookie of this server."""
         return _equal(cookies.get(self.cookie, ""), self._session)
 
     def exchange(self, token: str) -> str | None:

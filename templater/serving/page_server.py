@@ -53,7 +53,7 @@ class PageServer:
         self._foreign: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
 
     def announce(self, names: Sequence[str]) -> None:
-        """Tell the pages that files have changed."""
+        """Tell the open pages that files have changed."""
         self.version += 1
         self._names = names
         for changed in self._streams.values():

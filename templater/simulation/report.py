@@ -41,7 +41,7 @@ class Report:
 
     @property
     def shown(self) -> tuple[Change, ...]:
-        """The changes that the step wrote, and the failed changes."""
+        """The changes that the step wrote, followed by the changes that failed."""
         failed = () if self.plan is None else (each for each in self.plan.changes if each.error is not None)
         return (*self.changes, *failed)
 

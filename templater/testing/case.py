@@ -73,7 +73,7 @@ class Case:
 
     @property
     def has_snapshot(self) -> bool:
-        """Whether the case compares any file with its recorded file."""
+        """Whether the case compares at least one file with a recorded file."""
         every = (self.expected, *(step.expected for step in self.steps))
         return any(
             expected.snapshot is not None or any(each.kind == "snapshot" for each in expected.files)

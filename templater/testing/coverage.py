@@ -60,7 +60,7 @@ class Coverage:
         self._rules: set[str] = set()
 
     def add(self, image: HeldImage, result: Result) -> None:
-        """Add the templates that a run renders."""
+        """Record the templates that a run renders."""
         options = self.subject.options_for(result.host)
         contexts = Contexts(result.instance, result.host)
         for change in result.due:

@@ -435,7 +435,7 @@ def scalar(span: Span, text: str) -> Scalar:
 
 
 def labels_of(axis: str, choices: list[Node]) -> list[str]:
-    """Return a different text for each value of an axis."""
+    """Return a label for each value of an axis. All labels differ."""
     words = [f"{axis}={summary(axis, node)[:_LABEL]}" for node in choices]
     if len({slug_of(each).lower() for each in words}) < len(words):
         words = [f"{each} #{number}" for number, each in enumerate(words, 1)]

@@ -145,7 +145,7 @@ class Session:
         return [f"{'removed' if changes[name] is None else 'updated'} {printable(name)}" for name in changes]
 
     def unused(self) -> list[str]:
-        """Return the snapshots that no case has used."""
+        """Return the recorded files that no case has used."""
         return [name for name in self.folder.snapshots() if name not in self.snapshots.used]
 
     @property

@@ -24,7 +24,7 @@ _NAME = re.compile(r"[A-Za-z0-9:_@\\.-]{1,200}")
 
 
 class Helper:
-    """The process. Leaving the ``with`` block ends it."""
+    """The process that runs validators. It ends when the ``with`` block is left."""
 
     def __init__(self, runner: Runner) -> None:
         all_validators()  # imported before the fork, so that both processes have the modules

@@ -41,7 +41,7 @@ class Validators:
         return self._mistakes[key]
 
     def ran(self, id: str) -> bool:
-        """Return whether a validator was used, and is still in use."""
+        """Return whether a validator has run, and has not been disabled after failures or a time limit."""
         return self._left.get(id, 0) > 0 and not self._late
 
     def _run(self, id: str, name: str, text: str, target: str) -> list[Mistake]:

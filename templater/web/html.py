@@ -31,7 +31,7 @@ def text(value: str) -> Html:
 
 
 def join(children: Iterable[Child]) -> Html:
-    """Return the HTML of several children."""
+    """Return the HTML of several children, joined together."""
     return Html("".join([child if type(child) is Html else as_html(child) for child in children]))
 
 

@@ -245,5 +245,5 @@ def finding_path(view: InstanceView, finding: Mapping[str, Any]) -> str:
 
 
 def problem(text: str) -> Html:
-    """Return an error instead of a view."""
+    """Return an error message that is shown in place of a view."""
     return join([element("h2", "No preview", id="open", tabindex="-1"), error_block(text)])

@@ -59,7 +59,7 @@ class Report:
 
 @dataclass(slots=True)
 class PageState:
-    """The state while one page is written."""
+    """The state that the functions of this module share while they write one report."""
 
     report: Report
     work: Work = field(default_factory=Work)
@@ -238,7 +238,7 @@ def head_rows_of(columns: Sequence[Column]) -> Iterator[Html]:
 
 
 def name_of(columns: Sequence[Column], column: Column) -> str:
-    """Return the host of a run, or its side in a comparison."""
+    """Return the heading of a run: its host, its side in a comparison, or both."""
     is_only_host = len({each.host for each in columns}) == 1
     return column.side if column.side and is_only_host else " ".join(filter(None, (column.side, column.host)))
 
@@ -331,7 +331,7 @@ def template_pane(page: PageState, variant: Variant, place: str) -> Html:
 
 
 def variant_article(page: PageState, view: InstanceView, variant: Variant, place: str) -> Html:
-    """Return one result of a file."""
+    """Return one result of a file as HTML."""
     facts = heading(variant.change)
     look = "problem" if variant.is_problem else variant.change.action
     owner = f" {facts.owner} {facts.mode}" if facts.owner else ""

@@ -88,7 +88,7 @@ class Variant:
 
 @dataclass(slots=True)
 class FileView:
-    """A file of an instance with its distinct results."""
+    """A file of an instance, with the distinct results that hosts and passes give."""
 
     path: str
     variants: list[Variant] = field(default_factory=list)

@@ -142,7 +142,7 @@ class ApplySession:
 
 
 class Target:
-    """One file of an apply and its progress."""
+    """One file of an apply. It records which steps are done."""
 
     __slots__ = (
         "backup", "before", "change", "committed", "fd", "inode", "name", "old", "parent", "session",

@@ -173,7 +173,7 @@ def write_rows(found: Iterable[Row]) -> None:
 
 
 def say_not_due(rules: list[Rule], files: list[Explained]) -> None:
-    """Print the names of files that no chosen trigger writes."""
+    """Print the names of the files that none of the chosen triggers writes."""
     from ...reporting.explanation import when_written
 
     due = {id(file.change.rule) for file in files}

@@ -87,7 +87,7 @@ class Page:
             await self._checks.end()
 
     async def _follow(self) -> None:
-        """Announce changes of files to the pages."""
+        """Tell the open pages which files have changed."""
         while True:
             names = await asyncio.to_thread(self.watch.wait, PATIENCE)
             if names:
@@ -95,7 +95,7 @@ class Page:
                 self._server.announce(names)
 
     async def ask(self, kind: str, body: bytes) -> tuple[int, bytes]:
-        """Return the status and the JSON for a question of the page."""
+        """Answer a question of the page. Return the HTTP status and the JSON."""
         try:
             asked = json.loads(body)
             if not isinstance(asked, dict):
@@ -136,7 +136,7 @@ def modules() -> tuple[Any, Any, Any]:
 
 
 def assets() -> dict[str, bytes]:
-    """Return the files of the page by name."""
+    """Return the web page's static files (HTML, scripts and styles), by name."""
     folder = files("templater.web") / "assets"
     return {each.name: each.read_bytes() for each in folder.iterdir() if each.name != "report.js"}
 

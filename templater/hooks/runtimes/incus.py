@@ -49,7 +49,7 @@ def read_request(options: "Options", environ: "Mapping[str, str]") -> "HookReque
 
 
 def snippet(name: str, words: "list[str]", _path: str) -> "Snippet":
-    """Return the value for ``raw.lxc``."""
+    """Return the value of the instance's configuration key ``raw.lxc``."""
     from ..install import Snippet, argv, shell_line
 
     if name:

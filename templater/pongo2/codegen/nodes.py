@@ -45,7 +45,7 @@ PREVIOUS = " value"
 
 
 def place_of(node: Node) -> int:
-    """Return the place that error messages about this node report."""
+    """Return the place of a node. Error messages about the node report this place."""
     return node.lineno
 
 
@@ -53,7 +53,7 @@ def place_of(node: Node) -> int:
 
 
 def variable(name: str, place: int) -> Name:
-    """Return a variable of the template."""
+    """Return the node for a variable of the template."""
     return Name(name, "load", lineno=place)
 
 
@@ -78,12 +78,12 @@ def member_key(node: Getattr) -> int | str:
 
 
 def subscript(value: Expr, key: Expr, place: int) -> Getitem:
-    """Return ``value[key]``."""
+    """Return the node for ``value[key]``."""
     return Getitem(value, key, "load", lineno=place)
 
 
 def call(callee: Expr, arguments: list[Expr], place: int) -> Call:
-    """Return a call of a variable or member."""
+    """Return the node for a call of a variable or member."""
     return Call(callee, arguments, [], None, None, lineno=place)
 
 
@@ -157,7 +157,7 @@ def compared(node: Compare) -> tuple[str, Expr, Expr]:
 
 
 def autoescape(on: bool, body: list[Node]) -> ScopedEvalContextModifier:
-    """Return a body in which autoescape is on or off."""
+    """Return the node for a body in which autoescape is on or off."""
     return ScopedEvalContextModifier([Keyword("autoescape", Const(on))], body)
 
 

@@ -97,7 +97,7 @@ class Writer(CodeGenerator):
         self.begin()
 
     def begin(self) -> None:
-        """Start a new function with an empty text."""
+        """Start a new generated function, whose text is still empty."""
         self.stream = self.written = StringIO()
         self._indentation, self._new_lines, self._first_write = 1, 0, False
         self.scope = "s"

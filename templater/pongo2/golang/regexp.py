@@ -516,7 +516,7 @@ def _weight(step: "Step") -> int:
 
 
 class _Compiler:
-    """A compiler of a parsed pattern to a list of steps."""
+    """A compiler that turns a parsed pattern into a list of steps."""
 
     def __init__(self, tree: "Step") -> None:
         self.steps: list[Step] = []

@@ -28,7 +28,7 @@ image_argument = click.argument("image", metavar="IMAGE", shell_complete=complet
 
 
 def day(seconds: int) -> str:
-    """Return a date in UTC, or "" for 0."""
+    """Return the date of a Unix time, in UTC. Return "" for 0, which means unknown or never."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d") if seconds else ""
 
 

@@ -10,7 +10,7 @@ ALIAS = click.argument("alias", metavar="ALIAS", shell_complete=complete.aliases
 
 @click.group(help="Add, remove and list aliases of images in the store.")
 def command() -> None:
-    """Group the commands about aliases."""
+    """Group the subcommands of ``templater store alias``."""
 
 
 @command.command(help="Add an alias to an image. --move takes the alias from another image.")
