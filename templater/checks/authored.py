@@ -374,7 +374,7 @@ class AuthoredImage(ScannedImage):
     def _spent_on_files(self) -> list[float]:
         """The processor seconds that all checks have spent on ``texts``.
 
-        They are in a list, so that they can be changed.
+        The number is in a list, so that it can change.
         """
         return [0.0]
 
@@ -396,7 +396,7 @@ class AuthoredImage(ScannedImage):
     def _searched(self) -> list[int]:
         """The number of characters that all searches of ``locate`` have read.
 
-        It is in a list, so that it can be changed.
+        The number is in a list, so that it can change.
         """
         return [0]
 

@@ -113,7 +113,7 @@ class ScannedImage:
     def _spent(self) -> list[float]:
         """The processor seconds that all checks have spent on ``sources``.
 
-        They are in a list, so that they can be changed.
+        The number is in a list, so that it can change.
         """
         return [0.0]
 

@@ -79,7 +79,10 @@ def _annotations(report: dict[str, Any]) -> Iterator[str]:
 
 
 def gitlab(reports: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return GitLab's code quality report. A fingerprint does not depend on the line."""
+    """Return GitLab's code quality report.
+
+    The fingerprint of a finding does not depend on its line number.
+    """
     found = []
     seen: Counter[str] = Counter()
     for report in reports:

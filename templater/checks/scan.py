@@ -309,7 +309,7 @@ class _Scanner:
 
 
 def rules_of_v4(metadata: Source | None, limits: YamlLimits | None = None) -> tuple[Rule, ...] | None:
-    """Return the rules as yaml.v4 of Incus 7 decodes them, or None if it rejects the file.
+    """Return the rules as yaml.v4 of Incus 7 decodes them, or None if yaml.v4 rejects the file.
 
     Raises LimitError if the text exceeds one of ``limits``.
     """

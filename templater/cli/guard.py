@@ -134,7 +134,7 @@ def _handler(name: str) -> Callable[[int, object], None]:
 
 
 def address_space() -> int:
-    """Return the bytes of this process's address space. Raises OSError if /proc is not mounted."""
+    """Return the size of this process's address space in bytes. Raises OSError if /proc is not mounted."""
     import resource
 
     with open("/proc/self/statm") as file:

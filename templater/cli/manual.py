@@ -35,7 +35,10 @@ SPECIAL = {"\\": r"\e", "-": r"\-", "'": r"\(aq", "^": r"\(ha", "~": r"\(ti", "`
 
 
 def shared_files(date: str) -> dict[str, str]:
-    """Return the text of each file by its path below ``share``. The man pages show the date YYYY-MM-DD."""
+    """Return the text of each file by its path below ``share``.
+
+    The man pages show ``date``, which has the form YYYY-MM-DD.
+    """
     found = {f"man/man1/{name}.1": page for name, page in pages(date)}
     found[f"man/man1/{OTHER}.1"] = found[f"man/man1/{PROGRAM}.1"]
     for shell, place in SCRIPTS.items():

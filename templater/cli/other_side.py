@@ -119,7 +119,7 @@ class OtherSide(NamedTuple):
         return found._replace(instance=self.configured(found.instance)), fixed
 
     def configured(self, instance: Instance) -> Instance:
-        """Return the instance after ``config set`` and ``config unset``."""
+        """Return the instance with the changes of ``--set`` and ``--unset``."""
         from ..parsing.instance_yaml import overridden
         from ..planning.new_instance import with_new_id
 

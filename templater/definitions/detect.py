@@ -12,7 +12,10 @@ _KEYS = rb"(?m)^(image|files)[ \t]*:"
 
 
 def is_definition(path: str) -> bool:
-    """Return whether a regular file is a definition: a YAML file, or a text with the keys of a definition."""
+    """Return whether a regular file is a definition.
+
+    It must be text. Its name ends in ``.yaml`` or ``.yml``, or it has a key of a definition.
+    """
     if not os.path.isfile(path):
         return False
     with reading(path) as file:

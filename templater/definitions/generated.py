@@ -1,4 +1,4 @@
-"""Generated texts whose positions lead into the definition, and generated template files."""
+"""Generated texts, whose positions are mapped to the definition, and generated template files."""
 
 from __future__ import annotations
 

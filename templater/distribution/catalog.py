@@ -98,7 +98,10 @@ class Mismatch:
 
 @dataclass(slots=True)
 class Decoded:
-    """Problems found while decoding. ``odd_keys`` has the keys whose case is wrong: Go accepts them."""
+    """Problems found while decoding.
+
+    ``odd_keys`` has the keys whose upper or lower case is wrong, because Go accepts such keys.
+    """
 
     mismatches: list[Mismatch] = field(default_factory=list)
     odd_keys: list[str] = field(default_factory=list)

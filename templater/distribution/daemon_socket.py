@@ -24,7 +24,7 @@ class Socket(NamedTuple):
 
 
 def find_socket(family: str) -> Socket:
-    """Return the socket that the family's client would use, even if it does not exist."""
+    """Return the socket that the client of Incus or LXD would use, even if it does not exist."""
     variable, directory, usual = _PLACES[family]
     given = os.environ.get(variable)
     if given:

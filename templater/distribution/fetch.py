@@ -103,7 +103,10 @@ class UrlStream:
         return io.BytesIO(self.read(path))
 
     def small_file(self) -> contextlib.AbstractContextManager[None]:
-        """Limit the time in the block: all blocks together may take ``MOST_CATALOG_SECONDS``."""
+        """Limit the time for the ``with`` block.
+
+        All such blocks together may take ``MOST_CATALOG_SECONDS``.
+        """
         return self._bounds.small_file()
 
     def url(self, path: str) -> str:

@@ -133,7 +133,7 @@ def _from_store(alias: str, whole: bool, progress: Progress) -> Fetched:
 
 
 class _Fetcher:
-    """Fetching of one image into the store. ``source`` is the SRC that the user typed."""
+    """The download of one image into the store. ``source`` is the SRC that the user typed."""
 
     def __init__(self, store: Store, source: str, whole: bool, progress: Progress) -> None:
         store.prune()

@@ -105,7 +105,7 @@ def remove_remote(name: str) -> None:
 
 
 def client_remote(family: str, name: str) -> tuple[dict[str, Any], str]:
-    """Return a remote from the configuration of the family's client, and the configuration file.
+    """Return a remote from the configuration of the Incus or LXD client, and the path of this configuration.
 
     Each of the two values can be empty.
     """

@@ -287,7 +287,10 @@ def prepare(job: Job) -> None:
 
 
 def _import_all(package: str) -> None:
-    """Import every module of a package: its functions import some modules only when called."""
+    """Import every module of a package.
+
+    Without this call, some functions import a module only when they run.
+    """
     from pkgutil import walk_packages
 
     parent = sys.modules[f"templater.{package}"]

@@ -161,7 +161,10 @@ class Log:
 
 
 def serve() -> int:
-    """Run the hook with this process's arguments and return its exit code. Raises nothing."""
+    """Run the hook with this process's arguments and return its exit code.
+
+    No exception leaves this function.
+    """
     try:
         bound_memory()
         return run(sys.argv[1:])
@@ -357,7 +360,11 @@ def _write_files(
     *,
     durable: bool,
 ) -> "tuple[Answer, Mapping[str, str]]":
-    """Write the files. Return the child's answer, and the kept files with the reasons."""
+    """Write the files.
+
+    Return the child's answer, and the files that were not written because they were changed by hand, with
+    reasons.
+    """
     # imported here, so that the parent loads these modules while the child renders
     from ..planning.decisions import plan_of
     from ..rootfs.directory import DirectoryRootfs

@@ -257,7 +257,7 @@ def _squash(
     made: int,
     progress: Progress,
 ) -> int:
-    """Write a squashfs by piping the same tar stream as for a tarball into mksquashfs."""
+    """Write a squashfs file by piping a tar stream, the same as for a tarball, into mksquashfs."""
     first = next(members, None)
     top = first[0] if first is not None and not first[0].name else None
     rest = members if top is not None or first is None else itertools.chain((first,), members)

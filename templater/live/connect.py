@@ -80,7 +80,8 @@ def open_daemon(address: Address) -> Daemon:
 def _environment(client: Client, address: Address) -> dict[str, Any]:
     """Return the daemon's environment.
 
-    Raises InputError if the daemon does not trust this client, or is of the other family.
+    Raises InputError if the daemon does not trust this client, or if LXD answers in place of Incus or vice
+    versa.
     """
     server = client.json("/1.0")
     if not isinstance(server, dict):
@@ -120,7 +121,7 @@ def _choose_project(daemon: Daemon, is_user: bool) -> None:
 
 
 def _default_project(address: Address, *, is_user: bool) -> tuple[str, str]:
-    """Return the project that the family's client would use, and the reason, or two empty strings."""
+    """Return the project that the client of Incus or LXD would use, and the reason, or two empty strings."""
     variable = _PROJECT_VARIABLES[address.family]
     if os.environ.get(variable):
         return os.environ[variable], f"set by {variable}"

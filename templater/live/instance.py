@@ -161,7 +161,10 @@ class LiveInstance:
         return Source(self.address.shown, json.dumps(value, ensure_ascii=False))
 
     def look(self) -> None:
-        """Find out whether the files can be read. Raises InputError if the instance has no templates."""
+        """Check whether the instance's files can be read.
+
+        Raises InputError if the instance has no templates.
+        """
         if self.is_oci:
             raise InputError(
                 f"'{printable(self.address.shown)}' is an OCI application container, which has no templates"

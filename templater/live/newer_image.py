@@ -118,7 +118,7 @@ class NewerImages:
 
 
 class _Server:
-    """A daemon as a server of the image API."""
+    """An adapter that lets the code for image servers read images from a connected daemon."""
 
     def __init__(self, client: Client) -> None:
         self.name = client.name

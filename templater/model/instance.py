@@ -21,7 +21,7 @@ _DAEMON_KEYS = ("volatile.uuid", "volatile.base_image", "volatile.idmap.base", "
 
 
 class Profile:
-    """A named set of configuration keys and devices, which instances can use."""
+    """A profile: a named set of configuration keys and devices, which instances can use."""
 
     __slots__ = ("config", "devices", "name")
 

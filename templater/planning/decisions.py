@@ -348,7 +348,10 @@ class _ChangedRootfs:
             self.depths.setdefault(change.real, change.new_depth)
 
     def index(self, path: str) -> int:
-        """Return the index at which to insert a path into ``paths``. Importing bisect would slow hooks."""
+        """Return the index at which to insert a path into ``paths``.
+
+        The module bisect is not used, because its import would slow hooks.
+        """
         low, high = 0, len(self.paths)
         while low < high:
             middle = (low + high) // 2

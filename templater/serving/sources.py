@@ -405,7 +405,7 @@ def _enter(catalog: Catalog, image: LocalImage, files: Sequence[File]) -> str:
 def _set_aliases(catalog: Catalog, added: Added, aliases: Sequence[str]) -> None:
     """Give the product exactly the aliases of the images in its newest version.
 
-    The newest version is added last.
+    The caller must add the newest version last.
     """
     products: dict[str, dict[str, Any]] = {name: product for _, name, product in catalog.products()}
     product = products[added.product]

@@ -16,7 +16,10 @@ Answer = dict[str, Any]
 
 
 class Runner:
-    """A runner of validators. If ``anyway``, programs that cannot be confined run with limits only."""
+    """A runner of validators.
+
+    If ``anyway`` is true, programs that cannot be confined run with limits only.
+    """
 
     def __init__(self, *, anyway: bool = False) -> None:
         self._confined = True

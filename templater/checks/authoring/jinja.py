@@ -99,7 +99,10 @@ def has_text(expression: tree.Operation) -> bool:
 
 
 def of_jinja(error: TemplaterError) -> tuple[str, str] | None:
-    """Return message and hint if a syntax error comes from a construct of Jinja, or None."""
+    """Return a message and a hint for a syntax error that a construct of Jinja causes.
+
+    Return None for any other error.
+    """
     if error.message == FILTER_CALL:
         return "a filter takes no parentheses in pongo2", error.hint
     text = error.span.text if error.span is not None else ""

@@ -78,7 +78,7 @@ def _merged(config: Mapping[str, str], edited: Mapping[str, str]) -> dict[str, s
 
 
 def parse_edits(data: Any) -> Edits:
-    """Read edits from the page's JSON. Raises UsageError for JSON of another shape."""
+    """Read edits from the page's JSON. Raises UsageError if the JSON does not have the expected form."""
     given = expect(data, dict)
     kind = given.get("type")
     if kind not in (None, CONTAINER, VIRTUAL_MACHINE):
@@ -103,7 +103,7 @@ def texts(data: Any) -> dict[str, str]:
 
 
 def expect(value: Any, kind: type) -> Any:
-    """Return a value of the page's JSON. Raises UsageError if it is not of this type."""
+    """Return a value of the page's JSON. Raises UsageError if the value does not have this type."""
     if not isinstance(value, kind):
         raise UsageError(f"the page sent {type(value).__name__} instead of {kind.__name__}")
     return value

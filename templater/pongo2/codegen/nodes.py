@@ -68,7 +68,7 @@ def is_variable(node: Node) -> bool:
 
 
 def member(value: Expr, key: str, place: int) -> Getattr:
-    """Return ``value.key``. A key that consists of digits is an index."""
+    """Return the node for ``value.key``. A key that consists of digits is an index."""
     return Getattr(value, key, "load", lineno=place)
 
 
@@ -88,7 +88,7 @@ def call(callee: Expr, arguments: list[Expr], place: int) -> Call:
 
 
 def tag_call(function: Callable[..., Any], arguments: list[Expr], place: int) -> Call:
-    """Return a call of a tag's function. Generated code passes the render before ``arguments``.
+    """Return the node for a call of a tag's function. Generated code passes the render before ``arguments``.
 
     The callee is an ``ImportedName`` of the form "module:function".
     """
@@ -128,22 +128,25 @@ def steps(expressions: list[Expr]) -> List:
 
 
 def filtered(value: Expr, name: str, arguments: list[Expr], place: int) -> Filter:
-    """Return ``value|name``. ``arguments`` is empty or has one argument."""
+    """Return the node for ``value|name``. ``arguments`` is empty or has one argument."""
     return Filter(value, name, arguments, [], None, None, lineno=place)
 
 
 def unary(operator: str, operand: Expr, place: int) -> Expr:
-    """Return an application of the operator "not" or "negative" to one operand."""
+    """Return the node that applies the operator "not" or "negative" to one operand."""
     return _UNARY[operator](operand, lineno=place)
 
 
 def binary(operator: str, left: Expr, right: Expr, place: int) -> Expr:
-    """Return an application of an operator in `BINARY` to two operands."""
+    """Return the node that applies an operator in `BINARY` to two operands."""
     return BINARY[operator](left, right, lineno=place)
 
 
 def comparison(operator: str, left: Expr, right: Expr, place: int) -> Compare:
-    """Return ``left operator right``. Jinja2 stores a list of operands, because Python chains comparisons."""
+    """Return the node for ``left operator right``.
+
+    Jinja2 stores a list of operands, because Python chains comparisons.
+    """
     return Compare(left, [Operand(_RELATIONS[operator], right)], lineno=place)
 
 

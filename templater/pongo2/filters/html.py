@@ -214,7 +214,10 @@ def _good(text: str) -> str:
 
 
 class _OpenTags:
-    """The stack of open tags. If a closed tag is not on top, the top tag takes its place in the stack."""
+    """The stack of open tags.
+
+    If the template closes a tag that is not on top, the top tag moves to that tag's place.
+    """
 
     def __init__(self) -> None:
         self.names: list[str] = []
