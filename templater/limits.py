@@ -46,7 +46,12 @@ NAMES: "Mapping[str, tuple[str, str, str, str]]" = {
     ),
     "templates": (IMAGE, "templates_bytes", SIZE, "total size of all templates"),
     "members": (IMAGE, "members", NUMBER, "members of an archive"),
-    "names": (IMAGE, "held_bytes", SIZE, "memory for names and attributes of an archive"),
+    "names": (
+        IMAGE,
+        "held_bytes",
+        SIZE,
+        "memory for names and attributes of an archive, and size of all extended headers",
+    ),
     "header": (IMAGE, "header_bytes", SIZE, "size of one archive header, such as a long name or attributes"),
     "unpacked": (IMAGE, "unpacked_bytes", SIZE, "decompressed size of an archive"),
     "ratio": (IMAGE, "ratio", NUMBER, "decompressed size divided by compressed size (only above 256 MiB)"),
@@ -120,11 +125,11 @@ class Given:
 
         return Limits(**values)
 
-    def for_images(self, ours: "ImageLimits | None" = None) -> "ImageLimits":
-        """Return the limits for reading images. ``ours`` replaces the built-in defaults."""
+    def for_images(self) -> "ImageLimits":
+        """Return the limits for reading images."""
         from .image.limits import DEFAULT
 
-        return (ours or DEFAULT)._replace(**self.image, template_bytes=self.template)
+        return DEFAULT._replace(**self.image, template_bytes=self.template)
 
     @property
     def template(self) -> int:

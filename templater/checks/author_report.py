@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..definitions.build import open_definition
 from ..definitions.variants import all_choices, in_time
-from ..image.limits import Limits
+from ..image.limits import DEFAULT, Limits
 from ..model.errors import InputError, LimitError, RefusedError
 from ..model.file_names import SETTINGS
 from ..model.hosts import HOSTS, INCUS
@@ -25,7 +25,7 @@ from .fixes import fix
 from .host_report import host_report
 from .ignores import Configuration, Ignores, read_configuration
 from .sarif import sarif_document
-from .scan import AUDITED, scan_image, scanned_definition
+from .scan import scan_image, scanned_definition
 
 if TYPE_CHECKING:
     from ..definitions.choice import Choice
@@ -52,7 +52,7 @@ def check_report(
     hosts: tuple[str, ...],
     instances: tuple[Instance, ...] = (),
     at_least: str = "warning",
-    limits: Limits = AUDITED,
+    limits: Limits = DEFAULT,
     yaml: YamlLimits | None = None,
     rendering: RenderLimits | None = None,
     trusted: bool = False,
@@ -134,7 +134,7 @@ def fix_image(
     instances: tuple[Instance, ...] = (),
     at_least: str = "warning",
     unsafe: bool = False,
-    limits: Limits = AUDITED,
+    limits: Limits = DEFAULT,
     yaml: YamlLimits | None = None,
     rendering: RenderLimits | None = None,
     sarif: tuple[str, str] | None = None,

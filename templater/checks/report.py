@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from ..image.limits import Limits
+from ..image.limits import DEFAULT, Limits
 from .finding import Severity, audit, finding_data
-from .scan import AUDITED, scan_image
+from .scan import scan_image
 
 if TYPE_CHECKING:
     from ..model.instance import Instance
@@ -20,7 +20,7 @@ def audit_report(
     rootfs: str | None = None,
     *,
     at_least: str = "info",
-    limits: Limits = AUDITED,
+    limits: Limits = DEFAULT,
     yaml: YamlLimits | None = None,
     rendering: RenderLimits | None = None,
     instance: Instance | None = None,

@@ -31,11 +31,6 @@ if TYPE_CHECKING:
 
 Read = Callable[[], bytes]
 
-#: limit on names, lower than in other commands: an audit keeps every name in memory for many checks
-MAX_NAMES = 300_000
-#: the default limits of an audit
-AUDITED = DEFAULT._replace(members=MAX_NAMES)
-
 PASSWD = f"{ROOTFS}/etc/passwd"
 #: files in which a build leaves its own hostname
 NAME_FILES = (f"{ROOTFS}/etc/hostname", f"{ROOTFS}/etc/hosts")
@@ -45,7 +40,7 @@ _HEADS = {DISK: 4096, PASSWD: 1 << 20, **dict.fromkeys(NAME_FILES, 64 << 10)}
 
 def scan_image(
     path: str,
-    limits: Limits = AUDITED,
+    limits: Limits = DEFAULT,
     *,
     rootfs: str | None = None,
     yaml: YamlLimits | None = None,

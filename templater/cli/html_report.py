@@ -300,7 +300,6 @@ def found_by_check(found: Opened, hosts: Sequence[str]) -> list[dict[str, Any]] 
     """Return the findings of `check` for the image without validators, or None if it cannot be checked."""
     from ..checks.author_report import check_report
     from ..checks.authored import LIMITS
-    from ..checks.scan import AUDITED
     from .sandboxed import read_image
 
     request = found.request
@@ -310,7 +309,7 @@ def found_by_check(found: Opened, hosts: Sequence[str]) -> list[dict[str, Any]] 
     chosen = tuple(hosts) or ((request.host.name,) if request.host.family else ())
     work = partial(
         check_report, trusted=False, hosts=chosen,
-        limits=limits.for_images(AUDITED), yaml=limits.for_reading(),
+        limits=limits.for_images(), yaml=limits.for_reading(),
         rendering=limits.for_rendering(LIMITS.seconds, LIMITS.total),
         choice=None if found.source.definition is None else request.choice,
     )  # fmt: skip

@@ -177,7 +177,6 @@ class WatchedImage:
         """Print new findings, and name the corrected findings. Return whether the findings changed."""
         from ..checks.author_report import check_report
         from ..checks.authored import LIMITS
-        from ..checks.scan import AUDITED
         from ..definitions.detect import is_definition
         from .commands import check
 
@@ -187,7 +186,7 @@ class WatchedImage:
             check_report,
             hosts=(request.host.name,) if request.host_given else (),
             instances=(request.instance.read(),) if request.instance.is_given else (),
-            limits=limits.for_images(AUDITED),
+            limits=limits.for_images(),
             yaml=limits.for_reading(),
             rendering=limits.for_rendering(LIMITS.seconds, LIMITS.total),
             trusted=os.path.isdir(src),

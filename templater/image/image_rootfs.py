@@ -10,15 +10,13 @@ from ..model.entry import DIRECTORY, FILE, SYMLINK, Entry
 from ..model.errors import LimitError, TemplaterError
 from ..model.source import printable
 from ..planning.follow_links import Steps, clean, resolve
-from ..rootfs.memory import MemoryRootfs, node_of
-from ..rootfs.paths import components, no_directory
+from ..rootfs.memory import MemoryRootfs, _Node, node_of
+from ..rootfs.paths import components, no_directory, refuse_bad_path
 from .contents import SplitContents, UnifiedContents
 from .directory_members import Data
 from .limits import DEFAULT, MIB, HeldBytes, Limits, memory_of
 from .tar_reader import HARD_LINK, Member
 
-#: maximum number of names that are kept in memory
-_MAX_NAMES = 500_000
 #: estimated memory for a name, in addition to its text
 _NAME_BYTES = 400
 #: a directory for which the archive has no member
@@ -44,6 +42,8 @@ class ImageRootfs(MemoryRootfs):
         super().__init__()
         #: size of each regular file, by cleaned path
         self.sizes: dict[str, int] = {}
+        #: directories by path, while names are added: a walk from the root to each name is slow in deep trees
+        self._directories: dict[str, _Node] = {}
 
     def read(self, path: str, limit: int) -> bytes:
         """Return a file's bytes.
@@ -56,24 +56,55 @@ class ImageRootfs(MemoryRootfs):
         return data
 
     def add_parents(self, path: str) -> int:
-        """Create the missing directories above a path as unpacking does. Return their number."""
-        node, walked, created = self._root, "", 0
-        for name in components(path)[:-1]:
+        """Create the missing directories above a path as unpacking does. Return the memory for them."""
+        above = path[: path.rindex("/")]
+        if self._seen(above) is not None:
+            return 0
+        node, created = self._root, 0
+        names = components(path)[:-1]
+        for depth, name in enumerate(names):
             if node.kind != DIRECTORY:
-                raise no_directory(path, walked, node.kind)
+                raise no_directory(path, "/" + "/".join(names[:depth]), node.kind)
             below = node.children.get(name)
             if below is None:
                 below = node.children[name] = node_of(_IMPLIED)
                 created += 1
             node = below
-            walked += "/" + name
-        return created
+        if above and node.kind == DIRECTORY:
+            self._directories[above] = node
+        return created * _NAME_BYTES + memory_of(above)
+
+    def forget_directories(self) -> None:
+        """End the fast lookup of names: ``rename`` would make it wrong."""
+        self._directories.clear()
+
+    def entry(self, path: str) -> Entry | None:
+        directory = self._seen(path[: path.rfind("/")])
+        if directory is None:
+            return super().entry(path)
+        refuse_bad_path(path)
+        node = directory.children.get(path[path.rindex("/") + 1 :])
+        return None if node is None else node.entry()
 
     def fill(self, path: str, content: bytes) -> None:
         """Set the content of a file, also for the file's other hard links."""
         node = self._find(path)
         assert node is not None
         node.content = content
+
+    def _find(self, path: str) -> _Node | None:
+        if (node := self._seen(path)) is not None:
+            return node
+        directory = self._seen(path[: path.rfind("/")])
+        if directory is None:
+            return super()._find(path)
+        refuse_bad_path(path)
+        return directory.children.get(path[path.rindex("/") + 1 :])
+
+    def _seen(self, path: str) -> _Node | None:
+        """Return the directory at a path below ``/`` if ``add_parents`` saw it and it still exists."""
+        directory = self._directories.get(path)
+        return directory if directory is not None and directory.nlink else None
 
 
 def read_image_rootfs(
@@ -89,7 +120,6 @@ def read_image_rootfs(
     has files at these paths. Raises InputError if the image has no root filesystem, RefusedError for a
     hostile name, and LimitError for too many names.
     """
-    limits = limits._replace(members=min(limits.members, _MAX_NAMES))
     contents = UnifiedContents(path, limits) if rootfs is None else SplitContents(path, rootfs, limits)
     return read_rootfs(contents, targets, limits)
 
@@ -97,17 +127,17 @@ def read_image_rootfs(
 def read_rootfs(contents: Contents, targets: Iterable[str], limits: Limits = DEFAULT) -> ImageRootfs:
     """Read all names of a root filesystem, and the content of the files at ``targets``, following links."""
     tree = ImageRootfs()
-    held = HeldBytes(contents.name, limits._replace(held_bytes=limits.held_bytes * 3))
+    held = HeldBytes(contents.name, limits)
     for member, _ in contents.rootfs():
         held.add(memory_of(member.name, member.target), _NAME_BYTES)
         if member.name:
             path = "/" + member.name
-            created = tree.add_parents(path)
-            held.add(created * _NAME_BYTES)
+            held.add(tree.add_parents(path))
             _add(tree, path, member)
         elif member.kind == DIRECTORY:
             tree.own("/", member.mode, member.uid, member.gid)
     _read_files(contents, tree, _existing(tree, targets))
+    tree.forget_directories()
     return tree
 
 

@@ -14,18 +14,18 @@ GIB = 1024 * MIB
 
 
 class Limits(NamedTuple):
-    """Limits for every reader of images. Distribution images need less than a fifth of each limit."""
+    """Limits for every reader of images. Distribution images need less than a third of each limit."""
 
     #: the same limit that the daemons introduced for CVE-2026-41648
     metadata_bytes: int = MIB
     template_bytes: int = TEMPLATE_BYTES
     templates_bytes: int = 12 * MIB
-    members: int = 500_000
+    members: int = 300_000
     #: maximum size of one pax header, GNU long name or sparse map
     header_bytes: int = MIB
     #: maximum length of a member's path (PATH_MAX)
     name_bytes: int = 4096
-    #: maximum memory for names, link targets and attributes in one reader
+    #: maximum memory for names, link targets and attributes in one reader, and size of all extended headers
     held_bytes: int = 128 * MIB
     #: maximum size of the decompressed archive
     unpacked_bytes: int = 256 * GIB

@@ -16,6 +16,8 @@ _USTAR = b"ustar\0"
 _OLD_GNU = b"ustar  \0"
 #: the device number fields of most members: two zeros
 _NO_DEVICE = frozenset((bytes(16), b"0000000\0" * 2))
+#: the time fields of members from most tools
+_NO_TIMES = bytes(24)
 
 
 class Header:
@@ -41,9 +43,10 @@ class Header:
         if magic == _OLD_GNU:
             # In this format, the prefix field contains times. Go reads any other text in this field as a
             # prefix.
-            _number(block[345:357])
-            _number(block[357:369])
-            if any(block[369:500]) and self.type != tarfile.GNUTYPE_SPARSE:
+            if block[345:369] != _NO_TIMES:
+                _number(block[345:357])
+                _number(block[357:369])
+            if block[369:500].strip(b"\0") and self.type != tarfile.GNUTYPE_SPARSE:
                 raise ValueError("a header has unexpected text after its time fields")
         elif self.type == tarfile.GNUTYPE_SPARSE:
             raise ValueError("a sparse member's header is not in the format of GNU tar")
@@ -67,7 +70,9 @@ def _text(field: bytes) -> str:
 
 def _number(field: bytes) -> int:
     """Parse a number field: octal digits, or GNU tar's base 256, marked by its first byte."""
-    first = field[0]
+    first, last = field[0], field[-1]
+    if last in (0, 0x20) and field[:-1].isdigit():  # the common case
+        return int(field[:-1], 8)
     if first == 0o200:
         return int.from_bytes(field[1:], "big")
     if first == 0o377:

@@ -15,7 +15,7 @@ from ..model.errors import InputError, LimitError, RefusedError
 from ..model.source import printable
 from ..parsing.file_kind import BLOCK, COMPRESSIONS, TAR, describe, hint_for, recognise
 from .decompress import ByteStream, open_stream
-from .limits import DEFAULT, Limits
+from .limits import DEFAULT, HeldBytes, Limits
 from .tar_header import Header
 
 HARD_LINK = "hard link"
@@ -96,6 +96,7 @@ class Archive:
         self._padding = 0
         self._ended = False
         self._global_records = 0
+        self._extended_headers = HeldBytes(stream.path, stream.limits)
         head = stream.peek(BLOCK)
         kind = recognise(head)
         if kind != TAR:
@@ -109,7 +110,10 @@ class Archive:
         while (member := self._next(shared)) is not None:
             self.count += 1
             if self.count > self.limits.members:
-                raise LimitError(f"'{self.stream.path}' has more than {self.limits.members} members")
+                raise LimitError(
+                    f"'{self.stream.path}' has more than {self.limits.members} members",
+                    hint="if you trust the image, raise the limit: --limit members=…",
+                )
             yield member
 
     def read(self, member: Member, limit: int) -> bytes:
@@ -275,6 +279,7 @@ class Archive:
                 f"'{self.stream.path}' has an extended header of {size} bytes, "
                 f"more than the limit of {self.limits.header_bytes}"
             )
+        self._extended_headers.add(size)
         data = self._head(size + -size % BLOCK)
         if len(data) < size + -size % BLOCK:
             raise self._cut_short("the data ends inside an extended header")

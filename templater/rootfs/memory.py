@@ -2,7 +2,7 @@
 
 from ..model.entry import DIRECTORY, FILE, SYMLINK, Entry
 from ..model.errors import LimitError, RefusedError, WriteError
-from .paths import MissingError, components, encoded, no_directory, not_regular
+from .paths import MissingError, components, encoded, no_directory, not_regular, refuse_bad_path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -275,27 +275,27 @@ class MemoryRootfs:
 
     def _find(self, path: str) -> "_Node | None":
         node: _Node | None = self._root
-        walked = ""
-        for name in components(path):
+        names = components(path)
+        for depth, name in enumerate(names):
             if node is None:
                 return None
             if node.kind != DIRECTORY:
-                raise no_directory(path, walked, node.kind)
+                raise no_directory(path, "/" + "/".join(names[:depth]), node.kind)
             node = node.children.get(name)
-            walked += "/" + name
         return node
 
     def _parent(self, path: str) -> "tuple[_Node, str]":
-        names = components(path)
-        if not names:
+        refuse_bad_path(path)
+        if path == "/":
             raise RefusedError("can't write to '/': it is the root directory itself")
-        above = path[: -len(names[-1]) - 1] or "/"
+        above, _, name = path.rpartition("/")
+        above = above or "/"
         parent = self._find(above)
         if parent is None:
             raise WriteError(f"{path!r}: {above!r} does not exist")
         if parent.kind != DIRECTORY:
             raise no_directory(path, above, parent.kind)
-        return parent, names[-1]
+        return parent, name
 
     def _new(self, path: str, node: _Node) -> None:
         directory, name = self._parent(path)

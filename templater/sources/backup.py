@@ -7,7 +7,6 @@ ignored, because a start ignores them too.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 from ..image.directory_members import Data
 from ..image.image_rootfs import ImageRootfs, read_rootfs
@@ -94,7 +93,7 @@ class BackupImage(TarballImage):
                     hint="pack the backup and the image in two archives",
                 )
             return
-        member = _inside(member, name, part)
+        _move_inside(member, name, part)
         inside = self._layout.check(member)
         if inside == BACKUP_YAML:
             self.backup_yaml = self._read_text(member, name)
@@ -128,23 +127,23 @@ class _BackupContents:
                     continue
                 if name == top and member.uid >= FIRST_SHIFTED:
                     ids = shifted(member.uid, member.gid)
-                uid, gid = ids.in_container(member.uid, member.gid)
-                found = replace(_inside(member, name, f"{top}/"), uid=uid, gid=gid)
-                refuse_deep(found.name)
-                data = archive.chunks(member) if member.kind == FILE else iter(())
-                yield (replace(found, name="") if name == top else found), data
+                member.uid, member.gid = ids.in_container(member.uid, member.gid)
+                _move_inside(member, name, f"{top}/")
+                if name == top:
+                    member.name = ""
+                refuse_deep(member.name)
+                yield member, archive.chunks(member) if member.kind == FILE else iter(())
 
 
 def _part_of(name: str) -> str | None:
     return next((part for part in PARTS if name.startswith(part)), None)
 
 
-def _inside(member: Member, name: str, part: str) -> Member:
-    """Return the member with its name, and a hard link's target, relative to ``part``."""
-    target = member.target
+def _move_inside(member: Member, name: str, part: str) -> None:
+    """Set the member's name, and a hard link's target, relative to ``part``."""
+    member.name = name.removeprefix(part)
     if member.kind == HARD_LINK:
-        target = target.removeprefix("./").removeprefix(part)
-    return replace(member, name=name.removeprefix(part), target=target)
+        member.target = member.target.removeprefix("./").removeprefix(part)
 
 
 def is_backup(path: str, limits: Limits = DEFAULT) -> bool:

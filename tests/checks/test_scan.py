@@ -12,11 +12,12 @@ import pytest
 from templater.checks.base import ScannedImage
 from templater.checks.finding import Severity, all_checks, audit
 from templater.checks.sarif import sarif_document
-from templater.checks.scan import AUDITED, scan_image
+from templater.checks.scan import scan_image
 from templater.cli.commands.audit import uri_of
 from templater.cli.main import main
 from templater.image.build import Packing, build
 from templater.image.contents import open_contents
+from templater.image.limits import DEFAULT
 from templater.model.entry import FILE, Entry, TemplateFile
 from templater.model.errors import LimitError
 
@@ -297,7 +298,7 @@ def test_files_beyond_a_read_limit_are_not_reported_as_missing(tmp_path):
         for name in ("metadata.yaml", "templates"):
             tar.add(ROOT / "sample-images" / "alpine" / name, name)
     path = str(tmp_path / "image.tar")
-    found = audit(scan_image(path, AUDITED._replace(members=2)))
+    found = audit(scan_image(path, DEFAULT._replace(members=2)))
     assert [finding.check for finding in found if "not in the image" in finding.message] == []
     assert any("more than 2" in finding.message for finding in found)
     assert not any("more than" in finding.message for finding in audit(scan_image(path)))
@@ -332,4 +333,4 @@ def test_an_audit_reads_at_most_200_times_the_compressed_size_of_an_image(tmp_pa
             member.size = size
             tar.addfile(member, io.BytesIO(bytes(size)))
     with pytest.raises(LimitError, match="more than 200 times its size"):
-        raise scan_image(str(path), AUDITED._replace(ratio_from=1 << 20)).errors[0]
+        raise scan_image(str(path), DEFAULT._replace(ratio_from=1 << 20)).errors[0]

@@ -63,7 +63,6 @@ def command(
 ) -> int:
     from ... import __version__
     from ...checks.report import audit_report, summary
-    from ...checks.scan import AUDITED
     from ...checks.security.runaway import LIMITS
 
     if rootfs is None:
@@ -79,7 +78,7 @@ def command(
     work = partial(
         audit_report,
         at_least=at_least,
-        limits=limits.for_images(AUDITED),
+        limits=limits.for_images(),
         yaml=limits.for_reading(),
         rendering=limits.for_rendering(LIMITS.seconds, LIMITS.total),
         instance=described,

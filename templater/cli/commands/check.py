@@ -155,7 +155,6 @@ def command(
     from ... import __version__
     from ...checks.author_report import check_report, fix_image
     from ...checks.authored import LIMITS
-    from ...checks.scan import AUDITED
     from ...definitions.detect import is_definition
     from .audit import uri_of
 
@@ -191,7 +190,7 @@ def command(
             "hosts": hosts,
             "instances": () if described is None else (described,),
             "at_least": at_least,
-            "limits": limits.for_images(AUDITED),
+            "limits": limits.for_images(),
             "yaml": limits.for_reading(),
             "rendering": limits.for_rendering(LIMITS.seconds, LIMITS.total),
             "sarif": (__version__, uri_of(source)) if report == "sarif" else None,

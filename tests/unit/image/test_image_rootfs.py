@@ -91,6 +91,36 @@ def test_a_later_member_replaces_an_earlier_member_of_the_same_name(tmp_path: Pa
     assert tree.read("/c", 100) == b"second"
 
 
+def test_names_below_a_replaced_directory_are_not_found_in_the_old_directory(tmp_path: Path) -> None:
+    members = [
+        ("rootfs/a/b/c", tarfile.REGTYPE, b"1"),
+        ("rootfs/a", tarfile.SYMTYPE, "x"),
+        ("rootfs/a", tarfile.DIRTYPE, ""),
+        ("rootfs/a/b/d", tarfile.REGTYPE, b"2"),
+        ("rootfs/e", tarfile.LNKTYPE, "rootfs/a/b/c"),
+        ("rootfs/f", tarfile.LNKTYPE, "rootfs/a/b/d"),
+    ]
+    tree = read_image_rootfs(tarball(tmp_path / "i.tar", *members), targets=["/f"])
+    assert [path for path, _ in tree.walk()] == ["/a", "/a/b", "/a/b/d", "/f"]
+    assert tree.read("/f", 100) == b"2"
+    tree.rename("/a/b", "/g")
+    assert tree.entry("/a/b/d") is None
+
+
+def test_a_name_below_a_file_is_refused(tmp_path: Path) -> None:
+    members = [("rootfs/a/b", tarfile.REGTYPE, b""), ("rootfs/a/b/c/d", tarfile.REGTYPE, b"")]
+    with pytest.raises(RefusedError, match="'/a/b' is a file, not a directory"):
+        read_image_rootfs(tarball(tmp_path / "i.tar", *members))
+
+
+@pytest.mark.parametrize("above", ["a/b/", ""])
+def test_a_name_longer_than_255_bytes_is_refused_below_a_known_directory(tmp_path: Path, above: str) -> None:
+    members = [(f"rootfs/{above}{name}", tarfile.REGTYPE, b"") for name in ("x", "é" * 127 + "x")]
+    assert read_image_rootfs(tarball(tmp_path / "i.tar", *members)).entry(f"/{above}" + "é" * 127 + "x")
+    with pytest.raises(RefusedError, match="is longer than 255 bytes"):
+        read_image_rootfs(tarball(tmp_path / "j.tar", (f"rootfs/{above}{'é' * 128}", tarfile.REGTYPE, b"")))
+
+
 def test_an_image_without_a_root_filesystem_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no root filesystem"):
         read_image_rootfs(tarball(tmp_path / "i.tar"))

@@ -154,6 +154,10 @@ def test_an_archive_that_tools_read_differently_or_that_is_damaged_is_refused(tm
             "'IMAGE' has an extended header of 2001 bytes, more than the limit of 2000",
         ),
         (
+            lambda n: pax({"comment": b"a" * 84}) + long_name(b"a" * (n - 96)) + file(), {"held_bytes": 2000},
+            2000, LimitError, "'IMAGE' has names and attributes of more than 2000 bytes together",
+        ),
+        (
             lambda n: pax({"path": b"a" * n}) + file(), {"name_bytes": 300}, 300, LimitError,
             "'IMAGE' has a member whose name or target exceeds 300 characters",
         ),
@@ -187,7 +191,7 @@ def test_an_archive_that_tools_read_differently_or_that_is_damaged_is_refused(tm
             LimitError, "'IMAGE' has a sparse file with too many pieces",
         ),
     ],
-    ids=["members", "header", "name", "target", "attribute", "value", "globals", "in a row", "size", "map"],
+    ids=["members", "header", "all headers", "name", "target", "attribute", "value", "globals", "in a row", "size", "map"],
 )  # fmt: skip
 def test_an_archive_at_a_limit_is_read_and_a_larger_one_is_refused(tmp_path, make, limits, most, kind, said):
     given = DEFAULT._replace(**limits)
