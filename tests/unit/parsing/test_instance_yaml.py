@@ -119,7 +119,7 @@ def test_the_default_instance_is_a_container_c1():
 # incus config show
 
 
-def test_the_output_of_incus_config_show_keeps_profiles_as_separate_layers():
+def test_the_output_of_incus_config_show_is_read_with_profiles_as_separate_layers():
     instance = read(CONFIG_SHOW, profiles=profiles(WEB, DEFAULT))
     assert [profile.name for profile in instance.profiles] == ["default", "web"]
     assert instance.expanded_config() == {
@@ -143,7 +143,7 @@ def test_notes_say_which_name_and_type_are_assumed_for_the_output_of_incus_confi
     )
 
 
-def test_a_given_name_and_type_give_no_note_about_assumptions():
+def test_a_name_and_a_type_from_options_cause_no_note_about_assumptions():
     instance = read(CONFIG_SHOW, profiles=profiles(DEFAULT, WEB), name="n", type="vm")
     assert (instance.name, instance.type, instance.notes) == ("n", VIRTUAL_MACHINE, ())
 
@@ -168,7 +168,7 @@ def test_a_note_says_that_a_missing_type_in_daemon_output_is_assumed():
     assert read("name: a\n").notes == ()
 
 
-def test_listed_profiles_without_given_contents_are_an_error():
+def test_profiles_without_their_contents_are_an_error():
     error = error_of(CONFIG_SHOW)
     assert isinstance(error, InputError)
     assert error.message == "profiles: the contents of 'default', 'web' were not given"
@@ -180,7 +180,7 @@ def test_giving_only_one_of_two_listed_profiles_is_an_error():
     assert "contents of 'web' were not given" in error_of(CONFIG_SHOW, profiles=profiles(DEFAULT)).message
 
 
-def test_devices_show_that_profiles_are_already_expanded_and_a_note_says_so():
+def test_a_description_with_all_devices_counts_as_already_expanded_and_causes_a_note():
     instance = read(EXPANDED)
     assert instance.profiles == ()
     assert list(instance.expanded_devices()) == ["eth0", "root"]
@@ -193,7 +193,7 @@ def test_a_local_root_disk_does_not_imply_expanded_profiles():
     assert "were not given" in error_of(text).message
 
 
-def test_an_option_says_whether_profiles_are_already_expanded():
+def test_an_option_overrides_whether_profiles_count_as_already_expanded():
     assert read(CONFIG_SHOW, expanded=True).profiles == ()
     assert not any("expanded" in note for note in read(EXPANDED, expanded=True).notes)
     assert "were not given" in error_of(EXPANDED, expanded=False).message
@@ -229,17 +229,17 @@ def test_all_instances_of_a_list_are_read():
 @pytest.mark.parametrize(
     "envelope", [{"type": "sync", "status_code": 200}, {"status_code": 200, "error": ""}]
 )
-def test_the_output_of_incus_query_is_read_with_or_without_its_envelope(envelope):
+def test_the_output_of_incus_query_is_read_with_and_without_the_response_envelope(envelope):
     assert read(API).name == read(envelope | {"metadata": API}).name == "web1"
     assert read(envelope | {"metadata": [API]}).name == "web1"
 
 
-def test_given_profiles_replace_expanded_values():
+def test_profiles_from_options_replace_the_expanded_values():
     instance = read(API, profiles=profiles("name: default\nconfig: {user.site: there, user.own: '2'}\n"))
     assert instance.expanded_config() == {"user.site": "there", "user.own": "1", "limits.cpu": "2"}
 
 
-def test_the_output_of_incus_query_can_be_yaml():
+def test_the_output_of_incus_query_may_be_yaml():
     text = "name: web1\ntype: virtual-machine\nexpanded_config: {a: b}\nprofiles: [default]\nconfig: {}\n"
     assert read(text).expanded_config() == {"a": "b"}
 
@@ -254,7 +254,7 @@ def test_the_output_of_incus_query_can_be_yaml():
         ("instance", {"version": 2, "pools": [], "volumes": [], "snapshots": []}),
     ],
 )
-def test_backup_yaml_includes_its_profiles(key, others):
+def test_the_description_in_backup_yaml_includes_its_profiles(key, others):
     api = {name: API[name] for name in ("name", "type", "config", "devices", "profiles", "expanded_config")}
     profile = {"name": "default", "config": {"user.site": "here", "limits.cpu": "1"}, "devices": {}}
     instance = read({key: api, "profiles": [profile], **others})
@@ -264,14 +264,14 @@ def test_backup_yaml_includes_its_profiles(key, others):
     assert instance.expanded_config()["user.site"] == "here"
 
 
-def test_backup_yaml_without_profiles_is_already_expanded():
+def test_the_description_in_backup_yaml_without_profiles_counts_as_already_expanded():
     assert read({"container": API, "profiles": []}).expanded_config()["user.site"] == "here"
 
 
 # templater's short form
 
 
-def test_a_short_description_uses_the_keys_of_daemon_output():
+def test_a_short_description_has_the_same_keys_as_the_daemon_output():
     text = """\
 name: web1
 config:
@@ -299,17 +299,17 @@ profiles:
     assert instance.expanded_devices() == {"eth0": {"type": "nic", "mtu": "1500"}}
 
 
-def test_json_scalars_become_strings_as_in_the_daemons():
+def test_json_scalars_are_converted_to_strings_as_in_the_daemons():
     instance = read('{"name": "a", "config": {"a": true, "b": 1.50, "c": 5, "d": null, "e": 1e3}}')
     assert instance.expanded_config() == {"a": "true", "b": "1.50", "c": "5", "d": "", "e": "1e3"}
 
 
-def test_the_key_privileged_sets_security_privileged_unless_the_configuration_has_it():
+def test_the_key_privileged_sets_security_privileged_unless_the_configuration_sets_it():
     assert read("privileged: true\n").privileged
     assert not read("privileged: true\nconfig: {security.privileged: 'false'}\n").privileged
 
 
-def test_anchors_and_merge_keys_are_resolved():
+def test_yaml_anchors_and_merge_keys_in_a_description_are_resolved():
     text = "name: a\nx: &x {a: '1', b: '1'}\nconfig: {b: '2', <<: *x}\ndevices: {e: &e {type: nic}, f: *e}\n"
     instance = read(text)
     assert instance.expanded_config() == {"a": "1", "b": "2"}
@@ -347,7 +347,7 @@ def test_a_note_suggests_the_right_spelling_of_a_misspelled_key():
         ("a: \xff".encode("latin-1").decode("utf-8", "surrogateescape"), "invalid UTF-8: byte 0xff", (1, 4)),
     ],
 )
-def test_an_invalid_description_is_one_error_with_its_position(text, message, place):
+def test_an_invalid_description_gives_one_error_with_its_position(text, message, place):
     error = error_of(text)
     assert error.message.startswith(message)
     assert (error.span.line, error.span.column) == place
@@ -378,12 +378,12 @@ def test_a_file_of_another_kind_is_refused_as_an_instance_description(text, mess
     assert "this is an image" in message or "incus config show" in error.hint
 
 
-def test_an_instance_may_have_no_keys_or_unknown_keys():
+def test_an_instance_description_may_have_no_keys_or_unknown_keys():
     assert read("{}").type == read("services: {}\nname: a\n").type == CONTAINER
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 100_000, "a: " + "[" * 53_000])
-def test_deep_nesting_is_refused(text):
+def test_a_deeply_nested_instance_description_is_refused(text):
     assert isinstance(error_of(text), LimitError)
 
 
@@ -402,7 +402,7 @@ def test_a_note_says_that_a_profile_missing_in_the_description_is_applied_last()
     assert "profile 'extra' is applied last: the description does not list it" in instance.notes
 
 
-def test_profiles_without_a_description_keep_the_given_order():
+def test_profiles_without_an_instance_description_apply_in_the_given_order():
     instance = read_instance(None, profiles=profiles(DEFAULT, WEB))
     assert instance.expanded_config() == {"user.role": "www", "user.site": "here"}
 
@@ -410,7 +410,7 @@ def test_profiles_without_a_description_keep_the_given_order():
 # overrides
 
 
-def test_overrides_take_precedence_over_everything():
+def test_key_options_take_precedence_over_the_description_and_the_profiles():
     instance = read(
         CONFIG_SHOW,
         profiles=profiles(DEFAULT, WEB),
@@ -423,7 +423,7 @@ def test_overrides_take_precedence_over_everything():
     assert list(instance.expanded_devices()) == ["eth0", "root", "eth1"]
 
 
-def test_unsetting_a_key_reveals_the_profile_value():
+def test_unsetting_a_key_gives_it_the_value_from_the_profile():
     profile = Profile("p", {"a": "profile"})
     instance = overridden(
         read_instance(None, profiles=[profile], config={"a": "own"}), config={"a": ""}, devices={}
@@ -437,7 +437,7 @@ def test_a_device_without_a_type_is_refused():
     assert caught.value.message == "device 'eth0' has no type, and no profile defines it"
 
 
-def test_overrides_do_not_modify_the_original():
+def test_key_options_do_not_modify_the_original_instance():
     before = read_instance(None, config={"a": "1"})
     overridden(before, name="n", config={"a": "2"}, devices={"d": {"type": "none"}})
     assert (before.name, dict(before.config), dict(before.devices)) == ("c1", {"a": "1"}, {})
@@ -459,19 +459,19 @@ def test_an_instance_of_a_list_is_selected_by_a_name_after_the_file_path(tmp_pat
     assert caught.value.message == f"can't read '{tmp_path}/none.yaml': no such file or directory"
 
 
-def test_standard_input_is_read(monkeypatch):
+def test_an_instance_description_is_read_from_standard_input(monkeypatch):
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(json.dumps([API]).encode())))
     assert read_instance_file("-").name == "web1"
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "..", "a\nb", "x" * 256, "web 1", "-web"])
-def test_an_invalid_name_is_refused(name):
+def test_an_invalid_instance_name_is_refused(name):
     with pytest.raises(RefusedError, match="invalid instance name"):
         read_instance_file(name=name)
 
 
 @pytest.mark.parametrize("name", ["web_1", "web.1", "web-", "12", "w" * 64])
-def test_a_note_tells_which_hosts_refuse_the_name_of_the_instance(name):  # observed on Incus 6.0.4
+def test_a_note_says_which_hosts_refuse_the_name_of_the_instance(name):  # observed on Incus 6.0.4
     assert any("LXD and Incus" in note for note in read_instance_file(name=name).notes)
     assert not read_instance_file(name="Web-1").notes
 
@@ -512,7 +512,7 @@ def test_a_list_of_instances_can_be_read_in_pieces_of_any_size(step):
     assert names == ["é😀A", "b"]
 
 
-def test_the_first_instance_is_yielded_before_the_last_is_read():
+def test_the_first_instance_of_a_list_is_returned_before_the_last_is_read():
     stream = io.BytesIO(fleet(20_000))
     assert next(stream_instances(stream.read, "x")).name == "c0"
     assert stream.tell() < 1 << 20
@@ -532,7 +532,7 @@ def test_the_first_instance_is_yielded_before_the_last_is_read():
         (b"[5]", "an instance must be a mapping, not text"),
     ],
 )
-def test_a_damaged_list_of_instances_is_one_error(data, message):
+def test_a_damaged_list_of_instances_gives_one_error(data, message):
     with pytest.raises(InputError) as caught:
         list(stream_instances(io.BytesIO(data).read, "x"))
     assert caught.value.message.startswith(message)
@@ -546,7 +546,7 @@ def test_a_damaged_list_of_instances_is_one_error(data, message):
         b'\xef\xbb\xbf [{"name": "c1"}, {"name": "c2"}]',
     ],
 )
-def test_every_format_of_a_list_of_instances_is_read(data, tmp_path):
+def test_a_list_of_instances_is_read_in_every_supported_format(data, tmp_path):
     assert [instance.name for instance in stream_instances(io.BytesIO(data).read, "x")] == ["c1", "c2"]
     (tmp_path / "all").write_bytes(data)
     assert [instance.name for instance in read_instances_file(tmp_path / "all")] == ["c1", "c2"]
@@ -602,7 +602,7 @@ def test_ten_thousand_instances_are_read_in_constant_memory(tmp_path):
         {"devices": {"eth0": {"type": "nic", "mtu": 1500}}},
     ],
 )
-def test_a_non_text_argument_is_refused(given):
+def test_an_argument_of_the_wrong_type_is_refused(given):
     with pytest.raises(UsageError, match="not a string"):
         read_instance(None, **given)
 
@@ -617,12 +617,12 @@ def test_a_message_about_missing_profiles_names_at_most_twenty_profiles():
     assert caught.value.message.endswith("'p18', 'p19' and 10 more were not given")
 
 
-def test_too_many_profiles_are_a_limit_error():
+def test_too_many_profiles_give_a_limit_error():
     with pytest.raises(LimitError, match="lists more than 10000 profiles"):
         read_instance(description(profiles=["p"] * 10_001))
 
 
-def test_notes_of_unknown_keys_are_limited_in_number_and_length():
+def test_notes_about_unknown_keys_are_limited_in_number_and_length():
     notes = read_instance(description(**{f"{number}-" + "x" * 300: 1 for number in range(30)})).notes
     told = [note for note in notes if "unknown" in note]
     assert len(told) == 21
@@ -630,7 +630,7 @@ def test_notes_of_unknown_keys_are_limited_in_number_and_length():
     assert all(len(note) < 300 for note in told)
 
 
-def test_a_message_about_an_unknown_instance_is_short():
+def test_an_error_about_an_unknown_instance_name_is_short():
     with pytest.raises(InputError) as caught:
         read_instance(Source("desc", json.dumps([{"name": "w" * 1000, "config": {}}] * 30)), "y" * 1000)
     assert len(caught.value.message) < 300
@@ -638,7 +638,7 @@ def test_a_message_about_an_unknown_instance_is_short():
     assert len(caught.value.hint) < 6000
 
 
-def test_a_description_of_more_than_32_mib_is_a_limit_error(tmp_path):
+def test_a_description_of_more_than_32_mib_gives_a_limit_error(tmp_path):
     path = tmp_path / "all.json"
     path.touch()
     path.write_bytes(b"{" + b" " * (32 << 20))
@@ -646,7 +646,7 @@ def test_a_description_of_more_than_32_mib_is_a_limit_error(tmp_path):
         read_instance_file(str(path))
 
 
-def test_json_with_a_million_lists_and_objects_is_a_limit_error():
+def test_json_with_a_million_lists_and_objects_gives_a_limit_error():
     text = f'{{"config": {{"a": [{",".join(["[]"] * LIMITS.nodes)}]}}}}'
     with pytest.raises(LimitError, match="has more than 1000000 values"):
         read_instance(Source("a.json", text))
@@ -659,6 +659,6 @@ def test_json_with_a_million_lists_and_objects_is_a_limit_error():
         (r"\ud83d\ude00", "\U0001f600"), (r"\uD83D\uDE00", "\U0001f600"), (r"\ud83d\ud83d\ude00", "\ufffd\U0001f600"),
     ],
 )  # fmt: skip
-def test_half_of_a_surrogate_pair_in_json_is_replaced_as_in_go(text, value):
+def test_a_lone_surrogate_in_json_is_replaced_as_in_go(text, value):
     instance = read_instance(source(f'{{"name": "c1", "config": {{"user.a": "{text}"}}}}'))
     assert instance.config["user.a"] == value

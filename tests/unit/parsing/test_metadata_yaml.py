@@ -94,13 +94,13 @@ def parser(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.mark.parametrize("case", cases("v2"))
 @pytest.mark.usefixtures("parser")
-def test_yaml_v2_decodes_as_recorded(case):
+def test_metadata_is_decoded_as_recorded_with_go_yaml_v2(case):
     compare(text_of(case), "v2", case["v2"], case["v2"].get("error", ""))
 
 
 @pytest.mark.parametrize("case", cases("v3"))
 @pytest.mark.usefixtures("parser")
-def test_yaml_v4_decodes_as_recorded(case):
+def test_metadata_is_decoded_as_recorded_with_go_yaml_v4(case):
     compare(text_of(case), "v4", case["v3"], in_v4_words(case["v3"].get("error", "")))
 
 
@@ -114,7 +114,7 @@ def compare(text: bytes, yaml: str, recorded: dict, words: str) -> None:
         assert error.yaml_error == words
 
 
-def test_every_field_has_a_span():
+def test_every_metadata_field_has_a_position():
     text = (
         "architecture: x86_64\n"
         "templates:\n"
@@ -152,7 +152,7 @@ def test_positions_in_metadata_do_not_depend_on_the_encoding(mark, newline, enco
     assert (error.span.line, error.span.column, error.span.text) == (3, 17, "x")
 
 
-def test_an_error_names_the_expected_value_and_gives_a_hint():
+def test_a_metadata_error_names_the_expected_value_and_gives_a_hint():
     error = error_of("templates:\n  /etc/hosts:\n    when: start\n")
     assert error.explain().splitlines() == [
         "metadata.yaml:3:11: 'when' must be a list",
@@ -162,7 +162,7 @@ def test_an_error_names_the_expected_value_and_gives_a_hint():
     ]
 
 
-def test_errors_after_the_first_are_notes_of_the_first_error():
+def test_further_metadata_errors_are_notes_of_the_first_error():
     error = error_of("templates:\n  /a: {when: x, create_only: 1}\n  /b: [c]\n")
     assert error.message == "'when' must be a list"
     assert error.notes == (
@@ -171,7 +171,7 @@ def test_errors_after_the_first_are_notes_of_the_first_error():
     )
 
 
-def test_the_number_of_listed_errors_is_limited():
+def test_the_number_of_errors_that_a_metadata_error_lists_is_limited():
     error = error_of("templates:\n" + "".join(f"  /{i}: [x]\n" for i in range(1000)))
     assert len(error.notes) == 21
     assert error.notes[-1] == "and 979 more problems"
@@ -199,7 +199,7 @@ def test_the_number_of_listed_errors_is_limited():
         ("", "the file contains no YAML document"),
     ],
 )
-def test_likely_mistakes_that_go_accepts_are_findings(text, finding):
+def test_likely_metadata_mistakes_that_go_accepts_are_findings(text, finding):
     found = [message for message, _ in read(text).findings]
     assert any(message.startswith(finding) for message in found), found
 
@@ -210,12 +210,12 @@ def test_every_metadata_finding_has_a_position():
     assert (span.line, span.column, span.text) == (2, 1, "kreation_date")
 
 
-def test_a_valid_file_has_no_findings():
+def test_a_valid_metadata_file_has_no_findings():
     text = "architecture: x\ncreation_date: 5\ntemplates: {/a: {when: [create], template: t}}\n"
     assert read(text).findings == read(text, "v4").findings == ()
 
 
-def test_attack_54_null_entries_are_preserved():
+def test_attack_54_null_entries_in_metadata_are_preserved():
     metadata = read("templates:\n  /a:\n  /b: ~\n  /c: {}\n")
     assert [rule.null for rule in metadata.rules] == [True, True, False]
 
@@ -226,7 +226,7 @@ def test_a_null_document_differs_from_an_empty_one():
     assert not read("{}").null
 
 
-def test_rules_keep_file_order_and_a_duplicate_keeps_its_later_position():
+def test_rules_keep_the_file_order_and_the_last_of_two_duplicates_counts():
     text = "templates: {/a: {template: x}, /b: {template: y}, /a: {template: z}}\n"
     assert [(rule.path, rule.template) for rule in read(text).rules] == [("/b", "y"), ("/a", "z")]
 
@@ -264,7 +264,7 @@ def test_rules_keep_file_order_and_a_duplicate_keeps_its_later_position():
         ),
     ],
 )
-def test_attack_54_error_texts_match_those_of_incus_7(text, words):
+def test_attack_54_metadata_errors_have_the_text_of_incus_7(text, words):
     assert error_of(text, "v4").yaml_error == words
 
 
@@ -289,7 +289,7 @@ def test_attack_54_error_texts_match_those_of_incus_7(text, words):
         ),
     ],
 )
-def test_parser_error_texts_match_the_host(yaml, text, words):
+def test_yaml_parser_errors_have_the_text_of_the_host(yaml, text, words):
     assert error_of(text, yaml).yaml_error == words
 
 
@@ -297,7 +297,7 @@ def test_parser_error_texts_match_the_host(yaml, text, words):
     "case",
     [pytest.param(case, marks=parser_marks(case), id=case["name"]) for case in RECORDED],
 )
-def test_both_parsers_give_the_same_result(case, monkeypatch):
+def test_the_c_parser_and_the_python_parser_give_the_same_metadata(case, monkeypatch):
     answers = []
     for has_libyaml in (yaml_nodes.HAS_LIBYAML, False):
         monkeypatch.setattr(yaml_nodes, "HAS_LIBYAML", has_libyaml)
@@ -308,7 +308,7 @@ def test_both_parsers_give_the_same_result(case, monkeypatch):
     assert answers[0] == answers[1]
 
 
-def test_yaml_v2_hosts_accept_documents_that_incus_7_refuses():
+def test_hosts_with_yaml_v2_accept_documents_that_incus_7_refuses():
     assert read("properties: {e: 2020-01-01}").properties == {"e": "2020-01-01"}
     assert read("creation_date: 1.5").creation_date == 1
     assert read("architecture: a\n---\n[").architecture == "a"
@@ -342,14 +342,14 @@ def laughs(levels: int, width: int, item: str = "x") -> str:
 
 
 @pytest.mark.parametrize("yaml", ["v2", "v4"])
-def test_attack_51_a_billion_laughs_is_refused_at_its_line(yaml):
+def test_attack_51_a_billion_laughs_document_is_refused_with_its_line(yaml):
     error = hostile_error(laughs(9, 9), yaml)
     assert error.message == "more than 400000 nodes when aliases are expanded"
     assert error.span.line == 6
 
 
 @pytest.mark.parametrize("yaml", ["v2", "v4"])
-def test_attack_51_multiplying_merge_keys_are_refused(yaml):
+def test_attack_51_yaml_merge_keys_that_multiply_the_entries_are_refused(yaml):
     keys = ", ".join(f"k{i}: v" for i in range(8))
     lines = [f"a0: &a0 {{{keys}}}"]
     lines += [f"a{i}: &a{i} {{<<: [{', '.join([f'*a{i - 1}'] * 8)}]}}" for i in range(1, 9)]
@@ -359,21 +359,21 @@ def test_attack_51_multiplying_merge_keys_are_refused(yaml):
 
 @pytest.mark.parametrize("text", ["[" * 100_000, "{a: " * 30_000, "- " * 100_000, "x: " + "[" * 53_000])
 @pytest.mark.parametrize("yaml", ["v2", "v4"])
-def test_attack_51_deep_nesting_is_refused_early(text, yaml):
+def test_attack_51_a_deeply_nested_yaml_document_is_refused_early(text, yaml):
     assert hostile_error(text, yaml).message == "nested more than 64 levels deep"
 
 
 @pytest.mark.slow
-def test_attack_51_a_million_keys_are_refused():
+def test_attack_51_a_document_with_a_million_keys_is_refused():
     assert hostile_error("{" + "a, " * 300_000 + "}").message == "more than 200000 nodes"
     assert "larger than 1 MiB" in hostile_error("".join(f"k{i}: v\n" for i in range(1_000_000))).message
 
 
-def test_attack_51_a_huge_scalar_is_refused():
+def test_attack_51_a_huge_yaml_scalar_is_refused():
     assert "larger than 1 MiB" in hostile_error("a: " + "x" * 50_000_000).message
 
 
-def test_attack_51_a_million_aliases_are_refused():
+def test_attack_51_a_document_with_a_million_yaml_aliases_is_refused():
     assert hostile_error("a: &a x\nb: [" + "*a," * 300_000 + "]\n").message == "more than 200000 nodes"
 
 
@@ -391,7 +391,7 @@ def test_the_size_limit_of_metadata_counts_bytes_and_not_characters():
 @pytest.mark.parametrize(
     "place", ["{tag} x", "{{properties: {tag} {{a: b}}}}", "x: {tag} [a]", "? {tag} x\n: y"]
 )
-def test_attack_52_a_tag_creates_no_python_object(tag, place):
+def test_attack_52_a_yaml_tag_creates_no_python_object(tag, place):
     error = error_of(place.format(tag=tag))
     assert error.message == f"tag '{tag}' is not allowed"
     assert error.span.text.startswith(tag[:1])
@@ -424,14 +424,14 @@ def test_attack_53_duplicate_keys_are_handled_as_by_the_host():
     ],
 )
 @pytest.mark.parametrize("yaml", ["v2", "v4"])
-def test_attack_54_a_wrong_type_is_one_error_with_its_position(text, message, yaml):
+def test_attack_54_a_value_of_the_wrong_type_gives_one_error_with_its_position(text, message, yaml):
     error = error_of(text, yaml)
     assert error.message == message
     assert error.span.line == 1
 
 
 @pytest.mark.parametrize("scalar", ["0755", "010", "yes", "no", "3.10", "12:30", "1e3", "0o17", "=", "1_000"])
-def test_attack_55_a_scalar_keeps_its_text(scalar):
+def test_attack_55_a_yaml_scalar_keeps_its_text(scalar):
     text = f"properties: {{{scalar}: {scalar}}}\ntemplates: {{{scalar}: {{template: {scalar}, mode: {scalar}}}}}\n"
     for yaml in ("v2", "v4"):
         metadata = read(text, yaml)
@@ -447,7 +447,7 @@ def test_attack_55_a_date_keeps_its_text_only_with_yaml_v2():
 
 
 @pytest.mark.slow
-def test_attack_56_a_hundred_thousand_entries_are_refused_and_fewer_take_linear_time():
+def test_attack_56_a_hundred_thousand_rules_are_refused_and_fewer_take_linear_time():
     entry = "{when: [create], template: t}"
     many = "templates:\n" + "".join(f"  /{i}: {entry}\n" for i in range(100_000))
     assert "larger than 1 MiB" in hostile_error(many).message
@@ -467,14 +467,14 @@ LONG = "#" + "x" * 1100 + "\n"  # libyaml rejects it, so the Python parser reads
         "%YAML " + "9" * 5000 + ".1\n---\na: b\n" + LONG, "%YAML 1." + "9" * 5000 + "\n---\na: b\n" + LONG,
     ],
 )  # fmt: skip
-def test_escapes_and_versions_that_libyaml_rejects_are_errors_with_a_position(text, yaml):
+def test_yaml_escapes_and_versions_that_libyaml_rejects_give_errors_with_a_position(text, yaml):
     with pytest.raises(MetadataError) as caught:
         read(text, yaml)
     assert caught.value.span is not None
 
 
 @pytest.mark.parametrize("field", ["template: *t", "when: [*t]", "uid: *t", "mode: *t"])
-def test_a_long_text_that_rules_repeat_is_refused(field):
+def test_a_long_text_that_many_rules_repeat_through_an_alias_is_refused(field):
     """Each of thousands of rules repeated 900,000 characters in its messages, which took gigabytes."""
     first = "properties: {x: &t " + "z" * 1001 + "}\n"
     assert "more than 1000 characters" in hostile_error(f"{first}templates:\n  /a: {{{field}}}\n").message
@@ -488,7 +488,7 @@ def test_a_long_property_name_in_a_rule_is_refused() -> None:
     assert "a text of 'properties' has more than 1000 characters" in hostile_error(text).message
 
 
-def test_messages_do_not_repeat_a_long_text_that_an_alias_names() -> None:
+def test_metadata_messages_do_not_repeat_a_long_text_from_a_yaml_alias() -> None:
     """A thousand rules with ``when: *t`` and a text of 900 kB took 914 MB."""
     text = f"properties: {{x: &t {'z' * 5000}}}\ntemplates:\n  /a: {{when: *t}}\n"
     with pytest.raises(MetadataError, match="'when' must be a list") as caught:
@@ -502,7 +502,7 @@ def test_messages_do_not_repeat_a_long_text_that_an_alias_names() -> None:
     assert any("unknown key 'zzz" in finding.message for finding in found.findings)
 
 
-def test_a_long_unknown_trigger_gets_no_suggestion_and_takes_no_time():
+def test_a_long_unknown_trigger_gets_no_suggestion_and_is_reported_quickly():
     assert suggestion("creat", TRIGGERS) == "; did you mean 'create'?"
     assert suggestion("creat" * 100, TRIGGERS) == ""
 
@@ -515,13 +515,13 @@ def test_a_long_unknown_trigger_gets_no_suggestion_and_takes_no_time():
         'uid: 1, uid: 2, "x\\n::error::": 1, "x\\n::error::": 2',
     ],
 )
-def test_a_line_feed_in_a_key_or_trigger_is_escaped_in_a_finding(entry):
+def test_a_finding_escapes_a_line_feed_in_a_key_or_trigger(entry):
     found = read('templates: {"/a\\n::error::": {template: a, when: [start], ' + entry + "}}").findings
     assert found and all(finding.message.isprintable() for finding in found)
     assert any("x\\n::error::" in finding.message for finding in found)
 
 
-def test_a_line_feed_in_a_path_or_value_is_escaped_in_an_error():
+def test_an_error_escapes_a_line_feed_in_a_path_or_value():
     error = error_of(
         'templates: {"/a\\n::error::": {properties: ["x\\n::error::"], when: "b\\n::error::"}, "/c\\nd": 1}'
     )

@@ -16,7 +16,7 @@ from templater.parsing.mistakes import MOST_NOTES, raise_all
         (MOST_NOTES + 10, "and 9 more mistakes"),
     ],
 )
-def test_the_first_mistake_is_raised_with_notes_about_a_limited_number_of_others(count, last):
+def test_the_error_about_the_first_mistake_has_notes_about_a_limited_number_of_others(count, last):
     with pytest.raises(InputError) as raised:
         raise_all([InputError("0", notes=("own",)), *(InputError(str(number)) for number in range(1, count))])
     own, *notes = raised.value.notes
@@ -27,5 +27,5 @@ def test_the_first_mistake_is_raised_with_notes_about_a_limited_number_of_others
     assert (notes[-1] if notes else None) == last
 
 
-def test_without_mistakes_nothing_is_raised():
+def test_no_error_is_raised_if_a_file_has_no_mistakes():
     raise_all([])

@@ -23,7 +23,7 @@ PARTS = "a." * MAX_PARTS + "a"
     ],
     ids=["longest", "strings", "long strings", "numbers", "many keys"],
 )
-def test_a_text_without_a_long_key_is_read_as_by_the_standard_library(text: str) -> None:
+def test_a_toml_text_is_read_with_the_same_result_as_by_the_standard_library(text: str) -> None:
     assert read_toml(Source("a.toml", text)) == tomllib.loads(text)
 
 
@@ -40,7 +40,7 @@ def test_a_text_without_a_long_key_is_read_as_by_the_standard_library(text: str)
         f'\na = [{{b = "\\"", {PARTS} = 1}}]',
     ],
 )
-def test_a_key_with_too_many_parts_is_an_error_at_its_line(text: str) -> None:
+def test_a_toml_key_with_too_many_parts_is_an_error_at_its_line(text: str) -> None:
     with pytest.raises(LimitError, match="more than 32 parts") as caught:
         read_toml(Source("a.toml", text))
     assert caught.value.span is not None
@@ -55,7 +55,7 @@ def test_a_key_with_too_many_parts_is_an_error_at_its_line(text: str) -> None:
         ("a = " + "1" * 5000, "a.toml:1:1: invalid TOML: a number or date out of range"),
     ],
 )
-def test_a_mistake_is_an_error_with_its_line(text: str, message: str) -> None:
+def test_a_toml_mistake_is_an_error_with_its_line(text: str, message: str) -> None:
     with pytest.raises(InputError) as caught:
         read_toml(Source("a.toml", text))
     assert str(caught.value) == message

@@ -44,14 +44,14 @@ def without_libyaml(monkeypatch):
 
 
 @pytest.mark.parametrize("text", TEXTS)
-def test_both_parsers_give_the_same_tree(text, monkeypatch):
+def test_the_c_parser_and_the_python_parser_give_the_same_yaml_tree(text, monkeypatch):
     fast = nodes(parse(Source("x", text)))
     monkeypatch.setattr(yaml_nodes, "HAS_LIBYAML", False)
     assert nodes(parse(Source("x", text))) == fast
 
 
 @pytest.mark.parametrize("text", TEXTS)
-def test_a_scalar_span_covers_its_text(text):
+def test_the_position_of_a_yaml_scalar_covers_its_text(text):
     source = Source("x", text)
     flow = [node for node in scalars(parse(source)) if node.plain and "\n" not in node.text]
     for node in flow:
@@ -64,7 +64,7 @@ def scalars(root: Node | None) -> list[Scalar]:
     return [scalar for child in root.children for scalar in scalars(child)]
 
 
-def test_tabs_are_accepted_as_whitespace_only_where_go_accepts_them(without_libyaml):
+def test_yaml_tabs_are_accepted_only_where_go_accepts_them(without_libyaml):
     root = parse(Source("x", "{\n\t'a':\t'b'\n}\n"))
     assert isinstance(root, Mapping)
     with pytest.raises(InputError) as caught:
@@ -82,7 +82,7 @@ def test_the_error_for_a_tab_in_the_indentation_says_that_it_is_a_tab():
 
 @pytest.mark.parametrize("libyaml", [True, False])
 @pytest.mark.parametrize("text", ["[" * 60_000, "{a: " * 30_000, "- " * 60_000, "? " * 60_000])
-def test_depth_is_limited_while_reading(text, libyaml, monkeypatch):
+def test_the_nesting_depth_is_limited_while_yaml_is_read(text, libyaml, monkeypatch):
     monkeypatch.setattr(yaml_nodes, "HAS_LIBYAML", libyaml and yaml_nodes.HAS_LIBYAML)
     with pytest.raises(LimitError) as caught:
         parse(Source("x", text))
@@ -90,7 +90,7 @@ def test_depth_is_limited_while_reading(text, libyaml, monkeypatch):
     assert caught.value.span.start < 1000
 
 
-def test_damaged_utf_16_gives_a_templater_message():
+def test_yaml_in_damaged_utf_16_gives_a_templater_error():
     with pytest.raises(InputError, match="invalid UTF-16 at byte 5 of 5") as refused:
         parse(Source("m", b"\xff\xfea\0b"))
     assert "codec" not in refused.value.explain()
@@ -115,14 +115,14 @@ def test_a_yaml_alias_counts_as_many_nodes_as_its_expansion():
     assert root.size == 1 + 3 + 3 + 7 + 7
 
 
-def test_an_anchor_can_be_redefined():
+def test_a_yaml_anchor_can_be_redefined():
     root = parse(Source("x", "[&a 1, *a, &a 2, *a]"))
     assert [scalar.text for scalar in scalars(root)] == ["1", "1", "2", "2"]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("rules", ["v2", "v4"])
-def test_long_lines_are_parsed_in_linear_time(rules):
+def test_long_yaml_lines_are_parsed_in_linear_time(rules):
     text = "a: " + "x" * 500_000 + "\nb: [" + ", ".join(["y"] * 100_000) + "]\n"
     root = parse(Source("x", text), rules)
     assert root is not None
@@ -131,7 +131,9 @@ def test_long_lines_are_parsed_in_linear_time(rules):
 
 @pytest.mark.parametrize("rules", ["v2", "v4"])
 @pytest.mark.parametrize("libyaml", [True, False])
-def test_the_errors_of_both_parsers_name_a_control_character(rules, libyaml, monkeypatch):
+def test_the_errors_of_the_c_parser_and_the_python_parser_name_a_control_character(
+    rules, libyaml, monkeypatch
+):
     monkeypatch.setattr(yaml_nodes, "HAS_LIBYAML", libyaml and yaml_nodes.HAS_LIBYAML)
     with pytest.raises(InputError) as caught:
         parse(Source("x", "a: b\nc: \0" + "x" * 2000), rules)
@@ -139,7 +141,7 @@ def test_the_errors_of_both_parsers_name_a_control_character(rules, libyaml, mon
     assert (caught.value.span.line, caught.value.span.column) == (2, 4)
 
 
-def test_damaged_texts_give_errors_with_positions():
+def test_damaged_yaml_texts_give_errors_with_positions():
     letters = "ab \n\t:-?[]{},&*!|>'\"%@`#~\\0<\r\ufeff\x85\u2028é"
     pick = random.Random(20260102)
     for _ in range(3000):

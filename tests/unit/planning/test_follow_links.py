@@ -27,12 +27,12 @@ def link(target: str) -> Entry:
         ("/etc/\udcff", "/etc/\udcff"),
     ],
 )
-def test_a_path_is_cleaned_lexically(path: str, cleaned: str) -> None:
+def test_a_target_path_is_normalised_without_following_links(path: str, cleaned: str) -> None:
     assert clean(path) == cleaned
 
 
 @pytest.mark.parametrize("path", ["/../x", "../x", "/etc/../../x", "/..//rootfs/etc/a", "..", "a/../../x"])
-def test_a_path_that_climbs_above_the_root_is_refused_even_if_it_comes_back(path: str) -> None:
+def test_a_path_that_leaves_the_root_is_refused_even_if_it_returns(path: str) -> None:
     with pytest.raises(RefusedError, match="leaves the root"):
         clean(path)
 
@@ -49,7 +49,7 @@ def test_a_path_that_the_kernel_rejects_is_refused(path: str) -> None:
         clean(path)
 
 
-def test_a_path_at_the_limits_of_the_kernel_is_accepted_and_one_above_them_is_refused() -> None:
+def test_a_path_at_the_limits_of_the_kernel_is_accepted_and_a_longer_one_is_refused() -> None:
     """Linux: NAME_MAX is 255, and PATH_MAX 4096 with the zero byte at the end."""
     for longest in ("/" + "x" * 255, "/a" * 2046 + "/bb"):
         assert clean(longest) == longest
@@ -85,7 +85,7 @@ def test_the_error_for_an_unreachable_target_gives_the_reason(
 @pytest.mark.parametrize(
     "entry", [Entry(SYMLINK, 0o777, target="/b"), Entry(SYMLINK, 0o777, uid=3, target="/b")]
 )
-def test_a_link_in_a_shared_directory_is_refused_even_if_it_belongs_to_root(entry: Entry) -> None:
+def test_a_link_in_a_world_writable_directory_is_refused_even_if_root_owns_it(entry: Entry) -> None:
     tree = {"/tmp": Entry(DIRECTORY, 0o1777, uid=3), "/tmp/a": entry, "/b": Entry(FILE, uid=3)}
     with pytest.raises(RefusedError, match="'/tmp/a' is a symlink that a user may have created"):
         raise resolve(MemoryRootfs(tree), "/tmp/a").error or AssertionError
@@ -98,13 +98,13 @@ def test_a_plain_file_resolves_to_itself() -> None:
     assert resolved.links == () and resolved.missing == () and resolved.error is None
 
 
-def test_missing_parents_are_listed_outermost_first() -> None:
+def test_a_resolved_path_lists_its_missing_parents_from_the_outermost() -> None:
     resolved = resolve(MemoryRootfs({"/etc": Entry(DIRECTORY, 0o755)}), "/etc/n1/n2/a")
     assert resolved.missing == ("/etc/n1", "/etc/n1/n2")
     assert resolved.entry is None and resolved.named is None
 
 
-def test_an_absolute_link_starts_again_at_the_root() -> None:
+def test_an_absolute_link_is_resolved_from_the_root() -> None:
     rootfs = MemoryRootfs({"/var/run": link("/run"), "/run/a": "x"})
     resolved = resolve(rootfs, "/var/run/a")
     assert resolved.real == "/run/a"
@@ -135,14 +135,14 @@ def test_a_dangling_link_resolves_to_its_missing_target() -> None:
     assert resolved.missing == ("/run/resolve",)
 
 
-def test_the_missing_directories_that_a_dangling_parent_link_names_are_listed() -> None:
+def test_a_resolved_path_lists_the_missing_directories_behind_a_dangling_parent_link() -> None:
     resolved = resolve(MemoryRootfs({"/lnk": link("srv/new")}), "/lnk/a")
     assert resolved.real == "/srv/new/a"
     assert resolved.missing == ("/srv", "/srv/new")
     assert not resolved.dangling
 
 
-def test_a_link_that_climbs_from_a_missing_directory_is_an_error() -> None:
+def test_a_link_that_uses_dot_dot_after_a_missing_directory_is_an_error() -> None:
     resolved = resolve(MemoryRootfs({"/lnk": link("nodir/../x")}), "/lnk")
     assert resolved.error is not None and "'/nodir', which does not exist" in str(resolved.error)
 
@@ -152,7 +152,7 @@ def test_a_link_target_with_a_trailing_slash_is_an_error() -> None:
     assert resolved.error is not None and "points to a directory" in str(resolved.error)
 
 
-def test_a_link_loop_is_an_error_but_its_name_counts_as_existing() -> None:
+def test_a_link_loop_is_an_error_but_counts_as_an_existing_entry() -> None:
     resolved = resolve(MemoryRootfs({"/a": link("b"), "/b": link("a")}), "/a")
     assert resolved.error is not None and "too many symlinks" in str(resolved.error)
     assert resolved.named is not None and len(resolved.links) == MAX_LINKS + 1
@@ -164,7 +164,7 @@ def test_a_path_below_an_entry_that_is_not_a_directory_is_an_error(kind: str, en
     assert resolved.error is not None and str(resolved.error) == f"'/etc/a' is a {kind}, not a directory"
 
 
-def test_mount_points_on_the_way_to_the_target_are_listed() -> None:
+def test_a_resolved_path_lists_the_mount_points_on_the_way_to_the_target() -> None:
     rootfs = MemoryRootfs({"/data": Entry(DIRECTORY, 0o755, is_mount=True), "/data/a": "x"})
     assert resolve(rootfs, "/data/a").mounts == ("/data",)
 
@@ -180,7 +180,7 @@ def test_mount_points_on_the_way_to_the_target_are_listed() -> None:
     ],
 )
 @pytest.mark.parametrize("path", ["/tmp/l", "/tmp/l/x"])
-def test_a_link_in_a_shared_directory_is_refused_and_a_link_of_another_user_as_by_the_kernel(
+def test_a_link_in_a_sticky_directory_is_followed_only_if_the_kernel_would_follow_it(
     path: str, mode: int, owner: int, uid: int, message: str | None
 ) -> None:
     """fs.protected_symlinks: a user of the container linked /tmp/app.conf to a file elsewhere."""
@@ -201,7 +201,9 @@ def test_a_link_in_a_shared_directory_is_refused_and_a_link_of_another_user_as_b
     ("target", "climbs"),
     [("b/../../x", True), ("b/../x", False), ("../../../x", True), ("../../x", False), ("/../x", False)],
 )
-def test_a_relative_link_that_leads_above_the_root_is_listed(target: str, climbs: bool) -> None:
+def test_a_resolved_path_lists_each_relative_link_that_leads_above_the_root(
+    target: str, climbs: bool
+) -> None:
     """In the text of the first link, ``b`` looks like a directory one level down; it leads to the top."""
     rootfs = MemoryRootfs({"/a/a/l": link(target), "/a/a/b": link("../../y"), "/y": Entry(DIRECTORY, 0o755)})
     assert [place for place, _ in resolve(rootfs, "/a/a/l").climbing] == ["/a/a/l"] * climbs
@@ -215,7 +217,7 @@ def test_a_relative_link_that_leads_above_the_root_is_listed(target: str, climbs
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("is_parent", [False, True])
-def test_a_link_of_a_user_is_followed_only_to_files_of_this_user(
+def test_a_link_that_a_user_owns_is_followed_only_to_files_of_this_user(
     target: str, is_refused: bool, is_parent: bool
 ) -> None:
     """CVE-2018-6954 of systemd-tmpfiles: the user linked a file in the home directory to one that root trusts."""
@@ -260,7 +262,7 @@ def test_a_link_to_a_file_of_root_is_refused_if_a_user_may_have_moved_the_link(
     assert resolve(rootfs, "/d/l").error is not None
 
 
-def test_a_link_of_root_is_followed_to_the_file_of_any_user() -> None:
+def test_a_link_that_root_owns_is_followed_to_the_file_of_any_user() -> None:
     rootfs = MemoryRootfs({"/etc/a": Entry(SYMLINK, target="/srv/a"), "/srv/a": Entry(FILE, uid=1000)})
     assert resolve(rootfs, "/etc/a").error is None
 

@@ -41,7 +41,7 @@ def test_a_new_instance_has_the_recorded_keys_at_its_first_start(tmp_path: Path)
     assert made.changes[0].content == recorded.encode()
 
 
-def test_generated_keys_show_a_placeholder_and_a_note(tmp_path: Path) -> None:
+def test_generated_keys_have_a_placeholder_value_and_cause_a_note(tmp_path: Path) -> None:
     devices = {"eth0": {"type": "nic"}, "eth1": {"type": "nic", "hwaddr": "00:16:3e:00:00:01"}}
     template = "{{ config_get('volatile.uuid', 'none') }} {{ config_get('volatile.eth0.hwaddr', 'none') }} "
     template += "{{ config_get('volatile.eth1.hwaddr', 'none') }}"
@@ -56,13 +56,13 @@ def test_a_plan_without_placeholders_has_no_note(tmp_path: Path) -> None:
     assert made.changes[0].content == b"tiny" and made.notes == ()
 
 
-def test_image_keys_override_keys_of_the_user_but_generated_keys_do_not() -> None:
+def test_image_keys_override_user_keys_but_generated_keys_do_not() -> None:
     given = Instance(config={"image.os": "mine", "volatile.uuid": "u", "user.a": "b"})
     config = new_instance(given, {"os": "tiny"}, ("create",), placeholders=True).config
     assert (config["image.os"], config["volatile.uuid"], config["user.a"]) == ("tiny", "u", "b")
 
 
-def test_placeholders_fill_only_missing_keys_and_may_name_the_instance() -> None:
+def test_placeholders_replace_only_missing_keys_and_can_contain_the_instance_name() -> None:
     given = Instance(config={"volatile.uuid": "u"}, devices={"eth0": {"type": "nic"}})
     config = with_placeholders(given, "c1").config
     named = f"{PLACEHOLDER.rstrip('>')} of c1>"

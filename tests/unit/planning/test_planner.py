@@ -90,12 +90,12 @@ def test_an_invalid_uid_is_ignored_for_an_existing_file() -> None:
     assert change.action == UPDATE
 
 
-def test_a_file_with_equal_content_is_not_touched() -> None:
+def test_a_file_with_equal_content_is_planned_as_unchanged() -> None:
     (change,) = decide([rendering(rule())], file(b"new\n"))
     assert change.action == KEEP
 
 
-def test_without_a_root_filesystem_the_action_is_write() -> None:
+def test_the_planned_action_without_a_root_filesystem_is_write() -> None:
     (change,) = decide([rendering(rule(mode="0600"))])
     assert (change.action, change.mode, change.new_parents) == (WRITE, 0o600, ())
 
@@ -115,7 +115,7 @@ def test_a_missing_template_fails_even_if_a_rule_with_create_only_would_be_skipp
     assert change.action == FAILED
 
 
-def test_a_rule_for_a_dangling_link_creates_the_missing_file() -> None:
+def test_a_rule_whose_target_is_a_dangling_link_creates_the_missing_file() -> None:
     change = one(rendering(rule()), {"/etc/a": link("../run/b")})
     assert (change.action, change.path, change.real, change.new_parents) == (
         CREATE,
@@ -133,25 +133,25 @@ def test_an_absolute_link_is_followed_inside_the_root() -> None:
 
 
 @pytest.mark.parametrize("kind", [FIFO, SOCKET, CHAR_DEVICE, BLOCK_DEVICE, DIRECTORY])
-def test_only_regular_files_are_written(kind: str) -> None:
+def test_a_target_that_is_not_a_regular_file_is_refused(kind: str) -> None:
     change = one(rendering(rule()), {"/etc/a": Entry(kind, 0o644)})
     assert change.action == FAILED and isinstance(change.error, RefusedError)
     assert str(change.error) == f"'/etc/a' is a {kind}, not a regular file"
 
 
-def test_a_refusal_names_the_resolved_path() -> None:
+def test_the_error_about_a_refused_target_names_the_resolved_path() -> None:
     change = one(rendering(rule()), {"/etc/a": link("pipe"), "/etc/pipe": Entry(FIFO)})
     assert "'/etc/a' (at '/etc/pipe') is a fifo" in str(change.error)
 
 
-def test_a_mount_point_is_refused_without_the_in_place_option() -> None:
+def test_a_target_that_is_a_mount_point_is_refused_without_the_in_place_option() -> None:
     mount = Entry(FILE, 0o644, is_mount=True)
     assert one(rendering(rule()), {"/etc/a": mount}).action == FAILED
     change = one(rendering(rule()), {"/etc/a": mount}, in_place=True)
     assert change.action == UPDATE and change.in_place
 
 
-def test_a_file_below_a_mount_point_is_refused_without_the_in_place_option() -> None:
+def test_a_target_below_a_mount_point_is_refused_without_the_in_place_option() -> None:
     tree: dict[str, str | bytes | Entry] = {"/data": Entry(DIRECTORY, 0o755, is_mount=True)}
     refused = one(rendering(rule("/data/a")), tree)
     assert "below the mount point '/data'" in str(refused.error)
@@ -193,12 +193,12 @@ def test_a_failed_rule_does_not_prevent_the_plan_of_other_rules() -> None:
     assert [change.action for change in changes] == [FAILED, CREATE]
 
 
-def test_a_null_entry_fails_without_looking_at_the_root_filesystem() -> None:
+def test_a_null_metadata_entry_fails_for_any_root_filesystem() -> None:
     change = one(failing(Rule("/", "", null=True), MetadataError("null")))
     assert change.action == FAILED and isinstance(change.error, MetadataError)
 
 
-def test_the_second_pass_sees_the_files_that_the_first_pass_wrote() -> None:
+def test_the_second_trigger_pass_sees_the_files_that_the_first_pass_wrote() -> None:
     both = rule(mode="600")
     renderings = [rendering(both, b"create\n"), rendering(both, b"start\n", "start")]
     first, second = decide(renderings, MemoryRootfs())
@@ -212,7 +212,7 @@ def test_a_rule_with_create_only_is_skipped_in_the_second_pass() -> None:
     assert [change.action for change in changes] == [CREATE, SKIP]
 
 
-def test_a_repeated_trigger_gives_two_passes() -> None:
+def test_a_repeated_trigger_gives_two_trigger_passes() -> None:
     once = rule()
     changes = decide([rendering(once, trigger="start"), rendering(once, trigger="start")], MemoryRootfs())
     assert [change.action for change in changes] == [CREATE, KEEP]
@@ -222,7 +222,7 @@ def made(*changes: Change) -> Plan:
     return Plan(Metadata(), Instance(), NONE, ("create", "start"), changes)
 
 
-def test_the_plan_shows_creation_and_later_update_of_a_file_as_one_creation() -> None:
+def test_a_file_that_a_later_pass_updates_is_shown_as_one_creation() -> None:
     both = rule("/n/a", uid="5")
     renderings = [rendering(both, b"create\n"), rendering(both, b"start\n", "start")]
     (left,) = made(*decide(renderings, MemoryRootfs())).files()
@@ -237,7 +237,7 @@ def test_a_file_is_not_written_if_a_later_pass_restores_its_old_content() -> Non
     assert list(made(*changes).files()) == []
 
 
-def test_kept_skipped_and_failed_changes_are_not_written() -> None:
+def test_a_plan_does_not_write_kept_or_skipped_or_failed_files() -> None:
     rootfs = MemoryRootfs({"/etc/a": "new\n", "/etc/b": "x", "/etc/c": Entry(FIFO)})
     rules = [rule("/etc/a"), rule("/etc/b", create_only=True), rule("/etc/c")]
     changes = decide([rendering(each) for each in rules], rootfs)
@@ -288,12 +288,12 @@ def test_a_uid_or_gid_is_a_decimal_number(text: str, number: int) -> None:
 @pytest.mark.parametrize(
     "text", ["-1", "4294967295", "99999999999", "root", "1e3", "0x10", "1_000", " 5", "9" * 5000]
 )
-def test_an_impossible_id_is_refused(text: str) -> None:
+def test_an_invalid_uid_or_gid_is_refused(text: str) -> None:
     with pytest.raises(MetadataError, match="uid"):
         parse_id(text, "uid", rule())
 
 
-def test_rules_with_the_same_template_write_the_same_file_on_the_config_drive() -> None:
+def test_two_rules_with_the_same_template_write_the_same_file_on_the_config_drive() -> None:
     one_, two = rule("/etc/a"), rule("/etc/b")
     first, second = config_drive([rendering(one_, b"1"), rendering(two, b"2")])
     assert first.path == second.path == "a.tpl.out"
@@ -362,7 +362,7 @@ def test_without_a_root_filesystem_no_parents_are_created() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("size", "action"), [(64 << 20, KEEP), ((64 << 20) + 1, UPDATE)])
-def test_an_existing_file_is_compared_up_to_64_mib(size: int, action: str, tmp_path: Path) -> None:
+def test_a_plan_compares_an_existing_file_of_up_to_64_mib(size: int, action: str, tmp_path: Path) -> None:
     (tmp_path / "a").touch()
     os.truncate(tmp_path / "a", size)
     with DirectoryRootfs(str(tmp_path)) as view:
@@ -371,7 +371,9 @@ def test_an_existing_file_is_compared_up_to_64_mib(size: int, action: str, tmp_p
 
 
 @pytest.mark.parametrize(("size", "is_kept"), [(8 << 20, True), ((8 << 20) + 1, False)])
-def test_a_plan_keeps_existing_content_up_to_8_mib(size: int, is_kept: bool, tmp_path: Path) -> None:
+def test_a_plan_stores_the_content_of_an_existing_file_of_up_to_8_mib(
+    size: int, is_kept: bool, tmp_path: Path
+) -> None:
     (tmp_path / "a").touch()
     os.truncate(tmp_path / "a", size)
     with DirectoryRootfs(str(tmp_path)) as view:
@@ -380,12 +382,12 @@ def test_a_plan_keeps_existing_content_up_to_8_mib(size: int, is_kept: bool, tmp
     assert (change.before is not None) == is_kept
 
 
-def test_a_failed_change_has_the_default_owner_and_mode() -> None:
+def test_a_failed_rule_is_shown_with_the_default_owner_and_mode() -> None:
     change = one(failing(rule(uid="7", gid="8", mode="600"), RenderError("no")))
     assert (change.action, change.uid, change.gid, change.mode) == (FAILED, 0, 0, 0o644)
 
 
-def test_existing_files_are_compared_up_to_a_total_size(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_plan_compares_existing_files_up_to_a_total_size(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decisions, "MAX_COMPARED_TOTAL", 8)
     rootfs = MemoryRootfs({"/a": "abcde", "/b": "fghi", "/c": "jkl"})
     changes = decide([rendering(rule(path)) for path in ("/a", "/b", "/c")], rootfs)

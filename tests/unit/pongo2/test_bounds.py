@@ -202,7 +202,7 @@ BOMB_CASES = [
 
 
 @pytest.mark.parametrize(("bomb", "dialect"), BOMB_CASES)
-def test_attack_40_41_42_44_46_a_bomb_raises_its_limit_error(
+def test_attack_40_41_42_44_46_a_template_that_grows_without_bound_hits_its_limit(
     detonate: Detonate, bomb: str, dialect: str
 ) -> None:
     kind, seconds, megabytes = detonate(BOMBS[bomb] * (100_000_000 if bomb == HUGE else 1), dialect)
@@ -215,7 +215,7 @@ def test_attack_40_41_42_44_46_a_bomb_raises_its_limit_error(
 @pytest.mark.parametrize(
     "bomb", [pytest.param(bomb, marks=pytest.mark.slow if bomb in LONG else ()) for bomb in HARMLESS]
 )
-def test_attack_42_43_47_slow_templates_end_in_time(detonate: Detonate, bomb: str) -> None:
+def test_attack_42_43_47_a_slow_template_ends_within_the_time_limit(detonate: Detonate, bomb: str) -> None:
     kind, seconds, megabytes = detonate(HARMLESS[bomb], "v6")
     assert kind in ("output", "render")
     assert seconds < SECONDS
@@ -244,7 +244,7 @@ DEEP = {
 
 @pytest.mark.parametrize("spans", [False, True], ids=["plain", "with spans"])
 @pytest.mark.parametrize("name", list(DEEP))
-def test_blocks_nest_a_hundred_deep(name: str, spans: bool) -> None:
+def test_template_blocks_can_be_nested_a_hundred_levels_deep(name: str, spans: bool) -> None:
     opening, closing = DEEP[name]
     depth = 98 // opening.count("{%")
     inner = "{{ 1 / zero }}" if spans else "x"
@@ -259,7 +259,7 @@ def test_blocks_nest_a_hundred_deep(name: str, spans: bool) -> None:
     assert raised.value.span.start == template.source.text.index("1 / zero")
 
 
-def test_expressions_nest_sixty_deep() -> None:
+def test_template_expressions_can_be_nested_sixty_levels_deep() -> None:
     def value(text: str) -> str:
         return pongo2.compile("{{ " + text + " }}").render({"n": 1, "t": True})
 
@@ -285,7 +285,7 @@ def test_expressions_nest_sixty_deep() -> None:
         (Limits(seconds=0), '{% for x in "x"|ljust:9999 %}{{ x }}{% endfor %}', "longer than 0 seconds"),
     ],
 )
-def test_limits_can_be_set_as_options_and_limit_errors_name_their_limit(
+def test_a_language_limit_can_be_set_as_an_option_and_its_error_names_the_limit(
     limits: Limits, source: str, words: str
 ) -> None:
     with pytest.raises(LimitError, match=words):
@@ -307,7 +307,9 @@ def test_limits_can_be_set_as_options_and_limit_errors_name_their_limit(
         ("\ufeff{% bad %}", "1:5"),
     ],
 )
-def test_attack_45_unfinished_constructs_are_errors_at_their_position(source: str, place: str) -> None:
+def test_attack_45_an_unfinished_template_construct_is_an_error_at_its_position(
+    source: str, place: str
+) -> None:
     with pytest.raises(TemplateSyntaxError) as raised:
         pongo2.compile(source)
     assert raised.value.span is not None
@@ -315,7 +317,7 @@ def test_attack_45_unfinished_constructs_are_errors_at_their_position(source: st
 
 
 @pytest.mark.parametrize("dialect", [V4, V6], ids=["v4", "v6"])
-def test_attack_46_undecodable_bytes_are_printed_unchanged(dialect: Any) -> None:
+def test_attack_46_bytes_that_are_not_utf8_are_printed_unchanged(dialect: Any) -> None:
     source = b"\xef\xbb\xbf\x00\r\n\xff\xfe{{ x }}\xed\xa0\x80\xc3\xa9"
     text = pongo2.compile(source, dialect).render({"x": "\udcff"})
     assert text.encode("utf-8", "surrogateescape") == source.replace(b"{{ x }}", b"\xff")

@@ -22,7 +22,7 @@ def folder(tmp_path):
     return Folder(tmp_path / "in")
 
 
-def test_files_of_the_folder_are_read_by_name(folder):
+def test_templates_in_the_folder_are_read_by_name(folder):
     assert folder.read("a.tpl") == b"A\xff"
     assert folder.read("deep/c.tpl") == b"C"
 
@@ -36,18 +36,18 @@ def test_file_names_that_lead_out_of_the_folder_are_refused(folder, name):
 
 
 @pytest.mark.parametrize("name", ["out/secret", "link", "nope", "a.tpl/x"])
-def test_symlinks_and_missing_files_are_refused(folder, name):
+def test_a_symlink_or_a_missing_file_in_the_template_folder_is_refused(folder, name):
     with pytest.raises(InputError):
         folder.read(name)
 
 
 @pytest.mark.parametrize("name", ["fifo", "deep"])
-def test_only_regular_files_are_read(folder, name):
+def test_only_regular_files_are_read_from_the_template_folder(folder, name):
     with pytest.raises(RefusedError, match="not a regular file"):
         folder.read(name)
 
 
-def test_names_are_relative_to_the_including_template(folder):
+def test_a_template_name_is_relative_to_the_including_template(folder):
     assert pongo2.compile("{% include 'deep/b.tpl' %}", mode="plain", loader=folder).render({}) == "C"
 
 

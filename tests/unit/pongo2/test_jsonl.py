@@ -27,7 +27,7 @@ def output(template, context=None, **more):
     return asked(template=template, context=context or {}, mode="plain", **more).get("output")
 
 
-def test_each_line_with_a_request_is_answered_by_one_line():
+def test_each_request_line_gets_one_answer_line():
     lines = [
         {"id": 1, "template": "{{ x }}", "context": {"x": 5}},
         {"id": "two", "template": "{{"},
@@ -51,7 +51,7 @@ def test_missing_or_unknown_command_line_arguments_are_refused(capsys):
     assert "--jsonl" in capsys.readouterr().err
 
 
-def test_json_values_have_go_types_that_match_their_contents():
+def test_each_json_context_value_has_the_matching_go_type():
     context = {"l": ["a"], "m": {"a": 1}, "f": 1.0, "n": 1, "x": None, "i": [1, 2], "e": []}
     template = "{{ l }} {{ m }} {{ f }} {{ n }} [{{ x }}] {{ i }} {{ e }}"
     assert output(template, context) == (
@@ -59,48 +59,48 @@ def test_json_values_have_go_types_that_match_their_contents():
     )
 
 
-def test_incus_mode_gives_variables_the_types_that_the_daemon_uses():
+def test_the_incus_mode_gives_variables_the_go_types_of_the_daemon():
     template = '{{ trigger == "create" }} {{ config }} {{ devices }} {{ container.name }} {{ config_get("user.foo", 1) }}'
     reply = asked(template=template, context=INCUS, mode="incus")
     assert reply["output"] == "False <map[string]string Value> <config.Devices Value> web01 bar"
     assert asked(template="[{{ path }}{{ config_get('a', 'b') }}]", mode="incus")["output"] == "[b]"
 
 
-def test_incus_mode_reads_no_files():
+def test_a_template_in_incus_mode_cannot_include_files():
     reply = asked(template='{% include "x" %}', context=INCUS, mode="incus")
     assert "not allowed" in reply["pongo2_error"]
 
 
 @pytest.mark.parametrize(("dialect", "text"), [("v4", "0"), ("v6", "ab"), ("v6.1", "ab")])
-def test_the_dialect_can_be_chosen(dialect, text):
+def test_a_json_request_can_select_the_dialect(dialect, text):
     assert output('{{ "a" + "b" }}', dialect=dialect) == text
 
 
-def test_the_default_dialect_is_v6():
+def test_the_default_dialect_of_a_json_request_is_v6():
     assert output('{{ "a" + "b" }}') == "ab"
 
 
-def test_options_of_a_request_change_the_output():
+def test_the_options_of_a_json_request_change_the_output():
     template = "  {% if true %}\nx{% endif %}"
     assert output(template) == "  \nx"
     assert output(template, options={"trim_blocks": True, "lstrip_blocks": True}) == "x"
 
 
-def test_a_null_value_in_a_request_means_the_default():
+def test_a_null_option_in_a_json_request_means_the_default():
     assert asked(template="{{ x }}.", context=None, options=None)["output"] == "."
 
 
-def test_an_unknown_option_is_named_in_the_error():
+def test_the_error_about_a_json_request_names_an_unknown_option():
     reply = asked(template="x", options={"trim_block": True})
     assert reply["error"] == 'bad request: unknown option "trim_block", not one of trim_blocks, lstrip_blocks'
 
 
-def test_bytes_are_read_and_written_as_base64():
+def test_bytes_in_a_json_request_and_answer_are_base64():
     template = base64.b64encode(b"\xff{{ 1 }}").decode()
     assert base64.b64decode(asked(template_b64=template)["output_b64"]) == b"\xff1"
 
 
-def test_an_error_has_a_position_and_the_message_of_pongo2():
+def test_a_json_error_answer_has_a_position_and_the_message_of_pongo2():
     reply = asked(id=1, template="a\n{{ x|nosuch }}", mode="plain")
     assert reply["kind"] == "syntax"
     assert (reply["line"], reply["column"]) == (2, 6)
@@ -108,7 +108,7 @@ def test_an_error_has_a_position_and_the_message_of_pongo2():
     assert asked(template="{{ 1 / 0 }}")["kind"] == "render"
 
 
-def test_half_a_surrogate_pair_becomes_a_replacement_character():
+def test_a_lone_surrogate_in_a_json_request_becomes_a_replacement_character():
     assert answer(rb'{"template": "{{ x }}\udcff", "context": {"x": "\ud83d"}}') == {
         "id": None,
         "output": "\ufffd\ufffd",
@@ -116,7 +116,7 @@ def test_half_a_surrogate_pair_becomes_a_replacement_character():
     assert answer(rb'{"template": "\ud83d\ude00"}') == {"id": None, "output": "😀"}
 
 
-def test_numbers_beyond_64_bits_are_floats():
+def test_json_numbers_beyond_64_bits_become_floats():
     assert output("{{ x }}", {"x": 2**63}) == "9223372036854775808.000000"
     assert output("{{ x }}", {"x": -(2**63)}) == "-9223372036854775808"
     assert output("{{ x }}", {"x": 10**400}) == "+Inf"
@@ -150,14 +150,14 @@ def test_numbers_beyond_64_bits_are_floats():
         b"\xff\xfe",
     ],
 )
-def test_an_invalid_line_is_answered_with_an_error(line):
+def test_an_invalid_json_line_gets_an_error_as_answer(line):
     reply = answer(line)
     assert reply["kind"] == "request"
     assert reply["error"].startswith("bad request: ")
     json.dumps(reply)
 
 
-def test_a_request_with_any_type_of_context_is_answered():
+def test_a_json_request_with_any_type_of_context_gets_an_answer():
     for value in ("x", 5, None, [], [1], {"a": 5}):
         for name in INCUS:
             assert "id" in asked(
@@ -166,7 +166,7 @@ def test_a_request_with_any_type_of_context_is_answered():
     assert asked(template="x", context={"a-b": 1})["kind"] == "render"
 
 
-def test_errors_about_undecodable_bytes_are_strict_json():
+def test_a_json_error_about_bytes_that_are_not_utf8_is_valid_json():
     reply = asked(template_b64=base64.b64encode(b"{{ x|\xff }}").decode())
     assert reply["kind"] == "syntax"
     json.dumps(reply, ensure_ascii=False).encode()  # fails for half a surrogate pair

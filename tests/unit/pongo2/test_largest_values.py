@@ -65,7 +65,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_value_of_the_largest_size_is_made_and_a_larger_one_is_refused(monkeypatch, name):
+def test_a_value_of_the_largest_size_is_allowed_and_a_larger_one_is_refused(monkeypatch, name):
     make, most, size = CASES[name]
     monkeypatch.setattr(values, "MAX", MOST)
     make(most)

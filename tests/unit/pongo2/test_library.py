@@ -43,7 +43,7 @@ def test_every_tag_and_filter_is_in_the_module_that_the_library_lists(package, m
             assert function.__module__.rpartition(".")[2] == module_of(name)
 
 
-def test_a_filter_that_the_list_of_modules_lacks_is_found(monkeypatch):
+def test_a_filter_that_is_missing_in_the_module_list_is_still_found(monkeypatch):
     monkeypatch.delitem(FILTER_MODULES, "upper")
     monkeypatch.setitem(FILTER_MODULES, "lower", "numbers")
     filters = Library("v6").filters
@@ -53,7 +53,7 @@ def test_a_filter_that_the_list_of_modules_lacks_is_found(monkeypatch):
 
 
 @pytest.mark.parametrize("package", ["filters", "tags", "golang"])
-def test_render_functions_import_nothing(package):
+def test_functions_for_rendering_contain_no_imports(package):
     """A confined child imports the modules of a template's filters and tags, and can't import others later."""
     for path in (PACKAGE / package).glob("*.py"):
         tree = ast.parse(path.read_text("utf-8"))

@@ -19,7 +19,7 @@ from templater.pongo2.state import ELEMENT, SMALL, WORK_OF_STEP, Limits, weigh
     ],
     ids=["small text", "text", "small list", "list", "map", "number"],
 )
-def test_large_values_cost_steps_by_their_size_and_the_weight_of_the_operation(value, units):
+def test_a_large_value_uses_up_steps_in_proportion_to_its_size(value, units):
     render = SimpleNamespace(steps=1 << 30, limits=Limits(), started=0.0)
     assert weigh(render, value, 100) is value
     assert (1 << 30) - render.steps == units * 100 // WORK_OF_STEP

@@ -40,7 +40,7 @@ print(text, sorted(set(sys.modules) - before))
 
 
 @pytest.mark.parametrize("dialect", [V4, V6])
-def test_saved_code_runs_without_the_compiler(dialect):
+def test_saved_code_runs_in_a_new_process_without_the_compiler(dialect):
     """With the modules that the template names imported beforehand, running it imports nothing more."""
     template = pongo2.compile(USES, dialect)
     answer = subprocess.run(
@@ -51,7 +51,7 @@ def test_saved_code_runs_without_the_compiler(dialect):
     assert answer.stdout.decode() == f"{expected} []\n"
 
 
-def test_a_plain_template_needs_no_modules():
+def test_a_plain_template_needs_no_filter_or_tag_modules():
     assert pongo2.compile('{{ instance.name }}{{ config_get("a", "b") }}').modules == ()
 
 
@@ -63,7 +63,7 @@ def test_generated_code_is_deterministic():
     assert marshal.dumps(pongo2.compile(USES).code, 2) == marshal.dumps(pongo2.compile(USES).code, 2)
 
 
-def test_renders_share_no_state():
+def test_two_renders_of_one_template_share_no_state():
     template = pongo2.compile("{{ x }}{% set x = 1 %}{% cycle 'a' 'b' %}{% ifchanged %}c{% endifchanged %}")
     assert template.render({}) == template.render({}) == "ac"
 
@@ -121,7 +121,7 @@ def explained(source, dialect=V6, context=CONTEXT):
         ("{{ a|json }}", "pongo2 has no 'json': stringformat:\"%q\" writes a text in double quotes"),
     ],
 )
-def test_syntax_of_other_template_languages_gets_a_hint(source, hint):
+def test_syntax_from_other_template_languages_gets_a_hint(source, hint):
     assert explained(source, V4)[-1] == f"hint: {hint}"
 
 
@@ -186,7 +186,7 @@ def test_errors_show_the_source_position_and_a_hint(source, dialect, lines):
     assert explained(source, dialect) == lines
 
 
-def test_an_error_in_a_macro_has_its_position_in_the_macro_and_the_text_of_pongo2():
+def test_an_error_in_a_macro_has_the_macro_position_and_the_pongo2_error_text():
     with pytest.raises(RenderError) as raised:
         pongo2.compile("{% macro f(x) %}{{ x.y }}{% endmacro %}\n{{ f('a') }}").render({})
     assert raised.value.span.place == "<template>:1:20"
@@ -201,7 +201,7 @@ def test_v4_prints_the_error_of_a_macro_as_text():
     assert text.startswith("[Error (where: execution) in <string> | Line 1 Col 40 near 'x'] Can't access")
 
 
-def test_an_error_in_compiled_code_without_its_source_has_no_position():
+def test_an_error_has_no_position_if_the_template_source_is_not_available():
     template = pongo2.compile("{{ instance.name.x }}")
     with pytest.raises(RenderError, match="can't access") as raised:
         compiled_template.run(template.code, CONTEXT)
@@ -233,7 +233,7 @@ REACHED = {
 
 @pytest.mark.parametrize("dialect", DIALECTS.values(), ids=list(DIALECTS))
 @pytest.mark.parametrize("what", REACHED)
-def test_a_limit_error_has_the_position_where_the_limit_was_reached(what, dialect):
+def test_a_limit_error_has_the_template_position_where_the_limit_was_reached(what, dialect):
     text, place = REACHED[what]
     limits = Limits(steps=100_000, values=20 << 20)
     template = pongo2.compile(Source("hosts.tpl", text), dialect, limits=limits)
@@ -267,7 +267,7 @@ def test_variable_names_may_begin_with_a_digit_or_an_underscore():
     assert pongo2.compile("{{ 1abc }}{{ _ }}{{ __x }}").render({"1abc": 1, "_": 2, "__x": 3}) == "123"
 
 
-def test_every_dialect_prints_its_version():
+def test_every_dialect_can_print_its_pongo2_version():
     versions = [pongo2.compile("{{ pongo2.version }}", d, mode="plain").render({}) for d in DIALECTS.values()]
     assert versions == ["4.0.2", "6.0.0", "6.1.0"]
 
@@ -279,7 +279,7 @@ def test_trim_blocks_and_lstrip_blocks_remove_white_space_around_tags():
     assert pongo2.compile(source, mode="plain", trim_blocks=True, lstrip_blocks=True).render({}) == "a\nb\nc"
 
 
-def test_missing_code_generator_settings_come_from_a_jinja2_environment():
+def test_the_code_generator_takes_missing_settings_from_a_jinja2_environment():
     from templater.pongo2.codegen.writer import SETTINGS
 
     assert SETTINGS.autoescape is False
@@ -289,7 +289,7 @@ def test_missing_code_generator_settings_come_from_a_jinja2_environment():
 
 
 @pytest.mark.parametrize("text", ["\ud800", "é{{ x }}\udfff", "{# \udbff #}"])
-def test_half_a_surrogate_pair_in_a_template_is_an_input_error(text):
+def test_a_lone_surrogate_in_a_template_is_an_input_error(text):
     with pytest.raises(InputError, match="half of a surrogate pair") as caught:
         pongo2.compile(text)
     assert caught.value.span is not None
@@ -297,6 +297,6 @@ def test_half_a_surrogate_pair_in_a_template_is_an_input_error(text):
 
 
 @pytest.mark.parametrize("text", ["{{ x }}", "{{ x|upper }}", "{% for c in x %}{{ c }}{% endfor %}"])
-def test_half_a_surrogate_pair_in_the_context_is_an_input_error(text):
+def test_a_lone_surrogate_in_the_context_is_an_input_error(text):
     with pytest.raises(InputError, match="half of a surrogate pair"):
         pongo2.compile(text).render({"x": "\ud800"})

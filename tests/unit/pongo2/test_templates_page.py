@@ -33,18 +33,18 @@ def shown(result):
     return f"error: `{result['error'].rsplit('] ', 1)[-1]}`".replace("\n", "⏎")
 
 
-def test_the_page_has_every_recorded_example():
+def test_the_templates_page_contains_every_recorded_example():
     assert {template for template, _ in EXAMPLES} == set(VECTORS)
 
 
 @pytest.mark.parametrize(("template", "result"), EXAMPLES)
-def test_an_example_shows_the_recorded_result(template, result):
+def test_an_example_on_the_templates_page_shows_the_recorded_result(template, result):
     v6, v4 = (shown(VECTORS[template][version]) for version in ("v6", "v4"))
     assert result == (v6 if v6 == v4 else f"{v6}; v4: {v4}")
 
 
 @pytest.mark.parametrize("name", list(DIALECTS))
-def test_every_tag_and_filter_is_described(name):
+def test_the_templates_page_describes_every_tag_and_filter(name):
     library = library_for(DIALECTS[name])
     described = set(re.findall(r"^\| `([a-z0-9_]+)", PAGE, re.MULTILINE))
     assert not {*library.tags, *library.filters} - described
@@ -65,7 +65,7 @@ VALUES = [
 
 @pytest.mark.parametrize("dialect", list(DIALECTS))
 @pytest.mark.parametrize("value", VALUES)
-def test_the_recipes_for_quotes_write_every_value_unchanged(value, dialect):
+def test_the_quoting_recipes_on_the_templates_page_write_every_value_unchanged(value, dialect):
     def rendered(example: str) -> str:
         template = re.sub(r"\{\{ .*?\|", "{{ value|", example, count=1)
         return pongo2.compile(template, DIALECTS[dialect]).render({"value": value})

@@ -63,12 +63,12 @@ def check_vectors(step):
 
 
 @pytest.mark.slow
-def test_a_traced_render_prints_the_recorded_text_of_some_templates():
+def test_a_traced_render_prints_the_recorded_text_for_some_templates():
     assert check_vectors(40) > 80
 
 
 @pytest.mark.slow
-def test_a_traced_render_prints_the_recorded_text_of_every_template():
+def test_a_traced_render_prints_the_recorded_text_for_every_template():
     assert check_vectors(1) > 4000
 
 
@@ -155,19 +155,19 @@ CASES = [
 
 
 @pytest.mark.parametrize(("template", "expected"), CASES, ids=[template for template, _ in CASES])
-def test_the_trace_of_a_value_lists_the_reads_that_the_value_depends_on(template, expected):
+def test_the_trace_of_a_printed_value_lists_the_variables_that_it_depends_on(template, expected):
     if expected is None:
         assert ("two", ["config.user.k", FILTER_DEFAULT, B], []) in values(template)
     else:
         assert values(template) == expected
 
 
-def test_a_failed_macro_of_v4_leaves_no_conditions_behind():
+def test_a_failed_macro_in_v4_does_not_affect_the_trace_of_later_values():
     template = "{% macro m() %}{% for x in config %}{{ x.y.z }}{% endfor %}{% endmacro %}{{ m() }}{{ path }}"
     assert values(template, "v4")[-1] == ("/etc/x", ["path"], [])
 
 
-def test_a_normal_render_does_not_load_the_trace_module():
+def test_a_render_without_tracing_does_not_load_the_trace_module():
     import subprocess
     import sys
 

@@ -97,7 +97,9 @@ TRIGGER = NamedString("create")
         (NO_LOOP, "", 0, 0.0, False, 0),
     ],
 )
-def test_values_are_converted_to_texts_and_numbers_as_in_go(value, text, integer, number, truth, size):
+def test_template_values_are_converted_to_texts_and_numbers_as_in_go(
+    value, text, integer, number, truth, size
+):
     assert to_string(value) == text
     assert type(to_string(value)) is str
     assert to_int(value) == integer
@@ -106,7 +108,7 @@ def test_values_are_converted_to_texts_and_numbers_as_in_go(value, text, integer
     assert length(value) == size
 
 
-def test_nan_is_true_and_is_printed():
+def test_the_number_nan_is_true_and_is_printed():
     assert truthy(NAN)
     assert to_string(NAN) == "NaN"
     assert to_int(NAN) == MIN_INT
@@ -190,7 +192,7 @@ def test_values_are_compared_for_equality_as_in_go(a, b, same):
     assert equal(b, a) is same
 
 
-def test_a_pointer_equals_itself():
+def test_a_go_pointer_equals_itself():
     loop = ForLoop([0])
     assert equal(loop, loop)
 
@@ -204,7 +206,7 @@ def test_a_pointer_equals_itself():
         (Struct("config.DeviceNamed"), Struct("config.DeviceNamed"), "config.DeviceNamed"),
     ],
 )
-def test_comparing_containers_of_one_type_panics(a, b, name):
+def test_comparing_two_lists_or_maps_of_one_type_panics(a, b, name):
     with pytest.raises(Panic, match="comparing uncomparable type") as caught:
         equal(a, b)
     assert caught.value.message.endswith(name)
@@ -232,7 +234,7 @@ def test_values_are_ordered_as_in_go(a, b, before):
     assert greater(b, a) is before
 
 
-def test_every_order_comparison_with_nan_is_false():
+def test_every_less_or_greater_comparison_with_nan_is_false():
     assert not any(order(NAN, 1) for order in (less, less_or_equal, greater, greater_or_equal))
 
 
@@ -262,7 +264,7 @@ def test_membership_is_tested_as_in_go(item, container, found):
     assert contains(item, container) is found
 
 
-def test_membership_panics_as_go_does():
+def test_an_invalid_membership_test_panics_as_in_go():
     with pytest.raises(Panic, match="MapIndex"):
         contains(5, {"5": 1})
     with pytest.raises(Panic, match="uncomparable"):
@@ -332,7 +334,7 @@ def test_sorting_a_string_panics():
         (mod, 7.9, 4, 3),
     ],
 )
-def test_operators_give_the_result_of_their_dialect(operator, a, b, result):
+def test_each_operator_gives_the_result_of_its_dialect(operator, a, b, result):
     assert operator(a, b) == result
     assert type(operator(a, b)) is type(result)
 
@@ -347,11 +349,11 @@ def test_dividing_an_integer_by_zero_panics(operator):
         operator(1, None)
 
 
-def test_adding_the_stray_bytes_of_a_character_gives_the_character():
+def test_joining_the_two_bytes_of_a_character_gives_the_character():
     assert add_v6("\udcc3", "\udca9") == recombine("\udcc3\udca9") == "é"
 
 
-def test_a_text_beyond_the_limit_is_refused():
+def test_an_operator_refuses_to_build_a_text_beyond_the_limit():
     half = "x" * (values.MAX // 2 + 1)
     with pytest.raises(TooLarge):
         add_v6(half, half)
@@ -382,7 +384,7 @@ def test_integers_wrap_to_64_bits(n):
     assert (wrap64(n) - n) % (1 << 64) == 0
 
 
-def test_fields_of_maps_and_structs_are_read_as_in_go():
+def test_fields_of_go_maps_and_structs_are_read_as_in_go():
     device = MethodMap(
         {"type": "nic", "Clone": "a key"}, "config.Device", {"Clone": lambda v: Function(v.copy)}
     )
@@ -400,17 +402,17 @@ def test_fields_of_maps_and_structs_are_read_as_in_go():
     ("value", "name"),
     [("a", "string"), (5, "int"), (Byte(5), "uint8"), (1.5, "float64"), (True, "bool"), ([], "slice")],
 )
-def test_scalars_have_no_fields(value, name):
+def test_numbers_and_texts_have_no_fields(value, name):
     with pytest.raises(Failure, match=f"can't access a field by name on type {name}$"):
         get_field(value, "x")
 
 
-def test_an_unexported_field_panics():
+def test_reading_an_unexported_go_field_panics():
     with pytest.raises(Panic, match="unexported"):
         get_field(CycleValue("a"), "value")
 
 
-def test_indexes_return_an_item_or_a_byte():
+def test_an_index_returns_an_item_of_a_list_or_a_byte_of_a_text():
     assert get_index([1, 2], 1) == 2
     assert get_index([1, 2], 2) is None
     assert get_index("wé", 0) == 119
@@ -439,11 +441,11 @@ def test_indexes_return_an_item_or_a_byte():
         (None, "a", None),
     ],
 )
-def test_subscripts_return_an_item_or_none(value, key, result):
+def test_a_subscript_returns_an_item_or_none(value, key, result):
     assert subscript(value, key) == result
 
 
-def test_subscripts_panic_as_go_does():
+def test_an_invalid_subscript_panics_as_in_go():
     with pytest.raises(Panic, match="zero Value"):
         subscript({"a": 1}, None)
     with pytest.raises(Panic, match="unimplemented"):
@@ -474,7 +476,7 @@ def test_the_forloop_counters_count_down_on_a_reversed_string():
     assert loop_fields(loop) == [1, 0, 3, 2, False, True]
 
 
-def test_the_outermost_loop_has_a_nil_parent():
+def test_the_outermost_loop_has_no_parent_loop():
     outer = ForLoop([0])
     assert get_field(outer, "Parentloop") is NO_LOOP
     assert get_field(ForLoop([0], 1, outer), "Parentloop") is outer
@@ -500,14 +502,14 @@ def test_every_value_has_the_kind_and_type_name_of_go(value, go_kind, name):
     assert gotype(value) == name
 
 
-def test_the_type_of_a_python_object_is_unknown():
+def test_a_python_object_has_an_unknown_go_type():
     with pytest.raises(TypeError, match="can't hold a set"):
         kind({1})
     with pytest.raises(TypeError, match="can't hold a set"):
         to_string({1})
 
 
-def test_importing_the_module_values_loads_no_further_module():
+def test_importing_the_values_module_loads_no_other_module():
     code = (
         "import sys; before = set(sys.modules); import templater.pongo2.values;"
         "print(*sorted(set(sys.modules) - before))"

@@ -60,7 +60,7 @@ def test_a_dangling_link_has_a_deviation() -> None:
     }
 
 
-def test_only_regular_files_are_written() -> None:
+def test_a_fifo_as_target_has_a_deviation() -> None:
     assert "only regular files are written" in deviation_names(rule(), tree={"/etc/a": Entry(FIFO)})
 
 

@@ -151,7 +151,7 @@ def test_defaults_add_keys_to_each_test(tmp_path):
     ]
 
 
-def test_anchors_and_merge_keys_work(tmp_path):
+def test_yaml_anchors_and_merge_keys_work_in_a_test_file(tmp_path):
     first, second = read(
         tmp_path, "tests:\n- &one\n  name: a\n  host: lxd\n  snapshot: true\n- {<<: *one, name: b}\n"
     )

@@ -88,7 +88,7 @@ def plain_subscript(node: ast.Subscript) -> bool:
 )
 @pytest.mark.parametrize("spans", [False, True], ids=["plain", "with spans"])
 @pytest.mark.parametrize("dialect", [V4, V6], ids=["v4", "v6"])
-def test_generated_code_contains_no_attribute_access_and_only_expected_syntax_nodes(
+def test_generated_code_contains_only_allowed_syntax_nodes_and_no_attribute_access(
     dialect: Any, spans: bool, step: int
 ) -> None:
     count = 0
@@ -100,7 +100,7 @@ def test_generated_code_contains_no_attribute_access_and_only_expected_syntax_no
     assert count > 2000 // step
 
 
-def test_the_check_of_generated_code_detects_forbidden_nodes() -> None:
+def test_the_test_for_generated_code_detects_forbidden_syntax_nodes() -> None:
     for bad in ("x.y", "import os", "__import__('os')", "v1['__class__']", "open('x')"):
         assert list(foreign(ast.parse(f"def root0(render, s, v1):\n    {bad}\n"))), bad
 
@@ -139,7 +139,9 @@ SETTING = (
 
 @pytest.mark.parametrize("dialect", list(DIALECTS))
 @pytest.mark.parametrize("escape", ESCAPES)
-def test_attack_38_39_no_attribute_of_a_python_object_is_reachable(escape: str, dialect: str) -> None:
+def test_attack_38_39_a_template_cannot_read_an_attribute_of_a_python_object(
+    escape: str, dialect: str
+) -> None:
     """An escape attempt prints nothing, is an error, or prints data. It never shows a Python object."""
     try:
         text = pongo2.compile(SETTING % f"[{{{{ {escape} }}}}]", DIALECTS[dialect], mode="plain").render(
@@ -156,7 +158,7 @@ def test_attack_38_39_no_attribute_of_a_python_object_is_reachable(escape: str, 
     assert " at 0x" not in text and "<class" not in text and "<function" not in text
 
 
-def test_a_compiled_template_runs_without_the_compiler() -> None:
+def test_the_code_of_a_compiled_template_runs_without_the_compiler() -> None:
     template = pongo2.compile("{{ x|upper }}", mode="plain")
     assert isinstance(template, Template)
     assert compiled_template.run(template.code, {"x": "a"}) == "A"

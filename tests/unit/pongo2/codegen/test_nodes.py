@@ -22,7 +22,7 @@ def test_only_the_nodes_module_imports_jinja2_nodes(name: str) -> None:
 
 @pytest.mark.parametrize("order", [(False, False), (True, False), (False, True), (True, True)])
 @pytest.mark.parametrize("names", [["key"], ["key", "value"]])
-def test_the_names_and_the_order_of_a_loop_can_be_read_from_its_node(
+def test_a_loop_node_returns_its_variable_names_and_its_order(
     names: list[str], order: tuple[bool, bool]
 ) -> None:
     backward, ordered = order
@@ -30,25 +30,25 @@ def test_the_names_and_the_order_of_a_loop_can_be_read_from_its_node(
     assert (nodes.loop_names(loop), nodes.loop_order(loop), nodes.place_of(loop)) == (names, order, 7)
 
 
-def test_a_call_node_of_a_tag_differs_from_a_call_in_the_template() -> None:
+def test_the_node_of_a_tag_call_is_distinguished_from_a_call_in_the_template() -> None:
     assert nodes.tag_function(nodes.tag_call(daemon_context, [], 0)) == (
         "templater.pongo2.daemon_context", "daemon_context",
     )  # fmt: skip
     assert nodes.tag_function(nodes.call(nodes.variable("name", 0), [], 0)) is None
 
 
-def test_a_member_name_of_digits_is_an_index() -> None:
+def test_a_member_name_that_consists_of_digits_is_an_index() -> None:
     value = nodes.variable("name", 0)
     assert nodes.member_key(nodes.member(value, "0", 0)) == 0
     assert nodes.member_key(nodes.member(value, "x0", 0)) == "x0"
 
 
-def test_a_node_for_a_value_from_the_code_generator_is_not_a_template_variable() -> None:
+def test_the_node_of_a_generator_value_is_not_treated_as_a_template_variable() -> None:
     assert nodes.is_variable(nodes.variable("scope", 0))
     assert not nodes.is_variable(nodes.supplied(nodes.SCOPE))
 
 
-def test_a_stored_argument_node_differs_from_a_lazy_argument_node() -> None:
+def test_a_stored_argument_node_is_distinguished_from_a_lazy_argument_node() -> None:
     argument = nodes.variable("name", 0)
     assert nodes.stored_expression(nodes.stored(argument)) is argument
     assert nodes.stored_expression(nodes.lazy([argument])) is None

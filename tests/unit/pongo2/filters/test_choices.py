@@ -27,7 +27,7 @@ from templater.pongo2.values import Failure, Safe, to_string
         (pluralize, 2, "y,ies", "ies"),
     ],
 )
-def test_choice_filters_match_the_recorded_output_of_pongo2(function, value, argument, text):
+def test_the_choice_filters_match_the_recorded_output_of_pongo2(function, value, argument, text):
     assert to_string(function(value, argument)) == text
 
 
@@ -38,7 +38,7 @@ def test_the_yesno_filter_requires_two_or_three_answers():
         yesno(True, "a,b,c,d")
 
 
-def test_an_error_of_the_yesno_filter_is_a_full_sentence_in_v4():
+def test_an_error_of_the_yesno_filter_is_the_recorded_sentence_in_v4():
     with pytest.raises(Failure) as caught:
         yesno(True, "y")
     assert caught.value.v4 == (
@@ -53,7 +53,7 @@ def test_the_pluralize_filter_requires_a_number_and_at_most_two_endings():
         pluralize(2, "a,b,c")
 
 
-def test_the_default_filter_returns_the_same_object():
+def test_the_default_filter_returns_its_input_object_unchanged():
     value = Safe("<b>")
     assert default(value, None) is value
     assert default_if_none(value, None) is value

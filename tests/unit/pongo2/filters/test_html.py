@@ -50,17 +50,17 @@ def test_the_removetags_filter_takes_names_as_regular_expressions_before_version
     assert removetags_v61(RENDER, value, argument) == (text if text_v61 is None else text_v61)
 
 
-def test_an_invalid_pattern_panics_before_version_6_1():
+def test_an_invalid_removetags_pattern_panics_before_version_6_1():
     with pytest.raises(Panic, match="missing closing"):
         removetags(RENDER, "x", "(")
     assert removetags_v61(RENDER, "x", "(") == "x"
 
 
-def test_truncated_html_is_marked_safe():
+def test_truncated_html_is_marked_as_safe():
     assert type(truncatechars_html("abc", 9)) is type(truncatewords_html("abc", 9)) is Safe
 
 
-def test_closing_an_outer_html_tag_moves_the_innermost_open_tag_to_its_place_in_the_stack():
+def test_closing_an_outer_html_tag_moves_the_innermost_open_tag_to_its_position():
     assert truncatewords_html("<a><b><c></a>x y", 1) == "<a><b><c></a>x ...</b></c>"
 
 
@@ -72,7 +72,7 @@ def test_closing_an_outer_html_tag_moves_the_innermost_open_tag_to_its_place_in_
         (truncatewords_html, "<b>" * 20_000 + "<a>" * 20_000 + "</b>" * 20_000),
     ],
 )
-def test_long_texts_take_linear_time(function, text):
+def test_html_filters_take_linear_time_for_long_texts(function, text):
     start = process_time()
     function(text, 10**6)
     assert process_time() - start < 2

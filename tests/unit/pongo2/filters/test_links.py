@@ -36,7 +36,7 @@ def test_urlize_filters_match_the_recorded_output_of_pongo2(function, value, arg
     assert function(value, argument) == text
 
 
-def test_a_title_is_cut_by_bytes_even_within_a_character():
+def test_the_urlizetrunc_filter_cuts_a_title_by_bytes_even_inside_a_character():
     assert urlizetrunc("http://é.org", 11) == (
         '<a href="http://%C3%A9.org" rel="nofollow">http://\udcc3...</a>'
     )
@@ -52,7 +52,7 @@ def test_a_title_is_cut_by_bytes_even_within_a_character():
         " a.com\n" * 50_000,
     ],
 )
-def test_long_texts_take_linear_time(text):
+def test_urlize_filters_take_linear_time_for_long_texts(text):
     start = process_time()
     urlize(text, None)
     assert process_time() - start < 2

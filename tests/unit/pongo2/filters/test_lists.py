@@ -92,12 +92,12 @@ def test_splitting_an_empty_string_by_an_empty_separator_gives_an_empty_list():
     assert split("", ",") == [""]
 
 
-def test_the_split_filter_returns_strings():
+def test_the_split_filter_returns_a_list_of_strings():
     assert split("a,b,", ",") == ["a", "b", ""]
     assert split("é日", "") == make_list("é日", None) == ["é", "日"]
 
 
-def test_the_random_filter_uses_the_random_numbers_of_the_render():
+def test_the_random_filter_uses_the_random_generator_of_the_render():
     class Render:
         def random(self):
             return 0.99
@@ -107,6 +107,6 @@ def test_the_random_filter_uses_the_random_numbers_of_the_render():
     assert random(Render(), 5, None) == 5
 
 
-def test_lists_beyond_the_limit_are_refused():
+def test_list_filters_refuse_lists_beyond_the_limit():
     with pytest.raises(TooLarge):
         make_list("x" * 1_000_000, None)

@@ -37,12 +37,12 @@ def test_number_filters_match_the_recorded_output_of_pongo2(function, value, arg
     assert to_string(function(value, argument)) == text
 
 
-def test_decimals_beyond_the_precision_of_a_float_are_zeros():
+def test_the_floatformat_filter_prints_zeros_beyond_the_precision_of_a_float():
     text = floatformat(0.1, 2000)
     assert len(text) == 2002
     assert float(text) == 0.1
 
 
-def test_decimals_beyond_the_limit_are_refused():
+def test_the_floatformat_filter_refuses_too_many_decimals():
     with pytest.raises(TooLarge):
         floatformat(0.1, 10**9)

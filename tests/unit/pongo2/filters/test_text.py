@@ -64,13 +64,13 @@ def test_text_filters_match_the_recorded_output_of_pongo2(function, value, argum
     assert to_string(function(value, argument)) == text
 
 
-def test_a_width_beyond_the_limit_is_refused_before_memory_is_allocated():
+def test_a_text_width_beyond_the_limit_is_refused_before_memory_is_allocated():
     for pad in (center, ljust, rjust):
         with pytest.raises(TooLarge):
             pad("x", 10_000_000)
 
 
-def test_a_width_too_large_for_go_gives_the_error_text_of_go():
+def test_a_text_width_too_large_for_go_gives_the_error_text_of_go():
     assert rjust("x", 10_000_010) == "%!(NOVERB)%!(EXTRA string=x)"
 
 
@@ -79,12 +79,12 @@ def test_the_wordwrap_filter_panics_if_the_last_line_is_short_but_has_several_wo
         wordwrap("a b c d e", 3)
 
 
-def test_truncating_to_a_negative_length_panics():
+def test_truncating_a_text_to_a_negative_length_panics():
     with pytest.raises(Panic):
         truncatechars("abc", -1)
 
 
-def test_stray_bytes_become_replacement_characters_in_filters_that_read_runes():
+def test_text_filters_replace_invalid_bytes_as_pongo2_does():
     stray = "\udcc3"
     assert upper(stray, None) == capfirst(stray, None) == truncatechars(stray, 5) == "\ufffd"
     assert cut("é", stray) == "\udca9"

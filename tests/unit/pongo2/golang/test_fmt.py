@@ -103,11 +103,11 @@ def test_formatting_verbs_match_the_recorded_output_of_go(form, operand, text):
     assert sprintf(form, operand) == text
 
 
-def test_bytes_are_unsigned_numbers():
+def test_go_bytes_are_printed_as_unsigned_numbers():
     assert sprintf("%v %[1]T %#[1]v", Byte(119)) == "119 uint8 0x77"
 
 
-def test_a_named_string_prints_as_text_and_keeps_its_go_type():
+def test_a_named_go_string_prints_as_text_and_keeps_its_type_name():
     trigger = NamedString("create")
     assert sprintf("%s %[1]v %[1]T", trigger) == "create create instance.TemplateTrigger"
     assert sprintf("%d", trigger) == "%!d(instance.TemplateTrigger=create)"
@@ -119,11 +119,11 @@ def test_the_forloop_variable_prints_as_its_go_struct():
     assert sprintf("%+v", loop).startswith("&{Counter:1 Counter0:0 Revcounter:3")
 
 
-def test_stray_bytes_are_quoted_as_hexadecimal_escapes():
+def test_invalid_utf8_bytes_are_quoted_as_hexadecimal_escapes():
     assert sprintf("%q %[1]x", "\udcc3") == '"\\xc3" c3'
 
 
 @pytest.mark.parametrize("form", ["%9999999d", "%.9999999d", "%9999999s", "%.9999999x", "%09999999.1f"])
-def test_a_width_beyond_the_limit_is_refused(form):
+def test_a_formatting_width_beyond_the_limit_is_refused(form):
     with pytest.raises(TooLarge):
         sprintf(form, 1.0 if "f" in form or "x" in form else 1)

@@ -54,24 +54,24 @@ def test_matches_of_a_regular_expression_are_removed_as_in_go(pattern, text, lef
     "pattern",
     ["(", ")", "[", "[b-a]", "*", "a**", "a{2}{3}", "x|{2}", "a{1001}", r"\1", r"\y", "\\", "(?P<>a)", "(?z)", r"\p{Greek}", "(?"],
 )  # fmt: skip
-def test_a_pattern_that_go_rejects_panics(pattern):
+def test_a_regular_expression_that_go_rejects_panics(pattern):
     with pytest.raises(Panic, match="regexp"):
         remove_all(pattern, "a")
 
 
 @pytest.mark.parametrize("pattern", ["(a+)+b", "(a|a)*b", "(a|aa)+$", "(.*)*x", "a?" * 25 + "a" * 25])
-def test_every_pattern_takes_linear_time(pattern):
+def test_every_regular_expression_takes_linear_time(pattern):
     start = process_time()
     remove_all(pattern, "a" * 5000)
     assert process_time() - start < 3
 
 
-def test_more_work_than_the_limit_is_refused():
+def test_a_regular_expression_above_the_work_limit_is_refused():
     with pytest.raises(TooLarge):
         remove_all("(a+)+b", "a" * 1_000_000)
 
 
-def test_a_pattern_that_would_be_a_huge_program_is_refused():
+def test_a_regular_expression_that_compiles_to_a_huge_program_is_refused():
     with pytest.raises(Panic):
         remove_all("((a{100}){100}){100}", "a")
     with pytest.raises(Panic):

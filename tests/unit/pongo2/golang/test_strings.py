@@ -5,7 +5,7 @@ import pytest
 from templater.pongo2.golang.strings import GO_SPACE, fields, lower_text, split_text, title_text, upper_text
 
 
-def test_case_conversion_keeps_the_number_of_characters():
+def test_case_conversion_does_not_change_the_number_of_characters():
     for code in (*range(0x250), *range(0x370, 0x400), *range(0x1E00, 0x2000), 0xFB00, 0x10400):
         c = chr(code)
         assert len(upper_text(c)) == len(lower_text(c)) == len(title_text(c)) == 1
@@ -14,7 +14,7 @@ def test_case_conversion_keeps_the_number_of_characters():
 @pytest.mark.parametrize(
     ("text", "upper"), [("ß", "ß"), ("ŉ", "ŉ"), ("ᾳ", "ᾼ"), ("ǆ", "Ǆ"), ("\u0131", "I"), ("ÿ", "Ÿ")]
 )
-def test_text_in_upper_case_is_the_same_as_in_go(text, upper):
+def test_conversion_to_upper_case_gives_the_same_text_as_in_go(text, upper):
     assert upper_text(text) == upper
 
 
@@ -22,20 +22,20 @@ def test_a_final_sigma_becomes_an_ordinary_small_sigma():
     assert lower_text("\u03a3\u03a3") == "\u03c3\u03c3"
 
 
-def test_the_information_separators_are_not_white_space():
+def test_the_ascii_information_separators_are_not_white_space():
     assert fields("a\x1cb\x1d c\x1e\x1fd") == ["a\x1cb\x1d", "c\x1e\x1fd"]
     assert fields("a\x85b\xa0c\u2028d\u3000e") == list("abcde")
 
 
-def test_go_has_the_white_space_of_python_except_the_information_separators():
+def test_white_space_in_go_equals_that_of_python_except_the_information_separators():
     python = {chr(code) for code in range(0x110000) if chr(code).isspace()}
     assert python - set(GO_SPACE) == set("\x1c\x1d\x1e\x1f")
     assert set(GO_SPACE) <= python
 
 
-def test_an_empty_separator_splits_into_runes_and_stray_bytes():
+def test_splitting_by_an_empty_separator_gives_characters_and_invalid_bytes():
     assert split_text("é\udcc3", "") == ["é", "\udcc3"]
 
 
-def test_a_character_is_split_at_a_stray_byte_given_as_separator():
+def test_splitting_by_an_invalid_byte_can_split_a_character():
     assert split_text("éa", "\udcc3") == ["", "\udca9a"]

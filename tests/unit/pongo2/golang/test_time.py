@@ -37,7 +37,7 @@ def test_formatted_times_match_the_recorded_output_of_go(layout, text):
     assert format_time(FAKE, layout) == text
 
 
-def test_a_time_prints_as_go_prints_it():
+def test_a_time_is_printed_as_in_go():
     assert to_string(FAKE) == "2014-02-05 18:31:45 +0000 UTC"
     assert truthy(FAKE)
 
@@ -52,13 +52,13 @@ def test_a_time_zone_changes_the_printed_time_and_not_the_instant():
 
 
 @pytest.mark.parametrize("year", [1, 1600, 1899, 1970, 2000, 2024, 2100, 9999])
-def test_dates_agree_with_the_calendar_of_python(year):
+def test_the_date_calculation_agrees_with_the_calendar_of_python(year):
     for month, day in ((1, 1), (2, 28), (3, 1), (12, 31)):
         moment = datetime(year, month, day, 12, tzinfo=UTC)
         shown = format_time(from_datetime(moment), "2006-01-02 Mon 002")
         assert shown == f"{year:04d}-{month:02d}-{day:02d} {moment:%a} {moment:%j}"
 
 
-def test_the_layout_decides_whether_a_fraction_keeps_its_trailing_zeros():
+def test_the_time_layout_decides_whether_a_fraction_keeps_its_trailing_zeros():
     time = Time(0, 120_000_000)
     assert format_time(time, ".000 .999 ,00 .9 .0000000000") == ".120 .12 ,12 .1 .120000000"

@@ -40,7 +40,7 @@ def test_a_template_at_a_limit_compiles_and_one_above_it_fails(name, make):
     assert caught.value.span is not None
 
 
-def test_blocks_nest_up_to_the_limit():
+def test_template_blocks_nest_up_to_the_limit():
     def nested(n):
         return "{% if 1 %}" * n + "{% endif %}" * n
 
@@ -49,7 +49,7 @@ def test_blocks_nest_up_to_the_limit():
         pongo2.compile(nested(parser.MAX_BLOCKS + 1), V6, mode="plain")
 
 
-def test_the_documented_limits_are_the_real_ones():
+def test_the_documented_language_limits_equal_the_real_limits():
     documented = [
         int(n.replace(",", "")) for n in re.findall(r"\| ([\d,]+) \|$", PAGE.read_text("utf-8"), re.M)
     ]

@@ -18,11 +18,11 @@ from templater.pongo2.syntax.tokens import Unit, plain_words
         ("", ""),
     ],
 )
-def test_messages_begin_with_a_lower_case_letter_and_have_no_full_stop(message, wanted):
+def test_template_error_messages_begin_with_a_lower_case_letter_and_have_no_full_stop(message, wanted):
     assert plain_words(message) == wanted
 
 
-def test_a_syntax_error_has_a_message_of_templater_and_the_message_of_pongo2():
+def test_a_syntax_error_has_both_the_templater_message_and_the_pongo2_message():
     with pytest.raises(TemplateSyntaxError) as caught:
         pongo2.compile("{{ (1 }}", mode="plain")
     assert caught.value.message == "closing bracket expected after expression"
@@ -31,7 +31,7 @@ def test_a_syntax_error_has_a_message_of_templater_and_the_message_of_pongo2():
 
 @pytest.mark.parametrize("wrapped", [False, True])
 @pytest.mark.parametrize("text", ["", "a", "é\n\U0001f600b\udcff\n\nc", "\n", "a\n"])
-def test_a_position_counts_lines_and_bytes_of_the_text_that_pongo2_gets(text, wrapped):
+def test_the_position_in_a_pongo2_error_counts_lines_and_bytes(text, wrapped):
     unit = Unit(Source("t", text), wrapped=wrapped)
     for offset in range(len(unit.text) + 1):
         lines = unit.text[:offset].split("\n")

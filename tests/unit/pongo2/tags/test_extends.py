@@ -15,7 +15,7 @@ def test_an_image_may_not_use_the_extends_tag(dialect):
 BASE = "<{% block a %}A{% endblock %}|{% block b %}B{{ x }}{% endblock %}>"
 
 
-def test_a_child_template_replaces_blocks_and_its_other_text_is_ignored():
+def test_a_child_template_replaces_blocks_and_pongo2_ignores_its_other_text():
     assert render("{% extends 'base.tpl' %}ignored{% block b %}C{% endblock %}", base_tpl=BASE) == "<A|C>"
 
 
@@ -44,7 +44,7 @@ def test_an_error_in_the_super_field_is_hidden_by_v4_and_fails_since_v6():
         )
 
 
-def test_the_super_field_works_in_a_chain_of_three_templates():
+def test_the_super_field_works_across_three_levels_of_extends():
     middle = "{% extends 'base.tpl' %}{% block a %}M{{ block.Super }}{% endblock %}"
     child = "{% extends 'middle.tpl' %}{% block a %}C{{ block.Super }}{% endblock %}"
     assert render(child, base_tpl=BASE, middle_tpl=middle) == "<CMA|B>"
@@ -74,7 +74,7 @@ def test_a_child_may_nest_blocks_in_the_opposite_order(dialect):
 
 
 @pytest.mark.parametrize("dialect", [V4, V6])
-def test_blocks_that_contain_each_other_hit_the_limit(dialect):
+def test_blocks_that_contain_each_other_hit_the_nesting_limit(dialect):
     """In Go, these blocks overflow the stack and end the process."""
     base = "{% block b %}{% block a %}{% endblock %}{% endblock %}"
     child = "{% extends 'base.tpl' %}{% block a %}{% block b %}{{ block.Super }}{% endblock %}{% endblock %}"

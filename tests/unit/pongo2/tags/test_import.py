@@ -15,16 +15,16 @@ def test_an_image_may_not_use_the_import_tag(dialect):
 MACROS = "{% macro f(a) export %}[{{ a }}{{ x }}]{% endmacro %}{% macro g() %}{% endmacro %}"
 
 
-def test_exported_macros_are_bound_to_their_names_or_aliases():
+def test_imported_macros_get_their_own_names_or_their_aliases():
     assert render("{% import 'm.tpl' f %}{{ f(1) }}", m_tpl=MACROS) == "[1]"
     assert render("{% import 'm.tpl' f as h, f %}{{ h(1) }}{{ f(2) }}", m_tpl=MACROS) == "[1][2]"
 
 
-def test_imported_macros_see_the_importing_context():
+def test_an_imported_macro_can_read_the_variables_of_the_importing_template():
     assert render("{% set x = 3 %}{% import 'm.tpl' f %}{{ f(1) }}", m_tpl=MACROS) == "[13]"
 
 
-def test_a_block_in_an_imported_macro_is_replaced_by_the_block_of_the_importing_template():
+def test_a_block_in_an_imported_macro_uses_the_block_of_the_importing_template():
     macro = "{% macro f() export %}<{% block a %}no{% endblock %}>{% endmacro %}"
     block = "{% block a %}x{% endblock %}"
     assert render("{% import 'm.tpl' f %}" + block + "{{ f() }}", m_tpl=macro) == "x<x>"
@@ -46,7 +46,7 @@ def test_importing_a_macro_that_is_not_exported_fails():
 @pytest.mark.parametrize(
     "arguments", ["x", "'m.tpl'", "'m.tpl' 1", "'m.tpl' f as 1", "'m.tpl' f f", "'n.tpl' f"]
 )
-def test_a_malformed_import_tag_is_an_error(arguments):
+def test_an_import_tag_with_invalid_syntax_is_an_error(arguments):
     with pytest.raises(TemplateError):
         render("{% import " + arguments + " %}", m_tpl=MACROS)
 

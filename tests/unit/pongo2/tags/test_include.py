@@ -18,13 +18,13 @@ def test_an_included_template_cannot_change_the_variables_of_the_including_templ
     assert text == "[12]1"
 
 
-def test_an_include_tag_adds_names_after_with_and_hides_all_other_names_after_only():
+def test_the_words_with_and_only_of_an_include_tag_select_the_visible_variables():
     source = "{{ x }}{{ y }}|"
     assert render("{% include 'a.tpl' with y=2 %}", context={"x": 1}, a_tpl=source) == "12|"
     assert render("{% include 'a.tpl' with y=2 only %}", context={"x": 1}, a_tpl=source) == "2|"
 
 
-def test_the_included_name_may_be_an_expression():
+def test_the_template_name_of_an_include_tag_may_be_an_expression():
     assert render("{% include n %}", context={"n": "a.tpl"}, a_tpl="A{{ n }}") == "Aa.tpl"
     assert render("{% include n if_exists %}|", context={"n": "b.tpl"}) == "|"
     with pytest.raises(TemplateError):
@@ -42,7 +42,7 @@ def test_the_include_tag_accepts_a_number_as_template_name(number):
         render("{% include 'a.tpl' %}{% include n %}", context={"n": number}, a_tpl="A")
 
 
-def test_a_missing_template_is_an_error_at_its_name():
+def test_an_include_tag_with_a_missing_template_gives_an_error_at_the_name():
     assert render("{% include 'b.tpl' if_exists %}|") == "|"
     with pytest.raises(TemplateError) as raised:
         render("a\n{% include 'b.tpl' %}")
@@ -51,7 +51,7 @@ def test_a_missing_template_is_an_error_at_its_name():
 
 @pytest.mark.parametrize("tag", ["include 'nope.tpl'", "extends 'nope.tpl'", "import 'nope.tpl' f"])
 @pytest.mark.parametrize("name", ["'a.tpl'", "n"])
-def test_the_word_if_exists_also_ignores_missing_templates_of_nested_includes(tag, name):
+def test_an_include_tag_with_if_exists_also_ignores_missing_nested_templates(tag, name):
     files = {"a_tpl": f"A{{% {tag} %}}"}
     assert render(f"{{% include {name} if_exists %}}|", context={"n": "a.tpl"}, **files) == "|"
     with pytest.raises(TemplateError, match=r"nope\.tpl|unable to resolve"):
@@ -60,7 +60,7 @@ def test_the_word_if_exists_also_ignores_missing_templates_of_nested_includes(ta
         render(f"{{% include {name} if_exists %}}|", context={"n": "a.tpl"}, a_tpl="{{ 1")
 
 
-def test_an_included_template_starts_with_autoescape_on():
+def test_an_included_template_starts_with_autoescape_enabled():
     text = render(
         "{% autoescape off %}{% include 'a.tpl' %}{% endautoescape %}", context={"x": "<"}, a_tpl="{{ x }}"
     )
@@ -74,7 +74,7 @@ def test_an_error_in_an_included_template_has_its_position_in_that_template(dial
     assert raised.value.span.place == "a.tpl:2:5"
 
 
-def test_a_template_that_includes_itself_hits_the_limit():
+def test_a_template_that_includes_itself_hits_the_nesting_limit():
     from templater.model.errors import LimitError
 
     with pytest.raises(LimitError):

@@ -18,7 +18,7 @@ def test_the_lorem_tag_matches_the_recorded_output_of_pongo2(template, recorded)
     check(template, recorded)
 
 
-def test_the_lorem_tag_repeats_its_text_after_the_last_paragraph_or_word():
+def test_the_lorem_tag_starts_again_after_its_last_paragraph_or_word():
     words = outcome("{% lorem 600 w %}", "v4").split(" ")
     assert len(words) == 600
     assert words[566:] == words[:34]

@@ -12,12 +12,12 @@ def test_an_image_may_not_use_the_ssi_tag(dialect):
     assert banned("ssi", dialect)
 
 
-def test_a_file_is_included_verbatim():
+def test_the_ssi_tag_includes_a_file_without_rendering_it():
     assert render("{% ssi 'a.txt' %}", a_txt="{{ x }}") == "{{ x }}"
 
 
 @pytest.mark.parametrize("dialect", [V4, V6])
-def test_a_parsed_file_is_rendered(dialect):
+def test_the_ssi_tag_with_the_word_parsed_renders_the_file(dialect):
     assert render("{% ssi 'a.txt' parsed %}", dialect=dialect, context={"x": 1}, a_txt="{{ x }}") == "1"
 
 
