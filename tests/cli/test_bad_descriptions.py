@@ -73,7 +73,7 @@ def test_a_note_says_that_a_backup_yaml_belongs_to_another_instance(command, pla
 
 
 @each_command
-def test_a_truncated_backup_is_one_clear_error(command, plan_with, place):
+def test_a_truncated_backup_gives_one_clear_error(command, plan_with, place):
     whole = (BACKUPS / "pending_copy.tar.gz").read_bytes()
     (place / "b.tar.gz").write_bytes(whole[: len(whole) // 2])
     (place / "b.tar").write_bytes(gzip.decompress(whole)[:2048])

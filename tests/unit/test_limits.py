@@ -14,26 +14,26 @@ from templater.pongo2.state import Limits
     ("text", "value"),
     [("5", 5), ("5s", 5), ("5m", 300), ("2h", 7200), ("1_000", 1000)],
 )
-def test_times_are_parsed(text, value):
+def test_time_limits_are_parsed(text, value):
     assert parse([f"time={text}"]).for_rendering().total == value
 
 
 @pytest.mark.parametrize(("text", "value"), [("7", 7), ("20k", 20_000), ("3M", 3_000_000), ("1g", 10**9)])
-def test_numbers_are_parsed(text, value):
+def test_number_limits_are_parsed(text, value):
     assert parse([f"steps={text}"]).for_rendering().steps == value
 
 
 @pytest.mark.parametrize(
     ("text", "value"), [("7", 7), ("7B", 7), ("2k", 2048), ("16MiB", 16 << 20), ("1GiB", 1 << 30)]
 )
-def test_sizes_are_parsed(text, value):
+def test_size_limits_are_parsed(text, value):
     assert parse([f"output={text}"]).for_rendering().output == value
 
 
 @pytest.mark.parametrize(
     "text", ["", "-1", "0", "1.5", "5x", "x", "5 s", "²", "9" * 16, "9999999999999g", "5s5"]
 )
-def test_an_invalid_value_is_refused_with_examples(text):
+def test_an_invalid_limit_value_is_refused_with_examples(text):
     for name in ("time", "steps", "output"):
         with pytest.raises(UsageError) as caught:
             parse([f"{name}={text}"])
@@ -45,13 +45,13 @@ def test_an_invalid_value_is_refused_with_examples(text):
     ("text", "hint"),
     [("time=0", "write time=30s"), ("steps=999999999999999g", f"the maximum is {1 << 50}")],
 )
-def test_an_impossible_value_is_refused_with_the_allowed_range(text, hint):
+def test_an_impossible_limit_value_is_refused_with_the_allowed_range(text, hint):
     with pytest.raises(UsageError, match="can't be") as refused:
         parse([text])
     assert refused.value.hint.startswith(hint)
 
 
-def test_an_unknown_name_is_refused_with_a_list_of_names():
+def test_an_unknown_limit_is_refused_with_a_list_of_limits():
     with pytest.raises(UsageError) as caught:
         parse(["tiem=5s"])
     assert "'tiem'" in caught.value.message
@@ -67,13 +67,13 @@ def test_a_limit_that_has_no_effect_in_a_command_is_refused():
         parse(["memory=1GiB"])
 
 
-def test_a_name_without_a_value_is_refused():
+def test_a_limit_without_a_value_is_refused():
     with pytest.raises(UsageError) as caught:
         parse(["template"])
     assert "template=4096" in caught.value.hint
 
 
-def test_limits_that_are_not_named_keep_their_defaults():
+def test_limits_that_the_user_does_not_set_keep_their_defaults():
     given = Given()
     limits = given.for_rendering(60, 120)
     ours = Limits(seconds=60, total=120)
@@ -82,7 +82,7 @@ def test_limits_that_are_not_named_keep_their_defaults():
     assert given.for_images() == DEFAULT
 
 
-def test_the_last_value_of_a_repeated_limit_is_used():
+def test_the_last_value_of_a_repeated_limit_applies():
     assert parse(["steps=5", "steps=6"]).for_rendering().steps == 6
 
 
@@ -96,10 +96,10 @@ def test_every_limit_that_a_user_can_set_reaches_an_attribute_of_a_limits_class(
         assert getattr(made[kind], attribute) == 7
 
 
-def test_the_metadata_limit_is_also_the_size_limit_of_the_yaml_reader():
+def test_the_metadata_limit_sets_the_size_limit_of_the_yaml_reader():
     assert parse(["metadata=3MiB"]).for_reading().bytes == 3 << 20
 
 
-def test_limits_are_passed_to_other_processes():
+def test_limits_can_be_passed_to_other_processes():
     again = pickle.loads(pickle.dumps(parse(["time=5m"]).for_rendering()))
     assert again.total == 300

@@ -26,7 +26,7 @@ def run_pytest(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.slow  # another pytest
-def test_pytest_runs_the_tests_of_images_and_of_nothing_else(tmp_path):
+def test_pytest_collects_only_the_tests_of_images(tmp_path):
     an_image(tmp_path / "good", {"a.yaml": PASSES, "files/web.yaml": "name: web\n"})
     an_image(tmp_path / "bad", {"a.yaml": FAILS, "b.yaml": "tests:\n- {nam: x}\n"})
     shutil.copytree(ROOT / "sample-images" / "definitions", tmp_path / "definitions")
@@ -47,7 +47,7 @@ def test_pytest_runs_the_tests_of_images_and_of_nothing_else(tmp_path):
 
 
 @pytest.mark.slow  # another pytest
-def test_the_plugin_imports_nothing_and_collects_nothing_in_an_unrelated_project(tmp_path):
+def test_the_pytest_plugin_does_nothing_in_an_unrelated_project(tmp_path):
     (tmp_path / "tests").mkdir()
     (tmp_path / "tests" / "test_a.py").write_text(
         "import sys\n\ndef test_modules():\n"

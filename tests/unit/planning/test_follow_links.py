@@ -111,7 +111,7 @@ def test_an_absolute_link_is_resolved_from_the_root() -> None:
     assert resolved.links == (("/var/run", "/run"),)
 
 
-def test_dot_dot_in_a_link_stops_at_the_root() -> None:
+def test_dot_dot_in_a_link_stops_at_the_root_directory() -> None:
     rootfs = MemoryRootfs({"/etc/a": link("../../../../srv/real"), "/srv/real": "x"})
     assert resolve(rootfs, "/etc/a").real == "/srv/real"
 

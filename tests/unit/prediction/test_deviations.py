@@ -43,15 +43,15 @@ def test_a_plain_start_has_no_deviation() -> None:
 
 
 @pytest.mark.parametrize("target", ["/srv/b", "../../../srv/b"])
-def test_a_link_that_hosts_refuse_has_a_deviation(target: str) -> None:
+def test_a_target_link_that_hosts_refuse_has_a_deviation(target: str) -> None:
     assert deviation_names(rule(), tree={"/etc/a": link(target)}) == {"links stay inside the root filesystem"}
 
 
-def test_a_relative_link_has_no_deviation() -> None:
+def test_a_relative_link_as_target_has_no_deviation() -> None:
     assert deviation_names(rule(), tree={"/etc/a": link("b"), "/etc/b": "old"}) == set()
 
 
-def test_a_dangling_link_has_a_deviation() -> None:
+def test_a_dangling_link_as_target_has_a_deviation() -> None:
     assert deviation_names(rule(), tree={"/etc/a": link("b")}) == {
         "the target of a dangling link counts as a new file"
     }
@@ -68,17 +68,17 @@ def test_a_directory_as_target_has_no_deviation() -> None:
     assert "only regular files are written" not in deviation_names(rule(), tree={"/etc/a": Entry(DIRECTORY)})
 
 
-def test_two_rules_for_the_same_file_have_a_deviation() -> None:
+def test_two_rules_for_the_same_target_have_a_deviation() -> None:
     assert "colliding rules are refused" in deviation_names(rule(), rule("etc/a"))
 
 
 @pytest.mark.parametrize("uid", ["-1", "4294967295", "4294967296"])
-def test_impossible_ids_have_a_deviation(uid: str) -> None:
+def test_an_invalid_uid_or_gid_has_a_deviation(uid: str) -> None:
     assert "ids outside the container are refused" in deviation_names(rule(uid=uid))
 
 
 @pytest.mark.parametrize("field", ["uid", "gid"])
-def test_ids_outside_the_id_map_have_a_deviation(field: str) -> None:
+def test_an_owner_outside_the_id_map_has_a_deviation(field: str) -> None:
     ranges = ((0, 1_000_000, 65536),)
     view = Mapped({"/etc": Entry(DIRECTORY, 0o755), "/etc/b": "old"})
     view.ids = IdMap(ranges, ranges)
@@ -95,15 +95,15 @@ class Mapped(MemoryRootfs):
     ids: IdMap
 
 
-def test_an_invalid_uid_has_no_deviation() -> None:
+def test_a_uid_that_is_not_a_number_has_no_deviation_about_ids() -> None:
     assert "ids outside the container are refused" not in deviation_names(rule(uid="bob"))
 
 
-def test_a_mode_has_a_deviation_on_lxd() -> None:
+def test_a_rule_with_a_mode_has_a_deviation_on_lxd() -> None:
     assert deviation_names(rule(mode="600"), host=LXD) == {"uid, gid and mode are used"}
 
 
-def test_a_refused_template_has_a_deviation() -> None:
+def test_a_template_that_a_host_refuses_has_a_deviation() -> None:
     found = deviation_names(rule(template="./a.tpl"), host=INCUS_6_0_4, error=RefusedError("no"))
     assert "templates must be plain files" in found
 
@@ -122,25 +122,25 @@ def test_a_limit_error_has_a_deviation() -> None:
     assert "rendering has limits" in deviation_names(rule(), error=LimitError("too long"))
 
 
-def test_a_mount_point_has_a_deviation() -> None:
+def test_a_mount_point_as_target_has_a_deviation() -> None:
     found = deviation_names(rule(), tree={"/etc/a": Entry(FILE, is_mount=True)})
     assert "mount points are not replaced" in found
 
 
-def test_hard_links_have_a_deviation() -> None:
+def test_a_target_with_several_hard_links_has_a_deviation() -> None:
     rootfs = MemoryRootfs({"/etc/a": "old"})
     rootfs.link("/etc/a", "/etc/b")
     assert deviation_names(rule(), rootfs=rootfs) == {"other hard links keep the old content"}
 
 
-def test_a_failed_render_has_deviations() -> None:
+def test_a_rule_with_a_failed_render_has_deviations() -> None:
     assert deviation_names(rule(), error=RenderError("no")) == {
         "a failed template changes nothing",
         "if one rule fails, no file is written",
     }
 
 
-def test_the_table_has_a_row_for_each_deviation() -> None:
+def test_the_table_of_differences_has_a_row_for_each_deviation() -> None:
     rows = table().splitlines()
     assert rows[0] == "| when | LXD, Incus | templater | why |"
     assert len(rows) == 2 + len(DEVIATIONS)

@@ -62,7 +62,7 @@ def test_every_host_has_a_known_family() -> None:
     assert {host.family for host in HOSTS.values()} - {""} == set(FAMILIES)
 
 
-def test_no_outcomes_are_predicted_for_host_none() -> None:
+def test_no_outcomes_are_predicted_for_the_host_none() -> None:
     assert results(planned(rule(), host=NONE)) == ["-"]
 
 
@@ -71,7 +71,7 @@ def test_without_a_root_filesystem_all_parents_are_assumed_to_exist() -> None:
     assert results(plan) == ["written"]
 
 
-def test_old_releases_follow_links_to_files_of_the_host() -> None:
+def test_old_releases_follow_a_target_link_to_a_file_of_the_host() -> None:
     tree: dict[str, str | bytes | Entry] = {"/etc/a": Entry(SYMLINK, target="/etc/passwd")}
     outcome = first(planned(rule(), host=INCUS_6_0_4, tree=tree))
     assert outcome is not None and outcome.text == "the target is /etc/passwd on the host's own file system"
@@ -84,7 +84,9 @@ def test_old_releases_follow_links_to_files_of_the_host() -> None:
         (INCUS_6_0, "Template is attempting access to path outside of container"),
     ],
 )
-def test_newer_releases_refuse_an_absolute_link_with_their_own_error(host: Host, words: str) -> None:
+def test_newer_releases_refuse_an_absolute_link_as_target_with_their_own_error(
+    host: Host, words: str
+) -> None:
     plan = planned(rule(), host=host, tree={"/etc/a": Entry(SYMLINK, target="/srv/b")})
     assert first(plan).error == words
     assert plan.host_fails == list(plan.changes) and not plan.failed
@@ -94,13 +96,13 @@ def test_a_fifo_as_target_makes_incus_7_hang() -> None:
     assert results(planned(rule(), tree={"/etc/a": Entry(FIFO)})) == ["hangs"]
 
 
-def test_a_failed_rule_makes_the_results_of_other_rules_in_its_pass_random() -> None:
+def test_after_a_failed_rule_the_results_of_other_rules_in_the_pass_are_random() -> None:
     plan = planned(rule("/etc/a"), rule("/etc/b", "nope.tpl"))
     assert results(plan) == ["random", "fails"]
     assert "'/etc/b' stops the start" in first(plan).text
 
 
-def test_passes_after_a_failed_pass_do_not_run() -> None:
+def test_a_trigger_pass_after_a_failed_pass_does_not_run() -> None:
     late = Rule("/etc/b", "a.tpl", ("start",))
     plan = planned(rule("/etc/a", "nope.tpl"), late, triggers=("create", "start"))
     assert results(plan) == ["fails", "fails"]
@@ -118,7 +120,7 @@ def test_a_failed_render_leaves_an_empty_target() -> None:
     assert new is not None and new.text == "a new, empty file remains"
 
 
-def test_the_outcome_on_lxd_notes_that_owner_and_mode_are_ignored() -> None:
+def test_the_predicted_outcome_on_lxd_notes_that_owner_and_mode_are_ignored() -> None:
     outcome = first(planned(rule(uid="1000"), host=LXD))
     assert outcome is not None and (outcome.result, outcome.text) == (
         "written",
@@ -126,7 +128,7 @@ def test_the_outcome_on_lxd_notes_that_owner_and_mode_are_ignored() -> None:
     )
 
 
-def test_a_start_with_a_null_document_as_metadata_fails_before_any_rule() -> None:
+def test_a_start_with_a_null_metadata_document_fails_before_any_rule_runs() -> None:
     metadata = Metadata(null=True)
     plan = plan_of(metadata, Instance(), [], None, host=INCUS, triggers=("start",))
     plan = plan.with_prediction(predict(plan, {}, None))
@@ -140,19 +142,19 @@ def test_a_start_with_a_null_document_as_metadata_fails_before_any_rule() -> Non
     ("host", "machine"),
     [(LXD, "container"), (LXD, "virtual-machine"), (INCUS, "virtual-machine"), (NONE, "container")],
 )
-def test_daemons_that_check_for_a_null_document_accept_it(host: Host, machine: str) -> None:
+def test_a_daemon_that_checks_for_a_null_metadata_document_accepts_it(host: Host, machine: str) -> None:
     plan = plan_of(Metadata(null=True), Instance(type=machine), [], None, host=host, triggers=("start",))
     plan = plan.with_prediction(predict(plan, {}, None))
     assert plan.host_error == ""
     assert verdict(plan) == 0
 
 
-def test_files_of_a_virtual_machine_are_on_the_config_drive() -> None:
+def test_rendered_files_of_a_virtual_machine_are_on_the_config_drive() -> None:
     plan = planned(rule(), rule("/etc/b"), vm=True)
     assert results(plan) == ["written", "written"]
 
 
-def test_a_rule_that_fails_in_the_guest_is_reported() -> None:
+def test_a_preview_reports_a_rule_that_fails_in_the_guest() -> None:
     source = Source("metadata.yaml", "uid: bob")
     wrong = rule(uid="bob", spans={"uid": source.span(5, 8)})
     plan = planned(wrong, rule("/etc/b", uid="1"), vm=True)
@@ -172,7 +174,7 @@ def test_a_rule_that_fails_in_the_guest_is_reported() -> None:
     assert shown.count("    text") == 0, "what is written in the guest was shown with the config drive"
 
 
-def test_a_failure_of_only_the_agent_in_the_guest_is_reported() -> None:
+def test_a_preview_fails_if_only_the_guest_agent_fails_to_write_a_file() -> None:
     plan = planned(rule(), vm=True, tree={"/etc/a": Entry(FIFO, 0o644)}, host=HOSTS["incus"])
     assert verdict(plan) == 5
 
@@ -195,7 +197,7 @@ def test_the_agent_creates_the_missing_parents_of_a_relative_path(
     assert "Incus sets to /run/incus_agent" in preview(plan) or outcome.result == "fails"
 
 
-def test_rules_of_a_virtual_machine_with_different_output_in_one_file_have_a_random_result() -> None:
+def test_rules_of_a_virtual_machine_for_one_output_file_have_a_random_result() -> None:
     plan = planned(rule(), rule("/etc/b"), vm=True, template="{{ path }}")
     assert results(plan) == ["random", "random"]
 
@@ -220,7 +222,7 @@ def test_other_rules_are_written_if_a_limit_stops_a_render() -> None:
 
 
 @pytest.mark.slow
-def test_planning_is_linear_in_the_number_of_rules() -> None:
+def test_prediction_of_a_start_takes_linear_time_in_the_number_of_rules() -> None:
     def seconds(count: int) -> float:
         rules = [rule(f"/etc/d{number}/a") for number in range(count)]
         began = process_time()
@@ -241,7 +243,7 @@ def test_planning_is_linear_in_the_number_of_rules() -> None:
         (("written", "skipped"), ""),
     ],
 )
-def test_a_summary_counts_failures_random_and_unknown_results(
+def test_a_prediction_summary_counts_failed_random_and_unknown_results(
     results: tuple[str, ...], expected: str
 ) -> None:
     plan = planned(*(rule(f"/etc/{number}") for number in range(len(results))))
@@ -261,7 +263,7 @@ def test_rules_without_a_matching_trigger_are_listed_with_their_triggers() -> No
     )
 
 
-def test_only_the_first_five_rules_without_a_matching_trigger_are_listed_and_the_others_are_counted() -> None:
+def test_five_rules_without_a_matching_trigger_are_listed_and_the_others_are_counted() -> None:
     many = not_due(planned(*(Rule(f"/{number}", "a.tpl", ("copy",)) for number in range(7))))
     assert many.startswith("not rendered, no matching trigger: /0 (copy), /1") and many.endswith(
         "/4 (copy) and 2 more"

@@ -18,13 +18,13 @@ def context(**facts):
     return context_for(Instance(**facts), RULE, "start", INCUS)
 
 
-def test_context_has_the_same_names_as_the_daemons():
+def test_the_template_context_has_the_same_variables_as_in_the_daemons():
     assert sorted(context()) == [
         "config", "config_get", "container", "devices", "instance", "path", "properties", "trigger",
     ]  # fmt: skip
 
 
-def test_instance_facts_are_strings_and_container_is_an_alias_of_instance():
+def test_the_instance_variables_are_strings_and_container_is_an_alias_of_instance():
     seen = context(name="web1", architecture="aarch64", ephemeral=True)
     assert seen["instance"] is seen["container"]
     assert seen["instance"] == {
@@ -36,26 +36,26 @@ def test_instance_facts_are_strings_and_container_is_an_alias_of_instance():
     }
 
 
-def test_a_virtual_machine_has_no_privileged_field():
+def test_a_virtual_machine_has_no_privileged_variable():
     assert "privileged" not in context(type=VIRTUAL_MACHINE)["instance"]
 
 
 @pytest.mark.parametrize(
     ("value", "seen"), [("true", "true"), ("1", "true"), ("Yes", "true"), ("false", "false"), ("", "false")]
 )
-def test_the_privileged_field_comes_from_the_expanded_configuration(value, seen):
+def test_the_privileged_variable_comes_from_the_expanded_configuration(value, seen):
     profile = Profile("p", {"security.privileged": value})
     assert context(profiles=(profile,))["instance"]["privileged"] == seen
 
 
-def test_profiles_and_local_keys_are_merged():
+def test_the_configuration_merges_profile_keys_and_local_keys():
     profile = Profile("p", {"a": "p", "b": "p"}, {"eth0": {"type": "nic", "x": "1"}, "eth1": {"type": "nic"}})
     seen = context(profiles=(profile,), config={"b": "own"}, devices={"eth0": {"type": "none"}})
     assert seen["config"] == {"a": "p", "b": "own"}
     assert seen["devices"] == {"eth0": {"type": "none"}, "eth1": {"type": "nic"}}
 
 
-def test_the_path_variable_is_the_target_path_as_written_in_the_rule():
+def test_the_path_variable_has_the_target_path_as_written_in_the_rule():
     assert context()["path"] == "etc//hosts"
     assert context()["properties"] == {"default": "x"}
 
@@ -69,7 +69,7 @@ def test_the_trigger_variable_is_a_named_string():
 @pytest.mark.parametrize(
     ("key", "seen"), [("a", "v"), ("lines", "one\ntwo"), ("empty", ""), ("blank", " \t"), ("none", "default")]
 )
-def test_the_config_get_function_strips_line_ends_and_returns_a_set_value_even_if_it_is_empty(key, seen):
+def test_config_get_strips_line_ends_and_returns_an_empty_value_if_it_is_set(key, seen):
     config = {"a": "v\r\n\n", "lines": "one\ntwo\n", "empty": "", "blank": " \t"}
     assert context(config=config)["config_get"].call(key, "default") == seen
 
@@ -79,7 +79,7 @@ def test_the_config_get_function_returns_the_default_unchanged():
     assert context()["config_get"].call("x", default) is default
 
 
-def test_the_config_get_function_takes_exactly_two_values():
+def test_the_config_get_function_requires_exactly_two_arguments():
     assert len(context()["config_get"].params) == 2
 
 
@@ -103,7 +103,7 @@ NESTED = {"a0": {"type": "nic", "nested": "eth0"}, "eth0": {"type": "nic"}}
 
 
 @pytest.mark.parametrize("name", sorted(HOSTS))
-def test_nested_interfaces_are_sorted_last_except_by_lxd_5_0_2(name):
+def test_devices_of_nested_interfaces_are_sorted_last_except_by_lxd_5_0_2(name):
     rendered = render_data(
         b"{% for d in devices.Sorted %}{{ d.Name }} {% endfor %}",
         RULE,

@@ -22,7 +22,7 @@ RULE = Rule("/etc/x", "x.tpl", ("create",), properties={"p": "1"})
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.image}-{case.name}")
 @pytest.mark.parametrize("dialect", [pytest.param("v4", marks=pytest.mark.slow), "v6.1"])
-def test_the_lines_of_an_explanation_are_those_of_the_file(case, dialect):
+def test_explain_shows_the_same_lines_as_the_rendered_file(case, dialect):
     image, instance = open_image(str(IMAGES / case.image)), case.read()
     options = RenderOptions(HOSTS["incus"], dialect, clock=1.0, seed=1)
     for trigger in TRIGGERS:
@@ -56,7 +56,7 @@ PROFILES = (
 )
 
 
-def test_a_key_has_the_origin_of_the_layer_that_wins():
+def test_a_configuration_key_has_the_origin_of_the_layer_that_takes_precedence():
     instance = Instance(profiles=PROFILES, config={"user.c": "3", "user.a": "local"})
     assert origin(instance, "config", "user.a") == ("local", "")
     assert origin(instance, "config", "user.b") == ("profile", "web")
@@ -65,7 +65,7 @@ def test_a_key_has_the_origin_of_the_layer_that_wins():
     assert origin(instance, "config")[0] == "several"
 
 
-def test_a_device_has_the_origin_of_the_layer_that_replaces_it():
+def test_a_device_has_the_origin_of_the_layer_that_takes_precedence():
     instance = Instance(profiles=PROFILES, devices={"www": {"type": "disk", "path": "/"}})
     assert origin(instance, "devices", "eth0", "name") == ("profile", "default")
     assert origin(instance, "devices", "eth0", "mtu") == ("undefined", "")
@@ -74,7 +74,7 @@ def test_a_device_has_the_origin_of_the_layer_that_replaces_it():
     assert origin(instance, "devices", "eth1", "name") == ("undefined", "")
 
 
-def test_the_origin_of_a_property_or_daemon_value_is_shown_and_a_misspelled_name_is_undefined():
+def test_properties_and_daemon_values_have_an_origin_and_a_misspelled_name_is_undefined():
     assert origin(Instance(), "properties", "p")[0] == "property"
     assert origin(Instance(), "properties", "q")[0] == "undefined"
     assert origin(Instance(), "instance", "name")[0] == "daemon"
@@ -83,14 +83,14 @@ def test_the_origin_of_a_property_or_daemon_value_is_shown_and_a_misspelled_name
     assert origin(Instance(), "instnace", "name")[0] == "undefined"
 
 
-def test_the_privileged_field_has_the_origin_of_its_key():
+def test_the_privileged_variable_has_the_origin_of_its_configuration_key():
     profile = Profile("trusted", {"security.privileged": "true"})
     assert origin(Instance(profiles=(profile,)), "instance", "privileged") == ("profile", "trusted")
     assert origin(Instance(), "instance", "privileged")[0] == "daemon"
     assert origin(Instance(type="virtual-machine"), "instance", "privileged")[0] == "undefined"
 
 
-def test_keys_that_the_daemon_adds_to_a_new_instance_come_from_the_image_or_the_daemon():
+def test_keys_of_a_new_instance_that_the_daemon_adds_have_the_image_or_daemon_as_origin():
     image, instance = open_image(str(IMAGES / "debian-cloud")), Instance("w1", config={"image.os": "mine"})
     options = RenderOptions(HOSTS["incus"])
     made = plan_image(image, instance, options, triggers=("create",), new=True, placeholders=True)
@@ -115,7 +115,7 @@ def description(tmp_path, **keys):
     return file
 
 
-def test_a_list_of_instances_distinguishes_local_keys_from_profile_keys(tmp_path):
+def test_the_output_of_incus_list_distinguishes_local_keys_from_profile_keys(tmp_path):
     file = description(
         tmp_path, profiles=["web"], config={"user.a": "1"}, expanded_config={"user.a": "1", "user.b": "2"},
         devices={}, expanded_devices={"eth0": {"type": "nic"}},
@@ -139,7 +139,7 @@ def test_an_origin_lists_all_profiles_if_the_description_has_only_merged_keys(tm
     assert origin(instance, "config", "user.b") == ("profile", "default")
 
 
-def test_output_of_config_show_expanded_does_not_distinguish_local_keys_from_profile_keys(tmp_path):
+def test_expanded_output_does_not_distinguish_local_keys_from_profile_keys(tmp_path):
     file = description(
         tmp_path, profiles=["default"], config={"user.a": "1", "volatile.uuid": "1"}, devices={}
     )
@@ -148,7 +148,7 @@ def test_output_of_config_show_expanded_does_not_distinguish_local_keys_from_pro
     assert origin(instance, "config", "volatile.uuid")[0] == "daemon"
 
 
-def test_a_text_of_too_many_lines_is_not_explained():
+def test_a_file_with_too_many_lines_is_not_explained():
     instance = Instance(config={"user.x": "\n" * 200_000})
     image = open_image(str(IMAGES / "debian-cloud"))
     options = RenderOptions(HOSTS["incus"], clock=1.0, seed=1)
@@ -164,7 +164,7 @@ def test_a_text_of_too_many_lines_is_not_explained():
     assert all(change.action != FAILED for change in found.changes)
 
 
-def test_the_list_of_reads_names_each_key_once_with_its_lines():
+def test_explain_lists_each_key_that_a_template_reads_once_with_its_lines():
     text = '{{ config_get("user.a", path) }}\n{% for k, v in config %}{{ v }}{% endfor %}\n{{ config["user.a"] }}'
     layers = Layers(Instance(), Instance(), Metadata())
     found = readings(Source("x.tpl", text), RULE, layers, "v6.1")
@@ -173,7 +173,7 @@ def test_the_list_of_reads_names_each_key_once_with_its_lines():
     ]  # fmt: skip
 
 
-def test_a_condition_that_prints_nothing_is_a_part_of_the_line():
+def test_explain_shows_a_condition_that_prints_nothing_as_a_part_of_the_line():
     image, instance = open_image(str(IMAGES / "openwrt")), Instance("w1")
     found = plan(image, instance, triggers=("create",), clock=1.0, seed=1)
     layers = Layers(instance, instance, found.metadata)

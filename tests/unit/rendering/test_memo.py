@@ -96,7 +96,7 @@ ANY_KEY = {"a key", "another key"}
         ("{# {{ path }} #}{% verbatim %} {{ path }}{% endverbatim %}", set()),
     ],
 )
-def test_only_a_value_that_the_template_reads_renders_it_again(renders, template, read):
+def test_a_template_is_rendered_again_only_if_a_value_that_it_reads_changes(renders, template, read):
     text, rendered = renders.of(template)
     assert rendered
     assert renders.of(template) == (text, False)
@@ -113,13 +113,13 @@ def renders_without_memo(renders):
     return fresh
 
 
-def test_a_changed_template_is_rendered_again(renders):
+def test_the_watch_cache_renders_a_changed_template_again(renders):
     assert renders.of("one") == ("one", True)
     assert renders.of("two") == ("two", True)
 
 
 @pytest.mark.parametrize("template", ['{% now "15" %}', '{{ "ab"|random }}', "{% lorem 1 w random %}"])
-def test_a_text_that_depends_on_the_clock_is_reused_only_for_the_same_time(renders, template):
+def test_a_rendered_text_that_depends_on_the_clock_is_reused_only_for_the_same_time(renders, template):
     renders.of(template)
     assert renders.of(template)[1]
     at_one = renders.of(template, clock=3600.0)
@@ -128,7 +128,7 @@ def test_a_text_that_depends_on_the_clock_is_reused_only_for_the_same_time(rende
     assert renders.of(template, clock=7200.0)[1]
 
 
-def test_hosts_that_sort_devices_differently_or_have_different_pongo2_versions_share_no_text(renders):
+def test_hosts_with_other_device_sorting_or_pongo2_versions_share_no_cached_text(renders):
     nested = {"a": {"type": "nic", "nested": "b"}, "b": {"type": "nic"}}
     template = "{% for d in devices.Sorted() %}{{ d.Name }}{% endfor %}"
     assert renders.of(template, host=HOSTS["incus"], devices=nested) == ("ba", True)
@@ -139,13 +139,13 @@ def test_hosts_that_sort_devices_differently_or_have_different_pongo2_versions_s
         assert version == renders_without_memo(renders).of("{{ pongo2.version }}", host=host)[0]
 
 
-def test_a_template_that_failed_is_rendered_again_by_the_next_run(renders):
+def test_a_template_that_failed_is_rendered_again_in_the_next_run(renders):
     for _ in range(2):
         assert renders.of("{{ a|nosuch }}") == (None, True)
         assert renders.of("{{ instance.name.x }}") == (None, True)
 
 
-def test_a_template_is_rendered_again_if_the_limits_change(monkeypatch):
+def test_a_cached_template_is_rendered_again_if_the_limits_change(monkeypatch):
     memo, files = Memo(), {"a.tpl": TemplateFile(Entry(FILE), b"{% for i in '12345' %}{{ i }}{% endfor %}")}
     rules = Metadata(rules=(Rule("/a", "a.tpl", ("create",)),))
 
@@ -158,7 +158,7 @@ def test_a_template_is_rendered_again_if_the_limits_change(monkeypatch):
     assert content(Limits()) == b"12345"
 
 
-def test_stored_texts_do_not_exceed_the_memory_limit(renders, monkeypatch):
+def test_cached_texts_do_not_exceed_the_memory_limit(renders, monkeypatch):
     monkeypatch.setattr(memo_module, "MOST", 100_000)
     template = "{{ path }}" + "x" * 30_000
     for number in range(9):
@@ -169,7 +169,7 @@ def test_stored_texts_do_not_exceed_the_memory_limit(renders, monkeypatch):
     assert renders.of(long) == (long, True)
 
 
-def test_a_stored_text_that_a_run_does_not_use_is_forgotten(renders):
+def test_a_cached_text_that_a_run_does_not_use_is_removed(renders):
     renders.of("one")
     renders.of("two")
     assert renders.of("one")[1]
@@ -177,7 +177,7 @@ def test_a_stored_text_that_a_run_does_not_use_is_forgotten(renders):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("dialect", ["v4", "v6.1"])
-def test_every_name_that_compiled_code_reads_is_an_identifier_in_the_template(dialect):
+def test_every_variable_that_compiled_code_reads_appears_in_the_template(dialect):
     """The memo takes a template's names from its tokens.
 
     So every name that the program reads must be a token.

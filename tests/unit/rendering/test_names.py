@@ -64,7 +64,7 @@ def test_a_config_get_call_written_with_a_dot_gets_a_suggestion_of_the_correct_c
 
 
 @pytest.mark.parametrize(("name", "field"), [("name", "name"), ("type", "type"), ("hostname", "name")])
-def test_a_field_of_the_instance_without_its_map_suggests_the_whole_name(name, field):
+def test_an_instance_field_without_its_prefix_gets_a_suggestion_of_the_full_name(name, field):
     assert [hint for _, _, hint in found(f"{{{{ {name} }}}}")] == [f"did you mean 'instance.{field}'?"]
 
 
@@ -72,7 +72,7 @@ def test_an_unknown_variable_is_reported_only_once():
     assert len(found("{{ foo }}{{ foo }}{{ foo }}")) == 1
 
 
-def test_members_of_properties_are_checked_if_the_properties_are_known():
+def test_a_property_name_is_checked_if_the_image_properties_are_known():
     assert found("{{ properties.a }}{{ properties.b }}", properties=["a"]) == [
         ("properties.b", "t.tpl:1:33", "")
     ]
@@ -92,11 +92,11 @@ def test_members_of_properties_are_checked_if_the_properties_are_known():
         "{{ ",
     ],
 )
-def test_known_and_bound_names_are_not_reported(text):
+def test_known_variables_and_loop_variables_are_not_reported(text):
     assert not found(text)
 
 
-def test_every_reported_name_of_a_recorded_template_is_missing_from_its_context():
+def test_every_reported_variable_of_a_recorded_template_is_missing_from_its_context():
     lines = (VECTORS / "visible" / "lxd.jsonl").read_text("utf-8").splitlines()
     reported = 0
     for vector in map(json.loads, lines):

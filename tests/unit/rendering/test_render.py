@@ -58,7 +58,7 @@ def test_a_rule_renders_once_for_all_passes_unless_its_output_can_differ(text, t
     assert all(each.error is None and each.content for each in done)
 
 
-def test_a_failed_template_does_not_prevent_rendering_of_others() -> None:
+def test_a_failed_template_does_not_prevent_the_rendering_of_other_templates() -> None:
     bad, good = rendered(
         rule("/a", "bad.tpl"), rule("/b", "good.tpl"), bad_tpl=file("{% if %}"), good_tpl=file("fine")
     )
@@ -66,12 +66,12 @@ def test_a_failed_template_does_not_prevent_rendering_of_others() -> None:
     assert good.content == b"fine" and good.error is None
 
 
-def test_bytes_that_are_not_utf8_are_preserved() -> None:
+def test_template_bytes_that_are_not_utf8_are_preserved() -> None:
     (done,) = rendered(rule(), a_tpl=TemplateFile(Entry(FILE), b"\xff\x00\r\n"))
     assert done.content == b"\xff\x00\r\n"
 
 
-def test_a_template_is_compiled_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_template_of_several_rules_is_compiled_only_once(monkeypatch: pytest.MonkeyPatch) -> None:
     compiled = []
 
     def counting(source: Source, *arguments: object, **options: object) -> object:
@@ -83,7 +83,7 @@ def test_a_template_is_compiled_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert compiled == ["templates/a.tpl"]
 
 
-def test_an_error_names_the_template_and_the_rule() -> None:
+def test_a_render_error_names_the_template_and_the_rule() -> None:
     text = "architecture: x86_64\ntemplates:\n  /etc/a:\n    when: [create]\n    template: a.tpl\n"
     metadata = read_metadata(Source("img/metadata.yaml", text))
     (done,) = render(
@@ -103,7 +103,7 @@ def test_the_error_for_a_missing_template_has_the_position_of_the_rule_that_name
     assert str(done.error) == "metadata.yaml:4:15: template 'nope.tpl' does not exist"
 
 
-def test_rules_that_share_a_broken_template_each_have_their_own_note() -> None:
+def test_each_rule_of_a_broken_template_has_its_own_note_about_the_rule() -> None:
     first, second = rendered(rule("/a"), rule("/b"), a_tpl=file("{% if %}"))
     assert first.error is not None and second.error is not None
     assert "'/a'" in first.error.explain() and "'/b'" not in first.error.explain()
@@ -111,7 +111,7 @@ def test_rules_that_share_a_broken_template_each_have_their_own_note() -> None:
 
 
 @pytest.mark.parametrize("name", ["../x", "/etc/shadow", "a/b", ".", "..", "", "x\0y"])
-def test_a_template_name_is_a_plain_file_name(name: str) -> None:
+def test_a_template_name_must_be_a_plain_file_name(name: str) -> None:
     (done,) = rendered(rule(template=name), a_tpl=file("x"))
     assert isinstance(done.error, RefusedError)
 
@@ -122,7 +122,7 @@ def test_only_regular_files_are_templates(kind: str) -> None:
     assert isinstance(done.error, RefusedError) and kind in str(done.error)
 
 
-def test_a_template_that_cannot_be_read_gives_its_error_to_the_rendering() -> None:
+def test_a_template_that_cannot_be_read_gives_its_read_error_as_render_error() -> None:
     (done,) = rendered(rule(), a_tpl=TemplateFile(Entry(FILE), error=LimitError("too large")))
     assert isinstance(done.error, LimitError)
 
@@ -150,12 +150,12 @@ def test_tags_that_read_files_are_refused(tag: str) -> None:
     assert f"Usage of tag '{tag}' is not allowed" in (done.error.pongo2_error or "")
 
 
-def test_a_null_entry_fails_on_every_trigger() -> None:
+def test_a_null_metadata_entry_fails_on_every_trigger() -> None:
     (done,) = rendered(Rule("/etc/a", "", null=True), triggers=("start",))
     assert isinstance(done.error, MetadataError)
 
 
-def test_the_dialect_of_a_host_can_be_overridden() -> None:
+def test_an_option_overrides_the_pongo2_dialect_of_a_host() -> None:
     templates = {"a.tpl": file("{{ 'a' + 'b' }}")}
     metadata = Metadata(rules=(rule(),))
     for host, dialect, text in ((INCUS, "", b"ab"), (INCUS_DEBIAN, "", b"0"), (INCUS, "v4", b"0")):
@@ -163,7 +163,7 @@ def test_the_dialect_of_a_host_can_be_overridden() -> None:
         assert done.content == text
 
 
-def test_a_virtual_machine_has_no_privileged_field() -> None:
+def test_a_virtual_machine_has_no_privileged_variable() -> None:
     metadata, templates = Metadata(rules=(rule(),)), {"a.tpl": file("[{{ instance.privileged }}]")}
     for kind, text in ((VIRTUAL_MACHINE, b"[]"), ("container", b"[false]")):
         (done,) = render(metadata, templates, Instance(type=kind), ("create",), RenderOptions(INCUS))
@@ -183,13 +183,13 @@ def test_cached_code_renders_without_template_files() -> None:
     assert done.content == b"hello web1"
 
 
-def test_too_many_files_raise_a_limit_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rendering_too_many_files_gives_a_limit_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("templater.rendering.render.MAX_RENDERINGS", 2)
     with pytest.raises(LimitError, match="more than 2 files"):
         rendered(*(rule(f"/{number}") for number in range(3)), a_tpl=file("x"))
 
 
-def test_too_much_text_in_total_raises_a_limit_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rendering_too_much_text_in_total_gives_a_limit_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("templater.rendering.render.MAX_TOTAL", 5)
     with pytest.raises(LimitError, match="in total"):
         rendered(rule("/a"), rule("/b"), a_tpl=file("xxx"))

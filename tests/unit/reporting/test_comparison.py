@@ -40,7 +40,7 @@ def test_equal_plans_have_no_differences(planned):
     assert summary(before, compare_plans(before, after)) == "c1: create: 2 unchanged"
 
 
-def test_a_changed_mode_is_a_change_without_a_hunk(planned):
+def test_a_changed_mode_is_reported_without_a_text_difference(planned):
     (text,) = patch_of(compare_plans(planned(), planned(mode="0600")))
     assert text == "# /etc/b: changed, 0:0 0644 -> 0:0 0600\n"
 
@@ -53,7 +53,7 @@ def test_a_comparison_uses_the_content_of_the_last_pass_that_writes_a_file(plann
     assert statuses(before, after) == {"/etc/a": "unchanged", "/etc/b": "unchanged"}
 
 
-def test_a_file_that_fails_on_one_side_makes_the_results_of_other_files_random(planned):
+def test_after_a_failed_file_on_one_side_the_results_of_other_files_are_random(planned):
     before, after = planned(), planned(a="{{ x|nosuch }}")
     assert statuses(before, after) == {"/etc/a": "failed", "/etc/b": "changed"}
     first, second = patch_of(compare_plans(before, after))
@@ -66,7 +66,7 @@ def test_files_of_a_container_and_of_a_virtual_machine_are_different_files(plann
     assert found == {"/etc/a": "removed", "/etc/b": "removed", "a.tpl.out": "added", "b.tpl.out": "added"}
 
 
-def test_the_json_of_a_comparison_contains_only_files_that_differ(planned):
+def test_the_json_of_a_diff_contains_only_files_that_differ(planned):
     before, after = planned(), planned(a="c\n")
     data = comparison_data(before, after, compare_plans(before, after))
     assert [
@@ -74,7 +74,7 @@ def test_the_json_of_a_comparison_contains_only_files_that_differ(planned):
     ] == [("/etc/a", "a\n", "c\n")]
 
 
-def test_a_new_and_a_deleted_file_with_a_blank_in_its_name_have_a_quoted_header(planned, tmp_path):
+def test_new_and_deleted_files_with_a_blank_in_the_name_have_quoted_patch_headers(planned, tmp_path):
     def only(path):
         folder = tmp_path / path.strip("/").replace("/", "-")
         (folder / "templates").mkdir(parents=True)

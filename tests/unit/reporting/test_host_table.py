@@ -49,14 +49,14 @@ def test_equal_content_for_hosts_of_different_dialects_is_stored_once(tmp_path: 
     assert len({id(content) for content in contents}) == 1
 
 
-def test_a_plain_file_is_the_same_on_every_host(tmp_path: Path) -> None:
+def test_the_host_table_marks_a_plain_file_as_the_same_on_every_host(tmp_path: Path) -> None:
     found = table(tmp_path)
     assert found.hosts == NAMES
     assert {cell.result for cell in found.rows[0].cells.values()} == {"same"}
     assert found.exit_code == 0 and "[1]" not in table_text(found)
 
 
-def test_hosts_whose_dialect_renders_other_text_differ(tmp_path: Path) -> None:
+def test_the_host_table_marks_hosts_whose_dialect_renders_a_different_text(tmp_path: Path) -> None:
     cells = table(tmp_path, "{{ 'a' + 'b' }}\n").rows[0].cells
     assert {name for name, cell in cells.items() if cell.result == "differs"} == {
         name for name in NAMES if HOSTS[name].dialect == "v4"
@@ -64,7 +64,7 @@ def test_hosts_whose_dialect_renders_other_text_differ(tmp_path: Path) -> None:
     assert cells["lxd"].why == "renders '0' in line 1, not 'ab'"
 
 
-def test_hosts_that_refuse_a_link_fail_with_their_own_error(tmp_path: Path) -> None:
+def test_the_host_table_shows_the_error_of_each_host_that_refuses_a_link(tmp_path: Path) -> None:
     found = table(tmp_path, tree={"/etc/a": Entry(SYMLINK, target="/srv/b"), "/srv": Entry(DIRECTORY)})
     cells = found.rows[0].cells
     assert cells["incus"].result == cells["incus-6.0"].result == "fails"
@@ -74,7 +74,7 @@ def test_hosts_that_refuse_a_link_fail_with_their_own_error(tmp_path: Path) -> N
     assert found.exit_code == 5
 
 
-def test_the_table_names_the_deviation_if_a_host_differs_from_templater(tmp_path: Path) -> None:
+def test_the_host_table_names_the_deviation_if_a_host_differs_from_templater(tmp_path: Path) -> None:
     found = table(tmp_path, tree={"/etc/a": Entry(SYMLINK, target="/srv/b"), "/srv": Entry(DIRECTORY)})
     name = "links stay inside the root filesystem"
     assert found.rows[0].cells["incus"].deviations == (name,)
@@ -83,7 +83,7 @@ def test_the_table_names_the_deviation_if_a_host_differs_from_templater(tmp_path
     assert "differs:" not in table_text(table(tmp_path)), "nothing to name where all hosts agree"
 
 
-def test_lxd_differs_if_a_rule_has_a_mode(tmp_path: Path) -> None:
+def test_the_host_table_marks_lxd_as_different_if_a_rule_has_a_mode(tmp_path: Path) -> None:
     rule = "/etc/a: {when: [create], template: a.tpl, mode: '600'}"
     cells = table(tmp_path, rules=rule).rows[0].cells
     assert {name for name in NAMES if cells[name].result == "differs"} == {
@@ -92,7 +92,7 @@ def test_lxd_differs_if_a_rule_has_a_mode(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("vm", [False, True])
-def test_the_table_agrees_with_the_plan_of_each_host(tmp_path: Path, vm: bool) -> None:
+def test_the_host_table_agrees_with_the_plan_of_each_host(tmp_path: Path, vm: bool) -> None:
     rules = "/etc/a: {when: [create], template: a.tpl}\n  /etc/b: {when: [create], template: no.tpl}"
     found = table(tmp_path, rules=rules, vm=vm)
     for name in NAMES:
@@ -107,14 +107,14 @@ def test_the_table_agrees_with_the_plan_of_each_host(tmp_path: Path, vm: bool) -
         ]
 
 
-def test_the_table_has_an_error_for_each_host_that_cannot_read_the_image(tmp_path: Path) -> None:
+def test_the_host_table_has_an_error_for_each_host_that_cannot_read_the_image(tmp_path: Path) -> None:
     """yaml v2 refuses the second key; the text of each library is recorded in tests/metadata_cases."""
     found = table(tmp_path, rules="/etc/a: {when: [create], template: a.tpl, mode: [1]}")
     assert set(found.errors) == set(NAMES) and not found.rows
     assert found.exit_code == 5 and "incus: the start fails: " in table_text(found)
 
 
-def test_equal_reasons_of_several_hosts_share_one_note(tmp_path: Path) -> None:
+def test_equal_reasons_of_several_hosts_share_one_note_below_the_host_table(tmp_path: Path) -> None:
     text = table_text(table(tmp_path, "{{ 'a' + 'b' }}\n"))
     notes = [line for line in text.splitlines() if line.startswith("[")]
     assert len(notes) == 1 and notes[0].startswith("[1] incus-debian, lxd, ")
@@ -122,21 +122,21 @@ def test_equal_reasons_of_several_hosts_share_one_note(tmp_path: Path) -> None:
     assert header.split()[:3] == ["file", "on", "incus"] and row.startswith("/etc/a  create  same")
 
 
-def test_table_data_matches_the_table(tmp_path: Path) -> None:
+def test_the_json_of_the_host_table_has_the_same_results_as_the_table(tmp_path: Path) -> None:
     data = json.loads(json.dumps(table_data(table(tmp_path, "{{ 'a' + 'b' }}\n"))))
     assert data["hosts"] == list(NAMES)
     assert data["files"][0]["hosts"]["incus"] == {"result": "same"}
     assert data["files"][0]["hosts"]["lxd"]["result"] == "differs"
 
 
-def test_a_long_path_does_not_lengthen_the_lines_of_other_files(tmp_path: Path) -> None:
+def test_a_long_path_does_not_widen_the_table_lines_of_other_files(tmp_path: Path) -> None:
     rule = "{when: [create], template: a.tpl}"
     found = table(tmp_path, rules=f"/etc/a: {rule}\n  /etc/{'p' * 3000}: {rule}")
     row = next(line for line in table_text(found).splitlines() if line.startswith("/etc/a "))
     assert len(row) < 300
 
 
-def test_the_notes_of_other_files_do_not_repeat_a_long_path(tmp_path: Path) -> None:
+def test_the_host_table_notes_of_other_files_do_not_repeat_a_long_path(tmp_path: Path) -> None:
     """The long name is invalid on every host, so the start ends at this file."""
     rule = "{when: [create], template: a.tpl}"
     found = table(tmp_path, rules=f"? /etc/{'p' * 3000}\n  : {rule}\n  /etc/a: {rule}\n  /etc/b: {rule}")

@@ -32,7 +32,7 @@ def planned(*contents: tuple[str, bytes], tree: "dict[str, str | bytes | Entry] 
     return Plan(Metadata(), Instance(), NONE, ("create",), changes)
 
 
-def test_the_patch_of_a_new_file_has_dev_null_and_its_mode() -> None:
+def test_the_patch_of_a_new_file_contains_dev_null_and_the_file_mode() -> None:
     assert diff(planned(("/etc/a", b"one\ntwo\n"))) == (
         "# /etc/a: new, 0:0 0600, a.tpl on create\n"
         "diff --git a/etc/a b/etc/a\n"
@@ -70,12 +70,12 @@ def test_the_patch_names_the_target_of_a_symlink() -> None:
     assert "+++ b/srv/b\n" in patch
 
 
-def test_a_patch_splits_lines_at_newlines_only() -> None:
+def test_a_patch_splits_lines_only_at_newlines() -> None:
     patch = diff(planned(("/etc/a", "a\fb\u2028c\r\n".encode())))
     assert "@@ -0,0 +1 @@\n+a\fb\u2028c\r\n" in patch
 
 
-def test_an_odd_name_is_quoted_as_git_quotes_it() -> None:
+def test_an_unusual_file_name_in_a_patch_is_quoted_as_by_git() -> None:
     assert '+++ "b/etc/a\\012\\"\\\\\\377"\n' in diff(planned(('/etc/a\n"\\\udcff', b"x\n")))
     assert "+++ b/etc/a b\t\n" in diff(planned(("/etc/a b", b"x\n")))
 
@@ -97,7 +97,7 @@ names = st.sampled_from(["a", "a b", 'q"', "tab\t", "ü", "back\\slash"])
 )
 @settings(deadline=None)
 @given(before=st.none() | contents, after=contents, name=names)
-def test_patch_and_git_apply_accept_the_patch(
+def test_the_patch_and_git_apply_programs_accept_the_patch(
     work: int,
     lines: int,
     before: "bytes | None",

@@ -45,16 +45,16 @@ def root(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Root]:
         yield root
 
 
-def test_a_file_is_read(root):
+def test_a_file_below_the_root_is_read(root):
     assert root.read("/etc/hostname", 100) == b"inside"
 
 
-def test_the_root_entry_is_a_directory(root):
+def test_the_root_path_is_a_directory_entry(root):
     assert root.entry("/").kind == DIRECTORY
     assert "etc" in root.listdir("/")
 
 
-def test_an_entry_matches_lstat(root):
+def test_an_entry_has_the_same_attributes_as_lstat_returns(root):
     assert root.entry("/etc/hostname").kind == FILE
     assert root.entry("/etc/hostname").size == 6
     assert (root.entry("/abs").kind, root.entry("/abs").target) == (SYMLINK, "/etc")
@@ -62,12 +62,12 @@ def test_an_entry_matches_lstat(root):
 
 
 @pytest.mark.parametrize("path", ["/no", "/no/where", "/etc/hostname/below", "/abs/hostname", "/fifo/x"])
-def test_an_entry_below_a_non_directory_is_missing(root, path):
+def test_an_entry_below_a_file_or_link_is_missing(root, path):
     assert root.entry(path) is None
 
 
 @pytest.mark.parametrize("link", ["abs", "esc", "host_abs", "loop"])
-def test_a_symlink_in_a_parent_is_refused_by_an_error_that_names_it(root, link):
+def test_the_error_about_a_symlink_in_a_parent_names_the_symlink(root, link):
     with pytest.raises(RefusedError, match=f"'/{link}' is a symlink, not a directory"):
         root.read(f"/{link}/hostname", 100)
     with pytest.raises(RefusedError, match=f"'/{link}' is a symlink"):
@@ -75,23 +75,23 @@ def test_a_symlink_in_a_parent_is_refused_by_an_error_that_names_it(root, link):
 
 
 @pytest.mark.parametrize("link", ["inner", "up", "dangling", "loop", "self"])
-def test_a_symlink_as_the_last_part_of_a_path_is_refused(root, link):
+def test_reading_a_path_that_ends_in_a_symlink_is_refused(root, link):
     with pytest.raises(RefusedError, match=f"'/{link}' is a symlink, not a regular file"):
         root.read(f"/{link}", 100)
 
 
 @pytest.mark.parametrize("path", ["/abs/hostname", "/inner", "/up", "/esc/hostname"])
-def test_followed_links_resolve_as_in_a_chroot(root, path):
+def test_links_that_are_followed_resolve_as_in_a_chroot(root, path):
     wanted = b"inside too" if path.startswith("/esc") else b"inside"
     assert root.read(path, 100, follow=True) == wanted
 
 
-def test_dot_dot_in_links_stops_at_the_root(root):
+def test_dot_dot_in_a_link_stops_at_the_root_directory(root):
     assert root.read("/esc/hostname", 100, follow=True) == b"inside too"
 
 
 @pytest.mark.parametrize("path", ["/loop", "/loop/x", "/ring/x"])
-def test_a_symlink_loop_is_an_error_when_following(root, path):
+def test_following_a_symlink_loop_gives_an_error(root, path):
     with pytest.raises(RefusedError, match="symlink loop"):
         root.read(path, 100, follow=True)
 
@@ -103,7 +103,7 @@ def test_following_a_dangling_link_finds_no_entry(root, path):
 
 
 @pytest.mark.parametrize("path", ["/fifo", "/etc"])
-def test_only_regular_files_are_read(root, path):
+def test_only_regular_files_below_the_root_are_read(root, path):
     for follow in (False, True):
         with pytest.raises(RefusedError, match="not a regular file"):
             root.read(path, 100, follow=follow)
@@ -129,7 +129,7 @@ def test_reading_a_device_is_refused(root, tmp_path, kind):
         root.read("/dev", 100)
 
 
-def test_a_fifo_that_appears_before_open_does_not_block(tmp_path, root, monkeypatch):
+def test_a_fifo_that_replaces_a_file_before_open_does_not_block(tmp_path, root, monkeypatch):
     top = tmp_path / "root"
     real = confined._require_regular
     swapped = []
@@ -148,20 +148,20 @@ def test_a_fifo_that_appears_before_open_does_not_block(tmp_path, root, monkeypa
 @pytest.mark.parametrize(
     "path", ["etc", "", "//etc", "/etc/", "/./etc", "/etc/../etc", "/a\0b", "/" + "n" * 256]
 )
-def test_paths_that_are_not_in_clean_form_are_refused(root, path):
+def test_paths_that_are_not_normalised_are_refused(root, path):
     for call in (root.entry, root.listdir, root.directory, lambda p: root.read(p, 1)):
         with pytest.raises(RefusedError):
             call(path)
 
 
-def test_the_read_limit_applies_even_if_the_size_is_wrong(root, tmp_path):
+def test_a_file_above_the_read_limit_is_refused(root, tmp_path):
     assert root.read("/etc/hostname", 6) == b"inside"
     with pytest.raises(LimitError, match="larger than 5 bytes"):
         root.read("/etc/hostname", 5)
 
 
 @as_root
-def test_the_read_limit_applies_to_files_of_size_zero():
+def test_the_read_limit_applies_to_special_files_that_report_size_zero():
     with Root("/proc/self") as proc, pytest.raises(LimitError):
         proc.read("/status", 10)
 
@@ -171,7 +171,7 @@ def test_reading_a_missing_file_gives_an_error_with_its_path(root):
         root.read("/etc/none", 1)
 
 
-def test_a_nested_root_is_confined(root):
+def test_a_nested_root_cannot_be_left(root):
     with root.below("/etc") as etc:
         assert etc.read("/hostname", 100) == b"inside"
         assert etc.name.endswith("/root/etc")
@@ -180,12 +180,12 @@ def test_a_nested_root_is_confined(root):
 
 
 @pytest.mark.parametrize("link", ["/abs", "/host_abs", "/esc"])
-def test_a_symlink_is_refused_as_a_nested_root(root, link):
+def test_opening_a_symlink_as_a_nested_root_is_refused(root, link):
     with pytest.raises(RefusedError, match="is a symlink, not a directory"):
         root.below(link)
 
 
-def test_the_descriptors_are_closed(root):
+def test_a_root_closes_its_file_descriptors(root):
     def count() -> int:
         return len(os.listdir("/proc/self/fd"))
 
@@ -224,14 +224,14 @@ def test_an_open_directory_refuses_symlinks(root):
         assert caught.value.errno in (errno.ELOOP, errno.ENOTDIR)
 
 
-def test_creating_never_follows_a_dangling_link(root, tmp_path):
+def test_creating_a_file_never_follows_a_dangling_link(root, tmp_path):
     (tmp_path / "root/etc/bait").symlink_to(tmp_path / "host/made")
     with root.directory("/etc") as etc, pytest.raises(FileExistsError):
         etc.create("bait")
     assert not (tmp_path / "host/made").exists()
 
 
-def test_a_directory_moved_while_open_stays_confined(root, tmp_path):
+def test_an_open_directory_that_is_moved_still_confines_its_file_operations(root, tmp_path):
     with root.directory("/etc") as etc:
         os.rename(tmp_path / "root/etc", tmp_path / "root/moved")
         (tmp_path / "root/etc").symlink_to(tmp_path / "host")
@@ -240,7 +240,7 @@ def test_a_directory_moved_while_open_stays_confined(root, tmp_path):
     assert not (tmp_path / "host/x").exists()
 
 
-def test_interrupted_calls_are_retried_a_limited_number_of_times():
+def test_an_interrupted_system_call_is_retried_a_limited_number_of_times():
     calls = []
 
     def interrupted() -> None:
@@ -252,7 +252,7 @@ def test_interrupted_calls_are_retried_a_limited_number_of_times():
     assert 2 < len(calls) < 1000
 
 
-def test_a_call_that_is_interrupted_twice_succeeds_on_the_third_try():
+def test_a_system_call_that_is_interrupted_twice_succeeds_on_the_third_try():
     answers = iter([errno.EINTR, errno.EAGAIN, 0])
 
     def call() -> str:
@@ -323,7 +323,7 @@ def by_name(path: Path) -> ByName:
     return ByName(str(path))
 
 
-def test_a_root_without_directory_descriptors_reads_the_same_files(root, tmp_path):
+def test_a_root_on_a_system_without_directory_descriptors_reads_the_same_files(root, tmp_path):
     stand_in = by_name(tmp_path / "root")
     for path in ("/", "/etc", "/etc/hostname", "/abs", "/abs/hostname", "/fifo", "/loop", "/no", "/no/x"):
         assert repr(stand_in.entry(path)) == repr(root.entry(path)), path
@@ -339,6 +339,6 @@ def outcome(reader: Root | ByName, call: str, arguments: tuple[object, ...]) -> 
         return type(error)
 
 
-def test_the_open_root_function_also_works_without_directory_descriptors(tmp_path, monkeypatch):
+def test_the_open_root_function_works_on_systems_without_directory_descriptors(tmp_path, monkeypatch):
     monkeypatch.setattr(directory, "HAS_DESCRIPTORS", False)
     assert isinstance(open_root(str(tmp_path)), ByName)

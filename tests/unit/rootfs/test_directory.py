@@ -9,7 +9,7 @@ from templater.rootfs.directory import IDENTITY, OVERFLOW_ID, DirectoryRootfs, I
 from tests.rootfs_builders import a_directory, as_root
 
 
-def test_ids_are_mapped_in_both_directions():
+def test_uids_and_gids_are_mapped_in_both_directions():
     ids = IdMap(((0, 100000, 1000), (1000, 1000, 1), (1001, 101001, 10)), ((0, 200000, 2000),))
     assert ids.on_disk(999, 1999) == (100999, 201999)
     assert ids.on_disk(1000, 0) == (1000, 200000)
@@ -20,20 +20,20 @@ def test_ids_are_mapped_in_both_directions():
 @pytest.mark.parametrize(
     ("uid", "gid", "what"), [(1011, 0, "uid 1011"), (0, 2000, "gid 2000"), (-1, 0, "uid -1")]
 )
-def test_an_unmapped_id_is_refused(uid, gid, what):
+def test_writing_a_file_with_an_unmapped_id_is_refused(uid, gid, what):
     ids = IdMap(((0, 100000, 1000), (1001, 101001, 10)), ((0, 200000, 2000),))
     with pytest.raises(RefusedError, match=f"the container's {what} is not in its id map") as caught:
         ids.on_disk(uid, gid)
     assert "0-999" in caught.value.hint or "0-1999" in caught.value.hint
 
 
-def test_an_empty_map_refuses_every_id():
+def test_an_empty_id_map_refuses_every_id():
     with pytest.raises(RefusedError, match="not in its id map"):
         IdMap((), ()).on_disk(0, 0)
 
 
 @pytest.mark.parametrize("owner", [0, 1000, 100000])
-def test_without_a_map_the_owner_of_the_directory_is_root(owner):
+def test_without_an_id_map_the_owner_of_the_root_filesystem_counts_as_root(owner):
     ids = shifted(owner, owner)
     assert ids.on_disk(0, 0) == (owner, owner)
     assert ids.in_container(owner, owner) == (0, 0)
@@ -71,7 +71,7 @@ def test_a_missing_root_filesystem_is_an_error(tmp_path):
         DirectoryRootfs(str(tmp_path / "none"))
 
 
-def test_a_walk_is_sorted_and_skips_mounts(tmp_path, mounts):
+def test_walking_a_root_filesystem_is_sorted_and_skips_mounts(tmp_path, mounts):
     top = a_directory(tmp_path / "root", {"b/x": "1", "a": "2", "m": None})
     with DirectoryRootfs(str(top)) as rootfs:
         assert [path for path, _ in rootfs.walk()] == ["/a", "/b", "/b/x", "/m"]
@@ -81,7 +81,7 @@ def test_a_walk_is_sorted_and_skips_mounts(tmp_path, mounts):
 
 
 @as_root
-def test_a_mount_below_the_root_is_entered_only_on_request(tmp_path, mounts):
+def test_reading_enters_a_mount_below_the_root_only_on_request(tmp_path, mounts):
     top = a_directory(tmp_path / "root", {"b/x": "1", "m": None})
     mounts.bind(top / "b", top / "m")
     with DirectoryRootfs(str(top)) as rootfs, pytest.raises(RefusedError, match="mount point"):
@@ -91,7 +91,7 @@ def test_a_mount_below_the_root_is_entered_only_on_request(tmp_path, mounts):
 
 
 @as_root
-def test_readers_of_images_and_directories_below_a_root_do_not_enter_mounts(tmp_path, mounts):
+def test_an_image_root_and_a_nested_root_enter_mounts_only_on_request(tmp_path, mounts):
     top = a_directory(tmp_path / "image", {"rootfs/b/x": "1", "rootfs/m": None})
     mounts.bind(top / "rootfs/b", top / "rootfs/m")
     with open_root(str(top)) as root:

@@ -31,7 +31,7 @@ def rootfs(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["chattr", "-i", "-a", tmp_path / "etc/frozen", tmp_path / "etc/log"], check=True)
 
 
-def test_a_directory_on_disk_reports_file_flags(rootfs: Path) -> None:
+def test_a_root_filesystem_on_disk_reports_file_flags(rootfs: Path) -> None:
     with DirectoryRootfs(str(rootfs)) as view:
         assert [view.flag(f"/etc/{name}") for name in ("frozen", "log", "plain")] == [
             IMMUTABLE,
@@ -54,7 +54,9 @@ def test_every_host_fails_to_write_an_immutable_target(host: str, rootfs: Path, 
     assert outcome.result == "fails" and outcome.error.endswith(": operation not permitted")
 
 
-def test_a_simulation_knows_the_flags_of_the_root_filesystem(rootfs: Path, tmp_path: Path, capsys) -> None:
+def test_a_simulation_reads_the_file_flags_of_the_root_filesystem(
+    rootfs: Path, tmp_path: Path, capsys
+) -> None:
     """This includes flags of a copied instance, and of a directory in which a file would be created."""
     image = tmp_path / "image"
     (image / "templates").mkdir(parents=True)
@@ -87,7 +89,7 @@ def test_a_simulation_knows_the_flags_of_the_root_filesystem(rootfs: Path, tmp_p
         ("a", "etc", "/etc/sub/new", True),
     ],
 )
-def test_a_plan_and_a_simulation_fail_in_the_same_cases_as_apply(
+def test_for_file_flags_a_plan_and_a_simulation_fail_in_the_same_cases_as_apply(
     flag, flagged, path, fails, rootfs: Path, tmp_path: Path, monkeypatch
 ) -> None:
     """A simulation of ``--as none`` said "writes 1 file", and apply then failed."""
@@ -111,7 +113,7 @@ def test_a_plan_and_a_simulation_fail_in_the_same_cases_as_apply(
 
 
 @pytest.mark.parametrize("flag", [IMMUTABLE, APPEND_ONLY])
-def test_a_file_with_a_flag_is_kept_if_it_already_has_the_wanted_content(flag: str, tmp_path: Path) -> None:
+def test_an_immutable_file_with_the_planned_content_is_kept(flag: str, tmp_path: Path) -> None:
     (tmp_path / "templates").mkdir()
     (tmp_path / "templates/a.tpl").write_text("same\n")
     (tmp_path / "metadata.yaml").write_text("templates: {/etc/a: {when: [create], template: a.tpl}}\n")

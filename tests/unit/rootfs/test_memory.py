@@ -24,7 +24,7 @@ def test_a_rootfs_in_memory_is_built_from_texts_and_entries():
     assert tree.entry("/etc").mode == 0o700
 
 
-def test_hard_links_share_content_until_one_is_replaced():
+def test_hard_links_in_memory_share_their_content_until_one_is_replaced():
     tree = MemoryRootfs({"/a": "old"})
     tree.link("/a", "/b")
     assert tree.entry("/a").nlink == 2
@@ -32,7 +32,7 @@ def test_hard_links_share_content_until_one_is_replaced():
     assert (tree.read("/a", 9), tree.read("/b", 9), tree.entry("/a").nlink) == (b"old", b"new", 1)
 
 
-def test_changes_of_a_copied_tree_do_not_affect_the_original():
+def test_changing_a_copy_of_a_tree_in_memory_does_not_change_the_original():
     tree = MemoryRootfs({"/a": "old"})
     tree.link("/a", "/b")
     twin = tree.copy()
@@ -42,7 +42,7 @@ def test_changes_of_a_copied_tree_do_not_affect_the_original():
     assert twin.entry("/b").nlink == 1
 
 
-def test_a_mount_point_is_written_in_place():
+def test_writing_to_a_mount_point_in_memory_keeps_its_hard_links_and_mode():
     tree = MemoryRootfs({"/etc/hosts": "old"})
     tree.link("/etc/hosts", "/outside")
     tree.mount("/etc/hosts")
@@ -50,7 +50,7 @@ def test_a_mount_point_is_written_in_place():
     assert (tree.read("/outside", 9), tree.entry("/etc/hosts").mode) == (b"new", 0o644)
 
 
-def test_impossible_changes_raise_errors():
+def test_an_impossible_change_of_a_tree_in_memory_raises_an_error():
     tree = MemoryRootfs({"/d/f": "text", "/l": Entry(SYMLINK, target="d")})
     for call, kind in [
         (lambda: tree.write("/l/f", b""), RefusedError), (lambda: tree.write("/d", b""), RefusedError),
@@ -63,12 +63,12 @@ def test_impossible_changes_raise_errors():
             call()
 
 
-def test_an_error_names_the_missing_parent():
+def test_the_error_about_a_missing_parent_names_the_parent():
     with pytest.raises(WriteError, match=r"^'/no/f': '/no' does not exist$"):
         MemoryRootfs().write("/no/f", b"")
 
 
-def test_writing_a_file_creates_its_missing_parents():
+def test_writing_a_file_in_memory_can_create_its_missing_parents():
     tree = MemoryRootfs({"/etc/hosts": "old"})
     carry_out(a_plan({"/etc/hosts": "new", "/srv/a/x": "y"}, tree, mode="0600").files(), tree)
     assert (tree.read("/etc/hosts", 9), tree.entry("/etc/hosts").mode) == (b"new", 0o644)
@@ -83,7 +83,7 @@ def test_writing_a_file_creates_its_missing_parents():
         lambda rootfs: rootfs.set_flag("/etc/b", "immutable"),
     ],
 )
-def test_setting_the_owner_the_mount_or_a_flag_of_a_missing_path_is_refused(change) -> None:
+def test_changing_the_attributes_of_a_missing_path_in_memory_is_refused(change) -> None:
     rootfs = MemoryRootfs({"/etc/a": "text"})
     with pytest.raises(WriteError, match="does not exist"):
         change(rootfs)

@@ -71,7 +71,7 @@ ROOT_ONLY = {
 
 
 @pytest.mark.parametrize("what", FORBIDDEN)
-def test_the_child_fails_at_forbidden_operations(what, walls):
+def test_the_sandboxed_child_cannot_perform_forbidden_operations(what, walls):
     if what == "signal its parent" and walls == "limits alone" and os.geteuid() != 0:
         pytest.skip("without a filter it is the same user as its parent")
     word, _ = attempt(FORBIDDEN[what])
@@ -83,7 +83,7 @@ def test_the_child_fails_at_forbidden_operations(what, walls):
     os.geteuid() != 0, reason="limits on processes do not bind root, who is needed to leave it"
 )
 @pytest.mark.parametrize("what", ROOT_ONLY)
-def test_the_child_of_a_root_process_fails_at_forbidden_operations(what, walls):
+def test_the_sandboxed_child_of_root_cannot_perform_forbidden_operations(what, walls):
     word, _ = attempt(ROOT_ONLY[what])
     assert word in REFUSED | {"FileNotFoundError"} - (
         {"FileNotFoundError"} if what != "remove a file" else set()
@@ -96,7 +96,7 @@ def test_the_child_cannot_execute_programs():
     assert attempt(lambda: os.execv("/bin/true", ["true"]))[0] in REFUSED
 
 
-def test_without_a_system_call_filter_an_executed_program_fails(monkeypatch):
+def test_a_child_without_a_system_call_filter_cannot_execute_a_program(monkeypatch):
     monkeypatch.setattr(system_calls, "ARCHITECTURES", {})
     with pytest.raises(ChildFailure):  # a program cannot even open its libraries
         attempt(lambda: os.execv("/bin/true", ["true"]))
@@ -143,11 +143,11 @@ def test_the_memory_limit_ends_the_child():
     assert "256 MiB of memory" in limited(lambda send: bytearray(1 << 29), memory=256 << 20)
 
 
-def test_one_large_answer_exceeds_the_size_limit():
+def test_one_large_answer_of_the_child_hits_the_size_limit():
     assert "larger than 1 MiB" in limited(lambda send: send([b"x" * (2 << 20)]), output=1 << 20)
 
 
-def test_many_small_answers_exceed_the_size_limit():
+def test_many_small_answers_of_the_child_hit_the_size_limit():
     def work(send):
         while True:
             send([b"x" * 1000])
@@ -200,7 +200,7 @@ print("only", pipe.decode())
 
 
 @pytest.mark.parametrize("how", [(), ("lowered",), ("no /proc",)])
-def test_no_descriptor_is_inherited_after_a_lowered_descriptor_limit(how):
+def test_the_child_inherits_no_descriptor_even_after_a_lowered_descriptor_limit(how):
     import resource
 
     if resource.getrlimit(resource.RLIMIT_NOFILE)[1] < 5000:
@@ -211,17 +211,17 @@ def test_no_descriptor_is_inherited_after_a_lowered_descriptor_limit(how):
     assert done.stdout.startswith("only "), done.stderr[-500:]
 
 
-def test_a_child_that_dies_is_reported(monkeypatch):
+def test_a_child_that_is_killed_is_reported(monkeypatch):
     with pytest.raises(ChildFailure, match="signal"):
         answer(lambda send: os.abort())
 
 
-def test_a_child_that_fails_is_reported():
+def test_a_child_that_ends_with_an_exception_is_reported():
     with pytest.raises(ChildFailure, match="failed"):
         answer(lambda send: send(None))
 
 
-def test_a_large_answer_arrives_complete():
+def test_a_large_answer_of_the_child_arrives_complete():
     def work(send):
         for number in range(50):
             send([b"%d" % number, bytes([number]) * 100_000])
@@ -238,7 +238,7 @@ def ended(pid):
     return status.rpartition(")")[2].split()[0] == "Z"
 
 
-def test_the_child_ends_with_its_parent():
+def test_the_child_ends_when_its_parent_is_killed():
     code = (
         "import os, sys, time; sys.path.insert(0, sys.argv[1]);"
         "from templater.sandbox import child;"
@@ -276,11 +276,11 @@ def test_the_child_ends_with_its_parent():
         b" 1:a,",
     ],
 )
-def test_an_answer_of_the_child_in_an_unknown_format_is_a_failure(data):
+def test_an_answer_of_the_child_in_an_unknown_format_counts_as_a_failure(data):
     with pytest.raises(ChildFailure):
         child.parse(data)
 
 
-def test_nested_frames_are_parsed_to_the_values_that_were_framed():
+def test_nested_message_frames_are_parsed_to_their_original_values():
     record = child.frame(child.frame(b"a") + child.frame(b"") + child.frame(b"12:x,"))
     assert child.parse(record + child.frame(b"")) == [[b"a", b"", b"12:x,"], []]

@@ -57,17 +57,17 @@ def error_of(data, bounds, *command) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-def test_the_program_reads_the_image_and_writes_output(data, walls):
+def test_the_sandboxed_program_reads_the_image_and_writes_its_output(data, walls):
     assert run(data, "cat", program.INPUT) == (0, b"the image", "")
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o400, 0o640])
-def test_the_program_reads_an_image_without_world_permissions(data, walls, mode):
+def test_the_sandboxed_program_reads_an_image_without_world_permissions(data, walls, mode):
     os.chmod(data, mode)
     assert run(data, "cat", program.INPUT)[1] == b"the image"
 
 
-def test_the_program_reads_an_image_in_a_private_directory(data, walls):
+def test_the_sandboxed_program_reads_an_image_in_a_private_directory(data, walls):
     os.chmod(os.path.dirname(data), 0o700)
     assert run(data, "cat", program.INPUT)[1] == b"the image"
     code, output, _ = run(data, "cat", data)
@@ -81,7 +81,7 @@ def facts(data) -> dict[str, list[str]]:
 
 
 @needs_root
-def test_the_program_has_no_user_privileges_and_cannot_gain_any(data, walls):
+def test_the_sandboxed_program_has_no_privileges_and_cannot_gain_any(data, walls):
     found = facts(data)
     assert len({*found["Uid"], *found["Gid"]}) == 1
     assert int(found["Uid"][0]) not in (0, os.getuid())
@@ -91,13 +91,13 @@ def test_the_program_has_no_user_privileges_and_cannot_gain_any(data, walls):
 
 
 @needs_filter
-def test_the_program_has_a_system_call_filter(data):
+def test_the_sandboxed_program_has_a_system_call_filter(data):
     assert facts(data)["Seccomp"] == ["2"]
 
 
 @needs_root
 @pytest.mark.parametrize("what", ["/etc/shadow", "secret"])
-def test_the_program_cannot_read_files_of_root(data, walls, tmp_path, what):
+def test_the_sandboxed_program_cannot_read_files_of_root(data, walls, tmp_path, what):
     os.chmod(tmp_path, 0o755)
     (tmp_path / "secret").write_text("s")
     (tmp_path / "secret").chmod(0o600)
@@ -137,7 +137,7 @@ CHANGES = {
 
 @needs_filter
 @pytest.mark.parametrize("what", CHANGES)
-def test_the_program_cannot_write_to_world_writable_places(data, what, open_folder):
+def test_the_sandboxed_program_cannot_write_to_world_writable_directories(data, what, open_folder):
     before = os.stat(open_folder / "victim")
     run(data, *[word.format(open_folder) for word in CHANGES[what]])
     after = os.stat(open_folder / "victim")
@@ -148,7 +148,9 @@ def test_the_program_cannot_write_to_world_writable_places(data, what, open_fold
     )  # fmt: skip
 
 
-def test_without_a_system_call_filter_written_files_have_a_size_limit(data, monkeypatch, open_folder):
+def test_without_a_system_call_filter_the_files_of_a_sandboxed_program_have_a_size_limit(
+    data, monkeypatch, open_folder
+):
     monkeypatch.setattr(system_calls, "ARCHITECTURES", {})
     run(data, "dd", "if=/dev/zero", f"of={open_folder}/new", "bs=1M", "count=4")
     assert sum(path.stat().st_size for path in open_folder.iterdir()) <= program.COMPLAINTS + 8
@@ -219,7 +221,7 @@ def test_the_program_has_a_memory_limit(data, walls):
     assert "processor time" not in found
 
 
-def test_out_of_memory_in_the_error_output_is_a_limit_error(data, monkeypatch):
+def test_an_out_of_memory_message_of_the_program_gives_a_limit_error(data, monkeypatch):
     """The words are those of sqfs2tar."""
     monkeypatch.setattr(system_calls, "ARCHITECTURES", {})  # the allowed system calls cannot redirect output
     words = ("sh", "-c", "echo 'loading filesystem tree: out of memory.' >&2; exit 1")
@@ -228,14 +230,14 @@ def test_out_of_memory_in_the_error_output_is_a_limit_error(data, monkeypatch):
 
 
 @pytest.mark.slow
-def test_endless_error_output_does_not_fill_the_disk(data, walls):
+def test_endless_error_output_of_the_program_does_not_fill_the_disk(data, walls):
     endless = ["sh", "-c", "while :; do echo complaint >&2; done"]
     with program.start(endless, data, Bounds(60)) as process:
         time.sleep(0.5)
         assert os.fstat(process._complaints.fileno()).st_size <= program.COMPLAINTS
 
 
-def test_the_program_is_ended_at_the_end_of_the_with_block(data, walls):
+def test_the_sandboxed_program_is_killed_at_the_end_of_the_with_block(data, walls):
     with program.start(["cat", "/dev/zero"], data, Bounds(60)) as process:
         pid = process._pid
         os.read(process.output, 10)
@@ -258,7 +260,7 @@ def squashfs(tmp_path) -> str:
 
 
 @pytest.mark.parametrize("mode", [0o644, 0o600])
-def test_squashfs_is_read_in_the_sandbox(tmp_path, walls, mode):
+def test_a_squashfs_file_is_read_in_the_sandbox(tmp_path, walls, mode):
     path = squashfs(tmp_path)
     os.chmod(path, mode)
     with open_rootfs(path) as archive:
@@ -287,7 +289,7 @@ def test_the_error_for_a_damaged_squashfs_file_names_the_file(tmp_path):
     assert str(path) in str(caught.value)
 
 
-def test_a_missing_program_gives_an_install_hint(tmp_path, monkeypatch):
+def test_a_missing_squashfs_program_gives_an_installation_hint(tmp_path, monkeypatch):
     path = squashfs(tmp_path)
     monkeypatch.setenv("PATH", "/nonexistent")
     with pytest.raises(InputError) as caught, open_rootfs(path) as archive:
@@ -295,7 +297,7 @@ def test_a_missing_program_gives_an_install_hint(tmp_path, monkeypatch):
     assert "squashfs-tools-ng" in caught.value.hint
 
 
-def test_the_error_names_the_program_that_crashed(data, monkeypatch):
+def test_the_error_names_the_sandboxed_program_that_crashed(data, monkeypatch):
     monkeypatch.setattr(system_calls, "ARCHITECTURES", {})  # the allowed system calls cannot send signals
     message = "InputError: 'i.squashfs' can't be read: sh died of signal 11"
     assert error_of(data, Bounds(60), "sh", "-c", "kill -11 $$") == message

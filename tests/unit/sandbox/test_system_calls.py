@@ -27,7 +27,7 @@ needs_filter = pytest.mark.skipif(
 )
 
 
-def test_no_system_call_outside_the_expected_list_is_allowed():
+def test_the_filter_allows_only_the_expected_system_calls():
     """An additional system call is a hole that no other test may find."""
     assert sorted(COMPUTING) == [
         "brk", "clock_gettime", "close", "exit", "exit_group", "futex", "getpid", "getrandom", "gettimeofday",
@@ -90,7 +90,7 @@ def interpreted(program: bytes, number: int, arch: int, arguments: tuple[int, ..
 
 
 @pytest.mark.parametrize("machine", ARCHITECTURES)
-def test_every_unlisted_system_call_is_refused(machine):
+def test_the_filter_refuses_every_system_call_that_is_not_in_the_list(machine):
     column, arch = list(ARCHITECTURES).index(machine), ARCHITECTURES[machine]
     program = system_calls.assemble(machine, (*COMPUTING, *LOADING), OPENING)
     allowed = {NUMBERS[name][column] for name in (*COMPUTING, *LOADING)}
@@ -108,7 +108,7 @@ def test_every_unlisted_system_call_is_refused(machine):
 
 
 @pytest.mark.parametrize("machine", ARCHITECTURES)
-def test_validators_may_make_all_system_calls_except_the_listed_ones(machine):
+def test_the_validator_filter_allows_all_system_calls_except_the_listed_ones(machine):
     column, arch = list(ARCHITECTURES).index(machine), ARCHITECTURES[machine]
     program = refused_calls.assemble(machine)
     refused = {numbers[column] for numbers in refused_calls.REFUSED.values()}

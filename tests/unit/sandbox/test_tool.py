@@ -92,17 +92,17 @@ def test_a_program_reads_its_files_and_its_output_is_returned(run):
     assert found == Result(0, "textinput")
 
 
-def test_paths_in_the_output_are_relative_to_the_folder(run):
+def test_paths_in_the_program_output_are_relative_to_the_folder(run):
     assert run("/bin/ls", ["{folder}/a", "{folder}/none"], {"a": b""}) == Result(
         2, "ls: cannot access 'none': No such file or directory\na\n"
     )
 
 
-def test_the_exit_code_is_returned(sh):
+def test_the_exit_code_of_the_program_is_returned(sh):
     assert sh("exit 3").code == 3
 
 
-def test_a_program_outside_the_usual_folders_can_be_run(run, open_folder):
+def test_a_program_outside_the_system_folders_can_run_in_the_sandbox(run, open_folder):
     program = shutil.copy("/bin/echo", open_folder / "my-echo")
     assert run(str(program), ["hello"], {}).output == "hello\n"
 
@@ -119,7 +119,7 @@ def open_folder():
     shutil.rmtree(folder)
 
 
-def test_only_the_scratch_folder_is_writable(sh, open_folder):
+def test_a_program_can_write_only_to_its_scratch_folder(sh, open_folder):
     places = f"/ /usr /usr/bin /usr/local /etc /dev /proc /proc/sys/kernel /run /tmp /var/tmp {open_folder} /root /home"
     script = f'for d in {places} . ; do touch "$d/new" 2>/dev/null && echo "$d"; done'
     assert set(sh(script).output.split()) <= {"/tmp", "/run", "."}
@@ -129,7 +129,7 @@ def test_only_the_scratch_folder_is_writable(sh, open_folder):
 
 
 @pytest.mark.slow
-def test_no_file_of_the_machine_is_visible_except_its_programs(sh, open_folder):
+def test_a_program_sees_no_host_files_except_the_installed_programs(sh, open_folder):
     (open_folder / "secret").write_text("secret")
     secrets = ["/etc/shadow", "/etc/hostname", "/etc/hosts", "/etc/ssl", "/root", "/home", "/var", "/srv",
                "/work", "/sys", "/boot", "/mnt", "/opt", str(open_folder / "secret"), __file__]  # fmt: skip
@@ -138,7 +138,7 @@ def test_no_file_of_the_machine_is_visible_except_its_programs(sh, open_folder):
 
 
 @pytest.mark.slow
-def test_the_root_directory_of_the_machine_cannot_be_reached(sh):
+def test_a_program_cannot_reach_the_root_directory_of_the_host(sh):
     script = (
         "ls /proc/1/root /proc/1/cwd /proc/1/fd; cat /proc/1/environ; cd ../../../..; ls -d home root var"
     )
@@ -148,7 +148,7 @@ def test_the_root_directory_of_the_machine_cannot_be_reached(sh):
 
 
 @pytest.mark.slow
-def test_system_files_are_mounted_read_only_without_devices(sh):
+def test_a_program_sees_system_files_read_only_and_without_devices(sh):
     mounts = {
         line.split()[1]: line.split()[3].split(",") for line in sh("cat /proc/mounts").output.splitlines()
     }
@@ -167,7 +167,7 @@ def test_the_scratch_folder_has_a_size_limit(sh):
 
 
 @pytest.mark.slow
-def test_many_small_files_are_limited(sh):
+def test_the_number_of_files_in_the_scratch_folder_is_limited(sh):
     assert int(sh("n=0; while command : > f$n; do n=$((n+1)); done 2>/dev/null; ls | wc -l").output) < 1024
 
 
@@ -186,7 +186,7 @@ def test_a_program_has_no_privileges(sh):
 
 
 @pytest.mark.skipif(shutil.which("unshare") is None, reason="needs unshare")
-def test_a_program_of_root_in_a_small_user_namespace_has_no_privileges():
+def test_a_program_of_root_in_a_user_namespace_with_one_id_has_no_privileges():
     """There, no other user exists that the program can become."""
     code = (
         "from templater.sandbox import tool\n"
@@ -243,7 +243,7 @@ call("syscall", 425, 1, 0)
 @pytest.mark.skipif(
     os.uname().machine not in refused_calls.ARCHITECTURES, reason="no filter for this machine"
 )
-def test_system_calls_that_could_leave_the_sandbox_are_refused(run):
+def test_system_calls_that_could_escape_the_sandbox_are_refused(run):
     clone = refused_calls.CLONE[list(refused_calls.ARCHITECTURES).index(os.uname().machine)]
     found = run(PYTHON, ["-I", "-S", "-c", CALLS % clone], {})
     answers = [line.rsplit(" ", 2) for line in found.output.splitlines()]
@@ -253,7 +253,7 @@ def test_system_calls_that_could_leave_the_sandbox_are_refused(run):
 
 
 @pytest.mark.slow
-def test_set_user_id_programs_give_no_privileges(sh):
+def test_a_setuid_program_gives_no_privileges_in_the_sandbox(sh):
     found = [path for path in ("/usr/bin/su", "/usr/bin/mount", "/usr/bin/passwd") if os.path.exists(path)]
     if not found:
         pytest.skip("no set-user-ID program is installed")
@@ -270,7 +270,7 @@ def test_a_program_sees_only_its_own_processes(sh):
 
 
 @pytest.mark.slow
-def test_a_program_cannot_end_processes_of_the_machine(sh):
+def test_a_program_cannot_kill_processes_of_the_host(sh):
     with subprocess.Popen(["sleep", "30"]) as victim:
         try:
             found = sh(f"kill -9 {victim.pid} {os.getpid()}; kill -9 1; kill -STOP 1; echo alive")
@@ -289,7 +289,7 @@ def test_a_program_has_no_network(sh):
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
 @pytest.mark.parametrize("kind", ["tcp", "udp"])
-def test_a_program_cannot_reach_a_server_of_the_machine(run, kind):
+def test_a_program_cannot_reach_a_server_on_the_host(run, kind):
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM if kind == "tcp" else socket.SOCK_DGRAM) as server:
         server.bind(("127.0.0.1", 0))
         server.settimeout(0.2)
@@ -319,7 +319,7 @@ def processes_of_sandbox() -> list[str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("script", ["sleep 60", "while :; do :; done", "exec >&- 2>&-; sleep 60"])
-def test_a_program_that_hangs_is_ended(sh, script):
+def test_a_sandboxed_program_that_hangs_is_killed(sh, script):
     begun = time.monotonic()
     with pytest.raises(ToolFailure, match=r"the program took longer than 0.5 s"):
         sh(script, wall=0.5)
@@ -328,31 +328,31 @@ def test_a_program_that_hangs_is_ended(sh, script):
 
 
 @pytest.mark.slow
-def test_processor_time_is_limited(sh):
+def test_the_processor_time_of_a_sandboxed_program_is_limited(sh):
     with pytest.raises(ToolFailure, match=r"the program died of signal (24|9)"):
         sh("while :; do :; done", cpu=1, wall=20.0)
 
 
-def test_a_program_that_dies_gives_no_result(sh):
+def test_a_sandboxed_program_that_is_killed_gives_no_result(sh):
     with pytest.raises(ToolFailure, match="the program died of signal 11"):
         sh("kill -SEGV $$")
 
 
 @pytest.mark.slow
-def test_endless_output_is_limited(sh):
+def test_the_output_of_a_sandboxed_program_is_limited(sh):
     with pytest.raises(ToolFailure, match="the program printed more than 64 KiB"):
         sh("while :; do echo line; done")
 
 
 @pytest.mark.slow
 @needs_python
-def test_memory_is_limited(run):
+def test_the_memory_of_a_sandboxed_program_is_limited(run):
     script = "try:\n    bytearray(300 << 20)\nexcept MemoryError:\n    print('limited')"
     assert run(PYTHON, ["-I", "-S", "-c", script], {}).output == "limited\n"
 
 
 @pytest.mark.slow
-def test_the_processes_of_a_fork_bomb_are_limited_in_number(sh):
+def test_the_number_of_processes_of_a_fork_bomb_is_limited(sh):
     """With a limit of four processes it cannot grow, and all processes end with it."""
     bomb = "f() { f & f & sleep 1; ls /proc | grep -c '^[0-9]'; }; f"
     try:
@@ -364,7 +364,7 @@ def test_the_processes_of_a_fork_bomb_are_limited_in_number(sh):
 
 
 @pytest.mark.slow
-def test_processes_in_the_background_end_with_the_program(sh):
+def test_background_processes_of_a_sandboxed_program_end_with_the_program(sh):
     begun = time.monotonic()
     assert sh("sleep 60 > /dev/null 2>&1 & sleep 60 & echo done").output == "done\n"
     assert time.monotonic() - begun < 3
@@ -372,7 +372,7 @@ def test_processes_in_the_background_end_with_the_program(sh):
 
 
 @pytest.mark.skipif(not ROOT, reason="needs root")
-def test_the_program_ends_if_templater_is_killed():
+def test_a_sandboxed_program_ends_if_templater_is_killed():
     pid = os.fork()
     if pid == 0:
         tool.run("/bin/sleep", ["60"], {}, limits=Limits(wall=60.0))
@@ -408,7 +408,7 @@ def wait_until(condition) -> None:
     os.uname().machine not in refused_calls.ARCHITECTURES, reason="no filter for this machine"
 )
 @pytest.mark.parametrize("who", ["root", "user"])
-def test_a_program_does_not_start_where_it_cannot_be_confined(tmp_path, who):
+def test_a_program_does_not_start_if_the_machine_cannot_confine_it(tmp_path, who):
     if who == "root" and not ROOT:
         pytest.skip("needs root")
 
@@ -425,7 +425,7 @@ def test_a_program_does_not_start_where_it_cannot_be_confined(tmp_path, who):
 
 
 @pytest.mark.slow
-def test_limits_also_apply_to_a_program_without_a_sandbox():
+def test_the_limits_also_apply_to_a_program_that_runs_without_a_sandbox():
     def sh(script, **limits):
         return tool.run("/bin/sh", ["-c", script], {"a": b"text"}, confined=False, limits=Limits(**limits))
 

@@ -36,11 +36,11 @@ def types(value: object) -> object:
         ("root", ["/1.0"]),
     ],
 )
-def test_an_answer_has_the_form_that_incus_sends(name, ours):
+def test_an_image_api_answer_has_the_same_form_as_that_of_incus(name, ours):
     assert types(json.loads(answers.success(ours))) == types(recorded(name))
 
 
-def test_an_error_has_the_form_that_incus_sends():
+def test_an_image_api_error_has_the_same_form_as_that_of_incus():
     assert types(json.loads(answers.failure(404, "not found"))) == types(recorded("image-absent"))
 
 
@@ -65,20 +65,20 @@ def test_the_server_sends_every_field_that_an_incus_server_sends_to_untrusted_cl
         ("unknown ne x", True),
     ],
 )
-def test_a_filter_selects_images(text, found):
+def test_an_image_api_filter_selects_images(text, found):
     assert answers.matcher(text)(answers.image_data(IMAGE, LISTING)) == found
 
 
 @pytest.mark.parametrize(
     "text", ["x", "x eq", "x gt 1", "x eq 1 xor y eq 2", "x eq 1 and", "not", "a eq b and " * 50, "x eq 1 y"]
 )
-def test_an_invalid_filter_is_an_error(text):
+def test_an_invalid_image_api_filter_is_an_error(text):
     with pytest.raises(InputError, match="filter"):
         answers.matcher(text)
 
 
 @pytest.mark.parametrize("elements", [[], ["a"], ["a", {"b": [1]}, "c"]])
-def test_an_answer_joined_from_encoded_elements_equals_one_encoded_as_a_whole(elements):
+def test_an_answer_built_from_encoded_elements_equals_one_that_is_encoded_as_a_whole(elements):
     encoded = answers.success_list(list(map(answers.encode, elements)))
     assert b"".join(encoded) == answers.success(elements)
     assert encoded.size == len(answers.success(elements))

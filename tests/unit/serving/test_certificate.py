@@ -16,7 +16,7 @@ def home(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
 
 
-def test_the_private_key_is_readable_by_the_user_only():
+def test_only_the_owner_can_read_the_private_key():
     path = own_certificate("127.0.0.1")
     assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
     with open(public_part(path)) as public:
@@ -49,7 +49,7 @@ def test_the_tls_context_refuses_old_versions_of_tls():
     assert made.maximum_version in (ssl.TLSVersion.MAXIMUM_SUPPORTED, ssl.TLSVersion.TLSv1_3)
 
 
-def test_the_fingerprint_of_a_certificate_is_the_one_that_openssl_prints():
+def test_the_fingerprint_of_a_certificate_equals_the_one_that_openssl_prints():
     path = own_certificate("127.0.0.1")
     shown = subprocess.run(
         ["openssl", "x509", "-in", path, "-noout", "-fingerprint", "-sha256"],
@@ -63,7 +63,7 @@ def test_the_fingerprint_of_a_certificate_is_the_one_that_openssl_prints():
         assert file.read() == text
 
 
-def test_an_invalid_certificate_file_is_one_error(tmp_path):
+def test_an_invalid_certificate_file_gives_one_error(tmp_path):
     (tmp_path / "x").write_text("x")
     with pytest.raises(InputError, match="can't use the certificate"):
         context(str(tmp_path / "x"), str(tmp_path / "x"))
@@ -76,7 +76,7 @@ def test_an_invalid_certificate_file_is_one_error(tmp_path):
         own_certificate("127.0.0.1")
 
 
-def test_a_key_with_a_password_is_one_error_and_asks_for_no_password(tmp_path):
+def test_a_private_key_with_a_password_gives_one_error_and_no_prompt(tmp_path):
     key = str(tmp_path / "key")
     subprocess.run(
         ["openssl", "genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-aes256", "-pass", "pass:x",
@@ -86,7 +86,7 @@ def test_a_key_with_a_password_is_one_error_and_asks_for_no_password(tmp_path):
         context(public_part(own_certificate("127.0.0.1")), key)
 
 
-def test_a_directory_that_others_can_write_is_refused(tmp_path):
+def test_a_certificate_directory_that_other_users_can_write_is_refused(tmp_path):
     (tmp_path / "templater/serve").mkdir(parents=True)
     os.chmod(tmp_path / "templater/serve", 0o777)
     with pytest.raises(RefusedError, match="another user can write"):

@@ -10,7 +10,7 @@ from templater.model.errors import UsageError, WriteError
 
 
 @pytest.mark.parametrize("library", ["aiohttp", "cryptography"])
-def test_a_missing_library_is_one_clear_message(tree, monkeypatch, capsys, library):
+def test_a_missing_library_gives_one_clear_message(tree, monkeypatch, capsys, library):
     for name in list(sys.modules):
         if name.startswith(("templater.serving", library)):
             monkeypatch.delitem(sys.modules, name)
@@ -31,12 +31,12 @@ def test_a_missing_library_is_one_clear_message(tree, monkeypatch, capsys, libra
         ("[::1]:8443", "::1", 8443),
     ],
 )
-def test_an_address_is_a_host_and_a_port(text, host, port):
+def test_the_listening_address_is_parsed_to_a_host_and_a_port(text, host, port):
     assert address(text) == (host, port)
 
 
 @pytest.mark.parametrize("text", ["", "x", "host:", "host:x", "host:70000", "127.0.0.1:-1"])
-def test_an_invalid_address_is_refused(text):
+def test_an_invalid_listening_address_is_refused(text):
     with pytest.raises(UsageError, match="invalid address"):
         address(text)
 
@@ -54,7 +54,7 @@ def test_the_access_log_is_opened_again_after_it_was_renamed(tmp_path):
     assert path.read_text() == "three\\udcff\n"
 
 
-def test_an_access_log_that_cannot_be_written_is_one_clear_error(tmp_path):
+def test_an_access_log_that_cannot_be_written_gives_one_clear_error(tmp_path):
     with pytest.raises(WriteError, match="can't write"):
         AccessLog(str(tmp_path / "absent/log"))
 

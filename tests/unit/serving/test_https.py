@@ -43,7 +43,7 @@ def content(tree, path: str) -> bytes:
 
 
 @pytest.mark.slow
-def test_a_file_is_sent_unchanged_and_without_an_encoding(server, tree):
+def test_a_file_is_sent_unchanged_and_without_a_content_encoding(server, tree):
     answer = server.request(f"/{UNIFIED}", Accept_Encoding="gzip")
     assert (answer.status, answer.body) == (200, content(tree, UNIFIED))
     assert "Content-Encoding" not in answer.headers
@@ -69,7 +69,7 @@ def test_a_file_is_sent_unchanged_and_without_an_encoding(server, tree):
         ("bytes=-", 200, slice(0, None)),
     ],
 )
-def test_a_range_is_sent_exactly(server, tree, asked, status, part):
+def test_a_range_request_gets_exactly_the_requested_bytes(server, tree, asked, status, part):
     answer = server.request(f"/{UNIFIED}", Range=asked)
     assert (answer.status, answer.body) == (status, content(tree, UNIFIED)[part])
 
@@ -81,7 +81,7 @@ def test_a_range_request_with_the_etag_of_an_older_file_gets_the_whole_file(serv
     assert server.request("/streams/v1/index.json", Range="bytes=0-3", If_Range=tag).status == 200
 
 
-def test_an_unchanged_file_is_not_sent_again(server):
+def test_a_file_that_the_client_already_has_is_not_sent_again(server):
     answer = server.request("/streams/v1/index.json")
     again = server.request("/streams/v1/index.json", If_None_Match=answer.headers["ETag"])
     assert (again.status, again.body) == (304, b"")
@@ -106,7 +106,7 @@ def lines():
     return []
 
 
-def test_the_log_has_a_line_for_each_request(start, tree, lines):
+def test_the_access_log_has_a_line_for_each_request(start, tree, lines):
     server = start(TreeSource(str(tree)), log=lines.append)
     size = len(server.request(f"/{UNIFIED}", User_Agent="incus 6.0.4").body)
     server.request("/absent")
@@ -118,7 +118,7 @@ def test_the_log_has_a_line_for_each_request(start, tree, lines):
     assert re.fullmatch(rf'{moment} "GET /{UNIFIED}" 206 10 \d+\.\d{{3}} "-"', lines[2])
 
 
-def test_a_not_modified_answer_is_logged_and_keeps_the_connection(start, tree, lines):
+def test_a_not_modified_answer_is_logged_and_keeps_the_connection_open(start, tree, lines):
     server = start(TreeSource(str(tree)), log=lines.append)
     tag = server.request("/streams/v1/index.json").headers["ETag"]
     with closing(server.connect()) as client:
@@ -131,7 +131,7 @@ def test_a_not_modified_answer_is_logged_and_keeps_the_connection(start, tree, l
     assert all(re.search(r'index\.json" 304 0 \d', line) for line in lines[1:])
 
 
-def test_a_line_of_the_log_has_no_secrets_and_no_control_characters(start, tree, lines):
+def test_an_access_log_line_has_no_secrets_and_no_control_characters(start, tree, lines):
     server = start(TreeSource(str(tree)), log=lines.append)
     server.request(
         "/a%0d%0aforged%1b%5b31m%22?token=secret", Authorization="Basic secret", Cookie="secret",
@@ -144,7 +144,7 @@ def test_a_line_of_the_log_has_no_secrets_and_no_control_characters(start, tree,
     assert "forged" in lines[0]
 
 
-def test_an_answer_that_the_client_does_not_read_is_logged_as_aborted(start, tree, lines):
+def test_an_answer_that_the_client_does_not_read_completely_is_logged_as_aborted(start, tree, lines):
     (tree / "large").write_bytes(bytes(64 << 20))
     server = start(TreeSource(str(tree)), log=lines.append)
     client = server.connect()
@@ -209,7 +209,7 @@ def test_json_files_can_be_replaced_while_clients_read(server, tree):
     assert seen == set(versions)
 
 
-def test_after_the_catalog_is_damaged_the_last_valid_list_is_still_served(server, tree):
+def test_the_server_uses_the_last_valid_image_list_while_the_catalog_is_damaged(server, tree):
     before = metadata(server.request("/1.0/images"))
     (tree / "streams/v1/images.json").write_text("{")
     assert metadata(server.request("/1.0/images")) == before
@@ -218,13 +218,13 @@ def test_after_the_catalog_is_damaged_the_last_valid_list_is_still_served(server
     assert "still serving the last valid list" in server.messages[0]
 
 
-def test_a_new_image_appears_without_a_restart(server, tree, tmp_path):
+def test_a_new_image_appears_without_a_restart_of_the_server(server, tree, tmp_path):
     first, second = split_image(tmp_path / "more", variant="more")
     add(Tree(str(tree)), first, [second])
     assert "/1.0/images/aliases/tiny%2F1%2Fmore" in metadata(server.request("/1.0/images/aliases"))
 
 
-def test_redirect_rules_send_clients_to_the_origin(start, tree):
+def test_the_redirect_rules_of_a_tree_send_clients_to_the_origin(start, tree):
     server = start(TreeSource(str(tree)), redirects={"/host/files/": "https://host/files/"})
     answer = server.request("/host/files/a%20b/..%2fc%0d%0aX:%20y?q=1")
     assert answer.status == 302
@@ -245,7 +245,7 @@ def test_a_browser_gets_the_index_html_of_the_tree(server, tree):
 
 @pytest.mark.parametrize("family", ["Incus", "LXD"])
 @pytest.mark.parametrize("method", ["HEAD", "GET"])
-def test_an_alias_leads_to_the_hash_and_url_of_a_unified_image(server, tree, family, method):
+def test_an_import_by_alias_gets_the_hash_and_url_of_a_unified_image(server, tree, family, method):
     headers = {f"{family}-Server-Architectures": "x86_64, i686", f"{family}-Server-Version": "6.0.4"}
     answer = server.request("/tiny/1/unified", method, **headers)
     assert answer.headers[f"{family}-Image-URL"] == f"https://127.0.0.1:{server.port}/{UNIFIED}"
@@ -261,7 +261,7 @@ def test_an_import_without_a_suitable_unified_image_is_answered_with_404(server,
     assert "Incus-Image-Hash" not in answer.headers
 
 
-def test_behind_a_proxy_the_given_url_replaces_the_host(start, tree):
+def test_the_public_url_option_replaces_the_host_behind_a_proxy(start, tree):
     server = start(TreeSource(str(tree)), url="https://images.example.com/base")
     for host in ("backend:8443", "a b"):
         with server.connect() as client:
@@ -272,7 +272,7 @@ def test_behind_a_proxy_the_given_url_replaces_the_host(start, tree):
 
 
 @pytest.mark.parametrize("host", ["evil.example/x", "a b", "a@b", ""])
-def test_an_invalid_host_is_never_part_of_an_answer(server, host):
+def test_an_invalid_host_header_is_never_part_of_an_answer(server, host):
     with server.connect() as client:
         client.sendall(f"GET /tiny/1/unified HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
         answer = http.client.HTTPResponse(client)
@@ -330,7 +330,7 @@ def test_a_split_image_is_exported_as_two_parts(server, tree):
         assert hashlib.sha256(b"".join(bodies)).hexdigest() == fingerprint
 
 
-def test_a_filter_selects_images(server):
+def test_a_filter_in_a_request_selects_images(server):
     assert len(metadata(server.request("/1.0/images?filter=type%20eq%20virtual-machine"))) == 1
     assert len(metadata(server.request("/1.0/images?recursion=1&filter=properties.os+eq+tiny"))) == 4
     assert server.request("/1.0/images?filter=nonsense").status == 400
@@ -350,7 +350,7 @@ def test_answers_to_several_clients_share_the_encoded_images(tree):
     assert server._aliases(listing, True) is server._aliases(listing, True)
 
 
-def test_requests_with_a_filter_run_one_after_another_and_their_number_has_a_limit(tree, monkeypatch):
+def test_filter_requests_run_one_after_another_and_only_a_limited_number_may_wait(tree, monkeypatch):
     """A filter takes a fifth of a second for 10,000 images."""
     running, most = [], []
 
@@ -380,7 +380,7 @@ class Node:
         self.own = self
 
 
-def test_objects_excluded_from_collection_at_one_reload_are_freed_at_the_next():
+def test_objects_that_a_reload_excludes_from_garbage_collection_are_freed_at_the_next_reload():
     node = Node()
     gone = weakref.ref(node)
     connections.exempt_from_collection()
@@ -530,7 +530,7 @@ def test_a_connection_with_a_too_large_request_is_closed(server, request_):
     assert server.request("/").status == 200
 
 
-def test_the_body_of_a_request_is_not_unpacked():
+def test_a_compressed_request_body_is_not_unpacked():
     body, bodies = zlib.compress(bytes(1 << 20)), []
     head = b"GET / HTTP/1.1\r\nHost: x\r\nContent-Encoding: deflate\r\nContent-Length: %d\r\n\r\n" % len(body)
 
@@ -615,7 +615,7 @@ def test_garbage_after_the_handshake_does_not_affect_later_clients(server, garba
 
 
 @pytest.mark.slow
-def test_when_idle_clients_use_all_connections_a_new_request_is_still_answered(start, tree):
+def test_a_new_request_is_answered_even_if_idle_clients_use_all_connections(start, tree):
     server = start(TreeSource(str(tree)), Bounds(connections=20))
     idle = [plain(server) for _ in range(40)]
     try:
@@ -629,7 +629,7 @@ def test_when_idle_clients_use_all_connections_a_new_request_is_still_answered(s
 
 
 @pytest.mark.slow
-def test_when_clients_that_do_not_read_use_all_connections_a_new_request_is_still_answered(start, tree):
+def test_a_new_request_is_answered_even_if_clients_that_never_read_use_all_connections(start, tree):
     (tree / "images/large").touch()
     os.truncate(tree / "images/large", 100 << 20)
     server = start(TreeSource(str(tree)), Bounds(connections=10, stalled=0.2))
@@ -652,7 +652,7 @@ def test_tls_1_2_and_tls_1_3_work(server, version):
 
 
 @pytest.mark.filterwarnings("ignore:ssl.TLSVersion.TLSv1")
-def test_old_versions_of_tls_are_refused(server):
+def test_the_server_refuses_old_versions_of_tls(server):
     context = server.context()
     context.set_ciphers("DEFAULT:@SECLEVEL=0")
     context.minimum_version, context.maximum_version = ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1

@@ -10,7 +10,7 @@ from templater.serving.page_access import Access, is_foreign
 OWN = {"Host": "127.0.0.1:8000", "Origin": "http://127.0.0.1:8000"}
 
 
-def test_the_token_is_accepted_once_and_then_only_its_cookie():
+def test_the_page_server_accepts_the_token_once_and_then_only_the_cookie():
     access = Access(8000)
     token = access.address.rpartition("=")[2]
     assert access.exchange("wrong") is None
@@ -23,7 +23,7 @@ def test_the_token_is_accepted_once_and_then_only_its_cookie():
     assert token not in value
 
 
-def test_each_server_has_its_own_token_and_cookie():
+def test_each_page_server_has_its_own_token_and_cookie():
     one, other = Access(8000), Access(8001)
     assert one.address.partition("=")[2] != other.address.partition("=")[2]
     assert one.cookie != other.cookie
@@ -34,7 +34,7 @@ def test_each_server_has_its_own_token_and_cookie():
     [("POST", {}), ("GET", {"Origin": None}), ("GET", {"Sec-Fetch-Site": "same-origin"}), ("GET", {"Sec-Fetch-Site": "none"}),
      ("GET", {"Origin": None, "Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"})],
 )  # fmt: skip
-def test_requests_of_the_page_and_links_to_it_are_accepted(method, headers):
+def test_requests_from_the_page_and_links_to_the_page_are_accepted(method, headers):
     sent = {name: value for name, value in {**OWN, **headers}.items() if value is not None}
     assert Access(8000).problem(method, sent) == ""
 
@@ -51,7 +51,7 @@ def test_requests_with_a_foreign_or_missing_host_or_origin_are_refused(method, h
 
 
 @pytest.mark.parametrize("prefix", ["", "0000000000000000FFFF0000"], ids=["IPv4", "IPv6"])
-def test_the_owner_of_a_connection_is_read_from_the_tables_of_the_kernel(tmp_path, prefix):
+def test_the_kernel_tables_give_the_user_that_owns_a_connection(tmp_path, prefix):
     table = tmp_path / "tcp"
     line = "   1: {0}0100007F:{port:04X} {0}0100007F:1F40 01 00000000:00000000 00:00000000 00000000  {uid}        0 {inode} 1 0 20\n"
     own, stranger = os.geteuid(), os.geteuid() + 1
@@ -65,7 +65,7 @@ def test_the_owner_of_a_connection_is_read_from_the_tables_of_the_kernel(tmp_pat
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/net/tcp6"), reason="needs IPv6 on Linux")
-def test_a_client_that_connects_to_ipv4_by_an_ipv6_socket_is_recognised_as_the_same_user():
+def test_the_user_of_an_ipv6_socket_that_connects_to_ipv4_is_recognised():
     with socket.create_server(("127.0.0.1", 0)) as server, socket.socket(socket.AF_INET6) as client:
         client.connect(("::ffff:127.0.0.1", server.getsockname()[1]))
         connection, peer = server.accept()

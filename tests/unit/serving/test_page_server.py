@@ -65,7 +65,7 @@ def running():
     server.stop()
 
 
-def test_the_page_and_its_files_are_public_and_views_need_the_cookie(running):
+def test_the_page_files_need_no_cookie_but_views_need_the_cookie(running):
     assert running.send("/").read() == ASSETS["page.html"]
     for name, content in ASSETS.items():
         assert running.send(f"/assets/{name}").read() == content
@@ -82,7 +82,7 @@ def test_the_page_and_its_files_are_public_and_views_need_the_cookie(running):
     assert running.send("/", Host="attacker.example").status == 403
 
 
-def test_an_event_is_sent_at_first_and_at_each_change(running):
+def test_the_event_stream_sends_an_event_at_the_start_and_at_each_change(running):
     running.log_in()
     stream = running.send("/events")
     assert stream.headers["Content-Type"] == "text/event-stream"
@@ -97,7 +97,7 @@ def test_an_event_is_sent_at_first_and_at_each_change(running):
     stream.close()
 
 
-def test_a_new_event_stream_beyond_the_limit_ends_the_oldest_one(running):
+def test_a_new_event_stream_beyond_the_limit_ends_the_oldest_stream(running):
     running.log_in()
     streams = [running.send("/events") for _ in range(page_server.STREAMS)]
     for stream in streams:

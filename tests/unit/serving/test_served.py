@@ -18,7 +18,7 @@ def image(
     return Served(fingerprint * 64, type, arch, 0, 0, 0, {}, parts, aliases)
 
 
-def test_an_alias_that_several_images_share_selects_the_container_of_this_architecture():
+def test_an_alias_of_several_images_selects_the_container_image_for_this_architecture():
     machine, foreign, ours = (
         image("a", "x", type="virtual-machine"), image("b", "x", arch=OTHER), image("c", "x", "y"),
     )  # fmt: skip
@@ -27,11 +27,11 @@ def test_an_alias_that_several_images_share_selects_the_container_of_this_archit
     assert listing.names == {ours.fingerprint: ["x", "y"]}
 
 
-def test_an_image_that_is_listed_twice_is_shown_once():
+def test_an_image_that_a_source_lists_twice_is_served_once():
     assert Listing([image("a"), image("a")]).images == (image("a"),)
 
 
-def test_a_beginning_of_a_fingerprint_selects_an_image_only_if_it_is_unambiguous():
+def test_a_fingerprint_prefix_selects_an_image_only_if_it_is_unambiguous():
     listing = Listing([image("a"), Served("ab" + "0" * 62, "container", OWN, 0, 0, 0, {}, ())])
     assert listing.find("aa") == image("a")
     assert listing.find("a" * 64) == image("a")

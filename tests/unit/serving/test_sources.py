@@ -41,7 +41,7 @@ def beneath(root, path):
         os.close(directory)
 
 
-def test_files_below_the_root_of_the_tree_can_be_opened(root):
+def test_files_below_the_root_of_a_served_tree_can_be_opened(root):
     assert text(beneath(root, "/images/deep/file")) == "images/deep/file"
     assert text(beneath(root, "images//deep/../file")) == "images/file"
 
@@ -51,12 +51,12 @@ def test_files_below_the_root_of_the_tree_can_be_opened(root):
     ["", "/", ".", "..", "../secret", "/../secret", "images/../../secret", "images", "images/deep/", "absent", "images/file/x",
      "a\0b", "x" * 300, "y/" * 3000, ".templater/removed.json", "images/.hidden", "images/../.templater/removed.json"],
 )  # fmt: skip
-def test_a_path_that_names_no_public_file_is_not_found(root, path):
+def test_a_path_outside_the_public_files_of_a_tree_is_not_found(root, path):
     with pytest.raises(FileNotFoundError):
         beneath(root, path)
 
 
-def test_a_link_is_followed_inside_the_root_only(root, tmp_path):
+def test_a_link_in_a_served_tree_is_followed_only_inside_the_tree(root, tmp_path):
     links = {
         "inside": "images/file", "up": "images/deep/../file", "folder": "images/deep", "out": "../secret",
         "absolute": str(tmp_path / "secret"), "parent": "..", "hidden": ".templater/removed.json", "loop": "loop",
@@ -88,13 +88,13 @@ def test_a_directory_that_becomes_a_link_while_it_is_opened_is_not_followed(root
         beneath(root, "images/deep/file")
 
 
-def test_a_fifo_is_not_opened_and_blocks_nothing(root):
+def test_a_fifo_in_a_served_tree_is_not_opened(root):
     os.mkfifo(root / "fifo")
     with pytest.raises(FileNotFoundError):
         beneath(root, "fifo")
 
 
-def test_no_descriptor_stays_open(root):
+def test_a_closed_source_leaves_no_file_descriptor_open(root):
     before = len(os.listdir("/proc/self/fd"))
     for path in ("images/deep/file", "images/absent/x", "images/deep", "images/file/x"):
         with suppress(FileNotFoundError):
@@ -118,7 +118,7 @@ def test_a_served_tree_stays_the_same_directory_if_a_link_replaces_its_path(tree
     assert len(source.load().images) == 4
 
 
-def test_replacing_the_catalog_of_a_tree_changes_the_stamp_of_the_tree(tree):
+def test_replacing_the_catalog_of_a_tree_makes_the_server_load_it_again(tree):
     source = TreeSource(str(tree))
     assert len(source.load().images) == 4
     before = source.stamp()
@@ -142,7 +142,7 @@ def test_the_aliases_of_a_product_are_computed_once_for_all_its_versions(tree, t
     assert len(calls) <= 2 * len(set(calls)), "once for each of two clients"
 
 
-def test_images_whose_files_are_elsewhere_are_not_in_the_image_api(tree):
+def test_images_whose_files_are_on_another_server_are_not_in_the_image_api(tree):
     assert TreeSource(str(tree), ["images/"]).load().images == ()
 
 
@@ -175,9 +175,7 @@ def test_only_public_images_of_the_store_are_listed(store, tmp_path, messages):
     assert not messages
 
 
-def test_making_an_image_private_changes_the_stamp_and_removes_the_image_from_the_list(
-    store, tmp_path, messages
-):
+def test_making_an_image_private_removes_the_image_from_the_served_list(store, tmp_path, messages):
     image = store.import_files(unified_image(tmp_path / "a"), aliases=["one"], public=True)
     source = StoreSource(messages.append, store)
     before, (served,) = source.stamp(), source.load().images
@@ -207,7 +205,7 @@ def test_an_image_that_simplestreams_cannot_describe_is_in_the_image_api_only(st
     assert "unified virtual machine" in messages[0]
 
 
-def test_a_missing_file_of_the_store_hides_only_its_image(store, tmp_path, messages):
+def test_a_missing_file_in_the_store_hides_only_the_image_that_needs_it(store, tmp_path, messages):
     image = store.import_files(unified_image(tmp_path / "a"), aliases=["a"], public=True)
     store.import_files(unified_image(tmp_path / "b", variant="b"), aliases=["b"], public=True)
     os.unlink(store.file(image.metadata))
@@ -252,7 +250,7 @@ def test_image_files_get_the_same_aliases_as_from_the_streams_add_command(tmp_pa
     assert not messages
 
 
-def test_further_aliases_can_be_given_for_exactly_one_image(tmp_path, messages):
+def test_additional_aliases_require_exactly_one_served_image(tmp_path, messages):
     listing = FilesSource([unified_image(tmp_path)], ["mine"], messages.append).load()
     assert set(listing.aliases) == {"mine", "tiny/1", "tiny/1/default"}
     with pytest.raises(UsageError, match="--alias needs exactly one image"):
@@ -266,7 +264,7 @@ def test_the_metadata_of_a_split_image_needs_a_second_file(tmp_path, messages):
         FilesSource(split_image(tmp_path)[1:], [], messages.append)
 
 
-def test_a_file_is_not_served_after_it_has_changed(tmp_path, messages):
+def test_an_image_file_is_not_served_after_it_has_changed(tmp_path, messages):
     path = unified_image(tmp_path)
     source = FilesSource([path], [], messages.append)
     (image,) = source.load().images

@@ -25,7 +25,7 @@ def disk(tmp_path):
         yield rootfs
 
 
-def test_every_entry_matches_the_disk(disk):
+def test_every_entry_of_a_disk_snapshot_matches_the_disk(disk):
     view = DiskSnapshot(disk)
     assert dict(view.walk()).keys() == dict(disk.walk()).keys()
     for path, entry in disk.walk():
@@ -34,7 +34,7 @@ def test_every_entry_matches_the_disk(disk):
     assert view.entry("/etc/link").kind == SYMLINK
 
 
-def test_files_are_read_once_and_on_demand(disk, monkeypatch):
+def test_a_disk_snapshot_reads_each_file_only_once_and_on_demand(disk, monkeypatch):
     read = []
     real = DirectoryRootfs.read
     monkeypatch.setattr(
@@ -50,7 +50,7 @@ def test_files_are_read_once_and_on_demand(disk, monkeypatch):
     assert read == ["/etc/hosts"] * 2
 
 
-def test_a_file_of_a_terabyte_is_not_read(disk):
+def test_a_disk_snapshot_does_not_read_a_file_of_a_terabyte(disk):
     view = DiskSnapshot(disk)
     assert view.entry("/large").size == 1 << 40
     with pytest.raises(LimitError):
@@ -75,7 +75,7 @@ def test_writing_changes_only_the_snapshot_in_memory(disk, tmp_path):
     assert view.entry("/etc/hosts").size == 3
 
 
-def test_too_many_files_and_directories_are_a_limit_error(disk, monkeypatch):
+def test_too_many_files_and_directories_give_a_limit_error(disk, monkeypatch):
     monkeypatch.setattr(disk_snapshot, "MOST_NAMES", 4)
     with pytest.raises(LimitError) as caught:
         DiskSnapshot(disk)
@@ -93,7 +93,7 @@ def chain(folder, depth):
     os.close(above)
 
 
-def test_directories_deeper_than_those_of_an_image_are_a_limit_error(disk, tmp_path):
+def test_directories_deeper_than_an_image_may_have_give_a_limit_error(disk, tmp_path):
     """A generator inside a generator for each directory raised a RecursionError without a path."""
     chain(tmp_path, 1500)
     with pytest.raises(LimitError, match=r"'/d/d.*…' in '.*' is more than 500 directories deep"):
@@ -101,7 +101,7 @@ def test_directories_deeper_than_those_of_an_image_are_a_limit_error(disk, tmp_p
 
 
 @pytest.mark.slow
-def test_many_deep_directories_are_read_in_a_few_seconds(tmp_path):
+def test_a_disk_snapshot_reads_many_deep_directories_in_a_few_seconds(tmp_path):
     """Each name was searched from the root: 30,000 directories took 5 seconds."""
     for number in range(60):
         (tmp_path / str(number)).mkdir()

@@ -66,7 +66,7 @@ def files(simulation: Simulation, name: str = "c1") -> dict[str, str]:
     return {path: view.read(path, 999).decode() for path, entry in view.walk() if entry.kind == FILE}
 
 
-def test_nothing_is_rendered_before_the_first_start() -> None:
+def test_a_simulation_renders_no_file_before_the_first_start() -> None:
     assert files(life()) == {}
 
 
@@ -77,7 +77,7 @@ def test_the_first_start_runs_the_create_trigger_and_then_the_start_trigger() ->
     }
 
 
-def test_configuration_set_before_the_first_start_is_used() -> None:  # 01
+def test_the_first_start_uses_configuration_that_was_set_before_it() -> None:  # 01
     assert files(life("c:user.foo=bar", "start"))["/etc/cr"].endswith("foo=bar")
 
 
@@ -130,7 +130,7 @@ def test_a_reboot_runs_only_the_start_trigger() -> None:  # 22
     assert files(life("start", "c:user.foo=after", "reboot"))["/etc/st"].endswith("foo=after")
 
 
-def test_a_reboot_runs_a_trigger_set_by_hand() -> None:
+def test_a_reboot_runs_a_pending_trigger_that_the_user_set() -> None:
     simulation = life("start", "c:volatile.apply_template=copy", "reboot")
     assert "/etc/co" in files(simulation) and simulation.find("c1").life.pending == ""
 
@@ -146,7 +146,7 @@ def test_an_ephemeral_instance_is_deleted_when_it_stops() -> None:
     assert not simulation.find("c2").instance.ephemeral
 
 
-def test_an_ephemeral_instance_does_not_survive_a_failed_start() -> None:
+def test_an_ephemeral_instance_is_deleted_after_a_failed_start() -> None:
     simulation = Simulation(RenderOptions(INCUS))
     simulation.create(Instance("c1", ephemeral=True), MemoryFolder(Paper(template="{{ x|nope }}"), rootfs()))
     report = run_step(simulation, parse_step("start"))
@@ -199,13 +199,13 @@ def test_a_copy_has_no_last_power_state() -> None:
         ("snapshot=s0", "c1: snapshot: nothing is rendered"),
     ],
 )
-def test_a_report_names_the_instance_that_a_step_created(step: str, note: str) -> None:
+def test_a_step_report_names_the_instance_that_the_step_created(step: str, note: str) -> None:
     simulation = life("start", "stop")
     report = run_step(simulation, parse_step(step))
     assert report.note == note
 
 
-def test_the_report_about_a_rename_of_another_instance_names_that_instance() -> None:
+def test_the_report_about_renaming_another_instance_names_that_instance() -> None:
     report = run_step(life("copy=c2"), parse_step("c2:rename=c9"))
     assert (report.name, report.pending) == ("c9", "copy")
 
@@ -228,7 +228,7 @@ def test_image_properties_and_the_pending_trigger_are_configuration_keys() -> No
     assert files(life("start", image=image)) == {"/etc/cr": "tiny create", "/etc/st": "tiny create"}
 
 
-def test_an_empty_value_removes_a_key() -> None:
+def test_setting_a_key_to_an_empty_value_removes_the_key() -> None:
     assert files(life("c:user.foo=x", "c:user.foo=", "start"))["/etc/cr"].endswith("foo=none")
 
 
@@ -237,7 +237,7 @@ TWO_PASSES = (
 )
 
 
-def test_without_a_host_a_failed_start_writes_nothing_and_keeps_the_pending_trigger() -> None:
+def test_with_host_none_a_failed_start_writes_nothing_and_keeps_the_pending_trigger() -> None:
     simulation = life(image=Paper(TWO_PASSES), host=NONE)
     report = run_step(simulation, parse_step("start"))
     assert report.error is not None and "'no.tpl' does not exist" in str(report.error)
@@ -245,7 +245,7 @@ def test_without_a_host_a_failed_start_writes_nothing_and_keeps_the_pending_trig
     assert files(simulation) == {} and report.pending == "create"
 
 
-def test_a_failed_start_pass_keeps_the_files_of_the_create_pass_but_not_its_trigger() -> None:  # 24
+def test_after_a_failed_start_pass_the_create_files_remain_but_the_trigger_is_cleared() -> None:  # 24
     simulation = life(image=Paper(TWO_PASSES), host=INCUS_DEBIAN)
     report = run_step(simulation, parse_step("start"))
     assert report.error is not None and report.pending == ""
@@ -254,7 +254,7 @@ def test_a_failed_start_pass_keeps_the_files_of_the_create_pass_but_not_its_trig
     assert any("if one rule fails, no file is written" in remark for remark in report.started.remarks)
 
 
-def test_files_of_a_failed_pass_are_unknown_until_rewritten() -> None:  # 118
+def test_the_files_of_a_failed_pass_are_unknown_until_they_are_written_again() -> None:  # 118
     rules = (
         "templates:\n  /etc/good: {when: [start], template: a.tpl}\n"
         "  /etc/once: {when: [start], template: a.tpl, create_only: true}\n"
@@ -277,7 +277,7 @@ def test_files_of_a_failed_pass_are_unknown_until_rewritten() -> None:  # 118
     assert second.note == "c1: start: writes 2 files; 1 unknown"
 
 
-def test_a_host_that_refuses_absolute_links_fails() -> None:  # 88
+def test_a_simulated_start_fails_on_a_host_that_refuses_absolute_links() -> None:  # 88
     rules = "templates:\n  /var/run/a: {when: [start], template: a.tpl}\n"
     tree = {
         "/var": Entry(DIRECTORY, 0o755),
@@ -294,7 +294,7 @@ def test_a_host_that_refuses_absolute_links_fails() -> None:  # 88
     assert report.note == "c1: create then start: writes 1 file"
 
 
-def test_lxd_ignores_the_owner_of_a_rule() -> None:  # 42
+def test_a_simulated_start_on_lxd_ignores_the_owner_of_a_rule() -> None:  # 42
     rules = "templates:\n  /etc/a: {when: [start], template: a.tpl, uid: 7, mode: '0600'}\n"
     (change,) = life_report(Paper(rules), LXD_DEBIAN, "start").changes
     assert (change.uid, change.mode) == (0, 0o644)
@@ -352,7 +352,7 @@ def test_a_rebuild_can_use_another_image() -> None:
     assert files(simulation) == {"/etc/cr": "other create", "/etc/st": "other start"}
 
 
-def test_properties_given_to_publish_belong_to_the_new_image() -> None:  # n31
+def test_properties_in_a_publish_step_belong_to_the_new_image() -> None:  # n31
     simulation = life("publish=c2,role=web")
     config = simulation.find("c2").instance.config
     assert (config["image.os"], config["image.role"]) == ("tiny", "web")
@@ -382,7 +382,7 @@ def test_a_move_to_another_pool_changes_the_root_device() -> None:
     assert devices["root"]["pool"] == "p2"
 
 
-def test_devices_and_profiles_change_between_starts() -> None:
+def test_device_and_profile_changes_take_effect_at_the_next_start() -> None:
     profiles = {"a.yaml": Profile("a", {"user.foo": "a"}), "b.yaml": Profile("b", {"user.foo": "b"})}
     simulation = Simulation(RenderOptions(INCUS_DEBIAN), read_profile=profiles.__getitem__)
     image = Paper(template="{{ config_get('user.foo', '-') }} {{ devices.eth0.mtu }}")
@@ -456,7 +456,7 @@ def test_a_template_reads_the_power_state_of_the_last_start() -> None:  # n53
     assert told == ["never", "never", "STOPPED"]
 
 
-def test_a_copy_gets_new_volatile_keys() -> None:  # n51
+def test_a_copy_does_not_keep_the_volatile_keys_of_the_original() -> None:  # n51
     config = life("c:volatile.eth0.hwaddr=00:16:3e:aa:bb:cc", "copy=c2").find("c2").instance.config
     assert "volatile.eth0.hwaddr" not in config
 
@@ -467,7 +467,7 @@ def test_an_invalid_instance_name_is_refused(name: str) -> None:  # observed on 
     assert run_step(life(host=NONE), parse_step(f"copy={name}")).error is None
 
 
-def test_a_report_says_which_files_changed_and_why() -> None:
+def test_a_step_report_says_which_files_changed_and_why() -> None:
     first, second = simulate(
         Paper(),
         Instance("c1"),
@@ -513,7 +513,7 @@ def test_the_agent_writes_the_output_of_every_rule_whatever_its_triggers_are() -
         ("c:start", "start", "", "c"),
     ],
 )
-def test_a_step_is_parsed_into_a_verb_an_argument_and_a_name(
+def test_a_simulation_step_is_parsed_to_a_verb_an_argument_and_a_name(
     text: str, verb: str, argument: str, name: str
 ) -> None:
     step = parse_step(text)
@@ -538,7 +538,7 @@ DEVICE = "d:DEVICE,KEY=VALUE sets a key of a device, d:DEVICE= removes the devic
         ("d:", "step 'd:' needs a device and a key", DEVICE),
     ],
 )
-def test_an_invalid_step_is_a_usage_error(text: str, message: str, hint: str) -> None:
+def test_an_invalid_simulation_step_is_a_usage_error(text: str, message: str, hint: str) -> None:
     with pytest.raises(UsageError) as refused:
         parse_step(text)
     assert (refused.value.message, refused.value.hint) == (message, hint)
@@ -562,7 +562,7 @@ def test_an_invalid_step_is_a_usage_error(text: str, message: str, hint: str) ->
         (["start", "create"], "only the first step"),
     ],
 )
-def test_an_impossible_step_is_reported_and_changes_nothing(steps: list[str], says: str) -> None:
+def test_an_impossible_simulation_step_is_reported_and_changes_nothing(steps: list[str], says: str) -> None:
     *before, last = steps
     simulation = life(*before)
     seen = files(simulation)
@@ -574,7 +574,7 @@ def test_the_create_step_is_allowed_as_the_first_step() -> None:
     assert files(life("create", "start")) == files(life("start"))
 
 
-def test_releases_that_reject_template_links_create_no_instance() -> None:  # 67
+def test_a_simulated_release_that_rejects_template_links_creates_no_instance() -> None:  # 67
     link = Paper(entry=Entry(SYMLINK, target="b.tpl"))
     with pytest.raises(HostError, match=r"'a.tpl' is not a regular file"):
         life(image=link, host=INCUS_DEBIAN)
@@ -589,7 +589,7 @@ def test_releases_that_reject_template_links_create_no_instance() -> None:  # 67
         ("architecture: x86_64\n", "Missing creation date"),
     ],
 )
-def test_an_error_tells_why_the_daemon_does_not_import_the_image(
+def test_the_error_says_why_the_daemon_does_not_import_the_image(
     head: str, says: str
 ) -> None:  # 156, 157, 158
     image = Paper()

@@ -97,7 +97,7 @@ def test_snapshots_in_a_backup_are_ignored():
         assert rootfs.read("/etc/hostname", 99) == b"c1 create Tiny bar\n"
 
 
-def test_a_truncated_backup_is_one_clear_error(tmp_path):
+def test_a_truncated_backup_gives_one_clear_error(tmp_path):
     data = gzip.decompress((BACKUPS / "pending_copy.tar.gz").read_bytes())
     for size in range(512, len(data) - 10_240, 1024):
         (tmp_path / "cut.tar").write_bytes(data[:size])
@@ -131,7 +131,7 @@ def test_an_import_reads_its_configuration_from_backup_yaml(tmp_path):
     assert source.read_instance().config["user.foo"] == "frombackup"  # recorded on Incus 6.0.4
 
 
-def test_a_backup_without_backup_yaml_uses_its_index(tmp_path):
+def test_a_backup_without_backup_yaml_uses_its_index_yaml(tmp_path):
     path = repacked("pending_copy", tmp_path / "b.tar", lambda n, d: None if n.endswith("backup.yaml") else d)
     assert open_source(path).read_instance().config["volatile.apply_template"] == "copy"
 
@@ -209,7 +209,7 @@ def test_a_recorded_pending_trigger_of_an_instance_directory_is_used(directory):
     assert [*changes(source)] == ["/etc/hostname copy", "/etc/hostname start"]
 
 
-def test_a_recorded_state_without_a_pending_trigger_runs_only_the_start_trigger(directory):
+def test_an_instance_directory_without_a_pending_trigger_runs_only_the_start_trigger(directory):
     record(directory, "name=web1\n")
     assert [*changes(open_source(directory))] == ["/etc/hostname start"]
 
@@ -228,12 +228,12 @@ def test_a_directory_with_only_a_state_directory_counts_as_an_instance_directory
     assert (source.kind, source.read_instance().name) == (INSTANCE_DIRECTORY, "web2")
 
 
-def test_command_line_values_override_the_instance(directory):
+def test_command_line_values_override_the_keys_of_a_backup(directory):
     instance = open_source(directory).read_instance(name="x1", config={"user.foo": "", "user.b": "c"})
     assert (instance.name, instance.config) == ("x1", {"user.b": "c"})
 
 
-def test_an_image_has_no_instance_description(directory):
+def test_an_image_archive_has_no_instance_description(directory):
     (directory / "instance.yaml").unlink()
     source = open_source(directory)
     assert (source.kind, source.has_rootfs, source.is_instance) == (IMAGE, True, False)
@@ -251,7 +251,7 @@ def test_a_rootfs_that_is_a_link_is_refused(directory, target):
 
 
 @pytest.mark.parametrize("name", ["instance.yaml", "backup.yaml", ".templater/state"])
-def test_a_link_instead_of_a_description_is_refused(directory, name):
+def test_a_link_in_place_of_an_instance_description_is_refused(directory, name):
     (directory / "instance.yaml").unlink()
     (directory / name).parent.mkdir(exist_ok=True)
     (directory / name).symlink_to("/etc/passwd")
@@ -259,7 +259,7 @@ def test_a_link_instead_of_a_description_is_refused(directory, name):
         open_source(directory)
 
 
-def test_shifted_ids_on_disk_become_container_ids(tmp_path):
+def test_a_backup_with_shifted_ids_is_read_with_container_ids(tmp_path):
     path = tmp_path / "shifted.tar"
     with tarfile.open(BACKUPS / "pending_copy.tar.gz") as tar, tarfile.open(path, "w") as out:
         for member in tar:
@@ -272,7 +272,7 @@ def test_shifted_ids_on_disk_become_container_ids(tmp_path):
         assert (entry.uid, entry.gid) == (0, 0)
 
 
-def test_hard_links_in_a_backup_share_one_file(tmp_path):
+def test_hard_links_in_a_backup_refer_to_one_file(tmp_path):
     path = tmp_path / "linked.tar"
     with tarfile.open(BACKUPS / "pending_copy.tar.gz") as tar, tarfile.open(path, "w") as out:
         for member in tar:

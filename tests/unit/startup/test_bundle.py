@@ -61,7 +61,7 @@ def imported_from_files(said: subprocess.CompletedProcess) -> set[str]:
     }
 
 
-def test_the_first_hook_writes_the_bundle_and_the_next_hook_uses_the_bundle(package):
+def test_the_first_hook_writes_the_module_bundle_and_the_next_hook_uses_it(package):
     assert line(package).returncode == 0
     assert kept(package).exists()
     used = imported_from_files(line(package, "-v"))
@@ -99,7 +99,7 @@ DAMAGED = [b"", b"nonsense", framed(("x", "y", 0, [])), framed(7), framed(("x",)
 
 
 @pytest.mark.slow
-def test_a_damaged_bundle_is_ignored(package):
+def test_a_damaged_module_bundle_is_ignored(package):
     line(package)
     for data in DAMAGED:
         kept(package).write_bytes(data)
@@ -108,7 +108,7 @@ def test_a_damaged_bundle_is_ignored(package):
 
 
 @pytest.mark.slow
-def test_a_truncated_or_empty_bundle_is_ignored(package):
+def test_a_truncated_or_empty_module_bundle_is_ignored(package):
     """A power failure can leave such a file."""
     line(package)
     whole = kept(package).read_bytes()
@@ -120,7 +120,7 @@ def test_a_truncated_or_empty_bundle_is_ignored(package):
 
 
 @pytest.mark.slow
-def test_a_bundle_that_lists_a_removed_module_is_harmless(package):
+def test_a_module_bundle_that_lists_a_removed_module_is_harmless(package):
     """After an upgrade the bundle may still list a removed module."""
     line(package)
     head, codes = parse_bundle(kept(package).read_bytes())
@@ -136,7 +136,7 @@ TRIED = "# trying .*/_ctypes"
 
 
 @pytest.mark.slow
-def test_a_hook_finds_the_c_module_for_system_calls_without_a_search(package):
+def test_a_hook_loads_the_ctypes_c_module_without_a_search(package):
     line(package)
     assert not re.search(TRIED, python(package, "import _ctypes", "-vv").stderr)
 
@@ -145,7 +145,7 @@ def test_a_hook_finds_the_c_module_for_system_calls_without_a_search(package):
 @pytest.mark.parametrize(
     "place", [("/nowhere/_ctypes.so", 0, 0), (_ctypes.__file__, 0, 0)], ids=["other", "old"]
 )
-def test_a_c_module_is_searched_again_after_it_moved_or_changed(package, place):
+def test_a_c_module_is_searched_again_after_its_file_moved_or_changed(package, place):
     """After an update of Python, or with another build of the same version."""
     line(package)
     head, codes = parse_bundle(kept(package).read_bytes())
@@ -158,7 +158,7 @@ def test_a_c_module_is_searched_again_after_it_moved_or_changed(package, place):
 
 
 @pytest.mark.slow
-def test_a_bundle_writable_by_other_users_is_ignored(package):
+def test_a_module_bundle_that_other_users_can_write_is_ignored(package):
     line(package)
     (version, where, _, groups, *stamp), _ = parse_bundle(kept(package).read_bytes())
     evil = marshal.dumps((compile("raise SystemExit(99)", "x", "exec"),) * 99)
@@ -171,7 +171,7 @@ def test_a_bundle_writable_by_other_users_is_ignored(package):
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give a file away")
 @pytest.mark.slow
-def test_a_bundle_owned_by_another_user_is_ignored(package):
+def test_a_module_bundle_of_another_user_is_ignored(package):
     line(package)
     os.chown(kept(package), 1234, 1234)
     before = kept(package).stat().st_ino
@@ -179,14 +179,14 @@ def test_a_bundle_owned_by_another_user_is_ignored(package):
     assert kept(package).stat().st_ino != before
 
 
-def test_an_unwritable_bundle_directory_is_harmless(package):
+def test_a_hook_works_if_the_bundle_directory_is_not_writable(package):
     shutil.rmtree(package / "__pycache__", ignore_errors=True)
     (package / "__pycache__").write_text("in the way")
     assert line(package).returncode == 0
 
 
 @pytest.mark.slow
-def test_a_broken_source_is_harmless_to_hooks_that_do_not_import_it(package):
+def test_a_broken_source_file_does_not_affect_hooks_that_do_not_import_it(package):
     source = package / "hooks/runtimes/oci.py"
     source.write_text(source.read_text()[:3000] + "\n(")
     answer = line(package)
@@ -195,7 +195,7 @@ def test_a_broken_source_is_harmless_to_hooks_that_do_not_import_it(package):
     assert list((package / "__pycache__").glob("hook.*")) == []
 
 
-def test_a_failed_bundle_write_leaves_no_file(package, monkeypatch):
+def test_a_failed_write_of_the_module_bundle_leaves_no_file(package, monkeypatch):
     place = str(package / "hook.bin")
     real = bundle.posix.write
     monkeypatch.setattr(bundle.posix, "write", lambda fd, data: real(fd, data[:100]))
@@ -211,7 +211,7 @@ def test_a_failed_bundle_write_leaves_no_file(package, monkeypatch):
     assert list(package.glob("hook.bin*")) == []
 
 
-def test_nothing_is_compiled_for_an_unwritable_directory(package, monkeypatch):
+def test_no_module_is_compiled_if_the_bundle_directory_is_not_writable(package, monkeypatch):
     def for_nothing():
         raise AssertionError("compiled")
 
@@ -219,7 +219,7 @@ def test_nothing_is_compiled_for_an_unwritable_directory(package, monkeypatch):
     bundle.write(str(package / "nowhere/hook.bin"))
 
 
-def test_importing_one_module_loads_its_group(package):
+def test_importing_one_bundled_module_loads_its_whole_group(package):
     line(package)
     code = (
         "from templater.planning.decisions import plan_of\n"
@@ -236,7 +236,7 @@ def test_importing_one_module_loads_its_group(package):
     assert place == f"True templater.model ['{package}']"
 
 
-def test_the_modules_of_a_group_are_in_import_order(package):
+def test_the_modules_of_a_bundle_group_are_in_import_order(package):
     """Otherwise the import system has to find and read the modules one by one."""
     line(package)
     names = [name for group in bundle.GROUPS for name in group]
@@ -246,7 +246,7 @@ def test_the_modules_of_a_group_are_in_import_order(package):
 
 
 @pytest.mark.slow
-def test_a_module_that_raises_is_not_left_in_sys_modules(package):
+def test_a_bundled_module_that_fails_to_import_is_removed_from_sys_modules(package):
     module = package / "model/entry.py"
     module.write_text(module.read_text() + "\nraise LookupError\n")
     line(package)
@@ -276,7 +276,7 @@ EDITED = [
 
 
 @pytest.mark.slow
-def test_editing_a_source_changes_the_compile_cache_key(package):
+def test_editing_a_source_file_changes_the_compile_cache_key(package):
     line(package)
     before = stamp_of(package)
     assert python(package, STAMP).stdout.split() == [before, "False"], "it is the same every time"
@@ -289,7 +289,7 @@ def test_editing_a_source_changes_the_compile_cache_key(package):
 
 
 @pytest.mark.slow
-def test_the_compile_cache_key_is_the_same_with_and_without_a_bundle(package):
+def test_the_compile_cache_key_is_the_same_with_and_without_a_module_bundle(package):
     line(package)
     before = stamp_of(package)
     kept(package).unlink()
@@ -346,7 +346,7 @@ def failing(first: "X" = 2, *, second: "Y" = 3) -> "Z":
 """
 
 
-def test_the_code_in_the_bundle_has_line_numbers_but_no_annotations(tmp_path):
+def test_the_bundled_code_has_line_numbers_but_no_annotations(tmp_path):
     (tmp_path / "a.py").write_text(ANNOTATED)
     code = bundle.compiled(str(tmp_path / "a.py"))[1]
     module = {"__name__": "a"}

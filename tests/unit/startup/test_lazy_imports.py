@@ -47,7 +47,7 @@ def test_importing_a_submodule_does_not_load_the_whole_package():
         "import importlib, jinja2; print(42 if importlib.reload(jinja2).Template else 0)",
     ],
 )
-def test_every_import_form_finds_an_existing_attribute(code):
+def test_every_form_of_import_finds_an_existing_attribute(code):
     assert output_of(code) == "42"
 
 
@@ -94,14 +94,14 @@ print(yaml.safe_load(yaml.safe_dump({"a": [1]})), issubclass(yaml.reader.ReaderE
     ]  # fmt: skip
 
 
-def test_a_missing_module_raises_immediately():
+def test_importing_a_missing_module_lazily_raises_an_error_immediately():
     code = (
         "lazy_imports.NAMES = {'nonsense'}\ntry:\n    import nonsense\nexcept ImportError as e:\n    print(e)"
     )
     assert output_of(code) == "No module named 'nonsense'"
 
 
-def test_a_failing_module_raises_at_every_access(tmp_path):
+def test_a_lazy_module_that_fails_to_load_raises_an_error_at_every_access(tmp_path):
     (tmp_path / "broken.py").write_text("early = 1\nraise ValueError('broken')\n")
     code = """
 lazy_imports.NAMES = {'broken'}
@@ -115,7 +115,7 @@ for _ in range(2):
     assert output_of(code, tmp_path) == "broken\nbroken"
 
 
-def test_threads_wait_for_the_thread_executing_a_module(tmp_path):
+def test_threads_wait_for_the_thread_that_loads_a_lazy_module(tmp_path):
     (tmp_path / "slow.py").write_text("import time\ntime.sleep(0.2)\nlate = 1\n")
     code = """
 from concurrent.futures import ThreadPoolExecutor
@@ -127,14 +127,14 @@ with ThreadPoolExecutor(4) as pool:
     assert output_of(code, tmp_path) == "1 1 1 1"
 
 
-def test_a_module_sees_its_own_partial_contents_while_executing(tmp_path):
+def test_a_lazy_module_can_import_itself_while_it_loads(tmp_path):
     (tmp_path / "own.py").write_text(
         "import own\nearly = 1\nseen = own.early, hasattr(own, 'late')\nlate = 1\n"
     )
     assert output_of("lazy_imports.NAMES = {'own'}\nimport own\nprint(own.seen)", tmp_path) == "(1, False)"
 
 
-def test_circular_imports_work(tmp_path):
+def test_circular_imports_of_lazy_modules_work(tmp_path):
     (tmp_path / "circle").mkdir()
     (tmp_path / "circle/__init__.py").write_text("")
     (tmp_path / "circle/one.py").write_text("from . import two\n")
@@ -143,7 +143,7 @@ def test_circular_imports_work(tmp_path):
     assert output_of(code, tmp_path) == "circle.one"
 
 
-def test_a_module_can_be_reloaded(tmp_path):
+def test_a_lazy_module_can_be_reloaded(tmp_path):
     (tmp_path / "again.py").write_text("times = globals().get('times', 0) + 1\n")
     code = "lazy_imports.NAMES = {'again'}\nimport importlib, again\nagain.times\nprint(importlib.reload(again).times)"
     assert output_of(code, tmp_path) == "2"

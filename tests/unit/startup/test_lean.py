@@ -87,7 +87,7 @@ def loaded(folder, *options) -> set[str]:
 
 
 @pytest.mark.parametrize("options", [("--no-child",), ()], ids=["in its own process", "in a child"])
-def test_a_warm_hook_loads_only_the_listed_modules(container, options):
+def test_a_hook_with_a_filled_cache_loads_only_the_listed_modules(container, options):
     found = loaded(container, *options)
     ours = {name for name in found if name.split(".")[0] == "templater"}
     wanted = OURS if options else OURS | {"templater.sandbox.child"}
@@ -144,7 +144,7 @@ NEVER = {
 }  # fmt: skip
 
 
-def test_a_cold_hook_loads_the_listed_modules_and_the_compiler_only(container):
+def test_a_hook_with_an_empty_cache_loads_only_the_listed_modules_and_the_compiler(container):
     found = loaded(container, "--no-child", "--no-cache")
     assert {name for name in found if name.split(".")[0] == "templater"} == OURS | COMPILING
     assert {name for name in found if name.split(".")[0] in ("jinja2", "markupsafe")} == GENERATOR
@@ -152,7 +152,7 @@ def test_a_cold_hook_loads_the_listed_modules_and_the_compiler_only(container):
     assert not found & NEVER
 
 
-def test_a_cold_hook_loads_the_module_of_a_used_filter(container):
+def test_a_hook_with_an_empty_cache_loads_only_the_filter_modules_that_templates_use(container):
     (container / "templates/hostname.tpl").write_text("{{ container.name|upper }}\n")
     found = loaded(container, "--no-child", "--no-cache")
     assert {name for name in found if name.startswith("templater.pongo2.filters.")} == {
@@ -185,7 +185,7 @@ CHILDREN = pytest.mark.parametrize("child", [("--no-child",), ()], ids=["in its 
 
 @pytest.mark.slow
 @CHILDREN
-def test_an_unusual_instance_description_needs_no_late_import(container, child):
+def test_an_unusual_instance_description_causes_no_late_import_in_the_child(container, child):
     """A child cannot open files while it renders, so every import has to happen before."""
     loaded(container, *child)  # fill the image's cache
     for text in ('{"name": "c1", "config": {"user.a": "\\u00e4"}}', "name: c1\nconfiig: {}\n"):
@@ -205,7 +205,7 @@ def test_an_unusual_instance_description_needs_no_late_import(container, child):
         ("{{ 1|add:'\x01' + }}", "templates/hostname.tpl:1:"),
     ],
 )
-def test_rare_errors_need_no_late_import(container, child, text, hint):
+def test_a_rare_template_error_causes_no_late_import_in_the_child(container, child, text, hint):
     (container / "templates/hostname.tpl").write_text(text)
     words = install.argv("lxc", [*child, "--no-cache"])
     answer = subprocess.run(words, env=environ(container), capture_output=True, text=True, check=False)
@@ -244,7 +244,7 @@ def test_a_cache_entry_with_a_wrong_digest_is_never_executed(container):
     assert not (container / "pwned").exists()
 
 
-def test_code_compiled_in_a_child_never_runs_outside_a_child(container):
+def test_code_that_a_child_compiled_never_runs_outside_a_child(container):
     loaded(container)
     names = {entry.name for entry in (container / ".templater/cache").iterdir()}
     loaded(container, "--no-child")

@@ -75,11 +75,11 @@ def missed(tmp_path: Path, template: str, body: str = "{name: a, error: nothing}
         ("{% for k, v in config %}{{ config_get(k, '') }}{{ forloop.Last }}{% endfor %}", []),
     ],
 )  # fmt: skip
-def test_a_part_that_no_test_reaches_is_reported(template, parts, tmp_path):
+def test_coverage_reports_a_template_part_that_no_test_reaches(template, parts, tmp_path):
     assert missed(tmp_path, template) == parts
 
 
-def test_a_rule_and_a_template_that_no_test_renders_are_reported(tmp_path):
+def test_coverage_reports_a_rule_and_a_template_that_no_test_renders(tmp_path):
     found = missed(tmp_path, "a", other="{{ config['user.b'] }}")
     assert found == [
         f"{tmp_path}/i/metadata.yaml:6:3: no test writes '/etc/other'",
@@ -89,7 +89,7 @@ def test_a_rule_and_a_template_that_no_test_renders_are_reported(tmp_path):
     ]
 
 
-def test_a_failing_render_covers_the_parts_before_the_failure(tmp_path):
+def test_coverage_of_a_failed_render_includes_the_parts_before_the_failure(tmp_path):
     template = (
         "{% if instance.name %}a{% else %}b{% endif %}{{ config_get() }}{% if instance.type %}c{% endif %}"
     )
@@ -106,7 +106,7 @@ def test_coverage_counts_a_skipped_rule_as_not_written(tmp_path):
     assert percent(report) == 0
 
 
-def test_coverage_adds_up_over_steps_and_hosts(tmp_path):
+def test_coverage_is_combined_over_all_steps_and_hosts(tmp_path):
     template = '{% if instance.name == "c2" %}a{% else %}b{% endif %}{{ "x" + config_get("user.a", "") }}'
     tests = "tests:\n- {name: a, host: lxd, steps: [start, copy=c2, 'c2:start']}\n- {name: b, host: incus, triggers: create, error: x}\n"
     image = an_image(

@@ -60,19 +60,19 @@ IMAGES = sorted(path.parent.name for path in (ROOT / "sample-images").glob("*/me
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in IMAGES if name != "broken"])
-def test_the_tests_of_a_sample_image_notice_nine_of_ten_mutants(name, tmp_path):
+def test_the_tests_of_a_sample_image_detect_nine_of_ten_mutants(name, tmp_path):
     check(shutil.copytree(ROOT / "sample-images" / name, tmp_path / name, symlinks=True))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("preset", [preset.name for preset in presets()])
-def test_the_tests_of_a_preset_notice_nine_of_ten_mutants(preset, tmp_path):
+def test_the_tests_of_a_preset_detect_nine_of_ten_mutants(preset, tmp_path):
     make(str(tmp_path / "image"), preset, now=1, architecture="x86_64", properties={})
     check(tmp_path / "image")
 
 
 @pytest.mark.slow
-def test_most_mutants_survive_a_single_weak_test(tmp_path):
+def test_a_single_weak_test_detects_less_than_half_of_the_mutants(tmp_path):
     """With only one weak test, more than half of the mutants survive."""
     image = shutil.copytree(ROOT / "sample-images" / "openwrt", tmp_path / "openwrt", symlinks=True)
     (image / "tests" / "uci.yaml").write_text(

@@ -95,7 +95,7 @@ def test_a_mistake_in_a_test_file_is_reported_with_its_position(text, message, h
     assert hint in f"{caught.value.hint}"
 
 
-def test_an_error_lists_the_mistakes_of_all_files(tmp_path):
+def test_an_error_lists_the_mistakes_of_all_test_files(tmp_path):
     (tmp_path / "b.yaml").write_text("test: []")
     with pytest.raises(InputError) as caught:
         read(tmp_path, "tests:\n- {name: a, host: x, snapshot: no}\n")
@@ -110,7 +110,7 @@ def test_a_mistake_in_an_instance_description_is_reported_at_its_position_in_tha
     assert str(caught.value).startswith(f"{tmp_path}/files/web.yaml:2:12: ")
 
 
-def test_a_profile_whose_content_is_unknown_is_a_mistake(tmp_path):
+def test_a_test_instance_with_a_profile_of_unknown_content_is_a_mistake(tmp_path):
     with pytest.raises(InputError, match="default"):
         read(
             tmp_path, test("instance: files/web.yaml\nsnapshot: true"), web="name: web\nprofiles: [default]\n"
@@ -120,7 +120,7 @@ def test_a_profile_whose_content_is_unknown_is_a_mistake(tmp_path):
 # --- values
 
 
-def test_the_instance_of_a_case_is_built_from_the_keys_of_the_test(tmp_path):
+def test_the_instance_of_a_test_case_is_built_from_the_keys_of_the_test(tmp_path):
     (case,) = read(
         tmp_path,
         test(
@@ -161,7 +161,7 @@ def test_yaml_anchors_and_merge_keys_work_in_a_test_file(tmp_path):
 # --- matrices
 
 
-def test_a_matrix_gives_every_combination_with_its_label(tmp_path):
+def test_a_matrix_gives_a_labelled_test_case_for_every_combination(tmp_path):
     cases = read(
         tmp_path,
         test(
@@ -178,7 +178,7 @@ def test_a_matrix_gives_every_combination_with_its_label(tmp_path):
     assert cases[0].snapshot == "snapshots/a/x-host=incus-instance=web-config=user.a=1.txt"
 
 
-def test_equal_labels_of_cases_get_numbers(tmp_path):
+def test_test_cases_with_equal_labels_get_numbers(tmp_path):
     cases = read(tmp_path, test("matrix: {instance: [{}, {ephemeral: true}, {}]}\nsnapshot: true"))
     assert [case.label for case in cases] == [
         "instance={} #1",
@@ -187,13 +187,13 @@ def test_equal_labels_of_cases_get_numbers(tmp_path):
     ]
 
 
-def test_host_all_stands_for_every_release(tmp_path):
+def test_the_host_all_in_a_test_selects_every_release(tmp_path):
     cases = read(tmp_path, test("matrix: {host: all}\nsnapshot: true"))
     assert "incus" in {case.host.name for case in cases}
     assert "none" not in {case.host.name for case in cases}
 
 
-def test_long_names_and_labels_give_different_snapshots(tmp_path):
+def test_test_cases_with_long_names_and_labels_have_different_snapshot_files(tmp_path):
     config = ", ".join(f"{{user.{'a' * 60}{number}: '{number}'}}" for number in range(3))
     axes = "".join(f"  {name}: [{config}]\n" for name in ("config", "options"))
     cases = read(tmp_path, f"tests:\n- name: x\n  snapshot: true\n  matrix:\n{axes.replace('  ', '    ')}")
@@ -201,7 +201,7 @@ def test_long_names_and_labels_give_different_snapshots(tmp_path):
     assert all(len(os.path.basename(case.snapshot)) < 255 for case in cases)
 
 
-def test_a_matrix_of_10000_cases_is_an_error_with_its_position(tmp_path):
+def test_a_matrix_of_10000_cases_gives_an_error_with_its_position(tmp_path):
     names = ", ".join(f"{{name: a{number}}}" for number in range(100))
     values = ", ".join(f"{{user.a: {number}}}" for number in range(100))
     with pytest.raises(LimitError) as caught:
@@ -211,7 +211,7 @@ def test_a_matrix_of_10000_cases_is_an_error_with_its_position(tmp_path):
     )
 
 
-def test_many_keys_in_many_cases_are_an_error(tmp_path, monkeypatch):
+def test_too_many_instance_keys_in_many_test_cases_give_an_error(tmp_path, monkeypatch):
     monkeypatch.setattr(reader, "MAX_NODES", 20_000)
     config = ", ".join(f"user.k{number}: x" for number in range(200))
     hosts = ", ".join(f"{{name: a{number}}}" for number in range(100))
@@ -228,7 +228,7 @@ def test_reading_of_a_test_file_ends_at_the_hundredth_mistake(tmp_path):
 # --- hostile folders
 
 
-def test_a_link_is_not_followed(tmp_path):
+def test_a_link_in_the_folder_of_tests_is_not_followed(tmp_path):
     tests, outside = tmp_path / "tests", tmp_path / "outside"
     for folder in (tests, outside):
         folder.mkdir()
@@ -243,7 +243,7 @@ def test_a_link_is_not_followed(tmp_path):
         read_cases(Folder(str(tests)))
 
 
-def test_a_fifo_does_not_block(tmp_path):
+def test_a_fifo_in_the_folder_of_tests_does_not_block(tmp_path):
     os.mkfifo(tmp_path / "a.yaml")
     with pytest.raises(RefusedError, match="fifo"):
         read_cases(Folder(str(tmp_path)))
@@ -255,7 +255,7 @@ def test_a_folder_without_test_files_is_an_error(tmp_path):
         read_cases(Folder(str(tmp_path)))
 
 
-def test_too_many_and_too_large_files_are_errors(tmp_path):
+def test_too_many_or_too_large_test_files_give_an_error(tmp_path):
     for number in range(MAX_FILES + 1):
         (tmp_path / f"{number}.yaml").write_text("")
     with pytest.raises(LimitError, match=f"more than {MAX_FILES} test files"):
@@ -279,7 +279,7 @@ def test_too_many_and_too_large_files_are_errors(tmp_path):
         "tests: [{name: x, expect: {? [a] : b}}]",
     ],
 )  # fmt: skip
-def test_a_hostile_text_is_one_error(text, tmp_path):
+def test_a_hostile_test_file_gives_one_error(text, tmp_path):
     with pytest.raises(TemplaterError) as caught:
         read(tmp_path, text)
     assert caught.value.span is not None

@@ -36,11 +36,11 @@ def schema_accepts(text: str) -> bool:
     return bool(jsonschema.Draft7Validator(schema_of_tests()).is_valid(value))
 
 
-def test_the_schema_is_valid():
+def test_the_schema_of_test_files_is_valid():
     jsonschema.Draft7Validator.check_schema(schema_of_tests())
 
 
-def test_the_schema_names_every_host_and_trigger():
+def test_the_schema_of_test_files_names_every_host_and_trigger():
     definitions = schema_of_tests()["definitions"]
     assert definitions["host"]["enum"] == [*HOSTS]
     assert definitions["trigger"]["enum"] == [*TRIGGERS]
@@ -119,7 +119,7 @@ def mutations() -> list[str]:
     return found
 
 
-def test_the_schema_and_the_reader_agree_about_mutated_files():
+def test_the_schema_and_the_reader_agree_about_randomly_changed_test_files():
     texts = mutations()
     assert len(texts) > 200
     different = [text for text in texts if reader_accepts(text) != schema_accepts(text)]

@@ -49,7 +49,7 @@ test.__test__ = False  # type: ignore[attr-defined]
         ("{valid: true}", None),
     ],
 )
-def test_an_expectation_is_compared_with_the_file(expect, message, tmp_path):
+def test_each_kind_of_expectation_is_compared_with_the_rendered_file(expect, message, tmp_path):
     found = failures(an_image(tmp_path / "i", test(expect)))
     assert [text.partition("/etc/hostname: ")[2] for text in found] == ([message] if message else [])
 
@@ -60,13 +60,13 @@ def test_a_failure_has_the_position_of_its_expectation(tmp_path):
     ]
 
 
-def test_a_text_without_the_final_newline_gets_a_hint(tmp_path):
+def test_an_expected_text_without_the_final_newline_gets_a_hint(tmp_path):
     (outcome,) = run(an_image(tmp_path / "i", test("{equals: web1}")))
     assert "ends with a newline" in outcome.failures[0].hint
     assert "+web1" in outcome.failures[0].detail
 
 
-def test_a_file_that_no_rule_writes_gets_a_suggestion(tmp_path):
+def test_an_expected_path_that_no_rule_writes_gets_a_suggestion(tmp_path):
     tests = "tests:\n- {name: x, expect: {/etc/hostnam: {absent: true}, /etc/hostnames: {equals: a}}}\n"
     (outcome,) = run(an_image(tmp_path / "i", tests))
     assert [(each.message, each.hint) for each in outcome.failures] == [
@@ -75,7 +75,7 @@ def test_a_file_that_no_rule_writes_gets_a_suggestion(tmp_path):
     ]
 
 
-def test_a_rule_without_its_trigger_writes_nothing(tmp_path):
+def test_a_rule_whose_trigger_does_not_run_writes_no_file(tmp_path):
     image = an_image(tmp_path / "i", test("{absent: true}", triggers="start"))
     assert failures(image) == []
     (image / "tests" / "a.yaml").write_text(test("{equals: a}", triggers="start"))
@@ -85,7 +85,7 @@ def test_a_rule_without_its_trigger_writes_nothing(tmp_path):
 MODES = "  /etc/hostname: {when: [create], template: hostname.tpl, mode: 0600, uid: 5, gid: 6}\n"
 
 
-def test_mode_and_owner_are_those_of_the_host(tmp_path):
+def test_the_expected_mode_and_owner_are_those_of_the_host(tmp_path):
     tests = (
         "tests:\n- {name: a, expect: {/etc/hostname: {mode: 0600, owner: 5:6}}}\n"
         "- {name: b, host: lxd, expect: {/etc/hostname: {mode: 0644, owner: 0:0}}}\n"
@@ -131,12 +131,12 @@ TWO_RULES = "  /etc/hostname: {when: [create], template: hostname.tpl}\n  /etc/o
         ("expect: {/etc/hostname: {equals: x}}", ["2:10: /etc/hostname: unknown filter 'uper'"]),
     ],
 )
-def test_an_error_fails_a_test_unless_it_is_expected(body, found, tmp_path):
+def test_an_error_fails_a_test_unless_the_test_expects_it(body, found, tmp_path):
     image = an_image(tmp_path / "i", f"tests:\n- {{name: x, {body}}}\n", rules=TWO_RULES, templates=BROKEN)
     assert failures(image) == found
 
 
-def test_an_error_that_only_one_host_has_fails_only_the_case_for_that_host(tmp_path):
+def test_an_error_on_only_one_host_fails_only_the_test_case_for_that_host(tmp_path):
     templates = {"hostname.tpl": "{{ 'a' + 'b' }}{{ x.0[1] }}"}
     tests = "tests:\n- {name: x, matrix: {host: [incus, lxd]}, expect: {/etc/hostname: {contains: a}}}\n"
     incus, lxd = run(an_image(tmp_path / "i", tests, templates=templates))
@@ -144,14 +144,14 @@ def test_an_error_that_only_one_host_has_fails_only_the_case_for_that_host(tmp_p
     assert not lxd.passed
 
 
-def test_metadata_that_cannot_be_read_is_an_expected_error(tmp_path):
+def test_a_test_can_expect_an_error_for_metadata_that_cannot_be_read(tmp_path):
     tests = "tests:\n- {name: x, host: incus, error: second document}\n- {name: y, host: lxd, expect: {/etc/hostname: {contains: c1}}}\n"
     image = an_image(tmp_path / "i", tests)
     (image / "metadata.yaml").write_text((image / "metadata.yaml").read_text() + "---\na: b\n")
     assert failures(image) == []
 
 
-def test_a_missing_image_is_an_error(tmp_path):
+def test_a_test_of_a_missing_image_gives_an_error(tmp_path):
     (tmp_path / "tests").mkdir()
     (tmp_path / "tests" / "a.yaml").write_text("tests: [{name: a, snapshot: true}]")
     with pytest.raises(InputError, match=r"has no metadata.yaml"):
@@ -162,13 +162,13 @@ def test_a_missing_image_is_an_error(tmp_path):
 
 
 @pytest.mark.parametrize("pattern", [r"(a*)*b", r"(a|a)*b", r"(a|aa)+$", r"(.*)(.*)(.*)(.*)(.*)x"])
-def test_a_regular_expression_takes_linear_time(pattern, tmp_path):
+def test_a_regular_expression_in_a_test_takes_linear_time(pattern, tmp_path):
     templates = {"hostname.tpl": "a" * 20_000}
     found = failures(an_image(tmp_path / "i", test(f"{{matches: '{pattern}'}}"), templates=templates))
     assert len(found) == ("$" not in pattern)
 
 
-def test_too_much_work_for_a_regular_expression_is_a_failure(tmp_path):
+def test_a_regular_expression_above_the_work_limit_is_a_test_failure(tmp_path):
     templates = {"hostname.tpl": "a" * 200_000}
     found = failures(an_image(tmp_path / "i", test("{matches: '(a{50}){50}b'}"), templates=templates))
     assert "needs too much work for 200000 characters" in found[0]
@@ -191,16 +191,16 @@ STEPS = """tests:
 """
 
 
-def test_steps_have_their_own_expectations(tmp_path):
+def test_each_step_of_a_test_has_its_own_expectations(tmp_path):
     assert failures(an_image(tmp_path / "i", STEPS)) == []
 
 
-def test_an_error_of_a_step_fails_unless_it_is_expected(tmp_path):
+def test_an_error_in_a_step_fails_a_test_unless_the_step_expects_it(tmp_path):
     tests = "tests:\n- {name: a, steps: [start, start]}\n- {name: b, steps: [start, {step: start, error: already running}]}\n"
     assert failures(an_image(tmp_path / "i", tests)) == ["2:28: 'c1' is already running"]
 
 
-def test_a_failed_start_reports_the_rule(tmp_path):
+def test_a_failed_start_in_a_test_reports_the_rule(tmp_path):
     tests = (
         "tests:\n- {name: a, steps: [start]}\n- {name: b, steps: [{step: start, error: uper}]}\n"
         "- {name: c, steps: [{step: start, expect: {/etc/hostname: {error: uper}}}]}\n"
@@ -209,7 +209,7 @@ def test_a_failed_start_reports_the_rule(tmp_path):
     assert failures(image) == ["2:21: /etc/hostname: unknown filter 'uper'"]
 
 
-def test_a_step_can_read_only_files_in_the_folder_of_tests(tmp_path):
+def test_a_test_step_can_read_only_files_in_the_folder_of_tests(tmp_path):
     tests = {
         "a.yaml": "tests:\n- {name: a, steps: [p:files/p.yaml, start]}\n- {name: b, steps: [{step: 'p:../p.yaml', error: leads out}]}\n",
         "files/p.yaml": "name: p\nconfig: {user.a: x}\n",
@@ -219,12 +219,12 @@ def test_a_step_can_read_only_files_in_the_folder_of_tests(tmp_path):
         failures(an_image(tmp_path / "j", "tests:\n- {name: a, steps: ['c:user.a=@/etc/passwd']}\n"))
 
 
-def test_a_step_cannot_open_another_image(tmp_path):
+def test_a_test_step_cannot_open_another_image(tmp_path):
     tests = "tests:\n- {name: a, steps: ['rebuild=/etc', start]}\n"
     assert "can't open image" in failures(an_image(tmp_path / "i", tests))[0]
 
 
-def test_a_virtual_machine_gets_the_files_of_its_agent(tmp_path):
+def test_a_test_of_a_virtual_machine_sees_the_files_that_its_agent_writes(tmp_path):
     tests = "tests:\n- {name: a, instance: {name: v, type: virtual-machine}, expect: {/etc/hostname: {contains: v}}}\n- {name: b, instance: {name: v, type: virtual-machine}, steps: [{step: start, expect: {/etc/hostname: {contains: v}}}]}\n"
     assert failures(an_image(tmp_path / "i", tests)) == []
 
@@ -234,7 +234,7 @@ def test_a_virtual_machine_gets_the_files_of_its_agent(tmp_path):
 SNAPSHOT = "tests:\n- {name: a, snapshot: true}\n"
 
 
-def test_a_snapshot_is_recorded_and_compared(tmp_path):
+def test_a_snapshot_is_first_recorded_and_then_compared(tmp_path):
     image = an_image(tmp_path / "i", SNAPSHOT)
     assert failures(image) == ["2:23: the snapshot 'snapshots/a/a.txt' is missing"]
     assert failures(image, update=True) == []
@@ -247,7 +247,7 @@ def test_a_snapshot_is_recorded_and_compared(tmp_path):
     assert "-c1\n+c1.local\n" in outcome.failures[0].detail
 
 
-def test_a_snapshot_has_a_heading_for_each_step(tmp_path):
+def test_a_snapshot_of_several_steps_has_a_heading_for_each_step(tmp_path):
     image = an_image(
         tmp_path / "i", "tests:\n- {name: a, snapshot: true, steps: [start, restart, copy=c2, 'c2:start']}\n"
     )
@@ -258,7 +258,7 @@ def test_a_snapshot_has_a_heading_for_each_step(tmp_path):
     )
 
 
-def test_a_snapshot_differs_if_the_rules_no_longer_write_its_files(tmp_path):
+def test_a_snapshot_test_fails_if_the_rules_no_longer_write_its_files(tmp_path):
     image = an_image(tmp_path / "i", SNAPSHOT)
     failures(image, update=True)
     metadata = image / "metadata.yaml"
@@ -277,7 +277,7 @@ def test_the_update_option_keeps_the_snapshot_of_a_file_that_is_not_written(tmp_
     assert (image / "tests" / "snapshots" / "a" / "x.txt").exists()
 
 
-def test_a_snapshot_of_one_file_omits_the_others(tmp_path):
+def test_a_snapshot_of_one_file_omits_the_other_files(tmp_path):
     rules = TWO_RULES
     templates = {"hostname.tpl": "one\n", "other.tpl": "two"}
     image = an_image(
@@ -302,7 +302,7 @@ def test_the_update_option_removes_snapshots_that_no_test_uses(tmp_path):
 
 
 @pytest.mark.parametrize("data", [b"a\0b", b"\xff"])
-def test_a_binary_snapshot_is_a_failure(data, tmp_path):
+def test_a_binary_snapshot_file_is_a_test_failure(data, tmp_path):
     image = an_image(tmp_path / "i", SNAPSHOT)
     failures(image, update=True)
     (image / "tests" / "snapshots" / "a" / "a.txt").write_bytes(data)
@@ -311,7 +311,7 @@ def test_a_binary_snapshot_is_a_failure(data, tmp_path):
     assert failures(image) == []
 
 
-def test_a_binary_file_is_not_recorded(tmp_path):
+def test_a_binary_rendered_file_is_not_recorded_in_a_snapshot(tmp_path):
     image = an_image(tmp_path / "i", SNAPSHOT, templates={"hostname.tpl": "a\0"})
     expected = ["2:23: /etc/hostname: the file is binary, so it can't be in a snapshot"]
     assert failures(image, update=True) == expected
@@ -355,7 +355,7 @@ def test_an_archive_is_tested_with_the_tests_in_the_folder_of_the_tests_option(t
     assert archive.read_bytes() == before
 
 
-def test_an_archive_does_not_contain_the_tests(tmp_path):
+def test_image_build_does_not_pack_the_tests_into_an_archive(tmp_path):
     image = an_image(tmp_path / "i", SNAPSHOT)
     (image / "rootfs").mkdir()
     assert main(["image", "build", str(image), "-o", str(tmp_path / "i.tar.gz")]) == 0
@@ -368,7 +368,7 @@ def a_definition(folder: Path, name: str = "debian.yaml") -> Path:
     return Path(shutil.copy(ROOT / "sample-images" / "definitions" / "debian.yaml", folder / name))
 
 
-def test_a_definition_has_tests_for_several_builds(tmp_path):
+def test_the_tests_of_a_definition_can_cover_several_builds(tmp_path):
     definition = a_definition(tmp_path / "d")
     tests = tmp_path / "d" / "tests" / "debian"
     tests.mkdir(parents=True)
@@ -402,7 +402,7 @@ tests:
 """
 
 
-def test_a_build_unpacks_the_root_filesystem_of_the_test(tmp_path):
+def test_the_build_of_a_definition_uses_the_root_filesystem_of_the_test(tmp_path):
     assert failures(with_tests(a_definition(tmp_path / "d"), OF_ROOTFS)) == []
 
 
@@ -452,13 +452,13 @@ def test_an_image_is_tested_with_another_root_filesystem(tmp_path):
             assert sum(len(each.failures) for each in session.run(read_cases(tests))) == count
 
 
-def test_the_key_options_is_refused_for_an_image_that_is_not_a_definition(tmp_path):
+def test_the_test_key_options_is_refused_for_an_image_that_is_not_a_definition(tmp_path):
     tests = "tests:\n- {name: a, snapshot: true}\n- {name: b, options: {image.release: x}, snapshot: true}\n"
     with pytest.raises(UsageError, match="is for definitions"):
         run(an_image(tmp_path / "i", tests))
 
 
-def test_the_image_or_definition_of_a_test_file_is_found(tmp_path):
+def test_pytest_finds_the_image_or_definition_of_a_test_file(tmp_path):
     image = an_image(tmp_path / "i", {"a.yaml": "", "files/b.yaml": ""})
     assert source_of(str(image / "tests" / "a.yaml")) == str(image)
     assert source_of(str(image / "tests" / "files" / "b.yaml")) is None
@@ -493,7 +493,7 @@ def test_a_folder_of_tests_that_is_a_link_is_refused(tmp_path):
 # --- limits and validity
 
 
-def test_all_cases_share_one_time_limit(tmp_path):
+def test_all_test_cases_share_one_time_limit(tmp_path):
     given = Given()
     given.rendering["total"] = 0
     tests = Folder(str(an_image(tmp_path / "i", SNAPSHOT) / "tests"))
@@ -504,7 +504,7 @@ def test_all_cases_share_one_time_limit(tmp_path):
         session.run(read_cases(tests))
 
 
-def test_a_case_shows_at_most_a_hundred_failures(tmp_path):
+def test_a_test_case_shows_at_most_a_hundred_failures(tmp_path):
     words = ", ".join(f"word{number}" for number in range(500))
     templates = {"hostname.tpl": "a line of a file\n" * 1000}
     (outcome,) = run(
@@ -514,7 +514,7 @@ def test_a_case_shows_at_most_a_hundred_failures(tmp_path):
     assert sum(len(failure.detail) for failure in outcome.failures) < 5000
 
 
-def test_a_snapshot_is_kept_although_many_other_failures_hide_it(tmp_path):
+def test_the_update_option_keeps_a_snapshot_even_if_the_test_has_too_many_failures(tmp_path):
     words = ", ".join(f"word{number}" for number in range(200))
     image = an_image(tmp_path / "i", test(f"{{contains: [{words}], snapshot: true}}"))
     run(image, update=True)
@@ -523,7 +523,7 @@ def test_a_snapshot_is_kept_although_many_other_failures_hide_it(tmp_path):
 
 
 @pytest.mark.slow
-def test_expectations_stop_at_the_time_limit(tmp_path):
+def test_checking_expectations_stops_at_the_time_limit(tmp_path):
     """Each regular expression may take seconds, so the time is checked between them."""
     patterns = ", ".join(f"'(a|a)*x{number}'" for number in range(1000))
     templates = {"hostname.tpl": "a" * 100_000}
@@ -538,7 +538,7 @@ def test_expectations_stop_at_the_time_limit(tmp_path):
         session.run(read_cases(tests))
 
 
-def test_a_large_snapshot_is_a_failure(tmp_path):
+def test_a_snapshot_above_the_size_limit_is_a_test_failure(tmp_path):
     rules = "".join(f"  /etc/{number}: {{when: [create], template: hostname.tpl}}\n" for number in range(5))
     image = an_image(
         tmp_path / "i", SNAPSHOT, rules=rules, templates={"hostname.tpl": "0123456789abcde\n" * (1 << 17)}
@@ -546,7 +546,7 @@ def test_a_large_snapshot_is_a_failure(tmp_path):
     assert failures(image, update=True) == ["2:23: the snapshot is larger than 8 MiB"]
 
 
-def test_the_expectation_valid_finds_the_mistakes_that_check_finds(tmp_path):
+def test_the_expectation_valid_finds_the_same_mistakes_as_the_check_command(tmp_path):
     tests = (
         "tests:\n- {name: a, instance: {name: web1}, valid: true}\n"
         "- {name: b, expect: {/etc/hostname: {valid: true}}, config: {user.a: 'a b'}}\n"
@@ -559,7 +559,7 @@ def test_the_expectation_valid_finds_the_mistakes_that_check_finds(tmp_path):
     ]
 
 
-def test_random_values_and_the_time_are_the_same_in_each_run(tmp_path):
+def test_the_random_values_and_the_time_are_the_same_in_each_test_run(tmp_path):
     image = an_image(
         tmp_path / "i",
         "tests:\n- {name: a, expect: {/etc/hostname: {equals: '2001'}}}\n",
@@ -568,7 +568,7 @@ def test_random_values_and_the_time_are_the_same_in_each_run(tmp_path):
     assert failures(image) == []
 
 
-def test_every_check_of_rendered_files_is_in_the_list_of_checks_for_one_file():
+def test_the_expectation_valid_runs_every_check_of_rendered_files():
     """A new check of rendered files must be added to the list."""
     from templater.checks import one_file
     from templater.checks.finding import all_checks
@@ -583,7 +583,7 @@ def test_every_check_of_rendered_files_is_in_the_list_of_checks_for_one_file():
     assert readers - one_file.CHECKS == set()
 
 
-def test_many_paths_without_a_rule_are_judged_in_linear_time(tmp_path, monkeypatch):
+def test_many_expected_paths_without_a_rule_are_checked_in_linear_time(tmp_path, monkeypatch):
     """A search for a similar path takes milliseconds, so a run searches only some."""
     searched, cleaned = [], []
     monkeypatch.setattr(judge, "did_you_mean", lambda path, paths: searched.append(path) or "hint")

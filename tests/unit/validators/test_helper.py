@@ -25,7 +25,7 @@ templates:
 """
 
 
-def test_the_helper_gives_the_answer_of_the_validator():
+def test_the_helper_process_returns_the_answer_of_the_validator():
     with Helper(Runner()) as helper:
         code = helper.ask("sh", "script", b"#!/bin/sh\nfi\n")["value"][1]
         assert code == 2
@@ -36,13 +36,13 @@ def test_the_helper_gives_the_answer_of_the_validator():
     ("id", "name"),
     [("rm", "a"), ("sh", "../../etc/passwd"), ("sh", "/etc/passwd"), ("sh", ".."), ("sh", ""), ("sh", "a b")],
 )
-def test_the_helper_ends_after_an_unknown_validator_or_file_name(id, name):
+def test_the_helper_process_ends_after_an_unknown_validator_or_file_name(id, name):
     with Helper(Runner()) as helper:
         assert helper.ask(id, name, b"") == ENDED
         assert helper.ask("sh", "script", b"") == ENDED
 
 
-def test_the_helper_refuses_a_message_that_is_too_long():
+def test_the_helper_process_refuses_a_message_that_is_too_long():
     with Helper(Runner()) as helper:
         assert helper.ask("sh", "script", bytes(2 << 20)) == ENDED
 
@@ -56,7 +56,7 @@ def test_the_helper_process_ends_at_the_end_of_the_with_block():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("options", [[], ["--run-validators"]])
-def test_files_of_an_archive_are_validated(tmp_path, options):
+def test_validators_check_the_files_of_an_archive(tmp_path, options):
     if shutil.which("visudo") is None:
         pytest.skip("NOT RUN: needs visudo")
     found = check_archive(tmp_path, *options)

@@ -29,7 +29,7 @@ LINES = st.one_of(
 
 @pytest.mark.parametrize("id", PROGRAMS)
 @given(code=st.integers(0, 255), lines=st.lists(LINES, max_size=5))
-def test_any_output_of_a_validator_gives_mistakes_or_a_failure(id, code, lines):
+def test_any_validator_output_gives_mistakes_or_a_failure(id, code, lines):
     try:
         found = list(all_validators()[id].read([NAMES.get(id, "script"), code, "\n".join(lines)], "text"))
     except Failure as failure:
@@ -43,7 +43,7 @@ def test_any_output_of_a_validator_gives_mistakes_or_a_failure(id, code, lines):
         assert set(severity) <= {"warning", "error"}
 
 
-def test_a_long_message_is_shortened():
+def test_a_long_validator_message_is_shortened():
     output = "stdin:1:2: " + "x" * 1000
     ((_, message),) = all_validators()["visudo"].read(["sudoers", 1, output], "text")
     assert len(message) < 250

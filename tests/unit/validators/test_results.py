@@ -55,7 +55,7 @@ FAILING = [
 @pytest.mark.slow
 @needs_sandbox
 @pytest.mark.parametrize(("script", "reason"), FAILING, ids=[script for script, _ in FAILING])
-def test_a_validator_that_fails_gives_a_note(stand_in, monkeypatch, script, reason):
+def test_a_validator_that_crashes_causes_a_note(stand_in, monkeypatch, script, reason):
     monkeypatch.setattr(tool, "Limits", partial(tool.Limits, wall=0.5))
     stand_in("visudo", script)
     validators = in_this_process(anyway=False)
@@ -66,7 +66,7 @@ def test_a_validator_that_fails_gives_a_note(stand_in, monkeypatch, script, reas
 
 @pytest.mark.slow
 @needs_sandbox
-def test_a_validator_that_fails_again_and_again_is_not_used_any_more(stand_in):
+def test_a_validator_that_fails_repeatedly_is_not_used_any_more(stand_in):
     stand_in("visudo", "exit 3")
     validators = in_this_process(anyway=False)
     for number in range(10):
@@ -76,7 +76,7 @@ def test_a_validator_that_fails_again_and_again_is_not_used_any_more(stand_in):
     assert validators.incomplete == ["visudo"]
 
 
-def test_an_error_while_a_schema_is_applied_gives_a_note(monkeypatch, tmp_path):
+def test_an_error_in_a_validator_schema_causes_a_note(monkeypatch, tmp_path):
     pytest.importorskip("jsonschema")
     schema = '{"properties": {"packages": {"$ref": "#/none"}}}'
     (tmp_path / "schema-cloud-config-v1.json").write_text(schema)
@@ -98,9 +98,7 @@ def test_a_missing_validator_is_mentioned_in_only_one_note(monkeypatch, tmp_path
     assert validators.incomplete == ["cloud-init's schemas"]
 
 
-def test_each_key_that_a_schema_does_not_know_is_a_mistake_and_a_similar_key_is_suggested(
-    monkeypatch, tmp_path
-):
+def test_each_key_that_a_schema_does_not_know_is_a_mistake_with_a_suggestion(monkeypatch, tmp_path):
     pytest.importorskip("jsonschema")
     schema = '{"properties": {"package_update": {}, "runcmd": {}}, "additionalProperties": false}'
     (tmp_path / "schema-cloud-config-v1.json").write_text(schema)
@@ -121,7 +119,7 @@ def test_a_schema_that_is_not_json_counts_as_missing(monkeypatch, tmp_path):
 
 
 @needs_sandbox
-def test_equal_texts_are_validated_once():
+def test_equal_texts_are_validated_only_once():
     asked = []
     runner = Runner()
     validators = Validators(lambda *question: (asked.append(question), runner.ask(*question))[1])
@@ -132,7 +130,7 @@ def test_equal_texts_are_validated_once():
 
 @pytest.mark.slow
 @needs_sandbox
-def test_the_time_of_all_validators_is_limited(monkeypatch):
+def test_all_validators_share_one_time_limit(monkeypatch):
     monkeypatch.setattr(runner, "SECONDS", 0.2)
     validators = in_this_process(anyway=False)
     for number in range(200):
@@ -144,7 +142,7 @@ def test_the_time_of_all_validators_is_limited(monkeypatch):
 
 @pytest.mark.slow
 @needs_sandbox
-def test_the_processor_time_of_all_validators_is_limited(monkeypatch):
+def test_all_validators_share_one_limit_on_processor_time(monkeypatch):
     monkeypatch.setattr(runner, "PROCESSOR_SECONDS", 0.1)
     monkeypatch.setattr(runner, "SECONDS", 1000.0)
     validators = in_this_process(anyway=False)
@@ -194,7 +192,7 @@ def test_validators_that_cannot_be_confined_run_only_on_request():
 
 @pytest.mark.slow
 @needs_sandbox
-def test_a_program_that_cannot_be_confined_does_not_stop_other_validators():
+def test_a_validator_that_cannot_be_confined_does_not_prevent_other_validators():
     """The schemas of cloud-init need no program."""
     runner = Runner()
     validators = Validators(lambda id, *rest: {"off": "why"} if id == "sh" else runner.ask(id, *rest))

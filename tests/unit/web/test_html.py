@@ -5,12 +5,12 @@ import pytest
 from templater.web.html import code_element, element, join, text
 
 
-def test_text_is_escaped_in_elements_and_attributes():
+def test_html_text_is_escaped_in_elements_and_attributes():
     shown = element("p", "<b>&\"'", title="\"'<>&")
     assert shown == '<p title="&quot;&#x27;&lt;&gt;&amp;">&lt;b&gt;&amp;&quot;&#x27;</p>'
 
 
-def test_html_is_not_escaped_again():
+def test_escaped_html_is_not_escaped_again():
     assert element("p", element("b", "<"), "<") == "<p><b>&lt;</b>&lt;</p>"
     assert join([text("<"), "<", None]) == "&lt;&lt;"
 
@@ -19,11 +19,11 @@ def test_a_concatenation_of_html_and_text_is_escaped_as_a_whole():
     assert element("p", text("<") + "<") == "<p>&amp;lt;&lt;</p>"
 
 
-def test_control_characters_and_characters_that_change_directions_are_shown_as_escapes():
+def test_control_and_text_direction_characters_are_shown_as_escapes_in_html():
     assert text("a\x00\x1b\u202e\ud800\ufffe\tb\n") == "a\\x00\\x1b\\u202e\\ud800\\ufffe\tb\n"
 
 
-def test_true_gives_an_attribute_without_a_value_and_a_void_element_has_no_end_tag():
+def test_the_value_true_gives_an_empty_attribute_and_a_void_element_has_no_end_tag():
     assert element("input", hidden=True, class_=None, data_for="x", id=False) == '<input hidden data-for="x">'
 
 
@@ -33,6 +33,6 @@ def test_a_link_to_an_address_outside_the_page_is_refused(address):
         element("a", "x", href=address)
 
 
-def test_code_cannot_close_its_script_or_style_element():
+def test_inline_code_that_would_close_its_script_element_is_refused():
     with pytest.raises(ValueError, match="cannot contain"):
         code_element("script", "'</script>'")

@@ -25,7 +25,7 @@ def a_redaction(public="", **options):
         ("security.privileged", False), ("user.role", False), ("limits.cpu", False),
     ],
 )  # fmt: skip
-def test_the_name_of_a_key_decides_whether_it_is_secret(key, secret):
+def test_the_name_of_a_configuration_key_decides_whether_its_value_is_secret(key, secret):
     assert is_secret(key) == secret
 
 
@@ -38,11 +38,11 @@ def test_the_value_of_a_secret_key_is_hidden_whether_the_instance_or_a_profile_s
     assert not redaction.hides([Origin("user.role", "local")])
 
 
-def test_a_default_that_replaces_an_unset_secret_key_is_shown():
+def test_a_default_value_for_an_unset_secret_key_is_shown():
     assert not a_redaction().hides([Origin("user.password", "undefined"), Origin("the default", "default")])
 
 
-def test_a_value_that_reads_all_keys_is_hidden():
+def test_a_value_that_depends_on_all_keys_is_hidden():
     assert a_redaction().hides([Origin("all configuration keys", "several")])
     assert not Redaction([Instance("c1")]).hides([Origin("all configuration keys", "several")])
 
@@ -63,7 +63,7 @@ def test_secret_values_and_their_lines_and_quoted_parts_are_redacted_in_messages
     assert scrub("unknown filter 'upper'") == "unknown filter 'upper'"
 
 
-def test_secret_parts_that_overlap_are_redacted_whole():
+def test_overlapping_secret_parts_are_redacted_completely():
     document = "aaaa-bbbb-cccc\nbbbb-cccc-dddd-eeee\ncccc-dddd-eeee-ffff-gggg\n"
     scrub = Redaction([Instance("c1", config={"user.user-data": document})]).scrub
     assert scrub("x aaaa-bbbb-cccc-dddd-eeee-ffff-gggg y") == "x [redacted] y"
@@ -71,7 +71,7 @@ def test_secret_parts_that_overlap_are_redacted_whole():
     assert scrub("aaaa-bbbb-ccc") == "aaaa-bbbb-ccc"
 
 
-def test_the_work_for_very_long_secrets_is_bounded(monkeypatch):
+def test_the_work_for_redacting_very_long_secrets_is_bounded(monkeypatch):
     searched = []
 
     class Text(str):
@@ -87,14 +87,14 @@ def test_the_work_for_very_long_secrets_is_bounded(monkeypatch):
     assert found.scrub("at 'public'") == "at '[redacted]'"  # a text that was not searched may be secret
 
 
-def test_texts_of_the_image_are_not_secret():
+def test_texts_from_the_image_are_not_redacted():
     assert (
         a_redaction("#cloud-config\n").scrub("begins with '#cloud-config'") == "begins with '#cloud-config'"
     )
     assert a_redaction().scrub("begins with '#cloud-config'") == "begins with '[redacted]'"
 
 
-def test_without_redaction_everything_is_shown():
+def test_without_redaction_every_value_is_shown():
     redaction = a_redaction(enabled=False)
     assert redaction.scrub(SECRET) == SECRET
     assert not redaction.hides([Origin("user.password", "local")])

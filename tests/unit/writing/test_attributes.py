@@ -24,7 +24,7 @@ def files(tmp_path):
 
 
 @as_root
-def test_a_selinux_label_is_copied(files):
+def test_the_selinux_label_of_the_old_file_is_copied_to_the_new_file(files):
     old, new = files
     copy_attributes(old, new)
     assert os.getxattr(new, "security.selinux") == b"system_u:object_r:etc_t:s0"
@@ -32,7 +32,7 @@ def test_a_selinux_label_is_copied(files):
 
 
 @as_root
-def test_a_different_selinux_label_of_the_new_file_is_replaced(files):
+def test_a_wrong_selinux_label_of_the_new_file_is_replaced(files):
     """The directory may give new files a label of its own."""
     old, new = files
     os.setxattr(new, "security.selinux", b"system_u:object_r:tmp_t:s0")
@@ -41,7 +41,7 @@ def test_a_different_selinux_label_of_the_new_file_is_replaced(files):
 
 
 @as_root
-def test_a_selinux_label_that_is_already_right_is_not_set(files, monkeypatch):
+def test_a_correct_selinux_label_is_not_set_again(files, monkeypatch):
     """Setting a label requires a permission that labelled services lack."""
     old, new = files
     os.setxattr(new, "security.selinux", os.getxattr(old, "security.selinux"))
@@ -55,7 +55,7 @@ def test_a_selinux_label_that_is_already_right_is_not_set(files, monkeypatch):
 
 
 @as_root
-def test_capabilities_are_not_copied(files):
+def test_file_capabilities_are_not_copied_to_the_new_file(files):
     old, new = files
     os.setxattr(old, "security.capability", b"\x01\x00\x00\x02\x00\x04\x00\x00" + bytes(12))
     copy_attributes(old, new)

@@ -8,7 +8,7 @@ from templater.writing.folder import FolderDestination
 from tests.rootfs_builders import a_plan
 
 
-def test_a_new_folder_gets_the_files_without_setuid_bits(tmp_path):
+def test_writing_files_to_a_new_folder_drops_setuid_bits(tmp_path):
     target = tmp_path / "out"
     (change,) = a_plan({"/etc/a/b": "text"}, None).files()
     change.mode = 0o4750

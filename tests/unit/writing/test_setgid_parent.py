@@ -3,7 +3,7 @@
 from templater import DirectoryRootfs, Instance, apply, open_image, plan
 
 
-def test_new_parents_below_a_setgid_directory_inherit_the_bit(tmp_path):
+def test_new_parents_below_a_setgid_directory_inherit_the_setgid_bit(tmp_path):
     image = tmp_path / "image"
     (image / "templates").mkdir(parents=True)
     (image / "templates/a.tpl").write_text("x\n")

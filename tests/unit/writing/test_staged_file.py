@@ -8,7 +8,7 @@ from templater.model.errors import LimitError
 from templater.writing.staged_file import MAX_KEPT, ApplySession
 
 
-def test_old_contents_of_mounted_files_have_a_total_limit():
+def test_the_stored_old_contents_of_mounted_files_have_a_total_size_limit():
     session, change = SimpleNamespace(kept=0), SimpleNamespace(real="/etc/a")
     assert ApplySession.room_for(session, MAX_KEPT, change) == MAX_KEPT
     with pytest.raises(LimitError) as caught:

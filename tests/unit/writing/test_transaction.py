@@ -53,7 +53,7 @@ def test_a_new_file_gets_the_owner_and_mode_of_its_rule_below_root_owned_parents
 
 
 @as_root
-def test_a_new_file_gets_the_ids_of_its_rule(rootfs, top):
+def test_a_new_file_gets_the_uid_and_gid_of_its_rule(rootfs, top):
     apply(a_plan({"/srv/x": "text"}, rootfs, uid="33", gid="44"), rootfs)
     assert owner(top / "srv/x") == (33, 44)
     assert owner(top / "srv") == (0, 0)
@@ -74,7 +74,7 @@ def test_written_files_have_ids_mapped_to_the_host(top):
 
 
 @as_root
-def test_without_a_map_the_directory_owner_is_root(top):
+def test_apply_without_an_id_map_shifts_owners_by_the_owner_of_the_root_filesystem(top):
     os.chown(top, 100000, 100000)
     with DirectoryRootfs(str(top)) as rootfs:
         apply(a_plan({"/srv/x": "text"}, rootfs, uid="5"), rootfs)
@@ -95,7 +95,7 @@ def test_the_umask_has_no_effect(rootfs, top, mask):
     )
 
 
-def test_an_existing_file_is_replaced_and_keeps_its_mode(rootfs, top):
+def test_apply_replaces_an_existing_file_and_keeps_its_mode(rootfs, top):
     (top / "etc/hosts").chmod(0o600)
     held = (top / "etc/hosts").open()
     written = apply(a_plan({"/etc/hosts": "new"}, rootfs, mode="0777"), rootfs)
@@ -107,7 +107,7 @@ def test_an_existing_file_is_replaced_and_keeps_its_mode(rootfs, top):
 
 
 @as_root
-def test_an_existing_file_keeps_its_owner(rootfs, top):
+def test_apply_keeps_the_owner_of_an_existing_file(rootfs, top):
     os.chown(top / "etc/hosts", 7, 8)
     (top / "etc/hosts").chmod(0o4755)
     apply(a_plan({"/etc/hosts": "new"}, rootfs, uid="1", gid="2"), rootfs)
@@ -116,7 +116,7 @@ def test_an_existing_file_keeps_its_owner(rootfs, top):
 
 
 @as_root
-def test_attributes_and_acls_are_copied_but_never_capabilities(rootfs, top):
+def test_apply_copies_extended_attributes_and_acls_but_never_capabilities(rootfs, top):
     capability = b"\x01\x00\x00\x02\x00\x04\x00\x00" + bytes(12)  # cap_net_bind_service, permitted
     acl = bytes.fromhex(
         "02000000 01000600ffffffff 0200060021000000 04000400ffffffff 10000600ffffffff 20000000ffffffff"
@@ -131,20 +131,20 @@ def test_attributes_and_acls_are_copied_but_never_capabilities(rootfs, top):
     assert mode(top / "etc/hosts") == 0o660  # the middle digit is the mask of the ACL
 
 
-def test_equal_content_keeps_the_inode_and_times(rootfs, top):
+def test_apply_keeps_the_inode_and_times_of_a_file_with_equal_content(rootfs, top):
     before = snapshot(top, times=True)
     assert apply(a_plan({"/etc/hosts": "old", "/etc/keep": "same"}, rootfs), rootfs) == []
     assert snapshot(top, times=True) == before
 
 
-def test_a_hard_link_is_replaced_and_never_written_through(rootfs, top):
+def test_apply_replaces_a_hard_link_and_does_not_write_to_the_other_name(rootfs, top):
     os.link(top / "etc/hosts", top / "var/twin")
     apply(a_plan({"/etc/hosts": "new"}, rootfs), rootfs)
     assert (top / "var/twin").read_text() == "old"
     assert (top / "var/twin").stat().st_nlink == 1
 
 
-def test_a_symlink_is_followed_inside_and_stays_a_symlink(rootfs, top):
+def test_apply_follows_a_symlink_inside_the_root_and_keeps_the_symlink(rootfs, top):
     (top / "etc/resolv.conf").symlink_to("/var/resolv.conf")
     (top / "link").symlink_to("/etc")
     apply(a_plan({"/etc/resolv.conf": "ns", "/link/hosts": "new"}, rootfs), rootfs)
@@ -179,7 +179,7 @@ def test_a_plan_with_a_failed_rule_writes_nothing(rootfs, top):
     assert snapshot(top, times=True) == before
 
 
-def test_a_plan_made_without_a_root_filesystem_is_not_applied(rootfs):
+def test_apply_refuses_a_plan_that_was_made_without_a_root_filesystem(rootfs):
     with pytest.raises(UsageError, match="without a root filesystem"):
         apply(a_plan({"/etc/new": "x"}, None), rootfs)
 
@@ -197,7 +197,7 @@ def test_a_plan_made_without_a_root_filesystem_is_not_applied(rootfs):
         (lambda top: (top / "srv").symlink_to("var"), "has become a symlink"),
     ],
 )
-def test_a_change_after_the_plan_is_an_error_and_nothing_is_written(rootfs, top, change, says):
+def test_a_file_that_changed_after_the_plan_stops_apply_before_it_writes(rootfs, top, change, says):
     plan = a_plan({"/var/first": "1", "/etc/hosts": "new", "/etc/new": "n", "/srv/a/x": "x"}, rootfs)
     change(top)
     before = snapshot(top)
@@ -206,7 +206,7 @@ def test_a_change_after_the_plan_is_an_error_and_nothing_is_written(rootfs, top,
     assert snapshot(top) == before
 
 
-def test_a_target_that_already_has_the_planned_content_is_accepted(rootfs, top):
+def test_apply_accepts_a_target_that_already_has_the_planned_content(rootfs, top):
     plan = a_plan({"/etc/hosts": "new", "/etc/new": "n"}, rootfs)
     (top / "etc/hosts").write_text("new")
     (top / "etc/new").write_text("n")
@@ -215,7 +215,7 @@ def test_a_target_that_already_has_the_planned_content_is_accepted(rootfs, top):
 
 @pytest.mark.parametrize("failing", ["rename", "link", "name_unnamed"])
 @pytest.mark.parametrize("after", [0, 1, 2])
-def test_a_failed_commit_is_rolled_back(rootfs, top, monkeypatch, failing, after):
+def test_apply_rolls_back_all_files_after_a_failed_write(rootfs, top, monkeypatch, failing, after):
     calls = []
     real = getattr(Directory, failing)
 
@@ -256,21 +256,21 @@ def test_the_written_files_are_the_same_if_the_system_cannot_create_unnamed_file
     assert strays(top) == []
 
 
-def test_short_writes_are_continued(rootfs, top, monkeypatch):
+def test_apply_continues_after_a_short_write(rootfs, top, monkeypatch):
     real = oslite.os.write
     monkeypatch.setattr(oslite.os, "write", lambda fd, data: real(fd, data[:3]))
     apply(a_plan({"/etc/hosts": "a long text in small pieces"}, rootfs), rootfs)
     assert (top / "etc/hosts").read_text() == "a long text in small pieces"
 
 
-def test_invalid_utf8_bytes_are_written_unchanged(rootfs, top):
+def test_apply_writes_invalid_utf8_bytes_unchanged(rootfs, top):
     apply(a_plan({"/etc/hosts": b"\xff\x00\xfe", "/srv/caf\udce9\n": b"\r\n"}, rootfs), rootfs)
     assert (top / "etc/hosts").read_bytes() == b"\xff\x00\xfe"
     assert os.listdir(os.fsencode(top / "srv")) == [b"caf\xe9\n"]
 
 
 @pytest.mark.slow
-def test_a_thousand_files_fit_a_low_descriptor_limit(rootfs, top):
+def test_apply_writes_a_thousand_files_with_a_low_descriptor_limit(rootfs, top):
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -288,7 +288,7 @@ def test_a_thousand_files_fit_a_low_descriptor_limit(rootfs, top):
 # the leftovers of a killed process
 
 
-def test_leftovers_are_identified_by_inode_and_other_files_are_kept(rootfs, top):
+def test_apply_removes_its_leftover_files_and_keeps_other_files_with_similar_names(rootfs, top):
     mine = top / "mine"
     mine.write_text("staged")
     os.rename(mine, top / f"{PREFIX}aa-{mine.stat().st_ino}-1")
@@ -309,7 +309,7 @@ def test_leftovers_are_identified_by_inode_and_other_files_are_kept(rootfs, top)
     assert sorted(os.listdir(top / "etc")) == ["hosts", "keep"]
 
 
-def test_an_unlistable_directory_does_not_prevent_writing(rootfs, top, monkeypatch):
+def test_apply_writes_to_a_directory_that_it_cannot_list(rootfs, top, monkeypatch):
     def broken(directory):
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
@@ -319,7 +319,7 @@ def test_an_unlistable_directory_does_not_prevent_writing(rootfs, top, monkeypat
     assert (top / "etc/hosts").read_text() == "new"
 
 
-def test_a_journal_leads_to_leftovers_in_directories_that_the_next_plan_does_not_visit(rootfs, top, tmp_path):
+def test_the_next_apply_removes_leftovers_in_each_directory_that_the_journal_lists(rootfs, top, tmp_path):
     (tmp_path / "state").mkdir()
     (top / "var" / f"{PREFIX}cc-1-1").write_text("its inode was numbered anew")
     (top / "var" / f"{PREFIX}dd-1-1").write_text("not of that run")
@@ -332,7 +332,7 @@ def test_a_journal_leads_to_leftovers_in_directories_that_the_next_plan_does_not
     assert os.listdir(tmp_path / "state") == []
 
 
-def test_after_a_finished_run_with_a_journal_only_the_root_directory_is_searched(
+def test_after_a_finished_run_with_a_journal_apply_searches_only_the_root_for_leftovers(
     rootfs, top, tmp_path, monkeypatch
 ):
     """A user of the container filled the home directory with millions of names, which delayed each start."""
@@ -349,7 +349,7 @@ def test_after_a_finished_run_with_a_journal_only_the_root_directory_is_searched
     assert searched == ["/", "/etc"]
 
 
-def test_a_replaced_file_that_is_edited_during_the_apply_is_kept(rootfs, top, monkeypatch):
+def test_apply_keeps_an_edit_of_the_old_file_that_happens_during_the_run(rootfs, top, monkeypatch):
     """An editor wrote into the same inode after templater had compared the file with the plan."""
     stage = Target.stage
 
@@ -393,7 +393,7 @@ def test_a_failed_apply_leaves_no_journal(rootfs, top, tmp_path):
 
 
 @as_root
-def test_a_mount_point_is_refused_by_default(rootfs, top, mounts):
+def test_apply_refuses_a_mount_point_by_default(rootfs, top, mounts):
     mounts.bind(top / "etc/keep", top / "etc/hosts")
     assert rootfs.entry("/etc/hosts").is_mount
     with pytest.raises(RefusedError, match="mount"):
@@ -406,7 +406,7 @@ def test_a_mount_point_is_refused_by_default(rootfs, top, mounts):
 @as_root
 @pytest.mark.parametrize("mechanism", MECHANISMS)
 @pytest.mark.parametrize("text", ["", "n", "longer than it was before"])
-def test_a_mount_point_is_written_in_place_on_request(top, mounts, mechanism, text):
+def test_apply_writes_a_mount_point_in_place_on_request(top, mounts, mechanism, text):
     mounts.bind(top / "etc/keep", top / "etc/hosts")
     inode = (top / "etc/keep").stat().st_ino
     with opened(top, mechanism, cross_mounts=True) as rootfs:
@@ -419,7 +419,7 @@ def test_a_mount_point_is_written_in_place_on_request(top, mounts, mechanism, te
 
 
 @as_root
-def test_a_mount_point_is_restored_when_its_write_fails(top, mounts, monkeypatch):
+def test_apply_restores_a_mount_point_if_its_write_fails(top, mounts, monkeypatch):
     mounts.bind(top / "etc/keep", top / "etc/hosts")
     real = staged_file.overwrite
 
@@ -438,7 +438,7 @@ def test_a_mount_point_is_restored_when_its_write_fails(top, mounts, monkeypatch
 
 
 @as_root
-def test_a_mount_below_the_root_is_crossed_only_on_request(rootfs, top, mounts, tmp_path):
+def test_apply_enters_a_mount_below_the_root_only_on_request(rootfs, top, mounts, tmp_path):
     mounts.bind(a_directory(tmp_path / "host", {"file": "host"}), top / "var")
     for files in ({"/var/file": "x"}, {"/var/new": "x"}):
         with pytest.raises(RefusedError, match="'/var' is a mount point"):
@@ -453,7 +453,7 @@ def test_a_mount_below_the_root_is_crossed_only_on_request(rootfs, top, mounts, 
 @as_root
 @pytest.mark.parametrize("mechanism", MECHANISMS)
 @pytest.mark.parametrize("xino", ["auto", "off"])
-def test_an_overlay_over_two_file_systems_is_written(tmp_path, mounts, mechanism, xino):
+def test_apply_writes_to_an_overlay_of_two_file_systems(tmp_path, mounts, mechanism, xino):
     """Files on an overlay have their own device and inode numbers, which change at copy-up."""
     for name in ("lower", "upper", "work", "merged"):
         (tmp_path / name).mkdir()
@@ -535,7 +535,7 @@ def test_without_fcntl_the_module_can_be_imported_and_the_apply_function_gives_a
     assert done.stdout == "UsageError\n", done.stderr
 
 
-def test_several_failures_are_reported_together(rootfs, top):
+def test_apply_reports_several_failures_together(rootfs, top):
     os.mkfifo(top / "var/f")
     with socket.socket(socket.AF_UNIX) as server:
         here = Path.cwd()
@@ -563,7 +563,7 @@ def swap_for(path: Path, make: object) -> None:
     make(path)  # type: ignore[operator]
 
 
-def test_leftovers_are_removed_from_every_directory_above_a_journal_entry(rootfs, top, tmp_path):
+def test_apply_removes_leftovers_from_every_directory_above_a_journal_entry(rootfs, top, tmp_path):
     (top / "var/a/b").mkdir(parents=True)
     leftovers = [top / name / f"{PREFIX}cc-1-1" for name in ("", "var", "var/a", "var/a/b")]
     for leftover in leftovers:
@@ -624,9 +624,7 @@ def test_a_failed_apply_removes_three_hundred_created_parents(rootfs, top, monke
         (f"{PREFIX}missing-5-1", None),
     ],
 )
-def test_an_entry_with_a_name_that_templater_never_leaves_behind_is_kept_and_counts_as_clean(
-    tmp_path, name, make
-):
+def test_an_entry_that_cannot_be_a_leftover_of_templater_is_kept_and_counts_as_clean(tmp_path, name, make):
     if make is not None:
         make(tmp_path / name)
     with Root(str(tmp_path)) as root, root.directory("/") as directory:
