@@ -211,7 +211,7 @@ class Ignores:
     def unused(self) -> Iterator[Finding]:
         """Yield a warning for each ignore that matches nothing.
 
-        Above a limit, the last warning has the number of further ignores.
+        If there are too many, the last warning states the number of further ignores.
 
         An ignore of a validator's findings is skipped if the validator did not run, because it may match on
         another machine.

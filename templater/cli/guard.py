@@ -1,6 +1,7 @@
 """Limits on time, processor time and memory for a whole command that reads an untrusted image.
 
-Readers, checks and predictions have their own limits. The limits in this module also end all other work.
+Readers, checks and predictions have their own limits. The limits in this module also apply to all other work
+of the command.
 """
 
 from __future__ import annotations

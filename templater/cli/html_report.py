@@ -100,7 +100,7 @@ def report_plans(
     findings: Sequence[Mapping[str, Any]] | None = None,
     compares: bool = False,
 ) -> list[InstanceView]:
-    """Write a report about the plans of ``found``, or about each of the ``instances``.
+    """Write a report about the plans of ``found``, or about the plans of each of the ``instances``.
 
     Return the report's content.
 

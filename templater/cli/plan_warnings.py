@@ -55,8 +55,8 @@ def warn_of_unknown_names(
 ) -> None:
     """Warn on stderr of names in these rules' templates that no host provides.
 
-    If templates have equal texts, only the first is named. The check stops after ``MAX_SECONDS`` of processor
-    time. ``memo`` has templates that are already parsed.
+    If several templates have the same text, only the first of them is named. The check stops after
+    ``MAX_SECONDS`` of processor time. ``memo`` has templates that are already parsed.
     """
     from ..model.errors import TemplaterError
     from ..rendering.names import parsed_reads, unknown_names

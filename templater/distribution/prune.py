@@ -1,4 +1,4 @@
-"""Removal of old versions and unused files from a tree: from the catalog at once, from the disk later.
+"""Removal of old versions and unused files from a tree. They leave the catalog at once, and the disk later.
 
 Clients cache a catalog for up to an hour and download its files. So a file is deleted only if the catalog has
 not named the file for the whole grace period. `.templater/removed.json` has the time when the catalog dropped

@@ -1,4 +1,5 @@
-"""Fetching of images on servers, such as ``images:debian/13/cloud``, ``incus:image/ALIAS`` or ``https://…``.
+"""Functions that fetch images from servers, such as ``images:debian/13/cloud``, ``incus:image/ALIAS`` or
+``https://…``.
 
 The templates of a split image are in the metadata tarball, a small file. Only this file is fetched, unless
 the command needs the whole image.

@@ -405,7 +405,9 @@ def _write_files(
 
 
 def _open_rootfs(request: HookRequest) -> "Root":
-    """Open the container's root filesystem. Raises RefusedError if it is the host's.
+    """Open the container's root filesystem.
+
+    Raises RefusedError if that is the root filesystem of the host itself.
 
     Many paths can lead to the host's root, so the function compares inodes, not paths.
     """

@@ -12,7 +12,7 @@ SOURCES = ("hooks/compile_cache.py", "hooks/render_job.py", "model", "parsing", 
 def source_stamp() -> bytes:
     """Return a digest over the mtimes and sizes of ``SOURCES``.
 
-    The hook's own import finder, if active, supplies a recorded digest as long as no file has changed.
+    If the hook's own import finder is active and no file has changed, the finder supplies a recorded digest.
     """
     for finder in sys.meta_path:
         known = getattr(finder, "source_stamp", None)

@@ -304,7 +304,9 @@ def _mksquashfs(output: Output, packing: Packing, made: int, top: Member | None)
 
 
 def _in_child() -> Callable[[], object] | None:
-    """Return a function to call in the child: the kernel then kills the child when this process dies.
+    """Return a function that the child must call.
+
+    Afterwards, the kernel kills the child when this process dies.
 
     After a truncated stream, mksquashfs 4.6.1 can wait forever and keep its file on the disk. The function
     also lifts the limit on the command's memory, because mksquashfs takes a quarter of the machine's memory.

@@ -40,7 +40,7 @@ class Expanded:
     """Facts about a description whose keys already include the keys of its profiles.
 
     ``profiles`` has the names of the profiles whose contents are unknown. ``config`` and ``devices`` have the
-    names of the local keys and devices, or are None if the description does not tell them.
+    names of the local keys and devices, or are None if the description does not show which keys are local.
     """
 
     __slots__ = ("config", "devices", "profiles")

@@ -16,8 +16,8 @@ class Rule:
     The fields are strings, with the same values as in Go. For example, ``mode: 0644`` gives the four
     characters ``0644``. A missing or null field is empty. ``path`` is the key as the image author wrote it.
 
-    ``spans`` maps the name of a field to its source position. ``path`` is the position of the key, and
-    ``entry`` the position of the value. A rule that was loaded from the cache has no ``spans``.
+    ``spans`` maps the name of a field to its source position. ``spans["path"]`` is the position of the key,
+    and ``spans["entry"]`` the position of the value. A rule that was loaded from the cache has no ``spans``.
     ``null`` is true for an entry whose value is null: the daemons panic when they read such an entry.
     """
 

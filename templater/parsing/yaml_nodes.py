@@ -31,7 +31,7 @@ MIB: Final = 1 << 20
 class Limits:
     """The limits of a YAML text. Newer daemons limit metadata.yaml to 1 MiB.
 
-    ``expanded`` limits the number of nodes after each alias is replaced by the node of its anchor.
+    ``expanded`` limits the number of nodes when each alias counts as a copy of its anchor's node.
     """
 
     # This class is not a dataclass, because importing dataclasses would slow down a hook without a cache.

@@ -1,9 +1,9 @@
 """A forked child that works on untrusted input and can only compute and answer.
 
 The child drops its user and groups, lowers its limits and closes every descriptor except the pipe to its
-parent. The child can open no file or socket and can start no process. The child answers with records, each a
-list of byte strings, and the parent uses only these bytes. The parent can pass open files to the child, and a
-directory in which the child can open files for reading.
+parent. The child can open no socket and start no process. The child answers with records, each a list of byte
+strings, and the parent uses only these bytes. The child can only use files that the parent has opened. If the
+parent passes a directory, the child can also open files in it for reading.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""Import third-party modules lazily in templater's own processes.
+"""A finder that imports third-party modules lazily in templater's own processes.
 
 Importing any part of Jinja2 imports all of it: loaders, lexer, filters, and a dozen modules of the standard
 library. The code generator needs a fifth of these modules. In templater's own processes, Python finds these

@@ -1,4 +1,4 @@
-"""Apply a plan: write all of its files, or none.
+"""Functions that apply a plan: they write all of its files, or none.
 
 `transaction` stages and commits. `staged_file` replaces one file. `recovery` cleans up after a killed run.
 `lock` allows one writer at a time. `folder` writes the files to a new folder.

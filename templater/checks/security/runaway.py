@@ -129,7 +129,7 @@ class Loops:
 class EveryBranch(Compiled):
     """Templates that run every branch of each condition.
 
-    A template without conditions renders as empty text, because this class adds nothing to its normal render.
+    A template without conditions is not rendered again, and its text is empty.
     """
 
     __slots__ = ()

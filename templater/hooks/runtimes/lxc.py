@@ -1,6 +1,7 @@
 """The hooks for LXC.
 
-The pre-start or mount hook renders. The clone and destroy hooks record copies and renames.
+The pre-start hook or the mount hook renders the templates. The clone and destroy hooks record copies and
+renames.
 
 LXC passes the event in the environment (hook version 1), or in three words at the end of the hook line
 (version 0). The container's directory, which contains its ``config``, is its instance directory.

@@ -1,8 +1,7 @@
 """The part of the code generator that writes expressions.
 
 Generated code never accesses an attribute of a Python object. It passes values to functions of the runtime.
-It may test whether any value is true. For any other direct use of a value, it first tests the value's exact
-type.
+It may test the truth of any value. Before any other direct use of a value, it tests the value's exact type.
 """
 
 from collections.abc import Callable, Sequence

@@ -125,7 +125,8 @@ class Operation(Expression):
 class Lazy:
     """Arguments of an `Invoke` that the called function evaluates itself.
 
-    The function gets a tuple of functions. Each function takes the scope and returns the argument's value.
+    The function gets a tuple with a function for each argument. Each of them takes the scope and returns the
+    argument's value.
     """
 
     __slots__ = ("expressions",)

@@ -165,7 +165,9 @@ def _read(answer: Any, text: str) -> Iterator[Mistake]:
 
 
 def _child(node: Node | None, part: str | int) -> tuple[Node | None, Node | None]:
-    """Return the key and the value of a mapping's entry, or a list's item twice.
+    """Return the key node and the value node of a mapping's entry.
+
+    For an item of a list, return its node twice.
 
     ``part`` is the key's text or the index. Both nodes are None if the part is missing.
     """
