@@ -125,7 +125,7 @@ class Opened(NamedTuple):
 
 
 def layers_of(found: Opened, plan: Plan) -> Layers:
-    """Return the layers that supply the values of a plan's instance."""
+    """Return the layers of configuration from which a plan's instance gets its values."""
     from ..rendering.origins import Layers
 
     given = found.request.instance

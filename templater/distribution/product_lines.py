@@ -57,7 +57,7 @@ class ProductLines(MutableMapping[str, Product]):
     def containing(self, words: Collection[str]) -> list[str]:
         """Return the names of products whose text may contain one of the words.
 
-        Products looked up before are always included.
+        Products that were looked up before are always included.
         """
         wanted = [word.encode("utf-8", "replace") for word in words]
         found = dict.fromkeys(self._products)

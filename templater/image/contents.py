@@ -313,10 +313,12 @@ def open_rootfs(path: str, limits: Limits = DEFAULT) -> Iterator[Archive]:
 
 
 class _Sqfs2tarOutput(ByteStream):
-    """The output of sqfs2tar, with a limit on the processor time for each byte of the file and the output.
+    """The output of sqfs2tar.
 
-    sqfs2tar searches hard links among all names in quadratic time. In a hostile file of a few bytes,
-    directories with the same inode can have any number of names.
+    The limit on its processor time grows with the size of the file and of the output.
+
+    sqfs2tar searches all names for hard links in quadratic time. A hostile file of a few bytes can have any
+    number of names, because several directories can share an inode.
     """
 
     def __init__(self, path: str, reader: program.Program, limits: Limits, size: int, data_size: int) -> None:

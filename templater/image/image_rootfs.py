@@ -75,7 +75,7 @@ class ImageRootfs(MemoryRootfs):
         return created * _NAME_BYTES + memory_of(above)
 
     def forget_directories(self) -> None:
-        """End the fast lookup of names: ``rename`` would make it wrong."""
+        """Disable the fast lookup of names, because ``rename`` would make its results wrong."""
         self._directories.clear()
 
     def entry(self, path: str) -> Entry | None:

@@ -101,13 +101,13 @@ def publication(
 
 
 def stale_of(path: str) -> dict[str, str]:
-    """Return the properties of an instance's metadata.yaml that publishing would drop."""
+    """Return the image properties in an instance's metadata.yaml that publishing would drop."""
     found = properties_of(path)
     return {name: found[name] for name in STALE if name in found}
 
 
 def properties_of(path: str) -> dict[str, str]:
-    """Return the properties of an instance's metadata.yaml."""
+    """Return the image properties in an instance's metadata.yaml."""
     with Root(path) as root:
         if root.entry("/" + METADATA) is None:
             return {}

@@ -1,4 +1,4 @@
-"""The SRC of running instances: ``incus:[REMOTE:]NAME`` and ``lxd:[REMOTE:]NAME``."""
+"""The form of SRC for running instances: ``incus:[REMOTE:]NAME`` or ``lxd:[REMOTE:]NAME``."""
 
 from __future__ import annotations
 

@@ -421,7 +421,7 @@ class _Description:
         devices: Mapping[str, Any],
         profiles: tuple[Profile, ...] | None,
     ) -> Expanded | None:
-        """Return facts about the expanded keys, or None if `layers` has returned every profile."""
+        """Return facts about the expanded keys, or None if the contents of all profiles are known."""
         names = tuple(profile.name for profile in self.profiles())
         if profiles is None and not {"expanded_config", "expanded_devices"}.isdisjoint(self.value):
             return Expanded(names, frozenset(config), frozenset(devices))

@@ -1,4 +1,6 @@
-"""Openers of SRC: an image, an instance directory or folder, a running instance, a backup, a definition."""
+"""Functions that open SRC: an image, an instance directory or folder, a running instance, a backup, a
+definition.
+"""
 
 from __future__ import annotations
 

@@ -389,7 +389,10 @@ def counted(fixes: Fixes, verb: str) -> str:
 
 
 def explain(id: str) -> str:
-    """Return the page about a check, or for ``list`` all checks. Raises UsageError for an unknown id."""
+    """Return the page about a check, or the list of all checks if the id is ``list``.
+
+    Raises UsageError for an unknown id.
+    """
     from ...checks.finding import all_checks, page
     from ...model.errors import UsageError
     from ...pongo2.syntax.hints import did_you_mean

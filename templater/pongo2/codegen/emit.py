@@ -1,4 +1,4 @@
-"""Conversion of the parsed tree into the nodes that the code generator takes (see ``nodes``)."""
+"""Conversion of the parsed tree into the nodes from which code is generated (see ``nodes``)."""
 
 from collections.abc import Iterator, Sequence
 

@@ -1,4 +1,8 @@
-"""``{% for key[, value] in expression [reversed] [sorted] %} … [{% empty %} …] {% endfor %}``: loop."""
+"""``{% for name in expression %}``: repeat a body for each item.
+
+The whole syntax is ``{% for key[, value] in expression [reversed] [sorted] %} … [{% empty %} …] {% endfor
+%}``.
+"""
 
 from ..syntax.tree import For
 from . import tag

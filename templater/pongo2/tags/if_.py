@@ -1,4 +1,4 @@
-"""``{% if condition %} … [{% elif condition %} …] [{% else %} …] {% endif %}``."""
+"""``{% if condition %} … [{% elif condition %} …] [{% else %} …] {% endif %}``: choose a body."""
 
 from ..syntax.tree import If
 from . import tag

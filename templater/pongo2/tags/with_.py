@@ -1,4 +1,7 @@
-"""``{% with a=1 b=x %} … {% endwith %}``, or in the older syntax ``{% with 1 as a x as b %}``."""
+"""``{% with a=1 b=x %} … {% endwith %}``: bind names in a body.
+
+The older syntax is ``{% with 1 as a x as b %}``.
+"""
 
 from ..syntax.tree import With
 from . import tag

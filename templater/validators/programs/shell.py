@@ -1,4 +1,4 @@
-"""Shells, which read a script without running it."""
+"""Shells, which check the syntax of a script without running it."""
 
 from __future__ import annotations
 
