@@ -57,7 +57,7 @@ def recorded(case, trigger):
     return sorted(lines, key=lambda line: line.split(" ", 3)[3])
 
 
-def test_golden_files_match_the_output_of_the_real_engine(update):
+def test_the_golden_files_match_the_output_of_the_real_pongo2(update):
     try:
         program = program_for("v4")
     except Unavailable as reason:
@@ -80,7 +80,7 @@ def test_every_sample_image_and_instance_has_a_golden_file():
 
 
 @pytest.mark.parametrize(("case", "trigger"), LIFE)
-def test_a_plan_matches_the_output_of_the_real_engine(case, trigger):
+def test_the_output_of_a_plan_matches_that_of_the_real_pongo2(case, trigger):
     changes = planned(case, trigger).changes
     assert manifest(changes) == recorded(case, trigger)
     for change in changes:

@@ -88,7 +88,7 @@ def test_backports_zstd_is_a_dependency_only_before_python_3_14():
     ]  # fmt: skip
 
 
-def test_the_console_commands_start():
+def test_the_installed_console_commands_start():
     module, function = PROJECT["scripts"]["image-templater"].split(":")
     code = (
         f"import sys; sys.argv[1:] = ['--version']; from {module} import {function}; sys.exit({function}())"

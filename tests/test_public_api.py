@@ -98,7 +98,7 @@ def test_the_package_is_an_ordinary_module_and_tests_can_patch_its_functions():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_an_unknown_public_name_is_an_attribute_error():
+def test_importing_an_unknown_public_name_gives_an_attribute_error():
     with pytest.raises(AttributeError, match="nosuch"):
         templater.nosuch
 
@@ -115,7 +115,7 @@ def test_every_file_argument_accepts_a_path_object(tmp_path):
     assert repr(planned) == f"Plan('n1', ('create', 'start'), {len(planned.changes)} changes)"
 
 
-def test_a_path_in_place_of_an_opened_object_is_a_usage_error():
+def test_a_path_in_place_of_an_opened_image_or_rootfs_is_a_usage_error():
     image, instance = templater.open_image(ROOT / "sample-images" / "alpine"), templater.read_instance()
     with pytest.raises(templater.TemplaterError, match="is not an image") as refused:
         templater.plan("sample-images/alpine", instance)

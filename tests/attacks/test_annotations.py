@@ -248,13 +248,13 @@ def test_unprivileged_users_can_use_their_own_image_sources(bundle):
 # --- names swapped during the run
 
 
-def test_an_image_swapped_for_a_link_after_its_check_is_refused(hook, bundle, monkeypatch, capfd):
+def test_an_image_that_is_replaced_by_a_link_after_its_check_is_refused(hook, bundle, monkeypatch, capfd):
     swap_after(monkeypatch, os.path, "realpath", bundle)
     check_refused(hook, bundle, source=f"{bundle.parent}/images/web")
     assert "symlink" in capfd.readouterr().err
 
 
-def test_a_parent_folder_swapped_for_a_link_is_refused(hook, bundle, monkeypatch):
+def test_a_parent_folder_that_is_replaced_by_a_link_is_refused(hook, bundle, monkeypatch):
     lay(bundle.parent / "images/group/web", IMAGE)
     lay(bundle.parent / "elsewhere/web", IMAGE)
     real = os.path.realpath
@@ -271,13 +271,13 @@ def test_a_parent_folder_swapped_for_a_link_is_refused(hook, bundle, monkeypatch
     check_refused(hook, bundle, source=f"{bundle.parent}/images/group/web")
 
 
-def test_an_image_swapped_after_opening_is_not_used(hook, bundle, monkeypatch):
+def test_an_image_that_is_replaced_after_opening_is_not_used(hook, bundle, monkeypatch):
     swap_after(monkeypatch, run.StateDirectory, "lock", bundle)
     assert hook(source=f"{bundle.parent}/images/web") == 0
     assert hostname(bundle) == "inside"
 
 
-def test_a_swapped_description_is_not_read(hook, bundle, monkeypatch):
+def test_a_description_that_changes_after_it_was_read_is_not_read_again(hook, bundle, monkeypatch):
     source, folder = lay(bundle.parent / "images/plain", IMAGE), bundle.parent / "descriptions"
     lock = run.StateDirectory.lock
 

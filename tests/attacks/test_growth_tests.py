@@ -61,7 +61,7 @@ def test_many_expectations_in_a_test_file_are_read_in_linear_time(tmp_path: Path
 
 
 @pytest.mark.slow
-def test_many_merged_mappings_are_read_in_linear_time(tmp_path: Path) -> None:
+def test_many_yaml_merge_keys_in_a_test_file_are_read_in_linear_time(tmp_path: Path) -> None:
     merged = ", ".join(f"{{user.k{number}: a}}" for number in range(40_000))
     (case,) = read(tmp_path, f"config: {{<<: [{merged}, {{user.k7: b}}], user.k8: c}}", EXPECT)
     config = case.instance.config

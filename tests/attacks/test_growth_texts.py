@@ -38,20 +38,20 @@ def test_attack_51_each_of_many_metadata_errors_names_its_line(rules: Rules) -> 
 
 
 @pytest.mark.slow
-def test_attack_53_duplicate_keys_late_in_a_file_take_linear_time() -> None:
+def test_attack_53_many_duplicate_keys_at_the_end_of_a_file_take_linear_time() -> None:
     metadata = read_metadata(source("\n" * 400_000 + "properties:\n" + "  a: 1\n" * 20_000))
     assert len(metadata.findings) == 19_999
     assert metadata.findings[-1].span.line == 420_001
 
 
 @pytest.mark.slow
-def test_many_merged_mappings_take_linear_time() -> None:
+def test_many_yaml_merge_keys_are_read_in_linear_time() -> None:
     keys = "".join(f"  a{number}: 1\n" for number in range(30_000))
     text = f"name: c1\nconfig:\n{keys}" + "  <<: {}\n" * 15_000
     assert len(read_instance(Source("c1.yaml", text)).config) == 30_000
 
 
-def test_the_first_merged_mapping_wins_and_direct_keys_override_it() -> None:
+def test_the_first_yaml_merge_key_takes_precedence_and_direct_keys_override_it() -> None:
     text = "config:\n  a: own\n  <<: {a: first, b: first}\n  <<: [{b: second, c: second}, {c: third, d: third}]\n"
     config = read_instance(Source("c1.yaml", text)).config
     assert list(config.items()) == [("c", "second"), ("d", "third"), ("b", "first"), ("a", "own")]

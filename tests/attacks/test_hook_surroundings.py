@@ -647,7 +647,7 @@ def test_a_hook_above_its_memory_limit_gives_one_clear_error(bundle: Path) -> No
     assert "templater: the hook needs more than 1024 MiB of memory" in answer.stderr
 
 
-def test_a_rule_with_many_properties_and_triggers_renders(bundle: Path) -> None:
+def test_a_hook_renders_a_rule_with_many_properties_and_triggers(bundle: Path) -> None:
     properties = "".join(f"      p{n}: v\n" for n in range(100))
     rules(
         bundle,

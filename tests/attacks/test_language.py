@@ -141,7 +141,9 @@ def test_attack_37_a_tag_in_a_comment_is_not_parsed(
         "{{ config['__class__'] }}", "{{ [].append }}", "{{ ().__class__ }}", "{{ {}.get }}",
     ],
 )  # fmt: skip
-def test_attack_38_no_python_object_reaches_a_file(machine: Machine, text: str, dialect: Dialect) -> None:
+def test_attack_38_no_rendered_file_contains_a_python_object(
+    machine: Machine, text: str, dialect: Dialect
+) -> None:
     made = machine.planned(f"[{text}]", dialect, a="b")
     for change in made.changes:
         if change.error is None:
@@ -172,7 +174,7 @@ def test_attack_38_no_python_object_reaches_a_file(machine: Machine, text: str, 
         "{{ container.% }}",
     ],
 )
-def test_attack_39_a_go_method_name_renders_as_plain_text_or_gives_an_error_with_a_position(
+def test_attack_39_a_go_method_name_renders_as_text_or_gives_an_error_with_a_position(
     machine: Machine, name: str, form: str, dialect: Dialect
 ) -> None:
     (change,) = machine.planned(form.replace("%", name), dialect).changes
@@ -248,7 +250,7 @@ ARITHMETIC = {
 
 
 @pytest.mark.parametrize("text", ARITHMETIC)
-def test_attack_43_extreme_numbers_render_as_in_go_or_give_an_error_with_a_line_number(
+def test_attack_43_extreme_numbers_render_as_in_go_or_give_an_error_with_a_line(
     machine: Machine, text: str
 ) -> None:
     wanted = ARITHMETIC[text]
@@ -284,7 +286,7 @@ def test_attack_45_unfinished_syntax_is_reported_with_line_and_column(
 
 
 @DIALECTS
-def test_attack_45_closing_the_daemons_autoescape_block_enables_autoescape(
+def test_attack_45_a_template_that_closes_the_autoescape_block_of_the_daemon_enables_escaping(
     machine: Machine, dialect: Dialect
 ) -> None:
     """As in the daemons, text after ``{% endautoescape %}`` is outside of their ``autoescape off``."""

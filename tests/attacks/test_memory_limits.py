@@ -80,7 +80,7 @@ def test_an_audit_stores_template_data_only_up_to_its_limit(image):
     assert "more than 20000 bytes in total" in str(refused.error)
 
 
-def test_an_audit_of_a_directory_counts_its_names(tmp_path, capsys, monkeypatch):
+def test_an_audit_of_a_directory_applies_the_limit_on_names(tmp_path, capsys, monkeypatch):
     path = folder(tmp_path / "image", ("metadata.yaml", METADATA.encode()), ("rootfs/etc/a", b""))
     assert main(["audit", path, "--limit", "members=2"]) == 1
     assert "more than 2 files and directories" in capsys.readouterr().out

@@ -76,7 +76,7 @@ def test_attack_35_an_existing_file_keeps_its_mode(scene):
 
 
 @pytest.mark.parametrize("mask", [0, 0o077, pytest.param(0o777, marks=as_root)])
-def test_attack_36_the_umask_has_no_effect(scene, mask):
+def test_attack_36_the_umask_does_not_change_the_written_modes(scene, mask):
     before = os.umask(mask)
     try:
         scene.write({"/srv/a/x": "1", "/etc/hosts": "2"}, mode="0666")

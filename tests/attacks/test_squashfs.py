@@ -133,7 +133,7 @@ def many_names(path: Path, directories: int) -> str:
     return squashfs(path, inodes, names + top)
 
 
-def test_the_number_of_names_has_a_limit(tmp_path: Path) -> None:
+def test_the_number_of_names_in_a_squashfs_file_has_a_limit(tmp_path: Path) -> None:
     path = many_names(tmp_path / "i.squashfs", 4)
     check_directories(path, DEFAULT._replace(members=1028))
     with pytest.raises(LimitError, match="has more than 1027 members"):

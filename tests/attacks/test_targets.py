@@ -31,7 +31,7 @@ def test_attack_02_the_root_is_refused_as_target(scene, path):
 @pytest.mark.parametrize(
     "path", ["etc/hosts", "//etc//hosts", "/etc/./hosts", "/etc/hosts/", "/no/../etc/hosts"]
 )
-def test_attack_02_target_paths_are_cleaned_as_in_the_daemons(scene, path):
+def test_attack_02_target_paths_are_normalised_as_in_the_daemons(scene, path):
     scene.write({path: "new"})
     assert scene.text("etc/hosts") == "new"
 

@@ -105,7 +105,7 @@ def test_rules_with_targets_behind_long_links_are_planned_within_seconds(tail: s
     assert all(change.error is not None for change in changes)
 
 
-def test_a_resolved_path_above_the_kernels_limit_is_refused() -> None:
+def test_a_resolved_path_above_the_path_limit_of_the_kernel_is_refused() -> None:
     found = resolving.resolve(
         MemoryRootfs({"/l": Entry(SYMLINK, target="d" * 200 + "/x" * 1900)}), "/l/" + "y/" * 100 + "z"
     )
@@ -114,7 +114,7 @@ def test_a_resolved_path_above_the_kernels_limit_is_refused() -> None:
 
 
 @pytest.mark.parametrize("host", ["incus", "incus-6.0", "lxd", "lxd-6.7", "all"])
-def test_the_name_of_a_template_can_have_any_length(
+def test_a_template_with_a_very_long_name_causes_no_traceback(
     host: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     rule = METADATA + b"templates:\n  /etc/x: {when: [create], template: " + b"n" * 1000 + b"}\n"

@@ -38,7 +38,7 @@ CLI = REPOSITORY / "templater/cli/commands"
 
 
 @pytest.mark.slow
-def test_every_engine_gives_the_same_bytes():
+def test_every_benchmarked_template_engine_gives_the_same_bytes():
     comparison = Comparison(list(CASES), rounds=0)
     assert not comparison.wrong
     assert comparison.cases == list(CASES)
@@ -46,7 +46,7 @@ def test_every_engine_gives_the_same_bytes():
 
 
 @pytest.mark.slow
-def test_a_case_with_different_engine_outputs_is_reported_and_not_measured():
+def test_a_benchmark_case_with_different_engine_outputs_is_reported_and_not_measured():
     odd = CASES[0]._replace(name="odd", jinja="{{ container.name|upper }}")
     comparison = Comparison([odd, CASES[1]], rounds=0)
     assert comparison.cases == [CASES[1]]

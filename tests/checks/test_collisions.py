@@ -30,7 +30,7 @@ def test_different_targets_have_no_finding(one, other):
     assert not two(one, other)
 
 
-def test_rules_with_different_triggers_do_not_collide():
+def test_two_rules_for_one_file_with_different_triggers_have_no_finding():
     assert not two("/etc/a", "/etc//a", when=("create", "rename"))
 
 

@@ -56,7 +56,7 @@ def test_an_ordinary_disk_has_no_finding():
 
 
 @pytest.mark.parametrize("form", ["unified", "directory", "split"])
-def test_the_disk_is_read_in_every_image_format(tmp_path: Path, form: str):
+def test_a_virtual_machine_disk_is_checked_in_every_image_format(tmp_path: Path, form: str):
     disk = qcow2(b"/etc/shadow")
     rootfs = None
     if form == "unified":
@@ -120,7 +120,7 @@ def test_a_second_file_that_is_only_a_text_description_of_a_disk_is_a_high_findi
 
 
 @pytest.mark.skipif(shutil.which("qemu-img") is None, reason="NOT RUN: needs qemu-img")
-def test_a_backing_file_made_by_qemu_img_is_found(tmp_path: Path):
+def test_a_backing_file_that_qemu_img_sets_is_found(tmp_path: Path):
     (tmp_path / "base.raw").write_bytes(bytes(1 << 20))
     words = ["qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", "base.raw", "rootfs.img"]
     subprocess.run(words, cwd=tmp_path, check=True)

@@ -19,7 +19,7 @@ CHECK = "layout"
         ("backup.yaml", "CVE-2026-63125"),
     ],
 )
-def test_attack_06_10_11_a_link_that_daemons_have_followed_is_a_critical_finding(name, advisory):
+def test_attack_06_10_11_a_link_that_vulnerable_daemons_follow_is_a_critical_finding(name, advisory):
     image = an_image(names=[a_link(name, "/")])
     assert severities(CHECK, image) == ["critical"]
     assert advisories(CHECK, image) == {advisory}
@@ -29,12 +29,12 @@ def test_attack_11_a_metadata_yaml_that_is_a_fifo_is_a_critical_finding():
     assert severities(CHECK, an_image(names=[a_special("metadata.yaml", FIFO)])) == ["critical"]
 
 
-def test_attack_58_a_directory_replaced_by_a_link_gives_two_findings():
+def test_attack_58_a_directory_that_a_link_replaces_gives_two_findings():
     image = an_image(names=[a_folder("rootfs"), a_link("rootfs", "/")])
     assert severities(CHECK, image) == ["critical", "critical"]
 
 
-def test_attack_58_a_metadata_yaml_replaced_by_a_link_is_found():
+def test_attack_58_a_metadata_yaml_that_a_link_replaces_is_found():
     messages = [
         m
         for _, _, m in observed(
@@ -110,13 +110,13 @@ def test_attack_60_a_link_or_special_file_next_to_the_rootfs_is_a_high_finding(n
         "tpm.vtpm",
     ],
 )
-def test_a_file_with_a_name_that_daemons_use_is_a_high_finding(name):
+def test_a_file_with_a_name_that_the_daemons_themselves_use_is_a_high_finding(name):
     assert severities(CHECK, an_image(names=[name])) == ["high"]
     assert severities(CHECK, an_image(names=[f"docs/{name}"])) == []
 
 
 @pytest.mark.parametrize("name", ["README", "tests", ".gitignore", "Makefile"])
-def test_any_other_file_next_to_the_rootfs_is_an_info_finding(name):
+def test_an_unknown_file_next_to_the_rootfs_is_an_info_finding(name):
     assert severities(CHECK, an_image(names=[name])) == ["info"]
 
 

@@ -25,7 +25,7 @@ def test_a_template_name_that_looks_like_another_template_name_is_reported(name,
     assert spelled in message
 
 
-def test_the_template_name_of_a_rule_is_compared_too():
+def test_a_template_name_in_a_rule_that_looks_like_another_name_is_reported():
     metadata = rules('/etc/a: {when: [create], template: "h\u043ests.tpl"}')
     assert len(observed(CHECK, an_image(metadata, {"hosts.tpl": ""}))) == 1
 

@@ -49,7 +49,7 @@ def commands(image: str, folder: Path) -> list[list[str]]:
         (FACTS + "templates: {/etc/a: {when: start, template: a}}\n", "metadata.yaml:3:"),
     ],
 )
-def test_an_image_that_every_daemon_refuses_is_not_written(
+def test_a_build_refuses_to_write_an_image_that_every_daemon_refuses(
     tmp_path: Path, metadata: str, says: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Recorded of Incus: imports without facts fail, and a null entry makes the start panic."""
@@ -61,7 +61,7 @@ def test_an_image_that_every_daemon_refuses_is_not_written(
         assert not (tmp_path / "out.tar").exists()
 
 
-def test_other_problems_are_warnings_with_the_text_of_audit(
+def test_a_build_reports_other_problems_as_warnings_with_the_audit_text(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     rules = (
@@ -91,7 +91,9 @@ def test_a_duplicate_key_that_only_incus_7_refuses_is_a_warning(
     assert "warning: " in capfd.readouterr().err
 
 
-def test_an_image_without_problems_has_no_warnings(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_building_an_image_without_problems_gives_no_warnings(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     image = directory(tmp_path, FACTS + "templates: {/etc/a: {when: [create], template: a}}\n", a="x")
     for words in commands(image, tmp_path):
         assert main([*words, "--reuse"]) == 0

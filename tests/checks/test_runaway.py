@@ -21,7 +21,7 @@ RULE = rules("/etc/a: {when: [create], template: t}")
         '{{ "x"|ljust:2000000000 }}',
     ],
 )
-def test_attack_40_41_42_an_endless_render_is_found_once(text):
+def test_attack_40_41_42_a_template_that_never_ends_gives_one_finding(text):
     assert severities(CHECK, an_image(RULE, {"t": text})) == ["high"]
 
 

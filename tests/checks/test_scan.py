@@ -145,7 +145,7 @@ def test_an_invalid_second_file_is_a_usage_error(tmp_path, capfd):
         assert said in capfd.readouterr().err
 
 
-def test_audit_writes_nothing_and_follows_no_links(tmp_path):
+def test_the_audit_command_writes_nothing_and_follows_no_links(tmp_path):
     before = sorted(tmp_path.iterdir())
     archive = hostile(tmp_path / "x.tar")
     audit(scan_image(archive))
@@ -159,7 +159,7 @@ def test_the_exit_code_depends_on_the_severity(capfd):
 
 
 @pytest.mark.parametrize("packed", [False, True])
-def test_audit_reports_that_a_path_without_metadata_is_not_an_image(packed, tmp_path, capfd):
+def test_the_audit_command_reports_that_a_path_without_metadata_is_not_an_image(packed, tmp_path, capfd):
     """A folder one level too high, ``metadata.yml``, the second file of a split image."""
     image = tmp_path / "image"
     (image / "rootfs").mkdir(parents=True)
@@ -185,7 +185,7 @@ def test_the_at_least_option_hides_less_severe_findings(capfd):
     assert {finding["severity"] for finding in found} == {"critical"}
 
 
-def test_sarif_can_be_read_by_code_scanning(capfd):
+def test_a_sarif_report_has_the_form_that_github_code_scanning_reads(capfd):
     main(["audit", str(BROKEN), "--report", "sarif"])
     document = json.loads(capfd.readouterr().out)
     assert document["version"] == "2.1.0"

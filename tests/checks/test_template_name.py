@@ -14,7 +14,7 @@ def test_attack_05_a_template_name_that_is_a_path_is_a_critical_finding(name):
     assert advisories(CHECK, image) == {"CVE-2026-23954"}
 
 
-def test_attack_05_a_missing_template_name_is_less_severe():
+def test_attack_05_a_missing_template_name_is_a_less_severe_finding():
     image = an_image(rules("/etc/a: {when: [create]}"))
     assert severities(CHECK, image) == ["medium"]
     assert advisories(CHECK, image) == {""}

@@ -163,7 +163,7 @@ class TestBadImages:
         assert (code, [text for text in says if text not in said]) == (applied, []), said
         assert fingerprint(rootfs) == before
 
-    def test_diff_does_not_change_the_root_filesystem(
+    def test_the_diff_command_does_not_change_the_root_filesystem(
         self, make, previewed, applied, says, tmp_path, rootfs, capfd
     ):
         before = fingerprint(rootfs)

@@ -17,6 +17,6 @@ def test_a_build_warning_names_at_most_five_files_whose_acls_were_removed(count,
     assert capfd.readouterr().err.startswith(warning)
 
 
-def test_an_image_without_acls_has_no_warning(capfd):
+def test_building_an_image_without_acls_gives_no_warning(capfd):
     report(Built(("a.tar",), 5, "f" * 64, 3), as_json=False)
     assert "warning" not in capfd.readouterr().err

@@ -125,7 +125,7 @@ def test_a_templater_toml_that_is_not_a_file_is_an_error(parts, capsys, kind):
     assert f"'image/templater.toml' is a {kind}, not a regular file" in capsys.readouterr().err
 
 
-def test_each_unused_ignore_is_reported_up_to_the_maximum_number_of_ignores(parts, capsys):
+def test_each_unused_ignore_entry_is_reported_up_to_the_maximum_number_of_entries(parts, capsys):
     (parts / "image/templater.toml").write_text('[[ignore]]\nid = "mode"\n' * MAX_IGNORES)
     assert main(["check", "image"]) == 1
     assert capsys.readouterr().err == f"image: {MAX_IGNORES} warnings\n"
@@ -133,7 +133,7 @@ def test_each_unused_ignore_is_reported_up_to_the_maximum_number_of_ignores(part
 
 @pytest.mark.slow
 @pytest.mark.parametrize("report", ["text", "json", "sarif", "junit", "github", "gitlab"])
-def test_ten_thousand_mistakes_are_counted_and_only_some_are_shown(parts, capsys, report):
+def test_ten_thousand_mistakes_are_counted_but_only_some_are_shown(parts, capsys, report):
     rules = "".join(f"  /etc/f{n}: {{when: [boot], template: t{n % 100}}}\n" for n in range(10_000))
     (parts / "image/metadata.yaml").write_text(METADATA.partition("  /etc")[0] + rules)
     for n in range(100):

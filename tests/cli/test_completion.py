@@ -83,7 +83,7 @@ def test_completion_splits_a_command_line_into_words(line, words):
         ("t preview a:b ", ""),
     ],
 )
-def test_bash_replaces_only_the_text_after_the_last_word_break(line, replaced):
+def test_completion_in_bash_replaces_only_the_text_after_the_last_word_break(line, replaced):
     found = split(line, BREAKS)
     assert found.words[-1][found.start :] == replaced
 

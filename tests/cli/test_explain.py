@@ -50,7 +50,7 @@ def test_control_characters_of_values_and_names_are_escaped(image, run):
     assert "\x1b" not in out
 
 
-def test_an_explanation_of_a_condition_shows_no_configuration_value(image, run):
+def test_explain_shows_no_configuration_value_in_a_condition(image, run):
     """A key that the template computes from a value can be the value itself."""
     condition = '{% if config_get("user.secret", "") == "hunter2" %}yes{% endif %}'
     secret = 'config["user.secret"]'
@@ -99,7 +99,7 @@ def test_explain_fails_for_a_template_that_exceeds_a_limit_as_preview_does(image
     assert "the template takes more than 1000 steps" in out
 
 
-def test_a_rule_without_a_valid_path_is_explained_as_failed(image, run):
+def test_explain_shows_a_rule_without_a_valid_path_as_failed(image, run):
     folder = image("x", "templates:\n  /../a: {when: [create], template: a.tpl}\n  /etc/n: null\n")
     code, out, _ = explained(run, folder)
     assert code == 5

@@ -325,7 +325,7 @@ def attacked(tmp_path, run):
     return file
 
 
-def test_no_text_of_an_image_or_an_instance_becomes_html(attacked):
+def test_the_report_escapes_every_text_of_an_image_or_an_instance(attacked):
     text = attacked.read_text("utf-8")
     root = assert_safe(text)
     assert len(PAYLOADS) >= 40

@@ -46,7 +46,7 @@ def test_a_mode_is_octal_with_three_digits_or_a_leading_zero(image, typed, mode)
     assert typed(*creation(image, "--mode", mode), given=b"x")[0] == 0
 
 
-def test_a_new_template_that_the_daemons_cannot_compile_is_a_warning(image, typed):
+def test_adding_a_template_that_the_daemons_cannot_compile_gives_a_warning(image, typed):
     code, _, said = typed(*creation(image), given=b"{{ a|nosuch }}")
     assert code == 0 and (image / "templates/motd.tpl").read_bytes() == b"{{ a|nosuch }}"
     assert "warning: " in said and "unknown filter 'nosuch'" in said
@@ -259,12 +259,12 @@ def test_the_help_of_a_command_marks_optional_arguments(typed):
     assert "KEY VALUE" in typed("image", "set-property", "--help")[1].partition("\n")[0]
 
 
-def test_the_total_template_limit_applies_to_folders(image, typed):
+def test_the_limit_on_total_template_size_applies_to_image_directories(image, typed):
     code, _, said = typed("preview", image, "--limit", "templates=10")
     assert (code, "its templates have more than 10 bytes" in said) == (4, True)
 
 
-def test_metadata_is_refused_as_a_profile(image, typed):
+def test_a_metadata_file_is_refused_as_a_profile(image, typed):
     code, _, said = typed("preview", image, "-p", image / "metadata.yaml")
     assert (code, "an image's metadata.yaml, not a profile" in said) == (2, True)
 

@@ -36,7 +36,7 @@ def several(incus):  # noqa: F811
     return incus
 
 
-def test_diff_of_all_instances_prints_a_line_for_each_instance(several, run):
+def test_a_diff_of_all_instances_prints_a_line_for_each_instance(several, run):
     code, out, err = run("diff", "incus:")
     lines = out.splitlines()
     assert code == 2
@@ -63,14 +63,14 @@ def test_an_unknown_filter_is_a_usage_error(several, run):
     assert code == 2 and "unknown key 'foo' of a filter" in err
 
 
-def test_diff_of_all_instances_as_json_prints_one_object_per_line(several, run):
+def test_a_diff_of_all_instances_as_json_prints_one_object_per_line(several, run):
     _code, out, _err = run("diff", "incus:", "--json")
     found = [json.loads(line) for line in out.splitlines()]
     assert [each["instance"] for each in found] == ["bad-json", "c1", "gone", "oci", "stopped"]
     assert found[0]["error"]["kind"] == "input" and found[1]["files"][0]["verdict"] == "not rewritten"
 
 
-def test_diff_of_one_instance_is_a_patch(incus, run):  # noqa: F811
+def test_a_diff_of_one_instance_prints_a_patch(incus, run):  # noqa: F811
     code, out, err = run("diff", "incus:c1")
     assert code == 0 and "+++ b/srv/deep/file" in out
     assert "note: predicting incus-debian: the daemon is Incus 6.0.4 on Debian (see --as)" in err
@@ -83,12 +83,12 @@ def test_the_as_option_selects_the_predicted_host(incus, run):  # noqa: F811
     assert "# /srv/deep/file: new, 0:0 0644" in out
 
 
-def test_the_host_none_shows_templaters_own_result(incus, run):  # noqa: F811
+def test_the_host_none_shows_the_result_of_templater_itself(incus, run):  # noqa: F811
     code, out, _err = run("diff", "incus:c1", "--as", "none")
     assert code == 0 and "# /srv/deep/file: new, 33:34 0604" in out
 
 
-def test_diff_with_a_changed_key_says_that_no_template_reads_the_key(incus, run):  # noqa: F811
+def test_a_diff_with_a_changed_key_says_that_no_template_reads_the_key(incus, run):  # noqa: F811
     code, _out, err = run("diff", "incus:c1", "--set", "user.foo=other")
     assert code == 0 and "no template reads 'user.foo'" in err
 
@@ -145,7 +145,7 @@ def test_a_wrong_command_line_gives_one_clear_error(incus, run, words, text):  #
     assert code == 2 and out == "" and text in err
 
 
-def test_a_missing_daemon_is_one_clear_error(run, monkeypatch, tmp_path):
+def test_a_missing_daemon_gives_one_clear_error(run, monkeypatch, tmp_path):
     monkeypatch.setenv("INCUS_SOCKET", str(tmp_path / "socket"))
     code, _out, err = run("diff", "incus:")
     assert code == 2 and "does not exist" in err

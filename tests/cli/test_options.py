@@ -46,7 +46,7 @@ def test_the_instance_description_in_an_instance_directory_is_used(directory):
     assert instance.notes == (f"using the instance of '{directory}/instance.yaml'",)
 
 
-def test_reading_an_instance_directory_writes_nothing(directory):
+def test_a_preview_of_an_instance_directory_writes_nothing(directory):
     (directory / ".templater" / "state").unlink()
     (directory / ".templater").rmdir()
     assert described().read(open_source(directory)).name == "s1"
@@ -60,7 +60,7 @@ def test_an_instance_option_replaces_the_description_in_an_instance_directory(di
     assert (web.name, web.notes) == ("web", ())
 
 
-def test_a_link_in_an_instance_directory_is_not_followed(directory):
+def test_a_link_in_place_of_an_instance_description_is_not_followed(directory):
     (directory / "other.yaml").write_text("name: other\n")
     (directory / "instance.yaml").unlink()
     (directory / "instance.yaml").symlink_to(directory / "other.yaml")

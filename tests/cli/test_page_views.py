@@ -148,7 +148,7 @@ def test_the_page_shows_the_findings_of_the_check_command():
     assert re.search(r'href="#[^"]*file=%2Fetc%2Ffilter"', answer["findings"])
 
 
-def test_long_files_are_shortened_unless_all_lines_are_requested(tmp_path):
+def test_the_page_shortens_long_files_unless_all_lines_are_requested(tmp_path):
     lines = "".join(f"line {number}\n" for number in range(3000))
     image = an_image(tmp_path / "image", {"/etc/a": {"when": ["create"], "template": "t"}}, {"t": lines})
     page = Page(image)
@@ -160,7 +160,7 @@ def test_long_files_are_shortened_unless_all_lines_are_requested(tmp_path):
     assert "line 2999" in page.views.answer(json.dumps(question).encode())[1]["file"]
 
 
-def test_the_view_shows_an_error_for_a_template_that_exceeds_a_limit(tmp_path):
+def test_the_page_shows_an_error_for_a_template_that_exceeds_a_limit(tmp_path):
     rules = {"/etc/a": {"when": ["create"], "template": "t"}}
     image = an_image(tmp_path / "image", rules, {"t": "{% for a in 'aaaaaaaaaa' %}{{ a }}{% endfor %}"})
     assert "more than 3 steps" in Page(image, steps=3).ask()["file text"].replace("\n", " ")
@@ -171,12 +171,12 @@ def test_the_view_shows_an_error_for_a_template_that_exceeds_a_limit(tmp_path):
     [[], None, {"name": 1}, {"type": "x"}, {"config": []}, {"config": {"a": 1}}, {"profiles": {}}, {"profiles": [1]},
      {"profiles": [{"name": "a", "on": 1}]}, {"profiles": [{"name": "a"}, {"name": "a"}]}],
 )  # fmt: skip
-def test_malformed_edits_are_refused(data):
+def test_the_page_refuses_malformed_edits(data):
     with pytest.raises(UsageError):
         parse_edits(data)
 
 
-def test_edits_change_a_copy_of_the_instance():
+def test_edits_on_the_page_change_only_a_copy_of_the_instance():
     given = Instance(
         "a", config={"k": "1", "l": "2"}, profiles=(Profile("p", {"x": "1"}), Profile("q", {"x": "2"}))
     )

@@ -90,7 +90,7 @@ def test_an_instance_directory_runs_its_recorded_trigger(run, image):
         assert f"note: triggers {','.join(triggers)}: the next start" in err
 
 
-def test_diff_of_an_existing_instance_shows_its_next_start(run, image, tmp_path):
+def test_the_diff_of_an_existing_instance_shows_its_next_start(run, image, tmp_path):
     description = write(tmp_path / "web1.yaml", EXISTING)
     code, out, err = run("diff", image, image / "rootfs", "-i", description)
     assert (code, "+++ b/etc/started" in out, "+++ b/etc/created" in out) == (0, True, False)
@@ -214,7 +214,7 @@ def test_reports_name_each_known_difference_between_the_host_and_templater(run, 
     assert name in (SAMPLES.parent / "docs/differences.md").read_text()
 
 
-def test_assumptions_are_printed_on_stderr(run):
+def test_notes_about_assumptions_are_printed_on_stderr(run):
     _, out, err = run(
         "preview",
         SAMPLES / "debian-cloud",

@@ -37,7 +37,7 @@ def test_a_preview_folder_omits_an_existing_file_with_a_create_only_rule(tmp_pat
     assert sorted(os.listdir(tmp_path / "tree/etc/app")) == ["app.conf", "secret.env"]
 
 
-def test_the_umask_has_no_effect(tmp_path):
+def test_the_umask_does_not_change_the_written_modes(tmp_path):
     old = os.umask(0o077)
     try:
         preview(PERMISSIONS, "-t", "create", "-o", tmp_path / "tree")
@@ -82,7 +82,7 @@ def test_preview_refuses_to_write_to_a_folder_that_is_not_empty(tmp_path, capfd)
 
 
 @pytest.mark.parametrize("target", ["file/tree", "nosuch/files.tar"])
-def test_an_unwritable_output_is_reported(target, tmp_path, capfd):
+def test_an_output_path_that_cannot_be_written_is_reported(target, tmp_path, capfd):
     (tmp_path / "file").write_text("no folder")
     assert preview(PERMISSIONS, "-o", tmp_path / target) == 6
     assert str(tmp_path / target.split("/")[0]) in capfd.readouterr().err

@@ -95,7 +95,7 @@ def test_a_change_outside_the_image_is_ignored(image, watch):
     assert watch.wait(0.4) == []
 
 
-def test_one_save_of_an_editor_is_reported_as_one_change(image, watch):
+def test_one_save_in_an_editor_is_reported_as_one_change(image, watch):
     saved_as_vim_does(image / "templates" / "hosts.tpl")
     assert watch.wait(SOON)
     assert watch.wait(0.4) == []
@@ -255,7 +255,7 @@ def test_a_changed_key_also_names_the_files_of_templates_that_may_read_every_key
     assert "user.other changed: used by /etc/motd\n" in looks(image, capfd).err
 
 
-def test_only_the_rule_that_depends_on_a_change_is_rendered_again(small, tmp_path, monkeypatch):
+def test_only_a_rule_that_depends_on_the_changed_file_is_rendered_again(small, tmp_path, monkeypatch):
     rendered = []
     compile = Compiled.compile
 
@@ -283,7 +283,7 @@ def test_only_the_rule_that_depends_on_a_change_is_rendered_again(small, tmp_pat
         assert set(rendered) == {name} - {None}
 
 
-def test_each_update_is_one_line_of_json_with_readable_text(small, capfd):
+def test_the_watch_command_prints_each_update_as_one_line_of_json(small, capfd):
     (small / "templates/motd.tpl").write_text("Grüße\n")
     described = options.Description(None, None, None, (), (), (), None)
     request = options.Request(

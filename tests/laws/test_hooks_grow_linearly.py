@@ -129,7 +129,7 @@ def test_reading_the_hooks_of_a_bundle_takes_linear_time() -> None:
 
 
 @pytest.mark.parametrize("text", ["[", '{"a":', '"\\ud83d', " ", "[1,"])
-def test_refusing_broken_json_takes_linear_time(text: str) -> None:
+def test_refusing_invalid_json_takes_linear_time(text: str) -> None:
     check(lambda n: lambda data=(text * n).encode(): json_input.parse_json(data, "the state"))
 
 

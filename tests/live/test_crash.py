@@ -127,7 +127,7 @@ def test_a_killed_hook_leaves_each_file_old_or_new_and_the_next_hook_completes_t
     assert ended["before"] > KILLS // 20 and ended["after"] + ended["between"] > KILLS // 20, ended
 
 
-def test_concurrent_hooks_succeed_and_give_one_result(folder: Path, calm):
+def test_concurrent_hooks_succeed_and_give_the_same_result(folder: Path, calm):
     fresh, wanted, _ = calm
     for _ in range(10):
         both = copy(fresh, folder / "both")

@@ -190,7 +190,7 @@ def test_incus_imports_an_edited_image_as_a_new_image_and_uses_its_template(incu
     ],
     ids=lambda form: "-".join(form.values()),
 )
-def test_an_incus_export_is_read_and_imports_again_after_repacking(incus, work, form):
+def test_incus_imports_an_image_that_it_exported_and_templater_repacked(incus, work, form):
     files = stored(work, **form)
     incus("image", "import", *files, "--alias", "x")
     out = work / "exported"
@@ -239,7 +239,7 @@ AGAIN = [
 
 @pytest.mark.parametrize("again", AGAIN, ids=lambda words: "-".join(words[1::2]))
 @pytest.mark.parametrize("form", EXPORTS, ids=lambda form: "-".join(form.values()))
-def test_a_repacked_incus_export_starts_with_the_previewed_files(incus, work, tmp_path, form, again):
+def test_a_container_from_a_repacked_incus_export_has_the_previewed_files(incus, work, tmp_path, form, again):
     need("mksquashfs", "sqfs2tar")
     incus("image", "import", *stored(work, **form), "--alias", "before")
     exported = exported_by(incus, "before", tmp_path / "exported")
@@ -260,7 +260,7 @@ def test_a_repacked_incus_export_starts_with_the_previewed_files(incus, work, tm
 
 
 @pytest.mark.parametrize("form", EXPORTS, ids=lambda form: "-".join(form.values()))
-def test_an_edited_incus_export_starts_with_the_previewed_files(incus, work, tmp_path, form):
+def test_a_container_from_an_edited_incus_export_has_the_previewed_files(incus, work, tmp_path, form):
     incus("image", "import", *stored(work, **form), "--alias", "before")
     first, *rest = exported_by(incus, "before", tmp_path / "exported")
     incus("image", "delete", "before")
@@ -274,7 +274,9 @@ def test_an_edited_incus_export_starts_with_the_previewed_files(incus, work, tmp
 
 @pytest.mark.parametrize("again", AGAIN, ids=lambda words: "-".join(words[1::2]))
 @pytest.mark.parametrize("compression", ["gzip", "xz", "zstd", "none"])
-def test_a_repacked_incus_publish_starts_in_incus(incus, work, tmp_path, compression, again):
+def test_a_container_starts_from_a_repacked_image_that_incus_published(
+    incus, work, tmp_path, compression, again
+):
     (file,) = stored(work, layout="unified", compression="gzip")
     incus("image", "import", file, "--alias", "base")
     incus("create", "base", "p1", "-c", "user.foo=bar")
@@ -303,7 +305,7 @@ def test_a_repacked_incus_publish_starts_in_incus(incus, work, tmp_path, compres
     assert started(incus, "again", "p2") == expected_of(Path(published), "p2", "published")
 
 
-def test_a_published_image_starts_in_incus(incus, work):
+def test_an_incus_container_starts_from_an_image_that_templater_published(incus, work):
     contents = open_contents(str(work / "image"))
     unpack(contents, contents.parts(), str(work / "web1"), policy=TRUSTED)
     (work / "web1/rootfs/etc/motd").write_text("ours\n")

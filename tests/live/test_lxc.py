@@ -95,7 +95,7 @@ def lxc(folder: Path) -> Iterator[Lxc]:
         lxc.close()
 
 
-def test_a_hook_renders_a_container_on_a_directory_before_its_first_start(lxc: Lxc):
+def test_a_hook_renders_a_directory_based_lxc_container_before_its_first_start(lxc: Lxc):
     folder = lxc.create("c1", settings="lxc.hook.version = 1\n")
     lxc.start("c1")
     assert lxc.seen("c1") == born("c1")
@@ -103,7 +103,7 @@ def test_a_hook_renders_a_container_on_a_directory_before_its_first_start(lxc: L
     assert "create /etc/birth 0:0 0644" in log_of(folder)
 
 
-def test_a_hook_of_version_0_gets_its_values_as_arguments(lxc: Lxc):
+def test_an_lxc_hook_of_version_0_gets_its_values_as_arguments(lxc: Lxc):
     lxc.create("c1", settings="lxc.hook.version = 0\n")
     lxc.start("c1")
     assert lxc.seen("c1") == born("c1")
@@ -141,7 +141,7 @@ def test_files_in_a_shifted_root_filesystem_have_shifted_owners(lxc: Lxc):
     assert os.stat(folder / "rootfs/srv/new/deep/file").st_uid == BASE + 33
 
 
-def test_an_idmapped_mount_uses_container_ids(lxc: Lxc):
+def test_files_on_an_idmapped_mount_have_container_ids(lxc: Lxc):
     settings = (
         f"lxc.idmap = u 0 {BASE} 65536\nlxc.idmap = g 0 {BASE} 65536\nlxc.rootfs.options = idmap=container\n"
     )
@@ -232,7 +232,7 @@ def test_a_restored_snapshot_of_a_never_started_container_runs_the_trigger_creat
     assert "create /etc/birth" in log_of(lxc.path / "c1")
 
 
-def test_a_snapshot_restored_under_another_name_is_a_copy(lxc: Lxc):
+def test_restoring_a_snapshot_under_another_name_runs_the_copy_trigger(lxc: Lxc):
     lxc.create("c1")
     lxc.start("c1")
     lxc.stop("c1")
@@ -255,7 +255,7 @@ def test_a_failing_template_stops_the_start_and_reports_the_reason(lxc: Lxc):
     assert lxc.seen("c1") == born("c1"), "the creation was still owed"
 
 
-def test_with_keep_going_a_container_starts_despite_an_error(lxc: Lxc):
+def test_with_the_keep_going_option_a_container_starts_despite_a_template_error(lxc: Lxc):
     hooks = f"lxc.hook.pre-start = {hook_line('lxc', '--on-error', 'keep-going')}\n"
     folder = lxc.create("c1", hooks=hooks, templates={})
     lxc.start("c1")

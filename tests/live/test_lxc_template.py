@@ -44,7 +44,7 @@ def create(lxc: Lxc, settings: str, *words: str, code: int | None = 0):
 
 
 @pytest.mark.parametrize("settings", ["", MAP], ids=["root", "mapped"])
-def test_a_container_is_created_from_an_image_and_started(lxc: Lxc, settings: str):
+def test_lxc_create_makes_a_container_from_an_image_and_the_container_starts(lxc: Lxc, settings: str):
     image = make_directory(lxc.path / "image", "default")
     (image / "templates/hostname.tpl").write_text("{{ instance.name }} {{ config_get('user.role', '') }}\n")
     templater("image", "build", str(image), "-o", str(lxc.path / "image.tar.gz"))
@@ -58,14 +58,14 @@ def test_a_container_is_created_from_an_image_and_started(lxc: Lxc, settings: st
 
 
 @pytest.mark.parametrize("words", [(), ("--unknown",), ("/absent.tar",)])
-def test_a_failed_creation_leaves_no_container(lxc: Lxc, words):
+def test_a_failed_lxc_create_leaves_no_container(lxc: Lxc, words):
     assert create(lxc, "", *words, code=None).returncode != 0
     assert not (lxc.path / "web1").exists()
 
 
 @pytest.mark.parametrize("settings", ["", MAP], ids=["root", "mapped"])
 @pytest.mark.parametrize("source", ["URL/tiny/1/unified", "ours:tiny/1", "ours:tiny/1/tarxz"])
-def test_a_container_is_created_from_a_server(
+def test_lxc_create_makes_a_container_from_an_image_on_a_server(
     lxc: Lxc, image_tree, certificates, tmp_path, monkeypatch, settings, source
 ):
     shutil.copy(certificates / "ca.pem", lxc.path / "ca.pem")
@@ -193,7 +193,7 @@ def test_an_ordinary_user_creates_and_starts_a_container_from_a_server(
     lxc.stop("web1")
 
 
-def test_copies_and_renames_by_an_ordinary_user_run_the_triggers(user_lxc: UserLxc, image_tree):
+def test_lxc_copies_and_renames_by_an_ordinary_user_run_the_triggers(user_lxc: UserLxc, image_tree):
     lxc, folder = user_lxc, user_lxc.path
     image = make_directory(folder / "image", "default")
     templater("image", "build", str(image), "-o", str(folder / "image.tar.gz"))

@@ -55,7 +55,7 @@ def recipe(page: str, **changes: str) -> str:
     return f"set -eu\n{script}"
 
 
-def test_a_podman_container_is_made_from_an_image_on_a_server(folder: Path, environment):
+def test_the_recipe_for_podman_makes_a_container_from_an_image_on_a_server(folder: Path, environment):
     need("podman", "crun")
     quoted = " ".join(f"'{word}'" for word in CG2)
     (folder / "bin/podman").write_text(PODMAN.format(cg2=quoted, folder=folder))
@@ -78,7 +78,7 @@ def test_a_podman_container_is_made_from_an_image_on_a_server(folder: Path, envi
         shutil.rmtree(folder / "root", ignore_errors=True)
 
 
-def test_an_nspawn_machine_is_made_from_an_image_on_a_server(folder: Path, environment):
+def test_the_recipe_for_nspawn_makes_a_machine_from_an_image_on_a_server(folder: Path, environment):
     """test_nspawn tests that systemd runs the drop-in before the machine starts."""
     need("systemd-nspawn")
     (folder / "machines").mkdir()

@@ -115,7 +115,7 @@ def test_a_request_with_a_foreign_host_name_is_refused_even_with_the_cookie(serv
         "",
     ],
 )
-def test_a_foreign_origin_is_refused_even_with_the_cookie(server, origin):
+def test_a_request_with_a_foreign_origin_is_refused_even_with_the_cookie(server, origin):
     sent = None if origin is None else origin.replace("{port}", str(server.port))
     assert server.request("/view", "POST", VIEW, Origin=sent)[0] == 403
 
@@ -139,7 +139,7 @@ def test_the_page_server_serves_only_the_files_of_the_page(server, path):
 
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "OPTIONS", "HEAD", "TRACE", "PROPFIND"])
-def test_methods_other_than_get_and_post_are_refused(server, method):
+def test_the_page_server_refuses_methods_other_than_get_and_post(server, method):
     assert server.request("/", method, Origin=server.origin)[0] == 405
 
 
@@ -148,7 +148,7 @@ def test_methods_other_than_get_and_post_are_refused(server, method):
     [(b"", 400), (b"{", 400), (b"[]", 400), (b"null", 400), (b'"x"', 400), (b"{}", 400), (b"\xff", 400), (b"[" * 100_000, 400),
      (b'{"place": 1}', 400), (b'{"place": []}', 400)],
 )  # fmt: skip
-def test_an_invalid_body_is_refused(server, body, status):
+def test_a_request_with_an_invalid_body_is_refused(server, body, status):
     assert server.request("/view", "POST", body)[0] == status
     assert server.view()["list"]
 

@@ -135,7 +135,7 @@ def test_a_file_in_a_new_nested_folder_of_the_root_filesystem_changes_the_previe
     expect(page.locator("#list")).to_contain_text("keep")
 
 
-def test_hosts_triggers_and_instances_are_shown_side_by_side(serve, browser, tmp_path, expect):
+def test_the_page_compares_two_hosts_or_triggers_or_instances_side_by_side(serve, browser, tmp_path, expect):
     rules = {"/etc/a": {"when": ["create", "start"], "template": "t"}}
     template = "{{ instance.name }} {{ trigger }} {{ 7/2 }}\n{{ pongo2.version }}\n"
     image = an_image(tmp_path / "image", rules, {"t": template})
@@ -161,7 +161,7 @@ def test_hosts_triggers_and_instances_are_shown_side_by_side(serve, browser, tmp
     expect(page.locator("#file")).to_contain_text("The same on both sides")
 
 
-def test_a_definition_and_an_archive_are_shown_as_the_image_that_they_make(
+def test_the_page_shows_a_definition_or_an_archive_as_the_resulting_image(
     serve, browser, image, tmp_path, expect
 ):
     def build(name):
@@ -267,7 +267,7 @@ def test_after_a_server_restart_the_page_keeps_its_edits_once_its_new_address_is
     browser.problems[:] = [text for text in browser.problems if "Failed to load resource" not in text]
 
 
-def test_500_targets_are_listed_and_filtered(serve, browser, tmp_path, expect):
+def test_the_page_lists_and_filters_500_targets(serve, browser, tmp_path, expect):
     templates = {f"t{n}": f"file {n} of {{{{ instance.name }}}}\n" for n in range(500)}
     rules = {f"/etc/{name}": {"when": ["create"], "template": name} for name in templates}
     page = browser.open(serve(an_image(tmp_path / "image", rules, templates)))

@@ -287,6 +287,6 @@ def attempt(call: Callable[[], None]) -> None:
         call()
 
 
-def test_the_stat_view_omits_fields_that_differ_between_file_systems(tmp_path):
+def test_the_entry_of_a_directory_has_no_size_or_link_count_of_its_file_system(tmp_path):
     seen = entry_of(os.stat(tmp_path), "", is_mount=False)
     assert (seen.nlink, seen.size) == (1, 0)

@@ -86,7 +86,7 @@ def test_the_last_value_of_a_repeated_limit_applies():
     assert parse(["steps=5", "steps=6"]).for_rendering().steps == 6
 
 
-def test_every_limit_that_a_user_can_set_reaches_an_attribute_of_a_limits_class():
+def test_every_limit_option_sets_an_attribute_of_a_limits_class():
     given = parse([f"{name}=7" for name in NAMES], (RENDERING, READING, IMAGE, CHILD, COMMAND))
     made = {
         RENDERING: given.for_rendering(), READING: given.for_reading(), IMAGE: given.for_images(),

@@ -18,30 +18,30 @@ PATHS = st.text(alphabet="//..ab\udcff \0", max_size=12)
 
 
 @given(PATHS, st.lists(PATHS, max_size=3))
-def test_paths_are_joined_as_in_os(folder, names):
+def test_paths_are_joined_as_by_the_os_module(folder, names):
     assert oslite.join(folder, *names) == os.path.join(folder, *names)
 
 
 @given(PATHS)
-def test_paths_are_split_as_in_os(path):
+def test_paths_are_split_as_by_the_os_module(path):
     assert oslite.split(path) == os.path.split(path)
     assert oslite.dirname(path) == os.path.dirname(path)
 
 
 @given(PATHS)
-def test_paths_are_made_absolute_as_in_os(path):
+def test_paths_are_made_absolute_as_by_the_os_module(path):
     assert oslite.abspath(path) == os.path.abspath(path)
 
 
 @given(PATHS)
-def test_paths_are_inspected_as_in_os(path):
+def test_paths_are_inspected_as_by_the_os_module(path):
     assert oslite.exists(path) == os.path.exists(path)
     assert oslite.isdir(path) == os.path.isdir(path)
     assert oslite.islink(path) == os.path.islink(path)
     assert oslite.fsencode(path) == os.fsencode(path)
 
 
-def test_the_existence_and_the_kind_of_a_path_are_determined_as_in_os(tmp_path):
+def test_the_existence_and_kind_of_a_path_are_determined_as_by_the_os_module(tmp_path):
     (tmp_path / "file").touch()
     (tmp_path / "dangling").symlink_to("nowhere")
     for name in ("", "file", "dangling", "nothing"):
@@ -81,7 +81,7 @@ def test_the_environment_can_be_read_although_the_os_module_is_not_loaded():
     assert answer.stdout.strip() != "XYZ"
 
 
-def test_if_the_os_module_is_loaded_the_environment_is_that_of_os(monkeypatch):
+def test_the_environment_comes_from_the_os_module_if_that_module_is_loaded(monkeypatch):
     monkeypatch.setenv("TEMPLATER_TEST", "yes")
     assert oslite.variable("TEMPLATER_TEST") == oslite.environment()["TEMPLATER_TEST"] == "yes"
     oslite.forget("TEMPLATER_TEST")

@@ -134,7 +134,7 @@ def test_an_ignored_finding_is_suppressed_and_counted(image, files):
     assert {each["check"] for each in report["findings"]} <= {"unused-ignore"}
 
 
-def test_an_unused_ignore_of_a_validator_finding_is_reported_only_if_the_validator_ran(image):
+def test_an_unused_ignore_entry_about_a_validator_is_reported_only_if_the_validator_ran(image):
     files = {
         "metadata.yaml": rules("/usr/bin/a: {when: [create], template: t}"),
         "templates/t": "{# templater: ignore shell #}#!/bin/sh\n",
@@ -251,7 +251,9 @@ def test_templater_toml_in_an_archive_is_read_only_with_an_option(image, tmp_pat
 
 @pytest.mark.parametrize("packed", [False, True], ids=["directory", "archive"])
 @pytest.mark.slow
-def test_text_and_json_name_each_validator_that_did_not_run(image, tmp_path, monkeypatch, capsys, packed):
+def test_the_text_and_json_reports_name_each_validator_that_did_not_run(
+    image, tmp_path, monkeypatch, capsys, packed
+):
     (tmp_path / "empty").mkdir()
     monkeypatch.setenv("TEMPLATER_CLOUD_INIT_SCHEMAS", str(tmp_path / "empty"))
     names = ("user-data", "meta-data")
@@ -270,7 +272,7 @@ def test_text_and_json_name_each_validator_that_did_not_run(image, tmp_path, mon
     assert json.loads(capsys.readouterr().out)[0]["not_validated"] == []
 
 
-def test_audit_reads_neither_ignore_comments_nor_templater_toml(image, capsys):
+def test_the_audit_command_ignores_ignore_comments_and_templater_toml(image, capsys):
     files = {
         "metadata.yaml": rules("/etc/motd: {when: [create], template: t}"),
         "templates/t": '{# templater: ignore language #}{% include "/etc/passwd" %}',

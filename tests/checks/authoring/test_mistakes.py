@@ -474,7 +474,7 @@ def test_the_message_of_netplan_about_an_unknown_key_suggests_the_right_key(key,
         {"names": ["rootfs/usr/lib/x86_64-linux-gnu/libnss_myhostname.so.2"]},
     ],
 )
-def test_a_system_that_knows_its_own_name_needs_no_hosts_file(fields):
+def test_an_image_needs_no_hosts_file_if_its_system_resolves_its_own_name(fields):
     rule = "/etc/hostname: {when: [create], template: t}"
     assert "no-hosts" in {found[1] for found in findings(image(rule))}
     assert "no-hosts" not in {found[1] for found in findings(image(rule, **fields))}

@@ -12,7 +12,7 @@ CHECKS = all_checks("authoring")
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=[check.id for check in CHECKS])
-def test_the_page_of_a_check_equals_its_generated_text(check, update):
+def test_the_documentation_page_of_a_check_equals_its_generated_text(check, update):
     path = PAGES / f"{check.id}.md"
     if update:
         path.write_text(page(check))
@@ -39,7 +39,7 @@ def index() -> str:
     )
 
 
-def test_the_index_lists_every_check(update):
+def test_the_documentation_index_lists_every_check(update):
     path = PAGES / "README.md"
     if update:
         path.write_text(index())

@@ -106,7 +106,7 @@ def test_forty_instances_that_differ_only_in_file_contents_need_at_most_four_pla
 
 
 @pytest.mark.slow
-def test_an_instance_list_reports_different_errors_as_for_single_instances(tmp_path):
+def test_errors_that_differ_between_instances_are_the_same_as_without_a_list(tmp_path):
     (tmp_path / "templates").mkdir()
     (tmp_path / "templates" / "a.tpl").write_text('{{ true|yesno:config_get("user.words", "") }}')
     (tmp_path / "templates" / "b.tpl").write_text("{{ instance.name }}")
@@ -131,7 +131,7 @@ def test_the_results_of_an_instance_list_do_not_depend_on_the_cache_size(tmp_pat
 
 
 @pytest.mark.parametrize("ascii", [True, False])
-def test_an_instance_list_reports_unusual_names_and_contents_as_for_single_instances(ascii):
+def test_a_list_with_unusual_names_and_contents_gives_the_results_of_single_instances(ascii):
     values = ["\udc80", '\x00"\\', "é\u2028", "</script>", "\udcff", "😀", "plain", "\udc80", ""]
     names = ["a", "-", "é", "a.b", 'x"y', "a" * 200, "b", "c", "d"]
     instances = [an_instance(0, name=name) for name in names]
@@ -154,7 +154,7 @@ templates:
 
 
 @pytest.mark.parametrize("kind", ["container", "virtual-machine"])
-def test_an_instance_list_reports_files_with_two_rules_as_for_single_instances(tmp_path, kind):
+def test_a_list_with_two_rules_for_one_file_gives_the_results_of_single_instances(tmp_path, kind):
     (tmp_path / "templates").mkdir()
     (tmp_path / "templates" / "trigger.tpl").write_text('{{ config_get("user.x", trigger) }}')
     (tmp_path / "templates" / "name.tpl").write_text("{{ instance.name }}")
@@ -300,7 +300,7 @@ def test_the_command_reads_a_list_of_instances_from_a_pipe_and_from_a_file(tmp_p
     assert (filed.stdout, filed.stderr, filed.returncode) == (piped.stdout, piped.stderr, piped.returncode)
 
 
-def test_a_command_with_instances_ends_when_the_reader_closes_the_pipe(tmp_path):
+def test_a_command_with_an_instance_list_ends_when_the_reader_closes_the_pipe(tmp_path):
     (tmp_path / "all.json").write_bytes(a_list(5000))
     command = subprocess.Popen(
         [*COMMAND, tmp_path / "all.json"], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE

@@ -69,7 +69,7 @@ def wrapped(pair):
     return pair[0], [pair[1]]
 
 
-def test_files_are_named_by_their_hash_and_recorded_sizes_are_correct(tree, tmp_path):
+def test_catalog_files_are_named_by_their_hash_and_have_the_recorded_size(tree, tmp_path):
     meta, root = split_image(tmp_path / "a")
     add(tree, meta, [root])
     for item in items(tree).values():
@@ -179,13 +179,13 @@ def test_default_aliases_contain_os_release_and_variant(tree, tmp_path, variant,
 
 
 @pytest.mark.parametrize("alias", ["", "a b", "a,b", " a", "a\n", "a\0"])
-def test_aliases_that_clients_would_misread_are_refused(tree, tmp_path, alias):
+def test_aliases_that_clients_would_parse_differently_are_refused(tree, tmp_path, alias):
     with pytest.raises(UsageError, match="invalid alias"):
         add(tree, *wrapped(split_image(tmp_path / "a")), aliases=[alias])
     assert not os.path.exists(tree.path)
 
 
-def test_blanks_in_os_and_release_do_not_reach_aliases(tree, tmp_path):
+def test_default_aliases_contain_no_blanks_from_os_or_release(tree, tmp_path):
     added = add(tree, *wrapped(split_image(tmp_path / "a", os="Rocky Linux", release="9, beta")))
     assert added.aliases == ("rockylinux/9beta", "rockylinux/9beta/default")
     assert products(tree)[added.product]["os"] == "Rocky Linux"

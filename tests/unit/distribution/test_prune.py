@@ -120,7 +120,7 @@ def test_remove_accepts_a_product_or_a_version_or_a_fingerprint(tree, tmp_path):
     checked(tree)
 
 
-def test_removing_one_of_two_images_of_a_version_leaves_the_other(tree, tmp_path):
+def test_removing_one_of_two_images_of_a_version_keeps_the_other_image(tree, tmp_path):
     pair = split_image(tmp_path / "vm", variant="both")
     disk = split_image(tmp_path / "disk", root=QCOW2)[1]
     added = add(tree, pair[0], [pair[1], disk])

@@ -10,7 +10,7 @@ from templater.model.errors import InputError
 ORIGIN = "https://host.example/a/b"
 
 
-def test_redirect_rules_are_read_back_as_written(tmp_path):
+def test_redirect_rules_are_read_back_unchanged(tmp_path):
     for name, text in rules(ORIGIN).items():
         (tmp_path / name).write_text(text)
     expected = {"/host.example/a/b/": f"{ORIGIN}/"}

@@ -269,7 +269,7 @@ def remove_fingerprints(product):
     ],
     ids=["type", "case", "null", "arch", "fingerprints", "path", "sha256", "items"],
 )  # fmt: skip
-def test_a_hostile_catalog_is_one_clear_error_and_nothing_is_published(origin, tree, function, said):
+def test_a_hostile_catalog_gives_one_clear_error_and_nothing_is_published(origin, tree, function, said):
     change(origin, function)
     with pytest.raises(Exception, match=said) as raised:
         republish(UrlStream(origin.url), tree, copying=True)

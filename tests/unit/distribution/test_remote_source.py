@@ -299,7 +299,7 @@ def _is_unified(tree: Tree, name: str) -> bool:
     return b"rootfs/etc/hostname" in content(os.path.join(tree.path, name))
 
 
-def test_fetching_a_plain_https_file_notes_that_only_tls_protects_it(server, tree):
+def test_fetching_a_plain_https_file_gives_a_note_that_only_tls_protects_it(server, tree):
     path = next(name for name in tree.content_files() if name.endswith(".tar"))
     fetched = fetch(f"{server.url}/{path}")
     assert os.path.basename(path).startswith(os.path.basename(fetched.image))
@@ -350,7 +350,7 @@ def test_a_missing_remote_file_gives_one_clear_error(server):
         fetch(f"{server.url}/nothing.tar")
 
 
-def test_an_existing_path_is_not_read_as_the_address_of_a_remote_image(tmp_path, monkeypatch):
+def test_an_existing_path_is_never_treated_as_the_address_of_a_remote_image(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert is_remote("images:debian")
     os.mkdir("images:debian")

@@ -168,7 +168,7 @@ def _record(store: Store, fingerprint: str, *, cached: bool, used: float | None 
     return fingerprint
 
 
-def test_files_of_two_fetches_are_never_combined_under_one_fingerprint(store, split):
+def test_the_files_of_two_fetches_are_never_combined_in_one_image_record(store, split):
     """A server can announce the fingerprint of another image, and only the metadata may be fetched from it."""
     genuine = replace(store.import_files(*split), source="good:tiny", cached=True)
     store.delete(genuine.fingerprint)
@@ -188,7 +188,7 @@ def test_files_of_two_fetches_are_never_combined_under_one_fingerprint(store, sp
     assert store.images() == [replace(genuine, used=genuine.used + 9, public=True)]
 
 
-def test_an_import_replaces_all_data_of_an_earlier_fetch_except_the_flags(store, split):
+def test_importing_an_image_replaces_all_data_of_an_earlier_fetch_except_the_flags(store, split):
     genuine = store.import_files(*split)
     store.delete(genuine.fingerprint)
     store.cache(
@@ -232,7 +232,7 @@ def test_prune_keeps_a_young_file_that_another_process_may_still_record(store):
     assert os.listdir(store.files) == ["young"]
 
 
-def test_filters_compare_properties_flags_and_names(store, split, tmp_path):
+def test_image_filters_compare_properties_and_flags_and_names(store, split, tmp_path):
     one = store.import_files(*split, aliases=["debian/13"], public=True)
     two = store.import_files(unified_image(tmp_path / "image", os="Other"), aliases=["other"])
     images = store.images()

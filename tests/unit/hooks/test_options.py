@@ -44,11 +44,11 @@ def test_a_root_filesystem_that_lxc_mounts_later_is_rendered_at_the_mount_stage(
     assert isinstance(start, HookRequest) and start.rootfs == "/usr/lib/lxc/rootfs"
 
 
-def test_the_storage_prefix_is_removed_from_the_path_that_a_clone_hook_gets():
+def test_a_clone_hook_removes_the_storage_prefix_from_its_rootfs_path():
     assert lxc_config.without_prefix("dir:/x/rootfs") == "/x/rootfs"
 
 
-def test_hook_version_0_passes_the_stage_as_the_last_argument(container):
+def test_an_lxc_hook_of_version_0_reads_the_stage_from_the_last_argument(container):
     options = Options()
     options.words = ("c1", "lxc", "pre-start")
     said = environ(container)
@@ -67,7 +67,7 @@ def test_a_call_at_an_unused_lxc_hook_stage_is_ignored(container, stage):
     assert isinstance(found, Notice) and not found.text
 
 
-def test_id_maps_are_read_through_includes(tmp_path):
+def test_id_maps_are_also_read_from_included_lxc_configurations(tmp_path):
     (tmp_path / "common").mkdir()
     (tmp_path / "common/a.conf").write_text("lxc.idmap = u 0 100000 65536\n# lxc.idmap = u 0 1 1\n")
     (tmp_path / "config").write_text(f"lxc.include = {tmp_path}/common\nlxc.idmap = g 0 200000 65536\n")
@@ -82,7 +82,7 @@ def test_an_idmapped_mount_needs_no_shift_of_ids(tmp_path):
     assert lxc_config.ids_on_disk(str(tmp_path / "config")).on_disk(5, 6) == (5, 6)
 
 
-def test_a_recursive_include_terminates(tmp_path):
+def test_a_recursive_include_in_an_lxc_configuration_terminates(tmp_path):
     (tmp_path / "config").write_text(f"lxc.include = {tmp_path}/config\n")
     with pytest.raises(LimitError):
         lxc_config.ids_on_disk(str(tmp_path / "config"))

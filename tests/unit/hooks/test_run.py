@@ -168,7 +168,7 @@ def test_template_errors_that_contain_no_values_are_logged_with_their_text(conta
         assert message in start(container).stderr
 
 
-def test_the_log_contains_no_file_sizes(container):
+def test_the_hook_log_contains_no_file_sizes(container):
     """A template could encode a secret number as the length of its output."""
     (container / "templates/a.tpl").write_text("x" * 54321)
     assert start(container, "-t", "start").returncode == 0
@@ -223,7 +223,7 @@ def test_an_unknown_trigger_is_reported(container):
     assert not (container / "rootfs/etc/a").exists()
 
 
-def test_a_name_with_a_newline_is_refused_before_writing(container):
+def test_an_instance_name_with_a_newline_is_refused_before_anything_is_written(container):
     (container / "templates/a.tpl").write_text("x")
     (container / "instance.yaml").write_text('name: "a\\nb"\n')
     words = install.argv("nspawn", ["--rootfs", f"{container}/rootfs", "--source", str(container), "a\nb"])
@@ -292,7 +292,7 @@ def test_the_time_limit_does_not_interrupt_error_reporting(monkeypatch):
     assert said == ["templater: wrong"]
 
 
-def test_a_machine_can_have_the_name_probe(container):
+def test_an_nspawn_machine_can_have_the_name_probe(container):
     words = [
         *install.argv(
             "nspawn",

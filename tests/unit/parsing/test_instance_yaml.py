@@ -109,7 +109,7 @@ def error_of(text: object, pick: str = "", **said) -> TemplaterError:
     return caught.value
 
 
-def test_the_default_instance_is_a_container_c1():
+def test_the_default_instance_is_a_container_named_c1():
     instance = read_instance(None)
     assert (instance.name, instance.type, instance.architecture) == ("c1", CONTAINER, "x86_64")
     assert instance.expanded_config() == instance.expanded_devices() == {}

@@ -220,7 +220,7 @@ def test_attack_54_null_entries_in_metadata_are_preserved():
     assert [rule.null for rule in metadata.rules] == [True, True, False]
 
 
-def test_a_null_document_differs_from_an_empty_one():
+def test_a_null_metadata_document_differs_from_an_empty_one():
     assert read("~").null
     assert not read("").null
     assert not read("{}").null

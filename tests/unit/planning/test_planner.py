@@ -73,7 +73,7 @@ def test_a_missing_file_is_created_with_the_owner_and_mode_of_its_rule() -> None
     assert change.content == b"new\n" and change.before is None
 
 
-def test_missing_parents_are_created_once() -> None:
+def test_missing_parents_of_several_rules_are_created_only_once() -> None:
     first, second = decide([rendering(rule("/n/m/a")), rendering(rule("/n/m/b"))], MemoryRootfs())
     assert first.new_parents == ("/n", "/n/m")
     assert second.new_parents == ()
@@ -261,7 +261,7 @@ def test_the_mode_of_a_rule_is_parsed_as_in_go(text: str, mode: int) -> None:
 @pytest.mark.parametrize(
     "text", ["rwx", "0999", "u=rw", " 644", "99999999999999999999", "6.0", "yes", "0x", "_1"]
 )
-def test_a_bad_mode_is_refused(text: str) -> None:
+def test_an_invalid_mode_is_refused(text: str) -> None:
     with pytest.raises(MetadataError, match="mode"):
         parse_mode(text, rule())
 
@@ -355,7 +355,7 @@ def test_a_later_pass_sees_files_of_earlier_passes_at_any_depth(path: str, known
     assert not changes[1].new_parents
 
 
-def test_without_a_root_filesystem_no_parents_are_created() -> None:
+def test_a_plan_without_a_root_filesystem_creates_no_parents() -> None:
     (change,) = decide([rendering(rule("/x/n"))], None)
     assert (change.action, change.new_parents) == (WRITE, ())
 

@@ -26,7 +26,7 @@ FILTERS = """
 
 
 @pytest.mark.parametrize("name", list(DIALECTS))
-def test_a_dialect_has_its_tags_and_filters(name):
+def test_each_dialect_has_the_expected_tags_and_filters(name):
     library = library_for(DIALECTS[name])
     assert sorted(library.tags) == TAGS.split()
     assert sorted(library.filters) == sorted(FILTERS.split() + (["e"] if name != "v4" else []))

@@ -242,7 +242,7 @@ def test_a_limit_error_has_the_template_position_where_the_limit_was_reached(wha
     assert raised.value.span.place == f"hosts.tpl:{place}"
 
 
-def test_a_limit_error_in_an_included_template_has_its_position_there():
+def test_a_limit_error_in_an_included_template_has_its_position_in_that_template():
     parts = {"inner.tpl": "\n" + LOOP + LOOP + "{% endfor %}{% endfor %}"}
 
     class Parts:

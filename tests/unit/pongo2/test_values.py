@@ -149,7 +149,7 @@ def test_the_number_nan_is_true_and_is_printed():
         ("9007199254740993", 9007199254740992.0),
     ],
 )
-def test_numbers_are_parsed_as_in_go(text, number):
+def test_number_texts_are_parsed_as_in_go(text, number):
     assert parse_float(text) == number
 
 

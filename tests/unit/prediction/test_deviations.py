@@ -118,7 +118,7 @@ def test_a_missing_template_of_a_skipped_rule_has_a_deviation() -> None:
     assert "a missing template is always an error" in found
 
 
-def test_a_limit_error_has_a_deviation() -> None:
+def test_a_rule_that_hits_a_limit_has_a_deviation() -> None:
     assert "rendering has limits" in deviation_names(rule(), error=LimitError("too long"))
 
 

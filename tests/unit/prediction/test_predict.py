@@ -113,7 +113,7 @@ def test_rules_that_write_the_same_file_have_a_random_result() -> None:
     assert results(planned(rule("/etc/a"), rule("etc/a"))) == ["random", "random"]
 
 
-def test_a_failed_render_leaves_an_empty_target() -> None:
+def test_a_failed_render_on_a_daemon_leaves_an_empty_target() -> None:
     old = first(planned(rule(), tree={"/etc/a": "precious"}, template="{% if %}"))
     new = first(planned(rule(), template="{% if %}"))
     assert old is not None and old.text == "the target is left empty"

@@ -31,7 +31,7 @@ def rendered(
     return render(Metadata(rules=rules), files, Instance("c1"), triggers, RenderOptions(INCUS))
 
 
-def test_rules_render_pass_by_pass_in_file_order() -> None:
+def test_rules_are_rendered_in_file_order_for_each_trigger_pass() -> None:
     rules = (rule("/b", when=("create", "start")), rule("/a", when=("start",)))
     done = rendered(*rules, triggers=("create", "start"), a_tpl=file("{{ trigger }} {{ path }}"))
     assert [(each.trigger, each.content) for each in done] == [
@@ -142,7 +142,7 @@ def test_a_template_error_does_not_keep_parts_of_earlier_renders_in_memory() -> 
 
 
 @pytest.mark.parametrize("tag", ["include", "ssi", "extends", "import"])
-def test_tags_that_read_files_are_refused(tag: str) -> None:
+def test_template_tags_that_read_files_are_refused(tag: str) -> None:
     (done,) = rendered(
         rule(), a_tpl=file('{% if false %}{% TAG "/etc/passwd" x %}{% endif %}'.replace("TAG", tag))
     )

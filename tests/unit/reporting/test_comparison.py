@@ -61,7 +61,7 @@ def test_after_a_failed_file_on_one_side_the_results_of_other_files_are_random(p
     assert second.startswith("# /etc/b: changed, 0:0 0644\n# after: incus: random result")
 
 
-def test_files_of_a_container_and_of_a_virtual_machine_are_different_files(planned):
+def test_a_diff_lists_container_files_and_virtual_machine_files_separately(planned):
     found = statuses(planned(), planned(type=VIRTUAL_MACHINE))
     assert found == {"/etc/a": "removed", "/etc/b": "removed", "a.tpl.out": "added", "b.tpl.out": "added"}
 

@@ -42,7 +42,9 @@ def test_a_root_filesystem_on_disk_reports_file_flags(rootfs: Path) -> None:
 
 
 @pytest.mark.parametrize("host", [name for name in HOSTS if name != "none"])
-def test_every_host_fails_to_write_an_immutable_target(host: str, rootfs: Path, tmp_path: Path) -> None:
+def test_every_daemon_is_predicted_to_fail_at_an_immutable_target(
+    host: str, rootfs: Path, tmp_path: Path
+) -> None:
     """Recorded as "existing file immutable": operation not permitted."""
     image = tmp_path / "image"
     (image / "templates").mkdir(parents=True)

@@ -111,7 +111,7 @@ def test_a_new_event_stream_beyond_the_limit_ends_the_oldest_stream(running):
         stream.close()
 
 
-def test_an_idle_event_stream_sends_comments(running, monkeypatch):
+def test_an_idle_event_stream_sends_comments_to_keep_the_connection_open(running, monkeypatch):
     monkeypatch.setattr(page_server, "BEAT", 0.05)
     running.log_in()
     stream = running.send("/events")

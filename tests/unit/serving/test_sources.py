@@ -229,7 +229,7 @@ def test_serving_a_fetched_image_updates_the_time_of_its_last_use(store, tmp_pat
     assert [each.fingerprint for each in store.prune()] == [other.fingerprint]
 
 
-def test_serving_an_imported_image_does_not_change_the_stamp_of_the_store(store, tmp_path, messages):
+def test_serving_an_imported_image_does_not_make_the_server_load_the_store_again(store, tmp_path, messages):
     store.import_files(unified_image(tmp_path / "a"), aliases=["a"], public=True)
     source = StoreSource(messages.append, store)
     stamp, (served,) = source.stamp(), source.load().images

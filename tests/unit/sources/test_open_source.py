@@ -214,7 +214,7 @@ def test_an_instance_directory_without_a_pending_trigger_runs_only_the_start_tri
     assert [*changes(open_source(directory))] == ["/etc/hostname start"]
 
 
-def test_an_instance_directory_without_a_record_was_never_started(directory):
+def test_an_instance_directory_without_a_record_counts_as_never_started(directory):
     source = open_source(directory)
     instance = source.read_instance()
     assert source.pending(instance) == "create"  # as the hooks do

@@ -120,7 +120,7 @@ def test_a_truncated_or_empty_module_bundle_is_ignored(package):
 
 
 @pytest.mark.slow
-def test_a_module_bundle_that_lists_a_removed_module_is_harmless(package):
+def test_a_hook_works_with_a_module_bundle_that_lists_a_removed_module(package):
     """After an upgrade the bundle may still list a removed module."""
     line(package)
     head, codes = parse_bundle(kept(package).read_bytes())

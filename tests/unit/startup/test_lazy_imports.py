@@ -54,12 +54,12 @@ def test_every_form_of_import_finds_an_existing_attribute(code):
 @pytest.mark.parametrize(
     "text", ["", "one line", "  one line ", "two\n    lines\n", "\ta tab", "a\n\n  b\n\tc"]
 )
-def test_the_postponed_inspect_module_cleans_help_texts_like_the_real_module(text):
+def test_the_lazy_inspect_module_cleans_help_texts_like_the_real_module(text):
     code = f"import inspect; print(ascii(inspect.cleandoc({text!r})), 'ast' in sys.modules)"
     assert output_of(code) == f"{inspect.cleandoc(text)!a} {chr(10) in text or chr(9) in text}"
 
 
-def test_the_postponed_inspect_module_answers_dataclasses_and_pkgutil_like_the_real_module():
+def test_the_lazy_inspect_module_works_for_dataclasses_and_pkgutil_like_the_real_module():
     code = """
 import inspect
 class A:
@@ -76,7 +76,7 @@ print(before == (answers(), False), "ast" in sys.modules, inspect.get_annotation
     assert output_of(code) == "True True {}"
 
 
-def test_the_c_parser_of_yaml_does_not_run_the_modules_of_the_pure_parser():
+def test_the_c_parser_of_yaml_does_not_load_the_modules_of_the_python_parser():
     code = """
 import yaml._yaml
 unused = ("composer", "constructor", "emitter", "reader", "representer", "serializer")
@@ -150,7 +150,7 @@ def test_a_lazy_module_can_be_reloaded(tmp_path):
 
 
 @pytest.mark.parametrize("package", ["jinja2", "yaml"])
-def test_no_package_attribute_hides_a_submodule(package):
+def test_no_attribute_of_a_lazy_package_hides_a_submodule(package):
     """Accessing the module first then gives the same result as a normal import."""
     found = import_module(package)
     for module in iter_modules(found.__path__):

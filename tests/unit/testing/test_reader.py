@@ -136,7 +136,7 @@ def test_the_instance_of_a_test_case_is_built_from_the_keys_of_the_test(tmp_path
     assert (case.host.name, case.triggers) == ("lxd", ("copy",))
 
 
-def test_defaults_add_keys_to_each_test(tmp_path):
+def test_the_defaults_of_a_test_file_add_keys_to_each_test(tmp_path):
     first, second = read(
         tmp_path,
         "defaults:\n  host: lxd\n  config: {user.a: one, user.b: two}\n  expect: {/a: {equals: x, mode: 0644}}\n"

@@ -55,7 +55,7 @@ def test_a_loop_over_devices_is_hidden_only_if_a_device_has_a_secret_key():
     ).hides(loop)
 
 
-def test_secret_values_and_their_lines_and_quoted_parts_are_redacted_in_messages():
+def test_messages_redact_secret_values_and_their_lines_and_quoted_parts():
     scrub = a_redaction().scrub
     assert scrub(f"value {SECRET} of") == "value [redacted] of"
     assert scrub("line password: tr0ub4dor is") == "line [redacted] is"

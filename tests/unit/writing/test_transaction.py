@@ -43,7 +43,7 @@ def rootfs(request: pytest.FixtureRequest, top: Path) -> Iterator[DirectoryRootf
         yield rootfs
 
 
-def test_a_new_file_gets_the_owner_and_mode_of_its_rule_below_root_owned_parents(rootfs, top):
+def test_a_new_file_has_the_owner_of_its_rule_and_new_parents_belong_to_root(rootfs, top):
     written = apply(a_plan({"/srv/a/b": "text"}, rootfs, mode="0640"), rootfs)
     assert [change.action for change in written] == [CREATE]
     assert (top / "srv/a/b").read_text() == "text"
@@ -82,7 +82,7 @@ def test_apply_without_an_id_map_shifts_owners_by_the_owner_of_the_root_filesyst
 
 
 @pytest.mark.parametrize("mask", [0, 0o077, pytest.param(0o777, marks=as_root)])
-def test_the_umask_has_no_effect(rootfs, top, mask):
+def test_the_umask_does_not_change_the_written_modes(rootfs, top, mask):
     before = os.umask(mask)
     try:
         apply(a_plan({"/srv/deep/x": "text", "/etc/hosts": "new"}, rootfs, mode="0666"), rootfs)
@@ -511,7 +511,7 @@ def test_the_apply_function_leaves_no_descriptor_open(rootfs, top):
     assert sorted(os.listdir("/proc/self/fd")) == before
 
 
-def test_a_system_without_directory_descriptors_is_refused(top, monkeypatch):
+def test_apply_refuses_a_system_without_directory_descriptors(top, monkeypatch):
     from templater.rootfs.byname import ByName
 
     rootfs = DirectoryRootfs(ByName(str(top)))
@@ -519,7 +519,7 @@ def test_a_system_without_directory_descriptors_is_refused(top, monkeypatch):
         apply(a_plan({"/etc/hosts": "new"}, rootfs), rootfs)
 
 
-def test_without_fcntl_the_module_can_be_imported_and_the_apply_function_gives_an_error(top):
+def test_without_the_fcntl_module_apply_gives_a_clear_error(top):
     code = (
         "import sys; sys.modules['fcntl'] = None\n"
         "from templater.writing.transaction import apply\n"

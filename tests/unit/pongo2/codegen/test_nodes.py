@@ -54,6 +54,6 @@ def test_a_stored_argument_node_is_distinguished_from_a_lazy_argument_node() -> 
     assert nodes.stored_expression(nodes.lazy([argument])) is None
 
 
-def test_has_default_is_true_only_for_macro_parameters_with_a_default() -> None:
+def test_a_macro_node_says_which_parameters_have_a_default() -> None:
     macro = nodes.macro("m", [("a", None), ("b", nodes.Const(0))], [], 0)
     assert [nodes.has_default(default) for default in macro.defaults] == [False, True]

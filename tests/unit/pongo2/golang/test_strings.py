@@ -18,7 +18,7 @@ def test_conversion_to_upper_case_gives_the_same_text_as_in_go(text, upper):
     assert upper_text(text) == upper
 
 
-def test_a_final_sigma_becomes_an_ordinary_small_sigma():
+def test_a_final_sigma_is_converted_to_an_ordinary_small_sigma():
     assert lower_text("\u03a3\u03a3") == "\u03c3\u03c3"
 
 

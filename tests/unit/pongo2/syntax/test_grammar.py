@@ -32,7 +32,7 @@ BOUNDARIES = [
 
 
 @pytest.mark.parametrize(("name", "make"), BOUNDARIES, ids=[f"{name} {make(2)}" for name, make in BOUNDARIES])
-def test_a_template_at_a_limit_compiles_and_one_above_it_fails(name, make):
+def test_a_template_at_a_limit_compiles_and_a_larger_one_fails(name, make):
     limit = getattr(grammar, name)
     pongo2.compile(make(limit), V6, mode="plain")
     with pytest.raises(LimitError, match=f"more than {limit} ") as caught:

@@ -28,7 +28,7 @@ def test_the_super_field_prints_the_block_of_the_parent_and_is_safe_since_v6(dia
     assert text == ("<A|[B&lt;]>" if dialect is V6 else "<A|[B&amp;lt;]>")
 
 
-def test_an_error_in_the_super_field_is_hidden_by_v4_and_fails_since_v6():
+def test_v4_ignores_an_error_in_the_super_field_and_v6_reports_it():
     child, base = (
         "{% extends 'base.tpl' %}{% block a %}[{{ block.Super }}]{% endblock %}",
         "{% block a %}x{{ -s }}{% endblock %}",
@@ -66,7 +66,7 @@ def test_an_error_in_a_parent_template_has_its_position_in_the_parent():
 
 
 @pytest.mark.parametrize("dialect", [V4, V6])
-def test_a_child_may_nest_blocks_in_the_opposite_order(dialect):
+def test_a_child_template_may_nest_blocks_in_the_opposite_order(dialect):
     """Recorded with pongo2 4.0.2 and 6.0.0: the child's b replaces the base's b, which contains a."""
     base = "[{% block b %}B{% block a %}A{% endblock %}{% endblock %}]"
     child = "{% extends 'base.tpl' %}{% block a %}a{% block b %}b{% endblock %}{% endblock %}"
