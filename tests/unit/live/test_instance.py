@@ -47,7 +47,7 @@ def test_a_running_instance_is_read_with_its_profiles_as_layers(daemon):
     source.close()
 
 
-def test_the_profiles_of_a_project_are_read_through_the_project(incus):
+def test_the_profiles_of_an_instance_in_another_project_are_read(incus):
     incus.put("GET /1.0/instances/c9/metadata?project=p2", sync(incus.data("GET /1.0/instances/c1/metadata")))
     live = opened(incus, "c9", "p2")
     assert [profile["devices"] for profile in live.profiles] == [

@@ -107,7 +107,7 @@ def test_restoring_a_running_instance_starts_it_again() -> None:
     assert set(files(simulation)) == {"/etc/cr", "/etc/st"} and simulation.find("c1").life.running
 
 
-def test_restoring_drops_a_pending_rename() -> None:  # 184
+def test_restoring_a_snapshot_removes_a_pending_rename_trigger() -> None:  # 184
     assert life("start", "stop", "snapshot=s0", "rename=c2", "restore=s0").find("c2").life.pending == ""
 
 

@@ -342,7 +342,7 @@ def test_the_update_option_never_writes_through_a_link(place, tmp_path):
 # --- sources
 
 
-def test_an_archive_is_tested_with_the_tests_in_the_folder_of_the_tests_option(tmp_path):
+def test_the_tests_option_names_the_folder_of_tests_for_an_archive(tmp_path):
     image = an_image(tmp_path / "i", SNAPSHOT + "- {name: b, expect: {/etc/hostname: {contains: c1}}}\n")
     (image / "rootfs").mkdir()
     archive = tmp_path / "i.tar.xz"

@@ -43,7 +43,7 @@ def rootfs(request: pytest.FixtureRequest, top: Path) -> Iterator[DirectoryRootf
         yield rootfs
 
 
-def test_a_new_file_has_the_owner_of_its_rule_and_new_parents_belong_to_root(rootfs, top):
+def test_a_new_file_has_the_mode_of_its_rule_and_new_parents_have_mode_0755(rootfs, top):
     written = apply(a_plan({"/srv/a/b": "text"}, rootfs, mode="0640"), rootfs)
     assert [change.action for change in written] == [CREATE]
     assert (top / "srv/a/b").read_text() == "text"
