@@ -35,6 +35,12 @@ _SLOWEST = 1024
 _FIRST_PIECE, _PIECE = 1 << 14, 1 << 18
 #: maximum seconds for the headers of an answer with all redirects, and for each piece of its body
 MOST_SECONDS = 60.0
+#: Limit on all requests of a stream, which bounds the processor time. A new connection counts as several
+#: requests, and so do many bytes that are not content.
+MOST_REQUESTS = 20_000
+_CONNECTION_COST, _REQUEST_BYTES = 6, 1 << 10
+#: maximum number of open connections without a request
+_MOST_IDLE = 4
 #: limit in bytes on everything but the content of an answer: headers, lengths of chunks, TLS records
 MOST_OVERHEAD = 1 << 20
 #: maximum seconds for all catalogs and metadata of a stream together
@@ -88,7 +94,12 @@ class UrlStream:
         context = (trust or Trust()).context()
         # http.client calls this method; the attribute sslsocket_class accepts only subclasses of SSLSocket
         context.wrap_socket = partial(_TlsSocket, context, self._bounds)  # type: ignore[method-assign, assignment]
-        self._opener = _opener(self.base, _authorization(parts), context)
+        self._connections = _Connections(context, self._bounds)
+        self._opener = _opener(self.base, _authorization(parts), self._connections)
+
+    def __del__(self) -> None:
+        with contextlib.suppress(AttributeError):  # raised if __init__ refused the URL
+            self._connections.close()
 
     def read(self, path: str, /) -> bytes:
         content = bytearray()
@@ -154,13 +165,13 @@ class UrlStream:
         request = self._request(url, "HEAD", headers)
         self._bounds.begin_answer()
         try:
-            with self._opener.open(request, timeout=TIMEOUT) as answer:
-                return answer.headers
+            answer = self._opener.open(request, timeout=TIMEOUT)
         except urllib.error.HTTPError as error:
-            error.close()
-            return error.headers
+            answer = error.fp
         except (OSError, http.client.HTTPException, ValueError) as error:  # ValueError: an invalid host
             raise InputError(f"'{url}' can't be fetched: {_words(error)}", hint=_hint(error)) from None
+        self._connections.release(answer)
+        return answer.headers
 
     def _request(self, url: str, method: str, headers: Mapping[str, str]) -> urllib.request.Request:
         headers = {"User-Agent": f"templater/{__version__}", "Accept-Encoding": "identity", **headers}
@@ -175,16 +186,18 @@ class UrlStream:
         try:
             answer = self._opener.open(self._request(url, method, headers), timeout=TIMEOUT)
         except urllib.error.HTTPError as error:
-            error.close()
+            self._connections.release(error.fp)
             if error.code == 404:
                 raise FileNotFoundError(url) from None
             raise InputError(f"'{url}' can't be fetched: the server answered {error.code}") from None
         except (OSError, http.client.HTTPException, ValueError) as error:  # ValueError: an invalid host
             raise InputError(f"'{url}' can't be fetched: {_words(error)}", hint=_hint(error)) from None
-        with answer:
+        try:
             if answer.status not in (200, 206):
                 raise InputError(f"'{url}' can't be fetched: the server answered {answer.status}")
             yield answer
+        finally:
+            self._connections.release(answer)
 
 
 def split_url(url: str) -> SplitResult:
@@ -217,10 +230,13 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
     max_redirections = MOST_REDIRECTS
     max_repeats = MOST_REDIRECTS
 
+    def __init__(self, connections: _Connections) -> None:
+        self._connections = connections
+
     def redirect_request(
         self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Any, newurl: str
     ) -> urllib.request.Request | None:
-        fp.close()  # without close(), urllib would read the whole body, which can be endless
+        self._connections.release(fp)  # otherwise urllib would read the whole body, which can be endless
         try:
             target = urlsplit(urljoin(req.full_url, newurl))
         except ValueError:
@@ -230,6 +246,63 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         return urllib.request.Request(  # noqa: S310 - https only
             urlunsplit(target), headers=dict(req.headers), method=req.get_method()
         )
+
+
+class _Connections(urllib.request.HTTPSHandler):
+    """A handler that keeps connections open, because each new connection costs a TLS handshake."""
+
+    def __init__(self, context: ssl.SSLContext, bounds: _Bounds) -> None:
+        super().__init__(context=context)
+        self._tls, self._bounds = context, bounds
+        #: for each server, a connection without a request
+        self._idle: dict[str, Any] = {}
+
+    def https_open(self, request: Any) -> Any:
+        """Send a request. The caller must pass the answer to ``release``."""
+        headers = {name.title(): value for name, value in request.header_items()}
+        login = headers.pop("Proxy-Authorization", None)
+        server = request._tunnel_host or request.host
+        connection = self._idle.pop(server, None)
+        is_kept = connection is not None and connection.sock.is_idle()
+        self._bounds.begin_request(1 if is_kept else _CONNECTION_COST)
+        if not is_kept:
+            if connection is not None:
+                connection.close()
+            connection = http.client.HTTPSConnection(request.host, timeout=TIMEOUT, context=self._tls)
+            if request._tunnel_host:
+                connection.set_tunnel(server, headers={"Proxy-Authorization": login} if login else {})
+        try:
+            connection.request(request.get_method(), request.selector, headers=headers)
+            answer = connection.getresponse()
+        except BaseException as error:
+            connection.close()
+            if is_kept and isinstance(error, ConnectionError):  # the server closed the idle connection
+                return self.https_open(request)
+            if isinstance(error, OSError):
+                raise urllib.error.URLError(error) from error
+            raise
+        answer.url, answer.msg = request.full_url, answer.reason  # urllib needs these attributes
+        answer.connection = server, connection
+        return answer
+
+    def release(self, answer: Any) -> None:
+        """End an answer. Keep its connection for the next request if the answer has been read."""
+        server, connection = answer.connection
+        most = _FIRST_PIECE if answer.status >= 300 else 0  # the body of a redirect or an error is not needed
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            if answer.length is not None and answer.length <= most:
+                answer.read()
+        if answer.isclosed() and connection.sock is not None:
+            self.close(_MOST_IDLE - 1)
+            self._idle[server] = connection
+        else:
+            answer.close()
+            connection.close()
+
+    def close(self, most: int = 0) -> None:
+        """Close the oldest idle connections above a number."""
+        while len(self._idle) > most:
+            self._idle.pop(next(iter(self._idle))).close()
 
 
 class _Authorize(urllib.request.BaseHandler):
@@ -257,14 +330,24 @@ class _Bounds:
     def __init__(self) -> None:
         self._step = self._file = math.inf
         self._left = MOST_CATALOG_SECONDS
-        self._overhead = 0
+        self._overhead = self._requests = 0
 
     def begin_step(self) -> None:
         self._step = time.monotonic() + MOST_SECONDS
 
     def begin_answer(self) -> None:
         self.begin_step()
+        self._requests += self._overhead // _REQUEST_BYTES
         self._overhead = 0
+
+    def begin_request(self, cost: int) -> None:
+        """Count a request. Raises LimitError above the limit.
+
+        ``cost`` is the number of small requests that take as much processor time.
+        """
+        self._requests += cost
+        if self._requests > MOST_REQUESTS:
+            raise LimitError(f"the stream needs more than {MOST_REQUESTS} requests")
 
     def receive(self, size: int) -> None:
         """Count bytes from the server. Raises OSError if too many of them are not content."""
@@ -380,6 +463,20 @@ class _TlsSocket:
         else:
             self._received.write_eof()
 
+    def is_idle(self) -> bool:
+        """Return whether the server kept the connection open, and sent nothing that was not read."""
+        if self._received.pending or self._tls.pending():
+            return False
+        try:
+            self._connection.settimeout(0)
+            self._connection.recv_into(self._block)
+        except BlockingIOError:
+            self._connection.settimeout(TIMEOUT)
+            return True
+        except OSError:
+            pass
+        return False
+
 
 class _Answer(io.RawIOBase):
     def __init__(self, connection: _TlsSocket) -> None:
@@ -397,13 +494,13 @@ class _Answer(io.RawIOBase):
         super().close()
 
 
-def _opener(base: str, authorization: str, context: ssl.SSLContext) -> urllib.request.OpenerDirector:
+def _opener(base: str, authorization: str, connections: _Connections) -> urllib.request.OpenerDirector:
     """Return an opener that accepts only https. Proxies come from the environment."""
     opener = urllib.request.OpenerDirector()
     for handler in (
         urllib.request.ProxyHandler(),
-        urllib.request.HTTPSHandler(context=context),
-        _Redirects(),
+        connections,
+        _Redirects(connections),
         _Authorize(base, authorization),
         urllib.request.HTTPErrorProcessor(),
         urllib.request.HTTPDefaultErrorHandler(),

@@ -454,7 +454,7 @@ class _Reader:
         return None if size is None else _Content(size)
 
     def read(self, path: str, most: int, starts: Mapping[str, Any]) -> _Content:
-        """Hash a file. Raises LimitError for a file of more than ``most`` bytes.
+        """Hash a file. Raises InputError for a file of more than ``most`` bytes.
 
         ``starts`` are the hashes of metadata files. The result has at most ``_MOST_COMBINED`` hashes of such
         a file followed by this file.
@@ -468,7 +468,7 @@ class _Reader:
                 return seen
             if isinstance(pieces, _LocalPieces):
                 if pieces.size > most:
-                    raise LimitError(f"the file has {pieces.size} bytes, far more than an image should have")
+                    raise InputError(f"the file has {pieces.size} bytes, far more than an image should have")
                 self._count_holes(pieces, 1 + len(missing))
             digest, others = hashlib.sha256(), {name: starts[name].copy() for name in missing}
             size = 0
@@ -479,7 +479,7 @@ class _Reader:
                 self._report.bytes += len(piece)
                 self._progress(self._report.files, self._report.bytes, path)
                 if size > most:
-                    raise LimitError(f"the file has over {most} bytes, far more than an image should have")
+                    raise InputError(f"the file has over {most} bytes, far more than an image should have")
         combined = {name: other.hexdigest() for name, other in others.items()}
         content = _Content(size, digest, seen.combined | combined)
         if key:
@@ -487,14 +487,14 @@ class _Reader:
         return content
 
     def _count_holes(self, pieces: _LocalPieces, times: int) -> None:
-        """Raise LimitError if a file has so many holes that hashing them would take longer than hashing data.
+        """Raise InputError if a file has so many holes that hashing them would take longer than hashing data.
 
         ``times`` is the number of hashes to compute over the file.
         """
         most = (self._most_holes // times + pieces.size) // 2
         holes = pieces.holes(most)
         if holes > most:
-            raise LimitError("the file is sparse, and most of it is empty")
+            raise InputError("the file is sparse, and most of it is empty")
         self._most_holes += (pieces.size - 2 * holes) * times
 
 
@@ -579,6 +579,8 @@ def _check_file(
         file.failed = True
         report.add(level, "missing", place, _download("the file is missing", file))
         return None
+    except LimitError:  # no further file can be requested
+        raise
     except TemplaterError as error:
         file.failed = True
         report.add(level, "unreadable", place, _download(error.message, file))

@@ -411,7 +411,7 @@ def test_a_proxy_from_the_environment_gets_only_encrypted_requests(server, monke
     assert not any("Basic" in line for line in proxy.lines)
 
 
-def test_the_connection_to_a_server_is_closed_after_an_answer_or_an_error(server, monkeypatch):
+def test_connections_are_closed_with_their_stream_and_after_errors(server, monkeypatch):
     opened = []
     connect = socket.create_connection
     monkeypatch.setattr(
@@ -428,7 +428,8 @@ def test_the_connection_to_a_server_is_closed_after_an_answer_or_an_error(server
     monkeypatch.setenv("SSL_CERT_FILE", "/dev/null")
     with pytest.raises(InputError, match="not trusted"):
         UrlStream(server.url).read(INDEX)
-    assert [each.fileno() for each in opened] == [-1] * 4
+    del stream, pieces
+    assert [each.fileno() for each in opened] == [-1] * 3
 
 
 def test_a_large_download_arrives_completely(server):
@@ -436,3 +437,119 @@ def test_a_large_download_arrives_completely(server):
     server.fault = answer(body, Content_Length=str(len(body)))
     with UrlStream(server.url).pieces(INDEX) as pieces:
         assert b"".join(pieces) == body
+
+
+def connections(server):
+    return {request[2]["Client"] for request in server.requests}
+
+
+@pytest.fixture
+def ports(server):
+    """The server, which records the port of each request's connection."""
+
+    def record(handler):
+        method, path, headers = server.requests[-1]
+        server.requests[-1] = (method, path, headers | {"Client": handler.client_address})
+
+    server.fault = record
+    return server
+
+
+def test_all_files_of_a_stream_are_requested_over_one_connection(ports):
+    assert not verify(UrlStream(ports.url)).problems
+    assert len(ports.requests) > 10
+    assert len(connections(ports)) == 1
+
+
+def test_a_redirect_does_not_close_the_connection(ports):
+    record = ports.fault
+    ports.fault = lambda handler: (
+        record(handler) or (handler.path == "/moved" and redirect(handler, f"/{INDEX}"))
+    )
+    stream = UrlStream(ports.url)
+    assert stream.size("moved") == (EXAMPLE / INDEX).stat().st_size
+    assert stream.read("moved") == (EXAMPLE / INDEX).read_bytes()
+    assert len(ports.requests) == 4
+    assert len(connections(ports)) == 1
+
+
+def test_a_file_that_was_not_read_to_its_end_is_not_mixed_with_the_next_answer(server):
+    body = b"x" * 1_000_000
+    stream = UrlStream(server.url)
+    server.fault = answer(body, Content_Length=str(len(body)))
+    with stream.pieces(INDEX) as pieces:
+        next(pieces)
+    server.fault = None
+    assert stream.read(INDEX) == (EXAMPLE / INDEX).read_bytes()
+
+
+def test_bytes_that_the_server_sends_after_an_answer_are_not_read_as_the_next_answer(server):
+    fake = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nfake"
+
+    def fault(handler):
+        handler.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}" + fake * 1000)
+        return True
+
+    stream = UrlStream(server.url)
+    server.fault = fault
+    assert stream.read(INDEX) == b"{}"
+    server.fault = None
+    assert stream.read(INDEX) == (EXAMPLE / INDEX).read_bytes()
+
+
+def close_after(handler):
+    handler.close_connection = True
+
+
+def test_a_connection_that_the_server_closed_is_opened_again(server):
+    server.fault = close_after  # without the header "Connection: close"
+    stream = UrlStream(server.url)
+    for pause in (0, 0.1, 0):
+        time.sleep(pause)
+        assert stream.read(INDEX) == (EXAMPLE / INDEX).read_bytes()
+    assert not verify(stream).problems
+
+
+def test_a_connection_that_is_closed_at_the_next_request_is_opened_again(server):
+    """The connection is still open when the request is sent."""
+    stream = UrlStream(server.url)
+    stream.read(INDEX)
+    server.fault = lambda handler: (
+        len(server.requests) == 2 and (setattr(handler, "close_connection", True) or True)
+    )
+    assert stream.read(INDEX) == (EXAMPLE / INDEX).read_bytes()
+    assert len(server.requests) == 3
+
+
+@pytest.mark.parametrize(
+    ("fault", "least", "most"),
+    [
+        (None, 50, 55),
+        (close_after, 6, 10),
+        (
+            lambda handler: handler.path == f"/{INDEX}" and redirect(handler, "/streams/v1/images.json"),
+            25,
+            27,
+        ),
+        (lambda handler: handler.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n" * 3000) and False, 1, 2),
+    ],
+    ids=["small", "closed", "redirected", "overhead"],
+)
+def test_the_requests_of_a_stream_are_limited_by_their_cost(server, monkeypatch, fault, least, most):
+    monkeypatch.setattr(fetch, "MOST_REQUESTS", 60)
+    server.fault = fault
+    stream = UrlStream(server.url)
+    files = 0
+    with pytest.raises(LimitError, match="the stream needs more than 60 requests"):
+        while True:
+            stream.size(INDEX)
+            files += 1
+            time.sleep(0.02)  # until a closed connection is known to be closed
+    assert least <= files <= most
+
+
+def test_verify_ends_at_the_limit_on_requests(server, monkeypatch):
+    monkeypatch.setattr(fetch, "MOST_REQUESTS", 12)
+    with pytest.raises(LimitError, match="the stream needs more than 12 requests"):
+        verify(UrlStream(server.url), metadata_only=True)
+    assert 5 <= len(server.requests) <= 7
