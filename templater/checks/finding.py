@@ -23,7 +23,8 @@ MAX_FINDINGS = 200
 class Severity(IntEnum):
     """The severity of a finding.
 
-    INFO means "worth knowing". CRITICAL usually means that the image can reach files of the host.
+    INFO means "worth knowing". CRITICAL usually means that the image can reach files outside the instance, on
+    the host.
     """
 
     INFO = 0

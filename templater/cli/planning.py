@@ -157,7 +157,7 @@ def opened(
 def for_source(request: Request, source: OpenedSource) -> Request:
     """Return the request.
 
-    If SRC is a running instance and the user chose no host, the daemon decides the host.
+    If SRC is a running instance and the user gave no ``--as``, the daemon's version sets the host.
     """
     if source.nearest is None or request.host_given:
         return request

@@ -239,7 +239,7 @@ def _variants_in(data: Any) -> Iterator[str]:
 def expiry_seconds(text: str) -> int:
     """Return the seconds until an image expires.
 
-    As in the programs, `1d12h` gives 12 hours, and an invalid text gives 0.
+    As in distrobuilder, `1d12h` gives 12 hours, and an invalid text gives 0.
     """
     return sum(
         int(found[1]) * _UNITS[found[2]] for found in re.finditer(r"(?:([0-9]+)([smhdw]))+", text[:200])

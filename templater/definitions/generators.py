@@ -132,7 +132,7 @@ class Results:
     size: int = 0
 
     def count(self, *texts: str) -> None:
-        """Count texts. Raises LimitError if all texts together are too long."""
+        """Add the length of texts to the total. Raises LimitError if all texts together are too long."""
         self.size += sum(map(len, texts))
         if self.size > self.most:
             raise LimitError(f"the entries of 'files' have more than {self.most} bytes in total")

@@ -305,7 +305,10 @@ def shortened(line: str) -> str:
 
 
 def start(request: HookRequest, options: Options, log: Log) -> None:
-    """Render and apply the due rules. Raises TemplaterError, and writes no file, if one rule fails."""
+    """Render and apply the rules that run on the request's triggers.
+
+    Raises TemplaterError, and writes no file, if one rule fails.
+    """
     if request.name:
         require_name(request.name)
     with StateDirectory(request.state_folder) as state_directory:

@@ -104,7 +104,7 @@ def _lzo(data: bytes) -> bytes:
 def _lzo_length(data: bytes, at: int, length: int, largest: int) -> tuple[int, int]:
     """Return a length of LZO1X, and the position after its bytes.
 
-    If the first bits of a length are 0, the length continues in the next bytes.
+    If ``length`` (the bits read so far) is 0, the length continues in the next bytes.
     """
     if length:
         return length, at

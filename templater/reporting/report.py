@@ -86,7 +86,7 @@ def blocks(plan: Plan, *, fold: bool = False) -> Iterator[Block]:
 
 
 def unchanged(plan: Plan) -> list[Change]:
-    """Return the changes that leave a file in the state of an earlier pass, also on the host."""
+    """Return the changes that leave a file in the state of an earlier pass, in templater and on the host."""
     earlier: dict[str, Change] = {}
     found = []
     for change in plan.changes:
@@ -175,7 +175,7 @@ def deviation_names(plan: Plan, change: Change) -> list[str]:
 
 
 def summary(plan: Plan) -> str:
-    """Return one line with the number of changes of each action, and the host's problems."""
+    """Return one line with the number of changes of each action, and the predicted problems on the host."""
     counts: dict[str, int] = {}
     for change in plan.changes:
         counts[change.action] = counts.get(change.action, 0) + 1
@@ -186,7 +186,7 @@ def summary(plan: Plan) -> str:
 
 
 def _host_summary(plan: Plan) -> str:
-    """Return the host's problems, such as ``; incus would fail at 3, 2 random, 1 unknown``, or ""."""
+    """Return the predicted problems, such as ``; incus would fail at 3, 2 random, 1 unknown``, or ""."""
     results = [plan.prediction.outcomes[change].result for change in plan.host_fails]
     if plan.host_error and not results:  # the start failed before any rule ran
         return f"; {plan.host.name}: {RESULT_TEXTS['fails']}: {printable(plan.host_error)}"

@@ -246,7 +246,7 @@ def of_plan(plan: Plan) -> Result:
 
 
 def due_of(plan: Plan) -> tuple[Change, ...]:
-    """Return the changes whose templates the host renders, also if the render fails."""
+    """Return the changes whose templates the host renders, including renders that fail."""
     return tuple(change for change in plan.changes if change.action != SKIP)
 
 

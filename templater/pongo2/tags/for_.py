@@ -1,7 +1,7 @@
 """``{% for name in expression %}``: repeat a body for each item.
 
-The whole syntax is ``{% for key[, value] in expression [reversed] [sorted] %} … [{% empty %} …] {% endfor
-%}``.
+``{% for key[, value] in expression [reversed] [sorted] %} … [{% empty %} …] {% endfor %}`` is the whole
+syntax.
 """
 
 from ..syntax.tree import For
