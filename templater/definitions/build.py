@@ -71,7 +71,7 @@ class DefinitionImage:
         if not definition.text("image.distribution").strip():
             raise InputError(
                 "image.distribution is missing", definition.span("image.distribution", "image"),
-                "every definition needs it, for example: image: {distribution: debian}",
+                "every definition needs this field, for example: image: {distribution: debian}",
             )  # fmt: skip
         if len(definition.files) > MAX_ENTRIES:
             raise LimitError(

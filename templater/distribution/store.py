@@ -264,7 +264,7 @@ class Store:
         with self._transaction() as records:
             before, known = _find(records, old.fingerprint), _get(records, after.fingerprint)
             if before.source != old.source:
-                raise InputError("the image has another source since the start of the refresh")
+                raise InputError("the image got another source during the refresh")
             if known is not None:
                 _refuse_other_source(known, before.source)
                 after = replace(after, properties=known.properties if known.complete else after.properties)

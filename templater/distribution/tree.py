@@ -207,7 +207,7 @@ class Tree:
                 with contextlib.suppress(OSError):
                     if stat.S_ISLNK(os.lstat(name, dir_fd=parent).st_mode):
                         raise RefusedError(
-                            f"'{printable(os.path.join(self.path, path))}' is behind a symlink"
+                            f"'{printable(os.path.join(self.path, path))}' is reached through a symlink"
                         ) from None
             raise
 

@@ -177,7 +177,7 @@ def _chunks(fd: int, member: Member) -> Data:
             data = os.pread(fd, min(_PIECE, end - offset), offset)
             if not data:
                 raise InputError(
-                    f"'{printable(member.name)}' shrank while it was read",
+                    f"'{printable(member.name)}' became smaller while templater read it",
                     hint="stop the program that writes to it, and try again",
                 )
             yield offset, data

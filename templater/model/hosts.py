@@ -119,7 +119,7 @@ INCUS_DEBIAN = Host(
 
 LXD = Host(
     "lxd",
-    "LXD 6.9, 5.21.5 and 5.0.7 or later",
+    "LXD 6.9, 5.21 from 5.21.5, and 5.0 from 5.0.7",
     family="LHEAD",
     product="lxd",
     metadata_limit=1 << 20,
@@ -165,7 +165,7 @@ INCUS_6_0_4 = Host(
 
 LXD_5_21_4 = Host(
     "lxd-5.21.4",
-    "LXD 5.21.4, 5.0.5, 6.6 and before",
+    "LXD 5.0.5, 5.21.4, and 6.0 to 6.6",
     family="L505",
     product="lxd",
     banned=frozenset(),

@@ -47,7 +47,7 @@ Examples:
     "ranges",
     multiple=True,
     metavar="[u:|g:]INSIDE:OUTSIDE:COUNT",
-    help="Map ids of the container to ids on disk. Repeatable. Without u: or g:, for both users and groups.",
+    help="Map ids of the container to ids on disk. Repeatable. A map without u: or g: applies to both.",
 )
 @click.option(
     "--keep", multiple=True, type=click.Choice(["devices", "setuid", "xattrs"]), help="Keep these features."

@@ -331,7 +331,7 @@ def test_a_refresh_ends_if_the_image_was_imported_from_another_source_meanwhile(
     store.delete(old.fingerprint)
     store.import_files(*split_image(tmp_path / "again"))
     good = store.change(old.fingerprint, lambda image: replace(image, source="good:debian", auto_update=True))
-    with pytest.raises(InputError, match="has another source since the start of the refresh"):
+    with pytest.raises(InputError, match="got another source during the refresh"):
         store.replace_image(old, [new.metadata])
     assert store.find(good.fingerprint) == good
 
