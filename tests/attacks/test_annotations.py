@@ -169,7 +169,7 @@ def test_an_instance_outside_the_default_image_directory_is_refused(hook, bundle
     assert hostname(bundle) == ""
 
 
-def test_a_description_is_used_only_if_the_hook_line_allows_it(hook, bundle):
+def test_an_instance_description_is_used_only_if_the_hook_line_allows_it(hook, bundle):
     source, described = f"{bundle.parent}/images/plain", f"{bundle.parent}/descriptions/web.yaml"
     lay(Path(source), IMAGE)
     check_refused(hook, bundle, source=source, instance=described)
@@ -178,7 +178,7 @@ def test_a_description_is_used_only_if_the_hook_line_allows_it(hook, bundle):
     assert hostname(bundle) == "web described"
 
 
-def test_the_description_of_another_instance_is_never_used(hook, bundle):
+def test_an_instance_description_of_another_instance_is_never_used(hook, bundle):
     source, other = f"{bundle.parent}/images/web", bundle.parent / "instances/web1"
     allowed = ("--allow-instance", str(bundle.parent))
     check_refused(hook, bundle, *allowed, source=source, instance=f"{other}/instance.yaml")
@@ -277,7 +277,7 @@ def test_an_image_that_is_replaced_after_opening_is_not_used(hook, bundle, monke
     assert hostname(bundle) == "inside"
 
 
-def test_a_description_that_changes_after_it_was_read_is_not_read_again(hook, bundle, monkeypatch):
+def test_a_hook_reads_an_instance_description_only_once_even_if_it_changes(hook, bundle, monkeypatch):
     source, folder = lay(bundle.parent / "images/plain", IMAGE), bundle.parent / "descriptions"
     lock = run.StateDirectory.lock
 

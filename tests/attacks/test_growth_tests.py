@@ -112,7 +112,7 @@ def test_the_options_of_all_test_cases_together_are_limited(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("wrong", [False, True])
-def test_a_description_is_parsed_once_for_all_profiles_and_names(
+def test_an_instance_description_is_parsed_once_for_all_profiles_and_names(
     wrong: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     parsed: list[str] = []

@@ -333,7 +333,9 @@ ROOTS = ["/", "//", "/./.", "/tmp/..", "/proc/self/root/."]
 
 
 @pytest.mark.parametrize("path", [*ROOTS, "../" * 40])
-def test_a_bundle_with_the_host_root_is_refused(bundle: Path, absolute: Path, path: str) -> None:
+def test_a_bundle_whose_root_is_the_root_of_the_host_is_refused(
+    bundle: Path, absolute: Path, path: str
+) -> None:
     (bundle / "config.json").write_text(json.dumps({"ociVersion": "1.2.0", "root": {"path": path}}))
     answer = oci(a_state(bundle))
     assert (answer.returncode, absolute.exists()) == (3, False)
@@ -341,7 +343,7 @@ def test_a_bundle_with_the_host_root_is_refused(bundle: Path, absolute: Path, pa
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="NOT RUN: needs root to mount")
-def test_a_bundle_with_the_mounted_host_root_is_refused(bundle: Path, absolute: Path) -> None:
+def test_a_bundle_whose_root_is_a_mount_of_the_host_root_is_refused(bundle: Path, absolute: Path) -> None:
     script = f"mount --bind / {bundle}/rootfs && exec {shlex.join(install.argv('oci', []))}"
     answer = subprocess.run(
         ["unshare", "-m", "sh", "-c", script],

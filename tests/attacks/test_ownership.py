@@ -31,13 +31,13 @@ def test_attack_31_a_mode_that_go_cannot_parse_is_an_error(scene, spelled):
 
 @pytest.mark.parametrize("field", ["uid", "gid"])
 @pytest.mark.parametrize("spelled", ["-1", "4294967295", "99999999999", "root", "1e3", "0x0", " 0"])
-def test_attack_32_invalid_ids_are_refused(scene, field, spelled):
+def test_attack_32_an_invalid_uid_or_gid_is_refused(scene, field, spelled):
     scene.refuses({"/etc/x": "y"}, MetadataError, field, 2, **{field: spelled})
 
 
 @as_root
 @pytest.mark.parametrize("field", ["uid", "gid"])
-def test_attack_33_an_id_outside_the_map_is_refused(scene, field):
+def test_attack_33_an_owner_outside_the_id_map_is_refused(scene, field):
     from templater.writing.transaction import apply
 
     ids = IdMap(((0, 0, 1000),), ((0, 0, 1000),))

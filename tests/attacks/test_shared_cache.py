@@ -39,7 +39,7 @@ def content(folder: Path, text: str, cache: str) -> bytes:
         rendering.close()
 
 
-def test_a_description_cached_by_one_image_is_not_used_for_another(tmp_path, monkeypatch):
+def test_a_cached_instance_description_of_one_image_is_not_used_for_another_image(tmp_path, monkeypatch):
     """A compromised child of a hostile image returns a forged description."""
     cache = str(tmp_path / "cache")
     real = render_job.Run.collect

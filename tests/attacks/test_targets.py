@@ -159,7 +159,7 @@ def test_attack_19_a_bind_mount_of_the_host_is_refused(scene, mounts, path):
 
 
 @as_root
-def test_attack_19_writing_to_a_mounted_file_system_needs_two_options(scene, mounts):
+def test_attack_19_writing_to_a_mounted_file_system_requires_two_options(scene, mounts):
     """Both the plan, which shows the mount, and the opened root filesystem need the option."""
     (scene.top / "mnt").mkdir()
     mounts.bind(scene.host / "etc", scene.top / "mnt")

@@ -111,7 +111,7 @@ def test_each_instance_of_a_list_has_its_own_time_limit(image):
     assert time.process_time() - begin > 0.4, "the test shows nothing on such a machine"
 
 
-def test_the_error_names_the_instance_that_takes_too_long(image):
+def test_the_time_limit_error_names_the_instance_that_takes_too_long(image):
     many = json.dumps([{"name": "c1"}, {"name": "c2"}]).encode()
     fleet = Fleet(open_image(image), RenderOptions(NONE, limits=limits()), triggers=("create",))
     error = limit_error(lambda: list(fleet.results(stream_instances(io.BytesIO(many).read, "all.json"))))

@@ -134,7 +134,7 @@ def test_a_mode_without_one_plausible_meaning_is_not_changed(written):
     assert fixed(wrong).changes(wrong) == {}
 
 
-def test_edits_of_one_rule_do_not_overwrite_each_other():
+def test_several_fixes_of_one_rule_do_not_overwrite_each_other():
     wrong = image("/etc/hostname: {when: [create, copi], template: t}", t="{{ instance.name }}\n")
     assert b"when: [create, copy, rename]" in fixed(wrong).changes(wrong)["metadata.yaml"][1]
 
@@ -219,7 +219,7 @@ def test_the_diff_option_shows_the_patch_and_changes_nothing(folder, monkeypatch
     assert (folder / "metadata.yaml").read_text() == METADATA
 
 
-def test_the_fix_option_keeps_comments_modes_and_other_files(folder, capsys):
+def test_the_fix_option_keeps_comments_and_file_modes_and_other_files(folder, capsys):
     (folder / "metadata.yaml").chmod(0o640)
     (folder / "templates/t").chmod(0o444)
     (folder / "rootfs").mkdir()

@@ -79,7 +79,9 @@ CASES = [
     CASES,
     ids=[f"{case[0]}-{number}" for number, case in enumerate(CASES)],
 )
-def test_an_audit_finding_has_the_expected_severity_message_and_hint(check, image, severity, message, hint):
+def test_an_audit_finding_has_the_expected_severity_and_message_and_hint(
+    check, image, severity, message, hint
+):
     found = [
         (each.severity.name.lower(), each.message, each.hint) for each in audit(image) if each.check == check
     ]

@@ -211,7 +211,7 @@ def test_an_invalid_rootfs_is_reported(place, tmp_path, capfd):
 
 @pytest.mark.parametrize("option", ["-i", "-p"])
 @pytest.mark.parametrize(("suffix", "kind"), [("", "tar"), (":gz", "gzip"), (":xz", "xz"), (":bz2", "bzip2")])
-def test_an_archive_is_refused_as_a_description(option, suffix, kind, tmp_path, capfd):
+def test_an_archive_is_refused_as_an_instance_description(option, suffix, kind, tmp_path, capfd):
     place = tmp_path / "web.tar"
     with tarfile.open(place, f"w{suffix}") as archive:
         archive.add(SAMPLE / "metadata.yaml", "metadata.yaml")
@@ -221,7 +221,7 @@ def test_an_archive_is_refused_as_a_description(option, suffix, kind, tmp_path, 
     assert "UTF-8" not in said
 
 
-def test_a_large_archive_is_refused_as_a_description(tmp_path, capfd):
+def test_a_large_archive_is_refused_as_an_instance_description(tmp_path, capfd):
     place = tmp_path / "web.tar"
     with tarfile.open(place, "w") as archive:
         member = tarfile.TarInfo("rootfs/large")
@@ -232,7 +232,7 @@ def test_a_large_archive_is_refused_as_a_description(tmp_path, capfd):
 
 
 @pytest.mark.parametrize("option", ["", "#x"])
-def test_a_description_in_utf_16_is_accepted(option, tmp_path, capfd):
+def test_an_instance_description_in_utf_16_is_accepted(option, tmp_path, capfd):
     (tmp_path / "web.yaml").write_bytes("name: x\n".encode("utf-16"))
     assert main(["preview", str(SAMPLE), "-i", f"{tmp_path}/web.yaml{option}"]) == 0
 

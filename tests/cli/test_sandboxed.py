@@ -179,7 +179,7 @@ def test_the_time_limit_of_the_command_ends_the_child(path, monkeypatch, capfd):
     assert not list_children() - before
 
 
-def test_an_error_from_the_child_keeps_its_class_position_notes_and_hint(path):
+def test_an_error_from_the_child_keeps_its_class_and_position_and_notes_and_hint(path):
     def work(opened):
         raise RefusedError("no", None, "a hint", ("a note",))
 

@@ -186,7 +186,7 @@ def test_a_mistake_in_templater_toml_is_an_error_with_its_position(image, text, 
     assert caught.value.span.place == f"{path}/templater.toml:{place}"
 
 
-def test_templater_toml_chooses_hosts_instances_and_severities(image):
+def test_templater_toml_can_set_the_hosts_and_instances_and_severities(image):
     text = 'hosts = ["lxd"]\ninstances = ["tests/web1.yaml"]\n[severity]\nhost-syntax = "info"\nrename = "error"\n'
     path = image(
         {

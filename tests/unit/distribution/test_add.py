@@ -172,7 +172,7 @@ def test_the_requirement_option_overrides_the_requirements_in_the_metadata(tree,
     ("variant", "aliases"),
     [(None, "tiny/1,tiny/1/default"), ("cloud", "tiny/1/cloud")],
 )
-def test_default_aliases_contain_os_release_and_variant(tree, tmp_path, variant, aliases):
+def test_default_aliases_contain_the_os_and_the_release_and_the_variant(tree, tmp_path, variant, aliases):
     add(tree, *wrapped(split_image(tmp_path / "a", variant=variant)))
     (product,) = products(tree).values()
     assert product["aliases"] == aliases

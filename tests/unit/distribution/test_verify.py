@@ -76,7 +76,7 @@ def test_verify_reports_a_missing_file(tree):
     assert found.message == "the image can't be downloaded: the file is missing"
 
 
-def test_a_missing_file_that_no_client_requests_is_a_warning(tree):
+def test_verify_reports_a_missing_file_that_no_client_requests_as_a_warning(tree):
     file_of(tree, "squashfs").unlink()
     change(
         tree, IMAGES_PATH, lambda document: document["products"]["tiny:1:amd64:default"].update(arch="vax")
@@ -91,7 +91,7 @@ def test_verify_reports_a_wrong_fingerprint_although_both_files_are_undamaged(tr
     assert ("error", "combined") in codes(tree)
 
 
-def test_a_file_that_no_product_names_is_a_warning(tree):
+def test_verify_reports_a_file_that_no_product_names_as_a_warning(tree):
     Path(tree.path, "images", "0" * 64 + ".squashfs").write_bytes(b"")
     assert codes(tree) == {("warning", "stray")}
 
@@ -123,7 +123,7 @@ def test_a_link_or_special_file_in_place_of_an_image_file_is_not_opened(tree, tm
     assert ("error", "unreadable") in codes(tree)
 
 
-def test_a_symlink_inside_the_tree_is_followed(tree):
+def test_verify_follows_a_symlink_inside_the_tree(tree):
     path = file_of(tree, "squashfs")
     path.rename(path.parent / "real")
     path.symlink_to("real")

@@ -82,7 +82,7 @@ def container(tmp_path):
     return make(tmp_path)
 
 
-def test_the_record_of_written_files_is_private_and_lists_their_content_owner_and_template(container):
+def test_the_record_of_written_files_is_private_and_lists_the_facts_of_each_file(container):
     assert start(container)[0] == 0
     path = container / ".templater/written"
     assert path.stat().st_mode & 0o777 == 0o600

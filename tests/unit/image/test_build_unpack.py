@@ -520,7 +520,9 @@ def test_attack_33_an_owner_outside_the_id_map_is_refused_and_leaves_no_files(im
 
 
 @root_only
-def test_attack_60_unpack_skips_devices_setuid_bits_and_capabilities_by_default(image_directory, tmp_path):
+def test_attack_60_unpack_skips_devices_and_setuid_bits_and_capabilities_by_default(
+    image_directory, tmp_path
+):
     contents = open_contents(str(image_directory))
     done = unpack(contents, contents.parts(), str(tmp_path / "out"))
     etc = tmp_path / "out" / "rootfs" / "etc"

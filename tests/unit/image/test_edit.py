@@ -159,7 +159,7 @@ def test_an_edit_keeps_the_text_around_a_value(before, after):
         ("{}\n", "{properties: {os: b}}\n"),
     ],
 )  # fmt: skip
-def test_an_edit_supports_yaml_aliases_merge_keys_and_missing_mappings(before, after):
+def test_an_edit_supports_yaml_aliases_and_merge_keys_and_missing_mappings(before, after):
     assert text_of(before, os="b") == after
 
 

@@ -91,7 +91,7 @@ def test_a_later_member_replaces_an_earlier_member_of_the_same_name(tmp_path: Pa
     assert tree.read("/c", 100) == b"second"
 
 
-def test_names_below_a_replaced_directory_are_not_found_in_the_old_directory(tmp_path: Path) -> None:
+def test_a_name_below_a_replaced_directory_is_not_found_in_the_old_directory(tmp_path: Path) -> None:
     members = [
         ("rootfs/a/b/c", tarfile.REGTYPE, b"1"),
         ("rootfs/a", tarfile.SYMTYPE, "x"),

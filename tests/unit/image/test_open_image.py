@@ -371,7 +371,7 @@ def test_attack_61_a_negative_size_is_an_error(tmp_path):
         open_image(tmp_path / "i.tar").read_metadata()
 
 
-def test_attack_61_a_size_beyond_the_file_is_an_error(tmp_path):
+def test_attack_61_a_member_size_beyond_the_end_of_the_archive_is_an_error(tmp_path):
     (tmp_path / "i.tar").write_bytes(raw_header("rootfs/x", 1 << 63, b"0") + bytes(10_000))
     with pytest.raises(InputError, match=r"cut short"):
         open_image(tmp_path / "i.tar").read_metadata()
@@ -453,7 +453,7 @@ def test_a_fifo_as_image_is_refused_without_blocking(tmp_path):
         open_image(tmp_path / "f")
 
 
-def test_the_error_names_a_missing_image(tmp_path):
+def test_the_error_about_a_missing_image_names_the_image(tmp_path):
     with pytest.raises(InputError, match=r"'nope\.tar' can't be opened: no such file"):
         open_image("nope.tar")
 

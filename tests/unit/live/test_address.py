@@ -17,7 +17,7 @@ from templater.model.errors import UsageError
         ("incus:web*", Address("incus", "local", "web*")),
     ],
 )
-def test_the_address_of_an_instance_is_parsed_to_family_remote_and_name(src, expected):
+def test_an_instance_address_is_parsed_to_a_daemon_family_and_remote_and_name(src, expected):
     assert is_live(src)
     address = parse_address(src)
     assert address == expected

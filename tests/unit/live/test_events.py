@@ -129,7 +129,7 @@ def test_a_refused_event_stream_gives_one_clear_error():
         ("odd", "http://[", "", False),
     ],
 )
-def test_an_instance_is_affected_only_by_events_about_itself_its_project_or_its_profiles(
+def test_an_instance_is_affected_only_by_events_about_itself_or_its_project_or_profiles(
     action, source, project, expected
 ):
     event = Event(action, source, project)

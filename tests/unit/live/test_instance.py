@@ -109,7 +109,7 @@ def str_of(value):
     return json.dumps(value).encode()
 
 
-def test_files_of_a_running_instance_have_their_kind_owner_mode_and_link_target(daemon):
+def test_files_of_a_running_instance_have_their_kind_and_owner_and_mode_and_link_target(daemon):
     live = opened(daemon)
     rootfs = live.rootfs
     found = {

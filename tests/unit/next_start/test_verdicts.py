@@ -201,7 +201,7 @@ def test_the_patch_of_the_next_start_contains_only_valid_patch_lines_and_comment
     ]  # fmt: skip
 
 
-def test_verdicts_can_be_written_as_json(incus):
+def test_the_verdicts_about_a_next_start_can_be_written_as_json(incus):
     import json
 
     data = json.loads(json.dumps(data_of(judged(incus))))

@@ -243,7 +243,7 @@ def test_prediction_of_a_start_takes_linear_time_in_the_number_of_rules() -> Non
         (("written", "skipped"), ""),
     ],
 )
-def test_a_prediction_summary_counts_failed_random_and_unknown_results(
+def test_a_prediction_summary_counts_failed_and_random_and_unknown_results(
     results: tuple[str, ...], expected: str
 ) -> None:
     plan = planned(*(rule(f"/etc/{number}") for number in range(len(results))))

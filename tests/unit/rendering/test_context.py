@@ -60,7 +60,7 @@ def test_the_path_variable_has_the_target_path_as_written_in_the_rule():
     assert context()["properties"] == {"default": "x"}
 
 
-def test_the_trigger_variable_is_a_named_string():
+def test_the_trigger_variable_has_the_named_string_type_of_the_daemon():
     trigger = context()["trigger"]
     assert isinstance(trigger, NamedString)
     assert trigger.gotype == "instance.TemplateTrigger"

@@ -128,7 +128,7 @@ def test_a_rendered_text_that_depends_on_the_clock_is_reused_only_for_the_same_t
     assert renders.of(template, clock=7200.0)[1]
 
 
-def test_hosts_with_other_device_sorting_or_pongo2_versions_share_no_cached_text(renders):
+def test_hosts_share_no_cached_text_if_their_device_order_or_pongo2_version_differs(renders):
     nested = {"a": {"type": "nic", "nested": "b"}, "b": {"type": "nic"}}
     template = "{% for d in devices.Sorted() %}{{ d.Name }}{% endfor %}"
     assert renders.of(template, host=HOSTS["incus"], devices=nested) == ("ba", True)

@@ -45,7 +45,9 @@ def test_rules_are_rendered_in_file_order_for_each_trigger_pass() -> None:
     ("text", "times"),
     [("{{ container.name }}", 2), ("{{ container.name }}{# trigger #}", 4), ("{% lorem 9 w random %}", 4)],
 )
-def test_a_rule_renders_once_for_all_passes_unless_its_output_can_differ(text, times, monkeypatch) -> None:
+def test_a_rule_is_rendered_once_for_all_trigger_passes_unless_its_output_can_differ(
+    text, times, monkeypatch
+) -> None:
     runs = []
     real = pongo2.compiled_template.execute
     monkeypatch.setattr(pongo2.compiled_template, "execute", lambda *a: runs.append(1) or real(*a))

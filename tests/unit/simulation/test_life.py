@@ -513,7 +513,7 @@ def test_the_agent_writes_the_output_of_every_rule_whatever_its_triggers_are() -
         ("c:start", "start", "", "c"),
     ],
 )
-def test_a_simulation_step_is_parsed_to_a_verb_an_argument_and_a_name(
+def test_a_simulation_step_is_parsed_to_a_verb_and_an_argument_and_a_name(
     text: str, verb: str, argument: str, name: str
 ) -> None:
     step = parse_step(text)

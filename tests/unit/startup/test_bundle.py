@@ -74,7 +74,7 @@ def path_of(name: str) -> str:
 
 
 @pytest.mark.slow
-def test_a_modified_module_is_loaded_from_source(package):
+def test_a_modified_module_is_loaded_from_its_source_and_not_from_the_bundle(package):
     line(package)
     module = package / "hooks/run.py"
     module.write_text(

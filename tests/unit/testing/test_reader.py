@@ -219,7 +219,7 @@ def test_too_many_instance_keys_in_many_test_cases_give_an_error(tmp_path, monke
         read(tmp_path, test(f"matrix: {{instance: [{hosts}]}}\nconfig: {{{config}}}\nsnapshot: true"))
 
 
-def test_reading_of_a_test_file_ends_at_the_hundredth_mistake(tmp_path):
+def test_reading_a_test_file_ends_at_the_hundredth_mistake(tmp_path):
     with pytest.raises(InputError) as caught:
         read(tmp_path, "tests:\n" + "- {expcet: {}}\n" * 5_000)
     assert caught.value.notes[-1] == "and 79 more mistakes"

@@ -16,7 +16,7 @@ REPORT = {"image": "image", "cases": [PASSED, FAILED], "updated": []}
 BROKEN = {"image": "other", "error": "tests/a.yaml:1:1: unknown key\nhint: x", "cases": [], "updated": []}
 
 
-def test_the_text_report_shows_each_failure_with_its_position_detail_and_hint():
+def test_the_text_report_shows_each_failure_with_its_position_and_detail_and_hint():
     assert text(REPORT, verbose=False) == (
         "FAIL image/tests/a.yaml:2: a <b> #1 [host=lxd]\n"
         "  image/tests/a.yaml:2:3: /etc/x: differs\\x1b\n    -a\n    +b\\x01\n    hint: look & see\n"

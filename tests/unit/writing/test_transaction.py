@@ -624,7 +624,7 @@ def test_a_failed_apply_removes_three_hundred_created_parents(rootfs, top, monke
         (f"{PREFIX}missing-5-1", None),
     ],
 )
-def test_an_entry_that_cannot_be_a_leftover_of_templater_is_kept_and_counts_as_clean(tmp_path, name, make):
+def test_apply_keeps_an_entry_that_cannot_be_a_leftover_of_templater(tmp_path, name, make):
     if make is not None:
         make(tmp_path / name)
     with Root(str(tmp_path)) as root, root.directory("/") as directory:
