@@ -67,21 +67,21 @@ class TemplaterError(Exception):
 
 
 class UsageError(TemplaterError):
-    """An invalid command line or an invalid argument of a call."""
+    """The error for an invalid command line, or for an invalid argument of a call."""
 
     exit_code = 2
     kind = "usage"
 
 
 class InputError(TemplaterError):
-    """An unreadable input: an image, an archive, or an instance description."""
+    """The error for an unreadable input: an image, an archive, or an instance description."""
 
     exit_code = 2
     kind = "input"
 
 
 class MetadataError(InputError):
-    """A metadata.yaml that the daemons cannot decode.
+    """The error for a metadata.yaml that the daemons cannot decode.
 
     ``yaml_error`` is the error text of the host's YAML library, or None if it is unknown.
     """
@@ -91,7 +91,7 @@ class MetadataError(InputError):
 
 
 class RefusedError(TemplaterError):
-    """A refusal: templater changed nothing, because continuing would not be safe."""
+    """The error for a refusal: templater changed nothing, because continuing would not be safe."""
 
     exit_code = 3
     kind = "refused"
@@ -105,7 +105,7 @@ class LimitError(TemplaterError):
 
 
 class TemplateError(TemplaterError):
-    """A template that does not compile or render.
+    """The error for a template that does not compile or render.
 
     ``pongo2_error`` is the error text that pongo2 would print, or None if it is unknown.
     """
@@ -116,26 +116,29 @@ class TemplateError(TemplaterError):
 
 
 class TemplateSyntaxError(TemplateError):
-    """A template that does not compile."""
+    """The error for a template that does not compile."""
 
     kind = "syntax"
 
 
 class RenderError(TemplateError):
-    """A template that compiled but failed while rendering."""
+    """The error for a template that compiles but fails while rendering."""
 
     kind = "render"
 
 
 class HostError(TemplaterError):
-    """A predicted failure of the chosen host, although templater itself would succeed."""
+    """The error for a predicted failure of the chosen host, although templater itself would succeed."""
 
     exit_code = 5
     kind = "host"
 
 
 class WriteError(TemplaterError):
-    """A write that the operating system refused. The previous content of the file is unchanged."""
+    """The error for a write that the operating system refused.
+
+    The previous content of the file is unchanged.
+    """
 
     exit_code = 6
     kind = "write"
@@ -149,7 +152,7 @@ class KeptError(TemplaterError):
 
 
 class BusyError(TemplaterError):
-    """A lock that another process holds."""
+    """The error for a lock that another process holds."""
 
     exit_code = 7
     kind = "busy"

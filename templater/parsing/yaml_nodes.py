@@ -50,7 +50,10 @@ LIMITS: Final = Limits()
 
 
 class YamlError(InputError):
-    """Invalid YAML. ``yaml_error`` is the error text of the host's library, or None if it is unknown."""
+    """The error for invalid YAML.
+
+    ``yaml_error`` is the error text of the host's library, or None if it is unknown.
+    """
 
     yaml_error: str | None = None
 

@@ -8,11 +8,11 @@ PATH_MAX = 4096
 
 
 class MissingError(InputError):
-    """A path that does not exist."""
+    """The error for a path that does not exist."""
 
 
 class UnmappedError(RefusedError):
-    """An id that the container's id map does not contain."""
+    """The error for an id that the container's id map does not contain."""
 
 
 def components(path: str) -> "list[str]":

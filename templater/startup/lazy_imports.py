@@ -133,7 +133,7 @@ def get_annotations(thing: "Any", **options: "Any") -> "dict[str, Any]":
 
 
 def getmodulename(path: str) -> "str | None":
-    """Return the result of ``inspect.getmodulename``."""
+    """Return the result of ``inspect.getmodulename``, without importing ``inspect``."""
     from importlib.machinery import all_suffixes
 
     name = path.rpartition("/")[2]

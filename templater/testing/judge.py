@@ -51,7 +51,7 @@ class Snapshot:
         self.parts.append(f"{heading}\n{text}")
 
     def begin(self, step: str, span: Span) -> None:
-        """Add the heading of a step."""
+        """Add the heading of a step to the recorded text."""
         self.span = self.span or span
         self.parts.append(f"### {printable(step)}\n")
 
