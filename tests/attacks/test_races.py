@@ -30,7 +30,9 @@ SECONDS = 2.0
 pytestmark = pytest.mark.slow
 
 
-def test_attack_28_swapping_a_target_directory_with_a_link_never_writes_outside(scene: Scene, capsys):
+def test_attack_28_apply_never_writes_outside_the_root_while_a_directory_and_a_link_alternate(
+    scene: Scene, capsys
+):
     """Complete plans are made and applied while /etc alternates between a directory and a link."""
     scene.link("link", link_to_host(scene, scene.top))
     a_directory(scene.host, {"hosts": "the host's own", "sub/hosts": "and another"})
@@ -51,7 +53,9 @@ def test_attack_28_swapping_a_target_directory_with_a_link_never_writes_outside(
     assert results["done"] > 0 and results["RefusedError"] > 0
 
 
-def test_attack_27_swapping_a_directory_during_apply_never_writes_outside(scene: Scene, capsys):
+def test_attack_27_apply_never_writes_outside_the_root_if_a_link_replaces_a_directory_meanwhile(
+    scene: Scene, capsys
+):
     """Only writing races: the plan always says '/etc', and staging meets either the directory or the link."""
     scene.link("link", link_to_host(scene, scene.top))
     for top in (scene.host, scene.top / "etc"):
@@ -72,7 +76,9 @@ def test_attack_27_swapping_a_directory_during_apply_never_writes_outside(scene:
     assert results["RefusedError"] > 0
 
 
-def test_attack_28_swapping_the_templates_directory_with_a_link_never_reads_host_files(scene: Scene, capsys):
+def test_attack_28_templater_reads_no_host_file_while_a_link_replaces_the_templates_directory(
+    scene: Scene, capsys
+):
     image = a_directory(scene.folder / "deep/root/image", {"templates/shadow": "the template"})
     (image / "metadata.yaml").write_text("templates: {/etc/x: {when: [start], template: shadow}}\n")
     (image / "link").symlink_to(link_to_host(scene, image))
@@ -88,7 +94,7 @@ def test_attack_28_swapping_the_templates_directory_with_a_link_never_reads_host
     assert set(results) <= {"the template", "RefusedError", "InputError", "missing"}
 
 
-def test_attack_28_swapping_a_template_with_a_link_never_reads_host_files(scene: Scene, capsys):
+def test_attack_28_templater_reads_no_host_file_while_a_link_replaces_a_template(scene: Scene, capsys):
     image = a_directory(scene.folder / "deep/root/image", {"templates/shadow": "the template"})
     (image / "metadata.yaml").write_text("templates: {/etc/x: {when: [start], template: shadow}}\n")
     (image / "templates/link").symlink_to(link_to_host(scene, image / "templates", "shadow"))
@@ -102,7 +108,9 @@ def test_attack_28_swapping_a_template_with_a_link_never_reads_host_files(scene:
     assert set(results) <= {"the template", "RefusedError", "InputError", "missing"}
 
 
-def test_attack_28_swapping_the_unpack_directory_with_a_link_never_writes_outside(scene: Scene, capsys):
+def test_attack_28_unpack_never_writes_outside_its_root_while_a_link_replaces_a_directory(
+    scene: Scene, capsys
+):
     """Other users should not be able to write there; even if they can, nothing is written outside."""
     scene.link("link", link_to_host(scene, scene.top))
     for top in (scene.host, scene.top / "etc"):

@@ -76,7 +76,7 @@ def test_attack_12_an_absolute_symlink_in_a_parent_resolves_inside_the_root(scen
     assert made.read_text() == "inside"
 
 
-def test_attack_13_a_relative_symlink_that_stays_inside_is_followed(scene):
+def test_attack_13_a_relative_symlink_that_stays_inside_the_root_is_followed(scene):
     scene.link("link", "etc")
     scene.link("etc/up", "../var")
     scene.write({"/link/hosts": "new", "/link/up/x": "y"})
@@ -100,7 +100,7 @@ def test_attack_15_a_symlink_loop_is_refused(scene, path):
     scene.refuses({path: "x"}, RefusedError, "too many symlinks at '/(loop|ring|pong)'")
 
 
-def test_attack_16_a_symlink_as_target_is_followed_inside_and_kept(scene):
+def test_attack_16_apply_follows_a_symlink_as_target_inside_the_root_and_keeps_it(scene):
     """The list also asks for an option that disables following. It is unnecessary: a link never leads outside,
     and ``create_only`` protects a file from being overwritten.
     """
@@ -113,7 +113,7 @@ def test_attack_16_a_symlink_as_target_is_followed_inside_and_kept(scene):
 
 
 @pytest.mark.parametrize("target", ["/run/x/resolv.conf", "../../../host/new", "../run/resolv.conf"])
-def test_attack_17_a_dangling_symlink_as_target_creates_the_missing_file_inside(scene, target):
+def test_attack_17_a_dangling_symlink_as_target_creates_the_missing_file_inside_the_root(scene, target):
     scene.link("etc/resolv.conf", target)
     scene.write({"/etc/resolv.conf": "new"})
     assert (scene.top / "etc/resolv.conf").is_symlink()
@@ -171,7 +171,7 @@ def test_attack_19_writing_to_a_mounted_file_system_requires_two_options(scene, 
     assert (scene.host / "etc/x").read_text() == "asked for"
 
 
-def test_attack_20_a_fifo_is_refused(scene):
+def test_attack_20_a_fifo_as_target_is_refused(scene):
     os.mkfifo(scene.top / "etc/fifo")
     scene.refuses({"/etc/fifo": "x"}, RefusedError, "'/etc/fifo' is a fifo")
 
@@ -192,20 +192,20 @@ def test_attack_20_a_fifo_that_appears_after_the_plan_is_refused(scene):
 @pytest.mark.parametrize(
     ("kind", "number"), [(stat.S_IFCHR, (1, 3)), (stat.S_IFBLK, (7, 99)), (stat.S_IFCHR, (5, 0))]
 )
-def test_attack_21_a_device_is_refused(scene, kind, number):
+def test_attack_21_a_device_as_target_is_refused(scene, kind, number):
     (scene.top / "opt").mkdir()
     os.mknod(scene.top / "opt/sda", kind | 0o666, os.makedev(*number))
     scene.refuses({"/opt/sda": "x"}, RefusedError, "'/opt/sda' is a (char|block) device")
 
 
-def test_attack_22_a_socket_is_refused(scene, monkeypatch):
+def test_attack_22_a_socket_as_target_is_refused(scene, monkeypatch):
     monkeypatch.chdir(scene.top / "var")
     with socket.socket(socket.AF_UNIX) as server:
         server.bind("sock")
         scene.refuses({"/var/sock": "x"}, RefusedError, "'/var/sock' is a socket")
 
 
-def test_attack_23_a_hard_link_to_a_host_file_is_replaced(scene):
+def test_attack_23_a_target_that_is_a_hard_link_to_a_host_file_is_replaced(scene):
     os.link(scene.host / "shadow", scene.top / "etc/innocent")
     os.link(scene.top / "etc/keep", scene.top / "var/twin")
     host = (scene.host / "shadow").stat()
@@ -224,7 +224,7 @@ def test_attack_23_a_hard_link_to_a_host_file_is_replaced(scene):
 
 @as_root
 @pytest.mark.parametrize(("flag", "what"), [("i", "etc/hosts"), ("a", "etc/hosts"), ("i", "etc"), ("i", "")])
-def test_attack_24_immutable_and_append_only_files_are_refused(scene, flag, what):
+def test_attack_24_immutable_and_append_only_files_as_targets_are_refused(scene, flag, what):
     place = scene.top / what
     if subprocess.run(["chattr", f"+{flag}", place], check=False, capture_output=True).returncode:
         pytest.skip("NOT RUN: this file system has no such flags")
@@ -241,7 +241,7 @@ def test_attack_24_immutable_and_append_only_files_are_refused(scene, flag, what
 
 
 @as_root
-def test_attack_24_a_read_only_root_is_an_error(scene, mounts):
+def test_attack_24_a_read_only_root_filesystem_gives_an_error(scene, mounts):
     mounts.bind(scene.top, scene.top)
     subprocess.run(["mount", "-o", "remount,ro,bind", scene.top], check=True)
     error = scene.refuses({"/var/first": "1", "/etc/hosts": "x"}, WriteError, "read-only file system", 6)
@@ -266,12 +266,14 @@ def test_attack_25_a_target_on_an_active_mount_is_refused(scene, mounts, place):
 
 
 @pytest.mark.parametrize("path", ["/etc/hosts/x", "/etc/hosts/x/y"])
-def test_attack_26_a_file_in_place_of_a_parent_is_refused(scene, path):
+def test_attack_26_a_file_in_place_of_a_parent_directory_is_refused(scene, path):
     scene.refuses({path: "x"}, RefusedError, "'/etc/hosts' is a file, not a directory")
 
 
 @pytest.mark.parametrize("swapped", ["/srv", "/srv/a", "/srv/a/b"])
-def test_attack_27_a_parent_that_is_replaced_between_mkdir_and_open_is_refused(scene, monkeypatch, swapped):
+def test_attack_27_a_parent_directory_that_is_replaced_between_mkdir_and_open_is_refused(
+    scene, monkeypatch, swapped
+):
     """The new directory is moved away and replaced by a link as soon as it has its name."""
     real = Directory.rename
 

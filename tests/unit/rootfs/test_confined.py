@@ -293,7 +293,7 @@ def test_a_root_that_is_not_a_directory_is_an_input_error(tmp_path):
             Root(str(tmp_path / name))
 
 
-def test_a_directory_swapped_with_a_link_never_leads_to_reads_outside_the_root(root, tmp_path):
+def test_no_file_outside_the_root_is_read_while_a_link_replaces_a_directory(root, tmp_path):
     """A short version of the races in tests/attacks: read in a loop while /etc is swapped."""
     top = tmp_path / "root"
     (top / "other").symlink_to(tmp_path / "host")

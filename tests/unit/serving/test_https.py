@@ -591,7 +591,7 @@ def test_a_connection_that_sends_many_requests_at_once_is_closed(requests):
     assert len(methods) <= 4 and arrived.count(b"200 OK") <= 4
 
 
-def test_requests_that_arrive_during_an_answer_are_answered_later():
+def test_requests_that_arrive_during_an_answer_are_answered_after_it():
     body = b"Content-Length: 6\r\n\r\n"
     post = b"POST / HTTP/1.1\r\nHost: x\r\n" + body
     methods, arrived = asyncio.run(answered([GET + GET[:9], GET[9:], post, b"abc", b"def" + GET, GET * 2]))
@@ -604,7 +604,7 @@ def test_requests_that_arrive_during_an_answer_are_answered_later():
     [b"\x00" * 100 + b"\r\n\r\n", b"GET\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"\xff\xfe\r\n\r\n", b"GET http://[ HTTP/1.1\r\n\r\n",
      b"GET / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\nabc", b"GET * HTTP/1.1\r\nHost: x\r\n\r\n"],
 )  # fmt: skip
-def test_garbage_after_the_handshake_does_not_affect_later_clients(server, garbage):
+def test_invalid_data_after_the_tls_handshake_does_not_affect_later_clients(server, garbage):
     with server.connect() as client:
         client.sendall(garbage)
         client.settimeout(5)

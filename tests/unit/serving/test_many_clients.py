@@ -101,7 +101,7 @@ def peak(pid: int) -> int:
     return int(line.split()[1]) << 10
 
 
-def test_every_honest_client_succeeds_beside_many_slow_clients_and_memory_is_bounded(server):
+def test_every_normal_client_succeeds_despite_many_hostile_clients_and_memory_is_bounded(server):
     pid, port, authority, data = server
     context, end = ssl.create_default_context(cafile=authority), threading.Event()
     results: list[str] = []
