@@ -56,7 +56,12 @@ NAMES: "Mapping[str, tuple[str, str, str, str]]" = {
     "unpacked": (IMAGE, "unpacked_bytes", SIZE, "decompressed size of an archive"),
     "ratio": (IMAGE, "ratio", NUMBER, "decompressed size divided by compressed size (only above 256 MiB)"),
     "command-time": (COMMAND, "time", SECONDS, "time for a command that reads an image"),
-    "command-processor": (COMMAND, "processor", SECONDS, "processor time for a command that reads an image"),
+    "command-processor": (
+        COMMAND,
+        "processor",
+        SECONDS,
+        "processor time for a command that reads an image; the default adds a second for each MiB it reads",
+    ),
     "command-memory": (COMMAND, "memory", SIZE, "memory for a command that reads an image"),
     "memory": (CHILD, "memory", SIZE, "memory for the process in which a hook renders"),
 }
@@ -75,20 +80,29 @@ EXAMPLES = {SECONDS: "30s, 5m or 1h", NUMBER: "5000, 20k or 3M", SIZE: "4096, 51
 LARGEST = 1 << 50
 
 
+#: default limits for reading an image: seconds of processor time, and bytes of memory
+IMAGE_SECONDS = 9
+IMAGE_MEMORY = 416 << 20
+
 #: default limits for packing an image: seconds, and bytes of memory for each processor
 _PACKING = 24 * 60 * 60
 _PACKING_MEMORY = 256 << 20
 
 
 class CommandLimits:
-    """Limits of a whole command: wall-clock seconds, processor seconds and bytes of memory."""
+    """Limits of a whole command: wall-clock seconds, processor seconds and bytes of memory.
 
-    __slots__ = ("memory", "processor", "time")
+    ``images`` is None for a command that reads any number of images, or catalogs of images. If ``grows`` is
+    true, each MiB of the image files adds a second to the processor time.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("grows", "memory", "processor", "time")
+
+    def __init__(self, images: "int | None" = 1) -> None:
         self.time = 30 * 60
-        self.processor = 30 * 60
-        self.memory = 2 << 30
+        self.processor = self.time if images is None else IMAGE_SECONDS * images
+        self.memory = 2 << 30 if images is None else IMAGE_MEMORY
+        self.grows = images is not None
 
 
 class Given:
@@ -136,11 +150,12 @@ class Given:
         """The maximum size of one template in bytes, in an image and when it is compiled."""
         return self.rendering.get("source", TEMPLATE_BYTES)
 
-    def for_command(self) -> "CommandLimits":
-        """Return the limits for a whole command."""
-        limits = CommandLimits()
+    def for_command(self, images: "int | None" = 1) -> "CommandLimits":
+        """Return the limits for a whole command that reads so many images, or any number of images (None)."""
+        limits = CommandLimits(images)
         for name, value in self.command.items():
             setattr(limits, name, value)
+        limits.grows = limits.grows and "processor" not in self.command
         return limits
 
     def for_packing(self) -> "CommandLimits":
@@ -150,8 +165,8 @@ class Given:
         """
         from os import cpu_count
 
-        defaults = CommandLimits()
-        limits = self.for_command()
+        defaults = CommandLimits(None)
+        limits = self.for_command(None)
         if limits.time == defaults.time:
             limits.time = _PACKING
         if limits.processor == defaults.processor:

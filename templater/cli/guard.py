@@ -12,6 +12,7 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 from ..model.errors import LimitError
+from ..model.input_size import input_size
 
 if TYPE_CHECKING:
     from ..limits import CommandLimits, Given
@@ -29,51 +30,78 @@ class _OverError(BaseException):
     """
 
 
-def guarded(function: Command) -> Command:
-    """Apply the limits on a whole command. The command has a parameter ``limits`` or ``request``."""
+def one(*_: Any, **__: Any) -> int:
+    """Return the number of images that most commands read."""
+    return 1
+
+
+def many(*_: Any, **__: Any) -> None:
+    """Return None: the command reads any number of images, or catalogs of images."""
+
+
+def guarded(function: Command, *, images: Callable[..., int | None] = one) -> Command:
+    """Apply the limits on a whole command. The command has a parameter ``limits`` or ``request``.
+
+    ``images`` receives the command's arguments. The function returns how many images the command reads.
+    """
 
     @wraps(function)
     def wrapped(*arguments: Any, **options: Any) -> Any:
         limits = options["limits"] if "limits" in options else arguments[0].limits
         timed = options.get("instances") is None  # a command with a list of instances has no time limit
-        with guard(limits, timed=timed):
+        with guard(limits, timed=timed, images=images(*arguments, **options)):
             return function(*arguments, **options)
 
     return wrapped
 
 
-def guarded_alone(function: Command, *, packs: bool = False) -> Command:
+def guarded_alone(function: Command, *, packs: bool = False, images: int | None = 1) -> Command:
     """Add ``--limit`` to a command that has no such option, and enforce the limits while the command runs.
 
     If ``packs`` is true, the command packs an image, and the defaults allow hours of compression.
+    If ``images`` is None, the command reads any number of images, or catalogs of images.
     """
     from ..limits import COMMAND
     from .options import limit_option
 
     @wraps(function)
     def wrapped(*arguments: Any, limits: Given, **options: Any) -> Any:
-        with guard(limits, packs=packs):
+        with guard(limits, packs=packs, images=images):
             return function(*arguments, **options)
 
     return limit_option(COMMAND)(wrapped)
 
 
 @contextmanager
-def guard(limits: Given, *, timed: bool = True, packs: bool = False) -> Iterator[None]:
+def guard(
+    limits: Given, *, timed: bool = True, packs: bool = False, images: int | None = 1
+) -> Iterator[None]:
     """Raise LimitError if the block exceeds a limit. Restore all signal handlers and limits at the end."""
     import _signal as signal  # type: ignore[import-not-found]  # the module `signal` imports enum, which is slow
 
-    bounds = limits.for_packing() if packs else limits.for_command()
+    bounds = limits.for_packing() if packs else limits.for_command(images)
+    granted = 0
+
+    def stop_or_grant(number: int, frame: object) -> None:
+        """Stop the command, or add a second of processor time for each new MiB of input."""
+        nonlocal granted
+        more = (input_size() >> 20) - granted if bounds.grows else 0
+        if more <= 0:
+            raise _OverError("command-processor")
+        granted += more
+        bounds.processor += more
+        signal.setitimer(signal.ITIMER_PROF, more, AGAIN)
+
     with _bounded_memory(bounds):
         if not timed or not hasattr(signal, "setitimer"):
             yield
             return
         timers = (
-            (signal.ITIMER_REAL, signal.SIGALRM, bounds.time, "command-time"),
-            (signal.ITIMER_PROF, signal.SIGPROF, bounds.processor, "command-processor"),
+            (signal.ITIMER_REAL, signal.SIGALRM, bounds.time, _stop),
+            (signal.ITIMER_PROF, signal.SIGPROF, bounds.processor, stop_or_grant),
         )
         try:
-            before = [signal.signal(number, _handler(name)) for _, number, _, name in timers]
+            before = [signal.signal(number, handler) for _, number, _, handler in timers]
         except ValueError:  # only the main thread can receive signals
             yield
             return
@@ -127,11 +155,8 @@ def over_limit(name: str, bounds: CommandLimits) -> LimitError:
     )
 
 
-def _handler(name: str) -> Callable[[int, object], None]:
-    def stop(number: int, frame: object) -> None:
-        raise _OverError(name)
-
-    return stop
+def _stop(number: int, frame: object) -> None:
+    raise _OverError("command-time")
 
 
 def address_space() -> int:

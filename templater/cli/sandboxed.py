@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..model.errors import InputError, LimitError
+from ..model.input_size import input_size
 from .guard import address_space, over_limit
 from .progress import progress
 
@@ -73,7 +74,8 @@ def read_image(
     files = [path if path is None else OpenFile(path) for path in paths]
     command = limits.for_command()
     # The parent process has its own timer, so the timer of the child can be later.
-    bounds = Bounds(command.processor, command.time + 5, address_space() + command.memory, REPORT)
+    more = input_size() >> 20 if command.grows else 0
+    bounds = Bounds(command.processor + more, command.time + 5, address_space() + command.memory, REPORT)
     try:
         return json_answer.run(
             lambda: (*descriptors, *_prepare(files, packages, limits.for_images())),

@@ -21,6 +21,7 @@ from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit, urlunsp
 
 from .. import __version__
 from ..model.errors import InputError, LimitError, RefusedError, UsageError, reason
+from ..model.input_size import received
 from ..model.source import printable
 from .catalog import MOST_BYTES
 from .tree import clean_path
@@ -147,6 +148,7 @@ class UrlStream:
                 if not piece:
                     break
                 self._bounds.deliver(len(piece))
+                received(len(piece))
                 yield piece
                 size += len(piece)
                 before, seconds = seconds, time.monotonic() - begun

@@ -9,6 +9,7 @@ from io import FileIO
 from stat import S_ISREG
 from typing import TYPE_CHECKING
 
+from ..model import input_size
 from ..model.errors import InputError, reason
 
 if TYPE_CHECKING:
@@ -47,9 +48,12 @@ def open_regular(path: str) -> int:
         fd = os.open(path, _FLAGS)
     except OSError as error:
         raise InputError(f"'{path}' can't be opened: {reason(error)}") from None
-    if not S_ISREG(os.fstat(fd).st_mode):
+    status = os.fstat(fd)
+    if not S_ISREG(status.st_mode):
         os.close(fd)
         raise InputError(f"'{path}' is neither a regular file nor a directory")
+    data = min(status.st_size, getattr(status, "st_blocks", 0) * 512)
+    input_size.opened(status.st_dev, status.st_ino, data)
     return fd
 
 

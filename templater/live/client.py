@@ -20,6 +20,7 @@ from typing import Any
 
 from .. import __version__
 from ..model.errors import InputError, LimitError, reason
+from ..model.input_size import received
 from ..model.source import printable
 from ..parsing.json_stream import JsonStream
 
@@ -142,6 +143,7 @@ class _Received(io.RawIOBase):
         self._wait()
         size = self._received.readinto(buffer)
         self._count(size or 0)
+        received(size or 0)
         return size
 
     def close(self) -> None:

@@ -9,10 +9,12 @@ from importlib import import_module
 import click
 import pytest
 
+from templater import limits
 from templater.cli import planning
 from templater.cli.guard import guard, paused
 from templater.cli.main import command, main
 from templater.limits import COMMAND, parse
+from templater.model import input_size
 from templater.model.errors import LimitError
 
 
@@ -179,6 +181,30 @@ def test_the_time_limit_ends_a_command_that_changes_or_packs_an_image(
     assert state() == before
 
 
+@pytest.mark.slow
+def test_the_default_processor_limit_grows_by_a_second_for_each_mebibyte_of_input(monkeypatch):
+    monkeypatch.setattr(input_size, "_opened", {})
+    monkeypatch.setattr(limits, "IMAGE_SECONDS", 1)
+    with pytest.raises(LimitError, match="longer than 3 seconds of processor time"), guard(parse([])):
+        input_size.opened(1, 1, 1 << 20)
+        input_size.opened(1, 1, 1 << 20)  # the same file
+        input_size.received(1 << 20)
+        _spin(2.5)
+        finished = True
+        _spin(2)
+    assert finished
+
+
+@pytest.mark.slow
+def test_a_processor_limit_of_the_user_does_not_grow_with_the_input():
+    input_size.received(9 << 20)
+    with (
+        pytest.raises(LimitError, match="longer than 1 seconds of processor time"),
+        guard(parse(["command-processor=1"], (COMMAND,))),
+    ):
+        _spin(4)
+
+
 def test_commands_that_pack_an_image_have_higher_time_and_memory_limits():
     packing, reading = parse([]).for_packing(), parse([]).for_command()
     assert packing.time > reading.time and packing.processor > reading.processor
@@ -188,9 +214,9 @@ def test_commands_that_pack_an_image_have_higher_time_and_memory_limits():
 
 def test_a_command_has_the_packing_limits_only_if_it_packs_an_image():
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
-    for options, limits in (({}, parse([]).for_command()), ({"packs": True}, parse([]).for_packing())):
+    for options, expected in (({}, parse([]).for_command()), ({"packs": True}, parse([]).for_packing())):
         with guard(parse([]), **options):
-            assert limits.time - 60 < signal.getitimer(signal.ITIMER_REAL)[0] <= limits.time
+            assert expected.time - 60 < signal.getitimer(signal.ITIMER_REAL)[0] <= expected.time
     assert resource.getrlimit(resource.RLIMIT_AS)[1] == hard
 
 

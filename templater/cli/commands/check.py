@@ -69,6 +69,11 @@ def split_hosts(ctx: click.Context, param: click.Parameter, value: str | None) -
     return tuple(dict.fromkeys(chosen))
 
 
+def number_of_sources(sources: tuple[str, ...], **_: Any) -> int:
+    """Return the number of images to check, whose limits on processor time add up."""
+    return max(1, len(sources))
+
+
 @click.command(help=HELP)
 @click.argument("sources", metavar="SRC...", nargs=-1, shell_complete=complete.source)
 @options.instance_options
@@ -130,7 +135,7 @@ def split_hosts(ctx: click.Context, param: click.Parameter, value: str | None) -
 @options.limit_option()
 @click.option("--json", "as_json", is_flag=True, help="Short for --report json.")
 @html_options
-@guarded
+@partial(guarded, images=number_of_sources)
 def command(
     sources: tuple[str, ...],
     instance: options.Description,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -38,6 +39,16 @@ Examples:
 """
 
 
+def number_of_images(request: options.Request, filters: tuple[str, ...], **_: Any) -> int | None:
+    """Return 1, or None if ``templater diff`` reads any number of running instances."""
+    from ...live.address import is_live, parse_address
+
+    if not is_live(request.src):
+        return 1
+    address = parse_address(request.src, request.project, all_projects=request.all_projects)
+    return 1 if address.is_one and not filters else None
+
+
 @click.command(help=HELP)
 @options.request_options(rootfs="[ROOTFS]")
 @click.argument("filters", nargs=-1, metavar="[FILTER]...")
@@ -45,7 +56,7 @@ Examples:
 @instances_option
 @other_side_options
 @html_options
-@guarded
+@partial(guarded, images=number_of_images)
 def command(
     request: options.Request,
     filters: tuple[str, ...],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
@@ -11,7 +12,7 @@ from ...definitions.choice import CONTAINER, VM, Choice
 from ...model.file_names import METADATA, TEMPLATES
 from ...model.source import printable
 from .. import complete, options, output
-from ..guard import guarded
+from ..guard import guarded, many
 from .image.build import source_date_epoch
 from .image.edit import pairs_of
 
@@ -59,7 +60,7 @@ Examples:
     shell_complete=complete.directories,
 )
 @options.limit_option()
-@guarded
+@partial(guarded, images=many)
 def command(
     directory: str | None,
     properties: tuple[str, ...],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,7 +12,7 @@ from ...model.errors import LimitError, TemplaterError
 from ...model.source import printable
 from .. import complete, options, output
 from ..fetching import local_source
-from ..guard import guarded
+from ..guard import guarded, many
 from .check import explained, local_validators
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ REPORTS = ("text", "json", "junit", "tap")
 )  # fmt: skip
 @options.limit_option()
 @click.option("--json", "as_json", is_flag=True, help="Short for --report json.")
-@guarded
+@partial(guarded, images=many)
 def command(
     sources: tuple[str, ...],
     only: str | None,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import click
 
 from ....limits import COMMAND, IMAGE, Given
 from ... import complete, options, output
-from ...guard import guarded
+from ...guard import guarded, many
 from ...progress import progress
 from . import tree_argument
 
@@ -52,7 +54,7 @@ Examples:
 )
 @options.limit_option(IMAGE, COMMAND)
 @options.json_option
-@guarded
+@partial(guarded, images=many)
 def command(
     tree: str,
     metadata: str,

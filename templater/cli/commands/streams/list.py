@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
@@ -41,7 +42,7 @@ Examples:
 )
 @click.option("--title", default="Images", show_default=True, help="The page's title.")
 @options.json_option
-@guarded_alone
+@partial(guarded_alone, images=None)
 def command(stream: str, html: str | None, title: str, as_json: bool) -> int:
     from ....distribution.listing import list_stream
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import click
 
 from ... import options, output
@@ -35,7 +37,7 @@ Examples:
 )
 @click.option("-n", "--dry-run", is_flag=True, help="Show the changes without making them.")
 @options.json_option
-@guarded_alone
+@partial(guarded_alone, images=None)
 def command(
     tree: str, keep: int | None, older_than: str | None, grace: str, dry_run: bool, as_json: bool
 ) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from copy import copy
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
@@ -11,7 +12,7 @@ import click
 from ....limits import COMMAND, IMAGE, READING, RENDERING
 from ....model.source import printable
 from ... import complete, options, output
-from ...guard import guarded
+from ...guard import guarded, many
 from ...planning import TOTAL
 from ...progress import progress
 from ..image.info import size
@@ -66,7 +67,7 @@ Examples:
 )
 @click.option("--no-tables", is_flag=True, help="Do not render the templates of the images.")
 @options.limit_option(IMAGE, READING, RENDERING, COMMAND)
-@guarded
+@partial(guarded, images=many)
 def command(
     url: str,
     tree: str,

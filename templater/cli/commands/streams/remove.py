@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import click
 
 from ... import output
@@ -24,7 +26,7 @@ Examples:
 @click.command(help=HELP)
 @tree_argument
 @click.argument("images", metavar="IMAGE…", nargs=-1, required=True)
-@guarded_alone
+@partial(guarded_alone, images=None)
 def command(tree: str, images: tuple[str, ...]) -> int:
     from ....distribution.remove import remove
     from ....distribution.tree import Tree

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
@@ -48,7 +49,7 @@ Examples:
     help="Report only problems of these clients. [default: all]",
 )
 @options.json_option
-@guarded_alone
+@partial(guarded_alone, images=None)
 def command(stream: str, metadata_only: bool, clients: tuple[str, ...], as_json: bool) -> int:
     from ....distribution.verify import verify
 

@@ -1,0 +1,24 @@
+"""The size of the images that this process has opened or received.
+
+The limit on a command's processor time grows with this size.
+"""
+
+_received = 0
+#: the bytes of data in each opened file, by the file's device and inode number
+_opened: dict[tuple[int, int], int] = {}
+
+
+def input_size() -> int:
+    """Return the number of bytes received from servers, and in opened image files without their holes."""
+    return _received + sum(_opened.values())
+
+
+def opened(device: int, inode: int, size: int) -> None:
+    """Count the bytes of data in an opened image file once."""
+    _opened[device, inode] = size
+
+
+def received(size: int) -> None:
+    """Count bytes that a server sent."""
+    global _received  # noqa: PLW0603
+    _received += size
