@@ -108,7 +108,7 @@ class CommandLimits:
 class Given:
     """The limits that the user set, grouped by kind. Other limits keep their defaults."""
 
-    __slots__ = (CHILD, COMMAND, IMAGE, READING, RENDERING)
+    __slots__ = (CHILD, COMMAND, IMAGE, READING, RENDERING, "seconds_read")
 
     def __init__(self) -> None:
         self.rendering: dict[str, int] = {}
@@ -116,14 +116,19 @@ class Given:
         self.image: dict[str, int] = {}
         self.child: dict[str, int] = {}
         self.command: dict[str, int] = {}
+        #: the processor time that the command used to read the image
+        self.seconds_read = 0.0
 
     def for_rendering(self, seconds: "float | None" = None, total: "float | None" = None) -> "RenderLimits":
         """Return the limits for rendering.
 
-        ``seconds`` (for each template) and ``total`` apply unless the user set these limits.
+        ``seconds`` (for each template) and ``total`` apply unless the user set these limits. The time that
+        the command used to read the image counts towards ``total``, but one second always remains.
         """
         from .pongo2.state import Limits
 
+        if total is not None:
+            total = min(total, max(1.0, round(total - self.seconds_read, 1)))
         limits = Limits(seconds=seconds, total=total)
         for name, value in self.rendering.items():
             setattr(limits, name, value)

@@ -280,7 +280,7 @@ class AuthoredImage(ScannedImage):
 
         All these renders share one time limit.
         """
-        return RenderOptions(self.hosts[0], "", 0.0, 0, self.limits or LIMITS).begun(), {}
+        return RenderOptions(self.hosts[0], "", 0.0, 0, self.rendering_limits(LIMITS)).begun(), {}
 
     def _compiled(self, options: RenderOptions) -> Compiled:
         if self.memo is None:
@@ -326,7 +326,7 @@ class AuthoredImage(ScannedImage):
         if self.metadata is None:
             return ()
         metadata = replace_rules(self.metadata, tuple(rule for rule in self.rules if not rule.null))
-        options = RenderOptions(self.hosts[0], clock=0.0, seed=0, limits=self.limits or LIMITS).begun()
+        options = RenderOptions(self.hosts[0], "", 0.0, 0, self.rendering_limits(LIMITS)).begun()
         found: dict[tuple[int, str | None, str], File] = {}
         texts: dict[str, str] = {}  # all files with the same text share one object
         size = 0

@@ -7,6 +7,7 @@ decorated with ``@check``.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from copy import copy
 from dataclasses import dataclass, field
 from functools import cached_property
 from time import process_time
@@ -78,8 +79,10 @@ class ScannedImage:
     definition: DefinitionImage | None = None
     #: whether the image is an archive; the daemons import an archive unchanged, so no later step adds a file
     packed: bool = False
-    #: the rules as yaml.v4 (Incus 7) decodes metadata.yaml, or None if it rejects the file
-    rules_of_v4: tuple[Rule, ...] | None = None
+    #: metadata.yaml as yaml.v4 (Incus 7) decodes it, or its error; None if the file is missing
+    by_v4: Metadata | TemplaterError | None = None
+    #: the processor time when the scan began
+    begun: float = field(default_factory=process_time)
 
     @property
     def rules(self) -> tuple[Rule, ...]:
@@ -101,6 +104,17 @@ class ScannedImage:
     @cached_property
     def rootfs(self) -> RootfsNames:
         return RootfsNames(self.names)
+
+    def rendering_limits(self, default: Limits) -> Limits:
+        """Return the limits for a check that renders templates.
+
+        The scan and the checks share ``ALL_SECONDS``, unless the user chose the time for all templates.
+        """
+        limits = copy(self.limits or default)
+        if limits.total is not None and limits.total == default.total:
+            left = round(ALL_SECONDS - (process_time() - self.begun), 1)
+            limits.total = max(LEAST_SECONDS, min(limits.total, left))
+        return limits
 
     def source(self, rule: Rule) -> Source | None:
         """Return the text of a rule's template, or None if the template is missing or unreadable."""
@@ -138,6 +152,8 @@ class ScannedImage:
 
 #: maximum processor time in seconds that all checks together can spend on the texts of templates
 MAX_SECONDS = 2.0
+#: processor time in seconds that the scan and all checks share, and the least time for rendering
+ALL_SECONDS, LEAST_SECONDS = 7.0, 0.5
 
 #: ``RootfsNames`` omits names with more parent directories than this. A check reports deeper targets.
 MAX_DEPTH = 64

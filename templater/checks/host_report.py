@@ -79,7 +79,7 @@ def host_report(image: AuthoredImage) -> dict[str, Any]:
     containers = [probe for probe in image.probes if not probe.is_vm]
     rootfs = _Names(image.names) if image.has_rootfs else None
     try:
-        options = RenderOptions(image.hosts[0], "", 0.0, 0, image.limits or LIMITS).begun()
+        options = RenderOptions(image.hosts[0], "", 0.0, 0, image.rendering_limits(LIMITS)).begun()
         cause = _Cause(image, options)
         for probe in containers or image.probes:
             for trigger in TRIGGERS:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from functools import partial
+from time import process_time
 from typing import TYPE_CHECKING
 
 from ..image.contents import SecondFileCheck, open_rootfs, refuse_same_file, squashfs_end
@@ -14,7 +15,7 @@ from ..image.tar_reader import HARD_LINK, Archive, Member, open_archive
 from ..model.entry import BLOCK_DEVICE, CHAR_DEVICE, DIRECTORY, FILE, Entry, TemplateFile
 from ..model.errors import InputError, LimitError, MetadataError, RefusedError, TemplaterError, UsageError
 from ..model.file_names import DISK, METADATA, ROOTFS, TEMPLATES
-from ..model.metadata import Metadata, Rule
+from ..model.metadata import Metadata
 from ..model.source import Source
 from ..parsing.file_kind import HEAD, TAR, is_disk, recognise
 from ..parsing.metadata_yaml import read_metadata
@@ -102,6 +103,7 @@ class _Scanner:
         self.held = HeldBytes(path, limits)
         self.root_uid = 0
         self.packed = False
+        self.begun = process_time()
 
     def scan_part(self, scan: Callable[[], None]) -> None:
         """Read a part and record its error. Raise the error if no name of the part was read."""
@@ -267,7 +269,7 @@ class _Scanner:
 
     def result(self, rendering: RenderLimits | None, instance: Instance | None) -> ScannedImage:
         metadata = self.parse_metadata()
-        others = None if metadata is None else self.parse_as_v4()
+        by_v4 = None if metadata is None else self.parse_as_v4()
         return ScannedImage(
             self.path,
             metadata,
@@ -281,8 +283,9 @@ class _Scanner:
             self.heads,
             self.metadata,
             self.root_uid,
-            rules_of_v4=others,
             packed=self.packed,
+            by_v4=by_v4,
+            begun=self.begun,
         )
 
     def parse_metadata(self) -> Metadata | None:
@@ -295,25 +298,26 @@ class _Scanner:
             self.errors.append(error)
             return None
 
-    def parse_as_v4(self) -> tuple[Rule, ...] | None:
-        try:
-            return rules_of_v4(self.metadata, self.yaml)
-        except LimitError as error:
-            self.errors.append(error)
-            return None
+    def parse_as_v4(self) -> Metadata | TemplaterError | None:
+        found = decode_by_v4(self.metadata, self.yaml)
+        if isinstance(found, LimitError):
+            self.errors.append(found)
+        return found
 
 
-def rules_of_v4(metadata: Source | None, limits: YamlLimits | None = None) -> tuple[Rule, ...] | None:
-    """Return the rules as yaml.v4 of Incus 7 decodes them, or None if yaml.v4 rejects the file.
+def decode_by_v4(
+    metadata: Source | None, limits: YamlLimits | None = None
+) -> Metadata | TemplaterError | None:
+    """Return metadata.yaml as yaml.v4 of Incus 7 decodes it, or the error if yaml.v4 rejects the file.
 
-    Raises LimitError if the text exceeds one of ``limits``.
+    The error is a LimitError if the text exceeds one of ``limits``.
     """
     if metadata is None:
         return None
     try:
-        return read_metadata(metadata, yaml="v4", limits=limits).rules
-    except MetadataError:
-        return None
+        return read_metadata(metadata, yaml="v4", limits=limits)
+    except (MetadataError, LimitError) as error:
+        return error.with_traceback(None)
 
 
 def below_rootfs(name: str) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from time import process_time
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..model.errors import InputError, UsageError
@@ -143,6 +144,7 @@ def opened(
 
     If ``rootfs_of_instance`` is true and the instance exists, use its root filesystem.
     """
+    begun = process_time()
     with progress("reading"):
         source, instance = open_request(request)
     with closing(source):
@@ -151,6 +153,7 @@ def opened(
             output.note(note)
         runs = choose_runs(request, source, instance, rootfs_of_instance=rootfs_of_instance)
         with open_rootfs(request, source, cross_mounts=cross_mounts) as rootfs:
+            request.limits.seconds_read = process_time() - begun
             yield Opened(request, source, instance, runs, rootfs)
 
 

@@ -48,6 +48,9 @@ class Limits:
 
 LIMITS: Final = Limits()
 
+#: the maximum number of nodes in a text with a key that libyaml refuses, because the parser in Python is slow
+NODES_WITH_LONG_KEY: Final = 50_000
+
 
 class YamlError(InputError):
     """The error for invalid YAML.
@@ -151,7 +154,13 @@ def parse(source: Source, rules: Rules = "v2", limits: Limits = LIMITS) -> Node 
         if rules == "v4" and re.search(_LONG_LINE, text):
             # The text may be valid in yaml.v4, which does not limit the length of a key.
             # Parse the text again without libyaml, whose limit on keys cannot be changed.
-            return _document(source, _pure(text, rules), rules, limits)
+            fewer = Limits(
+                bytes=limits.bytes,
+                depth=limits.depth,
+                nodes=min(limits.nodes, NODES_WITH_LONG_KEY),
+                expanded=limits.expanded,
+            )
+            return _document(source, _pure(text, rules), rules, fewer)
         raise
 
 

@@ -13,6 +13,8 @@ import pytest
 from templater import pongo2
 from templater.checks import base
 from templater.checks.base import Name
+from templater.checks.finding import audit
+from templater.checks.scan import scan_image
 from templater.cli import planning
 from templater.cli.main import main
 from templater.image import decompress, describe, extensions, unpack
@@ -102,6 +104,17 @@ def test_listing_many_templates_takes_linear_time(
     image = tarball(tmp_path / "i.tar", file("metadata.yaml", metadata.encode()), *templates)
     assert main(["image", "template", "list", image]) == 0
     assert capsysbinary.readouterr().out.count(b"no rule") == 54_000
+
+
+@pytest.mark.slow
+def test_a_long_key_limits_the_nodes_for_the_parser_in_python(tmp_path: Path) -> None:
+    """libyaml refuses the key at the end, so the whole text was parsed again in Python, twice: 14 seconds."""
+    second = "---\nz: [" + ("[a, " * 58 + "{}," * 4900 + "]" * 58 + ",\n") * 38 + "]\n"
+    text = f"architecture: x86_64\ncreation_date: 1\n{second}{'k' * 1100}: 1\n"
+    path = tarball(tmp_path / "i.tar", file("metadata.yaml", text.encode()))
+    found = audit(scan_image(path))
+    assert ("unreadable", "more than 50000 nodes") in [(each.check, each.message) for each in found]
+    assert "second-document" in [each.check for each in found]
 
 
 def test_the_yaml_parser_refuses_deeply_nested_brackets_even_after_a_long_key() -> None:

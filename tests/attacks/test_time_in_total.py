@@ -128,6 +128,27 @@ def test_an_audit_stops_at_the_total_time_limit(monkeypatch):
     assert "together" in found[0][2]
 
 
+def test_the_time_for_reading_an_image_counts_towards_the_default_total_time(image, monkeypatch, capsys):
+    monkeypatch.setattr(planning, "process_time", iter((0.0, 7.6, 0.0, 7.6)).__next__)
+    assert main(["preview", image]) == 4
+    assert "together takes longer than 1 seconds" in "".join(capsys.readouterr())
+    assert main(["preview", image, "--limit", "time=2", "--limit", "steps=100"]) != 4, (
+        "the user's time applies"
+    )
+
+
+def test_the_scan_and_the_checks_of_an_audit_share_their_time():
+    entries = [f"/etc/{n}: {{when: [create], template: t}}" for n in range(RULES)]
+    image = an_image(rules(*entries), {"t": SLOW}, begun=time.process_time() - 100)
+    begin = time.process_time()
+    found = observed("runaway", image)
+    assert time.process_time() - begin < 2  # each of two instances, and each branch, could take 4 seconds
+    assert "together takes longer than 0.5 seconds" in found[0][2]
+    assert image.rendering_limits(runaway.LIMITS).total == 0.5
+    chosen = an_image(rules(*entries), {"t": SLOW}, begun=0, limits=Limits(total=60))
+    assert chosen.rendering_limits(runaway.LIMITS).total == 60
+
+
 def test_starting_the_total_time_limit_twice_keeps_the_first_deadline():
     begun = Limits(total=5).begun()
     assert begun.begun() is begun

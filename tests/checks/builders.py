@@ -4,7 +4,7 @@ import os
 
 from templater.checks.base import Name, ScannedImage
 from templater.checks.finding import Finding, audit
-from templater.checks.scan import rules_of_v4
+from templater.checks.scan import decode_by_v4
 from templater.model.entry import DIRECTORY, FILE, SYMLINK, Entry, TemplateFile
 from templater.model.source import Source
 from templater.parsing.metadata_yaml import read_metadata
@@ -34,7 +34,7 @@ def an_image(
         tuple(map(a_name, names)),
         tuple(errors),
         stored=stored,
-        rules_of_v4=rules_of_v4(stored),
+        by_v4=decode_by_v4(stored),
         **fields,
     )
 

@@ -60,7 +60,7 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
 
 def _rendered(image: ScannedImage, metadata: Metadata) -> Iterator[Observation]:
     reported: set[str] = set()
-    options = RenderOptions(INCUS, limits=image.limits or LIMITS).begun()
+    options = RenderOptions(INCUS, limits=image.rendering_limits(LIMITS)).begun()
     compiled, every = Compiled(image.templates, options), EveryBranch(image.templates, options)
     probes = (*_described(image, metadata), *PROBES)
     for templates, probe in (*((compiled, probe) for probe in probes), (every, PROBES[0])):

@@ -21,17 +21,16 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
     """
     if image.metadata is None or image.metadata.source is None:
         return
-    source = image.metadata.source
+    error, source = image.by_v4, image.metadata.source
+    if not isinstance(error, TemplaterError) or error.span is None:
+        return
     # The scan has already checked the file's size, so the limits of this parser admit the whole file.
     limits = Limits(bytes=len(source.data), depth=500, nodes=len(source.text) + 1, expanded=1 << 50)
     first = parse(source, "v2", limits)
-    try:
-        parse(source, "v4", limits)
-    except TemplaterError as error:
-        # Other checks report errors in the first document.
-        if first is not None and error.span is not None and error.span.start >= first.end:
-            yield Observation(
-                f"LXD and Incus before 7 ignore everything after the first document: {error.message}",
-                error.span,
-                "Incus 7 rejects the image: keep one document, and remove any '---' after it",
-            )
+    # Other checks report errors in the first document.
+    if first is not None and error.span.start >= first.end:
+        yield Observation(
+            f"LXD and Incus before 7 ignore everything after the first document: {error.message}",
+            error.span,
+            "Incus 7 rejects the image: keep one document, and remove any '---' after it",
+        )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ...model.metadata import Rule
+from ...model.metadata import Metadata, Rule
 from ...model.source import printable
 from ..base import Observation, ScannedImage, check
 from ..import_refusals import import_refusals
@@ -27,10 +27,10 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
 
 def _different_rules(image: ScannedImage) -> Iterator[Observation]:
     """Compare the rules as yaml.v2 and yaml.v4 decode them. Other checks see only the rules of yaml.v2."""
-    if image.rules_of_v4 is None:
+    if not isinstance(image.by_v4, Metadata):
         return
     earlier = {rule.path: _fields(rule) for rule in image.rules}
-    for rule in image.rules_of_v4:
+    for rule in image.by_v4.rules:
         fields = earlier.pop(rule.path, None)
         if fields != _fields(rule):
             yield _different(rule, "Incus 7 reads a different rule for this path than earlier releases")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from time import process_time
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -58,6 +59,7 @@ def command(request: options.Request, steps: tuple[str, ...], as_diff: bool) -> 
     from ...sources.open_source import open_source
     from ..planning import for_source, open_request, open_rootfs, render_options
 
+    begun = process_time()
     parsed = [parse_step(step, lambda file: read_source(file).text) for step in steps]
     limits = request.limits
     source, described = open_request(request)
@@ -81,6 +83,7 @@ def command(request: options.Request, steps: tuple[str, ...], as_diff: bool) -> 
             return MemoryFolder(other.image, _paper(shipped) or MemoryRootfs())
 
         view = opened.enter_context(open_rootfs(request, source))
+        limits.seconds_read = process_time() - begun
         reports = simulate(
             source.image,
             described,
