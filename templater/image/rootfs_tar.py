@@ -35,7 +35,7 @@ def write_tar(tree: MemoryRootfs, write: Callable[[bytes], object], *, mtime: in
         member.device = (os.major(entry.rdev), os.minor(entry.rdev)) if entry.rdev else (0, 0)
         other = first.setdefault(tree.inode(path), name)
         if entry.kind == SOCKET:
-            raise WriteError(f"{path!r} is a socket, which no tar archive can hold")
+            raise WriteError(f"{path!r} is a socket, which a tar archive can't contain")
         if other != name and entry.kind != DIRECTORY:
             member.kind, member.target = HARD_LINK, other
             writer.add(member)

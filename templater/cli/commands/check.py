@@ -114,7 +114,7 @@ def number_of_sources(sources: tuple[str, ...], **_: Any) -> int:
 @click.option(
     "--unsafe-fixes",
     is_flag=True,
-    help="With --fix or --diff: also corrections that can change the written files.",
+    help="With --fix or --diff: also make corrections that can change the written files.",
 )
 @click.option(
     "--run-validators/--no-run-validators",

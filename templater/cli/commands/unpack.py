@@ -47,7 +47,7 @@ Examples:
     "ranges",
     multiple=True,
     metavar="[u:|g:]INSIDE:OUTSIDE:COUNT",
-    help="Map ids of the container to ids on disk. Repeatable. A map without u: or g: applies to both.",
+    help="Map ids of the container to ids on disk. Repeatable. u: is for users only, g: for groups only.",
 )
 @click.option(
     "--keep", multiple=True, type=click.Choice(["devices", "setuid", "xattrs"]), help="Keep these features."
@@ -55,7 +55,7 @@ Examples:
 @click.option(
     "--trusted",
     is_flag=True,
-    help="Keep devices, setuid and xattrs. A malicious image could harm this machine.",
+    help="Keep devices, setuid bits and xattrs of a trusted image. A malicious image could harm this machine.",
 )
 @options.limit_option(IMAGE, COMMAND)
 @guarded
