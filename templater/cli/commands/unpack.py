@@ -55,7 +55,7 @@ Examples:
 @click.option(
     "--trusted",
     is_flag=True,
-    help="Keep devices, setuid bits and xattrs of a trusted image. A malicious image could harm this machine.",
+    help="Keep devices, setuid bits and xattrs of a trusted image. A malicious image could do harm.",
 )
 @options.limit_option(IMAGE, COMMAND)
 @guarded

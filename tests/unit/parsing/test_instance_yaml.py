@@ -488,7 +488,7 @@ def test_a_profile_applies_to_an_instance_of_a_list():
     assert instance.expanded_config() == {
         "user.site": "new", "user.own": "1", "limits.cpu": "2", "user.more": "x",
     }  # fmt: skip
-    assert any("profile 'web' overrides the expanded keys" in note for note in instance.notes)
+    assert any("profile 'web' overrides the keys of the description" in note for note in instance.notes)
 
 
 # lists of instances
