@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ..model.errors import InputError, UsageError
 from ..model.metadata import TRIGGERS
+from ..model.options import SECONDS, TOTAL
 from ..model.source import printable
 from . import output
 from .progress import progress
@@ -29,9 +30,6 @@ if TYPE_CHECKING:
     from ..reporting.host_table import HostTable
     from ..sources.open_source import OpenedSource
     from .options import Request
-
-#: maximum seconds for one template, and for all templates of an image; most templates take milliseconds
-SECONDS = TOTAL = 8.0
 
 
 def rendering(given: Given) -> Limits:

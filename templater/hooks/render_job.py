@@ -7,6 +7,7 @@ sources and finds the exact position of the error. The second answer replaces th
 
 import marshal
 import sys
+from time import monotonic
 
 from ..model import errors
 from ..model.errors import LimitError, RenderError, TemplaterError
@@ -14,7 +15,7 @@ from ..model.file_names import TEMPLATES
 from ..model.instance import Instance, Profile
 from ..model.lifecycle import PENDING_KEY, passes
 from ..model.metadata import Metadata, Rule
-from ..model.options import RenderOptions
+from ..model.options import SECONDS, TOTAL, RenderOptions
 from ..model.source import Source, Span, printable
 from ..sandbox.bounds import Bounds
 from .compile_cache import CacheEntry, is_language_module, key
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from ..limits import Given
     from ..model.entry import TemplateFile
     from ..model.hosts import Host
+    from ..pongo2.state import Limits
     from ..rendering.render import Rendering
     from ..sandbox.child import Child, Record, Send
     from .compile_cache import CompileCache
@@ -56,12 +58,14 @@ WARM = ("rendering.render", "rendering.context", "pongo2.compiled_template", "po
 class Job:
     """The input of a rendering: the sources as bytes, and the runtime's settings for the instance.
 
-    If ``triggers`` is empty, the pending trigger comes from the instance's configuration.
+    If ``triggers`` is empty, the pending trigger comes from the instance's configuration. ``total`` limits
+    the seconds for all work on the templates together: compiling, rendering, and rendering again. The time
+    begins with this object.
     """
 
     __slots__ = (
-        "clock", "config", "dialect", "host", "instance", "keep", "kept", "keys", "limits", "metadata",
-        "name", "seed", "sources", "templates", "triggers",
+        "clock", "config", "deadline", "dialect", "host", "instance", "keep", "kept", "keys", "limits",
+        "metadata", "name", "seed", "sources", "templates", "total", "triggers",
     )  # fmt: skip
 
     def __init__(
@@ -90,6 +94,8 @@ class Job:
         self.clock = clock
         self.seed = seed
         self.limits = limits
+        self.total = TOTAL if limits is None else limits.rendering.get("total", TOTAL)
+        self.deadline = monotonic() + self.total
         self.sources: dict[str, Source] = {}
         #: whether the child returns cache entries
         self.keep = False
@@ -314,11 +320,12 @@ def render(job: Job, send: "Send") -> None:
         if not job.triggers:
             job.triggers = passes(instance.expanded_config().get(PENDING_KEY, ""))
         renderings = _renderings(job, metadata, instance, codes)
+        keys = _encoded_keys(job, renderings)
     except TemplaterError as error:
         send((b"error", *error_fields(error)))
         return
     send((b"instance", _bytes(instance.name), _bytes(instance.type), *map(_bytes, job.triggers)))
-    send((b"keys", _encoded_keys(job, renderings)))
+    send((b"keys", keys))
     indices: dict[int, bytes] = {}
     for rendering in renderings:
         number = indices.get(id(rendering.rule))
@@ -377,14 +384,24 @@ def _without_description(error: TemplaterError) -> TemplaterError:
     )
 
 
+def _limits(job: Job) -> "Limits":
+    if job.limits is not None:
+        limits = job.limits.for_rendering(SECONDS, TOTAL)
+    else:
+        from ..pongo2.state import Limits
+
+        limits = Limits(seconds=SECONDS, total=TOTAL)
+    limits.deadline = job.deadline
+    return limits
+
+
 def _renderings(
     job: Job, metadata: Metadata, instance: Instance, codes: "Mapping[str, CodeType] | None"
 ) -> "list[Rendering]":
     from ..rendering.render import render as render_rules
 
     def run(codes: "Mapping[str, CodeType] | None") -> "list[Rendering]":
-        limits = None if job.limits is None else job.limits.for_rendering()
-        options = RenderOptions(job.host, job.dialect, job.clock, job.seed, limits)
+        options = RenderOptions(job.host, job.dialect, job.clock, job.seed, _limits(job))
         return render_rules(metadata, job.templates, instance, job.triggers, options, codes=codes)
 
     renderings = run(codes)
@@ -430,13 +447,20 @@ def _encoded_keys(job: Job, renderings: "list[Rendering]") -> bytes:
     NUL ends each name and key.
     """
     parts = []
+    limits = _limits(job)
+    parsed: dict[bytes, tuple[str, ...]] = {}
     for name in {rendering.rule.template for rendering in renderings if rendering.error is None}:
         keys = job.keys.get(name)
         if keys is None:  # without a cache, nothing has parsed the template for its keys
             from ..pongo2.dialect import DIALECTS
             from ..pongo2.template import config_keys
 
-            keys = config_keys(job.templates[name].data or b"", DIALECTS[job.dialect])
+            data = job.templates[name].data or b""
+            if data not in parsed:
+                if limits.is_over:
+                    raise limits.late()
+                parsed[data] = config_keys(data, DIALECTS[job.dialect])
+            keys = parsed[data]
         parts += [name, "\n".join(keys)]
     return _bytes("\0".join(parts))
 
@@ -451,12 +475,14 @@ def _compiled(job: Job, metadata: Metadata) -> "tuple[dict[str, CodeType], set[s
     from ..pongo2.template import config_keys
     from ..rendering.render import template_bytes
 
-    limits = None if job.limits is None else job.limits.for_rendering()
+    limits = _limits(job)
     codes: dict[str, CodeType] = {}
     modules: set[str] = set()
     complete = True
     done: dict[bytes, tuple[CodeType, tuple[str, ...]] | None] = {}
     for name in {rule.template for rule in metadata.rules}:
+        if limits.is_over:
+            raise limits.late()
         try:
             data = template_bytes(name, job.templates)
             if data not in done:

@@ -486,7 +486,7 @@ class PlannedRun(Run, Closing):
     def __init__(self, job: Job, cache: "CompileCache | None", request: HookRequest) -> None:
         self.in_place = request.in_place
         wall = request.time_limit
-        cpu = int(wall) + 1
+        cpu = int(min(wall, job.total)) + 1
         bounds = Bounds(cpu, wall) if request.limits is None else request.limits.for_child(wall, cpu)
         super().__init__(job, cache, bounds, in_child=request.in_child)
 

@@ -10,6 +10,9 @@ if TYPE_CHECKING:
 #: the releases of pongo2, oldest first
 DIALECT_NAMES = ("v4", "v6", "v6.1")
 
+#: maximum seconds for one template, and for all templates of an image; most templates take milliseconds
+SECONDS = TOTAL = 8.0
+
 
 class RenderOptions:
     """The host, the dialect of pongo2, the clock, the seed and the limits of a run.

@@ -2,6 +2,8 @@
 
 import io
 import json
+import os
+import sys
 import time
 from pathlib import Path
 
@@ -11,15 +13,21 @@ from templater.batch.fleet import Fleet
 from templater.checks.security import runaway
 from templater.cli import planning
 from templater.cli.main import main
+from templater.hooks import render_job
+from templater.hooks.render_job import Job
+from templater.hooks.run import run
 from templater.image.open import open_image
-from templater.model.errors import LimitError, UsageError
+from templater.model.errors import LimitError, TemplateError, UsageError
 from templater.model.hosts import INCUS, NONE
 from templater.model.instance import Instance
 from templater.model.options import RenderOptions
+from templater.model.source import Source
 from templater.parsing.instance_list import stream_instances
+from templater.parsing.metadata_yaml import read_metadata
 from templater.planning.planner import plan
 from templater.pongo2.state import Limits
-from templater.rendering.render import Compiled, render
+from templater.rendering import render as rendering
+from templater.rendering.render import Compiled, Rendering, render
 from templater.simulation.run_steps import simulate
 from templater.simulation.steps import parse_step
 from tests.checks.builders import an_image, observed, rules
@@ -167,3 +175,44 @@ def test_a_compiled_template_has_a_new_time_limit_in_each_run(image):
     first = compiled.limits.deadline
     render(metadata, compiled, Instance("c1"), ("create",), options)
     assert compiled.limits.deadline > first
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="hooks run on Linux")
+@pytest.mark.usefixtures("restored_process")
+@pytest.mark.parametrize("words", [(), ("--no-child",), ("--no-cache",), ("--limit", "steps=3M")])
+def test_a_hook_has_a_total_time_limit(words, image, monkeypatch, capfd):
+    """Each template has a different text, so that compiling takes time as well."""
+    Path(image, "rootfs").mkdir()
+    Path(image, "config").touch()
+    entries = []
+    for number in range(RULES):
+        Path(image, "templates", f"{number}.tpl").write_text(f"{{# {number} #}}{SLOW}")
+        entries.append(f"/{number}: {{when: [create, start], template: {number}.tpl}}")
+    Path(image, "metadata.yaml").write_text(rules(*entries))
+    for name, value in (("NAME", "c1"), ("HOOK_TYPE", "pre-start"), ("CONFIG_FILE", f"{image}/config")):
+        monkeypatch.setenv(f"LXC_{name}", value)
+    monkeypatch.setenv("LXC_ROOTFS_PATH", f"{image}/rootfs")
+    monkeypatch.setattr(render_job, "TOTAL", 0.4)
+    begin = sum(os.times()[:4])
+    assert run(["lxc", *words]) == LimitError.exit_code
+    assert sum(os.times()[:4]) - begin < 3
+    assert "together takes longer than 0.4 seconds" in capfd.readouterr().err
+    assert list(Path(image, "rootfs").iterdir()) == []
+
+
+def test_compiling_and_both_renders_of_a_hook_have_one_deadline(image, monkeypatch):
+    """After an error in cached code, the hook renders again from the sources."""
+    deadlines = []
+
+    def failing(metadata, templates, instance, triggers, options, *, codes):
+        deadlines.append(options.limits.deadline)
+        return [Rendering(metadata.rules[0], "start", error=TemplateError("it fails"))]
+
+    monkeypatch.setattr(rendering, "render", failing)
+    job = Job(Source("m", Path(image, "metadata.yaml").read_bytes()), {}, None, ("start",), NONE)
+    metadata = read_metadata(job.metadata)
+    render_job._renderings(job, metadata, Instance("c1"), {"slow.tpl": compile("", "", "exec")})
+    assert deadlines == [job.deadline] * 2
+    job.deadline -= 9
+    with pytest.raises(LimitError, match="together takes longer than 8 seconds"):
+        render_job._compiled(job, metadata)

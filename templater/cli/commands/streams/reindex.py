@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import click
 
 from ....limits import COMMAND, IMAGE, READING, RENDERING
+from ....model.options import TOTAL
 from ....model.source import printable
 from ... import complete, options, output
 from ...guard import guarded, many
-from ...planning import TOTAL
 from ...progress import progress
 from ..image.info import size
 from . import count, tree_argument
