@@ -4,7 +4,7 @@ import pytest
 
 from templater.checks.base import Name, Trailing
 from templater.checks.finding import audit
-from templater.model.entry import BLOCK_DEVICE, CHAR_DEVICE, DIRECTORY, FIFO, FILE, SOCKET, Entry
+from templater.model.entry import BLOCK_DEVICE, CHAR_DEVICE, DIRECTORY, FIFO, FILE, SOCKET, SYMLINK, Entry
 from tests.checks.builders import a_folder, a_link, a_special, an_image, rules
 
 RULE = rules("/etc/a: {when: [create], template: t}")
@@ -71,6 +71,41 @@ CASES = [
     ("disk-image", an_image(heads={"rootfs.img": QCOW2}), "critical", "'rootfs.img' has the backing file '/base', which qemu-img reads on the host", ""),
     ("disk-image", an_image(heads={"rootfs.img": QCOW2[:8] + bytes(12) + QCOW2[20:72] + b"\0\0\0\0\0\0\0\4" + bytes(30)}), "critical", "'rootfs.img' stores its data in another file, which qemu-img reads on the host", ""),
     ("line-injection", an_image(RULE, {"t": 'a {{ config_get("user.a", "") }}'}), "info", "a line break in this value adds a line to the file", ""),
+    ("runaway", an_image(RULE, {"t": "{% for a in x %}" * 5 + "{% endfor %}" * 5}), "medium", 'loops are nested 5 deep, so the template may not end for some instances', ''),
+    ("sensitive-target", an_image(rules("/etc/ld.so.preload: {when: [create], template: t}")), "high", "'/etc/ld.so.preload' is a file that loads libraries into every program: review its template", ''),
+    ("sensitive-target", an_image(rules("/etc/doas.conf: {when: [create], template: t}")), "high", "'/etc/doas.conf' is a file that decides which users can become root: review its template", ''),
+    ("sensitive-target", an_image(rules("/etc/passwd-: {when: [create], template: t}")), "high", "'/etc/passwd-' is a file with accounts and passwords: review its template", ''),
+    ("sensitive-target", an_image(rules("/etc/pam.d/su: {when: [create], template: t}")), "medium", "'/etc/pam.d/su' is a file that decides how users log in: review its template", ''),
+    ("sensitive-target", an_image(rules("/root/.ssh/authorized_keys: {when: [create], template: t}")), "medium", "'/root/.ssh/authorized_keys' is a file that lists the keys for logging in: review its template", ''),
+    ("sensitive-target", an_image(rules("/etc/anacrontab: {when: [create], template: t}")), "medium", "'/etc/anacrontab' is a file that runs commands on a schedule: review its template", ''),
+    ("sensitive-target", at_target(a_link("rootfs/etc/a", "shadow")), "high", "'/etc/a', which leads to '/etc/shadow', is a file with accounts and passwords: review its template", ''),
+    ("template-file", an_image(RULE, {"t": Entry(SYMLINK, target="/x")}), "critical", "the template is a symlink to '/x'", ''),
+    ("template-file", an_image(RULE, {"t": Entry(FIFO)}), "high", 'the template is a fifo: reading it may never end', ''),
+    ("template-file", an_image(RULE, {"t": Entry(FILE, nlink=2)}), "low", 'the template is a hard link: it has another name on this file system', ''),
+    ("template-file", an_image(RULE), "medium", "template 't' does not exist: the start fails", ''),
+    ("target-through-link", an_image(rules("/" + "a/" * 500 + "b: {when: [create], template: t}")), "high", "'/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a…' leads through more than 64 directories, which were not checked for links", ''),
+    ("target-through-link", at_target("rootfs/etc"), "medium", "'/etc/a': '/etc' is a file, not a directory", ''),
+    ("target-through-link", at_target(a_link("rootfs/etc", "etc")), "medium", "'/etc/a': too many symlinks at '/etc'", ''),
+    ("metadata", an_image(rules("/a: {template: h, when: [start], <<: {template: g}}")), "high", "'/a': Incus 7 reads a different rule for this path than earlier releases", "write the entry without '<<' and without repeated keys"),
+    ("metadata", an_image("architecture: x\ncreation_date: 1\n"), "medium", "unknown architecture 'x': the daemons refuse to import the image", 'use a name such as x86_64, aarch64, armv7l, riscv64 or s390x'),
+    ("metadata", an_image("creation_date: 1\n"), "medium", 'metadata.yaml has no architecture: the daemons refuse to import the image', "write the key at the top level, such as 'architecture: x86_64'"),
+    ("metadata", an_image("architecture: x86_64\n"), "medium", 'metadata.yaml has no creation_date: the daemons refuse to import the image', "write the seconds since 1970 at the top level, such as 'creation_date: 1732752000'"),
+    ("member-twice", an_image(names=["rootfs/a", "rootfs/a"]), "medium", "one name occurs twice in the root filesystem; the first is 'rootfs/a'", ''),
+    ("member-twice", an_image(names=["rootfs/a", "rootfs/a", "rootfs/b", "rootfs/b", "rootfs/b"]), "medium", "2 names occur twice in the root filesystem; the first is 'rootfs/a'", ''),
+    ("member-twice", an_image(names=[a_folder("rootfs/a"), a_folder("rootfs/a"), "rootfs/a"]), "medium", "one name occurs twice in the root filesystem; the first is 'rootfs/a'", ''),
+    ("disk-image", an_image(names=["rootfs/a"], heads={"rootfs.img": QCOW2}), "critical", "the image contains both 'rootfs.img' and files of a root filesystem: a daemon may pass 'rootfs.img' to qemu-img, although other tools treat the image as a container image", ''),
+    ("disk-image", an_image(names=["rootfs/a"], heads={"rootfs.img": QCOW2}), "critical", "'rootfs.img' has the backing file '/base', which qemu-img reads on the host", ''),
+    ("disk-image", an_image(heads={"rootfs.img": QCOW2[:20]}), "critical", "'rootfs.img' has the backing file, which qemu-img reads on the host", ''),
+    ("disk-image", an_image(heads={"rootfs.img": QCOW2[:20]}), "high", "'rootfs.img' is cut short: its qcow2 header is incomplete", ''),
+    ("layout", an_image(names=["backup/index.yaml"]), "high", "the archive also contains a backup: `incus import` and `lxc import` read only 'backup/', which this audit does not check", ''),
+    ("language", an_image(RULE, {"t": "{{ a|json }}"}), "medium", "unknown filter 'json'", 'pongo2 has no \'json\': stringformat:"%q" writes a text in double quotes'),
+    ("language", an_image(RULE, {"t": "{{ a.b.c[0].d }}"}), "medium", 'this pongo2 release has no subscripts', 'a.b.c[0] needs pongo2 v6, and LXD and incus-debian have v4: write a.b.c.0'),
+    ("language", an_image(RULE, {"t": "{{"}), "medium", 'expected either a number, string, keyword or identifier', ''),
+    ("python-names", an_image(RULE, {"t": "{% a.x| attr %}"}), "medium", "'| attr' is part of attacks on Jinja2", ''),
+    ("metadata", an_image(rules("~: {template: h, when: [start]}")), "high", "'': Incus 7 ignores this rule, but earlier releases apply it", "write the entry without '<<' and without repeated keys"),
+    ("metadata", an_image(rules("~: {template: h, when: [start]}")), "low", 'the key is null: quote it if it is meant as text', ''),
+    ("language", an_image(RULE, {"t": "{{ a.b[0] }}"}), "low", 'this pongo2 release has no subscripts for LXD and Incus up to 6.9', 'a.b[0] needs pongo2 v6, and LXD and incus-debian have v4: write a.b.0'),
+    ("language", an_image(RULE, {"t": "{{ " + "(" * 1001 + "a"}), "high", 'more than 1000 nested brackets', ''),
 ]  # fmt: skip
 
 

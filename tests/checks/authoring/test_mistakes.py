@@ -8,6 +8,7 @@ import pytest
 
 from templater.checks.authored import AuthoredImage, _only, _value_of, authored
 from templater.checks.finding import all_checks, audit
+from templater.model.entry import DIRECTORY, Entry
 from templater.model.errors import LimitError
 from templater.model.hosts import INCUS
 from templater.model.instance import Instance
@@ -287,6 +288,19 @@ CASES = [
     ("crlf", "error", f"{T}1:20", file("/etc/hosts", "127.0.0.1 localhost\r\n"), text("127.0.0.1 localhost\r\n")),
     ("sudoers", "error", f"{M}4:3", file("/etc/sudoers.d/admin.conf", "a ALL=ALL\n"), file("/etc/sudoers.d/admin", "a ALL=ALL\n")),
     ("sudoers", "error", f"{M}4:3", file("/etc/sudoers.d/admin~", "a ALL=ALL\n"), file("/etc/sudoers", "a ALL=ALL\n")),
+    ("fstab", "error", f"{T}1:1", file("/etc/fstab", "a b c d 0 0 0\n"), file("/etc/fstab", "a b c d 0 0 #7\n")),
+    ("json", "error", f"{T}1:1", file("/etc/a.json", f"{'9' * 5000}\n"), file("/etc/a.json", f"{'9' * 4000}\n")),
+    ("yaml", "error", f"{T}1:1", file("/etc/a.yaml", "a: \x07\n"), file("/etc/a.yaml", "a: \x85\n")),
+    ("systemd-unit", "error", f"{T}1:1", file("/etc/systemd/system/a.service", "[Unit\n"), file("/etc/systemd/system/a.service", "[Unit]\n")),
+    ("missing-template", "error", f"{M}4:41", rule("when: [create], template: t", t=Entry(DIRECTORY)), rule("when: [create], template: t")),
+    ("network-config", "error", f"{PLACE_OF_NETWORK}1:1", seed("network-config", "ethernets: {}\n"), seed("network-config", "version: 2\nethernets: {}\n")),
+    ("network-config", "error", f"{PLACE_OF_NETWORK}1:1", seed("network-config", "version: 1\n"), seed("network-config", "version: 1\nconfig: []\n")),
+    ("network-config", "error", f"{PLACE_OF_NETWORK}2:1", seed("network-config", "version: 1\nconfig: {}\n"), seed("network-config", "version: 1\nconfig: disabled\n")),
+    ("network-config", "error", f"{PLACE_OF_NETWORK}3:1", seed("network-config", "version: 1\nconfig:\n- name: eth0\n"), seed("network-config", "version: 1\nconfig:\n- type: route\n")),
+    ("network-config", "error", f"{PLACE_OF_NETWORK}3:1", seed("network-config", "version: 1\nconfig:\n- type: bond\n"), seed("network-config", "version: 1\nconfig:\n- type: nameserver\n")),
+    ("network-config", "error", f"{PLACE_OF_NETWORK}5:3", seed("network-config", NETWORK.partition("  subnets")[0] + "  dhcp4: true\n"), seed("network-config", NETWORK)),
+    ("network-config", "error", f"{PLACE_OF_NETWORK}6:3", seed("network-config", NETWORK.replace("type: dhcp", "control: auto")), seed("network-config", NETWORK)),
+    ("network-config", "error", f"{PLACE_OF_NETWORK}7:5", seed("network-config", NETWORK + "    dhcp4: true\n"), seed("network-config", NETWORK)),
     ("final-newline", "info", f"{T}1:1", file("/etc/motd", "a"), file("/etc/motd", "a\n")),
     ("final-newline", "warning", f"{T}1:1", file("/etc/cron.d/a", "a"), file("/etc/cron.d/a", "a\n")),
     ("empty-output", "info", f"{T}1:1", text('{% if instance.name == "" %}a{% endif %}'), text('{% if instance.name != "" %}a{% endif %}')),

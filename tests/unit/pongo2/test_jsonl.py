@@ -171,3 +171,31 @@ def test_a_json_error_about_bytes_that_are_not_utf8_is_valid_json():
     assert reply["kind"] == "syntax"
     json.dumps(reply, ensure_ascii=False).encode()  # fails for half a surrogate pair
     assert "\ufffd" in reply["pongo2_error"]
+
+
+@pytest.mark.parametrize(
+    ("request_line", "mistake"),
+    [
+        ("[]", "a request must be a JSON object"),
+        ('{"a": NaN}', "NaN is not valid JSON"),
+        ("{", "Expecting property name enclosed in double quotes: line 1 column 2 (char 1)"),
+        ("{}", "template is not a string"),
+        ('{"template": 1}', "template is not a string"),
+        ('{"template_b64": "?"}', "template_b64 is not base64"),
+        ('{"template": "", "mode": "x"}', 'mode is "x", not one of plain, incus'),
+        ('{"template": "", "dialect": "v5"}', 'dialect is "v5", not one of v4, v6, v6.1'),
+        (
+            '{"template": "", "options": {"x": true}}',
+            'unknown option "x", not one of trim_blocks, lstrip_blocks',
+        ),
+        ('{"template": "", "options": {"trim_blocks": 1}}', "options: trim_blocks is 1, not true or false"),
+        ('{"template": "", "options": 1}', "options is 1, not an object"),
+        ('{"template": "", "context": "%s"}' % ("a" * 50), f'context is "{"a" * 39}, not an object'),
+    ],
+)
+def test_a_bad_request_gets_a_message_that_names_the_mistake(request_line, mistake):
+    assert answer(request_line.encode()) == {
+        "id": None,
+        "error": f"bad request: {mistake}",
+        "kind": "request",
+    }

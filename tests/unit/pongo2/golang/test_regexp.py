@@ -51,12 +51,62 @@ def test_matches_of_a_regular_expression_are_removed_as_in_go(pattern, text, lef
 
 
 @pytest.mark.parametrize(
-    "pattern",
-    ["(", ")", "[", "[b-a]", "*", "a**", "a{2}{3}", "x|{2}", "a{1001}", r"\1", r"\y", "\\", "(?P<>a)", "(?z)", r"\p{Greek}", "(?"],
-)  # fmt: skip
-def test_a_regular_expression_that_go_rejects_panics(pattern):
-    with pytest.raises(Panic, match="regexp"):
+    ("pattern", "mistake"),
+    [
+        ("(", "missing closing )"),
+        (")", "unexpected )"),
+        ("(?", "missing closing )"),
+        ("(?i", "missing closing )"),
+        ("[", "missing closing ]"),
+        ("[a", "missing closing ]"),
+        ("[b-a]", "invalid character class range"),
+        ("[[:foo:]]", "invalid character class range"),
+        (r"\p", "invalid character class range"),
+        (r"\pX", "invalid character class range"),
+        (r"\p{Greek}", "invalid character class range"),
+        ("*", "missing argument to repetition operator"),
+        ("+", "missing argument to repetition operator"),
+        ("?", "missing argument to repetition operator"),
+        ("x|{2}", "missing argument to repetition operator"),
+        ("a|*", "missing argument to repetition operator"),
+        ("(*)", "missing argument to repetition operator"),
+        ("a**", "invalid nested repetition operator"),
+        ("a***", "invalid nested repetition operator"),
+        ("a??+", "invalid nested repetition operator"),
+        ("a{2}{3}", "invalid nested repetition operator"),
+        ("a{1001}", "invalid repeat count"),
+        ("a{2,1}", "invalid repeat count"),
+        (r"\1", "invalid escape sequence"),
+        (r"\y", "invalid escape sequence"),
+        (r"[\y]", "invalid escape sequence"),
+        (r"[a-\d]", "invalid escape sequence"),
+        (r"\x{110000}", "invalid escape sequence"),
+        (r"\x{}", "invalid escape sequence"),
+        (r"\xg", "invalid escape sequence"),
+        (r"\x4", "invalid escape sequence"),
+        ("\\", "trailing backslash at end of expression"),
+        ("(?P<>a)", "invalid named capture"),
+        ("(?P<a", "invalid named capture"),
+        ("(?z)", "invalid or unsupported Perl syntax"),
+        ("(?P=a)", "invalid or unsupported Perl syntax"),
+    ],
+)
+def test_a_regular_expression_that_go_rejects_panics_with_go_s_text(pattern, mistake):
+    with pytest.raises(Panic) as caught:
         remove_all(pattern, "a")
+    assert str(caught.value) == f"regexp: Compile(`{pattern}`): error parsing regexp: {mistake}: `{pattern}`"
+
+
+def test_a_regular_expression_may_be_99_groups_deep_and_not_deeper():
+    assert remove_all("(?:" * 99 + "a" + ")" * 99, "a") == ""
+    with pytest.raises(Panic, match="error parsing regexp: expression nests too deeply: "):
+        remove_all("(?:" * 100 + "a" + ")" * 100, "a")
+
+
+def test_a_regular_expression_with_nested_counts_that_multiply_is_too_large():
+    with pytest.raises(Panic) as caught:
+        remove_all("((a{100}){100}){100}", "a")
+    assert str(caught.value) == "regexp: Compile: error parsing regexp: expression too large"
 
 
 @pytest.mark.parametrize("pattern", ["(a+)+b", "(a|a)*b", "(a|aa)+$", "(.*)*x", "a?" * 25 + "a" * 25])
