@@ -331,14 +331,24 @@ class Directory(Closing):
     def listdir(self) -> "list[str]":
         return sorted(again(os.listdir, self.fd))
 
-    def names_with(self, prefix: str) -> "list[str]":
-        """Return the names that have a prefix, without keeping the other names in memory."""
+    def names_with(self, prefix: str, most: int) -> "tuple[list[str], int]":
+        """Return the names that have a prefix, and how many of the ``most`` names were not used up.
 
-        def names() -> "list[str]":
+        Reading stops after ``most`` names, with or without the prefix.
+        """
+
+        def names() -> "tuple[list[str], int]":
+            found, left = [], most
             with os.scandir(self.fd) as entries:
-                return [entry.name for entry in entries if entry.name.startswith(prefix)]
+                for entry in entries:
+                    if not left:
+                        break
+                    left -= 1
+                    if entry.name.startswith(prefix):
+                        found.append(entry.name)
+            return sorted(found), left
 
-        return sorted(again(names))
+        return again(names)
 
     def lstat(self, name: str) -> "os.stat_result | None":
         try:

@@ -12,7 +12,8 @@ For an instance directory, a ``Journal`` records the directories and tokens of u
 leftover is found even if the next plan has other targets, or if the file system assigns new inode numbers (an
 overlay over two file systems).
 After a finished run, the next run with a journal searches only the root directory: a user of the container
-could have filled another directory with millions of names.
+could have filled another directory with millions of names. Root of the container can also fill the root
+directory, so a search stops after ``MOST_NAMES`` names.
 
 Two alternatives were rejected: a marker in a trusted.* xattr, which needs root and is not supported by every
 file system, and matching names without inode numbers.
@@ -36,6 +37,8 @@ PREFIX = ".templater-"
 _JOURNAL_STAGED = ".new"
 #: size limit of a journal in bytes, for reading and writing
 MAX_JOURNAL = 16 << 20
+#: the maximum number of names that one search reads
+MOST_NAMES = 100_000
 
 
 class Journal:
@@ -96,20 +99,21 @@ def sweep(root: Root, targets: "Iterable[str]", journal: "Journal | None") -> "l
 
     Search every directory above the targets. With a journal, search the directories that it lists, and every
     directory above them. In any case, search the root directory, because only root of the container can fill
-    that directory. Return the journal's lines if a leftover could not be removed, or [] if no leftover
-    remains.
+    that directory. Return the journal's lines if a leftover could not be removed, or if the search ended
+    after ``MOST_NAMES`` names. Return [] if no leftover remains.
     """
     lines = journal.read() if journal is not None else []
     tokens = {line for line in lines if not line.startswith("/")}
     paths = {line + "/" for line in lines} if journal is not None else {*targets}
-    clean = _sweep_directory(root, "/", tokens) is not False
+    search = _Search(root, tokens)
+    clean = search.clear("/") is not False
     before = missing = "\0"
     # sorted, so that each directory is searched once, and directories below a missing directory are skipped
     for path in sorted(path for path in paths if path.startswith("/")):
         if path.startswith(missing):
             continue
         for place in parents_below(path, common_depth(before, path)):
-            cleared = _sweep_directory(root, place, tokens)
+            cleared = search.clear(place)
             if cleared is None:
                 missing = place + "/"
                 break
@@ -122,18 +126,34 @@ def sweep(root: Root, targets: "Iterable[str]", journal: "Journal | None") -> "l
     return []
 
 
-def _sweep_directory(root: Root, place: str, tokens: "set[str]") -> "bool | None":
-    """Return whether the directory has no leftovers, or None if it is not a directory."""
-    try:
-        directory = root.directory(place)
-    except TemplaterError:
-        return None
-    with directory:
+class _Search:
+    """A search for leftovers. ``left`` is how many more names it may read."""
+
+    __slots__ = ("left", "root", "tokens")
+
+    def __init__(self, root: Root, tokens: "set[str]") -> None:
+        self.root = root
+        self.tokens = tokens
+        self.left = MOST_NAMES
+
+    def clear(self, place: str) -> "bool | None":
+        """Return whether a directory has no leftovers any more, or None if it is not a directory.
+
+        False makes the caller keep the journal, so the next run tries again.
+        """
+        if not self.left:
+            return False
         try:
-            names = directory.names_with(PREFIX)
-        except OSError:
-            return False  # False makes the caller keep the journal, so the next run tries again
-        return not [name for name in names if not _remove_leftover(directory, name, tokens)]
+            directory = self.root.directory(place)
+        except TemplaterError:
+            return None
+        with directory:
+            try:
+                names, self.left = directory.names_with(PREFIX, self.left)
+            except OSError:
+                return False
+            stuck = [name for name in names if not _remove_leftover(directory, name, self.tokens)]
+        return self.left > 0 and not stuck
 
 
 def attempt(call: "Callable[Arguments, None]", *args: "Arguments.args", **options: "Arguments.kwargs") -> str:

@@ -159,7 +159,8 @@ class _Transaction:
         """Write the token, the directories of the changes and the lines of unfinished runs to the journal."""
         if self.journal is not None:
             places = sorted({above(change.real) for change in changes})
-            self.journal.write([*leftovers, self.session.token, *places], durable=self.session.durable)
+            lines = [*dict.fromkeys((*leftovers, self.session.token, *places))]
+            self.journal.write(lines, durable=self.session.durable)
 
     def carry_out(self, change: "Change") -> None:
         """Create the missing parent directories of a change's target, and stage its file.

@@ -20,7 +20,7 @@ from templater.model.errors import BusyError, LimitError, RefusedError, UsageErr
 from templater.planning.decisions import CREATE, KEEP, SKIP, UPDATE
 from templater.rootfs.confined import Directory, Root
 from templater.rootfs.directory import DirectoryRootfs, IdMap
-from templater.writing import staged_file, transaction
+from templater.writing import recovery, staged_file, transaction
 from templater.writing.lock import lock
 from templater.writing.recovery import _remove_leftover
 from templater.writing.staged_file import Target
@@ -338,7 +338,7 @@ def test_after_a_finished_run_with_a_journal_apply_searches_only_the_root_for_le
     """A user of the container filled the home directory with millions of names, which delayed each start."""
     searched = []
     monkeypatch.setattr(
-        Directory, "names_with", lambda directory, prefix: searched.append(directory.path) or []
+        Directory, "names_with", lambda directory, prefix, most: (searched.append(directory.path) or [], most)
     )
     with Root(str(tmp_path)) as state, state.directory("/") as directory:
         for content in ("new", "newer"):
@@ -347,6 +347,35 @@ def test_after_a_finished_run_with_a_journal_apply_searches_only_the_root_for_le
     searched.clear()
     apply(a_plan({"/etc/hosts": "newest"}, rootfs), rootfs)
     assert searched == ["/", "/etc"]
+
+
+def test_the_search_for_leftovers_reads_a_limited_number_of_names(rootfs, top, tmp_path, monkeypatch):
+    """Root of a container filled its root directory with five million names, which delayed each start."""
+    monkeypatch.setattr(recovery, "MOST_NAMES", 20)
+    for number in range(50):
+        (top / f"{PREFIX}cc-0-{number}").touch()
+    (tmp_path / "state").mkdir()
+    with Root(str(tmp_path / "state")) as state, state.directory("/") as directory:
+        journal = Journal(directory)
+        journal.write(["cc", "/var", "/etc"])
+        lines = recovery.sweep(rootfs.root, [], journal)
+        assert lines == ["cc", "/var", "/etc"] == journal.read()
+        assert len(strays(top)) in range(30, 35)  # the other names have no prefix
+        while strays(top):
+            before = len(strays(top))
+            recovery.sweep(rootfs.root, [], journal)
+            assert len(strays(top)) < before
+        assert recovery.sweep(rootfs.root, [], journal) == [] == journal.read()
+
+
+def test_a_journal_lists_each_directory_once(rootfs, tmp_path, monkeypatch):
+    monkeypatch.setattr(transaction, "sweep", lambda *_: ["cc", "/etc", "/var"])
+    monkeypatch.setattr(transaction, "carry_out", lambda *_: (_ for _ in ()).throw(WriteError("stop")))
+    written = []
+    monkeypatch.setattr(Journal, "write", lambda _self, lines, **_: written.extend(lines))
+    with Root(str(tmp_path)) as state, state.directory("/") as directory, pytest.raises(WriteError):
+        apply(a_plan({"/etc/hosts": "new"}, rootfs), rootfs, journal=Journal(directory))
+    assert [line for line in written if len(line) < 12] == ["cc", "/etc", "/var"]
 
 
 def test_apply_keeps_an_edit_of_the_old_file_that_happens_during_the_run(rootfs, top, monkeypatch):
