@@ -311,7 +311,7 @@ class _Decoder:
         if node.tag == "!!float" and isinstance(value, int):
             return float(value)
         self.problem(
-            f"'{node.text}' is not a {node.tag[2:]}",
+            f"'{node.text}' does not match its tag '{node.tag}'",
             node.span,
             f"remove the tag '{node.tag}'",
             fatal=f"cannot {_VERB_AS[self.rules]} {found} `{node.text}` as a {node.tag}",
