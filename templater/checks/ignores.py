@@ -124,7 +124,9 @@ class _Reader:
     def known(self, data: dict[str, Any], keys: tuple[str, ...], number: int = 0) -> None:
         for key in data:
             if key not in keys:
-                raise self.fail(key, f"unknown key '{printable(key)}'", f"known: {', '.join(keys)}", number)
+                raise self.fail(
+                    key, f"unknown key '{printable(key)}'", f"the known keys are {', '.join(keys)}", number
+                )
 
     def known_id(self, id: str, key: str, number: int = 0) -> None:
         if id not in known_ids():

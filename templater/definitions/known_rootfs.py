@@ -1,4 +1,4 @@
-"""Knowledge about the root filesystem of a build, before and after each entry of ``files``."""
+"""The known state of a build's root filesystem, before and after each entry of ``files``."""
 
 from __future__ import annotations
 

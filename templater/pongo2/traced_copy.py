@@ -198,7 +198,7 @@ class Tracer:
     def close(
         self, token: Token, captured: bool, names: Iterable[str] = (), *, is_loop: bool = False
     ) -> tree.Do:
-        """Return a call that ends the condition or loop that begins at ``token``."""
+        """Return a call that records the end of the condition or loop that begins at ``token``."""
         number = -1
         if not captured:
             self.runs.append((self.site(token, trace.NOTHING),))

@@ -149,7 +149,7 @@ def marker(margin: str, column: int, chunk: Chunk, part: Part, more: Sequence[Or
 def named(origins: Sequence[Origin]) -> str:
     """Return the names of values with their origins, such as ``user.foo: profile web``.
 
-    The origin "all devices" is omitted if the origins also contain single devices.
+    The origin "all devices" is omitted if the origins also contain individual devices.
     """
     if any(origin.name.startswith("devices.") for origin in origins):
         origins = [origin for origin in origins if origin.name != ALL_DEVICES]

@@ -102,8 +102,8 @@ CASES = {
     62: Case("compression bombs, concatenated streams, garbage, truncation", "a limit on ratio and size; an error"),
     63: Case("a file name that suggests another format", "the content selects the format; an error names unsupported formats"),
     64: Case(
-        "a fingerprint, hash or file name sent by a server",
-        "only a SHA-256 hash names a cached or served file, and a cached file's content must match the hash",
+        "a malicious fingerprint, hash or file name from a server",
+        "cached and served files are named only by SHA-256 hashes; the content of a cached file must match its hash",
     ),
     65: Case("options after the name of a compression", "only names from a fixed list are accepted; no program is started"),
     66: Case("input of a runtime: a gigabyte, nonsense, unknown versions, links and fifos", "a limit or an error; process ids are never used"),

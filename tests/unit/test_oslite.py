@@ -18,30 +18,30 @@ PATHS = st.text(alphabet="//..ab\udcff \0", max_size=12)
 
 
 @given(PATHS, st.lists(PATHS, max_size=3))
-def test_paths_are_joined_as_by_the_os_module(folder, names):
+def test_paths_are_joined_as_the_os_module_joins_them(folder, names):
     assert oslite.join(folder, *names) == os.path.join(folder, *names)
 
 
 @given(PATHS)
-def test_paths_are_split_as_by_the_os_module(path):
+def test_paths_are_split_as_the_os_module_splits_them(path):
     assert oslite.split(path) == os.path.split(path)
     assert oslite.dirname(path) == os.path.dirname(path)
 
 
 @given(PATHS)
-def test_paths_are_made_absolute_as_by_the_os_module(path):
+def test_absolute_paths_are_the_same_as_in_the_os_module(path):
     assert oslite.abspath(path) == os.path.abspath(path)
 
 
 @given(PATHS)
-def test_paths_are_inspected_as_by_the_os_module(path):
+def test_properties_of_paths_are_the_same_as_in_the_os_module(path):
     assert oslite.exists(path) == os.path.exists(path)
     assert oslite.isdir(path) == os.path.isdir(path)
     assert oslite.islink(path) == os.path.islink(path)
     assert oslite.fsencode(path) == os.fsencode(path)
 
 
-def test_the_existence_and_kind_of_a_path_are_determined_as_by_the_os_module(tmp_path):
+def test_existence_and_kind_of_a_path_are_the_same_as_in_the_os_module(tmp_path):
     (tmp_path / "file").touch()
     (tmp_path / "dangling").symlink_to("nowhere")
     for name in ("", "file", "dangling", "nothing"):

@@ -31,7 +31,7 @@ from ..security.line_injection import removes_line_breaks
     "line-break",
     "warning",
     "a value that can add a line to a one-line file",
-    hint='keep only the first line with the filters `|linebreaksbr|split:"<br />"|first`',
+    hint='use the filters `|linebreaksbr|split:"<br />"|first` to keep only the first line',
 )
 def check_image(image: AuthoredImage) -> Iterator[Observation]:
     paths = {id(rule): path for rule, path, _ in image.targets}

@@ -19,7 +19,7 @@ from ..places import kind_of
 MAPS = {"config", "devices", "properties", "instance", "container"}
 
 
-@check("map-order", "info", "a loop over a map in random order", hint="add 'sorted' to the loop")
+@check("map-order", "info", "a loop that reads a map in random order", hint="add 'sorted' to the loop")
 def check_image(image: AuthoredImage) -> Iterator[Observation]:
     paths = {id(rule): path for rule, path, _ in image.targets}
     for template in image.parsed:

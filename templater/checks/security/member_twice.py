@@ -10,7 +10,7 @@ from ...model.source import printable
 from ..base import Observation, ScannedImage, check
 
 
-@check("member-twice", "medium", "a duplicate name in the root filesystem: `templater unpack` rejects it")
+@check("member-twice", "medium", "a duplicate name in the root filesystem, which `templater unpack` rejects")
 def check_image(image: ScannedImage) -> Iterator[Observation]:
     kinds: dict[str, str] = {}
     twice: dict[str, None] = {}

@@ -32,8 +32,9 @@ def index() -> str:
     head = "| check | severity | reported |\n|---|---|---|\n"
     return (
         "# All checks\n\n`templater check` runs these checks on [your own image](../checking.md). The table shows the"
-        "\ndefault severity of each check; some of its findings have another severity. `templater check --rule list`"
-        f" prints\nthis list, and `templater check --rule ID` prints a page.\n\n{head}{''.join(rows)}"
+        "\ndefault severity of each check. Some checks report certain findings with another severity."
+        "\n`templater check --rule list` prints this list, and `templater check --rule ID` prints a page."
+        f"\n\n{head}{''.join(rows)}"
         f"\n## Checks of `templater audit`\n\n`templater audit` runs these checks on an untrusted image.\n\n{head}"
         f"{''.join(others)}"
     )

@@ -183,7 +183,7 @@ def test_two_rules_that_write_the_same_file_through_a_link_both_fail() -> None:
     assert [change.action for change in changes] == [FAILED, FAILED]
 
 
-def test_two_rules_for_a_file_and_for_a_path_below_this_file_both_fail() -> None:
+def test_rules_for_a_file_and_for_a_path_below_it_both_fail() -> None:
     changes = decide([rendering(rule("/x/y/z")), rendering(rule("/x"))], MemoryRootfs())
     assert [change.action for change in changes] == [FAILED, FAILED]
 

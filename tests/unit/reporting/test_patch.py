@@ -75,7 +75,7 @@ def test_a_patch_splits_lines_only_at_newlines() -> None:
     assert "@@ -0,0 +1 @@\n+a\fb\u2028c\r\n" in patch
 
 
-def test_an_unusual_file_name_in_a_patch_is_quoted_as_by_git() -> None:
+def test_a_patch_quotes_an_unusual_file_name_as_git_does() -> None:
     assert '+++ "b/etc/a\\012\\"\\\\\\377"\n' in diff(planned(('/etc/a\n"\\\udcff', b"x\n")))
     assert "+++ b/etc/a b\t\n" in diff(planned(("/etc/a b", b"x\n")))
 
