@@ -1,18 +1,27 @@
 """What hooks refuse: exact texts of errors about their options, their input and their names."""
 
 import json
+import os
 
 import pytest
 
-from templater.hooks import install, lxc_config
+from templater.hooks import install, lxc_config, lxc_copies, lxc_lines, status
 from templater.hooks.json_input import parse_json
 from templater.hooks.options import USAGE, Options, read_options
-from templater.hooks.render_job import _without_description
+from templater.hooks.render_job import _without_description, without_values
 from templater.hooks.run import MOST_TRIGGERS, require_triggers
-from templater.hooks.runtimes import incus, lxc, nspawn, oci
-from templater.model.errors import InputError, LimitError, RefusedError, TemplaterError, UsageError
+from templater.hooks.runtimes import incus, lxc, lxc_template, make_state_folder, nspawn, oci, podman
+from templater.model.errors import (
+    InputError,
+    LimitError,
+    RefusedError,
+    RenderError,
+    TemplaterError,
+    UsageError,
+)
 from templater.model.metadata import TRIGGERS
 from templater.model.source import Source
+from templater.rootfs.confined import Root
 
 SECONDS = "give seconds: --time-limit 30"
 ON_ERROR = "use --on-error fail or --on-error keep-going"
@@ -109,8 +118,48 @@ def lxc_name(name):
         (lambda: nspawn.read_request(words(""), {}), UsageError, "invalid machine name ''", ""),
         (lambda: nspawn.read_request(words("a/b"), {}), UsageError, "invalid machine name 'a/b'", ""),
         (lambda: nspawn.read_request(words(".."), {}), UsageError, "invalid machine name '..'", ""),
+        (
+            lambda: nspawn.read_request(words("images"), {}), UsageError,
+            "'/var/lib/templater/images' is a directory of templater itself",
+            "give the image with --source, and a directory for the state with --state",
+        ),
+        (
+            lambda: incus.snippet("c1", [], ""), UsageError,
+            "unexpected name 'c1': the line for Incus is the same for all containers", "",
+        ),
+        (
+            lambda: podman.snippet("c1", [], ""), UsageError,
+            "unexpected name 'c1': the file for podman is the same for all containers", "",
+        ),
+        (
+            lambda: lxc_template.snippet("c1", [], ""), UsageError,
+            "unexpected name 'c1': the script is the same for all containers", "",
+        ),
+        (lambda: status.require_name(""), UsageError, "missing name of the container, bundle or machine", ""),
+        (
+            lambda: oci.read_request(words(stage="poststop"), {}), UsageError,
+            "templates cannot be rendered in stage 'poststop'", "use stage createRuntime",
+        ),
+        (
+            lambda: lxc.require_mounted("/usr/share"), RefusedError,
+            "LXC has mounted no root filesystem at '/usr/share', which is a directory of the host",
+            "set lxc.rootfs.path, or remove the hook from the container's configuration",
+        ),
+        (
+            lambda: lxc.mount_overlay(("/a,b", "/c"), "/d"), RefusedError,
+            "'/a,b:/c' has a comma or backslash, which overlayfs options can't contain", "",
+        ),
+        (
+            lambda: lxc.mount_overlay(("/a", "/b\\c"), "/d"), RefusedError,
+            "'/a:/b\\c' has a comma or backslash, which overlayfs options can't contain", "",
+        ),
         # lines for configurations
         (lambda: install.shell_line(["a\nb"]), UsageError, "LXC's configuration can't contain a line break", ""),
+        (lambda: lxc_lines.added(None, "f", ""), InputError, "'f' does not exist", "create the container first"),
+        (lambda: oci.merged(None, "f", "s", {}), InputError, "'f' does not exist", "create the bundle first: runc spec"),
+        (lambda: oci.merged('{"a": 1e999}', "f", "s", {}), InputError, "'f' has a number that is too large for JSON", ""),
+        (lambda: oci.merged('{"hooks": {"s": {}}}', "f", "s", {}), InputError, "invalid hooks in 'f': each stage needs a list", ""),
+        (lambda: oci.merged('{"hooks": [1]}', "f", "s", {}), InputError, "invalid hooks in 'f': each stage needs a list", ""),
         (lambda: install.unit_line(["a\nb"]), UsageError, "a systemd unit can't contain a line break", ""),
     ],
 )  # fmt: skip
@@ -171,3 +220,138 @@ def test_the_error_about_an_instance_description_shows_its_position_but_quotes_n
         )
         assert hidden.span is None
         assert hidden.hint == "templater preview -i FILE shows why"
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "filename for 'include'-tag evaluated to an empty string", "filter 'pluralize' does only work on numbers",
+        "filter input argument must be of type 'time.Time'", "negative sign on a non-number expression",
+        "runtime error: integer divide by zero", "unable to resolve template",
+        "you cannot pass more than 2 arguments to filter 'pluralize'", "can't access a field by name on type int",
+        "can't access an index on type int", "filter with name 'x'", "unknown filter 'x'",
+    ],
+)  # fmt: skip
+def test_the_log_quotes_an_error_that_contains_no_value(message):
+    assert without_values(RenderError(message)).message == message
+
+
+@pytest.mark.parametrize(
+    ("message", "shown"),
+    [
+        (
+            "the template builds a value of 7 characters",
+            "the template builds a value that is larger than its limit",
+        ),
+        ("one filter or operator needs 7 units", "one filter or operator needs more work than its limit"),
+        ("the template takes more than 7 steps", "the template takes more than 7 steps"),
+    ],
+)
+def test_the_log_shows_a_limit_without_the_size_of_a_value(message, shown):
+    assert without_values(LimitError(message)).message == shown
+
+
+def test_the_log_does_not_quote_an_error_that_can_contain_a_value():
+    hidden = without_values(RenderError("secret"))
+    assert (hidden.message, hidden.hint) == (
+        "the template fails here",
+        "templater preview shows the whole message",
+    )
+
+
+def test_the_folder_for_the_state_of_a_container_cannot_be_below_a_file(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(TemplaterError) as refused:
+        make_state_folder(f"{tmp_path}/file/a")
+    assert refused.value.message == f"can't create '{tmp_path}/file/a': not a directory"
+    assert refused.value.hint == "see --state"
+    assert os.path.isdir(make_state_folder(f"{tmp_path}/a/b"))
+    assert os.stat(f"{tmp_path}/a/b").st_mode & 0o777 == 0o700
+
+
+def test_a_machine_with_a_wrong_owner_is_refused_with_the_right_owner(tmp_path, monkeypatch):
+    for uid, gid, kind, owner, right, command in (
+        (65536, 65536, "", 0, 0, ""), (65535, 65535, "", 0, 0, ""), (0, 0, "", 0, 0, ""),
+        (65537, 65536, "uid", 65537, 65536, "chown"), (131072, 131073, "gid", 131073, 131072, "chgrp"),
+    ):  # fmt: skip
+        fake = os.stat_result((0o40755, 1, 1, 1, uid, gid, 0, 0, 0, 0))
+        with monkeypatch.context() as patch:
+            patch.setattr(nspawn.os, "stat", lambda path, fake=fake: fake)
+            if not kind:
+                nspawn._refuse_other_range("/m")
+                continue
+            with pytest.raises(RefusedError) as refused:
+                nspawn._refuse_other_range("/m")
+        assert (
+            refused.value.message
+            == f"'/m' belongs to {kind} {owner}, which is not the first id of a machine's range"
+        )
+        assert refused.value.hint == f"the machine's root has the {kind} {right}: set it with {command}"
+
+
+def test_the_directory_of_a_configuration_may_lead_through_few_links_of_the_user(tmp_path):
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(RefusedError) as refused:
+        install.open_folder(f"{tmp_path}/loop")
+    assert refused.value.message == f"'{tmp_path}/loop' leads through too many links"
+
+
+def test_a_configuration_that_is_no_regular_file_is_not_replaced(tmp_path):
+    (tmp_path / "config").mkdir()
+    with Root(str(tmp_path), named=True) as root, pytest.raises(RefusedError) as refused:
+        install._replace(root.directory("/"), "config", "", "config", 0o644)
+    assert refused.value.message == "'config' is not a regular file"
+    assert refused.value.hint == "run the command without --write, and add the lines by hand"
+
+
+@pytest.mark.parametrize("program", ["", "lxc-copy"])
+def test_the_error_about_an_unknown_original_tells_how_to_describe_the_copy(program, tmp_path, monkeypatch):
+    monkeypatch.setattr(lxc_copies, "copying_program", lambda: program)
+    monkeypatch.setattr(lxc_copies, "named_container", lambda: "")
+    folder = f"{tmp_path}/copy"
+    (tmp_path / "copy").mkdir()
+    hint = f"copy metadata.yaml, templates and instance.yaml to '{folder}', then run: templater trigger '{folder}' copy"
+    with pytest.raises(InputError) as refused:
+        lxc_copies.find_source(folder, "a")
+    assert refused.value.message == "'copy' was made from 'a', but the original container is missing"
+    assert refused.value.hint == hint
+    for name in ("b/snaps/a", "c/snaps/a"):
+        (tmp_path / name).mkdir(parents=True)
+    with pytest.raises(InputError) as refused:
+        lxc_copies.find_source(folder, "a")
+    several = "several containers have that name"
+    missing = "the original container is missing"
+    assert refused.value.message == f"'copy' was made from 'a', but {missing if program else several}"
+    monkeypatch.setattr(lxc_copies, "copies_elsewhere", lambda: True)
+    with pytest.raises(InputError) as refused:
+        lxc_copies.require_original(f"{tmp_path}/a", folder, exact=True)
+    assert refused.value.message == f"it is not certain that '{tmp_path}/a' is the original of '{folder}'"
+    assert refused.value.hint == hint.replace("instance.yaml to", "instance.yaml of the original to")
+
+
+@pytest.mark.parametrize(
+    ("path", "problem"),
+    [
+        ("", ""),
+        ("nbd:/dev/nbd0", "unsupported rootfs type 'nbd': 'nbd:/dev/nbd0'"),
+        ("/dev/sda1", "unsupported rootfs type: '/dev/sda1'"),
+    ],
+)
+def test_a_root_filesystem_that_only_lxc_can_mount_needs_a_mount_hook(path, problem, tmp_path):
+    config = tmp_path / "config"
+    config.write_text("lxc.hook.pre-start = templater\nlxc.hook.mount = true\n")
+    with pytest.raises(RefusedError) as refused:
+        lxc.require_mount_hook(path, str(config))
+    assert (refused.value.message, refused.value.hint) == (
+        (
+            f"{problem} is neither a directory nor an overlay of directories, and can't be written before LXC has mounted it",
+            "in the container's configuration, set lxc.hook.mount to the line of lxc.hook.pre-start as well",
+        )
+        if path
+        else (
+            "the container has no root filesystem of its own, and templater never writes to the host's",
+            "remove the hook from the container's configuration, or set lxc.rootfs.path",
+        )
+    )
+    config.write_text("lxc.hook.mount = templater\nlxc.rootfs.path = zfs:a\n")
+    lxc.require_mount_hook(path, str(config))

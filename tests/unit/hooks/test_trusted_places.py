@@ -1,0 +1,140 @@
+"""The message and the hint of each refusal of a path that an annotation names."""
+
+import os
+
+import pytest
+
+from templater.hooks.trusted_places import open_source, read_description
+from templater.model.errors import TemplaterError
+
+IMAGE_HINT = "keep image sources in a directory of their own, such as /var/lib/templater/images"
+APART = "keep image sources apart from instances"
+MOVE = "move the file, or allow its directory in the hook line with --allow or --allow-instance"
+
+
+@pytest.fixture
+def places(tmp_path):
+    for name in ("images/web/templates", "more", "other", "bundle/rootfs/etc"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name).chmod(0o755)
+    (tmp_path / "images/web/metadata.yaml").write_text("")
+    (tmp_path / "images/web.yaml").write_text("name: web\n")
+    return tmp_path
+
+
+def opened(places, path, allowed=("more", "images")):
+    folders = [str(places / name) for name in allowed]
+    image = open_source(str(places / path), folders, str(places / "bundle"), str(places / "bundle/rootfs"))
+    image.close()
+
+
+def described(places, path, allowed=("more", "images")):
+    return read_description(str(places / path), [str(places / name) for name in allowed])
+
+
+def refusal(function, places, *arguments):
+    """Return the message, the hint and the notes of the error. ``~`` is the folder of the test."""
+    with pytest.raises(TemplaterError) as caught:
+        function(places, *arguments)
+    error = caught.value
+    words = (error.message, error.hint, *error.notes)
+    return tuple(each.replace(str(places), "~") for each in words)
+
+
+def test_allowed_places_are_accepted(places):
+    opened(places, "images/web")
+    assert described(places, "images/web.yaml").text == "name: web\n"
+
+
+def linked(places):
+    (places / "images/link").symlink_to(places / "images/web")
+
+
+def an_instance(places):
+    (places / "images/web/instance.yaml").write_text("")
+
+
+def a_backup(places):
+    (places / "images/web/backup.yaml").write_text("")
+
+
+def a_state(places):
+    (places / "images/web/.templater").mkdir()
+
+
+def shared(path, mode):
+    return lambda places: (places / path).chmod(mode)
+
+
+def changeable(path, mode):
+    uid = os.geteuid()
+    return (
+        f"an annotation leads through '~/{path}', which other users can change: it belongs to uid {uid} and has mode {mode}",
+        f"chown root '~/{path}'; chmod go-w '~/{path}'",
+    )
+
+
+def nothing(places):
+    pass
+
+
+REFUSALS = [
+    (opened, nothing, "other", ("an annotation names '~/other', which is not below ~/more or ~/images", MOVE)),
+    (opened, nothing, "images2", ("an annotation names '~/images2', which is not below ~/more or ~/images", MOVE)),
+    (opened, nothing, "images/../other", ("an annotation names '~/images/../other', which is not below ~/more or ~/images", MOVE)),
+    (opened, nothing, "bundle/rootfs", ("an annotation names '~/bundle/rootfs': 'rootfs' belongs to an instance", APART)),
+    (opened, nothing, "images/.templater/x", ("an annotation names '~/images/.templater/x': '.templater' belongs to an instance", APART)),
+    (opened, an_instance, "images/web", ("an annotation leads to '~/images/web', which is an instance: it has 'instance.yaml'", IMAGE_HINT)),
+    (opened, a_backup, "images/web", ("an annotation leads to '~/images/web', which is an instance: it has 'backup.yaml'", IMAGE_HINT)),
+    (opened, a_state, "images/web", ("an annotation leads to '~/images/web', which is an instance: it has '.templater'", IMAGE_HINT)),
+    (opened, nothing, "images/none", ("'~/images/none' does not exist", "")),
+    (opened, shared("images", 0o775), "images/web", changeable("images", "0775")),
+    (opened, shared("images", 0o1777), "images/web", changeable("images", "1777")),
+    (opened, shared("images/web", 0o757), "images/web", changeable("images/web", "0757")),
+    (opened, shared("images/web/metadata.yaml", 0o666), "images/web", changeable("images/web/metadata.yaml", "0666")),
+    (opened, shared("images/web/templates", 0o777), "images/web", changeable("images/web/templates", "0777")),
+    (described, nothing, "other/web.yaml", ("an annotation names '~/other/web.yaml', which is not below ~/more or ~/images", MOVE)),
+    (described, nothing, "images/instance.yaml", ("an annotation names '~/images/instance.yaml', but the name 'instance.yaml' is reserved for instances", "rename the description, for example to web.yaml")),
+    (described, nothing, "images/backup.yaml.1", ("an annotation names '~/images/backup.yaml.1', but the name 'backup.yaml.1' is reserved for instances", "rename the description, for example to web.yaml")),
+    (described, shared("images/web.yaml", 0o646), "images/web.yaml", (*changeable("images/web.yaml", "0646"), "an annotation names '~/images/web.yaml'")),
+    (described, nothing, "images/none.yaml", ("'~/images/none.yaml' does not exist", "", "an annotation names '~/images/none.yaml'")),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("function", "prepare", "path", "words"),
+    REFUSALS,
+    ids=[f"{case[2]}-{number}" for number, case in enumerate(REFUSALS)],
+)
+def test_a_refused_path_has_a_message_and_a_hint(function, prepare, path, words, places):
+    prepare(places)
+    assert refusal(function, places, path) == words
+
+
+def test_a_sticky_directory_above_the_allowed_one_is_accepted_and_another_shared_one_is_not(places):
+    places.chmod(0o1777)
+    opened(places, "images/web")
+    places.chmod(0o777)
+    assert refusal(opened, places, "images/web")[0].startswith("an annotation leads through '~', which")
+    places.chmod(0o700)
+
+
+def test_the_root_filesystem_of_the_container_is_no_image_source_even_if_it_has_another_name(places):
+    with pytest.raises(TemplaterError) as caught:
+        open_source(
+            str(places / "images/web/templates"),
+            [str(places / "images")],
+            str(places / "bundle"),
+            str(places / "images/web"),
+        )
+    assert caught.value.message == (
+        f"an annotation names '{places}/images/web/templates', which is in the container's root filesystem"
+    )
+    assert caught.value.hint == "use an image source outside the root filesystem"
+
+
+def test_no_description_is_allowed_without_the_option(places):
+    assert refusal(described, places, "images/web.yaml", ()) == (
+        "the annotation org.templater.instance is not allowed",
+        "allow the directory of descriptions in the hook line: --allow-instance DIR",
+    )
