@@ -8,7 +8,7 @@ from ..model.source import printable
 from ..oslite import dirname, isdir, join, os, split
 from ..rootfs.confined import Directory, Root, write_error
 from .lxc_config import lines_of
-from .request import Notice
+from .request import Notice, require_unshared
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ def clone(folder: str, name: str, source_name: str, options: "Options") -> Notic
     """
     source, exact = find_source(folder, source_name)
     if not options.source:
+        require_unshared(source)
         require_original(source, folder, exact=exact)
         copy_image(source, folder)
     with StateDirectory(source) as old:

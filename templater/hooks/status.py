@@ -18,6 +18,7 @@ from ..model.hosts import NONE
 from ..model.source import printable
 from .install import MAX_FILE, open_folder, search_path
 from .options import PROBE
+from .request import require_unshared
 
 #: maximum processor time in seconds for compiling all templates
 MAX_SECONDS = 8.0
@@ -182,6 +183,7 @@ def instance_status(image: str, folder: str, dialect: str) -> Iterator[Finding]:
         yield Finding(False, f"'{printable(image)}' has no {METADATA}", hint)
         return
     try:
+        require_unshared(folder)
         yield from image_status(image, dialect or NONE.dialect)
         yield Finding(None, pending(folder))
     except TemplaterError as error:

@@ -2,13 +2,18 @@
 
 import json
 import os
+import struct
 from pathlib import Path
 
 import pytest
 
-from templater.hooks import install
+from templater.hooks import install, lxc_config
 from templater.hooks.compile_cache import CacheEntry, key, open_cache
-from templater.hooks.runtimes import lxc, oci
+from templater.hooks.lxc_copies import clone
+from templater.hooks.options import Options
+from templater.hooks.request import is_shared
+from templater.hooks.run import run
+from templater.hooks.runtimes import lxc, nspawn, oci
 from templater.instances.directory import StateDirectory
 from templater.model.errors import InputError, RefusedError
 
@@ -24,6 +29,122 @@ def container(tmp_path: Path) -> Path:
     (folder / "rootfs").mkdir(parents=True)
     (folder / "config").write_text(f"lxc.rootfs.path = dir:{folder}/rootfs\n")
     return folder
+
+
+def share(folder: Path, how: str) -> None:
+    """Let other users write to a directory: with a mode (all users, or the group 4242), or an ACL."""
+    if how.startswith("acl"):
+        folder.chmod(0o1755)
+        permissions = 7 if how == "acl of a writer" else 5
+        entries = ((1, 7, -1), (2, permissions, 1234), (4, 5, -1), (16, 7, -1), (32, 5, -1))
+        acl = struct.pack("<I", 2) + b"".join(struct.pack("<HHi", *entry) for entry in entries)
+        os.setxattr(folder, "system.posix_acl_access", acl)
+    else:
+        os.chown(folder, 0, 4242)
+        folder.chmod(int(how, 8))
+
+
+def hook_line(runtime: str, container: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return the words of a hook for a container directory, and give the hook the input of its runtime."""
+    (container / "metadata.yaml").write_text("templates: {/a: {when: [start], template: a}}\n")
+    (container / "templates").mkdir()
+    (container / "templates/a").write_text("of another user")
+    for name, value in (("NAME", "c1"), ("HOOK_TYPE", "pre-start"), ("CONFIG_FILE", f"{container}/config")):
+        monkeypatch.setenv(f"LXC_{name}", value)
+    monkeypatch.setenv("LXC_ROOTFS_PATH", f"{container}/rootfs")
+    (container / "config.json").write_text('{"root": {"path": "rootfs"}}')
+    state = {"ociVersion": "1.0.0", "id": "c1", "bundle": str(container)}
+    monkeypatch.setattr(oci, "_stdin", lambda: json.dumps(state).encode())
+    monkeypatch.setattr(nspawn, "INSTANCES", str(container.parent))
+    return [runtime, *(["c1", "--rootfs", f"{container}/rootfs"] if runtime == "nspawn" else [])]
+
+
+@as_root
+@pytest.mark.usefixtures("restored_process")
+@pytest.mark.parametrize("runtime", ["lxc", "oci", "nspawn"])
+@pytest.mark.parametrize("how", ["1777", "0707", "1775", "3770", "acl of a writer"])
+def test_a_hook_takes_no_image_or_description_from_a_directory_that_others_can_write(
+    how: str,
+    runtime: str,
+    container: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """In a sticky directory, users can't replace the configuration, but can add a metadata.yaml."""
+    words = hook_line(runtime, container, monkeypatch)
+    share(container, how)
+    assert run(words) == RefusedError.exit_code
+    said = capfd.readouterr().err
+    assert f"other users can write to '{container}', so its files may belong to another user" in said
+    assert "give --source and --state" in said
+    assert run([*words, "--if-present"]) == 0
+    image = container.parent / "image"
+    image.mkdir()
+    for name in ("metadata.yaml", "templates"):
+        (container / name).rename(image / name)
+    assert run([*words, "--source", str(image)]) == RefusedError.exit_code  # its instance.yaml would be used
+    assert list((container / "rootfs").iterdir()) == []
+    assert not (container / ".templater").exists()
+    state = container.parent / "state"
+    state.mkdir()
+    assert run([*words, "--source", str(image), "--state", str(state)]) == 0, capfd.readouterr().err
+    assert (container / "rootfs/a").exists()
+
+
+@as_root
+@pytest.mark.parametrize(
+    ("uid", "gid", "how", "shared"),
+    [
+        (0, 0, "0770", False),  # as LXC makes it
+        (100000, 0, "0770", False),
+        (1234, 1234, "0775", False),  # with a private group
+        (0, 4242, "0755", False),
+        (0, 0, "acl of a reader", False),
+        (0, 0, "acl of a writer", True),
+        (1234, 4242, "0775", True),
+    ],
+)
+def test_a_directory_of_one_user_and_root_is_not_shared(
+    uid: int, gid: int, how: str, shared: bool, container: Path
+) -> None:
+    share(container, how)
+    os.chown(container, uid, gid)
+    assert is_shared(str(container)) == shared
+
+
+def test_a_group_of_the_user_who_owns_the_namespace_shares_nothing(
+    container: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """lxc-usernsexec maps the ids of the container, and then the user's own id."""
+    if os.geteuid() == 0:
+        os.chown(container, 0, 65536)
+    container.chmod(0o770)
+    found = os.stat(container).st_gid
+    monkeypatch.setattr(os, "getegid", lambda: 99)
+    monkeypatch.setattr(lxc_config, "own_map", lambda _: iter([(0, 100000, 65536), (found, 1000, 1)]))
+    assert not is_shared(str(container))
+    monkeypatch.setattr(lxc_config, "own_map", lambda _: iter([(0, 100000, 65536)]))
+    if os.geteuid() == 0:
+        assert is_shared(str(container))
+
+
+@as_root
+def test_the_clone_hook_takes_no_image_from_a_directory_that_others_can_write(container: Path) -> None:
+    copy = container.parent / "copy"
+    copy.mkdir()
+    share(container, "1775")
+    with pytest.raises(RefusedError, match="other users can write to"):
+        clone(str(copy), "copy", "c1", Options())
+    assert list(copy.iterdir()) == []
+
+
+@as_root
+def test_the_hook_status_command_reports_a_directory_that_others_can_write(container: Path) -> None:
+    hostile(container)
+    (container / "metadata.yaml").touch()
+    share(container, "1775")
+    found = [finding for finding in lxc.status("c1", str(container.parent)) if finding.ok is False]
+    assert "other users can write to" in found[-1].text
 
 
 def hostile(container: Path) -> Path:
@@ -121,7 +242,8 @@ def test_invalid_annotations_and_arguments_of_a_bundle_are_findings(
     (tmp_path / "config.json").write_text(json.dumps({"annotations": annotations, "hooks": hooks}))
     stage, line, image = oci.status(str(tmp_path), "")
     assert (stage.ok, stage.text) == (True, "createRuntime calls templater")
-    assert (line.ok, line.text.partition(":")[0]) == (None, "the hook line was not run")
+    assert line.ok is None
+    assert line.text.startswith("the hook line was not run")
     assert (image.ok, image.text) == (False, f"'{tmp_path}' has no metadata.yaml")
 
 

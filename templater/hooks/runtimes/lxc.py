@@ -17,7 +17,7 @@ mount hook renders block devices and other images, and renders overlays only wit
 from ...model.errors import RefusedError, UsageError, WriteError
 from ...model.file_names import METADATA, STATE_FOLDER
 from ...model.source import printable
-from ...oslite import abspath, dirname, exists, fsencode, isdir, islink, join, os, split, stat
+from ...oslite import abspath, dirname, exists, fsencode, isdir, islink, join, split
 from ...rootfs.confined import Root
 from ..lxc_config import PREFIXES, ids_on_disk, layers_of, own_map, settings, without_prefix
 from ..request import HookRequest, Notice
@@ -77,14 +77,8 @@ def _start(
     layers = () if isdir(path) or options.stage == "mount" else layers_of(path)
     early = bool(layers) or isdir(path)
     image = options.source or folder
-    shared = (not options.source and _is_shared(folder)) or _is_shared(options.state or folder)
-    if options.if_present and ((shared and not options.source) or not exists(join(image, METADATA))):
+    if options.if_present and not exists(join(image, METADATA)):
         return Notice()
-    if shared:
-        raise RefusedError(
-            f"every user can write to '{printable(folder)}', so its files may belong to another user",
-            hint="move the configuration to a directory of its own, or give --source and --state",
-        )
     config = environ.get("LXC_CONFIG_FILE", "")
     if early != (stage == "pre-start"):
         if not early and options.stage != "mount":
@@ -97,14 +91,6 @@ def _start(
         mount=(lambda: mount_overlay(layers, mounted)) if layers
         else None if early else (lambda: require_mounted(mounted)),
     )  # fmt: skip
-
-
-def _is_shared(folder: str) -> bool:
-    """Return whether every user can write to a directory, as ``/tmp`` in ``lxc-start -f /tmp/a.conf``."""
-    try:
-        return bool(os.stat(folder).st_mode & stat.S_IWOTH)
-    except OSError:
-        return False  # opening the directory later reports the error
 
 
 def _ids(early: bool, options: "Options", config: str) -> "IdMap | None":

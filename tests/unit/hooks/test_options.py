@@ -335,27 +335,6 @@ def test_the_id_mappings_of_a_bundle_become_the_id_map_of_the_request():
             oci.id_map({"linux": {"uidMappings": wrong, "gidMappings": wrong}})
 
 
-def test_a_directory_that_every_user_can_write_is_refused_as_an_instance_directory(container):
-    """``lxc-start -f /tmp/web1.conf``: another user could have put metadata.yaml and templates into /tmp."""
-    (container / "metadata.yaml").touch()
-    container.chmod(0o1777)
-    with pytest.raises(
-        RefusedError, match=r"every user can write to '.*', so its files may belong to another"
-    ):
-        lxc.read_request(Options(), environ(container))
-    options = Options()
-    options.if_present = True
-    assert isinstance(lxc.read_request(options, environ(container)), Notice)
-    options.source = str(container)
-    with pytest.raises(
-        RefusedError, match="its files may belong to another"
-    ) as caught:  # such as instance.yaml
-        lxc.read_request(options, environ(container))
-    assert "give --source and --state" in caught.value.hint
-    options.state = str(container / "rootfs")
-    assert isinstance(lxc.read_request(options, environ(container)), HookRequest)
-
-
 # --- nspawn
 
 
