@@ -313,7 +313,7 @@ def test_only_the_compiler_imports_jinja2():
 @pytest.mark.parametrize(
     ("library", "users"),
     [
-        ("aiohttp", {"serving.connections", "serving.https", "serving.page_server"}),
+        ("aiohttp", {"serving.connections", "serving.image_server", "serving.page_server"}),
         ("cryptography", {"serving.certificate"}),
     ],
 )

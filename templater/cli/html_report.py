@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ..model.plan import Change, Plan
     from ..rendering.explain import Explainer, Line
     from ..rendering.origins import Origin
-    from ..web.views import Column, InstanceView
+    from ..web.page_values import Column, InstanceView
     from .other_side import OtherSide
 
 
@@ -108,7 +108,7 @@ def report_plans(
     if None, `check` runs without validators. If ``compares`` is true, the report shows how existing files
     change.
     """
-    from ..web.views import instance_view
+    from ..web.page_values import instance_view
 
     each = [found._replace(instance=one, runs=runs_of(found, one)) for one in instances] or [found]
     fixed = options_of(found)
@@ -121,7 +121,7 @@ def report_plans(
 
 def report_comparison(found: Opened, other: OtherSide, target: Target) -> InstanceView:
     """Write a report that compares the plans with the other side's plans. Return the report's content."""
-    from ..web.views import instance_view
+    from ..web.page_values import instance_view
 
     fixed = options_of(found)
     second, second_fixed = other.opened(found, fixed)
@@ -261,7 +261,7 @@ def column(
     from ..model.options import RenderOptions
     from ..planning.planner import read_templates
     from ..rendering.explain import Explainer, readings
-    from ..web.views import Column
+    from ..web.page_values import Column
 
     if isinstance(plan, TemplaterError):
         return Column(own.host.name, triggers, plan, lambda change: None, lambda change: None, {}, side)

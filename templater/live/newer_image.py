@@ -10,7 +10,7 @@ from datetime import datetime
 from email.message import Message
 from typing import Any, NamedTuple
 
-from ..distribution.image_api import FINGERPRINT, ServerImage, export
+from ..distribution.image_api_client import FINGERPRINT, ServerImage, export
 from ..image.open import open_image
 from ..model.errors import TemplaterError
 from ..model.metadata import Rule

@@ -31,8 +31,8 @@ from .html import Child, Html, code_element, element, join
 
 if TYPE_CHECKING:
     from ..model.source import Source
+    from .page_values import Column, FileView, InstanceView, Variant
     from .redaction import Redaction
-    from .views import Column, FileView, InstanceView, Variant
 
 #: the maximum size of a report in bytes; browsers become slow with larger pages
 MOST: Final = 16 << 20

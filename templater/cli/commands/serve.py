@@ -92,7 +92,7 @@ def command(
     if (certificate is None) != (key is None):
         raise UsageError("--certificate and --key must be given together")
     url = public_url(url)
-    https, connections, certificates = modules()
+    image_server, connections, certificates = modules()
     from ...distribution.redirects import read_rules
 
     rules = {prefix: to for path in redirects for prefix, to in read_rules(path).items()}
@@ -109,7 +109,7 @@ def command(
 
         loop = asyncio.get_running_loop()
         context = certificates.context(*files)
-        server = https.ImageServer(
+        server = image_server.ImageServer(
             source,
             redirects=rules,
             certificate=certificates.first_certificate(files[0]),
@@ -185,13 +185,13 @@ def public_url(text: str) -> str:
 def modules() -> tuple[Any, Any, Any]:
     """Import the server. Raises UsageError if its libraries are missing."""
     try:
-        from ...serving import certificate, connections, https
+        from ...serving import certificate, connections, image_server
     except ModuleNotFoundError as error:
         raise UsageError(
             f"`templater serve` needs the library '{error.name}'",
             hint="install templater with its extra 'server', in a clone: pip install -e '.[server]'",
         ) from None
-    return https, connections, certificate
+    return image_server, connections, certificate
 
 
 def open_source(

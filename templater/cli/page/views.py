@@ -26,8 +26,8 @@ from .edits import Edits, expect, parse_edits
 
 if TYPE_CHECKING:
     from ...model.instance import Instance
-    from ...web.page import PageView
-    from ...web.views import Column, InstanceView
+    from ...web.page_fragments import PageView
+    from ...web.page_values import Column, InstanceView
 
 #: the passes that the user can choose; each other trigger runs alone
 PASSES: Final = (("create", "start"), ("copy", "start"), ("rename", "start"))
@@ -109,7 +109,7 @@ class Views:
         return self._found
 
     def _view(self, asked: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-        from ...web import page as web_page
+        from ...web import page_fragments as web_page
         from ...web.instance_form import instance_form
 
         sides = self._sides(asked)
@@ -174,8 +174,8 @@ class Views:
         return list(dict.fromkeys(",".join(each) for each in every))
 
     def _page(self, asked: Mapping[str, Any], sides: Sequence[Side]) -> PageView:
-        from ...web.page import PageView, chosen_path
-        from ...web.views import instance_view
+        from ...web.page_fragments import PageView, chosen_path
+        from ...web.page_values import instance_view
 
         path = str(expect(asked.get("place", {}), dict).get("file", ""))
         fixed = options_of(self.found)
@@ -279,6 +279,6 @@ def _given(instance: Instance) -> dict[str, Any]:
 
 
 def _failure(error: TemplaterError) -> dict[str, Any]:
-    from ...web.page import problem
+    from ...web.page_fragments import problem
 
     return {"file": problem(error.explain()), "problem": str(error)}

@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from templater.cli.main import main
-from templater.distribution import image_api, remote_source
+from templater.distribution import image_api_client, remote_source
 from templater.distribution.add import add
 from templater.distribution.downloads import Downloads
 from templater.distribution.remote_source import fetch_source, is_remote
@@ -491,7 +491,7 @@ def test_multipart_parts_do_not_depend_on_how_the_response_is_chunked(first, sec
         yield stream.read()
 
     found = []
-    for name, body in image_api._parts(pieces(), delimiter, "server"):
+    for name, body in image_api_client._parts(pieces(), delimiter, "server"):
         found.append((name, b"" if skip else b"".join(body)))
     assert found == [("metadata", b"" if skip else first), ("rootfs", b"" if skip else second)]
 
@@ -540,7 +540,7 @@ SHORT = "'server' sent an image that is cut short"
 )  # fmt: skip
 def test_a_damaged_multipart_answer_gives_one_clear_error(body, error, said):
     with pytest.raises(TemplaterError) as raised:
-        for _, data in image_api._parts(iter([body] if body else []), b"\r\n--b0undary", "server"):
+        for _, data in image_api_client._parts(iter([body] if body else []), b"\r\n--b0undary", "server"):
             for _ in data:
                 pass
     assert (type(raised.value), raised.value.message) == (error, said)
@@ -553,7 +553,7 @@ def test_a_multipart_answer_with_the_largest_allowed_headers_is_read():
     for pieces in ([b"x" * 8190 + b"\r\n" + part], [long[:head], long[head:]]):
         (found,) = [
             (name, b"".join(data))
-            for name, data in image_api._parts(iter(pieces), b"\r\n--b0undary", "server")
+            for name, data in image_api_client._parts(iter(pieces), b"\r\n--b0undary", "server")
         ]
         assert found == ("metadata", b"data")
 
@@ -562,10 +562,10 @@ def test_a_multipart_answer_with_the_largest_allowed_headers_is_read():
 def test_a_multipart_boundary_may_have_up_to_200_characters(length):
     kind = f'multipart/form-data; boundary="{"b" * length}"'
     if 0 < length <= 200:
-        assert image_api._boundary(kind) == b"\r\n--" + b"b" * length
+        assert image_api_client._boundary(kind) == b"\r\n--" + b"b" * length
         return
     with pytest.raises(InputError, match=r"^the server sends a multipart answer without a valid boundary$"):
-        image_api._boundary(kind)
+        image_api_client._boundary(kind)
 
 
 def test_the_metadata_of_a_split_image_is_fetched_before_the_root_and_both_match_the_fingerprint(
@@ -672,7 +672,7 @@ def test_a_redirect_loop_gives_one_clear_error(server):
 
 
 def test_reading_an_endless_answer_of_the_image_api_ends_at_the_limit(certificates, tmp_path, monkeypatch):
-    monkeypatch.setattr(image_api, "_MOST_JSON", 1 << 16)
+    monkeypatch.setattr(image_api_client, "_MOST_JSON", 1 << 16)
 
     def fault(handler):
         handler.send_response(200)
@@ -771,9 +771,9 @@ def test_an_alias_that_looks_like_a_fingerprint_never_selects_an_image(server, t
 @pytest.mark.parametrize("length", [12, 64])
 def test_an_answer_with_another_image_than_the_requested_fingerprint_is_an_error(length):
     server = Answers(alias=b'{"metadata": {"target": "x"}}', image=image_answer())
-    assert image_api.find_image(server, "a" * length).fingerprint == "a" * 64
+    assert image_api_client.find_image(server, "a" * length).fingerprint == "a" * 64
     with pytest.raises(InputError, match=f"^'server' sent the image {'a' * 12} instead of {'b' * 12}$"):
-        image_api.find_image(server, "b" * length)
+        image_api_client.find_image(server, "b" * length)
 
 
 class Answers:
@@ -800,9 +800,13 @@ def image_answer(**fields):
 
 
 def test_find_image_accepts_an_alias_and_leaves_a_missing_type_or_architecture_empty():
-    found = image_api.find_image(Answers(alias=b'{"metadata": {"target": "x"}}', image=image_answer()), "web")
+    found = image_api_client.find_image(
+        Answers(alias=b'{"metadata": {"target": "x"}}', image=image_answer()), "web"
+    )
     assert (found.fingerprint, found.type, found.architecture) == ("a" * 64, "", "")
-    found = image_api.find_image(Answers(image=image_answer(type="container", architecture="b")), "aaaa")
+    found = image_api_client.find_image(
+        Answers(image=image_answer(type="container", architecture="b")), "aaaa"
+    )
     assert (found.type, found.architecture) == ("container", "b")
 
 
@@ -810,7 +814,7 @@ def test_a_lone_surrogate_in_the_text_of_a_stored_image_is_replaced(tmp_path):
     server = Answers(alias=rb'{"metadata": {"target": "\ud800"}}', image=image_answer(type="\ud800"))
     store = Store(str(tmp_path / "store"))
     for name in ("web", "\udcff"):
-        found = image_api.find_image(server, name)
+        found = image_api_client.find_image(server, name)
         image = StoredImage(
             found.fingerprint, found.type, "\udfff", 0, 0, 0, 0, False, False, True, f"r:{name}", "b" * 64,
             "", False, {"\ud800": "\udcff"},
@@ -846,14 +850,17 @@ def test_a_lone_surrogate_in_the_text_of_a_stored_image_is_replaced(tmp_path):
 )
 def test_an_unusable_answer_of_the_image_api_gives_one_clear_error(image, error, said):
     with pytest.raises(TemplaterError) as raised:
-        image_api.find_image(Answers(image=image), "web")
+        image_api_client.find_image(Answers(image=image), "web")
     assert (type(raised.value), raised.value.message) == (error, said)
 
 
 def test_an_answer_of_the_largest_allowed_size_is_read_and_a_larger_one_is_refused():
-    assert image_api.find_image(Answers(image=image_answer().ljust(4 << 20)), "web").fingerprint == "a" * 64
+    assert (
+        image_api_client.find_image(Answers(image=image_answer().ljust(4 << 20)), "web").fingerprint
+        == "a" * 64
+    )
     with pytest.raises(LimitError) as raised:
-        image_api.find_image(Answers(image=image_answer().ljust((4 << 20) + 1)), "web")
+        image_api_client.find_image(Answers(image=image_answer().ljust((4 << 20) + 1)), "web")
     assert raised.value.message == "'server' answers '/1.0/images/web' with more than 4 MiB"
 
 

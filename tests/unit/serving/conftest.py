@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from templater.serving import certificate, connections, https
+from templater.serving import certificate, connections, image_server
 from templater.serving.sources import Source, TreeSource
 from tests.streams.mutations import EXAMPLE
 
@@ -71,7 +71,7 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
         tasks = []
 
         async def run() -> None:
-            server = https.ImageServer(
+            server = image_server.ImageServer(
                 source, certificate=certificate.first_certificate(file), report=running.messages.append,
                 bounds=bounds, **options,
             )  # fmt: skip

@@ -32,7 +32,7 @@ from .report import (
 
 if TYPE_CHECKING:
     from ..model.source import Source
-    from .views import FileView, InstanceView, Variant
+    from .page_values import FileView, InstanceView, Variant
 
 #: the maximum number of lines of each file, unless the user asks for all
 LINES: Final = 2000

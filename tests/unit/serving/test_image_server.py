@@ -21,7 +21,7 @@ from aiohttp import web
 from templater.distribution.add import add
 from templater.distribution.store import Store
 from templater.distribution.tree import Tree
-from templater.serving import connections, https
+from templater.serving import connections, image_server
 from templater.serving.connections import PIECE, Bounds
 from templater.serving.sources import StoreSource, TreeSource
 from tests.streams.builders import listed, split_image, unified_image
@@ -338,7 +338,7 @@ def test_a_filter_in_a_request_selects_images(server):
 
 def test_answers_to_several_clients_share_the_encoded_images(tree):
     """A client that reads slowly keeps its answer in memory."""
-    server = https.ImageServer(TreeSource(str(tree)))
+    server = image_server.ImageServer(TreeSource(str(tree)))
     listing = server._listing
     parts = [server._images(listing, True, text) for text in ("", "type eq container", "type ne x")]
     encoded = set(map(id, listing.answers["images True"].elements))
@@ -362,11 +362,11 @@ def test_filter_requests_run_one_after_another_and_only_a_limited_number_may_wai
         return []
 
     async def run():
-        server = https.ImageServer(TreeSource(str(tree)))
+        server = image_server.ImageServer(TreeSource(str(tree)))
         asked = [server._filtered(server._listing, True, "a eq b") for _ in range(12)]
         return await asyncio.gather(*asked, return_exceptions=True)
 
-    monkeypatch.setattr(https.ImageServer, "_images", images)
+    monkeypatch.setattr(image_server.ImageServer, "_images", images)
     answered = asyncio.run(run())
     assert answered[:10] == [[]] * 10
     assert [each.status for each in answered[10:]] == [503, 503]
@@ -392,7 +392,7 @@ def test_objects_that_a_reload_excludes_from_garbage_collection_are_freed_at_the
 @pytest.mark.parametrize("sizes", [[], [0], [1] * 10, [PIECE], [PIECE - 1, 2, 3], [10, 5 * PIECE + 7, 10]])
 def test_an_answer_is_sent_in_blocks_of_a_limited_size(sizes):
     parts = [bytes([number]) * size for number, size in enumerate(sizes)]
-    blocks = list(https._blocks(parts))
+    blocks = list(image_server._blocks(parts))
     assert b"".join(blocks) == b"".join(parts)
     assert all(PIECE <= len(block) < 2 * PIECE for block in blocks[:-1])
     assert all(0 < len(block) < 2 * PIECE for block in blocks)
