@@ -89,11 +89,13 @@ def find_source(folder: str, source_name: str) -> "tuple[str, bool]":
 def require_original(source: str, folder: str, *, exact: bool) -> None:
     """Raise InputError unless it is certain that LXC copies the container ``source``.
 
-    LXC gives only the original's name. With ``lxc-copy --newpath``, the original is in another directory, and
-    a container of the same name can be beside the copy. The description of the wrong container would give its
-    passwords to the copy.
+    LXC gives only the original's name. With ``lxc-copy --newpath``, or with another program that uses liblxc,
+    the original can be in another directory, and a container of the same name can be beside the copy. The
+    description of the wrong container would give its passwords to the copy.
     """
-    if not copies_elsewhere() and (exact or _same_settings(join(source, "config"), join(folder, "config"))):
+    if not copies_elsewhere() and (
+        exact or (copying_program() and _same_settings(join(source, "config"), join(folder, "config")))
+    ):
         return
     raise InputError(
         f"it is not certain that '{printable(source)}' is the original of '{printable(folder)}'",

@@ -696,14 +696,24 @@ def test_the_newpath_option_of_the_lxc_copy_command_is_detected(words: list[str]
     assert lxc_copies._has_newpath(words) == elsewhere
 
 
-def test_a_copy_is_refused_if_its_original_container_is_not_certain(tmp_path: Path) -> None:
+@pytest.mark.parametrize("program", ["lxc-copy", "lxc-snapshot", ""])
+def test_a_copy_is_refused_if_its_original_container_is_not_certain(
+    program: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Programs that use liblxc, such as python3-lxc, can copy from another directory as well."""
+    monkeypatch.setattr(lxc_copies, "copying_program", lambda: program)
     for name, text in (("web1", "lxc.arch = i686\nlxc.uts.name = web1\n"), ("web2", "lxc.uts.name = web2\n")):
         (tmp_path / name).mkdir()
         (tmp_path / name / "config").write_text(text)
     with pytest.raises(InputError, match="is not certain that"):
         lxc_copies.require_original(str(tmp_path / "web1"), str(tmp_path / "web2"), exact=False)
     (tmp_path / "web2/config").write_text("lxc.uts.name = web2\nlxc.arch = i686\nlxc.rootfs.path = x\n")
-    lxc_copies.require_original(str(tmp_path / "web1"), str(tmp_path / "web2"), exact=False)
+    lxc_copies.require_original(str(tmp_path / "web1"), str(tmp_path / "web2"), exact=True)
+    if program:
+        lxc_copies.require_original(str(tmp_path / "web1"), str(tmp_path / "web2"), exact=False)
+    else:
+        with pytest.raises(InputError, match="is not certain that"):
+            lxc_copies.require_original(str(tmp_path / "web1"), str(tmp_path / "web2"), exact=False)
 
 
 # --- status

@@ -88,6 +88,12 @@ def test_a_recursive_include_in_an_lxc_configuration_terminates(tmp_path):
         lxc_config.ids_on_disk(str(tmp_path / "config"))
 
 
+@pytest.fixture
+def by_lxc_copy(monkeypatch):
+    """lxc-copy runs the clone hook."""
+    monkeypatch.setattr(lxc_copies, "copying_program", lambda: "lxc-copy")
+
+
 def cloned(tmp_path, name, *, snapshot=False):
     old = tmp_path / "old"
     (old / "templates").mkdir(parents=True)
@@ -107,6 +113,7 @@ def state_of(folder):
         return state_directory.state()
 
 
+@pytest.mark.usefixtures("by_lxc_copy")
 def test_a_cloned_container_gets_the_image_files_and_a_pending_copy_trigger(tmp_path):
     _old, new = cloned(tmp_path, "new")
     lxc_copies.clone(str(new), "new", "old", Options())
@@ -116,6 +123,7 @@ def test_a_cloned_container_gets_the_image_files_and_a_pending_copy_trigger(tmp_
     assert state_of(new) == State("copy", "new")
 
 
+@pytest.mark.usefixtures("by_lxc_copy")
 @pytest.mark.parametrize(("mode", "is_copied"), [(0o600, True), (0o620, False), (0o602, False)])
 def test_a_copied_container_gets_the_record_only_if_no_other_user_can_change_it(tmp_path, mode, is_copied):
     old, new = cloned(tmp_path, "new")
@@ -142,6 +150,7 @@ def test_a_clone_of_an_unknown_container_gives_a_hint(tmp_path):
     assert "templater trigger" in caught.value.explain()
 
 
+@pytest.mark.usefixtures("by_lxc_copy")
 def test_a_destroy_by_a_different_process_than_the_clone_is_not_a_rename(tmp_path):
     old, new = cloned(tmp_path, "new")
     lxc_copies.clone(str(new), "new", "old", Options())
@@ -163,6 +172,7 @@ def in_a_hook(call) -> None:
     assert os.waitpid(pid, 0)[1] == 0
 
 
+@pytest.mark.usefixtures("by_lxc_copy")
 def test_a_destroy_by_the_same_process_as_the_clone_is_a_rename(tmp_path):
     """This also holds if that process is the first of its PID namespace, as in a single-command container."""
     old, new = cloned(tmp_path, "new")
@@ -173,6 +183,7 @@ def test_a_destroy_by_the_same_process_as_the_clone_is_a_rename(tmp_path):
     assert state_of(new).pending == "rename"
 
 
+@pytest.mark.usefixtures("by_lxc_copy")
 @pytest.mark.parametrize("pending", ["create", "", "rename"])
 def test_a_rename_keeps_a_trigger_that_another_hook_recorded_after_the_clone(tmp_path, pending):
     """Since the clone, another hook may have started the new container."""
@@ -184,6 +195,7 @@ def test_a_rename_keeps_a_trigger_that_another_hook_recorded_after_the_clone(tmp
     assert state_of(new).pending == pending
 
 
+@pytest.mark.usefixtures("by_lxc_copy")
 def test_a_renamed_container_without_recorded_state_has_a_pending_create_trigger(tmp_path):
     old, new = cloned(tmp_path, "new")
     in_a_hook(lambda: lxc_copies.clone(str(new), "new", "old", Options()))
