@@ -12,6 +12,7 @@ MAX_PATH = 4095
 MAX_NAME = 255
 #: the mode bits of a directory like /tmp: sticky, and every user can write
 _SHARED = 0o1002
+_STICKY = 0o1000
 #: limit on the work for all target paths and links of a run; the work grows with the number of names
 MAX_STEPS = 500_000
 
@@ -106,6 +107,7 @@ class _Walk:
         "climbing",
         "depth",
         "entry",
+        "folders",
         "foreign",
         "links",
         "mounts",
@@ -120,6 +122,8 @@ class _Walk:
         self.steps = steps
         #: the path so far, without a trailing slash; a text, because joining a long list of names is slow
         self.prefix = ""
+        #: the directories of the path so far, without the root
+        self.folders: list[Entry] = []
         self.links: list[tuple[str, str]] = []
         #: the relative links whose targets have a ``..`` at the root
         self.climbing: list[tuple[str, str]] = []
@@ -152,6 +156,7 @@ class _Walk:
             self.steps.take(target)
             if target.startswith("/"):
                 self.prefix = ""
+                self.folders.clear()
             if final and target.endswith(("/", "/.")):
                 raise RefusedError(f"{_shown(self.links[-1][0])} points to a directory: {_shown(target)}")
             link = self.links[-1]
@@ -163,6 +168,7 @@ class _Walk:
         if self.depth is not None:
             raise RefusedError(f"a symlink leads through {_shown(self.place())}, which does not exist")
         self.prefix = self.prefix.rpartition("/")[0]
+        del self.folders[-1:]
 
     def step(self, name: str, final: bool) -> "str | None":
         """Enter ``name`` and return None.
@@ -196,6 +202,8 @@ class _Walk:
                 raise RefusedError(f"{_shown(place)} is a {entry.kind}, not a directory")
             if entry.is_mount:
                 self.mounts.append(place)
+            if entry.kind == DIRECTORY:
+                self.folders.append(entry)
         self.prefix = place
         return None
 
@@ -204,7 +212,7 @@ class _Walk:
 
         With fs.protected_symlinks, which distributions set, the kernel refuses such links as well.
         """
-        folder = self.view.entry(self.place())
+        folder = self.folder()
         if folder is None or folder.mode & _SHARED != _SHARED or link.uid in (0, folder.uid):
             return
         raise RefusedError(
@@ -233,19 +241,28 @@ class _Walk:
                     hint="remove the link, or use the path of its target in the rule",
                 )
 
+    def folder(self) -> "Entry | None":
+        """Return the current directory of the walk."""
+        return self.folders[-1] if self.folders else self.view.entry("/")
+
     def makers(self) -> "set[int]":
         """Return the users, except root, who could have put a link into the current directory of the walk.
 
         A user who may write to two directories can move another user's link between them. So the owner of a
-        link proves nothing, even in a sticky directory. -1 stands for any user. The group counts even if it
-        is root's group, because users of images for OpenShift belong to root's group. With an ACL, the
-        group's bits are the ACL's mask, so the ACL can let another user write.
+        link proves nothing, even in a sticky directory. A user who may write to a directory above can put
+        another directory, with other links, in place of root's directory at any time. -1 stands for any user.
+        The group counts even if it is root's group, because users of images for OpenShift belong to root's
+        group. With an ACL, the group's bits are the ACL's mask, so the ACL can let another user write.
         """
-        folder = self.view.entry(self.place())
+        folder = self.folder()
         if folder is None:
             return set()
-        others = {-1} if folder.mode & 0o022 else set()
-        return ({folder.uid} | others) - {0}
+        others = folder.mode & 0o022
+        makers = {folder.uid}
+        for above in self.folders[:-1]:  # not the root: users who may write to the root can replace /etc
+            makers.add(above.uid)
+            others |= 0 if above.mode & _STICKY else above.mode & 0o022
+        return (makers | ({-1} if others else set())) - {0}
 
     def mount(self) -> str:
         """Return the mount point below the root that contains the walk's position, or an empty text."""

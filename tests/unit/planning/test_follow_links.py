@@ -262,6 +262,58 @@ def test_a_link_to_a_file_of_root_is_refused_if_a_user_may_have_moved_the_link(
     assert resolve(rootfs, "/d/l").error is not None
 
 
+@pytest.mark.parametrize(
+    ("uid", "gid", "mode", "is_refused"),
+    [
+        (1000, 1000, 0o755, True),
+        (0, 1000, 0o775, True),
+        (0, 0, 0o777, True),
+        (0, 0, 0o1777, False),  # a sticky directory protects root's directories in it
+        (0, 0, 0o755, False),
+    ],
+)
+@pytest.mark.parametrize("target", ["/etc/a", "../../../etc/a"])
+def test_a_link_below_a_directory_that_a_user_can_change_is_refused(
+    uid: int, gid: int, mode: int, is_refused: bool, target: str
+) -> None:
+    """A user swapped root's directory ``app`` with a directory of links, while templater followed the path."""
+    rootfs = MemoryRootfs(
+        {
+            "/home/u": Entry(DIRECTORY, mode, uid=uid, gid=gid),
+            "/home/u/app": Entry(DIRECTORY, 0o755),
+            "/home/u/app/l": Entry(SYMLINK, target=target),
+            "/home/u/app/l2": Entry(SYMLINK, target="/srv/l"),
+            "/srv/l": Entry(SYMLINK, target="/etc/a"),
+            "/etc/a": "x",
+        }
+    )
+    for name in ("l", "l2"):
+        error = resolve(rootfs, f"/home/u/app/{name}").error
+        assert (error is not None) == is_refused, error
+        assert error is None or "'/home/u/app/" in str(error)
+
+
+@pytest.mark.parametrize("way", ["/home/u/out/etc", "/home/u/up/etc"])
+def test_a_link_is_followed_in_a_directory_that_the_path_reaches_through_a_user_only_by_links(
+    way: str,
+) -> None:
+    """Of the directories on the way, only those that contain the link count."""
+    rootfs = MemoryRootfs(
+        {
+            "/home/u": Entry(DIRECTORY, 0o755, uid=1000),
+            "/home/u/out": Entry(SYMLINK, target="/srv"),
+            "/home/u/up": Entry(SYMLINK, target="../../srv"),
+            "/srv": Entry(DIRECTORY, 0o755, uid=1000),
+            "/srv/etc": Entry(SYMLINK, target="/opt/u/l"),
+            "/opt/u": Entry(DIRECTORY, 0o755),
+            "/opt/u/l": Entry(SYMLINK, target="real"),
+            "/opt/u/real": Entry(FILE, uid=1000),
+        }
+    )
+    resolved = resolve(rootfs, way)
+    assert (resolved.error, resolved.real) == (None, "/opt/u/real")
+
+
 def test_a_link_that_root_owns_is_followed_to_the_file_of_any_user() -> None:
     rootfs = MemoryRootfs({"/etc/a": Entry(SYMLINK, target="/srv/a"), "/srv/a": Entry(FILE, uid=1000)})
     assert resolve(rootfs, "/etc/a").error is None
