@@ -597,3 +597,70 @@ def test_the_error_says_why_the_daemon_does_not_import_the_image(
     with pytest.raises(HostError) as caught:
         check_image(metadata_of(MemoryFolder(image), INCUS), INCUS)
     assert says in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("steps", "wrong", "message", "hint"),
+    [
+        (["start"], "start", "'c1' is already running", "use restart, or stop the instance first"),
+        ([], "move=c1", "the instance is already named 'c1'", "set a new name, pool= or project="),
+        (["start"], "move=c1,pool=p", "a running instance can't be moved", "stop it first"),
+        (["start"], "rename=c2", "a running instance can't be renamed", "stop it first"),
+        (["start"], "rebuild", "a running instance can't be rebuilt", "stop it first"),
+        (["start"], "publish=c2", "a running instance can't be published", "stop it first"),
+        (["snapshot=s"], "rebuild", "Incus can't rebuild an instance with snapshots", ""),
+        ([], "stop", "a stopped instance can't be stopped", ""),
+        ([], "create", "only the first step can be 'create'", "use copy=NAME to create another instance"),
+        ([], "rebuild=img", "can't open image 'img': open_folder is missing", ""),
+        ([], "p:web.yaml", "can't read profile 'web.yaml': read_profile is missing", ""),
+        ([], "p:web=", "'c1' has no profile 'web'", ""),
+        ([], "d:eth0=", "'c1' has no local device 'eth0'", ""),
+        ([], "d:eth0,mtu=9", "device 'eth0' has no type", "set the type first, for example d:eth0,type=nic"),
+        ([], "copy=c1", "instance 'c1' already exists", ""),
+    ],
+)
+def test_a_refused_step_has_a_message_and_a_hint(
+    steps: list[str], wrong: str, message: str, hint: str
+) -> None:
+    simulation = life(*steps)
+    simulation.taken = 2
+    with pytest.raises(UsageError) as caught:
+        error = run_step(simulation, parse_step(wrong)).error
+        assert error is not None
+        raise error
+    assert (caught.value.message, caught.value.hint) == (message, hint)
+
+
+def test_the_image_of_an_adopted_instance_is_unknown() -> None:
+    simulation = life()
+    simulation.find("c1").origin = None
+    with pytest.raises(UsageError) as caught:
+        simulation.rebuild("c1")
+    assert caught.value.message == "the image of 'c1' is unknown"
+    assert caught.value.hint == "pass an image with rebuild=IMAGE"
+
+
+def test_a_copy_keeps_two_volatile_keys_and_loses_the_others() -> None:
+    simulation = Simulation(RenderOptions(INCUS))
+    keys = ("volatile.base_image", "volatile.last_state.idmap", "volatile.eth0.hwaddr", "user.a")
+    simulation.create(Instance("c1", config=dict.fromkeys(keys, "x")), MemoryFolder(Paper(), rootfs()))
+    run_step(simulation, parse_step("copy=c2"))
+    config = simulation.find("c2").instance.config
+    assert {key: value for key, value in config.items() if key in keys} == dict.fromkeys(
+        ("volatile.base_image", "volatile.last_state.idmap", "user.a"), "x"
+    )
+
+
+def test_an_image_that_the_daemon_refuses_cannot_be_imported() -> None:
+    for text, message in (
+        (
+            "architecture: x\ncreation_date: 1\n",
+            "incus refuses to import the image: Architecture isn't supported: x",
+        ),
+        ("architecture: x86_64\n", "incus refuses to import the image: Missing creation date"),
+    ):
+        image = Paper()
+        image.source = Source("img/metadata.yaml", text)
+        with pytest.raises(HostError) as caught:
+            check_image(metadata_of(MemoryFolder(image, rootfs()), INCUS), INCUS)
+        assert caught.value.message == message

@@ -1,0 +1,82 @@
+"""The sentences about the next start of an instance."""
+
+import pytest
+
+from templater.live.address import parse_address
+from templater.model.errors import HostError
+from templater.model.hosts import INCUS
+from templater.model.instance import Instance
+from templater.model.metadata import Rule
+from templater.next_start.verdicts import FileVerdict, NextStart
+from templater.next_start.words import counts, heading, sentence, short
+
+
+def verdict(word, when=("create",), **fields):
+    return FileVerdict(Rule("/a", "t", when=when), "/a", "/a", word, **fields)
+
+
+def start(*files, **fields):
+    return NextStart(
+        parse_address("incus:web1"), Instance("web1"), INCUS, ("create", "start"), files, **fields
+    )
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        (verdict("not rewritten"), "the next start does not rewrite it (its rule runs on create)"),
+        (verdict("not rewritten", ()), "the next start does not rewrite it (its rule runs on no trigger)"),
+        (verdict("same"), "the next start writes the same content"),
+        (verdict("changes"), "the next start would change it"),
+        (verdict("creates", reason="why"), "the next start would create it: why"),
+        (verdict("skips", reason="why"), "the next start would skip it (create_only, and the path exists)"),
+        (verdict("writes"), "the next start would write it"),
+        (verdict("unreadable"), "it can't be read"),
+        (verdict("fails", reason="why"), "the next start would fail: why"),
+        (verdict("unknown"), "the result of the next start is unknown"),
+        (
+            verdict("same", current="equal"),
+            "the next start writes the same content; the file equals what the current configuration renders",
+        ),
+        (
+            verdict("same", current="different"),
+            "the next start writes the same content; the file differs from what the current configuration renders"
+            " (cause unknown)",
+        ),
+        (
+            verdict("same", current="missing"),
+            "the next start writes the same content; the file does not exist",
+        ),
+        (
+            verdict("same", current="unknown", current_reason="why"),
+            "the next start writes the same content; not compared with the current configuration: why",
+        ),
+    ],
+)
+def test_the_sentence_about_a_file_gives_the_verdict_and_the_comparison(file, text):
+    assert sentence(file) == text
+
+
+def test_the_summary_of_a_start_names_its_files():
+    different = verdict("not rewritten", current="different")
+    missing = verdict("not rewritten", current="missing", trigger="create")
+    for files, fields, words, numbers in (
+        ((), {}, "no rules", "no rules"),
+        ((verdict("same"),), {}, "nothing changes", "1 same"),
+        ((verdict("skips"), verdict("same")), {}, "nothing changes", "1 skips, 1 same"),
+        ((verdict("changes"), verdict("fails")), {}, "changes /a; fails /a", "1 changes, 1 fails"),
+        (
+            (different, missing), {}, "different, but not rewritten: /a, /a",
+            "2 not rewritten, 2 different from the current configuration",
+        ),
+        ((verdict("same"),), {"newer_image": "a newer image"}, "nothing changes; a newer image", "1 same"),
+        ((), {"error": HostError("no disk")}, "the start fails: no disk", "no rules"),
+    ):  # fmt: skip
+        assert short(start(*files, **fields)) == words
+        assert counts(start(*files, **fields)) == numbers
+
+
+def test_the_heading_gives_the_triggers_and_the_error_of_the_start():
+    assert heading(start()) == "web1: the next start runs create then start"
+    failed = start(error=HostError("no disk"))
+    assert heading(failed) == "web1: the next start runs create then start, and fails: no disk"
