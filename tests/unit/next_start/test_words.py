@@ -27,12 +27,12 @@ def start(*files, **fields):
         (verdict("not rewritten"), "the next start does not rewrite it (its rule runs on create)"),
         (verdict("not rewritten", ()), "the next start does not rewrite it (its rule runs on no trigger)"),
         (verdict("same"), "the next start writes the same content"),
-        (verdict("changes"), "the next start would change it"),
-        (verdict("creates", reason="why"), "the next start would create it: why"),
-        (verdict("skips", reason="why"), "the next start would skip it (create_only, and the path exists)"),
-        (verdict("writes"), "the next start would write it"),
+        (verdict("change"), "the next start would change it"),
+        (verdict("create", reason="why"), "the next start would create it: why"),
+        (verdict("skip", reason="why"), "the next start would skip it (create_only, and the path exists)"),
+        (verdict("write"), "the next start would write it"),
         (verdict("unreadable"), "it can't be read"),
-        (verdict("fails", reason="why"), "the next start would fail: why"),
+        (verdict("fail", reason="why"), "the next start would fail: why"),
         (verdict("unknown"), "the result of the next start is unknown"),
         (
             verdict("same", current="equal"),
@@ -63,8 +63,8 @@ def test_the_summary_of_a_start_names_its_files():
     for files, fields, words, numbers in (
         ((), {}, "no rules", "no rules"),
         ((verdict("same"),), {}, "nothing changes", "1 same"),
-        ((verdict("skips"), verdict("same")), {}, "nothing changes", "1 skips, 1 same"),
-        ((verdict("changes"), verdict("fails")), {}, "changes /a; fails /a", "1 changes, 1 fails"),
+        ((verdict("skip"), verdict("same")), {}, "nothing changes", "1 skip, 1 same"),
+        ((verdict("change"), verdict("fail")), {}, "change /a; fail /a", "1 change, 1 fail"),
         (
             (different, missing), {}, "different, but not rewritten: /a, /a",
             "2 not rewritten, 2 different from the current configuration",
