@@ -229,7 +229,7 @@ def test_a_system_log_that_accepts_no_messages_delays_a_start_only_briefly(
     log = run.Log("web1")
     log.add("start: done")
     log.to_syslog()
-    assert "the system's log accepts no messages" in capfd.readouterr().err
+    assert capfd.readouterr().err == "templater: the system's log accepts no messages\n"
 
 
 def test_the_system_journal_does_not_contain_the_number_of_kept_files(journal: list[str]) -> None:

@@ -55,6 +55,11 @@ def test_an_ordinary_disk_has_no_finding():
     assert not observed(CHECK, an_image(heads={"rootfs.img": PLAIN}))
 
 
+@pytest.mark.parametrize(("size", "found"), [(71, ["high"]), (72, [])])
+def test_a_disk_that_ends_within_its_header_is_a_high_finding(size, found):
+    assert severities(CHECK, an_image(heads={"rootfs.img": PLAIN[:size]})) == found
+
+
 @pytest.mark.parametrize("form", ["unified", "directory", "split"])
 def test_a_virtual_machine_disk_is_checked_in_every_image_format(tmp_path: Path, form: str):
     disk = qcow2(b"/etc/shadow")

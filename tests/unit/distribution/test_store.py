@@ -4,6 +4,7 @@ import fcntl
 import hashlib
 import os
 import signal
+import sqlite3
 import threading
 import time
 import traceback
@@ -17,7 +18,7 @@ import yaml
 from templater.cli.commands.store.edit import edited
 from templater.distribution.downloads import PART, Downloads
 from templater.distribution.store import UNUSED, Store, matching
-from templater.model.errors import InputError, RefusedError, TemplaterError, UsageError
+from templater.model.errors import BusyError, InputError, RefusedError, TemplaterError, UsageError, WriteError
 from templater.model.progress import silent
 from tests.streams.builders import QCOW2, SQUASHFS, split_image, unified_image
 
@@ -444,3 +445,32 @@ def test_a_file_that_another_process_downloads_slowly_is_downloaded_again(tmp_pa
         path = found.fetch(digest, "image", download, silent)
     assert Path(path).read_bytes() == b"content"
     assert sorted(os.listdir(found.path)) == [digest, digest + PART]
+
+
+def test_a_store_of_a_newer_templater_is_refused(store):
+    with sqlite3.connect(os.path.join(store.path, "images.db")) as records:
+        records.execute("PRAGMA user_version = 99")
+    with pytest.raises(InputError) as caught:
+        Store(store.path)
+    assert caught.value.message == f"the store '{store.path}' was written by a newer templater"
+
+
+@pytest.mark.parametrize(
+    ("code", "error", "hint"),
+    [
+        (sqlite3.SQLITE_BUSY, BusyError, "another process is changing the store; try again later"),
+        (sqlite3.SQLITE_LOCKED, BusyError, "another process is changing the store; try again later"),
+        (sqlite3.SQLITE_FULL, WriteError, ""),
+        (sqlite3.SQLITE_IOERR | 3 << 8, WriteError, ""),
+        (sqlite3.SQLITE_READONLY, WriteError, ""),
+        (sqlite3.SQLITE_CORRUPT, InputError, ""),
+    ],
+)
+def test_the_error_about_the_records_depends_on_the_cause(store, code, error, hint):
+    failure = sqlite3.OperationalError("no")
+    failure.sqlite_errorcode = code
+    with pytest.raises(TemplaterError) as caught, store._transaction():
+        raise failure
+    assert type(caught.value) is error
+    assert caught.value.message == f"can't access the records of the store '{store.path}': no"
+    assert caught.value.hint == hint

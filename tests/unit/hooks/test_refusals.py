@@ -355,3 +355,15 @@ def test_a_root_filesystem_that_only_lxc_can_mount_needs_a_mount_hook(path, prob
     )
     config.write_text("lxc.hook.mount = templater\nlxc.rootfs.path = zfs:a\n")
     lxc.require_mount_hook(path, str(config))
+
+
+def test_the_id_map_of_a_user_contains_the_own_id_of_the_user():
+    assert lxc_lines._with(((0, 100000, 65536),), 1000) == ((0, 100000, 65536), (65536, 1000, 1))
+    assert lxc_lines._with(((0, 1000, 10), (10, 100000, 5)), 999) == (
+        (0, 1000, 10),
+        (10, 100000, 5),
+        (15, 999, 1),
+    )
+    assert lxc_lines._with(((0, 1000, 10),), 1010) == ((0, 1000, 10), (10, 1010, 1))
+    for own in (1000, 1009):
+        assert lxc_lines._with(((0, 1000, 10),), own) == ((0, 1000, 10),)

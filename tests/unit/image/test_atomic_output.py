@@ -1,12 +1,13 @@
 """Files that get their names together: after a kill in between, the next run completes or restores them."""
 
+import fcntl
 import os
 
 import pytest
 
 from templater.image import atomic_output
 from templater.image.atomic_output import Output, publish_all
-from templater.model.errors import UsageError
+from templater.model.errors import UsageError, WriteError
 
 NAMES = ("image.tar.xz", "image.tar.xz.root")
 OLD = {name: f"old {name}" for name in NAMES}
@@ -144,3 +145,26 @@ def test_a_directory_at_an_output_path_is_refused_and_not_changed(tmp_path):
         published(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == list(NAMES)
     assert (tmp_path / NAMES[0]).read_text() == "old"
+
+
+def test_an_output_in_a_missing_folder_has_a_hint_that_creates_the_folder(tmp_path):
+    with pytest.raises(WriteError) as caught:
+        Output(f"{tmp_path}/a b")
+    assert caught.value.message == f"a file in '{tmp_path}/a b' can't be created: no such file or directory"
+    assert caught.value.hint == f"mkdir -p '{tmp_path}/a b'"
+    (tmp_path / "file").write_text("")
+    with pytest.raises(WriteError) as caught:
+        Output(f"{tmp_path}/file")
+    assert caught.value.message == f"a file in '{tmp_path}/file' can't be created: not a directory"
+    assert caught.value.hint == ""
+
+
+@pytest.mark.parametrize("nameless", [True, False])
+def test_an_unfinished_output_is_locked_against_the_cleanup_of_other_runs(tmp_path, nameless, monkeypatch):
+    if not nameless:
+        monkeypatch.delattr(os, "O_TMPFILE")
+    with Output(str(tmp_path)) as output:
+        other = os.open(f"/proc/self/fd/{output.fd}", os.O_RDWR)
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.close(other)

@@ -13,7 +13,7 @@ from templater.model.options import RenderOptions
 from templater.model.source import Source
 from templater.planning.decisions import FAILED
 from templater.planning.planner import plan, plan_image, read_templates
-from templater.rendering.explain import NOTHING, Explainer, readings
+from templater.rendering.explain import NOTHING, Explainer, keys_read, readings
 from templater.rendering.origins import Layers
 from tests.golden.record import CASES, IMAGES, TRIGGERS
 
@@ -182,3 +182,19 @@ def test_explain_shows_a_condition_that_prints_nothing_as_a_part_of_the_line():
     lines = Explainer(read_templates(image, found.metadata), layers, options).lines(change)
     parts = [part for line in lines for part in line.parts if part.kind == NOTHING]
     assert [(part.line, [origin.name for origin in part.because]) for part in parts] == [(8, ["user.wan"])]
+
+
+@pytest.mark.parametrize(
+    ("template", "keys"),
+    [
+        ("{{ config_get('user.a', '') }}{{ config['user.b'] }}", {"user.a", "user.b"}),
+        ("{{ instance.name }}", set()),
+        ("{{ instance.privileged }}", {"security.privileged"}),
+        ("{% for k in instance %}{{ k }}{% endfor %}", {"security.privileged"}),
+        ("{% for k in config %}{{ k }}{% endfor %}", None),
+        ("{% nosuch %}", None),
+    ],
+)
+def test_the_keys_that_a_template_reads_include_the_key_behind_a_field(template, keys):
+    assert keys_read([Source("t", "x"), Source("t", template)], "v6", 10.0) == keys
+    assert keys_read([Source("t", template)], "v6", -1.0) is None

@@ -40,6 +40,7 @@ from templater.pongo2.values import Panic, TooLarge
         (r"[\D]", "a1b", "1"),
         (r"[^\W]", "a b!", " !"),
         (r"\Q.\E", "a.b", "ab"),
+        (r"[\a\f\n\r\t\v]\a?", "1\a2\f3\n4\r5\t6\v7\a\a8", "12345678"),
         ("[]a]", "]a", ""),
         ("x*", "axb", "ab"),
         ("(?U)a+", "aa", ""),
