@@ -345,5 +345,8 @@ def cleaned(name: str) -> str:
 
     Unlike tar, the function keeps a leading ``/`` and ``..``, because a check reports them.
     """
+    closed = f"/{name}/"
+    if "//" not in closed and "/./" not in closed:
+        return name
     parts = [part for part in name.split("/") if part not in ("", ".")]
     return ("/" if name.startswith("/") else "") + "/".join(parts)

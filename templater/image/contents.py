@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -21,6 +21,7 @@ from .directory_members import Data, Tree, Unshift
 from .layout import Layout
 from .limits import (
     DEFAULT,
+    INODE_BYTES,
     SQUASHFS_BYTES_PER_SECOND,
     SQUASHFS_MEMORY,
     SQUASHFS_NAME,
@@ -61,6 +62,10 @@ class Contents(Protocol):
         """The size of the image's files; 0 for a directory."""
 
     @property
+    def disk_size(self) -> int:
+        """The disk space in bytes that the root filesystem needs, if ``parts`` counted it, else 0."""
+
+    @property
     def bytes_read(self) -> int:
         """Decompressed bytes that ``rootfs`` has read so far; 0 for a directory."""
 
@@ -97,7 +102,7 @@ def open_contents(
 
 
 class DirectoryContents:
-    packed_size = bytes_read = packed_read = 0
+    packed_size = disk_size = bytes_read = packed_read = 0
 
     def __init__(
         self,
@@ -155,6 +160,8 @@ class DirectoryContents:
 class _Packed:
     """An image stored in archives, with a count of the bytes read from the root filesystem's archive."""
 
+    disk_size = 0
+
     def __init__(self, path: str, limits: Limits) -> None:
         self.name = path
         self.limits = limits
@@ -177,7 +184,11 @@ class UnifiedContents(_Packed):
     """A unified image. The file is read twice, because parts can follow the root filesystem."""
 
     def parts(self) -> list[Part]:
-        return _parts_of(self.name, self.limits)
+        self.disk_size = 0
+        return _parts_of(self.name, self.limits, count=self._count)
+
+    def _count(self, member: Member) -> None:
+        self.disk_size += INODE_BYTES + member.stored
 
     def rootfs(self) -> Iterator[tuple[Member, Data]]:
         self._archive = archive = open_archive(self.name, self.limits)
@@ -380,8 +391,13 @@ def kind_of_file(path: str) -> str:
         return recognise(file.read(HEAD))
 
 
-def _parts_of(path: str, limits: Limits, *, second: str = "") -> list[Part]:
-    """Return the members outside ``rootfs/``. Such members can be anywhere, so the whole tarball is read."""
+def _parts_of(
+    path: str, limits: Limits, *, second: str = "", count: Callable[[Member], None] = lambda member: None
+) -> list[Part]:
+    """Return the members outside ``rootfs/``, and call ``count`` for the others.
+
+    The returned members can be anywhere, so the whole tarball is read.
+    """
     archive = Archive(open_stream(path, limits))
     layout = Layout(path, limits)
     found: dict[str, Part] = {}
@@ -390,6 +406,8 @@ def _parts_of(path: str, limits: Limits, *, second: str = "") -> list[Part]:
         for member in archive:
             name = layout.check(member)
             top = name.partition("/")[0]
+            if top == ROOTFS:
+                count(member)
             if name not in (METADATA, *_OTHERS) and top != TEMPLATES:
                 continue
             member.name = name

@@ -16,8 +16,8 @@ _USTAR = b"ustar\0"
 _OLD_GNU = b"ustar  \0"
 #: the device number fields of most members: two zeros
 _NO_DEVICE = frozenset((bytes(16), b"0000000\0" * 2))
-#: the time fields of members from most tools
-_NO_TIMES = bytes(24)
+#: the prefix field of most members
+_NO_PREFIX = bytes(155)
 
 
 class Header:
@@ -40,20 +40,21 @@ class Header:
         if self.type == tarfile.AREGTYPE and name.endswith("/"):  # old archives store directories in this way
             self.type = tarfile.DIRTYPE
         magic = block[257:265]
+        has_prefix = block[345:500] != _NO_PREFIX
         if magic == _OLD_GNU:
             # In this format, the prefix field contains times. Go reads any other text in this field as a
             # prefix.
-            if block[345:369] != _NO_TIMES:
+            if has_prefix:
                 _number(block[345:357])
                 _number(block[357:369])
-            if block[369:500].strip(b"\0") and self.type != tarfile.GNUTYPE_SPARSE:
+            if has_prefix and block[369:500].strip(b"\0") and self.type != tarfile.GNUTYPE_SPARSE:
                 raise ValueError("a header has unexpected text after its time fields")
         elif self.type == tarfile.GNUTYPE_SPARSE:
             raise ValueError("a sparse member's header is not in the format of GNU tar")
         else:
             if self.type == tarfile.DIRTYPE:
                 name = name.rstrip("/")
-            if block[345:500].strip(b"\0"):
+            if has_prefix:
                 if magic[:6] != _USTAR or not block[345]:
                     raise ValueError("a header has a name prefix, but its format has no prefixes")
                 if self.type not in _LONG_TYPES:

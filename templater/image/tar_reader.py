@@ -206,7 +206,7 @@ class Archive:
                 records = {key: self._long_name(info.size)}
             if info.type in seen or not own.keys().isdisjoint(records):
                 raise self._ambiguous("two extended headers that set the same field")
-            if not all(records.get(key, b"x") for key in _NAMES):
+            if b"" in (records.get(key) for key in _NAMES):
                 raise self._ambiguous("an extended header with an empty name")
             seen += info.type
             own.update(records)

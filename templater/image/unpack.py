@@ -78,6 +78,8 @@ def unpack(
         os.path.isdir(path) and not os.path.islink(path) and not os.listdir(path)
     ):
         raise UsageError(f"'{path}' exists", hint="give a new directory, or an empty one")
+    # Refuse before the first write: removing the files again would take as long as writing them.
+    DiskBudget(contents).add(contents.disk_size)
     staged, lock = _make_beside(path)
     try:
         done = _unpack_into(Root(staged, fd=os.dup(lock)), contents, parts, policy, ids, progress)
