@@ -156,7 +156,7 @@ class Given:
         return self.rendering.get("source", TEMPLATE_BYTES)
 
     def for_command(self, images: "int | None" = 1) -> "CommandLimits":
-        """Return the limits for a whole command that reads so many images, or any number of images (None)."""
+        """Return the limits for a whole command that reads this number of images, or any number (None)."""
         limits = CommandLimits(images)
         for name, value in self.command.items():
             setattr(limits, name, value)

@@ -210,7 +210,7 @@ def _signature(renderings: list[Rendering]) -> Iterator[object]:
 
     If two instances have equal keys, their plans differ only in the name and the contents.
 
-    The parts record which rendered files have equal contents, and each error.
+    The parts record each error, and which rendered files have equal contents.
     """
     numbers: dict[bytes, int] = {}
     for number, rendering in enumerate(renderings):

@@ -62,7 +62,9 @@ def check_report(
     all_variants: bool = False,
     memo: Memo | None = None,
 ) -> dict[str, Any]:
-    """Check an image for its author. Return a JSON object like the object of ``audit_report``.
+    """Check an image for its author. Return a JSON object.
+
+    The object has the keys that ``audit_report`` returns, and further keys.
 
     ``suppressed`` lists the findings that the author ignores. ``not_validated`` lists the validators that did
     not check every file, and ``notes`` the reasons. Without a root filesystem, ``not_run`` lists the checks

@@ -264,9 +264,9 @@ class AuthoredImage(ScannedImage):
 
     @cached_property
     def _other_values(self) -> tuple[Instance, ...]:
-        """Instances that set these keys to other values.
+        """Instances that set the keys of ``_invented`` to other values.
 
-        The first has each key's default, each further instance has one value for all keys.
+        The first instance has each key's default. Each further instance has one value for all keys.
         """
         values = self._invented.config if self._invented is not None else {}
         free = [key for key in values if _document(key) is None]
@@ -276,7 +276,7 @@ class AuthoredImage(ScannedImage):
 
     @cached_property
     def _other_renders(self) -> tuple[RenderOptions, dict[str, Compiled]]:
-        """The options and compiled templates (by host) for renders with other values.
+        """The options, and the compiled templates by host, for the renders of ``alternatives``.
 
         All these renders share one time limit.
         """
@@ -288,7 +288,7 @@ class AuthoredImage(ScannedImage):
         return self.memo.compiled(self.templates, options)
 
     def alternatives(self, file: File) -> tuple[File, ...]:
-        """Return the file as rendered for instances with other values, or () if rendering takes too long."""
+        """Return the file as rendered for each of ``_other_values``, or () if rendering takes too long."""
         assert self.metadata is not None
         metadata = replace_rules(self.metadata, (file.rule,))
         options, by_host = self._other_renders
@@ -355,7 +355,7 @@ class AuthoredImage(ScannedImage):
         return tuple(found.values())
 
     def texts(self, wanted: Callable[[str], bool]) -> Iterator[File]:
-        """Yield the rendered files whose cleaned target path ``wanted`` accepts.
+        """Yield each rendered file if ``wanted`` accepts its cleaned target path.
 
         Raises LimitError if all checks together spend more than ``MAX_FILE_SECONDS`` on the files.
         """
@@ -372,9 +372,9 @@ class AuthoredImage(ScannedImage):
 
     @cached_property
     def _spent_on_files(self) -> list[float]:
-        """The processor seconds that all checks have spent on ``texts``.
+        """A list with one number: the processor seconds that all checks have spent on ``texts``.
 
-        The number is in a list, so that it can change.
+        ``texts`` increases the number.
         """
         return [0.0]
 
@@ -394,9 +394,9 @@ class AuthoredImage(ScannedImage):
 
     @cached_property
     def _searched(self) -> list[int]:
-        """The number of characters that all searches of ``locate`` have read.
+        """A list with one number: the characters that all searches of ``locate`` have read.
 
-        The number is in a list, so that it can change.
+        ``locate`` increases the number.
         """
         return [0]
 
@@ -422,7 +422,7 @@ class AuthoredImage(ScannedImage):
 
 
 def _only(text: str, within: Span) -> Span | None:
-    """Return the span of the only occurrence of a text, or None if there are none or several."""
+    """Return the span of a text that occurs exactly once, else None."""
     whole = within.source.text
     start = whole.find(text, within.start, within.end)
     if start < 0 or whole.find(text, start + 1, within.end) >= 0:

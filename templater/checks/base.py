@@ -125,9 +125,9 @@ class ScannedImage:
 
     @cached_property
     def _spent(self) -> list[float]:
-        """The processor seconds that all checks have spent on ``sources``.
+        """A list with one number: the processor seconds that all checks have spent on ``sources``.
 
-        The number is in a list, so that it can change.
+        ``sources`` increases the number.
         """
         return [0.0]
 

@@ -43,7 +43,7 @@ _OPAQUE = ("verbatim", "comment")
 
 
 class _Stored:
-    """An image for planning, whose files were read by a scan."""
+    """An image for planning. Its files come from a scan."""
 
     complete = True
 
@@ -173,8 +173,8 @@ class _Cause:
 def _probes(source: Source) -> Iterator[tuple[Span, str]]:
     """Yield each expression of a template, together with a template that prints only this expression.
 
-    The second template keeps all tags, so that the expression has the same names and is in the same loops. To
-    print a condition, it prints the condition in front of its ``if``.
+    The second template keeps all tags, so that the expression sees the same variables and is in the same
+    loops. If the expression is a condition, the second template prints it in front of the ``if``.
     """
     parts = list(_tags(source.text))
     if any(part["name"] in _OPAQUE for part in parts):

@@ -12,9 +12,9 @@ _NAMES = {("instance", "name"), ("container", "name")}
 
 
 def stale_after(image: AuthoredImage, trigger: str) -> Iterator[tuple[Rule, str]]:
-    """Yield each rule that writes the name on ``create``, but neither on ``trigger`` nor on ``start``.
+    """Yield the rules that write the instance's name on ``create``, but not on ``trigger`` or ``start``.
 
-    Yield it together with the cleaned path of its target.
+    Each rule comes with the cleaned path of its target.
     """
     for rule, path in _with_name(image):
         if path in _FILES and "create" in rule.when and not _rewritten(rule, trigger):
@@ -22,7 +22,10 @@ def stale_after(image: AuthoredImage, trigger: str) -> Iterator[tuple[Rule, str]
 
 
 def fresh_after(image: AuthoredImage, trigger: str) -> Iterator[tuple[Rule, str]]:
-    """Yield each rule that writes the name on ``trigger`` or on ``start``, with its cleaned target path."""
+    """Yield the rules that write the instance's name on ``trigger`` or ``start``.
+
+    Each rule comes with the cleaned path of its target.
+    """
     return ((rule, path) for rule, path in _with_name(image) if _rewritten(rule, trigger))
 
 

@@ -45,7 +45,7 @@ def check_parts(parts: list[Part], name: str) -> list[Finding]:
 
 
 def _read(source: Source) -> Metadata:
-    """Parse by the rules of yaml.v2. If that fails, parse by the rules of yaml.v4.
+    """Parse metadata.yaml by the rules of yaml.v2. If that fails, parse it by the rules of yaml.v4.
 
     If both parsers fail, raise the error of yaml.v2.
     """

@@ -30,7 +30,7 @@ def mistakes_of(
     find: Callable[[File], Iterable[Mistake]],
     validate: Callable[[File], Iterable[Mistake]] | None = None,
 ) -> Iterator[Observation]:
-    """Yield the mistakes that ``find`` reports in files of these kinds.
+    """Yield the mistakes that ``find`` reports in rendered files of these ``kinds``.
 
     Each message appears only once for a rule.
 
@@ -48,9 +48,9 @@ def mistakes_in(
     *,
     quotes: bool = False,
 ) -> Iterator[Observation]:
-    """Yield the mistakes in these files, as ``mistakes_of`` does.
+    """Yield the mistakes that ``find`` and ``validate`` report in ``files``, as ``mistakes_of`` does.
 
-    ``quotes`` tells whether a value in such files may need quotes.
+    ``quotes`` tells whether a value in one of ``files`` may need quotes.
     """
 
     def judge(file: File) -> list[Mistake]:
@@ -79,12 +79,12 @@ def mistakes_in(
 
 
 def has_same_mistake(others: list[tuple[File, list[Mistake]]], file: File, line: int) -> bool:
-    """Return whether a mistake in a line remains if the file is rendered with other values.
+    """Return whether a mistake in a line remains if the file is rendered for other instances.
 
-    ``others`` contains the file rendered with other values, and the mistakes in each rendering. Return True
-    if every rendering has a mistake in this line. If a rendering has the same line, a mistake in any of its
-    lines is enough, because a validator may report only its first mistake. Return False if ``others`` is
-    empty, or if a value fills the whole line.
+    ``others`` has the file as rendered for each instance, and the mistakes in each rendering. Return True if
+    every rendering has a mistake in this line. In a rendering with the same text of this line, a mistake in
+    another line is enough, because a validator may report only its first mistake. Return False if ``others``
+    is empty, or if a configuration value fills the whole line.
     """
     alone = line_of(file, line).strip() in file.instance.config.values()
     return (
@@ -180,7 +180,7 @@ def value_of(node: Node | None, name: str) -> Node | None:
 
 
 def numbered(text: str) -> Iterator[tuple[int, str]]:
-    """Yield number and text of each line that is neither blank nor a comment."""
+    """Yield the number and the text of each line that is neither blank nor a comment."""
     for number, line in enumerate(text.split("\n"), 1):
         stripped = line.strip()
         if stripped and not stripped.startswith("#"):

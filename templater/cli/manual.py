@@ -140,7 +140,7 @@ def preformatted(lines: list[str]) -> Iterator[str]:
 
 
 def filled(text: str) -> list[str]:
-    """Return a paragraph in lines of at most 79 characters, as far as possible."""
+    """Wrap a paragraph at 79 characters without breaking words, and escape it for troff."""
     words = " ".join(text.split())
     lines = textwrap.wrap(escape(words), 79, break_long_words=False, break_on_hyphens=False)
     return list(map(protected, lines))

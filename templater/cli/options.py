@@ -148,7 +148,7 @@ SECOND_KEY = re.compile(r",([a-z][a-z0-9._]*)=")
 
 
 def decorate(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
-    """Combine several click options into one decorator. The help lists them in this order."""
+    """Combine several click options into one decorator. The help keeps their order."""
 
     def decorated(function: Command) -> Command:
         for option in reversed(options):

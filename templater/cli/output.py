@@ -68,7 +68,7 @@ def write_styled(text: str) -> None:
 
 
 def write_lines(lines: Iterable[Text]) -> None:
-    """Write lines of ``cli.styled``."""
+    """Write lines that a function of ``cli.styled`` has returned."""
     from .styled import ansi
 
     write_styled(ansi(lines, colour=has_colour()))
@@ -80,7 +80,7 @@ _blocks: tuple[set[str], set[str]] | None = None
 
 @contextmanager
 def without_repeats(before: set[str], now: set[str]) -> Iterator[None]:
-    """Suppress messages that are in ``before`` during a ``with`` block, and add every message to ``now``."""
+    """During a ``with`` block, suppress the messages in ``before``, and add every message to ``now``."""
     global _blocks  # noqa: PLW0603 - messages come from everywhere
     _blocks = before, now
     try:
@@ -113,7 +113,7 @@ def note(text: str) -> None:
 def coloured(text: str, path: str) -> str:
     """Highlight the text of a rendered file by its file type. Plain text is returned unchanged.
 
-    No character changes. The colours are readable on dark and on light terminals.
+    The characters stay the same. The colours are readable on dark and on light terminals.
     """
     language = language_of(path)
     if language == "text":

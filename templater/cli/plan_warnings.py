@@ -53,7 +53,7 @@ def plan_warnings(plans: list[Plan], image: Image, rootfs_option: str) -> Iterat
 def warn_of_unknown_names(
     image: Image, rules: Iterable[Rule], dialect: str, memo: Memo | None = None
 ) -> None:
-    """Warn on stderr of names in these rules' templates that no host provides.
+    """Warn on stderr if a template of these ``rules`` contains a name that no host provides.
 
     If several templates have the same text, only the first of them is named. The check stops after
     ``MAX_SECONDS`` of processor time. ``memo`` has templates that are already parsed.

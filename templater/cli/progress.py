@@ -56,7 +56,7 @@ def progress(
 def of_packed(contents: Contents, show: Progress) -> Progress:
     """Return a function that shows how many bytes of an archive were read.
 
-    Unlike the number of unpacked bytes, the total number of these bytes is known in advance.
+    The size of the archive is known in advance, but the number of unpacked bytes is not.
     """
     total = contents.packed_size
     if not total:

@@ -1,4 +1,4 @@
-"""The verdict for a plan of an instance's next start, made from the facts in the root filesystem."""
+"""Prediction of cloud-init's next boot, from a plan of the next start and from the root filesystem."""
 
 from __future__ import annotations
 

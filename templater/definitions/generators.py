@@ -86,9 +86,9 @@ class FileEntry:
         return self.definition.nodes.get(f"files.{self.number}.{name}")
 
     def span(self, *names: str) -> Span:
-        """Return the position of the first of these fields that the entry has.
+        """Return the position of the first of the fields ``names`` that the entry has.
 
-        If it has none, return the position of the entry.
+        If the entry has none of the fields, return the position of the entry.
         """
         first = f"files.{self.number}."
         return self.definition.span(*(first + name for name in names), f"files.{self.number}")

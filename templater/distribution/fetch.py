@@ -324,7 +324,7 @@ class _LateError(TimeoutError):
 
 
 class _Bounds:
-    """The deadlines of the current step and of the current small file of a stream, and a limit on its bytes.
+    """Deadlines for the current step and the current small file, and limits on requests and overhead.
 
     The socket's own timeout is not enough, because each byte that a server sends resets it.
     """

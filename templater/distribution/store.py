@@ -127,7 +127,10 @@ class Store:
             return _read(records)
 
     def find(self, name: str) -> StoredImage:
-        """Return the image with this alias or beginning of a fingerprint. Raises InputError if unknown."""
+        """Return the image with this alias or beginning of a fingerprint.
+
+        Raises InputError if no image matches.
+        """
         with self._transaction() as records:
             return _find(records, name)
 

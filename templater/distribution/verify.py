@@ -429,7 +429,7 @@ class _File:
 
 @dataclass(slots=True)
 class _Content:
-    """The size of a file. If the file was read, also its hashes."""
+    """The size of a file, and the hashes of the file if it was read."""
 
     size: int
     #: the state of the hash, to which more content can be added
@@ -456,8 +456,8 @@ class _Reader:
     def read(self, path: str, most: int, starts: Mapping[str, Any]) -> _Content:
         """Hash a file. Raises InputError for a file of more than ``most`` bytes.
 
-        ``starts`` are the hashes of metadata files. The result has at most ``_MOST_COMBINED`` hashes of such
-        a file followed by this file.
+        ``starts`` are the hashes of metadata files by their paths. For at most ``_MOST_COMBINED`` metadata
+        files, the result also has the hash of the metadata file followed by this file.
         """
         with self.stream.pieces(path) as pieces:
             key = pieces.key if isinstance(pieces, _LocalPieces) else None

@@ -92,7 +92,7 @@ class CompileCache:
 
 
 def open_cache(path: str) -> "CompileCache | None":
-    """Open a cache directory; create a missing directory.
+    """Open a cache directory, and create it if it is missing.
 
     Return None if another user can enter the directory.
     """

@@ -60,7 +60,7 @@ class Job:
 
     If ``triggers`` is empty, the pending trigger comes from the instance's configuration. ``total`` limits
     the seconds for all work on the templates together: compiling, rendering, and rendering again. The time
-    begins with this object.
+    begins when the object is created.
     """
 
     __slots__ = (

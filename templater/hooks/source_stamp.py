@@ -23,7 +23,7 @@ def source_stamp() -> bytes:
 
 
 def sources() -> "list[tuple[str, int, int]]":
-    """Return path, mtime (ns) and size of the files of ``SOURCES``, or of the zip file with them."""
+    """Return path, mtime (ns) and size of each file of ``SOURCES``, or of the zip file that contains them."""
     package = dirname(dirname(__file__))
     waiting = [join(package, name) for name in SOURCES] if isdir(package) else [dirname(package)]
     found = []

@@ -56,8 +56,7 @@ def elsewhere(path: str, usual: str) -> str:
 def runs(words: Callable[[str], list[str]], *files: str) -> Finding:
     """Run the hook line with ``--probe``, which only prints versions.
 
-    The line would run with the caller's rights. If another user can change one of ``files``, the line is not
-    run.
+    The line runs with the caller's rights, so it is not run if another user can change one of ``files``.
     """
     for file in files:
         place = changeable_place(file)

@@ -244,7 +244,7 @@ def _joined(first: Output, second: Output) -> str:
 
 
 def _made(parts: Iterable[Part], packing: Packing) -> int:
-    """Return the creation time for a squashfs file, the same for equal builds."""
+    """Return the creation time for a squashfs file. Equal builds get the same time."""
     times = (int(part.member.mtime) for part in parts)
     return packing.epoch if packing.epoch is not None else max(0, *times)
 
@@ -257,7 +257,7 @@ def _squash(
     made: int,
     progress: Progress,
 ) -> int:
-    """Write a squashfs file by piping a tar stream, the same as for a tarball, into mksquashfs."""
+    """Write a squashfs file: pass the root filesystem to mksquashfs as a tar stream."""
     first = next(members, None)
     top = first[0] if first is not None and not first[0].name else None
     rest = members if top is not None or first is None else itertools.chain((first,), members)

@@ -102,7 +102,7 @@ _DECOMPRESSORS: dict[str, Callable[[Limits], _Make]] = {
 class ByteStream:
     """A forward-only stream of a file's decompressed bytes.
 
-    If ``owns`` is true, it closes the file descriptor.
+    If ``owns`` is true, ``close`` closes the file descriptor.
 
     ``read`` returns exactly the requested size except at the end of the file. If a second compressed stream
     follows the first, its data is part of the result, as in other decompressors. After a stream, zeros are

@@ -208,12 +208,12 @@ def _taking(names: tuple[str, ...]) -> Ways:
 
 
 def _read(source: Source) -> Metadata:
-    """Parse by the rules of yaml.v2. If that fails, parse by the rules of yaml.v4."""
+    """Parse metadata.yaml by the rules of yaml.v2. If that fails, parse it by the rules of yaml.v4."""
     return next(iter(_readings(source).values()))
 
 
 def _readings(source: Source) -> dict[Rules, Metadata]:
-    """Parse by the rules of yaml.v2 and of yaml.v4, and return the results by the name of the rules.
+    """Parse metadata.yaml by the rules of yaml.v2 and of yaml.v4. Return each result by its rules' name.
 
     Rules that reject the text have no result. Raises MetadataError if both reject the text.
     """

@@ -13,7 +13,7 @@ ZSTD = ("compression.zstd", "backports.zstd", "pyzstd")
 
 
 def load_zstd() -> Any:
-    """Return the first module of ``ZSTD`` that is installed. Raises InputError if none is."""
+    """Return the first module of ``ZSTD`` that is installed. Raises InputError if no module is installed."""
     for name in ZSTD:
         with suppress(ImportError):
             return import_module(name)

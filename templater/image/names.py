@@ -25,6 +25,6 @@ def bad_template_name(name: str) -> TemplateFile | None:
 
 
 def refuse_kind(kind: str, name: str, image: str) -> None:
-    """Raise RefusedError unless the kind is a regular file. The daemons followed links (CVE-2026-63343)."""
+    """Raise RefusedError unless the kind is a regular file. Old daemons followed links (CVE-2026-63343)."""
     if kind != FILE:
         raise RefusedError(f"'{image}': '{name}' is a {kind}, not a regular file")

@@ -133,7 +133,7 @@ def _updated(
 
 
 def architecture_of(root: Root) -> str:
-    """Return the architecture from instance.yaml, or else from LXC's config, or else of this machine."""
+    """Return the architecture from instance.yaml, or else from LXC's config, or else that of this machine."""
     from ..model.file_names import INSTANCE
     from ..parsing.instance_yaml import read_instance
 

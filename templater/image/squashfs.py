@@ -102,7 +102,7 @@ def _lzo(data: bytes) -> bytes:
 
 
 def _lzo_length(data: bytes, at: int, length: int, largest: int) -> tuple[int, int]:
-    """Return a length of LZO1X, and the position after its bytes.
+    """Return a length from LZO1X data, and the position after the length.
 
     If ``length`` (the bits read so far) is 0, the length continues in the next bytes.
     """

@@ -380,7 +380,7 @@ def _pair_lines(pair: dict[str, Value], indent: int, text: str) -> list[str]:
 
 
 def _blocks(mapping: Mark | None) -> list[Place]:
-    """Return the pairs of a block mapping whose values are block mappings too."""
+    """Return those pairs of a block mapping whose values are block mappings too."""
     if mapping is None or mapping.kind != "mapping" or mapping.flow:
         return []
     return [

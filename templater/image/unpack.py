@@ -31,7 +31,7 @@ _LARGEST_FILE = 1 << 44
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """The file features to create when unpacking. The defaults are for untrusted images."""
+    """The special files and attributes to create when unpacking. The defaults suit untrusted images."""
 
     #: devices and fifos
     special: bool = False
@@ -48,7 +48,7 @@ TRUSTED = Policy(special=True, privileges=True, xattrs=True)
 
 @dataclass(slots=True)
 class Unpacked:
-    """The result of unpacking: the unpacked size, and the names from which the policy removed a feature."""
+    """The result of unpacking: totals, and the names of members that the policy left out or changed."""
 
     members: int = 0
     size: int = 0
@@ -258,7 +258,7 @@ class TreeWriter:
         self._held.clear()
 
     def _place(self, folder: str) -> Directory:
-        """Open a directory. Create a directory for which the archive has no member."""
+        """Open a directory. Create it if it is missing because the archive has no member for it."""
         held = self._held.get(folder)
         if held is not None:
             self._held.move_to_end(folder)

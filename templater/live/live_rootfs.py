@@ -177,7 +177,7 @@ class LiveRootfs(MemoryRootfs):
         return self._reader.missed
 
     def with_relative_links(self) -> LiveRootfs:
-        """Return these files, with every symlink treated as relative.
+        """Return the same files, with every symlink treated as relative.
 
         Known entries are not requested again.
         """

@@ -1,4 +1,4 @@
-"""A line of `/etc/fstab` has too few fields, or a word in the place of a number.
+"""A line of `/etc/fstab` has too few fields, or a word where a number belongs.
 
 A line of `/etc/fstab` has six fields: a source, a directory, a type, options, and two numbers. The options
 and the numbers may be missing.

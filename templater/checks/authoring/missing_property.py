@@ -1,7 +1,7 @@
 """A template reads a property that a rule does not define.
 
-The value of `properties.x` comes from `properties` of the rule in metadata.yaml. If the rule does not
-define `x`, the value is empty.
+The value of `properties.x` comes from the rule's `properties` in metadata.yaml. If the rule does not define
+`x`, the value is empty.
 
     {{ properties.domain }}                    in the template
     properties: {domain: example.org}          in the template's rule in metadata.yaml

@@ -1,4 +1,4 @@
-"""A template does not compile on any of the chosen hosts.
+"""A template compiles on none of the chosen hosts.
 
 The daemon reports the error when it creates or starts an instance, and the instance does not start.
 """

@@ -1,7 +1,7 @@
 """A condition tests a value that is always a text.
 
 The daemons give `instance.privileged` and `instance.ephemeral` as the texts `true` and `false`, and a
-configuration value is a text as well. A condition is true for every text that is not empty, also for the text
+configuration value is a text as well. A condition is true for every text that is not empty, even for the text
 `false`.
 
     {% if instance.privileged %}                 wrong: always true in a container

@@ -18,7 +18,7 @@ TAG = re.compile(r"\{%-?[ \t\r]*(" + "|".join(sorted(FILE_TAGS)) + r")\b", re.IG
     "CVE-2026-33897",
 )
 def check_image(image: ScannedImage) -> Iterator[Observation]:
-    """Search the text without parsing it, to find tags also in templates that do not compile."""
+    """Search the text without parsing it, to find tags even in templates that do not compile."""
     for source in image.sources():
         for found in TAG.finditer(source.text):
             start, end = found.span(1)

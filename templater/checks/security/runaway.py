@@ -1,4 +1,4 @@
-"""A check for templates that never end or exceed a limit, and for rules that make a daemon panic."""
+"""A check for templates whose rendering exceeds a limit, and for rules that make a daemon panic."""
 
 from __future__ import annotations
 

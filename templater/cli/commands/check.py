@@ -56,7 +56,7 @@ REPORTS = ("text", "json", "sarif", "junit", "github", "gitlab")
 
 
 def split_hosts(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[str, ...]:
-    """Return the hosts of a list of names. ``all`` stands for every release."""
+    """Return the hosts that a list of names selects. ``all`` stands for every release."""
     if value is None:
         return ()
     names = [name for name in HOSTS if HOSTS[name].family]
@@ -70,7 +70,7 @@ def split_hosts(ctx: click.Context, param: click.Parameter, value: str | None) -
 
 
 def number_of_sources(sources: tuple[str, ...], **_: Any) -> int:
-    """Return the number of images to check, whose limits on processor time add up."""
+    """Return the number of images to check. The limit on processor time grows with this number."""
     return max(1, len(sources))
 
 
@@ -301,7 +301,7 @@ def pairs(sources: tuple[str, ...], rootfs: str | None) -> list[tuple[str, str |
 
 
 def image_of(path: str) -> str:
-    """Return the image directory that contains a metadata.yaml, templater.toml or template.
+    """Return the image directory if the path is a metadata.yaml, a templater.toml or a template.
 
     Return any other path unchanged.
 

@@ -40,7 +40,10 @@ Examples:
 
 
 def number_of_images(request: options.Request, filters: tuple[str, ...], **_: Any) -> int | None:
-    """Return 1, or None if ``templater diff`` reads any number of running instances."""
+    """Return the number of images that ``templater diff`` reads.
+
+    Return None if SRC can stand for any number of running instances.
+    """
     from ...live.address import is_live, parse_address
 
     if not is_live(request.src):

@@ -103,7 +103,7 @@ def texts(data: Any) -> dict[str, str]:
 
 
 def expect(value: Any, kind: type) -> Any:
-    """Return a value of the page's JSON. Raises UsageError if the value does not have this type."""
+    """Return a value of the page's JSON. Raises UsageError unless its type is ``kind``."""
     if not isinstance(value, kind):
         raise UsageError(f"the page sent {type(value).__name__} instead of {kind.__name__}")
     return value

@@ -178,7 +178,7 @@ def packing_of(given: dict[str, Any], epoch: int | None, target: str) -> Packing
 def edited_parts(
     parts: list[Part], properties: tuple[str, ...], expire: str | None, directory: str
 ) -> list[Part]:
-    """Change metadata.yaml by the options, check that daemons accept the image, and return the parts."""
+    """Apply the options to metadata.yaml, check that daemons accept the image, and return the parts."""
     from ....image import edit
 
     changes = pairs_of(properties, what="templater image build ./image -o image.tar.xz")

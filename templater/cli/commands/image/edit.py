@@ -1,4 +1,4 @@
-"""``templater image edit``: edit an image's metadata.yaml. Other image commands share these functions."""
+"""``templater image edit``: edit an image's metadata.yaml. Other image commands use this file's functions."""
 
 from __future__ import annotations
 

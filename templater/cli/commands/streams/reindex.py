@@ -122,7 +122,7 @@ def write_tables(origin: UrlStream, described: tuple[Described, ...], limits: Gi
 
 
 def _within(limits: Given, seconds: float) -> Given:
-    """Return limits that let one table take at most this time, unless the user set the limit ``total``."""
+    """Return limits that let one table take at most ``seconds``, unless the user set the limit ``total``."""
     shorter = copy(limits)
     shorter.rendering = {"total": max(1, int(min(TOTAL, seconds))), **limits.rendering}
     return shorter
