@@ -99,7 +99,7 @@ def refuse_unknown(path: str, keep: tuple[str, ...]) -> None:
         if name not in known:
             raise UsageError(
                 f"the base image has no property '{printable(name)}' to keep",
-                hint=f"it has {', '.join(map(printable, known)) or 'none'}",
+                hint=f"its properties are {', '.join(map(printable, known))}" if known else "",
             )
 
 
