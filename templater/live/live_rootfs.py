@@ -168,7 +168,7 @@ class LiveRootfs(MemoryRootfs):
 
     @property
     def empty(self) -> set[str]:
-        """The paths of files without content. Each of these files can be a fifo or a device instead."""
+        """The paths of files without content. Each of them may in fact be a fifo or a device."""
         return self._reader.empty
 
     @property

@@ -235,7 +235,7 @@ DEVIATIONS = (
         _never,
     ),
     Deviation(
-        "metadata.yaml has only plain values",
+        "metadata.yaml must not contain tags or recursive anchors",
         "metadata.yaml has a tag such as `!!binary`, `!!set` or `!foo`, or an anchor that contains itself",
         "Go uses the text of a tagged scalar; a recursive anchor fails only in a part that Go decodes",
         "an error with its source position",

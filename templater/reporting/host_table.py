@@ -49,7 +49,7 @@ class Row:
 class HostTable:
     """The results of all hosts.
 
-    ``errors`` has the error of each host whose whole start fails, or which cannot read the image.
+    ``errors`` maps each host that cannot read the image, or whose start fails as a whole, to its error.
     """
 
     hosts: tuple[str, ...]

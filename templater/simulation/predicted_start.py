@@ -18,7 +18,7 @@ from .simulated_instance import WritableRootfs
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The result of a start. ``unknown`` maps paths whose state is unknown to the reasons."""
+    """The result of a start. ``unknown`` maps each path that templater cannot predict to the reason."""
 
     plan: Plan
     changes: tuple[Change, ...] = ()

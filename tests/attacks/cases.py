@@ -62,7 +62,7 @@ CASES = {
     28: Case("`etc`, `templates`, a template or an unpacked tree flips between directory and link", "nothing outside is read or written in 100,000 flips"),
     29: Case("the staged file swapped before it is renamed", "refused: the staged file has no name, or templater checks its inode"),
     30: Case("two rules for one file, or for a file and its parent", "an error names both rules; nothing is written"),
-    31: Case("modes in every spelling", "parsed as Go does; setuid, setgid and sticky bits are dropped; `audit` reports unusual modes"),
+    31: Case("modes in every spelling", "parsed as in Go; setuid, setgid and sticky bits are dropped; `audit` reports unusual modes"),
     32: Case("owners that are not ids", "refused"),
     33: Case("an owner outside the id map", "refused, never mapped to another id"),
     34: Case("chown through a link", "owners are set by descriptor"),

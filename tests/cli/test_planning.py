@@ -78,7 +78,7 @@ def test_a_note_for_an_existing_instance_suggests_the_trigger_next(run, image, t
     assert "note: triggers start: the next start, with no trigger pending (see -t)" in err
 
 
-def test_an_instance_directory_runs_its_recorded_trigger(run, image):
+def test_the_plan_of_an_instance_directory_uses_its_recorded_trigger(run, image):
     (image / "instance.yaml").write_text("name: web1\n")
     (image / ".templater").mkdir(mode=0o700)
     for pending, triggers in (("copy", ["copy", "start"]), ("", ["start"])):

@@ -83,7 +83,7 @@ def test_a_container_without_an_annotation_is_not_rendered(podman: Podman):
     assert seen == {"/etc/existing": ("33:34 604", "old content\n")}
 
 
-def test_a_restart_runs_only_the_trigger_start(podman: Podman):
+def test_a_restart_runs_only_the_start_trigger(podman: Podman):
     podman.install()
     podman.run("-d", "--name", "x1", *annotation(podman), words=["/bin/sleep", "1000"])
     describe(podman, "changed")

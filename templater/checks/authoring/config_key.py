@@ -32,7 +32,11 @@ SPACES = (
 )  # fmt: skip
 
 
-@check("config-key", "warning", "a configuration key that is close to a known key, or that no host accepts")
+@check(
+    "config-key",
+    "warning",
+    "a configuration key that looks like a misspelled known key, or that no host accepts",
+)
 def check_image(image: AuthoredImage) -> Iterator[Observation]:
     read_keys = image.keys
     seen: set[tuple[str, str]] = set()

@@ -2,7 +2,7 @@
 
 In the daemons, `trigger` is not a text but has a separate type. In pongo2, a value of this type never equals
 a text: the comparison `trigger == "start"` is always false, and `!=` is always true. A filter such as
-`lower` gives a text.
+`lower` converts the trigger to a text.
 
     {% if trigger == "start" %}            wrong: always false
     {% if trigger|lower == "start" %}      right

@@ -106,14 +106,17 @@ def status(name: str, path: str) -> "Iterator[Finding]":
     require_name(name)
     files = [drop_in(name, path), drop_in("", path)]
     file = next((each for each in files if exists(each)), None)
+    hint = f"templater hook install nspawn {quote(name)}{elsewhere(path or UNITS, UNITS)} --write"
     if file is None:
-        hint = f"templater hook install nspawn {quote(name)}{elsewhere(path or UNITS, UNITS)} --write"
         yield Finding(False, f"'{files[0]}' does not exist", hint)
         return
     text = read_configuration(file)
     line = text.partition("ExecStartPre=")[2].partition("\n")[0]
     line = words_of_unit(line)
-    yield Finding(calls_templater(line), f"'{file}' calls templater")
+    if calls_templater(line):
+        yield Finding(True, f"'{file}' calls templater")
+    else:
+        yield Finding(False, f"'{file}' has no ExecStartPre that calls templater", hint)
     yield runs(lambda word: ["sh", "-c", f"exec {line.removesuffix('%i')} {word}"], file)
     image, state = (
         option_of(line, option).replace("%i", name) or join(INSTANCES, name)

@@ -300,7 +300,10 @@ def status(name: str, _path: str) -> "Iterator[Finding]":
         yield Finding(False, f"'{file}' has no hook that calls templater", hint)
         return
     stage, hook = found[0]
-    yield Finding(stage in STAGES, f"{stage} calls templater")
+    if stage in STAGES:
+        yield Finding(True, f"{stage} calls templater")
+    else:
+        yield Finding(False, f"{stage} can't call templater", f"use one of {', '.join(STAGES)}")
     if hook.get("path") != hook["args"][0] or hook["args"][:7] != argv("oci", [])[:7]:
         # The bundle can come from an untrusted image, so run only a line that templater would install.
         yield Finding(

@@ -59,7 +59,7 @@ def test_a_build_without_a_root_filesystem_assumes_etc_hostname_and_etc_hosts():
     assert files(*entries, rootfs="none").notes == ()
 
 
-def test_a_note_says_that_the_daemon_keeps_the_mode_of_a_file_that_the_build_creates():
+def test_a_note_says_that_the_daemon_keeps_the_mode_of_built_files():
     seed = "/var/lib/cloud/seed/nocloud-net/user-data"
     dump = f"{{generator: dump, path: {seed}, mode: '0600'}}"
     rule = "{generator: cloud-init, name: user-data}"

@@ -135,6 +135,21 @@ def test_the_status_command_checks_an_nspawn_machine(container, tmp_path):
     assert problems(nspawn.status("c1", units))
     install.write(nspawn.snippet("c1", ["--source", str(container)], units))
     assert not problems(nspawn.status("c1", units))
+    (drop_in,) = (tmp_path / "units").glob("*/*")
+    drop_in.write_text("[Service]\nExecStartPre=/bin/true\n")
+    finding = next(each for each in nspawn.status("c1", units) if each.ok is False)
+    assert finding.text == f"'{drop_in}' has no ExecStartPre that calls templater"
+    assert finding.hint == f"templater hook install nspawn c1 --path {units} --write"
+
+
+def test_the_status_command_reports_an_oci_stage_that_cannot_call_templater(container):
+    file = container / "config.json"
+    file.write_text(json.dumps({"root": {"path": "rootfs"}}))
+    install.write(oci.snippet(str(container), [], ""))
+    file.write_text(file.read_text().replace("createRuntime", "poststart"))
+    finding = next(each for each in oci.status(str(container), "") if each.ok is False)
+    assert finding.text == "poststart can't call templater"
+    assert finding.hint == "use one of createRuntime, createContainer, prestart"
 
 
 def test_the_status_command_reports_an_image_path_relative_to_the_working_directory(container):

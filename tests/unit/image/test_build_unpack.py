@@ -951,9 +951,7 @@ def test_the_build_error_names_a_file_that_cannot_be_opened_and_has_a_hint(
     assert "run this as root" in caught.value.hint
 
 
-def test_the_build_error_names_a_file_that_cannot_be_read_and_has_a_hint(
-    image_directory, tmp_path, monkeypatch
-):
+def test_the_build_error_names_the_unreadable_file_and_gives_a_hint(image_directory, tmp_path, monkeypatch):
     there, original = (image_directory / "rootfs/etc/shadow").stat(), os.pread
 
     def failing(fd, size, offset):

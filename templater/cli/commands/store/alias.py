@@ -16,7 +16,7 @@ def command() -> None:
 @command.command(help="Add an alias to an image. --move takes the alias from another image.")
 @ALIAS
 @image_argument
-@click.option("--move", is_flag=True, help="Take the alias from another image that has it.")
+@click.option("--move", is_flag=True, help="Move the alias if another image already has it.")
 def create(alias: str, image: str, move: bool) -> int:
     from ....distribution.store import Store
 
