@@ -19,6 +19,9 @@ SOCKET = "socket"
 CHAR_DEVICE = "char device"
 BLOCK_DEVICE = "block device"
 
+#: the kernel shows this id for ids outside of an id map
+OVERFLOW_ID = 65534
+
 #: the chattr(1) flags that prevent even root from writing; see ``RootfsView``
 IMMUTABLE = "immutable"
 APPEND_ONLY = "append-only"

@@ -1,6 +1,6 @@
 """Functions that clean paths as Go does, and follow symlinks as a process inside the container would."""
 
-from ..model.entry import DIRECTORY, SYMLINK, Resolved
+from ..model.entry import DIRECTORY, OVERFLOW_ID, SYMLINK, Resolved
 from ..model.errors import LimitError, RefusedError, TemplaterError
 
 TYPE_CHECKING = False
@@ -250,9 +250,11 @@ class _Walk:
 
         A user who may write to two directories can move another user's link between them. So the owner of a
         link proves nothing, even in a sticky directory. A user who may write to a directory above can put
-        another directory, with other links, in place of root's directory at any time. -1 stands for any user.
-        The group counts even if it is root's group, because users of images for OpenShift belong to root's
-        group. With an ACL, the group's bits are the ACL's mask, so the ACL can let another user write.
+        another directory, with other links, in place of root's directory at any time. The group counts even if
+        it is root's group, because users of images for OpenShift belong to root's group. With an ACL, the
+        group's bits are the ACL's mask, so the ACL can let another user write.
+
+        -1 stands for any user, and for a user outside the id map, because all these users have the same id.
         """
         folder = self.folder()
         if folder is None:
@@ -262,7 +264,9 @@ class _Walk:
         for above in self.folders[:-1]:  # not the root: users who may write to the root can replace /etc
             makers.add(above.uid)
             others |= 0 if above.mode & _STICKY else above.mode & 0o022
-        return (makers | ({-1} if others else set())) - {0}
+        if others or OVERFLOW_ID in makers:
+            makers.add(-1)
+        return makers - {0}
 
     def mount(self) -> str:
         """Return the mount point below the root that contains the walk's position, or an empty text."""

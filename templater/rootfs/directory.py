@@ -1,6 +1,6 @@
 """A root filesystem on disk, and the map from container ids to ids on disk."""
 
-from ..model.entry import APPEND_ONLY, DIRECTORY, IMMUTABLE, Entry
+from ..model.entry import APPEND_ONLY, DIRECTORY, IMMUTABLE, OVERFLOW_ID, Entry
 from ..model.errors import RefusedError
 from ..model.source import printable
 from ..oslite import HAS_DESCRIPTORS, Closing, islink
@@ -16,9 +16,6 @@ if TYPE_CHECKING:
     from .byname import ByName
 
     Ranges = tuple[tuple[int, int, int], ...]
-
-#: the kernel shows this id for ids outside of the map
-OVERFLOW_ID = 65534
 
 #: Linux: include/uapi/linux/fs.h, FS_IOC_GETFLAGS, FS_IMMUTABLE_FL, FS_APPEND_FL
 _GET_FLAGS, _IMMUTABLE, _APPEND = 0x80086601, 0x10, 0x20

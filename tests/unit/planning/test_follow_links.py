@@ -2,7 +2,7 @@
 
 import pytest
 
-from templater.model.entry import DIRECTORY, FIFO, FILE, SYMLINK, Entry
+from templater.model.entry import DIRECTORY, FIFO, FILE, OVERFLOW_ID, SYMLINK, Entry
 from templater.model.errors import RefusedError
 from templater.planning.follow_links import MAX_LINKS, clean, resolve
 from templater.rootfs.memory import MemoryRootfs
@@ -291,6 +291,18 @@ def test_a_link_below_a_directory_that_a_user_can_change_is_refused(
         error = resolve(rootfs, f"/home/u/app/{name}").error
         assert (error is not None) == is_refused, error
         assert error is None or "'/home/u/app/" in str(error)
+
+
+def test_users_outside_the_id_map_do_not_count_as_the_same_user() -> None:
+    """The owner of a link's directory was uid 33, and the target was root's: both had the id 65534."""
+    rootfs = MemoryRootfs(
+        {
+            "/srv/u": Entry(DIRECTORY, 0o755, uid=OVERFLOW_ID),
+            "/srv/u/l": Entry(SYMLINK, uid=OVERFLOW_ID, target="/etc/a"),
+            "/etc/a": Entry(FILE, uid=OVERFLOW_ID),
+        }
+    )
+    assert "symlink that a user may have created" in str(resolve(rootfs, "/srv/u/l").error)
 
 
 @pytest.mark.parametrize("way", ["/home/u/out/etc", "/home/u/up/etc"])

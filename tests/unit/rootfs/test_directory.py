@@ -4,8 +4,9 @@ import os
 
 import pytest
 
+from templater.model.entry import OVERFLOW_ID
 from templater.model.errors import InputError, RefusedError
-from templater.rootfs.directory import IDENTITY, OVERFLOW_ID, DirectoryRootfs, IdMap, open_root, shifted
+from templater.rootfs.directory import IDENTITY, DirectoryRootfs, IdMap, open_root, shifted
 from tests.rootfs_builders import a_directory, as_root
 
 
