@@ -30,7 +30,7 @@ from ..sandbox.bounds import Bounds
 from .compile_cache import CompileCache, open_cache
 from .options import KEEP_GOING, PROBE, Options, parse
 from .render_job import Job, Run
-from .request import HookRequest, is_shared, require_unshared
+from .request import HookRequest, require_unshared
 from .runtimes import function_of
 
 TYPE_CHECKING = False
@@ -311,11 +311,8 @@ def start(request: HookRequest, options: Options, log: Log) -> None:
     """
     if request.name:
         require_name(request.name)
-    if not options.source and request.open_image is None:
-        if options.if_present and is_shared(request.image):
-            return
-        if request.image != request.state_folder:
-            require_unshared(request.image)
+    if not options.source and request.open_image is None and request.image != request.state_folder:
+        require_unshared(request.image)
     require_unshared(request.state_folder)
     with StateDirectory(request.state_folder) as state_directory:
         try:

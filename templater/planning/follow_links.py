@@ -250,9 +250,10 @@ class _Walk:
 
         A user who may write to two directories can move another user's link between them. So the owner of a
         link proves nothing, even in a sticky directory. A user who may write to a directory above can put
-        another directory, with other links, in place of root's directory at any time. The group counts even if
-        it is root's group, because users of images for OpenShift belong to root's group. With an ACL, the
-        group's bits are the ACL's mask, so the ACL can let another user write.
+        another directory, with other links, in place of root's directory.
+
+        The group counts even if it is root's group, because users of images for OpenShift belong to root's
+        group. With an ACL, the group's bits are the ACL's mask, so the ACL can let another user write.
 
         -1 stands for any user, and for a user outside the id map, because all these users have the same id.
         """

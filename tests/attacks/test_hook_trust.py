@@ -11,7 +11,7 @@ from templater.hooks import install, lxc_config
 from templater.hooks.compile_cache import CacheEntry, key, open_cache
 from templater.hooks.lxc_copies import clone
 from templater.hooks.options import Options
-from templater.hooks.request import is_shared
+from templater.hooks.request import require_unshared, shared_place
 from templater.hooks.run import run
 from templater.hooks.runtimes import lxc, nspawn, oci
 from templater.instances.directory import StateDirectory
@@ -77,7 +77,7 @@ def test_a_hook_takes_no_image_or_description_from_a_directory_that_others_can_w
     said = capfd.readouterr().err
     assert f"other users can write to '{container}', so its files may belong to another user" in said
     assert "give --source and --state" in said
-    assert run([*words, "--if-present"]) == 0
+    assert run([*words, "--if-present"]) == RefusedError.exit_code
     image = container.parent / "image"
     image.mkdir()
     for name in ("metadata.yaml", "templates"):
@@ -109,7 +109,38 @@ def test_a_directory_of_one_user_and_root_is_not_shared(
 ) -> None:
     share(container, how)
     os.chown(container, uid, gid)
-    assert is_shared(str(container)) == shared
+    assert shared_place(str(container)) == (str(container) if shared else "")
+
+
+@as_root
+@pytest.mark.parametrize(
+    ("mode", "gid", "is_refused"),
+    [(0o2775, 4242, True), (0o777, 0, True), (0o1777, 0, False), (0o755, 4242, False)],
+)
+@pytest.mark.parametrize("way", ["{shared}/state", "{link}/state", "{shared}/link/../state", "{shared}/link"])
+def test_a_directory_below_one_that_others_can_write_is_refused(
+    way: str, mode: int, gid: int, is_refused: bool, tmp_path: Path
+) -> None:
+    """A member of the group renamed root's directory, and made another one with an instance.yaml."""
+    shared, link = tmp_path / "shared", tmp_path / "link"
+    (shared / "state").mkdir(parents=True)
+    (shared / "link").symlink_to("../shared/state")
+    link.symlink_to(shared)
+    os.chown(shared, 0, gid)
+    shared.chmod(mode)
+    place = way.format(shared=shared, link=link)
+    assert shared_place(place) == (str(shared) if is_refused else "")
+    if is_refused:
+        with pytest.raises(
+            RefusedError, match=f"write to '{shared}', so '{place}' may belong to another user"
+        ):
+            require_unshared(place)
+
+
+def test_a_directory_that_is_missing_or_behind_a_loop_is_no_shared_directory(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    assert shared_place(f"{tmp_path}/loop") != ""
+    assert shared_place(f"{tmp_path}/missing") == ""
 
 
 def test_a_group_of_the_user_who_owns_the_namespace_shares_nothing(
@@ -122,10 +153,10 @@ def test_a_group_of_the_user_who_owns_the_namespace_shares_nothing(
     found = os.stat(container).st_gid
     monkeypatch.setattr(os, "getegid", lambda: 99)
     monkeypatch.setattr(lxc_config, "own_map", lambda _: iter([(0, 100000, 65536), (found, 1000, 1)]))
-    assert not is_shared(str(container))
+    assert not shared_place(str(container))
     monkeypatch.setattr(lxc_config, "own_map", lambda _: iter([(0, 100000, 65536)]))
     if os.geteuid() == 0:
-        assert is_shared(str(container))
+        assert shared_place(str(container)) == str(container)
 
 
 @as_root
