@@ -21,6 +21,9 @@ from ..rootfs.paths import MissingError
 #: names of files that describe one instance (of templater and of Incus); they can contain passwords
 DESCRIPTIONS = (INSTANCE, BACKUP_YAML)
 
+#: the longest path in characters; the kernel allows as many bytes
+MAX_PATH = 4095
+
 #: names of directories that belong to one instance
 _PRIVATE = (STATE_FOLDER, ROOTFS)
 
@@ -100,6 +103,8 @@ def _place(path: str, allowed: Sequence[str]) -> tuple[str, str]:
 
     Symlinks in both paths are resolved, so the caller can open the paths without following symlinks.
     """
+    if len(path) > MAX_PATH:  # each lookup copies the path, so a long path takes minutes
+        raise RefusedError(f"an annotation names a path of more than {MAX_PATH} characters")
     # Compare the text first: looking up any other path could mount a directory or wait for a dead server.
     named = os.path.normpath(path)
     within = [

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,22 @@ def hook(bundle, monkeypatch):
         return run.run(["oci", "--no-child", "--allow", str(bundle.parent / "images"), *options])
 
     return call
+
+
+@pytest.mark.parametrize("name", ["source", "instance"])
+def test_an_annotation_with_a_long_path_is_refused_at_once(name, hook, bundle, capfd):
+    """A path of 500,000 directories took as long as the time limit allowed."""
+    begin = time.process_time()
+    assert (
+        hook(
+            "--allow-instance",
+            f"{bundle.parent}/images",
+            **{name: f"{bundle.parent}/images" + "/a" * 400_000},
+        )
+        == 3
+    )
+    assert time.process_time() - begin < 1
+    assert "an annotation names a path of more than 4095 characters" in capfd.readouterr().err
 
 
 def swap(bundle: Path) -> None:
