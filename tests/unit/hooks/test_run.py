@@ -1,6 +1,7 @@
 """The hook line, its log and its errors."""
 
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -264,11 +265,17 @@ def test_a_clone_and_a_rename_are_logged_in_the_new_container(container, tmp_pat
     shutil.copytree(container, old, ignore=shutil.ignore_patterns("lxc"))
     for folder in (old, new):
         (folder / "config").write_text("lxc.arch = amd64\n")
-    common = {"LXC_NAME": "new", "LXC_SRC_NAME": "old"}
-    assert line(env=common | {"LXC_HOOK_TYPE": "clone", "LXC_CONFIG_FILE": f"{new}/config"}).returncode == 0
-    log = (new / ".templater/log").read_text()
-    assert "new: made from old; the next start runs copy" in log
-    assert line(env=common | {"LXC_HOOK_TYPE": "destroy", "LXC_CONFIG_FILE": f"{old}/config"}).returncode == 0
+    hook = shlex.join(install.argv("lxc", []))
+    script = (
+        f"LXC_HOOK_TYPE=clone LXC_CONFIG_FILE={new}/config {hook} || exit 1; cat {new}/.templater/log;"
+        f"LXC_HOOK_TYPE=destroy LXC_CONFIG_FILE={old}/config {hook} || exit 1"
+    )
+    answer = subprocess.run(
+        ["lxc-copy", "-c", script], executable="/bin/sh", env={"LXC_NAME": "new", "LXC_SRC_NAME": "old"},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert answer.returncode == 0, answer.stderr
+    assert "new: made from old; the next start runs copy" in answer.stdout
     log = (new / ".templater/log").read_text()
     assert "new: renamed; the next start runs create" in log
 
