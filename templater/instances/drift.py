@@ -60,7 +60,7 @@ def status_of(
 ) -> list[FileStatus]:
     """Return the status of each recorded file and of each file of the plan, in the order of paths."""
     if sum(size_of(rootfs, file.real) for file in files.values()) > MAX_COMPARED_TOTAL:
-        raise LimitError(f"the recorded files have more than {MAX_COMPARED_TOTAL >> 20} MiB together")
+        raise _too_large()
     merged = {change.real: change for change in plan.files()}
     changes: dict[str, Change] = {}
     for each in plan.changes:
@@ -75,6 +75,10 @@ def status_of(
             changed = digest_of(template.data) != recorded.template_digest
         found.append(FileStatus(path, recorded, by_hand, differences, change, changed))
     return found
+
+
+def _too_large() -> LimitError:
+    return LimitError(f"the recorded files have more than {MAX_COMPARED_TOTAL >> 20} MiB together")
 
 
 def _by_hand(
@@ -110,27 +114,38 @@ def changed_by_hand(plan: Plan, record: Record, rootfs: RootfsView) -> dict[str,
     The paths are the real paths of the files. A file that the record does not list counts as
     changed, unless the plan runs the trigger ``create``: then the file comes from the image. Owner and mode
     are not compared, because an apply keeps them.
+
+    Raises LimitError if the files to compare have more than ``MAX_COMPARED_TOTAL`` bytes together.
     """
     new = "create" in plan.triggers
     kept: dict[str, str] = {}
     seen: set[str] = set()
+    compared = 0
     for change in plan.changes:
         if change.action in WRITING and change.real not in seen:
             seen.add(change.real)
-            reason = _reason_to_keep(change, record.files.get(change.path), rootfs, new=new)
+            size = size_of(rootfs, change.real)
+            is_large = size > len(change.content or b"") + MAX_MORE
+            compared += 0 if is_large else size
+            if compared > MAX_COMPARED_TOTAL:
+                raise _too_large()
+            recorded = record.files.get(change.path)
+            reason = _reason_to_keep(change, recorded, rootfs, new=new, is_large=is_large)
             if reason:
                 kept[change.real] = reason
     return kept
 
 
-def _reason_to_keep(change: Change, recorded: WrittenFile | None, rootfs: RootfsView, *, new: bool) -> str:
+def _reason_to_keep(
+    change: Change, recorded: WrittenFile | None, rootfs: RootfsView, *, new: bool, is_large: bool
+) -> str:
     if recorded is None:
         return "" if new or change.action == CREATE else "the record does not list the file"
     if change.real != recorded.real:
         return "a link in the file's path was changed by hand"
     if change.action == CREATE:
         return "removed by hand"
-    if size_of(rootfs, change.real) > len(change.content or b"") + MAX_MORE:
+    if is_large:
         return "much larger than the new text"
     same = content_digest(rootfs, change.real) == recorded.digest
     return "" if same else "changed by hand"

@@ -468,3 +468,20 @@ def test_a_run_after_a_killed_run_records_the_files_that_the_killed_run_wrote(co
     configure(container, "3")
     assert start(container, KEEP, "-t", "create")[0] == 0
     assert contents(container)["/etc/once"] == "a 3\n"
+
+
+def test_a_hook_reads_a_limited_number_of_bytes_to_find_changes_by_hand(container, monkeypatch):
+    """Root of a container made each of 19,000 small files one megabyte long."""
+    assert start(container)[0] == 0
+    for name in ("a", "b"):
+        (container / f"rootfs/etc/{name}").write_text("x" * 1000)
+    configure(container, "2")
+    monkeypatch.setattr(drift, "MAX_COMPARED_TOTAL", 1999)
+    code, said = start(container, KEEP)
+    assert code == LimitError.exit_code
+    assert "the recorded files have more than 0 MiB together" in said
+    monkeypatch.setattr(drift, "MAX_MORE", 900)  # a file that is much larger is not read
+    assert start(container, KEEP)[1].count("much larger than the new text") == 2
+    monkeypatch.setattr(drift, "MAX_COMPARED_TOTAL", 2000)
+    monkeypatch.setattr(drift, "MAX_MORE", 1 << 20)
+    assert start(container, KEEP)[1].count("changed by hand") == 2
