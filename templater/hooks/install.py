@@ -33,7 +33,7 @@ MARKS = ("from templater_hook import", "from templater.hooks.")
 MOST_COMPONENTS = 1000
 
 #: size limit of a configuration file in bytes
-MAX_FILE = 16 << 20
+MAX_FILE = 4 << 20
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,11 @@ if TYPE_CHECKING:
 
     from ..rootfs.directory import IdMap
 
+#: maximum bytes of a configuration together with the files that it includes
 MAX_CONFIG = 1 << 20
 MAX_INCLUDES = 64
+#: maximum number of names in an included directory
+MAX_NAMES = 10_000
 
 #: the type prefixes of lxc.rootfs.path; LXC removes them except for clone hooks and ephemeral copies
 PREFIXES = ("dir:", "overlay:", "overlayfs:", "btrfs:", "zfs:", "lvm:", "loop:", "nbd:", "rbd:")
@@ -62,39 +65,62 @@ def settings(path: str) -> "Iterator[tuple[str, str]]":
 
     Raises InputError for an unreadable file, and LimitError for too many or too large files.
     """
-    waiting, seen = [path], 0
+    waiting, seen, room = [path], 0, MAX_CONFIG
     while waiting:
         file = waiting.pop(0)
         seen += 1
         if seen > MAX_INCLUDES:
             raise LimitError(f"'{path}' includes more than {MAX_INCLUDES} files")
         if isdir(file):
-            waiting[:0] = [join(file, n) for n in sorted(os.listdir(file)) if n.endswith(".conf")]
+            waiting[:0] = _files_in(file)
             continue
         if file.endswith("/") and not exists(file):
             # LXC ignores a missing directory, too. For example, its userns.conf includes a directory that
             # Debian lacks.
             continue
-        for key, value in lines_of(file):
+        text = _read(file)
+        room -= len(text)
+        if room < 0:
+            raise LimitError(f"'{path}' and the files that it includes are larger than {MAX_CONFIG} bytes")
+        for key, value in _settings_in(text):
             if key == "lxc.include":
                 waiting.append(value)
             yield key, value
 
 
 def lines_of(path: str) -> "Iterator[tuple[str, str]]":
+    """Yield the keys and values of one file."""
+    return _settings_in(_read(path))
+
+
+def _files_in(folder: str) -> "list[str]":
+    names = []
+    with os.scandir(folder) as entries:
+        for number, entry in enumerate(entries):
+            if number == MAX_NAMES:
+                raise LimitError(f"{folder!r} has more than {MAX_NAMES} names")
+            if entry.name.endswith(".conf"):
+                names.append(entry.name)
+    return [join(folder, name) for name in sorted(names)]
+
+
+def _read(path: str) -> str:
     try:
         # opening a device can have effects, and a fifo would wait for a writer
         if not stat.S_ISREG(os.stat(path).st_mode):
             raise InputError(f"{path!r} is not a regular file")
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
-            data = read_descriptor(fd, MAX_CONFIG, path)
+            return read_descriptor(fd, MAX_CONFIG, path).decode("utf-8", "surrogateescape")
         finally:
             os.close(fd)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         why = getattr(error, "strerror", None) or str(error)
         raise InputError(f"{path!r} can't be read: {why.lower()}") from None
-    for line in data.decode("utf-8", "surrogateescape").split("\n"):
+
+
+def _settings_in(text: str) -> "Iterator[tuple[str, str]]":
+    for line in text.split("\n"):
         key, equals, value = line.partition("=")
         if equals and not key.lstrip().startswith("#"):
             yield key.strip(), value.strip()

@@ -36,7 +36,7 @@ STAGES = (CREATE_RUNTIME, CREATE_CONTAINER, "prestart")
 ALLOWED = "/var/lib/templater/images"
 
 MAX_STATE = 1 << 20
-MAX_CONFIG = 16 << 20
+MAX_CONFIG = 4 << 20
 
 #: seconds by which the runtime's timeout is longer than the hook's own time limit
 MARGIN = 5
@@ -246,17 +246,27 @@ def merged(before: "str | None", file: str, stage: str, ours: "dict[str, Any]") 
 
     Raises InputError if the file does not exist or is invalid.
     """
-    from json import dumps
+    from io import StringIO
+    from json import JSONEncoder
+
+    from ..install import MAX_FILE
 
     if before is None:
         raise InputError(f"'{file}' does not exist", hint="create the bundle first: runc spec")
     config = parse_json(before.encode("utf-8", "surrogateescape"), file)
     hooks = config["hooks"] = hooks_of(config, file)
     hooks[stage] = [*(each for each in hooks.get(stage, ()) if not is_ours(each)), ours]
+    text = StringIO()
     try:
-        return dumps(config, indent="\t", allow_nan=False) + "\n"
+        for part in JSONEncoder(indent="\t", allow_nan=False).iterencode(config):
+            text.write(part)
+            if text.tell() > MAX_FILE:  # the indentation of nested lists can be much longer than their text
+                raise LimitError(f"'{file}' would be larger than {MAX_FILE} bytes")
     except ValueError:
         raise InputError(f"'{file}' has a number that is too large for JSON") from None
+    except RecursionError:
+        raise InputError(f"'{file}' is nested too deeply") from None
+    return text.getvalue() + "\n"
 
 
 def hooks_of(config: "Mapping[str, Any]", file: str) -> "dict[str, list[Any]]":

@@ -75,6 +75,29 @@ def test_id_maps_are_also_read_from_included_lxc_configurations(tmp_path):
     assert ids.on_disk(5, 6) == (100005, 200006)
 
 
+def test_an_lxc_configuration_has_a_size_limit_with_all_its_includes(tmp_path, monkeypatch):
+    """63 includes of one file of 1 MiB took 1.6 GB."""
+    monkeypatch.setattr(lxc_config, "MAX_CONFIG", 2000)
+    (tmp_path / "a").write_text("a=\n" * 100)
+    (tmp_path / "config").write_text(f"lxc.include = {tmp_path}/a\n" * 4)
+    assert len(list(lxc_config.settings(str(tmp_path / "config")))) == 404
+    (tmp_path / "config").write_text(f"lxc.include = {tmp_path}/a\n" * 8)
+    with pytest.raises(LimitError, match="and the files that it includes are larger than 2000 bytes"):
+        list(lxc_config.settings(str(tmp_path / "config")))
+
+
+def test_an_included_lxc_directory_has_a_limited_number_of_names(tmp_path, monkeypatch):
+    monkeypatch.setattr(lxc_config, "MAX_NAMES", 3)
+    (tmp_path / "common").mkdir()
+    (tmp_path / "config").write_text(f"lxc.include = {tmp_path}/common\n")
+    for number in range(3):
+        (tmp_path / f"common/{number}").touch()
+    assert len(list(lxc_config.settings(str(tmp_path / "config")))) == 1
+    (tmp_path / "common/3").touch()
+    with pytest.raises(LimitError, match="common' has more than 3 names"):
+        list(lxc_config.settings(str(tmp_path / "config")))
+
+
 def test_an_idmapped_mount_needs_no_shift_of_ids(tmp_path):
     (tmp_path / "config").write_text(
         "lxc.idmap = u 0 100000 65536\nlxc.idmap = g 0 100000 65536\nlxc.rootfs.options = noatime,idmap=container\n"
@@ -335,6 +358,13 @@ def test_attack_66_an_endless_oci_state_hits_a_limit(monkeypatch):
 def test_the_hook_parses_json_with_the_same_result_as_the_json_module():
     text = '{"a": [1, -2.5e3, true, null, "\\u00e9\\n"], "b": {}}'
     assert json_input.parse_json(text.encode(), "x") == json.loads(text)
+
+
+@pytest.mark.parametrize("depth", [1500, 5000, 100_000])
+def test_a_bundle_configuration_that_is_nested_deeply_is_refused(depth):
+    """The limits on nesting differ between releases of Python, and between reading and writing."""
+    with pytest.raises(InputError):
+        oci.merged('{"a": ' + "[" * depth + "]" * depth + "}", "config.json", "createRuntime", {})
 
 
 def test_the_id_mappings_of_a_bundle_become_the_id_map_of_the_request():
