@@ -9,16 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from templater.checks.base import ScannedImage
+from templater.checks.base import Name, ScannedImage
 from templater.checks.finding import Severity, all_checks, audit
 from templater.checks.sarif import sarif_document
-from templater.checks.scan import scan_image
+from templater.checks.scan import _Scanner, scan_image
 from templater.cli.commands.audit import uri_of
 from templater.cli.main import main
 from templater.image.build import Packing, build
 from templater.image.contents import open_contents
-from templater.image.limits import DEFAULT
-from templater.model.entry import FILE, Entry, TemplateFile
+from templater.image.limits import ATTRIBUTE_BYTES, DEFAULT
+from templater.model.entry import FILE, SYMLINK, Entry, TemplateFile
 from templater.model.errors import LimitError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -334,3 +334,15 @@ def test_an_audit_reads_at_most_200_times_the_compressed_size_of_an_image(tmp_pa
             tar.addfile(member, io.BytesIO(bytes(size)))
     with pytest.raises(LimitError, match="more than 200 times its size"):
         raise scan_image(str(path), DEFAULT._replace(ratio_from=1 << 20)).errors[0]
+
+
+def test_the_memory_of_scanned_names_and_attributes_is_counted(tmp_path):
+    scan = _Scanner(str(tmp_path), DEFAULT)
+    for name, size in (
+        (Name("ab", Entry(FILE)), 2),
+        (Name("é", Entry(SYMLINK, target="xyz")), 7),
+        (Name("a", Entry(FILE), hard_link="bc", xattrs=("user.a", "user.b")), 15 + 2 * ATTRIBUTE_BYTES),
+    ):
+        before = scan.held._held
+        scan.add(name)
+        assert scan.held._held - before == size

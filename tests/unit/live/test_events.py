@@ -9,6 +9,7 @@ import threading
 
 import pytest
 
+from templater.cli import live_watch
 from templater.cli.live_watch import concerns
 from templater.live.address import Address
 from templater.live.client import Client, NoAnswerError
@@ -134,3 +135,31 @@ def test_an_instance_is_affected_only_by_events_about_itself_or_its_project_or_p
 ):
     event = Event(action, source, project)
     assert concerns(event, Address("incus", "local", "web1"), frozenset({"web"})) == expected
+
+
+def test_events_that_follow_each_other_closely_are_shown_together(monkeypatch):
+    """Each burst of events takes one look at the instance, and not one look for each event."""
+    address = Address("incus", "local", "web1", "default")
+    burst = [
+        Event(action, "/1.0/instances/web1", "default") for action in ("instance-started", "instance-updated")
+    ]
+    waits = []
+
+    class Stream:
+        pieces = ([], [burst[0]], [burst[1]], [], "end")
+
+        def wait(self, seconds):
+            waits.append(seconds)
+            piece = self.pieces[len(waits) - 1]
+            if piece == "end":
+                raise NoAnswerError("closed")
+            return piece
+
+    said, looks = [], []
+    monkeypatch.setattr(live_watch.output, "say", said.append)
+    monkeypatch.setattr(live_watch, "_look", lambda request: looks.append(request) or frozenset())
+    with pytest.raises(NoAnswerError):
+        live_watch._watch("request", address, Stream(), frozenset())
+    assert said == ["changed: instance-started, instance-updated"]
+    assert looks == ["request"]
+    assert waits == [3600, 3600, live_watch.QUIET, live_watch.QUIET, 3600]

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from templater.validators.programs import ifquery
-from templater.validators.validator import Failure, all_validators
+from templater.validators.validator import Failure, Missing, all_validators
 
 PROGRAMS = sorted(set(all_validators()) - {"cloud-init's schemas"})
 NAMES = {
@@ -56,3 +56,10 @@ def test_the_ifquery_validator_does_not_report_an_interface_that_another_file_ca
         "ifquery: /run/x/other:5: misplaced option",
     ]
     assert list(ifquery.read(lines, "interfaces")) == [(5, "misplaced option")]
+
+
+@pytest.mark.parametrize("id", PROGRAMS)
+def test_a_validator_whose_program_is_not_installed_says_so(id, monkeypatch):
+    monkeypatch.setattr("templater.sandbox.tool.find", lambda names: None)
+    with pytest.raises(Missing):
+        all_validators()[id].run("name", b"", False)
