@@ -3,6 +3,8 @@
 import json
 import shutil
 import subprocess
+from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -187,3 +189,54 @@ def test_the_state_of_the_last_boot_is_read_from_a_directory_but_is_unknown_for_
     assert "the instance-id is still 'web1'" in said[image / "rootfs"]
     assert "the result of the next boot is unknown" in said["image"]
     assert "it is unknown whether the guest has booted before: if not, all modules run" in said["image"]
+
+
+FULL = {"meta-data": "instance-id: a\n", "user-data": "#cloud-config\n", "network-config": "version: 2\n"}
+SEEDS = {
+    "no seed": {},
+    "no meta-data": {"user-data": "", "network-config": "version: 2\n"},
+    "no user-data": {"meta-data": "instance-id: a\n"},
+    "instance-id a": FULL,
+    "instance-id a, other user-data": FULL | {"user-data": "#!/bin/sh\n"},
+    "instance-id b": FULL | {"meta-data": "instance-id: b\n"},
+    "no instance-id": FULL | {"meta-data": "local-hostname: c\n"},
+    "no network-config": {name: text for name, text in FULL.items() if name != "network-config"},
+}
+BOOTED = Guest(True, last_id="a", last_source="NoCloud", earlier=frozenset("ab"))
+GUESTS = {
+    "unknown": Guest(),
+    "never booted": Guest(True),
+    "cloud-init disabled": Guest(True, disabled=True),
+    "booted with a, earlier with b": BOOTED,
+    "booted with a": replace(BOOTED, earlier=frozenset("a")),
+    "booted without an id": replace(BOOTED, last_id="nocloud", earlier=frozenset(("nocloud",))),
+    "booted, manual_cache_clean": replace(BOOTED, trusts_cache=True),
+    "booted, manual_cache_clean and updates": replace(BOOTED, trusts_cache=True, updates_at_boot=True),
+    "booted, updates": replace(BOOTED, updates_at_boot=True),
+    "booted, network disabled": replace(BOOTED, disabled_network=True),
+    "booted, updates, network disabled": replace(BOOTED, updates_at_boot=True, disabled_network=True),
+    "booted, only LXD": replace(BOOTED, sources=("LXD",)),
+    "booted from LXD": replace(BOOTED, last_source="LXD", last_id="x"),
+    "booted from LXD, updates": replace(BOOTED, last_source="LXD", last_id="x", updates_at_boot=True),
+}
+DAEMONS = {
+    "Incus": Daemon("incus"),
+    "LXD": Daemon("lxd", "x", has_socket=True),
+    "LXD, perhaps without a socket": Daemon("lxd", "x"),
+}
+
+
+def test_the_prediction_of_each_combination_of_seed_and_guest_and_daemon_is_the_recorded_one(update):
+    recorded = Path(__file__).with_name("predictions.txt")
+    blocks: dict[str, list[str]] = {}
+    for (guest_name, guest), (seed_name, files), (daemon_name, daemon) in product(
+        GUESTS.items(), SEEDS.items(), DAEMONS.items()
+    ):
+        found = judge(seed(FULL), seed(files), guest, daemon)
+        facts = f"{found.datasource or '?'} {found.instance or '?'} {found.reads} {found.per_instance} {found.network}"
+        reasons = "".join(f"    {each.text} ({each.rule})\n" for each in found.reasons)
+        blocks.setdefault(f"  {facts}\n{reasons}", []).append(f"{guest_name}; {seed_name}; {daemon_name}\n")
+    text = "".join("".join(names) + block for block, names in blocks.items())
+    if update:
+        recorded.write_text(text)
+    assert text == recorded.read_text()
