@@ -1,0 +1,92 @@
+"""The message and the hint of each error about a root filesystem."""
+
+import errno
+import os
+import socket
+
+import pytest
+
+from templater.model.errors import TemplaterError
+from templater.rootfs.confined import OPENAT2, WALK, Root, _open_top, read_error, write_error
+
+HINTS = {
+    errno.ENOSPC: "the file system is full: free some space and run this again",
+    errno.EDQUOT: "the disk quota is used up: raise it or free some space, and run this again",
+    errno.EROFS: "the file system is mounted read-only: mount it writable first",
+    errno.EPERM: "run this as root, and check whether the file is immutable or append-only (lsattr)",
+    errno.EACCES: "no permission: run this as root or as the owner",
+    errno.EIO: "the storage failed: look at the kernel's log (dmesg) before running this again",
+    errno.EBUSY: "another file system is mounted at this path",
+    errno.EMFILE: "too many open files: raise the limit (ulimit -n)",
+    errno.ENOTSUP: "the file system does not support this operation",
+    errno.ENAMETOOLONG: "",
+}
+
+
+def failed(function, *arguments, **options):
+    with pytest.raises(TemplaterError) as caught:
+        function(*arguments, **options)
+    return caught.value.message, caught.value.hint
+
+
+@pytest.mark.parametrize("number", HINTS, ids=errno.errorcode.get)
+def test_the_error_of_a_system_call_has_a_hint(number):
+    error = OSError(number, os.strerror(number))
+    words = os.strerror(number)[:1].lower() + os.strerror(number)[1:]
+    written, read = write_error("write", "/a", error), read_error("/a", error)
+    assert (written.message, written.hint) == (f"can't write '/a': {words}", HINTS[number])
+    assert read.message == f"'/a' can't be read: {words}"
+
+
+@pytest.fixture(params=[OPENAT2, WALK])
+def root(request, tmp_path):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "link").symlink_to("file")
+    folder = os.path.relpath(tmp_path)
+    with socket.socket(socket.AF_UNIX) as made:
+        made.bind(f"{folder}/s")
+    with Root(str(tmp_path), mechanism=request.param) as opened:
+        yield opened
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("/none", "'/none' does not exist"),
+        ("/none/a", "'/none/a' does not exist"),
+        ("/file/a", "'/file/a': '/file' is a file, not a directory"),
+        ("/link/a", "'/link/a': '/link' is a symlink, not a directory"),
+        ("/loop/a", "'/loop/a': '/loop' is a symlink, not a directory"),
+        ("/s", "'/s' is a socket, not a regular file"),
+    ],
+)
+def test_a_path_that_cannot_be_read_has_a_message(root, path, message):
+    assert failed(root.read, path, 10) == (message, "")
+
+
+@pytest.mark.parametrize(
+    ("number", "follow", "message"),
+    [
+        (errno.ELOOP, True, "'/file' leads through a symlink loop or a magic link"),
+        (errno.EAGAIN, False, "'/file' keeps changing while templater reads it"),
+        (errno.ENXIO, False, "'/file' is a socket, or a device without a driver"),
+        (errno.ENODEV, False, "'/file' is a socket, or a device without a driver"),
+        (errno.ELOOP, False, "'/file' is a file, not a directory"),
+        (errno.EXDEV, False, "'/file' changed while it was opened: invalid cross-device link"),
+    ],
+)
+def test_the_error_of_opening_a_path_names_the_cause(root, number, follow, message):
+    assert root._trouble("/file", OSError(number, "x"), follow=follow).message == message
+
+
+def test_a_root_directory_that_cannot_be_opened_has_a_message(tmp_path):
+    none = f"{tmp_path}/none"
+    assert failed(_open_top, none) == (
+        f"'{none}' can't be opened as a directory: no such file or directory",
+        "",
+    )
+    assert failed(_open_top, "a\0b") == ("'a\\x00b' can't be the name of a directory", "")
+    assert failed(Root, str(tmp_path), mechanism="none") == (
+        "unknown mechanism 'none'", f"set TEMPLATER_CONFINED to {OPENAT2} or {WALK}",
+    )  # fmt: skip

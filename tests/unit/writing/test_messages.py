@@ -1,0 +1,86 @@
+"""The message and the hint if the root filesystem has changed since the plan was made."""
+
+import os
+import shutil
+
+import pytest
+
+from templater.model.errors import RefusedError, TemplaterError
+from templater.model.hosts import NONE
+from templater.model.instance import Instance
+from templater.model.metadata import Metadata, Rule
+from templater.model.plan import Plan
+from templater.planning.decisions import decide
+from templater.rendering.render import Rendering
+from templater.rootfs.directory import DirectoryRootfs
+from templater.writing import transaction
+from templater.writing.folder import FolderDestination
+from templater.writing.transaction import apply
+
+AGAIN = "plan again"
+
+
+def removed(path):
+    os.remove(path)
+
+
+def changed(path):
+    path.write_text("longer")
+
+
+def made_fifo(path):
+    path.unlink(missing_ok=True)
+    os.mkfifo(path)
+
+
+def made_link(path):
+    path.unlink(missing_ok=True)
+    path.symlink_to("x")
+
+
+@pytest.mark.parametrize(
+    ("rule", "act", "path", "message", "hint"),
+    [
+        ("/etc/old", removed, "etc/old", "'/etc/old' was removed since the plan was made", AGAIN),
+        ("/etc/old", made_fifo, "etc/old", "'/etc/old' is a fifo, not a regular file", ""),
+        ("/etc/old", made_link, "etc/old", "'/etc/old' is a symlink, not a regular file", ""),
+        ("/etc/new", changed, "etc/new", "'/etc/new' has appeared since the plan was made", AGAIN),
+        ("/etc/old", shutil.rmtree, "etc", "'/etc' was removed since the plan was made", AGAIN),
+        ("/deep/a/b", changed, "deep", "'/deep' has become a file since the plan was made", ""),
+        ("/deep/a/b", made_fifo, "deep", "'/deep' has become a fifo since the plan was made", ""),
+    ],
+)
+def test_a_change_of_the_root_filesystem_after_the_plan_is_refused(rule, act, path, message, hint, tmp_path):
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/old").write_text("old")
+    with DirectoryRootfs(str(tmp_path)) as rootfs:
+        changes = decide([Rendering(Rule(rule, "t", ("create",)), "create", b"new")], rootfs)
+        act(tmp_path / path)
+        with pytest.raises(TemplaterError) as caught:
+            apply(Plan(Metadata(), Instance("c1"), NONE, ("create",), tuple(changes)), rootfs)
+    assert (caught.value.message, caught.value.hint) == (message, hint)
+
+
+def test_a_plan_may_need_a_limited_number_of_new_directories(tmp_path, monkeypatch):
+    monkeypatch.setattr(transaction, "MAX_DIRECTORIES", 2)
+    with DirectoryRootfs(str(tmp_path)) as rootfs:
+        for path, fails in (("/a/b/c", False), ("/d/e/f/g", True)):
+            changes = decide([Rendering(Rule(path, "t", ("create",)), "create", b"new")], rootfs)
+            plan = Plan(Metadata(), Instance("c1"), NONE, ("create",), tuple(changes))
+            if not fails:
+                apply(plan, rootfs)
+                continue
+            with pytest.raises(TemplaterError) as caught:
+                apply(plan, rootfs)
+            assert caught.value.message == "the plan needs 3 new directories, more than 2"
+            assert caught.value.hint == "put most of them into the image"
+
+
+def test_an_output_folder_must_be_new_or_empty(tmp_path):
+    FolderDestination(f"{tmp_path}/new")
+    FolderDestination(f"{tmp_path}/new")
+    (tmp_path / "new/file").write_text("")
+    with pytest.raises(RefusedError) as caught:
+        FolderDestination(f"{tmp_path}/new")
+    assert caught.value.message == f"'{tmp_path}/new' is not empty"
+    assert caught.value.hint == "give a new folder, or use `templater apply` for a rootfs"
