@@ -101,7 +101,7 @@ def has_same_mistake(others: list[tuple[File, list[Mistake]]], file: File, line:
 
 
 def invented_value(image: AuthoredImage, file: File, line: int) -> str:
-    """Return a phrase about the value of a key that a line contains, such as ``if 'user.a' is 'value'``."""
+    """Return a phrase about the configuration value in a line, such as ``if 'user.a' is 'value'``."""
     read = {each.key for found in image.parsed if file.rule in found.rules for each in found.reads}
     values = [(key, text) for key, text in file.instance.config.items() if key in read and "\n" not in text]
     words = line_of(file, line)

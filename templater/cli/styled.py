@@ -85,9 +85,10 @@ def title(text: str) -> Text:
 
 
 class Headings:
-    """The headings of several files, with aligned columns. They are horizontal rules, or only indented.
+    """The headings of several files, with aligned columns.
 
-    If the terminal is too narrow, the reason goes to a second line.
+    Each heading is a horizontal rule, or an indented line. If the terminal is too narrow, the reason goes to
+    a second line.
     """
 
     def __init__(self, found: Sequence[Heading], width: int, *, rule: bool = True) -> None:

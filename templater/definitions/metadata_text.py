@@ -203,7 +203,7 @@ def _less(first: str, second: str) -> bool:
 
 
 def _common(first: str, second: str) -> int:
-    """Return the length of the longest common prefix, by bisection, because most keys share long prefixes."""
+    """Return the length of the texts' longest common prefix. Bisection makes this fast for long prefixes."""
     low, high = 0, min(len(first), len(second))
     while low < high:
         middle = (low + high + 1) // 2

@@ -1,8 +1,8 @@
 """Removal of old versions and unused files from a tree. They leave the catalog at once, and the disk later.
 
-Clients cache a catalog for up to an hour and download its files. So a file is deleted only if the catalog has
-not named the file for the whole grace period. `.templater/removed.json` has the time when the catalog dropped
-each file.
+Clients cache a catalog for up to an hour and download its files. So a file is deleted only when it has been
+missing from the catalog for the whole grace period. `.templater/removed.json` has the time when the catalog
+dropped each file.
 """
 
 from __future__ import annotations

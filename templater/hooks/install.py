@@ -145,7 +145,7 @@ def write(snippet: Snippet) -> bool:
 
 
 def open_folder(path: str) -> Root:
-    """Open the directory of a configuration file. It can belong to an unprivileged user, as an LXC path can.
+    """Open the directory of a configuration file, which can belong to an unprivileged user.
 
     Follow links that belong to root or to the caller. Raises RefusedError for a link of another user:
     the link could lead to a file that only the caller may read or write. Each component is opened only once,

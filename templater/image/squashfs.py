@@ -193,7 +193,7 @@ class _Walk:
         return kind, number
 
     def _entries(self, place: int) -> Iterator[tuple[int, int, int]]:
-        """Yield the inode's place, type and number of each name in a directory."""
+        """Yield the place, type and number of the inode of each name in a directory."""
         inode = self._bytes(self._inodes, place >> 16, place & 0xFFFF, 32)
         if unpack_from("<H", inode)[0] == _DIRECTORY:
             start, size, offset = unpack_from("<I4xHH", inode, 16)

@@ -7,9 +7,9 @@ The daemons use the trigger `copy`, and not `create`, for a copy. Without the tr
 the original's hostname, and the network has two machines with one name. A rule with `create_only: true` does
 not change a file that the copy already has.
 
-    when: [create]                  wrong: the copy is called like the original
+    when: [create]                  wrong: the copy has the name of the original
     when: [create, copy]            right
-    when: [create, copy, rename]    also right after a rename
+    when: [create, copy, rename]    right: also updates the name after a rename
 
 cloud-init also sets the hostname of a copy if a rule with `copy` writes the NoCloud file `meta-data`: the
 check then reports only `/etc/hosts`.

@@ -1,9 +1,9 @@
-"""A field of an entry in a definition has no effect, because its generator does not read it.
+"""A field of an entry in a definition has no effect, because the entry's generator does not read the field.
 
-`mode`, `uid` and `gid` only change files that `dump` and `copy` write. `mode`, `uid` and `gid` never reach
-metadata.yaml. So a `template` entry can't choose the owner or the mode of the file that the daemon writes.
-`cloud-init` always uses the triggers `create` and `copy`, and ignores `template.when`. Many authors use
-`name` as a comment, so an ignored `name` only has the severity info.
+`mode`, `uid` and `gid` only change files that the generators `dump` and `copy` write. `mode`, `uid` and `gid`
+never reach metadata.yaml. So a `template` entry can't choose the owner or the mode of the file that the
+daemon writes. The generator `cloud-init` always uses the triggers `create` and `copy`, and ignores
+`template.when`. Many authors use `name` as a comment, so an ignored `name` only has the severity info.
 """
 
 from __future__ import annotations

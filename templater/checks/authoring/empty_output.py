@@ -1,4 +1,4 @@
-"""A template gives an empty file for every instance and trigger.
+"""A template renders as an empty file for every instance and trigger.
 
 Often, all text of the template is inside an `if` whose condition is never true.
 """

@@ -50,7 +50,7 @@ def check_image(image: AuthoredImage) -> Iterator[Observation]:
 
 
 def text_of(node: object) -> str:
-    """Return the variable that an expression prints, or "" if the expression does not print one variable.
+    """Return the variable that an expression prints, or "" if the expression is not just a variable.
 
     The check reports only printed variables. Elsewhere, a missing property can be intended, for example as
     the empty default of ``config_get``.

@@ -1,4 +1,4 @@
-"""A line of `/etc/resolv.conf` has no valid address, or an unknown keyword."""
+"""A line of `/etc/resolv.conf` has an unknown keyword, or no valid address after `nameserver`."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ def _digest(path: str) -> int:
 
 
 class Links:
-    """The symlinks read so far from an archive. A lookup takes linear time in the path's length."""
+    """The symlinks read so far from an archive. The time of a lookup is proportional to the path's length."""
 
     def __init__(self) -> None:
         self._targets: dict[str, str] = {}

@@ -2,7 +2,7 @@
 
 Annotations select the image and its settings: ``org.templater.source``, ``.instance``, ``.name``,
 ``.trigger`` and ``.config.KEY``. An untrusted image can contain annotations too, and older versions of podman
-pass these on. So ``trusted_places`` restricts the paths that an annotation can name.
+pass these annotations on to the hook. So ``trusted_places`` restricts the paths that an annotation can name.
 """
 
 from ...model.errors import InputError, LimitError, RefusedError, TemplaterError, UsageError

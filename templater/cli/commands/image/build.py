@@ -153,8 +153,8 @@ def pack(
 ) -> Built:
     """Write the image to ``target`` with the options of `packing_options`, and show the progress.
 
-    If ``private`` is true, only the current user may read the new files. An image made from an instance needs
-    this. ``total`` returns the number of bytes to pack.
+    If ``private`` is true, only the current user may read the new files. An image made from an instance must
+    be private. ``total`` returns the number of bytes to pack.
     """
     from ....image.build import build
 
