@@ -83,6 +83,8 @@ LARGEST = 1 << 50
 #: default limits for reading an image: seconds of processor time, and bytes of memory
 IMAGE_SECONDS = 9
 IMAGE_MEMORY = 416 << 20
+#: default limit on processor time for reading a daemon's instances; two more seconds remain to end threads
+DAEMON_SECONDS = 7
 
 #: default limits for packing an image: seconds, and bytes of memory for each processor
 _PACKING = 24 * 60 * 60
@@ -161,6 +163,16 @@ class Given:
         for name, value in self.command.items():
             setattr(limits, name, value)
         limits.grows = limits.grows and "processor" not in self.command
+        return limits
+
+    def for_daemon(self) -> "CommandLimits":
+        """Return the limits for a command that reads instances of a daemon.
+
+        The daemon decides how much it sends, so the processor time grows only with the number of instances.
+        """
+        limits = self.for_command()
+        if limits.grows:
+            limits.processor = DAEMON_SECONDS
         return limits
 
     def for_packing(self) -> "CommandLimits":

@@ -12,7 +12,7 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 from ..model.errors import LimitError
-from ..model.input_size import input_size
+from ..model.input_size import input_size, instances
 
 if TYPE_CHECKING:
     from ..limits import CommandLimits, Given
@@ -21,6 +21,8 @@ Command = Callable[..., Any]
 
 #: seconds after which the alarm repeats, in case a callback swallowed the exception
 AGAIN = 1.0
+#: the number of a daemon's instances that add a second to the default limit on processor time
+INSTANCES_PER_SECOND = 10
 
 
 class _OverError(BaseException):
@@ -49,10 +51,21 @@ def guarded(function: Command, *, images: Callable[..., int | None] = one) -> Co
     def wrapped(*arguments: Any, **options: Any) -> Any:
         limits = options["limits"] if "limits" in options else arguments[0].limits
         timed = options.get("instances") is None  # a command with a list of instances has no time limit
-        with guard(limits, timed=timed, images=images(*arguments, **options)):
+        sources = options.get("sources") or (getattr(arguments[0], "src", None) if arguments else None,)
+        live = any(map(_is_live, sources))
+        with guard(limits, timed=timed, images=images(*arguments, **options), live=live):
             return function(*arguments, **options)
 
     return wrapped
+
+
+def _is_live(src: str | None) -> bool:
+    """Return whether SRC names instances of a daemon."""
+    if src is None or ":" not in src:
+        return False
+    from ..live.address import is_live
+
+    return is_live(src)
 
 
 def guarded_alone(function: Command, *, packs: bool = False, images: int | None = 1) -> Command:
@@ -74,25 +87,29 @@ def guarded_alone(function: Command, *, packs: bool = False, images: int | None 
 
 @contextmanager
 def guard(
-    limits: Given, *, timed: bool = True, packs: bool = False, images: int | None = 1
+    limits: Given, *, timed: bool = True, packs: bool = False, images: int | None = 1, live: bool = False
 ) -> Iterator[None]:
-    """Raise LimitError if the block exceeds a limit. Restore all signal handlers and limits at the end."""
+    """Raise LimitError if the block exceeds a limit. Restore all signal handlers and limits at the end.
+
+    If ``live`` is true, the block reads instances of a daemon.
+    """
     import _signal as signal  # type: ignore[import-not-found]  # the module `signal` imports enum, which is slow
 
-    bounds = limits.for_packing() if packs else limits.for_command(images)
+    bounds = limits.for_daemon() if live else limits.for_packing() if packs else limits.for_command(images)
     granted = 0
 
     def stop_or_grant(number: int, frame: object) -> None:
-        """Stop the command, or add a second of processor time for each new MiB of input."""
+        """Stop the command, or add a second of processor time for each new MiB of input or ten instances."""
         nonlocal granted
-        more = (input_size() >> 20) - granted if bounds.grows else 0
+        allowed = instances() // INSTANCES_PER_SECOND if live else input_size() >> 20
+        more = allowed - granted if bounds.grows else 0
         if more <= 0:
             raise _OverError("command-processor")
         granted += more
         bounds.processor += more
         signal.setitimer(signal.ITIMER_PROF, more, AGAIN)
 
-    with _bounded_memory(bounds):
+    with _bounded_memory(bounds, threads=live):
         if not timed or not hasattr(signal, "setitimer"):
             yield
             return
@@ -159,33 +176,41 @@ def _stop(number: int, frame: object) -> None:
     raise _OverError("command-time")
 
 
-def address_space() -> int:
-    """Return the size of this process's address space in bytes. Raises OSError if /proc is not mounted."""
+def address_space(column: int = 0) -> int:
+    """Return the size of this process's address space in bytes. Raises OSError if /proc is not mounted.
+
+    ``column`` is the column of /proc/self/statm. Column 5 has the size of the writable memory.
+    """
     import resource
 
     with open("/proc/self/statm") as file:
-        return int(file.read().split()[0]) * resource.getpagesize()
+        return int(file.read().split()[column]) * resource.getpagesize()
 
 
 @contextmanager
-def _bounded_memory(bounds: CommandLimits) -> Iterator[None]:
-    """Let the process grow by at most ``bounds.memory`` bytes, if the system supports such limits."""
+def _bounded_memory(bounds: CommandLimits, *, threads: bool) -> Iterator[None]:
+    """Let the process grow by at most ``bounds.memory`` bytes, if the system supports such limits.
+
+    ``threads``: the block starts threads. The C library reserves much address space for each thread, so the
+    limit counts only writable memory.
+    """
     try:
         import resource
 
-        now = address_space()
-        soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+        kind, column = (resource.RLIMIT_DATA, 5) if threads else (resource.RLIMIT_AS, 0)
+        now = address_space(column)
+        soft, hard = resource.getrlimit(kind)
     except (ImportError, OSError, ValueError):
         yield
         return
     limits = [now + bounds.memory, *(limit for limit in (soft, hard) if limit != resource.RLIM_INFINITY)]
     with suppress(ValueError, OSError):
-        resource.setrlimit(resource.RLIMIT_AS, (min(limits), hard))
+        resource.setrlimit(kind, (min(limits), hard))
     try:
         yield
     except MemoryError:
-        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+        resource.setrlimit(kind, (soft, hard))
         raise over_limit("command-memory", bounds) from None
     finally:
         with suppress(ValueError, OSError):
-            resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+            resource.setrlimit(kind, (soft, hard))

@@ -91,7 +91,7 @@ def _look(request: options.Request, *, first: bool = False) -> frozenset[str]:
 
     names: frozenset[str] = frozenset()
     try:
-        with guard(request.limits):
+        with guard(request.limits, live=True):
             found, boot = judge_one(request)
         show(found, boot, as_json=request.as_json, lines=True)
         names = frozenset(profile.name for profile in found.instance.profiles)

@@ -20,7 +20,6 @@ from typing import Any
 
 from .. import __version__
 from ..model.errors import InputError, LimitError, reason
-from ..model.input_size import received
 from ..model.source import printable
 from ..parsing.json_stream import JsonStream
 
@@ -143,7 +142,6 @@ class _Received(io.RawIOBase):
         self._wait()
         size = self._received.readinto(buffer)
         self._count(size or 0)
-        received(size or 0)
         return size
 
     def close(self) -> None:
@@ -176,6 +174,11 @@ class Client:
                 if connection.sock is not None:
                     connection.sock.shutdown(socket.SHUT_RDWR)
             connection.close()
+
+    def check_open(self) -> None:
+        """Raise NoAnswerError after ``close``, to end a thread that handles a long answer."""
+        if self._closed:
+            raise NoAnswerError("interrupted")
 
     def head(self, path: str) -> Answer:
         """Return the headers of an answer, whatever its status."""
@@ -317,8 +320,7 @@ class Client:
             connection = self._local.connection = _Connection(self._connect)
             with self._lock:
                 self._connections.append(connection)
-        if self._closed:
-            raise NoAnswerError("interrupted")
+        self.check_open()
         return connection
 
     def _unreachable(self, error: OSError) -> NoAnswerError:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,7 @@ from ..model.errors import InputError, LimitError
 from ..model.lifecycle import PENDING_KEY
 from ..model.source import Source, printable
 from .address import Address, escaped
-from .client import Client, DaemonError
+from .client import Answer, Client, DaemonError
 from .connect import Daemon
 from .live_rootfs import LiveRootfs, unreadable_reason
 
@@ -46,6 +47,8 @@ class LiveImage:
         self.creation_date = 0
         #: whether a template was missing, which can mean that the whole instance is missing
         self.missed = False
+        #: limit in bytes on all further answers, which is low while another thread reads ahead
+        self.most = math.inf
 
     def __repr__(self) -> str:
         return f"LiveImage({self.name!r})"
@@ -53,13 +56,13 @@ class LiveImage:
     def read_metadata(self) -> Source:
         """Return the metadata as YAML. The daemon has decoded it from metadata.yaml."""
         if self._metadata is None:
-            answer = self._daemon.get(self._path + self._address.query(), 2 * self.limits.metadata_bytes)
+            answer = self._get(self._path + self._address.query(), 2 * self.limits.metadata_bytes)
             if answer.status != 200:
                 raise self._daemon.error(answer)
             self.has_metadata = "etag" in answer.headers
             try:
                 value = json.loads(answer.body)["metadata"]
-                text = _yaml(value, 4 * self.limits.metadata_bytes)
+                text = _yaml(value, 4 * self.limits.metadata_bytes, self._daemon.check_open)
             except (ValueError, LookupError, TypeError, RecursionError):
                 value = None
             if not isinstance(value, dict):
@@ -90,12 +93,19 @@ class LiveImage:
             raise LimitError(f"'{self.name}': its templates have more than {most} bytes")
         return found
 
+    def _get(self, path: str, most: int) -> Answer:
+        answer = self._daemon.get(path, int(min(most, self.most)))
+        self.most -= len(answer.body)
+        return answer
+
     def _read(self, name: str) -> TemplateFile:
         most = self.limits.template_bytes
         path = f"{self._path}/templates{self._address.query(path=name)}"
         try:
-            answer = self._daemon.get(path, most)
+            answer = self._get(path, most)
         except LimitError:
+            if self.most < most:
+                raise
             error = LimitError(f"the template '{printable(name)}' is larger than {most} bytes")
             return TemplateFile(Entry(FILE), None, error)
         if answer.status == 404:
@@ -248,7 +258,7 @@ def read_profiles(daemon: Daemon, address: Address) -> dict[str, Mapping[str, An
         return {}
 
 
-def _yaml(value: Any, most: int) -> str:
+def _yaml(value: Any, most: int, check: Callable[[], None]) -> str:
     """Return JSON that is also YAML: characters that YAML does not allow are escaped.
 
     Raises ValueError for half of a surrogate pair, and LimitError for more than ``most`` characters: the
@@ -256,6 +266,7 @@ def _yaml(value: Any, most: int) -> str:
     """
     pieces = []
     for piece in json.JSONEncoder(ensure_ascii=False, indent=1).iterencode(value):
+        check()
         pieces.append(piece)
         most -= len(piece)
         if most < 0:

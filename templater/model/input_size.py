@@ -1,9 +1,10 @@
-"""The size of the images that this process has opened or received.
+"""The size of the images that this process has opened or received, and the number of instances it has read.
 
-The limit on a command's processor time grows with this size.
+The limit on a command's processor time grows with these numbers.
 """
 
 _received = 0
+_instances = 0
 #: the bytes of data in each opened file, by the file's device and inode number
 _opened: dict[tuple[int, int], int] = {}
 
@@ -22,3 +23,14 @@ def received(size: int) -> None:
     """Count bytes that a server sent."""
     global _received  # noqa: PLW0603
     _received += size
+
+
+def instances() -> int:
+    """Return the number of instances of daemons that were read."""
+    return _instances
+
+
+def read_instance() -> None:
+    """Count an instance of a daemon that was read."""
+    global _instances  # noqa: PLW0603
+    _instances += 1

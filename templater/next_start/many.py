@@ -5,6 +5,7 @@ Other threads read the instances in advance, and this thread judges them in orde
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,7 +16,8 @@ from ..live.address import Address
 from ..live.connect import Daemon
 from ..live.instance import LiveInstance, describe_instance, read_profiles
 from ..live.newer_image import NewerImages
-from ..model.errors import TemplaterError
+from ..model.errors import LimitError, TemplaterError
+from ..model.input_size import read_instance
 from ..model.options import RenderOptions
 from .read_ahead import read_ahead
 from .verdicts import NextStart, judge
@@ -28,8 +30,9 @@ if TYPE_CHECKING:
 
 #: number of requests that are sent to the daemon at the same time
 WORKERS = 8
-#: maximum number of instances that are read ahead, to limit the memory
-_AHEAD = 2 * WORKERS
+#: Maximum number of instances that are read ahead, and maximum bytes of each. Larger instances are read one
+#: at a time, to limit the memory and the work of threads, which nothing can end.
+_AHEAD, _MOST = 2 * WORKERS, 128 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +73,18 @@ def judge_many(
                 if address.project not in profiles:
                     profiles[address.project] = read_profiles(daemon, address)
                 live = describe_instance(daemon, address, data, profiles[address.project], limits)
+                live.image.most = _MOST
                 waiting.append((live, pool.submit(_attempt, live)))
             if not waiting:
                 return
             ahead = _AHEAD
             live, future = waiting.popleft()
-            yield _judged(live, future.result(), describe, options, reading, images)
+            error = future.result()
+            live.image.most = math.inf
+            if isinstance(error, LimitError):
+                error = _attempt(live)
+            yield _judged(live, error, describe, options, reading, images)
+            read_instance()
     except BaseException:
         daemon.client.close()  # the threads end because their requests now fail
         raise

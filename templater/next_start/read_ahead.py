@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
-
+from ..live.client import NoAnswerError
 from ..live.instance import LiveInstance
 from ..model.entry import FILE
 from ..model.errors import TemplaterError
@@ -24,8 +23,12 @@ def read_ahead(live: LiveInstance) -> None:
         return
     steps = Steps()
     for path, _ in rules:
-        with suppress(TemplaterError):
+        try:
             resolved = resolve(live.rootfs, clean(path), steps)
+            if isinstance(resolved.error, NoAnswerError):  # the daemon would not answer later either
+                return
             entry = resolved.entry
-            if entry is not None and entry.kind == FILE and entry.size <= _MOST:
-                live.rootfs.read(resolved.real, _MOST)
+            if entry is not None and entry.kind == FILE and max(entry.size, 1) <= min(_MOST, live.image.most):
+                live.image.most -= len(live.rootfs.read(resolved.real, _MOST))
+        except TemplaterError:
+            pass

@@ -5,8 +5,16 @@ import os
 
 import pytest
 
+from templater import limits
+from templater.cli import guard
 from templater.cli.live_copy import live_copy
 from templater.image.limits import DEFAULT
+from templater.live.address import parse_address
+from templater.live.connect import open_daemon
+from templater.live.instance import open_instance
+from templater.model import input_size
+from templater.next_start import many
+from templater.next_start.read_ahead import read_ahead
 from tests.peak_memory import measured
 from tests.recorded_daemon import JSON, error, incus, key, sync  # noqa: F401
 
@@ -182,3 +190,62 @@ def test_the_memory_for_many_running_instances_is_bounded(incus, tmp_path, count
     assert done.returncode == 0 and len(lines) == count
     assert all("change /etc/file0" in line for line in lines)
     assert peak <= (120 if size < 1 << 20 else 250)
+
+
+def add_instances(daemon, count, **description):
+    """Give the daemon copies of c1. Return their list."""
+    c1 = next(each for each in daemon.data("GET /1.0/instances?recursion=1") if each["name"] == "c1")
+    listed = [{**c1, **description, "name": f"i{number}"} for number in range(count)]
+    daemon.put("GET /1.0/instances?recursion=1", sync(listed))
+    return listed
+
+
+@pytest.mark.slow
+def test_all_instances_of_a_daemon_share_one_limit_on_processor_time(incus, run, monkeypatch):  # noqa: F811
+    metadata = incus.data("GET /1.0/instances/c1/metadata")
+    rules = {f"/etc/{n}": {"when": ["start"], "template": "deep.tpl"} for n in range(20)}
+    template = incus.answers[key("GET /1.0/instances/c1/metadata/templates?path=deep.tpl")]
+    for each in add_instances(incus, 400):
+        instance = f"/1.0/instances/{each['name']}"
+        incus.put(f"GET {instance}/metadata", sync({**metadata, "templates": rules}, Etag="x"))
+        incus.put(f"GET {instance}/metadata/templates?path=deep.tpl", template)
+    monkeypatch.setattr(limits, "DAEMON_SECONDS", 1)
+    monkeypatch.setattr(input_size, "_instances", 0)
+    code, out, err = run("diff", "incus:")
+    assert code != 4 and out.count("\n") == 400  # each instance adds to the limit
+    monkeypatch.setattr(guard, "INSTANCES_PER_SECOND", 1_000_000)
+    code, out, err = run("diff", "incus:")
+    assert code == 4 and 0 < out.count("\n") < 400
+    assert "the command takes longer than 1 seconds of processor time" in err
+    assert "--limit command-processor=1h" in err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", [("diff", "incus:"), ("diff", "incus:c1"), ("preview", "incus:c1")])
+def test_a_long_list_of_profiles_ends_at_the_memory_limit(incus, tmp_path, words):  # noqa: F811
+    empty = "{}," * 330_000
+    profiles = ",".join(f'{{"name":"p{n}","config":{{"k":[{empty}{{}}]}}}}' for n in range(60))
+    for query in ("recursion=1", "project=default&recursion=1"):
+        body = f'{{"metadata":[{profiles}]}}'.encode()
+        incus.put(f"GET /1.0/profiles?{query}", (200, JSON, body))
+    done, peak = measured(tmp_path / "peak", *words)
+    assert done.returncode == 4
+    assert "the command needs more than 416 MiB of memory" in done.stderr
+    assert peak < 500
+
+
+def test_a_large_instance_is_not_read_ahead_but_gives_the_same_result(several, run, monkeypatch):
+    ahead = run("diff", "incus:")
+    monkeypatch.setattr(many, "_MOST", 100)
+    assert run("diff", "incus:") == ahead
+
+
+def test_reading_ahead_ends_when_the_daemon_no_longer_answers(incus):  # noqa: F811
+    daemon = open_daemon(parse_address("incus:c1"))
+    live = open_instance(daemon)
+    live.image.read_templates({name for _, name in live.image.rules() if name})
+    daemon.close()
+    asked = []
+    live.rootfs._reader.client.head = lambda path: asked.append(path) or daemon.client.get(path, 1)
+    read_ahead(live)
+    assert len(asked) == 1

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -39,19 +38,6 @@ Examples:
 """
 
 
-def number_of_images(request: options.Request, filters: tuple[str, ...], **_: Any) -> int | None:
-    """Return the number of images that ``templater diff`` reads.
-
-    Return None if SRC can stand for any number of running instances.
-    """
-    from ...live.address import is_live, parse_address
-
-    if not is_live(request.src):
-        return 1
-    address = parse_address(request.src, request.project, all_projects=request.all_projects)
-    return 1 if address.is_one and not filters else None
-
-
 @click.command(help=HELP)
 @options.request_options(rootfs="[ROOTFS]")
 @click.argument("filters", nargs=-1, metavar="[FILTER]...")
@@ -59,7 +45,7 @@ def number_of_images(request: options.Request, filters: tuple[str, ...], **_: An
 @instances_option
 @other_side_options
 @html_options
-@partial(guarded, images=number_of_images)
+@guarded
 def command(
     request: options.Request,
     filters: tuple[str, ...],
