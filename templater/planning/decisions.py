@@ -319,7 +319,10 @@ class _ChangedRootfs:
     Without a root filesystem, only the changes are known.
     """
 
-    __slots__ = ("compared_bytes", "depths", "files", "flags", "folders", "known", "made", "paths", "rootfs")
+    __slots__ = (
+        "compared_bytes", "depths", "files", "flags", "folders", "known", "made", "new_folders", "paths",
+        "rootfs",
+    )  # fmt: skip
 
     def __init__(self, rootfs: "RootfsView | None") -> None:
         self.rootfs = rootfs
@@ -334,6 +337,8 @@ class _ChangedRootfs:
         #: the entries and flags of directories: most rules of an image write into few directories
         self.folders: dict[str, Entry] = {}
         self.flags: dict[str, str] = {}
+        #: the directories that the changes create, as far as paths lead through them
+        self.new_folders: set[str] = set()
 
     def record(self, change: Change) -> None:
         if change.action not in WRITING or change.content is None:
@@ -370,14 +375,21 @@ class _ChangedRootfs:
             index = self.index(path + "/")
             if index < len(self.paths) and self.paths[index].startswith(path + "/"):
                 below = self.paths[index]
-        # A directory that an earlier change created is missing in the root filesystem: skip the lookup.
-        if self.rootfs is not None and not (below and path.count("/") > self.depths.get(below, _DEEPEST)):
+        # A directory that an earlier change creates is missing in the root filesystem: look up neither it nor
+        # the names in it. Another process could create the directory now, with links in it.
+        is_new = path in self.new_folders or path.rpartition("/")[0] in self.new_folders
+        if below and path.count("/") > self.depths.get(below, _DEEPEST):
+            is_new = True
+        if self.rootfs is not None and not is_new:
             found = self.folders.get(path) or self.rootfs.entry(path)
             if found is not None:
                 if found.kind == DIRECTORY:
                     self.folders[path] = found
                 return found
-        return Entry(DIRECTORY, 0o755) if below else None
+        if below is None:
+            return None
+        self.new_folders.add(path)
+        return Entry(DIRECTORY, 0o755)
 
     def made_depth(self, path: str) -> int:
         """Return how many parent directories ``path`` shares with the files that earlier passes created."""

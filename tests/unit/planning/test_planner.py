@@ -355,6 +355,27 @@ def test_a_later_pass_sees_files_of_earlier_passes_at_any_depth(path: str, known
     assert not changes[1].new_parents
 
 
+@pytest.mark.parametrize("inner", ["conf", "sub/conf"])
+def test_nothing_is_looked_up_below_a_directory_that_an_earlier_pass_creates(inner: str) -> None:
+    """A user of the container created the directory between two passes, with a link to a file of root in it."""
+    tree = {
+        "/tmp": Entry(DIRECTORY, 0o1777), "/etc/target": "x", "/tmp/app": Entry(DIRECTORY, 0o755, uid=1000),
+        f"/tmp/app/{inner}": link("/etc/target"),
+    }  # fmt: skip
+    rootfs = MemoryRootfs(tree)
+    entry = rootfs.entry
+    rootfs.entry = lambda path: None if path == "/tmp/app" else entry(path)  # type: ignore[method-assign]
+    found = decide(
+        [
+            rendering(rule(f"/tmp/app/{'sub/' * (inner != 'conf')}z")), rendering(rule("/tmp/app/a")),
+            rendering(rule("/tmp/app/b"), trigger="start"), rendering(rule(f"/tmp/app/{inner}"), trigger="start"),
+        ],
+        rootfs,
+    )  # fmt: skip
+    assert [change.real for change in found[-2:]] == ["/tmp/app/b", f"/tmp/app/{inner}"]
+    assert {change.action for change in found} == {CREATE}
+
+
 def test_a_plan_without_a_root_filesystem_creates_no_parents() -> None:
     (change,) = decide([rendering(rule("/x/n"))], None)
     assert (change.action, change.new_parents) == (WRITE, ())
