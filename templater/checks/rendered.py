@@ -120,7 +120,7 @@ def observation(
 ) -> Observation:
     """Return an observation about a line of a rendered file.
 
-    The message names the instance, unless this is the first instance of the image.
+    The message names the file's instance, unless it is the first instance of the image.
 
     Without ``search``, the observation has the position of the rule, because a search for the exact line is
     slow.

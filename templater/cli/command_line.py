@@ -22,7 +22,10 @@ class CommandLine(NamedTuple):
     start: int
 
     def quoted(self, word: str) -> str:
-        """Return the end of ``word``, quoted. The shell replaces the end of the last word with this text."""
+        """Return ``word`` from the character ``start`` on, quoted for the shell.
+
+        The shell replaces the end of the last word with this text.
+        """
         rest = word[self.start :]
         if self.quote == "'":
             return rest.replace("'", "'\\''")

@@ -122,7 +122,7 @@ class Watch:
     def follow(self, files: Iterable[str]) -> None:
         """Watch further files, which can be in directories that do not exist yet.
 
-        Any thread may call this.
+        Any thread may call this method.
         """
         with self._lock:
             new = {os.path.abspath(path) for path in files} - self.files

@@ -56,7 +56,7 @@ def prune(
     """Drop old versions, then delete the files whose grace period has passed.
 
     ``keep`` is the number of versions to keep of each product. Versions younger than ``older_than`` seconds
-    are kept as well. If neither is given, no version is dropped.
+    are kept as well. If neither ``keep`` nor ``older_than`` is given, no version is dropped.
     """
     tree.check()
     with tree.lock():

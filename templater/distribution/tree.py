@@ -130,7 +130,7 @@ def is_content_name(name: str) -> bool:
 
 class Tree:
     def __init__(self, path: str, directory: int | None = None) -> None:
-        """Open no file yet.
+        """Store the arguments, and open no file yet.
 
         If ``directory`` is given, read that open directory instead of looking up ``path`` again.
         """

@@ -71,7 +71,7 @@ class Output:
     def publish(self, path: str, *, replace: bool = False, like: os.stat_result | None = None) -> None:
         """Sync the file and give it its name. Raises UsageError if the name exists and ``replace`` is false.
 
-        ``like`` is the status of another file. Its mode is copied, and its owner if permitted.
+        ``like`` is the status of another file. Its mode and, if permitted, its owner are copied.
         """
         with self._naming(path):
             if like is not None:

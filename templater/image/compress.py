@@ -59,7 +59,7 @@ def compressor(kind: str, write: Write, level: int | None = None) -> Compressor:
 
 @contextlib.contextmanager
 def compressing(kind: str, write: Write, level: int | None = None) -> Iterator[Compressor]:
-    """Yield a compressor. At the end, close it, or abandon it after an error or Ctrl-C."""
+    """Yield a compressor, and close it at the end. After an error or Ctrl-C, abandon it instead."""
     packer = compressor(kind, write, level)
     try:
         yield packer

@@ -170,7 +170,7 @@ class ByteStream:
         return self._packed
 
     def read(self, size: int) -> bytes:
-        """Return ``size`` bytes, fewer only at the end of the file."""
+        """Return ``size`` bytes, or fewer at the end of the file."""
         end = self._offset + size
         if end <= len(self._buffer):  # common case: the buffer holds the whole header
             data = self._buffer[self._offset : end]
@@ -198,7 +198,7 @@ class ByteStream:
         return self._buffer[self._offset : self._offset + size]
 
     def skip(self, size: int) -> int:
-        """Skip ``size`` bytes, fewer at the end of the file. Return the number of skipped bytes."""
+        """Skip ``size`` bytes, or fewer at the end of the file. Return the number of skipped bytes."""
         left = size
         have = min(left, len(self._buffer) - self._offset)
         self._offset += have

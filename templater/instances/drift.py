@@ -33,8 +33,9 @@ UNKNOWN = "no record"
 class FileStatus:
     """The results for one file. ``by_hand`` is None if the record does not list the file.
 
-    ``differences`` lists the changes by hand. ``change`` is the file's change at the next start, or None
-    if no rule of the next start writes the file. ``template_changed`` is None if it is unknown.
+    ``differences`` lists the changes by hand. ``change`` is the file's change at the next start, or None if
+    no rule of the next start writes the file. ``template_changed`` tells whether the template differs from
+    the recorded template, or is None if that is unknown.
     """
 
     path: str

@@ -1,4 +1,4 @@
-"""A rule writes a file into cloud-init's NoCloud seed, but cloud-init does not read a file of this name.
+"""A rule writes a file into cloud-init's NoCloud seed, but cloud-init does not read files with that name.
 
 cloud-init reads the files `user-data`, `meta-data`, `vendor-data` and `network-config` in the folders
 `/var/lib/cloud/seed/nocloud-net` and `/var/lib/cloud/seed/nocloud`, and ignores all other files.

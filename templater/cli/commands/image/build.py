@@ -130,8 +130,8 @@ def command(
 def source_date_epoch() -> int | None:
     """Return the environment variable SOURCE_DATE_EPOCH in seconds, or None if it is not set.
 
-    A reproducible build has no modification time after this time. Raises UsageError if the value is not a
-    number.
+    In a reproducible build, no modification time is later than this time. Raises UsageError if the value is
+    not a number.
     """
     text = os.environ.get("SOURCE_DATE_EPOCH", "")
     if not text:
