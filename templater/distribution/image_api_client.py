@@ -23,7 +23,7 @@ from .fetch import TIMEOUT, UrlStream
 
 #: limit in bytes on an answer about one image or alias
 _MOST_JSON = 4 << 20
-_MOST_HEADERS = 8 << 10
+_MOST_HEADERS, _MOST_CONTENT_TYPE = 8 << 10, 1000
 FINGERPRINT = re.compile(r"[0-9a-f]{64}")
 #: `image list` shows this many digits of a fingerprint
 _SHORTEST = 12
@@ -170,8 +170,10 @@ def _read(server: Server, path: str) -> Mapping[str, Any]:
 
 
 def _boundary(kind: str) -> bytes:
-    message = email.parser.HeaderParser().parsestr(f"Content-Type: {kind}\n\n")
-    boundary = message.get_param("boundary") or ""
+    boundary: Any = ""
+    if len(kind) <= _MOST_CONTENT_TYPE:  # the time of get_param grows with the square of the length
+        message = email.parser.HeaderParser().parsestr(f"Content-Type: {kind}\n\n")
+        boundary = message.get_param("boundary") or ""
     if not isinstance(boundary, str) or not 0 < len(boundary) <= 200:
         raise InputError("the server sends a multipart answer without a valid boundary")
     return b"\r\n--" + boundary.encode("ascii", "replace")

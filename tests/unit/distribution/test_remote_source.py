@@ -882,3 +882,11 @@ def test_an_invalid_fingerprint_of_the_api_is_refused_without_printing_it(certif
         with pytest.raises(InputError, match="invalid fingerprint") as raised:
             fetch("api:debian")
         assert len(raised.value.explain()) < 1000
+
+
+def test_a_long_content_type_is_refused_at_once():
+    kind = f'multipart/form-data; a="{";" * 100_000}; boundary=b'
+    begin = time.process_time()
+    with pytest.raises(InputError, match="without a valid boundary"):
+        image_api_client._boundary(kind)
+    assert time.process_time() - begin < 1
