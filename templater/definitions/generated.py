@@ -54,10 +54,9 @@ class GeneratedSource(Source):
 
 
 def _ranges(pieces: tuple[Piece, ...]) -> tuple[list[int], list[Piece]]:
-    """Return the start of each range, and the last piece that contains the range.
+    """Divide a text into ranges. Return the start of each range, and the last piece that contains it.
 
-    The ranges end wherever a piece begins or ends. A range that no piece contains belongs to the first
-    piece's span.
+    A range ends where a piece begins or ends. A range outside all pieces gets the span of the first piece.
     """
     rest = pieces[0]._replace(scalar=None)
     starts, last = [-1], [rest]

@@ -117,7 +117,7 @@ class Rule:
 
 @dataclass
 class Results:
-    """The results of a build. ``made`` also has the rules that a later entry with the same path replaced.
+    """The results of a build. ``made`` has all rules, even rules that a later entry has replaced.
 
     ``templates`` has the content of each template file, with the origins of its parts. ``most`` limits the
     characters of all templates, and of all fields of entries.

@@ -211,9 +211,9 @@ class Products:
 
 
 def tie_hashes(product: Product) -> set[int]:
-    """Return hashes of a product's files, fingerprints and aliases.
+    """Return a hash for each file, fingerprint and alias of a product.
 
-    Products with a common hash can affect each other.
+    Two products that share a hash can affect each other.
 
     After a hash collision, unrelated products are checked together, which does no harm.
     """
