@@ -70,7 +70,7 @@ class NewerImages:
     def _newer(self, live: LiveInstance) -> _Version | None:
         """Return the newest version of the instance's image, or None if the instance has that version."""
         config = live.config
-        identity = tuple(config.get(f"image.{key}", "") for key in _IDENTITY)
+        identity = tuple(str(config.get(f"image.{key}") or "") for key in _IDENTITY)
         if not identity[0]:
             return None
         project = live.address.project

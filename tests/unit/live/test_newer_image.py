@@ -96,3 +96,15 @@ def test_an_image_with_an_invalid_fingerprint_does_not_hide_a_newer_image(finger
     other = {"created_at": "2031-01-01T00:00:00Z", "fingerprint": fingerprint}
     text = newer({"once.tpl": b"new"}, others=[other])
     assert text == "a newer version of the image (aaaaaaaaaaaa) has other templates: /etc/once"
+
+
+@pytest.mark.parametrize("key", ["os", "release", "variant", "architecture"])
+@pytest.mark.parametrize("value", [["x"], {"a": "b"}, 1, True, None])
+def test_an_image_key_that_is_not_a_text_causes_no_traceback(newer, incus, key, value):
+    newer({"once.tpl": b"new"})
+    data = incus.data("GET /1.0/instances/c1")
+    data["expanded_config"][f"image.{key}"] = value
+    incus.put("GET /1.0/instances/c1", sync(data))
+    daemon = open_daemon(parse_address("incus:c1"))
+    assert isinstance(NewerImages(daemon).note(open_instance(daemon)), str)
+    daemon.close()
