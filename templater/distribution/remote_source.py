@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from difflib import get_close_matches
+from itertools import islice
 from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlunsplit
@@ -44,6 +45,8 @@ _ONLY_TLS = (
     "only TLS protects the metadata: templater can't check the fingerprint, which also covers files that were"
     " not fetched"
 )
+#: maximum number of aliases that are compared with an unknown alias
+_MOST_COMPARED = 10_000
 #: maximum length of a server's URL in a message
 _LONGEST = 200
 
@@ -264,7 +267,8 @@ def _find(stream: UrlStream, remote: str, alias: str) -> tuple[Image, str]:
         if named:
             return min(named, key=_preference), client
         known.update(dict.fromkeys(name for image in images for name in image.aliases))
-    near = [] if is_hash(alias) else get_close_matches(alias, known, n=3)
+    compared = () if is_hash(alias) else islice(known, _MOST_COMPARED)
+    near = get_close_matches(alias, compared, n=3)
     raise InputError(
         f"'{stream.base}' has no image '{printable(alias)}'",
         hint="did you mean " + " or ".join(f"'{remote}:{printable(name)}'" for name in near) + "?"

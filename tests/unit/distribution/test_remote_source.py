@@ -890,3 +890,14 @@ def test_a_long_content_type_is_refused_at_once():
     with pytest.raises(InputError, match="without a valid boundary"):
         image_api_client._boundary(kind)
     assert time.process_time() - begin < 1
+
+
+def test_the_suggestion_for_an_unknown_alias_compares_a_limited_number_of_aliases(server, monkeypatch):
+    compared = []
+    monkeypatch.setattr(remote_source, "_MOST_COMPARED", 3)
+    monkeypatch.setattr(
+        remote_source, "get_close_matches", lambda word, names, **_: compared.extend(names) or []
+    )
+    with pytest.raises(InputError, match="has no image 'bohth'"):
+        fetch("ours:bohth")
+    assert len(compared) == 3
