@@ -420,8 +420,12 @@ def test_the_mount_hook_never_writes_to_a_directory_where_nothing_is_mounted(
 
 def test_a_container_without_a_root_filesystem_is_refused_despite_a_mount_hook(bundle: Path) -> None:
     (bundle / "config").write_text("lxc.hook.mount = /usr/bin/python3 -c 'import templater' lxc\n")
-    with pytest.raises(RefusedError, match="no root filesystem of its own"):
+    with pytest.raises(
+        RefusedError,
+        match=r"^the container has no root filesystem of its own, and templater never writes to the host's$",
+    ) as caught:
         lxc.require_mount_hook("", str(bundle / "config"))
+    assert caught.value.hint == "remove the hook from the container's configuration, or set lxc.rootfs.path"
 
 
 # --- names
@@ -567,8 +571,9 @@ def test_the_hook_install_command_does_not_follow_a_link_of_another_user(tmp_pat
     (tmp_path / "lxc").mkdir()
     os.symlink(tmp_path / "root", tmp_path / "lxc/c1")
     os.lchown(tmp_path / "lxc/c1", 65534, 65534)
-    with pytest.raises(RefusedError, match="link of another user"):
+    with pytest.raises(RefusedError, match="link of another user") as caught:
         install.write(lxc.snippet("c1", [], str(tmp_path / "lxc")))
+    assert caught.value.hint == "run the command without --write, and add the lines by hand"
     assert (tmp_path / "root/config").read_text() == "secret\n"
 
 
@@ -765,7 +770,9 @@ def test_a_copy_is_refused_if_a_container_and_a_snapshot_both_have_the_source_na
     """LXC gives a restored snapshot's hook only the name, such as snap0."""
     for folder in ("victim/snaps/snap0", "snap0", "restored"):
         (tmp_path / folder).mkdir(parents=True)
-    with pytest.raises(InputError, match="several containers have that name"):
+    with pytest.raises(
+        InputError, match=r"^'restored' was made from 'snap0', but several containers have that name$"
+    ):
         lxc_copies.find_source(str(tmp_path / "restored"), "snap0")
 
 
@@ -802,7 +809,9 @@ def test_a_directory_is_refused_if_another_process_swapped_it_in_after_its_creat
     with DirectoryRootfs(str(bundle / "rootfs")) as rootfs:
         assert isinstance(rootfs.root, Root)
         session = ApplySession(rootfs, rootfs.root, durable=False)
-        with pytest.raises(RefusedError, match="another process replaced"):
+        with pytest.raises(
+            RefusedError, match=r"^another process replaced '/new' while templater was creating it$"
+        ):
             session.make_directory("/new")
         session.close()
     assert {
@@ -866,5 +875,9 @@ def test_a_hook_does_not_look_up_a_path_outside_the_allowed_directories(
 ) -> None:
     """It could be a mount of a dead server, on which the hook would hang."""
     monkeypatch.setattr(os.path, "realpath", lambda path: pytest.fail(f"looked up {path}"))
-    with pytest.raises(RefusedError, match="not below"):
+    with pytest.raises(RefusedError, match="not below") as caught:
         read_description("/net/evil.example/x", [str(tmp_path)])
+    assert (
+        caught.value.hint
+        == "move the file, or allow its directory in the hook line with --allow or --allow-instance"
+    )

@@ -133,8 +133,9 @@ def test_a_directory_below_one_that_others_can_write_is_refused(
     if is_refused:
         with pytest.raises(
             RefusedError, match=f"write to '{shared}', so '{place}' may belong to another user"
-        ):
+        ) as caught:
             require_unshared(place)
+        assert caught.value.hint == "let only its owner write to the directory, or give --source and --state"
 
 
 def test_a_directory_that_is_missing_or_behind_a_loop_is_no_shared_directory(tmp_path: Path) -> None:

@@ -143,8 +143,9 @@ def test_attack_61_the_names_of_members_outside_the_rootfs_have_a_total_size_lim
     names = [header(f"{number}/" + "x" * 200) for number in range(100)]
     made = image(tmp_path / "i.tar", *names)
     limits = DEFAULT._replace(held_bytes=10_000)
-    with pytest.raises(LimitError, match="names and attributes of more than 10000 bytes together"):
+    with pytest.raises(LimitError, match="names and attributes of more than 10000 bytes together") as caught:
         open_image(made, limits).read_to_end()
+    assert caught.value.hint == "if you trust the image, raise the limit: --limit names=…"
     open_image(made).read_to_end()
 
 
@@ -154,8 +155,9 @@ def test_attack_61_the_extended_attributes_of_directories_have_a_total_size_limi
     members = [part for each in directories(20) for part in (attribute, each)]
     limits = DEFAULT._replace(held_bytes=10_000)
     contents = open_contents(image(tmp_path / "i.tar", *members), limits=limits)
-    with pytest.raises(LimitError, match="names and attributes"):
+    with pytest.raises(LimitError, match="names and attributes") as caught:
         unpack(contents, contents.parts(), str(tmp_path / "c1"), policy=Policy(owners=False))
+    assert caught.value.hint == "if you trust the image, raise the limit: --limit names=…"
     assert not (tmp_path / "c1").exists()
 
 
@@ -165,8 +167,9 @@ def test_directories_that_an_archive_does_not_list_count_as_used_disk_blocks(tmp
     (tmp_path / "i.tar.gz").write_bytes(gzip.compress((tmp_path / "i.tar").read_bytes()))
     limits = DEFAULT._replace(ratio_from=1 << 20)
     contents = open_contents(str(tmp_path / "i.tar.gz"), limits=limits)
-    with pytest.raises(LimitError, match="would use more than 200 times its size on disk"):
+    with pytest.raises(LimitError, match="would use more than 200 times its size on disk") as caught:
         unpack(contents, contents.parts(), str(tmp_path / "c1"), policy=Policy(owners=False))
+    assert caught.value.hint == "if you trust the image, raise the limit: --limit ratio=…"
 
 
 @pytest.mark.parametrize("kind", [tarfile.DIRTYPE, tarfile.REGTYPE, tarfile.SYMTYPE])
@@ -269,8 +272,9 @@ def test_the_limit_on_member_names_counts_the_memory_that_they_use(tmp_path: Pat
     ]
     path = image(tmp_path / "image", *names)
     limits = DEFAULT._replace(held_bytes=200 * 390 * 2)
-    with pytest.raises(LimitError, match="names and attributes"):
+    with pytest.raises(LimitError, match="names and attributes") as caught:
         list_names(path, limits)
+    assert caught.value.hint == "if you trust the image, raise the limit: --limit names=…"
     assert list_names(path, DEFAULT) == 201
 
 
@@ -278,8 +282,9 @@ def test_a_decompressor_window_of_more_than_128_mib_is_refused(tmp_path: Path) -
     """With a window of 512 MiB, an image of 3 MB took 550 MB."""
     packed = lzma.compress(bytes(1000), filters=[{"id": lzma.FILTER_LZMA2, "dict_size": 192 << 20}])
     (tmp_path / "image").write_bytes(packed)
-    with pytest.raises(LimitError, match="128 MiB to decompress"):
+    with pytest.raises(LimitError, match="128 MiB to decompress") as caught:
         open_archive(str(tmp_path / "image"))
+    assert caught.value.hint == "pack it again with a smaller dictionary or window"
 
 
 def list_names(path: str, limits: Limits) -> int:

@@ -2,12 +2,14 @@
 
 import json
 import os
+import re
 import stat
 import time
 from pathlib import Path
 
 import pytest
 
+from templater import __version__
 from templater.rendering import explain
 from templater.web import report as report_module
 from tests.web_pages import PAYLOADS, an_image, assert_safe, dumped, hostile_image, is_owned, parsed, text_of
@@ -435,3 +437,34 @@ def test_the_html_report_of_the_check_command_shows_the_build_for_the_instance_t
     text = (tmp_path / "r.html").read_text()
     assert f"/etc/of-{built}" in text
     assert f"/etc/of-{other}" not in text
+
+
+#: reports whose texts are recorded: small images that need each part of a page
+RECORDED = {
+    "failures": COMMANDS["failures"],
+    "other configuration": COMMANDS["other configuration"],
+    "check": COMMANDS["check"],
+    "rootfs": ("diff", SAMPLES / "permissions", SAMPLES / "permissions" / "rootfs", "-t", "create,start"),
+    "machine": ("preview", SAMPLES / "rocky-vm", "--vm"),
+}
+
+
+def words_of(page: str) -> str:
+    """Return the texts of a page and of its attributes for readers, one in each line."""
+    body = re.sub(r"(?s)<(style|script)\b.*?</\1>", "", page)
+    body = re.sub(r'<[^>]*? (?:title|aria-label|content|placeholder)="([^"]*)"[^>]*>', r"\n[\1]\n", body)
+    lines = [" ".join(line.split()) for line in re.sub(r"<[^>]*>", "\n", body).splitlines()]
+    return "".join(f"{line}\n" for line in lines if line)
+
+
+@pytest.mark.parametrize("name", RECORDED)
+def test_the_words_of_a_report_are_the_recorded_ones(name, page, update):
+    recorded = Path(__file__).with_name("reports") / f"{name.replace(' ', '-')}.txt"
+    text = re.sub(r"sha256-[\w+/=]+", "HASH", words_of(page(*RECORDED[name])[1])).replace(
+        str(ROOT), "/home/user"
+    )
+    text = text.replace(f"templater {__version__}", "templater VERSION")
+    if update:
+        recorded.parent.mkdir(exist_ok=True)
+        recorded.write_text(text)
+    assert text == recorded.read_text()

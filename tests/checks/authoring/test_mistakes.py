@@ -655,3 +655,16 @@ def test_a_finding_has_an_exact_position_only_if_its_text_occurs_exactly_once():
     assert _only("one", whole) is None
     assert _only("four", whole) is None
     assert _only("three", source.span(0, 12)) is None
+
+
+@pytest.mark.parametrize(
+    ("template", "found"),
+    [
+        ("{{ properties.a }}", True),
+        ("{{ properties.a }}{% for key in properties %}{{ key }}{% endfor %}", False),
+        ("{{ properties.a }}{{ properties[trigger] }}", False),
+    ],
+)
+def test_a_property_counts_as_read_if_the_template_may_read_every_property(template, found):
+    image = rule("when: [create], template: t, properties: {a: x, othr: y}", t=template + "\n")
+    assert ("unread-property" in {check for _, check, _ in findings(image)}) == found

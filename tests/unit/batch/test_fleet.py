@@ -175,7 +175,9 @@ def test_every_instance_listed_before_an_invalid_instance_has_a_result():
     instances[97]["config"] = instances[97]["expanded_config"] = [1]
     found = fleet_of().results(stream_instances(io.BytesIO(json.dumps(instances).encode()).read, "all.json"))
     names = []
-    with pytest.raises(TemplaterError, match="97"):
+    with pytest.raises(
+        TemplaterError, match=r"^all\.json\[97\]:1:1: config: must be a mapping of keys, not a list$"
+    ):
         names.extend(result.name for result in found)
     assert names == [f"web{number}" for number in range(97)]
 
@@ -316,8 +318,12 @@ def test_an_instance_name_with_a_slash_selects_no_root_filesystem(tmp_path):
     (tmp_path / "outside" / "rootfs").mkdir(parents=True)
     data = json.dumps([an_instance(0, name="../outside")]).encode()
     pattern = str(tmp_path / "inside" / "{name}" / "rootfs")
-    with pytest.raises(TemplaterError, match="invalid instance name"):
+    with pytest.raises(
+        TemplaterError,
+        match=r"^invalid instance name '\.\./outside': a name can't be '\.' or '\.\.', or contain '/'$",
+    ) as caught:
         results(data, pattern=pattern, show="patch")
+    assert caught.value.hint == "for example: web1"
     (result,) = fleet_of(pattern=pattern, show="patch").results([Instance("../outside")])
     assert (result.code, result.text, result.skipped) == (3, "", "unreadable")
 

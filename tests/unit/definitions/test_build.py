@@ -126,14 +126,24 @@ def test_a_file_outside_the_root_filesystem_is_not_read(tmp_path):
     (tmp_path / "secret").write_text("secret\n")
     (tmp_path / "root/etc").mkdir(parents=True)
     (tmp_path / "root/etc/hosts").symlink_to("../../secret")
-    with pytest.raises(TemplaterError, match="dangling symlink"):
+    with pytest.raises(
+        TemplaterError,
+        match=r"^d\.yaml:3:28: '/etc/hosts' is a dangling symlink in the root filesystem, so the build fails$",
+    ):
         files("{generator: hosts, path: /etc/hosts}", rootfs=str(tmp_path / "root"))
-    with pytest.raises(TemplaterError, match="leaves the root filesystem"):
+    with pytest.raises(
+        TemplaterError,
+        match=r"^d\.yaml:3:28: target path '\.\./secret' leaves the root filesystem by '\.\.'$",
+    ) as caught:
         files("{generator: hosts, path: ../secret}", rootfs=str(tmp_path / "root"))
+    assert caught.value.hint == "write the path as an absolute path inside the container"
 
 
 def test_the_incus_agent_generator_requires_an_init_in_the_given_root_filesystem(tmp_path):
-    with pytest.raises(InputError, match="'/sbin/init'"):
+    with pytest.raises(
+        InputError,
+        match=r"^d\.yaml:3:15: the agent needs '/sbin/init', which the root filesystem lacks, so the build fails$",
+    ):
         files("{generator: incus-agent}", rootfs=str(tmp_path))
     assert paths(files("{generator: incus-agent}")) == []
 
@@ -185,8 +195,15 @@ def test_a_field_that_pongo_cannot_render_stays_unchanged_and_causes_a_note():
 
 
 def test_a_definition_field_that_refers_to_itself_is_an_error():
-    with pytest.raises(TemplaterError, match="rendered 20 times"):
+    with pytest.raises(
+        TemplaterError,
+        match=r"^d\.yaml:1:33: image\.name can't be rendered, so the build fails: the text still contains '\{\{' or '\{%' after it was rendered 20 times$",
+    ) as caught:
         built("image: {distribution: a, name: '{{ source.url }}'}\nsource: {url: '{{ source.url }}'}")
+    assert (
+        caught.value.hint
+        == "the text, or a field that it prints, refers to itself: distrobuilder never finishes this build"
+    )
 
 
 def test_rendering_a_definition_field_that_becomes_too_large_stops_early():
@@ -219,7 +236,7 @@ def test_a_definition_template_cannot_read_files_of_the_build_host(tmp_path):
 
 def test_the_number_of_file_entries_in_a_definition_is_limited():
     files(*["{generator: fstab}"] * MAX_ENTRIES)
-    with pytest.raises(LimitError, match="entries"):
+    with pytest.raises(LimitError, match=r"^d\.yaml:1003:3: more than 1000 entries in 'files'$"):
         files(*["{generator: fstab}"] * (MAX_ENTRIES + 1))
 
 
@@ -283,5 +300,6 @@ def test_an_unknown_template_of_a_build_has_no_entry():
 
 
 def test_the_option_rootfs_image_is_refused_for_a_definition():
-    with pytest.raises(UsageError, match="no root filesystem"):
+    with pytest.raises(UsageError, match=r"^a definition contains no root filesystem$") as caught:
         files(rootfs="image")
+    assert caught.value.hint == "give --rootfs DIR or --rootfs none"

@@ -5,9 +5,12 @@ import time
 import pytest
 
 from templater.definitions import variants
+from templater.definitions.architectures import architectures_named
 from templater.definitions.choice import Choice
+from templater.definitions.definition_yaml import read_definition
 from templater.definitions.variants import in_time
 from templater.model.errors import LimitError
+from templater.model.source import Source
 
 CHOICES = [Choice((f"image.variant=v{number}",)) for number in range(3)]
 
@@ -27,3 +30,11 @@ def test_the_time_limit_error_says_how_many_builds_were_read(monkeypatch):
 @pytest.mark.parametrize("seconds", [None, 0.01, 1000])
 def test_every_build_is_read_within_the_time_limit(seconds):
     assert list(in_time(CHOICES, seconds)) == CHOICES
+
+
+def test_an_architecture_is_found_by_the_name_that_the_definition_gives_it():
+    text = "image: {distribution: debian}\nmappings: {architectures: {x86_64: foo, aarch64: bar}}\n"
+    definition = read_definition(Source("d.yaml", text))
+    assert architectures_named(definition, "foo") == "x86_64"
+    assert architectures_named(definition, "bar") == "aarch64"
+    assert architectures_named(definition, "baz") == ""

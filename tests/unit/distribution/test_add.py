@@ -121,10 +121,22 @@ def test_adding_the_same_image_again_restores_a_lost_file(tree, tmp_path):
 def test_a_different_image_for_an_existing_version_is_refused(tree, tmp_path):
     add(tree, *wrapped(split_image(tmp_path / "a")))
     before = files(tree)
-    with pytest.raises(RefusedError, match="already has another image"):
+    with pytest.raises(
+        RefusedError,
+        match=r"^'tiny:1:amd64:default' version '20260101_0000' already has another image, whose 'squashfs' differs$",
+    ) as caught:
         add(tree, *wrapped(split_image(tmp_path / "b", root=SQUASHFS + b"x")))
-    with pytest.raises(RefusedError, match="already has another image"):
+    assert (
+        caught.value.hint == "build the image again with a new creation_date, or remove the old version first"
+    )
+    with pytest.raises(
+        RefusedError,
+        match=r"^'tiny:1:amd64:default' version '20260101_0000' already has another image, whose 'incus\.tar\.xz' differs$",
+    ) as caught:
         add(tree, unified_image(tmp_path / "c"))
+    assert (
+        caught.value.hint == "build the image again with a new creation_date, or remove the old version first"
+    )
     assert files(tree) == before
 
 
@@ -134,8 +146,13 @@ def test_adding_an_image_that_is_already_in_another_product_is_refused(tree, tmp
     document = json.loads(tree.read(IMAGES_PATH))
     document["products"]["other"] = document["products"].pop("tiny:1:amd64:default")
     Path(tree.path, IMAGES_PATH).write_text(json.dumps(document))
-    with pytest.raises(RefusedError, match="the tree already has this image: 'other'"):
+    with pytest.raises(
+        RefusedError, match=r"^the tree already has this image: 'other', version '20260101_0000'$"
+    ) as caught:
         add(tree, meta, [root])
+    assert (
+        caught.value.hint == "remove the existing image: clients can't download an image that is listed twice"
+    )
 
 
 @pytest.mark.parametrize("zone", ["UTC", "Asia/Tokyo", "America/Los_Angeles"])
@@ -240,30 +257,36 @@ def test_an_image_that_no_client_would_list_is_refused(tree, tmp_path, fields, s
 
 def test_a_disk_with_a_backing_file_is_refused(tree, tmp_path):
     disk = QCOW2[:8] + (512).to_bytes(8, "big") + QCOW2[16:]
-    with pytest.raises(RefusedError, match="backing file"):
+    with pytest.raises(RefusedError, match="backing file") as caught:
         add(tree, *wrapped(split_image(tmp_path / "a", root=disk)))
+    assert caught.value.hint == "convert the disk first: qemu-img convert -O qcow2"
 
 
 def test_a_disk_with_an_external_data_file_is_refused(tree, tmp_path):
     disk = bytearray(QCOW2)
     disk[7], disk[79] = 3, 4
-    with pytest.raises(RefusedError, match="external data file"):
+    with pytest.raises(RefusedError, match="external data file") as caught:
         add(tree, *wrapped(split_image(tmp_path / "a", root=bytes(disk))))
+    assert caught.value.hint == "convert the disk first: qemu-img convert -O qcow2"
 
 
 def test_root_filesystems_of_an_unknown_kind_or_two_of_one_kind_are_refused(tree, tmp_path):
     meta, root = split_image(tmp_path / "a")
     _, text = split_image(tmp_path / "b", root=b"hello\n")
-    with pytest.raises(InputError, match="is a text file"):
+    with pytest.raises(InputError, match="is a text file") as caught:
         add(tree, meta, [text])
+    assert caught.value.hint == "a root filesystem is a squashfs file, a tarball or a qcow2 disk"
     with pytest.raises(UsageError, match="second root filesystem"):
         add(tree, meta, [root, root])
-    with pytest.raises(UsageError, match="without a root filesystem"):
+    with pytest.raises(UsageError, match="without a root filesystem") as caught:
         add(tree, meta)
-    with pytest.raises(UsageError, match="already contains a root filesystem"):
+    assert caught.value.hint == "give both files: the metadata tarball, then the root filesystem"
+    with pytest.raises(UsageError, match="already contains a root filesystem") as caught:
         add(tree, unified_image(tmp_path / "c"), [root])
-    with pytest.raises(UsageError, match="unified virtual machine image"):
+    assert caught.value.hint == "give only the image"
+    with pytest.raises(UsageError, match="unified virtual machine image") as caught:
         add(tree, unified_image(tmp_path / "d", rootfs="rootfs.img"))
+    assert caught.value.hint == "add --split to store the image as metadata and disk"
 
 
 def test_a_damaged_file_with_the_name_of_an_added_file_is_never_overwritten(tree, tmp_path):
@@ -271,8 +294,9 @@ def test_a_damaged_file_with_the_name_of_an_added_file_is_never_overwritten(tree
     os.makedirs(os.path.join(tree.path, "images"))
     place = Path(tree.path, f"images/{sha256(SQUASHFS)}.squashfs")
     place.write_bytes(b"damaged")
-    with pytest.raises(RefusedError, match="does not match its name"):
+    with pytest.raises(RefusedError, match="does not match its name") as caught:
         add(tree, meta, [root])
+    assert caught.value.hint == "delete the file and run the command again"
     assert place.read_bytes() == b"damaged"
     assert not os.path.exists(os.path.join(tree.path, INDEX_PATH))
 
@@ -342,8 +366,9 @@ def test_a_sparse_disk_with_a_huge_unpacked_size_is_refused(tree, tmp_path):
     disk = pax({**records, "GNU.sparse.name": b"rootfs.img"}) + file("d", padded(b"1\n0\n512\n") + QCOW2)
     path = image(tmp_path / "i.tar", disk, metadata=metadata_yaml())
     limits = DEFAULT._replace(ratio_from=1 << 20, ratio=100)
-    with pytest.raises(LimitError, match=f"'rootfs.img' has {8 << 20} bytes including its holes"):
+    with pytest.raises(LimitError, match=f"'rootfs.img' has {8 << 20} bytes including its holes") as caught:
         add(tree, path, split=True, limits=limits)
+    assert caught.value.hint == "if you trust the image, raise the limit: --limit ratio=…"
     assert not os.path.exists(tree.path)
     add(tree, path, split=True, limits=limits._replace(ratio=1000))
     assert len(tree.read(items(tree)["disk-kvm.img"]["path"])) == 8 << 20

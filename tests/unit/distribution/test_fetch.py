@@ -426,8 +426,9 @@ def test_connections_are_closed_with_their_stream_and_after_errors(server, monke
     with stream.pieces(INDEX) as pieces:
         next(pieces)
     monkeypatch.setenv("SSL_CERT_FILE", "/dev/null")
-    with pytest.raises(InputError, match="not trusted"):
+    with pytest.raises(InputError, match="not trusted") as caught:
         UrlStream(server.url).read(INDEX)
+    assert caught.value.hint == "set SSL_CERT_FILE to a file of certificates to trust"
     del stream, pieces
     assert [each.fileno() for each in opened] == [-1] * 3
 
@@ -540,7 +541,7 @@ def test_the_requests_of_a_stream_are_limited_by_their_cost(server, monkeypatch,
     server.fault = fault
     stream = UrlStream(server.url)
     files = 0
-    with pytest.raises(LimitError, match="the stream needs more than 60 requests"):
+    with pytest.raises(LimitError, match=r"^the stream needs more than 60 requests$"):
         while True:
             stream.size(INDEX)
             files += 1
@@ -550,6 +551,6 @@ def test_the_requests_of_a_stream_are_limited_by_their_cost(server, monkeypatch,
 
 def test_verify_ends_at_the_limit_on_requests(server, monkeypatch):
     monkeypatch.setattr(fetch, "MOST_REQUESTS", 12)
-    with pytest.raises(LimitError, match="the stream needs more than 12 requests"):
+    with pytest.raises(LimitError, match=r"^the stream needs more than 12 requests$"):
         verify(UrlStream(server.url), metadata_only=True)
     assert 5 <= len(server.requests) <= 7

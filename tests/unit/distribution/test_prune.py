@@ -180,8 +180,9 @@ def test_a_product_without_versions_is_removed(tree):
 
 
 def test_prune_refuses_a_folder_that_is_not_a_tree_and_creates_no_file(tmp_path):
-    with pytest.raises(InputError, match="not a simplestreams tree"):
+    with pytest.raises(InputError, match="not a simplestreams tree") as caught:
         prune(Tree(str(tmp_path)), keep=1)
+    assert caught.value.hint == "'streams/v1/index.json' is missing; `templater streams add` creates a tree"
     assert not list(tmp_path.iterdir())
 
 

@@ -73,7 +73,9 @@ def test_podman_runs_the_hook_only_for_templater_annotations(tmp_path):
 
 
 def test_the_hook_file_for_podman_accepts_no_container_name():
-    with pytest.raises(UsageError, match="unexpected name 'web1'"):
+    with pytest.raises(
+        UsageError, match=r"^unexpected name 'web1': the file for podman is the same for all containers$"
+    ):
         podman.snippet("web1", [], "")
 
 

@@ -144,8 +144,12 @@ def test_attack_63_the_error_names_the_detected_kind_of_file(tmp_path, head, kin
 
 def test_attack_63_the_error_names_the_kind_of_a_compressed_file(tmp_path):
     (tmp_path / "x").write_bytes(b"hsqs" + bytes(600))
-    with pytest.raises(InputError, match="the decompressed file is a squashfs file"):
+    with pytest.raises(InputError, match="the decompressed file is a squashfs file") as caught:
         open_image(compressed(tmp_path / "x", "xz"))
+    assert (
+        caught.value.hint
+        == "this may be the root filesystem of a split image; pass the image's metadata tarball instead"
+    )
 
 
 @pytest.mark.parametrize("how", COMPRESSORS)
@@ -168,8 +172,9 @@ def test_an_archive_without_an_end_mark_gives_an_error(tmp_path):
     path.write_bytes(path.read_bytes()[:2048])
     image = open_image(path)
     assert image.read_templates(["a"])["a"].data == b"A"
-    with pytest.raises(InputError, match="cut short: the data ends before the end mark"):
+    with pytest.raises(InputError, match="cut short: the data ends before the end mark") as caught:
         image.read_templates(["b"])
+    assert caught.value.hint == "copy or download it again"
 
 
 @pytest.mark.parametrize("how", list(COMPRESSORS)[1:])
@@ -195,8 +200,9 @@ def test_the_error_names_the_archive_directory_that_contains_metadata_yaml(tmp_p
 
 def test_the_error_recognises_the_root_filesystem_of_a_split_image(tmp_path):
     path = tarball(tmp_path / "i.tar", [("etc", None), ("etc/hostname", "x")])
-    with pytest.raises(InputError, match="looks like a root filesystem"):
+    with pytest.raises(InputError, match="looks like a root filesystem") as caught:
         open_image(path).read_metadata()
+    assert caught.value.hint == "for a split image, give the metadata tarball first"
 
 
 @pytest.mark.parametrize("name", ["../x", "/etc/shadow", "a/b", ".", "..", "", "x\0y", "n" * 256])
@@ -361,8 +367,9 @@ def test_attack_61_a_huge_extended_header_is_refused_before_it_is_read(tmp_path,
 
 def test_attack_61_too_many_extended_headers_are_refused(tmp_path):
     (tmp_path / "i.tar").write_bytes((raw_header("x", 2, b"L") + b"a".ljust(512, b"\0")) * 5000)
-    with pytest.raises(RefusedError, match="two extended headers that set the same field"):
+    with pytest.raises(RefusedError, match="two extended headers that set the same field") as caught:
         open_image(tmp_path / "i.tar").read_metadata()
+    assert caught.value.hint == "pack the image again"
 
 
 def test_attack_61_a_negative_size_is_an_error(tmp_path):
@@ -373,20 +380,22 @@ def test_attack_61_a_negative_size_is_an_error(tmp_path):
 
 def test_attack_61_a_member_size_beyond_the_end_of_the_archive_is_an_error(tmp_path):
     (tmp_path / "i.tar").write_bytes(raw_header("rootfs/x", 1 << 63, b"0") + bytes(10_000))
-    with pytest.raises(InputError, match=r"cut short"):
+    with pytest.raises(InputError, match=r"cut short") as caught:
         open_image(tmp_path / "i.tar").read_metadata()
+    assert caught.value.hint == "copy or download it again"
 
 
 def test_attack_61_too_many_members_are_refused(tmp_path):
     path = tarball(tmp_path / "i.tar", [(f"rootfs/{n}", "") for n in range(60)])
-    with pytest.raises(LimitError, match="more than 50 members"):
+    with pytest.raises(LimitError, match="more than 50 members") as caught:
         open_image(path, Limits(members=50)).read_metadata()
+    assert caught.value.hint == "if you trust the image, raise the limit: --limit members=…"
 
 
 def test_attack_61_large_files_in_a_root_filesystem_are_not_read(tmp_path):
     members = [("templates/big", bytes(2000)), ("metadata.yaml", "#" * 2000)]
     image = open_image(tarball(tmp_path / "i.tar", members), Limits(template_bytes=1000, metadata_bytes=1000))
-    with pytest.raises(LimitError, match=r"metadata\.yaml"):
+    with pytest.raises(LimitError, match=r"^'metadata\.yaml' has 2000 bytes, more than the limit of 1000$"):
         image.read_metadata()
     image = open_image(tarball(tmp_path / "i.tar", members), Limits(template_bytes=1000))
     assert isinstance(image.read_templates(["big"])["big"].error, LimitError)
@@ -454,7 +463,7 @@ def test_a_fifo_as_image_is_refused_without_blocking(tmp_path):
 
 
 def test_the_error_about_a_missing_image_names_the_image(tmp_path):
-    with pytest.raises(InputError, match=r"'nope\.tar' can't be opened: no such file"):
+    with pytest.raises(InputError, match=r"^'nope\.tar' can't be opened: no such file or directory$"):
         open_image("nope.tar")
 
 

@@ -87,8 +87,11 @@ def test_publishing_detects_a_running_container_by_its_processes(container):
     try:
         assert process.stdout.readline() == b"up\n"
         assert running(str(container)) == process.pid
-        with pytest.raises(RefusedError, match=rf"is running \(process {process.pid}\)"):
+        with pytest.raises(RefusedError, match=rf"is running \(process {process.pid}\)") as caught:
             refuse_running(str(container))
+        assert (
+            caught.value.hint == "stop the container, or add --force and risk incomplete files in the image"
+        )
     finally:
         process.kill()
         process.wait()

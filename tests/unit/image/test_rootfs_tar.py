@@ -46,10 +46,10 @@ def test_equal_files_and_source_dates_give_equal_tar_files(monkeypatch):
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
     assert data("/a") != plain
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "yesterday")
-    with pytest.raises(InputError, match="SOURCE_DATE_EPOCH"):
+    with pytest.raises(InputError, match=r"^SOURCE_DATE_EPOCH is 'yesterday', not a number of seconds$"):
         data("/a")
 
 
 def test_saving_a_plan_as_a_tar_refuses_a_socket():
-    with pytest.raises(WriteError, match="socket"):
+    with pytest.raises(WriteError, match=r"^'/run/s' is a socket, which a tar archive can't contain$"):
         packed(MemoryRootfs({"/run/s": Entry(SOCKET)}))

@@ -56,8 +56,9 @@ def test_a_newline_in_a_recorded_value_does_not_add_a_line_to_the_state_file(tmp
 def test_the_error_of_a_second_process_names_the_process_that_holds_the_lock(tmp_path):
     with StateDirectory(str(tmp_path)) as first, StateDirectory(str(tmp_path)) as second:
         first.lock("hook for c1")
-        with pytest.raises(BusyError, match=f"pid {os.getpid()}: hook for c1"):
+        with pytest.raises(BusyError, match=f"pid {os.getpid()}: hook for c1") as caught:
             second.lock("me", 0.05)
+        assert caught.value.hint == "wait until that process ends, or end it"
         first.unlock()
         second.lock("me", 0.05)
 
@@ -116,9 +117,10 @@ def test_a_command_that_opens_the_instance_record_for_writing_locks_it(tmp_path)
         opened_record(str(tmp_path)),
         opened_record(str(tmp_path), lock="apply"),
         StateDirectory(str(tmp_path)) as other,
-        pytest.raises(BusyError, match=f"pid {os.getpid()}: apply"),
+        pytest.raises(BusyError, match=f"pid {os.getpid()}: apply") as caught,
     ):
         other.lock("me", 0.05)
+    assert caught.value.hint == "wait until that process ends, or end it"
     with opened_record("") as record:
         assert record is None
 
@@ -173,8 +175,12 @@ def test_the_error_about_a_directory_without_metadata_gives_a_hint(tmp_path):
 
 
 def test_a_trigger_cannot_be_recorded_in_a_folder_without_an_image(tmp_path):
-    with pytest.raises(InputError, match=r"metadata\.yaml"):
+    with pytest.raises(InputError, match=r"metadata\.yaml") as caught:
         record(str(tmp_path), "copy")
+    assert (
+        caught.value.hint
+        == "give an image directory, or make an instance directory with templater unpack IMAGE DIR"
+    )
     assert list(tmp_path.iterdir()) == []
 
 

@@ -87,8 +87,9 @@ def test_the_error_for_an_unreachable_target_gives_the_reason(
 )
 def test_a_link_in_a_world_writable_directory_is_refused_even_if_root_owns_it(entry: Entry) -> None:
     tree = {"/tmp": Entry(DIRECTORY, 0o1777, uid=3), "/tmp/a": entry, "/b": Entry(FILE, uid=3)}
-    with pytest.raises(RefusedError, match="'/tmp/a' is a symlink that a user may have created"):
+    with pytest.raises(RefusedError, match="'/tmp/a' is a symlink that a user may have created") as caught:
         raise resolve(MemoryRootfs(tree), "/tmp/a").error or AssertionError
+    assert caught.value.hint == "remove the link, or use the path of its target in the rule"
 
 
 def test_a_plain_file_resolves_to_itself() -> None:

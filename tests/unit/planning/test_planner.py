@@ -1,13 +1,24 @@
 """Plans: decisions, collisions, passes, and the files to write."""
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from templater.image.open import open_image
-from templater.model.entry import BLOCK_DEVICE, CHAR_DEVICE, DIRECTORY, FIFO, FILE, SOCKET, SYMLINK, Entry
+from templater.model.entry import (
+    BLOCK_DEVICE,
+    CHAR_DEVICE,
+    DIRECTORY,
+    FIFO,
+    FILE,
+    SOCKET,
+    SYMLINK,
+    Entry,
+    TemplateFile,
+)
 from templater.model.errors import (
     MetadataError,
     RefusedError,
@@ -34,7 +45,7 @@ from templater.planning.decisions import (
     decide,
     plan_of,
 )
-from templater.planning.planner import plan
+from templater.planning.planner import plan, read_templates
 from templater.rendering.render import Rendering
 from templater.rootfs.directory import DirectoryRootfs
 from templater.rootfs.memory import MemoryRootfs
@@ -336,8 +347,9 @@ def test_the_plan_function_accepts_a_host_name(tmp_path: Path) -> None:
 
 def test_the_plan_function_refuses_an_instance_name(tmp_path: Path) -> None:
     (tmp_path / "metadata.yaml").write_text("templates: {}\n")
-    with pytest.raises(UsageError, match="instance='web1' is not an instance"):
+    with pytest.raises(UsageError, match=r"^instance='web1' is not an instance$") as caught:
         plan(open_image(tmp_path), "web1")  # type: ignore[arg-type]
+    assert caught.value.hint == "for example: templater.read_instance(file)"
 
 
 def test_the_plan_function_accepts_a_list_of_triggers(tmp_path: Path) -> None:
@@ -413,3 +425,24 @@ def test_a_plan_compares_existing_files_up_to_a_total_size(monkeypatch: pytest.M
     rootfs = MemoryRootfs({"/a": "abcde", "/b": "fghi", "/c": "jkl"})
     changes = decide([rendering(rule(path)) for path in ("/a", "/b", "/c")], rootfs)
     assert [change.before for change in changes] == [b"abcde", None, b"jkl"]
+
+
+def test_the_template_behind_a_link_is_read_too() -> None:
+    """Some hosts follow a template that is a link to another template of the image."""
+
+    files = {
+        "a": TemplateFile(link("../templates/b")), "b": TemplateFile(link("c")), "c": TemplateFile(Entry(FILE), b"x"),
+        "d": TemplateFile(link("../templates/..")), "e": TemplateFile(link("f/g")),
+    }  # fmt: skip
+    asked: list[set[str]] = []
+
+    class Linked:
+        name = "image"
+
+        def read_templates(self, names: "Iterable[str]") -> "dict[str, TemplateFile]":
+            asked.append(set(names))
+            return {name: files[name] for name in names}
+
+    rules = tuple(rule(f"/{name}", name) for name in ("a", "d", "e"))
+    assert set(read_templates(Linked(), Metadata(rules=rules))) == {"a", "b", "c", "d", "e"}  # type: ignore[arg-type]
+    assert asked == [{"a", "d", "e"}, {"b"}, {"c"}]

@@ -203,7 +203,7 @@ def test_v4_prints_the_error_of_a_macro_as_text():
 
 def test_an_error_has_no_position_if_the_template_source_is_not_available():
     template = pongo2.compile("{{ instance.name.x }}")
-    with pytest.raises(RenderError, match="can't access") as raised:
+    with pytest.raises(RenderError, match=r"^can't access a field by name on type string$") as raised:
         compiled_template.run(template.code, CONTEXT)
     assert raised.value.span is None
 
@@ -298,5 +298,5 @@ def test_a_lone_surrogate_in_a_template_is_an_input_error(text):
 
 @pytest.mark.parametrize("text", ["{{ x }}", "{{ x|upper }}", "{% for c in x %}{{ c }}{% endfor %}"])
 def test_a_lone_surrogate_in_the_context_is_an_input_error(text):
-    with pytest.raises(InputError, match="half of a surrogate pair"):
+    with pytest.raises(InputError, match=r"^a value of the context contains half of a surrogate pair$"):
         pongo2.compile(text).render({"x": "\ud800"})

@@ -187,13 +187,13 @@ def test_cached_code_renders_without_template_files() -> None:
 
 def test_rendering_too_many_files_gives_a_limit_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("templater.rendering.render.MAX_RENDERINGS", 2)
-    with pytest.raises(LimitError, match="more than 2 files"):
+    with pytest.raises(LimitError, match=r"^more than 2 files to render$"):
         rendered(*(rule(f"/{number}") for number in range(3)), a_tpl=file("x"))
 
 
 def test_rendering_too_much_text_in_total_gives_a_limit_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("templater.rendering.render.MAX_TOTAL", 5)
-    with pytest.raises(LimitError, match="in total"):
+    with pytest.raises(LimitError, match=r"^the rendered files are larger than 0 MiB in total$"):
         rendered(rule("/a"), rule("/b"), a_tpl=file("xxx"))
 
 

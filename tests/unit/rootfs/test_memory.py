@@ -85,6 +85,6 @@ def test_writing_a_file_in_memory_can_create_its_missing_parents():
 )
 def test_changing_the_attributes_of_a_missing_path_in_memory_is_refused(change) -> None:
     rootfs = MemoryRootfs({"/etc/a": "text"})
-    with pytest.raises(WriteError, match="does not exist"):
+    with pytest.raises(WriteError, match=r"^'/etc/b' does not exist$"):
         change(rootfs)
     assert rootfs.entry("/etc/b") is None

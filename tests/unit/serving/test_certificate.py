@@ -72,8 +72,9 @@ def test_an_invalid_certificate_file_gives_one_error(tmp_path):
     path = own_certificate("127.0.0.1")
     with open(path, "w") as file:
         file.write("damaged")
-    with pytest.raises(InputError, match="no valid certificate"):
+    with pytest.raises(InputError, match="no valid certificate") as caught:
         own_certificate("127.0.0.1")
+    assert caught.value.hint == "delete the file"
 
 
 def test_a_private_key_with_a_password_gives_one_error_and_no_prompt(tmp_path):
@@ -89,5 +90,6 @@ def test_a_private_key_with_a_password_gives_one_error_and_no_prompt(tmp_path):
 def test_a_certificate_directory_that_other_users_can_write_is_refused(tmp_path):
     (tmp_path / "templater/serve").mkdir(parents=True)
     os.chmod(tmp_path / "templater/serve", 0o777)
-    with pytest.raises(RefusedError, match="another user can write"):
+    with pytest.raises(RefusedError, match="another user can write") as caught:
         own_certificate("127.0.0.1")
+    assert caught.value.hint == "set XDG_DATA_HOME to another directory"

@@ -253,13 +253,14 @@ def test_image_files_get_the_same_aliases_as_from_the_streams_add_command(tmp_pa
 def test_additional_aliases_require_exactly_one_served_image(tmp_path, messages):
     listing = FilesSource([unified_image(tmp_path)], ["mine"], messages.append).load()
     assert set(listing.aliases) == {"mine", "tiny/1", "tiny/1/default"}
-    with pytest.raises(UsageError, match="--alias needs exactly one image"):
+    with pytest.raises(UsageError, match=r"^--alias needs exactly one image$"):
         FilesSource([unified_image(tmp_path / "x")] * 2, ["mine"], messages.append)
 
 
 def test_the_metadata_of_a_split_image_needs_a_second_file(tmp_path, messages):
-    with pytest.raises(UsageError, match="without a root filesystem"):
+    with pytest.raises(UsageError, match="without a root filesystem") as caught:
         FilesSource(split_image(tmp_path)[:1], [], messages.append)
+    assert caught.value.hint == "give both files: the metadata tarball, then the root filesystem"
     with pytest.raises(InputError):
         FilesSource(split_image(tmp_path)[1:], [], messages.append)
 

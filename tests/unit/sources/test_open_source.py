@@ -153,8 +153,9 @@ def test_an_archive_with_a_backup_and_an_image_is_refused(tmp_path):
     path = repacked("pending_copy", tmp_path / "b.tar", lambda name, data: data)
     with tarfile.open(path, "a") as tar:
         tar.addfile(tarfile.TarInfo("metadata.yaml"))
-    with pytest.raises(RefusedError, match="contains a backup and an image"):
+    with pytest.raises(RefusedError, match="contains a backup and an image") as caught:
         open_source(path)
+    assert caught.value.hint == "pack the backup and the image in two archives"
 
 
 def test_an_unpacked_backup_is_recognised(tmp_path):

@@ -348,8 +348,9 @@ def test_the_tests_option_names_the_folder_of_tests_for_an_archive(tmp_path):
     archive = tmp_path / "i.tar.xz"
     assert main(["image", "build", str(image), "-o", str(archive)]) == 0
     before = archive.read_bytes()
-    with pytest.raises(UsageError, match="contains no tests"):
+    with pytest.raises(UsageError, match="contains no tests") as caught:
         run(archive)
+    assert caught.value.hint == "give the folder of the tests with --tests DIR"
     assert failures(archive, str(image / "tests"), update=True) == []
     assert failures(archive, str(image / "tests")) == []
     assert archive.read_bytes() == before
@@ -483,8 +484,9 @@ def test_an_unrelated_yaml_file_is_not_a_definition(text, tmp_path):
 def test_a_folder_of_tests_that_is_a_link_is_refused(tmp_path):
     image = an_image(tmp_path / "i", SNAPSHOT)
     (image / "tests").rename(tmp_path / "elsewhere")
-    with pytest.raises(InputError, match="has no tests"):
+    with pytest.raises(InputError, match="has no tests") as caught:
         folder_of(str(image))
+    assert caught.value.hint == "docs/testing.md shows a first test"
     (image / "tests").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(RefusedError, match="is a symlink"):
         folder_of(str(image))
@@ -499,9 +501,12 @@ def test_all_test_cases_share_one_time_limit(tmp_path):
     tests = Folder(str(an_image(tmp_path / "i", SNAPSHOT) / "tests"))
     with (
         Session(str(tmp_path / "i"), tests, given) as session,
-        pytest.raises(LimitError, match="longer than 0 seconds"),
+        pytest.raises(
+            LimitError, match=r"^rendering all templates together takes longer than 0 seconds$"
+        ) as caught,
     ):
         session.run(read_cases(tests))
+    assert caught.value.hint == "find the slow template, or allow ten minutes with --limit time=10m"
 
 
 def test_a_test_case_shows_at_most_a_hundred_failures(tmp_path):
