@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,10 @@ Command = Callable[..., Any]
 AGAIN = 1.0
 #: the number of a daemon's instances that add a second to the default limit on processor time
 INSTANCES_PER_SECOND = 10
+
+
+#: whether a guard is active in this thread
+_active = ContextVar("_active", default=False)
 
 
 class _OverError(BaseException):
@@ -52,14 +57,15 @@ def guarded(function: Command, *, images: Callable[..., int | None] = one) -> Co
         limits = options["limits"] if "limits" in options else arguments[0].limits
         timed = options.get("instances") is None  # a command with a list of instances has no time limit
         sources = options.get("sources") or (getattr(arguments[0], "src", None) if arguments else None,)
-        live = any(map(_is_live, sources))
+        live = any(map(is_live, sources))
         with guard(limits, timed=timed, images=images(*arguments, **options), live=live):
             return function(*arguments, **options)
 
+    wrapped.is_guarded = True  # type: ignore[attr-defined]
     return wrapped
 
 
-def _is_live(src: str | None) -> bool:
+def is_live(src: str | None) -> bool:
     """Return whether SRC names instances of a daemon."""
     if src is None or ":" not in src:
         return False
@@ -91,8 +97,12 @@ def guard(
 ) -> Iterator[None]:
     """Raise LimitError if the block exceeds a limit. Restore all signal handlers and limits at the end.
 
-    If ``live`` is true, the block reads instances of a daemon.
+    If ``live`` is true, the block reads instances of a daemon. Inside another guard, this function does
+    nothing: a command that fetches its image has one limit for the fetch and the rest.
     """
+    if _active.get():
+        yield
+        return
     import _signal as signal  # type: ignore[import-not-found]  # the module `signal` imports enum, which is slow
 
     bounds = limits.for_daemon() if live else limits.for_packing() if packs else limits.for_command(images)
@@ -109,7 +119,7 @@ def guard(
         bounds.processor += more
         signal.setitimer(signal.ITIMER_PROF, more, AGAIN)
 
-    with _bounded_memory(bounds, threads=live):
+    with _entered(), _bounded_memory(bounds, threads=live):
         if not timed or not hasattr(signal, "setitimer"):
             yield
             return
@@ -133,6 +143,15 @@ def guard(
                 signal.setitimer(timer, 0)
             for (_, number, *_), handler in zip(timers, before, strict=True):
                 signal.signal(number, handler)
+
+
+@contextmanager
+def _entered() -> Iterator[None]:
+    token = _active.set(True)
+    try:
+        yield
+    finally:
+        _active.reset(token)
 
 
 @contextmanager

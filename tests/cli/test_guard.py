@@ -13,6 +13,7 @@ from templater import limits
 from templater.cli import planning
 from templater.cli.guard import guard, paused
 from templater.cli.main import command, main
+from templater.distribution import remote_source
 from templater.limits import COMMAND, parse
 from templater.model import input_size
 from templater.model.errors import LimitError
@@ -230,3 +231,39 @@ def test_an_editor_runs_without_the_limits():
             time.sleep(1.2)
         assert signal.getitimer(signal.ITIMER_REAL)[0] > 0
         assert resource.getrlimit(resource.RLIMIT_AS) == limited
+
+
+def test_a_guard_inside_another_guard_changes_nothing():
+    with guard(parse(["command-time=100"], (COMMAND,))):
+        outer = state()[:2], resource.getrlimit(resource.RLIMIT_AS)
+        with guard(parse(["command-time=5000", "command-memory=64MiB"], (COMMAND,))):
+            assert (state()[:2], resource.getrlimit(resource.RLIMIT_AS)) == outer
+            assert signal.getitimer(signal.ITIMER_REAL)[0] <= 100
+        assert 0 < signal.getitimer(signal.ITIMER_REAL)[0] <= 100
+    with guard(parse(["command-time=5000"], (COMMAND,))):
+        assert signal.getitimer(signal.ITIMER_REAL)[0] > 100
+
+
+@pytest.mark.parametrize("name", ["preview", "diff", "explain", "simulate", "apply", "watch"])
+def test_the_command_limits_apply_while_a_remote_image_is_fetched(name, monkeypatch, tmp_path, capfd):
+    def fetch(src, **_):
+        time.sleep(20)
+
+    monkeypatch.setattr(remote_source, "fetch_source", fetch)
+    words = {"apply": [str(tmp_path), "-t", "create"], "simulate": ["create"], "explain": ["/etc/a"]}
+    rootfs = [str(tmp_path)] if name == "diff" else []
+    code = main([name, "images:alpine/edge", *words.get(name, rootfs), "--limit", "command-time=1"])
+    assert code == 4
+    assert "the command takes longer than 1 seconds" in capfd.readouterr().err
+
+
+def test_the_fetch_and_the_rest_of_a_command_share_one_limit(image, monkeypatch, capfd):
+    def fetch(src, **_):
+        time.sleep(1.2)
+        return remote_source.Fetched("", image, None, (), src)
+
+    monkeypatch.setattr(remote_source, "fetch_source", fetch)
+    real = planning.render_options
+    monkeypatch.setattr(planning, "render_options", lambda request: time.sleep(1.2) or real(request))
+    assert main(["preview", "images:alpine/edge", "--limit", "command-time=2"]) == 4
+    assert "the command takes longer than 2 seconds" in capfd.readouterr().err
