@@ -129,12 +129,14 @@ class _Transaction:
     If an error leaves the ``with`` block, all files are restored.
     """
 
-    __slots__ = ("complete", "journal", "session", "targets")
+    __slots__ = ("complete", "journal", "leftovers", "session", "targets")
 
     def __init__(self, session: ApplySession, journal: "Journal | None") -> None:
         self.session = session
         self.journal = journal
         self.targets: list[Target] = []
+        #: the journal's lines of earlier runs whose leftovers remain
+        self.leftovers: list[str] = []
         #: whether every file is in place and the temporary names are gone
         self.complete = False
 
@@ -157,6 +159,7 @@ class _Transaction:
 
     def announce(self, changes: "list[Change]", leftovers: "list[str]") -> None:
         """Write the token, the directories of the changes and the lines of unfinished runs to the journal."""
+        self.leftovers = leftovers
         if self.journal is not None:
             places = sorted({above(change.real) for change in changes})
             lines = [*dict.fromkeys((*leftovers, self.session.token, *places))]
@@ -220,7 +223,10 @@ class _Transaction:
         kept = [target.backup for target in keep]
         gone = [attempt(unlink_if_there, *place) == "" for place in places if place not in kept]
         if self.journal is not None and all(gone) and not any(is_there(*place) for place in kept if place):
-            attempt(self.journal.clear)
+            if self.leftovers:
+                attempt(self.journal.write, self.leftovers, durable=self.session.durable)
+            else:
+                attempt(self.journal.clear)
 
 
 def _step(

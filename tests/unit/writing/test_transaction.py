@@ -371,14 +371,31 @@ def test_the_search_for_leftovers_reads_a_limited_number_of_names(rootfs, top, t
         assert recovery.sweep(rootfs.root, [], journal) == [] == journal.read()
 
 
+def test_a_finished_run_keeps_the_journal_of_runs_whose_leftovers_remain(rootfs, top, tmp_path, monkeypatch):
+    monkeypatch.setattr(recovery, "MOST_NAMES", 1)
+    leftover = top / f"etc/{PREFIX}cc-0-0"
+    leftover.touch()
+    (tmp_path / "state").mkdir()
+    with Root(str(tmp_path / "state")) as state, state.directory("/") as directory:
+        journal = Journal(directory)
+        journal.write(["cc", "/etc"])
+        apply(a_plan({"/etc/hosts": "new"}, rootfs), rootfs, journal=journal)
+        assert journal.read() == ["cc", "/etc"]
+        monkeypatch.setattr(recovery, "MOST_NAMES", 100)
+        apply(a_plan({"/etc/hosts": "newer"}, rootfs), rootfs, journal=journal)
+        assert journal.read() == []
+    assert not leftover.exists()
+
+
 def test_a_journal_lists_each_directory_once(rootfs, tmp_path, monkeypatch):
     monkeypatch.setattr(transaction, "sweep", lambda *_: ["cc", "/etc", "/var"])
     monkeypatch.setattr(transaction, "carry_out", lambda *_: (_ for _ in ()).throw(WriteError("stop")))
     written = []
-    monkeypatch.setattr(Journal, "write", lambda _self, lines, **_: written.extend(lines))
+    monkeypatch.setattr(Journal, "write", lambda _self, lines, **_: written.append(lines))
     with Root(str(tmp_path)) as state, state.directory("/") as directory, pytest.raises(WriteError):
         apply(a_plan({"/etc/hosts": "new"}, rootfs), rootfs, journal=Journal(directory))
-    assert [line for line in written if len(line) < 12] == ["cc", "/etc", "/var"]
+    announced, remaining = written
+    assert [line for line in announced if len(line) < 12] == ["cc", "/etc", "/var"] == remaining
 
 
 def test_apply_keeps_an_edit_of_the_old_file_that_happens_during_the_run(rootfs, top, monkeypatch):
