@@ -22,6 +22,7 @@ from ..rootfs.confined import Directory, Root
 from ..rootfs.paths import MissingError
 from ..writing.recovery import unlink_if_there
 from .options import PROBE
+from .request import is_shared
 
 #: packages whose folders the hook line adds to the search path, because Python without ``site`` lacks them
 PACKAGES = ("templater", "jinja2", "markupsafe", "yaml")
@@ -129,11 +130,9 @@ def write(snippet: Snippet) -> bool:
         raise UsageError(snippet.by_hand)
     folder, name = os.path.split(os.path.abspath(snippet.file))
     try:
-        if snippet.into is None:
-            os.makedirs(folder, exist_ok=True)
-        elif not os.path.isdir(folder):
+        if snippet.into is not None and not os.path.isdir(folder):
             snippet.into(None)  # ``into`` raises the error for a missing file
-        with open_folder(folder) as root, root.directory("/") as directory:
+        with _open_or_make(folder) as root, root.directory("/") as directory:
             before = _read(root, name) if snippet.into is not None or directory.lstat(name) else None
             after = snippet.text if snippet.into is None else snippet.into(before)
             if after == before:
@@ -144,14 +143,27 @@ def write(snippet: Snippet) -> bool:
     return True
 
 
+def _open_or_make(folder: str) -> Root:
+    """Open a directory with ``open_folder``. Make it, and the directories above it, if they are missing."""
+    try:
+        return open_folder(folder)
+    except FileNotFoundError:
+        above, name = os.path.split(folder)
+        with _open_or_make(above) as root, root.directory("/") as directory:
+            directory.mkdir(name)
+        return open_folder(folder)
+
+
 def open_folder(path: str) -> Root:
     """Open the directory of a configuration file, which can belong to an unprivileged user.
 
-    Follow links that belong to root or to the caller. Raises RefusedError for a link of another user:
-    the link could lead to a file that only the caller may read or write. Each component is opened only once,
-    and its owner is read from the open descriptor. So replacing a directory by a link has no effect.
+    Follow links that only root or the caller can have put there. Raises RefusedError for other links: they
+    could lead to a file that only the caller may read or write. A user can move even root's link within a
+    directory that this user may change. Each component is opened only once, and its owner is read from the
+    open descriptor. So replacing a directory by a link has no effect.
     """
     ahead = os.path.abspath(path).split("/")[::-1]
+    trusted, safe = (0, os.geteuid()), True
     here = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         for _ in range(MOST_COMPONENTS):
@@ -161,6 +173,9 @@ def open_folder(path: str) -> Root:
                     fd=os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=here),
                     named=True,
                 )
+            folder = os.fstat(here)
+            shared = not folder.st_mode & stat.S_ISVTX and is_shared(f"/proc/self/fd/{here}", folder)
+            safe = safe and folder.st_uid in trusted and not shared
             name = ahead.pop() or "."
             found = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=here)
             status = os.fstat(found)
@@ -170,9 +185,9 @@ def open_folder(path: str) -> Root:
                 continue
             target = os.readlink("", dir_fd=found)
             os.close(found)
-            if status.st_uid not in (0, os.geteuid()):
+            if status.st_uid not in trusted or not safe:
                 raise RefusedError(
-                    f"'{printable(name)}' on the way to '{printable(path)}' is a link of another user",
+                    f"'{printable(name)}' on the way to '{printable(path)}' may be a link of another user",
                     hint="run the command without --write, and add the lines by hand",
                 )
             if target.startswith("/"):

@@ -22,6 +22,8 @@ from .request import require_unshared
 
 #: maximum processor time in seconds for compiling all templates
 MAX_SECONDS = 8.0
+#: maximum number of characters of a hook line; the time for splitting a line grows with the square
+MAX_LINE = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,7 +236,9 @@ def pending(folder: str) -> str:
 
 
 def option_of(line: str, name: str) -> str:
-    """Return the value of an option in a hook line, or "" if it is missing."""
+    """Return the value of an option in a hook line, or "" if it is missing or the line is very long."""
+    if len(line) > MAX_LINE:
+        return ""
     try:
         words = shlex.split(line)
     except ValueError:  # a line with an unclosed quote can't run

@@ -297,6 +297,37 @@ def test_the_directory_of_a_configuration_may_lead_through_few_links_of_the_user
     assert refused.value.message == f"'{tmp_path}/loop' leads through too many links"
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="NOT RUN: needs root to make another user's directory")
+@pytest.mark.parametrize(
+    ("uid", "gid", "mode", "is_refused"),
+    [
+        (1234, 1234, 0o755, True), (0, 4242, 0o2775, True), (0, 0, 0o777, True),
+        (0, 0, 0o1777, False), (0, 4242, 0o755, False),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("inner", ["", "inner/"])
+def test_a_link_of_root_is_refused_in_a_directory_that_another_user_can_change(
+    uid, gid, mode, is_refused, inner, tmp_path
+):
+    """The user renamed root's link to a directory of the system, or the directory that contains the link."""
+    (tmp_path / "system").mkdir()
+    home = tmp_path / "home"
+    (home / inner).mkdir(parents=True)
+    (home / inner / "lxc").symlink_to(tmp_path / "system")
+    os.chown(home, uid, gid)
+    home.chmod(mode)
+    place = f"{home}/{inner}lxc/new"
+    snippet = install.Snippet(f"{place}/templater.json", "text")
+    if not is_refused:
+        assert install.write(snippet)
+        assert (tmp_path / "system/new/templater.json").read_text() == "text"
+        return
+    with pytest.raises(RefusedError) as refused:
+        install.write(snippet)
+    assert refused.value.message == f"'lxc' on the way to '{place}' may be a link of another user"
+    assert list((tmp_path / "system").iterdir()) == []
+
+
 def test_a_configuration_that_is_no_regular_file_is_not_replaced(tmp_path):
     (tmp_path / "config").mkdir()
     with Root(str(tmp_path), named=True) as root, pytest.raises(RefusedError) as refused:
