@@ -139,7 +139,7 @@ def unchanged_process() -> Iterator[None]:
         pytest.fail(f"the test changed its process: {', '.join(changed)} (see the fixture restored_process)")
 
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM, signal.SIGCHLD)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM, signal.SIGPROF, signal.SIGCHLD)
 LIMITS = [getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_")]
 
 

@@ -1,4 +1,4 @@
 """Images: read, describe, edit, build, export, unpack and publish them.
 
-May import: model, parsing, planning, rootfs, sandbox.
+May import: model, parsing, planning, rootfs, sandbox, writing.
 """

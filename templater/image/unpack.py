@@ -17,6 +17,7 @@ from ..model.progress import Progress, silent
 from ..model.source import printable
 from ..rootfs.confined import Directory, Root, write_error
 from ..rootfs.directory import IDENTITY, IdMap
+from ..writing.deferred_signals import with_signals_deferred
 from .contents import Contents, Part
 from .directory_members import Data
 from .limits import ATTRIBUTE_BYTES, INODE_BYTES, HeldBytes, refuse_deep
@@ -86,14 +87,19 @@ def unpack(
         finish(staged)
         os.rename(staged, path)
     except OSError as error:
-        shutil.rmtree(staged, ignore_errors=True)
+        _remove(staged)
         raise write_error("make", path, error) from error
     except BaseException:
-        shutil.rmtree(staged, ignore_errors=True)
+        _remove(staged)
         raise
     finally:
         os.close(lock)
     return done
+
+
+def _remove(path: str) -> None:
+    """Remove a directory. The signal of an exceeded limit repeats, but does not interrupt the removal."""
+    with_signals_deferred(lambda: shutil.rmtree(path, ignore_errors=True))
 
 
 def _make_beside(path: str) -> tuple[str, int]:

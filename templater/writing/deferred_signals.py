@@ -9,18 +9,22 @@ if TYPE_CHECKING:
 
     Result = TypeVar("Result")
 
+#: the signals of limits on time and on processor time
+LIMITS = (_signal.SIGALRM, _signal.SIGPROF)
+
 
 def with_signals_deferred(call: "Callable[[], Result]", *, drop_alarm: bool = False) -> "Result":
     """Call a function with signals deferred. Afterwards, deliver the signals that have arrived.
 
-    With ``drop_alarm``, an alarm during a call that succeeds is dropped, because the work is done.
+    With ``drop_alarm``, the signal of a time limit during a call that succeeds is dropped, because the work
+    is done.
     Blocking the signals is not enough: in a process with threads the kernel gives them to another thread.
     """
     late: dict[int, None] = {}
     before: list[tuple[int, Any]] = []
     try:
         try:
-            for number in (_signal.SIGALRM, _signal.SIGHUP, _signal.SIGINT, _signal.SIGTERM):
+            for number in (*LIMITS, _signal.SIGHUP, _signal.SIGINT, _signal.SIGTERM):
                 # None means that C code installed the handler, which Python could not restore
                 if _signal.getsignal(number) is not None:
                     before.append(
@@ -31,7 +35,8 @@ def with_signals_deferred(call: "Callable[[], Result]", *, drop_alarm: bool = Fa
         finally:
             result = call()  # also if a handler raises an exception before its replacement
         if drop_alarm:
-            late.pop(_signal.SIGALRM, None)
+            for number in LIMITS:
+                late.pop(number, None)
     finally:
         _each(_signal.signal, before)
         _each(_signal.raise_signal, [(number,) for number in late])

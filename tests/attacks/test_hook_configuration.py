@@ -74,9 +74,10 @@ def test_a_system_error_fails_the_hook_unless_the_keep_going_option_is_set(
     assert run.run(["lxc", "--on-error", "keep-going"]) == 0
 
 
+@pytest.mark.parametrize("number", [signal.SIGALRM, signal.SIGPROF])
 @pytest.mark.parametrize("with_threads", [False, True])
-def test_an_alarm_does_not_interrupt_a_rollback(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, with_threads: bool
+def test_the_signal_of_a_time_limit_does_not_interrupt_a_rollback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, with_threads: bool
 ) -> None:
     image = tmp_path / "image"
     (image / "templates").mkdir(parents=True)
@@ -99,12 +100,12 @@ def test_an_alarm_does_not_interrupt_a_rollback(
         commit(target)
 
     def alarmed(target: Target) -> None:
-        os.kill(os.getpid(), signal.SIGALRM)
+        os.kill(os.getpid(), number)
         put_back(target)
 
     monkeypatch.setattr(Target, "commit", failing)
     monkeypatch.setattr(Target, "put_back", alarmed)
-    before = signal.signal(signal.SIGALRM, expired)
+    before = signal.signal(number, expired)
     over = Event()
     if with_threads:  # the kernel may deliver the signal to any of the threads
         Thread(target=over.wait, daemon=True).start()
@@ -113,7 +114,7 @@ def test_an_alarm_does_not_interrupt_a_rollback(
             apply(plan_of(image, view), view)
     finally:
         over.set()
-        signal.signal(signal.SIGALRM, before)
+        signal.signal(number, before)
     assert sorted(path.name for path in rootfs.iterdir()) == ["a", "b", "c"]
     assert {path.read_text() for path in rootfs.iterdir()} == {"old"}
 
@@ -125,7 +126,7 @@ def test_signals_during_a_rollback_are_delivered_after_it() -> None:
         seen.append(number)
         raise LimitError(f"signal {number}")
 
-    numbers = (signal.SIGALRM, signal.SIGTERM)
+    numbers = (signal.SIGALRM, signal.SIGPROF, signal.SIGTERM)
     before = {number: signal.signal(number, heard) for number in numbers}
 
     def undo() -> list[str]:
@@ -142,6 +143,15 @@ def test_signals_during_a_rollback_are_delivered_after_it() -> None:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("number", [signal.SIGALRM, signal.SIGPROF])
+def test_the_signal_of_a_time_limit_during_a_complete_step_is_dropped(number: int) -> None:
+    before = signal.signal(number, lambda *_: pytest.fail("the signal was delivered"))
+    try:
+        with_signals_deferred(lambda: signal.raise_signal(number), drop_alarm=True)
+    finally:
+        signal.signal(number, before)
 
 
 def plan_of(image: Path, view: DirectoryRootfs):  # type: ignore[no-untyped-def]

@@ -5,6 +5,7 @@ import io
 import lzma
 import os
 import shutil
+import signal
 import tarfile
 import time
 import tracemalloc
@@ -190,6 +191,34 @@ def test_attack_62_empty_files_count_as_used_disk_blocks(
         str(tmp_path / "i.tar"), limits=limits
     )  # a small part of the plain archive's size
     unpack(contents, contents.parts(), str(tmp_path / "c1"), policy=Policy(owners=False))
+
+
+def test_a_repeated_signal_of_a_time_limit_does_not_interrupt_the_removal_of_unpacked_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The signal repeats each second. It left 42,770 directories behind."""
+    image(tmp_path / "i.tar", *(header(f"rootfs/{number}", tarfile.DIRTYPE) for number in range(3)))
+    contents = open_contents(str(tmp_path / "i.tar"))
+    rmtree = shutil.rmtree
+
+    def expired(*_: object) -> None:
+        raise LimitError("the command takes too long")
+
+    def slow(path: str, **options: bool) -> None:
+        signal.raise_signal(signal.SIGPROF)
+        rmtree(path, **options)
+
+    monkeypatch.setattr(shutil, "rmtree", slow)
+    before = signal.signal(signal.SIGPROF, expired)
+    try:
+        with pytest.raises(LimitError):
+            unpack(
+                contents, contents.parts(), str(tmp_path / "c1"), policy=Policy(owners=False),
+                finish=lambda path: signal.raise_signal(signal.SIGPROF),
+            )  # fmt: skip
+    finally:
+        signal.signal(signal.SIGPROF, before)
+    assert [path.name for path in tmp_path.iterdir()] == ["i.tar"]
 
 
 def test_unpack_reports_an_extended_attribute_that_is_too_large_for_the_file_system(
