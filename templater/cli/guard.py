@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from contextvars import ContextVar
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,7 @@ from ..model.input_size import input_size, instances
 
 if TYPE_CHECKING:
     from ..limits import CommandLimits, Given
+    from .options import Request
 
 Command = Callable[..., Any]
 
@@ -24,10 +24,6 @@ Command = Callable[..., Any]
 AGAIN = 1.0
 #: the number of a daemon's instances that add a second to the default limit on processor time
 INSTANCES_PER_SECOND = 10
-
-
-#: whether a guard is active in this thread
-_active = ContextVar("_active", default=False)
 
 
 class _OverError(BaseException):
@@ -56,16 +52,24 @@ def guarded(function: Command, *, images: Callable[..., int | None] = one) -> Co
     def wrapped(*arguments: Any, **options: Any) -> Any:
         limits = options["limits"] if "limits" in options else arguments[0].limits
         timed = options.get("instances") is None  # a command with a list of instances has no time limit
-        sources = options.get("sources") or (getattr(arguments[0], "src", None) if arguments else None,)
-        live = any(map(is_live, sources))
+        src = getattr(arguments[0], "src", None) if arguments else None
+        live = any(map(_is_live, options.get("sources") or (src,)))
         with guard(limits, timed=timed, images=images(*arguments, **options), live=live):
+            if src is not None and ":" in src and not live:
+                arguments = (fetched(arguments[0]), *arguments[1:])
             return function(*arguments, **options)
 
-    wrapped.is_guarded = True  # type: ignore[attr-defined]
     return wrapped
 
 
-def is_live(src: str | None) -> bool:
+def fetched(request: Request) -> Request:
+    """Return the request with a local path of SRC. If SRC is on a server, fetch it."""
+    from .fetching import local_source
+
+    return request._replace(src=local_source(request.src))
+
+
+def _is_live(src: str | None) -> bool:
     """Return whether SRC names instances of a daemon."""
     if src is None or ":" not in src:
         return False
@@ -97,12 +101,8 @@ def guard(
 ) -> Iterator[None]:
     """Raise LimitError if the block exceeds a limit. Restore all signal handlers and limits at the end.
 
-    If ``live`` is true, the block reads instances of a daemon. Inside another guard, this function does
-    nothing: a command that fetches its image has one limit for the fetch and the rest.
+    If ``live`` is true, the block reads instances of a daemon.
     """
-    if _active.get():
-        yield
-        return
     import _signal as signal  # type: ignore[import-not-found]  # the module `signal` imports enum, which is slow
 
     bounds = limits.for_daemon() if live else limits.for_packing() if packs else limits.for_command(images)
@@ -119,7 +119,7 @@ def guard(
         bounds.processor += more
         signal.setitimer(signal.ITIMER_PROF, more, AGAIN)
 
-    with _entered(), _bounded_memory(bounds, threads=live):
+    with _bounded_memory(bounds, threads=live):
         if not timed or not hasattr(signal, "setitimer"):
             yield
             return
@@ -143,15 +143,6 @@ def guard(
                 signal.setitimer(timer, 0)
             for (_, number, *_), handler in zip(timers, before, strict=True):
                 signal.signal(number, handler)
-
-
-@contextmanager
-def _entered() -> Iterator[None]:
-    token = _active.set(True)
-    try:
-        yield
-    finally:
-        _active.reset(token)
 
 
 @contextmanager

@@ -365,17 +365,6 @@ def request_options(
                 src, instance, triggers, rootfs, host, dialect, limits, as_json, every_host, chosen,
                 asked is not ParameterSource.DEFAULT, project, all_projects,
             )  # fmt: skip
-            if ":" not in src or os.path.lexists(src):
-                return function(request, **rest)
-            from .fetching import local_source
-            from .guard import guard, is_live
-
-            if is_live(src):
-                return function(request, **rest)
-            with guard(limits, timed=rest.get("instances") is None):
-                request = request._replace(src=local_source(src))
-                if getattr(function, "is_guarded", False):  # one guard for the fetch and the command
-                    return function(request, **rest)
             return function(request, **rest)
 
         return decorate(*options)(wrapped)

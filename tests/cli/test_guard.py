@@ -233,17 +233,6 @@ def test_an_editor_runs_without_the_limits():
         assert resource.getrlimit(resource.RLIMIT_AS) == limited
 
 
-def test_a_guard_inside_another_guard_changes_nothing():
-    with guard(parse(["command-time=100"], (COMMAND,))):
-        outer = state()[:2], resource.getrlimit(resource.RLIMIT_AS)
-        with guard(parse(["command-time=5000", "command-memory=64MiB"], (COMMAND,))):
-            assert (state()[:2], resource.getrlimit(resource.RLIMIT_AS)) == outer
-            assert signal.getitimer(signal.ITIMER_REAL)[0] <= 100
-        assert 0 < signal.getitimer(signal.ITIMER_REAL)[0] <= 100
-    with guard(parse(["command-time=5000"], (COMMAND,))):
-        assert signal.getitimer(signal.ITIMER_REAL)[0] > 100
-
-
 @pytest.mark.parametrize("name", ["preview", "diff", "explain", "simulate", "apply", "watch"])
 def test_the_command_limits_apply_while_a_remote_image_is_fetched(name, monkeypatch, tmp_path, capfd):
     def fetch(src, **_):

@@ -10,6 +10,7 @@ import click
 from ...model.errors import TemplaterError, UsageError
 from ...model.file_names import INSTANCE
 from .. import options, output
+from ..guard import fetched, guard
 from ..page.options import PageOptions, page_options
 
 HELP = """Preview and check SRC again after every change.
@@ -46,13 +47,17 @@ def command(request: options.Request, checked: bool, tested: bool, page: PageOpt
     from ..watched_image import WatchedImage
     from ..watcher import Watch, sources_of
 
+    live = is_live(request.src)
+    if ":" in request.src and not live:
+        with guard(request.limits):
+            request = fetched(request)
     if page is not None:
-        if is_live(request.src) or tested or request.as_json:
+        if live or tested or request.as_json:
             raise click.UsageError("--web can't be combined with a running instance, --test or --json")
         from ..page.server import serve_page
 
         return serve_page(request, page)
-    if is_live(request.src):
+    if live:
         from ..live_watch import watch as watch_instance
 
         if tested:
