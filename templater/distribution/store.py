@@ -203,11 +203,13 @@ class Store:
         """Record a fetched image. If the store has all its files, update only the time of its last use.
 
         The fingerprint covers all files together, so only a complete image is known to be genuine. Files of
-        several fetches are never combined.
+        several fetches are never combined. Another server's incomplete files never replace those of an image
+        that the user has named or imported.
         """
         with self._transaction() as records:
             old = _get(records, image.fingerprint)
-            if old is not None and old.complete:
+            foreign = old is not None and not _has_no_owner(old) and old.source != image.source
+            if old is not None and (old.complete or (foreign and not image.complete)):
                 image = replace(old, used=image.used)
             elif old is not None:
                 image = replace(
@@ -449,8 +451,8 @@ _COLUMNS = (
 
 
 def _has_no_owner(image: StoredImage) -> bool:
-    """Return whether the user has neither imported the image nor asked for refreshes of it."""
-    return image.cached and not image.auto_update
+    """Return whether the image was only fetched: the user has neither imported, published nor named it."""
+    return image.cached and not (image.auto_update or image.public or image.aliases)
 
 
 def _refuse_other_source(image: StoredImage, source: str) -> None:

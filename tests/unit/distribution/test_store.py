@@ -187,10 +187,47 @@ def test_the_files_of_two_fetches_are_never_combined_in_one_image_record(store, 
         public=True,
     )
     store.cache(other)
-    store.cache(replace(genuine, used=genuine.used + 5))
-    assert store.images() == [replace(genuine, used=genuine.used + 5, public=True)]
+    genuine = replace(genuine, used=genuine.used + 5)
+    store.cache(genuine)
+    # the user has published the image, so it keeps the source that the user knows
+    assert store.images() == [replace(genuine, public=True, source="evil:tiny")]
     store.cache(replace(other, used=genuine.used + 9))
-    assert store.images() == [replace(genuine, used=genuine.used + 9, public=True)]
+    assert store.images() == [replace(genuine, used=genuine.used + 9, public=True, source="evil:tiny")]
+
+
+def _fetched(store, split, **fields):
+    image = replace(store.import_files(*split), root="", complete=False, source="good:tiny", cached=True)
+    store.delete(image.fingerprint)
+    store.cache(replace(image, **fields))
+    return image
+
+
+@pytest.mark.parametrize("how", ["alias", "public", "auto_update"])
+def test_an_unverified_fetch_never_replaces_an_image_of_another_source_that_the_user_named(store, split, how):
+    image = _fetched(store, split)
+    if how == "alias":
+        store.set_alias("mine", image.fingerprint)
+    else:
+        store.change(image.fingerprint, lambda old: replace(old, **{how: True}))
+    before = store.find(image.fingerprint)
+    store.cache(replace(image, metadata="e" * 64, source="evil:other", used=before.used + 1))
+    assert store.find(image.fingerprint) == replace(before, used=before.used + 1)
+    store.cache(replace(image, metadata="f" * 64, source="good:tiny"))
+    assert store.find(image.fingerprint).metadata == "f" * 64
+
+
+def test_a_fetched_image_with_an_alias_cannot_be_refreshed_by_another_source(store, hashes, tmp_path):
+    """A server offers the genuine files of an image that the user fetched elsewhere and gave an alias."""
+    good = store.keep(hashes, source="good:debian")
+    good = store.change(good.fingerprint, lambda image: replace(image, cached=True))
+    store.set_alias("mine", good.fingerprint)
+    evil = store.import_files(unified_image(tmp_path / "image"), aliases=["tool"])
+    store.change(evil.fingerprint, lambda image: replace(image, source="evil:tool", auto_update=True))
+    with pytest.raises(UsageError, match="the store has the same image from 'good:debian'"):
+        store.replace_image(store.find(evil.fingerprint), hashes)
+    with pytest.raises(UsageError, match="the store has the same image from 'good:debian'"):
+        store.keep(hashes, source="evil:tool", auto_update=True)
+    assert store.find("mine").source == "good:debian"
 
 
 def test_importing_an_image_replaces_all_data_of_an_earlier_fetch_except_the_flags(store, split):
