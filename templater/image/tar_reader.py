@@ -223,7 +223,7 @@ class Archive:
 
     def _add_global(self, shared: dict[str, bytes], records: dict[str, bytes]) -> None:
         """Store the records of a global header, which later members inherit. Refuse forbidden records."""
-        self._global_records += len(records)
+        self._global_records += max(1, len(records))  # an empty header takes as long to read
         if self._global_records > _MAX_GLOBAL_RECORDS:
             raise RefusedError(
                 f"'{self.stream.path}' has more than {_MAX_GLOBAL_RECORDS} records in its global headers"

@@ -178,6 +178,10 @@ def test_an_archive_that_tools_read_differently_or_that_is_damaged_is_refused(tm
             "'IMAGE' has more than 100 records in its global headers",
         ),
         (
+            lambda n: (pax({}, tarfile.XGLTYPE) + file()) * n, {}, 100, RefusedError,
+            "'IMAGE' has more than 100 records in its global headers",
+        ),
+        (
             lambda n: pax({"uid": b"1"}, tarfile.XGLTYPE) * n + file(), {}, 7, RefusedError,
             "'IMAGE' has more than 8 extended headers in a row",
         ),
@@ -191,7 +195,7 @@ def test_an_archive_that_tools_read_differently_or_that_is_damaged_is_refused(tm
             LimitError, "'IMAGE' has a sparse file with too many pieces",
         ),
     ],
-    ids=["members", "header", "all headers", "name", "target", "attribute", "value", "globals", "in a row", "size", "map"],
+    ids=["members", "header", "all headers", "name", "target", "attribute", "value", "globals", "empty globals", "in a row", "size", "map"],
 )  # fmt: skip
 def test_an_archive_at_a_limit_is_read_and_a_larger_one_is_refused(tmp_path, make, limits, most, kind, said):
     given = DEFAULT._replace(**limits)
