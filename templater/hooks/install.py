@@ -22,7 +22,7 @@ from ..rootfs.confined import Directory, Root
 from ..rootfs.paths import MissingError
 from ..writing.recovery import unlink_if_there
 from .options import PROBE
-from .request import is_shared
+from .shared_directories import is_shared
 
 #: packages whose folders the hook line adds to the search path, because Python without ``site`` lacks them
 PACKAGES = ("templater", "jinja2", "markupsafe", "yaml")

@@ -8,7 +8,8 @@ from ..model.source import printable
 from ..oslite import dirname, isdir, join, os, split
 from ..rootfs.confined import Directory, Root, write_error
 from .lxc_config import lines_of
-from .request import Notice, require_unshared
+from .request import Notice
+from .shared_directories import require_unshared
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

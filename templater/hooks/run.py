@@ -30,8 +30,9 @@ from ..sandbox.bounds import Bounds
 from .compile_cache import CompileCache, open_cache
 from .options import KEEP_GOING, PROBE, Options, parse
 from .render_job import Job, Run
-from .request import HookRequest, require_unshared
+from .request import HookRequest
 from .runtimes import function_of
+from .shared_directories import require_unshared
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

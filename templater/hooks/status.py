@@ -18,7 +18,7 @@ from ..model.hosts import NONE
 from ..model.source import printable
 from .install import MAX_FILE, open_folder, search_path
 from .options import PROBE
-from .request import require_unshared
+from .shared_directories import require_unshared
 
 #: maximum processor time in seconds for compiling all templates
 MAX_SECONDS = 8.0

@@ -36,7 +36,8 @@ GROUPS = (
         "templater.model.metadata", "templater.model.instance", "templater.model.lifecycle",
         "templater.model.options",
         "templater.hooks.render_job", "templater.hooks.runtimes", "templater.hooks.options",
-        "templater.hooks.request", "templater.hooks.run", "templater.rendering",
+        "templater.hooks.request", "templater.hooks.shared_directories", "templater.hooks.run",
+        "templater.rendering",
     ),
     (
         "templater.model.plan", "templater.writing", "templater.writing.recovery",

@@ -11,9 +11,9 @@ from templater.hooks import install, lxc_config
 from templater.hooks.compile_cache import CacheEntry, key, open_cache
 from templater.hooks.lxc_copies import clone
 from templater.hooks.options import Options
-from templater.hooks.request import require_unshared, shared_place
 from templater.hooks.run import run
 from templater.hooks.runtimes import lxc, nspawn, oci
+from templater.hooks.shared_directories import require_unshared, shared_place
 from templater.instances.directory import StateDirectory
 from templater.model.errors import InputError, RefusedError
 

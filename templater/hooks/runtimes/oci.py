@@ -175,7 +175,7 @@ def _root_path(config: "Mapping[str, Any]") -> str:
     path = root.get("path") if isinstance(root, dict) else None
     if not isinstance(path, str) or not path or "\0" in path:
         raise InputError("config.json has no root.path")
-    return path
+    return whole_characters(path)
 
 
 def id_map(config: "Mapping[str, Any]") -> "IdMap | None":

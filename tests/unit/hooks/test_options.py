@@ -367,6 +367,10 @@ def test_a_bundle_configuration_that_is_nested_deeply_is_refused(depth):
         oci.merged('{"a": ' + "[" * depth + "]" * depth + "}", "config.json", "createRuntime", {})
 
 
+def test_half_of_a_surrogate_pair_in_the_path_of_a_root_filesystem_is_replaced():
+    assert oci.root_of({"root": {"path": "a\ud800"}}, "/b") == "/b/a\ufffd"
+
+
 def test_the_id_mappings_of_a_bundle_become_the_id_map_of_the_request():
     mapping = [{"containerID": 0, "hostID": 1000, "size": 10}]
     ids = oci.id_map({"linux": {"uidMappings": mapping, "gidMappings": mapping}})

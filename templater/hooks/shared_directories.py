@@ -1,0 +1,85 @@
+"""The check that no other user can put files into a directory that a hook trusts."""
+
+from ..model.errors import RefusedError
+from ..model.source import printable
+from ..oslite import abspath, dirname, islink, join, os, stat
+
+#: limit on the names on the way to a directory, including those of links
+MOST_COMPONENTS = 1000
+
+
+def require_unshared(folder: str) -> None:
+    """Raise RefusedError if other users can write to a directory or replace it.
+
+    For example, ``lxc-start -f /tmp/a.conf`` makes ``/tmp`` an instance directory. Any user can then add a
+    metadata.yaml, and the hook would write that user's files as root.
+    """
+    place = shared_place(folder)
+    if place:
+        files = "its files" if place == abspath(folder) else f"'{printable(folder)}'"
+        raise RefusedError(
+            f"other users can write to '{printable(place)}', so {files} may belong to another user",
+            hint="let only its owner write to the directory, or give --source and --state",
+        )
+
+
+def shared_place(folder: str) -> str:
+    """Return the first directory by which other users can put files into a directory, or "".
+
+    That is the directory itself, or a directory on the way. In a sticky directory such as ``/tmp``, users can
+    replace only their own names.
+    """
+    here, ahead = "/", abspath(folder).split("/")[::-1]
+    try:
+        for _ in range(MOST_COMPONENTS):
+            if not ahead:
+                return here if is_shared(here, os.lstat(here)) else ""
+            name = ahead.pop()
+            if name in ("", "."):
+                continue
+            if name == "..":
+                here = dirname(here)
+                continue
+            status = os.lstat(here)
+            if not status.st_mode & stat.S_ISVTX and is_shared(here, status):
+                return here
+            place = join(here, name)
+            if islink(place):
+                target = os.readlink(place)
+                here = "/" if target.startswith("/") else here
+                ahead += target.split("/")[::-1]
+            else:
+                here = place
+    except OSError:
+        return ""  # opening the directory later reports the error
+    return here
+
+
+def is_shared(place: str, status: "os.stat_result") -> bool:
+    """Return whether users other than root, the owner and the hook's user can write to a directory."""
+    if status.st_mode & stat.S_IWOTH:
+        return True
+    if not status.st_mode & stat.S_IWGRP:  # with an ACL, the bits of the group are the limit of all entries
+        return False
+    # many systems give each user a group of the same number
+    if status.st_gid not in (0, os.getegid(), status.st_uid):
+        from .lxc_config import own_map
+
+        # lxc-usernsexec maps the group of the user who owns the container as a range of one id
+        if not any(first == status.st_gid and count == 1 for first, _, count in own_map("gid_map")):
+            return True
+    return _acl_lets_write(place)
+
+
+#: tags of the entries of an ACL for a named user and a named group
+_ACL_NAMED = (2, 8)
+
+
+def _acl_lets_write(folder: str) -> bool:
+    """Return whether an ACL lets a named user or group write to a directory."""
+    try:
+        acl = os.getxattr(folder, "system.posix_acl_access")
+    except OSError:
+        return False
+    # four bytes of version, and then eight bytes for each entry: tag, permissions, id
+    return any(acl[at] in _ACL_NAMED and acl[at + 2] & 2 for at in range(4, len(acl), 8))
