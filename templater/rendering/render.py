@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ..pongo2.template import Template
     from .context import Contexts
 
-MAX_RENDERINGS = 20_000
+MAX_RENDERINGS = 10_000
 #: maximum bytes of all files together, in one call of `render`
 MAX_TOTAL = 256 << 20
 #: the limit of bytes for each host, if the files of several hosts exist at once
