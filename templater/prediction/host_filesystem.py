@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from posixpath import normpath
 from typing import NamedTuple
+from weakref import ref
 
 from ..model.entry import BLOCK_DEVICE, CHAR_DEVICE, DIRECTORY, FILE, IMMUTABLE, SOCKET, SYMLINK
 from ..model.file_names import ROOTFS, TEMPLATES
@@ -55,13 +56,14 @@ class Place:
     """A name in a directory of the daemon's file system, whether or not it exists.
 
     Places form a tree, so that a step of a walk takes the same time at any depth. Otherwise a path with
-    thousands of names would be slow.
+    thousands of names would be slow. The reference to the parent is weak: a cycle would keep the written
+    files in memory until Python collects garbage.
     """
 
-    __slots__ = ("before", "children", "is_known", "made", "name", "parent")
+    __slots__ = ("__weakref__", "_parent", "before", "children", "is_known", "made", "name")
 
     def __init__(self, parent: Place | None, name: str) -> None:
-        self.parent = parent
+        self._parent = None if parent is None else ref(parent)
         self.name = name
         self.children: dict[str, Place] = {}
         #: the node that the start wrote at this path
@@ -69,6 +71,10 @@ class Place:
         #: the node before the start, valid only if ``is_known``
         self.before: Node | None = None
         self.is_known = False
+
+    @property
+    def parent(self) -> Place | None:
+        return None if self._parent is None else self._parent()
 
     def child(self, name: str) -> Place:
         found = self.children.get(name)

@@ -71,6 +71,7 @@ def run_step(simulation: Simulation, step: Step) -> Report:
         started = error.started if isinstance(error, StartError) else None
         cause = error.cause if isinstance(error, StartError) else error
         gone = left is None and started is not None
+        _drop_tracebacks(cause)
         return Report(step, name, "" if left is None else left.life.pending, started, cause, gone)
     if step.verb in MAKING:
         name = step.made
@@ -78,6 +79,13 @@ def run_step(simulation: Simulation, step: Step) -> Report:
     pending = "" if left is None else left.life.pending
     limit = None if started is None else started.limit
     return Report(step, name, pending, started, limit, gone=left is None, profile=profile)
+
+
+def _drop_tracebacks(error: BaseException | None) -> None:
+    """Drop the frames of an error that a report holds: they would keep all files of the failed step."""
+    while error is not None:
+        error.__traceback__ = None
+        error = error.__context__
 
 
 def _execute(simulation: Simulation, step: Step, name: str) -> Started | None:
