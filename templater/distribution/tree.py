@@ -43,6 +43,8 @@ REMOVED = f"{STATE_FOLDER}/removed.json"
 _DIRECTORIES = (IMAGES, "streams", "streams/v1", STATE_FOLDER)
 _POLL = 0.02
 _PIECE = 1 << 18
+#: maximum number of nested directories in a path, and maximum length of a path in a message
+_MOST_NESTED, _LONGEST = 20, 200
 #: length of the hash in the names of image files
 _HASH_LENGTH = 64
 
@@ -119,6 +121,25 @@ def clean_path(path: Any) -> str:
     return "" if cleaned in (".", "..") or cleaned.startswith("../") else cleaned
 
 
+def real_path(path: str) -> str:
+    """Return the path without symlinks. Raises FileNotFoundError, or InputError for too many links.
+
+    The kernel follows at most 40 links, but os.path.realpath follows any number of links.
+    """
+    if not hasattr(os, "O_PATH") or not os.path.isdir("/proc/self/fd"):
+        return os.path.realpath(path)
+    try:
+        fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG):
+            raise FileNotFoundError(error.errno, error.strerror, path) from None
+        raise InputError(f"'{printable(path)}' can't be opened: {reason(error)}") from None
+    try:
+        return os.readlink(f"/proc/self/fd/{fd}")
+    finally:
+        os.close(fd)
+
+
 def content_path(sha256: str, extension: str) -> str:
     return f"{IMAGES}/{sha256}{extension}"
 
@@ -158,7 +179,7 @@ class Tree:
     def open(self, path: str) -> Iterator[int]:
         """Open a regular file for reading. Raises RefusedError for a link that leads out of the tree."""
         full = self.locate(path)
-        directory, name = os.path.split(os.path.relpath(full, self._real_directories[self.path]))
+        directory, name = os.path.split(os.path.relpath(full, self._real_directories[self._base()]))
         try:
             with self.folder(directory) as folder:
                 fd = os.open(f"{folder}/{name}", os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -183,9 +204,14 @@ class Tree:
         the tree could plant a symlink that leads out of the tree. If the tree is locked, every path begins at
         the locked directory, because another user could replace the tree by a symlink.
         """
+        names = path.split("/") if path else []
+        if len(names) > _MOST_NESTED:
+            raise InputError(
+                f"'{printable(path[:_LONGEST])}' is a path of more than {_MOST_NESTED} nested directories"
+            )
         opened = [self._open_root()]
         try:
-            for name in path.split("/") if path else ():
+            for name in names:
                 opened.append(self._open_folder(name, opened[-1], path))
             held = f"/proc/self/fd/{opened[-1]}"
             yield held if os.path.isdir(held) else os.path.join(self.path, path)
@@ -232,18 +258,23 @@ class Tree:
         cleaned = clean_path(path)
         if not cleaned:
             raise RefusedError(f"the path '{printable(path)}' leads out of the tree")
-        full = os.path.join(self.path, cleaned)
+        base = self._base()
+        full = os.path.join(base, cleaned)
         directory, name = os.path.split(full)
-        for each in (self.path, directory):
+        for each in (base, directory):
             if each not in self._real_directories:
-                self._real_directories[each] = os.path.realpath(each)
-        root = self._real_directories[self.path]
-        real = (
-            os.path.realpath(full) if os.path.islink(full) else f"{self._real_directories[directory]}/{name}"
-        )
+                self._real_directories[each] = real_path(each)
+        root = self._real_directories[base]
+        real = real_path(full) if os.path.islink(full) else f"{self._real_directories[directory]}/{name}"
         if not real.startswith(root.rstrip("/") + "/"):
-            raise RefusedError(f"'{printable(full)}' leads out of the tree through a symlink")
+            shown = printable(os.path.join(self.path, cleaned))
+            raise RefusedError(f"'{shown}' leads out of the tree through a symlink")
         return real
+
+    def _base(self) -> str:
+        """Return a path of the tree. The path of an open directory stays valid if the tree moves."""
+        held = "" if self._directory is None else f"/proc/self/fd/{self._directory}"
+        return held if os.path.isdir(held) else self.path
 
     def load(self) -> Catalog:
         """Read the whole catalog. Return an empty catalog for a tree without an index."""

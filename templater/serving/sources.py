@@ -19,7 +19,7 @@ from ..distribution.client_view import ROOT_KINDS, Image, client_aliases, list_i
 from ..distribution.listing import read_products
 from ..distribution.product_lines import dump_products
 from ..distribution.store import Store, StoredImage
-from ..distribution.tree import Catalog, Tree, clean_path, content_path
+from ..distribution.tree import Catalog, Tree, clean_path, content_path, real_path
 from ..distribution.verify import LocalStream
 from ..image.contents import kind_of_file
 from ..image.describe import describe
@@ -27,7 +27,7 @@ from ..image.file_extensions import extension
 from ..image.fingerprint import fingerprint
 from ..image.limits import DEFAULT, Limits
 from ..model.architectures import KERNEL_NAMES
-from ..model.errors import TemplaterError, UsageError, reason
+from ..model.errors import InputError, TemplaterError, UsageError, reason
 from ..model.instance import CONTAINER, VIRTUAL_MACHINE
 from ..model.metadata import Metadata
 from ..model.source import printable
@@ -150,7 +150,10 @@ def open_beneath(root: int, path: str) -> int:
     """
     cleaned = clean_path(path)
     base = _path_of(root)
-    real = os.path.realpath(os.path.join(base, cleaned))
+    try:
+        real = real_path(os.path.join(base, cleaned))
+    except InputError:
+        raise FileNotFoundError(path) from None
     parts = os.path.relpath(real, base).split("/")
     hidden = any(part.startswith(".") for part in (*cleaned.split("/"), *parts))
     if not cleaned or hidden or "\0" in path:

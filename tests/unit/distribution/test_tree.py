@@ -567,3 +567,41 @@ def test_the_lines_of_a_large_catalog_are_written_in_pieces_of_a_limited_size(mo
     monkeypatch.setattr(module, "_PIECE", 4)
     assert list(module._join([b"ab", b"c", b"d", b"efgh", b"i"])) == [b"abcd", b"efgh", b"i"]
     assert list(module._join([])) == [b""]
+
+
+@pytest.mark.parametrize(("nested", "found"), [(20, True), (21, False)])
+def test_a_file_in_too_many_nested_directories_is_refused(tmp_path, nested, found):
+    path = "d/" * nested + "x"
+    os.makedirs(os.path.dirname(tmp_path / path))
+    (tmp_path / path).write_text("text")
+    tree = Tree(str(tmp_path))
+    if found:
+        assert tree.size(path) == 4
+        return
+    with pytest.raises(InputError, match="is a path of more than 20 nested directories"):
+        tree.size(path)
+
+
+@pytest.mark.parametrize(("links", "found"), [(30, True), (200, False)])
+@pytest.mark.parametrize("detour", ["", "a/../" * 800])
+def test_a_long_chain_of_links_ends_at_the_limit_of_the_kernel(tmp_path, links, found, detour):
+    (tmp_path / "a").mkdir()
+    (tmp_path / f"c{links}").write_text("text")
+    for number in range(links):
+        os.symlink(f"{detour}c{number + 1}", tmp_path / f"c{number}")
+    begin = time.process_time()
+    tree = Tree(str(tmp_path))
+    if found:
+        assert tree.size("c0") == 4
+    else:
+        with pytest.raises(InputError, match="can't be opened: too many levels of symbolic links"):
+            tree.size("c0")
+    assert time.process_time() - begin < 0.2
+
+
+def test_a_dangling_link_in_a_tree_is_a_missing_file(tmp_path):
+    os.symlink("nowhere", tmp_path / "a")
+    os.symlink("a/b", tmp_path / "b")
+    for name in ("a", "b", "a/b"):
+        with pytest.raises(FileNotFoundError):
+            Tree(str(tmp_path)).size(name)
