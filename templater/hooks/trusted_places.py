@@ -13,16 +13,13 @@ from contextlib import suppress
 
 from ..instances.directory import MAX_INSTANCE, MAX_TEMPLATES
 from ..model.errors import InputError, RefusedError, TemplaterError, reason
-from ..model.file_names import BACKUP_YAML, INSTANCE, METADATA, ROOTFS, STATE_FOLDER, TEMPLATES
+from ..model.file_names import BACKUP_YAML, INSTANCE, MAX_PATH, METADATA, ROOTFS, STATE_FOLDER, TEMPLATES
 from ..model.source import Source, printable
 from ..rootfs.confined import Root, read_descriptor
 from ..rootfs.paths import MissingError
 
 #: names of files that describe one instance (of templater and of Incus); they can contain passwords
 DESCRIPTIONS = (INSTANCE, BACKUP_YAML)
-
-#: the longest path in characters; the kernel allows as many bytes
-MAX_PATH = 4095
 
 #: names of directories that belong to one instance
 _PRIVATE = (STATE_FOLDER, ROOTFS)

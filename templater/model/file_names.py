@@ -21,3 +21,6 @@ STATE_FOLDER = ".templater"
 STATE = "state"
 #: the file in ``STATE_FOLDER`` that records all written files
 WRITTEN = "written"
+
+#: the longest path in characters; the kernel allows as many bytes
+MAX_PATH = 4095

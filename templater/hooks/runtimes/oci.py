@@ -6,7 +6,7 @@ pass these annotations on to the hook. So ``trusted_places`` restricts the paths
 """
 
 from ...model.errors import InputError, LimitError, RefusedError, TemplaterError, UsageError
-from ...model.file_names import INSTANCE, METADATA
+from ...model.file_names import INSTANCE, MAX_PATH, METADATA
 from ...model.source import printable, whole_characters
 from ...oslite import abspath, exists, islink, join, os
 from ...rootfs.confined import Root
@@ -175,6 +175,8 @@ def _root_path(config: "Mapping[str, Any]") -> str:
     path = root.get("path") if isinstance(root, dict) else None
     if not isinstance(path, str) or not path or "\0" in path:
         raise InputError("config.json has no root.path")
+    if len(path) > MAX_PATH:
+        raise InputError(f"config.json has a root.path of more than {MAX_PATH} characters")
     return whole_characters(path)
 
 

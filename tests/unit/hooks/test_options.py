@@ -371,6 +371,11 @@ def test_half_of_a_surrogate_pair_in_the_path_of_a_root_filesystem_is_replaced()
     assert oci.root_of({"root": {"path": "a\ud800"}}, "/b") == "/b/a\ufffd"
 
 
+def test_a_very_long_path_of_a_root_filesystem_is_refused():
+    with pytest.raises(InputError, match=r"a root\.path of more than 4095 characters"):
+        oci.root_of({"root": {"path": "a/" * 2048}}, "/b")
+
+
 def test_the_id_mappings_of_a_bundle_become_the_id_map_of_the_request():
     mapping = [{"containerID": 0, "hostID": 1000, "size": 10}]
     ids = oci.id_map({"linux": {"uidMappings": mapping, "gidMappings": mapping}})
