@@ -6,7 +6,7 @@ A hook runs at every start of a container, so it avoids the slower modules of th
 
 import _signal  # type: ignore[import-not-found]  # the module `signal` imports enum, which is slow
 import sys
-from time import gmtime, strftime
+from time import gmtime, monotonic, strftime
 
 from .. import __version__
 from ..instances.directory import InstanceDirectory, State, StateDirectory
@@ -52,6 +52,8 @@ MOST_TRIGGERS = 16
 MEMORY = 1 << 30
 #: maximum seconds for each message to the system's log
 SYSLOG_SECONDS = 2.0
+#: the least processor time in seconds for planning and preparing the files, if rendering took long
+LEAST_SECONDS = 0.5
 #: the maximum number of lines that one hook logs, and of characters in a line
 MOST_LINES = 1000
 LONGEST_LINE = 1000
@@ -61,7 +63,7 @@ _IGNORED = ("TZ", "TZDIR", "LC_ALL", "LC_TIME", "LC_CTYPE", "LANG", "LANGUAGE", 
 
 
 class TimeUpError(BaseException):
-    """Raised when the hook's time is over.
+    """Raised when the hook's time is over. The argument is the signal of the timer.
 
     The class is not a subclass of Exception, so no handler mistakes it for the error of a rule.
     """
@@ -204,13 +206,13 @@ def run(arguments: "list[str]") -> int:
         return report_failure(full, runtime, options, log)
     except StoppedError as stop:
         return report_failure(WriteError(f"stopped by signal {stop.args[0]}"), runtime, options, log)
-    except TimeUpError:
-        return report_failure(time_is_up(options.time_limit), runtime, options, log)
+    except TimeUpError as over:
+        return report_failure(time_is_up(over, options.time_limit), runtime, options, log)
     except OSError as error:
         refused = WriteError(f"a system call failed: {str(error).lower()}")
         return report_failure(refused, runtime, options, log)
     finally:
-        _signal.setitimer(_signal.ITIMER_REAL, 0)
+        stop_timers()
 
 
 def bound_memory() -> None:
@@ -236,7 +238,7 @@ def probe() -> int:
 def reset_process() -> None:
     """Reset the umask, the signal mask and the environment, which come from the runtime."""
     os.umask(0o022)
-    _signal.pthread_sigmask(_signal.SIG_UNBLOCK, (_signal.SIGALRM,))
+    _signal.pthread_sigmask(_signal.SIG_UNBLOCK, (_signal.SIGALRM, _signal.SIGPROF))
     _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)  # wait() fails if SIGCHLD is ignored
     for name in _IGNORED:
         forget(name)
@@ -245,25 +247,36 @@ def reset_process() -> None:
 def start_timer(seconds: float) -> None:
     """Start a timer that raises TimeUpError after ``seconds``. SIGINT and SIGTERM raise StoppedError."""
 
-    def expired(*_: object) -> None:
-        raise TimeUpError
+    def expired(number: int, _: object) -> None:
+        raise TimeUpError(number)
 
     def stopped(number: int, _: object) -> None:
         raise StoppedError(number)
 
     for number in (_signal.SIGINT, _signal.SIGTERM):
         _signal.signal(number, stopped)
-    _signal.signal(_signal.SIGALRM, expired)
+    for number in (_signal.SIGALRM, _signal.SIGPROF):
+        _signal.signal(number, expired)
     _signal.setitimer(_signal.ITIMER_REAL, seconds)
 
 
-def time_is_up(seconds: float) -> LimitError:
+def stop_timers() -> None:
+    for timer in (_signal.ITIMER_REAL, _signal.ITIMER_PROF):
+        _signal.setitimer(timer, 0)
+
+
+def time_is_up(error: TimeUpError, seconds: float) -> LimitError:
+    if error.args == (_signal.SIGPROF,):
+        return LimitError(
+            "rendering and preparing all files takes longer than the limit 'time'",
+            hint="use fewer rules, or allow ten minutes with --limit time=10m",
+        )
     return LimitError(f"the hook took longer than {seconds:g} s", hint="see --time-limit")
 
 
 def report_failure(error: TemplaterError, runtime: str, options: Options, log: Log) -> int:
     """Write the error to stderr and to the log; return the exit code. Some runtimes hide a hook's stderr."""
-    _signal.setitimer(_signal.ITIMER_REAL, 0)  # writing the report has no time limit
+    stop_timers()  # writing the report has no time limit
     write_stderr("templater: " + error.explain())
     if not log.lines:  # if ``log`` has lines, the error is logged already
         _log_failure(error, options, log)
@@ -322,8 +335,8 @@ def start(request: HookRequest, options: Options, log: Log) -> None:
         except TemplaterError as error:
             _log_failure(error, options, log)
             raise
-        except TimeUpError:
-            late = time_is_up(request.time_limit)
+        except TimeUpError as over:
+            late = time_is_up(over, request.time_limit)
             _log_failure(late, options, log)
             raise late from None
         finally:
@@ -378,6 +391,8 @@ def _write_files(
     from ..writing.transaction import apply
 
     answer = planned_run.finish()
+    # the rest of the limit on rendering is the processor time for planning, and for preparing the files
+    _signal.setitimer(_signal.ITIMER_PROF, max(planned_run.job.deadline - monotonic(), LEAST_SECONDS))
     if answer.instance.is_vm:
         raise RefusedError(
             f"'{printable(answer.instance.name)}' is a virtual machine: hooks are for containers"
@@ -404,9 +419,9 @@ def _write_files(
             log.add(f"the record of written files is ignored: {record.problem}")
         with record.updated(plan, planned_run.job.templates, answer.keys):
             written = apply(plan, rootfs, wait=request.time_limit, journal=journal, durable=durable)
-            _signal.signal(
-                _signal.SIGALRM, _signal.SIG_IGN
-            )  # all files are written, so do not stop before the record and the log are complete
+            # all files are written, so do not stop before the record and the log are complete
+            for number in (_signal.SIGALRM, _signal.SIGPROF):
+                _signal.signal(number, _signal.SIG_IGN)
         _log_changes(plan, written, log)
     return answer, kept
 

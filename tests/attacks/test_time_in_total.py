@@ -14,8 +14,8 @@ from templater.checks.security import runaway
 from templater.cli import planning
 from templater.cli.main import main
 from templater.hooks import render_job
+from templater.hooks import run as hook_run
 from templater.hooks.render_job import Job
-from templater.hooks.run import run
 from templater.image.open import open_image
 from templater.model.errors import LimitError, TemplateError, UsageError
 from templater.model.hosts import INCUS, NONE
@@ -194,10 +194,30 @@ def test_a_hook_has_a_total_time_limit(words, image, monkeypatch, capfd):
     monkeypatch.setenv("LXC_ROOTFS_PATH", f"{image}/rootfs")
     monkeypatch.setattr(render_job, "TOTAL", 0.4)
     begin = sum(os.times()[:4])
-    assert run(["lxc", *words]) == LimitError.exit_code
+    assert hook_run.run(["lxc", *words]) == LimitError.exit_code
     assert sum(os.times()[:4]) - begin < 3
     assert "together takes longer than 0.4 seconds" in capfd.readouterr().err
     assert list(Path(image, "rootfs").iterdir()) == []
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="hooks run on Linux")
+@pytest.mark.usefixtures("restored_process")
+def test_planning_and_preparing_the_files_of_a_hook_use_the_rest_of_the_time(image, monkeypatch, capfd):
+    """Rendering took nearly the whole limit, and 20,000 files needed nine more seconds of processor time."""
+    for name, value in (("NAME", "c1"), ("HOOK_TYPE", "pre-start"), ("CONFIG_FILE", f"{image}/config")):
+        monkeypatch.setenv(f"LXC_{name}", value)
+    monkeypatch.setenv("LXC_ROOTFS_PATH", f"{image}/rootfs")
+    Path(image, "rootfs").mkdir()
+    Path(image, "config").touch()
+    Path(image, "templates", "slow.tpl").write_text("x")
+    monkeypatch.setattr(hook_run, "LEAST_SECONDS", 0.001)
+    monkeypatch.setattr(hook_run, "monotonic", lambda: 1e12)
+    assert hook_run.run(["lxc", "--no-child"]) == LimitError.exit_code
+    assert "rendering and preparing all files takes longer than the limit 'time'" in capfd.readouterr().err
+    assert list(Path(image, "rootfs").iterdir()) == []
+    monkeypatch.setattr(hook_run, "monotonic", time.monotonic)
+    assert hook_run.run(["lxc"]) == 0
+    assert len(list(Path(image, "rootfs/etc").iterdir())) == RULES
 
 
 def test_compiling_and_both_renders_of_a_hook_have_one_deadline(image, monkeypatch):
