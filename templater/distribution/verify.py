@@ -37,6 +37,8 @@ _MOST_HOLES = 1 << 30
 #: limit on fingerprints checked for one root filesystem: each fingerprint hashes the whole file again
 _MOST_COMBINED = 16
 _MOST_PROBLEMS = 200_000
+#: maximum length of an item's text in a problem, which is repeated for each image that has the item
+_LONGEST = 200
 _PIECE = 1 << 20
 
 
@@ -382,28 +384,29 @@ def _name(image: Image) -> str:
     return f"version '{printable(image.version.name)}' of '{printable(image.product.name)}'"
 
 
+def _short(text: str) -> str:
+    return printable(text[:_LONGEST])
+
+
 def image_problems(image: Image, client: str) -> Iterator[Problem]:
     fingerprint = image.fingerprint
     if len(fingerprint) < _SHOWN_FINGERPRINT:
-        message = f"`image list` crashes: the fingerprint '{printable(fingerprint)}' is too short"
+        message = f"`image list` crashes: the fingerprint '{_short(fingerprint)}' is too short"
         yield Problem(ERROR, "short-fingerprint", "", message)
     elif not SHA256.fullmatch(fingerprint):
-        message = f"the image can't be downloaded: '{printable(fingerprint)}' is not a sha256 in lower case"
+        message = f"the image can't be downloaded: '{_short(fingerprint)}' is not a sha256 in lower case"
         yield Problem(ERROR, "fingerprint", "", message)
     for item in image.files:
         if not item.path:
-            message = f"the image can't be downloaded: '{printable(item.ftype)}' has no path"
+            message = f"the image can't be downloaded: '{_short(item.ftype)}' has no path"
             yield Problem(ERROR, "no-path", "", message)
         elif not clean_path(item.path) or "://" in item.path:
-            message = (
-                f"the image can't be downloaded: '{printable(item.path)}' is not a path below the stream"
-            )
+            message = f"the image can't be downloaded: '{_short(item.path)}' is not a path below the stream"
             yield Problem(ERROR, "path", "", message)
         if not SHA256.fullmatch(item.sha256):
-            shown = f"'{printable(item.sha256)}' of '{item.ftype}' is not a sha256 in lower case"
-            message = (
-                f"the image can't be downloaded: {shown if item.sha256 else f'{item.ftype!r} has no sha256'}"
-            )
+            shown = f"'{_short(item.sha256)}' of '{_short(item.ftype)}' is not a sha256 in lower case"
+            missing = f"{item.ftype[:_LONGEST]!r} has no sha256"
+            message = f"the image can't be downloaded: {shown if item.sha256 else missing}"
             yield Problem(ERROR, "sha256", "", message)
     combined_type = image.metadata.combined_type
     if image.root is None and combined_type == "virtual-machine" and image.type == "container":

@@ -3,18 +3,20 @@ import json
 import os
 import time
 import tracemalloc
+from datetime import date
 from pathlib import Path
 
 import pytest
 
 from templater.distribution import catalog_files
 from templater.distribution.add import add
-from templater.distribution.catalog import IMAGES_PATH, INDEX_PATH
+from templater.distribution.catalog import IMAGES_PATH, INDEX_PATH, Item, Product, Version
+from templater.distribution.client_view import Image
 from templater.distribution.html import page
 from templater.distribution.listing import Listed, list_stream
 from templater.distribution.product_lines import dump_products
 from templater.distribution.tree import Tree
-from templater.distribution.verify import LocalStream, verify
+from templater.distribution.verify import LocalStream, image_problems, verify
 from templater.model.errors import InputError, LimitError
 from tests.bench.streams import make_tree
 from tests.streams.builders import CREATED, DAY, checked, split_image, unified_image
@@ -502,3 +504,14 @@ def test_the_problems_of_each_changed_stream_have_the_recorded_texts(tmp_path, u
     if update:
         recorded.write_text(text)
     assert text == recorded.read_text()
+
+
+def test_the_problems_of_an_image_show_only_the_beginning_of_long_texts():
+    long = "://" + "\x7f" * 4090
+    metadata = Item(ftype=long, path=long, sha256=long)
+    image = Image(
+        Product("p"), Version("1"), "", "container", "x86_64", long, metadata, None, date(2026, 1, 1)
+    )
+    problems = list(image_problems(image, "incus-7"))
+    assert [problem.code for problem in problems] == ["fingerprint", "path", "sha256"]
+    assert all(len(problem.message) < 2000 for problem in problems)
