@@ -311,7 +311,7 @@ def test_a_decompressor_window_of_more_than_128_mib_is_refused(tmp_path: Path) -
     """With a window of 512 MiB, an image of 3 MB took 550 MB."""
     packed = lzma.compress(bytes(1000), filters=[{"id": lzma.FILTER_LZMA2, "dict_size": 192 << 20}])
     (tmp_path / "image").write_bytes(packed)
-    with pytest.raises(LimitError, match="128 MiB to decompress") as caught:
+    with pytest.raises(LimitError, match=r"^'.*' needs more than 128 MiB to decompress$") as caught:
         open_archive(str(tmp_path / "image"))
     assert caught.value.hint == "pack it again with a smaller dictionary or window"
 

@@ -78,6 +78,7 @@ def test_the_man_page_of_a_group_lists_its_commands(written):
 
 def test_a_help_text_cannot_become_a_troff_command_on_a_man_page():
     assert manual.filled(r"'a' \n .b") == [r"\(aqa\(aq \en .b"]
+    assert manual.literal("\\-'^~`\"…") == r"\e\-\(aq\(ha\(ti\(ga\(dq\[u2026]"
     assert manual.filled(".so /etc/passwd") == [r"\&.so /etc/passwd"]
     assert [*manual.preformatted(["  .so x", "  'a"])][2:4] == [r"\&.so x", r"\(aqa"]
 

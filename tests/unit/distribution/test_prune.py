@@ -180,7 +180,7 @@ def test_a_product_without_versions_is_removed(tree):
 
 
 def test_prune_refuses_a_folder_that_is_not_a_tree_and_creates_no_file(tmp_path):
-    with pytest.raises(InputError, match="not a simplestreams tree") as caught:
+    with pytest.raises(InputError, match=r"^'.*' is not a simplestreams tree$") as caught:
         prune(Tree(str(tmp_path)), keep=1)
     assert caught.value.hint == "'streams/v1/index.json' is missing; `templater streams add` creates a tree"
     assert not list(tmp_path.iterdir())
@@ -212,7 +212,7 @@ def test_files_behind_a_symlinked_directory_are_never_deleted(tree, tmp_path):
     (outside / "file").write_text("keep")
     Path(tree.path, "link").symlink_to(outside)
     Path(tree.path, REMOVED).write_text(json.dumps({"link/file": 0}))
-    with pytest.raises(RefusedError, match="symlink"):
+    with pytest.raises(RefusedError, match=r"^'.*' is reached through a symlink$"):
         prune(tree)
     assert (outside / "file").exists()
 

@@ -420,7 +420,7 @@ def test_no_file_is_deleted_through_a_directory_that_becomes_a_link(tmp_path, mo
     assert folder.is_symlink()
     assert (outside / "f").exists()
     assert not Path(tree.path, "x.moved/f").exists()
-    with pytest.raises(RefusedError, match=r"tree/x' is reached through a symlink$"):
+    with pytest.raises(RefusedError, match=r"^'.*' is reached through a symlink$"):
         tree.unlink("x/f")
 
 

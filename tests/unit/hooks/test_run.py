@@ -349,3 +349,56 @@ def test_the_locale_does_not_change_file_names(container, german, how):
         answer = subprocess.run(words, env=environ, capture_output=True, text=True, check=False, timeout=60)
     assert answer.returncode == 0, answer.stderr
     assert os.listdir(os.fsencode(container / "rootfs/etc")) == ["\u00fcn\u00ef".encode()]
+
+
+@pytest.mark.parametrize("keep_going", [False, True])
+@pytest.mark.parametrize(
+    ("error", "code", "text"),
+    [
+        (UsageError("no", hint="do"), 2, "no\nhint: do"),
+        (MemoryError(), 4, f"the hook needs more than {run.MEMORY >> 20} MiB of memory"),
+        (run.StoppedError(15), 6, "stopped by signal 15"),
+        (run.TimeUpError(), 4, "the hook took longer than 7 s\nhint: see --time-limit"),
+        (OSError(5, "Input/output error"), 6, "a system call failed: [errno 5] input/output error"),
+    ],
+)
+def test_each_failure_of_a_hook_is_printed_and_logged_with_its_exit_code(
+    error, code, text, keep_going, monkeypatch, capfd, tmp_path
+):
+    def read_request(options, environ):
+        raise error
+
+    monkeypatch.setattr(
+        run, "function_of", lambda runtime, name: read_request if name == "read_request" else None
+    )
+    monkeypatch.setattr(run.Log, "to_syslog", lambda log: None)
+    words = [
+        "lxc",
+        "--time-limit",
+        "7",
+        "--log",
+        f"{tmp_path}/log",
+        *(["--on-error", "keep-going"] if keep_going else []),
+    ]
+    assert run.run(words) == (0 if keep_going else code)
+    started = (
+        "templater: the container starts anyway, because of --on-error keep-going\n" if keep_going else ""
+    )
+    assert capfd.readouterr().err == f"templater: {text}\n{started}"
+    logged = [line.partition(": ")[2] for line in (tmp_path / "log").read_text().splitlines()]
+    assert logged == [
+        f"failed: {text.partition(chr(10))[0]}",
+        *(["started anyway: --on-error keep-going"] if keep_going else []),
+    ]
+
+
+def test_a_bug_in_a_hook_fails_the_start_and_asks_for_a_report(monkeypatch, capfd):
+    def broken(arguments):
+        raise KeyError("x")
+
+    monkeypatch.setattr(run, "run", broken)
+    monkeypatch.setattr(run, "bound_memory", lambda: None)
+    monkeypatch.setattr(run.Log, "to_syslog", lambda log: None)
+    assert run.serve() == 70
+    said = capfd.readouterr().err
+    assert said.startswith("templater: ") and said.endswith("; please report this\n")

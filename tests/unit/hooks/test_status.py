@@ -207,3 +207,143 @@ def test_the_options_of_a_very_long_hook_line_are_not_read():
     begin = time.process_time()
     assert status.option_of("a" * 4_000_000 + " --source /a", "--source") == ""
     assert time.process_time() - begin < 1
+
+
+def said(findings):
+    """Return the result, the text and the hint of each finding."""
+    return [(each.ok, each.text, each.hint) for each in findings]
+
+
+def test_the_words_about_an_installed_container_and_its_hooks(container, monkeypatch):
+    monkeypatch.setattr(status, "code_status", lambda: ())
+    place = f"--path {container.parent}"
+    found = said(lxc.status("nosuch", str(container.parent)))
+    assert [each[2] for each in found] == ["create the container first, or give its directory with --path"]
+    (container / "config").write_text("lxc.net.0.type = empty\n")
+    assert said(lxc.status("c1", str(container.parent))) == [
+        (
+            False,
+            f"'{container}/config' names no root filesystem",
+            f"for example: lxc.rootfs.path = dir:{container}/rootfs",
+        )
+    ]
+    (container / "config").write_text(f"lxc.rootfs.path = dir:{container}/rootfs\n")
+    again = f"templater hook install lxc c1 {place} --write"
+    assert said(lxc.status("c1", str(container.parent))) == [
+        (False, f"'{container}/config' has no lxc.hook.pre-start that calls templater", again)
+    ]
+    install.write(lxc.snippet("c1", [], str(container.parent)))
+    text = (container / "config").read_text()
+    lines = [
+        line for line in text.splitlines() if not line.startswith(("lxc.hook.clone", "lxc.hook.destroy"))
+    ]
+    (container / "config").write_text("\n".join(lines) + "\n")
+    monkeypatch.setattr(status, "runs", lambda words, *files: status.Finding(True, "runs"))
+    assert said(lxc.status("c1", str(container.parent)))[:6] == [
+        (True, "lxc.hook.pre-start calls templater", ""),
+        (None, "no lxc.hook.clone: copies get no trigger", again),
+        (None, "no lxc.hook.destroy: a rename counts as a copy", again),
+        (True, "runs", ""),
+        (True, f"'{container}' has 1 rules, and every template compiles", ""),
+        (None, "never started with templater: the next start runs create, then start", ""),
+    ]
+    (container / "config").write_text("lxc.rootfs.path = loop:/srv/c1.img\n" + "\n".join(lines[1:]) + "\n")
+    by_hand = "set lxc.hook.mount to the line of lxc.hook.pre-start: only LXC can mount this rootfs"
+    assert said(lxc.status("c1", str(container.parent))) == [
+        (False, f"'{container}/config' has no lxc.hook.mount that calls templater", by_hand)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("script", "ok", "text", "hint"),
+    [
+        ("echo versions", True, "the hook line runs: versions", ""),
+        (
+            "echo a >&2; echo b >&2; exit 1",
+            False,
+            "the hook line fails: b",
+            "run templater hook install … --write again",
+        ),
+        (
+            "exit 1",
+            False,
+            "the hook line fails: no reason given",
+            "run templater hook install … --write again",
+        ),
+    ],
+)
+def test_the_words_about_a_hook_line_that_was_run(script, ok, text, hint):
+    assert said([status.runs(lambda word: ["sh", "-c", script])]) == [(ok, text, hint)]
+
+
+def test_the_words_about_a_hook_line_that_cannot_be_run(tmp_path):
+    ((ok, text, hint),) = said([status.runs(lambda word: ["/nosuch"])])
+    assert (ok, hint) == (False, "run templater hook install … --write again")
+    assert text.startswith("the hook line can't be run: ")
+    tmp_path.chmod(0o777)
+    (tmp_path / "config").write_text("")
+    assert said([status.runs(lambda word: ["/nosuch"], f"{tmp_path}/config")]) == [
+        (
+            None, f"the hook line was not run: another user can change '{tmp_path}'",
+            "run this command as the user who starts the container",
+        )
+    ]  # fmt: skip
+
+
+def test_the_words_about_the_image_that_a_hook_line_names(container, monkeypatch, tmp_path):
+    monkeypatch.setattr(status, "code_status", lambda: ())
+    assert said(status.source_status("x --source a", str(container), str(container))) == [
+        (
+            False, "'--source a' is a relative path, but hooks run in any directory",
+            "install the hook again, which writes an absolute path",
+        )
+    ]  # fmt: skip
+    assert said(status.source_status("x", str(tmp_path), str(tmp_path))) == [
+        (
+            False, f"'{tmp_path}' has no metadata.yaml",
+            "give an image directory with --source, or make an instance directory with templater unpack",
+        )
+    ]  # fmt: skip
+    line = f"x --source {container} --dialect v5"
+    assert said(status.source_status(line, "", str(container)))[0] == (
+        False, "the hook line has the unknown dialect 'v5'", "install the hook again",
+    )  # fmt: skip
+
+
+def test_the_words_about_a_bundle(container, monkeypatch):
+    monkeypatch.setattr(status, "code_status", lambda: ())
+    file = f"{container}/config.json"
+    ((ok, text, hint),) = said(oci.status(str(container), ""))
+    assert (ok, hint) == (False, "") and text.startswith(f"'{file}' can't be used: ")
+    (container / "config.json").write_text(json.dumps({"root": {"path": "rootfs"}}))
+    assert said(oci.status(str(container), "")) == [
+        (
+            False,
+            f"'{file}' has no hook that calls templater",
+            f"templater hook install oci {container} --write",
+        )
+    ]
+    install.write(oci.snippet(str(container), [], ""))
+    config = json.loads((container / "config.json").read_text())
+    (hook,) = config["hooks"]["createRuntime"]
+    hook["path"] = "/bin/other"
+    (container / "config.json").write_text(json.dumps(config))
+    assert said(oci.status(str(container), ""))[:2] == [
+        (True, "createRuntime calls templater", ""),
+        (
+            None,
+            "the hook line was not run, because this installation of templater would write another line",
+            "",
+        ),
+    ]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, for which the code of hooks is checked")
+def test_the_words_about_code_that_another_user_can_change(monkeypatch):
+    monkeypatch.setattr(status, "is_changeable", lambda path: path == sys.executable)
+    ((ok, text, hint),) = said(status.code_status())
+    assert (ok, text) == (
+        None,
+        f"another user can change '{sys.executable}', whose code every start runs as root",
+    )
+    assert hint == "chmod go-w, and remove its .pyc files; or install templater as root, for example in /opt"

@@ -490,7 +490,7 @@ def test_an_interrupted_build_leaves_no_file(image_directory, tmp_path):
 def test_a_build_refuses_an_existing_file_without_the_replace_argument(image_directory, tmp_path):
     (tmp_path / "i").write_text("old")
     contents, written = open_contents(str(image_directory)), []
-    with pytest.raises(UsageError, match="exists") as caught:
+    with pytest.raises(UsageError, match=r"^'.*' exists$") as caught:
         build(
             contents, contents.parts(), str(tmp_path / "i"), Packing(), progress=lambda *m: written.append(m)
         )
@@ -697,11 +697,11 @@ def test_unpack_refuses_an_existing_directory(tmp_path):
     path = tarball(tmp_path / "i.tar", GOOD)
     (tmp_path / "out").mkdir()
     unpacked(path, tmp_path / "out")
-    with pytest.raises(UsageError, match="exists") as caught:
+    with pytest.raises(UsageError, match=r"^'.*' exists$") as caught:
         unpacked(path, tmp_path / "out")
     assert caught.value.hint == "give a new directory, or an empty one"
     (tmp_path / "link").symlink_to(tmp_path)
-    with pytest.raises(UsageError, match="exists") as caught:
+    with pytest.raises(UsageError, match=r"^'.*' exists$") as caught:
         unpacked(path, tmp_path / "link")
     assert caught.value.hint == "give a new directory, or an empty one"
 
@@ -715,7 +715,7 @@ def test_unpack_removes_leftovers_of_crashed_runs_but_not_of_active_runs(tmp_pat
     (left / "rootfs" / "half").write_text("")
     lock = os.open(left, os.O_RDONLY)
     fcntl.flock(lock, fcntl.LOCK_EX)
-    with pytest.raises(TemplaterError, match="another process") as caught:
+    with pytest.raises(TemplaterError, match=r"^another process is unpacking into '.*'$") as caught:
         unpacked(path, tmp_path / "out")
     assert caught.value.hint == "wait until that process has finished"
     os.close(lock)
@@ -729,7 +729,7 @@ def test_a_damaged_squashfs_gives_a_single_error(image_directory, tmp_path):
     whole = Path(built.files[1]).read_bytes()
     Path(built.files[1]).write_bytes(whole[: len(whole) // 2])
     contents = open_contents(*built.files)
-    with pytest.raises(InputError, match="can't be read"):
+    with pytest.raises(InputError, match=r"^'.*' can't be read: it was cut short$"):
         unpack(contents, contents.parts(), str(tmp_path / "out"), policy=Policy(owners=False))
     assert not (tmp_path / "out").exists()
 
@@ -970,7 +970,9 @@ def test_the_build_error_names_the_unreadable_file_and_gives_a_hint(image_direct
         return original(fd, size, offset)
 
     monkeypatch.setattr(os, "pread", failing)
-    with pytest.raises(InputError, match="etc/shadow' can't be read: input/output error") as caught:
+    with pytest.raises(
+        InputError, match=r"^'rootfs/etc/shadow' can't be read: input/output error$"
+    ) as caught:
         packed(image_directory, tmp_path / "i", compression="none")
     assert "dmesg" in caught.value.hint
 

@@ -144,7 +144,9 @@ def test_attack_63_the_error_names_the_detected_kind_of_file(tmp_path, head, kin
 
 def test_attack_63_the_error_names_the_kind_of_a_compressed_file(tmp_path):
     (tmp_path / "x").write_bytes(b"hsqs" + bytes(600))
-    with pytest.raises(InputError, match="the decompressed file is a squashfs file") as caught:
+    with pytest.raises(
+        InputError, match=r"^'.*' is not a tar archive: the decompressed file is a squashfs file$"
+    ) as caught:
         open_image(compressed(tmp_path / "x", "xz"))
     assert (
         caught.value.hint
@@ -172,7 +174,10 @@ def test_an_archive_without_an_end_mark_gives_an_error(tmp_path):
     path.write_bytes(path.read_bytes()[:2048])
     image = open_image(path)
     assert image.read_templates(["a"])["a"].data == b"A"
-    with pytest.raises(InputError, match="cut short: the data ends before the end mark") as caught:
+    with pytest.raises(
+        InputError,
+        match=r"^'.*' is cut short: the data ends before the end mark, at byte 2048 of the archive$",
+    ) as caught:
         image.read_templates(["b"])
     assert caught.value.hint == "copy or download it again"
 
@@ -193,14 +198,18 @@ def test_a_flipped_byte_in_an_archive_gives_a_clear_error_or_no_error(image_dire
 
 def test_the_error_names_the_archive_directory_that_contains_metadata_yaml(tmp_path):
     path = tarball(tmp_path / "i.tar", [("img", None), ("img/metadata.yaml", METADATA)])
-    with pytest.raises(InputError, match="only in 'img/'") as caught:
+    with pytest.raises(
+        InputError, match=r"^'.*' has no metadata\.yaml at its top, only in 'img/'$"
+    ) as caught:
         open_image(path).read_metadata()
     assert "tar -C img" in caught.value.hint
 
 
 def test_the_error_recognises_the_root_filesystem_of_a_split_image(tmp_path):
     path = tarball(tmp_path / "i.tar", [("etc", None), ("etc/hostname", "x")])
-    with pytest.raises(InputError, match="looks like a root filesystem") as caught:
+    with pytest.raises(
+        InputError, match=r"^'.*' has no metadata\.yaml: it looks like a root filesystem$"
+    ) as caught:
         open_image(path).read_metadata()
     assert caught.value.hint == "for a split image, give the metadata tarball first"
 
@@ -367,14 +376,19 @@ def test_attack_61_a_huge_extended_header_is_refused_before_it_is_read(tmp_path,
 
 def test_attack_61_too_many_extended_headers_are_refused(tmp_path):
     (tmp_path / "i.tar").write_bytes((raw_header("x", 2, b"L") + b"a".ljust(512, b"\0")) * 5000)
-    with pytest.raises(RefusedError, match="two extended headers that set the same field") as caught:
+    with pytest.raises(
+        RefusedError,
+        match=r"^'.*' has two extended headers that set the same field: tools read different members from it$",
+    ) as caught:
         open_image(tmp_path / "i.tar").read_metadata()
     assert caught.value.hint == "pack the image again"
 
 
 def test_attack_61_a_negative_size_is_an_error(tmp_path):
     (tmp_path / "i.tar").write_bytes(raw_header("x", 0, b"0", b"\xff" * 12) + bytes(10_000))
-    with pytest.raises(InputError, match="negative size"):
+    with pytest.raises(
+        InputError, match=r"^'.*' is damaged: a member has a negative size, at byte 0 of the archive$"
+    ):
         open_image(tmp_path / "i.tar").read_metadata()
 
 
@@ -387,7 +401,7 @@ def test_attack_61_a_member_size_beyond_the_end_of_the_archive_is_an_error(tmp_p
 
 def test_attack_61_too_many_members_are_refused(tmp_path):
     path = tarball(tmp_path / "i.tar", [(f"rootfs/{n}", "") for n in range(60)])
-    with pytest.raises(LimitError, match="more than 50 members") as caught:
+    with pytest.raises(LimitError, match=r"^'.*' has more than 50 members$") as caught:
         open_image(path, Limits(members=50)).read_metadata()
     assert caught.value.hint == "if you trust the image, raise the limit: --limit members=…"
 
@@ -458,7 +472,7 @@ def test_attack_63_the_file_extension_of_an_image_is_ignored(image_directory, tm
 
 def test_a_fifo_as_image_is_refused_without_blocking(tmp_path):
     os.mkfifo(tmp_path / "f")
-    with pytest.raises(InputError, match="neither a regular file nor a directory"):
+    with pytest.raises(InputError, match=r"^'.*' is neither a regular file nor a directory$"):
         open_image(tmp_path / "f")
 
 

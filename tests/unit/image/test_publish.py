@@ -60,7 +60,7 @@ def test_publishing_finds_the_snapshots_of_a_container(container):
     shutil.copytree(container, container / "snaps" / "snap0")
     assert find(str(container)) == str(container)
     assert find(f"{container}/snap0") == f"{container}/snaps/snap0"
-    with pytest.raises(InputError, match="neither a directory nor a snapshot"):
+    with pytest.raises(InputError, match=r"^'.*' is neither a directory nor a snapshot of an instance$"):
         find(f"{container}/snap1")
 
 

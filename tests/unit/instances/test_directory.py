@@ -24,7 +24,7 @@ def test_an_instance_with_more_than_a_thousand_templates_is_refused(tmp_path):
         assert len(directory.read_templates()) == 1000
         (tmp_path / "templates/another.tpl").touch()
         with pytest.raises(
-            LimitError, match="has more than 1000 templates, or templates of more than 32 MiB"
+            LimitError, match=r"^'.*' has more than 1000 templates, or templates of more than 32 MiB$"
         ):
             directory.read_templates()
 
@@ -175,7 +175,7 @@ def test_the_error_about_a_directory_without_metadata_gives_a_hint(tmp_path):
 
 
 def test_a_trigger_cannot_be_recorded_in_a_folder_without_an_image(tmp_path):
-    with pytest.raises(InputError, match=r"metadata\.yaml") as caught:
+    with pytest.raises(InputError, match=r"^'.*' has no metadata\.yaml$") as caught:
         record(str(tmp_path), "copy")
     assert (
         caught.value.hint

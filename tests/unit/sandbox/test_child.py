@@ -12,7 +12,7 @@ import pytest
 from templater.model.errors import LimitError
 from templater.sandbox import child, system_calls
 from templater.sandbox.bounds import Bounds
-from templater.sandbox.child import ChildFailure
+from templater.sandbox.child import BoundError, ChildFailure
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 
@@ -285,3 +285,21 @@ def test_an_answer_of_the_child_in_an_unknown_format_counts_as_a_failure(data):
 def test_nested_message_frames_are_parsed_to_their_original_values():
     record = child.frame(child.frame(b"a") + child.frame(b"") + child.frame(b"12:x,"))
     assert child.parse(record + child.frame(b"")) == [[b"a", b"", b"12:x,"], []]
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "message", "hint"),
+    [
+        (24, BoundError, "rendering used more than 7 s of processor time and was stopped", ""),
+        (9, BoundError, "rendering used more than 7 s of processor time and was stopped", ""),
+        (11, ChildFailure, "the sandboxed process died of signal 11", ""),
+        (child.OUT_OF_MEMORY << 8, BoundError, "rendering needs more than 3 MiB of memory", ""),
+        (child.TOO_DEEP << 8, LimitError, "rendering nests deeper than Python allows", ""),
+        (child.TOO_MUCH << 8, BoundError, "the rendered files are larger than 2 MiB together", ""),
+        (99 << 8, ChildFailure, "the sandboxed process failed", "please report this"),
+    ],
+)
+def test_the_end_of_the_sandboxed_process_is_explained(status, kind, message, hint):
+    error = child._failure_of(status, Bounds(cpu=7, memory=3 << 20, output=2 << 20), b"")
+    assert type(error) is kind
+    assert (error.message, error.hint) == (message, hint)

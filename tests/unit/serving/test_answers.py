@@ -82,3 +82,29 @@ def test_an_answer_built_from_encoded_elements_equals_one_that_is_encoded_as_a_w
     encoded = answers.success_list(list(map(answers.encode, elements)))
     assert b"".join(encoded) == answers.success(elements)
     assert encoded.size == len(answers.success(elements))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "invalid filter ''; an example: properties.os eq debian"),
+        ("os", "invalid filter 'os'; an example: properties.os eq debian"),
+        ("os eq", "invalid filter 'os eq'; an example: properties.os eq debian"),
+        ("os is debian", "invalid filter 'os is debian'; an example: properties.os eq debian"),
+        ("not os eq", "invalid filter 'not os eq'; an example: properties.os eq debian"),
+        ("os eq a and", "invalid filter 'os eq a and'; an example: properties.os eq debian"),
+        ("os eq a xor b eq c", "unknown word 'xor' in the filter; use 'and' or 'or'"),
+        (" and ".join(["os eq a"] * 1000), f"the filter has more than {answers._MOST_WORDS} words"),
+    ],
+)
+def test_an_invalid_filter_has_a_message_with_an_example(text, message):
+    with pytest.raises(InputError) as caught:
+        answers.matcher(text)
+    assert caught.value.message == message
+
+
+def test_a_filter_may_have_a_limited_number_of_words():
+    most = answers._MOST_WORDS
+    text = " and ".join(["os eq a"] * ((most + 1) // 4))
+    assert len(text.split()) <= most
+    answers.matcher(text)

@@ -72,3 +72,24 @@ def test_the_user_of_an_ipv6_socket_that_connects_to_ipv4_is_recognised():
         with connection:
             assert not is_foreign(peer, connection.getsockname())
             assert is_foreign(peer, connection.getsockname(), ["/proc/net/tcp"])
+
+
+@pytest.mark.parametrize(
+    ("method", "headers", "problem"),
+    [
+        ("GET", {"Host": "localhost:8000"}, "the host must be 127.0.0.1:8000"),
+        ("GET", {"Host": None}, "the host must be 127.0.0.1:8000"),
+        ("GET", {"Origin": "http://a"}, "requests of other pages are refused"),
+        ("POST", {"Origin": None}, "requests of other pages are refused"),
+        ("GET", {"Sec-Fetch-Site": "cross-site"}, "requests of other pages are refused"),
+        ("GET", {"Sec-Fetch-Site": "same-site"}, "requests of other pages are refused"),
+        (
+            "POST",
+            {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"},
+            "requests of other pages are refused",
+        ),
+    ],
+)
+def test_a_refused_request_of_the_page_has_a_reason(method, headers, problem):
+    sent = {name: value for name, value in {**OWN, **headers}.items() if value is not None}
+    assert Access(8000).problem(method, sent) == problem

@@ -105,7 +105,9 @@ def test_a_truncated_backup_gives_one_clear_error(tmp_path):
             open_source(tmp_path / "cut.tar")
     whole = (BACKUPS / "pending_copy.tar.gz").read_bytes()
     (tmp_path / "cut.tar.gz").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(InputError, match="cut short"):
+    with pytest.raises(
+        InputError, match=r"^'.*' is damaged: gzip: the compressed data ends early: the file was cut short$"
+    ):
         open_source(tmp_path / "cut.tar.gz")
 
 
@@ -143,7 +145,9 @@ def test_an_optimized_backup_is_refused_with_a_hint(tmp_path):
     path = repacked("pending_copy", tmp_path / "b.tar", optimize)
     with tarfile.open(path, "a") as tar:
         tar.addfile(tarfile.TarInfo("backup/container.bin"))
-    with pytest.raises(InputError, match="optimized backup") as caught:
+    with pytest.raises(
+        InputError, match=r"^'.*' is an optimized backup: its files are in the storage pool's own format$"
+    ) as caught:
         open_source(path)
     assert "--optimized-storage" in caught.value.hint
 
@@ -153,7 +157,9 @@ def test_an_archive_with_a_backup_and_an_image_is_refused(tmp_path):
     path = repacked("pending_copy", tmp_path / "b.tar", lambda name, data: data)
     with tarfile.open(path, "a") as tar:
         tar.addfile(tarfile.TarInfo("metadata.yaml"))
-    with pytest.raises(RefusedError, match="contains a backup and an image") as caught:
+    with pytest.raises(
+        RefusedError, match=r"^'.*' contains a backup and an image: 'backup/' and 'metadata\.yaml'$"
+    ) as caught:
         open_source(path)
     assert caught.value.hint == "pack the backup and the image in two archives"
 
