@@ -20,6 +20,8 @@ from .tree import Catalog, Tree
 
 DAY = 86400
 GRACE = DAY
+#: maximum number of files that one run deletes
+_MOST_DELETED = 50_000
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": DAY, "w": 7 * DAY}
 
 
@@ -118,7 +120,8 @@ def _delete_files(
     for path in tree.content_files():  # a killed `add` leaves files that the catalog never named
         if path not in named:
             removed.setdefault(path, moment)
-    due = sorted(path for path, at in removed.items() if moment - at >= grace)
+    # the other files follow in the next run
+    due = sorted(path for path, at in removed.items() if moment - at >= grace)[:_MOST_DELETED]
     size = 0
     if not dry_run:
         for path in due:

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from typing import IO, Any
 
 from ..image.atomic_output import Output
-from ..model.errors import BusyError, InputError, RefusedError, WriteError, reason
+from ..model.errors import BusyError, InputError, LimitError, RefusedError, WriteError, reason
 from ..model.file_names import STATE_FOLDER
 from ..model.source import printable, whole_characters
 from .catalog import (
@@ -43,6 +43,8 @@ REMOVED = f"{STATE_FOLDER}/removed.json"
 _DIRECTORIES = (IMAGES, "streams", "streams/v1", STATE_FOLDER)
 _POLL = 0.02
 _PIECE = 1 << 18
+#: maximum number of files in the record of removed images
+_MOST_REMOVED = 500_000
 #: maximum number of nested directories in a path, and maximum length of a path in a message
 _MOST_NESTED, _LONGEST = 20, 200
 #: length of the hash in the names of image files
@@ -447,7 +449,13 @@ class Tree:
             return {}
         if not isinstance(raw, dict):
             raise InputError(f"invalid '{printable(os.path.join(self.path, REMOVED))}': it is not an object")
-        return {path: at for path, at in raw.items() if clean_path(path) == path and type(at) is int}
+        if len(raw) > _MOST_REMOVED:
+            raise LimitError(f"'{REMOVED}' has more than {_MOST_REMOVED} files")
+        return {
+            path: at
+            for path, at in raw.items()
+            if type(at) is int and path.count("/") <= _MOST_NESTED and clean_path(path) == path
+        }
 
     def record_removed(self, files: Mapping[str, int]) -> None:
         data = json.dumps(files, indent=0, sort_keys=True).encode() + b"\n"

@@ -5,12 +5,14 @@ from pathlib import Path
 
 import pytest
 
+from templater.distribution import prune as prune_module
+from templater.distribution import tree as tree_module
 from templater.distribution.add import add
 from templater.distribution.catalog import IMAGES_PATH
 from templater.distribution.prune import duration, prune
 from templater.distribution.remove import remove
 from templater.distribution.tree import REMOVED, Tree
-from templater.model.errors import InputError, RefusedError, UsageError
+from templater.model.errors import InputError, LimitError, RefusedError, UsageError
 from tests.streams.builders import CREATED, DAY, QCOW2, checked, split_image
 
 HOUR = 3600
@@ -226,3 +228,23 @@ def test_a_duration_is_parsed_to_seconds(text, seconds):
 def test_invalid_durations_are_refused(text):
     with pytest.raises(UsageError, match="invalid duration"):
         duration(text)
+
+
+def test_one_run_of_prune_deletes_a_limited_number_of_files(tree, monkeypatch):
+    monkeypatch.setattr(prune_module, "_MOST_DELETED", 3)
+    prune(tree, keep=1, now=lambda: 0)
+    before = files(tree)
+    assert len(before) == 10
+    for left in (7, 4, 2, 2):
+        pruned = prune(tree)
+        assert (len(files(tree)), pruned.waiting) == (left, left - 2)
+    checked(tree)
+
+
+def test_a_record_of_too_many_removed_files_is_refused(tree, monkeypatch):
+    monkeypatch.setattr(tree_module, "_MOST_REMOVED", 2)
+    Path(tree.path, REMOVED).write_text(json.dumps({"a": 1, "b": 2, "d/" * 30 + "x": 1}))
+    with pytest.raises(LimitError, match=r"'\.templater/removed\.json' has more than 2 files"):
+        tree.removed()
+    monkeypatch.setattr(tree_module, "_MOST_REMOVED", 3)
+    assert tree.removed() == {"a": 1, "b": 2}  # templater never writes so many nested directories
