@@ -48,6 +48,10 @@ MOST_OVERHEAD = 1 << 20
 MOST_CATALOG_SECONDS = 60.0
 
 
+class RangeError(InputError):
+    """The error for a range of bytes that a file does not have."""
+
+
 @dataclass(frozen=True, slots=True)
 class Trust:
     """Paths of certificates: the server's certificate, and the client's certificate with its key.
@@ -191,7 +195,8 @@ class UrlStream:
             self._connections.release(error.fp)
             if error.code == 404:
                 raise FileNotFoundError(url) from None
-            raise InputError(f"'{url}' can't be fetched: the server answered {error.code}") from None
+            kind = RangeError if error.code == 416 else InputError
+            raise kind(f"'{url}' can't be fetched: the server answered {error.code}") from None
         except (OSError, http.client.HTTPException, ValueError) as error:  # ValueError: an invalid host
             raise InputError(f"'{url}' can't be fetched: {_words(error)}", hint=_hint(error)) from None
         try:

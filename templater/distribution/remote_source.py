@@ -13,7 +13,7 @@ import platform
 import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from difflib import get_close_matches
 from itertools import islice
@@ -28,7 +28,7 @@ from ..model.source import printable
 from .catalog import Item
 from .client_view import Image, list_images
 from .downloads import MOST_BYTES, Download, Downloads, expected_size
-from .fetch import UrlStream, split_url
+from .fetch import RangeError, UrlStream, split_url
 from .image_api_client import HttpsServer, LocalDaemon, Server, ServerImage, export, find_image, is_hash
 from .listing import read_products
 from .remotes import API, RESERVED, SIMPLESTREAMS, Remote, read_remotes
@@ -292,13 +292,27 @@ def _download(stream: UrlStream, url: str, most: int) -> Download:
     def download(start: int, /) -> Iterator[tuple[int, Iterator[bytes]]]:
         headers = {"Range": f"bytes={start}-"} if 0 < start < most else {}
         try:
-            with stream.open(url, headers=headers) as answer:
+            with _open_range(stream, url, headers) as answer:
                 first = _first_byte(answer, start, url)
                 yield first, _bounded(stream.body(answer, url), most - first, url)
         except FileNotFoundError:
             raise InputError(f"'{url}' does not exist") from None
 
     return download
+
+
+@contextmanager
+def _open_range(stream: UrlStream, url: str, headers: Mapping[str, str]) -> Iterator[Any]:
+    """Request a part of a file, or the whole file if the file is shorter.
+
+    The part that was downloaded before can be another server's.
+    """
+    with ExitStack() as opened:
+        try:
+            answer = opened.enter_context(stream.open(url, headers=headers))
+        except RangeError:
+            answer = opened.enter_context(stream.open(url))
+        yield answer
 
 
 def _first_byte(answer: Any, start: int, url: str) -> int:

@@ -904,3 +904,12 @@ def test_the_suggestion_for_an_unknown_alias_compares_a_limited_number_of_aliase
     with pytest.raises(InputError, match="has no image 'bohth'"):
         fetch("ours:bohth")
     assert len(compared) == 3
+
+
+def test_a_download_begins_again_if_another_server_left_a_longer_part(server, home):
+    name = hashlib.sha256(ROOT).hexdigest()
+    server.fault = lambda handler: broken(handler, f"{name}.squashfs", ROOT, 300_000)
+    with pytest.raises(InputError):
+        fetch("ours:both", whole=True)
+    server.fault = lambda handler: "Range" in handler.headers and (handler.send_error(416) or True)
+    assert content(fetch("ours:both", whole=True).rootfs) == ROOT
