@@ -44,6 +44,8 @@ _CONNECTION_COST, _REQUEST_BYTES = 6, 1 << 10
 _MOST_IDLE = 4
 #: limit in bytes on everything but the content of an answer: headers, lengths of chunks, TLS records
 MOST_OVERHEAD = 1 << 20
+#: limit in bytes on the headers of an answer
+MOST_HEADERS = 32 << 10
 #: maximum seconds for all catalogs and metadata of a stream together
 MOST_CATALOG_SECONDS = 60.0
 
@@ -280,7 +282,8 @@ class _Connections(urllib.request.HTTPSHandler):
                 connection.set_tunnel(server, headers={"Proxy-Authorization": login} if login else {})
         try:
             connection.request(request.get_method(), request.selector, headers=headers)
-            answer = connection.getresponse()
+            with self._bounds.headers():
+                answer = connection.getresponse()
         except BaseException as error:
             connection.close()
             if is_kept and isinstance(error, ConnectionError):  # the server closed the idle connection
@@ -338,6 +341,7 @@ class _Bounds:
         self._step = self._file = math.inf
         self._left = MOST_CATALOG_SECONDS
         self._overhead = self._requests = 0
+        self._headers = -math.inf
 
     def begin_step(self) -> None:
         self._step = time.monotonic() + MOST_SECONDS
@@ -361,6 +365,21 @@ class _Bounds:
         self._overhead += size
         if self._overhead > MOST_OVERHEAD:
             raise OSError(f"the server sends more than {MOST_OVERHEAD >> 20} MiB in addition to the content")
+
+    @contextlib.contextmanager
+    def headers(self) -> Iterator[None]:
+        """Limit the bytes that are read in the block, because Python parses headers in quadratic time."""
+        self._headers = 0
+        try:
+            yield
+        finally:
+            self._headers = -math.inf
+
+    def read(self, size: int) -> None:
+        """Count decrypted bytes. Raises OSError if an answer has too many headers."""
+        self._headers += size
+        if self._headers > MOST_HEADERS:
+            raise OSError(f"the server sends more than {MOST_HEADERS >> 10} KiB of headers")
 
     def deliver(self, size: int) -> None:
         """Subtract content from the counted bytes, and also some bytes for chunk headers and TLS records."""
@@ -437,6 +456,7 @@ class _TlsSocket:
             if not count:
                 break
             size += count
+        self._bounds.read(size)
         return size
 
     def makefile(self, mode: str) -> io.BufferedReader:

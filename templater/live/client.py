@@ -30,6 +30,8 @@ TIMEOUT = 30.0
 MOST_JSON, MOST_LIST = 8 * MIB, 64 * MIB
 #: limit in bytes on everything but the content of an answer: headers and lengths of chunks
 MOST_OVERHEAD = MIB
+#: limit in bytes on the headers of an answer
+MOST_HEADERS = 32 << 10
 #: maximum number of elements of a list
 MOST_ELEMENTS = 100_000
 #: seconds to wait for a daemon that restarts, if it has answered before
@@ -86,6 +88,7 @@ class _Connection(http.client.HTTPConnection):
         self.used = False
         self.deadline = 0.0
         self.overhead = 0
+        self.in_headers = False
 
     def deliver(self, size: int) -> None:
         """Subtract content from the counted bytes, and also some bytes for the lengths of chunks."""
@@ -94,9 +97,19 @@ class _Connection(http.client.HTTPConnection):
     def receive(self, size: int) -> None:
         """Count received bytes. Raises HTTPException if too many of them are not content."""
         self.overhead += size
+        if self.in_headers and self.overhead > MOST_HEADERS:
+            raise http.client.HTTPException(f"more than {MOST_HEADERS >> 10} KiB of headers")
         if self.overhead > MOST_OVERHEAD:
             text = f"more than {MOST_OVERHEAD // MIB} MiB in addition to the content"
             raise http.client.HTTPException(text)
+
+    def getresponse(self) -> http.client.HTTPResponse:
+        """Read the headers of an answer, which Python parses in quadratic time."""
+        self.overhead, self.in_headers = 0, True
+        try:
+            return super().getresponse()
+        finally:
+            self.in_headers = False
 
     def connect(self) -> None:
         self.used = False

@@ -249,3 +249,10 @@ def test_reading_ahead_ends_when_the_daemon_no_longer_answers(incus):  # noqa: F
     live.rootfs._reader.client.head = lambda path: asked.append(path) or daemon.client.get(path, 1)
     read_ahead(live)
     assert len(asked) == 1
+
+
+def test_an_answer_of_a_daemon_with_too_many_bytes_of_headers_is_refused(incus, run):  # noqa: F811
+    status, headers, body = incus.answers[key("GET /1.0")]
+    incus.put("GET /1.0", (status, {**headers, "X-Long": "x" * 60_000}, body))
+    code, _out, err = run("diff", "incus:c1")
+    assert code == 2 and "incus sent an invalid answer: more than 32 KiB of headers" in err

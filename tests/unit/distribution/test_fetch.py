@@ -287,7 +287,8 @@ def test_a_download_with_too_much_protocol_overhead_is_aborted(server, monkeypat
     monkeypatch.setattr(fetch, "MOST_OVERHEAD", 1 << 16)
     monkeypatch.setattr(fetch, "MOST_SECONDS", 2)
     server.fault = endlessly(start, repeated * 1000, pause=0)
-    with pytest.raises(InputError, match="the server sends more than 0 MiB in addition to the content"):
+    much = "0 MiB in addition to the content" if start else "32 KiB of headers"
+    with pytest.raises(InputError, match=f"the server sends more than {much}"):
         UrlStream(server.url).read(INDEX)
 
 
@@ -532,7 +533,7 @@ def test_a_connection_that_is_closed_at_the_next_request_is_opened_again(server)
             25,
             27,
         ),
-        (lambda handler: handler.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n" * 3000) and False, 1, 2),
+        (lambda handler: handler.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n" * 1000) and False, 1, 3),
     ],
     ids=["small", "closed", "redirected", "overhead"],
 )
@@ -554,3 +555,10 @@ def test_verify_ends_at_the_limit_on_requests(server, monkeypatch):
     with pytest.raises(LimitError, match=r"^the stream needs more than 12 requests$"):
         verify(UrlStream(server.url), metadata_only=True)
     assert 5 <= len(server.requests) <= 7
+
+
+def test_an_answer_with_too_many_bytes_of_headers_is_refused_before_they_are_parsed(server):
+    kind = b'Content-Type: multipart/x; a="' + b";" * 60_000 + b"\r\n"
+    server.fault = lambda handler: handler.wfile.write(b"HTTP/1.1 200 OK\r\n" + kind + b"\r\n") and True
+    with pytest.raises(InputError, match="the server sends more than 32 KiB of headers"):
+        UrlStream(server.url).size(INDEX)

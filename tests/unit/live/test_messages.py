@@ -146,10 +146,10 @@ def test_the_number_of_requests_for_files_is_limited(incus, monkeypatch):
 
 
 def test_metadata_that_is_too_large_is_refused():
-    text = _yaml({"a": "b"}, 13)
+    text = _yaml({"a": "b"}, 13, lambda: None)
     assert text == '{\n "a": "b"\n}'
     with pytest.raises(LimitError) as caught:
-        _yaml({"a": "b"}, 12)
+        _yaml({"a": "b"}, 12, lambda: None)
     assert caught.value.message == "the metadata is too large, or nested too deeply"
 
 
