@@ -231,7 +231,7 @@ def without_nil(recorded: dict) -> dict:
 
 @pytest.mark.parametrize("yaml", ["v2", "v4"])
 @pytest.mark.parametrize("image", sorted(IMAGES))
-def test_a_real_metadata_yaml_is_decoded_as_go_does(image: str, yaml: str):
+def test_a_real_metadata_yaml_is_decoded_as_the_go_parser_decodes_it(image: str, yaml: str):
     wanted = json.loads((CORPUS / "golden_meta" / f"{image}.json").read_text())
     source = open_image(folder(image)).read_metadata()
     if "error" in wanted:

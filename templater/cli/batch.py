@@ -92,7 +92,7 @@ def _refuse_pick(file: str) -> None:
 class Recap:
     """Totals of all instances. Equal errors and notes are counted together.
 
-    ``first`` has the name of the first instance with each error or note.
+    ``first`` maps each error or note to the first instance that has it.
     """
 
     def __init__(self, *, patches: bool, exit_code: bool) -> None:

@@ -35,9 +35,9 @@ def _headline(verdict: Verdict) -> str:
         None: "may read the data again",
     }
     modules = {
-        True: "runs the modules per instance",
-        False: "does not run the modules per instance",
-        None: "may run the modules per instance",
+        True: "runs the per-instance modules",
+        False: "does not run the per-instance modules",
+        None: "may run the per-instance modules",
     }
     network = {
         True: "writes the network configuration",

@@ -112,7 +112,7 @@ def _trusted(guest: Guest) -> Verdict:
 
 def _cached(before: Seed, after: Seed, guest: Guest) -> Verdict:
     """Return the verdict for an unchanged instance-id."""
-    text = f"the instance-id is still '{shown(guest.last_id)}': modules per instance don't run again"
+    text = f"the instance-id is still '{shown(guest.last_id)}': per-instance modules don't run again"
     reasons = [Reason(text, CACHE)]
     changed = [name for name in (META, USER, VENDOR, NETWORK) if before.get(name) != after.get(name)]
     reads = guest.updates_at_boot and not guest.disabled_network and bool(after.folder)
@@ -132,7 +132,7 @@ def _cached(before: Seed, after: Seed, guest: Guest) -> Verdict:
 
 
 def _cached_lxd(guest: Guest) -> Verdict:
-    text = f"LXD still serves the instance-id '{shown(guest.last_id)}': modules per instance don't run again"
+    text = f"LXD still serves the instance-id '{shown(guest.last_id)}': per-instance modules don't run again"
     reads = guest.updates_at_boot and not guest.disabled_network
     return Verdict(LXD, SAME, reads, False, reads, (Reason(text, SOCKET),))
 
@@ -154,9 +154,9 @@ def _searched(after: Seed, guest: Guest, daemon: Daemon) -> Verdict:
     texts = {
         FIRST: f"the first boot of cloud-init, with instance-id '{new}': all modules run",
         NEW: f"the instance-id changes from '{shown(guest.last_id)}' to '{new}': all modules run again",
-        EARLIER: f"the instance-id changes to '{new}', with which the guest has booted before: modules"
-        " per instance don't run again",
-        SAME: "meta-data has no instance-id: cloud-init reads all data at each boot, but modules per instance"
+        EARLIER: f"the instance-id changes to '{new}', with which the guest has booted before:"
+        " per-instance modules don't run again",
+        SAME: "meta-data has no instance-id: cloud-init reads all data at each boot, but per-instance modules"
         " run once",
     }
     reasons = (*reasons, Reason(texts[instance], PER_INSTANCE))

@@ -97,7 +97,7 @@ class FileEntry:
         return InputError(f"{message}, so the build fails", self.span(*names), hint)
 
     def text_of(self, name: str) -> Source:
-        """Return a field's text, unrendered and with positions in the definition."""
+        """Return a field's unrendered text, with its positions in the definition."""
         node = self.node(name)
         text = node.text if isinstance(node, Scalar) else ""
         return GeneratedSource(

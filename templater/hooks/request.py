@@ -22,7 +22,7 @@ class HookRequest:
     the directory by name again, and ignores an instance.yaml in it.
     ``state_folder``: the directory that contains ``.templater``.
     ``instance_file``: the description's file; empty for instance.yaml beside the state or the image.
-    ``description``: the description itself, if an annotation names it.
+    ``description``: the parsed instance description, if an annotation names its file.
     ``config``: configuration keys from the runtime.
     ``triggers``: the triggers to run; empty for the pending trigger followed by start.
     ``pending_in_config``: read the pending trigger from the instance's volatile.apply_template.

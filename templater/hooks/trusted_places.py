@@ -182,9 +182,7 @@ def _require_trusted(
     except OSError as error:
         raise InputError(f"'{printable(directory)}' can't be used: {reason(error)}") from None
     if stat.S_ISLNK(status.st_mode):
-        raise RefusedError(
-            f"an annotation leads through '{printable(directory)}', which has become a symlink"
-        )
+        raise RefusedError(f"an annotation uses '{printable(directory)}', which must not be a symlink")
     _require_owner(status, directory, or_sticky=or_sticky, named=named)
 
 
@@ -198,7 +196,7 @@ def _require_owner(
     if status.st_uid in trusted and (sticky or not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)):
         return
     raise RefusedError(
-        f"an annotation leads through '{printable(path)}', which other users can change:"
+        f"an annotation uses '{printable(path)}', which other users can change:"
         f" it belongs to uid {status.st_uid} and has mode {status.st_mode & 0o7777:04o}",
         hint=f"chown root '{printable(path)}'; chmod go-w '{printable(path)}'",
     )
@@ -208,7 +206,7 @@ def _require_no_instance(directory: str) -> None:
     for name in (STATE_FOLDER, *DESCRIPTIONS):
         if os.path.lexists(os.path.join(directory, name)):
             raise RefusedError(
-                f"an annotation leads to '{printable(directory)}', which is an instance: it has '{name}'",
+                f"an annotation uses the instance directory '{printable(directory)}': it contains '{name}'",
                 hint="keep image sources in a directory of their own, such as /var/lib/templater/images",
             )
 

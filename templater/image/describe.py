@@ -34,7 +34,10 @@ ENFORCED = (
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """A file of an image. ``unpacked`` and ``members`` are None for a disk image or a squashfs file."""
+    """A file of an image, with its size and its unpacked size in bytes, and its number of archive members.
+
+    ``unpacked`` and ``members`` are None for a disk image or a squashfs file.
+    """
 
     path: str
     kind: str

@@ -35,7 +35,7 @@ class Failure(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Validator:
-    """A validator. ``run(name, data, confined)`` returns a JSON value, which ``read`` turns into mistakes."""
+    """A validator. ``run(name, data, confined)`` returns a JSON value, from which ``read`` gets mistakes."""
 
     #: the validator's name in messages
     id: str

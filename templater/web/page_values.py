@@ -48,7 +48,10 @@ class Column:
 
 @dataclass(slots=True, eq=False)
 class Variant:
-    """A result of a file that one or more columns share. ``source`` is None if the template is missing."""
+    """One distinct result for a file.
+
+    ``columns`` lists the columns that show this result. ``source`` is None if the template is missing.
+    """
 
     change: Change
     source: Source | None

@@ -13,7 +13,7 @@ _OF_OVERLAYFS = ("trusted.overlay.", "user.overlay.")
 
 
 def copy_attributes(old: int, new: int) -> None:
-    """Copy the attributes from one descriptor to another.
+    """Copy the extended attributes from one descriptor to another.
 
     Attributes that certify the old content, and attributes of overlayfs, are not copied.
     """

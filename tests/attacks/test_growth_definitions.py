@@ -109,7 +109,7 @@ def test_positions_in_a_long_text_are_found_in_linear_time() -> None:
         ("/a9223372036854775808", "/a2"),  # 2**63 overflows to a negative number
     ],
 )
-def test_long_numbers_in_paths_overflow_as_in_go(first: str, second: str) -> None:
+def test_long_numbers_in_paths_overflow_as_in_the_go_language(first: str, second: str) -> None:
     rules = "".join(f"- {{generator: template, name: a, path: {path}}}\n" for path in (first, second))
     assert len(built(HEAD + rules).results.rules) == 2
     assert _less(first, second) is not _less(second, first)

@@ -106,7 +106,7 @@ def write(path: Path, members: bytes) -> str:
 
 
 @pytest.mark.parametrize("members", ARCHIVES.values(), ids=ARCHIVES)
-def test_an_archive_that_tools_read_differently_is_a_finding_and_is_refused(
+def test_an_archive_that_tools_read_differently_gives_a_finding_and_is_refused(
     tmp_path: Path, members: bytes
 ) -> None:
     path = write(tmp_path / "i.tar", members)

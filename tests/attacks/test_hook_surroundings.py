@@ -755,7 +755,7 @@ def test_a_missing_path_counts_as_changeable_by_other_users(tmp_path: Path) -> N
     assert status.is_changeable(str(tmp_path / "gone"))
 
 
-def test_a_missing_image_of_an_annotation_is_refused(tmp_path: Path) -> None:
+def test_an_annotation_that_names_a_missing_image_is_refused(tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     with pytest.raises(InputError, match=r"^'.*' does not exist$"):
         open_source(

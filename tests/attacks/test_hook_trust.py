@@ -253,7 +253,7 @@ def test_the_hook_status_command_does_not_run_a_hook_line_behind_a_link_of_anoth
 @pytest.mark.parametrize(
     "line", ["python -c 'from templater_hook import main", 'env "from templater_hook import']
 )
-def test_an_unbalanced_quote_in_a_hook_line_is_a_finding(container: Path, line: str) -> None:
+def test_an_unbalanced_quote_in_a_hook_line_gives_a_finding(container: Path, line: str) -> None:
     with (container / "config").open("a") as config:
         config.write(f"lxc.hook.pre-start = {line}\n")
     failed = [finding.text for finding in lxc.status("c1", str(container.parent)) if finding.ok is False]
@@ -262,7 +262,7 @@ def test_an_unbalanced_quote_in_a_hook_line_is_a_finding(container: Path, line: 
 
 
 @pytest.mark.parametrize("annotations", [[], ["x"], "x", 3, {"org.templater.source": 5}])
-def test_invalid_annotations_and_arguments_of_a_bundle_are_findings(
+def test_invalid_annotations_and_arguments_of_a_bundle_give_findings(
     tmp_path: Path, annotations: object
 ) -> None:
     hooks = {

@@ -76,7 +76,7 @@ def described(image: str, text: str) -> str:
 
 
 @pytest.mark.parametrize("option", ["-i", "--instances"])
-def test_a_lone_surrogate_in_json_is_parsed_as_in_go(
+def test_a_lone_surrogate_in_json_is_parsed_as_in_the_go_language(
     image: str, option: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """encoding/json replaces it with U+FFFD; a surrogate pair becomes one character."""

@@ -18,14 +18,14 @@ from tests.rootfs_builders import a_plan, a_rule, as_root, snapshot
         ("1755", 0o333), ("04755", 0o755), ("0o7777", 0o777), ("644", 0o644),
     ],
 )  # fmt: skip
-def test_attack_31_modes_are_parsed_as_in_go_without_special_bits(scene, spelled, bits):
+def test_attack_31_modes_are_parsed_as_in_the_go_language_without_special_bits(scene, spelled, bits):
     assert parse_mode(spelled, a_rule("/etc/x", mode=spelled)) == bits
     scene.write({"/etc/x": "y"}, mode=spelled)
     assert stat.S_IMODE((scene.top / "etc/x").stat().st_mode) == bits
 
 
 @pytest.mark.parametrize("spelled", ["999", "0888", "rwx", "0o", "1e3", "0755 ", "99999999999999999999"])
-def test_attack_31_a_mode_that_go_cannot_parse_is_an_error(scene, spelled):
+def test_attack_31_a_mode_that_the_go_parser_rejects_is_an_error(scene, spelled):
     scene.refuses({"/etc/x": "y"}, MetadataError, "mode", 2, mode=spelled)
 
 

@@ -16,7 +16,7 @@ CHECK = "accounts"
 
 
 @pytest.mark.parametrize("name", ["passwd", "shadow", "sudoers"])
-def test_a_world_writable_account_file_is_a_high_finding(name):
+def test_a_world_writable_account_file_gives_a_finding_of_high_severity(name):
     names = [Name(f"rootfs/etc/{name}", Entry(FILE, 0o666))]
     assert observed(CHECK, an_image(names=names)) == [
         ("high", f"rootfs/etc/{name}", f"'/etc/{name}' has mode 0666: every user can write it")
@@ -96,7 +96,7 @@ def test_the_owner_of_an_unpacked_root_filesystem_counts_as_root(tmp_path):
     assert CHECK not in {finding.check for finding in audit(scanned)}
 
 
-def test_a_second_user_with_uid_0_is_an_info_finding(tmp_path):
+def test_a_second_user_with_uid_0_gives_a_finding_of_info_severity(tmp_path):
     passwd = b"root:x:0:0::/root:/bin/sh\ntoor:*:0:0::/root:\ndaemon:x:1:1::/:\n"
     scanned = scan_image(image(tmp_path / "i.tar", file("rootfs/etc/passwd", passwd)))
     (found,) = [finding for finding in audit(scanned) if finding.check == CHECK]

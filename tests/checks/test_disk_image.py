@@ -35,18 +35,18 @@ def sparse(name: str, data: bytes, cuts: tuple[int, ...]) -> bytes:
     return pax({**records, "GNU.sparse.name": name.encode()}) + file("sparse", stored)
 
 
-def test_a_backing_file_is_named_in_a_critical_finding():
+def test_a_finding_of_critical_severity_names_the_backing_file():
     found = observed(CHECK, an_image(heads={"rootfs.img": qcow2(b"/etc/shadow")}))
     ((severity, place, message),) = found
     assert (severity, place) == ("critical", "rootfs.img")
     assert "the backing file '/etc/shadow'" in message
 
 
-def test_an_external_data_file_is_a_critical_finding():
+def test_an_external_data_file_gives_a_finding_of_critical_severity():
     assert severities(CHECK, an_image(heads={"rootfs.img": qcow2(features=4)})) == ["critical"]
 
 
-def test_a_disk_of_another_format_is_a_high_finding():
+def test_a_disk_of_another_format_gives_a_finding_of_high_severity():
     head = b"# Disk DescriptorFile\nRW 1 FLAT /dev/sda 0\n"
     assert severities(CHECK, an_image(heads={"rootfs.img": head})) == ["high"]
 
@@ -56,7 +56,7 @@ def test_an_ordinary_disk_has_no_finding():
 
 
 @pytest.mark.parametrize(("size", "found"), [(71, ["high"]), (72, [])])
-def test_a_disk_that_ends_within_its_header_is_a_high_finding(size, found):
+def test_a_disk_that_ends_within_its_header_gives_a_finding_of_high_severity(size, found):
     assert severities(CHECK, an_image(heads={"rootfs.img": PLAIN[:size]})) == found
 
 
@@ -96,7 +96,7 @@ def test_a_hole_in_a_sparse_file_is_read_as_zeros(tmp_path: Path):
     assert scan_image(made).heads["rootfs/etc/passwd"] == b"a:x:0:" + bytes(600) + b"\nb:x:0:\n"
 
 
-def test_an_incomplete_qcow2_header_is_a_high_finding():
+def test_an_incomplete_qcow2_header_gives_a_finding_of_high_severity():
     ((severity, _, message),) = observed(CHECK, an_image(heads={"rootfs.img": PLAIN[:71]}))
     assert (severity, message) == ("high", "'rootfs.img' is cut short: its qcow2 header is incomplete")
 
@@ -117,7 +117,9 @@ def test_a_disk_that_is_also_a_tarball_is_checked_as_both(tmp_path: Path, magic:
     assert ("CRITICAL", "rootfs.img") in found
 
 
-def test_a_second_file_that_is_only_a_text_description_of_a_disk_is_a_high_finding(tmp_path: Path):
+def test_a_second_file_that_is_only_a_text_description_of_a_disk_gives_a_finding_of_high_severity(
+    tmp_path: Path,
+):
     second = tmp_path / "second.vmdk"
     second.write_text("# Disk DescriptorFile\nversion=1\nRW 1 FLAT /dev/sda 0\n")
     found = audit(scan_image(image(tmp_path / "i.tar"), rootfs=str(second)))

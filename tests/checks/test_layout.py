@@ -19,13 +19,15 @@ CHECK = "layout"
         ("backup.yaml", "CVE-2026-63125"),
     ],
 )
-def test_attack_06_10_11_a_link_that_vulnerable_daemons_follow_is_a_critical_finding(name, advisory):
+def test_attack_06_10_11_a_link_that_vulnerable_daemons_follow_gives_a_finding_of_critical_severity(
+    name, advisory
+):
     image = an_image(names=[a_link(name, "/")])
     assert severities(CHECK, image) == ["critical"]
     assert advisories(CHECK, image) == {advisory}
 
 
-def test_attack_11_a_metadata_yaml_that_is_a_fifo_is_a_critical_finding():
+def test_attack_11_a_metadata_yaml_that_is_a_fifo_gives_a_finding_of_critical_severity():
     assert severities(CHECK, an_image(names=[a_special("metadata.yaml", FIFO)])) == ["critical"]
 
 
@@ -44,7 +46,7 @@ def test_attack_58_a_metadata_yaml_that_a_link_replaces_is_found():
     assert "'metadata.yaml' occurs 2 times, first as a file: the daemons use the last copy" in messages
 
 
-def test_a_duplicate_template_is_a_high_finding():
+def test_a_duplicate_template_gives_a_finding_of_high_severity():
     assert severities(CHECK, an_image(names=["templates/a", "templates/a"])) == ["high"]
 
 
@@ -54,7 +56,7 @@ def test_duplicate_directories_are_not_reported():
     )
 
 
-def test_a_file_with_an_unknown_name_in_the_image_is_an_info_finding():
+def test_a_file_with_an_unknown_name_in_the_image_gives_a_finding_of_info_severity():
     assert severities(CHECK, an_image(names=["README"])) == ["info"]
 
 
@@ -84,7 +86,7 @@ OUTSIDE = [
 
 
 @pytest.mark.parametrize("name", OUTSIDE)
-def test_attack_60_a_link_or_special_file_next_to_the_rootfs_is_a_high_finding(name):
+def test_attack_60_a_link_or_special_file_next_to_the_rootfs_gives_a_finding_of_high_severity(name):
     """`rootfs.img -> /dev/sda` was "nothing found": qemu-img would have read the host's disk."""
     for found in (
         a_link(name, "/dev/sda"),
@@ -110,13 +112,13 @@ def test_attack_60_a_link_or_special_file_next_to_the_rootfs_is_a_high_finding(n
         "tpm.vtpm",
     ],
 )
-def test_a_file_with_a_name_that_the_daemons_themselves_use_is_a_high_finding(name):
+def test_a_file_with_a_name_that_the_daemons_themselves_use_gives_a_finding_of_high_severity(name):
     assert severities(CHECK, an_image(names=[name])) == ["high"]
     assert severities(CHECK, an_image(names=[f"docs/{name}"])) == []
 
 
 @pytest.mark.parametrize("name", ["README", "tests", ".gitignore", "Makefile"])
-def test_an_unknown_file_next_to_the_rootfs_is_an_info_finding(name):
+def test_an_unknown_file_next_to_the_rootfs_gives_a_finding_of_info_severity(name):
     assert severities(CHECK, an_image(names=[name])) == ["info"]
 
 
@@ -124,7 +126,7 @@ def test_the_disk_of_a_virtual_machine_has_no_finding():
     assert not observed(CHECK, an_image(names=["metadata.yaml", "rootfs.img"]))
 
 
-def test_an_instance_description_or_state_directory_in_an_image_is_a_finding():
+def test_an_instance_description_or_state_directory_in_an_image_gives_a_finding():
     """After `tar -x`, preview ran the pending trigger of a hostile state, and a hook its compiled code."""
     state = an_image(names=[a_folder(".templater"), Name(".templater/state", Entry(FILE))])
     assert severities(CHECK, state) == ["critical"]
@@ -151,6 +153,6 @@ def test_a_finding_about_a_directory_is_reported_once_for_all_its_members():
     assert severities(CHECK, an_image(names=["state/a", "state/b", a_folder("state")])) == ["medium"]
 
 
-def test_a_backup_beside_the_image_is_a_high_finding():
+def test_a_backup_beside_the_image_gives_a_finding_of_high_severity():
     image = an_image(names=["backup/container/metadata.yaml"])
     assert [(place, severity) for severity, place, _ in observed(CHECK, image)] == [("backup", "high")]

@@ -8,7 +8,7 @@ CHECK = "member-name"
 
 
 @pytest.mark.parametrize("name", ["../x", "rootfs/../../x", "/etc/x", "templates/../../x"])
-def test_attack_57_a_member_name_that_leaves_the_image_is_a_critical_finding(name):
+def test_attack_57_a_member_name_that_leaves_the_image_gives_a_finding_of_critical_severity(name):
     assert severities(CHECK, an_image(names=[name])) == ["critical"]
 
 

@@ -73,7 +73,7 @@ LOOPS = '{% for a in "0123456789" %}' * 9 + "x" + "{% endfor %}" * 9
         "{% if config_get('user.x','') %}{% if trigger %}a{% elif 1 %}" + LOOPS + "{% endif %}{% endif %}",
     ],
 )
-def test_a_loop_that_a_condition_hides_is_a_medium_finding(text):
+def test_a_loop_that_a_condition_hides_gives_a_finding_of_medium_severity(text):
     limits = Limits(seconds=3.0, total=4.0, steps=100_000)
     assert severities(CHECK, an_image(RULE, {"t": text}, limits=limits)) == ["medium"]
 
@@ -99,7 +99,7 @@ TWICE = '{% for a in "ab" %}{% for b in a %}'
         ("{% macro a() %}" + TWICE + "{% endfor %}{% endfor %}{% endmacro %}{{ a() }}{{ a() }}{{ a() }}", []),
     ],
 )
-def test_deeply_nested_loops_are_a_medium_finding(text, found):
+def test_deeply_nested_loops_give_a_finding_of_medium_severity(text, found):
     assert severities(CHECK, an_image(RULE, {"t": text})) == found
 
 

@@ -8,7 +8,7 @@ CHECK = "target-outside"
 
 
 @pytest.mark.parametrize("path", ["/../x", "/etc/../../x", "../../etc/cron.d/x"])
-def test_attack_01_a_target_that_leaves_the_root_is_a_critical_finding(path):
+def test_attack_01_a_target_that_leaves_the_root_gives_a_finding_of_critical_severity(path):
     image = an_image(rules(f"{path}: {{when: [create], template: t}}"))
     assert severities(CHECK, image) == ["critical"]
     assert advisories(CHECK, image) == {"CVE-2026-23954"}

@@ -73,6 +73,6 @@ def test_a_target_in_deep_directories_is_found(depth, is_link):
     ],
     ids=["a directory that an earlier rule can create", "a link of a user in a shared directory"],
 )
-def test_a_link_with_dots_that_the_audit_cannot_resolve_is_a_high_finding(names):
+def test_a_link_with_dots_that_the_audit_cannot_resolve_gives_a_finding_of_high_severity(names):
     rule = rules("/tmp/l/x: {when: [create], template: t}", "/etc/x: {when: [create], template: t}")
     assert "high" in severities(CHECK, an_image(rule, names=names))

@@ -14,7 +14,7 @@ def test_attack_06_a_missing_template_is_found_once():
     assert [place for _, place, _ in observed(CHECK, an_image(two))] == ["image/metadata.yaml:4:38"]
 
 
-def test_attack_07_a_template_that_is_a_symlink_is_a_critical_finding():
+def test_attack_07_a_template_that_is_a_symlink_gives_a_finding_of_critical_severity():
     image = an_image(RULE, {"t": Entry(SYMLINK, target="/etc/shadow")})
     assert severities(CHECK, image) == ["critical"]
     assert advisories(CHECK, image) == {"CVE-2026-23954"}

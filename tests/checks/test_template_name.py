@@ -8,13 +8,13 @@ CHECK = "template-name"
 
 
 @pytest.mark.parametrize("name", ["../x", "/etc/shadow", "a/b", "..", "."])
-def test_attack_05_a_template_name_that_is_a_path_is_a_critical_finding(name):
+def test_attack_05_a_template_name_that_is_a_path_gives_a_finding_of_critical_severity(name):
     image = an_image(rules(f'/etc/a: {{when: [create], template: "{name}"}}'))
     assert severities(CHECK, image) == ["critical"]
     assert advisories(CHECK, image) == {"CVE-2026-23954"}
 
 
-def test_attack_05_a_missing_template_name_is_a_less_severe_finding():
+def test_attack_05_a_missing_template_name_gives_a_less_severe_finding():
     image = an_image(rules("/etc/a: {when: [create]}"))
     assert severities(CHECK, image) == ["medium"]
     assert advisories(CHECK, image) == {""}

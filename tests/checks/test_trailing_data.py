@@ -24,7 +24,9 @@ def found(path: str, rootfs: str | None = None) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("pack", PACKERS)
-def test_attack_62_a_second_archive_after_the_end_mark_is_a_high_finding(tmp_path: Path, pack: str) -> None:
+def test_attack_62_a_second_archive_after_the_end_mark_gives_a_finding_of_high_severity(
+    tmp_path: Path, pack: str
+) -> None:
     path = tmp_path / "i.tar"
     image(path, behind=SECOND)
     path.write_bytes(PACKERS[pack](path.read_bytes()))
@@ -35,7 +37,7 @@ def test_attack_62_a_second_archive_after_the_end_mark_is_a_high_finding(tmp_pat
 
 
 @pytest.mark.parametrize("pack", ["gzip", "xz", "bzip2"])
-def test_attack_62_a_second_archive_in_a_following_stream_is_a_high_finding(
+def test_attack_62_a_second_archive_in_a_following_stream_gives_a_finding_of_high_severity(
     tmp_path: Path, pack: str
 ) -> None:
     path = tmp_path / "i.tar"
@@ -44,7 +46,7 @@ def test_attack_62_a_second_archive_in_a_following_stream_is_a_high_finding(
     assert [severity for severity, _ in found(str(path))] == ["high"]
 
 
-def test_other_data_after_the_end_mark_is_a_medium_finding(tmp_path: Path) -> None:
+def test_other_data_after_the_end_mark_gives_a_finding_of_medium_severity(tmp_path: Path) -> None:
     assert [severity for severity, _ in found(image(tmp_path / "i.tar", behind=b"x"))] == ["medium"]
 
 

@@ -9,13 +9,13 @@ from tests.image_archives import METADATA, image
 CHECK = "unreadable"
 
 
-def test_attack_61_62_each_unreadable_part_is_a_high_finding():
+def test_attack_61_62_each_unreadable_part_gives_a_finding_of_high_severity():
     """`audit --at-least high` found nothing in an archive that GNU tar reads further than templater."""
     made = an_image(errors=[LimitError("too much"), RefusedError("no"), InputError("cut short")])
     assert severities(CHECK, made) == ["high", "high", "high"]
 
 
-def test_a_metadata_yaml_that_only_the_daemons_can_read_is_a_high_finding(tmp_path):
+def test_a_metadata_yaml_that_only_daemons_can_read_gives_a_finding_of_high_severity(tmp_path):
     metadata = METADATA + b"note: !!binary AAAA\ntemplates: {/etc/passwd: {when: [start], template: ../x}}\n"
     found = audit(scan_image(image(tmp_path / "i.tar", metadata=metadata)))
     assert [(f.check, f.severity.name) for f in found] == [(CHECK, "HIGH")]

@@ -61,7 +61,7 @@ RENDERS = {
         ("template=50", "50 bytes"),
     ],
 )
-def test_a_lower_limit_stops_the_command(command, limit, words, image, capsys, monkeypatch):
+def test_lowering_a_limit_stops_the_command(command, limit, words, image, capsys, monkeypatch):
     Path(image, "../all.json").write_text(json.dumps([{"name": "c1"}]))
     line = [word.replace("IMAGE", str(image)) for word in RENDERS[command]]
     assert said(capsys, *line)[0] == 0
@@ -71,7 +71,7 @@ def test_a_lower_limit_stops_the_command(command, limit, words, image, capsys, m
 
 
 @pytest.mark.slow
-def test_a_higher_limit_lets_the_command_succeed(image, capsys):
+def test_raising_a_limit_lets_the_command_succeed(image, capsys):
     Path(image, "templates/a.tpl").write_text(LOOP.replace("300", "1500"))
     line = ["preview", image, "--as", "none", "-t", "create"]
     assert said(capsys, *line)[0] == 5

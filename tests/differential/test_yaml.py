@@ -124,7 +124,7 @@ def excused(text: bytes, mine: dict, rules: str) -> bool:
     return any(re.search(pattern, ({"text": text} | mine).get(where, "")) for where, pattern, _ in reasons)
 
 
-def test_templater_and_the_yaml_libraries_of_go_agree_on_damaged_texts(oracle):
+def test_templater_and_the_yaml_libraries_of_the_go_language_agree_on_damaged_texts(oracle):
     pick = random.Random(os.environ.get("TEMPLATER_SEED", "metadata"))
     begin = list(seeds())
     texts = [mutated(pick.choice(begin), pick, begin) for _ in range(TEXTS)]
@@ -165,7 +165,7 @@ def meaning(answer: dict) -> _Meaning:
     )
 
 
-def test_the_yaml_libraries_of_go_read_only_the_intended_change_in_every_edited_text(oracle):
+def test_the_yaml_libraries_of_the_go_language_read_only_the_intended_change_in_every_edited_text(oracle):
     """A library is compared on the samples, corpus texts and recordings that it can read before the edit."""
     done = [
         (name, what, source, do(), change)

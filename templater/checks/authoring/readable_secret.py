@@ -6,8 +6,8 @@ stays readable.
     mode: 0600
 
 In a definition, no field sets the mode of a rule. Use an entry with the generator `dump` to create the file
-with the right mode: the daemon keeps the mode of an existing file. In a virtual machine, the agent of LXD
-6.8 and later sets the mode of every file to 0644.
+with the right mode: the daemon keeps the mode of an existing file. In a virtual machine, the agent
+of LXD 6.8 and later sets the mode of every file to 0644.
 """
 
 from __future__ import annotations

@@ -82,17 +82,17 @@ def check_name(path: str, kind: str, entry: Entry) -> Iterator[Observation]:
     elif kind not in (FILE, DIRECTORY):
         target = f" to '{printable(entry.target)}'" if entry.target else ""
         yield Observation(
-            f"'{shown}' is a {kind}{target}, which a daemon may open or follow: outside the root filesystem,"
-            " an image contains only files and directories",
+            f"'{shown}' is a {kind}{target}: a daemon may open or follow it",
             path,
+            hint="use only regular files and directories outside 'rootfs/'",
             severity="high",
             advisory="",
         )
     elif path in (STATE_FOLDER, INSTANCE):
         yield Observation(
-            f"'{shown}' is a {kind} that templater trusts in an instance directory: remove it, unless"
-            " `templater unpack` or you created it here",
+            f"'{shown}' is a {kind} that templater trusts in an instance directory",
             path,
+            hint="remove it, unless you or `templater unpack` created it",
             severity="critical" if path == STATE_FOLDER else "medium",
             advisory="",
         )

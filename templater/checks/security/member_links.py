@@ -14,7 +14,7 @@ from ..base import Observation, ScannedImage, check
 @check(
     "member-link",
     "critical",
-    "a member that would be unpacked through a symlink, or a hard link to a file outside the archive",
+    "a hard link to a file outside the archive, or a member that would be unpacked through a symlink",
     "CVE-2025-4517",
 )
 def check_image(image: ScannedImage) -> Iterator[Observation]:

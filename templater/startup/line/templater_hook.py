@@ -109,8 +109,9 @@ class Modules:
             self.stale = False
 
     def read(self, start: int, end: int) -> memoryview:
-        """Read a part of the file. All parts use the same memory: new memory costs more than reading.
+        """Read a part of the file. The next call overwrites the result.
 
+        Each call reuses one buffer, because an allocation costs more than the read.
         Raises EOFError if the file is shorter.
         """
         size = end - start

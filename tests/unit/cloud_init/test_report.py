@@ -7,15 +7,15 @@ from templater.cloud_init.verdict import FIRST, SAME, Reason, Verdict
 
 UNKNOWN = "the result of the next boot is unknown"
 KEEPS = (
-    "the next boot keeps the data of the last boot (NoCloud), does not run the modules per instance"
+    "the next boot keeps the data of the last boot (NoCloud), does not run the per-instance modules"
     " and does not write the network configuration"
 )
 READS = (
-    "the next boot reads the data again (NoCloud), runs the modules per instance"
+    "the next boot reads the data again (NoCloud), runs the per-instance modules"
     " and writes the network configuration"
 )
 MAY = (
-    "the next boot may read the data again (NoCloud), may run the modules per instance"
+    "the next boot may read the data again (NoCloud), may run the per-instance modules"
     " and may write the network configuration"
 )
 

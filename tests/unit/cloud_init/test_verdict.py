@@ -66,7 +66,7 @@ def test_the_cloud_init_prediction_equals_the_recorded_boot(name):
     case = RECORDED[name]
     found = prediction(case)
     seen = happened(case)
-    assert seen["per boot"], "modules of each boot always run"
+    assert seen["per boot"], "per-boot modules always run"
     assert found.datasource == seen["datasource"], found
     if found.datasource == "None":
         # the datasource None has an instance-id of its own, with which the guest may have booted before

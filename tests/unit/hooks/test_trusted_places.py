@@ -69,7 +69,7 @@ def shared(path, mode):
 def changeable(path, mode):
     uid = os.geteuid()
     return (
-        f"an annotation leads through '~/{path}', which other users can change: it belongs to uid {uid} and has mode {mode}",
+        f"an annotation uses '~/{path}', which other users can change: it belongs to uid {uid} and has mode {mode}",
         f"chown root '~/{path}'; chmod go-w '~/{path}'",
     )
 
@@ -84,9 +84,9 @@ REFUSALS = [
     (opened, nothing, "images/../other", ("an annotation names '~/images/../other', which is not below ~/more or ~/images", MOVE)),
     (opened, nothing, "bundle/rootfs", ("an annotation names '~/bundle/rootfs': 'rootfs' belongs to an instance", APART)),
     (opened, nothing, "images/.templater/x", ("an annotation names '~/images/.templater/x': '.templater' belongs to an instance", APART)),
-    (opened, an_instance, "images/web", ("an annotation leads to '~/images/web', which is an instance: it has 'instance.yaml'", IMAGE_HINT)),
-    (opened, a_backup, "images/web", ("an annotation leads to '~/images/web', which is an instance: it has 'backup.yaml'", IMAGE_HINT)),
-    (opened, a_state, "images/web", ("an annotation leads to '~/images/web', which is an instance: it has '.templater'", IMAGE_HINT)),
+    (opened, an_instance, "images/web", ("an annotation uses the instance directory '~/images/web': it contains 'instance.yaml'", IMAGE_HINT)),
+    (opened, a_backup, "images/web", ("an annotation uses the instance directory '~/images/web': it contains 'backup.yaml'", IMAGE_HINT)),
+    (opened, a_state, "images/web", ("an annotation uses the instance directory '~/images/web': it contains '.templater'", IMAGE_HINT)),
     (opened, nothing, "images/none", ("'~/images/none' does not exist", "")),
     (opened, shared("images", 0o775), "images/web", changeable("images", "0775")),
     (opened, shared("images", 0o1777), "images/web", changeable("images", "1777")),
@@ -115,7 +115,7 @@ def test_a_sticky_directory_above_the_allowed_one_is_accepted_and_another_shared
     places.chmod(0o1777)
     opened(places, "images/web")
     places.chmod(0o777)
-    assert refusal(opened, places, "images/web")[0].startswith("an annotation leads through '~', which")
+    assert refusal(opened, places, "images/web")[0].startswith("an annotation uses '~', which")
     places.chmod(0o700)
 
 

@@ -659,6 +659,6 @@ def test_json_with_a_million_lists_and_objects_gives_a_limit_error():
         (r"\ud83d\ude00", "\U0001f600"), (r"\uD83D\uDE00", "\U0001f600"), (r"\ud83d\ud83d\ude00", "\ufffd\U0001f600"),
     ],
 )  # fmt: skip
-def test_a_lone_surrogate_in_json_is_replaced_as_in_go(text, value):
+def test_a_lone_surrogate_in_json_is_replaced_as_in_the_go_language(text, value):
     instance = read_instance(source(f'{{"name": "c1", "config": {{"user.a": "{text}"}}}}'))
     assert instance.config["user.a"] == value

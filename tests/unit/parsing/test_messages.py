@@ -222,7 +222,7 @@ def test_a_mistake_in_a_profile_has_a_message_with_its_position_and_a_hint(text,
 @pytest.mark.parametrize(
     ("text", "place", "message", "hint", "note", "v2", "v4"), METADATA, ids=ids(METADATA)
 )
-def test_a_mistake_in_metadata_yaml_has_a_message_with_its_position_and_the_words_of_go(
+def test_a_mistake_in_metadata_yaml_has_a_message_with_its_position_and_the_words_of_the_go_parser(
     text, place, message, hint, note, v2, v4, libyaml, monkeypatch
 ):
     if not libyaml:

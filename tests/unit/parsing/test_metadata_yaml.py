@@ -199,7 +199,7 @@ def test_the_number_of_errors_that_a_metadata_error_lists_is_limited():
         ("", "the file contains no YAML document"),
     ],
 )
-def test_likely_metadata_mistakes_that_go_accepts_are_findings(text, finding):
+def test_probable_metadata_mistakes_are_findings_even_if_the_go_parser_accepts_them(text, finding):
     found = [message for message, _ in read(text).findings]
     assert any(message.startswith(finding) for message in found), found
 

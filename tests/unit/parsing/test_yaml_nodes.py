@@ -64,7 +64,7 @@ def scalars(root: Node | None) -> list[Scalar]:
     return [scalar for child in root.children for scalar in scalars(child)]
 
 
-def test_yaml_tabs_are_accepted_only_where_go_accepts_them(without_libyaml):
+def test_yaml_tabs_are_accepted_only_where_the_go_parser_accepts_them(without_libyaml):
     root = parse(Source("x", "{\n\t'a':\t'b'\n}\n"))
     assert isinstance(root, Mapping)
     with pytest.raises(InputError) as caught:

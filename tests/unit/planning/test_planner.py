@@ -264,7 +264,7 @@ def test_a_plan_does_not_write_kept_or_skipped_or_failed_files() -> None:
         ("01777", 0o777), ("04755", 0o755), ("1_000", 0o750),
     ],
 )  # fmt: skip
-def test_the_mode_of_a_rule_is_parsed_as_in_go(text: str, mode: int) -> None:
+def test_the_mode_of_a_rule_is_parsed_as_in_the_go_language(text: str, mode: int) -> None:
     # recorded: hosts/outcomes.json, "mode value …"
     assert parse_mode(text, rule()) == mode
 
@@ -285,7 +285,7 @@ def test_an_invalid_mode_is_refused(text: str) -> None:
         ("9223372036854775807", 2**63 - 1), ("-9223372036854775808", -(2**63)), ("9223372036854775808", None),
     ],
 )  # fmt: skip
-def test_integers_with_a_base_prefix_are_parsed_as_in_go(text: str, value: "int | None") -> None:
+def test_integers_with_a_base_prefix_are_parsed_as_in_the_go_language(text: str, value: "int | None") -> None:
     assert go_integer(text) == value
 
 

@@ -97,7 +97,7 @@ TRIGGER = NamedString("create")
         (NO_LOOP, "", 0, 0.0, False, 0),
     ],
 )
-def test_template_values_are_converted_to_texts_and_numbers_as_in_go(
+def test_template_values_are_converted_to_texts_and_numbers_as_in_the_go_language(
     value, text, integer, number, truth, size
 ):
     assert to_string(value) == text
@@ -149,7 +149,7 @@ def test_the_number_nan_is_true_and_is_printed():
         ("9007199254740993", 9007199254740992.0),
     ],
 )
-def test_number_texts_are_parsed_as_in_go(text, number):
+def test_number_texts_are_parsed_as_in_the_go_language(text, number):
     assert parse_float(text) == number
 
 
@@ -187,7 +187,7 @@ def test_an_integer_in_a_text_is_parsed_as_a_float():
         (ForLoop([0]), NO_LOOP, False),
     ],
 )
-def test_values_are_compared_for_equality_as_in_go(a, b, same):
+def test_values_are_compared_for_equality_as_in_the_go_language(a, b, same):
     assert equal(a, b) is same
     assert equal(b, a) is same
 
@@ -229,7 +229,7 @@ def test_comparing_two_lists_or_maps_of_one_type_panics(a, b, name):
         (NAN, 1.0, False),
     ],
 )
-def test_values_are_ordered_as_in_go(a, b, before):
+def test_values_are_ordered_as_in_the_go_language(a, b, before):
     assert less(a, b) is before
     assert greater(b, a) is before
 
@@ -260,11 +260,11 @@ def test_every_less_or_greater_comparison_with_nan_is_false():
         (1, None, False),
     ],
 )
-def test_membership_is_tested_as_in_go(item, container, found):
+def test_membership_is_tested_as_in_the_go_language(item, container, found):
     assert contains(item, container) is found
 
 
-def test_an_invalid_membership_test_panics_as_in_go():
+def test_an_invalid_membership_test_panics_as_in_the_go_language():
     with pytest.raises(Panic, match="MapIndex"):
         contains(5, {"5": 1})
     with pytest.raises(Panic, match="uncomparable"):
@@ -291,7 +291,7 @@ def test_an_invalid_membership_test_panics_as_in_go():
         (["\udcff", "\U0001f600"], False, True, ["\U0001f600", "\udcff"]),
     ],
 )
-def test_values_are_iterated_as_in_go(value, backwards, ordered, items):
+def test_values_are_iterated_as_in_the_go_language(value, backwards, ordered, items):
     assert iterate(value, backwards, ordered) == (items, None)
 
 
@@ -384,7 +384,7 @@ def test_integers_wrap_to_64_bits(n):
     assert (wrap64(n) - n) % (1 << 64) == 0
 
 
-def test_fields_of_go_maps_and_structs_are_read_as_in_go():
+def test_fields_of_go_maps_and_structs_are_read_as_in_the_go_language():
     device = MethodMap(
         {"type": "nic", "Clone": "a key"}, "config.Device", {"Clone": lambda v: Function(v.copy)}
     )
@@ -445,7 +445,7 @@ def test_a_subscript_returns_an_item_or_none(value, key, result):
     assert subscript(value, key) == result
 
 
-def test_an_invalid_subscript_panics_as_in_go():
+def test_an_invalid_subscript_panics_as_in_the_go_language():
     with pytest.raises(Panic, match="zero Value"):
         subscript({"a": 1}, None)
     with pytest.raises(Panic, match="unimplemented"):
@@ -497,7 +497,7 @@ def test_the_outermost_loop_has_no_parent_loop():
         (Function(str), "func", "func()"),
     ],
 )
-def test_every_value_has_the_kind_and_type_name_of_go(value, go_kind, name):
+def test_every_value_has_the_kind_and_type_name_of_the_go_language(value, go_kind, name):
     assert kind(value) == go_kind
     assert gotype(value) == name
 

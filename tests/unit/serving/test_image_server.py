@@ -336,7 +336,7 @@ def test_a_filter_in_a_request_selects_images(server):
     assert server.request("/1.0/images?filter=nonsense").status == 400
 
 
-def test_answers_to_several_clients_share_the_encoded_images(tree):
+def test_answers_to_several_clients_share_the_encoded_image_entries(tree):
     """A client that reads slowly keeps its answer in memory."""
     server = image_server.ImageServer(TreeSource(str(tree)))
     listing = server._listing

@@ -99,7 +99,7 @@ from templater.pongo2.values import Byte, ForLoop, NamedString, TooLarge
         ("%1.1.1f", 1.0, "%!.(float64=1)1f"),
     ],
 )
-def test_formatting_verbs_match_the_recorded_output_of_go(form, operand, text):
+def test_formatting_verbs_match_the_recorded_output_of_the_go_language(form, operand, text):
     assert sprintf(form, operand) == text
 
 

@@ -33,7 +33,7 @@ from templater.pongo2.golang.math import power
         (1.0, math.nan, 1.0),
     ],
 )
-def test_powers_of_floats_are_the_same_as_in_go(base, exponent, result):
+def test_powers_of_floats_are_the_same_as_in_the_go_language(base, exponent, result):
     assert str(power(base, exponent)) == str(result)
 
 
@@ -58,7 +58,7 @@ def test_powers_without_a_real_result_are_nan(base, exponent):
         (10.0, 2.75, 562.3413251903492),
     ],
 )
-def test_fractional_powers_equal_those_of_go_to_the_last_bit(base, exponent, result):
+def test_fractional_powers_equal_those_of_the_go_language_to_the_last_bit(base, exponent, result):
     assert power(base, exponent) == result
 
 

@@ -47,7 +47,7 @@ from templater.pongo2.values import Panic, TooLarge
         ("", "abc", "abc"),
     ],
 )
-def test_matches_of_a_regular_expression_are_removed_as_in_go(pattern, text, left):
+def test_matches_of_a_regular_expression_are_removed_as_in_the_go_language(pattern, text, left):
     assert remove_all(pattern, text) == left
 
 
@@ -92,7 +92,7 @@ def test_matches_of_a_regular_expression_are_removed_as_in_go(pattern, text, lef
         ("(?P=a)", "invalid or unsupported Perl syntax"),
     ],
 )
-def test_a_regular_expression_that_go_rejects_panics_with_go_s_text(pattern, mistake):
+def test_a_regular_expression_that_the_go_library_rejects_panics_with_its_text(pattern, mistake):
     with pytest.raises(Panic) as caught:
         remove_all(pattern, "a")
     assert str(caught.value) == f"regexp: Compile(`{pattern}`): error parsing regexp: {mistake}: `{pattern}`"

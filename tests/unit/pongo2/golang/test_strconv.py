@@ -31,5 +31,5 @@ def test_hexadecimal_floats_round_half_to_even():
         (-1.5, "f", -1, "-1.5"),
     ],
 )
-def test_formatted_floats_match_the_recorded_output_of_go(number, form, precision, text):
+def test_formatted_floats_match_the_recorded_output_of_the_go_language(number, form, precision, text):
     assert format_float(number, form, precision) == text

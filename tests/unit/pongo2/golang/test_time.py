@@ -33,11 +33,11 @@ def from_datetime(moment: datetime) -> Time:
         ("é%", "é%"),
     ],
 )
-def test_formatted_times_match_the_recorded_output_of_go(layout, text):
+def test_formatted_times_match_the_recorded_output_of_the_go_language(layout, text):
     assert format_time(FAKE, layout) == text
 
 
-def test_a_time_is_printed_as_in_go():
+def test_a_time_is_printed_as_in_the_go_language():
     assert to_string(FAKE) == "2014-02-05 18:31:45 +0000 UTC"
     assert truthy(FAKE)
 

@@ -17,7 +17,7 @@ def test_the_ssi_tag_includes_a_file_without_rendering_it():
 
 
 @pytest.mark.parametrize("dialect", [V4, V6])
-def test_the_ssi_tag_with_the_word_parsed_renders_the_file(dialect):
+def test_the_parsed_keyword_makes_the_ssi_tag_render_the_file(dialect):
     assert render("{% ssi 'a.txt' parsed %}", dialect=dialect, context={"x": 1}, a_txt="{{ x }}") == "1"
 
 
