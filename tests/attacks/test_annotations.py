@@ -147,7 +147,7 @@ def test_another_instance_is_refused_as_image_source(hook, bundle, capfd):
     check_refused(hook, bundle, source=f"{instances}/web1")
     check_refused(hook, bundle, source=f"{instances}/web1", instance=f"{instances}/web1/instance.yaml")
     check_refused(hook, bundle, "--allow", instances, source=f"{instances}/web1")
-    assert "which is an instance" in capfd.readouterr().err
+    assert "an annotation uses the instance directory" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("mark", [".templater", "instance.yaml", "backup.yaml"])
