@@ -358,7 +358,8 @@ def start_sqfs2tar(path: str, limits: Limits = DEFAULT) -> program.Program:
 
     The program keeps all names in memory.
     """
-    bounds = Bounds(cpu=_MOST_SECONDS, memory=SQUASHFS_MEMORY + limits.members * SQUASHFS_NAME)
+    seconds = SQUASHFS_SECONDS + data_bytes(path) // SQUASHFS_BYTES_PER_SECOND + 1
+    bounds = Bounds(cpu=min(seconds, _MOST_SECONDS), memory=SQUASHFS_MEMORY + limits.members * SQUASHFS_NAME)
     try:
         return program.start(["sqfs2tar", "--no-skip", "--root-becomes", ".", program.INPUT], path, bounds)
     except FileNotFoundError:
