@@ -102,7 +102,7 @@ def test_annotations_that_name_the_directory_of_another_instance_are_refused(pod
         "--annotation", f"org.templater.instance={victim}/instance.yaml", code=None,
     )  # fmt: skip
     assert answer.returncode == 126
-    assert "which is an instance" in (podman.path / "log").read_text()
+    assert "it contains" in (podman.path / "log").read_text()
     assert "hunter2" not in answer.stdout + answer.stderr + (podman.path / "log").read_text()
 
 
