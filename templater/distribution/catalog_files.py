@@ -21,7 +21,7 @@ from .catalog import (
     decode_products,
     parse_json,
 )
-from .product_lines import read_lines
+from .product_lines import private_copy, read_lines
 
 
 class ProductsFile:
@@ -95,6 +95,7 @@ class CatalogFiles:
         place = f"'{printable(path)}'"
         file, size = self._open_counted(path)
         if not whole and size <= MOST_BYTES:
+            file = self._opened.enter_context(private_copy(file, size))
             with suppress(ValueError, RecursionError):
                 return LinesFile(file, place)
             file.seek(0)

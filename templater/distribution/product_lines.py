@@ -10,6 +10,7 @@ import json
 import os
 import weakref
 from collections.abc import Collection, Iterator, Mapping, MutableMapping
+from tempfile import TemporaryFile
 from typing import IO, Any
 
 from ..model.source import printable
@@ -97,6 +98,14 @@ class ProductLines(MutableMapping[str, Product]):
 
     def __len__(self) -> int:
         return len(self._places.keys() | self._products.keys())
+
+
+def private_copy(file: IO[bytes], size: int) -> IO[bytes]:
+    """Return a copy of the first ``size`` bytes. Another user can change the file of a tree at any time."""
+    copy = TemporaryFile()  # noqa: SIM115  # the caller closes it
+    copy.write(file.read(size))
+    copy.seek(0)
+    return copy
 
 
 def read_lines(file: IO[bytes]) -> tuple[dict[str, Any], Iterator[tuple[str, Any, int, int]]]:

@@ -35,7 +35,7 @@ from .catalog import (
     parse_json,
     refuse_many_entries,
 )
-from .product_lines import ProductLines, dump_products, wrong_shape
+from .product_lines import ProductLines, dump_products, private_copy, wrong_shape
 
 IMAGES = "images"
 #: the record of removed images, which no client requests
@@ -305,11 +305,12 @@ class Tree:
         try:
             with self.file(path) as file:
                 length = size.add(file, path)
-                with contextlib.suppress(ValueError, RecursionError):
-                    lines = ProductLines(file.fileno())
-                    return {**lines.document, "products": lines}
-                file.seek(0)
-                document = parse_json(file.read(length), path)
+                with private_copy(file, length) as copy:
+                    with contextlib.suppress(ValueError, RecursionError):
+                        lines = ProductLines(copy.fileno())
+                        return {**lines.document, "products": lines}
+                    copy.seek(0)
+                    document = parse_json(copy.read(length), path)
         except FileNotFoundError:
             raise self._invalid(path, "the file is missing, but the index names it") from None
         if not isinstance(document, dict) or not isinstance(document.setdefault("products", {}), dict):

@@ -10,7 +10,7 @@ import pytest
 
 from templater.distribution import catalog_files
 from templater.distribution.add import add
-from templater.distribution.catalog import IMAGES_PATH, INDEX_PATH, Item, Product, Version
+from templater.distribution.catalog import IMAGES_PATH, INDEX_PATH, Decoded, Item, Product, Version
 from templater.distribution.client_view import Image
 from templater.distribution.html import page
 from templater.distribution.listing import Listed, list_stream
@@ -395,6 +395,19 @@ def test_a_lone_surrogate_in_an_image_path_is_a_catalog_error(tmp_path):
 
 
 # product by product
+
+
+def test_a_products_file_that_another_user_changes_is_read_as_it_was_at_first(tree):
+    file, decoded = Path(tree.path, IMAGES_PATH), Decoded()
+    with catalog_files.CatalogFiles(tree.file) as files:
+        products = files.products(IMAGES_PATH, decoded)
+        assert isinstance(products, catalog_files.LinesFile)
+        lines = tree.load().files[IMAGES_PATH]["products"]
+        before = [product.name for product in products.read(decoded)]
+        with file.open("r+b") as changed:  # the same inode
+            changed.write(b"x" * 400)
+        assert [product.name for product in products.read(decoded)] == before == list(lines)
+        assert all(lines[name]["versions"] for name in before)
 
 
 def verified_both_ways(tree, monkeypatch):
