@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import pairwise
 from types import MappingProxyType
 from typing import IO, Any, Protocol, TypeVar
@@ -39,6 +40,8 @@ _MOST_COMBINED = 16
 _MOST_PROBLEMS = 200_000
 #: maximum length of an item's text in a problem, which is repeated for each image that has the item
 _LONGEST = 200
+#: the number of characters of a product's, version's or item's name in a problem
+_LONGEST_NAME = 80
 _PIECE = 1 << 20
 
 
@@ -176,10 +179,16 @@ _FATAL = {"index", "products", "type"}
 
 
 def _place(product: str, version: str = "", item: str = "") -> str:
-    place = f"product '{printable(product)}'"
+    place = f"product '{shown_name(product)}'"
     if version:
-        place += f", version '{printable(version)}'"
-    return place + (f", item '{printable(item)}'" if item else "")
+        place += f", version '{shown_name(version)}'"
+    return place + (f", item '{shown_name(item)}'" if item else "")
+
+
+@lru_cache(maxsize=1024)
+def shown_name(text: str) -> str:
+    """Return the beginning of a name. Each of 50,000 images can repeat a long name in its problems."""
+    return printable(text[:_LONGEST_NAME])
 
 
 # the catalog
@@ -381,7 +390,7 @@ def _check_images(images: list[Image], client: str, report: Report) -> None:
 
 
 def _name(image: Image) -> str:
-    return f"version '{printable(image.version.name)}' of '{printable(image.product.name)}'"
+    return f"version '{shown_name(image.version.name)}' of '{shown_name(image.product.name)}'"
 
 
 def _short(text: str) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from templater.distribution import catalog_files
+from templater.distribution import verify as verify_module
 from templater.distribution.add import add
 from templater.distribution.catalog import IMAGES_PATH, INDEX_PATH, Decoded, Item, Product, Version
 from templater.distribution.client_view import Image
@@ -528,3 +529,9 @@ def test_the_problems_of_an_image_show_only_the_beginning_of_long_texts():
     problems = list(image_problems(image, "incus-7"))
     assert [problem.code for problem in problems] == ["fingerprint", "path", "sha256"]
     assert all(len(problem.message) < 2000 for problem in problems)
+
+
+def test_a_problem_shows_only_the_beginning_of_a_long_name():
+    place = verify_module.shown_name("\U000e0001" * 500)
+    assert place == "\\U000e0001" * 80
+    assert len(verify_module._place("p" * 500, "v" * 500, "i" * 500)) < 300
