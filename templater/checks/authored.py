@@ -222,7 +222,7 @@ class AuthoredImage(ScannedImage):
 
     @cached_property
     def _invented(self) -> Instance | None:
-        """An instance that sets each key that a template reads to an invented value.
+        """An instance with an invented value for each key that a template reads.
 
         None if the user chose the instances, or if templates read no key.
         """

@@ -1,4 +1,4 @@
-"""The record of written files, as `apply` and `status` find and use it."""
+"""Access to the record of written files, for `apply` and `status`."""
 
 from __future__ import annotations
 

@@ -406,7 +406,7 @@ class _Bounds:
 
 
 class _TlsSocket:
-    """A TLS connection for http.client that keeps the deadlines, even while headers arrive.
+    """A TLS connection for http.client that enforces the deadlines, even while headers arrive.
 
     The connection receives many TLS records at once. Python's own class makes two system calls for each
     record of 16 KB.

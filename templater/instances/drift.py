@@ -153,7 +153,7 @@ def _reason_to_keep(
 
 
 def without(plan: Plan, files: Mapping[str, str]) -> Plan:
-    """Return the plan without the changes of ``files``."""
+    """Return the plan without the changes to ``files``."""
     changes = tuple(
         change for change in plan.changes if change.action not in (*WRITING, KEEP) or change.real not in files
     )

@@ -70,7 +70,7 @@ def _generated_keys(instance: Instance) -> tuple[str, ...]:
 
 
 def with_new_id(before: Instance, after: Instance) -> Instance:
-    """Return the changed instance ``after``, with a placeholder if the daemon generates a new instance-id.
+    """Return the changed instance ``after``, with a placeholder for an instance-id that the daemon generates.
 
     Incus 6.0.4 and LXD 5.21 generate a new instance-id if one of these values changes: the name, the name of
     a network interface, or the expanded user-data, vendor-data or network-config. Recordings of both releases

@@ -81,7 +81,7 @@ class SimulatedInstance:
 
 
 def split_pending(instance: Instance) -> tuple[Instance, str]:
-    """Return the instance without the pending key, and the key's value, which ``Life`` stores."""
+    """Split the pending key from the instance. Return the remaining instance and the key's value."""
     config = dict(instance.config)
     pending = config.pop(PENDING_KEY, "")
     return instance.replace(config=config), pending

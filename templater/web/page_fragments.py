@@ -59,7 +59,7 @@ class PageView:
     all_lines: bool = False
 
     def link(self, path: str) -> str:
-        """Return the address of a file in this view. It contains no values of keys."""
+        """Return the address of a file in this view. The address contains no configuration values."""
         return "#" + urlencode({**self.place, "file": printable(path)})
 
     @property

@@ -216,7 +216,7 @@ class CountingZlib:
         return self._real.decompress(data, max_length)
 
 
-def test_a_decompressor_receives_only_data_near_its_own_stream(
+def test_a_decompressor_does_not_receive_all_later_streams(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each decompressor received all streams that follow its own."""

@@ -203,7 +203,7 @@ def _fetched(store, split, **fields):
 
 
 @pytest.mark.parametrize("how", ["alias", "public", "auto_update"])
-def test_an_unverified_fetch_never_replaces_an_image_of_another_source_that_the_user_named(store, split, how):
+def test_an_unverified_fetch_keeps_an_image_with_an_alias_or_flag_from_another_source(store, split, how):
     image = _fetched(store, split)
     if how == "alias":
         store.set_alias("mine", image.fingerprint)

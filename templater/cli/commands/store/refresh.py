@@ -15,8 +15,8 @@ HELP = """Fetch newer versions of images.
 
 The images must have been imported with --auto-update. Without IMAGE, the command refreshes all such images.
 Aliases and flags move to the newer version, and the command removes the old version. If an image can't be
-refreshed, the command reports the image and continues; the exit code is then 2. The command never replaces an
-image by an image that you imported from another source.
+refreshed, the command reports the image and continues; the exit code is then 2. If you already imported the
+newer version from another source, the refresh of this image fails.
 """
 
 
