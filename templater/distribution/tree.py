@@ -123,6 +123,10 @@ def clean_path(path: Any) -> str:
     return "" if cleaned in (".", "..") or cleaned.startswith("../") else cleaned
 
 
+#: attempts to find the real path of a file that another process replaces again and again
+_ATTEMPTS = 100
+
+
 def real_path(path: str) -> str:
     """Return the path without symlinks. Raises FileNotFoundError, or InputError for too many links.
 
@@ -130,16 +134,23 @@ def real_path(path: str) -> str:
     """
     if not hasattr(os, "O_PATH") or not os.path.isdir("/proc/self/fd"):
         return os.path.realpath(path)
-    try:
-        fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
-    except OSError as error:
-        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG):
-            raise FileNotFoundError(error.errno, error.strerror, path) from None
-        raise InputError(f"'{printable(path)}' can't be opened: {reason(error)}") from None
-    try:
-        return os.readlink(f"/proc/self/fd/{fd}")
-    finally:
-        os.close(fd)
+    for _ in range(_ATTEMPTS):
+        try:
+            fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG):
+                raise FileNotFoundError(error.errno, error.strerror, path) from None
+            raise InputError(f"'{printable(path)}' can't be opened: {reason(error)}") from None
+        try:
+            real = os.readlink(f"/proc/self/fd/{fd}")
+            # If another process replaced the file meanwhile, the kernel adds " (deleted)" to its path.
+            if os.path.samestat(os.fstat(fd), os.lstat(real)):
+                return real
+        except OSError:  # replaced, or a path that is too long
+            pass
+        finally:
+            os.close(fd)
+    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
 
 
 def content_path(sha256: str, extension: str) -> str:

@@ -20,7 +20,7 @@ from templater.distribution.add import add
 from templater.distribution.catalog import DOWNLOADS, IMAGES_PATH, INDEX_PATH
 from templater.distribution.prune import prune
 from templater.distribution.remove import remove
-from templater.distribution.tree import REMOVED, Tree
+from templater.distribution.tree import REMOVED, Tree, real_path
 from templater.distribution.verify import LocalStream, verify
 from templater.model.errors import (
     BusyError,
@@ -605,3 +605,18 @@ def test_a_dangling_link_in_a_tree_is_a_missing_file(tmp_path):
     for name in ("a", "b", "a/b"):
         with pytest.raises(FileNotFoundError):
             Tree(str(tmp_path)).size(name)
+
+
+def test_the_real_path_is_found_while_another_process_replaces_the_file(tmp_path, monkeypatch):
+    path, real = tmp_path / "index.json", os.readlink
+    path.write_text("old")
+
+    def replaced(name):
+        if path.read_text() == "old":
+            (tmp_path / "new").write_text("new")
+            (tmp_path / "new").rename(path)
+        return real(name)
+
+    monkeypatch.setattr(os, "readlink", replaced)
+    assert real_path(str(path)) == str(path.resolve())
+    assert path.read_text() == "new"
