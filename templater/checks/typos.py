@@ -30,7 +30,7 @@ class ClosestWords:
 def only_candidate(word: str, known: Iterable[str]) -> str:
     """Return the known word that is one edit away from ``word``.
 
-    Return "" if there is no such word, or several.
+    Return "" if no word, or more than one word, is that close.
     """
     near = {name for name in known if name != word and differ_by_one(word, name)}
     return near.pop() if len(near) == 1 else ""

@@ -136,7 +136,7 @@ def contestants(folder: Path, zipapp: str = "") -> Iterator[Contestant]:
     yield Contestant(
         "hook without a cache and without a child", [*line, "--no-child", "--no-cache"], env=environ
     )
-    yield Contestant("hook without a cache, with a child", [*line, "--no-cache"], env=environ)
+    yield Contestant("hook without a cache but with a child", [*line, "--no-cache"], env=environ)
     if zipapp:
         line = of_zipapp(line, os.path.abspath(zipapp))
         yield Contestant("hook from a zipapp, warm, with a child", line, env=environ)
