@@ -37,7 +37,7 @@ LIMITS = Limits(seconds=3.0, total=4.0)
 #: maximum processor time in seconds for parsing all templates
 MAX_SECONDS = 2.0
 #: maximum processor time in seconds that all checks together can spend on rendered files
-MAX_FILE_SECONDS = 2.0
+MAX_FILE_SECONDS = 3.0
 
 #: values for the keys that templates read as whole documents
 DOCUMENTS = {

@@ -103,7 +103,9 @@ class ProductLines(MutableMapping[str, Product]):
 def private_copy(file: IO[bytes], size: int) -> IO[bytes]:
     """Return a copy of the first ``size`` bytes. Another user can change the file of a tree at any time."""
     copy = TemporaryFile()  # noqa: SIM115  # the caller closes it
-    copy.write(file.read(size))
+    while part := file.read(min(size, 1 << 20)):
+        copy.write(part)
+        size -= len(part)
     copy.seek(0)
     return copy
 

@@ -140,7 +140,7 @@ def test_the_time_for_reading_an_image_counts_towards_the_default_total_time(ima
     monkeypatch.setattr(planning, "process_time", iter((0.0, 7.6, 0.0, 7.6)).__next__)
     assert main(["preview", image]) == 4
     assert "together takes longer than 1 seconds" in "".join(capsys.readouterr())
-    assert main(["preview", image, "--limit", "time=2", "--limit", "steps=100"]) != 4, (
+    assert main(["preview", image, "--limit", "time=60", "--limit", "steps=100"]) != 4, (
         "the user's time applies"
     )
 
