@@ -1,10 +1,9 @@
 """System calls for the modules of a warm hook (one that uses cached code), without importing ``os``.
 
-``os`` adds conveniences to the built-in module ``posix``. For example, the environment as a mapping needs
-collections.abc. So importing ``os`` takes more than a millisecond, which is a tenth of an interpreter's
-start. Modules of a warm hook import ``posix`` with ``from ..oslite import os``. This module has the often
-used functions of ``os.path``. Rarely used functions (``makedirs``, ``realpath``) are imported from ``os``
-when needed.
+``os`` adds conveniences to the built-in module ``posix``. For example, ``os.environ`` needs collections.abc.
+So importing ``os`` takes more than a millisecond, which is a tenth of an interpreter's start. Modules of a
+warm hook import ``posix`` with ``from ..oslite import os``. This module has the often used functions of
+``os.path``. Rarely used functions (``makedirs``, ``realpath``) are imported from ``os`` when needed.
 """
 
 import _stat as stat

@@ -225,7 +225,7 @@ def _signature(renderings: list[Rendering]) -> Iterator[object]:
 def _errors(plan: Plan) -> tuple[str, ...]:
     """Return the errors of a plan.
 
-    If templater itself has no errors, return the failures that are predicted for the chosen host.
+    If no change fails in templater, return the failures that are predicted for the chosen host.
     """
     ours = tuple(str(change.error) for change in plan.failed if change.error is not None)
     return ours or tuple(filter(None, (outcome_text(plan, change) for change in plan.host_fails)))

@@ -276,9 +276,9 @@ class AuthoredImage(ScannedImage):
 
     @cached_property
     def _other_renders(self) -> tuple[RenderOptions, dict[str, Compiled]]:
-        """The options, and the compiled templates by host, for the renders of ``alternatives``.
+        """The options and the compiled templates, by host, that ``alternatives`` uses.
 
-        All these renders share one time limit.
+        All renders of ``alternatives`` share one time limit.
         """
         return RenderOptions(self.hosts[0], "", 0.0, 0, self.rendering_limits(LIMITS)).begun(), {}
 

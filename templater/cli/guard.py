@@ -34,7 +34,7 @@ class _OverError(BaseException):
 
 
 def one(*_: Any, **__: Any) -> int:
-    """Return the number of images that most commands read."""
+    """Return 1: most commands read one image."""
     return 1
 
 
@@ -109,7 +109,7 @@ def guard(
     granted = 0
 
     def stop_or_grant(number: int, frame: object) -> None:
-        """Stop the command, or add a second of processor time for each new MiB of input or ten instances."""
+        """Stop the command, or add a second of processor time for each new MiB (or ten new instances)."""
         nonlocal granted
         allowed = instances() // INSTANCES_PER_SECOND if live else input_size() >> 20
         more = allowed - granted if bounds.grows else 0

@@ -92,8 +92,8 @@ class Request(NamedTuple):
 
     ``triggers`` is empty if the command chooses the triggers, or has the single item ``all`` or ``next``.
     ``rootfs`` is a directory, ``image``, ``none``, or None if the command chooses the root filesystem. With
-    ``every_host``, ``host`` is the default host. If SRC is a running instance and not ``host_given``, the
-    daemon's version decides the host. ``project`` is the instance's project, or None.
+    ``every_host``, ``host`` is the default host. If SRC is a running instance and ``host_given`` is false,
+    the daemon's version decides the host. ``project`` is the instance's project, or None.
     """
 
     src: str
@@ -159,7 +159,7 @@ def decorate(*options: Callable[[Command], Command]) -> Callable[[Command], Comm
 
 
 def instance_options(function: Command) -> Command:
-    """Add ``-i`` and the options that override parts of it. The command receives a ``Description``."""
+    """Add the options that describe an instance. The command receives a ``Description``."""
 
     @decorate(
         click.option(

@@ -103,7 +103,7 @@ def span_in_scalar(scalar: Scalar, start: int, end: int, known: dict[int, BlockL
     """Return the span of ``scalar.text[start:end]`` in the scalar's source.
 
     Return the whole scalar's span if text and source differ, for example by escapes or folded lines.
-    ``known`` is a cache of the lines of scalars by their ids.
+    ``known`` caches the lines of each scalar by the scalar's ``id()``.
     """
     raw = scalar.source.text[scalar.start : scalar.end]
     if raw[:1] == "|":

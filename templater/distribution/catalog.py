@@ -100,7 +100,7 @@ class Mismatch:
 class Decoded:
     """Problems found while decoding.
 
-    ``odd_keys`` has the keys whose upper or lower case is wrong, because Go accepts such keys.
+    ``odd_keys`` has the keys with wrong upper or lower case, which Go accepts.
     """
 
     mismatches: list[Mismatch] = field(default_factory=list)

@@ -62,7 +62,7 @@ class LinesFile(ProductsFile):
 
 
 class CatalogFiles:
-    """The catalog of one stream. Each file is opened once, and their total size is limited.
+    """The catalog of one stream. Each file is opened once, and the total size of all files is limited.
 
     All methods raise FileNotFoundError, InputError or LimitError.
     """

@@ -40,7 +40,7 @@ _BLOCK = 8 << 20
 
 
 class Download(Protocol):
-    """A function that downloads one file of a server."""
+    """A function that downloads one file from a server."""
 
     def __call__(self, start: int, /) -> AbstractContextManager[tuple[int, Iterator[bytes]]]:
         """Request the file from byte ``start`` on. A server may send the whole file instead.
@@ -122,7 +122,8 @@ class Downloads:
     def _open_part(self, path: str, until: float) -> int | None:
         """Open and lock an incomplete file.
 
-        If another process is writing the file, wait. Return None if it still writes at the time ``until``.
+        Wait while another process writes the file. Return None if that process still writes at the time
+        ``until``.
         """
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         while True:

@@ -491,7 +491,7 @@ class _TlsSocket:
             self._received.write_eof()
 
     def is_idle(self) -> bool:
-        """Return whether the server kept the connection open, and sent nothing that was not read."""
+        """Return whether the server has kept the connection open, and has sent no further data."""
         if self._received.pending or self._tls.pending():
             return False
         try:

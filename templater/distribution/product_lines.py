@@ -26,7 +26,8 @@ class ProductLines(MutableMapping[str, Product]):
 
     A product that was looked up is encoded again, because it may have changed.
 
-    ``document`` has the other values of the file. Raises ValueError if templater would not write such a file.
+    ``document`` has the other values of the file. Raises ValueError if the file does not have the form that
+    templater writes.
     """
 
     def __init__(self, fd: int) -> None:

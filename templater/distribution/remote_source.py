@@ -305,7 +305,7 @@ def _download(stream: UrlStream, url: str, most: int) -> Download:
 def _open_range(stream: UrlStream, url: str, headers: Mapping[str, str]) -> Iterator[Any]:
     """Request a part of a file, or the whole file if the file is shorter.
 
-    The part that was downloaded before can be another server's.
+    The part that was downloaded before may come from another server.
     """
     with ExitStack() as opened:
         try:

@@ -77,7 +77,8 @@ class StoredImage:
 class Store:
     """A store in a directory. A missing directory is created.
 
-    Raises RefusedError if another user can write to the directory, and BusyError if another process locks it.
+    Raises RefusedError if another user can write to the directory, and BusyError if another process has
+    locked it.
     """
 
     def __init__(self, path: str | None = None) -> None:

@@ -187,7 +187,7 @@ def _place(product: str, version: str = "", item: str = "") -> str:
 
 @lru_cache(maxsize=1024)
 def shown_name(text: str) -> str:
-    """Return the beginning of a name. Each of 50,000 images can repeat a long name in its problems."""
+    """Return the beginning of a name, because each of 50,000 images could repeat a long name."""
     return printable(text[:_LONGEST_NAME])
 
 

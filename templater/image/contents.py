@@ -455,7 +455,7 @@ def _check_total(total: int, image: str, limits: Limits) -> None:
 
 
 def _roots(member: Member) -> Member:
-    """Set a member's owner to root, as the daemons do, so that the image does not depend on who builds it."""
+    """Set a member's owner to root, as the daemons do, so that the image does not depend on its builder."""
     member.uid = member.gid = 0
     return member
 

@@ -128,7 +128,7 @@ def unset_fact(source: Source, name: str) -> Source:
 
 
 def require_same_identity(before: Source, after: Source, *, force: bool) -> None:
-    """Raise MetadataError if the daemons can't read the text, or RefusedError if it belongs to another image.
+    """Raise MetadataError if the daemons can't read the text, or RefusedError if it identifies another image.
 
     Architecture and creation date identify an image. With ``force``, both can be changed, but not removed.
     """

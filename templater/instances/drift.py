@@ -59,7 +59,7 @@ def status_of(
     rootfs: RootfsView,
     templates: Mapping[str, TemplateFile],
 ) -> list[FileStatus]:
-    """Return the status of each recorded file and of each file of the plan, in the order of paths."""
+    """Return the status of each recorded file and of each file of the plan, sorted by path."""
     if sum(size_of(rootfs, file.real) for file in files.values()) > MAX_COMPARED_TOTAL:
         raise _too_large()
     merged = {change.real: change for change in plan.files()}

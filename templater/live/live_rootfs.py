@@ -242,8 +242,8 @@ class _File(_Node):
 class _Names(dict[str, Any]):
     """The names in a folder. Each name is requested from the daemon when it is first looked up.
 
-    The object has no reference to the folder, because files in a reference cycle would stay in memory for
-    long.
+    The object has no reference to the folder, because files in a reference cycle would stay in memory for a
+    long time.
     """
 
     def __init__(self, path: str, reader: _Reader, relative_links: bool) -> None:

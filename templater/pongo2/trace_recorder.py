@@ -309,7 +309,7 @@ def resolved(value: Any, path: tuple[str | None, ...], keys: list[str]) -> Name:
 
 
 def normal(context: Mapping[str, Any], name: Name) -> Name:
-    """Return the read without superfluous keys: a value in ``config`` has one key, in ``devices`` two."""
+    """Return the read without superfluous keys: at most two keys below ``devices``, and one elsewhere."""
     root = name[0]
     if root == "container":
         name = ("instance", *name[1:])

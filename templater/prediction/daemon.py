@@ -36,7 +36,7 @@ class Daemon:
         """Open or check the directories that the release needs before it reads any rule."""
 
     def check(self, rule: Rule) -> None:
-        """Raise Fails if a rule fails the release's checks before opening its target."""
+        """Raise Fails if a rule fails a check that the release makes before it opens the target."""
 
     def apply(self, due: Due) -> str:
         """Apply a rule, and return ``written`` or ``skipped``. Raises Fails or Hangs."""

@@ -33,7 +33,7 @@ class Explained(NamedTuple):
 class Chunk(NamedTuple):
     """A part of a line of the report.
 
-    ``kind`` decides its colour. It is "heading", a kind of origin, or "".
+    ``kind`` is "heading", a kind of origin, or "". It decides the colour of the part.
     """
 
     text: str
@@ -134,7 +134,7 @@ def extent(lines: Sequence[Line], part: Part) -> int:
 
 
 def marker(margin: str, column: int, chunk: Chunk, part: Part, more: Sequence[Origin], lines: int) -> Row:
-    """Return the row below a line that names the origins of a value in that line."""
+    """Return the row that is shown below a line. It names the origins of a value in that line."""
     words = ""
     if part.kind == VALUE:
         words = named(part.origins) or "the template itself"
@@ -166,7 +166,7 @@ def named(origins: Sequence[Origin]) -> str:
 
 
 def kind_of(origins: Sequence[Origin]) -> str:
-    """Return the kind of origin for a value's colour: the kind of the last origin that is set."""
+    """Return the kind of origin that decides a value's colour: the kind of the last origin that is set."""
     kinds = [origin.kind for origin in origins if origin.kind != "undefined"]
     kinds = [kind for kind in kinds if kind != "default"] or kinds
     return kinds[-1] if kinds else "undefined" if origins else ""

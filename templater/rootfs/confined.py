@@ -168,7 +168,7 @@ class Root(Closing):
                 close(parent)
 
     def read(self, path: str, limit: int, *, follow: bool = False) -> bytes:
-        """Read a regular file. Raises LimitError above ``limit`` bytes, regardless of its reported size.
+        """Read a regular file. Raises LimitError if more than ``limit`` bytes can be read.
 
         Raises MissingError for a missing file and RefusedError for anything that is not a regular file.
         """
@@ -332,9 +332,9 @@ class Directory(Closing):
         return sorted(again(os.listdir, self.fd))
 
     def names_with(self, prefix: str, most: int) -> "tuple[list[str], int]":
-        """Return the names that have a prefix, and how many of the ``most`` names were not used up.
+        """Return the names that begin with a prefix, and how many more names this call was allowed to read.
 
-        Reading stops after ``most`` names, with or without the prefix.
+        The call reads at most ``most`` names, with or without the prefix.
         """
 
         def names() -> "tuple[list[str], int]":

@@ -229,7 +229,7 @@ class MemoryRootfs:
         self._drop(directory, name)
 
     def rename(self, old: str, new: str) -> None:
-        """Rename as rename(2) does. A file replaces a file, and a directory an empty directory.
+        """Rename as rename(2) does. A file replaces a file, and a directory replaces an empty directory.
 
         Raises WriteError if ``new`` exists and cannot be replaced.
         """

@@ -109,7 +109,7 @@ class Listing:
                     self._unified.setdefault(name, []).append(image)
 
     def find(self, beginning: str) -> Served | None:
-        """Return the image whose fingerprint has this beginning, or None if not exactly one image has it."""
+        """Return the only image whose fingerprint has this beginning, or None if zero or several match."""
         at = bisect_left(self._sorted, beginning)
         found = self._sorted[at : at + 2]
         if not beginning or not found or not found[0].startswith(beginning):

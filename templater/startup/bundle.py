@@ -76,8 +76,8 @@ C_MODULES = ("_ctypes", "resource")
 def write(place: str) -> None:
     """Write the modules to the file ``place``.
 
-    Failures are ignored, because the hook has already done its work. Causes are a directory that is not
-    writable, a full disk, and a source that another process is replacing.
+    Failures are ignored, because the hook has already done its work. Possible causes are a read-only
+    directory, a full disk, and a source that another process is replacing.
     """
     if sys.dont_write_bytecode:
         return

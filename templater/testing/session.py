@@ -155,7 +155,7 @@ class Session:
 
 
 def without_repeated_details(failures: Iterable[Failure]) -> Iterator[Failure]:
-    """Yield the failures. If several failures would show one file, only the first failure shows the file."""
+    """Yield the failures. If several failures would show the same file, only the first shows it."""
     seen: set[str] = set()
     for failure in failures:
         yield replace(failure, detail="") if failure.detail in seen else failure

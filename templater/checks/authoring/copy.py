@@ -18,7 +18,7 @@ A finding about `/etc/hosts` alone has the severity info: the copy has its own h
 name on the network.
 
 Some systems take their hostname from another file. If the image's system does not read a file, a finding
-about that file only has the severity info:
+about that file has only the severity info:
 
 * Red Hat Enterprise Linux up to version 6, and its relatives, read `/etc/sysconfig/network`. Other systems
   read their hostname from `/etc/hostname`.

@@ -1,4 +1,4 @@
-"""The mode of a rule is decimal, invalid, or does not let the owner read the file.
+"""The mode of a rule is decimal or invalid, or does not let the owner read the file.
 
 The daemons read a mode of three digits as octal. The daemons read a longer mode as octal only if it begins
 with `0`. A program that writes YAML can turn `0644` without quotes into the decimal number 420.

@@ -4,8 +4,8 @@ In a container, the daemon writes the file before the system starts. When the sy
 other init systems mount an empty `/run`, and no program ever sees the file. A file in a directory such as
 `/etc` stays visible.
 
-In a virtual machine, the agent writes the file after `/run` is mounted, so the check ignores the
-image of a virtual machine if it contains the disk.
+In a virtual machine, the agent writes the file after `/run` is mounted, so the check ignores an image that
+contains the disk of a virtual machine.
 """
 
 from __future__ import annotations

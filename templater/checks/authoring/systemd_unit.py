@@ -4,8 +4,8 @@ systemd ignores a line that is neither a section nor an assignment, and an assig
 section.
 
 If `systemd-analyze` is installed, the check also runs it on system units. `systemd-analyze` finds unknown
-keys, invalid values and units that systemd refuses. A unit may use commands and units that are not on this
-machine.
+keys, invalid values and units that systemd refuses. The check does not report missing commands and units,
+because the image may contain them.
 """
 
 from __future__ import annotations

@@ -7,7 +7,8 @@ author may have fixed the mistake.
     [[ignore]]                                                        in templater.toml
     id = "rename"
 
-Put a comment at the end of another line: a comment alone on a line leaves an empty line in the written file.
+Put the comment at the end of a line with other text: a comment alone on a line leaves an empty line in the
+written file.
 """
 
 from __future__ import annotations

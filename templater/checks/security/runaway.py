@@ -127,9 +127,9 @@ class Loops:
 
 
 class EveryBranch(Compiled):
-    """Templates that run every branch of each condition.
+    """Templates in which every branch of each condition runs.
 
-    A template without conditions is not rendered again, and its text is empty.
+    A template without conditions gives an empty text, because the check has already rendered it.
     """
 
     __slots__ = ()

@@ -355,7 +355,7 @@ def read(
 
 
 def refuse_archives(sources: tuple[str, ...]) -> None:
-    """Raise an error unless each SRC is a directory, before any directory is changed."""
+    """Before any directory is changed, raise an error unless each SRC is a directory."""
     for source in sources:
         if not os.path.isdir(options.existing(source) if ":" not in source else source):
             raise RefusedError(

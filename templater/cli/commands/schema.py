@@ -1,4 +1,4 @@
-"""``templater schema``: the JSON Schemas of metadata.yaml and of test files, for editors."""
+"""``templater schema``: print the JSON Schema of metadata.yaml or of test files, for editors."""
 
 from __future__ import annotations
 

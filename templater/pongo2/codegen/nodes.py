@@ -189,7 +189,7 @@ def loop(
 
 
 def loop_order(node: For) -> tuple[bool, bool]:
-    """Return whether a loop is ``reversed``, and whether a loop is ``sorted``."""
+    """Return whether a loop is ``reversed``, and whether it is ``sorted``."""
     assert isinstance(node.test, Const)
     backward, ordered = node.test.value
     return backward, ordered
