@@ -313,27 +313,30 @@ def _combined(digest: _hashlib._Hash, root: Output) -> str:
 
 
 def insert(catalog: Catalog, new: NewImage, *, unified: bool) -> Added:
-    """Enter the image into the catalog. Raises RefusedError if its product and version have another image."""
+    """Enter the image into the tree's own products file.
+
+    Other products files belong to other servers: `reindex` replaces them, with all their products.
+    Raises RefusedError if the image's product and version have another image.
+    """
     facts = new.metadata
     warnings: list[str] = []
     fields = product_fields(facts)
     name = ":".join(_word(fields[key]) for key in ("os", "release", "arch", "variant"))
     version = version_name(facts.creation_date)
-    path, product = _find_product(catalog, name)
+    product = catalog.own_products().get(name)
     items = _existing_items(product, version)
     wanted = _items(new, unified=unified)
     is_new = _check_items(items, wanted, f"'{name}' version '{version}'")
     _refuse_fingerprints(catalog, new, name, version)
     if is_new:
-        document = products_file(catalog, path)
-        product = document["products"].setdefault(name, {})
+        product = products_file(catalog)["products"].setdefault(name, {})
         _versions(product).setdefault(version, {}).setdefault("items", {}).update(wanted)
     assert product is not None
     if version == max(_versions(product)) and _describe_product(product, fields, new.requirements, warnings):
-        catalog.changed.add(path)
+        catalog.changed.add(IMAGES_PATH)
     if is_new:
         complete_variants(catalog, warnings)
-    _set_aliases(catalog, path, name, product, fields, new, warnings)
+    _set_aliases(catalog, name, product, fields, new, warnings)
     fingerprints = tuple(new.fingerprints.values())
     files = tuple(dict.fromkeys(str(item["path"]) for item in wanted.values()))
     aliases = tuple(alias for alias in product.get("aliases", "").split(",") if alias)
@@ -376,11 +379,6 @@ def default_aliases(fields: Mapping[str, str]) -> list[str]:
     os_, release, variant = (_word(fields[key]) for key in ("os", "release", "variant"))
     short = [f"{os_}/{release}"] if variant == "default" else []
     return [*short, f"{os_}/{release}/{variant}"]
-
-
-def _find_product(catalog: Catalog, name: str) -> tuple[str, dict[str, Any] | None]:
-    path, product = catalog.find(name)
-    return path or IMAGES_PATH, product
 
 
 def _versions(product: dict[str, Any]) -> dict[str, Any]:
@@ -446,8 +444,8 @@ def _refuse_fingerprints(catalog: Catalog, new: NewImage, name: str, version: st
     Clients would list two images with one fingerprint, but could download neither of them.
     """
     ours = set(new.fingerprints.values())
-    for _, product, other, value in catalog.versions(containing=ours):
-        if (product, other) == (name, version):
+    for path, product, other, value in catalog.versions(containing=ours):
+        if (path, product, other) == (IMAGES_PATH, name, version):
             continue
         for item in (value.get("items") or {}).values():
             if not ours.isdisjoint(fingerprints_of(item)):
@@ -498,7 +496,6 @@ def complete_variants(catalog: Catalog, warnings: list[str]) -> None:
 
 def _set_aliases(
     catalog: Catalog,
-    path: str,
     name: str,
     product: dict[str, Any],
     fields: Mapping[str, str],
@@ -515,7 +512,9 @@ def _set_aliases(
     if not own and not asked and not derived:
         return
     for other_path, other, value in catalog.products(containing=[*asked, *derived]):
-        if other == name or KERNEL_NAMES.get(str(value.get("arch"))) != KERNEL_NAMES[fields["arch"]]:
+        if (other_path, other) == (IMAGES_PATH, name):
+            continue
+        if KERNEL_NAMES.get(str(value.get("arch"))) != KERNEL_NAMES[fields["arch"]]:
             continue
         theirs = str(value.get("aliases") or "").split(",")
         for alias in [alias for alias in derived if alias in theirs and _shares_type(value, new)]:
@@ -529,7 +528,7 @@ def _set_aliases(
     joined = ",".join([*own, *derived, *asked])
     if joined != product.get("aliases", ""):
         product["aliases"] = joined
-        catalog.changed.add(path)
+        catalog.changed.add(IMAGES_PATH)
 
 
 def _shares_type(product: Mapping[str, Any], new: NewImage) -> bool:

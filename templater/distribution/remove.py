@@ -31,8 +31,7 @@ def remove(tree: Tree, names: Sequence[str]) -> Pruned:
 
 
 def _remove(catalog: Catalog, name: str) -> list[tuple[str, str]]:
-    path, value = catalog.find(name)
-    if value is not None:
+    for path, value in catalog.named(name):
         versions = list(value.get("versions") or {})
         for version in versions:
             drop_version(catalog, path, name, version)
@@ -40,10 +39,10 @@ def _remove(catalog: Catalog, name: str) -> list[tuple[str, str]]:
             drop_product(catalog, path, name)
         return [(name, version) for version in versions]
     product, _, version = name.rpartition("@")
-    path, value = catalog.find(product)
-    if value is not None and version in (value.get("versions") or {}):
-        drop_version(catalog, path, product, version)
-        return [(product, version)]
+    for path, value in catalog.named(product):
+        if version in (value.get("versions") or {}):
+            drop_version(catalog, path, product, version)
+            return [(product, version)]
     return _remove_fingerprint(catalog, name)
 
 

@@ -81,13 +81,16 @@ class Catalog:
             for version, value in _objects(product.get("versions")):
                 yield path, name, version, value
 
-    def find(self, name: str) -> tuple[str, dict[str, Any] | None]:
-        """Return ``(path, product)`` of a product's file, or ``("", None)`` for an unknown product."""
-        for path, document in self.files.items():
-            products = document.get("products") or {}
-            if name in products:
-                return path, products[name]
-        return "", None
+    def own_products(self) -> Mapping[str, dict[str, Any]]:
+        """Return the products that `add` entered. The products of other files come from other servers."""
+        found: Mapping[str, dict[str, Any]] = self.files.get(IMAGES_PATH, {}).get("products") or {}
+        return found
+
+    def named(self, name: str) -> list[tuple[str, dict[str, Any]]]:
+        """Return ``(path, product)`` of each products file with this product, the tree's own file first."""
+        paths = sorted(self.files, key=lambda path: path != IMAGES_PATH)
+        each = [(path, self.files[path].get("products") or {}) for path in paths]
+        return [(path, products[name]) for path, products in each if name in products]
 
     def read(self) -> Iterator[tuple[str, str, dict[str, Any]]]:
         """Yield the same values as ``products``. The caller must not change a product."""
@@ -522,13 +525,12 @@ def _new_index() -> dict[str, Any]:
     return {"format": "index:1.0", "index": {}}
 
 
-def products_file(catalog: Catalog, path: str = IMAGES_PATH) -> dict[str, Any]:
-    """Return the products file at a path, marked as changed. Create a missing file."""
-    catalog.changed.add(path)
-    document = catalog.files.get(path)
+def products_file(catalog: Catalog) -> dict[str, Any]:
+    """Return the tree's own products file, marked as changed. Create a missing file."""
+    catalog.changed.add(IMAGES_PATH)
+    document = catalog.files.get(IMAGES_PATH)
     if document is None:
-        name = posixpath.basename(path).removesuffix(".json")
-        document = catalog.files[path] = {
-            "content_id": name, "datatype": DOWNLOADS, "format": "products:1.0", "products": {},
+        document = catalog.files[IMAGES_PATH] = {
+            "content_id": "images", "datatype": DOWNLOADS, "format": "products:1.0", "products": {},
         }  # fmt: skip
     return document

@@ -12,17 +12,19 @@ import pytest
 
 from templater.cli.main import main
 from templater.distribution import catalog, signatures
-from templater.distribution.catalog import IMAGES_PATH, INDEX_PATH, Item, Product, Version
+from templater.distribution.add import add
+from templater.distribution.catalog import CLIENTS, IMAGES_PATH, INDEX_PATH, Item, Product, Version
 from templater.distribution.client_view import Image, list_images
 from templater.distribution.fetch import UrlStream
 from templater.distribution.prune import prune
 from templater.distribution.redirects import prefix_of, rules
+from templater.distribution.remove import remove
 from templater.distribution.republish import Described, convert, republish
 from templater.distribution.tree import Tree
 from templater.distribution.verify import LocalStream, verify
 from templater.limits import Given
 from templater.model.errors import InputError, LimitError, RefusedError, UsageError
-from tests.streams.builders import tarball
+from tests.streams.builders import CREATED, DAY, checked, listed, split_image, tarball
 from tests.streams.mutations import HERE
 from tests.streams.server import serving
 
@@ -30,6 +32,7 @@ ORIGIN = HERE / "ubuntu-shape/origin"
 MIRROR = HERE / "ubuntu-shape/mirror"
 PRODUCTS = "streams/v1/com.ubuntu.cloud:released:download.json"
 NAME = "com.ubuntu.cloud:server:24.04:amd64"
+OWN = "tiny:1:amd64:default"
 
 
 @pytest.fixture
@@ -299,6 +302,34 @@ def test_a_hostile_catalog_gives_one_clear_error_and_nothing_is_published(origin
 def test_an_address_that_could_inject_server_configuration_is_refused(base):
     with pytest.raises(UsageError):
         rules(base)
+
+
+def test_a_republished_product_with_the_name_of_an_own_product_takes_neither_its_alias_nor_its_images(
+    origin, tree, tmp_path
+):
+    path = origin.folder / PRODUCTS
+    text = path.read_text().replace(NAME, OWN).replace('"20260101"', '"20991231"')
+    path.write_text(text)
+    index = origin.folder / INDEX_PATH
+    index.write_text(index.read_text().replace(NAME, OWN))
+    metadata, root = split_image(tmp_path / "first")
+    first = add(tree, metadata, [root])
+    republish(UrlStream(origin.url), tree, copying=True)
+    metadata, root = split_image(tmp_path / "second", created=CREATED + DAY)
+    second = add(tree, metadata, [root])
+    assert second.product == first.product == OWN
+    assert not second.warnings
+    assert second.aliases == first.aliases
+    republish(UrlStream(origin.url), tree, copying=True)
+    prune(tree, grace=0)
+    report = checked(tree)
+    assert list(report.images.values()) == [6, 6, 6]
+    for client in CLIENTS:
+        (selected,) = (image for image in listed(tree, client) if "tiny/1" in image.aliases)
+        assert selected.fingerprint == second.fingerprints[0]
+    for _ in range(2):  # first the tree's own product, and then the republished product
+        assert {name for name, _ in remove(tree, [OWN]).versions} == {OWN}
+    assert not listed(tree, "lxd")
 
 
 def test_a_republished_product_gets_no_alias_that_another_product_of_the_tree_has(origin, tree):
