@@ -21,7 +21,6 @@ from .directory_members import Data, Tree, Unshift
 from .layout import Layout
 from .limits import (
     DEFAULT,
-    INODE_BYTES,
     SQUASHFS_BYTES_PER_SECOND,
     SQUASHFS_MEMORY,
     SQUASHFS_NAME,
@@ -63,7 +62,7 @@ class Contents(Protocol):
 
     @property
     def disk_size(self) -> int:
-        """The disk space in bytes that the root filesystem needs, if ``parts`` counted it, else 0."""
+        """The sum of the members' ``disk_size``, if ``parts`` counted it, else 0."""
 
     @property
     def bytes_read(self) -> int:
@@ -188,7 +187,7 @@ class UnifiedContents(_Packed):
         return _parts_of(self.name, self.limits, count=self._count)
 
     def _count(self, member: Member) -> None:
-        self.disk_size += INODE_BYTES + member.stored
+        self.disk_size += member.disk_size
 
     def rootfs(self) -> Iterator[tuple[Member, Data]]:
         self._archive = archive = open_archive(self.name, self.limits)

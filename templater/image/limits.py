@@ -47,8 +47,10 @@ SQUASHFS_MEMORY, SQUASHFS_NAME = 64 * MIB, 400
 #: limits on sqfs2tar: seconds of processor time, and one more second for this many bytes of the file
 SQUASHFS_SECONDS, SQUASHFS_BYTES_PER_SECOND = 5, MIB
 
-#: disk space of an empty directory, an inode and a block, on most file systems
+#: disk space of an empty file or link on most file systems: an inode and a block
 INODE_BYTES = 4 * KIB
+#: the same for a directory, and more because a file system needs ten times as long to remove a directory
+DIRECTORY_BYTES = 48 * KIB
 
 
 #: memory for an extended attribute, in addition to its name and value

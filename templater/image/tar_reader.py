@@ -15,7 +15,7 @@ from ..model.errors import InputError, LimitError, RefusedError
 from ..model.source import printable
 from ..parsing.file_kind import BLOCK, COMPRESSIONS, TAR, describe, hint_for, recognise
 from .decompress import ByteStream, open_stream
-from .limits import DEFAULT, HeldBytes, Limits
+from .limits import DEFAULT, DIRECTORY_BYTES, INODE_BYTES, HeldBytes, Limits
 from .tar_header import Header
 
 HARD_LINK = "hard link"
@@ -77,6 +77,11 @@ class Member:
     sparse: tuple[tuple[int, int], ...] | None = None
     #: bytes of data stored in the archive
     stored: int = 0
+
+    @property
+    def disk_size(self) -> int:
+        """The bytes that the unpacked member counts in ``DiskBudget``."""
+        return (DIRECTORY_BYTES if self.kind == DIRECTORY else INODE_BYTES) + self.stored
 
 
 class Archive:

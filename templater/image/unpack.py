@@ -20,7 +20,7 @@ from ..rootfs.directory import IDENTITY, IdMap
 from ..writing.deferred_signals import with_signals_deferred
 from .contents import Contents, Part
 from .directory_members import Data
-from .limits import ATTRIBUTE_BYTES, INODE_BYTES, HeldBytes, refuse_deep
+from .limits import ATTRIBUTE_BYTES, DIRECTORY_BYTES, HeldBytes, refuse_deep
 from .tar_reader import HARD_LINK, Member
 from .xattrs import set_xattr
 
@@ -189,8 +189,9 @@ def _write_small(place: Directory, name: str, part: Part) -> None:
 class DiskBudget:
     """A count of the disk space of unpacked members, limited to ``ratio`` times the archive's size.
 
-    Even an empty directory uses an inode and a block, so a small archive of empty directories could fill a
-    disk. The same ``ratio`` limits the size of the decompressed archive.
+    Even an empty file uses an inode and a block, so a small archive of empty files could fill a disk. The
+    limit also keeps the removal of a half-written tree short. The same ``ratio`` limits the size of the
+    decompressed archive.
     """
 
     def __init__(self, contents: Contents) -> None:
@@ -204,8 +205,8 @@ class DiskBudget:
         limits = self.limits
         if self._packed and self._used > limits.ratio_from and self._used > self._packed * limits.ratio:
             raise LimitError(
-                f"'{self.name}' would use more than {limits.ratio} times its size on disk: "
-                f"{self._used} bytes from {self._packed}",
+                f"'{self.name}' has too many directories and files for its size of {self._packed} bytes: "
+                f"they count as more than {limits.ratio} times this size",
                 hint="if you trust the image, raise the limit: --limit ratio=…",
             )
 
@@ -232,7 +233,7 @@ class TreeWriter:
 
     def add(self, member: Member, data: Data) -> None:
         refuse_deep(member.name)
-        self._budget.add(INODE_BYTES + member.stored)
+        self._budget.add(member.disk_size)
         folder, _, name = member.name.rpartition("/")
         try:
             if not member.name:
@@ -288,7 +289,7 @@ class TreeWriter:
             try:
                 below = place.directory(name)
             except FileNotFoundError:
-                self._budget.add(INODE_BYTES)
+                self._budget.add(DIRECTORY_BYTES)
                 self._directory(place, name, Member(path, DIRECTORY, 0o755))
                 below = place.directory(name)
             finally:
