@@ -16,6 +16,7 @@ import struct
 import sys
 import tempfile
 import time
+from errno import ENXIO
 from typing import IO, NoReturn
 
 from ..model.errors import InputError, LimitError
@@ -141,9 +142,26 @@ def _readable(path: str) -> int:
     if os.geteuid() != 0 or os.fstat(fd).st_mode & 0o004:
         return fd
     with open(fd, "rb") as file, tempfile.TemporaryFile() as copy:
-        shutil.copyfileobj(file, copy, 1 << 20)
+        _copy_data(file.fileno(), copy.fileno())
         os.fchmod(copy.fileno(), 0o444)
         return os.open(f"/proc/self/fd/{copy.fileno()}", os.O_RDONLY | os.O_CLOEXEC)
+
+
+def _copy_data(source: int, copy: int) -> None:
+    """Copy a file and its holes. A few bytes of data with huge holes must not fill the disk."""
+    end, size = 0, os.fstat(source).st_size
+    os.ftruncate(copy, size)
+    while end < size:
+        try:
+            start = os.lseek(source, end, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno == ENXIO:  # the rest of the file is a hole
+                return
+            raise
+        end = os.lseek(source, start, os.SEEK_HOLE)
+        os.lseek(copy, start, os.SEEK_SET)
+        while start < end and (sent := os.sendfile(copy, source, start, end - start)):
+            start += sent
 
 
 # --- in the new process ------------------------------------------------------------------------

@@ -67,6 +67,21 @@ def test_the_sandboxed_program_reads_an_image_without_world_permissions(data, wa
     assert run(data, "cat", program.INPUT)[1] == b"the image"
 
 
+@needs_root
+def test_the_copy_of_a_sparse_image_without_world_permissions_keeps_its_holes(data):
+    """A squashfs file of 44 KiB with a hole of 40 GiB filled the disk."""
+    with open(data, "r+b") as file:
+        file.seek(1 << 30)
+        file.write(b"the end")
+        file.truncate((1 << 30) + 4096)
+    os.chmod(data, 0o600)
+    code, output, _ = run(data, "stat", "--dereference", "--format=%s %b %B", program.INPUT)
+    size, blocks, block = map(int, output.split())
+    assert (code, size) == (0, (1 << 30) + 4096)
+    assert blocks * block <= 1 << 20
+    assert run(data, "tail", "-c", "4096", program.INPUT)[1] == b"the end" + bytes(4089)
+
+
 def test_the_sandboxed_program_reads_an_image_in_a_private_directory(data, walls):
     os.chmod(os.path.dirname(data), 0o700)
     assert run(data, "cat", program.INPUT)[1] == b"the image"
