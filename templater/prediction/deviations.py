@@ -122,7 +122,7 @@ def _fails(change: Change, outcome: Outcome | None, host: Host) -> bool:
 
 DEVIATIONS = (
     Deviation(
-        "links stay inside the root filesystem",
+        "links are followed only inside the root filesystem",
         "a symlink on the way to a target is absolute, climbs above the root, or dangles",
         "newer releases refuse the link (Incus 7: only a dangling link); old releases follow it on the host",
         "templater follows the link as a process in the container would, so it never leaves the root",
@@ -138,7 +138,7 @@ DEVIATIONS = (
         _dangling_owner,
     ),
     Deviation(
-        "only regular files are written",
+        "targets must be regular files",
         "a target is a fifo, a socket or a device",
         "the daemon opens and writes the target: the text is lost, or the start hangs",
         "refused",
@@ -182,13 +182,13 @@ DEVIATIONS = (
         "a missing template is always an error",
         "a rule is `create_only`, its target exists, and its template is missing",
         "old releases skip the rule",
-        "an error, as with newer releases",
+        "an error, as in newer releases",
         "the same rule would fail in a container without the target",
         _missing_template_skipped,
     ),
     Deviation(
         "rendering has limits",
-        "rendering a template never ends, or prints gigabytes",
+        "the rendering of a template never ends, or prints gigabytes",
         "rendering has no limit: the daemon hangs or is killed",
         "an error",
         "a template must not take the host down",

@@ -105,7 +105,7 @@ BAD_HOSTS = "".join(f"bad{n:02}{{{{ instance.name }}}}\n" for n in range(20))
 
 @pytest.mark.parametrize("line", ["{{" * 60_000 + "\n", "{{}}\n" * 20_000, "b{{}}" * 20_000])
 @pytest.mark.slow
-def test_a_search_finds_the_template_line_that_causes_a_mistake_in_linear_time(line: str) -> None:
+def test_the_search_for_the_template_line_of_a_mistake_takes_linear_time(line: str) -> None:
     """Each opening was followed to the end of its line, again for each mistake: a line of 16 kB took a
     second.
     """

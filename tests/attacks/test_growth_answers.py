@@ -93,7 +93,7 @@ def test_too_deeply_nested_metadata_of_an_instance_is_refused(client, incus):  #
         LiveImage(client.client, parse_address("incus:c1")).read_metadata()
 
 
-def test_the_images_of_a_daemon_are_compared_only_once_for_all_instances(client, incus):  # noqa: F811
+def test_only_the_newest_images_of_a_daemon_are_kept_for_comparisons_with_instances(client, incus):  # noqa: F811
     """Each of 20,000 instances was compared with each of 100,000 images."""
     incus.put("GET /1.0/images?recursion=1", answer('{"metadata": [' + '{"created_at": 1},' * 100 + "1]}"))
     newer = NewerImages(client)
@@ -109,6 +109,6 @@ def test_the_images_of_a_daemon_are_compared_only_once_for_all_instances(client,
     assert [image.fingerprint for image in kept] == [f"{59:064}", f"{58:064}"]
 
 
-def test_a_message_shows_the_beginning_of_a_long_instance_id():
+def test_a_message_shows_only_the_beginning_of_a_long_instance_id():
     assert shown("i-1") == "i-1"
     assert shown("a" * 3_000_000) == "a" * 64 + "…"

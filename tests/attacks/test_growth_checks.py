@@ -38,7 +38,7 @@ def test_all_checks_of_rendered_files_share_a_time_limit(
 
 
 @pytest.mark.parametrize("opening", ["{{", "{%", "{#", "{% ", "{%x "])
-def test_a_report_finds_the_cause_of_a_difference_in_linear_time(opening: str) -> None:
+def test_the_search_for_the_cause_of_a_difference_takes_linear_time(opening: str) -> None:
     text = "{{ 'a' + 'b' }}{% verbatim %}" + opening * 60_000 + "{% endverbatim %}"
     report = host_report.host_report(file("/etc/a", text, hosts="incus,lxd"))
     assert report["files"][0]["hosts"]["lxd"]["result"] == "differs"

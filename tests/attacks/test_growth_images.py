@@ -107,7 +107,7 @@ def test_listing_many_templates_takes_linear_time(
 
 
 @pytest.mark.slow
-def test_a_long_key_limits_the_nodes_for_the_parser_in_python(tmp_path: Path) -> None:
+def test_the_python_yaml_parser_has_a_lower_node_limit_for_a_text_with_a_long_key(tmp_path: Path) -> None:
     """libyaml refuses the key at the end, so the whole text was parsed again in Python, twice: 14 seconds."""
     second = "---\nz: [" + ("[a, " * 58 + "{}," * 4900 + "]" * 58 + ",\n") * 38 + "]\n"
     text = f"architecture: x86_64\ncreation_date: 1\n{second}{'k' * 1100}: 1\n"
@@ -216,7 +216,7 @@ class CountingZlib:
         return self._real.decompress(data, max_length)
 
 
-def test_a_decompressor_does_not_receive_all_later_streams(
+def test_no_decompressor_receives_the_whole_rest_of_a_file_with_many_streams(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each decompressor received all streams that follow its own."""
@@ -276,7 +276,7 @@ def test_unpack_skips_many_hard_links_to_devices_in_linear_time(tmp_path: Path) 
     growth.check(unpacking, start=500, largest=4000, memory=False)
 
 
-def test_unpack_opens_each_directory_that_the_archive_does_not_list_only_once(
+def test_unpack_opens_an_unlisted_directory_only_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each of 490 directories was looked up from the root, twice."""

@@ -47,7 +47,7 @@ def test_files_of_a_root_filesystem_are_compared_in_linear_time(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("files", ["/a: x, /a-b: y, /a/c: z", "/a/c/d: z, /a-b: y, /a: x"])
-def test_a_path_that_is_both_a_file_and_a_directory_is_refused_among_similar_paths(
+def test_a_path_that_is_both_a_file_and_a_directory_is_refused_even_next_to_a_similar_path(
     files: str, tmp_path: Path
 ) -> None:
     with pytest.raises(TemplaterError, match="'/a' can't be both a file and a directory"):

@@ -53,7 +53,7 @@ def test_lxc_passes_a_quoted_interpreter_path_unchanged(monkeypatch: pytest.Monk
     assert shlex.split(line)[:2] == ["env", "/opt/my python/bin/python3"]
 
 
-def test_a_systemd_unit_line_keeps_backslashes_and_refuses_newlines() -> None:
+def test_backslashes_in_a_systemd_unit_line_are_kept_and_newlines_are_refused() -> None:
     words = ["/bin/x", "a\\n", "100%", "$HOME", "it's"]
     line = install.unit_line(words)
     assert "a\\\\n" in line
@@ -146,7 +146,7 @@ def test_signals_during_a_rollback_are_delivered_after_it() -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGALRM, signal.SIGPROF])
-def test_the_signal_of_a_time_limit_during_a_complete_step_is_dropped(number: int) -> None:
+def test_the_signal_of_a_time_limit_during_a_successful_step_is_dropped(number: int) -> None:
     before = signal.signal(number, lambda *_: pytest.fail("the signal was delivered"))
     try:
         with_signals_deferred(lambda: signal.raise_signal(number), drop_alarm=True)

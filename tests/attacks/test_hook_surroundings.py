@@ -361,7 +361,7 @@ def test_a_symlink_to_a_machine_in_the_machines_directory_is_followed(
     ("owner", "is_refused"), [(5 * 65536, False), (0, False), (1000, False), (5 * 65536 + 65535, True)]
 )
 @pytest.mark.parametrize("kind", ["owner", "group"])
-def test_a_machine_directory_must_belong_to_the_first_id_of_its_range(
+def test_a_machine_directory_owned_by_a_later_id_of_its_id_range_is_refused(
     bundle: Path, kind: str, owner: int, is_refused: bool
 ) -> None:
     """The guessed range of ids began at the owner, and reached into the range of another machine."""
@@ -704,7 +704,7 @@ def test_the_newpath_option_of_the_lxc_copy_command_is_detected(words: list[str]
 
 
 @pytest.mark.parametrize("program", ["lxc-copy", "lxc-snapshot", ""])
-def test_a_copy_is_refused_if_its_original_container_is_not_certain(
+def test_a_copy_is_refused_if_its_original_container_is_uncertain(
     program: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Programs that use liblxc, such as python3-lxc, can copy from another directory as well."""

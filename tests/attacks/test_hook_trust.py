@@ -104,7 +104,7 @@ def test_a_hook_takes_no_image_or_description_from_a_directory_that_others_can_w
         (1234, 4242, "0775", True),
     ],
 )
-def test_a_directory_of_one_user_and_root_is_not_shared(
+def test_a_directory_is_shared_only_if_a_user_besides_its_owner_and_root_can_write_to_it(
     uid: int, gid: int, how: str, shared: bool, container: Path
 ) -> None:
     share(container, how)
@@ -138,13 +138,15 @@ def test_a_directory_below_one_that_others_can_write_is_refused(
         assert caught.value.hint == "let only its owner write to the directory, or give --source and --state"
 
 
-def test_a_directory_that_is_missing_or_behind_a_loop_is_no_shared_directory(tmp_path: Path) -> None:
+def test_a_missing_directory_is_not_shared_but_a_path_behind_a_link_loop_counts_as_shared(
+    tmp_path: Path,
+) -> None:
     (tmp_path / "loop").symlink_to("loop")
     assert shared_place(f"{tmp_path}/loop") != ""
     assert shared_place(f"{tmp_path}/missing") == ""
 
 
-def test_a_group_of_the_user_who_owns_the_namespace_shares_nothing(
+def test_the_own_group_of_a_namespace_owner_does_not_make_a_directory_shared(
     container: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """lxc-usernsexec maps the ids of the container, and then the user's own id."""
@@ -279,7 +281,7 @@ def test_invalid_annotations_and_arguments_of_a_bundle_give_findings(
     assert (image.ok, image.text) == (False, f"'{tmp_path}' has no metadata.yaml")
 
 
-def test_a_configuration_that_is_briefly_replaced_by_a_link_is_not_followed(
+def test_a_link_that_briefly_replaces_a_configuration_is_not_followed(
     container: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The owner of the folder could have copied content that only root can read into a file of their own."""

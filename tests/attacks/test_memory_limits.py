@@ -112,7 +112,7 @@ def test_a_plan_stores_the_content_of_existing_files_only_up_to_its_limit(monkey
         assert [len(change.before or b"") for change in made.changes] == [size] * 4 + [0] * 6
 
 
-def test_compiling_a_large_template_again_first_frees_the_memory_of_the_first_compilation(
+def test_the_memory_of_a_compiled_large_template_is_freed_before_its_next_compilation(
     monkeypatch,
 ) -> None:
     """Each host and each trigger compiles it. Garbage was collected rarely: ``check --as all`` took 2 GB."""
@@ -201,7 +201,7 @@ def test_an_audit_counts_the_memory_of_many_short_extended_attributes(tmp_path):
     assert "names and attributes" in findings(path, held_bytes=1 << 20)[1]["unreadable"].message
 
 
-def test_places_of_a_host_are_freed_without_a_garbage_collection():
+def test_the_predicted_places_of_a_host_are_freed_without_a_garbage_collection():
     """Each prediction kept all rendered files until the next collection: `test` took 250 MB for each test."""
     gc.disable()
     try:

@@ -111,7 +111,7 @@ def test_attack_06_a_missing_templates_directory_is_an_error(image, scene):
     refused(image, scene, "good.tpl", TemplaterError)
 
 
-def test_attack_06_a_missing_templates_directory_is_ignored_without_active_rules(image, scene):
+def test_attack_06_a_missing_templates_directory_is_ignored_if_no_rule_is_active(image, scene):
     (image / "metadata.yaml").write_text("templates: {/etc/x: {when: [copy], template: x.tpl}}\n")
     os.rename(image / "templates", image / "elsewhere")
     assert made(image, scene).changes == ()

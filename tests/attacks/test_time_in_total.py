@@ -59,7 +59,7 @@ def limits() -> Limits:
     return Limits(seconds=60, total=0.4)
 
 
-def test_the_total_time_limit_names_the_rule_and_gives_a_hint(image):
+def test_the_error_about_the_total_time_limit_names_the_rule_and_gives_a_hint(image):
     error = limit_error(lambda: plan(open_image(image), Instance("c1"), limits=limits()))
     assert error.message.startswith("rendering all templates together takes longer than 0.4 seconds after ")
     assert error.span is not None and error.span.source.name.endswith("metadata.yaml")

@@ -224,7 +224,7 @@ def test_an_image_with_four_hundred_large_templates_builds_quickly(
 
 
 @pytest.mark.slow
-def test_many_different_templates_are_checked_within_a_total_time(
+def test_many_different_templates_are_checked_within_a_total_time_limit(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """The limit of each check and of each rule added up to more than a minute."""
@@ -267,7 +267,9 @@ def test_a_hole_between_two_compressed_streams_does_not_increase_the_allowed_unp
 
 @pytest.mark.slow
 @pytest.mark.parametrize("parents", [["d/" * 240], ["d/" * 239 + "a/", "d/" * 239 + "b/"]])
-def test_a_backup_of_many_deep_names_is_previewed_within_seconds(tmp_path: Path, parents: list[str]) -> None:
+def test_a_backup_with_many_deeply_nested_names_is_previewed_within_seconds(
+    tmp_path: Path, parents: list[str]
+) -> None:
     """Each name was looked up from the root several times: 60,000 names took 15 seconds."""
     top = "backup/container/"
     rule = METADATA + b"templates:\n  /etc/x: {when: [start], template: a.tpl}\n"

@@ -71,7 +71,7 @@ def test_account_files_behind_links_are_reported_as_not_checked(name):
         ("rootfs/root/.ssh/authorized_keys", FILE, 0o666),
     ],
 )
-def test_files_and_directories_of_root_that_every_user_can_write_are_found(name, kind, mode):
+def test_system_files_and_directories_that_every_user_can_write_are_found(name, kind, mode):
     ((severity, at, message),) = observed(CHECK, an_image(names=[Name(name, Entry(kind, mode))]))
     assert (severity, at) == ("high", name)
     assert message.endswith("every user can write it")

@@ -46,7 +46,7 @@ def test_an_external_data_file_gives_a_finding_of_critical_severity():
     assert severities(CHECK, an_image(heads={"rootfs.img": qcow2(features=4)})) == ["critical"]
 
 
-def test_a_disk_of_another_format_gives_a_finding_of_high_severity():
+def test_a_disk_in_the_vmdk_format_gives_a_finding_of_high_severity():
     head = b"# Disk DescriptorFile\nRW 1 FLAT /dev/sda 0\n"
     assert severities(CHECK, an_image(heads={"rootfs.img": head})) == ["high"]
 

@@ -39,19 +39,21 @@ def oracle():
 
 @pytest.mark.parametrize("dialect", DIALECTS)
 @pytest.mark.parametrize(("name", "argument"), FILTERS)
-def test_the_filters_that_prevent_the_finding_write_no_line_break(name, argument, dialect):
+def test_filters_that_prevent_a_line_injection_finding_write_no_line_break(name, argument, dialect):
     for request in requests(expression(name, argument), dialect):
         assert b"\n" not in ours(request)["output"]
 
 
 @pytest.mark.parametrize(("name", "argument"), FILTERS)
-def test_pongo2_also_writes_no_line_break_with_these_filters(name, argument, oracle):
+def test_pongo2_writes_no_line_break_with_filters_that_prevent_a_line_injection_finding(
+    name, argument, oracle
+):
     for answer in oracle.ask(requests(expression(name, argument))):
         assert b"\n" not in theirs(answer)["output"]
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
-def test_the_filters_in_the_hint_keep_only_the_first_line_as_in_pongo2(dialect, oracle):
+def test_the_expression_in_the_line_injection_hint_keeps_only_the_first_line_as_in_pongo2(dialect, oracle):
     answers = [theirs(answer)["output"] for answer in oracle.ask(requests(FIRST_LINE))]
     assert answers == [ours(request)["output"] for request in requests(FIRST_LINE, dialect)]
     assert answers == [value.partition("\n")[0].encode() for value in VALUES]
@@ -78,5 +80,5 @@ def test_attack_49_a_configuration_value_inside_a_line_of_a_file_is_found(text):
         "name = {{ container.name }}",
     ],
 )
-def test_a_value_as_a_whole_file_or_number_and_an_instance_name_have_no_finding(text):
+def test_a_value_that_cannot_add_a_line_inside_a_file_has_no_finding(text):
     assert not observed(CHECK, an_image(templates={"t": text}))

@@ -30,7 +30,7 @@ def test_a_template_name_in_a_rule_that_looks_like_another_name_is_reported():
     assert len(observed(CHECK, an_image(metadata, {"hosts.tpl": ""}))) == 1
 
 
-def test_a_file_that_looks_like_metadata_yaml_is_reported():
+def test_a_file_name_that_looks_like_metadata_yaml_is_reported():
     ((_, _, message),) = observed(CHECK, an_image(names=["metadata.yaml", "met\u0430data.yaml"]))
     assert "looks like 'metadata.yaml'" in message
 

@@ -61,7 +61,7 @@ def test_a_build_refuses_to_write_an_image_that_every_daemon_refuses(
         assert not (tmp_path / "out.tar").exists()
 
 
-def test_a_build_reports_other_problems_as_warnings_with_the_audit_text(
+def test_a_build_reports_the_findings_of_an_audit_as_warnings_with_the_same_text(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     rules = (

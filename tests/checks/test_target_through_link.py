@@ -53,7 +53,7 @@ def test_a_link_that_leaves_the_root_through_another_link_is_found(target):
 
 @pytest.mark.parametrize("depth", [64, 66, 200])
 @pytest.mark.parametrize("is_link", [False, True])
-def test_a_target_in_deep_directories_is_found(depth, is_link):
+def test_a_link_that_leaves_the_root_is_found_below_deep_directories(depth, is_link):
     """The check left out names with more than 64 parents, and with them a link that leaves the root."""
     deep = "a/" * depth
     path = "/b/l/hosts" if is_link else f"/{deep}l/hosts"

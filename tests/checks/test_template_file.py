@@ -25,7 +25,7 @@ def test_attack_08_a_template_that_is_a_special_file_is_found(kind):
     assert severities(CHECK, an_image(RULE, {"t": Entry(kind)})) == ["high"]
 
 
-def test_attack_09_a_hard_linked_template_is_a_warning():
+def test_attack_09_a_hard_linked_template_gives_a_finding_of_low_severity():
     assert severities(CHECK, an_image(RULE, {"t": Entry(FILE, nlink=2)})) == ["low"]
 
 

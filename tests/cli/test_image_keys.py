@@ -163,7 +163,7 @@ def test_a_pending_trigger_that_the_user_sets_at_creation_is_kept(image, run):
         (["--as", "incus", "-t", "start"], False),
     ],
 )
-def test_a_start_pass_reads_the_pending_trigger_key_as_recorded_or_notes_it_as_unknown(
+def test_a_note_says_if_it_is_unknown_whether_the_start_pass_reads_the_pending_trigger_key(
     words, noted, image, run
 ):
     """incus_cases_2, n59 and lxd_cases, 209: a container's start pass still sees it. Nothing else is recorded."""

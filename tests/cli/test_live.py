@@ -108,7 +108,7 @@ def test_every_command_accepts_a_running_instance_as_its_source(incus, run, comm
     assert {request.split()[0] for request in incus.requests} <= {"GET", "HEAD"} and incus.refused == []
 
 
-def test_the_check_command_reads_a_copy_of_an_instance_with_every_template(incus):  # noqa: F811
+def test_the_copy_of_a_running_instance_for_the_check_command_has_every_template(incus):  # noqa: F811
     with live_copy("incus:c1", None, DEFAULT) as (folder, instance, host):
         assert sorted(os.listdir(folder)) == ["metadata.yaml", "templates"]
         for name in ("cloud-init-meta.tpl", "deep.tpl", "hostname.tpl", "once.tpl"):

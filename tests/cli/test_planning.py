@@ -68,7 +68,7 @@ def test_the_pending_trigger_of_a_description_runs_before_the_trigger_start(run,
     assert "note: triggers copy,start: 'copy' is pending in the description (see -t)" in err
 
 
-def test_a_note_for_an_existing_instance_suggests_the_trigger_next(run, image, tmp_path):
+def test_a_note_for_an_existing_instance_suggests_the_value_next_of_the_trigger_option(run, image, tmp_path):
     description = write(tmp_path / "web1.yaml", EXISTING)
     data, _, err = plan(run, image, "-i", description)
     assert data["triggers"] == ["create", "start"]
@@ -203,7 +203,7 @@ def test_reports_name_each_known_difference_between_the_host_and_templater(run, 
     """The name is that in the table of differences."""
     (image / "rootfs/etc/started").symlink_to("/srv/started")
     (image / "rootfs/srv").mkdir()
-    name = "links stay inside the root filesystem"
+    name = "links are followed only inside the root filesystem"
     assert f"    ! templater differs: {name}\n" in run("preview", image, "-t", "start")[1]
     assert (
         f"/etc/started: templater differs: {name}\n" in run("diff", image, image / "rootfs", "-t", "start")[2]

@@ -52,7 +52,7 @@ def shown(monkeypatch, capfd):
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_output_to_a_pipe_is_the_same_text_without_the_rich_library(name, monkeypatch, capfd):
+def test_output_to_a_pipe_without_the_rich_library_has_no_terminal_layout(name, monkeypatch, capfd):
     """The sessions in tests/cli/*.txt compare every byte. Here, the layout for terminals is not reached."""
     monkeypatch.setitem(sys.modules, "templater.cli.styled", None)
     main(words_of(name))
@@ -72,7 +72,7 @@ def test_commands_in_a_pipe_import_neither_rich_nor_pygments_nor_subprocess():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT)
     assert done.stderr.splitlines()[-1:] != ["set()"]
-    for name in ("rich", "pygments"):
+    for name in ("rich", "pygments", "subprocess"):
         assert f"'{name}'" not in done.stderr.splitlines()[-1]
 
 

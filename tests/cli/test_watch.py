@@ -295,7 +295,9 @@ def test_the_watch_command_prints_each_update_as_one_line_of_json(small, capfd):
     assert "Grüße" in str(json.loads(shown.out))
 
 
-def test_with_a_root_filesystem_the_watch_command_shows_only_new_patches(small, tmp_path, capfd):
+def test_with_a_root_filesystem_the_watch_command_reports_a_file_that_no_longer_differs(
+    small, tmp_path, capfd
+):
     (tmp_path / "rootfs/etc").mkdir(parents=True)
     image = watched(small, rootfs=tmp_path / "rootfs")
     assert "+hello\n" in looks(image, capfd).out

@@ -110,7 +110,7 @@ def test_a_limit_error_is_counted_separately_from_differences(oracle, monkeypatc
     assert not run.different
 
 
-def test_a_different_order_of_go_map_keys_is_not_a_difference(oracle):
+def test_a_different_order_of_go_map_keys_does_not_count_as_a_difference(oracle):
     request = {
         "template": "{% for k in m %}{{ k }}{% endfor %}",
         "context": {"m": {"a": 1, "b": 2}},

@@ -245,7 +245,7 @@ def port_that_is_not_given_to_others():
     raise AssertionError("no port is free")
 
 
-def test_after_a_server_restart_the_page_keeps_its_edits_once_its_new_address_is_opened(
+def test_after_a_server_restart_the_page_keeps_its_edits_once_the_new_address_is_opened(
     serve, browser, image, expect
 ):
     port = str(port_that_is_not_given_to_others())

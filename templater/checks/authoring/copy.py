@@ -1,6 +1,6 @@
 """A rule writes the hostname when an instance is created, but not when it is copied.
 
-The files are `/etc/hostname`, `/etc/HOSTNAME`, `/etc/hosts`, `/etc/conf.d/hostname` and
+The check covers `/etc/hostname`, `/etc/HOSTNAME`, `/etc/hosts`, `/etc/conf.d/hostname` and
 `/etc/sysconfig/network`.
 
 The daemons use the trigger `copy`, and not `create`, for a copy. Without the trigger `copy`, the copy keeps

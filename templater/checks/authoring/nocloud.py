@@ -20,7 +20,7 @@ NEEDED = ("user-data", "meta-data")
     "nocloud",
     "error",
     "a NoCloud seed without user-data or meta-data",
-    hint="add a rule for the file; the file may be empty",
+    hint="add a rule for the missing file; an empty file is enough",
 )
 def check_image(image: AuthoredImage) -> Iterator[Observation]:
     system = image.metadata.properties.get("os", "") if image.metadata is not None else ""

@@ -1,6 +1,6 @@
 """A rule writes the hostname when an instance is created, but not when it is renamed.
 
-The files are `/etc/hostname`, `/etc/HOSTNAME`, `/etc/hosts`, `/etc/conf.d/hostname` and
+The check covers `/etc/hostname`, `/etc/HOSTNAME`, `/etc/hosts`, `/etc/conf.d/hostname` and
 `/etc/sysconfig/network`.
 
 A renamed instance keeps its old hostname. Image authors often want to keep the old hostname, so the finding

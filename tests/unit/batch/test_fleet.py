@@ -131,7 +131,7 @@ def test_the_results_of_an_instance_list_do_not_depend_on_the_cache_size(tmp_pat
 
 
 @pytest.mark.parametrize("ascii", [True, False])
-def test_a_list_with_unusual_names_and_contents_gives_the_results_of_single_instances(ascii):
+def test_unusual_names_and_contents_give_the_same_results_for_a_list_as_for_individual_instances(ascii):
     values = ["\udc80", '\x00"\\', "é\u2028", "</script>", "\udcff", "😀", "plain", "\udc80", ""]
     names = ["a", "-", "é", "a.b", 'x"y', "a" * 200, "b", "c", "d"]
     instances = [an_instance(0, name=name) for name in names]
@@ -154,7 +154,7 @@ templates:
 
 
 @pytest.mark.parametrize("kind", ["container", "virtual-machine"])
-def test_a_list_with_two_rules_for_one_file_gives_the_results_of_single_instances(tmp_path, kind):
+def test_two_rules_for_one_file_give_the_same_results_for_a_list_as_for_individual_instances(tmp_path, kind):
     (tmp_path / "templates").mkdir()
     (tmp_path / "templates" / "trigger.tpl").write_text('{{ config_get("user.x", trigger) }}')
     (tmp_path / "templates" / "name.tpl").write_text("{{ instance.name }}")
@@ -192,7 +192,7 @@ def test_config_and_device_options_override_the_values_of_every_instance(tmp_pat
 
 @pytest.mark.parametrize("rootfs", [[], ["--rootfs", "none"], ["--rootfs", "image"]])
 @pytest.mark.parametrize("triggers", [[], ["-t", "next"], ["-t", "start"]])
-def test_preview_of_an_instance_list_equals_the_previews_of_single_instances(
+def test_the_preview_of_an_instance_list_equals_the_previews_of_individual_instances(
     rootfs, triggers, tmp_path, capfd
 ):
     """Each instance has its own triggers and notes.

@@ -101,7 +101,7 @@ def test_a_variant_that_the_definition_names_causes_no_note(variant, entry):
     assert notes_on_variant(variant, entry) == []
 
 
-def test_the_note_about_known_variants_includes_package_filters_but_no_property_named_variants():
+def test_the_note_about_known_variants_reads_package_filters_but_not_a_property_named_variants():
     image = IMAGE + "packages: {manager: apt, sets: [{packages: [a], action: install, variants: [musl]}]}\n"
     image += "files:\n- {generator: dump, path: /a, template: {properties: {variants: xyz}}}\n"
     (note,) = [note for note in built(image, "image.variant=glibc").notes if "variant" in note]
@@ -189,7 +189,7 @@ def test_a_definition_whose_build_fails_gives_an_error_with_a_position(text, pla
     assert caught.value.span.place == f"d.yaml:{place}"
 
 
-def test_a_field_that_pongo_cannot_render_stays_unchanged_and_causes_a_note():
+def test_a_field_that_pongo2_cannot_render_causes_a_note_at_its_position():
     image = files("{generator: dump, path: '/a{{', content: a, pongo: true}")
     assert [note.partition(": ")[0] for note in image.notes] == ["d.yaml:3:31"]
 
@@ -293,7 +293,7 @@ def test_a_position_in_generated_metadata_refers_to_the_definition():
     assert source.span(position, position + 3).excerpt().endswith("^^^")
 
 
-def test_an_unknown_template_of_a_build_has_no_entry():
+def test_a_build_has_no_entry_for_an_unknown_template():
     image = files("{generator: template, name: a, path: /a}")
     assert image.read_templates(["b.tpl"])["b.tpl"].entry is None
     assert image.template_names() == ["a.tpl"]

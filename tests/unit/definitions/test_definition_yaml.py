@@ -128,7 +128,7 @@ def test_a_mistake_in_a_definition_is_an_error_with_its_position(text, place, me
     assert caught.value.span.place == f"d.yaml:{place}"
 
 
-def test_the_error_about_a_definition_lists_its_other_problems():
+def test_the_error_about_one_problem_of_a_definition_has_notes_about_the_other_problems():
     with pytest.raises(InputError) as caught:
         read("a: 1\nb: 2\nimage: []")
     assert [note.split(": ")[1] for note in caught.value.notes] == ["d.yaml:2:1", "d.yaml:3:8"]

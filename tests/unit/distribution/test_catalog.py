@@ -252,7 +252,7 @@ def test_listing_images_stops_at_the_image_limit_before_it_reads_all_versions(mo
     assert versions.read <= 12
 
 
-def test_the_limit_on_catalog_texts_counts_the_texts_of_a_product_for_each_image(monkeypatch):
+def test_the_limit_on_catalog_texts_counts_the_texts_of_a_product_once_per_image(monkeypatch):
     monkeypatch.setattr(client_view, "MOST_TEXTS", 1000)
     products, _ = decoded(
         {"products": {"p": {"os": "x" * 99, "versions": {str(n): {} for n in range(11)}, "arch": "amd64"}}}
@@ -304,7 +304,7 @@ def test_lxd_requirements_of_a_wrong_type_affect_only_lxd_clients():
     assert mismatch.clients == ("lxd",)
 
 
-def test_a_catalog_has_one_product_on_each_line_and_parses_to_equal_data():
+def test_a_written_catalog_has_one_product_on_each_line_and_parses_to_equal_data():
     document = json.loads((EXAMPLE / IMAGES).read_text())
     data = b"".join(dump_products(document))
     assert json.loads(data) == document
@@ -320,5 +320,5 @@ def test_a_catalog_has_one_product_on_each_line_and_parses_to_equal_data():
         (None, ""), (1, ""), (["a"], ""),
     ],
 )  # fmt: skip
-def test_image_paths_are_normalised_as_by_clients_and_never_leave_the_tree(path, cleaned):
+def test_image_paths_are_normalised_as_clients_do_it_and_never_leave_the_tree(path, cleaned):
     assert clean_path(path) == cleaned

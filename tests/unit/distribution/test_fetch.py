@@ -367,7 +367,7 @@ def test_urls_that_no_client_accepts_are_refused_without_a_request(url):
         UrlStream(url)
 
 
-def test_unusual_paths_are_requested_in_the_same_form_as_by_clients():
+def test_unusual_paths_are_requested_in_the_form_that_clients_use():
     stream = UrlStream("https://h/base/")
     assert stream.url("a b?c%d") == "https://h/base/a%20b%3Fc%25d"
     assert stream.url("/x/../y") == "https://h/base/y"

@@ -61,7 +61,7 @@ def test_the_type_of_a_root_filesystem_comes_from_its_content(head, kind, tmp_pa
         (b"text", "is a text file", "a root filesystem is a squashfs file, a tarball or a qcow2 disk"),
     ],
 )  # fmt: skip
-def test_a_file_that_is_no_root_filesystem_for_clients_is_refused(head, message, hint, tmp_path):
+def test_a_file_that_clients_cannot_use_as_a_root_filesystem_is_refused(head, message, hint, tmp_path):
     path = f"{tmp_path}/root"
     (tmp_path / "root").write_bytes(head)
     assert failed(root_ftype, path) == (f"'{path}' {message}", hint)

@@ -52,7 +52,7 @@ def fingerprints(tree):
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_changing_single_product_lines_writes_the_same_bytes_as_writing_the_whole_catalog(
+def test_changing_individual_product_lines_writes_the_same_bytes_as_writing_the_whole_catalog(
     tmp_path, monkeypatch, seed
 ):
     ours, other = Tree(str(tmp_path / "ours")), Tree(str(tmp_path / "other"))

@@ -487,7 +487,7 @@ def test_text_outside_the_signed_part_of_a_catalog_is_ignored(origin, tree, sign
     assert written(tree)
 
 
-def test_a_signed_text_is_not_unpacked_beyond_the_limit(origin, tree, signed, tmp_path, monkeypatch):
+def test_unpacking_a_signed_text_stops_at_the_size_limit(origin, tree, signed, tmp_path, monkeypatch):
     monkeypatch.setattr(signatures, "MOST_BYTES", 1 << 16)
     path = origin.folder / "streams/v1/index.sjson"
     text = tmp_path / "text"

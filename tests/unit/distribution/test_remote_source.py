@@ -771,7 +771,7 @@ def test_an_alias_that_looks_like_a_fingerprint_never_selects_an_image(server, t
 
 
 @pytest.mark.parametrize("length", [12, 64])
-def test_an_answer_with_another_image_than_the_requested_fingerprint_is_an_error(length):
+def test_an_answer_with_a_different_fingerprint_than_the_requested_one_is_an_error(length):
     server = Answers(alias=b'{"metadata": {"target": "x"}}', image=image_answer())
     assert image_api_client.find_image(server, "a" * length).fingerprint == "a" * 64
     with pytest.raises(InputError, match=f"^'server' sent the image {'a' * 12} instead of {'b' * 12}$"):
@@ -801,7 +801,7 @@ def image_answer(**fields):
     return json.dumps({"metadata": {"fingerprint": "a" * 64, **fields}}).encode()
 
 
-def test_find_image_accepts_an_alias_and_leaves_a_missing_type_or_architecture_empty():
+def test_the_find_image_function_resolves_an_alias_and_leaves_a_missing_type_or_architecture_empty():
     found = image_api_client.find_image(
         Answers(alias=b'{"metadata": {"target": "x"}}', image=image_answer()), "web"
     )
@@ -906,7 +906,7 @@ def test_the_suggestion_for_an_unknown_alias_compares_a_limited_number_of_aliase
     assert len(compared) == 3
 
 
-def test_a_download_begins_again_if_another_server_left_a_longer_part(server, home):
+def test_a_download_begins_again_if_the_server_refuses_to_continue_a_partial_file(server, home):
     name = hashlib.sha256(ROOT).hexdigest()
     server.fault = lambda handler: broken(handler, f"{name}.squashfs", ROOT, 300_000)
     with pytest.raises(InputError):

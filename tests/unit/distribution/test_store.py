@@ -203,7 +203,9 @@ def _fetched(store, split, **fields):
 
 
 @pytest.mark.parametrize("how", ["alias", "public", "auto_update"])
-def test_an_unverified_fetch_keeps_an_image_with_an_alias_or_flag_from_another_source(store, split, how):
+def test_an_incomplete_fetch_from_another_source_does_not_change_an_image_with_an_alias_or_flag(
+    store, split, how
+):
     image = _fetched(store, split)
     if how == "alias":
         store.set_alias("mine", image.fingerprint)
@@ -332,7 +334,7 @@ def test_a_second_source_of_an_image_is_refused_if_an_import_uses_auto_update(st
     assert store.images() == [image]
 
 
-def test_importing_files_of_an_image_with_auto_update_from_a_server_is_refused(store, split, hashes):
+def test_importing_files_is_refused_if_the_store_updates_the_same_image_from_a_server(store, split, hashes):
     """Otherwise, the server could later replace the user's own image under its alias."""
     image = store.keep(hashes, source="evil:debian", aliases=["tool"], auto_update=True)
     with pytest.raises(
@@ -509,7 +511,7 @@ def test_a_file_that_another_process_downloads_slowly_is_downloaded_again(tmp_pa
         (sqlite3.SQLITE_CORRUPT, InputError, ""),
     ],
 )
-def test_the_error_about_the_records_depends_on_the_cause(store, code, error, hint):
+def test_each_database_failure_of_the_store_gives_the_error_for_its_cause(store, code, error, hint):
     failure = sqlite3.OperationalError("no")
     failure.sqlite_errorcode = code
     with pytest.raises(TemplaterError) as caught, store._transaction():

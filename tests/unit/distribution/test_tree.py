@@ -520,7 +520,7 @@ def test_the_error_for_an_unusable_products_file_suggests_the_verify_command(tre
     assert raised.value.hint == f"templater streams verify {tree.path}"
 
 
-def test_the_error_names_the_path_or_file_that_an_image_tree_refuses(tree, tmp_path):
+def test_the_error_of_an_image_tree_names_the_refused_path_or_file(tree, tmp_path):
     images = f"{tree.path}/images"
     Path(tree.path).mkdir()
     Path(images).write_text("")
@@ -599,7 +599,7 @@ def test_a_long_chain_of_links_ends_at_the_limit_of_the_kernel(tmp_path, links, 
     assert time.process_time() - begin < 0.2
 
 
-def test_a_dangling_link_in_a_tree_is_a_missing_file(tmp_path):
+def test_a_dangling_link_in_a_tree_counts_as_a_missing_file(tmp_path):
     os.symlink("nowhere", tmp_path / "a")
     os.symlink("a/b", tmp_path / "b")
     for name in ("a", "b", "a/b"):

@@ -60,7 +60,7 @@ def test_verify_reports_a_truncated_root_filesystem(tree):
     assert codes(tree, metadata_only=True) == {("warning", "size")}
 
 
-def test_verify_reports_a_damaged_root_filesystem_of_the_same_size_only_if_it_reads_it(tree):
+def test_verify_reports_a_damaged_root_filesystem_of_the_right_size_only_if_it_reads_root_filesystems(tree):
     file_of(tree, "squashfs").write_bytes(b"x" * 96)
     assert ("error", "hash") in codes(tree)
     assert not codes(tree, metadata_only=True)
@@ -398,7 +398,7 @@ def test_a_lone_surrogate_in_an_image_path_is_a_catalog_error(tmp_path):
 # product by product
 
 
-def test_a_products_file_that_another_user_changes_is_read_as_it_was_at_first(tree):
+def test_a_products_file_that_changes_after_it_was_opened_is_read_with_its_original_content(tree):
     file, decoded = Path(tree.path, IMAGES_PATH), Decoded()
     with catalog_files.CatalogFiles(tree.file) as files:
         products = files.products(IMAGES_PATH, decoded)

@@ -70,7 +70,7 @@ def test_a_cache_entry_that_names_missing_package_files_is_ignored(store, monkey
     assert store.load("image", saved(store)) is None
 
 
-def test_a_cache_entry_that_packages_at_other_paths_compiled_is_ignored(store, monkeypatch, tmp_path):
+def test_a_cache_entry_compiled_by_packages_at_other_paths_is_ignored(store, monkeypatch, tmp_path):
     lines = []
     for name in compile_cache.PACKAGES:
         (tmp_path / name).mkdir()

@@ -95,7 +95,7 @@ def test_the_record_of_written_files_is_private_and_lists_the_facts_of_each_file
 
 
 @pytest.mark.parametrize("options", [(), ("--no-cache",)], ids=["cached", "without a cache"])
-def test_the_record_of_written_files_lists_the_same_keys_with_and_without_a_cache(container, options):
+def test_the_record_of_written_files_lists_configuration_keys_with_and_without_a_cache(container, options):
     for _ in range(2):
         assert start(container, *options)[0] == 0
     assert b"user.b" in (container / ".templater/written").read_bytes()
@@ -177,7 +177,7 @@ def test_the_keep_modified_option_keeps_a_file_that_a_new_rule_would_overwrite(c
     assert (container / "rootfs/etc/c").read_text() == "by hand\n"
 
 
-def test_a_user_edit_that_equals_the_next_rendered_content_does_not_count_as_edited(container):
+def test_a_user_edit_that_equals_the_next_rendered_content_does_not_count_as_an_edit(container):
     start(container)
     configure(container, "2")
     (container / "rootfs/etc/a").write_text("a 2\n")
@@ -272,7 +272,9 @@ def test_without_the_keep_modified_option_a_hostile_record_does_not_stop_a_start
     assert b"ignored: " in (container / ".templater/log").read_bytes()
 
 
-def test_the_keep_modified_option_fails_if_a_staged_record_lists_too_large_files(container, monkeypatch):
+def test_the_keep_modified_option_fails_if_the_files_of_a_staged_record_exceed_the_size_limit(
+    container, monkeypatch
+):
     start(container)
     folder = container / ".templater"
     configure(container, "2")
@@ -470,7 +472,7 @@ def test_a_run_after_a_killed_run_records_the_files_that_the_killed_run_wrote(co
     assert contents(container)["/etc/once"] == "a 3\n"
 
 
-def test_a_hook_reads_a_limited_number_of_bytes_to_find_changes_by_hand(container, monkeypatch):
+def test_a_hook_reads_a_limited_number_of_bytes_to_find_manual_changes(container, monkeypatch):
     """Root of a container made each of 19,000 small files one megabyte long."""
     assert start(container)[0] == 0
     for name in ("a", "b"):

@@ -132,7 +132,7 @@ def test_inside_the_lxc_create_namespace_the_hook_refuses_owners_outside_the_con
         assert found is None
 
 
-def test_a_namespace_maps_each_id_once_even_if_the_caller_has_a_mapped_id(config, monkeypatch):
+def test_a_namespace_maps_each_id_once_even_if_the_id_of_the_caller_is_already_mapped(config, monkeypatch):
     config.write_text(
         "".join(f"lxc.idmap = {kind} 1000 1000 1\nlxc.idmap = {kind} 0 100000 1000\n" for kind in "ug")
     )

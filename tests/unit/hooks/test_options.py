@@ -75,7 +75,7 @@ def test_id_maps_are_also_read_from_included_lxc_configurations(tmp_path):
     assert ids.on_disk(5, 6) == (100005, 200006)
 
 
-def test_an_lxc_configuration_has_a_size_limit_with_all_its_includes(tmp_path, monkeypatch):
+def test_the_size_limit_of_an_lxc_configuration_also_counts_the_files_that_it_includes(tmp_path, monkeypatch):
     """63 includes of one file of 1 MiB took 1.6 GB."""
     monkeypatch.setattr(lxc_config, "MAX_CONFIG", 2000)
     (tmp_path / "a").write_text("a=\n" * 100)
@@ -148,7 +148,9 @@ def test_a_cloned_container_gets_the_image_files_and_a_pending_copy_trigger(tmp_
 
 @pytest.mark.usefixtures("by_lxc_copy")
 @pytest.mark.parametrize(("mode", "is_copied"), [(0o600, True), (0o620, False), (0o602, False)])
-def test_a_copied_container_gets_the_record_only_if_no_other_user_can_change_it(tmp_path, mode, is_copied):
+def test_a_copied_container_gets_the_record_of_written_files_only_if_no_other_user_can_change_that_record(
+    tmp_path, mode, is_copied
+):
     old, new = cloned(tmp_path, "new")
     with StateDirectory(str(old)) as state_directory:
         record = Path(state_directory.path, "written")

@@ -233,7 +233,7 @@ def test_the_error_about_an_instance_description_shows_its_position_but_quotes_n
         "can't access an index on type int", "filter with name 'x'", "unknown filter 'x'",
     ],
 )  # fmt: skip
-def test_the_log_quotes_an_error_that_contains_no_value(message):
+def test_the_log_quotes_an_error_message_that_contains_no_template_value(message):
     assert without_values(RenderError(message)).message == message
 
 
@@ -260,7 +260,7 @@ def test_the_log_does_not_quote_an_error_that_can_contain_a_value():
     )
 
 
-def test_the_folder_for_the_state_of_a_container_cannot_be_below_a_file(tmp_path):
+def test_a_container_state_folder_cannot_be_created_below_a_file(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(TemplaterError) as refused:
         make_state_folder(f"{tmp_path}/file/a")
@@ -270,7 +270,7 @@ def test_the_folder_for_the_state_of_a_container_cannot_be_below_a_file(tmp_path
     assert os.stat(f"{tmp_path}/a/b").st_mode & 0o777 == 0o700
 
 
-def test_a_machine_with_a_wrong_owner_is_refused_with_the_right_owner(tmp_path, monkeypatch):
+def test_the_error_about_a_wrong_owner_of_a_machine_directory_names_the_right_owner(tmp_path, monkeypatch):
     for uid, gid, kind, owner, right, command in (
         (65536, 65536, "", 0, 0, ""), (65535, 65535, "", 0, 0, ""), (0, 0, "", 0, 0, ""),
         (65537, 65536, "uid", 65537, 65536, "chown"), (131072, 131073, "gid", 131073, 131072, "chgrp"),
@@ -290,7 +290,7 @@ def test_a_machine_with_a_wrong_owner_is_refused_with_the_right_owner(tmp_path, 
         assert refused.value.hint == f"the machine's root has the {kind} {right}: set it with {command}"
 
 
-def test_the_directory_of_a_configuration_may_lead_through_few_links_of_the_user(tmp_path):
+def test_a_configuration_directory_behind_too_many_links_is_refused(tmp_path):
     (tmp_path / "loop").symlink_to("loop")
     with pytest.raises(RefusedError) as refused:
         install.open_folder(f"{tmp_path}/loop")
@@ -328,7 +328,7 @@ def test_a_link_of_root_is_refused_in_a_directory_that_another_user_can_change(
     assert list((tmp_path / "system").iterdir()) == []
 
 
-def test_a_configuration_that_is_no_regular_file_is_not_replaced(tmp_path):
+def test_a_configuration_that_is_not_a_regular_file_is_not_replaced(tmp_path):
     (tmp_path / "config").mkdir()
     with Root(str(tmp_path), named=True) as root, pytest.raises(RefusedError) as refused:
         install._replace(root.directory("/"), "config", "", "config", 0o644)
@@ -337,7 +337,9 @@ def test_a_configuration_that_is_no_regular_file_is_not_replaced(tmp_path):
 
 
 @pytest.mark.parametrize("program", ["", "lxc-copy"])
-def test_the_error_about_an_unknown_original_tells_how_to_describe_the_copy(program, tmp_path, monkeypatch):
+def test_the_hint_about_an_unknown_original_container_says_how_to_describe_the_copy(
+    program, tmp_path, monkeypatch
+):
     monkeypatch.setattr(lxc_copies, "copying_program", lambda: program)
     monkeypatch.setattr(lxc_copies, "named_container", lambda: "")
     folder = f"{tmp_path}/copy"
@@ -389,7 +391,7 @@ def test_a_root_filesystem_that_only_lxc_can_mount_needs_a_mount_hook(path, prob
     lxc.require_mount_hook(path, str(config))
 
 
-def test_the_id_map_of_a_user_contains_the_own_id_of_the_user():
+def test_the_id_map_of_a_user_also_contains_the_id_of_that_user():
     assert lxc_lines._with(((0, 100000, 65536),), 1000) == ((0, 100000, 65536), (65536, 1000, 1))
     assert lxc_lines._with(((0, 1000, 10), (10, 100000, 5)), 999) == (
         (0, 1000, 10),

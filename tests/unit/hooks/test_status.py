@@ -214,7 +214,7 @@ def said(findings):
     return [(each.ok, each.text, each.hint) for each in findings]
 
 
-def test_the_words_about_an_installed_container_and_its_hooks(container, monkeypatch):
+def test_the_status_of_an_lxc_container_has_the_expected_words(container, monkeypatch):
     monkeypatch.setattr(status, "code_status", lambda: ())
     place = f"--path {container.parent}"
     found = said(lxc.status("nosuch", str(container.parent)))
@@ -272,11 +272,11 @@ def test_the_words_about_an_installed_container_and_its_hooks(container, monkeyp
         ),
     ],
 )
-def test_the_words_about_a_hook_line_that_was_run(script, ok, text, hint):
+def test_the_status_says_whether_the_hook_line_ran_successfully(script, ok, text, hint):
     assert said([status.runs(lambda word: ["sh", "-c", script])]) == [(ok, text, hint)]
 
 
-def test_the_words_about_a_hook_line_that_cannot_be_run(tmp_path):
+def test_the_status_says_why_a_hook_line_could_not_be_run(tmp_path):
     ((ok, text, hint),) = said([status.runs(lambda word: ["/nosuch"])])
     assert (ok, hint) == (False, "run templater hook install … --write again")
     assert text.startswith("the hook line can't be run: ")
@@ -290,7 +290,9 @@ def test_the_words_about_a_hook_line_that_cannot_be_run(tmp_path):
     ]  # fmt: skip
 
 
-def test_the_words_about_the_image_that_a_hook_line_names(container, monkeypatch, tmp_path):
+def test_the_status_reports_problems_with_the_image_and_dialect_in_a_hook_line(
+    container, monkeypatch, tmp_path
+):
     monkeypatch.setattr(status, "code_status", lambda: ())
     assert said(status.source_status("x --source a", str(container), str(container))) == [
         (
@@ -310,7 +312,7 @@ def test_the_words_about_the_image_that_a_hook_line_names(container, monkeypatch
     )  # fmt: skip
 
 
-def test_the_words_about_a_bundle(container, monkeypatch):
+def test_the_status_of_a_bundle_has_the_expected_words(container, monkeypatch):
     monkeypatch.setattr(status, "code_status", lambda: ())
     file = f"{container}/config.json"
     ((ok, text, hint),) = said(oci.status(str(container), ""))
@@ -339,7 +341,7 @@ def test_the_words_about_a_bundle(container, monkeypatch):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, for which the code of hooks is checked")
-def test_the_words_about_code_that_another_user_can_change(monkeypatch):
+def test_the_status_reports_code_that_another_user_can_change(monkeypatch):
     monkeypatch.setattr(status, "is_changeable", lambda path: path == sys.executable)
     ((ok, text, hint),) = said(status.code_status())
     assert (ok, text) == (

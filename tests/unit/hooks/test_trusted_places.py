@@ -111,7 +111,7 @@ def test_a_refused_path_has_a_message_and_a_hint(function, prepare, path, words,
     assert refusal(function, places, path) == words
 
 
-def test_a_sticky_directory_above_the_allowed_one_is_accepted_and_another_shared_one_is_not(places):
+def test_a_shared_directory_above_the_allowed_directory_is_accepted_only_if_it_is_sticky(places):
     places.chmod(0o1777)
     opened(places, "images/web")
     places.chmod(0o777)
@@ -119,7 +119,7 @@ def test_a_sticky_directory_above_the_allowed_one_is_accepted_and_another_shared
     places.chmod(0o700)
 
 
-def test_the_root_filesystem_of_the_container_is_no_image_source_even_if_it_has_another_name(places):
+def test_a_path_inside_the_root_filesystem_of_the_container_is_refused_as_image_source(places):
     with pytest.raises(TemplaterError) as caught:
         open_source(
             str(places / "images/web/templates"),
@@ -133,7 +133,7 @@ def test_the_root_filesystem_of_the_container_is_no_image_source_even_if_it_has_
     assert caught.value.hint == "use an image source outside the root filesystem"
 
 
-def test_no_description_is_allowed_without_the_option(places):
+def test_an_annotation_with_an_instance_description_is_refused_without_the_allow_instance_option(places):
     assert refusal(described, places, "images/web.yaml", ()) == (
         "the annotation org.templater.instance is not allowed",
         "allow the directory of descriptions in the hook line: --allow-instance DIR",

@@ -147,7 +147,7 @@ def test_a_directory_at_an_output_path_is_refused_and_not_changed(tmp_path):
     assert (tmp_path / NAMES[0]).read_text() == "old"
 
 
-def test_an_output_in_a_missing_folder_has_a_hint_that_creates_the_folder(tmp_path):
+def test_an_output_in_a_missing_folder_gives_a_hint_with_the_command_that_creates_the_folder(tmp_path):
     with pytest.raises(WriteError) as caught:
         Output(f"{tmp_path}/a b")
     assert caught.value.message == f"a file in '{tmp_path}/a b' can't be created: no such file or directory"

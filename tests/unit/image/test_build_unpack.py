@@ -945,7 +945,7 @@ def test_a_file_with_a_second_hard_link_outside_the_root_filesystem_is_packed_as
         assert again.samefile(tmp_path / f"{layout}.d/rootfs/a.tpl")
 
 
-def test_the_build_error_names_a_file_that_cannot_be_opened_and_has_a_hint(
+def test_the_error_about_a_file_that_a_build_cannot_open_names_the_file_and_gives_a_hint(
     image_directory, tmp_path, monkeypatch
 ):
     original = Directory.open
@@ -961,7 +961,9 @@ def test_the_build_error_names_a_file_that_cannot_be_opened_and_has_a_hint(
     assert "run this as root" in caught.value.hint
 
 
-def test_the_build_error_names_the_unreadable_file_and_gives_a_hint(image_directory, tmp_path, monkeypatch):
+def test_the_error_about_a_file_that_a_build_cannot_read_names_the_file_and_gives_a_hint(
+    image_directory, tmp_path, monkeypatch
+):
     there, original = (image_directory / "rootfs/etc/shadow").stat(), os.pread
 
     def failing(fd, size, offset):

@@ -206,7 +206,7 @@ def test_an_edit_keeps_the_comments_of_list_items_with_and_without_a_final_newli
          "templates: {/a: {when: ['create', start]}}"),
     ],
 )  # fmt: skip
-def test_changing_a_rule_supports_null_rules_and_shared_nodes_and_keeps_comments(before, fields, after):
+def test_rule_changes_support_null_rules_and_shared_nodes_and_keep_comments(before, fields, after):
     assert edit.change_rule(Source("metadata.yaml", before), "/a", fields).text == after
 
 
@@ -314,7 +314,7 @@ DEPENDENT = "b: &b {a: 1, c: 2}\nproperties:\n  a: x\n  <<: *b\n  d: 3\n"
     [DEPENDENT, "properties: &p {a: 1, d: 3}\nx: *p\n", "properties: *p\n", "architecture: a\nproperties: {a: 1, d: 3}\n",
      "properties:\n  a: 1\n  d: 3\n  a: 2\n"],
 )  # fmt: skip
-def test_several_edits_together_have_the_same_result_as_single_edits(text: str) -> None:
+def test_several_edits_together_have_the_same_result_as_the_same_edits_one_by_one(text: str) -> None:
     source = Source("metadata.yaml", text.replace("*p\n", "&q {a: 1, d: 3}\ny: *q\n"))
     together = edit.set_values(
         source,

@@ -147,7 +147,7 @@ def test_the_error_for_a_directory_without_metadata_says_what_the_directory_seem
     assert found == (InputError, *(text.replace("IMAGE", str(tmp_path)) for text in (message, hint)))
 
 
-def test_templates_of_a_directory_that_are_too_large_or_not_regular_files_are_errors(tmp_path):
+def test_templates_that_are_too_large_or_not_regular_files_are_errors(tmp_path):
     (tmp_path / "metadata.yaml").write_bytes(METADATA[1])
     (tmp_path / "templates/d").mkdir(parents=True)
     for name, size in (("a", 5), ("b", 6)):

@@ -137,7 +137,7 @@ def test_a_file_with_length_0_is_never_fetched_from_the_daemon(incus):
     live.daemon.close()
 
 
-def test_after_a_file_request_that_hangs_lxd_gets_no_further_file_requests(lxd, monkeypatch):
+def test_lxd_gets_no_further_file_requests_after_one_request_hangs(lxd, monkeypatch):
     monkeypatch.setattr("templater.live.live_rootfs.FILE_TIMEOUT", 0.2)
     live = opened(lxd)
     with pytest.raises(
@@ -190,7 +190,7 @@ def test_a_note_says_that_files_cannot_be_read_without_permission(incus):
     source.close()
 
 
-def test_an_application_container_has_no_templates(incus):
+def test_an_application_container_is_refused_because_it_has_no_templates(incus):
     instance = incus.data("GET /1.0/instances/c1")
     instance["expanded_config"]["volatile.container.oci"] = "true"
     incus.put("GET /1.0/instances/c1", sync(instance))
@@ -324,7 +324,7 @@ def test_the_project_in_the_configuration_of_the_client_is_used(incus, monkeypat
     daemon.close()
 
 
-def test_a_remote_of_lxd_is_read_with_its_own_certificate_only(monkeypatch, tmp_path):
+def test_each_lxd_remote_that_cannot_be_used_gives_its_own_error(monkeypatch, tmp_path):
     monkeypatch.setenv("LXD_CONF", str(tmp_path))
     remote = "remotes: {there: {addr: 'https://127.0.0.1:1', protocol: lxd}, oidc: {addr: 'https://x', auth_type: oidc}, odd: {addr: 'https://[x'}, images: {addr: 'https://x', protocol: simplestreams}}\n"
     (tmp_path / "config.yml").write_text(remote)
@@ -351,7 +351,7 @@ def test_an_unknown_remote_of_incus_gives_the_error_of_the_client(monkeypatch, t
         open_daemon(parse_address("incus:nowhere:c1"))
 
 
-def test_listing_a_directory_of_an_instance_returns_its_names_and_refuses_a_file(incus):
+def test_listing_a_directory_of_an_instance_returns_its_entries_and_listing_a_file_fails(incus):
     live = opened(incus)
     recorded_names = next(each for each in recorded("incus") if each["name"] == "files-get-dir")["json"][
         "metadata"

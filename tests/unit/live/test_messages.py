@@ -60,7 +60,7 @@ def test_the_error_about_a_missing_instance_in_a_project_names_the_project(incus
     assert failed(opened, "incus:c1", "p") == ("incus has no instance 'c1' in the project 'p'", "")
 
 
-def test_an_unexpected_family_is_named_with_the_right_prefix(incus, monkeypatch):
+def test_the_error_about_an_unexpected_daemon_family_suggests_the_right_address_prefix(incus, monkeypatch):
     monkeypatch.setenv("LXD_SOCKET", incus.socket)
     assert failed(opened, "lxd:c1") == (
         f"the daemon on '{incus.socket}' is incus, not lxd",
@@ -68,7 +68,7 @@ def test_an_unexpected_family_is_named_with_the_right_prefix(incus, monkeypatch)
     )
 
 
-def test_an_application_container_and_an_instance_without_metadata_have_notes(incus):
+def test_an_instance_without_metadata_has_a_note_and_an_application_container_is_refused(incus):
     instance = incus.data("GET /1.0/instances/c1")
     (missing,) = (each for each in recorded("incus") if each["name"] == "metadata-missing")
     incus.put("GET /1.0/instances/c1/metadata", (200, JSON, json.dumps(missing["json"]).encode()))
@@ -177,7 +177,7 @@ def program(tmp_path, monkeypatch):
     return install
 
 
-def test_a_remote_of_incus_needs_the_client(program):
+def test_a_remote_of_incus_needs_the_incus_client_program(program):
     assert failed(connect._proxy, "r", []) == (
         "the program incus is missing, which templater needs for the remote 'r'", "install the Incus client",
     )  # fmt: skip
@@ -191,7 +191,7 @@ def test_a_remote_of_incus_needs_the_client(program):
         ("echo 'not found' >&2; exit 0", "not found"),
     ],
 )
-def test_the_error_about_a_proxy_that_ends_has_the_last_line_of_the_client(script, text, program):
+def test_the_error_about_a_proxy_that_ends_quotes_the_last_line_of_its_output(script, text, program):
     program(script)
     cleanups = []
     assert failed(connect._proxy, "r", cleanups) == (f"can't connect to the remote 'r': {text}", "")
@@ -216,7 +216,7 @@ def test_an_lxd_remote_that_cannot_be_used_has_a_message_and_a_hint(
     assert failed(connect._of_lxd, "r") == (message, hint.replace("~", str(tmp_path)))
 
 
-def test_a_project_option_needs_a_name_and_no_other_option():
+def test_the_project_option_needs_a_name_and_excludes_the_all_projects_option():
     assert (
         failed(parse_address, "incus:", "p", all_projects=True)[0]
         == "--project and --all-projects can't be combined"

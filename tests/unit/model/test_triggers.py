@@ -15,14 +15,14 @@ def instance(pending: str = "", status: str = "", *, exists: bool = False) -> In
 
 
 @pytest.mark.parametrize("pending", ["copy", "rename", "create"])
-def test_an_image_runs_the_pending_trigger_of_the_description(pending):
+def test_the_default_triggers_begin_with_the_pending_trigger_of_the_description(pending):
     found = default_triggers(instance(pending, exists=True), None)
     assert found.passes == (pending, "start")
     assert found.reason == f"'{pending}' is pending in the description"
     assert not found.notes
 
 
-def test_an_image_without_a_pending_trigger_runs_the_create_trigger():
+def test_the_default_triggers_of_a_new_instance_are_create_and_start():
     found = default_triggers(instance(), None)
     assert (found.passes, found.notes) == (("create", "start"), ())
     assert found.reason == "the first start of a new instance"

@@ -171,7 +171,7 @@ def test_an_unreadable_template_affects_only_the_verdict_of_its_own_file(incus):
     assert "is a directory" in first.current_reason
 
 
-def test_the_verdicts_equal_those_of_a_preview_without_permission_to_read_files(incus):
+def test_without_permission_to_read_files_the_verdicts_equal_those_of_a_preview(incus):
     for method in ("GET", "HEAD"):
         incus.put(f"{method} /1.0/instances/c1/files?path=%2F", error(403, "not authorized"))
     found = judged(incus)
@@ -230,7 +230,7 @@ def test_a_file_from_a_template_with_any_bytes_gets_a_verdict(incus, data):
     data_of(found)
 
 
-def test_the_files_of_a_plan_are_merged_only_once_for_all_rules(incus, monkeypatch):
+def test_the_files_of_a_plan_are_not_merged_again_for_each_rule(incus, monkeypatch):
     calls = []
     files = Plan.files
     monkeypatch.setattr(Plan, "files", lambda plan: calls.append(plan) or files(plan))

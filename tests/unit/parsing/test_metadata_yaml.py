@@ -397,7 +397,7 @@ def test_attack_52_a_yaml_tag_creates_no_python_object(tag, place):
     assert error.span.text.startswith(tag[:1])
 
 
-def test_attack_53_duplicate_keys_are_handled_as_by_the_host():
+def test_attack_53_duplicate_keys_are_handled_as_the_host_handles_them():
     text = "templates:\n  /etc/hosts: {template: a, when: [x]}\n  /etc/hosts: {template: b, when: [x]}\n"
     metadata = read(text)
     assert [rule.template for rule in metadata.rules] == ["b"]

@@ -23,7 +23,7 @@ PARTS = "a." * MAX_PARTS + "a"
     ],
     ids=["longest", "strings", "long strings", "numbers", "many keys"],
 )
-def test_a_toml_text_is_read_with_the_same_result_as_by_the_standard_library(text: str) -> None:
+def test_a_toml_text_gives_the_same_result_as_with_the_standard_library(text: str) -> None:
     assert read_toml(Source("a.toml", text)) == tomllib.loads(text)
 
 

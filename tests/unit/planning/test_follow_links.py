@@ -307,7 +307,7 @@ def test_users_outside_the_id_map_do_not_count_as_the_same_user() -> None:
 
 
 @pytest.mark.parametrize("way", ["/home/u/out/etc", "/home/u/up/etc"])
-def test_a_link_is_followed_in_a_directory_that_the_path_reaches_through_a_user_only_by_links(
+def test_only_the_directories_that_contain_a_link_decide_whether_the_link_is_followed(
     way: str,
 ) -> None:
     """Of the directories on the way, only those that contain the link count."""

@@ -58,7 +58,7 @@ def test_a_decision_has_a_reason_and_a_refusal_has_a_hint(tree, path, fields, ac
     assert (None if change.error is None else change.error.hint) == hint
 
 
-def test_a_file_with_other_names_is_replaced_under_one_name_only():
+def test_a_file_with_several_hard_links_is_replaced_under_one_name_only():
     rootfs = MemoryRootfs({"/etc/a": b"x"})
     rootfs.link("/etc/a", "/etc/b")
     (change,) = decide([rendered()], rootfs)
@@ -77,7 +77,7 @@ def test_a_file_with_other_names_is_replaced_under_one_name_only():
         (True, "/etc", "update", "content differs", None),
     ],
 )
-def test_a_mounted_file_is_only_written_on_request(in_place, mount, action, reason, hint):
+def test_a_mounted_file_is_written_only_on_request(in_place, mount, action, reason, hint):
     tree = {
         "/etc": Entry(DIRECTORY, is_mount=mount == "/etc"),
         "/etc/a": Entry(FILE, is_mount=mount == "/etc/a"),
@@ -98,7 +98,7 @@ def test_a_file_with_a_flag_is_refused_with_the_command_that_removes_the_flag(fl
     assert change.action == "create"
 
 
-def test_a_file_of_the_config_drive_that_is_rendered_again_has_a_reason():
+def test_a_file_that_is_rendered_twice_for_the_config_drive_has_a_reason_each_time():
     first, other = Rule("/etc/a", "a.tpl", ("create", "start")), Rule("/etc/b", "a.tpl", ("create",))
     for rule, content, reason in (
         (first, b"new\n", "same content"),
@@ -131,7 +131,7 @@ def test_a_call_with_wrong_arguments_has_a_message_and_a_hint(arguments, message
     assert (caught.value.message, caught.value.hint) == (message, hint)
 
 
-def test_a_plan_without_a_root_filesystem_or_for_the_root_itself_cannot_be_applied():
+def test_a_plan_without_a_root_filesystem_or_with_the_root_as_target_cannot_be_applied():
     for tree, real, message in (
         (None, "/etc/a", "this plan was made without a root filesystem, so it can't be applied to one"),
         ({"/etc": ETC}, "/", "can't write to '/': it is the root directory itself"),

@@ -121,7 +121,7 @@ def test_a_rule_with_create_only_skips_a_template_that_would_fail() -> None:
     assert change.action == SKIP and change.error is None
 
 
-def test_a_missing_template_fails_even_if_a_rule_with_create_only_would_be_skipped() -> None:
+def test_a_missing_template_fails_even_if_the_target_of_a_create_only_rule_exists() -> None:
     change = one(failing(rule(create_only=True), TemplateError("no such template")), {"/etc/a": "x"})
     assert change.action == FAILED
 
@@ -427,7 +427,7 @@ def test_a_plan_compares_existing_files_up_to_a_total_size(monkeypatch: pytest.M
     assert [change.before for change in changes] == [b"abcde", None, b"jkl"]
 
 
-def test_the_template_behind_a_link_is_read_too() -> None:
+def test_a_template_that_is_a_link_is_read_together_with_the_template_behind_it() -> None:
     """Some hosts follow a template that is a link to another template of the image."""
 
     files = {

@@ -70,7 +70,7 @@ def test_a_value_without_a_type_in_the_go_language_is_a_type_error(value):
         pongo2.compile("{{ a }}", V6, mode="plain").render({"a": value})
 
 
-def test_the_time_limit_of_all_templates_has_a_hint():
+def test_the_error_about_the_time_limit_for_all_templates_has_a_hint():
     error = Limits(total=2.5).late()
     assert error.message == "rendering all templates together takes longer than 2.5 seconds"
     assert error.hint == "find the slow template, or allow ten minutes with --limit time=10m"

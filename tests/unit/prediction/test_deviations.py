@@ -44,7 +44,9 @@ def test_a_plain_start_has_no_deviation() -> None:
 
 @pytest.mark.parametrize("target", ["/srv/b", "../../../srv/b"])
 def test_a_target_link_that_hosts_refuse_has_a_deviation(target: str) -> None:
-    assert deviation_names(rule(), tree={"/etc/a": link(target)}) == {"links stay inside the root filesystem"}
+    assert deviation_names(rule(), tree={"/etc/a": link(target)}) == {
+        "links are followed only inside the root filesystem"
+    }
 
 
 def test_a_relative_link_as_target_has_no_deviation() -> None:
@@ -56,16 +58,16 @@ def test_a_dangling_link_as_target_has_a_deviation() -> None:
         "the target of a dangling link counts as a new file"
     }
     assert deviation_names(rule(), host=INCUS, tree={"/etc/a": link("b")}) == {
-        "links stay inside the root filesystem"
+        "links are followed only inside the root filesystem"
     }
 
 
 def test_a_fifo_as_target_has_a_deviation() -> None:
-    assert "only regular files are written" in deviation_names(rule(), tree={"/etc/a": Entry(FIFO)})
+    assert "targets must be regular files" in deviation_names(rule(), tree={"/etc/a": Entry(FIFO)})
 
 
 def test_a_directory_as_target_has_no_deviation() -> None:
-    assert "only regular files are written" not in deviation_names(rule(), tree={"/etc/a": Entry(DIRECTORY)})
+    assert "targets must be regular files" not in deviation_names(rule(), tree={"/etc/a": Entry(DIRECTORY)})
 
 
 def test_two_rules_for_the_same_target_have_a_deviation() -> None:

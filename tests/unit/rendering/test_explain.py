@@ -195,6 +195,6 @@ def test_explain_shows_a_condition_that_prints_nothing_as_a_part_of_the_line():
         ("{% nosuch %}", None),
     ],
 )
-def test_the_keys_that_a_template_reads_include_the_key_behind_a_field(template, keys):
+def test_the_keys_that_a_template_reads_include_the_configuration_key_of_the_privileged_field(template, keys):
     assert keys_read([Source("t", "x"), Source("t", template)], "v6", 10.0) == keys
     assert keys_read([Source("t", template)], "v6", -1.0) is None

@@ -76,7 +76,7 @@ def test_the_host_table_shows_the_error_of_each_host_that_refuses_a_link(tmp_pat
 
 def test_the_host_table_names_the_deviation_if_a_host_differs_from_templater(tmp_path: Path) -> None:
     found = table(tmp_path, tree={"/etc/a": Entry(SYMLINK, target="/srv/b"), "/srv": Entry(DIRECTORY)})
-    name = "links stay inside the root filesystem"
+    name = "links are followed only inside the root filesystem"
     assert found.rows[0].cells["incus"].deviations == (name,)
     assert f"escapes from parent (templater differs: {name})\n" in table_text(found)
     assert table_data(found)["files"][0]["hosts"]["incus"]["deviations"] == [name]

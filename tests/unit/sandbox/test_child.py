@@ -299,7 +299,7 @@ def test_nested_message_frames_are_parsed_to_their_original_values():
         (99 << 8, ChildFailure, "the sandboxed process failed", "please report this"),
     ],
 )
-def test_the_end_of_the_sandboxed_process_is_explained(status, kind, message, hint):
+def test_the_error_says_why_the_sandboxed_process_ended(status, kind, message, hint):
     error = child._failure_of(status, Bounds(cpu=7, memory=3 << 20, output=2 << 20), b"")
     assert type(error) is kind
     assert (error.message, error.hint) == (message, hint)

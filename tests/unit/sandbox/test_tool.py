@@ -92,7 +92,7 @@ def test_a_program_reads_its_files_and_its_output_is_returned(run):
     assert found == Result(0, "textinput")
 
 
-def test_paths_in_the_program_output_are_relative_to_the_folder(run):
+def test_the_output_of_a_sandboxed_program_contains_paths_relative_to_its_folder(run):
     assert run("/bin/ls", ["{folder}/a", "{folder}/none"], {"a": b""}) == Result(
         2, "ls: cannot access 'none': No such file or directory\na\n"
     )

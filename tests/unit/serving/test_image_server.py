@@ -93,7 +93,7 @@ def test_a_head_request_gets_the_headers_of_a_get_request(server):
     assert head.headers["Content-Length"] == get.headers["Content-Length"] == str(len(get.body))
 
 
-def test_a_head_request_for_an_export_is_refused_as_by_the_daemons(server):
+def test_a_head_request_for_an_export_gets_the_same_status_as_from_the_daemons(server):
     """The recorded answer of both daemons is 501."""
     (address, *_) = metadata(server.request("/1.0/images"))
     answer = server.request(f"{address}/export", "HEAD")
@@ -261,7 +261,7 @@ def test_an_import_without_a_suitable_unified_image_is_answered_with_404(server,
     assert "Incus-Image-Hash" not in answer.headers
 
 
-def test_the_public_url_option_replaces_the_host_behind_a_proxy(start, tree):
+def test_answers_contain_the_public_url_and_not_the_host_of_the_request(start, tree):
     server = start(TreeSource(str(tree)), url="https://images.example.com/base")
     for host in ("backend:8443", "a b"):
         with server.connect() as client:
@@ -398,7 +398,7 @@ def test_an_answer_is_sent_in_blocks_of_a_limited_size(sizes):
     assert all(0 < len(block) < 2 * PIECE for block in blocks)
 
 
-def test_a_private_image_is_answered_like_an_unknown_one(start, tmp_path):
+def test_a_request_for_a_private_image_gets_the_same_answer_as_one_for_an_unknown_image(start, tmp_path):
     store = Store(str(tmp_path / "store"))
     public = store.import_files(*split_image(tmp_path / "a"), aliases=["open"], public=True)
     private = store.import_files(unified_image(tmp_path / "b", variant="b"), aliases=["hidden"])

@@ -93,7 +93,7 @@ def chain(folder, depth):
     os.close(above)
 
 
-def test_directories_deeper_than_an_image_may_have_give_a_limit_error(disk, tmp_path):
+def test_directories_deeper_than_the_depth_limit_of_images_give_a_limit_error(disk, tmp_path):
     """A generator inside a generator for each directory raised a RecursionError without a path."""
     chain(tmp_path, 1500)
     with pytest.raises(LimitError, match=r"'/d/d.*…' in '.*' is more than 500 directories deep"):

@@ -154,7 +154,7 @@ def test_an_ephemeral_instance_is_deleted_after_a_failed_start() -> None:
     assert not simulation.subjects
 
 
-def test_a_published_snapshot_has_the_files_that_existed_when_it_was_taken() -> None:
+def test_an_image_published_from_a_snapshot_has_the_files_of_the_snapshot() -> None:
     simulation = life("snapshot=s0", "start", "publish=c2/s0", "c2:start")
     assert set(files(simulation, "c2")) == {"/etc/cr", "/etc/st"}
     assert files(life("start", "snapshot=s0", "publish=c2/s0"), "c2") != {}
@@ -447,7 +447,7 @@ def test_after_a_restart_the_templates_of_an_ephemeral_instance_read_ephemeral_a
     assert files(simulation)["/etc/st"] == "false" and simulation.find("c1").instance.ephemeral
 
 
-def test_a_template_reads_the_power_state_of_the_last_start() -> None:  # n53
+def test_a_template_reads_the_power_state_that_the_instance_had_before_the_start() -> None:  # n53
     simulation = life(image=Paper(template="{{ config_get('volatile.last_state.power', 'never') }}"))
     told = []
     for step in ("start", "stop", "start"):
@@ -456,7 +456,7 @@ def test_a_template_reads_the_power_state_of_the_last_start() -> None:  # n53
     assert told == ["never", "never", "STOPPED"]
 
 
-def test_a_copy_does_not_keep_the_volatile_keys_of_the_original() -> None:  # n51
+def test_a_copy_does_not_keep_the_hardware_address_of_the_original() -> None:  # n51
     config = life("c:volatile.eth0.hwaddr=00:16:3e:aa:bb:cc", "copy=c2").find("c2").instance.config
     assert "volatile.eth0.hwaddr" not in config
 
@@ -631,7 +631,7 @@ def test_a_refused_step_has_a_message_and_a_hint(
     assert (caught.value.message, caught.value.hint) == (message, hint)
 
 
-def test_the_image_of_an_adopted_instance_is_unknown() -> None:
+def test_an_instance_without_a_known_image_cannot_be_rebuilt_without_an_image_argument() -> None:
     simulation = life()
     simulation.find("c1").origin = None
     with pytest.raises(UsageError) as caught:
@@ -640,7 +640,7 @@ def test_the_image_of_an_adopted_instance_is_unknown() -> None:
     assert caught.value.hint == "pass an image with rebuild=IMAGE"
 
 
-def test_a_copy_keeps_two_volatile_keys_and_loses_the_others() -> None:
+def test_a_copy_keeps_only_two_of_the_volatile_keys() -> None:
     simulation = Simulation(RenderOptions(INCUS))
     keys = ("volatile.base_image", "volatile.last_state.idmap", "volatile.eth0.hwaddr", "user.a")
     simulation.create(Instance("c1", config=dict.fromkeys(keys, "x")), MemoryFolder(Paper(), rootfs()))

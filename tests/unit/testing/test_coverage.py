@@ -119,7 +119,7 @@ def test_coverage_is_combined_over_all_steps_and_hosts(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_template_of_many_lines_is_covered_in_linear_time(tmp_path):
+def test_coverage_of_a_template_with_many_lines_takes_linear_time(tmp_path):
     """The position of a line is not searched from the beginning of the template."""
     template = "{% if instance.nam %}\n" + "line\n" * 50_000 + "{% endif %}"
     image = an_image(

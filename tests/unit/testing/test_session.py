@@ -440,7 +440,7 @@ def test_an_image_is_tested_with_its_own_root_filesystem(tmp_path, rootfs):
         assert [each.failures for each in session.run(read_cases(tests))] == [()]
 
 
-def test_an_image_is_tested_with_another_root_filesystem(tmp_path):
+def test_an_image_can_be_tested_with_the_root_filesystem_from_an_option(tmp_path):
     rules = MODES + "  /etc/once: {when: [create], template: hostname.tpl, create_only: true}\n"
     image = an_image(
         tmp_path / "i", "tests:\n- {name: a, expect: {/etc/once: {absent: true}}}\n", rules=rules
@@ -453,7 +453,7 @@ def test_an_image_is_tested_with_another_root_filesystem(tmp_path):
             assert sum(len(each.failures) for each in session.run(read_cases(tests))) == count
 
 
-def test_the_test_key_options_is_refused_for_an_image_that_is_not_a_definition(tmp_path):
+def test_the_options_key_of_a_test_is_refused_for_an_image_that_is_not_a_definition(tmp_path):
     tests = "tests:\n- {name: a, snapshot: true}\n- {name: b, options: {image.release: x}, snapshot: true}\n"
     with pytest.raises(UsageError, match="is for definitions"):
         run(an_image(tmp_path / "i", tests))
@@ -551,7 +551,7 @@ def test_a_snapshot_above_the_size_limit_is_a_test_failure(tmp_path):
     assert failures(image, update=True) == ["2:23: the snapshot is larger than 8 MiB"]
 
 
-def test_the_expectation_valid_finds_the_same_mistakes_as_the_check_command(tmp_path):
+def test_the_valid_key_of_a_test_finds_the_same_mistakes_as_the_check_command(tmp_path):
     tests = (
         "tests:\n- {name: a, instance: {name: web1}, valid: true}\n"
         "- {name: b, expect: {/etc/hostname: {valid: true}}, config: {user.a: 'a b'}}\n"
@@ -573,7 +573,7 @@ def test_the_random_values_and_the_time_are_the_same_in_each_test_run(tmp_path):
     assert failures(image) == []
 
 
-def test_the_expectation_valid_runs_every_check_of_rendered_files():
+def test_the_valid_key_of_a_test_runs_every_check_of_rendered_files():
     """A new check of rendered files must be added to the list."""
     from templater.checks import one_file
     from templater.checks.finding import all_checks

@@ -61,7 +61,7 @@ def test_a_change_of_the_root_filesystem_after_the_plan_is_refused(rule, act, pa
     assert (caught.value.message, caught.value.hint) == (message, hint)
 
 
-def test_a_plan_may_need_a_limited_number_of_new_directories(tmp_path, monkeypatch):
+def test_a_plan_may_need_only_a_limited_number_of_new_directories(tmp_path, monkeypatch):
     monkeypatch.setattr(transaction, "MAX_DIRECTORIES", 2)
     with DirectoryRootfs(str(tmp_path)) as rootfs:
         for path, fails in (("/a/b/c", False), ("/d/e/f/g", True)):

@@ -335,7 +335,7 @@ def test_the_next_apply_removes_leftovers_in_each_directory_that_the_journal_lis
     assert os.listdir(tmp_path / "state") == []
 
 
-def test_after_a_finished_run_with_a_journal_apply_searches_only_the_root_for_leftovers(
+def test_apply_searches_only_the_root_for_leftovers_after_a_finished_run_with_a_journal(
     rootfs, top, tmp_path, monkeypatch
 ):
     """A user of the container filled the home directory with millions of names, which delayed each start."""

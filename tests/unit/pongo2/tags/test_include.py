@@ -18,7 +18,7 @@ def test_an_included_template_cannot_change_the_variables_of_the_including_templ
     assert text == "[12]1"
 
 
-def test_the_words_with_and_only_of_an_include_tag_select_the_visible_variables():
+def test_two_keywords_of_the_include_tag_select_the_visible_variables():
     source = "{{ x }}{{ y }}|"
     assert render("{% include 'a.tpl' with y=2 %}", context={"x": 1}, a_tpl=source) == "12|"
     assert render("{% include 'a.tpl' with y=2 only %}", context={"x": 1}, a_tpl=source) == "2|"
