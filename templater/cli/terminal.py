@@ -116,7 +116,7 @@ def page() -> None:
 
 
 def _pager_words() -> list[str]:
-    """Return the command of the pager, or [] if there is none."""
+    """Return the command of the pager, or [] without a pager."""
     import shlex
     import shutil
 

@@ -288,7 +288,7 @@ class Tree:
         return real
 
     def _base(self) -> str:
-        """Return a path of the tree. The path of an open directory stays valid if the tree moves."""
+        """Return a path to the tree. If the tree's directory is open, the path stays valid after a move."""
         held = "" if self._directory is None else f"/proc/self/fd/{self._directory}"
         return held if os.path.isdir(held) else self.path
 

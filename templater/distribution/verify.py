@@ -468,7 +468,7 @@ class _Reader:
     def read(self, path: str, most: int, starts: Mapping[str, Any]) -> _Content:
         """Hash a file. Raises InputError for a file of more than ``most`` bytes.
 
-        ``starts`` are the hashes of metadata files by their paths. For at most ``_MOST_COMBINED`` metadata
+        ``starts`` has the hashes of metadata files, by path. For at most ``_MOST_COMBINED`` metadata
         files, the result also has the hash of the metadata file followed by this file.
         """
         with self.stream.pieces(path) as pieces:

@@ -31,7 +31,7 @@ def open_source(path: str, allowed: Sequence[str], bundle: str, rootfs: str) -> 
     The container's own ``bundle`` is allowed too, except for its root filesystem ``rootfs``.
 
     Raises:
-        RefusedError: the directory is not allowed, belongs to an instance, or another user can change it.
+        RefusedError: the directory is not allowed or belongs to an instance, or another user can change it.
         InputError: the directory does not exist.
     """
     top, below = _place(path, [bundle, *allowed])

@@ -394,7 +394,7 @@ def kind_of_file(path: str) -> str:
 def _parts_of(
     path: str, limits: Limits, *, second: str = "", count: Callable[[Member], None] = lambda member: None
 ) -> list[Part]:
-    """Return the members outside ``rootfs/``, and call ``count`` for the others.
+    """Return the members outside ``rootfs/``, and call ``count`` for all other members.
 
     The returned members can be anywhere, so the whole tarball is read.
     """

@@ -402,7 +402,7 @@ class TreeWriter:
         return member.mode & 0o1777
 
     def _keeps(self, attribute: str, member: Member) -> bool:
-        """Return whether the policy allows an extended attribute. If not, record the name of its member."""
+        """Return whether the policy allows an extended attribute. If not, record the member's name."""
         capability = attribute == "security.capability"
         if self._policy.privileges if capability else attribute.startswith("user.") or self._policy.xattrs:
             return True

@@ -21,7 +21,7 @@ def xattrs_of(fd: int) -> dict[str, bytes]:
 
 
 def xattrs_of_link(directory: int, entry: str) -> dict[str, bytes]:
-    """Return the extended attributes of a symbolic link in a directory, or none if they cannot be read."""
+    """Return the extended attributes of a symbolic link in a directory, or {} if they cannot be read."""
     if not hasattr(os, "listxattr"):
         return {}
     path = f"/proc/self/fd/{directory}/{entry}"

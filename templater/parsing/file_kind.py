@@ -99,7 +99,7 @@ def is_disk(head: bytes) -> bool:
 def is_also_tar(head: bytes) -> bool:
     """Return whether a compressed file is also a tar archive, so that tools read two archives from it.
 
-    LXD and Incus before version 7 look for a tar archive before they look for zstd, and they know no lz4.
+    LXD, and Incus before version 7, look for a tar archive before they look for zstd, and do not know lz4.
     """
     return head.startswith(b"ustar", 257) or (len(head) >= BLOCK and any(head) and _is_old_tar(head))
 

@@ -262,7 +262,7 @@ def _first_v2(source: Source, parser: Any, limits: Limits) -> Node | None:
 
 
 def _only_v4(source: Source, parser: Any, limits: Limits) -> Node:
-    """Return the only document. Raises YamlError if there are none or several.
+    """Return the only document. Raises YamlError if the text has no document or several documents.
 
     If a second document has an error, that error is raised.
     """
@@ -298,7 +298,7 @@ _MARK: Final = "\ufeff"
 
 
 def _mark_width(source: Source) -> int:
-    """Return the width of a byte order mark at the start of the text: 1, or 0 if there is none.
+    """Return the width of the byte order mark at the start of the text: 1, or 0 without a mark.
 
     The positions of the parser do not count the byte order mark.
     """

@@ -1,4 +1,4 @@
-"""The configuration keys that a daemon generates, when it creates an instance and later."""
+"""The configuration keys that a daemon generates, either when it creates an instance or later."""
 
 from __future__ import annotations
 

@@ -375,7 +375,7 @@ def bind_parameters(render: Render, scope: Scope, names: tuple[str, ...]) -> Non
 
 
 def bind_round(render: Render, scope: Scope, key: str, value: str, number: Any) -> None:
-    """Record on which reads the loop's variables depend in this round.
+    """Record the reads on which the loop's variables depend in this round.
 
     In a loop over a map of the context, the loop's names depend only on the current item, and ``forloop`` on
     the whole map. ``number`` is the value of the loop's first name.

@@ -1,4 +1,4 @@
-"""Traced renders, which record on which names of the context each printed text depends.
+"""Traced renders, which record the names of the context on which each printed text depends.
 
 A traced render runs a copy of the template whose statements and expressions call the functions of
 `trace_recorder`. Normal renders do not load this module.

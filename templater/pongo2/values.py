@@ -723,7 +723,7 @@ def _sorted(v: "list[Any]", backwards: bool) -> "list[Any]":
 
 
 def _byte_order(texts: "Iterable[str]") -> "Callable[[str], bytes] | None":
-    """Return a sort key for texts by their bytes, as Go sorts, or None if Python's order is the same."""
+    """Return a key that sorts texts by their bytes, as Go does, or None if Python's order is the same."""
     return to_bytes if has_bytes("".join(texts)) else None
 
 

@@ -157,7 +157,7 @@ class Layers:
 
 
 def of_profile(profile: Profile, expanded: Expanded | None) -> tuple[str, str]:
-    """Return the kind and detail of the origin, for a key or device that a profile sets.
+    """Return the kind and detail of the origin of a key or device that a profile sets.
 
     ``EXPANDED_PROFILE`` stands for all profiles whose contents are unknown.
     """

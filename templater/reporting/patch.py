@@ -30,7 +30,7 @@ def diff(plan: Plan) -> str:
 
 
 def files(plan: Plan) -> Iterator[str]:
-    """Yield the patch of each file, for a patch that is too large for memory."""
+    """Yield the patch of each file, because the patch of all files can be too large for memory."""
     work = Work()
     for change in plan.files():
         yield file_patch(change, work)

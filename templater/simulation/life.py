@@ -430,7 +430,7 @@ class Simulation:
         del self.subjects[name]
 
     def _name_in_placeholders(self, instance: Instance) -> str:
-        """Return an instance's name for its placeholders, which then show to which instance they belong.
+        """Return the name in an instance's placeholders, so that each placeholder shows its instance.
 
         Return "" for the first instance.
         """

@@ -333,7 +333,7 @@ def explained(error: Exception) -> str:
 
 
 def local_validators(run: bool | None) -> Validators | None:
-    """Return the validators for an image that this process reads without a sandbox, or None."""
+    """Return the validators for an image that is read without a sandbox, or None if ``run`` is false."""
     from ...validators.results import in_this_process
 
     return None if run is False else in_this_process(anyway=run is True)

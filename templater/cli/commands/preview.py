@@ -134,7 +134,7 @@ PARAMETER = r"(?s)[a-z_]+(\.[a-z0-9_]+)+=.*"
 
 
 def split_outputs(values: tuple[str, ...]) -> tuple[str | None, tuple[str, ...]]:
-    """Return DIR of ``-o DIR``, or None, and the parameters of ``-o KEY=VALUE``."""
+    """Return DIR of ``-o DIR`` (or None), and the parameters of ``-o KEY=VALUE``."""
     parameters = tuple(value for value in values if re.fullmatch(PARAMETER, value))
     targets = [value for value in values if value not in parameters]
     if len(targets) > 1:
