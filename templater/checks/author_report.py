@@ -234,7 +234,9 @@ def described(path: str, names: tuple[str, ...]) -> tuple[Instance, ...]:
         sources.append(read_described(path, name))
         size += len(sources[-1].text)
         if size > LARGEST:
-            raise LimitError(f"the instances of {SETTINGS} have more than {LARGEST >> 20} MiB in total")
+            raise LimitError(
+                f"the instance descriptions that {SETTINGS} names have more than {LARGEST >> 20} MiB in total"
+            )
     return tuple(
         read_instance(source, name=os.path.basename(name).partition(".")[0])
         for name, source in zip(names, sources, strict=True)
@@ -248,7 +250,7 @@ def read_described(path: str, name: str) -> Source:
     """
     if not os.path.isdir(path):
         raise InputError(
-            f"'{printable(name)}': instances of {SETTINGS} can be read only if the image is a directory",
+            f"can't read '{printable(name)}', which {SETTINGS} names: the image is not a directory",
             hint="pass -i FILE",
         )
     with open_root(path) as top:

@@ -184,7 +184,7 @@ class RootfsNames:
                 return
             self._entries[path] = _IMPLIED
             if len(self._entries) > _MOST_ENTRIES:
-                raise LimitError(f"the root filesystem has more than {_MOST_ENTRIES} names and directories")
+                raise LimitError(f"the root filesystem has more than {_MOST_ENTRIES} files and directories")
 
     def entry(self, path: str) -> Entry | None:
         return self._entries.get(path)

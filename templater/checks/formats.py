@@ -31,7 +31,7 @@ def summary(report: dict[str, Any]) -> str:
     if fixable and os.path.isdir(report["image"]):
         text += f"; {fixable} fixable, see --fix"
     if report["not_validated"]:
-        text += f"; not all files validated by {', '.join(report['not_validated'])}"
+        text += f"; {', '.join(report['not_validated'])} did not validate all files"
     ignored = len(report["suppressed"])
     return f"{text}; {ignored} ignored" if ignored else text
 

@@ -91,7 +91,7 @@ class _Reader:
         for name in hosts:
             if name not in HOSTS or not HOSTS[name].family:
                 known = ", ".join(host.name for host in HOSTS.values() if host.family)
-                raise self.fail("hosts", f"unknown host '{printable(name)}'", f"known: {known}")
+                raise self.fail("hosts", f"unknown host '{printable(name)}'", f"known hosts: {known}")
         severities = data.get("severity", {})
         if not isinstance(severities, dict):
             raise self.fail("severity", "'severity' must be a table")
@@ -99,7 +99,9 @@ class _Reader:
             self.known_id(id, id)
             if level not in _LEVELS:
                 raise self.fail(
-                    id, f"unknown severity '{printable(str(level))}'", f"known: {', '.join(_LEVELS)}"
+                    id,
+                    f"unknown severity '{printable(str(level))}'",
+                    f"known severities: {', '.join(_LEVELS)}",
                 )
         entries = data.get("ignore", [])
         if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
@@ -241,7 +243,8 @@ class Ignores:
 
 
 def _unused(message: str, at: Span) -> Finding:
-    return Finding("unused-ignore", Severity.WARNING, message, at, "", hint="remove the ignore")
+    hint = "remove the ignore comment or entry"
+    return Finding("unused-ignore", Severity.WARNING, message, at, "", hint=hint)
 
 
 def _comments(source: Source, template: str) -> Iterator[_Comment]:

@@ -23,7 +23,7 @@ def check_target(target: str, *, reuse: bool) -> None:
             hint=f"use -o {printable(PACKED.sub('.tar', target))}, and compress that file",
         )
     if target.endswith(".tar") and os.path.lexists(target) and not reuse:
-        raise RefusedError(f"'{printable(target)}' exists", hint="add --reuse to replace it")
+        raise RefusedError(f"'{printable(target)}' exists", hint="add --reuse to replace the file")
 
 
 PACKED = re.compile(r"\.(tar\.[a-z0-9]+|tgz|tbz2?|txz|tzst|zip)$", re.IGNORECASE)

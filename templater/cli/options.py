@@ -303,7 +303,7 @@ def split_triggers(values: tuple[str, ...], choices: tuple[str, ...] = ()) -> tu
             raise click.BadParameter(f"'{trigger}' can't be combined with other triggers")
         if trigger not in TRIGGERS and trigger not in choices:
             known = ", ".join((*TRIGGERS, *choices))
-            raise click.BadParameter(f"unknown trigger '{printable(trigger)}'; known: {known}")
+            raise click.BadParameter(f"unknown trigger '{printable(trigger)}'; known triggers: {known}")
     return triggers
 
 
@@ -392,7 +392,7 @@ rootfs_option = click.option(
     "--rootfs",
     metavar="DIR|FILE|image|none",
     help="Root filesystem to plan against: a directory, the second file of a split image, or `image` for the"
-    " one in SRC's archive. If SRC is a definition, the one that its build unpacks."
+    " one in SRC's archive. If SRC is a definition: the root filesystem that its build unpacks."
     "  [default: SRC's own if SRC is a directory or a backup]",
     shell_complete=complete.files,
 )

@@ -194,7 +194,9 @@ def _datasource(after: Seed, guest: Guest, daemon: Daemon) -> tuple[str, tuple[R
             if daemon.serves_lxd:
                 return LXD, tuple(reasons)
             if daemon.serves_lxd is None:
-                text = "whether the guest has /dev/lxd/sock, from which the datasource LXD reads, is unknown"
+                text = (
+                    "it is unknown whether the guest has /dev/lxd/sock, from which the datasource LXD reads"
+                )
                 return "", (*reasons, Reason(text, SOCKET))
             if daemon.product == "incus":
                 text = "guests of Incus have no /dev/lxd/sock, so the datasource LXD finds nothing"

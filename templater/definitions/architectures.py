@@ -59,7 +59,8 @@ def mapped_architecture(definition: Definition, architecture: str) -> str:
         raise InputError(
             f"unknown architecture '{printable(architecture)}'",
             definition.span("image.architecture", "image"),
-            did_you_mean(architecture, list(KERNEL_NAMES)) or f"known: {', '.join(KERNEL_NAMES)}",
+            did_you_mean(architecture, list(KERNEL_NAMES))
+            or f"known architectures: {', '.join(KERNEL_NAMES)}",
         )
     name = definition.text("mappings.architecture_map").strip()
     if not name:

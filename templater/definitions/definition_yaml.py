@@ -286,7 +286,7 @@ def _check_family(definition: Definition) -> None:
             raise InputError(
                 f"{what} belongs to {PROGRAMS[family]}, but {first[0]} to {PROGRAMS[first[1]]}",
                 span,
-                "remove one of them: neither program builds a definition that contains both",
+                "remove one of the two: neither program builds a definition that contains both",
                 (f"{first[2].place}: {first[0]}",),
             )
     if first:

@@ -142,7 +142,7 @@ def check_alias(alias: str) -> None:
 def _open(path: str, roots: Sequence[str], limits: Limits) -> TarballImage:
     if os.path.isdir(path):
         raise UsageError(
-            f"'{path}' is a directory", hint=f"pack it first: templater image build {path} -o FILE"
+            f"'{path}' is a directory", hint=f"pack the directory first: templater image build {path} -o FILE"
         )
     for root in roots:
         refuse_same_file(path, root)

@@ -44,9 +44,7 @@ def verified_text(data: bytes, keyring: str, name: str) -> bytes:
                     preexec_fn=_limit_resources,
                 )
         except FileNotFoundError:
-            raise UsageError(
-                "--keyring needs the program 'gpgv'", hint="install it: apt install gpgv"
-            ) from None
+            raise UsageError("--keyring needs the program 'gpgv'", hint="run: apt install gpgv") from None
         except subprocess.TimeoutExpired:
             raise InputError(f"'{name}': gpgv did not end within {_WAIT} s") from None
         size = os.path.getsize(text) if os.path.exists(text) else -1

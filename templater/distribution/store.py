@@ -160,7 +160,7 @@ class Store:
         """
         if os.path.isdir(path):
             raise InputError(
-                f"'{printable(path)}' is a directory", hint="pack it first: templater image build"
+                f"'{printable(path)}' is a directory", hint="pack the directory first: templater image build"
             )
         copies = [self._copy(each, progress) for each in (path, rootfs) if each is not None]
         return self.keep(copies, aliases=aliases, public=public, limits=limits)

@@ -51,7 +51,8 @@ def clone(folder: str, name: str, source_name: str, options: "Options") -> Notic
             write_whole(new.directory, WRITTEN, written, sync=False)
         new.remember(state)
     return Notice(
-        f"{name}: made from {source_name}; the next start runs {state.pending or 'start only'}", folder
+        f"{name}: made from {source_name}; the next start runs {state.pending or 'only the start trigger'}",
+        folder,
     )
 
 

@@ -19,7 +19,7 @@ def require_unshared(folder: str) -> None:
         files = "its files" if place == abspath(folder) else f"'{printable(folder)}'"
         raise RefusedError(
             f"other users can write to '{printable(place)}', so {files} may belong to another user",
-            hint="let only its owner write to the directory, or give --source and --state",
+            hint="let only the owner write to the directory, or give --source and --state",
         )
 
 

@@ -161,7 +161,8 @@ def code_status() -> Iterator[Finding]:
             yield Finding(
                 None,
                 f"another user can change '{printable(place)}', whose code every start runs as root",
-                "chmod go-w, and remove its .pyc files; or install templater as root, for example in /opt",
+                "run chmod go-w on this path and delete the .pyc files below it, or install templater as"
+                " root, for example in /opt",
             )
             return
 

@@ -111,7 +111,7 @@ class Output:
         try:
             yield
         except FileExistsError:
-            raise UsageError(f"'{path}' exists", hint="add --reuse to replace it") from None
+            raise UsageError(f"'{path}' exists", hint="add --reuse to replace the file") from None
         except OSError as error:
             raise self._failed("be moved to its final name", error) from error
 

@@ -126,7 +126,7 @@ def _make_directory(path: str) -> None:
 def _refuse_existing(names: Iterable[str]) -> None:
     for name in names:
         if os.path.lexists(name):
-            raise UsageError(f"'{name}' exists", hint="add --reuse to replace it")
+            raise UsageError(f"'{name}' exists", hint="add --reuse to replace the file")
 
 
 def file_names(
@@ -299,7 +299,7 @@ def _mksquashfs(output: Output, packing: Packing, made: int, top: Member | None)
             preexec_fn=_in_child(),  # noqa: PLW1509 - the function takes no lock
         )
     except FileNotFoundError:
-        hint = "install it: apt install squashfs-tools"
+        hint = "run: apt install squashfs-tools"
         raise UsageError("the program 'mksquashfs' is missing", hint=hint) from None
 
 

@@ -144,7 +144,7 @@ class DirectoryContents:
             hint = (
                 "images of virtual machines can't be packed"
                 if self._root.entry(f"/{DISK}")
-                else "put the files in a directory 'rootfs' beside metadata.yaml; it may be empty"
+                else "put the files in a directory 'rootfs' beside metadata.yaml; this directory may be empty"
             )
             raise InputError(f"'{self.name}' has no 'rootfs' directory", hint=hint)
         yield from self.tree.members("/" + ROOTFS, "")
@@ -364,7 +364,7 @@ def start_sqfs2tar(path: str, limits: Limits = DEFAULT) -> program.Program:
     except FileNotFoundError:
         raise InputError(
             f"'{path}' is a squashfs file, and reading such a file needs the program 'sqfs2tar'",
-            hint="install it: apt install squashfs-tools-ng",
+            hint="run: apt install squashfs-tools-ng",
         ) from None
 
 

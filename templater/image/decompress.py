@@ -301,7 +301,7 @@ class ByteStream:
         ):  # liblzma: "Memory usage limit was exceeded"; zstd: "requires too much memory"
             return LimitError(
                 f"'{self.path}' needs more than {self.limits.window_bytes // MIB} MiB to decompress",
-                hint="pack it again with a smaller dictionary or window",
+                hint="pack the file again with a smaller dictionary or window",
             )
         return InputError(
             f"'{self.path}' is damaged: {self.compression}: {str(error) or type(error).__name__}"
@@ -345,7 +345,7 @@ class ByteStream:
         if self._streams > _MANY_STREAMS and self._unpacked < self._streams * _LEAST_STREAM:
             raise LimitError(
                 f"'{self.path}' has more than {_MANY_STREAMS} {self.compression} streams, most of them empty",
-                hint="pack it again as one stream",
+                hint="pack the file again as one stream",
             )
         return rest
 

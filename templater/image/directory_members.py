@@ -178,7 +178,7 @@ def _chunks(fd: int, member: Member) -> Data:
             if not data:
                 raise InputError(
                     f"'{printable(member.name)}' became smaller while templater read it",
-                    hint="stop the program that writes to it, and try again",
+                    hint="stop the program that writes to the file, and try again",
                 )
             yield offset, data
             offset += len(data)

@@ -150,7 +150,8 @@ def require_same_identity(before: Source, after: Source, *, force: bool) -> None
 def add_rule(source: Source, rule: NewRule) -> Source:
     if any(old.path == rule.path for old in _read(source).rules):
         raise UsageError(
-            f"the image already has a rule for '{printable(rule.path)}'", hint="edit or delete that rule"
+            f"the image already has a rule for '{printable(rule.path)}'",
+            hint="edit or delete the existing rule",
         )
     decoded = _rule(
         Rule(

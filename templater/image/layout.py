@@ -55,7 +55,8 @@ class Layout:
             prefix = printable(sorted(self._prefixes)[0])
             return InputError(
                 f"'{self.image}' has no metadata.yaml at its top, only in '{prefix}/'",
-                hint=f"the daemons look for it only at the top; pack the image again with tar -C {prefix}",
+                hint="the daemons look for metadata.yaml only at the top;"
+                f" pack the image again with tar -C {prefix}",
             )
         if {"etc", "bin", "usr"} & {name.partition("/")[0] for name in self.kinds}:
             return InputError(

@@ -69,7 +69,7 @@ class HeldBytes:
         self._held += sum(sizes)
         if self._held > self._most:
             raise LimitError(
-                f"'{self._path}' has names and attributes of more than {self._most} bytes together",
+                f"the names and attributes in '{self._path}' have more than {self._most} bytes in total",
                 hint="if you trust the image, raise the limit: --limit names=…",
             )
 

@@ -262,7 +262,7 @@ class Archive:
     def _cut_short(self, why: str) -> InputError:
         return InputError(
             f"'{self.stream.path}' is cut short: {why}, at byte {self.stream.position} of the archive",
-            hint="copy or download it again",
+            hint="copy or download the file again",
         )
 
     def _parse(self, block: bytes) -> Header:
@@ -374,8 +374,9 @@ class Archive:
         for name, value in member.xattrs.items():
             if len(name) > _MAX_XATTR_NAME or len(value) > _MAX_XATTR_VALUE:
                 raise LimitError(
-                    f"'{printable(member.name)}' has the extended attribute '{printable(name[:100])}' of "
-                    f"{len(value)} bytes: Linux allows {_MAX_XATTR_VALUE}, and {_MAX_XATTR_NAME} for its name"
+                    f"'{printable(member.name)}' has the extended attribute '{printable(name[:100])}' of"
+                    f" {len(value)} bytes: Linux allows {_MAX_XATTR_VALUE} bytes,"
+                    f" and a name of {_MAX_XATTR_NAME} bytes"
                 )
         if member.uid < 0 or member.gid < 0:
             raise self._damaged("a member has a negative uid or gid")

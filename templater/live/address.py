@@ -88,7 +88,8 @@ def parse_address(src: str, project: str | None = None, *, all_projects: bool = 
         instance, _, snapshot = name.partition("/")
         raise UsageError(
             f"'{printable(src)}' is a snapshot, whose templates the API does not show",
-            hint=f"copy it first: {address.client} copy {printable(instance)}/{printable(snapshot)} NEW",
+            hint=f"copy the snapshot first: {address.client} copy"
+            f" {printable(instance)}/{printable(snapshot)} NEW",
         )
     problem = daemon_name_problem(name) if address.is_one else ""
     if problem:

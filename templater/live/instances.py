@@ -77,7 +77,7 @@ def _pair(word: str) -> tuple[str, str]:
     if key not in _FIELDS and "." not in key:
         raise UsageError(
             f"unknown key '{printable(key)}' of a filter",
-            hint=f"known: {', '.join(_FIELDS)}, and configuration keys such as user.role",
+            hint=f"known keys: {', '.join(_FIELDS)}, and configuration keys such as user.role",
         )
     return key, value
 

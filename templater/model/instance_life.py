@@ -72,7 +72,7 @@ class Life:
 
     def renamed(self) -> "Life":
         if self.running:
-            raise UsageError("a running instance can't be renamed", hint="stop it first")
+            raise UsageError("a running instance can't be renamed", hint="stop the instance first")
         return self._with(pending=pending_after(self.pending, "rename"))
 
     def copied(self, snapshot: str = "") -> "Life":
@@ -83,7 +83,7 @@ class Life:
 
     def rebuilt(self) -> "Life":
         if self.running:
-            raise UsageError("a running instance can't be rebuilt", hint="stop it first")
+            raise UsageError("a running instance can't be rebuilt", hint="stop the instance first")
         return self._with(pending=self.pending or "create")  # a rebuild does not remove a pending trigger
 
     def published(self, snapshot: str = "") -> None:
@@ -94,12 +94,12 @@ class Life:
         if snapshot:
             self._known(snapshot)
         elif self.running:
-            raise UsageError("a running instance can't be published", hint="stop it first")
+            raise UsageError("a running instance can't be published", hint="stop the instance first")
 
     def refreshed(self) -> "Life":
         """Return the state after ``copy --refresh``, in which no trigger is pending."""
         if self.running:
-            raise UsageError("a running instance can't be refreshed", hint="stop it first")
+            raise UsageError("a running instance can't be refreshed", hint="stop the instance first")
         return self._with(pending="")
 
     def exported(self) -> "Life":

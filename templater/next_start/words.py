@@ -27,13 +27,13 @@ from .verdicts import (
 )
 
 _SENTENCES = {
-    NOT_REWRITTEN: "the next start does not rewrite it",
+    NOT_REWRITTEN: "the next start does not rewrite the file",
     SAME: "the next start writes the same content",
-    CHANGES: "the next start would change it",
-    CREATES: "the next start would create it",
-    SKIPS: "the next start would skip it",
-    WRITES: "the next start would write it",
-    UNREADABLE: "it can't be read",
+    CHANGES: "the next start would change the file",
+    CREATES: "the next start would create the file",
+    SKIPS: "the next start would skip the file",
+    WRITES: "the next start would write the file",
+    UNREADABLE: "the file can't be read",
     FAILS: "the next start would fail",
     UNKNOWN: "the result of the next start is unknown",
 }

@@ -236,7 +236,7 @@ class _Walk:
                 )
             if makers and makers != {self.owner()}:
                 raise RefusedError(
-                    f"{_shown(place)} is a symlink that a user may have created, and leads"
+                    f"{_shown(place)} is a symlink that a user may have created and that leads"
                     " to another user's files",
                     hint="remove the link, or use the path of its target in the rule",
                 )

@@ -101,5 +101,5 @@ def placeholder_note(changes: Iterable[Change]) -> tuple[str, ...]:
         shown = PLACEHOLDER if all(PLACEHOLDER.encode() in content for content in found) else f"{_PREFIX}…>"
         notes.append(f"'{shown}' stands for a value that the daemon generates when it creates the instance")
     if any(_NEW_ID.encode() in content for content in contents):
-        notes.append(f"'{_NEW_ID}…>' stands for {ID_KEY}, which the daemon generates at this change")
+        notes.append(f"'{_NEW_ID}…>' stands for a new {ID_KEY}, which the daemon generates")
     return tuple(notes)

@@ -282,9 +282,9 @@ def template_bytes(name: str, templates: "Mapping[str, TemplateFile]") -> bytes:
     if file is None or file.entry is None:
         raise TemplateError(
             f"template '{shown}' does not exist",
-            hint="put it into the image's templates folder, next to metadata.yaml",
+            hint="put the template into the image's templates folder, next to metadata.yaml",
         )
     if file.entry.kind != FILE or file.data is None:
-        hint = "most releases of LXD and Incus refuse symlinks, too" if file.entry.kind == SYMLINK else ""
+        hint = "most releases of LXD and Incus refuse symlinks" if file.entry.kind == SYMLINK else ""
         raise RefusedError(f"template '{shown}' is a {file.entry.kind}, not a regular file", hint=hint)
     return file.data

@@ -80,12 +80,12 @@ _KINDS = {
 }
 
 _HINTS = {
-    errno.ENOSPC: "the file system is full: free some space and run this again",
-    errno.EDQUOT: "the disk quota is used up: raise it or free some space, and run this again",
+    errno.ENOSPC: "the file system is full: free some space and try again",
+    errno.EDQUOT: "the disk quota is used up: raise the quota or free some space, and try again",
     errno.EROFS: "the file system is mounted read-only: mount it writable first",
-    errno.EPERM: "run this as root, and check whether the file is immutable or append-only (lsattr)",
-    errno.EACCES: "no permission: run this as root or as the owner",
-    errno.EIO: "the storage failed: look at the kernel's log (dmesg) before running this again",
+    errno.EPERM: "run templater as root, and check whether the file is immutable or append-only (lsattr)",
+    errno.EACCES: "no permission: run templater as root or as the owner",
+    errno.EIO: "the storage failed: look at the kernel's log (dmesg) before you try again",
     errno.EBUSY: "another file system is mounted at this path",
     errno.EMFILE: "too many open files: raise the limit (ulimit -n)",
     errno.ENOTSUP: "the file system does not support this operation",

@@ -314,7 +314,8 @@ def _read_image(rest: list[str], limits: Limits) -> LocalImage:
     found = describe(first, limits=limits)
     if found.layout in ("directory", "instance"):
         raise UsageError(
-            f"'{first}' is a directory", hint=f"pack it first: templater image build {first} -o FILE"
+            f"'{first}' is a directory",
+            hint=f"pack the directory first: templater image build {first} -o FILE",
         )
     paths = [first]
     if found.fingerprint is None:

@@ -40,5 +40,5 @@ def check_links(folder: Folder, metadata: Metadata, host: Host) -> None:
             raise HostError(
                 f"{host.name} refuses to create the instance:"
                 f" template '{printable(name)}' is not a regular file",
-                hint="replace it with a regular file",
+                hint="replace the template with a regular file",
             )

@@ -296,7 +296,7 @@ class Simulation:
                 f"the instance is already named '{printable(name)}'", hint="set a new name, pool= or project="
             )
         elif subject.life.running:
-            raise UsageError("a running instance can't be moved", hint="stop it first")
+            raise UsageError("a running instance can't be moved", hint="stop the instance first")
         else:
             subject.life = subject.life.with_pending(subject.life.pending or "copy")
         if pool:

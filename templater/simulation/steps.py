@@ -75,7 +75,7 @@ def parse_step(text: str, read_file: Callable[[str], str] | None = None) -> Step
     if verb not in VERBS or verb in SETTINGS or len(names) > 1:
         raise UsageError(
             f"unknown step '{printable(text)}'",
-            hint=f"steps: {_FORMS}; prefix a step with NAME: to apply it to another instance",
+            hint=f"known steps: {_FORMS}; to apply a step to another instance, write 'NAME:' before it",
         )
     if verb in WITH_ARGUMENT and not argument:
         raise UsageError(

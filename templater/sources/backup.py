@@ -51,7 +51,7 @@ class BackupImage(TarballImage):
         if self._optimized:
             raise InputError(
                 f"'{self.name}' is an optimized backup: its files are in the storage pool's own format",
-                hint="export it again without --optimized-storage",
+                hint="export the instance again without --optimized-storage",
             )
         if self.index is None and self.backup_yaml is None:
             raise InputError(f"'{self.name}' has no backup/index.yaml: it is not a complete backup")

@@ -109,8 +109,8 @@ class OpenedSource(NamedTuple):
         if self.kind == INSTANCE_FOLDER and PENDING_KEY in instance.config:
             notes.append(
                 "backup.yaml may be out of date, because a start does not rewrite it: a running instance has"
-                " already run this trigger; for the current state, give `incus query /1.0/instances/NAME`"
-                " with -i"
+                " already run the pending trigger; for the current state, give `incus query"
+                " /1.0/instances/NAME` with -i"
             )
         if self.state is None and self.kind == INSTANCE_DIRECTORY and PENDING_KEY not in instance.config:
             notes.append("'.templater' records no start: the next start counts as the first")

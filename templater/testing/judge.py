@@ -93,13 +93,13 @@ class Snapshots:
         elif recorded is None:
             yield Failure(
                 f"the snapshot '{printable(name)}' is missing", found.span,
-                hint="record it with --update, and review it",
+                hint="record the snapshot with --update, and review it",
             )  # fmt: skip
         elif is_binary(recorded):
             yield Failure(
                 f"the snapshot '{printable(name)}' is binary",
                 found.span,
-                hint="record it again with --update",
+                hint="record the snapshot again with --update",
             )
         elif recorded != found.data:
             detail = patch(name, recorded, found.data)

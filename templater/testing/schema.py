@@ -148,7 +148,7 @@ class Reader:
         if len(texts) == 1:
             self.wrong(node, f"{what} must be {texts[0]}")
         else:
-            hint = did_you_mean(node.text[:100], texts) or f"known: {', '.join(texts)}"
+            hint = did_you_mean(node.text[:100], texts) or f"known values: {', '.join(texts)}"
             shown = what.removeprefix("an entry of ")
             self.wrong(node, f"unknown value '{printable(node.text)}' of {shown}", hint)
         return False

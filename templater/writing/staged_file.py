@@ -200,7 +200,7 @@ class Target:
         if not self.session.root.cross_mounts:
             raise RefusedError(
                 f"{self.change.real!r} is a mount point, which can't be replaced",
-                hint="to overwrite the file that is mounted there, allow crossing mounts",
+                hint="to overwrite the mounted file, allow crossing mounts",
             )
         if not self.change.in_place:
             raise self._changed("has become a mount point")

@@ -73,7 +73,7 @@ def apply(
     if directories > MAX_DIRECTORIES:
         raise LimitError(
             f"the plan needs {directories} new directories, more than {MAX_DIRECTORIES}",
-            hint="put most of them into the image",
+            hint="put most of the directories into the image",
         )
     if len(changes) + directories > _MANY_FILES:
         _allow_many_files()

@@ -305,5 +305,5 @@ def test_directories_that_an_archive_does_not_list_count_towards_the_limit_on_na
     view = base.RootfsNames(names)
     assert view.entry("/9/a/a") is view.entry("/0/a"), "equal entries share memory"
     monkeypatch.setattr(base, "_MOST_ENTRIES", 110)
-    with pytest.raises(LimitError, match="more than 110 names and directories"):
+    with pytest.raises(LimitError, match="more than 110 files and directories"):
         base.RootfsNames(names)

@@ -135,7 +135,7 @@ def test_a_directory_below_one_that_others_can_write_is_refused(
             RefusedError, match=f"write to '{shared}', so '{place}' may belong to another user"
         ) as caught:
             require_unshared(place)
-        assert caught.value.hint == "let only its owner write to the directory, or give --source and --state"
+        assert caught.value.hint == "let only the owner write to the directory, or give --source and --state"
 
 
 def test_a_missing_directory_is_not_shared_but_a_path_behind_a_link_loop_counts_as_shared(

@@ -123,7 +123,7 @@ def test_trigger_options_can_be_repeated_or_contain_a_list():
 
 @pytest.mark.parametrize("values", [("",), (",",), ("create", ""), ("nosuch",)])
 def test_an_unknown_trigger_is_a_usage_error(values):
-    with pytest.raises(click.BadParameter, match=r"unknown trigger '.*'; known: create, "):
+    with pytest.raises(click.BadParameter, match=r"unknown trigger '.*'; known triggers: create, "):
         split_triggers(values)
 
 

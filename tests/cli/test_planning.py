@@ -133,7 +133,8 @@ def test_an_image_directory_is_planned_against_its_own_root_filesystem(run, imag
     _, actions, err = plan(run, image, "--rootfs", "none")
     assert actions == {"/etc/created": "write", "/etc/started": "write", "/etc/shipped": "write"}
     assert (
-        "note: create_only rules skip existing files; --rootfs shows which files exist: /etc/shipped" in err
+        "note: create_only rules skip these files if they exist: /etc/shipped (--rootfs shows which files exist)"
+        in err
     )
 
 
@@ -141,7 +142,8 @@ def test_an_archive_is_planned_against_its_root_filesystem_on_request(run, archi
     _, actions, err = plan(run, archive)
     assert set(actions.values()) == {"write"}
     assert (
-        "create_only rules skip existing files; --rootfs image shows which files exist: /etc/shipped" in err
+        "create_only rules skip these files if they exist: /etc/shipped (--rootfs image shows which files exist)"
+        in err
     )
     _, actions, err = plan(run, archive, "--rootfs", "image")
     assert actions == {"/etc/created": "create", "/etc/started": "create", "/etc/shipped": "skip"}

@@ -25,7 +25,7 @@ NAMES = (b"distrobuilder", b"LXC_NAME")
 @check(
     "build-name",
     "error",
-    "a hostname that the build wrote into the image, without a rule that replaces it",
+    "a hostname that the build wrote into the image and that no rule replaces",
     rootfs=True,
 )
 def check_image(image: AuthoredImage) -> Iterator[Observation]:
@@ -35,7 +35,7 @@ def check_image(image: AuthoredImage) -> Iterator[Observation]:
         rule = image.target_paths.get(path)
         if name is not None and (rule is None or "create" not in rule.when):
             yield Observation(
-                f"the image's '{path}' contains '{name.decode()}', and no rule replaces it",
+                f"the image's '{path}' contains '{name.decode()}', and no rule replaces this name",
                 file,
                 f"add a rule for {path} with 'when: [create, copy, rename]' to metadata.yaml",
             )

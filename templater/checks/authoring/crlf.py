@@ -17,7 +17,7 @@ from ..places import breaks_with_crlf
 @check(
     "crlf",
     "error",
-    "Windows line endings in a file that programs then misread",
+    "Windows line endings that make programs misread a file",
     hint="save the template with Unix line endings (LF)",
 )
 def check_image(image: AuthoredImage) -> Iterator[Observation]:

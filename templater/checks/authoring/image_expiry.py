@@ -18,7 +18,7 @@ from ..base import Observation, check
 @check(
     "image-expiry",
     "warning",
-    "an expiry that the build reads as another duration, or cannot read",
+    "an expiry that the build misreads or cannot read",
     hint="write one number and one unit, such as 36h, 30d or 4w",
 )
 def check_image(image: AuthoredImage) -> Iterator[Observation]:

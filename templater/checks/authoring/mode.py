@@ -24,7 +24,7 @@ from ..base import Fix, Observation, check
 @check(
     "mode",
     "error",
-    "a mode, uid or gid with a value that the author cannot intend",
+    "a mode, uid or gid that is invalid or probably unintended",
     hint="write the mode in octal, such as 0644",
 )
 def check_image(image: AuthoredImage) -> Iterator[Observation]:

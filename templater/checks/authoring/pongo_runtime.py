@@ -46,8 +46,8 @@ def check_image(image: AuthoredImage) -> Iterator[Observation]:
             if read.path[0] in RUN_TIME:
                 name = f'config_get("{read.key}", …)' if read.path == ("config_get",) else read.name
                 yield Observation(
-                    f"'pongo: true' makes '{printable(name)}' empty: the build renders this text,"
-                    " and not the daemon",
+                    f"'pongo: true' makes '{printable(name)}' empty: the build, not the daemon,"
+                    " renders this text",
                     read.span,
                 )
                 break

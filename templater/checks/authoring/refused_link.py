@@ -46,7 +46,7 @@ def check_image(image: AuthoredImage) -> Iterator[Observation]:
             elif incus7 and named is not None and named.kind == SYMLINK and resolved.entry is None:
                 yield Observation(
                     f"'{shown}' is a link to '{printable(named.target)}', which does not exist:"
-                    f" {', '.join(incus7)} refuses it",
+                    f" {', '.join(incus7)} refuses this link",
                     at,
                     rule=rule,
                 )

@@ -14,7 +14,7 @@ from ..authored import AuthoredImage
 from ..base import Observation, check
 
 
-@check("render", "error", "a template that fails while it is rendered, or does not end")
+@check("render", "error", "a template whose rendering fails or does not end")
 def check_image(image: AuthoredImage) -> Iterator[Observation]:
     if image.late is not None:
         yield Observation(image.late.message, METADATA, image.late.hint)

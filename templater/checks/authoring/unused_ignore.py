@@ -20,7 +20,10 @@ from ..base import Observation, check
 
 
 @check(
-    "unused-ignore", "warning", "an ignore comment or entry that matches no finding", hint="remove the ignore"
+    "unused-ignore",
+    "warning",
+    "an ignore comment or entry that matches no finding",
+    hint="remove the ignore comment or entry",
 )
 def check_image(image: AuthoredImage) -> Iterator[Observation]:
     """Yield nothing. ``ignores.py`` reports unused ignores when all other checks have run."""

@@ -13,7 +13,7 @@ from ..base import Observation, ScannedImage, check
 @check(
     "disk-image",
     "critical",
-    "a virtual machine's disk that names a backing file, is not qcow2, or is also a root filesystem",
+    "a virtual machine's disk that has a backing file, is not qcow2, or is packed with a root filesystem",
 )
 def check_image(image: ScannedImage) -> Iterator[Observation]:
     head = image.heads.get(DISK)

@@ -40,7 +40,8 @@ ACTED_ON_PREFIXES = (
 @check(
     "layout",
     "critical",
-    "a name outside the root filesystem that has an unexpected kind, is used by a daemon, or occurs twice",
+    "a file or directory outside the root filesystem that has an unexpected kind, is used by a daemon, or"
+    " occurs twice",
 )
 def check_image(image: ScannedImage) -> Iterator[Observation]:
     kinds: dict[str, list[str]] = {}
@@ -84,7 +85,7 @@ def check_name(path: str, kind: str, entry: Entry) -> Iterator[Observation]:
         yield Observation(
             f"'{shown}' is a {kind}{target}: a daemon may open or follow it",
             path,
-            hint="use only regular files and directories outside 'rootfs/'",
+            hint="outside 'rootfs/', use only regular files and directories",
             severity="high",
             advisory="",
         )
@@ -92,7 +93,7 @@ def check_name(path: str, kind: str, entry: Entry) -> Iterator[Observation]:
         yield Observation(
             f"'{shown}' is a {kind} that templater trusts in an instance directory",
             path,
-            hint="remove it, unless you or `templater unpack` created it",
+            hint=f"remove the {kind}, unless you or `templater unpack` created it",
             severity="critical" if path == STATE_FOLDER else "medium",
             advisory="",
         )

@@ -16,7 +16,9 @@ WHITEOUTS = "whiteouts, which hide files of a lower layer"
 
 
 @check(
-    "privileged-file", "info", "devices, whiteouts, setuid and setgid files, file capabilities in the rootfs"
+    "privileged-file",
+    "info",
+    "devices, whiteouts, setuid and setgid files, and file capabilities in the root filesystem",
 )
 def check_image(image: ScannedImage) -> Iterator[Observation]:
     """List privileged files. Most findings are only informational: every distribution has setuid programs."""

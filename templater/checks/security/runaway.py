@@ -34,7 +34,7 @@ PROBES = (Instance("c1", CONTAINER), Instance("v1", VIRTUAL_MACHINE))
 @check(
     "runaway",
     "high",
-    "a template that does not end: the daemons have no limits, so they hang or get killed",
+    "a template whose rendering never ends: the daemons have no limits, so they hang or get killed",
 )
 def check_image(image: ScannedImage) -> Iterator[Observation]:
     """Render each rule within limits, for the user's instance, a plain container and a plain VM.
@@ -72,7 +72,7 @@ def _rendered(image: ScannedImage, metadata: Metadata) -> Iterator[Observation]:
             at = _of_image(image, error.span) or rule.spans.get("template") or rule.spans["path"]
             if templates is every:
                 message = f"if certain conditions are true, {error.message}"
-                hint = "preview the template for an instance for which the conditions are true"
+                hint = "preview the template for an instance that makes the conditions true"
                 yield Observation(message, at, hint, severity="medium")
             else:
                 yield Observation(error.message, at, error.hint)

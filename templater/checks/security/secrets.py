@@ -35,7 +35,7 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
                 f"the template writes '{printable(key.value)}' to '{printable(rules[0].path)}'{others}, "
                 f"mode {mode_of(rules[0]):04o}",
                 key.unit.span(key.start + 1, key.end - 1),
-                hint="set mode: 0600 in the rule (LXD ignores it)",
+                hint="set mode: 0600 in the rule (LXD ignores the mode)",
             )
 
 

@@ -65,7 +65,9 @@ def split_hosts(ctx: click.Context, param: click.Parameter, value: str | None) -
     chosen = value.split(",")
     for name in chosen:
         if name not in names:
-            raise click.BadParameter(f"unknown host '{printable(name)}'; known: {', '.join(names)}, all")
+            raise click.BadParameter(
+                f"unknown host '{printable(name)}'; known hosts: {', '.join(names)}, all"
+            )
     return tuple(dict.fromkeys(chosen))
 
 

@@ -58,8 +58,8 @@ REPORTS = ("text", "json", "junit", "tap")
 @options.parameter_option
 @click.option(
     "--rootfs", metavar="DIR|none", shell_complete=complete.files,
-    help="Root filesystem of tests that have no 'rootfs'. If SRC is a definition, the one that its build"
-    " unpacks.  [default: SRC's own]",
+    help="Root filesystem of tests that have no 'rootfs'. If SRC is a definition: the root filesystem"
+    " that its build unpacks.  [default: SRC's own]",
 )  # fmt: skip
 @options.limit_option()
 @click.option("--json", "as_json", is_flag=True, help="Short for --report json.")

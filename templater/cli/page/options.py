@@ -32,7 +32,7 @@ def page_options(function: options.Command) -> options.Command:
             "--instances", metavar="FILE", shell_complete=complete.files,
             help="With --web: choose among the instances in FILE, the output of `incus list -f json`.",
         ),
-        click.option("--allow-root", is_flag=True, help="With --web: serve the page as root, too."),
+        click.option("--allow-root", is_flag=True, help="With --web: serve the page even as root."),
     )  # fmt: skip
     @wraps(function)
     def wrapped(

@@ -130,7 +130,7 @@ def modules() -> tuple[Any, Any, Any]:
     except ModuleNotFoundError as error:
         raise UsageError(
             f"`templater watch --web` needs the library '{error.name}'",
-            hint="install templater with its extra 'web', in a clone: pip install -e '.[web]'",
+            hint="install templater's extra 'web'; in a clone: pip install -e '.[web]'",
         ) from None
     return connections, page_access, page_server
 

@@ -185,5 +185,5 @@ CLOUD_INIT = Validator(
     "user-data, vendor-data and network-config",
     _run,
     _read,
-    f"install cloud-init, or set {VARIABLE}, and install templater with its extra 'check'",
+    f"install cloud-init or set {VARIABLE}, and also install templater's extra 'check'",
 )

@@ -104,13 +104,13 @@ def test_yaml_merge_keys_add_the_fields_of_an_anchor_to_an_entry():
             IMAGE + "targets: {incus: {}}\nsimplestream: {}",
             "3:1",
             "'simplestream' belongs to lxd-imagebuilder, but 'targets.incus' to distrobuilder",
-            "remove one of them: neither program builds a definition that contains both",
+            "remove one of the two: neither program builds a definition that contains both",
         ),
         (
             IMAGE + "targets: {lxd: {}}\nfiles:\n- generator: incus-agent",
             "4:14",
             "the generator 'incus-agent' belongs to distrobuilder, but 'targets.lxd' to lxd-imagebuilder",
-            "remove one of them: neither program builds a definition that contains both",
+            "remove one of the two: neither program builds a definition that contains both",
         ),
         (
             "architecture: x86_64\ncreation_date: 1",

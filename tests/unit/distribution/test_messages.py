@@ -135,7 +135,7 @@ def gpgv(tmp_path, monkeypatch):
 def test_a_signature_needs_a_keyring_and_the_program_gpgv(gpgv):
     assert failed(verified_text, b"x", "/none", "f") == ("the keyring '/none' is not a file", "")
     assert failed(verified_text, b"x", gpgv.keyring, "f") == (
-        "--keyring needs the program 'gpgv'", "install it: apt install gpgv",
+        "--keyring needs the program 'gpgv'", "run: apt install gpgv",
     )  # fmt: skip
 
 

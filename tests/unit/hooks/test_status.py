@@ -348,4 +348,7 @@ def test_the_status_reports_code_that_another_user_can_change(monkeypatch):
         None,
         f"another user can change '{sys.executable}', whose code every start runs as root",
     )
-    assert hint == "chmod go-w, and remove its .pyc files; or install templater as root, for example in /opt"
+    assert (
+        hint
+        == "run chmod go-w on this path and delete the .pyc files below it, or install templater as root, for example in /opt"
+    )

@@ -494,7 +494,7 @@ def test_a_build_refuses_an_existing_file_without_the_replace_argument(image_dir
         build(
             contents, contents.parts(), str(tmp_path / "i"), Packing(), progress=lambda *m: written.append(m)
         )
-    assert caught.value.hint == "add --reuse to replace it"
+    assert caught.value.hint == "add --reuse to replace the file"
     assert (tmp_path / "i").read_text() == "old"
     assert not written, "the file is found before anything is packed"
     build(contents, contents.parts(), str(tmp_path / "i"), Packing(), replace=True)
@@ -958,7 +958,7 @@ def test_the_error_about_a_file_that_a_build_cannot_open_names_the_file_and_give
     monkeypatch.setattr(Directory, "open", refused)
     with pytest.raises(InputError, match=r"^'etc/shadow' can't be read: permission denied$") as caught:
         packed(image_directory, tmp_path / "i", compression="none")
-    assert "run this as root" in caught.value.hint
+    assert "run templater as root" in caught.value.hint
 
 
 def test_the_error_about_a_file_that_a_build_cannot_read_names_the_file_and_gives_a_hint(

@@ -240,7 +240,7 @@ def test_adding_a_rule_for_an_existing_path_is_refused():
         edit.add_rule(
             Source("m", "templates: {/a: {template: a, when: [start]}}"), edit.NewRule("/a", "b", ("start",))
         )
-    assert caught.value.hint == "edit or delete that rule"
+    assert caught.value.hint == "edit or delete the existing rule"
 
 
 def test_an_unknown_property_cannot_be_unset():

@@ -46,7 +46,7 @@ def refusal(action):
         (
             [("b", FOLDER), ("b/metadata.yaml", b""), ("a/metadata.yaml", b"")], InputError,
             "'IMAGE' has no metadata.yaml at its top, only in 'a/'",
-            "the daemons look for it only at the top; pack the image again with tar -C a",
+            "the daemons look for metadata.yaml only at the top; pack the image again with tar -C a",
         ),
         (
             [("etc/passwd", b"")], InputError, "'IMAGE' has no metadata.yaml: it looks like a root filesystem",

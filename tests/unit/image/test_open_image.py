@@ -179,7 +179,7 @@ def test_an_archive_without_an_end_mark_gives_an_error(tmp_path):
         match=r"^'.*' is cut short: the data ends before the end mark, at byte 2048 of the archive$",
     ) as caught:
         image.read_templates(["b"])
-    assert caught.value.hint == "copy or download it again"
+    assert caught.value.hint == "copy or download the file again"
 
 
 @pytest.mark.parametrize("how", list(COMPRESSORS)[1:])
@@ -396,7 +396,7 @@ def test_attack_61_a_member_size_beyond_the_end_of_the_archive_is_an_error(tmp_p
     (tmp_path / "i.tar").write_bytes(raw_header("rootfs/x", 1 << 63, b"0") + bytes(10_000))
     with pytest.raises(InputError, match=r"cut short") as caught:
         open_image(tmp_path / "i.tar").read_metadata()
-    assert caught.value.hint == "copy or download it again"
+    assert caught.value.hint == "copy or download the file again"
 
 
 def test_attack_61_too_many_members_are_refused(tmp_path):

@@ -155,7 +155,7 @@ def test_an_archive_that_tools_read_differently_or_that_is_damaged_is_refused(tm
         ),
         (
             lambda n: pax({"comment": b"a" * 84}) + long_name(b"a" * (n - 96)) + file(), {"held_bytes": 2000},
-            2000, LimitError, "'IMAGE' has names and attributes of more than 2000 bytes together",
+            2000, LimitError, "the names and attributes in 'IMAGE' have more than 2000 bytes in total",
         ),
         (
             lambda n: pax({"path": b"a" * n}) + file(), {"name_bytes": 300}, 300, LimitError,
@@ -167,11 +167,11 @@ def test_an_archive_that_tools_read_differently_or_that_is_damaged_is_refused(tm
         ),
         (
             lambda n: pax({f"SCHILY.xattr.{'a' * n}": b"v"}) + file(), {}, 255, LimitError,
-            f"'f' has the extended attribute '{'a' * 100}' of 1 bytes: Linux allows 65536, and 255 for its name",
+            f"'f' has the extended attribute '{'a' * 100}' of 1 bytes: Linux allows 65536 bytes, and a name of 255 bytes",
         ),
         (
             lambda n: pax({"SCHILY.xattr.user.a": b"v" * n}) + file(), {}, 65536, LimitError,
-            "'f' has the extended attribute 'user.a' of 65537 bytes: Linux allows 65536, and 255 for its name",
+            "'f' has the extended attribute 'user.a' of 65537 bytes: Linux allows 65536 bytes, and a name of 255 bytes",
         ),
         (
             lambda n: pax({f"comment.{k}": b"" for k in range(n)}, tarfile.XGLTYPE) + file(), {}, 100, RefusedError,

@@ -224,5 +224,5 @@ def test_the_project_option_needs_a_name_and_excludes_the_all_projects_option():
     assert failed(parse_address, "incus:", "")[0] == "--project needs the name of a project"
     assert failed(parse_address, "incus:web1/snap0") == (
         "'incus:web1/snap0' is a snapshot, whose templates the API does not show",
-        "copy it first: incus copy web1/snap0 NEW",
+        "copy the snapshot first: incus copy web1/snap0 NEW",
     )

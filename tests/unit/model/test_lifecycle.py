@@ -37,7 +37,7 @@ def test_after_two_renames_one_rename_trigger_is_pending() -> None:  # 13
 def test_a_running_instance_cannot_be_renamed() -> None:  # 14
     with pytest.raises(UsageError, match=r"^a running instance can't be renamed$") as caught:
         created().started().renamed()
-    assert caught.value.hint == "stop it first"
+    assert caught.value.hint == "stop the instance first"
 
 
 def test_a_rebuild_makes_the_create_trigger_pending() -> None:  # 18
@@ -59,7 +59,7 @@ def test_a_running_instance_can_be_published_only_from_a_snapshot() -> None:
     running.published("s0")
     with pytest.raises(UsageError, match=r"^a running instance can't be published$") as caught:
         running.published()
-    assert caught.value.hint == "stop it first"
+    assert caught.value.hint == "stop the instance first"
     with pytest.raises(UsageError, match=r"^unknown snapshot 'nope'$"):
         running.published("nope")
 
@@ -68,7 +68,7 @@ def test_a_refreshed_copy_has_no_pending_trigger() -> None:  # 170
     assert created().copied().refreshed().pending == ""
     with pytest.raises(UsageError, match=r"^a running instance can't be refreshed$") as caught:
         created().copied().started().refreshed()
-    assert caught.value.hint == "stop it first"
+    assert caught.value.hint == "stop the instance first"
 
 
 def test_restoring_a_snapshot_restores_the_pending_trigger() -> None:  # 17, 184

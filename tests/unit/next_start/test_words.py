@@ -24,14 +24,20 @@ def start(*files, **fields):
 @pytest.mark.parametrize(
     ("file", "text"),
     [
-        (verdict("not rewritten"), "the next start does not rewrite it (its rule runs on create)"),
-        (verdict("not rewritten", ()), "the next start does not rewrite it (its rule runs on no trigger)"),
+        (verdict("not rewritten"), "the next start does not rewrite the file (its rule runs on create)"),
+        (
+            verdict("not rewritten", ()),
+            "the next start does not rewrite the file (its rule runs on no trigger)",
+        ),
         (verdict("same"), "the next start writes the same content"),
-        (verdict("change"), "the next start would change it"),
-        (verdict("create", reason="why"), "the next start would create it: why"),
-        (verdict("skip", reason="why"), "the next start would skip it (create_only, and the path exists)"),
-        (verdict("write"), "the next start would write it"),
-        (verdict("unreadable"), "it can't be read"),
+        (verdict("change"), "the next start would change the file"),
+        (verdict("create", reason="why"), "the next start would create the file: why"),
+        (
+            verdict("skip", reason="why"),
+            "the next start would skip the file (create_only, and the path exists)",
+        ),
+        (verdict("write"), "the next start would write the file"),
+        (verdict("unreadable"), "the file can't be read"),
         (verdict("fail", reason="why"), "the next start would fail: why"),
         (verdict("unknown"), "the result of the next start is unknown"),
         (

@@ -261,7 +261,7 @@ def test_a_file_that_is_not_an_image_has_a_description_and_a_hint(head, descript
 def test_an_operation_that_needs_a_stopped_instance_refuses_a_running_one(operation, verb):
     error = error_of(getattr(Life(running=True), operation))
     assert isinstance(error, UsageError)
-    assert (error.message, error.hint) == (f"a running instance can't be {verb}", "stop it first")
+    assert (error.message, error.hint) == (f"a running instance can't be {verb}", "stop the instance first")
 
 
 def test_a_stopped_instance_cannot_be_stopped():

@@ -521,9 +521,9 @@ def test_a_simulation_step_is_parsed_to_a_verb_and_an_argument_and_a_name(
 
 
 STEPS = (
-    "steps: create, start, stop, restart, reboot, copy=NAME, rename=NAME, move=NAME, rebuild, rebuild=IMAGE,"
+    "known steps: create, start, stop, restart, reboot, copy=NAME, rename=NAME, move=NAME, rebuild, rebuild=IMAGE,"
     " snapshot=NAME, restore=NAME, publish=NAME, export=NAME, c:KEY=VALUE, d:DEVICE,KEY=VALUE, p:FILE;"
-    " prefix a step with NAME: to apply it to another instance"
+    " to apply a step to another instance, write 'NAME:' before it"
 )
 DEVICE = "d:DEVICE,KEY=VALUE sets a key of a device, d:DEVICE= removes the device"
 
@@ -604,10 +604,10 @@ def test_the_error_says_why_the_daemon_does_not_import_the_image(
     [
         (["start"], "start", "'c1' is already running", "use restart, or stop the instance first"),
         ([], "move=c1", "the instance is already named 'c1'", "set a new name, pool= or project="),
-        (["start"], "move=c1,pool=p", "a running instance can't be moved", "stop it first"),
-        (["start"], "rename=c2", "a running instance can't be renamed", "stop it first"),
-        (["start"], "rebuild", "a running instance can't be rebuilt", "stop it first"),
-        (["start"], "publish=c2", "a running instance can't be published", "stop it first"),
+        (["start"], "move=c1,pool=p", "a running instance can't be moved", "stop the instance first"),
+        (["start"], "rename=c2", "a running instance can't be renamed", "stop the instance first"),
+        (["start"], "rebuild", "a running instance can't be rebuilt", "stop the instance first"),
+        (["start"], "publish=c2", "a running instance can't be published", "stop the instance first"),
         (["snapshot=s"], "rebuild", "Incus can't rebuild an instance with snapshots", ""),
         ([], "stop", "a stopped instance can't be stopped", ""),
         ([], "create", "only the first step can be 'create'", "use copy=NAME to create another instance"),

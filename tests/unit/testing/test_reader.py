@@ -38,7 +38,7 @@ MISTAKES = {
     ),
     "an unknown host": (test("host: icnus\nexpect: {/a: {equals: b}}"), "3:11: unknown value 'icnus' of 'host'", "did you mean 'incus'?"),
     "an unknown trigger": (
-        test("triggers: [create, boot]\nexpect: {/a: {equals: b}}"), "3:24: unknown value 'boot' of 'triggers'", "known: create, copy, start, rename",
+        test("triggers: [create, boot]\nexpect: {/a: {equals: b}}"), "3:24: unknown value 'boot' of 'triggers'", "known values: create, copy, start, rename",
     ),
     "a mapping as text": (test("expect: {/a: {equals: {b: c}}}"), "3:27: 'equals' must be text, not a mapping", ""),
     "an empty text": (test("expect: {/a: {equals: }}"), "3:27: 'equals' must be text, not empty", ""),
@@ -52,7 +52,7 @@ MISTAKES = {
     "an invalid regular expression": (
         test("expect: {/a: {matches: '(a'}}"), "3:28: invalid regular expression: missing closing ): `(a`", "",
     ),
-    "a step that does not exist": (test("steps: [start, sart]"), "3:20: unknown step 'sart'", "steps: create, start, stop, restart, reboot, copy=NAME, rename=NAME, move=NAME, rebuild, rebuild=IMAGE, snapshot=NAME, restore=NAME, publish=NAME, export=NAME, c:KEY=VALUE, d:DEVICE,KEY=VALUE, p:FILE; prefix a step with NAME: to apply it to another instance"),
+    "a step that does not exist": (test("steps: [start, sart]"), "3:20: unknown step 'sart'", "known steps: create, start, stop, restart, reboot, copy=NAME, rename=NAME, move=NAME, rebuild, rebuild=IMAGE, snapshot=NAME, restore=NAME, publish=NAME, export=NAME, c:KEY=VALUE, d:DEVICE,KEY=VALUE, p:FILE; to apply a step to another instance, write 'NAME:' before it"),
     "steps with triggers": (
         test("triggers: [copy]\nsteps: [start]"), "3:15: a test with 'steps' can't have 'triggers': write the key in a step", "",
     ),

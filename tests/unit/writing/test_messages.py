@@ -73,7 +73,7 @@ def test_a_plan_may_need_only_a_limited_number_of_new_directories(tmp_path, monk
             with pytest.raises(TemplaterError) as caught:
                 apply(plan, rootfs)
             assert caught.value.message == "the plan needs 3 new directories, more than 2"
-            assert caught.value.hint == "put most of them into the image"
+            assert caught.value.hint == "put most of the directories into the image"
 
 
 def test_an_output_folder_must_be_new_or_empty(tmp_path):

@@ -488,8 +488,7 @@ def test_apply_restores_a_mount_point_if_its_write_fails(top, mounts, monkeypatc
         ) as caught:
             apply(plan, rootfs)
         assert (
-            caught.value.hint
-            == "the storage failed: look at the kernel's log (dmesg) before running this again"
+            caught.value.hint == "the storage failed: look at the kernel's log (dmesg) before you try again"
         )
     assert (top / "etc/keep").read_text() == "same"
     assert not (top / "etc/new").exists()
@@ -642,7 +641,7 @@ def test_a_plan_that_needs_too_many_directories_is_refused_before_it_takes_memor
     try:
         with pytest.raises(LimitError, match="needs 10206 new directories, more than 2000") as caught:
             apply(plan, rootfs)
-        assert caught.value.hint == "put most of them into the image"
+        assert caught.value.hint == "put most of the directories into the image"
         assert tracemalloc.get_traced_memory()[1] < 1 << 20
     finally:
         tracemalloc.stop()

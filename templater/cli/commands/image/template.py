@@ -240,7 +240,7 @@ def delete(src: str, name: str, force: bool, rootfs: str | None, as_json: bool) 
     if len(paths) > 1 and not force:
         raise RefusedError(
             f"{len(paths)} rules use '{printable(name)}': {', '.join(map(printable, paths))}",
-            hint="add --force to delete all of them",
+            hint="add --force to delete the template and all its rules",
         )
     refuse_many(source, len(paths))
     changes: dict[str, bytes | None] = {f"templates/{name}": None}

@@ -11,7 +11,7 @@ from .edit import edited, metadata_of, rootfs_option, save
 
 HELP = """Remove properties from an image.
 
-Only the lines of these properties in metadata.yaml change, and so does the fingerprint.
+In metadata.yaml, only the lines of these properties change. The fingerprint changes, too.
 
 \b
 Example:
