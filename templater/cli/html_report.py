@@ -297,7 +297,7 @@ def column(
 
 
 def found_by_check(found: Opened, hosts: Sequence[str]) -> list[dict[str, Any]] | None:
-    """Return the findings of `check` for the image without validators, or None if it cannot be checked."""
+    """Return the findings of a `check` without validators, or None if the image cannot be checked."""
     from ..checks.author_report import check_report
     from ..checks.authored import LIMITS
     from .sandboxed import read_image

@@ -55,7 +55,7 @@ class OtherSide(NamedTuple):
             )
 
     def plans(self, found: Opened, fixed: RenderOptions) -> Iterator[tuple[Plan, Plan]]:
-        """Yield the plans of each run, before and after, and report their notes on stderr."""
+        """Yield the plans of each run for both sides, and report their notes on stderr."""
         other, other_fixed = self.opened(found, fixed)
         notes: dict[str, None] = {}
         for triggers in found.runs:

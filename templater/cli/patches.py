@@ -17,7 +17,7 @@ STYLES: dict[str, dict[str, Any]] = {
 
 
 def show_patches(patches: Iterable[str]) -> None:
-    """Write the patches of several files, on a terminal with an empty line between them."""
+    """Write the patches of several files. On a terminal, write an empty line between two patches."""
     for number, text in enumerate(patches):
         if number and output.has_layout():
             output.write("\n")

@@ -57,7 +57,7 @@ def apply_recorded(
 ) -> tuple[Mapping[str, str], list[Change]]:
     """Apply a plan and update the record.
 
-    Return the files that were kept because they were changed by hand, and the changes that were made.
+    Return the files that were kept because they were changed by hand, and the changes that were written.
     """
     from ..pongo2.dialect import DIALECTS
     from ..pongo2.template import config_keys

@@ -20,7 +20,7 @@ LESS = "FRX"
 
 
 class _State:
-    """The options about colours and the pager in this process, and the running pager."""
+    """This process's options for colours and the pager, and the running pager."""
 
     color = "auto"
     pages = True

@@ -85,7 +85,7 @@ class Trust:
 class UrlStream:
     """A stream at a URL.
 
-    A password in the URL is sent only to the URL's host, and never shown in messages.
+    A password in the URL is sent only to the URL's host, and is never shown in messages.
     """
 
     def __init__(self, url: str, trust: Trust | None = None) -> None:
@@ -310,7 +310,7 @@ class _Connections(urllib.request.HTTPSHandler):
             connection.close()
 
     def close(self, most: int = 0) -> None:
-        """Close the oldest idle connections above a number."""
+        """Close the oldest idle connections, and keep at most ``most``."""
         while len(self._idle) > most:
             self._idle.pop(next(iter(self._idle))).close()
 

@@ -1,4 +1,4 @@
-"""Removal of old versions and unused files from a tree. They leave the catalog at once, and the disk later.
+"""Removal of old versions and unused files from a tree: at once from the catalog, later from the disk.
 
 Clients cache a catalog for up to an hour and download its files. So a file is deleted only when it has been
 missing from the catalog for the whole grace period. `.templater/removed.json` has the time when the catalog

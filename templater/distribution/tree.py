@@ -82,7 +82,7 @@ class Catalog:
                 yield path, name, version, value
 
     def own_products(self) -> Mapping[str, dict[str, Any]]:
-        """Return the products that `add` entered. The products of other files come from other servers."""
+        """Return the products of the tree's own file. The products of other files come from other servers."""
         found: Mapping[str, dict[str, Any]] = self.files.get(IMAGES_PATH, {}).get("products") or {}
         return found
 

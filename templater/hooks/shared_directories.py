@@ -24,10 +24,9 @@ def require_unshared(folder: str) -> None:
 
 
 def shared_place(folder: str) -> str:
-    """Return the first directory by which other users can put files into a directory, or "".
+    """Return the first directory on the path that lets other users put files into ``folder``, or "".
 
-    That is the directory itself, or a directory on the way. In a sticky directory such as ``/tmp``, users can
-    replace only their own names.
+    In a sticky directory such as ``/tmp``, users can replace only their own names.
     """
     here, ahead = "/", abspath(folder).split("/")[::-1]
     try:

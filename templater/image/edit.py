@@ -214,7 +214,7 @@ def _read(source: Source) -> Metadata:
 
 
 def _readings(source: Source) -> dict[Rules, Metadata]:
-    """Parse metadata.yaml by the rules of yaml.v2 and of yaml.v4. Return each result by its rules' name.
+    """Return metadata.yaml as the rules of yaml.v2 decode it, and as the rules of yaml.v4 decode it.
 
     Rules that reject the text have no result. Raises MetadataError if both reject the text.
     """

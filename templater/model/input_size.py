@@ -10,7 +10,7 @@ _opened: dict[tuple[int, int], int] = {}
 
 
 def input_size() -> int:
-    """Return the number of bytes received from servers, and in opened image files without their holes."""
+    """Return the number of bytes that servers sent, plus the bytes of opened image files outside holes."""
     return _received + sum(_opened.values())
 
 

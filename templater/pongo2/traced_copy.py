@@ -86,7 +86,7 @@ class TracedTemplate:
         seed: int | None = None,
         limits: Limits | None = None,
     ) -> tuple[trace.Trace, str | None]:
-        """Render like ``render``. Return the whole record, also if the render fails, and the text or None."""
+        """Render like ``render``. Return the whole record, even if the render fails, and the text or None."""
         traced = TracedContext(context, self.runs)
         if self.program is None:
             return traced.trace, None
@@ -146,7 +146,7 @@ class Tracer:
         return max(0, start - self.document.unit.shift)
 
     def note(self, statement: tree.Statement) -> None:
-        """Record to which branch a statement, or each line of a text, belongs."""
+        """Record the branch to which a statement, or each line of a text, belongs."""
         if isinstance(statement, tree.Text):
             start = self.offset(statement.start)
             for line in statement.value.split("\n"):

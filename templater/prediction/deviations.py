@@ -50,7 +50,7 @@ def table() -> str:
 
 
 def _never(change: Change, outcome: Outcome | None, host: Host) -> bool:
-    """Return False: this deviation is about reading an image, so no change of a plan has it."""
+    """Return False: this deviation is about reading an image, so it applies to no change of a plan."""
     return False
 
 

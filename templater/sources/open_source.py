@@ -93,7 +93,7 @@ class OpenedSource(NamedTuple):
     ) -> Instance:
         """Return SRC's instance. The arguments override its values, as in ``description_file.read_instance``.
 
-        The ``notes`` of the instance name its source. Raises UsageError if SRC is an image.
+        The ``notes`` of the result name the instance's source. Raises UsageError if SRC is an image.
         """
         if not self.is_instance:
             raise UsageError(f"'{printable(self.path)}' is an image, not an instance")

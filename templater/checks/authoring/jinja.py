@@ -79,7 +79,7 @@ def forloop(span: Span) -> str:
 
 
 def without_parentheses(error: TemplaterError) -> Fix | None:
-    """Return the fix of a filter that has a literal argument in parentheses.
+    """Return the fix for a filter that has a literal argument in parentheses.
 
     Return None for any other error.
     """

@@ -29,7 +29,7 @@ def check_image(image: AuthoredImage) -> Iterator[Observation]:
 
 
 def corrected(error: TemplaterError, dialect: str) -> Fix | None:
-    """Return the fix of a misspelled filter or tag, or None for any other error."""
+    """Return the fix for a misspelled filter or tag, or None for any other error."""
     library = library_for(DIALECTS[dialect])
     for what, known in (("filter", library.filters), ("tag", library.tags)):
         if error.span is not None and error.message == f"unknown {what} {error.span.text!r}":

@@ -50,7 +50,7 @@ def arguments_of(template: Template) -> dict[int, str]:
 
 
 def corrected(found: UnknownName) -> Fix | None:
-    """Return the fix of a misspelled name, unless the name is close to several known names."""
+    """Return the fix for a misspelled name, unless the name is close to several known names."""
     bound = found.template.document.bound if found.template.document is not None else ()
     name = only_candidate(found.name, {*DAEMON_NAMES, *bound})
     return Fix(tuple((span, name) for span in found.spans)) if name else None

@@ -1,4 +1,4 @@
-"""A check for templates that do not compile, or only compile for some daemons."""
+"""A check for templates that do not compile, or compile only for some daemons."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A check for names outside the root filesystem that a daemon uses, or that old daemons followed as links."""
+"""A check of names outside the root filesystem: names that daemons use, or once followed as links."""
 
 from __future__ import annotations
 

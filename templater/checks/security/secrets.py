@@ -40,7 +40,7 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
 
 
 def secrets_of(source: Source) -> Iterator[Token]:
-    """Yield each string in a ``{{ }}`` expression of the template that contains one of ``WORDS``."""
+    """Yield each string that contains one of ``WORDS`` and is in a ``{{ }}`` expression of the template."""
     printed = False
     for token in tokens_of(source):
         if token.kind in ("{{", "}}"):

@@ -1,4 +1,4 @@
-"""``{% extends "file" %}``: render another template, with some of its blocks replaced by this template."""
+"""``{% extends "file" %}``: render another template, but with the blocks that this template defines."""
 
 from ..syntax.tree import Text
 from . import tag

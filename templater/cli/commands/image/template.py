@@ -42,7 +42,7 @@ def command() -> None:
 
 
 def rule_options(function: Any) -> Any:
-    """Add the options for the fields of a rule other than path and template."""
+    """Add the options for all fields of a rule except path and template."""
     return options.decorate(
         click.option(
             "--when",
