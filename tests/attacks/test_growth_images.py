@@ -59,7 +59,7 @@ def test_too_many_global_pax_records_are_refused(tmp_path: Path) -> None:
         open_image(image).read_metadata()
 
 
-def test_the_global_record_of_git_archive_is_accepted(tmp_path: Path) -> None:
+def test_the_global_header_that_git_archive_writes_is_accepted(tmp_path: Path) -> None:
     record = b"52 comment=" + b"0" * 40 + b"\n"
     shared = header("pax_global_header", tarfile.XGLTYPE, len(record)) + record.ljust(512, b"\0")
     image = tarball(tmp_path / "i.tar", shared, file("metadata.yaml", b"architecture: x86_64\n"))

@@ -194,7 +194,7 @@ def test_attack_66_a_bundle_entry_that_is_a_link_or_fifo_is_refused(
     ],
     ids=lambda text: text[:30] or "empty",
 )  # fmt: skip
-def test_attack_66_a_malformed_configuration_is_a_clear_error(bundle: Path, config: str) -> None:
+def test_attack_66_a_malformed_configuration_gives_a_clear_error(bundle: Path, config: str) -> None:
     (bundle / "config.json").write_text(config)
     answer = oci(a_state(bundle))
     assert answer.returncode in (2, 3, 4), answer.stderr

@@ -15,7 +15,7 @@ CHECK = "file-tag"
         '{% macro m() %}{%\tinclude "x" %}{% endmacro %}', '{% INCLUDE "x" %}', '{% broken {% include "x" %}',
     ],
 )  # fmt: skip
-def test_attack_37_a_banned_tag_is_found_anywhere(text):
+def test_attack_37_a_banned_tag_is_found_at_any_place_in_a_template(text):
     image = an_image(templates={"t": text})
     assert severities(CHECK, image) == ["high"]
     assert advisories(CHECK, image) == {"CVE-2026-33897"}

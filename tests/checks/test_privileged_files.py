@@ -20,7 +20,7 @@ def test_attack_60_setuid_programs_are_listed_together():
     assert message.endswith("…)")
 
 
-def test_attack_60_setgid_and_capabilities_are_found():
+def test_attack_60_setgid_bits_and_capabilities_and_trusted_attributes_are_found():
     names = [
         Name("rootfs/a", Entry(FILE, 0o2755)),
         Name("rootfs/b", Entry(FILE), frozenset({"security.capability"})),

@@ -14,7 +14,7 @@ CHECK = "python-names"
         "{{ x|attr('a') }}", "{{ config.items }}", '{{ "{0.__class__}"|format:x }}',
     ],
 )  # fmt: skip
-def test_attack_38_an_escape_attempt_is_found(text):
+def test_attack_38_an_attempt_to_reach_python_objects_is_found(text):
     assert observed(CHECK, an_image(templates={"t": text}))
 
 

@@ -34,7 +34,7 @@ def test_a_second_document_is_reported_with_its_position(more):
 @pytest.mark.parametrize(
     "text", [RULE, RULE + "...\n", RULE + "# --- a comment\n", "---\n" + RULE, RULE + "\n\n"]
 )
-def test_one_document_has_no_finding(text):
+def test_metadata_with_one_document_has_no_finding(text):
     assert not observed(CHECK, an_image(text, {"t": ""}))
 
 

@@ -17,7 +17,7 @@ def test_attack_20_21_22_04_a_target_that_is_not_a_regular_file_is_found(kind, s
     assert severities(CHECK, an_image(RULE, names=[a_special("rootfs/etc/a", kind)])) == [severity]
 
 
-def test_an_existing_file_has_no_finding():
+def test_an_existing_regular_file_as_target_has_no_finding():
     assert not observed(CHECK, an_image(RULE, names=[a_special("rootfs/etc/a", FILE)]))
 
 

@@ -54,7 +54,7 @@ def test_the_second_file_of_a_split_image_is_checked(parts, capsys):
 
 
 @pytest.mark.skipif(shutil.which("mksquashfs") is None, reason="needs mksquashfs")
-def test_a_squashfs_argument_after_a_metadata_tarball_is_its_second_file(parts, capsys):
+def test_a_squashfs_argument_after_a_metadata_tarball_is_the_second_file_of_the_image(parts, capsys):
     subprocess.run(
         ["mksquashfs", "rootfs", "rootfs.squashfs", "-quiet", "-no-progress"], check=True, stdout=-3
     )

@@ -266,7 +266,7 @@ def test_completion_does_not_read_a_large_list_of_instances(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_completion_without_an_end_is_stopped_after_a_time_limit(monkeypatch):
+def test_a_completion_that_does_not_end_is_stopped_after_a_time_limit(monkeypatch):
     def spin(*arguments, **options):
         while True:
             pass

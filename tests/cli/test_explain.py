@@ -91,7 +91,7 @@ def test_a_file_with_too_many_origins_is_shown_without_origins(image, run, tmp_p
     assert "the origins are unknown" in out
 
 
-def test_explain_fails_for_a_template_that_exceeds_a_limit_as_preview_does(image, run):
+def test_explain_fails_like_preview_for_a_template_that_exceeds_a_limit(image, run):
     loop = "{% for x in l %}{% for y in l %}{% for z in l %}-{% endfor %}{% endfor %}{% endfor %}"
     folder = image('{% set l = "' + "a" * 20 + '"|make_list %}' + loop)
     code, out, _ = explained(run, folder, "--limit", "steps=1k")

@@ -61,7 +61,7 @@ RENDERS = {
         ("template=50", "50 bytes"),
     ],
 )
-def test_lowering_a_limit_stops_the_command(command, limit, words, image, capsys, monkeypatch):
+def test_a_lowered_limit_stops_the_command(command, limit, words, image, capsys, monkeypatch):
     Path(image, "../all.json").write_text(json.dumps([{"name": "c1"}]))
     line = [word.replace("IMAGE", str(image)) for word in RENDERS[command]]
     assert said(capsys, *line)[0] == 0

@@ -149,7 +149,7 @@ def test_a_hook_renders_a_container_with_a_read_only_root(bundle: Bundle):
     assert bundle.seen() == born("c1")
 
 
-def test_a_hook_in_the_create_container_stage_sees_the_same_root_filesystem(bundle: Bundle):
+def test_a_hook_in_the_create_container_stage_writes_the_files_of_the_first_start(bundle: Bundle):
     make_image(bundle.path, instance=INSTANCE)
     bundle.install("--in-place", stage="createContainer")
     assert bundle.seen() == born("c1")

@@ -199,7 +199,7 @@ def test_a_client_needs_only_the_generated_certificate_for_a_public_remote(
     )
 
 
-def test_a_client_trusts_simplestreams_with_the_generated_certificate_in_ssl_cert_file(
+def test_a_client_trusts_a_simplestreams_server_whose_certificate_is_in_ssl_cert_file(
     image_tree, certificates, tmp_path
 ):
     with templater_serve(image_tree.path, XDG_CONFIG_HOME=str(tmp_path)) as server:

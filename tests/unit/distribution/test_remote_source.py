@@ -570,7 +570,7 @@ def test_a_multipart_boundary_may_have_up_to_200_characters(length):
         image_api_client._boundary(kind)
 
 
-def test_the_metadata_of_a_split_image_is_fetched_before_the_root_and_both_match_the_fingerprint(
+def test_the_metadata_of_a_split_image_is_fetched_before_the_root_filesystem_and_both_match_the_fingerprint(
     certificates, home, tmp_path
 ):
     metadata, root = b"m" * 1000, ROOT

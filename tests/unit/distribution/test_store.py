@@ -387,7 +387,7 @@ def test_a_refresh_ends_if_the_image_was_imported_from_another_source_meanwhile(
     assert store.find(good.fingerprint) == good
 
 
-def test_a_change_of_an_image_record_cannot_change_its_files(store, split):
+def test_a_change_of_an_image_record_keeps_the_fingerprint_and_the_file_hashes(store, split):
     image = store.import_files(*split)
     changed = store.change(
         image.fingerprint, lambda old: replace(old, fingerprint="0" * 64, metadata="x", root="y", public=True)

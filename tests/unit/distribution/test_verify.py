@@ -79,7 +79,7 @@ def test_verify_reports_a_missing_file(tree):
     assert found.message == "the image can't be downloaded: the file is missing"
 
 
-def test_verify_reports_a_missing_file_that_no_client_requests_as_a_warning(tree):
+def test_verify_reports_a_warning_for_a_missing_file_that_no_client_requests(tree):
     file_of(tree, "squashfs").unlink()
     change(
         tree, IMAGES_PATH, lambda document: document["products"]["tiny:1:amd64:default"].update(arch="vax")
@@ -94,7 +94,7 @@ def test_verify_reports_a_wrong_fingerprint_although_both_files_are_undamaged(tr
     assert ("error", "combined") in codes(tree)
 
 
-def test_verify_reports_a_file_that_no_product_names_as_a_warning(tree):
+def test_verify_reports_a_warning_for_a_file_that_no_product_names(tree):
     Path(tree.path, "images", "0" * 64 + ".squashfs").write_bytes(b"")
     assert codes(tree) == {("warning", "stray")}
 
@@ -147,7 +147,7 @@ def test_verify_reports_invalid_fields_of_a_product(tree, fields, problem):
     assert codes(tree) == {problem}
 
 
-def test_verify_reports_two_product_files_with_the_same_base_name_as_an_error(tree):
+def test_verify_reports_an_error_for_two_product_files_with_the_same_base_name(tree):
     Path(tree.path, "other").mkdir()
     Path(tree.path, "other/images.json").write_text('{"products": {}}')
     entry = {"datatype": "image-downloads", "path": "other/images.json", "products": ["x"]}

@@ -343,7 +343,7 @@ def test_bundle_annotations_become_configuration_keys():
         b"[" * 100000,
     ],
 )
-def test_attack_66_invalid_standard_input_is_a_clear_error(data):
+def test_attack_66_invalid_standard_input_gives_a_clear_error(data):
     with pytest.raises((InputError, UsageError)):
         oci.read_state(data)
 

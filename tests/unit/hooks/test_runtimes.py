@@ -108,7 +108,7 @@ def test_a_runtime_with_a_failing_import_gives_an_error_that_names_the_missing_m
     assert "No module named 'nosuch'" in answer.stderr
 
 
-def test_each_runtime_module_provides_its_request_and_install_and_status_functions() -> None:
+def test_the_runtime_modules_provide_the_expected_request_and_install_and_status_functions() -> None:
     assert {"incus", "lxc", "nspawn", "oci"} <= set(runtimes_with("read_request"))
     assert {"incus", "lxc", "nspawn", "oci", "podman"} <= set(runtimes_with("snippet"))
     assert {"lxc", "nspawn", "oci", "podman"} <= set(runtimes_with("status"))

@@ -205,7 +205,7 @@ def test_the_error_names_the_archive_directory_that_contains_metadata_yaml(tmp_p
     assert "tar -C img" in caught.value.hint
 
 
-def test_the_error_recognises_the_root_filesystem_of_a_split_image(tmp_path):
+def test_the_error_says_that_a_file_looks_like_the_root_filesystem_of_a_split_image(tmp_path):
     path = tarball(tmp_path / "i.tar", [("etc", None), ("etc/hostname", "x")])
     with pytest.raises(
         InputError, match=r"^'.*' has no metadata\.yaml: it looks like a root filesystem$"
@@ -295,7 +295,7 @@ def test_attack_57_a_member_name_that_leaves_the_image_is_refused(tmp_path, form
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_attack_57_dots_in_member_names_are_removed_and_backslashes_outside_rootfs_are_refused(
+def test_attack_57_dot_components_in_member_names_are_removed_and_backslashes_outside_rootfs_are_refused(
     tmp_path, format
 ):
     good = [

@@ -345,7 +345,7 @@ def test_the_plan_function_accepts_a_host_name(tmp_path: Path) -> None:
     assert plan(open_image(tmp_path), Instance(), host="lxd").host is LXD
 
 
-def test_the_plan_function_refuses_an_instance_name(tmp_path: Path) -> None:
+def test_the_plan_function_refuses_an_instance_name_in_place_of_an_instance(tmp_path: Path) -> None:
     (tmp_path / "metadata.yaml").write_text("templates: {}\n")
     with pytest.raises(UsageError, match=r"^instance='web1' is not an instance$") as caught:
         plan(open_image(tmp_path), "web1")  # type: ignore[arg-type]

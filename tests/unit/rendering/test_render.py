@@ -119,7 +119,7 @@ def test_a_template_name_must_be_a_plain_file_name(name: str) -> None:
 
 
 @pytest.mark.parametrize("kind", [SYMLINK, DIRECTORY])
-def test_only_regular_files_are_templates(kind: str) -> None:
+def test_only_regular_files_are_accepted_as_templates(kind: str) -> None:
     (done,) = rendered(rule(), a_tpl=TemplateFile(Entry(kind)))
     assert isinstance(done.error, RefusedError) and kind in str(done.error)
 

@@ -173,7 +173,7 @@ def test_without_a_system_call_filter_the_files_of_a_sandboxed_program_have_a_si
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
 @pytest.mark.parametrize("where", ["tcp/127.0.0.1", "udp/127.0.0.1"])
-def test_the_program_cannot_reach_the_network(data, walls, where):
+def test_the_sandboxed_program_cannot_reach_the_network(data, walls, where):
     import socket
 
     if walls == "limits alone" and not ROOT:
@@ -190,7 +190,7 @@ def test_the_program_cannot_reach_the_network(data, walls, where):
             server.accept() if kind == socket.SOCK_STREAM else server.recv(10)
 
 
-def test_the_program_cannot_create_processes(data, walls):
+def test_the_sandboxed_program_cannot_create_processes(data, walls):
     if walls == "limits alone" and not ROOT:
         pytest.skip("a limit on processes counts all of a user's")
     code, output, said = run(data, "sh", "-c", "cat /proc/self/status; echo made")
@@ -198,7 +198,7 @@ def test_the_program_cannot_create_processes(data, walls):
     assert "fork" in said
 
 
-def test_the_program_cannot_signal_other_processes(data, walls):
+def test_the_sandboxed_program_cannot_signal_other_processes(data, walls):
     if walls == "limits alone" and not ROOT:
         pytest.skip("without a filter it is the same user")
     victim = subprocess.Popen(["sleep", "20"])
@@ -211,7 +211,7 @@ def test_the_program_cannot_signal_other_processes(data, walls):
         victim.wait()
 
 
-def test_the_program_inherits_only_its_own_descriptors(data, tmp_path, monkeypatch):
+def test_the_sandboxed_program_inherits_only_its_own_descriptors(data, tmp_path, monkeypatch):
     monkeypatch.setattr(system_calls, "ARCHITECTURES", {})  # the allowed system calls cannot list a folder
     monkeypatch.setenv("SECRET", "hunter2")
     secret = os.open(data, os.O_RDONLY)
@@ -226,17 +226,17 @@ def test_the_program_inherits_only_its_own_descriptors(data, tmp_path, monkeypat
 
 
 @pytest.mark.slow
-def test_the_program_has_a_processor_time_limit(data, walls):
+def test_the_sandboxed_program_has_a_processor_time_limit(data, walls):
     message = "LimitError: 'i.squashfs': sh used more than 1 s of processor time and was stopped"
     assert error_of(data, Bounds(1), "sh", "-c", "while :; do :; done") == message
 
 
-def test_the_program_has_a_memory_limit(data, walls):
+def test_the_sandboxed_program_has_a_memory_limit(data, walls):
     found = error_of(data, Bounds(20, memory=64 << 20), "sh", "-c", "x=aaaaaaaa; while :; do x=$x$x; done")
     assert "processor time" not in found
 
 
-def test_an_out_of_memory_message_of_the_program_gives_a_limit_error(data, monkeypatch):
+def test_an_out_of_memory_message_of_the_sandboxed_program_gives_a_limit_error(data, monkeypatch):
     """The words are those of sqfs2tar."""
     monkeypatch.setattr(system_calls, "ARCHITECTURES", {})  # the allowed system calls cannot redirect output
     words = ("sh", "-c", "echo 'loading filesystem tree: out of memory.' >&2; exit 1")
@@ -245,7 +245,7 @@ def test_an_out_of_memory_message_of_the_program_gives_a_limit_error(data, monke
 
 
 @pytest.mark.slow
-def test_endless_error_output_of_the_program_does_not_fill_the_disk(data, walls):
+def test_endless_error_output_of_the_sandboxed_program_does_not_fill_the_disk(data, walls):
     endless = ["sh", "-c", "while :; do echo complaint >&2; done"]
     with program.start(endless, data, Bounds(60)) as process:
         time.sleep(0.5)

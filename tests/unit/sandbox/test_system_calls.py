@@ -27,7 +27,7 @@ needs_filter = pytest.mark.skipif(
 )
 
 
-def test_the_filter_allows_only_the_expected_system_calls():
+def test_the_system_call_filter_allows_only_the_expected_system_calls():
     """An additional system call is a hole that no other test may find."""
     assert sorted(COMPUTING) == [
         "brk", "clock_gettime", "close", "exit", "exit_group", "futex", "getpid", "getrandom", "gettimeofday",
@@ -90,7 +90,7 @@ def interpreted(program: bytes, number: int, arch: int, arguments: tuple[int, ..
 
 
 @pytest.mark.parametrize("machine", ARCHITECTURES)
-def test_the_filter_refuses_every_system_call_that_is_not_in_the_list(machine):
+def test_the_system_call_filter_refuses_every_unlisted_system_call(machine):
     column, arch = list(ARCHITECTURES).index(machine), ARCHITECTURES[machine]
     program = system_calls.assemble(machine, (*COMPUTING, *LOADING), OPENING)
     allowed = {NUMBERS[name][column] for name in (*COMPUTING, *LOADING)}
@@ -141,7 +141,7 @@ def tried(call, inputs: tuple[int, ...] = ()) -> str:
 
 
 @needs_filter
-def test_the_child_reads_an_inherited_file_and_opens_no_other(tmp_path):
+def test_the_child_reads_an_inherited_file_and_opens_no_other_file(tmp_path):
     with tempfile.TemporaryFile() as file:
         file.write(b"content")
         file.flush()

@@ -86,7 +86,7 @@ def sh(run):
     return script
 
 
-def test_a_program_reads_its_files_and_its_output_is_returned(run):
+def test_a_sandboxed_program_reads_its_files_and_its_output_is_returned(run):
     files = {"a/b": b"text", "stdin": b"input"}
     found = run("/bin/cat", ["{folder}/a/b", "-"], files, stdin="stdin")
     assert found == Result(0, "textinput")
@@ -98,7 +98,7 @@ def test_the_output_of_a_sandboxed_program_contains_paths_relative_to_its_folder
     )
 
 
-def test_the_exit_code_of_the_program_is_returned(sh):
+def test_the_exit_code_of_a_sandboxed_program_is_returned(sh):
     assert sh("exit 3").code == 3
 
 
@@ -119,7 +119,7 @@ def open_folder():
     shutil.rmtree(folder)
 
 
-def test_a_program_can_write_only_to_its_scratch_folder(sh, open_folder):
+def test_a_sandboxed_program_can_write_only_to_its_scratch_folder(sh, open_folder):
     places = f"/ /usr /usr/bin /usr/local /etc /dev /proc /proc/sys/kernel /run /tmp /var/tmp {open_folder} /root /home"
     script = f'for d in {places} . ; do touch "$d/new" 2>/dev/null && echo "$d"; done'
     assert set(sh(script).output.split()) <= {"/tmp", "/run", "."}
@@ -129,7 +129,7 @@ def test_a_program_can_write_only_to_its_scratch_folder(sh, open_folder):
 
 
 @pytest.mark.slow
-def test_a_program_sees_no_host_files_except_the_installed_programs(sh, open_folder):
+def test_a_sandboxed_program_sees_no_host_files_except_the_installed_programs(sh, open_folder):
     (open_folder / "secret").write_text("secret")
     secrets = ["/etc/shadow", "/etc/hostname", "/etc/hosts", "/etc/ssl", "/root", "/home", "/var", "/srv",
                "/work", "/sys", "/boot", "/mnt", "/opt", str(open_folder / "secret"), __file__]  # fmt: skip
@@ -138,7 +138,7 @@ def test_a_program_sees_no_host_files_except_the_installed_programs(sh, open_fol
 
 
 @pytest.mark.slow
-def test_a_program_cannot_reach_the_root_directory_of_the_host(sh):
+def test_a_sandboxed_program_cannot_reach_the_root_directory_of_the_host(sh):
     script = (
         "ls /proc/1/root /proc/1/cwd /proc/1/fd; cat /proc/1/environ; cd ../../../..; ls -d home root var"
     )
@@ -148,7 +148,7 @@ def test_a_program_cannot_reach_the_root_directory_of_the_host(sh):
 
 
 @pytest.mark.slow
-def test_a_program_sees_system_files_read_only_and_without_devices(sh):
+def test_a_sandboxed_program_sees_system_files_read_only_and_without_devices(sh):
     mounts = {
         line.split()[1]: line.split()[3].split(",") for line in sh("cat /proc/mounts").output.splitlines()
     }
@@ -174,7 +174,7 @@ def test_the_number_of_files_in_the_scratch_folder_is_limited(sh):
 # --- privileges --------------------------------------------------------------------------------
 
 
-def test_a_program_has_no_privileges(sh):
+def test_a_sandboxed_program_has_no_privileges(sh):
     status = dict(line.split(":", 1) for line in sh("cat /proc/self/status").output.splitlines())
     uids = {int(uid) for uid in (status["Uid"] + status["Gid"]).split()}
     assert len(uids) == 1
@@ -203,7 +203,7 @@ def test_a_program_of_root_in_a_user_namespace_with_one_id_has_no_privileges():
 
 
 @pytest.mark.slow
-def test_a_program_inherits_no_descriptors_and_no_environment(sh, monkeypatch):
+def test_a_sandboxed_program_inherits_no_descriptors_and_no_environment(sh, monkeypatch):
     monkeypatch.setenv("SECRET", "hunter2")
     secret = os.open("/etc/passwd", os.O_RDONLY)
     os.set_inheritable(secret, True)
@@ -265,12 +265,12 @@ def test_a_setuid_program_gives_no_privileges_in_the_sandbox(sh):
 
 
 @pytest.mark.slow
-def test_a_program_sees_only_its_own_processes(sh):
+def test_a_sandboxed_program_sees_only_its_own_processes(sh):
     assert sh("ls /proc | grep -c '^[0-9]'").output.strip() in ("3", "4")
 
 
 @pytest.mark.slow
-def test_a_program_cannot_kill_processes_of_the_host(sh):
+def test_a_sandboxed_program_cannot_kill_processes_of_the_host(sh):
     with subprocess.Popen(["sleep", "30"]) as victim:
         try:
             found = sh(f"kill -9 {victim.pid} {os.getpid()}; kill -9 1; kill -STOP 1; echo alive")
@@ -280,7 +280,7 @@ def test_a_program_cannot_kill_processes_of_the_host(sh):
             victim.kill()
 
 
-def test_a_program_has_no_network(sh):
+def test_a_sandboxed_program_has_no_network(sh):
     assert [line.split(":")[0].strip() for line in sh("cat /proc/net/dev").output.splitlines()[2:]] in (
         ["lo"],
         [],
@@ -289,7 +289,7 @@ def test_a_program_has_no_network(sh):
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
 @pytest.mark.parametrize("kind", ["tcp", "udp"])
-def test_a_program_cannot_reach_a_server_on_the_host(run, kind):
+def test_a_sandboxed_program_cannot_reach_a_server_on_the_host(run, kind):
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM if kind == "tcp" else socket.SOCK_DGRAM) as server:
         server.bind(("127.0.0.1", 0))
         server.settimeout(0.2)

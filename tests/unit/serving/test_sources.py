@@ -197,7 +197,7 @@ def test_the_stream_of_the_store_names_the_aliases_of_the_newest_version(store, 
     assert set(listing.aliases) == {"new", "old"}
 
 
-def test_an_image_that_simplestreams_cannot_describe_is_in_the_image_api_only(store, tmp_path, messages):
+def test_an_image_that_simplestreams_cannot_describe_appears_only_in_the_image_api(store, tmp_path, messages):
     store.import_files(unified_image(tmp_path / "vm", rootfs="rootfs.img"), aliases=["vm"], public=True)
     listing = StoreSource(messages.append, store).load()
     assert listing.aliases["vm"].type == "virtual-machine"
@@ -276,7 +276,7 @@ def test_an_image_file_is_not_served_after_it_has_changed(tmp_path, messages):
         source.open(image.files[0].path)
 
 
-def test_an_image_without_a_name_is_in_the_image_api_only(tmp_path, messages):
+def test_an_image_without_a_name_appears_only_in_the_image_api(tmp_path, messages):
     listing = FilesSource([unified_image(tmp_path, os=None)], ["mine"], messages.append).load()
     assert set(listing.aliases) == {"mine"}
     assert "the image has no os" in messages[0]
