@@ -57,7 +57,7 @@ def test_the_error_names_a_certificate_file_that_is_missing(trust, name, tmp_pat
     assert str(error.value) == f"can't read the certificate '{name}': no such file or directory"
 
 
-def test_verify_gives_the_same_result_for_a_served_stream_and_its_files(server):
+def test_verify_finds_every_image_and_no_problem_in_a_served_stream(server):
     report = verify(UrlStream(server.url))
     assert not report.problems
     assert list(report.images.values()) == [4, 4, 4]

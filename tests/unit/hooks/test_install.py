@@ -64,7 +64,7 @@ def test_the_install_command_keeps_other_hooks_in_config_json(tmp_path):
     assert after["x"] == [1, 2.5, None]
 
 
-def test_podman_runs_the_hook_only_for_templater_annotations(tmp_path):
+def test_podman_runs_the_hook_only_for_containers_with_templater_annotations(tmp_path):
     snippet = podman.snippet("", [], str(tmp_path / "hooks.d"))
     install.write(snippet)
     hook = json.loads((tmp_path / "hooks.d/templater.json").read_text())

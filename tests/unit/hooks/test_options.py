@@ -322,7 +322,7 @@ def test_the_root_filesystem_path_is_read_from_the_bundle(bundle):
     assert oci.root_of({"root": {"path": "/abs"}}, "/b") == "/abs"
 
 
-def test_bundle_annotations_become_configuration_keys():
+def test_only_text_annotations_of_templater_are_read_from_a_bundle():
     found = oci._annotations(
         {"annotations": {"org.templater.config.user.x": "1", "other": "2", "org.templater.n": 3}}
     )
@@ -392,7 +392,7 @@ def test_the_id_mappings_of_a_bundle_become_the_id_map_of_the_request():
 
 
 @pytest.mark.parametrize("words", [(), ("a", "b"), ("../x",), ("",), ("..",), ("a\nb",)])
-def test_a_hook_without_a_machine_name_gives_a_usage_error(words):
+def test_a_hook_without_one_valid_machine_name_gives_a_usage_error(words):
     options = Options()
     options.words = words
     with pytest.raises(UsageError):

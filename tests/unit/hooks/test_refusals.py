@@ -337,7 +337,7 @@ def test_a_configuration_that_is_not_a_regular_file_is_not_replaced(tmp_path):
 
 
 @pytest.mark.parametrize("program", ["", "lxc-copy"])
-def test_the_hint_about_an_unknown_original_container_says_how_to_describe_the_copy(
+def test_the_hint_about_an_unknown_original_container_says_how_to_prepare_the_copy(
     program, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(lxc_copies, "copying_program", lambda: program)

@@ -97,7 +97,7 @@ def test_the_status_command_does_not_suggest_the_install_command_for_a_missing_r
     assert "lxc.rootfs.path" in finding.hint
 
 
-def test_the_status_command_says_that_the_line_of_an_unsupported_stage_is_added_manually(container):
+def test_the_status_command_asks_for_a_mount_hook_if_lxc_must_mount_the_root_filesystem(container):
     (container / "config").write_text("lxc.rootfs.path = loop:/srv/c1.img\n")
     (before,) = lxc.status("c1", str(container.parent))
     assert "hook install lxc" in before.hint
@@ -153,7 +153,7 @@ def test_the_status_command_reports_an_oci_stage_that_cannot_call_templater(cont
     assert finding.hint == "use one of createRuntime, createContainer, prestart"
 
 
-def test_the_status_command_reports_an_image_path_relative_to_the_working_directory(container):
+def test_the_status_command_reports_a_relative_image_path_in_the_hook_line(container):
     install.write(lxc.snippet("c1", ["--source", "some/image"], str(container.parent)))
     found = problems(lxc.status("c1", str(container.parent)))
     assert found == ["'--source some/image' is a relative path, but hooks run in any directory"]

@@ -185,7 +185,7 @@ def test_a_trigger_cannot_be_recorded_in_a_folder_without_an_image(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["a/b", "..", "a\nb", "x" * 256])
-def test_an_invalid_name_is_not_recorded(tmp_path, name):
+def test_an_invalid_instance_name_is_not_recorded(tmp_path, name):
     (tmp_path / "metadata.yaml").write_text("templates: {}\n")
     with pytest.raises(RefusedError, match="invalid instance name"):
         record(str(tmp_path), "copy", name)

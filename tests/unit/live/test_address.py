@@ -57,7 +57,7 @@ def test_each_daemon_request_contains_the_project():
         parse_address("incus:", "p2", all_projects=True)
 
 
-def test_special_characters_in_instance_names_are_escaped_in_requests():
+def test_special_characters_in_project_names_and_paths_are_escaped_in_requests():
     address = Address("incus", name="x", project="a b\udc80&c=/../é")
     assert address.query(path="../x") == "?project=a%20b%80%26c%3D%2F..%2F%C3%A9&path=..%2Fx"
     assert escaped("\ud800/") == "%3F%2F"

@@ -602,7 +602,7 @@ def test_ten_thousand_instances_are_read_in_constant_memory(tmp_path):
         {"devices": {"eth0": {"type": "nic", "mtu": 1500}}},
     ],
 )
-def test_an_argument_of_the_wrong_type_is_refused(given):
+def test_config_and_device_options_that_are_not_strings_are_refused(given):
     with pytest.raises(UsageError, match="not a string"):
         read_instance(None, **given)
 

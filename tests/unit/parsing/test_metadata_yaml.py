@@ -447,7 +447,7 @@ def test_attack_55_a_date_keeps_its_text_only_with_yaml_v2():
 
 
 @pytest.mark.slow
-def test_attack_56_a_hundred_thousand_rules_are_refused_and_fewer_take_linear_time():
+def test_attack_56_a_hundred_thousand_rules_are_refused_and_twenty_thousand_are_read():
     entry = "{when: [create], template: t}"
     many = "templates:\n" + "".join(f"  /{i}: {entry}\n" for i in range(100_000))
     assert "larger than 1 MiB" in hostile_error(many).message
@@ -502,7 +502,7 @@ def test_metadata_messages_do_not_repeat_a_long_text_from_a_yaml_alias() -> None
     assert any("unknown key 'zzz" in finding.message for finding in found.findings)
 
 
-def test_a_long_unknown_trigger_gets_no_suggestion_and_is_reported_quickly():
+def test_a_long_unknown_trigger_gets_no_suggestion():
     assert suggestion("creat", TRIGGERS) == "; did you mean 'create'?"
     assert suggestion("creat" * 100, TRIGGERS) == ""
 

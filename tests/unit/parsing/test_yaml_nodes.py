@@ -122,7 +122,7 @@ def test_a_yaml_anchor_can_be_redefined():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("rules", ["v2", "v4"])
-def test_long_yaml_lines_are_parsed_in_linear_time(rules):
+def test_long_yaml_lines_are_parsed_completely(rules):
     text = "a: " + "x" * 500_000 + "\nb: [" + ", ".join(["y"] * 100_000) + "]\n"
     root = parse(Source("x", text), rules)
     assert root is not None
