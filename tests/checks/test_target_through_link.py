@@ -20,7 +20,7 @@ def test_attack_12_an_absolute_link_on_the_path_of_a_target_is_found():
     assert "'/etc', an absolute symlink: '/host/etc'" in message
 
 
-def test_attack_14_a_link_that_leaves_the_root_is_more_severe_than_other_links():
+def test_attack_14_a_link_that_leaves_the_root_gives_a_finding_of_high_severity():
     assert severities(CHECK, image(a_link("rootfs/etc", "../../host/etc"))) == ["high"]
 
 

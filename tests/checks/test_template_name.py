@@ -14,7 +14,7 @@ def test_attack_05_a_template_name_that_is_a_path_gives_a_finding_of_critical_se
     assert advisories(CHECK, image) == {"CVE-2026-23954"}
 
 
-def test_attack_05_a_missing_template_name_gives_a_less_severe_finding():
+def test_attack_05_a_missing_template_name_gives_a_finding_of_medium_severity():
     image = an_image(rules("/etc/a: {when: [create]}"))
     assert severities(CHECK, image) == ["medium"]
     assert advisories(CHECK, image) == {""}

@@ -23,7 +23,7 @@ def said(capfd, *arguments):
     return code, out.out, out.err
 
 
-def test_the_help_lists_every_command(capfd):
+def test_the_help_lists_the_main_commands(capfd):
     code, out, _ = said(capfd, "--help")
     assert code == 0
     for name in ("preview", "diff", "apply", "watch"):

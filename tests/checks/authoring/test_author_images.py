@@ -396,7 +396,7 @@ def test_a_report_of_the_check_command_is_valid_json(image, report, capsys):
     assert len(written["runs"] if report == "sarif" else written) == 2
 
 
-def test_the_check_command_starts_no_program_and_loads_no_network_code(image):
+def test_the_check_command_loads_no_network_code(image):
     code = (
         "import sys\nfrom templater.cli.main import main\n"
         f"main(['check', {image(MISTAKE)!r}])\n"

@@ -240,7 +240,7 @@ def test_command_line_values_override_the_keys_of_a_backup(directory):
     assert (instance.name, instance.config) == ("x1", {"user.b": "c"})
 
 
-def test_an_image_archive_has_no_instance_description(directory):
+def test_an_image_directory_has_no_instance_description(directory):
     (directory / "instance.yaml").unlink()
     source = open_source(directory)
     assert (source.kind, source.has_rootfs, source.is_instance) == (IMAGE, True, False)
