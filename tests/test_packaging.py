@@ -71,7 +71,7 @@ def test_the_oldest_accepted_version_of_each_dependency_is_tested(name):
 
 
 @pytest.mark.parametrize("name", ["newest.txt", "oldest.txt"])
-def test_ci_verifies_the_hash_of_each_installed_package_file(name):
+def test_the_package_lists_for_ci_contain_a_hash_for_each_package(name):
     found = pins(name)
     assert set(ACCEPTED) <= set(found)
     assert all(version_of(pin) for pin in found.values())

@@ -41,7 +41,7 @@ EXPECT = "expect: {/etc/a: {equals: b}}"
 
 
 @pytest.mark.slow
-def test_files_of_a_root_filesystem_are_compared_in_linear_time(tmp_path: Path) -> None:
+def test_many_files_in_the_rootfs_key_of_a_test_are_read_in_linear_time(tmp_path: Path) -> None:
     (case,) = read(tmp_path, f"rootfs: {mapping(40_000, '/fN: x')}", EXPECT)
     assert len(case.rootfs) == 40_000
 

@@ -89,7 +89,9 @@ COMMANDS = [
 @pytest.mark.parametrize(
     "key", ["SCHILY.xattr.user.a", "LIBARCHIVE.xattr.user.a", "path", "linkpath", "size", "GNU.sparse.name"]
 )
-def test_attack_61_a_global_header_cannot_set_member_sizes(tmp_path: Path, key: str) -> None:
+def test_attack_61_a_global_header_cannot_set_names_or_sizes_or_attributes_of_members(
+    tmp_path: Path, key: str
+) -> None:
     made = image(tmp_path / "i.tar", global_header({key: b"1"}), *directories(3))
     with pytest.raises(RefusedError, match=f"global header that sets '{key}'"):
         open_image(made).read_to_end()

@@ -118,7 +118,7 @@ def test_reading_the_input_from_a_container_runtime_takes_linear_time(
     check(lambda n: REQUESTS[runtime](folder(n), n))
 
 
-def test_reading_the_hooks_of_a_bundle_takes_linear_time() -> None:
+def test_reading_the_id_mappings_of_a_bundle_takes_linear_time() -> None:
     def subject(n: int) -> Callable[[], object]:
         mapping = {"containerID": 0, "hostID": 100000, "size": 1}
         config = {"linux": {"uidMappings": [mapping] * n, "gidMappings": [mapping] * n}}

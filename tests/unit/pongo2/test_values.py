@@ -502,7 +502,7 @@ def test_every_value_has_the_kind_and_type_name_of_the_go_language(value, go_kin
     assert gotype(value) == name
 
 
-def test_a_python_object_has_an_unknown_go_type():
+def test_a_python_object_without_a_go_type_is_a_type_error():
     with pytest.raises(TypeError, match="can't hold a set"):
         kind({1})
     with pytest.raises(TypeError, match="can't hold a set"):
