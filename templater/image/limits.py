@@ -26,6 +26,7 @@ class Limits(NamedTuple):
     #: maximum length of a member's path (PATH_MAX)
     name_bytes: int = 4096
     #: maximum memory for names, link targets and attributes in one reader, and size of all extended headers
+    #: with their blocks
     held_bytes: int = 128 * MIB
     #: maximum size of the decompressed archive
     unpacked_bytes: int = 256 * GIB

@@ -284,9 +284,10 @@ class Archive:
                 f"'{self.stream.path}' has an extended header of {size} bytes, "
                 f"more than the limit of {self.limits.header_bytes}"
             )
-        self._extended_headers.add(size)
-        data = self._head(size + -size % BLOCK)
-        if len(data) < size + -size % BLOCK:
+        padded = size + -size % BLOCK
+        self._extended_headers.add(BLOCK + padded)
+        data = self._head(padded)
+        if len(data) < padded:
             raise self._cut_short("the data ends inside an extended header")
         return data[:size]
 
