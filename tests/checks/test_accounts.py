@@ -33,14 +33,14 @@ def test_ordinary_modes_and_links_have_no_finding():
 
 
 @pytest.mark.parametrize("uid", ["00", "+0", " 0", "-0", "4294967296"])
-def test_every_text_that_the_system_parses_as_uid_0_counts_as_uid_0(uid):
+def test_every_uid_text_that_the_system_parses_as_0_counts_as_uid_0(uid):
     passwd = f"root:x:0:0::/root:/bin/sh\nevil:x:{uid}:0::/:\n".encode()
     ((severity, _, message),) = observed(CHECK, an_image(heads={"rootfs/etc/passwd": passwd}))
     assert (severity, message) == ("info", "2 accounts have uid 0: root, evil")
 
 
 @pytest.mark.parametrize("uid", ["", "x0", "0x0", "1", "1_0"])
-def test_a_text_that_the_system_does_not_parse_as_0_is_not_uid_0(uid):
+def test_a_uid_text_that_the_system_does_not_parse_as_0_does_not_count_as_uid_0(uid):
     passwd = f"root:x:0:0::/root:/bin/sh\nevil:x:{uid}:0::/:\n".encode()
     assert not observed(CHECK, an_image(heads={"rootfs/etc/passwd": passwd}))
 

@@ -26,7 +26,7 @@ def run_pytest(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.slow  # another pytest
-def test_pytest_collects_only_the_tests_of_images(tmp_path):
+def test_pytest_collects_only_the_tests_of_images_and_definitions(tmp_path):
     an_image(tmp_path / "good", {"a.yaml": PASSES, "files/web.yaml": "name: web\n"})
     an_image(tmp_path / "bad", {"a.yaml": FAILS, "b.yaml": "tests:\n- {nam: x}\n"})
     shutil.copytree(ROOT / "sample-images" / "definitions", tmp_path / "definitions")

@@ -106,7 +106,7 @@ def test_forty_instances_that_differ_only_in_file_contents_need_at_most_four_pla
 
 
 @pytest.mark.slow
-def test_errors_that_differ_between_instances_are_the_same_as_without_a_list(tmp_path):
+def test_an_instance_in_a_list_has_the_same_error_as_the_instance_alone(tmp_path):
     (tmp_path / "templates").mkdir()
     (tmp_path / "templates" / "a.tpl").write_text('{{ true|yesno:config_get("user.words", "") }}')
     (tmp_path / "templates" / "b.tpl").write_text("{{ instance.name }}")

@@ -88,7 +88,7 @@ def test_a_mounted_file_is_written_only_on_request(in_place, mount, action, reas
 
 
 @pytest.mark.parametrize(("flag", "letter"), [("immutable", "i"), ("append-only", "a")])
-def test_a_file_with_a_flag_is_refused_with_the_command_that_removes_the_flag(flag, letter):
+def test_the_error_about_a_file_with_a_flag_names_the_command_that_removes_the_flag(flag, letter):
     rootfs = MemoryRootfs({"/etc/a": b"x"})
     rootfs.flag = lambda path: flag if path == "/etc/a" else ""
     (change,) = decide([rendered()], rootfs)

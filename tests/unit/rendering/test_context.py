@@ -83,7 +83,7 @@ def test_the_config_get_function_requires_exactly_two_arguments():
     assert len(context()["config_get"].params) == 2
 
 
-def test_devices_are_sorted_in_the_order_interfaces_then_disks_then_other_devices():
+def test_network_interfaces_are_sorted_before_disks_and_disks_before_other_devices():
     devices = {
         "a": {"type": "unix-char"},
         "b": {"type": "proxy"},

@@ -245,7 +245,9 @@ def test_with_host_none_a_failed_start_writes_nothing_and_keeps_the_pending_trig
     assert files(simulation) == {} and report.pending == "create"
 
 
-def test_after_a_failed_start_pass_the_create_files_remain_but_the_trigger_is_cleared() -> None:  # 24
+def test_if_only_the_rules_of_start_fail_the_files_of_create_remain_and_the_trigger_is_cleared() -> (
+    None
+):  # 24
     simulation = life(image=Paper(TWO_PASSES), host=INCUS_DEBIAN)
     report = run_step(simulation, parse_step("start"))
     assert report.error is not None and report.pending == ""

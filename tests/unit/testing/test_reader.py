@@ -178,7 +178,7 @@ def test_a_matrix_gives_a_labelled_test_case_for_every_combination(tmp_path):
     assert cases[0].snapshot == "snapshots/a/x-host=incus-instance=web-config=user.a=1.txt"
 
 
-def test_test_cases_with_equal_labels_get_numbers(tmp_path):
+def test_cases_with_equal_labels_get_numbers(tmp_path):
     cases = read(tmp_path, test("matrix: {instance: [{}, {ephemeral: true}, {}]}\nsnapshot: true"))
     assert [case.label for case in cases] == [
         "instance={} #1",
@@ -193,7 +193,7 @@ def test_the_host_all_in_a_test_selects_every_release(tmp_path):
     assert "none" not in {case.host.name for case in cases}
 
 
-def test_test_cases_with_long_names_and_labels_have_different_snapshot_files(tmp_path):
+def test_cases_with_long_names_and_labels_have_different_snapshot_files(tmp_path):
     config = ", ".join(f"{{user.{'a' * 60}{number}: '{number}'}}" for number in range(3))
     axes = "".join(f"  {name}: [{config}]\n" for name in ("config", "options"))
     cases = read(tmp_path, f"tests:\n- name: x\n  snapshot: true\n  matrix:\n{axes.replace('  ', '    ')}")
