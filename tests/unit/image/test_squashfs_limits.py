@@ -1,0 +1,265 @@
+"""The bounds of the directory check of squashfs files, and the exact words of each refusal."""
+
+import lzma
+import zlib
+from types import SimpleNamespace
+
+import pytest
+
+from templater.image import contents, extensions, squashfs
+from templater.image.limits import DEFAULT
+from templater.image.squashfs import _lzo, _lzo_length, check_directories, load_decompressor
+from templater.model.errors import InputError, LimitError, RefusedError, TemplaterError
+from tests.attacks.test_squashfs import directory_inode, many_names, nested, one_directory
+from tests.attacks.test_squashfs import squashfs as written
+
+
+def failed(function, *arguments, **options):
+    with pytest.raises(TemplaterError) as caught:
+        function(*arguments, **options)
+    return type(caught.value), caught.value.message, caught.value.hint
+
+
+def test_the_constants_of_the_format_and_the_limits_have_the_expected_values():
+    assert (squashfs._HEAD, squashfs._BLOCK, squashfs._ABSENT, squashfs._NO_XATTRS) == (
+        96,
+        8192,
+        2**64 - 1,
+        512,
+    )
+    assert (squashfs._MOST_NAMES, squashfs._LONGEST, squashfs._KEPT_BLOCKS) == (256, 256, 2048)
+    assert (squashfs._MEMBERS_OF_BLOCK, squashfs._MEMBERS_OF_LZO_BLOCK) == (20, 150)
+
+
+LIKE = ", so tools would read different files"
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"cut": 9}, RefusedError, f"'{{}}': a directory has more names than its size allows{LIKE}"),
+        ({"count": 3}, RefusedError, f"'{{}}': a directory has more names than its size allows{LIKE}"),
+        ({"count": 257}, RefusedError, f"'{{}}': a directory has too many names below one header{LIKE}"),
+        ({"kind": 2}, RefusedError, f"'{{}}': the type or number of an inode differs from its directory entry{LIKE}"),
+        ({"number": 2}, RefusedError, f"'{{}}': the type or number of an inode differs from its directory entry{LIKE}"),
+        (
+            {"flags": 0x200},
+            RefusedError,
+            "'{}' has extended attributes, but a flag says that it has none: some tools would read them",
+        ),
+        ({"cut": -1}, InputError, "'{}' can't be read: it was cut short"),
+    ],
+)  # fmt: skip
+def test_an_ambiguous_directory_is_refused_with_the_reason(change, error, message, tmp_path):
+    path = str(tmp_path / "i")
+    check_directories(one_directory(tmp_path / "i"), DEFAULT)
+    assert failed(check_directories, one_directory(tmp_path / "i", **change), DEFAULT) == (
+        error,
+        message.format(path),
+        "",
+    )
+
+
+def test_a_directory_in_two_places_is_refused(tmp_path):
+    path = nested(tmp_path / "i", 2)
+    message = f"'{path}': a directory occurs in two places{LIKE}"
+    assert failed(check_directories, path, DEFAULT) == (RefusedError, message, "")
+
+
+def test_the_names_of_all_directories_together_have_a_limit(tmp_path):
+    path = many_names(tmp_path / "i", 1)
+    check_directories(path, DEFAULT._replace(members=257))
+    message = f"'{path}' has more than 256 members"
+    assert failed(check_directories, path, DEFAULT._replace(members=256)) == (LimitError, message, "")
+
+
+@pytest.mark.parametrize(
+    ("raw", "message"),
+    [
+        (b"\x04\x00abcd", "a block can't be decompressed: Error -3 while decompressing data: incorrect header check"),
+        (b"\x04\x00abc", "the file was cut short"),
+        (b"\x00\x80", "a block has an invalid size"),
+        (b"\x01\xa0" + bytes(8193), "a block has an invalid size"),
+    ],
+)  # fmt: skip
+def test_a_damaged_block_is_refused(raw, message, tmp_path):
+    path = tmp_path / "i"
+    data = bytearray(path.read_bytes() if path.exists() else one_directory(path) and path.read_bytes())
+    path.write_bytes(bytes(data[:96]) + raw)
+    assert failed(check_directories, str(path), DEFAULT) == (
+        InputError,
+        f"'{path}' can't be read: {message}",
+        "",
+    )
+
+
+def test_an_inode_that_is_no_directory_is_refused(tmp_path):
+    inode = bytearray(directory_inode(1) + bytes(40))
+    inode[0] = 2
+    path = written(tmp_path / "i", [bytes(inode)], b"")
+    # the file's only inode is its root, which has to be a directory
+    message = f"'{path}' can't be read: the inode of a directory has an invalid type"
+    assert failed(check_directories, path, DEFAULT) == (InputError, message, "")
+
+
+class Blocks:
+    """A reader of blocks that are not compressed."""
+
+    def __init__(self, *blocks):
+        self.data, self.position = b"".join((len(b) | 0x8000).to_bytes(2, "little") + b for b in blocks), 0
+
+    def seek(self, position):
+        self.position = position
+
+    def read(self, size):
+        self.position += size
+        return self.data[self.position - size : self.position]
+
+
+@pytest.mark.parametrize(
+    ("offset", "size", "result"),
+    [(0, 4, b"abcd"), (3, 1, b"d"), (2, 4, b"cdef"), (2, 6, b"cdefgh"), (4, 2, b"ef"), (3, 6, b"defghi")],
+)
+def test_bytes_can_continue_in_the_next_blocks(offset, size, result):
+    walk = squashfs._Walk("p", Blocks(b"abcd", b"efgh", b"ijkl"), bytes(96), squashfs._inflate, DEFAULT)
+    assert walk._bytes(0, 0, offset, size) == result
+
+
+@pytest.mark.parametrize(("decompress", "members"), [(squashfs._inflate, 20), (squashfs._lzo, 150)])
+def test_the_number_of_blocks_has_a_limit_by_compression(decompress, members):
+    blocks = [b"%02d" % number for number in range(13)]
+    limits = DEFAULT._replace(members=2 * members)
+    walk = squashfs._Walk("p", Blocks(*blocks), bytes(96), decompress, limits)
+    assert walk._bytes(0, 0, 0, 24) == b"".join(blocks[:12])
+    message = "'p' has too many blocks of inodes and directories"
+    assert failed(walk._bytes, 0, 48, 0, 2) == (LimitError, message, "")
+    assert walk._bytes(0, 0, 0, 2) == b"00"  # a block that was read before costs nothing
+
+
+@pytest.mark.parametrize(
+    ("kind", "pack"),
+    [
+        (1, zlib.compress),
+        (2, lambda data: lzma.compress(data, lzma.FORMAT_ALONE)),
+        (4, lambda data: lzma.compress(data, lzma.FORMAT_XZ)),
+    ],
+)
+def test_a_block_is_decompressed_to_at_most_one_byte_more_than_it_may_have(kind, pack, tmp_path):
+    (tmp_path / "i").write_bytes(bytes(20) + bytes([kind, 0]) + bytes(74))
+    decompress = load_decompressor(f"{tmp_path}/i")
+    assert decompress(pack(b"abc")) == b"abc"
+    assert len(decompress(pack(bytes(9000)))) == 8193
+
+
+def test_an_unknown_or_missing_compression_is_refused(tmp_path, monkeypatch):
+    path = tmp_path / "i"
+    path.write_bytes(bytes(20) + b"\x07\0" + bytes(74))
+    message = f"'{path}' is a squashfs file with the unknown compression 7"
+    assert failed(load_decompressor, str(path)) == (InputError, message, "")
+    (tmp_path / "lz4").write_bytes(bytes(20) + b"\x05\0" + bytes(74))
+    (tmp_path / "zstd").write_bytes(bytes(20) + b"\x06\0" + bytes(74))
+    asked = []
+
+    def missing(name):
+        asked.append(name)
+        raise ImportError
+
+    monkeypatch.setattr(squashfs, "import_module", missing)
+    monkeypatch.setattr(extensions, "import_module", missing)
+    lz4 = (
+        InputError,
+        "lz4 needs a C extension, which is not installed",
+        "install lz4 (Debian: python3-lz4), or use another compression",
+    )
+    zstd = (
+        InputError,
+        "zstd needs Python 3.14 or a C extension, which is not installed",
+        "install backports.zstd or pyzstd (Debian: python3-pyzstd), or use another compression",
+    )
+    assert failed(load_decompressor, f"{tmp_path}/lz4") == failed(extensions.load_lz4) == lz4
+    assert failed(load_decompressor, f"{tmp_path}/zstd")[:2] == zstd[:2]
+    del asked[:]
+    assert failed(extensions.load_zstd) == zstd
+    assert asked == ["compression.zstd", "backports.zstd", "pyzstd"]
+    given = {}
+    fake = SimpleNamespace(
+        decompress=lambda data, uncompressed_size: given.update(size=uncompressed_size) or data,
+        ZstdDecompressor=lambda: SimpleNamespace(
+            decompress=lambda data, most: given.update(most=most) or data
+        ),
+    )
+    monkeypatch.setattr(squashfs, "import_module", lambda name: given.update(name=name) or fake)
+    monkeypatch.setattr(extensions, "import_module", lambda name: fake)
+    assert load_decompressor(f"{tmp_path}/lz4")(b"x") == b"x"
+    assert load_decompressor(f"{tmp_path}/zstd")(b"x") == b"x"
+    assert given == {"name": "lz4.block", "size": 8192, "most": 8193}
+
+
+def test_a_long_lzo_length_continues_in_the_next_bytes():
+    assert _lzo_length(b"xy", 1, 3, 7) == (3, 1)
+    assert _lzo_length(b"x\x05", 1, 0, 7) == (12, 2)
+    assert _lzo_length(b"\0\0\x05", 0, 0, 31) == (510 + 31 + 5, 3)
+
+
+def test_invalid_lzo_data_is_an_error():
+    with pytest.raises(IndexError, match=r"^invalid distance$"):
+        _lzo(bytes.fromhex("12 61 40 05".replace(" ", "")) + bytes(10))
+    with pytest.raises(IndexError):
+        _lzo(b"\x14abc")
+
+
+# the program sqfs2tar
+
+
+def test_the_program_that_reads_squashfs_files_can_be_missing(tmp_path, monkeypatch):
+    def missing(words, path, bounds):
+        raise FileNotFoundError
+
+    monkeypatch.setattr(contents.program, "start", missing)
+    path = tmp_path / "i"
+    path.write_bytes(b"hsqs")
+    assert failed(contents.start_sqfs2tar, str(path)) == (
+        InputError,
+        f"'{path}' is a squashfs file, and reading such a file needs the program 'sqfs2tar'",
+        "install it: apt install squashfs-tools-ng",
+    )
+
+
+def test_the_processor_time_and_the_memory_of_the_program_are_bounded(tmp_path, monkeypatch):
+    given = []
+    monkeypatch.setattr(contents.program, "start", lambda words, path, bounds: given.append((words, bounds)))
+    path = tmp_path / "i"
+    path.write_bytes(b"x")
+    contents.start_sqfs2tar(str(path), DEFAULT._replace(members=10))
+    ((words, bounds),) = given
+    assert words == ["sqfs2tar", "--no-skip", "--root-becomes", ".", contents.program.INPUT]
+    assert bounds.cpu == contents.SQUASHFS_SECONDS + 1
+    assert bounds.memory == contents.SQUASHFS_MEMORY + 10 * contents.SQUASHFS_NAME
+
+
+@pytest.mark.parametrize("seconds", [7.0, 7.1])
+def test_the_processor_time_may_grow_with_the_output(seconds, monkeypatch):
+    monkeypatch.setattr(contents, "SQUASHFS_SECONDS", 5)
+    output = contents._Sqfs2tarOutput.__new__(contents._Sqfs2tarOutput)
+    output.path, output.limits, output._packed_size = "p", DEFAULT, 1 << 30
+    output._reader = SimpleNamespace(processor_seconds=lambda: seconds)
+    output._data_size, output._unpacked = 5 << 20, 2 << 20
+    monkeypatch.setattr(contents.ByteStream, "_check_size", lambda self, size: None)
+    message = (
+        "'p': sqfs2tar used more than 7 s of processor time and was stopped: "
+        "the limit is 5 s, and one more second for each MiB of the file"
+    )
+    if seconds > 7:
+        assert failed(output._check_size, 0) == (LimitError, message, "")
+    else:
+        output._check_size(0)
+
+
+@pytest.mark.parametrize(
+    ("length", "tail", "end"),
+    [(96, b"", None), (96, b"\0" * 9, None), (96, b"x", 96), (95, b"", None), (96, bytes(1 << 20), None), (96, bytes((1 << 20) + 1), 96)],
+)  # fmt: skip
+def test_data_after_the_end_of_a_squashfs_file_is_found(length, tail, end, tmp_path):
+    head = b"hsqs" + bytes(36) + (96).to_bytes(8, "little") + bytes(48)
+    (tmp_path / "i").write_bytes(head[:length] + tail)
+    assert contents.squashfs_end(f"{tmp_path}/i") == end
