@@ -263,3 +263,26 @@ def test_data_after_the_end_of_a_squashfs_file_is_found(length, tail, end, tmp_p
     head = b"hsqs" + bytes(36) + (96).to_bytes(8, "little") + bytes(48)
     (tmp_path / "i").write_bytes(head[:length] + tail)
     assert contents.squashfs_end(f"{tmp_path}/i") == end
+
+
+NUMBERED = b"".join(b"%04d" % number for number in range(513))
+
+
+@pytest.mark.parametrize(
+    ("packed", "content"),
+    [
+        # three literals, a match of 3 bytes at the distance 3, and a run of 4 literals
+        (b"\x14abc" + b"\x48\0" + b"\x01wxyz", b"abcabcwxyz"),
+        # a match of 2 bytes after few literals, at the distances 3 and 5
+        (b"\x14abc" + b"\x08\0", b"abcab"),
+        (b"\x16abcde" + b"\x90\0" + b"\x01wxyz", b"abcdeabcdewxyz"),
+        # a literal that belongs to a match, and then a match of 2 bytes
+        (b"\x14abc" + b"\x49\0x" + b"\x0c\0", b"abcabcxab"),
+        (b"\x15abcd" + b"\x4d\0x" + b"\0\x01", b"abcdabcxda"),
+        # a long run of literals, and a match of 3 bytes at a distance above 2048
+        (bytes(8) + b"\xf9" + NUMBERED + b"\x08\0", NUMBERED + NUMBERED[1:4]),
+        (bytes(8) + b"\xf9" + NUMBERED + b"\x00\0", NUMBERED + NUMBERED[3:6]),
+    ],
+)
+def test_each_kind_of_lzo_instruction_is_read(packed, content):
+    assert _lzo(packed + b"\x11\0\0") == content
