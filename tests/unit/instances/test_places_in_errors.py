@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from templater.instances.directory import InstanceDirectory, State, StateDirectory
+from templater.instances.directory import InstanceDirectory, State, StateDirectory, _make
 from templater.model.entry import FILE
 from templater.model.errors import TemplaterError
 from templater.model.source import Source
@@ -111,6 +111,16 @@ def test_an_error_below_a_nested_root_contains_the_full_path(mechanism, tmp_path
         assert f"'{tmp_path}/a/b/link' is a symlink" in error_of(below.read, "/b/link/passwd", 10)
         assert f"'{tmp_path}/a/b/nosuch'" in error_of(below.read, "/b/nosuch", 10)
         assert below.directory("/b").path_of("x") == f"{tmp_path}/a/b/x"
+
+
+def test_an_error_about_a_directory_that_cannot_be_made_names_it(tmp_path):
+    (tmp_path / "file").write_text("")
+    with Root(str(tmp_path), named=True) as root, root.directory("/") as directory:
+        _make(directory, "file")  # an existing name is no error here
+        assert (
+            error_of(_make, directory, "x" * 256)
+            == f"can't create '{tmp_path}/{'x' * 256}': file name too long"
+        )
 
 
 def test_an_error_about_a_file_in_a_root_filesystem_shows_the_path_inside_the_container(tmp_path):

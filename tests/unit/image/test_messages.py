@@ -1,0 +1,412 @@
+"""The message and the hint of each refusal of an image's files, and the limits of the readers at their boundary."""
+
+import gzip
+import os
+import tarfile
+from types import SimpleNamespace
+
+import pytest
+
+from templater.image import contents, decompress, unpack
+from templater.image.contents import DirectoryContents, SecondFileCheck, SplitContents, UnifiedContents
+from templater.image.decompress import ByteStream, open_stream
+from templater.image.limits import DEFAULT
+from templater.image.tar_header import Header
+from templater.image.tar_reader import HARD_LINK, Member, open_archive
+from templater.image.unpack import DiskBudget, TreeWriter
+from templater.model.entry import CHAR_DEVICE, DIRECTORY, FIFO, FILE, SYMLINK
+from templater.model.errors import InputError, LimitError, RefusedError, TemplaterError, UsageError
+from tests.streams.builders import tarball
+
+
+def failed(function, *arguments, **options):
+    with pytest.raises(TemplaterError) as caught:
+        function(*arguments, **options)
+    return type(caught.value), caught.value.message, caught.value.hint
+
+
+# contents
+
+
+def test_a_directory_without_the_parts_of_an_image_is_refused(tmp_path):
+    read = DirectoryContents(str(tmp_path))
+    assert failed(read.parts) == (InputError, f"'{tmp_path}' has no metadata.yaml: it is not an image", "")
+    missing = f"'{tmp_path}' has no 'rootfs' directory"
+    hint = "put the files in a directory 'rootfs' beside metadata.yaml; it may be empty"
+    assert failed(lambda: list(read.rootfs())) == (InputError, missing, hint)
+    (tmp_path / "rootfs.img").write_text("")
+    assert failed(lambda: list(read.rootfs()))[2] == "images of virtual machines can't be packed"
+
+
+PACK = "put all templates directly into 'templates': the daemons ignore subdirectories"
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "message", "hint"),
+    [
+        (FIFO, "metadata.yaml", "'i': 'metadata.yaml' is a fifo, not a regular file", ""),
+        (DIRECTORY, "templates/a", "'i': 'templates/a' is a directory below 'templates'", PACK),
+        (FILE, "templates/a/b", "'i': 'templates/a/b' is in a directory below 'templates'", PACK),
+    ],
+)
+def test_a_special_member_outside_the_root_filesystem_is_refused(kind, name, message, hint):
+    assert failed(contents.refuse_special, Member(name, kind), "i") == (RefusedError, message, hint)
+    for name, kind in (("templates", DIRECTORY), ("templates/a", FILE), ("a/b", FILE)):
+        contents.refuse_special(Member(name, kind), "i")
+
+
+@pytest.mark.parametrize("target", ["/etc/x", "a/../b", "..", "", "."])
+def test_a_hard_link_to_a_file_outside_the_root_filesystem_is_refused(target):
+    message = f"'a' is a hard link to '{target}', outside the root filesystem"
+    assert failed(contents._clean_target, Member("a", HARD_LINK, target=target)) == (
+        RefusedError,
+        message,
+        "",
+    )
+    inside = UnifiedContents("p", DEFAULT)._inside
+    assert failed(inside, Member("a", HARD_LINK, target="rootfs"))[1] == message.replace(
+        f"'{target}'", "'rootfs'"
+    )
+    assert failed(inside, Member("a", HARD_LINK, target="x/y"))[1] == message.replace(f"'{target}'", "'x/y'")
+    assert inside(Member("a", HARD_LINK, target="./rootfs//b/./c")) == "b/c"
+
+
+def test_a_complete_image_is_not_the_second_file_of_another(tmp_path):
+    check = SecondFileCheck("p")
+    check.add("metadata.yaml")
+    check.finish()
+    check.add("rootfs/etc")
+    message = "'p' is a complete image, not the root filesystem of another image"
+    hint = "give only this image, or give the second file of the split image"
+    assert failed(check.finish) == (UsageError, message, hint)
+    (tmp_path / "a").write_bytes(b"")
+    same = f"{tmp_path}/a"
+    message = f"'{same}' is the same file as '{same}', not a root filesystem"
+    hint = "a split image has two files: give both, or only the first"
+    assert failed(SplitContents, same, same) == (UsageError, message, hint)
+    contents.refuse_same_file(same, f"{tmp_path}/missing")
+
+
+def test_the_metadata_of_a_split_image_has_no_root_filesystem(tmp_path):
+    whole = {"metadata.yaml": b"a: 1", "rootfs": None}
+    (tmp_path / "u").write_bytes(tarball(whole))
+    (tmp_path / "m").write_bytes(tarball({"metadata.yaml": b"a: 1"}))
+    (tmp_path / "r").write_bytes(tarball({"etc": None}))
+    unified, meta, root = (f"{tmp_path}/{name}" for name in "umr")
+    message = f"'{unified}' already contains a root filesystem, so '{root}' is not part of it"
+    assert failed(SplitContents(unified, root).parts) == (UsageError, message, "give only the image")
+    assert [part.member.name for part in SplitContents(meta, root).parts()] == ["metadata.yaml"]
+    message = f"'{meta}' has no root filesystem"
+    hint = "for a split image, give both files: the metadata tarball, then the root filesystem"
+    assert failed(lambda: list(UnifiedContents(meta, DEFAULT).rootfs())) == (InputError, message, hint)
+
+
+def test_the_parts_of_an_image_have_an_order_and_a_total_limit(tmp_path):
+    names = {
+        "templates/b": b"12",
+        "backup.yaml": b"1",
+        "templates/a": b"3",
+        "metadata.yaml": b"4567",
+        "rootfs": None,
+    }
+    (tmp_path / "u").write_bytes(tarball(names))
+    read = UnifiedContents(f"{tmp_path}/u", DEFAULT._replace(templates_bytes=7))
+    assert [part.member.name for part in read.parts()] == ["metadata.yaml", "templates/a", "templates/b"]
+    message = f"'{tmp_path}/u': its templates have more than 6 bytes"
+    assert failed(UnifiedContents(f"{tmp_path}/u", DEFAULT._replace(templates_bytes=6)).parts) == (
+        LimitError,
+        message,
+        "",
+    )
+    message = "'metadata.yaml' has 4 bytes, more than the limit of 3"
+    assert failed(UnifiedContents(f"{tmp_path}/u", DEFAULT._replace(metadata_bytes=3)).parts)[1] == message
+    assert read.disk_size == contents.INODE_BYTES
+
+
+@pytest.mark.parametrize("holes", [False, True])
+def test_blocks_of_zeros_are_holes_only_in_the_output_of_sqfs2tar(holes):
+    size = contents._SQUASHFS_BLOCK
+    pieces = [(0, bytes(size)), (size, b"1" * size), (2 * size, bytes(3))]
+    archive = SimpleNamespace(chunks=lambda member, size=0: iter(pieces))
+    found = list(contents._data_of(Member("a", FILE), archive, holes=holes))
+    assert found == ([pieces[1]] if holes else pieces)
+    assert list(contents._data_of(Member("a", FIFO), archive, holes=holes)) == []
+
+
+# decompress
+
+
+@pytest.fixture
+def stream(tmp_path):
+    (tmp_path / "i").write_bytes(gzip.compress(b"abc" * 1000))
+    with open_stream(f"{tmp_path}/i") as opened:
+        opened.path = "p"
+        yield opened
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "message", "hint"),
+    [
+        (ValueError("Memory usage"), LimitError, "'p' needs more than 3 MiB to decompress", "pack it again with a smaller dictionary or window"),
+        (ValueError("bad data"), InputError, "'p' is damaged: gzip: bad data", ""),
+        (EOFError(), InputError, "'p' is damaged: gzip: EOFError", ""),
+    ],
+)  # fmt: skip
+def test_an_error_of_a_decompressor_has_its_words(error, kind, message, hint, stream):
+    stream.limits = DEFAULT._replace(window_bytes=3 << 20)
+    found = stream._damaged(error)
+    assert (type(found), found.message, found.hint) == (kind, message, hint)
+
+
+def test_the_size_and_the_ratio_of_decompressed_data_have_limits(stream):
+    stream.limits = DEFAULT._replace(unpacked_bytes=1000, ratio=10, ratio_from=500)
+    stream._packed, stream._holes, stream._unpacked = 60, 0, 0
+    stream._check_size(600)
+    stream._packed, stream._unpacked = 6, 0
+    stream._check_size(500)
+    assert failed(stream._check_size, 1) == (
+        LimitError, "'p' unpacks to more than 10 times its size: 501 bytes from 6", "if you trust the image, raise the limit: --limit ratio=…",
+    )  # fmt: skip
+    stream._packed, stream._holes, stream._unpacked = 150, 50, 0
+    stream._check_size(1000)
+    assert failed(stream._check_size, 1) == (LimitError, "'p' unpacks to more than 1000 bytes", "")
+
+
+@pytest.mark.parametrize(
+    ("tail", "result"),
+    [
+        (b"", b"abc"),
+        (bytes(5000), b"abc"),
+        (gzip.compress(b"def"), b"abcdef"),
+        (bytes(9) + gzip.compress(b"def"), b"abcdef"),
+        (b"text", "'p' is damaged: gzip: at least 4 bytes of other data follow the compressed data"),
+        (b"BZh91AY&SY", "'p' is damaged: gzip: at least 10 bytes of other data follow the compressed data"),
+    ],
+)
+def test_only_another_stream_of_the_same_compression_may_follow(tail, result, tmp_path):
+    (tmp_path / "i").write_bytes(gzip.compress(b"abc") + tail)
+    with open_stream(f"{tmp_path}/i") as opened:
+        opened.path = "p"
+        if isinstance(result, str):
+            assert failed(opened.read, 100) == (InputError, result, "")
+        else:
+            assert opened.read(100) == result
+            assert opened.position == len(result)
+
+
+def test_a_truncated_file_and_many_empty_streams_are_refused(tmp_path, monkeypatch):
+    (tmp_path / "i").write_bytes(gzip.compress(b"abc" * 100)[:-3])
+    message = f"'{tmp_path}/i' is damaged: gzip: the compressed data ends early: the file was cut short"
+    with open_stream(f"{tmp_path}/i") as opened:
+        assert failed(opened.read, 1 << 20) == (InputError, message, "")
+    monkeypatch.setattr(decompress, "_MANY_STREAMS", 3)
+    (tmp_path / "i").write_bytes(gzip.compress(b"") * 3)
+    with open_stream(f"{tmp_path}/i") as opened:
+        assert opened.read(9) == b""
+    (tmp_path / "i").write_bytes(gzip.compress(b"") * 4)
+    with open_stream(f"{tmp_path}/i") as opened:
+        assert failed(opened.read, 9) == (
+            LimitError, f"'{tmp_path}/i' has more than 3 gzip streams, most of them empty", "pack it again as one stream",
+        )  # fmt: skip
+    filled = gzip.compress(bytes(4 * decompress._LEAST_STREAM))
+    (tmp_path / "i").write_bytes(filled + gzip.compress(b"") * 3)
+    with open_stream(f"{tmp_path}/i") as opened:
+        assert len(opened.read(1 << 30)) == 4 * decompress._LEAST_STREAM
+
+
+def test_a_file_that_is_also_a_tar_archive_or_no_image_is_refused(tmp_path):
+    block = bytearray(tarfile.TarInfo("a").tobuf())
+    block[:3] = b"BZh"
+    block[148:156] = b" " * 8
+    block[148:156] = b"%06o\0 " % sum(block)
+    (tmp_path / "i").write_bytes(bytes(block) * 2)
+    kind, message, hint = failed(open_stream, f"{tmp_path}/i")
+    assert (kind, hint) == (RefusedError, "pack the image again")
+    assert message.startswith(f"'{tmp_path}/i' is ")
+    assert message.endswith(
+        " and a tar archive: some daemons read the compressed image from it, and others read the tar archive"
+    )
+    (tmp_path / "i").write_bytes(b"\x1f\x8b" + bytes(600))
+    (tmp_path / "e").write_bytes(gzip.compress(b""))
+    message = f"'{tmp_path}/e' is not a tar archive: the decompressed file is empty"
+    assert failed(open_archive, f"{tmp_path}/e")[:2] == (InputError, message)
+    (tmp_path / "e").write_bytes(gzip.compress(b"text" * 200))
+    message = f"'{tmp_path}/e' is not a tar archive: the decompressed file is a text file"
+    assert failed(open_archive, f"{tmp_path}/e")[:2] == (InputError, message)
+
+
+def test_bytes_can_be_read_peeked_and_skipped_over_blocks(tmp_path):
+    data = bytes(range(256)) * 1000
+    for packed in (gzip.compress(data), bytes(tarfile.TarInfo("a").tobuf()) + data):
+        (tmp_path / "i").write_bytes(packed)
+        begin = 512 if packed[:1] == b"a" else 0
+        with open_stream(f"{tmp_path}/i") as opened:
+            assert opened.skip(begin) == begin
+            assert opened.peek(5) == data[:5] == opened.read(5)
+            assert opened.skip(200_000) == 200_000
+            assert (opened.position, opened.read(3)) == (begin + 200_005, data[200_005:200_008])
+            assert opened.peek(1 << 20)[:4] == data[200_008:200_012]
+            assert opened.skip(1 << 20) == len(data) - 200_008
+            assert (opened.read(1), opened.peek(1), opened.skip(1)) == (b"", b"", 0)
+            assert opened.position == begin + len(data)
+
+
+def test_zeros_are_skipped_to_the_next_other_byte(tmp_path):
+    for tail, place in ((b"x", 5512), (b"", None)):
+        (tmp_path / "i").write_bytes(bytes(tarfile.TarInfo("a").tobuf()) + bytes(5000) + tail)
+        with open_stream(f"{tmp_path}/i") as opened:
+            opened.read(512)
+            assert opened.skip_zeros() == place
+            assert opened.position == 5512
+            assert opened.packed_position == 5512 + len(tail)
+
+
+def test_a_read_error_names_the_file(tmp_path):
+    (tmp_path / "i").write_bytes(gzip.compress(os.urandom(3000)))
+    fd = os.open(tmp_path / "i", os.O_RDONLY)
+    opened = ByteStream("p", fd)
+    os.close(fd)
+    opened._head, opened._fd = b"", 10**6
+    assert failed(opened.read, 10**6) == (InputError, "'p' can't be read: bad file descriptor", "")
+    opened._fd = -1
+
+
+# tar headers
+
+
+def changed(place, data, **fields):
+    info = tarfile.TarInfo("a")
+    for name, value in fields.items():
+        setattr(info, name, value)
+    block = bytearray(info.tobuf(tarfile.GNU_FORMAT))
+    block[place : place + len(data)] = data
+    block[148:156] = b" " * 8
+    block[148:156] = b"%06o\0 " % sum(block)
+    return bytes(block)
+
+
+@pytest.mark.parametrize(
+    ("block", "message"),
+    [
+        (bytes(tarfile.TarInfo("a").tobuf()).replace(b"a", b"b", 1), "bad checksum"),
+        (changed(499, b"x"), "a header has unexpected text after its time fields"),
+        (changed(369, b"x"), "a header has unexpected text after its time fields"),
+        (changed(257, b"ustar\x0000", type=b"S"), "a sparse member's header is not in the format of GNU tar"),
+        (
+            changed(257, b"xstar\x0000" + bytes(80) + b"p"),
+            "a header has a name prefix, but its format has no prefixes",
+        ),
+        (
+            changed(257, b"ustar\x0000" + bytes(81) + b"p"),
+            "a header has a name prefix, but its format has no prefixes",
+        ),
+        (changed(100, b"+1"), "invalid header"),
+    ],
+)
+def test_an_ambiguous_tar_header_is_refused(block, message):
+    with pytest.raises(ValueError) as caught:
+        Header(block)
+    assert str(caught.value) == message
+
+
+def test_the_fields_of_a_header_are_read():
+    header = Header(
+        changed(257, b"ustar\x0000" + bytes(80) + b"pre", type=b"0", uid=7, gid=8, mode=0o751, mtime=9)
+    )
+    assert (header.name, header.uid, header.gid, header.mode, header.mtime) == ("pre/a", 7, 8, 0o751, 9)
+    assert (header.device, header.size, header.linkname) == ((0, 0), 0, "")
+    assert Header(changed(345, b"00000000012\0" * 2)).name == "a"
+    assert Header(changed(329, b"0000012\x000000013\0")).device == (10, 11)
+    assert Header(changed(124, b"\x80" + bytes(9) + b"\1\2")).size == 258
+    assert Header(changed(124, b"\xff" * 12)).size == -1
+    assert Header(changed(124, b" " * 12)).size == 0
+
+
+# unpack
+
+
+@pytest.mark.parametrize(
+    ("used", "packed", "message"),
+    [
+        ([600], 60, ""),
+        ([601], 60, "'n' would use more than 10 times its size on disk: 601 bytes from 60"),
+        ([500, 1], 50, "'n' would use more than 10 times its size on disk: 501 bytes from 50"),
+        ([500], 1, ""),
+        ([10**9], 0, ""),
+    ],
+)
+def test_the_disk_space_of_unpacked_members_has_a_limit(used, packed, message):
+    limits = DEFAULT._replace(ratio=10, ratio_from=500)
+    budget = DiskBudget(SimpleNamespace(name="n", limits=limits, packed_size=packed))
+    for size in used[:-1]:
+        budget.add(size)
+    if message:
+        hint = "if you trust the image, raise the limit: --limit ratio=…"
+        assert failed(budget.add, used[-1]) == (LimitError, message, hint)
+    else:
+        budget.add(used[-1])
+
+
+@pytest.fixture
+def writer(tmp_path):
+    from templater.rootfs.confined import Root
+
+    (tmp_path / "root").mkdir()
+    done = SimpleNamespace(members=0, size=0, left_out=[], without_xattrs=[], without_privileges=[])
+    policy = SimpleNamespace(owners=False, special=False, privileges=False, xattrs=False)
+    budget = DiskBudget(SimpleNamespace(name="n", limits=DEFAULT, packed_size=1 << 20))
+    with Root(f"{tmp_path}/root") as root:
+        made = TreeWriter(root, policy, SimpleNamespace(), done, budget)
+        made.done = done
+        yield made
+        made.close()
+
+
+TWICE = "pack the image again: the second member could replace a directory with a link"
+
+
+@pytest.mark.parametrize(
+    ("members", "error"),
+    [
+        ([Member("", FILE)], (RefusedError, "the root filesystem's top is a file, not a directory", "")),
+        ([Member("a", FILE)] * 2, (RefusedError, "'a' occurs twice in the root filesystem", TWICE)),
+        ([Member("a", FILE), Member("a", DIRECTORY)], (RefusedError, "'a' occurs twice in the root filesystem", TWICE)),
+        ([Member("a", "odd thing")], (InputError, "'a' is a odd thing and can't be unpacked", "")),
+        ([Member("a", HARD_LINK, target="b")], (RefusedError, "'a' is a hard link to 'b', which does not precede it in the archive", "")),
+        ([Member("b", DIRECTORY), Member("a", HARD_LINK, target="b")], (RefusedError, "'a' is a hard link to 'b', which is a directory", "")),
+        ([Member("a", FILE, size=unpack._LARGEST_FILE + 1)], (LimitError, f"'a' has {unpack._LARGEST_FILE + 1} bytes according to its header", "")),
+    ],
+)  # fmt: skip
+def test_a_member_that_cannot_be_unpacked_is_refused(members, error, writer):
+    for member in members[:-1]:
+        writer.add(member, iter(()))
+    assert failed(writer.add, members[-1], iter(())) == error
+    assert writer.done.members == len(members) - 1
+
+
+def test_devices_and_links_to_them_are_left_out_without_root(writer, tmp_path):
+    for member in (
+        Member("d", DIRECTORY, 0o751),
+        Member("d", DIRECTORY, 0o750),
+        Member("d/c", CHAR_DEVICE, device=(1, 3)),
+        Member("h", HARD_LINK, target="d/c"),
+        Member("i", HARD_LINK, target="h"),
+        Member(
+            "e/f/g", FILE, 0o4755, size=5, stored=2, xattrs={"security.capability": b"x", "trusted.a": b"y"}
+        ),
+        Member("e/f/h", HARD_LINK, target="e/f/g"),
+        Member("l", SYMLINK, target="/x"),
+    ):
+        writer.add(member, iter([(1, b"ab")] if member.size else []))
+    writer.finish()
+    done = writer.done
+    assert (done.members, done.size, done.left_out) == (8, 2, ["d/c", "h", "i"])
+    assert sorted(done.without_privileges) == ["e/f/g", "e/f/g"]
+    assert done.without_xattrs == ["e/f/g"]
+    root = tmp_path / "root"
+    assert (root / "e/f/g").read_bytes() == b"\0ab\0\0"
+    assert (root / "e/f/g").stat().st_mode & 0o7777 == 0o755
+    assert (root / "e/f/h").stat().st_nlink == 2
+    assert (root / "d").stat().st_mode & 0o7777 == 0o750
+    assert (root / "e").stat().st_mode & 0o7777 == 0o755
+    assert os.readlink(root / "l") == "/x"
