@@ -141,7 +141,9 @@ def other_side_options(function: options.Command) -> options.Command:
             "--set", "set_", metavar="KEY=VALUE", multiple=True, shell_complete=complete.value,
             help="Compare with a changed configuration key. KEY=@FILE reads the value from a file.",
         ),
-        click.option("--unset", metavar="KEY", multiple=True, help="Compare after removing a local key."),
+        click.option(
+            "--unset", metavar="KEY", multiple=True, help="Compare without one of the instance's own keys."
+        ),
         click.option(
             "--against-image", "image", metavar="NEW", help="Compare with another image.",
             shell_complete=complete.source,

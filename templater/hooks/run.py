@@ -486,7 +486,7 @@ def compare(plan: "Plan", log: Log) -> None:
     for line in found:
         log.add(f"differs: {line}", private=True)
     if found:  # name only one file: the set of differing files can reveal a secret value
-        more = ("other files differ too: .templater/log has all of them",) if len(found) > 1 else ()
+        more = ("other files differ too: .templater/log lists all of them",) if len(found) > 1 else ()
         raise HostError("files differ from templater's result", notes=(found[0], *more))
     log.add(f"{' then '.join(plan.triggers)}: {len(plan.changes)} files match templater's result")
 

@@ -136,7 +136,7 @@ def _refuse_private(below: str, shown: str) -> None:
     for name in below.split("/"):
         if name in _PRIVATE:
             raise RefusedError(
-                f"an annotation names '{printable(shown)}': '{name}' belongs to an instance",
+                f"an annotation names '{printable(shown)}', but '{name}' belongs to an instance",
                 hint="keep image sources apart from instances",
             )
 

@@ -337,7 +337,9 @@ class TreeWriter:
 
     def _file(self, place: Directory, name: str, member: Member, data: Data) -> None:
         if member.size > _LARGEST_FILE:
-            raise LimitError(f"'{printable(member.name)}' has {member.size} bytes according to its header")
+            raise LimitError(
+                f"'{printable(member.name)}' has {member.size} bytes, more than the limit of {_LARGEST_FILE}"
+            )
         fd = place.create(name, 0o600)
         try:
             for offset, piece in data:

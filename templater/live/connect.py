@@ -193,7 +193,7 @@ def _of_lxd(remote: str) -> tuple[str, Connect]:
     if parts.scheme != "https" or not parts.hostname or value.get("auth_type") == "oidc":
         raise UsageError(
             f"templater does not support the LXD remote '{printable(remote)}'",
-            hint="supported are https remotes with a client certificate, and Unix sockets",
+            hint="templater supports https remotes with a client certificate, and Unix sockets",
         )
     trust = client_trust(path, remote, value)
     if trust.client is None:

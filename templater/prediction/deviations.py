@@ -133,7 +133,7 @@ DEVIATIONS = (
         "the target of a dangling link counts as a new file",
         "a target is a dangling symlink",
         "the file is created, but the rule's owner and mode are ignored, as for an existing file",
-        "the file is created where the link points, with the rule's owner and mode and any missing parents",
+        "the file (with the rule's owner and mode) and missing parents are created where the link points",
         "no file existed at the link's target",
         _dangling_owner,
     ),
@@ -142,7 +142,7 @@ DEVIATIONS = (
         "a target is a fifo, a socket or a device",
         "the daemon opens and writes the target: the text is lost, or the start hangs",
         "refused",
-        "an image must not make root write to a device or hang",
+        "an image must not make root write to a device, or make the start hang",
         _special_file,
     ),
     Deviation(
@@ -199,7 +199,7 @@ DEVIATIONS = (
         "a target is a mount point, or below a mount point",
         "written",
         "refused; with `--cross-mounts`, the mounted file is overwritten but not replaced",
-        "the mounted file system may not belong to the container",
+        "the mounted file system may belong to the host or to another container",
         _mount,
     ),
     Deviation(

@@ -293,7 +293,8 @@ class Simulation:
             self.rename(name, new)
         elif not pool and not project:
             raise UsageError(
-                f"the instance is already named '{printable(name)}'", hint="set a new name, pool= or project="
+                f"the instance is already named '{printable(name)}'",
+                hint="set a new name, or set pool= or project=",
             )
         elif subject.life.running:
             raise UsageError("a running instance can't be moved", hint="stop the instance first")

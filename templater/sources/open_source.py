@@ -98,7 +98,7 @@ class OpenedSource(NamedTuple):
         if not self.is_instance:
             raise UsageError(f"'{printable(self.path)}' is an image, not an instance")
         instance = read_instance(self.description, name=name or self.name or None, config=config, **others)
-        notes = [] if self.description is None else [f"using the instance of '{self.description.name}'"]
+        notes = [] if self.description is None else [f"using the instance from '{self.description.name}'"]
         folder = os.path.basename(os.path.abspath(self.path))
         # outside the default project, the folder is named PROJECT_NAME
         if self.kind == INSTANCE_FOLDER and name is None and not f"_{folder}".endswith(f"_{instance.name}"):

@@ -247,7 +247,8 @@ def match(pattern: Pattern, wanted: Expectation, file: File) -> Iterator[Failure
         found = pattern.is_in(file.text)
     except TooLarge:
         yield Failure(
-            f"{shown(file)}: '{short(pattern.text)}' needs too much work for {len(file.text)} characters",
+            f"{shown(file)}: searching for '{short(pattern.text)}' in {len(file.text)} characters"
+            " takes too long",
             wanted.span, hint="use a shorter regular expression, or 'contains'",
         )  # fmt: skip
         return

@@ -73,8 +73,8 @@ class Validators:
         elif "late" in answer:
             self._late = True
             self.notes.append(
-                f"not all files were validated, because {printable(answer['late'])}; the first such file is "
-                f"'{printable(target)}'"
+                f"not all files were validated, because {printable(answer['late'])};"
+                f" the first file that was not validated is '{printable(target)}'"
             )
             self._leave_out(id, f"validator did not check all files: {id}")
         else:

@@ -43,7 +43,7 @@ def test_the_instance_description_in_an_instance_directory_is_used(directory):
     instance = described(config=("user.b=typed",)).read(open_source(directory))
     assert instance.name == "s2"
     assert instance.expanded_config() == {"user.a": "kept", "user.b": "typed"}
-    assert instance.notes == (f"using the instance of '{directory}/instance.yaml'",)
+    assert instance.notes == (f"using the instance from '{directory}/instance.yaml'",)
 
 
 def test_a_preview_of_an_instance_directory_writes_nothing(directory):

@@ -55,7 +55,7 @@ def command(request: options.Request, exit_code: bool, state: str | None) -> int
         (plan,) = found.plans(placeholders=False)
         with opened_record(folder) as record:
             if record is None:
-                output.note("no record of written files: templater has not started this instance yet")
+                output.note("no record of written files: this instance was never started with templater")
             else:
                 record.require_readable()
                 record.settle(found.rootfs)

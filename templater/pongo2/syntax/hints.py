@@ -17,7 +17,7 @@ FOREIGN_TAGS = {
 AFTER_CONDITIONS = {
     "=": "did you mean '=='?",
     "is": "pongo2 has no 'is': write {% if name %}, which is false if 'name' is not set",
-    "not": "write 'not' before the comparison, in brackets: not (a in b)",
+    "not": "write 'not', and the comparison in brackets: not (a in b)",
 }
 
 

@@ -707,7 +707,7 @@ def test_refresh_replaces_an_image_with_its_newer_version(certificates, tmp_path
         assert main(["store", "import", "fresh:tiny/1", "--alias", "mine", "--auto-update", "--public"]) == 0
         old = Store().find("mine")
         assert main(["store", "refresh"]) == 0
-        assert "mine: is already the newest version" in capfd.readouterr().err
+        assert "mine: already the newest version" in capfd.readouterr().err
         add(tree, *_parts_of(split_image(tmp_path / "new", root=ROOT, created=CREATED + DAY)))
         assert main(["store", "refresh"]) == 0
     new = Store().find("mine")

@@ -678,7 +678,7 @@ def test_attack_61_a_sparse_file_of_eight_exbibytes_is_refused(tmp_path):
     good = Path(tarball(tmp_path / "g.tar", GOOD)).read_bytes()
     end = good.rindex(b"A") // 512 * 512 + 512
     (tmp_path / "i.tar").write_bytes(good[:end] + bytes(block) + bytes(1024))
-    with pytest.raises(TemplaterError, match="has 9223372036854775808 bytes according to its header"):
+    with pytest.raises(TemplaterError, match="has 9223372036854775808 bytes, more than the limit of"):
         unpacked(tmp_path / "i.tar", tmp_path / "out")
 
 

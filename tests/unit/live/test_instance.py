@@ -332,7 +332,7 @@ def test_each_lxd_remote_that_cannot_be_used_gives_its_own_error(monkeypatch, tm
         open_daemon(parse_address("lxd:there:c1"))
     with pytest.raises(UsageError, match=r"^templater does not support the LXD remote 'oidc'$") as caught:
         open_daemon(parse_address("lxd:oidc:c1"))
-    assert caught.value.hint == "supported are https remotes with a client certificate, and Unix sockets"
+    assert caught.value.hint == "templater supports https remotes with a client certificate, and Unix sockets"
     with pytest.raises(UsageError, match=r"^the URL has an invalid host$"):
         open_daemon(parse_address("lxd:odd:c1"))
     with pytest.raises(UsageError, match=r"^unknown LXD remote 'nowhere'$") as refused:

@@ -203,8 +203,8 @@ def test_the_error_about_a_proxy_that_ends_quotes_the_last_line_of_its_output(sc
     [
         ({}, "unknown LXD remote 'r'", "`lxc remote list` shows them"),
         ({"addr": "https://h", "protocol": "simplestreams"}, "the remote 'r' has images only", ""),
-        ({"addr": "http://h"}, "templater does not support the LXD remote 'r'", "supported are https remotes with a client certificate, and Unix sockets"),
-        ({"addr": "https://h", "auth_type": "oidc"}, "templater does not support the LXD remote 'r'", "supported are https remotes with a client certificate, and Unix sockets"),
+        ({"addr": "http://h"}, "templater does not support the LXD remote 'r'", "templater supports https remotes with a client certificate, and Unix sockets"),
+        ({"addr": "https://h", "auth_type": "oidc"}, "templater does not support the LXD remote 'r'", "templater supports https remotes with a client certificate, and Unix sockets"),
         ({"addr": "https://h"}, "the LXD remote 'r' needs the client's certificate", "put client.crt and client.key into '~'"),
     ],
 )  # fmt: skip

@@ -88,7 +88,7 @@ def explained(source, dialect=V6, context=CONTEXT):
         ),
         (
             "{% if a not in b %}{% endif %}",
-            "write 'not' before the comparison, in brackets: not (a in b)",
+            "write 'not', and the comparison in brackets: not (a in b)",
         ),
         ("{% fro a in b %}{% endfor %}", "did you mean 'for'?"),
         ("{% foreach a in b %}{% endfor %}", "did you mean 'for'?"),

@@ -605,7 +605,7 @@ def test_the_error_says_why_the_daemon_does_not_import_the_image(
     ("steps", "wrong", "message", "hint"),
     [
         (["start"], "start", "'c1' is already running", "use restart, or stop the instance first"),
-        ([], "move=c1", "the instance is already named 'c1'", "set a new name, pool= or project="),
+        ([], "move=c1", "the instance is already named 'c1'", "set a new name, or set pool= or project="),
         (["start"], "move=c1,pool=p", "a running instance can't be moved", "stop the instance first"),
         (["start"], "rename=c2", "a running instance can't be renamed", "stop the instance first"),
         (["start"], "rebuild", "a running instance can't be rebuilt", "stop the instance first"),

@@ -44,7 +44,7 @@ def command(images: tuple[str, ...]) -> int:
             with progress("fetching") as show:
                 fetched = fetch_source(image.source, whole=True, progress=show)
             if fetched.fingerprint == image.fingerprint:
-                output.say(f"{name}: is already the newest version")
+                output.say(f"{name}: already the newest version")
                 continue
             store.replace_image(image, fetched.hashes)
             output.say(f"{name}: {image.fingerprint[:12]} is replaced by {fetched.fingerprint[:12]}")

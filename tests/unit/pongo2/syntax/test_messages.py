@@ -71,7 +71,7 @@ MISTAKES = [
     ("{{ a == }}", 8, "}}", "expected either a number, string, keyword or identifier", ""),
     ("{% if a = b %}{% endif %}", 8, "=", "if-condition is malformed", "did you mean '=='?"),
     ("{% if a is b %}{% endif %}", 8, "is", "if-condition is malformed", "pongo2 has no 'is': write {% if name %}, which is false if 'name' is not set"),
-    ("{% if a not in b %}{% endif %}", 8, "not", "if-condition is malformed", "write 'not' before the comparison, in brackets: not (a in b)"),
+    ("{% if a not in b %}{% endif %}", 8, "not", "if-condition is malformed", "write 'not', and the comparison in brackets: not (a in b)"),
     ("{% if a }}{% endif %}", 8, "}}", "if-condition is malformed", "end the tag with %}"),
     ("{% if a b %}{% endif %}", 8, "b", "if-condition is malformed", ""),
     ("{% if a %}", 8, "%}", "{% if %} is never closed", ""),
