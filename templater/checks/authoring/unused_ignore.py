@@ -1,7 +1,7 @@
-"""An ignore matches no finding, or names a check that does not exist.
+"""An ignore comment or entry matches no finding, or names a check that does not exist.
 
-An ignore is a comment in a template, or an entry of templater.toml. The ignore may be misspelled, or the
-author may have fixed the mistake.
+Templates contain ignore comments, and templater.toml contains ignore entries. The comment or entry may be
+misspelled, or the author may have fixed the mistake.
 
     127.0.1.1 {{ instance.name }}{# templater: ignore rename #}       in a template
     [[ignore]]                                                        in templater.toml
