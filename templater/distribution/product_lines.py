@@ -121,7 +121,7 @@ def read_lines(file: IO[bytes]) -> tuple[dict[str, Any], Iterator[tuple[str, Any
     text = first.removesuffix(_FIRST).removesuffix(b",") + b"}"
     document = json.loads(text, parse_constant=refuse_constant)
     if _first_line(document) != first:
-        raise ValueError("another first line")
+        raise ValueError("unexpected first line")
     return document, _read_products(file, first)
 
 

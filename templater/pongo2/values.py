@@ -401,7 +401,7 @@ def kind(v: object) -> str:
         return "ptr"
     if isinstance(v, Function):
         return "func"
-    raise TypeError(f"a template can't hold a {type(v).__name__}")
+    raise TypeError(f"a template can't use a value of the type {type(v).__name__}")
 
 
 def gotype(v: object) -> str:
@@ -424,7 +424,7 @@ def gotype(v: object) -> str:
         return "*" + v.gotype
     if isinstance(v, NamedString | GoList | GoMap | Struct | NilPointer | Function):
         return v.gotype
-    raise TypeError(f"a template can't hold a {type(v).__name__}")
+    raise TypeError(f"a template can't use a value of the type {type(v).__name__}")
 
 
 def is_nil(v: object) -> bool:

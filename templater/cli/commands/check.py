@@ -98,7 +98,7 @@ def number_of_sources(sources: tuple[str, ...], **_: Any) -> int:
 @click.option(
     "--rule",
     metavar="ID",
-    help="Explain the check ID, or `list` all checks. Check nothing.",
+    help="Explain the check ID, or `list` all checks. No image is checked.",
     shell_complete=complete.checks,
 )
 @click.option(

@@ -503,9 +503,9 @@ def test_every_value_has_the_kind_and_type_name_of_the_go_language(value, go_kin
 
 
 def test_a_python_object_without_a_go_type_is_a_type_error():
-    with pytest.raises(TypeError, match="can't hold a set"):
+    with pytest.raises(TypeError, match="can't use a value of the type set"):
         kind({1})
-    with pytest.raises(TypeError, match="can't hold a set"):
+    with pytest.raises(TypeError, match="can't use a value of the type set"):
         to_string({1})
 
 

@@ -47,7 +47,7 @@ def command(images: tuple[str, ...]) -> int:
                 output.say(f"{name}: already the newest version")
                 continue
             store.replace_image(image, fetched.hashes)
-            output.say(f"{name}: {image.fingerprint[:12]} is replaced by {fetched.fingerprint[:12]}")
+            output.say(f"{name}: replaced {image.fingerprint[:12]} with {fetched.fingerprint[:12]}")
         except TemplaterError as error:
             output.say(f"{name}: {error.explain()}")
             failed = True
