@@ -73,8 +73,9 @@ class ScannedImage:
     heads: Mapping[str, bytes] = field(default_factory=dict)
     #: the stored file metadata.yaml
     stored: Source | None = None
-    #: the uid of root: the owner of the directory rootfs, or 0 in an archive
+    #: the uid and gid of root: the owner of the directory rootfs, or 0 in an archive
     root_uid: int = 0
+    root_gid: int = 0
     #: the build that would make the image, if the image is a definition
     definition: DefinitionImage | None = None
     #: whether the image is an archive; the daemons import an archive unchanged, so no later step adds a file
@@ -160,7 +161,7 @@ MAX_DEPTH = 64
 
 
 #: the entry of a directory that exists only as the parent of a name
-_IMPLIED = Entry(DIRECTORY, 0o755)
+IMPLIED = Entry(DIRECTORY, 0o755)
 _MOST_ENTRIES = 1_000_000
 
 
@@ -171,18 +172,21 @@ class RootfsNames:
     """
 
     def __init__(self, names: Iterable[Name]) -> None:
-        self._entries: dict[str, Entry] = {"/": _IMPLIED}
+        self._entries: dict[str, Entry] = {"/": IMPLIED}
         for name in names:
             top, _, path = name.path.partition("/")
             if top == ROOTFS and path and path.count("/") <= MAX_DEPTH:
-                self._entries["/" + path] = name.entry
+                entry = name.entry
+                if name.hard_link:  # the mode and the owner in a hard link's header have no effect
+                    entry = self._entries.get(name.hard_link.removeprefix(ROOTFS), entry)
+                self._entries["/" + path] = entry
                 self._add_parents("/" + path)
 
     def _add_parents(self, path: str) -> None:
         while path := path.rpartition("/")[0]:
             if path in self._entries:
                 return
-            self._entries[path] = _IMPLIED
+            self._entries[path] = IMPLIED
             if len(self._entries) > _MOST_ENTRIES:
                 raise LimitError(f"the root filesystem has more than {_MOST_ENTRIES} files and directories")
 

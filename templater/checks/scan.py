@@ -33,10 +33,11 @@ if TYPE_CHECKING:
 Read = Callable[[], bytes]
 
 PASSWD = f"{ROOTFS}/etc/passwd"
+PASSWD_BYTES = 1 << 20
 #: files in which a build leaves its own hostname
 NAME_FILES = (f"{ROOTFS}/etc/hostname", f"{ROOTFS}/etc/hosts")
 #: paths of files that checks inspect, each with the number of bytes to read
-_HEADS = {DISK: 4096, PASSWD: 1 << 20, **dict.fromkeys(NAME_FILES, 64 << 10)}
+_HEADS = {DISK: 4096, PASSWD: PASSWD_BYTES, **dict.fromkeys(NAME_FILES, 64 << 10)}
 
 
 def scan_image(
@@ -101,7 +102,7 @@ class _Scanner:
         self.errors: list[TemplaterError] = []
         self.complete = True
         self.held = HeldBytes(path, limits)
-        self.root_uid = 0
+        self.root_uid = self.root_gid = 0
         self.packed = False
         self.begun = process_time()
 
@@ -128,7 +129,7 @@ class _Scanner:
                         continue
                     self.add(Name(path[1:], entry))
                     if path[1:] == ROOTFS:
-                        self.root_uid = entry.uid
+                        self.root_uid, self.root_gid = entry.uid, entry.gid
                     if len(self.names) > self.limits.members:
                         text = f"'{self.path}' contains more than {self.limits.members} files and directories"
                         raise LimitError(text)
@@ -283,6 +284,7 @@ class _Scanner:
             self.heads,
             self.metadata,
             self.root_uid,
+            self.root_gid,
             packed=self.packed,
             by_v4=by_v4,
             begun=self.begun,

@@ -9,7 +9,7 @@ from templater.checks.base import Name
 from templater.checks.finding import audit
 from templater.checks.scan import scan_image
 from templater.model.entry import DIRECTORY, FILE, SYMLINK, Entry
-from tests.checks.builders import an_image, observed
+from tests.checks.builders import a_link, an_image, observed
 from tests.image_archives import file, image
 
 CHECK = "accounts"
@@ -27,12 +27,12 @@ def test_ordinary_modes_and_links_have_no_finding():
     names = [
         Name("rootfs/etc/passwd", Entry(FILE, 0o644)),
         Name("rootfs/etc/shadow", Entry(SYMLINK, 0o777, target="x")),
-        Name("rootfs/etc/issue", Entry(FILE, 0o666)),
+        Name("rootfs/var/x", Entry(FILE, 0o666)),
     ]
     assert not observed(CHECK, an_image(names=names))
 
 
-@pytest.mark.parametrize("uid", ["00", "+0", " 0", "-0", "4294967296"])
+@pytest.mark.parametrize("uid", ["00", "+0", " 0", "-0", "4294967296", "\f0", "\v0"])
 def test_every_uid_text_that_the_system_parses_as_0_counts_as_uid_0(uid):
     passwd = f"root:x:0:0::/root:/bin/sh\nevil:x:{uid}:0::/:\n".encode()
     ((severity, _, message),) = observed(CHECK, an_image(heads={"rootfs/etc/passwd": passwd}))
@@ -76,6 +76,85 @@ def test_system_files_and_directories_that_every_user_can_write_are_found(name, 
     assert (severity, at) == ("high", name)
     assert message.endswith("every user can write it")
     assert not observed(CHECK, an_image(names=[Name(name, Entry(kind, mode & 0o775))]))
+
+
+SHADOW, SUDOERS = Name("rootfs/etc/shadow", Entry(FILE, 0o640)), "rootfs/etc/sudoers.d"
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (
+            [Name("rootfs/x", Entry(FILE, 0o666)), Name("rootfs/etc/shadow", Entry(FILE), hard_link="rootfs/x")],
+            "'/etc/shadow' has mode 0666: every user can write it",
+        ),
+        (
+            [Name("rootfs/x", Entry(FILE, 0o666)), a_link("rootfs/etc/shadow", "../x")],
+            "'/etc/shadow' leads through '/x', which has mode 0666: every user can write it",
+        ),
+        (
+            [Name("rootfs/x", Entry(FILE, 0o644, uid=7)), a_link("rootfs/etc/sudoers.d/a", "../../x")],
+            "'/etc/sudoers.d/a' leads through '/x', which belongs to uid 7, not to root",
+        ),
+        (
+            [Name("rootfs/x", Entry(DIRECTORY, 0o777)), a_link(SUDOERS, "../x")],
+            "'/etc/sudoers.d' leads through '/x', which has mode 0777: every user can write it",
+        ),
+        (
+            [Name("rootfs/x/a", Entry(FILE, 0o666)), a_link(SUDOERS, "../x")],
+            "'/x/a' has mode 0666: every user can write it",
+        ),
+        (
+            [Name("rootfs/x", Entry(DIRECTORY, 0o777)), a_link("rootfs/etc/shadow", "../x/y")],
+            "'/etc/shadow' leads through '/x', which has mode 0777: every user can write it",
+        ),
+        (
+            [SHADOW, Name("rootfs/etc/passwd", Entry(FILE, 0o664, gid=100))],
+            "'/etc/passwd' has mode 0664: users in group 100 can write it",
+        ),
+        (
+            [Name("rootfs/etc/passwd", Entry(FILE, 0o664), frozenset(("system.posix_acl_access",)))],
+            "'/etc/passwd' has an ACL, which can let users write it",
+        ),
+        (
+            [
+                Name("rootfs/x", Entry(FILE), frozenset(("system.posix_acl_access",))),
+                Name("rootfs/etc/shadow", Entry(FILE), hard_link="rootfs/x"),
+            ],
+            "'/etc/shadow' has an ACL, which can let users write it",
+        ),
+        (
+            [a_link("rootfs/etc/shadow", "../" + "d/" * 70 + "x")],
+            "'/etc/shadow' leads through more than 64 directories, which were not checked",
+        ),
+        (
+            [a_link("rootfs/etc/shadow", "gshadow"), a_link("rootfs/etc/gshadow", "shadow")],
+            "'/etc/shadow': too many symlinks at '/etc/shadow'",
+        ),
+    ],
+)  # fmt: skip
+def test_a_system_file_that_a_user_can_write_through_a_link_a_group_or_an_acl_is_found(names, message):
+    assert ("high", message) in [(level, said) for level, _, said in observed(CHECK, an_image(names=names))]
+
+
+def test_other_files_that_every_user_can_write_are_listed_with_medium_severity():
+    public = [Name(f"rootfs/usr/{number}", Entry(FILE, 0o666)) for number in range(10)]
+    names = [
+        Name("rootfs/opt", Entry(DIRECTORY, 0o777)),
+        *public,
+        Name("rootfs/usr/sticky", Entry(DIRECTORY, 0o1777)),
+        Name("rootfs/tmp/x", Entry(FILE, 0o666)),
+        a_link("rootfs/usr/link", "x"),
+    ]
+    shown = ", ".join(f"'/usr/{number}'" for number in range(7))
+    assert observed(CHECK, an_image(names=names)) == [
+        ("medium", "rootfs/opt", f"every user can write '/opt', {shown} and 3 more")
+    ]
+
+
+def test_a_passwd_file_larger_than_the_limit_is_reported_as_partly_checked():
+    ((severity, _, message),) = observed(CHECK, an_image(heads={"rootfs/etc/passwd": b"x" * (1 << 20)}))
+    assert (severity, message) == ("low", "only the first 1 MiB of '/etc/passwd' were checked")
 
 
 @pytest.mark.parametrize("name", ["rootfs/etc/shadow", "rootfs/etc/sudoers.d/x"])

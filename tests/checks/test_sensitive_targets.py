@@ -17,6 +17,7 @@ def found(path, names=()):
         ("/etc/ld.so.preload", "high"),
         ("/etc/sudoers", "high"),
         ("/etc/sudoers.d/x", "high"),
+        ('"/etc/sudoers.d/a\\nb"', "high"),
         ("/etc/shadow", "high"),
         ("/etc/pam.d/sshd", "medium"),
         ("/root/.ssh/authorized_keys", "medium"),

@@ -5,22 +5,26 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from ...model.entry import DIRECTORY, FILE, SYMLINK
+from ...model.entry import DIRECTORY, FILE, SYMLINK, Entry
+from ...model.errors import LimitError
+from ...model.file_names import ROOTFS
 from ...model.source import printable
-from ..base import Name, Observation, ScannedImage, check
-from ..scan import PASSWD
+from ...planning.follow_links import Steps, resolve
+from ..base import IMPLIED, MAX_DEPTH, Observation, ScannedImage, check
+from ..scan import PASSWD, PASSWD_BYTES
 
 #: files that only root may write
 FILES = {
-    f"rootfs/etc/{name}"
+    f"/etc/{name}"
     for name in ("passwd", "group", "shadow", "gshadow", "sudoers", "crontab", "ld.so.preload")
-}
-#: directories in which only root may create files
-DIRECTORIES = {
-    "rootfs", "rootfs/etc", "rootfs/etc/cron.d", "rootfs/etc/pam.d", "rootfs/etc/sudoers.d", "rootfs/root",
-    "rootfs/root/.ssh",
 }  # fmt: skip
-_SHARED = ("rootfs/etc/cron.d", "rootfs/etc/pam.d", "rootfs/etc/sudoers.d", "rootfs/root/.ssh")
+#: directories in which only root may create files, and of which only root may write the files
+_OF_ROOT = ("/etc/cron.d", "/etc/pam.d", "/etc/sudoers.d", "/root/.ssh")
+#: directories in which only root may create files
+DIRECTORIES = {"/etc", "/root", *_OF_ROOT}
+#: directories at the top that can contain files that every user can write
+_PUBLIC = {"dev", "home", "media", "mnt", "proc", "run", "srv", "sys", "tmp", "var"}
+_SHOWN = 8
 #: a number in the syntax that the C library accepts
 _NUMBER = re.compile(r"\s*[+-]?[0-9]+", re.ASCII)
 
@@ -31,15 +35,24 @@ _NUMBER = re.compile(r"\s*[+-]?[0-9]+", re.ASCII)
     "a system file or directory that users other than root can write, or a second account with uid 0",
 )
 def check_image(image: ScannedImage) -> Iterator[Observation]:
+    writers = _Writers(image)
+    yield from writers.of_system_files()
+    yield from writers.of_other_files()
     for name in image.names:
-        yield from _writable(name, image.root_uid)
         if name.path in (PASSWD, "rootfs/etc") and (name.hard_link or name.entry.kind == SYMLINK):
             kind = "hard link" if name.hard_link else name.entry.kind
             yield Observation(
                 f"'/{name.path[7:]}' is a {kind}, so its accounts were not checked", name.path, severity="low"
             )
-    passwd = image.heads.get(PASSWD, b"").decode("utf-8", "surrogateescape")
-    roots = [line.split(":")[0] for line in passwd.splitlines() if _is_root(line)]
+    data = image.heads.get(PASSWD, b"")
+    if len(data) == PASSWD_BYTES:
+        yield Observation(
+            f"only the first {PASSWD_BYTES >> 20} MiB of '/etc/passwd' were checked", PASSWD, severity="low"
+        )
+    # splitlines() would also split a line at other characters, such as a form feed
+    roots = [
+        line.split(":")[0] for line in data.decode("utf-8", "surrogateescape").split("\n") if _is_root(line)
+    ]
     if len(roots) > 1:
         yield Observation(
             f"{len(roots)} accounts have uid 0: {printable(', '.join(roots[:8]))}",
@@ -49,20 +62,86 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
         )
 
 
-def _writable(name: Name, root_uid: int) -> Iterator[Observation]:
-    """Check a file or directory that only root may write. ``root_uid`` is the uid of root."""
-    path, entry = name.path, name.entry
-    is_file = entry.kind == FILE and not name.hard_link
-    if not (
-        (is_file and (path in FILES or path.rpartition("/")[0] in _SHARED))
-        or (entry.kind == DIRECTORY and path in DIRECTORIES)
-    ):
-        return
-    if entry.mode & 0o002:
+class _Writers:
+    """A search for users who can write system files, also through links to other files."""
+
+    def __init__(self, image: ScannedImage) -> None:
+        self.image = image
+        self.steps = Steps()
+        #: the paths that were checked
+        self.seen: set[str] = set()
+        #: the names with an ACL
+        self.acls: set[str] = set()
+        for name in image.names:
+            own = any(attribute.startswith("system.posix_acl") for attribute in name.xattrs)
+            if own or name.hard_link in self.acls:
+                self.acls.add(name.path)
+
+    def of_system_files(self) -> Iterator[Observation]:
+        for path in (*sorted(DIRECTORIES), *sorted(FILES)):
+            yield from self.at_path(path)
+        folders = {resolve(self.image.rootfs, path).real for path in _OF_ROOT}
+        for name in self.image.names:
+            if name.path == ROOTFS:
+                yield from self.of_entry("/", "/", name.entry)
+            path = name.path.removeprefix(ROOTFS)
+            if path.rpartition("/")[0] in folders:
+                yield from self.at_path(path) if name.entry.kind == SYMLINK else self.at_place(path, path)
+
+    def at_path(self, path: str) -> Iterator[Observation]:
+        """Follow a path, and check each directory on the way and the file at its end."""
+        resolved = resolve(self.image.rootfs, path, self.steps)
+        if isinstance(resolved.error, LimitError):
+            raise resolved.error
+        if resolved.error is not None:
+            yield Observation(f"'{printable(path)}': {resolved.error.message}", ROOTFS + path)
+        place = resolved.real
+        if place.count("/") > MAX_DEPTH:
+            message = (
+                f"'{printable(path)}' leads through more than {MAX_DEPTH} directories, which were not checked"
+            )
+            yield Observation(message, ROOTFS + path)
+        while place not in ("", "/"):
+            yield from self.at_place(place, path)
+            place = place.rpartition("/")[0]
+
+    def at_place(self, place: str, path: str) -> Iterator[Observation]:
+        """Check the file or directory ``place``, to which ``path`` leads."""
+        entry = self.image.rootfs.entry(place)
+        if entry is not None and entry is not IMPLIED and place not in self.seen:
+            self.seen.add(place)
+            yield from self.of_entry(place, path, entry)
+
+    def of_entry(self, place: str, path: str, entry: Entry) -> Iterator[Observation]:
+        name = f"'{printable(place)}'"
+        subject = name if place == path else f"'{printable(path)}' leads through {name}, which"
+        at = f"{ROOTFS}{path}".rstrip("/")
         mode = f"{entry.mode & 0o7777:04o}"
-        yield Observation(f"'/{printable(path[7:])}' has mode {mode}: every user can write it", path)
-    if entry.uid != root_uid:
-        yield Observation(f"'/{printable(path[7:])}' belongs to uid {entry.uid}, not to root", path)
+        if entry.mode & 0o002:
+            yield Observation(f"{subject} has mode {mode}: every user can write it", at)
+        elif entry.mode & 0o020 and entry.gid != self.image.root_gid:
+            yield Observation(f"{subject} has mode {mode}: users in group {entry.gid} can write it", at)
+        if entry.uid != self.image.root_uid:
+            yield Observation(f"{subject} belongs to uid {entry.uid}, not to root", at)
+        if ROOTFS + place in self.acls:
+            yield Observation(f"{subject} has an ACL, which can let users write it", at)
+
+    def of_other_files(self) -> Iterator[Observation]:
+        """List other files and directories that every user can write, outside the usual directories."""
+        found = []
+        for name in self.image.names:
+            top, _, path = name.path.partition("/")
+            if top != ROOTFS or not path or path.partition("/")[0] in _PUBLIC or f"/{path}" in self.seen:
+                continue
+            entry = self.image.rootfs.entry(f"/{path}") if name.hard_link else name.entry
+            if entry is None or not entry.mode & 0o002:
+                continue
+            if entry.kind == FILE or (entry.kind == DIRECTORY and not entry.mode & 0o1000):
+                found.append(name.path)
+        if found:
+            shown = ", ".join(f"'{printable(path[6:])}'" for path in found[:_SHOWN])
+            more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+            yield Observation(f"every user can write {shown}{more}", found[0], severity="medium")
 
 
 def _is_root(line: str) -> bool:

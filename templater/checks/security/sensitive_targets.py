@@ -14,19 +14,19 @@ SENSITIVE = (
     (
         "a file that decides which users can become root",
         "high",
-        re.compile(r"/etc/(?:sudoers(?:\.d/.*)?|doas(?:\.d/.*|\.conf))\Z"),
+        re.compile(r"/etc/(?:sudoers(?:\.d/.*)?|doas(?:\.d/.*|\.conf))\Z", re.DOTALL),
     ),
     ("a file with accounts and passwords", "high", re.compile(r"/etc/(?:passwd|shadow|gshadow|group)-?\Z")),
-    ("a file that decides how users log in", "medium", re.compile(r"/etc/pam\.d/.*\Z")),
+    ("a file that decides how users log in", "medium", re.compile(r"/etc/pam\.d/.*\Z", re.DOTALL)),
     (
         "a file that lists the keys for logging in",
         "medium",
-        re.compile(r".*/(?:\.ssh|etc/ssh)/authorized_keys[^/]*(?:/.*)?\Z"),
+        re.compile(r".*/(?:\.ssh|etc/ssh)/authorized_keys[^/]*(?:/.*)?\Z", re.DOTALL),
     ),
     (
         "a file that runs commands on a schedule",
         "medium",
-        re.compile(r"/(?:etc/cron|etc/anacron|var/spool/cron).*\Z"),
+        re.compile(r"/(?:etc/cron|etc/anacron|var/spool/cron).*\Z", re.DOTALL),
     ),
 )
 
