@@ -201,7 +201,7 @@ VALUES = {
 }  # fmt: skip
 
 
-def test_each_limit_and_number_has_its_recorded_value():
+def test_each_limit_and_constant_has_its_recorded_value():
     found = {
         name: {each: getattr(importlib.import_module(f"templater.{name}"), each) for each in values}
         for name, values in VALUES.items()

@@ -31,7 +31,7 @@ def failed(function, *arguments, **options):
     return type(caught.value), caught.value.message, caught.value.hint
 
 
-def test_the_limits_of_downloads_have_the_documented_values():
+def test_the_limits_on_downloads_have_the_expected_values():
     assert (fetch.TIMEOUT, fetch.MOST_REDIRECTS, fetch.MOST_SECONDS, fetch.MOST_CATALOG_SECONDS) == (
         30,
         10,
@@ -183,7 +183,7 @@ def test_a_failed_request_names_the_url_and_the_cause(answer, error):
         assert failed(stream.headers, f"{BASE}/x", {}) == error
 
 
-def test_a_missing_file_and_the_headers_of_any_answer():
+def test_opening_a_missing_file_fails_but_the_headers_of_the_answer_can_be_read():
     stream = UrlStream(BASE)
     missing = http_error(404)
     missing.fp = SimpleNamespace(headers={"a": "b"})
@@ -218,7 +218,7 @@ def test_a_redirect_to_an_unusable_url_is_refused(target, error):
 @pytest.mark.parametrize(
     ("status", "length", "kept"), [(200, 0, True), (200, 1, False), (299, 1, False), (300, 1, True), (404, 16_384, True), (404, 16_385, False), (200, None, False)]
 )  # fmt: skip
-def test_a_connection_is_kept_if_little_of_its_answer_is_left(status, length, kept):
+def test_a_connection_is_kept_only_after_a_complete_answer_or_a_short_error_or_redirect(status, length, kept):
     connections = fetch._Connections(ssl.create_default_context(), _Bounds())
     done, closed = [], []
     answer = SimpleNamespace(
@@ -250,7 +250,7 @@ def test_the_oldest_idle_connections_are_closed_above_the_limit():
         (_Bounds.begin_request, 20_000, "the stream needs more than 20000 requests"),
     ],
 )
-def test_bytes_and_requests_are_counted_up_to_their_limit(count, most, error):
+def test_too_many_requests_or_bytes_of_overhead_are_an_error(count, most, error):
     bounds = _Bounds()
     count(bounds, most - 1)
     count(bounds, 1)
@@ -259,7 +259,7 @@ def test_bytes_and_requests_are_counted_up_to_their_limit(count, most, error):
     assert str(caught.value) == error
 
 
-def test_headers_are_counted_only_while_they_are_read():
+def test_the_limit_on_headers_counts_only_bytes_that_are_read_as_headers():
     bounds = _Bounds()
     bounds.read(1 << 30)
     with bounds.headers():
@@ -271,7 +271,7 @@ def test_headers_are_counted_only_while_they_are_read():
     bounds.read(1)
 
 
-def test_content_is_no_overhead_and_overhead_counts_as_requests():
+def test_content_is_not_overhead_and_each_kib_of_overhead_counts_as_a_request():
     bounds = _Bounds()
     bounds.receive(16_000 + 1000)
     bounds.deliver(16_000)
@@ -326,7 +326,7 @@ def test_the_deadlines_of_a_step_and_of_all_catalogs_end_a_download(clock):
         (31.5, [31 * 1024], "'u' is too slow: 31744 bytes in 31 s"),
     ],
 )
-def test_a_body_below_the_least_speed_is_refused_after_thirty_seconds(seconds, sizes, error, clock):
+def test_a_body_that_arrives_too_slowly_is_refused_after_thirty_seconds(seconds, sizes, error, clock):
     stream = UrlStream(BASE)
 
     def read1(wanted):
@@ -340,7 +340,7 @@ def test_a_body_below_the_least_speed_is_refused_after_thirty_seconds(seconds, s
         assert failed(lambda: list(stream.body(answer, "u"))) == (InputError, error, "")
 
 
-def test_pieces_grow_while_the_server_is_fast(clock):
+def test_the_pieces_of_a_download_grow_while_the_server_is_fast(clock):
     stream = UrlStream(BASE)
     wanted, pauses = [], iter([0, 0, 0.99, 0, 0, 0, 1, 0, 0])
 
@@ -355,14 +355,14 @@ def test_pieces_grow_while_the_server_is_fast(clock):
     assert wanted == [16_384, 32_768, 65_536, 131_072, 262_144, 262_144, 262_144, 16_384, 16_384]
 
 
-def test_a_body_that_ends_early_is_cut_short():
+def test_a_body_that_ends_early_is_an_error():
     stream = UrlStream(BASE)
     answer = SimpleNamespace(read1=lambda size: b"", length=5)
     message = "'u' was cut short: the server sent fewer bytes than it announced"
     assert failed(lambda: list(stream.body(answer, "u"))) == (InputError, message, "")
 
 
-def test_the_catalog_of_a_stream_has_a_limit(monkeypatch):
+def test_a_catalog_above_the_size_limit_is_refused(monkeypatch):
     monkeypatch.setattr(fetch, "MOST_BYTES", 2 << 20)
     stream = UrlStream(BASE)
     answer = SimpleNamespace(status=200, length=0)
@@ -375,7 +375,7 @@ def test_the_catalog_of_a_stream_has_a_limit(monkeypatch):
     assert stream._bounds._file == math.inf
 
 
-def test_a_password_goes_only_to_its_host_and_port():
+def test_a_password_is_sent_only_to_its_host_and_port():
     handler = fetch._Authorize("https://h:1/t", "Basic x")
     for url, sent in (("https://h:1/a", "Basic x"), ("https://h:2/a", None), ("https://i:1/a", None)):
         request = urllib.request.Request(url)

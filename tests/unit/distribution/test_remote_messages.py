@@ -58,13 +58,13 @@ LOCAL = "does not name an image of the local daemon"
         ("new:a", UsageError, "templater can't read images from 'new:': its protocol is 'oci\\x07'", ""),
     ],
 )  # fmt: skip
-def test_a_source_that_names_no_image_is_refused(src, error, message, hint, monkeypatch):
+def test_an_invalid_image_source_is_refused(src, error, message, hint, monkeypatch):
     known = {name: Remote(name, "https://h", protocol, "here") for name, protocol in (("images", "simplestreams"), ("new", "oci\a"))}  # fmt: skip
     monkeypatch.setattr(remote_source, "read_remotes", lambda: known)
     assert failed(fetch_source, src) == (error, message, hint)
 
 
-def test_the_limits_of_fetched_images_have_the_documented_values():
+def test_the_limits_and_texts_about_fetched_images_have_the_expected_values():
     assert remote_source._MOST_METADATA == 268_435_456
     assert (remote_source._MOST_COMPARED, remote_source._LONGEST) == (10_000, 200)
     assert republish._MOST_METADATA == 67_108_864
@@ -83,7 +83,7 @@ def stored(monkeypatch, **fields):
     )
 
 
-def test_the_metadata_of_a_stored_image_without_an_origin_is_not_enough(monkeypatch):
+def test_the_root_filesystem_of_a_stored_image_cannot_be_fetched_without_a_source(monkeypatch):
     stored(monkeypatch, complete=False)
     assert failed(fetch_source, "store:a", whole=True) == (
         InputError,
@@ -96,7 +96,7 @@ def test_the_metadata_of_a_stored_image_without_an_origin_is_not_enough(monkeypa
         assert fetch_source("store:a", whole=whole) == Fetched(HASH, "/m/" + HASH, "/m/root", (), "")
 
 
-def test_a_stored_image_whose_origin_changed_is_refused(monkeypatch):
+def test_a_stored_image_is_refused_if_its_source_now_has_another_image(monkeypatch):
     stored(monkeypatch, complete=False, source="images:a")
     monkeypatch.setattr(remote_source, "read_remotes", dict)
     monkeypatch.setattr(remote_source, "_REMOTE", None)
@@ -242,7 +242,7 @@ def test_the_note_about_the_chosen_image_names_its_fingerprint(alias, text):
     assert remote_source._chosen("r", alias, HASH, "facts") == text
 
 
-def test_a_fingerprint_that_differs_from_the_announced_one_is_refused(tmp_path):
+def test_files_with_another_fingerprint_than_the_announced_one_are_refused(tmp_path):
     (tmp_path / "a").write_bytes(b"ab")
     (tmp_path / "b").write_bytes(b"c" * ((1 << 20) + 1))
     both = hashlib.sha256(b"ab" + b"c" * ((1 << 20) + 1)).hexdigest()
@@ -308,7 +308,7 @@ def test_an_image_is_found_by_its_alias_or_the_beginning_of_its_fingerprint(foun
     assert failed(find, "abcdef") == (InputError, "'abcdef' is the beginning of several fingerprints", "")
 
 
-def test_similar_aliases_are_named_with_their_remote(found):
+def test_the_hint_about_an_unknown_alias_names_three_similar_aliases_with_their_remote(found):
     found(incus_7=[image(aliases=("debian/12", "debian/13", "debian/14", "debian/15"))])
     error = failed(remote_source._find, SimpleNamespace(base="https://h"), "r", "debian/1")
     assert error[2].startswith("did you mean 'r:debian/1") and error[2].count(" or ") == 2
@@ -346,7 +346,7 @@ def test_an_image_with_wrong_hashes_is_refused(listed, message, found, fetcher):
     assert fetcher.kept == []
 
 
-def test_a_fetched_image_is_recorded_with_its_notes(found, fetcher):
+def test_a_fetched_image_has_notes_and_is_recorded_in_the_store(found, fetcher):
     digest = hashlib.sha256(b"abc").hexdigest()
     found(lxd=[image(digest, sha256=digest, aliases=("a",))])
     fetcher.stream = Stream(answer(b"abc"))
@@ -367,7 +367,7 @@ def test_a_fetched_image_is_recorded_with_its_notes(found, fetcher):
     assert fetcher.stream.small == 0
 
 
-def test_only_the_metadata_of_a_split_image_is_a_small_file(found, fetcher):
+def test_only_the_metadata_of_a_split_image_is_fetched_with_the_deadline_of_small_files(found, fetcher):
     digest = hashlib.sha256(b"abc").hexdigest()
     both = hashlib.sha256(b"abcabc").hexdigest()
     found(incus_7=[image(both, files=("m", "root"), sha256=digest, aliases=("a",))])
@@ -407,7 +407,7 @@ def test_an_announced_size_above_the_limit_is_refused(size):
         assert (expected_size(size, "u", 7), expected_size(0, "u", 7)) == (7, 7)
 
 
-def test_a_kept_file_has_a_limit_and_a_private_folder(tmp_path):
+def test_a_kept_file_is_named_by_its_hash_and_a_failure_to_keep_it_is_an_error(tmp_path):
     folder = Downloads(f"{tmp_path}/d")
     most = 1 << 20
     path = folder.keep(iter([bytes(most)]), "n", lambda *words: None, most)
@@ -427,7 +427,7 @@ def test_a_kept_file_has_a_limit_and_a_private_folder(tmp_path):
     assert begun == (WriteError, f"can't write '{tmp_path}/d/{HASH}.part': is a directory", "")
 
 
-def test_a_download_with_another_hash_is_removed(tmp_path):
+def test_a_download_with_a_wrong_hash_is_removed(tmp_path):
     folder = Downloads(f"{tmp_path}/d")
 
     @contextlib.contextmanager
@@ -483,7 +483,7 @@ def test_a_catalog_that_cannot_be_republished_is_refused(answers, message):
     assert failed(republish.read_origin, Origin(*answers), None) == (InputError, message, "")
 
 
-def test_the_products_of_all_entries_are_merged():
+def test_the_products_of_all_index_entries_are_merged():
     origin = Origin({"index": {n: index(path=f"{n}.json")["index"]["images"] for n in "ab"}}, {"products": {"a": {}}, "x": "1"}, {"products": {"b": {}}})  # fmt: skip
     assert republish.read_origin(origin, None) == {
         "content_id": "images", "format": "products:1.0", "x": "1", "products": {"a": {}, "b": {}},
@@ -499,11 +499,11 @@ def test_the_products_of_all_entries_are_merged():
         (None, None, []),
     ],
 )  # fmt: skip
-def test_aliases_get_the_name_of_the_operating_system(os, aliases, found):
+def test_aliases_get_the_name_of_the_operating_system_as_a_prefix(os, aliases, found):
     assert republish.prefixed_aliases({"os": os, "aliases": aliases}) == found
 
 
-def test_each_metadata_item_appears_for_both_families():
+def test_each_metadata_item_of_a_catalog_appears_for_incus_and_for_lxd():
     items = {
         "a": {"ftype": "lxd.tar.xz", "n": 1}, "b": {"ftype": "squashfs"}, "c": {"ftype": "squashfs.vcdiff"},
         "d": {"ftype": "manifest"}, "e": {"ftype": "incus_combined.tar.gz", "n": 2}, "f": None,
@@ -528,7 +528,7 @@ def test_an_origin_without_an_image_for_incus_is_refused():
     assert warnings == ["skipped 1 entries that Incus does not list, such as 'p': unknown architecture 'odd'"]
 
 
-def test_an_image_that_the_tree_already_has_is_skipped():
+def test_a_duplicate_image_is_skipped_with_a_warning():
     catalog = Catalog({}, {})
     one, two = image(), image(OTHER)
     warnings = []
@@ -556,7 +556,7 @@ def test_a_file_that_differs_from_the_catalog_is_not_copied(body, message, tmp_p
     assert error == (InputError if "missing" in message else RefusedError, expected, "")
 
 
-def test_the_files_of_an_image_must_have_its_fingerprint(tmp_path):
+def test_copied_files_that_do_not_match_the_fingerprint_of_their_image_are_refused(tmp_path):
     tree = Tree(f"{tmp_path}/tree")
     tree.create()
     digest = hashlib.sha256(b"abc").hexdigest()
@@ -597,7 +597,7 @@ def test_metadata_of_the_origin_is_checked_before_its_use(monkeypatch):
         assert path == "/copy"
 
 
-def test_republishing_needs_one_of_two_options_and_notes_a_missing_keyring():
+def test_republishing_needs_exactly_one_of_the_redirect_and_copy_options():
     hint = "--redirect DIR leaves the image files at the origin; --copy copies them into the tree"
     for options in ({}, {"redirects": "d", "copying": True}):
         error = failed(republish.republish, None, None, **options)

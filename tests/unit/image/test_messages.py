@@ -10,7 +10,7 @@ import pytest
 from templater.image import contents, decompress, unpack
 from templater.image.contents import DirectoryContents, SecondFileCheck, SplitContents, UnifiedContents
 from templater.image.decompress import ByteStream, open_stream
-from templater.image.limits import DEFAULT
+from templater.image.limits import DEFAULT, DIRECTORY_BYTES
 from templater.image.tar_header import Header
 from templater.image.tar_reader import HARD_LINK, Member, open_archive
 from templater.image.unpack import DiskBudget, TreeWriter
@@ -32,7 +32,7 @@ def test_a_directory_without_the_parts_of_an_image_is_refused(tmp_path):
     read = DirectoryContents(str(tmp_path))
     assert failed(read.parts) == (InputError, f"'{tmp_path}' has no metadata.yaml: it is not an image", "")
     missing = f"'{tmp_path}' has no 'rootfs' directory"
-    hint = "put the files in a directory 'rootfs' beside metadata.yaml; it may be empty"
+    hint = "put the files in a directory 'rootfs' beside metadata.yaml; this directory may be empty"
     assert failed(lambda: list(read.rootfs())) == (InputError, missing, hint)
     (tmp_path / "rootfs.img").write_text("")
     assert failed(lambda: list(read.rootfs()))[2] == "images of virtual machines can't be packed"
@@ -49,7 +49,7 @@ PACK = "put all templates directly into 'templates': the daemons ignore subdirec
         (FILE, "templates/a/b", "'i': 'templates/a/b' is in a directory below 'templates'", PACK),
     ],
 )
-def test_a_special_member_outside_the_root_filesystem_is_refused(kind, name, message, hint):
+def test_a_special_file_or_nested_template_outside_the_root_filesystem_is_refused(kind, name, message, hint):
     assert failed(contents.refuse_special, Member(name, kind), "i") == (RefusedError, message, hint)
     for name, kind in (("templates", DIRECTORY), ("templates/a", FILE), ("a/b", FILE)):
         contents.refuse_special(Member(name, kind), "i")
@@ -71,7 +71,7 @@ def test_a_hard_link_to_a_file_outside_the_root_filesystem_is_refused(target):
     assert inside(Member("a", HARD_LINK, target="./rootfs//b/./c")) == "b/c"
 
 
-def test_a_complete_image_is_not_the_second_file_of_another(tmp_path):
+def test_a_complete_image_is_refused_as_the_second_file_of_a_split_image(tmp_path):
     check = SecondFileCheck("p")
     check.add("metadata.yaml")
     check.finish()
@@ -87,7 +87,7 @@ def test_a_complete_image_is_not_the_second_file_of_another(tmp_path):
     contents.refuse_same_file(same, f"{tmp_path}/missing")
 
 
-def test_the_metadata_of_a_split_image_has_no_root_filesystem(tmp_path):
+def test_a_split_image_needs_metadata_without_a_root_filesystem_and_a_second_file(tmp_path):
     whole = {"metadata.yaml": b"a: 1", "rootfs": None}
     (tmp_path / "u").write_bytes(tarball(whole))
     (tmp_path / "m").write_bytes(tarball({"metadata.yaml": b"a: 1"}))
@@ -101,7 +101,7 @@ def test_the_metadata_of_a_split_image_has_no_root_filesystem(tmp_path):
     assert failed(lambda: list(UnifiedContents(meta, DEFAULT).rootfs())) == (InputError, message, hint)
 
 
-def test_the_parts_of_an_image_have_an_order_and_a_total_limit(tmp_path):
+def test_the_parts_of_an_image_are_read_in_order_and_have_size_limits(tmp_path):
     names = {
         "templates/b": b"12",
         "backup.yaml": b"1",
@@ -120,7 +120,7 @@ def test_the_parts_of_an_image_have_an_order_and_a_total_limit(tmp_path):
     )
     message = "'metadata.yaml' has 4 bytes, more than the limit of 3"
     assert failed(UnifiedContents(f"{tmp_path}/u", DEFAULT._replace(metadata_bytes=3)).parts)[1] == message
-    assert read.disk_size == contents.INODE_BYTES
+    assert read.disk_size == DIRECTORY_BYTES
 
 
 @pytest.mark.parametrize("holes", [False, True])
@@ -147,12 +147,12 @@ def stream(tmp_path):
 @pytest.mark.parametrize(
     ("error", "kind", "message", "hint"),
     [
-        (ValueError("Memory usage"), LimitError, "'p' needs more than 3 MiB to decompress", "pack it again with a smaller dictionary or window"),
+        (ValueError("Memory usage"), LimitError, "'p' needs more than 3 MiB to decompress", "pack the file again with a smaller dictionary or window"),
         (ValueError("bad data"), InputError, "'p' is damaged: gzip: bad data", ""),
         (EOFError(), InputError, "'p' is damaged: gzip: EOFError", ""),
     ],
 )  # fmt: skip
-def test_an_error_of_a_decompressor_has_its_words(error, kind, message, hint, stream):
+def test_each_decompressor_error_has_the_expected_text(error, kind, message, hint, stream):
     stream.limits = DEFAULT._replace(window_bytes=3 << 20)
     found = stream._damaged(error)
     assert (type(found), found.message, found.hint) == (kind, message, hint)
@@ -183,7 +183,7 @@ def test_the_size_and_the_ratio_of_decompressed_data_have_limits(stream):
         (b"BZh91AY&SY", "'p' is damaged: gzip: at least 10 bytes of other data follow the compressed data"),
     ],
 )
-def test_only_another_stream_of_the_same_compression_may_follow(tail, result, tmp_path):
+def test_only_zeros_or_a_stream_of_the_same_compression_may_follow_a_stream(tail, result, tmp_path):
     (tmp_path / "i").write_bytes(gzip.compress(b"abc") + tail)
     with open_stream(f"{tmp_path}/i") as opened:
         opened.path = "p"
@@ -194,7 +194,7 @@ def test_only_another_stream_of_the_same_compression_may_follow(tail, result, tm
             assert opened.position == len(result)
 
 
-def test_a_truncated_file_and_many_empty_streams_are_refused(tmp_path, monkeypatch):
+def test_a_truncated_file_and_a_file_of_many_empty_streams_are_refused(tmp_path, monkeypatch):
     (tmp_path / "i").write_bytes(gzip.compress(b"abc" * 100)[:-3])
     message = f"'{tmp_path}/i' is damaged: gzip: the compressed data ends early: the file was cut short"
     with open_stream(f"{tmp_path}/i") as opened:
@@ -206,7 +206,7 @@ def test_a_truncated_file_and_many_empty_streams_are_refused(tmp_path, monkeypat
     (tmp_path / "i").write_bytes(gzip.compress(b"") * 4)
     with open_stream(f"{tmp_path}/i") as opened:
         assert failed(opened.read, 9) == (
-            LimitError, f"'{tmp_path}/i' has more than 3 gzip streams, most of them empty", "pack it again as one stream",
+            LimitError, f"'{tmp_path}/i' has more than 3 gzip streams, most of them empty", "pack the file again as one stream",
         )  # fmt: skip
     filled = gzip.compress(bytes(4 * decompress._LEAST_STREAM))
     (tmp_path / "i").write_bytes(filled + gzip.compress(b"") * 3)
@@ -214,7 +214,7 @@ def test_a_truncated_file_and_many_empty_streams_are_refused(tmp_path, monkeypat
         assert len(opened.read(1 << 30)) == 4 * decompress._LEAST_STREAM
 
 
-def test_a_file_that_is_also_a_tar_archive_or_no_image_is_refused(tmp_path):
+def test_a_compressed_file_that_is_also_a_tar_archive_or_contains_none_is_refused(tmp_path):
     block = bytearray(tarfile.TarInfo("a").tobuf())
     block[:3] = b"BZh"
     block[148:156] = b" " * 8
@@ -235,7 +235,7 @@ def test_a_file_that_is_also_a_tar_archive_or_no_image_is_refused(tmp_path):
     assert failed(open_archive, f"{tmp_path}/e")[:2] == (InputError, message)
 
 
-def test_bytes_can_be_read_peeked_and_skipped_over_blocks(tmp_path):
+def test_bytes_can_be_read_and_peeked_and_skipped_across_blocks(tmp_path):
     data = bytes(range(256)) * 1000
     for packed in (gzip.compress(data), bytes(tarfile.TarInfo("a").tobuf()) + data):
         (tmp_path / "i").write_bytes(packed)
@@ -251,7 +251,7 @@ def test_bytes_can_be_read_peeked_and_skipped_over_blocks(tmp_path):
             assert opened.position == begin + len(data)
 
 
-def test_zeros_are_skipped_to_the_next_other_byte(tmp_path):
+def test_zeros_are_skipped_up_to_the_next_other_byte(tmp_path):
     for tail, place in ((b"x", 5512), (b"", None)):
         (tmp_path / "i").write_bytes(bytes(tarfile.TarInfo("a").tobuf()) + bytes(5000) + tail)
         with open_stream(f"{tmp_path}/i") as opened:
@@ -309,7 +309,7 @@ def test_an_ambiguous_tar_header_is_refused(block, message):
     assert str(caught.value) == message
 
 
-def test_the_fields_of_a_header_are_read():
+def test_the_fields_of_a_tar_header_are_read():
     header = Header(
         changed(257, b"ustar\x0000" + bytes(80) + b"pre", type=b"0", uid=7, gid=8, mode=0o751, mtime=9)
     )
@@ -329,8 +329,16 @@ def test_the_fields_of_a_header_are_read():
     ("used", "packed", "message"),
     [
         ([600], 60, ""),
-        ([601], 60, "'n' would use more than 10 times its size on disk: 601 bytes from 60"),
-        ([500, 1], 50, "'n' would use more than 10 times its size on disk: 501 bytes from 50"),
+        (
+            [601],
+            60,
+            "'n' has too many directories and files for its size of 60 bytes: they count as more than 10 times this size",
+        ),
+        (
+            [500, 1],
+            50,
+            "'n' has too many directories and files for its size of 50 bytes: they count as more than 10 times this size",
+        ),
         ([500], 1, ""),
         ([10**9], 0, ""),
     ],
@@ -374,7 +382,7 @@ TWICE = "pack the image again: the second member could replace a directory with 
         ([Member("a", "odd thing")], (InputError, "'a' is a odd thing and can't be unpacked", "")),
         ([Member("a", HARD_LINK, target="b")], (RefusedError, "'a' is a hard link to 'b', which does not precede it in the archive", "")),
         ([Member("b", DIRECTORY), Member("a", HARD_LINK, target="b")], (RefusedError, "'a' is a hard link to 'b', which is a directory", "")),
-        ([Member("a", FILE, size=unpack._LARGEST_FILE + 1)], (LimitError, f"'a' has {unpack._LARGEST_FILE + 1} bytes according to its header", "")),
+        ([Member("a", FILE, size=unpack._LARGEST_FILE + 1)], (LimitError, f"'a' has {unpack._LARGEST_FILE + 1} bytes, more than the limit of {unpack._LARGEST_FILE}", "")),
     ],
 )  # fmt: skip
 def test_a_member_that_cannot_be_unpacked_is_refused(members, error, writer):

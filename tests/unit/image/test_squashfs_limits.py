@@ -20,7 +20,7 @@ def failed(function, *arguments, **options):
     return type(caught.value), caught.value.message, caught.value.hint
 
 
-def test_the_constants_of_the_format_and_the_limits_have_the_expected_values():
+def test_the_constants_and_limits_of_the_squashfs_check_have_the_expected_values():
     assert (squashfs._HEAD, squashfs._BLOCK, squashfs._ABSENT, squashfs._NO_XATTRS) == (
         96,
         8192,
@@ -50,7 +50,7 @@ LIKE = ", so tools would read different files"
         ({"cut": -1}, InputError, "'{}' can't be read: it was cut short"),
     ],
 )  # fmt: skip
-def test_an_ambiguous_directory_is_refused_with_the_reason(change, error, message, tmp_path):
+def test_an_ambiguous_squashfs_directory_is_refused_with_a_reason(change, error, message, tmp_path):
     path = str(tmp_path / "i")
     check_directories(one_directory(tmp_path / "i"), DEFAULT)
     assert failed(check_directories, one_directory(tmp_path / "i", **change), DEFAULT) == (
@@ -60,13 +60,13 @@ def test_an_ambiguous_directory_is_refused_with_the_reason(change, error, messag
     )
 
 
-def test_a_directory_in_two_places_is_refused(tmp_path):
+def test_a_squashfs_directory_that_occurs_in_two_places_is_refused(tmp_path):
     path = nested(tmp_path / "i", 2)
     message = f"'{path}': a directory occurs in two places{LIKE}"
     assert failed(check_directories, path, DEFAULT) == (RefusedError, message, "")
 
 
-def test_the_names_of_all_directories_together_have_a_limit(tmp_path):
+def test_the_number_of_names_in_all_squashfs_directories_has_a_limit(tmp_path):
     path = many_names(tmp_path / "i", 1)
     check_directories(path, DEFAULT._replace(members=257))
     message = f"'{path}' has more than 256 members"
@@ -82,7 +82,7 @@ def test_the_names_of_all_directories_together_have_a_limit(tmp_path):
         (b"\x01\xa0" + bytes(8193), "a block has an invalid size"),
     ],
 )  # fmt: skip
-def test_a_damaged_block_is_refused(raw, message, tmp_path):
+def test_a_damaged_squashfs_block_is_refused(raw, message, tmp_path):
     path = tmp_path / "i"
     data = bytearray(path.read_bytes() if path.exists() else one_directory(path) and path.read_bytes())
     path.write_bytes(bytes(data[:96]) + raw)
@@ -93,7 +93,7 @@ def test_a_damaged_block_is_refused(raw, message, tmp_path):
     )
 
 
-def test_an_inode_that_is_no_directory_is_refused(tmp_path):
+def test_a_squashfs_root_that_is_not_a_directory_is_refused(tmp_path):
     inode = bytearray(directory_inode(1) + bytes(40))
     inode[0] = 2
     path = written(tmp_path / "i", [bytes(inode)], b"")
@@ -120,13 +120,13 @@ class Blocks:
     ("offset", "size", "result"),
     [(0, 4, b"abcd"), (3, 1, b"d"), (2, 4, b"cdef"), (2, 6, b"cdefgh"), (4, 2, b"ef"), (3, 6, b"defghi")],
 )
-def test_bytes_can_continue_in_the_next_blocks(offset, size, result):
+def test_reading_bytes_can_continue_in_the_next_blocks(offset, size, result):
     walk = squashfs._Walk("p", Blocks(b"abcd", b"efgh", b"ijkl"), bytes(96), squashfs._inflate, DEFAULT)
     assert walk._bytes(0, 0, offset, size) == result
 
 
 @pytest.mark.parametrize(("decompress", "members"), [(squashfs._inflate, 20), (squashfs._lzo, 150)])
-def test_the_number_of_blocks_has_a_limit_by_compression(decompress, members):
+def test_the_limit_on_squashfs_blocks_depends_on_the_compression(decompress, members):
     blocks = [b"%02d" % number for number in range(13)]
     limits = DEFAULT._replace(members=2 * members)
     walk = squashfs._Walk("p", Blocks(*blocks), bytes(96), decompress, limits)
@@ -144,14 +144,14 @@ def test_the_number_of_blocks_has_a_limit_by_compression(decompress, members):
         (4, lambda data: lzma.compress(data, lzma.FORMAT_XZ)),
     ],
 )
-def test_a_block_is_decompressed_to_at_most_one_byte_more_than_it_may_have(kind, pack, tmp_path):
+def test_a_squashfs_block_is_decompressed_to_at_most_one_byte_above_its_size_limit(kind, pack, tmp_path):
     (tmp_path / "i").write_bytes(bytes(20) + bytes([kind, 0]) + bytes(74))
     decompress = load_decompressor(f"{tmp_path}/i")
     assert decompress(pack(b"abc")) == b"abc"
     assert len(decompress(pack(bytes(9000)))) == 8193
 
 
-def test_an_unknown_or_missing_compression_is_refused(tmp_path, monkeypatch):
+def test_a_squashfs_file_with_an_unknown_compression_or_a_missing_library_is_refused(tmp_path, monkeypatch):
     path = tmp_path / "i"
     path.write_bytes(bytes(20) + b"\x07\0" + bytes(74))
     message = f"'{path}' is a squashfs file with the unknown compression 7"
@@ -211,7 +211,7 @@ def test_invalid_lzo_data_is_an_error():
 # the program sqfs2tar
 
 
-def test_the_program_that_reads_squashfs_files_can_be_missing(tmp_path, monkeypatch):
+def test_the_error_about_a_missing_squashfs_program_says_how_to_install_it(tmp_path, monkeypatch):
     def missing(words, path, bounds):
         raise FileNotFoundError
 
@@ -221,11 +221,11 @@ def test_the_program_that_reads_squashfs_files_can_be_missing(tmp_path, monkeypa
     assert failed(contents.start_sqfs2tar, str(path)) == (
         InputError,
         f"'{path}' is a squashfs file, and reading such a file needs the program 'sqfs2tar'",
-        "install it: apt install squashfs-tools-ng",
+        "run: apt install squashfs-tools-ng",
     )
 
 
-def test_the_processor_time_and_the_memory_of_the_program_are_bounded(tmp_path, monkeypatch):
+def test_the_squashfs_program_has_limits_on_processor_time_and_memory(tmp_path, monkeypatch):
     given = []
     monkeypatch.setattr(contents.program, "start", lambda words, path, bounds: given.append((words, bounds)))
     path = tmp_path / "i"
@@ -238,7 +238,7 @@ def test_the_processor_time_and_the_memory_of_the_program_are_bounded(tmp_path, 
 
 
 @pytest.mark.parametrize("seconds", [7.0, 7.1])
-def test_the_processor_time_may_grow_with_the_output(seconds, monkeypatch):
+def test_the_processor_time_of_the_squashfs_program_may_grow_with_its_output(seconds, monkeypatch):
     monkeypatch.setattr(contents, "SQUASHFS_SECONDS", 5)
     output = contents._Sqfs2tarOutput.__new__(contents._Sqfs2tarOutput)
     output.path, output.limits, output._packed_size = "p", DEFAULT, 1 << 30

@@ -113,7 +113,7 @@ def test_an_error_below_a_nested_root_contains_the_full_path(mechanism, tmp_path
         assert below.directory("/b").path_of("x") == f"{tmp_path}/a/b/x"
 
 
-def test_an_error_about_a_directory_that_cannot_be_made_names_it(tmp_path):
+def test_the_error_about_a_directory_that_cannot_be_created_names_the_directory(tmp_path):
     (tmp_path / "file").write_text("")
     with Root(str(tmp_path), named=True) as root, root.directory("/") as directory:
         _make(directory, "file")  # an existing name is no error here
