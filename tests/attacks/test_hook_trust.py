@@ -275,7 +275,7 @@ def test_invalid_annotations_and_arguments_of_a_bundle_give_findings(
     }
     (tmp_path / "config.json").write_text(json.dumps({"annotations": annotations, "hooks": hooks}))
     stage, line, image = oci.status(str(tmp_path), "")
-    assert (stage.ok, stage.text) == (True, "createRuntime calls templater")
+    assert (stage.ok, stage.text) == (True, "the hook of stage 'createRuntime' calls templater")
     assert line.ok is None
     assert line.text.startswith("the hook line was not run")
     assert (image.ok, image.text) == (False, f"'{tmp_path}' has no metadata.yaml")

@@ -61,7 +61,7 @@ def check_image(image: AuthoredImage) -> Iterator[Observation]:
                 and (key == "" or "." not in key or read.path[0] == "config_get")
             ):
                 yield Observation(
-                    f"no host accepts a configuration key '{printable(key)}', so it is never set",
+                    f"no host accepts the configuration key '{printable(key)}', so the key is never set",
                     read.span,
                     f"did you mean 'user.{printable(key)}'?",
                 )

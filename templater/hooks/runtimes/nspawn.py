@@ -67,7 +67,8 @@ def _refuse_other_range(rootfs: str) -> None:
             raise RefusedError(
                 f"'{printable(rootfs)}' belongs to {kind} {owner},"
                 " which is not the first id of a machine's range",
-                hint=f"the machine's root has the {kind} {owner - owner % RANGE}: set it with {command}",
+                hint=f"the machine's root has the {kind} {owner - owner % RANGE}:"
+                f" set this {kind} with {command}",
             )
 
 
@@ -114,7 +115,7 @@ def status(name: str, path: str) -> "Iterator[Finding]":
     line = text.partition("ExecStartPre=")[2].partition("\n")[0]
     line = words_of_unit(line)
     if calls_templater(line):
-        yield Finding(True, f"'{file}' calls templater")
+        yield Finding(True, f"the ExecStartPre of '{file}' calls templater")
     else:
         yield Finding(False, f"'{file}' has no ExecStartPre that calls templater", hint)
     yield runs(lambda word: ["sh", "-c", f"exec {line.removesuffix('%i')} {word}"], file)

@@ -313,9 +313,11 @@ def status(name: str, _path: str) -> "Iterator[Finding]":
         return
     stage, hook = found[0]
     if stage in STAGES:
-        yield Finding(True, f"{stage} calls templater")
+        yield Finding(True, f"the hook of stage '{stage}' calls templater")
     else:
-        yield Finding(False, f"{stage} can't call templater", f"use one of {', '.join(STAGES)}")
+        yield Finding(
+            False, f"the hook of stage '{stage}' can't render templates", f"use one of {', '.join(STAGES)}"
+        )
     if hook.get("path") != hook["args"][0] or hook["args"][:7] != argv("oci", [])[:7]:
         # The bundle can come from an untrusted image, so run only a line that templater would install.
         yield Finding(

@@ -287,7 +287,9 @@ def test_the_error_about_a_wrong_owner_of_a_machine_directory_names_the_right_ow
             refused.value.message
             == f"'/m' belongs to {kind} {owner}, which is not the first id of a machine's range"
         )
-        assert refused.value.hint == f"the machine's root has the {kind} {right}: set it with {command}"
+        assert (
+            refused.value.hint == f"the machine's root has the {kind} {right}: set this {kind} with {command}"
+        )
 
 
 def test_a_configuration_directory_behind_too_many_links_is_refused(tmp_path):

@@ -149,7 +149,7 @@ def test_the_status_command_reports_an_oci_stage_that_cannot_call_templater(cont
     install.write(oci.snippet(str(container), [], ""))
     file.write_text(file.read_text().replace("createRuntime", "poststart"))
     finding = next(each for each in oci.status(str(container), "") if each.ok is False)
-    assert finding.text == "poststart can't call templater"
+    assert finding.text == "the hook of stage 'poststart' can't render templates"
     assert finding.hint == "use one of createRuntime, createContainer, prestart"
 
 
@@ -331,7 +331,7 @@ def test_the_status_of_a_bundle_has_the_expected_words(container, monkeypatch):
     hook["path"] = "/bin/other"
     (container / "config.json").write_text(json.dumps(config))
     assert said(oci.status(str(container), ""))[:2] == [
-        (True, "createRuntime calls templater", ""),
+        (True, "the hook of stage 'createRuntime' calls templater", ""),
         (
             None,
             "the hook line was not run, because this installation of templater would write another line",
