@@ -27,9 +27,10 @@ DOWNLOADS = "image-downloads"
 
 #: size limit of a catalog file: 20,000 images for Incus and LXD need 24 MB
 MOST_BYTES = 32 << 20
-#: Limit on JSON values. Each value takes up to a hundred bytes of memory.
+#: Limit on JSON values. Each value takes up to a hundred bytes of memory. An object counts as four values.
+#: null counts as four values, too, because it can stand for an empty object.
 #: Their number is estimated by counting the characters ``,:[{``, because nearly every value follows one.
-MOST_VALUES = 3_000_000
+MOST_VALUES = 2_000_000
 #: Limit on items of a version. A version usually has about ten items.
 #: Clients combine every metadata item with every root filesystem.
 MOST_ITEMS = 200
@@ -126,6 +127,7 @@ class Decoded:
 #: limits on all files of one catalog together, and on the entries of an index (Ubuntu's index has four)
 MOST_BYTES_OF_ALL = 2 * MOST_BYTES
 MOST_VALUES_OF_ALL = 2 * MOST_VALUES
+_VALUES_OF_OBJECT = 4
 MOST_FILES = 200
 _PIECE = 1 << 20
 
@@ -157,7 +159,8 @@ def parse_json(data: bytes, name: str) -> Any:
 
 
 def count_values(data: bytes) -> int:
-    return len(data.translate(None, _NO_VALUE))
+    objects = data.count(b"{") + data.count(b"null")
+    return len(data.translate(None, _NO_VALUE)) + (_VALUES_OF_OBJECT - 1) * objects
 
 
 _NO_VALUE = bytes(set(range(256)) - set(b",:[{"))

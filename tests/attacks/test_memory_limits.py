@@ -2,6 +2,7 @@
 
 import gc
 import io
+import json
 import sys
 import tarfile
 import tracemalloc
@@ -13,6 +14,7 @@ import pytest
 from templater.checks.finding import Severity, audit
 from templater.checks.scan import scan_image
 from templater.cli.main import main
+from templater.distribution.catalog import MOST_VALUES, count_values
 from templater.image.limits import DEFAULT
 from templater.image.open import open_image
 from templater.model.entry import FILE, Entry, TemplateFile
@@ -226,3 +228,22 @@ def test_the_error_of_a_failed_start_does_not_hold_the_rendered_files(tmp_path):
     while error is not None:
         assert error.__traceback__ is None
         error = error.__context__
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("product", ['"p{}-{}":{{"os":"{}"}}', '"p{}-{}":null'], ids=["objects", "null"])
+def test_the_largest_catalogs_need_less_than_500_mb(tmp_path, product):
+    number = MOST_VALUES // count_values(product.format(0, 0, 0).encode() + b",") - 10
+    folder = tmp_path / "tree/streams/v1"
+    folder.mkdir(parents=True)
+    entries = {}
+    for file in range(2):
+        products = ",".join(product.format(file, n, n) for n in range(number))
+        (folder / f"{file}.json").write_text(f'{{"products":{{{products}}}}}')
+        path = f"streams/v1/{file}.json"
+        entries[str(file)] = {"datatype": "image-downloads", "path": path, "products": ["x"]}
+    (folder / "index.json").write_text(json.dumps({"index": entries}))
+    for command in ("list", "verify"):
+        done, peak = measured(tmp_path / "peak", "streams", command, str(tmp_path / "tree"))
+        assert (done.returncode, done.stderr) == (4, "templater: the stream has more than 50000 images\n")
+        assert peak < 500
