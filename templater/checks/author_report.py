@@ -19,13 +19,14 @@ from ..parsing.instance_yaml import read_instance
 from ..planning.follow_links import clean
 from ..rootfs.directory import open_root
 from .authored import AuthoredImage, authored
-from .base import ScannedImage
-from .finding import Finding, Severity, all_checks, audit, finding_data
+from .finding import Finding, Severity, finding_data
 from .fixes import fix
 from .host_report import host_report
 from .ignores import Configuration, Ignores, read_configuration
+from .run_checks import all_checks, audit
 from .sarif import sarif_document
 from .scan import scan_image, scanned_definition
+from .scanned_image import ScannedImage
 
 if TYPE_CHECKING:
     from ..definitions.choice import Choice

@@ -23,7 +23,9 @@ from ..pongo2.syntax import tree
 from ..pongo2.template import Compilation
 from ..rendering.context import with_image_keys
 from ..rendering.render import MAX_TOTAL_OF_SEVERAL, Compiled, render
-from .base import ScannedImage, mode_of
+from .base import mode_of
+from .invented_values import AWKWARD, OTHER_VALUES, SET, document_of, invented_value
+from .scanned_image import ScannedImage
 
 if TYPE_CHECKING:
     from ..rendering.memo import Memo
@@ -39,13 +41,6 @@ MAX_SECONDS = 2.0
 #: maximum processor time in seconds that all checks together can spend on rendered files
 MAX_FILE_SECONDS = 3.0
 
-#: values for the keys that templates read as whole documents
-DOCUMENTS = {
-    "user-data": "#cloud-config\nlocale: C\n",
-    "vendor-data": "#cloud-config\nlocale: C\n",
-    "meta-data": "key: value\n",
-    "network-config": "version: 1\nconfig:\n- type: physical\n  name: eth0\n  subnets:\n  - type: dhcp\n",
-}
 #: maximum length in characters of a file whose contents are checked
 LARGEST = 256 << 10
 #: maximum length of all distinct texts together, in characters; a character needs up to four bytes
@@ -54,19 +49,6 @@ MOST_TEXT = 32 << 20
 LONGEST = 1000
 #: the search for the template lines of findings ends after this many characters of templates
 SEARCHED = 4 << 20
-#: the invented value of a key for which the checks know no better value
-SET = "value"
-#: values to try instead if a file rendered with invented values has a mistake
-OTHER_VALUES = ("true", "8080", "10.0.0.5", "10.0.0.5/24", SET)
-#: for each default such as "true", the opposite value
-OPPOSITES = {
-    one: other
-    for pair in (("true", "false"), ("yes", "no"), ("on", "off"))
-    for one, other in (pair, reversed(pair))
-}
-_NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
-#: a value that breaks most formats unless a template quotes the value
-AWKWARD = """it's: a "b" #c, {d}"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,12 +213,7 @@ class AuthoredImage(ScannedImage):
 
     def value_of(self, key: str) -> str:
         """Return a plausible value for a configuration key. It is similar to the template's own default."""
-        if (value := _document(key)) is not None:
-            return value
-        default = self._defaults.get(key, "")
-        if default.lower() in OPPOSITES:
-            return OPPOSITES[default.lower()]
-        return default if _NUMBER.fullmatch(default) else _value_of(key)
+        return invented_value(key, self._defaults.get(key, ""))
 
     @cached_property
     def _defaults(self) -> Mapping[str, str]:
@@ -269,7 +246,7 @@ class AuthoredImage(ScannedImage):
         The first instance has each key's default. Each further instance has one value for all keys.
         """
         values = self._invented.config if self._invented is not None else {}
-        free = [key for key in values if _document(key) is None]
+        free = [key for key in values if document_of(key) is None]
         others = [{key: self._defaults.get(key, values[key]) for key in free}]
         others += [dict.fromkeys(free, value) for value in OTHER_VALUES]
         return tuple(Instance("c1", config={**values, **other}) for other in others)
@@ -494,20 +471,3 @@ def authored(
     return AuthoredImage(
         **fields, hosts=hosts, instances=instances, added=added, validators=validators, memo=memo
     )
-
-
-def _document(key: str) -> str | None:
-    """Return an example of the document that a configuration key holds.
-
-    Return None for a key with a short value.
-    """
-    last = key.rpartition(".")[2].replace("_", "-")
-    return next((text for name, text in DOCUMENTS.items() if last.endswith(name)), None)
-
-
-def _value_of(key: str) -> str:
-    """Return a value that fits the name of a configuration key."""
-    lower = key.rpartition(".")[2].lower()
-    if "ip" in lower.replace("script", "") or "addr" in lower or "gateway" in lower:
-        return "10.0.0.5"
-    return "8080" if "port" in lower else SET

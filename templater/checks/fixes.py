@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from operator import itemgetter
 from time import process_time
 
-from ..image.edit import change_rule
+from ..image.metadata_edit import change_rule
 from ..model.entry import TemplateFile
 from ..model.errors import TemplaterError
 from ..model.file_names import METADATA, TEMPLATES

@@ -16,7 +16,7 @@ from ..planning.every_host import plan_every_host
 from ..rendering.render import render
 from ..reporting.host_table import ABSENT, DIFFERS, SAME, HostTable, Row, host_table, table_data, table_text
 from .authored import LIMITS, AuthoredImage, replace_rules
-from .base import RootfsNames
+from .scanned_image import RootfsNames
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -14,7 +14,8 @@ from ..model.hosts import HOSTS
 from ..model.source import Source, Span, printable
 from ..parsing.toml_text import read_toml
 from .authored import AuthoredImage
-from .finding import MAX_FINDINGS, Finding, Severity, all_checks
+from .finding import Finding, Severity
+from .run_checks import MAX_FINDINGS, all_checks
 
 # No part can match the "{" of a following comment, so the search takes linear time.
 _COMMENT = re.compile(r"\{#-?[^\S\n]*+templater:[^\S\n]*+ignore\b([^{}#\n]*+)#\}")

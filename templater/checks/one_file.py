@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .authored import AuthoredImage, File, replace_rules
-from .finding import Finding, Severity, all_checks, run_check
+from .finding import Finding, Severity
+from .run_checks import all_checks, run_check
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -9,9 +9,10 @@ from ..model.file_names import METADATA, TEMPLATES
 from ..model.metadata import Metadata
 from ..model.source import Source, printable
 from ..parsing.metadata_yaml import read_metadata
-from .base import Name, ScannedImage
-from .finding import Finding, Severity, audit
+from .finding import Finding, Severity
 from .import_refusals import import_refusals
+from .run_checks import audit
+from .scanned_image import Name, ScannedImage
 
 
 def check_parts(parts: list[Part], name: str) -> list[Finding]:

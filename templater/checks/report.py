@@ -6,7 +6,8 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from ..image.limits import DEFAULT, Limits
-from .finding import Severity, audit, finding_data
+from .finding import Severity, finding_data
+from .run_checks import audit
 from .scan import scan_image
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ from typing import Any
 
 from ..model.source import Span
 from .base import Check
-from .finding import Finding, Severity, all_checks, page
+from .finding import Finding, Severity
+from .run_checks import all_checks, page
 
 #: the SARIF level of each severity
 LEVELS = {

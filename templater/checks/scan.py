@@ -21,7 +21,7 @@ from ..parsing.file_kind import HEAD, TAR, is_disk, recognise
 from ..parsing.metadata_yaml import read_metadata
 from ..rootfs.confined import Root
 from ..rootfs.directory import open_root
-from .base import Name, ScannedImage, Trailing
+from .scanned_image import Name, ScannedImage, Trailing
 
 if TYPE_CHECKING:
     from ..definitions.build import DefinitionImage

@@ -98,7 +98,7 @@ def properties(ctx: click.Context, param: click.Parameter, incomplete: str) -> l
 
 def checks(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Complete the ids of checks."""
-    from ..checks.finding import all_checks
+    from ..checks.run_checks import all_checks
 
     ids = sorted(check.id for folder in ("security", "authoring") for check in all_checks(folder))
     return items(("list", *ids))

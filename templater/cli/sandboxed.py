@@ -67,7 +67,7 @@ def read_image(
     if not needs_sandbox(paths):
         return work(*paths)
     from ..image.open_file import OpenFile
-    from ..sandbox import json_answer
+    from ..sandbox import child_json
     from ..sandbox.bounds import Bounds
     from ..sandbox.child import BoundError
 
@@ -77,7 +77,7 @@ def read_image(
     more = input_size() >> 20 if command.grows else 0
     bounds = Bounds(command.processor + more, command.time + 5, address_space() + command.memory, REPORT)
     try:
-        return json_answer.run(
+        return child_json.run(
             lambda: (*descriptors, *_prepare(files, packages, limits.for_images())),
             lambda: work(*files),
             bounds,
@@ -106,10 +106,10 @@ def _prepare(
     from pkgutil import walk_packages
     from time import localtime
 
+    from ..image.compression_modules import load_lz4, load_zstd
     from ..image.contents import kind_of_file, start_sqfs2tar
-    from ..image.extensions import load_lz4, load_zstd
     from ..image.limits import DEFAULT
-    from ..image.squashfs import load_decompressor
+    from ..image.squashfs_directories import load_decompressor
     from ..parsing.file_kind import LZ4, SQUASHFS, ZSTD
     from ..startup import lazy_imports
 
@@ -124,7 +124,7 @@ def _prepare(
     # A postponed module runs when code reads one of its attributes. No code reads attributes of jinja2.
     for name in lazy_imports.NAMES - {"jinja2"} if packages is PACKAGES else ("json",):
         dir(sys.modules.get(name))
-    from ..checks.finding import all_checks
+    from ..checks.run_checks import all_checks
     from ..pongo2 import compile as compile_template
     from ..pongo2.dialect import DIALECTS
     from ..pongo2.library import library_for

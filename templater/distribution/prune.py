@@ -8,21 +8,17 @@ dropped each file.
 from __future__ import annotations
 
 import contextlib
-import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from ..model.errors import UsageError
-from ..model.source import printable
 from .tree import Catalog, Tree
 
 DAY = 86400
 GRACE = DAY
 #: maximum number of files that one run deletes
 _MOST_DELETED = 50_000
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": DAY, "w": 7 * DAY}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,14 +32,6 @@ class Pruned:
     deleted: tuple[str, ...]
     size: int
     waiting: int
-
-
-def duration(text: str) -> int:
-    """Parse ``90m``, ``24h`` or ``30d`` into seconds."""
-    found = re.fullmatch(r"([0-9]{1,9})([smhdw])", text)
-    if not found:
-        raise UsageError(f"invalid duration '{printable(text)}'", hint="examples: 90m, 24h, 30d")
-    return int(found[1]) * _UNITS[found[2]]
 
 
 def prune(

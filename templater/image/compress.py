@@ -14,7 +14,7 @@ from typing import Protocol
 
 from ..model.errors import UsageError
 from ..parsing.file_kind import BZIP2, GZIP, LZ4, LZMA, TAR, XZ, ZSTD
-from .extensions import load_lz4, load_zstd
+from .compression_modules import load_lz4, load_zstd
 
 NONE = "none"
 

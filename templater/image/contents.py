@@ -14,7 +14,7 @@ from ..model.file_names import DISK, METADATA, ROOTFS, TEMPLATES
 from ..model.source import printable
 from ..parsing.file_kind import HEAD, SQUASHFS, recognise
 from ..rootfs.confined import Root
-from ..sandbox import program
+from ..sandbox import unpacker_process
 from ..sandbox.bounds import Bounds
 from .decompress import ByteStream, open_stream
 from .directory_members import Data, Tree, Unshift
@@ -29,7 +29,7 @@ from .limits import (
     refuse_deep,
 )
 from .open_file import OpenFile, data_bytes, is_same_file, reading, size_of
-from .squashfs import check_directories
+from .squashfs_directories import check_directories
 from .tar_reader import HARD_LINK, Archive, Member, clean_name, open_archive
 
 #: files that Incus stores next to the rootfs of an OCI image
@@ -314,7 +314,7 @@ def open_rootfs(path: str, limits: Limits = DEFAULT) -> Iterator[Archive]:
                 yield Archive(stream)
             code = reader.wait()
         except BlockingIOError:
-            silence = program.IDLE_SECONDS
+            silence = unpacker_process.IDLE_SECONDS
             raise LimitError(f"'{path}': sqfs2tar was stopped after {silence} s without output") from None
         except InputError as error:
             raise (reader.error(path, "sqfs2tar") if reader.failed() else error) from error
@@ -331,7 +331,9 @@ class _Sqfs2tarOutput(ByteStream):
     number of names, because several directories can share an inode.
     """
 
-    def __init__(self, path: str, reader: program.Program, limits: Limits, size: int, data_size: int) -> None:
+    def __init__(
+        self, path: str, reader: unpacker_process.Program, limits: Limits, size: int, data_size: int
+    ) -> None:
         """Use the running program ``reader``. ``data_size`` is the size of the file without holes."""
         self._reader, self._data_size = reader, data_size
         super().__init__(path, reader.output, limits, unpacked_from=size, owns=False)
@@ -346,13 +348,13 @@ class _Sqfs2tarOutput(ByteStream):
             )
 
 
-def _sqfs2tar(path: str, limits: Limits) -> program.Program:
+def _sqfs2tar(path: str, limits: Limits) -> unpacker_process.Program:
     if isinstance(path, OpenFile) and path.program is not None:
         return path.program
     return start_sqfs2tar(path, limits)
 
 
-def start_sqfs2tar(path: str, limits: Limits = DEFAULT) -> program.Program:
+def start_sqfs2tar(path: str, limits: Limits = DEFAULT) -> unpacker_process.Program:
     """Start the program that reads a squashfs file. Raise InputError if it is not installed.
 
     The program keeps all names in memory.
@@ -360,7 +362,9 @@ def start_sqfs2tar(path: str, limits: Limits = DEFAULT) -> program.Program:
     seconds = SQUASHFS_SECONDS + data_bytes(path) // SQUASHFS_BYTES_PER_SECOND + 1
     bounds = Bounds(cpu=min(seconds, _MOST_SECONDS), memory=SQUASHFS_MEMORY + limits.members * SQUASHFS_NAME)
     try:
-        return program.start(["sqfs2tar", "--no-skip", "--root-becomes", ".", program.INPUT], path, bounds)
+        return unpacker_process.start(
+            ["sqfs2tar", "--no-skip", "--root-becomes", ".", unpacker_process.INPUT], path, bounds
+        )
     except FileNotFoundError:
         raise InputError(
             f"'{path}' is a squashfs file, and reading such a file needs the program 'sqfs2tar'",

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from ..model.errors import InputError, LimitError, RefusedError, reason
 from ..parsing import file_kind
-from .extensions import load_lz4, load_zstd
+from .compression_modules import load_lz4, load_zstd
 from .limits import DEFAULT, MIB, Limits
 from .open_file import OpenFile, open_regular
 

@@ -15,7 +15,7 @@ from ..model.errors import InputError, reason
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ..sandbox.program import Program
+    from ..sandbox.unpacker_process import Program
 
 _FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 

@@ -15,7 +15,7 @@ from ..model.source import Source, printable
 from ..parsing.metadata_yaml import read_metadata
 from ..rootfs.confined import Root
 from ..rootfs.directory import IdMap, shifted
-from . import edit
+from . import metadata_edit
 from .contents import DirectoryContents, Part
 from .limits import DEFAULT
 from .tar_reader import Member
@@ -128,7 +128,9 @@ def _updated(
     if expiry is not None or old.expiry_date:
         facts["expiry_date"] = None if expiry is None else str(expiry)
     dropped = [name for name in STALE if name in old.properties and name not in {*properties, *keep}]
-    source = edit.set_values(source, facts=facts, properties={**dict.fromkeys(dropped), **properties})
+    source = metadata_edit.set_values(
+        source, facts=facts, properties={**dict.fromkeys(dropped), **properties}
+    )
     return source, tuple(dropped)
 
 
@@ -164,7 +166,7 @@ def _generate_metadata(root: Root) -> Source:
     facts = {"os": said.get("ID"), "release": said.get("VERSION_CODENAME") or said.get("VERSION_ID")}
     for name, fact in facts.items():
         if fact:
-            source = edit.set_property(source, name, fact)
+            source = metadata_edit.set_property(source, name, fact)
     return source
 
 

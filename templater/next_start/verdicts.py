@@ -22,7 +22,7 @@ from ..model.metadata import Rule
 from ..model.options import RenderOptions
 from ..model.plan import CREATE, FAILED, KEEP, SKIP, UPDATE, Change, Plan
 from ..model.source import printable
-from ..planning.decisions import MAX_COMPARED
+from ..planning.changed_rootfs import MAX_COMPARED
 from ..planning.follow_links import clean
 from ..planning.planner import plan_image
 from ..simulation.life import Simulation

@@ -1,21 +1,17 @@
 """Decisions about each file of a plan: create, update, keep, skip or fail. Nothing is written."""
 
 from ..model.entry import (
-    APPEND_ONLY,
     DIRECTORY,
     FILE,
-    IMMUTABLE,
     Entry,
     Resolved,
-    common_depth,
-    parents_below,
 )
-from ..model.errors import LimitError, RefusedError, TemplaterError, WriteError
+from ..model.errors import RefusedError, TemplaterError
 from ..model.permissions import parse_id, parse_mode
-from ..model.plan import AGENT, CREATE, FAILED, KEEP, SKIP, UPDATE, WRITE, WRITING, Change, Plan, split_passes
+from ..model.plan import AGENT, CREATE, FAILED, KEEP, SKIP, UPDATE, WRITE, Change, Plan, split_passes
 from ..model.source import printable
 from ..rendering.render import Rendering
-from ..rootfs.paths import UnmappedError
+from .changed_rootfs import ChangedRootfs, place_of
 from .follow_links import Steps, clean, resolve
 
 TYPE_CHECKING = False
@@ -26,15 +22,6 @@ if TYPE_CHECKING:
     from ..model.hosts import Host
     from ..model.instance import Instance
     from ..model.metadata import Metadata, Rule
-
-#: maximum size in bytes of an existing file that is read; larger files always count as different
-MAX_COMPARED = 64 << 20
-#: maximum size of an existing file whose content a plan keeps, for a patch
-MAX_KEPT = 8 << 20
-#: maximum number of bytes that one plan keeps from existing files
-MAX_COMPARED_TOTAL = 64 << 20
-#: stands for an unknown depth, because no path is this deep
-_DEEPEST = 1 << 16
 
 
 def plan_of(
@@ -59,11 +46,11 @@ def decide(
     renderings: "Iterable[Rendering]", rootfs: "RootfsView | None" = None, *, in_place: bool = False
 ) -> "tuple[Change, ...]":
     """Return a change for each rendering. A pass sees the files of the passes before it."""
-    view = _ChangedRootfs(rootfs)
+    view = ChangedRootfs(rootfs)
     steps = Steps()
     changes: list[Change] = []
     for renderings_of_pass in split_passes(renderings):
-        targets = [_Target(rendering, view, steps) for rendering in renderings_of_pass]
+        targets = [Target(rendering, view, steps) for rendering in renderings_of_pass]
         _find_collisions(targets)
         for target in targets:
             change = _decide(target, view, in_place)
@@ -99,7 +86,7 @@ def config_drive(renderings: "Iterable[Rendering]") -> "tuple[Change, ...]":
     return tuple(changes)
 
 
-class _Target:
+class Target:
     """A rendering, with the target of its rule.
 
     The target's links were resolved before the pass changed any file.
@@ -126,9 +113,9 @@ class _Target:
             self.error = _placed(self.error, rendering.rule)
 
 
-def _find_collisions(targets: "list[_Target]") -> None:
+def _find_collisions(targets: "list[Target]") -> None:
     """Mark rules of one pass that write the same file, or whose file is a parent of another rule's file."""
-    by_place: dict[str, _Target] = {}
+    by_place: dict[str, Target] = {}
     reached = [target for target in targets if target.resolved is not None and target.error is None]
     for target in reached:
         assert target.resolved is not None
@@ -137,7 +124,7 @@ def _find_collisions(targets: "list[_Target]") -> None:
             target.collides = other.rendering.rule
             other.collides = other.collides or target.rendering.rule
     # With "/" replaced by NUL, sorting puts a file right before all paths below it.
-    above: list[tuple[str, _Target]] = []
+    above: list[tuple[str, Target]] = []
     for place, target in sorted(by_place.items(), key=lambda item: item[0].replace("/", "\0")):
         while above and not place.startswith(above[-1][0] + "/"):
             above.pop()
@@ -150,7 +137,7 @@ def _find_collisions(targets: "list[_Target]") -> None:
             above.append((place, target))
 
 
-def _decide(target: _Target, view: "_ChangedRootfs", in_place: bool) -> Change:
+def _decide(target: Target, view: "ChangedRootfs", in_place: bool) -> Change:
     try:
         return _change(target, view, in_place)
     except TemplaterError as error:
@@ -163,7 +150,7 @@ def _decide(target: _Target, view: "_ChangedRootfs", in_place: bool) -> Change:
 _LATE = ("syntax", "render", "limit")
 
 
-def _change(target: _Target, view: "_ChangedRootfs", in_place: bool) -> Change:
+def _change(target: Target, view: "ChangedRootfs", in_place: bool) -> Change:
     """Return the change of a target. Raises TemplaterError if the rule fails."""
     rule, error, resolved = target.rendering.rule, target.rendering.error, target.resolved
     if rule.null or resolved is None:
@@ -187,7 +174,7 @@ def _change(target: _Target, view: "_ChangedRootfs", in_place: bool) -> Change:
     return change
 
 
-def _new(target: _Target, action: str, reason: str) -> Change:
+def _new(target: Target, action: str, reason: str) -> Change:
     rendering = target.rendering
     change = Change(rendering.rule, rendering.trigger, target.path, action, reason)
     change.content, change.render_error = rendering.content, rendering.error
@@ -197,7 +184,7 @@ def _new(target: _Target, action: str, reason: str) -> Change:
     return change
 
 
-def _skip(target: _Target, resolved: Resolved) -> Change:
+def _skip(target: Target, resolved: Resolved) -> Change:
     dangling = " (a dangling symlink)" if resolved.dangling else ""
     change = _new(target, SKIP, f"create_only, and the path exists{dangling}")
     if resolved.entry is not None:
@@ -205,7 +192,7 @@ def _skip(target: _Target, resolved: Resolved) -> Change:
     return change
 
 
-def _create(target: _Target, resolved: Resolved, view: "_ChangedRootfs") -> Change:
+def _create(target: Target, resolved: Resolved, view: "ChangedRootfs") -> Change:
     change = _new(target, *((CREATE, "new") if view.known else (WRITE, "no root filesystem given")))
     rule = change.rule
     change.uid = parse_id(rule.uid, "uid", rule)
@@ -221,10 +208,10 @@ def _create(target: _Target, resolved: Resolved, view: "_ChangedRootfs") -> Chan
     return change
 
 
-def _replace(target: _Target, resolved: Resolved, entry: Entry, view: "_ChangedRootfs") -> Change:
+def _replace(target: Target, resolved: Resolved, entry: Entry, view: "ChangedRootfs") -> Change:
     if entry.kind != FILE:
         raise RefusedError(
-            f"{_where(target)} is a {entry.kind}, not a regular file",
+            f"{place_of(target.path, target.resolved)} is a {entry.kind}, not a regular file",
             target.rendering.rule.spans.get("path"),
             hint="" if entry.kind == DIRECTORY else "LXD and Incus may write into such a file, or hang",
         )
@@ -244,9 +231,9 @@ def _through_mount(change: Change, resolved: Resolved, in_place: bool) -> None:
     mount = resolved.mounts[-1]
     if not in_place:
         raise RefusedError(
-            f"{_where(change)} is a mount point"
+            f"{place_of(change.path, change.resolved)} is a mount point"
             if mount == resolved.real
-            else f"{_where(change)} is below the mount point '{printable(mount)}'",
+            else f"{place_of(change.path, change.resolved)} is below the mount point '{printable(mount)}'",
             change.rule.spans.get("path"),
             hint="other programs may use the mounted file; use `apply --cross-mounts` or `hook --in-place`",
         )
@@ -260,25 +247,10 @@ def _keep_owner(change: Change, entry: Entry) -> None:
     change.uid, change.gid, change.mode = entry.uid, entry.gid, entry.mode
 
 
-def _where(target: "_Target | Change") -> str:
-    shown = f"'{printable(target.path)}'"
-    real = target.path if target.resolved is None else target.resolved.real
-    return shown if real == target.path else f"{shown} (at '{printable(real)}')"
-
-
 def _placed(error: "TemplaterError", rule: "Rule") -> "TemplaterError":
     if error.span is None:
         error.span = rule.spans.get("path")
     return error
-
-
-def _flagged(change: Change, path: str, flag: str) -> WriteError:
-    place = "it" if path == change.real else f"'{printable(path)}'"
-    return WriteError(
-        f"can't write {_where(change)}: {place} is {flag}",
-        change.rule.spans.get("path"),
-        hint=f"remove the flag: chattr -{'i' if flag == IMMUTABLE else 'a'}",
-    )
 
 
 def _collision(rule: "Rule", other: "Rule") -> RefusedError:
@@ -311,148 +283,3 @@ def _agent_renderings(metadata: "Metadata", drive: "tuple[Change, ...]") -> "lis
         for rule in metadata.rules
         if not rule.null and f"{rule.template}.out" in outputs
     ]
-
-
-class _ChangedRootfs:
-    """A root filesystem with the changes of earlier passes on top.
-
-    Without a root filesystem, only the changes are known.
-    """
-
-    __slots__ = (
-        "compared_bytes", "depths", "files", "flags", "folders", "known", "made", "new_folders", "paths",
-        "rootfs",
-    )  # fmt: skip
-
-    def __init__(self, rootfs: "RootfsView | None") -> None:
-        self.rootfs = rootfs
-        self.compared_bytes = 0
-        self.known = rootfs is not None
-        self.files: dict[str, bytes] = {}
-        self.made: dict[str, Entry] = {}
-        #: the paths of created files, sorted
-        self.paths: list[str] = []
-        #: for each created file, the number of its parent directories that existed before
-        self.depths: dict[str, int] = {}
-        #: the entries and flags of directories: most rules of an image write into few directories
-        self.folders: dict[str, Entry] = {}
-        self.flags: dict[str, str] = {}
-        #: the directories that the changes create, as far as paths lead through them
-        self.new_folders: set[str] = set()
-
-    def record(self, change: Change) -> None:
-        if change.action not in WRITING or change.content is None:
-            return
-        size = len(change.content)
-        entry = Entry(FILE, change.mode, change.uid, change.gid, size, is_mount=change.in_place)
-        self.files[change.real] = change.content
-        if change.real not in self.made:
-            self.paths.insert(self.index(change.real), change.real)
-        self.made[change.real] = entry
-        if change.new_depth is not None:
-            self.depths.setdefault(change.real, change.new_depth)
-
-    def index(self, path: str) -> int:
-        """Return the index at which to insert a path into ``paths``.
-
-        The module bisect is not used, because its import would slow hooks.
-        """
-        low, high = 0, len(self.paths)
-        while low < high:
-            middle = (low + high) // 2
-            if self.paths[middle] < path:
-                low = middle + 1
-            else:
-                high = middle
-        return low
-
-    def entry(self, path: str) -> "Entry | None":
-        made = self.made.get(path)
-        if made is not None:
-            return made
-        below = None
-        if self.paths:
-            index = self.index(path + "/")
-            if index < len(self.paths) and self.paths[index].startswith(path + "/"):
-                below = self.paths[index]
-        # A directory that an earlier change creates is missing in the root filesystem: look up neither it nor
-        # the names in it. Another process could create the directory now, with links in it.
-        is_new = path in self.new_folders or path.rpartition("/")[0] in self.new_folders
-        if below and path.count("/") > self.depths.get(below, _DEEPEST):
-            is_new = True
-        if self.rootfs is not None and not is_new:
-            found = self.folders.get(path) or self.rootfs.entry(path)
-            if found is not None:
-                if found.kind == DIRECTORY:
-                    self.folders[path] = found
-                return found
-        if below is None:
-            return None
-        self.new_folders.add(path)
-        return Entry(DIRECTORY, 0o755)
-
-    def made_depth(self, path: str) -> int:
-        """Return how many parent directories ``path`` shares with the files that earlier passes created."""
-        index = self.index(path)
-        depths = [common_depth(path, other) for other in self.paths[max(index - 1, 0) : index + 1]]
-        return max(depths, default=0)
-
-    def read(self, path: str, limit: int) -> bytes:
-        if path in self.files:
-            return self.files[path]
-        assert self.rootfs is not None
-        return self.rootfs.read(path, limit)
-
-    def require_ids(self, uid: int, gid: int, rule: "Rule") -> None:
-        """Raise UnmappedError if the root filesystem has an id map without ``uid`` or ``gid``."""
-        ids = getattr(self.rootfs, "ids", None)
-        if ids is None:
-            return
-        for field, on_disk, number in (("uid", ids.uid_on_disk, uid), ("gid", ids.gid_on_disk, gid)):
-            try:
-                on_disk(number)
-            except UnmappedError as error:
-                error.span = rule.spans.get(field)
-                raise
-
-    def require_writable(self, change: Change, resolved: Resolved) -> None:
-        """Raise WriteError if a chattr(1) flag prevents templater from replacing or creating the file."""
-        flag_of = getattr(self.rootfs, "flag", None)
-        if self.rootfs is None or flag_of is None or change.real in self.made:
-            return
-        flag = flag_of(change.real) if resolved.entry is not None else ""
-        if flag:
-            raise _flagged(change, change.real, flag)
-        new = change.real  # the outermost name that this change creates
-        if resolved.depth is not None:
-            new = next(parents_below(new, resolved.depth), new)
-        folder = new.rpartition("/")[0] or "/"
-        if folder not in self.flags and not change.in_place:
-            self.flags[folder] = flag_of(folder)
-        flag = "" if change.in_place else self.flags[folder]
-        # An append-only directory accepts new files, but templater renames files and new directories in it.
-        if flag == IMMUTABLE or (flag and (new != change.real or resolved.entry is not None)):
-            raise _flagged(change, folder, flag)
-        if resolved.entry is not None and not change.in_place:  # the replacement has a temporary name in "/"
-            if "/" not in self.flags:
-                self.flags["/"] = flag_of("/")
-            if self.flags["/"] == APPEND_ONLY:
-                raise _flagged(change, "/", APPEND_ONLY)
-
-    def content(self, path: str, entry: Entry, new: bytes) -> "bytes | None":
-        """Return the content of an existing file, or None if it differs from ``new`` and is too large."""
-        if path in self.files:
-            return self.files[path]
-        most = min(MAX_KEPT, MAX_COMPARED_TOTAL - self.compared_bytes)
-        if entry.size > most and entry.size != len(new):
-            return None
-        try:
-            data = self.read(path, MAX_COMPARED if entry.size > most else most)
-        except LimitError:
-            return None
-        if data == new:
-            return new
-        if len(data) > most:
-            return None
-        self.compared_bytes += len(data)
-        return data

@@ -1,7 +1,7 @@
 """The functions that generated code calls: for members, calls, loops, macros and counting."""
 
 from ..model.errors import LimitError
-from . import values
+from . import operators, values
 from .state import ELEMENT, SMALL, Fault, charge, check_time, deep, escape_text, out_of_steps, weigh
 from .values import (
     Block,
@@ -319,14 +319,20 @@ NAMESPACE: "dict[str, Any]" = {
             operate,
             unknown_filter,
             weigh,
-            values.add_v4,
-            values.add_v6,
-            values.contains,
-            values.div,
-            values.equal,
+            operators.add_v4,
+            operators.add_v6,
+            operators.contains,
+            operators.div,
+            operators.equal,
         ),
-        *(values.greater, values.greater_or_equal, values.iterate, values.less, values.less_or_equal),
-        *(values.mod, values.mul, values.negate, values.negative, values.sub),
+        *(
+            operators.greater,
+            operators.greater_or_equal,
+            values.iterate,
+            operators.less,
+            operators.less_or_equal,
+        ),
+        *(operators.mod, operators.mul, operators.negate, operators.negative, operators.sub),
         *(
             values.loop_field,
             values.current_value,

@@ -1,4 +1,4 @@
-"""System calls that a program of `tool.py` never needs, and the seccomp filter that refuses them.
+"""System calls that a program of `validator_process.py` never needs, and a seccomp filter against them.
 
 A program such as systemd-analyze makes many calls, which differ between the program's releases. So this
 module lists the calls to refuse, while `system_calls` lists the calls to allow. Without the refused calls, a

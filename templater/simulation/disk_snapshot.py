@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from ..model.entry import DIRECTORY, FILE, Entry
 from ..model.errors import LimitError
 from ..model.source import printable
-from ..planning.decisions import MAX_COMPARED
+from ..planning.changed_rootfs import MAX_COMPARED
 from ..rootfs.memory import MemoryRootfs, _Node, node_of
 
 if TYPE_CHECKING:

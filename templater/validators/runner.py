@@ -6,7 +6,7 @@ import resource
 from time import monotonic
 from typing import Any
 
-from ..sandbox.tool import NotConfinedError
+from ..sandbox.validator_process import NotConfinedError
 from .validator import Failure, Missing, all_validators
 
 #: time limits for all runs of an image: seconds of wall clock time, and seconds of processor time

@@ -16,7 +16,7 @@ from importlib import import_module
 from typing import Any
 
 from ..model.source import printable
-from ..sandbox import tool
+from ..sandbox import validator_process
 
 #: a mistake in a text: the line number from 1, a message, and optionally a severity
 Mistake = tuple[int, str] | tuple[int, str, str]
@@ -68,19 +68,19 @@ def program(
     excuse = re.compile(harmless)
 
     def run(name: str, data: bytes, confined: bool) -> list[Any]:
-        found = tool.find(names)
+        found = validator_process.find(names)
         if found is None:
             raise Missing
         path = f"{folder}{name}"
         try:
-            result = tool.run(
+            result = validator_process.run(
                 found,
                 [word.replace("{name}", name) for word in words],
                 {path: data},
                 stdin=path if stdin else os.devnull,
                 confined=confined,
             )
-        except tool.ToolFailure as error:
+        except validator_process.ToolFailure as error:
             raise Failure(str(error)) from None
         return [name, result.code, result.output]
 

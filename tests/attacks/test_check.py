@@ -8,8 +8,8 @@ import pytest
 
 from templater.checks.author_report import WANTED, described, judge, with_configuration
 from templater.checks.authored import SEARCHED
-from templater.checks.finding import MAX_FINDINGS
 from templater.checks.ignores import MAX_COMMENTS, MAX_IGNORES, Configuration, Ignores, read_configuration
+from templater.checks.run_checks import MAX_FINDINGS
 from templater.checks.scan import scan_image
 from templater.cli.main import main
 from templater.model.errors import LimitError

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from templater.checks import authored, host_report
-from templater.checks.finding import audit
+from templater.checks.run_checks import audit
 from tests.checks.authoring.authoring_builders import file, image
 
 

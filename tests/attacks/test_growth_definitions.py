@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from templater.checks.author_report import combined
-from templater.checks.finding import audit
+from templater.checks.run_checks import audit
 from templater.definitions import pongo
 from templater.definitions.build import DefinitionImage, build
 from templater.definitions.choice import Choice

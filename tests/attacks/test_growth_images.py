@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 
 from templater import pongo2
-from templater.checks import base
-from templater.checks.base import Name
-from templater.checks.finding import audit
+from templater.checks import scanned_image
+from templater.checks.run_checks import audit
 from templater.checks.scan import scan_image
+from templater.checks.scanned_image import Name
 from templater.cli import planning
 from templater.cli.main import main
-from templater.image import decompress, describe, extensions, unpack
+from templater.image import compression_modules, decompress, describe, unpack
 from templater.image.contents import open_contents
 from templater.image.decompress import open_stream
 from templater.image.open import open_image
@@ -247,7 +247,7 @@ def test_the_zstd_module_is_loaded_once_for_a_file_with_many_streams(
 ) -> None:
     """The search for the modules of other versions of Python took most of the time."""
     loads = []
-    zstd = extensions.load_zstd()
+    zstd = compression_modules.load_zstd()
     monkeypatch.setattr(decompress, "load_zstd", lambda: loads.append(1) or zstd)
     (tmp_path / "i.tar.zst").write_bytes(zstd.compress(file("metadata.yaml", b"a: b\n")) * 50)
     with open_stream(str(tmp_path / "i.tar.zst")) as stream:
@@ -301,9 +301,9 @@ def test_directories_that_an_archive_does_not_list_count_towards_the_limit_on_na
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     names = [Name(f"rootfs/{n}/" + "a/" * 9 + "f", Entry(FILE, 0o644)) for n in range(10)]
-    monkeypatch.setattr(base, "_MOST_ENTRIES", 111)
-    view = base.RootfsNames(names)
+    monkeypatch.setattr(scanned_image, "_MOST_ENTRIES", 111)
+    view = scanned_image.RootfsNames(names)
     assert view.entry("/9/a/a") is view.entry("/0/a"), "equal entries share memory"
-    monkeypatch.setattr(base, "_MOST_ENTRIES", 110)
+    monkeypatch.setattr(scanned_image, "_MOST_ENTRIES", 110)
     with pytest.raises(LimitError, match="more than 110 files and directories"):
-        base.RootfsNames(names)
+        scanned_image.RootfsNames(names)

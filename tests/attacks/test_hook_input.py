@@ -263,7 +263,7 @@ def test_attack_67_no_module_uses_a_shell() -> None:
     assert len(sources) > 100
     found = {path.name for path in sources if shells.search(path.read_text())}
     # These name a shell, or write a script or a passwd file for other programs.
-    assert found <= {"crlf.py", "first_line.py", "lxc_template.py", "shell.py", "tool.py"}
+    assert found <= {"crlf.py", "first_line.py", "lxc_template.py", "shell.py", "validator_process.py"}
 
 
 # --- case 68

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from templater.checks.finding import Severity, audit
+from templater.checks.finding import Severity
+from templater.checks.run_checks import audit
 from templater.checks.scan import scan_image
 from templater.cli.main import main
 from templater.distribution.catalog import MOST_VALUES, count_values
@@ -105,7 +106,7 @@ def planned(rootfs, contents):
 def test_a_plan_stores_the_content_of_existing_files_only_up_to_its_limit(monkeypatch):
     """Equal files are recognised beyond the limit, too."""
     contents = {f"/{n}": b"x" * 1000 for n in range(10)}
-    monkeypatch.setattr(sys.modules["templater.planning.decisions"], "MAX_COMPARED_TOTAL", 4500)
+    monkeypatch.setattr(sys.modules["templater.planning.changed_rootfs"], "MAX_COMPARED_TOTAL", 4500)
     assert {change.action for change in planned(MemoryRootfs(contents), contents).changes} == {KEEP}
     for size in (999, 1000):
         rootfs = MemoryRootfs(dict.fromkeys(contents, b"y" * size))

@@ -12,7 +12,7 @@ import pytest
 from templater.image import contents
 from templater.image.contents import open_rootfs
 from templater.image.limits import DEFAULT
-from templater.image.squashfs import check_directories
+from templater.image.squashfs_directories import check_directories
 from templater.model.errors import InputError, LimitError, RefusedError
 
 pytestmark = pytest.mark.skipif(shutil.which("sqfs2tar") is None, reason="NOT RUN: needs squashfs-tools-ng")
@@ -168,7 +168,9 @@ def test_the_processor_time_of_sqfs2tar_is_limited_before_its_first_output(
 ) -> None:
     """sqfs2tar reads the whole tree before it writes. A file of 5.5 MB took more than a minute."""
     given: list[int] = []
-    monkeypatch.setattr(contents.program, "start", lambda words, path, bounds: given.append(bounds.cpu))
+    monkeypatch.setattr(
+        contents.unpacker_process, "start", lambda words, path, bounds: given.append(bounds.cpu)
+    )
     path = tmp_path / "i.squashfs"
     path.write_bytes(b"x" * (3 << 20))
     os.truncate(path, 600 << 20)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from templater import plan
-from templater.checks import base
+from templater.checks import scanned_image
 from templater.checks.security import lookalikes, secrets
 from templater.checks.security.member_links import Links
 from templater.cli.main import main
@@ -63,7 +63,7 @@ def test_the_audit_checks_equal_templates_only_once(
 def test_a_check_that_exceeds_its_time_limit_is_reported_as_incomplete(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(base, "MAX_SECONDS", -1.0)
+    monkeypatch.setattr(scanned_image, "MAX_SECONDS", -1.0)
     parts = [file(f"templates/{n}.tpl", b"{{ %d }}" % n) for n in range(3)]
     assert main(["audit", image(tmp_path / "image", *parts, metadata=RULE)]) == 1
     assert "language" in (said := capfd.readouterr().out)

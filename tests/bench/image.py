@@ -17,10 +17,10 @@ from time import perf_counter
 
 from templater.image.build import Packing, build
 from templater.image.contents import open_contents
-from templater.image.edit import set_property
 from templater.image.fingerprint import fingerprint
+from templater.image.metadata_edit import set_property
 from templater.image.open import open_image, repack
-from templater.image.repack import replace
+from templater.image.write_edits import replace
 
 MIB = 1 << 20
 ROOT = str(Path(__file__).resolve().parents[2])

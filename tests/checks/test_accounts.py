@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from templater.checks.base import Name
-from templater.checks.finding import audit
+from templater.checks.run_checks import audit
 from templater.checks.scan import scan_image
+from templater.checks.scanned_image import Name
 from templater.model.entry import DIRECTORY, FILE, SYMLINK, Entry
 from tests.checks.builders import a_link, an_image, observed
 from tests.image_archives import file, image

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from templater.checks.finding import audit
+from templater.checks.run_checks import audit
 from templater.checks.scan import scan_image
 from tests.checks.builders import an_image, observed, severities
 from tests.image_archives import METADATA, file, header, image, padded, pax

@@ -2,7 +2,7 @@
 
 import pytest
 
-from templater.checks.base import Name
+from templater.checks.scanned_image import Name
 from templater.model.entry import BLOCK_DEVICE, FIFO, FILE, SOCKET, Entry
 from tests.checks.builders import a_folder, a_link, a_special, advisories, an_image, observed, severities
 

@@ -1,6 +1,6 @@
 """Links of the archive that would be unpacked through."""
 
-from templater.checks.base import Name
+from templater.checks.scanned_image import Name
 from templater.model.entry import FILE, Entry
 from tests.checks.builders import a_folder, a_link, advisories, an_image, observed, severities
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from templater.checks.base import Name, Trailing
-from templater.checks.finding import audit
+from templater.checks.run_checks import audit
+from templater.checks.scanned_image import Name, Trailing
 from templater.model.entry import BLOCK_DEVICE, CHAR_DEVICE, DIRECTORY, FIFO, FILE, SOCKET, SYMLINK, Entry
 from tests.checks.builders import a_folder, a_link, a_special, an_image, rules
 

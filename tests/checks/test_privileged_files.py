@@ -1,6 +1,6 @@
 """Files that give rights."""
 
-from templater.checks.base import Name
+from templater.checks.scanned_image import Name
 from templater.model.entry import CHAR_DEVICE, FILE, Entry
 from tests.checks.builders import a_special, an_image, observed
 

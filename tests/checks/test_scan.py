@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from templater.checks.base import Name, ScannedImage
-from templater.checks.finding import Severity, all_checks, audit
+from templater.checks.finding import Severity
+from templater.checks.run_checks import all_checks, audit
 from templater.checks.sarif import sarif_document
 from templater.checks.scan import _Scanner, scan_image
+from templater.checks.scanned_image import Name, ScannedImage
 from templater.cli.commands.audit import uri_of
 from templater.cli.main import main
 from templater.image.build import Packing, build

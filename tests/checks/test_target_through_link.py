@@ -2,7 +2,7 @@
 
 import pytest
 
-from templater.checks.base import Name
+from templater.checks.scanned_image import Name
 from templater.model.entry import DIRECTORY, SYMLINK, Entry
 from tests.checks.builders import a_folder, a_link, an_image, observed, rules, severities
 

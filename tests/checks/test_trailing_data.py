@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from templater.checks.finding import audit
+from templater.checks.run_checks import audit
 from templater.checks.scan import scan_image
 from tests.image_archives import END, METADATA, file, header, image
 

@@ -1,6 +1,6 @@
 """Files of an image that can't be read."""
 
-from templater.checks.finding import audit
+from templater.checks.run_checks import audit
 from templater.checks.scan import scan_image
 from templater.model.errors import InputError, LimitError, RefusedError
 from tests.checks.builders import advisories, an_image, observed, severities

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from templater.checks.finding import all_checks
+from templater.checks.run_checks import all_checks
 from templater.cli import complete
 from templater.cli.command_line import CommandLine, split
 from templater.cli.commands import completion

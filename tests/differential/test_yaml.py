@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from templater.image.edit import NewRule, _Meaning
+from templater.image.metadata_edit import NewRule, _Meaning
 from templater.model.errors import LimitError, MetadataError
 from templater.model.source import Source
 from templater.parsing.metadata_yaml import read_metadata

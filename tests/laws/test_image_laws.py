@@ -22,19 +22,20 @@ import pytest
 
 from templater.checks.author_report import judge
 from templater.checks.authored import AuthoredImage
-from templater.checks.base import Check, Name, ScannedImage, Trailing
-from templater.checks.finding import all_checks, run_check
+from templater.checks.base import Check
 from templater.checks.ignores import Configuration, read_configuration
+from templater.checks.run_checks import all_checks, run_check
 from templater.checks.scan import scan_image
-from templater.image import decompress, edit
+from templater.checks.scanned_image import Name, ScannedImage, Trailing
+from templater.image import decompress, metadata_edit
 from templater.image.build import Packing, build
 from templater.image.contents import open_contents
 from templater.image.describe import describe
 from templater.image.image_rootfs import read_image_rootfs
 from templater.image.limits import DEFAULT
 from templater.image.open import open_image
-from templater.image.repack import replace as replace_in_image
 from templater.image.unpack import Policy, unpack
+from templater.image.write_edits import replace as replace_in_image
 from templater.model.entry import DIRECTORY, FILE, SYMLINK, Entry, TemplateFile
 from templater.model.errors import LimitError
 from templater.model.source import Source
@@ -337,17 +338,19 @@ TEXTS: dict[str, Callable[[int], str]] = {
     ),
     "merges": lambda n: "x: &x {q: x}\nproperties:\n  a: x\n" + "  <<: *x\n" * n,
 }
-RULE = edit.NewRule("/new", "t", ("create",))
+RULE = metadata_edit.NewRule("/new", "t", ("create",))
 #: by the name of the function that edits
 EDITS: dict[str, Callable[[Source], object]] = {
-    "set_values": lambda source: edit.set_values(source, facts={"expiry_date": "7"}, properties={"a": None}),
-    "set_property": lambda source: edit.set_property(source, "a", "new"),
-    "unset_property": lambda source: edit.unset_property(source, "a"),
-    "set_fact": lambda source: edit.set_fact(source, "architecture", "aarch64"),
-    "unset_fact": lambda source: edit.unset_fact(source, "creation_date"),
-    "add_rule": lambda source: edit.add_rule(source, RULE),
-    "change_rule": lambda source: edit.change_rule(source, "/1", {"mode": "0600"}),
-    "remove_rule": lambda source: edit.remove_rule(source, "/1"),
+    "set_values": lambda source: metadata_edit.set_values(
+        source, facts={"expiry_date": "7"}, properties={"a": None}
+    ),
+    "set_property": lambda source: metadata_edit.set_property(source, "a", "new"),
+    "unset_property": lambda source: metadata_edit.unset_property(source, "a"),
+    "set_fact": lambda source: metadata_edit.set_fact(source, "architecture", "aarch64"),
+    "unset_fact": lambda source: metadata_edit.unset_fact(source, "creation_date"),
+    "add_rule": lambda source: metadata_edit.add_rule(source, RULE),
+    "change_rule": lambda source: metadata_edit.change_rule(source, "/1", {"mode": "0600"}),
+    "remove_rule": lambda source: metadata_edit.remove_rule(source, "/1"),
 }
 
 

@@ -10,8 +10,9 @@ from ...model.errors import LimitError
 from ...model.file_names import ROOTFS
 from ...model.source import printable
 from ...planning.follow_links import Steps, resolve
-from ..base import IMPLIED, MAX_DEPTH, Observation, ScannedImage, check
+from ..base import Observation, check
 from ..scan import PASSWD, PASSWD_BYTES
+from ..scanned_image import IMPLIED, MAX_DEPTH, ScannedImage
 
 #: files that only root may write
 FILES = {

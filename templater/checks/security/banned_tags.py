@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterator
 
 from ...model.hosts import FILE_TAGS
-from ..base import Observation, ScannedImage, check
+from ..base import Observation, check
+from ..scanned_image import ScannedImage
 
 TAG = re.compile(r"\{%-?[ \t\r]*(" + "|".join(sorted(FILE_TAGS)) + r")\b", re.IGNORECASE)
 

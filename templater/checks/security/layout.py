@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from ...model.entry import DIRECTORY, FILE, Entry
 from ...model.file_names import BACKUP_YAML, DISK, INSTANCE, METADATA, ROOTFS, STATE_FOLDER, TEMPLATES
 from ...model.source import printable
-from ..base import Observation, ScannedImage, check
+from ..base import Observation, check
+from ..scanned_image import ScannedImage
 
 #: the required kind of file for each name, and the security advisory about other kinds
 EXPECTED = {

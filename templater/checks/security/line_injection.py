@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 from ...pongo2.syntax.tokens import IDENTIFIER, TEXT, Token
-from ..base import Observation, ScannedImage, check
+from ..base import Observation, check
+from ..scanned_image import ScannedImage
 from ..template_tokens import tokens_of
 
 #: filters whose output never has a line break, on every host

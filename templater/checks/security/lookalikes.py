@@ -8,7 +8,8 @@ from collections.abc import Iterable, Iterator
 from ...model.file_names import METADATA, ROOTFS, TEMPLATES
 from ...model.source import printable
 from ...planning.follow_links import MAX_NAME
-from ..base import Observation, ScannedImage, check
+from ..base import Observation, check
+from ..scanned_image import ScannedImage
 
 #: characters (such as Cyrillic and Greek letters) that look like ASCII characters in most fonts
 LATIN = str.maketrans(

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from ...model.errors import TemplaterError
 from ...model.permissions import go_integer, parse_id, parse_mode
-from ..base import Observation, ScannedImage, check
+from ..base import Observation, check
+from ..scanned_image import ScannedImage
 
 if TYPE_CHECKING:
     from ...model.metadata import Rule

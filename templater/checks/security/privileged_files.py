@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 from ...model.entry import BLOCK_DEVICE, CHAR_DEVICE, DIRECTORY
 from ...model.source import printable
-from ..base import Name, Observation, ScannedImage, check
+from ..base import Observation, check
+from ..scanned_image import Name, ScannedImage
 
 SHOWN = 8
 DEVICES = "devices"

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from ..base import Observation, ScannedImage, check
+from ..base import Observation, check
+from ..scanned_image import ScannedImage
 
 #: A match ends at the first closing brace or line break, so the search takes linear time.
 TAG = re.compile(r"\{[{%][^}\n]*")

@@ -20,7 +20,8 @@ from ...pongo2.syntax import tree
 from ...pongo2.template import Compilation, Template
 from ...rendering.context import with_image_keys
 from ...rendering.render import Compiled, render
-from ..base import Observation, ScannedImage, check
+from ..base import Observation, check
+from ..scanned_image import ScannedImage
 
 #: limits in seconds: the limit on steps is not enough, because one step can process megabytes of text
 LIMITS = Limits(seconds=3.0, total=4.0)

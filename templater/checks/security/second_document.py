@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 from ...model.errors import TemplaterError
 from ...parsing.yaml_nodes import Limits, parse
-from ..base import Observation, ScannedImage, check
+from ..base import Observation, check
+from ..scanned_image import ScannedImage
 
 
 @check(

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from ...model.source import printable
 from ...pongo2.syntax.tokens import STRING, Token
-from ..base import Observation, ScannedImage, check, mode_of
+from ..base import Observation, check, mode_of
+from ..scanned_image import ScannedImage
 from ..template_tokens import tokens_of
 
 if TYPE_CHECKING:

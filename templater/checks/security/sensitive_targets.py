@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterator
 
 from ...model.source import printable
-from ..base import Observation, ScannedImage, check
+from ..base import Observation, check
+from ..scanned_image import ScannedImage
 
 #: a description of the file, the severity, and a pattern of paths
 SENSITIVE = (

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 from ...model.entry import DIRECTORY, FIFO, FILE
 from ...model.source import printable
-from ..base import Observation, ScannedImage, check
+from ..base import Observation, check
+from ..scanned_image import ScannedImage
 
 #: directories on which a running container mounts other file systems
 SYSTEM = ("/dev", "/proc", "/run", "/sys")

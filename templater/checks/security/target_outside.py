@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from ...model.errors import TemplaterError
 from ...model.source import printable
 from ...planning.follow_links import clean
-from ..base import Observation, ScannedImage, check
+from ..base import Observation, check
+from ..scanned_image import ScannedImage
 
 
 @check(

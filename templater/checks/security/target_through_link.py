@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ...model.source import printable
-from ..base import MAX_DEPTH, Observation, ScannedImage, check
+from ..base import Observation, check
+from ..scanned_image import MAX_DEPTH, ScannedImage
 
 
 @check(

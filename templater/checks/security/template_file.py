@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from ...model.entry import FILE, SYMLINK
 from ...model.file_names import TEMPLATES
 from ...model.source import printable
-from ..base import Observation, ScannedImage, check
+from ..base import Observation, check
+from ..scanned_image import ScannedImage
 
 
 @check(

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 from ...model.errors import RefusedError
 from ...rendering.render import check_name
-from ..base import Observation, ScannedImage, check
+from ..base import Observation, check
+from ..scanned_image import ScannedImage
 
 
 @check(

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 from ...model.errors import LimitError
 from ...model.file_names import METADATA
-from ..base import Observation, ScannedImage, check
+from ..base import Observation, check
+from ..scanned_image import ScannedImage
 
 
 @check("unreadable", "high", "a part of the image that is unreadable, has a wrong size or is too large")

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 from ...model.metadata import Metadata, Rule
 from ...model.source import printable
-from ..base import Observation, ScannedImage, check
+from ..base import Observation, check
 from ..import_refusals import import_refusals
+from ..scanned_image import ScannedImage
 
 
 @check(

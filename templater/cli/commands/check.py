@@ -376,7 +376,7 @@ def show_diff(source: str, fixes: Fixes) -> None:
 
 
 def write_fixes(source: str, fixes: Fixes) -> None:
-    from ...image.repack import replace
+    from ...image.write_edits import replace
 
     if fixes.changes:
         new = {name: after for name, (_, after) in fixes.changes.items()}
@@ -400,7 +400,7 @@ def explain(id: str) -> str:
 
     Raises UsageError for an unknown id.
     """
-    from ...checks.finding import all_checks, page
+    from ...checks.run_checks import all_checks, page
     from ...model.errors import UsageError
     from ...pongo2.syntax.hints import did_you_mean
 
@@ -415,7 +415,7 @@ def explain(id: str) -> str:
 
 def table(folder: str) -> str:
     """Return a line for each check of a folder: its id, its default severity and its summary."""
-    from ...checks.finding import all_checks
+    from ...checks.run_checks import all_checks
 
     checks = sorted(all_checks(folder), key=lambda check: check.id)
     return "".join(f"{check.id:<19} {check.severity:<9} {check.about}\n" for check in checks)

@@ -13,8 +13,8 @@ from ...model.file_names import METADATA, TEMPLATES
 from ...model.source import printable
 from .. import complete, options, output
 from ..guard import guarded, many
+from ..image_edits import pairs_of
 from .image.build import source_date_epoch
-from .image.edit import pairs_of
 
 if TYPE_CHECKING:
     from ...limits import Given

@@ -17,8 +17,6 @@ Each of these functions in ``hooks/runtimes/NAME.py`` is optional:
 meaning and raises ``UsageError`` for invalid values.
 """
 
-from ...model.errors import WriteError, reason
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -35,17 +33,3 @@ def function_of(runtime: str, name: str) -> "Any":
         if error.name != module:
             raise
         return None
-
-
-def make_state_folder(path: str) -> str:
-    """Create a directory for the state of one container, and return its path.
-
-    Raises WriteError if that fails.
-    """
-    from os import makedirs
-
-    try:
-        makedirs(path, 0o700, exist_ok=True)
-    except OSError as error:
-        raise WriteError(f"can't create '{path}': {reason(error)}", hint="see --state") from None
-    return path

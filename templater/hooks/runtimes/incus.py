@@ -12,7 +12,7 @@ from ...model.source import printable
 from ...oslite import dirname, exists, join
 from ..lxc_config import ids_on_disk
 from ..request import HookRequest, Notice
-from . import make_state_folder
+from ..state_folder import make_state_folder
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

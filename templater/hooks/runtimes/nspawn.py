@@ -9,7 +9,7 @@ from ...model.file_names import METADATA
 from ...model.source import printable
 from ...oslite import exists, islink, join, os
 from ..request import HookRequest, Notice
-from . import make_state_folder
+from ..state_folder import make_state_folder
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from ...model.errors import UsageError
 from ...model.file_names import METADATA, ROOTFS, TEMPLATES, TESTS
 from ...model.source import Source
 from ...rootfs.confined import write_error
-from .. import edit
+from .. import metadata_edit
 from ..publish import ARCHITECTURES
 
 
@@ -57,7 +57,7 @@ def make(
         "architecture": architecture or ARCHITECTURES.get(machine, machine),
         "creation_date": str(now),
     }
-    source = edit.set_values(source, facts=facts, properties=properties)
+    source = metadata_edit.set_values(source, facts=facts, properties=properties)
     written = {METADATA: source.data}
     for folder in (TEMPLATES, TESTS):
         for file in sorted((found.folder / folder).iterdir(), key=lambda each: each.name):

@@ -10,7 +10,7 @@ from jinja2.compiler import Frame
 
 from ..state import SMALL
 from . import nodes
-from .emit import may_change, without_safe
+from .tree_to_nodes import may_change, without_safe
 from .writer import Writer
 
 #: the maximum depth of brackets in generated code; a deeper expression becomes a function

@@ -12,8 +12,8 @@ from jinja2.compiler import Frame
 
 from ..values import to_string
 from . import nodes
-from .emit import is_wrapped, weight
 from .expressions import ExpressionWriter
+from .tree_to_nodes import is_wrapped, weight
 
 #: the maximum depth of Python blocks; a deeper block becomes a function
 MAX_NESTING = 12

@@ -9,8 +9,8 @@ from jinja2.compiler import CodeGenerator, Frame
 from ..dialect import Dialect
 from ..library import Library
 from ..syntax.tree import Document
-from .emit import Emitter
 from .nodes import EvalContext
+from .tree_to_nodes import Emitter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -4,8 +4,9 @@ from heapq import heappop, heappush
 
 from ..golang.regexp import remove_all
 from ..golang.strings import GO_SPACE
+from ..operators import wrap64
 from ..state import work
-from ..values import Safe, sized, to_bytes, to_int, to_string, wrap64
+from ..values import Safe, sized, to_bytes, to_int, to_string
 from . import SLOW, filter
 
 TYPE_CHECKING = False

@@ -1,21 +1,8 @@
 """Filters on numbers: add, divisibleby, float, integer, floatformat, get_digit."""
 
 from ..golang.strconv import shortest
-from ..values import (
-    Byte,
-    add_v4,
-    concat,
-    grow,
-    is_nil,
-    is_number,
-    mod,
-    special_float,
-    to_bytes,
-    to_float,
-    to_int,
-    to_string,
-    wrap64,
-)
+from ..operators import add_v4, concat, mod, wrap64
+from ..values import Byte, grow, is_nil, is_number, special_float, to_bytes, to_float, to_int, to_string
 from . import C, filter
 
 TYPE_CHECKING = False

@@ -1,7 +1,8 @@
 """Filters on text: case, alignment, words and lines."""
 
 from ..golang.strings import GO_SPACE, fields, lower_text, split_text, title_text, upper_text
-from ..values import Panic, grow, length, replace_all, sized, to_int, to_runes, to_string, wrap64
+from ..operators import wrap64
+from ..values import Panic, grow, length, replace_all, sized, to_int, to_runes, to_string
 from . import SLOW, C, filter
 
 TYPE_CHECKING = False

@@ -1,4 +1,4 @@
-"""The tree of a parsed template. The parsers of tags build the tree; ``emit`` turns it into Jinja2's nodes.
+"""The tree of a parsed template. The parsers of tags build it; ``codegen`` turns it into Jinja2's nodes.
 
 The classes are not dataclasses, because dataclasses are slow to import. A cached template imports the modules
 of its tags, and these modules import this one.

@@ -4,9 +4,10 @@ The tag shows its body if the values of the expressions differ from the values a
 Without expressions, it shows the body if the body's text differs from the text that the tag last printed.
 """
 
+from ..operators import equal
 from ..state import weigh
 from ..syntax.tree import Capture, Do, If, Invoke, Remembered
-from ..values import Panic, current_value, equal
+from ..values import Panic, current_value
 from . import tag
 
 TYPE_CHECKING = False

@@ -1,8 +1,9 @@
 """``{% widthratio value max width [as name] %}``: print value / max * width, rounded as in pongo2."""
 
+from ..operators import divide_floats
 from ..state import weigh
 from ..syntax.tree import Invoke, Print, Set
-from ..values import MIN_INT, divide_floats, to_float
+from ..values import MIN_INT, to_float
 from . import tag
 
 TYPE_CHECKING = False

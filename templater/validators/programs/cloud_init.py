@@ -20,7 +20,7 @@ import yaml
 from ...model.errors import LimitError
 from ...model.source import Source
 from ...parsing.yaml_nodes import Mapping, Node, Sequence, parse
-from ...sandbox import json_answer
+from ...sandbox import child_json
 from ...sandbox.bounds import Bounds
 from ...sandbox.child import ChildFailure
 from ..validator import Failure, Missing, Mistake, Validator, short
@@ -104,7 +104,7 @@ def _run(name: str, data: bytes, confined: bool) -> Any:
     if not sys.platform.startswith("linux"):
         return work()
     try:
-        return json_answer.run(prepare, work, _BOUNDS)
+        return child_json.run(prepare, work, _BOUNDS)
     except LimitError as error:
         raise Failure(str(error).replace("rendering", "it")) from None
     except ChildFailure as error:

@@ -1,7 +1,7 @@
 """Images with planted mistakes, in memory."""
 
 from templater.checks.authored import AuthoredImage, authored
-from templater.checks.finding import audit
+from templater.checks.run_checks import audit
 from templater.checks.scan import scanned_definition
 from templater.definitions.build import build
 from templater.definitions.choice import Choice

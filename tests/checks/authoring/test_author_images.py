@@ -372,7 +372,7 @@ def test_the_check_command_imports_a_validator_module_only_for_files_of_its_kind
     code = (
         "import sys\nfrom templater.cli.main import main\n"
         f"main(['check', {image(MISTAKE)!r}])\n"
-        "print([n for n in sys.modules if n in ('jsonschema', 'templater.sandbox.tool')], file=sys.stderr)"
+        "print([n for n in sys.modules if n in ('jsonschema', 'templater.sandbox.validator_process')], file=sys.stderr)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stderr.endswith("[]\n")

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from templater.checks.authored import AuthoredImage, _only, _value_of, authored
-from templater.checks.finding import all_checks, audit
+from templater.checks.authored import AuthoredImage, _only, authored
+from templater.checks.invented_values import invented_value
+from templater.checks.run_checks import all_checks, audit
 from templater.model.entry import DIRECTORY, Entry
 from templater.model.errors import LimitError
 from templater.model.hosts import INCUS
@@ -644,7 +645,7 @@ def test_the_hint_of_the_host_syntax_check_suggests_a_loop_that_works_on_every_h
     ],
 )  # fmt: skip
 def test_an_example_value_has_the_format_that_the_name_of_its_key_suggests(key, value):
-    assert _value_of(key) == value
+    assert invented_value(key) == value
 
 
 def test_a_finding_has_an_exact_position_only_if_its_text_occurs_exactly_once():

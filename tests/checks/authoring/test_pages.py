@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from templater.checks.finding import all_checks, page
+from templater.checks.run_checks import all_checks, page
 from tests.command_server import run_templater
 
 PAGES = Path(__file__).resolve().parents[3] / "docs" / "checks"

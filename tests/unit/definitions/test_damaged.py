@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from templater.checks.authored import authored
-from templater.checks.finding import audit
+from templater.checks.run_checks import audit
 from templater.checks.scan import scanned_definition
 from templater.definitions.build import build
 from templater.definitions.choice import Choice

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from templater.cli.commands.streams.prune import _seconds
 from templater.distribution import prune as prune_module
 from templater.distribution import tree as tree_module
 from templater.distribution.add import add
 from templater.distribution.catalog import IMAGES_PATH
-from templater.distribution.prune import duration, prune
+from templater.distribution.prune import prune
 from templater.distribution.remove import remove
 from templater.distribution.tree import REMOVED, Tree
 from templater.model.errors import InputError, LimitError, RefusedError, UsageError
@@ -221,13 +222,13 @@ def test_files_behind_a_symlinked_directory_are_never_deleted(tree, tmp_path):
 
 @pytest.mark.parametrize(("text", "seconds"), [("90m", 5400), ("24h", 86400), ("30d", 2592000), ("0s", 0)])
 def test_a_duration_is_parsed_to_seconds(text, seconds):
-    assert duration(text) == seconds
+    assert _seconds(text) == seconds
 
 
 @pytest.mark.parametrize("text", ["", "24", "h", "-1h", "1.5h", "1h30m", "9" * 20 + "d"])
 def test_invalid_durations_are_refused(text):
     with pytest.raises(UsageError, match="invalid duration"):
-        duration(text)
+        _seconds(text)
 
 
 def test_one_run_of_prune_deletes_a_limited_number_of_files(tree, monkeypatch):

@@ -10,7 +10,8 @@ from templater.hooks.json_input import parse_json
 from templater.hooks.options import USAGE, Options, read_options
 from templater.hooks.render_job import _without_description, without_values
 from templater.hooks.run import MOST_TRIGGERS, require_triggers
-from templater.hooks.runtimes import incus, lxc, lxc_template, make_state_folder, nspawn, oci, podman
+from templater.hooks.runtimes import incus, lxc, lxc_template, nspawn, oci, podman
+from templater.hooks.state_folder import make_state_folder
 from templater.model.errors import (
     InputError,
     LimitError,

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from templater.image import edit
+from templater.image import metadata_edit
 from templater.model.errors import InputError, LimitError, MetadataError
 from templater.model.source import Source
 from templater.parsing.metadata_yaml import read_metadata
@@ -31,7 +31,7 @@ IMAGES = [
     *sorted(CORPUS.glob("images*/*/metadata.yaml")),
 ]
 RECORDED = ROOT / "tests" / "metadata_cases" / "go_yaml.jsonl"
-RULE = edit.NewRule("/etc/new", "new.tpl", ("create", "copy"), True, "0", "1000", "0640")
+RULE = metadata_edit.NewRule("/etc/new", "new.tpl", ("create", "copy"), True, "0", "1000", "0640")
 FIELDS = [
     ("when", ("create", "copy")),
     ("create_only", "true"),
@@ -46,7 +46,7 @@ def readings(source):
     found = {}
     for rules in ("v2", "v4"):
         try:
-            found[rules] = edit._meaning(read_metadata(source, rules))
+            found[rules] = metadata_edit._meaning(read_metadata(source, rules))
         except MetadataError:
             continue
     return found
@@ -67,18 +67,18 @@ ACCEPTED = {name: source for name, data in texts() if readings(source := Source(
 def edits(source):
     """Yield edits of one text: name, edit, same edit without the editor, change of the meaning."""
     text = source.text
-    read = edit._read(source)
+    read = metadata_edit._read(source)
     for name in ["zz_new", *read.properties]:
         yield (
             f"set-property {name}",
-            lambda name=name: edit.set_property(source, name, "other"),
+            lambda name=name: metadata_edit.set_property(source, name, "other"),
             lambda name=name: places.replaced(text, ("properties", name), "other"),
             lambda meaning, name=name: meaning.properties.__setitem__(name, "other"),
         )
     for name in read.properties:
         yield (
             f"unset-property {name}",
-            lambda name=name: edit.unset_property(source, name),
+            lambda name=name: metadata_edit.unset_property(source, name),
             lambda name=name: places.removed(text, ("properties", name)),
             lambda meaning, name=name: meaning.properties.pop(name, None),
         )
@@ -86,13 +86,13 @@ def edits(source):
         value = word if name == "architecture" else int(word)
         yield (
             f"set {name}",
-            lambda name=name, word=word: edit.set_fact(source, name, word),
+            lambda name=name, word=word: metadata_edit.set_fact(source, name, word),
             lambda name=name, word=word: places.replaced(text, (name,), word),
             lambda meaning, name=name, value=value: setattr(meaning, name, value),
         )
     yield (
         "template create",
-        lambda: edit.add_rule(source, RULE),
+        lambda: metadata_edit.add_rule(source, RULE),
         lambda: places.inserted(text, ("templates", RULE.path), FIELDS),
         lambda meaning: meaning.rules.__setitem__(RULE.path, rule_of(RULE)),
     )
@@ -100,21 +100,21 @@ def edits(source):
         path = rule.path
         yield (
             f"template delete {path}",
-            lambda path=path: edit.remove_rule(source, path),
+            lambda path=path: metadata_edit.remove_rule(source, path),
             lambda path=path: places.removed(text, ("templates", path)),
             lambda meaning, path=path: meaning.rules.pop(path, None),
         )
         for name in ("mode", "template"):
             yield (
                 f"template edit {path} {name}",
-                lambda path=path, name=name: edit.change_rule(source, path, {name: "other"}),
+                lambda path=path, name=name: metadata_edit.change_rule(source, path, {name: "other"}),
                 lambda path=path, name=name: places.replaced(text, ("templates", path, name), "other"),
                 lambda meaning, path=path, name=name: field(meaning, path, name, "other"),
             )
         for when in (("rename",), (*rule.when[:1], "rename"), ("rename", *rule.when)):
             yield (
                 f"template edit {path} when",
-                lambda path=path, when=when: edit.change_rule(source, path, {"when": when}),
+                lambda path=path, when=when: metadata_edit.change_rule(source, path, {"when": when}),
                 lambda path=path, when=when: places.replaced(text, ("templates", path, "when"), when),
                 lambda meaning, path=path, when=when: field(meaning, path, "when", when),
             )

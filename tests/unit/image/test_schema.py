@@ -5,13 +5,14 @@ from importlib.resources import files
 
 import pytest
 
-from templater.checks.finding import Severity, audit
+from templater.checks.finding import Severity
+from templater.checks.run_checks import audit
 from templater.checks.scan import scan_image
 from templater.image.presets import make, presets
 from templater.model.errors import MetadataError
 from templater.model.source import Source
 from templater.parsing.metadata_yaml import read_metadata
-from tests.unit.image.test_edit import ACCEPTED
+from tests.unit.image.test_metadata_edit import ACCEPTED
 
 jsonschema = pytest.importorskip("jsonschema")
 

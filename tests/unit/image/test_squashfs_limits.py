@@ -6,9 +6,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from templater.image import contents, extensions, squashfs
+from templater.image import compression_modules, contents, squashfs_directories
 from templater.image.limits import DEFAULT
-from templater.image.squashfs import _lzo, _lzo_length, check_directories, load_decompressor
+from templater.image.squashfs_directories import _lzo, _lzo_length, check_directories, load_decompressor
 from templater.model.errors import InputError, LimitError, RefusedError, TemplaterError
 from tests.attacks.test_squashfs import directory_inode, many_names, nested, one_directory
 from tests.attacks.test_squashfs import squashfs as written
@@ -21,14 +21,23 @@ def failed(function, *arguments, **options):
 
 
 def test_the_constants_and_limits_of_the_squashfs_check_have_the_expected_values():
-    assert (squashfs._HEAD, squashfs._BLOCK, squashfs._ABSENT, squashfs._NO_XATTRS) == (
+    assert (
+        squashfs_directories._HEAD,
+        squashfs_directories._BLOCK,
+        squashfs_directories._ABSENT,
+        squashfs_directories._NO_XATTRS,
+    ) == (
         96,
         8192,
         2**64 - 1,
         512,
     )
-    assert (squashfs._MOST_NAMES, squashfs._LONGEST, squashfs._KEPT_BLOCKS) == (256, 256, 2048)
-    assert (squashfs._MEMBERS_OF_BLOCK, squashfs._MEMBERS_OF_LZO_BLOCK) == (20, 150)
+    assert (
+        squashfs_directories._MOST_NAMES,
+        squashfs_directories._LONGEST,
+        squashfs_directories._KEPT_BLOCKS,
+    ) == (256, 256, 2048)
+    assert (squashfs_directories._MEMBERS_OF_BLOCK, squashfs_directories._MEMBERS_OF_LZO_BLOCK) == (20, 150)
 
 
 LIKE = ", so tools would read different files"
@@ -121,15 +130,19 @@ class Blocks:
     [(0, 4, b"abcd"), (3, 1, b"d"), (2, 4, b"cdef"), (2, 6, b"cdefgh"), (4, 2, b"ef"), (3, 6, b"defghi")],
 )
 def test_reading_bytes_can_continue_in_the_next_blocks(offset, size, result):
-    walk = squashfs._Walk("p", Blocks(b"abcd", b"efgh", b"ijkl"), bytes(96), squashfs._inflate, DEFAULT)
+    walk = squashfs_directories._Walk(
+        "p", Blocks(b"abcd", b"efgh", b"ijkl"), bytes(96), squashfs_directories._inflate, DEFAULT
+    )
     assert walk._bytes(0, 0, offset, size) == result
 
 
-@pytest.mark.parametrize(("decompress", "members"), [(squashfs._inflate, 20), (squashfs._lzo, 150)])
+@pytest.mark.parametrize(
+    ("decompress", "members"), [(squashfs_directories._inflate, 20), (squashfs_directories._lzo, 150)]
+)
 def test_the_limit_on_squashfs_blocks_depends_on_the_compression(decompress, members):
     blocks = [b"%02d" % number for number in range(13)]
     limits = DEFAULT._replace(members=2 * members)
-    walk = squashfs._Walk("p", Blocks(*blocks), bytes(96), decompress, limits)
+    walk = squashfs_directories._Walk("p", Blocks(*blocks), bytes(96), decompress, limits)
     assert walk._bytes(0, 0, 0, 24) == b"".join(blocks[:12])
     message = "'p' has too many blocks of inodes and directories"
     assert failed(walk._bytes, 0, 48, 0, 2) == (LimitError, message, "")
@@ -164,8 +177,8 @@ def test_a_squashfs_file_with_an_unknown_compression_or_a_missing_library_is_ref
         asked.append(name)
         raise ImportError
 
-    monkeypatch.setattr(squashfs, "import_module", missing)
-    monkeypatch.setattr(extensions, "import_module", missing)
+    monkeypatch.setattr(squashfs_directories, "import_module", missing)
+    monkeypatch.setattr(compression_modules, "import_module", missing)
     lz4 = (
         InputError,
         "lz4 needs a C extension, which is not installed",
@@ -176,10 +189,10 @@ def test_a_squashfs_file_with_an_unknown_compression_or_a_missing_library_is_ref
         "zstd needs Python 3.14 or a C extension, which is not installed",
         "install backports.zstd or pyzstd (Debian: python3-pyzstd), or use another compression",
     )
-    assert failed(load_decompressor, f"{tmp_path}/lz4") == failed(extensions.load_lz4) == lz4
+    assert failed(load_decompressor, f"{tmp_path}/lz4") == failed(compression_modules.load_lz4) == lz4
     assert failed(load_decompressor, f"{tmp_path}/zstd")[:2] == zstd[:2]
     del asked[:]
-    assert failed(extensions.load_zstd) == zstd
+    assert failed(compression_modules.load_zstd) == zstd
     assert asked == ["compression.zstd", "backports.zstd", "pyzstd"]
     given = {}
     fake = SimpleNamespace(
@@ -188,8 +201,8 @@ def test_a_squashfs_file_with_an_unknown_compression_or_a_missing_library_is_ref
             decompress=lambda data, most: given.update(most=most) or data
         ),
     )
-    monkeypatch.setattr(squashfs, "import_module", lambda name: given.update(name=name) or fake)
-    monkeypatch.setattr(extensions, "import_module", lambda name: fake)
+    monkeypatch.setattr(squashfs_directories, "import_module", lambda name: given.update(name=name) or fake)
+    monkeypatch.setattr(compression_modules, "import_module", lambda name: fake)
     assert load_decompressor(f"{tmp_path}/lz4")(b"x") == b"x"
     assert load_decompressor(f"{tmp_path}/zstd")(b"x") == b"x"
     assert given == {"name": "lz4.block", "size": 8192, "most": 8193}

@@ -31,7 +31,7 @@ from templater.model.hosts import LXD, NONE
 from templater.model.instance import VIRTUAL_MACHINE, Instance
 from templater.model.metadata import Metadata, Rule
 from templater.model.permissions import go_integer, parse_id, parse_mode
-from templater.planning import decisions
+from templater.planning import changed_rootfs
 from templater.planning.decisions import (
     CREATE,
     FAILED,
@@ -421,7 +421,7 @@ def test_a_failed_rule_is_shown_with_the_default_owner_and_mode() -> None:
 
 
 def test_a_plan_compares_existing_files_up_to_a_total_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decisions, "MAX_COMPARED_TOTAL", 8)
+    monkeypatch.setattr(changed_rootfs, "MAX_COMPARED_TOTAL", 8)
     rootfs = MemoryRootfs({"/a": "abcde", "/b": "fghi", "/c": "jkl"})
     changes = decide([rendering(rule(path)) for path in ("/a", "/b", "/c")], rootfs)
     assert [change.before for change in changes] == [b"abcde", None, b"jkl"]

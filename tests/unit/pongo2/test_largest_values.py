@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from templater.pongo2 import operations, state, values
+from templater.pongo2 import operations, operators, state, values
 from templater.pongo2.filters import escaping, formats, html, links, lists, numbers, text, urls
 from templater.pongo2.golang.fmt import sprintf
 from templater.pongo2.golang.time import FAKE, format_time
@@ -28,7 +28,7 @@ CASES = {
     "a map": (lambda n: sprintf("%v", {"k": "x" * (n - 4), "a": ""}), 120, 121),
     "quotes": (lambda n: sprintf("%q", "x" * n), 30, 124),
     "a layout": (lambda n: format_time(FAKE, "x" * n), 30, 124),
-    "addition": (lambda n: values.add_v6("x" * n, "y"), 119, 121),
+    "addition": (lambda n: operators.add_v6("x" * n, "y"), 119, 121),
     "join": (lambda n: lists.join(["x"] * 60 + ["y" * n], ""), 60, 121),
     "separators": (lambda n: lists.join(["x"] * 10, "y" * n), 12, 130),
     "make_list": (lambda n: lists.make_list("x" * n, None), MOST // ELEMENT, (MOST // ELEMENT + 1) * ELEMENT),

@@ -7,6 +7,23 @@ import sys
 import pytest
 
 from templater.pongo2 import values
+from templater.pongo2.operators import (
+    add_v4,
+    add_v6,
+    contains,
+    div,
+    equal,
+    greater,
+    greater_or_equal,
+    less,
+    less_or_equal,
+    mod,
+    mul,
+    negate,
+    negative,
+    sub,
+    wrap64,
+)
 from templater.pongo2.values import (
     MAX_INT,
     MIN_INT,
@@ -25,34 +42,19 @@ from templater.pongo2.values import (
     Safe,
     Struct,
     TooLarge,
-    add_v4,
-    add_v6,
-    contains,
-    div,
-    equal,
     get_field,
     get_index,
     gotype,
-    greater,
-    greater_or_equal,
     iterate,
     kind,
     length,
-    less,
-    less_or_equal,
-    mod,
-    mul,
-    negate,
-    negative,
     parse_float,
     recombine,
-    sub,
     subscript,
     to_float,
     to_int,
     to_string,
     truthy,
-    wrap64,
 )
 
 NAN = math.nan

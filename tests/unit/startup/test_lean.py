@@ -110,7 +110,7 @@ COMPILING = {
     "templater.pongo2.syntax.cursor",
     "templater.pongo2.dialect",
     "templater.pongo2.reads",
-    "templater.pongo2.codegen.emit",
+    "templater.pongo2.codegen.tree_to_nodes",
     "templater.pongo2.codegen.expressions",
     "templater.pongo2.codegen.nodes",
     "templater.pongo2.syntax.grammar",

@@ -576,7 +576,7 @@ def test_the_random_values_and_the_time_are_the_same_in_each_test_run(tmp_path):
 def test_the_valid_key_of_a_test_runs_every_check_of_rendered_files():
     """A new check of rendered files must be added to the list."""
     from templater.checks import one_file
-    from templater.checks.finding import all_checks
+    from templater.checks.run_checks import all_checks
 
     readers = {
         check.id

@@ -6,7 +6,7 @@ from functools import partial
 
 import pytest
 
-from templater.sandbox import refused_calls, tool
+from templater.sandbox import refused_calls, validator_process
 from templater.validators import runner
 from templater.validators.results import MOST_FAILURES, Validators, in_this_process
 from templater.validators.runner import Runner
@@ -16,8 +16,8 @@ pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="co
 
 def confined() -> bool:
     try:
-        return tool.run("/bin/true", [], {}).code == 0
-    except tool.NotConfinedError:
+        return validator_process.run("/bin/true", [], {}).code == 0
+    except validator_process.NotConfinedError:
         return False
 
 
@@ -56,7 +56,7 @@ FAILING = [
 @needs_sandbox
 @pytest.mark.parametrize(("script", "reason"), FAILING, ids=[script for script, _ in FAILING])
 def test_a_validator_that_crashes_causes_a_note(stand_in, monkeypatch, script, reason):
-    monkeypatch.setattr(tool, "Limits", partial(tool.Limits, wall=0.5))
+    monkeypatch.setattr(validator_process, "Limits", partial(validator_process.Limits, wall=0.5))
     stand_in("visudo", script)
     validators = in_this_process(anyway=False)
     assert validators.mistakes("visudo", "sudoers", "a", "/etc/sudoers") == []
@@ -158,7 +158,7 @@ def locked_notes(*, anyway: bool) -> tuple[list[str], int]:
     pid = os.fork()
     if pid == 0:
         try:
-            tool.libc("prctl")(tool.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+            validator_process.libc("prctl")(validator_process.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
             refused_calls.refuse()
             validators = in_this_process(anyway=anyway)
             found = validators.mistakes("sh", "script", "#!/bin/sh\nfi\n", "/a")

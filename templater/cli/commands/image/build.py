@@ -14,8 +14,8 @@ from ....model.file_names import METADATA
 from ....model.source import Source, printable
 from ... import complete, options, output
 from ...guard import guarded_alone
+from ...image_edits import pairs_of
 from ...progress import of_packed, progress, tree_size
-from .edit import pairs_of
 from .info import size
 
 if TYPE_CHECKING:
@@ -179,11 +179,11 @@ def edited_parts(
     parts: list[Part], properties: tuple[str, ...], expire: str | None, directory: str
 ) -> list[Part]:
     """Apply the options to metadata.yaml, check that daemons accept the image, and return the parts."""
-    from ....image import edit
+    from ....image import metadata_edit
 
     changes = pairs_of(properties, what="templater image build ./image -o image.tar.xz")
     facts = {} if expire is None else {"expiry_date": str(seconds_of(expire))}
-    source = edit.set_values(Source(METADATA, parts[0].data), facts=facts, properties=changes)
+    source = metadata_edit.set_values(Source(METADATA, parts[0].data), facts=facts, properties=changes)
     parts[0].data = source.data
     parts[0].member.size = len(source.data)
     warn_of(parts, directory)

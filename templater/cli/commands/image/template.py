@@ -13,7 +13,7 @@ from ....model.metadata import TRIGGERS
 from ....model.source import printable
 from ... import complete, options, output
 from ...guard import guarded_alone
-from .edit import in_editor, metadata_of, rootfs_option, save
+from ...image_edits import in_editor, metadata_of, rootfs_option, save
 from .info import size
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ def create(
     as_json: bool,
     **fields: Any,
 ) -> int:
-    from ....image.edit import NewRule, add_rule
+    from ....image.metadata_edit import NewRule, add_rule
     from ....image.open import open_image
     from ....planning.follow_links import clean
 
@@ -232,7 +232,7 @@ def edit(
 @options.json_option
 @guarded_alone
 def delete(src: str, name: str, force: bool, rootfs: str | None, as_json: bool) -> int:
-    from ....image.edit import refuse_many, remove_rule
+    from ....image.metadata_edit import refuse_many, remove_rule
 
     _read(src, name)
     source = metadata_of(src)
@@ -271,7 +271,7 @@ def _read(src: str, name: str) -> bytes:
 
 
 def _changed_rules(src: str, name: str, path: str | None, fields: dict[str, Any]) -> bytes:
-    from ....image.edit import change_rule, refuse_many
+    from ....image.metadata_edit import change_rule, refuse_many
 
     source = metadata_of(src)
     paths = [

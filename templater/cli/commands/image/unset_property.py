@@ -7,7 +7,7 @@ import click
 from ....model.file_names import METADATA
 from ... import complete, options
 from ...guard import guarded_alone
-from .edit import edited, metadata_of, rootfs_option, save
+from ...image_edits import edited, metadata_of, rootfs_option, save
 
 HELP = """Remove properties from an image.
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from functools import partial
 
 import click
 
+from ....model.errors import UsageError
+from ....model.source import printable
 from ... import options, output
 from ...guard import guarded_alone
 from ..image.info import size
@@ -22,6 +25,8 @@ Examples:
   templater streams prune /srv/images --keep 3
   templater streams prune /srv/images --keep 1 --older-than 30d --dry-run
 """
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
 
 @click.command(help=HELP)
@@ -47,8 +52,8 @@ def command(
     pruned = library.prune(
         Tree(tree),
         keep=keep,
-        older_than=None if older_than is None else library.duration(older_than),
-        grace=library.duration(grace),
+        older_than=None if older_than is None else _seconds(older_than),
+        grace=_seconds(grace),
         dry_run=dry_run,
     )
     if as_json:
@@ -74,3 +79,11 @@ def command(
             f"{deleted}; kept because clients may still download them: {count(pruned.waiting, 'file')}"
         )
     return 0
+
+
+def _seconds(text: str) -> int:
+    """Parse ``90m``, ``24h`` or ``30d`` into seconds."""
+    found = re.fullmatch(r"([0-9]{1,9})([smhdw])", text)
+    if not found:
+        raise UsageError(f"invalid duration '{printable(text)}'", hint="examples: 90m, 24h, 30d")
+    return int(found[1]) * _UNITS[found[2]]

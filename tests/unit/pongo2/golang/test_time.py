@@ -5,7 +5,8 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 
 from templater.pongo2.golang.time import FAKE, Time, format_time
-from templater.pongo2.values import equal, less, to_string, truthy
+from templater.pongo2.operators import equal, less
+from templater.pongo2.values import to_string, truthy
 
 
 def from_datetime(moment: datetime) -> Time:

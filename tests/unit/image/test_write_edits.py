@@ -10,7 +10,7 @@ import pytest
 
 from templater.image.fingerprint import fingerprint
 from templater.image.open import open_image
-from templater.image.repack import replace
+from templater.image.write_edits import replace
 from templater.model.errors import InputError, RefusedError, TemplaterError
 from tests.unit.image.test_build_unpack import image_directory, packed, root_only, same_tree, without_xattrs
 from tests.unit.image.test_open_image import METADATA, special, tarball

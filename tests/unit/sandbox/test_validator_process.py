@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from templater.sandbox import refused_calls, tool
-from templater.sandbox.tool import Limits, NotConfinedError, Result, ToolFailure
+from templater.sandbox import refused_calls, validator_process
+from templater.sandbox.validator_process import Limits, NotConfinedError, Result, ToolFailure
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="confined on Linux only")
 ROOT = os.geteuid() == 0
@@ -30,7 +30,7 @@ needs_python = pytest.mark.skipif(not os.path.exists(PYTHON), reason=f"needs {PY
 
 def in_child(work, uid: int | None = None):
     """Return what ``work`` returns in a child, as another user if ``uid`` is given."""
-    tool.libc("prctl")  # imports a module that the other user may be unable to read
+    validator_process.libc("prctl")  # imports a module that the other user may be unable to read
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -39,7 +39,9 @@ def in_child(work, uid: int | None = None):
                 os.setgroups(())
                 os.setresgid(uid, uid, uid)
                 os.setresuid(uid, uid, uid)
-                tool.libc("prctl")(4, 1, 0, 0, 0)  # dumpable, as after execve: it may write its uid_map
+                validator_process.libc("prctl")(
+                    4, 1, 0, 0, 0
+                )  # dumpable, as after execve: it may write its uid_map
             try:
                 result = work()
                 answer = ("result", result.code, result.output)
@@ -64,10 +66,10 @@ def run(request):
     if request.param == "root":
         if not ROOT:
             pytest.skip("needs root")
-        return tool.run
+        return validator_process.run
 
     def as_user(*arguments, **options):
-        return in_child(lambda: tool.run(*arguments, **options), USER if ROOT else None)
+        return in_child(lambda: validator_process.run(*arguments, **options), USER if ROOT else None)
 
     try:
         as_user("/bin/true", [], {})
@@ -189,7 +191,7 @@ def test_a_sandboxed_program_has_no_privileges(sh):
 def test_a_program_of_root_in_a_user_namespace_with_one_id_has_no_privileges():
     """There, no other user exists that the program can become."""
     code = (
-        "from templater.sandbox import tool\n"
+        "from templater.sandbox import validator_process as tool\n"
         "print(tool.run('/bin/sh', ['-c', 'cat /proc/self/status; ls'], {'a': b''}).output)"
     )
     done = subprocess.run(
@@ -312,7 +314,7 @@ def processes_of_sandbox() -> list[str]:
             text = status.read_text()
         except OSError:
             continue
-        if f"Uid:\t{tool.FIRST_UID + os.getpid()}\t" in text or f"Uid:\t{USER}\t" in text:
+        if f"Uid:\t{validator_process.FIRST_UID + os.getpid()}\t" in text or f"Uid:\t{USER}\t" in text:
             found.append(text.split("\n", 1)[0])
     return found
 
@@ -375,9 +377,9 @@ def test_background_processes_of_a_sandboxed_program_end_with_the_program(sh):
 def test_a_sandboxed_program_ends_if_templater_is_killed():
     pid = os.fork()
     if pid == 0:
-        tool.run("/bin/sleep", ["60"], {}, limits=Limits(wall=60.0))
+        validator_process.run("/bin/sleep", ["60"], {}, limits=Limits(wall=60.0))
         os._exit(0)
-    uid = f"Uid:\t{tool.FIRST_UID + pid}\t"
+    uid = f"Uid:\t{validator_process.FIRST_UID + pid}\t"
 
     def running() -> bool:
         texts = []
@@ -413,9 +415,9 @@ def test_a_program_does_not_start_if_the_machine_cannot_confine_it(tmp_path, who
         pytest.skip("needs root")
 
     def work():
-        tool.libc("prctl")(tool.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+        validator_process.libc("prctl")(validator_process.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
         refused_calls.refuse()
-        return tool.run("/bin/touch", [str(tmp_path / "started")], {})
+        return validator_process.run("/bin/touch", [str(tmp_path / "started")], {})
 
     os.chmod(tmp_path, 0o777)
     with pytest.raises(NotConfinedError) as refused:
@@ -427,7 +429,9 @@ def test_a_program_does_not_start_if_the_machine_cannot_confine_it(tmp_path, who
 @pytest.mark.slow
 def test_the_limits_also_apply_to_a_program_that_runs_without_a_sandbox():
     def sh(script, **limits):
-        return tool.run("/bin/sh", ["-c", script], {"a": b"text"}, confined=False, limits=Limits(**limits))
+        return validator_process.run(
+            "/bin/sh", ["-c", script], {"a": b"text"}, confined=False, limits=Limits(**limits)
+        )
 
     assert sh("cat a").output == "text"
     with pytest.raises(ToolFailure, match=r"the program took longer than 0.3 s"):
@@ -444,5 +448,5 @@ def test_the_limits_also_apply_to_a_program_that_runs_without_a_sandbox():
 
 
 def test_the_first_installed_program_in_a_list_of_candidates_is_used():
-    assert tool.find(["templater-none", "/none/templater"]) is None
-    assert tool.find(["templater-none", "sh"]) in ("/bin/sh", "/usr/bin/sh")
+    assert validator_process.find(["templater-none", "/none/templater"]) is None
+    assert validator_process.find(["templater-none", "sh"]) in ("/bin/sh", "/usr/bin/sh")

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from templater.cli.main import main
-from templater.image import edit, marks, publish, textedit
+from templater.image import marks, metadata_edit, publish, yaml_text_edit
 from templater.model.errors import InputError, LimitError, MetadataError, TemplaterError, UsageError
 from templater.model.source import Source
 from templater.parsing.metadata_yaml import read_metadata
@@ -24,7 +24,7 @@ IMAGES = [
     *sorted((ROOT / "sample-images").glob("*/metadata.yaml")),
     *sorted(CORPUS.glob("images*/*/metadata.yaml")),
 ]
-NEW = edit.NewRule("/etc/new: file", "new.tpl", ("create", "copy"), True, "0", "1000", "0640")
+NEW = metadata_edit.NewRule("/etc/new: file", "new.tpl", ("create", "copy"), True, "0", "1000", "0640")
 
 
 def accepted():
@@ -60,7 +60,7 @@ def changed_lines(before, after):
 
 
 def meaning(source):
-    return edit._meaning(read_metadata(source))
+    return metadata_edit._meaning(read_metadata(source))
 
 
 @pytest.mark.parametrize("source", ACCEPTED)
@@ -68,7 +68,7 @@ def test_unsetting_every_property_leaves_no_properties(source):
     names = list(read_metadata(source).properties)
     for index, name in enumerate(names):
         before = source
-        source = edit.unset_property(source, name)
+        source = metadata_edit.unset_property(source, name)
         removed, added = changed_lines(before.text, source.text)
         assert removed and len(added) <= len(removed)
         assert list(meaning(source).properties) == names[index + 1 :]
@@ -77,7 +77,7 @@ def test_unsetting_every_property_leaves_no_properties(source):
 
 @pytest.mark.parametrize("source", ACCEPTED)
 def test_adding_and_then_removing_a_rule_restores_the_text(source):
-    back = edit.remove_rule(edit.add_rule(source, NEW), NEW.path)
+    back = metadata_edit.remove_rule(metadata_edit.add_rule(source, NEW), NEW.path)
     assert meaning(back) == meaning(source)
     if read_metadata(source).rules and source.text.endswith("\n"):
         assert back.text == source.text
@@ -86,7 +86,7 @@ def test_adding_and_then_removing_a_rule_restores_the_text(source):
 def text_of(text, **properties):
     source = Source("metadata.yaml", text)
     for name, value in properties.items():
-        source = edit.set_property(source, name, value)
+        source = metadata_edit.set_property(source, name, value)
     return source.text
 
 
@@ -166,7 +166,7 @@ def test_an_edit_supports_yaml_aliases_and_merge_keys_and_missing_mappings(befor
 @pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
 def test_an_edit_keeps_the_utf_16_encoding(encoding):
     data = "\ufeffproperties:\n  os: é\n".encode(encoding)
-    after = edit.set_property(Source("metadata.yaml", data), "os", "v")
+    after = metadata_edit.set_property(Source("metadata.yaml", data), "os", "v")
     assert after.data == "\ufeffproperties:\n  os: v\n".encode(encoding)
 
 
@@ -182,7 +182,7 @@ def test_an_edit_keeps_the_utf_16_encoding(encoding):
 @pytest.mark.parametrize("end", ["", "\n"])
 def test_an_edit_keeps_the_comments_of_list_items_with_and_without_a_final_newline(when, items, end):
     before = "templates:\n  /a:\n    when:\n    - create # c\n    - start" + end
-    after = edit.change_rule(Source("metadata.yaml", before), "/a", {"when": when}).text
+    after = metadata_edit.change_rule(Source("metadata.yaml", before), "/a", {"when": when}).text
     assert after == "templates:\n  /a:\n    when:\n    " + "\n    ".join(items) + end
 
 
@@ -207,7 +207,7 @@ def test_an_edit_keeps_the_comments_of_list_items_with_and_without_a_final_newli
     ],
 )  # fmt: skip
 def test_rule_changes_support_null_rules_and_shared_nodes_and_keep_comments(before, fields, after):
-    assert edit.change_rule(Source("metadata.yaml", before), "/a", fields).text == after
+    assert metadata_edit.change_rule(Source("metadata.yaml", before), "/a", fields).text == after
 
 
 def test_an_edit_refuses_a_text_that_yaml_libraries_read_differently():
@@ -215,37 +215,38 @@ def test_an_edit_refuses_a_text_that_yaml_libraries_read_differently():
     with pytest.raises(
         InputError, match=r"^metadata\.yaml can't be changed in place: another value would change too$"
     ) as caught:
-        edit.change_rule(Source("metadata.yaml", text), "/a", {"mode": "1"})
+        metadata_edit.change_rule(Source("metadata.yaml", text), "/a", {"mode": "1"})
     assert caught.value.hint == "change the file in an editor: templater image edit"
 
 
 def test_an_added_rule_is_formatted_like_the_neighbouring_rules():
     before = "templates:\n    /a:\n        when:\n        - start\n        template: a.tpl\nx: 1\n"
-    after = edit.add_rule(
-        Source("metadata.yaml", before), edit.NewRule("/b", "b.tpl", ("create", "copy"))
+    after = metadata_edit.add_rule(
+        Source("metadata.yaml", before), metadata_edit.NewRule("/b", "b.tpl", ("create", "copy"))
     ).text
     assert after == before.replace(
         "x: 1\n",
         "    /b:\n        when:\n        - create\n        - copy\n        template: b.tpl\nx: 1\n",
     )
     before = "templates:\n  /a: # c\n    when: [start]\n    template: a.tpl\n"
-    after = edit.add_rule(
-        Source("metadata.yaml", before), edit.NewRule("/b", "b.tpl", ("create", "copy"))
+    after = metadata_edit.add_rule(
+        Source("metadata.yaml", before), metadata_edit.NewRule("/b", "b.tpl", ("create", "copy"))
     ).text
     assert after == before + "  /b:\n    when: [create, copy]\n    template: b.tpl\n"
 
 
 def test_adding_a_rule_for_an_existing_path_is_refused():
     with pytest.raises(UsageError, match=r"^the image already has a rule for '/a'$") as caught:
-        edit.add_rule(
-            Source("m", "templates: {/a: {template: a, when: [start]}}"), edit.NewRule("/a", "b", ("start",))
+        metadata_edit.add_rule(
+            Source("m", "templates: {/a: {template: a, when: [start]}}"),
+            metadata_edit.NewRule("/a", "b", ("start",)),
         )
     assert caught.value.hint == "edit or delete the existing rule"
 
 
 def test_an_unknown_property_cannot_be_unset():
     with pytest.raises(UsageError, match=r"^the image has no property 'nosuch'$") as caught:
-        edit.unset_property(Source("m", "properties: {os: a}"), "nosuch")
+        metadata_edit.unset_property(Source("m", "properties: {os: a}"), "nosuch")
     assert caught.value.hint == "its properties are os"
 
 
@@ -264,26 +265,26 @@ def test_setting_a_property_accepts_any_name_and_value(there, name, value):
             before = read_metadata(source).properties
         except TemplaterError:
             continue  # JSON that is no YAML
-        after = edit.set_property(source, name, value)
+        after = metadata_edit.set_property(source, name, value)
         assert read_metadata(after).properties == {**before, name: value}
-        gone = edit.unset_property(after, name)
+        gone = metadata_edit.unset_property(after, name)
         assert read_metadata(gone).properties == {key: text for key, text in before.items() if key != name}
 
 
 @pytest.mark.parametrize("source", ACCEPTED)
 def test_a_date_can_be_set_and_removed(source):
-    after = edit.set_fact(source, "expiry_date", "1900000000")
+    after = metadata_edit.set_fact(source, "expiry_date", "1900000000")
     assert read_metadata(after).expiry_date == 1900000000
     _, added = changed_lines(source.text, after.text)
     assert len(added) <= 2
-    assert read_metadata(edit.unset_fact(after, "expiry_date")).expiry_date == 0
-    assert read_metadata(edit.set_fact(source, "creation_date", "7")).creation_date == 7
-    assert read_metadata(edit.set_fact(source, "architecture", "riscv64")).architecture == "riscv64"
+    assert read_metadata(metadata_edit.unset_fact(after, "expiry_date")).expiry_date == 0
+    assert read_metadata(metadata_edit.set_fact(source, "creation_date", "7")).creation_date == 7
+    assert read_metadata(metadata_edit.set_fact(source, "architecture", "riscv64")).architecture == "riscv64"
 
 
 def test_an_undefined_yaml_alias_is_a_metadata_error():
     with pytest.raises(MetadataError, match=r"^undefined alias '\*M'$"):
-        edit.change_rule(Source("m", b"properties: {a: *M}\n"), "/a", {"mode": ""})
+        metadata_edit.change_rule(Source("m", b"properties: {a: *M}\n"), "/a", {"mode": ""})
 
 
 @pytest.mark.parametrize("header", ["|", ">", "|+", "|2"])
@@ -293,7 +294,7 @@ def test_an_edit_that_would_add_a_line_ending_to_a_block_scalar_is_refused(heade
         InputError,
         match=r"^m can't be changed in place: the block of text at the end of the file would gain a line ending$",
     ) as caught:
-        edit.set_property(Source("m", f"unknown: {header}\n  block\n  two".encode()), "os", "x")
+        metadata_edit.set_property(Source("m", f"unknown: {header}\n  block\n  two".encode()), "os", "x")
     assert caught.value.hint == "change the file in an editor: templater image edit"
 
 
@@ -301,7 +302,7 @@ def test_an_edit_that_would_add_a_line_ending_to_a_block_scalar_is_refused(heade
     "text", ["unknown: |-\n  two", "unknown: |\n  two\n", "unknown: two", "unknown: |\n  two\n# c"]
 )
 def test_a_block_scalar_that_strips_line_endings_does_not_prevent_edits(text):
-    after = edit.set_property(Source("m", text.encode()), "os", "x").text
+    after = metadata_edit.set_property(Source("m", text.encode()), "os", "x").text
     assert read_metadata(Source("m", after)).properties == {"os": "x"}
     assert yaml.safe_load(after)["unknown"] == yaml.safe_load(text)["unknown"]
 
@@ -316,20 +317,22 @@ DEPENDENT = "b: &b {a: 1, c: 2}\nproperties:\n  a: x\n  <<: *b\n  d: 3\n"
 )  # fmt: skip
 def test_several_edits_together_have_the_same_result_as_the_same_edits_one_by_one(text: str) -> None:
     source = Source("metadata.yaml", text.replace("*p\n", "&q {a: 1, d: 3}\ny: *q\n"))
-    together = edit.set_values(
+    together = metadata_edit.set_values(
         source,
         facts={"architecture": "x86_64", "expiry_date": None},
         properties={"d": None, "a": "5", "c": "6"},
     )
-    single = edit.set_fact(source, "architecture", "x86_64")
-    single = edit.set_property(edit.set_property(edit.unset_property(single, "d"), "a", "5"), "c", "6")
+    single = metadata_edit.set_fact(source, "architecture", "x86_64")
+    single = metadata_edit.set_property(
+        metadata_edit.set_property(metadata_edit.unset_property(single, "d"), "a", "5"), "c", "6"
+    )
     assert meaning(together) == meaning(single)
     assert meaning(together).properties == {"a": "5", "c": "6"}
 
 
 def test_removing_several_properties_gives_a_usage_error_if_one_is_missing() -> None:
     with pytest.raises(UsageError, match=r"^the image has no property 'nosuch'$") as caught:
-        edit.set_values(Source("m", "properties: {os: a}"), properties={"os": "b", "nosuch": None})
+        metadata_edit.set_values(Source("m", "properties: {os: a}"), properties={"os": "b", "nosuch": None})
     assert caught.value.hint == "its properties are os"
 
 
@@ -337,13 +340,13 @@ def test_a_long_text_can_have_only_a_few_edits_that_depend_on_each_other(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Each edit parses the whole text."""
-    monkeypatch.setattr(edit, "_MOST_PARSED", len(DEPENDENT))
-    ways = (lambda text: text, lambda text: textedit.put(text, ("properties", "a"), "5"))
-    monkeypatch.setattr(edit, "_setting", lambda place, value: ways)
+    monkeypatch.setattr(metadata_edit, "_MOST_PARSED", len(DEPENDENT))
+    ways = (lambda text: text, lambda text: yaml_text_edit.put(text, ("properties", "a"), "5"))
+    monkeypatch.setattr(metadata_edit, "_setting", lambda place, value: ways)
     with pytest.raises(
         LimitError, match=r"^metadata\.yaml is too large for 2 changes, which are made one after the other$"
     ) as caught:
-        edit.set_values(Source("metadata.yaml", DEPENDENT), properties={"a": "5", "c": "6"})
+        metadata_edit.set_values(Source("metadata.yaml", DEPENDENT), properties={"a": "5", "c": "6"})
     assert caught.value.hint == "change the file in an editor: templater image edit"
 
 
@@ -351,9 +354,11 @@ def test_publish_parses_the_metadata_only_five_times_for_many_edits(monkeypatch:
     """Publishing a container with a long metadata.yaml took 14 seconds."""
     parses = []
     monkeypatch.setattr(
-        edit, "read_metadata", lambda *args, **words: parses.append(1) or read_metadata(*args, **words)
+        metadata_edit,
+        "read_metadata",
+        lambda *args, **words: parses.append(1) or read_metadata(*args, **words),
     )
-    monkeypatch.setattr(publish, "read_metadata", edit.read_metadata)
+    monkeypatch.setattr(publish, "read_metadata", metadata_edit.read_metadata)
     text = "architecture: a\nexpiry_date: 4\nproperties: {os: x, serial: 1, name: n, label: l, version: 1}\n"
     source, dropped = publish._updated(Source("m", text), 5, "x86_64", {"os": "y"}, frozenset(), None)
     assert (len(dropped), meaning(source).properties) == (4, {"os": "y"})
@@ -363,14 +368,14 @@ def test_publish_parses_the_metadata_only_five_times_for_many_edits(monkeypatch:
 def test_an_edit_through_many_yaml_anchors_is_refused_in_a_long_text(monkeypatch: pytest.MonkeyPatch) -> None:
     """60 merged mappings beside a long list took 19 seconds: the text was parsed again for each."""
     read = []
-    monkeypatch.setattr(textedit, "read", lambda text: read.append(len(text)) or marks.read(text))
+    monkeypatch.setattr(yaml_text_edit, "read", lambda text: read.append(len(text)) or marks.read(text))
     chain = "p0: &p0 {os: x}\n" + "".join(f"p{n}: &p{n}\n  <<: *p{n - 1}\n" for n in range(1, 60))
     text = chain + "properties:\n  <<: *p59\nx: [" + "1, " * 2000 + "1]\n"
-    monkeypatch.setattr(textedit, "_MOST_PARSED", 3 * len(text))
+    monkeypatch.setattr(yaml_text_edit, "_MOST_PARSED", 3 * len(text))
     with pytest.raises(
         InputError, match=r"^m can't be changed in place: too many anchors or equal names in a long text$"
     ) as caught:
-        edit.set_values(Source("m", text), properties={"os": None})
+        metadata_edit.set_values(Source("m", text), properties={"os": None})
     assert caught.value.hint == "change the file in an editor: templater image edit"
     assert sum(read) <= 2 * 3 * len(text)
 

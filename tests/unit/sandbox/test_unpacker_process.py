@@ -12,7 +12,7 @@ import pytest
 
 from templater.image.contents import open_contents, open_rootfs
 from templater.model.errors import InputError, LimitError
-from templater.sandbox import program, system_calls
+from templater.sandbox import system_calls, unpacker_process
 from templater.sandbox.bounds import Bounds
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="confined on Linux only")
@@ -40,7 +40,7 @@ def data(tmp_path):
 
 def run(data, *command) -> tuple[int, bytes, str]:
     """Run a program in the sandbox and return its exit code, output and error output."""
-    with program.start(list(command), data, Bounds(60)) as process:
+    with unpacker_process.start(list(command), data, Bounds(60)) as process:
         output = b""
         while piece := os.read(process.output, 1 << 16):
             output += piece
@@ -49,7 +49,7 @@ def run(data, *command) -> tuple[int, bytes, str]:
 
 def error_of(data, bounds, *command) -> str:
     """Run a program that fails in the sandbox, and return its error with the error's class."""
-    with program.start(list(command), data, bounds) as process:
+    with unpacker_process.start(list(command), data, bounds) as process:
         while os.read(process.output, 1 << 16):
             pass
         assert process.failed()
@@ -58,13 +58,13 @@ def error_of(data, bounds, *command) -> str:
 
 
 def test_the_sandboxed_program_reads_the_image_and_writes_its_output(data, walls):
-    assert run(data, "cat", program.INPUT) == (0, b"the image", "")
+    assert run(data, "cat", unpacker_process.INPUT) == (0, b"the image", "")
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o400, 0o640])
 def test_the_sandboxed_program_reads_an_image_without_world_permissions(data, walls, mode):
     os.chmod(data, mode)
-    assert run(data, "cat", program.INPUT)[1] == b"the image"
+    assert run(data, "cat", unpacker_process.INPUT)[1] == b"the image"
 
 
 @needs_root
@@ -75,16 +75,16 @@ def test_the_copy_of_a_sparse_image_without_world_permissions_keeps_its_holes(da
         file.write(b"the end")
         file.truncate((1 << 30) + 4096)
     os.chmod(data, 0o600)
-    code, output, _ = run(data, "stat", "--dereference", "--format=%s %b %B", program.INPUT)
+    code, output, _ = run(data, "stat", "--dereference", "--format=%s %b %B", unpacker_process.INPUT)
     size, blocks, block = map(int, output.split())
     assert (code, size) == (0, (1 << 30) + 4096)
     assert blocks * block <= 1 << 20
-    assert run(data, "tail", "-c", "4096", program.INPUT)[1] == b"the end" + bytes(4089)
+    assert run(data, "tail", "-c", "4096", unpacker_process.INPUT)[1] == b"the end" + bytes(4089)
 
 
 def test_the_sandboxed_program_reads_an_image_in_a_private_directory(data, walls):
     os.chmod(os.path.dirname(data), 0o700)
-    assert run(data, "cat", program.INPUT)[1] == b"the image"
+    assert run(data, "cat", unpacker_process.INPUT)[1] == b"the image"
     code, output, _ = run(data, "cat", data)
     assert (code == 0) != ROOT
     assert output == b"" or not ROOT
@@ -168,7 +168,7 @@ def test_without_a_system_call_filter_the_files_of_a_sandboxed_program_have_a_si
 ):
     monkeypatch.setattr(system_calls, "ARCHITECTURES", {})
     run(data, "dd", "if=/dev/zero", f"of={open_folder}/new", "bs=1M", "count=4")
-    assert sum(path.stat().st_size for path in open_folder.iterdir()) <= program.COMPLAINTS + 8
+    assert sum(path.stat().st_size for path in open_folder.iterdir()) <= unpacker_process.COMPLAINTS + 8
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
@@ -247,13 +247,13 @@ def test_an_out_of_memory_message_of_the_sandboxed_program_gives_a_limit_error(d
 @pytest.mark.slow
 def test_endless_error_output_of_the_sandboxed_program_does_not_fill_the_disk(data, walls):
     endless = ["sh", "-c", "while :; do echo complaint >&2; done"]
-    with program.start(endless, data, Bounds(60)) as process:
+    with unpacker_process.start(endless, data, Bounds(60)) as process:
         time.sleep(0.5)
-        assert os.fstat(process._complaints.fileno()).st_size <= program.COMPLAINTS
+        assert os.fstat(process._complaints.fileno()).st_size <= unpacker_process.COMPLAINTS
 
 
 def test_the_sandboxed_program_is_killed_at_the_end_of_the_with_block(data, walls):
-    with program.start(["cat", "/dev/zero"], data, Bounds(60)) as process:
+    with unpacker_process.start(["cat", "/dev/zero"], data, Bounds(60)) as process:
         pid = process._pid
         os.read(process.output, 10)
     with pytest.raises(ProcessLookupError):
@@ -286,9 +286,11 @@ def test_a_squashfs_file_is_read_in_the_sandbox(tmp_path, walls, mode):
 @pytest.mark.slow
 def test_a_squashfs_reader_without_output_is_killed(tmp_path, monkeypatch):
     path = squashfs(tmp_path)
-    real = program.start
-    monkeypatch.setattr(program, "IDLE_SECONDS", 1)
-    monkeypatch.setattr(program, "start", lambda command, path, bounds: real(["sleep", "30"], path, bounds))
+    real = unpacker_process.start
+    monkeypatch.setattr(unpacker_process, "IDLE_SECONDS", 1)
+    monkeypatch.setattr(
+        unpacker_process, "start", lambda command, path, bounds: real(["sleep", "30"], path, bounds)
+    )
     monkeypatch.setattr(system_calls, "ARCHITECTURES", {})  # the allowed system calls cannot sleep
     begin = time.monotonic()
     with pytest.raises(LimitError, match="without output"), open_rootfs(path) as archive:

@@ -5,8 +5,8 @@ import sys
 import pytest
 
 from templater.image.compress import compressing
+from templater.image.compression_modules import ZSTD
 from templater.image.decompress import ByteStream
-from templater.image.extensions import ZSTD
 from templater.model.errors import InputError
 
 MODULES = {"zstd": ZSTD, "lz4": ("lz4.frame",)}

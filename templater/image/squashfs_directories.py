@@ -17,7 +17,7 @@ from struct import unpack_from
 from typing import Any
 
 from ..model.errors import InputError, LimitError, RefusedError
-from .extensions import load_zstd
+from .compression_modules import load_zstd
 from .limits import Limits
 from .open_file import reading
 

@@ -5,7 +5,7 @@ import subprocess
 import pytest
 
 from templater.image.limits import DEFAULT
-from templater.image.squashfs import _lzo, check_directories
+from templater.image.squashfs_directories import _lzo, check_directories
 from templater.model.errors import LimitError
 
 #: contents, each with its form that lzo1x_999_compress of liblzo2 2.10 wrote

@@ -18,7 +18,7 @@ from ..model.source import Source, printable
 from ..parsing.metadata_yaml import read_metadata
 from ..parsing.yaml_nodes import Rules, decoded
 from .spelling import Value
-from .textedit import add, has, move, put, take
+from .yaml_text_edit import add, has, move, put, take
 
 ALL_RULES: tuple[Rules, ...] = ("v2", "v4")
 #: alternative edits of a text, in order of preference

@@ -1,0 +1,52 @@
+"""Invented values for configuration keys. The checks render templates with them."""
+
+from __future__ import annotations
+
+import re
+
+#: values for the keys that templates read as whole documents
+DOCUMENTS = {
+    "user-data": "#cloud-config\nlocale: C\n",
+    "vendor-data": "#cloud-config\nlocale: C\n",
+    "meta-data": "key: value\n",
+    "network-config": "version: 1\nconfig:\n- type: physical\n  name: eth0\n  subnets:\n  - type: dhcp\n",
+}
+#: the invented value of a key for which the checks know no better value
+SET = "value"
+#: values to try instead if a file rendered with invented values has a mistake
+OTHER_VALUES = ("true", "8080", "10.0.0.5", "10.0.0.5/24", SET)
+#: for each default such as "true", the opposite value
+OPPOSITES = {
+    one: other
+    for pair in (("true", "false"), ("yes", "no"), ("on", "off"))
+    for one, other in (pair, reversed(pair))
+}
+_NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
+#: a value that breaks most formats unless a template quotes the value
+AWKWARD = """it's: a "b" #c, {d}"""
+
+
+def invented_value(key: str, default: str = "") -> str:
+    """Return a plausible value for a configuration key. It is similar to the template's own default."""
+    if (value := document_of(key)) is not None:
+        return value
+    if default.lower() in OPPOSITES:
+        return OPPOSITES[default.lower()]
+    return default if _NUMBER.fullmatch(default) else _fitting(key)
+
+
+def document_of(key: str) -> str | None:
+    """Return an example of the document that a configuration key holds.
+
+    Return None for a key with a short value.
+    """
+    last = key.rpartition(".")[2].replace("_", "-")
+    return next((text for name, text in DOCUMENTS.items() if last.endswith(name)), None)
+
+
+def _fitting(key: str) -> str:
+    """Return a value that fits the name of a configuration key."""
+    lower = key.rpartition(".")[2].lower()
+    if "ip" in lower.replace("script", "") or "addr" in lower or "gateway" in lower:
+        return "10.0.0.5"
+    return "8080" if "port" in lower else SET

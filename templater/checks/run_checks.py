@@ -1,0 +1,99 @@
+"""Functions that find all checks, run them on a scanned image, and return the findings."""
+
+from __future__ import annotations
+
+import pkgutil
+from collections import Counter
+from collections.abc import Iterator
+from functools import cache
+from importlib import import_module
+from textwrap import dedent
+
+from ..model.errors import LimitError
+from ..model.source import Span
+from .base import Check, Observation
+from .finding import Finding, Severity
+from .scanned_image import ScannedImage
+
+#: maximum number of findings per check and severity; further findings are only counted
+MAX_FINDINGS = 200
+
+
+@cache
+def all_checks(folder: str) -> tuple[Check, ...]:
+    """Return every check of a folder, ``security`` or ``authoring``, sorted by file name.
+
+    Raises RuntimeError if the folder of checks cannot be read: an audit without checks would find nothing.
+    """
+    package = import_module(f"{__package__}.{folder}")
+    names = sorted(found.name for found in pkgutil.iter_modules(package.__path__))
+    if not names:
+        raise RuntimeError("no check was found")
+    modules = [import_module(f"{package.__name__}.{name}") for name in names]
+    return tuple(value for module in modules for value in vars(module).values() if isinstance(value, Check))
+
+
+def audit(image: ScannedImage, folder: str = "security") -> list[Finding]:
+    """Run every check of a folder and return the findings, sorted by descending severity.
+
+    If a check has more than ``MAX_FINDINGS`` findings of one severity, a last finding states how many were
+    omitted.
+    """
+    found = [finding for check in all_checks(folder) for finding in run_check(check, image)]
+    return sorted(found, key=lambda finding: (-finding.severity, finding.check, *_position(finding)))
+
+
+def run_check(check: Check, image: ScannedImage) -> Iterator[Finding]:
+    """Run one check and yield its findings."""
+    counts: Counter[Severity] = Counter()
+    for observation in _observations(check, image):
+        severity = Severity.named(observation.severity or check.severity)
+        counts[severity] += 1
+        if counts[severity] <= MAX_FINDINGS:
+            yield _finding(check, severity, observation)
+    for severity, count in counts.items():
+        if count > MAX_FINDINGS:
+            more = Observation(f"{count - MAX_FINDINGS} more findings of this kind", "", advisory="")
+            yield _finding(check, severity, more)
+
+
+def _observations(check: Check, image: ScannedImage) -> Iterator[Observation]:
+    """Run a check. If the check exceeds a limit, the last observation says so."""
+    try:
+        yield from check.run(image)
+    except LimitError as error:
+        yield Observation(f"not checked completely: {error.message}", "", severity="high", advisory="")
+
+
+def _finding(check: Check, severity: Severity, observation: Observation) -> Finding:
+    at = observation.at
+    return Finding(
+        check.id,
+        severity,
+        observation.message,
+        at if isinstance(at, Span) else None,
+        at if isinstance(at, str) else "",
+        check.advisory if observation.advisory is None else observation.advisory,
+        observation.hint or check.hint,
+        observation.rule,
+        observation.fix,
+    )
+
+
+def _position(finding: Finding) -> tuple[str, int, int]:
+    if finding.span is None:
+        return finding.place, 0, 0
+    span = finding.span.origin
+    return span.source.name, span.line, span.column
+
+
+def page(check: Check) -> str:
+    """Return the page about a check, in Markdown."""
+    hint = f"\nTo fix this finding, {check.hint}.\n" if check.hint else ""
+    level = Severity.named(check.severity).level
+    parts = [
+        f"```text\n{dedent(part)}\n```" if part.startswith("    ") else part
+        for part in check.text.split("\n\n")
+    ]
+    text = "\n\n".join(parts)
+    return f"# {check.id}\n\n*Default severity: {level}.* Reported: {check.about}.\n\n{text}\n{hint}"

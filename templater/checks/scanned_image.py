@@ -1,0 +1,192 @@
+"""A scanned image: metadata.yaml, templates and the names of all files, as the checks see them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from copy import copy
+from dataclasses import dataclass, field
+from functools import cached_property
+from time import process_time
+from typing import TYPE_CHECKING, NamedTuple
+
+from ..model.entry import DIRECTORY, Entry, Resolved, TemplateFile
+from ..model.errors import LimitError, TemplaterError
+from ..model.file_names import ROOTFS
+from ..model.instance import Instance
+from ..model.metadata import Metadata, Rule
+from ..model.source import Source
+from ..planning.follow_links import Steps, clean, resolve
+from ..pongo2.state import Limits
+
+if TYPE_CHECKING:
+    from ..definitions.build import DefinitionImage
+
+
+class Name(NamedTuple):
+    """The name of one file as the image stores it.
+
+    The scan removes only ``.`` and empty components from ``path``.
+    """
+
+    path: str
+    entry: Entry
+    #: the names of the extended attributes
+    xattrs: frozenset[str] = frozenset()
+    #: for a hard link, the path of its target
+    hard_link: str = ""
+
+
+class Trailing(NamedTuple):
+    """Data after the end-of-archive marker. Tools and daemons ignore this data."""
+
+    file: str
+    position: int
+    #: whether the data begins like another archive or compressed file
+    is_archive: bool
+    #: a name for the data in which ``position`` counts bytes
+    counted: str = "decompressed archive"
+
+
+@dataclass(frozen=True)
+class ScannedImage:
+    """An image as ``scan.py`` reads it. The scan follows no links and rejects no names."""
+
+    name: str
+    metadata: Metadata | None = None
+    templates: Mapping[str, TemplateFile] = field(default_factory=dict)
+    names: tuple[Name, ...] = ()
+    #: errors from parts that are unreadable or exceed a limit
+    errors: tuple[TemplaterError, ...] = ()
+    #: limits for checks that render templates; None selects the default limits of the check
+    limits: Limits | None = None
+    #: an instance for which checks also render the templates, as at its first start
+    instance: Instance | None = None
+    #: whether the scan read every name; if not, checks must not report missing names
+    complete: bool = True
+    trailing: tuple[Trailing, ...] = ()
+    #: the first bytes of files that checks inspect, by path
+    heads: Mapping[str, bytes] = field(default_factory=dict)
+    #: the stored file metadata.yaml
+    stored: Source | None = None
+    #: the uid and gid of root: the owner of the directory rootfs, or 0 in an archive
+    root_uid: int = 0
+    root_gid: int = 0
+    #: the build that would make the image, if the image is a definition
+    definition: DefinitionImage | None = None
+    #: whether the image is an archive; the daemons import an archive unchanged, so no later step adds a file
+    packed: bool = False
+    #: metadata.yaml as yaml.v4 (Incus 7) decodes it, or its error; None if the file is missing
+    by_v4: Metadata | TemplaterError | None = None
+    #: the processor time when the scan began
+    begun: float = field(default_factory=process_time)
+
+    @property
+    def rules(self) -> tuple[Rule, ...]:
+        return self.metadata.rules if self.metadata is not None else ()
+
+    @cached_property
+    def targets(self) -> tuple[tuple[Rule, str, Resolved], ...]:
+        """The rules with valid paths: (rule, cleaned path, path with symlinks resolved)."""
+        found = []
+        steps = Steps()
+        for rule in self.rules:
+            try:
+                path = clean(rule.path)
+            except TemplaterError:
+                continue
+            found.append((rule, path, resolve(self.rootfs, path, steps)))
+        return tuple(found)
+
+    @cached_property
+    def rootfs(self) -> RootfsNames:
+        return RootfsNames(self.names)
+
+    def rendering_limits(self, default: Limits) -> Limits:
+        """Return the limits for a check that renders templates.
+
+        The scan and the checks share ``ALL_SECONDS``, unless the user chose the time for all templates.
+        """
+        limits = copy(self.limits or default)
+        if limits.total is not None and limits.total == default.total:
+            left = round(ALL_SECONDS - (process_time() - self.begun), 1)
+            limits.total = max(LEAST_SECONDS, min(limits.total, left))
+        return limits
+
+    def source(self, rule: Rule) -> Source | None:
+        """Return the text of a rule's template, or None if the template is missing or unreadable."""
+        file = self.templates.get(rule.template)
+        if file is None or file.data is None:
+            return None
+        return file.source(f"{self.name}/templates/{rule.template}")
+
+    @cached_property
+    def _spent(self) -> list[float]:
+        """A list with one number: the processor seconds that all checks have spent on ``sources``.
+
+        ``sources`` increases the number.
+        """
+        return [0.0]
+
+    def sources(self, names: Iterable[str] | None = None) -> Iterable[Source]:
+        """Yield the text of each readable template in ``names``. Equal texts are yielded only once.
+
+        By default, yield the texts of all templates, sorted by name. Raises LimitError if all checks together
+        spend more than ``MAX_SECONDS`` on the texts.
+        """
+        seen: set[bytes] = set()
+        for name in sorted(self.templates) if names is None else names:
+            file = self.templates.get(name)
+            if file is None or file.data is None or file.data in seen:
+                continue
+            if self._spent[0] > MAX_SECONDS:
+                raise LimitError(f"the checks of all templates take more than {MAX_SECONDS:g} seconds")
+            seen.add(file.data)
+            begun = process_time()
+            yield file.source(f"{self.name}/templates/{name}")
+            self._spent[0] += process_time() - begun
+
+
+#: maximum processor time in seconds that all checks together can spend on the texts of templates
+MAX_SECONDS = 2.0
+#: processor time in seconds that the scan and all checks share, and the least time for rendering
+ALL_SECONDS, LEAST_SECONDS = 7.0, 0.5
+
+#: ``RootfsNames`` omits names with more parent directories than this. A check reports deeper targets.
+MAX_DEPTH = 64
+
+
+#: the entry of a directory that exists only as the parent of a name
+IMPLIED = Entry(DIRECTORY, 0o755)
+_MOST_ENTRIES = 1_000_000
+
+
+class RootfsNames:
+    """A ``RootfsView`` of the names below ``rootfs/``, without file contents.
+
+    If the archive contains a name more than once, the view has its last entry.
+    """
+
+    def __init__(self, names: Iterable[Name]) -> None:
+        self._entries: dict[str, Entry] = {"/": IMPLIED}
+        for name in names:
+            top, _, path = name.path.partition("/")
+            if top == ROOTFS and path and path.count("/") <= MAX_DEPTH:
+                entry = name.entry
+                if name.hard_link:  # the mode and the owner in a hard link's header have no effect
+                    entry = self._entries.get(name.hard_link.removeprefix(ROOTFS), entry)
+                self._entries["/" + path] = entry
+                self._add_parents("/" + path)
+
+    def _add_parents(self, path: str) -> None:
+        while path := path.rpartition("/")[0]:
+            if path in self._entries:
+                return
+            self._entries[path] = IMPLIED
+            if len(self._entries) > _MOST_ENTRIES:
+                raise LimitError(f"the root filesystem has more than {_MOST_ENTRIES} files and directories")
+
+    def entry(self, path: str) -> Entry | None:
+        return self._entries.get(path)
+
+    def read(self, path: str, limit: int) -> bytes:
+        raise LimitError("the contents of the root filesystem were not read")

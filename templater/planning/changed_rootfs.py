@@ -1,0 +1,191 @@
+"""A root filesystem as it will be after the earlier passes of a plan."""
+
+from ..model.entry import (
+    APPEND_ONLY,
+    DIRECTORY,
+    FILE,
+    IMMUTABLE,
+    Entry,
+    Resolved,
+    common_depth,
+    parents_below,
+)
+from ..model.errors import LimitError, WriteError
+from ..model.plan import WRITING, Change
+from ..model.source import printable
+from ..rootfs.paths import UnmappedError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..model.entry import RootfsView
+    from ..model.metadata import Rule
+
+#: maximum size in bytes of an existing file that is read; larger files always count as different
+MAX_COMPARED = 64 << 20
+#: maximum size of an existing file whose content a plan keeps, for a patch
+MAX_KEPT = 8 << 20
+#: maximum number of bytes that one plan keeps from existing files
+MAX_COMPARED_TOTAL = 64 << 20
+#: stands for an unknown depth, because no path is this deep
+_DEEPEST = 1 << 16
+
+
+class ChangedRootfs:
+    """A root filesystem with the changes of earlier passes on top.
+
+    Without a root filesystem, only the changes are known.
+    """
+
+    __slots__ = (
+        "compared_bytes", "depths", "files", "flags", "folders", "known", "made", "new_folders", "paths",
+        "rootfs",
+    )  # fmt: skip
+
+    def __init__(self, rootfs: "RootfsView | None") -> None:
+        self.rootfs = rootfs
+        self.compared_bytes = 0
+        self.known = rootfs is not None
+        self.files: dict[str, bytes] = {}
+        self.made: dict[str, Entry] = {}
+        #: the paths of created files, sorted
+        self.paths: list[str] = []
+        #: for each created file, the number of its parent directories that existed before
+        self.depths: dict[str, int] = {}
+        #: the entries and flags of directories: most rules of an image write into few directories
+        self.folders: dict[str, Entry] = {}
+        self.flags: dict[str, str] = {}
+        #: the directories that the changes create, as far as paths lead through them
+        self.new_folders: set[str] = set()
+
+    def record(self, change: Change) -> None:
+        if change.action not in WRITING or change.content is None:
+            return
+        size = len(change.content)
+        entry = Entry(FILE, change.mode, change.uid, change.gid, size, is_mount=change.in_place)
+        self.files[change.real] = change.content
+        if change.real not in self.made:
+            self.paths.insert(self.index(change.real), change.real)
+        self.made[change.real] = entry
+        if change.new_depth is not None:
+            self.depths.setdefault(change.real, change.new_depth)
+
+    def index(self, path: str) -> int:
+        """Return the index at which to insert a path into ``paths``.
+
+        The module bisect is not used, because its import would slow hooks.
+        """
+        low, high = 0, len(self.paths)
+        while low < high:
+            middle = (low + high) // 2
+            if self.paths[middle] < path:
+                low = middle + 1
+            else:
+                high = middle
+        return low
+
+    def entry(self, path: str) -> "Entry | None":
+        made = self.made.get(path)
+        if made is not None:
+            return made
+        below = None
+        if self.paths:
+            index = self.index(path + "/")
+            if index < len(self.paths) and self.paths[index].startswith(path + "/"):
+                below = self.paths[index]
+        # A directory that an earlier change creates is missing in the root filesystem: look up neither it nor
+        # the names in it. Another process could create the directory now, with links in it.
+        is_new = path in self.new_folders or path.rpartition("/")[0] in self.new_folders
+        if below and path.count("/") > self.depths.get(below, _DEEPEST):
+            is_new = True
+        if self.rootfs is not None and not is_new:
+            found = self.folders.get(path) or self.rootfs.entry(path)
+            if found is not None:
+                if found.kind == DIRECTORY:
+                    self.folders[path] = found
+                return found
+        if below is None:
+            return None
+        self.new_folders.add(path)
+        return Entry(DIRECTORY, 0o755)
+
+    def made_depth(self, path: str) -> int:
+        """Return how many parent directories ``path`` shares with the files that earlier passes created."""
+        index = self.index(path)
+        depths = [common_depth(path, other) for other in self.paths[max(index - 1, 0) : index + 1]]
+        return max(depths, default=0)
+
+    def read(self, path: str, limit: int) -> bytes:
+        if path in self.files:
+            return self.files[path]
+        assert self.rootfs is not None
+        return self.rootfs.read(path, limit)
+
+    def require_ids(self, uid: int, gid: int, rule: "Rule") -> None:
+        """Raise UnmappedError if the root filesystem has an id map without ``uid`` or ``gid``."""
+        ids = getattr(self.rootfs, "ids", None)
+        if ids is None:
+            return
+        for field, on_disk, number in (("uid", ids.uid_on_disk, uid), ("gid", ids.gid_on_disk, gid)):
+            try:
+                on_disk(number)
+            except UnmappedError as error:
+                error.span = rule.spans.get(field)
+                raise
+
+    def require_writable(self, change: Change, resolved: Resolved) -> None:
+        """Raise WriteError if a chattr(1) flag prevents templater from replacing or creating the file."""
+        flag_of = getattr(self.rootfs, "flag", None)
+        if self.rootfs is None or flag_of is None or change.real in self.made:
+            return
+        flag = flag_of(change.real) if resolved.entry is not None else ""
+        if flag:
+            raise _flagged(change, change.real, flag)
+        new = change.real  # the outermost name that this change creates
+        if resolved.depth is not None:
+            new = next(parents_below(new, resolved.depth), new)
+        folder = new.rpartition("/")[0] or "/"
+        if folder not in self.flags and not change.in_place:
+            self.flags[folder] = flag_of(folder)
+        flag = "" if change.in_place else self.flags[folder]
+        # An append-only directory accepts new files, but templater renames files and new directories in it.
+        if flag == IMMUTABLE or (flag and (new != change.real or resolved.entry is not None)):
+            raise _flagged(change, folder, flag)
+        if resolved.entry is not None and not change.in_place:  # the replacement has a temporary name in "/"
+            if "/" not in self.flags:
+                self.flags["/"] = flag_of("/")
+            if self.flags["/"] == APPEND_ONLY:
+                raise _flagged(change, "/", APPEND_ONLY)
+
+    def content(self, path: str, entry: Entry, new: bytes) -> "bytes | None":
+        """Return the content of an existing file, or None if it differs from ``new`` and is too large."""
+        if path in self.files:
+            return self.files[path]
+        most = min(MAX_KEPT, MAX_COMPARED_TOTAL - self.compared_bytes)
+        if entry.size > most and entry.size != len(new):
+            return None
+        try:
+            data = self.read(path, MAX_COMPARED if entry.size > most else most)
+        except LimitError:
+            return None
+        if data == new:
+            return new
+        if len(data) > most:
+            return None
+        self.compared_bytes += len(data)
+        return data
+
+
+def _flagged(change: Change, path: str, flag: str) -> WriteError:
+    place = "it" if path == change.real else f"'{printable(path)}'"
+    return WriteError(
+        f"can't write {place_of(change.path, change.resolved)}: {place} is {flag}",
+        change.rule.spans.get("path"),
+        hint=f"remove the flag: chattr -{'i' if flag == IMMUTABLE else 'a'}",
+    )
+
+
+def place_of(path: str, resolved: "Resolved | None") -> str:
+    """Describe the path of a change, and its real path if a link leads elsewhere."""
+    shown = f"'{printable(path)}'"
+    real = path if resolved is None else resolved.real
+    return shown if real == path else f"{shown} (at '{printable(real)}')"
