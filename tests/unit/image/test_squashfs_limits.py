@@ -228,7 +228,7 @@ def test_the_error_about_a_missing_squashfs_program_says_how_to_install_it(tmp_p
     def missing(words, path, bounds):
         raise FileNotFoundError
 
-    monkeypatch.setattr(contents.program, "start", missing)
+    monkeypatch.setattr(contents.unpacker_process, "start", missing)
     path = tmp_path / "i"
     path.write_bytes(b"hsqs")
     assert failed(contents.start_sqfs2tar, str(path)) == (
@@ -240,12 +240,12 @@ def test_the_error_about_a_missing_squashfs_program_says_how_to_install_it(tmp_p
 
 def test_the_squashfs_program_has_limits_on_processor_time_and_memory(tmp_path, monkeypatch):
     given = []
-    monkeypatch.setattr(contents.program, "start", lambda words, path, bounds: given.append((words, bounds)))
+    monkeypatch.setattr(contents.unpacker_process, "start", lambda words, path, bounds: given.append((words, bounds)))
     path = tmp_path / "i"
     path.write_bytes(b"x")
     contents.start_sqfs2tar(str(path), DEFAULT._replace(members=10))
     ((words, bounds),) = given
-    assert words == ["sqfs2tar", "--no-skip", "--root-becomes", ".", contents.program.INPUT]
+    assert words == ["sqfs2tar", "--no-skip", "--root-becomes", ".", contents.unpacker_process.INPUT]
     assert bounds.cpu == contents.SQUASHFS_SECONDS + 1
     assert bounds.memory == contents.SQUASHFS_MEMORY + 10 * contents.SQUASHFS_NAME
 
