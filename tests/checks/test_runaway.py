@@ -78,6 +78,8 @@ def test_a_loop_that_a_condition_hides_gives_a_finding_of_medium_severity(text):
     assert severities(CHECK, an_image(RULE, {"t": text}, limits=limits)) == ["medium"]
 
 
+WIDE = "'" + "x" * 200 + "'"
+CUBE = "".join(f"{{% for {name} in {WIDE} %}}" for name in "pqr") + "{% endfor %}" * 3
 NESTED = '{% for a in "ab" %}' * 5 + "x" + "{% endfor %}" * 5
 TWICE = '{% for a in "ab" %}{% for b in a %}'
 
@@ -96,11 +98,36 @@ TWICE = '{% for a in "ab" %}{% for b in a %}'
             ["medium"],
         ),
         (TWICE * 2 + "{% endfor %}" * 4, []),
+        *(
+            (text, ["medium"])
+            for text in (
+                "{% if 0 %}{{ 1/0 }}{% endif %}{% if x %}" + CUBE + "{% endif %}",
+                "{% for z in config_get('user.x', '') %}" + CUBE + "{% endfor %}",
+                "{% macro m() %}" + CUBE + "{% endmacro %}{{ config_get('user.x', '') and m() }}",
+                "{% for z in config_get('user.x', '') %}{% with a="
+                + WIDE
+                + " %}"
+                + CUBE.replace(WIDE, "a")
+                + "{% endwith %}{% endfor %}",
+                "{% set a = 'x'|center:200 %}{% for z in x %}" + CUBE.replace(WIDE, "a") + "{% endfor %}",
+                "{% macro m(a) %}" + CUBE.replace(WIDE, "a") + "{% endmacro %}{{ x and m(" + WIDE + ") }}",
+                "{% if 0 %}{{ 1/0 }}{% endif %}{% macro m() %}{% if x %}{{ m() }}{% endif %}{% endmacro %}{{ m() }}",
+                "{% macro m() %}{{ n() }}{% endmacro %}{% macro n() %}{{ x and m() }}{% endmacro %}{{ x and n() }}",
+            )
+        ),
+        ("{% set x = " + WIDE + " %}{% for a in x %}{% for b in devices %}{% endfor %}{% endfor %}", []),
         ("{% macro a() %}" + TWICE + "{% endfor %}{% endfor %}{% endmacro %}{{ a() }}{{ a() }}{{ a() }}", []),
     ],
 )
-def test_deeply_nested_loops_give_a_finding_of_medium_severity(text, found):
+def test_nested_loops_with_many_runs_and_recursive_macros_give_a_finding_of_medium_severity(text, found):
     assert severities(CHECK, an_image(RULE, {"t": text})) == found
+
+
+def test_a_long_chain_of_macros_gives_a_finding_instead_of_an_error():
+    """A chain of 1,400 macros ended the audit with "the input is nested too deeply"."""
+    chain = "".join(f"{{% macro m{n} () %}}{{{{ m{n - 1}() }}}}{{% endmacro %}}" for n in range(1, 1400))
+    text = "{% macro m0() %}x{% endmacro %}" + chain + "{{ 0 and m1399() }}"
+    assert severities(CHECK, an_image(RULE, {"t": text})) == ["medium"]
 
 
 def test_loops_in_the_branches_of_harmless_conditions_have_no_finding():

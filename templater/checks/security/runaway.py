@@ -26,8 +26,12 @@ from ..scanned_image import ScannedImage
 #: limits in seconds: the limit on steps is not enough, because one step can process megabytes of text
 LIMITS = Limits(seconds=3.0, total=4.0)
 
-#: loops of real templates are nested at most two deep
-MOST_NESTED = 4
+#: the runs of a loop over an unknown number of elements. Loops of real templates are nested at most two deep.
+RUNS = 20
+#: limit on the runs of nested loops, as in the limit ``steps``
+MOST_RUNS = 3_000_000
+#: filters whose argument is the size of the result
+_WIDENING = ("center", "ljust", "rjust")
 
 PROBES = (Instance("c1", CONTAINER), Instance("v1", VIRTUAL_MACHINE))
 
@@ -41,7 +45,8 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
     """Render each rule within limits, for the user's instance, a plain container and a plain VM.
 
     A condition can hide a loop from these instances. So the check also renders each template with every
-    branch of its conditions, one after the other, and reports loops that are nested deeply.
+    branch of its conditions, one after the other. An error or an empty value can hide a loop even then, so
+    the check also estimates the runs of nested loops, and reports macros that call themselves.
     """
     if image.metadata is None:
         return
@@ -79,10 +84,18 @@ def _rendered(image: ScannedImage, metadata: Metadata) -> Iterator[Observation]:
                 yield Observation(error.message, at, error.hint)
     names = {rule.template for rule in metadata.rules} - reported
     for source in image.sources(sorted(names)):
-        depth, loop = Loops(source).deepest() if b"for" in source.data else (0, None)
-        if loop is not None and depth > MOST_NESTED:
-            message = f"loops are nested {depth} deep, so the template may not end for some instances"
+        if b"for" not in source.data and b"macro" not in source.data:
+            continue
+        loops = Loops(source)
+        runs, loop = loops.longest()
+        may = "so the template may not end for some instances"
+        if loop is not None and runs > MOST_RUNS:
+            message = f"nested loops can run more than {MOST_RUNS} times, {may}"
             yield Observation(message, loop.expression.token.span, severity="medium")
+        if loops.endless is not None:
+            name = printable(loops.endless.name)
+            message = f"calls of the macro '{name}' can be nested more than {LIMITS.depth} deep, {may}"
+            yield Observation(message, loops.endless.token.span, severity="medium")
 
 
 class Loops:
@@ -91,40 +104,85 @@ class Loops:
     def __init__(self, source: Source) -> None:
         self.macros: dict[str, tree.Macro] = {}
         self.found: dict[str, tuple[int, tree.For | None]] = {}
+        self.running: set[str] = set()
+        #: a macro that calls itself, or whose calls are nested too deeply; set by ``longest``
+        self.endless: tree.Macro | None = None
+        #: the names to which the template can give the value of ``largest`` characters
+        self.bound: set[str] = set()
+        self.largest = 0
+        self.body: tree.Body = []
         try:
-            self.body = Compilation(source, V6).parsed().body
+            document = Compilation(source, V6).parsed()
         except TemplaterError:  # the check 'language' reports the error
-            self.body = []
+            return
+        self.body = document.body
+        for node in nodes(document):
+            self.largest = max(self.largest, _size(node))
+            if isinstance(node, tree.Set):
+                self.bound.add(node.name)
+            elif isinstance(node, tree.With):
+                self.bound.update(name for name, _ in node.pairs)
+            elif isinstance(node, tree.Macro):
+                self.bound.update(name for name, _ in node.parameters)
 
-    def deepest(self) -> tuple[int, tree.For | None]:
-        """Return how deep the loops of the template are nested, and the outermost of these loops, or None."""
+    def longest(self) -> tuple[int, tree.For | None]:
+        """Return the most runs of nested loops in the template, and the outermost of these loops, or None."""
         return self._below(self.body)
 
     def _below(self, parts: object) -> tuple[int, tree.For | None]:
-        deepest: tuple[int, tree.For | None] = (0, None)
+        longest: tuple[int, tree.For | None] = (1, None)
         waiting = [parts]
         while waiting:
             node = waiting.pop()
-            below: tuple[int, tree.For | None] = (0, None)
+            below: tuple[int, tree.For | None] = (1, None)
             if isinstance(node, list | tuple):
                 waiting += reversed(node)
             elif isinstance(node, tree.Macro):
                 self.macros[node.name] = node
             elif isinstance(node, tree.For):
-                below = self._below(node.body)[0] + 1, node
+                below = self._below(node.body)[0] * self._runs(node.expression), node
                 waiting += [node.expression, node.empty]
             elif isinstance(node, tree.NODES):
                 waiting += [getattr(node, name) for name in reversed(fields(type(node)))]
                 if isinstance(node, tree.Path) and node.name in self.macros:
-                    below = self._of_macro(node.name)
-            deepest = max(deepest, below, key=itemgetter(0))
-        return deepest
+                    below = self._of_macro(node)
+            longest = max(longest, below, key=itemgetter(0))
+        return longest
 
-    def _of_macro(self, name: str) -> tuple[int, tree.For | None]:
+    def _of_macro(self, path: tree.Path) -> tuple[int, tree.For | None]:
+        name = path.name
+        if name in self.running or len(self.running) > LIMITS.depth:
+            if path.parts[0].arguments is not None:  # else, the name can be a loop variable
+                self.endless = self.macros[name]
+            return 1, None
         if name not in self.found:
-            self.found[name] = 0, None  # for a macro that calls itself
+            self.running.add(name)
             self.found[name] = self._below(self.macros[name].body)
+            self.running.remove(name)
         return self.found[name]
+
+    def _runs(self, expression: tree.Expression) -> int:
+        """Return the estimated number of elements of a value."""
+        size = 0
+        waiting: list[object] = [expression]
+        while waiting:
+            node = waiting.pop()
+            if isinstance(node, list | tuple):
+                waiting += node
+            elif isinstance(node, tree.NODES):
+                size += (
+                    self.largest if isinstance(node, tree.Path) and node.name in self.bound else _size(node)
+                )
+                waiting += [getattr(node, name) for name in fields(type(node))]
+        return max(RUNS, size)
+
+
+def _size(node: object) -> int:
+    """Return the number of characters that a string or a filter makes, else 0."""
+    if isinstance(node, tree.FilterUse) and node.name in _WIDENING:
+        node = node.argument
+        return node.value if isinstance(node, tree.Literal) and isinstance(node.value, int) else 0
+    return len(node.value) if isinstance(node, tree.Literal) and isinstance(node.value, str) else 0
 
 
 class EveryBranch(Compiled):
