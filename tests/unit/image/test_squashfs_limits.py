@@ -240,7 +240,9 @@ def test_the_error_about_a_missing_squashfs_program_says_how_to_install_it(tmp_p
 
 def test_the_squashfs_program_has_limits_on_processor_time_and_memory(tmp_path, monkeypatch):
     given = []
-    monkeypatch.setattr(contents.unpacker_process, "start", lambda words, path, bounds: given.append((words, bounds)))
+    monkeypatch.setattr(
+        contents.unpacker_process, "start", lambda words, path, bounds: given.append((words, bounds))
+    )
     path = tmp_path / "i"
     path.write_bytes(b"x")
     contents.start_sqfs2tar(str(path), DEFAULT._replace(members=10))
