@@ -278,6 +278,7 @@ def test_an_invalid_host_header_is_never_part_of_an_answer(server, host):
         answer = http.client.HTTPResponse(client)
         answer.begin()
         assert answer.status == 400
+        assert json.loads(answer.read())["error"] == "the request has no valid Host header"
         assert answer.headers["Incus-Image-URL"] is None
 
 

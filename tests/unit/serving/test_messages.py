@@ -1,0 +1,166 @@
+"""The exact answers of the servers to requests that they refuse."""
+
+import json
+from types import SimpleNamespace
+
+import pytest
+
+from templater.serving import image_server, page_server
+from templater.serving.image_server import _blocks, _caching, _quoted, _range, log_line
+from templater.serving.page_access import is_foreign
+from tests.unit.serving.test_page_server import Running
+
+HASH = "a" * 64
+
+
+@pytest.fixture(scope="module")
+def page():
+    server = Running()
+    yield server
+    server.stop()
+
+
+AGAIN = b"open the address that `templater watch --web` printed; each address works once\n"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "headers", "status", "body"),
+    [
+        ("GET", "/events", {}, 403, AGAIN),
+        ("GET", "/?token=x", {}, 403, AGAIN),
+        ("GET", "/other", {}, 404, b"not found\n"),
+        ("GET", "/page.html", {}, 404, b"not found\n"),
+        ("POST", "/view", {"Cookie": ""}, 403, AGAIN),
+        ("PUT", "/", {}, 403, b"requests of other pages are refused\n"),
+        (
+            "GET",
+            "/",
+            {"Host": "other"},
+            403,
+            b"the host must be 127.0.0.1:PORT\n",
+        ),
+    ],
+)
+def test_a_refused_request_to_the_page_has_an_answer(method, path, headers, status, body, page):
+    answer = page.send(path, method, b"x" if method == "POST" else None, **headers)
+    body = body.replace(b"PORT", b"%d" % page.port)
+    assert (answer.status, answer.read()) == (status, body)
+    assert answer.headers["Content-Type"] == "text/plain; charset=utf-8"
+    assert answer.headers["Content-Length"] == str(len(body))
+
+
+def test_a_member_gets_an_answer_to_each_question():
+    server = Running()
+    try:
+        assert server.log_in() == 303
+        own = f"http://127.0.0.1:{server.port}"
+        for method, path, headers, status, body in (
+            ("POST", "/other", {}, 404, b"not found\n"),
+            ("POST", "/view", {"Content_Type": "text/plain"}, 415, b"the body must be JSON\n"),
+            ("PUT", "/view", {"Origin": own}, 405, b"only GET and POST are supported\n"),
+            ("POST", "/findings", {}, 200, b'["findings", "x"]'),
+        ):
+            answer = server.send(path, method, b"x", **headers)
+            assert (answer.status, answer.read()) == (status, body)
+        assert server.send("/assets/page.css").headers["Content-Type"] == "text/css; charset=utf-8"
+        assert server.send("/?token=x").status == 303  # a member needs no token
+    finally:
+        server.stop()
+
+
+@pytest.mark.parametrize(
+    ("lines", "foreign"),
+    [
+        (["   0: 0100007F:0009 0100007F:0050 01 0:0 0:0 0 1000 0 77 1"], True),
+        (["   0: 0100007F:0009 0100007F:0050 01 0:0 0:0 0 0 0 77 1"], False),
+        (["   0: 0100007F:0009 0100007F:0050 01 0:0 0:0 0 0 0 0 1"], True),
+        (["   0: 0100007F:000A 0100007F:0050 01 0:0 0:0 0 0 0 77 1"], True),
+        ([" 0: 0000000000000000FFFF00000100007F:0009 0000000000000000FFFF00000100007F:0050 01 0:0 0:0 0 0 0 77 1"], False),
+        ([], True),
+    ],
+)  # fmt: skip
+def test_a_connection_of_another_user_is_found_in_the_tables_of_the_kernel(
+    lines, foreign, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("os.geteuid", lambda: 500)
+    (tmp_path / "tcp").write_text("\n".join(["  sl  local_address", *lines]) + "\n")
+    tables = [f"{tmp_path}/missing", f"{tmp_path}/tcp"]
+    assert is_foreign(("127.0.0.1", 9), ("127.0.0.1", 80), tables) is foreign
+    assert is_foreign(("127.0.0.1", 9), ("127.0.0.1", 80), tables[:1]) is False
+
+
+@pytest.mark.parametrize(
+    ("path", "method", "headers", "status", "text"),
+    [
+        ("/x", "POST", {}, 405, "only GET and HEAD are supported"),
+        ("/x", "GET", {}, 404, "not found"),
+        ("/1.0/x", "GET", {}, 404, "not found"),
+        ("/1.0/images/x", "GET", {}, 404, "Image not found"),
+        ("/1.0/images/aliases/x", "GET", {}, 404, "Image alias not found"),
+    ],
+)  # fmt: skip
+def test_a_refused_request_to_the_image_server_has_an_answer(path, method, headers, status, text, server):
+    answer = server.request(path, method, **headers)
+    body = json.loads(answer.body)
+    assert (answer.status, body["error_code"], body["error"]) == (status, status, text)
+    assert answer.headers["Server"] == "templater"
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert answer.headers["Content-Type"] == "application/json"
+
+
+@pytest.mark.parametrize(
+    ("header", "result"),
+    [
+        ("", (0, 10, 200)),
+        ("bytes=0-0", (0, 1, 206)),
+        ("bytes=3-", (3, 10, 206)),
+        ("bytes=3-99", (3, 10, 206)),
+        ("bytes=-3", (7, 10, 206)),
+        ("bytes=-99", (0, 10, 206)),
+        ("bytes=-", (0, 10, 200)),
+        ("bytes=5-4", (0, 10, 200)),
+        ("bytes=4-4", (4, 5, 206)),
+        ("bytes=9-", (9, 10, 206)),
+        ("bytes=10-", (0, 0, 416)),
+        ("bytes=-0", (0, 0, 416)),
+        ("bytes=1-2,4-5", (0, 10, 200)),
+    ],
+)
+def test_a_range_is_read_as_by_other_servers(header, result):
+    assert _range(SimpleNamespace(headers={"Range": header}), 10, "t") == result
+    assert _range(SimpleNamespace(headers={"Range": header, "If-Range": "t"}), 10, "t") == result
+    assert _range(SimpleNamespace(headers={"Range": header, "If-Range": "u"}), 10, "t") == (0, 10, 200)
+
+
+def test_a_file_of_content_may_be_kept_for_ever():
+    assert _caching(f"images/{HASH}.tar.xz") == "public, max-age=31536000, immutable"
+    assert _caching("streams/v1/index.json") == "public, max-age=60"
+
+
+def test_blocks_have_at_least_the_size_of_a_piece():
+    size = image_server.PIECE
+    assert list(_blocks([])) == []
+    assert [len(block) for block in _blocks([b"1", bytes(size - 1), b"2", bytes(2 * size)])] == [
+        size,
+        size + 1,
+        size,
+    ]
+
+
+def test_a_log_line_has_the_time_and_the_size_of_the_answer():
+    def line(response, **fields):
+        request = SimpleNamespace(
+            **{"method": "GET", "path": '/a"\x1b', "headers": {}, "remote": "", **fields}
+        )
+        return log_line(request, response, 1.2345).partition(" ")[2]
+
+    answer = SimpleNamespace(status=200, headers={"Content-Length": "7"})
+    assert line(answer) == '- "GET /a\'\\x1b" 200 7 1.234 "-"'
+    assert (
+        line(answer, method="HEAD", remote="::1", headers={"User-Agent": "x"})
+        == '::1 "HEAD /a\'\\x1b" 200 0 1.234 "x"'
+    )
+    assert line(SimpleNamespace(status=304, headers={})).endswith(' 304 0 1.234 "-"')
+    assert line(None).endswith(' aborted - 1.234 "-"')
+    assert _quoted("x" * 501) == f'"{"x" * 500}"'
+    assert page_server._TYPES[".svg"] == "image/svg+xml"
