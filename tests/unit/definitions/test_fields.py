@@ -1,0 +1,114 @@
+"""Each field of a definition is known, and a value of another type is refused."""
+
+import pytest
+
+from templater.definitions.definition_yaml import read_definition
+from templater.definitions.fields import AGENTS, FAMILY_OF, GENERATORS
+from templater.model.errors import InputError
+from templater.model.source import Source
+
+#: the fields of each struct, by their type
+TEXTS = {
+    "image": "description distribution release architecture expiry variant name serial architecture_mapped architecture_kernel architecture_personality",
+    "source": "downloader url keyserver variant suite same_as",
+    "targets.lxc": "create_message",
+    "targets.lxc.config.0": "type content",
+    "targets.incus.vm": "filesystem",
+    "targets.lxd.vm": "size filesystem",
+    "targets": "type",
+    "files.0": "generator path content name mode gid uid source",
+    "packages": "manager",
+    "packages.custom_manager": "flags",
+    "packages.custom_manager.clean": "cmd",
+    "packages.custom_manager.install": "cmd",
+    "packages.custom_manager.remove": "cmd",
+    "packages.custom_manager.refresh": "cmd",
+    "packages.custom_manager.update": "cmd",
+    "packages.sets.0": "action",
+    "packages.repositories.0": "name url type key",
+    "actions.0": "trigger action",
+    "mappings": "architecture_map",
+    "environment.variables.0": "key value",
+    "simplestream": "distro_name",
+}
+LISTS = {
+    "source": "keys components",
+    "targets.lxc.config.0": "releases architectures variants",
+    "files.0": "releases architectures variants",
+    "files.0.template": "when",
+    "packages.custom_manager": "flags",
+    "packages.custom_manager.clean": "flags",
+    "packages.sets.0": "packages flags releases architectures variants",
+    "packages.repositories.0": "releases architectures variants",
+    "actions.0": "releases architectures variants",
+    "environment.variables.0": "releases architectures variants",
+    "simplestream.requirements.0": "releases architectures variants",
+}
+BOOLEANS = {
+    "source": "skip_verification",
+    "files.0": "templated pongo",
+    "packages": "update cleanup",
+    "packages.sets.0": "early",
+    "actions.0": "pongo",
+    "environment": "clear_defaults",
+}
+NUMBERS = {"targets.lxc.config.0": "before after", "targets.incus.vm": "size"}
+MAPS = {
+    "files.0.template": "properties",
+    "mappings": "architectures",
+    "simplestream": "release_aliases",
+    "simplestream.requirements.0": "requirements",
+}
+FILTERS = ("targets.lxc.config.0", "files.0", "packages.sets.0", "packages.repositories.0", "actions.0", "environment.variables.0", "simplestream.requirements.0")  # fmt: skip
+TYPES = dict.fromkeys(FILTERS, "types")
+
+
+def definition(place, value):
+    """Return a definition with a value at a place, in YAML's flow style."""
+    for name in reversed(place.split(".")):
+        value = f"[{value}]" if name == "0" else f"{{{name}: {value}}}"
+    if place != "files.0.generator":
+        value = value.replace("files: [{", "files: [{generator: dump, ")
+    return value if place.startswith("image.") else f"{{image: {{distribution: a}}, {value[1:]}"
+
+
+def fields(table):
+    return [f"{struct}.{name}" for struct, names in table.items() for name in names.split()]
+
+
+def read(place, value):
+    found = read_definition(Source("d.yaml", definition(place, value)), ()).data
+    for name in place.split("."):
+        found = found[0] if name == "0" else found[name]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("table", "valid", "wrong"),
+    [
+        ({k: v for k, v in TEXTS.items() if k != "packages.custom_manager"}, ("a", "a"), "[]"),
+        (LISTS, ("[a]", ["a"]), "a"),
+        (TYPES, ("[vm]", ["vm"]), "[x]"),
+        (BOOLEANS, ("true", True), "x"),
+        (NUMBERS, ("7", 7), "x"),
+        (MAPS, ("{a: b}", {"a": "b"}), "[]"),
+    ],
+    ids=["texts", "lists", "types", "booleans", "numbers", "mappings"],
+)
+def test_a_field_takes_a_value_of_its_type_only(table, valid, wrong):
+    for place in fields(table):
+        text = {"files.0.generator": "dump", "files.0.mode": "0644", "files.0.uid": "1", "files.0.gid": "1", "mappings.architecture_map": "debian"}.get(place)  # fmt: skip
+        given, expected = (text, text) if text else valid
+        assert read(place, given) == expected, place
+        with pytest.raises(InputError) as caught:
+            read(place, wrong)
+        assert caught.value.message.startswith(("invalid filter type 'x'", f"'{place}' must be ")), place
+
+
+def test_the_generators_and_the_families_of_programs_are_known():
+    assert (
+        " ".join(GENERATORS)
+        == "dump copy template hostname hosts remove cloud-init incus-agent lxd-agent fstab"
+    )
+    assert AGENTS == {"incus-agent": "incus", "lxd-agent": "lxd"}
+    assert FAMILY_OF == {"targets.incus": "incus", "targets.lxd": "lxd", "simplestream": "lxd"}
