@@ -1,6 +1,7 @@
 """The bundle of a hook's modules: it is used while it is up to date and rewritten otherwise."""
 
 import _ctypes
+import ast
 import marshal
 import os
 import re
@@ -358,3 +359,24 @@ def test_the_bundled_code_has_line_numbers_but_no_annotations(tmp_path):
     with pytest.raises(LookupError, match="5") as raised:
         module["failing"]()
     assert [line.lineno + 1 for line in raised.traceback][1:] == [11]
+
+
+def test_a_bundled_module_has_no_annotations_and_no_imports_for_type_checking():
+    tree = ast.parse(
+        "if TYPE_CHECKING:\n    import a\nelse:\n    b: int = 1\nif other:\n    c: int\n"
+        "class D:\n    e: int\n    f: int = 2\n    def g(self, h: int = 3) -> str:\n        return [h for h in self]\n"
+    )
+    bundle._strip(tree)
+    assert ast.unparse(tree).replace("\n\n", "\n") == (
+        "b = 1\nif other:\n    pass\nclass D:\n    pass\n    f = 2\n    def g(self, h=3):\n        return [h for h in self]"
+    )
+    for node in ast.walk(tree):
+        if hasattr(node, "lineno"):
+            assert (node.col_offset, node.end_col_offset, node.end_lineno) == (0, 0, node.lineno)
+
+
+def test_the_source_of_a_package_is_its_init_file(tmp_path):
+    assert bundle.source_of("templater.hooks") == (f"{bundle.PACKAGE}/hooks/__init__.py", True)
+    assert bundle.source_of("templater.hooks.run") == (f"{bundle.PACKAGE}/hooks/run.py", False)
+    assert bundle._is_directory(str(tmp_path)) is True
+    assert bundle._is_directory(__file__) is bundle._is_directory("/none") is False
