@@ -68,6 +68,7 @@ MOTD = "/etc/motd: {when: [create], template: t}"
         ("{{ instnace.name }}\n{{ instnace.type }}\n", "{{ instance.name }}\n{{ instance.type }}\n"),
         ("{{ instance.nmae }}\n", "{{ instance.name }}\n"),
         ('{{ config.user.a.b|default:"x" }}\n', '{{ config_get("user.a.b", "")|default:"x" }}\n'),
+        ('{{ config.get("user.a", "b") }}\n', '{{ config_get("user.a", "b") }}\n'),
         ('{{ config_get("user.user-dat", "") }}\n', '{{ config_get("user.user-data", "") }}\n'),
         ("{{ instance.name|uper }}{{ instance.name|lowr }}\n", "{{ instance.name|upper }}{{ instance.name|lower }}\n"),
         ("{% fro a in devices sorted %}{{ a }}{% endfor %}\n", "{% for a in devices sorted %}{{ a }}{% endfor %}\n"),

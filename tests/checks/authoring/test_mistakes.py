@@ -238,6 +238,7 @@ CASES = [
     ("nocloud", "error", f"{M}4:3", file(f"{SEED}/meta-data", "a: b\n"), seed("meta-data", "a: b\n")),
     ("nocloud", "error", f"{M}4:3", file(f"{SEED}/user-data", "#cloud-config\n{}\n"), file(f"{SEED}/user-data", "#cloud-config\n{}\n", names=[f"rootfs{SEED}/meta-data"])),
     ("seed-name", "warning", f"{M}6:3", seed_files("user-data", "meta-data", "network-data"), seed_files("user-data", "meta-data", "network-config")),
+    ("seed-name", "warning", f"{M}6:3", seed_files("user-data", "meta-data", "zzzzzz"), seed_files("user-data", "meta-data", "network-config")),
     ("nocloud-readable", "info", f"{M}4:3", file(f"{SEED}/user-data", "#cloud-config\n{}\n", names=[f"rootfs{SEED}/meta-data"]), seed("user-data", "#cloud-config\n{}\n")),
     ("cloud-config", "error", "image/templates/user-data:2:1", seed("user-data", "#cloud-config\n- a\n"), seed("user-data", "#!/bin/sh\n- a\n")),
     ("cloud-config", "error", "image/templates/user-data:3:2", seed("user-data", "#cloud-config\na: b\n c: d\n"), seed("user-data", "#cloud-config\na: b\nc: d\n")),

@@ -56,3 +56,7 @@ def test_urlize_filters_take_linear_time_for_long_texts(text):
     start = process_time()
     urlize(text, None)
     assert process_time() - start < 2
+
+
+def test_a_text_that_begins_with_an_at_sign_has_a_link_for_a_later_address():
+    assert urlize("@a x@b.com", None) == '@a <a href="mailto:x@b.com">x@b.com</a>'
