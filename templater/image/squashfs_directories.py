@@ -174,7 +174,10 @@ class _Walk:
     def check(self, root: int) -> None:
         """Visit each directory once. ``root`` is the place of the top directory's inode."""
         seen: set[int] = set()
-        todo = [(root, self._inode(root)[1])]
+        root_number = self._inode(root)[1]
+        #: the place of each inode by its number; sqfs2tar takes names with equal numbers for hard links
+        places = {root_number: root}
+        todo = [(root, root_number)]
         while todo:
             place, number = todo.pop()
             if number in seen:
@@ -184,6 +187,8 @@ class _Walk:
                 found, own_number = self._inode(child)
                 if (found - 1) % 7 + 1 != kind or own_number != child_number:
                     raise self._different("the type or number of an inode differs from its directory entry")
+                if places.setdefault(child_number, child) != child:
+                    raise self._different("two inodes have the same number")
                 if kind == _DIRECTORY:
                     todo.append((child, child_number))
 
@@ -206,6 +211,7 @@ class _Walk:
             return
         listing = self._bytes(self._directories, start, offset, size - 3)
         at = 0
+        last = b""
         while at < len(listing):
             count, block, base = unpack_from("<IIi", listing, at)
             at += 12
@@ -221,6 +227,10 @@ class _Walk:
                 at += 9 + length
                 if length >= _LONGEST or at > len(listing):
                     raise self._different("a directory has more names than its size allows")
+                name = listing[at - length - 1 : at]
+                if name <= last:  # the kernel stops its search at a later name
+                    raise self._different("the names of a directory are not sorted")
+                last = name
                 yield block << 16 | position, kind, (base + difference) & 0xFFFFFFFF
 
     def _bytes(self, table: int, start: int, offset: int, size: int) -> bytes:
@@ -244,6 +254,8 @@ class _Walk:
         self._file.seek(position)
         (head,) = unpack_from("<H", self._file.read(2))
         size = head & 0x7FFF
+        if size > _BLOCK:
+            raise ValueError("a block has an invalid size")
         packed = self._file.read(size)
         if len(packed) != size:
             raise ValueError("the file was cut short")

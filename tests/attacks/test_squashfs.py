@@ -110,6 +110,42 @@ def test_a_squashfs_file_that_different_tools_read_differently_is_refused(
         check_directories(one_directory(tmp_path / "i.squashfs", **change), DEFAULT)
 
 
+def two_files(
+    path: Path, names: tuple[bytes, bytes] = (b"a", b"b"), numbers: tuple[int, int] = (1, 2)
+) -> str:
+    """Write a fifo and a socket."""
+    inodes = [
+        struct.pack("<HHHHIII", kind, 0o644, 0, 0, 0, number, 1)
+        for kind, number in zip((6, 7), numbers, strict=True)
+    ]
+    entries = struct.pack("<III", 1, 0, numbers[0])
+    for index, name in enumerate(names):
+        entries += (
+            struct.pack("<HhHH", 20 * index, numbers[index] - numbers[0], 6 + index, len(name) - 1) + name
+        )
+    return squashfs(path, [*inodes, directory_inode(3, len(entries))], entries)
+
+
+@pytest.mark.parametrize("names", [(b"a", b"a"), (b"b", b"a"), (b"\xff", b"a"), (b"ab", b"a")])
+def test_a_squashfs_directory_whose_names_are_not_sorted_is_refused(
+    tmp_path: Path, names: tuple[bytes, bytes]
+) -> None:
+    """The kernel stops its search at a later name, and unsquashfs refuses the file."""
+    check_directories(two_files(tmp_path / "i"), DEFAULT)
+    check_directories(two_files(tmp_path / "i", (b"a", b"\xff")), DEFAULT)
+    with pytest.raises(RefusedError, match="the names of a directory are not sorted, so tools would read"):
+        check_directories(two_files(tmp_path / "i", names), DEFAULT)
+
+
+@pytest.mark.parametrize("numbers", [(1, 1), (1, 3), (3, 2)])
+def test_two_squashfs_inodes_with_the_same_number_are_refused(
+    tmp_path: Path, numbers: tuple[int, int]
+) -> None:
+    """sqfs2tar shows the second as a hard link of the first, so an audit did not see a device."""
+    with pytest.raises(RefusedError, match="two inodes have the same number, so tools would read"):
+        check_directories(two_files(tmp_path / "i", numbers=numbers), DEFAULT)
+
+
 @pytest.mark.parametrize("size", [50, 95, 96, 98, 100, 120])
 def test_a_truncated_squashfs_file_gives_one_clear_error(tmp_path: Path, size: int) -> None:
     path = Path(one_directory(tmp_path / "i.squashfs"))
