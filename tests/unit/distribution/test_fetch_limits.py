@@ -383,3 +383,31 @@ def test_a_password_is_sent_only_to_its_host_and_port():
         assert request.unredirected_hdrs.get("Authorization") == sent
     assert fetch._authorization(fetch.split_url("https://h")) == ""
     assert fetch._authorization(fetch.split_url("https://u%40@h")) == "Basic dUA6"
+
+
+@pytest.mark.parametrize(
+    ("pending", "decrypted", "result", "idle"),
+    [
+        (0, 0, BlockingIOError(), True),
+        (1, 0, BlockingIOError(), False),
+        (0, 1, BlockingIOError(), False),
+        (0, 0, ConnectionResetError(), False),
+        (0, 0, 0, False),
+        (0, 0, 5, False),
+    ],
+)
+def test_only_a_connection_without_unread_bytes_is_idle(pending, decrypted, result, idle):
+    timeouts = []
+
+    def receive(block):
+        if isinstance(result, BaseException):
+            raise result
+        return result
+
+    socket_ = fetch._TlsSocket.__new__(fetch._TlsSocket)
+    socket_._received = SimpleNamespace(pending=pending)
+    socket_._tls = SimpleNamespace(pending=lambda: decrypted)
+    socket_._block = b""
+    socket_._connection = SimpleNamespace(settimeout=timeouts.append, recv_into=receive)
+    assert socket_.is_idle() is idle
+    assert timeouts == ([0, 30] if idle else [] if pending or decrypted else [0])

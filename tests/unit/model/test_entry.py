@@ -1,6 +1,6 @@
 """The files of an image's folder of templates."""
 
-from templater.model.entry import TemplateFile
+from templater.model.entry import FILE, SYMLINK, Entry, Resolved, TemplateFile, parents_below
 
 
 def test_all_sources_of_one_template_file_share_its_decoded_text():
@@ -17,3 +17,23 @@ def test_a_template_file_frees_the_decoded_text_after_its_last_source_is_deleted
     assert file.source("one").text == "a b"
     assert file._source() is None
     assert file.source("other").text == "a b"
+
+
+def test_a_resolved_path_knows_its_missing_parents_and_whether_its_link_dangles():
+    found = Resolved("/a/b/c/d")
+    assert (found.missing, found.dangling) == ((), False)
+    found.depth = 1
+    assert found.missing == ("/a/b", "/a/b/c")
+    found.named = Entry(SYMLINK)
+    assert found.dangling is True
+    found.entry = Entry(FILE)
+    assert found.dangling is False
+    found.named, found.entry = Entry(FILE), None
+    assert found.dangling is False
+
+
+def test_the_parents_of_a_path_begin_with_the_outermost():
+    assert list(parents_below("/a/b/c", 0)) == ["/a", "/a/b"]
+    assert (
+        list(parents_below("/a/b/c", 2)) == list(parents_below("/a", 0)) == list(parents_below("/", 0)) == []
+    )
