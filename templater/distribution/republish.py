@@ -37,7 +37,7 @@ from .prune import record_and_save
 from .redirects import file_stem, prefix_of, rules
 from .signatures import signed_path, verified_text
 from .tree import IMAGES, Catalog, Tree, clean_path, content_path, is_content_name
-from .verify import SHA256, image_problems, shown_name
+from .verify import SHA256, image_problems, shown
 
 _METADATA = (".tar.xz", "_combined.tar.gz")
 #: limit in bytes on a metadata tarball that is downloaded for its templates
@@ -223,7 +223,7 @@ def usable_images(products: Mapping[str, Any], warnings: list[str]) -> list[Imag
         if problem is None:
             usable.append(image)
         else:
-            place = f"'{shown_name(image.product.name)}' version '{shown_name(image.version.name)}'"
+            place = f"'{shown(image.product.name)}' version '{shown(image.version.name)}'"
             warnings.append(f"skipped {place}: {problem.message}")
     if dropped:
         first = dropped[0]
@@ -241,7 +241,7 @@ def _without_duplicates(catalog: Catalog, path: str, images: list[Image], warnin
     kept = []
     for image in images:
         if image.fingerprint in own:
-            name = shown_name(image.product.name)
+            name = shown(image.product.name)
             warnings.append(f"skipped an image of '{name}' that the tree already has: {image.fingerprint}")
         else:
             own.add(image.fingerprint)

@@ -37,11 +37,10 @@ _SPARE = 1 << 30
 _MOST_HOLES = 1 << 30
 #: limit on fingerprints checked for one root filesystem: each fingerprint hashes the whole file again
 _MOST_COMBINED = 16
-_MOST_PROBLEMS = 200_000
-#: maximum length of an item's text in a problem, which is repeated for each image that has the item
-_LONGEST = 200
-#: the number of characters of a product's, version's or item's name in a problem
-_LONGEST_NAME = 80
+#: limits on the number of problems, and on the characters of all problems together
+_MOST_PROBLEMS, _MOST_TEXT = 200_000, 32 << 20
+#: the number of characters of a name or text of the catalog in a problem, which is repeated for each image
+_LONGEST = 100
 _PIECE = 1 << 20
 
 
@@ -79,12 +78,16 @@ class Report:
     images: dict[str, int | None] = field(default_factory=dict)
     files: int = 0
     bytes: int = 0
+    #: how many characters the problems have
+    text: int = 0
 
     def add(self, level: str, code: str, place: str, message: str, clients: Iterable[str] = CLIENTS) -> None:
-        if len(self.problems) == _MOST_PROBLEMS:
+        self.text += len(place) + len(message)
+        if len(self.problems) == _MOST_PROBLEMS or self.text > _MOST_TEXT:
             first = self.problems[0]
             raise LimitError(
-                f"the stream has more than {_MOST_PROBLEMS} problems, such as {first.place}: {first.message}"
+                f"the stream has more than {len(self.problems)} problems,"
+                f" such as {first.place}: {first.message}"
             )
         self.problems.append(Problem(level, code, place, message, tuple(clients)))
 
@@ -168,7 +171,7 @@ class _Verifier:
             found[client] = images
             for each in dropped:
                 place = _place(each.product, each.version)
-                report.add(ERROR, each.code, place, f"not listed: {printable(each.reason)}", (client,))
+                report.add(ERROR, each.code, place, f"not listed: {shown(each.reason)}", (client,))
             _check_images(images, client, report)
         files = _check_files(self._reader, products, found, report, self._metadata_only)
         self._paths.update(map(hash, files))
@@ -179,16 +182,20 @@ _FATAL = {"index", "products", "type"}
 
 
 def _place(product: str, version: str = "", item: str = "") -> str:
-    place = f"product '{shown_name(product)}'"
+    place = f"product '{shown(product)}'"
     if version:
-        place += f", version '{shown_name(version)}'"
-    return place + (f", item '{shown_name(item)}'" if item else "")
+        place += f", version '{shown(version)}'"
+    return place + (f", item '{shown(item)}'" if item else "")
 
 
-@lru_cache(maxsize=1024)
-def shown_name(text: str) -> str:
-    """Return the beginning of a name, because each of 50,000 images could repeat a long name."""
-    return printable(text[:_LONGEST_NAME])
+def shown(text: str) -> str:
+    """Return the beginning of a text, because each of 50,000 images could repeat a long text."""
+    return _shown(text[:_LONGEST])
+
+
+@lru_cache(maxsize=4096)
+def _shown(text: str) -> str:
+    return printable(text)[:_LONGEST]
 
 
 # the catalog
@@ -258,7 +265,8 @@ def _read_catalog(files: CatalogFiles, report: Report) -> Products | None:
     basenames: dict[str, str] = {}
     for entry in entries:
         opened = _open_entry(files, entry, basenames, uses, decoded, report)
-        if opened is not None:
+        # Two copies of a file are enough to find images that are listed more than once.
+        if opened is not None and found.count(opened) < 2:
             found.append(opened)
     products = Products(found, decoded)
     for mismatch in decoded.mismatches:
@@ -291,14 +299,16 @@ def _open_entry(
     decoded: Decoded,
     report: Report,
 ) -> ProductsFile | None:
-    place = f"index entry '{printable(entry.name)}'"
+    place = f"index entry '{shown(entry.name)}'"
     if entry.datatype != DOWNLOADS:
-        message = f"clients skip this entry: its datatype is '{printable(entry.datatype)}'"
+        message = f"clients skip this entry: its datatype is '{shown(entry.datatype)}'"
         report.add(WARNING, "datatype", place, message)
         return None
     path = clean_path(entry.path)
+    # If two entries name one file, clients list its image twice. Do not compare the image with itself.
+    whole = uses[path] > 1
     if not entry.products:
-        if not path or _has_products(files, path):
+        if not path or _has_products(files, path, whole):
             message = "every client skips this entry: its list of products is empty"
             report.add(ERROR, "empty-products", place, message)
         return None
@@ -307,10 +317,8 @@ def _open_entry(
         return None
     name = posixpath.basename(path)
     if name == "index.json" or basenames.setdefault(name, path) != path:
-        message = f"clients cache files by base name, and two files are named '{printable(name)}'"
+        message = f"clients cache files by base name, and two files are named '{shown(name)}'"
         report.add(ERROR, "cache-name", place, message)
-    # If two entries name one file, clients list its image twice. Do not compare the image with itself.
-    whole = uses[path] > 1
     file = _read(lambda: files.products(path, decoded, whole=whole), path, "products", report)
     if file is not None and not _same(file.names(), entry.products):
         message = "the entry's list of products differs from the products file; clients ignore the difference"
@@ -327,9 +335,9 @@ def _same(names: Iterable[str], announced: Iterable[str]) -> bool:
     return not left
 
 
-def _has_products(files: CatalogFiles, path: str) -> bool:
+def _has_products(files: CatalogFiles, path: str, whole: bool) -> bool:
     try:
-        return any(True for _ in files.products(path, Decoded()).names())
+        return any(True for _ in files.products(path, Decoded(), whole=whole).names())
     except (FileNotFoundError, InputError):
         return False
 
@@ -338,10 +346,10 @@ def _check_product(product: Product, report: Report) -> None:
     place = _place(product.name)
     for alias in product.aliases.split(",") if product.aliases else ():
         if not alias or alias != "".join(alias.split()):
-            message = f"the alias '{printable(alias)}' contains spaces, which clients keep"
+            message = f"the alias '{shown(alias)}' contains spaces, which clients keep"
             report.add(ERROR, "alias-blank", place, message if alias else "an alias is empty")
     if product.support_eol and day(product.support_eol, "%Y-%m-%d") is None:
-        message = f"no expiry date: support_eol '{printable(product.support_eol)}' is not YYYY-MM-DD"
+        message = f"no expiry date: support_eol '{shown(product.support_eol)}' is not YYYY-MM-DD"
         report.add(WARNING, "support-eol", place, message)
     lengths = {len(name) for name in product.versions}
     if len(lengths) > 1:
@@ -352,10 +360,10 @@ def _check_product(product: Product, report: Report) -> None:
 def _check_variants(variants: Mapping[tuple[str, str], Mapping[bool, str]], report: Report) -> None:
     for (os_, release), seen in variants.items():
         if len(seen) > 1:
-            place = f"os '{printable(os_)}', release '{printable(release)}'"
+            place = f"os '{shown(os_)}', release '{shown(release)}'"
             message = (
-                f"an alias can select a random version, because '{printable(seen[True])}' has a variant,"
-                f" but '{printable(seen[False])}' has none"
+                f"an alias can select a random version, because '{shown(seen[True])}' has a variant,"
+                f" but '{shown(seen[False])}' has none"
             )
             report.add(ERROR, "variant", place, message)
 
@@ -384,38 +392,34 @@ def _check_images(images: list[Image], client: str, report: Report) -> None:
         for name in image.product.aliases.split(",") if image.product.aliases else ():
             owner = owners.setdefault((image.type, image.architecture, name), image)
             if owner.product is not image.product:
-                selected = printable(owner.product.name)
-                message = f"the alias '{printable(name)}' selects another product: '{selected}'"
+                selected = shown(owner.product.name)
+                message = f"the alias '{shown(name)}' selects another product: '{selected}'"
                 report.add(WARNING, "alias-taken", _place(image.product.name), message, (client,))
 
 
 def _name(image: Image) -> str:
-    return f"version '{shown_name(image.version.name)}' of '{shown_name(image.product.name)}'"
-
-
-def _short(text: str) -> str:
-    return printable(text[:_LONGEST])
+    return f"version '{shown(image.version.name)}' of '{shown(image.product.name)}'"
 
 
 def image_problems(image: Image, client: str) -> Iterator[Problem]:
     fingerprint = image.fingerprint
     if len(fingerprint) < _SHOWN_FINGERPRINT:
-        message = f"`image list` crashes: the fingerprint '{_short(fingerprint)}' is too short"
+        message = f"`image list` crashes: the fingerprint '{shown(fingerprint)}' is too short"
         yield Problem(ERROR, "short-fingerprint", "", message)
     elif not SHA256.fullmatch(fingerprint):
-        message = f"the image can't be downloaded: '{_short(fingerprint)}' is not a sha256 in lower case"
+        message = f"the image can't be downloaded: '{shown(fingerprint)}' is not a sha256 in lower case"
         yield Problem(ERROR, "fingerprint", "", message)
     for item in image.files:
         if not item.path:
-            message = f"the image can't be downloaded: '{_short(item.ftype)}' has no path"
+            message = f"the image can't be downloaded: '{shown(item.ftype)}' has no path"
             yield Problem(ERROR, "no-path", "", message)
         elif not clean_path(item.path) or "://" in item.path:
-            message = f"the image can't be downloaded: '{_short(item.path)}' is not a path below the stream"
+            message = f"the image can't be downloaded: '{shown(item.path)}' is not a path below the stream"
             yield Problem(ERROR, "path", "", message)
         if not SHA256.fullmatch(item.sha256):
-            shown = f"'{_short(item.sha256)}' of '{_short(item.ftype)}' is not a sha256 in lower case"
-            missing = f"{item.ftype[:_LONGEST]!r} has no sha256"
-            message = f"the image can't be downloaded: {shown if item.sha256 else missing}"
+            wrong = f"'{shown(item.sha256)}' of '{shown(item.ftype)}' is not a sha256 in lower case"
+            missing = f"'{shown(item.ftype)}' has no sha256"
+            message = f"the image can't be downloaded: {wrong if item.sha256 else missing}"
             yield Problem(ERROR, "sha256", "", message)
     combined_type = image.metadata.combined_type
     if image.root is None and combined_type == "virtual-machine" and image.type == "container":

@@ -532,6 +532,27 @@ def test_the_problems_of_an_image_show_only_the_beginning_of_long_texts():
 
 
 def test_a_problem_shows_only_the_beginning_of_a_long_name():
-    place = verify_module.shown_name("\U000e0001" * 500)
-    assert place == "\\U000e0001" * 80
-    assert len(verify_module._place("p" * 500, "v" * 500, "i" * 500)) < 300
+    place = verify_module.shown("\U000e0001" * 500)
+    assert place == "\\U000e0001" * 10
+    assert len(verify_module._place("p" * 500, "v" * 500, "i" * 500)) < 350
+
+
+def test_a_file_that_many_entries_name_is_checked_at_most_twice(tree, monkeypatch):
+    checked = []
+    monkeypatch.setattr(verify_module, "_check_product", lambda product, report: checked.append(product))
+    index = json.loads(tree.read(INDEX_PATH))
+    (entry,) = index["index"].values()
+    index["index"] = {str(number): entry for number in range(5)}
+    index["index"]["empty"] = {**entry, "products": []}
+    Path(tree.path, INDEX_PATH).write_text(json.dumps(index))
+    assert ("error", "twice") in codes(tree)
+    assert len(checked) == 2
+
+
+def test_the_problems_of_a_stream_have_a_limit_in_characters(monkeypatch):
+    report = verify_module.Report()
+    for number in range(3):
+        report.add("error", "code", "place", str(number))
+    monkeypatch.setattr(verify_module, "_MOST_TEXT", report.text + 5)
+    with pytest.raises(LimitError, match=r"^the stream has more than 3 problems, such as place: 0$"):
+        report.add("error", "code", "place", "3")
