@@ -1,6 +1,7 @@
 """The HTML of the page and of a report, tag by tag. `pytest --update` writes the recordings; review them."""
 
 import json
+import os
 import re
 from pathlib import Path
 
@@ -26,6 +27,11 @@ INSTANCES = [
     {"name": "one", "type": "container", "config": {"user.password": "s3cret", "volatile.x": "y", "image.os": "z"}, "devices": {}, "profiles": []},
     {"name": "two", "type": "virtual-machine", "config": {}, "devices": {}, "profiles": [PROFILE, {**PROFILE, "name": "q"}]},
 ]  # fmt: skip
+
+
+pytestmark = pytest.mark.skipif(
+    os.geteuid() != 0, reason="NOT RUN: needs root, as whom the files are recorded"
+)
 
 
 @pytest.fixture

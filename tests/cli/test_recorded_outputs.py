@@ -1,0 +1,126 @@
+"""The output of commands about one odd image. `pytest --update` writes the recordings; review them."""
+
+import json
+import os
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from templater.cli.main import main
+from tests.web_pages import an_image
+
+FOLDER = Path(__file__).parent / "outputs"
+RULES = {
+    "/etc/hostname": {"when": ["create", "copy", "rename"], "template": "name"},
+    "/etc/motd": {"when": ["start"], "template": "motd", "properties": {"greeting": "hi"}},
+    "/etc/once": {
+        "when": ["create"],
+        "template": "once",
+        "create_only": True,
+        "mode": "0600",
+        "uid": "1",
+        "gid": "2",
+    },
+    "/etc/new/deep/file": {"when": ["create", "start"], "template": "motd", "mode": "0755"},
+    "/etc/link": {"when": ["create"], "template": "name"},
+    "/etc/dangling": {"when": ["start"], "template": "name"},
+    "/etc/bad": {"when": ["copy"], "template": "bad"},
+    "/run/late": {"when": ["boot"], "template": "missing"},
+}
+TEMPLATES = {
+    "name": "{{ instance.name }}\n",
+    "motd": "{{ properties.greeting|default:'none' }} {{ config_get('user.a', 'unset') }}\n"
+    "{% for key in devices sorted %}{{ key }} {% endfor %}{% if instance.ephemeral %}gone{% else %}stays{% endif %}\n",
+    "once": "{% if config_get('user.a', '') == 'x' %}x{% elif trigger == 'create' %}created{% endif %}\n{{ container.type }} {{ instance.privileged }}\n",
+    "bad": "{{ config.user.a }}{{ 1 / 0 }}\n",
+    "unused": "{{ instance.nmae }}\n",
+}  # fmt: skip
+INSTANCE = {
+    "name": "web1", "type": "container", "architecture": "x86_64", "ephemeral": True, "config": {"user.a": "x", "volatile.apply_template": "copy"},
+    "devices": {"eth0": {"type": "nic", "network": "lan"}}, "profiles": [{"name": "default", "config": {"user.a": "p", "user.b": "q"}, "devices": {"root": {"type": "disk", "path": "/", "pool": "d"}}}],
+}  # fmt: skip
+TESTS = """\
+tests:
+  - name: the host name
+    instance: {name: web1}
+    triggers: create
+    expect:
+      /etc/hostname: {equals: "web1\\n", mode: "0600", owner: "1:1"}
+      /etc/motd: {contains: hello}
+  - name: wrong
+    triggers: start
+    rootfs: {/etc/motd: x}
+    expect:
+      /etc/motd: {contains: [hi, hello], lacks: stays, matches: "^h[ai]$"}
+      /etc/none: {absent: true}
+  - name: steps
+    steps:
+      - {step: create}
+      - {step: start, expect: {/etc/hostname: {equals: "c1\\n"}, /etc/bad: {error: zero}}}
+"""
+
+COMMANDS = {
+    "preview": ["preview image -t create", "preview image -t all", "preview image --name c9 -p prof.yaml --vm", "preview image -i web1.yaml --json", "preview image -i web1.yaml --rootfs root --tree"],
+    "hosts": ["preview image --as all", "preview image --as lxd -t copy", "preview image --as incus-6.0 --rootfs root", "preview image --vm --as all --json"],
+    "diff": ["diff image root -t create", "diff image root -t start --json", "diff image --set user.a=y", "diff image -i web1.yaml --against-host lxd --json", "diff image --unset user.a -i web1.yaml", "diff image -i web1.yaml --against-instance all.json#web2"],
+    "explain": ["explain image -i web1.yaml", "explain image /etc/motd -i web1.yaml --json", "explain image once", "explain image /none"],
+    "simulate": ["simulate image create start copy=w2 w2:start rename=w3", "simulate image create c:user.a=z start stop start c:user.a= restart --json", "simulate image create start rebuild start snapshot=s restore=s start --rootfs root", "simulate image create w:start", "simulate image publish=p start export=e move=m"],
+    "check": ["check image", "check image --json", "check image --report junit", "check image --report sarif", "check image --as all --at-least info"],
+    "audit": ["audit image", "audit image --json --at-least info", "audit image --report sarif"],
+    "image": ["image info image", "image info image --json", "image template list image", "image template show image motd"],
+    "test": ["test image", "test image --json", "test image --report junit", "test image --coverage"],
+    "apply": ["apply image root -t create -i web1.yaml", "apply image root -t create -i web1.yaml --json", "apply image root -t copy"],
+    "instances": ["preview image --instances all.json", "preview image --instances all.json --json", "diff image root/{name} --instances all.json"],
+    "errors": ["preview none", "preview image -c a", "preview image -c user.a=@none", "preview image -d x", "image info none", "diff image", "simulate image go", "test image --tests none", "streams list none", "streams verify none", "store show none", "status none", "unpack image", "new", "remote remove none"],
+}  # fmt: skip
+
+
+pytestmark = pytest.mark.skipif(
+    os.geteuid() != 0, reason="NOT RUN: needs root, as whom the files are recorded"
+)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.setenv(name, str(tmp_path / "home"))
+    monkeypatch.setenv("TEMPLATER_RUN_VALIDATORS", "no")
+    monkeypatch.setenv("COLUMNS", "100")
+    an_image(tmp_path / "image", RULES, TEMPLATES)
+    (tmp_path / "image/tests").mkdir()
+    (tmp_path / "image/tests/a.yaml").write_text(TESTS)
+    (tmp_path / "web1.yaml").write_text(json.dumps(INSTANCE))
+    (tmp_path / "all.json").write_text(json.dumps([INSTANCE, {**INSTANCE, "name": "web2", "config": {}}]))
+    (tmp_path / "prof.yaml").write_text("name: p\nconfig: {user.a: from profile}\n")
+    for root in ("root", "root/web1", "root/web2"):
+        etc = tmp_path / root / "etc"
+        etc.mkdir(parents=True)
+        (etc / "hostname").write_text("old\n")
+        (etc / "once").write_text("kept\n")
+        (etc / "link").symlink_to("motd")
+        (etc / "motd").write_text("hi x\neth0 root gone\n")
+        (etc / "dangling").symlink_to("nowhere")
+    os.chmod(tmp_path / "root/etc/motd", 0o640)
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_commands_about_an_odd_image_have_the_recorded_output(name, folder, update, capfd):
+    shown = []
+    for line in COMMANDS[name]:
+        shutil.copytree(folder / "root", folder / "before", symlinks=True)
+        code = main(line.split())
+        out, err = capfd.readouterr()
+        text = f"{out}{err}".replace(str(folder), "FOLDER")
+        text = re.sub(r"templater \d[\w.+]*\w|(?<=\"version\": \")\d[\w.]*", "VERSION", text)
+        text = re.sub(r"(\"seconds\": |time=\")[\d.e-]+", r"\1…", text)
+        shown.append(f"$ templater {line}\n{text}[{code}]\n")
+        shutil.rmtree(folder / "root")
+        os.rename(folder / "before", folder / "root")
+    path = FOLDER / f"{name}.txt"
+    if update:
+        path.write_text("".join(shown))
+    assert "".join(shown) == path.read_text()
