@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .model.metadata import Metadata, Rule
     from .model.plan import Change, Outcome, Plan
     from .model.source import Source, Span
-    from .planning.planner import plan
+    from .planning.plan_image import plan
     from .reporting.patch import diff
     from .rootfs.directory import DirectoryRootfs
     from .rootfs.memory import MemoryRootfs
@@ -35,7 +35,7 @@ _HOMES = {
     "open_image": "image.open",
     "read_instance": "instances.description_file",
     "read_instances": "instances.description_file",
-    "plan": "planning.planner",
+    "plan": "planning.plan_image",
     "diff": "reporting.patch",
     "apply": "writing.transaction",
     "Change": "model.plan",

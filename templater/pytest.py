@@ -42,7 +42,7 @@ class ImageTests(pytest.File):
     def collect(self) -> Iterator[ImageTest]:
         from .model.errors import TemplaterError
         from .testing.folder import Folder
-        from .testing.reader import read_file
+        from .testing.read_tests import read_file
 
         try:
             cases = read_file(Folder(str(self.path.parent)), self.path.name)

@@ -12,7 +12,7 @@ import pytest
 from templater.model.hosts import HOSTS
 from templater.model.instance import Instance
 from templater.model.metadata import Metadata, Rule
-from templater.planning.decisions import Plan, decide
+from templater.planning.planner import Plan, decide
 from templater.rendering.render import Rendering
 from templater.rootfs.confined import OPENAT2, WALK, Root
 from templater.rootfs.directory import DirectoryRootfs

@@ -22,10 +22,14 @@ RECIPES = {
 #: the edits that a recipe asks for in words: (file, text before, text after)
 EDITS = {
     "filter": [
-        ("templater/pongo2/library.py", '("text", (', '("shouting", ("shout",)),\n        ("text", ('),
-        ("tests/unit/pongo2/test_library.py", " safe slice ", " safe shout slice "),
+        (
+            "templater/pongo2/filters_and_tags.py",
+            '("text", (',
+            '("shouting", ("shout",)),\n        ("text", (',
+        ),
+        ("tests/unit/pongo2/test_filters_and_tags.py", " safe slice ", " safe shout slice "),
     ],
-    "tag": [("tests/unit/pongo2/test_library.py", " set spaceless ", " set shout spaceless ")],
+    "tag": [("tests/unit/pongo2/test_filters_and_tags.py", " set spaceless ", " set shout spaceless ")],
 }
 
 

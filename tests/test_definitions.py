@@ -20,7 +20,7 @@ from templater.model.options import RenderOptions
 from templater.model.plan import FAILED
 from templater.model.source import Source
 from templater.parsing.metadata_yaml import read_metadata
-from templater.planning.planner import plan_image
+from templater.planning.plan_image import plan_image
 
 FOLDER = Path(os.environ.get("TEMPLATER_DEFINITIONS") or Path(__file__).parent / "definitions")
 BUILDS = sorted(path.parent.name for path in FOLDER.glob("*/definition.yaml"))

@@ -11,8 +11,8 @@ import pytest
 
 from templater.image.open import open_image
 from templater.model.hosts import HOSTS
-from templater.planning.decisions import FAILED
-from templater.planning.planner import plan
+from templater.planning.plan_image import plan
+from templater.planning.planner import FAILED
 from templater.reporting.patch import diff
 from templater.rootfs.directory import DirectoryRootfs
 from templater.rootfs.memory import MemoryRootfs

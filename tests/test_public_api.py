@@ -92,7 +92,7 @@ def test_the_package_is_an_ordinary_module_and_tests_can_patch_its_functions():
         "import types, unittest.mock\n"
         "import templater.planning, templater\n"
         "assert type(templater) is types.ModuleType and type(templater.planning) is types.ModuleType\n"
-        "with unittest.mock.patch('templater.planning.planner.plan', return_value=42):\n"
+        "with unittest.mock.patch('templater.planning.plan_image.plan', return_value=42):\n"
         "    assert templater.plan() == 42\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

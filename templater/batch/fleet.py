@@ -14,8 +14,8 @@ from ..model.plan import WRITING
 from ..model.source import printable
 from ..model.triggers import default_triggers, next_start
 from ..parsing.metadata_yaml import read_metadata
-from ..planning.decisions import plan_of
-from ..planning.planner import predicted, read_templates
+from ..planning.plan_image import predicted, read_templates
+from ..planning.planner import plan_of
 from ..rendering.render import Compiled, Rendering, render
 from ..reporting.json_data import plan_data, safe_json
 from ..reporting.patch import diff

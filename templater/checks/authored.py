@@ -20,7 +20,7 @@ from ..pongo2.dialect import DIALECTS
 from ..pongo2.reads import Read, config_key, nodes, reads_of
 from ..pongo2.state import Limits
 from ..pongo2.syntax import tree
-from ..pongo2.template import Compilation
+from ..pongo2.template_loading import Compilation
 from ..rendering.context import with_image_keys
 from ..rendering.render import MAX_TOTAL_OF_SEVERAL, Compiled, render
 from .base import mode_of

@@ -8,9 +8,10 @@ from functools import partial
 from time import process_time
 from typing import TYPE_CHECKING
 
-from ..image.contents import SecondFileCheck, open_rootfs, refuse_same_file, squashfs_end
+from ..image.contents import SecondFileCheck, open_rootfs, refuse_same_file
 from ..image.limits import ATTRIBUTE_BYTES, DEFAULT, HeldBytes, Limits, memory_of
 from ..image.open_file import reading, size_of
+from ..image.sqfs2tar import squashfs_end
 from ..image.tar_reader import HARD_LINK, Archive, Member, open_archive
 from ..model.entry import BLOCK_DEVICE, CHAR_DEVICE, DIRECTORY, FILE, Entry, TemplateFile
 from ..model.errors import InputError, LimitError, MetadataError, RefusedError, TemplaterError, UsageError

@@ -259,7 +259,7 @@ def column(
     time: list[Any],
 ) -> Column:  # fmt: skip
     from ..model.options import RenderOptions
-    from ..planning.planner import read_templates
+    from ..planning.plan_image import read_templates
     from ..rendering.explain import Explainer, readings
     from ..web.page_values import Column
 

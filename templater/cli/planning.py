@@ -100,7 +100,7 @@ class Opened(NamedTuple):
         memo: Memo | None = None,
     ) -> Plan:
         """Plan one run, and report nothing on stderr."""
-        from ..planning.planner import plan_image
+        from ..planning.plan_image import plan_image
 
         new = self.makes_instance(triggers)
         return plan_image(

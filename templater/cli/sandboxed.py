@@ -107,8 +107,9 @@ def _prepare(
     from time import localtime
 
     from ..image.compression_modules import load_lz4, load_zstd
-    from ..image.contents import kind_of_file, start_sqfs2tar
+    from ..image.contents import kind_of_file
     from ..image.limits import DEFAULT
+    from ..image.sqfs2tar import start_sqfs2tar
     from ..image.squashfs_directories import load_decompressor
     from ..parsing.file_kind import LZ4, SQUASHFS, ZSTD
     from ..startup import lazy_imports
@@ -127,7 +128,7 @@ def _prepare(
     from ..checks.run_checks import all_checks
     from ..pongo2 import compile as compile_template
     from ..pongo2.dialect import DIALECTS
-    from ..pongo2.library import library_for
+    from ..pongo2.filters_and_tags import library_for
 
     all_checks("security")
     if packages is PACKAGES:

@@ -17,7 +17,8 @@ from ..image.compress import compressing
 from ..image.contents import kind_of_file, open_contents, refuse_same_file
 from ..image.file_extensions import extension
 from ..image.limits import DEFAULT, Limits
-from ..image.tar_reader import clean_name, open_archive
+from ..image.names import clean_name
+from ..image.tar_reader import open_archive
 from ..image.tar_writer import TarWriter
 from ..image.tarball_image import TarballImage
 from ..model.architectures import DEBIAN_NAMES, KERNEL_NAMES

@@ -19,7 +19,7 @@ from ..model.errors import InputError, LimitError, RefusedError
 from ..model.source import printable, whole_characters
 from .catalog import parse_json
 from .daemon_socket import find_socket
-from .fetch import TIMEOUT, UrlStream
+from .https_client import TIMEOUT, UrlStream
 
 #: limit in bytes on an answer about one image or alias
 _MOST_JSON = 4 << 20

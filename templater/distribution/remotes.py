@@ -14,7 +14,7 @@ import yaml
 from ..image.atomic_output import Output
 from ..model.errors import InputError, UsageError, reason
 from ..model.source import printable
-from .fetch import Trust, UrlStream, split_url
+from .https_client import Trust, UrlStream, split_url
 
 SIMPLESTREAMS = "simplestreams"
 #: the REST API of Incus and LXD

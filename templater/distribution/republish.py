@@ -32,7 +32,7 @@ from .catalog import (
 )
 from .client_view import ROOT_KINDS, Image, list_images
 from .downloads import MOST_BYTES, expected_size
-from .fetch import UrlStream
+from .https_client import UrlStream
 from .prune import record_and_save
 from .redirects import file_stem, prefix_of, rules
 from .signatures import signed_path, verified_text

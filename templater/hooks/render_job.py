@@ -49,10 +49,10 @@ COLD = (
     "rendering.render",
     "rendering.context",
     "pongo2.template",
-    "pongo2.compiled_template",
+    "pongo2.execution",
     "pongo2.daemon_context",
 )
-WARM = ("rendering.render", "rendering.context", "pongo2.compiled_template", "pongo2.daemon_context")
+WARM = ("rendering.render", "rendering.context", "pongo2.execution", "pongo2.daemon_context")
 
 
 class Job:
@@ -279,7 +279,7 @@ def prepare(job: Job) -> None:
         _import_all("pongo2")
         from ..pongo2 import compile as compile_template
         from ..pongo2.dialect import DIALECTS
-        from ..pongo2.library import library_for
+        from ..pongo2.filters_and_tags import library_for
 
         library_for(DIALECTS[job.dialect]).load()
         compile_template("{{ a }}")  # make Jinja2 import any module that it loads on first use

@@ -386,7 +386,7 @@ def _write_files(
     reasons.
     """
     # imported here, so that the parent loads these modules while the child renders
-    from ..planning.decisions import plan_of
+    from ..planning.planner import plan_of
     from ..rootfs.directory import DirectoryRootfs
     from ..writing.transaction import apply
 

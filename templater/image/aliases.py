@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 
 from . import spelling
-from .marks import Mark
+from .yaml_marks import Mark
 
 _PROPERTIES = re.compile(r"(?:&[^\s,\[\]{}]*\s*|![^\s,\[\]{}]*\s*)+")
 _NOT_IN_FLOW = re.compile(r"[,\[\]{}:?#\s]")

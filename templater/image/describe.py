@@ -17,8 +17,8 @@ from .contents import SecondFileCheck, kind_of_file, open_rootfs, refuse_same_fi
 from .directory_image import DirectoryImage
 from .fingerprint import fingerprint
 from .limits import DEFAULT, Limits
+from .names import clean_name
 from .open_file import reading, size_of
-from .tar_reader import clean_name
 from .tarball_image import TarballImage
 
 #: image properties that the daemons enforce when an instance starts

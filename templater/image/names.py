@@ -1,10 +1,15 @@
-"""Checks of the name and the kind of a file in an image. They run before the file is opened."""
+"""Checks of the names and kinds of files in an image. They run before a file is opened."""
 
 from __future__ import annotations
 
-from ..model.entry import FILE, TemplateFile
+from typing import TYPE_CHECKING
+
+from ..model.entry import DIRECTORY, FILE, TemplateFile
 from ..model.errors import RefusedError
 from ..model.source import printable
+
+if TYPE_CHECKING:
+    from .tar_reader import Member
 
 
 def bad_template_name(name: str) -> TemplateFile | None:
@@ -28,3 +33,29 @@ def refuse_kind(kind: str, name: str, image: str) -> None:
     """Raise RefusedError unless the kind is a regular file. Old daemons followed links (CVE-2026-63343)."""
     if kind != FILE:
         raise RefusedError(f"'{image}': '{name}' is a {kind}, not a regular file")
+
+
+def clean_name(member: Member) -> str:
+    """Return a member's name without ``./`` at its start and ``/`` at its end, or "" for the top directory.
+
+    Raises RefusedError for an absolute name or a name with ``..``. GNU tar warns, removes these parts and
+    writes the file to another path.
+    """
+    name = member.name
+    if name.startswith("/"):
+        raise RefusedError(f"'{printable(name)}': a member's name must not be absolute")
+    if (
+        "//" not in name
+        and "./" not in name
+        and not name.endswith(("/", "/.", "/.."))
+        and name not in ("", ".", "..")
+    ):
+        return name
+    parts = [part for part in name.split("/") if part not in ("", ".")]
+    if not parts and member.kind != DIRECTORY:
+        raise RefusedError(f"the archive contains a {member.kind} without a name")
+    if ".." in parts:
+        raise RefusedError(f"'{printable(name)}': a member's name must not contain '..'")
+    if name.endswith("/") and member.kind != DIRECTORY:
+        raise RefusedError(f"'{printable(name)}' ends in '/' but is a {member.kind}")
+    return "/".join(parts)

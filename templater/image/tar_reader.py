@@ -492,32 +492,6 @@ def open_archive(path: str, limits: Limits = DEFAULT) -> Archive:
     return Archive(open_stream(path, limits))
 
 
-def clean_name(member: Member) -> str:
-    """Return a member's name without ``./`` at its start and ``/`` at its end, or "" for the top directory.
-
-    Raises RefusedError for an absolute name or a name with ``..``. GNU tar warns, removes these parts and
-    writes the file to another path.
-    """
-    name = member.name
-    if name.startswith("/"):
-        raise RefusedError(f"'{printable(name)}': a member's name must not be absolute")
-    if (
-        "//" not in name
-        and "./" not in name
-        and not name.endswith(("/", "/.", "/.."))
-        and name not in ("", ".", "..")
-    ):
-        return name
-    parts = [part for part in name.split("/") if part not in ("", ".")]
-    if not parts and member.kind != DIRECTORY:
-        raise RefusedError(f"the archive contains a {member.kind} without a name")
-    if ".." in parts:
-        raise RefusedError(f"'{printable(name)}': a member's name must not contain '..'")
-    if name.endswith("/") and member.kind != DIRECTORY:
-        raise RefusedError(f"'{printable(name)}' ends in '/' but is a {member.kind}")
-    return "/".join(parts)
-
-
 def _text(pax: dict[str, bytes], key: str, otherwise: str) -> str:
     value = pax.get(key)
     return otherwise if value is None else value.decode("utf-8", "surrogateescape")

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from ..model.errors import MetadataError
 from . import spelling
 from .aliases import unshared
-from .marks import Mark, Place, column, line_end, line_start, newline, read
 from .spelling import Value
+from .yaml_marks import Mark, Place, column, line_end, line_start, newline, read
 
 _STEP = 2
 _COLON = re.compile(r"(?:\s|#.*)*:")

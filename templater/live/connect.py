@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..distribution.daemon_socket import find_socket
-from ..distribution.fetch import split_url
+from ..distribution.https_client import split_url
 from ..distribution.remotes import client_remote, client_trust
 from ..model.errors import InputError, UsageError
 from ..model.source import printable

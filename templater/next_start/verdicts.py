@@ -24,9 +24,9 @@ from ..model.plan import CREATE, FAILED, KEEP, SKIP, UPDATE, Change, Plan
 from ..model.source import printable
 from ..planning.changed_rootfs import MAX_COMPARED
 from ..planning.follow_links import clean
-from ..planning.planner import plan_image
+from ..planning.plan_image import plan_image
+from ..simulation.host_start import StartError
 from ..simulation.life import Simulation
-from ..simulation.predicted_start import StartError
 from ..simulation.simulated_instance import MemoryFolder
 from .read_ahead import read_ahead
 

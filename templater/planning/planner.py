@@ -1,180 +1,285 @@
-"""Plans of the files that an image's templates write for an instance. Planning writes nothing."""
+"""Decisions about each file of a plan: create, update, keep, skip or fail. Nothing is written."""
 
-from ..model.entry import SYMLINK
-from ..model.errors import UsageError
-from ..model.hosts import INCUS
-from ..model.lifecycle import FIRST_BOOT
-from ..model.options import RenderOptions
-from ..model.plan import Plan
-from ..rendering.render import render, render_data
-from .decisions import plan_of
+from ..model.entry import (
+    DIRECTORY,
+    FILE,
+    Entry,
+    Resolved,
+)
+from ..model.errors import RefusedError, TemplaterError
+from ..model.permissions import parse_id, parse_mode
+from ..model.plan import AGENT, CREATE, FAILED, KEEP, SKIP, UPDATE, WRITE, Change, Plan, split_passes
+from ..model.source import printable
+from ..rendering.render import Rendering
+from .changed_rootfs import ChangedRootfs, place_of
+from .follow_links import Steps, clean, resolve
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from typing import Any
+    from collections.abc import Iterable
 
-    from ..model.entry import Image, RootfsView, TemplateFile
+    from ..model.entry import RootfsView
     from ..model.hosts import Host
     from ..model.instance import Instance
     from ..model.metadata import Metadata, Rule
-    from ..parsing.yaml_nodes import Limits as YamlLimits
-    from ..pongo2.state import Limits
-    from ..rendering.memo import Memo
 
 
-def plan(
-    image: "Image",
+def plan_of(
+    metadata: "Metadata",
     instance: "Instance",
-    *,
-    triggers: "tuple[str, ...]" = FIRST_BOOT,
+    renderings: "list[Rendering]",
     rootfs: "RootfsView | None" = None,
-    host: "Host | str" = INCUS,
-    dialect: str = "",
-    clock: "Any" = None,
-    seed: "Any" = None,
-    limits: "Limits | None" = None,
-    reading: "YamlLimits | None" = None,
-    in_place: bool = False,
-) -> Plan:
-    """Plan the files that ``image`` writes for ``instance`` when ``triggers`` run one after the other.
-
-    Without ``rootfs``, existing files are unknown. ``host`` is the release to predict, or its name; it also
-    decides how metadata.yaml is read. ``dialect`` overrides the host's pongo2. ``clock`` and ``seed`` fix the
-    time and the random choices that templates see. ``limits`` apply to each template, except for ``total``,
-    which applies to all templates together. ``reading`` has the limits for metadata.yaml. ``in_place`` allows
-    a target that is a mount point or below a mount point.
-
-    Raises UsageError for an invalid argument, and another TemplaterError if the image cannot be read. If a
-    rule fails, nothing is raised: its change has an ``error``.
-    """
-    _check_call(image, instance, rootfs, triggers)
-    options = RenderOptions(_host(host), dialect, clock, seed, limits)
-    return plan_image(
-        image, instance, options, triggers=triggers, rootfs=rootfs, reading=reading, in_place=in_place
-    )
-
-
-def plan_image(
-    image: "Image",
-    instance: "Instance",
-    options: RenderOptions,
     *,
+    host: "Host",
     triggers: "tuple[str, ...]",
-    rootfs: "RootfsView | None" = None,
-    reading: "YamlLimits | None" = None,
     in_place: bool = False,
-    new: bool = False,
-    placeholders: bool = False,
-    memo: "Memo | None" = None,
 ) -> Plan:
-    """Read the image, render its templates, plan the files and predict the host's outcomes; see ``plan``.
+    """Return the plan for these renderings, without a prediction."""
+    if not instance.is_vm:
+        return Plan(metadata, instance, host, triggers, decide(renderings, rootfs, in_place=in_place))
+    drive = config_drive(renderings)
+    agent = decide(_agent_renderings(metadata, drive), rootfs, in_place=in_place)
+    return Plan(metadata, instance, host, triggers, drive, agent=agent)
 
-    With ``new``, the instance gets the keys that a daemon sets when it creates an instance from this image.
-    With ``placeholders``, it also gets placeholders for the values that the daemon generates, and a note of
-    the plan explains the placeholders. ``memo`` supplies the texts that earlier plans have rendered.
+
+def decide(
+    renderings: "Iterable[Rendering]", rootfs: "RootfsView | None" = None, *, in_place: bool = False
+) -> "tuple[Change, ...]":
+    """Return a change for each rendering. A pass sees the files of the passes before it."""
+    view = ChangedRootfs(rootfs)
+    steps = Steps()
+    changes: list[Change] = []
+    for renderings_of_pass in split_passes(renderings):
+        targets = [Target(rendering, view, steps) for rendering in renderings_of_pass]
+        _find_collisions(targets)
+        for target in targets:
+            change = _decide(target, view, in_place)
+            view.record(change)
+            changes.append(change)
+    return tuple(changes)
+
+
+def config_drive(renderings: "Iterable[Rendering]") -> "tuple[Change, ...]":
+    """Return the files ``<template>.out`` that the start of a virtual machine writes for the guest's agent.
+
+    The files are named after the template, so rules that share a template overwrite each other.
     """
-    from ..parsing.metadata_yaml import read_metadata
-
-    options = options.begun()
-    metadata = read_metadata(image.read_metadata(), yaml=options.host.yaml, limits=reading)
-    if new:
-        from .new_instance import new_instance
-
-        instance = new_instance(instance, metadata.properties, triggers, placeholders=placeholders)
-    templates = read_templates(image, metadata)
-    compiled = templates if memo is None else memo.compiled(templates, options)
-    renderings = render(metadata, compiled, instance, triggers, options)
-    planned = plan_of(
-        metadata, instance, renderings, rootfs, host=options.host, triggers=triggers, in_place=in_place
-    )
-    if placeholders:
-        from .new_instance import placeholder_note
-
-        planned.notes = placeholder_note((*planned.changes, *planned.agent))
-    if len(triggers) > 1:
-        from .pending_key import pending_key_notes
-
-        found = pending_key_notes(renderings, templates, instance, options, triggers)
-        planned.notes = (*planned.notes, *found)
-    return predicted(planned, templates, rootfs, options)
+    changes: list[Change] = []
+    written: dict[str, Change] = {}
+    for rendering in renderings:
+        path = f"{rendering.rule.template}.out"
+        earlier = written.get(path)
+        if rendering.error is not None:
+            change = Change(rendering.rule, rendering.trigger, path, FAILED, "not rendered")
+            change.error = change.render_error = rendering.error
+        elif earlier is None:
+            change = Change(rendering.rule, rendering.trigger, path, CREATE, "new on the config drive")
+        else:
+            action = KEEP if earlier.content == rendering.content else UPDATE
+            change = Change(rendering.rule, rendering.trigger, path, action)
+            change.reason = _shared(earlier, change)
+            change.before = earlier.content
+        change.content = rendering.content
+        changes.append(change)
+        if rendering.error is None:
+            written[path] = change
+    return tuple(changes)
 
 
-def read_templates(image: "Image", metadata: "Metadata") -> "Mapping[str, TemplateFile]":
-    """Return the templates that rules name. If a template is a symlink, also return the link's target.
+class Target:
+    """A rendering, with the target of its rule.
 
-    templater refuses symlinks. The prediction needs their targets, because old hosts follow symlinks.
+    The target's links were resolved before the pass changed any file.
     """
-    templates = dict(image.read_templates({rule.template for rule in metadata.rules if rule.template}))
-    links = list(templates.values())
-    while links:
-        targets = {
-            name.removeprefix("./")
-            for file in links
-            if file.entry is not None and file.entry.kind == SYMLINK
-            for name in (file.entry.target.removeprefix("../templates/"),)
-        }
-        new = {name for name in targets if name and "/" not in name and name not in (".", "..", *templates)}
-        read = image.read_templates(new) if new else {}
-        templates.update(read)
-        links = list(read.values())
-    return templates
+
+    __slots__ = ("collides", "error", "path", "rendering", "resolved")
+
+    def __init__(self, rendering: Rendering, view: "RootfsView", steps: Steps) -> None:
+        self.rendering = rendering
+        self.path = rendering.rule.path
+        self.resolved: Resolved | None = None
+        self.error: TemplaterError | None = None
+        #: another rule that writes this file, a parent of this file, or a file below this file; or None
+        self.collides: Rule | None = None
+        if rendering.rule.null:
+            return
+        try:
+            self.path = clean(rendering.rule.path)
+            self.resolved = resolve(view, self.path, steps)
+            self.error = self.resolved.error
+        except TemplaterError as error:
+            self.error = error
+        if self.error is not None:
+            self.error = _placed(self.error, rendering.rule)
 
 
-def predicted(
-    plan: Plan,
-    templates: "Mapping[str, TemplateFile]",
-    rootfs: "RootfsView | None",
-    options: RenderOptions,
-    other: "list[str] | None" = None,
-) -> Plan:
-    """Return the plan with a prediction for its host.
-
-    ``other`` receives the path of each rule for which the host renders a different template file.
-    """
-    if not plan.host.family:
-        return plan
-    from ..prediction import predict
-
-    def render_other(data: bytes, rule: "Rule", trigger: str) -> bytes:
-        if other is not None:
-            other.append(rule.path)
-        return render_data(data, rule, trigger, plan.instance, options)
-
-    return plan.with_prediction(
-        predict(plan, templates, rootfs, render=render_other, check_time=options.check_time)
-    )
-
-
-def _host(host: "Any") -> "Host":
-    from ..model.hosts import HOSTS, Host
-
-    found = HOSTS.get(host) if isinstance(host, str) else host
-    if not isinstance(found, Host):
-        names = ", ".join(HOSTS)
-        raise UsageError(f"unknown host {host!r}", hint=f"use one of templater.HOSTS: {names}")
-    return found
+def _find_collisions(targets: "list[Target]") -> None:
+    """Mark rules of one pass that write the same file, or whose file is a parent of another rule's file."""
+    by_place: dict[str, Target] = {}
+    reached = [target for target in targets if target.resolved is not None and target.error is None]
+    for target in reached:
+        assert target.resolved is not None
+        other = by_place.setdefault(target.resolved.real, target)
+        if other is not target:
+            target.collides = other.rendering.rule
+            other.collides = other.collides or target.rendering.rule
+    # With "/" replaced by NUL, sorting puts a file right before all paths below it.
+    above: list[tuple[str, Target]] = []
+    for place, target in sorted(by_place.items(), key=lambda item: item[0].replace("/", "\0")):
+        while above and not place.startswith(above[-1][0] + "/"):
+            above.pop()
+        if above:
+            target.collides = target.collides or above[0][1].rendering.rule
+            nearest = above[-1][1]
+            nearest.collides = nearest.collides or target.rendering.rule
+        assert target.resolved is not None
+        if target.resolved.entry is None:  # `_replace` refuses an existing directory
+            above.append((place, target))
 
 
-def _check_call(image: "Any", instance: "Any", rootfs: "Any", triggers: "Any") -> None:
-    """Raise UsageError for arguments of the wrong type."""
-    from ..model.metadata import TRIGGERS
+def _decide(target: Target, view: "ChangedRootfs", in_place: bool) -> Change:
+    try:
+        return _change(target, view, in_place)
+    except TemplaterError as error:
+        change = _new(target, FAILED, error.message)
+        change.error = error
+        return change
 
-    if not hasattr(image, "read_metadata"):
-        raise UsageError(f"image={image!r} is not an image", hint="open it: templater.open_image(path)")
-    if not hasattr(instance, "expanded_config"):
-        hint = "for example: templater.read_instance(file)"
-        raise UsageError(f"instance={instance!r} is not an instance", hint=hint)
-    if rootfs is not None and not hasattr(rootfs, "entry"):
-        hint = "for example: templater.DirectoryRootfs(path)"
-        raise UsageError(f"rootfs={rootfs!r} is not a root filesystem", hint=hint)
-    known = ", ".join(TRIGGERS)
-    if not isinstance(triggers, (tuple, list)) or not triggers:
-        raise UsageError(
-            f"triggers={triggers!r} is not a tuple of triggers",
-            hint=f"for example: triggers=('create', 'start'); known triggers: {known}",
+
+#: kinds of errors that need a render: a daemon does not report them if create_only skips the rule
+_LATE = ("syntax", "render", "limit")
+
+
+def _change(target: Target, view: "ChangedRootfs", in_place: bool) -> Change:
+    """Return the change of a target. Raises TemplaterError if the rule fails."""
+    rule, error, resolved = target.rendering.rule, target.rendering.error, target.resolved
+    if rule.null or resolved is None:
+        raise target.error or error or RefusedError("the rule has no target")
+    if target.collides is not None:
+        raise _collision(rule, target.collides)
+    # On Incus 6.0.6 and later, a missing template fails even if create_only would skip the rule.
+    if rule.create_only and resolved.named is not None and (error is None or error.kind in _LATE):
+        return _skip(target, resolved)
+    failure = target.error or error
+    if failure is not None:
+        raise failure
+    if resolved.entry is None:
+        change = _create(target, resolved, view)
+    else:
+        change = _replace(target, resolved, resolved.entry, view)
+    if change.action != KEEP and resolved.mounts:
+        _through_mount(change, resolved, in_place)
+    if change.action != KEEP:
+        view.require_writable(change, resolved)
+    return change
+
+
+def _new(target: Target, action: str, reason: str) -> Change:
+    rendering = target.rendering
+    change = Change(rendering.rule, rendering.trigger, target.path, action, reason)
+    change.content, change.render_error = rendering.content, rendering.error
+    change.collides = target.collides
+    if target.resolved is not None:
+        change.real, change.resolved = target.resolved.real, target.resolved
+    return change
+
+
+def _skip(target: Target, resolved: Resolved) -> Change:
+    dangling = " (a dangling symlink)" if resolved.dangling else ""
+    change = _new(target, SKIP, f"create_only, and the path exists{dangling}")
+    if resolved.entry is not None:
+        _keep_owner(change, resolved.entry)
+    return change
+
+
+def _create(target: Target, resolved: Resolved, view: "ChangedRootfs") -> Change:
+    change = _new(target, *((CREATE, "new") if view.known else (WRITE, "no root filesystem given")))
+    rule = change.rule
+    change.uid = parse_id(rule.uid, "uid", rule)
+    change.gid = parse_id(rule.gid, "gid", rule)
+    view.require_ids(change.uid, change.gid, rule)
+    change.mode = parse_mode(rule.mode, rule)
+    if view.known and resolved.depth is not None:
+        change.new_depth = max(resolved.depth, view.made_depth(resolved.real))
+    if resolved.named is not None:
+        change.reason = f"new, at the target of a dangling symlink: {printable(resolved.real)}"
+    if resolved.real.split("/", 2)[1] in ("dev", "proc", "sys"):
+        change.reason += "; in a running container, a mount usually hides this file"
+    return change
+
+
+def _replace(target: Target, resolved: Resolved, entry: Entry, view: "ChangedRootfs") -> Change:
+    if entry.kind != FILE:
+        raise RefusedError(
+            f"{place_of(target.path, target.resolved)} is a {entry.kind}, not a regular file",
+            target.rendering.rule.spans.get("path"),
+            hint="" if entry.kind == DIRECTORY else "LXD and Incus may write into such a file, or hang",
         )
-    # Any text is allowed as the pending trigger, because users can set it.
-    wrong = [trigger for trigger in triggers if not isinstance(trigger, str) or not trigger]
-    if wrong or not set(triggers) & set(TRIGGERS):
-        raise UsageError(f"unknown trigger {(wrong or triggers)[0]!r}", hint=f"known triggers: {known}")
+    before = view.content(resolved.real, entry, target.rendering.content or b"")
+    if before == target.rendering.content:
+        change = _new(target, KEEP, "the file already has this content")
+    else:
+        change = _new(target, UPDATE, "content differs")
+        if entry.nlink > 1:
+            change.reason += f"; its {entry.nlink - 1} other hard link(s) keep the old content"
+    change.before = before
+    _keep_owner(change, entry)
+    return change
+
+
+def _through_mount(change: Change, resolved: Resolved, in_place: bool) -> None:
+    mount = resolved.mounts[-1]
+    if not in_place:
+        raise RefusedError(
+            f"{place_of(change.path, change.resolved)} is a mount point"
+            if mount == resolved.real
+            else f"{place_of(change.path, change.resolved)} is below the mount point '{printable(mount)}'",
+            change.rule.spans.get("path"),
+            hint="other programs may use the mounted file; use `apply --cross-mounts` or `hook --in-place`",
+        )
+    change.in_place = mount == resolved.real
+    if change.in_place:
+        change.reason += "; a mount point, written in place"
+
+
+def _keep_owner(change: Change, entry: Entry) -> None:
+    """Keep the existing file's owner and mode. As on Incus, the rule's values are not even parsed."""
+    change.uid, change.gid, change.mode = entry.uid, entry.gid, entry.mode
+
+
+def _placed(error: "TemplaterError", rule: "Rule") -> "TemplaterError":
+    if error.span is None:
+        error.span = rule.spans.get("path")
+    return error
+
+
+def _collision(rule: "Rule", other: "Rule") -> RefusedError:
+    span = other.spans.get("path")
+    place = f" at {span.place}" if span is not None else ""
+    return RefusedError(
+        f"the rules for '{printable(rule.path)}' and '{printable(other.path)}' write the same file, or the "
+        "file of one is a parent of the other's",
+        rule.spans.get("path"),
+        hint="keep one of the rules; LXD and Incus run rules in random order",
+        notes=(f"the other rule: '{printable(other.path)}'{place}",),
+    )
+
+
+def _shared(earlier: Change, change: Change) -> str:
+    if earlier.rule is change.rule:
+        return "same content" if change.action == KEEP else "rendered again"
+    what = "same content as" if change.action == KEEP else "overwrites the output of"
+    return f"{what} '{printable(earlier.rule.path)}' (trigger {earlier.trigger}): the rules share a template"
+
+
+def _agent_renderings(metadata: "Metadata", drive: "tuple[Change, ...]") -> "list[Rendering]":
+    """Return the renderings that the guest's agent applies.
+
+    The agent ignores ``when``, and applies every rule whose .out file exists (incus-agent/templates.go).
+    """
+    outputs = {change.path: change.content for change in drive if change.action != FAILED}
+    return [
+        Rendering(rule, AGENT, outputs[f"{rule.template}.out"])
+        for rule in metadata.rules
+        if not rule.null and f"{rule.template}.out" in outputs
+    ]

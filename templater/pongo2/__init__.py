@@ -8,7 +8,8 @@ if TYPE_CHECKING:
     from ..model.source import Source
     from .dialect import Dialect
     from .state import Limits
-    from .template import Loader, Template
+    from .template import Template
+    from .template_loading import Loader
 
 
 def compile(

@@ -12,11 +12,11 @@ from itertools import groupby, takewhile
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..model.errors import LimitError
-from . import compiled_template
+from . import execution
 from . import trace_recorder as trace
 from .codegen.compiler import code_of
 from .codegen.writer import Module
-from .library import library_for
+from .filters_and_tags import library_for
 from .state import Fault, Limits
 from .syntax import tree
 from .trace_recorder import Piece, Site, TracedContext
@@ -25,7 +25,7 @@ from .values import Failure, Panic, to_string
 if TYPE_CHECKING:
     from .state import Program
     from .syntax.tokens import Token
-    from .template import Compilation
+    from .template_loading import Compilation
 
 #: a traced render has this many times the limits on steps and values of a normal render
 FACTOR = 20
@@ -60,7 +60,7 @@ class TracedTemplate:
         module.traced = True
         self.program: Program | None = None
         with suppress(LimitError):
-            self.program = compiled_template.load(code_of(module))
+            self.program = execution.load(code_of(module))
 
     def render(
         self,
@@ -91,7 +91,7 @@ class TracedTemplate:
         if self.program is None:
             return traced.trace, None
         try:
-            text = compiled_template.execute(self.program, traced, clock, seed, larger(limits))
+            text = execution.execute(self.program, traced, clock, seed, larger(limits))
         except (LimitError, Failure, Panic, Fault, trace.TooManyPiecesError):
             return traced.trace, None
         return traced.trace, text

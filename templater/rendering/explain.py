@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from ..model.errors import TemplaterError
 from ..pongo2 import trace_recorder as trace
 from ..pongo2.dialect import DIALECTS
-from ..pongo2.template import Compilation
+from ..pongo2.template_loading import Compilation
 from ..pongo2.traced_copy import TracedTemplate
 from .context import Contexts
 from .names import parsed_reads

@@ -264,7 +264,7 @@ class Compiled:
         return compile_template(source, DIALECTS[self.options.dialect], mode="incus", limits=self.limits)
 
     def load(self, code: "CodeType") -> "Callable[[Mapping[str, Any]], str]":
-        from ..pongo2.compiled_template import run
+        from ..pongo2.execution import run
 
         options = self.options
         return lambda context: run(code, context, clock=options.clock, seed=options.seed, limits=self.limits)

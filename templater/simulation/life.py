@@ -19,12 +19,11 @@ from ..model.options import RenderOptions
 from ..model.plan import FAILED, Plan, carry_out
 from ..model.source import printable
 from ..planning.new_instance import placeholder_note, with_new_id, with_placeholders
-from ..planning.planner import plan_image
+from ..planning.plan_image import plan_image
 from ..rendering.context import with_image_keys
 from ..rendering.render import render_data
 from .host_refusals import check_links
-from .host_start import start_on_host
-from .predicted_start import (
+from .host_start import (
     Started,
     StartError,
     deviation_remarks,
@@ -32,6 +31,7 @@ from .predicted_start import (
     host_errors,
     reason_unknown,
     start_error,
+    start_on_host,
     write_host_files,
 )
 from .simulated_instance import (

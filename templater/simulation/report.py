@@ -11,7 +11,7 @@ from ..model.source import printable, printable_lines
 from ..reporting.json_data import change_data, error_data
 from ..reporting.patch import diff
 from ..reporting.report import headline
-from .predicted_start import Started
+from .host_start import Started
 from .steps import Step
 
 

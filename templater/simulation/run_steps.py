@@ -9,8 +9,8 @@ from ..model.instance import Instance, Profile, require_name
 from ..model.options import RenderOptions
 from ..model.source import printable
 from ..rootfs.memory import MemoryRootfs
+from .host_start import Started, StartError
 from .life import Simulation
-from .predicted_start import Started, StartError
 from .report import Report
 from .simulated_instance import Folder, MemoryFolder, WritableRootfs
 from .steps import MAKING, Step

@@ -12,13 +12,13 @@ from ..model.options import RenderOptions
 from ..model.source import Source, printable
 from ..pongo2.dialect import DIALECTS
 from ..pongo2.reads import BUILT_IN
-from ..pongo2.template import Compilation
+from ..pongo2.template_loading import Compilation
 from ..pongo2.trace_recorder import Name
 from ..pongo2.traced_copy import TracedTemplate
 from ..rendering.context import Contexts
 from ..rendering.explain import name_of
 from ..rendering.names import parsed_reads
-from .reader import cleaned
+from .read_tests import cleaned
 from .subject import HeldImage, Result, Subject
 
 #: maximum number of missed parts of each kind in a report

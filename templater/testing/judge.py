@@ -13,7 +13,7 @@ from ..pongo2.values import TooLarge
 from ..reporting.patch import NO_NEWLINE, of_text
 from .case import Case, Expectation, Expected, Failure
 from .folder import MAX_SNAPSHOT, Folder
-from .reader import cleaned
+from .read_tests import cleaned
 from .subject import File, Result
 
 if TYPE_CHECKING:

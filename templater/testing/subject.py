@@ -18,9 +18,9 @@ from ..model.plan import CREATE, KEEP, SKIP, WRITE, WRITING, Change, Plan
 from ..model.triggers import default_triggers
 from ..parsing.instance_yaml import read_profile
 from ..parsing.metadata_yaml import read_metadata
-from ..planning.decisions import plan_of
 from ..planning.new_instance import new_instance
-from ..planning.planner import predicted, read_templates
+from ..planning.plan_image import predicted, read_templates
+from ..planning.planner import plan_of
 from ..rendering.render import Compiled, render
 from ..rootfs.directory import DirectoryRootfs, refuse_link
 from ..rootfs.memory import MemoryRootfs
@@ -30,7 +30,7 @@ from ..simulation.run_steps import simulate
 from ..sources.open_source import open_source
 from .case import Case
 from .folder import Folder
-from .reader import cleaned
+from .read_tests import cleaned
 
 if TYPE_CHECKING:
     from ..limits import Given

@@ -8,7 +8,7 @@ import pytest
 
 from templater.model.errors import LimitError, TemplaterError
 from templater.parsing import instance_yaml
-from templater.testing import reader
+from templater.testing import read_tests
 from templater.testing.case import Case
 from templater.testing.folder import Folder
 
@@ -26,7 +26,7 @@ def read(path: Path, *lines: str, **others: str) -> list[Case]:
     for name, text in others.items():
         (path / name).mkdir()
         (path / name / "all.yaml").write_text(text)
-    return reader.read_cases(Folder(str(path)))
+    return read_tests.read_cases(Folder(str(path)))
 
 
 def matrix(count: int) -> str:
@@ -84,7 +84,7 @@ def test_equal_regular_expressions_are_compiled_once(tmp_path: Path) -> None:
 def test_the_work_of_all_regular_expressions_together_is_limited(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reader, "MAX_STEPS", 2000)
+    monkeypatch.setattr(read_tests, "MAX_STEPS", 2000)
     many = "expect: {/a: {matches: ['a{900}', 'b{900}', 'c{900}']}}"
     with pytest.raises(LimitError, match="all regular expressions need more than 2000 steps") as caught:
         read(tmp_path, many)
@@ -99,7 +99,7 @@ def test_the_limit_on_keys_counts_the_instance_keys_of_every_test_case(
     description = "name: c1\nconfig:\n" + "".join(f"  user.k{number}: v\n" for number in range(500))
     instance = "instance: described/all.yaml"
     assert len(read(tmp_path, instance, EXPECT, matrix(5), described=description)) == 5
-    monkeypatch.setattr(reader, "MAX_NODES", 2000)
+    monkeypatch.setattr(read_tests, "MAX_NODES", 2000)
     with pytest.raises(LimitError, match="the keys of all cases have more than 2000 values"):
         read(tmp_path, instance, EXPECT, matrix(5))
 
@@ -152,8 +152,8 @@ def test_reading_test_cases_stops_at_the_hundredth_mistake(
         seen.append(path)
         return original(path)
 
-    original = reader.clean
-    monkeypatch.setattr(reader, "clean", clean)
+    original = read_tests.clean
+    monkeypatch.setattr(read_tests, "clean", clean)
     with pytest.raises(TemplaterError, match="leaves the root filesystem"):
         read(tmp_path, "rootfs: {/../a: x}", EXPECT, matrix(1000))
     assert 100 <= len(seen) < 210

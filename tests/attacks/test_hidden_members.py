@@ -112,7 +112,7 @@ def test_an_archive_that_tools_read_differently_gives_a_finding_and_is_refused(
     path = write(tmp_path / "i.tar", members)
     with pytest.raises((InputError, RefusedError)):
         for member in open_archive(path):
-            from templater.image.tar_reader import clean_name
+            from templater.image.names import clean_name
 
             clean_name(member)
     found = audit_report(path, None, at_least="medium")

@@ -12,7 +12,7 @@ import pytest
 from templater.hooks import install, run
 from templater.hooks.runtimes import lxc
 from templater.model.errors import LimitError, RefusedError, UsageError, WriteError
-from templater.planning.planner import plan
+from templater.planning.plan_image import plan
 from templater.rootfs.directory import DirectoryRootfs
 from templater.writing.deferred_signals import with_signals_deferred
 from templater.writing.staged_file import Target

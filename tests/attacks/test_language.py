@@ -14,8 +14,8 @@ from templater.image.open import open_image
 from templater.model.errors import LimitError, RenderError, TemplaterError, TemplateSyntaxError
 from templater.model.hosts import HOSTS
 from templater.model.instance import Instance
-from templater.planning.decisions import Plan
-from templater.planning.planner import plan
+from templater.planning.plan_image import plan
+from templater.planning.planner import Plan
 from templater.pongo2.dialect import V4, V6, Dialect
 from templater.rootfs.directory import DirectoryRootfs
 from templater.writing.transaction import apply

@@ -25,8 +25,8 @@ from templater.model.instance import Instance
 from templater.model.metadata import Metadata, Rule
 from templater.model.options import RenderOptions
 from templater.model.plan import KEEP, UPDATE
-from templater.planning.decisions import plan_of
 from templater.planning.every_host import plan_every_host
+from templater.planning.planner import plan_of
 from templater.pongo2.state import Limits
 from templater.prediction.host_filesystem import Place
 from templater.rendering.render import Rendering, render

@@ -6,7 +6,7 @@ import stat
 import pytest
 
 from templater.model.errors import MetadataError, RefusedError
-from templater.planning.decisions import parse_mode
+from templater.planning.planner import parse_mode
 from templater.rootfs.directory import DirectoryRootfs, IdMap
 from tests.rootfs_builders import a_plan, a_rule, as_root, snapshot
 

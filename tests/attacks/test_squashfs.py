@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from templater.image import contents
+from templater.image import sqfs2tar
 from templater.image.contents import open_rootfs
 from templater.image.limits import DEFAULT
 from templater.image.squashfs_directories import check_directories
@@ -189,7 +189,7 @@ def test_the_processor_time_limit_depends_on_the_size_of_the_file_without_its_ho
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """sqfs2tar searches hard links in quadratic time. Its output is much longer than the file."""
-    monkeypatch.setattr(contents, "SQUASHFS_SECONDS", 0)
+    monkeypatch.setattr(sqfs2tar, "SQUASHFS_SECONDS", 0)
     path = many_names(tmp_path / "i.squashfs", 200)
     os.truncate(path, 600 << 20)
     with (
@@ -205,12 +205,12 @@ def test_the_processor_time_of_sqfs2tar_is_limited_before_its_first_output(
     """sqfs2tar reads the whole tree before it writes. A file of 5.5 MB took more than a minute."""
     given: list[int] = []
     monkeypatch.setattr(
-        contents.unpacker_process, "start", lambda words, path, bounds: given.append(bounds.cpu)
+        sqfs2tar.unpacker_process, "start", lambda words, path, bounds: given.append(bounds.cpu)
     )
     path = tmp_path / "i.squashfs"
     path.write_bytes(b"x" * (3 << 20))
     os.truncate(path, 600 << 20)
-    contents.start_sqfs2tar(str(path))
+    sqfs2tar.start_sqfs2tar(str(path))
     assert given == [9]
 
 

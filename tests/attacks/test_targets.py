@@ -9,7 +9,7 @@ import subprocess
 import pytest
 
 from templater.model.errors import InputError, RefusedError, WriteError
-from templater.planning.decisions import FAILED, SKIP
+from templater.planning.planner import FAILED, SKIP
 from templater.rootfs.confined import Directory
 from templater.writing.transaction import PREFIX, apply
 from tests.attacks.outside import between

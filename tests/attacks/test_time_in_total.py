@@ -24,7 +24,7 @@ from templater.model.options import RenderOptions
 from templater.model.source import Source
 from templater.parsing.instance_list import stream_instances
 from templater.parsing.metadata_yaml import read_metadata
-from templater.planning.planner import plan
+from templater.planning.plan_image import plan
 from templater.pongo2.state import Limits
 from templater.rendering import render as rendering
 from templater.rendering.render import Compiled, Rendering, render

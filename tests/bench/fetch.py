@@ -120,7 +120,9 @@ def curl(folder: Path, url: str) -> float:
     return perf_counter() - begun
 
 
-FETCH = "import sys; from templater.distribution.remote_source import fetch_source as f; f(sys.argv[1], whole=True)"
+FETCH = (
+    "import sys; from templater.distribution.fetch_image import fetch_source as f; f(sys.argv[1], whole=True)"
+)
 
 
 def fetch(folder: Path, url: str, kind: str) -> float:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from templater.limits import Given
 from templater.testing.folder import Folder
-from templater.testing.reader import read_cases
+from templater.testing.read_tests import read_cases
 from templater.testing.session import Session
 
 IMAGE = Path(__file__).parents[2] / "sample-images" / "debian-cloud"

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from templater.checks.run_checks import all_checks
 from templater.cli import complete
-from templater.cli.command_line import CommandLine, split
 from templater.cli.commands import completion
 from templater.cli.main import command, main
+from templater.cli.shell_words import CommandLine, split
 from templater.limits import NAMES
 from templater.model.hosts import HOSTS
 from templater.model.metadata import TRIGGERS

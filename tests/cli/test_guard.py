@@ -13,7 +13,7 @@ from templater import limits
 from templater.cli import planning
 from templater.cli.guard import guard, paused
 from templater.cli.main import command, main
-from templater.distribution import remote_source
+from templater.distribution import fetch_image
 from templater.limits import COMMAND, parse
 from templater.model import input_size
 from templater.model.errors import LimitError
@@ -238,7 +238,7 @@ def test_the_command_limits_apply_while_a_remote_image_is_fetched(name, monkeypa
     def fetch(src, **_):
         time.sleep(20)
 
-    monkeypatch.setattr(remote_source, "fetch_source", fetch)
+    monkeypatch.setattr(fetch_image, "fetch_source", fetch)
     words = {"apply": [str(tmp_path), "-t", "create"], "simulate": ["create"], "explain": ["/etc/a"]}
     rootfs = [str(tmp_path)] if name == "diff" else []
     code = main([name, "images:alpine/edge", *words.get(name, rootfs), "--limit", "command-time=1"])
@@ -249,9 +249,9 @@ def test_the_command_limits_apply_while_a_remote_image_is_fetched(name, monkeypa
 def test_the_fetch_and_the_rest_of_a_command_share_one_limit(image, monkeypatch, capfd):
     def fetch(src, **_):
         time.sleep(1.2)
-        return remote_source.Fetched("", image, None, (), src)
+        return fetch_image.Fetched("", image, None, (), src)
 
-    monkeypatch.setattr(remote_source, "fetch_source", fetch)
+    monkeypatch.setattr(fetch_image, "fetch_source", fetch)
     real = planning.render_options
     monkeypatch.setattr(planning, "render_options", lambda request: time.sleep(1.2) or real(request))
     assert main(["preview", "images:alpine/edge", "--limit", "command-time=2"]) == 4

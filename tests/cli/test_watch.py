@@ -16,8 +16,8 @@ from contextlib import contextmanager
 import pytest
 
 from templater.cli import options, output
-from templater.cli.watched_image import WatchedImage
-from templater.cli.watcher import PATIENCE, Watch, sources_of
+from templater.cli.file_watcher import PATIENCE, Watch, sources_of
+from templater.cli.watch_output import WatchedImage
 from templater.limits import Given
 from templater.model.errors import TemplaterError
 from templater.model.hosts import HOSTS

@@ -9,7 +9,7 @@ from templater.model.hosts import HOSTS
 from templater.model.instance import Instance
 from templater.model.metadata import Metadata, Rule
 from templater.model.plan import Plan
-from templater.planning.decisions import decide
+from templater.planning.planner import decide
 from templater.rendering.render import Rendering
 from templater.rootfs.confined import Directory, Root
 from templater.rootfs.directory import DirectoryRootfs

@@ -51,8 +51,9 @@ def tar() -> tuple[Callable[[bytes], None], Iterator[bytes]]:
     """Archives, compressed ones too: the image's parts and every member's data."""
     from templater.image.decompress import ByteStream
     from templater.image.limits import Limits
+    from templater.image.names import clean_name
     from templater.image.open import open_image
-    from templater.image.tar_reader import Archive, clean_name
+    from templater.image.tar_reader import Archive
     from templater.model.errors import TemplaterError
 
     limits = Limits(unpacked_bytes=1 << 22, members=2000, window_bytes=1 << 23)

@@ -19,7 +19,7 @@ from templater import pongo2
 from templater.model.errors import TemplaterError
 from templater.pongo2.daemon_context import daemon_context
 from templater.pongo2.dialect import DIALECTS
-from templater.pongo2.library import library_for
+from templater.pongo2.filters_and_tags import library_for
 
 HERE = Path(__file__).parent.parent
 CORPUS = Path(os.environ.get("TEMPLATER_CORPUS") or HERE.parent.parent / "shared" / "corpus")

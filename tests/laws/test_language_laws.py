@@ -17,7 +17,7 @@ from templater.model.errors import InputError, TemplaterError
 from templater.pongo2 import golang
 from templater.pongo2.codegen import nodes
 from templater.pongo2.dialect import DIALECTS
-from templater.pongo2.library import library_for
+from templater.pongo2.filters_and_tags import library_for
 from templater.pongo2.state import DEFAULT_LIMITS, Limits, Render
 from templater.pongo2.syntax import grammar
 from templater.pongo2.values import Failure, Panic, TooLarge

@@ -8,7 +8,7 @@ from pkgutil import iter_modules
 from templater import image as image_package
 from templater.checks.scan import scan_image
 from templater.pongo2.dialect import DIALECTS
-from templater.pongo2.library import library_for
+from templater.pongo2.filters_and_tags import library_for
 from tests.laws.test_image_laws import EDITS, OTHERS, READERS
 from tests.laws.test_language_laws import TAGS
 from tests.laws.test_readers import READERS as TEXT_READERS

@@ -25,7 +25,7 @@ from templater.model.instance import Instance
 from templater.model.lifecycle import passes
 from templater.model.source import Source
 from templater.parsing.instance_yaml import read_instance
-from templater.planning.planner import plan
+from templater.planning.plan_image import plan
 from templater.rootfs.directory import DirectoryRootfs
 from tests.replay import explanations
 

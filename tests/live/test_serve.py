@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from templater.distribution.fetch import UrlStream
+from templater.distribution.https_client import UrlStream
 from templater.distribution.listing import list_stream
 from templater.distribution.republish import republish
 from templater.distribution.tree import Tree

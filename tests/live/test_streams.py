@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from templater.distribution.add import add
-from templater.distribution.fetch import UrlStream
+from templater.distribution.https_client import UrlStream
 from templater.distribution.listing import list_stream
 from templater.distribution.prune import prune
 from templater.distribution.remove import remove

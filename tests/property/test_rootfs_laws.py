@@ -18,7 +18,7 @@ from templater.image.rootfs_tar import write_tar
 from templater.model.entry import FIFO, FILE, Entry
 from templater.model.errors import TemplaterError
 from templater.model.plan import carry_out
-from templater.planning.decisions import KEEP, SKIP
+from templater.planning.planner import KEEP, SKIP
 from templater.rootfs.confined import Root, entry_of
 from templater.rootfs.directory import DirectoryRootfs
 from templater.rootfs.memory import MemoryRootfs

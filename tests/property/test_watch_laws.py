@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from templater.cli import options
-from templater.cli.watched_image import WatchedImage
+from templater.cli.watch_output import WatchedImage
 from templater.limits import Given
 from templater.model.entry import FILE, Entry, TemplateFile
 from templater.model.errors import TemplaterError

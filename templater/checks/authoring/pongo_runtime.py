@@ -17,7 +17,7 @@ from ...model.errors import LimitError, TemplaterError
 from ...model.source import printable
 from ...pongo2.dialect import V4
 from ...pongo2.reads import reads_of
-from ...pongo2.template import Compilation
+from ...pongo2.template_loading import Compilation
 from ..authored import MAX_SECONDS, AuthoredImage
 from ..base import Observation, check
 

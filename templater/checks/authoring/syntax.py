@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from ...model.errors import TemplaterError
 from ...pongo2.dialect import DIALECTS
-from ...pongo2.library import library_for
+from ...pongo2.filters_and_tags import library_for
 from ..authored import AuthoredImage
 from ..base import Fix, Observation, check
 from ..typos import only_candidate

@@ -10,8 +10,8 @@ import click
 
 from ...limits import COMMAND, parse
 from .. import output
-from ..command_line import CommandLine, split
 from ..guard import guard
+from ..shell_words import CommandLine, split
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem

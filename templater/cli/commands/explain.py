@@ -107,7 +107,7 @@ def chosen_rules(plan: Plan, target: str | None) -> list[Rule]:
 
 
 def explained(found: Opened, plan: Plan, rules: list[Rule], fixed: RenderOptions) -> list[Explained]:
-    from ...planning.planner import read_templates
+    from ...planning.plan_image import read_templates
     from ...rendering.explain import Explainer
     from ...reporting.explanation import Explained
     from ..planning import layers_of
@@ -183,7 +183,7 @@ def say_not_due(rules: list[Rule], files: list[Explained]) -> None:
 
 def show_reads(found: Opened, plan: Plan, rules: list[Rule], dialect: str) -> int:
     """List the names that each template reads, and return the exit code."""
-    from ...planning.planner import read_templates
+    from ...planning.plan_image import read_templates
     from ...rendering.explain import readings
     from ...rendering.render import template_bytes
     from ...reporting.explanation import reading_data, reading_rows

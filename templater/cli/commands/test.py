@@ -81,7 +81,7 @@ def command(
 ) -> int:
     from ...testing import reports
     from ...testing.folder import Folder, NoTestsError, folder_of
-    from ...testing.reader import read_cases
+    from ...testing.read_tests import read_cases
     from ...testing.session import Session
 
     if as_json and report not in (None, "json"):

@@ -44,8 +44,8 @@ Examples:
 @page_options
 def command(request: options.Request, checked: bool, tested: bool, page: PageOptions | None) -> int:
     from ...live.address import is_live
-    from ..watched_image import WatchedImage
-    from ..watcher import Watch, sources_of
+    from ..file_watcher import Watch, sources_of
+    from ..watch_output import WatchedImage
 
     live = is_live(request.src)
     if ":" in request.src and not live:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ...model.errors import RefusedError, UsageError
 from ...model.file_names import INSTANCE
 from .. import options, output
-from ..watcher import Watch, sources_of
+from ..file_watcher import Watch, sources_of
 from .renderer import Answer, BusyError, Renderer
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import cast
 from jinja2.compiler import CodeGenerator, Frame
 
 from ..dialect import Dialect
-from ..library import Library
+from ..filters_and_tags import Library
 from ..syntax.tree import Document
 from .nodes import EvalContext
 from .tree_to_nodes import Emitter

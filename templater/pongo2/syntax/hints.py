@@ -1,6 +1,6 @@
 """Templater's messages and hints for mistakes in a template."""
 
-from ..library import Library
+from ..filters_and_tags import Library
 from .tokens import IDENTIFIER, STRING, Token
 
 #: tags of other template languages, with a hint for each

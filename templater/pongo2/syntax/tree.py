@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ..dialect import Dialect
-    from ..library import Library
+    from ..filters_and_tags import Library
     from .tokens import Token, Unit
 
     Body = list["Statement"]

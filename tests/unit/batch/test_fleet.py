@@ -18,7 +18,7 @@ from templater.model.hosts import INCUS
 from templater.model.instance import Instance
 from templater.model.options import RenderOptions
 from templater.parsing.instance_list import stream_instances
-from templater.planning.planner import plan
+from templater.planning.plan_image import plan
 from templater.reporting.json_data import plan_data
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -15,7 +15,7 @@ from templater.distribution import catalog, signatures
 from templater.distribution.add import add
 from templater.distribution.catalog import CLIENTS, IMAGES_PATH, INDEX_PATH, Item, Product, Version
 from templater.distribution.client_view import Image, list_images
-from templater.distribution.fetch import UrlStream
+from templater.distribution.https_client import UrlStream
 from templater.distribution.prune import prune
 from templater.distribution.redirects import prefix_of, rules
 from templater.distribution.remove import remove

@@ -7,11 +7,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from templater.distribution import downloads, remote_source, republish
+from templater.distribution import downloads, fetch_image, republish
 from templater.distribution.catalog import Item, Product, Version
 from templater.distribution.downloads import Downloads, expected_size
-from templater.distribution.fetch import RangeError
-from templater.distribution.remote_source import Fetched, fetch_source
+from templater.distribution.fetch_image import Fetched, fetch_source
+from templater.distribution.https_client import RangeError
 from templater.distribution.remotes import Remote
 from templater.distribution.republish import Described
 from templater.distribution.tree import Catalog, Tree
@@ -60,16 +60,16 @@ LOCAL = "does not name an image of the local daemon"
 )  # fmt: skip
 def test_an_invalid_image_source_is_refused(src, error, message, hint, monkeypatch):
     known = {name: Remote(name, "https://h", protocol, "here") for name, protocol in (("images", "simplestreams"), ("new", "oci\a"))}  # fmt: skip
-    monkeypatch.setattr(remote_source, "read_remotes", lambda: known)
+    monkeypatch.setattr(fetch_image, "read_remotes", lambda: known)
     assert failed(fetch_source, src) == (error, message, hint)
 
 
 def test_the_limits_and_texts_about_fetched_images_have_the_expected_values():
-    assert remote_source._MOST_METADATA == 268_435_456
-    assert (remote_source._MOST_COMPARED, remote_source._LONGEST) == (10_000, 200)
+    assert fetch_image._MOST_METADATA == 268_435_456
+    assert (fetch_image._MOST_COMPARED, fetch_image._LONGEST) == (10_000, 200)
     assert republish._MOST_METADATA == 67_108_864
-    assert (remote_source._UBUNTU, remote_source._PREFIX) == ("https://cloud-images.ubuntu.com", "ubuntu/")
-    assert remote_source._ONLY_TLS == (
+    assert (fetch_image._UBUNTU, fetch_image._PREFIX) == ("https://cloud-images.ubuntu.com", "ubuntu/")
+    assert fetch_image._ONLY_TLS == (
         "only TLS protects the metadata: templater can't check the fingerprint, "
         "which also covers files that were not fetched"
     )
@@ -79,7 +79,7 @@ def stored(monkeypatch, **fields):
     image = SimpleNamespace(fingerprint=HASH, **{"complete": True, "source": "", **fields})
     files = ["/m/" + HASH] if not image.complete else ["/m/" + HASH, "/m/root"]
     monkeypatch.setattr(
-        remote_source, "Store", lambda: SimpleNamespace(use=lambda alias: image, paths=lambda image: files)
+        fetch_image, "Store", lambda: SimpleNamespace(use=lambda alias: image, paths=lambda image: files)
     )
 
 
@@ -90,7 +90,7 @@ def test_the_root_filesystem_of_a_stored_image_cannot_be_fetched_without_a_sourc
         "the store has only the metadata of 'a'",
         "",
     )
-    assert fetch_source("store:a") == Fetched(HASH, "/m/" + HASH, None, (remote_source._ONLY_TLS,), "")
+    assert fetch_source("store:a") == Fetched(HASH, "/m/" + HASH, None, (fetch_image._ONLY_TLS,), "")
     stored(monkeypatch)
     for whole in (False, True):
         assert fetch_source("store:a", whole=whole) == Fetched(HASH, "/m/" + HASH, "/m/root", (), "")
@@ -98,15 +98,15 @@ def test_the_root_filesystem_of_a_stored_image_cannot_be_fetched_without_a_sourc
 
 def test_a_stored_image_is_refused_if_its_source_now_has_another_image(monkeypatch):
     stored(monkeypatch, complete=False, source="images:a")
-    monkeypatch.setattr(remote_source, "read_remotes", dict)
-    monkeypatch.setattr(remote_source, "_REMOTE", None)
-    real = remote_source.fetch_source
+    monkeypatch.setattr(fetch_image, "read_remotes", dict)
+    monkeypatch.setattr(fetch_image, "_REMOTE", None)
+    real = fetch_image.fetch_source
     for found, message in (
         (HASH, ""),
         (OTHER, "'images:a' now has another image: cdcdcdcdcdcd, not abababababab"),
     ):
         fetched = Fetched(found, "m", "r", ())
-        monkeypatch.setattr(remote_source, "fetch_source", lambda src, fetched=fetched, **options: fetched)
+        monkeypatch.setattr(fetch_image, "fetch_source", lambda src, fetched=fetched, **options: fetched)
         if message:
             assert failed(real, "store:a", whole=True) == (InputError, message, "")
         else:
@@ -170,7 +170,7 @@ def test_a_download_continues_at_the_first_missing_byte(start, most, answers, re
     stream = Stream(*answers)
 
     def read():
-        with remote_source._download(stream, "u", most)(start) as (first, pieces):
+        with fetch_image._download(stream, "u", most)(start) as (first, pieces):
             return first, list(pieces)
 
     if isinstance(result, str):
@@ -214,12 +214,12 @@ def test_the_hash_and_the_url_of_an_image_come_from_the_headers_of_an_answer(hea
         sent.append((url, headers_sent))
         return Found(headers)
 
-    monkeypatch.setattr(remote_source.platform, "machine", lambda: "amd64x")
+    monkeypatch.setattr(fetch_image.platform, "machine", lambda: "amd64x")
     stream = SimpleNamespace(headers=read)
     if len(result) == 3:
-        assert failed(remote_source._announced, stream, "https://h/a") == result
+        assert failed(fetch_image._announced, stream, "https://h/a") == result
     else:
-        assert remote_source._announced(stream, "https://h/a") == result
+        assert fetch_image._announced(stream, "https://h/a") == result
     assert sent == [
         (
             "https://h/a",
@@ -239,7 +239,7 @@ def test_the_hash_and_the_url_of_an_image_come_from_the_headers_of_an_answer(hea
     ],
 )
 def test_the_note_about_the_chosen_image_names_its_fingerprint(alias, text):
-    assert remote_source._chosen("r", alias, HASH, "facts") == text
+    assert fetch_image._chosen("r", alias, HASH, "facts") == text
 
 
 def test_files_with_another_fingerprint_than_the_announced_one_are_refused(tmp_path):
@@ -247,9 +247,9 @@ def test_files_with_another_fingerprint_than_the_announced_one_are_refused(tmp_p
     (tmp_path / "b").write_bytes(b"c" * ((1 << 20) + 1))
     both = hashlib.sha256(b"ab" + b"c" * ((1 << 20) + 1)).hexdigest()
     paths = [f"{tmp_path}/a", f"{tmp_path}/b"]
-    remote_source._compare_fingerprint(paths, both, "s")
+    fetch_image._compare_fingerprint(paths, both, "s")
     message = f"'s' announced the fingerprint {HASH}, but the files have {both}"
-    assert failed(remote_source._compare_fingerprint, paths, HASH, "s") == (InputError, message, "")
+    assert failed(fetch_image._compare_fingerprint, paths, HASH, "s") == (InputError, message, "")
 
 
 def image(fingerprint=HASH, files=("m",), aliases=(), kind="container", arch="amd64", sha256=HASH, name="p"):
@@ -267,13 +267,13 @@ def found(monkeypatch):
     """Return a function that sets the images that each client lists."""
 
     def listed(**images):
-        monkeypatch.setattr(remote_source, "read_products", lambda stream: images)
+        monkeypatch.setattr(fetch_image, "read_products", lambda stream: images)
         monkeypatch.setattr(
-            remote_source,
+            fetch_image,
             "list_images",
             lambda products, client: (products.get(client.replace("-", "_"), []), []),
         )
-        monkeypatch.setattr(remote_source.platform, "machine", lambda: "x86_64")
+        monkeypatch.setattr(fetch_image.platform, "machine", lambda: "x86_64")
 
     return listed
 
@@ -289,7 +289,7 @@ def test_an_image_is_found_by_its_alias_or_the_beginning_of_its_fingerprint(foun
     stream = SimpleNamespace(base="https://h")
 
     def find(alias):
-        return remote_source._find(stream, "r", alias)
+        return fetch_image._find(stream, "r", alias)
 
     assert find("a") == (ours, "incus-7")
     assert find("only") == (for_lxd, "lxd")
@@ -310,7 +310,7 @@ def test_an_image_is_found_by_its_alias_or_the_beginning_of_its_fingerprint(foun
 
 def test_the_hint_about_an_unknown_alias_names_three_similar_aliases_with_their_remote(found):
     found(incus_7=[image(aliases=("debian/12", "debian/13", "debian/14", "debian/15"))])
-    error = failed(remote_source._find, SimpleNamespace(base="https://h"), "r", "debian/1")
+    error = failed(fetch_image._find, SimpleNamespace(base="https://h"), "r", "debian/1")
     assert error[2].startswith("did you mean 'r:debian/1") and error[2].count(" or ") == 2
 
 
@@ -319,9 +319,9 @@ def fetcher(tmp_path, monkeypatch):
     (tmp_path / "store").mkdir(mode=0o700)
     kept = []
     store = SimpleNamespace(prune=lambda: None, files=f"{tmp_path}/store", cache=kept.append)
-    fetcher = remote_source._Fetcher(store, "r:a", False, lambda *words: None)
+    fetcher = fetch_image._Fetcher(store, "r:a", False, lambda *words: None)
     fetcher.kept = kept
-    monkeypatch.setattr(remote_source, "UrlStream", lambda url, trust=None: fetcher.stream)
+    monkeypatch.setattr(fetch_image, "UrlStream", lambda url, trust=None: fetcher.stream)
     return fetcher
 
 
@@ -389,7 +389,7 @@ def test_only_the_metadata_of_a_split_image_is_fetched_with_the_deadline_of_smal
     ],
 )  # fmt: skip
 def test_an_image_at_a_url_has_a_note_about_its_hash(announced, stream, result, fetcher, monkeypatch):
-    monkeypatch.setattr(remote_source, "_announced", lambda stream, address: announced)
+    monkeypatch.setattr(fetch_image, "_announced", lambda stream, address: announced)
     fetcher.stream = stream
     if isinstance(result, str):
         assert fetcher.from_url("https://u:p@h/i").notes == (result,)

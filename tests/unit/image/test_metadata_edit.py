@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from templater.cli.main import main
-from templater.image import marks, metadata_edit, publish, yaml_text_edit
+from templater.image import metadata_edit, publish, yaml_marks, yaml_text_edit
 from templater.model.errors import InputError, LimitError, MetadataError, TemplaterError, UsageError
 from templater.model.source import Source
 from templater.parsing.metadata_yaml import read_metadata
@@ -368,7 +368,7 @@ def test_publish_parses_the_metadata_only_five_times_for_many_edits(monkeypatch:
 def test_an_edit_through_many_yaml_anchors_is_refused_in_a_long_text(monkeypatch: pytest.MonkeyPatch) -> None:
     """60 merged mappings beside a long list took 19 seconds: the text was parsed again for each."""
     read = []
-    monkeypatch.setattr(yaml_text_edit, "read", lambda text: read.append(len(text)) or marks.read(text))
+    monkeypatch.setattr(yaml_text_edit, "read", lambda text: read.append(len(text)) or yaml_marks.read(text))
     chain = "p0: &p0 {os: x}\n" + "".join(f"p{n}: &p{n}\n  <<: *p{n - 1}\n" for n in range(1, 60))
     text = chain + "properties:\n  <<: *p59\nx: [" + "1, " * 2000 + "1]\n"
     monkeypatch.setattr(yaml_text_edit, "_MOST_PARSED", 3 * len(text))

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from templater.image import compression_modules, contents, squashfs_directories
+from templater.image import compression_modules, sqfs2tar, squashfs_directories
 from templater.image.limits import DEFAULT
 from templater.image.squashfs_directories import _lzo, _lzo_length, check_directories, load_decompressor
 from templater.model.errors import InputError, LimitError, RefusedError, TemplaterError
@@ -230,10 +230,10 @@ def test_the_error_about_a_missing_squashfs_program_says_how_to_install_it(tmp_p
     def missing(words, path, bounds):
         raise FileNotFoundError
 
-    monkeypatch.setattr(contents.unpacker_process, "start", missing)
+    monkeypatch.setattr(sqfs2tar.unpacker_process, "start", missing)
     path = tmp_path / "i"
     path.write_bytes(b"hsqs")
-    assert failed(contents.start_sqfs2tar, str(path)) == (
+    assert failed(sqfs2tar.start_sqfs2tar, str(path)) == (
         InputError,
         f"'{path}' is a squashfs file, and reading such a file needs the program 'sqfs2tar'",
         "run: apt install squashfs-tools-ng",
@@ -243,25 +243,25 @@ def test_the_error_about_a_missing_squashfs_program_says_how_to_install_it(tmp_p
 def test_the_squashfs_program_has_limits_on_processor_time_and_memory(tmp_path, monkeypatch):
     given = []
     monkeypatch.setattr(
-        contents.unpacker_process, "start", lambda words, path, bounds: given.append((words, bounds))
+        sqfs2tar.unpacker_process, "start", lambda words, path, bounds: given.append((words, bounds))
     )
     path = tmp_path / "i"
     path.write_bytes(b"x")
-    contents.start_sqfs2tar(str(path), DEFAULT._replace(members=10))
+    sqfs2tar.start_sqfs2tar(str(path), DEFAULT._replace(members=10))
     ((words, bounds),) = given
-    assert words == ["sqfs2tar", "--no-skip", "--root-becomes", ".", contents.unpacker_process.INPUT]
-    assert bounds.cpu == contents.SQUASHFS_SECONDS + 1
-    assert bounds.memory == contents.SQUASHFS_MEMORY + 10 * contents.SQUASHFS_NAME
+    assert words == ["sqfs2tar", "--no-skip", "--root-becomes", ".", sqfs2tar.unpacker_process.INPUT]
+    assert bounds.cpu == sqfs2tar.SQUASHFS_SECONDS + 1
+    assert bounds.memory == sqfs2tar.SQUASHFS_MEMORY + 10 * sqfs2tar.SQUASHFS_NAME
 
 
 @pytest.mark.parametrize("seconds", [7.0, 7.1])
 def test_the_processor_time_of_the_squashfs_program_may_grow_with_its_output(seconds, monkeypatch):
-    monkeypatch.setattr(contents, "SQUASHFS_SECONDS", 5)
-    output = contents._Sqfs2tarOutput.__new__(contents._Sqfs2tarOutput)
+    monkeypatch.setattr(sqfs2tar, "SQUASHFS_SECONDS", 5)
+    output = sqfs2tar.Sqfs2tarOutput.__new__(sqfs2tar.Sqfs2tarOutput)
     output.path, output.limits, output._packed_size = "p", DEFAULT, 1 << 30
     output._reader = SimpleNamespace(processor_seconds=lambda: seconds)
     output._data_size, output._unpacked = 5 << 20, 2 << 20
-    monkeypatch.setattr(contents.ByteStream, "_check_size", lambda self, size: None)
+    monkeypatch.setattr(sqfs2tar.ByteStream, "_check_size", lambda self, size: None)
     message = (
         "'p': sqfs2tar used more than 7 s of processor time and was stopped: "
         "the limit is 5 s, and one more second for each MiB of the file"
@@ -279,7 +279,7 @@ def test_the_processor_time_of_the_squashfs_program_may_grow_with_its_output(sec
 def test_data_after_the_end_of_a_squashfs_file_is_found(length, tail, end, tmp_path):
     head = b"hsqs" + bytes(36) + (96).to_bytes(8, "little") + bytes(48)
     (tmp_path / "i").write_bytes(head[:length] + tail)
-    assert contents.squashfs_end(f"{tmp_path}/i") == end
+    assert sqfs2tar.squashfs_end(f"{tmp_path}/i") == end
 
 
 NUMBERED = b"".join(b"%04d" % number for number in range(513))

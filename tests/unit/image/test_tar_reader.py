@@ -5,7 +5,8 @@ import tarfile
 import pytest
 
 from templater.image.limits import DEFAULT
-from templater.image.tar_reader import Member, clean_name, open_archive
+from templater.image.names import clean_name
+from templater.image.tar_reader import Member, open_archive
 from templater.model.entry import DIRECTORY, FILE
 from templater.model.errors import InputError, LimitError, RefusedError, TemplaterError
 from tests.image_archives import header, padded, pax

@@ -9,8 +9,8 @@ from templater.model.hosts import HOSTS
 from templater.model.instance import Instance
 from templater.model.metadata import TRIGGERS, Metadata, Rule
 from templater.model.plan import Plan
-from templater.planning.decisions import config_drive, decide
-from templater.planning.planner import plan
+from templater.planning.plan_image import plan
+from templater.planning.planner import config_drive, decide
 from templater.rendering.render import Rendering
 from templater.rootfs.memory import MemoryRootfs
 from templater.writing.transaction import _to_write

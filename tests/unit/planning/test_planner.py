@@ -32,7 +32,8 @@ from templater.model.instance import VIRTUAL_MACHINE, Instance
 from templater.model.metadata import Metadata, Rule
 from templater.model.permissions import go_integer, parse_id, parse_mode
 from templater.planning import changed_rootfs
-from templater.planning.decisions import (
+from templater.planning.plan_image import plan, read_templates
+from templater.planning.planner import (
     CREATE,
     FAILED,
     KEEP,
@@ -45,7 +46,6 @@ from templater.planning.decisions import (
     decide,
     plan_of,
 )
-from templater.planning.planner import plan, read_templates
 from templater.rendering.render import Rendering
 from templater.rootfs.directory import DirectoryRootfs
 from templater.rootfs.memory import MemoryRootfs

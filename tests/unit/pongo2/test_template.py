@@ -11,7 +11,7 @@ from templater import pongo2
 from templater.model.errors import InputError, LimitError, RenderError, TemplateSyntaxError
 from templater.model.hosts import HOSTS
 from templater.model.source import Source
-from templater.pongo2 import compiled_template
+from templater.pongo2 import execution
 from templater.pongo2.daemon_context import daemon_context
 from templater.pongo2.dialect import DIALECTS, V4, V6
 from templater.pongo2.state import Limits
@@ -28,12 +28,12 @@ USES = (
 
 CHILD = """
 import marshal, sys
-from templater.pongo2 import compiled_template, values, daemon_context
+from templater.pongo2 import execution, values, daemon_context
 code = marshal.loads(sys.stdin.buffer.read())
 for name in sys.argv[1:]:
     __import__(name)
 before = set(sys.modules)
-text = compiled_template.run(code, {"l": ["a", "b"], "instance": {"name": "c1"}}, clock=0)
+text = execution.run(code, {"l": ["a", "b"], "instance": {"name": "c1"}}, clock=0)
 assert "jinja2" not in sys.modules and "templater.pongo2.syntax.parser" not in sys.modules
 print(text, sorted(set(sys.modules) - before))
 """
@@ -204,7 +204,7 @@ def test_v4_prints_the_error_of_a_macro_as_text():
 def test_an_error_has_no_position_if_the_template_source_is_not_available():
     template = pongo2.compile("{{ instance.name.x }}")
     with pytest.raises(RenderError, match=r"^can't access a field by name on type string$") as raised:
-        compiled_template.run(template.code, CONTEXT)
+        execution.run(template.code, CONTEXT)
     assert raised.value.span is None
 
 

@@ -11,7 +11,7 @@ import yaml
 
 from templater import pongo2
 from templater.pongo2.dialect import DIALECTS
-from templater.pongo2.library import library_for
+from templater.pongo2.filters_and_tags import library_for
 
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs" / "templates.md").read_text("utf-8")

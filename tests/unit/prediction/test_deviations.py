@@ -7,7 +7,7 @@ from templater.model.errors import LimitError, RefusedError, RenderError, Templa
 from templater.model.hosts import INCUS, INCUS_6_0_4, INCUS_DEBIAN, LXD, Host
 from templater.model.instance import Instance
 from templater.model.metadata import Metadata, Rule
-from templater.planning.decisions import plan_of
+from templater.planning.planner import plan_of
 from templater.prediction import predict
 from templater.prediction.deviations import DEVIATIONS, deviations_at, table
 from templater.rendering.render import Rendering

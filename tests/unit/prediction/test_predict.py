@@ -14,8 +14,8 @@ from templater.model.metadata import Metadata, Rule
 from templater.model.options import RenderOptions
 from templater.model.plan import Outcome, Plan, Prediction
 from templater.model.source import Source
-from templater.planning.decisions import plan_of
-from templater.planning.planner import plan
+from templater.planning.plan_image import plan
+from templater.planning.planner import plan_of
 from templater.prediction import FAMILIES, predict
 from templater.rendering.render import Rendering, render
 from templater.reporting.json_data import plan_data

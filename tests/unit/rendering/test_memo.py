@@ -15,7 +15,8 @@ from templater.model.source import Source
 from templater.pongo2.dialect import DIALECTS
 from templater.pongo2.state import Limits
 from templater.pongo2.syntax.tokens import IDENTIFIER
-from templater.pongo2.template import Compilation, Template
+from templater.pongo2.template import Template
+from templater.pongo2.template_loading import Compilation
 from templater.rendering import memo as memo_module
 from templater.rendering.memo import Memo
 from templater.rendering.render import Compiled, render

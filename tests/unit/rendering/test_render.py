@@ -49,8 +49,8 @@ def test_a_rule_is_rendered_once_for_all_trigger_passes_unless_its_output_can_di
     text, times, monkeypatch
 ) -> None:
     runs = []
-    real = pongo2.compiled_template.execute
-    monkeypatch.setattr(pongo2.compiled_template, "execute", lambda *a: runs.append(1) or real(*a))
+    real = pongo2.execution.execute
+    monkeypatch.setattr(pongo2.execution, "execute", lambda *a: runs.append(1) or real(*a))
     rules = (rule("/a", when=("create", "start")), rule("/b", when=("start", "create")))
     done = rendered(*rules, triggers=("create", "start"), a_tpl=file(text))
     assert len(runs) == times

@@ -14,7 +14,7 @@ from templater.model.instance import VIRTUAL_MACHINE, Instance
 from templater.model.options import RenderOptions
 from templater.model.plan import Plan
 from templater.planning.every_host import plan_every_host
-from templater.planning.planner import plan
+from templater.planning.plan_image import plan
 from templater.reporting.host_table import HostTable, host_table, table_data, table_text
 from templater.rootfs.memory import MemoryRootfs
 

@@ -14,7 +14,7 @@ from templater.model.errors import WriteError
 from templater.model.hosts import HOSTS
 from templater.model.instance import Instance
 from templater.model.plan import KEEP
-from templater.planning.planner import plan
+from templater.planning.plan_image import plan
 from templater.rootfs.directory import DirectoryRootfs
 from templater.rootfs.memory import MemoryRootfs
 from templater.writing.transaction import apply

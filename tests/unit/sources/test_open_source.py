@@ -10,7 +10,7 @@ import pytest
 
 from templater.model.errors import InputError, RefusedError, UsageError
 from templater.model.triggers import default_triggers
-from templater.planning.planner import plan
+from templater.planning.plan_image import plan
 from templater.sources.open_source import (
     BACKUP,
     IMAGE,

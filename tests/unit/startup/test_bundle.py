@@ -223,7 +223,7 @@ def test_no_module_is_compiled_if_the_bundle_directory_is_not_writable(package, 
 def test_importing_one_bundled_module_loads_its_whole_group(package):
     line(package)
     code = (
-        "from templater.planning.decisions import plan_of\n"
+        "from templater.planning.planner import plan_of\n"
         "import templater.model.errors as errors\n"
         "print(*(name for name in sys.modules if name.startswith('templater.')))\n"
         "first = sys.modules['templater']; spec = first.__spec__\n"

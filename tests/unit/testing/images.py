@@ -6,7 +6,7 @@ from pathlib import Path
 from templater.limits import Given
 from templater.testing.case import Outcome
 from templater.testing.folder import Folder, folder_of
-from templater.testing.reader import read_cases
+from templater.testing.read_tests import read_cases
 from templater.testing.session import Session
 
 TEMPLATE = "{{ instance.name }}\n"

@@ -8,7 +8,7 @@ from templater.image.presets import make, presets
 from templater.limits import Given
 from templater.testing.coverage import KINDS, MOST, coverage_lines, percent
 from templater.testing.folder import Folder, folder_of
-from templater.testing.reader import read_cases
+from templater.testing.read_tests import read_cases
 from templater.testing.session import Session
 from tests.unit.testing.images import an_image
 

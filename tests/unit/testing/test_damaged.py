@@ -9,7 +9,7 @@ import pytest
 from templater.limits import Given
 from templater.model.errors import TemplaterError
 from templater.testing.folder import Folder
-from templater.testing.reader import read_cases
+from templater.testing.read_tests import read_cases
 from templater.testing.session import Session
 
 ROOT = Path(__file__).parents[3]

@@ -13,7 +13,7 @@ from templater.limits import Given
 from templater.model.errors import InputError, LimitError, RefusedError, UsageError
 from templater.testing import judge
 from templater.testing.folder import Folder, folder_of, source_of
-from templater.testing.reader import read_cases
+from templater.testing.read_tests import read_cases
 from templater.testing.session import MAX_FAILURES, Session
 from tests.unit.testing.images import an_image, failures, run
 

@@ -10,7 +10,7 @@ from templater.model.hosts import NONE
 from templater.model.instance import Instance
 from templater.model.metadata import Metadata, Rule
 from templater.model.plan import Plan
-from templater.planning.decisions import decide
+from templater.planning.planner import decide
 from templater.rendering.render import Rendering
 from templater.rootfs.directory import DirectoryRootfs
 from templater.writing import transaction

@@ -17,7 +17,7 @@ import pytest
 
 from templater import oslite
 from templater.model.errors import BusyError, LimitError, RefusedError, UsageError, WriteError
-from templater.planning.decisions import CREATE, KEEP, SKIP, UPDATE
+from templater.planning.planner import CREATE, KEEP, SKIP, UPDATE
 from templater.rootfs.confined import Directory, Root
 from templater.rootfs.directory import DirectoryRootfs, IdMap
 from templater.writing import recovery, staged_file, transaction

@@ -24,7 +24,7 @@ newer version from another source, the refresh of this image fails.
 @click.argument("images", metavar="[IMAGE]...", nargs=-1, shell_complete=complete.stored)
 @partial(guarded_alone, packs=True)  # a download can take hours
 def command(images: tuple[str, ...]) -> int:
-    from ....distribution.remote_source import fetch_source
+    from ....distribution.fetch_image import fetch_source
     from ....distribution.store import Store
 
     store = Store()

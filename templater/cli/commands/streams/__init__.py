@@ -39,7 +39,7 @@ def open_stream(place: str) -> Stream:
     from ....distribution.verify import LocalStream
 
     if "://" in place:
-        from ....distribution.fetch import UrlStream
+        from ....distribution.https_client import UrlStream
 
         return UrlStream(place)
     if not os.path.isdir(place):

@@ -19,7 +19,7 @@ from ..image.info import size
 from . import count, tree_argument
 
 if TYPE_CHECKING:
-    from ....distribution.fetch import UrlStream
+    from ....distribution.https_client import UrlStream
     from ....distribution.republish import Described
     from ....limits import Given
 
@@ -77,7 +77,7 @@ def command(
     no_tables: bool,
     limits: Given,
 ) -> int:
-    from ....distribution.fetch import UrlStream
+    from ....distribution.https_client import UrlStream
     from ....distribution.republish import republish
     from ....distribution.tree import Tree
 

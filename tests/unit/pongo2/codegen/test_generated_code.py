@@ -12,11 +12,12 @@ import pytest
 from templater import pongo2
 from templater.model.errors import TemplateError
 from templater.model.source import Source
-from templater.pongo2 import compiled_template, located, operations
+from templater.pongo2 import execution, located, operations
 from templater.pongo2.codegen.compiler import source_of
 from templater.pongo2.daemon_context import daemon_context
 from templater.pongo2.dialect import DIALECTS, V4, V6
-from templater.pongo2.template import Compilation, Template
+from templater.pongo2.template import Template
+from templater.pongo2.template_loading import Compilation
 
 VECTORS = Path(__file__).parents[3] / "vectors"
 
@@ -161,4 +162,4 @@ def test_attack_38_39_a_template_cannot_read_an_attribute_of_a_python_object(
 def test_the_code_of_a_compiled_template_runs_without_the_compiler() -> None:
     template = pongo2.compile("{{ x|upper }}", mode="plain")
     assert isinstance(template, Template)
-    assert compiled_template.run(template.code, {"x": "a"}) == "A"
+    assert execution.run(template.code, {"x": "a"}) == "A"

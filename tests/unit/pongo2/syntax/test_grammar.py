@@ -8,7 +8,7 @@ import pytest
 from templater import pongo2
 from templater.model.entry import TEMPLATE_BYTES
 from templater.model.errors import LimitError
-from templater.pongo2 import template, values
+from templater.pongo2 import template_loading, values
 from templater.pongo2.dialect import V6
 from templater.pongo2.syntax import grammar, lexer, parser
 
@@ -60,6 +60,6 @@ def test_the_documented_language_limits_equal_the_real_limits():
         grammar.MAX_NESTING,
         grammar.MAX_CHAIN,
         grammar.MAX_PARTS,
-        template.MAX_TEMPLATES,
+        template_loading.MAX_TEMPLATES,
         values.MAX,
     ]

@@ -4,7 +4,7 @@ import pytest
 
 from templater.model.errors import LimitError, TemplateError
 from templater.pongo2.dialect import DIALECTS, V4, V6
-from templater.pongo2.template import MAX_TEMPLATES
+from templater.pongo2.template_loading import MAX_TEMPLATES
 from tests.unit.pongo2.memory_loader import banned, render
 
 

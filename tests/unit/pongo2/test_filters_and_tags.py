@@ -9,7 +9,7 @@ import pytest
 
 from templater import pongo2
 from templater.pongo2.dialect import DIALECTS
-from templater.pongo2.library import FILTER_MODULES, Library, filter_module, library_for, tag_module
+from templater.pongo2.filters_and_tags import FILTER_MODULES, Library, filter_module, library_for, tag_module
 
 TAGS = """
     autoescape block comment cycle extends filter firstof for if ifchanged ifequal ifnotequal import include
@@ -66,7 +66,7 @@ def test_functions_for_rendering_contain_no_imports(package):
 
 def test_the_lookup_of_a_tag_or_filter_loads_only_the_module_that_defines_it():
     code = (
-        "import sys; from templater.pongo2.library import Library;"
+        "import sys; from templater.pongo2.filters_and_tags import Library;"
         "library = Library('v6'); library.tags['if'], library.filters['upper'];"
         "prefixes = ('templater.pongo2.filters.', 'templater.pongo2.tags.');"
         "print(*sorted(name for name in sys.modules if name.startswith(prefixes)))"

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from templater.model.errors import InputError, LimitError, RefusedError, TemplaterError
-from templater.testing import reader
+from templater.testing import read_tests
 from templater.testing.folder import MAX_FILES, Folder
-from templater.testing.reader import MAX_CASES, read_cases
+from templater.testing.read_tests import MAX_CASES, read_cases
 
 
 def read(path: Path, text: str, **others: str):
@@ -212,7 +212,7 @@ def test_a_matrix_of_10000_cases_gives_an_error_with_its_position(tmp_path):
 
 
 def test_too_many_instance_keys_in_many_test_cases_give_an_error(tmp_path, monkeypatch):
-    monkeypatch.setattr(reader, "MAX_NODES", 20_000)
+    monkeypatch.setattr(read_tests, "MAX_NODES", 20_000)
     config = ", ".join(f"user.k{number}: x" for number in range(200))
     hosts = ", ".join(f"{{name: a{number}}}" for number in range(100))
     with pytest.raises(LimitError, match="the keys of all cases have more than 20000 values"):

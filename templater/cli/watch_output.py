@@ -207,7 +207,7 @@ class WatchedImage:
         """Print new failures, and name the tests that pass again. Return whether the failures changed."""
         from ..testing import reports
         from ..testing.folder import Folder, folder_of
-        from ..testing.reader import read_cases
+        from ..testing.read_tests import read_cases
         from ..testing.session import Session
         from .commands.check import local_validators
 

@@ -11,8 +11,8 @@ import traceback
 
 import pytest
 
-from templater.distribution import fetch
-from templater.distribution.fetch import Trust, UrlStream
+from templater.distribution import https_client
+from templater.distribution.https_client import Trust, UrlStream
 from templater.distribution.listing import list_stream
 from templater.distribution.verify import verify
 from templater.model.errors import InputError, LimitError, TemplaterError, UsageError
@@ -163,11 +163,11 @@ def test_a_faulty_server_gives_one_clear_error(server, fault, said):
     with pytest.raises(TemplaterError, match=said) as raised:
         UrlStream(server.url).read(INDEX)
     assert raised.value.exit_code in (2, 3)
-    assert len(server.requests) <= fetch.MOST_REDIRECTS + 1
+    assert len(server.requests) <= https_client.MOST_REDIRECTS + 1
 
 
 def test_the_download_of_an_endless_catalog_ends_at_the_size_limit(server, monkeypatch):
-    monkeypatch.setattr(fetch, "MOST_BYTES", 1 << 20)
+    monkeypatch.setattr(https_client, "MOST_BYTES", 1 << 20)
 
     def endless(handler):
         handler.send_response(200)
@@ -212,8 +212,8 @@ def test_the_body_of_a_redirect_is_not_read(server):
 @pytest.mark.parametrize("pause", [5, 0.02], ids=["silent", "dripping"])
 @pytest.mark.slow
 def test_a_download_from_a_server_that_stalls_is_aborted(server, monkeypatch, pause):
-    monkeypatch.setattr(fetch, "TIMEOUT", 0.5)
-    monkeypatch.setattr(fetch, "_SLOWEST", 1024)
+    monkeypatch.setattr(https_client, "TIMEOUT", 0.5)
+    monkeypatch.setattr(https_client, "_SLOWEST", 1024)
 
     def stall(handler):
         handler.send_response(200)
@@ -265,7 +265,7 @@ CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
     ids=["header", "continue", "chunk header", "trailers"],
 )
 def test_a_download_with_an_endless_answer_is_aborted(server, monkeypatch, fault, limit):
-    monkeypatch.setattr(fetch, limit, 0.4)
+    monkeypatch.setattr(https_client, limit, 0.4)
     server.fault = fault
     begun = time.monotonic()
     with pytest.raises(InputError, match=r"longer than 0\.4 s"):
@@ -284,8 +284,8 @@ def test_a_download_with_an_endless_answer_is_aborted(server, monkeypatch, fault
     ids=["continue", "chunks of a byte", "chunk header", "trailers"],
 )
 def test_a_download_with_too_much_protocol_overhead_is_aborted(server, monkeypatch, start, repeated):
-    monkeypatch.setattr(fetch, "MOST_OVERHEAD", 1 << 16)
-    monkeypatch.setattr(fetch, "MOST_SECONDS", 2)
+    monkeypatch.setattr(https_client, "MOST_OVERHEAD", 1 << 16)
+    monkeypatch.setattr(https_client, "MOST_SECONDS", 2)
     server.fault = endlessly(start, repeated * 1000, pause=0)
     much = "0 MiB in addition to the content" if start else "32 KiB of headers"
     with pytest.raises(InputError, match=f"the server sends more than {much}"):
@@ -294,7 +294,7 @@ def test_a_download_with_too_much_protocol_overhead_is_aborted(server, monkeypat
 
 @pytest.mark.parametrize("length", [150, 4096])
 def test_an_answer_in_http_chunks_of_usual_sizes_is_read_completely(server, monkeypatch, length):
-    monkeypatch.setattr(fetch, "MOST_OVERHEAD", 9 << 16)
+    monkeypatch.setattr(https_client, "MOST_OVERHEAD", 9 << 16)
     chunk = b"%x\r\n%s\r\n" % (length, b"x" * length)
     number = 3_000_000 // length
 
@@ -308,7 +308,7 @@ def test_an_answer_in_http_chunks_of_usual_sizes_is_read_completely(server, monk
 
 
 def test_a_catalog_that_takes_too_long_is_aborted_even_at_a_steady_speed(server, monkeypatch):
-    monkeypatch.setattr(fetch, "MOST_CATALOG_SECONDS", 0.4)
+    monkeypatch.setattr(https_client, "MOST_CATALOG_SECONDS", 0.4)
     server.fault = endlessly(b"HTTP/1.1 200 OK\r\nContent-Length: 30000000\r\n\r\n", b" " * 1100)
     begun = time.monotonic()
     with pytest.raises(InputError, match=r"fetching catalogs and metadata takes longer than 0\.4 s"):
@@ -318,7 +318,7 @@ def test_a_catalog_that_takes_too_long_is_aborted_even_at_a_steady_speed(server,
 
 @pytest.mark.slow
 def test_all_catalogs_of_a_stream_share_one_deadline(server, monkeypatch):
-    monkeypatch.setattr(fetch, "MOST_CATALOG_SECONDS", 0.6)
+    monkeypatch.setattr(https_client, "MOST_CATALOG_SECONDS", 0.6)
     server.fault = lambda handler: time.sleep(0.25)
     stream = UrlStream(server.url)
     stream.read(INDEX)
@@ -328,7 +328,7 @@ def test_all_catalogs_of_a_stream_share_one_deadline(server, monkeypatch):
 
 
 def test_the_download_of_a_large_file_may_take_longer_than_that_of_a_catalog(server, monkeypatch):
-    monkeypatch.setattr(fetch, "MOST_CATALOG_SECONDS", 0.1)
+    monkeypatch.setattr(https_client, "MOST_CATALOG_SECONDS", 0.1)
     server.fault = lambda handler: time.sleep(0.2)
     with UrlStream(server.url).pieces(INDEX) as pieces:
         assert b"".join(pieces) == (EXAMPLE / INDEX).read_bytes()
@@ -538,7 +538,7 @@ def test_a_connection_that_is_closed_at_the_next_request_is_opened_again(server)
     ids=["small", "closed", "redirected", "overhead"],
 )
 def test_the_requests_of_a_stream_are_limited_by_their_cost(server, monkeypatch, fault, least, most):
-    monkeypatch.setattr(fetch, "MOST_REQUESTS", 60)
+    monkeypatch.setattr(https_client, "MOST_REQUESTS", 60)
     server.fault = fault
     stream = UrlStream(server.url)
     files = 0
@@ -551,7 +551,7 @@ def test_the_requests_of_a_stream_are_limited_by_their_cost(server, monkeypatch,
 
 
 def test_verify_ends_at_the_limit_on_requests(server, monkeypatch):
-    monkeypatch.setattr(fetch, "MOST_REQUESTS", 12)
+    monkeypatch.setattr(https_client, "MOST_REQUESTS", 12)
     with pytest.raises(LimitError, match=r"^the stream needs more than 12 requests$"):
         verify(UrlStream(server.url), metadata_only=True)
     assert 5 <= len(server.requests) <= 7

@@ -23,7 +23,7 @@ from ..pongo2.values import Panic
 from ..simulation.steps import parse_step
 from .case import Case, CaseStep, Expectation, Expected
 from .folder import MAX_FILE, SNAPSHOT, SNAPSHOTS, Folder
-from .schema import MOST, Reader, entries, schema_of_tests
+from .schema_check import MOST, Reader, entries, schema_of_tests
 
 #: maximum number of cases of all files, with every combination of each matrix
 MAX_CASES = 5000

@@ -28,7 +28,7 @@ from ..model.source import printable
 from .catalog import Item
 from .client_view import Image, list_images
 from .downloads import MOST_BYTES, Download, Downloads, expected_size
-from .fetch import RangeError, UrlStream, split_url
+from .https_client import RangeError, UrlStream, split_url
 from .image_api_client import HttpsServer, LocalDaemon, Server, ServerImage, export, find_image, is_hash
 from .listing import read_products
 from .remotes import API, RESERVED, SIMPLESTREAMS, Remote, read_remotes

@@ -18,10 +18,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from templater.cli.main import main
-from templater.distribution import image_api_client, remote_source
+from templater.distribution import fetch_image, image_api_client
 from templater.distribution.add import add
 from templater.distribution.downloads import Downloads
-from templater.distribution.remote_source import fetch_source, is_remote
+from templater.distribution.fetch_image import fetch_source, is_remote
 from templater.distribution.remotes import add_remote, read_remotes, remove_remote
 from templater.distribution.store import Store, StoredImage
 from templater.distribution.tree import Tree
@@ -112,14 +112,14 @@ def test_the_files_of_a_whole_fetched_image_match_its_fingerprint(server):
 
 
 def test_metadata_of_a_split_image_above_the_limit_is_not_downloaded(server, monkeypatch):
-    monkeypatch.setattr(remote_source, "_MOST_METADATA", 100)
+    monkeypatch.setattr(fetch_image, "_MOST_METADATA", 100)
     with pytest.raises(LimitError, match="more than the limit of 100"):
         fetch("ours:both", whole=True)
     assert downloaded(server) == []
 
 
 def test_a_root_filesystem_announced_above_the_limit_is_not_downloaded(server, monkeypatch):
-    monkeypatch.setattr(remote_source, "MOST_BYTES", 500)
+    monkeypatch.setattr(fetch_image, "MOST_BYTES", 500)
     with pytest.raises(
         LimitError, match=r"the catalog announces [0-9]+ bytes for .*, more than the limit of 500"
     ):
@@ -621,7 +621,7 @@ def send_slowly(handler, head: bytes, size: int = 1100) -> None:
 
 @pytest.mark.slow
 def test_a_slow_metadata_download_from_a_stream_is_aborted(server, monkeypatch):
-    monkeypatch.setattr("templater.distribution.fetch.MOST_CATALOG_SECONDS", 0.5)
+    monkeypatch.setattr("templater.distribution.https_client.MOST_CATALOG_SECONDS", 0.5)
 
     def fault(handler):
         if not handler.path.startswith("/images/"):
@@ -638,7 +638,7 @@ def test_a_slow_metadata_download_from_a_stream_is_aborted(server, monkeypatch):
 @pytest.mark.parametrize("slow", ["alias", "image", "metadata"])
 @pytest.mark.slow
 def test_a_slow_metadata_download_from_an_image_api_is_aborted(certificates, tmp_path, monkeypatch, slow):
-    monkeypatch.setattr("templater.distribution.fetch.MOST_CATALOG_SECONDS", 0.5)
+    monkeypatch.setattr("templater.distribution.https_client.MOST_CATALOG_SECONDS", 0.5)
     fingerprint = "ab" * 32
     described = b'{"metadata": {"target": "%s", "fingerprint": "%s"' % ((fingerprint.encode(),) * 2)
 
@@ -694,7 +694,7 @@ def test_reading_an_endless_answer_of_the_image_api_ends_at_the_limit(certificat
 def test_the_module_for_remote_sources_is_imported_only_for_remote_sources(monkeypatch):
     from templater.cli.fetching import local_files
 
-    monkeypatch.setattr(remote_source, "fetch_source", None)
+    monkeypatch.setattr(fetch_image, "fetch_source", None)
     assert local_files("image.tar") == ("image.tar", None)
     assert local_files("./a:b") == ("./a:b", None)
 
@@ -897,9 +897,9 @@ def test_a_long_content_type_is_refused_at_once():
 
 def test_the_suggestion_for_an_unknown_alias_compares_a_limited_number_of_aliases(server, monkeypatch):
     compared = []
-    monkeypatch.setattr(remote_source, "_MOST_COMPARED", 3)
+    monkeypatch.setattr(fetch_image, "_MOST_COMPARED", 3)
     monkeypatch.setattr(
-        remote_source, "get_close_matches", lambda word, names, **_: compared.extend(names) or []
+        fetch_image, "get_close_matches", lambda word, names, **_: compared.extend(names) or []
     )
     with pytest.raises(InputError, match="has no image 'bohth'"):
         fetch("ours:bohth")

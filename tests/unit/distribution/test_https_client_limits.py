@@ -12,8 +12,8 @@ from types import SimpleNamespace
 import pytest
 
 from templater import __version__
-from templater.distribution import fetch
-from templater.distribution.fetch import RangeError, UrlStream, _Bounds, _hint, _LateError, _words
+from templater.distribution import https_client
+from templater.distribution.https_client import RangeError, UrlStream, _Bounds, _hint, _LateError, _words
 from templater.model.errors import InputError, LimitError, RefusedError, TemplaterError
 
 BASE = "https://h/t"
@@ -32,21 +32,35 @@ def failed(function, *arguments, **options):
 
 
 def test_the_limits_on_downloads_have_the_expected_values():
-    assert (fetch.TIMEOUT, fetch.MOST_REDIRECTS, fetch.MOST_SECONDS, fetch.MOST_CATALOG_SECONDS) == (
+    assert (
+        https_client.TIMEOUT,
+        https_client.MOST_REDIRECTS,
+        https_client.MOST_SECONDS,
+        https_client.MOST_CATALOG_SECONDS,
+    ) == (
         30,
         10,
         60,
         60,
     )
-    assert (fetch.MOST_REQUESTS, fetch._CONNECTION_COST, fetch._REQUEST_BYTES, fetch._MOST_IDLE) == (
+    assert (
+        https_client.MOST_REQUESTS,
+        https_client._CONNECTION_COST,
+        https_client._REQUEST_BYTES,
+        https_client._MOST_IDLE,
+    ) == (
         20_000,
         6,
         1024,
         4,
     )
-    assert (fetch.MOST_OVERHEAD, fetch.MOST_HEADERS, fetch._SLOWEST) == (1_048_576, 32_768, 1024)
-    assert (fetch._FIRST_PIECE, fetch._PIECE) == (16_384, 262_144)
-    assert fetch._Redirects.max_redirections == fetch._Redirects.max_repeats == 10
+    assert (https_client.MOST_OVERHEAD, https_client.MOST_HEADERS, https_client._SLOWEST) == (
+        1_048_576,
+        32_768,
+        1024,
+    )
+    assert (https_client._FIRST_PIECE, https_client._PIECE) == (16_384, 262_144)
+    assert https_client._Redirects.max_redirections == https_client._Redirects.max_repeats == 10
 
 
 def not_trusted():
@@ -81,11 +95,11 @@ def test_the_cause_of_a_failed_download_is_a_short_text(error, words):
     [("0", 0), ("12", 12), ("9" * 19, 10**19 - 1), ("1" * 20, None), ("", None), ("-1", None), ("²", None), ("1.5", None)],
 )  # fmt: skip
 def test_only_a_decimal_content_length_of_at_most_19_digits_is_used(length, number):
-    assert fetch.content_length(SimpleNamespace(headers={"Content-Length": length})) == number
+    assert https_client.content_length(SimpleNamespace(headers={"Content-Length": length})) == number
 
 
 def test_a_missing_content_length_is_unknown():
-    assert fetch.content_length(SimpleNamespace(headers={})) is None
+    assert https_client.content_length(SimpleNamespace(headers={})) is None
 
 
 @pytest.mark.parametrize(
@@ -204,7 +218,7 @@ def test_opening_a_missing_file_fails_but_the_headers_of_the_answer_can_be_read(
     ],
 )
 def test_a_redirect_to_an_unusable_url_is_refused(target, error):
-    handler = fetch._Redirects(SimpleNamespace(release=lambda answer: None))
+    handler = https_client._Redirects(SimpleNamespace(release=lambda answer: None))
     request = urllib.request.Request("https://h/a", headers={"A": "b"}, method="HEAD")
     assert failed(handler.redirect_request, request, None, 302, "", {}, target) == error
     followed = handler.redirect_request(request, None, 302, "", {}, "b")
@@ -219,7 +233,7 @@ def test_a_redirect_to_an_unusable_url_is_refused(target, error):
     ("status", "length", "kept"), [(200, 0, True), (200, 1, False), (299, 1, False), (300, 1, True), (404, 16_384, True), (404, 16_385, False), (200, None, False)]
 )  # fmt: skip
 def test_a_connection_is_kept_only_after_a_complete_answer_or_a_short_error_or_redirect(status, length, kept):
-    connections = fetch._Connections(ssl.create_default_context(), _Bounds())
+    connections = https_client._Connections(ssl.create_default_context(), _Bounds())
     done, closed = [], []
     answer = SimpleNamespace(
         status=status, length=length, connection=("h", SimpleNamespace(sock=1, close=lambda: closed.append(1))),
@@ -231,7 +245,7 @@ def test_a_connection_is_kept_only_after_a_complete_answer_or_a_short_error_or_r
 
 
 def test_the_oldest_idle_connections_are_closed_above_the_limit():
-    connections = fetch._Connections(ssl.create_default_context(), _Bounds())
+    connections = https_client._Connections(ssl.create_default_context(), _Bounds())
     closed = []
     for name in "abcdef":
         one = SimpleNamespace(sock=1, close=lambda name=name: closed.append(name))
@@ -290,7 +304,7 @@ def test_content_is_not_overhead_and_each_kib_of_overhead_counts_as_a_request():
 @pytest.fixture
 def clock(monkeypatch):
     now = SimpleNamespace(time=100.0)
-    monkeypatch.setattr(fetch.time, "monotonic", lambda: now.time)
+    monkeypatch.setattr(https_client.time, "monotonic", lambda: now.time)
     return now
 
 
@@ -363,7 +377,7 @@ def test_a_body_that_ends_early_is_an_error():
 
 
 def test_a_catalog_above_the_size_limit_is_refused(monkeypatch):
-    monkeypatch.setattr(fetch, "MOST_BYTES", 2 << 20)
+    monkeypatch.setattr(https_client, "MOST_BYTES", 2 << 20)
     stream = UrlStream(BASE)
     answer = SimpleNamespace(status=200, length=0)
     Opened(stream, answer)
@@ -376,13 +390,13 @@ def test_a_catalog_above_the_size_limit_is_refused(monkeypatch):
 
 
 def test_a_password_is_sent_only_to_its_host_and_port():
-    handler = fetch._Authorize("https://h:1/t", "Basic x")
+    handler = https_client._Authorize("https://h:1/t", "Basic x")
     for url, sent in (("https://h:1/a", "Basic x"), ("https://h:2/a", None), ("https://i:1/a", None)):
         request = urllib.request.Request(url)
         assert handler.https_request(request) is request
         assert request.unredirected_hdrs.get("Authorization") == sent
-    assert fetch._authorization(fetch.split_url("https://h")) == ""
-    assert fetch._authorization(fetch.split_url("https://u%40@h")) == "Basic dUA6"
+    assert https_client._authorization(https_client.split_url("https://h")) == ""
+    assert https_client._authorization(https_client.split_url("https://u%40@h")) == "Basic dUA6"
 
 
 @pytest.mark.parametrize(
@@ -404,7 +418,7 @@ def test_only_a_connection_without_unread_bytes_is_idle(pending, decrypted, resu
             raise result
         return result
 
-    socket_ = fetch._TlsSocket.__new__(fetch._TlsSocket)
+    socket_ = https_client._TlsSocket.__new__(https_client._TlsSocket)
     socket_._received = SimpleNamespace(pending=pending)
     socket_._tls = SimpleNamespace(pending=lambda: decrypted)
     socket_._block = b""

@@ -1,0 +1,91 @@
+"""The program sqfs2tar, which converts a squashfs file to an archive, and its limits."""
+
+from __future__ import annotations
+
+from ..model.errors import InputError, LimitError
+from ..parsing.file_kind import SQUASHFS, recognise
+from ..sandbox import unpacker_process
+from ..sandbox.bounds import Bounds
+from .decompress import ByteStream
+from .limits import (
+    DEFAULT,
+    SQUASHFS_BYTES_PER_SECOND,
+    SQUASHFS_MEMORY,
+    SQUASHFS_NAME,
+    SQUASHFS_SECONDS,
+    Limits,
+)
+from .open_file import OpenFile, data_bytes, reading, size_of
+
+#: limit on the processor time of sqfs2tar for any file: an hour is enough for terabytes
+_MOST_SECONDS = 3600
+#: sizes in bytes of the superblock, and of the padding that a tool may add
+_SQUASHFS_HEAD, _SQUASHFS_PADDING = 96, 1 << 20
+
+
+class Sqfs2tarOutput(ByteStream):
+    """The output of sqfs2tar.
+
+    The limit on its processor time grows with the size of the file and of the output.
+
+    sqfs2tar searches all names for hard links in quadratic time. A hostile file of a few bytes can have any
+    number of names, because several directories can share an inode.
+    """
+
+    def __init__(
+        self, path: str, reader: unpacker_process.Program, limits: Limits, size: int, data_size: int
+    ) -> None:
+        """Use the running program ``reader``. ``data_size`` is the size of the file without holes."""
+        self._reader, self._data_size = reader, data_size
+        super().__init__(path, reader.output, limits, unpacked_from=size, owns=False)
+
+    def _check_size(self, size: int) -> None:
+        super()._check_size(size)
+        most = SQUASHFS_SECONDS + min(self._unpacked, self._data_size) / SQUASHFS_BYTES_PER_SECOND
+        if self._reader.processor_seconds() > most:
+            raise LimitError(
+                f"'{self.path}': sqfs2tar used more than {most:.0f} s of processor time and was stopped: "
+                f"the limit is {SQUASHFS_SECONDS} s, and one more second for each MiB of the file"
+            )
+
+
+def sqfs2tar_for(path: str, limits: Limits) -> unpacker_process.Program:
+    """Return the program that was started when the file was opened, or start it."""
+    if isinstance(path, OpenFile) and path.program is not None:
+        return path.program
+    return start_sqfs2tar(path, limits)
+
+
+def start_sqfs2tar(path: str, limits: Limits = DEFAULT) -> unpacker_process.Program:
+    """Start the program that reads a squashfs file. Raise InputError if it is not installed.
+
+    The program keeps all names in memory.
+    """
+    seconds = SQUASHFS_SECONDS + data_bytes(path) // SQUASHFS_BYTES_PER_SECOND + 1
+    bounds = Bounds(cpu=min(seconds, _MOST_SECONDS), memory=SQUASHFS_MEMORY + limits.members * SQUASHFS_NAME)
+    try:
+        return unpacker_process.start(
+            ["sqfs2tar", "--no-skip", "--root-becomes", ".", unpacker_process.INPUT], path, bounds
+        )
+    except FileNotFoundError:
+        raise InputError(
+            f"'{path}' is a squashfs file, and reading such a file needs the program 'sqfs2tar'",
+            hint="run: apt install squashfs-tools-ng",
+        ) from None
+
+
+def squashfs_end(path: str) -> int | None:
+    """Return the end of a squashfs file's content if data follows it, else None.
+
+    A block of at most 1 MiB of zeros is padding, and not data. Tools ignore all data after the end.
+    """
+    with reading(path) as file:
+        head = file.read(_SQUASHFS_HEAD)
+        if recognise(head) != SQUASHFS or len(head) < _SQUASHFS_HEAD:
+            return None
+        end = int.from_bytes(head[40:48], "little")
+        if size_of(path) <= end:
+            return None
+        file.seek(end)
+        padding = file.read(_SQUASHFS_PADDING)
+    return end if any(padding) or size_of(path) - end > _SQUASHFS_PADDING else None

@@ -1,0 +1,180 @@
+"""Plans of the files that an image's templates write for an instance. Planning writes nothing."""
+
+from ..model.entry import SYMLINK
+from ..model.errors import UsageError
+from ..model.hosts import INCUS
+from ..model.lifecycle import FIRST_BOOT
+from ..model.options import RenderOptions
+from ..model.plan import Plan
+from ..rendering.render import render, render_data
+from .planner import plan_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from ..model.entry import Image, RootfsView, TemplateFile
+    from ..model.hosts import Host
+    from ..model.instance import Instance
+    from ..model.metadata import Metadata, Rule
+    from ..parsing.yaml_nodes import Limits as YamlLimits
+    from ..pongo2.state import Limits
+    from ..rendering.memo import Memo
+
+
+def plan(
+    image: "Image",
+    instance: "Instance",
+    *,
+    triggers: "tuple[str, ...]" = FIRST_BOOT,
+    rootfs: "RootfsView | None" = None,
+    host: "Host | str" = INCUS,
+    dialect: str = "",
+    clock: "Any" = None,
+    seed: "Any" = None,
+    limits: "Limits | None" = None,
+    reading: "YamlLimits | None" = None,
+    in_place: bool = False,
+) -> Plan:
+    """Plan the files that ``image`` writes for ``instance`` when ``triggers`` run one after the other.
+
+    Without ``rootfs``, existing files are unknown. ``host`` is the release to predict, or its name; it also
+    decides how metadata.yaml is read. ``dialect`` overrides the host's pongo2. ``clock`` and ``seed`` fix the
+    time and the random choices that templates see. ``limits`` apply to each template, except for ``total``,
+    which applies to all templates together. ``reading`` has the limits for metadata.yaml. ``in_place`` allows
+    a target that is a mount point or below a mount point.
+
+    Raises UsageError for an invalid argument, and another TemplaterError if the image cannot be read. If a
+    rule fails, nothing is raised: its change has an ``error``.
+    """
+    _check_call(image, instance, rootfs, triggers)
+    options = RenderOptions(_host(host), dialect, clock, seed, limits)
+    return plan_image(
+        image, instance, options, triggers=triggers, rootfs=rootfs, reading=reading, in_place=in_place
+    )
+
+
+def plan_image(
+    image: "Image",
+    instance: "Instance",
+    options: RenderOptions,
+    *,
+    triggers: "tuple[str, ...]",
+    rootfs: "RootfsView | None" = None,
+    reading: "YamlLimits | None" = None,
+    in_place: bool = False,
+    new: bool = False,
+    placeholders: bool = False,
+    memo: "Memo | None" = None,
+) -> Plan:
+    """Read the image, render its templates, plan the files and predict the host's outcomes; see ``plan``.
+
+    With ``new``, the instance gets the keys that a daemon sets when it creates an instance from this image.
+    With ``placeholders``, it also gets placeholders for the values that the daemon generates, and a note of
+    the plan explains the placeholders. ``memo`` supplies the texts that earlier plans have rendered.
+    """
+    from ..parsing.metadata_yaml import read_metadata
+
+    options = options.begun()
+    metadata = read_metadata(image.read_metadata(), yaml=options.host.yaml, limits=reading)
+    if new:
+        from .new_instance import new_instance
+
+        instance = new_instance(instance, metadata.properties, triggers, placeholders=placeholders)
+    templates = read_templates(image, metadata)
+    compiled = templates if memo is None else memo.compiled(templates, options)
+    renderings = render(metadata, compiled, instance, triggers, options)
+    planned = plan_of(
+        metadata, instance, renderings, rootfs, host=options.host, triggers=triggers, in_place=in_place
+    )
+    if placeholders:
+        from .new_instance import placeholder_note
+
+        planned.notes = placeholder_note((*planned.changes, *planned.agent))
+    if len(triggers) > 1:
+        from .pending_key import pending_key_notes
+
+        found = pending_key_notes(renderings, templates, instance, options, triggers)
+        planned.notes = (*planned.notes, *found)
+    return predicted(planned, templates, rootfs, options)
+
+
+def read_templates(image: "Image", metadata: "Metadata") -> "Mapping[str, TemplateFile]":
+    """Return the templates that rules name. If a template is a symlink, also return the link's target.
+
+    templater refuses symlinks. The prediction needs their targets, because old hosts follow symlinks.
+    """
+    templates = dict(image.read_templates({rule.template for rule in metadata.rules if rule.template}))
+    links = list(templates.values())
+    while links:
+        targets = {
+            name.removeprefix("./")
+            for file in links
+            if file.entry is not None and file.entry.kind == SYMLINK
+            for name in (file.entry.target.removeprefix("../templates/"),)
+        }
+        new = {name for name in targets if name and "/" not in name and name not in (".", "..", *templates)}
+        read = image.read_templates(new) if new else {}
+        templates.update(read)
+        links = list(read.values())
+    return templates
+
+
+def predicted(
+    plan: Plan,
+    templates: "Mapping[str, TemplateFile]",
+    rootfs: "RootfsView | None",
+    options: RenderOptions,
+    other: "list[str] | None" = None,
+) -> Plan:
+    """Return the plan with a prediction for its host.
+
+    ``other`` receives the path of each rule for which the host renders a different template file.
+    """
+    if not plan.host.family:
+        return plan
+    from ..prediction import predict
+
+    def render_other(data: bytes, rule: "Rule", trigger: str) -> bytes:
+        if other is not None:
+            other.append(rule.path)
+        return render_data(data, rule, trigger, plan.instance, options)
+
+    return plan.with_prediction(
+        predict(plan, templates, rootfs, render=render_other, check_time=options.check_time)
+    )
+
+
+def _host(host: "Any") -> "Host":
+    from ..model.hosts import HOSTS, Host
+
+    found = HOSTS.get(host) if isinstance(host, str) else host
+    if not isinstance(found, Host):
+        names = ", ".join(HOSTS)
+        raise UsageError(f"unknown host {host!r}", hint=f"use one of templater.HOSTS: {names}")
+    return found
+
+
+def _check_call(image: "Any", instance: "Any", rootfs: "Any", triggers: "Any") -> None:
+    """Raise UsageError for arguments of the wrong type."""
+    from ..model.metadata import TRIGGERS
+
+    if not hasattr(image, "read_metadata"):
+        raise UsageError(f"image={image!r} is not an image", hint="open it: templater.open_image(path)")
+    if not hasattr(instance, "expanded_config"):
+        hint = "for example: templater.read_instance(file)"
+        raise UsageError(f"instance={instance!r} is not an instance", hint=hint)
+    if rootfs is not None and not hasattr(rootfs, "entry"):
+        hint = "for example: templater.DirectoryRootfs(path)"
+        raise UsageError(f"rootfs={rootfs!r} is not a root filesystem", hint=hint)
+    known = ", ".join(TRIGGERS)
+    if not isinstance(triggers, (tuple, list)) or not triggers:
+        raise UsageError(
+            f"triggers={triggers!r} is not a tuple of triggers",
+            hint=f"for example: triggers=('create', 'start'); known triggers: {known}",
+        )
+    # Any text is allowed as the pending trigger, because users can set it.
+    wrong = [trigger for trigger in triggers if not isinstance(trigger, str) or not trigger]
+    if wrong or not set(triggers) & set(TRIGGERS):
+        raise UsageError(f"unknown trigger {(wrong or triggers)[0]!r}", hint=f"known triggers: {known}")
