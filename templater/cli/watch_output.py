@@ -6,6 +6,7 @@ It is complete at first, and then has only the changes since the last output.
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
@@ -31,17 +32,34 @@ MOST_NAMED = 5
 
 
 class Shown:
-    """The texts of the last output, by key."""
+    """Hashes of the texts of the last output, by key. The texts themselves could need much memory."""
 
     def __init__(self) -> None:
-        self.texts: dict[Key, str] = {}
+        self._before: dict[Key, int] = {}
+        self._now: dict[Key, int] = {}
+
+    def begin(self) -> None:
+        """Begin the next output."""
+        self._before, self._now = self._now, {}
+
+    def add(self, key: Key, text: str | None) -> bool:
+        """Store a text for the next comparison, and return whether it is new or has changed."""
+        self._now[key] = hash(text)
+        return self._before.get(key) != self._now[key]
+
+    @property
+    def has_changed(self) -> bool:
+        """Whether the output differs from the last output."""
+        return self._now != self._before
+
+    def gone(self) -> list[Key]:
+        """Return the keys of the last output that this output does not have."""
+        return [key for key in self._before if key not in self._now]
 
     def update(self, texts: dict[Key, str]) -> tuple[list[Key], list[Key]]:
-        """Return the keys with a new text, and the removed keys. Store ``texts`` for the next comparison."""
-        before, self.texts = self.texts, texts
-        return [key for key in texts if before.get(key) != texts[key]], [
-            key for key in before if key not in texts
-        ]
+        """Make a complete output. Return the keys with a new text, and the removed keys."""
+        self.begin()
+        return [key for key, text in texts.items() if self.add(key, text)], self.gone()
 
 
 class WatchedImage:
@@ -56,8 +74,7 @@ class WatchedImage:
         self.checked, self.tested = checked, tested
         #: the files that earlier looks have rendered
         self.memo = Memo()
-        self._files, self._findings, self._failures = Shown(), Shown(), Shown()
-        self._bodies: dict[Key, str | None] = {}
+        self._files, self._bodies, self._findings, self._failures = Shown(), Shown(), Shown(), Shown()
         self._said: set[str] = set()
         self._config: dict[str, str] | None = None
 
@@ -71,8 +88,8 @@ class WatchedImage:
             with output.without_repeats(self._said, said):
                 self._look()
         except TemplaterError:
-            self._files, self._findings, self._failures = Shown(), Shown(), Shown()
-            self._bodies, self._config = {}, None
+            self._files, self._bodies, self._findings, self._failures = Shown(), Shown(), Shown(), Shown()
+            self._config = None
             said.clear()
             raise
         finally:
@@ -87,15 +104,16 @@ class WatchedImage:
             self.memo.begin()
             plans = found.plans(memo=self.memo)
             self._tell_readers(found, plans)
-        if request.as_json:
-            import json
+            if request.as_json:
+                import json
 
-            from ..reporting.json_data import plan_data, safe_json
+                from ..reporting.json_data import plan_data, safe_json
 
-            for plan in plans:
-                output.write(safe_json(json.dumps(plan_data(plan), ensure_ascii=False)) + "\n")
-            return
-        same = not (self._show_patches(plans) if request.rootfs is not None else self._show_files(plans))
+                for plan in plans:
+                    output.write(safe_json(json.dumps(plan_data(plan), ensure_ascii=False)) + "\n")
+                return
+            same = not (self._show_patches(plans) if request.rootfs is not None else self._show_files(plans))
+        del found, plans  # each guard allows more memory than the process uses at its beginning
         if self.checked:
             with guard(request.limits):
                 same = not self._check() and same
@@ -135,22 +153,31 @@ class WatchedImage:
         from ..reporting import report
         from .commands.preview import show_blocks
 
-        shown: dict[Key, Block] = {}
-        for number, plan in enumerate(plans):
-            for block in report.blocks(plan):
-                shown[str(number), block.change.trigger, block.heading.target] = block
-        new, gone = self._files.update({key: report.plain(block) for key, block in shown.items()})
-        bodies, self._bodies = self._bodies, {key: block.body for key, block in shown.items()}
-        # do not show a file's text again if only its heading or remarks changed
-        same = {key for key in new if key in bodies and bodies[key] == self._bodies[key]}
-        show_blocks([shown[key]._replace(body=None) if key in same else shown[key] for key in new])
-        for key in gone:
-            output.say(f"{key[-1]}: no longer written on {printable(key[1])}")
+        self._files.begin()
+        self._bodies.begin()
+        show_blocks(self._changed_blocks(plans))
+        for key in self._files.gone():
+            output.say(f"{key[-1]}: no longer written on {printable(key[-2])}")
         for plan in plans:
             output.say(report.summary(plan))
             if len(plans) == 1 and (other := report.not_due(plan)):
                 output.say(other)
-        return bool(new or gone)
+        return self._files.has_changed
+
+    def _changed_blocks(self, plans: list[Plan]) -> Iterator[Block]:
+        """Yield the blocks that differ from the last look, one after the other to hold only one text."""
+        from ..reporting import report
+
+        counts: Counter[Key] = Counter()
+        for number, plan in enumerate(plans):
+            for block in report.blocks(plan):
+                place = str(number), block.change.trigger, block.heading.target
+                counts[place] += 1
+                key = str(counts[place]), *place
+                has_new_body = self._bodies.add(key, block.body)
+                if self._files.add(key, report.plain(block)):
+                    # do not show a file's text again if only its heading or remarks changed
+                    yield block if has_new_body else block._replace(body=None)
 
     def _show_patches(self, plans: list[Plan]) -> bool:
         """Print the patches that differ from the last look, and return whether there are any."""
@@ -158,20 +185,19 @@ class WatchedImage:
         from .commands.diff import complaints
         from .patches import show_patch
 
-        shown: dict[Key, str] = {}
+        self._files.begin()
         for number, plan in enumerate(plans):
             work = patch.Work()
             for change in plan.files():
-                shown[str(number), change.trigger, change.path] = patch.file_patch(change, work)
-        new, gone = self._files.update(shown)
-        for key in new:
-            show_patch(shown[key])
-        for key in gone:
+                text = patch.file_patch(change, work)
+                if self._files.add((str(number), change.trigger, change.path), text):
+                    show_patch(text)
+        for key in self._files.gone():
             output.say(f"{printable(key[-1])}: no difference any more")
         for plan in plans:
             for text in complaints(plan):
                 output.say(text)
-        return bool(new or gone)
+        return self._files.has_changed
 
     def _check(self) -> bool:
         """Print new findings, and name the corrected findings. Return whether the findings changed."""
@@ -201,7 +227,7 @@ class WatchedImage:
         check.show([findings[key] for key in new])
         for name, file, message in gone:
             output.say(f"corrected: {printable(file)}: {printable(message)}  [{name}]")
-        return bool(new or gone)
+        return self._findings.has_changed
 
     def _test(self) -> bool:
         """Print new failures, and name the tests that pass again. Return whether the failures changed."""
@@ -236,7 +262,7 @@ class WatchedImage:
         for file, title in gone:
             output.say(f"passes again: {printable(file)}: {title}")
         output.say(reports.summary({"image": request.src.rstrip("/"), "cases": cases}))
-        return bool(new or gone)
+        return self._failures.has_changed
 
     def test_folders(self) -> Iterator[str]:
         """Yield the folders that contain the image's tests."""

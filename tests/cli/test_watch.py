@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+import tracemalloc
 from contextlib import contextmanager
 
 import pytest
@@ -222,6 +223,32 @@ def test_a_save_without_a_changed_output_is_reported_in_one_line(small, capfd):
     image = watched(small, checked=True, tested=True)
     looks(image, capfd)
     assert looks(image, capfd) == ("", "nothing changed\n")
+
+
+@pytest.mark.parametrize("patched", [False, True])
+def test_a_look_holds_no_text_for_the_next_comparison(small, tmp_path, capfd, patched):
+    """An image of 2.4 kB whose files have 200 MiB needed 702 MB, and 1,143 MB after a change."""
+    rules = "".join(f"  /x{number}: {{template: x{number}, when: [create]}}\n" for number in range(20))
+    (small / "metadata.yaml").write_text(f"architecture: x86_64\ncreation_date: 1\ntemplates:\n{rules}")
+    (tmp_path / "rootfs").mkdir()
+    image = watched(small, rootfs=tmp_path / "rootfs" if patched else None)
+
+    def peak(line):
+        for number in range(20):
+            text = f"{number} {line}" + "x" * 1000
+            (small / f"templates/x{number}").write_text(
+                f"{{% for a in '{text[:500]}' %}}{text}\n{{% endfor %}}"
+            )
+        tracemalloc.start()
+        try:
+            image.look()
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+            assert len(looks(image, capfd).out) > 20 * 500 * 1000
+
+    memory = [peak(line) for line in ("first", "second")]
+    assert max(memory) < 26 << 20  # the files as text and as bytes, and one more
 
 
 def test_the_watch_command_names_a_file_that_is_no_longer_written(small, capfd):

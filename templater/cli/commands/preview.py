@@ -238,10 +238,10 @@ def show_tree(plan: Plan) -> None:
         output.write(file_tree.tree_text(leaves))
 
 
-def show_blocks(blocks: list[Block]) -> None:
+def show_blocks(blocks: Iterable[Block]) -> None:
     """Print blocks of a plan, with the layout for terminals or as plain text."""
     if output.has_layout():
-        show_styled(blocks, [])
+        show_styled(list(blocks), [])
     else:
         show_plain(blocks)
 
