@@ -7,6 +7,7 @@ import email.parser
 import http.client
 import re
 import socket
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from email.message import Message
@@ -16,10 +17,12 @@ from urllib.parse import quote
 
 from .. import __version__
 from ..model.errors import InputError, LimitError, RefusedError
+from ..model.input_size import received
 from ..model.source import printable, whole_characters
+from .bounded_connection import TIMEOUT, Connection
 from .catalog import parse_json
 from .daemon_socket import find_socket
-from .https_client import TIMEOUT, UrlStream
+from .https_client import UrlStream
 
 #: limit in bytes on an answer about one image or alias
 _MOST_JSON = 4 << 20
@@ -68,20 +71,32 @@ class LocalDaemon:
         self.name = family
         self._path = find_socket(family).path
 
+    def _connect(self, timeout: float) -> socket.socket:
+        opened = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        opened.settimeout(timeout)
+        opened.connect(self._path)
+        return opened
+
     @contextlib.contextmanager
     def get(self, path: str, /) -> Iterator[tuple[Message, Iterator[bytes]]]:
-        connection = http.client.HTTPConnection("localhost", timeout=TIMEOUT)
+        connection = Connection(self._connect)
+
+        def pieces() -> Iterator[bytes]:
+            while piece := answer.read1(_PIECE):
+                connection.deliver(len(piece))
+                received(len(piece))
+                yield piece
+                connection.deadline = time.monotonic() + TIMEOUT
+
+        connection.deadline = time.monotonic() + TIMEOUT
         try:
-            connection.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-            connection.sock.settimeout(TIMEOUT)
-            connection.sock.connect(self._path)
             connection.request("GET", path, headers={"User-Agent": f"templater/{__version__}"})
             answer = connection.getresponse()
             if answer.status == 404:
                 raise FileNotFoundError(path)
             if answer.status != 200:
                 raise InputError(f"{self.name} answered {answer.status} to '{path}'")
-            yield answer.headers, iter(lambda: answer.read1(_PIECE), b"")
+            yield answer.headers, pieces()
         except PermissionError:
             raise InputError(
                 f"no permission for the socket '{self._path}' of {self.name}",
@@ -90,8 +105,9 @@ class LocalDaemon:
         except (OSError, http.client.HTTPException) as error:
             if isinstance(error, FileNotFoundError) and error.errno is None:
                 raise
-            words = getattr(error, "strerror", None) or printable(str(error))[:200]
-            raise InputError(f"{self.name} does not answer on '{self._path}': {words.lower()}") from None
+            words = getattr(error, "strerror", None) or printable(str(error))[:200] or "timed out"
+            words = words[:1].lower() + words[1:]
+            raise InputError(f"{self.name} does not answer on '{self._path}': {words}") from None
         finally:
             connection.close()
 

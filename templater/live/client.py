@@ -13,25 +13,20 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from email.message import Message
 from typing import Any
 
 from .. import __version__
+from ..distribution.bounded_connection import TIMEOUT, Connect, Connection
 from ..model.errors import InputError, LimitError, reason
 from ..model.source import printable
 from ..parsing.json_stream import JsonStream
 
 MIB = 1 << 20
-#: maximum seconds for an answer; the daemon may have to mount a volume or to ask another cluster member
-TIMEOUT = 30.0
 #: limits in bytes on an answer about one object, and on a list, which the API always sends whole
 MOST_JSON, MOST_LIST = 8 * MIB, 64 * MIB
-#: limit in bytes on everything but the content of an answer: headers and lengths of chunks
-MOST_OVERHEAD = MIB
-#: limit in bytes on the headers of an answer
-MOST_HEADERS = 32 << 10
 #: maximum number of elements of a list
 MOST_ELEMENTS = 100_000
 #: seconds to wait for a daemon that restarts, if it has answered before
@@ -43,9 +38,6 @@ _PIECE = 1 << 18
 _DECODER = json.JSONDecoder()
 #: minimum bytes per second of a long answer: a guest can write to a fifo slowly and forever
 _SLOWEST = MIB
-
-#: a function that opens a connection, with a timeout in seconds
-Connect = Callable[[float], socket.socket]
 
 
 class DaemonError(InputError):
@@ -75,93 +67,6 @@ class Answer:
     body: bytes = b""
 
 
-class _Connection(http.client.HTTPConnection):
-    """A connection whose socket another function opens.
-
-    ``used`` tells whether it has received an answer before. Each read ends at ``deadline``, even if the
-    daemon keeps sending single bytes. ``overhead`` counts the received bytes that are not content.
-    """
-
-    def __init__(self, connect: Connect) -> None:
-        super().__init__("localhost", timeout=TIMEOUT)
-        self._open = connect
-        self.used = False
-        self.deadline = 0.0
-        self.overhead = 0
-        self.in_headers = False
-
-    def deliver(self, size: int) -> None:
-        """Subtract content from the counted bytes, and also some bytes for the lengths of chunks."""
-        self.overhead = max(0, self.overhead - size - size // 16)
-
-    def receive(self, size: int) -> None:
-        """Count received bytes. Raises HTTPException if too many of them are not content."""
-        self.overhead += size
-        if self.in_headers and self.overhead > MOST_HEADERS:
-            raise http.client.HTTPException(f"more than {MOST_HEADERS >> 10} KiB of headers")
-        if self.overhead > MOST_OVERHEAD:
-            text = f"more than {MOST_OVERHEAD // MIB} MiB in addition to the content"
-            raise http.client.HTTPException(text)
-
-    def getresponse(self) -> http.client.HTTPResponse:
-        """Read the headers of an answer, which Python parses in quadratic time."""
-        self.overhead, self.in_headers = 0, True
-        try:
-            return super().getresponse()
-        finally:
-            self.in_headers = False
-
-    def connect(self) -> None:
-        self.used = False
-        self.sock = _Socket(self._open(self.timeout or TIMEOUT), self)
-
-
-class _Socket:
-    """A socket for http.client that keeps the deadline of its connection."""
-
-    def __init__(self, opened: socket.socket, connection: _Connection) -> None:
-        self._socket, self._connection = opened, connection
-
-    def sendall(self, data: bytes) -> None:
-        self._wait()
-        self._socket.sendall(data)
-
-    def makefile(self, mode: str) -> io.BufferedReader:
-        received: Any = self._socket.makefile("rb", buffering=0)
-        return io.BufferedReader(_Received(received, self._wait, self._connection.receive))
-
-    def shutdown(self, how: int) -> None:
-        self._socket.shutdown(how)
-
-    def close(self) -> None:
-        self._socket.close()
-
-    def _wait(self) -> None:
-        """Let the next call wait until the deadline. Raises TimeoutError after the deadline."""
-        left = self._connection.deadline - time.monotonic()
-        if left <= 0:
-            raise TimeoutError
-        self._socket.settimeout(left)
-
-
-class _Received(io.RawIOBase):
-    def __init__(self, received: Any, wait: Callable[[], None], count: Callable[[int], None]) -> None:
-        self._received, self._wait, self._count = received, wait, count
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> Any:
-        self._wait()
-        size = self._received.readinto(buffer)
-        self._count(size or 0)
-        return size
-
-    def close(self) -> None:
-        self._received.close()
-        super().close()
-
-
 class Client:
     """A client of a daemon's API.
 
@@ -174,7 +79,7 @@ class Client:
         self._connect = connect
         self._local = threading.local()
         self._lock = threading.Lock()
-        self._connections: list[_Connection] = []
+        self._connections: list[Connection] = []
         self._answered = self._closed = False
 
     def close(self) -> None:
@@ -232,7 +137,7 @@ class Client:
     @contextlib.contextmanager
     def stream(self, path: str) -> Iterator[tuple[Message, Iterator[bytes]]]:
         """Open a new connection, and yield the headers and the content of an answer."""
-        connection = _Connection(self._connect)
+        connection = Connection(self._connect)
 
         def pieces() -> Iterator[bytes]:
             while piece := answer.read1(_PIECE):
@@ -307,7 +212,7 @@ class Client:
             connection.used = self._answered = True
             return answer
 
-    def _exchange(self, connection: _Connection, method: str, path: str, most: int, timeout: float) -> Answer:
+    def _exchange(self, connection: Connection, method: str, path: str, most: int, timeout: float) -> Answer:
         connection.timeout = timeout
         connection.deadline = end = time.monotonic() + timeout
         connection.overhead = 0
@@ -327,10 +232,10 @@ class Client:
         headers = {name.lower(): value for name, value in response.getheaders()}
         return Answer(response.status, headers, bytes(body))
 
-    def _own_connection(self) -> _Connection:
-        connection: _Connection | None = getattr(self._local, "connection", None)
+    def _own_connection(self) -> Connection:
+        connection: Connection | None = getattr(self._local, "connection", None)
         if connection is None:
-            connection = self._local.connection = _Connection(self._connect)
+            connection = self._local.connection = Connection(self._connect)
             with self._lock:
                 self._connections.append(connection)
         self.check_open()

@@ -14,13 +14,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..distribution.bounded_connection import TIMEOUT, Connect
 from ..distribution.daemon_socket import find_socket
 from ..distribution.https_client import split_url
 from ..distribution.remotes import client_remote, client_trust
 from ..model.errors import InputError, UsageError
 from ..model.source import printable
 from .address import LOCAL, Address, escaped
-from .client import TIMEOUT, Client, Connect, DaemonError, unix_socket
+from .client import Client, DaemonError, unix_socket
 from .nearest_host import Nearest, nearest_host
 
 _PROJECT_VARIABLES = {"incus": "INCUS_PROJECT", "lxd": "LXD_PROJECT"}

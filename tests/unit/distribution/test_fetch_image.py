@@ -436,6 +436,30 @@ def test_a_local_daemon_that_does_not_run_is_not_reported_as_a_missing_image(tmp
     assert raised.value.message == "'incus' has no image 'web' that this user may see"
 
 
+def test_headers_of_a_local_daemon_that_are_slow_to_parse_are_refused_at_once(tmp_path, monkeypatch):
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self):
+            self.request.recv(4096)
+            with suppress(OSError):  # the client closes the connection early
+                self.request.sendall(b'HTTP/1.1 200 OK\r\nContent-Type: multipart/x; a="\r\n')
+                for _ in range(10):
+                    self.request.sendall(b" " + b";" * 20_000 + b"\r\n")
+
+    path = str(tmp_path / "socket")
+    monkeypatch.setenv("INCUS_SOCKET", path)
+    with socketserver.UnixStreamServer(path, Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        started = time.process_time()
+        try:
+            with pytest.raises(InputError, match=r"more than 32 KiB of headers$"):
+                fetch("incus:image/web")
+        finally:
+            server.shutdown()
+            thread.join()
+    assert time.process_time() - started < 1
+
+
 def test_adding_an_existing_remote_or_removing_an_unknown_remote_is_an_error(home):
     add_remote("ours", "https://a.example")
     with pytest.raises(UsageError, match=r"^the remote 'ours' already exists$") as caught:

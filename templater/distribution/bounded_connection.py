@@ -1,0 +1,107 @@
+"""A connection to a daemon, with limits on the time, the headers and the lengths of chunks of an answer."""
+
+from __future__ import annotations
+
+import http.client
+import io
+import socket
+import time
+from collections.abc import Callable
+from typing import Any
+
+#: maximum seconds for an answer; the daemon may have to mount a volume or to ask another cluster member
+TIMEOUT = 30.0
+#: limit in bytes on everything but the content of an answer: headers and lengths of chunks
+MOST_OVERHEAD = 1 << 20
+#: limit in bytes on the headers of an answer
+MOST_HEADERS = 32 << 10
+
+#: a function that opens a connection, with a timeout in seconds
+Connect = Callable[[float], socket.socket]
+
+
+class Connection(http.client.HTTPConnection):
+    """A connection whose socket another function opens.
+
+    ``used`` tells whether it has received an answer before. Each read ends at ``deadline``, even if the
+    daemon keeps sending single bytes. ``overhead`` counts the received bytes that are not content.
+    """
+
+    def __init__(self, connect: Connect) -> None:
+        super().__init__("localhost", timeout=TIMEOUT)
+        self._open = connect
+        self.used = False
+        self.deadline = 0.0
+        self.overhead = 0
+        self.in_headers = False
+
+    def deliver(self, size: int) -> None:
+        """Subtract content from the counted bytes, and also some bytes for the lengths of chunks."""
+        self.overhead = max(0, self.overhead - size - size // 16)
+
+    def receive(self, size: int) -> None:
+        """Count received bytes. Raises HTTPException if too many of them are not content."""
+        self.overhead += size
+        if self.in_headers and self.overhead > MOST_HEADERS:
+            raise http.client.HTTPException(f"more than {MOST_HEADERS >> 10} KiB of headers")
+        if self.overhead > MOST_OVERHEAD:
+            text = f"more than {MOST_OVERHEAD >> 20} MiB in addition to the content"
+            raise http.client.HTTPException(text)
+
+    def getresponse(self) -> http.client.HTTPResponse:
+        """Read the headers of an answer, which Python parses in quadratic time."""
+        self.overhead, self.in_headers = 0, True
+        try:
+            return super().getresponse()
+        finally:
+            self.in_headers = False
+
+    def connect(self) -> None:
+        self.used = False
+        self.sock = _Socket(self._open(self.timeout or TIMEOUT), self)
+
+
+class _Socket:
+    """A socket for http.client that keeps the deadline of its connection."""
+
+    def __init__(self, opened: socket.socket, connection: Connection) -> None:
+        self._socket, self._connection = opened, connection
+
+    def sendall(self, data: bytes) -> None:
+        self._wait()
+        self._socket.sendall(data)
+
+    def makefile(self, mode: str) -> io.BufferedReader:
+        received: Any = self._socket.makefile("rb", buffering=0)
+        return io.BufferedReader(_Received(received, self._wait, self._connection.receive))
+
+    def shutdown(self, how: int) -> None:
+        self._socket.shutdown(how)
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def _wait(self) -> None:
+        """Let the next call wait until the deadline. Raises TimeoutError after the deadline."""
+        left = self._connection.deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        self._socket.settimeout(left)
+
+
+class _Received(io.RawIOBase):
+    def __init__(self, received: Any, wait: Callable[[], None], count: Callable[[int], None]) -> None:
+        self._received, self._wait, self._count = received, wait, count
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> Any:
+        self._wait()
+        size = self._received.readinto(buffer)
+        self._count(size or 0)
+        return size
+
+    def close(self) -> None:
+        self._received.close()
+        super().close()
