@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 
 from templater.cli import options
+from templater.cli.page import server
 from templater.cli.page.edits import parse_edits
+from templater.cli.page.options import PageOptions
 from templater.cli.page.views import Views
-from templater.limits import Given
+from templater.limits import IMAGE_SECONDS, Given
 from templater.model.errors import TemplaterError, UsageError
 from templater.model.hosts import HOSTS
 from templater.model.instance import Instance, Profile
@@ -63,6 +65,22 @@ def test_a_view_of_the_page_contains_the_file_list_and_the_open_file_and_the_for
     assert "user.meta-data" in answer["form text"]
     assert answer["given"]["config"] == {"user.meta-data": "role: db"}
     assert answer["problems"] == 0
+
+
+def test_a_view_has_the_default_limit_on_processor_time(monkeypatch):
+    """A view that compared two hosts could use 60 seconds."""
+    served = []
+
+    class Served(server.Page):
+        def __init__(self, request, *_):
+            served.append(request.limits.for_command())
+
+        async def run(self, *_):
+            pass
+
+    monkeypatch.setattr(server, "Page", Served)
+    server.serve_page(request(CLOUD), PageOptions(0, False, None, True))
+    assert (served[0].time, served[0].processor, served[0].grows) == (60, IMAGE_SECONDS, True)
 
 
 def test_an_emptied_field_of_the_form_does_not_set_its_key(page):

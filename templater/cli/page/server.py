@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ..options import Request
     from .options import PageOptions
 
-#: the default of --limit command-time and command-processor for one view, in seconds
+#: the default of --limit command-time for one view, in seconds
 SECONDS: Final = 60
 #: the maximum total size of the page's files in bytes
 MOST_ASSETS: Final = 60_000
@@ -38,9 +38,7 @@ def serve_page(request: Request, given: PageOptions) -> int:
             hint="run templater as an ordinary user, or add --allow-root",
         )
     connections, page_access, page_server = modules()
-    command = request.limits.command
-    command.setdefault("time", SECONDS)
-    command.setdefault("processor", SECONDS)
+    request.limits.command.setdefault("time", SECONDS)
     sources, folders = sources_of(options.existing(request.src))
     named = [*request.instance.files, *([] if request.rootfs is None else [request.rootfs])]
     named += [] if given.instances is None else [given.instances]
