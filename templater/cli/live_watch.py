@@ -15,6 +15,8 @@ from . import options, output
 from .guard import guard
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from ..live.address import Address
     from ..live.connect import Daemon
     from ..live.events import Event, Events
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 QUIET, PATIENCE = 0.3, 2.0
 #: seconds between attempts to connect to a stopped daemon
 PAUSE = 1.0
+#: the number of actions of a burst that are shown, and the number of characters of each
+_MOST_SHOWN, _LONGEST = 16, 100
 #: an event whose name contains one of these parts changes neither the configuration nor files
 _HARMLESS = ("-retrieved", "-backup-", "-log-", "-console", "-snapshot-")
 
@@ -70,16 +74,26 @@ def _watch(
 ) -> frozenset[str]:
     """Show the verdicts after each burst of events. Raises InputError if the stream of events ends."""
     while True:
-        found = [event for event in events.wait(3600) if concerns(event, address, profiles)]
-        if not found:
+        actions: dict[str, None] = {}
+        _add_actions(actions, events.wait(3600), address, profiles)
+        if not actions:
             continue
         end = time.monotonic() + PATIENCE
         while time.monotonic() < end and (more := events.wait(QUIET)):
-            found += [event for event in more if concerns(event, address, profiles)]
+            _add_actions(actions, more, address, profiles)
         if output.has_layout():
             click.clear()
-        output.say(f"changed: {', '.join(dict.fromkeys(printable(event.action) for event in found))}")
+        output.say(f"changed: {', '.join(actions)}")
         profiles = _look(request) or profiles
+
+
+def _add_actions(
+    actions: dict[str, None], events: Iterable[Event], address: Address, profiles: frozenset[str]
+) -> None:
+    """Add the actions of events that concern the instance. A daemon can send any number of long actions."""
+    for event in events:
+        if len(actions) < _MOST_SHOWN and concerns(event, address, profiles):
+            actions[printable(event.action[:_LONGEST])] = None
 
 
 def _look(request: options.Request, *, first: bool = False) -> frozenset[str]:

@@ -30,7 +30,7 @@ VALUES = {
     "cli.commands.streams.verify": {"_SHOWN": 10},
     "cli.complete": {"LARGEST_ARCHIVE": 4_194_304, "LARGEST_LIST": 33_554_432},
     "cli.guard": {"AGAIN": 1.0, "INSTANCES_PER_SECOND": 10},
-    "cli.live_watch": {"QUIET": 0.3, "PATIENCE": 2.0, "PAUSE": 1.0},
+    "cli.live_watch": {"QUIET": 0.3, "PATIENCE": 2.0, "PAUSE": 1.0, "_MOST_SHOWN": 16, "_LONGEST": 100},
     "cli.main": {"INTERRUPTED": 130, "READER_GONE": 141},
     "cli.output": {"_CHUNKS": 10_000},
     "cli.page.renderer": {"WAITING": 8, "GRACE": 5.0, "LARGEST": 268_435_456},

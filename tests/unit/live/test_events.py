@@ -163,3 +163,23 @@ def test_events_that_follow_each_other_closely_are_shown_together(monkeypatch):
     assert said == ["changed: instance-started, instance-updated"]
     assert looks == ["request"]
     assert waits == [3600, 3600, live_watch.QUIET, live_watch.QUIET, 3600]
+
+
+def test_only_some_actions_of_a_flood_of_events_are_shown(monkeypatch):
+    address = Address("incus", "local", "web1", "default")
+    floods = [[Event(f"{n}{'x' * 5000}", "/1.0/instances/web1", "default") for n in range(30)], []]
+
+    class Stream:
+        def wait(self, seconds):
+            if not floods:
+                raise NoAnswerError("closed")
+            return floods.pop(0)
+
+    said = []
+    monkeypatch.setattr(live_watch.output, "say", said.append)
+    monkeypatch.setattr(live_watch, "_look", lambda request: frozenset())
+    with pytest.raises(NoAnswerError):
+        live_watch._watch("request", address, Stream(), frozenset())
+    shown = said[0].removeprefix("changed: ").split(", ")
+    assert len(shown) == 16
+    assert {len(action) for action in shown} == {100}
