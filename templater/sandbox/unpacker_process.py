@@ -19,7 +19,7 @@ import time
 from errno import ENXIO
 from typing import IO, NoReturn
 
-from ..model.errors import InputError, LimitError
+from ..model.errors import InputError, LimitError, reason
 from ..model.source import printable
 from . import system_calls
 from .bounds import Bounds
@@ -142,7 +142,13 @@ def _readable(path: str) -> int:
     if os.geteuid() != 0 or os.fstat(fd).st_mode & 0o004:
         return fd
     with open(fd, "rb") as file, tempfile.TemporaryFile() as copy:
-        _copy_data(file.fileno(), copy.fileno())
+        try:
+            _copy_data(file.fileno(), copy.fileno())
+        except OSError as error:
+            raise InputError(
+                f"'{path}' can't be copied for the sandbox: {reason(error)}",
+                hint="make room in the directory of temporary files, or let all users read the file",
+            ) from None
         os.fchmod(copy.fileno(), 0o444)
         return os.open(f"/proc/self/fd/{copy.fileno()}", os.O_RDONLY | os.O_CLOEXEC)
 

@@ -6,6 +6,7 @@ import stat
 import subprocess
 import sys
 import time
+from errno import ENOSPC
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,20 @@ def test_the_copy_of_a_sparse_image_without_world_permissions_keeps_its_holes(da
     assert (code, size) == (0, (1 << 30) + 4096)
     assert blocks * block <= 1 << 20
     assert run(data, "tail", "-c", "4096", unpacker_process.INPUT)[1] == b"the end" + bytes(4089)
+
+
+@needs_root
+def test_a_full_disk_for_the_copy_of_an_image_gives_a_clear_error(data, monkeypatch):
+    def full(*_):
+        raise OSError(ENOSPC, "No space left on device")
+
+    os.chmod(data, 0o600)
+    monkeypatch.setattr(os, "sendfile", full)
+    with pytest.raises(
+        InputError, match="can't be copied for the sandbox: no space left on device"
+    ) as caught:
+        run(data, "cat", unpacker_process.INPUT)
+    assert caught.value.hint.startswith("make room in the directory of temporary files")
 
 
 def test_the_sandboxed_program_reads_an_image_in_a_private_directory(data, walls):
