@@ -38,3 +38,26 @@ def test_an_architecture_is_found_by_the_name_that_the_definition_gives_it():
     assert architectures_named(definition, "foo") == "x86_64"
     assert architectures_named(definition, "bar") == "aarch64"
     assert architectures_named(definition, "baz") == ""
+
+
+@pytest.mark.parametrize("most", [5, 6])
+def test_the_number_of_builds_of_a_definition_has_a_limit(most, tmp_path, monkeypatch):
+    monkeypatch.setattr(variants, "MAX_BUILDS", most)
+    path = tmp_path / "d.yaml"
+    path.write_text(
+        "image: {distribution: debian, architecture: x86_64, release: a}\n"
+        "files: [{generator: fstab, releases: [b, c, b], types: [vm]}]\n"
+    )
+    choice = Choice(("image.release=x", "image.serial=s"))
+    if most == 6:
+        found = variants.all_choices(str(path), choice)
+        releases = [dict(each.split("=") for each in one.parameters)["image.release"] for one in found]
+        assert [(one.type, release) for one, release in zip(found, releases, strict=True)] == [
+            (kind, release) for release in ("x", "b", "c") for kind in ("container", "vm")
+        ]
+        assert found[0].parameters == (
+            "image.serial=s", "image.release=x", "image.architecture=x86_64", "image.variant=default",
+        )  # fmt: skip
+    else:
+        with pytest.raises(LimitError, match=r"^the filters distinguish 6 builds, which is more than 5$"):
+            variants.all_choices(str(path), choice)

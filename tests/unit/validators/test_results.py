@@ -1,5 +1,6 @@
 """Validators that are missing, fail or may not run: each is a note, and never a finding."""
 
+import json
 import os
 import sys
 from functools import partial
@@ -8,6 +9,7 @@ import pytest
 
 from templater.sandbox import refused_calls, validator_process
 from templater.validators import runner
+from templater.validators.programs import cloud_init
 from templater.validators.results import MOST_FAILURES, Validators, in_this_process
 from templater.validators.runner import Runner
 
@@ -200,3 +202,54 @@ def test_a_validator_that_cannot_be_confined_does_not_prevent_other_validators()
     assert len(validators.mistakes("bash", "script", "#!/bin/bash\nfi\n", "/b")) == 1
     assert validators.notes[1:] == ["validator did not run: sh (for shell scripts)"]
     assert validators.incomplete == ["sh"]
+
+
+@needs_sandbox
+def test_a_schema_is_chosen_by_the_name_of_the_file_and_the_version(monkeypatch, tmp_path):
+    pytest.importorskip("jsonschema")
+    for name in ("cloud-config-v1", "network-config-v1", "network-config-v2"):
+        schema = {"additionalProperties": False, "properties": {name: {}, "version": {}, "config": {}}}
+        (tmp_path / f"schema-{name}.json").write_text(json.dumps(schema))
+    monkeypatch.setenv("TEMPLATER_CLOUD_INIT_SCHEMAS", str(tmp_path))
+    validators = in_this_process(anyway=False)
+    for file, text, known in (
+        ("user-data", "a: b", "cloud-config-v1"),
+        ("vendor-data", "version: 1\na: b", "cloud-config-v1"),
+        ("network-config", "version: 1\na: b", "network-config-v1"),
+        ("network-config", "version: 2\na: b", "network-config-v2"),
+        ("network-config", "a: b", "network-config-v2"),
+    ):
+        assert validators.mistakes("cloud-init's schemas", file, f"{text}\n{known}: c\n", f"/{file}") == [
+            (1 + text.count("\n"), "a: unknown key", "warning")
+        ]
+    assert validators.mistakes("cloud-init's schemas", "network-config", "config: disabled\na: b", "/c") == []
+    assert validators.mistakes("cloud-init's schemas", "user-data", "- a", "/d") == []
+    words = "cloud-init cannot read the file: could not determine a constructor for the tag '!c'"
+    assert cloud_init._run("user-data", b"a: 1\nb: !c d", True) == [[[], words, 2]]
+
+
+@needs_sandbox
+def test_the_most_specific_message_of_a_schema_is_reported(monkeypatch, tmp_path):
+    pytest.importorskip("jsonschema")
+    kind = {"type": "object", "required": ["type"]}
+    branches = [
+        {**kind, "properties": {"type": {"enum": ["bond"]}, "mtu": {"type": "integer"}}},
+        {**kind, "properties": {"type": {"enum": ["vlan"]}, "id": {"type": "integer"}}},
+    ]
+    schema = {
+        "properties": {
+            "x": {"oneOf": branches},
+            "y": {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "integer"}}]},
+        }
+    }
+    (tmp_path / "schema-cloud-config-v1.json").write_text(json.dumps(schema))
+    monkeypatch.setenv("TEMPLATER_CLOUD_INIT_SCHEMAS", str(tmp_path))
+    validators = in_this_process(anyway=False)
+    for text, mistakes in (
+        ("x: {type: none}", []),
+        ("x: {type: bridge}", ["x.type: 'bridge' is not one of bond, vlan"]),
+        ("x: {type: bond, mtu: a}", ["x.mtu: 'a' is not of type 'integer'"]),
+        ("y: [1, b]", ["y.1: 'b' is not of type 'integer'"]),
+    ):
+        found = validators.mistakes("cloud-init's schemas", "user-data", text, "/a")
+        assert [message for _, message, _ in found] == mistakes, text
