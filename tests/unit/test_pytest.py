@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from templater import pytest as plugin
 from tests.unit.testing.images import an_image
 
 ROOT = Path(__file__).parents[2]
@@ -63,3 +64,29 @@ def test_the_pytest_plugin_does_nothing_in_an_unrelated_project(tmp_path):
     assert "templater templater.pytest" in done.stdout
     assert "templater.testing" not in done.stdout
     assert "1 passed" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "source"),
+    [
+        ("image/tests/a.yaml", "image"),
+        ("image/tests/a.yml", "image"),
+        ("image/tests/a.json", None),
+        ("image/other/a.yaml", None),
+        ("image/tests/files/a.yaml", None),
+        ("definitions/tests/a.yaml", "definitions/debian.yaml"),
+        ("definitions/tests/debian/a.yaml", "definitions/debian.yaml"),
+        ("none/tests/a.yaml", None),
+    ],
+)
+def test_the_plugin_collects_a_file_below_the_tests_of_an_image(name, source, tmp_path, monkeypatch):
+    for folder in ("image", "definitions", "none"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "image/metadata.yaml").write_text("")
+    (tmp_path / "definitions/debian.yaml").write_text("image: {distribution: debian}\nsource: {}\n")
+    path = tmp_path / name
+    path.parent.mkdir(parents=True)
+    path.write_text("tests: []\n")
+    monkeypatch.setattr(plugin.ImageTests, "from_parent", lambda parent, path, source: (path, source))
+    found = plugin.pytest_collect_file(path, None)
+    assert found == (None if source is None else (path, str(tmp_path / source)))

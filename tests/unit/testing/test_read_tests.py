@@ -6,9 +6,11 @@ from pathlib import Path
 import pytest
 
 from templater.model.errors import InputError, LimitError, RefusedError, TemplaterError
+from templater.model.source import Source
+from templater.parsing.yaml_nodes import parse
 from templater.testing import read_tests
 from templater.testing.folder import MAX_FILES, Folder
-from templater.testing.read_tests import MAX_CASES, read_cases
+from templater.testing.read_tests import MAX_CASES, labels_of, read_cases, slug_of
 
 
 def read(path: Path, text: str, **others: str):
@@ -284,3 +286,23 @@ def test_a_hostile_test_file_gives_one_error(text, tmp_path):
         read(tmp_path, text)
     assert caught.value.span is not None
     assert len(caught.value.explain()) < 20_000
+
+
+@pytest.mark.parametrize(
+    ("axis", "choices", "labels"),
+    [
+        ("host", "[incus, lxd]", ["host=incus", "host=lxd"]),
+        ("instance", "[a/b.c.yaml, a/b.yaml#web1, {name: n, type: container}, {}]", ["instance=b", "instance=web1", "instance=n", "instance={}"]),
+        ("profiles", "[[{name: p}, {name: q}], []]", ["profiles=p,q", "profiles="]),
+        ("config", "[{name: x, a: {b: c}}, {name: y}]", ["config=name=x a=b=c", "config=name=y"]),
+        ("config", "[{a: A}, {a: a}]", ["config=a=A #1", "config=a=a #2"]),
+        ("config", f"[{'x' * 41}, y]", [f"config={'x' * 40}", "config=y"]),
+    ],
+)  # fmt: skip
+def test_each_value_of_an_axis_has_a_label(axis, choices, labels):
+    assert labels_of(axis, parse(Source("a", choices)).children) == labels
+
+
+def test_the_file_name_of_a_test_has_only_safe_characters():
+    assert slug_of("-a b/ü.c=d_E.-") == "a-b-.c=d_E"
+    assert slug_of("x" * 101) == "x" * 100
