@@ -18,6 +18,7 @@ from ..image.contents import kind_of_file, open_contents, refuse_same_file
 from ..image.file_extensions import extension
 from ..image.limits import DEFAULT, Limits
 from ..image.names import clean_name
+from ..image.open_file import reading, whole_content
 from ..image.tar_reader import open_archive
 from ..image.tar_writer import TarWriter
 from ..image.tarball_image import TarballImage
@@ -268,9 +269,9 @@ def _stage(
 
 def _copy(path: str, output: Output, progress: Progress) -> None:
     try:
-        with open(path, "rb", buffering=0) as file:
-            while data := file.read(_PIECE):
-                output.write(data)
+        with reading(path) as file:
+            for piece in whole_content(file, path):
+                output.write(piece)
                 progress(0, output.size, path, os.fstat(file.fileno()).st_size)
     except OSError as error:
         raise InputError(f"'{path}' can't be read: {reason(error)}") from error

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-import stat
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
@@ -20,6 +19,7 @@ from typing import Any
 from ..image.atomic_output import Output
 from ..image.describe import describe
 from ..image.limits import DEFAULT, Limits
+from ..image.open_file import reading, whole_content
 from ..model.errors import BusyError, InputError, UsageError, WriteError, reason
 from ..model.progress import Progress, silent
 from ..model.source import printable, whole_characters
@@ -318,10 +318,8 @@ class Store:
 
     def _copy(self, path: str, progress: Progress) -> str:
         try:
-            with open(path, "rb") as file, Output(self.files, private=True) as output:
-                if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                    raise InputError(f"'{printable(path)}' is not a regular file")
-                while piece := file.read(1 << 20):
+            with reading(path) as file, Output(self.files, private=True) as output:
+                for piece in whole_content(file, path):
                     output.write(piece)
                     progress(0, output.size, path, os.fstat(file.fileno()).st_size)
                 digest = output.sha256.hexdigest()

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 
 from ..model.errors import InputError, reason
-from .open_file import reading
+from .open_file import reading, whole_content
 
 _PIECE = 1024 * 1024
 
@@ -15,13 +15,12 @@ _PIECE = 1024 * 1024
 def fingerprint(*paths: str, progress: Callable[[int], None] = lambda size: None) -> str:
     """Return the sha256 of an image's file, or of the two concatenated files of a split image."""
     digest = hashlib.sha256()
-    buffer = memoryview(bytearray(_PIECE))
     for path in paths:
         try:
             with reading(path) as file:
-                while size := file.readinto(buffer):
-                    digest.update(buffer[:size])
-                    progress(size)
+                for piece in whole_content(file, path):
+                    digest.update(piece)
+                    progress(len(piece))
         except OSError as error:
             raise InputError(f"'{path}' can't be read: {reason(error)}") from error
     return digest.hexdigest()

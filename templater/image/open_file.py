@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
 _FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 
+#: an image file may have this many bytes in holes, or half of its size
+_MOST_HOLES = 1 << 30
+_PIECE = 1 << 20
+
 
 class OpenFile(str):
     """An open regular file. Its value as a string is the path of the file.
@@ -72,6 +76,21 @@ def data_bytes(path: str) -> int:
     """Return the number of bytes that a file has outside its holes."""
     with reading(path) as file:
         return size_of(path) - holes_of(file.fileno(), size_of(path))
+
+
+def whole_content(file: FileIO, path: str) -> Iterator[bytes]:
+    """Yield the content of a file in pieces, up to its size at the beginning.
+
+    Raises InputError for a file with large holes, because writing or hashing holes takes as long as data.
+    """
+    size = os.fstat(file.fileno()).st_size
+    most = max(_MOST_HOLES, size // 2)
+    if holes_of(file.fileno(), size, most) > most:
+        raise InputError(f"'{path}' is sparse: most of its {size} bytes are in holes")
+    file.seek(0)
+    while size > 0 and (piece := file.read(min(size, _PIECE))):
+        yield piece
+        size -= len(piece)
 
 
 def holes_of(fd: int, size: int, most: int | None = None) -> int:

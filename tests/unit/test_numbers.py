@@ -87,6 +87,7 @@ VALUES = {
     "image.decompress": {"_CHUNK": 262_144, "_MANY_STREAMS": 10_000, "_LEAST_STREAM": 512, "_PIECE": 4096},
     "image.directory_members": {"_PIECE": 1_048_576},
     "image.metadata_edit": {"_MOST_PARSED": 262_144},
+    "image.open_file": {"_MOST_HOLES": 1_073_741_824, "_PIECE": 1_048_576},
     "image.fingerprint": {"_PIECE": 1_048_576},
     "image.image_rootfs": {"_NAME_BYTES": 400, "_FILE_BYTES": 16_777_216, "_FILES_BYTES": 67_108_864},
     "image.layout": {"_MOST_OUTSIDE": 100_000},

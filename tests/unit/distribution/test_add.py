@@ -2,14 +2,18 @@ import hashlib
 import json
 import os
 import shutil
+import time
 from pathlib import Path
 
 import pytest
 
 from templater.distribution.add import add
 from templater.distribution.catalog import IMAGES_PATH, INDEX_PATH
+from templater.distribution.store import Store
 from templater.distribution.tree import Tree
+from templater.image.fingerprint import fingerprint
 from templater.image.limits import DEFAULT
+from templater.image.open_file import reading, whole_content
 from templater.model.errors import InputError, LimitError, RefusedError, UsageError
 from tests.image_archives import file, image, padded, pax
 from tests.streams.builders import (
@@ -403,3 +407,28 @@ def test_adding_an_image_again_can_add_an_alias_and_a_requirement(tree, tmp_path
     assert product["aliases"] == "tiny/1,tiny/1/default,tiny"
     assert product["requirements"] == {"secureboot": "false"}
     assert added.warnings == ("the new requirements apply to all versions of the product",)
+
+
+def test_a_file_that_is_mostly_holes_is_neither_copied_nor_hashed(tree, tmp_path):
+    path = unified_image(tmp_path / "image")
+    os.truncate(path, 3 << 30)
+    store = Store(str(tmp_path / "store"))
+    for read in (lambda: add(tree, path), lambda: store.import_files(path), lambda: fingerprint(path)):
+        started = time.process_time()
+        with pytest.raises(InputError) as raised:
+            read()
+        assert time.process_time() - started < 1
+        assert raised.value.message == f"'{path}' is sparse: most of its {3 << 30} bytes are in holes"
+    assert [str(each) for each in tmp_path.rglob("*") if each.lstat().st_size > 1 << 20] == [path]
+
+
+def test_a_file_that_grows_while_it_is_read_is_read_up_to_its_first_size(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(b"x" * 10)
+    with reading(str(path)) as file:
+        content = whole_content(file, str(path))
+        os.truncate(path, 0)
+        path.write_bytes(b"y" * 10)
+        first = next(content)
+        os.truncate(path, 100)
+        assert first + b"".join(content) == b"y" * 10
