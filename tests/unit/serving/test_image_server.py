@@ -71,7 +71,12 @@ def test_a_file_is_sent_unchanged_and_without_a_content_encoding(server, tree):
 )
 def test_a_range_request_gets_exactly_the_requested_bytes(server, tree, asked, status, part):
     answer = server.request(f"/{UNIFIED}", Range=asked)
-    assert (answer.status, answer.body) == (status, content(tree, UNIFIED)[part])
+    whole = content(tree, UNIFIED)
+    assert (answer.status, answer.body) == (status, whole[part])
+    start, end, _ = part.indices(len(whole))
+    ranges = {206: f"bytes {start}-{end - 1}/{len(whole)}", 416: f"bytes */{len(whole)}"}
+    assert answer.headers["Content-Range"] == ranges.get(status)
+    assert answer.headers["Accept-Ranges"] == "bytes"
 
 
 def test_a_range_request_with_the_etag_of_an_older_file_gets_the_whole_file(server, tree):

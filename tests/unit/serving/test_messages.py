@@ -1,11 +1,13 @@
 """The exact answers of the servers to requests that they refuse."""
 
+import asyncio
 import json
+import math
 from types import SimpleNamespace
 
 import pytest
 
-from templater.serving import image_server, page_server
+from templater.serving import connections, image_server, page_server
 from templater.serving.image_server import _blocks, _caching, _quoted, _range, log_line
 from templater.serving.page_access import is_foreign
 from tests.unit.serving.test_page_server import Running
@@ -164,3 +166,57 @@ def test_a_log_line_has_the_time_and_the_size_of_the_answer():
     assert line(None).endswith(' aborted - 1.234 "-"')
     assert _quoted("x" * 501) == f'"{"x" * 500}"'
     assert page_server._TYPES[".svg"] == "image/svg+xml"
+
+
+@pytest.mark.parametrize(
+    ("waiting", "stalled", "closed"),
+    [
+        ([5, 9], [], "waiting 5"),
+        ([], [3, 2], "stalled 2"),
+        ([], [math.inf], ""),
+        ([5], [4], "stalled 4"),
+        ([5], [5], "waiting 5"),
+        ([5], [90], "waiting 5"),
+        ([], [80], ""),
+        ([], [79], "stalled 79"),
+        ([], [], ""),
+    ],
+)
+def test_the_connection_that_has_waited_longest_is_closed_first(waiting, stalled, closed, monkeypatch):
+    """A client may wait 20 seconds before its connection counts as stalled; now it is second 100."""
+    monkeypatch.setattr(connections.asyncio, "get_running_loop", lambda: SimpleNamespace(time=lambda: 100.0))
+    done = []
+
+    def one(since):
+        return SimpleNamespace(
+            stalled_since=since, transport=SimpleNamespace(abort=lambda: done.append(f"stalled {since}"))
+        )
+
+    listener = SimpleNamespace(
+        bounds=SimpleNamespace(stalled=20.0),
+        waiting={each: (each, lambda each=each: done.append(f"waiting {each}")) for each in waiting},
+        open={each: one(each) for each in stalled},
+    )
+    connections._Listener._close_one(listener)
+    assert "".join(done) == closed
+    assert len(listener.waiting) == len(waiting) - closed.startswith("waiting")
+
+
+def test_the_bytes_of_a_range_are_copied_and_a_file_that_became_shorter_ends_the_connection(
+    tmp_path, monkeypatch
+):
+    (tmp_path / "f").write_bytes(b"0123456789")
+    sent = []
+
+    async def write(response, bounds, piece):
+        sent.append(piece)
+
+    monkeypatch.setattr(image_server, "write", write)
+    monkeypatch.setattr(image_server, "PIECE", 4)
+    server = SimpleNamespace(_bounds=None)
+    with open(tmp_path / "f", "rb") as file:
+        asyncio.run(image_server.ImageServer._copy(server, None, file.fileno(), 1, 8))
+        assert sent == [b"1234", b"567"]
+        with pytest.raises(ConnectionResetError, match=r"^the file became shorter$"):
+            asyncio.run(image_server.ImageServer._copy(server, None, file.fileno(), 8, 11))
+    assert sent[2:] == [b"89"]
