@@ -29,13 +29,14 @@ class HookRequest:
     ``compare``: write nothing, and fail if the files in the root filesystem differ from the result.
     ``ids``: the id map; None to guess it from the root filesystem's owner.
     ``cross_mounts``: follow paths through mount points.
+    ``root``: the identity of the root directory, if the state can outlive the container, or "".
     ``Options`` describes the other attributes.
     """
 
     __slots__ = (
         "cache", "compare", "config", "cross_mounts", "description", "dialect", "ids", "image", "in_child",
         "in_place", "instance_file", "keep_modified", "limits", "log", "mount", "name", "open_image",
-        "pending_in_config", "rootfs", "state_folder", "time_limit", "triggers", "use_cache",
+        "pending_in_config", "root", "rootfs", "state_folder", "time_limit", "triggers", "use_cache",
     )  # fmt: skip
 
     def __init__(
@@ -56,6 +57,7 @@ class HookRequest:
         ids: "IdMap | None" = None,
         cross_mounts: bool = False,
         mount: "Callable[[], None] | None" = None,
+        root: str = "",
     ) -> None:
         self.name = name
         self.rootfs = rootfs
@@ -71,6 +73,7 @@ class HookRequest:
         self.ids = ids
         self.cross_mounts = cross_mounts
         self.mount = mount
+        self.root = root
         self.cache = options.cache
         self.dialect = options.dialect
         self.in_child = options.in_child

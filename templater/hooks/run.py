@@ -345,6 +345,11 @@ def start(request: HookRequest, options: Options, log: Log) -> None:
 
 def _start(request: HookRequest, log: Log, state_directory: StateDirectory) -> None:
     recorded = state_directory.state()
+    is_known = recorded is None or not recorded.root or not request.root or recorded.root == request.root
+    if not is_known and not request.compare:
+        log.add("the machine has another root directory than at its last start, so it counts as new")
+        state_directory.forget_written()
+        recorded = None
     # without recorded state, `templater unpack` did not create the container: run the trigger create
     state = State("create") if recorded is None else recorded
     triggers = request.triggers
@@ -362,7 +367,7 @@ def _start(request: HookRequest, log: Log, state_directory: StateDirectory) -> N
         durable = explicit or bool(state.pending)
         journal, record = Journal(state_directory.directory), Record(state_directory)
         answer, kept = _write_files(request, planned_run, log, journal, record, durable=durable)
-    after = State("", request.name or state.name or answer.instance.name, state.image)
+    after = State("", request.name or state.name or answer.instance.name, state.image, request.root)
     if not explicit and not request.compare and (recorded is None or after != recorded):
         state_directory.remember(after)
     if kept:

@@ -1,6 +1,12 @@
 """The directory in which a hook keeps the state of one container."""
 
+from sys import byteorder
+
 from ..model.errors import WriteError, reason
+from ..oslite import fsencode, os
+from ..sandbox.system_calls import libc, memory_with
+
+_AT_FDCWD, _STATX_BTIME = -100, 0x800
 
 
 def make_state_folder(path: str) -> str:
@@ -15,3 +21,21 @@ def make_state_folder(path: str) -> str:
     except OSError as error:
         raise WriteError(f"can't create '{path}': {reason(error)}", hint="see --state") from None
     return path
+
+
+def directory_identity(path: str) -> str:
+    """Return the inode number and the time of creation of a directory, or "" if it can't be read.
+
+    The number of the device is left out, because it can change when the host boots.
+    """
+    try:
+        inode = os.stat(path).st_ino
+        status = memory_with(bytes(256))
+        if libc("statx")(_AT_FDCWD, fsencode(path) + b"\0", 0, _STATX_BTIME, status):
+            return ""
+    except OSError:  # the directory is missing, or the C library has no statx
+        return ""
+    data = bytes(status)
+    has_time = int.from_bytes(data[:4], byteorder) & _STATX_BTIME
+    seconds, fraction = (int.from_bytes(data[at : at + size], byteorder) for at, size in ((80, 8), (88, 4)))
+    return f"{inode} {seconds}.{fraction:09}" if has_time else ""

@@ -33,15 +33,17 @@ class State:
     """The state that templater records between starts.
 
     ``pending`` is the trigger that the next start runs before ``start``, or "". ``name`` is the instance's
-    name and ``image`` the image from which it was made; both may be "".
+    name and ``image`` the image from which it was made. ``root`` identifies the root directory of its last
+    start. Each may be "".
     """
 
-    __slots__ = ("image", "name", "pending")
+    __slots__ = ("image", "name", "pending", "root")
 
-    def __init__(self, pending: str = "", name: str = "", image: str = "") -> None:
+    def __init__(self, pending: str = "", name: str = "", image: str = "", root: str = "") -> None:
         self.pending = pending
         self.name = name
         self.image = image
+        self.root = root
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, State) and self.encode() == other.encode()
@@ -54,7 +56,7 @@ class State:
     def encode(self) -> bytes:
         """Return ``key=value`` lines, without empty values. Raises RefusedError for a line break."""
         lines = []
-        for key in ("pending", "name", "image"):
+        for key in ("pending", "name", "image", "root"):
             value: str = getattr(self, key)
             if "\n" in value or "\0" in value:
                 raise RefusedError(f"the {key} {value!r} can't be written as one line")
@@ -156,6 +158,11 @@ class StateDirectory(Closing):
 
     def remember(self, state: State) -> None:
         self.replace(STATE, state.encode())
+
+    def forget_written(self) -> None:
+        """Remove the record of written files: templater has written no file in a new root filesystem."""
+        for file in (WRITTEN, f"{WRITTEN}.new"):
+            self.remove(file)
 
     # files
 
@@ -362,9 +369,9 @@ def record(path: str, trigger: str, name: str = "") -> State:
     with StateDirectory(path) as state_directory:
         state_directory.lock("trigger")
         state = state_directory.state() or State()
-        if trigger == "create":  # the root filesystem is new, so templater has written no file in it
-            for file in (WRITTEN, f"{WRITTEN}.new"):
-                state_directory.remove(file)
+        if trigger == "create":  # the root filesystem is new
+            state_directory.forget_written()
+        state.root = ""
         state.pending = pending_after(state.pending, trigger)
         if name:
             state.name = name

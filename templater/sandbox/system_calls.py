@@ -149,14 +149,14 @@ def limit_address_space(most: int) -> None:
     """
     if os.uname().machine not in ARCHITECTURES or sys.maxsize <= 1 << 32:
         return
-    now = _memory(bytes(16))
+    now = memory_with(bytes(16))
     if libc("getrlimit")(_RLIMIT_AS, now) == 0:
         hard = bytes(now)[8:]
         soft = min(most, int.from_bytes(hard, sys.byteorder))
         libc("setrlimit")(_RLIMIT_AS, soft.to_bytes(8, sys.byteorder) + hard)
 
 
-def _memory(content: bytes) -> "Any":
+def memory_with(content: bytes) -> "Any":
     """Return a C buffer with this content."""
     import _ctypes
 
@@ -173,7 +173,7 @@ def _memory(content: bytes) -> "Any":
 def install(program: bytes) -> None:
     import _ctypes
 
-    memory = _memory(program)
+    memory = memory_with(program)
     address = _ctypes.addressof(memory)
     fprog = (len(program) // 8).to_bytes(8, "little") + address.to_bytes(8, "little")
     if libc("prctl")(PR_SET_SECCOMP, 2, fprog, 0, 0):

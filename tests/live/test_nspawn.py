@@ -58,7 +58,9 @@ def test_the_hook_line_renders_before_the_container_starts(folder: Path):
     rootfs = machine(folder)
     hook(folder)
     assert shown(nspawn(rootfs).stdout) == born("m1")
-    assert state_of(folder / "m1") == {"name": "m1"}
+    state = state_of(folder / "m1")
+    assert state.pop("root").startswith(f"{rootfs.stat().st_ino} ")
+    assert state == {"name": "m1"}
 
 
 def test_a_hook_for_a_mapped_machine_writes_files_with_container_ids(folder: Path):

@@ -9,7 +9,7 @@ from ...model.file_names import METADATA
 from ...model.source import printable
 from ...oslite import exists, islink, join, os
 from ..request import HookRequest, Notice
-from ..state_folder import make_state_folder
+from ..state_folder import directory_identity, make_state_folder
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,7 +49,14 @@ def read_request(options: "Options", _environ: "Mapping[str, str]") -> "HookRequ
     _refuse_other_range(rootfs)
     # several machines can have the same image, but each machine has its own state
     state = options.state or (make_state_folder(own) if options.source else own)
-    return HookRequest(options, name=name, rootfs=rootfs, image=image, state_folder=state)
+    return HookRequest(
+        options,
+        name=name,
+        rootfs=rootfs,
+        image=image,
+        state_folder=state,
+        root=directory_identity(rootfs),
+    )
 
 
 def _refuse_other_range(rootfs: str) -> None:

@@ -313,6 +313,54 @@ def test_an_nspawn_machine_can_have_the_name_probe(container):
     assert (container / "rootfs/etc/a").read_text() == "probe\n"
 
 
+def nspawn(container, *options):
+    """Start a machine whose image has the rules /etc/once (create) and /etc/always (start)."""
+    words = ["--source", str(container), "--state", str(container), "--rootfs", f"{container}/rootfs"]
+    (container / "metadata.yaml").write_text(
+        "architecture: x86_64\ncreation_date: 1\ntemplates:\n"
+        "  /etc/once: {when: [create], template: a.tpl}\n  /etc/always: {when: [start], template: a.tpl}\n"
+    )
+    (container / "templates/a.tpl").write_text("text\n")
+    subprocess.run([*install.argv("nspawn", [*words, *options]), "web1"], check=True, timeout=30)
+    return sorted(path.name for path in (container / "rootfs/etc").iterdir())
+
+
+def replace_rootfs(container):
+    """Replace the root filesystem by a new, empty directory, which can get the same inode number."""
+    shutil.rmtree(container / "rootfs")
+    (container / "rootfs/etc").mkdir(parents=True)
+
+
+def test_a_new_nspawn_machine_with_the_name_of_an_old_machine_counts_as_new(container):
+    """It got the state of the old machine, so no rule with the trigger create ran."""
+    assert nspawn(container) == ["always", "once"]
+    (container / "rootfs/etc/once").unlink()
+    assert nspawn(container) == ["always"], "the same machine"
+    replace_rootfs(container)
+    assert nspawn(container) == ["always", "once"]
+    assert "another root directory than at its last start" in (container / ".templater/log").read_text()
+    (container / "rootfs/etc/once").unlink()
+    assert nspawn(container) == ["always"], "the new machine is known now"
+
+
+def test_a_state_without_a_root_directory_belongs_to_any_machine(container):
+    """Older versions of templater recorded no root directory."""
+    nspawn(container)
+    state = container / ".templater/state"
+    state.write_text("".join(line for line in state.read_text().splitlines(True) if "root=" not in line))
+    replace_rootfs(container)
+    assert nspawn(container) == ["always"]
+    assert "root=" in state.read_text()
+
+
+def test_a_new_machine_has_no_record_of_the_files_of_the_old_machine(container):
+    nspawn(container)
+    replace_rootfs(container)
+    (container / "rootfs/etc/once").write_text("by the new image\n")
+    assert nspawn(container, "--keep-modified") == ["always", "once"]
+    assert (container / "rootfs/etc/once").read_text() == "text\n", "no file of the old machine"
+
+
 @pytest.fixture
 def german(tmp_path):
     """Return the environment of a locale whose encoding is not UTF-8."""
