@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,22 +10,15 @@ from typing import TYPE_CHECKING, Any
 from ..definitions.build import open_definition
 from ..definitions.variants import all_choices, in_time
 from ..image.limits import DEFAULT, Limits
-from ..model.errors import InputError, LimitError, RefusedError
-from ..model.file_names import SETTINGS
-from ..model.hosts import HOSTS, INCUS
-from ..model.source import Source, printable
-from ..parsing.instance_yaml import read_instance
-from ..planning.follow_links import clean
-from ..rootfs.directory import open_root
-from .authored import AuthoredImage, authored
+from .authored import AuthoredImage
+from .configuration import WANTED, Configuration, with_configuration
 from .finding import Finding, Severity, finding_data
 from .fixes import fix
 from .host_report import host_report
-from .ignores import Configuration, Ignores, read_configuration
+from .ignores import Ignores
 from .run_checks import all_checks, audit
 from .sarif import sarif_document
 from .scan import scan_image, scanned_definition
-from .scanned_image import ScannedImage
 
 if TYPE_CHECKING:
     from ..definitions.choice import Choice
@@ -36,14 +28,8 @@ if TYPE_CHECKING:
     from ..rendering.memo import Memo
     from ..validators.results import Validators
 
-#: maximum size in bytes of templater.toml, and of an instance description
-LARGEST = 1 << 20
-#: maximum number of instances that templater.toml names
-MAX_INSTANCES = 50
 #: the note in a report if the image needs more fixes than one run applies
 LATE = "some fixes were not tried, because the time limit was reached: run the command again"
-#: bytes to read of the settings file: one more than the limit, to detect a larger file
-WANTED = {SETTINGS: LARGEST + 1}
 
 
 def check_report(
@@ -161,30 +147,6 @@ def fix_image(
     return Fixes(report, done.changes(image), tuple(finding.check for finding in done.fixed))
 
 
-def with_configuration(
-    scanned: ScannedImage,
-    hosts: tuple[str, ...],
-    instances: tuple[Instance, ...],
-    validators: Validators | None,
-    *,
-    trusted: bool = True,
-    memo: Memo | None = None,
-) -> tuple[AuthoredImage, Configuration]:
-    """Return the image with hosts and instances, and the contents of its templater.toml."""
-    configuration, path = Configuration(), scanned.name
-    kind = next((name.entry.kind for name in scanned.names if name.path == SETTINGS), "")
-    if trusted and kind and SETTINGS not in scanned.heads:
-        raise InputError(f"'{printable(path)}/{SETTINGS}' is a {kind}, not a regular file")
-    if len(scanned.heads.get(SETTINGS, b"")) > LARGEST:
-        raise InputError(f"'{printable(path)}/{SETTINGS}' is larger than {LARGEST >> 20} MiB")
-    if SETTINGS in scanned.heads:
-        configuration = read_configuration(Source(f"{path}/{SETTINGS}", scanned.heads[SETTINGS]))
-    names = hosts or configuration.hosts or (INCUS.name,)
-    added = () if instances else described(path, tuple(dict.fromkeys(configuration.instances)))
-    chosen = tuple(HOSTS[name] for name in names)
-    return authored(scanned, chosen, instances, validators, added, memo), configuration
-
-
 @dataclass(frozen=True, slots=True)
 class Judged:
     """The findings of an image, sorted by position, and the findings that the author ignores."""
@@ -223,46 +185,6 @@ def report_of(
         "hosts": host_report(image) if len(image.hosts) > 1 else None,
         "sarif": sarif_document(shown, image.name, *sarif, folder="authoring") if sarif is not None else None,
     }
-
-
-def described(path: str, names: tuple[str, ...]) -> tuple[Instance, ...]:
-    """Read the instance descriptions of an image's templater.toml, within limits on number and size."""
-    if len(names) > MAX_INSTANCES:
-        raise LimitError(f"{SETTINGS} names more than {MAX_INSTANCES} instances")
-    sources = []
-    size = 0
-    for name in names:
-        sources.append(read_described(path, name))
-        size += len(sources[-1].text)
-        if size > LARGEST:
-            raise LimitError(
-                f"the instance descriptions that {SETTINGS} names have more than {LARGEST >> 20} MiB in total"
-            )
-    return tuple(
-        read_instance(source, name=os.path.basename(name).partition(".")[0])
-        for name, source in zip(names, sources, strict=True)
-    )
-
-
-def read_described(path: str, name: str) -> Source:
-    """Read an instance description in an image's directory.
-
-    A link that leads out of the directory is refused.
-    """
-    if not os.path.isdir(path):
-        raise InputError(
-            f"can't read '{printable(name)}', which {SETTINGS} names: the image is not a directory",
-            hint="pass -i FILE",
-        )
-    with open_root(path) as top:
-        if ".." in name.split("/"):
-            raise RefusedError(f"'{printable(name)}' in {SETTINGS} leads out of the image")
-        if top.entry(clean(name)) is None:
-            raise InputError(
-                f"'{printable(os.path.join(path, name))}' does not exist", hint=f"{SETTINGS} names this file"
-            )
-        data = top.read(clean(name), LARGEST)
-    return Source(f"{path}/{name}", data)
 
 
 def author_data(finding: Finding, path: str, *, of_definition: bool = False) -> dict[str, Any]:

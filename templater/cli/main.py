@@ -9,7 +9,7 @@ import click
 from .. import __version__
 from ..model.errors import TemplaterError, reason
 from . import output, terminal
-from .discovery import Commands, ReaderGone
+from .command_group import Commands, ReaderGone
 
 INTERRUPTED = 130
 READER_GONE = 141

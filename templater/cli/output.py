@@ -154,3 +154,15 @@ LANGUAGES = {
     "network-config": "yaml", ".json": "json", ".toml": "toml", ".nix": "nix", ".sh": "bash", ".conf": "ini",
     ".network": "ini", ".cfg": "ini", ".service": "ini", ".xml": "xml", ".py": "python",
 }  # fmt: skip
+
+
+def size(number: int) -> str:
+    """Return a number of bytes as people read it, such as ``1.5 MiB``."""
+    if number < 1024:
+        return f"{number} B"
+    value = float(number)
+    for unit in ("KiB", "MiB", "GiB"):
+        value /= 1024
+        if value < 1024:
+            return f"{value:.1f} {unit}"
+    return f"{value / 1024:.1f} TiB"

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from ..instances.directory import StateDirectory
 from ..instances.drift import changed_by_hand, without
+from ..instances.state_directory import StateDirectory
 from ..instances.written_files import Record
 from ..model.errors import UsageError
 from ..model.file_names import ROOTFS, STATE_FOLDER

@@ -8,7 +8,7 @@ the directory's descriptor. An entry's key is a digest of the entry's sources. I
 import sys
 
 from .. import __version__
-from ..instances.directory import directory_of_ours, write_whole
+from ..instances.state_directory import directory_of_ours, write_whole
 from ..model.errors import TemplaterError
 from ..oslite import DIGEST, blake2b, join, os, stat
 from ..rootfs.confined import Directory, Root, read_descriptor

@@ -1,6 +1,7 @@
 """Records of copies, snapshots and renames, which LXC's clone and destroy hooks make."""
 
-from ..instances.directory import InstanceDirectory, State, StateDirectory, write_whole
+from ..instances.instance_directory import InstanceDirectory
+from ..instances.state_directory import State, StateDirectory, write_whole
 from ..model.entry import SYMLINK
 from ..model.errors import InputError, TemplaterError
 from ..model.file_names import INSTANCE, METADATA, TEMPLATES, WRITTEN

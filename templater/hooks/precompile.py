@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ..instances.directory import InstanceDirectory, StateDirectory
+from ..instances.instance_directory import InstanceDirectory
+from ..instances.state_directory import StateDirectory
 from ..model.errors import RefusedError
 from ..model.hosts import NONE
 from .compile_cache import CacheEntry, CompileCache, open_cache

@@ -9,7 +9,8 @@ import sys
 from time import gmtime, monotonic, strftime
 
 from .. import __version__
-from ..instances.directory import InstanceDirectory, State, StateDirectory
+from ..instances.instance_directory import InstanceDirectory
+from ..instances.state_directory import State, StateDirectory
 from ..model.entry import TEMPLATE_BYTES
 from ..model.errors import (
     HostError,
@@ -555,7 +556,7 @@ def _description(request: HookRequest, image: InstanceDirectory) -> "Source | No
 
 
 def _read_file(path: str) -> Source:
-    from ..instances.directory import MAX_INSTANCE
+    from ..instances.instance_directory import MAX_INSTANCE
     from ..rootfs.confined import Root
 
     folder, name = split(abspath(path))

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from time import process_time
 
-from ..instances.directory import InstanceDirectory, StateDirectory
+from ..instances.instance_directory import InstanceDirectory
+from ..instances.state_directory import StateDirectory
 from ..model.errors import TemplaterError, UsageError, reason
 from ..model.file_names import METADATA, STATE_FOLDER
 from ..model.hosts import NONE

@@ -11,7 +11,7 @@ import stat
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
-from ..instances.directory import MAX_INSTANCE, MAX_TEMPLATES
+from ..instances.instance_directory import MAX_INSTANCE, MAX_TEMPLATES
 from ..model.errors import InputError, RefusedError, TemplaterError, reason
 from ..model.file_names import BACKUP_YAML, INSTANCE, MAX_PATH, METADATA, ROOTFS, STATE_FOLDER, TEMPLATES
 from ..model.source import Source, printable

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from ..model.entry import RootfsView, TemplateFile
     from ..model.plan import Change, Plan
-    from .directory import StateDirectory
+    from .state_directory import StateDirectory
 
 STAGED = WRITTEN + ".new"
 HEAD = b"templater written 1\n"

@@ -25,7 +25,7 @@ from ..model.errors import InputError, TemplaterError
 from ..model.instance import VIRTUAL_MACHINE
 from ..model.source import printable
 from ..parsing.file_kind import HEAD, recognise
-from . import answers
+from . import api_answers
 from .connections import DEFAULT, PIECE, Bounds, exempt_from_collection, write
 from .served import EncodedList, Listing, Served
 from .sources import Report, Source
@@ -111,15 +111,15 @@ class ImageServer:
                 raise _Refused(405, "only GET and HEAD are supported")
             return await self._route(request, request.path)
         except _Refused as refused:
-            body = answers.failure(refused.status, refused.message)
+            body = api_answers.failure(refused.status, refused.message)
             return await self._send(request, body, status=refused.status)
         except FileNotFoundError:
-            return await self._send(request, answers.failure(404, "not found"), status=404)
+            return await self._send(request, api_answers.failure(404, "not found"), status=404)
         except ConnectionError:
             raise
         except (OSError, TemplaterError) as error:
             self._report(f"'{printable(request.path)[:200]}': {printable(str(error))}")
-            return await self._send(request, answers.failure(500, "internal error"), status=500)
+            return await self._send(request, api_answers.failure(500, "internal error"), status=500)
 
     async def _route(self, request: web.BaseRequest, path: str) -> web.StreamResponse:
         if path == "/":
@@ -148,7 +148,7 @@ class ImageServer:
             with suppress(FileNotFoundError):
                 fd = await asyncio.to_thread(self._source.open, "index.html")
                 return await self._send_file(request, fd, "index.html")
-        return await self._send(request, answers.success(["/1.0"]))
+        return await self._send(request, api_answers.success(["/1.0"]))
 
     # the header protocol
 
@@ -187,7 +187,7 @@ class ImageServer:
         listing = await self.listing()
         body: bytes | EncodedList
         if not rest:
-            body = answers.success(answers.server_data(*self._certificate))
+            body = api_answers.success(api_answers.server_data(*self._certificate))
         elif rest == "images":
             body = await self._filtered(listing, recursion, request.query.get("filter", ""))
         elif rest == "images/aliases":
@@ -196,7 +196,7 @@ class ImageServer:
             name = rest.removeprefix("images/aliases/")
             if name not in listing.aliases:
                 raise _Refused(404, "Image alias not found")
-            body = answers.success(answers.alias_data(name, listing.aliases[name]))
+            body = api_answers.success(api_answers.alias_data(name, listing.aliases[name]))
         elif rest.startswith("images/"):
             name, _, what = rest.removeprefix("images/").partition("/")
             image = listing.find(name)
@@ -206,7 +206,7 @@ class ImageServer:
                 raise _Refused(501, "not implemented")  # as the daemons
             if what:
                 return await self._export(request, image)
-            body = answers.success(answers.image_data(image, listing))
+            body = api_answers.success(api_answers.image_data(image, listing))
         else:
             raise _Refused(404, "not found")
         return await self._send(request, body)
@@ -227,12 +227,12 @@ class ImageServer:
     def _images(self, listing: Listing, recursion: bool, text: str) -> EncodedList:
         key = f"images {recursion}"
         if key not in listing.answers:
-            listing.answers[key] = answers.success_list(
+            listing.answers[key] = api_answers.success_list(
                 [
-                    answers.encode(
-                        answers.image_data(image, listing)
+                    api_answers.encode(
+                        api_answers.image_data(image, listing)
                         if recursion
-                        else answers.image_address(image.fingerprint)
+                        else api_answers.image_address(image.fingerprint)
                     )
                     for image in listing.images
                 ]
@@ -241,19 +241,19 @@ class ImageServer:
         if not text:
             return found
         try:
-            matches = answers.matcher(text)
+            matches = api_answers.matcher(text)
         except InputError as error:
             raise _Refused(400, error.message) from None
-        chosen = bytes(matches(answers.image_data(image, listing)) for image in listing.images)
-        return answers.success_list(found.elements, chosen)
+        chosen = bytes(matches(api_answers.image_data(image, listing)) for image in listing.images)
+        return api_answers.success_list(found.elements, chosen)
 
     def _aliases(self, listing: Listing, recursion: bool) -> EncodedList:
         key = f"aliases {recursion}"
         if key not in listing.answers:
-            listing.answers[key] = answers.success_list(
+            listing.answers[key] = api_answers.success_list(
                 [
-                    answers.encode(
-                        answers.alias_data(name, image) if recursion else answers.alias_address(name)
+                    api_answers.encode(
+                        api_answers.alias_data(name, image) if recursion else api_answers.alias_address(name)
                     )
                     for name, image in listing.aliases.items()
                 ]

@@ -13,7 +13,8 @@ from ..definitions.choice import DEFAULT_BUILD, Choice
 from ..image.limits import DEFAULT
 from ..image.open import open_image
 from ..instances.description_file import read_instance
-from ..instances.directory import MAX_INSTANCE, MAX_STATE, State
+from ..instances.instance_directory import MAX_INSTANCE
+from ..instances.state_directory import MAX_STATE, State
 from ..model.entry import DIRECTORY, FILE
 from ..model.errors import InputError, RefusedError, UsageError
 from ..model.file_names import BACKUP_YAML, INSTANCE, ROOTFS, STATE, STATE_FOLDER

@@ -42,8 +42,9 @@ CASES = {
     ),
     15: Case("a loop of links", "refused"),
     16: Case(
-        "a target that is a link", "followed inside the root; the link stays",
-        "no option turns this off: the link cannot leave the root, and `create_only` skips any existing name",
+        "a target that is a link",
+        "templater writes to the link's target, which must be inside the root, and keeps the link",
+        "an option that refuses links would refuse images that work; a rule with `create_only` is skipped",
     ),
     17: Case("a target that is a dangling link", "the file is created where the link points, inside the root"),
     18: Case("magic links of a mounted `/proc`", "never followed"),

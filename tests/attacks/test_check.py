@@ -6,9 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from templater.checks.author_report import WANTED, described, judge, with_configuration
+from templater.checks.author_report import judge
 from templater.checks.authored import SEARCHED
-from templater.checks.ignores import MAX_COMMENTS, MAX_IGNORES, Configuration, Ignores, read_configuration
+from templater.checks.configuration import (
+    MAX_IGNORES,
+    WANTED,
+    Configuration,
+    described,
+    read_configuration,
+    with_configuration,
+)
+from templater.checks.ignores import MAX_COMMENTS, Ignores
 from templater.checks.run_checks import MAX_FINDINGS
 from templater.checks.scan import scan_image
 from templater.cli.main import main

@@ -14,7 +14,7 @@ from templater.hooks.options import Options
 from templater.hooks.run import run
 from templater.hooks.runtimes import lxc, nspawn, oci
 from templater.hooks.shared_directories import require_unshared, shared_place
-from templater.instances.directory import StateDirectory
+from templater.instances.state_directory import StateDirectory
 from templater.model.errors import InputError, RefusedError
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs directory descriptors")
@@ -329,7 +329,7 @@ def test_a_lock_hard_linked_to_another_file_is_not_truncated(
                     os.unlink(place / "log")
             return fd
 
-        monkeypatch.setattr("templater.instances.directory.os.open", opened)
+        monkeypatch.setattr("templater.instances.state_directory.os.open", opened)
         with pytest.raises(RefusedError, match="has other hard links"):
             state_directory.lock("test")
         assert victim.stat().st_nlink == 1

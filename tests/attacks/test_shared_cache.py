@@ -8,7 +8,7 @@ import pytest
 from templater.hooks import render_job
 from templater.hooks.compile_cache import CacheEntry, open_cache
 from templater.hooks.render_job import IMAGE, INSTANCE, Job, Run, keys
-from templater.instances.directory import InstanceDirectory
+from templater.instances.instance_directory import InstanceDirectory
 from templater.model.hosts import NONE
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from templater.cli.commands.image.build import report
+from templater.cli.packing import report
 from templater.image.build import Built
 
 

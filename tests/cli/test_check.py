@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from templater.checks.ignores import MAX_IGNORES
+from templater.checks.configuration import MAX_IGNORES
 from templater.cli.main import main
 
 METADATA = """architecture: x86_64

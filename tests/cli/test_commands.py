@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 import pytest
 
-from templater.cli.discovery import ALIASES, Commands
+from templater.cli.command_group import ALIASES, Commands
 from templater.cli.main import command, main
 
 CLI = Path(__file__).resolve().parent.parent.parent / "templater" / "cli"
@@ -86,7 +86,7 @@ def test_a_package_in_the_commands_folder_is_a_command_group(tmp_path, monkeypat
     group.mkdir(parents=True)
     (tmp_path / "some_cli/__init__.py").touch()
     (group / "__init__.py").write_text(
-        "from templater.cli.discovery import Commands\ncommand = Commands('image', __name__)\n"
+        "from templater.cli.command_group import Commands\ncommand = Commands('image', __name__)\n"
     )
     for file in ("show", "image/info", "image/set_property"):
         (tmp_path / f"some_cli/{file}.py").write_text("import click\n@click.command()\ndef command(): ...\n")

@@ -8,7 +8,7 @@ import pytest
 
 from templater.cli.main import main
 from templater.hooks.options import read_options
-from templater.instances.directory import InstanceDirectory
+from templater.instances.instance_directory import InstanceDirectory
 
 SAMPLE = Path(__file__).resolve().parents[2] / "sample-images" / "debian-cloud"
 LOOP = "{% for a in 'x'|ljust:300 %}{% for b in 'x'|ljust:300 %}{{ a }}{% endfor %}{% endfor %}"

@@ -14,7 +14,7 @@ from templater.hooks import compile_cache, json_input, options, render_job, runt
 from templater.hooks.compile_cache import CacheEntry
 from templater.hooks.render_job import Job
 from templater.hooks.runtimes import function_of, lxc, oci
-from templater.instances.directory import StateDirectory
+from templater.instances.state_directory import StateDirectory
 from templater.instances.written_files import Record
 from templater.model.errors import TemplaterError
 from templater.model.hosts import NONE

@@ -23,7 +23,7 @@ import pytest
 from templater.checks.author_report import judge
 from templater.checks.authored import AuthoredImage
 from templater.checks.base import Check
-from templater.checks.ignores import Configuration, read_configuration
+from templater.checks.configuration import Configuration, read_configuration
 from templater.checks.run_checks import all_checks, run_check
 from templater.checks.scan import scan_image
 from templater.checks.scanned_image import Name, ScannedImage, Trailing

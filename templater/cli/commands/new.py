@@ -14,7 +14,7 @@ from ...model.source import printable
 from .. import complete, options, output
 from ..guard import guarded, many
 from ..image_edits import pairs_of
-from .image.build import source_date_epoch
+from ..packing import source_date_epoch
 
 if TYPE_CHECKING:
     from ...limits import Given

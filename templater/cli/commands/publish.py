@@ -14,7 +14,7 @@ from ...model.source import printable
 from .. import complete, options, output
 from ..guard import guarded_alone
 from ..image_edits import pairs_of
-from .image.build import output_option, pack, packing_options, report, seconds_of, source_date_epoch, warn_of
+from ..packing import output_option, pack, packing_options, report, seconds_of, source_date_epoch, warn_of
 from .unpack import ids_of
 
 HELP = """Make an image of a container, as `incus publish` does.

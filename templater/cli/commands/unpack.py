@@ -70,7 +70,7 @@ def command(
     from ...image.contents import open_contents
     from ...image.fingerprint import fingerprint
     from ...image.unpack import unpack
-    from ...instances.directory import State, StateDirectory
+    from ...instances.state_directory import State, StateDirectory
     from ...model.instance import require_name
     from ...model.lifecycle import PENDING_KEY
 
@@ -148,7 +148,7 @@ def write_instance(path: str, instance: Instance) -> None:
     """Write instance.yaml, readable only by its owner, because cloud-init keys contain passwords."""
     import yaml
 
-    from ...instances.directory import write_whole
+    from ...instances.state_directory import write_whole
     from ...model.file_names import INSTANCE
     from ...rootfs.confined import Root
 

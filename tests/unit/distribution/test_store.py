@@ -17,8 +17,8 @@ import yaml
 
 from templater.cli.commands.store.edit import edited
 from templater.distribution.downloads import PART, Downloads
-from templater.distribution.image_filters import matching
 from templater.distribution.store import UNUSED, Store
+from templater.distribution.store_filter import matching
 from templater.model.errors import BusyError, InputError, RefusedError, TemplaterError, UsageError, WriteError
 from templater.model.progress import silent
 from tests.streams.builders import QCOW2, SQUASHFS, split_image, unified_image

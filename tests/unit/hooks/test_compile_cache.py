@@ -7,7 +7,7 @@ import pytest
 
 from templater.hooks import compile_cache
 from templater.hooks.compile_cache import CacheEntry, CompileCache
-from templater.instances.directory import StateDirectory
+from templater.instances.state_directory import StateDirectory
 
 ENTRY = CacheEntry(("templater.pongo2.filters.text",), b"payload \x00\n\xff with\nlines")
 

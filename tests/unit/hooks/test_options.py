@@ -11,7 +11,7 @@ from templater.hooks import json_input, lxc_config, lxc_copies
 from templater.hooks.options import Options
 from templater.hooks.request import HookRequest, Notice
 from templater.hooks.runtimes import lxc, nspawn, oci
-from templater.instances.directory import State, StateDirectory
+from templater.instances.state_directory import State, StateDirectory
 from templater.instances.written_files import WrittenFile, encode
 from templater.model.errors import InputError, LimitError, RefusedError, UsageError
 

@@ -10,7 +10,7 @@ import pytest
 from templater.cli.main import main
 from templater.hooks import install, status
 from templater.hooks.runtimes import lxc, nspawn, oci, podman
-from templater.instances.directory import State, StateDirectory
+from templater.instances.state_directory import State, StateDirectory
 
 METADATA = "architecture: x86_64\ntemplates:\n  /etc/a:\n    when: [start]\n    template: a.tpl\n"
 

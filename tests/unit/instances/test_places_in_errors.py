@@ -6,7 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from templater.instances.directory import InstanceDirectory, State, StateDirectory, _make
+from templater.instances.instance_directory import InstanceDirectory
+from templater.instances.state_directory import State, StateDirectory, _make
 from templater.model.entry import FILE
 from templater.model.errors import TemplaterError
 from templater.model.source import Source

@@ -4,7 +4,7 @@ import pytest
 
 from templater.definitions.build import build
 from templater.definitions.choice import Choice
-from templater.instances.directory import State
+from templater.instances.state_directory import State
 from templater.model.entry import DIRECTORY, Entry
 from templater.model.hosts import INCUS
 from templater.model.instance import Instance

@@ -8,7 +8,7 @@ import click
 
 from ....hooks import runtimes as hook_runtimes
 from ... import output
-from ...discovery import Commands
+from ...command_group import Commands
 
 HELP = """Render templates whenever a runtime starts a container.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ...discovery import Commands
+from ...command_group import Commands
 
 HELP = """Inspect, build, edit and export images.
 

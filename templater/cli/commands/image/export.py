@@ -12,7 +12,7 @@ from ....model.errors import UsageError
 from ... import complete, options
 from ...fetching import local_files
 from ...guard import guard
-from .build import pack, packing_options, report, source_date_epoch, warn_of
+from ...packing import pack, packing_options, report, source_date_epoch, warn_of
 
 HELP = """Convert an image to another format or compression.
 

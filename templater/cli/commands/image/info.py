@@ -124,9 +124,9 @@ def _no_fingerprint(layout: str) -> str:
 
 def _file(file: dict[str, Any]) -> str:
     packed = "" if file["compression"] == "none" else f", {file['compression']}"
-    grown = "" if file["unpacked"] is None else f", {size(file['unpacked'])} unpacked"
+    grown = "" if file["unpacked"] is None else f", {output.size(file['unpacked'])} unpacked"
     members = "" if file["members"] is None else f", {file['members']} members"
-    return f"{printable(file['path'])} ({file['kind']}{packed}, {size(file['size'])}{grown}{members})"
+    return f"{printable(file['path'])} ({file['kind']}{packed}, {output.size(file['size'])}{grown}{members})"
 
 
 def _properties(found: dict[str, Any]) -> Iterator[str]:
@@ -146,7 +146,7 @@ def _matrix(found: dict[str, Any]) -> Iterator[str]:
     rows = [["", *map(printable, triggers), "template", "size", ""]]
     for rule in found["rules"]:
         marks = ["x" if trigger in rule["when"] else "." for trigger in triggers]
-        bytes_ = "missing" if rule["size"] is None else size(rule["size"])
+        bytes_ = "missing" if rule["size"] is None else output.size(rule["size"])
         once = " ".join(_said(rule))
         rows.append([printable(rule["path"]), *marks, printable(rule["template"]) or "none", bytes_, once])
     for line in columns(rows):
@@ -176,14 +176,3 @@ def date(seconds: int | None) -> str:
         return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")
     except (ValueError, OverflowError, OSError):
         return str(seconds)
-
-
-def size(number: int) -> str:
-    if number < 1024:
-        return f"{number} B"
-    value = float(number)
-    for unit in ("KiB", "MiB", "GiB"):
-        value /= 1024
-        if value < 1024:
-            return f"{value:.1f} {unit}"
-    return f"{value / 1024:.1f} TiB"

@@ -14,7 +14,7 @@ from ....model.source import printable
 from ... import complete, options, output
 from ...guard import guarded_alone
 from ...image_edits import in_editor, metadata_of, rootfs_option, save
-from .info import size
+from ...output import size
 
 if TYPE_CHECKING:
     from ....model.metadata import Metadata, Rule

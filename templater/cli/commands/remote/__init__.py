@@ -1,6 +1,6 @@
 """``templater remote``: manage names of image servers. SRC can contain these names."""
 
-from ...discovery import Commands
+from ...command_group import Commands
 
 HELP = """Name image servers.
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ... import complete
-from ...discovery import Commands
+from ...command_group import Commands
 
 if TYPE_CHECKING:
     from ....distribution.store import StoredImage

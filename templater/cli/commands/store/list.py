@@ -22,8 +22,8 @@ Examples:
 @click.argument("filters", metavar="[FILTER]...", nargs=-1)
 @options.json_option
 def command(filters: tuple[str, ...], as_json: bool) -> int:
-    from ....distribution.image_filters import matching
     from ....distribution.store import Store
+    from ....distribution.store_filter import matching
 
     images = matching(Store().images(), filters)
     if as_json:

@@ -8,7 +8,7 @@ import click
 
 from ....model.errors import InputError
 from ... import complete
-from ...discovery import Commands
+from ...command_group import Commands
 
 if TYPE_CHECKING:
     from ....distribution.verify import Stream

@@ -13,7 +13,7 @@ from ....model.source import printable
 from ....reporting.columns import columns
 from ... import complete, options, output
 from ...guard import guarded_alone
-from ..image.info import size
+from ...output import size
 from . import open_stream, stream_argument
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from ....model.errors import UsageError
 from ....model.source import printable
 from ... import options, output
 from ...guard import guarded_alone
-from ..image.info import size
+from ...output import size
 from . import count, tree_argument
 
 HELP = """Remove old versions and unused files.

@@ -14,8 +14,8 @@ from ....model.options import TOTAL
 from ....model.source import printable
 from ... import complete, options, output
 from ...guard import guarded, many
+from ...output import size
 from ...progress import progress
-from ..image.info import size
 from . import count, tree_argument
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ import click
 from ....model.source import printable
 from ... import options, output
 from ...guard import guarded_alone
+from ...output import size
 from ...progress import progress
-from ..image.info import size
 from . import count, open_stream, stream_argument
 
 if TYPE_CHECKING:

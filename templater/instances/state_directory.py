@@ -1,28 +1,18 @@
-"""An instance directory: the image's files, the root filesystem, and templater's own state.
+"""The directory ``.templater`` of an instance, with templater's own state. Another process may lock it.
 
-* ``DIR/metadata.yaml``, ``DIR/templates/`` and ``DIR/rootfs/`` are as in LXD and Incus.
-* ``DIR/instance.yaml`` has the output of ``incus config show``.
-* ``DIR/.templater/`` has the files ``state``, ``written``, ``lock``, ``log`` and ``journal``, and the folder
-  ``cache``.
-
-The state is beside the root filesystem, where the container cannot reach it.
+The directory has the files ``state``, ``written``, ``lock``, ``log`` and ``journal``, and the folder
+``cache``. It is beside the root filesystem, where the container cannot reach it.
 """
 
 import fcntl
 from time import monotonic, sleep
 
-from ..model.entry import TEMPLATE_BYTES, TemplateFile
-from ..model.errors import BusyError, InputError, LimitError, RefusedError, TemplaterError
-from ..model.file_names import INSTANCE, METADATA, STATE, STATE_FOLDER, TEMPLATES, WRITTEN
-from ..model.source import Source, printable
+from ..model.errors import BusyError, RefusedError, TemplaterError
+from ..model.file_names import STATE, STATE_FOLDER, WRITTEN
+from ..model.source import printable
 from ..oslite import Closing, join, os, stat
-from ..rootfs.confined import Directory, Root, entry_of, read_descriptor, write_error
-from ..rootfs.paths import MissingError
+from ..rootfs.confined import Directory, Root, read_descriptor, write_error
 
-MAX_METADATA = 1 << 20
-MAX_INSTANCE = 4 << 20
-MAX_TEMPLATES = 1000
-MAX_TEMPLATES_TOTAL = 32 << 20
 MAX_STATE = 64 << 10
 
 #: seconds to wait for the lock before reporting its holder
@@ -235,83 +225,6 @@ class StateDirectory(Closing):
         return fd
 
 
-class InstanceDirectory(Closing):
-    """An open instance directory or image directory. Links in it are not followed."""
-
-    __slots__ = ("_root", "name")
-
-    def __init__(self, path: str, held: "Root | None" = None) -> None:
-        """Open the directory ``path``, or use the open directory ``held``.
-
-        This object closes the directory.
-        """
-        self.name = path
-        self._root = Root(path, named=True) if held is None else held
-
-    def close(self) -> None:
-        self._root.close()
-
-    def has_image(self) -> bool:
-        return self._root.entry("/" + METADATA) is not None
-
-    def read_metadata(self) -> Source:
-        """Read metadata.yaml. Raises InputError if it is missing."""
-        try:
-            return Source(join(self.name, METADATA), self._root.read("/" + METADATA, MAX_METADATA))
-        except MissingError:
-            raise InputError(
-                f"'{self.name}' has no metadata.yaml",
-                hint="give an image directory, or make an instance directory with templater unpack IMAGE DIR",
-            ) from None
-
-    def read_instance(self) -> "Source | None":
-        """Read instance.yaml, or return None if it is missing."""
-        try:
-            return Source(join(self.name, INSTANCE), self._root.read("/" + INSTANCE, MAX_INSTANCE))
-        except MissingError:
-            return None
-
-    def read_templates(self, longest: int = TEMPLATE_BYTES) -> "dict[str, TemplateFile]":
-        """Return every template by name; a file that cannot be read has no data.
-
-        ``longest`` is the size limit of one template in bytes. Raises LimitError for too many templates.
-        """
-        try:
-            held = self._root.directory("/" + TEMPLATES)
-        except MissingError:
-            return {}
-        found: dict[str, TemplateFile] = {}
-        total = 0
-        with held as directory:
-            for name in directory.listdir():
-                found[name] = file = self._template(directory, name, longest)
-                total += len(file.data or b"")
-                if len(found) > MAX_TEMPLATES or total > max(MAX_TEMPLATES_TOTAL, longest):
-                    raise LimitError(
-                        f"'{directory.path}' has more than {MAX_TEMPLATES} templates,"
-                        f" or templates of more than {MAX_TEMPLATES_TOTAL >> 20} MiB"
-                    )
-        return found
-
-    def _template(self, directory: Directory, name: str, longest: int) -> TemplateFile:
-        status = directory.lstat(name)
-        if status is None or not stat.S_ISREG(status.st_mode):
-            return TemplateFile(directory.entry(name))
-        entry = entry_of(status, "", is_mount=False)  # opening a mount point would fail
-        try:
-            fd = directory.open(name)
-        except TemplaterError as error:
-            return TemplateFile(entry, error=error)
-        except OSError as error:
-            return TemplateFile(entry, error=write_error("read", directory.path_of(name), error))
-        try:
-            return TemplateFile(entry, read_descriptor(fd, longest, directory.path_of(name)))
-        except TemplaterError as error:
-            return TemplateFile(entry, error=error)
-        finally:
-            os.close(fd)
-
-
 def directory_of_ours(directory: Directory) -> "Directory | None":
     """Return the open directory if only this user can enter it; otherwise close it and return None."""
     status = os.fstat(directory.fd)
@@ -351,29 +264,3 @@ def _make(directory: Directory, name: str) -> None:
         pass
     except OSError as error:
         raise write_error("create", join(directory.root.name, name), error) from None
-
-
-def record(path: str, trigger: str, name: str = "") -> State:
-    """Record that an instance directory was created, copied or renamed. Its next start runs the trigger.
-
-    ``path`` is the new directory: the copy, or the renamed directory. Raises InputError if the directory has
-    no image.
-    """
-    from ..model.instance import require_name
-    from ..model.lifecycle import pending_after
-
-    if name:
-        require_name(name)
-    with InstanceDirectory(path) as directory:
-        directory.read_metadata()
-    with StateDirectory(path) as state_directory:
-        state_directory.lock("trigger")
-        state = state_directory.state() or State()
-        if trigger == "create":  # the root filesystem is new
-            state_directory.forget_written()
-        state.root = ""
-        state.pending = pending_after(state.pending, trigger)
-        if name:
-            state.name = name
-        state_directory.remember(state)
-    return state

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from templater.model.errors import InputError
-from templater.serving import answers
+from templater.serving import api_answers
 from templater.serving.served import File, Listing, Served
 
 RECORDED = Path(__file__).parent / "recorded"
@@ -31,21 +31,21 @@ def types(value: object) -> object:
 @pytest.mark.parametrize(
     ("name", "ours"),
     [
-        ("image", answers.image_data(IMAGE, LISTING)),
-        ("alias", answers.alias_data("debian", IMAGE)),
+        ("image", api_answers.image_data(IMAGE, LISTING)),
+        ("alias", api_answers.alias_data("debian", IMAGE)),
         ("root", ["/1.0"]),
     ],
 )
 def test_an_image_api_answer_has_the_same_form_as_that_of_incus(name, ours):
-    assert types(json.loads(answers.success(ours))) == types(recorded(name))
+    assert types(json.loads(api_answers.success(ours))) == types(recorded(name))
 
 
 def test_an_image_api_error_has_the_same_form_as_that_of_incus():
-    assert types(json.loads(answers.failure(404, "not found"))) == types(recorded("image-absent"))
+    assert types(json.loads(api_answers.failure(404, "not found"))) == types(recorded("image-absent"))
 
 
 def test_the_server_sends_every_field_that_an_incus_server_sends_to_untrusted_clients():
-    theirs, ours = recorded("server-untrusted")["metadata"], answers.server_data("", "")
+    theirs, ours = recorded("server-untrusted")["metadata"], api_answers.server_data("", "")
     assert set(theirs) <= set(ours)
     assert (ours["auth"], ours["public"]) == ("untrusted", True)
 
@@ -66,7 +66,7 @@ def test_the_server_sends_every_field_that_an_incus_server_sends_to_untrusted_cl
     ],
 )
 def test_an_image_api_filter_selects_images(text, found):
-    assert answers.matcher(text)(answers.image_data(IMAGE, LISTING)) == found
+    assert api_answers.matcher(text)(api_answers.image_data(IMAGE, LISTING)) == found
 
 
 @pytest.mark.parametrize(
@@ -74,14 +74,14 @@ def test_an_image_api_filter_selects_images(text, found):
 )
 def test_an_invalid_image_api_filter_is_an_error(text):
     with pytest.raises(InputError, match="filter"):
-        answers.matcher(text)
+        api_answers.matcher(text)
 
 
 @pytest.mark.parametrize("elements", [[], ["a"], ["a", {"b": [1]}, "c"]])
 def test_an_answer_built_from_encoded_elements_equals_one_that_is_encoded_as_a_whole(elements):
-    encoded = answers.success_list(list(map(answers.encode, elements)))
-    assert b"".join(encoded) == answers.success(elements)
-    assert encoded.size == len(answers.success(elements))
+    encoded = api_answers.success_list(list(map(api_answers.encode, elements)))
+    assert b"".join(encoded) == api_answers.success(elements)
+    assert encoded.size == len(api_answers.success(elements))
 
 
 @pytest.mark.parametrize(
@@ -94,17 +94,17 @@ def test_an_answer_built_from_encoded_elements_equals_one_that_is_encoded_as_a_w
         ("not os eq", "invalid filter 'not os eq'; an example: properties.os eq debian"),
         ("os eq a and", "invalid filter 'os eq a and'; an example: properties.os eq debian"),
         ("os eq a xor b eq c", "unknown word 'xor' in the filter; use 'and' or 'or'"),
-        (" and ".join(["os eq a"] * 1000), f"the filter has more than {answers._MOST_WORDS} words"),
+        (" and ".join(["os eq a"] * 1000), f"the filter has more than {api_answers._MOST_WORDS} words"),
     ],
 )
 def test_an_invalid_filter_has_a_message_with_an_example(text, message):
     with pytest.raises(InputError) as caught:
-        answers.matcher(text)
+        api_answers.matcher(text)
     assert caught.value.message == message
 
 
 def test_a_filter_may_have_a_limited_number_of_words():
-    most = answers._MOST_WORDS
+    most = api_answers._MOST_WORDS
     text = " and ".join(["os eq a"] * ((most + 1) // 4))
     assert len(text.split()) <= most
-    answers.matcher(text)
+    api_answers.matcher(text)

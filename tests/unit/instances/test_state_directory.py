@@ -7,7 +7,9 @@ import sys
 import pytest
 
 from templater.cli.records import opened_record
-from templater.instances.directory import InstanceDirectory, State, StateDirectory, record
+from templater.instances.instance_directory import InstanceDirectory
+from templater.instances.state_directory import State, StateDirectory
+from templater.instances.trigger_record import record
 from templater.model.errors import BusyError, InputError, LimitError, RefusedError, TemplaterError
 
 
@@ -64,7 +66,7 @@ def test_the_error_of_a_second_process_names_the_process_that_holds_the_lock(tmp
 
 
 def test_the_lock_is_released_when_the_process_that_holds_it_dies(tmp_path):
-    code = "import sys; from templater.instances.directory import StateDirectory; StateDirectory(sys.argv[1]).lock('x'); print(1)"
+    code = "import sys; from templater.instances.state_directory import StateDirectory; StateDirectory(sys.argv[1]).lock('x'); print(1)"
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, capture_output=True)
     with StateDirectory(str(tmp_path)) as state_directory:
         state_directory.lock("me", 0.05)

@@ -1,0 +1,155 @@
+"""Options and functions for commands that make an image, such as ``image build`` and ``publish``."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ..model.errors import UsageError
+from ..model.source import printable
+from . import complete, options, output
+from .progress import of_packed, progress
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..image.build import Built, Packing
+    from ..image.contents import Contents, Part
+
+
+def packing_options(function: Any) -> Any:
+    """Add the options of the image format, for every command that makes an image."""
+    return options.decorate(
+        click.option(
+            "--format",
+            "layout",
+            type=click.Choice(["unified", "split"]),
+            default="unified",
+            show_default=True,
+            help="One tarball, or two files: metadata and root filesystem.",
+        ),
+        click.option(
+            "--compression",
+            metavar="NAME",
+            help="none, gzip, bzip2, xz, lzma, zstd or lz4. [default: from the extension of FILE, else xz]",
+            shell_complete=complete.one_of(("none", "gzip", "bzip2", "xz", "lzma", "zstd", "lz4")),
+        ),
+        click.option(
+            "--level",
+            type=click.IntRange(0, 22),
+            help="Compression level. [default: chosen by the compressor]",
+        ),
+        click.option(
+            "--rootfs",
+            "rootfs_kind",
+            type=click.Choice(["tar", "squashfs"]),
+            default="tar",
+            show_default=True,
+            help="Format of a split image's second file. squashfs requires mksquashfs.",
+        ),
+        click.option(
+            "--tar",
+            type=click.Choice(["pax", "gnu"]),
+            default="pax",
+            show_default=True,
+            help="Tar format. gnu can't store extended attributes.",
+        ),
+        click.option("--reuse", is_flag=True, help="Replace existing files."),
+    )(function)
+
+
+output_option = click.option(
+    "-o",
+    "--output",
+    "target",
+    required=True,
+    metavar="FILE|DIR",
+    help="Where to write the image.",
+    shell_complete=complete.files,
+)
+
+
+def source_date_epoch() -> int | None:
+    """Return the environment variable SOURCE_DATE_EPOCH in seconds, or None if it is not set.
+
+    In a reproducible build, no modification time is later than this time. Raises UsageError if the value is
+    not a number.
+    """
+    text = os.environ.get("SOURCE_DATE_EPOCH", "")
+    if not text:
+        return None
+    if not text.isdigit():
+        raise UsageError(f"invalid SOURCE_DATE_EPOCH '{text}': not a number of seconds")
+    return int(text)
+
+
+def pack(
+    contents: Contents,
+    parts: list[Part],
+    target: str,
+    packing: dict[str, Any],
+    epoch: int | None,
+    *,
+    private: bool = False,
+    total: Callable[[], int] | None = None,
+) -> Built:
+    """Write the image to ``target`` with the options of `packing_options`, and show the progress.
+
+    If ``private`` is true, only the current user may read the new files. An image made from an instance must
+    be private. ``total`` returns the number of bytes to pack.
+    """
+    from ..image.build import build
+
+    with progress("packing", total=total) as show:
+        return build(
+            contents, parts, target, packing_of(packing, epoch, target), replace=packing["reuse"],
+            private=private, progress=of_packed(contents, show),
+        )  # fmt: skip
+
+
+def packing_of(given: dict[str, Any], epoch: int | None, target: str) -> Packing:
+    from ..image.build import Packing
+    from ..image.file_extensions import compression_by_name, refuse_extension
+
+    if not os.path.isdir(target) and not target.endswith("/"):
+        refuse_extension(target)
+    compression = given["compression"] or compression_by_name(target)
+    return Packing(given["layout"], compression, given["level"], given["rootfs_kind"], given["tar"], epoch)
+
+
+def warn_of(parts: list[Part], name: str) -> None:
+    """Raise an error if every daemon refuses the parts. Print other findings of an audit as warnings."""
+    from ..checks.parts import check_parts
+
+    for finding in check_parts(parts, name):
+        place = f"{finding.place}: " if finding.place else ""
+        advisory = f" [{finding.advisory}]" if finding.advisory else ""
+        output.say(f"warning: {place}{finding.message}{advisory}")
+
+
+def seconds_of(date: str) -> int:
+    if date.isdigit():
+        return int(date)
+    try:
+        moment = datetime.fromisoformat(date)
+    except ValueError:
+        raise UsageError(f"invalid date '{date}'", hint="for example: 2026-12-31T00:00:00Z") from None
+    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
+
+
+def report(built: Built, as_json: bool) -> None:
+    if built.without_acls:
+        first = ", ".join(map(printable, built.without_acls[:5]))
+        more = f" and {len(built.without_acls) - 5} more" if len(built.without_acls) > 5 else ""
+        output.say(f"warning: squashfs can't store ACLs; removed the ACLs of: {first}{more}")
+    if as_json:
+        files, fingerprint = list(built.files), built.fingerprint
+        output.write_json(
+            {"fingerprint": fingerprint, "files": files, "size": built.size, "members": built.members}
+        )
+        return
+    output.say(f"{' and '.join(built.files)}: {built.members} members, {output.size(built.size)}")
+    output.write(built.fingerprint + "\n")

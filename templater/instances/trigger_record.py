@@ -1,0 +1,30 @@
+"""The record that an instance directory was created, copied or renamed, for its next start."""
+
+from .instance_directory import InstanceDirectory
+from .state_directory import State, StateDirectory
+
+
+def record(path: str, trigger: str, name: str = "") -> State:
+    """Record that an instance directory was created, copied or renamed. Its next start runs the trigger.
+
+    ``path`` is the new directory: the copy, or the renamed directory. Raises InputError if the directory has
+    no image.
+    """
+    from ..model.instance import require_name
+    from ..model.lifecycle import pending_after
+
+    if name:
+        require_name(name)
+    with InstanceDirectory(path) as directory:
+        directory.read_metadata()
+    with StateDirectory(path) as state_directory:
+        state_directory.lock("trigger")
+        state = state_directory.state() or State()
+        if trigger == "create":  # the root filesystem is new
+            state_directory.forget_written()
+        state.root = ""
+        state.pending = pending_after(state.pending, trigger)
+        if name:
+            state.name = name
+        state_directory.remember(state)
+    return state
