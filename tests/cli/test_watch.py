@@ -226,7 +226,7 @@ def test_a_save_without_a_changed_output_is_reported_in_one_line(small, capfd):
 
 
 @pytest.mark.parametrize("patched", [False, True])
-def test_a_look_holds_no_text_for_the_next_comparison(small, tmp_path, capfd, patched):
+def test_watch_keeps_no_text_of_a_file_for_the_next_comparison(small, tmp_path, capfd, patched):
     """An image of 2.4 kB whose files have 200 MiB needed 702 MB, and 1,143 MB after a change."""
     rules = "".join(f"  /x{number}: {{template: x{number}, when: [create]}}\n" for number in range(20))
     (small / "metadata.yaml").write_text(f"architecture: x86_64\ncreation_date: 1\ntemplates:\n{rules}")

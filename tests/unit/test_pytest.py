@@ -79,7 +79,9 @@ def test_the_pytest_plugin_does_nothing_in_an_unrelated_project(tmp_path):
         ("none/tests/a.yaml", None),
     ],
 )
-def test_the_plugin_collects_a_file_below_the_tests_of_an_image(name, source, tmp_path, monkeypatch):
+def test_the_pytest_plugin_collects_only_yaml_files_in_the_tests_folder_of_an_image_or_definition(
+    name, source, tmp_path, monkeypatch
+):
     for folder in ("image", "definitions", "none"):
         (tmp_path / folder).mkdir()
     (tmp_path / "image/metadata.yaml").write_text("")

@@ -95,7 +95,7 @@ def read(place, value):
     ],
     ids=["texts", "lists", "types", "booleans", "numbers", "mappings"],
 )
-def test_a_field_takes_a_value_of_its_type_only(table, valid, wrong):
+def test_a_definition_field_accepts_only_values_of_its_type(table, valid, wrong):
     for place in fields(table):
         text = {"files.0.generator": "dump", "files.0.mode": "0644", "files.0.uid": "1", "files.0.gid": "1", "mappings.architecture_map": "debian"}.get(place)  # fmt: skip
         given, expected = (text, text) if text else valid
@@ -105,7 +105,7 @@ def test_a_field_takes_a_value_of_its_type_only(table, valid, wrong):
         assert caught.value.message.startswith(("invalid filter type 'x'", f"'{place}' must be ")), place
 
 
-def test_the_generators_and_the_families_of_programs_are_known():
+def test_the_lists_of_generators_and_of_keys_for_only_one_program_have_the_expected_values():
     assert (
         " ".join(GENERATORS)
         == "dump copy template hostname hosts remove cloud-init incus-agent lxd-agent fstab"

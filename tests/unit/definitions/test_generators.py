@@ -31,7 +31,7 @@ def run(generator, data=None, **fields):
         ("lxd", {"lxd": {"vm": {"filesystem": "btrfs"}}}, "btrfs", "defaults,subvol=@"),
     ],
 )
-def test_the_fstab_generator_writes_the_file_systems_of_a_machine(family, targets, kind, options):
+def test_the_fstab_generator_writes_the_file_systems_of_a_virtual_machine(family, targets, kind, options):
     text = f"LABEL=rootfs  /         {kind}  {options}  0 0\nLABEL=UEFI    /boot/efi vfat  defaults  0 0\n"
     assert run("fstab", {"targets": targets}, family=family) == ({"/etc/fstab": text}, {})
 
@@ -48,7 +48,7 @@ def test_the_dump_generator_ends_its_file_with_a_newline():
     assert run("dump", path="/a", content="b", mode="4755") == ({"/a": "b\n"}, {"/a": 0o755})
 
 
-def test_a_removed_path_does_not_exist_and_its_files_are_forgotten():
+def test_a_removed_path_does_not_exist_and_files_below_it_are_forgotten():
     rootfs = KnownRootfs()
     rootfs.write("/a/b", "x", "0600")
     rootfs.write("/ab", "y")

@@ -29,7 +29,7 @@ SHOWN = '"\\a' + "x" * 85
         ("\U0001f600\xa0\x85\ufeff\x01\xad\0\t\x7f", '"\\U0001F600\xa0\\N\\uFEFF\\x01\xad\\0\\t\\x7F"'),
     ],
 )
-def test_a_quoted_text_breaks_at_spaces_and_escapes_what_cannot_be_printed(text, written):
+def test_a_quoted_text_breaks_at_spaces_and_escapes_unprintable_characters(text, written):
     stream = io.StringIO()
     emitter = GoEmitter(stream, allow_unicode=True)
     for event in (

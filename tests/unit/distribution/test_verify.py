@@ -537,7 +537,7 @@ def test_a_problem_shows_only_the_beginning_of_a_long_name():
     assert len(verify_module._place("p" * 500, "v" * 500, "i" * 500)) < 350
 
 
-def test_a_file_that_many_entries_name_is_checked_at_most_twice(tree, monkeypatch):
+def test_a_products_file_that_many_index_entries_name_is_checked_at_most_twice(tree, monkeypatch):
     checked = []
     monkeypatch.setattr(verify_module, "_check_product", lambda product, report: checked.append(product))
     index = json.loads(tree.read(INDEX_PATH))

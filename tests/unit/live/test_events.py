@@ -165,7 +165,7 @@ def test_events_that_follow_each_other_closely_are_shown_together(monkeypatch):
     assert waits == [3600, 3600, live_watch.QUIET, live_watch.QUIET, 3600]
 
 
-def test_only_some_actions_of_a_flood_of_events_are_shown(monkeypatch):
+def test_at_most_sixteen_actions_of_a_burst_of_events_are_shown(monkeypatch):
     address = Address("incus", "local", "web1", "default")
     floods = [[Event(f"{n}{'x' * 5000}", "/1.0/instances/web1", "default") for n in range(30)], []]
 

@@ -27,7 +27,9 @@ P, Q = Profile("p", {"user.b": "2"}, {}), Profile("q", {}, {})
         ({**OWN, "profiles": []}, {}, [], None),
     ],
 )
-def test_the_origins_of_merged_keys_are_known_as_far_as_the_profiles(description, options, profiles, facts):
+def test_merged_keys_can_come_only_from_profiles_whose_contents_are_unknown(
+    description, options, profiles, facts
+):
     instance = read_instance(Source("i", json.dumps(description)), **options)
     assert [profile.name for profile in instance.profiles] == profiles
     found = instance.expanded

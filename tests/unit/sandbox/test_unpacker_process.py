@@ -84,7 +84,7 @@ def test_the_copy_of_a_sparse_image_without_world_permissions_keeps_its_holes(da
 
 
 @needs_root
-def test_a_full_disk_for_the_copy_of_an_image_gives_a_clear_error(data, monkeypatch):
+def test_an_image_that_cannot_be_copied_to_a_full_disk_gives_a_clear_error(data, monkeypatch):
     def full(*_):
         raise OSError(ENOSPC, "No space left on device")
 

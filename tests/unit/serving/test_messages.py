@@ -43,7 +43,9 @@ AGAIN = b"open the address that `templater watch --web` printed; each address wo
         ),
     ],
 )
-def test_a_refused_request_to_the_page_has_an_answer(method, path, headers, status, body, page):
+def test_a_refused_request_to_the_page_server_gets_a_status_and_a_reason(
+    method, path, headers, status, body, page
+):
     answer = page.send(path, method, b"x" if method == "POST" else None, **headers)
     body = body.replace(b"PORT", b"%d" % page.port)
     assert (answer.status, answer.read()) == (status, body)
@@ -51,7 +53,7 @@ def test_a_refused_request_to_the_page_has_an_answer(method, path, headers, stat
     assert answer.headers["Content-Length"] == str(len(body))
 
 
-def test_a_member_gets_an_answer_to_each_question():
+def test_each_request_of_a_logged_in_browser_gets_the_expected_answer():
     server = Running()
     try:
         assert server.log_in() == 303
@@ -101,7 +103,9 @@ def test_a_connection_of_another_user_is_found_in_the_tables_of_the_kernel(
         ("/1.0/images/aliases/x", "GET", {}, 404, "Image alias not found"),
     ],
 )  # fmt: skip
-def test_a_refused_request_to_the_image_server_has_an_answer(path, method, headers, status, text, server):
+def test_a_refused_request_to_the_image_server_gets_a_status_and_a_reason(
+    path, method, headers, status, text, server
+):
     answer = server.request(path, method, **headers)
     body = json.loads(answer.body)
     assert (answer.status, body["error_code"], body["error"]) == (status, status, text)
@@ -128,18 +132,18 @@ def test_a_refused_request_to_the_image_server_has_an_answer(path, method, heade
         ("bytes=1-2,4-5", (0, 10, 200)),
     ],
 )
-def test_a_range_is_read_as_by_other_servers(header, result):
+def test_a_range_header_selects_the_expected_bytes(header, result):
     assert _range(SimpleNamespace(headers={"Range": header}), 10, "t") == result
     assert _range(SimpleNamespace(headers={"Range": header, "If-Range": "t"}), 10, "t") == result
     assert _range(SimpleNamespace(headers={"Range": header, "If-Range": "u"}), 10, "t") == (0, 10, 200)
 
 
-def test_a_file_of_content_may_be_kept_for_ever():
+def test_caches_may_keep_a_file_named_by_its_hash_for_a_year_and_an_index_for_a_minute():
     assert _caching(f"images/{HASH}.tar.xz") == "public, max-age=31536000, immutable"
     assert _caching("streams/v1/index.json") == "public, max-age=60"
 
 
-def test_blocks_have_at_least_the_size_of_a_piece():
+def test_small_pieces_are_joined_and_large_pieces_are_split_into_blocks():
     size = image_server.PIECE
     assert list(_blocks([])) == []
     assert [len(block) for block in _blocks([b"1", bytes(size - 1), b"2", bytes(2 * size)])] == [
@@ -149,7 +153,7 @@ def test_blocks_have_at_least_the_size_of_a_piece():
     ]
 
 
-def test_a_log_line_has_the_time_and_the_size_of_the_answer():
+def test_an_access_log_line_contains_the_facts_of_the_request_and_its_answer():
     def line(response, **fields):
         request = SimpleNamespace(
             **{"method": "GET", "path": '/a"\x1b', "headers": {}, "remote": "", **fields}

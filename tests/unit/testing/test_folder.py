@@ -31,7 +31,7 @@ def tests(tmp_path):
     return Folder(f"{tmp_path}/tests")
 
 
-def test_test_files_and_snapshots_are_found_by_their_names(tests):
+def test_files_of_tests_and_snapshots_are_found_by_their_names(tests):
     assert [os.path.basename(source.name) for source in tests.files()] == ["a.yaml", "b.yml"]
     assert tests.snapshots() == ("snapshots/1.txt", "snapshots/deep/2.txt")
     assert (tests.snapshot("snapshots/1.txt"), tests.snapshot("snapshots/9.txt")) == (
@@ -71,13 +71,13 @@ def test_the_number_of_snapshots_has_a_limit(most, tests, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["/a.yaml", "../a.yaml", "x/../../a"])
-def test_a_path_out_of_the_folder_is_refused(name, tests):
+def test_a_path_that_leads_out_of_the_folder_of_tests_is_refused(name, tests):
     message = f"'{name}' leads out of the folder of tests"
     hint = f"copy the file to a subfolder of '{tests.path}', and use the new path"
     assert failed(tests.read, name) == (RefusedError, message, hint)
 
 
-def test_snapshots_are_written_and_removed_and_never_replace_a_directory(tests, tmp_path):
+def test_a_snapshot_can_be_written_and_removed_but_replaces_only_a_regular_file(tests, tmp_path):
     tests.write({"new/er/x.txt": b"x", "snapshots/1.txt": b"y", "snapshots/deep/2.txt": None})
     assert (tmp_path / "tests/new/er/x.txt").read_bytes() == b"x"
     assert (tmp_path / "tests/new/er/x.txt").stat().st_mode & 0o777 == 0o644

@@ -299,10 +299,10 @@ def test_a_hostile_test_file_gives_one_error(text, tmp_path):
         ("config", f"[{'x' * 41}, y]", [f"config={'x' * 40}", "config=y"]),
     ],
 )  # fmt: skip
-def test_each_value_of_an_axis_has_a_label(axis, choices, labels):
+def test_each_value_of_a_matrix_axis_has_a_label(axis, choices, labels):
     assert labels_of(axis, parse(Source("a", choices)).children) == labels
 
 
-def test_the_file_name_of_a_test_has_only_safe_characters():
+def test_the_file_name_of_a_snapshot_has_only_safe_characters():
     assert slug_of("-a b/ü.c=d_E.-") == "a-b-.c=d_E"
     assert slug_of("x" * 101) == "x" * 100

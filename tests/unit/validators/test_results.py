@@ -205,7 +205,7 @@ def test_a_validator_that_cannot_be_confined_does_not_prevent_other_validators()
 
 
 @needs_sandbox
-def test_a_schema_is_chosen_by_the_name_of_the_file_and_the_version(monkeypatch, tmp_path):
+def test_a_cloud_init_schema_is_chosen_by_the_file_name_and_the_version(monkeypatch, tmp_path):
     pytest.importorskip("jsonschema")
     for name in ("cloud-config-v1", "network-config-v1", "network-config-v2"):
         schema = {"additionalProperties": False, "properties": {name: {}, "version": {}, "config": {}}}
