@@ -86,9 +86,9 @@ IMAGE_MEMORY = 416 << 20
 #: default limit on processor time for reading a daemon's instances; two more seconds remain to end threads
 DAEMON_SECONDS = 7
 
-#: default limits for packing an image: seconds, and bytes of memory for each processor
+#: default limits for packing an image: seconds, bytes of memory, and more bytes of memory for each processor
 _PACKING = 24 * 60 * 60
-_PACKING_MEMORY = 256 << 20
+_PACKING_MEMORY, _PACKING_MEMORY_EACH = 2 << 30, 256 << 20
 
 
 class CommandLimits:
@@ -103,7 +103,7 @@ class CommandLimits:
     def __init__(self, images: "int | None" = 1) -> None:
         self.time = 30 * 60
         self.processor = self.time if images is None else IMAGE_SECONDS * images
-        self.memory = 2 << 30 if images is None else IMAGE_MEMORY
+        self.memory = IMAGE_MEMORY
         self.grows = images is not None
 
 
@@ -189,7 +189,7 @@ class Given:
         if limits.processor == defaults.processor:
             limits.processor = _PACKING
         if limits.memory == defaults.memory:
-            limits.memory += (cpu_count() or 1) * _PACKING_MEMORY
+            limits.memory = _PACKING_MEMORY + (cpu_count() or 1) * _PACKING_MEMORY_EACH
         return limits
 
     def for_child(self, wall: float, cpu: int) -> "Bounds":

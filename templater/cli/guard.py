@@ -22,6 +22,9 @@ Command = Callable[..., Any]
 
 #: seconds after which the alarm repeats, in case a callback swallowed the exception
 AGAIN = 1.0
+#: seconds of processor time beyond the limit, after which the kernel kills the process.
+#: Near its memory limit, Python can fail to raise any exception.
+SPARE = 30
 #: the number of a daemon's instances that add a second to the default limit on processor time
 INSTANCES_PER_SECOND = 10
 
@@ -54,7 +57,8 @@ def guarded(function: Command, *, images: Callable[..., int | None] = one) -> Co
         timed = options.get("instances") is None  # a command with a list of instances has no time limit
         src = getattr(arguments[0], "src", None) if arguments else None
         live = any(map(_is_live, options.get("sources") or (src,)))
-        with guard(limits, timed=timed, images=images(*arguments, **options), live=live):
+        packs = bool(options.get("split"))  # `streams add --split` packs an image
+        with guard(limits, timed=timed, packs=packs, images=images(*arguments, **options), live=live):
             if src is not None and ":" in src and not live:
                 arguments = (fetched(arguments[0]), *arguments[1:])
             return function(*arguments, **options)
@@ -78,18 +82,17 @@ def _is_live(src: str | None) -> bool:
     return is_live(src)
 
 
-def guarded_alone(function: Command, *, packs: bool = False, images: int | None = 1) -> Command:
+def guarded_alone(function: Command, *, packs: bool = False) -> Command:
     """Add ``--limit`` to a command that has no such option, and enforce the limits while the command runs.
 
     If ``packs`` is true, the command packs an image, and the defaults allow hours of compression.
-    If ``images`` is None, the command reads any number of images, or catalogs of images.
     """
     from ..limits import COMMAND
     from .options import limit_option
 
     @wraps(function)
     def wrapped(*arguments: Any, limits: Given, **options: Any) -> Any:
-        with guard(limits, packs=packs, images=images):
+        with guard(limits, packs=packs):
             return function(*arguments, **options)
 
     return limit_option(COMMAND)(wrapped)
@@ -117,9 +120,13 @@ def guard(
             raise _OverError("command-processor")
         granted += more
         bounds.processor += more
+        allow(more)
         signal.setitimer(signal.ITIMER_PROF, more, AGAIN)
 
-    with _bounded_memory(bounds, threads=live):
+    with (
+        _bounded_memory(bounds, threads=live),
+        _killed_after(bounds.processor if timed else None) as allow,
+    ):
         if not timed or not hasattr(signal, "setitimer"):
             yield
             return
@@ -146,6 +153,33 @@ def guard(
 
 
 @contextmanager
+def _killed_after(seconds: int | None) -> Iterator[Callable[[int], None]]:
+    """Let the kernel kill this process after the processor time, and yield a function that adds seconds."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        seconds = None
+    if seconds is None:
+        yield lambda more: None
+        return
+    before = resource.getrlimit(resource.RLIMIT_CPU)
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    limit = int(used.ru_utime + used.ru_stime) + seconds
+
+    def add(more: int) -> None:
+        nonlocal limit
+        limit += more
+        limits = [limit, *(each for each in before if each != resource.RLIM_INFINITY)]
+        resource.setrlimit(resource.RLIMIT_CPU, (min(limits), before[1]))
+
+    add(SPARE)
+    try:
+        yield add
+    finally:
+        resource.setrlimit(resource.RLIMIT_CPU, before)
+
+
+@contextmanager
 def paused() -> Iterator[None]:
     """Suspend the limits of the surrounding ``guard`` while the user works in an editor."""
     import signal
@@ -157,11 +191,14 @@ def paused() -> Iterator[None]:
         return
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (hard, hard))  # the started editor would inherit the memory limit
+    processor = resource.getrlimit(resource.RLIMIT_CPU)
+    resource.setrlimit(resource.RLIMIT_CPU, (processor[1], processor[1]))
     timers = {timer: signal.setitimer(timer, 0) for timer in (signal.ITIMER_REAL, signal.ITIMER_PROF)}
     try:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+        resource.setrlimit(resource.RLIMIT_CPU, processor)
         for timer, (seconds, interval) in timers.items():
             signal.setitimer(timer, seconds, interval)
 

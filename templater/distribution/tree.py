@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from typing import IO, Any
 
 from ..image.atomic_output import Output
+from ..image.open_file import count_opened
 from ..model.errors import BusyError, InputError, LimitError, RefusedError, WriteError, reason
 from ..model.file_names import STATE_FOLDER
 from ..model.source import printable, whole_characters
@@ -204,8 +205,10 @@ class Tree:
                 raise FileNotFoundError(error.errno, error.strerror, full) from None
             raise InputError(f"'{printable(full)}' can't be opened: {reason(error)}") from None
         try:
-            if not stat.S_ISREG(os.fstat(fd).st_mode):
+            status = os.fstat(fd)
+            if not stat.S_ISREG(status.st_mode):
                 raise InputError(f"'{printable(full)}' is not a regular file")
+            count_opened(status)
             yield fd
         finally:
             os.close(fd)

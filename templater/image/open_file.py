@@ -56,9 +56,14 @@ def open_regular(path: str) -> int:
     if not S_ISREG(status.st_mode):
         os.close(fd)
         raise InputError(f"'{path}' is neither a regular file nor a directory")
+    count_opened(status)
+    return fd
+
+
+def count_opened(status: os.stat_result) -> None:
+    """Count the data of an opened file as input of the command."""
     data = min(status.st_size, getattr(status, "st_blocks", 0) * 512)
     input_size.opened(status.st_dev, status.st_ino, data)
-    return fd
 
 
 @contextmanager

@@ -2,6 +2,8 @@
 
 import resource
 import signal
+import subprocess
+import sys
 import time
 from contextlib import suppress
 from importlib import import_module
@@ -11,9 +13,10 @@ import pytest
 
 from templater import limits
 from templater.cli import planning
-from templater.cli.guard import guard, paused
+from templater.cli.guard import address_space, guard, paused
 from templater.cli.main import command, main
 from templater.distribution import fetch_image
+from templater.distribution.tree import Tree
 from templater.limits import COMMAND, parse
 from templater.model import input_size
 from templater.model.errors import LimitError
@@ -256,3 +259,51 @@ def test_the_fetch_and_the_rest_of_a_command_share_one_limit(image, monkeypatch,
     monkeypatch.setattr(planning, "render_options", lambda request: time.sleep(1.2) or real(request))
     assert main(["preview", "images:alpine/edge", "--limit", "command-time=2"]) == 4
     assert "the command takes longer than 2 seconds" in capfd.readouterr().err
+
+
+def test_the_kernel_kills_a_command_that_cannot_end_itself(tmp_path):
+    """Near the limit on memory, CPython 3.13 was seen in an endless loop in which no Python code runs."""
+    code = """
+from templater.cli import guard
+from templater.limits import COMMAND, parse
+guard.SPARE = 1
+with guard.guard(parse(["command-processor=1"], (COMMAND,))):
+    max(iter(int, 1))  # runs no Python code
+"""
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -signal.SIGXCPU
+
+
+def test_the_limit_of_the_kernel_follows_the_limit_on_processor_time():
+    before = resource.getrlimit(resource.RLIMIT_CPU)
+    with guard(parse(["command-processor=100"], (COMMAND,))):
+        soft, hard = resource.getrlimit(resource.RLIMIT_CPU)
+        assert 130 <= soft - time.process_time() + 1 < 132
+        assert hard == before[1]
+        with paused():
+            assert resource.getrlimit(resource.RLIMIT_CPU) == (hard, hard)
+        assert resource.getrlimit(resource.RLIMIT_CPU) == (soft, hard)
+    assert resource.getrlimit(resource.RLIMIT_CPU) == before
+
+
+@pytest.mark.parametrize("command", ["list", "verify"])
+def test_commands_on_streams_have_the_limits_of_one_image(command, monkeypatch, tmp_path):
+    seen = []
+    module = import_module(f"templater.cli.commands.streams.{command}")
+
+    def open_stream(place):
+        seen.extend(resource.getrlimit(each)[0] for each in (resource.RLIMIT_AS, resource.RLIMIT_CPU))
+        raise LimitError("end")
+
+    monkeypatch.setattr(module, "open_stream", open_stream)
+    size = address_space()
+    assert main(["streams", command, str(tmp_path)]) == 4
+    assert seen[0] - size < 450 << 20
+    assert seen[1] < time.process_time() + 45
+
+
+def test_the_files_of_a_tree_count_as_input(monkeypatch, tmp_path):
+    monkeypatch.setattr(input_size, "_opened", {})
+    (tmp_path / "file").write_bytes(bytes(2 << 20))
+    for _ in range(2):
+        Tree(str(tmp_path)).read("file")
+    assert input_size.input_size() - input_size._received == 2 << 20

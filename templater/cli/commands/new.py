@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from functools import partial
 from typing import TYPE_CHECKING
 
 import click
@@ -12,7 +11,7 @@ from ...definitions.choice import CONTAINER, VM, Choice
 from ...model.file_names import METADATA, TEMPLATES
 from ...model.source import printable
 from .. import complete, options, output
-from ..guard import guarded, many
+from ..guard import guarded
 from ..image_edits import pairs_of
 from ..packing import source_date_epoch
 
@@ -60,7 +59,7 @@ Examples:
     shell_complete=complete.directories,
 )
 @options.limit_option()
-@partial(guarded, images=many)
+@guarded
 def command(
     directory: str | None,
     properties: tuple[str, ...],

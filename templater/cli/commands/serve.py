@@ -96,7 +96,7 @@ def command(
     from ...distribution.redirects import read_rules
 
     rules = {prefix: to for path in redirects for prefix, to in read_rules(path).items()}
-    with guard(limits, images=None):
+    with guard(limits, images=max(1, len(sources))):
         source = open_source(sources, aliases, rules, limits)
     if certificate is None or key is None:
         certificate = key = certificates.own_certificate(host)

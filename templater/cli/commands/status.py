@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ...model.errors import RefusedError, UsageError
 from .. import options, output
-from ..guard import guarded, many
+from ..guard import guarded
 
 if TYPE_CHECKING:
     from ...instances.drift import FileStatus
@@ -33,7 +32,7 @@ Examples:
 @options.request_options(host="none", parameters=False, source="DIR")
 @click.option("--exit-code", is_flag=True, help="Exit with 1 if a file has changed or would change.")
 @options.state_option
-@partial(guarded, images=many)
+@guarded
 def command(request: options.Request, exit_code: bool, state: str | None) -> int:
     from ...instances.drift import status_of
     from ...reporting.drift import columns_of, file_data, summary

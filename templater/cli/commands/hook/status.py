@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import click
 
 from ....hooks import runtimes, status
@@ -25,7 +23,7 @@ from . import runtimes_with
     shell_complete=complete.directories,
 )
 @options.json_option
-@partial(guarded_alone, images=None)
+@guarded_alone
 def command(runtime: str, name: str, path: str, as_json: bool) -> int:
     """Check whether the hook would run at the next start. The exit code is 1 if not."""
     try:

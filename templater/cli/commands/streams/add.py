@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import click
 
 from ....limits import COMMAND, IMAGE, Given
 from ... import complete, options, output
-from ...guard import guarded, many
+from ...guard import guarded
 from ...progress import progress
 from . import tree_argument
 
@@ -54,7 +52,7 @@ Examples:
 )
 @options.limit_option(IMAGE, COMMAND)
 @options.json_option
-@partial(guarded, images=many)
+@guarded
 def command(
     tree: str,
     metadata: str,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from functools import partial
 from typing import TYPE_CHECKING
 
 import click
@@ -42,7 +41,7 @@ Examples:
 )
 @click.option("--title", default="Images", show_default=True, help="The page's title.")
 @options.json_option
-@partial(guarded_alone, images=None)
+@guarded_alone
 def command(stream: str, html: str | None, title: str, as_json: bool) -> int:
     from ....distribution.listing import list_stream
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from functools import partial
 
 import click
 
@@ -42,7 +41,7 @@ _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 )
 @click.option("-n", "--dry-run", is_flag=True, help="Show the changes without making them.")
 @options.json_option
-@partial(guarded_alone, images=None)
+@guarded_alone
 def command(
     tree: str, keep: int | None, older_than: str | None, grace: str, dry_run: bool, as_json: bool
 ) -> int:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import click
 
 from ... import output
@@ -26,7 +24,7 @@ Examples:
 @click.command(help=HELP)
 @tree_argument
 @click.argument("images", metavar="IMAGE…", nargs=-1, required=True)
-@partial(guarded_alone, images=None)
+@guarded_alone
 def command(tree: str, images: tuple[str, ...]) -> int:
     from ....distribution.remove import remove
     from ....distribution.tree import Tree

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING
 
 import click
@@ -49,7 +48,7 @@ Examples:
     help="Report only problems of these clients. [default: all]",
 )
 @options.json_option
-@partial(guarded_alone, images=None)
+@guarded_alone
 def command(stream: str, metadata_only: bool, clients: tuple[str, ...], as_json: bool) -> int:
     from ....distribution.verify import verify
 
