@@ -18,8 +18,7 @@ from importlib.util import find_spec
 
 from ..model.errors import InputError, RefusedError, UsageError, WriteError, reason
 from ..model.source import printable
-from ..rootfs.confined import Directory, Root
-from ..rootfs.paths import MissingError
+from ..rootfs.confined import Directory, Root, read_descriptor
 from ..writing.recovery import unlink_if_there
 from .options import PROBE
 from .shared_directories import is_shared
@@ -133,11 +132,11 @@ def write(snippet: Snippet) -> bool:
         if snippet.into is not None and not os.path.isdir(folder):
             snippet.into(None)  # ``into`` raises the error for a missing file
         with _open_or_make(folder) as root, root.directory("/") as directory:
-            before = _read(root, name) if snippet.into is not None or directory.lstat(name) else None
+            before, status = _read(directory, name)
             after = snippet.text if snippet.into is None else snippet.into(before)
             if after == before:
                 return False
-            _replace(directory, name, after, snippet.file, snippet.mode)
+            _replace(directory, name, after, snippet.file, snippet.mode, status)
     except OSError as error:
         raise WriteError(f"can't write '{snippet.file}': {reason(error)}") from error
     return True
@@ -203,23 +202,28 @@ def calls_templater(line: str) -> bool:
     return any(mark in line for mark in MARKS)
 
 
-def _read(root: Root, name: str) -> str | None:
-    """Return a file's content, or None if it is missing. Links are not followed."""
+def _read(directory: Directory, name: str) -> tuple[str | None, os.stat_result | None]:
+    """Return a file's content and status, or None for both if it is missing. Links are not followed.
+
+    Both belong to the same file, even if a user replaces it: otherwise, the content of root's file could
+    get the owner of the user's file.
+    """
     try:
-        return root.read(f"/{name}", MAX_FILE).decode("utf-8", "surrogateescape")
-    except MissingError:
-        return None
+        fd = directory.open(name)
+    except FileNotFoundError:
+        return None, None
+    try:
+        data = read_descriptor(fd, MAX_FILE, directory.path_of(name))
+        return data.decode("utf-8", "surrogateescape"), os.fstat(fd)
+    finally:
+        os.close(fd)
 
 
-def _replace(directory: Directory, name: str, text: str, path: str, mode: int) -> None:
-    """Replace a file atomically; keep its owner and mode. Links are not followed."""
+def _replace(
+    directory: Directory, name: str, text: str, path: str, mode: int, before: os.stat_result | None
+) -> None:
+    """Replace a file atomically; keep the owner and mode in ``before``. Links are not followed."""
     staged = f"{name}.templater-new"
-    before = directory.lstat(name)
-    if before is not None and not stat.S_ISREG(before.st_mode):
-        raise RefusedError(
-            f"'{path}' is not a regular file",
-            hint="run the command without --write, and add the lines by hand",
-        )
     unlink_if_there(directory, staged)
     with open(directory.create(staged), "w", encoding="utf-8", errors="surrogateescape") as file:
         file.write(text)
@@ -228,4 +232,11 @@ def _replace(directory: Directory, name: str, text: str, path: str, mode: int) -
         os.fchmod(file.fileno(), mode if before is None else before.st_mode & 0o777)
         file.flush()
         os.fsync(file.fileno())
+    now = directory.lstat(name)
+    if (now and (now.st_dev, now.st_ino)) != (before and (before.st_dev, before.st_ino)):
+        directory.unlink(staged)
+        raise RefusedError(
+            f"another process replaced '{path}'",
+            hint="run the command again, or without --write, and add the lines by hand",
+        )
     directory.rename(staged, directory, name)

@@ -16,6 +16,7 @@ from templater.hooks.runtimes import lxc, nspawn, oci
 from templater.hooks.shared_directories import require_unshared, shared_place
 from templater.instances.state_directory import StateDirectory
 from templater.model.errors import InputError, RefusedError
+from templater.rootfs.confined import Directory, Root
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs directory descriptors")
 as_root = pytest.mark.skipif(
@@ -300,6 +301,38 @@ def test_a_link_that_briefly_replaces_a_configuration_is_not_followed(
     with pytest.raises(RefusedError, match="symlink"):
         install.write(lxc.snippet("c1", [], str(container.parent)))
     assert config.is_symlink()
+
+
+@as_root
+@pytest.mark.parametrize("moment", ["before reading", "before replacing"])
+def test_a_user_who_swaps_the_configuration_with_roots_file_gets_no_copy_of_it(
+    container: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    """The content of root's file got the owner and the mode of the user's file."""
+    config, secret = container / "config", container / "secret"
+    secret.write_text("lxc.uts.name = secret\n")
+    secret.chmod(0o600)
+    os.chown(config, 1234, 1234)
+
+    def swap() -> None:
+        config.rename(container / "aside")
+        secret.rename(config)
+        (container / "aside").rename(secret)
+
+    class Swapping(Directory):
+        def open(self, name: str, *, write: bool = False) -> int:
+            if moment == "before reading":
+                swap()
+            fd = Directory.open(self, name, write=write)
+            swap()
+            return fd
+
+    monkeypatch.setattr(Root, "directory", lambda self, path: Swapping(self, os.dup(self.fd), ""))
+    with pytest.raises(RefusedError, match="another process replaced"):
+        install.write(lxc.snippet("c1", [], str(container.parent)))
+    for file in container.iterdir():
+        if file.is_file() and "secret" in file.read_text():
+            assert (file.stat().st_uid, file.stat().st_mode & 0o777) == (0, 0o600)
 
 
 def test_reading_a_configuration_that_is_a_fifo_does_not_block(container: Path) -> None:

@@ -6,8 +6,10 @@ import json
 from collections.abc import Iterator
 
 from ...model.errors import TemplaterError, UsageError, reason
+from ...model.source import printable
 from ...oslite import join
 from ..install import Snippet
+from ..json_input import parse_json
 from ..status import Finding, elsewhere, read_configuration, runs
 from . import oci
 
@@ -33,15 +35,18 @@ def status(_name: str, path: str) -> Iterator[Finding]:
     folder = path or HOOKS_D
     file = join(folder, FILE)
     try:
-        hook = json.loads(read_configuration(file))
-        words = hook["hook"]["args"]
-        stages = hook["stages"]
+        hook = parse_json(read_configuration(file).encode("utf-8", "surrogateescape"), f"'{file}'")
+        words, stages = hook["hook"]["args"], hook["stages"]
+        for texts in (words, stages):
+            if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+                raise ValueError("'args' and 'stages' are not lists of texts")
     except (OSError, ValueError, KeyError, TypeError, TemplaterError) as error:
         why = reason(error) if isinstance(error, OSError) else str(error)
         hint = f"templater hook install podman{elsewhere(folder, HOOKS_D)} --write"
         yield Finding(False, f"'{file}' is not a valid hook: {why}", hint)
         return
     yield Finding(
-        True, f"'{file}' runs at {', '.join(stages)} for containers with an annotation org.templater.…"
+        True,
+        f"'{file}' runs at {printable(', '.join(stages))} for containers with an annotation org.templater.…",
     )
     yield runs(lambda word: [*words, word], file)

@@ -185,6 +185,20 @@ def test_the_help_option_of_a_hook_shows_its_usage(runtime, capsys):
     assert "--on-error fail|keep-going" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"hook": {"args": ["a"]}, "stages": [1]}', '{"hook": {"args": ["a"]}, "stages": null}',
+        '{"hook": {"args": [1, 2]}, "stages": ["x"]}', '{"hook": {"args": null}, "stages": ["x"]}',
+        '{"hook": {"args": ["a"]}, "stages": "abc"}', '{"hook": 1, "stages": ["x"]}', "[]", "[" * 100_000,
+    ],
+)  # fmt: skip
+def test_a_podman_hook_file_with_other_types_is_a_problem(tmp_path, text):
+    (tmp_path / "templater.json").write_text(text)
+    ((said, _),) = [(each.text, each.hint) for each in podman.status("", str(tmp_path))]
+    assert f"'{tmp_path}/templater.json' is not " in said
+
+
 def test_podman_status_reports_a_missing_hook_file(tmp_path):
     (finding,) = podman.status("", str(tmp_path))
     assert finding.text.endswith("templater.json' does not exist")
