@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import io
 import os
 import posixpath
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -37,7 +38,7 @@ from .prune import record_and_save
 from .redirects import file_stem, prefix_of, rules
 from .signatures import signed_path, verified_text
 from .tree import IMAGES, Catalog, Tree, clean_path, content_path, is_content_name
-from .verify import SHA256, image_problems, shown
+from .verify import MOST_COMBINED, SHA256, image_problems, shown
 
 _METADATA = (".tar.xz", "_combined.tar.gz")
 #: limit in bytes on a metadata tarball that is downloaded for its templates
@@ -354,24 +355,44 @@ def _copy_files(
             copied, size = copied + 1, size + output.size
         places[path] = have[item.sha256]
     tree.sync_images()
-    for image in images:
-        _check_combined(tree, image, places)
+    _check_combined(tree, images, places)
     return places, copied, size
 
 
-def _check_combined(tree: Tree, image: Image, places: Mapping[str, str]) -> None:
-    import hashlib
+def _check_combined(tree: Tree, images: Iterable[Image], places: Mapping[str, str]) -> None:
+    """Compare the fingerprints of images with their copied files. Each file is read once."""
+    by_root: dict[str, list[Image]] = {}
+    starts: dict[str, hashlib._Hash] = {}
+    for image in images:
+        root = "" if image.root is None else places[clean_path(image.root.path)]
+        by_root.setdefault(root, []).append(image)
+        first = places[clean_path(image.metadata.path)]
+        if first not in starts:
+            starts[first] = hashlib.sha256()
+            _hash(tree, first, [starts[first]])
+    for root, users in by_root.items():
+        firsts = {places[clean_path(image.metadata.path)] for image in users}
+        if root and len(firsts) > MOST_COMBINED:
+            name = shown(users[0].product.name)
+            raise InputError(f"more than {MOST_COMBINED} images use the root filesystem of '{name}'")
+        digests = {first: starts[first].copy() for first in firsts}
+        if root:
+            _hash(tree, root, digests.values())
+        for image in users:
+            digest = digests[places[clean_path(image.metadata.path)]].hexdigest()
+            if digest != image.fingerprint:
+                name = printable(image.product.name)
+                raise RefusedError(
+                    f"the files of '{name}' have the fingerprint {digest}, not {image.fingerprint}"
+                )
 
-    digest = hashlib.sha256()
-    for item in image.files:
-        with tree.pieces(places[clean_path(item.path)]) as pieces:
-            for piece in pieces:
+
+def _hash(tree: Tree, path: str, digests: Collection[hashlib._Hash]) -> None:
+    """Update the digests with the content of a file."""
+    with tree.pieces(path) as pieces:
+        for piece in pieces:
+            for digest in digests:
                 digest.update(piece)
-    if digest.hexdigest() != image.fingerprint:
-        name = printable(image.product.name)
-        raise RefusedError(
-            f"the files of '{name}' have the fingerprint {digest.hexdigest()}, not {image.fingerprint}"
-        )
 
 
 @contextmanager

@@ -25,7 +25,7 @@ from ..image.atomic_output import Output
 from ..image.open_file import count_opened
 from ..model.errors import BusyError, InputError, LimitError, RefusedError, WriteError, reason
 from ..model.file_names import STATE_FOLDER
-from ..model.source import printable, whole_characters
+from ..model.source import is_whole, printable
 from .catalog import (
     DOWNLOADS,
     IMAGES_PATH,
@@ -121,7 +121,7 @@ def _objects(value: Any) -> list[tuple[str, dict[str, Any]]]:
 
 def clean_path(path: Any) -> str:
     """Return a catalog's path as clients resolve it, or "" if it is invalid or leads out of the tree."""
-    if not isinstance(path, str) or not path or "\0" in path or whole_characters(path) != path:
+    if not isinstance(path, str) or not path or "\0" in path or not is_whole(path):
         return ""
     cleaned = posixpath.normpath(path.lstrip("/"))
     return "" if cleaned in (".", "..") or cleaned.startswith("../") else cleaned

@@ -36,7 +36,7 @@ _SPARE = 1 << 30
 #: sparse files may have this many bytes more in holes, all together, than the tree's files have in data
 _MOST_HOLES = 1 << 30
 #: limit on fingerprints checked for one root filesystem: each fingerprint hashes the whole file again
-_MOST_COMBINED = 16
+MOST_COMBINED = 16
 #: limits on the number of problems, and on the characters of all problems together
 _MOST_PROBLEMS, _MOST_TEXT = 200_000, 32 << 20
 #: the number of characters of a name or text of the catalog in a problem, which is repeated for each image
@@ -472,14 +472,14 @@ class _Reader:
     def read(self, path: str, most: int, starts: Mapping[str, Any]) -> _Content:
         """Hash a file. Raises InputError for a file of more than ``most`` bytes.
 
-        ``starts`` has the hashes of metadata files, by path. For at most ``_MOST_COMBINED`` metadata
+        ``starts`` has the hashes of metadata files, by path. For at most ``MOST_COMBINED`` metadata
         files, the result also has the hash of the metadata file followed by this file.
         """
         with self.stream.pieces(path) as pieces:
             key = pieces.key if isinstance(pieces, _LocalPieces) else None
             seen = self._seen.get(key, _Content(0)) if key else _Content(0)
             missing = [name for name in starts if name not in seen.combined]
-            missing = missing[: _MOST_COMBINED - len(seen.combined)]
+            missing = missing[: MOST_COMBINED - len(seen.combined)]
             if seen.hash is not None and not missing:
                 return seen
             if isinstance(pieces, _LocalPieces):
@@ -547,7 +547,7 @@ def _check_files(
         if metadata_only or content is None:
             continue
         if not others.keys() <= content.combined.keys():
-            message = f"{len(others)} images use this file; only {_MOST_COMBINED} fingerprints are checked"
+            message = f"{len(others)} images use this file; only {MOST_COMBINED} fingerprints are checked"
             report.add(WARNING, "many-combined", f"'{printable(path)}'", message)
         if not file.failed:
             found = {first: content.combined.get(digest) for first, digest in hashes.items()}

@@ -144,11 +144,20 @@ def _escaped(c: str) -> str:
 _SHORT = {"\t": " ", "\n": "\\n", "\r": "\\r"}
 
 
+def is_whole(text: str) -> bool:
+    """Return whether UTF-8 can encode a text."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def whole_characters(text: str) -> str:
     """Replace each lone surrogate, such as JSON's ``\\ud800``, by U+FFFD. Go does the same.
 
     UTF-8 cannot encode a lone surrogate.
     """
-    if text.isascii():
+    if is_whole(text):
         return text
     return "".join("\ufffd" if "\ud800" <= c <= "\udfff" else c for c in text)

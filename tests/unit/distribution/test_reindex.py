@@ -509,3 +509,42 @@ def test_a_signature_by_an_unknown_key_and_a_missing_signature_are_refused(origi
     (origin.folder / "streams/v1/index.sjson").unlink()
     with pytest.raises(InputError, match=r"index.sjson' is missing"):
         republish(UrlStream(origin.url), tree, copying=True, keyring=str(signed))
+
+
+def shared_root(origin, number):
+    """Give the origin a number of versions whose images share one root filesystem."""
+    product = {"arch": "amd64", "os": "tiny", "release": "1", "variant": "default", "versions": {}}
+    root = b"root"
+    (origin.folder / "root").write_bytes(root)
+    for each in range(number):
+        first = b"metadata %d" % each
+        (origin.folder / f"first{each}").write_bytes(first)
+        digests = {data: hashlib.sha256(data).hexdigest() for data in (first, root, first + root)}
+        product["versions"][f"202601{each + 1:02}"] = {
+            "items": {
+                "incus.tar.xz": {
+                    "ftype": "incus.tar.xz", "path": f"first{each}", "size": len(first),
+                    "sha256": digests[first], "combined_squashfs_sha256": digests[first + root],
+                },
+                "squashfs": {"ftype": "squashfs", "path": "root", "size": 4, "sha256": digests[root]},
+            }
+        }  # fmt: skip
+    path = origin.folder / PRODUCTS
+    document = json.loads(path.read_text())
+    path.write_text(json.dumps({**document, "products": {NAME: product}}))
+
+
+def test_a_copied_root_filesystem_of_several_images_is_hashed_once(origin, tree, monkeypatch):
+    shared_root(origin, 16)
+    read = []
+    pieces = Tree.pieces
+    monkeypatch.setattr(Tree, "pieces", lambda tree, path: read.append(path) or pieces(tree, path))
+    assert republish(UrlStream(origin.url), tree, copying=True).images == 16
+    assert len(read) == len(set(read)) == 17
+
+
+def test_an_origin_with_too_many_images_of_one_root_filesystem_is_refused(origin, tree):
+    shared_root(origin, 17)
+    with pytest.raises(InputError, match=r"^more than 16 images use the root filesystem of 'com\.ubuntu"):
+        republish(UrlStream(origin.url), tree, copying=True)
+    assert not Path(tree.path, INDEX_PATH).exists()
