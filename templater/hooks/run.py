@@ -33,7 +33,7 @@ from .options import KEEP_GOING, PROBE, Options, parse
 from .render_job import Job, Run
 from .request import HookRequest
 from .runtimes import function_of
-from .shared_directories import require_unshared
+from .shared_directories import require_unshared, trusted_owners
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -328,7 +328,7 @@ def start(request: HookRequest, options: Options, log: Log) -> None:
         require_name(request.name)
     if not options.source and request.open_image is None and request.image != request.state_folder:
         require_unshared(request.image)
-    require_unshared(request.state_folder)
+    require_unshared(request.state_folder, trusted_owners(request.rootfs) if options.state else ())
     with StateDirectory(request.state_folder) as state_directory:
         try:
             state_directory.lock(f"hook for {printable(request.name) or 'a container'}", request.time_limit)

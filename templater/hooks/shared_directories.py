@@ -2,19 +2,26 @@
 
 from ..model.errors import RefusedError
 from ..model.source import printable
-from ..oslite import abspath, dirname, islink, join, os, stat
+from ..oslite import abspath, dirname, exists, islink, join, os, stat
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 #: limit on the names on the way to a directory, including those of links
 MOST_COMPONENTS = 1000
 
 
-def require_unshared(folder: str) -> None:
+def require_unshared(folder: str, owners: "Collection[int]" = ()) -> None:
     """Raise RefusedError if other users can write to a directory or replace it.
+
+    ``owners`` has the users to whom the directory and those on the way to it may belong. By default, any user
+    may own them.
 
     For example, ``lxc-start -f /tmp/a.conf`` makes ``/tmp`` an instance directory. Any user can then add a
     metadata.yaml, and the hook would write that user's files as root.
     """
-    place = shared_place(folder)
+    place = shared_place(folder, owners)
     if place:
         files = "its files" if place == abspath(folder) else f"'{printable(folder)}'"
         raise RefusedError(
@@ -23,7 +30,17 @@ def require_unshared(folder: str) -> None:
         )
 
 
-def shared_place(folder: str) -> str:
+def trusted_owners(rootfs: str) -> "Collection[int]":
+    """Return the users who may own the directory of ``--state``.
+
+    They are root, the hook's user and the container's root. In a user namespace, the owner of ``/`` is the
+    number of all users outside of the namespace.
+    """
+    places = ("/", rootfs) if exists(rootfs) else "/"
+    return {0, os.geteuid(), *(os.stat(place).st_uid for place in places)}
+
+
+def shared_place(folder: str, owners: "Collection[int]" = ()) -> str:
     """Return the first directory on the path that lets other users put files into ``folder``, or "".
 
     In a sticky directory such as ``/tmp``, users can replace only their own names.
@@ -32,7 +49,8 @@ def shared_place(folder: str) -> str:
     try:
         for _ in range(MOST_COMPONENTS):
             if not ahead:
-                return here if is_shared(here, os.lstat(here)) else ""
+                status = os.lstat(here)
+                return here if is_shared(here, status) or _is_foreign(status, owners) else ""
             name = ahead.pop()
             if name in ("", "."):
                 continue
@@ -40,6 +58,8 @@ def shared_place(folder: str) -> str:
                 here = dirname(here)
                 continue
             status = os.lstat(here)
+            if _is_foreign(status, owners):
+                return here
             if not status.st_mode & stat.S_ISVTX and is_shared(here, status):
                 return here
             place = join(here, name)
@@ -52,6 +72,10 @@ def shared_place(folder: str) -> str:
     except OSError:
         return ""  # opening the directory later reports the error
     return here
+
+
+def _is_foreign(status: "os.stat_result", owners: "Collection[int]") -> bool:
+    return bool(owners) and status.st_uid not in owners
 
 
 def is_shared(place: str, status: "os.stat_result") -> bool:

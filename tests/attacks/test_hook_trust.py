@@ -139,6 +139,42 @@ def test_a_directory_below_one_that_others_can_write_is_refused(
         assert caught.value.hint == "let only the owner write to the directory, or give --source and --state"
 
 
+@as_root
+@pytest.mark.usefixtures("restored_process")
+@pytest.mark.parametrize(
+    ("above", "own", "mode", "is_refused"),
+    [
+        (1234, 0, 0o755, True), (1234, 1234, 0o755, True), (0, 1234, 0o755, True), (1234, 0, 0o1755, True),
+        (0, 0, 0o755, False), (0, 100_000, 0o755, False),
+    ],
+)  # fmt: skip
+def test_the_directory_of_the_state_option_and_those_above_it_belong_to_no_other_user(
+    above: int,
+    own: int,
+    mode: int,
+    is_refused: bool,
+    container: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """The user who owned the directory above renamed root's directory, and made one with an instance.yaml."""
+    image, state = container.parent / "image", container.parent / "home/state"
+    (image / "templates").mkdir(parents=True)
+    (image / "metadata.yaml").write_text("architecture: x86_64\ntemplates: {}\n")
+    state.mkdir(parents=True)
+    os.chown(state.parent, above, above)
+    state.parent.chmod(mode)
+    os.chown(state, own, own)
+    os.chown(container / "rootfs", 100_000, 100_000)
+    words = hook_line("nspawn", container, monkeypatch)
+    monkeypatch.setattr(nspawn, "RANGE", 100_000)
+    code = run([*words, "--source", str(image), "--state", str(state)])
+    said = capfd.readouterr().err
+    assert (code, "other users can write to" in said) == (
+        (RefusedError.exit_code, True) if is_refused else (0, False)
+    )
+
+
 def test_a_missing_directory_is_not_shared_but_a_path_behind_a_link_loop_counts_as_shared(
     tmp_path: Path,
 ) -> None:
