@@ -50,7 +50,7 @@ def pytest_configure(config: pytest.Config) -> None:
     fast = "not slow" in config.getoption("markexpr")
     # Under load, drawing values can take long.
     slow = [HealthCheck.too_slow]
-    settings.register_profile("templater", max_examples=40 if fast else 250, suppress_health_check=slow)
+    settings.register_profile("templater", max_examples=20 if fast else 250, suppress_health_check=slow)
     settings.load_profile("templater")
 
 

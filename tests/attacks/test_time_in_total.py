@@ -200,6 +200,7 @@ def test_a_hook_has_a_total_time_limit(words, image, monkeypatch, capfd):
     assert list(Path(image, "rootfs").iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="hooks run on Linux")
 @pytest.mark.usefixtures("restored_process")
 def test_planning_and_preparing_the_files_of_a_hook_use_the_rest_of_the_time(image, monkeypatch, capfd):

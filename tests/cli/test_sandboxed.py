@@ -210,6 +210,7 @@ def late_imports(package):
                     yield ".".join([*above, *([node.module] if node.module else [])])
 
 
+@pytest.mark.slow
 def test_every_module_that_an_image_reader_imports_late_is_loaded_before_the_sandbox_starts():
     wanted = {name for package in PACKAGES for name in late_imports(package)}
     wanted.remove("jsonschema.validators")  # only the helper of validators imports it, outside of the sandbox
@@ -235,6 +236,7 @@ def all_imports_from(*modules):
     return seen
 
 
+@pytest.mark.slow
 def test_every_module_that_an_audit_can_import_is_loaded_before_the_sandbox_starts():
     checks = [name for name in test_architecture.MODULES if name.startswith("checks.security")]
     wanted = {f"templater.{name}" for name in all_imports_from("checks.report", *checks) if name}
@@ -247,6 +249,7 @@ def test_every_module_that_an_audit_can_import_is_loaded_before_the_sandbox_star
     assert wanted - set(loaded.split()) == set()
 
 
+@pytest.mark.slow
 def test_every_lazily_imported_module_is_loaded_before_the_sandbox_starts():
     script = (
         "import sys; from templater.startup import lazy_imports; lazy_imports.install();"

@@ -51,6 +51,7 @@ def fingerprints(tree):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(6))
 def test_changing_individual_product_lines_writes_the_same_bytes_as_writing_the_whole_catalog(
     tmp_path, monkeypatch, seed

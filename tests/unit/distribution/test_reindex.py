@@ -86,6 +86,7 @@ def test_a_copied_stream_has_no_problem_for_incus_and_lxd_clients(origin, tree):
     assert len(downloads) == 5, "neither manifests nor other formats are downloaded"
 
 
+@pytest.mark.slow
 def test_a_repeated_copy_downloads_only_new_files_and_prune_deletes_unused_files(origin, tree):
     republish(UrlStream(origin.url), tree, copying=True)
     change(origin, lambda product: items(product).pop("squashfs"))

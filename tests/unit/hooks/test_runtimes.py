@@ -90,6 +90,7 @@ def test_one_new_python_file_adds_a_container_runtime(place: Path) -> None:
     assert hook(place, "toy", "--source", "image").returncode == 0
 
 
+@pytest.mark.slow
 def test_the_help_lists_a_new_runtime_and_its_install_command_reports_missing_arguments(place: Path) -> None:
     assert "\n  toy " in hook(place, "--help").stdout
     for command in ("install", "status"):

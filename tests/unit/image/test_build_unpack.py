@@ -907,6 +907,7 @@ def test_subdirectories_of_templates_are_refused(tmp_path, members):
     refused(tmp_path, [*GOOD, *members], "pax", "a directory below 'templates'")
 
 
+@pytest.mark.slow
 def test_a_build_refuses_a_tree_that_is_too_deep(image_directory, tmp_path):
     without_xattrs(image_directory)
     place = os.open(image_directory / "rootfs", os.O_RDONLY)

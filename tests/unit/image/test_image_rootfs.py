@@ -56,6 +56,7 @@ def forms(folder: Path) -> dict[str, tuple[str, str | None]]:
     return made
 
 
+@pytest.mark.slow
 @as_root
 def test_every_image_format_gives_the_same_root_filesystem(tmp_path: Path) -> None:
     for form, (path, rootfs) in forms(tmp_path).items():

@@ -512,6 +512,7 @@ def test_a_list_of_instances_can_be_read_in_pieces_of_any_size(step):
     assert names == ["é😀A", "b"]
 
 
+@pytest.mark.slow
 def test_the_first_instance_of_a_list_is_returned_before_the_last_is_read():
     stream = io.BytesIO(fleet(20_000))
     assert next(stream_instances(stream.read, "x")).name == "c0"

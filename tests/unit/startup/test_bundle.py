@@ -196,6 +196,7 @@ def test_a_broken_source_file_does_not_affect_hooks_that_do_not_import_it(packag
     assert list((package / "__pycache__").glob("hook.*")) == []
 
 
+@pytest.mark.slow
 def test_a_failed_write_of_the_module_bundle_leaves_no_file(package, monkeypatch):
     place = str(package / "hook.bin")
     real = bundle.posix.write
@@ -220,6 +221,7 @@ def test_no_module_is_compiled_if_the_bundle_directory_is_not_writable(package, 
     bundle.write(str(package / "nowhere/hook.bin"))
 
 
+@pytest.mark.slow
 def test_importing_one_bundled_module_loads_its_whole_group(package):
     line(package)
     code = (
