@@ -19,10 +19,11 @@ import stat
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from io import FileIO
 from typing import IO, Any
 
 from ..image.atomic_output import Output
-from ..image.open_file import count_opened
+from ..image.open_file import count_opened, whole_content
 from ..model.errors import BusyError, InputError, LimitError, RefusedError, WriteError, reason
 from ..model.file_names import STATE_FOLDER
 from ..model.source import is_whole, printable
@@ -44,8 +45,8 @@ REMOVED = f"{STATE_FOLDER}/removed.json"
 _DIRECTORIES = (IMAGES, "streams", "streams/v1", STATE_FOLDER)
 _POLL = 0.02
 _PIECE = 1 << 18
-#: maximum number of files in the record of removed images
-_MOST_REMOVED = 500_000
+#: maximum number of files in the directory of images, and in the record of removed images
+_MOST_REMOVED = 250_000
 #: maximum number of nested directories in a path, and maximum length of a path in a message
 _MOST_NESTED, _LONGEST = 20, 200
 #: length of the hash in the names of image files
@@ -269,8 +270,8 @@ class Tree:
     @contextlib.contextmanager
     def pieces(self, path: str) -> Iterator[Iterator[bytes]]:
         """Open a file; yield an iterator over its content in pieces."""
-        with self.open(path) as fd:
-            yield iter(lambda: os.read(fd, 1 << 20), b"")
+        with self.open(path) as fd, FileIO(fd, closefd=False) as file:
+            yield whole_content(file, path)
 
     def locate(self, path: str) -> str:
         """Return the real path of a file. Raises RefusedError if a symlink leads out of the tree."""
@@ -434,8 +435,8 @@ class Tree:
             if not os.path.lexists(f"{folder}/{name}"):
                 output.publish(f"{folder}/{name}")
                 return
-        with self.open(path) as fd:
-            digest = hash_descriptor(fd)
+        with self.open(path) as fd:  # another user's file can have a hole of any size
+            digest = hash_descriptor(fd) if os.fstat(fd).st_size == output.size else ""
         if digest != output.sha256.hexdigest():
             raise RefusedError(
                 f"'{printable(full)}' is damaged: its content does not match its name",
@@ -477,6 +478,8 @@ class Tree:
 
     def record_removed(self, files: Mapping[str, int]) -> None:
         data = json.dumps(files, indent=0, sort_keys=True).encode() + b"\n"
+        if len(files) > _MOST_REMOVED or len(data) > MOST_BYTES:
+            raise LimitError(f"'{REMOVED}' would have {len(files)} files, more than `prune` can read")
         self._write_json(REMOVED, [data])
 
     def unlink(self, path: str) -> int:
@@ -502,8 +505,17 @@ class Tree:
 
     def content_files(self) -> Iterator[str]:
         """Yield the paths of image files with names that templater writes."""
-        with contextlib.suppress(FileNotFoundError), self.folder(IMAGES) as folder:
-            yield from (f"{IMAGES}/{name}" for name in os.listdir(folder) if is_content_name(name))
+        with (
+            contextlib.suppress(FileNotFoundError),
+            self.folder(IMAGES) as folder,
+            os.scandir(folder) as entries,
+        ):
+            for number, entry in enumerate(entries):
+                if number >= _MOST_REMOVED:
+                    full = os.path.join(self.path, IMAGES)
+                    raise LimitError(f"'{printable(full)}' has more than {_MOST_REMOVED} files")
+                if is_content_name(entry.name):
+                    yield f"{IMAGES}/{entry.name}"
 
 
 def _join(lines: Iterable[bytes]) -> Iterator[bytes]:

@@ -67,7 +67,7 @@ VALUES = {
     "distribution.republish": {"_MOST_METADATA": 67_108_864},
     "distribution.signatures": {"_SECONDS": 10, "_WAIT": 60},
     "distribution.store": {"UNUSED": 864_000, "_GRACE": 3600, "_PATIENCE": 30, "_SCHEMA": 1},
-    "distribution.tree": {"_POLL": 0.02, "_PIECE": 262_144, "_MOST_REMOVED": 500_000, "_MOST_NESTED": 20, "_LONGEST": 200, "_HASH_LENGTH": 64, "_ATTEMPTS": 100},
+    "distribution.tree": {"_POLL": 0.02, "_PIECE": 262_144, "_MOST_REMOVED": 250_000, "_MOST_NESTED": 20, "_LONGEST": 200, "_HASH_LENGTH": 64, "_ATTEMPTS": 100},
     "distribution.verify": {"_SHOWN_FINGERPRINT": 12, "_SPARE": 1_073_741_824, "_MOST_HOLES": 1_073_741_824, "MOST_COMBINED": 16, "_MOST_PROBLEMS": 200_000, "_MOST_TEXT": 33_554_432, "_LONGEST": 100, "_PIECE": 1_048_576},
     "hooks.compile_cache": {"MAX_ENTRY": 33_554_432, "MOST_ENTRIES": 512, "MOST_BYTES": 268_435_456},
     "hooks.install": {"MOST_COMPONENTS": 1000, "MAX_FILE": 4_194_304},

@@ -249,3 +249,18 @@ def test_a_record_of_too_many_removed_files_is_refused(tree, monkeypatch):
         tree.removed()
     monkeypatch.setattr(tree_module, "_MOST_REMOVED", 3)
     assert tree.removed() == {"a": 1, "b": 2}  # templater never writes so many nested directories
+
+
+def test_a_tree_with_too_many_files_is_refused_and_its_record_stays_readable(tree, monkeypatch):
+    number = len(files(tree))
+    monkeypatch.setattr(tree_module, "_MOST_REMOVED", number - 1)
+    with pytest.raises(LimitError, match=rf"/images' has more than {number - 1} files$"):
+        prune(tree)
+    monkeypatch.setattr(tree_module, "_MOST_REMOVED", 2)
+    tree.record_removed({"images/a": 1, "images/b": 1})
+    with pytest.raises(LimitError, match="would have 3 files, more than `prune` can read"):
+        tree.record_removed({"images/a": 1, "images/b": 1, "images/c": 1})
+    monkeypatch.setattr(tree_module, "MOST_BYTES", 40)
+    with pytest.raises(LimitError, match="would have 2 files"):
+        tree.record_removed({"images/a": 1, "images/" + "b" * 40: 1})
+    assert tree.removed() == {"images/a": 1, "images/b": 1}
