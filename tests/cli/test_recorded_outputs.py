@@ -74,6 +74,11 @@ COMMANDS = {
     "apply": ["apply image root -t create -i web1.yaml", "apply image root -t create -i web1.yaml --json", "apply image root -t copy"],
     "instances": ["preview image --instances all.json", "preview image --instances all.json --json", "diff image root/{name} --instances all.json"],
     "errors": ["preview none", "preview image -c a", "preview image -c user.a=@none", "preview image -d x", "image info none", "diff image", "simulate image go", "test image --tests none", "streams list none", "streams verify none", "store show none", "status none", "unpack image", "new", "remote remove none"],
+    "other-side": ["diff image --unset user.b -i web1.yaml", "diff image --set user.c=1 --set user.aa=x", "diff image --set user.a=y --json", "diff image --unset user.a -t start -i web1.yaml#web1", "diff image --against-image other", "diff image --against-instance web1.yaml --name c9", "diff image --against-host lxd -t create", "diff image --set user.a=y --unset user.b", "diff image root --set user.a=y"],
+    "edit": ["image set-property image release=9 os=tiny", "image set-property image a", "image unset-property image release none", "image unset-property image os", "image template list image", "image template create image new /etc/new --from prof.yaml --when start --mode 0600", "image template create image new /etc/new --from prof.yaml", "image template show image new", "image template delete image new", "image template delete image newer", "image info image"],
+    "unpack": ["image build image -o i.tar --compression none", "image info i.tar", "unpack i.tar w1 --name w1", "unpack i.tar w1", "status w1", "trigger w1 copy --name w2", "status w1 --json", "preview w1", "hook status lxc w1 -P .", "publish w1 -o w.tar --compression none os=own", "image info w.tar --json"],
+    "store": ["image build plain -o i.tar --compression none", "store import i.tar --alias own --public", "store import i.tar --alias own", "store show own", "store list", "store list os=none", "store info own", "store set-property own os=x release=", "store info none", "store export own out", "store export own out", "store delete own", "store list --json", "store prune"],
+    "streams": ["image build plain -o i.tar --compression none", "streams add t i.tar --alias own", "streams add t i.tar --alias own", "streams list t", "streams list t --json", "streams verify t", "streams verify t --json", "streams remove t none", "streams prune t --keep 1", "streams remove t own", "streams list t", "streams verify t", "streams prune t"],
 }  # fmt: skip
 
 
@@ -89,7 +94,13 @@ def folder(tmp_path, monkeypatch):
         monkeypatch.setenv(name, str(tmp_path / "home"))
     monkeypatch.setenv("TEMPLATER_RUN_VALIDATORS", "no")
     monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1")
     an_image(tmp_path / "image", RULES, TEMPLATES)
+    an_image(tmp_path / "other", {**RULES, "/etc/motd": {"when": ["start"], "template": "name"}}, TEMPLATES)
+    plain = {"os": "Tiny", "release": "1", "description": "a tiny image"}
+    an_image(tmp_path / "plain", {"/etc/hostname": RULES["/etc/hostname"]}, {"name": "x"}, properties=plain)
+    for name in ("image", "plain"):
+        (tmp_path / name / "rootfs/etc").mkdir(parents=True)
     (tmp_path / "image/tests").mkdir()
     (tmp_path / "image/tests/a.yaml").write_text(TESTS)
     (tmp_path / "web1.yaml").write_text(json.dumps(INSTANCE))
@@ -117,6 +128,7 @@ def test_commands_about_an_odd_image_have_the_recorded_output(name, folder, upda
         text = f"{out}{err}".replace(str(folder), "FOLDER")
         text = re.sub(r"templater \d[\w.+]*\w|(?<=\"version\": \")\d[\w.]*", "VERSION", text)
         text = re.sub(r"(\"seconds\": |time=\")[\d.e-]+", r"\1…", text)
+        text = re.sub(r"(imported\"?: |used\"?: )\d+|20\d\d-\d\d-\d\d", r"\1…", text)
         shown.append(f"$ templater {line}\n{text}[{code}]\n")
         shutil.rmtree(folder / "root")
         os.rename(folder / "before", folder / "root")
