@@ -73,7 +73,7 @@ def _number(field: bytes) -> int:
     """Parse a number field: octal digits, or GNU tar's base 256, marked by its first byte."""
     first, last = field[0], field[-1]
     if last in (0, 0x20) and field[:-1].isdigit():  # the common case
-        return int(field[:-1], 8)
+        return _octal(field[:-1])
     if first == 0o200:
         return int.from_bytes(field[1:], "big")
     if first == 0o377:
@@ -83,7 +83,14 @@ def _number(field: bytes) -> int:
         return 0
     if not digits.isdigit():  # int() would also accept signs and underscores
         raise ValueError("invalid header")
-    return int(digits, 8)
+    return _octal(digits)
+
+
+def _octal(digits: bytes) -> int:
+    try:
+        return int(digits, 8)
+    except ValueError:  # Python's own message does not name the header
+        raise ValueError("invalid header") from None
 
 
 def _checksums(block: bytes) -> tuple[int, int]:

@@ -301,6 +301,8 @@ def changed(place, data, **fields):
             "a header has a name prefix, but its format has no prefixes",
         ),
         (changed(100, b"+1"), "invalid header"),
+        (changed(345, b"9" * 11), "invalid header"),
+        (changed(100, b"0000008\0"), "invalid header"),
     ],
 )
 def test_an_ambiguous_tar_header_is_refused(block, message):
