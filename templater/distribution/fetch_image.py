@@ -131,7 +131,9 @@ def _from_store(alias: str, whole: bool, progress: Progress) -> Fetched:
             raise InputError(f"'{source}' now has another image: {found}, not {image.fingerprint[:12]}")
         return fetched
     files = store.paths(image)
-    notes = () if image.complete else (_ONLY_TLS,)
+    notes = (
+        () if image.complete else (f"the metadata was fetched from '{printable(image.source)}'", _ONLY_TLS)
+    )
     rootfs = files[1] if len(files) > 1 else None
     return Fetched(image.fingerprint, files[0], rootfs, notes, image.source)
 

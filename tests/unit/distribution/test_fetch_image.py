@@ -766,9 +766,19 @@ def test_the_root_filesystem_of_a_metadata_only_image_is_fetched_when_needed(ser
     assert Store().images()[0].complete
 
 
+def test_an_alias_for_metadata_without_a_root_filesystem_gives_a_note_about_its_source(server, capsys):
+    fingerprint = fetch("ours:both").fingerprint
+    assert main(["store", "alias", "create", "mine", fingerprint]) == 0
+    assert "the image has only metadata, which 'ours:both' sent" in capsys.readouterr().err
+    fetch("ours:both", whole=True)
+    assert main(["store", "alias", "create", "other", fingerprint]) == 0
+    assert not capsys.readouterr().err
+
+
 def test_a_note_says_that_only_tls_protects_stored_metadata_without_a_root_filesystem(server):
     fingerprint = fetch("ours:both").fingerprint
-    (note,) = fetch(f"store:{fingerprint}").notes
+    source, note = fetch(f"store:{fingerprint}").notes
+    assert source == "the metadata was fetched from 'ours:both'"
     assert note.startswith("only TLS protects the metadata")
     fetch("ours:both", whole=True)
     assert fetch(f"store:{fingerprint}").notes == ()

@@ -90,7 +90,8 @@ def test_the_root_filesystem_of_a_stored_image_cannot_be_fetched_without_a_sourc
         "the store has only the metadata of 'a'",
         "",
     )
-    assert fetch_source("store:a") == Fetched(HASH, "/m/" + HASH, None, (fetch_image._ONLY_TLS,), "")
+    notes = "the metadata was fetched from ''", fetch_image._ONLY_TLS
+    assert fetch_source("store:a") == Fetched(HASH, "/m/" + HASH, None, notes, "")
     stored(monkeypatch)
     for whole in (False, True):
         assert fetch_source("store:a", whole=whole) == Fetched(HASH, "/m/" + HASH, "/m/root", (), "")

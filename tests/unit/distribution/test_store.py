@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from templater.cli.commands.store import as_yaml
 from templater.cli.commands.store.edit import edited
 from templater.distribution.downloads import PART, Downloads
 from templater.distribution.store import UNUSED, Store
@@ -35,10 +36,10 @@ def store(tmp_path):
         ("[]", "the new text must have the keys auto_update, public, expires, properties", ""),
         ("{public: true}", "the new text must have the keys auto_update, public, expires, properties", ""),
         ({"other": 1}, "the new text must have the keys auto_update, public, expires, properties", ""),
-        ({"public": 1}, "'public' must be a bool", ""),
-        ({"auto_update": "yes"}, "'auto_update' must be a bool", ""),
-        ({"expires": True}, "'expires' must be a int", ""),
-        ({"properties": []}, "'properties' must be a dict", ""),
+        ({"public": 1}, "'public' must be true or false", ""),
+        ({"auto_update": "yes"}, "'auto_update' must be true or false", ""),
+        ({"expires": True}, "'expires' must be a number of seconds since 1970", ""),
+        ({"properties": []}, "'properties' must be a mapping", ""),
         ({"properties": {"release": 13}}, "the names and values of properties must be strings",
          'quote numbers: release: "13"'),
         ({"properties": {13: "release"}}, "the names and values of properties must be strings",
@@ -520,3 +521,10 @@ def test_each_database_failure_of_the_store_gives_the_error_for_its_cause(store,
     assert type(caught.value) is error
     assert caught.value.message == f"can't access the records of the store '{store.path}': no"
     assert caught.value.hint == hint
+
+
+def test_the_yaml_of_a_record_escapes_characters_that_reorder_a_line():
+    assert as_yaml({"os": "Débian"}) == "os: Débian\n"
+    value = {"os": "a\u202eb"}
+    assert as_yaml(value) == 'os: "a\\u202Eb"\n'
+    assert yaml.safe_load(as_yaml(value)) == value

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ....model.source import printable_lines
 from ... import complete
 from ...command_group import Commands
 
@@ -42,3 +43,11 @@ def data(image: StoredImage) -> dict[str, Any]:
         "expires": image.expires, "imported": image.imported, "used": image.used,
         "properties": dict(image.properties),
     }  # fmt: skip
+
+
+def as_yaml(value: object) -> str:
+    """Return a value as YAML. Texts with characters that a terminal can't show are escaped."""
+    import yaml
+
+    text = str(yaml.safe_dump(value, sort_keys=False, allow_unicode=True))
+    return text if printable_lines(text) == text else str(yaml.safe_dump(value, sort_keys=False))

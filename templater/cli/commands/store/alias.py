@@ -2,6 +2,7 @@
 
 import click
 
+from ....model.source import printable
 from ... import complete, output
 from . import image_argument
 
@@ -20,7 +21,11 @@ def command() -> None:
 def create(alias: str, image: str, move: bool) -> int:
     from ....distribution.store import Store
 
-    Store().set_alias(alias, image, move=move)
+    store = Store()
+    store.set_alias(alias, image, move=move)
+    found = store.find(image)
+    if not found.complete:
+        output.note(f"the image has only metadata, which '{printable(found.source)}' sent: see `store info`")
     return 0
 
 

@@ -10,7 +10,7 @@ import click
 
 from ....model.errors import InputError, UsageError
 from ... import output
-from . import image_argument
+from . import as_yaml, image_argument
 
 if TYPE_CHECKING:
     from ....distribution.store import StoredImage
@@ -45,13 +45,11 @@ def command(image: str) -> int:
 
 def text_of(image: StoredImage) -> str:
     """Return the flags, the expiry and the properties of an image as YAML."""
-    import yaml
-
     value = {
         "auto_update": image.auto_update, "public": image.public, "expires": image.expires,
         "properties": dict(image.properties),
     }  # fmt: skip
-    return str(yaml.safe_dump(value, sort_keys=False, allow_unicode=True))
+    return as_yaml(value)
 
 
 def edited(image: StoredImage, text: str) -> StoredImage:
@@ -62,12 +60,15 @@ def edited(image: StoredImage, text: str) -> StoredImage:
         value = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError) as error:
         raise InputError(f"the new text is not valid YAML: {' '.join(str(error).split())}") from None
-    kinds: dict[str, type] = {"auto_update": bool, "public": bool, "expires": int, "properties": dict}
+    kinds = {
+        "auto_update": (bool, "true or false"), "public": (bool, "true or false"),
+        "expires": (int, "a number of seconds since 1970"), "properties": (dict, "a mapping"),
+    }  # fmt: skip
     if not isinstance(value, dict) or set(value) != set(kinds):
         raise InputError(f"the new text must have the keys {', '.join(kinds)}")
-    for name, kind in kinds.items():
+    for name, (kind, description) in kinds.items():
         if type(value[name]) is not kind:
-            raise InputError(f"'{name}' must be a {kind.__name__}")
+            raise InputError(f"'{name}' must be {description}")
     properties = value["properties"]
     if not all(isinstance(each, str) for pair in properties.items() for each in pair):
         raise InputError(

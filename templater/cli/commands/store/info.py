@@ -3,7 +3,7 @@
 import click
 
 from ... import options, output
-from . import data, image_argument
+from . import as_yaml, data, image_argument
 
 HELP = """Show the record of an image in the store.
 
@@ -15,13 +15,11 @@ HELP = """Show the record of an image in the store.
 @image_argument
 @options.json_option
 def command(image: str, as_json: bool) -> int:
-    import yaml
-
     from ....distribution.store import Store
 
     found = data(Store().find(image))
     if as_json:
         output.write_json(found)
     else:
-        output.write(yaml.safe_dump(found, sort_keys=False, allow_unicode=True))
+        output.write(as_yaml(found))
     return 0
