@@ -8,6 +8,7 @@ an error.
 
 import re
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Final
@@ -25,6 +26,10 @@ RULE_FIELDS: Final = ("when", "create_only", "template", "properties", "uid", "g
 
 #: the maximum number of problems that an error lists in addition to the first problem
 _MOST_NOTES: Final = 20
+#: the maximum numbers of findings of each kind, and of problems in the daemon's error. Aliases can repeat a
+#: mistake a hundred thousand times.
+_MOST_FINDINGS: Final = 500
+_MOST_LINES: Final = 10_000
 
 _VERB: Final = {"v2": "unmarshal", "v4": "construct"}
 _VERB_AS: Final = {"v2": "decode", "v4": "construct"}
@@ -55,7 +60,12 @@ class _Decoder:
         self.source = source
         self.rules = rules
         self.errors: list[_Problem] = []
+        self.problems = 0
+        #: the first problem at which Go stops, and the lines of Go's error for other problems
+        self.fatal = ""
+        self.lines: list[str] = []
         self.findings: list[Finding] = []
+        self.counts: Counter[str] = Counter()
         self.breaks: list[int] = []
 
     def metadata(self, root: Node) -> Metadata:
@@ -87,7 +97,7 @@ class _Decoder:
             rule.null = True
             self.find(
                 "null-entry",
-                "the entry is null: the daemons panic when they read it",
+                lambda: "the entry is null: the daemons panic when they read it",
                 node.span if node.end > node.start else key.span,
             )
         elif isinstance(node, Mapping):
@@ -106,22 +116,23 @@ class _Decoder:
         place = rule.spans.get("when", rule.spans["path"])
         for index, trigger in enumerate(rule.when):
             if trigger not in TRIGGERS:
-                hint = suggestion(trigger, TRIGGERS)
                 self.find(
                     "unknown-trigger" if trigger else "empty-trigger",
-                    f"unknown trigger '{trigger}': it never fires{hint}",
+                    lambda trigger=trigger: (  # type: ignore[misc]
+                        f"unknown trigger '{trigger}': it never fires{suggestion(trigger, TRIGGERS)}"
+                    ),
                     rule.spans.get(f"when[{index}]", place),
                 )
         if not rule.when:
             self.find(
                 "no-trigger",
-                f"the rule for '{rule.path}' has no trigger, so the file is never written",
+                lambda: f"the rule for '{rule.path}' has no trigger, so the file is never written",
                 place,
             )
         if not rule.template:
             self.find(
                 "no-template",
-                f"the rule for '{rule.path}' has no template",
+                lambda: f"the rule for '{rule.path}' has no template",
                 rule.spans.get("template", rule.spans["path"]),
             )
 
@@ -144,7 +155,7 @@ class _Decoder:
             else:
                 self.find(
                     "unknown-key",
-                    f"unknown key '{name}' in {what}: ignored{suggestion(name, known)}",
+                    lambda name=name: f"unknown key '{name}' in {what}: ignored{suggestion(name, known)}",  # type: ignore[misc]
                     key.span,
                 )
 
@@ -277,8 +288,14 @@ class _Decoder:
                 continue
             found = True
             if self.rules == "v2":
-                message = f"duplicate key '{text}', first in line {earlier.line}: the last value is used"
-                self.find("duplicate-key", f"{message}, but Incus 7 rejects the file", key.span)
+                self.find(
+                    "duplicate-key",
+                    lambda text=text, line=earlier.line: (  # type: ignore[misc]
+                        f"duplicate key '{text}', first in line {line}: the last value is used,"
+                        " but Incus 7 rejects the file"
+                    ),
+                    key.span,
+                )
                 continue
             self.problem(
                 f"duplicate key '{text}', first in line {earlier.line}",
@@ -292,11 +309,11 @@ class _Decoder:
     def key_text(self, key: Node) -> "str | None":
         """Return the text of a key, or None if the key is invalid or Go ignores the key."""
         if isinstance(key, Scalar) and is_null(key, self.rules):
-            self.find("null-key", "the key is null: quote it if it is meant as text", key.span)
+            self.find("null-key", lambda: "the key is null: quote it if it is meant as text", key.span)
             return "" if self.rules == "v2" else None
-        before = len(self.errors)
+        before = self.problems
         text = self.text(key, "a key")
-        return text if len(self.errors) == before else None
+        return text if self.problems == before else None
 
     # -- scalars
 
@@ -320,8 +337,10 @@ class _Decoder:
 
     # -- findings and errors
 
-    def find(self, code: str, message: str, span: Span) -> None:
-        self.findings.append(Finding(code, _shown(message), span))
+    def find(self, code: str, message: Callable[[], str], span: Span) -> None:
+        self.counts[code] += 1
+        if self.counts[code] <= _MOST_FINDINGS:
+            self.findings.append(Finding(code, _shown(message()), span))
 
     def mismatch(self, node: Node, gotype: str, message: str, hint: str = "") -> None:
         self.problem(message, node.span, hint, line=self.go_text(node, gotype))
@@ -345,8 +364,13 @@ class _Decoder:
         return bisect_right(self.breaks, node.start)
 
     def problem(self, message: str, span: Span, hint: str = "", line: str = "", fatal: str = "") -> None:
-        hint = printable(hint) if len(hint) <= _LONGEST_MESSAGE else ""
-        self.errors.append(_Problem(_shown(message), span, hint, _short(line), _short(fatal)))
+        self.problems += 1
+        self.fatal = self.fatal or _short(fatal)
+        if len(self.errors) <= _MOST_NOTES:
+            hint = printable(hint) if len(hint) <= _LONGEST_MESSAGE else ""
+            self.errors.append(_Problem(_shown(message), span, hint))
+        if len(self.lines) < _MOST_LINES:
+            self.lines.append(_short(line))
 
     def fail(self) -> None:
         """Raise MetadataError if there are problems.
@@ -356,32 +380,28 @@ class _Decoder:
         if not self.errors:
             return
         first, *others = self.errors
-        notes = [f"also: {problem.span.place}: {problem.message}" for problem in others[:_MOST_NOTES]]
-        if len(others) > _MOST_NOTES:
-            notes.append(f"and {len(others) - _MOST_NOTES} more problems")
+        notes = [f"also: {problem.span.place}: {problem.message}" for problem in others]
+        if self.problems > len(self.errors):
+            notes.append(f"and {self.problems - len(self.errors)} more problems")
         error = MetadataError(first.message, first.span, first.hint, tuple(notes))
         error.yaml_error = self.yaml_error()
         raise error
 
     def yaml_error(self) -> str:
-        for problem in self.errors:
-            if problem.fatal:  # Go stops at the first fatal problem and reports only that problem.
-                return f"yaml: {problem.fatal}"
-        lines = [problem.line for problem in self.errors]
+        if self.fatal:  # Go stops at the first fatal problem and reports only that problem.
+            return f"yaml: {self.fatal}"
         if self.rules == "v2":
-            return "\n  ".join(["yaml: unmarshal errors:", *lines])
-        return "yaml: construct errors: " + "\n  ".join(lines)
+            return "\n  ".join(["yaml: unmarshal errors:", *self.lines])
+        return "yaml: construct errors: " + "\n  ".join(self.lines)
 
 
 class _Problem:
-    __slots__ = ("fatal", "hint", "line", "message", "span")
+    __slots__ = ("hint", "message", "span")
 
-    def __init__(self, message: str, span: Span, hint: str, line: str, fatal: str) -> None:
+    def __init__(self, message: str, span: Span, hint: str) -> None:
         self.message = message
         self.span = span
         self.hint = hint
-        self.line = line
-        self.fatal = fatal
 
 
 class _MetadataFields:
@@ -485,7 +505,7 @@ def _shown(message: str) -> str:
 
     An unescaped line feed in a key or trigger could forge a line of a report.
     """
-    return printable(_short(message))
+    return _short(printable(_short(message)))
 
 
 #: maximum length of a text that is compared with known names; difflib takes too long for longer texts

@@ -124,7 +124,7 @@ VALUES = {
     "parsing.file_kind": {"HEAD": 33_792, "BLOCK": 512},
     "parsing.instance_yaml": {"MOST_PROFILES": 10_000, "_MOST_UNCOUNTED": 100_000, "MOST_SHOWN": 20, "_SHOWN_KEYS": 5},
     "parsing.json_stream": {"LARGEST": 16_777_216, "MOST_VALUES": 2_000_000, "_CHUNK": 262_144},
-    "parsing.metadata_yaml": {"MAX_FIELD": 1000, "_MOST_NOTES": 20, "_LONGEST_MESSAGE": 1000, "_LONGEST_MISTAKE": 64},
+    "parsing.metadata_yaml": {"MAX_FIELD": 1000, "_MOST_NOTES": 20, "_MOST_FINDINGS": 500, "_MOST_LINES": 10_000, "_LONGEST_MESSAGE": 1000, "_LONGEST_MISTAKE": 64},
     "parsing.mistakes": {"MOST_NOTES": 20},
     "parsing.qcow2": {"HEADER": 72, "_EXTERNAL_DATA": 4},
     "parsing.toml_text": {"MAX_PARTS": 32},

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -175,6 +176,29 @@ def test_the_number_of_errors_that_a_metadata_error_lists_is_limited():
     error = error_of("templates:\n" + "".join(f"  /{i}: [x]\n" for i in range(1000)))
     assert len(error.notes) == 21
     assert error.notes[-1] == "and 979 more problems"
+
+
+def repeated(line: str, rules: int) -> Source:
+    """A file with a rule of 30 lines, and more rules that are aliases of it."""
+    lines = "".join(f"    {line.format(number)}\n" for number in range(30))
+    aliases = "".join(f"  /{number}: *x\n" for number in range(rules - 1))
+    return Source("m", f"templates:\n  /a: &x\n    when: [start]\n    template: t\n{lines}{aliases}")
+
+
+def test_each_kind_of_finding_has_a_limit_so_that_aliases_cannot_repeat_a_mistake_endlessly():
+    """3,000 aliases of a rule with 30 unknown keys needed 37 seconds and 1.7 GB."""
+    begun = time.process_time()
+    findings = read_metadata(repeated("? {0}" + "\U000e0001" * 900 + "\n    : 1", 3000)).findings
+    assert time.process_time() - begun < 5
+    assert [finding.code for finding in findings] == ["unknown-key"] * 500
+    assert max(len(finding.message) for finding in findings) <= 1001
+
+
+def test_the_problems_of_aliases_are_counted_but_not_all_stored():
+    with pytest.raises(MetadataError) as caught:
+        read_metadata(repeated("uid: [{0}]", 500))
+    assert caught.value.notes[-1] == f"and {30 * 500 - 21} more problems"
+    assert caught.value.yaml_error.count("cannot unmarshal") == 10_000
 
 
 @pytest.mark.parametrize(
