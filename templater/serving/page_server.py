@@ -17,7 +17,7 @@ from weakref import WeakKeyDictionary
 from aiohttp import web
 
 from .connections import PIECE, Bounds, write
-from .page_access import HEADERS, Access, is_foreign
+from .page_access import HEADERS, Access, Owners
 
 BOUNDS: Final = Bounds(connections=64, request=2 << 20, waiting=30, sending=30)
 #: Maximum number of event streams. Browsers open few connections to a server, and requests need some of them.
@@ -50,6 +50,7 @@ class PageServer:
         self._names: Sequence[str] = ()
         #: the event streams, the oldest first, each with the event that wakes it
         self._streams: dict[object, asyncio.Event] = {}
+        self._owners = Owners()
         self._foreign: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
 
     def announce(self, names: Sequence[str]) -> None:
@@ -89,7 +90,7 @@ class PageServer:
             raise ConnectionResetError
         if transport not in self._foreign:
             peer, own = (transport.get_extra_info(name) for name in ("peername", "sockname"))
-            self._foreign[transport] = is_foreign(peer, own)
+            self._foreign[transport] = self._owners.is_foreign(peer, own)
         return self._foreign[transport]
 
     async def _get(self, request: web.BaseRequest) -> web.StreamResponse:

@@ -9,7 +9,7 @@ import pytest
 
 from templater.serving import connections, image_server, page_server
 from templater.serving.image_server import _blocks, _caching, _quoted, _range, log_line
-from templater.serving.page_access import is_foreign
+from templater.serving.page_access import is_foreign_in
 from tests.unit.serving.test_page_server import Running
 
 HASH = "a" * 64
@@ -89,8 +89,8 @@ def test_a_connection_of_another_user_is_found_in_the_tables_of_the_kernel(
     monkeypatch.setattr("os.geteuid", lambda: 500)
     (tmp_path / "tcp").write_text("\n".join(["  sl  local_address", *lines]) + "\n")
     tables = [f"{tmp_path}/missing", f"{tmp_path}/tcp"]
-    assert is_foreign(("127.0.0.1", 9), ("127.0.0.1", 80), tables) is foreign
-    assert is_foreign(("127.0.0.1", 9), ("127.0.0.1", 80), tables[:1]) is False
+    assert is_foreign_in(tables, ("127.0.0.1", 9), ("127.0.0.1", 80)) is foreign
+    assert is_foreign_in(tables[:1], ("127.0.0.1", 9), ("127.0.0.1", 80)) is False
 
 
 @pytest.mark.parametrize(

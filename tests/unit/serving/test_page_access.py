@@ -2,10 +2,11 @@
 
 import os
 import socket
+import sys
 
 import pytest
 
-from templater.serving.page_access import Access, is_foreign
+from templater.serving.page_access import TABLES, Access, Owners, _owner, is_foreign_in
 
 OWN = {"Host": "127.0.0.1:8000", "Origin": "http://127.0.0.1:8000"}
 
@@ -59,9 +60,9 @@ def test_the_kernel_tables_give_the_user_that_owns_a_connection(tmp_path, prefix
     rows = [line.format(prefix, port=port, uid=uid, inode=inode) for port, (uid, inode) in owners.items()]
     table.write_text("  sl  local_address rem_address   st\n" + "".join(rows))
     tables, server = (str(tmp_path / "absent"), str(table)), ("127.0.0.1", 8000)
-    found = [is_foreign(("127.0.0.1", port), server, tables) for port in (*owners, 5004)]
+    found = [is_foreign_in(tables, ("127.0.0.1", port), server) for port in (*owners, 5004)]
     assert found == [False, True, False, True, True]
-    assert not is_foreign(("127.0.0.1", 5001), server, tables[:1])
+    assert not is_foreign_in(tables[:1], ("127.0.0.1", 5001), server)
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/net/tcp6"), reason="needs IPv6 on Linux")
@@ -70,8 +71,29 @@ def test_the_user_of_an_ipv6_socket_that_connects_to_ipv4_is_recognised():
         client.connect(("::ffff:127.0.0.1", server.getsockname()[1]))
         connection, peer = server.accept()
         with connection:
-            assert not is_foreign(peer, connection.getsockname())
-            assert is_foreign(peer, connection.getsockname(), ["/proc/net/tcp"])
+            assert not is_foreign_in(TABLES, peer, connection.getsockname())
+            assert is_foreign_in(["/proc/net/tcp"], peer, connection.getsockname())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs sock_diag of Linux")
+@pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6], ids=["IPv4", "IPv6"])
+def test_the_kernel_gives_the_owner_of_one_connection_without_its_tables(family, monkeypatch):
+    """Another user can make the tables long, so that reading them takes seconds."""
+    host = "127.0.0.1" if family == socket.AF_INET else "::ffff:127.0.0.1"
+    owners = Owners()
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.socket(family) as client:
+        client.connect((host, server.getsockname()[1]))
+        connection, peer = server.accept()
+        with connection:
+            own = connection.getsockname()
+            assert _owner(peer, own) == (os.geteuid(), os.fstat(client.fileno()).st_ino)
+            monkeypatch.setattr("templater.serving.page_access.TABLES", ())
+            assert not owners.is_foreign(peer, own)
+            monkeypatch.setattr("templater.serving.page_access._owner", lambda *_: (os.geteuid() + 1, 5))
+            assert owners.is_foreign(peer, own)
+            monkeypatch.setattr("templater.serving.page_access._owner", lambda *_: None)
+            assert owners.is_foreign(peer, own), "the client has closed the connection"
+            assert not Owners().is_foreign(peer, own), "the kernel has neither sock_diag nor tables"
 
 
 @pytest.mark.parametrize(
