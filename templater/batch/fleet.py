@@ -20,7 +20,7 @@ from ..rendering.render import Compiled, Rendering, render
 from ..reporting.json_data import plan_data, safe_json
 from ..reporting.patch import diff
 from ..reporting.report import outcome_text, summary, verdict
-from ..rootfs.directory import DirectoryRootfs, refuse_link
+from ..rootfs.directory import DirectoryRootfs
 
 if TYPE_CHECKING:
     from ..model.entry import Image, RootfsView
@@ -109,7 +109,6 @@ class Fleet:
         try:
             require_name(instance.name)  # the instance's name becomes part of a path
             path = self.pattern.replace("{name}", instance.name)
-            refuse_link(path)
             with DirectoryRootfs(path) as rootfs:
                 return self._format(self._plan(instance, passes, self._render(instance, passes), rootfs))
         except LimitError:

@@ -239,9 +239,8 @@ def open_rootfs(
     packed = os.path.isfile(request.rootfs) and not os.path.isdir(request.src)
     if request.rootfs == "image" or packed:
         return nullcontext(_packed_rootfs(request, source))
-    from ..rootfs.directory import DirectoryRootfs, refuse_link
+    from ..rootfs.directory import DirectoryRootfs
 
-    refuse_link(request.rootfs)
     return DirectoryRootfs(request.rootfs, cross_mounts=cross_mounts)
 
 

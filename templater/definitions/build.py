@@ -269,9 +269,8 @@ def build(source: Source, choice: Choice, limits: Limits = DEFAULT) -> Definitio
         )
     if choice.rootfs in (None, "none"):
         return DefinitionImage(definition, choice, None, limits)
-    from ..rootfs.directory import DirectoryRootfs, refuse_link
+    from ..rootfs.directory import DirectoryRootfs
 
     assert choice.rootfs is not None
-    refuse_link(choice.rootfs)
     with DirectoryRootfs(choice.rootfs) as view:
         return DefinitionImage(definition, choice, view, limits)

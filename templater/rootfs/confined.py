@@ -116,7 +116,7 @@ class Root(Closing):
     ) -> None:
         self.name = path
         self.named = named
-        self.fd = _open_top(path) if fd is None else fd
+        self.fd = open_directory(path) if fd is None else fd
         self.cross_mounts = cross_mounts
         wanted = mechanism or variable("TEMPLATER_CONFINED")
         try:
@@ -488,9 +488,11 @@ def again(
     return call(*args, **options)
 
 
-def _open_top(path: str) -> int:
+def open_directory(path: str, *, follow: bool = True) -> int:
+    """Open a directory by a path of the caller. ``follow`` affects only the last component."""
     try:
-        return os.open(path, os.O_RDONLY | _O_DIRECTORY | _O_CLOEXEC | _O_NONBLOCK)
+        flags = os.O_RDONLY | _O_DIRECTORY | _O_CLOEXEC | _O_NONBLOCK | (0 if follow else _O_NOFOLLOW)
+        return os.open(path, flags)
     except OSError as error:
         raise InputError(f"{path!r} can't be opened as a directory: {reason(error)}") from None
     except ValueError:

@@ -117,7 +117,7 @@ class DirectoryRootfs(Closing):
         if hasattr(path, "__fspath__"):  # an os.PathLike, whose type hooks have not imported
             opened = path.__fspath__()
         self.root: "confined.Root | ByName" = (
-            open_root(opened, cross_mounts=cross_mounts) if isinstance(opened, str) else opened
+            _open_rootfs(opened, cross_mounts) if isinstance(opened, str) else opened
         )
         top = self.root.entry("/")
         assert top is not None
@@ -204,16 +204,21 @@ def _flag_of(fd: int) -> str:
     return IMMUTABLE if flags & _IMMUTABLE else APPEND_ONLY if flags & _APPEND else ""
 
 
-def refuse_link(path: str) -> None:
-    """Raise RefusedError if a root filesystem's path is a symlink.
+def _open_rootfs(path: str, cross_mounts: bool) -> "confined.Root | ByName":
+    """Open a root filesystem. Raises RefusedError if its path is a symlink.
 
     An image that another program unpacked can contain ``rootfs -> /`` (CVE-2026-48749). A user who names
     ``image/rootfs`` does not want to write to the host's root.
     """
-    if islink(path.rstrip("/")):
+    path = path.rstrip("/") or path
+    if islink(path):
         from os.path import realpath
 
         raise RefusedError(
             f"'{printable(path)}' is a symlink, not a directory",
             hint=f"if you created the symlink, give its target instead: {printable(realpath(path))}",
         )
+    if not HAS_DESCRIPTORS:
+        return open_root(path)
+    # a user who owns the directory above can replace the directory with a link after the check
+    return confined.Root(path, fd=confined.open_directory(path, follow=False), cross_mounts=cross_mounts)

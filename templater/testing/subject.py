@@ -22,7 +22,7 @@ from ..planning.new_instance import new_instance
 from ..planning.plan_image import predicted, read_templates
 from ..planning.planner import plan_of
 from ..rendering.render import Compiled, render
-from ..rootfs.directory import DirectoryRootfs, refuse_link
+from ..rootfs.directory import DirectoryRootfs
 from ..rootfs.memory import MemoryRootfs
 from ..simulation.disk_snapshot import DiskSnapshot
 from ..simulation.report import Report
@@ -153,7 +153,6 @@ class Subject:
             return opened.open_rootfs()
         if chosen == "none":
             return nullcontext()
-        refuse_link(chosen)
         return DirectoryRootfs(chosen)
 
     def rootfs(self, case: Case) -> Any:

@@ -7,7 +7,7 @@ import socket
 import pytest
 
 from templater.model.errors import TemplaterError
-from templater.rootfs.confined import OPENAT2, WALK, Root, _open_top, read_error, write_error
+from templater.rootfs.confined import OPENAT2, WALK, Root, open_directory, read_error, write_error
 
 HINTS = {
     errno.ENOSPC: "the file system is full: free some space and try again",
@@ -82,11 +82,11 @@ def test_the_error_of_opening_a_path_names_the_cause(root, number, follow, messa
 
 def test_a_root_directory_that_cannot_be_opened_has_a_message(tmp_path):
     none = f"{tmp_path}/none"
-    assert failed(_open_top, none) == (
+    assert failed(open_directory, none) == (
         f"'{none}' can't be opened as a directory: no such file or directory",
         "",
     )
-    assert failed(_open_top, "a\0b") == ("'a\\x00b' can't be the name of a directory", "")
+    assert failed(open_directory, "a\0b") == ("'a\\x00b' can't be the name of a directory", "")
     assert failed(Root, str(tmp_path), mechanism="none") == (
         "unknown mechanism 'none'", f"set TEMPLATER_CONFINED to {OPENAT2} or {WALK}",
     )  # fmt: skip
