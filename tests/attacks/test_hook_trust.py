@@ -148,7 +148,7 @@ def test_a_directory_below_one_that_others_can_write_is_refused(
         (0, 0, 0o755, False), (0, 100_000, 0o755, False),
     ],
 )  # fmt: skip
-def test_the_directory_of_the_state_option_and_those_above_it_belong_to_no_other_user(
+def test_a_state_directory_is_refused_if_it_or_a_directory_above_it_belongs_to_another_user(
     above: int,
     own: int,
     mode: int,
@@ -341,7 +341,7 @@ def test_a_link_that_briefly_replaces_a_configuration_is_not_followed(
 
 @as_root
 @pytest.mark.parametrize("moment", ["before reading", "before replacing"])
-def test_a_user_who_swaps_the_configuration_with_roots_file_gets_no_copy_of_it(
+def test_a_user_who_swaps_the_configuration_with_a_file_of_root_gets_no_copy_of_that_file(
     container: Path, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
     """The content of root's file got the owner and the mode of the user's file."""

@@ -273,7 +273,7 @@ with guard.guard(parse(["command-processor=1"], (COMMAND,))):
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -signal.SIGXCPU
 
 
-def test_the_limit_of_the_kernel_follows_the_limit_on_processor_time():
+def test_the_kernel_limit_on_processor_time_follows_the_limit_of_the_command():
     before = resource.getrlimit(resource.RLIMIT_CPU)
     with guard(parse(["command-processor=100"], (COMMAND,))):
         soft, hard = resource.getrlimit(resource.RLIMIT_CPU)
@@ -286,7 +286,9 @@ def test_the_limit_of_the_kernel_follows_the_limit_on_processor_time():
 
 
 @pytest.mark.parametrize("command", ["list", "verify"])
-def test_commands_on_streams_have_the_limits_of_one_image(command, monkeypatch, tmp_path):
+def test_commands_about_streams_have_the_same_default_limits_as_commands_about_one_image(
+    command, monkeypatch, tmp_path
+):
     seen = []
     module = import_module(f"templater.cli.commands.streams.{command}")
 
@@ -301,7 +303,7 @@ def test_commands_on_streams_have_the_limits_of_one_image(command, monkeypatch, 
     assert seen[1] < time.process_time() + 45
 
 
-def test_the_files_of_a_tree_count_as_input(monkeypatch, tmp_path):
+def test_files_that_are_read_from_a_tree_count_as_input_of_the_command(monkeypatch, tmp_path):
     monkeypatch.setattr(input_size, "_opened", {})
     (tmp_path / "file").write_bytes(bytes(2 << 20))
     for _ in range(2):

@@ -535,7 +535,7 @@ def shared_root(origin, number):
     path.write_text(json.dumps({**document, "products": {NAME: product}}))
 
 
-def test_a_copied_root_filesystem_of_several_images_is_hashed_once(origin, tree, monkeypatch):
+def test_a_copied_root_filesystem_that_several_images_share_is_hashed_once(origin, tree, monkeypatch):
     shared_root(origin, 16)
     read = []
     pieces = Tree.pieces

@@ -193,7 +193,7 @@ def test_the_help_option_of_a_hook_shows_its_usage(runtime, capsys):
         '{"hook": {"args": ["a"]}, "stages": "abc"}', '{"hook": 1, "stages": ["x"]}', "[]", "[" * 100_000,
     ],
 )  # fmt: skip
-def test_a_podman_hook_file_with_other_types_is_a_problem(tmp_path, text):
+def test_a_podman_hook_file_with_values_of_wrong_types_is_reported_as_a_problem(tmp_path, text):
     (tmp_path / "templater.json").write_text(text)
     ((said, _),) = [(each.text, each.hint) for each in podman.status("", str(tmp_path))]
     assert f"'{tmp_path}/templater.json' is not " in said

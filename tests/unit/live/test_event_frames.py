@@ -67,7 +67,7 @@ def test_the_request_for_events_is_a_websocket_handshake():
         ([b"HTTP/1.1", ConnectionResetError()], NoAnswerError, CLOSED),
     ],
 )  # fmt: skip
-def test_a_refused_handshake_has_a_message(pieces, error, message):
+def test_a_refused_request_for_events_gives_an_error_message(pieces, error, message):
     with pytest.raises(error) as caught:
         stream(*pieces)._begin("/")
     assert caught.value.message == message
@@ -89,7 +89,7 @@ def test_a_refused_handshake_has_a_message(pieces, error, message):
         (b"\xff\x81a", (15, b"a"), b""),
     ],
 )
-def test_a_frame_is_read_when_it_is_complete(data, frame, left):
+def test_a_websocket_frame_is_read_only_when_it_is_complete(data, frame, left):
     made = stream()
     made._data += data
     assert made._frame() == frame
@@ -105,7 +105,7 @@ def test_an_event_has_a_limit_on_its_size():
         made._frame()
 
 
-def test_a_ping_is_answered_and_other_frames_are_ignored():
+def test_a_ping_is_answered_and_frames_other_than_events_are_ignored():
     event = json.dumps({"project": None, "metadata": {"action": "a", "source": "/s"}}).encode()
     made = stream()
     made._data += (
@@ -131,5 +131,5 @@ def test_a_ping_is_answered_and_other_frames_are_ignored():
 @pytest.mark.parametrize(
     "value", [b"{", b"[]", b"1", b"{}", b'{"metadata": 1}', b'{"metadata": {"action": 1}}', b"[" * 100_000]
 )
-def test_a_text_that_is_no_event_is_ignored(value):
+def test_a_text_that_is_not_an_event_is_ignored(value):
     assert events._event(value) is None

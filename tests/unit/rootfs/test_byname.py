@@ -40,7 +40,7 @@ def test_the_kind_of_a_path_is_found_without_following_links(path, kind, root):
         assert (entry.size, entry.is_mount) == (4, False)
 
 
-def test_files_and_directories_are_read(root, tmp_path):
+def test_files_and_directories_are_read_by_name(root, tmp_path):
     assert root.read("/d/f", 4) == b"text"
     assert root.listdir("/d") == ["e", "f"]
     with root.below("/d") as below:
@@ -77,7 +77,7 @@ def test_a_file_that_is_replaced_while_it_is_opened_is_refused(root, tmp_path, m
     assert failed(ByName, f"{tmp_path}/d/f") == (InputError, f"'{tmp_path}/d/f' is not a directory")
 
 
-def test_an_error_of_the_system_names_the_path(root, monkeypatch):
+def test_a_system_error_names_the_path(root, monkeypatch):
     def refuse(path):
         raise PermissionError(13, "Permission denied")
 

@@ -44,7 +44,7 @@ def folder(path, **files):
         ("c", {"backup_yaml": BACKUP % ""}, ["using the instance from '{}/backup.yaml'", "backup.yaml describes the instance 'b', but its folder is named 'c': one of them may belong to another instance"]),
     ],
 )  # fmt: skip
-def test_the_notes_about_an_instance_name_its_source(name, files, notes, tmp_path):
+def test_the_notes_about_an_instance_name_the_file_that_describes_it(name, files, notes, tmp_path):
     path = folder(tmp_path / name, **files)
     found = open_source(path)
     assert list(found.read_instance().notes) == [note.format(path) for note in notes]
@@ -52,7 +52,7 @@ def test_the_notes_about_an_instance_name_its_source(name, files, notes, tmp_pat
     assert found.has_rootfs and found.is_instance
 
 
-def test_a_directory_that_is_no_instance_is_refused(tmp_path):
+def test_a_directory_that_is_not_an_instance_is_refused(tmp_path):
     image = folder(tmp_path / "i")
     found = open_source(image)
     assert failed(found.read_instance) == (UsageError, f"'{image}' is an image, not an instance", "")
@@ -83,7 +83,7 @@ def test_a_directory_that_is_no_instance_is_refused(tmp_path):
         (["backup/index.yaml/"], RefusedError, ": 'backup/index.yaml' is a directory, not a regular file", ""),
     ],
 )  # fmt: skip
-def test_an_incomplete_backup_is_refused(members, error, message, hint, tmp_path):
+def test_an_unusable_backup_is_refused_with_the_reason(members, error, message, hint, tmp_path):
     data = io.BytesIO()
     with tarfile.open(fileobj=data, mode="w", format=tarfile.GNU_FORMAT) as archive:
         for name in members:

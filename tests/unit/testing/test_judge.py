@@ -58,7 +58,7 @@ BODY = "| hi\n| there"
         ("owner", (0, 2), [("the owner is 0:0, not 0:2", "")]),
     ],
 )  # fmt: skip
-def test_a_file_is_compared_with_an_expectation(kind, value, failures):
+def test_each_kind_of_expectation_reports_how_the_file_differs(kind, value, failures):
     times = []
     wanted = SimpleNamespace(kind=kind, value=value, span=SPAN)
     found = list(compare(wanted, file(), lambda: times.append(1)))
@@ -109,12 +109,14 @@ def test_a_snapshot_is_compared_or_recorded(recorded, found, update, failure, ch
     ("rules", "target", "found"),
     [([], "/a", True), (["/etc/../a"], "/a", True), (["/b"], "/a", False), (["/b", "a"], "/a", True)],
 )
-def test_a_target_has_a_rule_if_the_rules_are_unknown_or_name_it(rules, target, found):
+def test_a_target_counts_as_written_by_a_rule_if_the_rules_are_unknown_or_name_the_target(
+    rules, target, found
+):
     result = SimpleNamespace(targets=None, rules=[SimpleNamespace(path=path) for path in rules])
     assert has_rule(result, target) is found
 
 
-def test_long_texts_are_cut():
+def test_long_texts_in_failures_are_shortened():
     assert short("x" * 200) == "x" * 200
     assert short("x" * 201) == "x" * 200 + "…"
     assert head("") == "| (empty)"
@@ -125,7 +127,7 @@ def test_long_texts_are_cut():
     assert (is_binary(b"a\0"), is_binary(b"\xff"), is_binary("ü".encode())) == (True, True, False)
 
 
-def test_a_missing_error_names_the_error_that_was_found():
+def test_the_failure_about_a_missing_error_quotes_the_error_that_occurred():
     wanted = SimpleNamespace(value="x")
     assert missing_error(wanted, []) == "no error"
     assert missing_error(wanted, [RenderError("y"), RenderError("z")]) == "the error does not contain 'x': y"
