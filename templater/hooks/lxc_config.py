@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 #: maximum bytes of a configuration together with the files that it includes
 MAX_CONFIG = 1 << 20
 MAX_INCLUDES = 64
+#: maximum number of digits in an id: Python refuses to convert thousands of digits
+MAX_DIGITS = 10
 #: maximum number of names in an included directory
 MAX_NAMES = 10_000
 
@@ -48,6 +50,8 @@ def ids_on_disk(config: str) -> "IdMap | None":
         if key == "lxc.idmap":
             words = value.split()
             if len(words) == 4 and words[0] in ranges and all(word.isdecimal() for word in words[1:]):
+                if max(map(len, words)) > MAX_DIGITS:
+                    raise InputError(f"'{config}' has a number of more than {MAX_DIGITS} digits in lxc.idmap")
                 ranges[words[0]].append((int(words[1]), int(words[2]), int(words[3])))
             elif not value:
                 ranges = {"u": [], "g": []}

@@ -1,7 +1,7 @@
 """A root filesystem on disk, and the map from container ids to ids on disk."""
 
 from ..model.entry import APPEND_ONLY, DIRECTORY, IMMUTABLE, OVERFLOW_ID, Entry
-from ..model.errors import RefusedError
+from ..model.errors import InputError, RefusedError
 from ..model.source import printable
 from ..oslite import HAS_DESCRIPTORS, Closing, islink
 from . import confined
@@ -31,6 +31,10 @@ class IdMap:
     __slots__ = ("gids", "uids")
 
     def __init__(self, uids: "Ranges", gids: "Ranges") -> None:
+        """Raises InputError for an id that is negative or too large: for Linux, 2**32 - 1 means "no id"."""
+        for inside, outside, count in (*uids, *gids):
+            if min(inside, outside, count) < 0 or max(inside, outside) + count > _ALL:
+                raise InputError(f"an id map has ids outside of the range from 0 to {_ALL - 1}")
         self.uids = uids
         self.gids = gids
 
@@ -66,7 +70,7 @@ def shifted(uid: int, gid: int) -> IdMap:
 def _from(owner: int) -> "Ranges":
     if owner == 0:
         return ((0, 0, _ALL),)
-    return ((0, owner, _USUAL if owner >= _USUAL else 1),)
+    return ((0, owner, min(_USUAL, _ALL - owner) if owner >= _USUAL else 1),)
 
 
 def _id_on_disk(number: int, ranges: "Ranges", what: str) -> int:

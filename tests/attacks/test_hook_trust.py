@@ -175,6 +175,23 @@ def test_a_state_directory_is_refused_if_it_or_a_directory_above_it_belongs_to_a
     )
 
 
+@as_root
+@pytest.mark.parametrize(
+    ("owner", "mode", "is_refused"), [(1234, 0o1777, True), (0, 0o1777, False), (1234, 0o755, False)]
+)
+def test_a_link_of_another_user_in_a_sticky_directory_is_refused(
+    owner: int, mode: int, is_refused: bool, tmp_path: Path
+) -> None:
+    """The link led to the directory of another instance, whose password was rendered into this one."""
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "other").mkdir()
+    link = tmp_path / "shared/state"
+    link.symlink_to(tmp_path / "other")
+    os.chown(link, owner, owner, follow_symlinks=False)
+    (tmp_path / "shared").chmod(mode)
+    assert shared_place(str(link)) == (str(tmp_path / "shared") if is_refused else "")
+
+
 def test_a_missing_directory_is_not_shared_but_a_path_behind_a_link_loop_counts_as_shared(
     tmp_path: Path,
 ) -> None:

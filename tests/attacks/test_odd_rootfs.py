@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from templater.model.errors import InputError
+from templater.rootfs.directory import DirectoryRootfs
 from tests.attacks.outside import Scene
 from tests.command_server import run_templater
 from tests.rootfs_builders import as_root, snapshot
@@ -104,3 +106,15 @@ def recorded_as(situation: str) -> dict[str, str]:
 
 def templater(*arguments: object) -> subprocess.CompletedProcess[str]:
     return run_templater([str(argument) for argument in arguments])
+
+
+def test_a_root_filesystem_that_becomes_a_link_after_the_check_is_not_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The owner of the directory above swapped both: `apply` wrote outside after 15 runs."""
+    (tmp_path / "host").mkdir()
+    (tmp_path / "rootfs").symlink_to(tmp_path / "host")
+    monkeypatch.setattr("templater.rootfs.directory.islink", lambda path: False)
+    for path in (f"{tmp_path}/rootfs", f"{tmp_path}/rootfs/"):
+        with pytest.raises(InputError, match="can't be opened as a directory"):
+            DirectoryRootfs(path)

@@ -71,7 +71,7 @@ VALUES = {
     "distribution.verify": {"_SHOWN_FINGERPRINT": 12, "_SPARE": 1_073_741_824, "_MOST_HOLES": 1_073_741_824, "MOST_COMBINED": 16, "_MOST_PROBLEMS": 200_000, "_MOST_TEXT": 33_554_432, "_LONGEST": 100, "_PIECE": 1_048_576},
     "hooks.compile_cache": {"MAX_ENTRY": 33_554_432, "MOST_ENTRIES": 512, "MOST_BYTES": 268_435_456},
     "hooks.install": {"MOST_COMPONENTS": 1000, "MAX_FILE": 4_194_304},
-    "hooks.lxc_config": {"MAX_CONFIG": 1_048_576, "MAX_INCLUDES": 64, "MAX_NAMES": 10_000},
+    "hooks.lxc_config": {"MAX_DIGITS": 10, "MAX_CONFIG": 1_048_576, "MAX_INCLUDES": 64, "MAX_NAMES": 10_000},
     "hooks.lxc_copies": {"DEPTH": 4},
     "hooks.options": {"TIME_LIMIT": 60.0},
     "hooks.run": {"MAX_LOG": 1_048_576, "MOST_TRIGGERS": 16, "MEMORY": 1_073_741_824, "SYSLOG_SECONDS": 2.0, "LEAST_SECONDS": 0.5, "MOST_LINES": 1000, "LONGEST_LINE": 1000},

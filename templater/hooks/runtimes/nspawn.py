@@ -123,9 +123,9 @@ def status(name: str, path: str) -> "Iterator[Finding]":
     line = words_of_unit(line)
     if calls_templater(line):
         yield Finding(True, f"the ExecStartPre of '{file}' calls templater")
+        yield runs(lambda word: ["sh", "-c", f"exec {line.removesuffix('%i')} {word}"], file)
     else:
         yield Finding(False, f"'{file}' has no ExecStartPre that calls templater", hint)
-    yield runs(lambda word: ["sh", "-c", f"exec {line.removesuffix('%i')} {word}"], file)
     image, state = (
         option_of(line, option).replace("%i", name) or join(INSTANCES, name)
         for option in ("--source", "--state")

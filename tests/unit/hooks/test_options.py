@@ -98,6 +98,28 @@ def test_an_included_lxc_directory_has_a_limited_number_of_names(tmp_path, monke
         list(lxc_config.settings(str(tmp_path / "config")))
 
 
+@pytest.mark.parametrize(
+    ("numbers", "message"),
+    [
+        ("0 " + "9" * 5000 + " 5", "has a number of more than 10 digits in lxc.idmap"),
+        ("0 9999999999 5", "an id map has ids outside of the range from 0 to 4294967294"),
+        ("0 4294967295 1", "an id map has ids outside of the range from 0 to 4294967294"),
+        ("4294967290 0 6", "an id map has ids outside of the range from 0 to 4294967294"),
+    ],
+)
+def test_an_id_map_with_an_impossible_id_is_an_error(tmp_path, numbers, message):
+    (tmp_path / "config").write_text(f"lxc.idmap = u {numbers}\nlxc.idmap = g 0 0 1\n")
+    with pytest.raises(InputError, match=message):
+        lxc_config.ids_on_disk(str(tmp_path / "config"))
+
+
+def test_a_bundle_with_an_impossible_id_in_its_id_map_is_an_error():
+    """The id 4294967295 stands for "no id", so files would have kept root as their owner."""
+    mapping = [{"containerID": 0, "hostID": 4294967295, "size": 4294967295}]
+    with pytest.raises(InputError, match="an id map has ids outside of the range"):
+        oci.id_map({"linux": {"uidMappings": mapping, "gidMappings": mapping}})
+
+
 def test_an_idmapped_mount_needs_no_shift_of_ids(tmp_path):
     (tmp_path / "config").write_text(
         "lxc.idmap = u 0 100000 65536\nlxc.idmap = g 0 100000 65536\nlxc.rootfs.options = noatime,idmap=container\n"

@@ -131,6 +131,15 @@ def test_the_status_command_checks_a_bundle(container):
     assert not problems(oci.status(str(container), ""))
 
 
+def test_the_status_command_runs_no_line_of_another_program_in_the_drop_in(tmp_path):
+    drop_in = tmp_path / "systemd-nspawn@web1.service.d/templater.conf"
+    drop_in.parent.mkdir()
+    drop_in.write_text(f"[Service]\nExecStartPre=touch {tmp_path}/made #\n")
+    said = f"'{drop_in}' has no ExecStartPre that calls templater"
+    assert said in problems(nspawn.status("web1", str(tmp_path)))
+    assert not (tmp_path / "made").exists()
+
+
 def test_the_status_command_checks_an_nspawn_machine(container, tmp_path):
     units = str(tmp_path / "units")
     assert problems(nspawn.status("c1", units))
