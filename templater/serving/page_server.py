@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
@@ -47,6 +48,8 @@ class PageServer:
     def __init__(self, access: Access, assets: Mapping[str, bytes], ask: Ask) -> None:
         self.access, self._assets, self._ask = access, assets, ask
         self.version = 0
+        #: tells an open page that the same server still answers, and not another user's program on its port
+        self._secret = secrets.token_urlsafe(16)
         self._names: Sequence[str] = ()
         #: the event streams, the oldest first, each with the event that wakes it
         self._streams: dict[object, asyncio.Event] = {}
@@ -155,4 +158,5 @@ class PageServer:
         return response
 
     def _event(self, names: Sequence[str]) -> str:
-        return f"data: {json.dumps({'version': self.version, 'changed': list(names)})}\n\n"
+        event = {"version": self.version, "changed": list(names), "secret": self._secret}
+        return f"data: {json.dumps(event)}\n\n"

@@ -8,7 +8,9 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
 from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
@@ -261,9 +263,54 @@ def test_after_a_server_restart_the_page_keeps_its_edits_once_the_new_address_is
     (image / "templates" / "hostname.tpl").write_text("{{ instance.name }} restarted\n")
     other = page.context.new_page()
     other.goto(again.address)
+    expect(page.locator("#banner")).to_contain_text("Another program answers at this address")
+    expect(value_of(page)).not_to_contain_text("restarted")
+    page.locator("#banner button").click()
     expect(page.locator("#banner")).to_be_hidden()
     expect(value_of(page)).to_contain_text("edited restarted")
     # the browser itself reports requests to a server that is gone, or refuses them
+    browser.problems[:] = [text for text in browser.problems if "Failed to load resource" not in text]
+
+
+def test_the_page_sends_no_edits_to_another_program_on_the_port_of_an_ended_server(
+    serve, browser, image, expect
+):
+    port = port_that_is_not_given_to_others()
+    server = serve(image, "--port", str(port))
+    page = browser.open(server)
+    open_file(page, "/etc/hostname")
+    page.locator("#name").fill("secret-1")
+    expect(value_of(page)).to_contain_text("secret-1")
+    assert server.stop() == 0
+    bodies = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.send_header("Content-Type", "text/event-stream")
+            self.end_headers()
+            self.wfile.write(b'data: {"version": 99, "changed": [], "secret": "guess"}\n\n')
+
+        def do_POST(self):
+            bodies.append(self.rfile.read(int(self.headers["Content-Length"])))
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b'{"file": "<b>spoofed</b>"}')
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", port), Handler) as stranger:
+        threading.Thread(target=stranger.serve_forever, args=(0.05,)).start()
+        try:
+            expect(page.locator("#banner")).to_contain_text("Another program answers at this address")
+            page.locator("#name").fill("secret-2")
+            page.wait_for_timeout(1500)
+        finally:
+            stranger.shutdown()
+    assert bodies
+    assert not [body for body in bodies if b"secret" in body]
+    expect(page.locator("#file")).not_to_contain_text("spoofed")
     browser.problems[:] = [text for text in browser.problems if "Failed to load resource" not in text]
 
 

@@ -18,23 +18,21 @@ let shownVersion = -1;
 let shownPlace = "";
 let checked = "";
 let isLost = false;
+let isSure = true;  // false while another program could have taken the server's address
 
 // Ask for the view. While an answer is pending, later wishes are combined into one question.
 export async function refresh(options = {}) {
   wanted = { ...wanted, ...options };
   if (isAsking) return;
   isAsking = true;
-  while (wanted) {
+  while (wanted && isSure) {
     const question = wanted;
     wanted = null;
     try {
       receive(await ask("/view", { place, edits: edits.all(), form: question.form, all: question.all }), question);
       say("");
     } catch (error) {
-      status.textContent = "not connected";
-      status.className = "problem";
-      say(error instanceof Refused ? `This page is no longer valid: ${error.message}` : error.message);
-      isLost = true;
+      sayLost(error);
     }
   }
   isAsking = false;
@@ -43,6 +41,23 @@ export async function refresh(options = {}) {
 function say(text) {
   banner.textContent = text;
   banner.hidden = !text;
+}
+
+function sayLost(error) {
+  status.textContent = "not connected";
+  status.className = "problem";
+  say(error instanceof Refused ? `This page is no longer valid: ${error.message}` : error.message);
+  isLost = true;
+}
+
+// Ask the user whether the program that answers now may have the edits.
+function askUser(accept) {
+  say("Another program answers at this address. Continue only if you have started templater again. ");
+  const button = document.createElement("button");
+  button.type = "button";
+  button.textContent = "Continue";
+  button.addEventListener("click", accept);
+  banner.append(button);
 }
 
 function receive(answer, question) {
@@ -245,14 +260,20 @@ addEventListener("popstate", () => {
 
 readAddress();
 showLook();
-refresh({ form: true }).then(() => follow(
-  (version) => {
-    if (version !== shownVersion || isLost) refresh({ form: true });
+refresh({ form: true }).then(() => follow({
+  changed(version) {
+    isSure = true;
+    if (version !== shownVersion || isLost || wanted) refresh({ form: true });
   },
-  () => {
+  opening() {
+    isSure = false;
+  },
+  lost() {
+    isSure = false;
     isLost = true;
     status.textContent = "connecting";
     status.className = "waiting";
-    refresh();
+    ask("/view", { place: {}, edits: {} }).catch(sayLost);
   },
-));
+  foreign: askUser,
+}));

@@ -24,10 +24,13 @@ export async function ask(path, question) {
   }
 }
 
-// Call changed(version, names) at each event while the tab is visible, and lost() when the stream ends.
-// A hidden tab has no stream, because browsers open only six connections to a server.
-export function follow(changed, lost) {
+// Call changed(version) at each event while the tab is visible, opening() before a stream opens, and lost() when it
+// ends. A hidden tab has no stream, because browsers open only six connections to a server.
+// After the server has ended, another program can listen at its address, but does not know the server's secret. Then
+// call foreign(accept), and accept its events only if accept() is called.
+export function follow({ changed, opening, lost, foreign }) {
   let source = null;
+  let secret;
   let timer = 0;
   const close = () => {
     clearTimeout(timer);
@@ -37,10 +40,16 @@ export function follow(changed, lost) {
   const open = () => {
     close();
     if (document.visibilityState !== "visible") return;
+    opening();
     source = new EventSource("/events");
-    source.onmessage = (event) => {
-      const { version, changed: names } = JSON.parse(event.data);
-      changed(version, names);
+    source.onmessage = ({ data }) => {
+      const event = JSON.parse(data);
+      const accept = () => {
+        secret = event.secret;
+        changed(event.version);
+      };
+      if (secret === undefined || secret === event.secret) accept();
+      else foreign(accept);
     };
     source.onerror = () => {
       if (source?.readyState === EventSource.CLOSED) timer = setTimeout(open, PAUSE);

@@ -87,12 +87,15 @@ def test_the_event_stream_sends_an_event_at_the_start_and_at_each_change(running
     stream = running.send("/events")
     assert stream.headers["Content-Type"] == "text/event-stream"
     assert stream.readline() == b"retry: 1000\n"
-    assert stream.readline() == b'data: {"version": 0, "changed": []}\n'
+    first = json.loads(stream.readline().removeprefix(b"data: "))
+    assert first == {"version": 0, "changed": [], "secret": first["secret"]}
+    assert len(first["secret"]) >= 20
     running.loop.call_soon_threadsafe(running.server.announce, ["/image/a\udcff<b>"])
     assert stream.readline() == b"\n"
     assert json.loads(stream.readline().removeprefix(b"data: ")) == {
         "version": 1,
         "changed": ["/image/a\udcff<b>"],
+        "secret": first["secret"],
     }
     stream.close()
 
