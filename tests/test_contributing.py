@@ -14,13 +14,15 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGE = (ROOT / "docs" / "contributing.md").read_text()
 FILE = re.compile(r"^`([\w/.]+)`\n\n```(?:python|text)\n(.*?)^```$", re.M | re.S)
 COMMAND = re.compile(r"^```sh\n(python -m pytest .*?)\n```$", re.M)
+ROW = re.search(r"^```text\n(\(.*\),)\n```$", PAGE, re.M)[1]
 RECIPES = {
     heading: text
-    for heading, text in re.findall(r"^## Add a (\w+)\n(.*?)(?=^## )", PAGE, re.M | re.S)
+    for heading, text in re.findall(r"^## Add a ([\w ]+)\n(.*?)(?=^## )", PAGE, re.M | re.S)
     if COMMAND.search(text)
 }
 #: the edits that a recipe asks for in words: (file, text before, text after)
 EDITS = {
+    "check": [("tests/checks/authoring/test_mistakes.py", "CASES = [\n", f"CASES = [\n    {ROW}\n")],
     "filter": [
         (
             "templater/pongo2/filters_and_tags.py",
@@ -34,7 +36,7 @@ EDITS = {
 
 
 def test_the_contributing_page_has_a_recipe_for_every_kind_of_plugin():
-    assert set(RECIPES) == {"check", "filter", "tag", "command", "runtime"}
+    assert set(RECIPES) == {"check", "security check", "filter", "tag", "command", "runtime"}
 
 
 def test_the_layout_in_the_contributing_page_lists_every_folder_and_module():
@@ -71,7 +73,7 @@ def clone(tmp_path_factory):
 @pytest.mark.parametrize("kind", RECIPES)
 def test_a_contributing_recipe_works_as_written(clone, kind, tmp_path):
     files = FILE.findall(RECIPES[kind])
-    assert len(files) == 2
+    assert len(files) == (1 if kind == "check" else 2)
     for name, text in files:
         assert not (clone / name).exists(), f"{name} exists already: choose another example"
         (clone / name).write_text(text)
@@ -80,11 +82,14 @@ def test_a_contributing_recipe_works_as_written(clone, kind, tmp_path):
         assert f"`{name}`" in RECIPES[kind]
         assert before[name].count(old) == 1
         (clone / name).write_text(before[name].replace(old, new))
-    command = COMMAND.search(RECIPES[kind])[1].replace("python", sys.executable, 1)
     environment = {**os.environ, "PYTHONPATH": str(clone)}
     for line in (
         # two runs at once fail now and then when they remove old temporary directories of the same user
-        command + f" -n 0 -p no:cacheprovider --basetemp={tmp_path}/pytest",
+        *(
+            command.replace("python", sys.executable, 1)
+            + f" -n 0 -p no:cacheprovider --basetemp={tmp_path}/pytest"
+            for command in COMMAND.findall(RECIPES[kind])
+        ),
         *lint([*before, *(name for name, _ in files if name.endswith("py"))]),
     ):
         done = subprocess.run(
