@@ -667,7 +667,7 @@ def _join_clients(report: Report) -> None:
 
 
 class LocalStream:
-    """A tree on disk as a stream."""
+    """A tree on disk, read as a stream."""
 
     def __init__(self, tree: Tree) -> None:
         self.tree = tree

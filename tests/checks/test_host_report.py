@@ -49,7 +49,7 @@ def test_a_difference_in_a_template_with_a_verbatim_block_names_the_whole_templa
     assert causes(file("/etc/motd", text, hosts="incus,lxd")) == {"differs lxd": "templates/t"}
 
 
-def test_a_difference_names_the_position_of_a_template_error_on_one_host():
+def test_a_difference_names_the_position_of_an_error_that_one_host_finds_in_a_template():
     found = causes(file("/etc/motd", '{{ config["user.x"] }}\n', hosts="incus,lxd"))
     assert found == {"fails lxd": '["user.x"] }} (templates/t:1:10)'}
 

@@ -16,7 +16,7 @@ def test_an_unknown_trigger_is_found():
     assert observed(CHECK, an_image(rules("/etc/a: {when: [boot], template: t}")))
 
 
-def test_an_image_that_no_daemon_imports_is_found():
+def test_the_check_reports_an_image_that_no_daemon_imports():
     found = observed(CHECK, an_image("creation_date: 1\ntemplates: {}\n"))
     assert found == [
         (

@@ -520,7 +520,7 @@ def test_the_problems_of_each_changed_stream_have_the_recorded_texts(tmp_path, u
     assert text == recorded.read_text()
 
 
-def test_the_problems_of_an_image_show_only_the_beginning_of_long_texts():
+def test_the_message_about_an_image_shows_only_the_beginning_of_a_long_text():
     long = "://" + "\x7f" * 4090
     metadata = Item(ftype=long, path=long, sha256=long)
     image = Image(
