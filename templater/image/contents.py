@@ -24,7 +24,7 @@ from .limits import (
     refuse_deep,
 )
 from .names import clean_name
-from .open_file import data_bytes, is_same_file, reading, size_of
+from .open_file import data_bytes, is_same_file, reading
 from .sqfs2tar import Sqfs2tarOutput, sqfs2tar_for
 from .squashfs_directories import check_directories
 from .tar_reader import HARD_LINK, Archive, Member, open_archive
@@ -51,7 +51,7 @@ class Contents(Protocol):
 
     @property
     def packed_size(self) -> int:
-        """The size of the image's files; 0 for a directory."""
+        """The size of the image's files without holes; 0 for a directory."""
 
     @property
     def disk_size(self) -> int:
@@ -157,11 +157,8 @@ class _Packed:
     def __init__(self, path: str, limits: Limits) -> None:
         self.name = path
         self.limits = limits
+        self.packed_size = max(1, data_bytes(path))
         self._archive: Archive | None = None
-
-    @property
-    def packed_size(self) -> int:
-        return os.path.getsize(self.name)
 
     @property
     def bytes_read(self) -> int:
@@ -252,10 +249,7 @@ class SplitContents(_Packed):
         refuse_same_file(path, rootfs)
         super().__init__(path, limits)
         self.rootfs_name = rootfs
-
-    @property
-    def packed_size(self) -> int:
-        return os.path.getsize(self.name) + os.path.getsize(self.rootfs_name)
+        self.packed_size += data_bytes(rootfs)
 
     def parts(self) -> list[Part]:
         return _parts_of(self.name, self.limits, second=self.rootfs_name)
@@ -303,7 +297,7 @@ def open_rootfs(path: str, limits: Limits = DEFAULT) -> Iterator[Archive]:
     with sqfs2tar_for(path, limits) as reader:
         check_directories(path, limits)
         try:
-            with Sqfs2tarOutput(path, reader, limits, size_of(path), data_bytes(path)) as stream:
+            with Sqfs2tarOutput(path, reader, limits, data_bytes(path)) as stream:
                 yield Archive(stream)
             code = reader.wait()
         except BlockingIOError:

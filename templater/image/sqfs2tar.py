@@ -32,12 +32,10 @@ class Sqfs2tarOutput(ByteStream):
     number of names, because several directories can share an inode.
     """
 
-    def __init__(
-        self, path: str, reader: unpacker_process.Program, limits: Limits, size: int, data_size: int
-    ) -> None:
+    def __init__(self, path: str, reader: unpacker_process.Program, limits: Limits, data_size: int) -> None:
         """Use the running program ``reader``. ``data_size`` is the size of the file without holes."""
         self._reader, self._data_size = reader, data_size
-        super().__init__(path, reader.output, limits, unpacked_from=size, owns=False)
+        super().__init__(path, reader.output, limits, unpacked_from=data_size, owns=False)
 
     def _check_size(self, size: int) -> None:
         super()._check_size(size)

@@ -166,10 +166,15 @@ def test_attack_61_the_extended_attributes_of_directories_have_a_total_size_limi
     assert not (tmp_path / "c1").exists()
 
 
-def test_directories_that_an_archive_does_not_list_count_as_used_disk_blocks(tmp_path: Path) -> None:
+@pytest.mark.parametrize("hole", [0, 1 << 30], ids=["plain", "with a hole at the end"])
+def test_directories_that_an_archive_does_not_list_count_as_used_disk_blocks(
+    tmp_path: Path, hole: int
+) -> None:
     """500 names with 500 directories each, in 8 kB, became 245,000 directories."""
     image(tmp_path / "i.tar", *(header(f"rootfs/{n}/" + "d/" * 50 + "x") for n in range(20)))
     (tmp_path / "i.tar.gz").write_bytes(gzip.compress((tmp_path / "i.tar").read_bytes()))
+    if hole:
+        os.truncate(tmp_path / "i.tar.gz", hole)
     limits = DEFAULT._replace(ratio_from=1 << 20)
     contents = open_contents(str(tmp_path / "i.tar.gz"), limits=limits)
     with pytest.raises(LimitError, match="has too many directories and files for its size") as caught:
@@ -197,13 +202,18 @@ def test_attack_62_empty_files_count_as_used_disk_blocks(
     unpack(contents, contents.parts(), str(tmp_path / "c1"), policy=Policy(owners=False))
 
 
-def test_attack_62_empty_directories_count_more_because_their_removal_takes_longer(tmp_path: Path) -> None:
+@pytest.mark.parametrize("hole", [0, 1 << 30], ids=["plain", "with a hole at the end"])
+def test_attack_62_empty_directories_count_more_because_their_removal_takes_longer(
+    tmp_path: Path, hole: int
+) -> None:
     """100,000 directories in the second file of a split image took 9 s to write and 8 s to remove."""
     paths = [str(tmp_path / "meta.tar"), str(tmp_path / "root.tar.gz")]
     image(tmp_path / "meta.tar")
     (tmp_path / "root.tar.gz").write_bytes(
         gzip.compress(b"".join(header(str(number), tarfile.DIRTYPE) for number in range(100)) + bytes(1024))
     )
+    if hole:
+        os.truncate(tmp_path / "root.tar.gz", hole)
     contents = open_contents(*paths, limits=DEFAULT._replace(ratio_from=1 << 20, ratio=10))
     with pytest.raises(LimitError, match="has too many directories and files for its size"):
         unpack(contents, contents.parts(), str(tmp_path / "c1"), policy=Policy(owners=False))

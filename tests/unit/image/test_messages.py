@@ -56,14 +56,15 @@ def test_a_special_file_or_nested_template_outside_the_root_filesystem_is_refuse
 
 
 @pytest.mark.parametrize("target", ["/etc/x", "a/../b", "..", "", "."])
-def test_a_hard_link_to_a_file_outside_the_root_filesystem_is_refused(target):
+def test_a_hard_link_to_a_file_outside_the_root_filesystem_is_refused(target, tmp_path):
     message = f"'a' is a hard link to '{target}', outside the root filesystem"
     assert failed(contents._clean_target, Member("a", HARD_LINK, target=target)) == (
         RefusedError,
         message,
         "",
     )
-    inside = UnifiedContents("p", DEFAULT)._inside
+    (tmp_path / "p").touch()
+    inside = UnifiedContents(str(tmp_path / "p"), DEFAULT)._inside
     assert failed(inside, Member("a", HARD_LINK, target="rootfs"))[1] == message.replace(
         f"'{target}'", "'rootfs'"
     )
