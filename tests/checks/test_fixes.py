@@ -74,6 +74,7 @@ MOTD = "/etc/motd: {when: [create], template: t}"
         ("{% fro a in devices sorted %}{{ a }}{% endfor %}\n", "{% for a in devices sorted %}{{ a }}{% endfor %}\n"),
         ('{{ instance.name|default("x") }}\n', '{{ instance.name|default:"x" }}\n'),
         ("{{ instance.name }}", "{{ instance.name }}\n"),
+        ("#!/bin/sh\r\necho\r\n", "#!/bin/sh\necho\n"),
         (
             "{% for a in devices sorted %}{{ loop.index }}{{ loop.first }}\n{% endfor %}\n",
             "{% for a in devices sorted %}{{ forloop.Counter }}{{ forloop.First }}\n{% endfor %}\n",

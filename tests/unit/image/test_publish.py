@@ -97,3 +97,16 @@ def test_publishing_detects_a_running_container_by_its_processes(container):
         process.wait()
         process.stdout.close()
     assert running(str(container)) is None
+
+
+def test_publishing_packs_the_templates_of_the_container_or_new_metadata(container):
+    (container / "templates/a.tpl").write_text("a")
+    found = publication(str(container), now=77, properties={})
+    parts = [(part.member.name, part.member.size, part.member.mode) for part in found.parts]
+    assert [part[0] for part in parts] == ["metadata.yaml", "templates", "templates/a.tpl"]
+    assert parts[0][1] == len(found.parts[0].data)
+    assert found.parts[0].member.mtime == 77
+    (container / "metadata.yaml").unlink()
+    (made,) = publication(str(container), now=77, architecture="x86_64", properties={}).parts
+    assert (made.member.name, made.member.mode, made.member.mtime) == ("metadata.yaml", 0o644, 77)
+    assert made.member.size == len(made.data)

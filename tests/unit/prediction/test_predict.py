@@ -17,6 +17,8 @@ from templater.model.source import Source
 from templater.planning.plan_image import plan
 from templater.planning.planner import plan_of
 from templater.prediction import FAMILIES, predict
+from templater.prediction.daemon import Fails
+from templater.prediction.start import check_metadata
 from templater.rendering.render import Rendering, render
 from templater.reporting.json_data import plan_data
 from templater.reporting.report import not_due, preview, summary, verdict
@@ -289,3 +291,26 @@ def test_prediction_follows_a_template_link_to_a_file_that_no_rule_names(
     instance = Instance(type=type)
     made = plan(open_image(tmp_path), instance, host=host, triggers=("create",), rootfs=MemoryRootfs(ETC))
     assert results(made) == ["written"] and made.failed
+
+
+@pytest.mark.parametrize(
+    ("host", "size", "error"),
+    [
+        (LXD, 1 << 20, ""),
+        (
+            LXD,
+            (1 << 20) + 1,
+            'Failed reading metadata: Failed parsing metadata file "$INSTANCE/metadata.yaml": '
+            "yaml: input error: input data is larger than maximum 1048576 bytes",
+        ),
+        (INCUS, 2 << 20, ""),
+    ],
+)
+def test_only_new_releases_of_lxd_limit_the_size_of_metadata(host, size, error):
+    metadata = Metadata(source=Source("metadata.yaml", b"x" * size))
+    if error:
+        with pytest.raises(Fails) as caught:
+            check_metadata(host, metadata, Instance())
+        assert str(caught.value) == error
+    else:
+        check_metadata(host, metadata, Instance())

@@ -1,12 +1,14 @@
 """The command `templater serve` without its libraries, and its option --listen."""
 
 import sys
+from types import SimpleNamespace
 
 import pytest
 
 from templater.cli.commands.serve import AccessLog, address, public_url
 from templater.cli.main import main
 from templater.model.errors import UsageError, WriteError
+from templater.serving import connections
 
 
 @pytest.mark.parametrize("library", ["aiohttp", "cryptography"])
@@ -75,3 +77,22 @@ def test_an_invalid_public_url_is_refused(text):
 def test_the_slash_at_the_end_of_a_public_url_is_removed():
     assert public_url("https://images.example.com:8443/base/") == "https://images.example.com:8443/base"
     assert public_url("") == ""
+
+
+@pytest.mark.parametrize(("host", "shown"), [("127.0.0.1", "127.0.0.1"), ("::1", "[::1]")])
+def test_serve_says_what_it_serves_and_which_certificate_clients_can_trust(
+    host, shown, tree, tmp_path, monkeypatch, capsys
+):
+    async def serve(answer, listener, context):
+        listener.close()
+
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setattr(connections, "serve", serve)
+    monkeypatch.setattr(
+        connections, "bind", lambda host, port: SimpleNamespace(getsockname=lambda: (host, 8443), close=bool)
+    )
+    assert main(["serve", str(tree), "--listen", f"{shown}:1"]) == 0
+    out, err = capsys.readouterr()
+    assert out == f"serving 4 images on https://{shown}:8443\n"
+    assert err.startswith(f"note: clients can trust the certificate '{tmp_path}/config/")
+    assert err.endswith("'\n")

@@ -1,0 +1,122 @@
+"""The process that renders for the page, with a stand-in for the process."""
+
+import asyncio
+import json
+import pickle
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from templater.cli.page import renderer
+from templater.cli.page.renderer import BusyError, Renderer, command, failure, frame
+
+JOB = frame(pickle.dumps(("job", None)))
+
+
+class Process:
+    """A worker that answers each question with its text, unless its answer is given."""
+
+    def __init__(self, answer=None):
+        self.answer, self.returncode, self.asked, self.killed = answer, None, [], 0
+        self.stdin = SimpleNamespace(write=self.asked.append, drain=self.drain)
+        self.stdout = asyncio.StreamReader()
+
+    async def drain(self):
+        if self.answer is None:
+            self.stdout.feed_data(frame(b'{"a": 1}') + frame(self.asked[-1][4:]))
+        else:
+            self.stdout.feed_data(self.answer)
+            self.stdout.feed_eof()
+
+    def kill(self):
+        self.killed += 1
+
+    async def wait(self):
+        pass
+
+
+@pytest.fixture
+def workers(monkeypatch):
+    """The processes that will be started, and the words of each start."""
+    ready, started = [], []
+
+    async def start(*words, **options):
+        started.append((words, options["start_new_session"]))
+        return ready.pop(0)
+
+    monkeypatch.setattr(renderer.asyncio, "create_subprocess_exec", start)
+    return ready, started
+
+
+def test_all_questions_go_to_one_process_until_it_ends(workers):
+    ready, started = workers
+
+    async def run():
+        first, second = Process(), Process()
+        ready.extend([first, second])
+        worker = Renderer("job", None, 5.0)
+        answers = [await worker.ask(b"one"), await worker.ask(b"two")]
+        first.returncode = 1
+        answers.append(await worker.ask(b"three"))
+        await worker.end()
+        answers.append(await worker.ask(b"four"))
+        return first, second, answers
+
+    first, second, answers = asyncio.run(run())
+    assert first.asked == [JOB, frame(b"one"), frame(b"two")]
+    assert second.asked == [JOB, frame(b"three")]
+    assert [answer.body for answer in answers[:3]] == [b"one", b"two", b"three"]
+    assert answers[0].facts == {"a": 1}
+    ended = "the process that renders has ended unexpectedly, perhaps because memory ran out"
+    assert json.loads(answers[3].body) == {"problem": ended}
+    assert (second.killed, started) == (1, [(tuple(command()), True)] * 2)
+
+
+@pytest.mark.parametrize("answer", [b"", b"\0\0\0\5{}", (renderer.LARGEST + 1).to_bytes(4)])
+def test_an_incomplete_or_too_large_answer_ends_the_process(answer, workers):
+    async def run():
+        process = Process(answer)
+        workers[0].append(process)
+        return process, await Renderer("", None, 5.0).ask(b"x")
+
+    process, found = asyncio.run(run())
+    assert process.killed == 1
+    ended = "the process that renders has ended unexpectedly, perhaps because memory ran out"
+    assert found == failure(ended)
+
+
+def test_a_view_that_takes_too_long_ends_the_process(workers, monkeypatch):
+    monkeypatch.setattr(renderer, "GRACE", 0.01)
+
+    async def run():
+        process = Process()
+        process.stdin.drain = lambda: asyncio.sleep(0)
+        workers[0].append(process)
+        return process, await Renderer("", None, 0.0).ask(b"x")
+
+    process, found = asyncio.run(run())
+    assert (process.killed, found) == (1, failure("the view took longer than 0 seconds"))
+
+
+def test_only_a_few_questions_may_wait(workers):
+    async def run():
+        worker = Renderer("", None, 5.0)
+        worker._waiting = renderer.WAITING
+        with pytest.raises(BusyError):
+            await worker.ask(b"x")
+        worker._waiting -= 1
+        workers[0].append(Process())
+        assert (await worker.ask(b"x")).body == b"x"
+        assert worker._waiting == renderer.WAITING - 1
+
+    asyncio.run(run())
+
+
+def test_the_worker_imports_from_the_same_places_as_the_server():
+    words = command()
+    assert (words[0], words[1], words[-len(sys.path) :]) == (sys.executable, "-I", sys.path)
+    code = (
+        "import sys; sys.path[:] = sys.argv[1:]; from templater.cli.page.worker import main; sys.exit(main())"
+    )
+    assert words[-len(sys.path) - 2 : -len(sys.path)] == ["-c", code]

@@ -1,0 +1,70 @@
+"""Small parts of commands: what they decide, without running a whole command."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from templater.cli import styled
+from templater.cli.commands import diff, simulate, unpack
+from templater.cli.file_watcher import Watch
+from templater.cli.main import main
+
+
+@pytest.mark.parametrize("root", [True, False])
+@pytest.mark.parametrize(
+    ("keep", "trusted", "allowed"),
+    [
+        ((), False, ""),
+        (("devices",), False, "special"),
+        (("setuid",), False, "privileges"),
+        (("xattrs",), False, "xattrs"),
+        (("devices", "setuid", "xattrs"), False, "special privileges xattrs"),
+        ((), True, "special privileges xattrs"),
+    ],
+)
+def test_unpack_keeps_only_what_its_options_allow(root, keep, trusted, allowed, monkeypatch, capsys):
+    monkeypatch.setattr(unpack.os, "geteuid", lambda: 0 if root else 1000)
+    policy = unpack._policy(keep, trusted)
+    found = [name for name in ("special", "privileges", "xattrs") if getattr(policy, name)]
+    assert found == [name for name in allowed.split() if root or name != "special"]
+    assert policy.owners is root
+    note = "note: not run as root: all files will belong to you, and devices can't be created\n"
+    assert capsys.readouterr().err == ("" if root else note)
+
+
+@pytest.mark.parametrize(
+    ("error", "changes", "lines"),
+    [
+        ("broken\x1b", [], ["incus: the start fails: broken\\x1b"]),
+        ("", [], []),
+        ("broken", [SimpleNamespace(trigger="start", path="/a", error=None)], []),
+    ],
+)
+def test_diff_names_the_error_of_a_host_only_if_no_rule_runs(error, changes, lines, monkeypatch):
+    monkeypatch.setattr("templater.reporting.report.differences", lambda plan, change: ())
+    plan = SimpleNamespace(changes=changes, agent=(), host_error=error, host=SimpleNamespace(name="incus"))
+    assert list(diff.complaints(plan)) == lines
+
+
+def test_only_the_first_step_of_simulate_has_no_empty_line_above(monkeypatch):
+    shown = []
+    monkeypatch.setattr(
+        styled, "step", lambda report, width, *, as_diff, first: shown.append((report, first)) or ((), ())
+    )
+    simulate.show_styled(["one", "two", "three"], as_diff=False)
+    assert shown == [("one", True), ("two", False), ("three", False)]
+
+
+def test_watch_names_each_missing_file_for_which_it_waits(tmp_path, monkeypatch, capsys):
+    def interrupt(self):
+        raise KeyboardInterrupt
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Watch, "wait", interrupt)
+    (tmp_path / "image").mkdir()
+    (tmp_path / "image/metadata.yaml").write_text("architecture: x86_64\ncreation_date: 1\n")
+    (tmp_path / "here.yaml").write_text("name: web1\n")
+    assert main(["watch", "image", "-i", "here.yaml", "-p", "none"]) == 0
+    error = capsys.readouterr().err
+    assert "waiting for 'none' to appear\n" in error
+    assert "here.yaml" not in error
