@@ -49,7 +49,7 @@ def workers(monkeypatch):
     return ready, started
 
 
-def test_all_questions_go_to_one_process_until_it_ends(workers):
+def test_all_questions_of_the_page_go_to_one_renderer_process_until_it_ends(workers):
     ready, started = workers
 
     async def run():
@@ -74,7 +74,7 @@ def test_all_questions_go_to_one_process_until_it_ends(workers):
 
 
 @pytest.mark.parametrize("answer", [b"", b"\0\0\0\5{}", (renderer.LARGEST + 1).to_bytes(4)])
-def test_an_incomplete_or_too_large_answer_ends_the_process(answer, workers):
+def test_an_incomplete_or_too_large_answer_of_a_renderer_ends_its_process(answer, workers):
     async def run():
         process = Process(answer)
         workers[0].append(process)
@@ -86,7 +86,7 @@ def test_an_incomplete_or_too_large_answer_ends_the_process(answer, workers):
     assert found == failure(ended)
 
 
-def test_a_view_that_takes_too_long_ends_the_process(workers, monkeypatch):
+def test_a_view_that_takes_too_long_ends_its_renderer_process(workers, monkeypatch):
     monkeypatch.setattr(renderer, "GRACE", 0.01)
 
     async def run():
@@ -99,7 +99,7 @@ def test_a_view_that_takes_too_long_ends_the_process(workers, monkeypatch):
     assert (process.killed, found) == (1, failure("the view took longer than 0 seconds"))
 
 
-def test_only_a_few_questions_may_wait(workers):
+def test_the_number_of_questions_that_wait_for_the_renderer_is_limited(workers):
     async def run():
         worker = Renderer("", None, 5.0)
         worker._waiting = renderer.WAITING
@@ -113,7 +113,7 @@ def test_only_a_few_questions_may_wait(workers):
     asyncio.run(run())
 
 
-def test_the_worker_imports_from_the_same_places_as_the_server():
+def test_the_renderer_imports_modules_from_the_same_places_as_the_page_server():
     words = command()
     assert (words[0], words[1], words[-len(sys.path) :]) == (sys.executable, "-I", sys.path)
     code = (
