@@ -7,7 +7,7 @@ sources and finds the exact position of the error. The second answer replaces th
 
 import marshal
 import sys
-from time import monotonic
+from time import process_time
 
 from ..model import errors
 from ..model.errors import LimitError, RenderError, TemplaterError
@@ -17,6 +17,7 @@ from ..model.lifecycle import PENDING_KEY, passes
 from ..model.metadata import Metadata, Rule
 from ..model.options import SECONDS, TOTAL, RenderOptions
 from ..model.source import Source, Span, printable
+from ..oslite import os
 from ..sandbox.bounds import Bounds
 from .compile_cache import CacheEntry, is_language_module, key
 
@@ -55,17 +56,22 @@ COLD = (
 WARM = ("rendering.render", "rendering.context", "pongo2.execution", "pongo2.daemon_context")
 
 
+def children_seconds() -> float:
+    """Return the processor time of this process's children that have ended."""
+    return sum(os.times()[2:4])
+
+
 class Job:
     """The input of a rendering: the sources as bytes, and the runtime's settings for the instance.
 
     If ``triggers`` is empty, the pending trigger comes from the instance's configuration. ``total`` limits
-    the seconds for all work on the templates together: compiling, rendering, and rendering again. The time
-    begins when the object is created.
+    the processor seconds for all work on the templates together: compiling, rendering, and rendering again.
+    The time begins when the object is created.
     """
 
     __slots__ = (
-        "clock", "config", "deadline", "dialect", "host", "instance", "keep", "kept", "keys", "limits",
-        "metadata", "name", "seed", "sources", "templates", "total", "triggers",
+        "before", "clock", "config", "deadline", "dialect", "host", "instance", "keep", "kept", "keys",
+        "limits", "metadata", "name", "seed", "sources", "templates", "total", "triggers",
     )  # fmt: skip
 
     def __init__(
@@ -95,13 +101,18 @@ class Job:
         self.seed = seed
         self.limits = limits
         self.total = TOTAL if limits is None else limits.rendering.get("total", TOTAL)
-        self.deadline = monotonic() + self.total
+        self.deadline = process_time() + self.total
+        self.before = children_seconds()
         self.sources: dict[str, Source] = {}
         #: whether the child returns cache entries
         self.keep = False
         self.kept: dict[str, CacheEntry] = {}
         #: the configuration keys that each compiled template reads
         self.keys: dict[str, tuple[str, ...]] = {}
+
+    def left(self) -> float:
+        """Return the seconds until the deadline, without those that children have used."""
+        return self.deadline - process_time() - (children_seconds() - self.before)
 
     def source(self, name: str) -> "Source | None":
         """Return the text of metadata.yaml or of a template, to show the source line of an error.
@@ -188,9 +199,19 @@ class Run:
         return IMAGE in self.job.kept and (INSTANCE in self.job.kept or self.job.instance is None)
 
     def fork(self) -> "Child":
+        """Start a child with the time that is left. The clock of a child begins at zero."""
         from ..sandbox.child import start
 
-        return start(lambda: prepare(self.job), lambda send: render(self.job, send), self.bounds)
+        job, bounds = self.job, self.bounds
+        left = max(job.left(), 0.0)
+        if bounds is not None:
+            bounds = Bounds(min(bounds.cpu, int(left) + 1), bounds.wall, bounds.memory, bounds.output)
+
+        def work(send: "Send") -> None:
+            job.deadline = left
+            render(job, send)
+
+        return start(lambda: prepare(job), work, bounds)
 
     def finish(self) -> Answer:
         """Wait for the answer and return it.

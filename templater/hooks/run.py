@@ -6,7 +6,7 @@ A hook runs at every start of a container, so it avoids the slower modules of th
 
 import _signal  # type: ignore[import-not-found]  # the module `signal` imports enum, which is slow
 import sys
-from time import gmtime, monotonic, strftime
+from time import gmtime, strftime
 
 from .. import __version__
 from ..instances.instance_directory import InstanceDirectory
@@ -398,7 +398,7 @@ def _write_files(
 
     answer = planned_run.finish()
     # the rest of the limit on rendering is the processor time for planning, and for preparing the files
-    _signal.setitimer(_signal.ITIMER_PROF, max(planned_run.job.deadline - monotonic(), LEAST_SECONDS))
+    _signal.setitimer(_signal.ITIMER_PROF, max(planned_run.job.left(), LEAST_SECONDS))
     if answer.instance.is_vm:
         raise RefusedError(
             f"'{printable(answer.instance.name)}' is a virtual machine: hooks are for containers"

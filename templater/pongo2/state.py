@@ -1,6 +1,6 @@
 """The state of one render: the compiled program, its inputs and limits, and the data that tags store."""
 
-from time import monotonic
+from time import process_time
 
 from ..model.entry import TEMPLATE_BYTES
 from ..model.errors import LimitError
@@ -21,9 +21,9 @@ class Limits:
     ``output``: the number of characters that the template may print.
     ``values``: the number of characters in all values that the template creates.
     ``depth``: the number of macro calls and includes inside each other.
-    ``seconds``: the wall-clock time, by default unlimited, because the speed of machines differs.
+    ``seconds``: the processor time, by default unlimited, because the speed of machines differs.
     ``source``: the number of characters of the template.
-    ``total``: the seconds for all renders of a run together. `begun` sets ``deadline`` from it.
+    ``total``: the processor seconds for all renders of a run together. `begun` sets ``deadline`` from it.
     """
 
     __slots__ = ("deadline", "depth", "output", "seconds", "source", "steps", "total", "values")
@@ -57,12 +57,12 @@ class Limits:
         begun = Limits(
             self.steps, self.output, self.values, self.depth, self.seconds, self.total, self.source
         )
-        begun.deadline = monotonic() + self.total
+        begun.deadline = process_time() + self.total
         return begun
 
     @property
     def is_over(self) -> bool:
-        return self.deadline is not None and monotonic() > self.deadline
+        return self.deadline is not None and process_time() > self.deadline
 
     def late(self) -> LimitError:
         return LimitError(
@@ -183,7 +183,7 @@ class Render:
         self.limits = limits
         self.left = limits.values
         self.steps = limits.steps
-        self.started = 0.0 if limits.seconds is None else monotonic()
+        self.started = 0.0 if limits.seconds is None else process_time()
         self.depth = 0
         self.state: dict[int, Any] = {}
 
@@ -308,7 +308,7 @@ def out_of_steps(render: Render) -> LimitError:
 
 def check_time(render: Render) -> None:
     limits = render.limits
-    if limits.seconds is not None and monotonic() > render.started + limits.seconds:
+    if limits.seconds is not None and process_time() > render.started + limits.seconds:
         raise LimitError(
             f"the template runs longer than {limits.seconds:g} seconds",
             hint="--limit template-time=5m allows five minutes",

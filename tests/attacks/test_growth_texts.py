@@ -33,15 +33,15 @@ def test_attack_51_each_of_many_metadata_errors_names_its_line(rules: Rules) -> 
     assert caught.value.span is not None
     assert caught.value.span.line == 400_002
     assert caught.value.yaml_error is not None
-    assert caught.value.yaml_error.count("line ") == 20_000
-    assert "line 420001: cannot" in caught.value.yaml_error
+    assert caught.value.yaml_error.count("line ") == 10_000
+    assert "line 410001: cannot" in caught.value.yaml_error
 
 
 @pytest.mark.slow
 def test_attack_53_many_duplicate_keys_at_the_end_of_a_file_take_linear_time() -> None:
     metadata = read_metadata(source("\n" * 400_000 + "properties:\n" + "  a: 1\n" * 20_000))
-    assert len(metadata.findings) == 19_999
-    assert metadata.findings[-1].span.line == 420_001
+    assert len(metadata.findings) == 500
+    assert metadata.findings[-1].span.line == 400_502
 
 
 @pytest.mark.slow

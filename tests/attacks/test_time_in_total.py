@@ -28,6 +28,7 @@ from templater.planning.plan_image import plan
 from templater.pongo2.state import Limits
 from templater.rendering import render as rendering
 from templater.rendering.render import Compiled, Rendering, render
+from templater.sandbox.bounds import Bounds
 from templater.simulation.run_steps import simulate
 from templater.simulation.steps import parse_step
 from tests.checks.builders import an_image, observed, rules
@@ -212,11 +213,12 @@ def test_planning_and_preparing_the_files_of_a_hook_use_the_rest_of_the_time(ima
     Path(image, "config").touch()
     Path(image, "templates", "slow.tpl").write_text("x")
     monkeypatch.setattr(hook_run, "LEAST_SECONDS", 0.001)
-    monkeypatch.setattr(hook_run, "monotonic", lambda: 1e12)
+    left = Job.left
+    monkeypatch.setattr(Job, "left", lambda job: -1)
     assert hook_run.run(["lxc", "--no-child"]) == LimitError.exit_code
     assert "rendering and preparing all files takes longer than the limit 'time'" in capfd.readouterr().err
     assert list(Path(image, "rootfs").iterdir()) == []
-    monkeypatch.setattr(hook_run, "monotonic", time.monotonic)
+    monkeypatch.setattr(Job, "left", left)
     assert hook_run.run(["lxc"]) == 0
     assert len(list(Path(image, "rootfs/etc").iterdir())) == RULES
 
@@ -237,3 +239,15 @@ def test_compiling_and_both_renders_of_a_hook_have_one_deadline(image, monkeypat
     job.deadline -= 9
     with pytest.raises(LimitError, match="together takes longer than 8 seconds"):
         render_job._compiled(job, metadata)
+
+
+def test_a_second_child_of_a_hook_has_only_the_rest_of_the_processor_time(image, monkeypatch):
+    """After an error in cached code, a second child parsed and rendered for up to nine more seconds."""
+    job = Job(Source("m", b"templates: {}\n"), {}, None, ("start",), NONE)
+    run = render_job.Run(job, None, Bounds(9), in_child=False)
+    monkeypatch.setattr("templater.sandbox.child.start", lambda prepare, work, bounds: bounds)
+    assert run.fork().cpu in (8, 9)
+    job.deadline -= 6
+    assert run.fork().cpu == 2
+    job.deadline -= 6
+    assert run.fork().cpu == 1
