@@ -65,7 +65,7 @@ COMMANDS = {
     "preview": ["preview image -t create", "preview image -t all", "preview image --name c9 -p prof.yaml --vm", "preview image -i web1.yaml --json", "preview image -i web1.yaml --rootfs root --tree"],
     "hosts": ["preview image --as all", "preview image --as lxd -t copy", "preview image --as incus-6.0 --rootfs root", "preview image --vm --as all --json"],
     "diff": ["diff image root -t create", "diff image root -t start --json", "diff image --set user.a=y", "diff image -i web1.yaml --against-host lxd --json", "diff image --unset user.a -i web1.yaml", "diff image -i web1.yaml --against-instance all.json#web2"],
-    "explain": ["explain image -i web1.yaml", "explain image /etc/motd -i web1.yaml --json", "explain image once", "explain image /none"],
+    "explain": ["explain image -i web1.yaml", "explain image /etc/motd -i web1.yaml --json", "explain image once", "explain image --reads", "explain image --reads --json", "explain image /none"],
     "simulate": ["simulate image create start copy=w2 w2:start rename=w3", "simulate image create c:user.a=z start stop start c:user.a= restart --json", "simulate image create start rebuild start snapshot=s restore=s start --rootfs root", "simulate image create w:start", "simulate image publish=p start export=e move=m"],
     "check": ["check image", "check image --json", "check image --report junit", "check image --report sarif", "check image --as all --at-least info"],
     "audit": ["audit image", "audit image --json --at-least info", "audit image --report sarif"],
