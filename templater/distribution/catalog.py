@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import io
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -36,8 +37,8 @@ MOST_VALUES = 2_000_000
 MOST_ITEMS = 200
 #: limits in characters on a path, and on every other name and text except aliases
 MOST_PATH, MOST_TEXT = 4096, 512
-#: limits on the requirements of a product, and on the aliases of all products
-MOST_REQUIREMENTS, MOST_ALIASES = 20, 200_000
+#: limits on the requirements of a product, and on the aliases of all products and their characters
+MOST_REQUIREMENTS, MOST_ALIASES, MOST_ALIAS_TEXT = 20, 200_000, 4 << 20
 #: maximum number of mismatches of the same clients, and of odd keys, that are kept in memory
 _MOST_KEPT = 1000
 
@@ -108,6 +109,7 @@ class Decoded:
     odd_keys: list[str] = field(default_factory=list)
     _found: Counter[tuple[str, ...]] = field(default_factory=Counter)
     _aliases: int = 0
+    _alias_text: int = 0
 
     def add_mismatch(self, place: str, value: Any, wanted: str, clients: tuple[str, ...] = CLIENTS) -> None:
         self._found[clients] += 1
@@ -122,12 +124,17 @@ class Decoded:
         self._aliases += names.count(",") + 1
         if self._aliases > MOST_ALIASES:
             raise LimitError(f"the catalog has more than {MOST_ALIASES} aliases")
+        self._alias_text += len(names)
+        if self._alias_text > MOST_ALIAS_TEXT:
+            raise LimitError(f"the aliases of the catalog have more than {MOST_ALIAS_TEXT} characters")
 
 
 #: limits on all files of one catalog together, and on the entries of an index (Ubuntu's index has four)
 MOST_BYTES_OF_ALL = 2 * MOST_BYTES
 MOST_VALUES_OF_ALL = 2 * MOST_VALUES
 _VALUES_OF_OBJECT = 4
+#: If a text has one character above U+FFFF, Python uses four bytes for each of its characters.
+_WIDE = re.compile(rb"[\xf0-\xf7]|\\u[dD][89aAbB]")
 MOST_FILES = 200
 _PIECE = 1 << 20
 
@@ -175,11 +182,17 @@ class CatalogSize:
     def add(self, file: IO[bytes], name: str) -> int:
         """Add a file to the total size of the catalog, and return the file's size in bytes."""
         size = file.seek(0, io.SEEK_END)
-        self._bytes += size
-        if self._bytes > MOST_BYTES_OF_ALL:
-            raise LimitError(f"the catalog has more than {MOST_BYTES_OF_ALL >> 20} MiB")
         file.seek(0)
-        values = sum(map(count_values, iter(partial(file.read, _PIECE), b"")))
+        values, width = 0, 1
+        for piece in iter(partial(file.read, _PIECE), b""):
+            values += count_values(piece)
+            if _WIDE.search(piece):
+                width = 4
+        wide = " with characters such as emojis" if width > 1 else ""
+        self._bytes += width * size
+        for most, total in ((MOST_BYTES_OF_ALL, self._bytes), (MOST_BYTES, width * size)):
+            if total > most:
+                raise LimitError(f"the catalog has more than {most // width >> 20} MiB{wide}")
         _refuse_values(values, name)
         self._values += values
         if self._values > MOST_VALUES_OF_ALL:

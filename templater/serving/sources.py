@@ -27,12 +27,15 @@ from ..image.file_extensions import extension
 from ..image.fingerprint import fingerprint
 from ..image.limits import DEFAULT, Limits
 from ..model.architectures import KERNEL_NAMES
-from ..model.errors import InputError, TemplaterError, UsageError, reason
+from ..model.errors import InputError, LimitError, TemplaterError, UsageError, reason
 from ..model.instance import CONTAINER, VIRTUAL_MACHINE
 from ..model.metadata import Metadata
 from ..model.source import printable
 from ..parsing.file_kind import QCOW2
 from .served import File, Listing, Served
+
+#: limit in bytes on the catalog of a served tree, which is loaded again while the server has the old images
+_MOST_BYTES = 24 << 20
 
 #: a function that receives a message for the operator of the server
 Report = Callable[[str], None]
@@ -101,10 +104,17 @@ class _Catalogs(LocalStream):
     def __init__(self, tree: Tree) -> None:
         super().__init__(tree)
         self.paths: list[str] = []
+        self._bytes = 0
 
     def file(self, path: str, /) -> IO[bytes]:
+        """Open a file. Raises LimitError for a large catalog, because two catalogs must fit in memory."""
         self.paths.append(path)
-        return super().file(path)
+        file = super().file(path)
+        self._bytes += os.fstat(file.fileno()).st_size
+        if self._bytes > _MOST_BYTES:
+            file.close()
+            raise LimitError(f"the catalog has more than {_MOST_BYTES >> 20} MiB")
+        return file
 
 
 def _from_tree(image: Image, named: set[tuple[object, str, str]]) -> Served:

@@ -322,3 +322,24 @@ def test_a_written_catalog_has_one_product_on_each_line_and_parses_to_equal_data
 )  # fmt: skip
 def test_image_paths_are_normalised_as_clients_do_it_and_never_leave_the_tree(path, cleaned):
     assert clean_path(path) == cleaned
+
+
+@pytest.mark.parametrize("character", ["😀".encode(), b"\\ud83d\\ude00"], ids=["UTF-8", "escape"])
+def test_a_catalog_with_characters_of_four_bytes_may_have_a_quarter_of_the_size(character, monkeypatch):
+    """Python uses four bytes for each character of a text that has one emoji."""
+    monkeypatch.setattr(module, "MOST_BYTES", 4 << 20)
+    monkeypatch.setattr(module, "MOST_BYTES_OF_ALL", 16 << 20)
+    size = module.CatalogSize()
+    size.add(io.BytesIO(character + b" " * (1 << 19)), "a")
+    size.add(io.BytesIO("é€".encode() + b" " * (2 << 20)), "b")
+    with pytest.raises(LimitError, match=r"^the catalog has more than 1 MiB with characters such as emojis$"):
+        size.add(io.BytesIO(character + b" " * (1 << 20)), "c")
+
+
+def test_the_aliases_of_a_catalog_have_a_limit_in_characters(monkeypatch):
+    monkeypatch.setattr(module, "MOST_ALIAS_TEXT", 10)
+    found = Decoded()
+    found.count_aliases("a" * 5)
+    found.count_aliases("b" * 5)
+    with pytest.raises(LimitError, match=r"^the aliases of the catalog have more than 10 characters$"):
+        found.count_aliases("c")

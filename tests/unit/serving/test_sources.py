@@ -11,7 +11,7 @@ import pytest
 from templater.distribution.add import add
 from templater.distribution.store import UNUSED, Store
 from templater.distribution.tree import Tree
-from templater.model.errors import InputError, UsageError
+from templater.model.errors import InputError, LimitError, UsageError
 from templater.serving import sources
 from templater.serving.sources import FilesSource, StoreSource, TreeSource, open_beneath
 from tests.streams.builders import CREATED, DAY, QCOW2, split_image, unified_image
@@ -127,6 +127,15 @@ def test_replacing_the_catalog_of_a_tree_makes_the_server_load_it_again(tree):
     (tree / "new").write_bytes(catalog.read_bytes().replace(b"tiny:1:amd64:vm", b"tiny:1:amd64:gone"))
     (tree / "new").rename(catalog)
     assert source.stamp() != before
+
+
+def test_a_tree_with_a_catalog_that_does_not_fit_twice_in_memory_is_not_served(tree, monkeypatch):
+    size = sum((tree / "streams/v1" / name).stat().st_size for name in ("index.json", "images.json"))
+    monkeypatch.setattr(sources, "_MOST_BYTES", size)
+    assert TreeSource(str(tree)).load().images
+    monkeypatch.setattr(sources, "_MOST_BYTES", size - 1)
+    with pytest.raises(LimitError, match=r"^the catalog has more than 0 MiB$"):
+        TreeSource(str(tree)).load()
 
 
 def test_the_aliases_of_a_product_are_computed_once_for_all_its_versions(tree, tmp_path, monkeypatch):
