@@ -22,7 +22,7 @@ else:
 
 __all__ = [
     "DIGEST", "HAS_DESCRIPTORS", "Closing", "abspath", "blake2b", "dirname", "environment", "exists",
-    "forget", "fsencode", "isdir", "islink", "join", "os", "split", "stat", "variable",
+    "forget", "fsencode", "is_missing", "isdir", "islink", "join", "os", "split", "stat", "variable",
 ]  # fmt: skip
 
 #: whether the system can open files relative to a directory's descriptor; Windows cannot
@@ -90,6 +90,17 @@ def abspath(path: str) -> str:
 
 def exists(path: str) -> bool:
     return _mode(path) != 0
+
+
+def is_missing(path: str) -> bool:
+    """Return whether a name does not exist. An invalid link and an unreadable directory do exist."""
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except (OSError, ValueError):
+        return False
+    return False
 
 
 def isdir(path: str) -> bool:

@@ -12,6 +12,7 @@ from ..instances.state_directory import directory_of_ours, write_whole
 from ..model.errors import TemplaterError
 from ..oslite import DIGEST, blake2b, join, os, stat
 from ..rootfs.confined import Directory, Root, read_descriptor
+from .shared_directories import shared_place
 from .source_stamp import source_stamp
 
 TYPE_CHECKING = False
@@ -94,10 +95,12 @@ class CompileCache:
 def open_cache(path: str) -> "CompileCache | None":
     """Open a cache directory, and create it if it is missing.
 
-    Return None if another user can enter the directory.
+    Return None if another user can enter the directory, or could have made a link on the way to it.
     """
     from os import makedirs
 
+    if shared_place(path):
+        return None
     try:
         makedirs(path, 0o700, exist_ok=True)
         with Root(path) as root:

@@ -591,5 +591,6 @@ def _write_log(log: Log, folder: str, options: Options) -> None:
     if not folder:
         log.write(None, options.log)
         return
+    require_unshared(folder, trusted_owners(options.rootfs or "/") if options.state else ())
     with StateDirectory(folder) as state_directory:
         log.write(state_directory, options.log)

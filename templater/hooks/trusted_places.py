@@ -10,6 +10,7 @@ import os
 import stat
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from itertools import islice
 
 from ..instances.instance_directory import MAX_INSTANCE, MAX_TEMPLATES
 from ..model.errors import InputError, RefusedError, TemplaterError, reason
@@ -17,6 +18,7 @@ from ..model.file_names import BACKUP_YAML, INSTANCE, MAX_PATH, METADATA, ROOTFS
 from ..model.source import Source, printable
 from ..rootfs.confined import Root, read_descriptor
 from ..rootfs.paths import MissingError
+from .shared_directories import require_unshared
 
 #: names of files that describe one instance (of templater and of Incus); they can contain passwords
 DESCRIPTIONS = (INSTANCE, BACKUP_YAML)
@@ -112,6 +114,8 @@ def _place(path: str, allowed: Sequence[str]) -> tuple[str, str]:
         real = os.path.realpath(path)
         for folder in within:
             top = os.path.realpath(folder)
+            if top != os.path.normpath(folder):
+                require_unshared(folder)  # another user could have made a link on the way
             if real == top or real.startswith(top.rstrip("/") + "/"):
                 _require_trusted_way(top)
                 return top, real[len(top) :].strip("/")
@@ -159,10 +163,11 @@ def _require_trusted_files(image: int, shown: str) -> None:
         names = []  # reading the image fails later, with a better message
     else:
         try:
-            names = os.listdir(folder)
+            with os.scandir(folder) as entries:
+                names = [entry.name for entry in islice(entries, MAX_TEMPLATES)]
         finally:
             os.close(folder)
-    for name in (METADATA, TEMPLATES, *(f"{TEMPLATES}/{each}" for each in names[:MAX_TEMPLATES])):
+    for name in (METADATA, TEMPLATES, *(f"{TEMPLATES}/{each}" for each in names)):
         with suppress(MissingError):  # the file is missing now: only trusted users can have removed the file
             _require_trusted(os.path.join(shown, name), at=image, name=name)
 

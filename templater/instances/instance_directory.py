@@ -67,7 +67,7 @@ class InstanceDirectory(Closing):
         found: dict[str, TemplateFile] = {}
         total = 0
         with held as directory:
-            for name in directory.listdir():
+            for name in directory.names_with("", MAX_TEMPLATES + 1)[0]:
                 found[name] = file = self._template(directory, name, longest)
                 total += len(file.data or b"")
                 if len(found) > MAX_TEMPLATES or total > max(MAX_TEMPLATES_TOTAL, longest):

@@ -7,15 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from templater.hooks import install, lxc_config
+from templater.hooks import install, lxc_config, trusted_places
 from templater.hooks.compile_cache import CacheEntry, key, open_cache
 from templater.hooks.lxc_copies import clone
 from templater.hooks.options import Options
 from templater.hooks.run import run
 from templater.hooks.runtimes import lxc, nspawn, oci
 from templater.hooks.shared_directories import require_unshared, shared_place
+from templater.instances.instance_directory import MAX_TEMPLATES, InstanceDirectory
 from templater.instances.state_directory import StateDirectory
-from templater.model.errors import InputError, RefusedError
+from templater.model.errors import InputError, LimitError, RefusedError
 from templater.rootfs.confined import Directory, Root
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs directory descriptors")
@@ -437,3 +438,45 @@ def test_a_cache_directory_keeps_unrelated_files(tmp_path: Path, monkeypatch: py
         store.save("image", key([b"%d" % number]), CacheEntry((), b"x"))
     assert all((folder / name).exists() for name in others)
     assert len(list(folder.iterdir())) == len(others) + 1
+
+
+@as_root
+@pytest.mark.usefixtures("restored_process")
+def test_a_refused_hook_writes_no_log_through_the_link_of_another_user(
+    container: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (container.parent / "shared").mkdir()
+    (container.parent / "other").mkdir()
+    link = container.parent / "shared/state"
+    link.symlink_to(container.parent / "other")
+    os.chown(link, 1234, 1234, follow_symlinks=False)
+    (container.parent / "shared").chmod(0o1777)
+    words = hook_line("nspawn", container, monkeypatch)
+    assert run([*words, "--source", str(container), "--state", str(link)]) == RefusedError.exit_code
+    assert list((container.parent / "other").iterdir()) == []
+    assert open_cache(str(link)) is None
+    with pytest.raises(RefusedError, match="other users can write to"):
+        trusted_places._place(f"{link}/web.yaml", [str(link)])
+
+
+@pytest.mark.usefixtures("restored_process")
+def test_the_if_present_option_skips_no_image_with_an_invalid_metadata_file(
+    container: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = [*hook_line("nspawn", container, monkeypatch), "--source", str(container), "--if-present"]
+    (container / "metadata.yaml").unlink()
+    assert run(words) == 0
+    (container / "metadata.yaml").symlink_to("/nosuch")
+    assert run(words) == RefusedError.exit_code
+
+
+def test_a_hook_reads_only_as_many_names_of_templates_as_an_image_may_have(
+    container: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Four million names needed 7 s and 518 MB."""
+    (container / "templates").mkdir()
+    for number in range(MAX_TEMPLATES + 2):
+        (container / f"templates/{number}").touch()
+    monkeypatch.setattr(Directory, "listdir", lambda self: pytest.fail("read all names"))
+    with pytest.raises(LimitError, match="more than 1000 templates"):
+        InstanceDirectory(str(container)).read_templates()

@@ -9,7 +9,7 @@ differently.
 from ...model.errors import UsageError
 from ...model.file_names import BACKUP_YAML, METADATA
 from ...model.source import printable
-from ...oslite import dirname, exists, join
+from ...oslite import dirname, is_missing, join
 from ..lxc_config import ids_on_disk
 from ..request import HookRequest, Notice
 from ..state_folder import make_state_folder
@@ -35,7 +35,7 @@ def read_request(options: "Options", environ: "Mapping[str, str]") -> "HookReque
         raise UsageError(f"invalid instance name '{printable(name)}'")
     rootfs = environ["LXC_ROOTFS_PATH"]
     beside = dirname(rootfs)
-    if not options.source and not exists(join(beside, METADATA)):
+    if not options.source and is_missing(join(beside, METADATA)):
         return Notice()  # for Incus, an image without metadata.yaml has no templates
     compare = not options.rootfs
     # outside the instance's volume, because Incus copies and restores volumes

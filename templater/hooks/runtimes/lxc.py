@@ -17,7 +17,7 @@ mount hook renders block devices and other images, and renders overlays only wit
 from ...model.errors import RefusedError, UsageError, WriteError
 from ...model.file_names import METADATA, STATE_FOLDER
 from ...model.source import printable
-from ...oslite import abspath, dirname, exists, fsencode, isdir, islink, join, split
+from ...oslite import abspath, dirname, exists, fsencode, is_missing, isdir, islink, join, split
 from ...rootfs.confined import Root
 from ..lxc_config import PREFIXES, ids_on_disk, layers_of, own_map, settings, without_prefix
 from ..request import HookRequest, Notice
@@ -77,7 +77,7 @@ def _start(
     layers = () if isdir(path) or options.stage == "mount" else layers_of(path)
     early = bool(layers) or isdir(path)
     image = options.source or folder
-    if options.if_present and not exists(join(image, METADATA)):
+    if options.if_present and is_missing(join(image, METADATA)):
         return Notice()
     config = environ.get("LXC_CONFIG_FILE", "")
     if early != (stage == "pre-start"):

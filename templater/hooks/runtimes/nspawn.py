@@ -7,7 +7,7 @@ root filesystem is ``/var/lib/machines/NAME``.
 from ...model.errors import RefusedError, UsageError
 from ...model.file_names import METADATA
 from ...model.source import printable
-from ...oslite import exists, islink, join, os
+from ...oslite import exists, is_missing, islink, join, os
 from ..request import HookRequest, Notice
 from ..state_folder import directory_identity, make_state_folder
 
@@ -41,7 +41,7 @@ def read_request(options: "Options", _environ: "Mapping[str, str]") -> "HookRequ
             return Notice()
         hint = "give the image with --source, and a directory for the state with --state"
         raise UsageError(f"'{own}' is a directory of templater itself", hint=hint)
-    if options.if_present and not exists(join(image, METADATA)):
+    if options.if_present and is_missing(join(image, METADATA)):
         return Notice()
     rootfs = options.rootfs or join(MACHINES, name)
     if not options.rootfs and islink(rootfs):  # safe: only root can create links in MACHINES

@@ -8,7 +8,7 @@ pass these annotations on to the hook. So ``trusted_places`` restricts the paths
 from ...model.errors import InputError, LimitError, RefusedError, TemplaterError, UsageError
 from ...model.file_names import INSTANCE, MAX_PATH, METADATA
 from ...model.source import printable, whole_characters
-from ...oslite import abspath, exists, islink, join, os
+from ...oslite import abspath, exists, is_missing, islink, join, os
 from ...rootfs.confined import Root
 from ..json_input import parse_json
 from ..options import read_options
@@ -99,7 +99,7 @@ def _ids(options: "Options", config: "Mapping[str, Any]") -> "IdMap | None":
 def _has_metadata(image: str, opened: "Root | None") -> bool:
     if opened is not None:
         return opened.entry("/" + METADATA) is not None
-    return exists(join(image, METADATA))
+    return not is_missing(join(image, METADATA))
 
 
 def _has_description(state_folder: str, image: str, opened: "Root | None") -> bool:
