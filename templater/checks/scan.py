@@ -13,6 +13,7 @@ from ..image.limits import ATTRIBUTE_BYTES, DEFAULT, HeldBytes, Limits, memory_o
 from ..image.open_file import reading, size_of
 from ..image.sqfs2tar import squashfs_end
 from ..image.tar_reader import HARD_LINK, Archive, Member, open_archive
+from ..image.xattrs import xattr_names
 from ..model.entry import BLOCK_DEVICE, CHAR_DEVICE, DIRECTORY, FILE, Entry, TemplateFile
 from ..model.errors import InputError, LimitError, MetadataError, RefusedError, TemplaterError, UsageError
 from ..model.file_names import DISK, METADATA, ROOTFS, TEMPLATES
@@ -123,12 +124,12 @@ class _Scanner:
             pending = ["/"]
             while pending:
                 directory = pending.pop()
-                for name in top.listdir(directory):
+                for name, attributes in _listed(top, directory):
                     path = f"{directory.rstrip('/')}/{name}"
                     entry = top.entry(path)
                     if entry is None:
                         continue
-                    self.add(Name(path[1:], entry))
+                    self.add(Name(path[1:], entry, attributes))
                     if path[1:] == ROOTFS:
                         self.root_uid, self.root_gid = entry.uid, entry.gid
                     if len(self.names) > self.limits.members:
@@ -329,6 +330,14 @@ def below_rootfs(name: str) -> str:
     An absolute name is returned unchanged, because a check reports absolute names.
     """
     return name if name.startswith("/") else f"{ROOTFS}/{name}".rstrip("/")
+
+
+def _listed(top: Root | ByName, directory: str) -> list[tuple[str, frozenset[str]]]:
+    """Return the names in a directory with the names of their extended attributes."""
+    if not isinstance(top, Root):
+        return [(name, frozenset()) for name in top.listdir(directory)]
+    with top.directory(directory) as opened:
+        return [(name, xattr_names(opened.fd, name)) for name in opened.listdir()]
 
 
 def name_of(member: Member) -> Name:

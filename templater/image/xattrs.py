@@ -36,6 +36,17 @@ def xattrs_of_link(directory: int, entry: str) -> dict[str, bytes]:
         return {}
 
 
+def xattr_names(directory: int, entry: str) -> frozenset[str]:
+    """Return the names of an entry's extended attributes. A symbolic link is not followed."""
+    if not hasattr(os, "listxattr"):
+        return frozenset()
+    try:
+        names = os.listxattr(f"/proc/self/fd/{directory}/{entry}", follow_symlinks=False)
+    except OSError:  # the file system has no extended attributes, or the entry is gone
+        return frozenset()
+    return frozenset(name for name in names if not name.startswith(_HOST_XATTRS))
+
+
 _TOO_LARGE = (errno.ENOSPC, errno.E2BIG, errno.ERANGE)
 
 

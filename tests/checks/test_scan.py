@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import re
 import shutil
 import tarfile
@@ -347,3 +348,17 @@ def test_the_memory_of_scanned_names_and_attributes_is_counted(tmp_path):
         before = scan.held._held
         scan.add(name)
         assert scan.held._held - before == size
+
+
+def test_the_extended_attributes_of_an_image_directory_are_seen_like_those_of_an_archive(tmp_path):
+    (tmp_path / "metadata.yaml").write_text("architecture: x86_64\ncreation_date: 1\n")
+    (tmp_path / "rootfs/etc").mkdir(parents=True)
+    for path in ("rootfs/file", "rootfs/etc"):
+        (tmp_path / "rootfs/file").touch()
+        try:
+            os.setxattr(tmp_path / path, "user.a", b"x")
+        except OSError:
+            pytest.skip("the file system has no extended attributes")
+    (tmp_path / "rootfs/link").symlink_to("file")
+    found = {name.path: name.xattrs for name in scan_image(str(tmp_path)).names}
+    assert {path for path, names in found.items() if "user.a" in names} == {"rootfs/file", "rootfs/etc"}
