@@ -152,6 +152,28 @@ def test_other_files_that_every_user_can_write_are_listed_with_medium_severity()
     ]
 
 
+@pytest.mark.parametrize(
+    ("path", "entry", "found"),
+    [
+        ("usr/bin", Entry(DIRECTORY, 0o755, uid=1000), True),
+        ("etc/rc.local", Entry(FILE, 0o755, uid=1000), True),
+        ("lib64/x", Entry(FILE, 0o644, uid=1000), True),
+        ("etc/profile.d", Entry(DIRECTORY, 0o775, gid=100), True),
+        ("usr/sbin", Entry(DIRECTORY, 0o775, gid=1000), True),
+        ("usr/local", Entry(DIRECTORY, 0o2775, gid=50), False),
+        ("usr/x", Entry(FILE, 0o644, uid=5, gid=1000), False),
+        ("opt/x", Entry(FILE, 0o644, uid=1000), False),
+        ("usr/x", Entry(SYMLINK, 0o777, uid=1000), False),
+    ],
+)
+def test_system_files_that_belong_to_an_ordinary_user_or_group_are_listed(path, entry, found):
+    names = [Name(f"rootfs/{path}", entry)]
+    message = f"an ordinary user or group can write '/{path}'"
+    expected = [("medium", f"rootfs/{path}", message)] if found else []
+    assert observed(CHECK, an_image(names=names)) == expected
+    assert not observed(CHECK, replace(an_image(names=names), root_uid=1000, root_gid=entry.gid))
+
+
 def test_a_passwd_file_larger_than_the_limit_is_reported_as_partly_checked():
     ((severity, _, message),) = observed(CHECK, an_image(heads={"rootfs/etc/passwd": b"x" * (1 << 20)}))
     assert (severity, message) == ("low", "only the first 1 MiB of '/etc/passwd' were checked")

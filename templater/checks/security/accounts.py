@@ -25,6 +25,10 @@ _OF_ROOT = ("/etc/cron.d", "/etc/pam.d", "/etc/sudoers.d", "/root/.ssh")
 DIRECTORIES = {"/etc", "/root", *_OF_ROOT}
 #: directories at the top that can contain files that every user can write
 _PUBLIC = {"dev", "home", "media", "mnt", "proc", "run", "srv", "sys", "tmp", "var"}
+#: other directories at the top of which only root may change files
+_SYSTEM = {"bin", "boot", "etc", "root", "sbin", "usr"}
+#: the first uid and gid of an ordinary user, and the gid of the group "users"
+_FIRST_USER, _USERS = 1000, 100
 _SHOWN = 8
 #: a number in the syntax that the C library accepts
 _NUMBER = re.compile(r"\s*[+-]?[0-9]+", re.ASCII)
@@ -128,21 +132,34 @@ class _Writers:
             yield Observation(f"{subject} has an ACL, which can let users write it", at)
 
     def of_other_files(self) -> Iterator[Observation]:
-        """List other files and directories that every user can write, outside the usual directories."""
-        found = []
+        """List other files and directories that users can write, outside the usual directories."""
+        public, owned = [], []
         for name in self.image.names:
             top, _, path = name.path.partition("/")
-            if top != ROOTFS or not path or path.partition("/")[0] in _PUBLIC or f"/{path}" in self.seen:
+            if top != ROOTFS or not path or f"/{path}" in self.seen:
                 continue
+            top = path.partition("/")[0]
             entry = self.image.rootfs.entry(f"/{path}") if name.hard_link else name.entry
-            if entry is None or not entry.mode & 0o002:
+            if top in _PUBLIC or entry is None or entry.kind not in (FILE, DIRECTORY):
                 continue
-            if entry.kind == FILE or (entry.kind == DIRECTORY and not entry.mode & 0o1000):
-                found.append(name.path)
-        if found:
-            shown = ", ".join(f"'{printable(path[6:])}'" for path in found[:_SHOWN])
-            more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
-            yield Observation(f"every user can write {shown}{more}", found[0], severity="medium")
+            if entry.mode & 0o002:
+                if entry.kind == FILE or not entry.mode & 0o1000:
+                    public.append(name.path)
+            elif (top in _SYSTEM or top.startswith("lib")) and self._belongs_to_a_user(entry):
+                owned.append(name.path)
+        for paths, who in ((public, "every user"), (owned, "an ordinary user or group")):
+            if paths:
+                shown = ", ".join(f"'{printable(path[6:])}'" for path in paths[:_SHOWN])
+                more = f" and {len(paths) - _SHOWN} more" if len(paths) > _SHOWN else ""
+                yield Observation(f"{who} can write {shown}{more}", paths[0], severity="medium")
+
+    def _belongs_to_a_user(self, entry: Entry) -> bool:
+        """Return whether an ordinary user owns a file, or a group of ordinary users can write it."""
+        image = self.image
+        by_group = entry.mode & 0o020 and (entry.gid >= _FIRST_USER or entry.gid == _USERS)
+        return (entry.uid >= _FIRST_USER and entry.uid != image.root_uid) or bool(
+            by_group and entry.gid != image.root_gid
+        )
 
 
 def _is_root(line: str) -> bool:
