@@ -397,6 +397,8 @@ def _write_files(
     from ..writing.transaction import apply
 
     answer = planned_run.finish()
+    if planned_run.child is not None:
+        planned_run.child.close()  # the system counts the time of a child only after its end
     # the rest of the limit on rendering is the processor time for planning, and for preparing the files
     _signal.setitimer(_signal.ITIMER_PROF, max(planned_run.job.left(), LEAST_SECONDS))
     if answer.instance.is_vm:

@@ -214,7 +214,8 @@ def _open_rootfs(path: str, cross_mounts: bool) -> "confined.Root | ByName":
     An image that another program unpacked can contain ``rootfs -> /`` (CVE-2026-48749). A user who names
     ``image/rootfs`` does not want to write to the host's root.
     """
-    path = path.rstrip("/") or path
+    while path.endswith(("/", "/.")) and path.strip("/."):  # the last component would follow a link before it
+        path = path.removesuffix(".").rstrip("/")
     if islink(path):
         from os.path import realpath
 

@@ -115,6 +115,6 @@ def test_a_root_filesystem_that_becomes_a_link_after_the_check_is_not_followed(
     (tmp_path / "host").mkdir()
     (tmp_path / "rootfs").symlink_to(tmp_path / "host")
     monkeypatch.setattr("templater.rootfs.directory.islink", lambda path: False)
-    for path in (f"{tmp_path}/rootfs", f"{tmp_path}/rootfs/"):
+    for path in (f"{tmp_path}/rootfs{end}" for end in ("", "/", "/.", "/./", "//.//.")):
         with pytest.raises(InputError, match="can't be opened as a directory"):
             DirectoryRootfs(path)

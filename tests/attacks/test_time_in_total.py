@@ -251,3 +251,25 @@ def test_a_second_child_of_a_hook_has_only_the_rest_of_the_processor_time(image,
     assert run.fork().cpu == 2
     job.deadline -= 6
     assert run.fork().cpu == 1
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="hooks run on Linux")
+@pytest.mark.usefixtures("restored_process")
+def test_planning_has_only_the_time_that_the_rendering_child_has_left(image, monkeypatch):
+    """The system counts a child's time only after its end, so planning had the whole limit again."""
+    for name, value in (("NAME", "c1"), ("HOOK_TYPE", "pre-start"), ("CONFIG_FILE", f"{image}/config")):
+        monkeypatch.setenv(f"LXC_{name}", value)
+    monkeypatch.setenv("LXC_ROOTFS_PATH", f"{image}/rootfs")
+    Path(image, "rootfs").mkdir()
+    Path(image, "config").touch()
+    Path(image, "templates", "slow.tpl").write_text("x")
+    children, left = [], Job.left
+
+    def spy(job):
+        children.append(render_job.children_seconds() - job.before)
+        return left(job)
+
+    monkeypatch.setattr(Job, "left", spy)
+    assert hook_run.run(["lxc"]) == 0
+    assert children[0] == 0, "before the child"
+    assert children[-1] > 0, "before planning"
