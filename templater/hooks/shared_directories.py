@@ -46,6 +46,7 @@ def shared_place(folder: str, owners: "Collection[int]" = ()) -> str:
     In a sticky directory such as ``/tmp``, users can replace only their own names.
     """
     here, ahead = "/", abspath(folder).split("/")[::-1]
+    trusted, safe = (0, os.geteuid(), os.stat("/").st_uid), True
     try:
         for _ in range(MOST_COMPONENTS):
             if not ahead:
@@ -60,13 +61,16 @@ def shared_place(folder: str, owners: "Collection[int]" = ()) -> str:
             status = os.lstat(here)
             if _is_foreign(status, owners):
                 return here
-            if not status.st_mode & stat.S_ISVTX and is_shared(here, status):
+            shared = is_shared(here, status)
+            if shared and not status.st_mode & stat.S_ISVTX:
                 return here
+            safe = safe and status.st_uid in trusted
             place = join(here, name)
             if islink(place):
-                # in a sticky directory, too, any user can make a link to a directory of another instance
-                trusted = owners or (0, os.geteuid())
-                if is_shared(here, status) and os.lstat(place).st_uid not in trusted:
+                # in a sticky directory, any user can make a link to a directory of another instance;
+                # the container's root may own a directory of --state, but must not lead the hook elsewhere
+                is_foreign = os.lstat(place).st_uid not in trusted
+                if (is_foreign and shared) or (owners and (is_foreign or not safe)):
                     return here
                 target = os.readlink(place)
                 here = "/" if target.startswith("/") else here

@@ -193,6 +193,23 @@ def test_a_link_of_another_user_in_a_sticky_directory_is_refused(
     assert shared_place(str(link)) == (str(tmp_path / "shared") if is_refused else "")
 
 
+@as_root
+@pytest.mark.parametrize("link_owner", [100_000, 0])
+def test_the_owner_of_a_container_leads_the_hook_to_no_other_directory(
+    link_owner: int, tmp_path: Path
+) -> None:
+    """The container's root may own a directory of --state. A link in it led to another instance."""
+    (tmp_path / "own").mkdir()
+    (tmp_path / "other").mkdir()
+    link = tmp_path / "own/state"
+    link.symlink_to(tmp_path / "other")
+    os.chown(link, link_owner, link_owner, follow_symlinks=False)
+    os.chown(tmp_path / "own", 100_000, 100_000)
+    assert shared_place(str(link), owners=(0, 100_000)) == str(tmp_path / "own")
+    os.chown(tmp_path / "own", 0, 0)
+    assert (shared_place(str(link), owners=(0, 100_000)) == "") == (link_owner == 0)
+
+
 def test_a_missing_directory_is_not_shared_but_a_path_behind_a_link_loop_counts_as_shared(
     tmp_path: Path,
 ) -> None:
