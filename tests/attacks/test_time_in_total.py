@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -273,3 +274,20 @@ def test_planning_has_only_the_time_that_the_rendering_child_has_left(image, mon
     assert hook_run.run(["lxc"]) == 0
     assert children[0] == 0, "before the child"
     assert children[-1] > 0, "before planning"
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="hooks run on Linux")
+def test_all_steps_of_compile_share_one_limit_on_processor_time(image, monkeypatch, capfd):
+    """The child, the warnings and the second compilation had a limit each: 11.9 s together."""
+    times = iter((1.0, 7.0))
+    monkeypatch.setattr(render_job, "children_seconds", lambda: next(times))
+    monkeypatch.setattr("templater.hooks.precompile.precompile", lambda *_: {})
+    left = []
+
+    def status(*_):
+        left.append(signal.getitimer(signal.ITIMER_PROF)[0])
+        return ()
+
+    monkeypatch.setattr("templater.hooks.status.image_status", status)
+    assert main(["compile", image]) == 5
+    assert 0 < left[0] <= 3

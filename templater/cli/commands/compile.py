@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from ...limits import Given
+from ...limits import IMAGE_SECONDS, Given
 from ...model.hosts import NONE
 from ...model.options import DIALECT_NAMES
 from .. import complete, output
@@ -31,21 +31,24 @@ Example:
 @click.option("--dialect", type=click.Choice(DIALECT_NAMES), help="pongo2 version. [default: v6]")
 def command(src: str, cache: str | None, dialect: str | None) -> int:
     from ...hooks.precompile import precompile
-    from ...hooks.render_job import IMAGE
+    from ...hooks.render_job import IMAGE, children_seconds
     from ...hooks.status import image_status
     from ...image.open import open_image
     from ...parsing.metadata_yaml import read_metadata
     from ..plan_warnings import warn_of_unknown_names
 
+    before = children_seconds()
     kept = precompile(src, cache or "", dialect or "")
-    with guard(Given()):
+    limits = Given()  # this process has the time that the compiling child has left
+    limits.command["processor"] = max(IMAGE_SECONDS - round(children_seconds() - before), 1)
+    with guard(limits):
         image = open_image(src)
         warn_of_unknown_names(image, read_metadata(image.read_metadata()).rules, dialect or NONE.dialect)
-    if IMAGE in kept:
-        output.say(f"{src}: cached {' and '.join(sorted(kept))}")
-        return 0
-    for finding in image_status(src, dialect or NONE.dialect):
-        if not finding.ok:
-            output.say(finding.text)
+        if IMAGE in kept:
+            output.say(f"{src}: cached {' and '.join(sorted(kept))}")
+            return 0
+        for finding in image_status(src, dialect or NONE.dialect):
+            if not finding.ok:
+                output.say(finding.text)
     output.say(f"{src}: not cached, because a template does not compile")
     return 5
