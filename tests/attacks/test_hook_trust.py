@@ -195,7 +195,7 @@ def test_a_link_of_another_user_in_a_sticky_directory_is_refused(
 
 @as_root
 @pytest.mark.parametrize("link_owner", [100_000, 0])
-def test_the_owner_of_a_container_leads_the_hook_to_no_other_directory(
+def test_the_owner_of_a_container_cannot_lead_a_hook_to_another_directory(
     link_owner: int, tmp_path: Path
 ) -> None:
     """The container's root may own a directory of --state. A link in it led to another instance."""
@@ -477,7 +477,7 @@ def test_a_refused_hook_writes_no_log_through_the_link_of_another_user(
 
 
 @pytest.mark.usefixtures("restored_process")
-def test_the_if_present_option_skips_no_image_with_an_invalid_metadata_file(
+def test_the_if_present_option_does_not_skip_an_image_with_an_invalid_metadata_file(
     container: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words = [*hook_line("nspawn", container, monkeypatch), "--source", str(container), "--if-present"]

@@ -325,7 +325,7 @@ def test_image_paths_are_normalised_as_clients_do_it_and_never_leave_the_tree(pa
 
 
 @pytest.mark.parametrize("character", ["😀".encode(), b"\\ud83d\\ude00"], ids=["UTF-8", "escape"])
-def test_a_catalog_with_characters_of_four_bytes_may_have_a_quarter_of_the_size(character, monkeypatch):
+def test_a_catalog_with_four_byte_characters_has_a_quarter_of_the_usual_size_limit(character, monkeypatch):
     """Python uses four bytes for each character of a text that has one emoji."""
     monkeypatch.setattr(module, "MOST_BYTES", 4 << 20)
     monkeypatch.setattr(module, "MOST_BYTES_OF_ALL", 16 << 20)
