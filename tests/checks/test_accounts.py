@@ -124,6 +124,10 @@ SHADOW, SUDOERS = Name("rootfs/etc/shadow", Entry(FILE, 0o640)), "rootfs/etc/sud
             "'/etc/shadow' has an ACL, which can let users write it",
         ),
         (
+            [Name("rootfs/home/u/bin", Entry(DIRECTORY, 0o755, uid=1000)), a_link("rootfs/usr/bin", "../home/u/bin")],
+            "'/usr/bin' leads through '/home/u/bin', which belongs to uid 1000, not to root",
+        ),
+        (
             [a_link("rootfs/etc/shadow", "../" + "d/" * 70 + "x")],
             "'/etc/shadow' leads through more than 64 directories, which were not checked",
         ),
@@ -155,11 +159,11 @@ def test_other_files_that_every_user_can_write_are_listed_with_medium_severity()
 @pytest.mark.parametrize(
     ("path", "entry", "found"),
     [
-        ("usr/bin", Entry(DIRECTORY, 0o755, uid=1000), True),
+        ("usr/share", Entry(DIRECTORY, 0o755, uid=1000), True),
         ("etc/rc.local", Entry(FILE, 0o755, uid=1000), True),
         ("lib64/x", Entry(FILE, 0o644, uid=1000), True),
-        ("etc/profile.d", Entry(DIRECTORY, 0o775, gid=100), True),
-        ("usr/sbin", Entry(DIRECTORY, 0o775, gid=1000), True),
+        ("etc/default", Entry(DIRECTORY, 0o775, gid=100), True),
+        ("usr/libexec", Entry(DIRECTORY, 0o775, gid=1000), True),
         ("usr/local", Entry(DIRECTORY, 0o2775, gid=50), False),
         ("usr/x", Entry(FILE, 0o644, uid=5, gid=1000), False),
         ("opt/x", Entry(FILE, 0o644, uid=1000), False),

@@ -22,7 +22,10 @@ FILES = {
 #: directories in which only root may create files, and of which only root may write the files
 _OF_ROOT = ("/etc/cron.d", "/etc/pam.d", "/etc/sudoers.d", "/root/.ssh")
 #: directories in which only root may create files
-DIRECTORIES = {"/etc", "/root", *_OF_ROOT}
+DIRECTORIES = {
+    "/bin", "/etc", "/etc/init.d", "/etc/profile.d", "/etc/systemd/system", "/lib", "/root", "/sbin", "/usr",
+    "/usr/bin", "/usr/lib", "/usr/sbin", *_OF_ROOT,
+}  # fmt: skip
 #: directories at the top that can contain files that every user can write
 _PUBLIC = {"dev", "home", "media", "mnt", "proc", "run", "srv", "sys", "tmp", "var"}
 #: other directories at the top of which only root may change files
