@@ -15,8 +15,9 @@ MOST_COMPONENTS = 1000
 def require_unshared(folder: str, owners: "Collection[int]" = ()) -> None:
     """Raise RefusedError if other users can write to a directory or replace it.
 
-    ``owners`` has the users to whom the directory and those on the way to it may belong. By default, any user
-    may own them.
+    ``owners`` has the users to whom the directory may belong. The directories on the way must then belong
+    to root or the hook's user: another owner could replace a checked directory. By default, any user may own
+    them.
 
     For example, ``lxc-start -f /tmp/a.conf`` makes ``/tmp`` an instance directory. Any user can then add a
     metadata.yaml, and the hook would write that user's files as root.
@@ -46,12 +47,13 @@ def shared_place(folder: str, owners: "Collection[int]" = ()) -> str:
     In a sticky directory such as ``/tmp``, users can replace only their own names.
     """
     here, ahead = "/", abspath(folder).split("/")[::-1]
-    trusted, safe = (0, os.geteuid(), os.stat("/").st_uid), True
+    trusted = 0, os.geteuid(), os.stat("/").st_uid
     try:
         for _ in range(MOST_COMPONENTS):
             if not ahead:
                 status = os.lstat(here)
-                return here if is_shared(here, status) or _is_foreign(status, owners) else ""
+                is_foreign = bool(owners) and status.st_uid not in owners
+                return here if is_foreign or is_shared(here, status) else ""
             name = ahead.pop()
             if name in ("", "."):
                 continue
@@ -59,18 +61,15 @@ def shared_place(folder: str, owners: "Collection[int]" = ()) -> str:
                 here = dirname(here)
                 continue
             status = os.lstat(here)
-            if _is_foreign(status, owners):
+            if owners and status.st_uid not in trusted:
                 return here
             shared = is_shared(here, status)
             if shared and not status.st_mode & stat.S_ISVTX:
                 return here
-            safe = safe and status.st_uid in trusted
             place = join(here, name)
             if islink(place):
-                # in a sticky directory, any user can make a link to a directory of another instance;
-                # the container's root may own a directory of --state, but must not lead the hook elsewhere
-                is_foreign = os.lstat(place).st_uid not in trusted
-                if (is_foreign and shared) or (owners and (is_foreign or not safe)):
+                # in a sticky directory, any user can make a link to a directory of another instance
+                if (shared or owners) and os.lstat(place).st_uid not in trusted:
                     return here
                 target = os.readlink(place)
                 here = "/" if target.startswith("/") else here
@@ -80,10 +79,6 @@ def shared_place(folder: str, owners: "Collection[int]" = ()) -> str:
     except OSError:
         return ""  # opening the directory later reports the error
     return here
-
-
-def _is_foreign(status: "os.stat_result", owners: "Collection[int]") -> bool:
-    return bool(owners) and status.st_uid not in owners
 
 
 def is_shared(place: str, status: "os.stat_result") -> bool:

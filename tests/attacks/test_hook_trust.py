@@ -145,7 +145,7 @@ def test_a_directory_below_one_that_others_can_write_is_refused(
 @pytest.mark.parametrize(
     ("above", "own", "mode", "is_refused"),
     [
-        (1234, 0, 0o755, True), (1234, 1234, 0o755, True), (0, 1234, 0o755, True), (1234, 0, 0o1755, True),
+        (1234, 0, 0o755, True), (1234, 1234, 0o755, True), (0, 1234, 0o755, True), (1234, 0, 0o1755, True), (100_000, 100_000, 0o755, True),
         (0, 0, 0o755, False), (0, 100_000, 0o755, False),
     ],
 )  # fmt: skip
