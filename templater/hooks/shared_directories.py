@@ -53,7 +53,12 @@ def shared_place(folder: str, owners: "Collection[int]" = ()) -> str:
             if not ahead:
                 status = os.lstat(here)
                 is_foreign = bool(owners) and status.st_uid not in owners
-                return here if is_foreign or is_shared(here, status) else ""
+                if is_foreign or is_shared(here, status):
+                    return here
+                above = dirname(here)  # even in a sticky directory, an owner can replace the own name
+                if owners and status.st_uid not in trusted and is_shared(above, os.lstat(above)):
+                    return above
+                return ""
             name = ahead.pop()
             if name in ("", "."):
                 continue

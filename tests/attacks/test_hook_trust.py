@@ -210,6 +210,21 @@ def test_the_owner_of_a_container_cannot_lead_a_hook_to_another_directory(
     assert (shared_place(str(link), owners=(0, 100_000)) == "") == (link_owner == 0)
 
 
+@as_root
+@pytest.mark.parametrize(
+    ("owner", "mode", "is_refused"), [(100_000, 0o1777, True), (100_000, 0o755, False), (0, 0o1777, False)]
+)
+def test_the_owner_of_a_container_may_not_own_a_directory_of_state_in_a_sticky_directory(
+    owner: int, mode: int, is_refused: bool, tmp_path: Path
+) -> None:
+    """The owner of a name in a sticky directory can replace it with a link after the check."""
+    state = tmp_path / "shared/state"
+    state.mkdir(parents=True)
+    os.chown(state, owner, owner)
+    (tmp_path / "shared").chmod(mode)
+    assert shared_place(str(state), owners=(0, 100_000)) == (str(tmp_path / "shared") if is_refused else "")
+
+
 def test_a_missing_directory_is_not_shared_but_a_path_behind_a_link_loop_counts_as_shared(
     tmp_path: Path,
 ) -> None:

@@ -148,11 +148,14 @@ def test_other_files_that_every_user_can_write_are_listed_with_medium_severity()
         *public,
         Name("rootfs/usr/sticky", Entry(DIRECTORY, 0o1777)),
         Name("rootfs/tmp/x", Entry(FILE, 0o666)),
+        Name("rootfs/var/spool/cron/root", Entry(FILE, 0o666)),
+        Name("rootfs/var/spool/cron/crontabs", Entry(DIRECTORY, 0o1730, gid=105)),
+        Name("rootfs/var/spool/mail", Entry(DIRECTORY, 0o777)),
         a_link("rootfs/usr/link", "x"),
     ]
     shown = ", ".join(f"'/usr/{number}'" for number in range(7))
     assert observed(CHECK, an_image(names=names)) == [
-        ("medium", "rootfs/opt", f"every user can write '/opt', {shown} and 3 more")
+        ("medium", "rootfs/opt", f"every user can write '/opt', {shown} and 4 more")
     ]
 
 

@@ -28,6 +28,8 @@ DIRECTORIES = {
 }  # fmt: skip
 #: directories at the top that can contain files that every user can write
 _PUBLIC = {"dev", "home", "media", "mnt", "proc", "run", "srv", "sys", "tmp", "var"}
+#: directories below them from which root runs jobs
+_JOBS = ("var/spool/anacron", "var/spool/cron")
 #: other directories at the top of which only root may change files
 _SYSTEM = {"bin", "boot", "etc", "root", "sbin", "usr"}
 #: the first uid and gid of an ordinary user, and the gid of the group "users"
@@ -143,7 +145,9 @@ class _Writers:
                 continue
             top = path.partition("/")[0]
             entry = self.image.rootfs.entry(f"/{path}") if name.hard_link else name.entry
-            if top in _PUBLIC or entry is None or entry.kind not in (FILE, DIRECTORY):
+            if entry is None or entry.kind not in (FILE, DIRECTORY):
+                continue
+            if top in _PUBLIC and not path.startswith(_JOBS):
                 continue
             if entry.mode & 0o002:
                 if entry.kind == FILE or not entry.mode & 0o1000:
