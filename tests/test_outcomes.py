@@ -48,6 +48,8 @@ from templater.prediction.host_filesystem import Place
 from templater.rendering.render import Rendering, render, render_data
 from templater.rootfs.memory import MemoryRootfs
 
+pytestmark = pytest.mark.slow  # the fast tests have two minutes
+
 OTHER = os.environ.get("TEMPLATER_OUTCOMES")
 DATA = Path(OTHER or Path(__file__).parent / "hosts" / "outcomes.json")
 

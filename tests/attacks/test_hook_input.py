@@ -19,6 +19,8 @@ import pytest
 from templater.hooks import install
 from tests.rootfs_builders import a_directory, snapshot
 
+pytestmark = pytest.mark.slow  # the fast tests have two minutes
+
 RULES = "architecture: x86_64\ncreation_date: 1\ntemplates:\n  /etc/x: {when: [start], template: a.tpl}\n"
 GIB = 1 << 30
 

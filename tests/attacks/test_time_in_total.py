@@ -34,6 +34,8 @@ from templater.simulation.run_steps import simulate
 from templater.simulation.steps import parse_step
 from tests.checks.builders import an_image, observed, rules
 
+pytestmark = pytest.mark.slow  # the fast tests have two minutes
+
 #: each takes some hundredths of a second
 SLOW = "{% for a in 'x'|ljust:300 %}{% for b in 'x'|ljust:300 %}{{ a|upper }}{% endfor %}{% endfor %}"
 RULES = 400

@@ -14,6 +14,8 @@ from templater.rendering import explain
 from templater.web import report as report_module
 from tests.web_pages import PAYLOADS, an_image, assert_safe, dumped, hostile_image, is_owned, parsed, text_of
 
+pytestmark = pytest.mark.slow  # the fast tests have two minutes
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 SAMPLES = ROOT / "sample-images"
 CLOUD = SAMPLES / "debian-cloud"

@@ -15,6 +15,8 @@ from templater.distribution.tree import Tree
 from tests.streams.builders import split_image, unified_image
 from tests.streams.server import serving
 
+pytestmark = pytest.mark.slow  # the fast tests have two minutes
+
 NAME = "tiny:1:amd64:default"
 IMAGES, INDEX = "streams/v1/images.json", "streams/v1/index.json"
 

@@ -28,6 +28,8 @@ from tests.streams.builders import CREATED, DAY, checked, listed, split_image, t
 from tests.streams.mutations import HERE
 from tests.streams.server import serving
 
+pytestmark = pytest.mark.slow  # the fast tests have two minutes
+
 ORIGIN = HERE / "ubuntu-shape/origin"
 MIRROR = HERE / "ubuntu-shape/mirror"
 PRODUCTS = "streams/v1/com.ubuntu.cloud:released:download.json"

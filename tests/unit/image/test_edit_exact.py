@@ -24,6 +24,8 @@ from tests import yaml_places as places
 from tests.fuzz.metadata import seeds
 from tests.yaml_mutations import mutated
 
+pytestmark = pytest.mark.slow  # the fast tests have two minutes
+
 ROOT = Path(__file__).resolve().parents[3]
 CORPUS = Path(os.environ.get("TEMPLATER_CORPUS") or ROOT / ".." / "shared" / "corpus")
 IMAGES = [
