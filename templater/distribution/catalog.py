@@ -188,6 +188,7 @@ class CatalogSize:
             values += count_values(piece)
             if _WIDE.search(piece):
                 width = 4
+            del piece  # before the next piece is read
         wide = " with characters such as emojis" if width > 1 else ""
         self._bytes += width * size
         for most, total in ((MOST_BYTES_OF_ALL, self._bytes), (MOST_BYTES, width * size)):

@@ -143,5 +143,8 @@ def test_ten_thousand_mistakes_are_counted_but_only_some_are_shown(parts, capsys
     assert main(["check", "image", "--report", report]) == 1
     assert time.process_time() - before < 30
     shown = capsys.readouterr()
-    assert shown.out.count("9800 more findings of this kind") >= 2
+    assert "9800 more findings of this kind" in shown.out  # of templates
+    assert (
+        "300 more findings of this kind" in shown.out
+    )  # of metadata.yaml, which has at most 500 of each kind
     assert len(shown.out) < 1 << 20

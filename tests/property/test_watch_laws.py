@@ -162,9 +162,9 @@ def state(image, request):
         error = found.explain()
     except OSError as found:
         error = str(found)
-    shown = [each.texts for each in (image._files, image._findings, image._failures)]
+    shown = [each._now for each in (image._files, image._findings, image._failures)]
     said = {text for text in image._said if text.startswith(("note: ", "warning: "))}
-    return error, image.plans, shown, image._bodies, image._config, said
+    return error, image.plans, shown, image._bodies._now, image._config, said
 
 
 @pytest.mark.slow
