@@ -17,7 +17,7 @@ _GITLAB = {"error": "major", "warning": "minor", "info": "info"}
 def summary(report: dict[str, Any]) -> str:
     """Return a line with the numbers of shown, hidden and ignored findings of an image.
 
-    The line also names each validator that did not check every file.
+    The line also names each validator that left at least one file unchecked.
     """
     counts = Counter(finding["severity"] for finding in report["findings"])
     plurals = {"error": "errors", "warning": "warnings", "info": "info"}

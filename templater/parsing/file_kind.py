@@ -88,7 +88,7 @@ def recognise(head: bytes) -> str:
 
 
 def is_disk(head: bytes) -> bool:
-    """Return whether qemu-img detects a disk of a virtual machine from a file's first bytes.
+    """Return whether qemu-img would detect a virtual machine's disk from a file's first bytes.
 
     The file can also be a tar archive. An archive begins with the name of its first member, which can be the
     magic bytes of a disk. The daemons decide by the origin of the file whether they pass it to qemu-img.

@@ -279,7 +279,7 @@ def _json(text: str) -> Any:
 
 
 def count_values(text: str) -> int:
-    """Return about how many values a JSON text has. Nothing is decoded."""
+    """Estimate the number of values in a JSON text. Nothing is decoded."""
     count = text.count(",") + text.count("[") + text.count("{")
     if count < _MOST_UNCOUNTED:
         return count

@@ -52,7 +52,7 @@ class _Template:
 
 
 class Coverage:
-    """The coverage of a run. A part of a template counts once, also if several builds contain it."""
+    """The coverage of a run. A part of a template counts once, even if several builds contain it."""
 
     def __init__(self, subject: Subject) -> None:
         self.subject = subject

@@ -150,7 +150,7 @@ class Session:
 
     @property
     def notes(self) -> list[str]:
-        """Return notes about SRC, and about validators that did not check every file."""
+        """Return notes about SRC, and about validators that left files unchecked."""
         return [*self.subject.notes, *([] if self.validators is None else self.validators.notes)]
 
 

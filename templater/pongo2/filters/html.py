@@ -217,7 +217,7 @@ def _good(text: str) -> str:
 class _OpenTags:
     """The stack of open tags.
 
-    If the template closes a tag that is not on top, the top tag moves to that tag's place.
+    If the HTML closes a tag that is not on top, the top tag moves to that tag's place.
     """
 
     def __init__(self) -> None:
