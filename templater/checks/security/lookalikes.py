@@ -24,7 +24,7 @@ KNOWN = (METADATA, TEMPLATES, ROOTFS)
 @check(
     "lookalike-name",
     "medium",
-    "a name outside the root filesystem, such as a template's, that looks like another name",
+    "a name outside the root filesystem, such as the name of a template, that looks like another name",
 )
 def check_image(image: ScannedImage) -> Iterator[Observation]:
     templates = {*image.templates, *(rule.template for rule in image.rules)}

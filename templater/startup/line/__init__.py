@@ -1,1 +1,1 @@
-"""The first directory in a hook line's search path, so that Python finds the entry module at once."""
+"""The directory that a hook line searches first, so that Python finds the entry module at once."""
