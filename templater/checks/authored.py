@@ -399,7 +399,7 @@ class AuthoredImage(ScannedImage):
 
 
 def _only(text: str, within: Span) -> Span | None:
-    """Return the span of a text that occurs exactly once, else None."""
+    """Return the span of a text if it occurs exactly once in ``within``, else None."""
     whole = within.source.text
     start = whole.find(text, within.start, within.end)
     if start < 0 or whole.find(text, start + 1, within.end) >= 0:

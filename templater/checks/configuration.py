@@ -1,4 +1,4 @@
-"""The file templater.toml of an image: hosts, instances and severities of checks, and ignored findings."""
+"""The file templater.toml of an image: hosts, instances, the severities of checks, and ignored findings."""
 
 from __future__ import annotations
 

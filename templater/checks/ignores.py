@@ -102,7 +102,7 @@ class Ignores:
             uncertain = {check.id for check in all_checks("authoring") if check.validated}
         comments = [each for each in self.comments.values() if not each.used and each.id not in uncertain]
         for comment in comments[:MAX_FINDINGS]:
-            what = "has no finding here" if comment.id in known else "is not a check"
+            what = "matches no finding here" if comment.id in known else "is not a check"
             yield _unused(f"'{printable(comment.id)}' {what}: the comment ignores nothing", comment.at)
         if len(comments) > MAX_FINDINGS:
             more = len(comments) - MAX_FINDINGS
@@ -114,7 +114,7 @@ class Ignores:
             assert isinstance(entry, Ignore)
             if not used and entry.id not in uncertain:
                 where = f" for '{printable(entry.target)}'" if entry.target else ""
-                yield _unused(f"'{entry.id}' has no finding{where}: the entry ignores nothing", entry.at)
+                yield _unused(f"'{entry.id}' matches no finding{where}: the entry ignores nothing", entry.at)
 
 
 def _unused(message: str, at: Span) -> Finding:

@@ -59,7 +59,7 @@ def scan_image(
     the image is recorded in ``ScannedImage.errors``. If no name of that part was read, the error is raised.
     """
     if rootfs is not None and os.path.isdir(path):
-        raise UsageError(f"'{path}' is a directory, so it can't have a second file")
+        raise UsageError(f"'{path}' is a directory, so a second image file can't be given with it")
     scanner = _Scanner(path, limits, yaml, heads)
     scanner.scan_part(scanner.scan_directory if os.path.isdir(path) else scanner.scan_archive)
     if scanner.complete and not any(name.path == METADATA for name in scanner.names):

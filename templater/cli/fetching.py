@@ -1,4 +1,4 @@
-"""Downloads of SRC from an image server, so that commands only read local files."""
+"""Downloads of SRC from an image server, so that commands read only local files."""
 
 from __future__ import annotations
 

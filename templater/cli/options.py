@@ -93,7 +93,7 @@ class Request(NamedTuple):
     ``triggers`` is empty if the command chooses the triggers, or has the single item ``all`` or ``next``.
     ``rootfs`` is a directory, ``image``, ``none``, or None if the command chooses the root filesystem. With
     ``every_host``, ``host`` is the default host. If SRC is a running instance and ``host_given`` is false,
-    the daemon's version decides the host. ``project`` is the instance's project, or None.
+    the host nearest to the daemon's version is used. ``project`` is the instance's project, or None.
     """
 
     src: str
@@ -419,7 +419,7 @@ state_option = click.option(
     "--state",
     metavar="DIR",
     help="Directory that contains .templater.  [default: SRC if it is an instance directory, else the"
-    " directory of ROOTFS]",
+    " parent directory of ROOTFS]",
     shell_complete=complete.directories,
 )
 

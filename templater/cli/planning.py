@@ -158,7 +158,7 @@ def opened(
 def for_source(request: Request, source: OpenedSource) -> Request:
     """Return the request.
 
-    If SRC is a running instance and the user gave no ``--as``, the daemon's version sets the host.
+    If SRC is a running instance and the user gave no ``--as``, use the host nearest to the daemon's version.
     """
     if source.nearest is None or request.host_given:
         return request

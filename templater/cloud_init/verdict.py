@@ -119,7 +119,7 @@ def _cached(before: Seed, after: Seed, guest: Guest) -> Verdict:
     if reads:
         text = (
             "`updates: network: when` includes each boot: cloud-init reads all data again, and"
-            " its modules per boot use this data"
+            " its per-boot modules use this data"
         )
         reasons.append(Reason(text, EVENTS))
     elif changed:

@@ -178,8 +178,8 @@ class Store:
         """Record a complete image whose files are in the store.
 
         Raises InputError if the image is invalid. Raises UsageError if the user imported the image from
-        another source and one of the two imports asks for refreshes. Otherwise, that source could replace the
-        image under all its aliases.
+        another source and one of the two imports asks for refreshes. Without this check, that source could
+        replace the image under all its aliases.
         """
         image = self._describe(hashes, limits)
         image = replace(image, source=source, public=public, auto_update=auto_update)
@@ -270,7 +270,7 @@ class Store:
         with self._transaction() as records:
             before, known = _find(records, old.fingerprint), _get(records, after.fingerprint)
             if before.source != old.source:
-                raise InputError("the image got another source during the refresh")
+                raise InputError("another process changed the image's source during the refresh")
             if known is not None:
                 _refuse_other_source(known, before.source)
                 after = replace(after, properties=known.properties if known.complete else after.properties)

@@ -186,7 +186,8 @@ def open_folder(path: str) -> Root:
             os.close(found)
             if status.st_uid not in trusted or not safe:
                 raise RefusedError(
-                    f"'{printable(name)}' on the way to '{printable(path)}' may be a link of another user",
+                    f"'{printable(name)}' on the way to '{printable(path)}' may be a link that another user"
+                    " controls",
                     hint="run the command without --write, and add the lines by hand",
                 )
             if target.startswith("/"):

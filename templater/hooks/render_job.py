@@ -636,7 +636,8 @@ def read_answer(job: Job, records: "list[Record]") -> Answer:
     except (ValueError, IndexError, KeyError, UnicodeError) as error:
         from ..sandbox.child import ChildFailure
 
-        raise ChildFailure("invalid answer of the sandboxed process", hint="please report this") from error
+        hint = "please report this"
+        raise ChildFailure("the sandboxed process sent an invalid answer", hint=hint) from error
 
 
 def _answer(job: Job, records: "list[Record]") -> Answer:

@@ -44,7 +44,7 @@ def require_name(name: str) -> None:
 def read_configuration(path: str) -> str:
     """Return the text of a configuration file, which can belong to another user.
 
-    Raises InputError or RefusedError if the file is missing, not regular, or behind a link of another user.
+    Raises InputError or RefusedError if the file is missing, not regular, or behind another user's link.
     """
     folder, name = os.path.split(os.path.abspath(path))
     with open_folder(folder) as root:

@@ -128,7 +128,7 @@ def unset_fact(source: Source, name: str) -> Source:
 
 
 def require_same_identity(before: Source, after: Source, *, force: bool) -> None:
-    """Raise MetadataError if the daemons can't read the text, or RefusedError if it identifies another image.
+    """Raise MetadataError if the daemons can't read ``after``, or RefusedError if the identity differs.
 
     Architecture and creation date identify an image. With ``force``, both can be changed, but not removed.
     """

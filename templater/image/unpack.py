@@ -98,7 +98,7 @@ def unpack(
 
 
 def _remove(path: str) -> None:
-    """Remove a directory. The signal of an exceeded limit repeats, but does not interrupt the removal."""
+    """Remove a directory. The repeated signal of an exceeded limit does not interrupt the removal."""
     with_signals_deferred(lambda: shutil.rmtree(path, ignore_errors=True))
 
 
@@ -205,8 +205,8 @@ class DiskBudget:
         limits = self.limits
         if self._packed and self._used > limits.ratio_from and self._used > self._packed * limits.ratio:
             raise LimitError(
-                f"'{self.name}' has too many directories and files for its size of {self._packed} bytes: "
-                f"they count as more than {limits.ratio} times this size",
+                f"'{self.name}' would use too much disk space when unpacked: "
+                f"more than {limits.ratio} times its size of {self._packed} bytes",
                 hint="if you trust the image, raise the limit: --limit ratio=…",
             )
 

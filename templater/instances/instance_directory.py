@@ -73,7 +73,7 @@ class InstanceDirectory(Closing):
                 if len(found) > MAX_TEMPLATES or total > max(MAX_TEMPLATES_TOTAL, longest):
                     raise LimitError(
                         f"'{directory.path}' has more than {MAX_TEMPLATES} templates,"
-                        f" or templates of more than {MAX_TEMPLATES_TOTAL >> 20} MiB"
+                        f" or its templates have more than {MAX_TEMPLATES_TOTAL >> 20} MiB in total"
                     )
         return found
 

@@ -122,7 +122,7 @@ class Client:
         answer = self.get(path, MOST_LIST)
         if answer.status != 200:
             raise self.error(answer)
-        text = JsonStream(io.BytesIO(answer.body).read, f"the answer of {self.name}", noun, _DECODER)
+        text = JsonStream(io.BytesIO(answer.body).read, f"the answer from {self.name}", noun, _DECODER)
         with contextlib.suppress(UnicodeError):
             if text.member("metadata") and text.next_character() == "[":
                 for number, value in enumerate(text.items()):

@@ -139,7 +139,7 @@ class _Reader:
                 " it is probably a fifo or a device"
             )
         return UnreadableError(
-            f"'{printable(path)}' was not fetched, because '{printable(self.hung)}' did not answer"
+            f"'{printable(path)}' was not fetched, because reading '{printable(self.hung)}' took too long"
         )
 
     def refused(self, path: str, answer: Answer) -> UnreadableError:

@@ -254,7 +254,7 @@ def _first_v2(source: Source, parser: Any, limits: Limits) -> Node | None:
     if isinstance(opening, StreamEndEvent):
         return None
     if opening.version not in (None, (1, 1)):
-        message = "the daemons only read YAML 1.1"
+        message = "the daemons read only YAML 1.1"
         raise _with_yaml_error(
             YamlError(message, _start(source, opening)), "yaml: found incompatible YAML document"
         )

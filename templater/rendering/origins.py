@@ -94,7 +94,7 @@ class Layers:
         if root == CONFIG_DEFAULT:
             return Origin(f'the default of config_get("{keys[0]}")', "default")
         if root == FILTER_DEFAULT:
-            return Origin("the argument of the filter default", "default")
+            return Origin("the argument of the filter 'default'", "default")
         known = root in ("trigger", "path") and not keys
         if known or name == ("pongo2", "version"):
             return Origin(".".join(name), "daemon")

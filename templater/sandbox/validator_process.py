@@ -307,7 +307,7 @@ def _enter_namespaces() -> None:
 def _call(name: str, *arguments: object) -> None:
     """Call a function of the C library. Raises OSError if it fails."""
     if libc(name)(*arguments):
-        raise OSError(0, f"this process may not call {name}, which the sandbox needs")
+        raise OSError(0, f"this process has no permission to call {name}, which the sandbox needs")
 
 
 def _mount(source: str, target: str, kind: str, flags: int, data: str = "") -> None:

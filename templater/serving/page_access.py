@@ -12,7 +12,7 @@ from typing import Final
 
 #: the only address that the server listens on
 LOOPBACK: Final = "127.0.0.1"
-#: values of Sec-Fetch-Site for requests of the page itself, and for an address that the user opens
+#: values of Sec-Fetch-Site for requests from the page itself, and for an address that the user opens
 _OWN_SITES: Final = ("same-origin", "none")
 #: headers that the server sends with every answer
 HEADERS: Final = {
@@ -51,10 +51,10 @@ class Access:
             return f"the host must be {self.authority}"  # a host name of an attacker can lead here
         origin = headers.get("Origin")
         if origin != self.origin and (origin is not None or method not in ("GET", "HEAD")):
-            return "requests of other pages are refused"
+            return "requests from other web pages are refused"
         is_navigation = method == "GET" and headers.get("Sec-Fetch-Mode") == "navigate"
         if headers.get("Sec-Fetch-Site", "none") not in _OWN_SITES and not is_navigation:
-            return "requests of other pages are refused"
+            return "requests from other web pages are refused"
         return ""
 
     def is_member(self, cookies: Mapping[str, str]) -> bool:

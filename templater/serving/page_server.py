@@ -38,7 +38,7 @@ _TYPES: Final = {
 }
 _AGAIN: Final = "open the address that `templater watch --web` printed; each address works once\n"
 
-#: answers a question of the page with a status and JSON
+#: answers a question from the page with a status and JSON
 Ask = Callable[[str, bytes], Awaitable[tuple[int, bytes]]]
 
 

@@ -143,7 +143,7 @@ class _FolderReader:
             defaults = {name: node for name, node in defaults.items() if name not in ("expect", "error")}
         elif not {"expect", "error", "snapshot", "valid"} & {*own, *defaults}:
             self.wrong(
-                test, "the test expects nothing", "add 'expect', 'steps', 'snapshot', 'valid' or 'error'"
+                test, "the test has no expectation", "add 'expect', 'steps', 'snapshot', 'valid' or 'error'"
             )
         fields: Fields = {}
         for given in (defaults, own):

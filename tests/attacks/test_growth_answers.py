@@ -61,8 +61,8 @@ def test_brackets_and_commas_inside_json_strings_are_not_counted_as_values():
     ("text", "message"),
     [
         ('{"metadata": [' + ",".join(["{}"] * (MOST_ELEMENTS + 2)) + "]}", f"more than {MOST_ELEMENTS} instances"),
-        ('{"metadata": [[' + "[]," * MOST_VALUES + "[", f"instance 0 of the answer of incus has more than {MOST_VALUES}"),
-        ('{"metadata": [{"name": "' + "a" * (17 << 20), "instance 0 of the answer of incus is larger than 16 MiB"),
+        ('{"metadata": [[' + "[]," * MOST_VALUES + "[", f"instance 0 of the answer from incus has more than {MOST_VALUES}"),
+        ('{"metadata": [{"name": "' + "a" * (17 << 20), "instance 0 of the answer from incus is larger than 16 MiB"),
     ],
     ids=["many elements", "many values", "long text"],
 )  # fmt: skip

@@ -572,7 +572,7 @@ def test_the_hook_install_command_does_not_follow_a_link_of_another_user(tmp_pat
     os.symlink(tmp_path / "root", tmp_path / "lxc/c1")
     os.lchown(tmp_path / "lxc/c1", 65534, 65534)
     with pytest.raises(
-        RefusedError, match=r"^'c1' on the way to '.*' may be a link of another user$"
+        RefusedError, match=r"^'c1' on the way to '.*' may be a link that another user controls$"
     ) as caught:
         install.write(lxc.snippet("c1", [], str(tmp_path / "lxc")))
     assert caught.value.hint == "run the command without --write, and add the lines by hand"

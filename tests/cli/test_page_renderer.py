@@ -96,7 +96,7 @@ def test_a_view_that_takes_too_long_ends_its_renderer_process(workers, monkeypat
         return process, await Renderer("", None, 0.0).ask(b"x")
 
     process, found = asyncio.run(run())
-    assert (process.killed, found) == (1, failure("the view took longer than 0 seconds"))
+    assert (process.killed, found) == (1, failure("rendering the view took longer than 0 seconds"))
 
 
 def test_the_number_of_questions_that_wait_for_the_renderer_is_limited(workers):

@@ -1,4 +1,4 @@
-"""The views of `watch --web`: from a question of the page to HTML, in this process."""
+"""The views of `watch --web`: from a question from the page to HTML, in this process."""
 
 import json
 import re

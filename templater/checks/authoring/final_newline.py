@@ -1,7 +1,7 @@
 """A rendered text file does not end with a newline.
 
-Most programs accept a file without a final newline. cron ignores the last line of a crontab without a
-newline.
+Most programs accept a file without a final newline. cron ignores the last line of a crontab if no
+newline follows it.
 """
 
 from __future__ import annotations

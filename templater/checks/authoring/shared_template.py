@@ -27,7 +27,7 @@ def check_image(image: AuthoredImage) -> Iterator[Observation]:
         first = paths.setdefault(entry.path, line)
         if first != line:
             yield Observation(
-                f"this entry replaces the rule for '{printable(entry.path)}' from line {first}",
+                f"this entry replaces the rule for '{printable(entry.path)}' in line {first}",
                 entry.span("path", "name", "generator"),
                 "remove one of the entries, or limit them with filters",
             )
@@ -35,7 +35,7 @@ def check_image(image: AuthoredImage) -> Iterator[Observation]:
         before, content = names.setdefault(rule.template, (line, entry.content))
         if before != line and content != entry.content and entry.generator in ("template", "cloud-init"):
             yield Observation(
-                f"this entry replaces the template '{printable(rule.template)}' from line {before}:"
+                f"this entry replaces the template '{printable(rule.template)}' in line {before}:"
                 " both rules use the content of this entry",
                 entry.span("name", "generator"),
                 "give each entry its own name",

@@ -16,7 +16,7 @@ from ..rendered import mistakes_of, validated
 
 
 @check(
-    "sudoers", "error", "a file with rules for sudo that sudo rejects or ignores",
+    "sudoers", "error", "a sudoers file that sudo rejects or ignores",
     hint="compare the line with `man sudoers`", validated=True,
 )  # fmt: skip
 def check_image(image: AuthoredImage) -> Iterator[Observation]:

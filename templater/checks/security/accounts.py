@@ -73,7 +73,7 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
 
 
 class _Writers:
-    """A search for users who can write system files, also through links to other files."""
+    """A search for system files and directories that users can write. The search follows links."""
 
     def __init__(self, image: ScannedImage) -> None:
         self.image = image

@@ -14,7 +14,7 @@ TAG = re.compile(r"\{%-?[ \t\r]*(end)?autoescape\b")
 @check(
     "autoescape",
     "low",
-    "a template that turns HTML escaping on, because it closes the daemons' own autoescape block",
+    "a template that turns HTML escaping on by closing the daemons' own autoescape block",
 )
 def check_image(image: ScannedImage) -> Iterator[Observation]:
     for source in image.sources():

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 READERS = {"v4": "LXD and Incus up to 6.9", "v6": "Incus 6.10 to 7.0", "v6.1": "Incus 7"}
 
 
-@check("language", "medium", "a template that does not compile, or only compiles for some daemons")
+@check("language", "medium", "a template that does not compile, or compiles only for some daemons")
 def check_image(image: ScannedImage) -> Iterator[Observation]:
     for source in image.sources():
         errors = {dialect: error for dialect in READERS if (error := failure(source, dialect)) is not None}

@@ -41,7 +41,7 @@ ACTED_ON_PREFIXES = (
 @check(
     "layout",
     "critical",
-    "a file or directory outside the root filesystem that has an unexpected kind, is used by a daemon, or"
+    "outside the root filesystem: a file or directory that has an unexpected kind, is used by a daemon, or"
     " occurs twice",
 )
 def check_image(image: ScannedImage) -> Iterator[Observation]:
@@ -102,7 +102,7 @@ def check_name(path: str, kind: str, entry: Entry) -> Iterator[Observation]:
         message = f"'{shown}' has the name of a {kind} that a daemon creates for an instance and trusts"
         yield Observation(message, path, severity="high" if kind == FILE else "medium", advisory="")
     elif "/" not in path and path not in IMAGE and not wanted:
-        yield Observation(f"'{shown}' does not belong to an image", path, severity="info", advisory="")
+        yield Observation(f"'{shown}' does not belong in an image", path, severity="info", advisory="")
 
 
 def is_acted_on(name: str) -> bool:

@@ -13,7 +13,7 @@ from ..scanned_image import ScannedImage
 @check(
     "second-document",
     "medium",
-    "text after the first document of metadata.yaml, which only some daemons read",
+    "text after the first document of metadata.yaml: only some daemons read this text",
 )
 def check_image(image: ScannedImage) -> Iterator[Observation]:
     """Find documents after the first document.

@@ -30,7 +30,7 @@ class BusyError(Exception):
 
 
 class Answer(NamedTuple):
-    """The answer to a question of the page: facts for the server, and JSON for the page."""
+    """The answer to a question from the page: facts for the server, and JSON for the page."""
 
     facts: dict[str, Any]
     body: bytes
@@ -67,7 +67,7 @@ class Renderer:
                 await process.stdin.drain()
                 return Answer(json.loads(await self._receive(process)), await self._receive(process))
         except TimeoutError:
-            text = f"the view took longer than {self._seconds:g} seconds"
+            text = f"rendering the view took longer than {self._seconds:g} seconds"
         except (OSError, EOFError):
             text = "the process that renders has ended unexpectedly, perhaps because memory ran out"
         await self._kill()

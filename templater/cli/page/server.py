@@ -1,4 +1,4 @@
-"""The server of `watch --web`. It answers requests of the page, and announces changes of files."""
+"""The server of `watch --web`. It answers requests from the page, and announces changes of files."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ class Page:
                 self._server.announce(names)
 
     async def ask(self, kind: str, body: bytes) -> tuple[int, bytes]:
-        """Answer a question of the page. Return the HTTP status and the JSON."""
+        """Answer a question from the page. Return the HTTP status and the JSON."""
         try:
             asked = json.loads(body)
             if not isinstance(asked, dict):

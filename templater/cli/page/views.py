@@ -1,4 +1,4 @@
-"""Views, which turn a question of the page into HTML. This module runs in the child process."""
+"""Views, which turn a question from the page into HTML. This module runs in the child process."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Views:
         self._notes: list[str] = []
 
     def answer(self, question: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Answer a question of the page. Return facts for the server, and data for the page."""
+        """Answer a question from the page. Return facts for the server, and data for the page."""
         try:
             with guard(self.request.limits):
                 asked = expect(json.loads(question), dict)

@@ -77,7 +77,7 @@ class Lexer:
     def bounded(self, position: int) -> None:
         if len(self.tokens) > MAX_TOKENS:
             place = self.unit.span(position, position + 1)
-            raise LimitError(f"a template may not have more than {MAX_TOKENS} tokens", place)
+            raise LimitError(f"a template can't have more than {MAX_TOKENS} tokens", place)
 
     def add_text(self, start: int, end: int) -> None:
         if end > start:

@@ -184,7 +184,7 @@ def test_an_origin_that_a_configuration_cannot_contain_is_refused(tmp_path):
         "'https://h/a b' can't be written into a web server's configuration", "",
     )  # fmt: skip
     assert failed(file_stem, "https://index") == (
-        "'https://index' would replace the tree's own file 'index.json'",
+        "the products file of 'https://index' would replace the tree's own file 'index.json'",
         "",
     )
     path = f"{tmp_path}/rules.json"

@@ -385,7 +385,7 @@ def test_a_refresh_ends_if_the_image_was_imported_from_another_source_meanwhile(
     store.delete(old.fingerprint)
     store.import_files(*split_image(tmp_path / "again"))
     good = store.change(old.fingerprint, lambda image: replace(image, source="good:debian", auto_update=True))
-    with pytest.raises(InputError, match=r"^the image got another source during the refresh$"):
+    with pytest.raises(InputError, match=r"^another process changed the image's source during the refresh$"):
         store.replace_image(old, [new.metadata])
     assert store.find(good.fingerprint) == good
 

@@ -326,7 +326,7 @@ def test_a_link_of_root_is_refused_in_a_directory_that_another_user_can_change(
         return
     with pytest.raises(RefusedError) as refused:
         install.write(snippet)
-    assert refused.value.message == f"'lxc' on the way to '{place}' may be a link of another user"
+    assert refused.value.message == f"'lxc' on the way to '{place}' may be a link that another user controls"
     assert list((tmp_path / "system").iterdir()) == []
 
 

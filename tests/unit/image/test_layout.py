@@ -104,7 +104,7 @@ def test_an_unsuitable_second_file_of_a_split_image_is_refused(tmp_path):
     (tmp_path / "dir").mkdir()
     folder = str(tmp_path / "dir")
     assert refusal(lambda: open_contents(folder, first)) == (
-        UsageError, f"'{folder}' is a directory, so it can't have a second file", "",
+        UsageError, f"'{folder}' is a directory, so a second image file can't be given with it", "",
     )  # fmt: skip
     assert refusal(lambda: open_contents(first, first)) == (
         UsageError,

@@ -335,12 +335,12 @@ def test_the_fields_of_a_tar_header_are_read():
         (
             [601],
             60,
-            "'n' has too many directories and files for its size of 60 bytes: they count as more than 10 times this size",
+            "'n' would use too much disk space when unpacked: more than 10 times its size of 60 bytes",
         ),
         (
             [500, 1],
             50,
-            "'n' has too many directories and files for its size of 50 bytes: they count as more than 10 times this size",
+            "'n' would use too much disk space when unpacked: more than 10 times its size of 50 bytes",
         ),
         ([500], 1, ""),
         ([10**9], 0, ""),

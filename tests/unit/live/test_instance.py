@@ -146,7 +146,7 @@ def test_lxd_gets_no_further_file_requests_after_one_request_hangs(lxd, monkeypa
     ):
         live.rootfs.read("/srv/fifo", 100)
     with pytest.raises(
-        InputError, match=r"^'/etc/hostname' was not fetched, because '/srv/fifo' did not answer$"
+        InputError, match=r"^'/etc/hostname' was not fetched, because reading '/srv/fifo' took too long$"
     ):
         live.rootfs.read("/etc/hostname", 100)
     live.daemon.close()

@@ -105,7 +105,7 @@ METADATA = [
     ("- a\nb: c\n", "2:1", "invalid YAML: did not find expected '-' indicator, while parsing a block collection", "", "the element with the error begins in line 1", "yaml: line 1: did not find expected '-' indicator", "go-yaml load error in parser (while parsing a block collection) at L2.C1: did not find expected '-' indicator"),
     ("a: |x\n", "1:5", "invalid YAML: did not find expected comment or line break, while scanning a block scalar", "", "", "yaml: did not find expected comment or line break", "go-yaml load error in scanner (while scanning a block scalar) at L1.C5: did not find expected comment or line break"),
     ("a: \x07\n", "1:4", "control character U+0007 is not allowed in YAML", "write the character as an escape sequence inside double quotes", "", "", ""),
-    ("%YAML 1.2\n---\na: b\n", "1:1", "the daemons only read YAML 1.1", "", "", "yaml: found incompatible YAML document", None),
+    ("%YAML 1.2\n---\na: b\n", "1:1", "the daemons read only YAML 1.1", "", "", "yaml: found incompatible YAML document", None),
     ("a: b\n---\nc: d\n", "2:1", "a second document starts here", "Incus 7 requires exactly one document; older hosts read only the first document", "", None, "yaml: construct errors: <unknown position>: yaml: expected single document, found multiple"),
     ("", "1:1", "the file contains no YAML document", "Incus 7 requires exactly one document; older hosts read only the first document", "", None, "yaml: construct errors: <unknown position>: yaml: no documents in stream"),
     ("# a\n", "1:1", "the file contains no YAML document", "Incus 7 requires exactly one document; older hosts read only the first document", "", None, "yaml: construct errors: <unknown position>: yaml: no documents in stream"),

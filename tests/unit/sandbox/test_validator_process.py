@@ -415,7 +415,7 @@ def test_a_program_does_not_start_if_the_machine_cannot_confine_it(tmp_path, who
     os.chmod(tmp_path, 0o777)
     with pytest.raises(NotConfinedError) as refused:
         in_child(work, USER if ROOT and who == "user" else None)
-    assert str(refused.value) == "this process may not call unshare, which the sandbox needs"
+    assert str(refused.value) == "this process has no permission to call unshare, which the sandbox needs"
     assert not (tmp_path / "started").exists()
 
 

@@ -33,7 +33,7 @@ AGAIN = b"open the address that `templater watch --web` printed; each address wo
         ("GET", "/other", {}, 404, b"not found\n"),
         ("GET", "/page.html", {}, 404, b"not found\n"),
         ("POST", "/view", {"Cookie": ""}, 403, AGAIN),
-        ("PUT", "/", {}, 403, b"requests of other pages are refused\n"),
+        ("PUT", "/", {}, 403, b"requests from other web pages are refused\n"),
         (
             "GET",
             "/",

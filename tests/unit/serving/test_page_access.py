@@ -101,14 +101,14 @@ def test_the_owner_of_one_connection_is_found_without_the_tables_of_the_kernel(f
     [
         ("GET", {"Host": "localhost:8000"}, "the host must be 127.0.0.1:8000"),
         ("GET", {"Host": None}, "the host must be 127.0.0.1:8000"),
-        ("GET", {"Origin": "http://a"}, "requests of other pages are refused"),
-        ("POST", {"Origin": None}, "requests of other pages are refused"),
-        ("GET", {"Sec-Fetch-Site": "cross-site"}, "requests of other pages are refused"),
-        ("GET", {"Sec-Fetch-Site": "same-site"}, "requests of other pages are refused"),
+        ("GET", {"Origin": "http://a"}, "requests from other web pages are refused"),
+        ("POST", {"Origin": None}, "requests from other web pages are refused"),
+        ("GET", {"Sec-Fetch-Site": "cross-site"}, "requests from other web pages are refused"),
+        ("GET", {"Sec-Fetch-Site": "same-site"}, "requests from other web pages are refused"),
         (
             "POST",
             {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"},
-            "requests of other pages are refused",
+            "requests from other web pages are refused",
         ),
     ],
 )

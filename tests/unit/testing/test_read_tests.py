@@ -44,7 +44,7 @@ MISTAKES = {
     ),
     "a mapping as text": (test("expect: {/a: {equals: {b: c}}}"), "3:27: 'equals' must be text, not a mapping", ""),
     "an empty text": (test("expect: {/a: {equals: }}"), "3:27: 'equals' must be text, not empty", ""),
-    "no expectation": (test("host: lxd"), "2:5: the test expects nothing", "add 'expect', 'steps', 'snapshot', 'valid' or 'error'"),
+    "no expectation": (test("host: lxd"), "2:5: the test has no expectation", "add 'expect', 'steps', 'snapshot', 'valid' or 'error'"),
     "an empty expectation": (test("expect: {/a: {}}"), "3:18: '/a' is empty", "known keys: equals, contains, lacks, matches, absent, mode, owner, error, snapshot, valid"),
     "a relative path": (test("expect: {etc/a: {equals: b}}"), "3:14: 'etc/a' is not a path", "begin the path with '/'"),
     "absent and equals": (test("expect: {/a: {equals: b, absent: true}}"), "3:30: 'absent' contradicts 'equals'", ""),

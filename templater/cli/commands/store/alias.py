@@ -1,4 +1,4 @@
-"""``templater store alias``: name images of the store."""
+"""``templater store alias``: give aliases to images in the store."""
 
 import click
 
@@ -25,7 +25,8 @@ def create(alias: str, image: str, move: bool) -> int:
     store.set_alias(alias, image, move=move)
     found = store.find(image)
     if not found.complete:
-        output.note(f"the image has only metadata, which '{printable(found.source)}' sent: see `store info`")
+        source = printable(found.source)
+        output.note(f"the store has only this image's metadata, fetched from '{source}': see `store info`")
     return 0
 
 
