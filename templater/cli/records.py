@@ -68,7 +68,7 @@ def apply_recorded(
     folder = state or state_folder(request.src, request.rootfs)
     if keep_modified and not folder:
         raise UsageError(
-            "--keep-modified needs a record of written files, which this root filesystem does not have",
+            "--keep-modified needs a record of written files, and this root filesystem has none",
             hint=f"use --state DIR to give the directory that contains {STATE_FOLDER}; "
             "the first apply creates the record",
         )

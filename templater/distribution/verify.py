@@ -1,4 +1,4 @@
-"""A check of a stream, which finds the entries that clients drop, misread or fail on."""
+"""A check that finds the entries of a stream that clients drop, misread or fail on."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from ..base import Fix, Observation, check
 @check(
     "trigger-comparison",
     "error",
-    "a comparison of 'trigger' with a text, whose result never changes",
+    "a comparison of 'trigger' with a text: the result never changes",
     hint='write trigger|lower == "start"',
 )
 def check_image(image: AuthoredImage) -> Iterator[Observation]:

@@ -11,7 +11,7 @@ from ..base import Observation, check
 from ..scanned_image import ScannedImage
 
 
-@check("member-twice", "medium", "a duplicate name in the root filesystem, which `templater unpack` rejects")
+@check("member-twice", "medium", "a duplicate name in the root filesystem: `templater unpack` rejects the image")
 def check_image(image: ScannedImage) -> Iterator[Observation]:
     kinds: dict[str, str] = {}
     twice: dict[str, None] = {}

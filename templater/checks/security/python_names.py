@@ -21,8 +21,8 @@ NAME = re.compile(r"__\w+__|\blipsum\b|\bcycler\b|\|[ \t]*attr\b|\bconfig\.items
 def check_image(image: ScannedImage) -> Iterator[Observation]:
     """Find names that attacks on Jinja2 use.
 
-    Python's internal names have no meaning in templater and the daemons, but no legitimate template contains
-    them.
+    Python's internal names have no effect in templater and the daemons. No legitimate template contains them,
+    so they are a sign of an attack.
     """
     for source in image.sources():
         for tag in TAG.finditer(source.text):
