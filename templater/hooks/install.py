@@ -206,8 +206,8 @@ def calls_templater(line: str) -> bool:
 def _read(directory: Directory, name: str) -> tuple[str | None, os.stat_result | None]:
     """Return a file's content and status, or None for both if it is missing. Links are not followed.
 
-    Both belong to the same file, even if a user replaces it: otherwise, the content of root's file could
-    get the owner of the user's file.
+    Content and status belong to the same file, even if a user replaces the file: otherwise, the content of
+    root's file could get the owner of the user's file.
     """
     try:
         fd = directory.open(name)

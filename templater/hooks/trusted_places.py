@@ -1,7 +1,7 @@
 """Checks of the paths that annotations name.
 
 An image author chooses the image's annotations. Older versions of podman pass these annotations on to the
-hook, which runs as root. So an annotation can only name a file below a directory that the operator's hook
+hook, which runs as root. So an annotation can name only a file below a directory that the operator's hook
 line allows. Every directory on the path must belong to root or the hook's user. No directory on the path may
 belong to an instance.
 """

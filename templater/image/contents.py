@@ -63,7 +63,7 @@ class Contents(Protocol):
 
     @property
     def packed_read(self) -> int:
-        """Bytes that ``rootfs`` has read of the image's files so far; 0 for a directory."""
+        """Bytes of the image's files that ``rootfs`` has read so far; 0 for a directory."""
 
     def parts(self) -> list[Part]:
         """Return metadata.yaml, then templates/ and its files, sorted, then other known files."""

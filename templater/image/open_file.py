@@ -86,7 +86,7 @@ def data_bytes(path: str) -> int:
 def whole_content(file: FileIO, path: str) -> Iterator[bytes]:
     """Yield the content of a file in pieces, up to its size at the beginning.
 
-    Raises InputError for a file with large holes, because writing or hashing holes takes as long as data.
+    Raises InputError for a file with large holes, because holes take as long to write or hash as data.
     """
     size = os.fstat(file.fileno()).st_size
     most = max(_MOST_HOLES, size // 2)

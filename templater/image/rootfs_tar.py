@@ -1,4 +1,4 @@
-"""Tar archives of in-memory root filesystems. An archive has all owners, even if the caller is not root."""
+"""Tar archives of in-memory root filesystems. They record all owners, even if the caller is not root."""
 
 from __future__ import annotations
 
