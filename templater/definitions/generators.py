@@ -336,7 +336,7 @@ _RUN: dict[str, Callable[[FileEntry, Results, KnownRootfs], None]] = {
 
 
 def _check_attributes(entry: FileEntry) -> None:
-    """Raise InputError if the mode, gid or uid, checked in this order, makes the generator dump or copy fail."""
+    """Raise InputError if the mode, gid or uid (checked in this order) makes a dump or a copy fail."""
     if entry.mode and not re.fullmatch("[0-7]+", entry.mode):
         raise entry.error(f"the mode '{printable(entry.mode)}' is not an octal number", "mode")
     for name, value in (("gid", entry.gid), ("uid", entry.uid)):

@@ -11,7 +11,9 @@ from ..base import Observation, check
 from ..scanned_image import ScannedImage
 
 
-@check("member-twice", "medium", "a duplicate name in the root filesystem: `templater unpack` rejects the image")
+@check(
+    "member-twice", "medium", "a duplicate name in the root filesystem: `templater unpack` rejects the image"
+)
 def check_image(image: ScannedImage) -> Iterator[Observation]:
     kinds: dict[str, str] = {}
     twice: dict[str, None] = {}
