@@ -24,7 +24,7 @@ UNITS = (".service", ".socket", ".timer", ".mount", ".automount", ".swap", ".pat
 NAME = re.compile(r"[A-Za-z0-9:_@\\.-]{1,200}")
 
 
-@check("systemd-unit", "error", "a line of a systemd file that systemd ignores", validated=True)
+@check("systemd-unit", "error", "in a systemd file, a line that systemd ignores", validated=True)
 def check_image(image: AuthoredImage) -> Iterator[Observation]:
     yield from mistakes_of(image, ("unit",), find, lambda file: validate(image, file))
 
