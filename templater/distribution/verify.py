@@ -653,7 +653,9 @@ def _check_strays(stream: Stream, paths: set[int], report: Report) -> None:
     known = stream.tree.removed()
     strays = [path for path in stream.tree.content_files() if hash(path) not in paths and path not in known]
     if strays:
-        message = f"the catalog does not list {len(strays)} files, such as '{strays[0]}'; `prune` deletes them"
+        message = (
+            f"the catalog does not list {len(strays)} files, such as '{strays[0]}'; `prune` deletes them"
+        )
         report.add(WARNING, "stray", f"'{IMAGES}'", message)
 
 

@@ -69,7 +69,10 @@ def test_a_squashfs_argument_after_a_metadata_tarball_is_the_second_file_of_the_
     [
         (["meta.tar", "image", "--rootfs", "rootfs.tar"], "--rootfs can't be combined with several SRC"),
         (["meta.tar", "--rootfs", "nosuch"], "'nosuch' does not exist"),
-        (["image", "--rootfs", "rootfs.tar"], "is a directory, so a second image file can't be given with it"),
+        (
+            ["image", "--rootfs", "rootfs.tar"],
+            "is a directory, so a second image file can't be given with it",
+        ),
         (["--rule", "nosuch"], "unknown check 'nosuch'"),
     ],
 )

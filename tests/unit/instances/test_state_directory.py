@@ -26,7 +26,8 @@ def test_an_instance_with_more_than_a_thousand_templates_is_refused(tmp_path):
         assert len(directory.read_templates()) == 1000
         (tmp_path / "templates/another.tpl").touch()
         with pytest.raises(
-            LimitError, match=r"^'.*' has more than 1000 templates, or its templates have more than 32 MiB in total$"
+            LimitError,
+            match=r"^'.*' has more than 1000 templates, or its templates have more than 32 MiB in total$",
         ):
             directory.read_templates()
 
