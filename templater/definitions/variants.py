@@ -71,7 +71,7 @@ def in_time(choices: Iterable[Choice], seconds: float | None) -> Iterator[Choice
     for number, each in enumerate(choices):
         if number and process_time() > end:
             raise LimitError(
-                f"all builds together take longer than {seconds:g} seconds; only {number} were finished",
+                f"all builds together take longer than {seconds:g} seconds; finished builds: {number}",
                 hint="omit --all-variants, or allow ten minutes with --limit time=10m",
             )
         yield each

@@ -305,9 +305,9 @@ def _download(stream: UrlStream, url: str, most: int) -> Download:
 
 @contextmanager
 def _open_range(stream: UrlStream, url: str, headers: Mapping[str, str]) -> Iterator[Any]:
-    """Request a part of a file, or the whole file if the file is shorter.
+    """Request the rest of a file, or the whole file if the file ends before the rest begins.
 
-    The part that was downloaded before may come from another server.
+    The beginning of the file may come from another server.
     """
     with ExitStack() as opened:
         try:

@@ -37,7 +37,7 @@ def plan_every_host(
     new: bool = False,
     hosts: Iterable[Host] | None = None,
 ) -> dict[str, Plan | TemplaterError]:
-    """Return a plan, or the error that prevented the plan, by the name of each LXD and Incus release.
+    """Return a dict from the name of each LXD and Incus release to its plan, or to the plan's error.
 
     The host and the dialect of ``options`` are ignored. Its ``clock`` and ``seed`` should be set. Otherwise,
     templates that print the time or random values differ between dialects. For ``new``, see ``plan_image``.

@@ -353,7 +353,7 @@ def stored(render: Render, depth: int, value: Any) -> Any:
 def bind(render: Render, scope: Scope, names: tuple[tuple[str, Name], ...]) -> None:
     """Record the reads on which the bound names depend.
 
-    ``names`` has pairs of a name and the path of its value, or () if `stored` has recorded the reads.
+    ``names`` has pairs of a name and the path of its value. The path is () if `stored` has the reads.
     """
     trace = trace_of(render)
     count = sum(not origin for _, origin in names)

@@ -94,7 +94,7 @@ class ExpressionWriter(Writer):
             self.write(f") is str and len({name}) < 1025 else weigh(render, {value}, {weight}))")
 
     def charged(self, write: Callable[[], None]) -> None:
-        """Write a new value, with code that counts its size and the filter's work if the value is large."""
+        """Write a new value. For a large value, the code also counts the size and the filter's work."""
         name, weight = self.fresh("v"), self.consumer
         self.consumer = 0
         self.write(f"({name} if type({name} := ")
