@@ -117,7 +117,7 @@ def test_an_error_below_a_nested_root_contains_the_full_path(mechanism, tmp_path
 def test_the_error_about_a_directory_that_cannot_be_created_names_the_directory(tmp_path):
     (tmp_path / "file").write_text("")
     with Root(str(tmp_path), named=True) as root, root.directory("/") as directory:
-        _make(directory, "file")  # an existing name is no error here
+        _make(directory, "file")  # _make accepts an existing name
         assert (
             error_of(_make, directory, "x" * 256)
             == f"can't create '{tmp_path}/{'x' * 256}': file name too long"
