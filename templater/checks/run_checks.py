@@ -10,6 +10,7 @@ from importlib import import_module
 from textwrap import dedent
 
 from ..model.errors import LimitError
+from ..model.metadata import UNCOUNTED
 from ..model.source import Span
 from .base import Check, Observation
 from .finding import Finding, Severity
@@ -46,15 +47,21 @@ def audit(image: ScannedImage, folder: str = "security") -> list[Finding]:
 def run_check(check: Check, image: ScannedImage) -> Iterator[Finding]:
     """Run one check and yield its findings."""
     counts: Counter[Severity] = Counter()
+    notes: dict[Severity, str] = {}
     for observation in _observations(check, image):
         severity = Severity.named(observation.severity or check.severity)
+        if observation.message == UNCOUNTED:
+            notes[severity] = UNCOUNTED
+            continue
         counts[severity] += 1
         if counts[severity] <= MAX_FINDINGS:
             yield _finding(check, severity, observation)
     for severity, count in counts.items():
         if count > MAX_FINDINGS:
-            more = Observation(f"{count - MAX_FINDINGS} more findings of this kind", "", advisory="")
-            yield _finding(check, severity, more)
+            note = f"; {notes[severity]}" if severity in notes else ""
+            notes[severity] = f"{count - MAX_FINDINGS} more findings of this kind{note}"
+    for severity, note in notes.items():
+        yield _finding(check, severity, Observation(note, "", advisory=""))
 
 
 def _observations(check: Check, image: ScannedImage) -> Iterator[Observation]:

@@ -62,6 +62,10 @@ class Rule:
         return f"Rule({self.path!r}, {self.template!r}, when={self.when!r})"
 
 
+#: the message of the last finding of a kind, if the list has not all findings of this kind
+UNCOUNTED = "metadata.yaml has more mistakes of one kind than templater counts"
+
+
 class Finding:
     """A probable mistake in metadata.yaml that the chosen host accepts.
 

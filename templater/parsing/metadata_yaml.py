@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Final
 
 from ..model.errors import LimitError, MetadataError
-from ..model.metadata import TRIGGERS, Finding, Metadata, Rule
+from ..model.metadata import TRIGGERS, UNCOUNTED, Finding, Metadata, Rule
 from ..model.source import Source, Span, printable
 from .go_scalars import BOOLEANS, is_merge, is_null, resolved, tag_of
 from .yaml_nodes import LIMITS, Limits, Mapping, Node, Rules, Scalar, Sequence, YamlError, parse
@@ -341,6 +341,8 @@ class _Decoder:
         self.counts[code] += 1
         if self.counts[code] <= _MOST_FINDINGS:
             self.findings.append(Finding(code, _shown(message()), span))
+        elif self.counts[code] == _MOST_FINDINGS + 1:
+            self.findings.append(Finding(code, UNCOUNTED, span))
 
     def mismatch(self, node: Node, gotype: str, message: str, hint: str = "") -> None:
         self.problem(message, node.span, hint, line=self.go_text(node, gotype))

@@ -11,6 +11,7 @@ import pytest
 
 from templater.checks.configuration import MAX_IGNORES
 from templater.cli.main import main
+from templater.model.metadata import UNCOUNTED
 
 METADATA = """architecture: x86_64
 creation_date: 1
@@ -147,7 +148,5 @@ def test_ten_thousand_mistakes_are_counted_but_only_some_are_shown(parts, capsys
     assert time.process_time() - before < 30
     shown = capsys.readouterr()
     assert "9800 more findings of this kind" in shown.out  # of templates
-    assert (
-        "300 more findings of this kind" in shown.out
-    )  # of metadata.yaml, which has at most 500 of each kind
+    assert f"300 more findings of this kind; {UNCOUNTED}" in " ".join(shown.out.split())  # of metadata.yaml
     assert len(shown.out) < 1 << 20

@@ -166,6 +166,14 @@ def test_the_page_shows_the_findings_of_the_check_command():
     assert re.search(r'href="#[^"]*file=%2Fetc%2Ffilter"', answer["findings"])
 
 
+def test_the_page_counts_the_findings_that_it_does_not_show(tmp_path, monkeypatch):
+    monkeypatch.setattr("templater.cli.page.views.MOST_FINDINGS", 3)
+    page = Page(ROOT / "sample-images" / "broken")
+    answer = page.ask("findings")
+    assert len(page.facts["findings"]) == 4
+    assert page.facts["findings"][3]["message"].startswith(f"{answer['count'] - 3} more findings are not")
+
+
 def test_the_page_shortens_long_files_unless_all_lines_are_requested(tmp_path):
     lines = "".join(f"line {number}\n" for number in range(3000))
     image = an_image(tmp_path / "image", {"/etc/a": {"when": ["create"], "template": "t"}}, {"t": lines})

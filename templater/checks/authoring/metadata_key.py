@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ...model.metadata import UNCOUNTED
 from ..authored import AuthoredImage
 from ..base import Fix, Observation, check
 from ..typos import only_candidate
@@ -21,7 +22,9 @@ KEYS = (
 @check("metadata-key", "warning", "an unknown key in metadata.yaml that is close to a known key")
 def check_image(image: AuthoredImage) -> Iterator[Observation]:
     for found in image.metadata.findings if image.metadata is not None else ():
-        if found.code == "unknown-key" and "did you mean" in found.message:
+        if found.code == "unknown-key" and found.message == UNCOUNTED:
+            yield Observation(found.message, found.span)
+        elif found.code == "unknown-key" and "did you mean" in found.message:
             name = corrected(found.span.text)
             yield Observation(found.message, found.span, fix=Fix(((found.span, name),)) if name else None)
 

@@ -250,8 +250,12 @@ class Views:
         hosts = [side.host for side in self._sides(asked)]
         with redirect_stderr(said):
             findings = found_by_check(self.found, list(dict.fromkeys(hosts)))
-        kept = None if findings is None else findings[:MOST_FINDINGS]
-        return {"findings": kept}, {"version": self._version, "count": len(findings or ())}
+        count = len(findings or ())
+        if findings is not None and count > MOST_FINDINGS:
+            message = f"{count - MOST_FINDINGS} more findings are not shown: run 'templater check'"
+            rest = {"check": "check", "severity": "info", "message": message, "file": self.request.src}
+            findings = [*findings[:MOST_FINDINGS], rest]
+        return {"findings": findings}, {"version": self._version, "count": count}
 
 
 def _silent(each: Column) -> Column:

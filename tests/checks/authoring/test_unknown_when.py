@@ -2,7 +2,10 @@
 
 import pytest
 
+from templater.checks.authoring.metadata_key import check_image as check_metadata_keys
 from templater.checks.authoring.unknown_when import MAX_TRIGGERS, check_image
+from templater.checks.run_checks import run_check
+from templater.model.metadata import UNCOUNTED
 from tests.checks.authoring.authoring_builders import image
 
 
@@ -22,3 +25,14 @@ def test_all_findings_about_unknown_triggers_of_a_rule_share_one_correction():
 @pytest.mark.parametrize("count", [MAX_TRIGGERS + 1, 500])
 def test_a_list_with_too_many_unknown_triggers_gets_no_correction(count):
     assert [each.fix for each in observations(count)] == [None] * count
+
+
+def test_a_report_says_that_not_all_mistakes_of_metadata_yaml_are_counted():
+    """The report counted 300 more mistakes, but the file had thousands."""
+    many = image(f"/etc/motd: {{when: [{', '.join(['strat'] * 501)}], template: t}}")
+    assert [each.message for each in run_check(check_image, many)][200:] == [
+        f"300 more findings of this kind; {UNCOUNTED}"
+    ]
+    keys = "".join(f"k{number}: x, " for number in range(501))
+    many = image(f"/etc/motd: {{{keys} when: [start], template: t}}")
+    assert [each.message for each in run_check(check_metadata_keys, many)] == [UNCOUNTED]

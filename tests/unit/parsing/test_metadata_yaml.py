@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from templater.model.errors import LimitError, MetadataError
-from templater.model.metadata import TRIGGERS
+from templater.model.metadata import TRIGGERS, UNCOUNTED
 from templater.model.source import Source
 from templater.parsing import yaml_nodes
 from templater.parsing.metadata_yaml import read_metadata, suggestion
@@ -190,7 +190,8 @@ def test_each_kind_of_metadata_finding_has_a_limit_even_if_aliases_repeat_a_mist
     begun = time.process_time()
     findings = read_metadata(repeated("? {0}" + "\U000e0001" * 900 + "\n    : 1", 3000)).findings
     assert time.process_time() - begun < 5
-    assert [finding.code for finding in findings] == ["unknown-key"] * 500
+    assert [finding.code for finding in findings] == ["unknown-key"] * 501
+    assert [finding.message == UNCOUNTED for finding in findings] == [False] * 500 + [True]
     assert max(len(finding.message) for finding in findings) <= 1001
 
 
