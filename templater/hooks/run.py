@@ -26,7 +26,7 @@ from ..model.hosts import NONE
 from ..model.instance import require_name
 from ..model.metadata import TRIGGERS
 from ..model.source import Source, printable
-from ..oslite import Closing, abspath, environment, exists, forget, isdir, os, split
+from ..oslite import Closing, abspath, dirname, environment, exists, forget, isdir, os, split
 from ..sandbox.bounds import Bounds
 from .compile_cache import CompileCache, open_cache
 from .options import KEEP_GOING, PROBE, Options, parse
@@ -329,6 +329,8 @@ def start(request: HookRequest, options: Options, log: Log) -> None:
     if not options.source and request.open_image is None and request.image != request.state_folder:
         require_unshared(request.image)
     require_unshared(request.state_folder, trusted_owners(request.rootfs) if options.state else ())
+    if options.instance:
+        require_unshared(dirname(abspath(options.instance)), trusted_owners(request.rootfs))
     with StateDirectory(request.state_folder) as state_directory:
         try:
             state_directory.lock(f"hook for {printable(request.name) or 'a container'}", request.time_limit)

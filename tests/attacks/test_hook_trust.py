@@ -177,6 +177,28 @@ def test_a_state_directory_is_refused_if_it_or_a_directory_above_it_belongs_to_a
 
 
 @as_root
+@pytest.mark.usefixtures("restored_process")
+@pytest.mark.parametrize(
+    ("owner", "mode", "is_refused"),
+    [(1234, 0o755, True), (0, 0o777, True), (100_000, 0o755, False), (0, 0o755, False)],
+)
+def test_a_description_in_a_directory_that_another_user_can_change_is_refused(
+    owner: int, mode: int, is_refused: bool, container: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The user replaced the directory with a link to the directory of another instance."""
+    described = container.parent / "described"
+    described.mkdir()
+    (described / "web.yaml").write_text("name: c1\n")
+    os.chown(described, owner, owner)
+    described.chmod(mode)
+    os.chown(container / "rootfs", 100_000, 100_000)
+    words = hook_line("lxc", container, monkeypatch)
+    code = run([*words, "--instance", f"{described}/web.yaml"])
+    assert code == (RefusedError.exit_code if is_refused else 0)
+    assert (container / "rootfs/a").exists() != is_refused
+
+
+@as_root
 @pytest.mark.parametrize(
     ("owner", "mode", "is_refused"), [(1234, 0o1777, True), (0, 0o1777, False), (1234, 0o755, False)]
 )
