@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from .reporting.patch import diff
     from .rootfs.directory import DirectoryRootfs
     from .rootfs.memory import MemoryRootfs
-    from .writing.transaction import apply
+    from .writing.apply_plan import apply
 
 #: the module that defines each public name
 _HOMES = {
@@ -37,7 +37,7 @@ _HOMES = {
     "read_instances": "instances.description_file",
     "plan": "planning.plan_image",
     "diff": "reporting.patch",
-    "apply": "writing.transaction",
+    "apply": "writing.apply_plan",
     "Change": "model.plan",
     "DirectoryRootfs": "rootfs.directory",
     "HOSTS": "model.hosts",

@@ -16,7 +16,7 @@ from templater.planning.planner import FAILED
 from templater.reporting.patch import diff
 from templater.rootfs.directory import DirectoryRootfs
 from templater.rootfs.memory import MemoryRootfs
-from templater.writing.transaction import apply
+from templater.writing.apply_plan import apply
 from tests.differential.oracle import Oracle, Unavailable, program_for
 from tests.golden.record import CASES, IMAGES, TRIGGERS, Engine, kept, record, rewrite
 

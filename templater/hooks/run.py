@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from ..model.plan import Change, Plan
     from ..rootfs.confined import Root
     from ..rootfs.directory import DirectoryRootfs
-    from ..writing.transaction import Journal
+    from ..writing.recovery import Journal
     from .render_job import Answer
 
 MAX_LOG = 1 << 20
@@ -363,7 +363,7 @@ def _start(request: HookRequest, log: Log, state_directory: StateDirectory) -> N
     job = _job(request, triggers)
     with PlannedRun(job, _cache(request, state_directory), request) as planned_run:
         from ..instances.written_files import Record
-        from ..writing.transaction import Journal
+        from ..writing.recovery import Journal
 
         # If a power cut loses files of the trigger ``start``, the next start writes them again.
         # The files of a pending trigger must be on disk before the trigger is recorded as done.
@@ -396,7 +396,7 @@ def _write_files(
     # imported here, so that the parent loads these modules while the child renders
     from ..planning.planner import plan_of
     from ..rootfs.directory import DirectoryRootfs
-    from ..writing.transaction import apply
+    from ..writing.apply_plan import apply
 
     answer = planned_run.finish()
     if planned_run.child is not None:

@@ -41,12 +41,10 @@ GROUPS = (
         "templater.rendering",
     ),
     (
-        "templater.model.plan", "templater.writing", "templater.writing.recovery",
-        "templater.writing.attributes", "templater.writing.deferred_signals",
-        "templater.writing.staged_file", "templater.writing.transaction",
+        "templater.writing", "templater.writing.recovery", "templater.model.plan",
         "templater.model.permissions", "templater.planning",
         "templater.planning.follow_links", "templater.planning.changed_rootfs",
-        "templater.planning.planner", "templater.writing.lock",
+        "templater.planning.planner", "templater.writing.apply_plan", "templater.writing.lock",
     ),
     (
         "templater.pongo2", "templater.pongo2.values", "templater.pongo2.state",
@@ -58,6 +56,10 @@ GROUPS = (
     ("templater.instances.written_files",),
     ("templater.rootfs.directory",),
     ("templater.sandbox.child",),
+    (
+        "templater.writing.attributes", "templater.writing.staged_file",
+        "templater.writing.deferred_signals", "templater.writing.transaction",
+    ),
     ("templater.hooks.lxc_config", "templater.hooks.runtimes.lxc"),
     ("templater.hooks.lxc_copies",),
     ("templater.hooks.state_folder", "templater.hooks.runtimes.incus"),

@@ -14,9 +14,9 @@ from templater.hooks.runtimes import lxc
 from templater.model.errors import LimitError, RefusedError, UsageError, WriteError
 from templater.planning.plan_image import plan
 from templater.rootfs.directory import DirectoryRootfs
+from templater.writing.apply_plan import apply
 from templater.writing.deferred_signals import with_signals_deferred
 from templater.writing.staged_file import Target
-from templater.writing.transaction import apply
 
 pytestmark = pytest.mark.usefixtures("restored_process")
 

@@ -18,7 +18,7 @@ from templater.planning.plan_image import plan
 from templater.planning.planner import Plan
 from templater.pongo2.dialect import V4, V6, Dialect
 from templater.rootfs.directory import DirectoryRootfs
-from templater.writing.transaction import apply
+from templater.writing.apply_plan import apply
 from tests.attacks.test_hook_input import lxc, run_hook
 from tests.rootfs_builders import a_directory, snapshot
 

@@ -38,7 +38,7 @@ def test_attack_32_an_invalid_uid_or_gid_is_refused(scene, field, spelled):
 @as_root
 @pytest.mark.parametrize("field", ["uid", "gid"])
 def test_attack_33_an_owner_outside_the_id_map_is_refused(scene, field):
-    from templater.writing.transaction import apply
+    from templater.writing.apply_plan import apply
 
     ids = IdMap(((0, 0, 1000),), ((0, 0, 1000),))
     before = snapshot(scene.top, times=True)

@@ -19,7 +19,7 @@ from templater.model.entry import DIRECTORY, FILE, SYMLINK
 from templater.model.errors import InputError, RefusedError, TemplaterError
 from templater.rootfs.confined import Root
 from templater.rootfs.directory import IDENTITY
-from templater.writing.transaction import apply
+from templater.writing.apply_plan import apply
 from tests.attacks.flipping import Flipping
 from tests.attacks.outside import Scene
 from tests.rootfs_builders import a_directory, a_plan, snapshot, strays

@@ -11,7 +11,8 @@ import pytest
 from templater.model.errors import InputError, RefusedError, WriteError
 from templater.planning.planner import FAILED, SKIP
 from templater.rootfs.confined import Directory
-from templater.writing.transaction import PREFIX, apply
+from templater.writing.apply_plan import apply
+from templater.writing.recovery import PREFIX
 from tests.attacks.outside import between
 from tests.rootfs_builders import a_plan, a_rule, as_root, snapshot
 

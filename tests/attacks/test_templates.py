@@ -18,7 +18,7 @@ from templater.model.instance import Instance
 from templater.planning.plan_image import plan
 from templater.planning.planner import CREATE, Plan
 from templater.rootfs.confined import Root
-from templater.writing.transaction import apply
+from templater.writing.apply_plan import apply
 from tests.attacks.outside import Scene
 from tests.rootfs_builders import as_root, snapshot
 

@@ -8,14 +8,14 @@ import time
 import pytest
 
 from templater.model.errors import BusyError
-from templater.writing.transaction import apply
+from templater.writing.apply_plan import apply
 from tests.attacks.outside import Scene
 from tests.rootfs_builders import a_plan, strays
 
 #: writes four files again and again, each process with its own text
 WRITER = """
 import sys
-from templater.writing.transaction import apply
+from templater.writing.apply_plan import apply
 from tests.rootfs_builders import a_plan, opened
 from pathlib import Path
 for round in range(int(sys.argv[3])):

@@ -13,7 +13,8 @@ from templater.planning.planner import decide
 from templater.rendering.render import Rendering
 from templater.rootfs.confined import Directory, Root
 from templater.rootfs.directory import DirectoryRootfs
-from templater.writing.transaction import Journal, apply
+from templater.writing.apply_plan import apply
+from templater.writing.recovery import Journal
 
 #: two files to replace, one new file next to them, and one new file below new directories
 NEW = {

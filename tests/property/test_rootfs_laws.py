@@ -22,7 +22,7 @@ from templater.planning.planner import KEEP, SKIP
 from templater.rootfs.confined import Root, entry_of
 from templater.rootfs.directory import DirectoryRootfs
 from templater.rootfs.memory import MemoryRootfs
-from templater.writing.transaction import apply
+from templater.writing.apply_plan import apply
 from tests.rootfs_builders import MECHANISMS, a_plan, a_rule, snapshot, strays
 
 NAMES = ["a", "b", "c"]

@@ -202,7 +202,7 @@ VALUES = {
     "writing.lock": {"_POLL": 0.02},
     "writing.recovery": {"MAX_JOURNAL": 16_777_216, "MOST_NAMES": 100_000},
     "writing.staged_file": {"MAX_KEPT": 67_108_864},
-    "writing.transaction": {"_MANY_FILES": 200, "MOST_ERRORS": 20, "MAX_DIRECTORIES": 2000},
+    "writing.apply_plan": {"_MANY_FILES": 200, "MOST_ERRORS": 20, "MAX_DIRECTORIES": 2000},
 }  # fmt: skip
 
 

@@ -46,7 +46,7 @@ def command(
     request: options.Request, as_agent: bool, cross_mounts: bool, keep_modified: bool, state: str | None
 ) -> int:
     from ...rootfs.directory import DirectoryRootfs
-    from ...writing.transaction import apply
+    from ...writing.apply_plan import apply
     from ..planning import opened
     from ..records import apply_recorded
 

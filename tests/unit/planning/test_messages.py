@@ -13,7 +13,7 @@ from templater.planning.plan_image import plan
 from templater.planning.planner import config_drive, decide
 from templater.rendering.render import Rendering
 from templater.rootfs.memory import MemoryRootfs
-from templater.writing.transaction import _to_write
+from templater.writing.apply_plan import _to_write
 
 ETC = Entry(DIRECTORY, 0o755)
 MOUNT = "other programs may use the mounted file; use `apply --cross-mounts` or `hook --in-place`"

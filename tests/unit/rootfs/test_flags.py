@@ -17,7 +17,7 @@ from templater.model.plan import KEEP
 from templater.planning.plan_image import plan
 from templater.rootfs.directory import DirectoryRootfs
 from templater.rootfs.memory import MemoryRootfs
-from templater.writing.transaction import apply
+from templater.writing.apply_plan import apply
 
 
 @pytest.fixture

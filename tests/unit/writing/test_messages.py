@@ -13,9 +13,9 @@ from templater.model.plan import Plan
 from templater.planning.planner import decide
 from templater.rendering.render import Rendering
 from templater.rootfs.directory import DirectoryRootfs
-from templater.writing import transaction
+from templater.writing import apply_plan
+from templater.writing.apply_plan import apply
 from templater.writing.folder import FolderDestination
-from templater.writing.transaction import apply
 
 AGAIN = "plan again"
 
@@ -62,7 +62,7 @@ def test_a_change_of_the_root_filesystem_after_the_plan_is_refused(rule, act, pa
 
 
 def test_a_plan_may_need_only_a_limited_number_of_new_directories(tmp_path, monkeypatch):
-    monkeypatch.setattr(transaction, "MAX_DIRECTORIES", 2)
+    monkeypatch.setattr(apply_plan, "MAX_DIRECTORIES", 2)
     with DirectoryRootfs(str(tmp_path)) as rootfs:
         for path, fails in (("/a/b/c", False), ("/d/e/f/g", True)):
             changes = decide([Rendering(Rule(path, "t", ("create",)), "create", b"new")], rootfs)

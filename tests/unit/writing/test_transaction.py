@@ -20,11 +20,11 @@ from templater.model.errors import BusyError, LimitError, RefusedError, UsageErr
 from templater.planning.planner import CREATE, KEEP, SKIP, UPDATE
 from templater.rootfs.confined import Directory, Root
 from templater.rootfs.directory import DirectoryRootfs, IdMap
-from templater.writing import recovery, staged_file, transaction
+from templater.writing import apply_plan, recovery, staged_file
+from templater.writing.apply_plan import apply
 from templater.writing.lock import lock
-from templater.writing.recovery import _remove_leftover
+from templater.writing.recovery import PREFIX, Journal, _remove_leftover
 from templater.writing.staged_file import Target
-from templater.writing.transaction import PREFIX, Journal, apply
 from tests.rootfs_builders import MECHANISMS, a_directory, a_plan, a_rule, as_root, opened, snapshot, strays
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -388,8 +388,8 @@ def test_a_finished_run_keeps_the_journal_of_runs_whose_leftovers_remain(rootfs,
 
 
 def test_a_journal_lists_each_directory_once(rootfs, tmp_path, monkeypatch):
-    monkeypatch.setattr(transaction, "sweep", lambda *_: ["cc", "/etc", "/var"])
-    monkeypatch.setattr(transaction, "carry_out", lambda *_: (_ for _ in ()).throw(WriteError("stop")))
+    monkeypatch.setattr(apply_plan, "sweep", lambda *_: ["cc", "/etc", "/var"])
+    monkeypatch.setattr(apply_plan, "carry_out", lambda *_: (_ for _ in ()).throw(WriteError("stop")))
     written = []
     monkeypatch.setattr(Journal, "write", lambda _self, lines, **_: written.append(lines))
     with Root(str(tmp_path)) as state, state.directory("/") as directory, pytest.raises(WriteError):
@@ -581,7 +581,7 @@ def test_apply_refuses_a_system_without_directory_descriptors(top, monkeypatch):
 def test_without_the_fcntl_module_apply_gives_a_clear_error(top):
     code = (
         "import sys; sys.modules['fcntl'] = None\n"
-        "from templater.writing.transaction import apply\n"
+        "from templater.writing.apply_plan import apply\n"
         "from templater.rootfs.byname import ByName\n"
         "from templater.rootfs.directory import DirectoryRootfs\n"
         "from tests.rootfs_builders import a_plan\n"
@@ -649,7 +649,7 @@ def test_a_plan_that_needs_too_many_directories_is_refused_before_it_takes_memor
 
 
 def test_a_killed_apply_with_deep_parents_leaves_a_short_journal(rootfs, top, tmp_path, monkeypatch):
-    monkeypatch.setattr(transaction, "carry_out", lambda changes, destination: os.kill(os.getpid(), 9))
+    monkeypatch.setattr(apply_plan, "carry_out", lambda changes, destination: os.kill(os.getpid(), 9))
     with Root(str(tmp_path)) as outside, outside.directory("/") as directory:
         child = os.fork()
         if not child:

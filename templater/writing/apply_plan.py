@@ -1,0 +1,118 @@
+"""The function that applies a plan: check the plan, take the lock, clean up after a killed run, and write.
+
+A plan without changes needs only the lock and the search for leftovers, so it does not import `transaction`.
+"""
+
+from ..model.errors import LimitError, RefusedError, TemplaterError, UsageError
+from ..model.plan import CREATE, UPDATE, WRITE, carry_out
+from ..rootfs.confined import Root, close
+from .recovery import sweep
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..model.plan import Change, Plan
+    from ..rootfs.directory import DirectoryRootfs
+    from .recovery import Journal
+
+_MANY_FILES = 200
+
+#: maximum number of further errors in the notes of the first error
+MOST_ERRORS = 20
+
+#: limit on new directories of one apply: each new directory keeps a descriptor open until the commit
+MAX_DIRECTORIES = 2_000
+
+
+def apply(
+    plan: "Plan",
+    rootfs: "DirectoryRootfs",
+    *,
+    wait: float = 10.0,
+    journal: "Journal | None" = None,
+    durable: bool = True,
+) -> "list[Change]":
+    """Write a plan's files. Return the changes for which a file was written.
+
+    If one rule fails, no file is written. ``wait`` is the number of seconds to wait for another apply on the
+    same root filesystem. ``durable=False`` skips fsync: the apply is still atomic if the process is killed,
+    but not after a power cut.
+
+    Raises:
+        TemplaterError: a rule of the plan has failed; this is its error.
+        BusyError: another apply holds the lock for longer than ``wait``.
+        RefusedError: the root filesystem has changed since the plan was made, or a target is not a file.
+        LimitError: the plan needs more than ``MAX_DIRECTORIES`` new directories.
+        WriteError: a system call failed.
+        UsageError: the plan has no root filesystem, or this system has no directory descriptors.
+    """
+    changes = _to_write(plan)
+    root = rootfs.root
+    if not isinstance(root, Root):
+        raise UsageError("this system has no directory descriptors, which templater needs to write safely")
+    # imported here, because a system without directory descriptors has no fcntl either
+    from .lock import lock
+
+    directories = _count_new_directories(changes)
+    if directories > MAX_DIRECTORIES:
+        raise LimitError(
+            f"the plan needs {directories} new directories, more than {MAX_DIRECTORIES}",
+            hint="put most of the directories into the image",
+        )
+    if len(changes) + directories > _MANY_FILES:
+        _allow_many_files()
+    held = lock(root, wait)
+    try:
+        left = sweep(root, [change.real for change in plan.changes], journal)
+        if not changes:
+            return []
+        # imported here, because most starts change no file
+        from .staged_file import ApplySession
+        from .transaction import Transaction
+
+        with Transaction(ApplySession(rootfs, root, durable=durable), journal) as transaction:
+            transaction.announce(changes, left)
+            carry_out(changes, transaction)
+            return transaction.commit()
+    finally:
+        close(held)
+
+
+def _to_write(plan: "Plan") -> "list[Change]":
+    failed = plan.failed
+    if failed:
+        raise _plan_has_failed(failed)
+    changes = [change for change in plan.files() if change.action in (CREATE, UPDATE, WRITE)]
+    for change in changes:
+        if change.action == WRITE:
+            raise UsageError("this plan was made without a root filesystem, so it can't be applied to one")
+        if change.real in ("", "/"):
+            raise RefusedError("can't write to '/': it is the root directory itself")
+    return changes
+
+
+def _count_new_directories(changes: "list[Change]") -> int:
+    return sum(
+        change.real.count("/") - 1 - change.new_depth for change in changes if change.new_depth is not None
+    )
+
+
+def _plan_has_failed(failed: "list[Change]") -> TemplaterError:
+    """Return the first error, with the other errors as its notes."""
+    errors = [change.error for change in failed if change.error is not None]
+    if not errors:
+        return UsageError(f"{failed[0].path!r} can't be written, so no file was written")
+    first, *others = errors
+    if others:
+        own = (f"hint: {first.hint}",) if first.hint else ()
+        more = (f"and {len(others) - MOST_ERRORS} more",) if len(others) > MOST_ERRORS else ()
+        notes = (*first.notes, *own, *map(str, others[:MOST_ERRORS]), *more)
+        return type(first)(first.message, first.span, "", notes)
+    return first
+
+
+def _allow_many_files() -> None:
+    """Increase the limit on descriptors, because each staged file without a name keeps a descriptor open."""
+    import resource
+
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
