@@ -47,18 +47,15 @@ def shared_place(folder: str, owners: "Collection[int]" = ()) -> str:
     In a sticky directory such as ``/tmp``, users can replace only their own names.
     """
     here, ahead = "/", abspath(folder).split("/")[::-1]
-    trusted = 0, os.geteuid(), os.stat("/").st_uid
     try:
         for _ in range(MOST_COMPONENTS):
             if not ahead:
                 status = os.lstat(here)
-                is_foreign = bool(owners) and status.st_uid not in owners
-                if is_foreign or is_shared(here, status):
+                is_foreign = bool(owners) and not _is_trusted(status.st_uid)
+                if (is_foreign and status.st_uid not in owners) or is_shared(here, status):
                     return here
                 above = dirname(here)  # even in a sticky directory, an owner can replace the own name
-                if owners and status.st_uid not in trusted and is_shared(above, os.lstat(above)):
-                    return above
-                return ""
+                return above if is_foreign and is_shared(above, os.lstat(above)) else ""
             name = ahead.pop()
             if name in ("", "."):
                 continue
@@ -66,7 +63,7 @@ def shared_place(folder: str, owners: "Collection[int]" = ()) -> str:
                 here = dirname(here)
                 continue
             status = os.lstat(here)
-            if owners and status.st_uid not in trusted:
+            if owners and not _is_trusted(status.st_uid):
                 return here
             shared = is_shared(here, status)
             if shared and not status.st_mode & stat.S_ISVTX:
@@ -74,7 +71,7 @@ def shared_place(folder: str, owners: "Collection[int]" = ()) -> str:
             place = join(here, name)
             if islink(place):
                 # in a sticky directory, any user can make a link to a directory of another instance
-                if (shared or owners) and os.lstat(place).st_uid not in trusted:
+                if (shared or owners) and not _is_trusted(os.lstat(place).st_uid):
                     return here
                 target = os.readlink(place)
                 here = "/" if target.startswith("/") else here
@@ -93,13 +90,25 @@ def is_shared(place: str, status: "os.stat_result") -> bool:
     if not status.st_mode & stat.S_IWGRP:  # with an ACL, the bits of the group are the limit of all entries
         return False
     # many systems give each user a group of the same number
-    if status.st_gid not in (0, os.getegid(), status.st_uid):
-        from .lxc_config import own_map
-
-        # lxc-usernsexec maps the group of the user who owns the container as a range of one id
-        if not any(first == status.st_gid and count == 1 for first, _, count in own_map("gid_map")):
-            return True
+    own_groups = 0, os.getegid(), status.st_uid
+    if status.st_gid not in own_groups and not _is_mapped_alone(status.st_gid, "gid_map"):
+        return True
     return _acl_lets_write(place)
+
+
+def _is_trusted(uid: int) -> bool:
+    """Return whether a user is root, the hook's user, or the user who owns the hook's user namespace."""
+    return uid in (0, os.geteuid(), os.stat("/").st_uid) or _is_mapped_alone(uid, "uid_map")
+
+
+def _is_mapped_alone(number: int, name: str) -> bool:
+    """Return whether the hook's user namespace maps an id as a range of one id.
+
+    lxc-usernsexec maps the user who owns the container, and this user's group, in this way.
+    """
+    from .lxc_config import own_map
+
+    return any(first == number and count == 1 for first, _, count in own_map(name))
 
 
 #: tags of the entries of an ACL for a named user and a named group

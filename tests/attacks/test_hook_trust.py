@@ -272,6 +272,23 @@ def test_the_own_group_of_a_namespace_owner_does_not_make_a_directory_shared(
 
 
 @as_root
+def test_the_owner_of_a_namespace_may_own_the_directories_above_state(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hooks of unprivileged containers run in the namespace of lxc-usernsexec."""
+    (tmp_path / "home/state").mkdir(parents=True)
+    for place in (tmp_path / "home", tmp_path / "home/state"):
+        os.chown(place, 65536, 65536)
+    (tmp_path / "home/link").symlink_to(tmp_path / "home/state")
+    os.chown(tmp_path / "home/link", 65536, 65536, follow_symlinks=False)
+    for place in (tmp_path / "home/state", tmp_path / "home/link"):
+        monkeypatch.setattr(lxc_config, "own_map", lambda _: iter([(0, 100000, 65536), (65536, 1000, 1)]))
+        assert not shared_place(str(place), owners=(0,))
+        monkeypatch.setattr(lxc_config, "own_map", lambda _: iter([(0, 0, 4294967295)]))
+        assert shared_place(str(place), owners=(0,)) == str(tmp_path / "home")
+
+
+@as_root
 def test_the_clone_hook_takes_no_image_from_a_directory_that_others_can_write(container: Path) -> None:
     copy = container.parent / "copy"
     copy.mkdir()
