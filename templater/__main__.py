@@ -29,7 +29,7 @@ def main() -> int:
 
 
 def _start_quickly() -> None:
-    """Postpone rarely needed imports and garbage collection, because a command is a short process."""
+    """Postpone garbage collection and rarely needed imports, because a command is a short process."""
     from .startup import lazy_imports
 
     gc.set_threshold(100_000, 50, 50)

@@ -136,7 +136,7 @@ class AuthoredImage(ScannedImage):
 
     @cached_property
     def used(self) -> Mapping[str, tuple[Rule, ...]]:
-        """The rules that use each readable template, by the name of the template."""
+        """A dict from the name of each readable template to the rules that use the template."""
         found: dict[str, list[Rule]] = {}
         for rule in self.rules:
             if self.source(rule) is not None:
@@ -253,7 +253,7 @@ class AuthoredImage(ScannedImage):
 
     @cached_property
     def _other_renders(self) -> tuple[RenderOptions, dict[str, Compiled]]:
-        """The options and the compiled templates, by host, that ``alternatives`` uses.
+        """The options that ``alternatives`` uses, and a dict from hosts to the compiled templates.
 
         All renders of ``alternatives`` share one time limit.
         """

@@ -31,8 +31,8 @@ class Fix(NamedTuple):
 class Observation(NamedTuple):
     """One observation of a check, located at a position in a text or at a name in the image.
 
-    If ``severity`` is empty or ``advisory`` is None, the check's value applies. ``rule`` is the rule that the
-    observation is about, or None.
+    If ``severity`` is empty, the check's severity applies. If ``advisory`` is None, the check's advisory
+    applies. ``rule`` is the rule that the observation is about, or None.
     """
 
     message: str

@@ -41,7 +41,7 @@ class FixedImage:
     late: bool = False
 
     def changes(self, before: AuthoredImage) -> dict[str, tuple[bytes, bytes]]:
-        """Return the old and new content of each changed file, by its name in the image."""
+        """Return a dict from the name of each changed file in the image to the file's old and new content."""
         found = {}
         for name, file in before.templates.items():
             new = self.image.templates[name]

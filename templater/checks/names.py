@@ -1,4 +1,4 @@
-"""Variable names in templates that no host provides, for the checks of authors."""
+"""Names that templates use as variables, but that no host provides, for the checks of authors."""
 
 from __future__ import annotations
 

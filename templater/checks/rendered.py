@@ -169,7 +169,7 @@ def yaml_mapping(file: File) -> Mapping | Mistake | None:
 
 
 def pairs(node: Node | None) -> list[tuple[str, Node, Node]]:
-    """Return the entries of a mapping with scalar keys as (text of the key, key, value)."""
+    """Return a mapping's entries with scalar keys, each as (text of the key, key, value)."""
     if not isinstance(node, Mapping):
         return []
     return [(key.text, key, value) for key, value in node.pairs() if isinstance(key, Scalar)]

@@ -33,7 +33,7 @@ READS = (EVENT_TYPE_OPENED, EVENT_TYPE_CLOSED_NO_WRITE)
 
 
 def sources_of(src: str) -> tuple[list[str], list[str]]:
-    """Return the files and directories that contain an image's templates, and the author's settings."""
+    """Return the files and directories that contain an image's metadata, templates and settings."""
     if not stat.S_ISDIR(os.stat(src).st_mode):
         return [src], []
     return [os.path.join(src, name) for name in (METADATA, SETTINGS)], [os.path.join(src, TEMPLATES)]

@@ -112,7 +112,7 @@ def guard(
     granted = 0
 
     def stop_or_grant(number: int, frame: object) -> None:
-        """Stop the command, or add a second of processor time for each new MiB (or ten new instances)."""
+        """Add a second of processor time for each new MiB or ten new instances, else stop the command."""
         nonlocal granted
         allowed = instances() // INSTANCES_PER_SECOND if live else input_size() >> 20
         more = allowed - granted if bounds.grows else 0
@@ -154,7 +154,10 @@ def guard(
 
 @contextmanager
 def _killed_after(seconds: int | None) -> Iterator[Callable[[int], None]]:
-    """Let the kernel kill this process after the processor time, and yield a function that adds seconds."""
+    """Let the kernel kill this process soon after it has used ``seconds`` of further processor time.
+
+    Yields a function that adds to these seconds.
+    """
     try:
         import resource
     except ImportError:  # Windows
@@ -224,9 +227,9 @@ def _stop(number: int, frame: object) -> None:
 
 
 def address_space(column: int = 0) -> int:
-    """Return the size of this process's address space in bytes. Raises OSError if /proc is not mounted.
+    """Return the size of this process's memory in bytes. Raises OSError if /proc is not mounted.
 
-    ``column`` is the column of /proc/self/statm. Column 5 has the size of the writable memory.
+    ``column`` is a column of /proc/self/statm: 0 for the whole address space, 5 for the writable memory.
     """
     import resource
 

@@ -61,7 +61,7 @@ def html_options(function: options.Command) -> options.Command:
 
 
 def check_target(path: str) -> None:
-    """Raise RefusedError unless the path is free, or the file at the path is empty or an earlier report."""
+    """Raise RefusedError if a file at the path is neither empty nor an earlier report."""
     from ..web.report import START
 
     try:

@@ -90,7 +90,10 @@ def _watch(
 def _add_actions(
     actions: dict[str, None], events: Iterable[Event], address: Address, profiles: frozenset[str]
 ) -> None:
-    """Add the actions of events that concern the instance. A daemon can send any number of long actions."""
+    """Add to ``actions`` the actions of events that concern the instance.
+
+    The number and length of actions are limited, because a daemon can send any number of long actions.
+    """
     for event in events:
         if len(actions) < _MOST_SHOWN and concerns(event, address, profiles):
             actions[printable(event.action[:_LONGEST])] = None

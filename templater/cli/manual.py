@@ -35,7 +35,7 @@ SPECIAL = {"\\": r"\e", "-": r"\-", "'": r"\(aq", "^": r"\(ha", "~": r"\(ti", "`
 
 
 def shared_files(date: str) -> dict[str, str]:
-    """Return the text of each file by its path below ``share``.
+    """Return a dict from the path of each file below ``share`` to the file's text.
 
     The man pages show ``date``, which has the form YYYY-MM-DD.
     """

@@ -90,10 +90,11 @@ class Description(NamedTuple):
 class Request(NamedTuple):
     """The common arguments of preview, diff, apply, watch and simulate.
 
-    ``triggers`` is empty if the command chooses the triggers, or has the single item ``all`` or ``next``.
-    ``rootfs`` is a directory, ``image``, ``none``, or None if the command chooses the root filesystem. With
-    ``every_host``, ``host`` is the default host. If SRC is a running instance and ``host_given`` is false,
-    the host nearest to the daemon's version is used. ``project`` is the instance's project, or None.
+    ``triggers`` is empty if the command chooses the triggers. Otherwise, it has the triggers, ``all`` or
+    ``next``. ``rootfs`` is a directory, ``image``, ``none``, or None if the command chooses the root
+    filesystem. With ``every_host``, ``host`` is the default host. If SRC is a running instance and
+    ``host_given`` is false, the host nearest to the daemon's version is used. ``project`` is the instance's
+    project, or None.
     """
 
     src: str

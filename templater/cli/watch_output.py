@@ -165,7 +165,7 @@ class WatchedImage:
         return self._files.has_changed
 
     def _changed_blocks(self, plans: list[Plan]) -> Iterator[Block]:
-        """Yield the blocks that differ from the last look, so that only one text is in memory."""
+        """Yield the blocks that differ from the last look, so that only one text is in memory at a time."""
         from ..reporting import report
 
         counts: Counter[Key] = Counter()

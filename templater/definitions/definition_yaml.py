@@ -37,8 +37,9 @@ _EMPTY: dict[str, Any] = {TEXT: "", BOOLEAN: False, NUMBER: 0}
 class Definition:
     """A definition. ``data`` has the values of its fields, without missing and empty fields.
 
-    ``nodes`` and ``keys`` have the YAML node of each field's value and key, by the field's dotted path such
-    as ``files.0.content``. A field that a parameter sets has no nodes.
+    ``nodes`` maps the dotted path of each field, such as ``files.0.content``, to the YAML node of its value.
+    ``keys`` maps the same path to the YAML node of the field's key. A field that a parameter sets has no
+    nodes.
     """
 
     source: Source

@@ -189,7 +189,10 @@ class UrlStream:
     def open(
         self, url: str, method: str = "GET", headers: Mapping[str, str] = MappingProxyType({})
     ) -> Iterator[Any]:
-        """Request a URL, which must be escaped. Raises FileNotFoundError for status 404, else InputError."""
+        """Request a URL, which must be escaped.
+
+        Raises FileNotFoundError for status 404, and InputError for any other failure.
+        """
         self._bounds.begin_answer()
         try:
             answer = self._opener.open(self._request(url, method, headers), timeout=TIMEOUT)

@@ -17,7 +17,7 @@ _LEAST_FINGERPRINT = 12
 
 
 def remove(tree: Tree, names: Sequence[str]) -> Pruned:
-    """Drop images by fingerprint, ``PRODUCT`` or ``PRODUCT@VERSION`` from the catalog."""
+    """Drop images from the catalog. Each name is a fingerprint, ``PRODUCT`` or ``PRODUCT@VERSION``."""
     tree.check()
     with tree.lock():
         catalog = tree.load()

@@ -324,8 +324,8 @@ def _copy_files(
 ) -> tuple[dict[str, str], int, int]:
     """Download the files that the tree lacks.
 
-    Return the new paths by old path, the number of files and their bytes. Raises RefusedError if the hash or
-    size of a file differs from the catalog.
+    Return a dict from old to new paths, the number of downloaded files, and their size in bytes. Raises
+    RefusedError if the hash or size of a file differs from the catalog.
     """
     have = {posixpath.basename(path).partition(".")[0]: path for path in tree.content_files()}
     places: dict[str, str] = {}

@@ -49,7 +49,10 @@ class _Squeezer(Protocol):
 
 
 def compressor(kind: str, write: Write, level: int | None = None) -> Compressor:
-    """Return a compressor. ``kind`` is a compression of ``parsing.file_kind``, or TAR for no compression."""
+    """Return a compressor.
+
+    ``kind`` is a constant of ``parsing.file_kind``: a compression, or TAR for no compression.
+    """
     if kind == TAR:
         return _Plain(write)
     if kind == XZ:

@@ -82,7 +82,7 @@ def set_values(
 
 
 def refuse_many(source: Source, changes: int) -> None:
-    """Raise LimitError if several separate edits would parse a long text too often."""
+    """Raise LimitError if the text is too long for so many edits, because each edit parses it again."""
     if changes > 1 and changes * len(source.text) > _MOST_PARSED:
         raise LimitError(
             f"{source.name} is too large for {changes} changes, which are made one after the other",

@@ -86,7 +86,10 @@ def start_command(found: NextStart) -> str:
 
 
 def also_runs(found: NextStart) -> dict[str, list[FileVerdict]]:
-    """Return the files that the next start does not write, by the trigger that would write them."""
+    """Return a dict from triggers to the files that they would write.
+
+    The dict has only files that the next start does not write.
+    """
     runs: dict[str, list[FileVerdict]] = {}
     for file in found.files:
         if file.verdict == NOT_REWRITTEN:

@@ -121,7 +121,7 @@ class ChangedRootfs:
         return self.rootfs.read(path, limit)
 
     def require_ids(self, uid: int, gid: int, rule: "Rule") -> None:
-        """Raise UnmappedError if the root filesystem has an id map without ``uid`` or ``gid``."""
+        """Raise UnmappedError if the root filesystem has an id map that lacks ``uid`` or ``gid``."""
         ids = getattr(self.rootfs, "ids", None)
         if ids is None:
             return

@@ -157,9 +157,9 @@ def table_data(table: HostTable) -> dict[str, Any]:
 
 
 def _by_key(plan: Plan) -> dict[tuple[str, str, int], Change]:
-    """Return the changes by trigger, path, and a number.
+    """Return a dict of the changes. A key consists of the trigger, the path, and a number.
 
-    The number counts changes with the same trigger and path.
+    The number distinguishes changes with the same trigger and path.
     """
     found: dict[tuple[str, str, int], Change] = {}
     counts: dict[tuple[str, str], int] = {}

@@ -77,7 +77,7 @@ class EncodedList:
 
 @dataclass(slots=True)
 class Listing:
-    """All public images, and the generated files of a stream by path.
+    """All public images, and a dict from paths to the generated files of a stream.
 
     For each name, the image API shows one image: containers are preferred, then images of the server's own
     architecture.

@@ -52,7 +52,7 @@ class Folder:
         self._total = 0
 
     def files(self) -> Iterator[Source]:
-        """Yield the test files, by name. Raises InputError if the folder has no test file."""
+        """Yield the test files, sorted by name. Raises InputError if the folder has no test file."""
         with self._opened() as top:
             names = [name for name in top.listdir("/") if name.endswith((".yaml", ".yml")) and name[0] != "."]
         if not names:

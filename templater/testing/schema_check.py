@@ -43,7 +43,7 @@ def schema_of_tests() -> Schema:
 
 
 def entries(node: Node | None) -> dict[str, tuple[Node, Node]]:
-    """Return the keys and values of a mapping and of its merged mappings, by the text of the key."""
+    """Return a dict from the text of each key in a mapping and its merged mappings to (key, value)."""
     found: dict[str, tuple[Node, Node]] = {}
     if not isinstance(node, Mapping):
         return found

@@ -155,7 +155,7 @@ class Session:
 
 
 def without_repeated_details(failures: Iterable[Failure]) -> Iterator[Failure]:
-    """Yield the failures. If several failures would show the same file, only the first shows it."""
+    """Yield the failures. If several failures would show the same file, only the first of them shows it."""
     seen: set[str] = set()
     for failure in failures:
         yield replace(failure, detail="") if failure.detail in seen else failure

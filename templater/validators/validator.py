@@ -106,7 +106,7 @@ def short(text: str) -> str:
 
 @cache
 def all_validators() -> dict[str, Validator]:
-    """Return every validator by its id."""
+    """Return a dict from the id of each validator to the validator."""
     package = import_module(f"{__package__}.programs")
     names = sorted(found.name for found in pkgutil.iter_modules(package.__path__))
     modules = [import_module(f"{package.__name__}.{name}") for name in names]

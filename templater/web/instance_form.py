@@ -31,8 +31,8 @@ def instance_form(
     """Return the form.
 
     ``given`` is the instance as its files describe it, and ``shown`` the edited instance. ``shown`` also has
-    the profiles that the user has switched ``off``. ``read`` has the keys that templates read. ``extra`` has
-    the keys without a value that the user has added, by the name of the profile ("" for the instance).
+    the profiles that the user has switched ``off``. ``read`` has the keys that templates read. ``extra`` maps
+    the name of a profile ("" for the instance) to the keys without a value that the user has added.
     """
     read = sorted(read)
     types = [

@@ -288,7 +288,7 @@ def test_a_parent_folder_that_is_replaced_by_a_link_is_refused(hook, bundle, mon
     check_refused(hook, bundle, source=f"{bundle.parent}/images/group/web")
 
 
-def test_an_image_that_is_replaced_after_opening_is_not_used(hook, bundle, monkeypatch):
+def test_a_hook_uses_the_image_that_it_opened_even_if_that_image_is_replaced(hook, bundle, monkeypatch):
     swap_after(monkeypatch, run.StateDirectory, "lock", bundle)
     assert hook(source=f"{bundle.parent}/images/web") == 0
     assert hostname(bundle) == "inside"

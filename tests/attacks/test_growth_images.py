@@ -216,7 +216,7 @@ class CountingZlib:
         return self._real.decompress(data, max_length)
 
 
-def test_no_decompressor_receives_the_whole_rest_of_a_file_with_many_streams(
+def test_a_decompressor_receives_only_a_part_of_the_streams_that_follow_its_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each decompressor received all streams that follow its own."""
@@ -232,7 +232,7 @@ def test_no_decompressor_receives_the_whole_rest_of_a_file_with_many_streams(
 
 @pytest.mark.parametrize("size", [1, 600, 4070, 4075, 4085, 9000])
 @pytest.mark.parametrize("zeros", [0, 3, 5000])
-def test_gzip_streams_of_any_length_and_with_zeros_between_them_are_joined(
+def test_gzip_streams_of_any_length_are_joined_even_if_zeros_are_between_them(
     tmp_path: Path, size: int, zeros: int
 ) -> None:
     data = file("metadata.yaml", b"a: b\n") + random.Random(size).randbytes(300 * size)

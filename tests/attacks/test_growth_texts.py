@@ -51,7 +51,7 @@ def test_many_yaml_merge_keys_are_read_in_linear_time() -> None:
     assert len(read_instance(Source("c1.yaml", text)).config) == 30_000
 
 
-def test_the_first_yaml_merge_key_takes_precedence_and_direct_keys_override_it() -> None:
+def test_earlier_yaml_merge_keys_override_later_ones_and_direct_keys_override_both() -> None:
     text = "config:\n  a: own\n  <<: {a: first, b: first}\n  <<: [{b: second, c: second}, {c: third, d: third}]\n"
     config = read_instance(Source("c1.yaml", text)).config
     assert list(config.items()) == [("c", "second"), ("d", "third"), ("b", "first"), ("a", "own")]

@@ -790,7 +790,7 @@ def test_the_program_that_runs_the_hook_decides_whether_a_snapshot_or_a_containe
     assert lxc_copies.find_source(str(tmp_path / "restored"), "snap0")[0] == str(tmp_path / found)
 
 
-def test_a_directory_is_refused_if_another_process_swapped_it_in_after_its_creation(
+def test_a_directory_is_refused_if_another_process_replaced_it_during_its_creation(
     bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from templater.rootfs.confined import Directory, Root

@@ -236,7 +236,7 @@ def test_the_owner_of_a_container_cannot_lead_a_hook_to_another_directory(
 @pytest.mark.parametrize(
     ("owner", "mode", "is_refused"), [(100_000, 0o1777, True), (100_000, 0o755, False), (0, 0o1777, False)]
 )
-def test_the_owner_of_a_container_may_not_own_a_directory_of_state_in_a_sticky_directory(
+def test_the_owner_of_a_container_may_not_own_a_state_directory_in_a_sticky_directory(
     owner: int, mode: int, is_refused: bool, tmp_path: Path
 ) -> None:
     """The owner of a name in a sticky directory can replace it with a link after the check."""
@@ -255,7 +255,7 @@ def test_a_missing_directory_is_not_shared_but_a_path_behind_a_link_loop_counts_
     assert shared_place(f"{tmp_path}/missing") == ""
 
 
-def test_the_own_group_of_a_namespace_owner_does_not_make_a_directory_shared(
+def test_a_directory_that_the_group_of_the_namespace_owner_can_write_is_not_shared(
     container: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """lxc-usernsexec maps the ids of the container, and then the user's own id."""

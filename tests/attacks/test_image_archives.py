@@ -203,7 +203,7 @@ def test_attack_62_empty_files_count_as_used_disk_blocks(
 
 
 @pytest.mark.parametrize("hole", [0, 1 << 30], ids=["plain", "with a hole at the end"])
-def test_attack_62_empty_directories_count_more_because_their_removal_takes_longer(
+def test_attack_62_empty_directories_count_more_than_empty_files_because_their_removal_takes_longer(
     tmp_path: Path, hole: int
 ) -> None:
     """100,000 directories in the second file of a split image took 9 s to write and 8 s to remove."""

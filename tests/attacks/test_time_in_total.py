@@ -207,7 +207,9 @@ def test_a_hook_has_a_total_time_limit(words, image, monkeypatch, capfd):
 @pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="hooks run on Linux")
 @pytest.mark.usefixtures("restored_process")
-def test_planning_and_preparing_the_files_of_a_hook_use_the_rest_of_the_time(image, monkeypatch, capfd):
+def test_planning_and_preparing_the_files_of_a_hook_have_only_the_time_that_rendering_has_left(
+    image, monkeypatch, capfd
+):
     """Rendering took nearly the whole limit, and 20,000 files needed nine more seconds of processor time."""
     for name, value in (("NAME", "c1"), ("HOOK_TYPE", "pre-start"), ("CONFIG_FILE", f"{image}/config")):
         monkeypatch.setenv(f"LXC_{name}", value)
@@ -244,7 +246,9 @@ def test_compiling_and_both_renders_of_a_hook_have_one_deadline(image, monkeypat
         render_job._compiled(job, metadata)
 
 
-def test_a_second_child_of_a_hook_has_only_the_rest_of_the_processor_time(image, monkeypatch):
+def test_a_second_child_of_a_hook_has_only_the_processor_time_that_the_first_child_has_left(
+    image, monkeypatch
+):
     """After an error in cached code, a second child parsed and rendered for up to nine more seconds."""
     job = Job(Source("m", b"templates: {}\n"), {}, None, ("start",), NONE)
     run = render_job.Run(job, None, Bounds(9), in_child=False)

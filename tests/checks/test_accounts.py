@@ -137,7 +137,7 @@ SHADOW, SUDOERS = Name("rootfs/etc/shadow", Entry(FILE, 0o640)), "rootfs/etc/sud
         ),
     ],
 )  # fmt: skip
-def test_a_system_file_that_a_user_can_write_through_a_link_a_group_or_an_acl_is_found(names, message):
+def test_a_system_file_that_a_user_can_write_through_a_link_or_a_group_or_an_acl_is_found(names, message):
     assert ("high", message) in [(level, said) for level, _, said in observed(CHECK, an_image(names=names))]
 
 
@@ -187,7 +187,7 @@ def test_a_passwd_file_larger_than_the_limit_is_reported_as_partly_checked():
 
 
 @pytest.mark.parametrize("name", ["rootfs/etc/shadow", "rootfs/etc/sudoers.d/x"])
-def test_account_files_of_another_user_are_found(name):
+def test_account_files_that_do_not_belong_to_root_are_found(name):
     names = [Name(name, Entry(FILE, 0o600, uid=1000))]
     assert observed(CHECK, an_image(names=names)) == [
         ("high", name, f"'/{name[7:]}' belongs to uid 1000, not to root")

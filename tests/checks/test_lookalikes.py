@@ -25,7 +25,7 @@ def test_a_template_name_that_looks_like_another_template_name_is_reported(name,
     assert spelled in message
 
 
-def test_a_template_name_in_a_rule_that_looks_like_another_name_is_reported():
+def test_a_rule_whose_template_name_looks_like_another_name_is_reported():
     metadata = rules('/etc/a: {when: [create], template: "h\u043ests.tpl"}')
     assert len(observed(CHECK, an_image(metadata, {"hosts.tpl": ""}))) == 1
 

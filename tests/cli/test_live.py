@@ -222,7 +222,7 @@ def test_all_instances_of_a_daemon_share_one_limit_on_processor_time(incus, run,
 
 @pytest.mark.slow
 @pytest.mark.parametrize("words", [("diff", "incus:"), ("diff", "incus:c1"), ("preview", "incus:c1")])
-def test_a_long_list_of_profiles_ends_at_the_memory_limit(incus, tmp_path, words):  # noqa: F811
+def test_a_command_that_reads_a_long_list_of_profiles_stops_at_the_memory_limit(incus, tmp_path, words):  # noqa: F811
     empty = "{}," * 330_000
     profiles = ",".join(f'{{"name":"p{n}","config":{{"k":[{empty}{{}}]}}}}' for n in range(60))
     for query in ("recursion=1", "project=default&recursion=1"):

@@ -46,7 +46,7 @@ def test_diff_names_the_error_of_a_host_only_if_no_rule_runs(error, changes, lin
     assert list(diff.complaints(plan)) == lines
 
 
-def test_only_the_first_step_of_simulate_has_no_empty_line_above(monkeypatch):
+def test_every_step_of_simulate_except_the_first_has_an_empty_line_above_it(monkeypatch):
     shown = []
     monkeypatch.setattr(
         styled, "step", lambda report, width, *, as_diff, first: shown.append((report, first)) or ((), ())

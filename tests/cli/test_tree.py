@@ -94,7 +94,7 @@ def test_a_preview_folder_gets_the_successful_files_even_if_another_file_fails(t
 
 
 @pytest.mark.parametrize("name", ["tree.tar.gz", "tree.tgz", "tree.TAR.XZ", "tree.zip"])
-def test_an_output_name_of_a_compressed_tar_is_refused_without_creating_a_folder(name, tmp_path, capsys):
+def test_an_output_name_for_a_compressed_tar_is_refused_without_creating_a_folder(name, tmp_path, capsys):
     assert preview(PERMISSIONS, "-t", "create", "-o", tmp_path / name) == 2
     assert "tree.tar," in capsys.readouterr().err
     assert not list(tmp_path.iterdir())

@@ -322,7 +322,7 @@ def test_the_watch_command_prints_each_update_as_one_line_of_json(small, capfd):
     assert "Grüße" in str(json.loads(shown.out))
 
 
-def test_with_a_root_filesystem_the_watch_command_reports_a_file_that_no_longer_differs(
+def test_the_watch_command_reports_a_file_that_no_longer_differs_from_the_root_filesystem(
     small, tmp_path, capfd
 ):
     (tmp_path / "rootfs/etc").mkdir(parents=True)

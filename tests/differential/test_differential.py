@@ -38,7 +38,7 @@ def test_random_templates_render_the_same_or_fail_in_both_templater_and_pongo2(o
     assert run.counts["parsed"] > run.counts["examples"] / 2
 
 
-def test_the_for_loop_in_the_hint_about_subscripts_prints_the_same_value(oracle):
+def test_the_for_loop_in_the_hint_about_subscripts_prints_the_same_value_as_a_subscript(oracle):
     template = '{% for k, v in m %}{% if k == "ipv4.address" %}{{ v }}{% endif %}{% endfor %}'
     context = {"m": {"ipv4.address": "10.0.0.5", "name": "eth0"}}
     request = {"template": template, "context": context, "mode": "plain", "dialect": "v4", "options": {}}

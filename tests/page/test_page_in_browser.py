@@ -163,7 +163,7 @@ def test_the_page_compares_two_hosts_or_triggers_or_instances_side_by_side(serve
     expect(page.locator("#file")).to_contain_text("The same on both sides")
 
 
-def test_the_page_shows_a_definition_or_an_archive_as_the_resulting_image(
+def test_the_page_shows_the_image_in_an_archive_or_the_predicted_image_of_a_definition(
     serve, browser, image, tmp_path, expect
 ):
     def build(name):

@@ -27,7 +27,7 @@ def test_the_extension_of_a_tarball_and_an_unknown_extension_are_accepted():
         refuse_extension(name)
 
 
-def test_publishing_drops_the_properties_of_the_base_images_build():
+def test_publishing_drops_the_properties_about_the_build_of_the_base_image():
     assert STALE == ("description", "serial", "name", "label", "version", "type")
 
 

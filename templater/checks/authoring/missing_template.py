@@ -55,7 +55,7 @@ def check_image(image: AuthoredImage) -> Iterator[Observation]:
 
 
 def hints_of(image: AuthoredImage) -> dict[int, str]:
-    """Return the hints for rules whose key ``template`` is misspelled, by the position of the rule."""
+    """Return a dict from the position of each rule whose key ``template`` is misspelled to a hint."""
     found = {}
     starts = sorted(rule.spans["path"].start for rule in image.rules)
     for each in image.metadata.findings if image.metadata is not None else ():

@@ -137,7 +137,10 @@ class _Writers:
             yield Observation(f"{subject} has an ACL, which can let users write it", at)
 
     def of_other_files(self) -> Iterator[Observation]:
-        """List other files and directories that users can write, outside the usual directories."""
+        """List the files and directories that users can write, except those in directories such as ``/tmp``.
+
+        Files that the other methods have already checked are left out.
+        """
         public, owned = [], []
         for name in self.image.names:
             top, _, path = name.path.partition("/")

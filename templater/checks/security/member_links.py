@@ -85,7 +85,7 @@ class Links:
         return self._targets.get(path)
 
     def link_above(self, path: str) -> str | None:
-        """Return the outermost parent of a path that is a symlink, or None."""
+        """Return a path's outermost parent that is a symlink, or None if no parent is a symlink."""
         digest = 0
         end = -1
         for part in path.split("/")[:-1] if self._targets else ():

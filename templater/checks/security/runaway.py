@@ -127,7 +127,10 @@ class Loops:
                 self.bound.update(name for name, _ in node.parameters)
 
     def longest(self) -> tuple[int, tree.For | None]:
-        """Return the largest number of runs of nested loops, and the outermost of these loops, or None."""
+        """Return the largest number of runs of nested loops, and the outermost of these loops.
+
+        Without loops, return 1 and None.
+        """
         return self._below(self.body)
 
     def _below(self, parts: object) -> tuple[int, tree.For | None]:

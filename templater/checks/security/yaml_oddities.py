@@ -1,4 +1,4 @@
-"""A check for mistakes in metadata.yaml that daemons accept, and for rules that they decode differently."""
+"""A check for mistakes in metadata.yaml that daemons accept, and for rules that differ between daemons."""
 
 from __future__ import annotations
 

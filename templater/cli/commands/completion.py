@@ -39,7 +39,7 @@ OPEN = ("=", ":", "/")
 @click.argument("shell", type=click.Choice(SHELLS))
 @click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="")
 def command(shell: str, words: tuple[str, ...]) -> int:
-    """Print the script. If there are ``words``, the script is asking for completions: print the answer.
+    """Print the script. With ``words``, the script is asking for completions: print the answer instead.
 
     ``words`` are the words on the command line. The script for bash sends the line up to the cursor and
     COMP_WORDBREAKS instead. The script for fish sends the last word with its quotes.

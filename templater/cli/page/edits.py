@@ -66,7 +66,7 @@ class Edits:
 
     @property
     def empty_keys(self) -> dict[str, list[str]]:
-        """The keys without a value, by the name of their profile ("" for the instance's own keys)."""
+        """A dict from the name of each profile ("" for the instance itself) to its keys without a value."""
         found = {"": [key for key, value in self.config.items() if not value]}
         for edit in self.profiles or ():
             found[edit.name] = [key for key, value in edit.config.items() if not value]

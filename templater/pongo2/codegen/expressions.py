@@ -94,7 +94,10 @@ class ExpressionWriter(Writer):
             self.write(f") is str and len({name}) < 1025 else weigh(render, {value}, {weight}))")
 
     def charged(self, write: Callable[[], None]) -> None:
-        """Write a new value. For a large value, the code also counts the size and the filter's work."""
+        """Write code for a new value.
+
+        For a large value, the code also counts its size and the filter's work.
+        """
         name, weight = self.fresh("v"), self.consumer
         self.consumer = 0
         self.write(f"({name} if type({name} := ")
@@ -229,7 +232,7 @@ class ExpressionWriter(Writer):
             self.write(f", 1), {key})")
 
     def stored(self, node: nodes.Node) -> None:
-        """Write a value that the template binds to a name.
+        """Write code for a value that the template binds to a name.
 
         For a field of a loop, generated code stores a LoopField, which changes with the loop.
         """
@@ -253,9 +256,9 @@ class ExpressionWriter(Writer):
             self.visit(node, self.frame)
 
     def base(self, node: nodes.Expr) -> None:
-        """Write the value whose member is read.
+        """Write code for the value whose member is read.
 
-        Do not call the value of a variable, because the lookup itself does so.
+        The code does not call the value of a variable, because the lookup itself does so.
         """
         if isinstance(node, nodes.Name):
             self.write(self.raw_name(node.name))

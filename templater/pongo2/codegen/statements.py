@@ -26,8 +26,8 @@ MAX_PIECES = 200
 class StatementWriter(ExpressionWriter):
     """The writer of templates and their statements.
 
-    In generated functions, ``s`` is the scope and ``o`` the list of printed texts. ``steps`` and ``left`` are
-    the number of remaining steps and of characters that the template may still print.
+    In generated functions, ``s`` is the scope and ``o`` the list of printed texts. ``steps`` is the number of
+    remaining steps, and ``left`` the number of characters that the template may still print.
     """
 
     def template(self, template: nodes.Template) -> str:

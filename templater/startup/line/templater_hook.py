@@ -111,8 +111,8 @@ class Modules:
     def read(self, start: int, end: int) -> memoryview:
         """Read a part of the file. The next call overwrites the result.
 
-        Each call reuses one buffer, because an allocation costs more than the read.
-        Raises EOFError if the file is shorter.
+        Each call reuses one buffer, because an allocation costs more than the read. Raises EOFError if the
+        file ends before ``end``.
         """
         size = end - start
         if size > len(self.buffer):

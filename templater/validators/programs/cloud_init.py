@@ -81,7 +81,7 @@ def _judges(folder: str | None, names: tuple[str, ...]) -> list[Any]:
 
 
 def _run(name: str, data: bytes, confined: bool) -> Any:
-    """Return the mistakes of a cloud-config, or of a network configuration, by the name of the file."""
+    """Return the mistakes in a network configuration if ``name`` says so, else in a cloud-config."""
     names, choose = _SCHEMAS["network-config" if name == "network-config" else "cloud-config"]
     judges = _judges(os.environ.get(VARIABLE), names)
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

@@ -275,7 +275,7 @@ def test_diff_continues_after_instances_without_a_root_filesystem(tmp_path, capf
     assert capfd.readouterr().err.endswith("3 of 5 would change, 1 skipped (virtual machine)\n")
 
 
-def test_diff_compares_each_instance_with_the_root_filesystem_of_its_name(tmp_path, capfd):
+def test_diff_compares_each_instance_with_the_root_filesystem_whose_path_contains_its_name(tmp_path, capfd):
     for number in range(2):
         (tmp_path / f"web{number}" / "rootfs" / "etc").mkdir(parents=True)
     (tmp_path / "web0" / "rootfs" / "etc" / "hostname").write_text("web0\n")

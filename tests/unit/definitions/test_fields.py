@@ -105,7 +105,7 @@ def test_a_definition_field_accepts_only_values_of_its_type(table, valid, wrong)
         assert caught.value.message.startswith(("invalid filter type 'x'", f"'{place}' must be ")), place
 
 
-def test_the_lists_of_generators_and_of_keys_for_only_one_program_have_the_expected_values():
+def test_the_lists_of_generators_and_of_program_specific_keys_have_the_expected_values():
     assert (
         " ".join(GENERATORS)
         == "dump copy template hostname hosts remove cloud-init incus-agent lxd-agent fstab"

@@ -48,7 +48,7 @@ def test_the_dump_generator_ends_its_file_with_a_newline():
     assert run("dump", path="/a", content="b", mode="4755") == ({"/a": "b\n"}, {"/a": 0o755})
 
 
-def test_a_removed_path_does_not_exist_and_files_below_it_are_forgotten():
+def test_removing_a_path_also_removes_the_files_below_it():
     rootfs = KnownRootfs()
     rootfs.write("/a/b", "x", "0600")
     rootfs.write("/ab", "y")

@@ -82,7 +82,7 @@ def test_catalog_files_are_named_by_their_hash_and_have_the_recorded_size(tree, 
         assert (item["size"], item["sha256"]) == (len(data), sha256(data))
 
 
-def test_each_root_filesystem_of_one_metadata_file_has_its_own_fingerprint(tree, tmp_path):
+def test_each_root_filesystem_that_is_added_with_one_metadata_file_has_its_own_fingerprint(tree, tmp_path):
     meta, root = split_image(tmp_path / "a")
     _, disk = split_image(tmp_path / "b", root=QCOW2)
     _, tar = split_image(tmp_path / "c", root=tarball({"./etc": None}))
@@ -279,7 +279,7 @@ def test_a_disk_with_an_external_data_file_is_refused(tree, tmp_path):
     assert caught.value.hint == "convert the disk first: qemu-img convert -O qcow2"
 
 
-def test_root_filesystems_of_an_unknown_kind_or_two_of_one_kind_are_refused(tree, tmp_path):
+def test_an_unknown_kind_of_root_filesystem_and_two_of_one_kind_are_refused(tree, tmp_path):
     meta, root = split_image(tmp_path / "a")
     _, text = split_image(tmp_path / "b", root=b"hello\n")
     with pytest.raises(InputError, match=r"^'.*' is a text file$") as caught:

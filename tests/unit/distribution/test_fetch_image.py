@@ -111,7 +111,7 @@ def test_the_files_of_a_whole_fetched_image_match_its_fingerprint(server):
     assert hashlib.sha256(joined).hexdigest().startswith(fetched.notes[0].split(":")[1][:12])
 
 
-def test_metadata_of_a_split_image_above_the_limit_is_not_downloaded(server, monkeypatch):
+def test_too_large_metadata_of_a_split_image_is_not_downloaded(server, monkeypatch):
     monkeypatch.setattr(fetch_image, "_MOST_METADATA", 100)
     with pytest.raises(LimitError, match="more than the limit of 100"):
         fetch("ours:both", whole=True)
@@ -227,7 +227,7 @@ def test_a_download_longer_than_the_announced_size_is_an_error(server, home):
         fetch("ours:both", whole=True)
 
 
-def test_two_downloads_of_one_image_at_once_both_succeed(server, home):
+def test_two_concurrent_downloads_of_one_image_succeed(server, home):
     results: list[str] = []
     errors: list[BaseException] = []
 

@@ -90,7 +90,7 @@ def test_files_that_do_not_make_one_image_are_refused(tree, tmp_path):
     ("data", "message"),
     [(b"", "'f' is empty"), (b"[" * 100_000, "'f' is nested too deeply"), (b"{", "'f' is not valid JSON: ")],
 )
-def test_an_invalid_catalog_has_a_message(data, message):
+def test_an_invalid_catalog_gives_a_message(data, message):
     assert failed(parse_json, data, "f")[0].startswith(message)
 
 
@@ -106,7 +106,7 @@ def test_an_invalid_catalog_has_a_message(data, message):
         ("a: [\n", "'{}' is not valid YAML: "),
     ],
 )
-def test_an_invalid_file_of_remotes_has_a_message(text, message, tmp_path, monkeypatch):
+def test_an_invalid_file_of_remotes_gives_a_message(text, message, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     assert _read_own() == {}
     os.makedirs(os.path.dirname(own_file()))

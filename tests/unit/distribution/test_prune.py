@@ -41,19 +41,19 @@ def files(tree):
     return set(os.listdir(os.path.join(tree.path, "images")))
 
 
-def test_prune_with_keep_keeps_the_newest_versions(tree):
+def test_the_keep_option_of_prune_keeps_the_newest_versions(tree):
     pruned = prune(tree, keep=2)
     assert versions(tree) == ["20260104_0000", "20260105_0000"]
     assert pruned.versions == tuple((NAME, f"2026010{day}_0000") for day in (3, 2, 1))
     checked(tree)
 
 
-def test_prune_with_older_than_keeps_younger_versions(tree):
+def test_the_older_than_option_of_prune_keeps_younger_versions(tree):
     prune(tree, older_than=2 * DAY, now=lambda: CREATED + 4 * DAY)
     assert versions(tree) == ["20260103_0000", "20260104_0000", "20260105_0000"]
 
 
-def test_prune_removes_only_versions_that_both_keep_and_older_than_allow(tree):
+def test_prune_removes_only_versions_that_both_the_keep_and_the_older_than_option_allow(tree):
     prune(tree, keep=4, older_than=0, now=lambda: CREATED + 30 * DAY)
     assert versions(tree)[0] == "20260102_0000"
     prune(tree, keep=1, older_than=29 * DAY - HOUR, now=lambda: CREATED + 30 * DAY)

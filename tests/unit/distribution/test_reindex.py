@@ -546,7 +546,7 @@ def test_a_copied_root_filesystem_that_several_images_share_is_hashed_once(origi
     assert len(read) == len(set(read)) == 17
 
 
-def test_an_origin_with_too_many_images_of_one_root_filesystem_is_refused(origin, tree):
+def test_an_origin_with_too_many_images_that_share_one_root_filesystem_is_refused(origin, tree):
     shared_root(origin, 17)
     with pytest.raises(InputError, match=r"^more than 16 images use the root filesystem of 'com\.ubuntu"):
         republish(UrlStream(origin.url), tree, copying=True)

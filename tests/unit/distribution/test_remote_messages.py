@@ -408,7 +408,7 @@ def test_an_announced_size_above_the_limit_is_refused(size):
         assert (expected_size(size, "u", 7), expected_size(0, "u", 7)) == (7, 7)
 
 
-def test_a_kept_file_is_named_by_its_hash_and_a_failure_to_keep_it_is_an_error(tmp_path):
+def test_a_stored_download_is_named_by_its_hash_and_a_failure_to_store_it_is_an_error(tmp_path):
     folder = Downloads(f"{tmp_path}/d")
     most = 1 << 20
     path = folder.keep(iter([bytes(most)]), "n", lambda *words: None, most)

@@ -106,7 +106,7 @@ REFUSALS = [
     REFUSALS,
     ids=[f"{case[2]}-{number}" for number, case in enumerate(REFUSALS)],
 )
-def test_a_refused_path_has_a_message_and_a_hint(function, prepare, path, words, places):
+def test_a_refused_path_gives_a_message_and_a_hint(function, prepare, path, words, places):
     prepare(places)
     assert refusal(function, places, path) == words
 

@@ -268,7 +268,7 @@ def test_unpacking_an_image_built_in_the_gnu_format_restores_the_directory(image
 
 @root_only
 @pytest.mark.parametrize("tar", ["pax", "gnu"])
-def test_gnu_tar_unpacks_built_images_to_the_same_tree(image_directory, tmp_path, tar):
+def test_gnu_tar_unpacks_a_built_image_to_the_original_tree(image_directory, tmp_path, tar):
     if tar == "gnu":
         without_xattrs(image_directory)
     packed(image_directory, tmp_path / "i", compression="none", tar=tar)

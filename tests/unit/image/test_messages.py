@@ -215,7 +215,7 @@ def test_a_truncated_file_and_a_file_of_many_empty_streams_are_refused(tmp_path,
         assert len(opened.read(1 << 30)) == 4 * decompress._LEAST_STREAM
 
 
-def test_a_compressed_file_that_is_also_a_tar_archive_or_contains_none_is_refused(tmp_path):
+def test_a_compressed_file_is_refused_if_it_is_also_a_tar_archive_or_contains_no_tar_archive(tmp_path):
     block = bytearray(tarfile.TarInfo("a").tobuf())
     block[:3] = b"BZh"
     block[148:156] = b" " * 8
@@ -252,7 +252,7 @@ def test_bytes_can_be_read_and_peeked_and_skipped_across_blocks(tmp_path):
             assert opened.position == begin + len(data)
 
 
-def test_zeros_are_skipped_up_to_the_next_other_byte(tmp_path):
+def test_zeros_are_skipped_up_to_the_next_nonzero_byte(tmp_path):
     for tail, place in ((b"x", 5512), (b"", None)):
         (tmp_path / "i").write_bytes(bytes(tarfile.TarInfo("a").tobuf()) + bytes(5000) + tail)
         with open_stream(f"{tmp_path}/i") as opened:
@@ -395,7 +395,7 @@ def test_a_member_that_cannot_be_unpacked_is_refused(members, error, writer):
     assert writer.done.members == len(members) - 1
 
 
-def test_devices_and_links_to_them_are_left_out_without_root(writer, tmp_path):
+def test_devices_and_links_to_them_are_not_unpacked_without_root_privileges(writer, tmp_path):
     for member in (
         Member("d", DIRECTORY, 0o751),
         Member("d", DIRECTORY, 0o750),

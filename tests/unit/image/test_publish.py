@@ -99,7 +99,7 @@ def test_publishing_detects_a_running_container_by_its_processes(container):
     assert running(str(container)) is None
 
 
-def test_publishing_packs_the_templates_of_the_container_or_new_metadata(container):
+def test_publishing_packs_metadata_and_templates_of_the_container_or_else_generated_metadata(container):
     (container / "templates/a.tpl").write_text("a")
     found = publication(str(container), now=77, properties={})
     parts = [(part.member.name, part.member.size, part.member.mode) for part in found.parts]

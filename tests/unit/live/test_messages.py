@@ -49,7 +49,7 @@ def opened(src, project=None):
         ("GET /1.0/profiles?recursion=1", (500, {}, b""), "incus answered: status 500", ""),
     ],
 )  # fmt: skip
-def test_an_invalid_answer_has_a_message_and_a_hint(incus, request_, answer, message, hint):
+def test_an_invalid_answer_gives_a_message_and_a_hint(incus, request_, answer, message, hint):
     incus.put(request_, answer)
     assert failed(opened, "incus:c1") == (message, hint)
 
@@ -92,7 +92,7 @@ def test_an_instance_without_metadata_has_a_note_and_an_application_container_is
         ("incus", OSError(5, "Input/output error"), "incus does not answer on '/s': input/output error", ""),
     ],
 )  # fmt: skip
-def test_a_daemon_that_cannot_be_reached_has_a_message_and_a_hint(family, problem, message, hint):
+def test_a_daemon_that_cannot_be_reached_gives_a_message_and_a_hint(family, problem, message, hint):
     error = Client(family, "/s", unix_socket("/s"))._unreachable(problem)
     assert (error.message, error.hint) == (
         message,
@@ -121,7 +121,7 @@ def rootfs_of(incus, path, head=None, get=None):
         ((200, {**FILE, "Content-Length": str((16 << 20) + 1)}, b""), None, "read", "'/x' is too large to compare"),
     ],
 )  # fmt: skip
-def test_a_file_that_cannot_be_read_has_a_message(incus, head, get, action, message, monkeypatch):
+def test_a_file_that_cannot_be_read_gives_a_message(incus, head, get, action, message, monkeypatch):
     live = rootfs_of(incus, "%2Fx", head, get)
     monkeypatch.setattr(live_rootfs, "MOST_FILE", 16 << 20)
     arguments = ("/x", 100) if action == "read" else ("/x",)
@@ -130,7 +130,7 @@ def test_a_file_that_cannot_be_read_has_a_message(incus, head, get, action, mess
 
 
 @pytest.mark.parametrize("body", [b"{}", b"x", b'{"metadata": {}}', b"5"])
-def test_an_invalid_list_of_files_has_a_message(incus, body):
+def test_an_invalid_list_of_files_gives_a_message(incus, body):
     live = rootfs_of(incus, "%2Fx", get=(200, {"X-Incus-Type": "directory"}, body))
     assert failed(live.rootfs.listdir, "/x") == ("incus did not list '/x'", "")
     live.daemon.close()
@@ -208,7 +208,7 @@ def test_the_error_about_a_proxy_that_ends_quotes_the_last_line_of_its_output(sc
         ({"addr": "https://h"}, "the LXD remote 'r' needs the client's certificate", "put client.crt and client.key into '~'"),
     ],
 )  # fmt: skip
-def test_an_lxd_remote_that_cannot_be_used_has_a_message_and_a_hint(
+def test_an_lxd_remote_that_cannot_be_used_gives_a_message_and_a_hint(
     value, message, hint, tmp_path, monkeypatch
 ):
     path = os.path.join(tmp_path, "config.yml")

@@ -254,7 +254,7 @@ def test_the_output_of_incus_query_may_be_yaml():
         ("instance", {"version": 2, "pools": [], "volumes": [], "snapshots": []}),
     ],
 )
-def test_the_description_in_backup_yaml_includes_its_profiles(key, others):
+def test_the_description_in_backup_yaml_includes_the_profiles_of_the_instance(key, others):
     api = {name: API[name] for name in ("name", "type", "config", "devices", "profiles", "expanded_config")}
     profile = {"name": "default", "config": {"user.site": "here", "limits.cpu": "1"}, "devices": {}}
     instance = read({key: api, "profiles": [profile], **others})

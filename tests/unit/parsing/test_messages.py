@@ -207,13 +207,13 @@ def error_of(function, *arguments, **options):
 
 
 @pytest.mark.parametrize(("text", "place", "message", "hint"), INSTANCES, ids=ids(INSTANCES))
-def test_a_mistake_in_a_description_has_a_message_with_its_position_and_a_hint(text, place, message, hint):
+def test_a_mistake_in_a_description_gives_a_message_with_its_position_and_a_hint(text, place, message, hint):
     error = error_of(read_instance, Source("f", text))
     assert (str(error), error.hint) == (f"f:{place}: {message}", hint)
 
 
 @pytest.mark.parametrize(("text", "place", "message", "hint"), PROFILES, ids=ids(PROFILES))
-def test_a_mistake_in_a_profile_has_a_message_with_its_position_and_a_hint(text, place, message, hint):
+def test_a_mistake_in_a_profile_gives_a_message_with_its_position_and_a_hint(text, place, message, hint):
     error = error_of(read_profile, Source("f", text))
     assert (str(error), error.hint) == (f"f:{place}: {message}", hint)
 
@@ -222,7 +222,7 @@ def test_a_mistake_in_a_profile_has_a_message_with_its_position_and_a_hint(text,
 @pytest.mark.parametrize(
     ("text", "place", "message", "hint", "note", "v2", "v4"), METADATA, ids=ids(METADATA)
 )
-def test_a_mistake_in_metadata_yaml_has_a_message_with_its_position_and_the_words_of_the_go_parser(
+def test_a_mistake_in_metadata_yaml_gives_a_message_with_its_position_and_the_words_of_the_go_parser(
     text, place, message, hint, note, v2, v4, libyaml, monkeypatch
 ):
     if not libyaml:

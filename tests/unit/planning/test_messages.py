@@ -98,7 +98,7 @@ def test_the_error_about_a_file_with_a_flag_names_the_command_that_removes_the_f
     assert change.action == "create"
 
 
-def test_a_file_that_is_rendered_twice_for_the_config_drive_has_a_reason_each_time():
+def test_the_second_rendering_of_a_file_on_the_config_drive_has_a_reason():
     first, other = Rule("/etc/a", "a.tpl", ("create", "start")), Rule("/etc/b", "a.tpl", ("create",))
     for rule, content, reason in (
         (first, b"new\n", "same content"),
@@ -123,7 +123,7 @@ def test_a_file_that_is_rendered_twice_for_the_config_drive_has_a_reason_each_ti
         ({"host": "none5"}, "unknown host 'none5'", f"use one of templater.HOSTS: {', '.join(HOSTS)}"),
     ],
 )  # fmt: skip
-def test_a_call_with_wrong_arguments_has_a_message_and_a_hint(arguments, message, hint, tmp_path):
+def test_a_call_with_wrong_arguments_gives_a_message_and_a_hint(arguments, message, hint, tmp_path):
     (tmp_path / "metadata.yaml").write_text("{}")
     image, instance = templater.open_image(str(tmp_path)), Instance("c1")
     with pytest.raises(TemplaterError) as caught:
@@ -156,7 +156,7 @@ def test_a_plan_without_a_root_filesystem_or_with_the_root_as_target_cannot_be_a
         (lambda rootfs: rootfs.symlink("/", "a"), "can't write to '/': it is the root directory itself"),
     ],
 )
-def test_a_refused_change_of_files_in_memory_has_a_message(action, message):
+def test_a_refused_change_of_files_in_memory_gives_a_message(action, message):
     with pytest.raises(TemplaterError) as caught:
         action(MemoryRootfs({"/etc": ETC}))
     assert caught.value.message == message

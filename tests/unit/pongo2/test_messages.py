@@ -40,7 +40,7 @@ FAILURES = [
     FAILURES,
     ids=[f"{case[0][:40]}-{number}" for number, case in enumerate(FAILURES)],
 )
-def test_a_failed_render_has_a_message_with_its_position_and_a_hint(
+def test_a_failed_render_gives_a_message_with_its_position_and_a_hint(
     template, value, limits, error, start, message, hint
 ):
     loader = MemoryLoader({})
@@ -53,7 +53,7 @@ def test_a_failed_render_has_a_message_with_its_position_and_a_hint(
     assert (caught.value.message, caught.value.hint) == (message, hint)
 
 
-def test_a_template_that_is_too_long_or_invalid_has_a_message_and_a_hint():
+def test_a_template_that_is_too_long_or_invalid_gives_a_message_and_a_hint():
     pongo2.compile("x" * 9, V6, mode="plain", limits=Limits(source=9))
     with pytest.raises(LimitError) as long:
         pongo2.compile("x" * 10, V6, mode="plain", limits=Limits(source=9))

@@ -164,7 +164,7 @@ def test_a_file_with_too_many_lines_is_not_explained():
     assert all(change.action != FAILED for change in found.changes)
 
 
-def test_explain_lists_each_key_that_a_template_reads_once_with_its_lines():
+def test_explain_lists_each_key_once_with_the_lines_of_the_template_that_read_it():
     text = '{{ config_get("user.a", path) }}\n{% for k, v in config %}{{ v }}{% endfor %}\n{{ config["user.a"] }}'
     layers = Layers(Instance(), Instance(), Metadata())
     found = readings(Source("x.tpl", text), RULE, layers, "v6.1")

@@ -72,7 +72,7 @@ def test_a_missing_root_filesystem_is_an_error(tmp_path):
         DirectoryRootfs(str(tmp_path / "none"))
 
 
-def test_walking_a_root_filesystem_is_sorted_and_skips_mounts(tmp_path, mounts):
+def test_a_walk_of_a_root_filesystem_is_sorted_and_skips_mounts(tmp_path, mounts):
     top = a_directory(tmp_path / "root", {"b/x": "1", "a": "2", "m": None})
     with DirectoryRootfs(str(top)) as rootfs:
         assert [path for path, _ in rootfs.walk()] == ["/a", "/b", "/b/x", "/m"]

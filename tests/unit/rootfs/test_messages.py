@@ -61,7 +61,7 @@ def root(request, tmp_path):
         ("/s", "'/s' is a socket, not a regular file"),
     ],
 )
-def test_a_path_that_cannot_be_read_has_a_message(root, path, message):
+def test_a_path_that_cannot_be_read_gives_a_message(root, path, message):
     assert failed(root.read, path, 10) == (message, "")
 
 
@@ -80,7 +80,7 @@ def test_the_error_of_opening_a_path_names_the_cause(root, number, follow, messa
     assert root._trouble("/file", OSError(number, "x"), follow=follow).message == message
 
 
-def test_a_root_directory_that_cannot_be_opened_has_a_message(tmp_path):
+def test_a_root_directory_that_cannot_be_opened_gives_a_message(tmp_path):
     none = f"{tmp_path}/none"
     assert failed(open_directory, none) == (
         f"'{none}' can't be opened as a directory: no such file or directory",

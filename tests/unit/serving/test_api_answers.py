@@ -97,7 +97,7 @@ def test_an_answer_built_from_encoded_elements_equals_one_that_is_encoded_as_a_w
         (" and ".join(["os eq a"] * 1000), f"the filter has more than {api_answers._MOST_WORDS} words"),
     ],
 )
-def test_an_invalid_filter_has_a_message_with_an_example(text, message):
+def test_an_invalid_filter_gives_a_message_with_an_example(text, message):
     with pytest.raises(InputError) as caught:
         api_answers.matcher(text)
     assert caught.value.message == message

@@ -98,7 +98,7 @@ def test_a_head_request_gets_the_headers_of_a_get_request(server):
     assert head.headers["Content-Length"] == get.headers["Content-Length"] == str(len(get.body))
 
 
-def test_a_head_request_for_an_export_gets_the_same_status_as_from_the_daemons(server):
+def test_a_head_request_for_an_export_gets_the_status_that_the_daemons_give(server):
     """The recorded answer of both daemons is 501."""
     (address, *_) = metadata(server.request("/1.0/images"))
     answer = server.request(f"{address}/export", "HEAD")

@@ -249,7 +249,7 @@ def test_serving_an_imported_image_does_not_make_the_server_load_the_store_again
 # files
 
 
-def test_image_files_get_the_same_aliases_as_from_the_streams_add_command(tmp_path, messages):
+def test_image_files_get_the_aliases_that_the_streams_add_command_gives(tmp_path, messages):
     first, second = split_image(tmp_path / "a")
     machine = split_image(tmp_path / "vm", root=QCOW2, variant="vm")
     unified = unified_image(tmp_path / "b", variant="unified")

@@ -245,7 +245,7 @@ def test_with_host_none_a_failed_start_writes_nothing_and_keeps_the_pending_trig
     assert files(simulation) == {} and report.pending == "create"
 
 
-def test_if_only_the_rules_of_start_fail_the_files_of_create_remain_and_the_trigger_is_cleared() -> (
+def test_the_files_of_create_remain_and_the_trigger_is_cleared_if_only_the_rules_of_start_fail() -> (
     None
 ):  # 24
     simulation = life(image=Paper(TWO_PASSES), host=INCUS_DEBIAN)
@@ -621,7 +621,7 @@ def test_the_error_says_why_the_daemon_does_not_import_the_image(
         ([], "copy=c1", "instance 'c1' already exists", ""),
     ],
 )
-def test_a_refused_step_has_a_message_and_a_hint(
+def test_a_refused_step_gives_a_message_and_a_hint(
     steps: list[str], wrong: str, message: str, hint: str
 ) -> None:
     simulation = life(*steps)

@@ -50,7 +50,7 @@ def test_the_super_field_works_across_three_levels_of_extends():
     assert render(child, base_tpl=BASE, middle_tpl=middle) == "<CMA|B>"
 
 
-def test_the_extends_tag_must_be_at_the_top_and_only_once():
+def test_the_extends_tag_must_be_at_the_top_and_may_occur_only_once():
     with pytest.raises(TemplateError, match="root level"):
         render("{% if 1 %}{% extends 'base.tpl' %}{% endif %}", base_tpl=BASE)
     with pytest.raises(TemplateError, match="already one parent"):
