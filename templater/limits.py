@@ -70,7 +70,8 @@ NAMES: "Mapping[str, tuple[str, str, str, str]]" = {
         COMMAND,
         "processor",
         SECONDS,
-        "processor time for a command that reads an image; the default adds a second for each MiB it reads",
+        "processor time for a command that reads an image;"
+        " the default adds a second for each MiB that the command reads",
     ),
     "command-memory": (COMMAND, "memory", SIZE, "memory for a command that reads an image"),
     "memory": (CHILD, "memory", SIZE, "memory for the process in which a hook renders"),

@@ -108,7 +108,7 @@ class Ignores:
             more = len(comments) - MAX_FINDINGS
             yield _unused(f"{more} more comments ignore nothing", comments[MAX_FINDINGS].at)
         if self.unread is not None:
-            message = f"the templates' comments have more than {MAX_COMMENTS} ids: later ids have no effect"
+            message = f"the ignore comments contain more than {MAX_COMMENTS} ids: later ids have no effect"
             yield _unused(message, self.unread.at)
         for entry, used in self.entries:
             assert isinstance(entry, Ignore)

@@ -11,8 +11,8 @@ from ..model.source import Span, printable
 
 #: the required fields, each with a hint
 REQUIRED = {
-    "architecture": "write the key at the top level, such as 'architecture: x86_64'",
-    "creation_date": "write the seconds since 1970 at the top level, such as 'creation_date: 1732752000'",
+    "architecture": "write the key at the top level, for example 'architecture: x86_64'",
+    "creation_date": "write the seconds since 1970 at the top level, for example 'creation_date: 1732752000'",
 }
 
 

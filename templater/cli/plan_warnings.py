@@ -73,7 +73,8 @@ def warn_of_unknown_names(
             continue
         if process_time() > end:
             warnings[
-                "warning: checking all templates for unknown names takes too long: not all were checked"
+                "warning: checking all templates for unknown names takes too long:"
+                " some templates were not checked"
             ] = None
             break
         checked.add((file.data, frozenset(rule.properties)))

@@ -377,7 +377,7 @@ class Archive:
                 raise LimitError(
                     f"'{printable(member.name)}' has the extended attribute '{printable(name[:100])}' of"
                     f" {len(value)} bytes: Linux allows {_MAX_XATTR_VALUE} bytes,"
-                    f" and a name of {_MAX_XATTR_NAME} bytes"
+                    f" and {_MAX_XATTR_NAME} bytes for the name"
                 )
         if member.uid < 0 or member.gid < 0:
             raise self._damaged("a member has a negative uid or gid")

@@ -82,6 +82,7 @@ def _doubts(instance: "Instance", pending: str) -> "tuple[str, ...]":
     if pending and instance.status in ("Running", "Frozen"):
         notes += (
             f"the description says '{instance.status}' and has '{printable(pending)}' pending, but a start"
-            " clears the pending trigger: a user has set it by hand, or the description combines two states",
+            " clears the pending trigger: a user has set it by hand,"
+            " or parts of the description are older than others",
         )
     return notes

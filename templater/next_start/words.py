@@ -38,8 +38,8 @@ _SENTENCES = {
     UNKNOWN: "the result of the next start is unknown",
 }
 _CURRENT = {
-    EQUAL: "the file equals what the current configuration renders",
-    DIFFERENT: "the file differs from what the current configuration renders (cause unknown)",
+    EQUAL: "the file equals the text that the current configuration renders",
+    DIFFERENT: "the file differs from the text that the current configuration renders (cause unknown)",
     MISSING: "the file does not exist",
     UNKNOWN: "not compared with the current configuration",
 }

@@ -198,7 +198,7 @@ DEVIATIONS = (
     Deviation(
         "mount points are not replaced",
         "a target is a mount point, or below a mount point",
-        "written",
+        "the daemon writes the file",
         "refused; with `--cross-mounts`, the mounted file is overwritten but not replaced",
         "the mounted file system may belong to the host or to another container",
         _mount,
@@ -255,8 +255,8 @@ DEVIATIONS = (
         "`{a:}` is rejected",
         "a plain value inside brackets ends in a colon: `{a:}`, `[a:]`",
         "the text `a:`",
-        "an error: libyaml rejects it",
-        "YAML readers disagree about values that end in a colon; quote them",
+        "an error: libyaml rejects such a value",
+        "YAML readers disagree about values that end in a colon; quote such values",
         _never,
     ),
 )

@@ -64,7 +64,7 @@ def rows(explained: Explained) -> Iterator[Row]:
 def unexplained(change: Change) -> str:
     if change.action == SKIP:
         return "nothing is written: the file exists"
-    return "the origins are unknown: the file has too many lines, parts or origins"
+    return "the origins are not shown: the file has too many lines, parts or origins"
 
 
 def when_written(rule: Rule) -> str:

@@ -398,7 +398,7 @@ def variant_body(page: PageState, variant: Variant) -> Iterator[Html]:
         yield withheld("The content")
     else:
         yield element(
-            "p", "The origins are unknown: the file has too many lines, parts or origins.", class_="note"
+            "p", "The origins are not shown: the file has too many lines, parts or origins.", class_="note"
         )
         yield block(page, plain_lines(change.content.decode("utf-8", "surrogateescape")))
 
@@ -425,7 +425,7 @@ def is_hidden(redaction: Redaction, variant: Variant) -> bool:
 
 
 def withheld(what: str) -> Html:
-    words = f"{what} is not shown, because it contains secret values or their origins are unknown."
+    words = f"{what} is not shown, because it contains secret values, or values of unknown origin."
     return element("p", words, " See ", element("code", "--show-secrets"), ".", class_="note")
 
 

@@ -24,7 +24,7 @@ class Case(NamedTuple):
 
 CASES = {
     1: Case("a target with `..` that leaves the root", "refused; the error names the component"),
-    2: Case("the root itself as a target; unusual spellings of a path", "refused; `//`, `.` and a trailing `/` are cleaned as the daemons do"),
+    2: Case("the root itself as a target; unusual spellings of a path", "the root itself is refused; from other targets, templater removes `//`, `.` and a trailing `/`, as the daemons do"),
     3: Case("a NUL, an overlong name, a newline or invalid UTF-8 in a target", "a NUL and an overlong name are refused; the others are written, and escaped in all output"),
     4: Case("a directory as a target", "refused; nothing is written"),
     5: Case("a template name that is a path, or empty", "refused"),
@@ -56,25 +56,25 @@ CASES = {
     24: Case("an immutable, append-only or read-only target", "an error with a hint; nothing changes"),
     25: Case(
         "a target in `/dev`, `/proc`, `/sys` or `/run`", "a note in the plan; refused if a file system is mounted there",
-        "a target in `/run` gets no note, because images write there on purpose; `audit` and `check` report it",
+        "a target in `/run` gets no note, because images write there on purpose; `audit` and `check` report such a target",
     ),
     26: Case("a file in place of a parent directory", "refused"),
     27: Case("a parent directory swapped after it was created", "refused: templater checks the directory's descriptor again"),
     28: Case("`etc`, `templates`, a template or an unpacked tree flips between directory and link", "nothing outside is read or written in 100,000 flips"),
-    29: Case("the staged file swapped before it is renamed", "refused: the staged file has no name, or templater checks its inode"),
+    29: Case("the staged file swapped before it is renamed", "impossible if the staged file has no name; otherwise refused, because templater checks the file's inode"),
     30: Case("two rules for one file, or for a file and its parent", "an error names both rules; nothing is written"),
     31: Case("modes in every spelling", "parsed as in Go; setuid, setgid and sticky bits are dropped; `audit` reports unusual modes"),
     32: Case("owners that are not ids", "refused"),
     33: Case("an owner outside the id map", "refused, never mapped to another id"),
     34: Case("chown through a link", "owners are set by descriptor"),
     35: Case(
-        "the mode of an existing file", "kept, as the daemons do",
-        "templater cannot enforce a rule's mode: the preview would no longer match the daemons",
+        "the mode of an existing file", "templater keeps the mode, as the daemons do",
+        "templater does not enforce the rule's mode: the preview would no longer match the daemons",
     ),
     36: Case("any umask", "the umask does not change the written files"),
     37: Case(
         "tags that read files, in every position", "a parse error with its position",
-        "in comments and `verbatim` they are text, as in pongo2; `audit` names them there too",
+        "in comments and `verbatim`, these tags are text, as in pongo2; `audit` names them there too",
     ),
     38: Case("climbing from a value to Python objects", "templates have no attribute access"),
     39: Case("methods of Go's values", "the result that Go gives, or an error with its position"),
@@ -116,7 +116,7 @@ CASES = {
     72: Case("10,000 saves, swap files and replaced directories during `watch`", "a few events; no change is missed"),
     73: Case(
         "paths, links, ranges and slow clients against a server",
-        "paths and links that leave the tree, and private images, are answered with 404; limits on connections, headers and time",
+        "paths and links that leave the tree, and private images, are answered with 404; connections, headers and time have limits",
     ),
 }  # fmt: skip
 

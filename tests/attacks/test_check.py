@@ -67,7 +67,7 @@ def test_the_number_of_ids_in_ignore_comments_is_limited() -> None:
     """Each of 500,000 ids was a finding: 1.1 GB."""
     found = messages("/etc/a", "{# templater: ignore " + " ".join(f"a{n}" for n in range(100_000)) + " #}x")
     assert f"{MAX_COMMENTS - MAX_FINDINGS} more comments ignore nothing" in found
-    assert f"the templates' comments have more than {MAX_COMMENTS} ids: later ids have no effect" in found
+    assert f"the ignore comments contain more than {MAX_COMMENTS} ids: later ids have no effect" in found
     assert len(found) < MAX_FINDINGS + 10
 
 

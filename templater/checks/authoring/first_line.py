@@ -10,7 +10,7 @@ is alone on a line leaves an empty line:
     echo hello {# the greeting #}            right
 
 cloud-init ignores user-data and vendor-data unless they begin with `#cloud-config`, `#!`, `#include`,
-`#cloud-boothook`, `#part-handler` or `## template: jinja`. It also accepts MIME messages, and files
+`#cloud-boothook`, `#part-handler` or `## template: jinja`. cloud-init also accepts MIME messages, and files
 compressed with gzip.
 """
 

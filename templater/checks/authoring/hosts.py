@@ -11,7 +11,7 @@ from ..base import Observation, check
 from ..rendered import Mistake, mistakes_of, numbered
 
 
-@check("hosts", "error", "a line of /etc/hosts without an address or a name")
+@check("hosts", "error", "a line of /etc/hosts that lacks an address or a name")
 def check_image(image: AuthoredImage) -> Iterator[Observation]:
     yield from mistakes_of(image, ("hosts",), find)
 

@@ -68,7 +68,7 @@ def check_image(image: AuthoredImage) -> Iterator[Observation]:
                 if (new := forloop(span))
             )
             fix = Fix(edits) if len(edits) == len(found.spans) else None
-            message = "pongo2 has no 'loop': it is always empty"
+            message = "pongo2 has no variable 'loop': this name is always empty"
             yield Observation(message, found.span, f"write {name}", fix=fix)
 
 

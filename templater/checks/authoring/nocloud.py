@@ -19,7 +19,7 @@ NEEDED = ("user-data", "meta-data")
 @check(
     "nocloud",
     "error",
-    "a NoCloud seed without user-data or meta-data",
+    "a NoCloud seed that lacks user-data or meta-data",
     hint="add a rule for the missing file; an empty file is enough",
 )
 def check_image(image: AuthoredImage) -> Iterator[Observation]:

@@ -28,7 +28,7 @@ from ..typos import only_candidate
 @check(
     "refused-import",
     "error",
-    "metadata.yaml without architecture or creation date, or with an unknown architecture",
+    "a metadata.yaml that lacks the architecture or the creation date, or has an unknown architecture",
 )
 def check_image(image: AuthoredImage) -> Iterator[Observation]:
     if image.metadata is None or image.metadata.source is None:

@@ -19,7 +19,7 @@ from ..base import Observation, check
 @check(
     "refused-link",
     "error",
-    "a target that is reached through a link that a host refuses",
+    "a target whose path leads through a link that a host refuses",
     hint="use the path that the link points to as the target, or make the link relative",
     rootfs=True,
 )
@@ -33,7 +33,7 @@ def check_image(image: AuthoredImage) -> Iterator[Observation]:
                     "an absolute link" if target.startswith("/") else "a link that leaves the root filesystem"
                 )
                 yield Observation(
-                    f"'{shown}' is reached through '{printable(place)}', {how} to '{printable(target)}':"
+                    f"'{shown}' is reached through '{printable(place)}', {how} ('{printable(target)}'):"
                     " hosts refuse this link",
                     at,
                     rule=rule,

@@ -30,8 +30,8 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
                 absolute = target.startswith("/")
                 how = "an absolute symlink" if absolute else "a symlink that leaves the root filesystem"
                 yield Observation(
-                    f"'{printable(path)}' is reached through '{printable(place)}', {how}: "
-                    f"'{printable(target)}'",
+                    f"'{printable(path)}' is reached through '{printable(place)}', {how} "
+                    f"('{printable(target)}')",
                     rule.spans["path"],
                     hint="use a relative link inside the root filesystem: it works in every release",
                     severity="high" if leaves else "medium",

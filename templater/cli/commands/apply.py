@@ -21,8 +21,8 @@ or a file can't be written safely, nothing is written. A file that already has t
 not touched and keeps its modification time.
 
 If `.templater` exists beside ROOTFS or in SRC, templater records there which files it has written. With
-`--keep-modified`, templater keeps files that were changed by hand since then, writes the other files, and
-exits with 1.
+`--keep-modified`, templater keeps files that were changed by hand after templater wrote them, writes the
+other files, and exits with 1.
 
 \b
 Examples:

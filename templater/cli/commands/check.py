@@ -32,10 +32,10 @@ if TYPE_CHECKING:
 
 HELP = """Check the image SRC for mistakes in its metadata and templates.
 
-The templates are rendered for the instance that the options describe. Without such options, they are rendered
-for a bare instance, and for an instance that sets each key that a template reads. The type of a rendered file
-decides which checks it gets. The exit code is 1 if there is a finding at or above --at-least. See `audit` for
-an image that you do not trust.
+The templates are rendered for the instance that the options describe. Without such options, the templates
+are rendered for a bare instance, and for an instance that sets each key that a template reads. The type of a
+rendered file decides which checks it gets. The exit code is 1 if there is a finding at or above --at-least.
+See `audit` for an image that you do not trust.
 
 Installed programs such as visudo and systemd-analyze check the files of their kind, in a sandbox.
 

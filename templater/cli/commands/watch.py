@@ -17,9 +17,9 @@ HELP = """Preview and check SRC again after every change.
 
 The command watches templates, metadata.yaml and the files that describe the instance. The first output shows
 everything. After a change, the output shows only differences: files, findings of `templater check`, and with
---test the tests that fail or pass again. With ROOTFS, the output is a patch like that of `templater diff`. If
-SRC is a running instance, templater follows the daemon's events, and shows the output of `templater diff`.
-Stop the command with Ctrl-C.
+--test each test that now fails, or that passes again. With ROOTFS, the output is a patch like that of
+`templater diff`. If SRC is a running instance, templater follows the daemon's events, and shows the output of
+`templater diff`. Stop the command with Ctrl-C.
 
 With --web, a page in the browser shows the files, origins of values and findings instead. On the page, you
 can edit keys of the instance, and compare hosts, instances and triggers. Only you can open the page, and only

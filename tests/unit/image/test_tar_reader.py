@@ -169,11 +169,11 @@ def test_an_archive_that_tools_read_differently_or_that_is_damaged_is_refused(tm
         ),
         (
             lambda n: pax({f"SCHILY.xattr.{'a' * n}": b"v"}) + file(), {}, 255, LimitError,
-            f"'f' has the extended attribute '{'a' * 100}' of 1 bytes: Linux allows 65536 bytes, and a name of 255 bytes",
+            f"'f' has the extended attribute '{'a' * 100}' of 1 bytes: Linux allows 65536 bytes, and 255 bytes for the name",
         ),
         (
             lambda n: pax({"SCHILY.xattr.user.a": b"v" * n}) + file(), {}, 65536, LimitError,
-            "'f' has the extended attribute 'user.a' of 65537 bytes: Linux allows 65536 bytes, and a name of 255 bytes",
+            "'f' has the extended attribute 'user.a' of 65537 bytes: Linux allows 65536 bytes, and 255 bytes for the name",
         ),
         (
             lambda n: pax({f"comment.{k}": b"" for k in range(n)}, tarfile.XGLTYPE) + file(), {}, 100, RefusedError,

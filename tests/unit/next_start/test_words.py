@@ -42,11 +42,11 @@ def start(*files, **fields):
         (verdict("unknown"), "the result of the next start is unknown"),
         (
             verdict("same", current="equal"),
-            "the next start writes the same content; the file equals what the current configuration renders",
+            "the next start writes the same content; the file equals the text that the current configuration renders",
         ),
         (
             verdict("same", current="different"),
-            "the next start writes the same content; the file differs from what the current configuration renders"
+            "the next start writes the same content; the file differs from the text that the current configuration renders"
             " (cause unknown)",
         ),
         (

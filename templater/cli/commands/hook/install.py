@@ -39,7 +39,7 @@ from . import runtimes_with
 )
 @click.option(
     "--state",
-    help="Parent directory of .templater, the state directory. [default: the instance directory]",
+    help="Directory that contains the state directory .templater. [default: the instance directory]",
     shell_complete=complete.directories,
 )
 @click.option(
