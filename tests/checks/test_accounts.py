@@ -27,19 +27,21 @@ def test_ordinary_modes_and_links_have_no_finding():
     names = [
         Name("rootfs/etc/passwd", Entry(FILE, 0o644)),
         Name("rootfs/etc/shadow", Entry(SYMLINK, 0o777, target="x")),
-        Name("rootfs/var/x", Entry(FILE, 0o666)),
+        Name("rootfs/var/tmp/x", Entry(FILE, 0o666)),
     ]
     assert not observed(CHECK, an_image(names=names))
 
 
-@pytest.mark.parametrize("uid", ["00", "+0", " 0", "-0", "4294967296", "\f0", "\v0"])
+@pytest.mark.parametrize(
+    "uid", ["00", "+0", " 0", "-0", "4294967296", "\f0", "\v0", "", "0" * 34 + "4294967296"]
+)
 def test_every_uid_text_that_the_system_parses_as_0_counts_as_uid_0(uid):
     passwd = f"root:x:0:0::/root:/bin/sh\nevil:x:{uid}:0::/:\n".encode()
     ((severity, _, message),) = observed(CHECK, an_image(heads={"rootfs/etc/passwd": passwd}))
     assert (severity, message) == ("info", "2 accounts have uid 0: root, evil")
 
 
-@pytest.mark.parametrize("uid", ["", "x0", "0x0", "1", "1_0"])
+@pytest.mark.parametrize("uid", ["x0", "0x0", "1", "1_0"])
 def test_a_uid_text_that_the_system_does_not_parse_as_0_does_not_count_as_uid_0(uid):
     passwd = f"root:x:0:0::/root:/bin/sh\nevil:x:{uid}:0::/:\n".encode()
     assert not observed(CHECK, an_image(heads={"rootfs/etc/passwd": passwd}))
@@ -146,7 +148,8 @@ def test_other_files_that_every_user_can_write_are_listed_with_medium_severity()
     names = [
         Name("rootfs/opt", Entry(DIRECTORY, 0o777)),
         *public,
-        Name("rootfs/usr/sticky", Entry(DIRECTORY, 0o1777)),
+        Name("rootfs/opt/sticky", Entry(DIRECTORY, 0o1777)),
+        Name("rootfs/usr/tmp", Entry(DIRECTORY, 0o1777)),
         Name("rootfs/tmp/x", Entry(FILE, 0o666)),
         Name("rootfs/var/spool/cron/root", Entry(FILE, 0o666)),
         Name("rootfs/var/spool/cron/crontabs", Entry(DIRECTORY, 0o1730, gid=105)),
@@ -169,6 +172,11 @@ def test_other_files_that_every_user_can_write_are_listed_with_medium_severity()
         ("usr/libexec", Entry(DIRECTORY, 0o775, gid=1000), True),
         ("usr/local", Entry(DIRECTORY, 0o2775, gid=50), False),
         ("usr/x", Entry(FILE, 0o644, uid=5, gid=1000), False),
+        ("var/lib/cloud/scripts/per-boot", Entry(DIRECTORY, 0o755, uid=1000), True),
+        ("var/spool/cron/root", Entry(FILE, 0o664, gid=1000), True),
+        ("var/spool/cron/root", Entry(FILE, 0o600, uid=1000), True),
+        ("var/spool/cron/crontabs", Entry(DIRECTORY, 0o775, gid=1000), True),
+        ("var/spool/cron/crontabs/alice", Entry(FILE, 0o600, uid=1000), False),
         ("opt/x", Entry(FILE, 0o644, uid=1000), False),
         ("usr/x", Entry(SYMLINK, 0o777, uid=1000), False),
     ],
@@ -179,6 +187,94 @@ def test_system_files_that_belong_to_an_ordinary_user_or_group_are_listed(path, 
     expected = [("medium", f"rootfs/{path}", message)] if found else []
     assert observed(CHECK, an_image(names=names)) == expected
     assert not observed(CHECK, replace(an_image(names=names), root_uid=1000, root_gid=entry.gid))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        Name("rootfs/usr/lib/systemd/system", Entry(DIRECTORY, 0o1777)),
+        Name("rootfs/etc/cron.daily", Entry(DIRECTORY, 0o1777)),
+        Name("rootfs/var/lib/cloud/scripts/per-boot", Entry(DIRECTORY, 0o1777)),
+        Name("rootfs/var/lib/dpkg/info/bash.postinst", Entry(FILE, 0o777)),
+        Name("rootfs/var/lib/x", Entry(DIRECTORY, 0o777)),
+        Name("rootfs/var/log", Entry(DIRECTORY, 0o777)),
+    ],
+)
+def test_every_directory_of_the_system_is_searched_for_names_that_every_user_can_write(name):
+    """A sticky directory, and nearly all of /var, counted as harmless."""
+    expected = [("medium", name.path, f"every user can write '{name.path[6:]}'")]
+    assert observed(CHECK, an_image(names=[name])) == expected
+
+
+def test_acls_of_system_files_are_listed():
+    names = [Name("rootfs/usr/bin/su", Entry(FILE, 0o755), frozenset(("system.posix_acl_access",)))]
+    assert observed(CHECK, an_image(names=names)) == [
+        ("medium", "rootfs/usr/bin/su", "ACLs can let users write '/usr/bin/su'")
+    ]
+
+
+HOME = Name("rootfs/home/u", Entry(DIRECTORY, 0o755, uid=1000))
+SHARE = Name("rootfs/usr/share", Entry(DIRECTORY, 0o755))
+PUBLIC = Name("rootfs/tmp", Entry(DIRECTORY, 0o1777))
+STORE = Name("rootfs/nix/store", Entry(DIRECTORY, 0o1775, gid=30000))
+
+
+@pytest.mark.parametrize(
+    ("link", "others"),
+    [
+        (a_link("rootfs/lib64", "home/u/lib64"), [HOME]),
+        (a_link("rootfs/lib64", "home/u/lib64/"), [HOME, Name("rootfs/home/u/lib64", Entry(DIRECTORY))]),
+        (a_link("rootfs/usr/bin/bash", "../../home/u/bash"), [HOME]),
+        (a_link("rootfs/usr/bin/bash", "../share/../../home/u/bash"), [SHARE, HOME]),
+        (a_link("rootfs/etc/rc.local", "/srv/x"), [a_link("rootfs/srv/x", "../home/u/x"), HOME]),
+        (a_link("rootfs/etc/rc.local", "/home/u/x"), [a_link("rootfs/home/u/x", "/usr/bin/x"), HOME]),
+        (a_link("rootfs/usr/bin/x", "/tmp/x"), [PUBLIC]),
+        (a_link("rootfs/usr/bin/x", "/nix/store/x"), [STORE]),
+        (a_link("rootfs/var", "srv"), [Name("rootfs/srv", Entry(DIRECTORY, 0o777))]),
+        (
+            a_link("rootfs/usr/bin/x", "/opt/x"),
+            [Name("rootfs/opt/x", Entry(FILE, 0o755), frozenset(("system.posix_acl_access",)))],
+        ),
+    ],
+)
+def test_a_link_of_the_system_to_a_file_that_users_can_replace_is_listed(link, others):
+    message = f"users can replace the targets of the links '{link.path[6:]}'"
+    assert ("medium", link.path, message) in observed(CHECK, an_image(names=[link, *others]))
+
+
+def test_links_of_the_system_to_files_that_only_root_can_replace_have_no_finding():
+    names = [
+        a_link("rootfs/lib", "usr/lib"),
+        a_link("rootfs/usr/tmp", "../var/tmp"),
+        a_link("rootfs/etc/mtab", "../proc/self/mounts"),
+        a_link("rootfs/etc/systemd/system/x.service", "/dev/null"),
+        a_link("rootfs/usr/bin/loop", "/srv/loop"),
+        a_link("rootfs/srv/loop", "/usr/bin/loop"),
+        a_link("rootfs/bin/sh", "/nix/store/x"),
+        a_link("rootfs/home/u/x", "/tmp/x"),
+        Name("rootfs/dev/null", Entry("character device", 0o666)),
+        Name("rootfs/var/tmp", Entry(DIRECTORY, 0o1777)),
+        Name("rootfs/nix/store/x", Entry(FILE, 0o755)),
+        PUBLIC, STORE, HOME,
+    ]  # fmt: skip
+    assert observed(CHECK, an_image(names=names)) == []
+
+
+def test_directories_to_which_links_of_the_system_lead_are_searched_like_the_systems_directories():
+    """A link at /var/spool/cron hid a writable file with root's jobs."""
+    names = [
+        a_link("rootfs/var/spool/cron", "../../srv/cron"),
+        Name("rootfs/srv/cron", Entry(DIRECTORY, 0o755)),
+        Name("rootfs/srv/cron/root", Entry(FILE, 0o666)),
+        a_link("rootfs/srv/cron/more", "../more/a"),
+        Name("rootfs/srv/more/a", Entry(DIRECTORY, 0o755)),
+        Name("rootfs/srv/more/a/b", Entry(FILE, 0o644, uid=1000)),
+        Name("rootfs/srv/cron2", Entry(FILE, 0o666)),
+    ]
+    assert observed(CHECK, an_image(names=names)) == [
+        ("medium", "rootfs/srv/cron/root", "every user can write '/srv/cron/root'"),
+        ("medium", "rootfs/srv/more/a/b", "an ordinary user or group can write '/srv/more/a/b'"),
+    ]
 
 
 def test_a_passwd_file_larger_than_the_limit_is_reported_as_partly_checked():

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 
-from ...model.entry import DIRECTORY, FILE, SYMLINK, Entry
+from ...model.entry import DIRECTORY, FILE, SYMLINK, Entry, Resolved
 from ...model.errors import LimitError
 from ...model.file_names import ROOTFS
 from ...model.source import printable
@@ -26,17 +27,25 @@ DIRECTORIES = {
     "/bin", "/etc", "/etc/init.d", "/etc/profile.d", "/etc/systemd/system", "/lib", "/root", "/sbin", "/usr",
     "/usr/bin", "/usr/lib", "/usr/sbin", *_OF_ROOT,
 }  # fmt: skip
-#: directories at the top that can contain files that every user can write
-_PUBLIC = {"dev", "home", "media", "mnt", "proc", "run", "srv", "sys", "tmp", "var"}
-#: directories below them from which root runs jobs
-_JOBS = ("var/spool/anacron", "var/spool/cron")
-#: other directories at the top of which only root may change files
-_SYSTEM = {"bin", "boot", "etc", "root", "sbin", "usr"}
+#: directories that can contain files that every user can write
+_PUBLIC = (
+    "dev/", "home/", "media/", "mnt/", "proc/", "run/", "srv/", "sys/", "tmp/", "var/cache/", "var/crash/",
+    "var/games/", "var/lock/", "var/mail/", "var/run/", "var/spool/", "var/tmp/",
+)  # fmt: skip
+#: directories that a booted system replaces by other file systems
+_EMPTY = ("dev/", "proc/", "run/", "sys/")
+#: directories in which only root may change files, in addition to those whose names begin with "lib"
+_SYSTEM = (
+    "bin/", "boot/", "etc/", "root/", "sbin/", "usr/", "var/lib/cloud/", "var/lib/dpkg/", "var/lib/pacman/",
+    "var/lib/rpm/", "var/spool/anacron/", "var/spool/at/", "var/spool/cron/",
+)  # fmt: skip
+#: the directories above them
+_ABOVE = {"var", "var/lib", "var/spool"}
 #: the first uid and gid of an ordinary user, and the gid of the group "users"
 _FIRST_USER, _USERS = 1000, 100
 _SHOWN = 8
 #: a number in the syntax that the C library accepts
-_NUMBER = re.compile(r"\s*[+-]?[0-9]+", re.ASCII)
+_NUMBER = re.compile(r"\s*[+-]?([0-9]*)", re.ASCII)
 
 
 @check(
@@ -137,42 +146,138 @@ class _Writers:
             yield Observation(f"{subject} has an ACL, which can let users write it", at)
 
     def of_other_files(self) -> Iterator[Observation]:
-        """List the files and directories that users can write, except those in directories such as ``/tmp``.
+        """List the files, directories and links that users can change, except those in ``/tmp``.
 
         Files that the other methods have already checked are left out.
         """
-        public, owned = [], []
+        links, folders = self.links()
+        public, owned, acls = [], [], []
         for name in self.image.names:
-            top, _, path = name.path.partition("/")
-            if top != ROOTFS or not path or f"/{path}" in self.seen:
+            path = name.path.removeprefix(ROOTFS + "/")
+            if path == name.path or f"/{path}" in self.seen:
                 continue
-            top = path.partition("/")[0]
             entry = self.image.rootfs.entry(f"/{path}") if name.hard_link else name.entry
             if entry is None or entry.kind not in (FILE, DIRECTORY):
                 continue
-            if top in _PUBLIC and not path.startswith(_JOBS):
+            below = bisect_right(folders, f"{path}/")
+            system = _is_system(path) or f"{path}/".startswith(tuple(folders[below - 1 : below]))
+            if not system and f"{path}/".startswith(_PUBLIC):
                 continue
             if entry.mode & 0o002:
-                if entry.kind == FILE or not entry.mode & 0o1000:
-                    public.append(name.path)
-            elif (top in _SYSTEM or top.startswith("lib")) and self._belongs_to_a_user(entry):
-                owned.append(name.path)
-        for paths, who in ((public, "every user"), (owned, "an ordinary user or group")):
+                if system or entry.kind == FILE or not entry.mode & 0o1000:
+                    public.append(path)
+            elif system and self._belongs_to_a_user(entry, path):
+                owned.append(path)
+            elif system and name.path in self.acls:
+                acls.append(path)
+        for paths, message in (
+            (public, "every user can write {}"),
+            (owned, "an ordinary user or group can write {}"),
+            (links, "users can replace the targets of the links {}"),
+            (acls, "ACLs can let users write {}"),
+        ):
             if paths:
-                shown = ", ".join(f"'{printable(path[6:])}'" for path in paths[:_SHOWN])
+                shown = ", ".join(f"'{printable('/' + path)}'" for path in paths[:_SHOWN])
                 more = f" and {len(paths) - _SHOWN} more" if len(paths) > _SHOWN else ""
-                yield Observation(f"{who} can write {shown}{more}", paths[0], severity="medium")
+                yield Observation(message.format(shown + more), f"{ROOTFS}/{paths[0]}", severity="medium")
 
-    def _belongs_to_a_user(self, entry: Entry) -> bool:
-        """Return whether an ordinary user owns a file, or a group of ordinary users can write it."""
+    def links(self) -> tuple[list[str], list[str]]:
+        """Follow the links of the system's directories to other directories.
+
+        Return the links whose targets users can replace. Also return the other directories, with a slash
+        after each path: the system uses their files, too.
+        """
+        targets = {
+            name.path[len(ROOTFS) + 1 :]: name.entry.target
+            for name in self.image.names
+            if name.entry.kind == SYMLINK and name.path.startswith(ROOTFS + "/")
+        }
+        links = sorted(targets)
+        todo = [path for path in links if (_is_system(path) or path in _ABOVE)]
+        seen, found, folders = set(todo), [], set()
+        for path in todo:
+            if _stays_inside(path, targets[path]):
+                continue
+            resolved = resolve(self.image.rootfs, f"/{path}", self.steps)
+            if resolved.error is not None:  # the link may name a directory, as in "lib/"
+                resolved = resolve(self.image.rootfs, f"/{path}/.", self.steps)
+            if isinstance(resolved.error, LimitError):
+                raise resolved.error
+            if f"/{path}" not in DIRECTORIES | FILES and self._is_of_a_user(resolved):
+                found.append(path)
+            folder = f"{resolved.real[1:]}/"
+            is_other = not _is_system(folder) and not folder.startswith(_EMPTY) and folder not in folders
+            if is_other and resolved.entry is not None and resolved.entry.kind == DIRECTORY:
+                folders.add(folder)
+                below = links[
+                    bisect_left(links, folder) : bisect_left(links, f"{folder[:-1]}0")
+                ]  # "0" is after "/"
+                self.steps.left -= len(below)
+                todo += [each for each in below if each not in seen]
+                seen.update(below)
+        outer: list[str] = []
+        for folder in sorted(folders):
+            if not outer or not folder.startswith(outer[-1]):
+                outer.append(folder)
+        return found, outer
+
+    def _is_of_a_user(self, resolved: Resolved) -> bool:
+        """Return whether users can replace a file, or a directory or a link on the way to it."""
+        places = [resolved.real, *(link.rpartition("/")[0] for link, _ in resolved.links[1:])]
+        for place in places:
+            while place not in ("", "/"):
+                entry = self.image.rootfs.entry(place)
+                if entry is not None and entry is not IMPLIED and entry.kind in (FILE, DIRECTORY):
+                    # users of a group cannot replace root's files in a sticky directory
+                    is_kept = place != resolved.real and resolved.entry is not None and entry.mode & 0o1000
+                    is_owned = self._belongs_to_a_user(entry) and not (is_kept and entry.uid < _FIRST_USER)
+                    if entry.mode & 0o002 or is_owned or ROOTFS + place in self.acls:
+                        return True
+                place = place.rpartition("/")[0]
+        return False
+
+    def _belongs_to_a_user(self, entry: Entry, path: str = "") -> bool:
+        """Return whether an ordinary user owns a file, or a group of ordinary users can write it.
+
+        Users own the files with their own jobs.
+        """
         image = self.image
         by_group = entry.mode & 0o020 and (entry.gid >= _FIRST_USER or entry.gid == _USERS)
-        return (entry.uid >= _FIRST_USER and entry.uid != image.root_uid) or bool(
+        is_own_job = path.startswith("var/spool/") and entry.kind == FILE and not path.endswith("/root")
+        return (entry.uid >= _FIRST_USER and entry.uid != image.root_uid and not is_own_job) or bool(
             by_group and entry.gid != image.root_gid
         )
 
 
+def _is_system(path: str) -> bool:
+    return path.startswith("lib") or (f"{path}/".startswith(_SYSTEM) and path.rstrip("/") != "usr/tmp")
+
+
+def _stays_inside(path: str, target: str) -> bool:
+    """Return whether the target of a link is certainly in the system's directories.
+
+    Links in the target do not matter, because they are checked separately.
+    """
+    folder = "" if target.startswith("/") else path.rpartition("/")[0]
+    if ".." not in target:
+        return _is_system(f"{folder}/{target}".lstrip("/"))
+    names, is_start = folder.split("/"), True
+    for name in target.split("/"):
+        if name == "..":
+            if not is_start:
+                return False
+            del names[-1:]
+        elif name not in ("", "."):
+            is_start = False
+            names.append(name)
+    return _is_system("/".join(names).lstrip("/"))
+
+
 def _is_root(line: str) -> bool:
-    """Return whether a line of passwd has uid 0. musl reads large numbers modulo 2**32."""
+    """Return whether a line of passwd has uid 0.
+
+    musl reads large numbers modulo 2**32, so the last 32 digits decide, and reads an empty text as 0.
+    """
     uid = line.split(":")[2:3]
-    return bool(uid) and _NUMBER.fullmatch(uid[0][:40]) is not None and int(uid[0][:40]) % (1 << 32) == 0
+    number = _NUMBER.fullmatch(uid[0]) if uid else None
+    return number is not None and int(number[1][-32:] or "0") % (1 << 32) == 0
