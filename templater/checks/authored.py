@@ -332,7 +332,7 @@ class AuthoredImage(ScannedImage):
         return tuple(found.values())
 
     def texts(self, wanted: Callable[[str], bool]) -> Iterator[File]:
-        """Yield each rendered file if ``wanted`` accepts its cleaned target path.
+        """Yield each rendered file whose cleaned target path ``wanted`` accepts.
 
         Raises LimitError if all checks together spend more than ``MAX_FILE_SECONDS`` on the files.
         """

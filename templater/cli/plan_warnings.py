@@ -34,7 +34,8 @@ def due_rules(plans: list[Plan]) -> list[Rule]:
 def plan_warnings(plans: list[Plan], image: Image, rootfs_option: str) -> Iterator[str]:
     """Yield warnings if no rule matches, a create_only file may exist, or the image was read only in part.
 
-    ``rootfs_option`` is the option to suggest for a root filesystem, or "" if the plans have one.
+    ``rootfs_option`` is the option to suggest for a root filesystem, or "" if the plans have a root
+    filesystem.
     """
     rules = plans[0].metadata.rules
     if rules and not any(plan.changes for plan in plans):

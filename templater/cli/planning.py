@@ -110,7 +110,7 @@ class Opened(NamedTuple):
         )  # fmt: skip
 
     def _rootfs_option(self) -> str:
-        """Return the option to suggest for a root filesystem, or "" if the plans have one."""
+        """Return the option to suggest for a root filesystem, or "" if the plans have a root filesystem."""
         if self.rootfs is not None:
             return ""
         is_file = self.source.definition is None and not os.path.isdir(self.request.src)

@@ -120,7 +120,7 @@ class Results:
     """The results of a build. ``made`` has all rules, even rules that a later entry has replaced.
 
     ``templates`` has the content of each template file, with the origins of its parts. ``most`` limits the
-    characters of all templates, and of all fields of entries.
+    total number of characters of all templates and of all fields of entries.
     """
 
     most: int

@@ -305,9 +305,10 @@ def _download(stream: UrlStream, url: str, most: int) -> Download:
 
 @contextmanager
 def _open_range(stream: UrlStream, url: str, headers: Mapping[str, str]) -> Iterator[Any]:
-    """Request the rest of a file, or the whole file if the file ends before the rest begins.
+    """Request the part of a file after the position in ``headers``.
 
-    The beginning of the file may come from another server.
+    If the file ends before this position, request the whole file: the beginning that was downloaded earlier
+    may come from another server.
     """
     with ExitStack() as opened:
         try:

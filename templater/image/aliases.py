@@ -37,7 +37,7 @@ def unshared(text: str, root: Mark, way: Sequence[Mark], start: int, end: int) -
 
 
 def _users(root: Mark, node: Mark, start: int, end: int) -> list[Mark]:
-    """Return the aliases of a node, without the aliases between ``start`` and ``end``."""
+    """Return the aliases of a node, except those between ``start`` and ``end``."""
     return [mark for mark in root.below() if mark.target is node and not start <= mark.start < end]
 
 

@@ -169,9 +169,9 @@ if TYPE_CHECKING:
         Paths are absolute and cleaned. Only the last component may be a symlink, because the caller resolves
         the symlinks (``planning/follow_links.py``).
 
-        A view may have two more attributes. ``ids`` maps ids of the container to ids on the disk, if the two
-        kinds of ids differ. ``flag(path)`` returns the chattr(1) flag of a file: IMMUTABLE, APPEND_ONLY or
-        "".
+        A view may have two optional attributes. ``ids`` maps ids of the container to ids on the disk, if the
+        two kinds of ids differ. ``flag(path)`` returns the chattr(1) flag of a file: IMMUTABLE, APPEND_ONLY
+        or "".
         """
 
         def entry(self, path: str) -> "Entry | None":

@@ -77,7 +77,7 @@ def differing(files: Iterable[FileComparison]) -> list[FileComparison]:
 
 
 def patch_of(files: Iterable[FileComparison]) -> Iterator[str]:
-    """Yield the patch of each file that differs."""
+    """Yield the patch of each file that differs between the two plans."""
     work = Work()
     for file in differing(files):
         yield "".join(_file(file, work))
@@ -119,7 +119,10 @@ def summary(plan: Plan, files: Iterable[FileComparison]) -> str:
 
 
 def comparison_data(before: Plan, after: Plan, files: Iterable[FileComparison]) -> dict[str, Any]:
-    """Return the files that differ as data. docs/automation.md documents the keys."""
+    """Return data about the files that differ between the two plans.
+
+    docs/automation.md documents the keys.
+    """
     return {
         "triggers": list(before.triggers),
         "before": plan_facts(before),

@@ -200,7 +200,7 @@ def _differences(change: Change, outcome: Outcome, reference: Change | None) -> 
 
 
 def _excerpt(change: Change, reference: Change) -> str:
-    """Return a phrase with the first line that differs, such as "'a' in line 3, not 'b'"."""
+    """Return the first line that differs between two files, such as "'a' in line 3, not 'b'"."""
     ours, theirs = (
         (each.content or b"").decode("utf-8", "replace").split("\n") for each in (change, reference)
     )

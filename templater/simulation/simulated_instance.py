@@ -35,7 +35,7 @@ class WritableRootfs(Protocol):
 
 
 class Folder(Protocol):
-    """An instance's copy of the image's metadata and templates, and its root filesystem."""
+    """An instance's root filesystem, and its copy of the image's metadata and templates."""
 
     @property
     def image(self) -> Image: ...

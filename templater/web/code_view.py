@@ -55,7 +55,7 @@ def plain_lines(text: str) -> Iterator[Html]:
 def rendered_lines(lines: Sequence[Line], redaction: Redaction) -> Iterator[Html]:
     """Yield the lines of a file.
 
-    Each value has the HTML class of its origin, and a text about it after the line's end.
+    Each value has the HTML class of its origin. A text about the origin follows at the end of the line.
     """
     because: tuple[Origin, ...] = ()
     last: Part | None = None

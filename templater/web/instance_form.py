@@ -81,7 +81,10 @@ def instance_form(
 
 
 def place_of(*names: str) -> str:
-    """Return an id, which contains no white space. The function ``placeOf`` of form.js returns the same."""
+    """Return an id, which contains no white space.
+
+    The function ``placeOf`` of form.js returns the same id.
+    """
     return ":".join(quote(name, safe="!'()*", errors="replace") for name in names)
 
 

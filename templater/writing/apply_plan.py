@@ -1,6 +1,7 @@
 """The function that applies a plan: check the plan, take the lock, clean up after a killed run, and write.
 
-A plan without changes needs only the lock and the search for leftovers, so it does not import `transaction`.
+A plan without changes needs only the lock and the search for leftovers. So `transaction` is imported only if
+a plan has changes.
 """
 
 from ..model.errors import LimitError, RefusedError, TemplaterError, UsageError

@@ -176,7 +176,7 @@ class Target:
     # checking
 
     def needs_writing(self) -> bool:
-        """Return whether the content differs.
+        """Return whether the file on disk does not have the planned content yet.
 
         Raises RefusedError if the target is not as the plan expects.
         """

@@ -272,7 +272,7 @@ def test_a_directory_that_the_group_of_the_namespace_owner_can_write_is_not_shar
 
 
 @as_root
-def test_the_owner_of_a_namespace_may_own_the_directories_above_state(
+def test_the_owner_of_a_namespace_may_own_the_directories_above_the_state_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Hooks of unprivileged containers run in the namespace of lxc-usernsexec."""

@@ -207,7 +207,7 @@ def test_a_hook_has_a_total_time_limit(words, image, monkeypatch, capfd):
 @pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="hooks run on Linux")
 @pytest.mark.usefixtures("restored_process")
-def test_planning_and_preparing_the_files_of_a_hook_have_only_the_time_that_rendering_has_left(
+def test_planning_and_preparing_the_files_of_a_hook_have_only_the_time_that_rendering_did_not_use(
     image, monkeypatch, capfd
 ):
     """Rendering took nearly the whole limit, and 20,000 files needed nine more seconds of processor time."""
@@ -246,7 +246,7 @@ def test_compiling_and_both_renders_of_a_hook_have_one_deadline(image, monkeypat
         render_job._compiled(job, metadata)
 
 
-def test_a_second_child_of_a_hook_has_only_the_processor_time_that_the_first_child_has_left(
+def test_a_second_child_of_a_hook_has_only_the_processor_time_that_the_first_child_did_not_use(
     image, monkeypatch
 ):
     """After an error in cached code, a second child parsed and rendered for up to nine more seconds."""
@@ -262,7 +262,7 @@ def test_a_second_child_of_a_hook_has_only_the_processor_time_that_the_first_chi
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="hooks run on Linux")
 @pytest.mark.usefixtures("restored_process")
-def test_planning_has_only_the_time_that_the_rendering_child_has_left(image, monkeypatch):
+def test_planning_has_only_the_time_that_the_rendering_child_did_not_use(image, monkeypatch):
     """The system counts a child's time only after its end, so planning had the whole limit again."""
     for name, value in (("NAME", "c1"), ("HOOK_TYPE", "pre-start"), ("CONFIG_FILE", f"{image}/config")):
         monkeypatch.setenv(f"LXC_{name}", value)

@@ -91,7 +91,7 @@ def test_an_emptied_field_of_the_form_does_not_set_its_key(page):
     )
 
 
-def test_a_view_without_a_known_file_opens_the_first_problem_or_else_the_first_file(page):
+def test_a_view_without_a_known_file_opens_the_first_file_with_a_problem_or_else_the_first_file(page):
     assert page.ask(file="/nothing")["place"]["file"] == "/etc/hostname"
     broken = Page(ROOT / "sample-images" / "broken").ask()
     assert broken["problems"] > 10

@@ -55,7 +55,10 @@ def check_image(image: AuthoredImage) -> Iterator[Observation]:
 
 
 def hints_of(image: AuthoredImage) -> dict[int, str]:
-    """Return a dict from the position of each rule whose key ``template`` is misspelled to a hint."""
+    """Return a hint for each rule whose key ``template`` is misspelled.
+
+    The keys of the dict are the positions of the rules.
+    """
     found = {}
     starts = sorted(rule.spans["path"].start for rule in image.rules)
     for each in image.metadata.findings if image.metadata is not None else ():

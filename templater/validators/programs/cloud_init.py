@@ -81,7 +81,10 @@ def _judges(folder: str | None, names: tuple[str, ...]) -> list[Any]:
 
 
 def _run(name: str, data: bytes, confined: bool) -> Any:
-    """Return the mistakes in a network configuration if ``name`` says so, else in a cloud-config."""
+    """Return the mistakes in a cloud-config or a network configuration.
+
+    ``name`` is "network-config" for a network configuration.
+    """
     names, choose = _SCHEMAS["network-config" if name == "network-config" else "cloud-config"]
     judges = _judges(os.environ.get(VARIABLE), names)
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

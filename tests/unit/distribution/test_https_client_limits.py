@@ -266,7 +266,7 @@ def test_the_oldest_idle_connections_are_closed_above_the_limit():
         (_Bounds.begin_request, 20_000, "the stream needs more than 20000 requests"),
     ],
 )
-def test_too_many_requests_or_bytes_of_overhead_are_an_error(count, most, error):
+def test_too_many_requests_or_too_many_bytes_of_overhead_are_an_error(count, most, error):
     bounds = _Bounds()
     count(bounds, most - 1)
     count(bounds, 1)

@@ -203,7 +203,7 @@ def test_a_recorded_path_outside_the_images_folder_is_never_deleted(tree, tmp_pa
     checked(tree)
 
 
-def test_a_deletion_record_without_a_clean_path_or_an_integer_time_is_ignored(tree):
+def test_a_deletion_record_is_ignored_if_it_lacks_a_clean_path_or_an_integer_time(tree):
     entries = {"images/a": 5, "images/../b": 5, "images/c": "5", "images/d": True, "images/e": None}
     Path(tree.path, REMOVED).write_text(json.dumps(entries))
     assert tree.removed() == {"images/a": 5}

@@ -89,7 +89,9 @@ MAPS = {
 
 
 @pytest.mark.parametrize("place", MAPS)
-def test_a_hook_line_by_root_enters_a_namespace_only_for_lxc_create_by_a_user(config, monkeypatch, place):
+def test_a_hook_line_written_as_root_enters_a_namespace_only_if_an_ordinary_user_runs_lxc_create(
+    config, monkeypatch, place
+):
     uids, gids, enters = MAPS[place]
     maps = {"uid_map": uids, "gid_map": gids}
     monkeypatch.setattr(lxc_config.os, "geteuid", lambda: 0)

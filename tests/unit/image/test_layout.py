@@ -79,7 +79,9 @@ def test_an_image_archive_may_list_the_same_directory_twice(tmp_path):
     assert [part.member.name for part in open_contents(path).parts()] == ["metadata.yaml", "templates"]
 
 
-def test_the_number_of_other_members_and_the_size_of_all_templates_are_limited(tmp_path, monkeypatch):
+def test_the_number_of_members_outside_rootfs_and_the_total_size_of_templates_are_limited(
+    tmp_path, monkeypatch
+):
     monkeypatch.setattr(layout, "_MOST_OUTSIDE", 3)
     many = [METADATA, ("a", b""), ("b", b""), ("rootfs/a", b""), ("rootfs/b", b"")]
     path = archive(tmp_path / "image.tar", *many[:-2])

@@ -92,7 +92,9 @@ def test_the_difference_from_an_expected_text_is_a_patch():
         (LimitError("too much", hint="h"), {}, False, ("the snapshot can't be read: too much", "h"), {}),
     ],
 )  # fmt: skip
-def test_a_snapshot_is_compared_or_recorded(recorded, found, update, failure, changes):
+def test_a_snapshot_is_compared_with_a_file_or_recorded_with_the_update_option(
+    recorded, found, update, failure, changes
+):
     def read(name):
         if isinstance(recorded, BaseException):
             raise recorded
