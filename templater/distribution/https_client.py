@@ -7,7 +7,6 @@ import contextlib
 import http.client
 import io
 import math
-import socket
 import ssl
 import time
 import urllib.error
@@ -24,10 +23,9 @@ from ..model.errors import InputError, LimitError, RefusedError, UsageError, rea
 from ..model.input_size import received
 from ..model.source import printable
 from .catalog import MOST_BYTES
+from .tls_socket import TIMEOUT, TlsSocket
 from .tree import clean_path
 
-#: maximum seconds without data from the server: the time that the clients wait for the headers
-TIMEOUT = 30
 #: limit on redirects, the same as in Go's client
 MOST_REDIRECTS = 10
 #: minimum average speed in bytes per second
@@ -100,7 +98,7 @@ class UrlStream:
         self._bounds = _Bounds()
         context = (trust or Trust()).context()
         # http.client calls this method; the attribute sslsocket_class accepts only subclasses of SSLSocket
-        context.wrap_socket = partial(_TlsSocket, context, self._bounds)  # type: ignore[method-assign, assignment]
+        context.wrap_socket = partial(TlsSocket, context, self._bounds)  # type: ignore[method-assign, assignment]
         self._connections = _Connections(context, self._bounds)
         self._opener = _opener(self.base, _authorization(parts), self._connections)
 
@@ -406,122 +404,6 @@ class _Bounds:
         if now >= self._step:
             raise _LateError(f"the server took longer than {MOST_SECONDS:g} s to answer")
         return min(TIMEOUT, self._file - now, self._step - now)
-
-
-class _TlsSocket:
-    """A TLS connection for http.client that enforces the deadlines, even while headers arrive.
-
-    The connection receives many TLS records at once. Python's own class makes two system calls for each
-    record of 16 KB.
-    """
-
-    def __init__(
-        self, context: ssl.SSLContext, bounds: _Bounds, connection: socket.socket, server_hostname: str
-    ) -> None:
-        self._connection, self._bounds = connection, bounds
-        self._received, self._to_send = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self._tls: Any = context.wrap_bio(self._received, self._to_send, server_hostname=server_hostname)
-        self._block = memoryview(bytearray(_PIECE))
-        self._users = 1
-        try:
-            self._shake_hands()
-        except BaseException:
-            with contextlib.suppress(OSError):
-                self._send()  # let TLS tell the server why the handshake failed
-            connection.close()
-            raise
-
-    def _shake_hands(self) -> None:
-        while True:
-            try:
-                self._tls.do_handshake()
-                return self._send()
-            except ssl.SSLWantReadError:
-                self._wait()
-
-    def sendall(self, data: bytes) -> None:
-        self._tls.write(data)
-        self._send()
-
-    def recv_into(self, buffer: memoryview) -> int:
-        """Fill the buffer with the bytes that have arrived. Wait only if no byte has arrived."""
-        size = 0
-        while size < len(buffer):
-            try:
-                count = self._tls.read(len(buffer) - size, buffer[size:])
-            except ssl.SSLWantReadError:
-                if size:
-                    break
-                self._wait()
-                continue
-            except ssl.SSLEOFError:  # many servers close the connection without TLS's closing message
-                break
-            if not count:
-                break
-            size += count
-        self._bounds.read(size)
-        return size
-
-    def makefile(self, mode: str) -> io.BufferedReader:
-        self._users += 1
-        return io.BufferedReader(_Answer(self))
-
-    def close(self) -> None:
-        """Close the connection when neither http.client nor a file of ``makefile`` uses it any more."""
-        self._users -= 1
-        if not self._users:
-            self._connection.close()
-
-    def _send(self) -> None:
-        if self._to_send.pending:
-            self._connection.sendall(self._to_send.read())
-
-    def _wait(self) -> None:
-        self._send()
-        wanted = self._bounds.timeout()
-        # setting a timeout costs a system call
-        if not wanted <= (self._connection.gettimeout() or 0) <= 1.1 * wanted:
-            self._connection.settimeout(wanted)
-        try:
-            size = self._connection.recv_into(self._block)
-        except TimeoutError:
-            self._bounds.timeout()  # raise _LateError if the deadline caused the error
-            raise
-        self._bounds.receive(size)
-        if size:
-            self._received.write(self._block[:size])
-        else:
-            self._received.write_eof()
-
-    def is_idle(self) -> bool:
-        """Return whether the server has kept the connection open, and has sent no further data."""
-        if self._received.pending or self._tls.pending():
-            return False
-        try:
-            self._connection.settimeout(0)
-            self._connection.recv_into(self._block)
-        except BlockingIOError:
-            self._connection.settimeout(TIMEOUT)
-            return True
-        except OSError:
-            pass
-        return False
-
-
-class _Answer(io.RawIOBase):
-    def __init__(self, connection: _TlsSocket) -> None:
-        self._connection = connection
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        return self._connection.recv_into(buffer)
-
-    def close(self) -> None:
-        if not self.closed:
-            self._connection.close()
-        super().close()
 
 
 def _opener(base: str, authorization: str, connections: _Connections) -> urllib.request.OpenerDirector:

@@ -172,6 +172,8 @@ class Client:
             return self._connect(TIMEOUT)
         except OSError as error:
             raise self._unreachable(error) from None
+        except http.client.HTTPException as error:
+            raise NoAnswerError(f"{self.name} sent an invalid answer: {error}") from None
 
     def _decoded(self, answer: Answer, path: str) -> dict[str, Any]:
         try:

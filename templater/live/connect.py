@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
+import io
 import os
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import tempfile
 import time
@@ -14,10 +17,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..distribution.bounded_connection import TIMEOUT, Connect
+from ..distribution.bounded_connection import MOST_OVERHEAD, TIMEOUT, Connect
 from ..distribution.daemon_socket import find_socket
 from ..distribution.https_client import split_url
 from ..distribution.remotes import client_remote, client_trust
+from ..distribution.tls_socket import Answer, TlsSocket
 from ..model.errors import InputError, UsageError
 from ..model.source import printable
 from .address import LOCAL, Address, escaped
@@ -205,12 +209,60 @@ def _of_lxd(remote: str) -> tuple[str, Connect]:
     context = trust.context()
     host, port = parts.hostname, parts.port or 8443
 
-    def connect(timeout: float = TIMEOUT) -> socket.socket:
-        plain = socket.create_connection((host, port), timeout)
-        try:
-            return context.wrap_socket(plain, server_hostname=host)
-        except BaseException:
-            plain.close()
-            raise
+    def connect(timeout: float = TIMEOUT) -> Any:
+        return _RemoteSocket(context, socket.create_connection((host, port), timeout), host, timeout)
 
     return f"https://{host}:{port}", connect
+
+
+class _RemoteBounds:
+    """The deadline of a connection to a remote, and a limit on received bytes that are not content."""
+
+    def __init__(self, timeout: float) -> None:
+        self.deadline = time.monotonic() + timeout
+        self._overhead = 0
+
+    def timeout(self) -> float:
+        left = self.deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("timed out")
+        return left
+
+    def receive(self, size: int) -> None:
+        self._overhead += size
+        if self._overhead > MOST_OVERHEAD:
+            text = f"more than {MOST_OVERHEAD >> 20} MiB of TLS messages in addition to the content"
+            raise http.client.HTTPException(text)
+
+    def read(self, size: int) -> None:
+        """Subtract content, and as many bytes for TLS records."""
+        self._overhead = max(0, self._overhead - 2 * size)
+
+
+class _RemoteSocket(TlsSocket):
+    """A TLS connection to a remote, with the methods of a socket that the client and the events call."""
+
+    #: a small size, because ``recv`` must return everything that has arrived
+    block_size = 1 << 15
+
+    def __init__(self, context: ssl.SSLContext, connection: socket.socket, host: str, timeout: float) -> None:
+        self._limits = _RemoteBounds(timeout)
+        super().__init__(context, self._limits, connection, host)
+
+    def settimeout(self, timeout: float) -> None:
+        self._limits.deadline = time.monotonic() + timeout
+
+    def recv(self, size: int) -> bytes:
+        self.settimeout(TIMEOUT)
+        buffer = bytearray(size)
+        return bytes(buffer[: self.recv_into(memoryview(buffer))])
+
+    def makefile(self, mode: str, buffering: int = -1) -> Any:
+        self._users += 1
+        return Answer(self) if buffering == 0 else io.BufferedReader(Answer(self))
+
+    def fileno(self) -> int:
+        return self._connection.fileno()
+
+    def shutdown(self, how: int) -> None:
+        self._connection.shutdown(how)

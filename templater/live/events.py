@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import http.client
 import json
 import os
 import select
@@ -87,7 +88,7 @@ class Events:
     def _receive(self) -> None:
         try:
             piece = self._socket.recv(1 << 16)
-        except OSError:
+        except (OSError, http.client.HTTPException):
             piece = b""
         if not piece:
             raise NoAnswerError(f"{self._name} closed the stream of events")

@@ -420,7 +420,7 @@ def test_only_a_connection_without_unread_bytes_is_idle(pending, decrypted, resu
             raise result
         return result
 
-    socket_ = https_client._TlsSocket.__new__(https_client._TlsSocket)
+    socket_ = https_client.TlsSocket.__new__(https_client.TlsSocket)
     socket_._received = SimpleNamespace(pending=pending)
     socket_._tls = SimpleNamespace(pending=lambda: decrypted)
     socket_._block = b""
