@@ -273,7 +273,7 @@ def _leave_aliases(catalog: Catalog, path: str, products: dict[str, Any], warnin
 
 
 def _owned_aliases(product: Mapping[str, Any]) -> Iterator[tuple[tuple[str | None, str, str], str]]:
-    """Yield ``((architecture, type, name), alias)`` for each name that clients give to an alias of a product.
+    """Yield ``((architecture, type, name), alias)`` for each name under which clients know an alias.
 
     Clients also know the alias as ``ALIAS/ARCHITECTURE``.
     """

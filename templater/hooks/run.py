@@ -390,8 +390,8 @@ def _write_files(
 ) -> "tuple[Answer, Mapping[str, str]]":
     """Write the files.
 
-    Return the child's answer, and a dict from the files that were kept, because they were changed by hand, to
-    the reasons.
+    Return the child's answer, and a dict of the files that were kept because they were changed by hand. The
+    values of the dict are the reasons.
     """
     # imported here, so that the parent loads these modules while the child renders
     from ..planning.planner import plan_of

@@ -90,7 +90,7 @@ def has(text: str, names: tuple[str, ...]) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Way:
-    """The part of a path that exists in the text: its nodes, the last pair, and the missing names."""
+    """A path in a text: the nodes and the last pair of its existing part, and the names that are missing."""
 
     nodes: tuple[Mark, ...]
     place: Place | None

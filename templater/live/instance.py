@@ -197,7 +197,10 @@ class LiveInstance:
 
 
 def open_instance(daemon: Daemon, limits: Limits = DEFAULT) -> LiveInstance:
-    """Read the instance of the daemon's address. Raises MissingInstanceError if it does not exist."""
+    """Read the instance that the daemon's address names.
+
+    Raises MissingInstanceError if the instance does not exist.
+    """
     address = daemon.address
     data = read_description(daemon, address)
     made = describe_instance(daemon, address, data, read_profiles(daemon, address), limits)

@@ -1,4 +1,4 @@
-"""Newer versions of an instance's image that the daemon has, and whether their templates differ."""
+"""The newer versions that a daemon has of an instance's image, and whether the templates have changed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Access to the page of `watch --web`: only this user's browser, and only pages of this server."""
+"""Access to the page of `watch --web`: only this user's browser, and only from this server's own pages."""
 
 from __future__ import annotations
 

@@ -129,7 +129,7 @@ class Simulation:
         return bool(self.host.family)
 
     def _start_at_once(self, subject: SimulatedInstance, plan: Plan) -> Started:
-        """Start for the host ``none`` or a virtual machine: write all files or none."""
+        """Start an instance on the host ``none``, or start a virtual machine: write all files, or no file."""
         error = next((change.error for change in plan.changes if change.action == FAILED), None)
         if error is None and self.follows_host:
             error = next(iter(host_errors(plan)), None)

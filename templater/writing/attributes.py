@@ -47,7 +47,7 @@ def drop_inherited_acl(fd: int) -> None:
 
 
 def _differs(fd: int, name: str, value: bytes) -> bool:
-    """Return whether an attribute of an open file does not have this value yet.
+    """Return whether an attribute of an open file must be set to this value.
 
     An equal attribute is not set again, because setting an SELinux label can be forbidden.
     """

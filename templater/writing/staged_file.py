@@ -176,7 +176,7 @@ class Target:
     # checking
 
     def needs_writing(self) -> bool:
-        """Return whether the file on disk does not have the planned content yet.
+        """Return False if the file on disk already has the planned content, else True.
 
         Raises RefusedError if the target is not as the plan expects.
         """

@@ -184,8 +184,8 @@ class _Writers:
     def links(self) -> tuple[list[str], list[str]]:
         """Follow the links of the system's directories to other directories.
 
-        Return the links whose targets users can replace. Also return the other directories, with a slash
-        after each path: the system uses their files, too.
+        Return the links whose targets users can replace, and the directories to which links lead, because the
+        system uses their files, too. The path of each directory ends with a slash.
         """
         targets = {
             name.path[len(ROOTFS) + 1 :]: name.entry.target
@@ -239,7 +239,7 @@ class _Writers:
     def _belongs_to_a_user(self, entry: Entry, path: str = "") -> bool:
         """Return whether an ordinary user owns a file, or a group of ordinary users can write it.
 
-        Users own the files with their own jobs.
+        A file below ``/var/spool`` with a user's own jobs may belong to that user.
         """
         image = self.image
         by_group = entry.mode & 0o020 and (entry.gid >= _FIRST_USER or entry.gid == _USERS)

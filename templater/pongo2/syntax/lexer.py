@@ -109,8 +109,8 @@ class Lexer:
     def code(self, position: int) -> int:
         """Read the tokens from an opening to a closing delimiter. Return the position after the delimiter.
 
-        At a character that cannot start a token, reading ends. Like pongo2, the lexer treats the rest as
-        text, without an error.
+        Reading ends at a character that cannot start a token. Like pongo2, the lexer then treats this
+        character, and the characters after it, as text. This is not an error.
         """
         text, unit, match, tokens = self.text, self.unit, self.match_code, self.tokens
         while found := match(text, position):
