@@ -15,8 +15,10 @@ import pytest
 
 from templater.checks.scan import scan_image
 from templater.cli.main import main
-from templater.image import decompress
+from templater.image import compression_modules, decompress
+from templater.image.compression_modules import ZSTD
 from templater.image.contents import open_contents
+from templater.image.decompress import open_stream
 from templater.image.limits import DEFAULT, Limits
 from templater.image.open import open_image
 from templater.image.tar_reader import open_archive
@@ -341,6 +343,23 @@ def test_a_decompressor_window_of_more_than_128_mib_is_refused(tmp_path: Path) -
     with pytest.raises(LimitError, match=r"^'.*' needs more than 128 MiB to decompress$") as caught:
         open_archive(str(tmp_path / "image"))
     assert caught.value.hint == "pack the file again with a smaller dictionary or window"
+
+
+@pytest.mark.parametrize("name", ZSTD)
+@pytest.mark.parametrize("log", [26, 27, 28])
+def test_a_zstd_window_of_more_than_128_mib_is_refused_and_a_smaller_one_is_read(
+    name, log, tmp_path, monkeypatch
+):
+    pytest.importorskip(name)
+    monkeypatch.setattr(compression_modules, "ZSTD", (name,))
+    window, block = bytes([log - 10 << 3]), (len(b"text") << 3 | 1).to_bytes(3, "little") + b"text"
+    (tmp_path / "image").write_bytes(b"\x28\xb5\x2f\xfd\0" + window + block)
+    with open_stream(str(tmp_path / "image")) as stream:
+        if log <= 27:
+            assert stream.read(9) == b"text"
+            return
+        with pytest.raises(LimitError, match=r"^'.*' needs more than 128 MiB to decompress$"):
+            stream.read(9)
 
 
 def list_names(path: str, limits: Limits) -> int:

@@ -6,10 +6,13 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from templater import pytest as plugin
+from templater.testing.folder import Folder
+from templater.testing.read_tests import read_cases
 from tests.unit.testing.images import an_image
 
 ROOT = Path(__file__).parents[2]
@@ -92,3 +95,13 @@ def test_the_pytest_plugin_collects_only_yaml_files_in_the_tests_folder_of_an_im
     monkeypatch.setattr(plugin.ImageTests, "from_parent", lambda parent, path, source: (path, source))
     found = plugin.pytest_collect_file(path, None)
     assert found == (None if source is None else (path, str(tmp_path / source)))
+
+
+def test_the_pytest_plugin_reports_the_first_line_of_a_case_counted_from_zero(tmp_path):
+    path = an_image(tmp_path / "image", PASSES + FAILS.removeprefix("tests:\n"))
+    cases = read_cases(Folder(str(path / "tests")))
+    item = SimpleNamespace(path=path, name="a name")
+    lines = []
+    for item.case in cases:
+        lines.append(plugin.ImageTest.reportinfo(item))
+    assert lines == [(path, 1, "a name")] * 2 + [(path, 2, "a name")]

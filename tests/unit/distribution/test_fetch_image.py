@@ -623,7 +623,9 @@ def test_the_metadata_of_a_split_image_is_fetched_before_the_root_filesystem_and
         assert content(fetched.image) == metadata
         assert fetched.rootfs is None
         assert "only TLS protects" in fetched.notes[1]
-        fetched = fetch("api:deb/13", whole=True)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(fetch_image, "_MOST_METADATA", len(metadata))
+            fetched = fetch("api:deb/13", whole=True)
         assert content(fetched.rootfs) == root
         answers[f"/1.0/images/{fingerprint}/export"] = (
             "multipart/form-data; boundary=b0undary", multipart([("metadata", metadata), ("rootfs", root[:-1])]))  # fmt: skip

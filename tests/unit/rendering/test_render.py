@@ -118,9 +118,10 @@ def test_a_template_name_must_be_a_plain_file_name(name: str) -> None:
     assert isinstance(done.error, RefusedError)
 
 
+@pytest.mark.parametrize("data", [None, b"text"])
 @pytest.mark.parametrize("kind", [SYMLINK, DIRECTORY])
-def test_only_regular_files_are_accepted_as_templates(kind: str) -> None:
-    (done,) = rendered(rule(), a_tpl=TemplateFile(Entry(kind)))
+def test_only_regular_files_are_accepted_as_templates(kind: str, data: bytes | None) -> None:
+    (done,) = rendered(rule(), a_tpl=TemplateFile(Entry(kind), data))
     assert isinstance(done.error, RefusedError) and kind in str(done.error)
 
 

@@ -303,3 +303,21 @@ def test_the_error_says_why_the_sandboxed_process_ended(status, kind, message, h
     error = child._failure_of(status, Bounds(cpu=7, memory=3 << 20, output=2 << 20), b"")
     assert type(error) is kind
     assert (error.message, error.hint) == (message, hint)
+
+
+@pytest.mark.parametrize(
+    ("records", "notes"),
+    [
+        ([[child.BUG, b"KeyError: 'a'"]], ("KeyError: 'a'",)),
+        ([[b"text", b"a"], [child.BUG, b"KeyError: 'a'"]], ("KeyError: 'a'",)),
+        ([[child.BUG, b"KeyError: 'a'"], [b"text", b"a"]], ()),
+        ([[b"text", b"a"]], ()),
+        ([[child.BUG]], ()),
+        ([[child.BUG, b"a", b"b"]], ()),
+        ([], ()),
+    ],
+)
+def test_a_failure_notes_the_exception_that_the_child_sent_as_its_last_record(records, notes):
+    data = b"".join(child.frame(b"".join(map(child.frame, record))) for record in records)
+    assert child._failure_of(99 << 8, Bounds(), data).notes == notes
+    assert child._failure_of(99 << 8, Bounds(), data + b"1:").notes == ()
