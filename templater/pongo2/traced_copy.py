@@ -163,10 +163,10 @@ class Tracer:
         for is_output, group in groupby(statements, lambda node: isinstance(node, tree.Text | tree.Print)):
             if is_output:
                 found += self.output(list(group), captured=captured)
-                continue
-            for statement in group:
-                method = getattr(self, f"statement_{type(statement).__name__.lower()}")
-                found += method(statement, captured)
+            else:
+                for statement in group:
+                    method = getattr(self, f"statement_{type(statement).__name__.lower()}")
+                    found += method(statement, captured)
         return found
 
     def output(self, statements: Body, *, captured: bool) -> Iterator[tree.Statement]:

@@ -57,6 +57,18 @@ def test_progress_on_a_terminal_shows_escaped_file_names(monkeypatch):
     assert "etc/\\x1b[31mred [bold]x" in terminal.getvalue()
 
 
+@pytest.mark.parametrize("color", ["always", "never", "auto"])
+def test_progress_has_colours_unless_the_user_disables_them(color, monkeypatch):
+    terminal = a_terminal(monkeypatch)
+    monkeypatch.setattr("templater.cli.terminal._State.color", color)
+    for name in ("NO_COLOR", "FORCE_COLOR", "CLICOLOR_FORCE"):
+        monkeypatch.delenv(name, raising=False)
+    with progress("packing", total=lambda: 4 << 20) as show:
+        shown_after(show, (1, 1 << 20, "large"))
+    has_colours = re.search(r"\x1b\[(?!0m)[0-9;]*m", terminal.getvalue()) is not None
+    assert has_colours == (color != "never")
+
+
 def test_progress_without_a_known_total_shows_bytes_and_rate_and_elapsed_time(monkeypatch):
     terminal = a_terminal(monkeypatch)
     with progress("fetching") as show:

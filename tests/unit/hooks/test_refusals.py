@@ -337,6 +337,35 @@ def test_a_configuration_that_is_not_a_regular_file_is_not_replaced(tmp_path):
     assert refused.value.message == f"'{tmp_path}/config' is a directory, not a regular file"
 
 
+@pytest.mark.parametrize(
+    ("program", "folder", "name", "folders", "found"),
+    [
+        ("", "web/snaps/snap0", "web", "web", ("web", True)),
+        ("", "web", "snap0", "web/snaps/snap0 snap0", ("web/snaps/snap0", True)),
+        ("lxc-snapshot", "new", "snap0", "web/snaps/snap0 db/snaps/snap0", ("web/snaps/snap0", False)),
+        ("lxc-snapshot", "new", "snap0", "db/snaps/snap0 snap0", ("db/snaps/snap0", False)),
+        ("lxc-snapshot", "new", "snap0", "snap0", None),
+        ("lxc-copy", "new", "web", "web db/snaps/web", ("web", False)),
+        ("lxc-copy", "new", "web", "db/snaps/web", None),
+        ("", "new", "web", "web", ("web", False)),
+        ("", "new", "web", "web db/snaps/web", None),
+        ("", "new", "web", "db/snaps/web", ("db/snaps/web", False)),
+    ],
+)
+def test_the_original_of_a_copy_is_found_only_if_it_is_unambiguous(
+    program, folder, name, folders, found, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(lxc_copies, "copying_program", lambda: program)
+    monkeypatch.setattr(lxc_copies, "named_container", lambda: "web")
+    for each in (folder, *folders.split()):
+        (tmp_path / each).mkdir(parents=True, exist_ok=True)
+    if found is None:
+        with pytest.raises(InputError):
+            lxc_copies.find_source(f"{tmp_path}/{folder}", name)
+    else:
+        assert lxc_copies.find_source(f"{tmp_path}/{folder}", name) == (f"{tmp_path}/{found[0]}", found[1])
+
+
 @pytest.mark.parametrize("program", ["", "lxc-copy"])
 def test_the_hint_about_an_unknown_original_container_says_how_to_prepare_the_copy(
     program, tmp_path, monkeypatch

@@ -444,6 +444,16 @@ def test_the_xz_output_does_not_depend_on_the_number_of_processors(tmp_path, mon
     assert subprocess.run(["xz", "-dc"], input=packed[1], capture_output=True, check=True).stdout == data
 
 
+@pytest.mark.parametrize("count", [None, 1, 6])
+def test_the_number_of_processors_is_known_on_systems_without_processor_affinity(count, monkeypatch):
+    from templater.image import compress
+
+    monkeypatch.setattr("os.cpu_count", lambda: count)
+    assert compress._processors() == len(os.sched_getaffinity(0))
+    monkeypatch.delattr("os.sched_getaffinity")
+    assert compress._processors() == (count or 1)
+
+
 @pytest.mark.parametrize("ending", [KeyboardInterrupt, OSError])
 @pytest.mark.slow
 def test_an_interrupted_xz_compression_stops_quickly(monkeypatch, ending):

@@ -56,6 +56,32 @@ def test_publishing_uses_the_architecture_of_the_instance(container):
         assert architecture_of(root) == "riscv64"
 
 
+@pytest.mark.parametrize(
+    ("names", "architecture"),
+    [
+        ("x86_64 amd64", "x86_64"),
+        ("i686 i386 i486 i586 x86", "i686"),
+        ("aarch64 arm64", "aarch64"),
+        ("armv7l armhf arm", "armv7l"),
+        ("ppc64le ppc64el", "ppc64le"),
+        ("riscv64", "riscv64"),
+        ("s390x", "s390x"),
+        ("loongarch64", "loongarch64"),
+        ("mips", "mips"),
+    ],
+)
+@pytest.mark.parametrize("key", ["lxc.arch", "lxc.architecture", None])
+def test_publishing_gives_each_architecture_the_name_of_the_daemons(
+    names, architecture, key, container, monkeypatch
+):
+    for name in names.split():
+        monkeypatch.setattr("platform.machine", lambda name=name: "other" if key else name)
+        if key:
+            (container / "config").write_text(f"lxc.architectures = y\n {key} = {name}\nlxc.arch = z\n")
+        with Root(str(container)) as root:
+            assert architecture_of(root) == architecture
+
+
 def test_publishing_finds_the_snapshots_of_a_container(container):
     shutil.copytree(container, container / "snaps" / "snap0")
     assert find(str(container)) == str(container)

@@ -1,6 +1,8 @@
 """Instances of recorded daemons."""
 
 import contextlib
+import http.client
+import itertools
 import os
 import shutil
 import socket
@@ -11,7 +13,7 @@ import pytest
 
 from templater.live import client
 from templater.live.address import parse_address
-from templater.live.client import Client, HangError, NoAnswerError, unix_socket
+from templater.live.client import Answer, Client, HangError, NoAnswerError, unix_socket
 from templater.live.connect import open_daemon
 from templater.live.instance import open_instance
 from templater.model.entry import DIRECTORY, FILE, SYMLINK
@@ -473,6 +475,63 @@ def test_a_daemon_answer_with_too_much_protocol_overhead_is_an_error(monkeypatch
         client.get("/1.0/file", 1 << 20)
     client.close()
     thread.join()
+
+
+DONE = Answer(200, {})
+CLOSED, RESET, INVALID = (
+    http.client.RemoteDisconnected("closed"),
+    ConnectionResetError(104, "reset"),
+    ValueError("x"),
+)
+BAD, DENIED = http.client.BadStatusLine("x"), PermissionError(13, "denied")
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "pauses", "seconds", "error"),
+    [
+        ([DONE], 0, 0, None),
+        ([CLOSED], 0, 0, "incus sent an invalid answer: closed"),
+        ([BAD], 0, 0, "incus sent an invalid answer: x"),
+        ([RESET], 0, 0, "incus does not answer on 'place': reset"),
+        ([DONE, CLOSED, DONE], 0, 0, None),
+        ([DONE, BAD, DONE], 0, 0, None),
+        ([DONE, CLOSED, CLOSED], 0, 0, "incus sent an invalid answer: closed"),
+        ([DONE, INVALID], 0, 0, "incus sent an invalid answer: x"),
+        ([DONE, ValueError()], 0, 0, "incus sent an invalid answer: ValueError"),
+        ([DONE, TimeoutError()], 0, 0, "incus did not answer within 9 seconds"),
+        ([DONE, RESET, DONE], 0, 0, None),
+        ([DONE, RESET, RESET, RESET, DONE], 2, 0, None),
+        ([DONE, RESET, RESET], 0, 100, "incus does not answer on 'place': reset"),
+        ([DONE, DENIED, DENIED], 0, 0, "no permission for the socket 'place' of incus"),
+        ([DONE, DENIED, DONE], 0, 0, None),
+    ],
+)
+def test_a_request_is_sent_again_only_after_an_earlier_answer(outcomes, pauses, seconds, error, monkeypatch):
+    """A daemon that stops closes idle connections, and a daemon that restarts refuses connections for a while."""
+    client = Client("incus", "place", lambda timeout: None)
+    waiting, paused, times = list(outcomes), [], itertools.count(step=seconds)
+
+    def exchange(*_):
+        outcome = waiting.pop(0)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    def closed(connection):
+        connection.used = False
+
+    monkeypatch.setattr(client, "_exchange", exchange)
+    monkeypatch.setattr("templater.live.client.Connection.close", closed)
+    monkeypatch.setattr("templater.live.client.time.monotonic", lambda: next(times))
+    monkeypatch.setattr("templater.live.client.time.sleep", paused.append)
+    answers, failed = [], None
+    while waiting and failed is None:
+        try:
+            answers.append(client.get("/", 9, 9))
+        except NoAnswerError as found:
+            failed = found.message
+    assert (waiting, len(paused), failed) == ([], pauses, error)
+    assert answers == [DONE] * outcomes.count(DONE)
 
 
 def listen(path):

@@ -143,6 +143,24 @@ def test_notes_say_which_name_and_type_are_assumed_for_the_output_of_incus_confi
     )
 
 
+@pytest.mark.parametrize(
+    ("file", "name", "source"),
+    [
+        ("web1", "web1", "taken from the file name"),
+        ("/etc/web1.yaml", "web1", "taken from the file name"),
+        ("C:\\lxd\\web1.a.yaml", "web1", "taken from the file name"),
+        ("-", "c1", "assumed"),
+        ("<stdin>", "c1", "assumed"),
+        (".yaml", "c1", "assumed"),
+        ("a/", "c1", "assumed"),
+    ],
+)
+def test_a_description_without_a_name_gets_the_name_of_its_file_or_c1(file, name, source):
+    found = read_instance(Source(file, b"type: container\nconfig: {}\n"))
+    assert found.name == name
+    assert found.notes == (f"the name '{name}' is {source}: the description has no name (see --name)",)
+
+
 def test_a_name_and_a_type_from_options_cause_no_note_about_assumptions():
     instance = read(CONFIG_SHOW, profiles=profiles(DEFAULT, WEB), name="n", type="vm")
     assert (instance.name, instance.type, instance.notes) == ("n", VIRTUAL_MACHINE, ())

@@ -6,7 +6,7 @@ from templater import pongo2
 from templater.model.errors import TemplaterError
 from templater.pongo2.daemon_context import daemon_context
 from templater.pongo2.dialect import DIALECTS
-from templater.pongo2.trace_recorder import CONFIG_DEFAULT, FILTER_DEFAULT, NOTHING, TEXT
+from templater.pongo2.trace_recorder import CONFIG_DEFAULT, FILTER_DEFAULT, NOTHING, TEXT, normal
 from templater.pongo2.traced_copy import TracedTemplate
 from tests.test_vectors import FILES, RECORDED, vectors
 
@@ -178,3 +178,30 @@ def test_a_render_without_tracing_does_not_load_the_trace_module():
     )
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert answer.stdout == "[]\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "read"),
+    [
+        ("trigger", "trigger"),
+        ("container.name", "instance.name"),
+        ("instance.name", "instance.name"),
+        ("instance.name.x.y", "instance.name"),
+        ("config.user.a", "config.user"),
+        ("config_get.x", "config"),
+        ("config_get", "config"),
+        ("devices", "devices"),
+        ("devices.eth0", "devices.eth0"),
+        ("devices.eth0.type", "devices.eth0.type"),
+        ("devices.eth0.type.x", "devices.eth0.type"),
+        ("devices.Eth1.type", "devices.Eth1.type"),
+        ("devices.Sorted", "devices"),
+        ("devices.Sorted.x", "devices"),
+        ("devices.eth0.Sorted", "devices.eth0"),
+        ("devices.missing.type", "devices.missing.type"),
+        ("properties.os.x", "properties.os"),
+    ],
+)
+def test_a_read_is_recorded_without_superfluous_keys(name, read):
+    context = {"devices": {"eth0": {}, "Eth1": {}}}
+    assert normal(context, tuple(name.split("."))) == tuple(read.split("."))
