@@ -44,7 +44,7 @@ class Traced(NamedTuple):
 
 
 class TracedTemplate:
-    """A template with calls of `trace`, for several traced renders.
+    """A template with calls of `trace_recorder`, for several traced renders.
 
     ``program`` is None if the template with these calls is too large to be compiled. ``branches`` are the
     parts of the template that run only in some renders; the first branch is the whole template.
@@ -109,7 +109,7 @@ def larger(limits: Limits | None) -> Limits:
 
 
 class Tracer:
-    """A converter that adds calls of `trace` to a document.
+    """A converter that adds calls of `trace_recorder` to a document.
 
     A run consists of neighbouring texts and ``{{ }}``. ``runs`` has the sites of each run.
     The text of a ``captured`` body becomes a value. The reads in such a body belong to the expression or tag
@@ -134,7 +134,7 @@ class Tracer:
     def branch(self, token: Token, message: str, statements: Body, *, captured: bool) -> Body:
         """Convert the body of a branch, so that a run of the branch is recorded.
 
-        `trace.Branch` describes ``message``.
+        `trace_recorder.Branch` describes ``message``.
         """
         outer, self.inside = self.inside, len(self.branches)
         self.branches.append(trace.Branch(self.offset(token.start), message))

@@ -1,7 +1,7 @@
 """Confined processes that work on untrusted input.
 
-`child` runs Python in a fork that can only compute and answer. `program` runs an external reader such as
-sqfs2tar. `tool` runs a program that checks a text, such as visudo.
+`child` runs Python in a fork that can only compute and answer. `unpacker_process` runs an external reader
+such as sqfs2tar. `validator_process` runs a program that checks a text, such as visudo.
 
 May import: model, oslite.
 """
