@@ -25,8 +25,9 @@ instance directory.
   templater apply image.tar.xz /srv/web1/rootfs -t start
   templater watch ./image                       preview after every change
 
-Exit codes: 0 fine, 1 would change or findings, 2 usage or unreadable input, 3 refused for safety,
-4 limit exceeded, 5 a template failed or the host would fail, 6 writing failed, 7 busy.
+Exit codes: 0 success, 1 a file would change or there are findings, 2 invalid usage or unreadable input,
+3 refused for safety, 4 a limit was exceeded, 5 a template failed or the host would fail, 6 writing failed,
+7 busy.
 """
 
 command = Commands(

@@ -172,7 +172,7 @@ def source_status(line: str, image: str, folder: str) -> Iterator[Finding]:
     """Check the image that the hook line names with ``--source``. Without ``--source``, check ``image``."""
     option = option_of(line, "--source")
     if option and not os.path.isabs(option):
-        hint = "install the hook again, which writes an absolute path"
+        hint = "install the hook again: the new line contains the absolute path"
         shown = printable(option)
         yield Finding(False, f"'--source {shown}' is a relative path, but hooks run in any directory", hint)
         return

@@ -20,7 +20,7 @@ from ..base import Observation, check
     "refused-link",
     "error",
     "a target whose path leads through a link that a host refuses",
-    hint="use the path that the link points to as the target, or make the link relative",
+    hint="use the path of the link's target in the rule, or make the link relative",
     rootfs=True,
 )
 def check_image(image: AuthoredImage) -> Iterator[Observation]:

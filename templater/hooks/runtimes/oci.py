@@ -321,7 +321,9 @@ def status(name: str, _path: str) -> "Iterator[Finding]":
     if hook.get("path") != hook["args"][0] or hook["args"][:7] != argv("oci", [])[:7]:
         # The bundle can come from an untrusted image, so run only a line that templater would install.
         yield Finding(
-            None, "the hook line was not run, because this installation of templater would write another line"
+            None,
+            "the hook line was not run, because it differs from the line that this installation of"
+            " templater writes",
         )
     else:
         yield runs(lambda word: [*hook["args"], word], file)

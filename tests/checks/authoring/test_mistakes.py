@@ -580,7 +580,7 @@ DNS = "/etc/motd: {when: [create], template: t, properties: {dns1: a}}"
         ("missing-template", rule("when: [create], template: host.tpl"), "put the template into the folder 'templates', next to metadata.yaml"),
         ("missing-template", image("/a: {when: [create], template: t}", "/b: {when: [create], tempalte: t}"), "the key 'tempalte' is misspelled: write 'template'"),
         ("refused-link", rule("when: [create], template: t", "/etc/a", names=[a_folder("rootfs/etc/a")]), "use the path of a file as the target"),
-        ("refused-link", rule("when: [create], template: t", "/etc/a", names=[a_link("rootfs/etc/a", "/b")]), "use the path that the link points to as the target, or make the link relative"),
+        ("refused-link", rule("when: [create], template: t", "/etc/a", names=[a_link("rootfs/etc/a", "/b")]), "use the path of the link's target in the rule, or make the link relative"),
         ("unknown-variable", text('{{ config_get(user.role, "") }}'), 'a text needs quotes: write "user.role"'),
         ("unknown-variable", text('{{ config_get("user.role", web) }}'), 'a text needs quotes: write "web"'),
         ("unknown-variable", text('{{ config_get("user.role", instnace) }}'), "did you mean 'instance'?"),
