@@ -237,12 +237,12 @@ STORE = Name("rootfs/nix/store", Entry(DIRECTORY, 0o1775, gid=30000))
         ),
     ],
 )
-def test_a_link_of_the_system_to_a_file_that_users_can_replace_is_listed(link, others):
+def test_a_system_link_to_a_file_that_users_can_replace_is_listed(link, others):
     message = f"users can replace the targets of the links '{link.path[6:]}'"
     assert ("medium", link.path, message) in observed(CHECK, an_image(names=[link, *others]))
 
 
-def test_links_of_the_system_to_files_that_only_root_can_replace_have_no_finding():
+def test_system_links_to_files_that_only_root_can_replace_have_no_finding():
     names = [
         a_link("rootfs/lib", "usr/lib"),
         a_link("rootfs/usr/tmp", "../var/tmp"),

@@ -71,7 +71,7 @@ def test_publishing_uses_the_architecture_of_the_instance(container):
     ],
 )
 @pytest.mark.parametrize("key", ["lxc.arch", "lxc.architecture", None])
-def test_publishing_gives_each_architecture_the_name_of_the_daemons(
+def test_publishing_gives_each_architecture_the_name_that_the_daemons_use(
     names, architecture, key, container, monkeypatch
 ):
     for name in names.split():

@@ -506,7 +506,9 @@ BAD, DENIED = http.client.BadStatusLine("x"), PermissionError(13, "denied")
         ([DONE, DENIED, DONE], 0, 0, None),
     ],
 )
-def test_a_request_is_sent_again_only_after_an_earlier_answer(outcomes, pauses, seconds, error, monkeypatch):
+def test_a_failed_request_is_sent_again_only_if_the_client_has_got_an_answer_before(
+    outcomes, pauses, seconds, error, monkeypatch
+):
     """A daemon that stops closes idle connections, and a daemon that restarts refuses connections for a while."""
     client = Client("incus", "place", lambda timeout: None)
     waiting, paused, times = list(outcomes), [], itertools.count(step=seconds)

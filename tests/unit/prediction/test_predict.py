@@ -211,7 +211,7 @@ def test_the_outcome_of_a_render_stopped_by_a_limit_is_unknown() -> None:
     assert "the host has no limit like templater's" in str(first(plan))
 
 
-def test_other_rules_are_written_if_a_limit_stops_a_render() -> None:
+def test_the_files_of_other_rules_are_written_if_a_limit_stops_a_render() -> None:
     late = LimitError("a limit of ours")
     metadata = Metadata(rules=(rule("/etc/a"), rule("/etc/b")))
     renderings = [

@@ -72,7 +72,7 @@ def test_an_unknown_variable_is_reported_only_once():
     assert len(found("{{ foo }}{{ foo }}{{ foo }}")) == 1
 
 
-def test_a_property_name_is_checked_if_the_image_properties_are_known():
+def test_a_property_name_is_checked_only_if_the_properties_of_the_rule_are_known():
     assert found("{{ properties.a }}{{ properties.b }}", properties=["a"]) == [
         ("properties.b", "t.tpl:1:33", "")
     ]
