@@ -235,12 +235,12 @@ class _RemoteBounds:
             raise http.client.HTTPException(text)
 
     def read(self, size: int) -> None:
-        """Subtract content, and as many bytes for TLS records."""
+        """Subtract the size of content twice: once for the content, and once for its TLS records."""
         self._overhead = max(0, self._overhead - 2 * size)
 
 
 class _RemoteSocket(TlsSocket):
-    """A TLS connection to a remote, with the methods of a socket that the client and the events call."""
+    """A TLS connection to a remote. It has those methods of a socket that the client and the events call."""
 
     #: a small size, because ``recv`` must return everything that has arrived
     block_size = 1 << 15
