@@ -8,11 +8,12 @@ the directory's descriptor. An entry's key is a digest of the entry's sources. I
 import sys
 
 from .. import __version__
-from ..instances.state_directory import directory_of_ours, write_whole
+from ..instances.state_directory import directory_of_ours, make, write_whole
 from ..model.errors import TemplaterError
-from ..oslite import DIGEST, blake2b, join, os, stat
+from ..oslite import DIGEST, abspath, blake2b, join, os, split, stat
 from ..rootfs.confined import Directory, Root, read_descriptor
-from .shared_directories import shared_place
+from ..rootfs.open_folder import open_unshared
+from ..rootfs.paths import MissingError
 from .source_stamp import source_stamp
 
 TYPE_CHECKING = False
@@ -97,17 +98,23 @@ def open_cache(path: str) -> "CompileCache | None":
 
     Return None if another user can enter the directory, or could have made a link on the way to it.
     """
-    from os import makedirs
-
-    if shared_place(path):
-        return None
     try:
-        makedirs(path, 0o700, exist_ok=True)
-        with Root(path) as root:
+        with _open_or_make(abspath(path)) as root:
             directory = directory_of_ours(root.directory("/"))
     except (OSError, TemplaterError):
         return None
     return None if directory is None else CompileCache(directory)
+
+
+def _open_or_make(path: str) -> Root:
+    """Open a directory. Make it, and the directories above it, if they are missing."""
+    try:
+        return open_unshared(path)
+    except MissingError:
+        above, name = split(path)
+        with _open_or_make(above) as root, root.directory("/") as directory:
+            make(directory, name)
+        return open_unshared(path)
 
 
 def key(parts: "Iterable[bytes]") -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import shlex
-import stat
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,20 +16,17 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 
 from ..model.errors import InputError, RefusedError, UsageError, WriteError, reason
-from ..model.source import printable
 from ..rootfs.confined import Directory, Root, read_descriptor
+from ..rootfs.open_folder import open_folder
+from ..rootfs.paths import MissingError
 from ..writing.recovery import unlink_if_there
 from .options import PROBE
-from .shared_directories import is_shared
 
 #: packages whose folders the hook line adds to the search path, because Python without ``site`` lacks them
 PACKAGES = ("templater", "jinja2", "markupsafe", "yaml")
 
 #: texts that identify a hook line of any templater version
 MARKS = ("from templater_hook import", "from templater.hooks.")
-
-#: limit on the number of components of a path, including the components of its links
-MOST_COMPONENTS = 1000
 
 #: size limit of a configuration file in bytes
 MAX_FILE = 4 << 20
@@ -146,57 +142,11 @@ def _open_or_make(folder: str) -> Root:
     """Open a directory with ``open_folder``. Make it, and the directories above it, if they are missing."""
     try:
         return open_folder(folder)
-    except FileNotFoundError:
+    except MissingError:
         above, name = os.path.split(folder)
         with _open_or_make(above) as root, root.directory("/") as directory:
             directory.mkdir(name)
         return open_folder(folder)
-
-
-def open_folder(path: str) -> Root:
-    """Open the directory of a configuration file, which can belong to an unprivileged user.
-
-    Follow links that only root or the caller can have put there. Raises RefusedError for other links: they
-    could lead to a file that only the caller may read or write. A user can move even root's link within a
-    directory that this user may change. Each component is opened only once, and its owner is read from the
-    open descriptor. So replacing a directory by a link has no effect.
-    """
-    ahead = os.path.abspath(path).split("/")[::-1]
-    trusted, safe = (0, os.geteuid()), True
-    here = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        for _ in range(MOST_COMPONENTS):
-            if not ahead:
-                return Root(
-                    path,
-                    fd=os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=here),
-                    named=True,
-                )
-            folder = os.fstat(here)
-            shared = not folder.st_mode & stat.S_ISVTX and is_shared(f"/proc/self/fd/{here}", folder)
-            safe = safe and folder.st_uid in trusted and not shared
-            name = ahead.pop() or "."
-            found = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=here)
-            status = os.fstat(found)
-            if not stat.S_ISLNK(status.st_mode):
-                os.close(here)
-                here = found
-                continue
-            target = os.readlink("", dir_fd=found)
-            os.close(found)
-            if status.st_uid not in trusted or not safe:
-                raise RefusedError(
-                    f"'{printable(name)}' on the way to '{printable(path)}' may be a link that another user"
-                    " controls",
-                    hint="run the command without --write, and add the lines by hand",
-                )
-            if target.startswith("/"):
-                os.close(here)
-                here = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-            ahead += target.split("/")[::-1]
-    finally:
-        os.close(here)
-    raise RefusedError(f"'{printable(path)}' leads through too many links")
 
 
 def calls_templater(line: str) -> bool:

@@ -128,10 +128,3 @@ def _settings_in(text: str) -> "Iterator[tuple[str, str]]":
         key, equals, value = line.partition("=")
         if equals and not key.lstrip().startswith("#"):
             yield key.strip(), value.strip()
-
-
-def own_map(name: str) -> "Iterator[tuple[int, int, int]]":
-    with open(f"/proc/self/{name}", "rb") as file:
-        for line in file:
-            first, disk, count = map(int, line.split())
-            yield first, disk, count

@@ -8,9 +8,9 @@ from ..model.file_names import INSTANCE, METADATA, TEMPLATES, WRITTEN
 from ..model.source import printable
 from ..oslite import dirname, isdir, join, os, split
 from ..rootfs.confined import Directory, Root, write_error
+from ..rootfs.open_folder import open_folder, open_unshared
 from .lxc_config import lines_of
 from .request import Notice
-from .shared_directories import require_unshared
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,11 +34,11 @@ def clone(folder: str, name: str, source_name: str, options: "Options") -> Notic
     the record.
     """
     source, exact = find_source(folder, source_name)
-    if not options.source:
-        require_unshared(source)
-        require_original(source, folder, exact=exact)
-        copy_image(source, folder)
-    with StateDirectory(source) as old:
+    original = open_folder(source) if options.source else open_unshared(source)
+    with original, StateDirectory(original) as old:
+        if not options.source:
+            require_original(source, folder, exact=exact)
+            copy_image(original, folder)
         before = old.state()
         written = copied_record(old)
         if not exact:  # otherwise it is a snapshot, which is never a rename
@@ -166,9 +166,10 @@ def _has_newpath(words: "list[str]") -> bool:
 _TAKING = "nNpPolmBLft"
 
 
-def copy_image(source: str, folder: str) -> None:
+def copy_image(source: Root, folder: str) -> None:
     """Copy metadata.yaml, templates and instance.yaml, which LXC omits, to a copy that lacks them."""
-    with InstanceDirectory(source) as old, Root(folder, named=True) as root, root.directory("/") as new:
+    old = InstanceDirectory(source.name, source)
+    with open_folder(folder) as root, root.directory("/") as new:
         if not old.has_image() or root.entry("/" + METADATA) is not None:
             return
         instance = old.read_instance()

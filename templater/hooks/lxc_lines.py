@@ -2,7 +2,8 @@
 
 from ..model.errors import InputError, TemplaterError, UsageError
 from ..oslite import abspath, exists, isdir, join, os
-from .lxc_config import ids_on_disk, layers_of, own_map, settings, without_prefix
+from ..rootfs.open_folder import own_map
+from .lxc_config import ids_on_disk, layers_of, settings, without_prefix
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -36,7 +36,8 @@ class HookRequest:
     __slots__ = (
         "cache", "compare", "config", "cross_mounts", "description", "dialect", "ids", "image", "in_child",
         "in_place", "instance_file", "keep_modified", "limits", "log", "mount", "name", "open_image",
-        "pending_in_config", "root", "rootfs", "state_folder", "time_limit", "triggers", "use_cache",
+        "options", "pending_in_config", "root", "rootfs", "state_folder", "time_limit", "triggers",
+        "use_cache",
     )  # fmt: skip
 
     def __init__(
@@ -59,6 +60,7 @@ class HookRequest:
         mount: "Callable[[], None] | None" = None,
         root: str = "",
     ) -> None:
+        self.options = options
         self.name = name
         self.rootfs = rootfs
         self.image = image

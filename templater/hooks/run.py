@@ -26,14 +26,15 @@ from ..model.hosts import NONE
 from ..model.instance import require_name
 from ..model.metadata import TRIGGERS
 from ..model.source import Source, printable
-from ..oslite import Closing, abspath, dirname, environment, exists, forget, isdir, os, split
+from ..oslite import Closing, abspath, environment, exists, forget, os, split
+from ..rootfs.confined import Root
+from ..rootfs.open_folder import open_folder, open_unshared, trusted_owners
 from ..sandbox.bounds import Bounds
 from .compile_cache import CompileCache, open_cache
 from .options import KEEP_GOING, PROBE, Options, parse
 from .render_job import Job, Run
 from .request import HookRequest
 from .runtimes import function_of
-from .shared_directories import require_unshared, trusted_owners
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
 
     from ..instances.written_files import Record
     from ..model.plan import Change, Plan
-    from ..rootfs.confined import Root
     from ..rootfs.directory import DirectoryRootfs
     from ..writing.recovery import Journal
     from .render_job import Answer
@@ -326,15 +326,14 @@ def start(request: HookRequest, options: Options, log: Log) -> None:
     """
     if request.name:
         require_name(request.name)
-    if not options.source and request.open_image is None and request.image != request.state_folder:
-        require_unshared(request.image)
-    require_unshared(request.state_folder, trusted_owners(request.rootfs) if options.state else ())
-    if options.instance:
-        require_unshared(dirname(abspath(options.instance)), trusted_owners(request.rootfs))
-    with StateDirectory(request.state_folder) as state_directory:
+    owners = trusted_owners(request.rootfs) if options.state else ()
+    with (
+        open_unshared(request.state_folder, owners) as folder,
+        StateDirectory(folder) as state_directory,
+    ):
         try:
             state_directory.lock(f"hook for {printable(request.name) or 'a container'}", request.time_limit)
-            _start(request, log, state_directory)
+            _start(request, log, state_directory, folder)
         except TemplaterError as error:
             _log_failure(error, options, log)
             raise
@@ -346,7 +345,7 @@ def start(request: HookRequest, options: Options, log: Log) -> None:
             log.write(state_directory, request.log)
 
 
-def _start(request: HookRequest, log: Log, state_directory: StateDirectory) -> None:
+def _start(request: HookRequest, log: Log, state_directory: StateDirectory, folder: Root) -> None:
     recorded = state_directory.state()
     is_known = recorded is None or not recorded.root or not request.root or recorded.root == request.root
     if not is_known and not request.compare:
@@ -360,7 +359,7 @@ def _start(request: HookRequest, log: Log, state_directory: StateDirectory) -> N
     explicit = bool(triggers) or request.pending_in_config
     if not explicit:
         triggers = passes(state.pending)
-    job = _job(request, triggers)
+    job = _job(request, triggers, folder)
     with PlannedRun(job, _cache(request, state_directory), request) as planned_run:
         from ..instances.written_files import Record
         from ..writing.recovery import Journal
@@ -369,7 +368,7 @@ def _start(request: HookRequest, log: Log, state_directory: StateDirectory) -> N
         # The files of a pending trigger must be on disk before the trigger is recorded as done.
         durable = explicit or bool(state.pending)
         journal, record = Journal(state_directory.directory), Record(state_directory)
-        answer, kept = _write_files(request, planned_run, log, journal, record, durable=durable)
+        answer, kept = _write_files(request, planned_run, log, journal, record, folder, durable=durable)
     after = State("", request.name or state.name or answer.instance.name, state.image, request.root)
     if not explicit and not request.compare and (recorded is None or after != recorded):
         state_directory.remember(after)
@@ -385,6 +384,7 @@ def _write_files(
     log: Log,
     journal: "Journal",
     record: "Record",
+    folder: Root,
     *,
     durable: bool,
 ) -> "tuple[Answer, Mapping[str, str]]":
@@ -412,7 +412,7 @@ def _write_files(
     if request.mount is not None:
         request.mount()
     kept: Mapping[str, str] = {}
-    with DirectoryRootfs(_open_rootfs(request), request.ids) as rootfs:
+    with DirectoryRootfs(_open_rootfs(request, folder), request.ids) as rootfs:
         plan = planned_run.plan(plan_of, answer, rootfs)
         if request.compare:
             compare(plan, log)
@@ -436,18 +436,17 @@ def _write_files(
     return answer, kept
 
 
-def _open_rootfs(request: HookRequest) -> "Root":
-    """Open the container's root filesystem.
+def _open_rootfs(request: HookRequest, folder: Root) -> Root:
+    """Open the container's root filesystem, usually in the open directory of the container.
 
     Raises RefusedError if that is the root filesystem of the host itself.
 
     Many paths can lead to the host's root, so the function compares inodes, not paths.
     """
-    from ..rootfs.confined import Root
-
     above, name = split(abspath(request.rootfs))
+    parent = folder if above == folder.name else open_folder(above)
     # An untrusted image can supply the directory ``above``, so ``below`` follows no link in ``above``.
-    with Root(above, named=True) as parent:
+    with parent:
         root = parent.below("/" + name, cross_mounts=request.cross_mounts)
     root.named = False
     opened, host = os.fstat(root.fd), os.stat("/")
@@ -532,40 +531,48 @@ class PlannedRun(Run, Closing):
         return plan
 
 
-def _job(request: HookRequest, triggers: "tuple[str, ...]") -> Job:
-    with InstanceDirectory(request.image, request.open_image) as directory:
+def _job(request: HookRequest, triggers: "tuple[str, ...]", folder: Root) -> Job:
+    with InstanceDirectory(request.image, _open_image(request, folder)) as directory:
         metadata = directory.read_metadata()
         longest = TEMPLATE_BYTES if request.limits is None else request.limits.template
         templates = directory.read_templates(longest)
-        instance = _description(request, directory)
+        instance = _description(request, directory, folder)
     return Job(
         metadata, templates, instance, triggers, NONE,
         name=request.name, config=request.config, dialect=request.dialect, limits=request.limits,
     )  # fmt: skip
 
 
-def _description(request: HookRequest, image: InstanceDirectory) -> "Source | None":
+def _open_image(request: HookRequest, folder: Root) -> Root | None:
+    """Open the directory of the image if it must be unshared, or return None if ``--source`` names it."""
+    if request.open_image is not None or request.options.source:
+        return request.open_image
+    if request.image == request.state_folder:
+        return Root(folder.name, fd=os.dup(folder.fd), named=True)
+    return open_unshared(request.image)
+
+
+def _description(request: HookRequest, image: InstanceDirectory, folder: Root) -> "Source | None":
     """Read the instance's description: the requested file, or instance.yaml beside the state or image."""
     if request.instance_file:
-        return _read_file(request.instance_file)
+        return _read_file(request)
     if request.description is not None:
         return request.description
-    if request.state_folder != request.image and isdir(request.state_folder):
-        with InstanceDirectory(request.state_folder) as directory:
-            found = directory.read_instance()
+    if request.state_folder != request.image:
+        found = InstanceDirectory(request.state_folder, folder).read_instance()
         if found is not None:
             return found
     # an image that an annotation names must not also supply the instance's description
     return image.read_instance() if request.open_image is None else None
 
 
-def _read_file(path: str) -> Source:
+def _read_file(request: HookRequest) -> Source:
     from ..instances.instance_directory import MAX_INSTANCE
-    from ..rootfs.confined import Root
 
-    folder, name = split(abspath(path))
-    with Root(folder, named=True) as root:
-        return Source(path, root.read("/" + name, MAX_INSTANCE))
+    folder, name = split(abspath(request.instance_file))
+    owners = trusted_owners(request.rootfs) if request.options.instance else ()
+    with open_unshared(folder, owners) as root:
+        return Source(request.instance_file, root.read("/" + name, MAX_INSTANCE))
 
 
 def _cache(request: HookRequest, state_directory: StateDirectory) -> "CompileCache | None":
@@ -595,6 +602,6 @@ def _write_log(log: Log, folder: str, options: Options) -> None:
     if not folder:
         log.write(None, options.log)
         return
-    require_unshared(folder, trusted_owners(options.rootfs or "/") if options.state else ())
-    with StateDirectory(folder) as state_directory:
+    owners = trusted_owners(options.rootfs or "/") if options.state else ()
+    with open_unshared(folder, owners) as opened, StateDirectory(opened) as state_directory:
         log.write(state_directory, options.log)

@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from time import process_time
 
@@ -17,9 +18,10 @@ from ..model.errors import TemplaterError, UsageError, reason
 from ..model.file_names import METADATA, STATE_FOLDER
 from ..model.hosts import NONE
 from ..model.source import printable
-from .install import MAX_FILE, open_folder, search_path
+from ..rootfs.open_folder import open_folder, open_unshared
+from ..rootfs.paths import MissingError
+from .install import MAX_FILE, search_path
 from .options import PROBE
-from .shared_directories import require_unshared
 
 #: maximum processor time in seconds for compiling all templates
 MAX_SECONDS = 8.0
@@ -186,7 +188,8 @@ def instance_status(image: str, folder: str, dialect: str) -> Iterator[Finding]:
         yield Finding(False, f"'{printable(image)}' has no {METADATA}", hint)
         return
     try:
-        require_unshared(folder)
+        with suppress(MissingError):  # the first start of a machine makes this directory
+            open_unshared(folder).close()
         yield from image_status(image, dialect or NONE.dialect)
         yield Finding(None, pending(folder))
     except TemplaterError as error:

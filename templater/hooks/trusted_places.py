@@ -17,8 +17,8 @@ from ..model.errors import InputError, RefusedError, TemplaterError, reason
 from ..model.file_names import BACKUP_YAML, INSTANCE, MAX_PATH, METADATA, ROOTFS, STATE_FOLDER, TEMPLATES
 from ..model.source import Source, printable
 from ..rootfs.confined import Root, read_descriptor
+from ..rootfs.open_folder import open_unshared
 from ..rootfs.paths import MissingError
-from .shared_directories import require_unshared
 
 #: names of files that describe one instance (of templater and of Incus); they can contain passwords
 DESCRIPTIONS = (INSTANCE, BACKUP_YAML)
@@ -115,7 +115,7 @@ def _place(path: str, allowed: Sequence[str]) -> tuple[str, str]:
         for folder in within:
             top = os.path.realpath(folder)
             if top != os.path.normpath(folder):
-                require_unshared(folder)  # another user could have made a link on the way
+                open_unshared(folder).close()  # another user could have made a link on the way
             if real == top or real.startswith(top.rstrip("/") + "/"):
                 _require_trusted_way(top)
                 return top, real[len(top) :].strip("/")

@@ -12,6 +12,7 @@ from ..model.file_names import STATE, STATE_FOLDER, WRITTEN
 from ..model.source import printable
 from ..oslite import Closing, join, os, stat
 from ..rootfs.confined import Directory, Root, read_descriptor, write_error
+from ..rootfs.open_folder import open_folder
 
 MAX_STATE = 64 << 10
 
@@ -70,22 +71,27 @@ class StateDirectory(Closing):
 
     __slots__ = ("_lock", "_root", "directory", "path")
 
-    def __init__(self, path: str) -> None:
-        """Open ``.templater`` in the directory ``path``; create it if it is missing.
+    def __init__(self, folder: "str | Root") -> None:
+        """Open ``.templater`` in a directory, which is given as a path or open; create it if it is missing.
 
         Raises RefusedError if another user can change ``.templater``.
         """
-        self.path = join(path, STATE_FOLDER)
         self._lock = -1
-        with Root(path, named=True) as root:
-            owner = os.fstat(root.fd).st_uid
-            if root.entry("/" + STATE_FOLDER) is None:
-                with root.directory("/") as top:
-                    _make(top, STATE_FOLDER)
-            self._root = root.below("/" + STATE_FOLDER)
-        self._require_private(owner)
+        if isinstance(folder, str):
+            with open_folder(folder) as opened:
+                self._open_below(opened)
+        else:
+            self._open_below(folder)
         #: the open directory, in which ``apply`` keeps its journal
         self.directory = self._root.directory("/")
+
+    def _open_below(self, folder: Root) -> None:
+        self.path = join(folder.name, STATE_FOLDER)
+        if folder.entry("/" + STATE_FOLDER) is None:
+            with folder.directory("/") as top:
+                make(top, STATE_FOLDER)
+        self._root = folder.below("/" + STATE_FOLDER)
+        self._require_private(os.fstat(folder.fd).st_uid)
 
     def _require_private(self, owner: int) -> None:
         status = os.fstat(self._root.fd)
@@ -198,7 +204,7 @@ class StateDirectory(Closing):
         """Return the directory of compiled templates, or None if other users can write to it."""
         try:
             if self.directory.lstat("cache") is None:
-                _make(self.directory, "cache")
+                make(self.directory, "cache")
             directory = self.directory.directory("cache")
         except (OSError, TemplaterError):
             return None
@@ -257,7 +263,7 @@ def write_whole(directory: Directory, name: str, data: bytes, *, sync: bool = Tr
         raise write_error("write", directory.path_of(name), error) from None
 
 
-def _make(directory: Directory, name: str) -> None:
+def make(directory: Directory, name: str) -> None:
     try:
         directory.mkdir(name, 0o700)
     except FileExistsError:

@@ -214,16 +214,18 @@ def _open_rootfs(path: str, cross_mounts: bool) -> "confined.Root | ByName":
     An image that another program unpacked can contain ``rootfs -> /`` (CVE-2026-48749). A user who names
     ``image/rootfs`` does not want to write to the host's root.
     """
-    while path.endswith(("/", "/.")) and path.strip("/."):  # the last component would follow a link before it
-        path = path.removesuffix(".").rstrip("/")
-    if islink(path):
-        from os.path import realpath
+    from os.path import normpath, realpath
 
+    from .open_folder import open_folder
+
+    path = normpath(path) if path else path  # the kernel follows a link before a final "/", "/." or "/etc/.."
+    if islink(path):
         raise RefusedError(
             f"'{printable(path)}' is a symlink, not a directory",
             hint=f"if you created the symlink, give its target instead: {printable(realpath(path))}",
         )
     if not HAS_DESCRIPTORS:
         return open_root(path)
-    # a user who owns the directory above can replace the directory with a link after the check
-    return confined.Root(path, fd=confined.open_directory(path, follow=False), cross_mounts=cross_mounts)
+    root = open_folder(path, follow=False)
+    root.named, root.cross_mounts = False, cross_mounts
+    return root

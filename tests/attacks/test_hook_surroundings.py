@@ -575,7 +575,7 @@ def test_the_hook_install_command_does_not_follow_a_link_of_another_user(tmp_pat
         RefusedError, match=r"^'c1' on the way to '.*' may be a link that another user controls$"
     ) as caught:
         install.write(lxc.snippet("c1", [], str(tmp_path / "lxc")))
-    assert caught.value.hint == "run the command without --write, and add the lines by hand"
+    assert caught.value.hint == "give a path without links of other users"
     assert (tmp_path / "root/config").read_text() == "secret\n"
 
 

@@ -2,22 +2,26 @@
 
 import json
 import os
+import re
 import struct
+from collections.abc import Collection
 from pathlib import Path
 
 import pytest
 
-from templater.hooks import install, lxc_config, trusted_places
+from templater.hooks import install, trusted_places
 from templater.hooks.compile_cache import CacheEntry, key, open_cache
 from templater.hooks.lxc_copies import clone
 from templater.hooks.options import Options
 from templater.hooks.run import run
 from templater.hooks.runtimes import lxc, nspawn, oci
-from templater.hooks.shared_directories import require_unshared, shared_place
 from templater.instances.instance_directory import MAX_TEMPLATES, InstanceDirectory
 from templater.instances.state_directory import StateDirectory
 from templater.model.errors import InputError, LimitError, RefusedError
+from templater.rootfs import open_folder
 from templater.rootfs.confined import Directory, Root
+from templater.rootfs.directory import DirectoryRootfs
+from templater.rootfs.open_folder import open_unshared
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs directory descriptors")
 as_root = pytest.mark.skipif(
@@ -44,6 +48,16 @@ def share(folder: Path, how: str) -> None:
     else:
         os.chown(folder, 0, 4242)
         folder.chmod(int(how, 8))
+
+
+def shared_place(path: str, owners: Collection[int] = ()) -> str:
+    """Return the directory for which ``open_unshared`` refuses a path, "link" for a link, or ""."""
+    try:
+        open_unshared(path, owners).close()
+    except RefusedError as error:
+        found = re.match("other users can write to '([^']*)'", error.message)
+        return found[1] if found else "link"
+    return ""
 
 
 def hook_line(runtime: str, container: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
@@ -136,7 +150,7 @@ def test_a_directory_below_one_that_others_can_write_is_refused(
         with pytest.raises(
             RefusedError, match=f"write to '{shared}', so '{place}' may belong to another user"
         ) as caught:
-            require_unshared(place)
+            open_unshared(place)
         assert caught.value.hint == "let only the owner write to the directory, or give --source and --state"
 
 
@@ -200,11 +214,9 @@ def test_a_description_in_a_directory_that_another_user_can_change_is_refused(
 
 @as_root
 @pytest.mark.parametrize(
-    ("owner", "mode", "is_refused"), [(1234, 0o1777, True), (0, 0o1777, False), (1234, 0o755, False)]
+    ("owner", "mode", "is_refused"), [(1234, 0o1777, True), (0, 0o1777, False), (1234, 0o755, True)]
 )
-def test_a_link_of_another_user_in_a_sticky_directory_is_refused(
-    owner: int, mode: int, is_refused: bool, tmp_path: Path
-) -> None:
+def test_a_link_of_another_user_is_refused(owner: int, mode: int, is_refused: bool, tmp_path: Path) -> None:
     """The link led to the directory of another instance, whose password was rendered into this one."""
     (tmp_path / "shared").mkdir()
     (tmp_path / "other").mkdir()
@@ -212,7 +224,7 @@ def test_a_link_of_another_user_in_a_sticky_directory_is_refused(
     link.symlink_to(tmp_path / "other")
     os.chown(link, owner, owner, follow_symlinks=False)
     (tmp_path / "shared").chmod(mode)
-    assert shared_place(str(link)) == (str(tmp_path / "shared") if is_refused else "")
+    assert shared_place(str(link)) == ("link" if is_refused else "")
 
 
 @as_root
@@ -236,7 +248,7 @@ def test_the_owner_of_a_container_cannot_lead_a_hook_to_another_directory(
 @pytest.mark.parametrize(
     ("owner", "mode", "is_refused"), [(100_000, 0o1777, True), (100_000, 0o755, False), (0, 0o1777, False)]
 )
-def test_the_owner_of_a_container_may_not_own_a_state_directory_in_a_sticky_directory(
+def test_the_owner_of_a_container_may_not_own_a_directory_of_state_in_a_sticky_directory(
     owner: int, mode: int, is_refused: bool, tmp_path: Path
 ) -> None:
     """The owner of a name in a sticky directory can replace it with a link after the check."""
@@ -247,15 +259,16 @@ def test_the_owner_of_a_container_may_not_own_a_state_directory_in_a_sticky_dire
     assert shared_place(str(state), owners=(0, 100_000)) == (str(tmp_path / "shared") if is_refused else "")
 
 
-def test_a_missing_directory_is_not_shared_but_a_path_behind_a_link_loop_counts_as_shared(
-    tmp_path: Path,
-) -> None:
+def test_a_missing_directory_and_a_loop_of_links_are_refused(tmp_path: Path) -> None:
+    """In a sticky directory, a user could make a link after the check of a missing name."""
     (tmp_path / "loop").symlink_to("loop")
-    assert shared_place(f"{tmp_path}/loop") != ""
-    assert shared_place(f"{tmp_path}/missing") == ""
+    with pytest.raises(RefusedError, match="leads through too many links"):
+        open_unshared(f"{tmp_path}/loop")
+    with pytest.raises(InputError, match=r"'.*/missing' can't be opened as a directory: no such file"):
+        open_unshared(f"{tmp_path}/missing")
 
 
-def test_a_directory_that_the_group_of_the_namespace_owner_can_write_is_not_shared(
+def test_the_own_group_of_a_namespace_owner_does_not_make_a_directory_shared(
     container: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """lxc-usernsexec maps the ids of the container, and then the user's own id."""
@@ -264,15 +277,61 @@ def test_a_directory_that_the_group_of_the_namespace_owner_can_write_is_not_shar
     container.chmod(0o770)
     found = os.stat(container).st_gid
     monkeypatch.setattr(os, "getegid", lambda: 99)
-    monkeypatch.setattr(lxc_config, "own_map", lambda _: iter([(0, 100000, 65536), (found, 1000, 1)]))
+    monkeypatch.setattr(open_folder, "own_map", lambda _: iter([(0, 100000, 65536), (found, 1000, 1)]))
     assert not shared_place(str(container))
-    monkeypatch.setattr(lxc_config, "own_map", lambda _: iter([(0, 100000, 65536)]))
+    monkeypatch.setattr(open_folder, "own_map", lambda _: iter([(0, 100000, 65536)]))
     if os.geteuid() == 0:
         assert shared_place(str(container)) == str(container)
 
 
 @as_root
-def test_the_owner_of_a_namespace_may_own_the_directories_above_the_state_directory(
+@pytest.mark.usefixtures("restored_process")
+def test_a_link_of_another_user_above_a_root_filesystem_is_refused(
+    container: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The user who owned the directory above exchanged the container's directory with a link."""
+    words = hook_line("nspawn", container, monkeypatch)
+    link = container.parent / "home/c1"
+    link.parent.mkdir()
+    link.symlink_to(container)
+    assert run([*words[:2], "--rootfs", f"{link}/rootfs"]) == 0
+    DirectoryRootfs(f"{link}/rootfs").close()
+    os.chown(link.parent, 1234, 1234)
+    assert run([*words[:2], "--rootfs", f"{link}/rootfs"]) == RefusedError.exit_code
+    with pytest.raises(RefusedError, match=r"'c1' on the way to .* may be a link that another user controls"):
+        DirectoryRootfs(f"{link}/rootfs")
+
+
+@pytest.mark.parametrize("spelling", ["rootfs", "rootfs/", "rootfs/.", "rootfs/etc/..", "x/../rootfs"])
+def test_a_root_filesystem_that_is_a_link_is_refused_in_every_spelling(
+    spelling: str, container: Path
+) -> None:
+    """The kernel follows a link before a further component."""
+    (container / "other/etc").mkdir(parents=True)
+    (container / "rootfs").rmdir()
+    (container / "rootfs").symlink_to("other")
+    with pytest.raises(RefusedError, match=r"'.*rootfs' is a symlink, not a directory"):
+        DirectoryRootfs(f"{container}/{spelling}")
+
+
+@as_root
+def test_no_cache_and_no_allowed_directory_is_behind_a_link_in_the_directory_of_another_user(
+    tmp_path: Path,
+) -> None:
+    """Below a sticky directory, a user made the missing directory of --cache, with a link in it."""
+    (tmp_path / "home").mkdir()
+    (tmp_path / "other").mkdir(0o700)
+    (tmp_path / "home/link").symlink_to(tmp_path / "other")
+    os.chown(tmp_path / "home", 1234, 1234)
+    assert open_cache(f"{tmp_path}/home/link") is None
+    assert open_cache(f"{tmp_path}/home/link/new") is None
+    assert list((tmp_path / "other").iterdir()) == []
+    with pytest.raises(RefusedError, match="may be a link that another user controls"):
+        trusted_places._place(f"{tmp_path}/home/link/web.yaml", [f"{tmp_path}/home/link"])
+
+
+@as_root
+def test_the_owner_of_a_namespace_may_own_the_directories_above_state(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Hooks of unprivileged containers run in the namespace of lxc-usernsexec."""
@@ -282,9 +341,9 @@ def test_the_owner_of_a_namespace_may_own_the_directories_above_the_state_direct
     (tmp_path / "home/link").symlink_to(tmp_path / "home/state")
     os.chown(tmp_path / "home/link", 65536, 65536, follow_symlinks=False)
     for place in (tmp_path / "home/state", tmp_path / "home/link"):
-        monkeypatch.setattr(lxc_config, "own_map", lambda _: iter([(0, 100000, 65536), (65536, 1000, 1)]))
+        monkeypatch.setattr(open_folder, "own_map", lambda _: iter([(0, 100000, 65536), (65536, 1000, 1)]))
         assert not shared_place(str(place), owners=(0,))
-        monkeypatch.setattr(lxc_config, "own_map", lambda _: iter([(0, 0, 4294967295)]))
+        monkeypatch.setattr(open_folder, "own_map", lambda _: iter([(0, 0, 4294967295)]))
         assert shared_place(str(place), owners=(0,)) == str(tmp_path / "home")
 
 
@@ -526,7 +585,7 @@ def test_a_refused_hook_writes_no_log_through_the_link_of_another_user(
     assert run([*words, "--source", str(container), "--state", str(link)]) == RefusedError.exit_code
     assert list((container.parent / "other").iterdir()) == []
     assert open_cache(str(link)) is None
-    with pytest.raises(RefusedError, match="other users can write to"):
+    with pytest.raises(RefusedError, match="may be a link that another user controls"):
         trusted_places._place(f"{link}/web.yaml", [str(link)])
 
 

@@ -19,7 +19,8 @@ from ...model.file_names import METADATA, STATE_FOLDER
 from ...model.source import printable
 from ...oslite import abspath, dirname, exists, fsencode, is_missing, isdir, islink, join, split
 from ...rootfs.confined import Root
-from ..lxc_config import PREFIXES, ids_on_disk, layers_of, own_map, settings, without_prefix
+from ...rootfs.open_folder import own_map
+from ..lxc_config import PREFIXES, ids_on_disk, layers_of, settings, without_prefix
 from ..request import HookRequest, Notice
 
 TYPE_CHECKING = False

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from templater.instances.instance_directory import InstanceDirectory
-from templater.instances.state_directory import State, StateDirectory, _make
+from templater.instances.state_directory import State, StateDirectory, make
 from templater.model.entry import FILE
 from templater.model.errors import TemplaterError
 from templater.model.source import Source
@@ -117,9 +117,9 @@ def test_an_error_below_a_nested_root_contains_the_full_path(mechanism, tmp_path
 def test_the_error_about_a_directory_that_cannot_be_created_names_the_directory(tmp_path):
     (tmp_path / "file").write_text("")
     with Root(str(tmp_path), named=True) as root, root.directory("/") as directory:
-        _make(directory, "file")  # _make accepts an existing name
+        make(directory, "file")  # make accepts an existing name
         assert (
-            error_of(_make, directory, "x" * 256)
+            error_of(make, directory, "x" * 256)
             == f"can't create '{tmp_path}/{'x' * 256}': file name too long"
         )
 

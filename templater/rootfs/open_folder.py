@@ -1,0 +1,173 @@
+"""Opening of directories by paths that other users may partly control."""
+
+from errno import ENOENT
+
+from ..model.errors import InputError, RefusedError, reason
+from ..model.source import printable
+from ..oslite import abspath, dirname, exists, join, os, stat
+from .confined import Root, open_directory
+from .paths import MissingError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
+#: limit on the names on the way to a directory, including those of links
+MOST_COMPONENTS = 1000
+
+_PASS = getattr(os, "O_PATH", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
+
+
+def open_folder(path: str, *, follow: bool = True) -> Root:
+    """Open a directory. Follow only links that root or this process's user can have put there.
+
+    A user can move even root's link within a directory that this user may change. Each component is opened
+    only once, and its owner is read from the open descriptor. So replacing a directory by a link has no
+    effect. Without ``follow``, the last component may not be a link.
+
+    Raises RefusedError for a link of another user, and InputError if the directory can't be opened.
+    """
+    return _open(path, follow=follow)
+
+
+def open_unshared(path: str, owners: "Collection[int]" = ()) -> Root:
+    """Open a directory with ``open_folder``, to which no other user may write, and which none may replace.
+
+    ``owners`` has the users to whom the directory may belong. The directories on the way must then belong
+    to root or the hook's user: another owner could replace them. By default, any user may own them. In a
+    sticky directory such as ``/tmp``, users can replace only their own names.
+
+    For example, ``lxc-start -f /tmp/a.conf`` makes ``/tmp`` an instance directory. Any user can then add a
+    metadata.yaml, and the hook would write that user's files as root.
+    """
+    return _open(path, unshared=True, owners=owners)
+
+
+def _open(path: str, *, follow: bool = True, unshared: bool = False, owners: "Collection[int]" = ()) -> Root:
+    if not hasattr(os, "O_PATH"):  # only Linux has hooks
+        return Root(path, fd=open_directory(path, follow=follow), named=True)
+    try:
+        return Root(path, fd=_walk(path, follow, unshared, owners), named=True)
+    except OSError as error:
+        kind = MissingError if isinstance(error, FileNotFoundError) else InputError
+        raise kind(f"{path!r} can't be opened as a directory: {reason(error)}") from None
+    except ValueError:
+        raise InputError(f"{path!r} can't be the name of a directory") from None
+
+
+def _walk(path: str, follow: bool, unshared: bool, owners: "Collection[int]") -> int:
+    if not path:
+        raise FileNotFoundError(ENOENT, "No such file or directory")
+    ahead = [name for name in abspath(path).split("/")[::-1] if name]
+    here, place, safe, shared = os.open("/", _PASS | os.O_DIRECTORY), "/", True, False
+    above_shared = False
+    # in a user namespace, the owner of "/" is the number of all users outside of the namespace
+    trusted = {0, os.geteuid(), os.fstat(here).st_uid}
+
+    def is_foreign(status: "os.stat_result") -> bool:
+        return status.st_uid not in trusted and not _is_mapped_alone(status.st_uid, "uid_map")
+
+    try:
+        for _ in range(MOST_COMPONENTS):
+            status = os.fstat(here)
+            shared, foreign = is_shared(here, status), is_foreign(status)
+            if not ahead:
+                if unshared and (shared or (owners and foreign and status.st_uid not in owners)):
+                    raise _shared_error(place, path)
+                if owners and foreign and above_shared:  # even in a sticky directory, an owner can replace it
+                    raise _shared_error(dirname(place), path)
+                return os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=here)
+            replaceable = shared and not status.st_mode & stat.S_ISVTX
+            if unshared and (replaceable or (owners and foreign)):
+                raise _shared_error(place, path)
+            safe = safe and not foreign and not replaceable
+            name = ahead.pop()
+            try:
+                found = os.open(name, _PASS | os.O_DIRECTORY, dir_fd=here)
+            except NotADirectoryError:
+                link = os.open(name, _PASS, dir_fd=here)
+                try:
+                    status = os.fstat(link)
+                    if not stat.S_ISLNK(status.st_mode):
+                        raise
+                    target = os.readlink("", dir_fd=link)
+                finally:
+                    os.close(link)
+                if not follow and not ahead:
+                    raise RefusedError(f"'{printable(path)}' is a symlink, not a directory") from None
+                if not safe or is_foreign(status):
+                    raise RefusedError(
+                        f"'{printable(name)}' on the way to '{printable(path)}' may be a link that another"
+                        " user controls",
+                        hint="give a path without links of other users",
+                    ) from None
+                ahead += [name for name in target.split("/")[::-1] if name not in ("", ".")]
+                if not target.startswith("/"):
+                    continue
+                found, name = os.open("/", _PASS | os.O_DIRECTORY), "/"
+            os.close(here)
+            here, above_shared = found, shared
+            place = dirname(place) if name == ".." else join(place, name)
+    finally:
+        os.close(here)
+    raise RefusedError(f"'{printable(path)}' leads through too many links")
+
+
+def _shared_error(place: str, path: str) -> RefusedError:
+    files = "its files" if place == abspath(path) else f"'{printable(path)}'"
+    return RefusedError(
+        f"other users can write to '{printable(place)}', so {files} may belong to another user",
+        hint="let only the owner write to the directory, or give --source and --state",
+    )
+
+
+def trusted_owners(rootfs: str) -> "Collection[int]":
+    """Return the users who may own the directory of ``--state`` or of the file of ``--instance``.
+
+    They are root, the hook's user and the container's root. In a user namespace, the owner of ``/`` is the
+    number of all users outside of the namespace.
+    """
+    places = ("/", rootfs) if exists(rootfs) else "/"
+    return {0, os.geteuid(), *(os.stat(place).st_uid for place in places)}
+
+
+def is_shared(folder: int, status: "os.stat_result") -> bool:
+    """Return whether users other than root, the owner and the hook's user can write to a directory."""
+    if status.st_mode & stat.S_IWOTH:
+        return True
+    if not status.st_mode & stat.S_IWGRP:  # with an ACL, the bits of the group are the limit of all entries
+        return False
+    # many systems give each user a group of the same number
+    own_groups = 0, os.getegid(), status.st_uid
+    if status.st_gid not in own_groups and not _is_mapped_alone(status.st_gid, "gid_map"):
+        return True
+    return _acl_lets_write(folder)
+
+
+def own_map(name: str) -> "Iterator[tuple[int, int, int]]":
+    with open(f"/proc/self/{name}", "rb") as file:
+        for line in file:
+            first, disk, count = map(int, line.split())
+            yield first, disk, count
+
+
+def _is_mapped_alone(number: int, name: str) -> bool:
+    """Return whether the user namespace of this process maps an id as a range of one id.
+
+    lxc-usernsexec maps the user who owns the container, and this user's group, in this way.
+    """
+    return any(first == number and count == 1 for first, _, count in own_map(name))
+
+
+#: tags of the entries of an ACL for a named user and a named group
+_ACL_NAMED = (2, 8)
+
+
+def _acl_lets_write(folder: int) -> bool:
+    """Return whether an ACL lets a named user or group write to a directory."""
+    try:
+        acl = os.getxattr(f"/proc/self/fd/{folder}", "system.posix_acl_access")
+    except OSError:
+        return False
+    # four bytes of version, and then eight bytes for each entry: tag, permissions, id
+    return any(acl[at] in _ACL_NAMED and acl[at + 2] & 2 for at in range(4, len(acl), 8))
