@@ -1,7 +1,9 @@
 """Opening of directories by paths that other users may partly control."""
 
 from errno import ENOENT
+from sys import byteorder
 
+from ..model.entry import OVERFLOW_ID
 from ..model.errors import InputError, RefusedError, reason
 from ..model.source import printable
 from ..oslite import abspath, dirname, exists, join, os, stat
@@ -11,6 +13,9 @@ from .paths import MissingError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
+
+#: Linux: include/uapi/linux/nsfs.h
+_NS_GET_OWNER_UID = 0xB704
 
 #: limit on the names on the way to a directory, including those of links
 MOST_COMPONENTS = 1000
@@ -65,7 +70,7 @@ def _walk(path: str, follow: bool, unshared: bool, owners: "Collection[int]") ->
     trusted = {0, os.geteuid(), os.fstat(here).st_uid}
 
     def is_foreign(status: "os.stat_result") -> bool:
-        return status.st_uid not in trusted and not _is_mapped_alone(status.st_uid, "uid_map")
+        return status.st_uid not in trusted and status.st_uid != namespace_owner()
 
     try:
         for _ in range(MOST_COMPONENTS):
@@ -139,7 +144,7 @@ def is_shared(folder: int, status: "os.stat_result") -> bool:
         return False
     # many systems give each user a group of the same number
     own_groups = 0, os.getegid(), status.st_uid
-    if status.st_gid not in own_groups and not _is_mapped_alone(status.st_gid, "gid_map"):
+    if status.st_gid not in own_groups and not _is_group_of_namespace_owner(status.st_gid):
         return True
     return _acl_lets_write(folder)
 
@@ -151,12 +156,28 @@ def own_map(name: str) -> "Iterator[tuple[int, int, int]]":
             yield first, disk, count
 
 
-def _is_mapped_alone(number: int, name: str) -> bool:
-    """Return whether the user namespace of this process maps an id as a range of one id.
+def namespace_owner() -> int:
+    """Return the user who made the user namespace of this process, or 0 if it does not map this user."""
+    from fcntl import ioctl
 
-    lxc-usernsexec maps the user who owns the container, and this user's group, in this way.
-    """
-    return any(first == number and count == 1 for first, _, count in own_map(name))
+    try:
+        namespace = os.open("/proc/self/ns/user", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return 0
+    try:
+        owner = int.from_bytes(ioctl(namespace, _NS_GET_OWNER_UID, bytes(4)), byteorder)
+    except OSError:  # before Linux 4.11
+        return 0
+    finally:
+        os.close(namespace)
+    return 0 if owner == OVERFLOW_ID else owner
+
+
+def _is_group_of_namespace_owner(gid: int) -> bool:
+    """Return whether a group is that of the user who runs lxc-usernsexec, which maps it as a single id."""
+    return namespace_owner() != 0 and any(
+        first == gid and count == 1 for first, _, count in own_map("gid_map")
+    )
 
 
 #: tags of the entries of an ACL for a named user and a named group

@@ -4,6 +4,8 @@ import json
 import os
 import re
 import struct
+import subprocess
+import sys
 from collections.abc import Collection
 from pathlib import Path
 
@@ -278,10 +280,34 @@ def test_the_own_group_of_a_namespace_owner_does_not_make_a_directory_shared(
     found = os.stat(container).st_gid
     monkeypatch.setattr(os, "getegid", lambda: 99)
     monkeypatch.setattr(open_folder, "own_map", lambda _: iter([(0, 100000, 65536), (found, 1000, 1)]))
+    monkeypatch.setattr(open_folder, "namespace_owner", lambda: 65536)
     assert not shared_place(str(container))
     monkeypatch.setattr(open_folder, "own_map", lambda _: iter([(0, 100000, 65536)]))
     if os.geteuid() == 0:
         assert shared_place(str(container)) == str(container)
+    monkeypatch.setattr(open_folder, "own_map", lambda _: iter([(0, 0, 1000), (found, found, 1)]))
+    monkeypatch.setattr(open_folder, "namespace_owner", lambda: 0)  # as with raw.idmap of LXD
+    if os.geteuid() == 0:
+        assert shared_place(str(container)) == str(container)
+
+
+@as_root
+def test_a_user_that_a_namespace_maps_as_a_single_id_is_not_its_owner(tmp_path: Path) -> None:
+    """In a container with ``raw.idmap: both 1000 1000``, the user 1000 could redirect --state."""
+    script = "from templater.rootfs.open_folder import namespace_owner; import os; os.read(0, 1); print(namespace_owner())"
+    for owner, number in ((None, 0), (1000, 65536)):
+        hook = subprocess.Popen(
+            [sys.executable, "-c", f"import ctypes; ctypes.CDLL(None).unshare(0x10000000); print(flush=True); {script}"],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, user=owner, group=owner, extra_groups=owner and [],
+            env={"PYTHONPATH": str(Path(open_folder.__file__).parents[2])},
+        )  # fmt: skip
+        assert hook.stdout is not None
+        hook.stdout.readline()
+        for name in ("uid_map", "gid_map"):
+            Path(f"/proc/{hook.pid}/{name}").write_text(
+                f"0 {0 if owner is None else 100000} 1000\n{65536 if owner else 1000} 1000 1\n"
+            )
+        assert hook.communicate(b"x")[0] == b"%d\n" % number
 
 
 @as_root
@@ -341,9 +367,9 @@ def test_the_owner_of_a_namespace_may_own_the_directories_above_state(
     (tmp_path / "home/link").symlink_to(tmp_path / "home/state")
     os.chown(tmp_path / "home/link", 65536, 65536, follow_symlinks=False)
     for place in (tmp_path / "home/state", tmp_path / "home/link"):
-        monkeypatch.setattr(open_folder, "own_map", lambda _: iter([(0, 100000, 65536), (65536, 1000, 1)]))
+        monkeypatch.setattr(open_folder, "namespace_owner", lambda: 65536)
         assert not shared_place(str(place), owners=(0,))
-        monkeypatch.setattr(open_folder, "own_map", lambda _: iter([(0, 0, 4294967295)]))
+        monkeypatch.setattr(open_folder, "namespace_owner", lambda: 0)
         assert shared_place(str(place), owners=(0,)) == str(tmp_path / "home")
 
 
