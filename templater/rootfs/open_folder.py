@@ -129,8 +129,8 @@ def _shared_error(place: str, path: str) -> RefusedError:
 def trusted_owners(rootfs: str) -> "Collection[int]":
     """Return the users who may own the directory of ``--state`` or of the file of ``--instance``.
 
-    They are root, the hook's user and the container's root. In a user namespace, the owner of ``/`` is the
-    number of all users outside of the namespace.
+    They are root, the hook's user and the container's root. In a user namespace, the uid of ``/`` stands for
+    all users outside of the namespace.
     """
     places = ("/", rootfs) if exists(rootfs) else "/"
     return {0, os.geteuid(), *(os.stat(place).st_uid for place in places)}

@@ -250,7 +250,7 @@ def test_the_owner_of_a_container_cannot_lead_a_hook_to_another_directory(
 @pytest.mark.parametrize(
     ("owner", "mode", "is_refused"), [(100_000, 0o1777, True), (100_000, 0o755, False), (0, 0o1777, False)]
 )
-def test_the_owner_of_a_container_may_not_own_a_directory_of_state_in_a_sticky_directory(
+def test_the_owner_of_a_container_may_not_own_a_state_directory_in_a_sticky_directory(
     owner: int, mode: int, is_refused: bool, tmp_path: Path
 ) -> None:
     """The owner of a name in a sticky directory can replace it with a link after the check."""
@@ -270,7 +270,7 @@ def test_a_missing_directory_and_a_loop_of_links_are_refused(tmp_path: Path) -> 
         open_unshared(f"{tmp_path}/missing")
 
 
-def test_the_own_group_of_a_namespace_owner_does_not_make_a_directory_shared(
+def test_a_directory_that_the_group_of_the_namespace_owner_can_write_is_not_shared(
     container: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """lxc-usernsexec maps the ids of the container, and then the user's own id."""
@@ -357,7 +357,7 @@ def test_no_cache_and_no_allowed_directory_is_behind_a_link_in_the_directory_of_
 
 
 @as_root
-def test_the_owner_of_a_namespace_may_own_the_directories_above_state(
+def test_the_owner_of_a_namespace_may_own_the_directories_above_the_state_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Hooks of unprivileged containers run in the namespace of lxc-usernsexec."""
