@@ -126,7 +126,7 @@ DEVIATIONS = (
         "a symlink on the way to a target is absolute, climbs above the root, or dangles",
         "newer releases refuse absolute and climbing links, and Incus 7 also refuses dangling links;"
         " old releases follow these links on the host",
-        "templater follows the link as a process in the container would, so it never leaves the root",
+        "templater follows the link as a process in the container would, and never leaves the root",
         "most images contain such links (`/var/run -> /run`), and inside the root they are harmless",
         _link_inside,
     ),

@@ -52,7 +52,8 @@ def check_image(image: AuthoredImage) -> Iterator[Observation]:
             message = f"mode '{shown}' gives {mode:04o}: the file's owner cannot read it"
         elif not is_plausible(mode) and fix:
             message = (
-                f"mode '{shown}' gives {mode:04o}, but it looks like the decimal form of {fix.fields['mode']}"
+                f"mode '{shown}' gives {mode:04o}, but '{shown}' looks like"
+                f" the decimal form of {fix.fields['mode']}"
             )
         if message:
             yield Observation(message, at, hint, rule=rule, fix=fix)
