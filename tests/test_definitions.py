@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from templater.checks.author_report import check_report
-from templater.definitions.build import open_definition
 from templater.definitions.choice import VM, Choice
+from templater.definitions.predicted_image import open_definition
 from templater.definitions.variants import all_choices
 from templater.model.errors import TemplaterError
 from templater.model.hosts import HOSTS as DAEMONS

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..definitions.build import open_definition
+from ..definitions.predicted_image import open_definition
 from ..definitions.variants import all_choices, in_time
 from ..image.limits import DEFAULT, Limits
 from .authored import AuthoredImage

@@ -17,14 +17,14 @@ from ..model.metadata import TRIGGERS, Rule
 from ..model.options import RenderOptions
 from ..model.source import Source, Span
 from ..pongo2.dialect import DIALECTS
-from ..pongo2.reads import Read, config_key, nodes, reads_of
+from ..pongo2.reads import Read, nodes, reads_of
 from ..pongo2.state import Limits
 from ..pongo2.syntax import tree
 from ..pongo2.template_loading import Compilation
 from ..rendering.context import with_image_keys
 from ..rendering.render import MAX_TOTAL_OF_SEVERAL, Compiled, render
 from .base import mode_of
-from .invented_values import AWKWARD, OTHER_VALUES, SET, document_of, invented_value
+from .invented_values import AWKWARD, OTHER_VALUES, SET, document_of, invented_value, literal_defaults
 from .scanned_image import ScannedImage
 
 if TYPE_CHECKING:
@@ -217,20 +217,9 @@ class AuthoredImage(ScannedImage):
 
     @cached_property
     def _defaults(self) -> Mapping[str, str]:
-        """For each configuration key, the first default that a template contains as a literal."""
-        found: dict[str, str] = {}
-        for template in self.parsed:
-            for node in template.every(tree.Path, tree.Filtered):
-                path = node.atom if isinstance(node, tree.Filtered) else node
-                if not isinstance(path, tree.Path) or (key := config_key(path)) is None:
-                    continue
-                literals: list[object] = list((path.parts[0].arguments or [])[1:2])
-                if isinstance(node, tree.Filtered):
-                    literals = [use.argument for use in node.filters if use.name == "default"]
-                for literal in literals:
-                    if isinstance(literal, tree.Literal) and literal.value != "":
-                        found.setdefault(key, str(literal.value))
-        return found
+        return literal_defaults(
+            node for template in self.parsed for node in template.every(tree.Path, tree.Filtered)
+        )
 
     @property
     def awkward(self) -> tuple[Instance, ...]:

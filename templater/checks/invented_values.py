@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Mapping
+
+from ..pongo2.reads import config_key
+from ..pongo2.syntax import tree
 
 #: values for the keys that templates read as whole documents
 DOCUMENTS = {
@@ -50,3 +54,19 @@ def _fitting(key: str) -> str:
     if "ip" in lower.replace("script", "") or "addr" in lower or "gateway" in lower:
         return "10.0.0.5"
     return "8080" if "port" in lower else SET
+
+
+def literal_defaults(nodes: Iterable[tree.Path | tree.Filtered]) -> Mapping[str, str]:
+    """Return, for each configuration key, the first default that an expression contains as a literal."""
+    found: dict[str, str] = {}
+    for node in nodes:
+        path = node.atom if isinstance(node, tree.Filtered) else node
+        if not isinstance(path, tree.Path) or (key := config_key(path)) is None:
+            continue
+        literals: list[object] = list((path.parts[0].arguments or [])[1:2])
+        if isinstance(node, tree.Filtered):
+            literals = [use.argument for use in node.filters if use.name == "default"]
+        for literal in literals:
+            if isinstance(literal, tree.Literal) and literal.value != "":
+                found.setdefault(key, str(literal.value))
+    return found

@@ -26,7 +26,7 @@ from ..rootfs.directory import open_root
 from .scanned_image import Name, ScannedImage, Trailing
 
 if TYPE_CHECKING:
-    from ..definitions.build import DefinitionImage
+    from ..definitions.predicted_image import DefinitionImage
     from ..model.instance import Instance
     from ..parsing.yaml_nodes import Limits as YamlLimits
     from ..pongo2.state import Limits as RenderLimits

@@ -19,7 +19,7 @@ from ..planning.follow_links import Steps, clean, resolve
 from ..pongo2.state import Limits
 
 if TYPE_CHECKING:
-    from ..definitions.build import DefinitionImage
+    from ..definitions.predicted_image import DefinitionImage
 
 
 class Name(NamedTuple):

@@ -13,7 +13,7 @@ from ..parsing.yaml_nodes import Node, Scalar
 from ..pongo2.syntax.hints import did_you_mean
 from . import pongo
 from .fields import INCUS, LXD
-from .generated import GeneratedSource, Piece, piece_of
+from .text_origins import GeneratedSource, Piece, piece_of
 
 if TYPE_CHECKING:
     from ..pongo2.state import Limits

@@ -24,8 +24,8 @@ from ..model.errors import LimitError
 from ..model.source import Source, printable
 from ..parsing.go_scalars import resolved
 from ..parsing.yaml_nodes import Collection, Mapping, Node, Scalar, parse
-from .generated import GeneratedSource, Piece, piece_of
 from .go_emitter import GoEmitter
+from .text_origins import GeneratedSource, Piece, piece_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,8 +9,8 @@ from time import process_time
 from ..image.limits import DEFAULT, Limits
 from ..model.errors import LimitError
 from .architectures import architectures_named
-from .build import build, read_source
 from .choice import CONTAINER, VM, Choice
+from .predicted_image import build, read_source
 
 #: maximum number of builds of one definition
 MAX_BUILDS = 200

@@ -34,7 +34,8 @@ from ..parsing.metadata_yaml import read_metadata
 from ..parsing.qcow2 import HEADER, backing_file, has_external_data
 from .catalog import COMBINED, IMAGES_PATH
 from .client_view import ROOT_KINDS
-from .tree import IMAGES, Catalog, Tree, content_path, products_file
+from .tree import IMAGES, Tree, content_path
+from .tree_catalog import Catalog, products_file
 
 if TYPE_CHECKING:
     import hashlib as _hashlib

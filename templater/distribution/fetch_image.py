@@ -33,7 +33,7 @@ from .image_api_client import HttpsServer, LocalDaemon, Server, ServerImage, exp
 from .listing import read_products
 from .remotes import API, RESERVED, SIMPLESTREAMS, Remote, read_remotes
 from .store import Store, StoredImage
-from .verify import SHA256
+from .verify_files import SHA256
 
 _REMOTE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]+:")
 #: the clients whose image lists are searched, in this order

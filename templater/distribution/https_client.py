@@ -24,7 +24,7 @@ from ..model.input_size import received
 from ..model.source import printable
 from .catalog import MOST_BYTES
 from .tls_socket import TIMEOUT, TlsSocket
-from .tree import clean_path
+from .tree_catalog import clean_path
 
 #: limit on redirects, the same as in Go's client
 MOST_REDIRECTS = 10

@@ -8,10 +8,10 @@ from typing import Any
 from ..model.errors import InputError
 from ..model.source import whole_characters
 from .catalog import CLIENTS, DOWNLOADS, INDEX_PATH, Decoded, Product, decode_index
-from .catalog_files import CatalogFiles
 from .client_view import list_images
-from .tree import clean_path
-from .verify import Stream
+from .local_stream import Stream
+from .stream_files import CatalogFiles
+from .tree_catalog import clean_path
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from .tree import Catalog, Tree
+from .tree import Tree
+from .tree_catalog import Catalog
 
 DAY = 86400
 GRACE = DAY

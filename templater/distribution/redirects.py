@@ -9,7 +9,7 @@ import re
 from ..model.errors import InputError, UsageError, reason
 from ..model.source import printable
 from .catalog import parse_json
-from .tree import clean_path
+from .tree_catalog import clean_path
 
 #: Safe URLs: other characters could end a word, line or block in one of the configuration languages.
 _SAFE = re.compile(r"https://[A-Za-z0-9.:\[\]-]+(/[A-Za-z0-9._~-]+)*")

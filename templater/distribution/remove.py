@@ -11,7 +11,8 @@ from .add import fingerprints_of
 from .catalog import COMBINED
 from .client_view import ROOT_KINDS
 from .prune import Pruned, drop_product, drop_version, record_and_save
-from .tree import Catalog, Tree
+from .tree import Tree
+from .tree_catalog import Catalog
 
 _LEAST_FINGERPRINT = 12
 

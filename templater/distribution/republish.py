@@ -37,8 +37,11 @@ from .https_client import UrlStream
 from .prune import record_and_save
 from .redirects import file_stem, prefix_of, rules
 from .signatures import signed_path, verified_text
-from .tree import IMAGES, Catalog, Tree, clean_path, content_path, is_content_name
-from .verify import MOST_COMBINED, SHA256, image_problems, shown
+from .stream_problems import shown
+from .tree import IMAGES, Tree, content_path, is_content_name
+from .tree_catalog import Catalog, clean_path
+from .verify import image_problems
+from .verify_files import MOST_COMBINED, SHA256
 
 _METADATA = (".tar.xz", "_combined.tar.gz")
 #: limit in bytes on a metadata tarball that is downloaded for its templates

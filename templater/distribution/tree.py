@@ -17,8 +17,7 @@ import os
 import posixpath
 import stat
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
 from io import FileIO
 from typing import IO, Any
 
@@ -26,10 +25,9 @@ from ..image.atomic_output import Output
 from ..image.open_file import count_opened, whole_content
 from ..model.errors import BusyError, InputError, LimitError, RefusedError, WriteError, reason
 from ..model.file_names import STATE_FOLDER
-from ..model.source import is_whole, printable
+from ..model.source import printable
 from .catalog import (
     DOWNLOADS,
-    IMAGES_PATH,
     INDEX_PATH,
     MOST_BYTES,
     CatalogSize,
@@ -38,6 +36,7 @@ from .catalog import (
     refuse_many_entries,
 )
 from .product_lines import ProductLines, dump_products, private_copy, wrong_shape
+from .tree_catalog import Catalog, clean_path, new_index, objects
 
 IMAGES = "images"
 #: the record of removed images, which no client requests
@@ -51,81 +50,6 @@ _MOST_REMOVED = 250_000
 _MOST_NESTED, _LONGEST = 20, 200
 #: length of the hash in the names of image files
 _HASH_LENGTH = 64
-
-
-@dataclass(slots=True)
-class Catalog:
-    """The index and every products file that it names, as plain JSON, so that unknown keys are preserved."""
-
-    index: dict[str, Any]
-    #: the products files by path, without files that clients skip
-    files: dict[str, dict[str, Any]]
-    changed: set[str] = field(default_factory=set)
-
-    def products(
-        self, containing: Collection[str] | None = None
-    ) -> Iterator[tuple[str, str, dict[str, Any]]]:
-        """Yield every product with the path of its products file and its name: (path, name, product).
-
-        If ``containing`` is given, products that contain none of these ASCII texts may be left out.
-        """
-        for path, document in self.files.items():
-            products = document.get("products")
-            if isinstance(products, ProductLines) and containing is not None:
-                products = {name: products[name] for name in products.containing(containing)}
-            for name, product in _objects(products):
-                yield path, name, product
-
-    def versions(
-        self, containing: Collection[str] | None = None
-    ) -> Iterator[tuple[str, str, str, dict[str, Any]]]:
-        for path, name, product in self.products(containing):
-            for version, value in _objects(product.get("versions")):
-                yield path, name, version, value
-
-    def own_products(self) -> Mapping[str, dict[str, Any]]:
-        """Return the products of the tree's own file. The products of other files come from other servers."""
-        found: Mapping[str, dict[str, Any]] = self.files.get(IMAGES_PATH, {}).get("products") or {}
-        return found
-
-    def named(self, name: str) -> list[tuple[str, dict[str, Any]]]:
-        """Return ``(path, product)`` of each products file with this product, the tree's own file first."""
-        paths = sorted(self.files, key=lambda path: path != IMAGES_PATH)
-        each = [(path, self.files[path].get("products") or {}) for path in paths]
-        return [(path, products[name]) for path, products in each if name in products]
-
-    def read(self) -> Iterator[tuple[str, str, dict[str, Any]]]:
-        """Yield the same values as ``products``. The caller must not change a product."""
-        for path, document in self.files.items():
-            products = document.get("products") or {}
-            each = products.read() if isinstance(products, ProductLines) else list(products.items())
-            yield from ((path, name, product) for name, product in each)
-
-    def items(self) -> Iterator[dict[str, Any]]:
-        """Yield every item. The caller must not change the items."""
-        for _, _, product in self.read():
-            for _, version in _objects(product.get("versions")):
-                for _, item in _objects(version.get("items")):
-                    yield item
-
-    def paths(self) -> set[str]:
-        """Return the cleaned paths of all items, without invalid paths."""
-        cleaned = (clean_path(item.get("path")) for item in self.items())
-        return {path for path in cleaned if path}
-
-
-def _objects(value: Any) -> list[tuple[str, dict[str, Any]]]:
-    if not isinstance(value, Mapping):
-        return []
-    return [(name, each) for name, each in value.items() if isinstance(each, dict)]
-
-
-def clean_path(path: Any) -> str:
-    """Return a catalog's path as clients resolve it, or "" if it is invalid or leads out of the tree."""
-    if not isinstance(path, str) or not path or "\0" in path or not is_whole(path):
-        return ""
-    cleaned = posixpath.normpath(path.lstrip("/"))
-    return "" if cleaned in (".", "..") or cleaned.startswith("../") else cleaned
 
 
 #: attempts to find the real path of a file that another process replaces again and again
@@ -303,12 +227,12 @@ class Tree:
             with self.file(INDEX_PATH) as file:
                 index = parse_json(file.read(size.add(file, INDEX_PATH)), INDEX_PATH)
         except FileNotFoundError:
-            return Catalog(_new_index(), {})
+            return Catalog(new_index(), {})
         if not isinstance(index, dict) or not isinstance(index.setdefault("index", {}), dict):
             raise self._invalid(INDEX_PATH, "the index is not an object with entries")
         refuse_many_entries(index["index"])
         files: dict[str, dict[str, Any]] = {}
-        for name, entry in _objects(index["index"]):
+        for name, entry in objects(index["index"]):
             if entry.get("datatype") != DOWNLOADS:
                 continue
             path = clean_path(entry.get("path"))
@@ -398,7 +322,7 @@ class Tree:
         """Write the changed products files, then the index if it has changed."""
         for path in sorted(catalog.changed):
             self._write_json(path, dump_products(catalog.files[path]))
-        entries = {clean_path(entry.get("path")): entry for _, entry in _objects(catalog.index["index"])}
+        entries = {clean_path(entry.get("path")): entry for _, entry in objects(catalog.index["index"])}
         for path in catalog.changed:
             if path not in entries:
                 name = posixpath.basename(path).removesuffix(".json")
@@ -534,18 +458,3 @@ def hash_descriptor(fd: int) -> str:
     import hashlib
 
     return hashlib.file_digest(os.fdopen(fd, "rb", closefd=False), "sha256").hexdigest()
-
-
-def _new_index() -> dict[str, Any]:
-    return {"format": "index:1.0", "index": {}}
-
-
-def products_file(catalog: Catalog) -> dict[str, Any]:
-    """Return the tree's own products file, marked as changed. Create a missing file."""
-    catalog.changed.add(IMAGES_PATH)
-    document = catalog.files.get(IMAGES_PATH)
-    if document is None:
-        document = catalog.files[IMAGES_PATH] = {
-            "content_id": "images", "datatype": DOWNLOADS, "format": "products:1.0", "products": {},
-        }  # fmt: skip
-    return document

@@ -10,11 +10,11 @@ import sys
 from .. import __version__
 from ..instances.state_directory import directory_of_ours, make, write_whole
 from ..model.errors import TemplaterError
-from ..oslite import DIGEST, abspath, blake2b, join, os, split, stat
+from ..oslite import DIGEST, abspath, blake2b, os, split, stat
 from ..rootfs.confined import Directory, Root, read_descriptor
 from ..rootfs.open_folder import open_unshared
 from ..rootfs.paths import MissingError
-from .source_stamp import source_stamp
+from .source_stamp import compiled_by, same_packages, source_stamp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,9 +26,6 @@ MAX_ENTRY = 32 << 20
 #: limits on the entries and bytes of a cache; above a limit, the oldest entries are removed
 MOST_ENTRIES = 512
 MOST_BYTES = 256 << 20
-
-#: third-party packages whose version also changes the generated code
-PACKAGES = ("jinja2", "yaml")
 
 
 class CacheEntry:
@@ -150,7 +147,7 @@ def decode(data: bytes, key: str) -> "CacheEntry | None":
     if magic != MAGIC or its_key != key.encode() or digest != blake2b(rest).hexdigest().encode():
         return None
     compiler, modules, payload = rest.split(b"\n", 2)
-    if not _same_packages(compiler):
+    if not same_packages(compiler):
         return None
     names = tuple(modules.decode("ascii", "replace").split())
     return CacheEntry(names, payload) if all(is_language_module(name) for name in names) else None
@@ -158,47 +155,6 @@ def decode(data: bytes, key: str) -> "CacheEntry | None":
 
 def is_language_module(module: str) -> bool:
     return module.startswith("templater.pongo2.") and module.replace(".", "").replace("_", "").isalnum()
-
-
-def compiled_by() -> bytes:
-    """Return mtime, size and path of every package in ``PACKAGES``.
-
-    An upgraded package invalidates the entry.
-    """
-    return b"\0".join(map(_package_age, PACKAGES))
-
-
-def _package_age(name: str) -> bytes:
-    for finder in sys.meta_path:
-        spec = finder.find_spec(name, None)
-        if spec is not None and spec.origin:
-            return b"%s %s" % (_age(spec.origin), spec.origin.encode("utf-8", "surrogateescape"))
-    return b"- "
-
-
-def _same_packages(packages: bytes) -> bool:
-    """Return whether a cache entry was written with the installed packages: same paths, mtimes and sizes.
-
-    Even for a forged entry, this function only looks up packages on ``sys.path``.
-    """
-    lines = packages.split(b"\0")
-    return len(lines) == len(PACKAGES) and all(map(_is_installed, lines, PACKAGES))
-
-
-def _is_installed(line: bytes, name: str) -> bool:
-    age, _, recorded = line.partition(b" ")
-    path = recorded.decode("utf-8", "surrogateescape")
-    if any(path == join(folder, name, "__init__.py") for folder in sys.path):
-        return age == _age(path)
-    return line == _package_age(name)
-
-
-def _age(path: str) -> bytes:
-    try:
-        status = os.stat(path)
-    except OSError:
-        return b"-"
-    return b"%d.%d" % (status.st_mtime_ns, status.st_size)
 
 
 def _interpreter() -> "tuple[bytes, ...]":

@@ -19,7 +19,8 @@ from urllib.parse import quote
 
 from aiohttp import web
 
-from ..distribution.tree import clean_path, is_content_name
+from ..distribution.tree import is_content_name
+from ..distribution.tree_catalog import clean_path
 from ..image.file_extensions import extension
 from ..model.errors import InputError, TemplaterError
 from ..model.instance import VIRTUAL_MACHINE
@@ -27,8 +28,9 @@ from ..model.source import printable
 from ..parsing.file_kind import HEAD, recognise
 from . import api_answers
 from .connections import DEFAULT, PIECE, Bounds, exempt_from_collection, write
+from .generated_stream import Report
 from .served import EncodedList, Listing, Served
-from .sources import Report, Source
+from .sources import Source
 
 _JSON = "application/json"
 _BINARY = "application/octet-stream"

@@ -24,7 +24,7 @@ from ..parsing.instance_yaml import LIMITS
 from ..rootfs.directory import DirectoryRootfs, open_root
 
 if TYPE_CHECKING:
-    from ..definitions.build import DefinitionImage
+    from ..definitions.predicted_image import DefinitionImage
     from ..image.limits import Limits
     from ..live.instance import LiveInstance
     from ..live.nearest_host import Nearest
@@ -181,8 +181,8 @@ def open_source(
     if os.path.isdir(name):
         choice.refuse_parameters(name)
         return _open_directory(name, limits)
-    from ..definitions.build import open_definition
     from ..definitions.detect import is_definition
+    from ..definitions.predicted_image import open_definition
 
     if is_definition(name):
         image = open_definition(name, choice, limits)

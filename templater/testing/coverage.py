@@ -19,7 +19,7 @@ from ..rendering.context import Contexts
 from ..rendering.explain import name_of
 from ..rendering.names import parsed_reads
 from .read_tests import cleaned
-from .subject import HeldImage, Result, Subject
+from .render_case import HeldImage, Result, Subject
 
 #: maximum number of missed parts of each kind in a report
 MOST = 1000

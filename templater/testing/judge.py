@@ -14,7 +14,7 @@ from ..reporting.patch import NO_NEWLINE, of_text
 from .case import Case, Expectation, Expected, Failure
 from .folder import MAX_SNAPSHOT, Folder
 from .read_tests import cleaned
-from .subject import File, Result
+from .render_case import File, Result
 
 if TYPE_CHECKING:
     from ..pongo2.golang.regexp import Pattern

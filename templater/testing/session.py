@@ -19,7 +19,7 @@ from .case import Case, CaseStep, Expected, Failure, Outcome
 from .coverage import Coverage
 from .folder import Folder
 from .judge import MAX_HINTS, Judge, Snapshot, Snapshots
-from .subject import File, HeldImage, Result, Subject
+from .render_case import File, HeldImage, Result, Subject
 
 if TYPE_CHECKING:
     from ..limits import Given

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from templater.definitions.build import open_definition
 from templater.definitions.choice import Choice
+from templater.definitions.predicted_image import open_definition
 from tests.command_server import run_templater
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from templater.distribution.add import add
 from templater.distribution.listing import list_stream
+from templater.distribution.local_stream import LocalStream
 from templater.distribution.tree import Tree
-from templater.distribution.verify import LocalStream
 from tests.streams.builders import QCOW2, checked
 from tests.streams.server import Server
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from templater.definitions.build import open_definition
 from templater.definitions.choice import Choice
+from templater.definitions.predicted_image import open_definition
 from templater.model.source import Source
 from templater.parsing.metadata_yaml import read_metadata
 

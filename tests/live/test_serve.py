@@ -12,9 +12,10 @@ import pytest
 
 from templater.distribution.https_client import UrlStream
 from templater.distribution.listing import list_stream
+from templater.distribution.local_stream import LocalStream
 from templater.distribution.republish import republish
 from templater.distribution.tree import Tree
-from templater.distribution.verify import LocalStream, verify
+from templater.distribution.verify import verify
 from tests.streams.builders import listed
 from tests.streams.server import Server, serving
 

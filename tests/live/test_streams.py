@@ -20,11 +20,12 @@ import pytest
 from templater.distribution.add import add
 from templater.distribution.https_client import UrlStream
 from templater.distribution.listing import list_stream
+from templater.distribution.local_stream import LocalStream
 from templater.distribution.prune import prune
 from templater.distribution.remove import remove
 from templater.distribution.republish import republish
 from templater.distribution.tree import Tree
-from templater.distribution.verify import LocalStream, verify
+from templater.distribution.verify import verify
 from tests.streams.builders import CREATED, DAY, listed, split_image
 from tests.streams.mutations import CASES
 from tests.streams.server import Server, serving

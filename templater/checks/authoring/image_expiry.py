@@ -24,7 +24,7 @@ from ..base import Observation, check
 def check_image(image: AuthoredImage) -> Iterator[Observation]:
     if image.definition is None:
         return
-    from ...definitions.build import expiry_seconds
+    from ...definitions.predicted_image import expiry_seconds
 
     definition = image.definition.definition
     text = definition.data["image"]["expiry"]

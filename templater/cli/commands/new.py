@@ -112,7 +112,7 @@ def from_definition(
     directory: str | None, properties: tuple[str, ...], path: str, choice: Choice, limits: Given
 ) -> int:
     """Write the image directory of a definition's build."""
-    from ...definitions.build import open_definition
+    from ...definitions.predicted_image import open_definition
     from ...image.presets import write_new
 
     if directory is None:

@@ -197,7 +197,8 @@ def modules() -> tuple[Any, Any, Any]:
 def open_source(
     sources: tuple[str, ...], aliases: tuple[str, ...], rules: dict[str, str], limits: Given
 ) -> Source:
-    from ...serving.sources import FilesSource, StoreSource, TreeSource
+    from ...serving.served_tree import TreeSource
+    from ...serving.sources import FilesSource, StoreSource
 
     special = [src for src in sources if src == STORE or os.path.isdir(src)]
     if special and (len(sources) > 1 or aliases):

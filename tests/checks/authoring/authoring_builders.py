@@ -3,8 +3,8 @@
 from templater.checks.authored import AuthoredImage, authored
 from templater.checks.run_checks import audit
 from templater.checks.scan import scanned_definition
-from templater.definitions.build import build
 from templater.definitions.choice import Choice
+from templater.definitions.predicted_image import build
 from templater.model.hosts import HOSTS
 from templater.model.source import Source
 from templater.validators.results import in_this_process

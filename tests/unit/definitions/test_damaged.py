@@ -8,8 +8,8 @@ import pytest
 from templater.checks.authored import authored
 from templater.checks.run_checks import audit
 from templater.checks.scan import scanned_definition
-from templater.definitions.build import build
 from templater.definitions.choice import Choice
+from templater.definitions.predicted_image import build
 from templater.model.errors import TemplaterError
 from templater.model.hosts import HOSTS
 from templater.model.source import Source

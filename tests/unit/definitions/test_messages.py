@@ -2,8 +2,8 @@
 
 import pytest
 
-from templater.definitions.build import build
 from templater.definitions.choice import Choice
+from templater.definitions.predicted_image import build
 from templater.model.errors import TemplaterError
 from templater.model.source import Source
 

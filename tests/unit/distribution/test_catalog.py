@@ -8,10 +8,10 @@ import pytest
 from templater.distribution import catalog as module
 from templater.distribution import client_view
 from templater.distribution.catalog import Decoded, decode_index, decode_products, parse_json
-from templater.distribution.catalog_files import CatalogFiles
 from templater.distribution.client_view import list_images
 from templater.distribution.product_lines import dump_products
-from templater.distribution.tree import clean_path
+from templater.distribution.stream_files import CatalogFiles
+from templater.distribution.tree_catalog import clean_path
 from templater.model.errors import InputError, LimitError
 from tests.streams.mutations import EXAMPLE, IMAGES
 

@@ -13,11 +13,12 @@ from templater.distribution.catalog import Decoded, decode_products, parse_json
 from templater.distribution.client_view import list_images
 from templater.distribution.html import page
 from templater.distribution.listing import list_stream
+from templater.distribution.local_stream import LocalStream
 from templater.distribution.product_lines import dump_products
 from templater.distribution.prune import prune
 from templater.distribution.remove import remove
 from templater.distribution.tree import Tree
-from templater.distribution.verify import LocalStream, verify
+from templater.distribution.verify import verify
 from tests.bench.streams import make_tree
 from tests.streams.builders import split_image
 

@@ -2,8 +2,10 @@
 
 import pytest
 
+from templater.distribution.local_stream import LocalStream
+from templater.distribution.stream_problems import ERROR
 from templater.distribution.tree import Tree
-from templater.distribution.verify import ERROR, LocalStream, verify
+from templater.distribution.verify import verify
 from tests.streams.builders import listed
 from tests.streams.mutations import CASES, EXAMPLE, recordings
 

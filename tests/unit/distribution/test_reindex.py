@@ -16,12 +16,13 @@ from templater.distribution.add import add
 from templater.distribution.catalog import CLIENTS, IMAGES_PATH, INDEX_PATH, Item, Product, Version
 from templater.distribution.client_view import Image, list_images
 from templater.distribution.https_client import UrlStream
+from templater.distribution.local_stream import LocalStream
 from templater.distribution.prune import prune
 from templater.distribution.redirects import prefix_of, rules
 from templater.distribution.remove import remove
 from templater.distribution.republish import Described, convert, republish
 from templater.distribution.tree import Tree
-from templater.distribution.verify import LocalStream, verify
+from templater.distribution.verify import verify
 from templater.limits import Given
 from templater.model.errors import InputError, LimitError, RefusedError, UsageError
 from tests.streams.builders import CREATED, DAY, checked, listed, split_image, tarball

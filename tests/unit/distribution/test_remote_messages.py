@@ -14,7 +14,8 @@ from templater.distribution.fetch_image import Fetched, fetch_source
 from templater.distribution.https_client import RangeError
 from templater.distribution.remotes import Remote
 from templater.distribution.republish import Described
-from templater.distribution.tree import Catalog, Tree
+from templater.distribution.tree import Tree
+from templater.distribution.tree_catalog import Catalog
 from templater.model.errors import (
     InputError,
     LimitError,

@@ -18,10 +18,11 @@ from templater.distribution import catalog
 from templater.distribution import tree as module
 from templater.distribution.add import add
 from templater.distribution.catalog import DOWNLOADS, IMAGES_PATH, INDEX_PATH
+from templater.distribution.local_stream import LocalStream
 from templater.distribution.prune import prune
 from templater.distribution.remove import remove
 from templater.distribution.tree import REMOVED, Tree, real_path
-from templater.distribution.verify import LocalStream, verify
+from templater.distribution.verify import verify
 from templater.model.errors import (
     BusyError,
     InputError,

@@ -8,16 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from templater.distribution import catalog_files
+from templater.distribution import stream_files, stream_problems
 from templater.distribution import verify as verify_module
 from templater.distribution.add import add
 from templater.distribution.catalog import IMAGES_PATH, INDEX_PATH, Decoded, Item, Product, Version
 from templater.distribution.client_view import Image
 from templater.distribution.html import page
 from templater.distribution.listing import Listed, list_stream
+from templater.distribution.local_stream import LocalStream
 from templater.distribution.product_lines import dump_products
 from templater.distribution.tree import Tree
-from templater.distribution.verify import LocalStream, image_problems, verify
+from templater.distribution.verify import image_problems, verify
 from templater.model.errors import InputError, LimitError
 from tests.bench.streams import make_tree
 from tests.streams.builders import CREATED, DAY, checked, split_image, unified_image
@@ -219,7 +220,7 @@ def test_the_web_page_of_a_tree_has_a_row_for_each_image():
 
 
 def test_a_file_far_larger_than_its_recorded_size_is_not_read_to_its_end(tree, monkeypatch):
-    from templater.distribution import verify as module
+    from templater.distribution import verify_files as module
 
     monkeypatch.setattr(module, "_SPARE", 1 << 20)
     with file_of(tree, "squashfs").open("r+b") as file:
@@ -292,7 +293,7 @@ def test_fingerprints_of_a_file_with_several_names_are_checked_for_each_metadata
 
 
 def test_the_holes_of_all_sparse_files_in_a_tree_share_one_limit(tree, monkeypatch):
-    monkeypatch.setattr("templater.distribution.verify._MOST_HOLES", 7 << 20)
+    monkeypatch.setattr("templater.distribution.verify_files._MOST_HOLES", 7 << 20)
     size = 2 << 20
     for number in (1, 2):
         file = file_of(tree, "squashfs") if number == 1 else Path(tree.path, "images", "second")
@@ -320,7 +321,7 @@ def test_verify_without_root_filesystems_checks_only_the_size_of_a_unified_image
 
 
 def test_verify_stops_with_an_error_above_a_number_of_problems(tree, monkeypatch):
-    monkeypatch.setattr("templater.distribution.verify._MOST_PROBLEMS", 2)
+    monkeypatch.setattr("templater.distribution.stream_problems._MOST_PROBLEMS", 2)
     for path in Path(tree.path, "images").iterdir():
         path.unlink()
     with pytest.raises(
@@ -400,9 +401,9 @@ def test_a_lone_surrogate_in_an_image_path_is_a_catalog_error(tmp_path):
 
 def test_a_products_file_that_changes_after_it_was_opened_is_read_with_its_original_content(tree):
     file, decoded = Path(tree.path, IMAGES_PATH), Decoded()
-    with catalog_files.CatalogFiles(tree.file) as files:
+    with stream_files.CatalogFiles(tree.file) as files:
         products = files.products(IMAGES_PATH, decoded)
-        assert isinstance(products, catalog_files.LinesFile)
+        assert isinstance(products, stream_files.LinesFile)
         lines = tree.load().files[IMAGES_PATH]["products"]
         before = [product.name for product in products.read(decoded)]
         with file.open("r+b") as changed:  # the same inode
@@ -419,8 +420,8 @@ def verified_both_ways(tree, monkeypatch):
         raise ValueError
 
     with tree.file(IMAGES_PATH) as file:
-        assert catalog_files.LinesFile(file, "")
-    monkeypatch.setattr(catalog_files, "LinesFile", refuse)
+        assert stream_files.LinesFile(file, "")
+    monkeypatch.setattr(stream_files, "LinesFile", refuse)
     reports.append(verify(LocalStream(tree)))
     return [
         (sorted(map(repr, report.problems)), report.images, report.files, report.bytes) for report in reports
@@ -532,9 +533,9 @@ def test_the_message_about_an_image_shows_only_the_beginning_of_a_long_text():
 
 
 def test_a_problem_shows_only_the_beginning_of_a_long_name():
-    place = verify_module.shown("\U000e0001" * 500)
+    place = stream_problems.shown("\U000e0001" * 500)
     assert place == "\\U000e0001" * 10
-    assert len(verify_module._place("p" * 500, "v" * 500, "i" * 500)) < 350
+    assert len(stream_problems.place_of("p" * 500, "v" * 500, "i" * 500)) < 350
 
 
 def test_a_products_file_that_many_index_entries_name_is_checked_at_most_twice(tree, monkeypatch):
@@ -550,9 +551,9 @@ def test_a_products_file_that_many_index_entries_name_is_checked_at_most_twice(t
 
 
 def test_the_problems_of_a_stream_have_a_limit_in_characters(monkeypatch):
-    report = verify_module.Report()
+    report = stream_problems.Report()
     for number in range(3):
         report.add("error", "code", "place", str(number))
-    monkeypatch.setattr(verify_module, "_MOST_TEXT", report.text + 5)
+    monkeypatch.setattr(stream_problems, "_MOST_TEXT", report.text + 5)
     with pytest.raises(LimitError, match=r"^the stream has more than 3 problems, such as place: 0$"):
         report.add("error", "code", "place", "3")

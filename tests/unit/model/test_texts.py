@@ -2,8 +2,8 @@
 
 import pytest
 
-from templater.definitions.build import build
 from templater.definitions.choice import Choice
+from templater.definitions.predicted_image import build
 from templater.instances.state_directory import State
 from templater.model.entry import DIRECTORY, Entry
 from templater.model.hosts import INCUS

@@ -12,8 +12,9 @@ from templater.distribution.add import add
 from templater.distribution.store import UNUSED, Store
 from templater.distribution.tree import Tree
 from templater.model.errors import InputError, LimitError, UsageError
-from templater.serving import sources
-from templater.serving.sources import FilesSource, StoreSource, TreeSource, open_beneath
+from templater.serving import served_tree
+from templater.serving.served_tree import TreeSource, open_beneath
+from templater.serving.sources import FilesSource, StoreSource
 from tests.streams.builders import CREATED, DAY, QCOW2, split_image, unified_image
 
 
@@ -131,9 +132,9 @@ def test_replacing_the_catalog_of_a_tree_makes_the_server_load_it_again(tree):
 
 def test_a_tree_with_a_catalog_that_does_not_fit_twice_in_memory_is_not_served(tree, monkeypatch):
     size = sum((tree / "streams/v1" / name).stat().st_size for name in ("index.json", "images.json"))
-    monkeypatch.setattr(sources, "_MOST_BYTES", size)
+    monkeypatch.setattr(served_tree, "_MOST_BYTES", size)
     assert TreeSource(str(tree)).load().images
-    monkeypatch.setattr(sources, "_MOST_BYTES", size - 1)
+    monkeypatch.setattr(served_tree, "_MOST_BYTES", size - 1)
     with pytest.raises(LimitError, match=r"^the catalog has more than 0 MiB$"):
         TreeSource(str(tree)).load()
 
@@ -142,9 +143,9 @@ def test_the_aliases_of_a_product_are_computed_once_for_all_its_versions(tree, t
     for number in range(1, 4):
         add(Tree(str(tree)), unified_image(tmp_path / str(number), created=CREATED + number * DAY))
     calls = []
-    original = sources.client_aliases
+    original = served_tree.client_aliases
     monkeypatch.setattr(
-        sources, "client_aliases", lambda product: (calls.append(product.name), original(product))[1]
+        served_tree, "client_aliases", lambda product: (calls.append(product.name), original(product))[1]
     )
     assert sum(image.unified for image in TreeSource(str(tree)).load().images) >= 3
     assert calls

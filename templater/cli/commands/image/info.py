@@ -45,9 +45,9 @@ Examples:
 def command(
     src: str, rootfs: str | None, parameters: tuple[str, ...], vm: bool, limits: Given, as_json: bool
 ) -> int:
-    from ....definitions.build import open_definition
     from ....definitions.choice import CONTAINER, VM, Choice
     from ....definitions.detect import is_definition
+    from ....definitions.predicted_image import open_definition
     from ....image.describe import data, describe, describe_definition
 
     if rootfs is None:

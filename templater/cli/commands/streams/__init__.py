@@ -11,7 +11,7 @@ from ... import complete
 from ...command_group import Commands
 
 if TYPE_CHECKING:
-    from ....distribution.verify import Stream
+    from ....distribution.local_stream import Stream
 
 HELP = """Publish images for Incus and LXD as files.
 
@@ -35,8 +35,8 @@ def open_stream(place: str) -> Stream:
     """Open a tree on disk, or a stream behind an https URL."""
     import os
 
+    from ....distribution.local_stream import LocalStream
     from ....distribution.tree import Tree
-    from ....distribution.verify import LocalStream
 
     if "://" in place:
         from ....distribution.https_client import UrlStream

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from templater.definitions.generated import GeneratedSource, Piece
+from templater.definitions.text_origins import GeneratedSource, Piece
 from templater.model.source import Source
 
 WRITTEN = Source("definition.yaml", "x" * 100_000)

@@ -4,9 +4,9 @@ import time
 
 import pytest
 
-from templater.definitions.build import MAX_ENTRIES, build, expiry_seconds
 from templater.definitions.choice import VM, Choice
 from templater.definitions.generators import Results
+from templater.definitions.predicted_image import MAX_ENTRIES, build, expiry_seconds
 from templater.image.limits import DEFAULT
 from templater.model.errors import InputError, LimitError, TemplaterError, UsageError
 from templater.model.source import Source

@@ -22,10 +22,10 @@ from .architectures import local_architecture, mapped_architecture, personality
 from .choice import Choice
 from .definition_yaml import LIMITS, Definition, read_definition
 from .fields import INCUS, LXD, PROGRAMS
-from .generated import GeneratedSource, GeneratedTemplate, piece_of
 from .generators import FileEntry, Results, entries_of, run
 from .known_rootfs import KnownRootfs
 from .metadata_text import metadata_text
+from .text_origins import GeneratedSource, GeneratedTemplate, piece_of
 
 if TYPE_CHECKING:
     from ..model.entry import RootfsView

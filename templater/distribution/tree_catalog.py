@@ -1,0 +1,105 @@
+"""The catalog of a simplestreams tree on disk, as JSON objects that commands change before they are saved."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..model.source import is_whole
+from .catalog import (
+    DOWNLOADS,
+    IMAGES_PATH,
+)
+from .product_lines import ProductLines
+
+
+@dataclass(slots=True)
+class Catalog:
+    """The index and every products file that it names, as plain JSON, so that unknown keys are preserved."""
+
+    index: dict[str, Any]
+    #: the products files by path, without files that clients skip
+    files: dict[str, dict[str, Any]]
+    changed: set[str] = field(default_factory=set)
+
+    def products(
+        self, containing: Collection[str] | None = None
+    ) -> Iterator[tuple[str, str, dict[str, Any]]]:
+        """Yield every product with the path of its products file and its name: (path, name, product).
+
+        If ``containing`` is given, products that contain none of these ASCII texts may be left out.
+        """
+        for path, document in self.files.items():
+            products = document.get("products")
+            if isinstance(products, ProductLines) and containing is not None:
+                products = {name: products[name] for name in products.containing(containing)}
+            for name, product in objects(products):
+                yield path, name, product
+
+    def versions(
+        self, containing: Collection[str] | None = None
+    ) -> Iterator[tuple[str, str, str, dict[str, Any]]]:
+        for path, name, product in self.products(containing):
+            for version, value in objects(product.get("versions")):
+                yield path, name, version, value
+
+    def own_products(self) -> Mapping[str, dict[str, Any]]:
+        """Return the products of the tree's own file. The products of other files come from other servers."""
+        found: Mapping[str, dict[str, Any]] = self.files.get(IMAGES_PATH, {}).get("products") or {}
+        return found
+
+    def named(self, name: str) -> list[tuple[str, dict[str, Any]]]:
+        """Return ``(path, product)`` of each products file with this product, the tree's own file first."""
+        paths = sorted(self.files, key=lambda path: path != IMAGES_PATH)
+        each = [(path, self.files[path].get("products") or {}) for path in paths]
+        return [(path, products[name]) for path, products in each if name in products]
+
+    def read(self) -> Iterator[tuple[str, str, dict[str, Any]]]:
+        """Yield the same values as ``products``. The caller must not change a product."""
+        for path, document in self.files.items():
+            products = document.get("products") or {}
+            each = products.read() if isinstance(products, ProductLines) else list(products.items())
+            yield from ((path, name, product) for name, product in each)
+
+    def items(self) -> Iterator[dict[str, Any]]:
+        """Yield every item. The caller must not change the items."""
+        for _, _, product in self.read():
+            for _, version in objects(product.get("versions")):
+                for _, item in objects(version.get("items")):
+                    yield item
+
+    def paths(self) -> set[str]:
+        """Return the cleaned paths of all items, without invalid paths."""
+        cleaned = (clean_path(item.get("path")) for item in self.items())
+        return {path for path in cleaned if path}
+
+
+def objects(value: Any) -> list[tuple[str, dict[str, Any]]]:
+    if not isinstance(value, Mapping):
+        return []
+    return [(name, each) for name, each in value.items() if isinstance(each, dict)]
+
+
+def new_index() -> dict[str, Any]:
+    return {"format": "index:1.0", "index": {}}
+
+
+def products_file(catalog: Catalog) -> dict[str, Any]:
+    """Return the tree's own products file, marked as changed. Create a missing file."""
+    catalog.changed.add(IMAGES_PATH)
+    document = catalog.files.get(IMAGES_PATH)
+    if document is None:
+        document = catalog.files[IMAGES_PATH] = {
+            "content_id": "images", "datatype": DOWNLOADS, "format": "products:1.0", "products": {},
+        }  # fmt: skip
+    return document
+
+
+def clean_path(path: Any) -> str:
+    """Return a catalog's path as clients resolve it, or "" if it is invalid or leads out of the tree."""
+    if not isinstance(path, str) or not path or "\0" in path or not is_whole(path):
+        return ""
+    cleaned = posixpath.normpath(path.lstrip("/"))
+    return "" if cleaned in (".", "..") or cleaned.startswith("../") else cleaned

@@ -1,0 +1,258 @@
+"""The check of a stream's image files: sizes, hashes, fingerprints, and files that no client requests."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+from ..model.errors import InputError, LimitError, TemplaterError
+from ..model.progress import Progress
+from ..model.source import printable
+from .catalog import Item, Product
+from .client_view import Image
+from .downloads import MOST_BYTES
+from .local_stream import LocalPieces, LocalStream, Stream
+from .stream_problems import ERROR, WARNING, Report, place_of
+from .tree import IMAGES
+from .tree_catalog import clean_path
+
+SHA256 = re.compile(r"[0-9a-f]{64}")
+#: a file is read at most this many bytes beyond the size that the catalog gives
+_SPARE = 1 << 30
+#: sparse files may have this many bytes more in holes, all together, than the tree's files have in data
+_MOST_HOLES = 1 << 30
+#: limit on fingerprints checked for one root filesystem: each fingerprint hashes the whole file again
+MOST_COMBINED = 16
+
+
+@dataclass(slots=True)
+class _File:
+    """All items of the catalog that name one path."""
+
+    #: each item with the names of its product and version, and its own name
+    items: list[tuple[tuple[str, str, str], Item]] = field(default_factory=list)
+    failed: bool = False
+    #: whether clients download the file
+    used: bool = False
+    #: whether the file has a root filesystem
+    has_root: bool = False
+
+
+@dataclass(slots=True)
+class _Content:
+    """The size of a file, and the hashes of the file if it was read."""
+
+    size: int
+    #: the state of the hash, to which more content can be added
+    hash: Any = None
+    #: for the hash of each metadata file: the hash of the metadata file followed by this file
+    combined: dict[str, str] = field(default_factory=dict)
+
+
+class ContentReader:
+    """A reader that hashes each file on disk only once, even if a tree has several names for the file."""
+
+    def __init__(self, stream: Stream, report: Report, progress: Progress) -> None:
+        self.stream = stream
+        self._report, self._progress = report, progress
+        #: files with several names
+        self._seen: dict[tuple[int, ...], _Content] = {}
+        #: how many more bytes of holes may be hashed than bytes of data
+        self._most_holes = _MOST_HOLES
+
+    def size(self, path: str) -> _Content | None:
+        size = self.stream.size(path)
+        return None if size is None else _Content(size)
+
+    def read(self, path: str, most: int, starts: Mapping[str, Any]) -> _Content:
+        """Hash a file. Raises InputError for a file of more than ``most`` bytes.
+
+        ``starts`` has the hashes of metadata files, by path. For at most ``MOST_COMBINED`` metadata
+        files, the result also has the hash of the metadata file followed by this file.
+        """
+        with self.stream.pieces(path) as pieces:
+            key = pieces.key if isinstance(pieces, LocalPieces) else None
+            seen = self._seen.get(key, _Content(0)) if key else _Content(0)
+            missing = [name for name in starts if name not in seen.combined]
+            missing = missing[: MOST_COMBINED - len(seen.combined)]
+            if seen.hash is not None and not missing:
+                return seen
+            if isinstance(pieces, LocalPieces):
+                if pieces.size > most:
+                    raise InputError(f"the file has {pieces.size} bytes, far more than an image should have")
+                self._count_holes(pieces, 1 + len(missing))
+            digest, others = hashlib.sha256(), {name: starts[name].copy() for name in missing}
+            size = 0
+            for piece in pieces:
+                for each in (digest, *others.values()):
+                    each.update(piece)
+                size += len(piece)
+                self._report.bytes += len(piece)
+                self._progress(self._report.files, self._report.bytes, path)
+                if size > most:
+                    raise InputError(f"the file has over {most} bytes, far more than an image should have")
+        combined = {name: other.hexdigest() for name, other in others.items()}
+        content = _Content(size, digest, seen.combined | combined)
+        if key:
+            self._seen[key] = content
+        return content
+
+    def _count_holes(self, pieces: LocalPieces, times: int) -> None:
+        """Raise InputError if a file has so many holes that hashing them would take longer than hashing data.
+
+        ``times`` is the number of hashes to compute over the file.
+        """
+        most = (self._most_holes // times + pieces.size) // 2
+        holes = pieces.holes(most)
+        if holes > most:
+            raise InputError("the file is sparse, and most of it is empty")
+        self._most_holes += (pieces.size - 2 * holes) * times
+
+
+def check_files(
+    reader: ContentReader,
+    products: list[Product],
+    images: Mapping[str, list[Image]],
+    report: Report,
+    metadata_only: bool,
+) -> Iterable[str]:
+    """Check the files of the products.
+
+    ``images`` has the images that each client lists. Return the paths of the checked files.
+    """
+    files = _collect_files(products)
+    metadata_of: dict[str, dict[str, None]] = {}
+    for image in (image for each in images.values() for image in each):
+        for item in image.files:
+            if (file := files.get(clean_path(item.path))) is not None:
+                file.used = True
+        if image.root is not None:
+            metadata_of.setdefault(clean_path(image.root.path), {})[clean_path(image.metadata.path)] = None
+    starts: dict[str, Any] = {}
+    for path, file in files.items():
+        if not file.has_root and (content := _check_file(reader, path, file, report)):
+            starts[path] = content.hash
+    combined: dict[tuple[str, str], str] = {}
+    for path, file in files.items():
+        if not file.has_root:
+            continue
+        hashes = {first: starts[first].hexdigest() for first in metadata_of.get(path, ()) if first in starts}
+        others = {hashes[first]: starts[first] for first in hashes}
+        content = _check_file(reader, path, file, report, hashing=not metadata_only, starts=others)
+        if metadata_only or content is None:
+            continue
+        if not others.keys() <= content.combined.keys():
+            message = f"{len(others)} images use this file; only {MOST_COMBINED} fingerprints are checked"
+            report.add(WARNING, "many-combined", f"'{printable(path)}'", message)
+        if not file.failed:
+            found = {first: content.combined.get(digest) for first, digest in hashes.items()}
+            combined.update({(first, path): digest for first, digest in found.items() if digest})
+    _check_combined(images, combined, report)
+    return files
+
+
+def _collect_files(products: Iterable[Product]) -> dict[str, _File]:
+    files: dict[str, _File] = {}
+    for product in products:
+        for version in product.versions.values():
+            for key, item in version.items.items():
+                path = clean_path(item.path)
+                if not path or "://" in item.path:
+                    continue
+                file = files.setdefault(path, _File())
+                file.items.append(((product.name, version.name, key), item))
+                metadata = item.ftype.endswith(".tar.xz") and item.ftype != "root.tar.xz"
+                file.has_root = file.has_root or not metadata
+    return files
+
+
+def _check_file(
+    reader: ContentReader,
+    path: str,
+    file: _File,
+    report: Report,
+    *,
+    hashing: bool = True,
+    starts: Mapping[str, Any] = MappingProxyType({}),
+) -> _Content | None:
+    """Compare one file with every item that names it.
+
+    ``starts`` are the hashes of metadata files that may precede this file. Return None if the file is missing
+    or unreadable, or if its size is unknown.
+    """
+    place = f"'{printable(path)}'"
+    # Incus accepts a file of another size, so stop reading only far beyond the catalog's size.
+    most = min(MOST_BYTES, _SPARE + 2 * max(0, *(item.size for _, item in file.items)))
+    level = ERROR if file.used else WARNING
+    try:
+        content = reader.read(path, most, starts) if hashing else reader.size(path)
+    except FileNotFoundError:
+        file.failed = True
+        report.add(level, "missing", place, _download("the file is missing", file))
+        return None
+    except LimitError:  # no further file can be requested
+        raise
+    except TemplaterError as error:
+        file.failed = True
+        report.add(level, "unreadable", place, _download(error.message, file))
+        return None
+    report.files += 1
+    if content and content.hash:
+        _compare_hash(content.hash.hexdigest(), file, report, level)
+    if content:
+        _compare_size(content.size, file, report)
+    return content
+
+
+def _download(why: str, file: _File) -> str:
+    return f"the image can't be downloaded: {why}" if file.used else f"{why}; no client requests this file"
+
+
+def _compare_hash(digest: str, file: _File, report: Report, level: str) -> None:
+    for names, item in file.items:
+        if SHA256.fullmatch(item.sha256) and item.sha256 != digest:
+            report.add(level, "hash", place_of(*names), _download(f"the file's sha256 is {digest}", file))
+            file.failed = True
+
+
+def _compare_size(size: int, file: _File, report: Report) -> None:
+    for names, item in file.items:
+        if item.size == size:
+            continue
+        place = place_of(*names)
+        message = f"the size is {size}, not {item.size}"
+        if item.size < size and file.used:
+            report.add(ERROR, "size", place, f"the image can't be downloaded: {message}", ("lxd",))
+            report.add(WARNING, "size", place, message, ("incus-6.0", "incus-7"))
+        else:
+            report.add(WARNING, "size", place, message)
+
+
+def _check_combined(
+    images: Mapping[str, list[Image]], combined: Mapping[tuple[str, str], str], report: Report
+) -> None:
+    for client, listed in images.items():
+        for image in listed:
+            if image.root is None:
+                continue
+            found = combined.get((clean_path(image.metadata.path), clean_path(image.root.path)))
+            if found is not None and found != image.fingerprint and SHA256.fullmatch(image.fingerprint):
+                place = place_of(image.product.name, image.version.name, image.kind)
+                message = f"the image can't be downloaded: its files have the fingerprint {found}"
+                report.add(ERROR, "combined", place, message, (client,))
+
+
+def check_strays(stream: Stream, paths: set[int], report: Report) -> None:
+    if not isinstance(stream, LocalStream):
+        return
+    known = stream.tree.removed()
+    strays = [path for path in stream.tree.content_files() if hash(path) not in paths and path not in known]
+    if strays:
+        message = (
+            f"the catalog does not list {len(strays)} files, such as '{strays[0]}'; `prune` deletes them"
+        )
+        report.add(WARNING, "stray", f"'{IMAGES}'", message)

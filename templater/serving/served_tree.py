@@ -1,0 +1,163 @@
+"""A simplestreams tree on disk as the source of served images. A server opens no file outside the tree."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import stat
+import sys
+import weakref
+from collections.abc import Iterable
+from typing import IO
+
+from ..distribution.catalog import INDEX_PATH
+from ..distribution.client_view import Image, client_aliases, list_images
+from ..distribution.listing import read_products
+from ..distribution.local_stream import LocalStream
+from ..distribution.tree import Tree, real_path
+from ..distribution.tree_catalog import clean_path
+from ..model.errors import InputError, LimitError
+from .served import File, Listing, Served
+
+#: limit in bytes on the catalog of a served tree, which is loaded again while the server has the old images
+_MOST_BYTES = 24 << 20
+_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class TreeSource:
+    """A tree. ``redirected`` are the prefixes of paths whose files are on other servers.
+
+    The source opens the directory once and keeps it open. Otherwise, the owner of a directory above the tree
+    could replace the tree by a symlink to ``/``.
+    """
+
+    def __init__(self, path: str, redirected: Iterable[str] = ()) -> None:
+        self.path = path
+        self._directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        weakref.finalize(self, os.close, self._directory)
+        self._redirected = tuple(redirected)
+        self._catalogs = [INDEX_PATH]
+
+    def stamp(self) -> object:
+        stamps = []
+        for path in self._catalogs:
+            try:
+                status = os.stat(path, dir_fd=self._directory)
+                stamps.append((status.st_ino, status.st_mtime_ns, status.st_size))
+            except OSError:
+                stamps.append((0, 0, 0))
+        return stamps
+
+    def load(self) -> Listing:
+        stream = _Catalogs(Tree(self.path, self._directory))
+        products = read_products(stream)
+        self._catalogs = stream.paths
+        images: dict[str, Served] = {}
+        for client in ("incus-7", "lxd"):
+            named: set[tuple[object, str, str]] = set()
+            for image in list_images(products, client)[0]:
+                served = _from_tree(image, named)
+                if not any(file.path.startswith(self._redirected) for file in served.files):
+                    images.setdefault(served.fingerprint, served)
+        return Listing(tuple(images.values()))
+
+    def open(self, path: str, /) -> int:
+        return open_beneath(self._directory, path)
+
+
+class _Catalogs(LocalStream):
+    """The catalog files of a tree. ``paths`` are the paths of the files that were read."""
+
+    def __init__(self, tree: Tree) -> None:
+        super().__init__(tree)
+        self.paths: list[str] = []
+        self._bytes = 0
+
+    def file(self, path: str, /) -> IO[bytes]:
+        """Open a file. Raises LimitError for a large catalog, because two catalogs must fit in memory."""
+        self.paths.append(path)
+        file = super().file(path)
+        self._bytes += os.fstat(file.fileno()).st_size
+        if self._bytes > _MOST_BYTES:
+            file.close()
+            raise LimitError(f"the catalog has more than {_MOST_BYTES >> 20} MiB")
+        return file
+
+
+def _from_tree(image: Image, named: set[tuple[object, str, str]]) -> Served:
+    """Return an image of a catalog with the properties that clients derive from the catalog."""
+    product, version = image.product, image.version
+    variant = f" ({product.variant})" if product.variant not in ("", "default") else ""
+    label = f" ({version.label})" if version.label else ""
+    title = f"{product.os} {product.release_title} {product.arch}"
+    values = {
+        "os": product.os, "release": product.release, "version": product.version,
+        "architecture": product.arch, "variant": product.variant, "label": version.label,
+        "serial": version.name, "type": image.kind,
+        "description": f"{title}{variant}{label} ({version.name})",
+        **{f"requirements.{name}": value for name, value in product.requirements.items()},
+    }  # fmt: skip
+    downloads = []
+    kind = (id(product), image.type, image.architecture)
+    if image.root is None and kind not in named:  # else another image of the product has its names
+        named.add(kind)
+        for name in client_aliases(product):
+            key = (name, image.type, image.architecture)
+            if key not in named:
+                named.add(key)
+                downloads.append(name)
+    created = _day(image.created.toordinal())
+    return Served(
+        image.fingerprint, image.type, image.architecture, created,
+        _day(image.expires.toordinal()) if image.expires else 0, created,
+        {name: value for name, value in values.items() if value},
+        tuple(File(clean_path(item.path), item.size, item.sha256) for item in image.files),
+        tuple(image.aliases), tuple(downloads),
+    )  # fmt: skip
+
+
+def _day(ordinal: int) -> int:
+    return (ordinal - 719163) * 86400  # 719163 is the ordinal of 1970-01-01
+
+
+def open_beneath(root: int, path: str) -> int:
+    """Open a regular file below an open directory. Follow symlinks, but never out of the directory.
+
+    Raises FileNotFoundError for every path without a public file, for example a name that begins with a dot.
+    """
+    cleaned = clean_path(path)
+    base = _path_of(root)
+    try:
+        real = real_path(os.path.join(base, cleaned))
+    except InputError:
+        raise FileNotFoundError(path) from None
+    parts = os.path.relpath(real, base).split("/")
+    hidden = any(part.startswith(".") for part in (*cleaned.split("/"), *parts))
+    if not cleaned or hidden or "\0" in path:
+        raise FileNotFoundError(path)
+    # The real path contains no symlink. If a symlink appears meanwhile, opening the file fails.
+    opened = [os.dup(root)]
+    try:
+        for part in parts[:-1]:
+            opened.append(os.open(part, _FLAGS | os.O_DIRECTORY, dir_fd=opened[-1]))
+        fd = os.open(parts[-1], _FLAGS, dir_fd=opened[-1])
+    except (OSError, ValueError):
+        raise FileNotFoundError(path) from None
+    finally:
+        for each in opened:
+            os.close(each)
+    return regular_file(fd, path)
+
+
+def _path_of(directory: int) -> str:
+    """Return the current real path of an open directory."""
+    if sys.platform == "darwin":
+        return os.fsdecode(fcntl.fcntl(directory, fcntl.F_GETPATH, bytes(1024)).rstrip(b"\0"))
+    return os.readlink(f"/proc/self/fd/{directory}")
+
+
+def regular_file(fd: int, path: str) -> int:
+    if stat.S_ISREG(os.fstat(fd).st_mode):
+        return fd
+    os.close(fd)
+    raise FileNotFoundError(path)
