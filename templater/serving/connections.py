@@ -29,6 +29,9 @@ _COLLECT = 32
 #: Maximum number of requests that a client may send at once, without waiting for the answers. Common clients
 #: never do so. aiohttp would answer all of them before it turns to another client.
 _MOST_PIPELINED = 4
+#: Maximum number of TLS records in a handshake or a request, and the bytes that allow another record.
+#: OpenSSL needs long for some records without content: 0.2 ms for a new key, which has 27 bytes.
+_MOST_RECORDS, _RECORD = 16, 2 << 10
 #: maximum seconds to wait for the end of a client's TLS connection
 _SHUTDOWN = 5
 
@@ -55,9 +58,34 @@ DEFAULT: Final = Bounds()
 
 
 class _Tls(sslproto.SSLProtocol):
-    """TLS of one connection, with a read buffer for one TLS record, as requests are small."""
+    """TLS of one connection, with a read buffer for one TLS record, as requests are small.
+
+    A client that sends many TLS records without a request is disconnected.
+    """
 
     max_size = 16 << 10  # asyncio's own buffer has 256 KiB for each connection
+    #: the received bytes and TLS records since the last request
+    received = records = 0
+    #: the beginning of a record's header, and the bytes until the next header
+    _header, _skipped = b"", 0
+
+    def get_buffer(self, n: int) -> memoryview:
+        self._view = memoryview(super().get_buffer(n))
+        return self._view
+
+    def buffer_updated(self, nbytes: int) -> None:
+        data = self._header + bytes(self._view[:nbytes])
+        position = self._skipped
+        while position + 5 <= len(data):
+            self.records += 1
+            position += 5 + int.from_bytes(data[position + 3 : position + 5])
+        self._header, self._skipped = data[position:], max(0, position - len(data))
+        self.received += nbytes
+        if self.records > _MOST_RECORDS + self.received // _RECORD:
+            assert isinstance(self._transport, asyncio.Transport)
+            self._transport.abort()
+        else:
+            super().buffer_updated(nbytes)
 
 
 class _Connection(asyncio.Protocol):
@@ -70,6 +98,7 @@ class _Connection(asyncio.Protocol):
         #: whether a request without a body is being answered, and the data that arrived meanwhile
         self._busy, self._held = False, b""
         self.made = False
+        self.tls: _Tls | None = None
         #: the time since which the client has left data unread, or infinity if the client has read all data
         self.stalled_since = math.inf
         self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -85,6 +114,8 @@ class _Connection(asyncio.Protocol):
     def wait(self) -> None:
         """Start the timer for the next request, and parse the data that arrived during the answer."""
         self._received = self._ends = 0
+        if self.tls is not None:
+            self.tls.received = self.tls.records = 0
         self._busy = False
         if self._held:
             asyncio.get_running_loop().call_soon(self._release)
@@ -232,13 +263,11 @@ class _Listener:
             if context is None:
                 await loop.connect_accepted_socket(lambda: connection, client)
             else:
-                await loop.connect_accepted_socket(
-                    lambda: _Tls(
-                        loop, connection, context, ready, server_side=True,
-                        ssl_handshake_timeout=self.bounds.handshake, ssl_shutdown_timeout=_SHUTDOWN,
-                    ),
-                    client,
+                tls = connection.tls = _Tls(
+                    loop, connection, context, ready, server_side=True,
+                    ssl_handshake_timeout=self.bounds.handshake, ssl_shutdown_timeout=_SHUTDOWN,
                 )  # fmt: skip
+                await loop.connect_accepted_socket(lambda: tls, client)
                 await ready
             self.waiting.pop(key, None)
             if connection.made:  # connection.made is false if the client left during the handshake

@@ -658,6 +658,38 @@ def test_tls_1_2_and_tls_1_3_work(server, version):
         assert client.recv(12) == b"HTTP/1.1 200"
 
 
+def test_a_client_that_sends_many_tls_records_in_a_request_is_disconnected(server):
+    """50 clients that sent only new keys, 27 bytes each, made other clients wait for 36 seconds."""
+    with server.connect() as client:
+        for _ in range(5):
+            request = b"HEAD / HTTP/1.1\r\nHost: x\r\n\r\n"
+            for byte in request[:12]:
+                client.sendall(bytes([byte]))
+            client.sendall(request[12:])
+            answer = b""
+            while not answer.endswith(b"\r\n\r\n"):
+                answer += client.recv(1 << 16)
+            assert answer.startswith(b"HTTP/1.1 200")
+    answer = b""
+    with server.connect() as client, suppress(OSError):
+        client.sendall(b"GET / HTTP/1.1\r\nX: ")
+        for _ in range(50):
+            client.sendall(b"x")
+        client.sendall(b"\r\nHost: x\r\n\r\n")
+        answer = client.recv(1 << 16)
+    assert answer == b""
+
+
+def test_a_large_request_in_small_records_is_answered(server):
+    """Go's TLS sends records of about 1.2 KB at first."""
+    with server.connect() as client:
+        client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n")
+        for number in range(22):
+            client.sendall(b"X%d: " % number + b"x" * 1200 + b"\r\n")
+        client.sendall(b"Connection: close\r\n\r\n")
+        assert client.recv(12) == b"HTTP/1.1 200"
+
+
 @pytest.mark.filterwarnings("ignore:ssl.TLSVersion.TLSv1")
 def test_the_server_refuses_old_versions_of_tls(server):
     context = server.context()
