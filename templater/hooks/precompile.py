@@ -6,11 +6,12 @@ from ..instances.instance_directory import InstanceDirectory
 from ..instances.state_directory import StateDirectory
 from ..model.errors import RefusedError
 from ..model.hosts import NONE
+from ..rootfs.confined import Root
 from .compile_cache import CacheEntry, CompileCache, open_cache
 from .render_job import COMPILE, Job, Run
 
 
-def precompile(path: str, cache: str = "", dialect: str = "") -> dict[str, CacheEntry]:
+def precompile(folder: Root, cache: str = "", dialect: str = "") -> dict[str, CacheEntry]:
     """Compile an instance's templates in a child process, as a hook does, and store them in the cache.
 
     Return the cache entries by name. The image's entry is stored only if all templates compile.
@@ -19,18 +20,18 @@ def precompile(path: str, cache: str = "", dialect: str = "") -> dict[str, Cache
         RefusedError: another user can enter the cache directory.
         TemplaterError: the description or metadata.yaml is invalid.
     """
-    with InstanceDirectory(path) as directory:
-        job = Job(
-            directory.read_metadata(), directory.read_templates(), directory.read_instance(),
-            (COMPILE,), NONE, dialect=dialect,
-        )  # fmt: skip
-    state_directory = None if cache else StateDirectory(path)
+    directory = InstanceDirectory(folder.name, folder)
+    job = Job(
+        directory.read_metadata(), directory.read_templates(), directory.read_instance(),
+        (COMPILE,), NONE, dialect=dialect,
+    )  # fmt: skip
+    state_directory = None if cache else StateDirectory(folder)
     try:
         held = None if state_directory is None else state_directory.cache()
         store = CompileCache(held) if held is not None else open_cache(cache) if cache else None
         if store is None:
             raise RefusedError(
-                f"other users can enter the cache of '{cache or path}'",
+                f"other users can enter the cache of '{cache or folder.name}'",
                 hint="become the owner of the cache directory, and set its mode to 0700",
             )
         run = Run(job, store, None, in_child=True)

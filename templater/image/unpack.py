@@ -8,6 +8,7 @@ import shutil
 import stat
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from ..model.entry import BLOCK_DEVICE, CHAR_DEVICE, DIRECTORY, FIFO, FILE, SYMLINK
@@ -17,6 +18,7 @@ from ..model.progress import Progress, silent
 from ..model.source import printable
 from ..rootfs.confined import Directory, Root, write_error
 from ..rootfs.directory import IDENTITY, IdMap
+from ..rootfs.open_folder import is_replaceable, open_folder
 from ..writing.deferred_signals import with_signals_deferred
 from .contents import Contents, Part
 from .directory_members import Data
@@ -65,14 +67,16 @@ def unpack(
     *,
     policy: Policy = Policy(),
     ids: IdMap = IDENTITY,
-    finish: Callable[[str], None] = lambda path: None,
+    finish: Callable[[Root], None] = lambda folder: None,
     progress: Progress = silent,
 ) -> Unpacked:
     """Create the directory ``path`` from an image, completely or not at all.
 
     The files are written to a temporary directory next to ``path``, which is renamed at the end. Before the
-    rename, ``finish`` can add the files of an instance directory. Raises UsageError if ``path`` exists and is
-    not an empty directory.
+    rename, ``finish`` can add the files of an instance directory. The directory above ``path`` can belong to
+    another user, who can replace ``path``, but can't make this function write to another directory.
+
+    Raises UsageError if ``path`` exists and is not an empty directory.
     """
     path = path.rstrip("/") or path
     if os.path.lexists(path) and not (
@@ -81,51 +85,75 @@ def unpack(
         raise UsageError(f"'{path}' exists", hint="give a new directory, or an empty one")
     # Refuse before the first write: removing the files again would take as long as writing them.
     DiskBudget(contents).add(contents.disk_size)
-    staged, lock = _make_beside(path)
-    try:
-        done = _unpack_into(Root(staged, fd=os.dup(lock)), contents, parts, policy, ids, progress)
-        finish(staged)
-        os.rename(staged, path)
-    except OSError as error:
-        _remove(staged)
-        raise write_error("make", path, error) from error
-    except BaseException:
-        _remove(staged)
-        raise
-    finally:
-        os.close(lock)
+    above, name = os.path.split(os.path.abspath(path))
+    staged = f".{name}.unpacking"
+    # the directory above can belong to another user, so its names are used only relative to its descriptor
+    with open_folder(above) as root, root.directory("/") as parent:
+        try:
+            with Root(path, fd=_make_beside(parent, staged)) as top:
+                try:
+                    done = _unpack_into(top, contents, parts, policy, ids, progress)
+                    top.named = True
+                    finish(top)
+                    parent.rename(staged, parent, name)
+                except BaseException:
+                    _remove(parent, staged, top.fd)
+                    raise
+        except OSError as error:
+            raise write_error("make", path, error) from error
     return done
 
 
-def _remove(path: str) -> None:
-    """Remove a directory. The repeated signal of an exceeded limit does not interrupt the removal."""
-    with_signals_deferred(lambda: shutil.rmtree(path, ignore_errors=True))
+def _remove(parent: Directory, name: str, folder: int) -> None:
+    """Remove an open directory. The repeated signal of an exceeded limit does not interrupt the removal."""
+
+    def remove() -> None:
+        shutil.rmtree(".", ignore_errors=True, dir_fd=folder)  # all that is in the directory
+        with suppress(OSError):
+            parent.rmdir(name)
+
+    with_signals_deferred(remove)
 
 
-def _make_beside(path: str) -> tuple[str, int]:
-    """Create and lock a temporary directory.
+def _make_beside(parent: Directory, name: str) -> int:
+    """Create and lock a temporary directory, and return its descriptor.
 
-    If a crashed run left its temporary directory behind, remove it first.
+    If a crashed run left its temporary directory behind, remove it first. Raises RefusedError if another user
+    could have put a directory in place of the temporary directory.
     """
-    parent, name = os.path.split(os.path.abspath(path))
-    staged = os.path.join(parent, f".{name}.unpacking")
-    try:
-        if os.path.lexists(staged):
-            os.close(_lock(staged))
-            shutil.rmtree(staged)
-        os.mkdir(staged, 0o700)
-        return staged, _lock(staged)
-    except OSError as error:
-        raise write_error("make", path, error) from error
+    if parent.lstat(name) is not None:
+        path = printable(parent.path_of(name))
+        if is_replaceable(parent.fd):
+            raise RefusedError(
+                f"'{path}' exists, and another user may have put it there",
+                hint="if it is left from an earlier run that did not end, remove it",
+            )
+        left = _lock(parent, name)
+        try:
+            _remove(parent, name, left)
+        finally:
+            os.close(left)
+    parent.mkdir(name, 0o700)
+    made = _lock(parent, name)
+    status = os.fstat(made)
+    with os.scandir(made) as entries:
+        is_empty = next(entries, None) is None
+    if not is_empty or (status.st_uid, status.st_mode & 0o777) != (os.geteuid(), 0o700):
+        os.close(made)
+        raise RefusedError(f"another user replaced '{printable(parent.path_of(name))}'")
+    for kind in ("default", "access"):  # the directory above can have given its access rights to the new one
+        with suppress(OSError):
+            os.removexattr(made, f"system.posix_acl_{kind}")
+    return made
 
 
-def _lock(path: str) -> int:
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+def _lock(parent: Directory, name: str) -> int:
+    fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent.fd)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(fd)
-        message = f"another process is unpacking into '{path}'"
+        message = f"another process is unpacking into '{printable(parent.path_of(name))}'"
         raise BusyError(message, hint="wait until that process has finished") from None
     return fd
 
@@ -134,23 +162,22 @@ def _unpack_into(
     top: Root, contents: Contents, parts: Iterable[Part], policy: Policy, ids: IdMap, progress: Progress
 ) -> Unpacked:
     done = Unpacked()
-    with top:
-        _write_parts(top, parts)
-        with top.directory("/") as directory:
-            directory.mkdir(ROOTFS, 0o755)
-        with top.below("/" + ROOTFS) as root:
-            writer = TreeWriter(root, policy, ids, done, DiskBudget(contents))
-            try:
-                for member, data in contents.rootfs():
-                    writer.add(member, _reported(data, done, member.name, progress))
-                    progress(done.members, done.size, member.name)
-                writer.finish()
-            finally:
-                writer.close()
-        # The container's root can have a mapped uid, so other users need access to the directory.
-        # Setuid programs and devices of the host's root are an exception: no other user may reach them.
-        exposed = (policy.privileges or policy.special) and ids.on_disk(0, 0)[0] == 0
-        os.fchmod(top.fd, 0o700 if exposed else 0o711)
+    _write_parts(top, parts)
+    with top.directory("/") as directory:
+        directory.mkdir(ROOTFS, 0o755)
+    with top.below("/" + ROOTFS) as root:
+        writer = TreeWriter(root, policy, ids, done, DiskBudget(contents))
+        try:
+            for member, data in contents.rootfs():
+                writer.add(member, _reported(data, done, member.name, progress))
+                progress(done.members, done.size, member.name)
+            writer.finish()
+        finally:
+            writer.close()
+    # The container's root can have a mapped uid, so other users need access to the directory.
+    # Setuid programs and devices of the host's root are an exception: no other user may reach them.
+    exposed = (policy.privileges or policy.special) and ids.on_disk(0, 0)[0] == 0
+    os.fchmod(top.fd, 0o700 if exposed else 0o711)
     return done
 
 

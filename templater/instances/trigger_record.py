@@ -1,5 +1,6 @@
 """The record that an instance directory was created, copied or renamed, for its next start."""
 
+from ..rootfs.open_folder import open_folder
 from .instance_directory import InstanceDirectory
 from .state_directory import State, StateDirectory
 
@@ -15,9 +16,10 @@ def record(path: str, trigger: str, name: str = "") -> State:
 
     if name:
         require_name(name)
-    with InstanceDirectory(path) as directory:
-        directory.read_metadata()
-    with StateDirectory(path) as state_directory:
+    with open_folder(path) as folder:
+        InstanceDirectory(path, folder).read_metadata()
+        state_directory = StateDirectory(folder)
+    with state_directory:
         state_directory.lock("trigger")
         state = state_directory.state() or State()
         if trigger == "create":  # the root filesystem is new

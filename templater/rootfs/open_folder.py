@@ -66,16 +66,10 @@ def _walk(path: str, follow: bool, unshared: bool, owners: "Collection[int]") ->
     ahead = [name for name in abspath(path).split("/")[::-1] if name]
     here, place, safe, shared = os.open("/", _PASS | os.O_DIRECTORY), "/", True, False
     above_shared = False
-    # in a user namespace, the owner of "/" is the number of all users outside of the namespace
-    trusted = {0, os.geteuid(), os.fstat(here).st_uid}
-
-    def is_foreign(status: "os.stat_result") -> bool:
-        return status.st_uid not in trusted and status.st_uid != namespace_owner()
-
     try:
         for _ in range(MOST_COMPONENTS):
             status = os.fstat(here)
-            shared, foreign = is_shared(here, status), is_foreign(status)
+            shared, foreign = is_shared(here, status), _is_foreign(status.st_uid)
             if not ahead:
                 if unshared and (shared or (owners and foreign and status.st_uid not in owners)):
                     raise _shared_error(place, path)
@@ -100,7 +94,7 @@ def _walk(path: str, follow: bool, unshared: bool, owners: "Collection[int]") ->
                     os.close(link)
                 if not follow and not ahead:
                     raise RefusedError(f"'{printable(path)}' is a symlink, not a directory") from None
-                if not safe or is_foreign(status):
+                if not safe or _is_foreign(status.st_uid):
                     raise RefusedError(
                         f"'{printable(name)}' on the way to '{printable(path)}' may be a link that another"
                         " user controls",
@@ -136,6 +130,16 @@ def trusted_owners(rootfs: str) -> "Collection[int]":
     return {0, os.geteuid(), *(os.stat(place).st_uid for place in places)}
 
 
+def is_replaceable(folder: int) -> bool:
+    """Return whether another user can replace the names in a directory.
+
+    In a sticky directory such as ``/tmp``, users can replace only their own names.
+    """
+    status = os.fstat(folder)
+    replaceable = not status.st_mode & stat.S_ISVTX and is_shared(folder, status)
+    return replaceable or _is_foreign(status.st_uid)
+
+
 def is_shared(folder: int, status: "os.stat_result") -> bool:
     """Return whether users other than root, the owner and the hook's user can write to a directory."""
     if status.st_mode & stat.S_IWOTH:
@@ -154,6 +158,15 @@ def own_map(name: str) -> "Iterator[tuple[int, int, int]]":
         for line in file:
             first, disk, count = map(int, line.split())
             yield first, disk, count
+
+
+def _is_foreign(uid: int) -> bool:
+    """Return whether a user is neither root, nor this process's user, nor the owner of its user namespace.
+
+    In a user namespace, the uid of ``/`` stands for all users outside of the namespace.
+    """
+    trusted = 0, os.geteuid()
+    return not (uid in trusted or uid == os.stat("/").st_uid or uid == namespace_owner())
 
 
 def namespace_owner() -> int:

@@ -35,10 +35,12 @@ def command(src: str, cache: str | None, dialect: str | None) -> int:
     from ...hooks.status import image_status
     from ...image.open import open_image
     from ...parsing.metadata_yaml import read_metadata
+    from ...rootfs.open_folder import open_folder
     from ..plan_warnings import warn_of_unknown_names
 
     before = children_seconds()
-    kept = precompile(src, cache or "", dialect or "")
+    with open_folder(src) as folder:
+        kept = precompile(folder, cache or "", dialect or "")
     limits = Given()  # this process has the time that the compiling child has left
     limits.command["processor"] = max(IMAGE_SECONDS - round(children_seconds() - before), 1)
     with guard(limits):

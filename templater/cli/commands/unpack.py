@@ -19,6 +19,7 @@ from ..progress import of_packed, progress
 if TYPE_CHECKING:
     from ...image.unpack import Policy, Unpacked
     from ...model.instance import Instance
+    from ...rootfs.confined import Root
     from ...rootfs.directory import IdMap
 
 HELP = """Unpack an image into an instance directory.
@@ -67,6 +68,7 @@ def command(
     trusted: bool,
     limits: Given,
 ) -> int:
+    from ...hooks.precompile import precompile
     from ...image.contents import open_contents
     from ...image.fingerprint import fingerprint
     from ...image.unpack import unpack
@@ -89,10 +91,16 @@ def command(
     config = dict(described.config)
     pending = config.pop(PENDING_KEY, "") or "create"  # `.templater/state` records the trigger
 
-    def finish(path: str) -> None:
-        write_instance(path, described.replace(config=config))
-        with StateDirectory(path) as state_directory:
+    warnings: list[str] = []
+
+    def finish(folder: Root) -> None:
+        write_instance(folder, described.replace(config=config))
+        with StateDirectory(folder) as state_directory:
             state_directory.remember(State(pending=pending, name=described.name, image=known_as))
+        try:  # so that the first start is fast
+            precompile(folder)
+        except TemplaterError as error:
+            warnings.append(f"warning: {error.explain()}")
 
     with progress("unpacking") as show:
         done = unpack(
@@ -106,18 +114,9 @@ def command(
         )
     output.say(f"{target}: {done.members} files; the {printable(pending)} trigger is pending")
     _say_left_out(done)
-    _compile(target)
+    for warning in warnings:
+        output.say(warning)
     return 0
-
-
-def _compile(path: str) -> None:
-    """Compile the templates, so that the first start is fast. A failure is reported, but is not an error."""
-    from ...hooks.precompile import precompile
-
-    try:
-        precompile(path)
-    except TemplaterError as error:
-        output.say(f"warning: {error.explain()}")
 
 
 def described_by(description: options.Description, metadata: bytes) -> Instance:
@@ -144,13 +143,12 @@ def described_by(description: options.Description, metadata: bytes) -> Instance:
     )
 
 
-def write_instance(path: str, instance: Instance) -> None:
+def write_instance(folder: Root, instance: Instance) -> None:
     """Write instance.yaml, readable only by its owner, because cloud-init keys contain passwords."""
     import yaml
 
     from ...instances.state_directory import write_whole
     from ...model.file_names import INSTANCE
-    from ...rootfs.confined import Root
 
     value = {
         "name": instance.name,
@@ -161,7 +159,7 @@ def write_instance(path: str, instance: Instance) -> None:
         "devices": {name: dict(device) for name, device in instance.devices.items()},
     }
     text = yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=2**20)
-    with Root(path) as root, root.directory("/") as top:
+    with folder.directory("/") as top:
         write_whole(top, INSTANCE, text.encode("utf-8", "surrogateescape"))
 
 

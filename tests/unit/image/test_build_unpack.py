@@ -9,6 +9,7 @@ import os
 import random
 import shutil
 import stat
+import struct
 import subprocess
 import sys
 import tarfile
@@ -732,6 +733,82 @@ def test_unpack_removes_leftovers_of_crashed_runs_but_not_of_active_runs(tmp_pat
     unpacked(path, tmp_path / "out")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["i.tar", "out"]
     assert [p.name for p in (tmp_path / "out" / "rootfs").iterdir()] == ["etc"]
+
+
+@root_only
+def test_unpack_removes_no_directory_that_another_user_can_have_put_in_place_of_a_leftover(tmp_path):
+    """The owner of the directory above renamed root's container to the name of the temporary directory."""
+    path = tarball(tmp_path / "i.tar", GOOD)
+    above = tmp_path / "home"
+    left = above / ".out.unpacking"
+    left.mkdir(parents=True)
+    (left / "precious").touch()
+    os.chown(above, 1234, 1234)
+    with pytest.raises(RefusedError, match=r"'.*' exists, and another user may have put it there") as caught:
+        unpacked(path, above / "out")
+    assert caught.value.hint == "if it is left from an earlier run that did not end, remove it"
+    assert [p.name for p in left.iterdir()] == ["precious"]
+    shutil.rmtree(left)
+    unpacked(path, above / "out")
+
+
+@root_only
+@pytest.mark.parametrize("owner", [0, 1234])
+def test_unpack_refuses_a_temporary_directory_that_another_user_put_in_place_of_the_new_one(
+    tmp_path, monkeypatch, owner
+):
+    """The user unpacked a setuid program into a directory that this user could enter."""
+    other = tmp_path / "other"
+    other.mkdir(0o700)
+    (other / "precious").touch()
+    os.chown(other, owner, owner)
+    made = Directory.mkdir
+
+    def mkdir(self, name, mode=0o755):
+        made(self, name, mode)
+        if name == ".out.unpacking":
+            self.rmdir(name)
+            other.rename(tmp_path / name)
+
+    monkeypatch.setattr(Directory, "mkdir", mkdir)
+    with pytest.raises(RefusedError, match=r"another user replaced '.*/.out.unpacking'"):
+        unpacked(tarball(tmp_path / "i.tar", GOOD), tmp_path / "out")
+    assert [p.name for p in (tmp_path / ".out.unpacking").iterdir()] == ["precious"]
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_unpack_finishes_and_removes_only_the_directory_that_it_made(tmp_path, fails):
+    """The owner of the directory above exchanged the temporary directory with a link to another instance."""
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "precious").touch()
+    hidden = tmp_path / "hidden"
+
+    def finish(folder):
+        (tmp_path / ".out.unpacking").rename(hidden)
+        (tmp_path / ".out.unpacking").symlink_to(other)
+        with folder.directory("/") as directory:
+            os.close(directory.create("instance.yaml"))
+        assert (hidden / "instance.yaml").exists()
+        if fails:
+            raise InputError("failed")
+
+    with contextlib.suppress(InputError):
+        unpacked(tarball(tmp_path / "i.tar", GOOD), tmp_path / "out", finish=finish)
+    assert [p.name for p in other.iterdir()] == ["precious"]
+    assert len(os.listdir(hidden)) == (0 if fails else 4)
+
+
+@root_only
+def test_unpacked_files_get_no_access_rights_from_the_directory_above(tmp_path):
+    above = tmp_path / "home"
+    above.mkdir()
+    entries = ((1, 7, -1), (2, 7, 1234), (4, 5, -1), (16, 7, -1), (32, 5, -1))
+    acl = struct.pack("<I", 2) + b"".join(struct.pack("<HHi", *entry) for entry in entries)
+    os.setxattr(above, "system.posix_acl_default", acl)
+    unpacked(tarball(tmp_path / "i.tar", GOOD), above / "out")
+    for place in (above / "out", *(above / "out").rglob("*")):
+        assert not [name for name in os.listxattr(place) if name.startswith("system.posix_acl")]
 
 
 def test_a_damaged_squashfs_gives_a_single_error(image_directory, tmp_path):
