@@ -13,10 +13,10 @@ from .spelling import Value
 from .yaml_marks import Mark, Place, column, line_end, line_start, newline, read
 
 _STEP = 2
-_COLON = re.compile(r"(?:\s|#.*)*:")
+_COLON = re.compile(r"(?:\s|(?<=\s)#.*+)*+:")
 _QUESTION = re.compile(r"\?[ \t]+\Z")
 _TRAILING_COMMA = re.compile(r"(?:\s|(?<=\s)#.*+)*+,")
-_TABS = re.compile(r"\A(?:[ \t]*\t[ \t]*(?:\r\n|[\r\n]))+")
+_TABS = re.compile(r"\A(?: *+\t[ \t]*+(?:\r\n|[\r\n]))+")
 _MOST_SHARED = 100
 #: maximum number of pairs with the same name that are removed: each removal parses the text again
 _MAX_PAIRS = 10

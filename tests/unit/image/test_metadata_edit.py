@@ -3,6 +3,7 @@
 import difflib
 import json
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -400,3 +401,18 @@ def test_changing_two_fields_of_one_rule_in_a_long_text_is_refused(
     made = image(tmp_path / "i.tar", image_file("templates/h.tpl", b"x\n"), metadata=text.encode())
     assert main(["image", "template", "edit", made, "h.tpl", "--mode", "0600", "--uid", "1"]) == 4
     assert "too large for 2 changes" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"architecture: x86_64\n? creation_date # {'#' * 26}\n\nproperties: {{}}\n",
+        f"{{architecture: x86_64, creation_date: 1, properties # {'#' * 26}\n , a: b}}\n",
+    ],
+)
+def test_a_comment_after_a_key_without_a_value_is_read_in_linear_time(text):
+    """Each further '#' in the comment doubled the time."""
+    begun = time.process_time()
+    after = metadata_edit.set_values(Source("m", text), facts={"creation_date": "5"}, properties={"os": "x"})
+    assert time.process_time() - begun < 1
+    assert "creation_date" in after.text
