@@ -142,6 +142,7 @@ def objects(heading, value, found):
     return found
 
 
+@pytest.mark.slow
 def test_the_documented_json_keys_equal_the_printed_json_keys(folder):
     found = {}
     for heading, commands in PRINTED.items():

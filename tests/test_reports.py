@@ -108,6 +108,7 @@ def test_junit_reports_of_tests_match_their_schema(tmp_path):
     assert text.count("<error ") == 1
 
 
+@pytest.mark.slow
 def test_an_image_without_tests_is_an_error_only_if_coverage_is_required_or_no_image_has_tests(tmp_path):
     """A workflow tests images/*/, and not every image has tests."""
     bare = shutil.copytree(ROOT / "sample-images/alpine", tmp_path / "bare", ignore=lambda *_: ["tests"])

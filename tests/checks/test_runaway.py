@@ -123,6 +123,7 @@ def test_nested_loops_with_many_runs_and_recursive_macros_give_a_finding_of_medi
     assert severities(CHECK, an_image(RULE, {"t": text})) == found
 
 
+@pytest.mark.slow
 def test_a_long_chain_of_macros_gives_a_finding_instead_of_an_error():
     """A chain of 1,400 macros ended the audit with "the input is nested too deeply"."""
     chain = "".join(f"{{% macro m{n} () %}}{{{{ m{n - 1}() }}}}{{% endmacro %}}" for n in range(1, 1400))

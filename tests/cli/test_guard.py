@@ -261,6 +261,7 @@ def test_the_fetch_and_the_rest_of_a_command_share_one_limit(image, monkeypatch,
     assert "the command takes longer than 2 seconds" in capfd.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_kernel_kills_a_command_that_cannot_end_itself(tmp_path):
     """Near the limit on memory, CPython 3.13 was seen in an endless loop in which no Python code runs."""
     code = """

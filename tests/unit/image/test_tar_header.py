@@ -4,7 +4,7 @@ import re
 import tarfile
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from templater.image.tar_header import Header
@@ -40,7 +40,6 @@ def expected(block: bytes) -> object:
     return [*(getattr(info, field) for field in FIELDS), (info.devmajor, info.devminor)]
 
 
-@settings(max_examples=300)
 @given(
     BYTES,
     BYTES,
@@ -68,7 +67,6 @@ def test_a_tar_header_is_parsed_as_the_tarfile_module_parses_it(name, link, kind
         assert parsed(whole) == expected(whole)
 
 
-@settings(max_examples=500)
 @given(st.binary(min_size=512, max_size=512), st.integers(0, 511), st.binary(max_size=12).filter(STRICT))
 def test_a_damaged_tar_header_is_refused_or_parsed_as_the_tarfile_module_parses_it(noise, place, piece):
     """This parser refuses more: fields that GNU tar, Go and Python read in different ways."""
