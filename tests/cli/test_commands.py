@@ -209,3 +209,40 @@ def test_the_lines_of_the_help_fit_the_width_of_a_terminal(found, words):
     lines = found.get_help(context).split("\n")
     assert [line for line in lines if len(line) > 80] == []
     assert [line for line in lines if line.startswith("  ") and line.endswith("...")] == []
+
+
+def described(parameter):
+    """Return the name, values and help of an option or argument, in the same form for each release of click."""
+    kind = parameter.type
+    names = ("exists", "file_okay", "dir_okay", "min", "max")
+    flags = ("required", "multiple", "is_flag", "hidden", "show_default", "is_eager")
+    default = "" if callable(parameter.default) or "UNSET" in repr(parameter.default) else parameter.default
+    words = [
+        *parameter.opts,
+        *parameter.secondary_opts,
+        parameter.metavar or "",
+        f"[{'|'.join(map(str, kind.choices))}]" if isinstance(kind, click.Choice) else type(kind).__name__,
+        *(f"{name}={getattr(kind, name)}" for name in names if getattr(kind, name, None)),
+        *(name for name in flags if getattr(parameter, name, None)),
+        f"x{parameter.nargs}",
+        f"default={default!r}" if default else "",
+    ]
+    return [
+        f"  {' '.join(filter(None, words))}",
+        *[f"    {text}" for text in [getattr(parameter, "help", "")] if text],
+    ]
+
+
+def test_the_options_and_the_help_of_every_command_are_as_recorded(update):
+    """`pytest --update` writes the record; review it."""
+    shown = []
+    for found, words in every_command(command):
+        flags = [name for name in ("hidden", "deprecated", "no_args_is_help") if getattr(found, name)]
+        shown += [f"$ {' '.join(['templater', *words, *flags])}", found.help]
+        for parameter in found.params:
+            shown += described(parameter)
+    text = "\n".join(shown) + "\n"
+    path = Path(__file__).parent / "options.txt"
+    if update:
+        path.write_text(text)
+    assert text == path.read_text()

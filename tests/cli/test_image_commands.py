@@ -8,8 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from templater.cli.commands.image import edit as edit_command
 from templater.cli.main import main
+from templater.model.source import Source
 
+OLD_TEXT = "architecture: x86_64\ncreation_date: 1\n"
+NEW_TEXT = f"{OLD_TEXT}properties: {{os: x}}\n"
 ALPINE = Path(__file__).resolve().parent.parent.parent / "sample-images" / "alpine"
 
 
@@ -275,3 +279,43 @@ def test_the_info_command_lists_a_limited_number_of_unknown_triggers(image, type
     code, out, _ = typed("image", "info", image)
     assert code == 0 and "word7 " in out and "292 more unknown triggers have no column\n" in out
     assert max(map(len, out.splitlines())) < 300
+
+
+@pytest.mark.parametrize(
+    ("edits", "found"),
+    [
+        ([None], OLD_TEXT),
+        ([NEW_TEXT], NEW_TEXT),
+        (["- x\n", "a: [", NEW_TEXT], NEW_TEXT),
+        (["- x\n", None], OLD_TEXT),
+    ],
+)
+def test_the_editor_is_opened_again_until_the_text_is_valid(edits, found, monkeypatch, capsys):
+    """The next editor begins with the invalid text, and an editor without a change keeps the old text."""
+    shown, waiting, pauses = [], list(edits), []
+
+    def editor(text, suffix):
+        shown.append(text)
+        return waiting.pop(0)
+
+    monkeypatch.setattr(edit_command, "in_editor", editor)
+    monkeypatch.setattr("click.pause", lambda *words, **options: pauses.append((words, options)))
+    before = Source("metadata.yaml", OLD_TEXT)
+    assert edit_command._from_editor(before).text == found
+    assert (shown, waiting) == ([OLD_TEXT, *edits[:-1]], [])
+    words = "Press any key to open the editor again, or Ctrl-C to keep the image unchanged"
+    assert pauses == [((words,), {"err": True})] * (len(edits) - 1)
+    assert capsys.readouterr().err.count("metadata.yaml:") == len(edits) - 1
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_the_text_of_the_editor_or_of_standard_input_replaces_the_metadata(
+    is_terminal, tmp_path, monkeypatch, capsys
+):
+    (tmp_path / "metadata.yaml").write_text(OLD_TEXT)
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(NEW_TEXT.encode())))
+    monkeypatch.setattr("sys.stdin.isatty", lambda: is_terminal)
+    monkeypatch.setattr(edit_command, "in_editor", lambda text, suffix: NEW_TEXT)
+    assert main(["image", "edit", str(tmp_path)]) == 0
+    assert (tmp_path / "metadata.yaml").read_text() == NEW_TEXT
+    assert capsys.readouterr().err == f"updated {tmp_path}\n"

@@ -81,6 +81,11 @@ COMMANDS = {
     "streams": ["image build plain -o i.tar --compression none", "streams add t i.tar --alias own", "streams add t i.tar --alias own", "streams list t", "streams list t --json", "streams verify t", "streams verify t --json", "streams remove t none", "streams prune t --keep 1", "streams remove t own", "streams list t", "streams verify t", "streams prune t"],
 }  # fmt: skip
 
+ON_A_TERMINAL = [
+    "preview image -t create", "preview image -t all", "preview image -i web1.yaml --rootfs root --tree", "preview image --as all", "preview image --instances all.json",
+    "diff image root -t create", "explain image /etc/motd -i web1.yaml", "explain image --reads", "simulate image create start copy=w2", "check image --at-least info",
+    "audit image --at-least info", "test image --coverage", "image info image", "apply image root -t copy", "status web1", "preview none", "image template list image",
+]  # fmt: skip
 
 pytestmark = pytest.mark.skipif(
     os.geteuid() != 0, reason="NOT RUN: needs root, as whom the files are recorded"
@@ -118,21 +123,42 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-@pytest.mark.parametrize("name", COMMANDS)
-def test_commands_about_an_odd_image_have_the_recorded_output(name, folder, update, capfd):
-    shown = []
-    for line in COMMANDS[name]:
-        shutil.copytree(folder / "root", folder / "before", symlinks=True)
-        code = main(line.split())
-        out, err = capfd.readouterr()
-        text = f"{out}{err}".replace(str(folder), "FOLDER")
-        text = re.sub(r"templater \d[\w.+]*\w|(?<=\"version\": \")\d[\w.]*", "VERSION", text)
-        text = re.sub(r"(\"seconds\": |time=\")[\d.e-]+", r"\1…", text)
-        text = re.sub(r"(imported\"?: |used\"?: )\d+|20\d\d-\d\d-\d\d", r"\1…", text)
-        shown.append(f"$ templater {line}\n{text}[{code}]\n")
-        shutil.rmtree(folder / "root")
-        os.rename(folder / "before", folder / "root")
+def shown_by(line, folder, capfd):
+    """Return a command line, its output and its exit code. The command does not change the root filesystem."""
+    shutil.copytree(folder / "root", folder / "before", symlinks=True)
+    code = main(line.split())
+    out, err = capfd.readouterr()
+    text = f"{out}{err}".replace(str(folder), "FOLDER")
+    text = re.sub(r"templater \d[\w.+]*\w|(?<=\"version\": \")\d[\w.]*", "VERSION", text)
+    text = re.sub(r"(\"seconds\": |time=\")[\d.e-]+", r"\1…", text)
+    text = re.sub(r"(imported\"?: |used\"?: )\d+|20\d\d-\d\d-\d\d", r"\1…", text)
+    shutil.rmtree(folder / "root")
+    os.rename(folder / "before", folder / "root")
+    return f"$ templater {line}\n{text}[{code}]\n"
+
+
+def require_recorded(shown, name, update):
     path = FOLDER / f"{name}.txt"
     if update:
         path.write_text("".join(shown))
     assert "".join(shown) == path.read_text()
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_commands_about_an_odd_image_have_the_recorded_output(name, folder, update, capfd):
+    require_recorded([shown_by(line, folder, capfd) for line in COMMANDS[name]], name, update)
+
+
+@pytest.mark.parametrize("columns", [60, pytest.param(100, marks=pytest.mark.slow)])
+def test_commands_have_the_recorded_layout_and_colours_on_a_terminal(
+    columns, folder, update, capfd, monkeypatch
+):
+    for name in ("NO_COLOR", "COLORTERM"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", str(columns))
+    shown = [
+        shown_by(line, folder, capfd).replace("\x1b[", "<").replace("\x1b", "<ESC>") for line in ON_A_TERMINAL
+    ]
+    require_recorded(shown, f"terminal-{columns}", update)

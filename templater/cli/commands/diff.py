@@ -89,7 +89,7 @@ def command(
         plans = found.plans()
         verdicts = [next_boot(plan, found.rootfs) for plan in plans]
     output.page()
-    return show(plans, as_json=request.as_json, verdicts=verdicts) or int(
+    return show(plans, verdicts, as_json=request.as_json) or int(
         exit_code and any(any(p.files()) for p in plans)
     )
 
@@ -116,7 +116,7 @@ def show_comparison(sides: list[tuple[Plan, Plan]], *, as_json: bool, exit_code:
     return code or int(exit_code and any(comparison.differing(files) for *_, files in compared))
 
 
-def show(plans: list[Plan], *, as_json: bool, verdicts: Sequence[Verdict | None] = ()) -> int:
+def show(plans: list[Plan], verdicts: Sequence[Verdict | None], *, as_json: bool) -> int:
     """Print plans as patches or JSON, and return the exit code.
 
     The code is 5 if a rule fails in templater or on the host.
@@ -126,7 +126,6 @@ def show(plans: list[Plan], *, as_json: bool, verdicts: Sequence[Verdict | None]
     from ...cloud_init.report import lines_of, verdict_data
     from ...reporting import json_data, patch, report
 
-    verdicts = verdicts or [None] * len(plans)
     if as_json:
         data = [json_data.plan_data(plan) for plan in plans]
         for each, verdict in zip(data, verdicts, strict=True):

@@ -4,6 +4,7 @@ import time
 
 import pytest
 
+from templater.definitions import pongo as pongo_module
 from templater.definitions.choice import VM, Choice
 from templater.definitions.generators import Results
 from templater.definitions.predicted_image import MAX_ENTRIES, build, expiry_seconds
@@ -303,3 +304,20 @@ def test_the_option_rootfs_image_is_refused_for_a_definition():
     with pytest.raises(UsageError, match=r"^a definition contains no root filesystem$") as caught:
         files(rootfs="image")
     assert caught.value.hint == "give --rootfs DIR or --rootfs none"
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        "generator: template, name: a, pongo: true, content: x",
+        "generator: dump, path: /a, pongo: true, content: x",
+    ],
+)
+def test_a_limit_that_ends_the_rendering_of_a_definition_is_not_reported_as_a_mistake(entry, monkeypatch):
+    def slow(*_, **__):
+        raise LimitError("too slow")
+
+    monkeypatch.setattr(pongo_module, "render", slow)
+    monkeypatch.setattr(pongo_module, "render_again", slow)
+    with pytest.raises(LimitError, match=r"too slow$"):
+        files(f"{{{entry}}}")

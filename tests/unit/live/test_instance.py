@@ -6,12 +6,15 @@ import itertools
 import os
 import shutil
 import socket
+import stat
+import subprocess
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
-from templater.live import client
+from templater.live import client, connect
 from templater.live.address import parse_address
 from templater.live.client import Answer, Client, HangError, NoAnswerError, unix_socket
 from templater.live.connect import open_daemon
@@ -351,6 +354,63 @@ def test_an_unknown_remote_of_incus_gives_the_error_of_the_client(monkeypatch, t
         InputError, match=r"^can't connect to the remote 'nowhere': The remote isn't a private server$"
     ):
         open_daemon(parse_address("incus:nowhere:c1"))
+
+
+PROXY = """#!/bin/sh
+echo "$@" > "$0.words"
+%s
+"""
+SERVE = """exec python3 -c 'import os, socket, sys, time
+listener = socket.socket(socket.AF_UNIX)
+listener.bind(sys.argv[1] + ".new")
+listener.listen()
+os.rename(sys.argv[1] + ".new", sys.argv[1])
+time.sleep(60)' "$6"
+"""
+
+
+@pytest.mark.parametrize(
+    ("script", "words"),
+    [
+        (None, "the program incus is missing, which templater needs for the remote 'there'"),
+        ("exit 1", "can't connect to the remote 'there': `incus remote proxy` opened no socket"),
+        ("echo advice >&2; echo 'Error: no such remote' >&2; exit 1", "can't connect to the remote 'there': no such remote"),
+        ("exec sleep 60", "can't connect to the remote 'there': `incus remote proxy` opened no socket"),
+        (SERVE, ""),
+    ],
+    ids=["no client", "silent", "error", "no socket", "socket"],
+)  # fmt: skip
+def test_the_client_of_incus_connects_to_a_remote_and_ends_with_the_connection(
+    script, words, tmp_path, monkeypatch
+):
+    program = tmp_path / "bin/incus"
+    program.parent.mkdir()
+    if script is not None:
+        program.write_text(PROXY % script)
+        program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}" if script else str(program.parent))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr(connect, "_PROXY_START", 30 if script == SERVE else 1.5)
+    cleanups, started = [], []
+    popen = subprocess.Popen
+    monkeypatch.setattr(
+        connect.subprocess, "Popen", lambda *a, **k: started.append(popen(*a, **k)) or started[0]
+    )
+    if words:
+        with pytest.raises(InputError) as refused:
+            connect._proxy("there", cleanups)
+        assert refused.value.message == words
+        assert refused.value.hint == ("" if script else "install the Incus client")
+        assert cleanups == []
+    else:
+        path, reach = connect._proxy("there", cleanups)
+        assert stat.S_IMODE(os.stat(os.path.dirname(path)).st_mode) == 0o700
+        assert Path(f"{program}.words").read_text() == f"remote proxy --timeout=600 -- there: {path}\n"
+        reach(1).close()
+        assert started[0].poll() is None
+        cleanups.pop()()
+    assert [each.poll() is not None for each in started] == [True] * bool(script)
+    assert os.listdir(tmp_path) == ["bin"]
 
 
 def test_listing_a_directory_of_an_instance_returns_its_entries_and_listing_a_file_fails(incus):

@@ -199,6 +199,46 @@ def test_the_agent_creates_the_missing_parents_of_a_relative_path(
     assert "Incus sets to /run/incus_agent" in preview(plan) or outcome.result == "fails"
 
 
+LINK, FOLDER = Entry(SYMLINK, target="new"), Entry(DIRECTORY, 0o755)
+
+
+@pytest.mark.parametrize(
+    ("path", "tree", "result"),
+    [
+        ("/etc/f/a", {"/etc/f": "x"}, "mkdir /etc/f: not a directory"),
+        ("/etc/f/b/a", {"/etc/f": "x"}, "mkdir /etc/f: not a directory"),
+        ("/etc/l/a", {"/etc/l": LINK, "/etc/new": "x"}, "mkdir /etc/l: not a directory"),
+        ("/etc/p/a", {"/etc/p": Entry(FIFO, 0o644)}, "mkdir /etc/p: not a directory"),
+        ("etc/f/a", {"/etc/f": "x"}, "mkdir etc/f: not a directory"),
+        ("/etc/l/a", {"/etc/l": LINK}, "mkdir /etc/l: file exists"),
+        ("/etc/l/b/a", {"/etc/l": LINK, "/etc/new": FOLDER}, "written"),
+        ("/etc//n/./a", {}, "written"),
+        ("/n/a", {}, "written"),
+        ("/a", {}, "written"),
+        ("a", {}, "written"),
+        ("../a", {}, "written"),
+        ("/etc/n/../m/a", {}, "open /etc/n/../m/a: no such file or directory"),
+        ("b/../a", {}, "open b/../a: no such file or directory"),
+        ("/etc/n/", {}, "open /etc/n/: is a directory"),
+        ("/etc/a/..", {}, "open /etc/a/..: is a directory"),
+    ],
+)
+def test_the_agents_report_a_missing_parent_or_file_as_go_does(path, tree, result) -> None:
+    """The errors are those of ``os.MkdirAll`` and ``os.Create`` in Go 1.24.4, in a root directory with this tree."""
+
+    def outcome(host: str) -> str:
+        plan = planned(rule(path), vm=True, tree=tree, host=HOSTS[host])
+        assert plan.prediction is not None
+        found = plan.prediction.outcomes[plan.agent[0]]
+        return found.error or found.result
+
+    prefix = "Failed creating template file: "
+    assert outcome("lxd") == (prefix if result.startswith("open") else "") + result
+    if "not a directory" in result:  # the agent of Incus takes this error of lstat for an existing file
+        result = f"Failed to create template file: open {path}: not a directory"
+    assert outcome("incus") == result
+
+
 def test_rules_of_a_virtual_machine_for_one_output_file_have_a_random_result() -> None:
     plan = planned(rule(), rule("/etc/b"), vm=True, template="{{ path }}")
     assert results(plan) == ["random", "random"]

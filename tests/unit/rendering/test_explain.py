@@ -6,6 +6,7 @@ import pytest
 
 from templater.image.open import open_image
 from templater.instances.description_file import read_instance
+from templater.model.entry import FILE, Entry, TemplateFile
 from templater.model.hosts import HOSTS
 from templater.model.instance import Instance, Profile
 from templater.model.metadata import Metadata, Rule
@@ -15,6 +16,7 @@ from templater.planning.plan_image import plan, plan_image, read_templates
 from templater.planning.planner import FAILED
 from templater.rendering.explain import NOTHING, Explainer, keys_read, readings
 from templater.rendering.origins import Layers
+from templater.rendering.render import render
 from tests.golden.record import CASES, IMAGES, TRIGGERS
 
 RULE = Rule("/etc/x", "x.tpl", ("create",), properties={"p": "1"})
@@ -162,6 +164,20 @@ def test_a_file_with_too_many_lines_is_not_explained():
     assert explained["/var/lib/cloud/seed/nocloud-net/user-data"] is None
     assert explained["/etc/hostname"] is not None
     assert all(change.action != FAILED for change in found.changes)
+
+
+def test_a_file_with_too_many_origins_is_not_explained(monkeypatch):
+    text = b"{% if instance.name %}{{ instance.name }}\n{{ instance.type }}{% endif %}\n"
+    instance, options = Instance("w1"), RenderOptions(HOSTS["incus"], clock=1.0, seed=1)
+    templates = {"x.tpl": TemplateFile(Entry(FILE), text)}
+    (rendering,) = render(Metadata(rules=(RULE,)), templates, instance, ("create",), options)
+    explainer = Explainer(templates, Layers(instance, instance, Metadata(rules=(RULE,))), options)
+    lines = explainer.lines(rendering)
+    count = sum(len(part.origins) + len(part.because) for line in lines for part in line.parts)
+    assert sum(len(part.because) for line in lines for part in line.parts) >= 2
+    for most, explained in ((count, lines), (count - 1, None)):
+        monkeypatch.setattr("templater.rendering.explain.MAX_ORIGINS", most)
+        assert explainer.lines(rendering) == explained
 
 
 def test_explain_lists_each_key_once_with_the_lines_of_the_template_that_read_it():

@@ -203,3 +203,10 @@ def test_every_variable_that_compiled_code_reads_appears_in_the_template(dialect
 def template_of(line):
     text = json.loads(line).get("template")
     return text if isinstance(text, str) else None
+
+
+@pytest.mark.parametrize(("text", "size"), [("a" * 100, 100), ("é" * 100, 400)])
+def test_a_stored_text_with_other_characters_than_ascii_counts_four_bytes_per_character(text, size):
+    memo = Memo()
+    memo.parsed(Source("a", text), "v4")
+    assert memo._size == memo_module.OVERHEAD + size

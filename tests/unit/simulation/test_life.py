@@ -380,8 +380,12 @@ def test_a_move_sets_the_copy_trigger_and_a_move_to_a_new_name_sets_the_rename_t
 
 
 def test_a_move_to_another_pool_changes_the_root_device() -> None:
-    devices = life("move=c1,pool=p2").find("c1").instance.expanded_devices()
-    assert devices["root"]["pool"] == "p2"
+    simulation = life("move=c1,pool=p2")
+    assert simulation.find("c1").instance.devices == {"root": {"type": "disk", "path": "/", "pool": "p2"}}
+    simulation = life("d:root,type=disk", "d:root,size=1GiB", "d:eth0,type=nic", "move=c2,pool=p3")
+    assert simulation.find("c2").instance.devices == {
+        "root": {"type": "disk", "path": "/", "size": "1GiB", "pool": "p3"}, "eth0": {"type": "nic"},
+    }  # fmt: skip
 
 
 def test_device_and_profile_changes_take_effect_at_the_next_start() -> None:

@@ -4,6 +4,7 @@ import os
 import shutil
 import tarfile
 from pathlib import Path
+from time import perf_counter
 
 import pytest
 
@@ -52,6 +53,12 @@ test.__test__ = False  # type: ignore[attr-defined]
 def test_each_kind_of_expectation_is_compared_with_the_rendered_file(expect, message, tmp_path):
     found = failures(an_image(tmp_path / "i", test(expect)))
     assert [text.partition("/etc/hostname: ")[2] for text in found] == ([message] if message else [])
+
+
+def test_the_outcome_of_a_case_has_its_duration(tmp_path):
+    begun = perf_counter()
+    (outcome,) = run(an_image(tmp_path / "i", test("{mode: 0600}")))
+    assert 0 < outcome.seconds < perf_counter() - begun
 
 
 def test_a_failure_has_the_position_of_its_expectation(tmp_path):
