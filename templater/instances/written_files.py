@@ -173,10 +173,11 @@ class Record:
     ) -> None:
         """Write the new record beside the old record, unless the two are equal.
 
-        Raises WriteError on failure.
+        Raises WriteError on failure, and LimitError for a record that is too large.
         """
         digests: dict[str, str] = {}
         new = []
+        size = 0
         place = 0  # the offset of the next file in the text, or -1 after a file that is missing in the text
         for change in last_changes(plan):
             name = change.rule.template
@@ -188,6 +189,9 @@ class Record:
                 change.mode, name, digests[name], keys.get(name, ()),
             )  # fmt: skip
             text = "\0" + file.text()
+            size += len(text)
+            if size > MAX_RECORD:  # thousands of rules can have the same template with long keys
+                raise self._too_large()
             if place >= 0:  # the plan usually has the files in the order of the record
                 place = self._text.find(text, place)
             if place >= 0:
@@ -200,11 +204,7 @@ class Record:
         files = self._with(new) if new or settled else {}
         data = encode(files)
         if len(data) > MAX_RECORD or len(files) > MAX_FILES:
-            raise LimitError(
-                f"the record '{self._path(WRITTEN)}' would have more than {MAX_FILES} files"
-                f" or {MAX_RECORD} bytes",
-                hint=_REMOVE,
-            )
+            raise self._too_large()
         directory = self.state_directory.directory
         try:
             self._discard()
@@ -220,6 +220,13 @@ class Record:
         except OSError as error:
             raise write_error("write", self._path(STAGED), error) from None
         self._files, self._staged = files, files
+
+    def _too_large(self) -> LimitError:
+        return LimitError(
+            f"the record '{self._path(WRITTEN)}' would have more than {MAX_FILES} files"
+            f" or {MAX_RECORD} bytes",
+            hint=_REMOVE,
+        )
 
     def _with(self, new: "list[tuple[WrittenFile, str]]") -> "dict[str, WrittenFile]":
         files = dict(self.files)

@@ -3,6 +3,7 @@
 import os
 import signal
 import traceback
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,11 @@ from hypothesis import strategies as st
 from templater.hooks.run import run
 from templater.instances import drift, written_files
 from templater.instances.drift import status_of
+from templater.instances.state_directory import StateDirectory
 from templater.instances.written_files import WrittenFile, digest_of
 from templater.model.errors import LimitError
 from templater.rootfs.memory import MemoryRootfs
+from tests.laws.test_hooks_grow_linearly import plan_of
 
 pytestmark = pytest.mark.usefixtures("restored_process")
 
@@ -485,3 +488,17 @@ def test_a_hook_reads_a_limited_number_of_bytes_to_find_manual_changes(container
     monkeypatch.setattr(drift, "MAX_COMPARED_TOTAL", 2000)
     monkeypatch.setattr(drift, "MAX_MORE", 1 << 20)
     assert start(container, KEEP)[1].count("changed by hand") == 2
+
+
+def test_a_record_that_would_be_too_large_is_refused_before_it_is_built(tmp_path):
+    """Ten thousand rules had one template with a key of 250 kB: the hook needed one gigabyte."""
+    plan = plan_of([f"/{number}" for number in range(1000)])
+    keys = ("user." + "a" * 250_000,)
+    tracemalloc.start()
+    with StateDirectory(str(tmp_path)) as state:
+        record = written_files.Record(state)
+        with pytest.raises(LimitError, match="would have more than 100000 files or 16777216 bytes"):
+            record.stage(plan, {}, {"t.tpl": keys})
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 8 << 20

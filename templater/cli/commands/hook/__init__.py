@@ -64,13 +64,20 @@ def runtime_command(runtime: str) -> click.Command:
     )
     @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
     def be(arguments: tuple[str, ...]) -> int:
+        import resource
+
         from ....hooks.options import USAGE
-        from ....hooks.run import run
+        from ....hooks.run import bound_memory, run
 
         if {"-h", "--help"} & set(arguments):
             output.write(USAGE)
             return 0
-        return run([runtime, *arguments])
+        before = resource.getrlimit(resource.RLIMIT_AS)
+        bound_memory()
+        try:
+            return run([runtime, *arguments])
+        finally:
+            resource.setrlimit(resource.RLIMIT_AS, before)
 
     return be
 
