@@ -137,6 +137,14 @@ SHADOW, SUDOERS = Name("rootfs/etc/shadow", Entry(FILE, 0o640)), "rootfs/etc/sud
             [a_link("rootfs/etc/shadow", "gshadow"), a_link("rootfs/etc/gshadow", "shadow")],
             "'/etc/shadow': too many symlinks at '/etc/shadow'",
         ),
+        (
+            [a_link("rootfs/etc/sudoers", "/proc/self/cwd/s")],
+            "'/etc/sudoers' leads to '/proc/self/cwd/s', which users can create",
+        ),
+        (
+            [a_link("rootfs/etc/sudoers.d/x", "/run/user/1000/x")],
+            "'/etc/sudoers.d/x' leads to '/run/user/1000/x', which users can create",
+        ),
     ],
 )  # fmt: skip
 def test_a_system_file_that_a_user_can_write_through_a_link_or_a_group_or_an_acl_is_found(names, message):
@@ -173,6 +181,7 @@ def test_other_files_that_every_user_can_write_are_listed_with_medium_severity()
         ("usr/local", Entry(DIRECTORY, 0o2775, gid=50), False),
         ("usr/x", Entry(FILE, 0o644, uid=5, gid=1000), False),
         ("var/lib/cloud/scripts/per-boot", Entry(DIRECTORY, 0o755, uid=1000), True),
+        ("var/lib", Entry(DIRECTORY, 0o755, uid=1000), True),
         ("var/spool/cron/root", Entry(FILE, 0o664, gid=1000), True),
         ("var/spool/cron/root", Entry(FILE, 0o600, uid=1000), True),
         ("var/spool/cron/crontabs", Entry(DIRECTORY, 0o775, gid=1000), True),
@@ -198,6 +207,8 @@ def test_system_files_that_belong_to_an_ordinary_user_or_group_are_listed(path, 
         Name("rootfs/var/lib/dpkg/info/bash.postinst", Entry(FILE, 0o777)),
         Name("rootfs/var/lib/x", Entry(DIRECTORY, 0o777)),
         Name("rootfs/var/log", Entry(DIRECTORY, 0o777)),
+        Name("rootfs/var", Entry(DIRECTORY, 0o1777)),
+        Name("rootfs/var/spool/incron/root", Entry(FILE, 0o666)),
     ],
 )
 def test_every_directory_of_the_system_is_searched_for_names_that_every_user_can_write(name):
@@ -229,6 +240,10 @@ STORE = Name("rootfs/nix/store", Entry(DIRECTORY, 0o1775, gid=30000))
         (a_link("rootfs/etc/rc.local", "/srv/x"), [a_link("rootfs/srv/x", "../home/u/x"), HOME]),
         (a_link("rootfs/etc/rc.local", "/home/u/x"), [a_link("rootfs/home/u/x", "/usr/bin/x"), HOME]),
         (a_link("rootfs/usr/bin/x", "/tmp/x"), [PUBLIC]),
+        (a_link("rootfs/usr/bin/x", "/dev/shm/x"), []),
+        (a_link("rootfs/usr/bin/x", "/proc/self/cwd/x"), []),
+        (a_link("rootfs/usr/bin/bash", "/usr/tmp/bash"), [a_link("rootfs/usr/tmp", "../var/tmp")]),
+        (a_link("rootfs/usr/bin/bash", "/usr/.//tmp/bash"), [a_link("rootfs/usr/tmp", "../var/tmp")]),
         (a_link("rootfs/usr/bin/x", "/nix/store/x"), [STORE]),
         (a_link("rootfs/var", "srv"), [Name("rootfs/srv", Entry(DIRECTORY, 0o777))]),
         (

@@ -36,11 +36,20 @@ _PUBLIC = (
 _EMPTY = ("dev/", "proc/", "run/", "sys/")
 #: directories in which only root may change files, in addition to those whose names begin with "lib"
 _SYSTEM = (
-    "bin/", "boot/", "etc/", "root/", "sbin/", "usr/", "var/lib/cloud/", "var/lib/dpkg/", "var/lib/pacman/",
-    "var/lib/rpm/", "var/spool/anacron/", "var/spool/at/", "var/spool/cron/",
+    "bin/", "boot/", "etc/", "root/", "sbin/", "usr/", "var/cron/", "var/lib/cloud/", "var/lib/confexts/",
+    "var/lib/dkms/", "var/lib/dpkg/", "var/lib/extensions/", "var/lib/pacman/", "var/lib/rpm/",
+    "var/lib/snapd/", "var/spool/anacron/", "var/spool/at/", "var/spool/atjobs/", "var/spool/atspool/",
+    "var/spool/cron/", "var/spool/fcron/", "var/spool/incron/",
 )  # fmt: skip
 #: the directories above them
 _ABOVE = {"var", "var/lib", "var/spool"}
+#: directories of a booted system, in the image or not, in which users can create files
+_CREATED = (
+    "/tmp/", "/var/tmp/", "/dev/shm/", "/var/lock/", "/dev/fd/",  # noqa: S108
+    "/dev/mqueue/", "/dev/stdin/", "/run/lock/", "/run/user/",
+)  # fmt: skip
+#: names in /proc that lead to a directory or file which the user of a process chooses
+_OF_PROCESS = {"cwd", "exe", "fd", "root"}
 #: the first uid and gid of an ordinary user, and the gid of the group "users"
 _FIRST_USER, _USERS = 1000, 100
 _SHOWN = 8
@@ -115,6 +124,9 @@ class _Writers:
         if resolved.error is not None:
             yield Observation(f"'{printable(path)}': {resolved.error.message}", ROOTFS + path)
         place = resolved.real
+        if _is_created_by_users(place):
+            message = f"'{printable(path)}' leads to '{printable(place)}', which users can create"
+            yield Observation(message, ROOTFS + path)
         if place.count("/") > MAX_DEPTH:
             message = (
                 f"'{printable(path)}' leads through more than {MAX_DEPTH} directories, which were not checked"
@@ -160,7 +172,9 @@ class _Writers:
             if entry is None or entry.kind not in (FILE, DIRECTORY):
                 continue
             below = bisect_right(folders, f"{path}/")
-            system = _is_system(path) or f"{path}/".startswith(tuple(folders[below - 1 : below]))
+            system = (
+                _is_system(path) or path in _ABOVE or f"{path}/".startswith(tuple(folders[below - 1 : below]))
+            )
             if not system and f"{path}/".startswith(_PUBLIC):
                 continue
             if entry.mode & 0o002:
@@ -224,6 +238,8 @@ class _Writers:
     def _is_of_a_user(self, resolved: Resolved) -> bool:
         """Return whether users can replace a file, or a directory or a link on the way to it."""
         places = [resolved.real, *(link.rpartition("/")[0] for link, _ in resolved.links[1:])]
+        if any(map(_is_created_by_users, places)):
+            return True
         for place in places:
             while place not in ("", "/"):
                 entry = self.image.rootfs.entry(place)
@@ -250,7 +266,13 @@ class _Writers:
 
 
 def _is_system(path: str) -> bool:
-    return path.startswith("lib") or (f"{path}/".startswith(_SYSTEM) and path.rstrip("/") != "usr/tmp")
+    below = f"{path}/"
+    return path.startswith("lib") or (below.startswith(_SYSTEM) and not below.startswith("usr/tmp/"))
+
+
+def _is_created_by_users(path: str) -> bool:
+    in_proc = path.startswith("/proc/") and not _OF_PROCESS.isdisjoint(path.split("/"))
+    return in_proc or f"{path}/".startswith(_CREATED)
 
 
 def _stays_inside(path: str, target: str) -> bool:
@@ -259,7 +281,7 @@ def _stays_inside(path: str, target: str) -> bool:
     Links in the target do not matter, because they are checked separately.
     """
     folder = "" if target.startswith("/") else path.rpartition("/")[0]
-    if ".." not in target:
+    if "/." not in f"/{target}" and "//" not in target:
         return _is_system(f"{folder}/{target}".lstrip("/"))
     names, is_start = folder.split("/"), True
     for name in target.split("/"):
