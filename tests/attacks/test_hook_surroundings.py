@@ -386,8 +386,17 @@ def test_an_overlay_layer_that_is_a_link_is_refused(tmp_path: Path, end: str) ->
     (tmp_path / "target").mkdir()
     (tmp_path / "upper").symlink_to("target")
     with pytest.raises(RefusedError, match="upper' is a symlink"):
-        lxc.mount_overlay(lxc_config.layers_of(f"{tmp_path}/lower:{tmp_path}/upper{end}"), str(tmp_path))
+        lxc.open_layers(lxc_config.layers_of(f"{tmp_path}/lower:{tmp_path}/upper{end}"))
     assert not (tmp_path / "work").exists()
+
+
+def test_a_link_in_place_of_the_work_directory_of_an_overlay_is_refused(tmp_path: Path) -> None:
+    """At each mount, the kernel empties the directory ``work`` in this directory."""
+    for name in ("lower", "upper", "target"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "work").symlink_to("target")
+    with pytest.raises(RefusedError, match="work' is a symlink"):
+        lxc.open_layers((f"{tmp_path}/lower", f"{tmp_path}/upper"))
 
 
 @pytest.mark.parametrize("name", ["images", "incus"])

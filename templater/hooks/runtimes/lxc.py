@@ -17,9 +17,9 @@ mount hook renders block devices and other images, and renders overlays only wit
 from ...model.errors import RefusedError, UsageError, WriteError
 from ...model.file_names import METADATA, STATE_FOLDER
 from ...model.source import printable
-from ...oslite import abspath, dirname, exists, fsencode, is_missing, isdir, islink, join, split
+from ...oslite import abspath, dirname, exists, fsencode, is_missing, isdir, join, split
 from ...rootfs.confined import Root
-from ...rootfs.open_folder import own_map
+from ...rootfs.open_folder import open_folder, own_map
 from ..lxc_config import PREFIXES, ids_on_disk, layers_of, settings, without_prefix
 from ..request import HookRequest, Notice
 
@@ -161,34 +161,38 @@ MS_REC_PRIVATE = 0x44000
 def mount_overlay(layers: "tuple[str, ...]", where: str) -> None:
     """Mount the overlay as LXC will, in a private mount namespace that ends with this process.
 
-    Raises RefusedError for a path that overlayfs can't mount, and WriteError if mounting fails.
+    Raises RefusedError for a layer that is a link, and WriteError if mounting fails.
     """
-    from os import makedirs
-
     from ...sandbox.system_calls import libc
 
-    *lower, upper = layers
-    work = join(dirname(upper), "work")
-    link = next((layer for layer in layers if islink(layer)), "")
-    if link:
-        raise RefusedError(f"the overlay layer '{printable(link)}' is a symlink")
-    if any("," in layer or "\\" in layer for layer in layers):
-        raise RefusedError(
-            f"'{printable(':'.join(layers))}' has a comma or backslash, which overlayfs options can't contain"
-        )
-    options = f"lowerdir={':'.join(lower)},upperdir={upper},workdir={work}"
-    steps = (
-        ("unshare", (CLONE_NEWNS,)),
-        ("mount", (b"none", b"/", None, MS_REC_PRIVATE, None)),
-        ("mount", (b"overlay", fsencode(where), b"overlay", 0, fsencode(options))),
-    )
-    makedirs(work, exist_ok=True)
-    for call, arguments in steps:
-        if libc(call)(*arguments):
+    def call(name: str, *arguments: "bytes | int | None") -> None:
+        if libc(name)(*arguments):
             raise WriteError(
-                f"can't mount the overlay: {call} of '{printable(options)}' failed",
+                f"can't mount the overlay of '{printable(':'.join(layers))}': {name} failed",
                 hint="with --stage mount, templater renders after LXC has mounted the overlay",
             )
+
+    call("unshare", CLONE_NEWNS)
+    call("mount", b"none", b"/", None, MS_REC_PRIVATE, None)
+    # the kernel accepts only descriptors that were opened in the new namespace
+    *lower, upper, work = [f"/proc/self/fd/{root.fd}" for root in open_layers(layers)]
+    options = f"lowerdir={':'.join(lower)},upperdir={upper},workdir={work}"
+    call("mount", b"overlay", fsencode(where), b"overlay", 0, fsencode(options))
+
+
+def open_layers(layers: "tuple[str, ...]") -> "list[Root]":
+    """Open the layers of an overlay and its directory ``work``, which is created if it is missing.
+
+    The directory of the upper layer can belong to the container, whose user can replace names in it by links.
+    """
+    *lower, upper = layers
+    opened = [open_folder(layer, follow=False) for layer in lower]
+    above, name = split(upper)
+    with open_folder(above) as folder, folder.directory("/") as directory:
+        opened.append(folder.below("/" + name))
+        if directory.lstat("work") is None:
+            directory.mkdir("work")
+        return [*opened, folder.below("/work")]
 
 
 # --- configuration -----------------------------------------------------------------------------
