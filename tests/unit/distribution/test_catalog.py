@@ -263,6 +263,21 @@ def test_the_limit_on_catalog_texts_counts_the_texts_of_a_product_once_per_image
     assert len(list_images(products, "incus-7")[1]) == 11
 
 
+def test_the_limit_on_catalog_texts_counts_images_and_dropped_images_of_all_products(monkeypatch):
+    files = {"a": {"ftype": "incus_combined.tar.gz", "path": "a", "sha256": "a" * 64, "size": 1}}
+    versions = {"20250101": {"items": files}, "20250102": {}}
+    products, _ = decoded({"products": {
+        name: {"os": "x" * 99, "versions": versions, "arch": "amd64", "aliases": name} for name in "pqr"
+    }})  # fmt: skip
+    images, dropped = list_images(products, "incus-7")
+    assert (len(images), len(dropped)) == (3, 3)
+    monkeypatch.setattr(client_view, "MOST_TEXTS", 600)
+    assert len(list_images(products, "incus-7")[0]) == 3
+    monkeypatch.setattr(client_view, "MOST_TEXTS", 599)
+    with pytest.raises(LimitError):
+        list_images(products, "incus-7")
+
+
 def test_all_files_of_a_catalog_share_one_size_limit(monkeypatch):
     monkeypatch.setattr(module, "MOST_BYTES_OF_ALL", 1 << 20)
     half = b'{"index": {}}'.ljust(1 << 19)

@@ -1,11 +1,13 @@
 """`hook install`: the text written into each runtime's configuration."""
 
 import json
+import os
 import shlex
 import sys
 
 import pytest
 
+from templater.cli.main import main
 from templater.hooks import install
 from templater.hooks.runtimes import lxc, nspawn, oci, podman
 from templater.model.errors import InputError, UsageError, WriteError
@@ -62,6 +64,20 @@ def test_the_install_command_keeps_other_hooks_in_config_json(tmp_path):
     assert ours["path"] == ours["args"][0]
     assert ours["timeout"] > 60
     assert after["x"] == [1, 2.5, None]
+
+
+@pytest.mark.parametrize("runtime", ["podman", "nspawn"])
+def test_the_install_command_says_whether_it_changed_the_file(runtime, tmp_path, capsys):
+    words = ["hook", "install", runtime, "--path", str(tmp_path)]
+    assert main(words) == 0
+    text = capsys.readouterr().out
+    assert not os.listdir(tmp_path)
+    assert main([*words, "--write"]) == 0
+    (file,) = (path for path in tmp_path.rglob("*") if path.is_file())
+    assert capsys.readouterr() == ("", f"{file}: written\n")
+    assert file.read_text() == text
+    assert main([*words, "--write"]) == 0
+    assert capsys.readouterr() == ("", f"{file}: already up to date\n")
 
 
 def test_podman_runs_the_hook_only_for_containers_with_templater_annotations(tmp_path):

@@ -9,7 +9,7 @@ import pytest
 
 from templater.image.build import Packing, build
 from templater.image.contents import open_contents
-from templater.image.image_rootfs import read_image_rootfs
+from templater.image.image_rootfs import _existing, read_image_rootfs
 from templater.image.limits import DEFAULT
 from templater.model.entry import CHAR_DEVICE, DIRECTORY, FILE, SYMLINK
 from templater.model.errors import InputError, LimitError, RefusedError
@@ -54,6 +54,24 @@ def forms(folder: Path) -> dict[str, tuple[str, str | None]]:
         files = build(contents, contents.parts(), str(folder / kind), packing).files
         made[kind] = (files[0], files[1])
     return made
+
+
+def test_only_the_regular_files_at_the_targets_are_read(tmp_path: Path) -> None:
+    members = [*MEMBERS[1:-1], ("rootfs/etc/fifo", tarfile.FIFOTYPE, ""), ("rootfs/etc/loop", tarfile.SYMTYPE, "loop"),
+               ("rootfs/etc/gone", tarfile.SYMTYPE, "nowhere")]  # fmt: skip
+    tree = read_image_rootfs(tarball(tmp_path / "i.tar", *members))
+    targets = [
+        "/etc",
+        "/etc/fifo",
+        "/etc/loop",
+        "/etc/gone",
+        "/etc/none",
+        "/etc/link",
+        "/etc/hosts",
+        "/etc/hosts/a",
+        "/etc/other/",
+    ]
+    assert _existing(tree, targets) == {"/etc/hosts", "/srv/real", "/etc/other"}
 
 
 @pytest.mark.slow

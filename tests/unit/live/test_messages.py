@@ -8,7 +8,7 @@ import pytest
 
 from templater.live import connect, live_rootfs
 from templater.live.address import parse_address
-from templater.live.client import Client, unix_socket
+from templater.live.client import Answer, Client, unix_socket
 from templater.live.connect import open_daemon
 from templater.live.instance import _yaml, open_instance
 from templater.live.nearest_host import nearest_host
@@ -226,3 +226,23 @@ def test_the_project_option_needs_a_name_and_excludes_the_all_projects_option():
         "'incus:web1/snap0' is a snapshot, whose templates the API does not show",
         "copy the snapshot first: incus copy web1/snap0 NEW",
     )
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "text"),
+    [
+        ("application/json", b'{"error": "no such thing"}', "no such thing"),
+        ("application/json; charset=utf-8", b'{"error": "no such thing"}', "no such thing"),
+        ("text/plain", b'{"error": "no such thing"}', "status 418"),
+        ("application/json", b'{"error": ""}', "status 418"),
+        ("application/json", b'{"error": ["no"]}', "status 418"),
+        ("application/json", b"{}", "status 418"),
+        ("application/json", b"[]", "status 418"),
+        ("application/json", b"no JSON", "status 418"),
+        ("", b"", "status 418"),
+    ],
+)
+def test_the_error_of_an_answer_has_the_words_of_the_daemon_or_the_status(kind, body, text):
+    answer = Answer(418, {"content-type": kind} if kind else {}, body)
+    error = Client("incus", "/s", unix_socket("/s")).error(answer)
+    assert (error.status, error.text) == (418, text)

@@ -1,12 +1,23 @@
 """A plan's prediction of its host, beyond the recorded situations."""
 
+import os
 from pathlib import Path
 from time import process_time
 
 import pytest
 
 from templater.image.open import open_image
-from templater.model.entry import DIRECTORY, FIFO, FILE, SYMLINK, Entry, TemplateFile
+from templater.model.entry import (
+    BLOCK_DEVICE,
+    CHAR_DEVICE,
+    DIRECTORY,
+    FIFO,
+    FILE,
+    SOCKET,
+    SYMLINK,
+    Entry,
+    TemplateFile,
+)  # fmt: skip
 from templater.model.errors import LimitError
 from templater.model.hosts import HOSTS, INCUS, INCUS_6_0, INCUS_6_0_4, LXD, NONE, Host
 from templater.model.instance import VIRTUAL_MACHINE, Instance
@@ -18,6 +29,7 @@ from templater.planning.plan_image import plan
 from templater.planning.planner import plan_of
 from templater.prediction import FAMILIES, predict
 from templater.prediction.daemon import Fails
+from templater.prediction.host_filesystem import Node, _can_be_opened
 from templater.prediction.start import check_metadata
 from templater.rendering.render import Rendering, render
 from templater.reporting.json_data import plan_data
@@ -354,3 +366,18 @@ def test_only_new_releases_of_lxd_limit_the_size_of_metadata(host, size, error):
         assert str(caught.value) == error
     else:
         check_metadata(host, metadata, Instance())
+
+
+@pytest.mark.parametrize(
+    ("kind", "major", "opens"),
+    [
+        (FILE, 0, True), (FIFO, 0, True), (SYMLINK, 0, True), (SOCKET, 0, False),
+        *[(kind, major, True) for kind in (CHAR_DEVICE, BLOCK_DEVICE) for major in (1, 59, 64, 119, 128, 239, 255, 256 + 60)],
+        *[(kind, major, False) for kind in (CHAR_DEVICE, BLOCK_DEVICE) for major in (60, 63, 120, 127, 240, 254)],
+    ],
+)  # fmt: skip
+def test_a_device_with_a_major_number_for_local_use_has_no_driver_and_cannot_be_opened(
+    kind, major, opens
+) -> None:
+    for minor in (0, 60, 255, 256, 0xFFF00):
+        assert _can_be_opened(Node(kind, 0o600, 0, 0, rdev=os.makedev(major, minor))) == opens
