@@ -188,6 +188,23 @@ def test_an_instance_that_was_deleted_meanwhile_has_no_verdicts(incus):
         judged(incus, prepare=vanish)
 
 
+def test_an_instance_of_which_only_a_template_is_missing_was_perhaps_deleted_meanwhile(incus):
+    """The daemon gives the same answer for a missing template and for a template of a missing instance."""
+
+    def vanish(live):
+        for name in ("hostname.tpl", "once.tpl", "deep.tpl", "cloud-init-meta.tpl"):
+            incus.put(f"GET /1.0/instances/c1/metadata/templates?path={name}", error(404, "not found"))
+        assert not live.image.missed
+        live.image.read_templates(["hostname.tpl"])
+        assert live.image.missed and not live.rootfs.missed and not live.unreadable
+        live.check_exists()
+        incus.put("GET /1.0/instances/c1", error(404, "Instance not found"))
+        live.check_exists()
+
+    with pytest.raises(MissingInstanceError, match="has no instance 'c1'"):
+        judged(incus, prepare=vanish)
+
+
 def test_the_patch_of_the_next_start_contains_only_valid_patch_lines_and_comments(incus):
     incus.put_file("c1", "/etc/once", b"x")
     text = "".join(patches(judged(incus)))

@@ -48,6 +48,21 @@ def run(data, *command) -> tuple[int, bytes, str]:
         return process.wait(), output, process.said()
 
 
+@pytest.mark.parametrize("ends", [True, False])
+def test_leaving_the_block_of_a_program_ends_the_program_and_closes_its_descriptors(ends, data):
+    before = os.listdir("/proc/self/fd")
+    with unpacker_process.start(
+        ["true" if ends else "cat", *["/dev/zero"][ends:]], data, Bounds(60)
+    ) as process:
+        assert len(os.listdir("/proc/self/fd")) == len(before) + 2
+        if ends:
+            assert process.wait() == 0
+    assert os.listdir("/proc/self/fd") == before
+    with pytest.raises(ChildProcessError):
+        os.waitpid(process._pid, 0)
+    assert process.wait() == (0 if ends else -9)
+
+
 def error_of(data, bounds, *command) -> str:
     """Run a program that fails in the sandbox, and return its error with the error's class."""
     with unpacker_process.start(list(command), data, bounds) as process:

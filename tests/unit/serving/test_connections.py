@@ -1,0 +1,172 @@
+"""One connection of a client: which data reaches the server's parser, and when the connection is closed."""
+
+import asyncio
+import math
+from types import SimpleNamespace
+
+import pytest
+
+from templater.serving.connections import PIECE, Bounds, _Connection
+
+
+class Recorder:
+    """Records the calls of its methods."""
+
+    def __init__(self, **results):
+        self.calls = []
+        self.results = results
+
+    def __getattr__(self, name):
+        def call(*given):
+            self.calls.append((name, *given))
+            return self.results.get(name)
+
+        return call
+
+
+class Transport(Recorder, asyncio.Transport):
+    """A transport that sends nothing."""
+
+    def __init__(self):
+        Recorder.__init__(self)
+        self.closing = False
+        for name in ("abort", "pause_reading", "resume_reading", "set_write_buffer_limits"):
+            setattr(
+                self,
+                name,
+                lambda *given, _name=name, **named: self.calls.append((_name, *given, *named.values())),
+            )
+
+    def is_closing(self):
+        return self.closing
+
+
+def connected(scenario, **bounds):
+    """Run a scenario with a new connection, its transport and its parser."""
+
+    async def run():
+        server = SimpleNamespace(open={}, waiting={}, bounds=Bounds(**bounds))
+        inner, transport = Recorder(eof_received=True), Transport()
+        connection = _Connection(inner, server)
+        assert not connection.made
+        connection.connection_made(transport)
+        assert connection.made and server.open == {transport: connection} and connection in server.waiting
+        assert inner.calls.pop() == ("connection_made", transport)
+        assert transport.calls.pop() == ("set_write_buffer_limits", PIECE)
+        result = scenario(connection, transport, inner, server)
+        if result is not None:
+            await result
+        return transport.calls, inner.calls
+
+    return asyncio.run(run())
+
+
+def test_data_that_arrives_during_an_answer_waits_until_the_answer_has_ended():
+    async def scenario(connection, transport, inner, server):
+        connection.data_received(b"a")
+        connection.begin("GET")
+        assert connection not in server.waiting
+        connection.data_received(b"b")
+        connection.data_received(b"c")
+        assert inner.calls == [("data_received", b"a")]
+        connection.wait()
+        await asyncio.sleep(0)
+        assert connection in server.waiting
+        connection.wait()
+        await asyncio.sleep(0)
+
+    closed, received = connected(scenario)
+    assert received == [("data_received", b"a"), ("data_received", b"bc")]
+    assert closed == [("pause_reading",), ("pause_reading",), ("resume_reading",)]
+
+
+@pytest.mark.parametrize("closing", [True, False])
+def test_waiting_data_is_not_parsed_if_the_connection_closes_or_another_answer_begins(closing):
+    async def scenario(connection, transport, inner, server):
+        connection.begin("GET")
+        connection.data_received(b"b")
+        connection.wait()
+        if closing:
+            transport.closing = True
+        else:
+            connection.begin("GET")
+        await asyncio.sleep(0)
+
+    assert connected(scenario) == ([("pause_reading",)], [])
+
+
+def test_the_body_of_a_post_request_is_parsed_during_the_answer():
+    def scenario(connection, transport, inner, server):
+        connection.begin("POST")
+        connection.data_received(b"b")
+
+    assert connected(scenario) == ([], [("data_received", b"b")])
+
+
+@pytest.mark.parametrize(
+    ("data", "closes"),
+    [(b"x" * 100, False), (b"x" * 101, True), (b"\r\n\r\n" * 4, False), (b"\r\n\r\n" * 5, True)],
+)
+@pytest.mark.parametrize("pieces", [1, 2])
+def test_a_connection_is_closed_for_a_long_request_or_many_requests_at_once(data, closes, pieces):
+    def scenario(connection, transport, inner, server):
+        half = len(data) // 2 // 4 * 4 if pieces == 2 else 0
+        connection.data_received(data[:half])
+        connection.data_received(data[half:])
+        if not closes:
+            connection.wait()  # the counts begin again for the next request
+            connection.data_received(data)
+
+    assert connected(scenario, request=100)[0] == [("abort",)] * closes
+
+
+@pytest.mark.parametrize("data", [False, True])
+def test_a_connection_is_closed_after_four_answers_without_new_data(data):
+    def scenario(connection, transport, inner, server):
+        for _ in range(4):
+            connection.begin("GET")
+            connection.wait()
+        if data:
+            connection.data_received(b"x")
+            connection.begin("GET")
+            return
+        with pytest.raises(ConnectionResetError, match=r"^too many requests at once$"):
+            connection.begin("GET")
+
+    assert connected(scenario)[0] == [("abort",)] * (not data)
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_connection_without_a_complete_request_is_closed_after_the_time_limit(begun):
+    async def scenario(connection, transport, inner, server):
+        time, abort = server.waiting[connection]
+        assert abs(time - asyncio.get_running_loop().time()) < 10 and abort is transport.abort
+        if begun:
+            connection.begin("GET")
+        await asyncio.sleep(0.05)
+
+    assert connected(scenario, waiting=0.01)[0] == [("abort",)] * (not begun)
+
+
+def test_a_connection_knows_since_when_its_client_reads_nothing():
+    def scenario(connection, transport, inner, server):
+        assert connection.stalled_since == math.inf
+        connection.pause_writing()
+        assert abs(connection.stalled_since - asyncio.get_running_loop().time()) < 10
+        connection.resume_writing()
+        assert connection.stalled_since == math.inf
+        assert connection.eof_received() is True
+
+    assert connected(scenario)[1] == [("pause_writing",), ("resume_writing",), ("eof_received",)]
+
+
+def test_a_lost_connection_is_removed_from_the_lists_of_the_server():
+    async def scenario(connection, transport, inner, server):
+        assert not connection.closed.done()
+        connection.connection_lost(None)
+        connection.connection_lost(None)
+        assert (server.open, server.waiting, connection.closed.done()) == ({}, {}, True)
+        await asyncio.sleep(0.05)
+
+    closed, received = connected(scenario, waiting=0.01)
+    assert closed == [] and received == [("connection_lost", None)] * 2
