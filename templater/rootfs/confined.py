@@ -461,7 +461,8 @@ def read_descriptor(fd: int, limit: int, path: str) -> bytes:
             return b"".join(chunks)
         chunks.append(chunk)
         left -= len(chunk)
-        piece = 1 << 20
+        if len(chunk) == piece:
+            piece = 1 << 20
     raise LimitError(f"{path!r} is larger than {limit} bytes")
 
 

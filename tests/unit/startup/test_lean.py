@@ -28,7 +28,7 @@ templates:
 
 #: every templater module that an LXC hook loads if it renders in its own process: the first groups of the
 #: bundle, because every hook needs them, and the groups of the runtime
-OURS = {name for group in GROUPS[:6] for name in group} | {
+OURS = {name for group in GROUPS[:3] for name in group} | {
     "templater.hooks.lxc_config", "templater.hooks.runtimes.lxc", "templater.startup.line.templater_hook",
 }  # fmt: skip
 
