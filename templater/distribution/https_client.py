@@ -23,7 +23,7 @@ from ..model.errors import InputError, LimitError, RefusedError, UsageError, rea
 from ..model.input_size import received
 from ..model.source import printable
 from .catalog import MOST_BYTES
-from .tls_socket import TIMEOUT, TlsSocket
+from .tls_socket import TIMEOUT, PlainSocket, TlsSocket, open_connection
 from .tree_catalog import clean_path
 
 #: limit on redirects, the same as in Go's client
@@ -98,7 +98,7 @@ class UrlStream:
         self._bounds = _Bounds()
         context = (trust or Trust()).context()
         # http.client calls this method; the attribute sslsocket_class accepts only subclasses of SSLSocket
-        context.wrap_socket = partial(TlsSocket, context, self._bounds)  # type: ignore[method-assign, assignment]
+        context.wrap_socket = partial(_begin_tls, context, self._bounds)  # type: ignore[method-assign, assignment]
         self._connections = _Connections(context, self._bounds)
         self._opener = _opener(self.base, _authorization(parts), self._connections)
 
@@ -279,6 +279,8 @@ class _Connections(urllib.request.HTTPSHandler):
             if connection is not None:
                 connection.close()
             connection = http.client.HTTPSConnection(request.host, timeout=TIMEOUT, context=self._tls)
+            # the function of http.client would wait 30 s for each address of the server
+            connection._create_connection = self._connect  # type: ignore[attr-defined]
             if request._tunnel_host:
                 connection.set_tunnel(server, headers={"Proxy-Authorization": login} if login else {})
         try:
@@ -295,6 +297,11 @@ class _Connections(urllib.request.HTTPSHandler):
         answer.url, answer.msg = request.full_url, answer.reason  # urllib needs these attributes
         answer.connection = server, connection
         return answer
+
+    def _connect(self, address: tuple[str, int], *_: Any) -> PlainSocket:
+        made = open_connection(address, self._bounds)
+        made.bounds = self._bounds
+        return made
 
     def release(self, answer: Any) -> None:
         """End an answer. Keep its connection for the next request if the answer has been read."""
@@ -404,6 +411,13 @@ class _Bounds:
         if now >= self._step:
             raise _LateError(f"the server took longer than {MOST_SECONDS:g} s to answer")
         return min(TIMEOUT, self._file - now, self._step - now)
+
+
+def _begin_tls(
+    context: ssl.SSLContext, bounds: _Bounds, connection: PlainSocket, server_hostname: str
+) -> TlsSocket:
+    connection.bounds = None
+    return TlsSocket(context, bounds, connection, server_hostname)
 
 
 def _opener(base: str, authorization: str, connections: _Connections) -> urllib.request.OpenerDirector:

@@ -8,8 +8,6 @@ import io
 import os
 import shutil
 import signal
-import socket
-import ssl
 import subprocess
 import tempfile
 import time
@@ -21,7 +19,7 @@ from ..distribution.bounded_connection import MOST_OVERHEAD, TIMEOUT, Connect
 from ..distribution.daemon_socket import find_socket
 from ..distribution.https_client import split_url
 from ..distribution.remotes import client_remote, client_trust
-from ..distribution.tls_socket import Answer, TlsSocket
+from ..distribution.tls_socket import Answer, TlsSocket, open_connection
 from ..model.errors import InputError, UsageError
 from ..model.source import printable
 from .address import LOCAL, Address, escaped
@@ -210,7 +208,8 @@ def _of_lxd(remote: str) -> tuple[str, Connect]:
     host, port = parts.hostname, parts.port or 8443
 
     def connect(timeout: float = TIMEOUT) -> Any:
-        return _RemoteSocket(context, socket.create_connection((host, port), timeout), host, timeout)
+        bounds = _RemoteBounds(timeout)
+        return _RemoteSocket(context, bounds, open_connection((host, port), bounds), host)
 
     return f"https://{host}:{port}", connect
 
@@ -245,12 +244,10 @@ class _RemoteSocket(TlsSocket):
     #: a small size, because ``recv`` must return everything that has arrived
     block_size = 1 << 15
 
-    def __init__(self, context: ssl.SSLContext, connection: socket.socket, host: str, timeout: float) -> None:
-        self._limits = _RemoteBounds(timeout)
-        super().__init__(context, self._limits, connection, host)
+    _bounds: _RemoteBounds
 
     def settimeout(self, timeout: float) -> None:
-        self._limits.deadline = time.monotonic() + timeout
+        self._bounds.deadline = time.monotonic() + timeout
 
     def recv(self, size: int) -> bytes:
         self.settimeout(TIMEOUT)

@@ -417,13 +417,66 @@ def test_a_proxy_from_the_environment_gets_only_encrypted_requests(server, monke
     assert not any("Basic" in line for line in proxy.lines)
 
 
+@contextlib.contextmanager
+def silent_listener():
+    """Yield the port of a listener that answers no further client, because its queue is full."""
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        for _ in range(3):
+            client = stack.enter_context(socket.socket())
+            client.setblocking(False)
+            client.connect_ex(listener.getsockname())
+        yield listener.getsockname()[1]
+
+
+def test_all_addresses_of_a_server_share_one_deadline(monkeypatch):
+    """A name with 12 addresses made a command wait for 6 minutes."""
+    monkeypatch.setattr(https_client, "MOST_SECONDS", 0.5)
+    monkeypatch.setattr(https_client, "TIMEOUT", 0.2)
+    with silent_listener() as port:
+        place = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [place] * 50)
+        begun = time.monotonic()
+        with pytest.raises(InputError, match="the server took longer than"):
+            UrlStream("https://many.example").read(INDEX)
+    assert time.monotonic() - begun < 3
+
+
+def test_the_second_address_of_a_server_is_used_if_the_first_refuses(server, monkeypatch):
+    port = int(server.url.rpartition(":")[2])
+    places = [
+        (socket.AF_INET, socket.SOCK_STREAM, 6, "", address) for address in (("127.0.0.1", 1), ("127.0.0.1", port))
+    ]  # fmt: skip
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: places)
+    assert UrlStream(server.url).read(INDEX) == (EXAMPLE / INDEX).read_bytes()
+
+
+def test_the_answer_of_a_proxy_has_a_deadline(server, monkeypatch):
+    class Slow(socketserver.StreamRequestHandler):
+        def handle(self):
+            with contextlib.suppress(OSError):
+                while True:
+                    self.wfile.write(b"x")
+                    time.sleep(0.1)
+
+    monkeypatch.setattr(https_client, "MOST_SECONDS", 0.5)
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Slow) as proxy:
+        proxy.daemon_threads = True
+        threading.Thread(target=proxy.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{proxy.server_address[1]}")
+        monkeypatch.setenv("no_proxy", "")
+        with pytest.raises(InputError, match="the server took longer than"):
+            UrlStream(server.url).read(INDEX)
+        proxy.shutdown()
+
+
 def test_connections_are_closed_with_their_stream_and_after_errors(server, monkeypatch):
     opened = []
-    connect = socket.create_connection
+    connect = https_client.open_connection
     monkeypatch.setattr(
-        socket,
-        "create_connection",
-        lambda *words, **options: opened.append(connect(*words, **options)) or opened[-1],
+        https_client,
+        "open_connection",
+        lambda *words: opened.append(connect(*words)) or opened[-1],
     )
     stream = UrlStream(server.url)
     stream.read(INDEX)
