@@ -32,6 +32,8 @@ MAX_COMPARED = 64 << 20
 MAX_COMPARED_TOTAL = 512 << 20
 #: maximum number of files in a record
 MAX_FILES = 100_000
+#: maximum number of configuration keys of all files in a record
+MAX_KEYS = 1_000_000
 
 _FIELDS = 7
 
@@ -83,7 +85,7 @@ def encode(files: "Mapping[str, WrittenFile]") -> bytes:
 def text_of(data: bytes) -> str:
     """Return the text of a record's files, or "" if the record is damaged."""
     digest, _, rest = data.removeprefix(HEAD).partition(b"\n")
-    if rest.count(b"\0") > MAX_FILES * _FIELDS + 1:
+    if rest.count(b"\0") > MAX_FILES * _FIELDS + 1 or rest.count(b"\n") > MAX_KEYS:
         return ""
     if not data.startswith(HEAD) or digest_of(rest).encode() != digest:
         return ""

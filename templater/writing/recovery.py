@@ -37,6 +37,8 @@ PREFIX = ".templater-"
 _JOURNAL_STAGED = ".new"
 #: size limit of a journal in bytes, for reading and writing
 MAX_JOURNAL = 16 << 20
+#: limit on the lines of a journal: a run writes a line for each rule
+MAX_LINES = 100_000
 #: the maximum number of names that one search reads
 MOST_NAMES = 100_000
 
@@ -51,7 +53,10 @@ class Journal:
         self.name = name
 
     def read(self) -> "list[str]":
-        """Return the tokens and directories of earlier runs, or [] if every run cleaned up."""
+        """Return the tokens and directories of earlier runs, or [] if every run cleaned up.
+
+        Raises LimitError for a journal that is too large, which templater has not written.
+        """
         path = self.directory.path_of(self.name)
         try:
             fd = self.directory.open(self.name)
@@ -63,17 +68,21 @@ class Journal:
             data = read_descriptor(fd, MAX_JOURNAL, path)
         finally:
             close(fd)
+        if data.count(b"\0") >= MAX_LINES:
+            raise LimitError(f"the journal {path!r} has more than {MAX_LINES} lines", hint="remove this file")
         return [line.decode("utf-8", "surrogateescape") for line in data.split(b"\0") if line]
 
     def write(self, lines: "list[str]", *, durable: bool = True) -> None:
         """Replace the journal atomically and sync it, so that it is on disk before the files that it lists.
 
-        Raises LimitError above ``MAX_JOURNAL`` bytes.
+        Raises LimitError above ``MAX_JOURNAL`` bytes or ``MAX_LINES`` lines.
         """
         path = self.directory.path_of(self.name)
         data = "\0".join(lines).encode("utf-8", "surrogateescape")
-        if len(data) > MAX_JOURNAL:
-            raise LimitError(f"the journal {path!r} would be larger than {MAX_JOURNAL} bytes")
+        if len(data) > MAX_JOURNAL or len(lines) > MAX_LINES:
+            raise LimitError(
+                f"the journal {path!r} would be larger than {MAX_JOURNAL} bytes or {MAX_LINES} lines"
+            )
         staged = self.name + _JOURNAL_STAGED
         try:
             unlink_if_there(self.directory, staged)

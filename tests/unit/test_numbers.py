@@ -106,7 +106,7 @@ VALUES = {
     "instances.instance_directory": {"MAX_METADATA": 1_048_576, "MAX_INSTANCE": 4_194_304, "MAX_TEMPLATES": 1000, "MAX_TEMPLATES_TOTAL": 33_554_432},
     "instances.state_directory": {"MAX_STATE": 65_536, "PATIENCE": 30.0},
     "instances.drift": {"MAX_MORE": 1_048_576},
-    "instances.written_files": {"MAX_RECORD": 16_777_216, "MAX_COMPARED": 67_108_864, "MAX_COMPARED_TOTAL": 536_870_912, "MAX_FILES": 100_000, "_FIELDS": 7},
+    "instances.written_files": {"MAX_RECORD": 16_777_216, "MAX_COMPARED": 67_108_864, "MAX_COMPARED_TOTAL": 536_870_912, "MAX_FILES": 100_000, "MAX_KEYS": 1_000_000, "_FIELDS": 7},
     "limits": {"LARGEST": 1_125_899_906_842_624, "IMAGE_SECONDS": 9, "IMAGE_MEMORY": 436_207_616, "DAEMON_SECONDS": 7, "_PACKING": 86_400, "_PACKING_MEMORY": 2_147_483_648, "_PACKING_MEMORY_EACH": 268_435_456},
     "live.client": {"MIB": 1_048_576, "MOST_JSON": 8_388_608, "MOST_LIST": 67_108_864, "MOST_ELEMENTS": 100_000, "PATIENCE": 5.0, "_PAUSE": 0.1, "_LONGEST": 300, "_PIECE": 262_144, "_SLOWEST": 1_048_576},
     "live.connect": {"_PROXY_START": 30.0, "_PROXY_IDLE": 600},
@@ -204,7 +204,7 @@ VALUES = {
     "web.redaction": {"SHORTEST": 4, "SHORTEST_LINE": 8, "MOST_SEARCHED": 2_000_000_000},
     "web.report": {"MOST": 16_777_216, "LARGE": 20_000},
     "writing.lock": {"_POLL": 0.02},
-    "writing.recovery": {"MAX_JOURNAL": 16_777_216, "MOST_NAMES": 100_000},
+    "writing.recovery": {"MAX_JOURNAL": 16_777_216, "MAX_LINES": 100_000, "MOST_NAMES": 100_000},
     "writing.staged_file": {"MAX_KEPT": 67_108_864},
     "writing.apply_plan": {"_MANY_FILES": 200, "MOST_ERRORS": 20, "MAX_DIRECTORIES": 2000},
 }  # fmt: skip

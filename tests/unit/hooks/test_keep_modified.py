@@ -227,9 +227,16 @@ def of_too_many_files(path):
     path.chmod(0o600)
 
 
+def of_too_many_keys(path):
+    data = b"\0/a" + b"\0" * 6 + b"k\n" * (written_files.MAX_KEYS + 1) + b"\0"
+    path.write_bytes(written_files.HEAD + written_files.digest_of(data).encode() + b"\n" + data)
+    path.chmod(0o600)
+
+
 HOSTILE = [
     os.mkfifo,
     of_too_many_files,
+    of_too_many_keys,
     link,
     hard_link,
     huge,

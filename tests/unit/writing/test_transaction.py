@@ -335,6 +335,21 @@ def test_the_next_apply_removes_leftovers_in_each_directory_that_the_journal_lis
     assert os.listdir(tmp_path / "state") == []
 
 
+def test_a_journal_of_too_many_lines_is_neither_read_nor_written(tmp_path, monkeypatch):
+    """A journal with millions of short lines needed 642 MB."""
+    monkeypatch.setattr("templater.writing.recovery.MAX_LINES", 10)
+    with Root(str(tmp_path)) as state, state.directory("/") as directory:
+        journal = Journal(directory)
+        journal.write(["cc"] * 10)
+        assert len(journal.read()) == 10
+        with pytest.raises(LimitError, match="larger than 16777216 bytes or 10 lines"):
+            journal.write(["cc"] * 11)
+        (tmp_path / "journal").write_bytes(b"cc\0" * 10)
+        with pytest.raises(LimitError, match="journal' has more than 10 lines") as caught:
+            journal.read()
+        assert caught.value.hint == "remove this file"
+
+
 def test_apply_searches_only_the_root_for_leftovers_after_a_finished_run_with_a_journal(
     rootfs, top, tmp_path, monkeypatch
 ):
