@@ -202,7 +202,8 @@ def destroy(folder: str) -> Notice:
     """
     try:
         with StateDirectory(folder) as old:
-            word = old.read(CLONED, 1 << 16)
+            # the file names a directory in which this hook writes, so it must be the clone hook's own file
+            word = old.read(CLONED, 1 << 16, own=True)
             before = old.state()
         if word is None:
             return Notice()

@@ -162,8 +162,11 @@ class StateDirectory(Closing):
 
     # files
 
-    def read(self, name: str, limit: int) -> "bytes | None":
-        """Return a file's bytes, or None if it is missing."""
+    def read(self, name: str, limit: int, *, own: bool = False) -> "bytes | None":
+        """Return a file's bytes, or None if it is missing.
+
+        With ``own``, also return None if the file belongs to neither root nor this process's user.
+        """
         try:
             fd = self.directory.open(name)
         except FileNotFoundError:
@@ -171,6 +174,8 @@ class StateDirectory(Closing):
         except OSError as error:
             raise write_error("read", join(self.path, name), error) from None
         try:
+            if own and os.fstat(fd).st_uid not in (0, os.geteuid()):
+                return None
             return read_descriptor(fd, limit, join(self.path, name))
         finally:
             os.close(fd)

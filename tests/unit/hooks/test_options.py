@@ -231,6 +231,20 @@ def test_a_destroy_by_the_same_process_as_the_clone_is_a_rename(tmp_path):
 
 
 @pytest.mark.usefixtures("by_lxc_copy")
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs root to change the owner")
+def test_a_destroy_hook_ignores_the_file_of_another_user_about_the_clone(tmp_path):
+    """The owner of the container's directory wrote the path of another instance into that file."""
+    old, new = cloned(tmp_path, "new")
+    with StateDirectory(str(old)) as state_directory:
+        state_directory.remember(State("", "old"))
+    in_a_hook(lambda: lxc_copies.clone(str(new), "new", "old", Options()))
+    os.chown(old, 1234, 1234)
+    os.chown(old / ".templater/cloned", 1234, 1234)
+    in_a_hook(lambda: lxc_copies.destroy(str(old)))
+    assert state_of(new).pending == "copy"
+
+
+@pytest.mark.usefixtures("by_lxc_copy")
 @pytest.mark.parametrize("pending", ["create", "", "rename"])
 def test_a_rename_keeps_a_trigger_that_another_hook_recorded_after_the_clone(tmp_path, pending):
     """Since the clone, another hook may have started the new container."""
