@@ -40,7 +40,7 @@ class DirectoryImage:
             if entry is None:
                 raise self._no_metadata(top)
             refuse_kind(entry.kind, METADATA, self.name)
-            data = top.read("/" + METADATA, self.limits.metadata_bytes)
+            data = top.read("/" + METADATA, self.limits.metadata_bytes, public=True)
         return Source(os.path.join(self.name, METADATA), data)
 
     def read_templates(self, names: Iterable[str]) -> Mapping[str, TemplateFile]:
@@ -82,7 +82,7 @@ class DirectoryImage:
                 entry, None, RefusedError(f"the template '{printable(name)}' is a {entry.kind}")
             )
         try:
-            return TemplateFile(entry, top.read(path, self.limits.template_bytes))
+            return TemplateFile(entry, top.read(path, self.limits.template_bytes, public=True))
         except LimitError:
             most = self.limits.template_bytes
             error = LimitError(f"the template '{printable(name)}' is larger than {most} bytes")

@@ -41,7 +41,9 @@ class InstanceDirectory(Closing):
     def read_metadata(self) -> Source:
         """Read metadata.yaml. Raises InputError if it is missing."""
         try:
-            return Source(join(self.name, METADATA), self._root.read("/" + METADATA, MAX_METADATA))
+            return Source(
+                join(self.name, METADATA), self._root.read("/" + METADATA, MAX_METADATA, public=True)
+            )
         except MissingError:
             raise InputError(
                 f"'{self.name}' has no metadata.yaml",
@@ -67,6 +69,7 @@ class InstanceDirectory(Closing):
         found: dict[str, TemplateFile] = {}
         total = 0
         with held as directory:
+            self._root.require_public(directory.fd, directory.path)
             for name in directory.names_with("", MAX_TEMPLATES + 1)[0]:
                 found[name] = file = self._template(directory, name, longest)
                 total += len(file.data or b"")
@@ -89,6 +92,7 @@ class InstanceDirectory(Closing):
         except OSError as error:
             return TemplateFile(entry, error=write_error("read", directory.path_of(name), error))
         try:
+            self._root.require_public(fd, directory.path_of(name))
             return TemplateFile(entry, read_descriptor(fd, longest, directory.path_of(name)))
         except TemplaterError as error:
             return TemplateFile(entry, error=error)

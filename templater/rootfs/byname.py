@@ -47,7 +47,7 @@ class ByName(Closing):
                 return None
         return None
 
-    def read(self, path: str, limit: int) -> bytes:
+    def read(self, path: str, limit: int, *, public: bool = False) -> bytes:
         self._require(path, FILE)
         fd = -1
         try:

@@ -17,6 +17,7 @@ from templater.hooks.lxc_copies import clone
 from templater.hooks.options import Options
 from templater.hooks.run import run
 from templater.hooks.runtimes import lxc, nspawn, oci
+from templater.image.directory_image import DirectoryImage
 from templater.instances.instance_directory import MAX_TEMPLATES, InstanceDirectory
 from templater.instances.state_directory import StateDirectory
 from templater.model.errors import InputError, LimitError, RefusedError
@@ -354,6 +355,38 @@ def test_no_cache_and_no_allowed_directory_is_behind_a_link_in_the_directory_of_
     assert list((tmp_path / "other").iterdir()) == []
     with pytest.raises(RefusedError, match="may be a link that another user controls"):
         trusted_places._place(f"{tmp_path}/home/link/web.yaml", [f"{tmp_path}/home/link"])
+
+
+@as_root
+@pytest.mark.usefixtures("restored_process")
+@pytest.mark.parametrize("name", ["templates/a", "templates", "metadata.yaml"])
+@pytest.mark.parametrize("owner", [1234, 0])
+def test_no_private_file_of_root_in_the_directory_of_another_user_is_rendered(
+    owner: int, name: str, container: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The owner of the container's directory moved a secret file of root to the name of a template."""
+    words = hook_line("lxc", container, monkeypatch)
+    for place in (container, container / "templates", container / "templates/a", container / "metadata.yaml"):
+        os.chown(place, owner, owner)
+    secret = container / name
+    os.chown(secret, 0, 0)
+    secret.chmod(0o700 if secret.is_dir() else 0o600)
+    assert run(words) == (RefusedError.exit_code if owner else 0)
+    image = DirectoryImage(str(container))
+    if owner:
+        assert "is private to uid 0, but its directory belongs to uid 1234" in capfd.readouterr().err
+        with pytest.raises(RefusedError, match="is private to uid 0"):
+            raise_error(
+                image.read_templates(["a"])["a"].error if "templates" in name else image.read_metadata()
+            )
+        secret.chmod(0o755)
+    assert run(words) == 0
+    assert image.read_templates(["a"])["a"].data == b"of another user"
+
+
+def raise_error(error: object) -> None:
+    if isinstance(error, Exception):
+        raise error
 
 
 @as_root
