@@ -7,7 +7,7 @@ sources and finds the exact position of the error. The second answer replaces th
 
 import marshal
 import sys
-from time import process_time
+from time import thread_time
 
 from ..model import errors
 from ..model.errors import LimitError, RenderError, TemplaterError
@@ -101,7 +101,7 @@ class Job:
         self.seed = seed
         self.limits = limits
         self.total = TOTAL if limits is None else limits.rendering.get("total", TOTAL)
-        self.deadline = process_time() + self.total
+        self.deadline = thread_time() + self.total
         self.before = children_seconds()
         self.sources: dict[str, Source] = {}
         #: whether the child returns cache entries
@@ -112,7 +112,7 @@ class Job:
 
     def left(self) -> float:
         """Return the seconds until the deadline, without those that children have used."""
-        return self.deadline - process_time() - (children_seconds() - self.before)
+        return self.deadline - thread_time() - (children_seconds() - self.before)
 
     def source(self, name: str) -> "Source | None":
         """Return the text of metadata.yaml or of a template, to show the source line of an error.

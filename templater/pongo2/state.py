@@ -1,6 +1,6 @@
 """The state of one render: the compiled program, its inputs and limits, and the data that tags store."""
 
-from time import process_time
+from time import thread_time
 
 from ..model.entry import TEMPLATE_BYTES
 from ..model.errors import LimitError
@@ -50,19 +50,20 @@ class Limits:
     def begun(self) -> "Limits":
         """Return the limits for a run that begins now. If ``total`` is set, they have a deadline.
 
-        Limits that already have a deadline are returned unchanged.
+        Limits that already have a deadline are returned unchanged. The deadline counts the processor time of
+        the thread that calls this method, so all renders of the run must happen in this thread.
         """
         if self.total is None or self.deadline is not None:
             return self
         begun = Limits(
             self.steps, self.output, self.values, self.depth, self.seconds, self.total, self.source
         )
-        begun.deadline = process_time() + self.total
+        begun.deadline = thread_time() + self.total
         return begun
 
     @property
     def is_over(self) -> bool:
-        return self.deadline is not None and process_time() > self.deadline
+        return self.deadline is not None and thread_time() > self.deadline
 
     def late(self) -> LimitError:
         return LimitError(
@@ -183,7 +184,7 @@ class Render:
         self.limits = limits
         self.left = limits.values
         self.steps = limits.steps
-        self.started = 0.0 if limits.seconds is None else process_time()
+        self.started = 0.0 if limits.seconds is None else thread_time()
         self.depth = 0
         self.state: dict[int, Any] = {}
 
@@ -308,7 +309,7 @@ def out_of_steps(render: Render) -> LimitError:
 
 def check_time(render: Render) -> None:
     limits = render.limits
-    if limits.seconds is not None and process_time() > render.started + limits.seconds:
+    if limits.seconds is not None and thread_time() > render.started + limits.seconds:
         raise LimitError(
             f"the template runs longer than {limits.seconds:g} seconds",
             hint="--limit template-time=5m allows five minutes",

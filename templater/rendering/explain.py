@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from time import process_time
+from time import thread_time
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..model.errors import TemplaterError
@@ -165,13 +165,13 @@ def keys_read(sources: Iterable[Source], dialect: str, seconds: float) -> set[st
     takes more than ``seconds`` of processor time.
     """
     found: set[str] = set()
-    end = process_time() + seconds
+    end = thread_time() + seconds
     for source in sources:
         try:
             names = {name_of(read) for read in parsed_reads(source, dialect)}
         except TemplaterError:
             return None
-        if ("config",) in names or process_time() > end:
+        if ("config",) in names or thread_time() > end:
             return None
         found.update(key for root, *keys in names if root == "config" for key in keys)
         if not names.isdisjoint((("instance",), ("instance", "privileged"))):

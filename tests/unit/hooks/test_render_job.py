@@ -7,10 +7,10 @@ from templater.model.source import Source
 
 
 def test_the_time_of_children_that_ended_during_a_job_is_charged_to_the_job(monkeypatch):
-    monkeypatch.setattr(render_job, "process_time", lambda: 100)
+    monkeypatch.setattr(render_job, "thread_time", lambda: 100)
     monkeypatch.setattr(render_job, "children_seconds", lambda: 50)
     job = Job(Source("m", b""), {}, None, ("start",), NONE)
     assert job.left() == 8
-    monkeypatch.setattr(render_job, "process_time", lambda: 101)
+    monkeypatch.setattr(render_job, "thread_time", lambda: 101)
     monkeypatch.setattr(render_job, "children_seconds", lambda: 53)
     assert job.left() == 4
