@@ -4,9 +4,10 @@ import tarfile
 
 import pytest
 
-from templater.checks.host_report import host_report
+from templater.checks.host_report import _probes, host_report
 from templater.cli.main import main
 from templater.model.instance import Instance
+from templater.model.source import Source
 from tests.checks.authoring.authoring_builders import file, image
 from tests.checks.builders import a_folder, a_link
 
@@ -110,3 +111,35 @@ def test_the_check_command_prints_the_host_table_for_directories_and_archives(tm
     (tmp_path / "image/templater.toml").write_text('hosts = ["incus", "lxd"]\n')
     assert main(["check", "image"]) == 0
     assert capsys.readouterr().out == shown[0]
+
+
+@pytest.mark.parametrize(
+    ("template", "probes"),
+    [
+    ('{{ a }}', [('a', '{{ a }}\n')]),
+    ('{{a}}-{{ b|upper }}', [('a', '{{ a }}\n'), ('b|upper', '{{ b|upper }}\n')]),
+    ('x {% if a == b %}y{{ c }}{% elif d %}z{% else %}w{% endif %}{{ e }}', [('a == b', '{{ a == b }}\n{% if a == b %}{% elif d %}{% else %}{% endif %}'), ('c', '{% if a == b %}{{ c }}\n{% elif d %}{% else %}{% endif %}'), ('d', '{{ d }}\n{% if a == b %}{% elif d %}{% else %}{% endif %}'), ('e', '{% if a == b %}{% elif d %}{% else %}{% endif %}{{ e }}\n')]),
+    ('{% for k in devices %}{{ k }}{% if k %}{{ x }}{% endif %}{% endfor %}', [('k', '{% for k in devices %}{{ k }}\n{% if k %}{% endif %}{% endfor %}'), ('k', '{% for k in devices %}{{ k }}\n{% if k %}{% endif %}{% endfor %}'), ('x', '{% for k in devices %}{% if k %}{{ x }}\n{% endif %}{% endfor %}')]),
+    ('{% set a = 1 %}{{ a }}', [('a', '{% set a = 1 %}{{ a }}\n')]),
+    ('{% now "Y" %}{% firstof a b %}{% cycle \'a\' \'b\' as c %}{% lorem %}{% random a %}', [('{% now "Y" %}', '{% now "Y" %}{% cycle \'a\' \'b\' as c %}{% random a %}'), ('{% firstof a b %}', "{% firstof a b %}{% cycle 'a' 'b' as c %}{% random a %}"), ('{% lorem %}', "{% cycle 'a' 'b' as c %}{% lorem %}{% random a %}")]),
+    ('{# {{ a }} #}{{ b }}', [('b', '{{ b }}\n')]),
+    ('{% comment %}{{ a }}{% endcomment %}{{ b }}', []),
+    ('{% verbatim %}{{ a }}{% endverbatim %}', []),
+    ('{{ a', []),
+    ('{% if a %}{% if b %}{% elif c %}{% endif %}{% elif d %}{% endif %}', [('a', '{{ a }}\n{% if a %}{% if b %}{% elif c %}{% endif %}{% elif d %}{% endif %}'), ('b', '{% if a %}{{ b }}\n{% if b %}{% elif c %}{% endif %}{% elif d %}{% endif %}'), ('c', '{% if a %}{{ c }}\n{% if b %}{% elif c %}{% endif %}{% elif d %}{% endif %}'), ('d', '{{ d }}\n{% if a %}{% if b %}{% elif c %}{% endif %}{% elif d %}{% endif %}')]),
+    ('{%- if a -%} {{- b -}} {%- endif -%}', [('a', '{{ a }}\n{%- if a -%}{%- endif -%}'), ('b', '{%- if a -%}{{ b }}\n{%- endif -%}')]),
+    ('{% endif %}{% elif a %}{{ b }}', [('a', '{% endif %}{{ a }}\n{% elif a %}'), ('b', '{% endif %}{% elif a %}{{ b }}\n')]),
+    ('{% macro m(a) %}{{ a }}{% endmacro %}{{ m(1) }}', [('a', '{% macro m(a) %}{{ a }}\n{% endmacro %}'), ('m(1)', '{% macro m(a) %}{% endmacro %}{{ m(1) }}\n')]),
+    ('{% ifequal a b %}{{ c }}{% endifequal %}', [('c', '{% ifequal a b %}{{ c }}\n{% endifequal %}')]),
+    ('{% ifchanged a %}x{% endifchanged %}', []),
+    ('{% with a=b %}{{ a }}{% endwith %}', [('a', '{% with a=b %}{{ a }}\n{% endwith %}')]),
+    ('{% filter upper %}{{ a }}{% endfilter %}', [('a', '{% filter upper %}{{ a }}\n{% endfilter %}')]),
+    ('{% widthratio a b 1 %}{% templatetag openblock %}', [('{% widthratio a b 1 %}', '{% widthratio a b 1 %}'), ('{% templatetag openblock %}', '{% templatetag openblock %}')]),
+    ("{{ '}}' }}{{ b }}", [("'", "{{ ' }}\n"), ('b', '{{ b }}\n')]),
+    ('text only', []),
+    ('', []),
+    ],
+)  # fmt: skip
+def test_each_expression_of_a_template_has_a_template_that_prints_only_this_expression(template, probes):
+    source = Source("t", template)
+    assert [(template[span.start : span.end], text) for span, text in _probes(source)] == probes

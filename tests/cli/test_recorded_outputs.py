@@ -81,6 +81,28 @@ COMMANDS = {
     "streams": ["image build plain -o i.tar --compression none", "streams add t i.tar --alias own", "streams add t i.tar --alias own", "streams list t", "streams list t --json", "streams verify t", "streams verify t --json", "streams remove t none", "streams prune t --keep 1", "streams remove t own", "streams list t", "streams verify t", "streams prune t"],
 }  # fmt: skip
 
+#: options that no other test uses together with these commands
+OPTIONS = {
+    "options-instance": [
+        "apply image root -t create -i web1.yaml --type container -p prof.yaml -d eth0,mtu=9 --dialect v6 --json", "apply image root -t start -i web1.yaml --expanded", "apply image root -t start --limit output=5",
+        "audit image --name c9 --vm -p prof.yaml -d eth0,type=nic --json", "audit image -i web1.yaml --expanded", "audit image --type container --at-least info",
+        "check image --name c9 --vm -p prof.yaml -d eth0,type=nic", "check image -i web1.yaml --expanded --json", "check image --type container",
+        "diff image root --vm -t create", "diff image root -i web1.yaml --expanded --limit output=5", "preview image -i web1.yaml --no-expanded -t start",
+        "explain image /etc/motd --type virtual-machine", "explain image --vm -d eth0,type=nic --reads", "explain image -i web1.yaml --expanded --dialect v6.1 /etc/motd",
+        "simulate image create start --vm", "simulate image create start -p prof.yaml --type container --dialect v6", "simulate image create start -i web1.yaml --expanded", "simulate image create start --limit output=5",
+        "image info image --vm", "test image -k host", "test image -v --only wrong --json", "test image --min-coverage 99", "test plain", "test image --rootfs none --report tap",
+    ],
+    "options-image": [
+        "image template create image new /etc/new --from prof.yaml --when start --uid 5 --gid 6", "image template edit image new --gid 7 --mode 0640 --when create,copy --create-only --path /etc/new", "image template edit image new --from web1.yaml --uid 8 --no-create-only --json", "image info image --json",
+        "image template list image --limit metadata=9", "image template show image motd --limit command-time=1h", "image template delete image new --limit command-time=1h", "image set-property image a=b --limit command-time=1h", "image unset-property image a --limit command-time=1h", "image info image --limit metadata=9",
+        "image build plain -o i.tar --compression none --tar gnu release=7 --expire 2031-02-03", "image build plain -o i.tar --compression none --reuse --json", "image build plain -o out --format split --compression none --limit command-time=1h", "image build plain -o out --format split --compression none",
+        "image export i.tar e.tar --compression none --tar gnu --reuse", "image export i.tar e.tar --compression none --reuse --json", "image export i.tar out2 --format split --compression none", "image set-property out --rootfs out.root release=8", "image template delete out name --rootfs out.root", "image unset-property out release --rootfs out.root --json",
+        "unpack i.tar w2 -i web1.yaml --type container -p prof.yaml --trusted", "status w2 --type container -p prof.yaml --as lxd --dialect v6 -d eth0,mtu=9", "status w2 -i web1.yaml --expanded --limit output=5 -t start", "status w2 --state w2 --exit-code",
+        "publish w2 -o p.tar --compression none --tar gnu --expire 2031-02-03 --keep release", "publish w2 -o p.tar --compression none --reuse --idmap 0:0:65536 --json", "publish w2 -o p2.tar --compression none --idmap 0:100000:65536", "publish w2 -o p3.tar --compression none --limit command-time=1h",
+        "store import i.tar --alias a", "store import e.tar --alias a", "store alias create b a", "store alias create b none --move", "store list", "store refresh a", "store refresh a --limit command-time=1h", "streams add t i.tar --alias b --limit command-time=1h", "streams add t i.tar --alias a", "streams list t --limit command-time=1h", "streams remove t a --limit command-time=1h", "streams prune t --limit command-time=1h", "streams verify t --limit command-time=1h", "new made --limit metadata=9", "compile image --dialect v6 --cache c",
+    ],
+}  # fmt: skip
+
 ON_A_TERMINAL = [
     "preview image -t create", "preview image -t all", "preview image -i web1.yaml --rootfs root --tree", "preview image --as all", "preview image --instances all.json",
     "diff image root -t create", "explain image /etc/motd -i web1.yaml", "explain image --reads", "simulate image create start copy=w2", "check image --at-least info",
@@ -144,9 +166,12 @@ def require_recorded(shown, name, update):
     assert "".join(shown) == path.read_text()
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize(
+    "name", [*COMMANDS, *(pytest.param(name, marks=pytest.mark.slow) for name in OPTIONS)]
+)
 def test_commands_about_an_odd_image_have_the_recorded_output(name, folder, update, capfd):
-    require_recorded([shown_by(line, folder, capfd) for line in COMMANDS[name]], name, update)
+    lines = COMMANDS.get(name) or OPTIONS[name]
+    require_recorded([shown_by(line, folder, capfd) for line in lines], name, update)
 
 
 @pytest.mark.parametrize("columns", [60, pytest.param(100, marks=pytest.mark.slow)])
