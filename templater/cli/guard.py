@@ -6,6 +6,7 @@ of the command.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import wraps
@@ -180,6 +181,14 @@ def _killed_after(seconds: int | None) -> Iterator[Callable[[int], None]]:
         yield add
     finally:
         resource.setrlimit(resource.RLIMIT_CPU, before)
+
+
+def time_left() -> float:
+    """Return the seconds until the limit ``command-time`` of the surrounding ``guard``."""
+    import signal
+
+    left = signal.getitimer(signal.ITIMER_REAL)[0] if hasattr(signal, "getitimer") else 0.0
+    return left or math.inf
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import socketserver
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler
 
@@ -740,6 +740,40 @@ def test_refresh_replaces_an_image_with_its_newer_version(certificates, tmp_path
     assert new.fingerprint != old.fingerprint
     assert (new.public, new.auto_update, new.cached, new.source) == (True, True, False, "fresh:tiny/1")
     assert len(Store().images()) == 1
+
+
+def test_a_slow_server_uses_up_only_its_share_of_the_time_for_a_refresh(
+    certificates, tmp_path, capfd, monkeypatch
+):
+    """A server that sent two kilobytes in each second held the command for a day."""
+
+    def slow(handler):
+        if ".squashfs" not in handler.path:
+            return False
+        handler.send_response(200)
+        handler.end_headers()
+        with suppress(OSError):
+            while True:
+                handler.wfile.write(bytes(1000))
+                time.sleep(0.1)
+
+    names = ("fast", "slow")
+    trees = {name: Tree(str(tmp_path / name)) for name in names}
+    with ExitStack() as stack:
+        for name in names:
+            add(trees[name], *_parts_of(split_image(tmp_path / f"{name}1", root=ROOT + name.encode())))
+            server = stack.enter_context(serving(tmp_path / name, certificates))
+            add_remote(name, server.url)
+            assert main(["store", "import", f"{name}:tiny/1", "--alias", name, "--auto-update"]) == 0
+            newer = split_image(tmp_path / f"{name}2", root=ROOT + name.encode(), created=CREATED + DAY)
+            add(trees[name], *_parts_of(newer))
+        server.fault = slow
+        os.unlink(Store().paths(Store().find("slow"))[1])  # the new version has the same root filesystem
+        monkeypatch.setattr("templater.cli.commands.store.refresh.time_left", lambda: 1.0)
+        assert main(["store", "refresh", "slow", "fast"]) == 2
+    said = capfd.readouterr().err
+    assert "slow: fetching the image takes longer than 0 seconds, its share of command-time" in said
+    assert "fast: replaced" in said
 
 
 def test_refresh_reports_an_image_whose_remote_was_removed(server, capfd):

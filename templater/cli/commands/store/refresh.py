@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from functools import partial
+from time import monotonic
 
 import click
 
-from ....model.errors import TemplaterError
+from ....model.errors import LimitError, TemplaterError
+from ....model.progress import Progress
 from ... import complete, output
-from ...guard import guarded_alone
+from ...guard import guarded_alone, time_left
 from ...progress import progress
 
 HELP = """Fetch newer versions of images.
@@ -34,7 +36,7 @@ def command(images: tuple[str, ...]) -> int:
         else [each for each in store.images() if each.auto_update]
     )
     failed = False
-    for image in chosen:
+    for number, image in enumerate(chosen):
         name = image.aliases[0] if image.aliases else image.fingerprint[:12]
         if not image.source:
             output.say(f"{name}: not refreshed, because it was imported from files")
@@ -42,7 +44,8 @@ def command(images: tuple[str, ...]) -> int:
             continue
         try:
             with progress("fetching") as show:
-                fetched = fetch_source(image.source, whole=True, progress=show)
+                shown = _in_time(time_left() / (len(chosen) - number), show)
+                fetched = fetch_source(image.source, whole=True, progress=shown)
             if fetched.fingerprint == image.fingerprint:
                 output.say(f"{name}: already the newest version")
                 continue
@@ -52,3 +55,18 @@ def command(images: tuple[str, ...]) -> int:
             output.say(f"{name}: {error.explain()}")
             failed = True
     return 2 if failed else 0
+
+
+def _in_time(seconds: float, show: Progress) -> Progress:
+    """Return a report about progress that raises LimitError after ``seconds``."""
+    end = monotonic() + seconds
+
+    def report(items: int, size: int, name: str, total: int = 0, /) -> None:
+        if monotonic() > end:
+            raise LimitError(
+                f"fetching the image takes longer than {seconds:.0f} seconds, its share of command-time",
+                hint="to allow two days for all images, use --limit command-time=48h",
+            )
+        show(items, size, name, total)
+
+    return report
