@@ -205,7 +205,9 @@ class Root(Closing):
         """Open a regular file for reading and return its descriptor. Raises the same errors as ``read``."""
         names = components(path)
         try:
-            return self._open_regular(self.shown(path), names, follow)
+            return _open_regular(
+                lambda flags: self._descriptor(names, flags, follow), _READ, self.shown(path)
+            )
         except OSError as error:
             raise self._trouble(path, error, follow=follow) from None
 
@@ -246,19 +248,6 @@ class Root(Closing):
     def _descriptor(self, names: "list[str]", flags: int, follow: bool) -> int:
         flags = flags & ~_O_NOFOLLOW if follow else flags
         return again(self._open, self.fd, "/".join(names) or ".", flags, follow, self.cross_mounts)
-
-    def _open_regular(self, path: str, names: "list[str]", follow: bool) -> int:
-        """Open a regular file. Check the type before and after opening.
-
-        The check before opening is needed, because opening a device can have side effects.
-        """
-        seen = self._descriptor(names, _LOOK | _O_NOFOLLOW, follow)
-        try:
-            _require_regular(seen, path)
-            fd = self._descriptor(names, _READ, follow)
-        finally:
-            close(seen)
-        return _regular_or_closed(fd, path)
 
     def _lstat_at(self, parent: int, name: str) -> "tuple[Entry, os.stat_result] | None":
         for _ in range(_ATTEMPTS):
@@ -386,17 +375,11 @@ class Directory(Closing):
 
     def open(self, name: str, *, write: bool = False) -> int:
         """Open a regular file. Raises RefusedError for anything else, including a symlink."""
-        before = again(lstat_at, self.fd, name)
-        if not stat.S_ISREG(before.st_mode):
-            raise not_regular(self.path_of(name), kind_of(before.st_mode))
-        flags = _READ | os.O_RDWR if write else _READ
-        try:
-            fd = again(self.root._open, self.fd, name, flags, False, self.root.cross_mounts)
-        except OSError as error:
-            if error.errno == errno.ELOOP:
-                raise not_regular(self.path_of(name), SYMLINK) from None
-            raise
-        return _regular_or_closed(fd, self.path_of(name))
+
+        def opened(flags: int) -> int:
+            return again(self.root._open, self.fd, name, flags, False, self.root.cross_mounts)
+
+        return _open_regular(opened, _READ | os.O_RDWR if write else _READ, self.path_of(name))
 
     def directory(self, name: str) -> "Directory":
         """Open a subdirectory."""
@@ -525,6 +508,24 @@ def _require_regular(fd: int, path: str) -> None:
     mode = os.fstat(fd).st_mode
     if not stat.S_ISREG(mode):
         raise not_regular(path, kind_of(mode))
+
+
+def _open_regular(opened: "Callable[[int], int]", flags: int, path: str) -> int:
+    """Open a regular file. ``opened`` opens it by its name with any flags.
+
+    Opening a device can have side effects. So the type is checked first, and then the checked file is opened,
+    even if another process has replaced the name by a device.
+    """
+    seen = opened(_LOOK | _O_NOFOLLOW)
+    try:
+        _require_regular(seen, path)
+        try:
+            return again(os.open, f"/proc/self/fd/{seen}", flags & ~_O_NOFOLLOW)
+        except FileNotFoundError:  # /proc is not mounted
+            fd = opened(flags)
+    finally:
+        close(seen)
+    return _regular_or_closed(fd, path)
 
 
 def _regular_or_closed(fd: int, path: str) -> int:

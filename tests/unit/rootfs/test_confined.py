@@ -4,6 +4,7 @@ import contextlib
 import errno
 import os
 import socket
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -129,7 +130,12 @@ def test_reading_a_device_is_refused(root, tmp_path, kind):
         root.read("/dev", 100)
 
 
-def test_a_fifo_that_replaces_a_file_before_open_does_not_block(tmp_path, root, monkeypatch):
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+@pytest.mark.parametrize("has_proc", [True, False])
+def test_a_fifo_or_device_that_replaces_a_file_before_open_is_not_opened(
+    tmp_path, root, monkeypatch, has_proc
+):
+    """Opening a watchdog, for example, can reboot the machine."""
     top = tmp_path / "root"
     real = confined._require_regular
     swapped = []
@@ -140,6 +146,19 @@ def test_a_fifo_that_replaces_a_file_before_open_does_not_block(tmp_path, root, 
             swapped.append(os.rename(top / "fifo", top / "etc/hostname"))
 
     monkeypatch.setattr(confined, "_require_regular", swap)
+    if has_proc:
+        before = (top / "etc/hostname").read_bytes()
+        assert root.read("/etc/hostname", 100) == before
+        assert (top / "etc/hostname").is_fifo()
+        return
+    opened = os.open
+
+    def without_proc(path, *args, **options):
+        if str(path).startswith("/proc/self/fd/"):
+            raise FileNotFoundError(2, "No such file or directory")
+        return opened(path, *args, **options)
+
+    monkeypatch.setattr(confined.os, "open", without_proc)
     with pytest.raises(RefusedError, match=r"^'/etc/hostname' is a fifo, not a regular file$"):
         root.read("/etc/hostname", 100)
     assert swapped
