@@ -45,11 +45,13 @@ _SYSTEM = (
 _ABOVE = {"var", "var/lib", "var/spool"}
 #: directories of a booted system, in the image or not, in which users can create files
 _CREATED = (
-    "/tmp/", "/var/tmp/", "/dev/shm/", "/var/lock/", "/dev/fd/",  # noqa: S108
-    "/dev/mqueue/", "/dev/stdin/", "/run/lock/", "/run/user/",
+    "/tmp/", "/var/tmp/", "/dev/shm/", "/dev/fd/", "/dev/mqueue/", "/dev/stdin/",  # noqa: S108
+    "/home/", "/run/lock/", "/run/media/", "/run/screen/", "/run/shm/", "/run/user/", "/var/crash/",
+    "/var/lock/", "/var/mail/", "/var/run/lock/", "/var/run/media/", "/var/run/screen/", "/var/run/shm/",
+    "/var/run/user/", "/var/spool/mail/",
 )  # fmt: skip
-#: names in /proc that lead to a directory or file which the user of a process chooses
-_OF_PROCESS = {"cwd", "exe", "fd", "root"}
+#: files of a process in /proc whose content the user of the process chooses, such as environ or cwd/x
+_OF_PROCESS = re.compile(r"/proc/(?:self|thread-self|[0-9]+)/(?!(?:mounts|mountinfo)\Z)")
 #: the first uid and gid of an ordinary user, and the gid of the group "users"
 _FIRST_USER, _USERS = 1000, 100
 _SHOWN = 8
@@ -271,8 +273,7 @@ def _is_system(path: str) -> bool:
 
 
 def _is_created_by_users(path: str) -> bool:
-    in_proc = path.startswith("/proc/") and not _OF_PROCESS.isdisjoint(path.split("/"))
-    return in_proc or f"{path}/".startswith(_CREATED)
+    return _OF_PROCESS.match(path) is not None or f"{path}/".startswith(_CREATED)
 
 
 def _stays_inside(path: str, target: str) -> bool:
