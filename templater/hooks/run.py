@@ -55,6 +55,8 @@ MEMORY = 1 << 30
 SYSLOG_SECONDS = 2.0
 #: the least processor time in seconds for planning and preparing the files, if rendering took long
 LEAST_SECONDS = 0.5
+#: processor time in seconds that is left for putting each prepared file in place, or for removing it
+COMMIT_SECONDS = 0.0003
 #: the maximum number of lines that one hook logs, and of characters in a line
 MOST_LINES = 1000
 LONGEST_LINE = 1000
@@ -261,6 +263,11 @@ def start_timer(seconds: float) -> None:
     _signal.setitimer(_signal.ITIMER_REAL, seconds)
 
 
+def start_processor_timer(seconds: float) -> None:
+    """Start a timer that raises TimeUpError when this process has used processor time for ``seconds``."""
+    _signal.setitimer(_signal.ITIMER_PROF, max(seconds, LEAST_SECONDS))
+
+
 def stop_timers() -> None:
     for timer in (_signal.ITIMER_REAL, _signal.ITIMER_PROF):
         _signal.setitimer(timer, 0)
@@ -402,7 +409,7 @@ def _write_files(
     if planned_run.child is not None:
         planned_run.child.close()  # the system counts the time of a child only after its end
     # the rest of the limit on rendering is the processor time for planning, and for preparing the files
-    _signal.setitimer(_signal.ITIMER_PROF, max(planned_run.job.left(), LEAST_SECONDS))
+    start_processor_timer(planned_run.job.left())
     if answer.instance.is_vm:
         raise RefusedError(
             f"'{printable(answer.instance.name)}' is a virtual machine: hooks are for containers"
@@ -418,6 +425,7 @@ def _write_files(
             compare(plan, log)
             return answer, kept
         require_complete(plan)
+        start_processor_timer(planned_run.job.left() - len(plan.changes) * COMMIT_SECONDS)
         record.settle(rootfs)
         if request.keep_modified:
             from ..instances.drift import changed_by_hand, without

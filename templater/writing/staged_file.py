@@ -114,7 +114,9 @@ class ApplySession:
         self.made.append((parent, staged))
         with parent.directory(staged) as made:
             # The owner of the parent directory could have replaced the new directory by another.
-            if again(os.fstat, made.fd).st_mode & 0o077 or made.listdir():
+            status = again(os.fstat, made.fd)
+            is_own = status.st_uid == os.geteuid() and not status.st_mode & 0o077
+            if not is_own or made.names_with("", 1)[0]:
                 raise RefusedError(f"another process replaced {path!r} while templater was creating it")
             os.fchown(made.fd, *self.ids.on_disk(0, 0))
             # keep the setgid bit that a setgid parent passes on, as Incus and LXD do

@@ -283,6 +283,24 @@ def test_planning_has_only_the_time_that_the_rendering_child_did_not_use(image, 
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="hooks run on Linux")
+@pytest.mark.usefixtures("restored_process")
+def test_the_time_for_preparing_files_leaves_time_to_put_them_in_place_or_to_remove_them(image, monkeypatch):
+    """After rendering and preparing for 8 seconds, 9,900 files were removed for two more seconds."""
+    for name, value in (("NAME", "c1"), ("HOOK_TYPE", "pre-start"), ("CONFIG_FILE", f"{image}/config")):
+        monkeypatch.setenv(f"LXC_{name}", value)
+    monkeypatch.setenv("LXC_ROOTFS_PATH", f"{image}/rootfs")
+    Path(image, "rootfs").mkdir()
+    Path(image, "config").touch()
+    Path(image, "templates", "slow.tpl").write_text("x")
+    monkeypatch.setattr(hook_run, "COMMIT_SECONDS", 2 / RULES)
+    bounds = []
+    monkeypatch.setattr(hook_run, "start_processor_timer", bounds.append)
+    assert hook_run.run(["lxc"]) == 0
+    planning, preparing = bounds
+    assert planning - 3 < preparing < planning - 2
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="hooks run on Linux")
 def test_all_steps_of_compile_share_one_limit_on_processor_time(image, monkeypatch, capfd):
     """The child, the warnings and the second compilation had a limit each: 11.9 s together."""
     times = iter((1.0, 7.0))
