@@ -140,8 +140,10 @@ def contents() -> bytes:
 
 def place_of(module: str) -> "tuple[str, int, int]":
     """Return path, mtime (ns) and size of a C module; an empty path if it is built in."""
-    path = getattr(__import__(module), "__file__", None)
-    if not path:
+    # a module that the hook's finder has found has no __file__
+    spec = __import__(module).__spec__
+    path = spec and spec.origin
+    if not path or not path.startswith("/"):
         return "", 0, 0
     status = posix.stat(path)
     return path, status.st_mtime_ns, status.st_size

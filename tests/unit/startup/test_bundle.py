@@ -74,6 +74,23 @@ def path_of(name: str) -> str:
     return bundle.source_of(name)[0].split("/templater/")[-1]
 
 
+def test_a_rewritten_module_bundle_still_has_the_files_of_the_c_modules(package):
+    """The hook that rewrites a bundle has itself found these modules by the bundle."""
+
+    def places() -> dict[str, tuple[str, int, int]]:
+        data = kept(package).read_bytes()
+        return marshal.loads(data[templater_hook.HEAD :])[6]
+
+    line(package)
+    wanted = {name: bundle.place_of(name) for name in bundle.C_MODULES}
+    assert places() == wanted
+    os.utime(package / "hooks/run.py", (1, 1))
+    kept_before = kept(package).stat().st_ino
+    assert line(package).returncode == 0
+    assert kept(package).stat().st_ino != kept_before
+    assert places() == wanted
+
+
 @pytest.mark.slow
 def test_a_modified_module_is_loaded_from_its_source_and_not_from_the_bundle(package):
     line(package)
