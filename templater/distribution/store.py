@@ -204,13 +204,12 @@ class Store:
         """Record a fetched image. If the store has all its files, update only the time of its last use.
 
         The fingerprint covers all files together, so only a complete image is known to be genuine. Files of
-        several fetches are never combined. Another server's incomplete files never replace those of an image
-        that the user has named or imported.
+        several fetches are never combined. Another server's incomplete files never replace the files of an
+        earlier fetch.
         """
         with self._transaction() as records:
             old = _get(records, image.fingerprint)
-            foreign = old is not None and not _has_no_owner(old) and old.source != image.source
-            if old is not None and (old.complete or (foreign and not image.complete)):
+            if old is not None and (old.complete or not (image.complete or old.source == image.source)):
                 image = replace(old, used=image.used)
             elif old is not None:
                 image = replace(

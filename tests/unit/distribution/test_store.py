@@ -204,14 +204,12 @@ def _fetched(store, split, **fields):
     return image
 
 
-@pytest.mark.parametrize("how", ["alias", "public", "auto_update"])
-def test_an_incomplete_fetch_from_another_source_does_not_change_an_image_with_an_alias_or_flag(
-    store, split, how
-):
+@pytest.mark.parametrize("how", ["", "alias", "public", "auto_update"])
+def test_an_incomplete_fetch_from_another_source_does_not_change_an_earlier_fetch(store, split, how):
     image = _fetched(store, split)
     if how == "alias":
         store.set_alias("mine", image.fingerprint)
-    else:
+    elif how:
         store.change(image.fingerprint, lambda old: replace(old, **{how: True}))
     before = store.find(image.fingerprint)
     store.cache(replace(image, metadata="e" * 64, source="evil:other", used=before.used + 1))
