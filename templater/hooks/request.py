@@ -28,6 +28,7 @@ class HookRequest:
     ``pending_in_config``: read the pending trigger from the instance's volatile.apply_template.
     ``compare``: write nothing, and fail if the files in the root filesystem differ from the result.
     ``ids``: the id map; None to guess it from the root filesystem's owner.
+    ``owner``: the uid and gid of the root directory, which the runtime has checked; None without a check.
     ``cross_mounts``: follow paths through mount points.
     ``root``: the identity of the root directory, if the state can outlive the container, or "".
     ``Options`` describes the other attributes.
@@ -36,7 +37,7 @@ class HookRequest:
     __slots__ = (
         "cache", "compare", "config", "cross_mounts", "description", "dialect", "ids", "image", "in_child",
         "in_place", "instance_file", "keep_modified", "limits", "log", "mount", "name", "open_image",
-        "options", "pending_in_config", "root", "rootfs", "state_folder", "time_limit", "triggers",
+        "options", "owner", "pending_in_config", "root", "rootfs", "state_folder", "time_limit", "triggers",
         "use_cache",
     )  # fmt: skip
 
@@ -56,6 +57,7 @@ class HookRequest:
         pending_in_config: bool = False,
         compare: bool = False,
         ids: "IdMap | None" = None,
+        owner: "tuple[int, int] | None" = None,
         cross_mounts: bool = False,
         mount: "Callable[[], None] | None" = None,
         root: str = "",
@@ -73,6 +75,7 @@ class HookRequest:
         self.pending_in_config = pending_in_config
         self.compare = compare
         self.ids = ids
+        self.owner = owner
         self.cross_mounts = cross_mounts
         self.mount = mount
         self.root = root

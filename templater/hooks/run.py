@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
     from ..instances.written_files import Record
     from ..model.plan import Change, Plan
-    from ..rootfs.directory import DirectoryRootfs
+    from ..rootfs.directory import DirectoryRootfs, shifted
     from ..writing.recovery import Journal
     from .render_job import Answer
 
@@ -419,7 +419,9 @@ def _write_files(
     if request.mount is not None:
         request.mount()
     kept: Mapping[str, str] = {}
-    with DirectoryRootfs(_open_rootfs(request, folder), request.ids) as rootfs:
+    # with a map, a root directory that has got another owner since the check is refused
+    ids = request.ids if request.owner is None else shifted(*request.owner)
+    with DirectoryRootfs(_open_rootfs(request, folder), ids) as rootfs:
         plan = planned_run.plan(plan_of, answer, rootfs)
         if request.compare:
             compare(plan, log)

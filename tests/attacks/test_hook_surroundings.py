@@ -20,6 +20,7 @@ from templater.hooks.request import HookRequest, Notice
 from templater.hooks.runtimes import lxc, nspawn
 from templater.hooks.trusted_places import open_source, read_description
 from templater.model.errors import InputError, RefusedError, TemplaterError, UsageError
+from templater.rootfs.confined import Root
 from templater.sandbox.system_calls import libc
 from tests.attacks.test_hook_input import a_state, an_image, oci, run_hook
 
@@ -378,6 +379,28 @@ def test_a_machine_directory_owned_by_a_later_id_of_its_id_range_is_refused(
         assert str(5 * 65536) in refused.value.hint
     else:
         assert isinstance(nspawn.read_request(options, {}), HookRequest)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+@pytest.mark.usefixtures("restored_process")
+@pytest.mark.parametrize("is_changed", [True, False])
+def test_a_machine_directory_whose_owner_changes_after_the_check_is_refused(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch, is_changed: bool
+) -> None:
+    """The machine's root changed the owner: a file got the id of the next machine's root."""
+    from templater.hooks import run
+
+    os.chown(bundle / "rootfs", 5 * 65536, 5 * 65536)
+    opened = run._open_rootfs
+
+    def changed(request: HookRequest, folder: Root) -> Root:
+        if is_changed:
+            os.chown(bundle / "rootfs", 5 * 65536 + 1, 5 * 65536)
+        return opened(request, folder)
+
+    monkeypatch.setattr(run, "_open_rootfs", changed)
+    words = ["--source", str(bundle), "--state", str(bundle), "--rootfs", str(bundle / "rootfs")]
+    assert run.run(["nspawn", *words, "m1"]) == (RefusedError.exit_code if is_changed else 0)
 
 
 @pytest.mark.parametrize("end", ["", "/", "/.", "//."])

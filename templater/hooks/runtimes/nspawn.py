@@ -46,7 +46,7 @@ def read_request(options: "Options", _environ: "Mapping[str, str]") -> "HookRequ
     rootfs = options.rootfs or join(MACHINES, name)
     if not options.rootfs and islink(rootfs):  # safe: only root can create links in MACHINES
         rootfs = join(MACHINES, os.readlink(rootfs))
-    _refuse_other_range(rootfs)
+    owner = _owner_of(rootfs)
     # several machines can have the same image, but each machine has its own state
     state = options.state or (make_state_folder(own) if options.source else own)
     return HookRequest(
@@ -55,12 +55,15 @@ def read_request(options: "Options", _environ: "Mapping[str, str]") -> "HookRequ
         rootfs=rootfs,
         image=image,
         state_folder=state,
+        owner=owner,
         root=directory_identity(rootfs),
     )
 
 
-def _refuse_other_range(rootfs: str) -> None:
-    """Refuse a root filesystem whose owner or group is not the first id of a machine's range.
+def _owner_of(rootfs: str) -> "tuple[int, int] | None":
+    """Return the owner and group of a root filesystem, or None if it can't be read.
+
+    Raises RefusedError if one of them is not the first id of a machine's range.
 
     The root user of the machine can give the top directory to any other id of the machine. templater would
     then use a range that begins at that id, and reaches into the range of another machine.
@@ -68,7 +71,7 @@ def _refuse_other_range(rootfs: str) -> None:
     try:
         status = os.stat(rootfs)
     except OSError:
-        return  # opening the file later reports the error
+        return None  # opening the file later reports the error
     for kind, owner, command in (("uid", status.st_uid, "chown"), ("gid", status.st_gid, "chgrp")):
         if owner >= RANGE and owner % RANGE:
             raise RefusedError(
@@ -77,6 +80,7 @@ def _refuse_other_range(rootfs: str) -> None:
                 hint=f"the machine's root has the {kind} {owner - owner % RANGE}:"
                 f" set this {kind} with {command}",
             )
+    return status.st_uid, status.st_gid
 
 
 def snippet(name: str, words: "list[str]", path: str) -> "Snippet":

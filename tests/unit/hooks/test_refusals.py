@@ -271,10 +271,10 @@ def test_the_error_about_a_wrong_owner_of_a_machine_directory_names_the_right_ow
         with monkeypatch.context() as patch:
             patch.setattr(nspawn.os, "stat", lambda path, fake=fake: fake)
             if not kind:
-                nspawn._refuse_other_range("/m")
+                nspawn._owner_of("/m")
                 continue
             with pytest.raises(RefusedError) as refused:
-                nspawn._refuse_other_range("/m")
+                nspawn._owner_of("/m")
         assert (
             refused.value.message
             == f"'/m' belongs to {kind} {owner}, which is not the first id of a machine's range"
