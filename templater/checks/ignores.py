@@ -50,7 +50,7 @@ class Ignores:
         self.targets: dict[str, frozenset[str]] = {}
 
     def filter(self, finding: Finding) -> Iterator[Finding]:
-        """Yield the finding with the author's severity, unless an ignore matches it."""
+        """Yield the finding with the severity that the author configured, unless an ignore matches it."""
         level = self.severities.get(finding.check)
         if level is not None:
             finding = finding._replace(severity=Severity.named(level))

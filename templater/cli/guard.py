@@ -113,7 +113,10 @@ def guard(
     granted = 0
 
     def stop_or_grant(number: int, frame: object) -> None:
-        """Add a second of processor time for each new MiB or ten new instances, else stop the command."""
+        """Add a second of processor time for each new MiB or ten new instances.
+
+        Without new input, stop the command.
+        """
         nonlocal granted
         allowed = instances() // INSTANCES_PER_SECOND if live else input_size() >> 20
         more = allowed - granted if bounds.grows else 0

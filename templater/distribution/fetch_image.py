@@ -53,7 +53,7 @@ _LONGEST = 200
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """Fetched files in the store: a unified image or a metadata tarball, and perhaps the root filesystem.
+    """Fetched files in the store: a unified image, or a metadata tarball with or without its root filesystem.
 
     ``notes`` tell the user which image was chosen, and how its content was checked.
     """

@@ -205,7 +205,9 @@ def _parts(content: Iterator[bytes], delimiter: bytes, server: str) -> Iterator[
     for piece in reader.until_delimiter():  # skip the multipart preamble, which has no meaning
         size += len(piece)
         if size > _MOST_HEADERS:
-            raise LimitError(f"'{server}' sends more than {_MOST_HEADERS} bytes before the parts of an image")
+            raise LimitError(
+                f"'{server}' sends more than {_MOST_HEADERS} bytes before the image's first file"
+            )
     for allowed in ((_METADATA,), _ROOTS):
         if not reader.has_part():
             if allowed == (_METADATA,):

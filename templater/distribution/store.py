@@ -429,7 +429,7 @@ def _has_no_owner(image: StoredImage) -> bool:
 
 
 def _refuse_other_source(image: StoredImage, source: str) -> None:
-    """Raise UsageError if the image was imported from another source than ``source``."""
+    """Raise UsageError if the image was imported from a source other than ``source``."""
     if _has_no_owner(image) or image.source == source:
         return
     origin = f"from '{printable(image.source)}'" if image.source else "from files"

@@ -72,7 +72,7 @@ class ContentReader:
         """Hash a file. Raises InputError for a file of more than ``most`` bytes.
 
         ``starts`` has the hashes of metadata files, by path. For at most ``MOST_COMBINED`` metadata
-        files, the result also has the hash of the metadata file followed by this file.
+        files, the result also has the hash of each metadata file followed by this file.
         """
         with self.stream.pieces(path) as pieces:
             key = pieces.key if isinstance(pieces, LocalPieces) else None

@@ -356,7 +356,7 @@ def _start(request: HookRequest, log: Log, state_directory: StateDirectory, fold
     recorded = state_directory.state()
     is_known = recorded is None or not recorded.root or not request.root or recorded.root == request.root
     if not is_known and not request.compare:
-        log.add("the machine has another root directory than at its last start, so it counts as new")
+        log.add("the machine has a different root directory than at its last start, so it counts as new")
         state_directory.forget_written()
         recorded = None
     # without recorded state, `templater unpack` did not create the container: run the trigger create

@@ -231,7 +231,7 @@ class SecondFileCheck:
 def refuse_same_file(path: str, rootfs: str) -> None:
     """Raise UsageError if both parts of a split image are the same file.
 
-    If both parts were one file, the daemons would show another fingerprint than templater.
+    If both parts were one file, the daemons would show a different fingerprint than templater.
     """
     try:
         same = is_same_file(path, rootfs)

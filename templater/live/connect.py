@@ -33,7 +33,10 @@ _PROXY_START, _PROXY_IDLE = 30.0, 600
 
 @dataclass(slots=True)
 class Daemon:
-    """A connected daemon. ``address`` has the project that the user or the client's configuration chose."""
+    """A connected daemon.
+
+    ``address`` includes the project that the user or the client's configuration chose.
+    """
 
     client: Client
     address: Address

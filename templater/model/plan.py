@@ -137,7 +137,7 @@ class Plan:
     ``prediction`` has the outcomes of the same changes on ``host``.
 
     For a virtual machine, ``changes`` are the files of the config drive. ``agent`` has the changes that the
-    guest's agent makes from these files. ``as_agent()`` returns a plan that makes the agent's changes.
+    guest's agent makes from these files. ``as_agent()`` returns a plan with the changes of the agent.
     """
 
     __slots__ = ("agent", "changes", "host", "instance", "metadata", "notes", "prediction", "triggers")
@@ -212,7 +212,10 @@ class Plan:
                 yield change
 
     def as_agent(self) -> "Plan":
-        """Return a plan that makes the changes of the guest's agent."""
+        """Return a plan with the changes that the guest's agent makes.
+
+        The changes that fail on the host remain in the plan.
+        """
         failed = tuple(change for change in self.changes if change.action == FAILED)
         return Plan(
             self.metadata, self.instance, self.host, (AGENT,), failed + self.agent, prediction=self.prediction

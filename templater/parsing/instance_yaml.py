@@ -60,7 +60,7 @@ def read_instance(
     If ``source`` is None, the instance is a container named ``c1``. A parsed ``source`` saves time if several
     instances of a list are read. ``pick`` selects an instance of a list by name. ``profiles`` are profiles or
     their YAML texts. ``expanded`` tells whether the description already includes the profiles. If it is None,
-    the devices decide, because the output of ``config show`` does not tell. The instance's ``notes`` list
+    the devices decide, because the output of ``config show`` does not show it. The instance's ``notes`` list
     every assumption. Raises InputError for an invalid description, and UsageError for invalid arguments.
     """
     given = tuple(p if isinstance(p, Profile) else read_profile(p) for p in profiles)
@@ -514,7 +514,7 @@ class _Description:
     def profiles(self) -> list[Profile]:
         """Return the profiles that the description lists.
 
-        The daemons list only names, so the profiles are empty. The short form can contain whole profiles.
+        The daemons list only names, so these profiles are empty. But the short form can list whole profiles.
         """
         value, path = self.value.get("profiles"), (*self.path, "profiles")
         if value is None:

@@ -112,7 +112,7 @@ def called(v: "Any") -> "Any":
 def call(v: "Any", arguments: "tuple[Any, ...]") -> "Any":
     """Call a value. Calling nil returns nil.
 
-    Raises Failure if another value is not a function, or if the function rejects these arguments.
+    Raises Failure for any other value that is not a function, or if the function rejects these arguments.
     """
     if type(v) is not Function:
         if v is None:

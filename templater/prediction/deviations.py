@@ -199,7 +199,7 @@ DEVIATIONS = (
         "mount points are not replaced",
         "a target is a mount point, or below a mount point",
         "the daemon writes the file",
-        "refused; with `--cross-mounts`, the mounted file is overwritten but not replaced",
+        "refused; with `--cross-mounts`, the mounted file is written in place",
         "the mounted file system may belong to the host or to another container",
         _mount,
     ),

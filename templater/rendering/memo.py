@@ -56,13 +56,12 @@ class Parsed(NamedTuple):
 
 
 class Memo:
-    """The results of the last look at an image.
+    """The results of the last look at an image. A look is one run that plans, checks or tests the image.
 
     The key of a result contains everything on which the result depends.
 
-    A look plans, checks or tests the image. It reuses results of the last look, and adds new results. Errors
-    are not stored. The stored results of one look have at most ``MOST`` bytes; further results are not
-    stored.
+    Each look reuses results of the last look, and adds new results. Errors are not stored. The stored results
+    of one look have at most ``MOST`` bytes; further results are not stored.
     """
 
     def __init__(self) -> None:

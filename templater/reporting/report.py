@@ -86,7 +86,7 @@ def blocks(plan: Plan, *, fold: bool = False) -> Iterator[Block]:
 
 
 def unchanged(plan: Plan) -> list[Change]:
-    """Return the changes that leave a file in the state of an earlier pass, in templater and on the host."""
+    """Return each change that leaves its file as an earlier pass left it, if the host has the same result."""
     earlier: dict[str, Change] = {}
     found = []
     for change in plan.changes:
@@ -158,7 +158,7 @@ def outcome_text(plan: Plan, change: Change) -> str:
 
 
 def differences(plan: Plan, change: Change) -> Iterator[str]:
-    """Yield a text about the host's different outcome of a change, and a text that names the deviations."""
+    """If the outcome of a change differs on the host, yield texts about the outcome and the deviations."""
     if text := outcome_text(plan, change):
         yield text
         if names := deviation_names(plan, change):

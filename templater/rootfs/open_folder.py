@@ -36,7 +36,7 @@ def open_folder(path: str, *, follow: bool = True) -> Root:
 
 
 def open_unshared(path: str, owners: "Collection[int]" = ()) -> Root:
-    """Open a directory with ``open_folder``, to which no other user may write, and which none may replace.
+    """Open a directory as ``open_folder`` does. No other user may write to the directory or replace it.
 
     ``owners`` has the users to whom the directory may belong. The directories on the way must then belong
     to root or the hook's user: another owner could replace them. By default, any user may own them. In a
@@ -170,7 +170,7 @@ def _is_foreign(uid: int) -> bool:
 
 
 def namespace_owner() -> int:
-    """Return the user who made the user namespace of this process, or 0 if it does not map this user."""
+    """Return the user who created this user namespace, or 0 if the namespace does not map that user."""
     from fcntl import ioctl
 
     try:
@@ -187,7 +187,7 @@ def namespace_owner() -> int:
 
 
 def _is_group_of_namespace_owner(gid: int) -> bool:
-    """Return whether a group is that of the user who runs lxc-usernsexec, which maps it as a single id."""
+    """Return whether a group is the one that lxc-usernsexec maps as a single id: the group of its caller."""
     return namespace_owner() != 0 and any(
         first == gid and count == 1 for first, _, count in own_map("gid_map")
     )

@@ -29,7 +29,7 @@ def run(
 
     ``prepare`` imports modules and returns the descriptors that ``work`` reads. A templater error in ``work``
     is raised again in this process, with its source position as text. Raises BoundError and ChildFailure as
-    ``Child.answer``.
+    ``Child.answer`` does.
     """
 
     def answer(send: Send) -> None:

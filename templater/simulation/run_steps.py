@@ -82,7 +82,7 @@ def run_step(simulation: Simulation, step: Step) -> Report:
 
 
 def _drop_tracebacks(error: BaseException | None) -> None:
-    """Drop the frames of an error that a report holds: they would keep all files of the failed step."""
+    """Drop the frames of a report's error, because they would keep all files of the failed step in memory."""
     while error is not None:
         error.__traceback__ = None
         error = error.__context__

@@ -31,7 +31,8 @@ class Expected:
 
     ``error`` is a text in the error's message, or "" if no error is expected.
 
-    ``snapshot`` and ``valid`` apply to every written file, and are the positions of these keys, or None.
+    ``snapshot`` and ``valid`` are the positions of the keys with these names, or None. The two keys apply to
+    every written file.
     """
 
     files: tuple[Expectation, ...] = ()

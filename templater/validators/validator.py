@@ -60,10 +60,10 @@ def program(
 ) -> Validator:
     """Return a validator that runs the first installed program of ``names``.
 
-    The text is a file in ``folder``, and ``{name}`` in ``words`` stands for its name. ``read`` receives the
-    lines of the output and the name of the file. The program may fail without a mistake if a line matches the
-    regular expression ``harmless``, for example because another file is missing. Any other failure of the
-    program is a Failure.
+    The text is a file in ``folder``, and ``{name}`` in ``words`` stands for the file's name. ``read``
+    receives the lines of the output and the file's name. If a line matches the regular expression
+    ``harmless``, the program may fail without a mistake, for example because another file is missing. Any
+    other failure of the program is a Failure.
     """
     excuse = re.compile(harmless)
 

@@ -76,7 +76,7 @@ def test_a_system_error_fails_the_hook_unless_the_keep_going_option_is_set(
 
 @pytest.mark.parametrize("number", [signal.SIGALRM, signal.SIGPROF])
 @pytest.mark.parametrize("with_threads", [False, True])
-def test_the_signal_of_a_time_limit_does_not_interrupt_a_rollback(
+def test_a_time_limit_signal_does_not_interrupt_a_rollback(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, with_threads: bool
 ) -> None:
     image = tmp_path / "image"
@@ -146,7 +146,7 @@ def test_signals_during_a_rollback_are_delivered_after_it() -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGALRM, signal.SIGPROF])
-def test_the_signal_of_a_time_limit_during_a_successful_step_is_dropped(number: int) -> None:
+def test_a_time_limit_signal_during_a_successful_step_is_dropped(number: int) -> None:
     before = signal.signal(number, lambda *_: pytest.fail("the signal was delivered"))
     try:
         with_signals_deferred(lambda: signal.raise_signal(number), drop_alarm=True)

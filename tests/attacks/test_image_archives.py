@@ -222,7 +222,7 @@ def test_attack_62_empty_directories_count_more_than_empty_files_because_their_r
     assert sorted(path.name for path in tmp_path.iterdir()) == ["meta.tar", "root.tar.gz"]
 
 
-def test_a_repeated_signal_of_a_time_limit_does_not_interrupt_the_removal_of_unpacked_files(
+def test_a_repeated_time_limit_signal_does_not_interrupt_the_removal_of_unpacked_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The signal repeats each second. It left 42,770 directories behind."""

@@ -279,7 +279,7 @@ def test_system_links_to_files_that_only_root_can_replace_have_no_finding():
     assert observed(CHECK, an_image(names=names)) == []
 
 
-def test_directories_to_which_links_of_the_system_lead_are_searched_like_the_systems_directories():
+def test_directories_to_which_system_links_lead_are_searched_like_system_directories():
     """A link at /var/spool/cron hid a writable file with root's jobs."""
     names = [
         a_link("rootfs/var/spool/cron", "../../srv/cron"),

@@ -3,7 +3,7 @@
 `mode`, `uid` and `gid` apply only to files that the generators `dump` and `copy` write. These fields never
 reach metadata.yaml. So a `template` entry can't choose the owner or the mode of the file that the daemon
 writes. The generator `cloud-init` always uses the triggers `create` and `copy`, and ignores
-`template.when`. Many authors use `name` as a comment, so an ignored `name` has only the severity info.
+`template.when`. Many authors use `name` as a comment, so an ignored `name` has only the severity `info`.
 """
 
 from __future__ import annotations

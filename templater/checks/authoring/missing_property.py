@@ -1,4 +1,4 @@
-"""A template reads a property that a rule does not define.
+"""A template reads a property that its rule does not define.
 
 The value of `properties.x` comes from the rule's `properties` in metadata.yaml. If the rule does not define
 `x`, the value is empty.
@@ -18,7 +18,7 @@ from ..base import Fix, Observation, check
 from ..typos import ClosestWords, only_candidate
 
 
-@check("missing-property", "warning", "a property that a rule does not define")
+@check("missing-property", "warning", "a property that a template reads but its rule does not define")
 def check_image(image: AuthoredImage) -> Iterator[Observation]:
     closest = ClosestWords()
     for template in image.parsed:

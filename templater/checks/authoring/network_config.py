@@ -116,9 +116,9 @@ def of_subnet(subnet: Node) -> Iterator[Mistake]:
         yield kind.line, f"unknown type '{printable(kind.text)}' of a subnet"
     for name, key, _ in pairs(subnet):
         if name in NEWER:
-            yield key.line, f"a subnet of version 1 has no key '{name}': use its 'type'"
+            yield key.line, f"a subnet of version 1 has no key '{name}': use the subnet's 'type'"
         elif name in OLD:
-            message = f"cloud-init does not know the key '{name}' of a subnet: use its 'type'"
+            message = f"cloud-init does not know the key '{name}' of a subnet: use the subnet's 'type'"
             yield key.line, message, "warning"
 
 

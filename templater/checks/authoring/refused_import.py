@@ -9,7 +9,7 @@ metadata.yaml must not be empty or `null` either.
     creation_date: 1732752000     right: seconds since 1970
 
 If a directory has no root filesystem, and its metadata.yaml has only templates, a finding about missing
-fields has only the severity info. Such a directory is a part of an image, and a later step may add the
+fields has only the severity `info`. Such a directory is a part of an image, and a later step may add the
 fields.
 """
 

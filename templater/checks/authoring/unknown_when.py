@@ -6,7 +6,7 @@ rule with only such words never writes its file.
     when: [boot]       wrong: never written
     when: [start]      right
 
-For an empty word, as in `when: [""]`, the finding has only the severity info: the author has probably
+For an empty word, as in `when: [""]`, the finding has only the severity `info`: the author has probably
 switched off the rule on purpose.
 """
 

@@ -556,7 +556,7 @@ SHORT = "'server' sent an image that is cut short"
         pytest.param(multipart([]), InputError, "'server' sends an image without parts", id="no part"),
         pytest.param(
             b"x" * 8191 + b"\r\n" + multipart([("metadata", b"a")]), LimitError,
-            "'server' sends more than 8192 bytes before the parts of an image", id="preamble",
+            "'server' sends more than 8192 bytes before the image's first file", id="preamble",
         ),
         pytest.param(
             b"--b0undary\r\n" + b"A" * 8193, LimitError,

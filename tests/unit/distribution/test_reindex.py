@@ -308,7 +308,7 @@ def test_an_address_that_could_inject_server_configuration_is_refused(base):
         rules(base)
 
 
-def test_a_republished_product_with_the_name_of_an_own_product_takes_neither_its_alias_nor_its_images(
+def test_a_republished_product_takes_neither_alias_nor_images_of_a_tree_product_with_the_same_name(
     origin, tree, tmp_path
 ):
     path = origin.folder / PRODUCTS

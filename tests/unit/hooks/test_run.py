@@ -338,7 +338,7 @@ def test_a_new_nspawn_machine_with_the_name_of_an_old_machine_counts_as_new(cont
     assert nspawn(container) == ["always"], "the same machine"
     replace_rootfs(container)
     assert nspawn(container) == ["always", "once"]
-    assert "another root directory than at its last start" in (container / ".templater/log").read_text()
+    assert "a different root directory than at its last start" in (container / ".templater/log").read_text()
     (container / "rootfs/etc/once").unlink()
     assert nspawn(container) == ["always"], "the new machine is known now"
 

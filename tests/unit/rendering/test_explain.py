@@ -104,7 +104,7 @@ def test_keys_of_a_new_instance_that_the_daemon_adds_have_the_image_or_daemon_as
     assert found["volatile.uuid"] == found["volatile.apply_template"] == ("daemon", "")
 
 
-def test_the_origin_of_a_key_that_the_daemon_recorded_is_the_daemon_or_the_image():
+def test_a_recorded_volatile_key_has_the_origin_daemon_and_an_image_key_the_origin_image():
     config = {"volatile.uuid": "1", "image.os": "debian"}
     instance = Instance(config=config)
     assert origin(instance, "config", "volatile.uuid") == ("daemon", "recorded in the description")

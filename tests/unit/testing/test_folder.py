@@ -77,7 +77,7 @@ def test_a_path_that_leads_out_of_the_folder_of_tests_is_refused(name, tests):
     assert failed(tests.read, name) == (RefusedError, message, hint)
 
 
-def test_a_snapshot_can_be_written_and_removed_but_replaces_only_a_regular_file(tests, tmp_path):
+def test_snapshots_are_written_and_removed_and_a_directory_is_not_replaced(tests, tmp_path):
     tests.write({"new/er/x.txt": b"x", "snapshots/1.txt": b"y", "snapshots/deep/2.txt": None})
     assert (tmp_path / "tests/new/er/x.txt").read_bytes() == b"x"
     assert (tmp_path / "tests/new/er/x.txt").stat().st_mode & 0o777 == 0o644
