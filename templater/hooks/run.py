@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
     from ..instances.written_files import Record
     from ..model.plan import Change, Plan
-    from ..rootfs.directory import DirectoryRootfs, shifted
+    from ..rootfs.directory import DirectoryRootfs
     from ..writing.recovery import Journal
     from .render_job import Answer
 
@@ -402,7 +402,7 @@ def _write_files(
     """
     # imported here, so that the parent loads these modules while the child renders
     from ..planning.planner import plan_of
-    from ..rootfs.directory import DirectoryRootfs
+    from ..rootfs.directory import DirectoryRootfs, shifted
     from ..writing.apply_plan import apply
 
     answer = planned_run.finish()
