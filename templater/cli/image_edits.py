@@ -46,7 +46,8 @@ def save(
     with progress("packing") as show:
         found = replace(src, changes, added or {}, rootfs=rootfs, progress=show)
     if as_json:
-        output.write_json({"old": found.old, "new": found.new})
+        files = sorted({*changes, *(added or {})})
+        output.write_json({"old": found.old, "new": found.new, "image": src, "files": files})
     elif found.new is not None and found.new == found.old:
         output.say(f"{src}: unchanged")
         output.write(found.new + "\n")
