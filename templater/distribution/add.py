@@ -35,7 +35,7 @@ from ..parsing.qcow2 import HEADER, backing_file, has_external_data
 from .catalog import COMBINED, IMAGES_PATH
 from .client_view import ROOT_KINDS
 from .tree import IMAGES, Tree, content_path
-from .tree_catalog import Catalog, products_file
+from .tree_catalog import Catalog, fingerprints_of, products_file
 
 if TYPE_CHECKING:
     import hashlib as _hashlib
@@ -456,16 +456,6 @@ def _refuse_fingerprints(catalog: Catalog, new: NewImage, name: str, version: st
                     f"the tree already has this image: '{printable(product)}', version '{printable(other)}'",
                     hint="remove the existing image: clients can't download an image that is listed twice",
                 )
-
-
-def fingerprints_of(item: Any) -> set[str]:
-    """Return the image fingerprints that an item of a catalog contains."""
-    if not isinstance(item, dict):
-        return set()
-    found = {item[key] for key in COMBINED if isinstance(item.get(key), str)}
-    if str(item.get("ftype", "")).endswith("_combined.tar.gz") and isinstance(item.get("sha256"), str):
-        found.add(item["sha256"])
-    return found
 
 
 def _describe_product(

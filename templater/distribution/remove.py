@@ -7,12 +7,11 @@ from typing import Any
 
 from ..model.errors import InputError
 from ..model.source import printable
-from .add import fingerprints_of
 from .catalog import COMBINED
 from .client_view import ROOT_KINDS
 from .prune import Pruned, drop_product, drop_version, record_and_save
 from .tree import Tree
-from .tree_catalog import Catalog
+from .tree_catalog import Catalog, fingerprints_of
 
 _LEAST_FINGERPRINT = 12
 

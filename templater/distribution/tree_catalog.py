@@ -9,6 +9,7 @@ from typing import Any
 
 from ..model.source import is_whole
 from .catalog import (
+    COMBINED,
     DOWNLOADS,
     IMAGES_PATH,
 )
@@ -103,3 +104,13 @@ def clean_path(path: Any) -> str:
         return ""
     cleaned = posixpath.normpath(path.lstrip("/"))
     return "" if cleaned in (".", "..") or cleaned.startswith("../") else cleaned
+
+
+def fingerprints_of(item: Any) -> set[str]:
+    """Return the image fingerprints that an item of a catalog contains."""
+    if not isinstance(item, dict):
+        return set()
+    found = {item[key] for key in COMBINED if isinstance(item.get(key), str)}
+    if str(item.get("ftype", "")).endswith("_combined.tar.gz") and isinstance(item.get("sha256"), str):
+        found.add(item["sha256"])
+    return found

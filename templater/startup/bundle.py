@@ -55,7 +55,7 @@ GROUPS = (
     ),
     ("templater.sandbox.child",),
     (
-        "templater.writing.attributes", "templater.writing.staged_file",
+        "templater.writing.attributes", "templater.writing.apply_session", "templater.writing.staged_file",
         "templater.writing.deferred_signals", "templater.writing.transaction",
     ),
     ("templater.hooks.lxc_config", "templater.hooks.runtimes.lxc"),

@@ -67,7 +67,7 @@ def apply(
         if not changes:
             return []
         # imported here, because most starts change no file
-        from .staged_file import ApplySession
+        from .apply_session import ApplySession
         from .transaction import Transaction
 
         with Transaction(ApplySession(rootfs, root, durable=durable), journal) as transaction:

@@ -5,12 +5,11 @@ The file is staged without a name, put in place by one system call, and restored
 
 import errno
 
-from ..model.errors import InputError, LimitError, RefusedError, WriteError
+from ..model.errors import RefusedError
 from ..model.plan import CREATE, UPDATE
-from ..oslite import isdir, os, stat
+from ..oslite import os, stat
 from ..rootfs.confined import (
     Directory,
-    Root,
     again,
     close,
     kind_of,
@@ -18,129 +17,18 @@ from ..rootfs.confined import (
     write_descriptor,
     write_error,
 )
-from ..rootfs.paths import MissingError, components, not_regular
+from ..rootfs.paths import components, not_regular
+from .apply_session import ApplySession
 from .attributes import copy_attributes, drop_inherited_acl
-from .recovery import PREFIX, above
+from .recovery import above
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from ..model.plan import Change
-    from ..rootfs.directory import DirectoryRootfs, IdMap
 
-#: maximum bytes of old content that one apply keeps in memory, for a rollback of mounted files
-MAX_KEPT = 64 << 20
 
 #: errors of a kernel or file system that does not support O_TMPFILE
 _NO_UNNAMED = (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOSYS)
-#: errors after which the temporary file goes next to the target instead of into the root directory
-_ELSEWHERE = (errno.EXDEV, errno.EACCES, errno.EPERM, errno.EROFS)
-
-
-class ApplySession:
-    """The state that the files of one apply share: open directories, temporary names, the id map."""
-
-    __slots__ = ("count", "directories", "durable", "ids", "kept", "made", "root", "token", "unnamed")
-
-    def __init__(self, rootfs: "DirectoryRootfs", root: Root, *, durable: bool) -> None:
-        self.root = root
-        self.ids: IdMap = rootfs.ids
-        self.durable = durable
-        self.token = os.urandom(6).hex()
-        self.count = 0
-        #: the number of bytes of old content that are kept in memory
-        self.kept = 0
-        #: whether to stage files without names; giving an unnamed file a name needs /proc
-        self.unnamed = hasattr(os, "O_TMPFILE") and isdir("/proc/self/fd")
-        self.directories: dict[str, Directory] = {}
-        #: new directories, which a rollback removes
-        self.made: list[tuple[Directory, str]] = []
-
-    def close(self) -> None:
-        for directory in self.directories.values():
-            directory.close()
-
-    def directory(self, path: str) -> Directory:
-        """Return the open directory at a path. The descriptor stays open for other files in that directory.
-
-        Raises RefusedError if the directory no longer exists, WriteError if it can't be opened.
-        """
-        found = self.directories.get(path)
-        if found is None:
-            found = self.directories[path] = self._open_directory(path)
-        return found
-
-    def _open_directory(self, path: str) -> Directory:
-        try:
-            return self.root.directory(path)
-        except MissingError:
-            raise RefusedError(f"{path!r} was removed since the plan was made", hint="plan again") from None
-        except InputError as error:
-            raise WriteError(error.message, hint=error.hint) from None
-
-    def room_for(self, size: int, change: "Change") -> int:
-        """Count the size of a mounted file's old content, which a rollback needs. Return ``size``.
-
-        Raises LimitError above ``MAX_KEPT``: the container's processes choose the size of a mounted file.
-        """
-        self.kept += size
-        if size > MAX_KEPT or self.kept > MAX_KEPT:
-            raise LimitError(
-                f"{change.real!r} is a mounted file of {size} bytes, more than the limit of {MAX_KEPT}",
-                hint="truncate the file, or omit --cross-mounts or --in-place",
-            )
-        return size
-
-    def next_name(self, inode: int) -> str:
-        self.count += 1
-        return f"{PREFIX}{self.token}-{inode}-{self.count}"
-
-    def make_directory(self, path: str) -> None:
-        """Create a directory under a temporary name, set its owner and mode, then rename it.
-
-        Because of this order, a killed run leaves no directory with a wrong owner. Raises RefusedError if the
-        path exists but is not a directory.
-        """
-        parent = self.directory(above(path))
-        name = components(path)[-1]
-        found = parent.lstat(name)
-        if found is not None:
-            if not stat.S_ISDIR(found.st_mode):
-                raise RefusedError(f"{path!r} has become a {kind_of(found.st_mode)} since the plan was made")
-            return
-        staged = self.next_name(0)
-        parent.mkdir(staged, 0o700)
-        self.made.append((parent, staged))
-        with parent.directory(staged) as made:
-            # The owner of the parent directory could have replaced the new directory by another.
-            status = again(os.fstat, made.fd)
-            is_own = status.st_uid == os.geteuid() and not status.st_mode & 0o077
-            if not is_own or made.names_with("", 1)[0]:
-                raise RefusedError(f"another process replaced {path!r} while templater was creating it")
-            os.fchown(made.fd, *self.ids.on_disk(0, 0))
-            # keep the setgid bit that a setgid parent passes on, as Incus and LXD do
-            os.fchmod(made.fd, 0o755 | again(os.fstat, made.fd).st_mode & stat.S_ISGID)
-        parent.rename(staged, parent, name)
-        self.made[-1] = parent, name
-
-    def link_somewhere(
-        self, inode: int, beside: Directory, link: "Callable[[Directory, str], None]"
-    ) -> "tuple[Directory, str]":
-        """Give a file a temporary name in the root directory, or ``beside`` the target if that fails.
-
-        ``link`` creates the name. Return the directory and the name.
-        """
-        name = self.next_name(inode)
-        top = self.directory("/")
-        try:
-            link(top, name)
-        except OSError as error:
-            if error.errno not in _ELSEWHERE or beside.path == top.path:
-                raise
-            link(beside, name)
-            return beside, name
-        return top, name
 
 
 class Target:

@@ -14,9 +14,10 @@ and EVM), and attributes of overlayfs itself. chattr flags and the birth time ar
 
 from ..model.errors import TemplaterError
 from ..rootfs.confined import write_error
+from .apply_session import ApplySession
 from .deferred_signals import with_signals_deferred
 from .recovery import above, attempt, is_there, unlink_if_there
-from .staged_file import ApplySession, Target
+from .staged_file import Target
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -828,7 +828,7 @@ def test_a_directory_is_refused_if_another_process_replaced_it_during_its_creati
 ) -> None:
     from templater.rootfs.confined import Directory, Root
     from templater.rootfs.directory import DirectoryRootfs
-    from templater.writing.staged_file import ApplySession
+    from templater.writing.apply_session import ApplySession
 
     private = bundle / "rootfs/private"
     private.mkdir(mode=0o700)

@@ -205,7 +205,7 @@ VALUES = {
     "web.report": {"MOST": 16_777_216, "LARGE": 20_000},
     "writing.lock": {"_POLL": 0.02},
     "writing.recovery": {"MAX_JOURNAL": 16_777_216, "MAX_LINES": 100_000, "MOST_NAMES": 100_000},
-    "writing.staged_file": {"MAX_KEPT": 67_108_864},
+    "writing.apply_session": {"MAX_KEPT": 67_108_864},
     "writing.apply_plan": {"_MANY_FILES": 200, "MOST_ERRORS": 20, "MAX_DIRECTORIES": 2000},
 }  # fmt: skip
 
