@@ -41,7 +41,8 @@ NAMES: "Mapping[str, tuple[str, str, str, str]]" = {
         READING,
         "expanded",
         NUMBER,
-        "keys, values and lists in metadata.yaml with every alias expanded",
+        "keys, values and lists in metadata.yaml with every alias expanded;"
+        " 16 characters of an alias count as one value",
     ),
     "metadata": (
         IMAGE,

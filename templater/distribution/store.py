@@ -20,7 +20,7 @@ from ..image.atomic_output import Output
 from ..image.describe import describe
 from ..image.limits import DEFAULT, Limits
 from ..image.open_file import reading, whole_content
-from ..model.errors import BusyError, InputError, UsageError, WriteError, reason
+from ..model.errors import BusyError, InputError, LimitError, UsageError, WriteError, reason
 from ..model.progress import Progress, silent
 from ..model.source import printable, whole_characters
 from ..parsing.file_kind import QCOW2
@@ -33,6 +33,8 @@ _GRACE = 3600
 #: seconds to wait while another process changes the records
 _PATIENCE = 30
 _SCHEMA = 1
+#: limit in characters on the properties in a record, because most commands read all records
+MOST_PROPERTIES = 64 << 10
 _TABLES = """
 CREATE TABLE image (
     fingerprint TEXT PRIMARY KEY, type TEXT NOT NULL, architecture TEXT NOT NULL, created INTEGER NOT NULL,
@@ -404,10 +406,13 @@ def _find(records: sqlite3.Connection, name: str) -> StoredImage:
 
 
 def _write(records: sqlite3.Connection, image: StoredImage) -> None:
+    properties = json.dumps(dict(image.properties))
+    if len(properties) > MOST_PROPERTIES:
+        raise LimitError(f"the image's properties have more than {MOST_PROPERTIES >> 10} KiB")
     values = (
         image.fingerprint, image.type, image.architecture, image.created, image.expires, image.imported,
         image.used, image.public, image.auto_update, image.cached, image.source, image.metadata, image.root,
-        image.complete, json.dumps(dict(image.properties)),
+        image.complete, properties,
     )  # fmt: skip
     marks = ", ".join("?" * len(values))
     names = ", ".join(f"{name} = excluded.{name}" for name in _COLUMNS)

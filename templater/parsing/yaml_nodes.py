@@ -47,6 +47,8 @@ class Limits:
 
 
 LIMITS: Final = Limits()
+#: the number of characters in the text of an alias that count as a node
+CHARACTERS_OF_NODE: Final = 16
 
 #: the maximum number of nodes in a text with a key that libyaml refuses, because the parser in Python is slow
 NODES_WITH_LONG_KEY: Final = 50_000
@@ -64,7 +66,8 @@ class YamlError(InputError):
 class Node:
     """A node of a document.
 
-    ``size`` is the number of nodes in this node, including itself, after aliases are expanded.
+    ``size`` is the number of nodes in this node, including itself, after aliases are expanded. For aliases,
+    a long text counts as several nodes.
     """
 
     __slots__ = ("end", "size", "source", "start", "tag")
@@ -102,6 +105,7 @@ class Scalar(Node):
         super().__init__(span.source, span.start, span.end, tag)
         self.text = text
         self.plain = plain
+        self.size = 1 + len(text) // CHARACTERS_OF_NODE
 
 
 class Collection(Node):

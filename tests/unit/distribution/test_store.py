@@ -18,9 +18,17 @@ import yaml
 from templater.cli.commands.store import as_yaml
 from templater.cli.commands.store.edit import edited
 from templater.distribution.downloads import PART, Downloads
-from templater.distribution.store import UNUSED, Store
+from templater.distribution.store import MOST_PROPERTIES, UNUSED, Store
 from templater.distribution.store_filter import matching
-from templater.model.errors import BusyError, InputError, RefusedError, TemplaterError, UsageError, WriteError
+from templater.model.errors import (
+    BusyError,
+    InputError,
+    LimitError,
+    RefusedError,
+    TemplaterError,
+    UsageError,
+    WriteError,
+)
 from templater.model.progress import silent
 from tests.streams.builders import QCOW2, SQUASHFS, split_image, unified_image
 
@@ -202,6 +210,16 @@ def _fetched(store, split, **fields):
     store.delete(image.fingerprint)
     store.cache(replace(image, **fields))
     return image
+
+
+def test_an_image_with_many_properties_is_refused(store, tmp_path):
+    """A few images with many properties would slow down all commands, which read all records."""
+    name = "x"
+    with pytest.raises(LimitError, match="the image's properties have more than 64 KiB"):
+        store.import_files(unified_image(tmp_path / "image", os="y" * (MOST_PROPERTIES + 1)))
+    image = store.import_files(unified_image(tmp_path / "image", os="y" * 60_000))
+    with pytest.raises(LimitError):
+        store.change(image.fingerprint, lambda old: replace(old, properties={name: "y" * MOST_PROPERTIES}))
 
 
 @pytest.mark.parametrize("how", ["", "alias", "public", "auto_update"])
