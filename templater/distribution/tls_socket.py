@@ -44,7 +44,7 @@ class PlainSocket(socket.socket):
 
 
 def open_connection(address: tuple[str, int], bounds: Bounds) -> PlainSocket:
-    """Connect to the first address of a server that answers. All addresses share the deadline."""
+    """Connect to the first of the server's addresses that answers. All addresses share the deadline."""
     error = OSError("the name of the server has no address")
     for family, kind, protocol, _, place in socket.getaddrinfo(*address, type=socket.SOCK_STREAM):
         timeout = bounds.timeout()

@@ -72,9 +72,10 @@ def unpack(
 ) -> Unpacked:
     """Create the directory ``path`` from an image, completely or not at all.
 
-    The files are written to a temporary directory next to ``path``, which is renamed at the end. Before the
-    rename, ``finish`` can add the files of an instance directory. The directory above ``path`` can belong to
-    another user, who can replace ``path``, but can't make this function write to another directory.
+    The files are written to a temporary directory next to ``path``. At the end, this directory is renamed to
+    ``path``. Before the rename, ``finish`` can add the files of an instance directory. The directory above
+    ``path`` can belong to another user, who can replace ``path``, but can't make this function write to
+    another directory.
 
     Raises UsageError if ``path`` exists and is not an empty directory.
     """

@@ -85,7 +85,7 @@ class Template:
         return program
 
     def open(self, name: str, if_exists: bool) -> Program | None:
-        """Compile the template ``name``, which a render has computed from an expression.
+        """Compile the template ``name``. A render has computed this name from an expression.
 
         Raises Failure if the template is missing, but returns None if ``if_exists`` is true.
         """

@@ -86,7 +86,10 @@ class TracedTemplate:
         seed: int | None = None,
         limits: Limits | None = None,
     ) -> tuple[trace.Trace, str | None]:
-        """Render like ``render``. Return the whole record, even if the render fails, and the text or None."""
+        """Render like ``render``, and return the record and the text.
+
+        If the render fails, the record ends at the failure, and the text is None.
+        """
         traced = TracedContext(context, self.runs)
         if self.program is None:
             return traced.trace, None

@@ -1,4 +1,4 @@
-"""Predictions of the agent in a virtual machine, which copies files from the config drive into the guest."""
+"""Predictions of a virtual machine's agent, which copies files from the config drive into the guest."""
 
 from __future__ import annotations
 

@@ -190,7 +190,7 @@ class Root(Closing):
     def require_public(self, fd: int, shown: str) -> None:
         """Raise RefusedError for a file or directory that the owner of the root directory may not read.
 
-        The owner could move a secret file of root, which is beside the root directory, to a name that root
+        The owner could move a secret file of root from a place beside the root directory to a name that root
         reads.
         """
         status, owner = os.fstat(fd), os.fstat(self.fd).st_uid

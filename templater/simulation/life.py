@@ -114,7 +114,7 @@ class Simulation:
     def start(self, name: str, *, reboot: bool = False) -> Started:
         """Start an instance: run the pending trigger, if there is one, and ``start``.
 
-        ``reboot`` is a restart from inside the guest, which runs the same triggers. Raises StartError if the
+        ``reboot`` is a restart from inside the guest. It runs the same triggers. Raises StartError if the
         start fails. The files are then in the state in which the host would leave them.
         """
         subject = self.startable(name, reboot=reboot)

@@ -55,7 +55,7 @@ class Journal:
     def read(self) -> "list[str]":
         """Return the tokens and directories of earlier runs, or [] if every run cleaned up.
 
-        Raises LimitError for a journal that is too large, which templater has not written.
+        Raises LimitError for a journal that is too large: templater never writes such a journal.
         """
         path = self.directory.path_of(self.name)
         try:

@@ -293,7 +293,9 @@ def test_a_directory_that_the_group_of_the_namespace_owner_can_write_does_not_co
 
 
 @as_root
-def test_a_user_that_a_namespace_maps_as_a_single_id_is_not_its_owner(tmp_path: Path) -> None:
+def test_a_user_that_a_namespace_maps_as_a_single_id_is_not_the_owner_of_the_namespace(
+    tmp_path: Path,
+) -> None:
     """In a container with ``raw.idmap: both 1000 1000``, the user 1000 could redirect --state."""
     script = "from templater.rootfs.open_folder import namespace_owner; import os; os.read(0, 1); print(namespace_owner())"
     for owner, number in ((None, 0), (1000, 65536)):

@@ -142,7 +142,7 @@ def show(plans: list[Plan], verdicts: Sequence[Verdict | None], *, as_json: bool
 
 
 def complaints(plan: Plan) -> Iterator[str]:
-    """Yield the host's failures and its differences from templater, which a patch can't show."""
+    """Yield facts that a patch can't show: the host's failures and its differences from templater."""
     from ...model.plan import AGENT
     from ...reporting.report import differences, indented
 

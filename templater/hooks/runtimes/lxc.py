@@ -183,7 +183,8 @@ def mount_overlay(layers: "tuple[str, ...]", where: str) -> None:
 def open_layers(layers: "tuple[str, ...]") -> "list[Root]":
     """Open the layers of an overlay and its directory ``work``, which is created if it is missing.
 
-    The directory of the upper layer can belong to the container, whose user can replace names in it by links.
+    The directory of the upper layer can belong to a user of the container, who can replace names in it with
+    links.
     """
     *lower, upper = layers
     opened = [open_folder(layer, follow=False) for layer in lower]

@@ -65,7 +65,7 @@ def render_named(
     names: "tuple[str, ...]",
     *values: "Any",
 ) -> str:
-    """Return the output of the template ``name``, which an expression computed during the render."""
+    """Return the output of the template ``name``. An expression has computed this name during the render."""
     found = render.found(name, if_exists)
     if found is None:
         return ""

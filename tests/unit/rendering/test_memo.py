@@ -206,7 +206,7 @@ def template_of(line):
 
 
 @pytest.mark.parametrize(("text", "size"), [("a" * 100, 100), ("é" * 100, 400)])
-def test_a_stored_text_with_other_characters_than_ascii_counts_four_bytes_per_character(text, size):
+def test_a_stored_text_that_is_not_ascii_counts_four_bytes_per_character(text, size):
     memo = Memo()
     memo.parsed(Source("a", text), "v4")
     assert memo._size == memo_module.OVERHEAD + size

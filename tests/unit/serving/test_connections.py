@@ -148,7 +148,7 @@ def test_a_connection_without_a_complete_request_is_closed_after_the_time_limit(
     assert connected(scenario, waiting=0.01)[0] == [("abort",)] * (not begun)
 
 
-def test_a_connection_knows_since_when_its_client_reads_nothing():
+def test_a_connection_records_the_time_at_which_its_client_stopped_reading():
     def scenario(connection, transport, inner, server):
         assert connection.stalled_since == math.inf
         connection.pause_writing()
