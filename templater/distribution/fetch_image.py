@@ -380,5 +380,5 @@ def _announced(stream: UrlStream, address: str) -> tuple[str, str]:
     if not SHA256.fullmatch(digest):
         raise InputError(f"'{address}' announces the invalid hash '{printable(digest[:_LONGEST])}'")
     if not place.startswith("https://"):
-        raise RefusedError(f"'{address}' leads to an image without https: '{printable(place[:_LONGEST])}'")
+        raise RefusedError(f"'{address}' leads to a URL without https: '{printable(place[:_LONGEST])}'")
     return digest, place

@@ -201,7 +201,7 @@ def test_a_download_continues_at_the_first_missing_byte(start, most, answers, re
         ),
         (
             {"Incus-Image-Hash": HASH, "Incus-Image-URL": "http://" + "i" * 300},
-            (RefusedError, f"'https://h/a' leads to an image without https: 'http://{'i' * 193}'", ""),
+            (RefusedError, f"'https://h/a' leads to a URL without https: 'http://{'i' * 193}'", ""),
         ),
     ],
 )  # fmt: skip
