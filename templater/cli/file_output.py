@@ -40,7 +40,8 @@ def write_tree(plan: Plan, target: str) -> None:
         if target.endswith(".tar"):
             write_tar(changes, target)
         else:
-            carry_out(changes, FolderDestination(target))
+            with FolderDestination(target) as folder:
+                carry_out(changes, folder)
     except OSError as error:
         raise WriteError(f"can't write '{printable(target)}': {reason(error)}") from error
 

@@ -8,12 +8,11 @@ the directory's descriptor. An entry's key is a digest of the entry's sources. I
 import sys
 
 from .. import __version__
-from ..instances.state_directory import directory_of_ours, make, write_whole
+from ..instances.state_directory import directory_of_ours, write_whole
 from ..model.errors import TemplaterError
-from ..oslite import DIGEST, abspath, blake2b, os, split, stat
-from ..rootfs.confined import Directory, Root, read_descriptor
-from ..rootfs.open_folder import open_unshared
-from ..rootfs.paths import MissingError
+from ..oslite import DIGEST, blake2b, os, stat
+from ..rootfs.confined import Directory, read_descriptor
+from ..rootfs.open_folder import make_folder, open_unshared
 from .source_stamp import compiled_by, same_packages, source_stamp
 
 TYPE_CHECKING = False
@@ -96,22 +95,12 @@ def open_cache(path: str) -> "CompileCache | None":
     Return None if another user can enter the directory, or could have made a link on the way to it.
     """
     try:
-        with _open_or_make(abspath(path)) as root:
+        make_folder(path, 0o700).close()
+        with open_unshared(path) as root:
             directory = directory_of_ours(root.directory("/"))
     except (OSError, TemplaterError):
         return None
     return None if directory is None else CompileCache(directory)
-
-
-def _open_or_make(path: str) -> Root:
-    """Open a directory. Make it, and the directories above it, if they are missing."""
-    try:
-        return open_unshared(path)
-    except MissingError:
-        above, name = split(path)
-        with _open_or_make(above) as root, root.directory("/") as directory:
-            make(directory, name)
-        return open_unshared(path)
 
 
 def key(parts: "Iterable[bytes]") -> str:

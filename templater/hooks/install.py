@@ -16,9 +16,8 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 
 from ..model.errors import InputError, RefusedError, UsageError, WriteError, reason
-from ..rootfs.confined import Directory, Root, read_descriptor
-from ..rootfs.open_folder import open_folder
-from ..rootfs.paths import MissingError
+from ..rootfs.confined import Directory, read_descriptor
+from ..rootfs.open_folder import make_folder
 from ..writing.recovery import unlink_if_there
 from .options import PROBE
 
@@ -127,7 +126,7 @@ def write(snippet: Snippet) -> bool:
     try:
         if snippet.into is not None and not os.path.isdir(folder):
             snippet.into(None)  # ``into`` raises the error for a missing file
-        with _open_or_make(folder) as root, root.directory("/") as directory:
+        with make_folder(folder, 0o755) as root, root.directory("/") as directory:
             before, status = _read(directory, name)
             after = snippet.text if snippet.into is None else snippet.into(before)
             if after == before:
@@ -136,17 +135,6 @@ def write(snippet: Snippet) -> bool:
     except OSError as error:
         raise WriteError(f"can't write '{snippet.file}': {reason(error)}") from error
     return True
-
-
-def _open_or_make(folder: str) -> Root:
-    """Open a directory with ``open_folder``. Make it, and the directories above it, if they are missing."""
-    try:
-        return open_folder(folder)
-    except MissingError:
-        above, name = os.path.split(folder)
-        with _open_or_make(above) as root, root.directory("/") as directory:
-            directory.mkdir(name)
-        return open_folder(folder)
 
 
 def calls_templater(line: str) -> bool:

@@ -493,11 +493,10 @@ def again(
     return call(*args, **options)
 
 
-def open_directory(path: str, *, follow: bool = True) -> int:
-    """Open a directory by a path of the caller. ``follow`` affects only the last component."""
+def open_directory(path: str) -> int:
+    """Open a directory by a path of the caller."""
     try:
-        flags = os.O_RDONLY | _O_DIRECTORY | _O_CLOEXEC | _O_NONBLOCK | (0 if follow else _O_NOFOLLOW)
-        return os.open(path, flags)
+        return os.open(path, os.O_RDONLY | _O_DIRECTORY | _O_CLOEXEC | _O_NONBLOCK)
     except OSError as error:
         raise InputError(f"{path!r} can't be opened as a directory: {reason(error)}") from None
     except ValueError:

@@ -4,10 +4,10 @@ from errno import ENOENT
 from sys import byteorder
 
 from ..model.entry import OVERFLOW_ID
-from ..model.errors import InputError, RefusedError, reason
+from ..model.errors import InputError, RefusedError, WriteError, reason
 from ..model.source import printable
-from ..oslite import abspath, dirname, exists, join, os, stat
-from .confined import Root, open_directory
+from ..oslite import abspath, dirname, exists, join, os, split, stat
+from .confined import Root
 from .paths import MissingError
 
 TYPE_CHECKING = False
@@ -35,6 +35,25 @@ def open_folder(path: str, *, follow: bool = True) -> Root:
     return _open(path, follow=follow)
 
 
+def make_folder(path: str, mode: int = 0o777) -> Root:
+    """Open a directory with ``open_folder``. Make it, and the directories above it, if they are missing.
+
+    Raises RefusedError as ``open_folder``, and WriteError or OSError if a directory can't be opened or made.
+    """
+    try:
+        return open_folder(path)
+    except MissingError:
+        above, name = split(abspath(path))
+    except InputError as error:
+        raise WriteError(error.message) from None
+    with make_folder(above, mode) as root, root.directory("/") as directory:
+        try:  # noqa: SIM105 - importing contextlib slows down the start of hooks
+            directory.mkdir(name, mode)
+        except FileExistsError:
+            pass
+        return root.below("/" + name)
+
+
 def open_unshared(path: str, owners: "Collection[int]" = ()) -> Root:
     """Open a directory as ``open_folder`` does. No other user may write to the directory or replace it.
 
@@ -49,10 +68,12 @@ def open_unshared(path: str, owners: "Collection[int]" = ()) -> Root:
 
 
 def _open(path: str, *, follow: bool = True, unshared: bool = False, owners: "Collection[int]" = ()) -> Root:
-    if not hasattr(os, "O_PATH"):  # only Linux has hooks
-        return Root(path, fd=open_directory(path, follow=follow), named=True)
     try:
-        return Root(path, fd=_walk(path, follow, unshared, owners), named=True)
+        if hasattr(os, "O_PATH"):
+            fd = _walk(path, follow, unshared, owners)
+        else:  # not Linux, so there are no hooks
+            fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW))
+        return Root(path, fd=fd, named=True)
     except OSError as error:
         kind = MissingError if isinstance(error, FileNotFoundError) else InputError
         raise kind(f"{path!r} can't be opened as a directory: {reason(error)}") from None

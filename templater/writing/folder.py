@@ -1,4 +1,4 @@
-"""A destination that writes a plan's files to a new folder, owned by the caller."""
+"""New folders, and the destination that writes a plan's files to a new folder."""
 
 from __future__ import annotations
 
@@ -7,30 +7,82 @@ from typing import TYPE_CHECKING
 
 from ..model.errors import RefusedError
 from ..model.source import printable
+from ..oslite import HAS_DESCRIPTORS, Closing
+from ..rootfs.open_folder import make_folder
+from ..rootfs.paths import MissingError
 
 if TYPE_CHECKING:
     from ..model.plan import Change
+    from ..rootfs.confined import Directory
 
 
-class FolderDestination:
+class NewFolder(Closing):
+    """A new or empty folder, in which files are created for the caller.
+
+    The directory above can belong to another user, who can replace the folder by another. So the folder is
+    opened only once, and links in it are not followed.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        if HAS_DESCRIPTORS:
+            self._root = make_folder(path)
+        else:
+            os.makedirs(path, exist_ok=True)
+
+    def close(self) -> None:
+        if HAS_DESCRIPTORS:
+            self._root.close()
+
+    def is_empty(self) -> bool:
+        return not os.listdir(self._root.fd if HAS_DESCRIPTORS else self.path)
+
+    def create(self, path: str, mode: int = 0o666) -> int:
+        """Create a file and the folders above it. Return its descriptor, for writing."""
+        folder, _, name = path.strip("/").rpartition("/")
+        if HAS_DESCRIPTORS:
+            with self._folder(folder) as directory:
+                return directory.create(name, mode)
+        self.make(folder)
+        return os.open(os.path.join(self.path, folder, name), os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+
+    def make(self, path: str) -> None:
+        """Create a folder in this folder, if it is missing."""
+        if HAS_DESCRIPTORS:
+            self._folder(path).close()
+        else:
+            os.makedirs(os.path.join(self.path, path), exist_ok=True)
+
+    def _folder(self, path: str) -> Directory:
+        try:
+            return self._root.directory("/" + path)
+        except MissingError:
+            above, _, name = path.rpartition("/")
+            with self._folder(above) as directory:
+                directory.mkdir(name, 0o777)
+                return directory.directory(name)
+
+
+class FolderDestination(Closing):
     """A new or empty folder. Files belong to the caller, without setuid and setgid bits.
 
     Raises RefusedError if the folder is not empty.
     """
 
     def __init__(self, path: str) -> None:
-        os.makedirs(path, exist_ok=True)
-        if os.listdir(path):
+        self._folder = NewFolder(path)
+        if not self._folder.is_empty():
+            self.close()
             raise RefusedError(
                 f"'{printable(path)}' is not empty",
                 hint="give a new folder, or use `templater apply` for a rootfs",
             )
-        self.path = path
+
+    def close(self) -> None:
+        self._folder.close()
 
     def carry_out(self, change: Change) -> None:
-        path = os.path.join(self.path, change.real.lstrip("/"))
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with open(descriptor, "wb") as file:
+        with open(self._folder.create(change.real, 0o600), "wb") as file:
             file.write(change.content or b"")
-        os.chmod(path, change.mode & 0o1777)
+            if HAS_DESCRIPTORS:  # Windows has no modes
+                os.fchmod(file.fileno(), change.mode & 0o1777)

@@ -16,6 +16,7 @@ from ...model.errors import UsageError
 from ...model.file_names import METADATA, ROOTFS, TEMPLATES, TESTS
 from ...model.source import Source
 from ...rootfs.confined import write_error
+from ...writing.folder import NewFolder
 from .. import metadata_edit
 from ..publish import ARCHITECTURES
 
@@ -70,14 +71,18 @@ def write_new(path: str, written: Mapping[str, bytes]) -> list[str]:
 
     Raises UsageError if ``path`` exists and is not an empty directory.
     """
-    if os.path.lexists(path) and not (os.path.isdir(path) and not os.listdir(path)):
-        raise UsageError(f"'{path}' exists", hint="give a new directory, or an empty one")
+    existing = UsageError(f"'{path}' exists", hint="give a new directory, or an empty one")
+    if os.path.lexists(path) and not os.path.isdir(path):
+        raise existing
     try:
-        for folder in {"", TEMPLATES, ROOTFS, *(os.path.dirname(name) for name in written)}:
-            os.makedirs(os.path.join(path, folder), exist_ok=True)
-        for name, data in written.items():
-            with open(os.path.join(path, name), "xb") as file:
-                file.write(data)
+        with NewFolder(path) as new:
+            if not new.is_empty():
+                raise existing
+            for folder in (TEMPLATES, ROOTFS):
+                new.make(folder)
+            for name, data in written.items():
+                with open(new.create(name), "wb") as file:
+                    file.write(data)
     except OSError as error:
         raise write_error("make", path, error) from error
     return list(written)

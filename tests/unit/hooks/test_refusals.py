@@ -22,6 +22,7 @@ from templater.model.errors import (
 )
 from templater.model.metadata import TRIGGERS
 from templater.model.source import Source
+from templater.rootfs.open_folder import open_folder
 
 SECONDS = "give seconds: --time-limit 30"
 ON_ERROR = "use --on-error fail or --on-error keep-going"
@@ -287,7 +288,7 @@ def test_the_error_about_a_wrong_owner_of_a_machine_directory_names_the_right_ow
 def test_a_configuration_directory_behind_too_many_links_is_refused(tmp_path):
     (tmp_path / "loop").symlink_to("loop")
     with pytest.raises(RefusedError) as refused:
-        install.open_folder(f"{tmp_path}/loop")
+        open_folder(f"{tmp_path}/loop")
     assert refused.value.message == f"'{tmp_path}/loop' leads through too many links"
 
 

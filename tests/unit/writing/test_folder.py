@@ -1,11 +1,14 @@
 """The files of a plan in a new folder."""
 
+import os
+
 import pytest
 
+from templater.image.presets import write_new
 from templater.model.errors import RefusedError
 from templater.model.plan import carry_out
 from templater.writing.folder import FolderDestination
-from tests.rootfs_builders import a_plan
+from tests.rootfs_builders import a_plan, as_root
 
 
 def test_writing_files_to_a_new_folder_drops_setuid_bits(tmp_path):
@@ -18,3 +21,34 @@ def test_writing_files_to_a_new_folder_drops_setuid_bits(tmp_path):
     with pytest.raises(RefusedError, match="not empty") as caught:
         FolderDestination(str(target))
     assert caught.value.hint == "give a new folder, or use `templater apply` for a rootfs"
+
+
+@pytest.mark.skipif(not hasattr(os, "O_DIRECTORY"), reason="needs directory descriptors")
+def test_files_are_written_only_to_the_folder_that_was_opened(tmp_path):
+    """The owner of the directory above replaced the new folder by a folder with a link to /etc."""
+    (tmp_path / "other").mkdir()
+    folder = FolderDestination(str(tmp_path / "out"))
+    (tmp_path / "out").rename(tmp_path / "hidden")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/etc").symlink_to(tmp_path / "other")
+    changes = a_plan({"/etc/cron.d/x": "* * * * *", "/srv/x": ""}, None).files()
+    carry_out(changes, folder)
+    assert (tmp_path / "hidden/etc/cron.d/x").read_text() == "* * * * *"
+    (tmp_path / "hidden/var").symlink_to(tmp_path / "other")
+    with pytest.raises(RefusedError, match="/var' is a symlink"):
+        carry_out(a_plan({"/var/x": ""}, None).files(), folder)
+    folder.close()
+    assert os.listdir(tmp_path / "other") == []
+
+
+@as_root
+def test_no_folder_is_made_behind_a_link_of_another_user(tmp_path):
+    (tmp_path / "home").mkdir()
+    (tmp_path / "other").mkdir()
+    (tmp_path / "home/link").symlink_to(tmp_path / "other")
+    os.chown(tmp_path / "home", 1234, 1234)
+    for make in (FolderDestination, lambda path: write_new(path, {"metadata.yaml": b""})):
+        for name in ("link", "link/new"):
+            with pytest.raises(RefusedError, match="may be a link that another user controls"):
+                make(f"{tmp_path}/home/{name}")
+    assert os.listdir(tmp_path / "other") == []
