@@ -242,7 +242,7 @@ def test_the_options_and_the_help_of_every_command_are_as_recorded(update):
         for parameter in found.params:
             shown += described(parameter)
     text = "\n".join(shown) + "\n"
-    path = Path(__file__).parent / "options.txt"
+    path = Path(__file__).parent / "outputs/options.txt"
     if update:
         path.write_text(text)
     assert text == path.read_text()

@@ -394,7 +394,7 @@ class _Parser:
             return self.hexadecimal()
         if c in "01234567":
             return self.octal(c)
-        if c.isascii() and not _is_word(c):
+        if c.isascii() and not c.isalnum():
             return c
         raise self.bad("invalid escape sequence")
 
@@ -476,7 +476,7 @@ class _Parser:
 
 
 def _is_count(text: str) -> bool:
-    return text.isascii() and text.isdigit() and len(text) <= 4
+    return text.isascii() and text.isdigit() and len(text) <= 4 and (text == "0" or text[0] != "0")
 
 
 def _any_of(tests: "list[Test]") -> "Test":
