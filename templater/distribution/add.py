@@ -32,8 +32,9 @@ from ..model.source import printable
 from ..parsing.file_kind import COMPRESSIONS, QCOW2, SQUASHFS, TAR, XZ, describe
 from ..parsing.metadata_yaml import read_metadata
 from ..parsing.qcow2 import HEADER, backing_file, has_external_data
-from .catalog import COMBINED, IMAGES_PATH
+from .catalog import COMBINED, IMAGES_PATH, Decoded, decode_product
 from .client_view import ROOT_KINDS
+from .listing import refuse_unreadable
 from .tree import IMAGES, Tree, content_path
 from .tree_catalog import Catalog, fingerprints_of, products_file
 
@@ -88,6 +89,7 @@ def add(
         UsageError: the files or aliases are not a valid request.
         InputError: the image is invalid, or its metadata.yaml lacks a required value.
         RefusedError: the tree has another image of this version, or this image in another product.
+        LimitError: with the image, the catalog would exceed a limit of its readers.
     """
     for alias in aliases:
         check_alias(alias)
@@ -125,6 +127,8 @@ def add(
         with tree.lock():
             catalog = tree.load()
             result = insert(catalog, new, unified=unified)
+            if catalog.changed:
+                refuse_unreadable(catalog)
             for output, path in staged:
                 if path in result.files:
                     tree.publish(output, path)
@@ -319,7 +323,8 @@ def insert(catalog: Catalog, new: NewImage, *, unified: bool) -> Added:
     """Enter the image into the tree's own products file.
 
     Other products files belong to other servers: `reindex` replaces them, with all their products.
-    Raises RefusedError if the image's product and version have another image.
+    Raises RefusedError if the image's product and version have another image, and LimitError for a value that
+    is too long. The catalog is then unchanged.
     """
     facts = new.metadata
     warnings: list[str] = []
@@ -331,6 +336,8 @@ def insert(catalog: Catalog, new: NewImage, *, unified: bool) -> Added:
     wanted = _items(new, unified=unified)
     is_new = _check_items(items, wanted, f"'{name}' version '{version}'")
     _refuse_fingerprints(catalog, new, name, version)
+    readable = {**fields, "requirements": new.requirements, "versions": {version: {"items": items | wanted}}}
+    decode_product(name, readable, Decoded())  # raises LimitError for values that readers refuse
     if is_new:
         product = products_file(catalog)["products"].setdefault(name, {})
         _versions(product).setdefault(version, {}).setdefault("items", {}).update(wanted)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from tempfile import TemporaryFile
+from typing import IO, Any
 
 from ..model.errors import InputError
 from ..model.source import whole_characters
@@ -11,7 +13,7 @@ from .catalog import CLIENTS, DOWNLOADS, INDEX_PATH, Decoded, Product, decode_in
 from .client_view import list_images
 from .local_stream import Stream
 from .stream_files import CatalogFiles
-from .tree_catalog import clean_path
+from .tree_catalog import Catalog, clean_path
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,7 @@ class Listed:
         }
 
 
-def read_products(stream: Stream) -> list[Product]:
+def read_products(stream: Stream | _Unsaved) -> list[Product]:
     """Return every product that clients read.
 
     Raises InputError if a value of a wrong type makes all clients list nothing.
@@ -71,6 +73,30 @@ def read_products(stream: Stream) -> list[Product]:
                 hint="`templater streams verify` lists all values of a wrong type",
             )
     return [product for each in products.values() for product in each]
+
+
+def refuse_unreadable(catalog: Catalog) -> None:
+    """Raise LimitError if a changed catalog exceeds a limit of its readers.
+
+    Otherwise, one image could make all images of a tree unreadable.
+    """
+    with suppress(InputError):  # values of wrong types were in the tree before
+        products = read_products(_Unsaved(catalog))
+        for client in CLIENTS:
+            list_images(products, client)
+
+
+class _Unsaved:
+    """The files of a changed catalog, as they will be written."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+
+    def file(self, path: str, /) -> IO[bytes]:
+        file = TemporaryFile()  # noqa: SIM115  # the reader closes it
+        file.writelines(self._catalog.lines(path))
+        file.seek(0)
+        return file
 
 
 def list_stream(stream: Stream) -> list[Listed]:

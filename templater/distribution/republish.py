@@ -34,6 +34,7 @@ from .catalog import (
 from .client_view import ROOT_KINDS, Image, list_images
 from .downloads import MOST_BYTES, expected_size
 from .https_client import UrlStream
+from .listing import refuse_unreadable
 from .prune import record_and_save
 from .redirects import file_stem, prefix_of, rules
 from .signatures import signed_path, verified_text
@@ -112,6 +113,7 @@ def republish(
         catalog.files[path] = {**document, "datatype": DOWNLOADS, "products": products}
         catalog.changed.add(path)
         complete_variants(catalog, [])
+        refuse_unreadable(catalog)
         record_and_save(tree, catalog, before)
     written = _write_rules(origin.base, redirects) if redirects is not None else ()
     images = len({image.fingerprint for image in usable})

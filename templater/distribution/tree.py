@@ -14,7 +14,6 @@ import errno
 import fcntl
 import json
 import os
-import posixpath
 import stat
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -31,11 +30,10 @@ from .catalog import (
     INDEX_PATH,
     MOST_BYTES,
     CatalogSize,
-    dump,
     parse_json,
     refuse_many_entries,
 )
-from .product_lines import ProductLines, dump_products, private_copy, wrong_shape
+from .product_lines import ProductLines, private_copy, wrong_shape
 from .tree_catalog import Catalog, clean_path, new_index, objects
 
 IMAGES = "images"
@@ -321,16 +319,8 @@ class Tree:
     def save(self, catalog: Catalog) -> None:
         """Write the changed products files, then the index if it has changed."""
         for path in sorted(catalog.changed):
-            self._write_json(path, dump_products(catalog.files[path]))
-        entries = {clean_path(entry.get("path")): entry for _, entry in objects(catalog.index["index"])}
-        for path in catalog.changed:
-            if path not in entries:
-                name = posixpath.basename(path).removesuffix(".json")
-                entries[path] = catalog.index["index"][name] = {
-                    "datatype": DOWNLOADS, "format": "products:1.0", "path": path,
-                }  # fmt: skip
-            entries[path]["products"] = sorted(catalog.files[path]["products"])
-        self._write_json(INDEX_PATH, [dump(catalog.index)])
+            self._write_json(path, catalog.lines(path))
+        self._write_json(INDEX_PATH, catalog.lines(INDEX_PATH))
 
     def _write_json(self, path: str, lines: Iterable[bytes]) -> None:
         full = os.path.join(self.path, path)

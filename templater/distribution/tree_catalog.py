@@ -12,8 +12,10 @@ from .catalog import (
     COMBINED,
     DOWNLOADS,
     IMAGES_PATH,
+    INDEX_PATH,
+    dump,
 )
-from .product_lines import ProductLines
+from .product_lines import ProductLines, dump_products
 
 
 @dataclass(slots=True)
@@ -45,6 +47,21 @@ class Catalog:
         for path, name, product in self.products(containing):
             for version, value in objects(product.get("versions")):
                 yield path, name, version, value
+
+    def lines(self, path: str) -> Iterator[bytes]:
+        """Yield the lines of a file of the catalog, which can be the index."""
+        if path != INDEX_PATH:
+            yield from dump_products(self.files[path])
+            return
+        entries = {clean_path(entry.get("path")): entry for _, entry in objects(self.index["index"])}
+        for changed in self.changed:
+            if changed not in entries:
+                name = posixpath.basename(changed).removesuffix(".json")
+                entries[changed] = self.index["index"][name] = {
+                    "datatype": DOWNLOADS, "format": "products:1.0", "path": changed,
+                }  # fmt: skip
+            entries[changed]["products"] = sorted(self.files[changed]["products"])
+        yield dump(self.index)
 
     def own_products(self) -> Mapping[str, dict[str, Any]]:
         """Return the products of the tree's own file. The products of other files come from other servers."""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from templater.distribution import catalog
 from templater.distribution.add import add
 from templater.distribution.catalog import IMAGES_PATH, INDEX_PATH
 from templater.distribution.store import Store
@@ -432,3 +433,33 @@ def test_a_growing_file_is_read_only_up_to_the_size_that_it_had_at_the_start(tmp
         first = next(content)
         os.truncate(path, 100)
         assert first + b"".join(content) == b"y" * 10
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"os": "x" * 600},
+        {"release": "x" * 600},
+        {"variant": "x" * 600},
+        {"requirements.a": "x" * 600},
+        {f"requirements.a{number}": "x" for number in range(21)},
+    ],
+)
+def test_an_image_with_values_that_readers_refuse_is_not_added(tree, tmp_path, fields):
+    """The command said 'added', but afterwards no reader accepted the tree."""
+    add(tree, unified_image(tmp_path / "a"))
+    before = files(tree), tree.read(IMAGES_PATH)
+    with pytest.raises(LimitError, match=r"has more than (512 characters|20 values)"):
+        add(tree, unified_image(tmp_path / "b", created=CREATED + DAY, **fields))
+    assert (files(tree), tree.read(IMAGES_PATH)) == before
+    checked(tree)
+
+
+def test_an_image_that_exceeds_a_limit_on_the_whole_catalog_is_not_added(tree, tmp_path, monkeypatch):
+    monkeypatch.setattr(catalog, "MOST_ALIASES", 3)
+    add(tree, unified_image(tmp_path / "a"))
+    before = files(tree), tree.read(IMAGES_PATH)
+    with pytest.raises(LimitError, match="the catalog has more than 3 aliases"):
+        add(tree, unified_image(tmp_path / "b", release="2"))
+    assert (files(tree), tree.read(IMAGES_PATH)) == before
+    checked(tree)

@@ -552,3 +552,16 @@ def test_an_origin_with_too_many_images_that_share_one_root_filesystem_is_refuse
     with pytest.raises(InputError, match=r"^more than 16 images use the root filesystem of 'com\.ubuntu"):
         republish(UrlStream(origin.url), tree, copying=True)
     assert not Path(tree.path, INDEX_PATH).exists()
+
+
+def test_a_stream_whose_paths_are_too_long_in_the_tree_is_not_republished(origin, tree, tmp_path):
+    """The path had 4,090 characters at the origin, and more with the prefix of the origin."""
+    long = "/".join(["x" * 200] * 20)
+    change(origin, lambda product: items(product)["squashfs"].update(path=f"{long}/{'y' * 70}"))
+    meta, root = split_image(tmp_path / "own")
+    add(tree, meta, [root])
+    before = tree.read(INDEX_PATH)
+    with pytest.raises(LimitError, match="path has more than 4096 characters"):
+        republish(UrlStream(origin.url), tree, redirects=str(tmp_path / "rules"))
+    assert tree.read(INDEX_PATH) == before
+    checked(tree)

@@ -1,5 +1,6 @@
 """Where images come from: the files below a tree, the public images of the store, and given files."""
 
+import json
 import os
 import shutil
 import time
@@ -9,6 +10,7 @@ from dataclasses import replace
 import pytest
 
 from templater.distribution.add import add
+from templater.distribution.catalog import IMAGES_PATH
 from templater.distribution.store import UNUSED, Store
 from templater.distribution.tree import Tree
 from templater.model.errors import InputError, LimitError, UsageError
@@ -290,3 +292,10 @@ def test_an_image_without_a_name_appears_only_in_the_image_api(tmp_path, message
     listing = FilesSource([unified_image(tmp_path, os=None)], ["mine"], messages.append).load()
     assert set(listing.aliases) == {"mine"}
     assert "the image has no os" in messages[0]
+
+
+def test_an_image_with_long_names_does_not_hide_other_images_from_simplestreams_clients(tmp_path, messages):
+    paths = [unified_image(tmp_path / "a", os="x" * 600), unified_image(tmp_path / "b")]
+    listing = FilesSource(paths, [], messages.append).load()
+    assert list(json.loads(listing.documents[IMAGES_PATH])["products"]) == ["tiny:1:amd64:default"]
+    assert "has more than 512 characters" in messages[0]
