@@ -3,13 +3,13 @@
 from ..instances.instance_directory import InstanceDirectory
 from ..instances.state_directory import State, StateDirectory, write_whole
 from ..model.entry import SYMLINK
-from ..model.errors import InputError, TemplaterError
+from ..model.errors import InputError, LimitError, TemplaterError
 from ..model.file_names import INSTANCE, METADATA, TEMPLATES, WRITTEN
 from ..model.source import printable
 from ..oslite import dirname, isdir, join, os, split
 from ..rootfs.confined import Directory, Root, write_error
 from ..rootfs.open_folder import open_folder, open_unshared
-from .lxc_config import lines_of
+from .lxc_config import MAX_NAMES, lines_of
 from .request import Notice
 
 TYPE_CHECKING = False
@@ -73,8 +73,7 @@ def find_source(folder: str, source_name: str) -> "tuple[str, bool]":
     if program == "lxc-snapshot" and isdir(restored):
         return restored, False
     beside = join(above, source_name)
-    snapshots = [join(above, other, "snaps", source_name) for other in sorted(os.listdir(above))]
-    found = [] if program == "lxc-copy" else [path for path in snapshots if isdir(path)]
+    found = [] if program == "lxc-copy" else _snapshots(above, source_name)
     if isdir(beside) and program != "lxc-snapshot":
         if not found:
             return beside, False
@@ -87,6 +86,19 @@ def find_source(folder: str, source_name: str) -> "tuple[str, bool]":
             f" templater trigger '{folder}' copy",
         )
     return found[0], False
+
+
+def _snapshots(above: str, name: str) -> "list[str]":
+    """Return the directories of all snapshots with this name. Raises LimitError for too many containers."""
+    found = []
+    with os.scandir(above) as entries:
+        for number, entry in enumerate(entries):
+            if number == MAX_NAMES:
+                raise LimitError(f"'{printable(above)}' has more than {MAX_NAMES} names")
+            path = join(above, entry.name, "snaps", name)
+            if isdir(path):
+                found.append(path)
+    return sorted(found)
 
 
 def require_original(source: str, folder: str, *, exact: bool) -> None:

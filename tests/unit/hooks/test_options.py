@@ -197,6 +197,21 @@ def test_a_clone_of_an_unknown_container_gives_a_hint(tmp_path):
     assert "templater trigger" in caught.value.explain()
 
 
+def test_a_clone_hook_lists_only_a_limited_number_of_containers(tmp_path, monkeypatch):
+    """Three million names in the directory of the containers needed 1,000 MiB."""
+    monkeypatch.setattr(lxc_copies, "MAX_NAMES", 3)
+    monkeypatch.setattr(os, "listdir", lambda _: pytest.fail("read all names"))
+    for name in ("a", "old/snaps/snap0", "new"):
+        (tmp_path / name).mkdir(parents=True)
+    assert lxc_copies.find_source(str(tmp_path / "new"), "snap0") == (
+        str(tmp_path / "old/snaps/snap0"),
+        False,
+    )
+    (tmp_path / "b").mkdir()
+    with pytest.raises(LimitError, match="has more than 3 names"):
+        lxc_copies.find_source(str(tmp_path / "new"), "snap0")
+
+
 @pytest.mark.usefixtures("by_lxc_copy")
 def test_a_destroy_by_a_different_process_than_the_clone_is_not_a_rename(tmp_path):
     old, new = cloned(tmp_path, "new")
