@@ -188,8 +188,9 @@ def copy_image(source: Root, folder: str) -> None:
         if instance is not None:
             write_whole(new, INSTANCE, instance.data)
         _copy_templates(old, new)
+        # The copy can belong to another user, for whom a private file of root would be refused.
         # Copy metadata.yaml last, because its presence means that the copy is complete.
-        write_whole(new, METADATA, old.read_metadata().data)
+        write_whole(new, METADATA, old.read_metadata().data, mode=0o644)
 
 
 def _copy_templates(old: InstanceDirectory, new: Directory) -> None:
@@ -199,7 +200,7 @@ def _copy_templates(old: InstanceDirectory, new: Directory) -> None:
         with new.directory(TEMPLATES) as folder:
             for name, file in old.read_templates().items():
                 if file.data is not None:
-                    write_whole(folder, name, file.data)
+                    write_whole(folder, name, file.data, mode=0o644)
                 elif file.entry is not None and file.entry.kind == SYMLINK and folder.lstat(name) is None:
                     # keep the symlink: the copy then fails to start, like the original
                     folder.symlink(file.entry.target, name)

@@ -245,7 +245,9 @@ def directory_of_ours(directory: Directory) -> "Directory | None":
     return None
 
 
-def write_whole(directory: Directory, name: str, data: bytes, *, sync: bool = True) -> None:
+def write_whole(
+    directory: Directory, name: str, data: bytes, *, sync: bool = True, mode: int = 0o600
+) -> None:
     """Replace a file atomically: write a new file beside the old file, sync and rename it.
 
     Raises WriteError on failure.
@@ -254,7 +256,7 @@ def write_whole(directory: Directory, name: str, data: bytes, *, sync: bool = Tr
     try:
         if directory.lstat(staged) is not None:
             directory.unlink(staged)
-        fd = directory.create(staged)
+        fd = directory.create(staged, mode)
         try:
             view = memoryview(data)
             while view:

@@ -11,6 +11,7 @@ from templater.hooks import json_input, lxc_config, lxc_copies
 from templater.hooks.options import Options
 from templater.hooks.request import HookRequest, Notice
 from templater.hooks.runtimes import lxc, nspawn, oci
+from templater.instances.instance_directory import InstanceDirectory
 from templater.instances.state_directory import State, StateDirectory
 from templater.instances.written_files import WrittenFile, encode
 from templater.model.errors import InputError, LimitError, UsageError
@@ -195,6 +196,19 @@ def test_a_clone_of_an_unknown_container_gives_a_hint(tmp_path):
     with pytest.raises(InputError) as caught:
         lxc_copies.clone(str(tmp_path / "new"), "new", "nosuch", Options())
     assert "templater trigger" in caught.value.explain()
+
+
+@pytest.mark.usefixtures("by_lxc_copy")
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs root to change the owner")
+def test_the_image_of_a_copy_that_belongs_to_another_user_can_be_read(tmp_path):
+    _, new = cloned(tmp_path, "new")
+    os.chown(new, 100000, 100000)
+    lxc_copies.clone(str(new), "new", "old", Options())
+    image = InstanceDirectory(str(new))
+    assert image.read_metadata().data == b"templates: {}\n"
+    assert image.read_templates()["a.tpl"].data == b"a"
+    assert (new / "instance.yaml").stat().st_mode & 0o777 == 0o600
+    image.close()
 
 
 def test_a_clone_hook_lists_only_a_limited_number_of_containers(tmp_path, monkeypatch):
