@@ -53,7 +53,7 @@ from templater.rootfs.directory import IdMap
 from templater.rootfs.memory import MemoryRootfs
 from templater.simulation.host_refusals import check_image
 from templater.simulation.host_start import Started, StartError
-from templater.simulation.life import Simulation
+from templater.simulation.life_events import Simulation
 from templater.simulation.simulated_instance import SimulatedInstance, described
 
 WORK = "/work-of-the-recorder"

@@ -8,9 +8,9 @@ from typing import Any, Literal
 from ..model.errors import InputError, RenderError, TemplaterError
 from ..model.source import Source
 from ..pongo2 import compile as compile_template
+from ..pongo2.compiled_template import Template
 from ..pongo2.dialect import V4
 from ..pongo2.state import Limits
-from ..pongo2.template import Template
 from ..pongo2.values import GoList, GoMap
 
 #: limits on rendering the texts of one build

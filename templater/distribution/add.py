@@ -36,7 +36,7 @@ from .catalog import COMBINED, IMAGES_PATH, Decoded, decode_product
 from .client_view import ROOT_KINDS
 from .listing import refuse_unreadable
 from .tree import IMAGES, Tree, content_path
-from .tree_catalog import Catalog, fingerprints_of, products_file
+from .tree_catalog import Catalog, complete_variants, fingerprints_of, products_file
 
 if TYPE_CHECKING:
     import hashlib as _hashlib
@@ -477,21 +477,6 @@ def _describe_product(
     if not requirements:
         del product["requirements"]
     return before != {key: product.get(key) for key in before}
-
-
-def complete_variants(catalog: Catalog, warnings: list[str]) -> None:
-    """Set a variant on every product without one.
-
-    If only some products have a variant, clients give aliases to random versions.
-    """
-    missing = [
-        (path, product) for path, _, product in catalog.products(containing=()) if not product.get("variant")
-    ]
-    for path, product in missing:
-        product["variant"] = "default"
-        catalog.changed.add(path)
-    if missing:
-        warnings.append(f"added the variant 'default' to {len(missing)} products without a variant")
 
 
 def _set_aliases(

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from .removed_images import read_removed, record_removed
 from .tree import Tree
 from .tree_catalog import Catalog
 
@@ -69,9 +70,9 @@ def record_and_save(tree: Tree, catalog: Catalog, before: set[str], moment: int 
     gone = before - catalog.paths()
     if gone:
         moment = int(time.time()) if moment is None else moment
-        removed = tree.removed()
+        removed = read_removed(tree)
         removed.update(dict.fromkeys(gone, moment))
-        tree.record_removed(removed)
+        record_removed(tree, removed)
     if catalog.changed:
         tree.save(catalog)
 
@@ -104,7 +105,7 @@ def _delete_files(
     tree: Tree, catalog: Catalog, grace: int, moment: int, *, dry_run: bool
 ) -> tuple[list[str], int, int]:
     named = catalog.paths()
-    recorded = tree.removed()
+    recorded = read_removed(tree)
     removed = {path: at for path, at in recorded.items() if path not in named}
     for path in tree.content_files():  # a killed `add` leaves files that the catalog never named
         if path not in named:
@@ -117,7 +118,7 @@ def _delete_files(
             size += tree.unlink(path)
             del removed[path]
         if removed != recorded:
-            tree.record_removed(removed)
+            record_removed(tree, removed)
     return due, size, len(removed) - (len(due) if dry_run else 0)
 
 

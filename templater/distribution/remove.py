@@ -10,6 +10,7 @@ from ..model.source import printable
 from .catalog import COMBINED
 from .client_view import ROOT_KINDS
 from .prune import Pruned, drop_product, drop_version, record_and_save
+from .removed_images import read_removed
 from .tree import Tree
 from .tree_catalog import Catalog, fingerprints_of
 
@@ -26,7 +27,7 @@ def remove(tree: Tree, names: Sequence[str]) -> Pruned:
         for name in names:
             dropped += _remove(catalog, name)
         record_and_save(tree, catalog, before)
-        waiting = len(tree.removed())
+        waiting = len(read_removed(tree))
     return Pruned(tuple(dropped), (), 0, waiting)
 
 

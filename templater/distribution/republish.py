@@ -20,7 +20,7 @@ from ..model.architectures import KERNEL_NAMES
 from ..model.errors import InputError, RefusedError, UsageError
 from ..model.progress import Progress, silent
 from ..model.source import printable
-from .add import FAMILIES, complete_variants, types_of
+from .add import FAMILIES, types_of
 from .catalog import (
     COMBINED,
     DOWNLOADS,
@@ -40,7 +40,7 @@ from .redirects import file_stem, prefix_of, rules
 from .signatures import signed_path, verified_text
 from .stream_problems import shown
 from .tree import IMAGES, Tree, content_path, is_content_name
-from .tree_catalog import Catalog, clean_path, fingerprints_of
+from .tree_catalog import Catalog, clean_path, complete_variants, fingerprints_of
 from .verify import image_problems
 from .verify_files import MOST_COMBINED, SHA256
 

@@ -12,11 +12,10 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import json
 import os
 import stat
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from io import FileIO
 from typing import IO, Any
 
@@ -37,15 +36,13 @@ from .product_lines import ProductLines, private_copy, wrong_shape
 from .tree_catalog import Catalog, clean_path, new_index, objects
 
 IMAGES = "images"
-#: the record of removed images, which no client requests
-REMOVED = f"{STATE_FOLDER}/removed.json"
 _DIRECTORIES = (IMAGES, "streams", "streams/v1", STATE_FOLDER)
 _POLL = 0.02
 _PIECE = 1 << 18
 #: maximum number of files in the directory of images, and in the record of removed images
-_MOST_REMOVED = 250_000
+MOST_REMOVED = 250_000
 #: maximum number of nested directories in a path, and maximum length of a path in a message
-_MOST_NESTED, _LONGEST = 20, 200
+MOST_NESTED, _LONGEST = 20, 200
 #: length of the hash in the names of image files
 _HASH_LENGTH = 64
 
@@ -147,9 +144,9 @@ class Tree:
         the locked directory, because another user could replace the tree by a symlink.
         """
         names = path.split("/") if path else []
-        if len(names) > _MOST_NESTED:
+        if len(names) > MOST_NESTED:
             raise InputError(
-                f"'{printable(path[:_LONGEST])}' is a path of more than {_MOST_NESTED} nested directories"
+                f"'{printable(path[:_LONGEST])}' is a path of more than {MOST_NESTED} nested directories"
             )
         opened = [self._open_root()]
         try:
@@ -319,10 +316,10 @@ class Tree:
     def save(self, catalog: Catalog) -> None:
         """Write the changed products files, then the index if it has changed."""
         for path in sorted(catalog.changed):
-            self._write_json(path, catalog.lines(path))
-        self._write_json(INDEX_PATH, catalog.lines(INDEX_PATH))
+            self.write_json(path, catalog.lines(path))
+        self.write_json(INDEX_PATH, catalog.lines(INDEX_PATH))
 
-    def _write_json(self, path: str, lines: Iterable[bytes]) -> None:
+    def write_json(self, path: str, lines: Iterable[bytes]) -> None:
         full = os.path.join(self.path, path)
         directory, name = os.path.split(path)
         with self.folder(directory) as folder, self.output(directory) as output:
@@ -374,28 +371,6 @@ class Tree:
 
     # removed files
 
-    def removed(self) -> dict[str, int]:
-        """Return the files that the catalog has dropped, with the Unix time when it dropped each file."""
-        try:
-            raw = parse_json(self.read(REMOVED), REMOVED)
-        except FileNotFoundError:
-            return {}
-        if not isinstance(raw, dict):
-            raise InputError(f"invalid '{printable(os.path.join(self.path, REMOVED))}': it is not an object")
-        if len(raw) > _MOST_REMOVED:
-            raise LimitError(f"'{REMOVED}' has more than {_MOST_REMOVED} files")
-        return {
-            path: at
-            for path, at in raw.items()
-            if type(at) is int and path.count("/") <= _MOST_NESTED and clean_path(path) == path
-        }
-
-    def record_removed(self, files: Mapping[str, int]) -> None:
-        data = json.dumps(files, indent=0, sort_keys=True).encode() + b"\n"
-        if len(files) > _MOST_REMOVED or len(data) > MOST_BYTES:
-            raise LimitError(f"'{REMOVED}' would have {len(files)} files, more than `prune` can read")
-        self._write_json(REMOVED, [data])
-
     def unlink(self, path: str) -> int:
         """Delete an image file and return its size, or 0 if it is missing.
 
@@ -425,9 +400,9 @@ class Tree:
             os.scandir(folder) as entries,
         ):
             for number, entry in enumerate(entries):
-                if number >= _MOST_REMOVED:
+                if number >= MOST_REMOVED:
                     full = os.path.join(self.path, IMAGES)
-                    raise LimitError(f"'{printable(full)}' has more than {_MOST_REMOVED} files")
+                    raise LimitError(f"'{printable(full)}' has more than {MOST_REMOVED} files")
                 if is_content_name(entry.name):
                     yield f"{IMAGES}/{entry.name}"
 

@@ -131,3 +131,18 @@ def fingerprints_of(item: Any) -> set[str]:
     if str(item.get("ftype", "")).endswith("_combined.tar.gz") and isinstance(item.get("sha256"), str):
         found.add(item["sha256"])
     return found
+
+
+def complete_variants(catalog: Catalog, warnings: list[str]) -> None:
+    """Set a variant on every product without one.
+
+    If only some products have a variant, clients give aliases to random versions.
+    """
+    missing = [
+        (path, product) for path, _, product in catalog.products(containing=()) if not product.get("variant")
+    ]
+    for path, product in missing:
+        product["variant"] = "default"
+        catalog.changed.add(path)
+    if missing:
+        warnings.append(f"added the variant 'default' to {len(missing)} products without a variant")

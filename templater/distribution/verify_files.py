@@ -16,6 +16,7 @@ from .catalog import Item, Product
 from .client_view import Image
 from .downloads import MOST_BYTES
 from .local_stream import LocalPieces, LocalStream, Stream
+from .removed_images import read_removed
 from .stream_problems import ERROR, WARNING, Report, place_of
 from .tree import IMAGES
 from .tree_catalog import clean_path
@@ -249,7 +250,7 @@ def _check_combined(
 def check_strays(stream: Stream, paths: set[int], report: Report) -> None:
     if not isinstance(stream, LocalStream):
         return
-    known = stream.tree.removed()
+    known = read_removed(stream.tree)
     strays = [path for path in stream.tree.content_files() if hash(path) not in paths and path not in known]
     if strays:
         message = (

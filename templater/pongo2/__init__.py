@@ -6,9 +6,9 @@ May import: model.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..model.source import Source
+    from .compiled_template import Template
     from .dialect import Dialect
     from .state import Limits
-    from .template import Template
     from .template_loading import Loader
 
 
@@ -32,8 +32,8 @@ def compile(
     cannot include other templates. In the mode ``plain``, autoescape is on, and ``loader`` reads the
     templates that this template includes. ``limits`` are the default limits of each render.
     """
+    from .compiled_template import compile_template
     from .dialect import V6
-    from .template import compile_template
 
     return compile_template(
         source,

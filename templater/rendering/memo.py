@@ -11,12 +11,12 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..model.errors import TemplaterError
+from ..pongo2.compiled_template import MAX_FOR_KEYS
 from ..pongo2.dialect import DIALECTS
 from ..pongo2.reads import nodes, reads_of
 from ..pongo2.state import DAEMON_NAMES, VERSION, Limits
 from ..pongo2.syntax import tree
 from ..pongo2.syntax.tokens import IDENTIFIER
-from ..pongo2.template import MAX_FOR_KEYS
 from ..pongo2.template_loading import Compilation
 from ..pongo2.values import MethodMap
 from .render import Compiled

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from ..model.metadata import Metadata, Rule
     from ..model.options import RenderOptions
     from ..model.source import Source
+    from ..pongo2.compiled_template import Template
     from ..pongo2.state import Limits
-    from ..pongo2.template import Template
     from .context import Contexts
 
 MAX_RENDERINGS = 10_000

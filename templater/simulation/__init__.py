@@ -1,7 +1,8 @@
 """A simulation of instance lifecycles: which files each step would change.
 
 `steps` parses the steps that a user types, and `run_steps` runs each step on the simulated instances.
-`life` defines how a step such as start or copy changes an instance. `simulated_instance` is one instance.
+`life_events` defines how a step such as start or copy changes an instance, and `simulated_instance` is one
+instance.
 
 `host_start` models a start on the chosen host: its files, remarks and errors.
 `host_refusals` finds images that the host refuses. `disk_snapshot` copies a root filesystem into memory.

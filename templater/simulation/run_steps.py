@@ -10,7 +10,7 @@ from ..model.options import RenderOptions
 from ..model.source import printable
 from ..rootfs.memory import MemoryRootfs
 from .host_start import Started, StartError
-from .life import Simulation
+from .life_events import Simulation
 from .report import Report
 from .simulated_instance import Folder, MemoryFolder, WritableRootfs
 from .steps import MAKING, Step

@@ -23,7 +23,7 @@ from templater.model.metadata import Rule
 from templater.model.source import Source
 from templater.planning import follow_links as resolving
 from templater.planning.planner import decide
-from templater.pongo2 import template
+from templater.pongo2 import compiled_template
 from templater.rendering.render import Rendering
 from templater.rootfs.memory import MemoryRootfs
 from tests.image_archives import END, METADATA, file, header, image, pax
@@ -135,13 +135,13 @@ def equal_templates(folder: Path, text: str, count: int, rule: str = "when: [sta
 
 def test_equal_templates_are_compiled_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     compiled: list[str] = []
-    real = template.compile_template
+    real = compiled_template.compile_template
 
     def compile_template(source: Source, *arguments: object, **options: object) -> object:
         compiled.append(source.name)
         return real(source, *arguments, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(template, "compile_template", compile_template)
+    monkeypatch.setattr(compiled_template, "compile_template", compile_template)
     path = equal_templates(tmp_path / "image", "{{ trigger }}", 5)
     made = plan(open_image(path), Instance(), triggers=("start",))
     assert [change.content for change in made.changes] == [b"start"] * 5

@@ -13,11 +13,11 @@ from ...model.instance import CONTAINER, VIRTUAL_MACHINE, Instance
 from ...model.metadata import TRIGGERS, Metadata
 from ...model.options import RenderOptions
 from ...model.source import Source, Span, printable
+from ...pongo2.compiled_template import Template
 from ...pongo2.dialect import V6
 from ...pongo2.reads import fields, nodes
 from ...pongo2.state import Limits
 from ...pongo2.syntax import tree
-from ...pongo2.template import Template
 from ...pongo2.template_loading import Compilation
 from ...rendering.context import with_image_keys
 from ...rendering.render import Compiled, render

@@ -58,7 +58,8 @@ COLOURS: dict[str, dict[str, Any]] = {
 @click.option("--reads", is_flag=True, help="List the variables and keys that each template reads.")
 @guarded
 def command(request: options.Request, target: str | None, reads: bool) -> int:
-    from ...reporting.explanation import explained_data, failed
+    from ...reporting.explanation import failed
+    from ...reporting.explanation_data import explained_data
     from ..planning import fixed_options, opened
 
     # Each template is rendered again. The second render must give the same text.
@@ -186,7 +187,8 @@ def show_reads(found: Opened, plan: Plan, rules: list[Rule], dialect: str) -> in
     from ...planning.plan_image import read_templates
     from ...rendering.explain import readings
     from ...rendering.render import template_bytes
-    from ...reporting.explanation import reading_data, reading_rows
+    from ...reporting.explanation import reading_rows
+    from ...reporting.explanation_data import reading_data
     from ..planning import layers_of
 
     templates, layers = read_templates(found.source.image, plan.metadata), layers_of(found, plan)

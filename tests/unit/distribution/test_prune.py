@@ -7,12 +7,14 @@ import pytest
 
 from templater.cli.commands.streams.prune import _seconds
 from templater.distribution import prune as prune_module
+from templater.distribution import removed_images
 from templater.distribution import tree as tree_module
 from templater.distribution.add import add
 from templater.distribution.catalog import IMAGES_PATH
 from templater.distribution.prune import prune
 from templater.distribution.remove import remove
-from templater.distribution.tree import REMOVED, Tree
+from templater.distribution.removed_images import REMOVED, read_removed, record_removed
+from templater.distribution.tree import Tree
 from templater.model.errors import InputError, LimitError, RefusedError, UsageError
 from tests.streams.builders import CREATED, DAY, QCOW2, checked, split_image
 
@@ -206,7 +208,7 @@ def test_a_recorded_path_outside_the_images_folder_is_never_deleted(tree, tmp_pa
 def test_a_deletion_record_is_ignored_if_it_lacks_a_clean_path_or_an_integer_time(tree):
     entries = {"images/a": 5, "images/../b": 5, "images/c": "5", "images/d": True, "images/e": None}
     Path(tree.path, REMOVED).write_text(json.dumps(entries))
-    assert tree.removed() == {"images/a": 5}
+    assert read_removed(tree) == {"images/a": 5}
 
 
 def test_files_behind_a_symlinked_directory_are_never_deleted(tree, tmp_path):
@@ -243,24 +245,24 @@ def test_one_run_of_prune_deletes_a_limited_number_of_files(tree, monkeypatch):
 
 
 def test_a_record_of_too_many_removed_files_is_refused(tree, monkeypatch):
-    monkeypatch.setattr(tree_module, "_MOST_REMOVED", 2)
+    monkeypatch.setattr(removed_images, "MOST_REMOVED", 2)
     Path(tree.path, REMOVED).write_text(json.dumps({"a": 1, "b": 2, "d/" * 30 + "x": 1}))
     with pytest.raises(LimitError, match=r"'\.templater/removed\.json' has more than 2 files"):
-        tree.removed()
-    monkeypatch.setattr(tree_module, "_MOST_REMOVED", 3)
-    assert tree.removed() == {"a": 1, "b": 2}  # templater never writes so many nested directories
+        read_removed(tree)
+    monkeypatch.setattr(removed_images, "MOST_REMOVED", 3)
+    assert read_removed(tree) == {"a": 1, "b": 2}  # templater never writes so many nested directories
 
 
 def test_a_tree_with_too_many_files_is_refused_and_its_record_stays_readable(tree, monkeypatch):
     number = len(files(tree))
-    monkeypatch.setattr(tree_module, "_MOST_REMOVED", number - 1)
+    monkeypatch.setattr(tree_module, "MOST_REMOVED", number - 1)
     with pytest.raises(LimitError, match=rf"/images' has more than {number - 1} files$"):
         prune(tree)
-    monkeypatch.setattr(tree_module, "_MOST_REMOVED", 2)
-    tree.record_removed({"images/a": 1, "images/b": 1})
+    monkeypatch.setattr(removed_images, "MOST_REMOVED", 2)
+    record_removed(tree, {"images/a": 1, "images/b": 1})
     with pytest.raises(LimitError, match="would have 3 files, more than `prune` can read"):
-        tree.record_removed({"images/a": 1, "images/b": 1, "images/c": 1})
-    monkeypatch.setattr(tree_module, "MOST_BYTES", 40)
+        record_removed(tree, {"images/a": 1, "images/b": 1, "images/c": 1})
+    monkeypatch.setattr(removed_images, "MOST_BYTES", 40)
     with pytest.raises(LimitError, match="would have 2 files"):
-        tree.record_removed({"images/a": 1, "images/" + "b" * 40: 1})
-    assert tree.removed() == {"images/a": 1, "images/b": 1}
+        record_removed(tree, {"images/a": 1, "images/" + "b" * 40: 1})
+    assert read_removed(tree) == {"images/a": 1, "images/b": 1}

@@ -21,7 +21,9 @@ from templater.distribution.catalog import DOWNLOADS, IMAGES_PATH, INDEX_PATH
 from templater.distribution.local_stream import LocalStream
 from templater.distribution.prune import prune
 from templater.distribution.remove import remove
-from templater.distribution.tree import REMOVED, Tree, real_path
+from templater.distribution.removed_images import REMOVED, read_removed, record_removed
+from templater.distribution.tree import Tree, real_path
+from templater.distribution.tree_catalog import Catalog
 from templater.distribution.verify import verify
 from templater.model.errors import (
     BusyError,
@@ -438,12 +440,12 @@ def test_operations_stay_in_the_locked_tree_if_its_path_becomes_a_link(tmp_path)
         lead_outside(Path(tree.path), outside)
         for path in (names[0], *tree.content_files()):
             tree.unlink(path)
-        tree.record_removed({"y": 1})
-        assert tree.removed() == {"y": 1}
+        record_removed(tree, {"y": 1})
+        assert read_removed(tree) == {"y": 1}
     assert [(outside / name).read_text() for name in names] == ["{}"] * 3
     moved = tmp_path / "tree.moved"
     assert [(moved / name).exists() for name in names] == [False, False, True]
-    assert tree.removed() == {}
+    assert read_removed(tree) == {}
 
 
 @pytest.mark.parametrize(
@@ -537,23 +539,20 @@ def test_the_error_of_an_image_tree_names_the_refused_path_or_file(tree, tmp_pat
     assert refused(RefusedError, tree.create) == f"'{images}' is not a directory"
     os.unlink(images)
     tree.create()
-    for name in ("a", IMAGES_PATH, module.REMOVED):
+    for name in ("a", IMAGES_PATH, REMOVED):
         Path(tree.path, name).mkdir()
     assert refused(RefusedError, tree.size, "../a") == "the path '../a' leads out of the tree"
     assert refused(InputError, tree.size, "a") == f"'{tree.path}/a' is not a regular file"
-    catalog = module.Catalog({"index": {}}, {IMAGES_PATH: {"products": {}}}, {IMAGES_PATH})
+    catalog = Catalog({"index": {}}, {IMAGES_PATH: {"products": {}}}, {IMAGES_PATH})
     assert refused(RefusedError, tree.save, catalog) == f"'{tree.path}/{IMAGES_PATH}' is not a regular file"
-    assert (
-        refused(RefusedError, tree.record_removed, {})
-        == f"'{tree.path}/{module.REMOVED}' is not a regular file"
-    )
+    assert refused(RefusedError, record_removed, tree, {}) == f"'{tree.path}/{REMOVED}' is not a regular file"
     for path in (IMAGES_PATH, ".templater/lock"):
         assert refused(RefusedError, tree.unlink, path) == f"'{path}' is not an image file"
     assert refused(RefusedError, tree.unlink, "a") == f"'{tree.path}/a' is not a regular file"
     assert tree.unlink("images/missing") == 0
-    os.rmdir(f"{tree.path}/{module.REMOVED}")
-    Path(tree.path, module.REMOVED).write_text("[]")
-    assert refused(InputError, tree.removed) == f"invalid '{tree.path}/{module.REMOVED}': it is not an object"
+    os.rmdir(f"{tree.path}/{REMOVED}")
+    Path(tree.path, REMOVED).write_text("[]")
+    assert refused(InputError, read_removed, tree) == f"invalid '{tree.path}/{REMOVED}': it is not an object"
     long = "x" * 256
     with pytest.raises(FileNotFoundError):
         tree.size(long)

@@ -12,7 +12,7 @@ from templater.model.options import RenderOptions
 from templater.model.source import Source
 from templater.planning.new_instance import ID_KEY
 from templater.rootfs.memory import MemoryRootfs
-from templater.simulation.life import Simulation
+from templater.simulation.life_events import Simulation
 from templater.simulation.simulated_instance import MemoryFolder
 from tests.command_server import run_templater
 

@@ -14,9 +14,9 @@ from templater.model.errors import TemplateError
 from templater.model.source import Source
 from templater.pongo2 import execution, located, operations
 from templater.pongo2.codegen.compiler import source_of
+from templater.pongo2.compiled_template import Template
 from templater.pongo2.daemon_context import daemon_context
 from templater.pongo2.dialect import DIALECTS, V4, V6
-from templater.pongo2.template import Template
 from templater.pongo2.template_loading import Compilation
 
 VECTORS = Path(__file__).parents[3] / "vectors"

@@ -13,7 +13,7 @@ from templater.model.plan import CREATE, UPDATE
 from templater.model.source import Source
 from templater.rootfs.memory import MemoryRootfs
 from templater.simulation.host_refusals import check_image
-from templater.simulation.life import Simulation
+from templater.simulation.life_events import Simulation
 from templater.simulation.report import Report
 from templater.simulation.run_steps import run_step, simulate
 from templater.simulation.simulated_instance import MemoryFolder, metadata_of

@@ -11,6 +11,7 @@ from ..model.source import Source, Span
 from . import execution
 from .codegen.compiler import code_of
 from .dialect import V6, Dialect
+from .failed_render import reached, render_hint
 from .state import Fault, Limits, Program
 from .template_loading import Compilation, Loader, names_missing_template, resolve
 from .values import Failure, Panic
@@ -18,12 +19,6 @@ from .values import Failure, Panic
 if TYPE_CHECKING:
     from .reads import Read
 
-#: the largest template (in characters) for which templater finds the source position of an exceeded limit
-MAX_LOCATED = 64 << 10
-
-#: the file name of generated code in tracebacks, and a pattern for the position numbers in that code
-GENERATED = "<template>"
-_PLACE = r"(?:\bat|_at)\(render, (\d+)"
 
 #: maximum size in bytes of a template that is parsed again to find its configuration keys
 MAX_FOR_KEYS = 256 << 10
@@ -126,7 +121,7 @@ class Template:
             return execution.execute(self.program, context, clock, seed, limits or self.limits)
         except LimitError as error:
             if error.span is None:
-                error.span = self.reached(error) or self.source.span(0, 0)
+                error.span = reached(self.compilation, error) or self.source.span(0, 0)
             raise
         except (Failure, Panic, Fault) as error:
             failure = error
@@ -166,68 +161,12 @@ class Template:
             self.compilation.parsed()
         return self.with_spans[0]
 
-    def reached(self, error: LimitError) -> Span | None:
-        """Return the source position of the loop, call or filter that exceeded a limit, or None.
-
-        Code without spans contains no source positions, but each of its lines has a counterpart in the code
-        with spans. The limit on the whole output has no source position.
-        """
-        from .codegen.compiler import source_of
-
-        line = line_of(error) or line_of(error.__context__)
-        failed = isinstance(error.__context__, RecursionError | MemoryError)
-        if not line or failed or len(self.source.text) > MAX_LOCATED:
-            return None
-        try:
-            plain = source_of(self.compilation.module(spans=False)).split("\n")
-            module = self.compilation.module(spans=True)
-            located = source_of(module).split("\n")
-        except (LimitError, RecursionError):
-            return None
-        place = place_at(located, line - 1) if len(located) == len(plain) else None
-        return None if place is None else module.emitter.places[place].span
-
     def span(self, program: Program, place: int | None) -> Span | None:
         if place is None:
             return None
         found = program.places[place]
         unit = next(unit for unit in self.compilation.units if unit.name == found.name)
         return unit.span(found.start, found.end)
-
-
-def line_of(error: BaseException | None) -> int:
-    """Return the number of the innermost line of generated code in an error's traceback, or 0."""
-    found = 0
-    trace = None if error is None else error.__traceback__
-    while trace is not None:
-        if trace.tb_frame.f_code.co_filename == GENERATED:
-            found = trace.tb_lineno
-        trace = trace.tb_next
-    return found
-
-
-def place_at(lines: list[str], number: int) -> int | None:
-    """Return the number of the place that a line of generated code contains, or None.
-
-    For a line that counts work, return the place of the loop or call before that line.
-    """
-    import re
-
-    if "finish(render, " in lines[number]:
-        return None
-    own, counted = re.search(_PLACE, lines[number]), "= spent(" in lines[number]
-    while own is None and counted and number:
-        number -= 1
-        own = re.search(_PLACE, lines[number])
-    return None if own is None else int(own[1])
-
-
-def render_hint(message: str) -> str:
-    if message.startswith(("can't access a field", "can't access an index")):
-        return "only maps have members; strings and numbers do not"
-    if "calling argument count" in message and "config_get" in message:
-        return "config_get takes a key and a default"
-    return ""
 
 
 def compile_template(

@@ -1,0 +1,41 @@
+"""The record of image files that the catalog of a tree has dropped. `prune` deletes them later."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+
+from ..model.errors import InputError, LimitError
+from ..model.file_names import STATE_FOLDER
+from ..model.source import printable
+from .catalog import MOST_BYTES, parse_json
+from .tree import MOST_NESTED, MOST_REMOVED, Tree
+from .tree_catalog import clean_path
+
+#: the record of removed images, which no client requests
+REMOVED = f"{STATE_FOLDER}/removed.json"
+
+
+def read_removed(tree: Tree) -> dict[str, int]:
+    """Return the files that the catalog has dropped, with the Unix time when it dropped each file."""
+    try:
+        raw = parse_json(tree.read(REMOVED), REMOVED)
+    except FileNotFoundError:
+        return {}
+    if not isinstance(raw, dict):
+        raise InputError(f"invalid '{printable(os.path.join(tree.path, REMOVED))}': it is not an object")
+    if len(raw) > MOST_REMOVED:
+        raise LimitError(f"'{REMOVED}' has more than {MOST_REMOVED} files")
+    return {
+        path: at
+        for path, at in raw.items()
+        if type(at) is int and path.count("/") <= MOST_NESTED and clean_path(path) == path
+    }
+
+
+def record_removed(tree: Tree, files: Mapping[str, int]) -> None:
+    data = json.dumps(files, indent=0, sort_keys=True).encode() + b"\n"
+    if len(files) > MOST_REMOVED or len(data) > MOST_BYTES:
+        raise LimitError(f"'{REMOVED}' would have {len(files)} files, more than `prune` can read")
+    tree.write_json(REMOVED, [data])

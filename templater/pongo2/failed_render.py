@@ -1,0 +1,68 @@
+"""The source position at which a render exceeded a limit, and hints for failed renders."""
+
+from ..model.errors import LimitError
+from ..model.source import Span
+from .template_loading import Compilation
+
+#: the largest template (in characters) for which templater finds the source position of an exceeded limit
+MAX_LOCATED = 64 << 10
+#: the file name of generated code in tracebacks, and a pattern for the position numbers in that code
+GENERATED = "<template>"
+_PLACE = r"(?:\bat|_at)\(render, (\d+)"
+
+
+def reached(compilation: Compilation, error: LimitError) -> Span | None:
+    """Return the source position of the loop, call or filter that exceeded a limit, or None.
+
+    Code without spans contains no source positions, but each of its lines has a counterpart in the code
+    with spans. The limit on the whole output has no source position.
+    """
+    from .codegen.compiler import source_of
+
+    line = line_of(error) or line_of(error.__context__)
+    failed = isinstance(error.__context__, RecursionError | MemoryError)
+    if not line or failed or len(compilation.source.text) > MAX_LOCATED:
+        return None
+    try:
+        plain = source_of(compilation.module(spans=False)).split("\n")
+        module = compilation.module(spans=True)
+        located = source_of(module).split("\n")
+    except (LimitError, RecursionError):
+        return None
+    place = place_at(located, line - 1) if len(located) == len(plain) else None
+    return None if place is None else module.emitter.places[place].span
+
+
+def line_of(error: BaseException | None) -> int:
+    """Return the number of the innermost line of generated code in an error's traceback, or 0."""
+    found = 0
+    trace = None if error is None else error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == GENERATED:
+            found = trace.tb_lineno
+        trace = trace.tb_next
+    return found
+
+
+def place_at(lines: list[str], number: int) -> int | None:
+    """Return the number of the place that a line of generated code contains, or None.
+
+    For a line that counts work, return the place of the loop or call before that line.
+    """
+    import re
+
+    if "finish(render, " in lines[number]:
+        return None
+    own, counted = re.search(_PLACE, lines[number]), "= spent(" in lines[number]
+    while own is None and counted and number:
+        number -= 1
+        own = re.search(_PLACE, lines[number])
+    return None if own is None else int(own[1])
+
+
+def render_hint(message: str) -> str:
+    if message.startswith(("can't access a field", "can't access an index")):
+        return "only maps have members; strings and numbers do not"
+    if "calling argument count" in message and "config_get" in message:
+        return "config_get takes a key and a default"
+    return ""
