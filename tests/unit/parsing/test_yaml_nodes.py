@@ -1,5 +1,6 @@
 """YAML as nodes with places: libyaml and PyYAML's own parser give the same tree."""
 
+import math
 import random
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from templater.model.errors import InputError, LimitError
 from templater.model.source import Source
 from templater.parsing import yaml_nodes
+from templater.parsing.go_scalars import resolved
 from templater.parsing.yaml_nodes import Limits, Mapping, Node, Scalar, parse
 
 TEXTS = [
@@ -153,3 +155,30 @@ def test_damaged_yaml_texts_give_errors_with_positions():
                 assert error.span is not None and 0 <= error.span.start <= len(text), text
             else:
                 assert root is None or 0 <= root.start <= root.end <= len(text), text
+
+
+@pytest.mark.parametrize(
+    ("words", "value"),
+    [
+        ("true True TRUE", True), ("false False FALSE", False), ("~ null Null NULL", None),
+        (".inf .Inf .INF +.inf +.Inf +.INF", math.inf), ("-.inf -.Inf -.INF", -math.inf),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("rules", ["v2", "v4"])
+def test_each_spelling_of_a_constant_has_its_value_in_both_yaml_libraries_of_go(words, value, rules):
+    assert [resolved(word, "", rules) for word in words.split()] == [value] * len(words.split())
+    assert all(resolved(word, "!!str", rules) == word for word in words.split())
+
+
+@pytest.mark.parametrize("word", [".nan", ".NaN", ".NAN"])
+def test_each_spelling_of_not_a_number_has_its_value(word):
+    assert math.isnan(resolved(word, "", "v4"))
+
+
+@pytest.mark.parametrize(
+    ("words", "value"),
+    [("y Y yes Yes YES on On ON", True), ("n N no No NO off Off OFF", False)],
+)
+def test_only_the_older_yaml_library_of_go_reads_yes_and_no_as_booleans(words, value):
+    assert [resolved(word, "", "v2") for word in words.split()] == [value] * 8
+    assert [resolved(word, "", "v4") for word in words.split()] == words.split()

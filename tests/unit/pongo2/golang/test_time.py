@@ -63,3 +63,28 @@ def test_the_date_calculation_agrees_with_the_calendar_of_python(year):
 def test_the_time_layout_decides_whether_a_fraction_keeps_its_trailing_zeros():
     time = Time(0, 120_000_000)
     assert format_time(time, ".000 .999 ,00 .9 .0000000000") == ".120 .12 ,12 .1 .120000000"
+
+
+@pytest.mark.parametrize(
+    ("month", "names"),
+    enumerate(
+        [
+            "Thursday Thu January Jan",
+            "Sunday Sun February Feb",
+            "Sunday Sun March Mar",
+            "Wednesday Wed April Apr",
+            "Friday Fri May May",
+            "Monday Mon June Jun",
+            "Wednesday Wed July Jul",
+            "Saturday Sat August Aug",
+            "Tuesday Tue September Sep",
+            "Thursday Thu October Oct",
+            "Sunday Sun November Nov",
+            "Tuesday Tue December Dec",
+        ],
+        1,
+    ),
+)  # fmt: skip
+def test_each_month_and_weekday_has_its_english_name(month, names):
+    moment = from_datetime(datetime(2026, month, 1, tzinfo=UTC))
+    assert format_time(moment, "Monday Mon January Jan") == names
