@@ -217,6 +217,34 @@ def test_every_directory_of_the_system_is_searched_for_names_that_every_user_can
     assert observed(CHECK, an_image(names=[name])) == expected
 
 
+@pytest.mark.parametrize(
+    ("folders", "found"),
+    [
+        (
+            "bin boot etc root sbin usr lib lib64 lib/x var/cron var/lib/cloud var/lib/confexts var/lib/dkms var/lib/dpkg",
+            True,
+        ),
+        (
+            "var/lib/extensions var/lib/pacman var/lib/rpm var/lib/snapd var/spool/anacron var/spool/at var/spool/atjobs",
+            True,
+        ),
+        ("var/spool/atspool var/spool/cron var/spool/fcron var/spool/incron", True),
+        (
+            "home media mnt srv tmp var/cache var/crash var/games var/lock var/mail var/run var/spool var/spool/x var/tmp",
+            False,
+        ),
+        ("dev proc run sys usr/tmp", False),
+    ],
+)
+def test_a_directory_with_the_sticky_bit_is_harmless_only_outside_the_directories_of_the_system(
+    folders, found
+):
+    for folder in folders.split():
+        name = Name(f"rootfs/{folder}/x", Entry(DIRECTORY, 0o1777))
+        observations = observed(CHECK, an_image(names=[name]))
+        assert [at for _, at, _ in observations] == [name.path] * found, folder
+
+
 def test_acls_of_system_files_are_listed():
     names = [Name("rootfs/usr/bin/su", Entry(FILE, 0o755), frozenset(("system.posix_acl_access",)))]
     assert observed(CHECK, an_image(names=names)) == [

@@ -156,3 +156,23 @@ def test_a_finding_about_a_directory_is_reported_once_for_all_its_members():
 def test_a_backup_beside_the_image_gives_a_finding_of_high_severity():
     image = an_image(names=["backup/container/metadata.yaml"])
     assert [(place, severity) for severity, place, _ in observed(CHECK, image)] == [("backup", "high")]
+
+
+@pytest.mark.parametrize(
+    ("names", "severity"),
+    [
+        (
+            "backup.yaml index.yaml config config.json config.mount console.log devices lxc.conf network root.img",
+            "high",
+        ),
+        (
+            "shmounts snapshots state virtual-machines-snapshots qemu.log OVMF_VARS.fd agent.crt agent-client.crt",
+            "high",
+        ),
+        ("agent-server.key tpm.1 seccomp.x lxc.log", "high"),
+        ("README LICENSE configs agent lxc instance.yml", "info"),
+    ],
+)
+def test_a_file_that_a_daemon_creates_for_an_instance_has_a_finding_of_high_severity(names, severity):
+    for name in names.split():
+        assert severities(CHECK, an_image(names=[Name(name, Entry(FILE, 0o644))])) == [severity], name
