@@ -9,10 +9,12 @@ import math
 import socket
 import ssl
 from asyncio import sslproto
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final
+from functools import partial
+from typing import Final, NamedTuple
 
 from aiohttp import web
 
@@ -32,6 +34,8 @@ _MOST_PIPELINED = 4
 #: Maximum number of TLS records in a handshake or a request, and the bytes that allow another record.
 #: OpenSSL needs long for some records without content: 0.2 ms for a new key, which has 27 bytes.
 _MOST_RECORDS, _RECORD = 16, 2 << 10
+#: If an address has more connections, they are closed before connections of other addresses.
+_CROWD = 8
 #: maximum seconds to wait for the end of a client's TLS connection
 _SHUTDOWN = 5
 
@@ -41,7 +45,7 @@ class Bounds:
     """Limits on clients. Times are in seconds."""
 
     #: maximum number of connections; a further connection replaces the connection whose client has neither
-    #: sent a request nor read an answer for the longest time
+    #: sent a request nor read an answer for the longest time, of the address with the most connections
     connections: int = 400
     #: maximum bytes of a request
     request: int = 32 << 10
@@ -91,8 +95,8 @@ class _Tls(sslproto.SSLProtocol):
 class _Connection(asyncio.Protocol):
     """One connection after the handshake. It passes data to aiohttp, and closes if the client is too slow."""
 
-    def __init__(self, inner: asyncio.Protocol, server: _Listener) -> None:
-        self._inner, self._server = inner, server
+    def __init__(self, inner: asyncio.Protocol, server: _Listener, address: str = "") -> None:
+        self._inner, self._server, self.address = inner, server, address
         self._timer: asyncio.TimerHandle | None = None
         self._received = self._ends = self._answers = 0
         #: whether a request without a body is being answered, and the data that arrived meanwhile
@@ -120,7 +124,8 @@ class _Connection(asyncio.Protocol):
         if self._held:
             asyncio.get_running_loop().call_soon(self._release)
         self._timer = asyncio.get_running_loop().call_later(self._server.bounds.waiting, self.transport.abort)
-        self._server.waiting[self] = (asyncio.get_running_loop().time(), self.transport.abort)
+        now = asyncio.get_running_loop().time()
+        self._server.waiting[self] = _Waiting(now, self.transport.abort, self.address)
 
     def begin(self, method: str) -> None:
         """Stop the timer, because the headers of a request are complete.
@@ -176,6 +181,14 @@ class _Connection(asyncio.Protocol):
             self.closed.set_result(None)
 
 
+class _Waiting(NamedTuple):
+    """A connection without a complete request: its start time, close function, and the client's address."""
+
+    since: float
+    close: Callable[[], None]
+    address: str
+
+
 class _Listener:
     """The listening socket and its connections, with TLS if there is a ``context``."""
 
@@ -187,8 +200,10 @@ class _Listener:
     ) -> None:
         self.bounds, self._answer, self._context = bounds, answer, context
         self.open: dict[asyncio.Transport, _Connection] = {}
-        #: connections without a complete request, the oldest first, with their start time and close function
-        self.waiting: dict[object, tuple[float, Callable[[], None]]] = {}
+        #: connections without a complete request, the oldest first
+        self.waiting: dict[object, _Waiting] = {}
+        #: the number of connections of each address
+        self._clients: Counter[str] = Counter()
         self._tasks: set[asyncio.Task[None]] = set()
         self._free = asyncio.Event()
         self._ended = 0
@@ -221,43 +236,67 @@ class _Listener:
         loop = asyncio.get_running_loop()
         while True:
             try:
-                client, _ = await loop.sock_accept(listener)
+                client, place = await loop.sock_accept(listener)
             except OSError:  # the process has no free file descriptor
                 self._close_one()
                 await asyncio.sleep(0.05)
                 continue
-            task = asyncio.create_task(self._serve(client))
+            address = _network(place[0])
+            self._clients[address] += 1
+            task = asyncio.create_task(self._serve(client, address))
             self._tasks.add(task)
-            task.add_done_callback(self._end)
+            task.add_done_callback(partial(self._end, address))
             while len(self._tasks) >= self.bounds.connections:
                 self._close_one()
                 self._free.clear()
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._free.wait(), 1)
 
-    def _end(self, task: asyncio.Task[None]) -> None:
+    def _end(self, address: str, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
+        self._clients[address] -= 1
+        if not self._clients[address]:
+            del self._clients[address]
         self._ended += 1
         if self._ended % _COLLECT == 0:
             gc.collect()
         self._free.set()
 
     def _close_one(self) -> None:
-        """Close the connection whose client has sent no request, or read no answer, for the longest time."""
-        waiting = next(iter(self.waiting), None)
-        since = math.inf if waiting is None else self.waiting[waiting][0]
-        stalled = min(self.open.values(), key=lambda each: each.stalled_since, default=None)
+        """Close a connection of the address with the most connections, if it has many, else any connection.
+
+        So a client that opens many connections does not close the connections of other clients.
+        """
+        address, number = self._clients.most_common(1)[0] if self._clients else ("", 0)
+        if number <= _CROWD or not self._close_idle(address):
+            self._close_idle(None)
+
+    def _close_idle(self, address: str | None) -> bool:
+        """Close the connection whose client has sent no request, or read no answer, for the longest time.
+
+        If ``address`` is given, consider only its connections. Return False if none can be closed.
+        """
+
+        def found(each: _Waiting | _Connection) -> bool:
+            return address is None or each.address == address
+
+        waiting = next((key for key, each in self.waiting.items() if found(each)), None)
+        since = math.inf if waiting is None else self.waiting[waiting].since
+        stalled = min(filter(found, self.open.values()), key=lambda each: each.stalled_since, default=None)
         before = asyncio.get_running_loop().time() - self.bounds.stalled
         if stalled is not None and stalled.stalled_since < min(since, before):
             stalled.transport.abort()
         elif waiting is not None:
-            self.waiting.pop(waiting)[1]()
+            self.waiting.pop(waiting).close()
+        else:
+            return False
+        return True
 
-    async def _serve(self, client: socket.socket) -> None:
+    async def _serve(self, client: socket.socket, address: str) -> None:
         loop = asyncio.get_running_loop()
         key, ready = object(), loop.create_future()
-        self.waiting[key] = (loop.time(), lambda: _shut(client))
-        connection = _Connection(self._http(), self)
+        self.waiting[key] = _Waiting(loop.time(), lambda: _shut(client), address)
+        connection = _Connection(self._http(), self, address)
         try:
             context = self._context
             if context is None:
@@ -303,6 +342,13 @@ def exempt_from_collection(*, again: bool = False) -> None:
         gc.unfreeze()
     gc.collect()
     gc.freeze()
+
+
+def _network(address: str) -> str:
+    """Return an IPv4 address, or the first 64 bits of an IPv6 address, which usually are one client's."""
+    if ":" not in address or address.startswith("::ffff:"):
+        return address
+    return socket.inet_pton(socket.AF_INET6, address.partition("%")[0])[:8].hex()
 
 
 def _shut(client: socket.socket) -> None:

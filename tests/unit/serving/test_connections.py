@@ -139,7 +139,7 @@ def test_a_connection_is_closed_after_four_answers_without_new_data(data):
 @pytest.mark.parametrize("begun", [False, True])
 def test_a_connection_without_a_complete_request_is_closed_after_the_time_limit(begun):
     async def scenario(connection, transport, inner, server):
-        time, abort = server.waiting[connection]
+        time, abort, _ = server.waiting[connection]
         assert abs(time - asyncio.get_running_loop().time()) < 10 and abort is transport.abort
         if begun:
             connection.begin("GET")

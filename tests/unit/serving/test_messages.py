@@ -3,6 +3,7 @@
 import asyncio
 import json
 import math
+from collections import Counter
 from types import SimpleNamespace
 
 import pytest
@@ -188,22 +189,65 @@ def test_an_access_log_line_contains_the_facts_of_the_request_and_its_answer():
 )
 def test_the_connection_that_has_waited_longest_is_closed_first(waiting, stalled, closed, monkeypatch):
     """A client may wait 20 seconds before its connection counts as stalled; now it is second 100."""
+    listener, done = listening(
+        [(each, "") for each in waiting], [(each, "") for each in stalled], monkeypatch
+    )
+    listener._close_one()
+    assert "".join(done) == closed
+    assert len(listener.waiting) == len(waiting) - closed.startswith("waiting")
+
+
+def listening(waiting, stalled, monkeypatch):
+    """Return a listener at second 100, and a list of the connections that it closes."""
     monkeypatch.setattr(connections.asyncio, "get_running_loop", lambda: SimpleNamespace(time=lambda: 100.0))
     done = []
 
-    def one(since):
-        return SimpleNamespace(
-            stalled_since=since, transport=SimpleNamespace(abort=lambda: done.append(f"stalled {since}"))
-        )
+    def one(since, address):
+        transport = SimpleNamespace(abort=lambda: done.append(f"stalled {since}"))
+        return SimpleNamespace(stalled_since=since, transport=transport, address=address)
 
-    listener = SimpleNamespace(
-        bounds=SimpleNamespace(stalled=20.0),
-        waiting={each: (each, lambda each=each: done.append(f"waiting {each}")) for each in waiting},
-        open={each: one(each) for each in stalled},
-    )
-    connections._Listener._close_one(listener)
-    assert "".join(done) == closed
-    assert len(listener.waiting) == len(waiting) - closed.startswith("waiting")
+    listener = connections._Listener.__new__(connections._Listener)
+    listener.bounds = SimpleNamespace(stalled=20.0)
+    listener.waiting = {
+        number: connections._Waiting(since, lambda since=since: done.append(f"waiting {since}"), address)
+        for number, (since, address) in enumerate(waiting)
+    }
+    listener.open = {number: one(*each) for number, each in enumerate(stalled)}
+    listener._clients = Counter(address for _, address in (*waiting, *stalled))
+    return listener, done
+
+
+@pytest.mark.parametrize(
+    ("waiting", "stalled", "closed"),
+    [
+        ([(5, "a"), *[(9, "b")] * 9], [], "waiting 9"),
+        ([(5, "a"), *[(9, "b")] * 8], [], "waiting 5"),
+        ([(5, "a")], [(3, "a"), *[(4, "b")] * 9], "stalled 4"),
+        ([(5, "a")], [(3, "a"), *[(math.inf, "b")] * 9], "stalled 3"),
+        ([(5, "a")], [(math.inf, "b")] * 9, "waiting 5"),
+    ],
+)
+def test_an_address_with_many_connections_loses_its_own_connections_first(
+    waiting, stalled, closed, monkeypatch
+):
+    """A client that opened thousands of connections closed the connections of all distant clients."""
+    listener, done = listening(waiting, stalled, monkeypatch)
+    listener._close_one()
+    assert done == [closed]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("10.0.0.1", "10.0.0.2", False),
+        ("::ffff:10.0.0.1", "::ffff:10.0.0.2", False),
+        ("2001:db8::1", "2001:db8::2", True),
+        ("2001:db8::1", "2001:db8:0:1::1", False),
+        ("fe80::1%eth0", "fe80::1%eth1", True),
+    ],
+)
+def test_ipv6_addresses_of_one_network_count_as_one_client(one, other, same):
+    assert (connections._network(one) == connections._network(other)) is same
 
 
 def test_the_bytes_of_a_range_are_copied_and_a_file_that_became_shorter_ends_the_connection(
