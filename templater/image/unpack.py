@@ -122,18 +122,19 @@ def _make_beside(parent: Directory, name: str) -> int:
     If a crashed run left its temporary directory behind, remove it first. Raises RefusedError if another user
     could have put a directory in place of the temporary directory.
     """
-    if parent.lstat(name) is not None:
+    left = parent.lstat(name)
+    if left is not None:
         path = printable(parent.path_of(name))
-        if is_replaceable(parent.fd):
+        if left.st_uid != os.geteuid() or is_replaceable(parent.fd):
             raise RefusedError(
                 f"'{path}' exists, and another user may have put it there",
                 hint="if it is left from an earlier run that did not end, remove it",
             )
-        left = _lock(parent, name)
+        folder = _lock(parent, name)
         try:
-            _remove(parent, name, left)
+            _remove(parent, name, folder)
         finally:
-            os.close(left)
+            os.close(folder)
     parent.mkdir(name, 0o700)
     made = _lock(parent, name)
     status = os.fstat(made)

@@ -736,14 +736,21 @@ def test_unpack_removes_leftovers_of_crashed_runs_but_not_of_active_runs(tmp_pat
 
 
 @root_only
-def test_unpack_removes_no_directory_that_another_user_can_have_put_in_place_of_a_leftover(tmp_path):
-    """The owner of the directory above renamed root's container to the name of the temporary directory."""
+@pytest.mark.parametrize("is_sticky", [True, False])
+def test_unpack_removes_no_directory_that_another_user_can_have_put_in_place_of_a_leftover(
+    tmp_path, is_sticky
+):
+    """The owner of the directory above renamed root's container to the name of the temporary directory.
+
+    In a sticky directory, a user made a directory of that name with millions of names.
+    """
     path = tarball(tmp_path / "i.tar", GOOD)
     above = tmp_path / "home"
     left = above / ".out.unpacking"
     left.mkdir(parents=True)
     (left / "precious").touch()
-    os.chown(above, 1234, 1234)
+    os.chown(left if is_sticky else above, 1234, 1234)
+    above.chmod(0o1777 if is_sticky else 0o755)
     with pytest.raises(RefusedError, match=r"'.*' exists, and another user may have put it there") as caught:
         unpacked(path, above / "out")
     assert caught.value.hint == "if it is left from an earlier run that did not end, remove it"
