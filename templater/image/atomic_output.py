@@ -11,13 +11,19 @@ import stat
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from ..model.errors import UsageError, WriteError, reason
+from ..model.errors import InputError, UsageError, WriteError, reason
 from ..model.source import printable
+from ..rootfs.open_folder import open_folder
+from ..rootfs.paths import MissingError
 
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from ..rootfs.confined import Root
+
 _PREFIX = ".templater-image-"
+#: the directory in which Linux shows the open files of this process
+_DESCRIPTORS = "/proc/self/fd/"
 #: prefix of the temporary name of a split image's old file; a number and the old name follow
 _ASIDE = _PREFIX + "old-"
 
@@ -28,17 +34,30 @@ class Output:
     On a file system without O_TMPFILE, the file has a hidden name instead, and the writing process locks it.
     After a crash, the kernel unlocks the file, and the next output in the directory removes the file.
     ``sha256`` is the digest of the bytes written so far. ``shown`` is the directory's name in messages.
+
+    On Linux, the directory is opened only once: another user who owns a directory above can replace it with a
+    link.
     """
 
     def __init__(self, directory: str, *, private: bool = False, shown: str = "") -> None:
-        self.directory = directory or "."
-        self._shown = shown or self.directory
+        self._shown = shown or directory or "."
+        self._root = _opened(directory or ".", self._shown)
+        self.directory = (directory or ".") if self._root is None else f"{_DESCRIPTORS}{self._root.fd}"
         self._mode = 0o600 if private else 0o666
         self.sha256 = hashlib.sha256()
         self.size = 0
         self._hidden = ""
         _sweep(self.directory)
         self.fd = self._open()
+
+    def place(self, path: str) -> str:
+        """Return the path of a file in the open directory."""
+        return os.path.join(self.directory, os.path.basename(path))
+
+    @property
+    def descriptors(self) -> tuple[int, ...]:
+        """The descriptors that another program needs to open ``path``."""
+        return (self.fd,) if self._root is None else (self.fd, self._root.fd)
 
     def __enter__(self) -> Output:
         return self
@@ -52,6 +71,8 @@ class Output:
         if self._hidden:
             with contextlib.suppress(OSError):
                 os.unlink(self._hidden)
+        if self._root is not None:
+            self._root.close()
 
     def write(self, data: bytes) -> None:
         self.sha256.update(data)
@@ -66,7 +87,7 @@ class Output:
     @property
     def path(self) -> str:
         """The path through which another program can open the file for writing."""
-        return self._hidden or f"/proc/self/fd/{self.fd}"
+        return self._hidden or f"{_DESCRIPTORS}{self.fd}"
 
     def publish(self, path: str, *, replace: bool = False, like: os.stat_result | None = None) -> None:
         """Sync the file and give it its name. Raises UsageError if the name exists and ``replace`` is false.
@@ -91,20 +112,20 @@ class Output:
     def name(self, path: str, *, replace: bool) -> None:
         with self._naming(path):
             if replace:
-                os.replace(self._named(), path)
+                os.replace(self._named(), self.place(path))
                 self._hidden = ""
             else:
-                self._link(path)
+                self._link(self.place(path))
 
     def unname(self, path: str) -> None:
         """Remove a name if it refers to this file."""
         with contextlib.suppress(OSError):
-            if os.path.samestat(os.lstat(path), os.fstat(self.fd)):
-                os.unlink(path)
+            if os.path.samestat(os.lstat(self.place(path)), os.fstat(self.fd)):
+                os.unlink(self.place(path))
 
     def move(self, path: str, aside: str) -> None:
         with self._naming(path):
-            os.rename(path, aside)
+            os.rename(self.place(path), self.place(aside))
 
     @contextlib.contextmanager
     def _naming(self, path: str) -> Iterator[None]:
@@ -117,7 +138,7 @@ class Output:
 
     def _open(self) -> int:
         try:
-            if hasattr(os, "O_TMPFILE") and os.path.isdir("/proc/self/fd"):
+            if hasattr(os, "O_TMPFILE") and os.path.isdir(_DESCRIPTORS):
                 fd = os.open(self.directory, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, self._mode)
                 _lock(fd)
                 return fd
@@ -152,7 +173,7 @@ class Output:
         parent = os.open(directory or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             # With a descriptor, os.link calls linkat, which can follow the link in /proc.
-            os.link(f"/proc/self/fd/{self.fd}", name, dst_dir_fd=parent, follow_symlinks=True)
+            os.link(f"{_DESCRIPTORS}{self.fd}", name, dst_dir_fd=parent, follow_symlinks=True)
         finally:
             with contextlib.suppress(OSError):
                 os.close(parent)
@@ -178,20 +199,21 @@ def publish_all(outputs: Sequence[Output], paths: Sequence[str], *, replace: boo
 
     After an error, the files that existed before are restored.
     """
+    place = outputs[0].place
     for path in paths:
-        if os.path.isdir(path) and not os.path.islink(path):
+        if os.path.isdir(place(path)) and not os.path.islink(place(path)):
             raise UsageError(f"'{printable(path)}' is a directory", hint="give a file name")
     for output in outputs:
         output.sync()
     token = f"{_ASIDE}{secrets.token_hex(4)}"
     aside = [
-        (path, os.path.join(outputs[0].directory, f"{token}.{number}.{os.path.basename(path)}"))
+        (path, f"{token}.{number}.{os.path.basename(path)}")
         for number, path in enumerate(paths)
-        if replace and os.path.lexists(path)
+        if replace and os.path.lexists(place(path))
     ]
     with contextlib.ExitStack() as locks:
         for path, _ in aside:
-            locks.enter_context(_held(path))
+            locks.enter_context(_held(place(path)))
         _exchange(outputs, paths, aside)
 
 
@@ -206,11 +228,26 @@ def _exchange(outputs: Sequence[Output], paths: Sequence[str], aside: Sequence[t
             output.unname(path)
         for path, hidden in reversed(aside):
             with contextlib.suppress(FileNotFoundError):
-                os.rename(hidden, path)
+                os.rename(outputs[0].place(hidden), outputs[0].place(path))
         raise
     for _, hidden in aside:
         with contextlib.suppress(OSError):
-            os.unlink(hidden)
+            os.unlink(outputs[0].place(hidden))
+
+
+def _opened(directory: str, shown: str) -> Root | None:
+    """Open the directory of an output, or return None if files in it are opened by their names."""
+    if directory.startswith(_DESCRIPTORS) or not (hasattr(os, "O_PATH") and os.path.isdir(_DESCRIPTORS)):
+        return None
+    try:
+        return open_folder(directory)
+    except MissingError:
+        hint = f"mkdir -p {shlex.quote(shown)}"
+        raise WriteError(
+            f"a file in '{shown}' can't be created: no such file or directory", hint=hint
+        ) from None
+    except InputError as error:
+        raise WriteError(error.message) from None
 
 
 def _lock(fd: int) -> bool:

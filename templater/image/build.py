@@ -295,7 +295,7 @@ def _mksquashfs(output: Output, packing: Packing, made: int, top: Member | None)
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"},
-            pass_fds=(output.fd,),
+            pass_fds=output.descriptors,
             preexec_fn=_in_child(),  # noqa: PLW1509 - the function takes no lock
         )
     except FileNotFoundError:

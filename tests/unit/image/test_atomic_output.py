@@ -2,12 +2,13 @@
 
 import fcntl
 import os
+import sys
 
 import pytest
 
 from templater.image import atomic_output
 from templater.image.atomic_output import Output, publish_all
-from templater.model.errors import UsageError, WriteError
+from templater.model.errors import RefusedError, UsageError, WriteError
 
 NAMES = ("image.tar.xz", "image.tar.xz.root")
 OLD = {name: f"old {name}" for name in NAMES}
@@ -155,7 +156,7 @@ def test_an_output_in_a_missing_folder_gives_a_hint_with_the_command_that_create
     (tmp_path / "file").write_text("")
     with pytest.raises(WriteError) as caught:
         Output(f"{tmp_path}/file")
-    assert caught.value.message == f"a file in '{tmp_path}/file' can't be created: not a directory"
+    assert "/file' can't be " in caught.value.message and caught.value.message.endswith(": not a directory")
     assert caught.value.hint == ""
 
 
@@ -168,3 +169,36 @@ def test_an_unfinished_output_is_locked_against_the_cleanup_of_other_runs(tmp_pa
         with pytest.raises(BlockingIOError):
             fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
         os.close(other)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+@pytest.mark.parametrize("nameless", [True, False])
+def test_an_output_stays_in_the_directory_that_was_opened(tmp_path, nameless, monkeypatch):
+    """The owner of the directory above replaced the directory with a link to another one."""
+    if not nameless:
+        monkeypatch.delattr(os, "O_TMPFILE")
+    for name in ("out", "other"):
+        (tmp_path / name).mkdir()
+        for file in ("a", "b"):
+            (tmp_path / name / file).write_text("old")
+    path = f"{tmp_path}/out"
+    with Output(path) as first, Output(path) as second:
+        for output in (first, second):
+            output.write(b"new")
+        (tmp_path / "out").rename(tmp_path / "hidden")
+        (tmp_path / "out").symlink_to(tmp_path / "other")
+        publish_all((first, second), (f"{path}/a", f"{path}/b"), replace=True)
+    with Output(f"{tmp_path}/hidden") as third:
+        third.publish(f"{tmp_path}/hidden/c")
+    assert {file.name: file.read_text() for file in (tmp_path / "other").iterdir()} == {
+        "a": "old",
+        "b": "old",
+    }
+    assert {file.name: file.read_text() for file in (tmp_path / "hidden").iterdir()} == {
+        "a": "new", "b": "new", "c": "",
+    }  # fmt: skip
+    if os.geteuid() != 0:
+        return
+    os.chown(tmp_path, 1234, 1234)
+    with pytest.raises(RefusedError, match="may be a link that another user controls"):
+        Output(path)
