@@ -147,7 +147,7 @@ def _proxy(remote: str, cleanups: list[Callable[[], None]]) -> tuple[str, Connec
     """
     if shutil.which("incus") is None:
         raise InputError(
-            f"the program incus is missing, which templater needs for the remote '{printable(remote)}'",
+            f"the remote '{printable(remote)}' needs the program incus, which is missing",
             hint="install the Incus client",
         )
     folder = tempfile.mkdtemp(prefix="templater-proxy.")  # only this user can enter the directory

@@ -178,7 +178,7 @@ class Plan:
 
     @property
     def host_fails(self) -> "list[Change]":
-        """The changes with the predicted result fails, hangs, random or unknown."""
+        """The changes with the predicted result ``fails``, ``hangs``, ``random`` or ``unknown``."""
         outcomes = self.prediction.outcomes
         everywhere = (*self.changes, *self.agent)
         return [change for change in everywhere if change in outcomes and not outcomes[change].ok]

@@ -48,7 +48,7 @@ class Limits:
         self.deadline: float | None = None
 
     def begun(self) -> "Limits":
-        """Return the limits for a run that begins now. If ``total`` is set, they have a deadline.
+        """Return the limits for a run that begins now. They have a deadline if ``total`` is set.
 
         Limits that already have a deadline are returned unchanged. The deadline counts the processor time of
         the thread that calls this method, so all renders of the run must happen in this thread.

@@ -103,7 +103,7 @@ def _outcome(daemon: Daemon, change: Change) -> Outcome | None:
 
 
 def _attempt(daemon: Daemon, change: Change) -> tuple[str, str, str]:
-    """Return the result, a remark for the user, and the daemon's error text if the rule fails."""
+    """Return the result, a remark for the user, and the daemon's error text. The last two can be empty."""
     error = change.render_error
     try:
         daemon.open_roots()

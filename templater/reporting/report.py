@@ -158,7 +158,7 @@ def outcome_text(plan: Plan, change: Change) -> str:
 
 
 def differences(plan: Plan, change: Change) -> Iterator[str]:
-    """If the outcome of a change differs on the host, yield texts about the outcome and the deviations."""
+    """If a change has a different outcome on the host, yield texts about the outcome and the deviations."""
     if text := outcome_text(plan, change):
         yield text
         if names := deviation_names(plan, change):

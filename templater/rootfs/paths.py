@@ -26,7 +26,7 @@ def components(path: str) -> "list[str]":
 
 
 def refuse_bad_path(path: str) -> None:
-    """Raise RefusedError for the paths that ``components`` refuses, in much less time if the path is long."""
+    """Raise RefusedError for a path that ``components`` refuses, but check a long path in much less time."""
     if path == "/":
         return
     if not path.startswith("/"):

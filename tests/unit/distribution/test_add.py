@@ -96,7 +96,7 @@ def test_each_root_filesystem_that_is_added_with_one_metadata_file_has_its_own_f
     checked(tree)
 
 
-def test_another_root_filesystem_is_added_to_the_version_with_the_same_metadata(tree, tmp_path):
+def test_another_root_filesystem_for_the_same_metadata_is_added_to_the_version(tree, tmp_path):
     meta, root = split_image(tmp_path / "a")
     _, disk = split_image(tmp_path / "b", root=QCOW2)
     add(tree, meta, [root])

@@ -802,7 +802,7 @@ def test_the_root_filesystem_of_a_metadata_only_image_is_fetched_when_needed(ser
     assert Store().images()[0].complete
 
 
-def test_an_alias_for_metadata_without_a_root_filesystem_gives_a_note_about_its_source(server, capsys):
+def test_an_alias_for_metadata_without_a_root_filesystem_gives_a_note_with_the_source(server, capsys):
     fingerprint = fetch("ours:both").fingerprint
     assert main(["store", "alias", "create", "mine", fingerprint]) == 0
     assert "the store has only this image's metadata, fetched from 'ours:both'" in capsys.readouterr().err

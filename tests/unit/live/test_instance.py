@@ -372,7 +372,7 @@ time.sleep(60)' "$6"
 @pytest.mark.parametrize(
     ("script", "words"),
     [
-        (None, "the program incus is missing, which templater needs for the remote 'there'"),
+        (None, "the remote 'there' needs the program incus, which is missing"),
         ("exit 1", "can't connect to the remote 'there': `incus remote proxy` opened no socket"),
         ("echo advice >&2; echo 'Error: no such remote' >&2; exit 1", "can't connect to the remote 'there': no such remote"),
         ("exec sleep 60", "can't connect to the remote 'there': `incus remote proxy` opened no socket"),

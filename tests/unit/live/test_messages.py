@@ -179,7 +179,7 @@ def program(tmp_path, monkeypatch):
 
 def test_a_remote_of_incus_needs_the_incus_client_program(program):
     assert failed(connect._proxy, "r", []) == (
-        "the program incus is missing, which templater needs for the remote 'r'", "install the Incus client",
+        "the remote 'r' needs the program incus, which is missing", "install the Incus client",
     )  # fmt: skip
 
 

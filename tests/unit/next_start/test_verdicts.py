@@ -188,7 +188,7 @@ def test_an_instance_that_was_deleted_meanwhile_has_no_verdicts(incus):
         judged(incus, prepare=vanish)
 
 
-def test_if_only_a_template_of_an_instance_is_missing_the_instance_may_have_been_deleted(incus):
+def test_a_missing_template_can_mean_that_the_instance_was_deleted(incus):
     """The daemon gives the same answer for a missing template and for a template of a missing instance."""
 
     def vanish(live):

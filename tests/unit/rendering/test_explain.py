@@ -92,7 +92,7 @@ def test_the_privileged_variable_has_the_origin_of_its_configuration_key():
     assert origin(Instance(type="virtual-machine"), "instance", "privileged")[0] == "undefined"
 
 
-def test_keys_of_a_new_instance_that_the_daemon_adds_have_the_image_or_daemon_as_origin():
+def test_keys_that_the_daemon_adds_to_a_new_instance_have_the_image_or_daemon_as_origin():
     image, instance = open_image(str(IMAGES / "debian-cloud")), Instance("w1", config={"image.os": "mine"})
     options = RenderOptions(HOSTS["incus"])
     made = plan_image(image, instance, options, triggers=("create",), new=True, placeholders=True)
