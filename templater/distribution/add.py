@@ -128,7 +128,7 @@ def add(
             catalog = tree.load()
             result = insert(catalog, new, unified=unified)
             if catalog.changed:
-                refuse_unreadable(catalog)
+                refuse_unreadable(tree, catalog)
             for output, path in staged:
                 if path in result.files:
                     tree.publish(output, path)

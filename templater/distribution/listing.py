@@ -13,6 +13,7 @@ from .catalog import CLIENTS, DOWNLOADS, INDEX_PATH, Decoded, Product, decode_in
 from .client_view import list_images
 from .local_stream import Stream
 from .stream_files import CatalogFiles
+from .tree import Tree
 from .tree_catalog import Catalog, clean_path
 
 
@@ -75,24 +76,26 @@ def read_products(stream: Stream | _Unsaved) -> list[Product]:
     return [product for each in products.values() for product in each]
 
 
-def refuse_unreadable(catalog: Catalog) -> None:
-    """Raise LimitError if a changed catalog exceeds a limit of its readers.
+def refuse_unreadable(tree: Tree, catalog: Catalog) -> None:
+    """Raise LimitError if a tree's changed catalog exceeds a limit of its readers.
 
     Otherwise, one image could make all images of a tree unreadable.
     """
     with suppress(InputError):  # values of wrong types were in the tree before
-        products = read_products(_Unsaved(catalog))
+        products = read_products(_Unsaved(tree, catalog))
         for client in CLIENTS:
             list_images(products, client)
 
 
 class _Unsaved:
-    """The files of a changed catalog, as they will be written."""
+    """The files of a changed catalog, as they will be written, and the tree's other files."""
 
-    def __init__(self, catalog: Catalog) -> None:
-        self._catalog = catalog
+    def __init__(self, tree: Tree, catalog: Catalog) -> None:
+        self._tree, self._catalog = tree, catalog
 
     def file(self, path: str, /) -> IO[bytes]:
+        if path != INDEX_PATH and path not in self._catalog.files:
+            return self._tree.file(path)
         file = TemporaryFile()  # noqa: SIM115  # the reader closes it
         file.writelines(self._catalog.lines(path))
         file.seek(0)

@@ -113,7 +113,7 @@ def republish(
         catalog.files[path] = {**document, "datatype": DOWNLOADS, "products": products}
         catalog.changed.add(path)
         complete_variants(catalog, [])
-        refuse_unreadable(catalog)
+        refuse_unreadable(tree, catalog)
         record_and_save(tree, catalog, before)
     written = _write_rules(origin.base, redirects) if redirects is not None else ()
     images = len({image.fingerprint for image in usable})

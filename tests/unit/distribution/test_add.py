@@ -463,3 +463,15 @@ def test_an_image_that_exceeds_a_limit_on_the_whole_catalog_is_not_added(tree, t
         add(tree, unified_image(tmp_path / "b", release="2"))
     assert (files(tree), tree.read(IMAGES_PATH)) == before
     checked(tree)
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_an_image_is_added_to_a_tree_whose_index_has_keys_in_another_case(tree, tmp_path, exists):
+    """Clients read such an entry, but `streams add` does not change its file."""
+    add(tree, unified_image(tmp_path / "a"))
+    index = json.loads(tree.read(INDEX_PATH))
+    index["index"]["x"] = {"Datatype": "image-downloads", "Path": "streams/v1/x.json", "Products": ["a"]}
+    Path(tree.path, INDEX_PATH).write_text(json.dumps(index))
+    if exists:
+        Path(tree.path, "streams/v1/x.json").write_text("{}")
+    assert add(tree, unified_image(tmp_path / "b", release="2")).new
