@@ -38,11 +38,11 @@ from .listing import refuse_unreadable
 from .prune import record_and_save
 from .redirects import file_stem, prefix_of, rules
 from .signatures import signed_path, verified_text
-from .stream_problems import shown
 from .tree import IMAGES, Tree, content_path, is_content_name
 from .tree_catalog import Catalog, clean_path, complete_variants, fingerprints_of
 from .verify import image_problems
 from .verify_files import MOST_COMBINED, SHA256
+from .verify_report import shown
 
 _METADATA = (".tar.xz", "_combined.tar.gz")
 #: limit in bytes on a metadata tarball that is downloaded for its templates

@@ -17,9 +17,9 @@ from .catalog import CLIENTS, DOWNLOADS, INDEX_PATH, Decoded, IndexEntry, Produc
 from .client_view import MOST_IMAGES, UNIFIED, Image, day, list_images
 from .local_stream import Stream
 from .stream_files import CatalogFiles, ProductsFile
-from .stream_problems import ERROR, WARNING, Problem, Report, join_clients, place_of, shown
 from .tree_catalog import clean_path
 from .verify_files import SHA256, ContentReader, check_files, check_strays
+from .verify_report import ERROR, WARNING, Problem, Report, join_clients, place_of, shown
 
 #: `incus image list` cuts fingerprints to 12 characters, and panics at shorter ones
 _SHOWN_FINGERPRINT = 12

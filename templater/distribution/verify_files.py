@@ -17,9 +17,9 @@ from .client_view import Image
 from .downloads import MOST_BYTES
 from .local_stream import LocalPieces, LocalStream, Stream
 from .removed_images import read_removed
-from .stream_problems import ERROR, WARNING, Report, place_of
 from .tree import IMAGES
 from .tree_catalog import clean_path
+from .verify_report import ERROR, WARNING, Report, place_of
 
 SHA256 = re.compile(r"[0-9a-f]{64}")
 #: a file is read at most this many bytes beyond the size that the catalog gives

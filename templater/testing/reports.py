@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from ..checks.formats import xml_quoted
+from ..checks.ci_formats import xml_quoted
 from ..model.source import printable, printable_lines
 from ..reporting.json_data import json_text
 from .case import Failure, Outcome

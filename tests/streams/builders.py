@@ -10,9 +10,9 @@ from pathlib import Path
 from templater.distribution.client_view import Image, list_images
 from templater.distribution.listing import read_products
 from templater.distribution.local_stream import LocalStream
-from templater.distribution.stream_problems import Report
 from templater.distribution.tree import Tree
 from templater.distribution.verify import verify
+from templater.distribution.verify_report import Report
 
 #: 2026-01-01 00:00 UTC
 CREATED = 1767225600

@@ -70,7 +70,7 @@ VALUES = {
     "distribution.tree": {"_POLL": 0.02, "_PIECE": 262_144, "MOST_REMOVED": 250_000, "MOST_NESTED": 20, "_LONGEST": 200, "_HASH_LENGTH": 64, "_ATTEMPTS": 100},
     "distribution.verify": {"_SHOWN_FINGERPRINT": 12},
     "distribution.verify_files": {"_SPARE": 1_073_741_824, "_MOST_HOLES": 1_073_741_824, "MOST_COMBINED": 16},
-    "distribution.stream_problems": {"_MOST_PROBLEMS": 200_000, "_MOST_TEXT": 33_554_432, "_LONGEST": 100},
+    "distribution.verify_report": {"_MOST_PROBLEMS": 200_000, "_MOST_TEXT": 33_554_432, "_LONGEST": 100},
     "distribution.local_stream": {"_PIECE": 1_048_576},
     "hooks.compile_cache": {"MAX_ENTRY": 33_554_432, "MOST_ENTRIES": 512, "MOST_BYTES": 268_435_456},
     "hooks.install": {"MAX_FILE": 4_194_304},

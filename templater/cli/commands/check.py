@@ -422,7 +422,8 @@ def table(folder: str) -> str:
 
 
 def write(reports: list[dict[str, Any]], report: str, *, show_ignored: bool) -> None:
-    from ...checks import formats
+    from ...checks import ci_formats
+    from ...checks.author_report import summary
 
     if report == "json":
         for found in reports:
@@ -439,9 +440,9 @@ def write(reports: list[dict[str, Any]], report: str, *, show_ignored: bool) -> 
             runs = [run for document in documents for run in document["runs"]]
             output.write_json({**documents[0], "runs": runs})
     elif report == "gitlab":
-        output.write_json(formats.gitlab(reports))
+        output.write_json(ci_formats.gitlab(reports))
     elif report != "text":
-        output.write(formats.junit(reports) if report == "junit" else formats.github(reports))
+        output.write(ci_formats.junit(reports) if report == "junit" else ci_formats.github(reports))
     else:
         for found in (found for found in reports if "error" not in found):
             show(found["findings"])
@@ -454,7 +455,7 @@ def write(reports: list[dict[str, Any]], report: str, *, show_ignored: bool) -> 
                 output.say(
                     f"{found['image']}: every file is the same on {', '.join(found['hosts']['hosts'])}"
                 )
-            output.say(formats.summary(found))
+            output.say(summary(found))
 
 
 def show(findings: list[dict[str, Any]]) -> None:

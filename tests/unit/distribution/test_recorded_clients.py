@@ -3,9 +3,9 @@
 import pytest
 
 from templater.distribution.local_stream import LocalStream
-from templater.distribution.stream_problems import ERROR
 from templater.distribution.tree import Tree
 from templater.distribution.verify import verify
+from templater.distribution.verify_report import ERROR
 from tests.streams.builders import listed
 from tests.streams.mutations import CASES, EXAMPLE, recordings
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from templater.distribution import stream_files, stream_problems
+from templater.distribution import stream_files, verify_report
 from templater.distribution import verify as verify_module
 from templater.distribution.add import add
 from templater.distribution.catalog import IMAGES_PATH, INDEX_PATH, Decoded, Item, Product, Version
@@ -321,7 +321,7 @@ def test_verify_without_root_filesystems_checks_only_the_size_of_a_unified_image
 
 
 def test_verify_stops_with_an_error_above_a_number_of_problems(tree, monkeypatch):
-    monkeypatch.setattr("templater.distribution.stream_problems._MOST_PROBLEMS", 2)
+    monkeypatch.setattr("templater.distribution.verify_report._MOST_PROBLEMS", 2)
     for path in Path(tree.path, "images").iterdir():
         path.unlink()
     with pytest.raises(
@@ -533,9 +533,9 @@ def test_the_message_about_an_image_shows_only_the_beginning_of_a_long_text():
 
 
 def test_a_problem_shows_only_the_beginning_of_a_long_name():
-    place = stream_problems.shown("\U000e0001" * 500)
+    place = verify_report.shown("\U000e0001" * 500)
     assert place == "\\U000e0001" * 10
-    assert len(stream_problems.place_of("p" * 500, "v" * 500, "i" * 500)) < 350
+    assert len(verify_report.place_of("p" * 500, "v" * 500, "i" * 500)) < 350
 
 
 def test_a_products_file_that_many_index_entries_name_is_checked_at_most_twice(tree, monkeypatch):
@@ -551,9 +551,9 @@ def test_a_products_file_that_many_index_entries_name_is_checked_at_most_twice(t
 
 
 def test_the_problems_of_a_stream_have_a_limit_in_characters(monkeypatch):
-    report = stream_problems.Report()
+    report = verify_report.Report()
     for number in range(3):
         report.add("error", "code", "place", str(number))
-    monkeypatch.setattr(stream_problems, "_MOST_TEXT", report.text + 5)
+    monkeypatch.setattr(verify_report, "_MOST_TEXT", report.text + 5)
     with pytest.raises(LimitError, match=r"^the stream has more than 3 problems, such as place: 0$"):
         report.add("error", "code", "place", "3")

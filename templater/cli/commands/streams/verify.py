@@ -16,7 +16,7 @@ from . import count, open_stream, stream_argument
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ....distribution.stream_problems import Problem, Report
+    from ....distribution.verify_report import Problem, Report
 
 #: maximum number of problems of one kind in the text output; the JSON output has all problems
 _SHOWN = 10

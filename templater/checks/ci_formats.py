@@ -14,28 +14,6 @@ _GITHUB = {"error": "error", "warning": "warning", "info": "notice"}
 _GITLAB = {"error": "major", "warning": "minor", "info": "info"}
 
 
-def summary(report: dict[str, Any]) -> str:
-    """Return a line with the numbers of shown, hidden and ignored findings of an image.
-
-    The line also names each validator that left at least one file unchecked.
-    """
-    counts = Counter(finding["severity"] for finding in report["findings"])
-    plurals = {"error": "errors", "warning": "warnings", "info": "info"}
-    words = ((counts[level], level if counts[level] == 1 else plurals[level]) for level in plurals)
-    shown = ", ".join(f"{count} {word}" for count, word in words if count)
-    text = f"{report['image']}: {shown or 'nothing found'}"
-    for level in ("warning", "info"):
-        if level in report["hidden"]:
-            text += f"; {report['hidden'][level]} more at level {level}"
-    fixable = sum(finding.get("fix") == "safe" for finding in report["findings"])
-    if fixable and os.path.isdir(report["image"]):
-        text += f"; {fixable} fixable, see --fix"
-    if report["not_validated"]:
-        text += f"; {', '.join(report['not_validated'])} did not validate all files"
-    ignored = len(report["suppressed"])
-    return f"{text}; {ignored} ignored" if ignored else text
-
-
 def junit(reports: list[dict[str, Any]]) -> str:
     """Return a JUnit document: a suite for each image, and a failed case for each finding."""
     lines = ['<?xml version="1.0" encoding="UTF-8"?>', "<testsuites>"]

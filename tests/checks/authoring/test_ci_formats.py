@@ -2,7 +2,8 @@
 
 from xml.etree import ElementTree
 
-from templater.checks.formats import github, gitlab, junit, summary
+from templater.checks.author_report import summary
+from templater.checks.ci_formats import github, gitlab, junit
 
 FINDING = {
     "check": "mode",
