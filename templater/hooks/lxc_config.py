@@ -110,10 +110,15 @@ def _files_in(folder: str) -> "list[str]":
 
 def _read(path: str) -> str:
     try:
-        # opening a device can have effects, and a fifo would wait for a writer
-        if not stat.S_ISREG(os.stat(path).st_mode):
-            raise InputError(f"{path!r} is not a regular file")
-        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        # Opening a device can have effects, and the owner of the directory can exchange the file with a
+        # device. So open the file that was checked, and not its name again.
+        seen = os.open(path, os.O_PATH | os.O_CLOEXEC)
+        try:
+            if not stat.S_ISREG(os.fstat(seen).st_mode):
+                raise InputError(f"{path!r} is not a regular file")
+            fd = os.open(f"/proc/self/fd/{seen}", os.O_RDONLY | os.O_NOCTTY | os.O_CLOEXEC)
+        finally:
+            os.close(seen)
         try:
             return read_descriptor(fd, MAX_CONFIG, path).decode("utf-8", "surrogateescape")
         finally:

@@ -195,8 +195,11 @@ def _require_owner(
     status: os.stat_result, path: str, *, or_sticky: bool = False, named: bool = False
 ) -> None:
     # Rootless podman runs hooks in a user namespace, where the owner of "/" stands for all unmapped users.
-    # Trust the owner of "/" only for directories that the operator's hook line names (``named``).
-    trusted = (0, os.geteuid(), *((os.lstat("/").st_uid,) if named else ()))
+    # Trust the owner of "/" only for directories that the operator's hook line names (``named``), and not in
+    # a directory such as /tmp, in which all these users can make directories.
+    trusted = {0, os.geteuid()}
+    if named and not os.lstat(os.path.dirname(path)).st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        trusted.add(os.lstat("/").st_uid)
     sticky = or_sticky and status.st_mode & stat.S_ISVTX
     if status.st_uid in trusted and (sticky or not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)):
         return

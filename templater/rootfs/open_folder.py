@@ -90,7 +90,7 @@ def _walk(path: str, follow: bool, unshared: bool, owners: "Collection[int]") ->
     try:
         for _ in range(MOST_COMPONENTS):
             status = os.fstat(here)
-            shared, foreign = is_shared(here, status), _is_foreign(status.st_uid)
+            shared, foreign = is_shared(here, status), _is_foreign(status.st_uid, in_shared=above_shared)
             if not ahead:
                 if unshared and (shared or (owners and foreign and status.st_uid not in owners)):
                     raise _shared_error(place, path)
@@ -115,7 +115,7 @@ def _walk(path: str, follow: bool, unshared: bool, owners: "Collection[int]") ->
                     os.close(link)
                 if not follow and not ahead:
                     raise RefusedError(f"'{printable(path)}' is a symlink, not a directory") from None
-                if not safe or _is_foreign(status.st_uid):
+                if not safe or _is_foreign(status.st_uid, in_shared=shared):
                     raise RefusedError(
                         f"'{printable(name)}' on the way to '{printable(path)}' may be a link that another"
                         " user controls",
@@ -158,7 +158,7 @@ def is_replaceable(folder: int) -> bool:
     """
     status = os.fstat(folder)
     replaceable = not status.st_mode & stat.S_ISVTX and is_shared(folder, status)
-    return replaceable or _is_foreign(status.st_uid)
+    return replaceable or _is_foreign(status.st_uid, in_shared=False)
 
 
 def is_shared(folder: int, status: "os.stat_result") -> bool:
@@ -181,13 +181,15 @@ def own_map(name: str) -> "Iterator[tuple[int, int, int]]":
             yield first, disk, count
 
 
-def _is_foreign(uid: int) -> bool:
+def _is_foreign(uid: int, *, in_shared: bool) -> bool:
     """Return whether a user is neither root, nor this process's user, nor the owner of its user namespace.
 
-    In a user namespace, the uid of ``/`` stands for all users outside of the namespace.
+    In a user namespace, the uid of ``/`` stands for root and all other users outside of the namespace. It
+    counts as root, except in a directory such as ``/tmp``, in which all these users can make names.
     """
     trusted = 0, os.geteuid()
-    return not (uid in trusted or uid == os.stat("/").st_uid or uid == namespace_owner())
+    is_outer = not in_shared and uid == os.stat("/").st_uid
+    return not (uid in trusted or is_outer or uid == namespace_owner())
 
 
 def namespace_owner() -> int:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from templater.hooks import install, trusted_places
+from templater.hooks import install, lxc_config, trusted_places
 from templater.hooks.compile_cache import CacheEntry, key, open_cache
 from templater.hooks.lxc_copies import clone
 from templater.hooks.options import Options
@@ -389,6 +389,52 @@ def test_no_private_file_of_root_in_the_directory_of_another_user_is_rendered(
 def raise_error(error: object) -> None:
     if isinstance(error, Exception):
         raise error
+
+
+@as_root
+@pytest.mark.parametrize("mode", [0o1777, 0o755])
+def test_an_outer_user_of_a_namespace_counts_as_root_only_where_no_other_user_can_make_names(
+    mode: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a rootless namespace, root and all other outer users have the uid 65534."""
+    above, real = tmp_path / "above", os.stat
+    (above / "t/state").mkdir(parents=True)
+    (above / "t/link").symlink_to(above / "t/state")
+    (above / "link").symlink_to(above / "t/state")
+    for place in (above, above / "t", above / "t/state", above / "t/link", above / "link"):
+        os.chown(place, 65534, 65534, follow_symlinks=False)
+    above.chmod(mode)
+
+    def stat(path: object, **options: object) -> os.stat_result:
+        if path == "/":
+            return os.stat_result((0o40755, 1, 1, 1, 65534, 65534, 0, 0, 0, 0))
+        return real(path, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(open_folder.os, "stat", stat)
+    found = [shared_place(f"{above}/{name}", owners=(0, 65534)) for name in ("t/state", "t/link", "link")]
+    assert found == (["", "", ""] if mode == 0o755 else [str(above / "t"), str(above / "t"), "link"])
+    monkeypatch.setattr(trusted_places.os, "lstat", lambda path: stat(path, follow_symlinks=False))
+    if mode == 0o755:
+        trusted_places._require_trusted(str(above / "t"), named=True)
+    else:
+        with pytest.raises(RefusedError, match="which other users can change"):
+            trusted_places._require_trusted(str(above / "t"), named=True)
+
+
+def test_a_configuration_is_opened_only_after_its_type_was_checked(
+    container: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The container's owner exchanged it with a link to a device, which was then opened."""
+    config, flags, opened = str(container / "config"), [], os.open
+
+    def spy(path: str, how: int, *rest: int, **options: int) -> int:
+        if path == config:
+            flags.append(how)
+        return opened(path, how, *rest, **options)
+
+    monkeypatch.setattr(lxc_config.os, "open", spy)
+    assert dict(lxc_config.settings(config))
+    assert flags and all(how & os.O_PATH for how in flags)
 
 
 @as_root
