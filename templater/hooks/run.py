@@ -110,10 +110,15 @@ class Log:
                 self.private.add(self.lines[-1])
             self.omitted = 0
 
-    def data(self) -> bytes:
+    def data(self, *, public: bool = False) -> bytes:
+        lines = self.public_lines() if public else self.lines
         when = strftime("%Y-%m-%dT%H:%M:%SZ", gmtime())
         name = f" {self.shown_name()}" if self.name else ""
-        return "".join(f"{when}{name}: {line}\n" for line in self.lines).encode("utf-8", "replace")
+        return "".join(f"{when}{name}: {line}\n" for line in lines).encode("utf-8", "replace")
+
+    def public_lines(self) -> "list[str]":
+        """Return the lines that other users may read."""
+        return [line for line in (*self.lines, self.summary) if line and line not in self.private]
 
     def write(self, state_directory: "StateDirectory | None", file: str) -> None:
         """Write to the instance's log, to ``file``, and to syslog (the journal). Failures raise no error."""
@@ -133,7 +138,7 @@ class Log:
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
         fd = os.open(file, flags, 0o600)
         try:
-            os.write(fd, self.data())
+            os.write(fd, self.data(public=os.fstat(fd).st_mode & 0o077 != 0))
         finally:
             os.close(fd)
 
@@ -154,9 +159,7 @@ class Log:
         _signal.setitimer(_signal.ITIMER_REAL, SYSLOG_SECONDS, SYSLOG_SECONDS)
         try:
             syslog.openlog("templater", syslog.LOG_PID, syslog.LOG_DAEMON)
-            for line in (*self.lines, self.summary):
-                if line in self.private or not line:
-                    continue
+            for line in self.public_lines():
                 text = f"{self.shown_name()}: {line}" if self.name else line
                 syslog.syslog(syslog.LOG_INFO, text.encode("utf-8", "replace").decode())
         except TimeUpError:

@@ -295,6 +295,24 @@ def test_the_name_of_a_container_is_escaped_and_shortened_in_logs(journal: list[
     assert len(log.data()) < 3 * run.LONGEST_LINE
 
 
+@pytest.mark.parametrize(("mode", "is_private"), [(0o600, True), (0o644, False), (0o640, False)])
+def test_a_log_file_that_other_users_can_read_gets_no_names_of_written_files(
+    tmp_path: Path, mode: int, is_private: bool
+) -> None:
+    from templater.hooks import run
+
+    log, file = run.Log("c1"), tmp_path / "log"
+    log.add("create /etc/secret", private=True)
+    log.add("public")
+    log.summary = "1 rule done"
+    file.touch()
+    file.chmod(mode)
+    log.write(None, str(file))
+    assert [line.partition("c1: ")[2] for line in file.read_text().splitlines()] == (
+        ["create /etc/secret", "public"] if is_private else ["public", "1 rule done"]
+    )
+
+
 def test_a_hook_log_has_limits_on_the_number_and_the_length_of_its_lines() -> None:
     from templater.hooks import run
 

@@ -256,8 +256,11 @@ def merged(before: "str | None", file: str, stage: str, ours: "dict[str, Any]") 
     if before is None:
         raise InputError(f"'{file}' does not exist", hint="create the bundle first: runc spec")
     config = parse_json(before.encode("utf-8", "surrogateescape"), file)
-    hooks = config["hooks"] = hooks_of(config, file)
-    hooks[stage] = [*(each for each in hooks.get(stage, ()) if not is_ours(each)), ours]
+    hooks = {
+        name: [each for each in hooks if not is_ours(each)] for name, hooks in hooks_of(config, file).items()
+    }
+    hooks[stage] = [*hooks.get(stage, ()), ours]
+    config["hooks"] = {name: each for name, each in hooks.items() if each}
     text = StringIO()
     try:
         for part in JSONEncoder(indent="\t", allow_nan=False).iterencode(config):

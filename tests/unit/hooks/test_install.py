@@ -133,3 +133,18 @@ def test_the_install_command_refuses_numbers_that_json_cannot_contain(tmp_path):
     with pytest.raises(InputError, match=r"^'.*' has a number that is too large for JSON$"):
         install.write(oci.snippet(str(tmp_path), [], ""))
     assert (tmp_path / "config.json").read_text() == '{"a": 1e999}'
+
+
+def test_installing_an_oci_hook_for_another_stage_removes_the_hook_of_the_old_stage(tmp_path):
+    """Both hooks ran, with the old options and with the new ones."""
+    other = {"path": "/bin/true", "args": ["true"]}
+    config = {"hooks": {"createRuntime": [other], "poststop": [other]}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    install.write(oci.snippet(str(tmp_path), ["--on-error", "keep-going"], ""))
+    install.write(oci.snippet(str(tmp_path), ["--in-place"], ""))
+    hooks = json.loads((tmp_path / "config.json").read_text())["hooks"]
+    assert (hooks["createRuntime"], hooks["poststop"]) == ([other], [other])
+    (hook,) = hooks["createContainer"]
+    assert "--in-place" in hook["args"] and "keep-going" not in hook["args"]
+    install.write(oci.snippet(str(tmp_path), [], ""))
+    assert set(json.loads((tmp_path / "config.json").read_text())["hooks"]) == {"createRuntime", "poststop"}
