@@ -38,7 +38,8 @@ def open_folder(path: str, *, follow: bool = True) -> Root:
 def make_folder(path: str, mode: int = 0o777) -> Root:
     """Open a directory with ``open_folder``. Make it, and the directories above it, if they are missing.
 
-    Raises RefusedError as ``open_folder``, and WriteError or OSError if a directory can't be opened or made.
+    Raises RefusedError as ``open_folder`` does. Raises WriteError or OSError if a directory can't be opened
+    or made.
     """
     try:
         return open_folder(path)

@@ -471,7 +471,7 @@ def items(node: Node) -> list[Node]:
 
 
 def texts_of(nodes: Iterable[Node]) -> dict[str, str]:
-    """Return the entries of mappings whose values are texts. Later mappings have priority."""
+    """Return the entries of several mappings, with each value as text. Later mappings have priority."""
     return {name: text(value) for node in nodes for name, (_, value) in entries(node).items()}
 
 

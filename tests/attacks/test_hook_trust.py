@@ -344,7 +344,7 @@ def test_a_root_filesystem_that_is_a_link_is_refused_in_every_spelling(
 
 
 @as_root
-def test_no_cache_and_no_allowed_directory_is_behind_a_link_in_the_directory_of_another_user(
+def test_a_cache_or_allowed_directory_behind_a_link_in_the_directory_of_another_user_is_not_used(
     tmp_path: Path,
 ) -> None:
     """Below a sticky directory, a user made the missing directory of --cache, with a link in it."""

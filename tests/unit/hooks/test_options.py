@@ -200,7 +200,7 @@ def test_a_clone_of_an_unknown_container_gives_a_hint(tmp_path):
 
 @pytest.mark.usefixtures("by_lxc_copy")
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs root to change the owner")
-def test_the_image_of_a_copy_that_belongs_to_another_user_can_be_read(tmp_path):
+def test_a_copied_container_of_another_user_has_a_readable_image(tmp_path):
     _, new = cloned(tmp_path, "new")
     os.chown(new, 100000, 100000)
     lxc_copies.clone(str(new), "new", "old", Options())
