@@ -13,7 +13,7 @@ from ..model.errors import InputError, LimitError, RefusedError, UsageError
 from ..model.file_names import DISK, METADATA, ROOTFS, TEMPLATES
 from ..model.source import printable
 from ..parsing.file_kind import HEAD, SQUASHFS, recognise
-from ..rootfs.confined import Root
+from ..rootfs.directory import open_tree
 from ..sandbox import unpacker_process
 from .decompress import open_stream
 from .directory_members import Data, Tree, Unshift
@@ -107,7 +107,7 @@ class DirectoryContents:
     ) -> None:
         self.name = path
         self.limits = limits
-        self._root = Root(path)
+        self._root = open_tree(path)
         self.tree = Tree(self._root, latest, uid, gid)
 
     def __del__(self) -> None:
@@ -143,7 +143,7 @@ class DirectoryContents:
         yield from self.tree.members("/" + ROOTFS, "")
 
     def _part(self, name: str, limit: int) -> Part:
-        data = self._root.read("/" + name, limit)
+        data = self._root.read("/" + name, limit, public=True)
         member = self.tree.file("/" + name, name)
         member.kind, member.target, member.size, member.sparse = FILE, "", len(data), None
         return Part(_roots(member), data)

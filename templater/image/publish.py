@@ -14,7 +14,7 @@ from ..model.file_names import METADATA, ROOTFS
 from ..model.source import Source, printable
 from ..parsing.metadata_yaml import read_metadata
 from ..rootfs.confined import Root
-from ..rootfs.directory import IdMap, shifted
+from ..rootfs.directory import IdMap, open_tree, shifted
 from . import metadata_edit
 from .contents import DirectoryContents, Part
 from .limits import DEFAULT
@@ -75,14 +75,14 @@ def publication(
 
     The properties in ``STALE`` are dropped, unless ``properties`` sets them or ``keep`` names them.
     """
-    with Root(path) as root:
+    with open_tree(path) as root:
         top = root.lstat("/" + ROOTFS)
         assert top is not None
         ids = ids or shifted(top[1].st_uid, top[1].st_gid)
         own = root.entry("/" + METADATA) is not None
         architecture = architecture or architecture_of(root)
         source = (
-            Source(METADATA, root.read("/" + METADATA, DEFAULT.metadata_bytes))
+            Source(METADATA, root.read("/" + METADATA, DEFAULT.metadata_bytes, public=True))
             if own
             else _generate_metadata(root)
         )
@@ -108,10 +108,10 @@ def stale_of(path: str) -> dict[str, str]:
 
 def properties_of(path: str) -> dict[str, str]:
     """Return the image properties in an instance's metadata.yaml."""
-    with Root(path) as root:
+    with open_tree(path) as root:
         if root.entry("/" + METADATA) is None:
             return {}
-        source = Source(METADATA, root.read("/" + METADATA, DEFAULT.metadata_bytes))
+        source = Source(METADATA, root.read("/" + METADATA, DEFAULT.metadata_bytes, public=True))
     return dict(read_metadata(source).properties)
 
 

@@ -15,6 +15,7 @@ from ..model.file_names import DISK, METADATA, TEMPLATES
 from ..model.progress import Progress, silent
 from ..model.source import printable
 from ..rootfs.confined import Directory, Root, read_descriptor, write_error
+from ..rootfs.directory import open_tree
 from .atomic_output import Output
 from .compress import compressing
 from .contents import refuse_same_file
@@ -155,7 +156,7 @@ def _replace_in_directory(path: str, changes: Changes, before: Mapping[str, byte
     each rule always has its template.
     """
     order = sorted(changes, key=lambda name: 2 if changes[name] is None else name == METADATA)
-    with Root(path) as root, contextlib.ExitStack() as held:
+    with open_tree(path) as root, contextlib.ExitStack() as held:
         with root.directory("/") as top:
             if any(name.startswith(TEMPLATES + "/") for name in changes):
                 _make_templates(top)

@@ -3,7 +3,7 @@
 from ..model.entry import APPEND_ONLY, DIRECTORY, IMMUTABLE, OVERFLOW_ID, Entry
 from ..model.errors import InputError, RefusedError
 from ..model.source import printable
-from ..oslite import HAS_DESCRIPTORS, Closing, islink
+from ..oslite import HAS_DESCRIPTORS, Closing, islink, os
 from . import confined
 from .paths import MissingError, UnmappedError
 
@@ -93,10 +93,21 @@ def _id_in_container(number: int, ranges: "Ranges") -> int:
 def open_root(path: str, *, cross_mounts: bool = False) -> "confined.Root | ByName":
     """Open a directory for reading, on any system."""
     if HAS_DESCRIPTORS:
-        return confined.Root(path, cross_mounts=cross_mounts)
+        return open_tree(path, cross_mounts=cross_mounts)
     from .byname import ByName
 
     return ByName(path)
+
+
+def open_tree(path: str, *, cross_mounts: bool = False) -> confined.Root:
+    """Open a directory for reading. root follows no link of another user: it could lead to secret files."""
+    if os.geteuid() != 0:
+        return confined.Root(path, cross_mounts=cross_mounts)
+    from .open_folder import open_folder
+
+    root = open_folder(path)
+    root.named, root.cross_mounts = False, cross_mounts
+    return root
 
 
 class DirectoryRootfs(Closing):

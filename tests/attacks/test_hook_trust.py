@@ -17,6 +17,7 @@ from templater.hooks.lxc_copies import clone
 from templater.hooks.options import Options
 from templater.hooks.run import run
 from templater.hooks.runtimes import lxc, nspawn, oci
+from templater.image.contents import DirectoryContents
 from templater.image.directory_image import DirectoryImage
 from templater.instances.instance_directory import MAX_TEMPLATES, InstanceDirectory
 from templater.instances.state_directory import StateDirectory
@@ -25,6 +26,7 @@ from templater.rootfs import open_folder
 from templater.rootfs.confined import Directory, Root
 from templater.rootfs.directory import DirectoryRootfs
 from templater.rootfs.open_folder import open_unshared
+from templater.sources.open_source import open_source
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs directory descriptors")
 as_root = pytest.mark.skipif(
@@ -381,6 +383,8 @@ def test_no_private_file_of_root_in_the_directory_of_another_user_is_rendered(
             raise_error(
                 image.read_templates(["a"])["a"].error if "templates" in name else image.read_metadata()
             )
+        with pytest.raises(RefusedError, match="is private to uid 0"):
+            DirectoryContents(str(container)).parts()
         secret.chmod(0o755)
     assert run(words) == 0
     assert image.read_templates(["a"])["a"].data == b"of another user"
@@ -435,6 +439,23 @@ def test_a_configuration_is_opened_only_after_its_type_was_checked(
     monkeypatch.setattr(lxc_config.os, "open", spy)
     assert dict(lxc_config.settings(config))
     assert flags and all(how & os.O_PATH for how in flags)
+
+
+@as_root
+def test_root_opens_no_image_or_instance_through_a_link_of_another_user(container: Path) -> None:
+    """``apply u/web1 u/web1/rootfs`` rendered the password of the instance to which the user's link led."""
+    (container / "metadata.yaml").write_text("architecture: x86_64\n")
+    (container / "instance.yaml").write_text("name: c1\n")
+    link = container.parent / "home/c1"
+    link.parent.mkdir()
+    link.symlink_to(container)
+    openers = open_source, lambda path: DirectoryImage(path).read_metadata(), DirectoryContents
+    for opened in openers:
+        opened(str(link))
+    os.chown(link.parent, 1234, 1234)
+    for opened in openers:
+        with pytest.raises(RefusedError, match="may be a link that another user controls"):
+            opened(str(link))
 
 
 @as_root
