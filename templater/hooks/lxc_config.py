@@ -114,9 +114,12 @@ def _read(path: str) -> str:
         # device. So open the file that was checked, and not its name again.
         seen = os.open(path, os.O_PATH | os.O_CLOEXEC)
         try:
-            if not stat.S_ISREG(os.fstat(seen).st_mode):
+            status = os.fstat(seen)
+            # reading /proc/kmsg waits for messages of the kernel, and removes them
+            if not stat.S_ISREG(status.st_mode) or status.st_dev == os.stat("/proc").st_dev:
                 raise InputError(f"{path!r} is not a regular file")
-            fd = os.open(f"/proc/self/fd/{seen}", os.O_RDONLY | os.O_NOCTTY | os.O_CLOEXEC)
+            flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+            fd = os.open(f"/proc/self/fd/{seen}", flags)
         finally:
             os.close(seen)
         try:

@@ -41,18 +41,27 @@ def make_folder(path: str, mode: int = 0o777) -> Root:
     Raises RefusedError as ``open_folder`` does. Raises WriteError or OSError if a directory can't be opened
     or made.
     """
-    try:
-        return open_folder(path)
-    except MissingError:
-        above, name = split(abspath(path))
-    except InputError as error:
-        raise WriteError(error.message) from None
-    with make_folder(above, mode) as root, root.directory("/") as directory:
-        try:  # noqa: SIM105 - importing contextlib slows down the start of hooks
-            directory.mkdir(name, mode)
-        except FileExistsError:
-            pass
-        return root.below("/" + name)
+    if not path:
+        raise FileNotFoundError(ENOENT, "No such file or directory")
+    path, missing = abspath(path), []
+    while True:
+        try:
+            root = open_folder(path)
+            break
+        except MissingError:
+            path, name = split(path)
+            missing.append(name)
+        except InputError as error:
+            raise WriteError(error.message) from None
+    while missing:
+        name = missing.pop()
+        with root, root.directory("/") as directory:
+            try:  # noqa: SIM105 - importing contextlib slows down the start of hooks
+                directory.mkdir(name, mode)
+            except FileExistsError:
+                pass
+            root = root.below("/" + name)
+    return root
 
 
 def open_unshared(path: str, owners: "Collection[int]" = ()) -> Root:

@@ -441,6 +441,20 @@ def test_a_configuration_is_opened_only_after_its_type_was_checked(
     assert flags and all(how & os.O_PATH for how in flags)
 
 
+def test_a_configuration_includes_no_file_of_proc(container: Path) -> None:
+    """Reading /proc/kmsg waits for the next message of the kernel."""
+    (container / "config").write_text("lxc.include = /proc/kmsg\n")
+    with pytest.raises(InputError, match="'/proc/kmsg' is not a regular file"):
+        list(lxc_config.settings(str(container / "config")))
+
+
+def test_thousands_of_missing_directories_are_made(tmp_path: Path) -> None:
+    open_folder.make_folder(f"{tmp_path}{'/a' * 3000}").close()
+    with pytest.raises(RefusedError, match="leads through too many links"):
+        open_unshared(f"{tmp_path}{'/a' * 3000}")
+    subprocess.run(["rm", "-rf", tmp_path / "a"], check=True)
+
+
 @as_root
 def test_root_opens_no_image_or_instance_through_a_link_of_another_user(container: Path) -> None:
     """``apply u/web1 u/web1/rootfs`` rendered the password of the instance to which the user's link led."""
