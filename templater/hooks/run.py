@@ -177,6 +177,8 @@ def serve() -> int:
     try:
         bound_memory()
         return run(sys.argv[1:])
+    except StoppedError:  # just before the report about another failure
+        return WriteError.exit_code
     except BaseException as error:
         # a bug: fail the start rather than leave files half rendered, and report where the bug is
         text = f"{described_bug(error)}; please report this"
@@ -287,6 +289,8 @@ def time_is_up(error: TimeUpError, seconds: float) -> LimitError:
 
 def report_failure(error: TemplaterError, runtime: str, options: Options, log: Log) -> int:
     """Write the error to stderr and to the log; return the exit code. Some runtimes hide a hook's stderr."""
+    for number in (_signal.SIGINT, _signal.SIGTERM):  # the hook ends soon, and the report is complete
+        _signal.signal(number, _signal.SIG_IGN)
     stop_timers()  # writing the report has no time limit
     write_stderr("templater: " + error.explain())
     if not log.lines:  # if ``log`` has lines, the error is logged already

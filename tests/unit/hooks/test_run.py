@@ -13,7 +13,7 @@ import pytest
 from templater.hooks import install, run
 from templater.hooks.options import Options, parse
 from templater.hooks.run import Log
-from templater.model.errors import UsageError
+from templater.model.errors import UsageError, WriteError
 
 pytestmark = pytest.mark.usefixtures("restored_process")
 
@@ -397,6 +397,23 @@ def test_the_locale_does_not_change_file_names(container, german, how):
         answer = subprocess.run(words, env=environ, capture_output=True, text=True, check=False, timeout=60)
     assert answer.returncode == 0, answer.stderr
     assert os.listdir(os.fsencode(container / "rootfs/etc")) == ["\u00fcn\u00ef".encode()]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_signal_during_the_report_of_a_failure_changes_nothing(number, monkeypatch, capfd):
+    write = run.write_stderr
+
+    def stopped(text):
+        os.kill(os.getpid(), number)
+        write(text)
+
+    monkeypatch.setattr(run, "write_stderr", stopped)
+    monkeypatch.setattr(sys, "argv", ["hook", "lxc", "--on-error", "fail"])
+    monkeypatch.setattr(run, "bound_memory", lambda: None)
+    assert run.serve() == UsageError.exit_code
+    assert "LXC did not call this hook" in capfd.readouterr().err
+    monkeypatch.setattr(run, "report_failure", lambda *_: signal.raise_signal(number))
+    assert run.serve() == WriteError.exit_code
 
 
 @pytest.mark.parametrize("keep_going", [False, True])
