@@ -17,7 +17,7 @@ from ..model.errors import InputError, RefusedError, TemplaterError, reason
 from ..model.file_names import BACKUP_YAML, INSTANCE, MAX_PATH, METADATA, ROOTFS, STATE_FOLDER, TEMPLATES
 from ..model.source import Source, printable
 from ..rootfs.confined import Root, read_descriptor
-from ..rootfs.open_folder import open_unshared
+from ..rootfs.open_folder import open_unshared, trusted_owners
 from ..rootfs.paths import MissingError
 
 #: names of files that describe one instance (of templater and of Incus); they can contain passwords
@@ -115,7 +115,8 @@ def _place(path: str, allowed: Sequence[str]) -> tuple[str, str]:
         for folder in within:
             top = os.path.realpath(folder)
             if top != os.path.normpath(folder):
-                open_unshared(folder).close()  # another user could have made a link on the way
+                # another user could have made a link on the way, or exchange a directory with one
+                open_unshared(folder, trusted_owners("/")).close()
             if real == top or real.startswith(top.rstrip("/") + "/"):
                 _require_trusted_way(top)
                 return top, real[len(top) :].strip("/")

@@ -10,7 +10,7 @@ from ..model.errors import InputError, LimitError, TemplaterError
 from ..model.file_names import INSTANCE, METADATA, TEMPLATES
 from ..model.source import Source
 from ..oslite import Closing, join, os, stat
-from ..rootfs.confined import Directory, Root, entry_of, read_descriptor, write_error
+from ..rootfs.confined import Directory, Root, entry_of, read_descriptor, require_public, write_error
 from ..rootfs.paths import MissingError
 
 MAX_METADATA = 1 << 20
@@ -69,7 +69,7 @@ class InstanceDirectory(Closing):
         found: dict[str, TemplateFile] = {}
         total = 0
         with held as directory:
-            self._root.require_public(directory.fd, directory.path)
+            require_public(directory.fd, self._root.fd, directory.path)
             for name in directory.names_with("", MAX_TEMPLATES + 1)[0]:
                 found[name] = file = self._template(directory, name, longest)
                 total += len(file.data or b"")
@@ -92,7 +92,7 @@ class InstanceDirectory(Closing):
         except OSError as error:
             return TemplateFile(entry, error=write_error("read", directory.path_of(name), error))
         try:
-            self._root.require_public(fd, directory.path_of(name))
+            require_public(fd, directory.fd, directory.path_of(name))
             return TemplateFile(entry, read_descriptor(fd, longest, directory.path_of(name)))
         except TemplaterError as error:
             return TemplateFile(entry, error=error)

@@ -171,35 +171,31 @@ class Root(Closing):
         """Read a regular file. Raises LimitError if more than ``limit`` bytes can be read.
 
         Raises MissingError for a missing file and RefusedError for anything that is not a regular file. With
-        ``public``, the file and its directory are checked by ``require_public``.
+        ``public``, ``require_public`` checks the file and its directory.
         """
-        names = components(path)
-        if public and len(names) > 1:
-            with self.directory("/" + "/".join(names[:-1])) as above:
-                self.require_public(above.fd, above.path)
+        if public:
+            return self._read_public(path, limit)
         fd = self.open(path, follow=follow)
         try:
-            if public:
-                self.require_public(fd, self.shown(path))
             return read_descriptor(fd, limit, self.shown(path))
         except OSError as error:
             raise self._trouble(path, error, follow=follow) from None
         finally:
             close(fd)
 
-    def require_public(self, fd: int, shown: str) -> None:
-        """Raise RefusedError for a file or directory that the owner of the root directory may not read.
-
-        The owner could move a secret file of root from a place beside the root directory to a name that root
-        reads.
-        """
-        status, owner = os.fstat(fd), os.fstat(self.fd).st_uid
-        needed = 0o005 if stat.S_ISDIR(status.st_mode) else 0o004
-        if owner not in (0, os.geteuid(), status.st_uid) and status.st_mode & needed != needed:
-            raise RefusedError(
-                f"{shown!r} is private to uid {status.st_uid}, but its directory belongs to uid {owner}",
-                hint="let all users read it, or give it the owner of the directory",
-            )
+    def _read_public(self, path: str, limit: int) -> bytes:
+        *above, name = components(path)
+        with self.directory("/" + "/".join(above)) as directory:
+            require_public(directory.fd, self.fd, directory.path)
+            try:
+                fd = directory.open(name)
+                try:
+                    require_public(fd, directory.fd, self.shown(path))
+                    return read_descriptor(fd, limit, self.shown(path))
+                finally:
+                    close(fd)
+            except OSError as error:
+                raise self._trouble(path, error) from None
 
     def open(self, path: str, *, follow: bool = False) -> int:
         """Open a regular file for reading and return its descriptor. Raises the same errors as ``read``."""
@@ -430,6 +426,21 @@ class Directory(Closing):
     def sync(self) -> None:
         """Sync the names in this directory to the disk."""
         again(os.fsync, self.fd)
+
+
+def require_public(fd: int, directory: int, shown: str) -> None:
+    """Raise RefusedError for a file or directory that the owner of its directory may not read.
+
+    The owner could move a secret file of root, which is in another directory of this owner, to a name that
+    root reads.
+    """
+    status, owner = os.fstat(fd), os.fstat(directory).st_uid
+    needed = 0o005 if stat.S_ISDIR(status.st_mode) else 0o004
+    if owner not in (0, os.geteuid(), status.st_uid) and status.st_mode & needed != needed:
+        raise RefusedError(
+            f"{shown!r} is private to uid {status.st_uid}, but its directory belongs to uid {owner}",
+            hint="let all users read it, or give it the owner of the directory",
+        )
 
 
 def kind_of(mode: int) -> str:

@@ -357,7 +357,7 @@ def test_a_cache_or_allowed_directory_behind_a_link_in_the_directory_of_another_
     assert open_cache(f"{tmp_path}/home/link") is None
     assert open_cache(f"{tmp_path}/home/link/new") is None
     assert list((tmp_path / "other").iterdir()) == []
-    with pytest.raises(RefusedError, match="may be a link that another user controls"):
+    with pytest.raises(RefusedError, match="other users can write to"):
         trusted_places._place(f"{tmp_path}/home/link/web.yaml", [f"{tmp_path}/home/link"])
 
 
@@ -453,6 +453,61 @@ def test_thousands_of_missing_directories_are_made(tmp_path: Path) -> None:
     with pytest.raises(RefusedError, match="leads through too many links"):
         open_unshared(f"{tmp_path}{'/a' * 3000}")
     subprocess.run(["rm", "-rf", tmp_path / "a"], check=True)
+
+
+@as_root
+def test_the_owner_of_the_templates_directory_cannot_move_a_private_file_into_it(container: Path) -> None:
+    (container / "templates").mkdir()
+    (container / "templates/a").write_text("token")
+    (container / "templates/a").chmod(0o600)
+    os.chown(container / "templates", 1234, 1234)
+    with InstanceDirectory(str(container)) as directory:
+        assert isinstance(directory.read_templates()["a"].error, RefusedError)
+    assert isinstance(DirectoryImage(str(container)).read_templates(["a"])["a"].error, RefusedError)
+    os.chown(container / "templates/a", 1234, 1234)
+    assert DirectoryImage(str(container)).read_templates(["a"])["a"].data == b"token"
+
+
+@as_root
+def test_a_directory_that_was_checked_is_not_opened_again_by_its_name(
+    container: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The owner exchanged templates/ with a private directory of root, between the check and the read."""
+    for name in ("templates", "private"):
+        (container / name).mkdir()
+        (container / name / "a").write_text(name)
+    (container / "private").chmod(0o700)
+    os.chown(container, 1234, 1234)
+    os.chown(container / "templates", 1234, 1234)
+    opened = Root.directory
+
+    def exchanged(root: Root, path: str, **options: bool) -> Directory:
+        directory = opened(root, path, **options)
+        if path == "/templates" and (container / "private").exists():
+            (container / "templates").rename(container / "old")
+            (container / "private").rename(container / "templates")
+        return directory
+
+    monkeypatch.setattr(Root, "directory", exchanged)
+    with Root(str(container)) as root:
+        assert root.read("/templates/a", 100, public=True) == b"templates"
+
+
+@as_root
+@pytest.mark.parametrize("owner", [1234, 0])
+def test_another_user_owns_no_directory_on_the_way_to_an_allowed_directory_with_a_link(
+    owner: int, tmp_path: Path
+) -> None:
+    """The user exchanged the directory with a link while its path was resolved."""
+    (tmp_path / "home/real").mkdir(parents=True)
+    (tmp_path / "home/real/web.yaml").write_text("name: web\n")
+    (tmp_path / "link").symlink_to(tmp_path / "home/real")
+    os.chown(tmp_path / "home", owner, owner)
+    if owner:
+        with pytest.raises(RefusedError, match=f"other users can write to '{tmp_path}/home'"):
+            trusted_places._place(f"{tmp_path}/link/web.yaml", [f"{tmp_path}/link"])
+    else:
+        assert trusted_places._place(f"{tmp_path}/link/web.yaml", [f"{tmp_path}/link"])[1] == "web.yaml"
 
 
 @as_root
