@@ -82,7 +82,7 @@ class _Socket:
         self._socket.close()
 
     def _wait(self) -> None:
-        """Let the next call wait until the deadline. Raises TimeoutError after the deadline."""
+        """Let the next call wait at most until the deadline. Raises TimeoutError if it has passed."""
         left = self._connection.deadline - time.monotonic()
         if left <= 0:
             raise TimeoutError

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
 
 
 def parse_json(data: bytes, what: str) -> "dict[str, Any]":
-    """Parse a JSON object. Raises InputError for invalid JSON; the message calls the text ``what``.
+    """Parse a JSON object. Raises InputError for invalid JSON; ``what`` names the text in the message.
 
     This function calls the C scanner of the json package directly, because importing json takes eight
     milliseconds.

@@ -304,9 +304,9 @@ def _sweep(directory: str) -> None:
 
 
 def _former_name(name: str, left: Sequence[str], directory: str) -> str:
-    """Return the name of the old file to restore, or "" if all new files got their names.
+    """Return the name under which to restore an old file, or "" if the file is not needed any more.
 
-    The first file gets its name last. If that name is missing, the new image is incomplete.
+    The first file of a new image gets its name last. If no file has this name, the new image is incomplete.
     """
     if not name.startswith(_ASIDE):
         return ""

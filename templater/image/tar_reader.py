@@ -80,7 +80,7 @@ class Member:
 
     @property
     def disk_size(self) -> int:
-        """The bytes that the unpacked member counts in ``DiskBudget``."""
+        """The number of bytes that ``DiskBudget`` counts for this member when it is unpacked."""
         return (DIRECTORY_BYTES if self.kind == DIRECTORY else INODE_BYTES) + self.stored
 
 

@@ -398,7 +398,7 @@ def _step(text: str) -> int:
 
 
 def _step_below(text: str, indent: int) -> int:
-    """Return the columns to add for the level below ``indent``, as in the file's other rules."""
+    """Return how many columns deeper than ``indent`` the next level begins, as in the other rules."""
     if indent:
         for rule in _rules(text):
             if rule.value.kind == "mapping" and rule.value.children and not rule.value.flow:

@@ -49,7 +49,7 @@ class NewerImages:
         self._rules: dict[str, _Rules | None] = {}
 
     def note(self, live: LiveInstance) -> str:
-        """Return a sentence about a newer version of the instance's image with other templates, or ""."""
+        """Return a sentence about a newer version of the image if its templates differ, otherwise ""."""
         try:
             image = self._newer(live)
             if image is None:

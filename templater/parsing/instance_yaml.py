@@ -60,8 +60,9 @@ def read_instance(
     If ``source`` is None, the instance is a container named ``c1``. A parsed ``source`` saves time if several
     instances of a list are read. ``pick`` selects an instance of a list by name. ``profiles`` are profiles or
     their YAML texts. ``expanded`` tells whether the description already includes the profiles. If it is None,
-    the devices decide, because the output of ``config show`` does not show it. The instance's ``notes`` list
-    every assumption. Raises InputError for an invalid description, and UsageError for invalid arguments.
+    the devices decide, because the output of ``config show`` does not say whether it includes the profiles.
+    The instance's ``notes`` list every assumption. Raises InputError for an invalid description, and
+    UsageError for invalid arguments.
     """
     given = tuple(p if isinstance(p, Profile) else read_profile(p) for p in profiles)
     if source is None:
@@ -694,7 +695,7 @@ def _kind(value: Any) -> str:
 
 
 def _quote_all(names: Sequence[str]) -> str:
-    """Return a text with the first names in quotes, and the number of names that are left out."""
+    """Return one text that has the first names in quotes, and then the number of the other names."""
     quoted = ", ".join([f"'{_shown(name)}'" for name in names[:MOST_SHOWN]])
     more = len(names) - MOST_SHOWN
     return f"{quoted} and {more} more" if more > 0 else quoted

@@ -67,9 +67,10 @@ def make_folder(path: str, mode: int = 0o777) -> Root:
 def open_unshared(path: str, owners: "Collection[int]" = ()) -> Root:
     """Open a directory as ``open_folder`` does. No other user may write to the directory or replace it.
 
-    ``owners`` has the users to whom the directory may belong. The directories on the way must then belong
-    to root or the hook's user: another owner could replace them. By default, any user may own them. In a
-    sticky directory such as ``/tmp``, users can replace only their own names.
+    If ``owners`` is given, the directory must belong to one of these users, to root or to the hook's user.
+    Each directory on the way must belong to root or the hook's user, because its owner can replace the
+    directory below it. By default, any user may own these directories. In a sticky directory such as
+    ``/tmp``, users can replace only their own names.
 
     For example, ``lxc-start -f /tmp/a.conf`` makes ``/tmp`` an instance directory. Any user can then add a
     metadata.yaml, and the hook would write that user's files as root.

@@ -431,9 +431,9 @@ class Simulation:
         del self.subjects[name]
 
     def _name_in_placeholders(self, instance: Instance) -> str:
-        """Return the name in an instance's placeholders, so that each placeholder shows its instance.
+        """Return the name that an instance's placeholders contain, or "" for the first instance.
 
-        Return "" for the first instance.
+        The name shows to which instance a placeholder belongs.
         """
         return instance.name if self.current else ""
 

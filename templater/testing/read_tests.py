@@ -30,7 +30,7 @@ MAX_CASES = 5000
 #: maximum number of values in all cases, with every combination of each matrix. Values are YAML nodes, and
 #: the config keys and devices of instances and profiles.
 MAX_NODES = 2_000_000
-#: maximum number of characters of the options of all cases
+#: maximum number of characters of the options of all cases together
 MAX_OPTIONS = 16 << 20
 #: maximum number of steps of all regular expressions; each expression is compiled once and then kept
 MAX_STEPS = 500_000
@@ -215,13 +215,13 @@ class _FolderReader:
         """
         self.nodes += values
         if self.nodes > MAX_NODES:
-            raise LimitError(f"the keys of all cases have more than {MAX_NODES} values", test.span)
+            raise LimitError(f"the keys of all cases together have more than {MAX_NODES} values", test.span)
 
     def options(self, nodes: list[Node]) -> tuple[str, ...]:
         found = tuple(f"{name}={value}" for name, value in texts_of(nodes).items())
         self.option_characters += sum(map(len, found))
         if self.option_characters > MAX_OPTIONS:
-            raise LimitError(f"the options of all cases have more than {MAX_OPTIONS} characters")
+            raise LimitError(f"the options of all cases together have more than {MAX_OPTIONS} characters")
         return found
 
     def instance(self, fields: Fields, test: Node) -> Instance:

@@ -100,14 +100,16 @@ def test_the_limit_on_keys_counts_the_instance_keys_of_every_test_case(
     instance = "instance: described/all.yaml"
     assert len(read(tmp_path, instance, EXPECT, matrix(5), described=description)) == 5
     monkeypatch.setattr(read_tests, "MAX_NODES", 2000)
-    with pytest.raises(LimitError, match="the keys of all cases have more than 2000 values"):
+    with pytest.raises(LimitError, match="the keys of all cases together have more than 2000 values"):
         read(tmp_path, instance, EXPECT, matrix(5))
 
 
 def test_the_options_of_all_test_cases_together_are_limited(tmp_path: Path) -> None:
     options = f"options: {{image.release: {'x' * 900_000}}}"
     assert len(read(tmp_path, options, EXPECT, matrix(2))) == 2
-    with pytest.raises(LimitError, match="the options of all cases have more than 16777216 characters"):
+    with pytest.raises(
+        LimitError, match="the options of all cases together have more than 16777216 characters"
+    ):
         read(tmp_path, options, EXPECT, matrix(20))
 
 

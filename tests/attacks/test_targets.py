@@ -278,7 +278,7 @@ def test_attack_26_a_file_in_place_of_a_parent_directory_is_refused(scene, path)
 
 
 @pytest.mark.parametrize("swapped", ["/srv", "/srv/a", "/srv/a/b"])
-def test_attack_27_a_parent_directory_that_is_replaced_between_mkdir_and_open_is_refused(
+def test_attack_27_apply_refuses_a_parent_directory_that_is_replaced_between_mkdir_and_open(
     scene, monkeypatch, swapped
 ):
     """The new directory is moved away and replaced by a link as soon as it has its name."""
@@ -296,7 +296,7 @@ def test_attack_27_a_parent_directory_that_is_replaced_between_mkdir_and_open_is
 
 
 @pytest.mark.parametrize("bait", ["link out", "other file", "fifo", "gone"])
-def test_attack_29_a_staged_file_that_is_replaced_before_the_rename_is_refused(scene, monkeypatch, bait):
+def test_attack_29_apply_refuses_a_staged_file_that_another_process_has_replaced(scene, monkeypatch, bait):
     real = Directory.rename
 
     def rename(self: Directory, name: str, to: Directory, new: str) -> None:

@@ -6,7 +6,7 @@
         eth0: {dhcp4: true}
 
 If netplan is installed, the check also runs netplan's generator on the file. Without netplan, the check
-compares the keys of interfaces with the keys of netplan.
+compares the keys of interfaces with the keys that netplan knows.
 """
 
 from __future__ import annotations

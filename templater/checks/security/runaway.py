@@ -127,7 +127,7 @@ class Loops:
                 self.bound.update(name for name, _ in node.parameters)
 
     def longest(self) -> tuple[int, tree.For | None]:
-        """Return the largest number of runs of nested loops, and the outermost of these loops.
+        """Return how often nested loops can run their body at most, and the outermost of these loops.
 
         Without loops, return 1 and None.
         """

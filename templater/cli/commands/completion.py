@@ -41,8 +41,9 @@ OPEN = ("=", ":", "/")
 def command(shell: str, words: tuple[str, ...]) -> int:
     """Print the script. With ``words``, the script is asking for completions: print the answer instead.
 
-    ``words`` are the words on the command line. The script for bash sends two other words: the line up to
-    the cursor, and COMP_WORDBREAKS. The script for fish sends the last word with its quotes.
+    ``words`` are the words on the command line. But the script for bash sends two values instead of these
+    words: the line up to the cursor, and COMP_WORDBREAKS. The script for fish sends the last word with its
+    quotes.
     """
     if not words:
         output.write(script(shell))

@@ -7,7 +7,7 @@ from .tokens import IDENTIFIER, STRING, Token
 FOREIGN_TAGS = {
     "elseif": "did you mean 'elif'?",
     "elsif": "did you mean 'elif'?",
-    "end": "write which tag ends: {% endif %}, {% endfor %}, …",
+    "end": "pongo2 has no 'end': write {% endif %}, {% endfor %}, …",
     "foreach": "did you mean 'for'?",
     "raw": "did you mean 'verbatim'?",
     "unless": "pongo2 has no 'unless': write {% if not … %}",

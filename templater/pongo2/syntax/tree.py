@@ -125,8 +125,8 @@ class Operation(Expression):
 class Lazy:
     """Arguments of an `Invoke` that the called function evaluates itself.
 
-    The function gets a tuple with a function for each argument. Each of them takes the scope and returns the
-    argument's value.
+    The called function gets a tuple of functions, one for each argument. Each function in the tuple takes the
+    scope and returns the value of its argument.
     """
 
     __slots__ = ("expressions",)

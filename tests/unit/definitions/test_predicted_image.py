@@ -102,7 +102,7 @@ def test_a_variant_that_the_definition_names_causes_no_note(variant, entry):
     assert notes_on_variant(variant, entry) == []
 
 
-def test_the_note_about_known_variants_reads_package_filters_but_not_a_property_named_variants():
+def test_package_filters_name_known_variants_but_a_property_named_variants_does_not():
     image = IMAGE + "packages: {manager: apt, sets: [{packages: [a], action: install, variants: [musl]}]}\n"
     image += "files:\n- {generator: dump, path: /a, template: {properties: {variants: xyz}}}\n"
     (note,) = [note for note in built(image, "image.variant=glibc").notes if "variant" in note]

@@ -282,7 +282,9 @@ def test_without_the_keep_modified_option_a_hostile_record_does_not_stop_a_start
     assert b"ignored: " in (container / ".templater/log").read_bytes()
 
 
-def test_files_of_a_staged_record_above_the_size_limit_count_as_changed_by_hand(container, monkeypatch):
+def test_if_the_files_in_a_staged_record_exceed_the_size_limit_they_count_as_changed_by_hand(
+    container, monkeypatch
+):
     start(container)
     folder = container / ".templater"
     configure(container, "2")

@@ -184,7 +184,7 @@ def test_the_size_and_the_ratio_of_decompressed_data_have_limits(stream):
         (b"BZh91AY&SY", "'p' is damaged: gzip: at least 10 bytes of other data follow the compressed data"),
     ],
 )
-def test_only_zeros_or_a_stream_of_the_same_compression_may_follow_a_stream(tail, result, tmp_path):
+def test_only_zeros_or_data_of_the_same_compression_may_follow_compressed_data(tail, result, tmp_path):
     (tmp_path / "i").write_bytes(gzip.compress(b"abc") + tail)
     with open_stream(f"{tmp_path}/i") as opened:
         opened.path = "p"

@@ -98,7 +98,7 @@ def test_the_error_about_a_file_with_a_flag_names_the_command_that_removes_the_f
     assert change.action == "create"
 
 
-def test_the_second_rendering_of_a_file_on_the_config_drive_has_a_reason():
+def test_if_a_file_on_the_config_drive_is_rendered_twice_the_second_change_has_its_own_reason():
     first, other = Rule("/etc/a", "a.tpl", ("create", "start")), Rule("/etc/b", "a.tpl", ("create",))
     for rule, content, reason in (
         (first, b"new\n", "same content"),

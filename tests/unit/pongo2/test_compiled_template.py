@@ -94,7 +94,7 @@ def explained(source, dialect=V6, context=CONTEXT):
         ("{% foreach a in b %}{% endfor %}", "did you mean 'for'?"),
         ("{% if a %}{% elsif b %}{% endif %}", "did you mean 'elif'?"),
         ("{% raw %}{% endraw %}", "did you mean 'verbatim'?"),
-        ("{% for a in b %}{% end %}", "write which tag ends: {% endif %}, {% endfor %}, …"),
+        ("{% for a in b %}{% end %}", "pongo2 has no 'end': write {% endif %}, {% endfor %}, …"),
         (
             "{{ instance['name'] }}",
             "instance['name'] needs pongo2 v6, and LXD and incus-debian have v4: write instance.name",

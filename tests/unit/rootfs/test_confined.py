@@ -343,7 +343,7 @@ def by_name(path: Path) -> ByName:
     return ByName(str(path))
 
 
-def test_a_root_on_a_system_without_directory_descriptors_reads_the_same_files(root, tmp_path):
+def test_the_same_files_can_be_read_on_a_system_without_directory_descriptors(root, tmp_path):
     stand_in = by_name(tmp_path / "root")
     for path in ("/", "/etc", "/etc/hostname", "/abs", "/abs/hostname", "/fifo", "/loop", "/no", "/no/x"):
         assert repr(stand_in.entry(path)) == repr(root.entry(path)), path
@@ -359,6 +359,6 @@ def outcome(reader: Root | ByName, call: str, arguments: tuple[object, ...]) -> 
         return type(error)
 
 
-def test_the_open_root_function_works_on_systems_without_directory_descriptors(tmp_path, monkeypatch):
+def test_open_root_works_on_a_system_without_directory_descriptors(tmp_path, monkeypatch):
     monkeypatch.setattr(directory, "HAS_DESCRIPTORS", False)
     assert isinstance(open_root(str(tmp_path)), ByName)

@@ -18,7 +18,7 @@ def image(
     return Served(fingerprint * 64, type, arch, 0, 0, 0, {}, parts, aliases)
 
 
-def test_an_alias_of_several_images_selects_the_container_image_for_this_architecture():
+def test_an_alias_that_several_images_share_selects_the_container_image_for_this_architecture():
     machine, foreign, ours = (
         image("a", "x", type="virtual-machine"), image("b", "x", arch=OTHER), image("c", "x", "y"),
     )  # fmt: skip

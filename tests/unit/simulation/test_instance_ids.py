@@ -82,7 +82,7 @@ def test_new_vendor_data_in_a_profile_or_a_new_interface_name_gives_a_new_instan
 
 
 @pytest.mark.slow
-def test_the_diff_command_shows_the_new_instance_id_if_a_set_option_changes_the_user_data(tmp_path):
+def test_diff_shows_the_new_instance_id_if_the_option_set_changes_the_user_data(tmp_path):
     image = tmp_path / "image"
     (image / "templates").mkdir(parents=True)
     (image / "metadata.yaml").write_text(METADATA)

@@ -100,7 +100,7 @@ def test_a_missing_validator_is_mentioned_in_only_one_note(monkeypatch, tmp_path
     assert validators.incomplete == ["cloud-init's schemas"]
 
 
-def test_each_key_that_a_schema_does_not_know_is_a_mistake_with_a_suggestion(monkeypatch, tmp_path):
+def test_each_key_that_is_not_in_the_schema_is_reported_and_a_similar_key_is_suggested(monkeypatch, tmp_path):
     pytest.importorskip("jsonschema")
     schema = '{"properties": {"package_update": {}, "runcmd": {}}, "additionalProperties": false}'
     (tmp_path / "schema-cloud-config-v1.json").write_text(schema)

@@ -70,7 +70,7 @@ def test_a_text_width_beyond_the_limit_is_refused_before_memory_is_allocated():
             pad("x", 10_000_000)
 
 
-def test_a_text_width_too_large_for_the_go_language_gives_its_error_text():
+def test_rjust_prints_the_error_text_of_go_if_the_width_is_too_large():
     assert rjust("x", 10_000_010) == "%!(NOVERB)%!(EXTRA string=x)"
 
 

@@ -25,7 +25,7 @@ MISTAKES = [
     ("{% raw %}", 3, "raw", "unknown tag 'raw'", "did you mean 'verbatim'?"),
     ("{% elsif a %}", 3, "elsif", "unknown tag 'elsif'", "did you mean 'elif'?"),
     ("{% elseif a %}", 3, "elseif", "unknown tag 'elseif'", "did you mean 'elif'?"),
-    ("{% end %}", 3, "end", "unknown tag 'end'", "write which tag ends: {% endif %}, {% endfor %}, …"),
+    ("{% end %}", 3, "end", "unknown tag 'end'", "pongo2 has no 'end': write {% endif %}, {% endfor %}, …"),
     ("{% foreach a in b %}", 3, "foreach", "unknown tag 'foreach'", "did you mean 'for'?"),
     ("{% fro a in b %}", 3, "fro", "unknown tag 'fro'", "did you mean 'for'?"),
     ("{% zzzzz %}", 3, "zzzzz", "unknown tag 'zzzzz'", ""),
