@@ -121,7 +121,7 @@ class AuthoredImage(ScannedImage):
         """Return a hint that tells the author how to give a file the mode 0600."""
         if self.definition is not None:
             keeps = "the daemon keeps that mode (LXD 6.8 and later: only in containers)"
-            return f"also create the file with 'dump' and the mode 0600: {keeps}"
+            return f"also create the file with the generator 'dump' and the mode 0600: {keeps}"
         return "set mode: 0600 in the rule (LXD ignores the mode)"
 
     def hint_of_trigger(self, rule: Rule, added: str) -> str:

@@ -180,8 +180,8 @@ class Store:
         """Record a complete image whose files are in the store.
 
         Raises InputError if the image is invalid. Raises UsageError if the user imported the image from
-        another source and one of the two imports asks for refreshes. Without this check, that source could
-        replace the image under all its aliases.
+        another source and one of the two imports asks for refreshes. Without this check, the
+        source with refreshes could also replace the image under the aliases of the other import.
         """
         image = self._describe(hashes, limits)
         image = replace(image, source=source, public=public, auto_update=auto_update)

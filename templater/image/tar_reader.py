@@ -292,7 +292,7 @@ class Archive:
         return data[:size]
 
     def _long_name(self, size: int) -> bytes:
-        """Read a GNU long name. GNU tar reads the name up to a zero byte, and Go up to its size."""
+        """Read a GNU long name. GNU tar reads up to a zero byte. Go reads at most ``size`` bytes."""
         self._extended(size)
         padded = bytes(self.header[-(size + -size % BLOCK) :]) if size else b""
         name = padded.partition(b"\0")[0]

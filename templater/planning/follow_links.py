@@ -98,8 +98,8 @@ class _Walk:
 
     ``depth`` is the number of directories before the first missing directory. ``named`` is the entry of the
     last name itself, which can be a link. ``foreign`` has the links in directories of other users and in
-    mounted file systems, because root of the container may not have made them. Each item has the link's path,
-    the users who can have made the link, and its mount point.
+    mounted file systems, because another user or another container can have made them. Each item has the
+    link's path, the users who can have made the link, and its mount point.
     """
 
     __slots__ = (

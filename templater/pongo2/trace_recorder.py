@@ -400,7 +400,7 @@ def reach(render: Render, number: int) -> None:
 
 
 def run(render: Render, number: int) -> None:
-    """Begin a run: the neighbouring sites whose texts are printed next."""
+    """Begin a run, which is a group of neighbouring sites. The template prints the texts of this run next."""
     trace = trace_of(render)
     trace.sites, trace.position = trace.runs[number], 0
     trace.frames[0].reads = {}

@@ -42,7 +42,7 @@ def file_patch(change: Change, work: Work) -> str:
 
 
 def of_text(name: str, before: bytes, after: bytes) -> str:
-    """Return a patch of one file for ``patch -p0`` in the directory that ``name`` is relative to."""
+    """Return a patch of one file for ``patch -p0``. ``name`` is the file's path in the patch."""
     shown = header(name)
     return "".join([f"--- {shown}\n", f"+++ {shown}\n", *body(before, after, Work())])
 

@@ -112,8 +112,9 @@ class Owners:
 def _owner(peer: tuple[str, int], server: tuple[str, int]) -> tuple[int, int] | None:
     """Ask the kernel for the user and the inode of a client's socket, by sock_diag(7).
 
-    Return None for an unknown connection, or if the kernel can't answer. This takes the same time for any
-    number of connections, but another user can make /proc/net/tcp long.
+    Return None for an unknown connection, or if the kernel can't answer. The kernel's answer takes the
+    same time for any number of connections. Reading /proc/net/tcp can take long, because that file lists
+    every connection.
     """
     addresses = (socket.inet_aton(host).ljust(16, b"\0") for host, _ in (peer, server))
     question = (

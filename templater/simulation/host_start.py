@@ -228,7 +228,7 @@ def start_error(host: Host, found: HostStart) -> TemplaterError:
 
 
 def deviation_remarks(plan: Plan) -> Iterable[str]:
-    """Yield the plan's notes, then each deviation from the host with the files that it affects."""
+    """Yield the plan's notes, then each of templater's deviations from the host, with the affected files."""
     found: dict[str, list[str]] = {}
     for change in (*plan.changes, *plan.agent):
         for deviation in deviations_at(plan, change):

@@ -109,9 +109,9 @@ class OpenedSource(NamedTuple):
             )
         if self.kind == INSTANCE_FOLDER and PENDING_KEY in instance.config:
             notes.append(
-                "backup.yaml may be out of date, because a start does not rewrite it: a running instance has"
-                " already run the pending trigger; for the current state, give `incus query"
-                " /1.0/instances/NAME` with -i"
+                "backup.yaml may be out of date, because a start does not rewrite it: if the instance is"
+                " running, its pending trigger has already run; for the current state, give the output of"
+                " `incus query /1.0/instances/NAME` with -i"
             )
         if self.state is None and self.kind == INSTANCE_DIRECTORY and PENDING_KEY not in instance.config:
             notes.append("'.templater' records no start: the next start counts as the first")

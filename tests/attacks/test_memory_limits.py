@@ -204,7 +204,7 @@ def test_an_audit_counts_the_memory_of_many_short_extended_attributes(tmp_path):
     assert "names and attributes" in findings(path, held_bytes=1 << 20)[1]["unreadable"].message
 
 
-def test_the_predicted_places_of_a_host_are_freed_without_a_garbage_collection():
+def test_a_predicted_file_tree_is_freed_without_a_garbage_collection():
     """Each prediction kept all rendered files until the next collection: `test` took 250 MB for each test."""
     gc.disable()
     try:

@@ -42,7 +42,7 @@ def test_every_uid_text_that_the_system_parses_as_0_counts_as_uid_0(uid):
 
 
 @pytest.mark.parametrize("uid", ["x0", "0x0", "1", "1_0"])
-def test_a_uid_text_that_the_system_does_not_parse_as_0_does_not_count_as_uid_0(uid):
+def test_an_account_is_not_reported_if_the_system_does_not_parse_its_uid_as_0(uid):
     passwd = f"root:x:0:0::/root:/bin/sh\nevil:x:{uid}:0::/:\n".encode()
     assert not observed(CHECK, an_image(heads={"rootfs/etc/passwd": passwd}))
 

@@ -104,7 +104,7 @@ def test_an_explicit_trigger_option_causes_no_note_about_triggers(run, image):
     assert "note:" not in err
 
 
-def test_the_value_all_of_the_trigger_option_shows_each_trigger_separately(run, image):
+def test_each_trigger_is_shown_separately_if_the_trigger_option_is_all(run, image):
     code, out, err = run("preview", image, "-t", "all")
     assert code == 0
     for path, trigger in (("created", "create"), ("copied", "copy"), ("started", "start")):

@@ -34,7 +34,7 @@ def test_absolute_paths_are_the_same_as_in_the_os_module(path):
 
 
 @given(PATHS)
-def test_properties_of_paths_are_the_same_as_in_the_os_module(path):
+def test_path_queries_give_the_same_results_as_in_the_os_module(path):
     assert oslite.exists(path) == os.path.exists(path)
     assert oslite.isdir(path) == os.path.isdir(path)
     assert oslite.islink(path) == os.path.islink(path)

@@ -1,4 +1,4 @@
-"""A file for netplan is not valid: it needs YAML with a mapping `network`, and below it `version: 2`.
+"""A file for netplan is not valid. The file must be YAML with a mapping `network` that contains `version: 2`.
 
     network:
       version: 2

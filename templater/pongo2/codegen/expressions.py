@@ -258,7 +258,7 @@ class ExpressionWriter(Writer):
     def base(self, node: nodes.Expr) -> None:
         """Write code for the value whose member is read.
 
-        The code does not call the value of a variable, because the lookup itself does so.
+        If the value is a variable, this code does not call it: the lookup of the member does.
         """
         if isinstance(node, nodes.Name):
             self.write(self.raw_name(node.name))

@@ -525,7 +525,7 @@ def test_a_mistake_in_a_default_value_of_a_rule_has_its_position_in_metadata_yam
     assert ("error", "hosts", f"{M}4:42") in findings(image(twice, t=template))
 
 
-def test_a_mistake_in_a_line_that_needs_an_example_value_is_found():
+def test_a_mistake_in_a_line_that_appears_only_with_an_example_value_is_found():
     template = (
         '{% if config_get("user.a", "") %}127.0.0.1 a\nlocalhost {{ config_get("user.a", "") }}\n{% endif %}'
     )

@@ -98,7 +98,7 @@ def test_a_recorded_client_export_fails_exactly_where_verify_reports_an_error(ca
     assert bool(errors(verdict(case, tmp_path)) & DOWNLOADS) == failed
 
 
-def test_a_catalog_of_products_with_and_without_a_variant_is_an_error(tmp_path):
+def test_mixing_products_with_a_variant_and_products_without_one_is_an_error(tmp_path):
     (case,) = (case for case in CASES if case.title == "variant trap 0")
     owners = {
         line.split()[4]

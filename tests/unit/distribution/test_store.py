@@ -530,7 +530,7 @@ def test_a_file_that_another_process_downloads_slowly_is_downloaded_again(tmp_pa
         (sqlite3.SQLITE_CORRUPT, InputError, ""),
     ],
 )
-def test_each_database_failure_of_the_store_gives_the_error_for_its_cause(store, code, error, hint):
+def test_the_class_and_hint_of_a_store_error_depend_on_the_database_failure(store, code, error, hint):
     failure = sqlite3.OperationalError("no")
     failure.sqlite_errorcode = code
     with pytest.raises(TemplaterError) as caught, store._transaction():

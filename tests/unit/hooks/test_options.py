@@ -76,7 +76,7 @@ def test_id_maps_are_also_read_from_included_lxc_configurations(tmp_path):
     assert ids.on_disk(5, 6) == (100005, 200006)
 
 
-def test_the_size_limit_of_an_lxc_configuration_also_counts_the_files_that_it_includes(tmp_path, monkeypatch):
+def test_files_that_an_lxc_configuration_includes_count_towards_its_size_limit(tmp_path, monkeypatch):
     """63 includes of one file of 1 MiB took 1.6 GB."""
     monkeypatch.setattr(lxc_config, "MAX_CONFIG", 2000)
     (tmp_path / "a").write_text("a=\n" * 100)

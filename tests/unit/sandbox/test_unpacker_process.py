@@ -49,7 +49,7 @@ def run(data, *command) -> tuple[int, bytes, str]:
 
 
 @pytest.mark.parametrize("ends", [True, False])
-def test_leaving_the_block_of_a_program_ends_the_program_and_closes_its_descriptors(ends, data):
+def test_leaving_the_with_block_ends_the_program_and_closes_its_descriptors(ends, data):
     before = os.listdir("/proc/self/fd")
     with unpacker_process.start(
         ["true" if ends else "cat", *["/dev/zero"][ends:]], data, Bounds(60)

@@ -205,7 +205,7 @@ def test_a_step_report_names_the_instance_that_the_step_created(step: str, note:
     assert report.note == note
 
 
-def test_the_report_about_renaming_another_instance_names_that_instance() -> None:
+def test_the_report_of_a_rename_step_for_another_instance_is_about_that_instance() -> None:
     report = run_step(life("copy=c2"), parse_step("c2:rename=c9"))
     assert (report.name, report.pending) == ("c9", "copy")
 
