@@ -188,9 +188,18 @@ def _killed_after(seconds: int | None) -> Iterator[Callable[[int], None]]:
 
 def time_left() -> float:
     """Return the seconds until the limit ``command-time`` of the surrounding ``guard``."""
+    return _timer_left("ITIMER_REAL")
+
+
+def processor_left() -> float:
+    """Return the seconds of processor time that the surrounding ``guard`` allows, but at least one second."""
+    return max(1.0, _timer_left("ITIMER_PROF"))
+
+
+def _timer_left(timer: str) -> float:
     import signal
 
-    left = signal.getitimer(signal.ITIMER_REAL)[0] if hasattr(signal, "getitimer") else 0.0
+    left = signal.getitimer(getattr(signal, timer))[0] if hasattr(signal, "getitimer") else 0.0
     return left or math.inf
 
 

@@ -4,26 +4,34 @@ from __future__ import annotations
 
 from ..instances.instance_directory import InstanceDirectory
 from ..instances.state_directory import StateDirectory
+from ..limits import Given
 from ..model.errors import RefusedError
 from ..model.hosts import NONE
+from ..model.options import TOTAL
 from ..rootfs.confined import Root
+from ..sandbox.bounds import Bounds
 from .compile_cache import CacheEntry, CompileCache, open_cache
 from .render_job import COMPILE, Job, Run
 
 
-def precompile(folder: Root, cache: str = "", dialect: str = "") -> dict[str, CacheEntry]:
+def precompile(
+    folder: Root, cache: str = "", dialect: str = "", seconds: float = TOTAL
+) -> dict[str, CacheEntry]:
     """Compile an instance's templates in a child process, as a hook does, and store them in the cache.
 
-    Return the cache entries by name. The image's entry is stored only if all templates compile.
+    Return the cache entries by name. The image's entry is stored only if all templates compile. ``seconds``
+    limits the child's processor time.
 
     Raises:
         RefusedError: another user can enter the cache directory.
         TemplaterError: the description or metadata.yaml is invalid.
     """
     directory = InstanceDirectory(folder.name, folder)
+    limits = Given()
+    limits.rendering["total"] = int(max(1, min(seconds, TOTAL)))
     job = Job(
         directory.read_metadata(), directory.read_templates(), directory.read_instance(),
-        (COMPILE,), NONE, dialect=dialect,
+        (COMPILE,), NONE, dialect=dialect, limits=limits,
     )  # fmt: skip
     state_directory = None if cache else StateDirectory(folder)
     try:
@@ -34,7 +42,7 @@ def precompile(folder: Root, cache: str = "", dialect: str = "") -> dict[str, Ca
                 f"other users can enter the cache of '{cache or folder.name}'",
                 hint="become the owner of the cache directory, and set its mode to 0700",
             )
-        run = Run(job, store, None, in_child=True)
+        run = Run(job, store, Bounds(), in_child=True)
         try:
             return dict(job.kept) if run.warm else run.finish().kept
         finally:

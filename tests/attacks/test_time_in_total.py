@@ -14,7 +14,7 @@ from templater.batch.fleet import Fleet
 from templater.checks.security import runaway
 from templater.cli import planning
 from templater.cli.main import main
-from templater.hooks import render_job
+from templater.hooks import precompile, render_job
 from templater.hooks import run as hook_run
 from templater.hooks.render_job import Job
 from templater.image.open import open_image
@@ -315,3 +315,35 @@ def test_all_steps_of_compile_share_one_limit_on_processor_time(image, monkeypat
     monkeypatch.setattr("templater.hooks.status.image_status", status)
     assert main(["compile", image]) == 5
     assert 0 < left[0] <= 3
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="hooks run on Linux")
+def test_the_child_of_unpack_gets_only_the_time_that_the_command_has_left(
+    image, tmp_path_factory, monkeypatch
+):
+    """The child had its own 8 seconds, so that unpacking a small image took 11.2 s of processor time."""
+    jobs = []
+
+    class Spy(precompile.Run):
+        def __init__(self, job, store, bounds, **options):
+            jobs.append((job.total, bounds))
+            super().__init__(job, store, bounds, **options)
+
+    monkeypatch.setattr(precompile, "Run", Spy)
+    Path(image, "rootfs").mkdir()
+    Path(image, "templates", "slow.tpl").write_text("x")
+    assert (
+        main(
+            [
+                "unpack",
+                image,
+                str(tmp_path_factory.mktemp("unpacked") / "made"),
+                "--limit",
+                "command-processor=3",
+            ]
+        )
+        == 0
+    )
+    ((seconds, bounds),) = jobs
+    assert 1 <= seconds <= 3
+    assert bounds is not None

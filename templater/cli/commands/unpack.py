@@ -13,7 +13,7 @@ from ...model.file_names import METADATA
 from ...model.source import printable
 from .. import complete, options, output
 from ..fetching import local_files
-from ..guard import guarded
+from ..guard import guarded, processor_left
 from ..progress import of_packed, progress
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def command(
         with StateDirectory(folder) as state_directory:
             state_directory.remember(State(pending=pending, name=described.name, image=known_as))
         try:  # so that the first start is fast
-            precompile(folder)
+            precompile(folder, seconds=processor_left())
         except TemplaterError as error:
             warnings.append(f"warning: {error.explain()}")
 
