@@ -86,10 +86,12 @@ def unpack(
         raise UsageError(f"'{path}' exists", hint="give a new directory, or an empty one")
     # Refuse before the first write: removing the files again would take as long as writing them.
     DiskBudget(contents).add(contents.disk_size)
-    above, name = os.path.split(os.path.abspath(path))
+    above, name = os.path.split(path)
+    if name in ("", ".", ".."):
+        above, name = os.path.split(os.path.abspath(path))
     staged = f".{name}.unpacking"
     # the directory above can belong to another user, so its names are used only relative to its descriptor
-    with open_folder(above) as root, root.directory("/") as parent:
+    with open_folder(above or ".") as root, root.directory("/") as parent:
         try:
             with Root(path, fd=_make_beside(parent, staged)) as top:
                 try:

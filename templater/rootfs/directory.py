@@ -229,11 +229,12 @@ def _open_rootfs(path: str, cross_mounts: bool) -> "confined.Root | ByName":
 
     from .open_folder import open_folder
 
-    path = normpath(path) if path else path  # the kernel follows a link before a final "/", "/." or "/etc/.."
-    if islink(path):
+    # the kernel follows a link before a final "/", "/." or "/etc/.."
+    clean = normpath(path)
+    if path and islink(clean):
         raise RefusedError(
-            f"'{printable(path)}' is a symlink, not a directory",
-            hint=f"if you created the symlink, give its target instead: {printable(realpath(path))}",
+            f"'{printable(clean)}' is a symlink, not a directory",
+            hint=f"if you created the symlink, give its target instead: {printable(realpath(clean))}",
         )
     if not HAS_DESCRIPTORS:
         return open_root(path)

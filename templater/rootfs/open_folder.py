@@ -6,7 +6,7 @@ from sys import byteorder
 from ..model.entry import OVERFLOW_ID
 from ..model.errors import InputError, RefusedError, WriteError, reason
 from ..model.source import printable
-from ..oslite import abspath, dirname, exists, join, os, split, stat
+from ..oslite import abspath, dirname, exists, fsencode, join, os, stat
 from .confined import Root
 from .paths import MissingError
 
@@ -41,16 +41,13 @@ def make_folder(path: str, mode: int = 0o777) -> Root:
     Raises RefusedError as ``open_folder`` does. Raises WriteError or OSError if a directory can't be opened
     or made.
     """
-    if not path:
-        raise FileNotFoundError(ENOENT, "No such file or directory")
-    path, missing = abspath(path), []
+    names, missing = _components(path), []
     while True:
         try:
-            root = open_folder(path)
+            root = open_folder("/" + "/".join(names))
             break
         except MissingError:
-            path, name = split(path)
-            missing.append(name)
+            missing.append(names.pop())
         except InputError as error:
             raise WriteError(error.message) from None
     while missing:
@@ -93,9 +90,8 @@ def _open(path: str, *, follow: bool = True, unshared: bool = False, owners: "Co
 
 
 def _walk(path: str, follow: bool, unshared: bool, owners: "Collection[int]") -> int:
-    if not path:
-        raise FileNotFoundError(ENOENT, "No such file or directory")
-    ahead = [name for name in abspath(path).split("/")[::-1] if name]
+    ahead = _components(path)[::-1]
+    given, is_behind_link = len(ahead), False
     here, place, safe, shared = os.open("/", _PASS | os.O_DIRECTORY), "/", True, False
     above_shared = False
     try:
@@ -112,7 +108,13 @@ def _walk(path: str, follow: bool, unshared: bool, owners: "Collection[int]") ->
             if unshared and (replaceable or (owners and foreign)):
                 raise _shared_error(place, path)
             safe = safe and not foreign and not replaceable
+            is_given = len(ahead) == given
             name = ahead.pop()
+            given -= is_given
+            if name == ".." and is_given and is_behind_link and not follow:
+                raise RefusedError(
+                    f"'{printable(path)}' has '..' behind a symlink", hint="give a path without '..'"
+                )
             try:
                 found = os.open(name, _PASS | os.O_DIRECTORY, dir_fd=here)
             except NotADirectoryError:
@@ -122,6 +124,7 @@ def _walk(path: str, follow: bool, unshared: bool, owners: "Collection[int]") ->
                     if not stat.S_ISLNK(status.st_mode):
                         raise
                     target = os.readlink("", dir_fd=link)
+                    is_magic = _is_magic(status, target)
                 finally:
                     os.close(link)
                 if not follow and not ahead:
@@ -132,16 +135,33 @@ def _walk(path: str, follow: bool, unshared: bool, owners: "Collection[int]") ->
                         " user controls",
                         hint="give a path without links of other users",
                     ) from None
-                ahead += [name for name in target.split("/")[::-1] if name not in ("", ".")]
-                if not target.startswith("/"):
-                    continue
-                found, name = os.open("/", _PASS | os.O_DIRECTORY), "/"
+                is_behind_link = True
+                if is_magic:  # only the kernel knows the target of a link such as /proc/PID/root
+                    found = os.open(name, _PASS & ~os.O_NOFOLLOW | os.O_DIRECTORY, dir_fd=here)
+                else:
+                    ahead += [name for name in target.split("/")[::-1] if name not in ("", ".")]
+                    if not target.startswith("/"):
+                        continue
+                    found, name = os.open("/", _PASS | os.O_DIRECTORY), "/"
             os.close(here)
             here, above_shared = found, shared
             place = dirname(place) if name == ".." else join(place, name)
     finally:
         os.close(here)
     raise RefusedError(f"'{printable(path)}' leads through too many links")
+
+
+def _components(path: str) -> "list[str]":
+    """Return the names of an absolute path. A name ``..`` is kept, because a link can precede it."""
+    if not path:
+        raise FileNotFoundError(ENOENT, "No such file or directory")
+    return [name for name in join(os.getcwd(), path).split("/") if name not in ("", ".")]
+
+
+def _is_magic(status: "os.stat_result", target: str) -> bool:
+    """Return whether a link is one of /proc, whose text can name a directory of another mount namespace."""
+    on_proc = exists("/proc") and status.st_dev == os.stat("/proc").st_dev
+    return on_proc or status.st_size != len(fsencode(target))  # another mounted /proc has other sizes
 
 
 def _shared_error(place: str, path: str) -> RefusedError:

@@ -345,6 +345,40 @@ def test_a_root_filesystem_that_is_a_link_is_refused_in_every_spelling(
         DirectoryRootfs(f"{container}/{spelling}")
 
 
+@pytest.mark.skipif(not hasattr(os, "O_PATH"), reason="needs O_PATH")
+def test_a_parent_directory_behind_a_link_is_the_one_that_the_kernel_opens(tmp_path: Path) -> None:
+    """The path was cleaned as text, so another directory with the same name was written."""
+    for name in ("data/releases/5", "data/releases/web1/rootfs", "srv/web1/rootfs"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "srv/current").symlink_to("../data/releases/5")
+    path = f"{tmp_path}/srv/current/../web1"
+    with open_folder.open_folder(path) as opened:
+        assert os.fstat(opened.fd).st_ino == (tmp_path / "data/releases/web1").stat().st_ino
+    with pytest.raises(RefusedError, match=r"current/../web1/rootfs' has '..' behind a symlink") as caught:
+        DirectoryRootfs(f"{path}/rootfs")
+    assert caught.value.hint == "give a path without '..'"
+    DirectoryRootfs(f"{tmp_path}/srv/web1/../web1/rootfs").close()
+    open_folder.make_folder(f"{tmp_path}/srv/current/../new/a").close()
+    assert (tmp_path / "data/releases/new/a").is_dir()
+
+
+@as_root
+def test_a_magic_link_leads_to_the_directory_that_the_kernel_opens(tmp_path: Path) -> None:
+    """/proc/PID/root of a container has the text '/', so the directory of the host was written."""
+    script = (
+        "import ctypes, os, sys; ctypes.CDLL(None).unshare(0x20000); os.chroot(sys.argv[1]);"
+        "print(flush=True); os.read(0, 1)"
+    )
+    (tmp_path / "root/here").mkdir(parents=True)
+    words = [sys.executable, "-c", script, str(tmp_path / "root")]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        with open_folder.open_folder(f"/proc/{process.pid}/root/here") as opened:
+            assert os.fstat(opened.fd).st_ino == (tmp_path / "root/here").stat().st_ino
+        process.communicate(b"x")
+
+
 @as_root
 def test_a_cache_or_allowed_directory_behind_a_link_in_the_directory_of_another_user_is_not_used(
     tmp_path: Path,
