@@ -176,7 +176,7 @@ class _Scanner:
         """
         if any(name.path.partition("/")[0] in (ROOTFS, DISK) for name in self.names):
             raise UsageError(
-                f"'{self.path}' already contains a root filesystem, so '{path}' is not part of it",
+                f"'{self.path}' already contains a root filesystem, so '{path}' is not part of this image",
                 hint="pass the image without a second file",
             )
         refuse_same_file(self.path, path)
@@ -333,7 +333,7 @@ def below_rootfs(name: str) -> str:
 
 
 def _listed(top: Root | ByName, directory: str) -> list[tuple[str, frozenset[str]]]:
-    """Return the names in a directory with the names of their extended attributes."""
+    """Return each file name in a directory with the names of the file's extended attributes."""
     if not isinstance(top, Root):
         return [(name, frozenset()) for name in top.listdir(directory)]
     with top.directory(directory) as opened:

@@ -1,4 +1,4 @@
-"""Functions that preview, diff, apply and watch share.
+"""Functions that the commands preview, diff, apply and watch share.
 
 The functions open SRC, choose the triggers, and make the plans.
 """

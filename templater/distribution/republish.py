@@ -256,7 +256,7 @@ def _without_duplicates(catalog: Catalog, path: str, images: list[Image], warnin
 
 
 def _leave_aliases(catalog: Catalog, path: str, products: dict[str, Any], warnings: list[str]) -> None:
-    """Remove the aliases that a product of another products file has for an image of the same kind.
+    """Remove each alias that another products file already uses for the same architecture and type.
 
     Otherwise, clients that ask for such an alias could get the origin's image instead of the tree's own
     image.

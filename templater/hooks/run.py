@@ -454,9 +454,9 @@ def _write_files(
 
 
 def _open_rootfs(request: HookRequest, folder: Root) -> Root:
-    """Open the container's root filesystem, usually in the open directory of the container.
+    """Open the container's root filesystem. ``folder`` is the open directory of the container.
 
-    Raises RefusedError if that is the root filesystem of the host itself.
+    Raises RefusedError if the root filesystem is that of the host itself.
 
     Many paths can lead to the host's root, so the function compares inodes, not paths.
     """

@@ -348,7 +348,7 @@ def _parts_of(
         raise layout.no_metadata()
     if second and (layout.has_rootfs or DISK in layout.kinds):
         raise UsageError(
-            f"'{path}' already contains a root filesystem, so '{second}' is not part of it",
+            f"'{path}' already contains a root filesystem, so '{second}' is not part of this image",
             hint="give only the image",
         )
     return [found[name] for name in sorted(found, key=_order)]

@@ -126,7 +126,7 @@ def _tarball(path: str, rootfs: str | None, limits: Limits) -> Description:
     kinds = image.kinds
     if ROOTFS in kinds or DISK in kinds:
         kind = "directory" if ROOTFS in kinds else QCOW2
-        message = f"'{path}' already contains a root filesystem, so '{rootfs}' is not part of it"
+        message = f"'{path}' already contains a root filesystem, so '{rootfs}' is not part of this image"
         warnings = (message,) if rootfs else ()
         return _described(path, "unified", metadata, templates, kind, (first,), fingerprint(path), warnings)
     if rootfs is None:
@@ -155,7 +155,7 @@ def _second(path: str, limits: Limits) -> Packed:
 
 
 def _squashfs_compression(path: str) -> str:
-    """Return the compression of a squashfs file, as bytes 20 and 21 of the superblock state it."""
+    """Return the compression of a squashfs file. Bytes 20 and 21 of the superblock give its number."""
     with reading(path) as file:
         number = int.from_bytes(file.read(22)[20:22], "little")
     return {1: "gzip", 2: "lzma", 3: "lzo", 4: "xz", 5: "lz4", 6: "zstd"}.get(number, "unknown")

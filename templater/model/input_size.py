@@ -26,11 +26,11 @@ def received(size: int) -> None:
 
 
 def instances() -> int:
-    """Return the number of instances of daemons that were read."""
+    """Return the number of instances that were read from daemons."""
     return _instances
 
 
 def read_instance() -> None:
-    """Count an instance of a daemon that was read."""
+    """Count an instance that was read from a daemon."""
     global _instances  # noqa: PLW0603
     _instances += 1

@@ -380,7 +380,7 @@ def _by_rule(changes: Iterable[Change]) -> dict[int, list[Change]]:
 
 
 def _certain(plan: Plan) -> Iterator[Change]:
-    """Yield the planned changes that the host is predicted to make as well."""
+    """Yield the planned changes that the host is also predicted to make."""
     for change in (plan.as_agent() if plan.instance.is_vm else plan).files():
         outcome = plan.outcome(change)
         if outcome is None or outcome.ok:

@@ -125,7 +125,7 @@ class Simulation:
 
     @property
     def follows_host(self) -> bool:
-        """Whether starts follow the chosen host. If they do not, a start writes all files or none."""
+        """Whether a start follows the chosen host. If not, a start writes all files or no file."""
         return bool(self.host.family)
 
     def _start_at_once(self, subject: SimulatedInstance, plan: Plan) -> Started:

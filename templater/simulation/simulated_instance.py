@@ -88,7 +88,7 @@ def split_pending(instance: Instance) -> tuple[Instance, str]:
 
 
 def described(subject: SimulatedInstance) -> Instance:
-    """Return the instance for its templates: with the pending trigger as a configuration key."""
+    """Return the instance as templates see it, with its pending trigger as a configuration key."""
     config = dict(subject.instance.config)
     if subject.life.pending:
         config[PENDING_KEY] = subject.life.pending

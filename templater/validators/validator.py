@@ -1,4 +1,4 @@
-"""The class of validators: a function that runs a validator, and a function that reads its output.
+"""The class of validators. A validator consists of the functions ``run`` and ``read``.
 
 ``run`` needs a process that can start programs. ``read`` receives the output and the text. ``read`` should
 run in a locked process, because the output depends on an untrusted text.

@@ -32,7 +32,7 @@ def instance_form(
 
     ``given`` is the instance as its files describe it, and ``shown`` the edited instance. ``shown`` also has
     the profiles that the user has switched ``off``. ``read`` has the keys that templates read. ``extra`` maps
-    the name of a profile ("" for the instance) to the keys without a value that the user has added.
+    the name of a profile ("" for the instance) to the keys that the user has added without a value.
     """
     read = sorted(read)
     types = [

@@ -915,7 +915,7 @@ def test_a_stop_signal_at_any_system_call_leaves_either_all_or_none_of_the_files
 
 
 @pytest.mark.parametrize("word", ["-n other", "-nother", "--name other", "--name=other"])
-def test_lxc_snapshot_restores_from_the_container_that_its_command_line_names(
+def test_a_restored_snapshot_belongs_to_the_container_in_the_command_line_of_lxc_snapshot(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, word: str
 ) -> None:
     for folder in ("victim/snaps/snap0", "other/snaps/snap0", "restored"):

@@ -288,7 +288,7 @@ def test_a_system_link_to_a_file_that_users_can_replace_is_listed(link, others):
     assert ("medium", link.path, message) in observed(CHECK, an_image(names=[link, *others]))
 
 
-def test_system_links_to_files_that_only_root_can_replace_have_no_finding():
+def test_a_system_link_has_no_finding_if_only_root_can_replace_its_target():
     names = [
         a_link("rootfs/lib", "usr/lib"),
         a_link("rootfs/usr/tmp", "../var/tmp"),

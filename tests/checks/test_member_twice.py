@@ -21,5 +21,5 @@ def test_many_duplicate_member_names_give_one_finding():
     assert message == "2 names occur twice in the root filesystem; the first is 'rootfs/a'"
 
 
-def test_duplicate_directories_and_names_outside_the_rootfs_have_no_finding():
+def test_a_duplicate_directory_or_a_duplicate_outside_the_rootfs_has_no_finding():
     assert not observed(CHECK, an_image(names=[a_folder("rootfs/a"), a_folder("rootfs/a"), "x", "x"]))

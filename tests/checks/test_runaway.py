@@ -119,7 +119,7 @@ TWICE = '{% for a in "ab" %}{% for b in a %}'
         ("{% macro a() %}" + TWICE + "{% endfor %}{% endfor %}{% endmacro %}{{ a() }}{{ a() }}{{ a() }}", []),
     ],
 )
-def test_nested_loops_with_many_runs_and_recursive_macros_give_a_finding_of_medium_severity(text, found):
+def test_recursive_macros_and_nested_loops_with_many_runs_give_a_finding_of_medium_severity(text, found):
     assert severities(CHECK, an_image(RULE, {"t": text})) == found
 
 

@@ -163,9 +163,7 @@ def test_a_pending_trigger_that_the_user_sets_at_creation_is_kept(image, run):
         (["--as", "incus", "-t", "start"], False),
     ],
 )
-def test_a_note_says_if_it_is_unknown_whether_the_start_pass_reads_the_pending_trigger_key(
-    words, noted, image, run
-):
+def test_preview_notes_that_the_start_pass_might_lack_the_pending_trigger_key(words, noted, image, run):
     """incus_cases_2, n59 and lxd_cases, 209: a container's start pass still sees it. Nothing else is recorded."""
     text = (image / "metadata.yaml").read_text()
     (image / "metadata.yaml").write_text(text.replace("when: [create, copy, start]", "when: [start]"))
@@ -181,7 +179,7 @@ def test_a_note_says_if_it_is_unknown_whether_the_start_pass_reads_the_pending_t
     assert "unknown for" not in run("preview", "image", *words)[2], "the key makes no difference"
 
 
-def test_a_simulation_notes_that_the_start_pass_may_not_see_the_pending_trigger_key(image, run):
+def test_a_simulation_notes_that_the_start_pass_might_lack_the_pending_trigger_key(image, run):
     (image / "templates/k.tpl").write_text("{% for k in config sorted %}{{ k }} {% endfor %}\n")
     assert "it is unknown whether" in run("simulate", "image", "create", "start")[1]
     assert "is unknown" not in run("simulate", "image", "create", "start", "--as", "lxd-debian")[1]

@@ -1,6 +1,6 @@
 """The file meta-data of a NoCloud seed is not a YAML mapping, or has a misspelled key.
 
-cloud-init ignores a seed whose meta-data file is not a mapping. cloud-init ignores unknown keys, too: without
+cloud-init ignores a seed whose meta-data file is not a mapping. cloud-init also ignores unknown keys. Without
 `instance-id`, each instance has the same id `nocloud`, so cloud-init does not run again for a copy.
 
     instance_id: web1     wrong: cloud-init writes this key with an underscore only in its own templates

@@ -60,7 +60,7 @@ def check_image(image: AuthoredImage) -> Iterator[Observation]:
 
 
 def is_plausible(mode: int) -> bool:
-    """Return whether the owner can read the file, and other users have no permission that the owner lacks."""
+    """Return whether the owner can read the file and has every permission that other users have."""
     owner, others = mode >> 6 & 7, mode >> 3 & 7 | mode & 7
     return mode <= 0o7777 and bool(owner & 4) and not others & ~owner
 

@@ -14,7 +14,7 @@ from ..base import Observation, check
 
 
 @check(
-    "shared-template", "warning", "an entry of a definition that replaces another entry's template or rule"
+    "shared-template", "warning", "in a definition, an entry that replaces another entry's template or rule"
 )
 def check_image(image: AuthoredImage) -> Iterator[Observation]:
     if image.definition is None:

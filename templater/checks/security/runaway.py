@@ -89,7 +89,7 @@ def _rendered(image: ScannedImage, metadata: Metadata) -> Iterator[Observation]:
             continue
         loops = Loops(source)
         runs, loop = loops.longest()
-        may = "so the template may not end for some instances"
+        may = "so the template might never end for some instances"
         if loop is not None and runs > MOST_RUNS:
             message = f"nested loops can run more than {MOST_RUNS} times, {may}"
             yield Observation(message, loop.expression.token.span, severity="medium")

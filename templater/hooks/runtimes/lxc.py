@@ -148,7 +148,7 @@ def require_mount_hook(path: str, config: str) -> None:
     raise RefusedError(
         f"unsupported rootfs type{f' {kind!r}' if kind else ''}: '{printable(path)}' is neither a directory"
         " nor an overlay of directories, and can't be written before LXC has mounted it",
-        hint="in the container's configuration, set lxc.hook.mount to the line of lxc.hook.pre-start as well",
+        hint="in the container's configuration, give lxc.hook.mount the line of lxc.hook.pre-start, too",
     )
 
 

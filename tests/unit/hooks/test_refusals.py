@@ -402,7 +402,7 @@ def test_a_root_filesystem_that_only_lxc_can_mount_needs_a_mount_hook(path, prob
     assert (refused.value.message, refused.value.hint) == (
         (
             f"{problem} is neither a directory nor an overlay of directories, and can't be written before LXC has mounted it",
-            "in the container's configuration, set lxc.hook.mount to the line of lxc.hook.pre-start as well",
+            "in the container's configuration, give lxc.hook.mount the line of lxc.hook.pre-start, too",
         )
         if path
         else (

@@ -115,7 +115,7 @@ def test_an_unsuitable_second_file_of_a_split_image_is_refused(tmp_path):
     )
     assert refusal(lambda: open_contents(whole, first).parts()) == (
         UsageError,
-        f"'{whole}' already contains a root filesystem, so '{first}' is not part of it",
+        f"'{whole}' already contains a root filesystem, so '{first}' is not part of this image",
         "give only the image",
     )
     assert refusal(lambda: open_contents(folder).parts()) == (

@@ -94,7 +94,7 @@ def test_a_split_image_needs_two_files_and_the_first_has_no_root_filesystem(tmp_
     (tmp_path / "m").write_bytes(tarball({"metadata.yaml": b"a: 1"}))
     (tmp_path / "r").write_bytes(tarball({"etc": None}))
     unified, meta, root = (f"{tmp_path}/{name}" for name in "umr")
-    message = f"'{unified}' already contains a root filesystem, so '{root}' is not part of it"
+    message = f"'{unified}' already contains a root filesystem, so '{root}' is not part of this image"
     assert failed(SplitContents(unified, root).parts) == (UsageError, message, "give only the image")
     assert [part.member.name for part in SplitContents(meta, root).parts()] == ["metadata.yaml"]
     message = f"'{meta}' has no root filesystem"
