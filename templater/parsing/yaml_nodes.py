@@ -47,6 +47,8 @@ class Limits:
 
 
 LIMITS: Final = Limits()
+#: the maximum number of directives, because libyaml compares each directive with all earlier directives
+MOST_DIRECTIVES: Final = 100
 #: the number of characters in the text of an alias that count as a node
 CHARACTERS_OF_NODE: Final = 16
 
@@ -150,6 +152,9 @@ def parse(source: Source, rules: Rules = "v2", limits: Limits = LIMITS) -> Node 
         )
     source = decoded(source)
     text = source.text.removeprefix(_MARK)
+    if text.count("%TAG") > MOST_DIRECTIVES:
+        place = source.span(source.text.find("%TAG"))
+        raise LimitError(f"more than {MOST_DIRECTIVES} '%TAG' directives", place)
     if not HAS_LIBYAML:
         return _document(source, _pure(text, rules), rules, limits)
     try:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import yaml
 
 from ...model.source import printable
+from ...parsing.yaml_nodes import MOST_DIRECTIVES
 from ..authored import AuthoredImage, File
 from ..base import Observation, check
 from ..rendered import Mistake, mistakes_of
@@ -27,6 +28,9 @@ def find(file: File) -> Iterator[Mistake]:
     documents are allowed.
     """
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    if (file.text or "").count("%TAG") > MOST_DIRECTIVES:
+        yield 1, f"the file has more than {MOST_DIRECTIVES} '%TAG' directives, and was not checked"
+        return
     try:
         for count, _ in enumerate(yaml.parse(file.text or "", loader)):
             if count > MAX_EVENTS:

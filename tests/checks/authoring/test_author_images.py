@@ -404,3 +404,10 @@ def test_the_check_command_loads_no_network_code(image):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stderr.endswith("[]\n")
+
+
+def test_a_rendered_yaml_file_with_many_directives_is_not_parsed(image):
+    text = "".join(f"%TAG !a{number}! b\n" for number in range(101)) + "---\na: [\n"
+    path = image({"metadata.yaml": rules("/etc/a.yaml: {when: [create], template: t}"), "templates/t": text})
+    (found,) = (each for each in check_report(path, hosts=("incus",))["findings"] if each["check"] == "yaml")
+    assert "the file has more than 100 '%TAG' directives, and was not checked" in found["message"]
