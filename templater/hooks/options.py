@@ -103,7 +103,7 @@ usage: templater hook RUNTIME [OPTION …] [NAME]
                         [default: /var/lib/templater/images]
   --allow-instance DIR  oci: directory of descriptions that annotations may name; repeatable
                         [default: none]
-  --in-place            write through mount points such as podman's /etc/hosts
+  --in-place            write into mounted files such as podman's /etc/hosts
   --keep-modified       do not overwrite files that were changed by hand: write the other files, then fail
   --if-present          skip instances without an image
   --cache DIR           directory of the compile cache [default: in .templater]

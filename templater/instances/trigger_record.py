@@ -1,4 +1,4 @@
-"""The record that an instance directory was created, copied or renamed, for its next start."""
+"""A record for the next start: the instance directory was created, copied or renamed."""
 
 from ..rootfs.open_folder import open_folder
 from .instance_directory import InstanceDirectory

@@ -506,8 +506,8 @@ class _Description:
             _devices(self.value.get("expanded_devices"), (*self.path, "expanded_devices")),
         )
         notes = tuple(
-            f"profile '{printable(profile.name)}' overrides the keys of the description, even keys from"
-            " later profiles; the description keeps keys that the profile no longer has"
+            f"profile '{printable(profile.name)}' overrides the keys of the description, also keys that"
+            " come from a later profile; a key that was removed from the profile stays in the description"
             for profile in given
         )
         return (below, *given), notes

@@ -521,7 +521,7 @@ def _require_regular(fd: int, path: str) -> None:
 
 
 def _open_regular(opened: "Callable[[int], int]", flags: int, path: str) -> int:
-    """Open a regular file. ``opened`` opens it by its name with any flags.
+    """Open a regular file. ``opened(flags)`` opens the file by its name.
 
     Opening a device can have side effects. So the type is checked first, and then the checked file is opened,
     even if another process has replaced the name by a device.

@@ -72,7 +72,7 @@ def identity_of(status: os.stat_result) -> tuple[int, ...]:
 
 
 def listing_of(images: Sequence[LocalImage], report: Report) -> tuple[Listing, PublicFiles]:
-    """Return the list of the images, with a generated stream, and their files.
+    """Return the listing and the files of the images. The listing contains a generated stream.
 
     Images with unreadable files are omitted. The stream also omits images that clients would misread.
     """

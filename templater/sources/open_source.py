@@ -198,7 +198,8 @@ def open_source(
     if index and index != described:
         notes = (
             f"backup.yaml describes the instance '{printable(described)}', but index.yaml names"
-            f" '{printable(index)}': an import uses backup.yaml except for the name",
+            f" '{printable(index)}': an import takes the name from index.yaml, and"
+            " everything else from backup.yaml",
         )
     return OpenedSource(name, BACKUP, backup, backup.description, name=index, notes=notes, backup=backup)
 

@@ -79,7 +79,7 @@ CASES = {
     38: Case("climbing from a value to Python objects", "templates have no attribute access"),
     39: Case("methods of Go's values", "the result that Go gives, or an error with its position"),
     40: Case("macros that call themselves or each other", "a limit"),
-    41: Case("loops of 10⁹ rounds or over long texts", "a limit ends the render within two seconds"),
+    41: Case("loops of 10⁹ rounds, and loops over long texts", "a limit ends the render within two seconds"),
     42: Case("filters and tags that build gigabytes; doubling values", "a limit ends the render, which needs less than 200 MB"),
     43: Case("division by zero, overflow, huge slices", "the result of pongo2 4.0.2, or an error with its line"),
     44: Case("100,000 brackets or blocks", "a limit"),

@@ -295,7 +295,7 @@ def test_a_directory_that_the_group_of_the_namespace_owner_can_write_does_not_co
 
 
 @as_root
-def test_a_user_that_a_namespace_maps_as_a_single_id_is_not_the_owner_of_the_namespace(
+def test_a_user_with_a_separate_entry_in_the_id_map_is_not_the_owner_of_the_namespace(
     tmp_path: Path,
 ) -> None:
     """In a container with ``raw.idmap: both 1000 1000``, the user 1000 could redirect --state."""

@@ -37,7 +37,7 @@ def test_attack_62_a_second_archive_after_the_end_mark_gives_a_finding_of_high_s
 
 
 @pytest.mark.parametrize("pack", ["gzip", "xz", "bzip2"])
-def test_attack_62_a_second_archive_in_a_following_stream_gives_a_finding_of_high_severity(
+def test_attack_62_a_second_archive_in_its_own_compressed_stream_gives_a_finding_of_high_severity(
     tmp_path: Path, pack: str
 ) -> None:
     path = tmp_path / "i.tar"

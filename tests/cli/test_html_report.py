@@ -432,7 +432,7 @@ files:
 @pytest.mark.parametrize(
     ("type", "built", "other"), [("container", "container", "vm"), ("virtual-machine", "vm", "container")]
 )
-def test_the_html_report_of_the_check_command_shows_the_build_for_the_instance_type(
+def test_for_a_definition_the_html_report_shows_the_build_of_the_instance_type(
     type, built, other, run, tmp_path
 ):
     (tmp_path / "d.yaml").write_text(DEFINITION)

@@ -16,7 +16,7 @@ from ..base import Observation, check
 from ..places import SEED_FILES, SEEDS
 
 
-@check("seed-name", "warning", "a file in the NoCloud seed that cloud-init does not read")
+@check("seed-name", "warning", "a NoCloud seed file that cloud-init does not read")
 def check_image(image: AuthoredImage) -> Iterator[Observation]:
     for rule, path, _ in image.targets:
         folder, _, name = path.rpartition("/")

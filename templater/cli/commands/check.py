@@ -122,7 +122,8 @@ def number_of_sources(sources: tuple[str, ...], **_: Any) -> int:
     "--run-validators/--no-run-validators",
     default=None,
     envvar="TEMPLATER_RUN_VALIDATORS",
-    help="Run programs such as visudo even without a sandbox, or never. [default: only in a sandbox]",
+    help="Run programs such as visudo even without a sandbox, or never run them."
+    " [default: only in a sandbox]",
 )
 @click.option(
     "--show-ignored", is_flag=True, help="List the findings that a comment or templater.toml suppresses."

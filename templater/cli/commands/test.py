@@ -53,7 +53,8 @@ REPORTS = ("text", "json", "junit", "tap")
 @click.option("-v", "--verbose", is_flag=True, help="Also list the tests that pass.")
 @click.option(
     "--run-validators/--no-run-validators", default=None, envvar="TEMPLATER_RUN_VALIDATORS",
-    help="Run programs such as visudo even without a sandbox, or never. [default: only in a sandbox]",
+    help="Run programs such as visudo even without a sandbox, or never run them."
+    " [default: only in a sandbox]",
 )  # fmt: skip
 @options.parameter_option
 @click.option(

@@ -40,9 +40,7 @@ MOST_TARGETS: Final = 2000
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One run: its passes, its host, and the instance, both as its files describe it and as the user has
-    edited it.
-    """
+    """One run: its passes, its host, and the instance. ``given`` is the instance without the user's edits."""
 
     given: Instance
     edits: Edits

@@ -295,7 +295,7 @@ class ExpressionWriter(Writer):
         self.write(")))")
 
     def when_nil(self, node: nodes.Call) -> str:
-        """Return code for the call of a callee that is nil.
+        """Return the code that runs if the callee of a call is nil.
 
         A call of an unset variable gives nil. A call of a variable that holds nil fails.
         """

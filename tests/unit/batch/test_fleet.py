@@ -356,7 +356,7 @@ def test_the_error_of_the_instances_option_suggests_the_i_option_for_one_instanc
     assert main(["preview", WEB, "--instances", f"{file}#web1"]) == 0
 
 
-def test_the_exit_code_of_an_instance_list_is_that_of_a_failing_instance(tmp_path, capfd):
+def test_preview_of_an_instance_list_exits_with_the_code_of_a_failing_instance(tmp_path, capfd):
     (tmp_path / "all.json").write_bytes(a_list(2))
     assert (
         main(["preview", str(SAMPLES / "broken"), "--instances", str(tmp_path / "all.json"), "-t", "create"])

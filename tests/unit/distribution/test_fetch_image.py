@@ -104,7 +104,7 @@ def test_the_second_use_of_a_remote_image_downloads_no_image_file(server):
     assert len(downloaded(server)) == before
 
 
-def test_the_files_of_a_whole_fetched_image_match_its_fingerprint(server):
+def test_both_files_of_a_fetched_split_image_match_its_fingerprint(server):
     fetched = fetch("ours:both", whole=True)
     assert content(fetched.rootfs) == ROOT
     joined = content(fetched.image) + ROOT

@@ -335,7 +335,7 @@ def test_the_status_reports_problems_with_the_image_and_dialect_in_a_hook_line(
     )  # fmt: skip
 
 
-def test_the_status_of_a_bundle_has_the_expected_words(container, monkeypatch):
+def test_the_status_of_a_bundle_reports_a_missing_or_different_hook(container, monkeypatch):
     monkeypatch.setattr(status, "code_status", lambda: ())
     file = f"{container}/config.json"
     ((ok, text, hint),) = said(oci.status(str(container), ""))

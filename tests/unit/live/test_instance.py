@@ -168,7 +168,7 @@ def test_each_path_of_an_instance_is_requested_once_and_over_one_connection(daem
     live.daemon.close()
 
 
-def test_a_simulated_write_to_a_running_instance_sends_no_request_that_writes(incus):
+def test_a_simulated_write_to_a_running_instance_sends_only_get_and_head_requests(incus):
     live = opened(incus)
     before = len(incus.requests)
     copy = live.rootfs.copy()
@@ -181,7 +181,7 @@ def test_a_simulated_write_to_a_running_instance_sends_no_request_that_writes(in
     live.daemon.close()
 
 
-def test_a_note_says_that_files_cannot_be_read_without_permission(incus):
+def test_a_missing_permission_to_read_files_gives_a_note(incus):
     for method in ("GET", "HEAD"):
         incus.put(f"{method} /1.0/instances/c1/files?path=%2F", error(403, "not authorized"))
     source = open_source("incus:c1")

@@ -117,8 +117,8 @@ def test_a_note_says_that_backup_yaml_describes_an_instance_of_another_name(tmp_
 
     source = open_source(repacked("pending_copy", tmp_path / "two.tar", rename))
     assert source.notes == (
-        "backup.yaml describes the instance 'other', but index.yaml names 'c2': an import uses backup.yaml"
-        " except for the name",
+        "backup.yaml describes the instance 'other', but index.yaml names 'c2': an import takes the name"
+        " from index.yaml, and everything else from backup.yaml",
     )
     # recorded: Incus 6.0.4 imports such a backup as 'c2'
     assert source.read_instance().name == "c2"

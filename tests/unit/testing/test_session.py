@@ -92,7 +92,7 @@ def test_a_rule_whose_trigger_does_not_run_writes_no_file(tmp_path):
 MODES = "  /etc/hostname: {when: [create], template: hostname.tpl, mode: 0600, uid: 5, gid: 6}\n"
 
 
-def test_the_expected_mode_and_owner_are_those_of_the_host(tmp_path):
+def test_expected_modes_and_owners_are_compared_with_those_that_the_host_sets(tmp_path):
     tests = (
         "tests:\n- {name: a, expect: {/etc/hostname: {mode: 0600, owner: 5:6}}}\n"
         "- {name: b, host: lxd, expect: {/etc/hostname: {mode: 0644, owner: 0:0}}}\n"

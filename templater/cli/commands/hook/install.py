@@ -78,7 +78,7 @@ from . import runtimes_with
     help="oci, podman: allow annotations to name instance descriptions in DIR.",
     shell_complete=complete.directories,
 )
-@click.option("--in-place", is_flag=True, help="oci, podman: write through mounted files such as /etc/hosts.")
+@click.option("--in-place", is_flag=True, help="oci, podman: write into mounted files such as /etc/hosts.")
 @click.option("--keep-modified", is_flag=True, help="Do not overwrite files that were changed by hand.")
 @click.option("--no-cache", is_flag=True, help="Compile the templates at every start.")
 def command(runtime: str, name: str, write: bool, path: str, **choices: object) -> int:
