@@ -2,6 +2,8 @@
 
 from templater.checks.run_checks import audit
 from templater.checks.scan import scan_image
+from templater.checks.scanned_image import Name
+from templater.model.entry import DIRECTORY, Entry
 from templater.model.errors import InputError, LimitError, RefusedError
 from tests.checks.builders import advisories, an_image, observed, severities
 from tests.image_archives import METADATA, image
@@ -29,3 +31,13 @@ def test_attack_51_the_finding_about_an_oversized_metadata_yaml_names_a_security
 
 def test_an_image_without_errors_has_no_finding():
     assert not observed(CHECK, an_image())
+
+
+def test_mount_points_whose_files_were_not_read_are_reported():
+    """An audit of a container on another file system found nothing, because it read nothing."""
+    paths = ["rootfs", *(f"rootfs/a{number}" for number in range(9)), "rootfs/proc", "rootfs/dev/pts"]
+    names = [Name(path, Entry(DIRECTORY, 0o755, is_mount=True)) for path in paths]
+    shown = ", ".join(f"'{path}'" for path in paths[:8])
+    assert observed(CHECK, an_image(names=[*names, Name("rootfs/b", Entry(DIRECTORY, 0o755))])) == [
+        ("medium", "rootfs", f"the files in mount points were not read: {shown} and 2 more")
+    ]
