@@ -26,6 +26,34 @@ def found(path, names=()):
         ("/etc/crontab", "medium"),
         ("/etc/cron.d/x", "medium"),
         ("/var/spool/cron/crontabs/root", "medium"),
+        ("/etc/sudo.conf", "high"),
+        ("/usr/local/etc/sudoers", "high"),
+        ("/usr/etc/sudoers.d/x", "high"),
+        ("/etc/opendoas.conf", "high"),
+        ("/etc/polkit-1/rules.d/x.rules", "high"),
+        ("/etc/master.passwd", "high"),
+        ("/var/lib/extrausers/shadow", "high"),
+        ("/etc/userdb/x.user", "high"),
+        ("/usr/etc/pam.d/su", "medium"),
+        ("/usr/lib/pam.d/su", "medium"),
+        ("/etc/pam.conf", "medium"),
+        ("/etc/ssh/sshd_config", "medium"),
+        ("/etc/ssh/sshd_config.d/x.conf", "medium"),
+        ("/etc/security/access.conf", "medium"),
+        ("/etc/nsswitch.conf", "medium"),
+        ("/etc/login.access", "medium"),
+        ("/etc/hosts.equiv", "medium"),
+        ("/root/.rhosts", "medium"),
+        ("/root/.k5login", "medium"),
+        ("/etc/dropbear/authorized_keys", "medium"),
+        ("/etc/ssh/auth_principals/root", "medium"),
+        ("/etc/periodic/15min/x", "medium"),
+        ("/etc/systemd/system/x.timer", "medium"),
+        ("/var/spool/at/a1", "medium"),
+        ("/etc/incron.d/x", "medium"),
+        ("/var/cron/tabs/root", "medium"),
+        ("/etc/ld.so.conf", "medium"),
+        ("/etc/ld.so.conf.d/x.conf", "medium"),
     ],
 )
 def test_a_template_that_writes_a_sensitive_file_is_found(path, severity):
@@ -43,3 +71,11 @@ def test_a_target_that_leads_to_a_sensitive_file_through_a_link_is_found():
 @pytest.mark.parametrize("path", ["/etc/hosts", "/etc/hostname", "/etc/sudoers.txt", "/var/lib/cloud/seed/x"])
 def test_the_usual_targets_have_no_finding(path):
     assert not observed(CHECK, found(path))
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/etc/hosts", "/etc/hostname", "/etc/systemd/network/eth0.network", "/etc/ssh/ssh_config", "/etc/sudoers.txt", "/srv/etc/passwd"],
+)  # fmt: skip
+def test_a_template_that_writes_another_file_is_not_sensitive(path):
+    assert severities(CHECK, found(path)) == []

@@ -9,25 +9,60 @@ from ...model.source import printable
 from ..base import Observation, check
 from ..scanned_image import ScannedImage
 
+
+def _paths(pattern: str) -> re.Pattern[str]:
+    return re.compile(rf"(?:{pattern})\Z", re.DOTALL | re.VERBOSE)
+
+
 #: a description of the file, the severity, and a pattern of paths
 SENSITIVE = (
-    ("a file that loads libraries into every program", "high", re.compile(r"/etc/ld\.so\.preload\Z")),
+    ("a file that loads libraries into every program", "high", _paths(r"/etc/ld\.so\.preload")),
     (
         "a file that decides which users can become root",
         "high",
-        re.compile(r"/etc/(?:sudoers(?:\.d/.*)?|doas(?:\.d/.*|\.conf))\Z", re.DOTALL),
+        _paths(
+            r"""(?:/usr(?:/local)?)?/etc/(?:sudoers(?:\.d/.*)?|sudo\.conf|doas(?:\.d/.*|\.conf)|opendoas\.conf)
+            |(?:/etc|/usr/share|/usr/local/share|/usr/local/etc)/polkit-1/.*"""
+        ),
     ),
-    ("a file with accounts and passwords", "high", re.compile(r"/etc/(?:passwd|shadow|gshadow|group)-?\Z")),
-    ("a file that decides how users log in", "medium", re.compile(r"/etc/pam\.d/.*\Z", re.DOTALL)),
+    (
+        "a file with accounts and passwords",
+        "high",
+        _paths(
+            r"""/etc/(?:passwd|shadow|gshadow|group|master\.passwd)-?|/var/lib/extrausers/.*
+            |(?:/etc|/usr/lib|/run)/userdb/.*"""
+        ),
+    ),
+    (
+        "a file that decides how users log in",
+        "medium",
+        _paths(
+            r"""(?:(?:/usr(?:/local)?)?/etc|/usr/lib)/pam\.d/.*|/etc/security/.*
+            |(?:/usr)?/etc/ssh/sshd_config(?:\.d/.*)?
+            |/etc/(?:pam\.conf|nsswitch\.conf|login\.access|s?hosts\.equiv)|.*/\.(?:[rs]hosts|k5login)"""
+        ),
+    ),
     (
         "a file that lists the keys for logging in",
         "medium",
-        re.compile(r".*/(?:\.ssh|etc/ssh)/authorized_keys[^/]*(?:/.*)?\Z", re.DOTALL),
+        _paths(
+            r"""(?:.*/\.ssh|.*/etc/ssh|/etc/dropbear)/authorized_(?:keys|principals)[^/]*(?:/.*)?
+            |/etc/ssh/auth_principals/.*"""
+        ),
     ),
     (
         "a file that runs commands on a schedule",
         "medium",
-        re.compile(r"/(?:etc/cron|etc/anacron|var/spool/cron).*\Z", re.DOTALL),
+        _paths(
+            r"""/etc/(?:cron|anacron|fcron|incron|periodic/).*|/var/cron/.*
+            |/var/spool/(?:cron|anacron|at|fcron|incron).*
+            |(?:/etc|/usr/lib|/lib|/usr/local/lib)/systemd/.*\.timer(?:\.d/.*)?"""
+        ),
+    ),
+    (
+        "a file that decides where programs find libraries",
+        "medium",
+        _paths(r"/etc/ld\.so\.conf(?:\.d/.*)?|/etc/ld-musl-[^/]*\.path"),
     ),
 )
 
