@@ -125,8 +125,6 @@ def _enter(catalog: Catalog, image: LocalImage, files: Sequence[File]) -> str:
     for path, root in zip(image.paths[1:], roots, strict=True):
         kind = root_ftype(path)
         new.roots[kind], new.fingerprints[kind] = root, image.fingerprint
-    if not roots:
-        new.fingerprints[""] = image.fingerprint
     missing = [name for name in ("os", "release") if not properties.get(name, "").strip()]
     if missing or image.facts.creation_date <= 0:
         return f"the image has no {missing[0] if missing else 'creation_date'}"

@@ -1,5 +1,6 @@
 """Small parts of commands: what they decide, without running a whole command."""
 
+import json
 from types import SimpleNamespace
 
 import pytest
@@ -68,3 +69,21 @@ def test_watch_names_each_missing_file_for_which_it_waits(tmp_path, monkeypatch,
     error = capsys.readouterr().err
     assert "waiting for 'none' to appear\n" in error
     assert "here.yaml" not in error
+
+
+@pytest.mark.parametrize(("triggers", "count"), [("all", 4), ("create,start", 1)])
+def test_a_diff_of_each_trigger_has_a_line_above_each_trigger(triggers, count, tmp_path, capsys):
+    (tmp_path / "image/templates").mkdir(parents=True)
+    (tmp_path / "image/templates/t").write_text("x\n")
+    (tmp_path / "image/metadata.yaml").write_text('templates: {"/a": {when: [start], template: t}}')
+    (tmp_path / "root").mkdir()
+    words = ["diff", f"{tmp_path}/image", f"{tmp_path}/root", "-t", triggers]
+    assert main(words) == 0
+    shown = capsys.readouterr().out
+    assert shown.count("# trigger ") == (count if count > 1 else 0)
+    assert shown.count("+++ b/a") == 1
+    assert main([*words, "--json"]) == 0
+    data = json.loads(capsys.readouterr().out)
+    assert [each["triggers"] for each in (data if count > 1 else [data])] == (
+        [["create"], ["copy"], ["start"], ["rename"]] if count > 1 else [["create", "start"]]
+    )

@@ -10,7 +10,7 @@ import pytest
 from templater.image import contents, decompress, unpack
 from templater.image.contents import DirectoryContents, SecondFileCheck, SplitContents, UnifiedContents
 from templater.image.decompress import ByteStream, open_stream
-from templater.image.limits import DEFAULT, DIRECTORY_BYTES
+from templater.image.limits import DEFAULT, DIRECTORY_BYTES, refuse_deep
 from templater.image.tar_header import Header
 from templater.image.tar_reader import HARD_LINK, Member, open_archive
 from templater.image.unpack import DiskBudget, TreeWriter
@@ -421,3 +421,10 @@ def test_devices_and_links_to_them_are_not_unpacked_without_root_privileges(writ
     assert (root / "d").stat().st_mode & 0o7777 == 0o750
     assert (root / "e").stat().st_mode & 0o7777 == 0o755
     assert os.readlink(root / "l") == "/x"
+
+
+def test_a_name_may_have_500_parent_directories_and_no_more():
+    refuse_deep("d/" * 500 + "x")
+    with pytest.raises(LimitError) as refused:
+        refuse_deep("d/" * 501 + "x")
+    assert refused.value.message == f"'{'d/' * 50}…' is more than 500 directories deep"

@@ -375,6 +375,12 @@ def laughs(levels: int, width: int, item: str = "x") -> str:
     return "\n".join(lines) + "\n"
 
 
+def test_a_mapping_with_duplicate_keys_causes_no_other_mistakes_in_the_newer_yaml_library():
+    text = "templates:\n  /a: {when: x, when: [], template: t, mode: []}\n"
+    assert error_of(text, "v4").notes == ()
+    assert error_of("templates:\n  /a: {when: x, template: t, mode: []}\n", "v4").notes != ()
+
+
 @pytest.mark.parametrize("yaml", ["v2", "v4"])
 def test_attack_51_a_billion_laughs_document_is_refused_with_its_line(yaml):
     error = hostile_error(laughs(9, 9), yaml)

@@ -7,6 +7,7 @@ import socket
 import pytest
 
 from templater.model.errors import TemplaterError
+from templater.rootfs import confined
 from templater.rootfs.confined import OPENAT2, WALK, Root, open_directory, read_error, write_error
 
 HINTS = {
@@ -78,6 +79,29 @@ def test_a_path_that_cannot_be_read_gives_a_message(root, path, message):
 )
 def test_the_error_of_opening_a_path_names_the_cause(root, number, follow, message):
     assert root._trouble("/file", OSError(number, "x"), follow=follow).message == message
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.EACCES, errno.ENAMETOOLONG, errno.ENOENT, errno.EIO])
+def test_only_a_link_that_another_process_replaces_is_read_again(root, number, monkeypatch):
+    attempts = []
+
+    def failing(*names):
+        attempts.append(names)
+        raise OSError(number, "x")
+
+    monkeypatch.setattr(confined, "lstat_at", failing)
+    if number == errno.ENOENT:
+        assert root._lstat_at(root.fd, "file") is None
+    elif number == errno.EINVAL:
+        assert failed(root._lstat_at, root.fd, "file") == (
+            "'file' keeps changing while templater reads it",
+            "",
+        )
+    else:
+        with pytest.raises(OSError) as caught:
+            root._lstat_at(root.fd, "file")
+        assert caught.value.errno == number
+    assert len(attempts) == (confined._ATTEMPTS if number == errno.EINVAL else 1)
 
 
 def test_a_root_directory_that_cannot_be_opened_gives_a_message(tmp_path):

@@ -25,6 +25,7 @@ def from_datetime(moment: datetime) -> Time:
         ("Mon Jan _2 15:04:05 MST 2006", "Wed Feb  5 18:31:45 UTC 2014"),
         ("Monday, 02-Jan-06", "Wednesday, 05-Feb-14"),
         ("Janet January Jan", "Janet February Feb"),
+        ("at 3 Janet Monk Jan Mon. JanX", "at 6 Janet Monk Feb Wed. FebX"),
         ("3:04PM 03 pm", "6:31PM 06 pm"),
         ("002 __2 _2006", "036  36 _2014"),
         ("05.000 ,999 .99", "45.000  "),
