@@ -14,8 +14,9 @@ from ..model.errors import InputError, LimitError, RefusedError, reason
 from ..model.file_names import DISK, METADATA, TEMPLATES
 from ..model.progress import Progress, silent
 from ..model.source import printable
-from ..rootfs.confined import Directory, Root, read_descriptor, write_error
+from ..rootfs.confined import Directory, Root, read_descriptor, read_error, write_error
 from ..rootfs.directory import open_tree
+from ..rootfs.open_folder import open_file
 from .atomic_output import Output
 from .compress import compressing
 from .contents import refuse_same_file
@@ -66,6 +67,11 @@ def replace(
         return Fingerprints()
     if rootfs is not None:
         refuse_same_file(path, rootfs)
+    try:
+        with open(open_file(path), "rb") as file:
+            original = os.fstat(file.fileno())
+    except OSError as error:
+        raise read_error(path, error) from error
     place = os.path.realpath(path)  # if the path is a symlink, replace its target
     with Output(os.path.dirname(place)) as output:
         unified = _repack(path, changes, added, output, limits, progress)
@@ -73,7 +79,10 @@ def replace(
             found = Fingerprints(*_fingerprints(path, output.fd, None))
         else:
             found = Fingerprints(*_fingerprints(path, output.fd, rootfs)) if rootfs else Fingerprints()
-        output.publish(place, replace=True, like=os.stat(place))
+        # the owner of a directory on the way could have exchanged it with a link to a file of root
+        if not os.path.samestat(os.stat(output.place(place)), original):
+            raise RefusedError(f"another process replaced '{printable(path)}'", hint="run the command again")
+        output.publish(place, replace=True, like=original)
     return found
 
 

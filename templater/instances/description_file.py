@@ -9,6 +9,7 @@ from ..model.instance import Instance, daemon_name_problem, require_name
 from ..model.source import Source, printable
 from ..parsing import instance_yaml
 from ..parsing.yaml_nodes import size_text
+from ..rootfs.open_folder import open_file
 
 
 def read_instance(
@@ -70,7 +71,7 @@ def read_instances(file: str | os.PathLike[str]) -> Iterator[Instance]:
 
     path = os.fspath(file)
     try:
-        with open(0 if path == "-" else path, "rb", closefd=path != "-") as stream:
+        with open(0 if path == "-" else open_file(path), "rb", closefd=path != "-") as stream:
             yield from stream_instances(stream.read, "<stdin>" if path == "-" else path)
     except OSError as error:
         raise _unreadable(path, error) from None
@@ -87,7 +88,7 @@ def _read(file: str) -> tuple[str, bytes]:
     try:
         if file == "-":
             return "<stdin>", sys.stdin.buffer.read(limit + 1)
-        with open(file, "rb") as stream:
+        with open(open_file(file), "rb") as stream:
             return file, stream.read(limit + 1)
     except OSError as error:
         raise _unreadable(file, error) from None

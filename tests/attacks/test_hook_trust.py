@@ -1,11 +1,13 @@
 """Trust in a hook's files and folders: those of other users, and the user's own."""
 
+import io
 import json
 import os
 import re
 import struct
 import subprocess
 import sys
+import tarfile
 from collections.abc import Collection
 from pathlib import Path
 
@@ -17,8 +19,10 @@ from templater.hooks.lxc_copies import clone
 from templater.hooks.options import Options
 from templater.hooks.run import run
 from templater.hooks.runtimes import lxc, nspawn, oci
+from templater.image import write_edits
 from templater.image.contents import DirectoryContents
 from templater.image.directory_image import DirectoryImage
+from templater.instances.description_file import read_instance
 from templater.instances.instance_directory import MAX_TEMPLATES, InstanceDirectory
 from templater.instances.state_directory import StateDirectory
 from templater.model.errors import InputError, LimitError, RefusedError
@@ -542,6 +546,48 @@ def test_another_user_owns_no_directory_on_the_way_to_an_allowed_directory_with_
             trusted_places._place(f"{tmp_path}/link/web.yaml", [f"{tmp_path}/link"])
     else:
         assert trusted_places._place(f"{tmp_path}/link/web.yaml", [f"{tmp_path}/link"])[1] == "web.yaml"
+
+
+@as_root
+def test_root_opens_no_description_and_changes_no_archive_through_a_link_of_another_user(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image, description, link = tmp_path / "i.tar", tmp_path / "web.yaml", tmp_path / "home/link"
+    with tarfile.open(image, "w") as archive:
+        member = tarfile.TarInfo("metadata.yaml")
+        member.size = 4
+        archive.addfile(member, io.BytesIO(b"a: 1"))
+    description.write_text("name: c9\n")
+    link.parent.mkdir()
+    before = image.read_bytes()
+    for target in (image, description):
+        link.unlink(missing_ok=True)
+        link.symlink_to(target)
+        os.chown(link.parent, 0, 0)
+        with open(open_folder.open_file(str(link)), "rb") as file:
+            assert file.read() == target.read_bytes()
+        os.chown(link.parent, 1234, 1234)
+        with pytest.raises(RefusedError, match="may be a link that another user controls"):
+            read_instance(str(link))
+        with pytest.raises(RefusedError, match="may be a link that another user controls"):
+            write_edits.replace(str(link), {"metadata.yaml": b"a: 2"})
+    assert image.read_bytes() == before
+    own = tmp_path / "own.tar"
+    own.write_bytes(before)
+    monkeypatch.setattr(write_edits.os.path, "realpath", lambda _: str(image))  # exchanged meanwhile
+    with pytest.raises(RefusedError, match=r"another process replaced '.*own.tar'"):
+        write_edits.replace(str(own), {"metadata.yaml": b"a: 2"})
+    assert image.read_bytes() == before
+
+
+@pytest.mark.skipif(not hasattr(os, "O_PATH"), reason="needs /proc")
+def test_a_description_can_come_from_a_pipe(tmp_path: Path) -> None:
+    """The shell's ``<(command)`` is such a path."""
+    reading, writing = os.pipe()
+    os.write(writing, b"name: c9\n")
+    os.close(writing)
+    assert read_instance(f"/dev/fd/{reading}").name == "c9"
+    os.close(reading)
 
 
 @as_root
