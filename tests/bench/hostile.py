@@ -212,7 +212,7 @@ def unpacked(path: str, folder: str, tree: str, env: dict[str, str]) -> None:
     """Unpack an image with tar for commands that read a directory, and add it to a tree, as far as possible."""
     os.mkdir(folder)
     # tar's warnings can repeat a megabyte of an image for each member, so they are not kept
-    words = ["tar", "-tf", path]
+    words = ["timeout", "20", "tar", "-tf", path]
     names = subprocess.run(words, stdout=PIPE, stderr=DEVNULL, check=False).stdout.count(b"\n")
     if names < 30_000:  # else unpacking takes longer than all commands
         # tar unpacks deep names in quadratic time; a part of the image is enough then
