@@ -239,9 +239,7 @@ def open_rootfs(
     packed = os.path.isfile(request.rootfs) and not os.path.isdir(request.src)
     if request.rootfs == "image" or packed:
         return nullcontext(_packed_rootfs(request, source))
-    from ..rootfs.directory import DirectoryRootfs
-
-    return DirectoryRootfs(request.rootfs, cross_mounts=cross_mounts)
+    return source.open_below(request.rootfs, cross_mounts=cross_mounts)
 
 
 def _packed_rootfs(request: Request, source: OpenedSource) -> RootfsView:

@@ -19,23 +19,41 @@ if TYPE_CHECKING:
     from ..rootfs.byname import ByName
 
 
+def identity_of(top: Root | ByName) -> tuple[int, int] | None:
+    """Return the device and the inode number of an open directory, or None on Windows."""
+    if not isinstance(top, Root):
+        return None
+    status = os.fstat(top.fd)
+    return status.st_dev, status.st_ino
+
+
+def replaced_error(path: str) -> RefusedError:
+    return RefusedError(
+        f"another process replaced the directory '{printable(path)}'", hint="run the command again"
+    )
+
+
 class DirectoryImage:
     """An unpacked image or an instance directory.
 
-    Every call opens the directory again. So `templater watch` sees files that an editor replaced.
+    Every call opens the directory again. So `templater watch` sees files that an editor replaced. If
+    ``identity`` is given, the directory must still be the one with this device and inode number.
     """
 
     complete = True
 
-    def __init__(self, path: str, limits: Limits = DEFAULT) -> None:
+    def __init__(
+        self, path: str, limits: Limits = DEFAULT, *, identity: tuple[int, int] | None = None
+    ) -> None:
         self.name = path
         self.limits = limits
+        self.identity = identity
 
     def __repr__(self) -> str:
         return f"DirectoryImage({self.name!r})"
 
     def read_metadata(self) -> Source:
-        with open_root(self.name) as top:
+        with self._open() as top:
             entry = top.entry("/" + METADATA)
             if entry is None:
                 raise self._no_metadata(top)
@@ -47,7 +65,7 @@ class DirectoryImage:
         wanted = dict.fromkeys(names)
         found: dict[str, TemplateFile] = {}
         total = 0
-        with open_root(self.name) as top:
+        with self._open() as top:
             there = self._has_templates(top)
             for name in wanted:
                 file = bad_template_name(name) or (self._template(top, name) if there else TemplateFile())
@@ -63,8 +81,15 @@ class DirectoryImage:
         return self.read_templates(self.template_names())
 
     def template_names(self) -> list[str]:
-        with open_root(self.name) as top:
+        with self._open() as top:
             return top.listdir("/" + TEMPLATES) if self._has_templates(top) else []
+
+    def _open(self) -> Root | ByName:
+        top = open_root(self.name)
+        if self.identity is not None and identity_of(top) != self.identity:
+            top.close()
+            raise replaced_error(self.name)
+        return top
 
     def _has_templates(self, top: Root | ByName) -> bool:
         entry = top.entry("/" + TEMPLATES)

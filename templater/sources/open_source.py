@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..definitions.choice import DEFAULT_BUILD, Choice
+from ..image.directory_image import DirectoryImage, identity_of, replaced_error
 from ..image.limits import DEFAULT
 from ..image.open import open_image
 from ..instances.description_file import read_instance
@@ -21,6 +22,7 @@ from ..model.file_names import BACKUP_YAML, INSTANCE, ROOTFS, STATE, STATE_FOLDE
 from ..model.lifecycle import PENDING_KEY
 from ..model.source import Source, printable
 from ..parsing.instance_yaml import LIMITS
+from ..rootfs.confined import Root
 from ..rootfs.directory import DirectoryRootfs, open_root
 
 if TYPE_CHECKING:
@@ -31,7 +33,6 @@ if TYPE_CHECKING:
     from ..model.entry import Image, RootfsView
     from ..model.instance import Instance
     from ..rootfs.byname import ByName
-    from ..rootfs.confined import Root
     from .backup import BackupImage
 
 IMAGE = "image"
@@ -129,6 +130,21 @@ class OpenedSource(NamedTuple):
         # without recorded state, hooks run `create`, as for a new instance
         return instance.config.get(PENDING_KEY, "create" if self.kind == INSTANCE_DIRECTORY else "")
 
+    def open_below(self, path: str, *, cross_mounts: bool = False) -> DirectoryRootfs:
+        """Open a root filesystem. If its path is below SRC, it must be in the directory that SRC was.
+
+        A user who owns the directory above SRC can exchange SRC with another instance in between.
+        """
+        view = DirectoryRootfs(path, cross_mounts=cross_mounts)
+        identity = getattr(self.image, "identity", None)
+        if identity is not None and os.path.dirname(os.path.abspath(path)) == os.path.abspath(self.path):
+            assert isinstance(view.root, Root)
+            above = os.stat("..", dir_fd=view.root.fd)
+            if (above.st_dev, above.st_ino) != identity:
+                view.close()
+                raise replaced_error(self.path)
+        return view
+
     @contextmanager
     def open_rootfs(self, *, cross_mounts: bool = False) -> Iterator[RootfsView | None]:
         """Open SRC's own root filesystem for reading. Yield None if SRC has no root filesystem."""
@@ -141,7 +157,7 @@ class OpenedSource(NamedTuple):
         if not self.rootfs_path:
             yield None
             return
-        with DirectoryRootfs(self.rootfs_path, cross_mounts=cross_mounts) as view:
+        with self.open_below(self.rootfs_path, cross_mounts=cross_mounts) as view:
             yield view if self.is_instance else DirectoryFiles(view)
 
 
@@ -226,6 +242,7 @@ def _open_live(src: str, limits: Limits, project: str | None) -> OpenedSource:
 
 def _open_directory(path: str, limits: Limits) -> OpenedSource:
     with open_root(path) as top:
+        identity = identity_of(top)
         own = _read_file(top, path, INSTANCE, MAX_INSTANCE)
         backup = None if own is not None else _read_file(top, path, BACKUP_YAML, LIMITS.bytes)
         record = _read_file(top, path, f"{STATE_FOLDER}/{STATE}", MAX_STATE)
@@ -242,7 +259,8 @@ def _open_directory(path: str, limits: Limits) -> OpenedSource:
     state = None if record is None else State.decode(record.data)
     kind = INSTANCE_DIRECTORY if own or state else INSTANCE_FOLDER if backup else IMAGE
     name = "" if state is None else state.name
-    return OpenedSource(path, kind, open_image(path, limits), own or backup, state, name, rootfs_path=place)
+    image = DirectoryImage(path, limits, identity=identity)
+    return OpenedSource(path, kind, image, own or backup, state, name, rootfs_path=place)
 
 
 def _read_file(top: Root | ByName, path: str, name: str, limit: int) -> Source | None:

@@ -590,6 +590,27 @@ def test_a_description_can_come_from_a_pipe(tmp_path: Path) -> None:
     os.close(reading)
 
 
+@pytest.mark.skipif(not hasattr(os, "O_PATH"), reason="needs directory descriptors")
+@pytest.mark.parametrize("way", ["image", "rootfs"])
+def test_a_source_that_is_exchanged_with_another_instance_is_refused(way: str, container: Path) -> None:
+    """The owner of the directory above exchanged the names of two instances of root."""
+    other = container.parent / "c2"
+    (other / "rootfs").mkdir(parents=True)
+    for folder in (container, other):
+        (folder / "metadata.yaml").write_text("architecture: x86_64\n")
+    source = open_source(str(container))
+    assert source.image.read_metadata().data
+    source.open_below(f"{container}/rootfs").close()
+    source.open_below(f"{other}/rootfs").close()  # not below SRC
+    container.rename(container.parent / "c3")
+    other.rename(container)
+    with pytest.raises(RefusedError, match=r"another process replaced the directory '.*/c1'"):
+        if way == "image":
+            source.image.read_metadata()
+        else:
+            source.open_below(f"{container}/rootfs")
+
+
 @as_root
 def test_root_opens_no_image_or_instance_through_a_link_of_another_user(container: Path) -> None:
     """``apply u/web1 u/web1/rootfs`` rendered the password of the instance to which the user's link led."""
