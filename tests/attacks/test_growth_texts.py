@@ -40,8 +40,10 @@ def test_attack_51_each_of_many_metadata_errors_names_its_line(rules: Rules) -> 
 @pytest.mark.slow
 def test_attack_53_many_duplicate_keys_at_the_end_of_a_file_take_linear_time() -> None:
     metadata = read_metadata(source("\n" * 400_000 + "properties:\n" + "  a: 1\n" * 20_000))
-    assert len(metadata.findings) == 500
-    assert metadata.findings[-1].span.line == 400_502
+    *listed, rest = metadata.findings
+    assert len(listed) == 500
+    assert listed[-1].span.line == 400_502
+    assert rest.message == "metadata.yaml has more mistakes of one kind than templater counts"
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from templater.model.errors import InputError
+from templater.model.errors import RefusedError
 from templater.rootfs.directory import DirectoryRootfs
 from tests.attacks.outside import Scene
 from tests.command_server import run_templater
@@ -116,5 +116,5 @@ def test_a_root_filesystem_that_becomes_a_link_after_the_check_is_not_followed(
     (tmp_path / "rootfs").symlink_to(tmp_path / "host")
     monkeypatch.setattr("templater.rootfs.directory.islink", lambda path: False)
     for path in (f"{tmp_path}/rootfs{end}" for end in ("", "/", "/.", "/./", "//.//.")):
-        with pytest.raises(InputError, match="can't be opened as a directory"):
+        with pytest.raises(RefusedError, match="is a symlink, not a directory"):
             DirectoryRootfs(path)
