@@ -48,7 +48,7 @@ def mistakes_in(
     *,
     quotes: bool = False,
 ) -> Iterator[Observation]:
-    """Yield the mistakes that ``find`` and ``validate`` report in ``files``, as ``mistakes_of`` does.
+    """Yield the mistakes that ``find`` and ``validate`` report in ``files``; see ``mistakes_of``.
 
     ``quotes`` tells whether a value in one of ``files`` may need quotes.
     """

@@ -203,7 +203,7 @@ def write_report(
 
 
 def runs_of(found: Opened, instance: Instance) -> tuple[tuple[str, ...], ...]:
-    """Return the passes of each plan for one instance of a list."""
+    """Return the runs to plan for one instance of a list. Each run is a tuple of passes."""
     from ..model.triggers import default_triggers, next_start
 
     if found.request.triggers == ("next",):
@@ -216,7 +216,7 @@ def runs_of(found: Opened, instance: Instance) -> tuple[tuple[str, ...], ...]:
 def options_of(found: Opened) -> RenderOptions:
     """Return options with a new time limit for each run.
 
-    A fixed clock and seed make equal renders give equal texts.
+    The clock and the seed are fixed, so two equal renders give the same text.
     """
     from time import time
 

@@ -377,7 +377,10 @@ def version_name(seconds: int) -> str:
 
 
 def _word(text: str) -> str:
-    """Return a part of a product name or alias: lower case, without spaces, commas, slashes and colons."""
+    """Return a text as a part of a product name or of an alias.
+
+    The part is in lower case. It has no spaces, commas, slashes, colons or characters outside ASCII.
+    """
     return re.sub(r"[\s,:/]+|[^ -~]", "", text.lower()) or "unnamed"
 
 

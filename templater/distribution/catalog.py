@@ -126,7 +126,9 @@ class Decoded:
             raise LimitError(f"the catalog has more than {MOST_ALIASES} aliases")
         self._alias_text += len(names)
         if self._alias_text > MOST_ALIAS_TEXT:
-            raise LimitError(f"the aliases of the catalog have more than {MOST_ALIAS_TEXT} characters")
+            raise LimitError(
+                f"the aliases of the catalog have more than {MOST_ALIAS_TEXT} characters in total"
+            )
 
 
 #: limits on all files of one catalog together, and on the entries of an index (Ubuntu's index has four)

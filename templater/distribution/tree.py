@@ -139,9 +139,9 @@ class Tree:
 
         The path stays valid if a process moves directories.
 
-        Raises RefusedError if a symlink is on the path. If this process runs as another user, the owner of
-        the tree could plant a symlink that leads out of the tree. If the tree is locked, every path begins at
-        the locked directory, because another user could replace the tree by a symlink.
+        Raises RefusedError if a symlink is on the path. If the tree belongs to another user, that user
+        could plant a symlink that leads out of the tree. If the tree is locked, every path begins at the
+        locked directory, because another user could replace the tree by a symlink.
         """
         names = path.split("/") if path else []
         if len(names) > MOST_NESTED:

@@ -134,7 +134,7 @@ class Products:
     def shared(self) -> tuple[set[int], set[int]]:
         """Return the hashes that several products share, and the hashes of inconsistent releases.
 
-        An inconsistent release has both products with a variant and products without a variant.
+        A release is inconsistent if only some of its products have a variant.
         """
         ties = sorted(self._ties)
         return {one for one, other in pairwise(ties) if one == other}, self._releases[0] & self._releases[1]

@@ -76,7 +76,7 @@ class HeldBytes:
 
 
 def memory_of(*texts: str) -> int:
-    """Return how many bytes of memory texts need: up to four for each character that is not ASCII."""
+    """Return the size of texts in memory: a byte for each character, or four if the text is not ASCII."""
     return sum([len(text) if text.isascii() else 4 * len(text) for text in texts])
 
 

@@ -114,7 +114,7 @@ class Target:
 
 
 def _find_collisions(targets: "list[Target]") -> None:
-    """Mark rules of one pass that write the same file, or whose file is a parent of another rule's file."""
+    """Mark two rules of one pass if they write the same file, or if one file is a parent of the other."""
     by_place: dict[str, Target] = {}
     reached = [target for target in targets if target.resolved is not None and target.error is None]
     for target in reached:

@@ -157,8 +157,8 @@ DEVIATIONS = (
     Deviation(
         "ids outside the container are refused",
         "`uid` or `gid` is negative, too large, or outside the container's id map",
-        "the file's owner is the daemon's root (`-1`, 4294967295), id 0 (4294967296) or the host's root"
-        " (unmapped ids)",
+        "the file belongs to the daemon's root for `-1` and 4294967295, to id 0 for 4294967296, and to the"
+        " host's root for unmapped ids",
         "an error",
         "no image author intends such ids",
         _impossible_id,
@@ -174,7 +174,7 @@ DEVIATIONS = (
     Deviation(
         "templates must be plain files",
         "a template's name contains `/`, or the template is not a regular file",
-        "some releases read a template even outside the image",
+        "some releases read a template even if it is outside the image",
         "refused",
         "CVE-2026-23954, CVE-2026-48752: such names and links can read the host's files",
         _refused_template,
@@ -240,7 +240,7 @@ DEVIATIONS = (
         "metadata.yaml has a tag such as `!!binary`, `!!set` or `!foo`, or an anchor that contains itself",
         "Go uses a tagged scalar's text, and rejects a recursive anchor only in the parts that Go decodes",
         "an error with its source position",
-        "attacks on YAML readers use tags and recursive anchors, but no legitimate image does",
+        "attacks on YAML readers use tags and recursive anchors; no legitimate image uses them",
         _never,
     ),
     Deviation(

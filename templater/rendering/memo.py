@@ -171,7 +171,7 @@ def parse(source: Source, dialect: str) -> Parsed:
 
 
 def _key(path: tree.Path) -> str | None:
-    """Return the only key of a map that a variable reads, or None if the variable can read other keys."""
+    """Return the constant key that a variable reads in a map. Return None without such a key."""
     first, *others = path.parts
     if first.key == "config_get":
         key: object = first.arguments[0] if first.arguments else None

@@ -148,7 +148,7 @@ class Root(Closing):
         return None if found is None else found[0]
 
     def lstat(self, path: str, *, follow: bool = False) -> "tuple[Entry, os.stat_result] | None":
-        """Return the ``Entry`` of a path and its full stat result, or None as ``entry`` does."""
+        """Return the ``Entry`` and the full stat result of a path. Return None if the path does not exist."""
         names = components(path)
         if not names:
             status = os.fstat(self.fd)

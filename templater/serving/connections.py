@@ -263,9 +263,9 @@ class _Listener:
         self._free.set()
 
     def _close_one(self) -> None:
-        """Close a connection of the address with the most connections, if it has many, else any connection.
+        """Close one connection. If an address has many connections, prefer the address with the most.
 
-        So a client that opens many connections does not close the connections of other clients.
+        So the many connections of one client do not make the server close those of other clients.
         """
         address, number = self._clients.most_common(1)[0] if self._clients else ("", 0)
         if number <= _CROWD or not self._close_idle(address):

@@ -89,7 +89,7 @@ _NO_COOKIE: Final = 0xFFFF_FFFF
 
 
 class Owners:
-    """The owners of connections over loopback. Only Linux shows them."""
+    """The users who own connections over loopback. Only Linux reports these users."""
 
     def __init__(self) -> None:
         #: whether the kernel has answered a question about one connection

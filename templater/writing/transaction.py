@@ -8,8 +8,9 @@ space. So a target always has its old or its new content. The exceptions are mou
 replaced. ``recovery`` removes the temporary files of a killed run.
 
 **Attributes.** An existing file keeps owner, mode, ACLs and extended attributes. Two groups are not copied:
-attributes that certify the content (``security.capability``, which a write drops too, and the hashes of IMA
-and EVM), and attributes of overlayfs itself. chattr flags and the birth time are not copied either.
+attributes that certify the content (``security.capability``, which the kernel also drops at each write, and
+the hashes of IMA and EVM), and attributes of overlayfs itself. chattr flags and the birth time
+are not copied either.
 """
 
 from ..model.errors import TemplaterError

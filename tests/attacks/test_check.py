@@ -124,7 +124,7 @@ def test_the_search_for_the_template_line_of_a_mistake_takes_linear_time(line: s
     assert "bad19{{ instance.name }}" in lines
 
 
-def test_the_search_for_the_template_lines_of_mistakes_has_a_limit() -> None:
+def test_the_search_for_the_line_of_a_mistake_in_a_template_has_a_limit() -> None:
     """Above it, a mistake is reported at its rule."""
     hidden = "{% if 0 %}{% verbatim %}" + "x" * (SEARCHED // 10) + "{% endverbatim %}{% endif %}\n"
     found = judge(file("/etc/hosts", hidden + BAD_HOSTS), Configuration()).findings

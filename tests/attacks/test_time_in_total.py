@@ -149,7 +149,7 @@ def test_the_time_for_reading_an_image_counts_towards_the_default_total_time(ima
     )
 
 
-def test_the_scan_and_the_checks_of_an_audit_share_their_time():
+def test_the_scan_and_the_checks_of_an_audit_share_one_time_limit():
     entries = [f"/etc/{n}: {{when: [create], template: t}}" for n in range(RULES)]
     image = an_image(rules(*entries), {"t": SLOW}, begun=time.process_time() - 100)
     begin = time.process_time()

@@ -41,7 +41,7 @@ def test_path_queries_give_the_same_results_as_in_the_os_module(path):
     assert oslite.fsencode(path) == os.fsencode(path)
 
 
-def test_existence_and_kind_of_a_path_are_the_same_as_in_the_os_module(tmp_path):
+def test_exists_isdir_and_islink_give_the_same_results_as_the_os_module(tmp_path):
     (tmp_path / "file").touch()
     (tmp_path / "dangling").symlink_to("nowhere")
     for name in ("", "file", "dangling", "nothing"):

@@ -182,7 +182,7 @@ class Loops:
 
 
 def _size(node: object) -> int:
-    """Return the number of characters that a string or a filter makes, else 0."""
+    """Return the length of a literal string, the width for a filter such as ``center``, or else 0."""
     if isinstance(node, tree.FilterUse) and node.name in _WIDENING:
         node = node.argument
         return node.value if isinstance(node, tree.Literal) and isinstance(node.value, int) else 0

@@ -356,5 +356,7 @@ def test_the_aliases_of_a_catalog_have_a_limit_in_characters(monkeypatch):
     found = Decoded()
     found.count_aliases("a" * 5)
     found.count_aliases("b" * 5)
-    with pytest.raises(LimitError, match=r"^the aliases of the catalog have more than 10 characters$"):
+    with pytest.raises(
+        LimitError, match=r"^the aliases of the catalog have more than 10 characters in total$"
+    ):
         found.count_aliases("c")

@@ -554,7 +554,7 @@ def test_an_origin_with_too_many_images_that_share_one_root_filesystem_is_refuse
     assert not Path(tree.path, INDEX_PATH).exists()
 
 
-def test_a_stream_whose_paths_are_too_long_in_the_tree_is_not_republished(origin, tree, tmp_path):
+def test_a_stream_whose_paths_would_be_too_long_in_the_tree_is_not_republished(origin, tree, tmp_path):
     """The path had 4,090 characters at the origin, and more with the prefix of the origin."""
     long = "/".join(["x" * 200] * 20)
     change(origin, lambda product: items(product)["squashfs"].update(path=f"{long}/{'y' * 70}"))

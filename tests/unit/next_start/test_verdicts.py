@@ -100,7 +100,7 @@ def test_the_next_start_on_lxd_ignores_the_owner_and_the_mode_of_a_rule(lxd):
     assert commands(found, by_path(found)["/srv/deep/file"]) == ("lxc restart c1",)
 
 
-def test_a_symlink_with_an_unknown_kind_of_target_gets_both_possible_results(incus):
+def test_the_reason_names_both_results_if_a_link_may_be_absolute_or_relative(incus):
     put_rules(
         incus,
         [("/etc/link", ["start"], "a.tpl", {}), ("/etc/new", ["start"], "a.tpl", {})],

@@ -105,7 +105,7 @@ def test_the_error_for_a_missing_template_has_the_position_of_the_rule_that_name
     assert str(done.error) == "metadata.yaml:4:15: template 'nope.tpl' does not exist"
 
 
-def test_each_rule_of_a_broken_template_has_its_own_note_about_the_rule() -> None:
+def test_each_rule_of_a_broken_template_gets_an_error_that_names_this_rule() -> None:
     first, second = rendered(rule("/a"), rule("/b"), a_tpl=file("{% if %}"))
     assert first.error is not None and second.error is not None
     assert "'/a'" in first.error.explain() and "'/b'" not in first.error.explain()
