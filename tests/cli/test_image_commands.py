@@ -187,7 +187,7 @@ def test_a_unified_image_is_refused_as_a_part_of_a_split_image(packed, typed):
     ):
         code, out, said = typed(*command)
         assert (code, out) == (2, "")
-        assert "not part of it" in said or "is a complete image" in said
+        assert "not part of this image" in said or "is a complete image" in said
         assert not (packed / "new").exists()
     assert typed("image", "info", split, f"{split}.root")[0] == 0
 
