@@ -105,7 +105,7 @@ def new_index() -> dict[str, Any]:
 
 
 def products_file(catalog: Catalog) -> dict[str, Any]:
-    """Return the tree's own products file, marked as changed. Create a missing file."""
+    """Return the tree's own products file, and mark it as changed. Create it if it is missing."""
     catalog.changed.add(IMAGES_PATH)
     document = catalog.files.get(IMAGES_PATH)
     if document is None:

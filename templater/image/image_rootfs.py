@@ -56,7 +56,7 @@ class ImageRootfs(MemoryRootfs):
         return data
 
     def add_parents(self, path: str) -> int:
-        """Create the missing directories above a path as unpacking does. Return the memory for them."""
+        """Create the missing directories above a path, as unpacking does. Return their memory in bytes."""
         above = path[: path.rindex("/")]
         if self._seen(above) is not None:
             return 0
@@ -142,7 +142,7 @@ def read_rootfs(contents: Contents, targets: Iterable[str], limits: Limits = DEF
 
 
 def _add(tree: ImageRootfs, path: str, member: Member) -> None:
-    """Add a member as unpacking does: replace an earlier member of that name."""
+    """Add a member, as unpacking does: replace an earlier member of that name."""
     old = tree.entry(path)
     if old is not None and old.kind == member.kind == DIRECTORY:
         tree.own(path, member.mode, member.uid, member.gid)

@@ -252,10 +252,11 @@ class _Walk:
         link proves nothing, even in a sticky directory. A user who may write to a directory above can put
         another directory, with other links, in place of root's directory.
 
-        The group counts even if it is root's group, because users of images for OpenShift belong to root's
-        group. With an ACL, the group's bits are the ACL's mask, so the ACL can let another user write.
+        A directory that its group may write counts as writable by any user. This includes root's group,
+        because users of images for OpenShift belong to it. With an ACL, the group's bits are the ACL's mask,
+        so the ACL can let another user write.
 
-        -1 stands for any user, and for a user outside the id map, because all these users have the same id.
+        -1 stands for any user. All users outside the id map have the same id, so -1 stands for them, too.
         """
         folder = self.folder()
         if folder is None:

@@ -1,4 +1,4 @@
-"""The operations that code compiled with spans calls. They add the source position to each failure.
+"""Operations for code that was compiled with ``spans=True``. They add the source position to each failure.
 
 A ``place`` is an index into ``program.places``, the list of source positions.
 """

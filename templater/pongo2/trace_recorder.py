@@ -447,7 +447,7 @@ def close_branches(
 ) -> None:
     """End a condition or loop. From now on, names that a branch binds depend on the condition, too.
 
-    ``number`` is the number of the site's run, or -1 in a captured body.
+    ``number`` is the index in ``trace.runs`` of the run of the condition or loop, or -1 in a captured body.
     """
     trace = trace_of(render)
     count, because = trace.counts.pop(), tuple(trace.conditions())

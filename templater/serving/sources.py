@@ -1,4 +1,4 @@
-"""The images that a server shows, apart from those of a tree: the store of this machine, or image files."""
+"""The sources of images for a server, other than trees: the store of this machine, and image files."""
 
 from __future__ import annotations
 

@@ -106,10 +106,10 @@ class Journal:
 def sweep(root: Root, targets: "Iterable[str]", journal: "Journal | None") -> "list[str]":
     """Remove the leftovers of killed runs.
 
-    Search every directory above the targets. With a journal, search the directories that it lists, and every
-    directory above them. In any case, search the root directory, because only root of the container can fill
-    that directory. Return the journal's lines if a leftover could not be removed, or if the search ended
-    after ``MOST_NAMES`` names. Return [] if no leftover remains.
+    Without a journal, search every directory above the targets. With a journal, search only the directories
+    that it lists, and every directory above them. Always search the root directory, because only root of the
+    container can fill it. Return the journal's lines if a leftover could not be removed, or if the search
+    ended after ``MOST_NAMES`` names. Return [] if no leftover remains.
     """
     lines = journal.read() if journal is not None else []
     tokens = {line for line in lines if not line.startswith("/")}

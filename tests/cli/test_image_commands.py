@@ -46,7 +46,7 @@ def test_a_mode_that_lxd_and_incus_parse_differently_is_refused(image, typed, mo
 
 
 @pytest.mark.parametrize("mode", ["755", "0755"])
-def test_a_mode_is_octal_with_three_digits_or_a_leading_zero(image, typed, mode):
+def test_a_mode_with_three_digits_or_a_leading_zero_is_accepted(image, typed, mode):
     assert typed(*creation(image, "--mode", mode), given=b"x")[0] == 0
 
 

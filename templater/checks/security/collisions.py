@@ -39,9 +39,10 @@ def colliding_rules(image: ScannedImage | AuthoredImage) -> Iterator[tuple[Rule,
 
 
 def collisions(placed: list[Placed]) -> Iterator[tuple[Placed, Placed]]:
-    """Yield pairs of rules of a common trigger: their paths are equal, or one path is a parent of the other.
+    """Yield pairs of rules that share a trigger and collide.
 
-    If several earlier rules collide with a rule, only the nearest of them is paired with the rule.
+    Rules collide if their paths are equal, or if one path is a parent of the other. For each trigger, a rule
+    is paired only with the nearest of the earlier rules that collide with it.
     ``placed`` is sorted by path, so parents precede their children, and a stack of parents is enough.
     """
     parents: dict[str, list[Placed]] = {}

@@ -46,7 +46,7 @@ if [ -n "$uid" ]; then
   # This is the container's root, in a namespace in which the caller's own id follows the container's ids.
   export XDG_DATA_HOME="$path/.fetched" # the home directory is the caller's
   export PYTHONDONTWRITEBYTECODE=1      # compiled modules of the container's root must not run for the caller
-  options="$options --idmap u:0:0:$uid --idmap g:0:0:$gid" # the image owns no file as the caller
+  options="$options --idmap u:0:0:$uid --idmap g:0:0:$gid" # no file of the image may belong to the caller
 fi
 eval "templater unpack $sources \\"\\$new\\" --name \\"\\$name\\" $options"
 if rmdir "$rootfs" 2>/dev/null; then

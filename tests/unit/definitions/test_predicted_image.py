@@ -300,7 +300,7 @@ def test_a_build_has_no_entry_for_an_unknown_template():
     assert image.template_names() == ["a.tpl"]
 
 
-def test_the_value_image_of_the_rootfs_option_is_refused_for_a_definition():
+def test_the_option_rootfs_with_the_value_image_is_refused_for_a_definition():
     with pytest.raises(UsageError, match=r"^a definition contains no root filesystem$") as caught:
         files(rootfs="image")
     assert caught.value.hint == "give --rootfs DIR or --rootfs none"

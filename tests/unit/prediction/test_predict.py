@@ -156,7 +156,9 @@ def test_a_start_with_a_null_metadata_document_fails_before_any_rule_runs() -> N
     ("host", "machine"),
     [(LXD, "container"), (LXD, "virtual-machine"), (INCUS, "virtual-machine"), (NONE, "container")],
 )
-def test_a_host_that_checks_for_a_null_metadata_document_accepts_it(host: Host, machine: str) -> None:
+def test_a_null_metadata_document_causes_no_error_on_hosts_that_check_for_it(
+    host: Host, machine: str
+) -> None:
     plan = plan_of(Metadata(null=True), Instance(type=machine), [], None, host=host, triggers=("start",))
     plan = plan.with_prediction(predict(plan, {}, None))
     assert plan.host_error == ""
