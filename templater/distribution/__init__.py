@@ -4,5 +4,5 @@
 reads and writes the files of a tree, and `tree_catalog` is its catalog as objects that can be changed.
 `verify` checks a stream. `republish` implements `templater streams reindex`.
 
-May import: image, model, parsing.
+May import: image, model, parsing, rootfs.
 """

@@ -24,6 +24,7 @@ from ..image.open_file import count_opened, whole_content
 from ..model.errors import BusyError, InputError, LimitError, RefusedError, WriteError, reason
 from ..model.file_names import STATE_FOLDER
 from ..model.source import printable
+from ..rootfs.open_folder import make_folder, open_file
 from .catalog import (
     DOWNLOADS,
     INDEX_PATH,
@@ -84,6 +85,18 @@ def content_path(sha256: str, extension: str) -> str:
 def is_content_name(name: str) -> bool:
     stem = name.partition(".")[0]
     return len(stem) == _HASH_LENGTH and all(c in "0123456789abcdef" for c in stem)
+
+
+def open_directory(path: str) -> int:
+    """Open the directory of a tree. root follows no link of another user, who could name a tree of root.
+
+    Raises OSError or RefusedError.
+    """
+    fd = open_file(path)
+    if not stat.S_ISDIR(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)
+    return fd
 
 
 class Tree:
@@ -161,7 +174,7 @@ class Tree:
     def _open_root(self) -> int:
         if self._directory is not None:
             return os.dup(self._directory)
-        return os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        return open_directory(self.path)
 
     def _open_folder(self, name: str, parent: int, path: str) -> int:
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -291,7 +304,7 @@ class Tree:
         Raises RefusedError if a symlink or a file has the name of a directory.
         """
         try:
-            os.makedirs(self.path, exist_ok=True)
+            make_folder(self.path).close()
             for name in _DIRECTORIES:
                 full = os.path.join(self.path, name)
                 parent, own = os.path.split(name)

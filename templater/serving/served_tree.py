@@ -14,7 +14,7 @@ from ..distribution.catalog import INDEX_PATH
 from ..distribution.client_view import Image, client_aliases, list_images
 from ..distribution.listing import read_products
 from ..distribution.local_stream import LocalStream
-from ..distribution.tree import Tree, real_path
+from ..distribution.tree import Tree, open_directory, real_path
 from ..distribution.tree_catalog import clean_path
 from ..model.errors import InputError, LimitError
 from .served import File, Listing, Served
@@ -33,7 +33,7 @@ class TreeSource:
 
     def __init__(self, path: str, redirected: Iterable[str] = ()) -> None:
         self.path = path
-        self._directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._directory = open_directory(path)
         weakref.finalize(self, os.close, self._directory)
         self._redirected = tuple(redirected)
         self._catalogs = [INDEX_PATH]

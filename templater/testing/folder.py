@@ -148,7 +148,10 @@ class Folder:
             return top.read("/" + "/".join(part for part in name.split("/") if part not in ("", ".")), limit)
 
     def _opened(self) -> Root | ByName:
-        return Root(self.path, named=True) if os.name == "posix" else open_root(self.path)
+        top = open_root(self.path)
+        if isinstance(top, Root):
+            top.named = True
+        return top
 
 
 def folder_of(source: str) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from templater.distribution.tree import Tree, open_directory
 from templater.hooks import install, lxc_config, trusted_places
 from templater.hooks.compile_cache import CacheEntry, key, open_cache
 from templater.hooks.lxc_copies import clone
@@ -609,6 +610,29 @@ def test_a_source_that_is_exchanged_with_another_instance_is_refused(way: str, c
             source.image.read_metadata()
         else:
             source.open_below(f"{container}/rootfs")
+
+
+@as_root
+def test_root_changes_no_tree_through_a_link_of_another_user(tmp_path: Path) -> None:
+    """``streams prune u/tree`` deleted the images of another user's tree."""
+    Tree(str(tmp_path / "tree")).create()
+    link = tmp_path / "home/link"
+    link.parent.mkdir()
+    link.symlink_to(tmp_path / "tree")
+    with Tree(str(link)).lock():
+        pass
+    os.chown(link.parent, 1234, 1234)
+    for use in (
+        Tree(str(link)).create,
+        Tree(str(link / "new")).create,
+        lambda: Tree(str(link)).lock().__enter__(),
+    ):
+        with pytest.raises(RefusedError, match="may be a link that another user controls"):
+            use()
+    assert not (tmp_path / "tree/new").exists()
+    (tmp_path / "file").touch()
+    with pytest.raises(NotADirectoryError):
+        open_directory(str(tmp_path / "file"))
 
 
 @as_root

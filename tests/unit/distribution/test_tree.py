@@ -557,7 +557,9 @@ def test_the_error_of_an_image_tree_names_the_refused_path_or_file(tree, tmp_pat
     with pytest.raises(FileNotFoundError):
         tree.size(long)
     below = Tree(str(tmp_path / "file" / "tree"))
-    assert refused(WriteError, below.create) == f"can't create the tree '{below.path}': not a directory"
+    assert (
+        refused(WriteError, below.create) == f"'{below.path}' can't be opened as a directory: not a directory"
+    )
     assert refused(InputError, below.check) == f"'{below.path}' is not a directory"
     bare = Tree(str(tmp_path / "bare"))
     assert refused(InputError, bare.check) == f"'{bare.path}' is not a simplestreams tree"
