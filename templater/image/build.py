@@ -98,6 +98,7 @@ def build(
             members = _pack(output, kind, packing, contents, _unified(contents, parts), progress)
             fingerprint = output.sha256.hexdigest()
             (file,) = file_names(target, fingerprint, packing.layout, kind)
+            _protect(contents, output)
             output.publish(file, replace=replace)
             return Built((file,), output.size, fingerprint, members)
     with Output(directory, private=private) as first, Output(directory, private=private) as second:
@@ -111,9 +112,16 @@ def build(
         fingerprint = _joined(first, second)
         rootfs_kind = SQUASHFS if packing.rootfs == "squashfs" else kind
         names = file_names(target, fingerprint, packing.layout, kind, rootfs_kind)
+        _protect(contents, first, second)
         # The metadata file gets its name last, because a root filesystem alone is not an image.
         publish_all((first, second), names, replace=replace)
         return Built(names, first.size + second.size, fingerprint, members, tuple(lost))
+
+
+def _protect(contents: Contents, *outputs: Output) -> None:
+    """Let only this user read the image if another user may have moved this user's private files into it."""
+    for output in outputs if contents.has_secrets else ():
+        os.fchmod(output.fd, 0o600)
 
 
 def _make_directory(path: str) -> None:

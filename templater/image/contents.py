@@ -65,6 +65,10 @@ class Contents(Protocol):
     def packed_read(self) -> int:
         """Bytes of the image's files that ``rootfs`` has read so far; 0 for a directory."""
 
+    @property
+    def has_secrets(self) -> bool:
+        """Whether another user may have moved a private file of this user into the files read so far."""
+
     def parts(self) -> list[Part]:
         """Return metadata.yaml, then templates/ and its files, sorted, then other known files."""
 
@@ -110,6 +114,10 @@ class DirectoryContents:
         self._root = open_tree(path)
         self.tree = Tree(self._root, latest, uid, gid)
 
+    @property
+    def has_secrets(self) -> bool:
+        return self.tree.has_secrets
+
     def __del__(self) -> None:
         root = getattr(self, "_root", None)
         if root is not None:
@@ -153,6 +161,7 @@ class _Packed:
     """An image stored in archives, with a count of the bytes read from the root filesystem's archive."""
 
     disk_size = 0
+    has_secrets = False
 
     def __init__(self, path: str, limits: Limits) -> None:
         self.name = path

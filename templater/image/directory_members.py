@@ -49,6 +49,9 @@ class Tree:
     gid: Unshift = int
     left_out: list[str] = field(default_factory=list)
     mounts: list[str] = field(default_factory=list)
+    #: whether a private file of this process's user or of root is in another user's directory: that user may
+    #: have moved the file there
+    has_secrets: bool = False
     #: the first name by (device, inode), to detect hard links; None if each name becomes a separate file
     _names: dict[tuple[int, int], str] | None = None
 
@@ -154,6 +157,9 @@ class Tree:
             status = os.fstat(fd)
             member.size = status.st_size
             member.xattrs = xattrs_of(fd)
+            owner, own = os.fstat(directory.fd).st_uid, (0, os.geteuid())
+            if owner not in own and status.st_uid in own and not status.st_mode & stat.S_IROTH:
+                self.has_secrets = True
             if status.st_blocks * 512 < status.st_size:
                 member.sparse = _pieces(fd, status.st_size)
         finally:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from ..model import input_size
 from ..model.errors import InputError, reason
+from ..rootfs.open_folder import open_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,13 +44,15 @@ class OpenFile(str):
 def open_regular(path: str) -> int:
     """Return a descriptor of a regular file, at its beginning. Raises InputError for any other kind of file.
 
-    Do not close the descriptor of an ``OpenFile``, which is shared. A fifo does not block this function.
+    Do not close the descriptor of an ``OpenFile``, which is shared. A fifo does not block this function. If
+    this process runs as root, raises RefusedError for a link of another user, because the link could lead to
+    a private file.
     """
     if isinstance(path, OpenFile):
         os.lseek(path.fd, 0, os.SEEK_SET)
         return path.fd
     try:
-        fd = os.open(path, _FLAGS)
+        fd = open_file(path, _FLAGS)
     except OSError as error:
         raise InputError(f"'{path}' can't be opened: {reason(error)}") from None
     status = os.fstat(fd)

@@ -36,14 +36,14 @@ def open_folder(path: str, *, follow: bool = True) -> Root:
     return _open(path, follow=follow)
 
 
-def open_file(path: str) -> int:
+def open_file(path: str, flags: int = _READ) -> int:
     """Open a file for reading, and return its descriptor. root follows links only as ``open_folder`` does.
 
     Raises OSError, and RefusedError for a link of another user, which could lead to a secret file.
     """
     if not hasattr(os, "O_PATH") or os.geteuid() != 0:
-        return os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0))
-    return _walk(path, follow=True, unshared=False, owners=(), is_file=True)
+        return os.open(path, flags | getattr(os, "O_BINARY", 0))
+    return _walk(path, follow=True, unshared=False, owners=(), flags=flags)
 
 
 def make_folder(path: str, mode: int = 0o777) -> Root:
@@ -100,9 +100,7 @@ def _open(path: str, *, follow: bool = True, unshared: bool = False, owners: "Co
         raise InputError(f"{path!r} can't be the name of a directory") from None
 
 
-def _walk(
-    path: str, follow: bool, unshared: bool, owners: "Collection[int]", *, is_file: bool = False
-) -> int:
+def _walk(path: str, follow: bool, unshared: bool, owners: "Collection[int]", *, flags: int = 0) -> int:
     ahead = _components(path)[::-1]
     given, is_behind_link = len(ahead), False
     here, place, safe, shared = os.open("/", _PASS | os.O_DIRECTORY), "/", True, False
@@ -135,8 +133,8 @@ def _walk(
                 try:
                     status = os.fstat(link)
                     if not stat.S_ISLNK(status.st_mode):
-                        if is_file and not ahead:
-                            return os.open(f"/proc/self/fd/{link}", _READ)
+                        if flags and not ahead:
+                            return os.open(f"/proc/self/fd/{link}", flags)
                         raise
                     target = os.readlink("", dir_fd=link)
                     is_magic = _is_magic(status, target)
@@ -151,8 +149,8 @@ def _walk(
                         hint="give a path without links of other users",
                     ) from None
                 is_behind_link = True
-                if is_magic and is_file and not ahead:
-                    return os.open(name, _READ, dir_fd=here)
+                if is_magic and flags and not ahead:
+                    return os.open(name, flags, dir_fd=here)
                 if is_magic:  # only the kernel knows the target of a link such as /proc/PID/root
                     found = os.open(name, _PASS & ~os.O_NOFOLLOW | os.O_DIRECTORY, dir_fd=here)
                 else:

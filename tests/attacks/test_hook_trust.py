@@ -4,6 +4,7 @@ import io
 import json
 import os
 import re
+import stat
 import struct
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from templater.cli.main import main
 from templater.distribution.tree import Tree, open_directory
 from templater.hooks import install, lxc_config, trusted_places
 from templater.hooks.compile_cache import CacheEntry, key, open_cache
@@ -23,6 +25,7 @@ from templater.hooks.runtimes import lxc, nspawn, oci
 from templater.image import write_edits
 from templater.image.contents import DirectoryContents
 from templater.image.directory_image import DirectoryImage
+from templater.image.open_file import open_regular
 from templater.instances.description_file import read_instance
 from templater.instances.instance_directory import MAX_TEMPLATES, InstanceDirectory
 from templater.instances.state_directory import StateDirectory
@@ -650,6 +653,41 @@ def test_root_opens_no_image_or_instance_through_a_link_of_another_user(containe
     for opened in openers:
         with pytest.raises(RefusedError, match="may be a link that another user controls"):
             opened(str(link))
+
+
+@as_root
+def test_root_opens_no_image_file_through_a_link_of_another_user(tmp_path: Path) -> None:
+    """``streams add TREE u/link.tar`` published a private image of root."""
+    (tmp_path / "home").mkdir()
+    (tmp_path / "image").write_text("private")
+    (tmp_path / "home/own").symlink_to(tmp_path / "image")
+    (tmp_path / "again").symlink_to("home/own")
+    (tmp_path / "folder").symlink_to("home")
+    (tmp_path / "loop").symlink_to("loop")
+    paths = [str(tmp_path / name) for name in ("home/own", "again", "folder/own", "image")]
+    for path in paths:
+        os.close(open_regular(path))
+    with open(tmp_path / "image") as file:
+        os.close(open_regular(f"/proc/self/fd/{file.fileno()}"))
+    with pytest.raises(RefusedError, match="too many links"):
+        open_regular(str(tmp_path / "loop"))
+    os.chown(tmp_path / "home", 1234, 1234)
+    for path in paths[:3]:
+        with pytest.raises(RefusedError, match="may be a link that another user controls"):
+            open_regular(path)
+    os.close(open_regular(paths[3]))
+
+
+@as_root
+@pytest.mark.parametrize(("uid", "mode"), [(1234, 0o600), (0, 0o644)])
+def test_an_image_with_a_moved_private_file_of_root_is_private(tmp_path: Path, uid: int, mode: int) -> None:
+    """``image build`` made a readable image of root's private file, which a user had moved below rootfs."""
+    (tmp_path / "image/rootfs").mkdir(parents=True)
+    (tmp_path / "image/metadata.yaml").write_text("architecture: x86_64\ncreation_date: 1\n")
+    (tmp_path / "image/rootfs/secret").touch(0o600)
+    os.chown(tmp_path / "image/rootfs", uid, uid)
+    assert main(["image", "build", str(tmp_path / "image"), "-o", str(tmp_path / "i.tar")]) == 0
+    assert stat.S_IMODE(os.stat(tmp_path / "i.tar").st_mode) == mode
 
 
 @as_root
