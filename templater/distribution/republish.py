@@ -170,7 +170,7 @@ def _read(origin: UrlStream, path: str, keyring: str | None, size: CatalogSize) 
 
 
 def convert(document: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the products with items for both Incus and LXD, without changing hashes, sizes and paths."""
+    """Return the products, with each metadata item for both Incus and LXD. Hashes, sizes and paths stay."""
     products = {}
     for name, original in document["products"].items():
         product = copy.deepcopy(original or {})

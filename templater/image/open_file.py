@@ -87,7 +87,7 @@ def data_bytes(path: str) -> int:
 
 
 def whole_content(file: FileIO, path: str) -> Iterator[bytes]:
-    """Yield the content of a file in pieces, up to its size at the beginning.
+    """Yield the content of a file in pieces. Bytes that are appended meanwhile are ignored.
 
     Raises InputError for a file with large holes, because holes take as long to write or hash as data.
     """

@@ -130,7 +130,7 @@ def _make_beside(parent: Directory, name: str) -> int:
         if left.st_uid != os.geteuid() or is_replaceable(parent.fd):
             raise RefusedError(
                 f"'{path}' exists, and another user may have put it there",
-                hint="if it is left from an earlier run that did not end, remove it",
+                hint="if an interrupted run of templater left it, remove it",
             )
         folder = _lock(parent, name)
         try:

@@ -242,7 +242,7 @@ class _RemoteBounds:
 
 
 class _RemoteSocket(TlsSocket):
-    """A TLS connection to a remote. It has those methods of a socket that the client and the events call."""
+    """A TLS connection to a remote. It has only the socket methods that templater calls."""
 
     #: a small size, because ``recv`` must return everything that has arrived
     block_size = 1 << 15

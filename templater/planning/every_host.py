@@ -39,9 +39,9 @@ def plan_every_host(
 ) -> dict[str, Plan | TemplaterError]:
     """Return a dict from the name of each LXD and Incus release to its plan, or to the plan's error.
 
-    The host and the dialect of ``options`` are ignored. Its ``clock`` and ``seed`` should be set. Otherwise,
-    templates that print the time or random values differ between dialects. For ``new``, see ``plan_image``.
-    By default, ``hosts`` has all hosts.
+    The host and the dialect of ``options`` are ignored. Set ``options.clock`` and ``options.seed``.
+    Otherwise, templates that print the time or random values differ between dialects. For ``new``, see
+    ``plan_image``. By default, ``hosts`` has all hosts.
 
     Raises LimitError if all hosts together take longer than ``options`` allow.
     """

@@ -233,7 +233,7 @@ class Render:
     def include(self, program: "Program", unit: int, context: "dict[str, Any]") -> str:
         """Render the unit ``unit`` of a program with ``context``, and return the output.
 
-        Raises LimitError if too many templates include each other.
+        Raises LimitError if macro calls and includes are nested too deeply.
         """
         if self.depth >= self.limits.depth:
             raise deep(self)

@@ -88,7 +88,7 @@ class Compilation:
         check_encodable(unit, text)
         self.units.append(unit)
         if len(self.units) > MAX_TEMPLATES:
-            raise LimitError(f"more than {MAX_TEMPLATES} templates include each other", unit.span(0, 1))
+            raise LimitError(f"more than {MAX_TEMPLATES} templates are compiled together", unit.span(0, 1))
         tokens = lex(unit, self.dialect)
         if self.trim or self.lstrip:
             trim_blocks(tokens, self.trim, self.lstrip)

@@ -256,7 +256,7 @@ def namespace_owner() -> int:
 
 
 def _is_group_of_namespace_owner(gid: int) -> bool:
-    """Return whether a group is the one that lxc-usernsexec maps as a single id: the group of its caller."""
+    """Return whether a group is the one that lxc-usernsexec maps as a single id: its caller's group."""
     return namespace_owner() != 0 and any(
         first == gid and count == 1 for first, _, count in own_map("gid_map")
     )

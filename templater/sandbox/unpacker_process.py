@@ -92,7 +92,7 @@ class Program:
         return self._complaints.read(1000).decode("utf-8", "replace").strip()
 
     def failed(self) -> bool:
-        """Return whether the program has ended with an error. This call drops one byte of its output."""
+        """Return whether the program has ended with an error. The program's output loses one byte."""
         try:
             return not os.read(self.output, 1) and self.wait() != 0
         except BlockingIOError:

@@ -51,7 +51,7 @@ def first_certificate(path: str) -> tuple[str, str]:
 
 
 def own_certificate(host: str) -> str:
-    """Return the path of a file with a certificate for ``host`` and the certificate's key.
+    """Return the path of a file that contains both a certificate for ``host`` and its key.
 
     If the file is missing, create it. Also create a second file for clients: it lacks the key, and its name
     ends in ``.crt``.

@@ -52,8 +52,8 @@ Fields = dict[str, list[Node]]
 def read_cases(folder: Folder, chosen: Callable[[Case], bool] = lambda case: True) -> list[Case]:
     """Read every test file of a folder.
 
-    Raises InputError for a mistake, with its position; the notes have the other mistakes. Raises LimitError
-    if there are too many cases.
+    Raises InputError for the first mistake, with its position. The error's notes list others.
+    Raises LimitError if there are too many cases.
     """
     reader = _FolderReader(folder)
     cases = [case for source in folder.files() for case in reader.cases(source)]

@@ -281,7 +281,7 @@ def test_a_missing_directory_and_a_loop_of_links_are_refused(tmp_path: Path) -> 
         open_unshared(f"{tmp_path}/missing")
 
 
-def test_a_directory_that_the_group_of_the_namespace_owner_can_write_does_not_count_as_shared(
+def test_a_directory_is_not_shared_if_only_the_group_of_the_namespace_owner_can_write_to_it(
     container: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """lxc-usernsexec maps the ids of the container, and then the user's own id."""

@@ -283,7 +283,7 @@ STORE = Name("rootfs/nix/store", Entry(DIRECTORY, 0o1775, gid=30000))
         ),
     ],
 )
-def test_a_system_link_to_a_file_that_users_can_replace_is_listed(link, others):
+def test_a_system_link_is_listed_if_users_can_replace_its_target(link, others):
     message = f"users can replace the targets of the links '{link.path[6:]}'"
     assert ("medium", link.path, message) in observed(CHECK, an_image(names=[link, *others]))
 

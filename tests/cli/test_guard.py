@@ -48,7 +48,7 @@ def state():
         ("command-memory=64MiB", lambda: bytearray(256 << 20), "more than 64 MiB of memory"),
     ],
 )
-def test_the_command_limits_end_an_operation_that_has_no_limit_of_its_own(
+def test_an_operation_without_its_own_limit_ends_at_the_limits_of_the_command(
     limit, work, words, image, monkeypatch, capfd
 ):
     before = state()

@@ -1,4 +1,4 @@
-"""The generator of netplan, which writes the configuration of networkd into its folder."""
+"""netplan's generator, which reads netplan files and writes files for networkd."""
 
 from __future__ import annotations
 

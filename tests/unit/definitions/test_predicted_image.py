@@ -32,7 +32,7 @@ def template(image, name: str) -> str:
     return image.read_templates([name])[name].data.decode()
 
 
-def test_a_build_runs_the_generators_remove_and_dump_in_the_order_of_the_definition():
+def test_the_order_in_the_definition_decides_when_remove_and_dump_generators_run():
     hosts = "{generator: hosts, path: /etc/hosts}"
     assert paths(files("{generator: remove, path: /etc}", hosts)) == []
     image = files("{generator: remove, path: /etc}", "{generator: dump, path: /etc/hosts, content: a}", hosts)

@@ -162,7 +162,7 @@ def test_removing_an_unknown_image_is_an_error_and_changes_nothing(tree, name, s
     assert len(versions(tree)) == 5
 
 
-def test_a_prefix_of_several_fingerprints_is_refused_and_removes_no_image(tree):
+def test_remove_refuses_a_prefix_that_several_fingerprints_share(tree):
     document = json.loads(tree.read(IMAGES_PATH))
     items = [version["items"]["incus.tar.xz"] for version in document["products"][NAME]["versions"].values()]
     start = items[0]["combined_squashfs_sha256"][:12]

@@ -464,7 +464,7 @@ def test_the_id_mappings_of_a_bundle_become_the_id_map_of_the_request():
 
 
 @pytest.mark.parametrize("words", [(), ("a", "b"), ("../x",), ("",), ("..",), ("a\nb",)])
-def test_a_hook_without_one_valid_machine_name_gives_a_usage_error(words):
+def test_a_hook_needs_exactly_one_valid_machine_name(words):
     options = Options()
     options.words = words
     with pytest.raises(UsageError):

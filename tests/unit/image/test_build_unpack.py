@@ -753,7 +753,7 @@ def test_unpack_removes_no_directory_that_another_user_can_have_put_in_place_of_
     above.chmod(0o1777 if is_sticky else 0o755)
     with pytest.raises(RefusedError, match=r"'.*' exists, and another user may have put it there") as caught:
         unpacked(path, above / "out")
-    assert caught.value.hint == "if it is left from an earlier run that did not end, remove it"
+    assert caught.value.hint == "if an interrupted run of templater left it, remove it"
     assert [p.name for p in left.iterdir()] == ["precious"]
     shutil.rmtree(left)
     unpacked(path, above / "out")

@@ -366,7 +366,9 @@ def test_publish_parses_the_metadata_only_five_times_for_many_edits(monkeypatch:
     assert len(parses) == 5
 
 
-def test_an_edit_through_many_yaml_anchors_is_refused_in_a_long_text(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_edit_of_a_long_text_is_refused_if_it_affects_many_yaml_anchors(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """60 merged mappings beside a long list took 19 seconds: the text was parsed again for each."""
     read = []
     monkeypatch.setattr(yaml_text_edit, "read", lambda text: read.append(len(text)) or yaml_marks.read(text))

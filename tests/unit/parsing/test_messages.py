@@ -249,7 +249,7 @@ def test_the_longest_and_the_oddest_valid_names_are_accepted(name, rules):
 
 
 @pytest.mark.parametrize(("head", "description", "hint"), KINDS, ids=ids(KINDS))
-def test_a_file_that_is_not_an_image_has_a_description_and_a_hint(head, description, hint):
+def test_each_kind_of_file_that_is_not_an_image_gets_a_description_and_a_hint(head, description, hint):
     kind = recognise(head[:HEAD])
     assert (describe(kind), hint_for(kind)) == (description, hint)
 

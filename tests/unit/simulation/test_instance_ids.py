@@ -68,7 +68,7 @@ def test_the_daemons_and_a_simulation_generate_new_instance_ids_for_the_same_cha
     assert sum(found.values()) == 6
 
 
-def test_new_vendor_data_in_a_profile_or_a_new_interface_name_gives_a_new_instance_id():
+def test_the_instance_id_changes_with_an_interface_name_and_with_vendor_data_of_a_profile():
     life = Simulation(RenderOptions(host=INCUS), placeholders=True)
     life.create(Instance("k1"), MemoryFolder(Image(), MemoryRootfs()))
     life.set_profile("k1", Profile("p", {"user.vendor-data": "a"}, {"eth0": {"type": "nic"}}))

@@ -350,7 +350,7 @@ def test_a_journal_of_too_many_lines_is_neither_read_nor_written(tmp_path, monke
         assert caught.value.hint == "remove this file"
 
 
-def test_apply_searches_only_the_root_for_leftovers_after_a_finished_run_with_a_journal(
+def test_after_a_finished_run_with_a_journal_leftovers_are_searched_only_in_the_root_directory(
     rootfs, top, tmp_path, monkeypatch
 ):
     """A user of the container filled the home directory with millions of names, which delayed each start."""
