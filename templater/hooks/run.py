@@ -544,7 +544,11 @@ class PlannedRun(Run, Closing):
 
         plan = make(answer)
         if plan.failed and self.warm:  # rules from the cache lack the positions that error messages show
-            plan = make(self.recompile())
+            answer = self.recompile()
+            if self.child is not None:
+                self.child.close()  # the system counts the time of a child only after its end
+            start_processor_timer(self.job.left())
+            plan = make(answer)
         return plan
 
 

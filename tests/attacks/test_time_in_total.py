@@ -18,7 +18,7 @@ from templater.hooks import precompile, render_job
 from templater.hooks import run as hook_run
 from templater.hooks.render_job import Job
 from templater.image.open import open_image
-from templater.model.errors import LimitError, TemplateError, UsageError
+from templater.model.errors import LimitError, RefusedError, TemplateError, UsageError
 from templater.model.hosts import INCUS, NONE
 from templater.model.instance import Instance
 from templater.model.options import RenderOptions
@@ -298,6 +298,33 @@ def test_the_time_for_preparing_files_leaves_time_to_put_them_in_place_or_to_rem
     assert hook_run.run(["lxc"]) == 0
     planning, preparing = bounds
     assert preparing < planning - 2
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="hooks run on Linux")
+@pytest.mark.usefixtures("restored_process")
+def test_a_second_plan_has_only_the_time_that_the_second_child_did_not_use(image, monkeypatch):
+    """After an error in cached code, planning had the time that the first child had left."""
+    for name, value in (("NAME", "c1"), ("HOOK_TYPE", "pre-start"), ("CONFIG_FILE", f"{image}/config")):
+        monkeypatch.setenv(f"LXC_{name}", value)
+    monkeypatch.setenv("LXC_ROOTFS_PATH", f"{image}/rootfs")
+    Path(image, "rootfs").mkdir()
+    Path(image, "config").touch()
+    Path(image, "templates", "slow.tpl").write_text("x")
+    assert hook_run.run(["lxc"]) == 0
+    bounds, recompile = [], hook_run.PlannedRun.recompile
+
+    def slow(run):
+        run.job.deadline -= 5
+        return recompile(run)
+
+    monkeypatch.setattr(hook_run.PlannedRun, "recompile", slow)
+    monkeypatch.setattr(hook_run, "start_processor_timer", bounds.append)
+    path = Path(image, "rootfs/etc", sorted(os.listdir(Path(image, "rootfs/etc")))[0])
+    path.unlink()
+    path.mkdir()
+    assert hook_run.run(["lxc"]) == RefusedError.exit_code
+    first, second, _ = bounds
+    assert second < first - 5
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="hooks run on Linux")
