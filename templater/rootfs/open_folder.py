@@ -152,6 +152,7 @@ def _walk(path: str, follow: bool, unshared: bool, owners: "Collection[int]", *,
                 if is_magic and flags and not ahead:
                     return os.open(name, flags, dir_fd=here)
                 if is_magic:  # only the kernel knows the target of a link such as /proc/PID/root
+                    safe = False  # behind it, the root of a container can have made links, too
                     found = os.open(name, _PASS & ~os.O_NOFOLLOW | os.O_DIRECTORY, dir_fd=here)
                 else:
                     ahead += [name for name in target.split("/")[::-1] if name not in ("", ".")]
@@ -170,11 +171,17 @@ def _components(path: str) -> "list[str]":
     """Return the names of an absolute path. A name ``..`` is kept, because a link can precede it."""
     if not path:
         raise FileNotFoundError(ENOENT, "No such file or directory")
-    return [name for name in join(os.getcwd(), path).split("/") if name not in ("", ".")]
+    full = path if path.startswith("/") else join(os.getcwd(), path)
+    return [name for name in full.split("/") if name not in ("", ".")]
 
 
 def _is_magic(status: "os.stat_result", target: str) -> bool:
-    """Return whether a link is one of /proc, whose text can name a directory of another mount namespace."""
+    """Return whether a link is one of /proc whose text can name a directory of another mount namespace.
+
+    Links such as /proc/self have a relative text, which is right.
+    """
+    if not target.startswith("/") and ":" not in target:
+        return False
     on_proc = exists("/proc") and status.st_dev == os.stat("/proc").st_dev
     return on_proc or status.st_size != len(fsencode(target))  # another mounted /proc has other sizes
 

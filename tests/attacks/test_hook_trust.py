@@ -370,6 +370,15 @@ def test_a_parent_directory_behind_a_link_is_the_one_that_the_kernel_opens(tmp_p
     assert (tmp_path / "data/releases/new/a").is_dir()
 
 
+def test_an_absolute_path_is_opened_in_a_deleted_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    open_folder.open_folder(str(tmp_path)).close()
+
+
 @as_root
 def test_a_magic_link_leads_to_the_directory_that_the_kernel_opens(tmp_path: Path) -> None:
     """/proc/PID/root of a container has the text '/', so the directory of the host was written."""
@@ -378,12 +387,15 @@ def test_a_magic_link_leads_to_the_directory_that_the_kernel_opens(tmp_path: Pat
         "print(flush=True); os.read(0, 1)"
     )
     (tmp_path / "root/here").mkdir(parents=True)
+    (tmp_path / "root/link").symlink_to("/tmp")
     words = [sys.executable, "-c", script, str(tmp_path / "root")]
     with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         process.stdout.readline()
         with open_folder.open_folder(f"/proc/{process.pid}/root/here") as opened:
             assert os.fstat(opened.fd).st_ino == (tmp_path / "root/here").stat().st_ino
+        with pytest.raises(RefusedError, match="may be a link that another user controls"):
+            open_folder.open_folder(f"/proc/{process.pid}/root/link")
         process.communicate(b"x")
 
 
