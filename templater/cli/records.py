@@ -36,7 +36,7 @@ def state_folder(src: str, rootfs: str | None) -> str:
 def opened_record(folder: str, *, lock: str = "") -> Iterator[Record | None]:
     """Open the record of an instance directory, or yield None for "".
 
-    ``lock`` is a description of this process, for processes that wait for the lock.
+    If ``lock`` is not empty, lock the record. Processes that wait for the lock show the text of ``lock``.
     """
     if not folder:
         yield None

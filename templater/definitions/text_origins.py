@@ -25,9 +25,9 @@ class Piece(NamedTuple):
 
 
 class GeneratedSource(Source):
-    """A generated text. Errors show its spans as spans of the definition.
+    """A text generated from a definition. Errors show a span of the definition, not of this text.
 
-    If several pieces contain a position, the last of these pieces is the origin.
+    If several pieces contain a position, its origin comes from the last of these pieces.
     """
 
     __slots__ = ("_block_lines", "_ranges", "pieces")

@@ -90,9 +90,10 @@ class Output:
         return self._hidden or f"{_DESCRIPTORS}{self.fd}"
 
     def publish(self, path: str, *, replace: bool = False, like: os.stat_result | None = None) -> None:
-        """Sync the file and give it its name. Raises UsageError if the name exists and ``replace`` is false.
+        """Sync the file and name it ``path``. Raises UsageError if ``path`` exists and ``replace`` is false.
 
-        ``like`` is the status of another file. Its mode and, if permitted, its owner are copied.
+        ``like`` is the status of another file. The new file gets the mode and, if permitted, the owner of
+        that file.
         """
         with self._naming(path):
             if like is not None:

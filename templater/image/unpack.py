@@ -108,7 +108,7 @@ def unpack(
 
 
 def _remove(parent: Directory, name: str, folder: int) -> None:
-    """Remove an open directory. The repeated signal of an exceeded limit does not interrupt the removal."""
+    """Remove an open directory. Defer signals, because the signal of an exceeded limit is repeated."""
 
     def remove() -> None:
         shutil.rmtree(".", ignore_errors=True, dir_fd=folder)  # all that is in the directory

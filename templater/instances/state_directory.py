@@ -156,7 +156,7 @@ class StateDirectory(Closing):
         self.replace(STATE, state.encode())
 
     def forget_written(self) -> None:
-        """Remove the record of written files: templater has written no file in a new root filesystem."""
+        """Remove the record of written files, which does not apply to a new root filesystem."""
         for file in (WRITTEN, f"{WRITTEN}.new"):
             self.remove(file)
 

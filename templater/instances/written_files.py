@@ -253,7 +253,7 @@ class Record:
             raise self.problem
 
     def commit(self) -> None:
-        """Replace the current record by the staged record, after its files were written."""
+        """Replace the current record with the staged record. Call this after the plan was applied."""
         if self._staged is None:
             return
         directory = self.state_directory.directory

@@ -94,7 +94,7 @@ class Client:
             connection.close()
 
     def check_open(self) -> None:
-        """Raise NoAnswerError after ``close``, to end a thread that handles a long answer."""
+        """Raise NoAnswerError if the client is closed, to end a thread that handles a long answer."""
         if self._closed:
             raise NoAnswerError("interrupted")
 

@@ -365,7 +365,7 @@ class Tracer:
     def origin(self, node: tree.Expression) -> trace.Name:
         """Return the path of an expression that may be a field of a loop, or () for any other expression.
 
-        A field of a loop must not become the argument of a call, because a call would fix its value.
+        The tracer must not wrap a field of a loop in a call: the field would no longer change with the loop.
         """
         while isinstance(node, tree.Filtered) and all(use.name == "safe" for use in node.filters):
             node = node.atom

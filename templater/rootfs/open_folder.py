@@ -237,8 +237,9 @@ def own_map(name: str) -> "Iterator[tuple[int, int, int]]":
 def _is_foreign(uid: int, *, in_shared: bool) -> bool:
     """Return whether a user is neither root, nor this process's user, nor the owner of its user namespace.
 
-    In a user namespace, the uid of ``/`` stands for root and all other users outside of the namespace. It
-    counts as root, except in a directory such as ``/tmp``, in which all these users can make names.
+    In a user namespace, the uid of ``/`` stands for root and all other users outside of the namespace. This
+    uid counts as root. With ``in_shared``, it counts as another user, because all these users can make names
+    in a directory such as ``/tmp``.
     """
     trusted = 0, os.geteuid()
     is_outer = not in_shared and uid == os.stat("/").st_uid

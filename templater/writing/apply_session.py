@@ -116,9 +116,9 @@ class ApplySession:
     def link_somewhere(
         self, inode: int, beside: Directory, link: "Callable[[Directory, str], None]"
     ) -> "tuple[Directory, str]":
-        """Give a file a temporary name in the root directory, or ``beside`` the target if that fails.
+        """Give a file a temporary name in the root directory. If that fails, give it a name in ``beside``.
 
-        ``link`` creates the name. Return the directory and the name.
+        ``beside`` is the target's directory. ``link`` creates the name. Return the directory and the name.
         """
         name = self.next_name(inode)
         top = self.directory("/")

@@ -125,7 +125,7 @@ class Transaction:
     def _clear_away(self, keep: "Sequence[Target]" = ()) -> None:
         """Remove staged files and backups. If a file remains, the journal stays and the next run tries again.
 
-        ``keep`` are targets whose rollback failed: their old content exists only under its temporary name.
+        ``keep`` are targets whose rollback failed. Their backups stay: nothing else has the old content.
         """
         places = [place for target in self.targets for place in (target.staged, target.backup) if place]
         kept = [target.backup for target in keep]

@@ -146,7 +146,7 @@ def test_signals_during_a_rollback_are_delivered_after_it() -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGALRM, signal.SIGPROF])
-def test_a_time_limit_signal_during_a_successful_step_is_dropped(number: int) -> None:
+def test_a_time_limit_signal_is_dropped_if_the_interrupted_step_succeeds(number: int) -> None:
     before = signal.signal(number, lambda *_: pytest.fail("the signal was delivered"))
     try:
         with_signals_deferred(lambda: signal.raise_signal(number), drop_alarm=True)

@@ -380,7 +380,7 @@ def test_a_symlink_to_a_machine_in_the_machines_directory_is_followed(
     ("owner", "is_refused"), [(5 * 65536, False), (0, False), (1000, False), (5 * 65536 + 65535, True)]
 )
 @pytest.mark.parametrize("kind", ["owner", "group"])
-def test_a_machine_directory_is_refused_if_its_owner_is_a_machine_id_but_not_the_first_of_its_range(
+def test_the_owner_of_a_machine_directory_must_not_be_the_second_or_a_later_id_of_a_machine_range(
     bundle: Path, kind: str, owner: int, is_refused: bool
 ) -> None:
     """The guessed range of ids began at the owner, and reached into the range of another machine."""

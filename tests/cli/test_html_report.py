@@ -259,7 +259,7 @@ def test_the_report_is_not_written_through_a_link(run, tmp_path):
     assert not (tmp_path / "new").exists()
 
 
-def test_a_link_that_appears_after_the_path_check_is_replaced_by_the_report(monkeypatch, run, tmp_path):
+def test_the_report_replaces_a_link_that_appears_after_the_path_check(monkeypatch, run, tmp_path):
     victim = tmp_path / "victim"
     victim.write_text("mine\n")
     (tmp_path / "r.html").symlink_to(victim)

@@ -97,7 +97,7 @@ def test_the_pytest_plugin_collects_only_yaml_files_in_the_tests_folder_of_an_im
     assert found == (None if source is None else (path, str(tmp_path / source)))
 
 
-def test_the_pytest_plugin_reports_the_first_line_of_a_case_counted_from_zero(tmp_path):
+def test_the_pytest_plugin_counts_lines_from_zero_in_the_position_of_a_case(tmp_path):
     path = an_image(tmp_path / "image", PASSES + FAILS.removeprefix("tests:\n"))
     cases = read_cases(Folder(str(path / "tests")))
     item = SimpleNamespace(path=path, name="a name")

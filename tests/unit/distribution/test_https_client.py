@@ -595,7 +595,9 @@ def test_a_connection_that_is_closed_at_the_next_request_is_opened_again(server)
     ],
     ids=["small", "closed", "redirected", "overhead"],
 )
-def test_the_requests_of_a_stream_are_limited_by_their_cost(server, monkeypatch, fault, least, most):
+def test_new_connections_and_redirects_and_overhead_count_as_requests_of_a_stream(
+    server, monkeypatch, fault, least, most
+):
     monkeypatch.setattr(https_client, "MOST_REQUESTS", 60)
     server.fault = fault
     stream = UrlStream(server.url)

@@ -343,7 +343,7 @@ def test_a_new_nspawn_machine_with_the_name_of_an_old_machine_counts_as_new(cont
     assert nspawn(container) == ["always"], "the new machine is known now"
 
 
-def test_a_state_without_a_root_directory_belongs_to_any_machine(container):
+def test_a_state_file_that_records_no_root_directory_is_accepted_for_any_machine(container):
     """Older versions of templater recorded no root directory."""
     nspawn(container)
     state = container / ".templater/state"

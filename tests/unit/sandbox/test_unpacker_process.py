@@ -84,7 +84,7 @@ def test_the_sandboxed_program_reads_an_image_without_world_permissions(data, wa
 
 
 @needs_root
-def test_the_copy_of_a_sparse_image_without_world_permissions_keeps_its_holes(data):
+def test_a_sparse_image_that_other_users_cannot_read_is_copied_with_its_holes(data):
     """A squashfs file of 44 KiB with a hole of 40 GiB filled the disk."""
     with open(data, "r+b") as file:
         file.seek(1 << 30)
