@@ -271,6 +271,8 @@ STORE = Name("rootfs/nix/store", Entry(DIRECTORY, 0o1775, gid=30000))
         (a_link("rootfs/usr/bin/x", "/dev/shm/x"), []),
         (a_link("rootfs/usr/bin/x", "/proc/self/cwd/x"), []),
         (a_link("rootfs/etc/ld.so.conf", "/proc/1/environ"), []),
+        (a_link("rootfs/etc/rc.local", "/proc/self/../self/cwd/x"), []),
+        (a_link("rootfs/etc/rc.local", "/dev/pts/../shm/x"), []),
         (a_link("rootfs/usr/bin/x", "/home/ubuntu/x"), []),
         (a_link("rootfs/usr/bin/x", "/var/run/user/1/x"), []),
         (a_link("rootfs/usr/bin/bash", "/usr/tmp/bash"), [a_link("rootfs/usr/tmp", "../var/tmp")]),

@@ -51,7 +51,7 @@ _CREATED = (
     "/var/run/user/", "/var/spool/mail/",
 )  # fmt: skip
 #: files of a process in /proc whose content the user of the process chooses, such as environ or cwd/x
-_OF_PROCESS = re.compile(r"/proc/(?:self|thread-self|[0-9]+)/(?!(?:mounts|mountinfo)\Z)")
+_OF_PROCESS = re.compile(r"/proc/(?:self|thread-self|[0-9]+)(?!/(?:mounts|mountinfo)\Z)(?:/|\Z)")
 #: the first uid and gid of an ordinary user, and the gid of the group "users"
 _FIRST_USER, _USERS = 1000, 100
 _SHOWN = 8
@@ -219,7 +219,9 @@ class _Writers:
                 resolved = resolve(self.image.rootfs, f"/{path}/.", self.steps)
             if isinstance(resolved.error, LimitError):
                 raise resolved.error
-            if f"/{path}" not in DIRECTORIES | FILES and self._is_of_a_user(resolved):
+            # the path of a booted system may lead on from here, for example behind "/dev/x/.."
+            is_lost = resolved.error is not None and resolved.real[1:].startswith((*_EMPTY, "tmp/"))
+            if f"/{path}" not in DIRECTORIES | FILES and (is_lost or self._is_of_a_user(resolved)):
                 found.append(path)
             folder = f"{resolved.real[1:]}/"
             is_other = not _is_system(folder) and not folder.startswith(_EMPTY) and folder not in folders
