@@ -49,8 +49,8 @@ class Tree:
     gid: Unshift = int
     left_out: list[str] = field(default_factory=list)
     mounts: list[str] = field(default_factory=list)
-    #: whether a private file of this process's user or of root is in another user's directory: that user may
-    #: have moved the file there
+    #: whether a private file or directory of this process's user or of root is in another user's directory:
+    #: that user may have moved it there
     has_secrets: bool = False
     #: the first name by (device, inode), to detect hard links; None if each name becomes a separate file
     _names: dict[tuple[int, int], str] | None = None
@@ -66,6 +66,7 @@ class Tree:
             raise InputError(f"'{self.root.name}{printable(path)}' does not exist")
         if found[0].kind != DIRECTORY:
             raise InputError(f"'{self.root.name}{printable(path)}' is a {found[0].kind}, not a directory")
+        self._note_secret(found[1], self.root.fd)
         opened = [self._opened(self.root.directory(path), name)]
         try:
             yield self._own(opened[-1]), iter(())
@@ -118,9 +119,17 @@ class Tree:
             return self._common(name, DIRECTORY, status), iter(())
         with _reading(name):
             if stat.S_ISDIR(status.st_mode):
+                self._note_secret(status, directory.fd)
                 return self._opened(directory.directory(entry), name)
             member = self._member(directory, entry, name, status)
         return member, self._data(directory, entry, member)
+
+    def _note_secret(self, status: os.stat_result, parent: int) -> None:
+        """Set ``has_secrets`` for a private file or directory in the directory of another user."""
+        own = 0, os.geteuid()
+        needed = 0o005 if stat.S_ISDIR(status.st_mode) else 0o004
+        if status.st_uid in own and status.st_mode & needed != needed and os.fstat(parent).st_uid not in own:
+            self.has_secrets = True
 
     def _common(self, name: str, kind: str, status: os.stat_result) -> Member:
         mtime = int(status.st_mtime)
@@ -157,9 +166,7 @@ class Tree:
             status = os.fstat(fd)
             member.size = status.st_size
             member.xattrs = xattrs_of(fd)
-            owner, own = os.fstat(directory.fd).st_uid, (0, os.geteuid())
-            if owner not in own and status.st_uid in own and not status.st_mode & stat.S_IROTH:
-                self.has_secrets = True
+            self._note_secret(status, directory.fd)
             if status.st_blocks * 512 < status.st_size:
                 member.sparse = _pieces(fd, status.st_size)
         finally:

@@ -692,12 +692,21 @@ def test_root_opens_no_image_file_through_a_link_of_another_user(tmp_path: Path)
 
 @as_root
 @pytest.mark.parametrize(("uid", "mode"), [(1234, 0o600), (0, 0o644)])
-def test_an_image_with_a_moved_private_file_of_root_is_private(tmp_path: Path, uid: int, mode: int) -> None:
-    """``image build`` made a readable image of root's private file, which a user had moved below rootfs."""
-    (tmp_path / "image/rootfs").mkdir(parents=True)
+@pytest.mark.parametrize("moved", ["file", "directory", "rootfs"])
+def test_an_image_with_moved_private_files_of_root_is_private(
+    tmp_path: Path, uid: int, mode: int, moved: str
+) -> None:
+    """``image build`` made a readable image of root's private files, which a user had moved into it."""
+    rootfs = tmp_path / "image/rootfs"
+    rootfs.mkdir(parents=True)
     (tmp_path / "image/metadata.yaml").write_text("architecture: x86_64\ncreation_date: 1\n")
-    (tmp_path / "image/rootfs/secret").touch(0o600)
-    os.chown(tmp_path / "image/rootfs", uid, uid)
+    if moved == "file":
+        (rootfs / "secret").touch(0o600)
+    elif moved == "directory":
+        (rootfs / "secret").mkdir(0o700)
+    else:
+        rootfs.chmod(0o700)
+    os.chown(rootfs.parent if moved == "rootfs" else rootfs, uid, uid)
     assert main(["image", "build", str(tmp_path / "image"), "-o", str(tmp_path / "i.tar")]) == 0
     assert stat.S_IMODE(os.stat(tmp_path / "i.tar").st_mode) == mode
 
