@@ -8,6 +8,7 @@ import shutil
 import socket
 import stat
 import subprocess
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -389,7 +390,8 @@ def test_the_client_of_incus_connects_to_a_remote_and_ends_with_the_connection(
         program.write_text(PROXY % script)
         program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}" if script else str(program.parent))
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    short = tempfile.mkdtemp(prefix="p.")  # the path of a socket can have only 107 bytes
+    monkeypatch.setattr("tempfile.tempdir", short)
     monkeypatch.setattr(connect, "_PROXY_START", 30 if script == SERVE else 1.5)
     cleanups, started = [], []
     popen = subprocess.Popen
@@ -410,7 +412,7 @@ def test_the_client_of_incus_connects_to_a_remote_and_ends_with_the_connection(
         assert started[0].poll() is None
         cleanups.pop()()
     assert [each.poll() is not None for each in started] == [True] * bool(script)
-    assert os.listdir(tmp_path) == ["bin"]
+    os.rmdir(short)  # nothing was left in it
 
 
 def test_listing_a_directory_of_an_instance_returns_its_entries_and_listing_a_file_fails(incus):
