@@ -130,3 +130,25 @@ def test_a_regular_expression_that_compiles_to_a_huge_program_is_refused():
         remove_all("((a{100}){100}){100}", "a")
     with pytest.raises(Panic):
         remove_all("(" * 5000 + ")" * 5000, "a")
+
+
+CHARACTERS = "".join(map(chr, range(128))) + "é²ſ"
+
+
+@pytest.mark.parametrize(
+    ("name", "ranges"),
+    [
+        ("[:alnum:]", "09AZaz"), ("[:alpha:]", "AZaz"), ("[:ascii:]", "\0\x7f"), ("[:blank:]", "\t\t  "),
+        ("[:cntrl:]", "\0\x1f\x7f\x7f"), ("[:digit:]", "09"), ("[:graph:]", "!~"), ("[:lower:]", "az"), ("[:print:]", " ~"),
+        ("[:punct:]", "!/:@[`{~"), ("[:space:]", "\t\r  "), ("[:upper:]", "AZ"), ("[:word:]", "09AZ__az"),
+        ("[:xdigit:]", "09AFaf"), (r"\d", "09"), (r"\w", "09AZ__az"), (r"\s", "\t\n\f\r  "),
+    ],
+)  # fmt: skip
+def test_each_class_of_characters_has_the_members_of_the_go_language(name, ranges):
+    """Recorded with Go 1.24. Each pair in ``ranges`` has the first and the last character of a range."""
+    pairs = list(zip(ranges[::2], ranges[1::2], strict=True))
+    members = "".join(c for c in CHARACTERS if any(first <= c <= last for first, last in pairs))
+    others = "".join(c for c in CHARACTERS if c not in members)
+    negated = name.replace("[:", "[:^") if name[0] == "[" else name.upper()
+    assert (remove_all(f"[{name}]", CHARACTERS), remove_all(f"[{negated}]", CHARACTERS)) == (others, members)
+    assert remove_all(f"[^{name}]", CHARACTERS) == members
