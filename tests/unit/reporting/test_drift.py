@@ -1,0 +1,49 @@
+"""The table of `status`: what each file's row says."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from templater.instances.drift import FileStatus
+from templater.instances.written_files import WrittenFile
+from templater.model.errors import TemplateError
+from templater.model.plan import CREATE, FAILED, KEEP, SKIP, UPDATE
+from templater.reporting.drift import columns_of, row, summary
+
+
+def recorded(*keys):
+    return WrittenFile("/a", "/a", "d", 0, 0, 0o644, "t.tpl", "e", keys)
+
+
+def planned(action, error=None):
+    return SimpleNamespace(action=action, error=error)
+
+
+READ = "values that the template reads have changed"
+
+
+@pytest.mark.parametrize(
+    ("fields", "cells"),
+    [
+        ({"by_hand": None}, ("unknown", "no rule", "")),
+        ({"by_hand": False, "change": planned(KEEP)}, ("no", "no change", "")),
+        ({"by_hand": True, "change": planned(SKIP), "differences": ("content", "mode")}, ("yes (content, mode)", "skips it", "")),
+        ({"by_hand": True, "change": planned(UPDATE), "recorded": recorded("user.a")}, ("yes", "would update", "")),
+        ({"by_hand": False, "change": planned(FAILED, TemplateError("broken"))}, ("no", "fails", "broken")),
+        ({"by_hand": False, "change": planned(CREATE)}, ("no", "would create", "")),
+        ({"by_hand": False, "change": planned(UPDATE), "recorded": recorded()}, ("no", "would update", READ)),
+        ({"by_hand": None, "change": planned(UPDATE), "recorded": recorded("user.a", "user.b")}, ("unknown", "would update", f"{READ} (it reads user.a, user.b)")),
+        ({"by_hand": False, "change": planned(UPDATE), "recorded": recorded("user.a"), "template_changed": True}, ("no", "would update", "the template has changed")),
+        ({"by_hand": False, "change": planned(KEEP), "recorded": recorded("user.a"), "template_changed": True}, ("no", "no change", "")),
+    ],
+)  # fmt: skip
+def test_a_row_says_what_changed_the_file_and_what_the_next_start_does(fields, cells):
+    file = FileStatus(**{"path": "/a", "recorded": None, **fields})
+    assert row(file) == ("/a", *cells)
+
+
+def test_the_summary_counts_changed_files_and_a_list_without_files_has_no_heading():
+    files = [FileStatus("/a", None, True, change=planned(UPDATE)), FileStatus("/b", None, None), FileStatus("/c", None, True)]  # fmt: skip
+    assert summary(files) == "3 files: 2 changed by hand, 1 would change at the next start"
+    assert list(columns_of([])) == []
+    assert len(list(columns_of(files))) == 4
