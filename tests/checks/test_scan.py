@@ -119,6 +119,22 @@ def test_a_split_image_has_the_same_findings_as_a_unified_one(tmp_path):
 
 
 @pytest.mark.skipif(shutil.which("mksquashfs") is None, reason="NOT RUN: needs squashfs-tools")
+def test_the_files_that_checks_inspect_are_read_from_a_unified_and_from_a_split_image(tmp_path):
+    with tarfile.open(tmp_path / "image.tar", "w") as tar:
+        for name in ("metadata.yaml", "templates"):
+            tar.add(BROKEN / name, name)
+        for name in ("passwd", "hostname", "motd"):
+            member = tarfile.TarInfo(f"rootfs/etc/{name}")
+            member.size = len(name)
+            tar.addfile(member, io.BytesIO(name.encode()))
+        link = tarfile.TarInfo("rootfs/etc/hosts")
+        link.type, link.linkname = tarfile.LNKTYPE, "rootfs/etc/hostname"
+        tar.addfile(link)
+    meta, rootfs = split_in_two(tmp_path / "image.tar", tmp_path)
+    for scanned in (scan_image(str(tmp_path / "image.tar")), scan_image(meta, rootfs=rootfs)):
+        assert scanned.heads == {"rootfs/etc/passwd": b"passwd", "rootfs/etc/hostname": b"hostname"}
+
+
 def test_the_squashfs_of_a_split_image_is_checked(tmp_path):
     image = tmp_path / "image"
     shutil.copytree(ROOT / "sample-images" / "alpine", image)

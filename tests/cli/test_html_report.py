@@ -125,6 +125,14 @@ def test_hosts_with_the_same_result_share_one_copy_of_the_file_in_the_report(pag
     assert len(list(section.iter("article"))) == 1
 
 
+@pytest.mark.parametrize(("size", "shown"), [(report_module.LARGE, 2), (report_module.LARGE + 1, 1)])
+def test_a_large_template_of_several_files_is_shown_once_in_the_report(size, shown, page, tmp_path):
+    rule = {"when": ["create"], "template": "t"}
+    image = an_image(tmp_path / "image", {"/a": rule, "/b": rule}, {"t": "{# " + "y" * (size - 6) + " #}"})
+    text = page("preview", image, "-t", "create")[1]
+    assert (len(re.findall("y{9000,}", text)), text.count("shown above")) == (shown, 2 - shown)
+
+
 def test_each_instance_of_a_list_has_its_own_section_in_the_report(page):
     _, text = page(*COMMANDS["instances"])
     names = [each.text for each in parsed(text).iter("h2")]

@@ -126,6 +126,18 @@ def test_colours_keep_the_text_and_are_readable_on_every_background(path):
     assert set(COLOUR.findall(shown.encode())) <= READABLE
 
 
+@pytest.mark.parametrize(
+    "path",
+    ["/a.yaml", "a.yml", "b/user-data", "vendor-data", "meta-data", "network-config", "a.json", "a.toml", "a.nix",
+     "a.sh", "a.conf", "a.network", "a.cfg", "a.service", "a.xml", "a.py"],
+)  # fmt: skip
+def test_only_files_of_a_known_type_have_colours(path):
+    text = '# x\n<a b="c">\n[a]\nb: "c"\nd = 1\n'
+    assert COLOUR.search(output.coloured(text, path).encode())
+    for other in ("/etc/hostname", "yaml", f"{path}.txt", "data", ""):
+        assert output.coloured(text, other) == text
+
+
 def test_a_missing_final_newline_is_shown_on_a_terminal(tmp_path):
     assert b"No newline at end of file" in on_a_terminal(
         "preview", an_image(tmp_path, b"a: 1"), "-t", "create"
