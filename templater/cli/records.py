@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from ..image.directory_image import identity_of, replaced_error
 from ..instances.drift import changed_by_hand, without
 from ..instances.state_directory import StateDirectory
 from ..instances.written_files import Record
 from ..model.errors import UsageError
 from ..model.file_names import ROOTFS, STATE_FOLDER
+from ..rootfs.confined import Root
+from ..rootfs.open_folder import open_folder
 from . import output
 
 if TYPE_CHECKING:
     from ..model.plan import Change, Plan
     from ..rootfs.directory import DirectoryRootfs
+    from ..sources.open_source import OpenedSource
     from .planning import Opened
 
 #: seconds to wait for a hook that uses the same state directory
@@ -33,18 +37,36 @@ def state_folder(src: str, rootfs: str | None) -> str:
 
 
 @contextmanager
-def opened_record(folder: str, *, lock: str = "") -> Iterator[Record | None]:
+def opened_record(
+    folder: str, *, lock: str = "", places: Collection[tuple[int, int] | None] = ()
+) -> Iterator[Record | None]:
     """Open the record of an instance directory, or yield None for "".
 
+    ``places`` has the identities of the directories to which ``folder`` may lead; by default, any directory.
     If ``lock`` is not empty, lock the record. Processes that wait for the lock show the text of ``lock``.
     """
     if not folder:
         yield None
         return
-    with StateDirectory(folder) as state_directory:
+    with open_folder(folder) as opened:
+        if places and identity_of(opened) not in places:
+            raise replaced_error(folder)
+        state_directory = StateDirectory(opened)
+    with state_directory:
         if lock:
             state_directory.lock(lock, PATIENCE)
         yield Record(state_directory)
+
+
+def _places(source: OpenedSource, rootfs: DirectoryRootfs) -> Collection[tuple[int, int] | None]:
+    """Return the identities of SRC and of the directory above the root filesystem, both already open.
+
+    Another user can exchange the names of two instances before the record is opened.
+    """
+    if not isinstance(rootfs.root, Root):
+        return ()
+    above = os.stat("..", dir_fd=rootfs.root.fd)
+    return (above.st_dev, above.st_ino), getattr(source.image, "identity", None)
 
 
 def apply_recorded(
@@ -72,7 +94,8 @@ def apply_recorded(
             hint=f"use --state DIR to give the directory that contains {STATE_FOLDER}; "
             "the first apply creates the record",
         )
-    with opened_record(folder, lock="apply") as record:
+    places = () if state else _places(found.source, rootfs)
+    with opened_record(folder, lock="apply", places=places) as record:
         if record is None:
             return {}, apply(plan, rootfs)
         kept: Mapping[str, str] = {}

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from templater.cli import records
 from templater.cli.main import main
 from templater.distribution.tree import Tree, open_directory
 from templater.hooks import install, lxc_config, trusted_places
@@ -648,6 +649,32 @@ def test_root_changes_no_tree_through_a_link_of_another_user(tmp_path: Path) -> 
     (tmp_path / "file").touch()
     with pytest.raises(NotADirectoryError):
         open_directory(str(tmp_path / "file"))
+
+
+def test_the_record_of_apply_is_written_only_beside_its_root_filesystem(
+    container: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The names of two instances were exchanged before the record was opened."""
+    other = container.parent / "c2"
+    for folder in (container, other):
+        (folder / "rootfs").mkdir(parents=True, exist_ok=True)
+        (folder / ".templater").mkdir(0o700)
+        (folder / "metadata.yaml").write_text("architecture: x86_64\ntemplates: {}\n")
+        (folder / "instance.yaml").write_text("name: c1\n")
+    words = ["apply", str(container), f"{container}/rootfs", "-t", "start"]
+    assert main(words) == 0
+    folder_of = records.state_folder
+
+    def exchanged(src: str, rootfs: str) -> str:
+        found = folder_of(src, rootfs)
+        container.rename(container.parent / "c3")
+        other.rename(container)
+        return found
+
+    monkeypatch.setattr(records, "state_folder", exchanged)
+    assert main(words) == RefusedError.exit_code
+    assert "another process replaced the directory" in capfd.readouterr().err
+    assert list((container / ".templater").iterdir()) == []
 
 
 @as_root
