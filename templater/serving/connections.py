@@ -36,6 +36,10 @@ _MOST_PIPELINED = 4
 _MOST_RECORDS, _RECORD = 16, 2 << 10
 #: If an address has more connections, they are closed before connections of other addresses.
 _CROWD = 8
+#: The part of all connections (1 / 4) above which an address loses connections that it uses.
+_SHARE = 4
+#: maximum number of further connections while connections are being closed, so that new clients need not wait
+_CLOSING = 32
 #: maximum seconds to wait for the end of a client's TLS connection
 _SHUTDOWN = 5
 
@@ -243,10 +247,14 @@ class _Listener:
                 continue
             address = _network(place[0])
             self._clients[address] += 1
-            task = asyncio.create_task(self._serve(client, address))
+            key = object()
+            self.waiting[key] = _Waiting(loop.time(), partial(_shut, client), address)
+            task = asyncio.create_task(self._serve(client, address, key))
             self._tasks.add(task)
             task.add_done_callback(partial(self._end, address))
-            while len(self._tasks) >= self.bounds.connections:
+            if len(self._tasks) >= self.bounds.connections:
+                self._close_one()
+            while len(self._tasks) >= self.bounds.connections + _CLOSING:
                 self._close_one()
                 self._free.clear()
                 with suppress(TimeoutError):
@@ -265,10 +273,16 @@ class _Listener:
     def _close_one(self) -> None:
         """Close one connection. If an address has many connections, prefer the address with the most.
 
-        So the many connections of one client do not make the server close those of other clients.
+        So the many connections of one client do not make the server close those of other clients. If this
+        address has a large part of all connections, its newest connection is closed even while it reads.
         """
         address, number = self._clients.most_common(1)[0] if self._clients else ("", 0)
-        if number <= _CROWD or not self._close_idle(address):
+        if number > _CROWD and self._close_idle(address):
+            return
+        newest = next((key for key, each in reversed(self.open.items()) if each.address == address), None)
+        if newest is not None and number > self.bounds.connections // _SHARE and len(self._clients) > 1:
+            self.open.pop(newest).transport.abort()
+        else:
             self._close_idle(None)
 
     def _close_idle(self, address: str | None) -> bool:
@@ -292,10 +306,9 @@ class _Listener:
             return False
         return True
 
-    async def _serve(self, client: socket.socket, address: str) -> None:
+    async def _serve(self, client: socket.socket, address: str, key: object) -> None:
         loop = asyncio.get_running_loop()
-        key, ready = object(), loop.create_future()
-        self.waiting[key] = _Waiting(loop.time(), lambda: _shut(client), address)
+        ready = loop.create_future()
         connection = _Connection(self._http(), self, address)
         try:
             context = self._context

@@ -207,7 +207,7 @@ def listening(waiting, stalled, monkeypatch):
         return SimpleNamespace(stalled_since=since, transport=transport, address=address)
 
     listener = connections._Listener.__new__(connections._Listener)
-    listener.bounds = SimpleNamespace(stalled=20.0)
+    listener.bounds = SimpleNamespace(stalled=20.0, connections=100)
     listener.waiting = {
         number: connections._Waiting(since, lambda since=since: done.append(f"waiting {since}"), address)
         for number, (since, address) in enumerate(waiting)
@@ -225,6 +225,8 @@ def listening(waiting, stalled, monkeypatch):
         ([(5, "a")], [(3, "a"), *[(4, "b")] * 9], "stalled 4"),
         ([(5, "a")], [(3, "a"), *[(math.inf, "b")] * 9], "stalled 3"),
         ([(5, "a")], [(math.inf, "b")] * 9, "waiting 5"),
+        ([(5, "a")], [(math.inf, "b")] * 26, "stalled inf"),
+        ([(5, "b")], [(math.inf, "b")] * 26, "waiting 5"),
     ],
 )
 def test_an_address_with_many_connections_loses_its_own_connections_first(
