@@ -35,6 +35,7 @@ from templater.rootfs import open_folder
 from templater.rootfs.confined import Directory, Root
 from templater.rootfs.directory import DirectoryRootfs
 from templater.rootfs.open_folder import open_unshared
+from templater.sandbox.system_calls import libc
 from templater.sources.open_source import open_source
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs directory descriptors")
@@ -304,24 +305,32 @@ def test_a_directory_is_not_shared_if_only_the_group_of_the_namespace_owner_can_
 
 
 @as_root
-def test_a_user_with_a_separate_entry_in_the_id_map_is_not_the_owner_of_the_namespace(
-    tmp_path: Path,
-) -> None:
+def test_a_user_with_a_separate_entry_in_the_id_map_is_not_the_owner_of_the_namespace() -> None:
     """In a container with ``raw.idmap: both 1000 1000``, the user 1000 could redirect --state."""
-    script = "from templater.rootfs.open_folder import namespace_owner; import os; os.read(0, 1); print(namespace_owner())"
-    for owner, number in ((None, 0), (1000, 65536)):
-        hook = subprocess.Popen(
-            [sys.executable, "-c", f"import ctypes; ctypes.CDLL(None).unshare(0x10000000); print(flush=True); {script}"],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, user=owner, group=owner, extra_groups=owner and [],
-            env={"PYTHONPATH": str(Path(open_folder.__file__).parents[2])},
-        )  # fmt: skip
-        assert hook.stdout is not None
-        hook.stdout.readline()
+    for owner, number in ((0, 0), (1000, 65536)):
+        (ready, to_parent), (go, to_child), (result, answer) = os.pipe(), os.pipe(), os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            try:
+                os.setgroups([])
+                os.setresgid(owner, owner, owner)
+                os.setresuid(owner, owner, owner)
+                libc("unshare")(0x10000000)
+                os.write(to_parent, b"x")
+                os.read(go, 1)
+                os.write(answer, b"%d" % open_folder.namespace_owner())
+            finally:
+                os._exit(0)
+        os.read(ready, 1)
         for name in ("uid_map", "gid_map"):
-            Path(f"/proc/{hook.pid}/{name}").write_text(
-                f"0 {0 if owner is None else 100000} 1000\n{65536 if owner else 1000} 1000 1\n"
+            Path(f"/proc/{pid}/{name}").write_text(
+                f"0 {100000 if owner else 0} 1000\n{65536 if owner else 1000} 1000 1\n"
             )
-        assert hook.communicate(b"x")[0] == b"%d\n" % number
+        os.write(to_child, b"x")
+        os.waitpid(pid, 0)
+        assert os.read(result, 20) == b"%d" % number
+        for fd in (ready, to_parent, go, to_child, result, answer):
+            os.close(fd)
 
 
 @as_root
