@@ -210,7 +210,7 @@ class _Listener:
         self._clients: Counter[str] = Counter()
         self._tasks: set[asyncio.Task[None]] = set()
         self._free = asyncio.Event()
-        self._ended = 0
+        self._ended = self._refused = 0
         silent = logging.getLogger("templater.serving")
         silent.propagate = False
         silent.addHandler(logging.NullHandler())
@@ -246,6 +246,12 @@ class _Listener:
                 await asyncio.sleep(0.05)
                 continue
             address = _network(place[0])
+            if len(self._tasks) >= self.bounds.connections and self._refuses(address):
+                client.close()
+                self._refused += 1
+                if self._refused % _COLLECT == 0:
+                    await asyncio.sleep(0)  # accepting does not let other tasks run
+                continue
             self._clients[address] += 1
             key = object()
             self.waiting[key] = _Waiting(loop.time(), partial(_shut, client), address)
@@ -269,6 +275,19 @@ class _Listener:
         if self._ended % _COLLECT == 0:
             gc.collect()
         self._free.set()
+
+    def _refuses(self, address: str) -> bool:
+        """Return whether to close a new connection before its TLS handshake, which costs much time.
+
+        It is closed if no address has more connections, and if none of them has waited or stalled for long.
+        """
+        busiest, number = self._clients.most_common(1)[0]
+        if address != busiest or number <= _CROWD:
+            return False
+        waiting = next((each.since for each in self.waiting.values() if each.address == address), math.inf)
+        stalled = (each.stalled_since for each in self.open.values() if each.address == address)
+        before = asyncio.get_running_loop().time() - self.bounds.stalled
+        return min(waiting, min(stalled, default=math.inf)) > before
 
     def _close_one(self) -> None:
         """Close one connection. If an address has many connections, prefer the address with the most.

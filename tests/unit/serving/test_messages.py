@@ -239,6 +239,25 @@ def test_an_address_with_many_connections_loses_its_own_connections_first(
 
 
 @pytest.mark.parametrize(
+    ("waiting", "stalled", "address", "refused"),
+    [
+        ([(90, "b")] * 9, [], "b", True),
+        ([(70, "b")] * 9, [], "b", False),
+        ([(90, "b")] * 8, [], "b", False),
+        ([(90, "b")] * 9, [], "a", False),
+        ([(70, "a")], [(math.inf, "b")] * 9, "b", True),
+        ([], [(70, "b"), *[(math.inf, "b")] * 9], "b", False),
+    ],
+)
+def test_a_busy_address_gets_no_further_connection_in_place_of_a_new_one(
+    waiting, stalled, address, refused, monkeypatch
+):
+    """A client that connected again at once used the server's processor for TLS handshakes."""
+    listener, _ = listening(waiting, stalled, monkeypatch)
+    assert listener._refuses(address) is refused
+
+
+@pytest.mark.parametrize(
     ("one", "other", "same"),
     [
         ("10.0.0.1", "10.0.0.2", False),
