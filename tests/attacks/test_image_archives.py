@@ -9,6 +9,7 @@ import signal
 import tarfile
 import time
 import tracemalloc
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -345,12 +346,19 @@ def test_a_decompressor_window_of_more_than_128_mib_is_refused(tmp_path: Path) -
     assert caught.value.hint == "pack the file again with a smaller dictionary or window"
 
 
-@pytest.mark.parametrize("name", ZSTD)
+def is_installed(module: str) -> bool:
+    try:
+        import_module(module)
+    except ImportError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("name", [*filter(is_installed, ZSTD)])
 @pytest.mark.parametrize("log", [26, 27, 28])
 def test_a_zstd_window_of_more_than_128_mib_is_refused_and_a_smaller_one_is_read(
     name, log, tmp_path, monkeypatch
 ):
-    pytest.importorskip(name)
     monkeypatch.setattr(compression_modules, "ZSTD", (name,))
     window, block = bytes([log - 10 << 3]), (len(b"text") << 3 | 1).to_bytes(3, "little") + b"text"
     (tmp_path / "image").write_bytes(b"\x28\xb5\x2f\xfd\0" + window + block)
