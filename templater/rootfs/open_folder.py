@@ -7,7 +7,7 @@ from ..model.entry import OVERFLOW_ID
 from ..model.errors import InputError, RefusedError, WriteError, reason
 from ..model.source import printable
 from ..oslite import abspath, dirname, exists, fsencode, join, os, stat
-from .confined import Root
+from .confined import Root, close
 from .paths import MissingError
 
 TYPE_CHECKING = False
@@ -139,7 +139,7 @@ def _walk(path: str, follow: bool, unshared: bool, owners: "Collection[int]", *,
                     target = os.readlink("", dir_fd=link)
                     is_magic = _is_magic(status, target)
                 finally:
-                    os.close(link)
+                    close(link)
                 if not follow and not ahead:
                     raise RefusedError(f"'{printable(path)}' is a symlink, not a directory") from None
                 if not safe or _is_foreign(status.st_uid, in_shared=shared):
@@ -159,11 +159,11 @@ def _walk(path: str, follow: bool, unshared: bool, owners: "Collection[int]", *,
                     if not target.startswith("/"):
                         continue
                     found, name = os.open("/", _PASS | os.O_DIRECTORY), "/"
-            os.close(here)
+            close(here)
             here, above_shared = found, shared
             place = dirname(place) if name == ".." else join(place, name)
     finally:
-        os.close(here)
+        close(here)
     raise RefusedError(f"'{printable(path)}' leads through too many links")
 
 
@@ -259,7 +259,7 @@ def namespace_owner() -> int:
     except OSError:  # before Linux 4.11
         return 0
     finally:
-        os.close(namespace)
+        close(namespace)
     return 0 if owner == OVERFLOW_ID else owner
 
 

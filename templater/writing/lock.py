@@ -17,7 +17,10 @@ _POLL = 0.02
 
 def lock(root: Root, wait: float) -> int:
     """Wait for the lock and return its descriptor. Raises BusyError after ``wait`` seconds."""
-    fd = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=root.fd)
+    try:
+        fd = again(os.open, ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=root.fd)
+    except OSError as error:
+        raise write_error("lock", "/", error) from None
     try:
         until = time.monotonic() + wait
         while not _locked(fd):

@@ -29,7 +29,9 @@ READS = ("fstat", "newfstatat", "getdents64", "read", "flistxattr", "fgetxattr")
 READING_FAULTS = ("EIO", "EINTR", "EIO+", KILL)
 CALLS = (*WRITES, *READS)
 #: system calls that do not touch a file system; the tests check that the lists are complete
-OTHERS = ("fcntl", "rt_sigaction", "rt_sigprocmask", "mmap", "munmap", "getrandom", "brk", "exit_group")
+OTHERS = (
+    "fcntl", "geteuid", "ioctl", "rt_sigaction", "rt_sigprocmask", "mmap", "munmap", "getrandom", "brk", "exit_group",
+)  # fmt: skip
 
 #: with the option in-place, a file is mounted on this target
 MOUNTED = "/etc/issue"

@@ -13,6 +13,7 @@ from templater.planning.planner import decide
 from templater.rendering.render import Rendering
 from templater.rootfs.confined import Directory, Root
 from templater.rootfs.directory import DirectoryRootfs
+from templater.writing import transaction  # noqa: F401 - apply imports it later: the faults begin after that
 from templater.writing.apply_plan import apply
 from templater.writing.recovery import Journal
 
