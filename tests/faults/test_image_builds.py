@@ -64,21 +64,32 @@ class Place:
     def files(self) -> dict[str, bytes]:
         return {path.name: path.read_bytes() for path in self.out.iterdir()}
 
+    def traced(self) -> Iterator[tuple[str, str]]:
+        """Yield each call's name and its text, in which names relative to a descriptor are whole paths.
+
+        A build names its files by ``/proc/self/fd/N/NAME``, and opens the components of a path one by one.
+        """
+        paths: dict[str, str] = {}
+        for line in self.trace.read_text(errors="replace").splitlines():
+            match = re.match(r"(\w+)\(", line)
+            if match is None or match[1] not in CALLS:
+                continue
+            text = re.sub(r"/proc/self/fd/(\d+)", lambda found: paths.get(found[1], found[0]), line)
+            yield match[1], re.sub(r'<([^<>]*)>, "(?!/)', r'<\1>, "\1/', text)
+            if opened := re.search(r" = (\d+)<([^<>]*)>", line):
+                paths[opened[1]] = opened[2]
+
     def hit(self) -> bool:
-        lines = self.trace.read_text(errors="replace").splitlines()
-        return any("(INJECTED)" in line and str(self.out) in line for line in lines)
+        return any("(INJECTED)" in text and str(self.out) in text for _, text in self.traced())
 
     def calls(self) -> list[tuple[str, int]]:
         """Return the calls about the output, with at most three writes, numbered as strace counts."""
         counts = dict.fromkeys(CALLS, 0)
         found = []
-        for line in self.trace.read_text(errors="replace").splitlines():
-            match = re.match(r"(\w+)\((.*)", line)
-            if match is None or match[1] not in counts:
-                continue
-            counts[match[1]] += 1
-            if str(self.out) in match[2]:
-                found.append((match[1], counts[match[1]]))
+        for name, text in self.traced():
+            counts[name] += 1
+            if str(self.out) in text:
+                found.append((name, counts[name]))
         writes = [call for call in found if call[0] == "write"]
         return [call for call in found if call not in writes[1:-1] or call == writes[len(writes) // 2]]
 
@@ -155,6 +166,7 @@ def test_an_interrupted_build_leaves_no_partial_image_and_the_next_run_cleans_up
     assert {"openat", "fsync"} <= {name for name, _ in calls}, calls
     assert {name for name, _ in calls} & {"linkat", "link", "rename"}, calls
     assert way == "nameless" or old or ("unlink" in {name for name, _ in calls})
+    assert not old or "rename" in {name for name, _ in calls}, calls
     # nothing that a signal could interrupt happens between a close and the next call
     cases = [(call, fault) for call in calls for fault in (FAULTS[:1] if call[0] == "close" else FAULTS)]
     judged = [case(*each) for each in cases]
