@@ -258,7 +258,7 @@ class _Listener:
             task = asyncio.create_task(self._serve(client, address, key))
             self._tasks.add(task)
             task.add_done_callback(partial(self._end, address))
-            if len(self._tasks) >= self.bounds.connections:
+            if len(self._tasks) > self.bounds.connections:
                 self._close_one()
             while len(self._tasks) >= self.bounds.connections + _CLOSING:
                 self._close_one()

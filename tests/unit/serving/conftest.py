@@ -26,17 +26,21 @@ class Running:
     port: int
     authority: str
     messages: list[str] = field(default_factory=list)
+    #: the address and port from which clients connect
+    source: tuple[str, int] | None = None
 
     def context(self) -> ssl.SSLContext:
         return ssl.create_default_context(cafile=self.authority)
 
     def connect(self) -> ssl.SSLSocket:
-        plain = socket.create_connection(("127.0.0.1", self.port), timeout=20)
+        plain = socket.create_connection(("127.0.0.1", self.port), 20, self.source)
         return self.context().wrap_socket(plain, server_hostname="127.0.0.1")
 
     def request(self, path: str, method: str = "GET", **headers: str) -> Answer:
         """Send a request, with its path unchanged. Underscores in the names of headers mean hyphens."""
-        connection = http.client.HTTPSConnection("127.0.0.1", self.port, timeout=20, context=self.context())
+        connection = http.client.HTTPSConnection(
+            "127.0.0.1", self.port, timeout=20, source_address=self.source, context=self.context()
+        )
         try:
             connection.putrequest(method, path, skip_accept_encoding=True)
             for name, value in headers.items():

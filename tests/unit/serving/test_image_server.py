@@ -622,13 +622,17 @@ def test_invalid_data_after_the_tls_handshake_does_not_affect_later_clients(serv
 
 
 @pytest.mark.slow
-def test_a_new_request_is_answered_even_if_idle_clients_use_all_connections(start, tree):
-    server = start(TreeSource(str(tree)), Bounds(connections=20))
+@pytest.mark.parametrize("same", [False, True])
+def test_a_new_request_is_answered_even_if_idle_clients_use_all_connections(start, tree, same):
+    """A client of the same address must wait until a connection has been idle for a short time."""
+    server = start(TreeSource(str(tree)), Bounds(connections=20, stalled=1 if same else 60))
     idle = [plain(server) for _ in range(40)]
     try:
         begun = time.monotonic()
+        client = server if same else replace(server, source=("127.0.0.2", 0))
+        time.sleep(1.5 * same)
         for _ in range(5):
-            assert server.request("/").status == 200
+            assert client.request("/").status == 200
         assert time.monotonic() - begun < 10, "the limits on time alone would take longer"
     finally:
         for client in idle:
@@ -636,7 +640,9 @@ def test_a_new_request_is_answered_even_if_idle_clients_use_all_connections(star
 
 
 @pytest.mark.slow
-def test_a_new_request_is_answered_even_if_clients_that_never_read_use_all_connections(start, tree):
+@pytest.mark.parametrize("same", [False, True])
+def test_a_new_request_is_answered_even_if_clients_that_never_read_use_all_connections(start, tree, same):
+    """A client of the same address must wait until a connection has been unread for a short time."""
     (tree / "images/large").touch()
     os.truncate(tree / "images/large", 100 << 20)
     server = start(TreeSource(str(tree)), Bounds(connections=10, stalled=0.2))
@@ -645,8 +651,10 @@ def test_a_new_request_is_answered_even_if_clients_that_never_read_use_all_conne
             client = stack.enter_context(server.connect())
             client.sendall(b"GET /images/large HTTP/1.1\r\nHost: x\r\n\r\n")
             assert client.recv(1)
+        other = server if same else replace(server, source=("127.0.0.2", 0))
+        time.sleep(0.5 * same)
         for _ in range(3):
-            assert server.request("/").status == 200
+            assert other.request("/").status == 200
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])

@@ -1,4 +1,7 @@
-"""Two hundred honest clients, while fifty stall and fifty send garbage, and the memory that the server needs."""
+"""Two hundred honest clients, each with its own address, while fifty stall and fifty send garbage from one.
+
+The memory that the server needs is bounded.
+"""
 
 import hashlib
 import os
@@ -40,14 +43,14 @@ def server(tree: Path, tmp_path: Path):
         assert process.wait(30) == 0
 
 
-def read_in_ranges(port: int, context: ssl.SSLContext) -> bytes:
+def read_in_ranges(port: int, context: ssl.SSLContext, source: str) -> bytes:
     """Read the file as a client does that first tries plain http, then asks for one range at a time."""
-    with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=60) as plain:
+    with suppress(OSError), socket.create_connection(("127.0.0.1", port), 60, (source, 0)) as plain:
         plain.sendall(b"GET /images/large HTTP/1.1\r\nHost: x\r\n\r\n")
         plain.recv(1)
     whole = b""
     with context.wrap_socket(
-        socket.create_connection(("127.0.0.1", port), timeout=60), server_hostname="127.0.0.1"
+        socket.create_connection(("127.0.0.1", port), 60, (source, 0)), server_hostname="127.0.0.1"
     ) as client:
         for start in range(0, SIZE, PIECE):
             asked = (
@@ -107,8 +110,8 @@ def test_every_normal_client_succeeds_despite_many_hostile_clients_and_memory_is
     results: list[str] = []
     base = peak(pid)
 
-    def honest() -> None:
-        results.append(hashlib.sha256(read_in_ranges(port, context)).hexdigest())
+    def honest(source: str) -> None:
+        results.append(hashlib.sha256(read_in_ranges(port, context, source)).hexdigest())
 
     def start(targets):
         threads = [threading.Thread(target=target, args=arguments) for target, arguments in targets]
@@ -121,7 +124,7 @@ def test_every_normal_client_succeeds_despite_many_hostile_clients_and_memory_is
         + [(babble, (port, context, number, end)) for number in range(GARBAGE)]
     )
     try:
-        for thread in start([(honest, ())] * HONEST):
+        for thread in start([(honest, (f"127.0.1.{number + 1}",)) for number in range(HONEST)]):
             thread.join()
     finally:
         end.set()
