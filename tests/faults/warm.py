@@ -74,15 +74,18 @@ class Warm:
 
 def serve(main: Callable[[list[str]], int], answers: TextIO, wait: int, errors: str) -> None:
     for request in sys.stdin:
+        # strace may see the child only from the read on, so the child opens nothing before it
+        stderr = os.open(errors, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         pid = os.fork()
         if pid == 0:
-            os.dup2(os.open(errors, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
+            os.dup2(stderr, 2)
             os.read(wait, 1)
             try:
                 os._exit(main(json.loads(request)))
             finally:
                 traceback.print_exc()
                 os._exit(1)
+        os.close(stderr)
         print(pid, file=answers, flush=True)
         code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
         with suppress(ChildProcessError):
