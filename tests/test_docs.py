@@ -34,6 +34,7 @@ def page_name(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", [page for page in PAGES if BLOCK.search(page.read_text())], ids=page_name)
 def test_the_terminal_sessions_on_a_page_give_the_shown_output(page, tmp_path, update):
     """All blocks of a page are one session, in one folder."""

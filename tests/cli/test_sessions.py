@@ -11,7 +11,18 @@ from tests.cli.sessions import Stage, complaint, replay
 
 SESSIONS = sorted(Path(__file__).parent.glob("*.txt"))
 #: sessions that take long, because they pack images
-PACKING = ("image_build", "publish")
+#: sessions of more than a second
+SLOW = (
+    "audit",
+    "check",
+    "diff",
+    "hook_status",
+    "image_build",
+    "image_info",
+    "image_template",
+    "publish",
+    "status",
+)
 
 
 def skip_without(needs):
@@ -31,7 +42,7 @@ def skip_without(needs):
 @pytest.mark.parametrize(
     "session",
     [
-        pytest.param(path, id=path.stem, marks=pytest.mark.slow if path.stem in PACKING else ())
+        pytest.param(path, id=path.stem, marks=pytest.mark.slow if path.stem in SLOW else ())
         for path in SESSIONS
     ],
 )

@@ -201,6 +201,7 @@ BOMB_CASES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("bomb", "dialect"), BOMB_CASES)
 def test_attack_40_41_42_44_46_a_template_that_grows_without_bound_hits_its_limit(
     detonate: Detonate, bomb: str, dialect: str
