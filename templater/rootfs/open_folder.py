@@ -90,7 +90,7 @@ def _open(path: str, *, follow: bool = True, unshared: bool = False, owners: "Co
     try:
         if hasattr(os, "O_PATH"):
             fd = _walk(path, follow, unshared, owners)
-        else:  # not Linux, so there are no hooks
+        else:  # this system is not Linux: hooks do not run here
             fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW))
         return Root(path, fd=fd, named=True)
     except OSError as error:
