@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from .model.source import Source, Span
     from .planning.plan_image import plan
     from .reporting.patch import diff
-    from .rootfs.directory import DirectoryRootfs
+    from .rootfs.directory_rootfs import DirectoryRootfs
     from .rootfs.memory import MemoryRootfs
     from .writing.apply_plan import apply
 
@@ -39,7 +39,7 @@ _HOMES = {
     "diff": "reporting.patch",
     "apply": "writing.apply_plan",
     "Change": "model.plan",
-    "DirectoryRootfs": "rootfs.directory",
+    "DirectoryRootfs": "rootfs.directory_rootfs",
     "HOSTS": "model.hosts",
     "Host": "model.hosts",
     "Instance": "model.instance",

@@ -44,16 +44,16 @@ from templater.model.options import RenderOptions
 from templater.model.plan import Change, Plan, split_passes
 from templater.model.source import Source
 from templater.parsing.metadata_yaml import read_metadata
+from templater.planning.decide_changes import plan_of
 from templater.planning.follow_links import resolve
-from templater.planning.planner import plan_of
 from templater.prediction import Due, HostFilesystem, StartResult, Surroundings, due_of, start
 from templater.prediction.deviations import deviations_at
 from templater.rendering.render import render, render_data
-from templater.rootfs.directory import IdMap
+from templater.rootfs.directory_rootfs import IdMap
 from templater.rootfs.memory import MemoryRootfs
 from templater.simulation.host_refusals import check_image
 from templater.simulation.host_start import Started, StartError
-from templater.simulation.life_events import Simulation
+from templater.simulation.instance_actions import Simulation
 from templater.simulation.simulated_instance import SimulatedInstance, described
 
 WORK = "/work-of-the-recorder"

@@ -12,10 +12,10 @@ import pytest
 from templater.model.hosts import HOSTS
 from templater.model.instance import Instance
 from templater.model.metadata import Metadata, Rule
-from templater.planning.planner import Plan, decide
+from templater.planning.decide_changes import Plan, decide
 from templater.rendering.render import Rendering
 from templater.rootfs.confined import OPENAT2, WALK, Root
-from templater.rootfs.directory import DirectoryRootfs
+from templater.rootfs.directory_rootfs import DirectoryRootfs
 
 if TYPE_CHECKING:
     from templater.model.entry import RootfsView

@@ -40,8 +40,8 @@ from templater.model.hosts import INCUS
 from templater.model.metadata import TRIGGERS
 from templater.model.options import RenderOptions
 from templater.parsing.metadata_yaml import read_metadata
+from templater.planning.decide_changes import plan_of
 from templater.planning.plan_image import plan, read_templates
-from templater.planning.planner import plan_of
 from templater.rendering.explain import Explainer
 from templater.rendering.origins import Layers
 from templater.rendering.render import render

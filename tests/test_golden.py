@@ -11,10 +11,10 @@ import pytest
 
 from templater.image.open import open_image
 from templater.model.hosts import HOSTS
+from templater.planning.decide_changes import FAILED
 from templater.planning.plan_image import plan
-from templater.planning.planner import FAILED
 from templater.reporting.patch import diff
-from templater.rootfs.directory import DirectoryRootfs
+from templater.rootfs.directory_rootfs import DirectoryRootfs
 from templater.rootfs.memory import MemoryRootfs
 from templater.writing.apply_plan import apply
 from tests.differential.oracle import Oracle, Unavailable, program_for

@@ -41,7 +41,7 @@ from templater.model.plan import Plan, split_passes
 from templater.model.source import Source
 from templater.parsing.metadata_yaml import read_metadata
 from templater.parsing.yaml_nodes import Limits
-from templater.planning.planner import plan_of
+from templater.planning.decide_changes import plan_of
 from templater.prediction import Due, Errno, HostFilesystem, Node, Surroundings, due_of, predict, start
 from templater.prediction.errno_errors import ELOOP
 from templater.prediction.host_filesystem import Place

@@ -14,13 +14,13 @@ from ..model.plan import WRITING
 from ..model.source import printable
 from ..model.triggers import default_triggers, next_start
 from ..parsing.metadata_yaml import read_metadata
+from ..planning.decide_changes import plan_of
 from ..planning.plan_image import predicted, read_templates
-from ..planning.planner import plan_of
 from ..rendering.render import Compiled, Rendering, render
 from ..reporting.json_data import plan_data, safe_json
 from ..reporting.patch import diff
 from ..reporting.report import outcome_text, summary, verdict
-from ..rootfs.directory import DirectoryRootfs
+from ..rootfs.directory_rootfs import DirectoryRootfs
 
 if TYPE_CHECKING:
     from ..model.entry import Image, RootfsView

@@ -21,7 +21,7 @@ from ..pongo2.reads import Read, nodes, reads_of
 from ..pongo2.state import Limits
 from ..pongo2.syntax import tree
 from ..pongo2.template_loading import Compilation
-from ..rendering.context import with_image_keys
+from ..rendering.instance_context import with_image_keys
 from ..rendering.render import MAX_TOTAL_OF_SEVERAL, Compiled, render
 from .base import mode_of
 from .invented_values import AWKWARD, OTHER_VALUES, SET, document_of, invented_value, literal_defaults

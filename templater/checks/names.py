@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from ..model.source import Span
-from ..rendering.names import check as check_read
+from ..rendering.unknown_names import check as check_read
 from .authored import AuthoredImage, Template
 
 

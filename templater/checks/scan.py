@@ -22,7 +22,7 @@ from ..model.source import Source
 from ..parsing.file_kind import HEAD, TAR, is_disk, recognise
 from ..parsing.metadata_yaml import read_metadata
 from ..rootfs.confined import Root
-from ..rootfs.directory import open_root
+from ..rootfs.directory_rootfs import open_root
 from .scanned_image import Name, ScannedImage, Trailing
 
 if TYPE_CHECKING:

@@ -129,7 +129,7 @@ def aliases(ctx: click.Context, param: click.Parameter, incomplete: str) -> list
 
 def steps(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Complete a step of a simulation, or the file in ``c:KEY=@FILE`` and ``p:FILE``."""
-    from ..simulation.steps import SETTINGS, VERBS, WITH_ARGUMENT
+    from ..simulation.parse_steps import SETTINGS, VERBS, WITH_ARGUMENT
 
     if incomplete.startswith("p:"):
         return items((incomplete[2:],), 2, type="file")

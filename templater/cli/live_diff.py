@@ -15,7 +15,7 @@ from ..parsing.instance_yaml import overridden
 from . import options, output
 
 if TYPE_CHECKING:
-    from ..cloud_init.verdict import Verdict
+    from ..cloud_init.boot_rules import Verdict
     from ..live.address import Address
     from ..live.instance import LiveInstance
     from ..model.instance import Instance
@@ -71,7 +71,7 @@ def judge_one(request: options.Request) -> tuple[NextStart, Verdict | None]:
 
 def show(found: NextStart, boot: Verdict | None, *, as_json: bool, lines: bool = False) -> None:
     """Print the verdicts as a patch or as JSON. If ``lines`` is true, print the JSON in one line."""
-    from ..cloud_init.report import lines_of, verdict_data
+    from ..cloud_init.verdict_report import lines_of, verdict_data
     from ..next_start.report import data_of, patches
     from ..next_start.words import counts
     from .patches import show_patch

@@ -121,7 +121,7 @@ class OtherSide(NamedTuple):
     def configured(self, instance: Instance) -> Instance:
         """Return the instance with the changes of ``--set`` and ``--unset``."""
         from ..parsing.instance_yaml import overridden
-        from ..planning.new_instance import with_new_id
+        from ..planning.generated_keys import with_new_id
 
         keys = dict(options.key_value(text, "for example: --set user.role=db") for text in self.set)
         for key in self.unset:

@@ -61,7 +61,7 @@ def warn_of_unknown_names(
     ``MAX_SECONDS`` of processor time. ``memo`` has templates that are already parsed.
     """
     from ..model.errors import TemplaterError
-    from ..rendering.names import parsed_reads, unknown_names
+    from ..rendering.unknown_names import parsed_reads, unknown_names
 
     templates = image.read_templates({rule.template for rule in rules if rule.template})
     warnings: dict[str, None] = {}

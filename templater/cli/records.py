@@ -14,12 +14,12 @@ from ..instances.written_files import Record
 from ..model.errors import UsageError
 from ..model.file_names import ROOTFS, STATE_FOLDER
 from ..rootfs.confined import Root
-from ..rootfs.open_folder import open_folder
+from ..rootfs.trusted_paths import open_folder
 from . import output
 
 if TYPE_CHECKING:
     from ..model.plan import Change, Plan
-    from ..rootfs.directory import DirectoryRootfs
+    from ..rootfs.directory_rootfs import DirectoryRootfs
     from ..sources.open_source import OpenedSource
     from .planning import Opened
 
@@ -83,7 +83,7 @@ def apply_recorded(
     """
     from ..pongo2.compiled_template import config_keys
     from ..pongo2.dialect import DIALECTS
-    from ..rootfs.directory import DirectoryRootfs
+    from ..rootfs.directory_rootfs import DirectoryRootfs
 
     rootfs, request = found.rootfs, found.request
     assert isinstance(rootfs, DirectoryRootfs)

@@ -39,7 +39,7 @@ AUDIT = (
 SARIF_AUDIT = (*AUDIT, "checks.sarif")
 #: more modules, which readers import only for some images
 MODULES = (
-    "templater.rendering.render", "templater.rendering.context",
+    "templater.rendering.render", "templater.rendering.instance_context",
     "difflib", "json", "keyword", "re", "urllib.parse", "yaml._yaml",
 )  # fmt: skip
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ..reporting.file_tree import Leaf
     from ..reporting.host_table import HostTable
     from ..reporting.report import Block, Heading
-    from ..simulation.report import Report
+    from ..simulation.step_report import Report
 
 #: the colours of actions; all are readable on dark and on light terminals
 ACTIONS = {CREATE: "green", WRITE: "green", UPDATE: "yellow", FAILED: "bold red"}

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..model.errors import TemplaterError
+from .boot_rules import Daemon, judge
 from .guest import UNKNOWN, read_guest
 from .seed import MAX_FILE, is_concerned, read_seed, seed_after
-from .verdict import Daemon, judge
 
 if TYPE_CHECKING:
     from ..model.plan import Plan
-    from .verdict import Verdict
+    from .boot_rules import Verdict
 
 #: the configuration keys with data for cloud-init
 KEYS = tuple(

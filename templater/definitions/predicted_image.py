@@ -269,7 +269,7 @@ def build(source: Source, choice: Choice, limits: Limits = DEFAULT) -> Definitio
         )
     if choice.rootfs in (None, "none"):
         return DefinitionImage(definition, choice, None, limits)
-    from ..rootfs.directory import DirectoryRootfs
+    from ..rootfs.directory_rootfs import DirectoryRootfs
 
     assert choice.rootfs is not None
     with DirectoryRootfs(choice.rootfs) as view:

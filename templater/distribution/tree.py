@@ -24,7 +24,7 @@ from ..image.open_file import count_opened, whole_content
 from ..model.errors import BusyError, InputError, LimitError, RefusedError, WriteError, reason
 from ..model.file_names import STATE_FOLDER
 from ..model.source import printable
-from ..rootfs.open_folder import make_folder, open_file
+from ..rootfs.trusted_paths import make_folder, open_file
 from .catalog import (
     DOWNLOADS,
     INDEX_PATH,

@@ -2,8 +2,8 @@
 
 The hook finds the instance, renders its templates, writes the files, records them and reports.
 
-`run` has the sequence of steps. `render_job` renders in the sandbox. `compile_cache` stores compiled
-templates. `runtimes/` has one file per runtime.
+`run` has the sequence of steps. `sandboxed_rendering` renders in a child process. `compile_cache` stores
+compiled templates. `runtimes/` has one file per runtime.
 
 May import: instances, limits, model, oslite, parsing, planning, pongo2, rendering, rootfs, sandbox, writing.
 """

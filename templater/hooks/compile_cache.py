@@ -12,7 +12,7 @@ from ..instances.state_directory import directory_of_ours, write_whole
 from ..model.errors import TemplaterError
 from ..oslite import DIGEST, blake2b, os, stat
 from ..rootfs.confined import Directory, read_descriptor
-from ..rootfs.open_folder import make_folder, open_unshared
+from ..rootfs.trusted_paths import make_folder, open_unshared
 from .source_stamp import compiled_by, same_packages, source_stamp
 
 TYPE_CHECKING = False

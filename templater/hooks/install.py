@@ -17,7 +17,7 @@ from importlib.util import find_spec
 
 from ..model.errors import InputError, RefusedError, UsageError, WriteError, reason
 from ..rootfs.confined import Directory, read_descriptor
-from ..rootfs.open_folder import make_folder
+from ..rootfs.trusted_paths import make_folder
 from ..writing.recovery import unlink_if_there
 from .options import PROBE
 

@@ -8,7 +8,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ..rootfs.directory import IdMap
+    from ..rootfs.directory_rootfs import IdMap
 
 #: maximum bytes of a configuration together with the files that it includes
 MAX_CONFIG = 1 << 20
@@ -42,7 +42,7 @@ def ids_on_disk(config: str) -> "IdMap | None":
 
     If LXC mounts the root filesystem with that map, return the identity map.
     """
-    from ..rootfs.directory import IDENTITY, IdMap
+    from ..rootfs.directory_rootfs import IDENTITY, IdMap
 
     ranges: dict[str, list[tuple[int, int, int]]] = {"u": [], "g": []}
     mounted = False

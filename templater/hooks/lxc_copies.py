@@ -8,7 +8,7 @@ from ..model.file_names import INSTANCE, METADATA, TEMPLATES, WRITTEN
 from ..model.source import printable
 from ..oslite import dirname, isdir, join, os, split
 from ..rootfs.confined import Directory, Root, write_error
-from ..rootfs.open_folder import open_folder, open_unshared
+from ..rootfs.trusted_paths import open_folder, open_unshared
 from .lxc_config import MAX_NAMES, lines_of
 from .request import Notice
 

@@ -2,14 +2,14 @@
 
 from ..model.errors import InputError, TemplaterError, UsageError
 from ..oslite import abspath, exists, isdir, join, os
-from ..rootfs.open_folder import own_map
+from ..rootfs.trusted_paths import own_map
 from .lxc_config import ids_on_disk, layers_of, settings, without_prefix
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ..rootfs.directory import Ranges
+    from ..rootfs.directory_rootfs import Ranges
     from .install import Snippet
     from .status import Finding
 
@@ -49,7 +49,7 @@ def namespace_words(config: str) -> str:
     """
     from os import getegid, getuid
 
-    from ..rootfs.directory import IDENTITY
+    from ..rootfs.directory_rootfs import IDENTITY
 
     ids = ids_on_disk(config) if exists(config) else None
     if ids is None or ids is IDENTITY:
@@ -141,7 +141,7 @@ def status(name: str, path: str) -> "Iterator[Finding]":
 
 
 def ids_status(config: str, rootfs: str) -> "Finding":
-    from ..rootfs.directory import DirectoryRootfs
+    from ..rootfs.directory_rootfs import DirectoryRootfs
     from .status import Finding
 
     try:

@@ -11,7 +11,7 @@ from ..model.options import TOTAL
 from ..rootfs.confined import Root
 from ..sandbox.bounds import Bounds
 from .compile_cache import CacheEntry, CompileCache, open_cache
-from .render_job import COMPILE, Job, Run
+from .sandboxed_rendering import COMPILE, Job, Run
 
 
 def precompile(

@@ -6,7 +6,7 @@ if TYPE_CHECKING:
 
     from ..model.source import Source
     from ..rootfs.confined import Root
-    from ..rootfs.directory import IdMap
+    from ..rootfs.directory_rootfs import IdMap
     from .options import Options
 
 

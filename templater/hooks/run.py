@@ -28,13 +28,13 @@ from ..model.metadata import TRIGGERS
 from ..model.source import Source, printable
 from ..oslite import Closing, abspath, environment, exists, forget, os, split
 from ..rootfs.confined import Root
-from ..rootfs.open_folder import open_folder, open_unshared, trusted_owners
+from ..rootfs.trusted_paths import open_folder, open_unshared, trusted_owners
 from ..sandbox.bounds import Bounds
 from .compile_cache import CompileCache, open_cache
 from .options import KEEP_GOING, PROBE, Options, parse
-from .render_job import Job, Run
 from .request import HookRequest
 from .runtimes import function_of
+from .sandboxed_rendering import Job, Run
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,9 +42,9 @@ if TYPE_CHECKING:
 
     from ..instances.written_files import Record
     from ..model.plan import Change, Plan
-    from ..rootfs.directory import DirectoryRootfs
+    from ..rootfs.directory_rootfs import DirectoryRootfs
     from ..writing.recovery import Journal
-    from .render_job import Answer
+    from .sandboxed_rendering import Answer
 
 MAX_LOG = 1 << 20
 #: the maximum number of triggers that a hook line or an annotation can name
@@ -408,8 +408,8 @@ def _write_files(
     values of the dict are the reasons.
     """
     # imported here, so that the parent loads these modules while the child renders
-    from ..planning.planner import plan_of
-    from ..rootfs.directory import DirectoryRootfs, shifted
+    from ..planning.decide_changes import plan_of
+    from ..rootfs.directory_rootfs import DirectoryRootfs, shifted
     from ..writing.apply_plan import apply
 
     answer = planned_run.finish()

@@ -10,8 +10,8 @@ from ..oslite import blake2b, dirname, isdir, join, os
 #: The sources that determine which code is generated, how it is stored, and how it runs.
 #: A hook compares the mtime and size of each file, which takes two microseconds per file.
 SOURCES = (
-    "hooks/compile_cache.py", "hooks/render_job.py", "hooks/source_stamp.py", "model", "parsing", "pongo2",
-    "rendering",
+    "hooks/compile_cache.py", "hooks/sandboxed_rendering.py", "hooks/source_stamp.py", "model", "parsing",
+    "pongo2", "rendering",
 )  # fmt: skip
 
 #: third-party packages whose version also changes the generated code

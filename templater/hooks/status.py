@@ -18,8 +18,8 @@ from ..model.errors import TemplaterError, UsageError, reason
 from ..model.file_names import METADATA, STATE_FOLDER
 from ..model.hosts import NONE
 from ..model.source import printable
-from ..rootfs.open_folder import open_folder, open_unshared
 from ..rootfs.paths import MissingError
+from ..rootfs.trusted_paths import open_folder, open_unshared
 from .install import MAX_FILE, search_path
 from .options import PROBE
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 from ..model.errors import InputError, UsageError, WriteError, reason
 from ..model.source import printable
-from ..rootfs.open_folder import open_folder
 from ..rootfs.paths import MissingError
+from ..rootfs.trusted_paths import open_folder
 
 if TYPE_CHECKING:
     from types import TracebackType

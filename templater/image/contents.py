@@ -13,7 +13,7 @@ from ..model.errors import InputError, LimitError, RefusedError, UsageError
 from ..model.file_names import DISK, METADATA, ROOTFS, TEMPLATES
 from ..model.source import printable
 from ..parsing.file_kind import HEAD, SQUASHFS, recognise
-from ..rootfs.directory import open_tree
+from ..rootfs.directory_rootfs import open_tree
 from ..sandbox import unpacker_process
 from .decompress import open_stream
 from .directory_members import Data, Tree, Unshift

@@ -11,7 +11,7 @@ from ..model.errors import InputError, LimitError, RefusedError, TemplaterError
 from ..model.file_names import METADATA, TEMPLATES
 from ..model.source import Source, printable
 from ..rootfs.confined import Root
-from ..rootfs.directory import open_root
+from ..rootfs.directory_rootfs import open_root
 from .limits import DEFAULT, Limits
 from .names import bad_template_name, refuse_kind
 

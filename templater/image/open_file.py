@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from ..model import input_size
 from ..model.errors import InputError, reason
-from ..rootfs.open_folder import open_file
+from ..rootfs.trusted_paths import open_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

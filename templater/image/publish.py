@@ -14,7 +14,7 @@ from ..model.file_names import METADATA, ROOTFS
 from ..model.source import Source, printable
 from ..parsing.metadata_yaml import read_metadata
 from ..rootfs.confined import Root
-from ..rootfs.directory import IdMap, open_tree, shifted
+from ..rootfs.directory_rootfs import IdMap, open_tree, shifted
 from . import metadata_edit
 from .contents import DirectoryContents, Part
 from .limits import DEFAULT

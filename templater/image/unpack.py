@@ -17,8 +17,8 @@ from ..model.file_names import ROOTFS, TEMPLATES
 from ..model.progress import Progress, silent
 from ..model.source import printable
 from ..rootfs.confined import Directory, Root, write_error
-from ..rootfs.directory import IDENTITY, IdMap
-from ..rootfs.open_folder import is_replaceable, open_folder
+from ..rootfs.directory_rootfs import IDENTITY, IdMap
+from ..rootfs.trusted_paths import is_replaceable, open_folder
 from ..writing.deferred_signals import with_signals_deferred
 from .contents import Contents, Part
 from .directory_members import Data

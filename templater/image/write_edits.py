@@ -15,8 +15,8 @@ from ..model.file_names import DISK, METADATA, TEMPLATES
 from ..model.progress import Progress, silent
 from ..model.source import printable
 from ..rootfs.confined import Directory, Root, read_descriptor, read_error, write_error
-from ..rootfs.directory import open_tree
-from ..rootfs.open_folder import open_file
+from ..rootfs.directory_rootfs import open_tree
+from ..rootfs.trusted_paths import open_file
 from .atomic_output import Output
 from .compress import compressing
 from .contents import refuse_same_file

@@ -9,7 +9,7 @@ from ..model.instance import Instance, daemon_name_problem, require_name
 from ..model.source import Source, printable
 from ..parsing import instance_yaml
 from ..parsing.yaml_nodes import size_text
-from ..rootfs.open_folder import open_file
+from ..rootfs.trusted_paths import open_file
 
 
 def read_instance(

@@ -12,7 +12,7 @@ from ..model.file_names import STATE, STATE_FOLDER, WRITTEN
 from ..model.source import printable
 from ..oslite import Closing, join, os, stat
 from ..rootfs.confined import Directory, Root, read_descriptor, write_error
-from ..rootfs.open_folder import open_folder
+from ..rootfs.trusted_paths import open_folder
 
 MAX_STATE = 64 << 10
 

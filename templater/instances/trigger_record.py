@@ -1,6 +1,6 @@
 """A record for the next start: the instance directory was created, copied or renamed."""
 
-from ..rootfs.open_folder import open_folder
+from ..rootfs.trusted_paths import open_folder
 from .instance_directory import InstanceDirectory
 from .state_directory import State, StateDirectory
 

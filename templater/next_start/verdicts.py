@@ -26,7 +26,7 @@ from ..planning.changed_rootfs import MAX_COMPARED
 from ..planning.follow_links import clean
 from ..planning.plan_image import plan_image
 from ..simulation.host_start import StartError
-from ..simulation.life_events import Simulation
+from ..simulation.instance_actions import Simulation
 from ..simulation.simulated_instance import MemoryFolder
 from .read_ahead import read_ahead
 

@@ -9,9 +9,9 @@ from ..model.hosts import HOSTS
 from ..model.options import RenderOptions
 from ..model.plan import Plan
 from ..rendering.render import MAX_TOTAL_OF_SEVERAL, render
-from .new_instance import new_instance
+from .decide_changes import plan_of
+from .generated_keys import new_instance
 from .plan_image import predicted, read_templates
-from .planner import plan_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

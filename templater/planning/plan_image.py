@@ -7,7 +7,7 @@ from ..model.lifecycle import FIRST_BOOT
 from ..model.options import RenderOptions
 from ..model.plan import Plan
 from ..rendering.render import render, render_data
-from .planner import plan_of
+from .decide_changes import plan_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def plan_image(
     options = options.begun()
     metadata = read_metadata(image.read_metadata(), yaml=options.host.yaml, limits=reading)
     if new:
-        from .new_instance import new_instance
+        from .generated_keys import new_instance
 
         instance = new_instance(instance, metadata.properties, triggers, placeholders=placeholders)
     templates = read_templates(image, metadata)
@@ -89,7 +89,7 @@ def plan_image(
         metadata, instance, renderings, rootfs, host=options.host, triggers=triggers, in_place=in_place
     )
     if placeholders:
-        from .new_instance import placeholder_note
+        from .generated_keys import placeholder_note
 
         planned.notes = placeholder_note((*planned.changes, *planned.agent))
     if len(triggers) > 1:

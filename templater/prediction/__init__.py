@@ -5,9 +5,10 @@ the release itself: as the kernel does, or as Go's ``os.Root`` does. Error texts
 ``$INSTANCE``, ``$ROOTFS`` and ``$TEMPLATES`` in place of the instance's directories. The steps are based on
 recorded runs of each release's code. Cases that the recordings do not cover are "unknown".
 
-* `errno_errors`, `machine` and `go_strconv`: errors, paths and numbers of the kernel and Go.
+* `errno_errors` and `go_strconv`: errors and numbers of the kernel and Go.
+* `instance_files`: the instance's files on the host, the only known ones.
 * `host_filesystem` and `go_os_root`: the model file system, with plain paths and with Go's os.Root.
-* `templates`: rules with their renderings, and render errors.
+* `host_rendering`: rules with their renderings, and render errors.
 * `daemon`: the steps that all releases share.
 * `incus_6_and_lxd_5`, `incus_7` and `lxd_6_9`: the steps that differ between families.
 * `config_drive` and `agent`: virtual machines, with the steps of the host and of the guest.
@@ -19,10 +20,10 @@ May import: model, rootfs.
 
 from .errno_errors import Errno
 from .host_filesystem import HostFilesystem, Node
-from .machine import InstanceView, Surroundings
+from .host_rendering import Due, due_of
+from .instance_files import InstanceView, Surroundings
 from .predict import predict
 from .start import FAMILIES, StartResult, start
-from .templates import Due, due_of
 
 __all__ = [
     "FAMILIES", "Due", "Errno", "HostFilesystem", "InstanceView", "Node", "StartResult", "Surroundings",

@@ -15,10 +15,10 @@ from .daemon import Daemon
 from .errno_errors import EISDIR, ENOENT, Errno, Fails
 from .go_os_root import Root
 from .host_filesystem import Node
+from .host_rendering import Due
 from .incus_6_and_lxd_5 import Openat2CheckedDaemon
+from .instance_files import Unknown, names_of
 from .lxd_6_9 import OsRootCheckedDaemon
-from .machine import Unknown, names_of
-from .templates import Due
 
 #: the directory of rendered files in the model file system
 FILES = "/files"

@@ -13,8 +13,8 @@ from ..model.permissions import go_integer
 from .errno_errors import EISDIR, ENOENT, NIL_PANIC, Errno, Fails, Hangs
 from .go_strconv import go_decimal, parse_error, quoted
 from .host_filesystem import HostFilesystem, Place
-from .machine import below
-from .templates import Due, Renderer, pongo2_words, render_error
+from .host_rendering import Due, Renderer, pongo2_words, render_error
+from .instance_files import below
 
 
 class Daemon:

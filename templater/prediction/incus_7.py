@@ -9,8 +9,8 @@ from ..model.metadata import Rule
 from .errno_errors import EEXIST, EISDIR, ENOENT, Errno, Fails, Hangs
 from .go_os_root import Root
 from .host_filesystem import Node, Place
+from .host_rendering import Due
 from .incus_6_and_lxd_5 import Openat2CheckedDaemon
-from .templates import Due
 
 
 class OsRootDaemon(Openat2CheckedDaemon):

@@ -13,7 +13,7 @@ from .errno_errors import ENOENT, ENOTDIR, Errno, Fails
 from .go_os_root import Root
 from .go_strconv import quoted
 from .host_filesystem import Node
-from .machine import names_of
+from .instance_files import names_of
 
 
 class OsRootCheckedDaemon(Daemon):

@@ -11,9 +11,9 @@ from ..model.plan import Change, Outcome, Plan, Prediction, split_passes
 from .daemon import Daemon
 from .errno_errors import Errno, Fails, Hangs
 from .host_filesystem import HostFilesystem
-from .machine import InstanceView, Surroundings, Unknown, UnknownRootfs
+from .host_rendering import Renderer, due_of
+from .instance_files import InstanceView, Surroundings, Unknown, UnknownRootfs
 from .start import FAMILIES, check_metadata
-from .templates import Renderer, due_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

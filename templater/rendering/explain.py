@@ -11,9 +11,9 @@ from ..pongo2 import trace_recorder as trace
 from ..pongo2.dialect import DIALECTS
 from ..pongo2.template_loading import Compilation
 from ..pongo2.traced_copy import TracedTemplate
-from .context import Contexts
-from .names import parsed_reads
+from .instance_context import Contexts
 from .origins import Layers, Origin
+from .unknown_names import parsed_reads
 
 if TYPE_CHECKING:
     from ..model.entry import TemplateFile

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ..model.source import Source
     from ..pongo2.compiled_template import Template
     from ..pongo2.state import Limits
-    from .context import Contexts
+    from .instance_context import Contexts
 
 MAX_RENDERINGS = 10_000
 #: maximum bytes of all files together, in one call of `render`
@@ -76,7 +76,7 @@ def render(
             if not is_due(rule, trigger):
                 continue
             if contexts is None:
-                from .context import Contexts
+                from .instance_context import Contexts
 
                 contexts = Contexts(instance, options.host)
             if limits is not None and limits.is_over:
@@ -104,7 +104,7 @@ def render_data(
 
     Raises TemplaterError if the template does not compile or render, or exceeds a limit.
     """
-    from .context import context_for
+    from .instance_context import context_for
 
     options.check_time()
     run = Compiled({}, options).compile(rule.template, data)

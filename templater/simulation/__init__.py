@@ -1,12 +1,12 @@
 """A simulation of instance lifecycles: which files each step would change.
 
-`steps` parses the steps that a user types, and `run_steps` runs each step on the simulated instances.
-`life_events` defines how a step such as start or copy changes an instance, and `simulated_instance` is one
-instance.
+`parse_steps` parses the steps that a user types, and `run_steps` runs each step on the simulated instances.
+`instance_actions` defines how a step such as start or copy changes an instance, and `simulated_instance` is
+one instance.
 
 `host_start` models a start on the chosen host: its files, remarks and errors.
-`host_refusals` finds images that the host refuses. `disk_snapshot` copies a root filesystem into memory.
-`report` formats the result of a step as text and as JSON.
+`host_refusals` finds images that the host refuses. `writable_copy` copies a root filesystem into memory.
+`step_report` formats the result of a step as text and as JSON.
 
 May import: model, parsing, planning, prediction, rendering, reporting, rootfs.
 """

@@ -24,13 +24,13 @@ from ..prediction.daemon import Daemon
 from ..prediction.deviations import deviations_at
 from ..prediction.errno_errors import Fails, Hangs
 from ..prediction.host_filesystem import Place
-from ..prediction.machine import Unknown, below
+from ..prediction.instance_files import Unknown, below
 from ..prediction.start import check_metadata
 from .simulated_instance import WritableRootfs
 
 if TYPE_CHECKING:
     from ..model.entry import RootfsView, TemplateFile
-    from ..prediction.templates import Renderer
+    from ..prediction.host_rendering import Renderer
 
 
 @dataclass(slots=True)

@@ -10,10 +10,10 @@ from ..model.options import RenderOptions
 from ..model.source import printable
 from ..rootfs.memory import MemoryRootfs
 from .host_start import Started, StartError
-from .life_events import Simulation
-from .report import Report
+from .instance_actions import Simulation
+from .parse_steps import MAKING, Step
 from .simulated_instance import Folder, MemoryFolder, WritableRootfs
-from .steps import MAKING, Step
+from .step_report import Report
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

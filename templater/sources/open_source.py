@@ -23,7 +23,7 @@ from ..model.lifecycle import PENDING_KEY
 from ..model.source import Source, printable
 from ..parsing.instance_yaml import LIMITS
 from ..rootfs.confined import Root
-from ..rootfs.directory import DirectoryRootfs, open_root
+from ..rootfs.directory_rootfs import DirectoryRootfs, open_root
 
 if TYPE_CHECKING:
     from ..definitions.predicted_image import DefinitionImage

@@ -9,7 +9,7 @@ from typing import Any
 from ..model.hosts import Host
 from ..model.instance import Instance
 from ..model.source import Span, printable
-from ..simulation.steps import Step
+from ..simulation.parse_steps import Step
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,9 +15,9 @@ from ..pongo2.reads import BUILT_IN
 from ..pongo2.template_loading import Compilation
 from ..pongo2.trace_recorder import Name
 from ..pongo2.traced_copy import TracedTemplate
-from ..rendering.context import Contexts
 from ..rendering.explain import name_of
-from ..rendering.names import parsed_reads
+from ..rendering.instance_context import Contexts
+from ..rendering.unknown_names import parsed_reads
 from .read_tests import cleaned
 from .render_case import HeldImage, Result, Subject
 

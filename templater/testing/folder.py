@@ -18,7 +18,7 @@ from ..model.errors import InputError, LimitError, RefusedError, TemplaterError
 from ..model.file_names import METADATA, TESTS
 from ..model.source import Source, printable
 from ..rootfs.confined import Root, write_descriptor, write_error
-from ..rootfs.directory import open_root
+from ..rootfs.directory_rootfs import open_root
 from ..rootfs.paths import MissingError
 
 if TYPE_CHECKING:

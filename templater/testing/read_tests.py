@@ -20,7 +20,7 @@ from ..parsing.yaml_nodes import Limits, Mapping, Node, Scalar, Sequence, parse
 from ..planning.follow_links import clean
 from ..pongo2.golang.regexp import Pattern
 from ..pongo2.values import Panic
-from ..simulation.steps import parse_step
+from ..simulation.parse_steps import parse_step
 from .case import Case, CaseStep, Expectation, Expected
 from .folder import MAX_FILE, SNAPSHOT, SNAPSHOTS, Folder
 from .schema_check import MOST, Reader, entries, schema_of_tests

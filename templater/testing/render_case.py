@@ -18,15 +18,15 @@ from ..model.plan import CREATE, KEEP, SKIP, WRITE, WRITING, Change, Plan
 from ..model.triggers import default_triggers
 from ..parsing.instance_yaml import read_profile
 from ..parsing.metadata_yaml import read_metadata
-from ..planning.new_instance import new_instance
+from ..planning.decide_changes import plan_of
+from ..planning.generated_keys import new_instance
 from ..planning.plan_image import predicted, read_templates
-from ..planning.planner import plan_of
 from ..rendering.render import Compiled, render
-from ..rootfs.directory import DirectoryRootfs
+from ..rootfs.directory_rootfs import DirectoryRootfs
 from ..rootfs.memory import MemoryRootfs
-from ..simulation.disk_snapshot import DiskSnapshot
-from ..simulation.report import Report
 from ..simulation.run_steps import simulate
+from ..simulation.step_report import Report
+from ..simulation.writable_copy import DiskSnapshot
 from ..sources.open_source import open_source
 from .case import Case
 from .folder import Folder

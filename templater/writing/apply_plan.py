@@ -12,7 +12,7 @@ from .recovery import sweep
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..model.plan import Change, Plan
-    from ..rootfs.directory import DirectoryRootfs
+    from ..rootfs.directory_rootfs import DirectoryRootfs
     from .recovery import Journal
 
 _MANY_FILES = 200
@@ -67,7 +67,7 @@ def apply(
         if not changes:
             return []
         # imported here, because most starts change no file
-        from .apply_session import ApplySession
+        from .target_directories import ApplySession
         from .transaction import Transaction
 
         with Transaction(ApplySession(rootfs, root, durable=durable), journal) as transaction:

@@ -18,9 +18,9 @@ from ..rootfs.confined import (
     write_error,
 )
 from ..rootfs.paths import components, not_regular
-from .apply_session import ApplySession
 from .attributes import copy_attributes, drop_inherited_acl
 from .recovery import above
+from .target_directories import ApplySession
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

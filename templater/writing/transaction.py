@@ -15,10 +15,10 @@ are not copied either.
 
 from ..model.errors import TemplaterError
 from ..rootfs.confined import write_error
-from .apply_session import ApplySession
 from .deferred_signals import with_signals_deferred
 from .recovery import above, attempt, is_there, unlink_if_there
 from .staged_file import Target
+from .target_directories import ApplySession
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

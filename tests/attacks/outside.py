@@ -7,7 +7,7 @@ import pytest
 
 from templater.model.errors import TemplaterError
 from templater.model.plan import Plan
-from templater.rootfs.directory import DirectoryRootfs
+from templater.rootfs.directory_rootfs import DirectoryRootfs
 from templater.writing.apply_plan import apply
 from tests.rootfs_builders import a_directory, a_plan, opened, snapshot, strays
 

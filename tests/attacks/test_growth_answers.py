@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from templater.cloud_init.verdict import shown
+from templater.cloud_init.boot_rules import shown
 from templater.live.address import parse_address
 from templater.live.client import MOST_ELEMENTS
 from templater.live.connect import open_daemon

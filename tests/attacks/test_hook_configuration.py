@@ -13,7 +13,7 @@ from templater.hooks import install, run
 from templater.hooks.runtimes import lxc
 from templater.model.errors import LimitError, RefusedError, UsageError, WriteError
 from templater.planning.plan_image import plan
-from templater.rootfs.directory import DirectoryRootfs
+from templater.rootfs.directory_rootfs import DirectoryRootfs
 from templater.writing.apply_plan import apply
 from templater.writing.deferred_signals import with_signals_deferred
 from templater.writing.staged_file import Target
@@ -163,7 +163,7 @@ def plan_of(image: Path, view: DirectoryRootfs):  # type: ignore[no-untyped-def]
 
 
 def test_output_of_a_compromised_child_is_escaped():
-    from templater.hooks.render_job import error_read
+    from templater.hooks.sandboxed_rendering import error_read
 
     fields = [b"RenderError", b"gone\x1b[2J\nok", b"\x1b]0;x\x07", b"0", b"note\r\x1b[1A"]
     error = error_read(fields, lambda name: None)

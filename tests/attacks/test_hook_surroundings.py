@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 
 from templater.hooks import install, lxc_config, lxc_copies, status
+from templater.hooks.annotated_paths import open_source, read_description
 from templater.hooks.options import Options
 from templater.hooks.request import HookRequest, Notice
 from templater.hooks.runtimes import lxc, nspawn
-from templater.hooks.trusted_places import open_source, read_description
 from templater.model.errors import InputError, RefusedError, TemplaterError, UsageError
 from templater.rootfs.confined import Root
 from templater.sandbox.system_calls import libc
@@ -845,8 +845,8 @@ def test_a_directory_is_refused_if_another_process_replaced_it_during_its_creati
     bundle: Path, monkeypatch: pytest.MonkeyPatch, owner: int
 ) -> None:
     from templater.rootfs.confined import Directory, Root
-    from templater.rootfs.directory import DirectoryRootfs
-    from templater.writing.apply_session import ApplySession
+    from templater.rootfs.directory_rootfs import DirectoryRootfs
+    from templater.writing.target_directories import ApplySession
 
     private = bundle / "rootfs/private"
     private.mkdir(mode=0o700)

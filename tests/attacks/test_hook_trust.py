@@ -17,7 +17,7 @@ import pytest
 from templater.cli import records
 from templater.cli.main import main
 from templater.distribution.tree import Tree, open_directory
-from templater.hooks import install, lxc_config, trusted_places
+from templater.hooks import annotated_paths, install, lxc_config
 from templater.hooks.compile_cache import CacheEntry, key, open_cache
 from templater.hooks.lxc_copies import clone
 from templater.hooks.options import Options
@@ -31,10 +31,10 @@ from templater.instances.description_file import read_instance
 from templater.instances.instance_directory import MAX_TEMPLATES, InstanceDirectory
 from templater.instances.state_directory import StateDirectory
 from templater.model.errors import InputError, LimitError, RefusedError
-from templater.rootfs import open_folder
+from templater.rootfs import trusted_paths
 from templater.rootfs.confined import Directory, Root
-from templater.rootfs.directory import DirectoryRootfs
-from templater.rootfs.open_folder import open_unshared
+from templater.rootfs.directory_rootfs import DirectoryRootfs
+from templater.rootfs.trusted_paths import open_unshared
 from templater.sandbox.system_calls import libc
 from templater.sources.open_source import open_source
 
@@ -292,14 +292,14 @@ def test_a_directory_is_not_shared_if_only_the_group_of_the_namespace_owner_can_
     container.chmod(0o770)
     found = os.stat(container).st_gid
     monkeypatch.setattr(os, "getegid", lambda: 99)
-    monkeypatch.setattr(open_folder, "own_map", lambda _: iter([(0, 100000, 65536), (found, 1000, 1)]))
-    monkeypatch.setattr(open_folder, "namespace_owner", lambda: 65536)
+    monkeypatch.setattr(trusted_paths, "own_map", lambda _: iter([(0, 100000, 65536), (found, 1000, 1)]))
+    monkeypatch.setattr(trusted_paths, "namespace_owner", lambda: 65536)
     assert not shared_place(str(container))
-    monkeypatch.setattr(open_folder, "own_map", lambda _: iter([(0, 100000, 65536)]))
+    monkeypatch.setattr(trusted_paths, "own_map", lambda _: iter([(0, 100000, 65536)]))
     if os.geteuid() == 0:
         assert shared_place(str(container)) == str(container)
-    monkeypatch.setattr(open_folder, "own_map", lambda _: iter([(0, 0, 1000), (found, found, 1)]))
-    monkeypatch.setattr(open_folder, "namespace_owner", lambda: 0)  # as with raw.idmap of LXD
+    monkeypatch.setattr(trusted_paths, "own_map", lambda _: iter([(0, 0, 1000), (found, found, 1)]))
+    monkeypatch.setattr(trusted_paths, "namespace_owner", lambda: 0)  # as with raw.idmap of LXD
     if os.geteuid() == 0:
         assert shared_place(str(container)) == str(container)
 
@@ -318,7 +318,7 @@ def test_a_user_with_a_separate_entry_in_the_id_map_is_not_the_owner_of_the_name
                 libc("unshare")(0x10000000)
                 os.write(to_parent, b"x")
                 os.read(go, 1)
-                os.write(answer, b"%d" % open_folder.namespace_owner())
+                os.write(answer, b"%d" % trusted_paths.namespace_owner())
             finally:
                 os._exit(0)
         os.read(ready, 1)
@@ -370,13 +370,13 @@ def test_a_parent_directory_behind_a_link_is_the_one_that_the_kernel_opens(tmp_p
         (tmp_path / name).mkdir(parents=True)
     (tmp_path / "srv/current").symlink_to("../data/releases/5")
     path = f"{tmp_path}/srv/current/../web1"
-    with open_folder.open_folder(path) as opened:
+    with trusted_paths.open_folder(path) as opened:
         assert os.fstat(opened.fd).st_ino == (tmp_path / "data/releases/web1").stat().st_ino
     with pytest.raises(RefusedError, match=r"current/../web1/rootfs' has '..' behind a symlink") as caught:
         DirectoryRootfs(f"{path}/rootfs")
     assert caught.value.hint == "give a path without '..'"
     DirectoryRootfs(f"{tmp_path}/srv/web1/../web1/rootfs").close()
-    open_folder.make_folder(f"{tmp_path}/srv/current/../new/a").close()
+    trusted_paths.make_folder(f"{tmp_path}/srv/current/../new/a").close()
     assert (tmp_path / "data/releases/new/a").is_dir()
 
 
@@ -386,7 +386,7 @@ def test_an_absolute_path_is_opened_in_a_deleted_working_directory(
     (tmp_path / "gone").mkdir()
     monkeypatch.chdir(tmp_path / "gone")
     (tmp_path / "gone").rmdir()
-    open_folder.open_folder(str(tmp_path)).close()
+    trusted_paths.open_folder(str(tmp_path)).close()
 
 
 @as_root
@@ -402,10 +402,10 @@ def test_a_magic_link_leads_to_the_directory_that_the_kernel_opens(tmp_path: Pat
     with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         process.stdout.readline()
-        with open_folder.open_folder(f"/proc/{process.pid}/root/here") as opened:
+        with trusted_paths.open_folder(f"/proc/{process.pid}/root/here") as opened:
             assert os.fstat(opened.fd).st_ino == (tmp_path / "root/here").stat().st_ino
         with pytest.raises(RefusedError, match="may be a link that another user controls"):
-            open_folder.open_folder(f"/proc/{process.pid}/root/link")
+            trusted_paths.open_folder(f"/proc/{process.pid}/root/link")
         process.communicate(b"x")
 
 
@@ -422,7 +422,7 @@ def test_a_cache_or_allowed_directory_behind_a_link_in_the_directory_of_another_
     assert open_cache(f"{tmp_path}/home/link/new") is None
     assert list((tmp_path / "other").iterdir()) == []
     with pytest.raises(RefusedError, match="other users can write to"):
-        trusted_places._place(f"{tmp_path}/home/link/web.yaml", [f"{tmp_path}/home/link"])
+        annotated_paths._place(f"{tmp_path}/home/link/web.yaml", [f"{tmp_path}/home/link"])
 
 
 @as_root
@@ -478,15 +478,15 @@ def test_an_outer_user_of_a_namespace_counts_as_root_only_where_no_other_user_ca
             return os.stat_result((0o40755, 1, 1, 1, 65534, 65534, 0, 0, 0, 0))
         return real(path, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(open_folder.os, "stat", stat)
+    monkeypatch.setattr(trusted_paths.os, "stat", stat)
     found = [shared_place(f"{above}/{name}", owners=(0, 65534)) for name in ("t/state", "t/link", "link")]
     assert found == (["", "", ""] if mode == 0o755 else [str(above / "t"), str(above / "t"), "link"])
-    monkeypatch.setattr(trusted_places.os, "lstat", lambda path: stat(path, follow_symlinks=False))
+    monkeypatch.setattr(annotated_paths.os, "lstat", lambda path: stat(path, follow_symlinks=False))
     if mode == 0o755:
-        trusted_places._require_trusted(str(above / "t"), named=True)
+        annotated_paths._require_trusted(str(above / "t"), named=True)
     else:
         with pytest.raises(RefusedError, match="which other users can change"):
-            trusted_places._require_trusted(str(above / "t"), named=True)
+            annotated_paths._require_trusted(str(above / "t"), named=True)
 
 
 def test_a_configuration_is_opened_only_after_its_type_was_checked(
@@ -513,7 +513,7 @@ def test_a_configuration_includes_no_file_of_proc(container: Path) -> None:
 
 
 def test_thousands_of_missing_directories_are_made(tmp_path: Path) -> None:
-    open_folder.make_folder(f"{tmp_path}{'/a' * 3000}").close()
+    trusted_paths.make_folder(f"{tmp_path}{'/a' * 3000}").close()
     with pytest.raises(RefusedError, match="leads through too many links"):
         open_unshared(f"{tmp_path}{'/a' * 3000}")
     subprocess.run(["rm", "-rf", tmp_path / "a"], check=True)
@@ -569,9 +569,9 @@ def test_another_user_owns_no_directory_on_the_way_to_an_allowed_directory_with_
     os.chown(tmp_path / "home", owner, owner)
     if owner:
         with pytest.raises(RefusedError, match=f"other users can write to '{tmp_path}/home'"):
-            trusted_places._place(f"{tmp_path}/link/web.yaml", [f"{tmp_path}/link"])
+            annotated_paths._place(f"{tmp_path}/link/web.yaml", [f"{tmp_path}/link"])
     else:
-        assert trusted_places._place(f"{tmp_path}/link/web.yaml", [f"{tmp_path}/link"])[1] == "web.yaml"
+        assert annotated_paths._place(f"{tmp_path}/link/web.yaml", [f"{tmp_path}/link"])[1] == "web.yaml"
 
 
 @as_root
@@ -590,7 +590,7 @@ def test_root_opens_no_description_and_changes_no_archive_through_a_link_of_anot
         link.unlink(missing_ok=True)
         link.symlink_to(target)
         os.chown(link.parent, 0, 0)
-        with open(open_folder.open_file(str(link)), "rb") as file:
+        with open(trusted_paths.open_file(str(link)), "rb") as file:
             assert file.read() == target.read_bytes()
         os.chown(link.parent, 1234, 1234)
         with pytest.raises(RefusedError, match="may be a link that another user controls"):
@@ -758,9 +758,9 @@ def test_the_owner_of_a_namespace_may_own_the_directories_above_the_state_direct
     (tmp_path / "home/link").symlink_to(tmp_path / "home/state")
     os.chown(tmp_path / "home/link", 65536, 65536, follow_symlinks=False)
     for place in (tmp_path / "home/state", tmp_path / "home/link"):
-        monkeypatch.setattr(open_folder, "namespace_owner", lambda: 65536)
+        monkeypatch.setattr(trusted_paths, "namespace_owner", lambda: 65536)
         assert not shared_place(str(place), owners=(0,))
-        monkeypatch.setattr(open_folder, "namespace_owner", lambda: 0)
+        monkeypatch.setattr(trusted_paths, "namespace_owner", lambda: 0)
         assert shared_place(str(place), owners=(0,)) == str(tmp_path / "home")
 
 
@@ -1003,7 +1003,7 @@ def test_a_refused_hook_writes_no_log_through_the_link_of_another_user(
     assert list((container.parent / "other").iterdir()) == []
     assert open_cache(str(link)) is None
     with pytest.raises(RefusedError, match="may be a link that another user controls"):
-        trusted_places._place(f"{link}/web.yaml", [str(link)])
+        annotated_paths._place(f"{link}/web.yaml", [str(link)])
 
 
 @pytest.mark.usefixtures("restored_process")

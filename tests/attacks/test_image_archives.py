@@ -25,7 +25,7 @@ from templater.image.open import open_image
 from templater.image.tar_reader import open_archive
 from templater.image.unpack import TRUSTED, Policy, unpack
 from templater.model.errors import InputError, LimitError, RefusedError
-from templater.rootfs.directory import IDENTITY, IdMap
+from templater.rootfs.directory_rootfs import IDENTITY, IdMap
 from tests.image_archives import directories, file, global_header, header, image, pax
 
 

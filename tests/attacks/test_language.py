@@ -14,10 +14,10 @@ from templater.image.open import open_image
 from templater.model.errors import LimitError, RenderError, TemplaterError, TemplateSyntaxError
 from templater.model.hosts import HOSTS
 from templater.model.instance import Instance
+from templater.planning.decide_changes import Plan
 from templater.planning.plan_image import plan
-from templater.planning.planner import Plan
 from templater.pongo2.dialect import V4, V6, Dialect
-from templater.rootfs.directory import DirectoryRootfs
+from templater.rootfs.directory_rootfs import DirectoryRootfs
 from templater.writing.apply_plan import apply
 from tests.attacks.test_hook_input import lxc, run_hook
 from tests.rootfs_builders import a_directory, snapshot

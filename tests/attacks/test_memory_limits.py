@@ -25,14 +25,14 @@ from templater.model.instance import Instance
 from templater.model.metadata import Metadata, Rule
 from templater.model.options import RenderOptions
 from templater.model.plan import KEEP, UPDATE
+from templater.planning.decide_changes import plan_of
 from templater.planning.every_host import plan_every_host
-from templater.planning.planner import plan_of
 from templater.pongo2.state import Limits
 from templater.prediction.host_filesystem import Place
 from templater.rendering.render import Rendering, render
 from templater.rootfs.memory import MemoryRootfs
+from templater.simulation.parse_steps import parse_step
 from templater.simulation.run_steps import simulate
-from templater.simulation.steps import parse_step
 from tests.checks.authoring.authoring_builders import file as authored_file
 from tests.checks.authoring.authoring_builders import image as authored_image
 from tests.image_archives import file as member

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from templater.model.errors import RefusedError
-from templater.rootfs.directory import DirectoryRootfs
+from templater.rootfs.directory_rootfs import DirectoryRootfs
 from tests.attacks.outside import Scene
 from tests.command_server import run_templater
 from tests.rootfs_builders import as_root, snapshot
@@ -114,7 +114,7 @@ def test_a_root_filesystem_that_becomes_a_link_after_the_check_is_not_followed(
     """The owner of the directory above swapped both: `apply` wrote outside after 15 runs."""
     (tmp_path / "host").mkdir()
     (tmp_path / "rootfs").symlink_to(tmp_path / "host")
-    monkeypatch.setattr("templater.rootfs.directory.islink", lambda path: False)
+    monkeypatch.setattr("templater.rootfs.directory_rootfs.islink", lambda path: False)
     for path in (f"{tmp_path}/rootfs{end}" for end in ("", "/", "/.", "/./", "//.//.")):
         with pytest.raises(RefusedError, match="is a symlink, not a directory"):
             DirectoryRootfs(path)

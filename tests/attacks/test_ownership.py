@@ -6,8 +6,8 @@ import stat
 import pytest
 
 from templater.model.errors import MetadataError, RefusedError
-from templater.planning.planner import parse_mode
-from templater.rootfs.directory import DirectoryRootfs, IdMap
+from templater.planning.decide_changes import parse_mode
+from templater.rootfs.directory_rootfs import DirectoryRootfs, IdMap
 from tests.rootfs_builders import a_plan, a_rule, as_root, snapshot
 
 

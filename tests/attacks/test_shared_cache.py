@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from templater.hooks import render_job
+from templater.hooks import sandboxed_rendering
 from templater.hooks.compile_cache import CacheEntry, open_cache
-from templater.hooks.render_job import IMAGE, INSTANCE, Job, Run, keys
+from templater.hooks.sandboxed_rendering import IMAGE, INSTANCE, Job, Run, keys
 from templater.instances.instance_directory import InstanceDirectory
 from templater.model.hosts import NONE
 
@@ -42,7 +42,7 @@ def content(folder: Path, text: str, cache: str) -> bytes:
 def test_a_cached_instance_description_of_one_image_is_not_used_for_another_image(tmp_path, monkeypatch):
     """A compromised child of a hostile image returns a forged description."""
     cache = str(tmp_path / "cache")
-    real = render_job.Run.collect
+    real = sandboxed_rendering.Run.collect
 
     def taken_over(self):
         import marshal
@@ -52,9 +52,9 @@ def test_a_cached_instance_description_of_one_image_is_not_used_for_another_imag
         answer.kept[INSTANCE] = CacheEntry((), payload)
         return answer
 
-    monkeypatch.setattr(render_job.Run, "collect", taken_over)
+    monkeypatch.setattr(sandboxed_rendering.Run, "collect", taken_over)
     assert content(tmp_path / "hostile", "a", cache) == b"a honest"
-    monkeypatch.setattr(render_job.Run, "collect", real)
+    monkeypatch.setattr(sandboxed_rendering.Run, "collect", real)
     assert content(tmp_path / "hostile", "a", cache) == b"a EVIL", "it has deceived itself, as it may"
     assert content(tmp_path / "other", "b", cache) == b"b honest"
 

@@ -9,7 +9,7 @@ import subprocess
 import pytest
 
 from templater.model.errors import InputError, RefusedError, WriteError
-from templater.planning.planner import FAILED, SKIP
+from templater.planning.decide_changes import FAILED, SKIP
 from templater.rootfs.confined import Directory
 from templater.writing.apply_plan import apply
 from templater.writing.recovery import PREFIX

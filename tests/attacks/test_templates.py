@@ -15,8 +15,8 @@ from templater.image.open import open_image
 from templater.model.errors import InputError, RefusedError, TemplaterError
 from templater.model.hosts import HOSTS
 from templater.model.instance import Instance
+from templater.planning.decide_changes import CREATE, Plan
 from templater.planning.plan_image import plan
-from templater.planning.planner import CREATE, Plan
 from templater.rootfs.confined import Root
 from templater.writing.apply_plan import apply
 from tests.attacks.outside import Scene

@@ -14,9 +14,9 @@ from templater.batch.fleet import Fleet
 from templater.checks.security import runaway
 from templater.cli import planning
 from templater.cli.main import main
-from templater.hooks import precompile, render_job
+from templater.hooks import precompile, sandboxed_rendering
 from templater.hooks import run as hook_run
-from templater.hooks.render_job import Job
+from templater.hooks.sandboxed_rendering import Job
 from templater.image.open import open_image
 from templater.model.errors import LimitError, RefusedError, TemplateError, UsageError
 from templater.model.hosts import INCUS, NONE
@@ -30,8 +30,8 @@ from templater.pongo2.state import Limits
 from templater.rendering import render as rendering
 from templater.rendering.render import Compiled, Rendering, render
 from templater.sandbox.bounds import Bounds
+from templater.simulation.parse_steps import parse_step
 from templater.simulation.run_steps import simulate
-from templater.simulation.steps import parse_step
 from tests.checks.builders import an_image, observed, rules
 
 pytestmark = pytest.mark.slow  # the fast tests have two minutes
@@ -196,7 +196,7 @@ def test_a_hook_has_a_total_time_limit(words, image, monkeypatch, capfd):
     for name, value in (("NAME", "c1"), ("HOOK_TYPE", "pre-start"), ("CONFIG_FILE", f"{image}/config")):
         monkeypatch.setenv(f"LXC_{name}", value)
     monkeypatch.setenv("LXC_ROOTFS_PATH", f"{image}/rootfs")
-    monkeypatch.setattr(render_job, "TOTAL", 0.4)
+    monkeypatch.setattr(sandboxed_rendering, "TOTAL", 0.4)
     begin = sum(os.times()[:4])
     assert hook_run.run(["lxc", *words]) == LimitError.exit_code
     assert sum(os.times()[:4]) - begin < 3
@@ -239,11 +239,11 @@ def test_compiling_and_both_renders_of_a_hook_have_one_deadline(image, monkeypat
     monkeypatch.setattr(rendering, "render", failing)
     job = Job(Source("m", Path(image, "metadata.yaml").read_bytes()), {}, None, ("start",), NONE)
     metadata = read_metadata(job.metadata)
-    render_job._renderings(job, metadata, Instance("c1"), {"slow.tpl": compile("", "", "exec")})
+    sandboxed_rendering._renderings(job, metadata, Instance("c1"), {"slow.tpl": compile("", "", "exec")})
     assert deadlines == [job.deadline] * 2
     job.deadline -= 9
     with pytest.raises(LimitError, match="together takes longer than 8 seconds"):
-        render_job._compiled(job, metadata)
+        sandboxed_rendering._compiled(job, metadata)
 
 
 def test_a_second_child_of_a_hook_has_only_the_processor_time_that_the_first_child_did_not_use(
@@ -251,7 +251,7 @@ def test_a_second_child_of_a_hook_has_only_the_processor_time_that_the_first_chi
 ):
     """After an error in cached code, a second child parsed and rendered for up to nine more seconds."""
     job = Job(Source("m", b"templates: {}\n"), {}, None, ("start",), NONE)
-    run = render_job.Run(job, None, Bounds(9), in_child=False)
+    run = sandboxed_rendering.Run(job, None, Bounds(9), in_child=False)
     monkeypatch.setattr("templater.sandbox.child.start", lambda prepare, work, bounds: bounds)
     assert run.fork().cpu in (8, 9)
     job.deadline -= 6
@@ -273,7 +273,7 @@ def test_planning_has_only_the_time_that_the_rendering_child_did_not_use(image, 
     children, left = [], Job.left
 
     def spy(job):
-        children.append(render_job.children_seconds() - job.before)
+        children.append(sandboxed_rendering.children_seconds() - job.before)
         return left(job)
 
     monkeypatch.setattr(Job, "left", spy)
@@ -331,7 +331,7 @@ def test_a_second_plan_has_only_the_time_that_the_second_child_did_not_use(image
 def test_all_steps_of_compile_share_one_limit_on_processor_time(image, monkeypatch, capfd):
     """The child, the warnings and the second compilation had a limit each: 11.9 s together."""
     times = iter((1.0, 7.0))
-    monkeypatch.setattr(render_job, "children_seconds", lambda: next(times))
+    monkeypatch.setattr(sandboxed_rendering, "children_seconds", lambda: next(times))
     monkeypatch.setattr("templater.hooks.precompile.precompile", lambda *_: {})
     left = []
 

@@ -22,7 +22,7 @@ from templater.model.instance import Instance
 from templater.model.metadata import Rule
 from templater.model.source import Source
 from templater.planning import follow_links as resolving
-from templater.planning.planner import decide
+from templater.planning.decide_changes import decide
 from templater.pongo2 import compiled_template
 from templater.rendering.render import Rendering
 from templater.rootfs.memory import MemoryRootfs

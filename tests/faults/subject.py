@@ -9,10 +9,10 @@ from templater.model.hosts import HOSTS
 from templater.model.instance import Instance
 from templater.model.metadata import Metadata, Rule
 from templater.model.plan import Plan
-from templater.planning.planner import decide
+from templater.planning.decide_changes import decide
 from templater.rendering.render import Rendering
 from templater.rootfs.confined import Directory, Root
-from templater.rootfs.directory import DirectoryRootfs
+from templater.rootfs.directory_rootfs import DirectoryRootfs
 from templater.writing import transaction  # noqa: F401 - apply imports it later: the faults begin after that
 from templater.writing.apply_plan import apply
 from templater.writing.recovery import Journal

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from templater.hooks import compile_cache, json_input, options, render_job, runtimes
+from templater.hooks import compile_cache, json_input, options, runtimes, sandboxed_rendering
 from templater.hooks.compile_cache import CacheEntry
-from templater.hooks.render_job import Job
 from templater.hooks.runtimes import function_of, lxc, oci
+from templater.hooks.sandboxed_rendering import Job
 from templater.instances.state_directory import StateDirectory
 from templater.instances.written_files import Record
 from templater.model.errors import TemplaterError
@@ -23,7 +23,7 @@ from templater.model.metadata import Metadata, Rule
 from templater.model.plan import CREATE, Change, Plan
 from templater.model.source import Source
 from templater.rootfs.confined import Root
-from templater.rootfs.directory import DirectoryRootfs
+from templater.rootfs.directory_rootfs import DirectoryRootfs
 from templater.rootfs.memory import MemoryRootfs
 from templater.sandbox import child
 from templater.writing.recovery import Journal, sweep
@@ -147,7 +147,7 @@ def test_receiving_the_answer_of_a_sandboxed_child_takes_linear_time() -> None:
         records = [rule, [b"instance", b"c1", b"container", b"start"]]
         for _ in range(n):
             records += [[b"text", b"0", b"start", b"x"], fail]
-        return lambda: render_job.read_answer(job, records)
+        return lambda: sandboxed_rendering.read_answer(job, records)
 
     check(subject)
 

@@ -17,9 +17,9 @@ from templater.model.instance import VIRTUAL_MACHINE, Instance
 from templater.model.metadata import Metadata, Rule
 from templater.model.options import RenderOptions
 from templater.model.plan import Plan
+from templater.planning.decide_changes import plan_of
 from templater.planning.follow_links import clean, resolve
 from templater.planning.plan_image import predicted
-from templater.planning.planner import plan_of
 from templater.pongo2.state import Limits
 from templater.prediction.deviations import deviations_at
 from templater.rendering.render import Rendering, render

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from templater.cloud_init.boot_rules import Daemon, judge
 from templater.cloud_init.guest import read_guest
 from templater.cloud_init.seed import Seed
-from templater.cloud_init.verdict import Daemon, judge
 
 from . import harness
 from .cloud_init import SEED

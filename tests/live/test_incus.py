@@ -26,7 +26,7 @@ from templater.model.lifecycle import passes
 from templater.model.source import Source
 from templater.parsing.instance_yaml import read_instance
 from templater.planning.plan_image import plan
-from templater.rootfs.directory import DirectoryRootfs
+from templater.rootfs.directory_rootfs import DirectoryRootfs
 from tests.replay import explanations
 
 from .harness import hook_argv, make_image, make_rootfs, need, new_folder, run

@@ -19,8 +19,8 @@ from templater.model.instance import Instance, Profile
 from templater.model.options import RenderOptions
 from templater.model.source import Source
 from templater.parsing.metadata_yaml import read_metadata
+from templater.planning.decide_changes import plan_of
 from templater.planning.plan_image import read_templates
-from templater.planning.planner import plan_of
 from templater.rendering.explain import VALUE, Explainer
 from templater.rendering.origins import Layers
 from templater.rendering.render import render

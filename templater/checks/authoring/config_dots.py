@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ...rendering.names import called_with
+from ...rendering.unknown_names import called_with
 from ..authored import AuthoredImage
 from ..base import Fix, Observation, check
 from ..names import mistakes

@@ -19,7 +19,7 @@ from ...pongo2.reads import fields, nodes
 from ...pongo2.state import Limits
 from ...pongo2.syntax import tree
 from ...pongo2.template_loading import Compilation
-from ...rendering.context import with_image_keys
+from ...rendering.instance_context import with_image_keys
 from ...rendering.render import Compiled, render
 from ..base import Observation, check
 from ..scanned_image import ScannedImage

@@ -45,7 +45,7 @@ Examples:
 def command(
     request: options.Request, as_agent: bool, cross_mounts: bool, keep_modified: bool, state: str | None
 ) -> int:
-    from ...rootfs.directory import DirectoryRootfs
+    from ...rootfs.directory_rootfs import DirectoryRootfs
     from ...writing.apply_plan import apply
     from ..planning import opened
     from ..records import apply_recorded

@@ -31,11 +31,11 @@ Example:
 @click.option("--dialect", type=click.Choice(DIALECT_NAMES), help="pongo2 version. [default: v6]")
 def command(src: str, cache: str | None, dialect: str | None) -> int:
     from ...hooks.precompile import precompile
-    from ...hooks.render_job import IMAGE, children_seconds
+    from ...hooks.sandboxed_rendering import IMAGE, children_seconds
     from ...hooks.status import image_status
     from ...image.open import open_image
     from ...parsing.metadata_yaml import read_metadata
-    from ...rootfs.open_folder import open_folder
+    from ...rootfs.trusted_paths import open_folder
     from ..plan_warnings import warn_of_unknown_names
 
     before = children_seconds()

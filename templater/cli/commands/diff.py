@@ -17,7 +17,7 @@ from ..patches import show_patch, show_patches
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from ...cloud_init.verdict import Verdict
+    from ...cloud_init.boot_rules import Verdict
     from ...model.plan import Plan
 
 HELP = """Show how files would change in ROOTFS, or with other settings.
@@ -123,7 +123,7 @@ def show(plans: list[Plan], verdicts: Sequence[Verdict | None], *, as_json: bool
 
     ``verdicts`` has for each plan the prediction of cloud-init's next boot.
     """
-    from ...cloud_init.report import lines_of, verdict_data
+    from ...cloud_init.verdict_report import lines_of, verdict_data
     from ...reporting import json_data, patch, report
 
     if as_json:

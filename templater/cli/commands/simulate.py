@@ -16,7 +16,7 @@ from .. import complete, options, output
 from ..guard import guarded
 
 if TYPE_CHECKING:
-    from ...simulation.report import Report
+    from ...simulation.step_report import Report
 
 HELP = """Show what each step of an instance's life changes, and why.
 
@@ -52,10 +52,10 @@ Examples:
 @guarded
 def command(request: options.Request, steps: tuple[str, ...], as_diff: bool) -> int:
     from ...model.triggers import next_start
-    from ...simulation.report import format_report, report_data
+    from ...simulation.parse_steps import parse_step
     from ...simulation.run_steps import simulate
     from ...simulation.simulated_instance import MemoryFolder
-    from ...simulation.steps import parse_step
+    from ...simulation.step_report import format_report, report_data
     from ...sources.open_source import open_source
     from ..planning import for_source, open_request, open_rootfs, render_options
 
@@ -109,7 +109,7 @@ def command(request: options.Request, steps: tuple[str, ...], as_diff: bool) -> 
 
 
 def show_styled(reports: list[Report], *, as_diff: bool) -> None:
-    from ...simulation.report import patch_of
+    from ...simulation.step_report import patch_of
     from .. import styled, terminal
     from ..patches import show_patch
 
@@ -123,6 +123,6 @@ def show_styled(reports: list[Report], *, as_diff: bool) -> None:
 
 def _paper(view: Any) -> MemoryRootfs | None:
     """Return an in-memory copy of the root filesystem, or None if there is no root filesystem."""
-    from ...simulation.disk_snapshot import DiskSnapshot
+    from ...simulation.writable_copy import DiskSnapshot
 
     return view if view is None or isinstance(view, MemoryRootfs) else DiskSnapshot(view)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ...image.unpack import Policy, Unpacked
     from ...model.instance import Instance
     from ...rootfs.confined import Root
-    from ...rootfs.directory import IdMap
+    from ...rootfs.directory_rootfs import IdMap
 
 HELP = """Unpack an image into an instance directory.
 
@@ -124,7 +124,7 @@ def described_by(description: options.Description, metadata: bytes) -> Instance:
     from ...model.instance import Instance
     from ...model.source import Source
     from ...parsing.metadata_yaml import read_metadata
-    from ...rendering.context import with_image_keys
+    from ...rendering.instance_context import with_image_keys
 
     instance = description.read()
     for note in instance.notes:
@@ -178,7 +178,7 @@ def _policy(keep: tuple[str, ...], trusted: bool) -> Policy:
 
 
 def ids_of(ranges: tuple[str, ...]) -> IdMap:
-    from ...rootfs.directory import IDENTITY, IdMap
+    from ...rootfs.directory_rootfs import IDENTITY, IdMap
 
     if not ranges:
         return IDENTITY

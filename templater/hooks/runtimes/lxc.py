@@ -19,7 +19,7 @@ from ...model.file_names import METADATA, STATE_FOLDER
 from ...model.source import printable
 from ...oslite import abspath, dirname, exists, fsencode, is_missing, isdir, join, split
 from ...rootfs.confined import Root
-from ...rootfs.open_folder import open_folder, own_map
+from ...rootfs.trusted_paths import open_folder, own_map
 from ..lxc_config import PREFIXES, ids_on_disk, layers_of, settings, without_prefix
 from ..request import HookRequest, Notice
 
@@ -27,7 +27,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from ...rootfs.directory import IdMap
+    from ...rootfs.directory_rootfs import IdMap
     from ..install import Snippet
     from ..options import Options
     from ..status import Finding
@@ -96,7 +96,7 @@ def _start(
 
 def _ids(early: bool, options: "Options", config: str) -> "IdMap | None":
     if not early:
-        from ...rootfs.directory import IDENTITY
+        from ...rootfs.directory_rootfs import IDENTITY
 
         return IDENTITY  # the hook runs in the container's user namespace, so it sees the container's ids
     if not options.rootfs:
@@ -111,7 +111,7 @@ def in_namespace(ids: "IdMap | None") -> "IdMap | None":
     container. The user who owns the container has a higher id in this namespace. The map has only the
     container's ids, because no other id may own files of the container.
     """
-    from ...rootfs.directory import IDENTITY, IdMap
+    from ...rootfs.directory_rootfs import IDENTITY, IdMap
 
     if ids is None or ids is IDENTITY or not set(ids.uids) < set(own_map("uid_map")):
         return None

@@ -2,7 +2,7 @@
 
 Annotations select the image and its settings: ``org.templater.source``, ``.instance``, ``.name``,
 ``.trigger`` and ``.config.KEY``. An untrusted image can contain annotations too, and older versions of podman
-pass these annotations on to the hook. So ``trusted_places`` restricts the paths that an annotation can name.
+pass these annotations on to the hook. So ``annotated_paths`` restricts the paths that an annotation can name.
 """
 
 from ...model.errors import InputError, LimitError, RefusedError, TemplaterError, UsageError
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from typing import Any
 
-    from ...rootfs.directory import IdMap
+    from ...rootfs.directory_rootfs import IdMap
     from ..install import Snippet
     from ..options import Options
     from ..status import Finding
@@ -65,7 +65,7 @@ def read_request(options: "Options", _environ: "Mapping[str, str]") -> "HookRequ
     described = annotations.get(PREFIX + "instance", "")
     description = None
     if described and not options.instance:
-        from ..trusted_places import read_description
+        from ..annotated_paths import read_description
 
         description = read_description(described, options.allow_instance)
     name = annotations.get(PREFIX + "name", "")
@@ -82,7 +82,7 @@ def read_request(options: "Options", _environ: "Mapping[str, str]") -> "HookRequ
 
 
 def _open_annotated(path: str, options: "Options", config: "Mapping[str, Any]", bundle: str) -> Root:
-    from ..trusted_places import open_source
+    from ..annotated_paths import open_source
 
     rootfs = options.rootfs or join(bundle, _root_path(config))
     return open_source(path, options.allow or (ALLOWED,), bundle, rootfs)
@@ -91,7 +91,7 @@ def _open_annotated(path: str, options: "Options", config: "Mapping[str, Any]", 
 def _ids(options: "Options", config: "Mapping[str, Any]") -> "IdMap | None":
     if options.stage != CREATE_CONTAINER:
         return id_map(config)
-    from ...rootfs.directory import IDENTITY
+    from ...rootfs.directory_rootfs import IDENTITY
 
     return IDENTITY  # the hook runs in the container's namespaces, so it sees the container's ids
 
@@ -191,7 +191,7 @@ def id_map(config: "Mapping[str, Any]") -> "IdMap | None":
     uids, gids = _ranges(linux.get("uidMappings")), _ranges(linux.get("gidMappings"))
     if not uids or not gids:
         return None
-    from ...rootfs.directory import IdMap
+    from ...rootfs.directory_rootfs import IdMap
 
     return IdMap(uids, gids)
 

@@ -16,7 +16,7 @@ from ...model.errors import UsageError
 from ...model.file_names import METADATA, ROOTFS, TEMPLATES, TESTS
 from ...model.source import Source
 from ...rootfs.confined import write_error
-from ...writing.folder import NewFolder
+from ...writing.new_folder import NewFolder
 from .. import metadata_edit
 from ..publish import ARCHITECTURES
 

@@ -8,9 +8,9 @@ import pytest
 from templater.hooks import install, lxc_config, lxc_copies, lxc_lines, status
 from templater.hooks.json_input import parse_json
 from templater.hooks.options import USAGE, Options, read_options
-from templater.hooks.render_job import _without_description, without_values
 from templater.hooks.run import MOST_TRIGGERS, require_triggers
 from templater.hooks.runtimes import incus, lxc, lxc_template, nspawn, oci, podman
+from templater.hooks.sandboxed_rendering import _without_description, without_values
 from templater.hooks.state_folder import make_state_folder
 from templater.model.errors import (
     InputError,
@@ -22,7 +22,7 @@ from templater.model.errors import (
 )
 from templater.model.metadata import TRIGGERS
 from templater.model.source import Source
-from templater.rootfs.open_folder import open_folder
+from templater.rootfs.trusted_paths import open_folder
 
 SECONDS = "give seconds: --time-limit 30"
 ON_ERROR = "use --on-error fail or --on-error keep-going"

@@ -199,12 +199,12 @@ def test_hook_errors_never_quote_the_instance_description(container, tmp_path, o
 
 @IN_AND_OUT_OF_A_CHILD
 def test_an_unexpected_error_is_logged_with_its_type_and_position(container, options, monkeypatch, capfd):
-    from templater.hooks import render_job
+    from templater.hooks import sandboxed_rendering
 
     def broken(*_):
         raise KeyError("hunter2")
 
-    monkeypatch.setattr(render_job, "_renderings", broken)
+    monkeypatch.setattr(sandboxed_rendering, "_renderings", broken)
     (container / "templates/a.tpl").write_text("x")
     for name, value in (("LXC_NAME", "c1"), ("LXC_HOOK_TYPE", "pre-start"),
                         ("LXC_CONFIG_FILE", f"{container}/config"), ("LXC_ROOTFS_PATH", f"{container}/rootfs")):  # fmt: skip

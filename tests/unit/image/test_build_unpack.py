@@ -27,7 +27,7 @@ from templater.image.open import open_image
 from templater.image.unpack import TRUSTED, Policy, unpack
 from templater.model.errors import InputError, LimitError, RefusedError, TemplaterError, UsageError
 from templater.rootfs.confined import Directory
-from templater.rootfs.directory import IdMap
+from templater.rootfs.directory_rootfs import IdMap
 from tests.unit.image.test_open_image import FORMATS, METADATA, compressed, special, tarball
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -7,11 +7,11 @@ from templater.model.errors import LimitError, RefusedError, RenderError, Templa
 from templater.model.hosts import INCUS, INCUS_6_0_4, INCUS_DEBIAN, LXD, Host
 from templater.model.instance import Instance
 from templater.model.metadata import Metadata, Rule
-from templater.planning.planner import plan_of
+from templater.planning.decide_changes import plan_of
 from templater.prediction import predict
 from templater.prediction.deviations import DEVIATIONS, deviations_at, table
 from templater.rendering.render import Rendering
-from templater.rootfs.directory import IdMap
+from templater.rootfs.directory_rootfs import IdMap
 from templater.rootfs.memory import MemoryRootfs
 
 

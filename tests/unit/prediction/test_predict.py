@@ -25,8 +25,8 @@ from templater.model.metadata import Metadata, Rule
 from templater.model.options import RenderOptions
 from templater.model.plan import Outcome, Plan, Prediction
 from templater.model.source import Source
+from templater.planning.decide_changes import plan_of
 from templater.planning.plan_image import plan
-from templater.planning.planner import plan_of
 from templater.prediction import FAMILIES, predict
 from templater.prediction.daemon import Fails
 from templater.prediction.host_filesystem import Node, _can_be_opened

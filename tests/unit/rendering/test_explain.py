@@ -12,8 +12,8 @@ from templater.model.instance import Instance, Profile
 from templater.model.metadata import Metadata, Rule
 from templater.model.options import RenderOptions
 from templater.model.source import Source
+from templater.planning.decide_changes import FAILED
 from templater.planning.plan_image import plan, plan_image, read_templates
-from templater.planning.planner import FAILED
 from templater.rendering.explain import NOTHING, Explainer, keys_read, readings
 from templater.rendering.origins import Layers
 from templater.rendering.render import render

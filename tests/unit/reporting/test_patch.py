@@ -17,7 +17,7 @@ from templater.model.hosts import NONE
 from templater.model.instance import Instance
 from templater.model.metadata import Metadata, Rule
 from templater.model.plan import Plan
-from templater.planning.planner import decide
+from templater.planning.decide_changes import decide
 from templater.rendering.render import Rendering
 from templater.reporting.patch import diff
 from templater.rootfs.memory import MemoryRootfs

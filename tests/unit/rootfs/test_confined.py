@@ -13,10 +13,10 @@ import pytest
 
 from templater.model.entry import DIRECTORY, FIFO, FILE, SOCKET, SYMLINK
 from templater.model.errors import InputError, LimitError, RefusedError
-from templater.rootfs import confined, directory
+from templater.rootfs import confined, directory_rootfs
 from templater.rootfs.byname import ByName
 from templater.rootfs.confined import OPENAT2, WALK, Root
-from templater.rootfs.directory import open_root
+from templater.rootfs.directory_rootfs import open_root
 from tests.rootfs_builders import MECHANISMS, a_directory, as_root
 
 OUTSIDE = "the secret of the host"
@@ -360,5 +360,5 @@ def outcome(reader: Root | ByName, call: str, arguments: tuple[object, ...]) -> 
 
 
 def test_open_root_works_on_a_system_without_directory_descriptors(tmp_path, monkeypatch):
-    monkeypatch.setattr(directory, "HAS_DESCRIPTORS", False)
+    monkeypatch.setattr(directory_rootfs, "HAS_DESCRIPTORS", False)
     assert isinstance(open_root(str(tmp_path)), ByName)

@@ -15,7 +15,7 @@ from templater.model.hosts import HOSTS
 from templater.model.instance import Instance
 from templater.model.plan import KEEP
 from templater.planning.plan_image import plan
-from templater.rootfs.directory import DirectoryRootfs
+from templater.rootfs.directory_rootfs import DirectoryRootfs
 from templater.rootfs.memory import MemoryRootfs
 from templater.writing.apply_plan import apply
 

@@ -10,9 +10,9 @@ from templater.model.hosts import INCUS, LXD_DEBIAN
 from templater.model.instance import Instance, Profile
 from templater.model.options import RenderOptions
 from templater.model.source import Source
-from templater.planning.new_instance import ID_KEY
+from templater.planning.generated_keys import ID_KEY
 from templater.rootfs.memory import MemoryRootfs
-from templater.simulation.life_events import Simulation
+from templater.simulation.instance_actions import Simulation
 from templater.simulation.simulated_instance import MemoryFolder
 from tests.command_server import run_templater
 

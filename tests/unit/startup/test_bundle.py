@@ -242,7 +242,7 @@ def test_no_module_is_compiled_if_the_bundle_directory_is_not_writable(package, 
 def test_importing_one_bundled_module_loads_its_whole_group(package):
     line(package)
     code = (
-        "from templater.planning.planner import plan_of\n"
+        "from templater.planning.decide_changes import plan_of\n"
         "import templater.model.errors as errors\n"
         "print(*(name for name in sys.modules if name.startswith('templater.')))\n"
         "first = sys.modules['templater']; spec = first.__spec__\n"
@@ -291,7 +291,7 @@ def stamp_of(package: Path) -> str:
 EDITED = [
     "pongo2/codegen/statements.py", "pongo2/operations.py", "pongo2/tags/for_.py", "pongo2/filters/text.py",
     "pongo2/syntax/lexer.py", "parsing/metadata_yaml.py", "model/metadata.py", "rendering/render.py",
-    "hooks/render_job.py",
+    "hooks/sandboxed_rendering.py",
 ]  # fmt: skip
 
 

@@ -10,12 +10,12 @@ from templater.model.hosts import NONE
 from templater.model.instance import Instance
 from templater.model.metadata import Metadata, Rule
 from templater.model.plan import Plan
-from templater.planning.planner import decide
+from templater.planning.decide_changes import decide
 from templater.rendering.render import Rendering
-from templater.rootfs.directory import DirectoryRootfs
+from templater.rootfs.directory_rootfs import DirectoryRootfs
 from templater.writing import apply_plan
 from templater.writing.apply_plan import apply
-from templater.writing.folder import FolderDestination
+from templater.writing.new_folder import FolderDestination
 
 AGAIN = "plan again"
 

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from templater.model.errors import LimitError
-from templater.writing.apply_session import MAX_KEPT, ApplySession
+from templater.writing.target_directories import MAX_KEPT, ApplySession
 
 
 def test_the_stored_old_contents_of_mounted_files_have_a_total_size_limit():

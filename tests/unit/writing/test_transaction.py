@@ -17,9 +17,9 @@ import pytest
 
 from templater import oslite
 from templater.model.errors import BusyError, LimitError, RefusedError, UsageError, WriteError
-from templater.planning.planner import CREATE, KEEP, SKIP, UPDATE
+from templater.planning.decide_changes import CREATE, KEEP, SKIP, UPDATE
 from templater.rootfs.confined import Directory, Root
-from templater.rootfs.directory import DirectoryRootfs, IdMap
+from templater.rootfs.directory_rootfs import DirectoryRootfs, IdMap
 from templater.writing import apply_plan, recovery, staged_file
 from templater.writing.apply_plan import apply
 from templater.writing.lock import lock
@@ -598,7 +598,7 @@ def test_without_the_fcntl_module_apply_gives_a_clear_error(top):
         "import sys; sys.modules['fcntl'] = None\n"
         "from templater.writing.apply_plan import apply\n"
         "from templater.rootfs.byname import ByName\n"
-        "from templater.rootfs.directory import DirectoryRootfs\n"
+        "from templater.rootfs.directory_rootfs import DirectoryRootfs\n"
         "from tests.rootfs_builders import a_plan\n"
         "rootfs = DirectoryRootfs(ByName(sys.argv[1]))\n"
         "try: apply(a_plan({'/etc/hosts': 'new'}, rootfs), rootfs)\n"

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from ..model.source import printable
-from .verdict import FIRST
+from .boot_rules import FIRST
 
 if TYPE_CHECKING:
-    from .verdict import Verdict
+    from .boot_rules import Verdict
 
 #: the documentation page with the rules and their sources
 PAGE = "docs/cloud-init.md"

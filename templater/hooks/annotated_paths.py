@@ -17,8 +17,8 @@ from ..model.errors import InputError, RefusedError, TemplaterError, reason
 from ..model.file_names import BACKUP_YAML, INSTANCE, MAX_PATH, METADATA, ROOTFS, STATE_FOLDER, TEMPLATES
 from ..model.source import Source, printable
 from ..rootfs.confined import Root, read_descriptor
-from ..rootfs.open_folder import open_unshared, trusted_owners
 from ..rootfs.paths import MissingError
+from ..rootfs.trusted_paths import open_unshared, trusted_owners
 
 #: names of files that describe one instance (of templater and of Incus); they can contain passwords
 DESCRIPTIONS = (INSTANCE, BACKUP_YAML)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..model.plan import Change
-    from ..rootfs.directory import DirectoryRootfs, IdMap
+    from ..rootfs.directory_rootfs import DirectoryRootfs, IdMap
 
 #: maximum bytes of old content that one apply keeps in memory, for a rollback of mounted files
 MAX_KEPT = 64 << 20

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from ..model.errors import RefusedError
 from ..model.source import printable
 from ..oslite import HAS_DESCRIPTORS, Closing
-from ..rootfs.open_folder import make_folder
 from ..rootfs.paths import MissingError
+from ..rootfs.trusted_paths import make_folder
 
 if TYPE_CHECKING:
     from ..model.plan import Change

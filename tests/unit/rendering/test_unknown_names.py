@@ -8,7 +8,7 @@ import pytest
 from templater.model.source import Source
 from templater.pongo2 import compile
 from templater.pongo2.dialect import DIALECTS
-from templater.rendering.names import unknown_names
+from templater.rendering.unknown_names import unknown_names
 
 VECTORS = Path(__file__).parents[2] / "vectors"
 

@@ -6,7 +6,7 @@ import pytest
 
 from templater import pongo2
 from templater.model.errors import InputError, RefusedError, TemplaterError
-from templater.pongo2.folder import Folder
+from templater.pongo2.folder_loader import Folder
 
 
 @pytest.fixture

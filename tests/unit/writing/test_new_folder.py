@@ -7,7 +7,7 @@ import pytest
 from templater.image.presets import write_new
 from templater.model.errors import RefusedError
 from templater.model.plan import carry_out
-from templater.writing.folder import FolderDestination
+from templater.writing.new_folder import FolderDestination
 from tests.rootfs_builders import a_plan, as_root
 
 

@@ -13,11 +13,11 @@ from templater.model.plan import CREATE, UPDATE
 from templater.model.source import Source
 from templater.rootfs.memory import MemoryRootfs
 from templater.simulation.host_refusals import check_image
-from templater.simulation.life_events import Simulation
-from templater.simulation.report import Report
+from templater.simulation.instance_actions import Simulation
+from templater.simulation.parse_steps import parse_step
 from templater.simulation.run_steps import run_step, simulate
 from templater.simulation.simulated_instance import MemoryFolder, metadata_of
-from templater.simulation.steps import parse_step
+from templater.simulation.step_report import Report
 
 HEAD = "architecture: x86_64\ncreation_date: 1\nproperties: {os: tiny}\n"
 FACTS = "trigger={{ trigger }} name={{ instance.name }} foo={{ config_get('user.foo', 'none') }}"

@@ -6,7 +6,7 @@ import pytest
 
 from templater.model.entry import OVERFLOW_ID
 from templater.model.errors import InputError, RefusedError
-from templater.rootfs.directory import IDENTITY, DirectoryRootfs, IdMap, open_root, shifted
+from templater.rootfs.directory_rootfs import IDENTITY, DirectoryRootfs, IdMap, open_root, shifted
 from tests.rootfs_builders import a_directory, as_root
 
 

@@ -9,7 +9,7 @@ from templater.model.hosts import INCUS_DEBIAN
 from templater.model.instance import VIRTUAL_MACHINE, Instance
 from templater.model.options import RenderOptions
 from templater.model.plan import Plan
-from templater.planning.new_instance import PLACEHOLDER, new_instance, with_placeholders
+from templater.planning.generated_keys import PLACEHOLDER, new_instance, with_placeholders
 from templater.planning.plan_image import plan_image
 
 N59 = json.loads((Path(__file__).parents[2] / "incus_cases_2/n59_config_loop.json").read_text())

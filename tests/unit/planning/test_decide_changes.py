@@ -32,8 +32,7 @@ from templater.model.instance import VIRTUAL_MACHINE, Instance
 from templater.model.metadata import Metadata, Rule
 from templater.model.permissions import go_integer, parse_id, parse_mode
 from templater.planning import changed_rootfs
-from templater.planning.plan_image import plan, read_templates
-from templater.planning.planner import (
+from templater.planning.decide_changes import (
     CREATE,
     FAILED,
     KEEP,
@@ -46,8 +45,9 @@ from templater.planning.planner import (
     decide,
     plan_of,
 )
+from templater.planning.plan_image import plan, read_templates
 from templater.rendering.render import Rendering
-from templater.rootfs.directory import DirectoryRootfs
+from templater.rootfs.directory_rootfs import DirectoryRootfs
 from templater.rootfs.memory import MemoryRootfs
 
 

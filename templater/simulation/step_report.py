@@ -12,7 +12,7 @@ from ..reporting.json_data import change_data, error_data
 from ..reporting.patch import diff
 from ..reporting.report import headline
 from .host_start import Started
-from .steps import Step
+from .parse_steps import Step
 
 
 @dataclass(frozen=True, slots=True)

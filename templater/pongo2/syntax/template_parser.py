@@ -4,7 +4,7 @@ The parser makes its checks in the same order as pongo2, so that both report the
 """
 
 from ...model.errors import LimitError, TemplateSyntaxError
-from .grammar import ExpressionParser
+from .expression_parser import ExpressionParser
 from .tokens import IDENTIFIER, TEXT, Token, pongo2_text, syntax_error
 from .tree import Document, Expression, Print, Statement, Text
 

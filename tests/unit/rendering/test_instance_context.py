@@ -8,7 +8,7 @@ from templater.model.metadata import Rule
 from templater.model.options import RenderOptions
 from templater.pongo2.daemon_context import start_order
 from templater.pongo2.values import NamedString
-from templater.rendering.context import context_for
+from templater.rendering.instance_context import context_for
 from templater.rendering.render import render_data
 
 RULE = Rule("etc//hosts", "hosts.tpl", properties={"default": "x"})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..model.lifecycle import PENDING_KEY
-from ..rendering.context import with_image_keys
+from ..rendering.instance_context import with_image_keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

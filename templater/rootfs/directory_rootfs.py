@@ -103,7 +103,7 @@ def open_tree(path: str, *, cross_mounts: bool = False) -> confined.Root:
     """Open a directory for reading. root follows no link of another user: it could lead to secret files."""
     if os.geteuid() != 0:
         return confined.Root(path, cross_mounts=cross_mounts)
-    from .open_folder import open_folder
+    from .trusted_paths import open_folder
 
     root = open_folder(path)
     root.named, root.cross_mounts = False, cross_mounts
@@ -227,7 +227,7 @@ def _open_rootfs(path: str, cross_mounts: bool) -> "confined.Root | ByName":
     """
     from os.path import normpath, realpath
 
-    from .open_folder import open_folder
+    from .trusted_paths import open_folder
 
     # the kernel follows a link before a final "/", "/." or "/etc/.."
     clean = normpath(path)

@@ -8,9 +8,9 @@ import pytest
 from templater.cli.main import main
 from templater.model.entry import DIRECTORY, SYMLINK
 from templater.model.errors import LimitError
-from templater.rootfs.directory import DirectoryRootfs
-from templater.simulation import disk_snapshot
-from templater.simulation.disk_snapshot import DiskSnapshot
+from templater.rootfs.directory_rootfs import DirectoryRootfs
+from templater.simulation import writable_copy
+from templater.simulation.writable_copy import DiskSnapshot
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def test_writing_changes_only_the_snapshot_in_memory(disk, tmp_path):
 
 
 def test_too_many_files_and_directories_give_a_limit_error(disk, monkeypatch):
-    monkeypatch.setattr(disk_snapshot, "MOST_NAMES", 4)
+    monkeypatch.setattr(writable_copy, "MOST_NAMES", 4)
     with pytest.raises(LimitError) as caught:
         DiskSnapshot(disk)
     assert "more than 4 files and directories" in caught.value.message

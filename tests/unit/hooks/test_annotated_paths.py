@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from templater.hooks.trusted_places import open_source, read_description
+from templater.hooks.annotated_paths import open_source, read_description
 from templater.model.errors import TemplaterError
 
 IMAGE_HINT = "keep image sources in a directory of their own, such as /var/lib/templater/images"

@@ -48,12 +48,12 @@ COLD = (
     "parsing.pure_yaml",
     "parsing.instance_yaml",
     "rendering.render",
-    "rendering.context",
+    "rendering.instance_context",
     "pongo2.compiled_template",
     "pongo2.execution",
     "pongo2.daemon_context",
 )
-WARM = ("rendering.render", "rendering.context", "pongo2.execution", "pongo2.daemon_context")
+WARM = ("rendering.render", "rendering.instance_context", "pongo2.execution", "pongo2.daemon_context")
 
 
 def children_seconds() -> float:

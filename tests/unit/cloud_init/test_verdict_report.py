@@ -2,8 +2,8 @@
 
 import pytest
 
-from templater.cloud_init.report import lines_of
-from templater.cloud_init.verdict import FIRST, SAME, Reason, Verdict
+from templater.cloud_init.boot_rules import FIRST, SAME, Reason, Verdict
+from templater.cloud_init.verdict_report import lines_of
 
 UNKNOWN = "the result of the next boot is unknown"
 KEEPS = (
