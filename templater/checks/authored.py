@@ -16,12 +16,12 @@ from ..model.instance import VIRTUAL_MACHINE, Instance
 from ..model.metadata import TRIGGERS, Rule
 from ..model.options import RenderOptions
 from ..model.source import Source, Span
+from ..planning.generated_keys import with_image_keys
 from ..pongo2.dialect import DIALECTS
 from ..pongo2.reads import Read, nodes, reads_of
 from ..pongo2.state import Limits
 from ..pongo2.syntax import tree
 from ..pongo2.template_loading import Compilation
-from ..rendering.instance_context import with_image_keys
 from ..rendering.render import MAX_TOTAL_OF_SEVERAL, Compiled, render
 from .base import mode_of
 from .invented_values import AWKWARD, OTHER_VALUES, SET, document_of, invented_value, literal_defaults

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -14,12 +13,13 @@ from time import process_time
 
 from ..instances.instance_directory import InstanceDirectory
 from ..instances.state_directory import StateDirectory
-from ..model.errors import TemplaterError, UsageError, reason
+from ..model.errors import TemplaterError, UsageError
 from ..model.file_names import METADATA, STATE_FOLDER
 from ..model.hosts import NONE
 from ..model.source import printable
 from ..rootfs.paths import MissingError
 from ..rootfs.trusted_paths import open_folder, open_unshared
+from .changeable_files import changeable_place, is_changeable, places_on_the_way
 from .install import MAX_FILE, search_path
 from .options import PROBE
 
@@ -83,72 +83,6 @@ def runs(words: Callable[[str], list[str]], *files: str) -> Finding:
             False, f"the hook line fails: {printable(last)}", "run templater hook install … --write again"
         )
     return Finding(True, f"the hook line runs: {printable(answer.stdout.strip())}")
-
-
-def changeable_place(path: str) -> str:
-    """Return the first directory, link or file above, at or below ``path`` that other users can change.
-
-    Return "" if other users can change none of these paths.
-    """
-    try:
-        inside = os.listdir(path) if os.path.isdir(path) else []
-    except OSError as error:
-        return f"{path}: {reason(error)}"
-    looked_up = [path, *(os.path.join(path, name) for name in inside)]
-    return next(
-        (place for each in looked_up for place in places_on_the_way(each) if is_changeable(place)), ""
-    )
-
-
-def places_on_the_way(path: str) -> Iterator[str]:
-    """Yield the path of every directory and link on the way to ``path``, and of the final file.
-
-    No yielded path leads through a link.
-    """
-    here = "/"
-    yield here
-    ahead = os.path.abspath(path).split("/")[::-1]
-    for _ in range(1000):
-        if not ahead:
-            return
-        name = ahead.pop()
-        if name in ("", "."):
-            continue
-        if name == "..":
-            here = os.path.dirname(here)
-            continue
-        place = os.path.join(here, name)
-        yield place
-        if os.path.islink(place):
-            target = os.readlink(place)
-            here = "/" if target.startswith("/") else here
-            ahead += target.split("/")[::-1]
-        else:
-            here = place
-
-
-def is_changeable(place: str) -> bool:
-    """Return whether a user other than root and the caller can change or replace this file."""
-    try:
-        status = os.lstat(place)
-    except OSError:
-        return True  # the owner of a directory can replace a file in it after the check
-    if status.st_uid not in (0, os.geteuid()):
-        return True
-    if stat.S_ISLNK(status.st_mode) or (stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_ISVTX):
-        return False
-    # with an ACL, the group's bits are the mask of all entries
-    shared = status.st_gid not in (0, os.getegid()) or _has_acl(place)
-    of_a_group = status.st_mode & stat.S_IWGRP and shared
-    return bool(of_a_group or status.st_mode & stat.S_IWOTH)
-
-
-def _has_acl(place: str) -> bool:
-    try:
-        os.getxattr(place, "system.posix_acl_access", follow_symlinks=False)
-    except OSError:
-        return False
-    return True
 
 
 def code_status() -> Iterator[Finding]:

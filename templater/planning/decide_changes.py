@@ -8,7 +8,7 @@ from ..model.entry import (
 )
 from ..model.errors import RefusedError, TemplaterError
 from ..model.permissions import parse_id, parse_mode
-from ..model.plan import AGENT, CREATE, FAILED, KEEP, SKIP, UPDATE, WRITE, Change, Plan, split_passes
+from ..model.plan import CREATE, FAILED, KEEP, SKIP, UPDATE, WRITE, Change, Plan, split_passes
 from ..model.source import printable
 from ..rendering.render import Rendering
 from .changed_rootfs import ChangedRootfs, place_of
@@ -37,8 +37,10 @@ def plan_of(
     """Return the plan for these renderings, without a prediction."""
     if not instance.is_vm:
         return Plan(metadata, instance, host, triggers, decide(renderings, rootfs, in_place=in_place))
+    from .virtual_machine import agent_renderings, config_drive  # a hook never needs this module
+
     drive = config_drive(renderings)
-    agent = decide(_agent_renderings(metadata, drive), rootfs, in_place=in_place)
+    agent = decide(agent_renderings(metadata, drive), rootfs, in_place=in_place)
     return Plan(metadata, instance, host, triggers, drive, agent=agent)
 
 
@@ -56,33 +58,6 @@ def decide(
             change = _decide(target, view, in_place)
             view.record(change)
             changes.append(change)
-    return tuple(changes)
-
-
-def config_drive(renderings: "Iterable[Rendering]") -> "tuple[Change, ...]":
-    """Return the files ``<template>.out`` that the start of a virtual machine writes for the guest's agent.
-
-    The files are named after the template, so rules that share a template overwrite each other.
-    """
-    changes: list[Change] = []
-    written: dict[str, Change] = {}
-    for rendering in renderings:
-        path = f"{rendering.rule.template}.out"
-        earlier = written.get(path)
-        if rendering.error is not None:
-            change = Change(rendering.rule, rendering.trigger, path, FAILED, "not rendered")
-            change.error = change.render_error = rendering.error
-        elif earlier is None:
-            change = Change(rendering.rule, rendering.trigger, path, CREATE, "new on the config drive")
-        else:
-            action = KEEP if earlier.content == rendering.content else UPDATE
-            change = Change(rendering.rule, rendering.trigger, path, action)
-            change.reason = _shared(earlier, change)
-            change.before = earlier.content
-        change.content = rendering.content
-        changes.append(change)
-        if rendering.error is None:
-            written[path] = change
     return tuple(changes)
 
 
@@ -263,23 +238,3 @@ def _collision(rule: "Rule", other: "Rule") -> RefusedError:
         hint="keep one of the rules; LXD and Incus run rules in random order",
         notes=(f"the other rule: '{printable(other.path)}'{place}",),
     )
-
-
-def _shared(earlier: Change, change: Change) -> str:
-    if earlier.rule is change.rule:
-        return "same content" if change.action == KEEP else "rendered again"
-    what = "same content as" if change.action == KEEP else "overwrites the output of"
-    return f"{what} '{printable(earlier.rule.path)}' (trigger {earlier.trigger}): the rules share a template"
-
-
-def _agent_renderings(metadata: "Metadata", drive: "tuple[Change, ...]") -> "list[Rendering]":
-    """Return the renderings that the guest's agent applies.
-
-    The agent ignores ``when``, and applies every rule whose .out file exists (incus-agent/templates.go).
-    """
-    outputs = {change.path: change.content for change in drive if change.action != FAILED}
-    return [
-        Rendering(rule, AGENT, outputs[f"{rule.template}.out"])
-        for rule in metadata.rules
-        if not rule.null and f"{rule.template}.out" in outputs
-    ]

@@ -1,11 +1,10 @@
-"""The configuration keys that a daemon generates, either when it creates an instance or later."""
+"""The configuration keys that a daemon sets or generates, when it creates an instance or later."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from ..model.lifecycle import PENDING_KEY
-from ..rendering.instance_context import with_image_keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -47,6 +46,16 @@ def new_instance(
     if placeholders:
         keys |= dict.fromkeys(_generated_keys(instance), PLACEHOLDER)
     return made.replace(config={**{k: v for k, v in keys.items() if k not in given}, **made.config})
+
+
+def with_image_keys(instance: Instance, properties: Mapping[str, str]) -> Instance:
+    """Return the instance in its state after a daemon has created or rebuilt it from an image.
+
+    The daemon sets ``image.KEY`` for each property of the image, and overwrites a value that the user has set
+    (observed on Incus 6.0.4).
+    """
+    keys = {f"image.{key}": value for key, value in properties.items()}
+    return instance.replace(config={**instance.config, **keys})
 
 
 def with_placeholders(instance: Instance, name: str = "") -> Instance:

@@ -20,10 +20,6 @@ if TYPE_CHECKING:
     from .reads import Read
 
 
-#: maximum size in bytes of a template that is parsed again to find its configuration keys
-MAX_FOR_KEYS = 256 << 10
-
-
 class Template:
     """A compiled template. marshal can store its ``code``, and ``execution.run`` can render it."""
 
@@ -187,22 +183,3 @@ def compile_template(
         longest=TEMPLATE_BYTES if limits is None else limits.source,
     )  # fmt: skip
     return Template(compilation, limits)
-
-
-def config_keys(template: Source | bytes, dialect: Dialect) -> tuple[str, ...]:
-    """Return the configuration keys that a template names, sorted.
-
-    Keys that the template computes are missing.
-
-    The result is empty for a very large template, and for a template with a syntax error.
-    """
-    from .reads import reads_of
-
-    source = template if isinstance(template, Source) else Source("<template>", template)
-    if len(source.data) > MAX_FOR_KEYS:
-        return ()
-    try:
-        found = {read.key for read in reads_of(Compilation(source, dialect).parsed())}
-    except TemplaterError:
-        return ()
-    return tuple(sorted(key for key in found if key is not None and not {"\0", "\n"}.intersection(key)))

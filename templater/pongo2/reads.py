@@ -6,9 +6,14 @@ The names are found in the parsed template, without a render.
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from ..model.source import Span
+from ..model.errors import TemplaterError
+from ..model.source import Source, Span
+from .dialect import Dialect
 from .syntax import tree
+from .template_loading import Compilation
 
+#: maximum size in bytes of a template that is parsed again to find its configuration keys
+MAX_FOR_KEYS = 256 << 10
 #: names that pongo2 defines, so that no context needs to supply them
 BUILT_IN = frozenset(("block", "forloop", "pongo2"))
 
@@ -91,3 +96,20 @@ def nodes(document: tree.Document) -> Iterator[Any]:
 def fields(kind: type) -> list[str]:
     """Return the names of the attributes of a tree class and its base classes, except ``token``."""
     return [name for base in kind.__mro__ for name in getattr(base, "__slots__", ()) if name != "token"]
+
+
+def config_keys(template: Source | bytes, dialect: Dialect) -> tuple[str, ...]:
+    """Return the configuration keys that a template names, sorted.
+
+    Keys that the template computes are missing.
+
+    The result is empty for a very large template, and for a template with a syntax error.
+    """
+    source = template if isinstance(template, Source) else Source("<template>", template)
+    if len(source.data) > MAX_FOR_KEYS:
+        return ()
+    try:
+        found = {read.key for read in reads_of(Compilation(source, dialect).parsed())}
+    except TemplaterError:
+        return ()
+    return tuple(sorted(key for key in found if key is not None and not {"\0", "\n"}.intersection(key)))

@@ -11,6 +11,7 @@ from posixpath import dirname, normpath
 from ..model.entry import DIRECTORY
 from ..model.file_names import TEMPLATES
 from ..model.metadata import Rule
+from ..model.plan import Change, Outcome, Plan
 from .daemon import Daemon
 from .errno_errors import EISDIR, ENOENT, Errno, Fails
 from .go_os_root import Root
@@ -79,3 +80,19 @@ class ConfinedDrive(Drive, OsRootCheckedDaemon):
 
 
 DRIVES: Mapping[str, type[Drive]] = {"plain": Drive, "checked": CheckedDrive, "confined": ConfinedDrive}
+
+
+def predict_config_drive(plan: Plan, daemon: Drive, outcomes: dict[Change, Outcome]) -> None:
+    """Predict the host's part of a virtual machine's start: it renders files to the config drive."""
+    contents: dict[tuple[str, str], set[bytes | None]] = {}
+    for change in plan.changes:
+        contents.setdefault((change.trigger, change.path), set()).add(change.content)
+    for change in plan.changes:
+        result, text, words = daemon.attempt(change)
+        place = f"the file is files/{change.path} on the config drive" if result == "written" else ""
+        outcome = Outcome(result, "; ".join(filter(None, (place, text))), words)
+        if outcome.ok and len(contents[change.trigger, change.path]) > 1:
+            outcome = Outcome(
+                "random", f"rules that share {change.path} render different text, in random order"
+            )
+        outcomes[change] = outcome

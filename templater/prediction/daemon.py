@@ -10,11 +10,12 @@ from ..model.hosts import Host
 from ..model.instance import Instance
 from ..model.metadata import Rule
 from ..model.permissions import go_integer
+from ..model.plan import Change
 from .errno_errors import EISDIR, ENOENT, NIL_PANIC, Errno, Fails, Hangs
 from .go_strconv import go_decimal, parse_error, quoted
 from .host_filesystem import HostFilesystem, Place
-from .host_rendering import Due, Renderer, pongo2_words, render_error
-from .instance_files import below
+from .host_rendering import Due, Renderer, due_of, pongo2_words, render_error
+from .instance_files import Unknown, below
 
 
 class Daemon:
@@ -45,6 +46,25 @@ class Daemon:
             raise Fails(NIL_PANIC)
         self.check(due.rule)
         return self.put(due)
+
+    def attempt(self, change: Change) -> tuple[str, str, str]:
+        """Apply a change's rule. Return the result, a remark for the user, and the daemon's error text.
+
+        The remark and the error text can be empty.
+        """
+        error = change.render_error
+        try:
+            self.open_roots()
+            if error is not None and error.kind == "limit" and not change.rule.null:
+                self.check(change.rule)
+                return "unknown", f"the host has no limit like templater's: {error.message}", ""
+            return self.apply(due_of(change)), "; ".join(self.notes), ""
+        except Fails as failure:
+            return "fails", "", str(failure)
+        except Hangs as hang:
+            return "hangs", "", str(hang)
+        except Unknown as place:
+            return "written", f"the target is {place} on the host's own file system", ""
 
     def put(self, due: Due) -> str:
         """Write to a plain path.

@@ -9,9 +9,9 @@ from ..model.entry import FILE, TemplateFile
 from ..model.errors import TemplaterError
 from ..model.plan import Change, Outcome, Plan, Prediction, split_passes
 from .daemon import Daemon
-from .errno_errors import Errno, Fails, Hangs
+from .errno_errors import Errno, Fails
 from .host_filesystem import HostFilesystem
-from .host_rendering import Renderer, due_of
+from .host_rendering import Renderer
 from .instance_files import InstanceView, Surroundings, Unknown, UnknownRootfs
 from .start import FAMILIES, check_metadata
 
@@ -56,10 +56,10 @@ def predict(
     outcomes: dict[Change, Outcome] = {}
     if plan.instance.is_vm:
         from .agent import agent_of
-        from .config_drive import DRIVES
+        from .config_drive import DRIVES, predict_config_drive
 
         daemon = DRIVES[host.vm_output](host, filesystem, plan.instance, render)
-        _predict_config_drive(plan, daemon, outcomes)
+        predict_config_drive(plan, daemon, outcomes)
         agent = agent_of(daemon, rootfs, [change.path for change in plan.agent])
         for change in plan.agent:
             outcome = agent.outcome(change)
@@ -91,7 +91,7 @@ def _outcome(daemon: Daemon, change: Change) -> Outcome | None:
     filesystem.check_time()
     mark = len(filesystem.journal)
     try:
-        result, text, words = _attempt(daemon, change)
+        result, text, words = daemon.attempt(change)
     except TemplaterError:
         filesystem.undo(mark)
         return None
@@ -100,23 +100,6 @@ def _outcome(daemon: Daemon, change: Change) -> Outcome | None:
         outcome.text = outcome.text or _aftermath(filesystem, mark, change)
         filesystem.undo(mark)
     return outcome
-
-
-def _attempt(daemon: Daemon, change: Change) -> tuple[str, str, str]:
-    """Return the result, a remark for the user, and the daemon's error text. The last two can be empty."""
-    error = change.render_error
-    try:
-        daemon.open_roots()
-        if error is not None and error.kind == "limit" and not change.rule.null:
-            daemon.check(change.rule)
-            return "unknown", f"the host has no limit like templater's: {error.message}", ""
-        return daemon.apply(due_of(change)), "; ".join(daemon.notes), ""
-    except Fails as failure:
-        return "fails", "", str(failure)
-    except Hangs as hang:
-        return "hangs", "", str(hang)
-    except Unknown as place:
-        return "written", f"the target is {place} on the host's own file system", ""
 
 
 def _aftermath(filesystem: HostFilesystem, mark: int, change: Change) -> str:
@@ -158,19 +141,3 @@ def _mark_random(changes: list[Change], outcomes: dict[Change, Outcome]) -> str:
 def _short(path: str) -> str:
     """Cut a long path, because the remarks on all other rules repeat the path."""
     return path if len(path) <= _LONGEST_PATH else f"{path[:_LONGEST_PATH]}…"
-
-
-def _predict_config_drive(plan: Plan, daemon: Daemon, outcomes: dict[Change, Outcome]) -> None:
-    """Predict the host's part of a virtual machine's start: it renders files to the config drive."""
-    contents: dict[tuple[str, str], set[bytes | None]] = {}
-    for change in plan.changes:
-        contents.setdefault((change.trigger, change.path), set()).add(change.content)
-    for change in plan.changes:
-        result, text, words = _attempt(daemon, change)
-        place = f"the file is files/{change.path} on the config drive" if result == "written" else ""
-        outcome = Outcome(result, "; ".join(filter(None, (place, text))), words)
-        if outcome.ok and len(contents[change.trigger, change.path]) > 1:
-            outcome = Outcome(
-                "random", f"rules that share {change.path} render different text, in random order"
-            )
-        outcomes[change] = outcome

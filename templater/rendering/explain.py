@@ -12,7 +12,7 @@ from ..pongo2.dialect import DIALECTS
 from ..pongo2.template_loading import Compilation
 from ..pongo2.traced_copy import TracedTemplate
 from .instance_context import Contexts
-from .origins import Layers, Origin
+from .origins import Layers, Origin, Origins, name_of
 from .unknown_names import parsed_reads
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from ..model.options import RenderOptions
     from ..model.plan import Change
     from ..model.source import Source
-    from ..pongo2.reads import Read
     from ..pongo2.trace_recorder import Name, Piece
 
 #: the maximum number of lines in a file that templater explains
@@ -106,21 +105,6 @@ class Explainer:
         return None if count > MAX_ORIGINS else lines
 
 
-class Origins:
-    """The origins of the reads in the template of one rule. Each origin is computed only once."""
-
-    def __init__(self, layers: Layers, rule: Rule) -> None:
-        self.layers = layers
-        self.rule = rule
-        self.found: dict[Name, Origin] = {}
-
-    def of(self, names: Sequence[Name]) -> tuple[Origin, ...]:
-        for name in names:
-            if name not in self.found:
-                self.found[name] = self.layers.origin(name, self.rule)
-        return tuple(self.found[name] for name in names)
-
-
 def lines_of(pieces: Sequence[Piece], source: Source, origins: Origins) -> Iterator[Line]:
     """Yield the lines of the text that ``pieces`` form. A piece of several lines has a part in each line."""
     number, begins = 1, 1  # a line of the output, and the line of the template in which that line begins
@@ -177,11 +161,3 @@ def keys_read(sources: Iterable[Source], dialect: str, seconds: float) -> set[st
         if not names.isdisjoint((("instance",), ("instance", "privileged"))):
             found.add("security.privileged")
     return found
-
-
-def name_of(read: Read) -> Name:
-    if read.key is not None:
-        return ("config", read.key)
-    root, *keys = read.path
-    root = {"container": "instance", "config_get": "config"}.get(root, root)
-    return (root, *keys[: 2 if root == "devices" else 1])

@@ -5,7 +5,6 @@ from ..pongo2.values import GoMap, NamedString
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from typing import Any
 
     from ..model.hosts import Host
@@ -71,13 +70,3 @@ def facts_of(instance: "Instance") -> "dict[str, str]":
 
 def _text(value: bool) -> str:
     return "true" if value else "false"
-
-
-def with_image_keys(instance: "Instance", properties: "Mapping[str, str]") -> "Instance":
-    """Return the instance in its state after a daemon has created or rebuilt it from an image.
-
-    The daemon sets ``image.KEY`` for each property of the image, and overwrites a value that the user has set
-    (observed on Incus 6.0.4).
-    """
-    keys = {f"image.{key}": value for key, value in properties.items()}
-    return instance.replace(config={**instance.config, **keys})

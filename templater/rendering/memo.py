@@ -11,9 +11,8 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..model.errors import TemplaterError
-from ..pongo2.compiled_template import MAX_FOR_KEYS
 from ..pongo2.dialect import DIALECTS
-from ..pongo2.reads import nodes, reads_of
+from ..pongo2.reads import MAX_FOR_KEYS, nodes, reads_of
 from ..pongo2.state import DAEMON_NAMES, VERSION, Limits
 from ..pongo2.syntax import tree
 from ..pongo2.syntax.tokens import IDENTIFIER

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from typing import NamedTuple
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..model.instance import EXPANDED_PROFILE, Expanded, Instance, Profile
 from ..model.metadata import Metadata, Rule
 from ..model.source import Span
 from ..pongo2.trace_recorder import CONFIG_DEFAULT, FILTER_DEFAULT, Name
+
+if TYPE_CHECKING:
+    from ..pongo2.reads import Read
 
 #: the kinds of origins, with their descriptions in the legend
 KINDS = {
@@ -175,3 +178,27 @@ def of_local(name: str, expanded: Expanded | None, own: frozenset[str] | None) -
         return "local", ""
     names = " or ".join(expanded.profiles)
     return ("merged", names) if own is None else ("profile", names)
+
+
+class Origins:
+    """The origins of the reads in the template of one rule. Each origin is computed only once."""
+
+    def __init__(self, layers: Layers, rule: Rule) -> None:
+        self.layers = layers
+        self.rule = rule
+        self.found: dict[Name, Origin] = {}
+
+    def of(self, names: Sequence[Name]) -> tuple[Origin, ...]:
+        for name in names:
+            if name not in self.found:
+                self.found[name] = self.layers.origin(name, self.rule)
+        return tuple(self.found[name] for name in names)
+
+
+def name_of(read: Read) -> Name:
+    """Return the name of the value that a template reads. The name of ``container`` is ``instance``."""
+    if read.key is not None:
+        return ("config", read.key)
+    root, *keys = read.path
+    root = {"container": "instance", "config_get": "config"}.get(root, root)
+    return (root, *keys[: 2 if root == "devices" else 1])

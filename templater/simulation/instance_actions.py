@@ -18,9 +18,8 @@ from ..model.metadata import Rule
 from ..model.options import RenderOptions
 from ..model.plan import FAILED, Plan, carry_out
 from ..model.source import printable
-from ..planning.generated_keys import placeholder_note, with_new_id, with_placeholders
+from ..planning.generated_keys import placeholder_note, with_image_keys, with_new_id, with_placeholders
 from ..planning.plan_image import plan_image
-from ..rendering.instance_context import with_image_keys
 from ..rendering.render import render_data
 from .host_refusals import check_links
 from .host_start import (

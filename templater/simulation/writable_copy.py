@@ -1,6 +1,6 @@
 """A writable in-memory copy of a root filesystem.
 
-All names are copied when the snapshot is made. Files are read on demand.
+All names are copied at once. Files are read on demand.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ class _OnDisk(_Flagged):
         return twin
 
 
-class DiskSnapshot(MemoryRootfs):
+class WritableCopy(MemoryRootfs):
     """A writable copy of ``rootfs``, which must stay open while the copy is used."""
 
     def __init__(self, rootfs: Rootfs) -> None:

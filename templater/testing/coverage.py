@@ -15,8 +15,8 @@ from ..pongo2.reads import BUILT_IN
 from ..pongo2.template_loading import Compilation
 from ..pongo2.trace_recorder import Name
 from ..pongo2.traced_copy import TracedTemplate
-from ..rendering.explain import name_of
 from ..rendering.instance_context import Contexts
+from ..rendering.origins import name_of
 from ..rendering.unknown_names import parsed_reads
 from .read_tests import cleaned
 from .render_case import HeldImage, Result, Subject

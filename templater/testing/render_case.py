@@ -26,7 +26,7 @@ from ..rootfs.directory_rootfs import DirectoryRootfs
 from ..rootfs.memory import MemoryRootfs
 from ..simulation.run_steps import simulate
 from ..simulation.step_report import Report
-from ..simulation.writable_copy import DiskSnapshot
+from ..simulation.writable_copy import WritableCopy
 from ..sources.open_source import open_source
 from .case import Case
 from .folder import Folder
@@ -212,7 +212,7 @@ class Subject:
         image = self.image(case)
         rootfs = self.rootfs(case)
         if rootfs is not None and not isinstance(rootfs, MemoryRootfs):
-            self._on_paper = self._on_paper or DiskSnapshot(rootfs)
+            self._on_paper = self._on_paper or WritableCopy(rootfs)
             rootfs = self._on_paper
         reports = simulate(
             image, case.instance, [each.step for each in case.steps], self.options_for(case.host),

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 _NO_UNNAMED = (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOSYS)
 
 
-class Target:
+class StagedFile:
     """One file of an apply. It records which steps are done."""
 
     __slots__ = (

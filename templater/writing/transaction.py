@@ -17,7 +17,7 @@ from ..model.errors import TemplaterError
 from ..rootfs.confined import write_error
 from .deferred_signals import with_signals_deferred
 from .recovery import above, attempt, is_there, unlink_if_there
-from .staged_file import Target
+from .staged_file import StagedFile
 from .target_directories import ApplySession
 
 TYPE_CHECKING = False
@@ -42,7 +42,7 @@ class Transaction:
     def __init__(self, session: ApplySession, journal: "Journal | None") -> None:
         self.session = session
         self.journal = journal
-        self.targets: list[Target] = []
+        self.targets: list[StagedFile] = []
         #: the journal's lines of earlier runs whose leftovers remain
         self.leftovers: list[str] = []
         #: whether every file is in place and the temporary names are gone
@@ -83,7 +83,7 @@ class Transaction:
     def _stage(self, change: "Change") -> None:
         for path in change.new_parents:
             self.session.make_directory(path)
-        target = Target(change, self.session)
+        target = StagedFile(change, self.session)
         if target.needs_writing():
             self.targets.append(target)
             target.stage()
@@ -122,7 +122,7 @@ class Transaction:
             attempt(parent.rmdir, name)
         return [troubles[target] for target in stuck]
 
-    def _clear_away(self, keep: "Sequence[Target]" = ()) -> None:
+    def _clear_away(self, keep: "Sequence[StagedFile]" = ()) -> None:
         """Remove staged files and backups. If a file remains, the journal stays and the next run tries again.
 
         ``keep`` are targets whose rollback failed. Their backups stay: nothing else has the old content.

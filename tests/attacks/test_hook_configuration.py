@@ -16,7 +16,7 @@ from templater.planning.plan_image import plan
 from templater.rootfs.directory_rootfs import DirectoryRootfs
 from templater.writing.apply_plan import apply
 from templater.writing.deferred_signals import with_signals_deferred
-from templater.writing.staged_file import Target
+from templater.writing.staged_file import StagedFile
 
 pytestmark = pytest.mark.usefixtures("restored_process")
 
@@ -92,19 +92,19 @@ def test_a_time_limit_signal_does_not_interrupt_a_rollback(
     def expired(*_: object) -> None:
         raise LimitError("the hook took too long")
 
-    commit, put_back = Target.commit, Target.put_back
+    commit, put_back = StagedFile.commit, StagedFile.put_back
 
-    def failing(target: Target) -> None:
+    def failing(target: StagedFile) -> None:
         if target.name == "c":
             raise OSError(5, "Input/output error")
         commit(target)
 
-    def alarmed(target: Target) -> None:
+    def alarmed(target: StagedFile) -> None:
         os.kill(os.getpid(), number)
         put_back(target)
 
-    monkeypatch.setattr(Target, "commit", failing)
-    monkeypatch.setattr(Target, "put_back", alarmed)
+    monkeypatch.setattr(StagedFile, "commit", failing)
+    monkeypatch.setattr(StagedFile, "put_back", alarmed)
     before = signal.signal(number, expired)
     over = Event()
     if with_threads:  # the kernel may deliver the signal to any of the threads

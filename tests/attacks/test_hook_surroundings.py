@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from templater.hooks import install, lxc_config, lxc_copies, status
+from templater.hooks import changeable_files, install, lxc_config, lxc_copies, status
 from templater.hooks.annotated_paths import open_source, read_description
 from templater.hooks.options import Options
 from templater.hooks.request import HookRequest, Notice
@@ -597,11 +597,11 @@ def test_a_file_with_an_acl_that_lets_another_user_write_counts_as_changeable(tm
     config.write_text("")
     config.chmod(0o664)
     os.chown(config, 0, 0)
-    assert not status.is_changeable(str(config))
+    assert not changeable_files.is_changeable(str(config))
     if shutil.which("setfacl") is None:
         pytest.skip("NOT RUN: needs setfacl")
     subprocess.run(["setfacl", "-m", "u:65534:rw", config], check=True)
-    assert status.is_changeable(str(config))
+    assert changeable_files.is_changeable(str(config))
 
 
 def test_the_hook_status_command_shows_no_escape_sequences(bundle: Path) -> None:
@@ -804,7 +804,7 @@ def test_the_hook_status_command_names_python_code_that_another_user_can_change(
 
 def test_a_missing_path_counts_as_changeable_by_other_users(tmp_path: Path) -> None:
     """The owner of a file can move the file away after root has read it."""
-    assert status.is_changeable(str(tmp_path / "gone"))
+    assert changeable_files.is_changeable(str(tmp_path / "gone"))
 
 
 def test_an_annotation_that_names_a_missing_image_is_refused(tmp_path: Path) -> None:

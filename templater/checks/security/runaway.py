@@ -13,13 +13,13 @@ from ...model.instance import CONTAINER, VIRTUAL_MACHINE, Instance
 from ...model.metadata import TRIGGERS, Metadata
 from ...model.options import RenderOptions
 from ...model.source import Source, Span, printable
+from ...planning.generated_keys import with_image_keys
 from ...pongo2.compiled_template import Template
 from ...pongo2.dialect import V6
 from ...pongo2.reads import fields, nodes
 from ...pongo2.state import Limits
 from ...pongo2.syntax import tree
 from ...pongo2.template_loading import Compilation
-from ...rendering.instance_context import with_image_keys
 from ...rendering.render import Compiled, render
 from ..base import Observation, check
 from ..scanned_image import ScannedImage

@@ -123,6 +123,6 @@ def show_styled(reports: list[Report], *, as_diff: bool) -> None:
 
 def _paper(view: Any) -> MemoryRootfs | None:
     """Return an in-memory copy of the root filesystem, or None if there is no root filesystem."""
-    from ...simulation.writable_copy import DiskSnapshot
+    from ...simulation.writable_copy import WritableCopy
 
-    return view if view is None or isinstance(view, MemoryRootfs) else DiskSnapshot(view)
+    return view if view is None or isinstance(view, MemoryRootfs) else WritableCopy(view)

@@ -124,7 +124,7 @@ def described_by(description: options.Description, metadata: bytes) -> Instance:
     from ...model.instance import Instance
     from ...model.source import Source
     from ...parsing.metadata_yaml import read_metadata
-    from ...rendering.instance_context import with_image_keys
+    from ...planning.generated_keys import with_image_keys
 
     instance = description.read()
     for note in instance.notes:

@@ -218,8 +218,8 @@ class Views:
 
     def _keys_read(self, columns: Sequence[Column]) -> set[str]:
         """Return the keys that the templates read."""
-        from ...pongo2.compiled_template import config_keys
         from ...pongo2.dialect import DIALECTS
+        from ...pongo2.reads import config_keys
 
         return {
             key

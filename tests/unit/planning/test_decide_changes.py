@@ -41,11 +41,11 @@ from templater.planning.decide_changes import (
     WRITE,
     Change,
     Plan,
-    config_drive,
     decide,
     plan_of,
 )
 from templater.planning.plan_image import plan, read_templates
+from templater.planning.virtual_machine import config_drive
 from templater.rendering.render import Rendering
 from templater.rootfs.directory_rootfs import DirectoryRootfs
 from templater.rootfs.memory import MemoryRootfs

@@ -10,7 +10,7 @@ from templater.model.entry import DIRECTORY, SYMLINK
 from templater.model.errors import LimitError
 from templater.rootfs.directory_rootfs import DirectoryRootfs
 from templater.simulation import writable_copy
-from templater.simulation.writable_copy import DiskSnapshot
+from templater.simulation.writable_copy import WritableCopy
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def disk(tmp_path):
 
 
 def test_every_entry_of_a_disk_snapshot_matches_the_disk(disk):
-    view = DiskSnapshot(disk)
+    view = WritableCopy(disk)
     assert dict(view.walk()).keys() == dict(disk.walk()).keys()
     for path, entry in disk.walk():
         assert repr(view.entry(path)) == repr(entry)
@@ -40,7 +40,7 @@ def test_a_disk_snapshot_reads_each_file_only_once_and_on_demand(disk, monkeypat
     monkeypatch.setattr(
         DirectoryRootfs, "read", lambda self, path, limit: read.append(path) or real(self, path, limit)
     )
-    view = DiskSnapshot(disk)
+    view = WritableCopy(disk)
     twin = view.copy()
     assert read == []
     assert view.read("/etc/hosts", 100) == view.read("/etc/hosts", 100) == b"old"
@@ -51,14 +51,14 @@ def test_a_disk_snapshot_reads_each_file_only_once_and_on_demand(disk, monkeypat
 
 
 def test_a_disk_snapshot_does_not_read_a_file_of_a_terabyte(disk):
-    view = DiskSnapshot(disk)
+    view = WritableCopy(disk)
     assert view.entry("/large").size == 1 << 40
     with pytest.raises(LimitError):
         view.read("/large", 1 << 20)
 
 
 def test_a_size_limit_applies_to_the_first_and_to_later_reads_of_a_file(disk):
-    view = DiskSnapshot(disk)
+    view = WritableCopy(disk)
     for _ in range(2):
         with pytest.raises(LimitError):
             view.read("/etc/hosts", 2)
@@ -66,7 +66,7 @@ def test_a_size_limit_applies_to_the_first_and_to_later_reads_of_a_file(disk):
 
 
 def test_writing_changes_only_the_snapshot_in_memory(disk, tmp_path):
-    view = DiskSnapshot(disk)
+    view = WritableCopy(disk)
     twin = view.copy()
     view.write("/etc/hosts", b"new")
     assert view.read("/etc/hosts", 100) == b"new"
@@ -78,7 +78,7 @@ def test_writing_changes_only_the_snapshot_in_memory(disk, tmp_path):
 def test_too_many_files_and_directories_give_a_limit_error(disk, monkeypatch):
     monkeypatch.setattr(writable_copy, "MOST_NAMES", 4)
     with pytest.raises(LimitError) as caught:
-        DiskSnapshot(disk)
+        WritableCopy(disk)
     assert "more than 4 files and directories" in caught.value.message
     assert caught.value.hint
 
@@ -97,7 +97,7 @@ def test_directories_deeper_than_the_depth_limit_of_images_give_a_limit_error(di
     """A generator inside a generator for each directory raised a RecursionError without a path."""
     chain(tmp_path, 1500)
     with pytest.raises(LimitError, match=r"'/d/d.*…' in '.*' is more than 500 directories deep"):
-        DiskSnapshot(disk)
+        WritableCopy(disk)
 
 
 @pytest.mark.slow
@@ -108,7 +108,7 @@ def test_a_disk_snapshot_reads_many_deep_directories_in_a_few_seconds(tmp_path):
         chain(tmp_path / str(number), 490)
     with DirectoryRootfs(str(tmp_path)) as disk:
         begun = time.process_time()
-        assert len(list(DiskSnapshot(disk).walk())) == 60 * 491
+        assert len(list(WritableCopy(disk).walk())) == 60 * 491
         assert time.process_time() - begun < 4
 
 

@@ -24,7 +24,7 @@ from templater.writing import apply_plan, recovery, staged_file
 from templater.writing.apply_plan import apply
 from templater.writing.lock import lock
 from templater.writing.recovery import PREFIX, Journal, _remove_leftover
-from templater.writing.staged_file import Target
+from templater.writing.staged_file import StagedFile
 from tests.rootfs_builders import MECHANISMS, a_directory, a_plan, a_rule, as_root, opened, snapshot, strays
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -415,14 +415,14 @@ def test_a_journal_lists_each_directory_once(rootfs, tmp_path, monkeypatch):
 
 def test_apply_keeps_an_edit_of_the_old_file_that_happens_during_the_run(rootfs, top, monkeypatch):
     """An editor wrote into the same inode after templater had compared the file with the plan."""
-    stage = Target.stage
+    stage = StagedFile.stage
 
     def edit_after(target):
         stage(target)
         with (top / "etc/hosts").open("a") as file:
             file.write("edited")
 
-    monkeypatch.setattr(Target, "stage", edit_after)
+    monkeypatch.setattr(StagedFile, "stage", edit_after)
     before = (top / "etc/hosts").read_text()
     with pytest.raises(RefusedError, match=r"^'/etc/hosts' was changed since the plan was made$") as caught:
         apply(a_plan({"/etc/hosts": "new"}, rootfs), rootfs)
