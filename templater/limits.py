@@ -42,7 +42,7 @@ NAMES: "Mapping[str, tuple[str, str, str, str]]" = {
         "expanded",
         NUMBER,
         "keys, values and lists in metadata.yaml with every alias expanded;"
-        " the text of an alias counts as one more value for each 16 characters",
+        " each 16 characters of an aliased text count as one more value",
     ),
     "metadata": (
         IMAGE,

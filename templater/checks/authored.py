@@ -360,7 +360,7 @@ class AuthoredImage(ScannedImage):
 
     @cached_property
     def _searched(self) -> list[int]:
-        """A list with one number: the characters that all searches of ``locate`` have read.
+        """A list with one number: how many characters all searches of ``locate`` have read.
 
         ``locate`` increases the number.
         """

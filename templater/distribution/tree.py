@@ -88,7 +88,7 @@ def is_content_name(name: str) -> bool:
 
 
 def open_directory(path: str) -> int:
-    """Open the directory of a tree. root follows no link of another user, who could name a tree of root.
+    """Open the directory of a tree. root follows no link of another user: it could lead to a tree of root.
 
     Raises OSError or RefusedError.
     """

@@ -51,7 +51,7 @@ class Contents(Protocol):
 
     @property
     def packed_size(self) -> int:
-        """The size of the image's files without holes; 0 for a directory."""
+        """The number of bytes in the image's files, not counting holes; 0 for a directory."""
 
     @property
     def disk_size(self) -> int:

@@ -104,7 +104,7 @@ class Tree:
         return member
 
     def _look(self, opened: _Opened, entry: str) -> _Opened | tuple[Member, Data] | None:
-        """Return a directory to enter, a member, or None for a skipped name."""
+        """Return a directory to enter next, or a member, or None if the name is skipped."""
         directory = opened.directory
         status = directory.lstat(entry)
         if status is None:

@@ -61,7 +61,7 @@ _MAX_XATTR_VALUE = 65536
 
 @dataclass(slots=True)
 class Member:
-    """An archive member, with ids and names as in the archive. ``size`` is the file's size with holes."""
+    """An archive member, with ids and names as in the archive. ``size`` is the file's size with its holes."""
 
     name: str
     kind: str

@@ -49,7 +49,7 @@ class Limits:
 LIMITS: Final = Limits()
 #: the maximum number of directives, because libyaml compares each directive with all earlier directives
 MOST_DIRECTIVES: Final = 100
-#: the number of characters in the text of an alias that count as a node
+#: how many characters of an aliased text count as one node
 CHARACTERS_OF_NODE: Final = 16
 
 #: the maximum number of nodes in a text with a key that libyaml refuses, because the parser in Python is slow

@@ -138,7 +138,8 @@ class Trace:
 
         Return the frame at ``depth``, with the reads of all removed frames.
 
-        In v4, a macro that fails prints its error, and leaves later frames and items of the lists behind.
+        This also removes the frames and the items of ``lists()`` that a failed macro left behind. In v4,
+        rendering continues after such a macro.
         """
         frame = self.frames[depth]
         for other in self.frames[depth + 1 :]:

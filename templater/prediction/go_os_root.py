@@ -1,4 +1,4 @@
-"""Go's os.Root on the model file system, which follows links, but never leaves its directory."""
+"""A model of Go's os.Root. An os.Root follows links, but never leaves its directory."""
 
 from __future__ import annotations
 

@@ -147,8 +147,8 @@ def parse(source: Source, dialect: str) -> Parsed:
     """Find the names on which a template's text depends. Raises TemplaterError if the template is invalid.
 
     The names are all identifiers in the template that are also names of the context, even where they mean
-    something else. If the template names all keys that it reads in a map, the map's name is replaced by the
-    keys.
+    something else. If every key that the template reads from a map is a constant, the result has these keys
+    instead of the map's name.
     """
     document = Compilation(source, DIALECTS[dialect]).parsed()
     counted = Counter(token.value for token in document.tokens if token.kind == IDENTIFIER)

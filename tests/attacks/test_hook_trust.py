@@ -618,7 +618,7 @@ def test_a_description_can_come_from_a_pipe(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not hasattr(os, "O_PATH"), reason="needs directory descriptors")
 @pytest.mark.parametrize("way", ["image", "rootfs"])
-def test_a_source_that_is_exchanged_with_another_instance_is_refused(way: str, container: Path) -> None:
+def test_a_source_is_refused_if_another_instance_has_taken_its_name(way: str, container: Path) -> None:
     """The owner of the directory above exchanged the names of two instances of root."""
     other = container.parent / "c2"
     (other / "rootfs").mkdir(parents=True)

@@ -40,7 +40,7 @@ def test_a_virtual_machine_instance_selects_the_build_for_virtual_machines(tmp_p
     assert names("-i", instance) == {"vm.tpl"}
 
 
-def test_one_command_can_use_the_o_option_for_an_output_and_for_fields(tmp_path):
+def test_one_command_can_use_the_o_option_for_the_output_and_again_for_fields(tmp_path):
     run("preview", DEBIAN, *FIXED, "-o", tmp_path / "tree", "-o", "image.variant=cloud")
     assert (tmp_path / "tree/var/lib/cloud/seed/nocloud-net/meta-data").exists()
 

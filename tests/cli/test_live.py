@@ -91,7 +91,7 @@ def test_the_as_option_selects_the_predicted_host(incus, run):  # noqa: F811
     assert "# /srv/deep/file: new, 0:0 0644" in out
 
 
-def test_the_host_none_shows_the_result_of_templater_itself(incus, run):  # noqa: F811
+def test_the_value_none_for_the_host_shows_the_result_of_templater_itself(incus, run):  # noqa: F811
     code, out, _err = run("diff", "incus:c1", "--as", "none")
     assert code == 0 and "# /srv/deep/file: new, 33:34 0604" in out
 

@@ -62,7 +62,7 @@ def test_a_preview_of_an_image_shows_the_first_start_of_a_new_instance(run, imag
     assert "note: triggers create,start: the first start of a new instance (see -t)" in err
 
 
-def test_the_pending_trigger_of_a_description_runs_before_the_trigger_start(run, image, tmp_path):
+def test_the_pending_trigger_of_a_description_runs_before_start(run, image, tmp_path):
     data, _, err = plan(run, image, "-i", write(tmp_path / "web1.yaml", PENDING_COPY))
     assert data["triggers"] == ["copy", "start"]
     assert "note: triggers copy,start: 'copy' is pending in the description (see -t)" in err

@@ -217,7 +217,8 @@ def _good(text: str) -> str:
 class _OpenTags:
     """The stack of open tags.
 
-    If the HTML closes a tag that is not on top, the top tag moves to that tag's place.
+    If a closing tag matches an open tag below the top, that open tag is removed, and the top tag takes its
+    place.
     """
 
     def __init__(self) -> None:

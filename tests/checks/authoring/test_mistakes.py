@@ -538,7 +538,7 @@ def test_an_example_value_that_fills_a_whole_line_causes_no_warning(path):
     assert {found[0] for found in findings(file(path, template))} <= {"info"}
 
 
-def test_a_finding_that_depends_on_an_example_value_names_its_key():
+def test_a_finding_that_depends_on_an_example_value_names_the_key_of_the_value():
     image = file(
         "/etc/hosts", '{% if config_get("user.a", "") %}{{ config_get("user.a", "") }} web1\n{% endif %}'
     )

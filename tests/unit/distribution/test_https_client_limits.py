@@ -128,7 +128,7 @@ def test_a_url_that_clients_cannot_use_is_refused(url, message, hint):
         ("https://[::1]/t", "https://[::1]/t"),
     ],
 )
-def test_the_base_of_a_stream_has_no_password_and_no_slash_at_its_end(url, base):
+def test_the_base_url_of_a_stream_has_no_password_and_does_not_end_with_a_slash(url, base):
     assert UrlStream(url).base == base
 
 

@@ -202,6 +202,6 @@ def test_a_render_without_tracing_does_not_load_the_trace_module():
         ("properties.os.x", "properties.os"),
     ],
 )
-def test_a_read_is_recorded_without_superfluous_keys(name, read):
+def test_a_read_is_recorded_without_keys_that_cannot_change_the_result(name, read):
     context = {"devices": {"eth0": {}, "Eth1": {}}}
     assert normal(context, tuple(name.split("."))) == tuple(read.split("."))

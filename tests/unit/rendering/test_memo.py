@@ -114,7 +114,7 @@ def renders_without_memo(renders):
     return fresh
 
 
-def test_the_watch_cache_renders_a_changed_template_again(renders):
+def test_the_watch_cache_has_no_text_for_a_changed_template(renders):
     assert renders.of("one") == ("one", True)
     assert renders.of("two") == ("two", True)
 

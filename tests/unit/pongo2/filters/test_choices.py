@@ -38,7 +38,7 @@ def test_the_yesno_filter_requires_two_or_three_answers():
         yesno(True, "a,b,c,d")
 
 
-def test_an_error_of_the_yesno_filter_is_the_recorded_sentence_in_v4():
+def test_the_yesno_filter_has_the_recorded_error_of_v4():
     with pytest.raises(Failure) as caught:
         yesno(True, "y")
     assert caught.value.v4 == (
