@@ -22,6 +22,7 @@ from ..model.instance import CONTAINER, VIRTUAL_MACHINE
 from ..model.metadata import TRIGGERS
 from ..model.options import DIALECT_NAMES
 from ..model.source import printable
+from ..rootfs.trusted_paths import open_file
 from . import complete
 
 if TYPE_CHECKING:
@@ -442,6 +443,6 @@ def existing(path: str) -> str:
 def open_binary(path: str) -> BinaryIO:
     """Open a file that is read piece by piece. ``-`` is standard input."""
     try:
-        return open(0 if path == "-" else path, "rb", closefd=path != "-")
+        return open(0 if path == "-" else open_file(path), "rb", closefd=path != "-")
     except OSError as error:
         raise InputError(f"can't read '{path}': {reason(error)}") from error

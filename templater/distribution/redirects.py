@@ -8,6 +8,7 @@ import re
 
 from ..model.errors import InputError, UsageError, reason
 from ..model.source import printable
+from ..rootfs.trusted_paths import open_file
 from .catalog import parse_json
 from .tree_catalog import clean_path
 
@@ -58,7 +59,7 @@ def read_rules(path: str) -> dict[str, str]:
         if os.path.isdir(path):
             files = [os.path.join(path, name) for name in sorted(os.listdir(path)) if name.endswith(_ENDING)]
         for file in files:
-            with open(file, "rb") as opened:
+            with open(open_file(file), "rb") as opened:
                 value = parse_json(opened.read(_MOST_BYTES), file)
             found = value.get("redirects") if isinstance(value, dict) else None
             for rule in found if isinstance(found, list) else (None,):

@@ -20,6 +20,7 @@ from ..model.architectures import KERNEL_NAMES
 from ..model.errors import InputError, RefusedError, UsageError
 from ..model.progress import Progress, silent
 from ..model.source import printable
+from ..rootfs.trusted_paths import make_folder
 from .add import FAMILIES, types_of
 from .catalog import (
     COMBINED,
@@ -426,7 +427,7 @@ def metadata_file(origin: UrlStream, described: Described) -> Iterator[str]:
 
 
 def _write_rules(base: str, folder: str) -> tuple[str, ...]:
-    os.makedirs(folder, exist_ok=True)
+    make_folder(folder).close()
     written = []
     for name, text in rules(base).items():
         path = os.path.join(folder, name)

@@ -6,7 +6,7 @@ from sys import byteorder
 from ..model.entry import OVERFLOW_ID
 from ..model.errors import InputError, RefusedError, WriteError, reason
 from ..model.source import printable
-from ..oslite import abspath, dirname, exists, fsencode, join, os, stat
+from ..oslite import abspath, dirname, exists, fsencode, join, os, split, stat
 from .confined import Root, close
 from .paths import MissingError
 
@@ -37,13 +37,42 @@ def open_folder(path: str, *, follow: bool = True) -> Root:
 
 
 def open_file(path: str, flags: int = _READ) -> int:
-    """Open a file for reading, and return its descriptor. root follows links only as ``open_folder`` does.
+    """Open an existing file, and return its descriptor. root follows links only as ``open_folder`` does.
 
-    Raises OSError, and RefusedError for a link of another user, which could lead to a secret file.
+    Raises OSError. Raises RefusedError for a fifo of another user, which would block this process. As root,
+    also raises RefusedError for a link of another user, which could lead to a secret file.
     """
     if not hasattr(os, "O_PATH") or os.geteuid() != 0:
+        _refuse_fifo(os.stat(path), path)
         return os.open(path, flags | getattr(os, "O_BINARY", 0))
     return _walk(path, follow=True, unshared=False, owners=(), flags=flags)
+
+
+def open_log(path: str) -> int:
+    """Open a file for appending, and make it if it is missing. Returns its descriptor.
+
+    Raises the errors of ``open_file``, and WriteError if the directory can't be opened.
+    """
+    flags = os.O_WRONLY | os.O_APPEND | getattr(os, "O_CLOEXEC", 0)
+    try:
+        return open_file(path, flags)
+    except FileNotFoundError:
+        if not hasattr(os, "O_PATH") or os.geteuid() != 0:
+            return os.open(path, flags | os.O_CREAT, 0o666)
+        above, name = split(path)
+        try:
+            folder = open_folder(above or ".")
+        except InputError as error:
+            raise WriteError(error.message) from None
+        with folder:
+            return os.open(name, flags | os.O_CREAT | os.O_NOFOLLOW, 0o666, dir_fd=folder.fd)
+
+
+def _refuse_fifo(status: "os.stat_result", path: str) -> None:
+    if stat.S_ISFIFO(status.st_mode) and _is_foreign(status.st_uid, in_shared=True):
+        raise RefusedError(
+            f"'{printable(path)}' is a fifo of another user", hint="copy its content to a file first"
+        )
 
 
 def make_folder(path: str, mode: int = 0o777) -> Root:
@@ -134,6 +163,7 @@ def _walk(path: str, follow: bool, unshared: bool, owners: "Collection[int]", *,
                     status = os.fstat(link)
                     if not stat.S_ISLNK(status.st_mode):
                         if flags and not ahead:
+                            _refuse_fifo(status, path)
                             return os.open(f"/proc/self/fd/{link}", flags)
                         raise
                     target = os.readlink("", dir_fd=link)

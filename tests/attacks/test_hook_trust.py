@@ -15,7 +15,9 @@ from pathlib import Path
 import pytest
 
 from templater.cli import records
+from templater.cli.commands.serve import AccessLog
 from templater.cli.main import main
+from templater.distribution.republish import _write_rules
 from templater.distribution.tree import Tree, open_directory
 from templater.hooks import annotated_paths, install, lxc_config
 from templater.hooks.compile_cache import CacheEntry, key, open_cache
@@ -604,6 +606,56 @@ def test_root_opens_no_description_and_changes_no_archive_through_a_link_of_anot
     with pytest.raises(RefusedError, match=r"another process replaced '.*own.tar'"):
         write_edits.replace(str(own), {"metadata.yaml": b"a: 2"})
     assert image.read_bytes() == before
+
+
+@as_root
+@pytest.mark.parametrize("is_root", [True, False])
+def test_a_fifo_of_another_user_is_refused_as_a_description_and_as_an_access_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_root: bool
+) -> None:
+    """``apply -i`` waited for the other user to write to the fifo."""
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    os.close(trusted_paths.open_file(str(fifo), os.O_RDONLY | os.O_NONBLOCK))
+    os.chown(fifo, 1234, 1234)
+    if not is_root:
+        monkeypatch.setattr(trusted_paths.os, "geteuid", lambda: 4321)
+    for use in (read_instance, AccessLog):
+        with pytest.raises(RefusedError, match=r"fifo' is a fifo of another user"):
+            use(str(fifo))
+
+
+@as_root
+def test_root_appends_no_log_and_makes_no_rules_through_a_link_of_another_user(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home, private = tmp_path / "home", tmp_path / "private"
+    private.mkdir()
+    home.mkdir()
+    (home / "link").symlink_to(private)
+    (home / "log").symlink_to(private / "log")
+    (private / "log").write_text("a\n")
+    log = AccessLog(str(home / "log"))
+    log.write("b")
+    AccessLog(str(home / "link/new")).write("c")
+    os.chown(home, 1234, 1234)
+    for path in ("log", "link/log", "link/newer"):
+        with pytest.raises(RefusedError, match="may be a link that another user controls"):
+            AccessLog(str(home / path))
+    log.open()
+    log.write("d")
+    assert "log' again: 'log' on the way to" in capsys.readouterr().err
+    with pytest.raises(RefusedError, match="may be a link that another user controls"):
+        _write_rules("https://images.example.com", str(home / "link/rules"))
+    assert (private / "log").read_text() == "a\nb\nd\n"
+    assert sorted(os.listdir(private)) == ["log", "new"]
+    os.chown(home / "log", 1234, 1234, follow_symlinks=False)
+    (private / "log").unlink()
+    with pytest.raises(RefusedError, match="may be a link that another user controls"):
+        AccessLog(str(home / "log"))
+    monkeypatch.chdir(home)
+    AccessLog("own").write("e")
+    assert (home / "own").read_text() == "e\n"
 
 
 @pytest.mark.skipif(not hasattr(os, "O_PATH"), reason="needs /proc")

@@ -11,8 +11,9 @@ import click
 
 from ...distribution.catalog import INDEX_PATH
 from ...limits import COMMAND, IMAGE, Given
-from ...model.errors import UsageError, WriteError, reason
+from ...model.errors import TemplaterError, UsageError, WriteError, reason
 from ...model.source import printable
+from ...rootfs.trusted_paths import open_log
 from .. import complete, options, output
 from ..guard import guard
 
@@ -153,11 +154,13 @@ class AccessLog:
         if self.path == "-":
             return
         try:
-            file = open(self.path, "a", encoding="utf-8", errors="backslashreplace")  # noqa: SIM115
-        except OSError as error:
+            file = open(open_log(self.path), "a", encoding="utf-8", errors="backslashreplace")  # noqa: SIM115
+        except (OSError, TemplaterError) as error:
+            problem = reason(error) if isinstance(error, OSError) else error.message
             if self._file is None:
-                raise WriteError(f"can't write '{printable(self.path)}': {reason(error)}") from None
-            output.note(f"can't open '{printable(self.path)}' again: {reason(error)}")
+                kind = WriteError if isinstance(error, OSError) else type(error)
+                raise kind(f"can't write '{printable(self.path)}': {problem}") from None
+            output.note(f"can't open '{printable(self.path)}' again: {problem}")
             return
         if self._file is not None:
             self._file.close()
@@ -225,8 +228,6 @@ def address(text: str) -> tuple[str, int]:
 
 
 def reload(certificates: Any, context: Any, files: tuple[str, str]) -> None:
-    from ...model.errors import TemplaterError
-
     try:
         certificates.load(context, *files)
         output.note("reloaded the certificate")

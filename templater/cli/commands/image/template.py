@@ -11,6 +11,7 @@ from ....model.errors import InputError, RefusedError, TemplaterError, UsageErro
 from ....model.file_names import METADATA
 from ....model.metadata import TRIGGERS
 from ....model.source import printable
+from ....rootfs.trusted_paths import open_file
 from ... import complete, options, output
 from ...guard import guarded_alone
 from ...image_edits import in_editor, metadata_of, rootfs_option, save
@@ -335,7 +336,7 @@ def _warn(src: str, name: str, data: bytes) -> None:
 def _text(before: str, file: str | None) -> bytes:
     if file is not None:
         try:
-            with open(file, "rb") as source:
+            with open(open_file(file), "rb") as source:
                 return source.read()
         except OSError as error:
             raise InputError(f"'{file}' can't be read: {reason(error)}") from error
