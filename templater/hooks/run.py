@@ -26,7 +26,7 @@ from ..model.hosts import NONE
 from ..model.instance import require_name
 from ..model.metadata import TRIGGERS
 from ..model.source import Source, printable
-from ..oslite import Closing, abspath, environment, exists, forget, os, split
+from ..oslite import Closing, abspath, environment, exists, forget, limit_address_space, os, split
 from ..rootfs.confined import Root
 from ..rootfs.trusted_paths import open_folder, open_unshared, trusted_owners
 from ..sandbox.bounds import Bounds
@@ -225,8 +225,6 @@ def run(arguments: "list[str]") -> int:
 
 def bound_memory() -> None:
     """Limit this process's memory, so that an image can't use up the memory of the system."""
-    from ..sandbox.system_calls import limit_address_space
-
     limit_address_space(MEMORY)
 
 

@@ -3,8 +3,7 @@
 from sys import byteorder
 
 from ..model.errors import WriteError, reason
-from ..oslite import fsencode, os
-from ..sandbox.system_calls import libc, memory_with
+from ..oslite import fsencode, libc, memory_with, os
 
 _AT_FDCWD, _STATX_BTIME = -100, 0x800
 

@@ -1,4 +1,4 @@
 """Images: read, describe, edit, build, export, unpack and publish them.
 
-May import: model, parsing, planning, rootfs, sandbox, writing.
+May import: model, oslite, parsing, planning, rootfs, sandbox, writing.
 """

@@ -17,7 +17,7 @@ from ..model.file_names import ROOTFS
 from ..model.progress import Progress, silent
 from ..model.source import printable
 from ..parsing.file_kind import SQUASHFS
-from ..sandbox.system_calls import PR_SET_PDEATHSIG, libc
+from ..oslite import PR_SET_PDEATHSIG, libc
 from .atomic_output import Output, publish_all
 from .compress import Write, compressing, compression_named
 from .contents import Contents, Part

@@ -12,10 +12,9 @@ from time import monotonic
 
 from ..model.errors import LimitError, TemplaterError, described_bug
 from ..model.source import printable
-from ..oslite import os, stat
+from ..oslite import PR_SET_NO_NEW_PRIVS, PR_SET_PDEATHSIG, libc, os, stat
 from . import system_calls
 from .bounds import Bounds
-from .system_calls import libc
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -227,7 +226,7 @@ def lock(pipe: int, bounds: Bounds, inputs: "tuple[int, ...]" = ()) -> None:
 
     has_directory = any(stat.S_ISDIR(os.fstat(fd).st_mode) for fd in inputs)
     prctl = libc("prctl")
-    prctl(system_calls.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     first = 0
     for fd in sorted((pipe, *inputs)):
         os.closerange(first, fd)
@@ -248,7 +247,7 @@ def lock(pipe: int, bounds: Bounds, inputs: "tuple[int, ...]" = ()) -> None:
         resource.setrlimit(what, (most, most))
     if os.geteuid() == 0:
         become_nobody()
-    prctl(system_calls.PR_SET_PDEATHSIG, 9, 0, 0, 0)  # after the change of uid, which clears PDEATHSIG
+    prctl(PR_SET_PDEATHSIG, 9, 0, 0, 0)  # after the change of uid, which clears PDEATHSIG
     calls: tuple[str, ...] = system_calls.COMPUTING
     if inputs:
         calls += (*system_calls.READING, *system_calls.WAITING)

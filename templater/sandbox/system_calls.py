@@ -2,16 +2,13 @@
 
 import sys
 
-from ..oslite import os
+from ..oslite import libc, memory_with, os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
-    from typing import Any
+    from collections.abc import Iterable, Mapping
 
-PR_SET_PDEATHSIG = 1
 PR_SET_SECCOMP = 22
-PR_SET_NO_NEW_PRIVS = 38
 
 EPERM = 1
 SECCOMP_ALLOW = 0x7FFF0000
@@ -62,9 +59,6 @@ LOADING = (
     "faccessat", "set_robust_list", "prlimit64", "statx", "faccessat2",
 )  # fmt: skip
 
-#: the number of RLIMIT_AS on the architectures of ``NUMBERS``
-_RLIMIT_AS = 9
-
 #: the calls that open a file by flags, and the position of the flags among their arguments
 OPENING = {"open": 1, "openat": 2}
 
@@ -113,61 +107,6 @@ def assemble(machine: str, calls: "Iterable[str]", opening: "Mapping[str, int]")
             ]
             program += [op(jump_equal, NUMBERS[name][column], 0, len(flags)), *flags]
     return b"".join([*program, refuse])
-
-
-#: the type of ``libc``'s functions, created on first use
-_calls: "list[Any]" = []
-
-
-def libc(name: str) -> "Callable[..., int]":
-    """Return a function of the C library that Python does not wrap.
-
-    This function uses _ctypes, because importing the ctypes package takes two milliseconds more.
-    """
-    import _ctypes
-
-    if not _calls:
-
-        class Int(_ctypes._SimpleCData):  # type: ignore[type-arg]
-            _type_ = "i"
-
-        class Call(_ctypes.CFuncPtr):
-            _flags_ = _ctypes.FUNCFLAG_CDECL
-            _restype_ = Int
-
-        _calls.append(Call)
-    process = _ctypes.dlopen(None, 0)  # type: ignore[arg-type]
-    function: Callable[..., int] = _calls[0](_ctypes.dlsym(process, name))
-    return function
-
-
-def limit_address_space(most: int) -> None:
-    """Set the soft limit of this process's address space in bytes, and keep the hard limit.
-
-    The resource module is not used, because importing it takes half a millisecond. On an architecture without
-    a filter, set no limit.
-    """
-    if os.uname().machine not in ARCHITECTURES or sys.maxsize <= 1 << 32:
-        return
-    now = memory_with(bytes(16))
-    if libc("getrlimit")(_RLIMIT_AS, now) == 0:
-        hard = bytes(now)[8:]
-        soft = min(most, int.from_bytes(hard, sys.byteorder))
-        libc("setrlimit")(_RLIMIT_AS, soft.to_bytes(8, sys.byteorder) + hard)
-
-
-def memory_with(content: bytes) -> "Any":
-    """Return a C buffer with this content."""
-    import _ctypes
-
-    class Char(_ctypes._SimpleCData):  # type: ignore[type-arg]
-        _type_ = "c"
-
-    class Memory(_ctypes.Array):  # type: ignore[type-arg]
-        _type_ = Char
-        _length_ = len(content)
-
-    return Memory.from_buffer_copy(content)
 
 
 def install(program: bytes) -> None:

@@ -24,7 +24,7 @@ from ..model.source import printable
 from . import system_calls
 from .bounds import Bounds
 from .child import become_nobody, highest_descriptor
-from .system_calls import libc
+from ..oslite import PR_SET_NO_NEW_PRIVS, PR_SET_PDEATHSIG, libc
 
 _INPUT_FD = 3
 #: a path through which the program can open the file, even without access to the original path
@@ -204,7 +204,7 @@ def _lock(bounds: Bounds) -> None:
 
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # Python ignores SIGPIPE, which the program would inherit
     prctl = libc("prctl")
-    prctl(system_calls.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     libc("unshare")(_CLONE_NEWNET | _CLONE_NEWIPC)  # without root, ``unshare`` fails, which is ignored
     os.chdir("/")
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # at the size limit, write(2) fails without a signal
@@ -222,6 +222,6 @@ def _lock(bounds: Bounds) -> None:
         resource.setrlimit(what, (most, most))
     if os.geteuid() == 0:
         become_nobody()
-    prctl(system_calls.PR_SET_PDEATHSIG, 9, 0, 0, 0)
+    prctl(PR_SET_PDEATHSIG, 9, 0, 0, 0)
     calls = (*system_calls.COMPUTING, *system_calls.READING, *system_calls.LOADING)
     system_calls.allow(calls, system_calls.OPENING)

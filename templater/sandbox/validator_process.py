@@ -27,7 +27,7 @@ from typing import NoReturn
 
 from . import refused_calls
 from .child import FIRST_UID, OVERFLOW_UID, become_nobody, highest_descriptor
-from .system_calls import PR_SET_NO_NEW_PRIVS, PR_SET_PDEATHSIG, libc
+from ..oslite import PR_SET_NO_NEW_PRIVS, PR_SET_PDEATHSIG, libc
 
 #: placeholder in a command for the path of the folder with the files
 FOLDER = "{folder}"

@@ -4,5 +4,5 @@
 in a sandbox. `helper` runs validators for a locked process, which can start no program. `results` turns
 output into mistakes and notes.
 
-May import: model, parsing, sandbox.
+May import: model, oslite, parsing, sandbox.
 """

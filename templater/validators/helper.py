@@ -14,7 +14,7 @@ import sys
 from contextlib import suppress
 from typing import NoReturn
 
-from ..sandbox.system_calls import PR_SET_PDEATHSIG, libc
+from ..oslite import PR_SET_PDEATHSIG, libc
 from .runner import Answer, Runner
 from .validator import all_validators
 

@@ -21,7 +21,7 @@ from templater.hooks.request import HookRequest, Notice
 from templater.hooks.runtimes import lxc, nspawn
 from templater.model.errors import InputError, RefusedError, TemplaterError, UsageError
 from templater.rootfs.confined import Root
-from templater.sandbox.system_calls import libc
+from templater.oslite import libc
 from tests.attacks.test_hook_input import a_state, an_image, oci, run_hook
 
 ROOT = Path(__file__).resolve().parents[2]

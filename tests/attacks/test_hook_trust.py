@@ -37,7 +37,7 @@ from templater.rootfs import trusted_paths
 from templater.rootfs.confined import Directory, Root
 from templater.rootfs.directory_rootfs import DirectoryRootfs
 from templater.rootfs.trusted_paths import open_unshared
-from templater.sandbox.system_calls import libc
+from templater.oslite import libc
 from templater.sources.open_source import open_source
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs directory descriptors")

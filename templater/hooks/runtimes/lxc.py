@@ -163,7 +163,7 @@ def mount_overlay(layers: "tuple[str, ...]", where: str) -> None:
 
     Raises RefusedError for a layer that is a link, and WriteError if mounting fails.
     """
-    from ...sandbox.system_calls import libc
+    from ...oslite import libc
 
     def call(name: str, *arguments: "bytes | int | None") -> None:
         if libc(name)(*arguments):
