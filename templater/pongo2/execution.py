@@ -1,11 +1,11 @@
-"""The runtime of compiled templates.
+"""Loading and running of compiled templates.
 
 This module has few imports, so that a cached template renders without loading the parser and the compiler.
 """
 
 from ..model.errors import InputError, LimitError, RenderError, TemplaterError
 from ..model.source import printable
-from . import operations, values
+from . import runtime_functions, values
 from .state import DEFAULT_LIMITS, Fault, Limits, Program, Render
 from .values import Failure, Panic, TooLarge
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def load(code: "CodeType") -> Program:
     """Run generated code, import the filters and tags that the code uses, and return the program."""
-    namespace: dict[str, Any] = dict(operations.NAMESPACE)
+    namespace: dict[str, Any] = dict(runtime_functions.NAMESPACE)
     exec(code, namespace)  # noqa: S102 - templater's compiler wrote this code
     if namespace["PLACES"]:
         from . import located

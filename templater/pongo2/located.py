@@ -1,9 +1,9 @@
-"""Operations for code that was compiled with ``spans=True``. They add the source position to each failure.
+"""Runtime functions for code that was compiled with ``spans=True``. They add a position to each failure.
 
 A ``place`` is an index into ``program.places``, the list of source positions.
 """
 
-from .operations import call, field, index, item, member, unknown_filter
+from .runtime_functions import call, field, index, item, member, unknown_filter
 from .state import Fault
 from .values import Failure, Function, Panic
 

@@ -13,7 +13,7 @@ from time import monotonic
 from ..model.errors import LimitError, TemplaterError, described_bug
 from ..model.source import printable
 from ..oslite import PR_SET_NO_NEW_PRIVS, PR_SET_PDEATHSIG, libc, os, stat
-from . import system_calls
+from . import allowed_calls
 from .bounds import Bounds
 
 TYPE_CHECKING = False
@@ -248,12 +248,12 @@ def lock(pipe: int, bounds: Bounds, inputs: "tuple[int, ...]" = ()) -> None:
     if os.geteuid() == 0:
         become_nobody()
     prctl(PR_SET_PDEATHSIG, 9, 0, 0, 0)  # after the change of uid, which clears PDEATHSIG
-    calls: tuple[str, ...] = system_calls.COMPUTING
+    calls: tuple[str, ...] = allowed_calls.COMPUTING
     if inputs:
-        calls += (*system_calls.READING, *system_calls.WAITING)
+        calls += (*allowed_calls.READING, *allowed_calls.WAITING)
     if has_directory:
-        calls += system_calls.LOOKING
-    system_calls.allow(calls, system_calls.OPENING if has_directory else None)
+        calls += allowed_calls.LOOKING
+    allowed_calls.allow(calls, allowed_calls.OPENING if has_directory else None)
 
 
 def highest_descriptor() -> int:

@@ -1,7 +1,7 @@
 """System calls that a program of `validator_process.py` never needs, and a seccomp filter against them.
 
 A program such as systemd-analyze makes many calls, which differ between the program's releases. So this
-module lists the calls to refuse, while `system_calls` lists the calls to allow. Without the refused calls, a
+module lists the calls to refuse, while `allowed_calls` lists the calls to allow. Without the refused calls, a
 program cannot connect to another process, enter a namespace, mount, trace another process, or use parts of
 the kernel that are rarely tested.
 """
@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import sys
 
-from .system_calls import ARCHITECTURES, EPERM, SECCOMP_ALLOW, SECCOMP_ERRNO, SECCOMP_KILL, install
+from .allowed_calls import ARCHITECTURES, EPERM, SECCOMP_ALLOW, SECCOMP_ERRNO, SECCOMP_KILL, install
 
 #: call numbers on x86_64 and on aarch64; -1 if the architecture does not have the call
 REFUSED = {

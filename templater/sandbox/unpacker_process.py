@@ -2,7 +2,7 @@
 
 The program runs without network and with resource limits. If the caller is root, the program runs under a
 user id that owns nothing. The program can open files only for reading. It reads ``INPUT`` and writes to
-``Program.output``. Only the system calls in ``system_calls.py`` are allowed; all others fail with EPERM. On
+``Program.output``. Only the system calls in ``allowed_calls.py`` are allowed; all others fail with EPERM. On
 an architecture that is missing in that file, system calls are not restricted.
 """
 
@@ -21,10 +21,10 @@ from typing import IO, NoReturn
 
 from ..model.errors import InputError, LimitError, reason
 from ..model.source import printable
-from . import system_calls
+from ..oslite import PR_SET_NO_NEW_PRIVS, PR_SET_PDEATHSIG, libc
+from . import allowed_calls
 from .bounds import Bounds
 from .child import become_nobody, highest_descriptor
-from ..oslite import PR_SET_NO_NEW_PRIVS, PR_SET_PDEATHSIG, libc
 
 _INPUT_FD = 3
 #: a path through which the program can open the file, even without access to the original path
@@ -223,5 +223,5 @@ def _lock(bounds: Bounds) -> None:
     if os.geteuid() == 0:
         become_nobody()
     prctl(PR_SET_PDEATHSIG, 9, 0, 0, 0)
-    calls = (*system_calls.COMPUTING, *system_calls.READING, *system_calls.LOADING)
-    system_calls.allow(calls, system_calls.OPENING)
+    calls = (*allowed_calls.COMPUTING, *allowed_calls.READING, *allowed_calls.LOADING)
+    allowed_calls.allow(calls, allowed_calls.OPENING)

@@ -25,9 +25,9 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import NoReturn
 
+from ..oslite import PR_SET_NO_NEW_PRIVS, PR_SET_PDEATHSIG, libc
 from . import refused_calls
 from .child import FIRST_UID, OVERFLOW_UID, become_nobody, highest_descriptor
-from ..oslite import PR_SET_NO_NEW_PRIVS, PR_SET_PDEATHSIG, libc
 
 #: placeholder in a command for the path of the folder with the files
 FOLDER = "{folder}"

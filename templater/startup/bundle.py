@@ -27,8 +27,7 @@ HEAD = 4
 GROUPS = (
     (
         "templater", "templater.model", "templater.model.errors", "templater.model.source",
-        "templater.oslite", "templater.sandbox",
-        "templater.sandbox.bounds", "templater.model.hosts",
+        "templater.oslite", "templater.sandbox", "templater.sandbox.bounds", "templater.model.hosts",
         "templater.rootfs", "templater.rootfs.paths", "templater.model.entry", "templater.rootfs.confined",
         "templater.rootfs.trusted_paths", "templater.model.file_names", "templater.instances",
         "templater.instances.state_directory", "templater.hooks", "templater.hooks.source_stamp",
@@ -50,10 +49,10 @@ GROUPS = (
     (
         "templater.pongo2", "templater.pongo2.values", "templater.pongo2.state",
         "templater.pongo2.daemon_context", "templater.rendering.instance_context",
-        "templater.pongo2.operators", "templater.pongo2.operations",
+        "templater.pongo2.operators", "templater.pongo2.runtime_functions",
         "templater.pongo2.execution", "templater.pongo2.filters", "templater.pongo2.golang",
     ),
-    ("templater.sandbox.system_calls", "templater.sandbox.child"),
+    ("templater.sandbox.allowed_calls", "templater.sandbox.child"),
     (
         "templater.writing.attributes", "templater.writing.target_directories",
         "templater.writing.staged_file", "templater.writing.deferred_signals",

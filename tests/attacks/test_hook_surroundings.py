@@ -20,8 +20,8 @@ from templater.hooks.options import Options
 from templater.hooks.request import HookRequest, Notice
 from templater.hooks.runtimes import lxc, nspawn
 from templater.model.errors import InputError, RefusedError, TemplaterError, UsageError
-from templater.rootfs.confined import Root
 from templater.oslite import libc
+from templater.rootfs.confined import Root
 from tests.attacks.test_hook_input import a_state, an_image, oci, run_hook
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -657,11 +657,11 @@ def test_the_hook_install_command_opens_the_container_directory_only_once(
 def test_a_kernel_without_system_call_filters_is_an_error(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from templater.sandbox import system_calls
+    from templater.sandbox import allowed_calls
 
-    monkeypatch.setattr(system_calls, "libc", lambda name: lambda *arguments: -1)
+    monkeypatch.setattr(allowed_calls, "libc", lambda name: lambda *arguments: -1)
     with pytest.raises(PermissionError, match="no system call filter"):
-        system_calls.allow(system_calls.COMPUTING)
+        allowed_calls.allow(allowed_calls.COMPUTING)
 
 
 def test_a_hook_renders_in_a_user_namespace_with_one_user(bundle: Path) -> None:

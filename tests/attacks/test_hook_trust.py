@@ -33,11 +33,11 @@ from templater.instances.description_file import read_instance
 from templater.instances.instance_directory import MAX_TEMPLATES, InstanceDirectory
 from templater.instances.state_directory import StateDirectory
 from templater.model.errors import InputError, LimitError, RefusedError
+from templater.oslite import libc
 from templater.rootfs import trusted_paths
 from templater.rootfs.confined import Directory, Root
 from templater.rootfs.directory_rootfs import DirectoryRootfs
 from templater.rootfs.trusted_paths import open_unshared
-from templater.oslite import libc
 from templater.sources.open_source import open_source
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs directory descriptors")

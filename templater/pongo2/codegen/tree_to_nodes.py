@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from ..operations import no_block
+from ..runtime_functions import no_block
 from ..state import WORK_OF_STEP
 from ..syntax import tree
 from ..syntax.tokens import Token

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from templater.model.errors import LimitError
-from templater.sandbox import child, system_calls
+from templater.sandbox import allowed_calls, child
 from templater.sandbox.bounds import Bounds
 from templater.sandbox.child import BoundError, ChildFailure
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def walls(request, monkeypatch):
     """The limits have to hold on a kernel without seccomp as well."""
     if request.param == "limits alone":
-        monkeypatch.setattr(system_calls, "ARCHITECTURES", {})
+        monkeypatch.setattr(allowed_calls, "ARCHITECTURES", {})
     return request.param
 
 
@@ -91,20 +91,20 @@ def test_the_sandboxed_child_of_root_cannot_perform_forbidden_operations(what, w
 
 
 def test_the_child_cannot_execute_programs():
-    if os.uname().machine not in system_calls.ARCHITECTURES:
+    if os.uname().machine not in allowed_calls.ARCHITECTURES:
         pytest.skip("no filter for this machine")
     assert attempt(lambda: os.execv("/bin/true", ["true"]))[0] in REFUSED
 
 
 def test_a_child_without_a_system_call_filter_cannot_execute_a_program(monkeypatch):
-    monkeypatch.setattr(system_calls, "ARCHITECTURES", {})
+    monkeypatch.setattr(allowed_calls, "ARCHITECTURES", {})
     with pytest.raises(ChildFailure):  # a program cannot even open its libraries
         attempt(lambda: os.execv("/bin/true", ["true"]))
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become somebody else")
 def test_the_child_of_a_root_process_is_unprivileged_and_has_no_groups(monkeypatch):
-    monkeypatch.setattr(system_calls, "ARCHITECTURES", {})
+    monkeypatch.setattr(allowed_calls, "ARCHITECTURES", {})
     word, ids = attempt(lambda: (os.getresuid(), os.getresgid(), os.getgroups()))
     uids, gids, groups = eval(ids)
     assert word == "done"
@@ -156,7 +156,7 @@ def test_many_small_answers_of_the_child_hit_the_size_limit():
 
 
 DEPTH = """
-from templater.sandbox import child, system_calls
+from templater.sandbox import child, allowed_calls
 def work(send):
     work(send)
 try:
@@ -174,8 +174,8 @@ def test_the_recursion_limit_ends_the_child():
 
 INHERITED = """
 import os, resource, sys
-from templater.sandbox import child, system_calls
-system_calls.ARCHITECTURES = {}  # the filter would hide what is open
+from templater.sandbox import child, allowed_calls
+allowed_calls.ARCHITECTURES = {}  # the filter would hide what is open
 if "no /proc" in sys.argv:
     child.os.listdir = lambda path: os.stat("/nowhere")
 soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -13,14 +13,14 @@ import pytest
 
 from templater.image.contents import open_contents, open_rootfs
 from templater.model.errors import InputError, LimitError
-from templater.sandbox import system_calls, unpacker_process
+from templater.sandbox import allowed_calls, unpacker_process
 from templater.sandbox.bounds import Bounds
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="confined on Linux only")
 ROOT = os.geteuid() == 0
 needs_root = pytest.mark.skipif(not ROOT, reason="needs root to become somebody else")
 needs_filter = pytest.mark.skipif(
-    os.uname().machine not in system_calls.ARCHITECTURES, reason="no filter for this machine"
+    os.uname().machine not in allowed_calls.ARCHITECTURES, reason="no filter for this machine"
 )
 
 
@@ -28,7 +28,7 @@ needs_filter = pytest.mark.skipif(
 def walls(request, monkeypatch):
     """The limits have to hold on an architecture without a list of system calls as well."""
     if request.param == "limits alone":
-        monkeypatch.setattr(system_calls, "ARCHITECTURES", {})
+        monkeypatch.setattr(allowed_calls, "ARCHITECTURES", {})
     return request.param
 
 
@@ -196,7 +196,7 @@ def test_the_sandboxed_program_cannot_write_to_world_writable_directories(data, 
 def test_without_a_system_call_filter_the_files_of_a_sandboxed_program_have_a_size_limit(
     data, monkeypatch, open_folder
 ):
-    monkeypatch.setattr(system_calls, "ARCHITECTURES", {})
+    monkeypatch.setattr(allowed_calls, "ARCHITECTURES", {})
     run(data, "dd", "if=/dev/zero", f"of={open_folder}/new", "bs=1M", "count=4")
     assert sum(path.stat().st_size for path in open_folder.iterdir()) <= unpacker_process.COMPLAINTS + 8
 
@@ -242,7 +242,7 @@ def test_the_sandboxed_program_cannot_signal_other_processes(data, walls):
 
 
 def test_the_sandboxed_program_inherits_only_its_own_descriptors(data, tmp_path, monkeypatch):
-    monkeypatch.setattr(system_calls, "ARCHITECTURES", {})  # the allowed system calls cannot list a folder
+    monkeypatch.setattr(allowed_calls, "ARCHITECTURES", {})  # the allowed system calls cannot list a folder
     monkeypatch.setenv("SECRET", "hunter2")
     secret = os.open(data, os.O_RDONLY)
     os.set_inheritable(secret, True)
@@ -268,7 +268,7 @@ def test_the_sandboxed_program_has_a_memory_limit(data, walls):
 
 def test_an_out_of_memory_message_of_the_sandboxed_program_gives_a_limit_error(data, monkeypatch):
     """The words are those of sqfs2tar."""
-    monkeypatch.setattr(system_calls, "ARCHITECTURES", {})  # the allowed system calls cannot redirect output
+    monkeypatch.setattr(allowed_calls, "ARCHITECTURES", {})  # the allowed system calls cannot redirect output
     words = ("sh", "-c", "echo 'loading filesystem tree: out of memory.' >&2; exit 1")
     message = "LimitError: 'i.squashfs': sh needs more than the limit of 64 MiB of memory"
     assert error_of(data, Bounds(20, memory=64 << 20), *words) == message
@@ -321,7 +321,7 @@ def test_a_squashfs_reader_without_output_is_killed(tmp_path, monkeypatch):
     monkeypatch.setattr(
         unpacker_process, "start", lambda command, path, bounds: real(["sleep", "30"], path, bounds)
     )
-    monkeypatch.setattr(system_calls, "ARCHITECTURES", {})  # the allowed system calls cannot sleep
+    monkeypatch.setattr(allowed_calls, "ARCHITECTURES", {})  # the allowed system calls cannot sleep
     begin = time.monotonic()
     with pytest.raises(LimitError, match="without output"), open_rootfs(path) as archive:
         list(archive)
@@ -345,7 +345,7 @@ def test_a_missing_squashfs_program_gives_an_installation_hint(tmp_path, monkeyp
 
 
 def test_the_error_names_the_sandboxed_program_that_crashed(data, monkeypatch):
-    monkeypatch.setattr(system_calls, "ARCHITECTURES", {})  # the allowed system calls cannot send signals
+    monkeypatch.setattr(allowed_calls, "ARCHITECTURES", {})  # the allowed system calls cannot send signals
     message = "InputError: 'i.squashfs' can't be read: sh died of signal 11"
     assert error_of(data, Bounds(60), "sh", "-c", "kill -11 $$") == message
 

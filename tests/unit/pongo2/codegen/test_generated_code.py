@@ -12,7 +12,7 @@ import pytest
 from templater import pongo2
 from templater.model.errors import TemplateError
 from templater.model.source import Source
-from templater.pongo2 import execution, located, operations
+from templater.pongo2 import execution, located, runtime_functions
 from templater.pongo2.codegen.compiler import source_of
 from templater.pongo2.compiled_template import Template
 from templater.pongo2.daemon_context import daemon_context
@@ -22,7 +22,7 @@ from templater.pongo2.template_loading import Compilation
 VECTORS = Path(__file__).parents[3] / "vectors"
 
 #: the names that a generated module may use besides its own
-KNOWN = set(operations.NAMESPACE) | set(located.NAMESPACE)
+KNOWN = set(runtime_functions.NAMESPACE) | set(located.NAMESPACE)
 
 
 def templates() -> list[tuple[str, str, dict[str, bool]]]:
@@ -107,7 +107,7 @@ def test_the_generated_code_check_detects_forbidden_syntax_nodes() -> None:
 
 
 def test_generated_code_has_no_builtins() -> None:
-    namespace = dict(operations.NAMESPACE)
+    namespace = dict(runtime_functions.NAMESPACE)
     exec("def f(): return __builtins__", namespace)
     assert namespace["f"]() == {}
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from templater.sandbox import child, refused_calls, system_calls
-from templater.sandbox.system_calls import (
+from templater.sandbox import allowed_calls, child, refused_calls
+from templater.sandbox.allowed_calls import (
     ARCHITECTURES,
     COMPUTING,
     LOADING,
@@ -92,7 +92,7 @@ def interpreted(program: bytes, number: int, arch: int, arguments: tuple[int, ..
 @pytest.mark.parametrize("machine", ARCHITECTURES)
 def test_the_system_call_filter_refuses_every_unlisted_system_call(machine):
     column, arch = list(ARCHITECTURES).index(machine), ARCHITECTURES[machine]
-    program = system_calls.assemble(machine, (*COMPUTING, *LOADING), OPENING)
+    program = allowed_calls.assemble(machine, (*COMPUTING, *LOADING), OPENING)
     allowed = {NUMBERS[name][column] for name in (*COMPUTING, *LOADING)}
     opening = {NUMBERS[name][column]: position for name, position in OPENING.items()}
     for number in range(600):
