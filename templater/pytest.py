@@ -25,7 +25,7 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Col
     beside = folder.parent if folder.name == "tests" else folder.parent.parent
     if not (beside / "metadata.yaml").is_file() and not any(beside.glob("*.y*ml")):
         return None
-    from .testing.folder import source_of
+    from .testing.tests_folder import source_of
 
     source = source_of(str(file_path))
     return None if source is None else ImageTests.from_parent(parent, path=file_path, source=source)
@@ -41,8 +41,8 @@ class ImageTests(pytest.File):
 
     def collect(self) -> Iterator[ImageTest]:
         from .model.errors import TemplaterError
-        from .testing.folder import Folder
         from .testing.read_tests import read_file
+        from .testing.tests_folder import Folder
 
         try:
             cases = read_file(Folder(str(self.path.parent)), self.path.name)
@@ -54,8 +54,8 @@ class ImageTests(pytest.File):
     def run(self, case: Case) -> Outcome:
         if self.session_of_image is None:
             from .limits import Given
-            from .testing.folder import Folder
             from .testing.session import Session
+            from .testing.tests_folder import Folder
             from .validators.results import in_this_process
 
             self.session_of_image = Session(

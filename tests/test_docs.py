@@ -12,7 +12,7 @@ import pytest
 from click import Context
 
 from templater import limits
-from templater.cli import planning
+from templater.cli import open_and_plan
 from templater.cli.main import command
 from templater.image.limits import DEFAULT
 from templater.parsing import yaml_nodes
@@ -94,7 +94,7 @@ def limits_table() -> str:
     ``memory`` is that of the child.
     """
     ours = {
-        limits.RENDERING: planning.rendering(limits.Given()), limits.READING: yaml_nodes.LIMITS,
+        limits.RENDERING: open_and_plan.rendering(limits.Given()), limits.READING: yaml_nodes.LIMITS,
         limits.IMAGE: DEFAULT, limits.CHILD: Bounds(), limits.COMMAND: limits.CommandLimits(),
     }  # fmt: skip
     lines = ["| name | default | what it limits |\n|---|---|---|\n"]

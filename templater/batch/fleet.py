@@ -19,7 +19,7 @@ from ..planning.plan_image import predicted, read_templates
 from ..rendering.render import Compiled, Rendering, render
 from ..reporting.json_data import plan_data, safe_json
 from ..reporting.patch import diff
-from ..reporting.report import outcome_text, summary, verdict
+from ..reporting.plan_text import outcome_text, summary, verdict
 from ..rootfs.directory_rootfs import DirectoryRootfs
 
 if TYPE_CHECKING:

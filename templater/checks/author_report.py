@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 from ..definitions.predicted_image import open_definition
 from ..definitions.variants import all_choices, in_time
 from ..image.limits import DEFAULT, Limits
-from .authored import AuthoredImage
-from .configuration import WANTED, Configuration, with_configuration
+from .authored_image import AuthoredImage
 from .finding import Finding, Severity, finding_data
 from .fixes import fix
-from .host_report import host_report
+from .host_differences import host_report
 from .ignores import Ignores
 from .run_checks import all_checks, audit
 from .sarif import sarif_document
 from .scan import scan_image, scanned_definition
+from .templater_toml import WANTED, Configuration, with_configuration
 
 if TYPE_CHECKING:
     from ..definitions.choice import Choice

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..pongo2.syntax import tree
-from .authored import Template
+from .authored_image import Template
 
 LOGIC = ("and", "or", "not")
 

@@ -15,7 +15,7 @@ from ..model.file_names import METADATA, TEMPLATES
 from ..model.source import Source, Span
 from ..parsing.metadata_yaml import read_metadata
 from ..parsing.yaml_nodes import decoded
-from .authored import AuthoredImage
+from .authored_image import AuthoredImage
 from .finding import Finding
 
 #: maximum number of rounds; each round checks the image and applies many fixes

@@ -9,10 +9,10 @@ from itertools import islice
 
 from ..model.errors import LimitError
 from ..model.source import Source, Span, printable
-from .authored import AuthoredImage
-from .configuration import Configuration, Ignore, known_ids
+from .authored_image import AuthoredImage
 from .finding import Finding, Severity
 from .run_checks import MAX_FINDINGS, all_checks
+from .templater_toml import Configuration, Ignore, known_ids
 
 # No part can match the "{" of a following comment, so the search takes linear time.
 _COMMENT = re.compile(r"\{#-?[^\S\n]*+templater:[^\S\n]*+ignore\b([^{}#\n]*+)#\}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..model.metadata import Rule
-from .authored import AuthoredImage
+from .authored_image import AuthoredImage
 
 _FILES = ("/etc/HOSTNAME", "/etc/hostname", "/etc/hosts", "/etc/conf.d/hostname", "/etc/sysconfig/network")
 _NAMES = {("instance", "name"), ("container", "name")}

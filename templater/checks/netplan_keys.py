@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 from ..model.source import printable
 from ..parsing.yaml_nodes import Mapping
 from ..pongo2.syntax.hints import did_you_mean
-from .rendered import pairs
+from .mistakes_in_files import pairs
 
 if TYPE_CHECKING:
     from ..parsing.yaml_nodes import Node
-    from .rendered import Mistake
+    from .mistakes_in_files import Mistake
 
 COMMON = frozenset((
     "accept-ra", "activation-mode", "addresses", "critical", "dhcp-identifier", "dhcp4", "dhcp4-overrides",

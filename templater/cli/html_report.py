@@ -14,8 +14,8 @@ from ..model.errors import RefusedError, TemplaterError, WriteError, reason
 from ..model.file_names import METADATA
 from ..model.hosts import HOSTS
 from ..model.source import Source, printable
-from . import complete, options, output
-from .planning import Opened, layers_of, opened, rendering
+from . import completers, options, output
+from .open_and_plan import Opened, layers_of, opened, rendering
 
 if TYPE_CHECKING:
     from ..model.hosts import Host
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from ..model.plan import Change, Plan
     from ..rendering.explain import Explainer, Line
     from ..rendering.origins import Origin
-    from ..web.page_values import Column, InstanceView
-    from .other_side import OtherSide
+    from ..web.distinct_results import Column, InstanceView
+    from .diff_other_side import OtherSide
 
 
 class Target(NamedTuple):
@@ -40,7 +40,7 @@ def html_options(function: options.Command) -> options.Command:
 
     @options.decorate(
         click.option(
-            "--html", "html_file", metavar="FILE", shell_complete=complete.files,
+            "--html", "html_file", metavar="FILE", shell_complete=completers.files,
             help="Write a report to FILE: a page that any browser opens. Secret values are redacted.",
         ),
         click.option("--show-secrets", is_flag=True, help="With --html: show secret values, too."),
@@ -62,7 +62,7 @@ def html_options(function: options.Command) -> options.Command:
 
 def check_target(path: str) -> None:
     """Raise RefusedError if a file at the path is neither empty nor an earlier report."""
-    from ..web.report import START
+    from ..web.report_page import START
 
     try:
         found = os.lstat(path)
@@ -108,7 +108,7 @@ def report_plans(
     if None, `check` runs without validators. If ``compares`` is true, the report shows how existing files
     change.
     """
-    from ..web.page_values import instance_view
+    from ..web.distinct_results import instance_view
 
     each = [found._replace(instance=one, runs=runs_of(found, one)) for one in instances] or [found]
     fixed = options_of(found)
@@ -121,7 +121,7 @@ def report_plans(
 
 def report_comparison(found: Opened, other: OtherSide, target: Target) -> InstanceView:
     """Write a report that compares the plans with the other side's plans. Return the report's content."""
-    from ..web.page_values import instance_view
+    from ..web.distinct_results import instance_view
 
     fixed = options_of(found)
     second, second_fixed = other.opened(found, fixed)
@@ -178,9 +178,9 @@ def write_report(
 ) -> None:
     from .. import __version__
     from ..model.plan import Plan
-    from ..reporting.report import summary
+    from ..reporting.plan_text import summary
     from ..web.redaction import Redaction
-    from ..web.report import Report, report_page, scrubbed
+    from ..web.report_page import Report, report_page, scrubbed
 
     metadata = Source(METADATA, found.source.image.read_metadata().data)
     every = [column for view in views for column in view.columns]
@@ -261,7 +261,7 @@ def column(
     from ..model.options import RenderOptions
     from ..planning.plan_image import read_templates
     from ..rendering.explain import Explainer, readings
-    from ..web.page_values import Column
+    from ..web.distinct_results import Column
 
     if isinstance(plan, TemplaterError):
         return Column(own.host.name, triggers, plan, lambda change: None, lambda change: None, {}, side)
@@ -299,8 +299,8 @@ def column(
 def found_by_check(found: Opened, hosts: Sequence[str]) -> list[dict[str, Any]] | None:
     """Return the findings of a `check` without validators, or None if the image cannot be checked."""
     from ..checks.author_report import check_report
-    from ..checks.authored import LIMITS
-    from .sandboxed import read_image
+    from ..checks.authored_image import LIMITS
+    from .read_in_sandbox import read_image
 
     request = found.request
     if not os.path.exists(request.src) or found.source.is_instance:

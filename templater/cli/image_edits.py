@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..model.errors import UsageError
-from . import complete, output
-from .guard import paused
+from . import completers, output
+from .command_limits import paused
 from .progress import progress
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ rootfs_option = click.option(
     "--rootfs",
     metavar="FILE",
     help="Second file of a split image. It is read for the fingerprint, and not changed.",
-    shell_complete=complete.files,
+    shell_complete=completers.files,
 )
 force_option = click.option("--force", is_flag=True, help="Allow changes of architecture and creation date.")
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ..live.address import Address
     from ..live.instance import LiveInstance
     from ..model.instance import Instance
-    from ..next_start.many import Judged
+    from ..next_start.judge_many import Judged
     from ..next_start.verdicts import NextStart
 
 
@@ -56,7 +56,7 @@ def judge_one(request: options.Request) -> tuple[NextStart, Verdict | None]:
     from ..cloud_init.next_boot import next_boot
     from ..live.newer_image import NewerImages
     from ..next_start.verdicts import judge
-    from .planning import fixed_options, opened
+    from .open_and_plan import fixed_options, opened
 
     with opened(request, rootfs_of_instance=True) as found:
         live = found.source.live
@@ -72,8 +72,8 @@ def judge_one(request: options.Request) -> tuple[NextStart, Verdict | None]:
 def show(found: NextStart, boot: Verdict | None, *, as_json: bool, lines: bool = False) -> None:
     """Print the verdicts as a patch or as JSON. If ``lines`` is true, print the JSON in one line."""
     from ..cloud_init.verdict_report import lines_of, verdict_data
-    from ..next_start.report import data_of, patches
-    from ..next_start.words import counts
+    from ..next_start.patch_and_json import data_of, patches
+    from ..next_start.sentences_and_commands import counts
     from .patches import show_patch
 
     if as_json:
@@ -96,9 +96,9 @@ def show_many(request: options.Request, filters: tuple[str, ...], *, exit_code: 
     """Print a line for each chosen instance, and return the highest exit code."""
     from ..live.address import parse_address
     from ..live.connect import open_daemon
-    from ..live.instances import list_instances, parse_filters
-    from ..next_start.many import judge_many
-    from .planning import fixed_options
+    from ..live.instance_filters import list_instances, parse_filters
+    from ..next_start.judge_many import judge_many
+    from .open_and_plan import fixed_options
     from .progress import progress
 
     if request.instance.is_named or request.instance.type or request.instance.profiles:
@@ -160,7 +160,7 @@ class Table:
         return f"{printable(address.project)}/{name}" if self.several_projects else name
 
     def add(self, judged: Judged) -> None:
-        from ..next_start.words import differing, short
+        from ..next_start.sentences_and_commands import differing, short
 
         found, error = judged.found, judged.error
         self.total += 1
@@ -177,7 +177,7 @@ class Table:
             self.code = max(self.code, found.exit_code, int(changes))
             text = short(found)
         if self.as_json:
-            from ..next_start.report import data_of, error_of
+            from ..next_start.patch_and_json import data_of, error_of
 
             write_json_line(error_of(judged) if found is None else data_of(found))
         else:

@@ -8,11 +8,11 @@ from urllib.parse import unquote
 
 import click
 
-from ..live.client import NoAnswerError
+from ..live.rest_client import NoAnswerError
 from ..model.errors import InputError, TemplaterError, UsageError
 from ..model.source import printable
 from . import options, output
-from .guard import guard
+from .command_limits import guard
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -23,7 +23,7 @@ from ..model.metadata import TRIGGERS
 from ..model.options import DIALECT_NAMES
 from ..model.source import printable
 from ..rootfs.trusted_paths import open_file
-from . import complete
+from . import completers
 
 if TYPE_CHECKING:
     from ..limits import Given
@@ -172,7 +172,7 @@ def instance_options(function: Command) -> Command:
             help="The instance: output of `incus config show` (also --expanded), `incus list -f json` "
             "(select one with #NAME) or `incus query`, backup.yaml, or templater's short form. "
             "[default: SRC if it is an instance, else a new container `c1`]",
-            shell_complete=complete.instance,
+            shell_complete=completers.instance,
         ),
         click.option("--name", help="Instance name."),
         click.option(
@@ -186,7 +186,7 @@ def instance_options(function: Command) -> Command:
             metavar="FILE",
             multiple=True,
             help="A profile (`incus profile show`). Repeatable; later profiles override earlier ones.",
-            shell_complete=complete.files,
+            shell_complete=completers.files,
         ),
         click.option(
             "-c",
@@ -194,7 +194,7 @@ def instance_options(function: Command) -> Command:
             metavar="KEY=VALUE",
             multiple=True,
             help="Set a configuration key. KEY=@FILE reads the value from a file; KEY= unsets it.",
-            shell_complete=complete.value,
+            shell_complete=completers.value,
         ),
         click.option(
             "-d",
@@ -203,7 +203,7 @@ def instance_options(function: Command) -> Command:
             metavar="NAME,KEY=VALUE",
             multiple=True,
             help="Set a key of the instance's or a profile's device. VALUE can contain commas.",
-            shell_complete=complete.value,
+            shell_complete=completers.value,
         ),
         click.option(
             "--expanded/--no-expanded",
@@ -289,7 +289,7 @@ def trigger_option(*, required: bool = False) -> Callable[[Command], Command]:
         required=required,
         callback=lambda ctx, param, values: split_triggers(values, () if required else CHOICES),
         help=f"Triggers to run in order, separated by commas: {', '.join(TRIGGERS)}.{choose}",
-        shell_complete=complete.list_of((*TRIGGERS, *(() if required else CHOICES))),
+        shell_complete=completers.list_of((*TRIGGERS, *(() if required else CHOICES))),
     )
 
 
@@ -326,7 +326,7 @@ def request_options(
     the name of the argument SRC in the help.
     """
     options: list[Callable[[Command], Command]] = [
-        click.argument("src", metavar=source, shell_complete=complete.source)
+        click.argument("src", metavar=source, shell_complete=completers.source)
     ]
     if rootfs != "--rootfs":
         options.append(rootfs_argument(required=rootfs == "ROOTFS"))
@@ -386,7 +386,7 @@ def limit_option(*kinds: str) -> Callable[[Command], Command]:
         multiple=True,
         callback=lambda ctx, param, values: parse(values, chosen),
         help="Override a built-in limit, e.g. time=5m or output=32MiB; docs/limits.md lists them.",
-        shell_complete=complete.limits(chosen),
+        shell_complete=completers.limits(chosen),
     )
 
 
@@ -396,7 +396,7 @@ rootfs_option = click.option(
     help="Root filesystem to plan against: a directory, the second file of a split image, or `image` for the"
     " one in SRC's archive. If SRC is a definition: the root filesystem that its build unpacks."
     "  [default: SRC's own if SRC is a directory or a backup]",
-    shell_complete=complete.files,
+    shell_complete=completers.files,
 )
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -422,15 +422,15 @@ state_option = click.option(
     metavar="DIR",
     help="Directory that contains .templater.  [default: SRC if it is an instance directory, else the"
     " parent directory of ROOTFS]",
-    shell_complete=complete.directories,
+    shell_complete=completers.directories,
 )
 
-source_argument = click.argument("src", metavar="SRC", shell_complete=complete.source)
+source_argument = click.argument("src", metavar="SRC", shell_complete=completers.source)
 
 
 def rootfs_argument(*, required: bool = True) -> Callable[[Command], Command]:
     shown = "ROOTFS" if required else "[ROOTFS]"
-    return click.argument("rootfs", metavar=shown, required=required, shell_complete=complete.files)
+    return click.argument("rootfs", metavar=shown, required=required, shell_complete=completers.files)
 
 
 def existing(path: str) -> str:

@@ -10,7 +10,7 @@ import click
 
 from ..model.errors import UsageError
 from ..model.source import printable
-from . import complete, options, output
+from . import completers, options, output
 from .progress import of_packed, progress
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def packing_options(function: Any) -> Any:
             "--compression",
             metavar="NAME",
             help="none, gzip, bzip2, xz, lzma, zstd or lz4. [default: from the extension of FILE, else xz]",
-            shell_complete=complete.one_of(("none", "gzip", "bzip2", "xz", "lzma", "zstd", "lz4")),
+            shell_complete=completers.one_of(("none", "gzip", "bzip2", "xz", "lzma", "zstd", "lz4")),
         ),
         click.option(
             "--level",
@@ -68,7 +68,7 @@ output_option = click.option(
     required=True,
     metavar="FILE|DIR",
     help="Where to write the image.",
-    shell_complete=complete.files,
+    shell_complete=completers.files,
 )
 
 
@@ -122,7 +122,7 @@ def packing_of(given: dict[str, Any], epoch: int | None, target: str) -> Packing
 
 def warn_of(parts: list[Part], name: str) -> None:
     """Raise an error if every daemon refuses the parts. Print other findings of an audit as warnings."""
-    from ..checks.parts import check_parts
+    from ..checks.audit_before_writing import check_parts
 
     for finding in check_parts(parts, name):
         place = f"{finding.place}: " if finding.place else ""

@@ -17,15 +17,15 @@ from rich.text import Text
 from ..model.plan import CREATE, FAILED, UPDATE, WRITE
 from ..model.source import printable, printable_lines
 from ..reporting.columns import columns
+from ..reporting.error_lines import CARETS, HINT, SOURCE, marked_lines
 from ..reporting.host_table import table_parts
-from ..reporting.marked_text import CARETS, HINT, SOURCE, marked_lines
-from ..reporting.report import heading
+from ..reporting.plan_text import heading
 
 if TYPE_CHECKING:
     from ..model.plan import Change
     from ..reporting.file_tree import Leaf
     from ..reporting.host_table import HostTable
-    from ..reporting.report import Block, Heading
+    from ..reporting.plan_text import Block, Heading
     from ..simulation.step_report import Report
 
 #: the colours of actions; all are readable on dark and on light terminals

@@ -16,14 +16,14 @@ from ..model.errors import TemplaterError
 from ..model.source import printable
 from ..rendering.memo import Memo
 from . import options, output
-from .guard import guard
-from .planning import opened
+from .command_limits import guard
+from .open_and_plan import opened
 
 if TYPE_CHECKING:
     from ..model.plan import Plan
     from ..rendering.memo import Name
-    from ..reporting.report import Block
-    from .planning import Opened
+    from ..reporting.plan_text import Block
+    from .open_and_plan import Opened
 
     Key = tuple[str, ...]
 
@@ -150,7 +150,7 @@ class WatchedImage:
 
     def _show_files(self, plans: list[Plan]) -> bool:
         """Print the blocks that differ from the last look, and return whether there are any."""
-        from ..reporting import report
+        from ..reporting import plan_text
         from .commands.preview import show_blocks
 
         self._files.begin()
@@ -159,23 +159,23 @@ class WatchedImage:
         for key in self._files.gone():
             output.say(f"{key[-1]}: no longer written on {printable(key[-2])}")
         for plan in plans:
-            output.say(report.summary(plan))
-            if len(plans) == 1 and (other := report.not_due(plan)):
+            output.say(plan_text.summary(plan))
+            if len(plans) == 1 and (other := plan_text.not_due(plan)):
                 output.say(other)
         return self._files.has_changed
 
     def _changed_blocks(self, plans: list[Plan]) -> Iterator[Block]:
         """Yield the blocks that differ from the last look, so that only one text is in memory at a time."""
-        from ..reporting import report
+        from ..reporting import plan_text
 
         counts: Counter[Key] = Counter()
         for number, plan in enumerate(plans):
-            for block in report.blocks(plan):
+            for block in plan_text.blocks(plan):
                 place = str(number), block.change.trigger, block.heading.target
                 counts[place] += 1
                 key = str(counts[place]), *place
                 has_new_body = self._bodies.add(key, block.body)
-                if self._files.add(key, report.plain(block)):
+                if self._files.add(key, plan_text.plain(block)):
                     # do not show a file's text again if only its heading or remarks changed
                     yield block if has_new_body else block._replace(body=None)
 
@@ -202,7 +202,7 @@ class WatchedImage:
     def _check(self) -> bool:
         """Print new findings, and name the corrected findings. Return whether the findings changed."""
         from ..checks.author_report import check_report
-        from ..checks.authored import LIMITS
+        from ..checks.authored_image import LIMITS
         from ..definitions.detect import is_definition
         from .commands import check
 
@@ -232,9 +232,9 @@ class WatchedImage:
     def _test(self) -> bool:
         """Print new failures, and name the tests that pass again. Return whether the failures changed."""
         from ..testing import reports
-        from ..testing.folder import Folder, folder_of
         from ..testing.read_tests import read_cases
         from ..testing.session import Session
+        from ..testing.tests_folder import Folder, folder_of
         from .commands.check import local_validators
 
         request = self.request
@@ -267,7 +267,7 @@ class WatchedImage:
     def test_folders(self) -> Iterator[str]:
         """Yield the folders that contain the image's tests."""
         if self.tested:
-            from ..testing.folder import folder_of
+            from ..testing.tests_folder import folder_of
 
             for folder, _, _ in os.walk(folder_of(self.request.src)):
                 yield folder

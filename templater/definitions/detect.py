@@ -6,7 +6,7 @@ import os
 import re
 
 from ..image.open_file import reading
-from ..parsing.file_kind import EMPTY, HEAD, recognise
+from ..parsing.magic_bytes import EMPTY, HEAD, recognise
 
 _KEYS = rb"(?m)^(image|files)[ \t]*:"
 

@@ -29,7 +29,7 @@ from ..model.file_names import DISK, ROOTFS
 from ..model.metadata import Metadata
 from ..model.progress import Progress, silent
 from ..model.source import printable
-from ..parsing.file_kind import COMPRESSIONS, QCOW2, SQUASHFS, TAR, XZ, describe
+from ..parsing.magic_bytes import COMPRESSIONS, QCOW2, SQUASHFS, TAR, XZ, describe
 from ..parsing.metadata_yaml import read_metadata
 from ..parsing.qcow2 import HEADER, backing_file, has_external_data
 from .catalog import COMBINED, IMAGES_PATH, Decoded, decode_product

@@ -23,7 +23,7 @@ from ..image.open_file import reading, whole_content
 from ..model.errors import BusyError, InputError, LimitError, UsageError, WriteError, reason
 from ..model.progress import Progress, silent
 from ..model.source import printable, whole_characters
-from ..parsing.file_kind import QCOW2
+from ..parsing.magic_bytes import QCOW2
 from .downloads import PART, private_directory
 
 #: a fetched image that is not used for this many seconds is removed

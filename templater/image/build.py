@@ -17,7 +17,7 @@ from ..model.file_names import ROOTFS
 from ..model.progress import Progress, silent
 from ..model.source import printable
 from ..oslite import PR_SET_PDEATHSIG, libc
-from ..parsing.file_kind import SQUASHFS
+from ..parsing.magic_bytes import SQUASHFS
 from .atomic_output import Output, publish_all
 from .compress import Write, compressing, compression_named
 from .contents import Contents, Part

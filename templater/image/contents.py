@@ -12,7 +12,7 @@ from ..model.entry import DIRECTORY, FILE
 from ..model.errors import InputError, LimitError, RefusedError, UsageError
 from ..model.file_names import DISK, METADATA, ROOTFS, TEMPLATES
 from ..model.source import printable
-from ..parsing.file_kind import HEAD, SQUASHFS, recognise
+from ..parsing.magic_bytes import HEAD, SQUASHFS, recognise
 from ..rootfs.directory_rootfs import open_tree
 from ..sandbox import unpacker_process
 from .decompress import open_stream

@@ -13,7 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from ..model.errors import InputError, LimitError, RefusedError, reason
-from ..parsing import file_kind
+from ..parsing import magic_bytes
 from .compression_modules import load_lz4, load_zstd
 from .limits import DEFAULT, MIB, Limits
 from .open_file import OpenFile, open_regular
@@ -90,12 +90,12 @@ def _lzma(format_: int) -> Callable[[Limits], _Make]:
 #: for each compression, a function that returns the constructor of a decompressor. It is called once for each
 #: file, and loads the modules of zstd and lz4 only then.
 _DECOMPRESSORS: dict[str, Callable[[Limits], _Make]] = {
-    file_kind.GZIP: lambda limits: _Inflate,
-    file_kind.BZIP2: lambda limits: bz2.BZ2Decompressor,
-    file_kind.XZ: _lzma(lzma.FORMAT_XZ),
-    file_kind.LZMA: _lzma(lzma.FORMAT_ALONE),
-    file_kind.ZSTD: _zstd,
-    file_kind.LZ4: _lz4,
+    magic_bytes.GZIP: lambda limits: _Inflate,
+    magic_bytes.BZIP2: lambda limits: bz2.BZ2Decompressor,
+    magic_bytes.XZ: _lzma(lzma.FORMAT_XZ),
+    magic_bytes.LZMA: _lzma(lzma.FORMAT_ALONE),
+    magic_bytes.ZSTD: _zstd,
+    magic_bytes.LZ4: _lz4,
 }
 
 
@@ -125,8 +125,8 @@ class ByteStream:
         self._holes = 0
         self._unpacked = 0
         self._streams = 1
-        self._head = _read_fully(fd, file_kind.HEAD)
-        self.compression = file_kind.recognise(self._head)
+        self._head = _read_fully(fd, magic_bytes.HEAD)
+        self.compression = magic_bytes.recognise(self._head)
         self._buffer = b""
         self._offset = 0
         #: compressed bytes that the last decompressor did not need, and how many of these were used since
@@ -134,18 +134,18 @@ class ByteStream:
         self._used = 0
         self._decompressor: _Decompressor | None = None
         if self.compression in _DECOMPRESSORS:
-            if file_kind.is_also_tar(self._head):
+            if magic_bytes.is_also_tar(self._head):
                 raise RefusedError(
-                    f"'{path}' {file_kind.describe(self.compression)} and a tar archive: some daemons"
+                    f"'{path}' {magic_bytes.describe(self.compression)} and a tar archive: some daemons"
                     " read the compressed image from it, and others read the tar archive",
                     hint="pack the image again",
                 )
             self._make = _DECOMPRESSORS[self.compression](limits)
             self._decompressor = self._make()
-        elif self.compression != file_kind.TAR:
+        elif self.compression != magic_bytes.TAR:
             raise InputError(
-                f"'{path}' {file_kind.describe(self.compression)}",
-                hint=file_kind.hint_for(self.compression),
+                f"'{path}' {magic_bytes.describe(self.compression)}",
+                hint=magic_bytes.hint_for(self.compression),
             )
 
     def __enter__(self) -> ByteStream:
@@ -339,7 +339,7 @@ class ByteStream:
             rest += more
         if not rest:
             return b""
-        if file_kind.recognise(rest[:8]) != self.compression:
+        if magic_bytes.recognise(rest[:8]) != self.compression:
             raise EOFError(f"at least {len(rest)} bytes of other data follow the compressed data")
         self._streams += 1
         if self._streams > _MANY_STREAMS and self._unpacked < self._streams * _LEAST_STREAM:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from ..model.entry import BLOCK_DEVICE, CHAR_DEVICE, DIRECTORY, FIFO, FILE, SYMLINK
 from ..model.errors import InputError, LimitError, RefusedError
 from ..model.source import printable
-from ..parsing.file_kind import BLOCK, COMPRESSIONS, TAR, describe, hint_for, recognise
+from ..parsing.magic_bytes import BLOCK, COMPRESSIONS, TAR, describe, hint_for, recognise
 from .decompress import ByteStream, open_stream
 from .limits import DEFAULT, DIRECTORY_BYTES, INODE_BYTES, HeldBytes, Limits
 from .tar_header import Header

@@ -23,8 +23,8 @@ from ..distribution.tls_socket import Answer, TlsSocket, open_connection
 from ..model.errors import InputError, UsageError
 from ..model.source import printable
 from .address import LOCAL, Address, escaped
-from .client import Client, DaemonError, unix_socket
 from .nearest_host import Nearest, nearest_host
+from .rest_client import Client, DaemonError, unix_socket
 
 _PROJECT_VARIABLES = {"incus": "INCUS_PROJECT", "lxd": "LXD_PROJECT"}
 #: seconds for `incus remote proxy` to open its socket, and seconds without a client after which it ends

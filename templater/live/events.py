@@ -18,7 +18,7 @@ from typing import NamedTuple
 from ..model.errors import InputError
 from ..model.source import printable
 from .address import Address
-from .client import MIB, Client, NoAnswerError
+from .rest_client import MIB, Client, NoAnswerError
 
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _MOST_HEADERS, _MOST_EVENT = 16 << 10, 4 * MIB

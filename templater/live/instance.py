@@ -15,9 +15,9 @@ from ..model.errors import InputError, LimitError
 from ..model.lifecycle import PENDING_KEY
 from ..model.source import Source, printable
 from .address import Address, escaped
-from .client import Answer, Client, DaemonError
 from .connect import Daemon
 from .live_rootfs import LiveRootfs, unreadable_reason
+from .rest_client import Answer, Client, DaemonError
 
 #: the key that Incus sets for an application container, which has no templates
 _OCI = "volatile.container.oci"

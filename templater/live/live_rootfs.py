@@ -21,7 +21,7 @@ from ..model.errors import InputError, LimitError
 from ..model.source import printable
 from ..rootfs.memory import MemoryRootfs, _Node
 from .address import Address, escaped
-from .client import MIB, Answer, Client, HangError
+from .rest_client import MIB, Answer, Client, HangError
 
 #: limit in bytes on one file, and on all files of an instance that are kept in memory
 MOST_FILE, MOST_FILES = 16 * MIB, 64 * MIB

@@ -17,9 +17,9 @@ from ..model.metadata import Rule
 from ..model.source import printable
 from ..parsing.metadata_yaml import read_metadata
 from .address import Address
-from .client import MIB, Client
 from .connect import Daemon
 from .instance import LiveInstance
+from .rest_client import MIB, Client
 
 #: the properties that all versions of an image share
 _IDENTITY = ("os", "release", "variant", "architecture")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ..live.client import NoAnswerError
 from ..live.instance import LiveInstance
+from ..live.rest_client import NoAnswerError
 from ..model.entry import FILE
 from ..model.errors import TemplaterError
 from ..planning.follow_links import Steps, clean, resolve

@@ -9,7 +9,7 @@ from ..model.plan import FAILED, SKIP, Change, Plan
 from ..model.source import printable
 from .json_data import change_data, json_text
 from .patch import Work, body, header, quoted
-from .report import differences
+from .plan_text import differences
 
 CHANGED, ADDED, REMOVED, FAILS, UNCHANGED = STATUSES = "changed", "added", "removed", "failed", "unchanged"
 

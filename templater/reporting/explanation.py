@@ -10,7 +10,7 @@ from ..model.plan import FAILED, SKIP, Change
 from ..model.source import printable
 from ..rendering.explain import NOTHING, VALUE, Line, Part, Reading
 from ..rendering.origins import ALL_DEVICES, KINDS, Origin
-from .report import headline, indented
+from .plan_text import headline, indented
 
 #: the maximum indentation of a marker; a marker for a value further right gets no indentation
 MAX_INDENT = 60

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ..model.plan import FAILED
 from ..model.source import printable
-from .report import Heading, heading, unchanged
+from .plan_text import Heading, heading, unchanged
 
 if TYPE_CHECKING:
     from ..model.plan import Change, Plan

@@ -11,7 +11,7 @@ from ..model.plan import FAILED, SKIP, Change, Outcome, Plan
 from ..model.source import printable
 from .columns import columns
 from .json_data import json_text
-from .report import deviation_names
+from .plan_text import deviation_names
 
 SAME, DIFFERS, FAILS, RANDOM, UNKNOWN, ABSENT = "same", "differs", "fails", "random", "unknown", "-"
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..model.plan import FAILED, SKIP
 from ..model.source import printable
-from .report import deviation_names, new_parents
+from .plan_text import deviation_names, new_parents
 
 if TYPE_CHECKING:
     from ..model.errors import TemplaterError

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from ..model.errors import InputError
 from ..model.source import printable
-from .served import EncodedList, Listing, Served
+from .image_listing import EncodedList, Listing, Served
 
 NEVER = "1970-01-01T00:00:00Z"
 _NEVER_USED = "0001-01-01T00:00:00Z"

@@ -20,7 +20,7 @@ from ..model.errors import TemplaterError, reason
 from ..model.instance import VIRTUAL_MACHINE
 from ..model.metadata import Metadata
 from ..model.source import printable
-from .served import File, Listing, Served
+from .image_listing import File, Listing, Served
 from .served_tree import regular_file
 
 #: a function that receives a message for the operator of the server

@@ -25,12 +25,12 @@ from ..image.file_extensions import extension
 from ..model.errors import InputError, TemplaterError
 from ..model.instance import VIRTUAL_MACHINE
 from ..model.source import printable
-from ..parsing.file_kind import HEAD, recognise
+from ..parsing.magic_bytes import HEAD, recognise
 from . import api_answers
 from .connections import DEFAULT, PIECE, Bounds, exempt_from_collection, write
 from .generated_stream import Report
-from .served import EncodedList, Listing, Served
-from .sources import Source
+from .image_listing import EncodedList, Listing, Served
+from .local_images import Source
 
 _JSON = "application/json"
 _BINARY = "application/octet-stream"

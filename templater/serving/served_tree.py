@@ -17,7 +17,7 @@ from ..distribution.local_stream import LocalStream
 from ..distribution.tree import Tree, open_directory, real_path
 from ..distribution.tree_catalog import clean_path
 from ..model.errors import InputError, LimitError
-from .served import File, Listing, Served
+from .image_listing import File, Listing, Served
 
 #: limit in bytes on the catalog of a served tree, which is loaded again while the server has the old images
 _MOST_BYTES = 24 << 20

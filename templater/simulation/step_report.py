@@ -10,7 +10,7 @@ from ..model.plan import Change, Plan
 from ..model.source import printable, printable_lines
 from ..reporting.json_data import change_data, error_data
 from ..reporting.patch import diff
-from ..reporting.report import headline
+from ..reporting.plan_text import headline
 from .host_start import Started
 from .parse_steps import Step
 

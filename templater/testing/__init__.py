@@ -1,7 +1,7 @@
 """Tests of an image: cases in the folder `tests` beside it, which `templater test` runs.
 
-`folder` reads and writes the folder. `schema_check` reads YAML by a JSON Schema, and `read_tests` turns test
-files into the values of `case`. `render_case` renders a case, and `judge` compares the files with the
+`tests_folder` reads and writes the folder. `schema_check` reads YAML by a JSON Schema, and `read_tests` turns
+test files into the values of `case`. `render_case` renders a case, and `judge` compares the files with the
 expectations. `coverage` finds the parts of the templates that no case reaches. `session` runs everything, and
 `reports` formats the results.
 

@@ -12,9 +12,9 @@ from ..pongo2.syntax.hints import did_you_mean
 from ..pongo2.values import TooLarge
 from ..reporting.patch import NO_NEWLINE, of_text
 from .case import Case, Expectation, Expected, Failure
-from .folder import MAX_SNAPSHOT, Folder
 from .read_tests import cleaned
 from .render_case import File, Result
+from .tests_folder import MAX_SNAPSHOT, Folder
 
 if TYPE_CHECKING:
     from ..pongo2.golang.regexp import Pattern

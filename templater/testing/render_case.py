@@ -29,8 +29,8 @@ from ..simulation.step_report import Report
 from ..simulation.writable_copy import WritableCopy
 from ..sources.open_source import open_source
 from .case import Case
-from .folder import Folder
 from .read_tests import cleaned
+from .tests_folder import Folder
 
 if TYPE_CHECKING:
     from ..limits import Given

@@ -9,17 +9,17 @@ from hashlib import sha256
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-from ..checks.authored import LARGEST
-from ..checks.authored import File as CheckedFile
-from ..checks.one_file import findings_in
+from ..checks.authored_image import LARGEST
+from ..checks.authored_image import File as CheckedFile
+from ..checks.checks_of_one_file import findings_in
 from ..definitions.choice import DEFAULT_BUILD, Choice
 from ..model.errors import TemplaterError
 from ..model.source import printable
 from .case import Case, CaseStep, Expected, Failure, Outcome
 from .coverage import Coverage
-from .folder import Folder
 from .judge import MAX_HINTS, Judge, Snapshot, Snapshots
 from .render_case import File, HeldImage, Result, Subject
+from .tests_folder import Folder
 
 if TYPE_CHECKING:
     from ..limits import Given

@@ -8,8 +8,8 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from ..rendering.explain import NOTHING, VALUE
+from ..reporting.error_lines import CARETS, HINT, SOURCE, marked_lines
 from ..reporting.explanation import colour_of, is_continued, named
-from ..reporting.marked_text import CARETS, HINT, SOURCE, marked_lines
 from .html import Html, element, join
 from .redaction import MARK
 

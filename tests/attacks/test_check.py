@@ -7,8 +7,11 @@ from pathlib import Path
 import pytest
 
 from templater.checks.author_report import judge
-from templater.checks.authored import SEARCHED
-from templater.checks.configuration import (
+from templater.checks.authored_image import SEARCHED
+from templater.checks.ignores import MAX_COMMENTS, Ignores
+from templater.checks.run_checks import MAX_FINDINGS
+from templater.checks.scan import scan_image
+from templater.checks.templater_toml import (
     MAX_IGNORES,
     WANTED,
     Configuration,
@@ -16,9 +19,6 @@ from templater.checks.configuration import (
     read_configuration,
     with_configuration,
 )
-from templater.checks.ignores import MAX_COMMENTS, Ignores
-from templater.checks.run_checks import MAX_FINDINGS
-from templater.checks.scan import scan_image
 from templater.cli.main import main
 from templater.model.errors import LimitError
 from templater.model.metadata import UNCOUNTED
@@ -184,7 +184,7 @@ def test_a_line_break_in_metadata_is_escaped_in_reports(
 
 
 def test_a_slow_template_does_not_hide_the_findings_about_metadata(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("templater.checks.authored.MAX_SECONDS", -1.0)
+    monkeypatch.setattr("templater.checks.authored_image.MAX_SECONDS", -1.0)
     found = judge(image("/etc/a: {when: [boot], template: t}"), Configuration()).findings
     assert "unknown-when" in {finding.check for finding in found}
     assert any("not checked completely" in finding.message for finding in found)

@@ -6,11 +6,11 @@ import pytest
 
 from templater.cloud_init.boot_rules import shown
 from templater.live.address import parse_address
-from templater.live.client import MOST_ELEMENTS
 from templater.live.connect import open_daemon
 from templater.live.instance import LiveImage
-from templater.live.instances import list_instances
+from templater.live.instance_filters import list_instances
 from templater.live.newer_image import NewerImages
+from templater.live.rest_client import MOST_ELEMENTS
 from templater.model.errors import InputError, LimitError
 from templater.model.source import Source
 from templater.parsing.instance_yaml import count_values, read_instance

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from templater.checks import authored, host_report
+from templater.checks import authored_image, host_differences
 from templater.checks.run_checks import audit
 from tests.checks.authoring.authoring_builders import file, image
 
@@ -30,7 +30,7 @@ def _soon() -> Iterator[None]:
 def test_all_checks_of_rendered_files_share_a_time_limit(
     name: str, text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(authored, "MAX_FILE_SECONDS", 0.2)
+    monkeypatch.setattr(authored_image, "MAX_FILE_SECONDS", 0.2)
     rules = (f"/etc/{name.replace('N', str(n))}: {{when: [create], template: t}}" for n in range(120))
     found = audit(image(*rules, t=text + "# {{ path }}\n"), "authoring")
     late = [each.message for each in found if each.message.startswith("not checked completely")]
@@ -40,7 +40,7 @@ def test_all_checks_of_rendered_files_share_a_time_limit(
 @pytest.mark.parametrize("opening", ["{{", "{%", "{#", "{% ", "{%x "])
 def test_the_search_for_the_cause_of_a_difference_takes_linear_time(opening: str) -> None:
     text = "{{ 'a' + 'b' }}{% verbatim %}" + opening * 60_000 + "{% endverbatim %}"
-    report = host_report.host_report(file("/etc/a", text, hosts="incus,lxd"))
+    report = host_differences.host_report(file("/etc/a", text, hosts="incus,lxd"))
     assert report["files"][0]["hosts"]["lxd"]["result"] == "differs"
 
 
@@ -49,6 +49,6 @@ def test_the_search_for_the_causes_of_differences_stops_at_a_character_limit(
 ) -> None:
     rules = (f"/etc/{number}: {{when: [create], template: t}}" for number in range(3))
     of = image(*rules, t="{{ 'a' + 'b' }}" + "x" * 85, hosts="incus,lxd")
-    monkeypatch.setattr(host_report, "SEARCHED", 250)
-    found = [row["hosts"]["lxd"]["construct"] for row in host_report.host_report(of)["files"]]
+    monkeypatch.setattr(host_differences, "SEARCHED", 250)
+    found = [row["hosts"]["lxd"]["construct"] for row in host_differences.host_report(of)["files"]]
     assert found == [*["'a' + 'b' (templates/t:1:4)"] * 2, "templates/t"]

@@ -15,7 +15,7 @@ from templater.checks import scanned_image
 from templater.checks.run_checks import audit
 from templater.checks.scan import scan_image
 from templater.checks.scanned_image import Name
-from templater.cli import planning
+from templater.cli import open_and_plan
 from templater.cli.main import main
 from templater.image import compression_modules, decompress, describe, unpack
 from templater.image.contents import open_contents
@@ -156,7 +156,7 @@ def test_a_preview_with_slow_steps_stops_at_the_time_limit(
     (tmp_path / "metadata.yaml").write_text("architecture: x86_64\ncreation_date: 1\n" + rule)
     loop = '{% for i in "' + "x" * 100_000 + '" %}{{ b|wordcount }}{% endfor %}'
     (tmp_path / "templates" / "a.tpl").write_text('{% set b = "' + "a " * 20_000 + '" %}' + loop)
-    monkeypatch.setattr(planning, "SECONDS", 0.01)
+    monkeypatch.setattr(open_and_plan, "SECONDS", 0.01)
     assert main(["preview", str(tmp_path)]) == 5
     assert "runs longer than 0.01 seconds" in capfd.readouterr().out
 

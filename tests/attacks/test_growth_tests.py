@@ -10,7 +10,7 @@ from templater.model.errors import LimitError, TemplaterError
 from templater.parsing import instance_yaml
 from templater.testing import read_tests
 from templater.testing.case import Case
-from templater.testing.folder import Folder
+from templater.testing.tests_folder import Folder
 
 
 @pytest.fixture(autouse=True)

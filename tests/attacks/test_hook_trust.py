@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from templater.cli import records
+from templater.cli import record_of_writes
 from templater.cli.commands.serve import AccessLog
 from templater.cli.main import main
 from templater.distribution.republish import _write_rules
@@ -724,7 +724,7 @@ def test_the_record_of_apply_is_written_only_beside_its_root_filesystem(
         (folder / "instance.yaml").write_text("name: c1\n")
     words = ["apply", str(container), f"{container}/rootfs", "-t", "start"]
     assert main(words) == 0
-    folder_of = records.state_folder
+    folder_of = record_of_writes.state_folder
 
     def exchanged(src: str, rootfs: str) -> str:
         found = folder_of(src, rootfs)
@@ -732,7 +732,7 @@ def test_the_record_of_apply_is_written_only_beside_its_root_filesystem(
         other.rename(container)
         return found
 
-    monkeypatch.setattr(records, "state_folder", exchanged)
+    monkeypatch.setattr(record_of_writes, "state_folder", exchanged)
     assert main(words) == RefusedError.exit_code
     assert "another process replaced the directory" in capfd.readouterr().err
     assert list((container / ".templater").iterdir()) == []

@@ -186,7 +186,7 @@ def test_the_rendered_files_of_all_hosts_together_have_a_size_limit(tmp_path, mo
 
 
 def test_the_rendered_files_that_a_check_keeps_are_limited(monkeypatch):
-    monkeypatch.setattr("templater.checks.authored.MOST_TEXT", 5)
+    monkeypatch.setattr("templater.checks.authored_image.MOST_TEXT", 5)
     late = authored_file("/etc/a", "{{ trigger }}").late
     assert late is not None
     assert late.message == "the rendered files have more than 5 characters in total"

@@ -12,7 +12,7 @@ import pytest
 
 from templater.batch.fleet import Fleet
 from templater.checks.security import runaway
-from templater.cli import planning
+from templater.cli import open_and_plan
 from templater.cli.main import main
 from templater.hooks import precompile, sandboxed_rendering
 from templater.hooks import run as hook_run
@@ -81,7 +81,7 @@ def test_the_total_time_limit_ends_a_running_template(image):
 
 @pytest.mark.slow
 def test_commands_have_a_total_time_limit(image, monkeypatch, capsys):
-    monkeypatch.setattr(planning, "TOTAL", 0.4)
+    monkeypatch.setattr(open_and_plan, "TOTAL", 0.4)
     Path(image, "rootfs").mkdir()
     for words in (
         ["preview", image],
@@ -141,7 +141,7 @@ def test_an_audit_stops_at_the_total_time_limit(monkeypatch):
 
 
 def test_the_time_for_reading_an_image_counts_towards_the_default_total_time(image, monkeypatch, capsys):
-    monkeypatch.setattr(planning, "process_time", iter((0.0, 7.6, 0.0, 7.6)).__next__)
+    monkeypatch.setattr(open_and_plan, "process_time", iter((0.0, 7.6, 0.0, 7.6)).__next__)
     assert main(["preview", image]) == 4
     assert "together takes longer than 1 seconds" in "".join(capsys.readouterr())
     assert main(["preview", image, "--limit", "time=60", "--limit", "steps=100"]) != 4, (

@@ -7,9 +7,9 @@ import time
 from pathlib import Path
 
 from templater.limits import Given
-from templater.testing.folder import Folder
 from templater.testing.read_tests import read_cases
 from templater.testing.session import Session
+from templater.testing.tests_folder import Folder
 
 IMAGE = Path(__file__).parents[2] / "sample-images" / "debian-cloud"
 GOAL = 5.0  # seconds for 1,000 cases

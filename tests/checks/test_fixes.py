@@ -9,10 +9,10 @@ import pytest
 
 from templater.checks import fixes
 from templater.checks.author_report import fix_image, judge
-from templater.checks.authored import AuthoredImage
-from templater.checks.configuration import Configuration
+from templater.checks.authored_image import AuthoredImage
 from templater.checks.finding import Severity
 from templater.checks.fixes import FixedImage, fix, key_of
+from templater.checks.templater_toml import Configuration
 from templater.checks.typos import differ_by_one, only_candidate
 from templater.cli.main import main
 from templater.model.source import Source

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from templater.checks.configuration import MAX_IGNORES
+from templater.checks.templater_toml import MAX_IGNORES
 from templater.cli.main import main
 from templater.model.metadata import UNCOUNTED
 

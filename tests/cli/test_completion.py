@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from templater.checks.run_checks import all_checks
-from templater.cli import complete
+from templater.cli import completers
 from templater.cli.commands import completion
 from templater.cli.main import command, main
 from templater.cli.shell_words import CommandLine, split
@@ -253,7 +253,7 @@ def test_completion_does_not_open_a_pipe(image, tmp_path):
 def test_completion_does_not_read_a_large_archive(image, tmp_path):
     path = archive(tmp_path)
     assert answered("explain", str(path), "/etc/h")[1] == ["/etc/hostname"]
-    os.truncate(path, complete.LARGEST_ARCHIVE + 1)
+    os.truncate(path, completers.LARGEST_ARCHIVE + 1)
     assert answered("explain", str(path), "/etc/h")[1] == []
 
 
@@ -261,7 +261,7 @@ def test_completion_does_not_read_a_large_list_of_instances(tmp_path):
     path = tmp_path / "fleet.json"
     path.write_text('[{"name": "web1"}]')
     assert answered("preview", "x", "-i", f"{path}#")[1] == [f"{path}#web1"]
-    path.write_text('[{"name": "web1"}]' + " " * complete.LARGEST_LIST)
+    path.write_text('[{"name": "web1"}]' + " " * completers.LARGEST_LIST)
     assert answered("preview", "x", "-i", f"{path}#")[1] == []
 
 

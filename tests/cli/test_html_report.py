@@ -11,7 +11,7 @@ import pytest
 
 from templater import __version__
 from templater.rendering import explain
-from templater.web import report as report_module
+from templater.web import report_page as report_module
 from tests.web_pages import PAYLOADS, an_image, assert_safe, dumped, hostile_image, is_owned, parsed, text_of
 
 pytestmark = pytest.mark.slow  # the fast tests have two minutes

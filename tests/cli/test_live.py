@@ -6,14 +6,14 @@ import os
 import pytest
 
 from templater import limits
-from templater.cli import guard
+from templater.cli import command_limits
 from templater.cli.live_copy import live_copy
 from templater.image.limits import DEFAULT
 from templater.live.address import parse_address
 from templater.live.connect import open_daemon
 from templater.live.instance import open_instance
 from templater.model import input_size
-from templater.next_start import many
+from templater.next_start import judge_many
 from templater.next_start.read_ahead import read_ahead
 from tests.peak_memory import measured
 from tests.recorded_daemon import JSON, error, incus, key, sync  # noqa: F401
@@ -213,7 +213,7 @@ def test_all_instances_of_a_daemon_share_one_limit_on_processor_time(incus, run,
     monkeypatch.setattr(input_size, "_instances", 0)
     code, out, err = run("diff", "incus:")
     assert code != 4 and out.count("\n") == 400  # each instance adds to the limit
-    monkeypatch.setattr(guard, "INSTANCES_PER_SECOND", 1_000_000)
+    monkeypatch.setattr(command_limits, "INSTANCES_PER_SECOND", 1_000_000)
     code, out, err = run("diff", "incus:")
     assert code == 4 and 0 < out.count("\n") < 400
     assert "the command takes longer than 1 seconds of processor time" in err
@@ -236,7 +236,7 @@ def test_a_command_that_reads_a_long_list_of_profiles_stops_at_the_memory_limit(
 
 def test_a_large_instance_is_not_read_ahead_but_gives_the_same_result(several, run, monkeypatch):
     ahead = run("diff", "incus:")
-    monkeypatch.setattr(many, "_MOST", 100)
+    monkeypatch.setattr(judge_many, "_MOST", 100)
     assert run("diff", "incus:") == ahead
 
 

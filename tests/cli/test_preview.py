@@ -4,7 +4,7 @@ from templater.cli import styled
 from templater.cli.commands.preview import styled_body
 from templater.model.metadata import Rule
 from templater.model.plan import CREATE, SKIP, Change
-from templater.reporting.report import Block, heading
+from templater.reporting.plan_text import Block, heading
 
 
 def test_a_styled_preview_shows_contents_only_for_rules_that_write_a_file():

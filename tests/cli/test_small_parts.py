@@ -42,7 +42,7 @@ def test_unpack_keeps_only_what_its_options_allow(root, keep, trusted, allowed, 
     ],
 )
 def test_diff_names_the_error_of_a_host_only_if_no_rule_runs(error, changes, lines, monkeypatch):
-    monkeypatch.setattr("templater.reporting.report.differences", lambda plan, change: ())
+    monkeypatch.setattr("templater.reporting.plan_text.differences", lambda plan, change: ())
     plan = SimpleNamespace(changes=changes, agent=(), host_error=error, host=SimpleNamespace(name="incus"))
     assert list(diff.complaints(plan)) == lines
 

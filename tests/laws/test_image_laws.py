@@ -21,12 +21,12 @@ from typing import Any
 import pytest
 
 from templater.checks.author_report import judge
-from templater.checks.authored import AuthoredImage
+from templater.checks.authored_image import AuthoredImage
 from templater.checks.base import Check
-from templater.checks.configuration import Configuration, read_configuration
 from templater.checks.run_checks import all_checks, run_check
 from templater.checks.scan import scan_image
 from templater.checks.scanned_image import Name, ScannedImage, Trailing
+from templater.checks.templater_toml import Configuration, read_configuration
 from templater.image import decompress, metadata_edit
 from templater.image.build import Packing, build
 from templater.image.contents import open_contents

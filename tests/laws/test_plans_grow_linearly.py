@@ -23,7 +23,7 @@ from templater.planning.plan_image import predicted
 from templater.pongo2.state import Limits
 from templater.prediction.deviations import deviations_at
 from templater.rendering.render import Rendering, render
-from templater.reporting import json_data, report
+from templater.reporting import json_data, plan_text
 from templater.reporting.patch import diff
 from templater.rootfs.memory import MemoryRootfs
 from tests.laws.growth import assert_linear
@@ -155,10 +155,10 @@ def a_plan(paths: list[str], content: bytes = b"x", before: str | None = None) -
 
 
 REPORTS: dict[str, Callable[[Plan], object]] = {
-    "preview": report.preview,
+    "preview": plan_text.preview,
     "json": lambda plan: json.dumps(json_data.plan_data(plan)),
-    "summary": report.summary,
-    "rules that are not due": report.not_due,
+    "summary": plan_text.summary,
+    "rules that are not due": plan_text.not_due,
     "patch": diff,
     "deviations": lambda plan: [deviations_at(plan, change) for change in plan.changes],
     "files": lambda plan: list(plan.files()),
@@ -199,7 +199,7 @@ def test_a_patch_of_a_long_file_takes_linear_time(body: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("body", BODIES)
 def test_a_preview_of_a_long_file_takes_linear_time(body: str) -> None:
-    assert_linear(report.preview, lambda n: a_plan(["/etc/f"], BODIES[body](n)[1]), 5000)
+    assert_linear(plan_text.preview, lambda n: a_plan(["/etc/f"], BODIES[body](n)[1]), 5000)
 
 
 PATHS: dict[str, Callable[[int], str]] = {

@@ -19,8 +19,8 @@ from typing import Any
 import pytest
 
 from templater.live.address import Address
-from templater.live.client import Client, unix_socket
 from templater.live.events import Event, Events
+from templater.live.rest_client import Client, unix_socket
 from templater.model.errors import TemplaterError
 from tests.reading_proxy import ReadingProxy, reading_proxy
 

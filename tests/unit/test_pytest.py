@@ -11,8 +11,8 @@ from types import SimpleNamespace
 import pytest
 
 from templater import pytest as plugin
-from templater.testing.folder import Folder
 from templater.testing.read_tests import read_cases
+from templater.testing.tests_folder import Folder
 from tests.unit.testing.images import an_image
 
 ROOT = Path(__file__).parents[2]

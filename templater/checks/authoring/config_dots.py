@@ -12,9 +12,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ...rendering.unknown_names import called_with
-from ..authored import AuthoredImage
+from ..authored_image import AuthoredImage
 from ..base import Fix, Observation, check
-from ..names import mistakes
+from ..unknown_names_by_template import mistakes
 
 
 @check("config-dots", "error", "a configuration key that is written with dots, as in config.user.x")

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 from ...model.source import Span, printable
 from ...pongo2.syntax import tree
-from ..authored import AuthoredImage, Template
+from ..authored_image import AuthoredImage, Template
 from ..base import Fix, Observation, check
 from ..typos import differ_by_one, only_candidate
 

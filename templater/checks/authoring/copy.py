@@ -31,10 +31,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ...model.source import printable
-from ..authored import AuthoredImage
+from ..authored_image import AuthoredImage
 from ..base import Fix, Observation, check
 from ..instance_name import fresh_after, stale_after
-from ..places import SEEDS
+from ..target_kinds import SEEDS
 
 #: the property ``os`` of the systems whose versions 5 and 6 do not read /etc/hostname, in lower case
 RED_HAT = ("centos", "oracle", "red hat", "redhat", "rhel", "scientific")

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ...model.source import printable
-from ..authored import AuthoredImage
+from ..authored_image import AuthoredImage
 from ..base import Fix, Observation, check
-from ..places import breaks_with_crlf
+from ..target_kinds import breaks_with_crlf
 
 
 @check(

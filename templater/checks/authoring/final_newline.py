@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ...model.source import printable
-from ..authored import AuthoredImage
+from ..authored_image import AuthoredImage
 from ..base import Fix, Observation, check
-from ..places import is_cron, kind_of
+from ..target_kinds import is_cron, kind_of
 
 #: kinds of files that need no newline at their end
 ANY_END = ("json", "user-data", "meta-data", "network-config")

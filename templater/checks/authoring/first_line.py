@@ -20,10 +20,10 @@ import re
 from collections.abc import Iterator
 
 from ...model.source import printable
-from ..authored import AuthoredImage, File
+from ..authored_image import AuthoredImage, File
 from ..base import Observation, check
-from ..places import kind_of
-from ..rendered import Mistake, mistakes_in, numbered
+from ..mistakes_in_files import Mistake, mistakes_in, numbered
+from ..target_kinds import kind_of
 
 #: possible beginnings of user-data, in lower case. cloud-init skips white space before them.
 STARTS = (

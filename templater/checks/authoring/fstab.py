@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ...model.source import printable
-from ..authored import AuthoredImage, File
+from ..authored_image import AuthoredImage, File
 from ..base import Observation, check
-from ..rendered import Mistake, mistakes_of, numbered
+from ..mistakes_in_files import Mistake, mistakes_of, numbered
 
 
 @check("fstab", "error", "a line of /etc/fstab with missing or wrong fields")

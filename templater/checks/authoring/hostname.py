@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from string import ascii_letters, digits
 
 from ...model.source import printable
-from ..authored import AuthoredImage, File
+from ..authored_image import AuthoredImage, File
 from ..base import Observation, check
-from ..rendered import Mistake, mistakes_of, numbered
+from ..mistakes_in_files import Mistake, mistakes_of, numbered
 
 ALLOWED = frozenset(ascii_letters + digits + "-._")
 

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 
 from ...model.source import printable
-from ..authored import AuthoredImage
+from ..authored_image import AuthoredImage
 from ..base import Observation, check
 
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ..authored import AuthoredImage
+from ..authored_image import AuthoredImage
 from ..base import Observation, check
-from ..rendered import mistakes_of, validated
+from ..mistakes_in_files import mistakes_of, validated
 
 FAMILY = ("debian", "ubuntu")
 

@@ -19,9 +19,9 @@ from collections.abc import Iterator
 from ...model.errors import TemplaterError
 from ...model.source import Span
 from ...pongo2.syntax import tree
-from ..authored import AuthoredImage
+from ..authored_image import AuthoredImage
 from ..base import Fix, Observation, check
-from ..names import mistakes
+from ..unknown_names_by_template import mistakes
 
 #: operators that give True or False in pongo2
 LOGIC = ("and", "or")

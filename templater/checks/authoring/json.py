@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
-from ..authored import AuthoredImage, File
+from ..authored_image import AuthoredImage, File
 from ..base import Observation, check
-from ..rendered import Mistake, mistakes_of
+from ..mistakes_in_files import Mistake, mistakes_of
 
 
 @check("json", "error", "a .json file that is not valid JSON")

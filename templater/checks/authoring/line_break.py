@@ -21,10 +21,10 @@ from collections.abc import Iterator
 from ...model.source import printable
 from ...pongo2.reads import config_key
 from ...pongo2.syntax import tree
-from ..authored import AuthoredImage
+from ..authored_image import AuthoredImage
 from ..base import Observation, check
-from ..places import ONE_LINE
 from ..security.line_injection import removes_line_breaks
+from ..target_kinds import ONE_LINE
 
 
 @check(

@@ -12,9 +12,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ...pongo2.syntax import tree
-from ..authored import AuthoredImage
+from ..authored_image import AuthoredImage
 from ..base import Fix, Observation, check
-from ..places import kind_of
+from ..target_kinds import kind_of
 
 MAPS = {"config", "devices", "properties", "instance", "container"}
 

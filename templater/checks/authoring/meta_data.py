@@ -12,9 +12,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ...model.source import printable
-from ..authored import AuthoredImage, File
+from ..authored_image import AuthoredImage, File
 from ..base import Observation, check
-from ..rendered import Mistake, mistakes_of, pairs, yaml_mapping
+from ..mistakes_in_files import Mistake, mistakes_of, pairs, yaml_mapping
 
 #: the keys that cloud-init reads, by the key without its hyphens
 KEYS = {name.replace("-", ""): name for name in ("instance-id", "local-hostname")}

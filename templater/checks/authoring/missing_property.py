@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 from ...model.source import printable
 from ...pongo2.syntax import tree
-from ..authored import AuthoredImage
+from ..authored_image import AuthoredImage
 from ..base import Fix, Observation, check
 from ..typos import ClosestWords, only_candidate
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from ...model.entry import FILE
 from ...model.source import printable
-from ..authored import AuthoredImage
+from ..authored_image import AuthoredImage
 from ..base import Observation, check
 from ..typos import ClosestWords
 

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from ...model.errors import TemplaterError
 from ...model.permissions import parse_id, parse_mode
 from ...model.source import printable
-from ..authored import AuthoredImage
+from ..authored_image import AuthoredImage
 from ..base import Fix, Observation, check
 
 

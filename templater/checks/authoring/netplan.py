@@ -14,10 +14,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ...parsing.yaml_nodes import Mapping, Scalar
-from ..authored import AuthoredImage, File
+from ..authored_image import AuthoredImage, File
 from ..base import Observation, check
+from ..mistakes_in_files import Mistake, mistakes_of, validated, value_of, yaml_mapping
 from ..netplan_keys import unknown_keys
-from ..rendered import Mistake, mistakes_of, validated, value_of, yaml_mapping
 from .network_config import version_2
 
 

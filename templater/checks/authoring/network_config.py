@@ -23,10 +23,10 @@ from collections.abc import Iterator
 
 from ...model.source import printable
 from ...parsing.yaml_nodes import Mapping, Node, Scalar, Sequence
-from ..authored import AuthoredImage, File
+from ..authored_image import AuthoredImage, File
 from ..base import Observation, check
+from ..mistakes_in_files import Mistake, mistakes_of, pairs, validated, value_of, yaml_mapping
 from ..netplan_keys import unknown_keys
-from ..rendered import Mistake, mistakes_of, pairs, validated, value_of, yaml_mapping
 
 TYPES = {"bond", "bridge", "infiniband", "loopback", "nameserver", "physical", "route", "vlan"}
 SUBNETS = {

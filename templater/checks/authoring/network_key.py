@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ..authored import AuthoredImage, File
+from ..authored_image import AuthoredImage, File
 from ..base import Observation, check
-from ..rendered import Mistake, mistakes_of, pairs, yaml_mapping
+from ..mistakes_in_files import Mistake, mistakes_of, pairs, yaml_mapping
 
 
 @check(

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ...model.metadata import TRIGGERS
-from ..authored import AuthoredImage
+from ..authored_image import AuthoredImage
 from ..base import Observation, check
-from ..places import SEEDS
+from ..target_kinds import SEEDS
 
 NEEDED = ("user-data", "meta-data")
 

@@ -13,9 +13,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ..authored import AuthoredImage
+from ..authored_image import AuthoredImage
 from ..base import Fix, Observation, check
-from ..places import SEEDS
+from ..target_kinds import SEEDS
 
 NAMES = ("user-data", "vendor-data")
 

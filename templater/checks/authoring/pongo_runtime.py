@@ -18,7 +18,7 @@ from ...model.source import printable
 from ...pongo2.dialect import V4
 from ...pongo2.reads import reads_of
 from ...pongo2.template_loading import Compilation
-from ..authored import MAX_SECONDS, AuthoredImage
+from ..authored_image import MAX_SECONDS, AuthoredImage
 from ..base import Observation, check
 
 #: the variables that exist only when the daemon renders the template

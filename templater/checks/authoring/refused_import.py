@@ -19,7 +19,7 @@ from collections.abc import Iterator
 
 from ...model.architectures import ALL_NAMES
 from ...model.file_names import DISK
-from ..authored import AuthoredImage
+from ..authored_image import AuthoredImage
 from ..base import Fix, Observation, check
 from ..import_refusals import import_refusals
 from ..typos import only_candidate

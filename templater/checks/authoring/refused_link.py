@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 from ...model.entry import FILE, SYMLINK
 from ...model.source import printable
-from ..authored import AuthoredImage
+from ..authored_image import AuthoredImage
 from ..base import Observation, check
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ...model.source import printable
-from ..authored import AuthoredImage
+from ..authored_image import AuthoredImage
 from ..base import Fix, Observation, check
 from ..instance_name import stale_after
 

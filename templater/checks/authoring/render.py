@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from ...model.errors import LimitError, RenderError, TemplaterError
 from ...model.file_names import METADATA
 from ...model.source import Span, printable
-from ..authored import AuthoredImage
+from ..authored_image import AuthoredImage
 from ..base import Observation, check
 
 

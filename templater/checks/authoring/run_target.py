@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 from ...model.file_names import DISK
 from ...model.source import printable
-from ..authored import AuthoredImage
+from ..authored_image import AuthoredImage
 from ..base import Observation, check
 
 HIDDEN = ("/run/", "/var/run/")

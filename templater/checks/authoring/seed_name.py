@@ -11,9 +11,9 @@ from collections.abc import Iterator
 
 from ...model.source import printable
 from ...pongo2.syntax.hints import did_you_mean
-from ..authored import AuthoredImage
+from ..authored_image import AuthoredImage
 from ..base import Observation, check
-from ..places import SEED_FILES, SEEDS
+from ..target_kinds import SEED_FILES, SEEDS
 
 
 @check("seed-name", "warning", "a NoCloud seed file that cloud-init does not read")

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ...model.source import printable
-from ..authored import AuthoredImage
+from ..authored_image import AuthoredImage
 from ..base import Observation, check
-from ..places import kind_of
-from ..rendered import mistakes_of, validated
+from ..mistakes_in_files import mistakes_of, validated
+from ..target_kinds import kind_of
 
 
 @check(

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from ...model.errors import TemplaterError
 from ...pongo2.dialect import DIALECTS
 from ...pongo2.filters_and_tags import library_for
-from ..authored import AuthoredImage
+from ..authored_image import AuthoredImage
 from ..base import Fix, Observation, check
 from ..typos import only_candidate
 from .jinja import of_jinja

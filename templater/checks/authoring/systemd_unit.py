@@ -15,9 +15,9 @@ from collections.abc import Iterator
 
 from ...model.source import printable
 from ...planning.follow_links import clean
-from ..authored import AuthoredImage, File
+from ..authored_image import AuthoredImage, File
 from ..base import Observation, check
-from ..rendered import Mistake, mistakes_of, validated
+from ..mistakes_in_files import Mistake, mistakes_of, validated
 
 #: the units that systemd-analyze accepts
 UNITS = (".service", ".socket", ".timer", ".mount", ".automount", ".swap", ".path", ".target", ".slice")

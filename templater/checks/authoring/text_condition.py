@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 from ...model.source import Span
 from ...pongo2.syntax import tree
-from ..authored import AuthoredImage
+from ..authored_image import AuthoredImage
 from ..base import Observation, check
 from ..conditions import conditions
 

@@ -12,10 +12,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ...rendering.unknown_names import MEMBERS
-from ..authored import AuthoredImage
+from ..authored_image import AuthoredImage
 from ..base import Fix, Observation, check
-from ..names import mistakes
 from ..typos import only_candidate
+from ..unknown_names_by_template import mistakes
 
 
 @check("unknown-field", "error", "a field that a known variable does not have")

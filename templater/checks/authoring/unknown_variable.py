@@ -19,10 +19,10 @@ from collections.abc import Iterator
 from ...model.source import printable
 from ...pongo2.state import DAEMON_NAMES
 from ...pongo2.syntax import tree
-from ..authored import AuthoredImage, Template
+from ..authored_image import AuthoredImage, Template
 from ..base import Fix, Observation, check
-from ..names import UnknownName, mistakes
 from ..typos import only_candidate
+from ..unknown_names_by_template import UnknownName, mistakes
 
 
 @check("unknown-variable", "error", "a variable that no host provides")

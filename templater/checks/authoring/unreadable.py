@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from ...model.errors import TemplaterError
 from ...model.file_names import METADATA, TEMPLATES
-from ..authored import AuthoredImage
+from ..authored_image import AuthoredImage
 from ..base import Observation, check
 
 

@@ -8,9 +8,9 @@ import yaml
 
 from ...model.source import printable
 from ...parsing.yaml_nodes import MOST_DIRECTIVES
-from ..authored import AuthoredImage, File
+from ..authored_image import AuthoredImage, File
 from ..base import Observation, check
-from ..rendered import Mistake, mistakes_of
+from ..mistakes_in_files import Mistake, mistakes_of
 
 #: maximum number of YAML events that are read; the rest of the file is not checked
 MAX_EVENTS = 200_000

@@ -11,7 +11,7 @@ from ..scanned_image import ScannedImage
 
 if TYPE_CHECKING:
     from ...model.metadata import Rule
-    from ..authored import AuthoredImage
+    from ..authored_image import AuthoredImage
 
 Placed = tuple[str, "Rule"]
 

@@ -9,7 +9,7 @@ import click
 from ...model.errors import RefusedError
 from ...model.source import printable
 from .. import options, output
-from ..guard import guarded
+from ..command_limits import guarded
 
 if TYPE_CHECKING:
     from ...model.plan import Plan
@@ -47,8 +47,8 @@ def command(
 ) -> int:
     from ...rootfs.directory_rootfs import DirectoryRootfs
     from ...writing.apply_plan import apply
-    from ..planning import opened
-    from ..records import apply_recorded
+    from ..open_and_plan import opened
+    from ..record_of_writes import apply_recorded
 
     with opened(request, cross_mounts=cross_mounts) as found:
         if found.source.definition is not None:
@@ -65,7 +65,7 @@ def command(
 
         output.write_json([change_data(change) for change in written])
     else:
-        from ...reporting.report import headline
+        from ...reporting.plan_text import headline
 
         output.write("".join(f"{headline(change)}\n" for change in written))
     if kept:

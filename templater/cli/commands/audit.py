@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ...model.source import printable_lines
-from .. import complete, options, output
-from ..fetching import local_files
-from ..guard import guarded
-from ..sandboxed import AUDIT, SARIF_AUDIT, read_image
+from .. import completers, options, output
+from ..command_limits import guarded
+from ..local_source import local_files
+from ..read_in_sandbox import AUDIT, SARIF_AUDIT, read_image
 
 if TYPE_CHECKING:
     from ...limits import Given
@@ -38,7 +38,7 @@ LEVELS = ("info", "low", "medium", "high", "critical")
 
 
 @click.command(help=HELP)
-@click.argument("image", metavar="IMAGE", shell_complete=complete.source)
+@click.argument("image", metavar="IMAGE", shell_complete=completers.source)
 @options.rootfs_argument(required=False)
 @options.instance_options
 @click.option(

@@ -16,12 +16,12 @@ from ...model.file_names import METADATA, SETTINGS, TEMPLATES
 from ...model.hosts import HOSTS, INCUS
 from ...model.instance import VIRTUAL_MACHINE
 from ...model.source import printable, printable_lines
-from .. import complete, options, output
-from ..fetching import local_source
-from ..guard import guarded
+from .. import completers, options, output
+from ..command_limits import guarded
 from ..html_report import Target, html_options, report_check
 from ..live_copy import live_copy
-from ..sandboxed import needs_sandbox, read_image
+from ..local_source import local_source
+from ..read_in_sandbox import needs_sandbox, read_image
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -77,7 +77,7 @@ def number_of_sources(sources: tuple[str, ...], **_: Any) -> int:
 
 
 @click.command(help=HELP)
-@click.argument("sources", metavar="SRC...", nargs=-1, shell_complete=complete.source)
+@click.argument("sources", metavar="SRC...", nargs=-1, shell_complete=completers.source)
 @options.instance_options
 @click.option(
     "--as",
@@ -85,7 +85,7 @@ def number_of_sources(sources: tuple[str, ...], **_: Any) -> int:
     metavar="HOST,...",
     callback=split_hosts,
     help="Daemon releases that the image must work on, separated by commas, or `all`.  [default: incus]",
-    shell_complete=complete.list_of((*(name for name in HOSTS if HOSTS[name].family), "all")),
+    shell_complete=completers.list_of((*(name for name in HOSTS if HOSTS[name].family), "all")),
 )
 @click.option(
     "--at-least",
@@ -99,14 +99,14 @@ def number_of_sources(sources: tuple[str, ...], **_: Any) -> int:
     "--rule",
     metavar="ID",
     help="Explain the check ID, or `list` all checks. No image is checked.",
-    shell_complete=complete.checks,
+    shell_complete=completers.checks,
 )
 @click.option(
     "--rootfs",
     metavar="FILE|DIR|none",
     help="Second file of a split image. A squashfs or qcow2 file can also follow SRC. If SRC is a definition:"
     " the root filesystem that its build unpacks.",
-    shell_complete=complete.files,
+    shell_complete=completers.files,
 )
 @click.option("--trust-config", is_flag=True, help="Also read templater.toml inside an archive.")
 @click.option(
@@ -162,7 +162,7 @@ def command(
 ) -> int:
     from ... import __version__
     from ...checks.author_report import check_report, fix_image
-    from ...checks.authored import LIMITS
+    from ...checks.authored_image import LIMITS
     from ...definitions.detect import is_definition
     from .audit import uri_of
 
@@ -291,7 +291,7 @@ def pairs(sources: tuple[str, ...], rootfs: str | None) -> list[tuple[str, str |
             raise click.UsageError("--rootfs can't be combined with several SRC")
         return [(sources[0], rootfs)]
     from ...image.contents import kind_of_file
-    from ...parsing.file_kind import QCOW2, SQUASHFS
+    from ...parsing.magic_bytes import QCOW2, SQUASHFS
 
     found: list[tuple[str, str | None]] = []
     for source in sources:
@@ -348,9 +348,9 @@ def read(
     """Read an image with ``read_image``. Start a helper for validators if the image needs validators."""
     if run_validators is False or not needs_sandbox(paths):
         return read_image(partial(work, validators=local_validators(run_validators)), paths, limits)
-    from ...validators.helper import Helper
     from ...validators.results import Validators
     from ...validators.runner import Runner
+    from ...validators.unlocked_process import Helper
 
     with Helper(Runner(anyway=run_validators is True)) as helper:
         validated = partial(work, validators=Validators(helper.ask))

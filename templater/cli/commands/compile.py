@@ -7,8 +7,8 @@ import click
 from ...limits import IMAGE_SECONDS, Given
 from ...model.hosts import NONE
 from ...model.options import DIALECT_NAMES
-from .. import complete, output
-from ..guard import guard
+from .. import completers, output
+from ..command_limits import guard
 
 HELP = """Compile the templates of SRC and cache the result for hooks.
 
@@ -26,7 +26,7 @@ Example:
 @click.option(
     "--cache",
     help="Shared cache directory for several instances. [default: the instance's own]",
-    shell_complete=complete.directories,
+    shell_complete=completers.directories,
 )
 @click.option("--dialect", type=click.Choice(DIALECT_NAMES), help="pongo2 version. [default: v6]")
 def command(src: str, cache: str | None, dialect: str | None) -> int:

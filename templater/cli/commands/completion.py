@@ -10,7 +10,7 @@ import click
 
 from ...limits import COMMAND, parse
 from .. import output
-from ..guard import guard
+from ..command_limits import guard
 from ..shell_words import CommandLine, split
 
 if TYPE_CHECKING:

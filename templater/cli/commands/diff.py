@@ -8,10 +8,10 @@ import click
 
 from ...model.source import printable
 from .. import options, output
-from ..batch import instances_option
-from ..guard import guarded
+from ..batch_output import instances_option
+from ..command_limits import guarded
+from ..diff_other_side import NAMES, OtherSide, other_side_options
 from ..html_report import Target, html_options, report_diff
-from ..other_side import NAMES, OtherSide, other_side_options
 from ..patches import show_patch, show_patches
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def command(
 ) -> int:
     from ...cloud_init.next_boot import next_boot
     from ...live.address import is_live
-    from ..planning import opened
+    from ..open_and_plan import opened
 
     if is_live(request.src) and not other.given:
         from .. import live_diff
@@ -72,7 +72,7 @@ def command(
         return report_diff(request, other, instances, html, exit_code=exit_code)
     if other.given:
         other.check(request, instances)
-        from ..planning import fixed_options
+        from ..open_and_plan import fixed_options
 
         fixed = fixed_options(request).begun()
         with opened(request._replace(rootfs="none")) as found:
@@ -82,7 +82,7 @@ def command(
     if request.rootfs is None:
         raise click.UsageError(f"give ROOTFS, or one of {', '.join(NAMES)}")
     if instances is not None:
-        from ..batch import run
+        from ..batch_output import run
 
         return run(request, instances, show="json" if request.as_json else "patch", exit_code=exit_code)
     with opened(request, rootfs_of_instance=True) as found:
@@ -96,7 +96,7 @@ def command(
 
 def show_comparison(sides: list[tuple[Plan, Plan]], *, as_json: bool, exit_code: bool) -> int:
     """Print how the files of each pair of plans differ, and return the exit code."""
-    from ...reporting import comparison, report
+    from ...reporting import comparison, plan_text
 
     compared = [(before, after, comparison.compare_plans(before, after)) for before, after in sides]
     if as_json:
@@ -112,7 +112,7 @@ def show_comparison(sides: list[tuple[Plan, Plan]], *, as_json: bool, exit_code:
                 text if text in old and text in new else f"{'before' if text in old else 'after'}: {text}"
             )
         output.say(comparison.summary(before, files))
-    code = max(report.verdict(plan) for pair in sides for plan in pair)
+    code = max(plan_text.verdict(plan) for pair in sides for plan in pair)
     return code or int(exit_code and any(comparison.differing(files) for *_, files in compared))
 
 
@@ -124,7 +124,7 @@ def show(plans: list[Plan], verdicts: Sequence[Verdict | None], *, as_json: bool
     ``verdicts`` has for each plan the prediction of cloud-init's next boot.
     """
     from ...cloud_init.verdict_report import lines_of, verdict_data
-    from ...reporting import json_data, patch, report
+    from ...reporting import json_data, patch, plan_text
 
     if as_json:
         data = [json_data.plan_data(plan) for plan in plans]
@@ -138,13 +138,13 @@ def show(plans: list[Plan], verdicts: Sequence[Verdict | None], *, as_json: bool
         show_patches(patch.files(plan))
         for text in (*complaints(plan), *(() if verdict is None else lines_of(verdict))):
             output.say(text)
-    return max(map(report.verdict, plans))
+    return max(map(plan_text.verdict, plans))
 
 
 def complaints(plan: Plan) -> Iterator[str]:
     """Yield facts that a patch can't show: the host's failures and its differences from templater."""
     from ...model.plan import AGENT
-    from ...reporting.report import differences, indented
+    from ...reporting.plan_text import differences, indented
 
     for change in (*plan.changes, *plan.agent):
         path = f"{'in the guest: ' if change.trigger == AGENT else ''}{printable(change.path)}"

@@ -10,9 +10,9 @@ from ...model.errors import TemplaterError, UsageError
 from ...model.plan import SKIP
 from ...model.source import printable
 from ...rendering.origins import KINDS
-from ...reporting.report import FAILURE, MOST_NAMED
-from .. import complete, options, output
-from ..guard import guarded
+from ...reporting.plan_text import FAILURE, MOST_NAMED
+from .. import completers, options, output
+from ..command_limits import guarded
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ...model.options import RenderOptions
     from ...model.plan import Plan
     from ...reporting.explanation import Explained, Row
-    from ..planning import Opened
+    from ..open_and_plan import Opened
 
 HELP = """Show where the rendered lines and values come from.
 
@@ -54,13 +54,13 @@ COLOURS: dict[str, dict[str, Any]] = {
 
 @click.command(help=HELP)
 @options.request_options()
-@click.argument("target", metavar="[TARGET]", required=False, shell_complete=complete.targets)
+@click.argument("target", metavar="[TARGET]", required=False, shell_complete=completers.targets)
 @click.option("--reads", is_flag=True, help="List the variables and keys that each template reads.")
 @guarded
 def command(request: options.Request, target: str | None, reads: bool) -> int:
     from ...reporting.explanation import failed
     from ...reporting.explanation_data import explained_data
-    from ..planning import fixed_options, opened
+    from ..open_and_plan import fixed_options, opened
 
     # Each template is rendered again. The second render must give the same text.
     fixed = fixed_options(request).begun()
@@ -111,7 +111,7 @@ def explained(found: Opened, plan: Plan, rules: list[Rule], fixed: RenderOptions
     from ...planning.plan_image import read_templates
     from ...rendering.explain import Explainer
     from ...reporting.explanation import Explained
-    from ..planning import layers_of
+    from ..open_and_plan import layers_of
 
     templates, layers = read_templates(found.source.image, plan.metadata), layers_of(found, plan)
     last = {change.real: change for change in plan.changes if change.content is not None}
@@ -139,7 +139,7 @@ def plan_data(plan: Plan, files: list[dict[str, Any]]) -> dict[str, Any]:
 
 def show(files: list[Explained]) -> None:
     from ...reporting.explanation import kinds_in, rows
-    from ...reporting.report import heading
+    from ...reporting.plan_text import heading
 
     layout = None
     if output.has_layout():
@@ -189,7 +189,7 @@ def show_reads(found: Opened, plan: Plan, rules: list[Rule], dialect: str) -> in
     from ...rendering.render import template_bytes
     from ...reporting.explanation import reading_rows
     from ...reporting.explanation_data import reading_data
-    from ..planning import layers_of
+    from ..open_and_plan import layers_of
 
     templates, layers = read_templates(found.source.image, plan.metadata), layers_of(found, plan)
     by_template: dict[str, list[Rule]] = {}

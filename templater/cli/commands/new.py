@@ -10,8 +10,8 @@ import click
 from ...definitions.choice import CONTAINER, VM, Choice
 from ...model.file_names import METADATA, TEMPLATES
 from ...model.source import printable
-from .. import complete, options, output
-from ..guard import guarded
+from .. import completers, options, output
+from ..command_limits import guarded
 from ..image_edits import pairs_of
 from ..packing import source_date_epoch
 
@@ -33,7 +33,7 @@ Examples:
 
 
 @click.command(help=HELP)
-@click.argument("directory", metavar="DIR", required=False, shell_complete=complete.files)
+@click.argument("directory", metavar="DIR", required=False, shell_complete=completers.files)
 @click.argument("properties", metavar="[KEY=VALUE]…", nargs=-1)
 @click.option(
     "--preset",
@@ -41,13 +41,13 @@ Examples:
     multiple=True,
     metavar="NAME",
     help="Preset to copy.  [default: minimal]",
-    shell_complete=complete.presets,
+    shell_complete=completers.presets,
 )
 @click.option(
     "--architecture", metavar="NAME", help="Architecture, as the daemons name it. [default: this machine's]"
 )
 @click.option(
-    "--from", "definition", metavar="FILE", shell_complete=complete.files,
+    "--from", "definition", metavar="FILE", shell_complete=completers.files,
     help="Definition of distrobuilder or lxd-imagebuilder to copy, instead of a preset.",
 )  # fmt: skip
 @options.parameter_option
@@ -56,7 +56,7 @@ Examples:
     "--rootfs",
     metavar="DIR|none",
     help="With --from: the root filesystem that the build unpacks.",
-    shell_complete=complete.directories,
+    shell_complete=completers.directories,
 )
 @options.limit_option()
 @guarded

@@ -11,18 +11,18 @@ from ...definitions.choice import VM
 from ...model.hosts import HOSTS
 from ...model.instance import CONTAINER, VIRTUAL_MACHINE
 from ...model.source import printable, printable_lines
-from .. import complete, options, output
-from ..batch import instances_option
-from ..guard import guarded
+from .. import completers, options, output
+from ..batch_output import instances_option
+from ..command_limits import guarded
 from ..html_report import html_options
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from ...model.plan import Change, Plan
-    from ...reporting.report import Block
+    from ...reporting.plan_text import Block
     from ..html_report import Target
-    from ..planning import Opened
+    from ..open_and_plan import Opened
 
 HELP = """Show the files that SRC's templates would write.
 
@@ -47,7 +47,7 @@ Examples:
 @click.command(help=HELP)
 @options.request_options(every_host=True, parameters=False)
 @click.option(
-    "-o", "--output", "outputs", metavar="DIR|FILE.tar", multiple=True, shell_complete=complete.files,
+    "-o", "--output", "outputs", metavar="DIR|FILE.tar", multiple=True, shell_complete=completers.files,
     help="Write the rendered files to DIR or FILE.tar. -o KEY=VALUE sets a field if SRC is a definition.",
 )  # fmt: skip
 @click.option("--reuse", is_flag=True, help="With -o FILE.tar: replace an existing file.")
@@ -69,7 +69,7 @@ def command(
     instances: str | None,
     html: Target | None,
 ) -> int:
-    from ..planning import opened
+    from ..open_and_plan import opened
 
     if tree and (request.as_json or request.every_host or instances or all_variants):
         raise click.UsageError(
@@ -89,7 +89,7 @@ def command(
     if request.every_host and (instances or target or request.dialect or request.triggers == ("all",)):
         raise click.UsageError("--as all can't be combined with --instances, -o, --dialect or -t all")
     if instances is not None:
-        from ..batch import run
+        from ..batch_output import run
 
         if target is not None:
             raise click.UsageError("-o can't be combined with --instances")
@@ -116,7 +116,7 @@ def command(
 def report(request: options.Request, html: Target, instances: str | None) -> int:
     """Write the report of one instance, or of each instance of a list. Return the exit code."""
     from ..html_report import report_plans
-    from ..planning import opened
+    from ..open_and_plan import opened
 
     hosts = [host for host in HOSTS.values() if host.family] if request.every_host else []
     with opened(request) as found:
@@ -146,9 +146,9 @@ def split_outputs(values: tuple[str, ...]) -> tuple[str | None, tuple[str, ...]]
 def show_variants(request: options.Request) -> int:
     """Print the plans of every build of a definition, and return the highest exit code."""
     from ...reporting.json_data import plan_data
-    from ...reporting.report import verdict
+    from ...reporting.plan_text import verdict
     from ..definitions_of import builds
-    from ..planning import opened
+    from ..open_and_plan import opened
 
     code, data = 0, []
     for choice in builds(request.src, request.choice, request.limits):
@@ -170,7 +170,7 @@ def show_variants(request: options.Request) -> int:
 
 def show(plans: list[Plan], *, as_json: bool = False, contents: bool = True, tree: bool = False) -> int:
     """Print plans and return the exit code. JSON is an object for one plan, or a list for several."""
-    from ...reporting import report
+    from ...reporting import plan_text
 
     if as_json:
         from ...reporting import json_data
@@ -183,20 +183,20 @@ def show(plans: list[Plan], *, as_json: bool = False, contents: bool = True, tre
             if tree:
                 show_tree(plan)
             elif output.has_layout():
-                show_styled(list(report.blocks(plan, fold=True)), report.unchanged(plan))
+                show_styled(list(plan_text.blocks(plan, fold=True)), plan_text.unchanged(plan))
             else:
-                show_plain(report.blocks(plan))
+                show_plain(plan_text.blocks(plan))
     for plan in () if as_json else plans:
-        output.say(report.summary(plan))
-        if len(plans) == 1 and (other := report.not_due(plan)):
+        output.say(plan_text.summary(plan))
+        if len(plans) == 1 and (other := plan_text.not_due(plan)):
             output.say(other)
-    return max(map(report.verdict, plans))
+    return max(map(plan_text.verdict, plans))
 
 
 def show_every_host(found: Opened) -> int:
     """Print the table of files and hosts, and return its exit code."""
     from ...reporting.host_table import table_data, table_text
-    from ..planning import compare_hosts
+    from ..open_and_plan import compare_hosts
 
     triggers = found.runs[0]
     new = found.makes_instance(triggers)
@@ -220,7 +220,7 @@ def show_every_host(found: Opened) -> int:
 
 
 def show_plain(blocks: Iterable[Block]) -> None:
-    from ...reporting.report import plain
+    from ...reporting.plan_text import plain
 
     for number, block in enumerate(blocks):
         output.write(("\n" if number else "") + plain(block))
@@ -257,7 +257,7 @@ def show_styled(blocks: list[Block], folded: list[Change]) -> None:
 
 
 def styled_body(block: Block) -> str:
-    from ...reporting.report import ended
+    from ...reporting.plan_text import ended
 
     body = printable_lines(ended(block.body or ""))
     if not body:

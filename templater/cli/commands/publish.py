@@ -11,8 +11,8 @@ import click
 
 from ...model.errors import UsageError
 from ...model.source import printable
-from .. import complete, options, output
-from ..guard import guarded_alone
+from .. import completers, options, output
+from ..command_limits import guarded_alone
 from ..image_edits import pairs_of
 from ..packing import output_option, pack, packing_options, report, seconds_of, source_date_epoch, warn_of
 from .unpack import ids_of
@@ -35,7 +35,7 @@ Examples:
 
 
 @click.command(help=HELP)
-@click.argument("source", metavar="DIR[/SNAPSHOT]", shell_complete=complete.files)
+@click.argument("source", metavar="DIR[/SNAPSHOT]", shell_complete=completers.files)
 @click.argument("properties", metavar="[KEY=VALUE]…", nargs=-1)
 @output_option
 @packing_options

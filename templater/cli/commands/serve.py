@@ -14,11 +14,11 @@ from ...limits import COMMAND, IMAGE, Given
 from ...model.errors import TemplaterError, UsageError, WriteError, reason
 from ...model.source import printable
 from ...rootfs.trusted_paths import open_log
-from .. import complete, options, output
-from ..guard import guard
+from .. import completers, options, output
+from ..command_limits import guard
 
 if TYPE_CHECKING:
-    from ...serving.sources import Source
+    from ...serving.local_images import Source
 
 STORE = "store:"
 HELP = """Serve images to Incus and LXD by https.
@@ -40,7 +40,7 @@ Examples:
 
 
 @click.command(help=HELP)
-@click.argument("sources", metavar="SRC...", nargs=-1, required=True, shell_complete=complete.files)
+@click.argument("sources", metavar="SRC...", nargs=-1, required=True, shell_complete=completers.files)
 @click.option(
     "--listen",
     metavar="[HOST:]PORT",
@@ -52,9 +52,9 @@ Examples:
     "--certificate",
     metavar="FILE",
     help="The server's certificate (PEM), with intermediate certificates.",
-    shell_complete=complete.files,
+    shell_complete=completers.files,
 )
-@click.option("--key", metavar="FILE", help="The certificate's key (PEM).", shell_complete=complete.files)
+@click.option("--key", metavar="FILE", help="The certificate's key (PEM).", shell_complete=completers.files)
 @click.option(
     "--alias", "aliases", multiple=True, metavar="NAME", help="An alias for the image file; repeatable."
 )
@@ -64,7 +64,7 @@ Examples:
     multiple=True,
     metavar="FILE|DIR",
     help="File or directory of redirect rules from `streams reindex --redirect`.",
-    shell_complete=complete.files,
+    shell_complete=completers.files,
 )
 @click.option(
     "--url", default="", metavar="URL", help="The address for clients, if a proxy forwards to this server."
@@ -73,7 +73,7 @@ Examples:
     "--access-log",
     metavar="FILE",
     help="Append a line for each request; '-' is standard output.",
-    shell_complete=complete.files,
+    shell_complete=completers.files,
 )
 @options.limit_option(IMAGE, COMMAND)
 def command(
@@ -200,8 +200,8 @@ def modules() -> tuple[Any, Any, Any]:
 def open_source(
     sources: tuple[str, ...], aliases: tuple[str, ...], rules: dict[str, str], limits: Given
 ) -> Source:
+    from ...serving.local_images import FilesSource, StoreSource
     from ...serving.served_tree import TreeSource
-    from ...serving.sources import FilesSource, StoreSource
 
     special = [src for src in sources if src == STORE or os.path.isdir(src)]
     if special and (len(sources) > 1 or aliases):

@@ -12,8 +12,8 @@ from ...instances.description_file import read_source
 from ...model.source import printable
 from ...parsing.instance_yaml import read_profile
 from ...rootfs.memory import MemoryRootfs
-from .. import complete, options, output
-from ..guard import guarded
+from .. import completers, options, output
+from ..command_limits import guarded
 
 if TYPE_CHECKING:
     from ...simulation.step_report import Report
@@ -47,7 +47,7 @@ Examples:
 
 @click.command(help=HELP)
 @options.request_options(triggers="none")
-@click.argument("steps", nargs=-1, required=True, metavar="STEP...", shell_complete=complete.steps)
+@click.argument("steps", nargs=-1, required=True, metavar="STEP...", shell_complete=completers.steps)
 @click.option("--diff", "as_diff", is_flag=True, help="Show changes as a patch.")
 @guarded
 def command(request: options.Request, steps: tuple[str, ...], as_diff: bool) -> int:
@@ -57,7 +57,7 @@ def command(request: options.Request, steps: tuple[str, ...], as_diff: bool) -> 
     from ...simulation.simulated_instance import MemoryFolder
     from ...simulation.step_report import format_report, report_data
     from ...sources.open_source import open_source
-    from ..planning import for_source, open_request, open_rootfs, render_options
+    from ..open_and_plan import for_source, open_request, open_rootfs, render_options
 
     begun = process_time()
     parsed = [parse_step(step, lambda file: read_source(file).text) for step in steps]

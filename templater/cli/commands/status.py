@@ -8,7 +8,7 @@ import click
 
 from ...model.errors import RefusedError, UsageError
 from .. import options, output
-from ..guard import guarded
+from ..command_limits import guarded
 
 if TYPE_CHECKING:
     from ...instances.drift import FileStatus
@@ -35,10 +35,10 @@ Examples:
 @guarded
 def command(request: options.Request, exit_code: bool, state: str | None) -> int:
     from ...instances.drift import status_of
-    from ...reporting.drift import columns_of, file_data, summary
-    from ...reporting.report import verdict
-    from ..planning import opened
-    from ..records import opened_record, state_folder
+    from ...reporting.plan_text import verdict
+    from ...reporting.status_table import columns_of, file_data, summary
+    from ..open_and_plan import opened
+    from ..record_of_writes import opened_record, state_folder
 
     with opened(request, rootfs_of_instance=True) as found:
         if found.rootfs is None:

@@ -10,9 +10,9 @@ import click
 from ...definitions.choice import Choice
 from ...model.errors import LimitError, TemplaterError
 from ...model.source import printable
-from .. import complete, options, output
-from ..fetching import local_source
-from ..guard import guarded, many
+from .. import completers, options, output
+from ..command_limits import guarded, many
+from ..local_source import local_source
 from .check import explained, local_validators
 
 if TYPE_CHECKING:
@@ -37,10 +37,10 @@ REPORTS = ("text", "json", "junit", "tap")
 
 
 @click.command(help=HELP)
-@click.argument("sources", metavar="SRC...", nargs=-1, required=True, shell_complete=complete.source)
+@click.argument("sources", metavar="SRC...", nargs=-1, required=True, shell_complete=completers.source)
 @click.option("-k", "--only", metavar="TEXT", help="Run only tests whose file or name contains TEXT.")
 @click.option(
-    "--tests", "folder", metavar="DIR", shell_complete=complete.files,
+    "--tests", "folder", metavar="DIR", shell_complete=completers.files,
     help="Folder of the tests. [default: tests beside SRC]",
 )  # fmt: skip
 @click.option("--update", is_flag=True, help="Record the snapshots again, and remove unused ones.")
@@ -58,7 +58,7 @@ REPORTS = ("text", "json", "junit", "tap")
 )  # fmt: skip
 @options.parameter_option
 @click.option(
-    "--rootfs", metavar="DIR|none", shell_complete=complete.files,
+    "--rootfs", metavar="DIR|none", shell_complete=completers.files,
     help="Root filesystem of tests that have no 'rootfs'. If SRC is a definition: the root filesystem"
     " that its build unpacks.  [default: SRC's own]",
 )  # fmt: skip
@@ -81,9 +81,9 @@ def command(
     as_json: bool,
 ) -> int:
     from ...testing import reports
-    from ...testing.folder import Folder, NoTestsError, folder_of
     from ...testing.read_tests import read_cases
     from ...testing.session import Session
+    from ...testing.tests_folder import Folder, NoTestsError, folder_of
 
     if as_json and report not in (None, "json"):
         raise click.UsageError(f"--json and --report {report} contradict each other")

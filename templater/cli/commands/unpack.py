@@ -11,9 +11,9 @@ from ...limits import COMMAND, IMAGE, Given
 from ...model.errors import TemplaterError, UsageError
 from ...model.file_names import METADATA
 from ...model.source import printable
-from .. import complete, options, output
-from ..fetching import local_files
-from ..guard import guarded, processor_left
+from .. import completers, options, output
+from ..command_limits import guarded, processor_left
+from ..local_source import local_files
 from ..progress import of_packed, progress
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ Examples:
 
 
 @click.command(help=HELP)
-@click.argument("files", metavar="IMAGE [ROOTFS] DIR", nargs=-1, shell_complete=complete.source)
+@click.argument("files", metavar="IMAGE [ROOTFS] DIR", nargs=-1, shell_complete=completers.source)
 @options.instance_options
 @click.option(
     "--idmap",

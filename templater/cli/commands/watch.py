@@ -10,7 +10,7 @@ import click
 from ...model.errors import TemplaterError, UsageError
 from ...model.file_names import INSTANCE
 from .. import options, output
-from ..guard import fetched, guard
+from ..command_limits import fetched, guard
 from ..page.options import PageOptions, page_options
 
 HELP = """Preview and check SRC again after every change.

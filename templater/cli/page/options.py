@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import click
 
-from .. import complete, options
+from .. import completers, options
 
 
 class PageOptions(NamedTuple):
@@ -29,7 +29,7 @@ def page_options(function: options.Command) -> options.Command:
             "--port", type=click.IntRange(1, 65535), help="With --web: the port.  [default: any free port]"
         ),
         click.option(
-            "--instances", metavar="FILE", shell_complete=complete.files,
+            "--instances", metavar="FILE", shell_complete=completers.files,
             help="With --web: choose among the instances in FILE, the output of `incus list -f json`.",
         ),
         click.option("--allow-root", is_flag=True, help="With --web: serve the page even as root."),

@@ -14,7 +14,7 @@ from ...model.errors import RefusedError, UsageError
 from ...model.file_names import INSTANCE
 from .. import options, output
 from ..file_watcher import Watch, sources_of
-from .renderer import Answer, BusyError, Renderer
+from .worker_process import Answer, BusyError, Renderer
 
 if TYPE_CHECKING:
     from ..options import Request

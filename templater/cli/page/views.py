@@ -18,16 +18,16 @@ from ...model.metadata import TRIGGERS
 from ...model.options import RenderOptions
 from ...model.plan import Plan
 from ...model.source import Source, printable
-from ..guard import guard
+from ..command_limits import guard
 from ..html_report import column, options_of
+from ..open_and_plan import Opened, opened
 from ..options import Request
-from ..planning import Opened, opened
 from .edits import Edits, expect, parse_edits
 
 if TYPE_CHECKING:
     from ...model.instance import Instance
-    from ...web.page_fragments import PageView
-    from ...web.page_values import Column, InstanceView
+    from ...web.distinct_results import Column, InstanceView
+    from ...web.watch_page import PageView
 
 #: the passes that the user can choose; each other trigger runs alone
 PASSES: Final = (("create", "start"), ("copy", "start"), ("rename", "start"))
@@ -107,7 +107,7 @@ class Views:
         return self._found
 
     def _view(self, asked: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-        from ...web import page_fragments as web_page
+        from ...web import watch_page as web_page
         from ...web.instance_form import instance_form
 
         sides = self._sides(asked)
@@ -172,8 +172,8 @@ class Views:
         return list(dict.fromkeys(",".join(each) for each in every))
 
     def _page(self, asked: Mapping[str, Any], sides: Sequence[Side]) -> PageView:
-        from ...web.page_fragments import PageView, chosen_path
-        from ...web.page_values import instance_view
+        from ...web.distinct_results import instance_view
+        from ...web.watch_page import PageView, chosen_path
 
         path = str(expect(asked.get("place", {}), dict).get("file", ""))
         fixed = options_of(self.found)
@@ -281,6 +281,6 @@ def _given(instance: Instance) -> dict[str, Any]:
 
 
 def _failure(error: TemplaterError) -> dict[str, Any]:
-    from ...web.page_fragments import problem
+    from ...web.watch_page import problem
 
     return {"file": problem(error.explain()), "problem": str(error)}

@@ -1,6 +1,6 @@
 """Images with planted mistakes, in memory."""
 
-from templater.checks.authored import AuthoredImage, authored
+from templater.checks.authored_image import AuthoredImage, authored
 from templater.checks.run_checks import audit
 from templater.checks.scan import scanned_definition
 from templater.definitions.choice import Choice

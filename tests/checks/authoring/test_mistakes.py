@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from templater.checks.authored import AuthoredImage, _only, authored
+from templater.checks.authored_image import AuthoredImage, _only, authored
 from templater.checks.invented_values import invented_value
 from templater.checks.run_checks import all_checks, audit
 from templater.model.entry import DIRECTORY, Entry

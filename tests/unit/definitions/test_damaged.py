@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from templater.checks.authored import authored
+from templater.checks.authored_image import authored
 from templater.checks.run_checks import audit
 from templater.checks.scan import scanned_definition
 from templater.definitions.choice import Choice

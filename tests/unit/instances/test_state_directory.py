@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from templater.cli.records import opened_record
+from templater.cli.record_of_writes import opened_record
 from templater.instances.instance_directory import InstanceDirectory
 from templater.instances.state_directory import State, StateDirectory
 from templater.instances.trigger_record import record

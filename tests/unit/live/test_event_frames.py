@@ -9,7 +9,7 @@ import struct
 import pytest
 
 from templater.live import events
-from templater.live.client import NoAnswerError
+from templater.live.rest_client import NoAnswerError
 from templater.model.errors import InputError
 
 CLOSED = "the daemon closed the stream of events"

@@ -15,11 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from templater.live import client, connect
+from templater.live import connect, rest_client
 from templater.live.address import parse_address
-from templater.live.client import Answer, Client, HangError, NoAnswerError, unix_socket
 from templater.live.connect import open_daemon
 from templater.live.instance import open_instance
+from templater.live.rest_client import Answer, Client, HangError, NoAnswerError, unix_socket
 from templater.model.entry import DIRECTORY, FILE, SYMLINK
 from templater.model.errors import InputError, LimitError, UsageError
 from templater.parsing.metadata_yaml import read_metadata
@@ -246,7 +246,7 @@ def test_profiles_of_a_wrong_type_count_as_unknown(incus, profiles):
 
 
 def test_a_daemon_answer_that_is_too_long_is_an_error_and_later_requests_work(incus, monkeypatch):
-    monkeypatch.setattr("templater.live.client.MOST_JSON", 1000)
+    monkeypatch.setattr("templater.live.rest_client.MOST_JSON", 1000)
     daemon = open_daemon(parse_address("incus:c1"))
     incus.put("GET /1.0/instances/c1", (200, JSON, b" " * 2000))
     with pytest.raises(LimitError, match=r"^incus answered '/1\.0/instances/c1' with more than 1000 bytes$"):
@@ -257,15 +257,15 @@ def test_a_daemon_answer_that_is_too_long_is_an_error_and_later_requests_work(in
 
 @pytest.mark.parametrize(("limit", "most"), [("MOST_JSON", 8 << 20), ("MOST_LIST", 64 << 20)])
 def test_a_daemon_answer_of_exactly_the_size_limit_is_accepted(incus, monkeypatch, limit, most):
-    assert getattr(client, limit) == most
+    assert getattr(rest_client, limit) == most
     daemon = open_daemon(parse_address("incus:c1"))
     answer = b'{"type": "sync", "metadata": 5}'
-    monkeypatch.setattr(client, limit, 1000)
+    monkeypatch.setattr(rest_client, limit, 1000)
     incus.put("GET /1.0/x", (200, JSON, answer.ljust(1000)))
-    assert daemon.client.json("/1.0/x", getattr(client, limit)) == 5
+    assert daemon.client.json("/1.0/x", getattr(rest_client, limit)) == 5
     incus.put("GET /1.0/x", (200, JSON, answer.ljust(1001)))
     with pytest.raises(LimitError, match=r"^incus answered '/1\.0/x' with more than 1000 bytes$"):
-        daemon.client.json("/1.0/x", getattr(client, limit))
+        daemon.client.json("/1.0/x", getattr(rest_client, limit))
     daemon.close()
 
 
@@ -460,7 +460,7 @@ def test_a_client_waits_for_a_daemon_that_restarts(incus):
 
 
 def test_a_client_makes_few_attempts_while_it_waits_for_a_stopped_daemon(incus, monkeypatch):
-    monkeypatch.setattr("templater.live.client.PATIENCE", 0.3)
+    monkeypatch.setattr("templater.live.rest_client.PATIENCE", 0.3)
     attempts = []
     connect = unix_socket(incus.socket)
 
@@ -585,9 +585,9 @@ def test_a_failed_request_is_sent_again_only_if_the_client_has_got_an_answer_bef
         connection.used = False
 
     monkeypatch.setattr(client, "_exchange", exchange)
-    monkeypatch.setattr("templater.live.client.Connection.close", closed)
-    monkeypatch.setattr("templater.live.client.time.monotonic", lambda: next(times))
-    monkeypatch.setattr("templater.live.client.time.sleep", paused.append)
+    monkeypatch.setattr("templater.live.rest_client.Connection.close", closed)
+    monkeypatch.setattr("templater.live.rest_client.time.monotonic", lambda: next(times))
+    monkeypatch.setattr("templater.live.rest_client.time.sleep", paused.append)
     answers, failed = [], None
     while waiting and failed is None:
         try:

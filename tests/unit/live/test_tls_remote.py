@@ -14,8 +14,8 @@ import pytest
 from templater.distribution.https_client import Trust
 from templater.live import connect
 from templater.live.address import Address
-from templater.live.client import Client, NoAnswerError
 from templater.live.events import Events
+from templater.live.rest_client import Client, NoAnswerError
 from tests.streams.server import make_certificates
 
 

@@ -10,10 +10,10 @@ from templater.live.instance import MissingInstanceError, open_instance
 from templater.model.errors import InputError
 from templater.model.options import RenderOptions
 from templater.model.plan import Plan
-from templater.next_start.many import Judged
-from templater.next_start.report import data_of, error_of, patches
+from templater.next_start.judge_many import Judged
+from templater.next_start.patch_and_json import data_of, error_of, patches
+from templater.next_start.sentences_and_commands import commands, counts, short
 from templater.next_start.verdicts import judge, links_text
-from templater.next_start.words import commands, counts, short
 from templater.parsing.instance_yaml import read_instance
 from tests.recorded_daemon import error, sync
 

@@ -33,7 +33,7 @@ from templater.prediction.host_filesystem import Node, _can_be_opened
 from templater.prediction.start import check_metadata
 from templater.rendering.render import Rendering, render
 from templater.reporting.json_data import plan_data
-from templater.reporting.report import not_due, preview, summary, verdict
+from templater.reporting.plan_text import not_due, preview, summary, verdict
 from templater.rootfs.memory import MemoryRootfs
 
 ETC = {"/etc": Entry(DIRECTORY, 0o755)}

@@ -7,7 +7,7 @@ import pytest
 
 from templater.model.errors import InputError
 from templater.serving import api_answers
-from templater.serving.served import File, Listing, Served
+from templater.serving.image_listing import File, Listing, Served
 
 RECORDED = Path(__file__).parent / "recorded"
 IMAGE = Served(

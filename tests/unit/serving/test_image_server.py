@@ -23,8 +23,8 @@ from templater.distribution.store import Store
 from templater.distribution.tree import Tree
 from templater.serving import connections, image_server
 from templater.serving.connections import PIECE, Bounds
+from templater.serving.local_images import StoreSource
 from templater.serving.served_tree import TreeSource
-from templater.serving.sources import StoreSource
 from tests.streams.builders import listed, split_image, unified_image
 
 UNIFIED = "images/tiny/1/amd64/unified/20260101_0000/unified.tar.gz"

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from templater.limits import Given
 from templater.testing.case import Outcome
-from templater.testing.folder import Folder, folder_of
 from templater.testing.read_tests import read_cases
 from templater.testing.session import Session
+from templater.testing.tests_folder import Folder, folder_of
 
 TEMPLATE = "{{ instance.name }}\n"
 

@@ -7,9 +7,9 @@ import pytest
 from templater.image.presets import make, presets
 from templater.limits import Given
 from templater.testing.coverage import KINDS, MOST, coverage_lines, percent
-from templater.testing.folder import Folder, folder_of
 from templater.testing.read_tests import read_cases
 from templater.testing.session import Session
+from templater.testing.tests_folder import Folder, folder_of
 from tests.unit.testing.images import an_image
 
 ROOT = Path(__file__).parents[3]

@@ -8,9 +8,9 @@ import pytest
 
 from templater.limits import Given
 from templater.model.errors import TemplaterError
-from templater.testing.folder import Folder
 from templater.testing.read_tests import read_cases
 from templater.testing.session import Session
+from templater.testing.tests_folder import Folder
 
 ROOT = Path(__file__).parents[3]
 IMAGES = [path.parent for path in sorted((ROOT / "sample-images").glob("*/metadata.yaml"))]

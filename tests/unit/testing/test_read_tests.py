@@ -9,8 +9,8 @@ from templater.model.errors import InputError, LimitError, RefusedError, Templat
 from templater.model.source import Source
 from templater.parsing.yaml_nodes import parse
 from templater.testing import read_tests
-from templater.testing.folder import MAX_FILES, Folder
 from templater.testing.read_tests import MAX_CASES, labels_of, read_cases, slug_of
+from templater.testing.tests_folder import MAX_FILES, Folder
 
 
 def read(path: Path, text: str, **others: str):

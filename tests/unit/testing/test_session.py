@@ -13,9 +13,9 @@ from templater.definitions.choice import Choice
 from templater.limits import Given
 from templater.model.errors import InputError, LimitError, RefusedError, UsageError
 from templater.testing import judge
-from templater.testing.folder import Folder, folder_of, source_of
 from templater.testing.read_tests import read_cases
 from templater.testing.session import MAX_FAILURES, Session
+from templater.testing.tests_folder import Folder, folder_of, source_of
 from tests.unit.testing.images import an_image, failures, run
 
 ROOT = Path(__file__).parents[3]
@@ -581,8 +581,8 @@ def test_the_random_values_and_the_time_are_the_same_in_each_test_run(tmp_path):
 
 
 def test_the_key_named_valid_runs_every_check_of_rendered_files():
-    """Add a new check of rendered files to ``CHECKS`` in templater/checks/one_file.py."""
-    from templater.checks import one_file
+    """Add a new check of rendered files to ``CHECKS`` in templater/checks/checks_of_one_file.py."""
+    from templater.checks import checks_of_one_file
     from templater.checks.run_checks import all_checks
 
     readers = {
@@ -591,9 +591,9 @@ def test_the_key_named_valid_runs_every_check_of_rendered_files():
         if {"mistakes_of", "mistakes_in", "yaml_mapping"} & set(check.run.__globals__)
     }
     about_all = {"network-key", "first-line"}
-    assert one_file.CHECKS - about_all <= readers
-    missing = readers - one_file.CHECKS
-    assert not missing, "CHECKS in templater/checks/one_file.py does not name them"
+    assert checks_of_one_file.CHECKS - about_all <= readers
+    missing = readers - checks_of_one_file.CHECKS
+    assert not missing, "CHECKS in templater/checks/checks_of_one_file.py does not name them"
 
 
 def test_many_expected_paths_without_a_rule_are_checked_in_linear_time(tmp_path, monkeypatch):

@@ -11,8 +11,8 @@ from ....hooks.options import read_options
 from ....limits import CHILD, READING, RENDERING, Given
 from ....model.errors import UsageError
 from ....model.options import DIALECT_NAMES
-from ... import complete, output
-from ...guard import guard
+from ... import completers, output
+from ...command_limits import guard
 from . import runtimes_with
 
 
@@ -29,23 +29,25 @@ from . import runtimes_with
     "--path",
     default="",
     help="LXC's lxcpath, podman's hooks.d, or the directory of systemd units.",
-    shell_complete=complete.directories,
+    shell_complete=completers.directories,
 )
 @click.option(
-    "--source", help="Image directory. [default: the instance directory]", shell_complete=complete.directories
+    "--source",
+    help="Image directory. [default: the instance directory]",
+    shell_complete=completers.directories,
 )
 @click.option(
-    "--instance", help="Instance description. [default: instance.yaml]", shell_complete=complete.files
+    "--instance", help="Instance description. [default: instance.yaml]", shell_complete=completers.files
 )
 @click.option(
     "--state",
     help="Directory that contains the state directory .templater. [default: the instance directory]",
-    shell_complete=complete.directories,
+    shell_complete=completers.directories,
 )
 @click.option(
     "--rootfs",
     help="Root filesystem to use instead of the one that the runtime gives.",
-    shell_complete=complete.directories,
+    shell_complete=completers.directories,
 )
 @click.option("--on-error", type=click.Choice(["fail", "keep-going"]), default="fail", show_default=True)
 @click.option(
@@ -54,7 +56,7 @@ from . import runtimes_with
 @click.option(
     "--log",
     help="Additional log file, besides the instance's log and the journal.",
-    shell_complete=complete.files,
+    shell_complete=completers.files,
 )
 @click.option("--dialect", type=click.Choice(DIALECT_NAMES), help="pongo2 version.")
 @click.option(
@@ -62,21 +64,21 @@ from . import runtimes_with
     multiple=True,
     metavar="NAME=VALUE",
     help="Override a rendering limit; see docs/limits.md.",
-    shell_complete=complete.limits((RENDERING, READING, CHILD)),
+    shell_complete=completers.limits((RENDERING, READING, CHILD)),
 )
 @click.option(
     "--allow",
     multiple=True,
     metavar="DIR",
     help="oci, podman: allow annotations to name images in DIR.",
-    shell_complete=complete.directories,
+    shell_complete=completers.directories,
 )
 @click.option(
     "--allow-instance",
     multiple=True,
     metavar="DIR",
     help="oci, podman: allow annotations to name instance descriptions in DIR.",
-    shell_complete=complete.directories,
+    shell_complete=completers.directories,
 )
 @click.option("--in-place", is_flag=True, help="oci, podman: write into mounted files such as /etc/hosts.")
 @click.option("--keep-modified", is_flag=True, help="Do not overwrite files that were changed by hand.")

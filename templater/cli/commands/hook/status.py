@@ -7,8 +7,8 @@ import click
 from ....hooks import runtimes, status
 from ....model.errors import UsageError
 from ....model.source import printable_lines
-from ... import complete, options, output
-from ...guard import guarded_alone
+from ... import completers, options, output
+from ...command_limits import guarded_alone
 from . import runtimes_with
 
 
@@ -20,7 +20,7 @@ from . import runtimes_with
     "--path",
     default="",
     help="LXC's lxcpath, podman's hooks.d, or the directory of systemd units.",
-    shell_complete=complete.directories,
+    shell_complete=completers.directories,
 )
 @options.json_option
 @guarded_alone

@@ -11,8 +11,8 @@ import click
 from ....model.errors import UsageError
 from ....model.file_names import METADATA
 from ....model.source import Source
-from ... import complete, options, output
-from ...guard import guarded_alone
+from ... import completers, options, output
+from ...command_limits import guarded_alone
 from ...image_edits import pairs_of
 from ...packing import output_option, pack, packing_options, report, seconds_of, source_date_epoch, warn_of
 from ...progress import tree_size
@@ -38,7 +38,7 @@ Examples:
 
 
 @click.command(help=HELP)
-@click.argument("directory", metavar="DIR", shell_complete=complete.directories)
+@click.argument("directory", metavar="DIR", shell_complete=completers.directories)
 @click.argument("properties", metavar="[KEY=VALUE]…", nargs=-1)
 @output_option
 @packing_options

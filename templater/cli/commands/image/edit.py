@@ -10,7 +10,7 @@ import click
 from ....model.errors import TemplaterError
 from ....model.file_names import METADATA
 from ... import options, output
-from ...guard import guarded_alone
+from ...command_limits import guarded_alone
 from ...image_edits import force_option, in_editor, metadata_of, rootfs_option, save
 
 if TYPE_CHECKING:

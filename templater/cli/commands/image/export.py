@@ -9,9 +9,9 @@ import click
 
 from ....limits import COMMAND, IMAGE, Given
 from ....model.errors import UsageError
-from ... import complete, options
-from ...fetching import local_files
-from ...guard import guard
+from ... import completers, options
+from ...command_limits import guard
+from ...local_source import local_files
 from ...packing import pack, packing_options, report, source_date_epoch, warn_of
 
 HELP = """Convert an image to another format or compression.
@@ -28,7 +28,7 @@ Examples:
 
 
 @click.command(help=HELP)
-@click.argument("files", metavar="SRC [ROOTFS] FILE|DIR", nargs=-1, shell_complete=complete.source)
+@click.argument("files", metavar="SRC [ROOTFS] FILE|DIR", nargs=-1, shell_complete=completers.source)
 @packing_options
 @options.limit_option(IMAGE, COMMAND)
 @options.json_option

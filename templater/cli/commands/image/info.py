@@ -12,9 +12,9 @@ from ....model.metadata import TRIGGERS
 from ....model.source import printable
 from ....reporting.columns import columns
 from ... import options, output
-from ...fetching import local_files
-from ...guard import guarded
-from ...sandboxed import read_image
+from ...command_limits import guarded
+from ...local_source import local_files
+from ...read_in_sandbox import read_image
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -12,8 +12,8 @@ from ....model.file_names import METADATA
 from ....model.metadata import TRIGGERS
 from ....model.source import printable
 from ....rootfs.trusted_paths import open_file
-from ... import complete, options, output
-from ...guard import guarded_alone
+from ... import completers, options, output
+from ...command_limits import guarded_alone
 from ...image_edits import in_editor, metadata_of, rootfs_option, save
 from ...output import size
 
@@ -27,13 +27,13 @@ The commands also change the templates' rules in metadata.yaml.
 SRC is a directory or a tarball. Everything else in a tarball stays unchanged.
 """
 
-name_argument = click.argument("name", metavar="TEMPLATE", shell_complete=complete.templates)
+name_argument = click.argument("name", metavar="TEMPLATE", shell_complete=completers.templates)
 from_option = click.option(
     "--from",
     "file",
     metavar="FILE",
     help="File with the text of the template.",
-    shell_complete=complete.files,
+    shell_complete=completers.files,
 )
 
 
@@ -50,7 +50,7 @@ def rule_options(function: Any) -> Any:
             multiple=True,
             metavar="TRIGGER,…",
             help=f"{', '.join(TRIGGERS)}.",
-            shell_complete=complete.list_of(TRIGGERS),
+            shell_complete=completers.list_of(TRIGGERS),
         ),
         click.option(
             "--create-only/--no-create-only", default=None, help="Do not overwrite an existing file."
@@ -194,7 +194,7 @@ from --from FILE, from standard input, or from an editor.
     "--path",
     metavar="PATH",
     help="Change only the rule for this target path.",
-    shell_complete=complete.paths,
+    shell_complete=completers.paths,
 )
 @rule_options
 @rootfs_option

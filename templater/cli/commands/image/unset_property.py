@@ -5,8 +5,8 @@ from __future__ import annotations
 import click
 
 from ....model.file_names import METADATA
-from ... import complete, options
-from ...guard import guarded_alone
+from ... import completers, options
+from ...command_limits import guarded_alone
 from ...image_edits import edited, metadata_of, rootfs_option, save
 
 HELP = """Remove properties from an image.
@@ -21,7 +21,7 @@ Example:
 
 @click.command(help=HELP)
 @options.source_argument
-@click.argument("names", metavar="KEY…", nargs=-1, required=True, shell_complete=complete.properties)
+@click.argument("names", metavar="KEY…", nargs=-1, required=True, shell_complete=completers.properties)
 @rootfs_option
 @options.json_option
 @guarded_alone

@@ -2,7 +2,7 @@
 
 import click
 
-from ... import complete, output
+from ... import completers, output
 
 HELP = """Name an image server, for SRC arguments such as NAME:ALIAS.
 
@@ -31,7 +31,7 @@ Examples:
     metavar="FILE",
     default="",
     help="Trust this certificate of the server.  [default: the system's certificates or SSL_CERT_FILE]",
-    shell_complete=complete.files,
+    shell_complete=completers.files,
 )
 def command(name: str, url: str, protocol: str, certificate: str) -> int:
     from ....distribution.remotes import add_remote

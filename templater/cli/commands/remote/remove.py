@@ -2,11 +2,11 @@
 
 import click
 
-from ... import complete, output
+from ... import completers, output
 
 
 @click.command(help="Remove a remote that `templater remote add` has added.")
-@click.argument("name", metavar="NAME", shell_complete=complete.remotes)
+@click.argument("name", metavar="NAME", shell_complete=completers.remotes)
 def command(name: str) -> int:
     from ....distribution.remotes import remove_remote
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ....model.source import printable_lines
-from ... import complete
+from ... import completers
 from ...command_group import Commands
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ IMAGE is an alias or the beginning of a fingerprint.
 
 command = Commands("store", __name__, help=HELP)
 
-image_argument = click.argument("image", metavar="IMAGE", shell_complete=complete.stored)
+image_argument = click.argument("image", metavar="IMAGE", shell_complete=completers.stored)
 
 
 def day(seconds: int) -> str:

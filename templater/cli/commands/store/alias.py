@@ -3,10 +3,10 @@
 import click
 
 from ....model.source import printable
-from ... import complete, output
+from ... import completers, output
 from . import image_argument
 
-ALIAS = click.argument("alias", metavar="ALIAS", shell_complete=complete.aliases)
+ALIAS = click.argument("alias", metavar="ALIAS", shell_complete=completers.aliases)
 
 
 @click.group(help="Add, remove and list aliases of images in the store.")

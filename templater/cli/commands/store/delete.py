@@ -2,11 +2,11 @@
 
 import click
 
-from ... import complete, output
+from ... import completers, output
 
 
 @click.command(help="Remove images, their aliases and their files from the store.")
-@click.argument("images", metavar="IMAGE...", nargs=-1, required=True, shell_complete=complete.stored)
+@click.argument("images", metavar="IMAGE...", nargs=-1, required=True, shell_complete=completers.stored)
 def command(images: tuple[str, ...]) -> int:
     from ....distribution.store import Store
 

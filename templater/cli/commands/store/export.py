@@ -7,7 +7,7 @@ import os
 import click
 
 from ....model.errors import InputError
-from ... import complete, output
+from ... import completers, output
 from . import image_argument
 
 HELP = """Copy an image's files out of the store.
@@ -24,7 +24,7 @@ Example:
 
 @click.command(help=HELP)
 @image_argument
-@click.argument("directory", metavar="[DIR]", default=".", shell_complete=complete.files)
+@click.argument("directory", metavar="[DIR]", default=".", shell_complete=completers.files)
 def command(image: str, directory: str) -> int:
     from ....distribution.store import Store
     from ....image.atomic_output import Output

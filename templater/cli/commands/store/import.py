@@ -6,8 +6,8 @@ import click
 
 from ....limits import COMMAND, IMAGE, Given
 from ....model.errors import UsageError
-from ... import complete, options, output
-from ...guard import guarded
+from ... import completers, options, output
+from ...command_limits import guarded
 from ...progress import progress
 
 HELP = """Put an image into the store.
@@ -23,7 +23,7 @@ Examples:
 
 
 @click.command(help=HELP)
-@click.argument("src", metavar="SRC", shell_complete=complete.source)
+@click.argument("src", metavar="SRC", shell_complete=completers.source)
 @options.rootfs_argument(required=False)
 @click.option("--alias", "aliases", multiple=True, metavar="NAME", help="An alias for the image; repeatable.")
 @click.option("--public", is_flag=True, help="Let `templater serve` show the image.")

@@ -9,8 +9,8 @@ import click
 
 from ....model.errors import LimitError, TemplaterError
 from ....model.progress import Progress
-from ... import complete, output
-from ...guard import guarded_alone, time_left
+from ... import completers, output
+from ...command_limits import guarded_alone, time_left
 from ...progress import progress
 
 HELP = """Fetch newer versions of images.
@@ -23,7 +23,7 @@ newer version from another source, the refresh of this image fails.
 
 
 @click.command(help=HELP)
-@click.argument("images", metavar="[IMAGE]...", nargs=-1, shell_complete=complete.stored)
+@click.argument("images", metavar="[IMAGE]...", nargs=-1, shell_complete=completers.stored)
 @partial(guarded_alone, packs=True)  # a download can take hours
 def command(images: tuple[str, ...]) -> int:
     from ....distribution.fetch_image import fetch_source

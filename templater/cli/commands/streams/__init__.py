@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ....model.errors import InputError
-from ... import complete
+from ... import completers
 from ...command_group import Commands
 
 if TYPE_CHECKING:
@@ -22,8 +22,8 @@ tree.
 
 command = Commands("streams", __name__, help=HELP)
 
-tree_argument = click.argument("tree", metavar="TREE", shell_complete=complete.files)
-stream_argument = click.argument("stream", metavar="TREE|URL", shell_complete=complete.files)
+tree_argument = click.argument("tree", metavar="TREE", shell_complete=completers.files)
+stream_argument = click.argument("stream", metavar="TREE|URL", shell_complete=completers.files)
 
 
 def count(number: int, noun: str) -> str:

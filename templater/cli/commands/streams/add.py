@@ -5,8 +5,8 @@ from __future__ import annotations
 import click
 
 from ....limits import COMMAND, IMAGE, Given
-from ... import complete, options, output
-from ...guard import guarded
+from ... import completers, options, output
+from ...command_limits import guarded
 from ...progress import progress
 from . import tree_argument
 
@@ -31,8 +31,8 @@ Examples:
 
 @click.command(help=HELP)
 @tree_argument
-@click.argument("metadata", metavar="META", shell_complete=complete.files)
-@click.argument("roots", metavar="[ROOTFS|DISK]…", nargs=-1, shell_complete=complete.files)
+@click.argument("metadata", metavar="META", shell_complete=completers.files)
+@click.argument("roots", metavar="[ROOTFS|DISK]…", nargs=-1, shell_complete=completers.files)
 @click.option(
     "--alias",
     "aliases",

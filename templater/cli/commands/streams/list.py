@@ -10,8 +10,8 @@ import click
 from ....model.instance import CONTAINER, VIRTUAL_MACHINE
 from ....model.source import printable
 from ....reporting.columns import columns
-from ... import complete, options, output
-from ...guard import guarded_alone
+from ... import completers, options, output
+from ...command_limits import guarded_alone
 from ...output import size
 from . import open_stream, stream_argument
 
@@ -37,7 +37,7 @@ Examples:
     "--html",
     metavar="FILE",
     help="Write a page for web browsers instead of the table.",
-    shell_complete=complete.files,
+    shell_complete=completers.files,
 )
 @click.option("--title", default="Images", show_default=True, help="The page's title.")
 @options.json_option

@@ -12,8 +12,8 @@ import click
 from ....limits import COMMAND, IMAGE, READING, RENDERING
 from ....model.options import TOTAL
 from ....model.source import printable
-from ... import complete, options, output
-from ...guard import guarded, many
+from ... import completers, options, output
+from ...command_limits import guarded, many
 from ...output import size
 from ...progress import progress
 from . import count, tree_argument
@@ -56,14 +56,14 @@ Examples:
     "redirects",
     metavar="DIR",
     help="Leave files at the origin, and write redirect rules into DIR.",
-    shell_complete=complete.directories,
+    shell_complete=completers.directories,
 )
 @click.option("--copy", "copying", is_flag=True, help="Copy the files into TREE.")
 @click.option(
     "--keyring",
     metavar="FILE",
     help="Check the signatures of the origin's catalog (.sjson) with these keys.",
-    shell_complete=complete.files,
+    shell_complete=completers.files,
 )
 @click.option("--no-tables", is_flag=True, help="Do not render the templates of the images.")
 @options.limit_option(IMAGE, READING, RENDERING, COMMAND)
@@ -138,7 +138,7 @@ def table_of(origin: UrlStream, described: Described, limits: Given) -> str:
     from ....image.open import open_image
     from ....model.errors import TemplaterError
     from ....reporting.host_table import table_text
-    from ...planning import compare_hosts
+    from ...open_and_plan import compare_hosts
 
     try:
         with metadata_file(origin, described) as path:

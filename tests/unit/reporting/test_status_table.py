@@ -8,7 +8,7 @@ from templater.instances.drift import FileStatus
 from templater.instances.written_files import WrittenFile
 from templater.model.errors import TemplateError
 from templater.model.plan import CREATE, FAILED, KEEP, SKIP, UPDATE
-from templater.reporting.drift import columns_of, row, summary
+from templater.reporting.status_table import columns_of, row, summary
 
 
 def recorded(*keys):

@@ -5,7 +5,7 @@ import platform
 import pytest
 
 from templater.model.architectures import KERNEL_NAMES
-from templater.serving.served import File, Listing, Served
+from templater.serving.image_listing import File, Listing, Served
 
 OWN = KERNEL_NAMES[platform.machine()]
 OTHER = "aarch64" if OWN != "aarch64" else "x86_64"

@@ -15,7 +15,7 @@ from ..model.source import Source, Span, printable
 from ..planning.every_host import plan_every_host
 from ..rendering.render import render
 from ..reporting.host_table import ABSENT, DIFFERS, SAME, HostTable, Row, host_table, table_data, table_text
-from .authored import LIMITS, AuthoredImage, replace_rules
+from .authored_image import LIMITS, AuthoredImage, replace_rules
 from .scanned_image import RootfsNames
 
 if TYPE_CHECKING:

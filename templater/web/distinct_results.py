@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ..model.plan import AGENT, FAILED, SKIP, WRITING, Change, Plan
-from ..reporting.report import differences, unchanged, verdict
+from ..reporting.plan_text import differences, unchanged, verdict
 
 if TYPE_CHECKING:
     from ..model.errors import TemplaterError

@@ -16,11 +16,11 @@ from ..model.plan import Plan
 from ..model.source import printable
 from ..rendering.origins import KINDS
 from ..reporting.patch import Work, body
-from ..reporting.report import not_due, summary
+from ..reporting.plan_text import not_due, summary
 from .code_view import error_block, patch_block, source_lines
 from .html import Html, element, join
 from .redaction import Redaction
-from .report import (
+from .report_page import (
     PageState,
     Report,
     block,
@@ -32,7 +32,7 @@ from .report import (
 
 if TYPE_CHECKING:
     from ..model.source import Source
-    from .page_values import FileView, InstanceView, Variant
+    from .distinct_results import FileView, InstanceView, Variant
 
 #: the maximum number of lines of each file, unless the user asks for all
 LINES: Final = 2000

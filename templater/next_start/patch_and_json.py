@@ -9,9 +9,9 @@ from ..model.plan import Change
 from ..model.source import printable
 from ..reporting.json_data import change_data, error_data, json_text
 from ..reporting.patch import Work, file_patch
-from .many import Judged
+from .judge_many import Judged
+from .sentences_and_commands import also_runs, commands, heading, sentence
 from .verdicts import DIFFERENT, NOT_REWRITTEN, NextStart
-from .words import also_runs, commands, heading, sentence
 
 #: maximum number of files that a line names
 _MOST_NAMED = 5

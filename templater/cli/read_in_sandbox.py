@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..model.errors import InputError, LimitError
 from ..model.input_size import input_size
-from .guard import address_space, over_limit
+from .command_limits import address_space, over_limit
 from .progress import progress
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def _prepare(
     from ..image.limits import DEFAULT
     from ..image.sqfs2tar import start_sqfs2tar
     from ..image.squashfs_directories import load_decompressor
-    from ..parsing.file_kind import LZ4, SQUASHFS, ZSTD
+    from ..parsing.magic_bytes import LZ4, SQUASHFS, ZSTD
     from ..startup import lazy_imports
 
     for package in packages:

@@ -18,9 +18,9 @@ from ..image.limits import DEFAULT, Limits
 from ..model.errors import TemplaterError, UsageError
 from ..model.instance import CONTAINER, VIRTUAL_MACHINE
 from ..model.metadata import Metadata
-from ..parsing.file_kind import QCOW2
+from ..parsing.magic_bytes import QCOW2
 from .generated_stream import LocalImage, PublicFiles, Report, identity_of, listing_of
-from .served import Listing
+from .image_listing import Listing
 
 #: minimum number of seconds between two records of the use of an image
 _USE = 3600

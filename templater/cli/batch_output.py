@@ -12,7 +12,7 @@ import click
 
 from ..model.errors import UsageError
 from ..model.source import printable
-from . import complete, options, output
+from . import completers, options, output
 from .progress import progress
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ instances_option = click.option(
     "--instances",
     metavar="FILE",
     help="Run for every instance in FILE, the output of `incus list -f json`; - is standard input.",
-    shell_complete=complete.files,
+    shell_complete=completers.files,
 )
 
 
@@ -35,8 +35,8 @@ def run(request: options.Request, file: str, *, show: str, exit_code: bool = Fal
     from ..parsing.instance_list import stream_instances
     from ..parsing.instance_yaml import overridden
     from ..sources.open_source import open_source
+    from .open_and_plan import open_rootfs, render_options
     from .plan_warnings import warn_of_unknown_names
-    from .planning import open_rootfs, render_options
 
     described, pattern = request.instance, request.rootfs or ""
     if described.is_named or described.type or described.profiles:

@@ -3,7 +3,7 @@
 import pytest
 
 from templater.batch.fleet import Result
-from templater.cli.batch import Recap
+from templater.cli.batch_output import Recap
 
 
 @pytest.mark.parametrize(("others", "is_counted"), [(999, True), (1000, False)])

@@ -16,7 +16,7 @@ from ..parsing.instance_yaml import read_instance
 from ..parsing.toml_text import read_toml
 from ..planning.follow_links import clean
 from ..rootfs.directory_rootfs import open_root
-from .authored import AuthoredImage, authored
+from .authored_image import AuthoredImage, authored
 from .run_checks import all_checks
 from .scanned_image import ScannedImage
 

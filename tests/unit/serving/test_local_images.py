@@ -15,8 +15,8 @@ from templater.distribution.store import UNUSED, Store
 from templater.distribution.tree import Tree
 from templater.model.errors import InputError, LimitError, UsageError
 from templater.serving import served_tree
+from templater.serving.local_images import FilesSource, StoreSource
 from templater.serving.served_tree import TreeSource, open_beneath
-from templater.serving.sources import FilesSource, StoreSource
 from tests.streams.builders import CREATED, DAY, QCOW2, split_image, unified_image
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .authored import AuthoredImage, File, replace_rules
+from .authored_image import AuthoredImage, File, replace_rules
 from .finding import Finding, Severity
 from .run_checks import all_checks, run_check
 

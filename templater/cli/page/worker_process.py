@@ -21,7 +21,8 @@ LARGEST: Final = 256 << 20
 
 #: the code of the worker process; its arguments are the places of modules
 START: Final = (
-    "import sys; sys.path[:] = sys.argv[1:]; from templater.cli.page.worker import main; sys.exit(main())"
+    "import sys; sys.path[:] = sys.argv[1:]; "
+    "from templater.cli.page.worker_loop import main; sys.exit(main())"
 )
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ..model.plan import Change, Plan
     from ..rootfs.directory_rootfs import DirectoryRootfs
     from ..sources.open_source import OpenedSource
-    from .planning import Opened
+    from .open_and_plan import Opened
 
 #: seconds to wait for a hook that uses the same state directory
 PATIENCE = 10.0

@@ -11,14 +11,14 @@ import click
 from ..model.errors import TemplaterError
 from ..model.hosts import HOSTS
 from ..model.source import printable
-from . import complete, options, output
+from . import completers, options, output
 
 if TYPE_CHECKING:
     from ..model.instance import Instance
     from ..model.metadata import Metadata
     from ..model.options import RenderOptions
     from ..model.plan import Plan
-    from .planning import Opened
+    from .open_and_plan import Opened
 
 NAMES = ("--set", "--unset", "--against-image", "--against-instance", "--against-host")
 
@@ -96,7 +96,7 @@ class OtherSide(NamedTuple):
             from ..definitions.choice import DEFAULT_BUILD
             from ..definitions.detect import is_definition
             from ..sources.open_source import open_source
-            from .fetching import local_source
+            from .local_source import local_source
 
             path = local_source(self.image)
             choice = found.request.choice if is_definition(path) else DEFAULT_BUILD
@@ -138,7 +138,7 @@ def other_side_options(function: options.Command) -> options.Command:
 
     @options.decorate(
         click.option(
-            "--set", "set_", metavar="KEY=VALUE", multiple=True, shell_complete=complete.value,
+            "--set", "set_", metavar="KEY=VALUE", multiple=True, shell_complete=completers.value,
             help="Compare with a changed configuration key. KEY=@FILE reads the value from a file.",
         ),
         click.option(
@@ -146,11 +146,11 @@ def other_side_options(function: options.Command) -> options.Command:
         ),
         click.option(
             "--against-image", "image", metavar="NEW", help="Compare with another image.",
-            shell_complete=complete.source,
+            shell_complete=completers.source,
         ),
         click.option(
             "--against-instance", "against", metavar="FILE[#NAME]", help="Compare with another instance.",
-            shell_complete=complete.instance,
+            shell_complete=completers.instance,
         ),
         click.option(
             "--against-host", "against_host", metavar="HOST", type=click.Choice([*HOSTS]),

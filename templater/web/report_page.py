@@ -16,7 +16,7 @@ from ..rendering.explain import VALUE
 from ..rendering.origins import KINDS
 from ..reporting.comparison import compare_plans
 from ..reporting.patch import Work, body
-from ..reporting.report import heading, not_due, summary
+from ..reporting.plan_text import heading, not_due, summary
 from .code_view import (
     Findings,
     code,
@@ -31,7 +31,7 @@ from .html import Child, Html, code_element, element, join
 
 if TYPE_CHECKING:
     from ..model.source import Source
-    from .page_values import Column, FileView, InstanceView, Variant
+    from .distinct_results import Column, FileView, InstanceView, Variant
     from .redaction import Redaction
 
 #: the maximum size of a report in bytes; browsers become slow with larger pages

@@ -5,8 +5,8 @@ import os
 import pytest
 
 from templater.model.errors import InputError, LimitError, RefusedError, TemplaterError, UsageError
-from templater.testing import folder
-from templater.testing.folder import Folder, NoTestsError, folder_of, source_of
+from templater.testing import tests_folder
+from templater.testing.tests_folder import Folder, NoTestsError, folder_of, source_of
 
 
 def failed(function, *arguments):
@@ -41,21 +41,21 @@ def test_files_of_tests_and_snapshots_are_found_by_their_names(tests):
 
 
 def test_the_number_and_the_size_of_test_files_have_limits(tests, monkeypatch):
-    monkeypatch.setattr(folder, "MAX_FILES", 2)
-    monkeypatch.setattr(folder, "MAX_TOTAL", 11)
+    monkeypatch.setattr(tests_folder, "MAX_FILES", 2)
+    monkeypatch.setattr(tests_folder, "MAX_TOTAL", 11)
     assert len(list(tests.files())) == 2
     message = f"the files in '{tests.path}' have more than 0 MiB"
     assert failed(tests.read, "a.yaml") == (LimitError, message, "")
-    monkeypatch.setattr(folder, "MAX_FILES", 1)
+    monkeypatch.setattr(tests_folder, "MAX_FILES", 1)
     assert failed(lambda: list(tests.files())) == (
         LimitError,
         f"'{tests.path}' has more than 1 test files",
         "",
     )
-    monkeypatch.setattr(folder, "MAX_FILE", 5)
+    monkeypatch.setattr(tests_folder, "MAX_FILE", 5)
     message = f"'{tests.path}/a.yaml' is larger than 5 bytes"
     assert failed(Folder(tests.path).read, "a.yaml")[:2] == (LimitError, message)
-    monkeypatch.setattr(folder, "MAX_SNAPSHOT", 14)
+    monkeypatch.setattr(tests_folder, "MAX_SNAPSHOT", 14)
     message = f"'{tests.path}/snapshots/1.txt' is larger than 14 bytes"
     assert failed(tests.snapshot, "snapshots/1.txt")[:2] == (LimitError, message)
 
@@ -63,7 +63,7 @@ def test_the_number_and_the_size_of_test_files_have_limits(tests, monkeypatch):
 @pytest.mark.parametrize("most", [2, 3])
 def test_the_number_of_snapshots_has_a_limit(most, tests, monkeypatch):
     """Names that wait count too: here two files and a folder."""
-    monkeypatch.setattr(folder, "MAX_SNAPSHOTS", most)
+    monkeypatch.setattr(tests_folder, "MAX_SNAPSHOTS", most)
     if most == 3:
         assert len(tests.snapshots()) == 2
     else:

@@ -8,10 +8,10 @@ from itertools import islice
 from ..model.errors import LimitError, TemplaterError
 from ..model.source import printable
 from ..parsing.yaml_nodes import Mapping, Node, Scalar, parse
-from .authored import LARGEST, AuthoredImage, File
+from .authored_image import LARGEST, AuthoredImage, File
 from .base import Observation
-from .places import kind_of
 from .run_checks import MAX_FINDINGS
+from .target_kinds import kind_of
 
 #: kinds of files in which a value may need quotes
 QUOTES = frozenset(("json", "meta-data", "netplan", "network-config", "toml", "user-data", "yaml"))

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from ..model.source import Span
 from ..rendering.unknown_names import check as check_read
-from .authored import AuthoredImage, Template
+from .authored_image import AuthoredImage, Template
 
 
 class UnknownName(NamedTuple):

@@ -12,8 +12,8 @@ import click
 import pytest
 
 from templater import limits
-from templater.cli import planning
-from templater.cli.guard import address_space, guard, paused
+from templater.cli import open_and_plan
+from templater.cli.command_limits import address_space, guard, paused
 from templater.cli.main import command, main
 from templater.distribution import fetch_image
 from templater.distribution.tree import Tree
@@ -52,8 +52,8 @@ def test_an_operation_without_its_own_limit_ends_at_the_limits_of_the_command(
     limit, work, words, image, monkeypatch, capfd
 ):
     before = state()
-    real = planning.render_options
-    monkeypatch.setattr(planning, "render_options", lambda request: work() or real(request))
+    real = open_and_plan.render_options
+    monkeypatch.setattr(open_and_plan, "render_options", lambda request: work() or real(request))
     begin = time.monotonic()
     assert main(["preview", image, "--limit", limit]) == 4
     assert time.monotonic() - begin < 15
@@ -255,8 +255,8 @@ def test_the_fetch_and_the_rest_of_a_command_share_one_limit(image, monkeypatch,
         return fetch_image.Fetched("", image, None, (), src)
 
     monkeypatch.setattr(fetch_image, "fetch_source", fetch)
-    real = planning.render_options
-    monkeypatch.setattr(planning, "render_options", lambda request: time.sleep(1.2) or real(request))
+    real = open_and_plan.render_options
+    monkeypatch.setattr(open_and_plan, "render_options", lambda request: time.sleep(1.2) or real(request))
     assert main(["preview", "images:alpine/edge", "--limit", "command-time=2"]) == 4
     assert "the command takes longer than 2 seconds" in capfd.readouterr().err
 
@@ -265,10 +265,10 @@ def test_the_fetch_and_the_rest_of_a_command_share_one_limit(image, monkeypatch,
 def test_the_kernel_kills_a_command_that_cannot_end_itself(tmp_path):
     """Near the limit on memory, CPython 3.13 was seen in an endless loop in which no Python code runs."""
     code = """
-from templater.cli import guard
+from templater.cli import command_limits
 from templater.limits import COMMAND, parse
-guard.SPARE = 1
-with guard.guard(parse(["command-processor=1"], (COMMAND,))):
+command_limits.SPARE = 1
+with command_limits.guard(parse(["command-processor=1"], (COMMAND,))):
     max(iter(int, 1))  # runs no Python code
 """
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -signal.SIGXCPU

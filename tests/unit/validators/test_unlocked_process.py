@@ -8,8 +8,8 @@ import tarfile
 
 import pytest
 
-from templater.validators.helper import Helper
 from templater.validators.runner import Runner
+from templater.validators.unlocked_process import Helper
 from tests.command_server import run_templater
 
 pytestmark = pytest.mark.skipif(

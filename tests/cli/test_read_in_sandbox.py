@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 import templater
-from templater.cli import sandboxed
+from templater.cli import read_in_sandbox
 from templater.cli.main import main
-from templater.cli.sandboxed import PACKAGES, read_image
+from templater.cli.read_in_sandbox import PACKAGES, read_image
 from templater.image import compress
 from templater.limits import COMMAND, Given, parse
 from templater.model.errors import LimitError, RefusedError
@@ -111,8 +111,8 @@ def archives(tmp_path):
 @pytest.mark.slow
 def test_a_report_is_the_same_with_and_without_a_sandboxed_child(tmp_path, capfdbinary, monkeypatch):
     children = []
-    real = sandboxed.address_space
-    monkeypatch.setattr(sandboxed, "address_space", lambda: children.append(1) or real())
+    real = read_in_sandbox.address_space
+    monkeypatch.setattr(read_in_sandbox, "address_space", lambda: children.append(1) or real())
 
     def run(words):
         return main(words), capfdbinary.readouterr()
@@ -215,9 +215,7 @@ def test_every_module_that_an_image_reader_imports_late_is_loaded_before_the_san
     wanted = {name for package in PACKAGES for name in late_imports(package)}
     wanted.remove("jsonschema.validators")  # only the helper of validators imports it, outside of the sandbox
     assert len(wanted) > 10
-    script = (
-        "import sys; from templater.cli.sandboxed import _prepare; list(_prepare([])); print(*sys.modules)"
-    )
+    script = "import sys; from templater.cli.read_in_sandbox import _prepare; list(_prepare([])); print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
     assert wanted - set(loaded.split()) == set()
 
@@ -242,7 +240,7 @@ def test_every_module_that_an_audit_can_import_is_loaded_before_the_sandbox_star
     wanted = {f"templater.{name}" for name in all_imports_from("checks.security_report", *checks) if name}
     assert {"templater.checks.sarif", "templater.pongo2.located", "templater.image.tar_reader"} <= wanted
     script = (
-        "import sys; from templater.cli.sandboxed import SARIF_AUDIT, _prepare; list(_prepare([], SARIF_AUDIT));"
+        "import sys; from templater.cli.read_in_sandbox import SARIF_AUDIT, _prepare; list(_prepare([], SARIF_AUDIT));"
         "print(*sys.modules)"
     )
     loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
@@ -253,7 +251,7 @@ def test_every_module_that_an_audit_can_import_is_loaded_before_the_sandbox_star
 def test_every_lazily_imported_module_is_loaded_before_the_sandbox_starts():
     script = (
         "import sys; from templater.startup import lazy_imports; lazy_imports.install();"
-        "from templater.cli.sandboxed import _prepare; list(_prepare([]));"
+        "from templater.cli.read_in_sandbox import _prepare; list(_prepare([]));"
         "print(*(name for name, each in sys.modules.items() if type(each) is lazy_imports.Postponed))"
     )
     found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout

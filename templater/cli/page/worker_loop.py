@@ -9,8 +9,8 @@ import signal
 import sys
 from typing import BinaryIO
 
-from .renderer import frame
 from .views import Views
+from .worker_process import frame
 
 
 def main() -> None:

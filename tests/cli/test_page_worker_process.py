@@ -8,8 +8,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from templater.cli.page import renderer
-from templater.cli.page.renderer import BusyError, Renderer, command, failure, frame
+from templater.cli.page import worker_process
+from templater.cli.page.worker_process import BusyError, Renderer, command, failure, frame
 
 JOB = frame(pickle.dumps(("job", None)))
 
@@ -45,7 +45,7 @@ def workers(monkeypatch):
         started.append((words, options["start_new_session"]))
         return ready.pop(0)
 
-    monkeypatch.setattr(renderer.asyncio, "create_subprocess_exec", start)
+    monkeypatch.setattr(worker_process.asyncio, "create_subprocess_exec", start)
     return ready, started
 
 
@@ -73,7 +73,7 @@ def test_all_questions_of_the_page_go_to_one_renderer_process_until_it_ends(work
     assert (second.killed, started) == (1, [(tuple(command()), True)] * 2)
 
 
-@pytest.mark.parametrize("answer", [b"", b"\0\0\0\5{}", (renderer.LARGEST + 1).to_bytes(4)])
+@pytest.mark.parametrize("answer", [b"", b"\0\0\0\5{}", (worker_process.LARGEST + 1).to_bytes(4)])
 def test_an_incomplete_or_too_large_answer_of_a_renderer_ends_its_process(answer, workers):
     async def run():
         process = Process(answer)
@@ -87,7 +87,7 @@ def test_an_incomplete_or_too_large_answer_of_a_renderer_ends_its_process(answer
 
 
 def test_a_view_that_takes_too_long_ends_its_renderer_process(workers, monkeypatch):
-    monkeypatch.setattr(renderer, "GRACE", 0.01)
+    monkeypatch.setattr(worker_process, "GRACE", 0.01)
 
     async def run():
         process = Process()
@@ -102,13 +102,13 @@ def test_a_view_that_takes_too_long_ends_its_renderer_process(workers, monkeypat
 def test_the_number_of_questions_that_wait_for_the_renderer_is_limited(workers):
     async def run():
         worker = Renderer("", None, 5.0)
-        worker._waiting = renderer.WAITING
+        worker._waiting = worker_process.WAITING
         with pytest.raises(BusyError):
             await worker.ask(b"x")
         worker._waiting -= 1
         workers[0].append(Process())
         assert (await worker.ask(b"x")).body == b"x"
-        assert worker._waiting == renderer.WAITING - 1
+        assert worker._waiting == worker_process.WAITING - 1
 
     asyncio.run(run())
 
@@ -116,7 +116,5 @@ def test_the_number_of_questions_that_wait_for_the_renderer_is_limited(workers):
 def test_the_renderer_imports_modules_from_the_same_places_as_the_page_server():
     words = command()
     assert (words[0], words[1], words[-len(sys.path) :]) == (sys.executable, "-I", sys.path)
-    code = (
-        "import sys; sys.path[:] = sys.argv[1:]; from templater.cli.page.worker import main; sys.exit(main())"
-    )
+    code = "import sys; sys.path[:] = sys.argv[1:]; from templater.cli.page.worker_loop import main; sys.exit(main())"
     assert words[-len(sys.path) - 2 : -len(sys.path)] == ["-c", code]

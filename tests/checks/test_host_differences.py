@@ -4,7 +4,7 @@ import tarfile
 
 import pytest
 
-from templater.checks.host_report import _probes, host_report
+from templater.checks.host_differences import _probes, host_report
 from templater.cli.main import main
 from templater.model.instance import Instance
 from templater.model.source import Source
