@@ -53,7 +53,7 @@ class Shown:
         return self._now != self._before
 
     def gone(self) -> list[Key]:
-        """Return the keys of the last output that this output does not have."""
+        """Return the keys that the previous output has and this output lacks."""
         return [key for key in self._before if key not in self._now]
 
     def update(self, texts: dict[Key, str]) -> tuple[list[Key], list[Key]]:

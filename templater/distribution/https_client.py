@@ -362,7 +362,7 @@ class _Bounds:
     def begin_request(self, cost: int) -> None:
         """Count a request. Raises LimitError above the limit.
 
-        ``cost`` is the number of small requests that take as much processor time.
+        A request counts as ``cost`` small requests, because it takes as much processor time as they do.
         """
         self._requests += cost
         if self._requests > MOST_REQUESTS:

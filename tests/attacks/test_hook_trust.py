@@ -366,7 +366,7 @@ def test_a_root_filesystem_that_is_a_link_is_refused_in_every_spelling(
 
 
 @pytest.mark.skipif(not hasattr(os, "O_PATH"), reason="needs O_PATH")
-def test_a_parent_directory_behind_a_link_is_the_one_that_the_kernel_opens(tmp_path: Path) -> None:
+def test_dot_dot_after_a_link_leads_to_the_directory_that_the_kernel_opens(tmp_path: Path) -> None:
     """The path was cleaned as text, so another directory with the same name was written."""
     for name in ("data/releases/5", "data/releases/web1/rootfs", "srv/web1/rootfs"):
         (tmp_path / name).mkdir(parents=True)

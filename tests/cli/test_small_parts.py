@@ -72,7 +72,7 @@ def test_watch_names_each_missing_file_for_which_it_waits(tmp_path, monkeypatch,
 
 
 @pytest.mark.parametrize(("triggers", "count"), [("all", 4), ("create,start", 1)])
-def test_a_diff_of_each_trigger_has_a_line_above_each_trigger(triggers, count, tmp_path, capsys):
+def test_a_diff_with_one_part_for_each_trigger_has_a_heading_for_each_part(triggers, count, tmp_path, capsys):
     (tmp_path / "image/templates").mkdir(parents=True)
     (tmp_path / "image/templates/t").write_text("x\n")
     (tmp_path / "image/metadata.yaml").write_text('templates: {"/a": {when: [start], template: t}}')

@@ -272,7 +272,9 @@ def test_a_changed_key_names_the_files_that_depend_on_it(small, tmp_path, capfd)
     assert "user.motd changed: used by /etc/motd\nuser.other changed: used by no template\n" in shown.err
 
 
-def test_a_changed_key_also_names_the_files_of_templates_that_may_read_every_key(small, tmp_path, capfd):
+def test_the_note_about_a_changed_key_names_the_files_of_templates_that_may_read_every_key(
+    small, tmp_path, capfd
+):
     described = tmp_path / "web1.yaml"
     (small / "templates/motd.tpl").write_text("{% for key in config %}{{ key }}\n{% endfor %}")
     described.write_text("name: web1\nconfig: {}\n")

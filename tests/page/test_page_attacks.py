@@ -328,9 +328,7 @@ def test_the_page_server_refuses_to_run_as_root_without_an_option(image):
         ["--web", "--instances", "x", "--type", "container"],
     ],
 )
-def test_an_option_that_contradicts_the_web_option_or_needs_a_missing_web_option_is_a_usage_error(
-    image, words
-):
+def test_options_that_contradict_web_or_are_only_valid_with_web_give_a_usage_error(image, words):
     done = subprocess.run(
         [sys.executable, "-m", "templater", "watch", str(image), *words], cwd=ROOT, capture_output=True, text=True, check=False,
         env={**os.environ, "PYTHONPATH": str(ROOT)},

@@ -145,7 +145,7 @@ def agrees(views: list[object], path: str) -> None:
 @pytest.mark.parametrize("mechanism", MECHANISMS)
 @settings(deadline=None)
 @given(history=histories, seen=st.lists(paths, min_size=1, max_size=6))
-def test_a_tree_reads_the_same_in_memory_and_on_disk_and_in_a_tar(mechanism, history, seen):
+def test_a_tree_has_the_same_content_in_memory_and_on_disk_and_in_a_tar(mechanism, history, seen):
     tree = MemoryRootfs()
     with tempfile.TemporaryDirectory() as folder, Root(folder, mechanism=mechanism) as root:
         os.chmod(folder, 0o755)

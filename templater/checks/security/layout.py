@@ -1,4 +1,4 @@
-"""A check of names outside the root filesystem: names that daemons use, or once followed as links."""
+"""A check of the names outside the root filesystem that the daemons use. Old daemons follow links there."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The text of a template and its tokens, with positions in the user's source and as pongo2 counts them."""
+"""The text of a template and its tokens, with positions in the user's source and in the text for pongo2."""
 
 from ...model.errors import TemplateSyntaxError
 from ...model.source import Source, Span, printable

@@ -307,7 +307,7 @@ class FilterBlock(Statement):
 
 
 class Capture(Statement):
-    """A call of the function of ``invoke``. Its first two arguments are the render and the text of a body.
+    """A call of the function that ``invoke`` names. The first two arguments are the render and a body's text.
 
     The statement prints the result. If the result is None, the statement runs ``otherwise`` instead.
     """

@@ -1,1 +1,1 @@
-"""The directory that a hook line searches first, so that Python finds the entry module at once."""
+"""The first directory on the search path of a hook, so that Python finds the entry module at once."""

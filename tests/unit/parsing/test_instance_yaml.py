@@ -180,7 +180,7 @@ def test_a_virtual_machine_is_detected_by_its_keys(key):
     assert f"the type virtual-machine is assumed because of the key '{key}' (see --type)" in instance.notes
 
 
-def test_a_note_says_that_a_missing_type_in_daemon_output_is_assumed():
+def test_a_note_says_which_type_is_assumed_if_the_output_of_a_daemon_has_none():
     assert any("container is assumed" in note for note in read("name: a\nstateful: false\n").notes)
     assert read("name: a\nconfig: {volatile.vsock_id: '3'}\n").type == VIRTUAL_MACHINE
     assert read("name: a\n").notes == ()

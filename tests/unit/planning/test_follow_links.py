@@ -32,7 +32,7 @@ def test_a_target_path_is_normalised_without_following_links(path: str, cleaned:
 
 
 @pytest.mark.parametrize("path", ["/../x", "../x", "/etc/../../x", "/..//rootfs/etc/a", "..", "a/../../x"])
-def test_a_path_that_leaves_the_root_is_refused_even_if_it_returns(path: str) -> None:
+def test_a_path_that_leaves_the_root_is_refused_even_if_it_leads_back(path: str) -> None:
     with pytest.raises(RefusedError, match="leaves the root"):
         clean(path)
 

@@ -104,7 +104,7 @@ def test_keys_that_the_daemon_adds_to_a_new_instance_have_the_image_or_daemon_as
     assert found["volatile.uuid"] == found["volatile.apply_template"] == ("daemon", "")
 
 
-def test_a_recorded_volatile_key_has_the_origin_daemon_and_an_image_key_the_origin_image():
+def test_in_a_description_volatile_keys_come_from_the_daemon_and_image_keys_from_the_image():
     config = {"volatile.uuid": "1", "image.os": "debian"}
     instance = Instance(config=config)
     assert origin(instance, "config", "volatile.uuid") == ("daemon", "recorded in the description")
@@ -189,7 +189,7 @@ def test_explain_lists_each_key_once_with_the_lines_of_the_template_that_read_it
     ]  # fmt: skip
 
 
-def test_explain_shows_a_condition_that_prints_nothing_as_a_part_of_the_line():
+def test_explain_lists_a_condition_without_output_among_the_parts_of_a_line():
     image, instance = open_image(str(IMAGES / "openwrt")), Instance("w1")
     found = plan(image, instance, triggers=("create",), clock=1.0, seed=1)
     layers = Layers(instance, instance, found.metadata)

@@ -63,7 +63,7 @@ def test_an_entry_has_the_same_attributes_as_lstat_returns(root):
 
 
 @pytest.mark.parametrize("path", ["/no", "/no/where", "/etc/hostname/below", "/abs/hostname", "/fifo/x"])
-def test_an_entry_below_a_file_or_link_is_missing(root, path):
+def test_a_path_below_a_file_or_link_has_no_entry(root, path):
     assert root.entry(path) is None
 
 

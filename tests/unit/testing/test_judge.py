@@ -70,7 +70,7 @@ def test_each_kind_of_expectation_reports_how_the_file_differs(kind, value, fail
         assert found[0].detail == BODY
 
 
-def test_the_difference_from_an_expected_text_is_a_patch():
+def test_the_difference_from_an_expected_text_is_shown_as_a_patch():
     (found,) = compare(SimpleNamespace(kind="equals", value="hi\n", span=SPAN), file(), lambda: None)
     assert found.detail.splitlines()[-3:] == ["@@ -1 +1,2 @@", " hi", "+there"]
 
@@ -129,7 +129,7 @@ def test_long_texts_in_failures_are_shortened():
     assert (is_binary(b"a\0"), is_binary(b"\xff"), is_binary("ü".encode())) == (True, True, False)
 
 
-def test_the_failure_about_a_missing_error_quotes_the_error_that_occurred():
+def test_the_failure_quotes_the_error_that_occurred_in_place_of_the_expected_one():
     wanted = SimpleNamespace(value="x")
     assert missing_error(wanted, []) == "no error"
     assert missing_error(wanted, [RenderError("y"), RenderError("z")]) == "the error does not contain 'x': y"

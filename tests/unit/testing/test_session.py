@@ -558,7 +558,7 @@ def test_a_snapshot_above_the_size_limit_is_a_test_failure(tmp_path):
     assert failures(image, update=True) == ["2:23: the snapshot is larger than 8 MiB"]
 
 
-def test_the_key_named_valid_finds_the_same_mistakes_as_the_check_command(tmp_path):
+def test_the_test_key_valid_finds_the_same_mistakes_as_the_check_command(tmp_path):
     tests = (
         "tests:\n- {name: a, instance: {name: web1}, valid: true}\n"
         "- {name: b, expect: {/etc/hostname: {valid: true}}, config: {user.a: 'a b'}}\n"

@@ -350,7 +350,7 @@ def test_a_journal_of_too_many_lines_is_neither_read_nor_written(tmp_path, monke
         assert caught.value.hint == "remove this file"
 
 
-def test_after_a_finished_run_with_a_journal_leftovers_are_searched_only_in_the_root_directory(
+def test_if_the_journal_shows_that_the_last_run_finished_only_the_root_directory_is_searched_for_leftovers(
     rootfs, top, tmp_path, monkeypatch
 ):
     """A user of the container filled the home directory with millions of names, which delayed each start."""

@@ -58,5 +58,5 @@ def test_urlize_filters_take_linear_time_for_long_texts(text):
     assert process_time() - start < 2
 
 
-def test_a_text_that_begins_with_an_at_sign_gets_a_link_for_a_later_address():
+def test_an_at_sign_at_the_start_of_a_text_does_not_prevent_the_link_of_a_later_mail_address():
     assert urlize("@a x@b.com", None) == '@a <a href="mailto:x@b.com">x@b.com</a>'
