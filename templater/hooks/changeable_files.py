@@ -62,7 +62,7 @@ def is_changeable(place: str) -> bool:
     if stat.S_ISLNK(status.st_mode) or (stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_ISVTX):
         return False
     # with an ACL, the group's bits are the mask of all entries
-    shared = status.st_gid not in (0, os.getegid()) or _has_acl(place)
+    shared = status.st_gid not in (0, os.geteuid()) or _has_acl(place)
     of_a_group = status.st_mode & stat.S_IWGRP and shared
     return bool(of_a_group or status.st_mode & stat.S_IWOTH)
 

@@ -172,7 +172,8 @@ def _walk(path: str, follow: bool, unshared: bool, owners: "Collection[int]", *,
                     close(link)
                 if not follow and not ahead:
                     raise RefusedError(f"'{printable(path)}' is a symlink, not a directory") from None
-                if not safe or _is_foreign(status.st_uid, in_shared=shared):
+                # the owner of a link in a shared directory shows who made it, not who moved it there
+                if not safe or shared or _is_foreign(status.st_uid, in_shared=False):
                     raise RefusedError(
                         f"'{printable(name)}' on the way to '{printable(path)}' may be a link that another"
                         " user controls",
@@ -250,8 +251,8 @@ def is_shared(folder: int, status: "os.stat_result") -> bool:
         return True
     if not status.st_mode & stat.S_IWGRP:  # with an ACL, the bits of the group are the limit of all entries
         return False
-    # many systems give each user a group of the same number
-    own_groups = 0, os.getegid(), status.st_uid
+    # many systems give each user a group of the same number; any other group can have several members
+    own_groups = 0, os.geteuid(), status.st_uid
     if status.st_gid not in own_groups and not _is_group_of_namespace_owner(status.st_gid):
         return True
     return _acl_lets_write(folder)
@@ -294,9 +295,14 @@ def namespace_owner() -> int:
 
 
 def _is_group_of_namespace_owner(gid: int) -> bool:
-    """Return whether a group is the one that lxc-usernsexec maps as a single id: its caller's group."""
-    return namespace_owner() != 0 and any(
-        first == gid and count == 1 for first, _, count in own_map("gid_map")
+    """Return whether a group is the private group of the caller of lxc-usernsexec, which maps both ids alone.
+
+    Outside of the namespace, a user's private group has the number of the user.
+    """
+    owner = namespace_owner()
+    users = [(first, disk) for first, disk, count in own_map("uid_map") if owner and count == 1]
+    return any(
+        first == gid and count == 1 and (owner, disk) in users for first, disk, count in own_map("gid_map")
     )
 
 

@@ -20,6 +20,7 @@ from templater.cli.main import main
 from templater.distribution.republish import _write_rules
 from templater.distribution.tree import Tree, open_directory
 from templater.hooks import annotated_paths, install, lxc_config
+from templater.hooks.changeable_files import is_changeable
 from templater.hooks.compile_cache import CacheEntry, key, open_cache
 from templater.hooks.lxc_copies import clone
 from templater.hooks.options import Options
@@ -162,6 +163,9 @@ def test_a_directory_below_one_that_others_can_write_is_refused(
     os.chown(shared, 0, gid)
     shared.chmod(mode)
     place = way.format(shared=shared, link=link)
+    if mode == 0o1777 and way.startswith("{shared}/link"):
+        assert shared_place(place) == "link"
+        return
     assert shared_place(place) == (str(shared) if is_refused else "")
     if is_refused:
         with pytest.raises(
@@ -231,7 +235,7 @@ def test_a_description_in_a_directory_that_another_user_can_change_is_refused(
 
 @as_root
 @pytest.mark.parametrize(
-    ("owner", "mode", "is_refused"), [(1234, 0o1777, True), (0, 0o1777, False), (1234, 0o755, True)]
+    ("owner", "mode", "is_refused"), [(1234, 0o1777, True), (0, 0o755, False), (1234, 0o755, True)]
 )
 def test_a_link_of_another_user_is_refused(owner: int, mode: int, is_refused: bool, tmp_path: Path) -> None:
     """The link led to the directory of another instance, whose password was rendered into this one."""
@@ -606,6 +610,36 @@ def test_root_opens_no_description_and_changes_no_archive_through_a_link_of_anot
     with pytest.raises(RefusedError, match=r"another process replaced '.*own.tar'"):
         write_edits.replace(str(own), {"metadata.yaml": b"a: 2"})
     assert image.read_bytes() == before
+
+
+@as_root
+def test_a_directory_is_shared_if_the_hooks_own_group_is_not_private(
+    container: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In some systems, the primary group of all users is the group "users"."""
+    os.chown(container, 0, 100)
+    container.chmod(0o775)
+    monkeypatch.setattr(os, "getegid", lambda: 100)
+    assert shared_place(str(container)) == str(container)
+    assert is_changeable(str(container))
+    monkeypatch.setattr(trusted_paths, "namespace_owner", lambda: 1000)
+    for users, is_shared in (([(0, 100000, 900), (1000, 1000, 1)], True), ([(1000, 100, 1)], False)):
+        maps = {"uid_map": users, "gid_map": [(0, 100000, 90), (100, 100, 1)]}
+        monkeypatch.setattr(trusted_paths, "own_map", lambda name, maps=maps: iter(maps[name]))
+        assert bool(shared_place(str(container))) == is_shared
+
+
+@as_root
+def test_a_link_of_root_in_a_sticky_directory_is_refused(tmp_path: Path) -> None:
+    """A user moved the link there from an own directory, in which root had unpacked an image."""
+    (tmp_path / "web2").mkdir()
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared/link").symlink_to(tmp_path / "web2")
+    open_unshared(f"{tmp_path}/shared/link").close()
+    (tmp_path / "shared").chmod(0o1777)
+    for use in (open_unshared, trusted_paths.open_folder, trusted_paths.make_folder, trusted_paths.open_file):
+        with pytest.raises(RefusedError, match=r"'link' on the way to .* may be a link that another"):
+            use(f"{tmp_path}/shared/link")
 
 
 @as_root
