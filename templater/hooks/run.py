@@ -176,7 +176,9 @@ def serve() -> int:
     """
     try:
         bound_memory()
-        return run(sys.argv[1:])
+        code = run(sys.argv[1:])
+        _ignore_stop_signals()  # afterwards, the process may only write its compiled modules
+        return code
     except StoppedError:  # just before the report about another failure
         return WriteError.exit_code
     except BaseException as error:
@@ -285,10 +287,14 @@ def time_is_up(error: TimeUpError, seconds: float) -> LimitError:
     return LimitError(f"the hook took longer than {seconds:g} s", hint="see --time-limit")
 
 
+def _ignore_stop_signals() -> None:
+    for number in (_signal.SIGINT, _signal.SIGTERM):
+        _signal.signal(number, _signal.SIG_IGN)
+
+
 def report_failure(error: TemplaterError, runtime: str, options: Options, log: Log) -> int:
     """Write the error to stderr and to the log; return the exit code. Some runtimes hide a hook's stderr."""
-    for number in (_signal.SIGINT, _signal.SIGTERM):  # the hook ends soon, and the report is complete
-        _signal.signal(number, _signal.SIG_IGN)
+    _ignore_stop_signals()  # the hook ends soon, and the report is complete
     stop_timers()  # writing the report has no time limit
     write_stderr("templater: " + error.explain())
     if not log.lines:  # if ``log`` has lines, the error is logged already

@@ -83,6 +83,7 @@ def write(place: str) -> None:
     if sys.dont_write_bytecode:
         return
     staged = f"{place}.{posix.getpid()}"
+    _remove(staged)  # of a killed process that had the same number
     try:
         # open the file before compiling: compiling takes longer than the hook, and opening may fail
         fd = posix.open(staged, posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_CLOEXEC, 0o644)

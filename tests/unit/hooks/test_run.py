@@ -416,6 +416,17 @@ def test_a_stop_signal_during_the_report_of_a_failure_changes_nothing(number, mo
     assert run.serve() == WriteError.exit_code
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_signal_after_the_work_changes_nothing(number, monkeypatch):
+    """While the process wrote its compiled modules, the signal gave a traceback and a wrong exit code."""
+    monkeypatch.setattr(sys, "argv", ["hook", "lxc"])
+    monkeypatch.setattr(run, "bound_memory", lambda: None)
+    monkeypatch.setenv("LXC_NAME", "c1")
+    monkeypatch.setenv("LXC_HOOK_TYPE", "post-stop")
+    assert run.serve() == 0
+    signal.raise_signal(number)
+
+
 @pytest.mark.parametrize("keep_going", [False, True])
 @pytest.mark.parametrize(
     ("error", "code", "text"),

@@ -230,6 +230,14 @@ def test_a_failed_write_of_the_module_bundle_leaves_no_file(package, monkeypatch
     assert list(package.glob("hook.bin*")) == []
 
 
+def test_the_file_of_a_killed_process_with_the_same_number_is_replaced(package, monkeypatch):
+    (package / f"hook.bin.{os.getpid()}").touch()
+    monkeypatch.setattr(bundle, "contents", lambda: b"modules")
+    bundle.write(str(package / "hook.bin"))
+    assert (package / "hook.bin").read_bytes() == b"modules"
+    assert len(list(package.glob("hook.bin*"))) == 1
+
+
 def test_no_module_is_compiled_if_the_bundle_directory_is_not_writable(package, monkeypatch):
     def for_nothing():
         raise AssertionError("compiled")
