@@ -1,7 +1,7 @@
 """The configuration of an LXC container: its settings, id map, and type of root filesystem."""
 
 from ..model.errors import InputError, LimitError
-from ..oslite import abspath, exists, isdir, join, os, stat
+from ..oslite import abspath, exists, is_missing, isdir, join, os, stat
 from ..rootfs.confined import read_descriptor
 
 TYPE_CHECKING = False
@@ -30,9 +30,14 @@ def without_prefix(path: str) -> str:
 
 
 def layers_of(path: str) -> "tuple[str, ...]":
-    """Return the lower and upper directories of ``lower:…:upper``, or () for any other path."""
+    """Return the lower and upper directories of ``lower:…:upper``, or () for any other path.
+
+    The upper directory can be missing, because LXC makes it.
+    """
     layers = tuple(path.split(":"))
-    if len(layers) < 2 or not all(layer.startswith("/") and isdir(layer) for layer in layers):
+    if len(layers) < 2 or not all(layer.startswith("/") for layer in layers):
+        return ()
+    if not all(map(isdir, layers[:-1])) or not (isdir(layers[-1]) or is_missing(layers[-1])):
         return ()
     return tuple(map(abspath, layers))  # abspath removes a final "/" or "/.", which would hide a symlink
 

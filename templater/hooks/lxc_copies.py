@@ -175,7 +175,7 @@ def _has_newpath(words: "list[str]") -> bool:
 
 
 #: options of lxc-copy that take a value
-_TAKING = "nNpPolmBLft"
+_TAKING = "nNpPolmBL"
 
 
 def copy_image(source: Root, folder: str) -> None:

@@ -743,6 +743,7 @@ def test_a_hook_renders_when_sigchld_is_ignored(bundle: Path) -> None:
         (["lxc-copy", "-n", "a", "--newp=/x"], True),
         (["lxc-copy", "-n", "a", "--newname=p"], False),
         (["lxc-copy", "-sp", "/x"], True),
+        (["lxc-copy", "-etp", "/x"], True),
         (["lxc-copy", "-np", "-Np"], False),
         (["lxc-copy", "-P", "/x", "-n", "a", "-N", "b"], False),
         (["other", "-p"], False),

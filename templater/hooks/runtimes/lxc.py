@@ -34,7 +34,10 @@ if TYPE_CHECKING:
 
 
 def read_request(options: "Options", environ: "Mapping[str, str]") -> "HookRequest | Notice":
-    stage = environ.get("LXC_HOOK_TYPE") or (options.words[-1] if options.words[-2:-1] == ("lxc",) else "")
+    # Hooks of version 0 get the stage as a word. The variable can then come from a hook of another container,
+    # which has started this container.
+    by_word = options.words[-2:-1] == ("lxc",)
+    stage = options.words[-1] if by_word else environ.get("LXC_HOOK_TYPE", "")
     if not stage or "LXC_NAME" not in environ:
         raise UsageError("LXC did not call this hook", hint="to install one, run: templater hook install lxc")
     name = environ["LXC_NAME"]
@@ -86,6 +89,8 @@ def _start(
             require_mount_hook(path, config)
         return Notice()
     mounted = environ.get("LXC_ROOTFS_MOUNT", "")
+    if layers:
+        refuse_later_mounts(path, config)
     return HookRequest(
         options, name=name, rootfs=mounted if layers or not early else path, image=image,
         state_folder=options.state or folder, ids=_ids(early, options, config),
@@ -137,7 +142,7 @@ def require_mount_hook(path: str, config: str) -> None:
     for key, value in found:
         if key == "lxc.rootfs.path":
             path = value or path
-    if path and any(key == "lxc.hook.mount" and "templater" in value for key, value in found):
+    if path and any("templater" in line for line in hook_lines(found, "mount")):
         return
     if not path:
         raise RefusedError(
@@ -150,6 +155,29 @@ def require_mount_hook(path: str, config: str) -> None:
         " nor an overlay of directories, and can't be written before LXC has mounted it",
         hint="in the container's configuration, give lxc.hook.mount the line of lxc.hook.pre-start, too",
     )
+
+
+def hook_lines(found: "list[tuple[str, str]]", stage: str) -> "list[str]":
+    """Return the commands for a stage in a configuration. An empty value removes the earlier commands."""
+    lines: list[str] = []
+    for key, value in found:
+        if key == f"lxc.hook.{stage}":
+            lines = [*lines, value] if value else []
+    return lines
+
+
+def refuse_later_mounts(path: str, config: str) -> None:
+    """Raise RefusedError if a hook at pre-mount can hide what templater writes into an overlay before it.
+
+    For example, ``lxc-copy --ephemeral --tmpfs`` adds a hook that mounts a tmpfs over the layers.
+    """
+    if exists(config) and hook_lines(list(settings(config)), "pre-mount"):
+        raise RefusedError(
+            "the container's lxc.hook.pre-mount may hide files that are written to"
+            f" '{printable(path)}' before it",
+            hint="render after LXC has mounted the overlay: add --stage mount to the hook line, and give"
+            " lxc.hook.mount the line of lxc.hook.pre-start, too",
+        )
 
 
 # --- overlays ----------------------------------------------------------------------------------
@@ -190,6 +218,8 @@ def open_layers(layers: "tuple[str, ...]") -> "list[Root]":
     opened = [open_folder(layer, follow=False) for layer in lower]
     above, name = split(upper)
     with open_folder(above) as folder, folder.directory("/") as directory:
+        if directory.lstat(name) is None:  # LXC makes a missing upper layer, too
+            directory.mkdir(name)
         opened.append(folder.below("/" + name))
         if directory.lstat("work") is None:
             directory.mkdir("work")

@@ -14,7 +14,7 @@ from templater.hooks.runtimes import lxc, nspawn, oci
 from templater.instances.instance_directory import InstanceDirectory
 from templater.instances.state_directory import State, StateDirectory
 from templater.instances.written_files import WrittenFile, encode
-from templater.model.errors import InputError, LimitError, UsageError
+from templater.model.errors import InputError, LimitError, RefusedError, UsageError
 
 
 def environ(folder, stage="pre-start", **others):
@@ -55,6 +55,13 @@ def test_an_lxc_hook_of_version_0_reads_the_stage_from_the_last_argument(contain
     said = environ(container)
     del said["LXC_HOOK_TYPE"]
     assert isinstance(lxc.read_request(options, said), HookRequest)
+
+
+def test_a_stale_lxc_hook_type_variable_is_ignored(container):
+    """A post-stop hook of version 1 of another container starts this container, whose hooks have version 0."""
+    options = Options()
+    options.words = ("c1", "lxc", "pre-start")
+    assert isinstance(lxc.read_request(options, environ(container, "post-stop")), HookRequest)
 
 
 def test_a_stale_lxc_target_variable_is_ignored(container):
@@ -333,6 +340,35 @@ def test_an_overlay_is_rendered_at_pre_start_by_default_and_at_mount_on_request(
     assert isinstance(lxc.read_request(options, environ(container, **others)), Notice)
     start = lxc.read_request(options, environ(container, "mount", **others))
     assert isinstance(start, HookRequest) and start.rootfs == str(container / "mounted")
+
+
+def test_an_overlay_with_a_pre_mount_hook_is_refused_unless_it_is_rendered_at_mount(overlay):
+    """``lxc-copy --ephemeral --tmpfs`` adds a hook that hides the upper layer, so the files were lost."""
+    container, others = overlay
+    with open(container / "config", "a") as config:
+        config.write("lxc.hook.pre-mount = /bin/true\n")
+    with pytest.raises(
+        RefusedError, match=r"lxc\.hook\.pre-mount may hide files that are written to '.*upper'"
+    ):
+        lxc.read_request(Options(), environ(container, **others))
+    options = Options()
+    options.stage = "mount"
+    assert isinstance(lxc.read_request(options, environ(container, "mount", **others)), HookRequest)
+    with open(container / "config", "a") as config:
+        config.write("lxc.hook.pre-mount =\n")
+    assert isinstance(lxc.read_request(Options(), environ(container, **others)), HookRequest)
+
+
+def test_a_missing_upper_layer_of_an_overlay_is_made(overlay):
+    """With hooks for both stages, each hook left the rendering to the other."""
+    container, others = overlay
+    (container / "upper").rmdir()
+    request = lxc.read_request(Options(), environ(container, **others))
+    assert isinstance(request, HookRequest)
+    for layer in lxc.open_layers(lxc_config.layers_of(others["LXC_ROOTFS_PATH"])):
+        layer.close()
+    assert (container / "upper").stat().st_mode & 0o7777 == 0o755
+    assert lxc_config.layers_of(f"{container}/missing:{container}/upper") == ()
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs root to mount")
