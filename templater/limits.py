@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from .image.limits import Limits as ImageLimits
     from .parsing.yaml_nodes import Limits as YamlLimits
-    from .pongo2.state import Limits as RenderLimits
+    from .pongo2.render_state import Limits as RenderLimits
     from .sandbox.bounds import Bounds
 
 RENDERING, READING, IMAGE, CHILD, COMMAND = "rendering", "reading", "image", "child", "command"
@@ -139,7 +139,7 @@ class Given:
         ``seconds`` (for each template) and ``total`` apply unless the user set these limits. The time that
         the command used to read the image counts towards ``total``, but one second always remains.
         """
-        from .pongo2.state import Limits
+        from .pongo2.render_state import Limits
 
         if total is not None:
             total = min(total, max(1.0, round(total - self.seconds_read, 1)))

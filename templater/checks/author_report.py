@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ..definitions.choice import Choice
     from ..model.instance import Instance
     from ..parsing.yaml_nodes import Limits as YamlLimits
-    from ..pongo2.state import Limits as RenderLimits
+    from ..pongo2.render_state import Limits as RenderLimits
     from ..rendering.memo import Memo
     from ..validators.results import Validators
 

@@ -19,7 +19,7 @@ from ..model.source import Source, Span
 from ..planning.generated_keys import with_image_keys
 from ..pongo2.dialect import DIALECTS
 from ..pongo2.reads import Read, nodes, reads_of
-from ..pongo2.state import Limits
+from ..pongo2.render_state import Limits
 from ..pongo2.syntax import tree
 from ..pongo2.template_loading import Compilation
 from ..rendering.render import MAX_TOTAL_OF_SEVERAL, Compiled, render

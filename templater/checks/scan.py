@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ..definitions.predicted_image import DefinitionImage
     from ..model.instance import Instance
     from ..parsing.yaml_nodes import Limits as YamlLimits
-    from ..pongo2.state import Limits as RenderLimits
+    from ..pongo2.render_state import Limits as RenderLimits
     from ..rootfs.byname import ByName
 
 Read = Callable[[], bytes]

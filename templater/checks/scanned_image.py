@@ -16,7 +16,7 @@ from ..model.instance import Instance
 from ..model.metadata import Metadata, Rule
 from ..model.source import Source
 from ..planning.follow_links import Steps, clean, resolve
-from ..pongo2.state import Limits
+from ..pongo2.render_state import Limits
 
 if TYPE_CHECKING:
     from ..definitions.predicted_image import DefinitionImage

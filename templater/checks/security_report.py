@@ -13,7 +13,7 @@ from .scan import scan_image
 if TYPE_CHECKING:
     from ..model.instance import Instance
     from ..parsing.yaml_nodes import Limits as YamlLimits
-    from ..pongo2.state import Limits as RenderLimits
+    from ..pongo2.render_state import Limits as RenderLimits
 
 
 def audit_report(

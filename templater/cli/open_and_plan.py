@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ..model.instance import Instance
     from ..model.options import RenderOptions
     from ..model.plan import Plan
-    from ..pongo2.state import Limits
+    from ..pongo2.render_state import Limits
     from ..rendering.memo import Memo
     from ..rendering.origins import Layers
     from ..reporting.host_table import HostTable

@@ -16,7 +16,7 @@ from .fields import INCUS, LXD
 from .text_origins import GeneratedSource, Piece, piece_of
 
 if TYPE_CHECKING:
-    from ..pongo2.state import Limits
+    from ..pongo2.render_state import Limits
     from .definition_yaml import Definition
     from .known_rootfs import KnownRootfs
 

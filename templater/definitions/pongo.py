@@ -10,7 +10,7 @@ from ..model.source import Source
 from ..pongo2 import compile as compile_template
 from ..pongo2.compiled_template import Template
 from ..pongo2.dialect import V4
-from ..pongo2.state import Limits
+from ..pongo2.render_state import Limits
 from ..pongo2.values import GoList, GoMap
 
 #: limits on rendering the texts of one build

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from ..limits import Given
     from ..model.entry import TemplateFile
     from ..model.hosts import Host
-    from ..pongo2.state import Limits
+    from ..pongo2.render_state import Limits
     from ..rendering.render import Rendering
     from ..sandbox.child import Child, Record, Send
     from .compile_cache import CompileCache
@@ -409,7 +409,7 @@ def _limits(job: Job) -> "Limits":
     if job.limits is not None:
         limits = job.limits.for_rendering(SECONDS, TOTAL)
     else:
-        from ..pongo2.state import Limits
+        from ..pongo2.render_state import Limits
 
         limits = Limits(seconds=SECONDS, total=TOTAL)
     limits.deadline = job.deadline

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ..model.instance import Instance
     from ..model.metadata import Metadata, Rule
     from ..parsing.yaml_nodes import Limits as YamlLimits
-    from ..pongo2.state import Limits
+    from ..pongo2.render_state import Limits
     from ..rendering.memo import Memo
 
 

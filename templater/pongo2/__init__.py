@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from ..model.source import Source
     from .compiled_template import Template
     from .dialect import Dialect
-    from .state import Limits
+    from .render_state import Limits
     from .template_loading import Loader
 
 

@@ -12,7 +12,7 @@ from . import execution
 from .codegen.compiler import code_of
 from .dialect import V6, Dialect
 from .failed_render import reached, render_hint
-from .state import Fault, Limits, Program
+from .render_state import Fault, Limits, Program
 from .template_loading import Compilation, Loader, names_missing_template, resolve
 from .values import Failure, Panic
 

@@ -1,6 +1,6 @@
 """The context that LXD and Incus pass to a template: its names, and the Go types that affect the output."""
 
-from .state import VERSION
+from .render_state import VERSION
 from .values import VALUE, Function, GoList, GoMap, MethodMap, NamedString, Panic, Struct, to_string
 
 TYPE_CHECKING = False

@@ -6,7 +6,7 @@ This module has few imports, so that a cached template renders without loading t
 from ..model.errors import InputError, LimitError, RenderError, TemplaterError
 from ..model.source import printable
 from . import runtime_functions, values
-from .state import DEFAULT_LIMITS, Fault, Limits, Program, Render
+from .render_state import DEFAULT_LIMITS, Fault, Limits, Program, Render
 from .values import Failure, Panic, TooLarge
 
 TYPE_CHECKING = False

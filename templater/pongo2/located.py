@@ -3,8 +3,8 @@
 A ``place`` is an index into ``program.places``, the list of source positions.
 """
 
+from .render_state import Fault
 from .runtime_functions import call, field, index, item, member, unknown_filter
-from .state import Fault
 from .values import Failure, Function, Panic
 
 TYPE_CHECKING = False
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from .state import Program, Render
+    from .render_state import Program, Render
 
 
 def text_at(

@@ -2,7 +2,7 @@
 
 from ..model.errors import LimitError
 from . import operators, values
-from .state import ELEMENT, SMALL, Fault, charge, check_time, deep, escape_text, out_of_steps, weigh
+from .render_state import ELEMENT, SMALL, Fault, charge, check_time, deep, escape_text, out_of_steps, weigh
 from .values import (
     Block,
     Failure,
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Any, NoReturn
 
-    from .state import Render
+    from .render_state import Render
 
     Scope = dict[str, Any]
     Body = Callable[[Scope, list[str]], None]

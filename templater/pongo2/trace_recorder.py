@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from .values import Function, is_nil, to_string, truthy
 
 if TYPE_CHECKING:
-    from .state import Render
+    from .render_state import Render
 
 Name = tuple[str, ...]
 #: an ordered set of reads

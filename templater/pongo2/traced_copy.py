@@ -17,13 +17,13 @@ from . import trace_recorder as trace
 from .codegen.compiler import code_of
 from .codegen.writer import Module
 from .filters_and_tags import library_for
-from .state import Fault, Limits
+from .render_state import Fault, Limits
 from .syntax import tree
 from .trace_recorder import Piece, Site, TracedContext
 from .values import Failure, Panic, to_string
 
 if TYPE_CHECKING:
-    from .state import Program
+    from .render_state import Program
     from .syntax.tokens import Token
     from .template_loading import Compilation
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ..model.errors import TemplaterError
 from ..pongo2.dialect import DIALECTS
 from ..pongo2.reads import MAX_FOR_KEYS, nodes, reads_of
-from ..pongo2.state import DAEMON_NAMES, VERSION, Limits
+from ..pongo2.render_state import DAEMON_NAMES, VERSION, Limits
 from ..pongo2.syntax import tree
 from ..pongo2.syntax.tokens import IDENTIFIER
 from ..pongo2.template_loading import Compilation

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ..model.options import RenderOptions
     from ..model.source import Source
     from ..pongo2.compiled_template import Template
-    from ..pongo2.state import Limits
+    from ..pongo2.render_state import Limits
     from .instance_context import Contexts
 
 MAX_RENDERINGS = 10_000

@@ -11,7 +11,7 @@ from ..model.errors import TemplaterError
 from ..model.source import Source, Span, printable
 from ..pongo2.dialect import DIALECTS
 from ..pongo2.reads import BUILT_IN, Read
-from ..pongo2.state import DAEMON_NAMES
+from ..pongo2.render_state import DAEMON_NAMES
 from ..pongo2.syntax.hints import did_you_mean
 from ..pongo2.template_loading import Compilation
 from ..pongo2.values import LOOP_FIELDS

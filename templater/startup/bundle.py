@@ -47,7 +47,7 @@ GROUPS = (
         "templater.planning.decide_changes", "templater.writing.apply_plan", "templater.writing.lock",
     ),
     (
-        "templater.pongo2", "templater.pongo2.values", "templater.pongo2.state",
+        "templater.pongo2", "templater.pongo2.values", "templater.pongo2.render_state",
         "templater.pongo2.daemon_context", "templater.rendering.instance_context",
         "templater.pongo2.operators", "templater.pongo2.runtime_functions",
         "templater.pongo2.execution", "templater.pongo2.filters", "templater.pongo2.golang",

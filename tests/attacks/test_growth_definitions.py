@@ -14,7 +14,7 @@ from templater.definitions.metadata_text import _less
 from templater.definitions.predicted_image import DefinitionImage, build
 from templater.model.errors import LimitError
 from templater.model.source import Source
-from templater.pongo2.state import Limits
+from templater.pongo2.render_state import Limits
 from tests.checks.authoring.authoring_builders import defined
 
 HEAD = "image: {distribution: debian, release: trixie}\nfiles:\n"

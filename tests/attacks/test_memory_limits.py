@@ -27,7 +27,7 @@ from templater.model.options import RenderOptions
 from templater.model.plan import KEEP, UPDATE
 from templater.planning.decide_changes import plan_of
 from templater.planning.every_host import plan_every_host
-from templater.pongo2.state import Limits
+from templater.pongo2.render_state import Limits
 from templater.prediction.host_filesystem import Place
 from templater.rendering.render import Rendering, render
 from templater.rootfs.memory import MemoryRootfs

@@ -6,7 +6,7 @@ import pytest
 
 from templater import pongo2
 from templater.model.errors import LimitError
-from templater.pongo2.state import Limits
+from templater.pongo2.render_state import Limits
 
 LARGE = '{% set s = "x"|ljust:500000 %}'
 

@@ -26,7 +26,7 @@ from templater.model.source import Source
 from templater.parsing.instance_list import stream_instances
 from templater.parsing.metadata_yaml import read_metadata
 from templater.planning.plan_image import plan
-from templater.pongo2.state import Limits
+from templater.pongo2.render_state import Limits
 from templater.rendering import render as rendering
 from templater.rendering.render import Compiled, Rendering, render
 from templater.sandbox.bounds import Bounds

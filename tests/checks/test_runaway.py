@@ -5,7 +5,7 @@ import json
 import pytest
 
 from templater.cli.main import main
-from templater.pongo2.state import Limits
+from templater.pongo2.render_state import Limits
 from tests.checks.builders import advisories, an_image, observed, rules, severities
 
 CHECK = "runaway"

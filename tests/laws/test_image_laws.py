@@ -41,7 +41,7 @@ from templater.model.errors import LimitError
 from templater.model.source import Source
 from templater.parsing.metadata_yaml import read_metadata
 from templater.parsing.yaml_nodes import Limits as YamlLimits
-from templater.pongo2.state import Limits
+from templater.pongo2.render_state import Limits
 from tests.checks.authoring.authoring_builders import file as authored_file
 from tests.checks.authoring.authoring_builders import image as authored_image
 from tests.image_archives import METADATA, file, header, image, pax

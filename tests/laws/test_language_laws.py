@@ -18,7 +18,7 @@ from templater.pongo2 import golang
 from templater.pongo2.codegen import nodes
 from templater.pongo2.dialect import DIALECTS
 from templater.pongo2.filters_and_tags import library_for
-from templater.pongo2.state import DEFAULT_LIMITS, Limits, Render
+from templater.pongo2.render_state import DEFAULT_LIMITS, Limits, Render
 from templater.pongo2.syntax import expression_parser
 from templater.pongo2.values import Failure, Panic, TooLarge
 from tests.laws.growth import Action, check, seconds

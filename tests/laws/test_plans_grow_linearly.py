@@ -20,7 +20,7 @@ from templater.model.plan import Plan
 from templater.planning.decide_changes import plan_of
 from templater.planning.follow_links import clean, resolve
 from templater.planning.plan_image import predicted
-from templater.pongo2.state import Limits
+from templater.pongo2.render_state import Limits
 from templater.prediction.deviations import deviations_at
 from templater.rendering.render import Rendering, render
 from templater.reporting import json_data, plan_text

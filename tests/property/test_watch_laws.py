@@ -18,7 +18,7 @@ from templater.model.hosts import HOSTS
 from templater.model.instance import Instance
 from templater.model.metadata import Metadata, Rule
 from templater.model.options import RenderOptions
-from templater.pongo2.state import Limits
+from templater.pongo2.render_state import Limits
 from templater.rendering.memo import Memo
 from templater.rendering.render import render
 from templater.reporting.json_data import plan_data

@@ -7,7 +7,7 @@ import pytest
 from templater.image.limits import DEFAULT
 from templater.limits import CHILD, COMMAND, IMAGE, NAMES, READING, RENDERING, Given, parse
 from templater.model.errors import UsageError
-from templater.pongo2.state import Limits
+from templater.pongo2.render_state import Limits
 
 
 @pytest.mark.parametrize(

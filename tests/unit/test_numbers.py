@@ -147,7 +147,7 @@ VALUES = {
     "pongo2.golang.regexp": {"_MAX_REPEAT": 1000, "_MAX_PROGRAM": 20_000},
     "pongo2.golang.time": {"_DAY": 86_400},
     "pongo2.runtime_functions": {"SMALL_LIST": 64, "PORTION": 2000},
-    "pongo2.state": {"SMALL": 1024, "ELEMENT": 16, "WORK_OF_STEP": 16},
+    "pongo2.render_state": {"SMALL": 1024, "ELEMENT": 16, "WORK_OF_STEP": 16},
     "pongo2.syntax.expression_parser": {"MAX_NESTING": 60, "MAX_CHAIN": 1000, "MAX_PARTS": 100},
     "pongo2.syntax.lexer": {"MAX_TOKENS": 20_000},
     "pongo2.syntax.template_parser": {"MAX_BLOCKS": 100},

@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ...model.source import printable
-from ...pongo2.state import DAEMON_NAMES
+from ...pongo2.render_state import DAEMON_NAMES
 from ...pongo2.syntax import tree
 from ..authored_image import AuthoredImage, Template
 from ..base import Fix, Observation, check

@@ -17,7 +17,7 @@ from ...planning.generated_keys import with_image_keys
 from ...pongo2.compiled_template import Template
 from ...pongo2.dialect import V6
 from ...pongo2.reads import fields, nodes
-from ...pongo2.state import Limits
+from ...pongo2.render_state import Limits
 from ...pongo2.syntax import tree
 from ...pongo2.template_loading import Compilation
 from ...rendering.render import Compiled, render

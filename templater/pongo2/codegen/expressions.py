@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 from jinja2.compiler import Frame
 
-from ..state import SMALL
+from ..render_state import SMALL
 from . import nodes
 from .tree_to_nodes import may_change, without_safe
 from .writer import Writer

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 
+from ..render_state import WORK_OF_STEP
 from ..runtime_functions import no_block
-from ..state import WORK_OF_STEP
 from ..syntax import tree
 from ..syntax.tokens import Token
 from ..syntax.tree import Document, Statement

@@ -5,7 +5,7 @@ from heapq import heappop, heappush
 from ..golang.regexp import remove_all
 from ..golang.strings import GO_SPACE
 from ..operators import wrap64
-from ..state import work
+from ..render_state import work
 from ..values import Safe, sized, to_bytes, to_int, to_string
 from . import SLOW, filter
 
@@ -13,7 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from ..state import Render
+    from ..render_state import Render
 
 
 @filter("striptags")

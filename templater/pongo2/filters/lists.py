@@ -1,7 +1,7 @@
 """Filters on lists, and on strings as lists of runes."""
 
 from ..golang.strings import split_text
-from ..state import ELEMENT
+from ..render_state import ELEMENT
 from ..values import Failure, GoList, Panic, gotype, grow, length, recombine, to_int, to_runes, to_string
 from . import NONE, C, filter
 

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from ..state import Render
+    from ..render_state import Render
     from ..syntax.template_parser import Parser
     from ..syntax.tokens import Token
     from ..syntax.tree import Expression

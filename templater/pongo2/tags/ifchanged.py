@@ -5,7 +5,7 @@ Without expressions, it shows the body if the body's text differs from the text 
 """
 
 from ..operators import equal
-from ..state import weigh
+from ..render_state import weigh
 from ..syntax.tree import Capture, Do, If, Invoke, Remembered
 from ..values import Panic, current_value
 from . import tag
@@ -14,7 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, NoReturn
 
-    from ..state import Render
+    from ..render_state import Render
     from ..syntax.template_parser import Parser
     from ..syntax.tokens import Token
     from ..syntax.tree import Expression

@@ -1,13 +1,13 @@
 """``{% now "layout" [fake] %}``: print the time in a layout of Go, such as "2006-01-02"."""
 
 from ..golang.time import FAKE, Time, format_time
-from ..state import weigh
+from ..render_state import weigh
 from ..syntax.tree import Invoke, Print
 from . import tag
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..state import Render
+    from ..render_state import Render
     from ..syntax.template_parser import Parser
     from ..syntax.tokens import Token
 

@@ -2,13 +2,13 @@
 
 import re
 
-from ..state import weigh
+from ..render_state import weigh
 from ..syntax.tree import Capture, Invoke
 from . import tag
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..state import Render
+    from ..render_state import Render
     from ..syntax.template_parser import Parser
     from ..syntax.tokens import Token
 

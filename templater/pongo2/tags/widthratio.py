@@ -1,7 +1,7 @@
 """``{% widthratio value max width [as name] %}``: print value / max * width, rounded as in pongo2."""
 
 from ..operators import divide_floats
-from ..state import weigh
+from ..render_state import weigh
 from ..syntax.tree import Invoke, Print, Set
 from ..values import MIN_INT, to_float
 from . import tag
@@ -10,7 +10,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from ..state import Render
+    from ..render_state import Render
     from ..syntax.template_parser import Parser
     from ..syntax.tokens import Token
 

@@ -13,7 +13,7 @@ import pytest
 from templater import pongo2
 from templater.model.errors import LimitError, TemplaterError, TemplateSyntaxError
 from templater.pongo2.dialect import V4, V6
-from templater.pongo2.state import Limits
+from templater.pongo2.render_state import Limits
 
 ROOT = Path(__file__).parents[3]
 SECONDS = 2.0

@@ -14,7 +14,7 @@ from templater.model.source import Source
 from templater.pongo2 import execution
 from templater.pongo2.daemon_context import daemon_context
 from templater.pongo2.dialect import DIALECTS, V4, V6
-from templater.pongo2.state import Limits
+from templater.pongo2.render_state import Limits
 from templater.pongo2.syntax.hints import OLD_HOSTS
 
 ROOT = Path(__file__).parents[3]

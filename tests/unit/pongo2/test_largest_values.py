@@ -5,14 +5,14 @@ from types import SimpleNamespace
 
 import pytest
 
-from templater.pongo2 import operators, runtime_functions, state, values
+from templater.pongo2 import operators, render_state, runtime_functions, values
 from templater.pongo2.filters import escaping, formats, html, links, lists, numbers, text, urls
 from templater.pongo2.golang.fmt import sprintf
 from templater.pongo2.golang.time import FAKE, format_time
 from templater.pongo2.tags import lorem
 
 MOST = 120
-ELEMENT = state.ELEMENT
+ELEMENT = render_state.ELEMENT
 RENDER = SimpleNamespace(left=10**6, random=random.Random(1).random)
 
 #: the operation by a number, the largest allowed number, and the size of the value with the next number

@@ -6,7 +6,7 @@ from templater import pongo2
 from templater.model.errors import InputError, LimitError, RenderError, TemplaterError
 from templater.model.source import Source
 from templater.pongo2.dialect import V6
-from templater.pongo2.state import Limits
+from templater.pongo2.render_state import Limits
 from tests.unit.pongo2.memory_loader import MemoryLoader
 
 LOOPS = "{% for i in a %}{% for j in a %}{% for k in a %}x{% endfor %}{% endfor %}{% endfor %}"

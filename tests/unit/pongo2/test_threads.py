@@ -7,7 +7,7 @@ import pytest
 
 from templater.model.errors import LimitError
 from templater.pongo2 import compile as compile_template
-from templater.pongo2.state import Limits, Render, check_time
+from templater.pongo2.render_state import Limits, Render, check_time
 
 
 def burn(seconds):

@@ -14,7 +14,7 @@ from templater.model.options import RenderOptions
 from templater.model.source import Source
 from templater.pongo2.compiled_template import Template
 from templater.pongo2.dialect import DIALECTS
-from templater.pongo2.state import Limits
+from templater.pongo2.render_state import Limits
 from templater.pongo2.syntax.tokens import IDENTIFIER
 from templater.pongo2.template_loading import Compilation
 from templater.rendering import memo as memo_module

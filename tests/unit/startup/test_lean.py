@@ -119,7 +119,7 @@ COMPILING = {
     "templater.pongo2.filters_and_tags",
     "templater.pongo2.runtime_functions",
     "templater.pongo2.syntax.template_parser",
-    "templater.pongo2.state",
+    "templater.pongo2.render_state",
     "templater.pongo2.codegen.statements",
     "templater.pongo2.tags",
     "templater.pongo2.tags.autoescape",

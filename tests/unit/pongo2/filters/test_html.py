@@ -12,7 +12,7 @@ from templater.pongo2.filters.html import (
     truncatechars_html,
     truncatewords_html,
 )
-from templater.pongo2.state import DEFAULT_LIMITS, Render
+from templater.pongo2.render_state import DEFAULT_LIMITS, Render
 from templater.pongo2.values import Panic, Safe, to_string
 
 RENDER = Render(compile("x").program, {}, None, None, DEFAULT_LIMITS)

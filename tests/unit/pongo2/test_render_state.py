@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from templater.pongo2.state import ELEMENT, SMALL, WORK_OF_STEP, Limits, Render, weigh
+from templater.pongo2.render_state import ELEMENT, SMALL, WORK_OF_STEP, Limits, Render, weigh
 
 
 @pytest.mark.parametrize(
