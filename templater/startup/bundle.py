@@ -47,10 +47,11 @@ GROUPS = (
         "templater.planning.decide_changes", "templater.writing.apply_plan", "templater.writing.lock",
     ),
     (
-        "templater.pongo2", "templater.pongo2.values", "templater.pongo2.render_state",
+        "templater.pongo2", "templater.pongo2.golang", "templater.pongo2.golang.parse_float",
+        "templater.pongo2.values", "templater.pongo2.render_state",
         "templater.pongo2.daemon_context", "templater.rendering.instance_context",
         "templater.pongo2.operators", "templater.pongo2.runtime_functions",
-        "templater.pongo2.execution", "templater.pongo2.filters", "templater.pongo2.golang",
+        "templater.pongo2.execution", "templater.pongo2.filters",
     ),
     ("templater.sandbox.allowed_calls", "templater.sandbox.child"),
     (

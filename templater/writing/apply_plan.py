@@ -67,10 +67,10 @@ def apply(
         if not changes:
             return []
         # imported here, because most starts change no file
-        from .target_directories import ApplySession
+        from .target_directories import TargetDirectories
         from .transaction import Transaction
 
-        with Transaction(ApplySession(rootfs, root, durable=durable), journal) as transaction:
+        with Transaction(TargetDirectories(rootfs, root, durable=durable), journal) as transaction:
             transaction.announce(changes, left)
             carry_out(changes, transaction)
             return transaction.commit()

@@ -20,7 +20,7 @@ from ..rootfs.confined import (
 from ..rootfs.paths import components, not_regular
 from .attributes import copy_attributes, drop_inherited_acl
 from .recovery import above
-from .target_directories import ApplySession
+from .target_directories import TargetDirectories
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,14 +35,14 @@ class StagedFile:
     """One file of an apply. It records which steps are done."""
 
     __slots__ = (
-        "backup", "before", "change", "committed", "fd", "inode", "name", "old", "parent", "session",
-        "staged",
+        "backup", "before", "change", "committed", "directories", "fd", "inode", "name", "old",
+        "parent", "staged",
     )  # fmt: skip
 
-    def __init__(self, change: "Change", session: ApplySession) -> None:
+    def __init__(self, change: "Change", directories: TargetDirectories) -> None:
         self.change = change
-        self.session = session
-        self.parent = session.directory(above(change.real))
+        self.directories = directories
+        self.parent = directories.directory(above(change.real))
         self.name = components(change.real)[-1]
         self.old = self.parent.lstat(self.name)
         self.fd = -1
@@ -87,7 +87,7 @@ class StagedFile:
         return True
 
     def _require_in_place(self) -> None:
-        if not self.session.root.cross_mounts:
+        if not self.directories.root.cross_mounts:
             raise RefusedError(
                 f"{self.change.real!r} is a mount point, which can't be replaced",
                 hint="to overwrite the mounted file, allow crossing mounts",
@@ -115,7 +115,7 @@ class StagedFile:
         drop_inherited_acl(self.fd)
         write_descriptor(self.fd, self.content)
         if self.old is None:
-            os.fchown(self.fd, *self.session.ids.on_disk(self.change.uid, self.change.gid))
+            os.fchown(self.fd, *self.directories.ids.on_disk(self.change.uid, self.change.gid))
             os.fchmod(self.fd, self.change.mode & 0o777)
             self._sync_content()
         else:
@@ -124,7 +124,7 @@ class StagedFile:
             self._give_names(self.old.st_ino)
 
     def _open_staged(self) -> None:
-        if self.session.unnamed:
+        if self.directories.unnamed:
             try:
                 self.fd = self.parent.create_unnamed()
                 self.inode = os.fstat(self.fd).st_ino
@@ -133,11 +133,11 @@ class StagedFile:
                     raise
             else:
                 return
-        name = self.session.next_name(0)
+        name = self.directories.next_name(0)
         self.staged = self.parent, name
         self.fd = self.parent.create(name)
         self.inode = os.fstat(self.fd).st_ino
-        named = self.session.next_name(self.inode)
+        named = self.directories.next_name(self.inode)
         self.parent.rename(name, self.parent, named)
         self.staged = self.parent, named
 
@@ -159,10 +159,10 @@ class StagedFile:
         content.
         """
         if self.staged is None:
-            self.staged = self.session.link_somewhere(
+            self.staged = self.directories.link_somewhere(
                 self.inode, self.parent, lambda directory, name: directory.name_unnamed(self.fd, name)
             )
-        self.backup = self.session.link_somewhere(
+        self.backup = self.directories.link_somewhere(
             old, self.parent, lambda directory, name: self.parent.link(self.name, directory, name)
         )
 
@@ -210,14 +210,14 @@ class StagedFile:
         if self.old is None or (status.st_dev, status.st_ino) != (self.old.st_dev, self.old.st_ino):
             raise self._changed("was replaced")
         self.before = read_descriptor(
-            self.fd, self.session.room_for(status.st_size, self.change), self.change.real
+            self.fd, self.directories.room_for(status.st_size, self.change), self.change.real
         )
         self.committed = True
         overwrite(self.fd, self.content)
         self._sync_content()
 
     def _sync_content(self) -> None:
-        if self.session.durable:
+        if self.directories.durable:
             again(os.fsync, self.fd)
 
     # rolling back

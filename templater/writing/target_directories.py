@@ -1,4 +1,4 @@
-"""The state that all files of one apply share: open directories, temporary names and new directories."""
+"""The directories of all files of one apply: open and new ones, and temporary names in them."""
 
 import errno
 
@@ -27,10 +27,10 @@ MAX_KEPT = 64 << 20
 _ELSEWHERE = (errno.EXDEV, errno.EACCES, errno.EPERM, errno.EROFS)
 
 
-class ApplySession:
-    """The state that the files of one apply share: open directories, temporary names, the id map."""
+class TargetDirectories:
+    """The directories of an apply's files: open and new ones, and temporary names in them."""
 
-    __slots__ = ("count", "directories", "durable", "ids", "kept", "made", "root", "token", "unnamed")
+    __slots__ = ("count", "durable", "ids", "kept", "made", "opened", "root", "token", "unnamed")
 
     def __init__(self, rootfs: "DirectoryRootfs", root: Root, *, durable: bool) -> None:
         self.root = root
@@ -42,12 +42,12 @@ class ApplySession:
         self.kept = 0
         #: whether to stage files without names; giving an unnamed file a name needs /proc
         self.unnamed = hasattr(os, "O_TMPFILE") and isdir("/proc/self/fd")
-        self.directories: dict[str, Directory] = {}
+        self.opened: dict[str, Directory] = {}
         #: new directories, which a rollback removes
         self.made: list[tuple[Directory, str]] = []
 
     def close(self) -> None:
-        for directory in self.directories.values():
+        for directory in self.opened.values():
             directory.close()
 
     def directory(self, path: str) -> Directory:
@@ -55,9 +55,9 @@ class ApplySession:
 
         Raises RefusedError if the directory no longer exists, WriteError if it can't be opened.
         """
-        found = self.directories.get(path)
+        found = self.opened.get(path)
         if found is None:
-            found = self.directories[path] = self._open_directory(path)
+            found = self.opened[path] = self._open_directory(path)
         return found
 
     def _open_directory(self, path: str) -> Directory:

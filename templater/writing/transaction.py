@@ -18,7 +18,7 @@ from ..rootfs.confined import write_error
 from .deferred_signals import with_signals_deferred
 from .recovery import above, attempt, is_there, unlink_if_there
 from .staged_file import StagedFile
-from .target_directories import ApplySession
+from .target_directories import TargetDirectories
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,10 +37,10 @@ class Transaction:
     If an error leaves the ``with`` block, all files are restored.
     """
 
-    __slots__ = ("complete", "journal", "leftovers", "session", "targets")
+    __slots__ = ("complete", "directories", "journal", "leftovers", "targets")
 
-    def __init__(self, session: ApplySession, journal: "Journal | None") -> None:
-        self.session = session
+    def __init__(self, directories: TargetDirectories, journal: "Journal | None") -> None:
+        self.directories = directories
         self.journal = journal
         self.targets: list[StagedFile] = []
         #: the journal's lines of earlier runs whose leftovers remain
@@ -63,15 +63,15 @@ class Transaction:
         finally:
             for target in self.targets:
                 target.close()
-            self.session.close()
+            self.directories.close()
 
     def announce(self, changes: "list[Change]", leftovers: "list[str]") -> None:
         """Write the token, the directories of the changes and the lines of unfinished runs to the journal."""
         self.leftovers = leftovers
         if self.journal is not None:
             places = sorted({above(change.real) for change in changes})
-            lines = [*dict.fromkeys((*leftovers, self.session.token, *places))]
-            self.journal.write(lines, durable=self.session.durable)
+            lines = [*dict.fromkeys((*leftovers, self.directories.token, *places))]
+            self.journal.write(lines, durable=self.directories.durable)
 
     def carry_out(self, change: "Change") -> None:
         """Create the missing parent directories of a change's target, and stage its file.
@@ -82,8 +82,8 @@ class Transaction:
 
     def _stage(self, change: "Change") -> None:
         for path in change.new_parents:
-            self.session.make_directory(path)
-        target = StagedFile(change, self.session)
+            self.directories.make_directory(path)
+        target = StagedFile(change, self.directories)
         if target.needs_writing():
             self.targets.append(target)
             target.stage()
@@ -105,10 +105,10 @@ class Transaction:
 
     def _sync(self) -> None:
         """Sync each changed directory once. If this fails, all files are rolled back."""
-        if not self.session.durable:
+        if not self.directories.durable:
             return
         touched = {id(target.parent): target.parent for target in self.targets}
-        touched |= {id(parent): parent for parent, _ in self.session.made}
+        touched |= {id(parent): parent for parent, _ in self.directories.made}
         for directory in touched.values():
             _step("put in place", directory.path, directory.sync)
 
@@ -118,7 +118,7 @@ class Transaction:
         troubles = {target: attempt(target.put_back) for target in committed}
         stuck = [target for target, trouble in troubles.items() if trouble]
         self._clear_away(keep=stuck)
-        for parent, name in reversed(self.session.made):
+        for parent, name in reversed(self.directories.made):
             attempt(parent.rmdir, name)
         return [troubles[target] for target in stuck]
 
@@ -132,7 +132,7 @@ class Transaction:
         gone = [attempt(unlink_if_there, *place) == "" for place in places if place not in kept]
         if self.journal is not None and all(gone) and not any(is_there(*place) for place in kept if place):
             if self.leftovers:
-                attempt(self.journal.write, self.leftovers, durable=self.session.durable)
+                attempt(self.journal.write, self.leftovers, durable=self.directories.durable)
             else:
                 attempt(self.journal.clear)
 

@@ -847,7 +847,7 @@ def test_a_directory_is_refused_if_another_process_replaced_it_during_its_creati
 ) -> None:
     from templater.rootfs.confined import Directory, Root
     from templater.rootfs.directory_rootfs import DirectoryRootfs
-    from templater.writing.target_directories import ApplySession
+    from templater.writing.target_directories import TargetDirectories
 
     private = bundle / "rootfs/private"
     private.mkdir(mode=0o700)
@@ -869,7 +869,7 @@ def test_a_directory_is_refused_if_another_process_replaced_it_during_its_creati
     monkeypatch.setattr(Directory, "mkdir", swapped)
     with DirectoryRootfs(str(bundle / "rootfs")) as rootfs:
         assert isinstance(rootfs.root, Root)
-        session = ApplySession(rootfs, rootfs.root, durable=False)
+        session = TargetDirectories(rootfs, rootfs.root, durable=False)
         with pytest.raises(
             RefusedError, match=r"^another process replaced '/new' while templater was creating it$"
         ):

@@ -5,12 +5,12 @@ from types import SimpleNamespace
 import pytest
 
 from templater.model.errors import LimitError
-from templater.writing.target_directories import MAX_KEPT, ApplySession
+from templater.writing.target_directories import MAX_KEPT, TargetDirectories
 
 
 def test_the_stored_old_contents_of_mounted_files_have_a_total_size_limit():
     session, change = SimpleNamespace(kept=0), SimpleNamespace(real="/etc/a")
-    assert ApplySession.room_for(session, MAX_KEPT, change) == MAX_KEPT
+    assert TargetDirectories.room_for(session, MAX_KEPT, change) == MAX_KEPT
     with pytest.raises(LimitError) as caught:
-        ApplySession.room_for(session, 1, change)
+        TargetDirectories.room_for(session, 1, change)
     assert caught.value.message == f"'/etc/a' is a mounted file of 1 bytes, more than the limit of {MAX_KEPT}"
