@@ -107,7 +107,7 @@ def test_equal_versions_of_a_file_are_shown_once_and_different_ones_as_a_patch(p
     assert "not written" in names["list text"]
 
 
-def test_the_difference_of_two_instances_is_shown_from_left_to_right(tmp_path):
+def test_a_patch_between_two_instances_removes_lines_of_the_left_and_adds_lines_of_the_right(tmp_path):
     image = an_image(
         tmp_path / "image", {"/etc/a": {"when": ["create"], "template": "t"}}, {"t": "{{ instance.name }}\n"}
     )

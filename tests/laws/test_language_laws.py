@@ -245,7 +245,7 @@ def arguments(function: Callable[..., Any], name: str, value: str) -> dict[str, 
 
 
 @pytest.mark.parametrize("function", list(golang_functions()))
-def test_a_python_version_of_a_go_function_takes_linear_time(function: Callable[..., Any]) -> None:
+def test_the_python_implementation_of_a_go_function_takes_linear_time(function: Callable[..., Any]) -> None:
     makers: list[Callable[[int], Action]] = []
     for parameter in inspect.signature(function).parameters.values():
         if type_name(parameter) not in ("str", "Any", "object"):

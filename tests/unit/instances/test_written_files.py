@@ -32,7 +32,7 @@ def test_a_record_with_more_files_or_keys_than_the_limits_is_damaged(monkeypatch
     "text",
     ["\0a", "a\0", "\0" * 7, "\0" * 9, "\0/a\0/a\0d\0x 0 644\0t\0e\0\0", "\0/a\0/a\0d\x000 0 9\0t\0e\0\0", "\0/a\0/a\0d\x000 644\0t\0e\0\0"],
 )  # fmt: skip
-def test_a_text_with_wrong_fields_is_damaged(text):
+def test_the_text_of_a_record_with_invalid_fields_is_not_decoded(text):
     assert decode(text) is None
     assert decode("") == {}
 

@@ -8,7 +8,7 @@ from tests.unit.pongo2.memory_loader import banned, render
 
 
 @pytest.mark.parametrize("dialect", list(DIALECTS.values()))
-def test_an_image_may_not_use_the_ssi_tag(dialect):
+def test_the_ssi_tag_is_banned_in_images(dialect):
     assert banned("ssi", dialect)
 
 
