@@ -16,7 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from .image.open import open_image
+    from .image.open_image import open_image
     from .instances.description_file import read_instance, read_instances
     from .model.errors import TemplaterError
     from .model.hosts import HOSTS, Host
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 #: the module that defines each public name
 _HOMES = {
-    "open_image": "image.open",
+    "open_image": "image.open_image",
     "read_instance": "instances.description_file",
     "read_instances": "instances.description_file",
     "plan": "planning.plan_image",

@@ -26,7 +26,7 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd
 
-from templater.image.open import open_image
+from templater.image.open_image import open_image
 from templater.instances.description_file import read_instance
 from templater.model.errors import (
     MetadataError,

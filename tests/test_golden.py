@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from templater.image.open import open_image
+from templater.image.open_image import open_image
 from templater.model.hosts import HOSTS
 from templater.planning.decide_changes import FAILED
 from templater.planning.plan_image import plan

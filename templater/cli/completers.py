@@ -89,7 +89,7 @@ def paths(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[C
 
 def properties(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Complete the keys of SRC's properties."""
-    from ..image.open import open_image
+    from ..image.open_image import open_image
     from ..parsing.metadata_yaml import read_metadata
 
     path = _local(ctx)

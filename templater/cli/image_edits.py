@@ -27,7 +27,7 @@ force_option = click.option("--force", is_flag=True, help="Allow changes of arch
 
 def metadata_of(src: str) -> Source:
     """Return metadata.yaml of an image. Raises an error if it is unreadable."""
-    from ..image.open import open_image
+    from ..image.open_image import open_image
 
     return open_image(src).read_metadata()
 

@@ -244,7 +244,7 @@ def open_rootfs(
 
 def _packed_rootfs(request: Request, source: OpenedSource) -> RootfsView:
     """Read the root filesystem of an archive, or of a split image's second file."""
-    from ..image.image_rootfs import read_image_rootfs
+    from ..image.packed_rootfs import read_image_rootfs
     from ..parsing.metadata_yaml import read_metadata
 
     if os.path.isdir(request.src):

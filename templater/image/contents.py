@@ -15,9 +15,9 @@ from ..model.source import printable
 from ..parsing.magic_bytes import HEAD, SQUASHFS, recognise
 from ..rootfs.directory_rootfs import open_tree
 from ..sandbox import unpacker_process
+from .archive_layout import Layout
 from .decompress import open_stream
 from .directory_members import Data, Tree, Unshift
-from .layout import Layout
 from .limits import (
     DEFAULT,
     Limits,

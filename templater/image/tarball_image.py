@@ -8,8 +8,8 @@ from ..model.entry import FILE, SYMLINK, Entry, TemplateFile
 from ..model.errors import LimitError, RefusedError
 from ..model.file_names import METADATA, TEMPLATES
 from ..model.source import Source, printable
+from .archive_layout import Layout
 from .decompress import open_stream
-from .layout import Layout
 from .limits import DEFAULT, Limits
 from .names import bad_template_name
 from .tar_reader import HARD_LINK, Archive, Member

@@ -17,11 +17,11 @@ from ..model.source import printable
 from ..rootfs.confined import Directory, Root, read_descriptor, read_error, write_error
 from ..rootfs.directory_rootfs import open_tree
 from ..rootfs.trusted_paths import open_file
+from .archive_layout import Layout
 from .atomic_output import Output
 from .compress import compressing
 from .contents import refuse_same_file
 from .decompress import open_stream
-from .layout import Layout
 from .limits import DEFAULT, Limits
 from .tar_reader import HARD_LINK, Archive, Member
 from .tar_writer import TarWriter

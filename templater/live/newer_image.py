@@ -11,7 +11,7 @@ from email.message import Message
 from typing import Any, NamedTuple
 
 from ..distribution.image_api_client import FINGERPRINT, ServerImage, export
-from ..image.open import open_image
+from ..image.open_image import open_image
 from ..model.errors import TemplaterError
 from ..model.metadata import Rule
 from ..model.source import printable

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ..definitions.choice import DEFAULT_BUILD, Choice
 from ..image.directory_image import DirectoryImage, identity_of, replaced_error
 from ..image.limits import DEFAULT
-from ..image.open import open_image
+from ..image.open_image import open_image
 from ..instances.description_file import read_instance
 from ..instances.instance_directory import MAX_INSTANCE
 from ..instances.state_directory import MAX_STATE, State

@@ -155,7 +155,7 @@ def test_a_time_limit_signal_is_dropped_if_the_interrupted_step_succeeds(number:
 
 
 def plan_of(image: Path, view: DirectoryRootfs):  # type: ignore[no-untyped-def]
-    from templater.image.open import open_image
+    from templater.image.open_image import open_image
     from templater.model.hosts import NONE
     from templater.model.instance import Instance
 

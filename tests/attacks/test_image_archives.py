@@ -21,7 +21,7 @@ from templater.image.compression_modules import ZSTD
 from templater.image.contents import open_contents
 from templater.image.decompress import open_stream
 from templater.image.limits import DEFAULT, Limits
-from templater.image.open import open_image
+from templater.image.open_image import open_image
 from templater.image.tar_reader import open_archive
 from templater.image.unpack import TRUSTED, Policy, unpack
 from templater.model.errors import InputError, LimitError, RefusedError

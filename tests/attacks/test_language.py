@@ -10,7 +10,7 @@ import pytest
 
 from templater import pongo2
 from templater.cli.main import main
-from templater.image.open import open_image
+from templater.image.open_image import open_image
 from templater.model.errors import LimitError, RenderError, TemplaterError, TemplateSyntaxError
 from templater.model.hosts import HOSTS
 from templater.model.instance import Instance

@@ -17,7 +17,7 @@ from templater.checks.scan import scan_image
 from templater.cli.main import main
 from templater.distribution.catalog import MOST_VALUES, count_values
 from templater.image.limits import DEFAULT
-from templater.image.open import open_image
+from templater.image.open_image import open_image
 from templater.model.entry import FILE, Entry, TemplateFile
 from templater.model.errors import LimitError
 from templater.model.hosts import INCUS, NONE

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from templater.image.limits import DEFAULT
-from templater.image.open import open_image
+from templater.image.open_image import open_image
 from templater.image.tar_reader import Member
 from templater.image.unpack import TRUSTED, DiskBudget, TreeWriter, Unpacked
 from templater.model.entry import DIRECTORY, FILE, SYMLINK

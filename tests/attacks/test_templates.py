@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from templater.image.open import open_image
+from templater.image.open_image import open_image
 from templater.model.errors import InputError, RefusedError, TemplaterError
 from templater.model.hosts import HOSTS
 from templater.model.instance import Instance

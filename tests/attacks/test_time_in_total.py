@@ -17,7 +17,7 @@ from templater.cli.main import main
 from templater.hooks import precompile, sandboxed_rendering
 from templater.hooks import run as hook_run
 from templater.hooks.sandboxed_rendering import Job
-from templater.image.open import open_image
+from templater.image.open_image import open_image
 from templater.model.errors import LimitError, RefusedError, TemplateError, UsageError
 from templater.model.hosts import INCUS, NONE
 from templater.model.instance import Instance

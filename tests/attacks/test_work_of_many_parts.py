@@ -15,7 +15,7 @@ from templater.checks.security.member_links import Links
 from templater.cli.main import main
 from templater.image.decompress import open_stream
 from templater.image.limits import DEFAULT
-from templater.image.open import open_image
+from templater.image.open_image import open_image
 from templater.model.entry import SYMLINK, Entry
 from templater.model.errors import LimitError
 from templater.model.instance import Instance

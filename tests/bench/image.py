@@ -19,7 +19,7 @@ from templater.image.build import Packing, build
 from templater.image.contents import open_contents
 from templater.image.fingerprint import fingerprint
 from templater.image.metadata_edit import set_property
-from templater.image.open import open_image, repack
+from templater.image.open_image import open_image, repack
 from templater.image.write_edits import replace
 
 MIB = 1 << 20

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from templater.image.open import open_image
+from templater.image.open_image import open_image
 from templater.parsing.metadata_yaml import read_metadata
 from tests.differential.oracle import Unavailable, program_for
 

@@ -31,9 +31,9 @@ from templater.image import decompress, metadata_edit
 from templater.image.build import Packing, build
 from templater.image.contents import open_contents
 from templater.image.describe import describe
-from templater.image.image_rootfs import read_image_rootfs
 from templater.image.limits import DEFAULT
-from templater.image.open import open_image
+from templater.image.open_image import open_image
+from templater.image.packed_rootfs import read_image_rootfs
 from templater.image.unpack import Policy, unpack
 from templater.image.write_edits import replace as replace_in_image
 from templater.model.entry import DIRECTORY, FILE, SYMLINK, Entry, TemplateFile

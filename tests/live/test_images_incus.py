@@ -15,7 +15,7 @@ from templater.image.build import Packing, build
 from templater.image.contents import open_contents
 from templater.image.describe import describe
 from templater.image.fingerprint import fingerprint
-from templater.image.open import open_image
+from templater.image.open_image import open_image
 from templater.image.unpack import TRUSTED, unpack
 
 from .harness import SHOW, make_image, make_rootfs, need, new_folder, shown

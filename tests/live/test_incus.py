@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from templater.image.open import open_image
+from templater.image.open_image import open_image
 from templater.model.hosts import INCUS_DEBIAN
 from templater.model.instance import Instance
 from templater.model.lifecycle import passes

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import assume, event, example, given, settings
 from hypothesis import strategies as st
 
-from templater.image.open import open_image
+from templater.image.open_image import open_image
 from templater.model.entry import FILE, Entry, TemplateFile
 from templater.model.hosts import HOSTS
 from templater.model.instance import Instance, Profile

@@ -4,7 +4,7 @@ import pytest
 
 from templater.cloud_init.guest import _never_ran
 from templater.image.file_extensions import refuse_extension
-from templater.image.publish import STALE
+from templater.image.publish_container import STALE
 from templater.model.errors import UsageError
 from templater.prediction.go_strconv import quoted
 

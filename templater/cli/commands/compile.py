@@ -33,7 +33,7 @@ def command(src: str, cache: str | None, dialect: str | None) -> int:
     from ...hooks.precompile import precompile
     from ...hooks.sandboxed_rendering import IMAGE, children_seconds
     from ...hooks.status import image_status
-    from ...image.open import open_image
+    from ...image.open_image import open_image
     from ...parsing.metadata_yaml import read_metadata
     from ...rootfs.trusted_paths import open_folder
     from ..plan_warnings import warn_of_unknown_names

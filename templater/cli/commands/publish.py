@@ -64,7 +64,7 @@ def command(
     as_json: bool,
     **packing: Any,
 ) -> int:
-    from ...image.publish import find, publication, refuse_running
+    from ...image.publish_container import find, publication, refuse_running
 
     path = find(source)
     if not force:
@@ -92,7 +92,7 @@ def command(
 
 def refuse_unknown(path: str, keep: tuple[str, ...]) -> None:
     """Raise UsageError for a name in --keep that the base image does not have."""
-    from ...image.publish import properties_of
+    from ...image.publish_container import properties_of
 
     known = properties_of(path)
     for name in keep:
@@ -105,7 +105,7 @@ def refuse_unknown(path: str, keep: tuple[str, ...]) -> None:
 
 def asked(path: str, given: dict[str, str], keep: tuple[str, ...]) -> list[str]:
     """Ask on a terminal which properties of the base image to keep."""
-    from ...image.publish import stale_of
+    from ...image.publish_container import stale_of
 
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         return []

@@ -18,7 +18,7 @@ from ...model.source import Source
 from ...rootfs.confined import write_error
 from ...writing.new_folder import NewFolder
 from .. import metadata_edit
-from ..publish import ARCHITECTURES
+from ..publish_container import ARCHITECTURES
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ import pytest
 from templater.batch import fleet
 from templater.batch.fleet import Fleet
 from templater.cli.main import main
-from templater.image.open import open_image
+from templater.image.open_image import open_image
 from templater.model.errors import TemplaterError
 from templater.model.hosts import INCUS
 from templater.model.instance import Instance

@@ -23,7 +23,7 @@ import yaml
 from templater.image.build import Packing, build
 from templater.image.contents import open_contents
 from templater.image.fingerprint import fingerprint
-from templater.image.open import open_image
+from templater.image.open_image import open_image
 from templater.image.unpack import TRUSTED, Policy, unpack
 from templater.model.errors import InputError, LimitError, RefusedError, TemplaterError, UsageError
 from templater.rootfs.confined import Directory

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from templater.cli.main import main
-from templater.image import metadata_edit, publish, yaml_marks, yaml_text_edit
+from templater.image import metadata_edit, publish_container, yaml_positions, yaml_text_edit
 from templater.model.errors import InputError, LimitError, MetadataError, TemplaterError, UsageError
 from templater.model.source import Source
 from templater.parsing.metadata_yaml import read_metadata
@@ -359,9 +359,11 @@ def test_publish_parses_the_metadata_only_five_times_for_many_edits(monkeypatch:
         "read_metadata",
         lambda *args, **words: parses.append(1) or read_metadata(*args, **words),
     )
-    monkeypatch.setattr(publish, "read_metadata", metadata_edit.read_metadata)
+    monkeypatch.setattr(publish_container, "read_metadata", metadata_edit.read_metadata)
     text = "architecture: a\nexpiry_date: 4\nproperties: {os: x, serial: 1, name: n, label: l, version: 1}\n"
-    source, dropped = publish._updated(Source("m", text), 5, "x86_64", {"os": "y"}, frozenset(), None)
+    source, dropped = publish_container._updated(
+        Source("m", text), 5, "x86_64", {"os": "y"}, frozenset(), None
+    )
     assert (len(dropped), meaning(source).properties) == (4, {"os": "y"})
     assert len(parses) == 5
 
@@ -371,7 +373,9 @@ def test_an_edit_of_a_long_text_is_refused_if_it_affects_many_yaml_anchors(
 ) -> None:
     """60 merged mappings beside a long list took 19 seconds: the text was parsed again for each."""
     read = []
-    monkeypatch.setattr(yaml_text_edit, "read", lambda text: read.append(len(text)) or yaml_marks.read(text))
+    monkeypatch.setattr(
+        yaml_text_edit, "read", lambda text: read.append(len(text)) or yaml_positions.read(text)
+    )
     chain = "p0: &p0 {os: x}\n" + "".join(f"p{n}: &p{n}\n  <<: *p{n - 1}\n" for n in range(1, 60))
     text = chain + "properties:\n  <<: *p59\nx: [" + "1, " * 2000 + "1]\n"
     monkeypatch.setattr(yaml_text_edit, "_MOST_PARSED", 3 * len(text))

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from templater.image.limits import Limits
-from templater.image.open import open_image
+from templater.image.open_image import open_image
 from templater.model.errors import InputError, LimitError, RefusedError, TemplaterError
 
 COMPRESSORS = {

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from templater.image.fingerprint import fingerprint
-from templater.image.open import open_image
+from templater.image.open_image import open_image
 from templater.image.write_edits import replace
 from templater.model.errors import InputError, RefusedError, TemplaterError
 from tests.unit.image.test_build_unpack import image_directory, packed, root_only, same_tree, without_xattrs

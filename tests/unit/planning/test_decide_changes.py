@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from templater.image.open import open_image
+from templater.image.open_image import open_image
 from templater.model.entry import (
     BLOCK_DEVICE,
     CHAR_DEVICE,

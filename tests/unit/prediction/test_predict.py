@@ -6,7 +6,7 @@ from time import process_time
 
 import pytest
 
-from templater.image.open import open_image
+from templater.image.open_image import open_image
 from templater.model.entry import (
     BLOCK_DEVICE,
     CHAR_DEVICE,

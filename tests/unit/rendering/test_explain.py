@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from templater.image.open import open_image
+from templater.image.open_image import open_image
 from templater.instances.description_file import read_instance
 from templater.model.entry import FILE, Entry, TemplateFile
 from templater.model.hosts import HOSTS

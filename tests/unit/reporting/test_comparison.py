@@ -2,7 +2,7 @@
 
 import pytest
 
-from templater.image.open import open_image
+from templater.image.open_image import open_image
 from templater.model.instance import VIRTUAL_MACHINE, Instance
 from templater.planning.plan_image import plan
 from templater.reporting.comparison import compare_plans, comparison_data, patch_of, summary

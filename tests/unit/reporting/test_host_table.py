@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from templater.image.open import open_image
+from templater.image.open_image import open_image
 from templater.model.entry import DIRECTORY, SYMLINK, Entry
 from templater.model.errors import TemplaterError
 from templater.model.hosts import HOSTS, INCUS

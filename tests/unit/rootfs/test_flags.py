@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from templater.cli.main import main
-from templater.image.open import open_image
+from templater.image.open_image import open_image
 from templater.model.entry import APPEND_ONLY, IMMUTABLE
 from templater.model.errors import WriteError
 from templater.model.hosts import HOSTS

@@ -66,7 +66,7 @@ def rule_options(function: Any) -> Any:
 @options.json_option
 @guarded_alone
 def list_(src: str, as_json: bool) -> int:
-    from ....image.open import open_image
+    from ....image.open_image import open_image
 
     image = open_image(src)
     files = image.read_to_end()
@@ -147,7 +147,7 @@ def create(
     **fields: Any,
 ) -> int:
     from ....image.metadata_edit import NewRule, add_rule
-    from ....image.open import open_image
+    from ....image.open_image import open_image
     from ....planning.follow_links import clean
 
     if not path.strip("/"):
@@ -259,7 +259,7 @@ def _metadata(src: str) -> Metadata:
 
 
 def _read(src: str, name: str) -> bytes:
-    from ....image.open import open_image
+    from ....image.open_image import open_image
 
     answer = open_image(src).read_templates([name])[name]
     if answer.error is not None:

@@ -135,7 +135,7 @@ def processor_seconds() -> float:
 
 def table_of(origin: UrlStream, described: Described, limits: Given) -> str:
     from ....distribution.republish import metadata_file
-    from ....image.open import open_image
+    from ....image.open_image import open_image
     from ....model.errors import TemplaterError
     from ....reporting.host_table import table_text
     from ...open_and_plan import compare_hosts

@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from templater.image.publish import architecture_of, find, publication, refuse_running, running
+from templater.image.publish_container import architecture_of, find, publication, refuse_running, running
 from templater.model.errors import InputError, RefusedError
 from templater.model.source import Source
 from templater.parsing.metadata_yaml import read_metadata
