@@ -25,12 +25,12 @@ from ..model.architectures import KERNEL_NAMES
 from ..model.errors import InputError, RefusedError, UsageError
 from ..model.progress import Progress, silent
 from ..model.source import printable
-from .catalog import Item
-from .client_view import Image, list_images
+from .catalog_decoder import Item
+from .client_image_list import Image, list_images
 from .downloads import MOST_BYTES, Download, Downloads, expected_size
 from .https_client import RangeError, UrlStream, split_url
 from .image_api_client import HttpsServer, LocalDaemon, Server, ServerImage, export, find_image, is_hash
-from .listing import read_products
+from .list_stream import read_products
 from .remotes import API, RESERVED, SIMPLESTREAMS, Remote, read_remotes
 from .store import Store, StoredImage
 from .verify_files import SHA256

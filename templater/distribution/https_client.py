@@ -22,7 +22,7 @@ from .. import __version__
 from ..model.errors import InputError, LimitError, RefusedError, UsageError, reason
 from ..model.input_size import received
 from ..model.source import printable
-from .catalog import MOST_BYTES
+from .catalog_decoder import MOST_BYTES
 from .tls_socket import TIMEOUT, PlainSocket, TlsSocket, open_connection
 from .tree_catalog import clean_path
 

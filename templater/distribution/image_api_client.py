@@ -19,9 +19,9 @@ from .. import __version__
 from ..model.errors import InputError, LimitError, RefusedError
 from ..model.input_size import received
 from ..model.source import printable, whole_characters
-from .bounded_connection import TIMEOUT, Connection
-from .catalog import parse_json
-from .daemon_socket import find_socket
+from .catalog_decoder import parse_json
+from .daemon_connection import TIMEOUT, Connection
+from .daemon_socket_path import find_socket
 from .https_client import UrlStream
 
 #: limit in bytes on an answer about one image or alias

@@ -14,7 +14,7 @@ from tempfile import TemporaryFile
 from typing import IO, Any
 
 from ..model.source import printable
-from .catalog import refuse_constant
+from .catalog_decoder import refuse_constant
 
 _FIRST, _LAST = b'"products":{\n', b"}}\n"
 _ENCODER = json.JSONEncoder(separators=(",", ":"), sort_keys=True)

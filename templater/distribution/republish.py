@@ -21,8 +21,8 @@ from ..model.errors import InputError, RefusedError, UsageError
 from ..model.progress import Progress, silent
 from ..model.source import printable
 from ..rootfs.trusted_paths import make_folder
-from .add import FAMILIES, types_of
-from .catalog import (
+from .add_to_tree import FAMILIES, types_of
+from .catalog_decoder import (
     COMBINED,
     DOWNLOADS,
     INDEX_PATH,
@@ -32,12 +32,12 @@ from .catalog import (
     decode_products,
     parse_json,
 )
-from .client_view import ROOT_KINDS, Image, list_images
+from .client_image_list import ROOT_KINDS, Image, list_images
 from .downloads import MOST_BYTES, expected_size
 from .https_client import UrlStream
-from .listing import refuse_unreadable
-from .prune import record_and_save
-from .redirects import file_stem, prefix_of, rules
+from .list_stream import refuse_unreadable
+from .prune_tree import record_and_save
+from .redirect_rules import file_stem, prefix_of, rules
 from .signatures import signed_path, verified_text
 from .tree import IMAGES, Tree, content_path, is_content_name
 from .tree_catalog import Catalog, clean_path, complete_variants, fingerprints_of

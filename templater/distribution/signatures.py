@@ -10,7 +10,7 @@ import tempfile
 
 from ..model.errors import InputError, LimitError, RefusedError, UsageError
 from ..model.source import printable
-from .catalog import MOST_BYTES
+from .catalog_decoder import MOST_BYTES
 
 #: limit in seconds on the processor time of gpgv: a signed text can be compressed again and again
 _SECONDS = 10

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import IO, Any
 
 from ..model.source import printable
-from .catalog import (
+from .catalog_decoder import (
     INDEX_PATH,
     MOST_BYTES,
     CatalogSize,

@@ -25,7 +25,7 @@ from ..model.errors import BusyError, InputError, LimitError, RefusedError, Writ
 from ..model.file_names import STATE_FOLDER
 from ..model.source import printable
 from ..rootfs.trusted_paths import make_folder, open_file
-from .catalog import (
+from .catalog_decoder import (
     DOWNLOADS,
     INDEX_PATH,
     MOST_BYTES,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..model.source import is_whole
-from .catalog import (
+from .catalog_decoder import (
     COMBINED,
     DOWNLOADS,
     IMAGES_PATH,

@@ -13,8 +13,8 @@ from ..model.architectures import kernel_name
 from ..model.errors import InputError, LimitError
 from ..model.progress import Progress, silent
 from ..model.source import printable
-from .catalog import CLIENTS, DOWNLOADS, INDEX_PATH, Decoded, IndexEntry, Product, decode_index
-from .client_view import MOST_IMAGES, UNIFIED, Image, day, list_images
+from .catalog_decoder import CLIENTS, DOWNLOADS, INDEX_PATH, Decoded, IndexEntry, Product, decode_index
+from .client_image_list import MOST_IMAGES, UNIFIED, Image, day, list_images
 from .local_stream import Stream
 from .stream_files import CatalogFiles, ProductsFile
 from .tree_catalog import clean_path

@@ -12,11 +12,11 @@ from typing import Any
 from ..model.errors import InputError, LimitError, TemplaterError
 from ..model.progress import Progress
 from ..model.source import printable
-from .catalog import Item, Product
-from .client_view import Image
+from .catalog_decoder import Item, Product
+from .client_image_list import Image
 from .downloads import MOST_BYTES
 from .local_stream import LocalPieces, LocalStream, Stream
-from .removed_images import read_removed
+from .removed_files import read_removed
 from .tree import IMAGES
 from .tree_catalog import clean_path
 from .verify_report import ERROR, WARNING, Report, place_of

@@ -8,7 +8,7 @@ from functools import lru_cache
 
 from ..model.errors import LimitError
 from ..model.source import printable
-from .catalog import CLIENTS
+from .catalog_decoder import CLIENTS
 
 ERROR, WARNING = "error", "warning"
 #: limits on the number of problems, and on the characters of all problems together

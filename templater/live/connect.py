@@ -15,8 +15,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..distribution.bounded_connection import MOST_OVERHEAD, TIMEOUT, Connect
-from ..distribution.daemon_socket import find_socket
+from ..distribution.daemon_connection import MOST_OVERHEAD, TIMEOUT, Connect
+from ..distribution.daemon_socket_path import find_socket
 from ..distribution.https_client import split_url
 from ..distribution.remotes import client_remote, client_trust
 from ..distribution.tls_socket import Answer, TlsSocket, open_connection

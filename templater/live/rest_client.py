@@ -19,7 +19,7 @@ from email.message import Message
 from typing import Any
 
 from .. import __version__
-from ..distribution.bounded_connection import TIMEOUT, Connect, Connection
+from ..distribution.daemon_connection import TIMEOUT, Connect, Connection
 from ..model.errors import InputError, LimitError, reason
 from ..model.source import printable
 from ..parsing.json_stream import JsonStream

@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..distribution.add import Added, NewImage, insert, root_ftype
-from ..distribution.catalog import INDEX_PATH, dump
-from ..distribution.client_view import ROOT_KINDS
+from ..distribution.add_to_tree import Added, NewImage, insert, root_ftype
+from ..distribution.catalog_decoder import INDEX_PATH, dump
+from ..distribution.client_image_list import ROOT_KINDS
 from ..distribution.product_lines import dump_products
 from ..distribution.tree import content_path
 from ..distribution.tree_catalog import Catalog, clean_path

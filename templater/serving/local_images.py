@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Protocol
 
-from ..distribution.add import default_aliases, product_fields
+from ..distribution.add_to_tree import default_aliases, product_fields
 from ..distribution.store import Store, StoredImage
 from ..distribution.tree_catalog import clean_path
 from ..image.describe import describe

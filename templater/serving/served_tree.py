@@ -10,9 +10,9 @@ import weakref
 from collections.abc import Iterable
 from typing import IO
 
-from ..distribution.catalog import INDEX_PATH
-from ..distribution.client_view import Image, client_aliases, list_images
-from ..distribution.listing import read_products
+from ..distribution.catalog_decoder import INDEX_PATH
+from ..distribution.client_image_list import Image, client_aliases, list_images
+from ..distribution.list_stream import read_products
 from ..distribution.local_stream import LocalStream
 from ..distribution.tree import Tree, open_directory, real_path
 from ..distribution.tree_catalog import clean_path

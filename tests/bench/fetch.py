@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from time import perf_counter
 
-from templater.distribution.add import add
+from templater.distribution.add_to_tree import add
 from templater.distribution.tree import Tree
 from tests.streams.builders import split_image, unified_image
 from tests.streams.server import make_certificates

@@ -2,7 +2,7 @@
 
 import pytest
 
-from templater.distribution.add import add
+from templater.distribution.add_to_tree import add
 from templater.distribution.tree import Tree
 from tests.streams.builders import CREATED, DAY, split_image
 

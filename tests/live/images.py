@@ -7,8 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from templater.distribution.add import add
-from templater.distribution.listing import list_stream
+from templater.distribution.add_to_tree import add
+from templater.distribution.list_stream import list_stream
 from templater.distribution.local_stream import LocalStream
 from templater.distribution.tree import Tree
 from tests.streams.builders import QCOW2, checked

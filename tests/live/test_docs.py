@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from templater.distribution.add import add
+from templater.distribution.add_to_tree import add
 from templater.distribution.tree import Tree
 from tests.cli.sessions import Stage, complaint, replay
 

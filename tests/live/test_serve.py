@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from templater.distribution.https_client import UrlStream
-from templater.distribution.listing import list_stream
+from templater.distribution.list_stream import list_stream
 from templater.distribution.local_stream import LocalStream
 from templater.distribution.republish import republish
 from templater.distribution.tree import Tree

@@ -17,12 +17,12 @@ from pathlib import Path
 
 import pytest
 
-from templater.distribution.add import add
+from templater.distribution.add_to_tree import add
 from templater.distribution.https_client import UrlStream
-from templater.distribution.listing import list_stream
+from templater.distribution.list_stream import list_stream
 from templater.distribution.local_stream import LocalStream
-from templater.distribution.prune import prune
-from templater.distribution.remove import remove
+from templater.distribution.prune_tree import prune
+from templater.distribution.remove_from_tree import remove
 from templater.distribution.republish import republish
 from templater.distribution.tree import Tree
 from templater.distribution.verify import verify

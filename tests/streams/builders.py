@@ -7,8 +7,8 @@ import tarfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from templater.distribution.client_view import Image, list_images
-from templater.distribution.listing import read_products
+from templater.distribution.client_image_list import Image, list_images
+from templater.distribution.list_stream import read_products
 from templater.distribution.local_stream import LocalStream
 from templater.distribution.tree import Tree
 from templater.distribution.verify import verify

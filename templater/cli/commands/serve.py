@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
-from ...distribution.catalog import INDEX_PATH
+from ...distribution.catalog_decoder import INDEX_PATH
 from ...limits import COMMAND, IMAGE, Given
 from ...model.errors import TemplaterError, UsageError, WriteError, reason
 from ...model.source import printable
@@ -94,7 +94,7 @@ def command(
         raise UsageError("--certificate and --key must be given together")
     url = public_url(url)
     image_server, connections, certificates = modules()
-    from ...distribution.redirects import read_rules
+    from ...distribution.redirect_rules import read_rules
 
     rules = {prefix: to for path in redirects for prefix, to in read_rules(path).items()}
     with guard(limits, images=max(1, len(sources))):

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from templater.cli.main import main
 from templater.distribution import fetch_image, image_api_client
-from templater.distribution.add import add
+from templater.distribution.add_to_tree import add
 from templater.distribution.downloads import Downloads
 from templater.distribution.fetch_image import fetch_source, is_remote
 from templater.distribution.remotes import add_remote, read_remotes, remove_remote

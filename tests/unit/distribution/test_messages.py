@@ -5,9 +5,9 @@ import os
 import pytest
 
 from templater.distribution import signatures
-from templater.distribution.add import add, check_facts, root_ftype
-from templater.distribution.catalog import parse_json
-from templater.distribution.redirects import file_stem, prefix_of, read_rules, rules
+from templater.distribution.add_to_tree import add, check_facts, root_ftype
+from templater.distribution.catalog_decoder import parse_json
+from templater.distribution.redirect_rules import file_stem, prefix_of, read_rules, rules
 from templater.distribution.remotes import _read_own, own_file
 from templater.distribution.signatures import signed_path, verified_text
 from templater.model.errors import TemplaterError

@@ -8,11 +8,11 @@ import tracemalloc
 import pytest
 
 from templater.distribution import tree as module
-from templater.distribution.add import add
-from templater.distribution.catalog import IMAGES_PATH
+from templater.distribution.add_to_tree import add
+from templater.distribution.catalog_decoder import IMAGES_PATH
 from templater.distribution.product_lines import ProductLines, dump_products
-from templater.distribution.prune import prune
-from templater.distribution.remove import remove
+from templater.distribution.prune_tree import prune
+from templater.distribution.remove_from_tree import remove
 from templater.distribution.tree import Tree
 from tests.streams.builders import CREATED, DAY, checked, split_image
 

@@ -11,15 +11,15 @@ from pathlib import Path
 import pytest
 
 from templater.cli.main import main
-from templater.distribution import catalog, signatures
-from templater.distribution.add import add
-from templater.distribution.catalog import CLIENTS, IMAGES_PATH, INDEX_PATH, Item, Product, Version
-from templater.distribution.client_view import Image, list_images
+from templater.distribution import catalog_decoder, signatures
+from templater.distribution.add_to_tree import add
+from templater.distribution.catalog_decoder import CLIENTS, IMAGES_PATH, INDEX_PATH, Item, Product, Version
+from templater.distribution.client_image_list import Image, list_images
 from templater.distribution.https_client import UrlStream
 from templater.distribution.local_stream import LocalStream
-from templater.distribution.prune import prune
-from templater.distribution.redirects import prefix_of, rules
-from templater.distribution.remove import remove
+from templater.distribution.prune_tree import prune
+from templater.distribution.redirect_rules import prefix_of, rules
+from templater.distribution.remove_from_tree import remove
 from templater.distribution.republish import Described, convert, republish
 from templater.distribution.tree import Tree
 from templater.distribution.verify import verify
@@ -412,7 +412,7 @@ def test_an_empty_products_file_has_no_images(origin, tree):
 
 
 def test_republishing_a_catalog_above_the_total_size_limit_is_refused(origin, tree, monkeypatch):
-    monkeypatch.setattr(catalog, "MOST_BYTES_OF_ALL", (origin.folder / PRODUCTS).stat().st_size)
+    monkeypatch.setattr(catalog_decoder, "MOST_BYTES_OF_ALL", (origin.folder / PRODUCTS).stat().st_size)
     with pytest.raises(LimitError, match=r"^the catalog has more than 0 MiB$"):
         republish(UrlStream(origin.url), tree, copying=True)
 

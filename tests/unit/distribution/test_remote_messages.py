@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from templater.distribution import downloads, fetch_image, republish
-from templater.distribution.catalog import Item, Product, Version
+from templater.distribution.catalog_decoder import Item, Product, Version
 from templater.distribution.downloads import Downloads, expected_size
 from templater.distribution.fetch_image import Fetched, fetch_source
 from templater.distribution.https_client import RangeError

@@ -14,14 +14,14 @@ from pathlib import Path
 
 import pytest
 
-from templater.distribution import catalog
+from templater.distribution import catalog_decoder
 from templater.distribution import tree as module
-from templater.distribution.add import add
-from templater.distribution.catalog import DOWNLOADS, IMAGES_PATH, INDEX_PATH
+from templater.distribution.add_to_tree import add
+from templater.distribution.catalog_decoder import DOWNLOADS, IMAGES_PATH, INDEX_PATH
 from templater.distribution.local_stream import LocalStream
-from templater.distribution.prune import prune
-from templater.distribution.remove import remove
-from templater.distribution.removed_images import REMOVED, read_removed, record_removed
+from templater.distribution.prune_tree import prune
+from templater.distribution.remove_from_tree import remove
+from templater.distribution.removed_files import REMOVED, read_removed, record_removed
 from templater.distribution.tree import Tree, real_path
 from templater.distribution.tree_catalog import Catalog
 from templater.distribution.verify import verify
@@ -466,7 +466,7 @@ def test_a_writer_refuses_a_catalog_that_is_too_large_in_total(tmp_path, monkeyp
         document = {"products": {}, "unknown": [*[0] * 120, "x" * 500]}
         Path(tree.path, f"{number}.json").write_text(json.dumps(document))
     assert len(tree.load().files) == 3
-    monkeypatch.setattr(catalog, limit, most)
+    monkeypatch.setattr(catalog_decoder, limit, most)
     with pytest.raises(LimitError, match=said):
         tree.load()
 

@@ -10,13 +10,13 @@ import pytest
 
 from templater.distribution import stream_files, verify_report
 from templater.distribution import verify as verify_module
-from templater.distribution.add import add
-from templater.distribution.catalog import IMAGES_PATH, INDEX_PATH, Decoded, Item, Product, Version
-from templater.distribution.client_view import Image
-from templater.distribution.html import page
-from templater.distribution.listing import Listed, list_stream
+from templater.distribution.add_to_tree import add
+from templater.distribution.catalog_decoder import IMAGES_PATH, INDEX_PATH, Decoded, Item, Product, Version
+from templater.distribution.client_image_list import Image
+from templater.distribution.list_stream import Listed, list_stream
 from templater.distribution.local_stream import LocalStream
 from templater.distribution.product_lines import dump_products
+from templater.distribution.stream_web_page import page
 from templater.distribution.tree import Tree
 from templater.distribution.verify import image_problems, verify
 from templater.model.errors import InputError, LimitError
@@ -170,7 +170,7 @@ def test_a_stream_of_lxd_images_is_an_error_only_for_incus_clients():
 
 
 def test_a_tree_whose_images_were_all_removed_has_no_problems(tree):
-    from templater.distribution.remove import remove
+    from templater.distribution.remove_from_tree import remove
 
     remove(tree, ["tiny:1:amd64:default"])
     assert not checked(tree).images["lxd"]

@@ -521,7 +521,7 @@ def test_a_slow_or_incomplete_daemon_answer_is_an_error(sent, most, error):
     ids=["interim answers", "chunks", "trailers"],
 )
 def test_a_daemon_answer_with_too_much_protocol_overhead_is_an_error(monkeypatch, start, repeated):
-    monkeypatch.setattr("templater.distribution.bounded_connection.MOST_OVERHEAD", 1 << 16)
+    monkeypatch.setattr("templater.distribution.daemon_connection.MOST_OVERHEAD", 1 << 16)
     ours, theirs = socket.socketpair()
 
     def send():

@@ -18,7 +18,7 @@ from dataclasses import replace
 import pytest
 from aiohttp import web
 
-from templater.distribution.add import add
+from templater.distribution.add_to_tree import add
 from templater.distribution.store import Store
 from templater.distribution.tree import Tree
 from templater.serving import connections, image_server

@@ -9,8 +9,8 @@ from dataclasses import replace
 
 import pytest
 
-from templater.distribution.add import add
-from templater.distribution.catalog import IMAGES_PATH
+from templater.distribution.add_to_tree import add
+from templater.distribution.catalog_decoder import IMAGES_PATH
 from templater.distribution.store import UNUSED, Store
 from templater.distribution.tree import Tree
 from templater.model.errors import InputError, LimitError, UsageError

@@ -63,7 +63,7 @@ def command(
     limits: Given,
     as_json: bool,
 ) -> int:
-    from ....distribution.add import add
+    from ....distribution.add_to_tree import add
     from ....distribution.tree import Tree
 
     example = "for example: --requirement secureboot=false"

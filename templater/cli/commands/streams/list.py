@@ -18,7 +18,7 @@ from . import open_stream, stream_argument
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ....distribution.listing import Listed
+    from ....distribution.list_stream import Listed
 
 HELP = """List the images of a stream.
 
@@ -43,7 +43,7 @@ Examples:
 @options.json_option
 @guarded_alone
 def command(stream: str, html: str | None, title: str, as_json: bool) -> int:
-    from ....distribution.listing import list_stream
+    from ....distribution.list_stream import list_stream
 
     images = list_stream(open_stream(stream))
     if html is not None:
@@ -56,7 +56,7 @@ def command(stream: str, html: str | None, title: str, as_json: bool) -> int:
 
 
 def write_page(path: str, images: Sequence[Listed], title: str) -> None:
-    from ....distribution.html import page
+    from ....distribution.stream_web_page import page
     from ....image.atomic_output import Output
 
     with Output(os.path.dirname(path)) as file:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from .removed_images import read_removed, record_removed
+from .removed_files import read_removed, record_removed
 from .tree import Tree
 from .tree_catalog import Catalog
 

@@ -13,7 +13,7 @@ from typing import Literal
 from ..model.architectures import kernel_name
 from ..model.errors import LimitError
 from ..model.source import printable
-from .catalog import Item, Product, Version
+from .catalog_decoder import Item, Product, Version
 
 Type = Literal["container", "virtual-machine"]
 

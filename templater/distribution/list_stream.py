@@ -9,8 +9,8 @@ from typing import IO, Any
 
 from ..model.errors import InputError
 from ..model.source import whole_characters
-from .catalog import CLIENTS, DOWNLOADS, INDEX_PATH, Decoded, Product, decode_index
-from .client_view import list_images
+from .catalog_decoder import CLIENTS, DOWNLOADS, INDEX_PATH, Decoded, Product, decode_index
+from .client_image_list import list_images
 from .local_stream import Stream
 from .stream_files import CatalogFiles
 from .tree import Tree

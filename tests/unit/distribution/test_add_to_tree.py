@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from templater.distribution import catalog
-from templater.distribution.add import add
-from templater.distribution.catalog import IMAGES_PATH, INDEX_PATH
+from templater.distribution import catalog_decoder
+from templater.distribution.add_to_tree import add
+from templater.distribution.catalog_decoder import IMAGES_PATH, INDEX_PATH
 from templater.distribution.store import Store
 from templater.distribution.tree import Tree
 from templater.image.fingerprint import fingerprint
@@ -456,7 +456,7 @@ def test_an_image_with_values_that_readers_refuse_is_not_added(tree, tmp_path, f
 
 
 def test_an_image_that_exceeds_a_limit_on_the_whole_catalog_is_not_added(tree, tmp_path, monkeypatch):
-    monkeypatch.setattr(catalog, "MOST_ALIASES", 3)
+    monkeypatch.setattr(catalog_decoder, "MOST_ALIASES", 3)
     add(tree, unified_image(tmp_path / "a"))
     before = files(tree), tree.read(IMAGES_PATH)
     with pytest.raises(LimitError, match="the catalog has more than 3 aliases"):

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from ..model.errors import InputError, LimitError
 from ..model.file_names import STATE_FOLDER
 from ..model.source import printable
-from .catalog import MOST_BYTES, parse_json
+from .catalog_decoder import MOST_BYTES, parse_json
 from .tree import MOST_NESTED, MOST_REMOVED, Tree
 from .tree_catalog import clean_path
 

@@ -5,10 +5,10 @@ import json
 
 import pytest
 
-from templater.distribution import catalog as module
-from templater.distribution import client_view
-from templater.distribution.catalog import Decoded, decode_index, decode_products, parse_json
-from templater.distribution.client_view import list_images
+from templater.distribution import catalog_decoder as module
+from templater.distribution import client_image_list
+from templater.distribution.catalog_decoder import Decoded, decode_index, decode_products, parse_json
+from templater.distribution.client_image_list import list_images
 from templater.distribution.product_lines import dump_products
 from templater.distribution.stream_files import CatalogFiles
 from templater.distribution.tree_catalog import clean_path
@@ -87,11 +87,11 @@ def many_images(count):
             "product 'a', version '20260101' has more than {} items",
         ),
         (
-            client_view, "MOST_IMAGES", 3, lambda n: list_images(decoded(many_images(n))[0], "incus-7"),
+            client_image_list, "MOST_IMAGES", 3, lambda n: list_images(decoded(many_images(n))[0], "incus-7"),
             "the stream has more than {} images",
         ),
         (
-            client_view, "MOST_OF_A_VERSION", 3, lambda n: list_images(decoded(many_images(n))[0], "incus-7"),
+            client_image_list, "MOST_OF_A_VERSION", 3, lambda n: list_images(decoded(many_images(n))[0], "incus-7"),
             "version '20260101' of product 'a' has more than {} images",
         ),
     ],
@@ -245,7 +245,7 @@ class Versions(dict):
 
 
 def test_listing_images_stops_at_the_image_limit_before_it_reads_all_versions(monkeypatch):
-    monkeypatch.setattr(client_view, "MOST_IMAGES", 10)
+    monkeypatch.setattr(client_image_list, "MOST_IMAGES", 10)
     versions = Versions({str(number): module.Version(str(number)) for number in range(100)})
     with pytest.raises(LimitError, match=r"^the stream has more than 10 images$"):
         list_images([module.Product("p", arch="amd64", versions=versions)], "incus-7")
@@ -253,13 +253,13 @@ def test_listing_images_stops_at_the_image_limit_before_it_reads_all_versions(mo
 
 
 def test_the_limit_on_catalog_texts_counts_the_texts_of_a_product_once_per_image(monkeypatch):
-    monkeypatch.setattr(client_view, "MOST_TEXTS", 1000)
+    monkeypatch.setattr(client_image_list, "MOST_TEXTS", 1000)
     products, _ = decoded(
         {"products": {"p": {"os": "x" * 99, "versions": {str(n): {} for n in range(11)}, "arch": "amd64"}}}
     )
     with pytest.raises(LimitError, match=r"^the images of the stream have more than 0 MiB of texts$"):
         list_images(products, "incus-7")
-    monkeypatch.setattr(client_view, "MOST_TEXTS", 1100)
+    monkeypatch.setattr(client_image_list, "MOST_TEXTS", 1100)
     assert len(list_images(products, "incus-7")[1]) == 11
 
 
@@ -271,9 +271,9 @@ def test_the_limit_on_catalog_texts_counts_images_and_dropped_images_of_all_prod
     }})  # fmt: skip
     images, dropped = list_images(products, "incus-7")
     assert (len(images), len(dropped)) == (3, 3)
-    monkeypatch.setattr(client_view, "MOST_TEXTS", 600)
+    monkeypatch.setattr(client_image_list, "MOST_TEXTS", 600)
     assert len(list_images(products, "incus-7")[0]) == 3
-    monkeypatch.setattr(client_view, "MOST_TEXTS", 599)
+    monkeypatch.setattr(client_image_list, "MOST_TEXTS", 599)
     with pytest.raises(LimitError):
         list_images(products, "incus-7")
 

@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-from templater.distribution import daemon_socket
-from templater.distribution.daemon_socket import Socket, find_socket
+from templater.distribution import daemon_socket_path
+from templater.distribution.daemon_socket_path import Socket, find_socket
 
 VARIABLES = {"incus": ("INCUS_SOCKET", "INCUS_DIR"), "lxd": ("LXD_SOCKET", "LXD_DIR")}
 
@@ -18,8 +18,10 @@ def family(request, tmp_path, monkeypatch):
     places = (f"{tmp_path}/first", f"{tmp_path}/last")
     for name in ("first", "last", "own", "user"):
         (tmp_path / name).mkdir()
-    monkeypatch.setattr(daemon_socket, "_PLACES", {request.param: (*VARIABLES[request.param], places)})
-    monkeypatch.setattr(daemon_socket, "_USER_SOCKETS", {request.param: (f"{tmp_path}/user/unix.socket",)})
+    monkeypatch.setattr(daemon_socket_path, "_PLACES", {request.param: (*VARIABLES[request.param], places)})
+    monkeypatch.setattr(
+        daemon_socket_path, "_USER_SOCKETS", {request.param: (f"{tmp_path}/user/unix.socket",)}
+    )
     return request.param
 
 

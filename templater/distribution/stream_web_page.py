@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from html import escape
 
 from ..model.source import printable
-from .listing import Listed
+from .list_stream import Listed
 
 _PAGE = """\
 <!DOCTYPE html>

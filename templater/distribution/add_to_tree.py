@@ -32,9 +32,9 @@ from ..model.source import printable
 from ..parsing.magic_bytes import COMPRESSIONS, QCOW2, SQUASHFS, TAR, XZ, describe
 from ..parsing.metadata_yaml import read_metadata
 from ..parsing.qcow2 import HEADER, backing_file, has_external_data
-from .catalog import COMBINED, IMAGES_PATH, Decoded, decode_product
-from .client_view import ROOT_KINDS
-from .listing import refuse_unreadable
+from .catalog_decoder import COMBINED, IMAGES_PATH, Decoded, decode_product
+from .client_image_list import ROOT_KINDS
+from .list_stream import refuse_unreadable
 from .tree import IMAGES, Tree, content_path
 from .tree_catalog import Catalog, complete_variants, fingerprints_of, products_file
 

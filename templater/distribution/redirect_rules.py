@@ -9,7 +9,7 @@ import re
 from ..model.errors import InputError, UsageError, reason
 from ..model.source import printable
 from ..rootfs.trusted_paths import open_file
-from .catalog import parse_json
+from .catalog_decoder import parse_json
 from .tree_catalog import clean_path
 
 #: Safe URLs: other characters could end a word, line or block in one of the configuration languages.

@@ -7,10 +7,10 @@ from typing import Any
 
 from ..model.errors import InputError
 from ..model.source import printable
-from .catalog import COMBINED
-from .client_view import ROOT_KINDS
-from .prune import Pruned, drop_product, drop_version, record_and_save
-from .removed_images import read_removed
+from .catalog_decoder import COMBINED
+from .client_image_list import ROOT_KINDS
+from .prune_tree import Pruned, drop_product, drop_version, record_and_save
+from .removed_files import read_removed
 from .tree import Tree
 from .tree_catalog import Catalog, fingerprints_of
 
