@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from templater.checks.author_report import check_report
+from templater.definitions.all_builds import all_choices
 from templater.definitions.choice import VM, Choice
 from templater.definitions.predicted_image import open_definition
-from templater.definitions.variants import all_choices
 from templater.model.errors import TemplaterError
 from templater.model.hosts import HOSTS as DAEMONS
 from templater.model.instance import CONTAINER, VIRTUAL_MACHINE, Instance

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ..definitions.all_builds import all_choices, in_time
 from ..definitions.predicted_image import open_definition
-from ..definitions.variants import all_choices, in_time
 from ..image.limits import DEFAULT, Limits
 from .authored_image import AuthoredImage
 from .finding import Finding, Severity, finding_data

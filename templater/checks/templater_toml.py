@@ -12,7 +12,7 @@ from ..model.errors import InputError, LimitError, RefusedError
 from ..model.file_names import SETTINGS
 from ..model.hosts import HOSTS, INCUS
 from ..model.source import Source, Span, printable
-from ..parsing.instance_yaml import read_instance
+from ..parsing.instance_description import read_instance
 from ..parsing.toml_text import read_toml
 from ..planning.follow_links import clean
 from ..rootfs.directory_rootfs import open_root

@@ -32,8 +32,8 @@ instances_option = click.option(
 def run(request: options.Request, file: str, *, show: str, exit_code: bool = False) -> int:
     """Print each instance's result and return the highest exit code. Report errors and counts on stderr."""
     from ..batch.fleet import Fleet
+    from ..parsing.instance_description import overridden
     from ..parsing.instance_list import stream_instances
-    from ..parsing.instance_yaml import overridden
     from ..sources.open_source import open_source
     from .open_and_plan import open_rootfs, render_options
     from .plan_warnings import warn_of_unknown_names

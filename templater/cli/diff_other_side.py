@@ -120,7 +120,7 @@ class OtherSide(NamedTuple):
 
     def configured(self, instance: Instance) -> Instance:
         """Return the instance with the changes of ``--set`` and ``--unset``."""
-        from ..parsing.instance_yaml import overridden
+        from ..parsing.instance_description import overridden
         from ..planning.generated_keys import with_new_id
 
         keys = dict(options.key_value(text, "for example: --set user.role=db") for text in self.set)

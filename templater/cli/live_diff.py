@@ -11,7 +11,7 @@ import click
 
 from ..instances.description_file import read_instance
 from ..model.source import printable
-from ..parsing.instance_yaml import overridden
+from ..parsing.instance_description import overridden
 from . import options, output
 
 if TYPE_CHECKING:

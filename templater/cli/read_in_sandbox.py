@@ -132,7 +132,7 @@ def _prepare(
 
     all_checks("security")
     if packages is PACKAGES:
-        from ..definitions.architectures import local_architecture
+        from ..definitions.architecture_map import local_architecture
 
         all_checks("authoring")
         local_architecture()  # is cached here, because the sandbox forbids uname(2)

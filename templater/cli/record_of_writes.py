@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from ..image.directory_image import identity_of, replaced_error
-from ..instances.drift import changed_by_hand, without
+from ..instances.changed_by_hand import changed_by_hand, without
 from ..instances.state_directory import StateDirectory
 from ..instances.written_files import Record
 from ..model.errors import UsageError

@@ -8,8 +8,8 @@ from typing import Any
 
 from ..model.errors import InputError, UsageError
 from ..model.source import Source, Span, printable
+from ..parsing.combined_error import raise_all
 from ..parsing.go_scalars import is_merge, is_null, resolved
-from ..parsing.mistakes import raise_all
 from ..parsing.yaml_nodes import Limits, Mapping, Node, Scalar, Sequence, parse
 from ..pongo2.syntax.hints import did_you_mean
 from .fields import (

@@ -18,7 +18,7 @@ from ..model.file_names import METADATA
 from ..model.source import Source, printable
 from ..planning.follow_links import clean
 from . import pongo
-from .architectures import local_architecture, mapped_architecture, personality
+from .architecture_map import local_architecture, mapped_architecture, personality
 from .choice import Choice
 from .definition_yaml import LIMITS, Definition, read_definition
 from .fields import INCUS, LXD, PROGRAMS

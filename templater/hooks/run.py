@@ -391,7 +391,7 @@ def _start(request: HookRequest, log: Log, state_directory: StateDirectory, fold
     if not explicit and not request.compare and (recorded is None or after != recorded):
         state_directory.remember(after)
     if kept:
-        from ..instances.drift import files_kept
+        from ..instances.changed_by_hand import files_kept
 
         raise files_kept(kept)
 
@@ -441,7 +441,7 @@ def _write_files(
         start_processor_timer(planned_run.job.left() - len(plan.changes) * COMMIT_SECONDS)
         record.settle(rootfs)
         if request.keep_modified:
-            from ..instances.drift import changed_by_hand, without
+            from ..instances.changed_by_hand import changed_by_hand, without
 
             record.require_readable()
             kept = changed_by_hand(plan, record, rootfs)

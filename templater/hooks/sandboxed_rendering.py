@@ -46,7 +46,7 @@ INSTANCE = "instance"
 COLD = (
     "parsing.metadata_yaml",
     "parsing.pure_yaml",
-    "parsing.instance_yaml",
+    "parsing.instance_description",
     "rendering.render",
     "rendering.instance_context",
     "pongo2.compiled_template",
@@ -293,7 +293,7 @@ def prepare(job: Job) -> None:
         modules = job.kept[IMAGE].modules
         names = [*WARM, *(name.removeprefix("templater.") for name in modules if is_language_module(name))]
     if job.instance is not None and INSTANCE not in job.kept and names[: len(WARM)] == list(WARM):
-        names += ["parsing.instance_yaml", "parsing.pure_yaml"]
+        names += ["parsing.instance_description", "parsing.pure_yaml"]
     for name in names:
         __import__(f"templater.{name}")
     if names[0] == COLD[0]:
@@ -304,7 +304,7 @@ def prepare(job: Job) -> None:
 
         library_for(DIALECTS[job.dialect]).load()
         compile_template("{{ a }}")  # make Jinja2 import any module that it loads on first use
-    if "parsing.instance_yaml" in names:
+    if "parsing.instance_description" in names:
         # Parsing needs these modules only for unprintable texts, misspelt keys ("did you mean") and JSON.
         # A lazily imported json module runs when an attribute of it is read, so import ``loads``.
         __import__("encodings.unicode_escape")
@@ -541,7 +541,7 @@ def _described(job: Job, send: "Send") -> Instance:
         name, type, architecture, ephemeral, config, devices = values
         profiles = tuple(Profile(*layer) for layer in layers)
         return Instance(name, type, architecture, ephemeral, config, devices, profiles)
-    from ..parsing.instance_yaml import read_instance
+    from ..parsing.instance_description import read_instance
 
     try:
         instance = read_instance(job.instance, name=job.name or None)

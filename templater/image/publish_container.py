@@ -137,7 +137,7 @@ def _updated(
 def architecture_of(root: Root) -> str:
     """Return the architecture from instance.yaml, or else from LXC's config, or else that of this machine."""
     from ..model.file_names import INSTANCE
-    from ..parsing.instance_yaml import read_instance
+    from ..parsing.instance_description import read_instance
 
     if root.entry("/" + INSTANCE) is not None:
         return read_instance(Source(INSTANCE, root.read("/" + INSTANCE, 4 << 20))).architecture

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from ..model.errors import InputError, LimitError, reason
 from ..model.instance import Instance, daemon_name_problem, require_name
 from ..model.source import Source, printable
-from ..parsing import instance_yaml
+from ..parsing import instance_description
 from ..parsing.yaml_nodes import size_text
 from ..rootfs.trusted_paths import open_file
 
@@ -45,7 +45,7 @@ def read_instance(
         source, pick = file, ""
     else:
         source, pick = _source_and_pick(os.fspath(file))
-    instance = instance_yaml.read_instance(
+    instance = instance_description.read_instance(
         source,
         pick,
         name=name,
@@ -84,7 +84,7 @@ def read_source(file: str) -> Source:
 
 def _read(file: str) -> tuple[str, bytes]:
     """Return the file's name for messages, and its content up to one byte more than the limit allows."""
-    limit = instance_yaml.LIMITS.bytes
+    limit = instance_description.LIMITS.bytes
     try:
         if file == "-":
             return "<stdin>", sys.stdin.buffer.read(limit + 1)
@@ -95,7 +95,7 @@ def _read(file: str) -> tuple[str, bytes]:
 
 
 def _small_enough(file: str, name: str, data: bytes) -> Source:
-    limit = instance_yaml.LIMITS.bytes
+    limit = instance_description.LIMITS.bytes
     if len(data) > limit:
         raise LimitError(f"'{file}' is larger than {size_text(limit)}")
     return Source(name, data)

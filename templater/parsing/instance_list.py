@@ -9,7 +9,7 @@ from typing import Any
 from ..model.errors import InputError
 from ..model.instance import CONTAINER, VIRTUAL_MACHINE, Instance, require_name
 from ..model.source import Source
-from .instance_yaml import KNOWN_KEYS, LIMITS, described, read_instances
+from .instance_description import KNOWN_KEYS, LIMITS, described, read_instances
 from .json_stream import JsonStream, Read
 
 

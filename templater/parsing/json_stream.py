@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from ..model.errors import InputError, LimitError
-from .instance_yaml import count_values, has_surrogates, whole
+from .instance_description import count_values, has_surrogates, whole
 from .yaml_nodes import MIB, size_text
 
 #: maximum bytes of one element of a list, and maximum number of values in a buffer of more than 1 MiB

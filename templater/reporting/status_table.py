@@ -10,7 +10,7 @@ from .columns import columns
 from .json_data import error_data, json_text
 
 if TYPE_CHECKING:
-    from ..instances.drift import FileStatus
+    from ..instances.changed_by_hand import FileStatus
 
 HEAD = ("FILE", "CHANGED BY HAND", "NEXT START", "WHY")
 #: the next start's effect, by action

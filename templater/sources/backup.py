@@ -19,7 +19,7 @@ from ..model.entry import DIRECTORY, FILE
 from ..model.errors import InputError, RefusedError, TemplaterError
 from ..model.file_names import BACKUP_YAML, METADATA, ROOTFS
 from ..model.source import Source
-from ..parsing.instance_yaml import LIMITS
+from ..parsing.instance_description import LIMITS
 from ..parsing.metadata_yaml import read_metadata
 from ..rootfs.directory_rootfs import shifted
 

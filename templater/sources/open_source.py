@@ -21,7 +21,7 @@ from ..model.errors import InputError, RefusedError, UsageError
 from ..model.file_names import BACKUP_YAML, INSTANCE, ROOTFS, STATE, STATE_FOLDER
 from ..model.lifecycle import PENDING_KEY
 from ..model.source import Source, printable
-from ..parsing.instance_yaml import LIMITS
+from ..parsing.instance_description import LIMITS
 from ..rootfs.confined import Root
 from ..rootfs.directory_rootfs import DirectoryRootfs, open_root
 

@@ -14,8 +14,8 @@ from ..model.errors import InputError, LimitError, RefusedError, TemplaterError,
 from ..model.hosts import HOSTS
 from ..model.instance import CONTAINER, Instance, Profile, require_name
 from ..model.source import Source, Span, printable
-from ..parsing.instance_yaml import Document, overridden, read_instance, read_profile
-from ..parsing.mistakes import raise_all
+from ..parsing.combined_error import raise_all
+from ..parsing.instance_description import Document, overridden, read_instance, read_profile
 from ..parsing.yaml_nodes import Limits, Mapping, Node, Scalar, Sequence, parse
 from ..planning.follow_links import clean
 from ..pongo2.golang.regexp import Pattern

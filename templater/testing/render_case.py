@@ -16,7 +16,7 @@ from ..model.metadata import Metadata, Rule
 from ..model.options import RenderOptions
 from ..model.plan import CREATE, KEEP, SKIP, WRITE, WRITING, Change, Plan
 from ..model.triggers import default_triggers
-from ..parsing.instance_yaml import read_profile
+from ..parsing.instance_description import read_profile
 from ..parsing.metadata_yaml import read_metadata
 from ..planning.decide_changes import plan_of
 from ..planning.generated_keys import new_instance

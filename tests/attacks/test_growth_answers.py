@@ -13,7 +13,7 @@ from templater.live.newer_image import NewerImages
 from templater.live.rest_client import MOST_ELEMENTS
 from templater.model.errors import InputError, LimitError
 from templater.model.source import Source
-from templater.parsing.instance_yaml import count_values, read_instance
+from templater.parsing.instance_description import count_values, read_instance
 from templater.parsing.json_stream import MOST_VALUES
 from tests.peak_memory import measured
 from tests.recorded_daemon import incus, sync  # noqa: F401

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from templater.model.errors import LimitError, TemplaterError
-from templater.parsing import instance_yaml
+from templater.parsing import instance_description
 from templater.testing import read_tests
 from templater.testing.case import Case
 from templater.testing.tests_folder import Folder
@@ -123,8 +123,8 @@ def test_an_instance_description_is_parsed_once_for_all_profiles_and_names(
         parsed.append(source.name)
         return original(source, *others)
 
-    original = instance_yaml.parse
-    monkeypatch.setattr(instance_yaml, "parse", parse)
+    original = instance_description.parse
+    monkeypatch.setattr(instance_description, "parse", parse)
     axes = "matrix: {instance: ['all/all.yaml#a', 'all/all.yaml#b'], profiles: [[{name: p}], [{name: q}]]}"
     description = "- {name: a, config: {user.a: b}}\n- {name: b}\n"
     if wrong:

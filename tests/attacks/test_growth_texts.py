@@ -8,7 +8,7 @@ import pytest
 from templater import pongo2
 from templater.model.errors import LimitError, MetadataError, RenderError
 from templater.model.source import Source
-from templater.parsing.instance_yaml import read_instance
+from templater.parsing.instance_description import read_instance
 from templater.parsing.metadata_yaml import read_metadata
 from templater.parsing.yaml_nodes import Rules
 

@@ -236,7 +236,7 @@ def test_a_system_log_that_accepts_no_messages_delays_a_start_only_briefly(
 def test_the_system_journal_does_not_contain_the_number_of_kept_files(journal: list[str]) -> None:
     """The container's root could spoil as many files as a letter of a secret says."""
     from templater.hooks import run
-    from templater.instances.drift import files_kept
+    from templater.instances.changed_by_hand import files_kept
 
     log = run.Log("web1")
     log.summary = "start: 3 rules done"

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 
 from templater.model.errors import TemplaterError
 from templater.model.source import Source
+from templater.parsing.instance_description import read_instance, read_profile
 from templater.parsing.instance_list import stream_instances
-from templater.parsing.instance_yaml import read_instance, read_profile
 
 
 def one(data: bytes) -> None:

@@ -15,8 +15,8 @@ from tests.laws.test_readers import READERS as TEXT_READERS
 
 
 def test_the_list_of_measured_text_readers_contains_every_known_reader():
-    wanted = {"metadata_yaml.read_metadata", "instance_yaml.read_instance", "instance_yaml.read_instances",
-              "instance_yaml.read_profile", "instance_list.stream_instances", "toml_text.read_toml",
+    wanted = {"metadata_yaml.read_metadata", "instance_description.read_instance", "instance_description.read_instances",
+              "instance_description.read_profile", "instance_list.stream_instances", "toml_text.read_toml",
               "yaml_nodes.parse"}  # fmt: skip
     assert wanted <= TEXT_READERS.keys()
 

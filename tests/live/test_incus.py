@@ -24,7 +24,7 @@ from templater.model.hosts import INCUS_DEBIAN
 from templater.model.instance import Instance
 from templater.model.lifecycle import passes
 from templater.model.source import Source
-from templater.parsing.instance_yaml import read_instance
+from templater.parsing.instance_description import read_instance
 from templater.planning.plan_image import plan
 from templater.rootfs.directory_rootfs import DirectoryRootfs
 from tests.replay import explanations

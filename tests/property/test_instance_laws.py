@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from templater.model.source import Source
+from templater.parsing.instance_description import read_instance
 from templater.parsing.instance_list import stream_instances
-from templater.parsing.instance_yaml import read_instance
 from tests.fuzz import instance as target
 from tests.yaml_mutations import mutated
 

@@ -69,7 +69,7 @@ def command(
 
         output.write("".join(f"{headline(change)}\n" for change in written))
     if kept:
-        from ...instances.drift import files_kept
+        from ...instances.changed_by_hand import files_kept
 
         raise files_kept(kept)
     return 0

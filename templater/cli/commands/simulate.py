@@ -10,7 +10,7 @@ import click
 
 from ...instances.description_file import read_source
 from ...model.source import printable
-from ...parsing.instance_yaml import read_profile
+from ...parsing.instance_description import read_profile
 from ...rootfs.memory import MemoryRootfs
 from .. import completers, options, output
 from ..command_limits import guarded

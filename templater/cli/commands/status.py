@@ -11,7 +11,7 @@ from .. import options, output
 from ..command_limits import guarded
 
 if TYPE_CHECKING:
-    from ...instances.drift import FileStatus
+    from ...instances.changed_by_hand import FileStatus
 
 HELP = """Show which files of an instance were changed or would change.
 
@@ -34,7 +34,7 @@ Examples:
 @options.state_option
 @guarded
 def command(request: options.Request, exit_code: bool, state: str | None) -> int:
-    from ...instances.drift import status_of
+    from ...instances.changed_by_hand import status_of
     from ...reporting.plan_text import verdict
     from ...reporting.status_table import columns_of, file_data, summary
     from ..open_and_plan import opened

@@ -89,7 +89,7 @@ class Views:
 
     def _listed(self, file: str) -> list[Instance]:
         from ...instances.description_file import read_instances
-        from ...parsing.instance_yaml import overridden
+        from ...parsing.instance_description import overridden
         from ..options import device_overrides
 
         described = self.request.instance

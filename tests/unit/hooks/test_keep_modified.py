@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from templater.hooks.run import run
-from templater.instances import drift, written_files
-from templater.instances.drift import status_of
+from templater.instances import changed_by_hand, written_files
+from templater.instances.changed_by_hand import status_of
 from templater.instances.state_directory import StateDirectory
 from templater.instances.written_files import WrittenFile, digest_of
 from templater.model.errors import LimitError
@@ -303,7 +303,7 @@ def test_the_keep_modified_option_does_not_read_a_file_that_grew_much_larger(con
     os.truncate(container / "rootfs/etc/a", 2 << 20)
     read = []
     monkeypatch.setattr(
-        drift, "content_digest", lambda rootfs, path: read.append(path) or digest_of(b"b 1\n")
+        changed_by_hand, "content_digest", lambda rootfs, path: read.append(path) or digest_of(b"b 1\n")
     )
     code, said = start(container, KEEP)
     assert code == 1 and "/etc/a: much larger than the new text" in said and "/etc/b" not in said
@@ -488,14 +488,14 @@ def test_a_hook_reads_a_limited_number_of_bytes_to_find_manual_changes(container
     for name in ("a", "b"):
         (container / f"rootfs/etc/{name}").write_text("x" * 1000)
     configure(container, "2")
-    monkeypatch.setattr(drift, "MAX_COMPARED_TOTAL", 1999)
+    monkeypatch.setattr(changed_by_hand, "MAX_COMPARED_TOTAL", 1999)
     code, said = start(container, KEEP)
     assert code == LimitError.exit_code
     assert "the recorded files have more than 0 MiB together" in said
-    monkeypatch.setattr(drift, "MAX_MORE", 900)  # a file that is much larger is not read
+    monkeypatch.setattr(changed_by_hand, "MAX_MORE", 900)  # a file that is much larger is not read
     assert start(container, KEEP)[1].count("much larger than the new text") == 2
-    monkeypatch.setattr(drift, "MAX_COMPARED_TOTAL", 2000)
-    monkeypatch.setattr(drift, "MAX_MORE", 1 << 20)
+    monkeypatch.setattr(changed_by_hand, "MAX_COMPARED_TOTAL", 2000)
+    monkeypatch.setattr(changed_by_hand, "MAX_MORE", 1 << 20)
     assert start(container, KEEP)[1].count("changed by hand") == 2
 
 

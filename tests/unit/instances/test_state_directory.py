@@ -8,8 +8,8 @@ import pytest
 
 from templater.cli.record_of_writes import opened_record
 from templater.instances.instance_directory import InstanceDirectory
+from templater.instances.set_pending_trigger import record
 from templater.instances.state_directory import State, StateDirectory
-from templater.instances.trigger_record import record
 from templater.model.errors import BusyError, InputError, LimitError, RefusedError, TemplaterError
 
 

@@ -14,7 +14,7 @@ from templater.next_start.judge_many import Judged
 from templater.next_start.patch_and_json import data_of, error_of, patches
 from templater.next_start.sentences_and_commands import commands, counts, short
 from templater.next_start.verdicts import judge, links_text
-from templater.parsing.instance_yaml import read_instance
+from templater.parsing.instance_description import read_instance
 from tests.recorded_daemon import error, sync
 
 SEED = "/var/lib/cloud/seed/nocloud-net/meta-data"

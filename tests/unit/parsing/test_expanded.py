@@ -6,7 +6,7 @@ import pytest
 
 from templater.model.instance import EXPANDED_PROFILE, Profile
 from templater.model.source import Source
-from templater.parsing.instance_yaml import read_instance
+from templater.parsing.instance_description import read_instance
 
 OWN = {"name": "a", "config": {"user.a": "1"}, "devices": {}, "profiles": ["p", "q"]}
 MERGED = {

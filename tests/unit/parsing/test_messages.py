@@ -7,7 +7,7 @@ from templater.model.instance import require_name
 from templater.model.instance_life import Life
 from templater.model.source import Source
 from templater.parsing import yaml_nodes
-from templater.parsing.instance_yaml import overridden, read_instance, read_profile
+from templater.parsing.instance_description import overridden, read_instance, read_profile
 from templater.parsing.magic_bytes import HEAD, describe, hint_for, recognise
 from templater.parsing.metadata_yaml import read_metadata
 

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from templater.instances.drift import FileStatus
+from templater.instances.changed_by_hand import FileStatus
 from templater.instances.written_files import WrittenFile
 from templater.model.errors import TemplateError
 from templater.model.plan import CREATE, FAILED, KEEP, SKIP, UPDATE

@@ -102,7 +102,7 @@ COMPILING = {
     "templater.pongo2.codegen",
     "templater.pongo2.syntax",
     "templater.startup",
-    "templater.parsing.instance_yaml",
+    "templater.parsing.instance_description",
     "templater.parsing.go_scalars",
     "templater.parsing.metadata_yaml",
     "templater.startup.lazy_imports",

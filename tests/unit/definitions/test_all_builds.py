@@ -4,11 +4,11 @@ import time
 
 import pytest
 
-from templater.definitions import variants
-from templater.definitions.architectures import architectures_named
+from templater.definitions import all_builds
+from templater.definitions.all_builds import in_time
+from templater.definitions.architecture_map import architectures_named
 from templater.definitions.choice import Choice
 from templater.definitions.definition_yaml import read_definition
-from templater.definitions.variants import in_time
 from templater.model.errors import LimitError
 from templater.model.source import Source
 
@@ -16,7 +16,7 @@ CHOICES = [Choice((f"image.variant=v{number}",)) for number in range(3)]
 
 
 def test_the_time_limit_error_says_how_many_builds_were_read(monkeypatch):
-    monkeypatch.setattr(variants, "SECONDS", 0.01)
+    monkeypatch.setattr(all_builds, "SECONDS", 0.01)
     seen = []
     with pytest.raises(
         LimitError, match=r"all builds together take longer than 0\.02 seconds; finished builds: 1"
@@ -44,7 +44,7 @@ def test_an_architecture_is_found_by_the_name_that_the_definition_gives_it():
 
 @pytest.mark.parametrize("most", [5, 6])
 def test_the_number_of_builds_of_a_definition_has_a_limit(most, tmp_path, monkeypatch):
-    monkeypatch.setattr(variants, "MAX_BUILDS", most)
+    monkeypatch.setattr(all_builds, "MAX_BUILDS", most)
     path = tmp_path / "d.yaml"
     path.write_text(
         "image: {distribution: debian, architecture: x86_64, release: a}\n"
@@ -52,7 +52,7 @@ def test_the_number_of_builds_of_a_definition_has_a_limit(most, tmp_path, monkey
     )
     choice = Choice(("image.release=x", "image.serial=s"))
     if most == 6:
-        found = variants.all_choices(str(path), choice)
+        found = all_builds.all_choices(str(path), choice)
         releases = [dict(each.split("=") for each in one.parameters)["image.release"] for one in found]
         assert [(one.type, release) for one, release in zip(found, releases, strict=True)] == [
             (kind, release) for release in ("x", "b", "c") for kind in ("container", "vm")
@@ -62,4 +62,4 @@ def test_the_number_of_builds_of_a_definition_has_a_limit(most, tmp_path, monkey
         )  # fmt: skip
     else:
         with pytest.raises(LimitError, match=r"^the filters distinguish 6 builds, which is more than 5$"):
-            variants.all_choices(str(path), choice)
+            all_builds.all_choices(str(path), choice)

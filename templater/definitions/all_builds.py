@@ -8,7 +8,7 @@ from time import process_time
 
 from ..image.limits import DEFAULT, Limits
 from ..model.errors import LimitError
-from .architectures import architectures_named
+from .architecture_map import architectures_named
 from .choice import CONTAINER, VM, Choice
 from .predicted_image import build, read_source
 

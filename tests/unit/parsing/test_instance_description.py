@@ -12,14 +12,14 @@ from templater.instances.description_file import read_instances as read_instance
 from templater.model.errors import InputError, LimitError, RefusedError, TemplaterError, UsageError
 from templater.model.instance import CONTAINER, VIRTUAL_MACHINE, Profile
 from templater.model.source import Source
-from templater.parsing.instance_list import stream_instances
-from templater.parsing.instance_yaml import (
+from templater.parsing.instance_description import (
     LIMITS,
     overridden,
     read_instance,
     read_instances,
     read_profile,
 )
+from templater.parsing.instance_list import stream_instances
 
 CONFIG_SHOW = """\
 architecture: x86_64

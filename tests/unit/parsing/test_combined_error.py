@@ -3,7 +3,7 @@
 import pytest
 
 from templater.model.errors import InputError
-from templater.parsing.mistakes import MOST_NOTES, raise_all
+from templater.parsing.combined_error import MOST_NOTES, raise_all
 
 
 @pytest.mark.parametrize(
