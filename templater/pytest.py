@@ -53,7 +53,7 @@ class ImageTests(pytest.File):
 
     def run(self, case: Case) -> Outcome:
         if self.session_of_image is None:
-            from .limits import Given
+            from .limit_option import Given
             from .testing.session import Session
             from .testing.tests_folder import Folder
             from .validators.results import in_this_process

@@ -38,10 +38,10 @@ from templater.model.errors import (
 from templater.model.hosts import Host
 from templater.model.instance import Instance, Profile
 from templater.model.instance_life import Life
-from templater.model.lifecycle import PENDING_KEY
 from templater.model.metadata import Metadata, Rule
-from templater.model.options import RenderOptions
+from templater.model.pending_trigger import PENDING_KEY
 from templater.model.plan import Change, Plan, split_passes
+from templater.model.render_options import RenderOptions
 from templater.model.source import Source
 from templater.parsing.metadata_yaml import read_metadata
 from templater.planning.decide_changes import plan_of

@@ -38,7 +38,7 @@ from templater.model.errors import (
 )
 from templater.model.hosts import INCUS
 from templater.model.metadata import TRIGGERS
-from templater.model.options import RenderOptions
+from templater.model.render_options import RenderOptions
 from templater.parsing.metadata_yaml import read_metadata
 from templater.planning.decide_changes import plan_of
 from templater.planning.plan_image import plan, read_templates

@@ -16,8 +16,8 @@ from templater.definitions.predicted_image import open_definition
 from templater.model.errors import TemplaterError
 from templater.model.hosts import HOSTS as DAEMONS
 from templater.model.instance import CONTAINER, VIRTUAL_MACHINE, Instance
-from templater.model.options import RenderOptions
 from templater.model.plan import FAILED
+from templater.model.render_options import RenderOptions
 from templater.model.source import Source
 from templater.parsing.metadata_yaml import read_metadata
 from templater.planning.plan_image import plan_image

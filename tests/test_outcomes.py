@@ -36,8 +36,8 @@ from templater.model.errors import InputError, MetadataError, RefusedError
 from templater.model.hosts import HOSTS, Host
 from templater.model.instance import VIRTUAL_MACHINE, Instance
 from templater.model.metadata import Metadata, Rule
-from templater.model.options import RenderOptions
 from templater.model.plan import Plan, split_passes
+from templater.model.render_options import RenderOptions
 from templater.model.source import Source
 from templater.parsing.metadata_yaml import read_metadata
 from templater.parsing.yaml_nodes import Limits

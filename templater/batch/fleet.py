@@ -8,11 +8,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ..model.default_triggers import default_triggers, next_start
 from ..model.errors import LimitError, TemplateError, TemplaterError
 from ..model.instance import require_name
 from ..model.plan import WRITING
 from ..model.source import printable
-from ..model.triggers import default_triggers, next_start
 from ..parsing.metadata_yaml import read_metadata
 from ..planning.decide_changes import plan_of
 from ..planning.plan_image import predicted, read_templates
@@ -25,8 +25,8 @@ from ..rootfs.directory_rootfs import DirectoryRootfs
 if TYPE_CHECKING:
     from ..model.entry import Image, RootfsView
     from ..model.instance import Instance
-    from ..model.options import RenderOptions
     from ..model.plan import Plan
+    from ..model.render_options import RenderOptions
     from ..parsing.yaml_nodes import Limits as YamlLimits
 
 #: maximum number of plans that are kept for reuse with other instances

@@ -14,7 +14,7 @@ from ..model.errors import LimitError, TemplaterError
 from ..model.hosts import INCUS, Host
 from ..model.instance import VIRTUAL_MACHINE, Instance
 from ..model.metadata import TRIGGERS, Rule
-from ..model.options import RenderOptions
+from ..model.render_options import RenderOptions
 from ..model.source import Source, Span
 from ..planning.generated_keys import with_image_keys
 from ..pongo2.dialect import DIALECTS

@@ -10,7 +10,7 @@ from ..image.names import bad_template_name
 from ..model.entry import FILE, Entry, TemplateFile
 from ..model.errors import InputError, TemplaterError
 from ..model.metadata import TRIGGERS
-from ..model.options import RenderOptions
+from ..model.render_options import RenderOptions
 from ..model.source import Source, Span, printable
 from ..planning.every_host import plan_every_host
 from ..rendering.render import render

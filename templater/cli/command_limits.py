@@ -16,7 +16,7 @@ from ..model.errors import LimitError
 from ..model.input_size import input_size, instances
 
 if TYPE_CHECKING:
-    from ..limits import CommandLimits, Given
+    from ..limit_option import CommandLimits, Given
     from .options import Request
 
 Command = Callable[..., Any]
@@ -88,7 +88,7 @@ def guarded_alone(function: Command, *, packs: bool = False) -> Command:
 
     If ``packs`` is true, the command packs an image, and the defaults allow hours of compression.
     """
-    from ..limits import COMMAND
+    from ..limit_option import COMMAND
     from .options import limit_option
 
     @wraps(function)

@@ -10,7 +10,7 @@ from ..model.source import printable
 
 if TYPE_CHECKING:
     from ..definitions.choice import Choice
-    from ..limits import Given
+    from ..limit_option import Given
 
 
 def builds(path: str, choice: Choice, limits: Given) -> Iterator[Choice]:

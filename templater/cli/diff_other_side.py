@@ -16,8 +16,8 @@ from . import completers, options, output
 if TYPE_CHECKING:
     from ..model.instance import Instance
     from ..model.metadata import Metadata
-    from ..model.options import RenderOptions
     from ..model.plan import Plan
+    from ..model.render_options import RenderOptions
     from .open_and_plan import Opened
 
 NAMES = ("--set", "--unset", "--against-image", "--against-instance", "--against-host")
@@ -111,7 +111,7 @@ class OtherSide(NamedTuple):
                 output.note(f"{printable(self.instance)}: {note}")
             return found._replace(instance=instance), fixed
         if self.host is not None:
-            from ..model.options import RenderOptions
+            from ..model.render_options import RenderOptions
 
             host = HOSTS[self.host]
             dialect = found.request.dialect or ""

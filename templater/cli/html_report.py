@@ -20,8 +20,8 @@ from .open_and_plan import Opened, layers_of, opened, rendering
 if TYPE_CHECKING:
     from ..model.hosts import Host
     from ..model.instance import Instance
-    from ..model.options import RenderOptions
     from ..model.plan import Change, Plan
+    from ..model.render_options import RenderOptions
     from ..rendering.explain import Explainer, Line
     from ..rendering.origins import Origin
     from ..web.distinct_results import Column, InstanceView
@@ -204,7 +204,7 @@ def write_report(
 
 def runs_of(found: Opened, instance: Instance) -> tuple[tuple[str, ...], ...]:
     """Return the runs to plan for one instance of a list. Each run is a tuple of passes."""
-    from ..model.triggers import default_triggers, next_start
+    from ..model.default_triggers import default_triggers, next_start
 
     if found.request.triggers == ("next",):
         return (next_start(instance, None).passes,)
@@ -220,7 +220,7 @@ def options_of(found: Opened) -> RenderOptions:
     """
     from time import time
 
-    from ..model.options import RenderOptions
+    from ..model.render_options import RenderOptions
 
     request = found.request
     return RenderOptions(request.host, request.dialect or "", time(), 0, rendering(request.limits))
@@ -235,7 +235,7 @@ def columns(
     The explanations of all columns share one time limit, which begins with the first explanation. ``time`` is
     a list that receives this limit. Another call can share the limit if it gets the same list.
     """
-    from ..model.options import RenderOptions
+    from ..model.render_options import RenderOptions
     from ..planning.every_host import plan_every_host
 
     time = [] if time is None else time
@@ -258,7 +258,7 @@ def column(
     found: Opened, plan: Plan | TemplaterError, triggers: tuple[str, ...], own: RenderOptions, side: str,
     time: list[Any],
 ) -> Column:  # fmt: skip
-    from ..model.options import RenderOptions
+    from ..model.render_options import RenderOptions
     from ..planning.plan_image import read_templates
     from ..rendering.explain import Explainer, readings
     from ..web.distinct_results import Column

@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ..model.errors import InputError, UsageError
 from ..model.metadata import TRIGGERS
-from ..model.options import SECONDS, TOTAL
+from ..model.render_options import SECONDS, TOTAL
 from ..model.source import printable
 from . import output
 from .progress import progress
 
 if TYPE_CHECKING:
-    from ..limits import Given
+    from ..limit_option import Given
     from ..model.entry import Image, RootfsView
     from ..model.instance import Instance
-    from ..model.options import RenderOptions
     from ..model.plan import Plan
+    from ..model.render_options import RenderOptions
     from ..pongo2.render_state import Limits
     from ..rendering.memo import Memo
     from ..rendering.origins import Layers
@@ -38,7 +38,7 @@ def rendering(given: Given) -> Limits:
 
 
 def render_options(request: Request) -> RenderOptions:
-    from ..model.options import RenderOptions
+    from ..model.render_options import RenderOptions
 
     return RenderOptions(request.host, request.dialect or "", limits=rendering(request.limits))
 
@@ -47,7 +47,7 @@ def fixed_options(request: Request) -> RenderOptions:
     """Return options with a fixed clock and seed, for several renders that must give equal texts."""
     from time import time
 
-    from ..model.options import RenderOptions
+    from ..model.render_options import RenderOptions
 
     return RenderOptions(request.host, request.dialect or "", time(), 0, rendering(request.limits))
 
@@ -197,7 +197,7 @@ def compare_hosts(
     import time
 
     from ..model.hosts import HOSTS
-    from ..model.options import RenderOptions
+    from ..model.render_options import RenderOptions
     from ..planning.every_host import plan_every_host
     from ..reporting.host_table import host_table
 
@@ -212,7 +212,7 @@ def choose_runs(
     request: Request, source: OpenedSource, instance: Instance, *, rootfs_of_instance: bool
 ) -> tuple[tuple[str, ...], ...]:
     """Return the passes of each plan. If the user did not choose the passes, report them on stderr."""
-    from ..model.triggers import default_triggers, next_start
+    from ..model.default_triggers import default_triggers, next_start
 
     if request.triggers == ("all",):
         return tuple((trigger,) for trigger in TRIGGERS)

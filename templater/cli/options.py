@@ -15,18 +15,18 @@ from ..definitions.choice import CONTAINER as CONTAINER_BUILD
 from ..definitions.choice import DEFAULT_BUILD, Choice
 from ..definitions.choice import VM as VM_BUILD
 from ..instances.description_file import read_instance, read_source
-from ..limits import COMMAND, IMAGE, READING, RENDERING, parse
+from ..limit_option import COMMAND, IMAGE, READING, RENDERING, parse
 from ..model.errors import InputError, UsageError, reason
 from ..model.hosts import HOSTS
 from ..model.instance import CONTAINER, VIRTUAL_MACHINE
 from ..model.metadata import TRIGGERS
-from ..model.options import DIALECT_NAMES
+from ..model.render_options import DIALECT_NAMES
 from ..model.source import printable
 from ..rootfs.trusted_paths import open_file
 from . import completers
 
 if TYPE_CHECKING:
-    from ..limits import Given
+    from ..limit_option import Given
     from ..model.hosts import Host
     from ..model.instance import Instance
     from ..sources.open_source import OpenedSource

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from ..image.limits import Limits
     from ..image.open_file import OpenFile
-    from ..limits import Given
+    from ..limit_option import Given
 
 #: maximum size of a report in bytes
 REPORT = 256 << 20

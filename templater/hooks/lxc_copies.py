@@ -242,7 +242,7 @@ def copied_record(original: StateDirectory) -> "bytes | None":
 
 
 def _renamed(folder: str, before: State) -> Notice:
-    from ..model.lifecycle import pending_after
+    from ..model.pending_trigger import pending_after
 
     with StateDirectory(folder) as new:
         new.lock("destroy hook")

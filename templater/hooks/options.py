@@ -1,7 +1,7 @@
 """The options of a hook line. This parser does not need the command line's modules, which load slowly."""
 
 from ..model.errors import UsageError
-from ..model.options import DIALECT_NAMES
+from ..model.render_options import DIALECT_NAMES
 from ..model.source import printable
 from .runtimes import function_of
 
@@ -9,7 +9,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ..limits import Given
+    from ..limit_option import Given
 
 #: If this is the last word of a hook line, the hook only prints versions.
 #: The word is never mistaken for a machine name, because machine names can't begin with a hyphen.
@@ -170,7 +170,7 @@ def _set(options: Options, name: str, value: str) -> None:
 
 
 def _limits(words: "list[str]") -> "Given":
-    from ..limits import CHILD, READING, RENDERING, parse
+    from ..limit_option import CHILD, READING, RENDERING, parse
 
     return parse(words, (RENDERING, READING, CHILD))
 

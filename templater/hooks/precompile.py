@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from ..instances.instance_directory import InstanceDirectory
 from ..instances.state_directory import StateDirectory
-from ..limits import Given
+from ..limit_option import Given
 from ..model.errors import RefusedError
 from ..model.hosts import NONE
-from ..model.options import TOTAL
+from ..model.render_options import TOTAL
 from ..rootfs.confined import Root
 from ..sandbox.bounds import Bounds
 from .compile_cache import CacheEntry, CompileCache, open_cache

@@ -522,7 +522,7 @@ def compare(plan: "Plan", log: Log) -> None:
 
 
 def passes(pending: str) -> "tuple[str, ...]":
-    from ..model.lifecycle import passes as passes_of
+    from ..model.pending_trigger import passes as passes_of
 
     return passes_of(pending)
 

@@ -13,9 +13,9 @@ from ..model import errors
 from ..model.errors import LimitError, RenderError, TemplaterError
 from ..model.file_names import TEMPLATES
 from ..model.instance import Instance, Profile
-from ..model.lifecycle import PENDING_KEY, passes
 from ..model.metadata import Metadata, Rule
-from ..model.options import SECONDS, TOTAL, RenderOptions
+from ..model.pending_trigger import PENDING_KEY, passes
+from ..model.render_options import SECONDS, TOTAL, RenderOptions
 from ..model.source import Source, Span, printable
 from ..oslite import os
 from ..sandbox.bounds import Bounds
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from types import CodeType
     from typing import Any
 
-    from ..limits import Given
+    from ..limit_option import Given
     from ..model.entry import TemplateFile
     from ..model.hosts import Host
     from ..pongo2.render_state import Limits

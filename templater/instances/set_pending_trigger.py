@@ -12,7 +12,7 @@ def record(path: str, trigger: str, name: str = "") -> State:
     no image.
     """
     from ..model.instance import require_name
-    from ..model.lifecycle import pending_after
+    from ..model.pending_trigger import pending_after
 
     if name:
         require_name(name)

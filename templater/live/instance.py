@@ -12,7 +12,7 @@ from ..image.limits import DEFAULT, Limits
 from ..image.names import bad_template_name
 from ..model.entry import FILE, Entry, TemplateFile
 from ..model.errors import InputError, LimitError
-from ..model.lifecycle import PENDING_KEY
+from ..model.pending_trigger import PENDING_KEY
 from ..model.source import Source, printable
 from .address import Address, escaped
 from .connect import Daemon

@@ -18,7 +18,7 @@ from ..live.instance import LiveInstance, describe_instance, read_profiles
 from ..live.newer_image import NewerImages
 from ..model.errors import LimitError, TemplaterError
 from ..model.input_size import read_instance
-from ..model.options import RenderOptions
+from ..model.render_options import RenderOptions
 from .read_ahead import read_ahead
 from .verdicts import NextStart, judge
 

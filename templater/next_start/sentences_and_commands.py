@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from shlex import quote
 
 from ..live.address import LOCAL, Address
-from ..model.lifecycle import PENDING_KEY
+from ..model.pending_trigger import PENDING_KEY
 from ..model.source import printable
 from .verdicts import (
     CHANGES,

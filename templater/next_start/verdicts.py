@@ -17,10 +17,10 @@ from ..live.live_rootfs import LiveRootfs, UnreadableError
 from ..model.errors import LimitError, TemplaterError
 from ..model.hosts import Host
 from ..model.instance import Instance
-from ..model.lifecycle import PENDING_KEY, passes
 from ..model.metadata import Rule
-from ..model.options import RenderOptions
+from ..model.pending_trigger import PENDING_KEY, passes
 from ..model.plan import CREATE, FAILED, KEEP, SKIP, UPDATE, Change, Plan
+from ..model.render_options import RenderOptions
 from ..model.source import printable
 from ..planning.changed_rootfs import MAX_COMPARED
 from ..planning.follow_links import clean

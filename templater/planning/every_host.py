@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from ..model.errors import LimitError, TemplaterError
 from ..model.hosts import HOSTS
-from ..model.options import RenderOptions
 from ..model.plan import Plan
+from ..model.render_options import RenderOptions
 from ..rendering.render import MAX_TOTAL_OF_SEVERAL, render
 from .decide_changes import plan_of
 from .generated_keys import new_instance

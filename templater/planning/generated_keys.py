@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..model.lifecycle import PENDING_KEY
+from ..model.pending_trigger import PENDING_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from ..model.errors import TemplaterError
-from ..model.lifecycle import PENDING_KEY
+from ..model.pending_trigger import PENDING_KEY
 from ..model.source import printable
 from ..rendering.render import render_data
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from ..model.entry import TemplateFile
     from ..model.instance import Instance
-    from ..model.options import RenderOptions
+    from ..model.render_options import RenderOptions
     from ..rendering.render import Rendering
 
 #: hosts whose container starts were recorded: on these hosts, the pending key is set in both passes

@@ -3,9 +3,9 @@
 from ..model.entry import SYMLINK
 from ..model.errors import UsageError
 from ..model.hosts import INCUS
-from ..model.lifecycle import FIRST_BOOT
-from ..model.options import RenderOptions
+from ..model.pending_trigger import FIRST_BOOT
 from ..model.plan import Plan
+from ..model.render_options import RenderOptions
 from ..rendering.render import render, render_data
 from .decide_changes import plan_of
 

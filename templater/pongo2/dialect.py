@@ -1,6 +1,6 @@
 """The supported pongo2 releases. The attributes of `Dialect` describe how the releases differ."""
 
-from ..model.options import DIALECT_NAMES
+from ..model.render_options import DIALECT_NAMES
 
 
 class Dialect:

@@ -18,8 +18,8 @@ from .unknown_names import parsed_reads
 if TYPE_CHECKING:
     from ..model.entry import TemplateFile
     from ..model.metadata import Rule
-    from ..model.options import RenderOptions
     from ..model.plan import Change
+    from ..model.render_options import RenderOptions
     from ..model.source import Source
     from ..pongo2.trace_recorder import Name, Piece
 

@@ -22,7 +22,7 @@ from .render import Compiled
 
 if TYPE_CHECKING:
     from ..model.entry import TemplateFile
-    from ..model.options import RenderOptions
+    from ..model.render_options import RenderOptions
     from ..model.source import Source
     from ..pongo2.reads import Read
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from ..model.instance import Instance
     from ..model.metadata import Metadata, Rule
-    from ..model.options import RenderOptions
+    from ..model.render_options import RenderOptions
     from ..model.source import Source
     from ..pongo2.compiled_template import Template
     from ..pongo2.render_state import Limits

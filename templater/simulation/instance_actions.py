@@ -13,10 +13,10 @@ from dataclasses import replace
 from ..model.errors import UsageError
 from ..model.instance import Instance, Profile
 from ..model.instance_life import Life
-from ..model.lifecycle import PENDING_KEY
 from ..model.metadata import Rule
-from ..model.options import RenderOptions
+from ..model.pending_trigger import PENDING_KEY
 from ..model.plan import FAILED, Plan, carry_out
+from ..model.render_options import RenderOptions
 from ..model.source import printable
 from ..planning.generated_keys import placeholder_note, with_image_keys, with_new_id, with_placeholders
 from ..planning.plan_image import plan_image

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 
 from ..model.errors import TemplaterError, UsageError
 from ..model.instance import Instance, Profile, require_name
-from ..model.options import RenderOptions
+from ..model.render_options import RenderOptions
 from ..model.source import printable
 from ..rootfs.memory import MemoryRootfs
 from .host_start import Started, StartError

@@ -11,8 +11,8 @@ from ..model.errors import TemplaterError
 from ..model.hosts import Host
 from ..model.instance import Instance
 from ..model.instance_life import Life
-from ..model.lifecycle import PENDING_KEY
 from ..model.metadata import Metadata
+from ..model.pending_trigger import PENDING_KEY
 from ..model.plan import Change
 from ..rootfs.memory import MemoryRootfs
 

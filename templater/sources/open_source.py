@@ -19,7 +19,7 @@ from ..instances.state_directory import MAX_STATE, State
 from ..model.entry import DIRECTORY, FILE
 from ..model.errors import InputError, RefusedError, UsageError
 from ..model.file_names import BACKUP_YAML, INSTANCE, ROOTFS, STATE, STATE_FOLDER
-from ..model.lifecycle import PENDING_KEY
+from ..model.pending_trigger import PENDING_KEY
 from ..model.source import Source, printable
 from ..parsing.instance_description import LIMITS
 from ..rootfs.confined import Root

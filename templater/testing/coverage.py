@@ -8,7 +8,7 @@ from typing import Any
 
 from ..model.errors import TemplaterError
 from ..model.hosts import HOSTS
-from ..model.options import RenderOptions
+from ..model.render_options import RenderOptions
 from ..model.source import Source, printable
 from ..pongo2.dialect import DIALECTS
 from ..pongo2.reads import BUILT_IN

@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ..definitions.choice import CONTAINER, VM, Choice
+from ..model.default_triggers import default_triggers
 from ..model.entry import TemplateFile
 from ..model.errors import HostError, TemplaterError
 from ..model.hosts import NONE, Host
 from ..model.instance import Instance
 from ..model.metadata import Metadata, Rule
-from ..model.options import RenderOptions
 from ..model.plan import CREATE, KEEP, SKIP, WRITE, WRITING, Change, Plan
-from ..model.triggers import default_triggers
+from ..model.render_options import RenderOptions
 from ..parsing.instance_description import read_profile
 from ..parsing.metadata_yaml import read_metadata
 from ..planning.decide_changes import plan_of
@@ -33,7 +33,7 @@ from .read_tests import cleaned
 from .tests_folder import Folder
 
 if TYPE_CHECKING:
-    from ..limits import Given
+    from ..limit_option import Given
     from ..model.entry import Image, RootfsView
     from ..model.source import Source
     from ..rendering.memo import Memo

@@ -23,8 +23,8 @@ from templater.model.errors import LimitError
 from templater.model.hosts import INCUS, NONE
 from templater.model.instance import Instance
 from templater.model.metadata import Metadata, Rule
-from templater.model.options import RenderOptions
 from templater.model.plan import KEEP, UPDATE
+from templater.model.render_options import RenderOptions
 from templater.planning.decide_changes import plan_of
 from templater.planning.every_host import plan_every_host
 from templater.pongo2.render_state import Limits

@@ -21,7 +21,7 @@ from templater.image.open_image import open_image
 from templater.model.errors import LimitError, RefusedError, TemplateError, UsageError
 from templater.model.hosts import INCUS, NONE
 from templater.model.instance import Instance
-from templater.model.options import RenderOptions
+from templater.model.render_options import RenderOptions
 from templater.model.source import Source
 from templater.parsing.instance_list import stream_instances
 from templater.parsing.metadata_yaml import read_metadata

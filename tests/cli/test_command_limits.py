@@ -11,13 +11,13 @@ from importlib import import_module
 import click
 import pytest
 
-from templater import limits
+from templater import limit_option
 from templater.cli import open_and_plan
 from templater.cli.command_limits import address_space, guard, paused
 from templater.cli.main import command, main
 from templater.distribution import fetch_image
 from templater.distribution.tree import Tree
-from templater.limits import COMMAND, parse
+from templater.limit_option import COMMAND, parse
 from templater.model import input_size
 from templater.model.errors import LimitError
 
@@ -188,7 +188,7 @@ def test_the_time_limit_ends_a_command_that_changes_or_packs_an_image(
 @pytest.mark.slow
 def test_the_default_processor_limit_grows_by_a_second_for_each_mebibyte_of_input(monkeypatch):
     monkeypatch.setattr(input_size, "_opened", {})
-    monkeypatch.setattr(limits, "IMAGE_SECONDS", 1)
+    monkeypatch.setattr(limit_option, "IMAGE_SECONDS", 1)
     with pytest.raises(LimitError, match="longer than 3 seconds of processor time"), guard(parse([])):
         input_size.opened(1, 1, 1 << 20)
         input_size.opened(1, 1, 1 << 20)  # the same file
@@ -266,7 +266,7 @@ def test_the_kernel_kills_a_command_that_cannot_end_itself(tmp_path):
     """Near the limit on memory, CPython 3.13 was seen in an endless loop in which no Python code runs."""
     code = """
 from templater.cli import command_limits
-from templater.limits import COMMAND, parse
+from templater.limit_option import COMMAND, parse
 command_limits.SPARE = 1
 with command_limits.guard(parse(["command-processor=1"], (COMMAND,))):
     max(iter(int, 1))  # runs no Python code

@@ -18,7 +18,7 @@ from templater.cli import completers
 from templater.cli.commands import completion
 from templater.cli.main import command, main
 from templater.cli.shell_words import CommandLine, split
-from templater.limits import NAMES
+from templater.limit_option import NAMES
 from templater.model.hosts import HOSTS
 from templater.model.metadata import TRIGGERS
 

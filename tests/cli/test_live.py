@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from templater import limits
+from templater import limit_option
 from templater.cli import command_limits
 from templater.cli.live_copy import live_copy
 from templater.image.limits import DEFAULT
@@ -209,7 +209,7 @@ def test_all_instances_of_a_daemon_share_one_limit_on_processor_time(incus, run,
         instance = f"/1.0/instances/{each['name']}"
         incus.put(f"GET {instance}/metadata", sync({**metadata, "templates": rules}, Etag="x"))
         incus.put(f"GET {instance}/metadata/templates?path=deep.tpl", template)
-    monkeypatch.setattr(limits, "DAEMON_SECONDS", 1)
+    monkeypatch.setattr(limit_option, "DAEMON_SECONDS", 1)
     monkeypatch.setattr(input_size, "_instances", 0)
     code, out, err = run("diff", "incus:")
     assert code != 4 and out.count("\n") == 400  # each instance adds to the limit

@@ -16,7 +16,7 @@ from templater.cli import read_in_sandbox
 from templater.cli.main import main
 from templater.cli.read_in_sandbox import PACKAGES, read_image
 from templater.image import compress
-from templater.limits import COMMAND, Given, parse
+from templater.limit_option import COMMAND, Given, parse
 from templater.model.errors import LimitError, RefusedError
 from templater.sandbox.child import ChildFailure
 from tests import test_architecture

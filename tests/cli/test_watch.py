@@ -19,7 +19,7 @@ import pytest
 from templater.cli import options, output
 from templater.cli.file_watcher import PATIENCE, Watch, sources_of
 from templater.cli.watch_output import WatchedImage
-from templater.limits import Given
+from templater.limit_option import Given
 from templater.model.errors import TemplaterError
 from templater.model.hosts import HOSTS
 from templater.rendering.render import Compiled

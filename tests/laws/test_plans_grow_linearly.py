@@ -15,8 +15,8 @@ from templater.model.errors import LimitError, RefusedError
 from templater.model.hosts import HOSTS, INCUS, NONE
 from templater.model.instance import VIRTUAL_MACHINE, Instance
 from templater.model.metadata import Metadata, Rule
-from templater.model.options import RenderOptions
 from templater.model.plan import Plan
+from templater.model.render_options import RenderOptions
 from templater.planning.decide_changes import plan_of
 from templater.planning.follow_links import clean, resolve
 from templater.planning.plan_image import predicted

@@ -22,7 +22,7 @@ import pytest
 from templater.image.open_image import open_image
 from templater.model.hosts import INCUS_DEBIAN
 from templater.model.instance import Instance
-from templater.model.lifecycle import passes
+from templater.model.pending_trigger import passes
 from templater.model.source import Source
 from templater.parsing.instance_description import read_instance
 from templater.planning.plan_image import plan

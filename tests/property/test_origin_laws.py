@@ -16,7 +16,7 @@ from templater.image.open_image import open_image
 from templater.model.entry import FILE, Entry, TemplateFile
 from templater.model.hosts import HOSTS
 from templater.model.instance import Instance, Profile
-from templater.model.options import RenderOptions
+from templater.model.render_options import RenderOptions
 from templater.model.source import Source
 from templater.parsing.metadata_yaml import read_metadata
 from templater.planning.decide_changes import plan_of

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 
 from templater.cli import options
 from templater.cli.watch_output import WatchedImage
-from templater.limits import Given
+from templater.limit_option import Given
 from templater.model.entry import FILE, Entry, TemplateFile
 from templater.model.errors import TemplaterError
 from templater.model.hosts import HOSTS
 from templater.model.instance import Instance
 from templater.model.metadata import Metadata, Rule
-from templater.model.options import RenderOptions
+from templater.model.render_options import RenderOptions
 from templater.pongo2.render_state import Limits
 from templater.rendering.memo import Memo
 from templater.rendering.render import render

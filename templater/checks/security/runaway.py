@@ -11,7 +11,7 @@ from ...model.file_names import METADATA
 from ...model.hosts import INCUS
 from ...model.instance import CONTAINER, VIRTUAL_MACHINE, Instance
 from ...model.metadata import TRIGGERS, Metadata
-from ...model.options import RenderOptions
+from ...model.render_options import RenderOptions
 from ...model.source import Source, Span, printable
 from ...planning.generated_keys import with_image_keys
 from ...pongo2.compiled_template import Template

@@ -15,7 +15,7 @@ from ..local_source import local_files
 from ..read_in_sandbox import AUDIT, SARIF_AUDIT, read_image
 
 if TYPE_CHECKING:
-    from ...limits import Given
+    from ...limit_option import Given
 
 HELP = """Check IMAGE for security problems without running it.
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ...checks.author_report import Fixes
-    from ...limits import Given
+    from ...limit_option import Given
     from ...validators.results import Validators
 
 HELP = """Check the image SRC for mistakes in its metadata and templates.

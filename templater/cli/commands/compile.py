@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import click
 
-from ...limits import IMAGE_SECONDS, Given
+from ...limit_option import IMAGE_SECONDS, Given
 from ...model.hosts import NONE
-from ...model.options import DIALECT_NAMES
+from ...model.render_options import DIALECT_NAMES
 from .. import completers, output
 from ..command_limits import guard
 

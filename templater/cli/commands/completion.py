@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ...limits import COMMAND, parse
+from ...limit_option import COMMAND, parse
 from .. import output
 from ..command_limits import guard
 from ..shell_words import CommandLine, split

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from ...model.metadata import Rule
-    from ...model.options import RenderOptions
     from ...model.plan import Plan
+    from ...model.render_options import RenderOptions
     from ...reporting.explanation import Explained, Row
     from ..open_and_plan import Opened
 

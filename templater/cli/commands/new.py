@@ -16,7 +16,7 @@ from ..image_edits import pairs_of
 from ..packing import source_date_epoch
 
 if TYPE_CHECKING:
-    from ...limits import Given
+    from ...limit_option import Given
 
 HELP = """Create the directory of a new image.
 

@@ -51,7 +51,7 @@ Examples:
 @click.option("--diff", "as_diff", is_flag=True, help="Show changes as a patch.")
 @guarded
 def command(request: options.Request, steps: tuple[str, ...], as_diff: bool) -> int:
-    from ...model.triggers import next_start
+    from ...model.default_triggers import next_start
     from ...simulation.parse_steps import parse_step
     from ...simulation.run_steps import simulate
     from ...simulation.simulated_instance import MemoryFolder

@@ -16,7 +16,7 @@ from ..local_source import local_source
 from .check import explained, local_validators
 
 if TYPE_CHECKING:
-    from ...limits import Given
+    from ...limit_option import Given
 
 HELP = """Run the tests of the image SRC.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from ...model.triggers import SET_BY_DAEMONS
+from ...model.default_triggers import SET_BY_DAEMONS
 from .. import output
 
 HELP = """Record that the instance in DIR was created, copied or renamed.

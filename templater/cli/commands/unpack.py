@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ...limits import COMMAND, IMAGE, Given
+from ...limit_option import COMMAND, IMAGE, Given
 from ...model.errors import TemplaterError, UsageError
 from ...model.file_names import METADATA
 from ...model.source import printable
@@ -74,7 +74,7 @@ def command(
     from ...image.unpack import unpack
     from ...instances.state_directory import State, StateDirectory
     from ...model.instance import require_name
-    from ...model.lifecycle import PENDING_KEY
+    from ...model.pending_trigger import PENDING_KEY
 
     if len(files) not in (2, 3):
         raise UsageError("unpack takes an image and a directory", hint="templater unpack IMAGE [ROOTFS] DIR")

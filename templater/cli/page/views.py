@@ -15,8 +15,8 @@ from ...model.errors import LimitError, TemplaterError, UsageError
 from ...model.file_names import METADATA
 from ...model.hosts import HOSTS
 from ...model.metadata import TRIGGERS
-from ...model.options import RenderOptions
 from ...model.plan import Plan
+from ...model.render_options import RenderOptions
 from ...model.source import Source, printable
 from ..command_limits import guard
 from ..html_report import column, options_of

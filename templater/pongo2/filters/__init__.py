@@ -1,6 +1,6 @@
 """The decorator that marks a function as a filter. Each module contains the filters of one subject."""
 
-from ...model.options import DIALECT_NAMES
+from ...model.render_options import DIALECT_NAMES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

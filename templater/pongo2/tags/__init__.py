@@ -1,6 +1,6 @@
 """The decorator that marks a function as the parser of a tag. Each tag has a module in this package."""
 
-from ...model.options import DIALECT_NAMES
+from ...model.render_options import DIALECT_NAMES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from templater.image.open_image import open_image
 from templater.model.errors import TemplaterError
 from templater.model.hosts import INCUS
 from templater.model.instance import Instance
-from templater.model.options import RenderOptions
+from templater.model.render_options import RenderOptions
 from templater.parsing.instance_list import stream_instances
 from templater.planning.plan_image import plan
 from templater.reporting.json_data import plan_data

@@ -23,7 +23,7 @@ from templater.distribution.remove_from_tree import remove
 from templater.distribution.republish import Described, convert, republish
 from templater.distribution.tree import Tree
 from templater.distribution.verify import verify
-from templater.limits import Given
+from templater.limit_option import Given
 from templater.model.errors import InputError, LimitError, RefusedError, UsageError
 from tests.streams.builders import CREATED, DAY, checked, listed, split_image, tarball
 from tests.streams.mutations import HERE

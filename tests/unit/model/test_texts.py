@@ -5,6 +5,7 @@ import pytest
 from templater.definitions.choice import Choice
 from templater.definitions.predicted_image import build
 from templater.instances.state_directory import State
+from templater.model.default_triggers import Triggers
 from templater.model.entry import DIRECTORY, Entry
 from templater.model.hosts import INCUS
 from templater.model.instance import Instance
@@ -12,7 +13,6 @@ from templater.model.instance_life import Life
 from templater.model.metadata import Finding, Metadata, Rule
 from templater.model.plan import CREATE, Change, Outcome, Plan
 from templater.model.source import Source
-from templater.model.triggers import Triggers
 
 RULE = Rule("/etc/a", "a.tpl", ("create",))
 SPAN = Source("metadata.yaml", "a: b").span(3, 4)

@@ -8,8 +8,8 @@ from templater.live.address import Address, parse_address
 from templater.live.connect import open_daemon
 from templater.live.instance import MissingInstanceError, open_instance
 from templater.model.errors import InputError
-from templater.model.options import RenderOptions
 from templater.model.plan import Plan
+from templater.model.render_options import RenderOptions
 from templater.next_start.judge_many import Judged
 from templater.next_start.patch_and_json import data_of, error_of, patches
 from templater.next_start.sentences_and_commands import commands, counts, short

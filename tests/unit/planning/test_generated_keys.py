@@ -7,8 +7,8 @@ from templater.cli.main import main
 from templater.image.open_image import open_image
 from templater.model.hosts import INCUS_DEBIAN
 from templater.model.instance import VIRTUAL_MACHINE, Instance
-from templater.model.options import RenderOptions
 from templater.model.plan import Plan
+from templater.model.render_options import RenderOptions
 from templater.planning.generated_keys import PLACEHOLDER, new_instance, with_placeholders
 from templater.planning.plan_image import plan_image
 

@@ -22,8 +22,8 @@ from templater.model.errors import LimitError
 from templater.model.hosts import HOSTS, INCUS, INCUS_6_0, INCUS_6_0_4, LXD, NONE, Host
 from templater.model.instance import VIRTUAL_MACHINE, Instance
 from templater.model.metadata import Metadata, Rule
-from templater.model.options import RenderOptions
 from templater.model.plan import Outcome, Plan, Prediction
+from templater.model.render_options import RenderOptions
 from templater.model.source import Source
 from templater.planning.decide_changes import plan_of
 from templater.planning.plan_image import plan

@@ -10,7 +10,7 @@ from templater.model.entry import FILE, Entry, TemplateFile
 from templater.model.hosts import HOSTS
 from templater.model.instance import Instance, Profile
 from templater.model.metadata import Metadata, Rule
-from templater.model.options import RenderOptions
+from templater.model.render_options import RenderOptions
 from templater.model.source import Source
 from templater.planning.decide_changes import FAILED
 from templater.planning.plan_image import plan, plan_image, read_templates

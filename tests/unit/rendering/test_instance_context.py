@@ -5,7 +5,7 @@ import pytest
 from templater.model.hosts import HOSTS, INCUS
 from templater.model.instance import VIRTUAL_MACHINE, Instance, Profile
 from templater.model.metadata import Rule
-from templater.model.options import RenderOptions
+from templater.model.render_options import RenderOptions
 from templater.pongo2.daemon_context import start_order
 from templater.pongo2.values import NamedString
 from templater.rendering.instance_context import context_for

@@ -10,7 +10,7 @@ from templater.model.errors import TemplaterError
 from templater.model.hosts import HOSTS, INCUS
 from templater.model.instance import Instance
 from templater.model.metadata import Metadata, Rule
-from templater.model.options import RenderOptions
+from templater.model.render_options import RenderOptions
 from templater.model.source import Source
 from templater.pongo2.compiled_template import Template
 from templater.pongo2.dialect import DIALECTS

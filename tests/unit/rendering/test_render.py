@@ -8,7 +8,7 @@ from templater.model.errors import LimitError, MetadataError, RefusedError, Temp
 from templater.model.hosts import INCUS, INCUS_DEBIAN
 from templater.model.instance import VIRTUAL_MACHINE, Instance
 from templater.model.metadata import Metadata, Rule
-from templater.model.options import RenderOptions
+from templater.model.render_options import RenderOptions
 from templater.model.source import Source
 from templater.parsing.metadata_yaml import read_metadata
 from templater.pongo2 import compile

@@ -11,8 +11,8 @@ from templater.model.entry import DIRECTORY, SYMLINK, Entry
 from templater.model.errors import TemplaterError
 from templater.model.hosts import HOSTS, INCUS
 from templater.model.instance import VIRTUAL_MACHINE, Instance
-from templater.model.options import RenderOptions
 from templater.model.plan import Plan
+from templater.model.render_options import RenderOptions
 from templater.planning.every_host import plan_every_host
 from templater.planning.plan_image import plan
 from templater.reporting.host_table import HostTable, host_table, table_data, table_text

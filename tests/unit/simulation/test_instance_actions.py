@@ -8,8 +8,8 @@ from templater.model.entry import DIRECTORY, FILE, SYMLINK, Entry, TemplateFile
 from templater.model.errors import HostError, UsageError
 from templater.model.hosts import INCUS, INCUS_DEBIAN, LXD_DEBIAN, NONE, Host
 from templater.model.instance import VIRTUAL_MACHINE, Instance, Profile
-from templater.model.options import RenderOptions
 from templater.model.plan import CREATE, UPDATE
+from templater.model.render_options import RenderOptions
 from templater.model.source import Source
 from templater.rootfs.memory import MemoryRootfs
 from templater.simulation.host_refusals import check_image

@@ -8,7 +8,7 @@ import pytest
 from templater.model.entry import FILE, Entry, TemplateFile
 from templater.model.hosts import INCUS, LXD_DEBIAN
 from templater.model.instance import Instance, Profile
-from templater.model.options import RenderOptions
+from templater.model.render_options import RenderOptions
 from templater.model.source import Source
 from templater.planning.generated_keys import ID_KEY
 from templater.rootfs.memory import MemoryRootfs

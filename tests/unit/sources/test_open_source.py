@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from templater.model.default_triggers import default_triggers
 from templater.model.errors import InputError, RefusedError, UsageError
-from templater.model.triggers import default_triggers
 from templater.planning.plan_image import plan
 from templater.sources.open_source import (
     BACKUP,

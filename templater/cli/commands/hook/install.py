@@ -8,9 +8,9 @@ import click
 
 from ....hooks import install, runtimes
 from ....hooks.options import read_options
-from ....limits import CHILD, READING, RENDERING, Given
+from ....limit_option import CHILD, READING, RENDERING, Given
 from ....model.errors import UsageError
-from ....model.options import DIALECT_NAMES
+from ....model.render_options import DIALECT_NAMES
 from ... import completers, output
 from ...command_limits import guard
 from . import runtimes_with

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ....limits import COMMAND, IMAGE, Given
+from ....limit_option import COMMAND, IMAGE, Given
 from ....model.metadata import TRIGGERS
 from ....model.source import printable
 from ....reporting.columns import columns

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ....limits import COMMAND, IMAGE, READING, RENDERING
-from ....model.options import TOTAL
+from ....limit_option import COMMAND, IMAGE, READING, RENDERING
+from ....model.render_options import TOTAL
 from ....model.source import printable
 from ... import completers, options, output
 from ...command_limits import guarded, many
@@ -21,7 +21,7 @@ from . import count, tree_argument
 if TYPE_CHECKING:
     from ....distribution.https_client import UrlStream
     from ....distribution.republish import Described
-    from ....limits import Given
+    from ....limit_option import Given
 
 #: limit on the processor seconds for all tables: a fixed number, plus a number for each table
 _SECONDS, _SECONDS_EACH = 9.0, 0.2

@@ -1,6 +1,6 @@
 """The triggers that a command runs without the option ``-t``."""
 
-from .lifecycle import PENDING_KEY, passes
+from .pending_trigger import PENDING_KEY, passes
 from .source import printable
 
 TYPE_CHECKING = False

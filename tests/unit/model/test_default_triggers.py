@@ -2,8 +2,8 @@
 
 import pytest
 
+from templater.model.default_triggers import default_triggers, first_start, next_start
 from templater.model.instance import Instance
-from templater.model.triggers import default_triggers, first_start, next_start
 
 #: the output of `incus config show` for a stopped instance
 EXISTING = {"volatile.uuid": "36e685d9-9391-470b-bade-7f1555aab98c", "volatile.last_state.power": "STOPPED"}

@@ -4,7 +4,7 @@ import pytest
 
 from templater.model.errors import UsageError
 from templater.model.instance_life import Life, created
-from templater.model.lifecycle import passes, pending_after
+from templater.model.pending_trigger import passes, pending_after
 
 
 def test_a_start_runs_the_pending_trigger_and_then_the_start_trigger() -> None:
