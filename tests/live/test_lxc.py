@@ -271,6 +271,31 @@ def test_a_hook_renders_an_ephemeral_copy_of_a_container(lxc: Lxc):
     assert lxc.cat("e1", "/etc/birth") == "born by copy as e1 of ?\n"
 
 
+@pytest.mark.parametrize("options", [(), ("--stage", "mount")])
+def test_an_ephemeral_copy_on_a_tmpfs_is_rendered_only_by_a_mount_hook(lxc: Lxc, options: tuple[str, ...]):
+    """LXC mounts the tmpfs after the pre-start hook. Its files were hidden, and the start did not fail."""
+    line = hook_line("lxc", *options)
+    stages = ("pre-start", "mount", "clone")
+    lxc.create("c1", hooks="".join(f"lxc.hook.{name} = {line}\n" for name in stages))
+    lxc.command("lxc-copy", "c1", "-N", "e1", "-e", "-t", code=0 if options else 1)
+    if options:
+        lxc.command("lxc-wait", "e1", "-s", "RUNNING", "-t", "10")
+        assert lxc.cat("e1", "/etc/birth") == "born by copy as e1 of ?\n"
+    else:
+        log = (lxc.path / "c1.log").read_text(errors="replace")
+        assert "templater: the container's lxc.hook.pre-mount may hide files" in log
+
+
+def test_an_overlay_with_a_missing_upper_layer_is_rendered_at_pre_start(lxc: Lxc):
+    """With a mount hook, too, each of both hooks left the rendering to the other one."""
+    hooks = "".join(f"lxc.hook.{name} = {hook_line('lxc')}\n" for name in ("pre-start", "mount"))
+    folder = lxc.path / "c1"
+    lxc.create("c1", rootfs=f"overlay:{folder}/rootfs:{folder}/delta/d0", hooks=hooks)
+    lxc.start("c1")
+    assert lxc.cat("c1", "/etc/birth") == "born by create as c1 of ?\n"
+    assert not (folder / "rootfs/etc/birth").exists()
+
+
 def test_the_installed_hook_line_works_at_the_next_start(lxc: Lxc):
     from templater.cli.main import main
     from templater.hooks.runtimes.lxc import status

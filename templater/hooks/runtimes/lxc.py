@@ -19,7 +19,7 @@ from ...model.file_names import METADATA, STATE_FOLDER
 from ...model.source import printable
 from ...oslite import abspath, dirname, exists, fsencode, is_missing, isdir, join, split
 from ...rootfs.confined import Root
-from ...rootfs.trusted_paths import open_folder, own_map
+from ...rootfs.trusted_paths import make_folder, open_folder, own_map
 from ..lxc_config import PREFIXES, ids_on_disk, layers_of, settings, without_prefix
 from ..request import HookRequest, Notice
 
@@ -217,7 +217,7 @@ def open_layers(layers: "tuple[str, ...]") -> "list[Root]":
     *lower, upper = layers
     opened = [open_folder(layer, follow=False) for layer in lower]
     above, name = split(upper)
-    with open_folder(above) as folder, folder.directory("/") as directory:
+    with make_folder(above) as folder, folder.directory("/") as directory:
         if directory.lstat(name) is None:  # LXC makes a missing upper layer, too
             directory.mkdir(name)
         opened.append(folder.below("/" + name))
