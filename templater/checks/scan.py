@@ -126,10 +126,10 @@ class _Scanner:
                 directory = pending.pop()
                 for name, attributes in _listed(top, directory):
                     path = f"{directory.rstrip('/')}/{name}"
-                    entry = top.entry(path)
+                    entry, inode = _entry_and_inode(top, path)
                     if entry is None:
                         continue
-                    self.add(Name(path[1:], entry, attributes))
+                    self.add(Name(path[1:], entry, attributes, inode=inode))
                     if path[1:] == ROOTFS:
                         self.root_uid, self.root_gid = entry.uid, entry.gid
                     if len(self.names) > self.limits.members:
@@ -338,6 +338,17 @@ def _listed(top: Root | ByName, directory: str) -> list[tuple[str, frozenset[str
         return [(name, frozenset()) for name in top.listdir(directory)]
     with top.directory(directory) as opened:
         return [(name, xattr_names(opened.fd, name)) for name in opened.listdir()]
+
+
+def _entry_and_inode(top: Root | ByName, path: str) -> tuple[Entry | None, tuple[int, int] | None]:
+    """Return the entry of a name, and the device and inode if the file has several names."""
+    if not isinstance(top, Root):
+        return top.entry(path), None
+    found = top.lstat(path)
+    if found is None:
+        return None, None
+    entry, status = found
+    return entry, (status.st_dev, status.st_ino) if entry.nlink > 1 else None
 
 
 def name_of(member: Member) -> Name:

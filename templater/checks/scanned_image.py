@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from copy import copy
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -32,8 +32,10 @@ class Name(NamedTuple):
     entry: Entry
     #: the names of the extended attributes
     xattrs: frozenset[str] = frozenset()
-    #: for a hard link, the path of its target
+    #: for a hard link in an archive, the path of its target
     hard_link: str = ""
+    #: for a file with several names in a directory, its device and inode
+    inode: tuple[int, int] | None = None
 
 
 class Trailing(NamedTuple):
@@ -101,6 +103,22 @@ class ScannedImage:
     def rootfs(self) -> RootfsNames:
         return RootfsNames(self.names)
 
+    @cached_property
+    def other_names(self) -> Mapping[str, list[str]]:
+        """The names of each file that has several names, by path. The names of one file are one list."""
+        found: dict[str, list[str]] = {}
+        inodes: dict[tuple[int, int], list[str]] = {}
+        for name in self.names:
+            if name.hard_link:
+                names = found.setdefault(name.hard_link, [name.hard_link])
+            elif name.inode is not None:
+                names = inodes.setdefault(name.inode, [])
+            else:
+                continue
+            names.append(name.path)
+            found[name.path] = names
+        return found
+
     def rendering_limits(self, default: Limits) -> Limits:
         """Return the limits for a check that renders templates.
 
@@ -166,16 +184,23 @@ class RootfsNames:
     If the archive contains a name more than once, the view has its last entry.
     """
 
-    def __init__(self, names: Iterable[Name]) -> None:
+    def __init__(self, names: Collection[Name]) -> None:
         self._entries: dict[str, Entry] = {"/": IMPLIED}
+        #: the files that are deeper than MAX_DEPTH, but are the targets of hard links, by path
+        deep = {name.hard_link: IMPLIED for name in names if name.hard_link.count("/") > MAX_DEPTH}
         for name in names:
             top, _, path = name.path.partition("/")
-            if top == ROOTFS and path and path.count("/") <= MAX_DEPTH:
-                entry = name.entry
-                if name.hard_link:  # the mode and the owner in a hard link's header have no effect
-                    entry = self._entries.get(name.hard_link.removeprefix(ROOTFS), entry)
+            if top != ROOTFS or not path:
+                continue
+            entry = name.entry
+            if name.hard_link:  # the mode and the owner in a hard link's header have no effect
+                target = name.hard_link
+                entry = deep.get(target) or self._entries.get(target.removeprefix(ROOTFS), entry)
+            if path.count("/") <= MAX_DEPTH:
                 self._entries["/" + path] = entry
                 self._add_parents("/" + path)
+            elif name.path in deep:
+                deep[name.path] = entry
 
     def _add_parents(self, path: str) -> None:
         while path := path.rpartition("/")[0]:

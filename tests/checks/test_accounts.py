@@ -8,7 +8,7 @@ import pytest
 from templater.checks.run_checks import audit
 from templater.checks.scan import scan_image
 from templater.checks.scanned_image import Name
-from templater.model.entry import DIRECTORY, FILE, SYMLINK, Entry
+from templater.model.entry import DIRECTORY, FIFO, FILE, SOCKET, SYMLINK, Entry
 from tests.checks.builders import a_link, an_image, observed
 from tests.image_archives import file, image
 
@@ -134,6 +134,13 @@ SHADOW, SUDOERS = Name("rootfs/etc/shadow", Entry(FILE, 0o640)), "rootfs/etc/sud
             "'/etc/shadow' leads through more than 64 directories, which were not checked",
         ),
         (
+            [
+                Name(f"rootfs/opt/{'d/' * 70}x", Entry(FILE, 0o644, uid=1000)),
+                Name("rootfs/etc/shadow", Entry(FILE), hard_link=f"rootfs/opt/{'d/' * 70}x"),
+            ],
+            "'/etc/shadow' belongs to uid 1000, not to root",
+        ),
+        (
             [a_link("rootfs/etc/shadow", "gshadow"), a_link("rootfs/etc/gshadow", "shadow")],
             "'/etc/shadow': too many symlinks at '/etc/shadow'",
         ),
@@ -186,6 +193,11 @@ def test_other_files_that_every_user_can_write_are_listed_with_medium_severity()
         ("var/spool/cron/root", Entry(FILE, 0o600, uid=1000), True),
         ("var/spool/cron/crontabs", Entry(DIRECTORY, 0o775, gid=1000), True),
         ("var/spool/cron/crontabs/alice", Entry(FILE, 0o600, uid=1000), False),
+        ("var/spool/fcron/systab", Entry(FILE, 0o600, uid=1000), True),
+        ("var/lib/extrausers", Entry(DIRECTORY, 0o755, uid=1000), True),
+        ("var/lib/polkit-1", Entry(DIRECTORY, 0o755, uid=1000), True),
+        ("var/db/sudo", Entry(DIRECTORY, 0o755, uid=1000), True),
+        ("root/.bashrc", Entry(FIFO, 0o600, uid=1000), True),
         ("opt/x", Entry(FILE, 0o644, uid=1000), False),
         ("usr/x", Entry(SYMLINK, 0o777, uid=1000), False),
     ],
@@ -209,6 +221,8 @@ def test_system_files_that_belong_to_an_ordinary_user_or_group_are_listed(path, 
         Name("rootfs/var/log", Entry(DIRECTORY, 0o777)),
         Name("rootfs/var", Entry(DIRECTORY, 0o1777)),
         Name("rootfs/var/spool/incron/root", Entry(FILE, 0o666)),
+        Name("rootfs/etc/profile.d/x.sh", Entry(FIFO, 0o666)),
+        Name("rootfs/etc/default/cron", Entry(SOCKET, 0o1666)),
     ],
 )
 def test_every_directory_of_the_system_is_searched_for_names_that_every_user_can_write(name):
@@ -268,6 +282,7 @@ STORE = Name("rootfs/nix/store", Entry(DIRECTORY, 0o1775, gid=30000))
         (a_link("rootfs/etc/rc.local", "/srv/x"), [a_link("rootfs/srv/x", "../home/u/x"), HOME]),
         (a_link("rootfs/etc/rc.local", "/home/u/x"), [a_link("rootfs/home/u/x", "/usr/bin/x"), HOME]),
         (a_link("rootfs/usr/bin/x", "/tmp/x"), [PUBLIC]),
+        (a_link("rootfs/etc/default/cron", "/opt/x"), [Name("rootfs/opt/x", Entry(FIFO, 0o666))]),
         (a_link("rootfs/usr/bin/x", "/dev/shm/x"), []),
         (a_link("rootfs/usr/bin/x", "/proc/self/cwd/x"), []),
         (a_link("rootfs/etc/ld.so.conf", "/proc/1/environ"), []),
@@ -288,6 +303,15 @@ STORE = Name("rootfs/nix/store", Entry(DIRECTORY, 0o1775, gid=30000))
 def test_a_system_link_is_listed_if_users_can_replace_its_target(link, others):
     message = f"users can replace the targets of the links '{link.path[6:]}'"
     assert ("medium", link.path, message) in observed(CHECK, an_image(names=[link, *others]))
+
+
+def test_a_system_link_that_leads_to_a_deep_directory_is_listed():
+    names = [
+        a_link("rootfs/usr/bin/sh", f"/opt/{'d/' * 70}u/y"),
+        a_link("rootfs/usr/bin/x", f"/usr/{'d/' * 70}y"),
+    ]
+    message = "the links '/usr/bin/sh' lead through more than 64 directories, which were not checked"
+    assert observed(CHECK, an_image(names=names)) == [("medium", "rootfs/usr/bin/sh", message)]
 
 
 def test_a_system_link_has_no_finding_if_only_root_can_replace_its_target():

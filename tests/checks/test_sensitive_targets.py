@@ -1,7 +1,12 @@
 """Targets that give access or rights."""
 
+import os
+
 import pytest
 
+from templater.checks.scan import scan_image
+from templater.checks.scanned_image import Name
+from templater.model.entry import FILE, Entry
 from tests.checks.builders import a_link, an_image, observed, rules, severities
 
 CHECK = "sensitive-target"
@@ -52,6 +57,22 @@ def found(path, names=()):
         ("/var/spool/at/a1", "medium"),
         ("/etc/incron.d/x", "medium"),
         ("/var/cron/tabs/root", "medium"),
+        ("/etc/suauth", "high"),
+        ("/etc/super.tab", "high"),
+        ("/etc/sudo-ldap.conf", "high"),
+        ("/etc/sysusers.d/x.conf", "high"),
+        ("/usr/lib/sysusers.d/x.conf", "high"),
+        ("/etc/credstore/passwd.hashed-password.root", "high"),
+        ("/etc/spwd.db", "high"),
+        ("/usr/local/lib/userdb/x.user", "high"),
+        ("/etc/credstore/ssh.authorized_keys.root", "medium"),
+        ("/usr/local/etc/ssh/sshd_config", "medium"),
+        ("/usr/etc/security/access.conf", "medium"),
+        ("/usr/etc/nsswitch.conf", "medium"),
+        ("/etc/securetty", "medium"),
+        ("/usr/lib/cron.d/x", "medium"),
+        ("/usr/etc/cron.d/x", "medium"),
+        ("/usr/local/etc/cron.d/x", "medium"),
         ("/etc/ld.so.conf", "medium"),
         ("/etc/ld.so.conf.d/x.conf", "medium"),
     ],
@@ -79,3 +100,37 @@ def test_the_usual_targets_have_no_finding(path):
 )  # fmt: skip
 def test_a_template_that_writes_another_file_is_not_sensitive(path):
     assert severities(CHECK, found(path)) == []
+
+
+def test_attack_16_a_target_that_is_a_hard_link_of_a_sensitive_file_is_found(tmp_path):
+    """The daemons write into the existing file, so all its names get the new content."""
+    names = (
+        Name("rootfs/etc/sudoers", Entry(FILE)),
+        Name("rootfs/a", Entry(FILE), hard_link="rootfs/etc/sudoers"),
+    )
+    names += (Name("rootfs/etc/app.conf", Entry(FILE), hard_link="rootfs/a"),)
+    message = (
+        "'/etc/app.conf', a hard link of '/etc/sudoers', is a file that decides which users can become root"
+    )
+    place = "image/metadata.yaml:4:3"
+    assert observed(CHECK, found("/etc/app.conf", names)) == [
+        ("high", place, f"{message}: review its template")
+    ]
+    also = "'/etc/app.conf' is a hard link of '/etc/sudoers', which the daemon writes, too"
+    assert observed("target-kind", found("/etc/app.conf", names)) == [("medium", place, also)]
+    (tmp_path / "rootfs/etc").mkdir(parents=True)
+    (tmp_path / "templates").mkdir()
+    (tmp_path / "templates/t").touch()
+    (tmp_path / "metadata.yaml").write_text(rules("/etc/app.conf: {when: [create], template: t}"))
+    (tmp_path / "rootfs/etc/app.conf").touch()
+    image = scan_image(str(tmp_path))
+    assert observed(CHECK, image) == observed("target-kind", image) == []
+    os.link(tmp_path / "rootfs/etc/app.conf", tmp_path / "rootfs/etc/sudoers")
+    image = scan_image(str(tmp_path))
+    assert [seen[::2] for seen in observed(CHECK, image)] == [("high", f"{message}: review its template")]
+    assert [seen[::2] for seen in observed("target-kind", image)] == [("medium", also)]
+    (tmp_path / "rootfs/etc/sudoers").rename(tmp_path / "outside")
+    (tmp_path / "outside").rename(tmp_path.parent / f"{tmp_path.name}-outside")
+    assert [message for _, _, message in observed("target-kind", scan_image(str(tmp_path)))] == [
+        "'/etc/app.conf' is a hard link of a file outside the image, which the daemon writes, too"
+    ]

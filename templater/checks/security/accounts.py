@@ -6,7 +6,7 @@ import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 
-from ...model.entry import DIRECTORY, FILE, SYMLINK, Entry, Resolved
+from ...model.entry import DIRECTORY, FIFO, FILE, SOCKET, SYMLINK, Entry, Resolved
 from ...model.errors import LimitError
 from ...model.file_names import ROOTFS
 from ...model.source import printable
@@ -36,8 +36,9 @@ _PUBLIC = (
 _EMPTY = ("dev/", "proc/", "run/", "sys/")
 #: directories in which only root may change files, in addition to those whose names begin with "lib"
 _SYSTEM = (
-    "bin/", "boot/", "etc/", "root/", "sbin/", "usr/", "var/cron/", "var/lib/cloud/", "var/lib/confexts/",
-    "var/lib/dkms/", "var/lib/dpkg/", "var/lib/extensions/", "var/lib/pacman/", "var/lib/rpm/",
+    "bin/", "boot/", "etc/", "root/", "sbin/", "usr/", "var/cron/", "var/db/sudo/", "var/lib/cloud/",
+    "var/lib/confexts/", "var/lib/dkms/", "var/lib/dpkg/", "var/lib/extensions/", "var/lib/extrausers/",
+    "var/lib/pacman/", "var/lib/polkit-1/", "var/lib/rpm/",
     "var/lib/snapd/", "var/spool/anacron/", "var/spool/at/", "var/spool/atjobs/", "var/spool/atspool/",
     "var/spool/cron/", "var/spool/fcron/", "var/spool/incron/",
 )  # fmt: skip
@@ -52,6 +53,8 @@ _CREATED = (
 )  # fmt: skip
 #: files of a process in /proc whose content the user of the process chooses, such as environ or cwd/x
 _OF_PROCESS = re.compile(r"/proc/(?:self|thread-self|[0-9]+)(?!/(?:mounts|mountinfo)\Z)(?:/|\Z)")
+#: the kinds of files that users can change; a fifo in place of a script waits for the commands of a user
+_CHANGED = (DIRECTORY, FIFO, FILE, SOCKET)
 #: the first uid and gid of an ordinary user, and the gid of the group "users"
 _FIRST_USER, _USERS = 1000, 100
 _SHOWN = 8
@@ -164,14 +167,14 @@ class _Writers:
 
         Files that the other methods have already checked are left out.
         """
-        links, folders = self.links()
+        links, deep, folders = self.links()
         public, owned, acls = [], [], []
         for name in self.image.names:
             path = name.path.removeprefix(ROOTFS + "/")
             if path == name.path or f"/{path}" in self.seen:
                 continue
             entry = self.image.rootfs.entry(f"/{path}") if name.hard_link else name.entry
-            if entry is None or entry.kind not in (FILE, DIRECTORY):
+            if entry is None or entry.kind not in _CHANGED:
                 continue
             below = bisect_right(folders, f"{path}/")
             system = (
@@ -180,7 +183,7 @@ class _Writers:
             if not system and f"{path}/".startswith(_PUBLIC):
                 continue
             if entry.mode & 0o002:
-                if system or entry.kind == FILE or not entry.mode & 0o1000:
+                if system or entry.kind != DIRECTORY or not entry.mode & 0o1000:
                     public.append(path)
             elif system and self._belongs_to_a_user(entry, path):
                 owned.append(path)
@@ -190,6 +193,7 @@ class _Writers:
             (public, "every user can write {}"),
             (owned, "an ordinary user or group can write {}"),
             (links, "users can replace the targets of the links {}"),
+            (deep, f"the links {{}} lead through more than {MAX_DEPTH} directories, which were not checked"),
             (acls, "ACLs can let users write {}"),
         ):
             if paths:
@@ -197,11 +201,12 @@ class _Writers:
                 more = f" and {len(paths) - _SHOWN} more" if len(paths) > _SHOWN else ""
                 yield Observation(message.format(shown + more), f"{ROOTFS}/{paths[0]}", severity="medium")
 
-    def links(self) -> tuple[list[str], list[str]]:
+    def links(self) -> tuple[list[str], list[str], list[str]]:
         """Follow the links of the system's directories to other directories.
 
-        Return the links whose targets users can replace, and the directories to which links lead, because the
-        system uses their files, too. The path of each directory ends with a slash.
+        Return the links whose targets users can replace, the links to deep directories, and the directories
+        to which links lead, because the system uses their files, too. The path of each directory ends with a
+        slash.
         """
         targets = {
             name.path[len(ROOTFS) + 1 :]: name.entry.target
@@ -210,7 +215,7 @@ class _Writers:
         }
         links = sorted(targets)
         todo = [path for path in links if (_is_system(path) or path in _ABOVE)]
-        seen, found, folders = set(todo), [], set()
+        seen, found, deep, folders = set(todo), [], [], set()
         for path in todo:
             if _stays_inside(path, targets[path]):
                 continue
@@ -223,6 +228,8 @@ class _Writers:
             is_lost = resolved.error is not None and resolved.real[1:].startswith((*_EMPTY, "tmp/"))
             if f"/{path}" not in DIRECTORIES | FILES and (is_lost or self._is_of_a_user(resolved)):
                 found.append(path)
+            elif f"/{path}" not in DIRECTORIES | FILES and resolved.real.count("/") > MAX_DEPTH:
+                deep.append(path)
             folder = f"{resolved.real[1:]}/"
             is_other = not _is_system(folder) and not folder.startswith(_EMPTY) and folder not in folders
             if is_other and resolved.entry is not None and resolved.entry.kind == DIRECTORY:
@@ -237,7 +244,7 @@ class _Writers:
         for folder in sorted(folders):
             if not outer or not folder.startswith(outer[-1]):
                 outer.append(folder)
-        return found, outer
+        return found, deep, outer
 
     def _is_of_a_user(self, resolved: Resolved) -> bool:
         """Return whether users can replace a file, or a directory or a link on the way to it."""
@@ -247,7 +254,7 @@ class _Writers:
         for place in places:
             while place not in ("", "/"):
                 entry = self.image.rootfs.entry(place)
-                if entry is not None and entry is not IMPLIED and entry.kind in (FILE, DIRECTORY):
+                if entry is not None and entry is not IMPLIED and entry.kind in _CHANGED:
                     # users of a group cannot replace root's files in a sticky directory
                     is_kept = place != resolved.real and resolved.entry is not None and entry.mode & 0o1000
                     is_owned = self._belongs_to_a_user(entry) and not (is_kept and entry.uid < _FIRST_USER)
@@ -263,7 +270,9 @@ class _Writers:
         """
         image = self.image
         by_group = entry.mode & 0o020 and (entry.gid >= _FIRST_USER or entry.gid == _USERS)
-        is_own_job = path.startswith("var/spool/") and entry.kind == FILE and not path.endswith("/root")
+        is_own_job = (
+            path.startswith("var/spool/") and entry.kind == FILE and not path.endswith(("/root", "/systab"))
+        )
         return (entry.uid >= _FIRST_USER and entry.uid != image.root_uid and not is_own_job) or bool(
             by_group and entry.gid != image.root_gid
         )

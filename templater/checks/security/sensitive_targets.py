@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from ...model.file_names import ROOTFS
 from ...model.source import printable
 from ..base import Observation, check
 from ..scanned_image import ScannedImage
@@ -22,6 +23,7 @@ SENSITIVE = (
         "high",
         _paths(
             r"""(?:/usr(?:/local)?)?/etc/(?:sudoers(?:\.d/.*)?|sudo\.conf|doas(?:\.d/.*|\.conf)|opendoas\.conf)
+            |/etc/(?:suauth|super\.tab|sudo-ldap\.conf)
             |(?:/etc|/usr/share|/usr/local/share|/usr/local/etc)/polkit-1/.*"""
         ),
     ),
@@ -29,17 +31,18 @@ SENSITIVE = (
         "a file with accounts and passwords",
         "high",
         _paths(
-            r"""/etc/(?:passwd|shadow|gshadow|group|master\.passwd)-?|/var/lib/extrausers/.*
-            |(?:/etc|/usr/lib|/run)/userdb/.*"""
+            r"""/etc/(?:(?:passwd|shadow|gshadow|group|master\.passwd)-?|s?pwd\.db)|/var/lib/extrausers/.*
+            |(?:/etc|/usr/lib|/usr/local/lib|/run)/(?:userdb|sysusers\.d)/.*
+            |/etc/credstore(?:\.encrypted)?/passwd\..*"""
         ),
     ),
     (
         "a file that decides how users log in",
         "medium",
         _paths(
-            r"""(?:(?:/usr(?:/local)?)?/etc|/usr/lib)/pam\.d/.*|/etc/security/.*
-            |(?:/usr)?/etc/ssh/sshd_config(?:\.d/.*)?
-            |/etc/(?:pam\.conf|nsswitch\.conf|login\.access|s?hosts\.equiv)|.*/\.(?:[rs]hosts|k5login)"""
+            r"""(?:(?:/usr(?:/local)?)?/etc|/usr/lib)/pam\.d/.*|(?:/usr(?:/local)?)?/etc/security/.*
+            |(?:/usr(?:/local)?)?/etc/ssh/sshd_config(?:\.d/.*)?|(?:/usr)?/etc/nsswitch\.conf
+            |/etc/(?:pam\.conf|login\.access|securetty|s?hosts\.equiv)|.*/\.(?:[rs]hosts|k5login)"""
         ),
     ),
     (
@@ -47,14 +50,14 @@ SENSITIVE = (
         "medium",
         _paths(
             r"""(?:.*/\.ssh|.*/etc/ssh|/etc/dropbear)/authorized_(?:keys|principals)[^/]*(?:/.*)?
-            |/etc/ssh/auth_principals/.*"""
+            |/etc/ssh/auth_principals/.*|/etc/credstore(?:\.encrypted)?/ssh\..*"""
         ),
     ),
     (
         "a file that runs commands on a schedule",
         "medium",
         _paths(
-            r"""/etc/(?:cron|anacron|fcron|incron|periodic/).*|/var/cron/.*
+            r"""/etc/(?:cron|anacron|fcron|incron|periodic/).*|/var/cron/.*|/usr/(?:lib|(?:local/)?etc)/cron.*
             |/var/spool/(?:cron|anacron|at|fcron|incron).*
             |(?:/etc|/usr/lib|/lib|/usr/local/lib)/systemd/.*\.timer(?:\.d/.*)?"""
         ),
@@ -73,11 +76,26 @@ SENSITIVE = (
     "a template that writes a file which grants access or privileges",
 )
 def check_image(image: ScannedImage) -> Iterator[Observation]:
+    hard_links: dict[int, tuple[str, str, str]] = {}
     for rule, path, resolved in image.targets:
-        for effect, severity, pattern in SENSITIVE:
-            real = resolved.real
-            if pattern.match(path) or pattern.match(real):
-                through = f", which leads to '{printable(real)}'," if real != path else ""
-                message = f"'{printable(path)}'{through} is {effect}: review its template"
-                yield Observation(message, rule.spans["path"], severity=severity)
-                break
+        real = resolved.real
+        name, effect, severity = _effect_of(path, real)
+        through = f", which leads to '{printable(real)}'," if real != path else ""
+        others = image.other_names.get(ROOTFS + real)
+        if not effect and others is not None:
+            if id(others) not in hard_links:
+                hard_links[id(others)] = _effect_of(*(other.removeprefix(ROOTFS) for other in others))
+            name, effect, severity = hard_links[id(others)]
+            through = f", a hard link of '{printable(name)}',"
+        if effect:
+            message = f"'{printable(path)}'{through} is {effect}: review its template"
+            yield Observation(message, rule.spans["path"], severity=severity)
+
+
+def _effect_of(*paths: str) -> tuple[str, str, str]:
+    """Return the most severe path, with its description and its severity, or empty texts."""
+    for effect, severity, pattern in SENSITIVE:
+        name = next(filter(pattern.match, paths), None)
+        if name is not None:
+            return name, effect, severity
+    return "", "", ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ...model.entry import DIRECTORY, FIFO, FILE
+from ...model.file_names import ROOTFS
 from ...model.source import printable
 from ..base import Observation, check
 from ..scanned_image import ScannedImage
@@ -16,7 +17,7 @@ SYSTEM = ("/dev", "/proc", "/run", "/sys")
 @check(
     "target-kind",
     "medium",
-    "a target that is a fifo, socket, device or directory, or that a mount hides at run time",
+    "a target that is a fifo, socket, device, directory or hard link, or that a mount hides at run time",
 )
 def check_image(image: ScannedImage) -> Iterator[Observation]:
     for rule, path, resolved in image.targets:
@@ -31,6 +32,12 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
         elif entry is not None and entry.kind != FILE:
             yield Observation(
                 f"'{printable(path)}' is a {entry.kind}: the daemon writes into it", at, severity="high"
+            )
+        elif others := image.other_names.get(ROOTFS + resolved.real):
+            other = next((name for name in others if name != ROOTFS + resolved.real), "")
+            what = f"'{printable(other.removeprefix(ROOTFS))}'" if other else "a file outside the image"
+            yield Observation(
+                f"'{printable(path)}' is a hard link of {what}, which the daemon writes, too", at
             )
         if resolved.real.startswith(tuple(f"{system}/" for system in SYSTEM)):
             yield Observation(
