@@ -191,8 +191,7 @@ def _pack(
 
 
 def _bounded(write: Write, contents: Contents, *, holes: bool = False) -> Write:
-    """Return a function that calls ``write`` and limits its bytes, so that a small input can't give a huge
-    image.
+    """Return a function that calls ``write`` and limits all bytes, so that no small input gives a huge image.
 
     Converting headers to another tar format can make them eight times as long. If ``holes`` is true, the
     output has zeros in place of the holes of sparse files, so the larger limit ``--limit ratio`` applies.

@@ -1,4 +1,4 @@
-"""A process that runs validators for a locked process, which can start no program.
+"""A process that runs validators for a locked process, because a locked process can start no program.
 
 A compromised locked process can only choose a validator, and send a name and a text.
 """

@@ -7,7 +7,9 @@ from templater.cli.batch_output import Recap
 
 
 @pytest.mark.parametrize(("others", "is_counted"), [(999, True), (1000, False)])
-def test_the_summary_of_all_instances_counts_a_thousand_different_messages(others, is_counted, capsys):
+def test_the_summary_of_all_instances_counts_at_most_a_thousand_different_messages(
+    others, is_counted, capsys
+):
     recap = Recap(patches=False, exit_code=False)
     for number in range(others):
         recap.add(Result(f"c{number}", "", 5, 1, errors=(f"error {number}",)))

@@ -156,7 +156,7 @@ def test_an_invalid_signature_is_refused_with_the_last_line_of_gpgv(script, mess
     assert failed(verified_text, b"x", gpgv.keyring, "f") == (message, hint)
 
 
-def test_only_the_text_that_gpgv_writes_is_returned(gpgv):
+def test_the_text_of_a_signed_file_is_what_gpgv_writes_into_its_output_file(gpgv):
     gpgv('test "$1 $3 $5" = "--homedir --keyring --output" || exit 3; echo signed > "$6"')
     assert verified_text(b"x", gpgv.keyring, "f") == b"signed\n"
     assert signed_path("a/index.json") == signed_path("a/index.sjson") == "a/index.sjson"

@@ -16,7 +16,7 @@ def fields(found):
 
 
 @pytest.mark.parametrize(("count", "keys"), [(0, 0), (1, 0), (2, 1), (2, 3)])
-def test_a_record_is_decoded_to_the_encoded_files(count, keys):
+def test_decoding_an_encoded_record_gives_the_same_files(count, keys):
     given = files(count, keys)
     assert fields(decode(text_of(encode(given)))) == fields(given)
 

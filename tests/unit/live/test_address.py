@@ -26,7 +26,7 @@ def test_an_instance_address_is_parsed_to_a_daemon_family_and_remote_and_name(sr
 
 
 @pytest.mark.parametrize("src", ["incus:image/debian", "images:debian/13", "./incus", "incus", "store:x"])
-def test_the_address_of_an_image_is_not_the_address_of_an_instance(src):
+def test_the_address_of_an_image_does_not_count_as_the_address_of_an_instance(src):
     assert not is_live(src)
 
 

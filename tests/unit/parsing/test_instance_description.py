@@ -282,7 +282,7 @@ def test_the_description_in_backup_yaml_includes_the_profiles_of_the_instance(ke
     assert instance.expanded_config()["user.site"] == "here"
 
 
-def test_the_description_in_backup_yaml_without_profiles_counts_as_already_expanded():
+def test_if_backup_yaml_has_no_profiles_its_description_counts_as_already_expanded():
     assert read({"container": API, "profiles": []}).expanded_config()["user.site"] == "here"
 
 
@@ -413,7 +413,7 @@ def test_a_profile_without_a_name_uses_the_file_name():
     assert (profile.name, profile.config) == ("web", {"a": "1"})
 
 
-def test_a_note_says_that_a_profile_missing_in_the_description_is_applied_last():
+def test_a_note_says_that_a_profile_is_applied_last_if_the_description_does_not_list_it():
     extra = Profile("extra", {"user.role": "extra"})
     instance = read(CONFIG_SHOW, profiles=[extra, *profiles(DEFAULT, WEB)])
     assert [profile.name for profile in instance.profiles] == ["default", "web", "extra"]
