@@ -13,7 +13,6 @@ from ..definitions.predicted_image import open_definition
 from ..image.limits import DEFAULT, Limits
 from .authored_image import AuthoredImage
 from .finding import Finding, Severity, finding_data
-from .fixes import fix
 from .host_differences import host_report
 from .ignores import Ignores
 from .run_checks import all_checks, audit
@@ -28,9 +27,6 @@ if TYPE_CHECKING:
     from ..pongo2.render_state import Limits as RenderLimits
     from ..rendering.memo import Memo
     from ..validators.results import Validators
-
-#: the note in a report if the image needs more fixes than one run applies
-LATE = "some fixes were not tried, because the time limit was reached: run the command again"
 
 
 def check_report(
@@ -104,48 +100,6 @@ def combined(reports: Iterator[dict[str, Any]]) -> dict[str, Any]:
         if whole["sarif"] is not None:
             whole["sarif"]["runs"] += report["sarif"]["runs"]
     return whole
-
-
-@dataclass(frozen=True, slots=True)
-class Fixes:
-    """The result of fixing an image in a directory: the changed files, and a report about the fixed image."""
-
-    report: dict[str, Any]
-    #: the old and new content of each changed file, by its name in the image
-    changes: dict[str, tuple[bytes, bytes]]
-    #: for each fixed finding, the id of its check
-    fixed: tuple[str, ...]
-
-
-def fix_image(
-    path: str,
-    *,
-    hosts: tuple[str, ...],
-    instances: tuple[Instance, ...] = (),
-    at_least: str = "warning",
-    unsafe: bool = False,
-    limits: Limits = DEFAULT,
-    yaml: YamlLimits | None = None,
-    rendering: RenderLimits | None = None,
-    sarif: tuple[str, str] | None = None,
-    validators: Validators | None = None,
-) -> Fixes:
-    """Fix findings of severity ``at_least`` and above, in memory.
-
-    The parameters are those of ``check_report``.
-    """
-    scanned = scan_image(path, limits, yaml=yaml, rendering=rendering, heads=WANTED)
-    image, configuration = with_configuration(scanned, hosts, instances, validators)
-    least = Severity.named(at_least)
-
-    def allowed(finding: Finding) -> bool:
-        return finding.fix is not None and finding.severity >= least and (unsafe or not finding.fix.unsafe)
-
-    done = fix(image, lambda image: judge(image, configuration).findings, allowed)
-    report = report_of(done.image, judge(done.image, configuration), at_least, sarif)
-    if done.late:
-        report["notes"] = [*report["notes"], LATE]
-    return Fixes(report, done.changes(image), tuple(finding.check for finding in done.fixed))
 
 
 @dataclass(frozen=True, slots=True)

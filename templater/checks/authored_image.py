@@ -117,23 +117,6 @@ class AuthoredImage(ScannedImage):
         kept = None if self.definition is None else self.definition.kept_mode(rule.path)
         return bool((mode_of(rule) if kept is None else kept) & 0o004)
 
-    def hint_of_mode(self) -> str:
-        """Return a hint that tells the author how to give a file the mode 0600."""
-        if self.definition is not None:
-            keeps = "the daemon keeps that mode (LXD 6.8 and later: only in containers)"
-            return f"also create the file with the generator 'dump' and the mode 0600: {keeps}"
-        return "set mode: 0600 in the rule (LXD ignores the mode)"
-
-    def hint_of_trigger(self, rule: Rule, added: str) -> str:
-        """Return a hint that tells the author how to add a trigger to a rule.
-
-        In a definition, the hint names all triggers, because `template.when` replaces the default triggers.
-        """
-        if self.definition is None:
-            return f"add '{added}' to 'when'"
-        names = (trigger for trigger in TRIGGERS if trigger in (*rule.when, added))
-        return f"set template.when: [{', '.join(names)}]"
-
     @cached_property
     def used(self) -> Mapping[str, tuple[Rule, ...]]:
         """A dict from the name of each readable template to the rules that use the template."""

@@ -7,7 +7,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from operator import itemgetter
 from time import process_time
+from typing import TYPE_CHECKING, Any
 
+from ..image.limits import DEFAULT, Limits
 from ..image.metadata_edit import change_rule
 from ..model.entry import TemplateFile
 from ..model.errors import TemplaterError
@@ -15,9 +17,20 @@ from ..model.file_names import METADATA, TEMPLATES
 from ..model.source import Source, Span
 from ..parsing.metadata_yaml import read_metadata
 from ..parsing.yaml_nodes import decoded
+from .author_report import judge, report_of
 from .authored_image import AuthoredImage
-from .finding import Finding
+from .finding import Finding, Severity
+from .scan import scan_image
+from .templater_toml import WANTED, with_configuration
 
+if TYPE_CHECKING:
+    from ..model.instance import Instance
+    from ..parsing.yaml_nodes import Limits as YamlLimits
+    from ..pongo2.render_state import Limits as RenderLimits
+    from ..validators.results import Validators
+
+#: the note in a report if the image needs more fixes than one run applies
+LATE = "some fixes were not tried, because the time limit was reached: run the command again"
 #: maximum number of rounds; each round checks the image and applies many fixes
 MAX_ROUNDS = 30
 #: processor time in seconds after which no further fix is tried
@@ -200,3 +213,45 @@ class _Edits:
             parts += [self.source.text[position:start], new]
             position = end
         return Source(self.source.name, "".join((*parts, self.source.text[position:])))
+
+
+@dataclass(frozen=True, slots=True)
+class Fixes:
+    """The result of fixing an image in a directory: the changed files, and a report about the fixed image."""
+
+    report: dict[str, Any]
+    #: the old and new content of each changed file, by its name in the image
+    changes: dict[str, tuple[bytes, bytes]]
+    #: for each fixed finding, the id of its check
+    fixed: tuple[str, ...]
+
+
+def fix_image(
+    path: str,
+    *,
+    hosts: tuple[str, ...],
+    instances: tuple[Instance, ...] = (),
+    at_least: str = "warning",
+    unsafe: bool = False,
+    limits: Limits = DEFAULT,
+    yaml: YamlLimits | None = None,
+    rendering: RenderLimits | None = None,
+    sarif: tuple[str, str] | None = None,
+    validators: Validators | None = None,
+) -> Fixes:
+    """Fix findings of severity ``at_least`` and above, in memory.
+
+    The parameters are those of ``check_report``.
+    """
+    scanned = scan_image(path, limits, yaml=yaml, rendering=rendering, heads=WANTED)
+    image, configuration = with_configuration(scanned, hosts, instances, validators)
+    least = Severity.named(at_least)
+
+    def allowed(finding: Finding) -> bool:
+        return finding.fix is not None and finding.severity >= least and (unsafe or not finding.fix.unsafe)
+
+    done = fix(image, lambda image: judge(image, configuration).findings, allowed)
+    report = report_of(done.image, judge(done.image, configuration), at_least, sarif)
+    if done.late:
+        report["notes"] = [*report["notes"], LATE]
+    return Fixes(report, done.changes(image), tuple(finding.check for finding in done.fixed))

@@ -15,7 +15,7 @@ from ..model.file_names import METADATA
 from ..model.hosts import HOSTS
 from ..model.source import Source, printable
 from . import completers, options, output
-from .open_and_plan import Opened, layers_of, opened, rendering
+from .open_and_plan import Opened, rendering
 
 if TYPE_CHECKING:
     from ..model.hosts import Host
@@ -133,41 +133,6 @@ def report_comparison(found: Opened, other: OtherSide, target: Target) -> Instan
     return view
 
 
-def report_diff(
-    request: options.Request, other: OtherSide, instances: str | None, target: Target, *, exit_code: bool
-) -> int:
-    """Write the report of `diff` and return the exit code."""
-    from ..model.plan import Plan
-    from ..reporting.comparison import compare_plans, differing
-
-    if instances is not None:
-        raise click.UsageError("diff --html can't be combined with --instances")
-    if other.given:
-        other.check(request, instances)
-        with opened(request._replace(rootfs="none")) as found:
-            view = report_comparison(found, other, target)
-        plans = [column.plan for column in view.columns if isinstance(column.plan, Plan)]
-        half = len(plans) // 2
-        pairs = zip(plans[:half], plans[half:], strict=True)
-        changed = any(differing(compare_plans(before, after)) for before, after in pairs)
-        return view.code or int(exit_code and changed)
-    if request.rootfs is None:
-        raise click.UsageError("diff --html needs ROOTFS, or an option such as --set for the comparison")
-    with opened(request, rootfs_of_instance=True) as found:
-        (view,) = report_plans(found, target, compares=True)
-    plans = [column.plan for column in view.columns if isinstance(column.plan, Plan)]
-    return view.code or int(exit_code and any(any(plan.files()) for plan in plans))
-
-
-def report_check(
-    request: options.Request, hosts: Sequence[str], target: Target, findings: Sequence[Mapping[str, Any]]
-) -> None:
-    """Write the report of `check`, with the files of the described instance on each host."""
-    chosen = [HOSTS[name] for name in hosts]
-    with opened(request) as found:
-        report_plans(found, target, hosts=chosen if len(chosen) > 1 else (), findings=findings)
-
-
 def write_report(
     found: Opened,
     target: Target,
@@ -179,8 +144,8 @@ def write_report(
     from .. import __version__
     from ..model.plan import Plan
     from ..reporting.plan_text import summary
-    from ..web.redaction import Redaction
-    from ..web.report_page import Report, report_page, scrubbed
+    from ..web.redaction import Redaction, scrubbed
+    from ..web.report_page import Report, report_page
 
     metadata = Source(METADATA, found.source.image.read_metadata().data)
     every = [column for view in views for column in view.columns]
@@ -261,11 +226,13 @@ def column(
     from ..model.render_options import RenderOptions
     from ..planning.plan_image import read_templates
     from ..rendering.explain import Explainer, readings
+    from ..rendering.origins import layers_of
     from ..web.distinct_results import Column
 
     if isinstance(plan, TemplaterError):
         return Column(own.host.name, triggers, plan, lambda change: None, lambda change: None, {}, side)
-    templates, layers = read_templates(found.source.image, plan.metadata), layers_of(found, plan)
+    given, templates = found.request.instance, read_templates(found.source.image, plan.metadata)
+    layers = layers_of(found.instance, plan, given.config_overrides(), given.overridden_devices())
     sources = {
         name: file.source(f"templates/{name}") for name, file in templates.items() if file.data is not None
     }

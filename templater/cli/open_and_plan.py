@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from ..model.render_options import RenderOptions
     from ..pongo2.render_state import Limits
     from ..rendering.memo import Memo
-    from ..rendering.origins import Layers
     from ..reporting.host_table import HostTable
     from ..sources.open_source import OpenedSource
     from .options import Request
@@ -121,17 +120,6 @@ class Opened(NamedTuple):
         """Return whether ``triggers`` are the passes of the first start of a new instance of SRC."""
         is_image = self.source.pending(self.instance) is None
         return is_image and triggers[0] == "create" and not self.instance.exists
-
-
-def layers_of(found: Opened, plan: Plan) -> Layers:
-    """Return the layers of configuration from which a plan's instance gets its values."""
-    from ..rendering.origins import Layers
-
-    given = found.request.instance
-    return Layers(
-        found.instance, plan.instance, plan.metadata, options=given.config_overrides(),
-        device_options={text.partition(",")[0] for text in given.devices},
-    )  # fmt: skip
 
 
 @contextmanager
@@ -238,26 +226,19 @@ def open_rootfs(
         return source.open_rootfs(cross_mounts=cross_mounts)
     packed = os.path.isfile(request.rootfs) and not os.path.isdir(request.src)
     if request.rootfs == "image" or packed:
-        return nullcontext(_packed_rootfs(request, source))
+        from ..image.packed_rootfs import read_planned_rootfs
+
+        if os.path.isdir(request.src):
+            raise UsageError(
+                f"'{printable(request.src)}' has no rootfs directory",
+                hint="give the root filesystem with --rootfs DIR",
+            )
+        second = None if request.rootfs == "image" else request.rootfs
+        reading, limits = request.limits.for_reading(), request.limits.for_images()
+        try:
+            return nullcontext(read_planned_rootfs(request.src, second, source.image, reading, limits))
+        except InputError as error:
+            if second is None:
+                error.hint = "give the second file of a split image with --rootfs FILE"
+            raise
     return source.open_below(request.rootfs, cross_mounts=cross_mounts)
-
-
-def _packed_rootfs(request: Request, source: OpenedSource) -> RootfsView:
-    """Read the root filesystem of an archive, or of a split image's second file."""
-    from ..image.packed_rootfs import read_image_rootfs
-    from ..parsing.metadata_yaml import read_metadata
-
-    if os.path.isdir(request.src):
-        raise UsageError(
-            f"'{printable(request.src)}' has no rootfs directory",
-            hint="give the root filesystem with --rootfs DIR",
-        )
-    second = None if request.rootfs == "image" else request.rootfs
-    rules = read_metadata(source.image.read_metadata(), limits=request.limits.for_reading()).rules
-    targets = [rule.path for rule in rules]
-    try:
-        return read_image_rootfs(request.src, second, targets=targets, limits=request.limits.for_images())
-    except InputError as error:
-        if second is None:
-            error.hint = "give the second file of a split image with --rootfs FILE"
-        raise

@@ -71,6 +71,9 @@ class Description(NamedTuple):
     def config_overrides(self) -> dict[str, str]:
         return dict(key_value(text) for text in self.config)
 
+    def overridden_devices(self) -> set[str]:
+        return {text.partition(",")[0] for text in self.devices}
+
     @property
     def is_named(self) -> bool:
         return self.file is not None or self.name is not None

@@ -288,31 +288,3 @@ def step(report: Report, width: int, *, as_diff: bool, first: bool) -> tuple[lis
         more = report.error.explain().partition("\n")[2]  # the note already contains the first line
         below += message(more, width, indent=INDENT) if more else ()
     return above, below
-
-
-_PAIR = re.compile(r"^[A-Z][A-Za-z ]*: +")
-
-
-def description(lines: Iterable[str], width: int) -> Iterator[Text]:
-    """Yield the report of `image info`: bold titles, and marks of triggers in colour."""
-    table = -1  # the column where the marks of triggers begin if the table is too wide, or -1
-    lines = list(lines)
-    for number, line in enumerate(lines):
-        if line == "Templates:":
-            too_wide = max(map(cell_len, lines[number:])) > width
-            table = len(lines[number + 1]) - len(lines[number + 1].lstrip()) if too_wide else -1
-        shown = Text(printable(line))
-        if pair := _PAIR.match(line):
-            shown.stylize("bold", 0, pair.end())
-            yield from wrapped(shown, width, hanging=pair.end())
-        elif line.endswith(":") and not line.startswith(" "):
-            yield Text(printable(line), "bold")
-        else:
-            if table > 0 and line.startswith("  "):
-                if line[:table].strip():
-                    yield Text(printable(line[:table].rstrip()), "bold")
-                shown = Text(f"    {printable(line[table:])}")
-            shown.highlight_regex(r"(?<= )x(?= )", "green")
-            shown.highlight_regex(r"(?<= )\.(?= )", "dim")
-            shown.highlight_regex(r"^ *! ", "yellow")
-            yield shown

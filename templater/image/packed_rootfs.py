@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterable, Iterator
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from ..model.entry import DIRECTORY, FILE, SYMLINK, Entry
 from ..model.errors import LimitError, TemplaterError
 from ..model.source import printable
+from ..parsing.metadata_yaml import read_metadata
 from ..planning.follow_links import Steps, clean, resolve
 from ..rootfs.memory import MemoryRootfs, _Node, node_of
 from ..rootfs.paths import components, no_directory, refuse_bad_path
@@ -16,6 +17,10 @@ from .contents import SplitContents, UnifiedContents
 from .directory_members import Data
 from .limits import DEFAULT, MIB, HeldBytes, Limits, memory_of
 from .tar_reader import HARD_LINK, Member
+
+if TYPE_CHECKING:
+    from ..model.entry import Image
+    from ..parsing.yaml_nodes import Limits as YamlLimits
 
 #: estimated memory for a name, in addition to its text
 _NAME_BYTES = 400
@@ -122,6 +127,14 @@ def read_image_rootfs(
     """
     contents = UnifiedContents(path, limits) if rootfs is None else SplitContents(path, rootfs, limits)
     return read_rootfs(contents, targets, limits)
+
+
+def read_planned_rootfs(
+    path: str, rootfs: str | None, image: Image, reading: YamlLimits | None, limits: Limits
+) -> ImageRootfs:
+    """Read the root filesystem as ``read_image_rootfs`` does, with the targets of the image's rules."""
+    rules = read_metadata(image.read_metadata(), limits=reading).rules
+    return read_image_rootfs(path, rootfs, targets=[rule.path for rule in rules], limits=limits)
 
 
 def read_rootfs(contents: Contents, targets: Iterable[str], limits: Limits = DEFAULT) -> ImageRootfs:

@@ -11,6 +11,7 @@ from ..model.source import Span
 from ..pongo2.trace_recorder import CONFIG_DEFAULT, FILTER_DEFAULT, Name
 
 if TYPE_CHECKING:
+    from ..model.plan import Plan
     from ..pongo2.reads import Read
 
 #: the kinds of origins, with their descriptions in the legend
@@ -202,3 +203,13 @@ def name_of(read: Read) -> Name:
     root, *keys = read.path
     root = {"container": "instance", "config_get": "config"}.get(root, root)
     return (root, *keys[: 2 if root == "devices" else 1])
+
+
+def layers_of(
+    instance: Instance, plan: Plan, options: Collection[str], device_options: Collection[str]
+) -> Layers:
+    """Return the layers of configuration from which a plan's instance gets its values.
+
+    The command line sets the keys in ``options``, and keys of the devices in ``device_options``.
+    """
+    return Layers(instance, plan.instance, plan.metadata, options=options, device_options=device_options)

@@ -26,7 +26,7 @@ from ..model.errors import InputError, TemplaterError
 from ..model.instance import VIRTUAL_MACHINE
 from ..model.source import printable
 from ..parsing.magic_bytes import HEAD, recognise
-from . import api_answers
+from . import api_answers, api_filter
 from .connections import DEFAULT, PIECE, Bounds, exempt_from_collection, write
 from .generated_stream import Report
 from .image_listing import EncodedList, Listing, Served
@@ -243,7 +243,7 @@ class ImageServer:
         if not text:
             return found
         try:
-            matches = api_answers.matcher(text)
+            matches = api_filter.matcher(text)
         except InputError as error:
             raise _Refused(400, error.message) from None
         chosen = bytes(matches(api_answers.image_data(image, listing)) for image in listing.images)

@@ -6,15 +6,13 @@ No file outside of the folder is read or written, and no link is followed.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from ..definitions.detect import is_definition
-from ..image.open_file import reading
+from ..definitions.detect import is_certainly_definition, is_definition
 from ..model.entry import DIRECTORY, FILE
-from ..model.errors import InputError, LimitError, RefusedError, TemplaterError
+from ..model.errors import InputError, LimitError, RefusedError
 from ..model.file_names import METADATA, TESTS
 from ..model.source import Source, printable
 from ..rootfs.confined import Root, write_descriptor, write_error
@@ -36,8 +34,6 @@ MAX_TOTAL = 16 << 20
 MAX_SNAPSHOT = 8 << 20
 #: maximum number of names below ``snapshots/`` that are listed
 MAX_SNAPSHOTS = 20_000
-#: bytes of a file that are read to decide whether it is a definition
-_HEAD = 64 << 10
 
 
 class NoTestsError(InputError):
@@ -194,25 +190,10 @@ def source_of(file: str) -> str | None:
             for each in sorted(os.listdir(above))
             if each.endswith((".yaml", ".yml"))
         ]
-        definitions = [path for path in beside if _is_definition(path)]
+        definitions = [path for path in beside if is_certainly_definition(path)]
         return definitions[0] if len(definitions) == 1 else None
     beside_tests, tests = os.path.split(above)
     if tests != TESTS:
         return None
     paths = [os.path.join(beside_tests, name + ending) for ending in (".yaml", ".yml")]
-    return next((path for path in paths if os.path.isfile(path) and _is_definition(path)), None)
-
-
-def _is_definition(path: str) -> bool:
-    """Return whether a file is certainly a definition.
-
-    The key ``image`` is not enough, as many YAML files have it.
-    """
-    try:
-        if not is_definition(path):
-            return False
-        with reading(path) as file:
-            head = file.read(_HEAD)
-    except TemplaterError:
-        return False
-    return bool(re.search(rb"(?m)^image[ \t]*:", head) and re.search(rb"\bdistribution[ \t]*:", head))
+    return next((path for path in paths if os.path.isfile(path) and is_certainly_definition(path)), None)

@@ -48,7 +48,8 @@ class Validators:
         if self._late or self._left.setdefault(id, MOST_FAILURES) <= 0:
             self._leave_out(id, f"validator did not check all files: {id}")
             return []
-        from .validator import Failure, all_validators
+        from .programs import all_validators
+        from .validator import Failure
 
         validator = all_validators()[id]
         answer = self._ask(id, name, text.encode("utf-8", "surrogateescape"))

@@ -7,7 +7,8 @@ from time import monotonic
 from typing import Any
 
 from ..sandbox.validator_process import NotConfinedError
-from .validator import Failure, Missing, all_validators
+from .programs import all_validators
+from .validator import Failure, Missing
 
 #: time limits for all runs of an image: seconds of wall clock time, and seconds of processor time
 SECONDS, PROCESSOR_SECONDS = 20.0, 5.0

@@ -15,15 +15,15 @@ from contextlib import suppress
 from typing import NoReturn
 
 from ..oslite import PR_SET_PDEATHSIG, libc
+from .programs import all_validators
 from .runner import Answer, Runner
-from .validator import all_validators
 
 #: maximum size of a message in bytes
 _LONGEST = 1 << 20
 _NAME = re.compile(r"[A-Za-z0-9:_@\\.-]{1,200}")
 
 
-class Helper:
+class UnlockedProcess:
     """The process that runs validators. It ends when the ``with`` block is left."""
 
     def __init__(self, runner: Runner) -> None:
@@ -35,7 +35,7 @@ class Helper:
             _serve(its, runner)
         its.close()
 
-    def __enter__(self) -> Helper:
+    def __enter__(self) -> UnlockedProcess:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -7,12 +7,9 @@ run in a locked process, because the output depends on an untrusted text.
 from __future__ import annotations
 
 import os
-import pkgutil
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache
-from importlib import import_module
 from typing import Any
 
 from ..model.source import printable
@@ -102,13 +99,3 @@ def short(text: str) -> str:
     if text[:1].isupper() and text[1:2].islower():
         text = text[0].lower() + text[1:]
     return printable(text if len(text) <= LONGEST else f"{text[:LONGEST]}…")
-
-
-@cache
-def all_validators() -> dict[str, Validator]:
-    """Return a dict from the id of each validator to the validator."""
-    package = import_module(f"{__package__}.programs")
-    names = sorted(found.name for found in pkgutil.iter_modules(package.__path__))
-    modules = [import_module(f"{package.__name__}.{name}") for name in names]
-    found = [value for module in modules for value in vars(module).values() if isinstance(value, Validator)]
-    return {validator.id: validator for validator in found}

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
 
 from ..checks.security import secrets
 from ..rendering.origins import ALL_DEVICES
@@ -12,6 +12,7 @@ from ..rendering.origins import ALL_DEVICES
 if TYPE_CHECKING:
     from ..model.instance import Instance
     from ..rendering.origins import Origin
+    from .distinct_results import Variant
 
 #: a key is secret if its name contains one of these words
 WORDS: Final = (*secrets.WORDS, "passphrase", "api-key", "api_key", "apikey")
@@ -110,3 +111,21 @@ class Redaction:
     def _may_search(self, size: int) -> bool:
         self._searched += size
         return self._searched <= MOST_SEARCHED
+
+
+def is_hidden(redaction: Redaction, variant: Variant) -> bool:
+    """Return whether a secret value is in the content of a file, as far as its origins are known."""
+    if not redaction.values or not variant.has_content:
+        return False
+    if variant.lines is None:
+        return variant.reads is None or bool(redaction.hides(variant.reads))
+    return any(redaction.hides(part.origins) for line in variant.lines for part in line.parts)
+
+
+def scrubbed(findings: Iterable[Mapping[str, Any]], redaction: Redaction) -> list[dict[str, Any]]:
+    """Return findings without the secret values that messages about rendered files can quote."""
+    texts = ("message", "hint")
+    return [
+        {**finding, **{name: redaction.scrub(finding[name]) for name in texts if name in finding}}
+        for finding in findings
+    ]

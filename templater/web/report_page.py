@@ -28,6 +28,7 @@ from .code_view import (
     source_lines,
 )
 from .html import Child, Html, code_element, element, join
+from .redaction import is_hidden
 
 if TYPE_CHECKING:
     from ..model.source import Source
@@ -415,15 +416,6 @@ def block(page: PageState, lines: Iterator[Html]) -> Html:
     return join([code(first), more])
 
 
-def is_hidden(redaction: Redaction, variant: Variant) -> bool:
-    """Return whether a secret value is in the content of a file, as far as its origins are known."""
-    if not redaction.values or not variant.has_content:
-        return False
-    if variant.lines is None:
-        return variant.reads is None or bool(redaction.hides(variant.reads))
-    return any(redaction.hides(part.origins) for line in variant.lines for part in line.parts)
-
-
 def withheld(what: str) -> Html:
     words = f"{what} is not shown, because it contains secret values, or values of unknown origin."
     return element("p", words, " See ", element("code", "--show-secrets"), ".", class_="note")
@@ -479,12 +471,3 @@ def _metadata(page: PageState, source: Source) -> Html:
     found = findings_of(page.report.findings, "/metadata.yaml")
     block = code(source_lines(source, found, "m"))
     return element("section", element("h2", "metadata.yaml"), block, id="metadata")
-
-
-def scrubbed(findings: Iterable[Mapping[str, Any]], redaction: Redaction) -> list[dict[str, Any]]:
-    """Return findings without the secret values that messages about rendered files can quote."""
-    texts = ("message", "hint")
-    return [
-        {**finding, **{name: redaction.scrub(finding[name]) for name in texts if name in finding}}
-        for finding in findings
-    ]

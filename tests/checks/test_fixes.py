@@ -8,10 +8,10 @@ import time
 import pytest
 
 from templater.checks import fixes
-from templater.checks.author_report import fix_image, judge
+from templater.checks.author_report import judge
 from templater.checks.authored_image import AuthoredImage
 from templater.checks.finding import Severity
-from templater.checks.fixes import FixedImage, fix, key_of
+from templater.checks.fixes import FixedImage, fix, fix_image, key_of
 from templater.checks.templater_toml import Configuration
 from templater.checks.typos import differ_by_one, only_candidate
 from templater.cli.main import main
@@ -279,7 +279,6 @@ def test_the_fix_option_leaves_the_other_hard_links_of_a_file_unchanged(folder, 
 def test_the_fix_option_does_not_overwrite_a_file_that_changed_after_it_was_read(
     folder, tmp_path, what, monkeypatch, capsys
 ):
-    from templater.checks import author_report
 
     def fix_then_change(*arguments, **options):
         done = fix_image(*arguments, **options)
@@ -294,7 +293,7 @@ def test_the_fix_option_does_not_overwrite_a_file_that_changed_after_it_was_read
             (folder / "templates").symlink_to(tmp_path / "target")
         return done
 
-    monkeypatch.setattr(author_report, "fix_image", fix_then_change)
+    monkeypatch.setattr(fixes, "fix_image", fix_then_change)
     assert main(["check", str(folder), "--fix"]) in (3, 6)
     assert (folder / "metadata.yaml").read_text() == METADATA
     assert (folder / "templates/t").read_text() in ("mine", "{{ instnace.name }}\n")

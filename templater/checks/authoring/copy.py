@@ -34,6 +34,7 @@ from ...model.source import printable
 from ..authored_image import AuthoredImage
 from ..base import Fix, Observation, check
 from ..instance_name import fresh_after, stale_after
+from ..rule_hints import hint_of_trigger
 from ..target_kinds import SEEDS
 
 #: the property ``os`` of the systems whose versions 5 and 6 do not read /etc/hostname, in lower case
@@ -57,7 +58,7 @@ def check_image(image: AuthoredImage) -> Iterator[Observation]:
         yield Observation(
             f"'{printable(path)}' of a copy keeps the original's name",
             rule.spans["create_only"] if rule.create_only else rule.spans.get("when", rule.spans["path"]),
-            ("remove 'create_only', and " if rule.create_only else "") + image.hint_of_trigger(rule, "copy"),
+            ("remove 'create_only', and " if rule.create_only else "") + hint_of_trigger(image, rule, "copy"),
             severity="info" if only_hosts or path in unread else "",
             rule=rule,
             fix=fix,

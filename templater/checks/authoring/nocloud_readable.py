@@ -15,6 +15,7 @@ from collections.abc import Iterator
 
 from ..authored_image import AuthoredImage
 from ..base import Fix, Observation, check
+from ..rule_hints import hint_of_mode
 from ..target_kinds import SEEDS
 
 NAMES = ("user-data", "vendor-data")
@@ -28,7 +29,7 @@ def check_image(image: AuthoredImage) -> Iterator[Observation]:
             yield Observation(
                 f"every user can read '{path}'",
                 rule.spans.get("mode") or rule.spans["path"],
-                image.hint_of_mode(),
+                hint_of_mode(image),
                 rule=rule,
                 fix=Fix(fields={"mode": "0600"}, unsafe=True),
             )

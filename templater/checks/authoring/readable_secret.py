@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from ...model.source import printable
 from ..authored_image import AuthoredImage
 from ..base import Observation, check, mode_of
+from ..rule_hints import hint_of_mode
 from ..security.secrets import secrets_of
 
 #: a key whose name contains one of these words is not a secret
@@ -33,6 +34,6 @@ def check_image(image: AuthoredImage) -> Iterator[Observation]:
                     f"'{printable(key.value)}' is written to '{printable(readable[0].path)}',"
                     f" which every user can read (mode {mode_of(readable[0]):04o})",
                     template.source.span(key.start, key.end),
-                    image.hint_of_mode(),
+                    hint_of_mode(image),
                     rule=readable[0],
                 )

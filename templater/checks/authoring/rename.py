@@ -15,6 +15,7 @@ from ...model.source import printable
 from ..authored_image import AuthoredImage
 from ..base import Fix, Observation, check
 from ..instance_name import stale_after
+from ..rule_hints import hint_of_trigger
 
 
 @check(
@@ -28,7 +29,7 @@ def check_image(image: AuthoredImage) -> Iterator[Observation]:
             yield Observation(
                 f"'{printable(path)}' keeps the old name after a rename",
                 rule.spans.get("when", rule.spans["path"]),
-                image.hint_of_trigger(rule, "rename"),
+                hint_of_trigger(image, rule, "rename"),
                 rule=rule,
                 fix=Fix(fields={"when": (*rule.when, "rename")}, unsafe=True),
             )

@@ -18,15 +18,15 @@ from ...model.instance import VIRTUAL_MACHINE
 from ...model.source import printable, printable_lines
 from .. import completers, options, output
 from ..command_limits import guarded
-from ..html_report import Target, html_options, report_check
+from ..html_report import Target, html_options, report_plans
 from ..live_copy import live_copy
 from ..local_source import local_source
 from ..read_in_sandbox import needs_sandbox, read_image
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
 
-    from ...checks.author_report import Fixes
+    from ...checks.fixes import Fixes
     from ...limit_option import Given
     from ...validators.results import Validators
 
@@ -161,8 +161,9 @@ def command(
     html: Target | None,
 ) -> int:
     from ... import __version__
-    from ...checks.author_report import check_report, fix_image
+    from ...checks.author_report import check_report
     from ...checks.authored_image import LIMITS
+    from ...checks.fixes import fix_image
     from ...definitions.detect import is_definition
     from .audit import uri_of
 
@@ -268,7 +269,7 @@ def command(
         asked = options.Request(
             local_source(source), instance, (), second, host, None, limits, as_json=False, choice=choice
         )
-        report_check(asked, hosts, html, reports[0]["findings"])
+        write_html(asked, hosts, html, reports[0]["findings"])
     for note in dict.fromkeys(note for found in reports for note in found["notes"]):
         output.note(note)
     for each in errors:
@@ -278,6 +279,17 @@ def command(
     if as_diff:
         return int(changed)
     return 1 if any(found["findings"] for found in reports) else 0
+
+
+def write_html(
+    request: options.Request, hosts: Sequence[str], target: Target, findings: Sequence[Mapping[str, Any]]
+) -> None:
+    """Write the report of `check`, with the files of the described instance on each host."""
+    from ..open_and_plan import opened
+
+    chosen = [HOSTS[name] for name in hosts]
+    with opened(request) as found:
+        report_plans(found, target, hosts=chosen if len(chosen) > 1 else (), findings=findings)
 
 
 def pairs(sources: tuple[str, ...], rootfs: str | None) -> list[tuple[str, str | None]]:
@@ -350,9 +362,9 @@ def read(
         return read_image(partial(work, validators=local_validators(run_validators)), paths, limits)
     from ...validators.results import Validators
     from ...validators.runner import Runner
-    from ...validators.unlocked_process import Helper
+    from ...validators.unlocked_process import UnlockedProcess
 
-    with Helper(Runner(anyway=run_validators is True)) as helper:
+    with UnlockedProcess(Runner(anyway=run_validators is True)) as helper:
         validated = partial(work, validators=Validators(helper.ask))
         return read_image(validated, paths, limits, (helper.descriptor,))
 

@@ -11,7 +11,7 @@ from .. import options, output
 from ..batch_output import instances_option
 from ..command_limits import guarded
 from ..diff_other_side import NAMES, OtherSide, other_side_options
-from ..html_report import Target, html_options, report_diff
+from ..html_report import Target, html_options, report_comparison, report_plans
 from ..patches import show_patch, show_patches
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def command(
     if filters:
         raise click.UsageError(f"unexpected argument '{printable(filters[0])}'")
     if html is not None:
-        return report_diff(request, other, instances, html, exit_code=exit_code)
+        return write_html(request, other, instances, html, exit_code=exit_code)
     if other.given:
         other.check(request, instances)
         from ..open_and_plan import fixed_options
@@ -92,6 +92,33 @@ def command(
     return show(plans, verdicts, as_json=request.as_json) or int(
         exit_code and any(any(p.files()) for p in plans)
     )
+
+
+def write_html(
+    request: options.Request, other: OtherSide, instances: str | None, target: Target, *, exit_code: bool
+) -> int:
+    """Write the report of `diff` and return the exit code."""
+    from ...model.plan import Plan
+    from ...reporting.comparison import compare_plans, differing
+    from ..open_and_plan import opened
+
+    if instances is not None:
+        raise click.UsageError("diff --html can't be combined with --instances")
+    if other.given:
+        other.check(request, instances)
+        with opened(request._replace(rootfs="none")) as found:
+            view = report_comparison(found, other, target)
+        plans = [column.plan for column in view.columns if isinstance(column.plan, Plan)]
+        half = len(plans) // 2
+        pairs = zip(plans[:half], plans[half:], strict=True)
+        changed = any(differing(compare_plans(before, after)) for before, after in pairs)
+        return view.code or int(exit_code and changed)
+    if request.rootfs is None:
+        raise click.UsageError("diff --html needs ROOTFS, or an option such as --set for the comparison")
+    with opened(request, rootfs_of_instance=True) as found:
+        (view,) = report_plans(found, target, compares=True)
+    plans = [column.plan for column in view.columns if isinstance(column.plan, Plan)]
+    return view.code or int(exit_code and any(any(plan.files()) for plan in plans))
 
 
 def show_comparison(sides: list[tuple[Plan, Plan]], *, as_json: bool, exit_code: bool) -> int:

@@ -110,10 +110,11 @@ def chosen_rules(plan: Plan, target: str | None) -> list[Rule]:
 def explained(found: Opened, plan: Plan, rules: list[Rule], fixed: RenderOptions) -> list[Explained]:
     from ...planning.plan_image import read_templates
     from ...rendering.explain import Explainer
+    from ...rendering.origins import layers_of
     from ...reporting.explanation import Explained
-    from ..open_and_plan import layers_of
 
-    templates, layers = read_templates(found.source.image, plan.metadata), layers_of(found, plan)
+    given, templates = found.request.instance, read_templates(found.source.image, plan.metadata)
+    layers = layers_of(found.instance, plan, given.config_overrides(), given.overridden_devices())
     last = {change.real: change for change in plan.changes if change.content is not None}
     files = []
     explainer, chosen = Explainer(templates, layers, fixed), set(map(id, rules))
@@ -186,12 +187,13 @@ def show_reads(found: Opened, plan: Plan, rules: list[Rule], dialect: str) -> in
     """List the names that each template reads, and return the exit code."""
     from ...planning.plan_image import read_templates
     from ...rendering.explain import readings
+    from ...rendering.origins import layers_of
     from ...rendering.render import template_bytes
     from ...reporting.explanation import reading_rows
     from ...reporting.explanation_data import reading_data
-    from ..open_and_plan import layers_of
 
-    templates, layers = read_templates(found.source.image, plan.metadata), layers_of(found, plan)
+    given, templates = found.request.instance, read_templates(found.source.image, plan.metadata)
+    layers = layers_of(found.instance, plan, given.config_overrides(), given.overridden_devices())
     by_template: dict[str, list[Rule]] = {}
     for rule in rules:
         by_template.setdefault(rule.template, []).append(rule)

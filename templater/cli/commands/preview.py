@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ...definitions.choice import VM
+from ...model.errors import UsageError
 from ...model.hosts import HOSTS
 from ...model.instance import CONTAINER, VIRTUAL_MACHINE
 from ...model.source import printable, printable_lines
@@ -17,8 +18,10 @@ from ..command_limits import guarded
 from ..html_report import html_options
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
+    from ...definitions.choice import Choice
+    from ...limit_option import Given
     from ...model.plan import Change, Plan
     from ...reporting.plan_text import Block
     from ..html_report import Target
@@ -147,7 +150,6 @@ def show_variants(request: options.Request) -> int:
     """Print the plans of every build of a definition, and return the highest exit code."""
     from ...reporting.json_data import plan_data
     from ...reporting.plan_text import verdict
-    from ..definitions_of import builds
     from ..open_and_plan import opened
 
     code, data = 0, []
@@ -265,3 +267,16 @@ def styled_body(block: Block) -> str:
     change = block.change
     path = change.path if change.path.startswith("/") else change.rule.path  # the file is on the config drive
     return output.coloured(body, path) if output.has_colour() else body
+
+
+def builds(path: str, choice: Choice, limits: Given) -> Iterator[Choice]:
+    """Yield a ``Choice`` for each build of a definition.
+
+    Raises UsageError if ``path`` is not a definition, and LimitError if all builds together take too long.
+    """
+    from ...definitions.all_builds import all_choices, in_time
+    from ...definitions.detect import is_definition
+
+    if not is_definition(path):
+        raise UsageError(f"--all-variants is for definitions, and '{printable(path)}' is not one")
+    yield from in_time(all_choices(path, choice, limits.for_images()), limits.rendering.get("total"))

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from templater.validators.programs import ifquery
-from templater.validators.validator import Failure, Missing, all_validators
+from templater.validators.programs import all_validators, ifquery
+from templater.validators.validator import Failure, Missing
 
 PROGRAMS = sorted(set(all_validators()) - {"cloud-init's schemas"})
 NAMES = {

@@ -9,7 +9,7 @@ import tarfile
 import pytest
 
 from templater.validators.runner import Runner
-from templater.validators.unlocked_process import Helper
+from templater.validators.unlocked_process import UnlockedProcess
 from tests.command_server import run_templater
 
 pytestmark = pytest.mark.skipif(
@@ -26,7 +26,7 @@ templates:
 
 
 def test_the_helper_process_returns_the_answer_of_the_validator():
-    with Helper(Runner()) as helper:
+    with UnlockedProcess(Runner()) as helper:
         code = helper.ask("sh", "script", b"#!/bin/sh\nfi\n")["value"][1]
         assert code == 2
         assert helper.ask("sh", "script", b"#!/bin/sh\n\xff\n") == {"value": ["script", 0, ""]}
@@ -37,18 +37,18 @@ def test_the_helper_process_returns_the_answer_of_the_validator():
     [("rm", "a"), ("sh", "../../etc/passwd"), ("sh", "/etc/passwd"), ("sh", ".."), ("sh", ""), ("sh", "a b")],
 )
 def test_the_helper_process_ends_after_an_unknown_validator_or_file_name(id, name):
-    with Helper(Runner()) as helper:
+    with UnlockedProcess(Runner()) as helper:
         assert helper.ask(id, name, b"") == ENDED
         assert helper.ask("sh", "script", b"") == ENDED
 
 
 def test_the_helper_process_refuses_a_message_that_is_too_long():
-    with Helper(Runner()) as helper:
+    with UnlockedProcess(Runner()) as helper:
         assert helper.ask("sh", "script", bytes(2 << 20)) == ENDED
 
 
 def test_the_helper_process_ends_at_the_end_of_the_with_block():
-    with Helper(Runner()) as helper:
+    with UnlockedProcess(Runner()) as helper:
         pid = helper._pid
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,8 @@ from ...read_in_sandbox import read_image
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from rich.text import Text
+
 HELP = """Show an image's format, properties and fingerprint.
 
 The output also lists the rules, the templates and their sizes. SRC is a directory, a unified tarball, or a
@@ -32,6 +35,10 @@ Examples:
   templater image info image.tar.xz
   templater image info metadata.tar.xz rootfs.squashfs --json
 """
+
+
+#: the title of a line, such as ``Format:``
+_PAIR = re.compile(r"^[A-Z][A-Za-z ]*: +")
 
 
 @click.command(help=HELP)
@@ -68,9 +75,9 @@ def command(
     if as_json:
         output.write_json(found)
     elif output.has_layout():
-        from ... import styled, terminal
+        from ... import terminal
 
-        output.write_lines(styled.description(lines(found), terminal.width()))
+        output.write_lines(styled_lines(lines(found), terminal.width()))
     else:
         output.write("\n".join(lines(found)) + "\n")
     for warning in found["warnings"]:
@@ -92,6 +99,36 @@ def lines(found: dict[str, Any]) -> Iterator[str]:
     if found["unused"]:
         yield ""
         yield f"Used by no rule: {', '.join(map(printable, found['unused']))}"
+
+
+def styled_lines(lines: Iterable[str], width: int) -> Iterator[Text]:
+    """Yield the report of `image info`: bold titles, and marks of triggers in colour."""
+    from rich.cells import cell_len
+    from rich.text import Text
+
+    from ...styled import wrapped
+
+    table = -1  # the column where the marks of triggers begin if the table is too wide, or -1
+    lines = list(lines)
+    for number, line in enumerate(lines):
+        if line == "Templates:":
+            too_wide = max(map(cell_len, lines[number:])) > width
+            table = len(lines[number + 1]) - len(lines[number + 1].lstrip()) if too_wide else -1
+        shown = Text(printable(line))
+        if pair := _PAIR.match(line):
+            shown.stylize("bold", 0, pair.end())
+            yield from wrapped(shown, width, hanging=pair.end())
+        elif line.endswith(":") and not line.startswith(" "):
+            yield Text(printable(line), "bold")
+        else:
+            if table > 0 and line.startswith("  "):
+                if line[:table].strip():
+                    yield Text(printable(line[:table].rstrip()), "bold")
+                shown = Text(f"    {printable(line[table:])}")
+            shown.highlight_regex(r"(?<= )x(?= )", "green")
+            shown.highlight_regex(r"(?<= )\.(?= )", "dim")
+            shown.highlight_regex(r"^ *! ", "yellow")
+            yield shown
 
 
 def _facts(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
