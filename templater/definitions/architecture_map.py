@@ -10,7 +10,7 @@ from ..model.architectures import KERNEL_NAMES, kernel_name
 from ..model.errors import InputError
 from ..model.source import printable
 from ..pongo2.syntax.hints import did_you_mean
-from .fields import LXD
+from .definition_yaml import LXD
 
 if TYPE_CHECKING:
     from .definition_yaml import Definition

@@ -12,7 +12,7 @@ from ..model.source import Source, Span, printable
 from ..parsing.yaml_nodes import Node, Scalar
 from ..pongo2.syntax.hints import did_you_mean
 from . import pongo
-from .fields import INCUS, LXD
+from .definition_yaml import INCUS, LXD
 from .text_origins import GeneratedSource, Piece, piece_of
 
 if TYPE_CHECKING:

@@ -20,8 +20,7 @@ from ..planning.follow_links import clean
 from . import pongo
 from .architecture_map import local_architecture, mapped_architecture, personality
 from .choice import Choice
-from .definition_yaml import LIMITS, Definition, read_definition
-from .fields import INCUS, LXD, PROGRAMS
+from .definition_yaml import INCUS, LIMITS, LXD, PROGRAMS, Definition, read_definition
 from .generators import FileEntry, Results, entries_of, run
 from .known_rootfs import KnownRootfs
 from .metadata_text import metadata_text

@@ -13,14 +13,15 @@ import os
 import stat
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, suppress
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ..image.atomic_output import Output
 from ..model.errors import InputError, LimitError, RefusedError, WriteError, reason
 from ..model.progress import Progress
 from ..model.source import printable
+from .https_client import RangeError, UrlStream
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -48,6 +49,57 @@ class Download(Protocol):
         Yields the position of the first byte that the server sends, and the content. Raises InputError if the
         request fails.
         """
+
+
+def download_of(stream: UrlStream, url: str, most: int) -> Download:
+    """Return a function that downloads at most ``most`` bytes.
+
+    The function can continue an interrupted download.
+    """
+
+    @contextmanager
+    def download(start: int, /) -> Iterator[tuple[int, Iterator[bytes]]]:
+        headers = {"Range": f"bytes={start}-"} if 0 < start < most else {}
+        try:
+            with _open_range(stream, url, headers) as answer:
+                first = _first_byte(answer, start, url)
+                yield first, _bounded(stream.body(answer, url), most - first, url)
+        except FileNotFoundError:
+            raise InputError(f"'{url}' does not exist") from None
+
+    return download
+
+
+@contextmanager
+def _open_range(stream: UrlStream, url: str, headers: Mapping[str, str]) -> Iterator[Any]:
+    """Request the part of a file after the position in ``headers``.
+
+    If the file ends before this position, request the whole file: the beginning that was downloaded earlier
+    may come from another server.
+    """
+    with ExitStack() as opened:
+        try:
+            answer = opened.enter_context(stream.open(url, headers=headers))
+        except RangeError:
+            answer = opened.enter_context(stream.open(url))
+        yield answer
+
+
+def _first_byte(answer: Any, start: int, url: str) -> int:
+    if answer.status != 206:
+        return 0
+    if not (answer.headers.get("Content-Range") or "").startswith(f"bytes {start}-"):
+        raise InputError(f"'{url}': the server did not send the requested byte range")
+    return start
+
+
+def _bounded(pieces: Iterator[bytes], most: int, url: str) -> Iterator[bytes]:
+    size = 0
+    for piece in pieces:
+        size += len(piece)
+        if size > most:
+            raise InputError(f"'{url}' is larger than the server announced")
+        yield piece
 
 
 class Downloads:

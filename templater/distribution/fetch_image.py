@@ -12,13 +12,12 @@ import os
 import platform
 import re
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, nullcontext
+from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from difflib import get_close_matches
 from itertools import islice
 from types import MappingProxyType
-from typing import Any
 from urllib.parse import urlunsplit
 
 from ..model.architectures import KERNEL_NAMES
@@ -27,8 +26,8 @@ from ..model.progress import Progress, silent
 from ..model.source import printable
 from .catalog_decoder import Item
 from .client_image_list import Image, list_images
-from .downloads import MOST_BYTES, Download, Downloads, expected_size
-from .https_client import RangeError, UrlStream, split_url
+from .downloads import MOST_BYTES, Downloads, download_of, expected_size
+from .https_client import UrlStream, split_url
 from .image_api_client import HttpsServer, LocalDaemon, Server, ServerImage, export, find_image, is_hash
 from .list_stream import read_products
 from .remotes import API, RESERVED, SIMPLESTREAMS, Remote, read_remotes
@@ -180,7 +179,7 @@ class _Fetcher:
         if not SHA256.fullmatch(item.sha256):
             raise InputError(f"'{stream.base}' announces no valid SHA-256 hash for '{url}'")
         # clients ignore the size, and some publishers omit the size
-        download = _download(stream, url, expected_size(item.size, url, most))
+        download = download_of(stream, url, expected_size(item.size, url, most))
         return self._downloads.fetch(item.sha256, url, download, self._progress, also, item.size)
 
     def from_api(self, server: Server, alias: str) -> Fetched:
@@ -217,7 +216,7 @@ class _Fetcher:
                 problem = f"'{address}' leads to the invalid URL '{printable(place[:_LONGEST])}'"
                 raise InputError(f"{problem}: {error.message}") from None
             path = self._downloads.fetch(
-                digest, address, _download(stream, address, MOST_BYTES), self._progress
+                digest, address, download_of(stream, address, MOST_BYTES), self._progress
             )
             note = f"using the image {digest[:12]} that {stream.base} announces"
         else:
@@ -282,57 +281,6 @@ def _find(stream: UrlStream, remote: str, alias: str) -> tuple[Image, str]:
 def _preference(image: Image) -> tuple[bool, bool]:
     """Return a sort key: containers before machines, then this machine's architecture before others."""
     return image.type != "container", image.architecture != KERNEL_NAMES.get(platform.machine())
-
-
-def _download(stream: UrlStream, url: str, most: int) -> Download:
-    """Return a function that downloads at most ``most`` bytes.
-
-    The function can continue an interrupted download.
-    """
-
-    @contextmanager
-    def download(start: int, /) -> Iterator[tuple[int, Iterator[bytes]]]:
-        headers = {"Range": f"bytes={start}-"} if 0 < start < most else {}
-        try:
-            with _open_range(stream, url, headers) as answer:
-                first = _first_byte(answer, start, url)
-                yield first, _bounded(stream.body(answer, url), most - first, url)
-        except FileNotFoundError:
-            raise InputError(f"'{url}' does not exist") from None
-
-    return download
-
-
-@contextmanager
-def _open_range(stream: UrlStream, url: str, headers: Mapping[str, str]) -> Iterator[Any]:
-    """Request the part of a file after the position in ``headers``.
-
-    If the file ends before this position, request the whole file: the beginning that was downloaded earlier
-    may come from another server.
-    """
-    with ExitStack() as opened:
-        try:
-            answer = opened.enter_context(stream.open(url, headers=headers))
-        except RangeError:
-            answer = opened.enter_context(stream.open(url))
-        yield answer
-
-
-def _first_byte(answer: Any, start: int, url: str) -> int:
-    if answer.status != 206:
-        return 0
-    if not (answer.headers.get("Content-Range") or "").startswith(f"bytes {start}-"):
-        raise InputError(f"'{url}': the server did not send the requested byte range")
-    return start
-
-
-def _bounded(pieces: Iterator[bytes], most: int, url: str) -> Iterator[bytes]:
-    size = 0
-    for piece in pieces:
-        size += len(piece)
-        if size > most:
-            raise InputError(f"'{url}' is larger than the server announced")
-        yield piece
 
 
 def _compare_fingerprint(paths: Iterable[str], fingerprint: str, server: str) -> None:

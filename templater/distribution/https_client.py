@@ -23,7 +23,8 @@ from ..model.errors import InputError, LimitError, RefusedError, UsageError, rea
 from ..model.input_size import received
 from ..model.source import printable
 from .catalog_decoder import MOST_BYTES
-from .tls_socket import TIMEOUT, PlainSocket, TlsSocket, open_connection
+from .tcp_socket import PlainSocket, open_connection
+from .tls_socket import TIMEOUT, TlsSocket
 from .tree_catalog import clean_path
 
 #: limit on redirects, the same as in Go's client

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from .removed_files import read_removed, record_removed
+from .removed_files import read_removed, record_and_save, record_removed
 from .tree import Tree
 from .tree_catalog import Catalog
 
@@ -60,21 +60,6 @@ def prune(
             record_and_save(tree, catalog, before, moment)
         deleted, size, waiting = _delete_files(tree, catalog, grace, moment, dry_run=dry_run)
     return Pruned(tuple(dropped), tuple(deleted), size, waiting)
-
-
-def record_and_save(tree: Tree, catalog: Catalog, before: set[str], moment: int | None = None) -> None:
-    """Record the files that the catalog no longer names, then write the catalog.
-
-    Because of this order, no file is forgotten if the process is killed between the two writes.
-    """
-    gone = before - catalog.paths()
-    if gone:
-        moment = int(time.time()) if moment is None else moment
-        removed = read_removed(tree)
-        removed.update(dict.fromkeys(gone, moment))
-        record_removed(tree, removed)
-    if catalog.changed:
-        tree.save(catalog)
 
 
 def _drop_old(

@@ -9,8 +9,8 @@ from ..model.errors import InputError
 from ..model.source import printable
 from .catalog_decoder import COMBINED
 from .client_image_list import ROOT_KINDS
-from .prune_tree import Pruned, drop_product, drop_version, record_and_save
-from .removed_files import read_removed
+from .prune_tree import Pruned, drop_product, drop_version
+from .removed_files import read_removed, record_and_save
 from .tree import Tree
 from .tree_catalog import Catalog, fingerprints_of
 

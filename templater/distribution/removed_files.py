@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Mapping
 
 from ..model.errors import InputError, LimitError
@@ -11,7 +12,7 @@ from ..model.file_names import STATE_FOLDER
 from ..model.source import printable
 from .catalog_decoder import MOST_BYTES, parse_json
 from .tree import MOST_NESTED, MOST_REMOVED, Tree
-from .tree_catalog import clean_path
+from .tree_catalog import Catalog, clean_path
 
 #: the record of removed images, which no client requests
 REMOVED = f"{STATE_FOLDER}/removed.json"
@@ -39,3 +40,18 @@ def record_removed(tree: Tree, files: Mapping[str, int]) -> None:
     if len(files) > MOST_REMOVED or len(data) > MOST_BYTES:
         raise LimitError(f"'{REMOVED}' would have {len(files)} files, more than `prune` can read")
     tree.write_json(REMOVED, [data])
+
+
+def record_and_save(tree: Tree, catalog: Catalog, before: set[str], moment: int | None = None) -> None:
+    """Record the files that the catalog no longer names, then write the catalog.
+
+    Because of this order, no file is forgotten if the process is killed between the two writes.
+    """
+    gone = before - catalog.paths()
+    if gone:
+        moment = int(time.time()) if moment is None else moment
+        removed = read_removed(tree)
+        removed.update(dict.fromkeys(gone, moment))
+        record_removed(tree, removed)
+    if catalog.changed:
+        tree.save(catalog)

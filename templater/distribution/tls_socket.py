@@ -6,57 +6,12 @@ import contextlib
 import io
 import socket
 import ssl
-from typing import Any, Protocol
+from typing import Any
+
+from .tcp_socket import Bounds
 
 #: maximum seconds without data from the server: the time that the clients wait for the headers
 TIMEOUT = 30
-
-
-class Bounds(Protocol):
-    """The limits of a connection. Each method raises OSError or HTTPException if a limit is exceeded."""
-
-    def timeout(self) -> float:
-        """Return the seconds that the socket may wait now."""
-
-    def receive(self, size: int) -> None:
-        """Count bytes from the server."""
-
-    def read(self, size: int) -> None:
-        """Count decrypted bytes."""
-
-
-class PlainSocket(socket.socket):
-    """A connection before TLS begins. Until then, ``bounds`` also limit the answer of a proxy."""
-
-    bounds: Bounds | None = None
-
-    def recv_into(self, buffer: Any, *arguments: Any) -> int:
-        if self.bounds is None:
-            return super().recv_into(buffer, *arguments)
-        self.settimeout(self.bounds.timeout())
-        try:
-            size = super().recv_into(buffer, *arguments)
-        except TimeoutError:
-            self.bounds.timeout()  # raise the error of the deadline if it has passed
-            raise
-        self.bounds.receive(size)
-        return size
-
-
-def open_connection(address: tuple[str, int], bounds: Bounds) -> PlainSocket:
-    """Connect to the first of the server's addresses that answers. All addresses share the deadline."""
-    error = OSError("the name of the server has no address")
-    for family, kind, protocol, _, place in socket.getaddrinfo(*address, type=socket.SOCK_STREAM):
-        timeout = bounds.timeout()
-        made = PlainSocket(family, kind, protocol)
-        try:
-            made.settimeout(timeout)
-            made.connect(place)
-            return made
-        except OSError as failure:
-            made.close()
-            error = failure.with_traceback(None)
-    raise error
 
 
 class TlsSocket:

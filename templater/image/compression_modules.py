@@ -23,10 +23,10 @@ def load_zstd() -> Any:
     )
 
 
-def load_lz4() -> Any:
-    """Return the module ``lz4.frame``. Raises InputError if it is not installed."""
+def load_lz4(name: str = "lz4.frame") -> Any:
+    """Return a module of the package ``lz4``. Raises InputError if it is not installed."""
     with suppress(ImportError):
-        return import_module("lz4.frame")
+        return import_module(name)
     raise InputError(
         "lz4 needs a C extension, which is not installed",
         hint="install lz4 (Debian: python3-lz4), or use another compression",

@@ -10,15 +10,14 @@ import lzma
 import zlib
 from collections.abc import Callable, Iterator
 from functools import lru_cache
-from importlib import import_module
 from io import FileIO
 from struct import error as StructError
 from struct import unpack_from
-from typing import Any
 
 from ..model.errors import InputError, LimitError, RefusedError
-from .compression_modules import load_zstd
+from .compression_modules import load_lz4, load_zstd
 from .limits import Limits
+from .lzo import decompress_lzo
 from .open_file import reading
 
 _HEAD = 96
@@ -50,68 +49,7 @@ def _lzma(data: bytes) -> bytes:
 
 
 def _lzo(data: bytes) -> bytes:
-    """Decompress LZO1X, which no module of Python does. The kernel's lzo.rst describes the format.
-
-    Raises IndexError for invalid data.
-    """
-    made = bytearray()
-    at = literals = 0
-    after = 0  # the number of literals before the instruction; 4 stands for 4 or more
-    if data[0] > 17:
-        at, literals = 1, data[0] - 17
-        after = min(literals, 4)
-    while len(made) <= _BLOCK:
-        made += data[at : at + literals]
-        at += literals
-        code = data[at]
-        at += 1
-        literals = 0
-        if code < 16 and after == 0:
-            literals, at = _lzo_length(data, at, code, 15)
-            literals += 3
-            after = 4
-            continue
-        if code < 16:
-            distance = 1 + (code >> 2) + (data[at] << 2) + (0x800 if after == 4 else 0)
-            length = 3 if after == 4 else 2
-            at += 1
-        elif code >= 64:
-            distance = 1 + (code >> 2 & 7) + (data[at] << 3)
-            length = (code >> 5) + 1
-            at += 1
-        else:
-            mask = 31 if code >= 32 else 7
-            length, at = _lzo_length(data, at, code & mask, mask)
-            length += 2
-            distance = (data[at] | data[at + 1] << 8) >> 2
-            if code >= 32:
-                distance += 1
-            else:
-                distance += (code & 8) << 11
-                if not distance:
-                    return bytes(made)
-                distance += 0x4000
-            code = data[at]
-            at += 2
-        if distance > len(made):
-            raise IndexError("invalid distance")
-        copy = made[-distance:]
-        made += (copy * (length // distance + 1))[:length]
-        literals = after = code & 3
-    return bytes(made)
-
-
-def _lzo_length(data: bytes, at: int, length: int, largest: int) -> tuple[int, int]:
-    """Return a length from LZO1X data, and the position after the length.
-
-    If ``length`` (the bits read so far) is 0, the length continues in the next bytes.
-    """
-    if length:
-        return length, at
-    while not data[at]:
-        length += 255
-        at += 1
-    return length + largest + data[at], at + 1
+    return decompress_lzo(data, _BLOCK)
 
 
 def load_decompressor(path: str) -> _Decompress:
@@ -119,7 +57,7 @@ def load_decompressor(path: str) -> _Decompress:
     with reading(path) as file:
         kind = int.from_bytes(file.read(_HEAD)[20:22], "little")
     if kind == 5:
-        lz4: Any = _module("lz4.block")
+        lz4 = load_lz4("lz4.block")
         return lambda data: bytes(lz4.decompress(data, uncompressed_size=_BLOCK))
     if kind == 6:
         zstd = load_zstd()
@@ -128,16 +66,6 @@ def load_decompressor(path: str) -> _Decompress:
     if kind not in known:
         raise InputError(f"'{path}' is a squashfs file with the unknown compression {kind}")
     return known[kind]
-
-
-def _module(name: str) -> Any:
-    try:
-        return import_module(name)
-    except ImportError:
-        raise InputError(
-            "lz4 needs a C extension, which is not installed",
-            hint="install lz4 (Debian: python3-lz4), or use another compression",
-        ) from None
 
 
 def check_directories(path: str, limits: Limits) -> None:

@@ -19,7 +19,8 @@ from ..distribution.daemon_connection import MOST_OVERHEAD, TIMEOUT, Connect
 from ..distribution.daemon_socket_path import find_socket
 from ..distribution.https_client import split_url
 from ..distribution.remotes import client_remote, client_trust
-from ..distribution.tls_socket import Answer, TlsSocket, open_connection
+from ..distribution.tcp_socket import open_connection
+from ..distribution.tls_socket import Answer, TlsSocket
 from ..model.errors import InputError, UsageError
 from ..model.source import printable
 from .address import LOCAL, Address, escaped

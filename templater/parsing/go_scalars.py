@@ -78,6 +78,13 @@ def _timestamp(text: str) -> datetime | None:
         return None
 
 
+def whole_number(value: float, rules: str) -> "int | None":
+    """Convert a float to an integer as yaml.v2 or yaml.v4 does, or return None if that fails."""
+    if abs(value) < 2**63 and (rules == "v2" or value == int(value)):
+        return int(value)
+    return -(2**63) if rules == "v2" and value < 0 else None
+
+
 def tag_of(value: object) -> str:
     """Return the YAML tag for the type of a value, such as "!!int"."""
     if isinstance(value, bool):

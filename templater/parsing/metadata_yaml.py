@@ -16,7 +16,7 @@ from typing import Final
 from ..model.errors import LimitError, MetadataError
 from ..model.metadata import TRIGGERS, UNCOUNTED, Finding, Metadata, Rule
 from ..model.source import Source, Span, printable
-from .go_scalars import BOOLEANS, is_merge, is_null, resolved, tag_of
+from .go_scalars import BOOLEANS, is_merge, is_null, resolved, tag_of, whole_number
 from .yaml_nodes import LIMITS, Limits, Mapping, Node, Rules, Scalar, Sequence, YamlError, parse
 
 METADATA_FIELDS: Final = ("architecture", "creation_date", "expiry_date", "properties", "templates")
@@ -216,7 +216,7 @@ class _Decoder:
             return 0
         value = self.resolve(node) if isinstance(node, Scalar) else None
         if isinstance(value, float):
-            value = self.whole(value)
+            value = whole_number(value, self.rules)
         if isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63:
             return value
         self.mismatch(
@@ -226,12 +226,6 @@ class _Decoder:
             "write seconds since 1970-01-01, as 'date +%s' prints them",
         )
         return 0
-
-    def whole(self, value: float) -> "int | None":
-        """Convert a float to an integer as the host's YAML library does, or return None if that fails."""
-        if abs(value) < 2**63 and (self.rules == "v2" or value == int(value)):
-            return int(value)
-        return -(2**63) if self.rules == "v2" and value < 0 else None
 
     # -- mappings: duplicates and merge keys
 

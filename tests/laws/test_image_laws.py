@@ -377,7 +377,7 @@ OTHERS = {
     "properties_of", "architecture_of", "running", "refuse_running", "make", "presets",
     "add", "has", "move", "put", "take", "read", "column", "line_end", "line_start", "newline", "unshared", "written_out",
     "double", "flow", "in_style", "key", "number", "scalar",
-    "compression_by_name", "is_same_file", "memory_of", "open_regular", "refuse_many", "reading", "refuse_extension",
+    "compression_by_name", "decompress_lzo", "is_same_file", "memory_of", "open_regular", "refuse_many", "reading", "refuse_extension",
     "require_same_identity", "set_xattr", "size_of", "squashfs_end", "start_sqfs2tar",
     "check_directories", "data_bytes", "holes_of", "load_decompressor",
     "xattrs_of", "xattrs_of_link",  # the kernel limits the attributes of a file to 64 KiB

@@ -172,7 +172,7 @@ def test_a_download_continues_at_the_first_missing_byte(start, most, answers, re
     stream = Stream(*answers)
 
     def read():
-        with fetch_image._download(stream, "u", most)(start) as (first, pieces):
+        with downloads.download_of(stream, "u", most)(start) as (first, pieces):
             return first, list(pieces)
 
     if isinstance(result, str):

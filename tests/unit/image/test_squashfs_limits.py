@@ -8,7 +8,8 @@ import pytest
 
 from templater.image import compression_modules, sqfs2tar, squashfs_directories
 from templater.image.limits import DEFAULT
-from templater.image.squashfs_directories import _lzo, _lzo_length, check_directories, load_decompressor
+from templater.image.lzo import _length
+from templater.image.squashfs_directories import _lzo, check_directories, load_decompressor
 from templater.model.errors import InputError, LimitError, RefusedError, TemplaterError
 from tests.attacks.test_squashfs import directory_inode, many_names, nested, one_directory
 from tests.attacks.test_squashfs import squashfs as written
@@ -179,7 +180,6 @@ def test_a_squashfs_file_with_an_unknown_compression_or_a_missing_library_is_ref
         asked.append(name)
         raise ImportError
 
-    monkeypatch.setattr(squashfs_directories, "import_module", missing)
     monkeypatch.setattr(compression_modules, "import_module", missing)
     lz4 = (
         InputError,
@@ -203,17 +203,18 @@ def test_a_squashfs_file_with_an_unknown_compression_or_a_missing_library_is_ref
             decompress=lambda data, most: given.update(most=most) or data
         ),
     )
-    monkeypatch.setattr(squashfs_directories, "import_module", lambda name: given.update(name=name) or fake)
-    monkeypatch.setattr(compression_modules, "import_module", lambda name: fake)
+    monkeypatch.setattr(
+        compression_modules, "import_module", lambda name: given.setdefault("name", name) and fake
+    )
     assert load_decompressor(f"{tmp_path}/lz4")(b"x") == b"x"
     assert load_decompressor(f"{tmp_path}/zstd")(b"x") == b"x"
     assert given == {"name": "lz4.block", "size": 8192, "most": 8193}
 
 
-def test_a_long_lzo_length_continues_in_the_next_bytes():
-    assert _lzo_length(b"xy", 1, 3, 7) == (3, 1)
-    assert _lzo_length(b"x\x05", 1, 0, 7) == (12, 2)
-    assert _lzo_length(b"\0\0\x05", 0, 0, 31) == (510 + 31 + 5, 3)
+def test_a_long_length_continues_in_the_next_bytes():
+    assert _length(b"xy", 1, 3, 7) == (3, 1)
+    assert _length(b"x\x05", 1, 0, 7) == (12, 2)
+    assert _length(b"\0\0\x05", 0, 0, 31) == (510 + 31 + 5, 3)
 
 
 def test_invalid_lzo_data_is_an_error():

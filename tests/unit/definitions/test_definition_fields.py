@@ -2,8 +2,7 @@
 
 import pytest
 
-from templater.definitions.definition_yaml import read_definition
-from templater.definitions.fields import AGENTS, FAMILY_OF, GENERATORS
+from templater.definitions.definition_yaml import AGENTS, FAMILY_OF, GENERATORS, read_definition
 from templater.model.errors import InputError
 from templater.model.source import Source
 
