@@ -39,7 +39,7 @@ class Template:
 
         The modules contain the filters and tags of the template. They import nothing during a render.
         """
-        located = ("templater.pongo2.located",) if self.program.places else ()
+        located = ("templater.pongo2.located_calls",) if self.program.places else ()
         return (*sorted({module for module, _ in self.imports}), *located)
 
     @property

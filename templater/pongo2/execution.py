@@ -23,9 +23,9 @@ def load(code: "CodeType") -> Program:
     namespace: dict[str, Any] = dict(runtime_functions.NAMESPACE)
     exec(code, namespace)  # noqa: S102 - templater's compiler wrote this code
     if namespace["PLACES"]:
-        from . import located
+        from . import located_calls
 
-        namespace.update(located.NAMESPACE)
+        namespace.update(located_calls.NAMESPACE)
     for alias, module, name in namespace["IMPORTS"]:
         namespace[alias] = getattr(__import__(module, None, None, ("*",)), name)
     return Program(namespace)

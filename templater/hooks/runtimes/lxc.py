@@ -230,12 +230,12 @@ def open_layers(layers: "tuple[str, ...]") -> "list[Root]":
 
 
 def snippet(name: str, words: "list[str]", path: str) -> "Snippet":
-    from ..lxc_lines import snippet
+    from ..lxc_hook_lines import snippet
 
     return snippet(name, words, path)
 
 
 def status(name: str, path: str) -> "Iterator[Finding]":
-    from ..lxc_lines import status
+    from ..lxc_hook_lines import status
 
     return status(name, path)

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from templater.hooks import lxc_config, lxc_lines
+from templater.hooks import lxc_config, lxc_hook_lines
 from templater.hooks.install import write
 from templater.hooks.runtimes import lxc
 from templater.hooks.runtimes.lxc_template import snippet
@@ -96,7 +96,9 @@ def test_a_hook_line_written_as_root_enters_a_namespace_only_if_an_ordinary_user
     maps = {"uid_map": uids, "gid_map": gids}
     monkeypatch.setattr(lxc_config.os, "geteuid", lambda: 0)
     monkeypatch.setattr(
-        lxc_lines, "own_map", lambda name: (tuple(map(int, line.split())) for line in maps[name].splitlines())
+        lxc_hook_lines,
+        "own_map",
+        lambda name: (tuple(map(int, line.split())) for line in maps[name].splitlines()),
     )
     assert ("lxc-usernsexec" in lines(config)["pre-start"]) == enters
 

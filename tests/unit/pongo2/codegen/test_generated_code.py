@@ -12,7 +12,7 @@ import pytest
 from templater import pongo2
 from templater.model.errors import TemplateError
 from templater.model.source import Source
-from templater.pongo2 import execution, located, runtime_functions
+from templater.pongo2 import execution, located_calls, runtime_functions
 from templater.pongo2.codegen.compiler import source_of
 from templater.pongo2.compiled_template import Template
 from templater.pongo2.daemon_context import daemon_context
@@ -22,7 +22,7 @@ from templater.pongo2.template_loading import Compilation
 VECTORS = Path(__file__).parents[3] / "vectors"
 
 #: the names that a generated module may use besides its own
-KNOWN = set(runtime_functions.NAMESPACE) | set(located.NAMESPACE)
+KNOWN = set(runtime_functions.NAMESPACE) | set(located_calls.NAMESPACE)
 
 
 def templates() -> list[tuple[str, str, dict[str, bool]]]:
