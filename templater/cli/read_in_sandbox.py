@@ -107,8 +107,8 @@ def _prepare(
     from time import localtime
 
     from ..image.compression_modules import load_lz4, load_zstd
-    from ..image.contents import kind_of_file
     from ..image.limits import DEFAULT
+    from ..image.open_file import kind_of_file
     from ..image.sqfs2tar import start_sqfs2tar
     from ..image.squashfs_directories import load_decompressor
     from ..parsing.magic_bytes import LZ4, SQUASHFS, ZSTD

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 from ..image.atomic_output import Output
 from ..image.build import Packing, build
 from ..image.compress import compressing
-from ..image.contents import kind_of_file, open_contents, refuse_same_file
+from ..image.contents import open_contents
 from ..image.file_extensions import extension
 from ..image.limits import DEFAULT, Limits
 from ..image.names import clean_name
-from ..image.open_file import reading, whole_content
+from ..image.open_file import kind_of_file, reading, whole_content
+from ..image.second_file import refuse_same_file
 from ..image.tar_reader import open_archive
 from ..image.tar_writer import TarWriter
 from ..image.tarball_image import TarballImage

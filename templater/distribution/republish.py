@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..image.atomic_output import Output
-from ..image.contents import kind_of_file
 from ..image.file_extensions import extension
+from ..image.open_file import kind_of_file
 from ..model.architectures import KERNEL_NAMES
 from ..model.errors import InputError, RefusedError, UsageError
 from ..model.progress import Progress, silent

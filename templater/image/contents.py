@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -12,9 +11,8 @@ from ..model.entry import DIRECTORY, FILE
 from ..model.errors import InputError, LimitError, RefusedError, UsageError
 from ..model.file_names import DISK, METADATA, ROOTFS, TEMPLATES
 from ..model.source import printable
-from ..parsing.magic_bytes import HEAD, SQUASHFS, recognise
+from ..parsing.magic_bytes import SQUASHFS
 from ..rootfs.directory_rootfs import open_tree
-from ..sandbox import unpacker_process
 from .archive_layout import Layout
 from .decompress import open_stream
 from .directory_members import Data, Tree, Unshift
@@ -24,9 +22,8 @@ from .limits import (
     refuse_deep,
 )
 from .names import clean_name
-from .open_file import data_bytes, is_same_file, reading
-from .sqfs2tar import Sqfs2tarOutput, sqfs2tar_for
-from .squashfs_directories import check_directories
+from .open_file import data_bytes, kind_of_file
+from .second_file import SecondFileCheck, open_rootfs, refuse_same_file
 from .tar_reader import HARD_LINK, Archive, Member, open_archive
 
 #: files that Incus stores next to the rootfs of an OCI image
@@ -216,43 +213,6 @@ class UnifiedContents(_Packed):
         return rest
 
 
-class SecondFileCheck:
-    """A check that refuses a complete image as the second file of a split image.
-
-    A complete image has both metadata.yaml and rootfs at its top.
-    """
-
-    def __init__(self, path: str) -> None:
-        self._path = path
-        self._missing = {METADATA, ROOTFS}
-
-    def add(self, name: str) -> None:
-        self._missing.discard(name.partition("/")[0])
-
-    def finish(self) -> None:
-        if not self._missing:
-            raise UsageError(
-                f"'{self._path}' is a complete image, not the root filesystem of another image",
-                hint="give only this image, or give the second file of the split image",
-            )
-
-
-def refuse_same_file(path: str, rootfs: str) -> None:
-    """Raise UsageError if both parts of a split image are the same file.
-
-    If both parts were one file, the daemons would show a different fingerprint than templater.
-    """
-    try:
-        same = is_same_file(path, rootfs)
-    except OSError:
-        return  # opening the file later raises the same error
-    if same:
-        raise UsageError(
-            f"'{rootfs}' is the same file as '{path}', not a root filesystem",
-            hint="a split image has two files: give both, or only the first",
-        )
-
-
 class SplitContents(_Packed):
     def __init__(self, path: str, rootfs: str, limits: Limits = DEFAULT) -> None:
         refuse_same_file(path, rootfs)
@@ -293,35 +253,6 @@ def _data_of(member: Member, archive: Archive, *, holes: bool) -> Data:
     for offset, data in archive.chunks(member, _SQUASHFS_BLOCK):
         if data != zeros[: len(data)]:
             yield offset, data
-
-
-@contextlib.contextmanager
-def open_rootfs(path: str, limits: Limits = DEFAULT) -> Iterator[Archive]:
-    """Open the second file of a split image as an archive: a tarball, or squashfs through sqfs2tar."""
-    if kind_of_file(path) != SQUASHFS:
-        archive = open_archive(path, limits)
-        with archive.stream:
-            yield archive
-        return
-    with sqfs2tar_for(path, limits) as reader:
-        check_directories(path, limits)
-        try:
-            with Sqfs2tarOutput(path, reader, limits, data_bytes(path)) as stream:
-                yield Archive(stream)
-            code = reader.wait()
-        except BlockingIOError:
-            silence = unpacker_process.IDLE_SECONDS
-            raise LimitError(f"'{path}': sqfs2tar was stopped after {silence} s without output") from None
-        except InputError as error:
-            raise (reader.error(path, "sqfs2tar") if reader.failed() else error) from error
-        if code:
-            raise reader.error(path, "sqfs2tar")
-
-
-def kind_of_file(path: str) -> str:
-    """Return the kind of a file, detected from its first bytes."""
-    with reading(path) as file:
-        return recognise(file.read(HEAD))
 
 
 def _parts_of(

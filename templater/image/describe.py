@@ -13,12 +13,12 @@ from ..model.metadata import TRIGGERS, Metadata
 from ..model.source import Source
 from ..parsing.magic_bytes import COMPRESSIONS, QCOW2, SQUASHFS
 from ..parsing.metadata_yaml import read_metadata
-from .contents import SecondFileCheck, kind_of_file, open_rootfs, refuse_same_file
 from .directory_image import DirectoryImage
 from .fingerprint import fingerprint
 from .limits import DEFAULT, Limits
 from .names import clean_name
-from .open_file import reading, size_of
+from .open_file import kind_of_file, reading, size_of
+from .second_file import SecondFileCheck, open_rootfs, refuse_same_file
 from .tarball_image import TarballImage
 
 #: image properties that the daemons enforce when an instance starts

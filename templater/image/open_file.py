@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from ..model import input_size
 from ..model.errors import InputError, reason
+from ..parsing.magic_bytes import HEAD, recognise
 from ..rootfs.trusted_paths import open_file
 
 if TYPE_CHECKING:
@@ -78,6 +79,12 @@ def reading(path: str) -> Iterator[FileIO]:
 
 def size_of(path: str) -> int:
     return os.fstat(path.fd).st_size if isinstance(path, OpenFile) else os.path.getsize(path)
+
+
+def kind_of_file(path: str) -> str:
+    """Return the kind of a file, detected from its first bytes."""
+    with reading(path) as file:
+        return recognise(file.read(HEAD))
 
 
 def data_bytes(path: str) -> int:

@@ -20,9 +20,9 @@ from ..rootfs.trusted_paths import open_file
 from .archive_layout import Layout
 from .atomic_output import Output
 from .compress import compressing
-from .contents import refuse_same_file
 from .decompress import open_stream
 from .limits import DEFAULT, Limits
+from .second_file import refuse_same_file
 from .tar_reader import HARD_LINK, Archive, Member
 from .tar_writer import TarWriter
 

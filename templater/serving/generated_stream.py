@@ -13,8 +13,8 @@ from ..distribution.client_image_list import ROOT_KINDS
 from ..distribution.product_lines import dump_products
 from ..distribution.tree import content_path
 from ..distribution.tree_catalog import Catalog, clean_path
-from ..image.contents import kind_of_file
 from ..image.file_extensions import extension
+from ..image.open_file import kind_of_file
 from ..model.architectures import KERNEL_NAMES
 from ..model.errors import TemplaterError, reason
 from ..model.instance import VIRTUAL_MACHINE

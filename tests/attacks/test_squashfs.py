@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from templater.image import sqfs2tar
-from templater.image.contents import open_rootfs
 from templater.image.limits import DEFAULT
+from templater.image.second_file import open_rootfs
 from templater.image.squashfs_directories import check_directories
 from templater.model.errors import InputError, LimitError, RefusedError
 

@@ -302,7 +302,7 @@ def pairs(sources: tuple[str, ...], rootfs: str | None) -> list[tuple[str, str |
         if len(sources) > 1:
             raise click.UsageError("--rootfs can't be combined with several SRC")
         return [(sources[0], rootfs)]
-    from ...image.contents import kind_of_file
+    from ...image.open_file import kind_of_file
     from ...parsing.magic_bytes import QCOW2, SQUASHFS
 
     found: list[tuple[str, str | None]] = []

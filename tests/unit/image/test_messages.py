@@ -7,10 +7,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from templater.image import contents, decompress, unpack
-from templater.image.contents import DirectoryContents, SecondFileCheck, SplitContents, UnifiedContents
+from templater.image import contents, decompress, second_file, unpack
+from templater.image.contents import DirectoryContents, SplitContents, UnifiedContents
 from templater.image.decompress import ByteStream, open_stream
 from templater.image.limits import DEFAULT, DIRECTORY_BYTES, refuse_deep
+from templater.image.second_file import SecondFileCheck
 from templater.image.tar_header import Header
 from templater.image.tar_reader import HARD_LINK, Member, open_archive
 from templater.image.unpack import DiskBudget, TreeWriter
@@ -85,7 +86,7 @@ def test_a_complete_image_is_refused_as_the_second_file_of_a_split_image(tmp_pat
     message = f"'{same}' is the same file as '{same}', not a root filesystem"
     hint = "a split image has two files: give both, or only the first"
     assert failed(SplitContents, same, same) == (UsageError, message, hint)
-    contents.refuse_same_file(same, f"{tmp_path}/missing")
+    second_file.refuse_same_file(same, f"{tmp_path}/missing")
 
 
 def test_a_split_image_needs_two_files_and_the_first_has_no_root_filesystem(tmp_path):

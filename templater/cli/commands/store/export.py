@@ -28,8 +28,8 @@ Example:
 def command(image: str, directory: str) -> int:
     from ....distribution.store import Store
     from ....image.atomic_output import Output
-    from ....image.contents import kind_of_file
     from ....image.file_extensions import extension
+    from ....image.open_file import kind_of_file
 
     store = Store()
     found = store.use(image)

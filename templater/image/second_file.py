@@ -1,0 +1,76 @@
+"""The second file of a split image: its root filesystem, in a tarball or in squashfs."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+from ..model.errors import InputError, LimitError, UsageError
+from ..model.file_names import METADATA, ROOTFS
+from ..parsing.magic_bytes import SQUASHFS
+from ..sandbox import unpacker_process
+from .limits import DEFAULT, Limits
+from .open_file import data_bytes, is_same_file, kind_of_file
+from .sqfs2tar import Sqfs2tarOutput, sqfs2tar_for
+from .squashfs_directories import check_directories
+from .tar_reader import Archive, open_archive
+
+
+class SecondFileCheck:
+    """A check that refuses a complete image as the second file of a split image.
+
+    A complete image has both metadata.yaml and rootfs at its top.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._missing = {METADATA, ROOTFS}
+
+    def add(self, name: str) -> None:
+        self._missing.discard(name.partition("/")[0])
+
+    def finish(self) -> None:
+        if not self._missing:
+            raise UsageError(
+                f"'{self._path}' is a complete image, not the root filesystem of another image",
+                hint="give only this image, or give the second file of the split image",
+            )
+
+
+def refuse_same_file(path: str, rootfs: str) -> None:
+    """Raise UsageError if both parts of a split image are the same file.
+
+    If both parts were one file, the daemons would show a different fingerprint than templater.
+    """
+    try:
+        same = is_same_file(path, rootfs)
+    except OSError:
+        return  # opening the file later raises the same error
+    if same:
+        raise UsageError(
+            f"'{rootfs}' is the same file as '{path}', not a root filesystem",
+            hint="a split image has two files: give both, or only the first",
+        )
+
+
+@contextlib.contextmanager
+def open_rootfs(path: str, limits: Limits = DEFAULT) -> Iterator[Archive]:
+    """Open the second file of a split image as an archive: a tarball, or squashfs through sqfs2tar."""
+    if kind_of_file(path) != SQUASHFS:
+        archive = open_archive(path, limits)
+        with archive.stream:
+            yield archive
+        return
+    with sqfs2tar_for(path, limits) as reader:
+        check_directories(path, limits)
+        try:
+            with Sqfs2tarOutput(path, reader, limits, data_bytes(path)) as stream:
+                yield Archive(stream)
+            code = reader.wait()
+        except BlockingIOError:
+            silence = unpacker_process.IDLE_SECONDS
+            raise LimitError(f"'{path}': sqfs2tar was stopped after {silence} s without output") from None
+        except InputError as error:
+            raise (reader.error(path, "sqfs2tar") if reader.failed() else error) from error
+        if code:
+            raise reader.error(path, "sqfs2tar")
