@@ -12,6 +12,7 @@ from ..definitions.all_builds import all_choices, in_time
 from ..definitions.predicted_image import open_definition
 from ..image.limits import DEFAULT, Limits
 from .authored_image import AuthoredImage
+from .authoring.unused_ignore import unused
 from .finding import Finding, Severity, finding_data
 from .host_differences import host_report
 from .ignores import Ignores
@@ -115,7 +116,7 @@ def judge(image: AuthoredImage, configuration: Configuration) -> Judged:
     ignores = Ignores(image, configuration)
     for finding in audit(image, "authoring"):
         found += ignores.filter(finding)
-    found += ignores.unused()
+    found += unused(ignores)
     return Judged(sorted(found, key=_position), ignores.suppressed)
 
 

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from itertools import islice
 
 from ..model.errors import LimitError
-from ..model.source import Source, Span, printable
+from ..model.source import Source, Span
 from .authored_image import AuthoredImage
 from .finding import Finding, Severity
-from .run_checks import MAX_FINDINGS, all_checks
-from .templater_toml import Configuration, Ignore, known_ids
+from .templater_toml import Configuration, Ignore
 
 # No part can match the "{" of a following comment, so the search takes linear time.
 _COMMENT = re.compile(r"\{#-?[^\S\n]*+templater:[^\S\n]*+ignore\b([^{}#\n]*+)#\}")
@@ -86,40 +85,6 @@ class Ignores:
             rules = self.image.used.get(template, ())
             self.targets[template] = frozenset(rule.path for rule in rules)
         return self.targets[template]
-
-    def unused(self) -> Iterator[Finding]:
-        """Yield a warning for each ignore that matches nothing.
-
-        If there are too many, the last warning states the number of further ignores.
-
-        An ignore of a validator's findings is skipped if the validator did not run, because it may match on
-        another machine.
-        """
-        known = known_ids()
-        validators = self.image.validators
-        uncertain: set[str] = set()
-        if validators is None or validators.notes:
-            uncertain = {check.id for check in all_checks("authoring") if check.validated}
-        comments = [each for each in self.comments.values() if not each.used and each.id not in uncertain]
-        for comment in comments[:MAX_FINDINGS]:
-            what = "matches no finding here" if comment.id in known else "is not a check"
-            yield _unused(f"'{printable(comment.id)}' {what}: the comment ignores nothing", comment.at)
-        if len(comments) > MAX_FINDINGS:
-            more = len(comments) - MAX_FINDINGS
-            yield _unused(f"{more} more comments ignore nothing", comments[MAX_FINDINGS].at)
-        if self.unread is not None:
-            message = f"the ignore comments contain more than {MAX_COMMENTS} ids: later ids have no effect"
-            yield _unused(message, self.unread.at)
-        for entry, used in self.entries:
-            assert isinstance(entry, Ignore)
-            if not used and entry.id not in uncertain:
-                where = f" for '{printable(entry.target)}'" if entry.target else ""
-                yield _unused(f"'{entry.id}' matches no finding{where}: the entry ignores nothing", entry.at)
-
-
-def _unused(message: str, at: Span) -> Finding:
-    hint = "remove the ignore comment or entry"
-    return Finding("unused-ignore", Severity.WARNING, message, at, "", hint=hint)
 
 
 def _comments(source: Source, template: str) -> Iterator[_Comment]:

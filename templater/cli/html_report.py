@@ -15,7 +15,7 @@ from ..model.file_names import METADATA
 from ..model.hosts import HOSTS
 from ..model.source import Source, printable
 from . import completers, options, output
-from .open_and_plan import Opened, rendering
+from .open_and_plan import Opened, fixed_options
 
 if TYPE_CHECKING:
     from ..model.hosts import Host
@@ -111,7 +111,7 @@ def report_plans(
     from ..web.distinct_results import instance_view
 
     each = [found._replace(instance=one, runs=runs_of(found, one)) for one in instances] or [found]
-    fixed = options_of(found)
+    fixed = fixed_options(found.request)
     views = [instance_view(one.instance, list(columns(one, fixed, hosts))) for one in each]
     if findings is None:
         findings = found_by_check(found, [host.name for host in hosts])
@@ -123,7 +123,7 @@ def report_comparison(found: Opened, other: OtherSide, target: Target) -> Instan
     """Write a report that compares the plans with the other side's plans. Return the report's content."""
     from ..web.distinct_results import instance_view
 
-    fixed = options_of(found)
+    fixed = fixed_options(found.request)
     second, second_fixed = other.opened(found, fixed)
     time: list[Any] = []
     before = list(columns(found, fixed, side="before", time=time))
@@ -176,19 +176,6 @@ def runs_of(found: Opened, instance: Instance) -> tuple[tuple[str, ...], ...]:
     if found.request.triggers:
         return found.runs
     return (default_triggers(instance, None, rootfs_of_instance=False).passes,)
-
-
-def options_of(found: Opened) -> RenderOptions:
-    """Return options with a new time limit for each run.
-
-    The clock and the seed are fixed, so two equal renders give the same text.
-    """
-    from time import time
-
-    from ..model.render_options import RenderOptions
-
-    request = found.request
-    return RenderOptions(request.host, request.dialect or "", time(), 0, rendering(request.limits))
 
 
 def columns(

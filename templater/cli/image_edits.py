@@ -6,9 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..model.errors import UsageError
 from . import completers, output
-from .command_limits import paused
 from .progress import progress
 
 if TYPE_CHECKING:
@@ -55,31 +53,6 @@ def save(
         output.write(f"{found.old} -> {found.new}\n")
     else:
         output.say(f"updated {src}")
-
-
-def in_editor(text: str, extension: str) -> str | None:
-    """Open the text in an editor. Return the saved text, or None if the user did not save."""
-    try:
-        with paused():
-            return click.edit(text, extension=extension)
-    except click.ClickException as error:
-        raise UsageError(
-            f"the editor failed, and the image is unchanged: {error.message}",
-            hint="set $VISUAL or $EDITOR to an editor",
-        ) from error
-
-
-def pairs_of(arguments: tuple[str, ...], *, what: str) -> dict[str, str]:
-    """Parse ``KEY=VALUE…``, or ``KEY VALUE`` as in ``incus image set-property``."""
-    if len(arguments) == 2 and not any("=" in argument for argument in arguments):
-        return {arguments[0]: arguments[1]}
-    found: dict[str, str] = {}
-    for argument in arguments:
-        name, equals, value = argument.partition("=")
-        if not equals or not name:
-            raise UsageError(f"'{argument}' is not KEY=VALUE", hint=f"for example: {what} os=Debian")
-        found[name] = value
-    return found
 
 
 def edited(source: Source, changes: Mapping[str, Any], *, force: bool = False) -> Source:

@@ -125,6 +125,19 @@ def key_value(text: str, example: str = "for example: -c user.user-data=@user-da
     return key, read_source(value[1:]).text if value.startswith("@") else value
 
 
+def pairs_of(arguments: tuple[str, ...], *, what: str) -> dict[str, str]:
+    """Parse ``KEY=VALUE…``, or ``KEY VALUE`` as in ``incus image set-property``."""
+    if len(arguments) == 2 and not any("=" in argument for argument in arguments):
+        return {arguments[0]: arguments[1]}
+    found: dict[str, str] = {}
+    for argument in arguments:
+        name, equals, value = argument.partition("=")
+        if not equals or not name:
+            raise UsageError(f"'{argument}' is not KEY=VALUE", hint=f"for example: {what} os=Debian")
+        found[name] = value
+    return found
+
+
 def device_overrides(texts: tuple[str, ...]) -> tuple[dict[str, dict[str, str]], tuple[str, ...]]:
     """Parse ``NAME,KEY=VALUE`` as Incus does. Return the keys of each device, and notes.
 

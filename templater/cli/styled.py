@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.cells import cell_len
 from rich.console import Console
@@ -19,14 +19,11 @@ from ..model.source import printable, printable_lines
 from ..reporting.columns import columns
 from ..reporting.error_lines import CARETS, HINT, SOURCE, marked_lines
 from ..reporting.host_table import table_parts
-from ..reporting.plan_text import heading
 
 if TYPE_CHECKING:
     from ..model.plan import Change
-    from ..reporting.file_tree import Leaf
     from ..reporting.host_table import HostTable
     from ..reporting.plan_text import Block, Heading
-    from ..simulation.step_report import Report
 
 #: the colours of actions; all are readable on dark and on light terminals
 ACTIONS = {CREATE: "green", WRITE: "green", UPDATE: "yellow", FAILED: "bold red"}
@@ -197,94 +194,8 @@ def hosts(table: HostTable, width: int) -> Iterator[Text]:
         yield from wrapped(Text(printable(note)), width, hanging=4)
 
 
-def tree(leaves: Sequence[Leaf]) -> Iterator[Text]:
-    """Yield the lines of ``preview --tree``."""
-    width = max((cell_len(leaf.guides + leaf.name) for leaf in leaves), default=0)
-    for leaf in leaves:
-        line = Text().append(leaf.guides, "dim").append(leaf.name, "bold" if leaf.heading else "")
-        if leaf.heading is not None:
-            line.append(" " * (width - line.cell_len + 2))
-            line.append(f"{leaf.heading.action:6}", ACTIONS.get(leaf.heading.action, "dim"))
-            line.append(f"  {leaf.heading.owner} {leaf.heading.mode}".rstrip(), "dim")
-        yield line
-
-
 #: the colours of severities in `check` and `audit`
 SEVERITIES = {
     "critical": "bold red", "high": "red", "error": "red", "medium": "yellow", "warning": "yellow",
     "low": "cyan", "info": "dim",
 }  # fmt: skip
-
-
-def findings_by_file(findings: Sequence[dict[str, Any]], width: int) -> Iterator[Text]:
-    """Yield the findings of `check`, with a heading for each file."""
-    file = None
-    for finding in findings:
-        if file is not None:
-            yield Text()
-        if finding["file"] != file:
-            file = finding["file"]
-            yield title(file)
-        place = f"{finding['line']}:{finding['column']} " if "line" in finding else ""
-        text = Text("  ").append(place, "dim").append(finding["severity"], SEVERITIES[finding["severity"]])
-        text.append(f": {printable(finding['message'])}  ").append(f"[{finding['check']}]", "dim")
-        yield from wrapped(text, width, hanging=4)
-        hint = f"hint: {finding['hint']}" if "hint" in finding else ""
-        yield from message("\n".join(filter(None, (finding.get("excerpt", ""), hint))), width, indent=4)
-
-
-def findings_in_columns(findings: Sequence[dict[str, Any]], width: int) -> Iterator[Text]:
-    """Yield the findings of `audit`: severity and check, then the message beside or below them."""
-    for finding in findings:
-        severity = finding["severity"]
-        text = Text().append(f"{severity:8}", SEVERITIES[severity]).append(f"  {finding['check']}  ", "bold")
-        text.append(f"{printable(finding['place'])}", "cyan")
-        advisory = f"  [{finding['advisory']}]" if "advisory" in finding else ""
-        words = printable(f"{finding['message']}{advisory}")
-        if finding["place"] and text.cell_len + 2 + cell_len(words) > width:
-            yield from wrapped(text, width, hanging=10)
-            yield from wrapped(Text(words), width, indent=10)
-        else:
-            yield from wrapped(text.append(": " if finding["place"] else "").append(words), width, hanging=10)
-        if "hint" in finding:
-            yield from wrapped(Text(printable(f"hint: {finding['hint']}"), "dim"), width, indent=10)
-
-
-def split_row(row: list[tuple[str, str]], width: int) -> Iterator[list[tuple[str, str]]]:
-    """Yield the lines of one row of `explain`. Origins are wrapped, but not the lines of the file."""
-    (margin, kind), *rest = row
-    bar = margin.find("| ") + 2
-    if not rest:
-        margin, words = (margin[:bar], margin[bar:]) if bar > 1 else (" " * INDENT, margin.lstrip())
-    elif len(row) == 2 and rest[0][0].startswith("^"):
-        words, kind = rest[0]
-    else:
-        yield row
-        return
-    room = max(width - len(margin), 30)
-    left = margin[:bar] + " " * (min(len(margin), max(width // 2, bar)) - bar) if bar > 1 else margin
-    for number, line in enumerate(wrapped(Text(words), room, hanging=2)):
-        yield [(left if number else margin, ""), (line.plain, kind)]
-
-
-def step(report: Report, width: int, *, as_diff: bool, first: bool) -> tuple[list[Text], list[Text]]:
-    """Return the lines about a step of `simulate`, above and below its patch."""
-    above = [] if first else [Text()]
-    above.append(title(report.step.text))
-    failed = report.error is not None
-    above += wrapped(Text(printable(report.note), "red" if failed else ""), width, indent=INDENT, hanging=2)
-    if not as_diff and report.shown:
-        found = [heading(change) for change in report.shown]
-        layout = Headings(found, width, rule=False)
-        for each in found:
-            above += layout.lines(each)
-    below: list[Text] = []
-    if report.started is not None:
-        for text in report.started.remarks:
-            below += remark(text, width, warns=False)
-        for path, why in sorted(report.started.unknown.items()):
-            below += remark(f"{path}: unknown: {why}", width, warns=True)
-    if report.error is not None:
-        more = report.error.explain().partition("\n")[2]  # the note already contains the first line
-        below += message(more, width, indent=INDENT) if more else ()
-    return above, below

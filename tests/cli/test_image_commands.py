@@ -158,7 +158,7 @@ def test_a_folder_without_a_rootfs_gives_a_hint_about_the_image_layout(image, ty
 
 def test_a_failing_editor_gives_a_clear_error(monkeypatch):
     monkeypatch.setenv("VISUAL", "false")
-    from templater.cli.image_edits import in_editor
+    from templater.cli.text_editor import in_editor
     from templater.model.errors import UsageError
 
     with pytest.raises(UsageError, match="the editor failed, and the image is unchanged: false") as caught:

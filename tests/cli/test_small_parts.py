@@ -5,7 +5,6 @@ from types import SimpleNamespace
 
 import pytest
 
-from templater.cli import styled
 from templater.cli.commands import diff, simulate, unpack
 from templater.cli.file_watcher import Watch
 from templater.cli.main import main
@@ -50,7 +49,9 @@ def test_diff_names_the_error_of_a_host_only_if_no_rule_runs(error, changes, lin
 def test_every_step_of_simulate_except_the_first_has_an_empty_line_above_it(monkeypatch):
     shown = []
     monkeypatch.setattr(
-        styled, "step", lambda report, width, *, as_diff, first: shown.append((report, first)) or ((), ())
+        simulate,
+        "styled_step",
+        lambda report, width, *, as_diff, first: shown.append((report, first)) or ((), ()),
     )
     simulate.show_styled(["one", "two", "three"], as_diff=False)
     assert shown == [("one", True), ("two", False), ("three", False)]

@@ -15,8 +15,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ...model.source import Span, printable
 from ..authored_image import AuthoredImage
 from ..base import Observation, check
+from ..finding import Finding, Severity
+from ..ignores import MAX_COMMENTS, Ignores
+from ..run_checks import MAX_FINDINGS, all_checks
+from ..templater_toml import Ignore, known_ids
 
 
 @check(
@@ -26,5 +31,40 @@ from ..base import Observation, check
     hint="remove the ignore comment or entry",
 )
 def check_image(image: AuthoredImage) -> Iterator[Observation]:
-    """Yield nothing. ``ignores.py`` reports unused ignores when all other checks have run."""
+    """Yield nothing. ``unused`` reports unused ignores when all other checks have run."""
     yield from ()
+
+
+def unused(ignores: Ignores) -> Iterator[Finding]:
+    """Yield a warning for each ignore that matches nothing.
+
+    If there are too many, the last warning states the number of further ignores.
+
+    An ignore of a validator's findings is skipped if the validator did not run, because it may match on
+    another machine.
+    """
+    known = known_ids()
+    validators = ignores.image.validators
+    uncertain: set[str] = set()
+    if validators is None or validators.notes:
+        uncertain = {check.id for check in all_checks("authoring") if check.validated}
+    comments = [each for each in ignores.comments.values() if not each.used and each.id not in uncertain]
+    for comment in comments[:MAX_FINDINGS]:
+        what = "matches no finding here" if comment.id in known else "is not a check"
+        yield _unused(f"'{printable(comment.id)}' {what}: the comment ignores nothing", comment.at)
+    if len(comments) > MAX_FINDINGS:
+        more = len(comments) - MAX_FINDINGS
+        yield _unused(f"{more} more comments ignore nothing", comments[MAX_FINDINGS].at)
+    if ignores.unread is not None:
+        message = f"the ignore comments contain more than {MAX_COMMENTS} ids: later ids have no effect"
+        yield _unused(message, ignores.unread.at)
+    for entry, used in ignores.entries:
+        assert isinstance(entry, Ignore)
+        if not used and entry.id not in uncertain:
+            where = f" for '{printable(entry.target)}'" if entry.target else ""
+            yield _unused(f"'{entry.id}' matches no finding{where}: the entry ignores nothing", entry.at)
+
+
+def _unused(message: str, at: Span) -> Finding:
+    hint = "remove the ignore comment or entry"
+    return Finding("unused-ignore", Severity.WARNING, message, at, "", hint=hint)

@@ -15,6 +15,10 @@ from ..local_source import local_files
 from ..read_in_sandbox import AUDIT, SARIF_AUDIT, read_image
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from rich.text import Text
+
     from ...limit_option import Given
 
 HELP = """Check IMAGE for security problems without running it.
@@ -110,9 +114,9 @@ def uri_of(path: str) -> str:
 def show(findings: list[dict[str, Any]]) -> None:
     """Print each finding on a line, and its hint on the next line."""
     if output.has_layout():
-        from .. import styled, terminal
+        from .. import terminal
 
-        output.write_lines(styled.findings_in_columns(findings, terminal.width()))
+        output.write_lines(findings_in_columns(findings, terminal.width()))
         return
     for finding in findings:
         advisory = f"  [{finding['advisory']}]" if "advisory" in finding else ""
@@ -121,3 +125,26 @@ def show(findings: list[dict[str, Any]]) -> None:
         click.echo(f"{finding['severity']:8}  {finding['check']:20}  " + printable_lines(text))
         if "hint" in finding:
             click.echo(f"{'':32}" + printable_lines(f"hint: {finding['hint']}"))
+
+
+def findings_in_columns(findings: Sequence[dict[str, Any]], width: int) -> Iterator[Text]:
+    """Yield the findings of `audit`: severity and check, then the message beside or below them."""
+    from rich.cells import cell_len
+    from rich.text import Text
+
+    from ...model.source import printable
+    from ..styled import SEVERITIES, wrapped
+
+    for finding in findings:
+        severity = finding["severity"]
+        text = Text().append(f"{severity:8}", SEVERITIES[severity]).append(f"  {finding['check']}  ", "bold")
+        text.append(f"{printable(finding['place'])}", "cyan")
+        advisory = f"  [{finding['advisory']}]" if "advisory" in finding else ""
+        words = printable(f"{finding['message']}{advisory}")
+        if finding["place"] and text.cell_len + 2 + cell_len(words) > width:
+            yield from wrapped(text, width, hanging=10)
+            yield from wrapped(Text(words), width, indent=10)
+        else:
+            yield from wrapped(text.append(": " if finding["place"] else "").append(words), width, hanging=10)
+        if "hint" in finding:
+            yield from wrapped(Text(printable(f"hint: {finding['hint']}"), "dim"), width, indent=10)

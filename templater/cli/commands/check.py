@@ -24,7 +24,9 @@ from ..local_source import local_source
 from ..read_in_sandbox import needs_sandbox, read_image
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from rich.text import Text
 
     from ...checks.fixes import Fixes
     from ...limit_option import Given
@@ -474,9 +476,9 @@ def write(reports: list[dict[str, Any]], report: str, *, show_ignored: bool) -> 
 def show(findings: list[dict[str, Any]]) -> None:
     """Print the findings by file, each with its source line and hint."""
     if output.has_layout():
-        from .. import styled, terminal
+        from .. import terminal
 
-        output.write_lines(styled.findings_by_file(findings, terminal.width()))
+        output.write_lines(findings_by_file(findings, terminal.width()))
         return
     file = None
     for finding in findings:
@@ -492,3 +494,24 @@ def show(findings: list[dict[str, Any]]) -> None:
             click.echo("    " + printable(line))
         if "hint" in finding:
             click.echo("    " + printable_lines(f"hint: {finding['hint']}"))
+
+
+def findings_by_file(findings: Sequence[dict[str, Any]], width: int) -> Iterator[Text]:
+    """Yield the findings of `check`, with a heading for each file."""
+    from rich.text import Text
+
+    from ..styled import SEVERITIES, message, title, wrapped
+
+    file = None
+    for finding in findings:
+        if file is not None:
+            yield Text()
+        if finding["file"] != file:
+            file = finding["file"]
+            yield title(file)
+        place = f"{finding['line']}:{finding['column']} " if "line" in finding else ""
+        text = Text("  ").append(place, "dim").append(finding["severity"], SEVERITIES[finding["severity"]])
+        text.append(f": {printable(finding['message'])}  ").append(f"[{finding['check']}]", "dim")
+        yield from wrapped(text, width, hanging=4)
+        hint = f"hint: {finding['hint']}" if "hint" in finding else ""
+        yield from message("\n".join(filter(None, (finding.get("excerpt", ""), hint))), width, indent=4)

@@ -15,7 +15,7 @@ from .. import completers, options, output
 from ..command_limits import guarded
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from ...model.metadata import Rule
     from ...model.plan import Plan
@@ -164,12 +164,10 @@ def write_rows(found: Iterable[Row]) -> None:
     if not output.has_layout():
         output.write("".join("".join(chunk.text for chunk in row).rstrip() + "\n" for row in found))
         return
-    from .. import styled, terminal
+    from .. import terminal
 
     for row in found:
-        for line in styled.split_row(
-            [(printable(chunk.text), chunk.kind) for chunk in row], terminal.width()
-        ):
+        for line in split_row([(printable(chunk.text), chunk.kind) for chunk in row], terminal.width()):
             text = "".join(output.style(text, **COLOURS.get(kind, {})) for text, kind in line)
             output.write_styled(f"{text}\n")
 
@@ -214,3 +212,24 @@ def show_reads(found: Opened, plan: Plan, rules: list[Rule], dialect: str) -> in
     if found.request.as_json:
         output.write_json({"templates": data})
     return code
+
+
+def split_row(row: list[tuple[str, str]], width: int) -> Iterator[list[tuple[str, str]]]:
+    """Yield the lines of one row of `explain`. Origins are wrapped, but not the lines of the file."""
+    from rich.text import Text
+
+    from ..styled import INDENT, wrapped
+
+    (margin, kind), *rest = row
+    bar = margin.find("| ") + 2
+    if not rest:
+        margin, words = (margin[:bar], margin[bar:]) if bar > 1 else (" " * INDENT, margin.lstrip())
+    elif len(row) == 2 and rest[0][0].startswith("^"):
+        words, kind = rest[0]
+    else:
+        yield row
+        return
+    room = max(width - len(margin), 30)
+    left = margin[:bar] + " " * (min(len(margin), max(width // 2, bar)) - bar) if bar > 1 else margin
+    for number, line in enumerate(wrapped(Text(words), room, hanging=2)):
+        yield [(left if number else margin, ""), (line.plain, kind)]

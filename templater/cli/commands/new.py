@@ -12,7 +12,6 @@ from ...model.file_names import METADATA, TEMPLATES
 from ...model.source import printable
 from .. import completers, options, output
 from ..command_limits import guarded
-from ..image_edits import pairs_of
 from ..packing import source_date_epoch
 
 if TYPE_CHECKING:
@@ -97,7 +96,7 @@ def command(
         preset,
         now=int(time.time()) if epoch is None else epoch,
         architecture=architecture,
-        properties=pairs_of(properties, what="templater new ./image"),
+        properties=options.pairs_of(properties, what="templater new ./image"),
     )
     return made(directory, files)
 

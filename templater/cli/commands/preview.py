@@ -18,11 +18,14 @@ from ..command_limits import guarded
 from ..html_report import html_options
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from rich.text import Text
 
     from ...definitions.choice import Choice
     from ...limit_option import Given
     from ...model.plan import Change, Plan
+    from ...reporting.file_tree import Leaf
     from ...reporting.plan_text import Block
     from ..html_report import Target
     from ..open_and_plan import Opened
@@ -233,9 +236,7 @@ def show_tree(plan: Plan) -> None:
 
     leaves = list(file_tree.tree(plan))
     if output.has_layout():
-        from .. import styled
-
-        output.write_lines(styled.tree(leaves))
+        output.write_lines(styled_tree(leaves))
     else:
         output.write(file_tree.tree_text(leaves))
 
@@ -280,3 +281,20 @@ def builds(path: str, choice: Choice, limits: Given) -> Iterator[Choice]:
     if not is_definition(path):
         raise UsageError(f"--all-variants is for definitions, and '{printable(path)}' is not one")
     yield from in_time(all_choices(path, choice, limits.for_images()), limits.rendering.get("total"))
+
+
+def styled_tree(leaves: Sequence[Leaf]) -> Iterator[Text]:
+    """Yield the lines of ``preview --tree``."""
+    from rich.cells import cell_len
+    from rich.text import Text
+
+    from ..styled import ACTIONS
+
+    width = max((cell_len(leaf.guides + leaf.name) for leaf in leaves), default=0)
+    for leaf in leaves:
+        line = Text().append(leaf.guides, "dim").append(leaf.name, "bold" if leaf.heading else "")
+        if leaf.heading is not None:
+            line.append(" " * (width - line.cell_len + 2))
+            line.append(f"{leaf.heading.action:6}", ACTIONS.get(leaf.heading.action, "dim"))
+            line.append(f"  {leaf.heading.owner} {leaf.heading.mode}".rstrip(), "dim")
+        yield line

@@ -13,7 +13,6 @@ from ...model.errors import UsageError
 from ...model.source import printable
 from .. import completers, options, output
 from ..command_limits import guarded_alone
-from ..image_edits import pairs_of
 from ..packing import output_option, pack, packing_options, report, seconds_of, source_date_epoch, warn_of
 from .unpack import ids_of
 
@@ -71,7 +70,7 @@ def command(
         refuse_running(path)
     refuse_unknown(path, keep)
     epoch = source_date_epoch()
-    given = pairs_of(properties, what="templater publish web1 -o web1.tar.gz")
+    given = options.pairs_of(properties, what="templater publish web1 -o web1.tar.gz")
     found = publication(
         path,
         now=int(time.time()) if epoch is None else epoch,

@@ -16,6 +16,8 @@ from .. import completers, options, output
 from ..command_limits import guarded
 
 if TYPE_CHECKING:
+    from rich.text import Text
+
     from ...simulation.step_report import Report
 
 HELP = """Show what each step of an instance's life changes, and why.
@@ -110,11 +112,11 @@ def command(request: options.Request, steps: tuple[str, ...], as_diff: bool) -> 
 
 def show_styled(reports: list[Report], *, as_diff: bool) -> None:
     from ...simulation.step_report import patch_of
-    from .. import styled, terminal
+    from .. import terminal
     from ..patches import show_patch
 
     for number, report in enumerate(reports):
-        above, below = styled.step(report, terminal.width(), as_diff=as_diff, first=number == 0)
+        above, below = styled_step(report, terminal.width(), as_diff=as_diff, first=number == 0)
         output.write_lines(above)
         if as_diff:
             show_patch(patch_of(report))
@@ -126,3 +128,31 @@ def _paper(view: Any) -> MemoryRootfs | None:
     from ...simulation.writable_copy import WritableCopy
 
     return view if view is None or isinstance(view, MemoryRootfs) else WritableCopy(view)
+
+
+def styled_step(report: Report, width: int, *, as_diff: bool, first: bool) -> tuple[list[Text], list[Text]]:
+    """Return the lines about a step of `simulate`, above and below its patch."""
+    from rich.text import Text
+
+    from ...reporting.plan_text import heading
+    from ..styled import INDENT, Headings, message, remark, title, wrapped
+
+    above = [] if first else [Text()]
+    above.append(title(report.step.text))
+    failed = report.error is not None
+    above += wrapped(Text(printable(report.note), "red" if failed else ""), width, indent=INDENT, hanging=2)
+    if not as_diff and report.shown:
+        found = [heading(change) for change in report.shown]
+        layout = Headings(found, width, rule=False)
+        for each in found:
+            above += layout.lines(each)
+    below: list[Text] = []
+    if report.started is not None:
+        for text in report.started.remarks:
+            below += remark(text, width, warns=False)
+        for path, why in sorted(report.started.unknown.items()):
+            below += remark(f"{path}: unknown: {why}", width, warns=True)
+    if report.error is not None:
+        more = report.error.explain().partition("\n")[2]  # the note already contains the first line
+        below += message(more, width, indent=INDENT) if more else ()
+    return above, below

@@ -19,8 +19,8 @@ from ...model.plan import Plan
 from ...model.render_options import RenderOptions
 from ...model.source import Source, printable
 from ..command_limits import guard
-from ..html_report import column, options_of
-from ..open_and_plan import Opened, opened
+from ..html_report import column
+from ..open_and_plan import Opened, fixed_options, opened
 from ..options import Request
 from .edits import Edits, expect, parse_edits
 
@@ -176,7 +176,7 @@ class Views:
         from ...web.watch_page import PageView, chosen_path
 
         path = str(expect(asked.get("place", {}), dict).get("file", ""))
-        fixed = options_of(self.found)
+        fixed = fixed_options(self.found.request)
         columns = [self._column(side, fixed) for side in sides]
         silent = [_silent(each) for each in columns]
         view = instance_view(sides[0].given, silent)

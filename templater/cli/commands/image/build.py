@@ -13,7 +13,6 @@ from ....model.file_names import METADATA
 from ....model.source import Source
 from ... import completers, options, output
 from ...command_limits import guarded_alone
-from ...image_edits import pairs_of
 from ...packing import output_option, pack, packing_options, report, seconds_of, source_date_epoch, warn_of
 from ...progress import tree_size
 
@@ -77,7 +76,7 @@ def edited_parts(
     """Apply the options to metadata.yaml, check that daemons accept the image, and return the parts."""
     from ....image import metadata_edit
 
-    changes = pairs_of(properties, what="templater image build ./image -o image.tar.xz")
+    changes = options.pairs_of(properties, what="templater image build ./image -o image.tar.xz")
     facts = {} if expire is None else {"expiry_date": str(seconds_of(expire))}
     source = metadata_edit.set_values(Source(METADATA, parts[0].data), facts=facts, properties=changes)
     parts[0].data = source.data

@@ -11,7 +11,8 @@ from ....model.errors import TemplaterError
 from ....model.file_names import METADATA
 from ... import options, output
 from ...command_limits import guarded_alone
-from ...image_edits import force_option, in_editor, metadata_of, rootfs_option, save
+from ...image_edits import force_option, metadata_of, rootfs_option, save
+from ...text_editor import in_editor
 
 if TYPE_CHECKING:
     from ....model.source import Source

@@ -14,8 +14,9 @@ from ....model.source import printable
 from ....rootfs.trusted_paths import open_file
 from ... import completers, options, output
 from ...command_limits import guarded_alone
-from ...image_edits import in_editor, metadata_of, rootfs_option, save
+from ...image_edits import metadata_of, rootfs_option, save
 from ...output import size
+from ...text_editor import in_editor
 
 if TYPE_CHECKING:
     from ....model.metadata import Metadata, Rule
