@@ -20,7 +20,8 @@ class HookRequest:
     ``image``: the directory with metadata.yaml and templates.
     ``open_image``: the same directory, already open, if an annotation names it. Then the hook does not open
     the directory by name again, and ignores an instance.yaml in it.
-    ``state_folder``: the directory that contains ``.templater``.
+    ``state_folder``: the directory that contains ``.templater``. ``open_state`` is the same directory, if it
+    is already open.
     ``instance_file``: the description's file; empty for instance.yaml beside the state or the image.
     ``description``: the parsed instance description, if an annotation names its file.
     ``config``: configuration keys from the runtime.
@@ -37,8 +38,8 @@ class HookRequest:
     __slots__ = (
         "cache", "compare", "config", "cross_mounts", "description", "dialect", "ids", "image", "in_child",
         "in_place", "instance_file", "keep_modified", "limits", "log", "mount", "name", "open_image",
-        "options", "owner", "pending_in_config", "root", "rootfs", "state_folder", "time_limit", "triggers",
-        "use_cache",
+        "open_state", "options", "owner", "pending_in_config", "root", "rootfs", "state_folder", "time_limit",
+        "triggers", "use_cache",
     )  # fmt: skip
 
     def __init__(
@@ -50,6 +51,7 @@ class HookRequest:
         image: str,
         state_folder: str = "",
         instance_file: str = "",
+        open_state: "Root | None" = None,
         open_image: "Root | None" = None,
         description: "Source | None" = None,
         config: "Mapping[str, str] | None" = None,
@@ -68,6 +70,7 @@ class HookRequest:
         self.image = image
         self.state_folder = state_folder or image
         self.instance_file = options.instance or instance_file
+        self.open_state = open_state
         self.open_image = open_image
         self.description = description
         self.config: Mapping[str, str] = config or {}

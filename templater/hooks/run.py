@@ -346,7 +346,7 @@ def start(request: HookRequest, options: Options, log: Log) -> None:
         require_name(request.name)
     owners = trusted_owners(request.rootfs) if options.state else ()
     with (
-        open_unshared(request.state_folder, owners) as folder,
+        request.open_state or open_unshared(request.state_folder, owners) as folder,
         StateDirectory(folder) as state_directory,
     ):
         try:

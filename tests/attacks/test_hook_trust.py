@@ -4,6 +4,7 @@ import io
 import json
 import os
 import re
+import shutil
 import stat
 import struct
 import subprocess
@@ -11,6 +12,7 @@ import sys
 import tarfile
 from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -561,6 +563,31 @@ def test_a_directory_that_was_checked_is_not_opened_again_by_its_name(
     monkeypatch.setattr(Root, "directory", exchanged)
     with Root(str(container)) as root:
         assert root.read("/templates/a", 100, public=True) == b"templates"
+
+
+@as_root
+@pytest.mark.usefixtures("restored_process")
+def test_an_exchanged_bundle_gives_the_oci_hook_no_description_of_another_container(
+    container: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The owner of the directory above exchanged two bundles of root after the hook had read config.json."""
+    words = hook_line("oci", container, monkeypatch)
+    other = container.parent / "other"
+    shutil.copytree(container, other)
+    (other / "instance.yaml").write_text("name: other\n")
+    parse = oci.parse_json
+
+    def exchanged(data: bytes, what: str) -> dict[str, Any]:
+        if what == "config.json":
+            container.rename(container.parent / "third")
+            other.rename(container)
+        return parse(data, what)
+
+    monkeypatch.setattr(oci, "parse_json", exchanged)
+    assert run(words) == 0
+    assert (container / "instance.yaml").exists() and not (container / ".templater").exists()
+    assert not (container / "rootfs/a").exists()
+    assert (container.parent / "third/rootfs/a").exists()
 
 
 @as_root

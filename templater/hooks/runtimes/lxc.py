@@ -85,8 +85,8 @@ def _start(
         return Notice()
     config = environ.get("LXC_CONFIG_FILE", "")
     if early != (stage == "pre-start"):
-        if not early and options.stage != "mount":
-            require_mount_hook(path, config)
+        if not early:
+            require_mount_hook(path, config, options.stage)
         return Notice()
     mounted = environ.get("LXC_ROOTFS_MOUNT", "")
     if layers:
@@ -136,13 +136,27 @@ def require_mounted(path: str) -> None:
         )
 
 
-def require_mount_hook(path: str, config: str) -> None:
-    """Raise RefusedError if only LXC can mount this root filesystem and no mount hook calls templater."""
+_MOUNT_HINT = "in the container's configuration, give lxc.hook.mount the line of lxc.hook.pre-start, too"
+
+
+def require_mount_hook(path: str, config: str, stage: str = "") -> None:
+    """Raise RefusedError if only LXC can mount this root filesystem and no mount hook calls templater.
+
+    If the pre-start hook leaves an overlay to the mount hook because of ``stage``, both must have the option.
+    """
     found = list(settings(config))
     for key, value in found:
         if key == "lxc.rootfs.path":
             path = value or path
-    if path and any("templater" in line for line in hook_lines(found, "mount")):
+    lines = [line for line in hook_lines(found, "mount") if "templater" in line]
+    if stage == "mount" and layers_of(without_prefix(path)):
+        if not any("--stage mount" in line or "--stage=mount" in line for line in lines):
+            raise RefusedError(
+                "the pre-start hook has --stage mount, and no mount hook with --stage mount calls templater",
+                hint=_MOUNT_HINT,
+            )
+        return
+    if path and lines:
         return
     if not path:
         raise RefusedError(
@@ -153,7 +167,7 @@ def require_mount_hook(path: str, config: str) -> None:
     raise RefusedError(
         f"unsupported rootfs type{f' {kind!r}' if kind else ''}: '{printable(path)}' is neither a directory"
         " nor an overlay of directories, and can't be written before LXC has mounted it",
-        hint="in the container's configuration, give lxc.hook.mount the line of lxc.hook.pre-start, too",
+        hint=_MOUNT_HINT,
     )
 
 

@@ -9,7 +9,7 @@ from ...model.errors import InputError, LimitError, RefusedError, TemplaterError
 from ...model.file_names import INSTANCE, MAX_PATH, METADATA
 from ...model.source import printable, whole_characters
 from ...oslite import abspath, exists, is_missing, islink, join, os
-from ...rootfs.confined import Root
+from ...rootfs.trusted_paths import open_folder, open_unshared
 from ..json_input import parse_json
 from ..options import read_options
 from ..request import HookRequest, Notice
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from typing import Any
 
+    from ...rootfs.confined import Root
     from ...rootfs.directory_rootfs import IdMap
     from ..install import Snippet
     from ..options import Options
@@ -53,12 +54,13 @@ def read_request(options: "Options", _environ: "Mapping[str, str]") -> "HookRequ
     annotations = _annotations(state)
     if not bundle.startswith("/"):
         raise InputError(f"the state on standard input has a relative bundle path '{printable(bundle)}'")
-    with Root(bundle, named=True) as root:
-        config = parse_json(root.read("/config.json", MAX_CONFIG), "config.json")
+    # open the bundle once: a user who owns a directory above could exchange it with another bundle
+    root = open_folder(bundle) if options.state else open_unshared(bundle)
+    config = parse_json(root.read("/config.json", MAX_CONFIG), "config.json")
     named = "" if options.source else annotations.get(PREFIX + "source", "")
     opened = None if named in ("", bundle) else _open_annotated(named, options, config, bundle)
     image = options.source or named or bundle
-    if options.if_present and not _has_metadata(image, opened):
+    if options.if_present and not _has_metadata(image, root if image == bundle else opened):
         return Notice()
     rootfs = options.rootfs or root_of(config, bundle)
     state_folder = options.state or bundle
@@ -69,19 +71,20 @@ def read_request(options: "Options", _environ: "Mapping[str, str]") -> "HookRequ
 
         description = read_description(described, options.allow_instance)
     name = annotations.get(PREFIX + "name", "")
-    if not name and description is None and not _has_description(state_folder, image, opened):
+    beside = None if options.state else root
+    if not name and description is None and not _has_description(state_folder, beside, image, opened):
         name = _text(state, "id")
     trigger = annotations.get(PREFIX + "trigger", "")
     return HookRequest(
-        options, name=name, rootfs=rootfs, image=image, state_folder=state_folder, open_image=opened,
-        description=description,
+        options, name=name, rootfs=rootfs, image=image, state_folder=state_folder, open_state=beside,
+        open_image=opened, description=description,
         config={key.removeprefix(CONFIG): annotations[key] for key in annotations if key.startswith(CONFIG)},
         triggers=tuple(trigger.split(",")) if trigger else (),
         ids=_ids(options, config), cross_mounts=options.in_place,
     )  # fmt: skip
 
 
-def _open_annotated(path: str, options: "Options", config: "Mapping[str, Any]", bundle: str) -> Root:
+def _open_annotated(path: str, options: "Options", config: "Mapping[str, Any]", bundle: str) -> "Root":
     from ..annotated_paths import open_source
 
     rootfs = options.rootfs or join(bundle, _root_path(config))
@@ -102,8 +105,8 @@ def _has_metadata(image: str, opened: "Root | None") -> bool:
     return not is_missing(join(image, METADATA))
 
 
-def _has_description(state_folder: str, image: str, opened: "Root | None") -> bool:
-    if exists(join(state_folder, INSTANCE)):
+def _has_description(state_folder: str, beside: "Root | None", image: str, opened: "Root | None") -> bool:
+    if exists(join(state_folder, INSTANCE)) if beside is None else beside.entry("/" + INSTANCE) is not None:
         return True
     return opened is None and exists(join(image, INSTANCE))
 

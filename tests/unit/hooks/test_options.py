@@ -337,9 +337,14 @@ def test_an_overlay_is_rendered_at_pre_start_by_default_and_at_mount_on_request(
     assert isinstance(lxc.read_request(Options(), environ(container, "mount", **others)), Notice)
     options = Options()
     options.stage = "mount"
-    assert isinstance(lxc.read_request(options, environ(container, **others)), Notice)
     start = lxc.read_request(options, environ(container, "mount", **others))
     assert isinstance(start, HookRequest) and start.rootfs == str(container / "mounted")
+    for line in ("", "lxc.hook.mount = templater hook lxc\n"):  # this line would not render it, either
+        (container / "config").write_text(line)
+        with pytest.raises(RefusedError, match="no mount hook with --stage mount calls templater"):
+            lxc.read_request(options, environ(container, **others))
+    (container / "config").write_text("lxc.hook.mount = templater hook lxc --stage mount\n")
+    assert isinstance(lxc.read_request(options, environ(container, **others)), Notice)
 
 
 def test_an_overlay_with_a_pre_mount_hook_is_refused_unless_it_is_rendered_at_mount(overlay):
