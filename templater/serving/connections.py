@@ -15,6 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Final, NamedTuple
+from weakref import WeakValueDictionary
 
 from aiohttp import web
 
@@ -36,8 +37,8 @@ _MOST_PIPELINED = 4
 _MOST_RECORDS, _RECORD = 16, 2 << 10
 #: If an address has more connections, they are closed before connections of other addresses.
 _CROWD = 8
-#: The part of all connections (1 / 4) above which an address loses connections that it uses.
-_SHARE = 4
+#: maximum number of TLS handshakes of one address at once: each can need 8 ms of processor time
+_MOST_HANDSHAKES = 16
 #: maximum number of further connections while connections are being closed, so that new clients need not wait
 _CLOSING = 32
 #: maximum seconds to wait for the end of a client's TLS connection
@@ -63,6 +64,21 @@ class Bounds:
 
 
 DEFAULT: Final = Bounds()
+
+
+class Turns:
+    """A limit on the number of tasks that work for one network at once. Further tasks wait in order."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._semaphores: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
+
+    def of(self, network: str) -> asyncio.Semaphore:
+        """Return the semaphore of a network. It is kept only while a task uses it."""
+        found = self._semaphores.get(network)
+        if found is None:
+            found = self._semaphores[network] = asyncio.Semaphore(self._most)
+        return found
 
 
 class _Tls(sslproto.SSLProtocol):
@@ -208,6 +224,7 @@ class _Listener:
         self.waiting: dict[object, _Waiting] = {}
         #: the number of connections of each address
         self._clients: Counter[str] = Counter()
+        self._handshakes = Turns(_MOST_HANDSHAKES)
         self._tasks: set[asyncio.Task[None]] = set()
         self._free = asyncio.Event()
         self._ended = self._refused = 0
@@ -245,7 +262,7 @@ class _Listener:
                 self._close_one()
                 await asyncio.sleep(0.05)
                 continue
-            address = _network(place[0])
+            address = network_of(place[0])
             if len(self._tasks) >= self.bounds.connections and self._refuses(address):
                 client.close()
                 self._refused += 1
@@ -259,9 +276,9 @@ class _Listener:
             self._tasks.add(task)
             task.add_done_callback(partial(self._end, address))
             if len(self._tasks) > self.bounds.connections:
-                self._close_one()
+                self._close_one(address)
             while len(self._tasks) >= self.bounds.connections + _CLOSING:
-                self._close_one()
+                self._close_one(address)
                 self._free.clear()
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._free.wait(), 1)
@@ -289,35 +306,40 @@ class _Listener:
         before = asyncio.get_running_loop().time() - self.bounds.stalled
         return min(waiting, min(stalled, default=math.inf)) > before
 
-    def _close_one(self) -> None:
-        """Close one connection. If an address has many connections, prefer the address with the most.
+    def _close_one(self, newcomer: str = "") -> None:
+        """Close one connection, if possible one whose client neither sends nor reads.
 
-        So the many connections of one client do not make the server close those of other clients. If this
-        address has a large part of all connections, its newest connection is closed even while it reads.
+        If an address has many connections, prefer the address with the most. So the many connections of one
+        client do not make the server close those of other clients. If all clients read, close the newest
+        connection of the address with the most connections, unless the address ``newcomer`` has as many.
         """
         address, number = self._clients.most_common(1)[0] if self._clients else ("", 0)
         if number > _CROWD and self._close_idle(address):
             return
+        if self._close_idle(None, since=asyncio.get_running_loop().time() - self.bounds.stalled):
+            return
         newest = next((key for key, each in reversed(self.open.items()) if each.address == address), None)
-        if newest is not None and number > self.bounds.connections // _SHARE and len(self._clients) > 1:
+        if newest is not None and number > self._clients[newcomer] and len(self._clients) > 1:
             self.open.pop(newest).transport.abort()
         else:
             self._close_idle(None)
 
-    def _close_idle(self, address: str | None) -> bool:
+    def _close_idle(self, address: str | None, *, since: float = math.inf) -> bool:
         """Close the connection whose client has sent no request, or read no answer, for the longest time.
 
-        If ``address`` is given, consider only its connections. Return False if none can be closed.
+        If ``address`` is given, consider only its connections. Leave out clients that have waited only after
+        the time ``since``. Return False if no connection can be closed.
         """
 
         def found(each: _Waiting | _Connection) -> bool:
             return address is None or each.address == address
 
-        waiting = next((key for key, each in self.waiting.items() if found(each)), None)
-        since = math.inf if waiting is None else self.waiting[waiting].since
+        chosen = (key for key, each in self.waiting.items() if found(each) and each.since < since)
+        waiting = next(chosen, None)
+        begun = math.inf if waiting is None else self.waiting[waiting].since
         stalled = min(filter(found, self.open.values()), key=lambda each: each.stalled_since, default=None)
         before = asyncio.get_running_loop().time() - self.bounds.stalled
-        if stalled is not None and stalled.stalled_since < min(since, before):
+        if stalled is not None and stalled.stalled_since < min(begun, before):
             stalled.transport.abort()
         elif waiting is not None:
             self.waiting.pop(waiting).close()
@@ -338,8 +360,9 @@ class _Listener:
                     loop, connection, context, ready, server_side=True,
                     ssl_handshake_timeout=self.bounds.handshake, ssl_shutdown_timeout=_SHUTDOWN,
                 )  # fmt: skip
-                await loop.connect_accepted_socket(lambda: tls, client)
-                await ready
+                async with self._handshakes.of(address):
+                    await loop.connect_accepted_socket(lambda: tls, client)
+                    await ready
             self.waiting.pop(key, None)
             if connection.made:  # connection.made is false if the client left during the handshake
                 await connection.closed
@@ -376,11 +399,11 @@ def exempt_from_collection(*, again: bool = False) -> None:
     gc.freeze()
 
 
-def _network(address: str) -> str:
-    """Return an IPv4 address, or the first 64 bits of an IPv6 address, which usually are one client's."""
+def network_of(address: str) -> str:
+    """Return an IPv4 address, or the first 48 bits of an IPv6 address, which can be those of one client."""
     if ":" not in address or address.startswith("::ffff:"):
         return address
-    return socket.inet_pton(socket.AF_INET6, address.partition("%")[0])[:8].hex()
+    return socket.inet_pton(socket.AF_INET6, address.partition("%")[0])[:6].hex()
 
 
 def _shut(client: socket.socket) -> None:

@@ -12,7 +12,7 @@ import re
 import secrets
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from datetime import UTC, datetime
 from types import MappingProxyType
 from urllib.parse import quote
@@ -27,7 +27,7 @@ from ..model.instance import VIRTUAL_MACHINE
 from ..model.source import printable
 from ..parsing.magic_bytes import HEAD, recognise
 from . import api_answers, api_filter
-from .connections import DEFAULT, PIECE, Bounds, exempt_from_collection, write
+from .connections import DEFAULT, PIECE, Bounds, Turns, exempt_from_collection, network_of, write
 from .generated_stream import Report
 from .image_listing import EncodedList, Listing, Served
 from .local_images import Source
@@ -39,6 +39,8 @@ _TYPES = {".json": _JSON, ".html": "text/html; charset=utf-8"}
 _LONGEST = 500
 #: maximum number of requests with a filter at once
 _MOST_FILTERS = 10
+#: maximum number of lists that are sent to one network at once: a long list can need 20 ms of processor time
+_MOST_LONG = 8
 _HOST = re.compile(r"[A-Za-z0-9.-]{1,253}(:[0-9]{1,5})?|\[[0-9a-fA-F:.]{2,45}\](:[0-9]{1,5})?")
 _RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
 
@@ -74,15 +76,28 @@ class ImageServer:
         self._listing = source.load()
         self._stamp = source.stamp()
         self._loading, self._filtering = asyncio.Lock(), asyncio.Lock()
+        #: the check for changes that requests wait for, if it has not begun
+        self._next_check: asyncio.Task[None] | None = None
         self._waiting_filters = 0
+        self._long_answers = Turns(_MOST_LONG)
 
     @property
     def count(self) -> int:
         return len(self._listing.images)
 
     async def listing(self) -> Listing:
-        """Return the current list. If the new catalog is invalid, keep the last valid list."""
+        """Return the current list. If the new catalog is invalid, keep the last valid list.
+
+        Requests that arrive during a check for changes share the next check.
+        """
+        if self._next_check is None:
+            self._next_check = asyncio.create_task(self._load_changes())
+        await asyncio.shield(self._next_check)
+        return self._listing
+
+    async def _load_changes(self) -> None:
         async with self._loading:
+            self._next_check = None
             stamp = await asyncio.to_thread(self._source.stamp)
             if stamp != self._stamp:
                 self._stamp = stamp
@@ -93,7 +108,6 @@ class ImageServer:
                 else:
                     self._stamp = await asyncio.to_thread(self._source.stamp)
                     exempt_from_collection(again=True)
-        return self._listing
 
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer a request. Errors become answers, too."""
@@ -193,7 +207,10 @@ class ImageServer:
         elif rest == "images":
             body = await self._filtered(listing, recursion, request.query.get("filter", ""))
         elif rest == "images/aliases":
-            body = await asyncio.to_thread(self._aliases, listing, recursion)
+            known = listing.answers.get(f"aliases {recursion}")
+            if known is None:
+                known = await asyncio.to_thread(self._aliases, listing, recursion)
+            body = known
         elif rest.startswith("images/aliases/"):
             name = rest.removeprefix("images/aliases/")
             if name not in listing.aliases:
@@ -216,7 +233,10 @@ class ImageServer:
     async def _filtered(self, listing: Listing, recursion: bool, text: str) -> EncodedList:
         """Filter one list at a time, so that filters leave processor time and threads for other requests."""
         if not text:
-            return await asyncio.to_thread(self._images, listing, recursion, text)
+            known = listing.answers.get(f"images {recursion}")
+            if known is None:
+                known = await asyncio.to_thread(self._images, listing, recursion, text)
+            return known
         if self._waiting_filters >= _MOST_FILTERS:
             raise _Refused(503, "too many requests with a filter; try again later")
         self._waiting_filters += 1
@@ -330,8 +350,12 @@ class ImageServer:
         response.headers.update(headers or {})
         await response.prepare(request)
         if request.method != "HEAD":
-            for block in _blocks([body] if isinstance(body, bytes) else body):
-                await write(response, self._bounds, block)
+            async with (
+                self._long_answers.of(network_of(request.remote or "")) if size > PIECE else nullcontext()
+            ):
+                for block in _blocks([body] if isinstance(body, bytes) else body):
+                    await write(response, self._bounds, block)
+                    await asyncio.sleep(0)  # let the server turn to other clients
         await response.write_eof()
         return response
 

@@ -1,6 +1,7 @@
 """The exact answers of the servers to requests that they refuse."""
 
 import asyncio
+import gc
 import json
 import math
 from collections import Counter
@@ -9,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from templater.serving import connections, image_server, page_server
+from templater.serving.image_listing import Listing
 from templater.serving.image_server import _blocks, _caching, _quoted, _range, log_line
 from templater.serving.page_access import is_foreign_in
 from tests.unit.serving.test_page_server import Running
@@ -225,16 +227,22 @@ def listening(waiting, stalled, monkeypatch):
         ([(5, "a")], [(3, "a"), *[(4, "b")] * 9], "stalled 4"),
         ([(5, "a")], [(3, "a"), *[(math.inf, "b")] * 9], "stalled 3"),
         ([(5, "a")], [(math.inf, "b")] * 9, "waiting 5"),
-        ([(5, "a")], [(math.inf, "b")] * 26, "stalled inf"),
+        ([(90, "a")], [(math.inf, "b")] * 9, "stalled inf"),
+        ([(90, "a")], [*[(math.inf, "b")] * 2, *[(math.inf, "c")] * 2], "stalled inf"),
+        ([(90, "a")], [(math.inf, "b"), (math.inf, "c")], "waiting 90"),
+        ([(5, "a"), (90, "a")], [(math.inf, "b")] * 26, "waiting 5"),
         ([(5, "b")], [(math.inf, "b")] * 26, "waiting 5"),
     ],
 )
 def test_an_address_with_many_connections_loses_its_own_connections_first(
     waiting, stalled, closed, monkeypatch
 ):
-    """A client that opened thousands of connections closed the connections of all distant clients."""
+    """A client that opened thousands of connections closed the connections of all distant clients.
+
+    Later, a client with many networks kept all connections busy. Then only the new client had sent no request.
+    """
     listener, done = listening(waiting, stalled, monkeypatch)
-    listener._close_one()
+    listener._close_one("a")
     assert done == [closed]
 
 
@@ -257,18 +265,56 @@ def test_a_busy_address_gets_no_further_connection_in_place_of_a_new_one(
     assert listener._refuses(address) is refused
 
 
+def test_requests_at_once_share_one_check_for_changes():
+    """Each check needed a turn of the event loop, for which the next request waited."""
+    stamps = []
+    source = SimpleNamespace(load=lambda: Listing(()), stamp=lambda: stamps.append(1))
+    server = image_server.ImageServer(source)
+    before = len(stamps)
+
+    async def work():
+        await asyncio.gather(*(server.listing() for _ in range(50)))
+        await server.listing()
+
+    asyncio.run(work())
+    assert len(stamps) - before == 2
+
+
+def test_one_network_gets_only_some_turns_at_once():
+    """With 390 connections, one client made the server sign or list for all of them before it turned to others."""
+
+    async def work():
+        turns, done = connections.Turns(2), []
+
+        async def task(network):
+            async with turns.of(network):
+                done.append(network)
+                await asyncio.sleep(0.01)
+
+        tasks = [asyncio.create_task(task(network)) for network in ("a", "a", "a", "b")]
+        await asyncio.sleep(0)
+        started = list(done)
+        await asyncio.gather(*tasks)
+        del tasks
+        gc.collect()
+        return started, done, len(turns._semaphores)
+
+    assert asyncio.run(work()) == (["a", "a", "b"], ["a", "a", "b", "a"], 0)
+
+
 @pytest.mark.parametrize(
     ("one", "other", "same"),
     [
         ("10.0.0.1", "10.0.0.2", False),
         ("::ffff:10.0.0.1", "::ffff:10.0.0.2", False),
         ("2001:db8::1", "2001:db8::2", True),
-        ("2001:db8::1", "2001:db8:0:1::1", False),
+        ("2001:db8::1", "2001:db8:0:1::1", True),
+        ("2001:db8::1", "2001:db8:1::1", False),
         ("fe80::1%eth0", "fe80::1%eth1", True),
     ],
 )
 def test_ipv6_addresses_of_one_network_count_as_one_client(one, other, same):
-    assert (connections._network(one) == connections._network(other)) is same
+    assert (connections.network_of(one) == connections.network_of(other)) is same
 
 
 def test_the_bytes_of_a_range_are_copied_and_a_file_that_became_shorter_ends_the_connection(
