@@ -328,16 +328,14 @@ class Cursor:
         if "\0" in path:
             raise Errno(EINVAL)
         filesystem = self.filesystem
-        pending = path.split("/")[::-1]
-        slash = False
+        pending = _reversed(path)
         while pending:
             name = pending.pop()
-            if name in ("", "."):
-                slash = self.node is None
-                if self.node is not None and self.node.kind != DIRECTORY:
-                    raise Errno(EISDIR if create and not any(pending) else ENOTDIR)
+            if not name and self.node is None:
                 continue
             self.require_directory()
+            if name in ("", "."):
+                continue
             if name == "..":
                 if self.place is self.beneath:
                     raise Errno(EXDEV)
@@ -346,6 +344,8 @@ class Cursor:
                 continue
             if _is_too_long(name):
                 raise Errno(ENAMETOOLONG)
+            if create and pending and not any(pending):
+                raise Errno(EISDIR)
             place = self.place.child(name)
             found = self._look(place, pending)
             if found is not None and found.kind == SYMLINK and (follow or pending):
@@ -357,11 +357,9 @@ class Cursor:
                         raise Errno(EXDEV)
                     self.place = filesystem.top
                     self.node = filesystem.node(self.place)
-                pending.extend(found.target.split("/")[::-1])
+                pending.extend(_reversed(found.target))
                 continue
             self.place, self.node = place, found
-        if slash and create:
-            raise Errno(EISDIR)
 
     def require_directory(self) -> None:
         if self.node is None:
@@ -389,6 +387,12 @@ class Cursor:
             return self.filesystem.node(place)
         except Unknown:
             raise Unknown("/".join([place.path, *(name for name in ahead[::-1] if name)])) from None
+
+
+def _reversed(path: str) -> list[str]:
+    """Return the names of a path, last name first. An empty name stands for slashes at the end."""
+    names = [name for name in path.split("/") if name]
+    return ["", *names[::-1]] if path.endswith("/") else names[::-1]
 
 
 def _is_too_long(name: str) -> bool:
