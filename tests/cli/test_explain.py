@@ -50,6 +50,25 @@ def test_control_characters_of_values_and_names_are_escaped(image, run):
     assert "\x1b" not in out
 
 
+@pytest.mark.parametrize(
+    ("field", "last"),
+    [
+        ("create_only: true", "    nothing is written: the file exists"),
+        ("uid: x", "    hint: write the container's numeric uid; names are not supported"),
+    ],
+)
+def test_a_file_that_is_not_written_is_not_explained(image, run, tmp_path, field, last):
+    folder = image("text\n", RULES.replace("template:", f"{field}, template:"))
+    rootfs = tmp_path / "rootfs"
+    (rootfs / "etc").mkdir(parents=True)
+    if field == "create_only: true":
+        (rootfs / "etc/a").touch()
+    _, out, _ = explained(run, folder, "--rootfs", rootfs)
+    assert out.splitlines()[-1] == last
+    _, out, _ = explained(run, folder, "--rootfs", rootfs, "--json")
+    assert json.loads(out)["files"][0]["lines"] is None
+
+
 def test_explain_shows_no_configuration_value_in_a_condition(image, run):
     """A key that the template computes from a value can be the value itself."""
     condition = '{% if config_get("user.secret", "") == "hunter2" %}yes{% endif %}'

@@ -1,6 +1,7 @@
 """Small parts of commands: what they decide, without running a whole command."""
 
 import json
+import webbrowser
 from types import SimpleNamespace
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from templater.cli.commands import diff, simulate, unpack
 from templater.cli.file_watcher import Watch
 from templater.cli.main import main
+from templater.cli.page.server import open_browser
 
 
 @pytest.mark.parametrize("root", [True, False])
@@ -88,3 +90,14 @@ def test_a_diff_with_one_part_for_each_trigger_has_a_heading_for_each_part(trigg
     assert [each["triggers"] for each in (data if count > 1 else [data])] == (
         [["create"], ["copy"], ["start"], ["rename"]] if count > 1 else [["create", "start"]]
     )
+
+
+@pytest.mark.parametrize(
+    ("opens", "said"), [(True, ""), (False, "note: no browser was found: open the address yourself\n")]
+)
+def test_a_note_says_that_no_browser_was_found(opens, said, monkeypatch, capsys):
+    asked = []
+    monkeypatch.setattr(webbrowser, "open", lambda address: asked.append(address) or opens)
+    open_browser("http://127.0.0.1:1/a")
+    assert asked == ["http://127.0.0.1:1/a"]
+    assert capsys.readouterr().err == said

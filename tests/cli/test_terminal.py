@@ -1,5 +1,7 @@
 """Output on a terminal: colours, width, the pager, and nothing of it in a pipe."""
 
+import os
+import pty
 import re
 import subprocess
 import sys
@@ -249,6 +251,19 @@ def test_hostile_names_and_texts_are_escaped_on_a_terminal(words, environment, t
 def test_long_output_goes_through_the_pager_on_a_terminal():
     seen = on_a_terminal("preview", str(SAMPLES / "debian-cloud"), PAGER="tr a-z A-Z")
     assert b"LOCALHOST" in seen and b"localhost" not in seen
+
+
+def test_a_command_ends_only_after_its_pager(tmp_path):
+    pager = tmp_path / "pager"
+    pager.write_text(f"#!/bin/sh\ncat >/dev/null\nsleep 0.3\ntouch {tmp_path}/left\n")
+    pager.chmod(0o755)
+    parent, child = pty.openpty()
+    words = [sys.executable, "-m", "templater", "preview", str(SAMPLES / "debian-cloud")]
+    environment = {**os.environ, "TERM": "xterm", "PAGER": str(pager)}
+    subprocess.run(words, stdout=child, stderr=subprocess.DEVNULL, cwd=ROOT, env=environment, check=True)
+    assert (tmp_path / "left").exists()
+    os.close(parent)
+    os.close(child)
 
 
 @pytest.mark.parametrize("environment", [{"PAGER": ""}, {"PAGER": "cat"}, {"PAGER": "no-such-pager"}])

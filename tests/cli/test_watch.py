@@ -96,6 +96,12 @@ def test_a_change_outside_the_image_is_ignored(image, watch):
     assert watch.wait(0.4) == []
 
 
+def test_waiting_without_a_change_takes_no_longer_than_the_timeout(watch, monkeypatch):
+    waits = []
+    monkeypatch.setattr(watch, "_readable", waits.append)
+    assert watch.wait(0) == [] and waits == [0]
+
+
 def test_one_save_in_an_editor_is_reported_as_one_change(image, watch):
     saved_as_vim_does(image / "templates" / "hosts.tpl")
     assert watch.wait(SOON)
