@@ -123,6 +123,12 @@ def test_recursive_macros_and_nested_loops_with_many_runs_give_a_finding_of_medi
     assert severities(CHECK, an_image(RULE, {"t": text})) == found
 
 
+@pytest.mark.parametrize(("length", "found"), [(7500, []), (7501, ["medium"])])
+def test_a_loop_over_an_unknown_value_counts_as_twenty_runs(length, found):
+    loops = f"{{% for a in x %}}{{% for b in y %}}{{% for c in '{'z' * length}' %}}" + "{% endfor %}" * 3
+    assert severities(CHECK, an_image(RULE, {"t": loops})) == found
+
+
 @pytest.mark.slow
 def test_a_long_chain_of_macros_gives_a_finding_instead_of_an_error():
     """A chain of 1,400 macros ended the audit with "the input is nested too deeply"."""

@@ -73,9 +73,6 @@ class Token:
         self.trim = trim
         self.shown = value
 
-    def __repr__(self) -> str:
-        return f"Token({self.kind!r}, {self.value!r}, {self.start})"
-
     @property
     def span(self) -> Span:
         return self.unit.span(self.start, self.end)

@@ -351,6 +351,18 @@ def test_a_catalog_with_four_byte_characters_has_a_quarter_of_the_usual_size_lim
         size.add(io.BytesIO(character + b" " * (1 << 20)), "c")
 
 
+def test_a_catalog_can_have_two_files_of_the_largest_size():
+    class Largest(io.BytesIO):
+        def seek(self, offset, whence=io.SEEK_SET):
+            return module.MOST_BYTES if whence == io.SEEK_END else super().seek(offset, whence)
+
+    size = module.CatalogSize()
+    for name in "ab":
+        assert size.add(Largest(), name) == 32 << 20
+    with pytest.raises(LimitError, match=r"^the catalog has more than 64 MiB$"):
+        size.add(io.BytesIO(b" "), "c")
+
+
 def test_the_aliases_of_a_catalog_have_a_limit_in_characters(monkeypatch):
     monkeypatch.setattr(module, "MOST_ALIAS_TEXT", 10)
     found = Decoded()

@@ -77,6 +77,11 @@ def test_the_first_start_runs_the_create_trigger_and_then_the_start_trigger() ->
     }
 
 
+def test_a_simulation_generates_no_placeholders_by_default() -> None:
+    image = Paper(template="{{ config_get('volatile.uuid', 'none') }}")
+    assert files(life("start", image=image))["/etc/st"] == "none"
+
+
 def test_the_first_start_uses_configuration_that_was_set_before_it() -> None:  # 01
     assert files(life("c:user.foo=bar", "start"))["/etc/cr"].endswith("foo=bar")
 

@@ -454,6 +454,34 @@ def test_a_failed_apply_leaves_no_journal(rootfs, top, tmp_path):
     assert os.listdir(tmp_path / "state") == []
 
 
+def test_the_journal_stays_if_a_rollback_fails_and_its_backup_cannot_be_looked_up(
+    rootfs, top, tmp_path, monkeypatch
+):
+    def broken(*arguments):
+        raise OSError(errno.EIO, "broken")
+
+    def commit(target):
+        commit_original(target) if target.change.real == "/etc/hosts" else broken()
+
+    def put_back(target):
+        monkeypatch.setattr(Directory, "lstat", broken)
+        broken()
+
+    commit_original = StagedFile.commit
+    (tmp_path / "state").mkdir()
+    plan = a_plan({"/etc/hosts": "new", "/var/x": "x"}, rootfs)
+    monkeypatch.setattr(StagedFile, "commit", commit)
+    monkeypatch.setattr(StagedFile, "_put_back", put_back)
+    with (
+        Root(str(tmp_path / "state")) as state,
+        state.directory("/") as directory,
+        pytest.raises(WriteError),
+    ):
+        apply(plan, rootfs, journal=Journal(directory))
+    assert os.listdir(tmp_path / "state") == ["journal"]
+    assert [Path(path).read_text() for path in strays(top)] == ["old"]
+
+
 # mount points
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from templater.pongo2.golang.fmt import sprintf
-from templater.pongo2.values import Byte, ForLoop, NamedString, TooLarge
+from templater.pongo2.values import Byte, ForLoop, Function, NamedString, NilPointer, Struct, TooLarge
 
 
 @pytest.mark.parametrize(
@@ -146,6 +146,20 @@ from templater.pongo2.values import Byte, ForLoop, NamedString, TooLarge
 )
 def test_formatting_verbs_match_the_recorded_output_of_the_go_language(form, operand, text):
     assert sprintf(form, operand) == text
+
+
+@pytest.mark.parametrize(
+    ("operand", "address", "short"),
+    [
+        *((value, "0xc000010000", "c000010000") for value in (["a"], {"a": 1}, Function(len))),
+        (Struct("T", pointer=True), "0xc000010000", "c000010000"),
+        (NilPointer("*T"), "0x0", "0"),
+        (Struct("T"), "%!p(T={})", "%!p(T={})"),
+    ],
+    ids=["slice", "map", "func", "pointer", "nil", "struct"],
+)
+def test_only_values_that_are_references_in_go_have_an_address(operand, address, short):
+    assert (sprintf("%p", operand), sprintf("%#p", operand)) == (address, short)
 
 
 def test_go_bytes_are_printed_as_unsigned_numbers():
