@@ -33,8 +33,8 @@ def run(request: options.Request, file: str, *, show: str, exit_code: bool = Fal
     """Print each instance's result and return the highest exit code. Report errors and counts on stderr."""
     from ..batch.fleet import Fleet
     from ..parsing.instance_description import overridden
-    from ..parsing.instance_list import stream_instances
     from ..sources.open_source import open_source
+    from .command_limits import listed_instances
     from .open_and_plan import open_rootfs, render_options
     from .plan_warnings import warn_of_unknown_names
 
@@ -63,7 +63,7 @@ def run(request: options.Request, file: str, *, show: str, exit_code: bool = Fal
         for note in (*source.notes, *notes):
             output.note(note)
         warn_of_unknown_names(source.image, fleet.metadata.rules, fleet.options.dialect)
-        instances = stream_instances(stream.read, "<stdin>" if file == "-" else file)
+        instances = listed_instances(stream.read, "<stdin>" if file == "-" else file)
         if config or devices:
             instances = (overridden(instance, config=config, devices=devices) for instance in instances)
         for result in fleet.results(instances):

@@ -13,10 +13,11 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 from ..model.errors import LimitError
-from ..model.input_size import input_size, instances
+from ..model.input_size import input_size, instances, read_instance, received
 
 if TYPE_CHECKING:
     from ..limit_option import CommandLimits, Given
+    from ..model.instance import Instance
     from .options import Request
 
 Command = Callable[..., Any]
@@ -28,6 +29,8 @@ AGAIN = 1.0
 SPARE = 30
 #: the number of a daemon's instances that add a second to the default limit on processor time
 INSTANCES_PER_SECOND = 10
+#: the seconds that each MiB of a list of instances adds to the limit on processor time
+LIST_SECONDS = 5
 
 
 class _OverError(BaseException):
@@ -55,11 +58,11 @@ def guarded(function: Command, *, images: Callable[..., int | None] = one) -> Co
     @wraps(function)
     def wrapped(*arguments: Any, **options: Any) -> Any:
         limits = options["limits"] if "limits" in options else arguments[0].limits
-        timed = options.get("instances") is None  # a command with a list of instances has no time limit
+        listed = options.get("instances") is not None
         src = getattr(arguments[0], "src", None) if arguments else None
         live = any(map(_is_live, options.get("sources") or (src,)))
         packs = bool(options.get("split"))  # `streams add --split` packs an image
-        with guard(limits, timed=timed, packs=packs, images=images(*arguments, **options), live=live):
+        with guard(limits, listed=listed, packs=packs, images=images(*arguments, **options), live=live):
             if src is not None and ":" in src and not live:
                 arguments = (fetched(arguments[0]), *arguments[1:])
             return function(*arguments, **options)
@@ -99,18 +102,34 @@ def guarded_alone(function: Command, *, packs: bool = False) -> Command:
     return limit_option(COMMAND)(wrapped)
 
 
+def listed_instances(read: Callable[[int], bytes], name: str) -> Iterator[Instance]:
+    """Yield the instances of a list that ``read`` reads. The list extends the limit on processor time."""
+    from ..parsing.instance_list import stream_instances
+
+    def counted(size: int = -1) -> bytes:
+        data = read(size)
+        received(LIST_SECONDS * len(data))
+        return data
+
+    for instance in stream_instances(counted, name):
+        yield instance
+        read_instance()
+
+
 @contextmanager
 def guard(
-    limits: Given, *, timed: bool = True, packs: bool = False, images: int | None = 1, live: bool = False
+    limits: Given, *, listed: bool = False, packs: bool = False, images: int | None = 1, live: bool = False
 ) -> Iterator[None]:
     """Raise LimitError if the block exceeds a limit. Restore all signal handlers and limits at the end.
 
-    If ``live`` is true, the block reads instances of a daemon.
+    If ``live`` is true, the block reads instances of a daemon. If ``listed`` is true, the block plans the
+    instances of a list: then the limit on time does not apply, and each instance adds the limit on processor
+    time.
     """
     import _signal as signal  # type: ignore[import-not-found]  # the module `signal` imports enum, which is slow
 
     bounds = limits.for_daemon() if live else limits.for_packing() if packs else limits.for_command(images)
-    granted = 0
+    granted, each = 0, bounds.processor
 
     def stop_or_grant(number: int, frame: object) -> None:
         """Add a second of processor time for each new MiB or ten new instances.
@@ -118,8 +137,12 @@ def guard(
         Without new input, stop the command.
         """
         nonlocal granted
-        allowed = instances() // INSTANCES_PER_SECOND if live else input_size() >> 20
-        more = allowed - granted if bounds.grows else 0
+        allowed = 0
+        if bounds.grows:
+            allowed = instances() // INSTANCES_PER_SECOND if live else input_size() >> 20
+        if listed:
+            allowed += instances() * each
+        more = allowed - granted
         if more <= 0:
             raise _OverError("command-processor")
         granted += more
@@ -129,13 +152,13 @@ def guard(
 
     with (
         _bounded_memory(bounds, threads=live),
-        _killed_after(bounds.processor if timed else None) as allow,
+        _killed_after(bounds.processor) as allow,
     ):
-        if not timed or not hasattr(signal, "setitimer"):
+        if not hasattr(signal, "setitimer"):
             yield
             return
         timers = (
-            (signal.ITIMER_REAL, signal.SIGALRM, bounds.time, _stop),
+            (signal.ITIMER_REAL, signal.SIGALRM, 0 if listed else bounds.time, _stop),
             (signal.ITIMER_PROF, signal.SIGPROF, bounds.processor, stop_or_grant),
         )
         try:

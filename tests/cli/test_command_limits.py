@@ -1,5 +1,6 @@
 """The limits of a whole command: exit code 4 with the limit's name, and all settings restored."""
 
+import io
 import resource
 import signal
 import subprocess
@@ -13,7 +14,7 @@ import pytest
 
 from templater import limit_option
 from templater.cli import open_and_plan
-from templater.cli.command_limits import address_space, guard, paused
+from templater.cli.command_limits import address_space, guard, listed_instances, paused
 from templater.cli.main import command, main
 from templater.distribution import fetch_image
 from templater.distribution.tree import Tree
@@ -207,6 +208,20 @@ def test_a_processor_limit_of_the_user_does_not_grow_with_the_input():
         guard(parse(["command-processor=1"], (COMMAND,))),
     ):
         _spin(4)
+
+
+@pytest.mark.slow
+def test_each_instance_of_a_list_has_the_processor_limit_and_a_list_has_no_time_limit(monkeypatch):
+    """A list of instances removed the limits, also while the image was read."""
+    monkeypatch.setattr(input_size, "_instances", 0)
+    limits = parse(["command-processor=1", "command-time=1"], (COMMAND,))
+    with pytest.raises(LimitError, match="of processor time"), guard(limits, listed=True):
+        time.sleep(1.2)
+        for _ in listed_instances(io.BytesIO(b'[{"name": "a"}, {"name": "b"}]').read, "list"):
+            _spin(0.9)
+        finished = True
+        _spin(3)
+    assert finished
 
 
 def test_commands_that_pack_an_image_have_higher_time_and_memory_limits():

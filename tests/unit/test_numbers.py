@@ -29,7 +29,7 @@ VALUES = {
     "cli.commands.streams.reindex": {"_SECONDS": 9.0, "_SECONDS_EACH": 0.2},
     "cli.commands.streams.verify": {"_SHOWN": 10},
     "cli.completers": {"LARGEST_ARCHIVE": 4_194_304, "LARGEST_LIST": 33_554_432},
-    "cli.command_limits": {"AGAIN": 1.0, "SPARE": 30, "INSTANCES_PER_SECOND": 10},
+    "cli.command_limits": {"AGAIN": 1.0, "SPARE": 30, "INSTANCES_PER_SECOND": 10, "LIST_SECONDS": 5},
     "cli.live_watch": {"QUIET": 0.3, "PATIENCE": 2.0, "PAUSE": 1.0, "_MOST_SHOWN": 16, "_LONGEST": 100},
     "cli.main": {"INTERRUPTED": 130, "READER_GONE": 141},
     "cli.output": {"_CHUNKS": 10_000},

@@ -128,10 +128,10 @@ def report(request: options.Request, html: Target, instances: str | None) -> int
     with opened(request) as found:
         if instances is None:
             return max(view.code for view in report_plans(found, html, hosts=hosts))
-        from ...parsing.instance_list import stream_instances
+        from ..command_limits import listed_instances
 
         with options.open_binary(instances) as stream:
-            listed = stream_instances(stream.read, "<stdin>" if instances == "-" else instances)
+            listed = listed_instances(stream.read, "<stdin>" if instances == "-" else instances)
             views = report_plans(found, html, instances=listed, hosts=hosts)
             return max((view.code for view in views), default=0)
 
