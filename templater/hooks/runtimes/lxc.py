@@ -14,12 +14,13 @@ hook runs as the container's root user, which can read neither the interpreter n
 mount hook renders block devices and other images, and renders overlays only with ``--stage mount``.
 """
 
+from ...instances.state_directory import StateDirectory
 from ...model.errors import RefusedError, UsageError, WriteError
 from ...model.file_names import METADATA, STATE_FOLDER
 from ...model.source import printable
-from ...oslite import abspath, dirname, exists, fsencode, is_missing, isdir, join, split
+from ...oslite import abspath, dirname, exists, fsencode, is_missing, isdir, join, os, split
 from ...rootfs.confined import Root
-from ...rootfs.trusted_paths import make_folder, open_folder, own_map
+from ...rootfs.trusted_paths import make_folder, open_folder, open_unshared, own_map
 from ..lxc_config import PREFIXES, ids_on_disk, layers_of, settings, without_prefix
 from ..request import HookRequest, Notice
 
@@ -77,26 +78,60 @@ def _start(
 
     A directory or an overlay is rendered in pre-start, any other root filesystem after LXC has mounted it.
     """
-    path = options.rootfs or without_prefix(environ.get("LXC_ROOTFS_PATH", ""))
+    of_lxc = without_prefix(environ.get("LXC_ROOTFS_PATH", ""))
+    path = without_prefix(options.rootfs) or of_lxc
     layers = () if isdir(path) or options.stage == "mount" else layers_of(path)
     early = bool(layers) or isdir(path)
     image = options.source or folder
     if options.if_present and is_missing(join(image, METADATA)):
         return Notice()
     config = environ.get("LXC_CONFIG_FILE", "")
+    if abspath(path) != abspath(of_lxc):  # the root filesystem that LXC mounts is another one
+        if stage == "mount":
+            return Notice()
+        if not early:
+            raise RefusedError(
+                f"--rootfs '{printable(path)}' is neither a directory nor an overlay of directories"
+            )
+    if stage == "mount":
+        early = not is_deferred(options.state or folder) and early
     if early != (stage == "pre-start"):
         if not early:
             require_mount_hook(path, config, options.stage)
+            defer(options.state or folder)
         return Notice()
     mounted = environ.get("LXC_ROOTFS_MOUNT", "")
     if layers:
         refuse_later_mounts(path, config)
     return HookRequest(
-        options, name=name, rootfs=mounted if layers or not early else path, image=image,
+        options, name=name, rootfs=path if early and not layers else mounted, image=image,
         state_folder=options.state or folder, ids=_ids(early, options, config),
-        mount=(lambda: mount_overlay(layers, mounted)) if layers
-        else None if early else (lambda: require_mounted(mounted)),
+        mount=(lambda: require_mounted(mounted)) if not early
+        else (lambda: mount_overlay(layers, mounted)) if layers else None,
     )  # fmt: skip
+
+
+#: the file by which the pre-start hook leaves a start to the mount hook
+DEFERRED = "deferred"
+
+
+def defer(folder: str) -> None:
+    """Record that the mount hook of this start renders.
+
+    Another hook can mount a volume before the mount stage. Then the root filesystem is a directory there.
+    """
+    with open_unshared(folder) as opened, StateDirectory(opened) as directory:
+        directory.replace(DEFERRED, b"")
+
+
+def is_deferred(folder: str) -> bool:
+    """Return whether the pre-start hook of this start has left the rendering to the mount hook."""
+    if not exists(join(folder, STATE_FOLDER, DEFERRED)):
+        return False
+    with open_unshared(folder) as opened, StateDirectory(opened) as directory:
+        found = directory.read(DEFERRED, 1, own=True) is not None
+        directory.remove(DEFERRED)
+    return found
 
 
 def _ids(early: bool, options: "Options", config: str) -> "IdMap | None":
@@ -232,12 +267,16 @@ def open_layers(layers: "tuple[str, ...]") -> "list[Root]":
     opened = [open_folder(layer, follow=False) for layer in lower]
     above, name = split(upper)
     with make_folder(above) as folder, folder.directory("/") as directory:
-        if directory.lstat(name) is None:  # LXC makes a missing upper layer, too
-            directory.mkdir(name)
-        opened.append(folder.below("/" + name))
-        if directory.lstat("work") is None:
-            directory.mkdir("work")
-        return [*opened, folder.below("/work")]
+        for each in (name, "work"):
+            is_new = directory.lstat(each) is None
+            if is_new:  # LXC makes a missing upper layer, too
+                directory.mkdir(each)
+            opened.append(folder.below("/" + each))
+            if is_new and not os.listdir(opened[-1].fd):
+                # LXC's new directories belong to the container's root, who also owns the lower layer
+                owner = os.fstat(opened[0].fd)
+                os.fchown(opened[-1].fd, owner.st_uid, owner.st_gid)
+        return opened
 
 
 # --- configuration -----------------------------------------------------------------------------

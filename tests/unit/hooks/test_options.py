@@ -64,6 +64,43 @@ def test_a_stale_lxc_hook_type_variable_is_ignored(container):
     assert isinstance(lxc.read_request(options, environ(container, "post-stop")), HookRequest)
 
 
+def test_a_root_directory_that_another_hook_mounts_is_rendered_by_the_mount_hook(container):
+    """Each of both hooks left the rendering to the other one, and the container started without its files."""
+    (container / "rootfs").rename(container / "volume")
+    (container / "config").write_text("lxc.hook.mount = templater hook lxc\n")
+    assert isinstance(lxc.read_request(Options(), environ(container)), Notice)
+    (container / "volume").rename(container / "rootfs")
+    start = lxc.read_request(Options(), environ(container, "mount"))
+    assert isinstance(start, HookRequest) and start.rootfs == "/usr/lib/lxc/rootfs"
+    # at the next start, the volume is still mounted
+    start = lxc.read_request(Options(), environ(container))
+    assert isinstance(start, HookRequest) and start.rootfs == str(container / "rootfs")
+    assert isinstance(lxc.read_request(Options(), environ(container, "mount")), Notice)
+
+
+def test_another_directory_of_the_rootfs_option_is_never_replaced_by_the_one_that_lxc_mounts(container):
+    options = Options()
+    options.rootfs = str(container / "copy")
+    (container / "config").write_text("lxc.hook.mount = templater hook lxc\n")
+    with pytest.raises(RefusedError, match="copy' is neither a directory nor an overlay of directories"):
+        lxc.read_request(options, environ(container))
+    assert isinstance(lxc.read_request(options, environ(container, "mount")), Notice)
+    (container / "copy").mkdir()
+    start = lxc.read_request(options, environ(container))
+    assert isinstance(start, HookRequest) and start.rootfs == options.rootfs
+
+
+@pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() != 0, reason="NOT RUN: needs root to change owners"
+)
+def test_new_directories_of_an_overlay_belong_to_the_owner_of_the_lower_layer(container):
+    """They belonged to root, so an unprivileged container could write to nothing."""
+    os.chown(container / "rootfs", 1000000, 1000001)
+    lxc.open_layers((f"{container}/rootfs", f"{container}/delta"))
+    owners = {(path.stat().st_uid, path.stat().st_gid) for path in (container / "delta", container / "work")}
+    assert owners == {(1000000, 1000001)}
+
+
 def test_a_stale_lxc_target_variable_is_ignored(container):
     """If a guest reboots, LXC_TARGET=reboot is still in the environment of the next pre-start hook."""
     assert isinstance(lxc.read_request(Options(), environ(container, LXC_TARGET="reboot")), HookRequest)
