@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 
 from ..model.errors import TemplaterError
 from ..model.source import Source
 from ..pongo2.dialect import DIALECTS
 from ..pongo2.syntax.lexer import Lexer
-from ..pongo2.syntax.tokens import Token, Unit
+from ..pongo2.syntax.tokens import IDENTIFIER, TEXT, Token, Unit
+
+#: the kinds of parts that print values
+PRINTING = ("{{", "firstof", "cycle")
 
 
 def tokens_of(source: Source) -> list[Token]:
@@ -17,3 +21,35 @@ def tokens_of(source: Source) -> list[Token]:
     with contextlib.suppress(TemplaterError):
         lexer.run()
     return lexer.tokens
+
+
+def parts_of(source: Source) -> Iterator[tuple[str, list[Token]]]:
+    """Yield the texts, expressions and tags of a template: the kind of each part, and its tokens.
+
+    The kind is ``TEXT``, ``{{`` or the name of a tag.
+    """
+    part: list[Token] | None = None
+    for token in tokens_of(source):
+        if token.kind == TEXT:
+            yield TEXT, [token]
+        elif token.kind in ("{{", "{%"):
+            part = [token]
+        elif part is not None:
+            part.append(token)
+            if token.kind in ("}}", "%}"):
+                yield (part[0].kind if token.kind == "}}" else str(part[1].value)), part
+                part = None
+
+
+def bound_names(tag: str, part: list[Token]) -> list[str]:
+    """Return the names that a tag gives to values, or the arguments of a macro."""
+    names = []
+    for before, token, after in zip(part, part[1:], part[2:], strict=False):
+        if token.kind == IDENTIFIER and (
+            (tag in ("set", "with") and after.kind == "=")
+            or (tag in ("with", "cycle") and before.kind == "as")
+            or (tag == "macro" and before.kind in ("(", ","))
+            or (tag == "for" and after.kind in (",", "in") and (before.kind == "," or before.value == "for"))
+        ):
+            names.append(token.value)
+    return names

@@ -1,7 +1,10 @@
 """Values that can add lines."""
 
+from time import process_time
+
 import pytest
 
+from templater.checks.security import line_injection
 from templater.checks.security.line_injection import SAFE
 from templater.pongo2.dialect import DIALECTS
 from tests.checks.builders import advisories, an_image, observed, severities
@@ -61,7 +64,22 @@ def test_the_expression_in_the_line_injection_hint_keeps_only_the_first_line_as_
 
 @pytest.mark.parametrize(
     "text",
-    ['name = {{ config_get("user.a", "") }}\n', "x {{ config.a|addslashes }}", 'a: {{ config["user.b"] }}'],
+    [
+        'name = {{ config_get("user.a", "") }}\n',
+        "x {{ config.a|addslashes }}",
+        'a: {{ config["user.b"] }}',
+        '{% set x = config_get("user.a", "") %}\na {{ x }}',
+        '{% with x=config_get("user.a", "")|upper %}\na {{ x }}{% endwith %}',
+        "{% with config.a as x %}\na {{ x }}{% endwith %}",
+        "a {% firstof 1 config.x %}",
+        'a {% cycle config_get("user.a") "b" %}',
+        "{% for k, v in config %}\na {{ v }}{% endfor %}",
+        "a {{ config_get('user.a', 'b'|length) }}",
+        "a {{ 1|integer + config.b }}",
+        "a {{ config.a|integer|add:config.b }}",
+        "{% macro m(x) %}\na {{ x }}{% endmacro %}",
+        "{% set x = config.a %}{% set y = x %}\na {{ y }}",
+    ],
 )
 def test_attack_49_a_configuration_value_inside_a_line_of_a_file_is_found(text):
     image = an_image(templates={"t": text})
@@ -78,7 +96,31 @@ def test_attack_49_a_configuration_value_inside_a_line_of_a_file_is_found(text):
         'name = {{ config_get("user.a", "")|linebreaksbr }}',
         'name = {{ config_get("user.a", "")|stringformat:"%q" }}',
         "name = {{ container.name }}",
+        "a {{ x.config }}",
+        'a {{ config_get("a", config_get("b"))|integer }}',
+        'a {{ config.a|add:"b"|integer }}',
+        "{% set x = config.a|integer %}a {{ x }}",
+        "{% if config.a %}a {{ x }}{% endif %}",
+        '{% include "t" with x=1 %}{{ config.a',
+        "a {{ config.a|integer: }}",
+        "a {{ config.a|integer.",
     ],
 )
 def test_a_value_that_cannot_add_a_line_inside_a_file_has_no_finding(text):
     assert not observed(CHECK, an_image(templates={"t": text}))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "config|a:f(" * 60_000,
+        "config" + "|a:config.x" * 60_000 + "|integer",
+        "[" * 300_000,
+        "config." * 100_000,
+    ],
+)
+def test_the_line_injection_check_takes_linear_time(text):
+    image = an_image(templates={"t": f"a {{{{ {text} }}}}"})
+    begun = process_time()
+    list(line_injection.check_image.run(image))
+    assert process_time() - begun < 4

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from ...model.source import printable
-from ...pongo2.syntax.tokens import STRING, Token
+from ...pongo2.syntax.tokens import IDENTIFIER, STRING, Token
 from ..base import Observation, check, mode_of
 from ..scanned_image import ScannedImage
-from ..template_tokens import tokens_of
+from ..template_tokens import PRINTING, bound_names, parts_of
 
 if TYPE_CHECKING:
     from ...model.metadata import Rule
@@ -31,20 +31,38 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
     for source in image.sources(readable):
         rules = readable[source.name.removeprefix(f"{image.name}/templates/")]
         for key in secrets_of(source):
+            is_string = key.kind == STRING  # without its quotes
             others = f" and {len(rules) - 1} more" if len(rules) > 1 else ""
             yield Observation(
                 f"the template writes '{printable(key.value)}' to '{printable(rules[0].path)}'{others}, "
                 f"mode {mode_of(rules[0]):04o}",
-                key.unit.span(key.start + 1, key.end - 1),
+                key.unit.span(key.start + is_string, key.end - is_string),
                 hint="set mode: 0600 in the rule (LXD ignores the mode)",
             )
 
 
 def secrets_of(source: Source) -> Iterator[Token]:
-    """Yield each string that contains one of ``WORDS`` and is in a ``{{ }}`` expression of the template."""
-    printed = False
-    for token in tokens_of(source):
-        if token.kind in ("{{", "}}"):
-            printed = token.kind == "{{"
-        elif printed and token.kind == STRING and any(word in token.value.lower() for word in WORDS):
-            yield token
+    """Yield each string that contains one of ``WORDS`` and that the template prints, also through a name.
+
+    Also yield ``config`` if the template prints the values of a loop over all keys.
+    """
+    secrets: dict[str, list[Token]] = {}
+    seen: set[int] = set()
+    for kind, part in parts_of(source):
+        found = [token for token in part if token.kind == STRING and has_word(token)]
+        found += [each for token in part if token.kind == IDENTIFIER for each in secrets.get(token.value, ())]
+        if kind == "for" and part[-2].value == "config" and part[-2].kind == IDENTIFIER:
+            found.append(part[-2])
+        if kind in PRINTING:
+            yield from (token for token in found if token.start not in seen)
+            seen.update(token.start for token in found)
+        for name in bound_names(kind, part) if found else ():
+            secrets[name] = found[:_MOST]
+
+
+#: limit on the secrets that one name stands for
+_MOST = 8
+
+
+def has_word(token: Token) -> bool:
+    return any(word in token.value.lower() for word in WORDS)
