@@ -20,8 +20,8 @@ class HookRequest:
     ``image``: the directory with metadata.yaml and templates.
     ``open_image``: the same directory, already open, if an annotation names it. Then the hook does not open
     the directory by name again, and ignores an instance.yaml in it.
-    ``state_folder``: the directory that contains ``.templater``. ``open_state`` is the same directory, if it
-    is already open.
+    ``state_folder``: the directory that contains ``.templater``.
+    ``open_folders``: directories that are already open, by path. The hook does not open them again by name.
     ``instance_file``: the description's file; empty for instance.yaml beside the state or the image.
     ``description``: the parsed instance description, if an annotation names its file.
     ``config``: configuration keys from the runtime.
@@ -31,14 +31,15 @@ class HookRequest:
     ``ids``: the id map; None to guess it from the root filesystem's owner.
     ``owner``: the uid and gid of the root directory, which the runtime has checked; None without a check.
     ``cross_mounts``: follow paths through mount points.
+    ``use_cache``: keep compiled templates, unless an option forbids it.
     ``root``: the identity of the root directory, if the state can outlive the container, or "".
     ``Options`` describes the other attributes.
     """
 
     __slots__ = (
         "cache", "compare", "config", "cross_mounts", "description", "dialect", "ids", "image", "in_child",
-        "in_place", "instance_file", "keep_modified", "limits", "log", "mount", "name", "open_image",
-        "open_state", "options", "owner", "pending_in_config", "root", "rootfs", "state_folder", "time_limit",
+        "in_place", "instance_file", "keep_modified", "limits", "log", "mount", "name", "open_folders",
+        "open_image", "options", "owner", "pending_in_config", "root", "rootfs", "state_folder", "time_limit",
         "triggers", "use_cache",
     )  # fmt: skip
 
@@ -51,7 +52,7 @@ class HookRequest:
         image: str,
         state_folder: str = "",
         instance_file: str = "",
-        open_state: "Root | None" = None,
+        open_folders: "Mapping[str, Root] | None" = None,
         open_image: "Root | None" = None,
         description: "Source | None" = None,
         config: "Mapping[str, str] | None" = None,
@@ -62,6 +63,7 @@ class HookRequest:
         owner: "tuple[int, int] | None" = None,
         cross_mounts: bool = False,
         mount: "Callable[[], None] | None" = None,
+        use_cache: bool = True,
         root: str = "",
     ) -> None:
         self.options = options
@@ -70,7 +72,7 @@ class HookRequest:
         self.image = image
         self.state_folder = state_folder or image
         self.instance_file = options.instance or instance_file
-        self.open_state = open_state
+        self.open_folders: Mapping[str, Root] = open_folders or {}
         self.open_image = open_image
         self.description = description
         self.config: Mapping[str, str] = config or {}
@@ -90,7 +92,7 @@ class HookRequest:
         self.limits = options.limits
         self.log = options.log
         self.time_limit = options.time_limit
-        self.use_cache = options.use_cache
+        self.use_cache = options.use_cache and use_cache
 
 
 class Notice:

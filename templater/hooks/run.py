@@ -346,7 +346,8 @@ def start(request: HookRequest, options: Options, log: Log) -> None:
         require_name(request.name)
     owners = trusted_owners(request.rootfs) if options.state else ()
     with (
-        request.open_state or open_unshared(request.state_folder, owners) as folder,
+        request.open_folders.get(request.state_folder)
+        or open_unshared(request.state_folder, owners) as folder,
         StateDirectory(folder) as state_directory,
     ):
         try:
@@ -574,7 +575,7 @@ def _open_image(request: HookRequest, folder: Root) -> Root | None:
         return request.open_image
     if request.image == request.state_folder:
         return Root(folder.name, fd=os.dup(folder.fd), named=True)
-    return open_unshared(request.image)
+    return request.open_folders.get(request.image) or open_unshared(request.image)
 
 
 def _description(request: HookRequest, image: InstanceDirectory, folder: Root) -> "Source | None":

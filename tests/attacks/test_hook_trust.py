@@ -567,11 +567,17 @@ def test_a_directory_that_was_checked_is_not_opened_again_by_its_name(
 
 @as_root
 @pytest.mark.usefixtures("restored_process")
+@pytest.mark.parametrize("has_state", [False, True])
 def test_an_exchanged_bundle_gives_the_oci_hook_no_description_of_another_container(
-    container: Path, monkeypatch: pytest.MonkeyPatch
+    has_state: bool, container: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The owner of the directory above exchanged two bundles of root after the hook had read config.json."""
     words = hook_line("oci", container, monkeypatch)
+    (container / "templates/a").write_text("{{ instance.name }}")
+    (container / "config.json").write_text(json.dumps({"root": {"path": f"{container}/rootfs"}}))
+    if has_state:
+        (tmp_path / "state").mkdir()
+        words += ["--state", f"{tmp_path}/state"]
     other = container.parent / "other"
     shutil.copytree(container, other)
     (other / "instance.yaml").write_text("name: other\n")
@@ -586,8 +592,8 @@ def test_an_exchanged_bundle_gives_the_oci_hook_no_description_of_another_contai
     monkeypatch.setattr(oci, "parse_json", exchanged)
     assert run(words) == 0
     assert (container / "instance.yaml").exists() and not (container / ".templater").exists()
-    assert not (container / "rootfs/a").exists()
-    assert (container.parent / "third/rootfs/a").exists()
+    written = [path.read_text() for path in tmp_path.glob("*/rootfs/a")]
+    assert written == ["c1"]
 
 
 @as_root

@@ -43,7 +43,8 @@ def read_request(options: "Options", environ: "Mapping[str, str]") -> "HookReque
     return HookRequest(
         options, name=name, rootfs=options.rootfs or rootfs, image=options.source or beside,
         state_folder=state, instance_file=join(beside, BACKUP_YAML),
-        pending_in_config=True, compare=compare,
+        # users of Incus can make and delete any number of instances, and each would leave a cache
+        pending_in_config=True, compare=compare, use_cache=bool(options.cache),
         ids=ids_on_disk(environ.get("LXC_CONFIG_FILE", "")) if compare else None,
     )  # fmt: skip
 

@@ -54,16 +54,16 @@ def read_request(options: "Options", _environ: "Mapping[str, str]") -> "HookRequ
     annotations = _annotations(state)
     if not bundle.startswith("/"):
         raise InputError(f"the state on standard input has a relative bundle path '{printable(bundle)}'")
-    # open the bundle once: a user who owns a directory above could exchange it with another bundle
-    root = open_folder(bundle) if options.state else open_unshared(bundle)
-    config = parse_json(root.read("/config.json", MAX_CONFIG), "config.json")
     named = "" if options.source else annotations.get(PREFIX + "source", "")
-    opened = None if named in ("", bundle) else _open_annotated(named, options, config, bundle)
     image = options.source or named or bundle
+    state_folder = options.state or bundle
+    # open the bundle once: a user who owns a directory above could exchange it with another bundle
+    root = (open_unshared if bundle in (image, state_folder) else open_folder)(bundle)
+    config = parse_json(root.read("/config.json", MAX_CONFIG), "config.json")
+    opened = None if named in ("", bundle) else _open_annotated(named, options, config, bundle)
     if options.if_present and not _has_metadata(image, root if image == bundle else opened):
         return Notice()
     rootfs = options.rootfs or root_of(config, bundle)
-    state_folder = options.state or bundle
     described = annotations.get(PREFIX + "instance", "")
     description = None
     if described and not options.instance:
@@ -71,13 +71,12 @@ def read_request(options: "Options", _environ: "Mapping[str, str]") -> "HookRequ
 
         description = read_description(described, options.allow_instance)
     name = annotations.get(PREFIX + "name", "")
-    beside = None if options.state else root
-    if not name and description is None and not _has_description(state_folder, beside, image, opened):
+    if not name and description is None and not _has_description(state_folder, image, {bundle: root}, opened):
         name = _text(state, "id")
     trigger = annotations.get(PREFIX + "trigger", "")
     return HookRequest(
-        options, name=name, rootfs=rootfs, image=image, state_folder=state_folder, open_state=beside,
-        open_image=opened, description=description,
+        options, name=name, rootfs=rootfs, image=image, state_folder=state_folder,
+        open_folders={bundle: root}, open_image=opened, description=description,
         config={key.removeprefix(CONFIG): annotations[key] for key in annotations if key.startswith(CONFIG)},
         triggers=tuple(trigger.split(",")) if trigger else (),
         ids=_ids(options, config), cross_mounts=options.in_place,
@@ -105,10 +104,14 @@ def _has_metadata(image: str, opened: "Root | None") -> bool:
     return not is_missing(join(image, METADATA))
 
 
-def _has_description(state_folder: str, beside: "Root | None", image: str, opened: "Root | None") -> bool:
-    if exists(join(state_folder, INSTANCE)) if beside is None else beside.entry("/" + INSTANCE) is not None:
-        return True
-    return opened is None and exists(join(image, INSTANCE))
+def _has_description(
+    state_folder: str, image: str, open_folders: "Mapping[str, Root]", opened: "Root | None"
+) -> bool:
+    for path in (state_folder,) if opened is not None else (state_folder, image):
+        root = open_folders.get(path)
+        if exists(join(path, INSTANCE)) if root is None else root.entry("/" + INSTANCE) is not None:
+            return True
+    return False
 
 
 # --- the state and config.json ---------------------------------------------------------------------
