@@ -210,6 +210,18 @@ def test_system_files_that_belong_to_an_ordinary_user_or_group_are_listed(path, 
     assert not observed(CHECK, replace(an_image(names=names), root_uid=1000, root_gid=entry.gid))
 
 
+def test_programs_that_a_user_of_a_service_can_change_are_listed_with_low_severity():
+    names = [
+        Name("rootfs/usr/bin/sudo", Entry(FILE, 0o4755, uid=33)),
+        Name("rootfs/bin/bash", Entry(FILE, 0o775, gid=33)),
+        Name("rootfs/usr/bin/crontab", Entry(FILE, 0o2755, gid=102)),
+        Name("rootfs/usr/share/x", Entry(FILE, 0o664, gid=33)),
+        Name("rootfs/usr/lib/x", Entry(DIRECTORY, 0o755, uid=33)),
+    ]
+    message = "a system user or group other than root can write '/usr/bin/sudo', '/bin/bash'"
+    assert observed(CHECK, an_image(names=names)) == [("low", "rootfs/usr/bin/sudo", message)]
+
+
 @pytest.mark.parametrize(
     "name",
     [

@@ -42,6 +42,8 @@ _SYSTEM = (
     "var/lib/snapd/", "var/spool/anacron/", "var/spool/at/", "var/spool/atjobs/", "var/spool/atspool/",
     "var/spool/cron/", "var/spool/fcron/", "var/spool/incron/",
 )  # fmt: skip
+#: the directories of programs and libraries, which root runs
+_PROGRAMS = ("bin/", "boot/", "lib", "sbin/", "usr/bin/", "usr/lib", "usr/sbin/")
 #: the directories above them
 _ABOVE = {"var", "var/lib", "var/spool"}
 #: directories of a booted system, in the image or not, in which users can create files
@@ -168,7 +170,7 @@ class _Writers:
         Files that the other methods have already checked are left out.
         """
         links, deep, folders = self.links()
-        public, owned, acls = [], [], []
+        public, owned, acls, programs = [], [], [], []
         for name in self.image.names:
             path = name.path.removeprefix(ROOTFS + "/")
             if path == name.path or f"/{path}" in self.seen:
@@ -189,17 +191,24 @@ class _Writers:
                 owned.append(path)
             elif system and name.path in self.acls:
                 acls.append(path)
-        for paths, message in (
-            (public, "every user can write {}"),
-            (owned, "an ordinary user or group can write {}"),
-            (links, "users can replace the targets of the links {}"),
-            (deep, f"the links {{}} lead through more than {MAX_DEPTH} directories, which were not checked"),
-            (acls, "ACLs can let users write {}"),
+            elif path.startswith(_PROGRAMS) and self._belongs_to_a_service(entry):
+                programs.append(path)
+        for paths, message, severity in (
+            (public, "every user can write {}", "medium"),
+            (owned, "an ordinary user or group can write {}", "medium"),
+            (links, "users can replace the targets of the links {}", "medium"),
+            (
+                deep,
+                f"the links {{}} lead through more than {MAX_DEPTH} directories, which were not checked",
+                "medium",
+            ),
+            (acls, "ACLs can let users write {}", "medium"),
+            (programs, "a system user or group other than root can write {}", "low"),
         ):
             if paths:
                 shown = ", ".join(f"'{printable('/' + path)}'" for path in paths[:_SHOWN])
                 more = f" and {len(paths) - _SHOWN} more" if len(paths) > _SHOWN else ""
-                yield Observation(message.format(shown + more), f"{ROOTFS}/{paths[0]}", severity="medium")
+                yield Observation(message.format(shown + more), f"{ROOTFS}/{paths[0]}", severity=severity)
 
     def links(self) -> tuple[list[str], list[str], list[str]]:
         """Follow the links of the system's directories to other directories.
@@ -262,6 +271,11 @@ class _Writers:
                         return True
                 place = place.rpartition("/")[0]
         return False
+
+    def _belongs_to_a_service(self, entry: Entry) -> bool:
+        """Return whether a user of a service, such as www-data, owns a file, or the group can write it."""
+        by_group = entry.mode & 0o020 and entry.gid != self.image.root_gid
+        return entry.kind == FILE and (entry.uid != self.image.root_uid or bool(by_group))
 
     def _belongs_to_a_user(self, entry: Entry, path: str = "") -> bool:
         """Return whether an ordinary user owns a file, or a group of ordinary users can write it.
