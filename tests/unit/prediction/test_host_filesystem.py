@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from templater.model.entry import DIRECTORY, FILE, SYMLINK, Entry
-from templater.prediction.errno_errors import ENOENT, Errno
-from templater.prediction.host_filesystem import HostFilesystem
+from templater.model.entry import APPEND_ONLY, DIRECTORY, FILE, IMMUTABLE, SYMLINK, Entry
+from templater.prediction.errno_errors import ENOENT, EPERM, Errno
+from templater.prediction.host_filesystem import HostFilesystem, Node
 from templater.prediction.instance_files import Surroundings
 from templater.rootfs.memory import MemoryRootfs
 
@@ -56,3 +56,62 @@ def test_opening_a_path_fails_with_the_error_of_the_kernel(create: bool, tmp_pat
     paths = [name + end for name, end in product(NAMES, ENDS)]
     found = {path: simulated(path, create) for path in paths}
     assert found == {path: kernel(tmp_path / str(n), path, flags) for n, path in enumerate(paths)}
+
+
+def test_ids_are_shifted_only_in_the_root_filesystem() -> None:
+    surroundings = Surroundings(shift=1000)
+    tree = {path: Entry(DIRECTORY, 0o2755, 3, 4) for path in ("/etc", f"{surroundings.instance}/rootfs/etc")}
+    filesystem = HostFilesystem(MemoryRootfs(tree), surroundings)
+    found = {path: filesystem.stat(path) for path in tree}
+    assert [(node.uid, node.gid) for node in found.values()] == [(3, 4), (1003, 1004)]
+    place = filesystem.open_truncate(f"{surroundings.instance}/rootfs/etc/new")
+    made = filesystem.node(place)
+    assert made is not None and (made.uid, made.gid, made.mode) == (0, 1004, 0o644), "a setgid parent"
+
+
+class Flagged(MemoryRootfs):
+    """A root filesystem in which the name of a file or directory is its flag."""
+
+    def flag(self, path: str) -> str:
+        name = path.rpartition("/")[2]
+        return name if name in (IMMUTABLE, APPEND_ONLY) else ""
+
+
+@pytest.mark.parametrize(
+    ("path", "error"),
+    [
+        ("/plain", ""), (f"/{IMMUTABLE}", EPERM), (f"/{APPEND_ONLY}", EPERM),
+        (f"/a/{IMMUTABLE}/new", EPERM), (f"/a/{APPEND_ONLY}/new", ""),
+    ],
+)  # fmt: skip
+def test_flags_of_files_and_directories_refuse_writes(path: str, error: str) -> None:
+    files = {f"/{name}": "text" for name in ("plain", IMMUTABLE, APPEND_ONLY)}
+    folders = {f"/a/{name}": Entry(DIRECTORY, 0o755) for name in (IMMUTABLE, APPEND_ONLY)}
+    filesystem = HostFilesystem(Flagged({**files, **folders}), Surroundings())
+    if error:
+        with pytest.raises(Errno, match=error):
+            filesystem.open_truncate(path)
+        assert not filesystem.journal
+    else:
+        assert filesystem.content(filesystem.open_truncate(path)) == b""
+
+
+def test_the_content_of_a_file_is_the_last_text_that_was_written() -> None:
+    filesystem = HostFilesystem(MemoryRootfs({"/a": "old"}), Surroundings())
+    place, _ = filesystem.walk("/a")
+    assert filesystem.content(place) == b"old"
+    filesystem.write(place, b"new")
+    assert filesystem.content(place) == b"new"
+    filesystem.undo(0)
+    assert filesystem.content(place) == b"old"
+
+
+def test_only_the_parents_of_the_targets_are_assumed_to_be_directories() -> None:
+    filesystem = HostFilesystem(MemoryRootfs({"/root": Entry(DIRECTORY, 0o755)}), Surroundings(shift=7))
+    filesystem.assume_directories("/root", ["etc/a/b", "//x/./y/../z"])
+    known = ("/root/etc", "/root/etc/a", "/root/x")
+    for path in known:
+        assert filesystem.stat(path) == Node(DIRECTORY, 0o755, 7, 7)
+    for path in ("/etc", "/root/etc/a/b", "/root/x/y", "/root/x/z"):
+        with pytest.raises(Errno, match=ENOENT):
+            filesystem.stat(path)
