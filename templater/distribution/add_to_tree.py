@@ -498,8 +498,6 @@ def _set_aliases(
     own = [alias for alias in str(product.get("aliases") or "").split(",") if alias]
     asked = [alias for alias in new.aliases if alias not in own]
     derived = [alias for alias in default_aliases(fields) if alias not in {*own, *asked}]
-    if not own and not asked and not derived:
-        return
     for other_path, other, value in catalog.products(containing=[*asked, *derived]):
         if (other_path, other) == (IMAGES_PATH, name):
             continue

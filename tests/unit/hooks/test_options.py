@@ -10,7 +10,7 @@ import pytest
 from templater.hooks import json_input, lxc_config, lxc_copies
 from templater.hooks.options import Options
 from templater.hooks.request import HookRequest, Notice
-from templater.hooks.runtimes import lxc, nspawn, oci
+from templater.hooks.runtimes import incus, lxc, nspawn, oci
 from templater.instances.instance_directory import InstanceDirectory
 from templater.instances.state_directory import State, StateDirectory
 from templater.instances.written_files import WrittenFile, encode
@@ -43,6 +43,22 @@ def test_a_root_filesystem_that_lxc_mounts_later_is_rendered_at_the_mount_stage(
     assert isinstance(lxc.read_request(Options(), environ(container, LXC_ROOTFS_PATH=path)), Notice)
     start = lxc.read_request(Options(), environ(container, "mount", LXC_ROOTFS_PATH=path))
     assert isinstance(start, HookRequest) and start.rootfs == "/usr/lib/lxc/rootfs"
+
+
+@pytest.mark.parametrize("source", ["", "/images/a"])
+@pytest.mark.parametrize("metadata", [True, False])
+def test_the_incus_hook_does_nothing_if_neither_the_image_nor_an_option_has_templates(
+    container, metadata, source
+):
+    if metadata:
+        (container / "metadata.yaml").touch()
+    options = Options()
+    options.source, options.state = source, str(container / "state")
+    found = incus.read_request(options, environ(container))
+    if metadata or source:
+        assert isinstance(found, HookRequest) and found.image == (source or str(container))
+    else:
+        assert isinstance(found, Notice) and not found.text
 
 
 def test_a_clone_hook_removes_the_storage_prefix_from_its_rootfs_path():
