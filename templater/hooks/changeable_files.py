@@ -52,15 +52,26 @@ def places_on_the_way(path: str) -> Iterator[str]:
 
 
 def is_changeable(place: str) -> bool:
-    """Return whether a user other than root and the caller can change or replace this file."""
+    """Return whether a user other than root and the caller can change or replace this file.
+
+    In a sticky directory, users can replace only their own names. But a user can have moved a file or link of
+    root there, for example from an own directory in which root unpacked an image.
+    """
     try:
         status = os.lstat(place)
+        above = os.lstat(os.path.dirname(place))
     except OSError:
         return True  # the owner of a directory can replace a file in it after the check
     if status.st_uid not in (0, os.geteuid()):
         return True
-    if stat.S_ISLNK(status.st_mode) or (stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_ISVTX):
+    if stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_ISVTX:
         return False
+    if not stat.S_ISDIR(status.st_mode) and _is_shared(os.path.dirname(place), above):
+        return True
+    return not stat.S_ISLNK(status.st_mode) and _is_shared(place, status)
+
+
+def _is_shared(place: str, status: os.stat_result) -> bool:
     # with an ACL, the group's bits are the mask of all entries
     shared = status.st_gid not in (0, os.geteuid()) or _has_acl(place)
     of_a_group = status.st_mode & stat.S_IWGRP and shared

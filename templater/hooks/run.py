@@ -465,11 +465,15 @@ def _open_rootfs(request: HookRequest, folder: Root) -> Root:
 
     Many paths can lead to the host's root, so the function compares inodes, not paths.
     """
-    above, name = split(abspath(request.rootfs))
-    parent = folder if above == folder.name else open_folder(above)
-    # An untrusted image can supply the directory ``above``, so ``below`` follows no link in ``above``.
+    path, own = abspath(request.rootfs), abspath(folder.name)
+    if path.startswith(f"{own}/"):  # another user can exchange the directory's name with another one
+        parent, rest = folder, path[len(own) :]
+    else:
+        above, name = split(path)
+        parent, rest = open_folder(above), "/" + name
+    # An untrusted image can supply directories on the way, so ``below`` follows no link in them.
     with parent:
-        root = parent.below("/" + name, cross_mounts=request.cross_mounts)
+        root = parent.below(rest, cross_mounts=request.cross_mounts)
     root.named = False
     opened, host = os.fstat(root.fd), os.stat("/")
     if (opened.st_dev, opened.st_ino) == (host.st_dev, host.st_ino):

@@ -12,7 +12,8 @@ import sys
 import tarfile
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
@@ -22,10 +23,12 @@ from templater.cli.main import main
 from templater.distribution.republish import _write_rules
 from templater.distribution.tree import Tree, open_directory
 from templater.hooks import annotated_paths, install, lxc_config
-from templater.hooks.changeable_files import is_changeable
+from templater.hooks import run as run_module
+from templater.hooks.changeable_files import changeable_place, is_changeable
 from templater.hooks.compile_cache import CacheEntry, key, open_cache
 from templater.hooks.lxc_copies import clone
 from templater.hooks.options import Options
+from templater.hooks.request import HookRequest
 from templater.hooks.run import run
 from templater.hooks.runtimes import lxc, nspawn, oci
 from templater.image import write_edits
@@ -596,6 +599,22 @@ def test_an_exchanged_bundle_gives_the_oci_hook_no_description_of_another_contai
     assert written == ["c1"]
 
 
+@pytest.mark.parametrize("path", ["rootfs", "sub/deep/rootfs"])
+def test_a_root_filesystem_below_the_open_bundle_is_not_opened_by_its_path(
+    container: Path, path: str
+) -> None:
+    """The names of two bundles of root were exchanged, so one got the password of the other."""
+    for folder in (container, container.parent / "other"):
+        (folder / path).mkdir(parents=True, exist_ok=True)
+    right = (container / path).stat().st_ino
+    with trusted_paths.open_folder(str(container)) as opened:
+        container.rename(container.parent / "third")
+        (container.parent / "other").rename(container)
+        request = SimpleNamespace(rootfs=f"{container}/{path}", cross_mounts=False)
+        with run_module._open_rootfs(cast(HookRequest, request), opened) as found:
+            assert os.fstat(found.fd).st_ino == right
+
+
 @as_root
 @pytest.mark.parametrize("owner", [1234, 0])
 def test_another_user_owns_no_directory_on_the_way_to_an_allowed_directory_with_a_link(
@@ -660,6 +679,21 @@ def test_a_directory_is_shared_if_the_hooks_own_group_is_not_private(
         maps = {"uid_map": users, "gid_map": [(0, 100000, 90), (100, 100, 1)]}
         monkeypatch.setattr(trusted_paths, "own_map", lambda name, maps=maps: iter(maps[name]))
         assert bool(shared_place(str(container))) == is_shared
+
+
+@as_root
+@pytest.mark.parametrize("kind", ["link", "file"])
+def test_a_link_or_a_file_of_root_in_a_sticky_directory_counts_as_changeable(
+    tmp_path: Path, kind: str
+) -> None:
+    """``hook status`` ran the hook line of an image's author, which root had unpacked and a user had moved."""
+    (tmp_path / "shared/own").mkdir(parents=True)
+    place = tmp_path / "shared/place"
+    place.write_text("") if kind == "file" else place.symlink_to("own")
+    assert not changeable_place(str(place))
+    (tmp_path / "shared").chmod(0o1777)
+    assert changeable_place(str(place)) == str(place)
+    assert not changeable_place(f"{tmp_path}/shared/own")
 
 
 @as_root
