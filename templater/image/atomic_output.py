@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 _PREFIX = ".templater-image-"
 #: the directory in which Linux shows the open files of this process
 _DESCRIPTORS = "/proc/self/fd/"
+#: limits on the names in a directory that are searched for files of killed runs, and on these files
+_MOST_NAMES, _MOST_LEFT = 250_000, 1000
 #: prefix of the temporary name of a split image's old file; a number and the old name follow
 _ASIDE = _PREFIX + "old-"
 
@@ -282,9 +284,18 @@ def _held(path: str) -> Iterator[None]:
 
 
 def _sweep(directory: str) -> None:
-    """Remove new files of killed runs, and restore the old files that they were replacing."""
+    """Remove new files of killed runs, and restore the old files that they were replacing.
+
+    Do nothing in a directory with very many files, because another user can have made them.
+    """
+    left: list[str] = []
     try:
-        left = [name for name in os.listdir(directory) if name.startswith(_PREFIX)]
+        with os.scandir(directory) as entries:
+            for number, entry in enumerate(entries):
+                if number == _MOST_NAMES or len(left) > _MOST_LEFT:
+                    return
+                if entry.name.startswith(_PREFIX):
+                    left.append(entry.name)
     except OSError:
         return  # opening the output file will report the error
     # Handle the first file of an image last, because the code for other files tests whether its name exists.

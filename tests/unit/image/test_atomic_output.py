@@ -202,3 +202,17 @@ def test_an_output_stays_in_the_directory_that_was_opened(tmp_path, nameless, mo
     os.chown(tmp_path, 1234, 1234)
     with pytest.raises(RefusedError, match="may be a link that another user controls"):
         Output(path)
+
+
+@pytest.mark.parametrize(("limit", "is_removed"), [("_MOST_NAMES", False), ("_MOST_LEFT", False), ("", True)])
+def test_the_files_of_killed_runs_stay_in_a_directory_with_very_many_names(
+    folder, monkeypatch, limit, is_removed
+):
+    """A list of three million names needed 554 MB."""
+    for number in range(4):
+        (folder / f".templater-image-{number}").touch()
+    if limit:
+        monkeypatch.setattr(atomic_output, limit, 2)
+    monkeypatch.setattr(os, "listdir", lambda path: pytest.fail("listed all names"))
+    atomic_output._sweep(str(folder))
+    assert (folder / ".templater-image-1").exists() != is_removed
