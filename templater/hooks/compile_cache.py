@@ -92,11 +92,11 @@ class CompileCache:
 def open_cache(path: str) -> "CompileCache | None":
     """Open a cache directory, and create it if it is missing.
 
-    Return None if another user can enter the directory, or could have made a link on the way to it.
+    Return None if another user can enter the directory, or owns a directory or a link on the way to it.
     """
     try:
         make_folder(path, 0o700).close()
-        with open_unshared(path) as root:
+        with open_unshared(path, (os.geteuid(),)) as root:
             directory = directory_of_ours(root.directory("/"))
     except (OSError, TemplaterError):
         return None

@@ -12,7 +12,7 @@ from ..model.file_names import STATE, STATE_FOLDER, WRITTEN
 from ..model.source import printable
 from ..oslite import Closing, join, os, stat
 from ..rootfs.confined import Directory, Root, read_descriptor, write_error
-from ..rootfs.trusted_paths import open_folder
+from ..rootfs.trusted_paths import is_own, open_folder
 
 MAX_STATE = 64 << 10
 
@@ -69,7 +69,7 @@ class State:
 class StateDirectory(Closing):
     """An open ``.templater`` directory. Its lock allows one writer at a time."""
 
-    __slots__ = ("_lock", "_root", "directory", "path")
+    __slots__ = ("_lock", "_root", "directory", "is_own", "path")
 
     def __init__(self, folder: "str | Root") -> None:
         """Open ``.templater`` in a directory, which is given as a path or open; create it if it is missing.
@@ -92,6 +92,8 @@ class StateDirectory(Closing):
                 make(top, STATE_FOLDER)
         self._root = folder.below("/" + STATE_FOLDER)
         self._require_private(os.fstat(folder.fd).st_uid)
+        #: whether the instance's directory belongs to root or to this process's user
+        self.is_own = is_own(folder.fd)
 
     def _require_private(self, owner: int) -> None:
         status = os.fstat(self._root.fd)
@@ -206,8 +208,13 @@ class StateDirectory(Closing):
             os.close(fd)
 
     def cache(self) -> "Directory | None":
-        """Return the directory of compiled templates, or None if other users can write to it."""
+        """Return the directory of compiled templates, or None if another user may have put it there.
+
+        The owner of the instance's directory can move files of root there, which root unpacked from an image.
+        """
         try:
+            if not self.is_own:
+                return None
             if self.directory.lstat("cache") is None:
                 make(self.directory, "cache")
             directory = self.directory.directory("cache")

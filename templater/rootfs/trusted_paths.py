@@ -235,6 +235,11 @@ def trusted_owners(rootfs: str) -> "Collection[int]":
     return {0, os.geteuid(), *(os.stat(place).st_uid for place in places)}
 
 
+def is_own(folder: int) -> bool:
+    """Return whether an open directory belongs to root, this process's user or its namespace's owner."""
+    return not _is_foreign(os.fstat(folder).st_uid, in_shared=False)
+
+
 def is_replaceable(folder: int) -> bool:
     """Return whether another user can replace the names in a directory.
 

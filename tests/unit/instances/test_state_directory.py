@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from templater.cli.record_of_writes import opened_record
+from templater.hooks.compile_cache import open_cache
 from templater.instances.instance_directory import InstanceDirectory
 from templater.instances.set_pending_trigger import record
 from templater.instances.state_directory import State, StateDirectory
@@ -151,6 +152,20 @@ def test_a_cache_directory_that_other_users_can_write_is_ignored(tmp_path):
         assert state_directory.cache() is not None
         (tmp_path / ".templater/cache").chmod(0o755)
         assert state_directory.cache() is None
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="NOT RUN: needs root to make another user's directory")
+def test_the_directory_of_another_user_contains_no_cache(tmp_path):
+    """The user moved a directory there that root had unpacked from an image, with code in a cache of root."""
+    with StateDirectory(str(tmp_path)) as state_directory:
+        assert state_directory.cache() is not None
+        os.chown(tmp_path, 1234, 1234)
+    with StateDirectory(str(tmp_path)) as state_directory:
+        assert state_directory.cache() is None
+    (tmp_path / "shared").mkdir(0o700)
+    assert open_cache(str(tmp_path / "shared")) is None
+    os.chown(tmp_path, 0, 0)
+    assert open_cache(str(tmp_path / "shared")) is not None
 
 
 def test_instance_templates_are_read_by_name_and_links_are_not_followed(tmp_path):
