@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from rich.cells import cell_len
@@ -264,6 +265,32 @@ def test_a_command_ends_only_after_its_pager(tmp_path):
     assert (tmp_path / "left").exists()
     os.close(parent)
     os.close(child)
+
+
+def test_leaving_the_pager_early_restores_standard_output_and_closes_the_other_descriptors(
+    tmp_path, monkeypatch
+):
+    class Output:
+        broken = True
+
+        def __init__(self, number):
+            self.fileno = lambda: number
+
+        def flush(self):
+            was_broken, self.broken = self.broken, False
+            if was_broken:
+                raise BrokenPipeError
+
+    with (tmp_path / "out").open("wb") as file:
+        number, before = file.fileno(), set(os.listdir("/proc/self/fd"))
+        monkeypatch.setattr(sys, "stdout", Output(number))
+        monkeypatch.setattr(sys, "stderr", Output(-1))
+        monkeypatch.setattr(terminal._State, "saved", {number: os.dup(number)}, raising=False)
+        monkeypatch.setattr(terminal._State, "pager", SimpleNamespace(wait=lambda: 0))
+        terminal.end_pager()
+        assert set(os.listdir("/proc/self/fd")) == before
+        assert os.path.samestat(os.fstat(number), os.stat(tmp_path / "out"))
+    assert terminal._State.pager is None
 
 
 @pytest.mark.parametrize("environment", [{"PAGER": ""}, {"PAGER": "cat"}, {"PAGER": "no-such-pager"}])

@@ -335,6 +335,13 @@ def test_the_next_apply_removes_leftovers_in_each_directory_that_the_journal_lis
     assert os.listdir(tmp_path / "state") == []
 
 
+def test_a_journal_can_list_directories_whose_names_are_not_utf_8(tmp_path):
+    with Root(str(tmp_path)) as outside, outside.directory("/") as directory:
+        journal = Journal(directory)
+        journal.write(["cc", "/b\udcff", "/é"])
+        assert journal.read() == ["cc", "/b\udcff", "/é"]
+
+
 def test_a_journal_of_too_many_lines_is_neither_read_nor_written(tmp_path, monkeypatch):
     """A journal with millions of short lines needed 642 MB."""
     monkeypatch.setattr("templater.writing.recovery.MAX_LINES", 10)
