@@ -87,13 +87,9 @@ class _Reader:
         number = number if number < len(self.starts) else 0
         if (key, number) not in self.places:
             start, end = self.starts[number - 1 : number + 1] if number else (0, self.starts[-1])
-            pattern = rf"(?<![\w.-])[\"']?{re.escape(key)}[\"']?[ \t]*+[]=]"
+            pattern = rf"(?<![\w.-])([\"']?{re.escape(key)}[\"']?)[ \t]*+[]=]"
             found = re.compile(pattern).search(self.source.text, start, end) if key else None
-            self.places[key, number] = (
-                self.source.span(found.start(), found.start() + len(key))
-                if found
-                else self.source.span(start)
-            )
+            self.places[key, number] = self.source.span(*found.span(1)) if found else self.source.span(start)
         return self.places[key, number]
 
     def configuration(self, data: dict[str, Any]) -> Configuration:

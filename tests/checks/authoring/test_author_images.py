@@ -186,6 +186,19 @@ def test_a_mistake_in_templater_toml_is_an_error_with_its_position(image, text, 
     assert caught.value.span.place == f"{path}/templater.toml:{place}"
 
 
+@pytest.mark.parametrize(
+    ("text", "marked"),
+    [
+        ('hots = ["lxd"]\n', "hots"), ('"hosts" \t= 5\n', '"hosts"'), ("'severity'=1\n", "'severity'"),
+        ('[[ignore]]\nid = "rename"\n[[ignore]]\nid = 1\n', "id"), ("[ignore]\n", "ignore"),
+    ],
+)  # fmt: skip
+def test_the_error_about_templater_toml_marks_the_whole_key(image, text, marked):
+    with pytest.raises(InputError) as caught:
+        check_report(image(MISTAKE | {"templater.toml": text}), hosts=(), trusted=True)
+    assert caught.value.span.text == marked
+
+
 def test_templater_toml_can_set_the_hosts_and_instances_and_severities(image):
     text = 'hosts = ["lxd"]\ninstances = ["tests/web1.yaml"]\n[severity]\nhost-syntax = "info"\nrename = "error"\n'
     path = image(
