@@ -164,6 +164,11 @@ def test_the_scratch_folder_has_a_size_limit(sh):
     assert int(sh(script, scratch=8 << 20).output) <= 8 << 10
 
 
+def test_the_scratch_folder_has_sixteen_megabytes_by_default(sh):
+    script = "for n in 1 2; do dd if=/dev/zero of=big$n bs=1M count=10; done 2>/dev/null; du -sk . | cut -f1"
+    assert 15 << 10 <= int(sh(script).output) <= 16 << 10
+
+
 def test_the_number_of_files_in_the_scratch_folder_is_limited(sh):
     assert int(sh("n=0; while command : > f$n; do n=$((n+1)); done 2>/dev/null; ls | wc -l").output) < 1024
 
