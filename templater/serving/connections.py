@@ -10,11 +10,11 @@ import socket
 import ssl
 from asyncio import sslproto
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 from weakref import WeakValueDictionary
 
 from aiohttp import web
@@ -39,6 +39,8 @@ _MOST_RECORDS, _RECORD = 16, 2 << 10
 _CROWD = 8
 #: maximum number of TLS handshakes of one address at once: each can need 8 ms of processor time
 _MOST_HANDSHAKES = 16
+#: maximum seconds of a turn in which the server works for a network
+_TURN = 0.1
 #: maximum number of further connections while connections are being closed, so that new clients need not wait
 _CLOSING = 32
 #: maximum seconds to wait for the end of a client's TLS connection
@@ -67,18 +69,32 @@ DEFAULT: Final = Bounds()
 
 
 class Turns:
-    """A limit on the number of tasks that work for one network at once. Further tasks wait in order."""
+    """A limit on the number of tasks that work for one network at once. Further tasks wait in order.
+
+    A turn ends after ``_TURN`` seconds, even if the work goes on. So clients that neither send nor read do
+    not hold up other clients of their network.
+    """
 
     def __init__(self, most: int) -> None:
         self._most = most
         self._semaphores: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
 
-    def of(self, network: str) -> asyncio.Semaphore:
-        """Return the semaphore of a network. It is kept only while a task uses it."""
-        found = self._semaphores.get(network)
-        if found is None:
-            found = self._semaphores[network] = asyncio.Semaphore(self._most)
-        return found
+    async def work(self, network: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Wait for a turn of a network, and do the work."""
+        turns = self._semaphores.get(network)  # kept only while a task uses it
+        if turns is None:
+            turns = self._semaphores[network] = asyncio.Semaphore(self._most)
+        async with turns:
+            task = asyncio.create_task(work())
+            try:
+                await asyncio.wait({task}, timeout=_TURN)
+            except BaseException:
+                task.cancel()
+                raise
+        try:
+            await task
+        finally:
+            task.cancel()
 
 
 class _Tls(sslproto.SSLProtocol):
@@ -360,14 +376,18 @@ class _Listener:
                     loop, connection, context, ready, server_side=True,
                     ssl_handshake_timeout=self.bounds.handshake, ssl_shutdown_timeout=_SHUTDOWN,
                 )  # fmt: skip
-                async with self._handshakes.of(address):
+
+                async def handshake() -> None:
                     await loop.connect_accepted_socket(lambda: tls, client)
                     await ready
+
+                await _readable(client, self.bounds.handshake)
+                await self._handshakes.work(address, handshake)
             self.waiting.pop(key, None)
             if connection.made:  # connection.made is false if the client left during the handshake
                 await connection.closed
         except (OSError, TimeoutError):
-            pass  # the client does not use TLS, or is too slow
+            client.close()  # the client does not use TLS, or is too slow
         finally:
             self.waiting.pop(key, None)
 
@@ -404,6 +424,18 @@ def network_of(address: str) -> str:
     if ":" not in address or address.startswith("::ffff:"):
         return address
     return socket.inet_pton(socket.AF_INET6, address.partition("%")[0])[:6].hex()
+
+
+async def _readable(client: socket.socket, seconds: float) -> None:
+    """Wait until a client has sent something. Raises TimeoutError after ``seconds``."""
+    loop = asyncio.get_running_loop()
+    ready = asyncio.Event()
+    loop.add_reader(client, ready.set)
+    try:
+        async with asyncio.timeout(seconds):
+            await ready.wait()
+    finally:
+        loop.remove_reader(client)
 
 
 def _shut(client: socket.socket) -> None:

@@ -12,8 +12,9 @@ import re
 import secrets
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from types import MappingProxyType
 from urllib.parse import quote
 
@@ -39,7 +40,7 @@ _TYPES = {".json": _JSON, ".html": "text/html; charset=utf-8"}
 _LONGEST = 500
 #: maximum number of requests with a filter at once
 _MOST_FILTERS = 10
-#: maximum number of lists that are sent to one network at once: a long list can need 20 ms of processor time
+#: maximum number of pieces of lists that are sent to one network at once
 _MOST_LONG = 8
 _HOST = re.compile(r"[A-Za-z0-9.-]{1,253}(:[0-9]{1,5})?|\[[0-9a-fA-F:.]{2,45}\](:[0-9]{1,5})?")
 _RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
@@ -350,12 +351,12 @@ class ImageServer:
         response.headers.update(headers or {})
         await response.prepare(request)
         if request.method != "HEAD":
-            async with (
-                self._long_answers.of(network_of(request.remote or "")) if size > PIECE else nullcontext()
-            ):
-                for block in _blocks([body] if isinstance(body, bytes) else body):
+            network = network_of(request.remote or "")
+            for block in _blocks([body] if isinstance(body, bytes) else body):
+                if size > PIECE:
+                    await self._long_answers.work(network, partial(write, response, self._bounds, block))
+                else:
                     await write(response, self._bounds, block)
-                    await asyncio.sleep(0)  # let the server turn to other clients
         await response.write_eof()
         return response
 

@@ -178,7 +178,7 @@ VALUES = {
     "sandbox.allowed_calls": {"PR_SET_SECCOMP": 22, "EPERM": 1, "SECCOMP_ALLOW": 2_147_418_112, "SECCOMP_ERRNO": 327_680, "SECCOMP_KILL": 2_147_483_648},
     "sandbox.validator_process": {"_MS_RDONLY": 1, "_MS_NOSUID": 2, "_MS_NODEV": 4, "_MS_NOEXEC": 8, "_MS_REMOUNT": 32, "_MS_BIND": 4096, "_MS_PRIVATE_ALL": 278_528, "_MNT_DETACH": 2, "_NEWNS": 131_072, "_NEWUTS": 67_108_864, "_NEWIPC": 134_217_728, "_NEWUSER": 268_435_456, "_NEWPID": 536_870_912, "_NEWNET": 1_073_741_824, "_PR_SET_DUMPABLE": 4, "_PR_SET_SECUREBITS": 28, "_NO_ROOT": 3, "_SPARE_TASKS": 64},
     "serving.api_filter": {"_MOST_WORDS": 100},
-    "serving.connections": {"PIECE": 65_536, "_COLLECT": 32, "_MOST_PIPELINED": 4, "_CROWD": 8, "_MOST_HANDSHAKES": 16, "_CLOSING": 32, "_MOST_RECORDS": 16, "_RECORD": 2048, "_SHUTDOWN": 5},
+    "serving.connections": {"PIECE": 65_536, "_COLLECT": 32, "_MOST_PIPELINED": 4, "_CROWD": 8, "_MOST_HANDSHAKES": 16, "_TURN": 0.1, "_CLOSING": 32, "_MOST_RECORDS": 16, "_RECORD": 2048, "_SHUTDOWN": 5},
     "serving.image_server": {"_LONGEST": 500, "_MOST_FILTERS": 10, "_MOST_LONG": 8},
     "serving.page_server": {"STREAMS": 4, "BEAT": 15.0, "RETRY": 1000, "RECEIVING": 10.0},
     "serving.image_listing": {"_FIRST_WITH_MACHINES": (3, 19)},

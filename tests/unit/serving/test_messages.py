@@ -4,7 +4,9 @@ import asyncio
 import gc
 import json
 import math
+import socket
 from collections import Counter
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -265,6 +267,35 @@ def test_a_busy_address_gets_no_further_connection_in_place_of_a_new_one(
     assert listener._refuses(address) is refused
 
 
+def test_clients_that_do_not_send_or_read_hold_no_turns(monkeypatch):
+    """Sixteen connections without a byte stopped all other clients of the same address for 15 seconds."""
+    monkeypatch.setattr(connections, "_TURN", 0.01)
+
+    async def work():
+        turns = connections.Turns(2)
+        stalled = [asyncio.create_task(turns.work("a", partial(asyncio.sleep, 60))) for _ in range(4)]
+        await asyncio.wait_for(turns.work("a", partial(asyncio.sleep, 0)), 10)
+        for task in stalled:
+            task.cancel()
+        await asyncio.gather(*stalled, return_exceptions=True)
+        await asyncio.sleep(0)
+        return len(asyncio.all_tasks())
+
+    assert asyncio.run(work()) == 1
+
+
+def test_a_client_that_sends_nothing_is_not_in_a_handshake():
+    async def work(data):
+        one, other = socket.socketpair()
+        with one, other:
+            other.sendall(data)
+            await connections._readable(one, 0.05)
+
+    asyncio.run(work(b"x"))
+    with pytest.raises(TimeoutError):
+        asyncio.run(work(b""))
+
+
 def test_requests_at_once_share_one_check_for_changes():
     """Each check needed a turn of the event loop, for which the next request waited."""
     stamps = []
@@ -287,12 +318,14 @@ def test_one_network_gets_only_some_turns_at_once():
         turns, done = connections.Turns(2), []
 
         async def task(network):
-            async with turns.of(network):
-                done.append(network)
-                await asyncio.sleep(0.01)
+            done.append(network)
+            await asyncio.sleep(0.01)
 
-        tasks = [asyncio.create_task(task(network)) for network in ("a", "a", "a", "b")]
-        await asyncio.sleep(0)
+        tasks = [
+            asyncio.create_task(turns.work(network, partial(task, network)))
+            for network in ("a", "a", "a", "b")
+        ]
+        await asyncio.sleep(0.002)
         started = list(done)
         await asyncio.gather(*tasks)
         del tasks
