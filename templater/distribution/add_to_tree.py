@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
 
 FAMILIES = ("incus", "lxd")
 _PIECE = 1 << 20
+#: maximum seconds by which the clock of the machine that built an image may be ahead
+_LATEST = 24 * 3600
 _BAD_IN_ALIAS = re.compile(r"[\s,\x00-\x1f\x7f]")
 
 
@@ -193,6 +196,11 @@ def check_facts(facts: Metadata, path: str) -> None:
     if facts.creation_date <= 0:
         raise InputError(
             f"'{path}': metadata.yaml has no creation_date, from which the version gets its name"
+        )
+    if facts.creation_date > time.time() + _LATEST:  # it would be the newest version for ever
+        raise InputError(
+            f"'{path}': the creation_date {facts.creation_date} of metadata.yaml is in the future",
+            hint="build the image on a machine whose clock is right",
         )
     for name in ("os", "release"):
         if not facts.properties.get(name, "").strip():
