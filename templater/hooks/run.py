@@ -465,9 +465,12 @@ def _open_rootfs(request: HookRequest, folder: Root) -> Root:
 
     Many paths can lead to the host's root, so the function compares inodes, not paths.
     """
-    path, own = abspath(request.rootfs), abspath(folder.name)
-    if path.startswith(f"{own}/"):  # another user can exchange the directory's name with another one
-        parent, rest = folder, path[len(own) :]
+    path = abspath(request.rootfs)
+    for parent in (folder, *request.open_folders.values()):
+        own = abspath(parent.name)
+        if path.startswith(f"{own}/"):  # another user can exchange the directory's name with another one
+            rest = path[len(own) :]
+            break
     else:
         above, name = split(path)
         parent, rest = open_folder(above), "/" + name
@@ -577,9 +580,10 @@ def _open_image(request: HookRequest, folder: Root) -> Root | None:
     """Open the directory of the image if it must be unshared, or return None if ``--source`` names it."""
     if request.open_image is not None or request.options.source:
         return request.open_image
-    if request.image == request.state_folder:
-        return Root(folder.name, fd=os.dup(folder.fd), named=True)
-    return request.open_folders.get(request.image) or open_unshared(request.image)
+    opened = {**request.open_folders, request.state_folder: folder}.get(request.image)
+    if opened is None:
+        return open_unshared(request.image)
+    return Root(opened.name, fd=os.dup(opened.fd), named=True)
 
 
 def _description(request: HookRequest, image: InstanceDirectory, folder: Root) -> "Source | None":

@@ -570,14 +570,15 @@ def test_a_directory_that_was_checked_is_not_opened_again_by_its_name(
 
 @as_root
 @pytest.mark.usefixtures("restored_process")
-@pytest.mark.parametrize("has_state", [False, True])
+@pytest.mark.parametrize(("has_state", "place"), [(False, "sub/rootfs"), (True, "rootfs")])
 def test_an_exchanged_bundle_gives_the_oci_hook_no_description_of_another_container(
-    has_state: bool, container: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    has_state: bool, place: str, container: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The owner of the directory above exchanged two bundles of root after the hook had read config.json."""
     words = hook_line("oci", container, monkeypatch)
     (container / "templates/a").write_text("{{ instance.name }}")
-    (container / "config.json").write_text(json.dumps({"root": {"path": f"{container}/rootfs"}}))
+    (container / place).mkdir(parents=True, exist_ok=True)
+    (container / "config.json").write_text(json.dumps({"root": {"path": f"{container}/{place}"}}))
     if has_state:
         (tmp_path / "state").mkdir()
         words += ["--state", f"{tmp_path}/state"]
@@ -595,8 +596,8 @@ def test_an_exchanged_bundle_gives_the_oci_hook_no_description_of_another_contai
     monkeypatch.setattr(oci, "parse_json", exchanged)
     assert run(words) == 0
     assert (container / "instance.yaml").exists() and not (container / ".templater").exists()
-    written = [path.read_text() for path in tmp_path.glob("*/rootfs/a")]
-    assert written == ["c1"]
+    written = {str(path.relative_to(tmp_path)): path.read_text() for path in tmp_path.rglob("rootfs/a")}
+    assert written == {f"third/{place}/a": "c1"}
 
 
 @pytest.mark.parametrize("path", ["rootfs", "sub/deep/rootfs"])
@@ -925,6 +926,18 @@ def test_the_clone_hook_takes_no_image_from_a_directory_that_others_can_write(co
     with pytest.raises(RefusedError, match="other users can write to"):
         clone(str(copy), "copy", "c1", Options())
     assert list(copy.iterdir()) == []
+
+
+@as_root
+@pytest.mark.parametrize("kind", ["link", "file"])
+def test_a_link_or_file_of_root_in_a_sticky_directory_counts_as_changeable(kind: str, tmp_path: Path) -> None:
+    """A user moved a file there that root had unpacked, and hook status ran the line in it."""
+    place = tmp_path / "name"
+    place.symlink_to("/etc") if kind == "link" else place.touch()
+    assert not is_changeable(str(place))
+    tmp_path.chmod(0o1777)
+    assert is_changeable(str(place))
+    assert not is_changeable(str(tmp_path))
 
 
 @as_root

@@ -15,12 +15,18 @@ mount hook renders block devices and other images, and renders overlays only wit
 """
 
 from ...instances.state_directory import StateDirectory
-from ...model.errors import RefusedError, UsageError, WriteError
+from ...model.errors import RefusedError, TemplaterError, UsageError, WriteError
 from ...model.file_names import METADATA, STATE_FOLDER
 from ...model.source import printable
-from ...oslite import abspath, dirname, exists, fsencode, is_missing, isdir, join, os, split
-from ...rootfs.confined import Root
-from ...rootfs.trusted_paths import make_folder, open_folder, open_unshared, own_map
+from ...oslite import abspath, dirname, exists, fsencode, is_missing, isdir, join, libc, os, split
+from ...rootfs.confined import Directory, Root, write_error
+from ...rootfs.trusted_paths import (
+    is_replaceable,
+    make_folder,
+    open_folder,
+    open_unshared,
+    own_map,
+)
 from ..lxc_config import PREFIXES, ids_on_disk, layers_of, settings, without_prefix
 from ..request import HookRequest, Notice
 
@@ -94,7 +100,8 @@ def _start(
                 f"--rootfs '{printable(path)}' is neither a directory nor an overlay of directories"
             )
     if stage == "mount":
-        early = not is_deferred(options.state or folder) and early
+        deferred = is_deferred(options.state or folder)
+        early = early and not deferred and has_hook(config, "pre-start")
     if early != (stage == "pre-start"):
         if not early:
             require_mount_hook(path, config, options.stage)
@@ -215,6 +222,14 @@ def hook_lines(found: "list[tuple[str, str]]", stage: str) -> "list[str]":
     return lines
 
 
+def has_hook(config: str, stage: str) -> bool:
+    """Return whether a hook of a stage calls templater. Also return True if the file can't be read."""
+    try:
+        return any("templater" in line for line in hook_lines(list(settings(config)), stage))
+    except TemplaterError:
+        return True
+
+
 def refuse_later_mounts(path: str, config: str) -> None:
     """Raise RefusedError if a hook at pre-mount can hide what templater writes into an overlay before it.
 
@@ -240,7 +255,6 @@ def mount_overlay(layers: "tuple[str, ...]", where: str) -> None:
 
     Raises RefusedError for a layer that is a link, and WriteError if mounting fails.
     """
-    from ...oslite import libc
 
     def call(name: str, *arguments: "bytes | int | None") -> None:
         if libc(name)(*arguments):
@@ -268,15 +282,33 @@ def open_layers(layers: "tuple[str, ...]") -> "list[Root]":
     above, name = split(upper)
     with make_folder(above) as folder, folder.directory("/") as directory:
         for each in (name, "work"):
-            is_new = directory.lstat(each) is None
-            if is_new:  # LXC makes a missing upper layer, too
-                directory.mkdir(each)
+            if directory.lstat(each) is None:  # LXC makes a missing upper layer, too
+                _make_layer(directory, each, os.fstat(opened[0].fd))
             opened.append(folder.below("/" + each))
-            if is_new and not os.listdir(opened[-1].fd):
-                # LXC's new directories belong to the container's root, who also owns the lower layer
-                owner = os.fstat(opened[0].fd)
-                os.fchown(opened[-1].fd, owner.st_uid, owner.st_gid)
         return opened
+
+
+def _make_layer(directory: Directory, name: str, lower: "os.stat_result") -> None:
+    """Make a directory that belongs to the container's root, who also owns the lower layer, as LXC does.
+
+    If another user can exchange names in ``directory``, only the container's root may make the directory:
+    otherwise the hook could give that user another directory.
+    """
+    try:
+        if not is_replaceable(directory.fd):
+            directory.mkdir(name)
+            os.chown(name, lower.st_uid, lower.st_gid, dir_fd=directory.fd, follow_symlinks=False)
+            return
+        set_gid, set_uid = libc("setfsgid"), libc("setfsuid")
+        set_gid(lower.st_gid)
+        set_uid(lower.st_uid)
+        try:
+            directory.mkdir(name)
+        finally:
+            set_uid(os.geteuid())
+            set_gid(os.getegid())
+    except OSError as error:
+        raise write_error("make", "/" + name, error) from None
 
 
 # --- configuration -----------------------------------------------------------------------------

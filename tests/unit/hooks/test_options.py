@@ -14,7 +14,7 @@ from templater.hooks.runtimes import incus, lxc, nspawn, oci
 from templater.instances.instance_directory import InstanceDirectory
 from templater.instances.state_directory import State, StateDirectory
 from templater.instances.written_files import WrittenFile, encode
-from templater.model.errors import InputError, LimitError, RefusedError, UsageError
+from templater.model.errors import InputError, LimitError, RefusedError, UsageError, WriteError
 
 
 def environ(folder, stage="pre-start", **others):
@@ -27,7 +27,7 @@ def environ(folder, stage="pre-start", **others):
 @pytest.fixture
 def container(tmp_path):
     (tmp_path / "rootfs").mkdir()
-    (tmp_path / "config").write_text("lxc.uts.name = c1\n")
+    (tmp_path / "config").write_text("lxc.hook.pre-start = templater\n")
     return tmp_path
 
 
@@ -86,6 +86,7 @@ def test_a_root_directory_that_another_hook_mounts_is_rendered_by_the_mount_hook
     (container / "config").write_text("lxc.hook.mount = templater hook lxc\n")
     assert isinstance(lxc.read_request(Options(), environ(container)), Notice)
     (container / "volume").rename(container / "rootfs")
+    (container / "config").write_text("lxc.hook.pre-start = templater\nlxc.hook.mount = templater\n")
     start = lxc.read_request(Options(), environ(container, "mount"))
     assert isinstance(start, HookRequest) and start.rootfs == "/usr/lib/lxc/rootfs"
     # at the next start, the volume is still mounted
@@ -109,12 +110,44 @@ def test_another_directory_of_the_rootfs_option_is_never_replaced_by_the_one_tha
 @pytest.mark.skipif(
     not hasattr(os, "geteuid") or os.geteuid() != 0, reason="NOT RUN: needs root to change owners"
 )
-def test_new_directories_of_an_overlay_belong_to_the_owner_of_the_lower_layer(container):
+@pytest.mark.parametrize("above", [0, 1000000])
+def test_new_directories_of_an_overlay_belong_to_the_owner_of_the_lower_layer(container, above):
     """They belonged to root, so an unprivileged container could write to nothing."""
     os.chown(container / "rootfs", 1000000, 1000001)
+    os.chown(container, above, above)
     lxc.open_layers((f"{container}/rootfs", f"{container}/delta"))
     owners = {(path.stat().st_uid, path.stat().st_gid) for path in (container / "delta", container / "work")}
     assert owners == {(1000000, 1000001)}
+    (container / "new").touch()
+    assert (container / "new").stat().st_uid == 0, "the process is root again"
+
+
+@pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() != 0, reason="NOT RUN: needs root to change owners"
+)
+def test_no_directory_of_an_overlay_is_made_where_another_user_can_exchange_it(container):
+    """The user exchanged the new directory with one of root, which the hook then gave to the container."""
+    os.chown(container, 1234, 1234)
+    os.chown(container / "rootfs", 1000000, 1000000)
+    with pytest.raises(WriteError, match="can't make '/delta'"):
+        lxc.open_layers((f"{container}/rootfs", f"{container}/delta"))
+
+
+def test_the_incus_hook_keeps_compiled_templates_only_on_request(container):
+    """Each of many short-lived instances left up to 256 MiB of them on the host's disk."""
+    (container / "metadata.yaml").touch()
+    options = Options()
+    options.state = str(container)
+    assert not incus.read_request(options, environ(container)).use_cache
+    options.cache = str(container / "cache")
+    assert incus.read_request(options, environ(container)).use_cache
+
+
+@pytest.mark.parametrize("line", ["", "lxc.hook.pre-start = templater\nlxc.hook.pre-start =\n"])
+def test_a_mount_hook_alone_renders_a_root_directory(container, line):
+    (container / "config").write_text(f"lxc.hook.mount = templater\n{line}")
+    start = lxc.read_request(Options(), environ(container, "mount"))
+    assert isinstance(start, HookRequest) and start.rootfs == "/usr/lib/lxc/rootfs"
 
 
 def test_a_stale_lxc_target_variable_is_ignored(container):
