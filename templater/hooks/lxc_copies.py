@@ -221,7 +221,8 @@ def destroy(folder: str) -> Notice:
         if word is None:
             return Notice()
         new, *processes = word.decode("utf-8", "surrogateescape").split("\n")
-        if not set(ancestors(1)) & set(processes):
+        # the owner of the container's directory can have moved a file of root there, from an unpacked image
+        if dirname(new) != dirname(folder) or not set(ancestors(1)) & set(processes):
             return Notice()
         return _renamed(new, before or State("create"))
     except (TemplaterError, OSError):

@@ -92,7 +92,8 @@ class InstanceDirectory(Closing):
         except OSError as error:
             return TemplateFile(entry, error=write_error("read", directory.path_of(name), error))
         try:
-            require_public(fd, directory.fd, directory.path_of(name))
+            for above in (directory.fd, self._root.fd):  # the owner of this directory can have made its name
+                require_public(fd, above, directory.path_of(name))
             return TemplateFile(entry, read_descriptor(fd, longest, directory.path_of(name)))
         except TemplaterError as error:
             return TemplateFile(entry, error=error)

@@ -190,7 +190,8 @@ class Root(Closing):
             try:
                 fd = directory.open(name)
                 try:
-                    require_public(fd, directory.fd, self.shown(path))
+                    for owned in (directory.fd, self.fd):
+                        require_public(fd, owned, self.shown(path))
                     return read_descriptor(fd, limit, self.shown(path))
                 finally:
                     close(fd)

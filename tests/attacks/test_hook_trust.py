@@ -465,6 +465,23 @@ def test_no_private_file_of_root_in_the_directory_of_another_user_is_rendered(
     assert image.read_templates(["a"])["a"].data == b"of another user"
 
 
+@as_root
+@pytest.mark.usefixtures("restored_process")
+def test_a_private_file_in_a_directory_of_root_that_was_renamed_to_templates_is_not_rendered(
+    container: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The owner of the container's directory may rename even root's directories in it."""
+    words = hook_line("lxc", container, monkeypatch)
+    for place in (container, container / "metadata.yaml"):
+        os.chown(place, 1234, 1234)
+    (container / "templates/a").chmod(0o600)
+    assert run(words) == RefusedError.exit_code
+    with pytest.raises(RefusedError, match="is private to uid 0"):
+        raise_error(DirectoryImage(str(container)).read_templates(["a"])["a"].error)
+    with pytest.raises(RefusedError, match="is private to uid 0"):
+        DirectoryContents(str(container)).parts()
+
+
 def raise_error(error: object) -> None:
     if isinstance(error, Exception):
         raise error
@@ -611,7 +628,7 @@ def test_a_root_filesystem_below_the_open_bundle_is_not_opened_by_its_path(
     with trusted_paths.open_folder(str(container)) as opened:
         container.rename(container.parent / "third")
         (container.parent / "other").rename(container)
-        request = SimpleNamespace(rootfs=f"{container}/{path}", cross_mounts=False)
+        request = SimpleNamespace(rootfs=f"{container}/{path}", cross_mounts=False, open_folders={})
         with run_module._open_rootfs(cast(HookRequest, request), opened) as found:
             assert os.fstat(found.fd).st_ino == right
 

@@ -41,8 +41,11 @@ _ExtensionLoader: "Any" = sys.modules["_frozen_importlib_external"].ExtensionFil
 
 def main() -> "NoReturn":
     """Run the hook. The line that ``hook install`` writes calls this function."""
+    import _signal  # type: ignore[import-not-found]
     import gc
 
+    if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:  # it would print a traceback
+        _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
     gc.set_threshold(100_000, 50, 50)  # the process is short-lived, so collecting garbage rarely pays
     modules = Modules(opened())
     sys.meta_path.insert(0, modules)

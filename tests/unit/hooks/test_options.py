@@ -366,6 +366,20 @@ def test_a_destroy_hook_ignores_the_file_of_another_user_about_the_clone(tmp_pat
     assert state_of(new).pending == "copy"
 
 
+def test_a_destroy_hook_writes_only_in_directories_beside_the_destroyed_container(tmp_path):
+    """A user moved root's file with any path from an unpacked image to that name."""
+    old, elsewhere = tmp_path / "lxc/old", tmp_path / "etc/new"
+    elsewhere.mkdir(parents=True)
+    (old / ".templater").mkdir(parents=True)
+
+    def destroy() -> None:
+        (old / ".templater/cloned").write_text("\n".join((str(elsewhere), *lxc_copies.ancestors(1))))
+        lxc_copies.destroy(str(old))
+
+    in_a_hook(destroy)
+    assert list(elsewhere.iterdir()) == []
+
+
 @pytest.mark.usefixtures("by_lxc_copy")
 @pytest.mark.parametrize("pending", ["create", "", "rename"])
 def test_a_rename_keeps_a_trigger_that_another_hook_recorded_after_the_clone(tmp_path, pending):
