@@ -73,6 +73,8 @@ class Trust:
                 context.check_hostname = False
                 context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
                 context.load_verify_locations(self.server)
+            # with the Diffie-Hellman parameters of a server, each connection could need a second
+            context.set_ciphers("ECDHE+AESGCM:ECDHE+CHACHA20")
             if self.client is not None:
                 context.load_cert_chain(*self.client)
         except OSError as error:

@@ -622,3 +622,11 @@ def test_an_answer_with_too_many_bytes_of_headers_is_refused_before_they_are_par
     server.fault = lambda handler: handler.wfile.write(b"HTTP/1.1 200 OK\r\n" + kind + b"\r\n") and True
     with pytest.raises(InputError, match="the server sends more than 32 KiB of headers"):
         UrlStream(server.url).size(INDEX)
+
+
+@pytest.mark.parametrize("is_pinned", [True, False])
+def test_a_server_cannot_choose_diffie_hellman_parameters(is_pinned, certificates):
+    """Parameters of 10,000 bits needed a second of processor time for each connection."""
+    trust = Trust(server=str(certificates / "ca.pem") if is_pinned else "")
+    names = [cipher["name"] for cipher in trust.context().get_ciphers()]
+    assert names and all(name.startswith(("TLS_", "ECDHE-")) for name in names)
