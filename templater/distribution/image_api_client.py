@@ -28,6 +28,8 @@ from .https_client import UrlStream
 _MOST_JSON = 4 << 20
 _MOST_HEADERS, _MOST_CONTENT_TYPE = 8 << 10, 1000
 FINGERPRINT = re.compile(r"[0-9a-f]{64}")
+#: a type or an architecture, which can be empty
+_WORD = re.compile(r"[A-Za-z0-9_-]{0,64}")
 #: `image list` shows this many digits of a fingerprint
 _SHORTEST = 12
 #: names of an image's parts: the metadata, then the root of a container or of a virtual machine
@@ -141,7 +143,7 @@ def find_image(server: Server, name: str) -> ServerImage:
     except FileNotFoundError:
         raise InputError(f"'{server.name}' has no image '{printable(name)}' that this user may see") from None
     texts = [found.get(key) or "" for key in ("fingerprint", "type", "architecture")]
-    if not all(isinstance(text, str) for text in texts):
+    if not all(isinstance(text, str) for text in texts) or not all(map(_WORD.fullmatch, texts[1:])):
         raise InputError(f"'{server.name}' sent an invalid description of the image '{printable(name)}'")
     if not FINGERPRINT.fullmatch(texts[0]):
         raise InputError(f"'{server.name}' gives the invalid fingerprint '{printable(texts[0][:70])}'")

@@ -35,6 +35,8 @@ _PATIENCE = 30
 _SCHEMA = 1
 #: limit in characters on the properties in a record, because most commands read all records
 MOST_PROPERTIES = 64 << 10
+#: limit in characters on each other text of an image
+MOST_TEXT = 4096
 _TABLES = """
 CREATE TABLE image (
     fingerprint TEXT PRIMARY KEY, type TEXT NOT NULL, architecture TEXT NOT NULL, created INTEGER NOT NULL,
@@ -107,7 +109,8 @@ class Store:
                 try:
                     yield records
                 except BaseException:
-                    records.execute("ROLLBACK")
+                    if records.in_transaction:  # SQLite ends the transaction itself after some errors
+                        records.execute("ROLLBACK")
                     raise
                 records.execute("COMMIT")
         except sqlite3.Error as error:
@@ -409,6 +412,8 @@ def _write(records: sqlite3.Connection, image: StoredImage) -> None:
     properties = json.dumps(dict(image.properties))
     if len(properties) > MOST_PROPERTIES:
         raise LimitError(f"the image's properties have more than {MOST_PROPERTIES >> 10} KiB")
+    if max(map(len, (image.type, image.architecture, image.source))) > MOST_TEXT:
+        raise LimitError(f"the image's architecture, type or source has more than {MOST_TEXT} characters")
     values = (
         image.fingerprint, image.type, image.architecture, image.created, image.expires, image.imported,
         image.used, image.public, image.auto_update, image.cached, image.source, image.metadata, image.root,

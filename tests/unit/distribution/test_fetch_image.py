@@ -883,12 +883,12 @@ def test_the_find_image_function_resolves_an_alias_and_leaves_a_missing_type_or_
 
 
 def test_a_lone_surrogate_in_the_text_of_a_stored_image_is_replaced(tmp_path):
-    server = Answers(alias=rb'{"metadata": {"target": "\ud800"}}', image=image_answer(type="\ud800"))
+    server = Answers(alias=rb'{"metadata": {"target": "\ud800"}}', image=image_answer())
     store = Store(str(tmp_path / "store"))
     for name in ("web", "\udcff"):
         found = image_api_client.find_image(server, name)
         image = StoredImage(
-            found.fingerprint, found.type, "\udfff", 0, 0, 0, 0, False, False, True, f"r:{name}", "b" * 64,
+            found.fingerprint, "\ud800", "\udfff", 0, 0, 0, 0, False, False, True, f"r:{name}", "b" * 64,
             "", False, {"\ud800": "\udcff"},
         )  # fmt: skip
         store.cache(image)
@@ -908,6 +908,11 @@ def test_a_lone_surrogate_in_the_text_of_a_stored_image_is_replaced(tmp_path):
         (b"{}", InputError, "'server' gives the invalid fingerprint ''"),
         (b"[]", InputError, "'server' gives the invalid fingerprint ''"),
         (b'{"metadata": []}', InputError, "'server' gives the invalid fingerprint ''"),
+        (
+            image_answer(architecture="x" * 65),
+            InputError,
+            "'server' sent an invalid description of the image 'web'",
+        ),
         (image_answer(type=1), InputError, "'server' sent an invalid description of the image 'web'"),
         (
             image_answer(fingerprint={"a": 1}),

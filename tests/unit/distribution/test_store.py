@@ -222,6 +222,14 @@ def test_an_image_with_many_properties_is_refused(store, tmp_path):
         store.change(image.fingerprint, lambda old: replace(old, properties={name: "y" * MOST_PROPERTIES}))
 
 
+def test_an_image_with_a_long_architecture_type_or_source_is_refused(store, tmp_path):
+    """A server announced an architecture of 4 MB, and 130 fetches made records of 529 MB."""
+    image = store.import_files(unified_image(tmp_path / "image"))
+    for name in ("architecture", "type", "source"):
+        with pytest.raises(LimitError, match="architecture, type or source has more than 4096 characters"):
+            store.change(image.fingerprint, lambda old, name=name: replace(old, **{name: "y" * 4097}))
+
+
 @pytest.mark.parametrize("how", ["", "alias", "public", "auto_update"])
 def test_an_incomplete_fetch_from_another_source_does_not_change_an_earlier_fetch(store, split, how):
     image = _fetched(store, split)
