@@ -1,11 +1,13 @@
 """Values that can add lines."""
 
+import itertools
 from time import process_time
 
 import pytest
 
-from templater.checks.security import line_injection
+from templater.checks.security import line_injection, secrets
 from templater.checks.security.line_injection import SAFE
+from templater.model.source import Source
 from templater.pongo2.dialect import DIALECTS
 from tests.checks.builders import advisories, an_image, observed, severities
 from tests.differential.compare import ours, theirs
@@ -108,6 +110,38 @@ def test_attack_49_a_configuration_value_inside_a_line_of_a_file_is_found(text):
 )
 def test_a_value_that_cannot_add_a_line_inside_a_file_has_no_finding(text):
     assert not observed(CHECK, an_image(templates={"t": text}))
+
+
+def test_audit_checks_a_template_that_does_not_compile():
+    """A filter without a name ended the whole audit."""
+    tokens = (
+        "config.x",
+        "config",
+        "|",
+        ":",
+        "integer",
+        "(",
+        ")",
+        "[",
+        "]",
+        ".",
+        "=",
+        "as",
+        "in",
+        '"secret"',
+        ",",
+    )
+    shapes = (
+        "a {{{{ {} }}}}",
+        "a {{% {} %}}",
+        "a {{% firstof {} %}}",
+        "a {{% set {} %}}",
+        "a {{% for {} %}}",
+    )
+    for words in itertools.product(tokens, repeat=3):
+        text = "".join(shape.format(" ".join(words)) for shape in shapes)
+        list(line_injection.check_image.run(an_image(templates={"t": text})))
+        list(secrets.secrets_of(Source("t", text.encode())))
 
 
 @pytest.mark.parametrize(

@@ -95,9 +95,9 @@ def _end_of_value(part: list[Token], number: int, closing: dict[int, int]) -> in
 def _has_safe_filter(part: list[Token], number: int, closing: dict[int, int]) -> bool:
     """Return whether the filters that begin at a token remove line breaks."""
     for _ in range(_MOST_FILTERS):
-        if part[number].kind != "|":
+        if part[number].kind != "|" or part[number + 1].kind != IDENTIFIER:
             break
-        has_argument = part[number + 2 : number + 3] and part[number + 2].kind == ":"
+        has_argument = part[number + 2].kind == ":"
         argument = part[number + 3].value if has_argument else None
         if removes_line_breaks(str(part[number + 1].value), argument):
             return True
