@@ -119,9 +119,25 @@ class StagedFile:
             os.fchmod(self.fd, self.change.mode & 0o777)
             self._sync_content()
         else:
+            if self.old.st_nlink > 1:
+                self.old = self._with_own_inode(self.old)
             self._carry_over()
             self._sync_content()
             self._give_names(self.old.st_ino)
+
+    def _with_own_inode(self, old: "os.stat_result") -> "os.stat_result":
+        """Return the target's status after opening it for writing.
+
+        On an overlay, this copies a file of the lower layer. The copy of one of several hard links has
+        another inode.
+        """
+        try:
+            close(self.parent.open(self.name, write=True))
+        except OSError:  # for example, a running program
+            return old
+        now = self.parent.lstat(self.name)
+        is_same = now is not None and (now.st_mtime_ns, now.st_size) == (old.st_mtime_ns, old.st_size)
+        return now if is_same and now is not None else old
 
     def _open_staged(self) -> None:
         if self.directories.unnamed:

@@ -579,6 +579,25 @@ def test_apply_writes_to_an_overlay_of_two_file_systems(tmp_path, mounts, mechan
     assert strays(tmp_path / "merged") == strays(tmp_path / "upper") == []
 
 
+@as_root
+@pytest.mark.parametrize("mechanism", MECHANISMS)
+def test_apply_replaces_one_of_several_hard_links_in_the_lower_layer_of_an_overlay(
+    tmp_path, mounts, mechanism
+):
+    """The copy of a hard link has another inode, so the first start of each container was refused."""
+    folders = [tmp_path / name for name in ("lower", "upper", "work", "merged")]
+    for folder in folders:
+        folder.mkdir()
+    a_directory(tmp_path / "lower", {"etc/hosts": "old"})
+    os.link(tmp_path / "lower/etc/hosts", tmp_path / "lower/etc/other")
+    mounts.overlay(*folders, "index=off")
+    with opened(tmp_path / "merged", mechanism) as rootfs:
+        apply(a_plan({"/etc/hosts": "new"}, rootfs), rootfs)
+    assert (tmp_path / "merged/etc/hosts").read_text() == "new"
+    assert (tmp_path / "merged/etc/other").read_text() == "old"
+    assert strays(tmp_path / "merged") == strays(tmp_path / "upper") == []
+
+
 # the lock
 
 
