@@ -174,6 +174,7 @@ def test_a_resolved_path_lists_the_mount_points_on_the_way_to_the_target() -> No
     ("mode", "owner", "uid", "message"),
     [
         (0o1777, 0, 1000, "is a symlink of uid 1000 in a directory that every user can write"),
+        (0o1772, 0, 1000, "is a symlink of uid 1000 in a directory that every user can write"),
         (0o1777, 1000, 1000, "is a symlink that a user may have created"),
         (0o1777, 1000, 0, "is a symlink that a user may have created"),
         (0o1777, 0, 0, "is a symlink that a user may have created"),
