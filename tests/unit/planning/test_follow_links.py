@@ -165,6 +165,13 @@ def test_a_path_below_an_entry_that_is_not_a_directory_is_an_error(kind: str, en
     assert resolved.error is not None and str(resolved.error) == f"'/etc/a' is a {kind}, not a directory"
 
 
+@pytest.mark.parametrize(("length", "shown"), [(199, "/" + "a" * 199), (200, "/" + "a" * 199 + "…")])
+def test_a_message_shows_at_most_200_characters_of_a_path(length: int, shown: str) -> None:
+    path = "/" + "a" * length
+    error = resolve(MemoryRootfs({path: "x"}), path + "/b").error
+    assert str(error) == f"'{shown}' is a file, not a directory"
+
+
 def test_a_resolved_path_lists_the_mount_points_on_the_way_to_the_target() -> None:
     rootfs = MemoryRootfs({"/data": Entry(DIRECTORY, 0o755, is_mount=True), "/data/a": "x"})
     assert resolve(rootfs, "/data/a").mounts == ("/data",)
