@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from templater import plan
-from templater.checks import scanned_image, template_tokens
-from templater.checks.security import lookalikes
+from templater.checks import scanned_image
+from templater.checks.security import lookalikes, secrets
 from templater.checks.security.member_links import Links
 from templater.cli.main import main
 from templater.image.decompress import open_stream
@@ -199,13 +199,13 @@ def test_secrets_in_equal_templates_are_found_once(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     lexed: list[str] = []
-    real = template_tokens.tokens_of
+    real = secrets.parts_of
 
-    def tokens_of(source: Source) -> object:
+    def parts_of(source: Source) -> object:
         lexed.append(source.name)
         return real(source)
 
-    monkeypatch.setattr(template_tokens, "tokens_of", tokens_of)
+    monkeypatch.setattr(secrets, "parts_of", parts_of)
     path = equal_templates(tmp_path / "image", "{{ config_get('user.password', '') }}", 5)
     main(["audit", path])
     assert capfd.readouterr().out.count("the template writes 'user.password' to '/t0'") == 1
