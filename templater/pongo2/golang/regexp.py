@@ -224,6 +224,8 @@ class _Parser:
             atom = self.atom()
             if atom is not None:
                 parts.append(self.repeated(atom))
+            elif parts:  # Go applies an operator behind flags to the expression before them
+                parts[-1] = self.repeated(parts[-1])
         return ("join", parts)
 
     def repeated(self, atom: "Step") -> "Step":
@@ -353,7 +355,8 @@ class _Parser:
         if c == "Q":
             return self.quoted()
         test = self.escaped_class(c)
-        return ("char", test) if test is not None else self.literal(self.escaped_char(c))
+        weight = _MOST_FORMS if self.flags.ignore_case else 1
+        return ("char", test, weight) if test is not None else self.literal(self.escaped_char(c))
 
     def quoted(self) -> "Step":
         r"""Parse the literal text in ``\Q…\E``."""
@@ -362,14 +365,19 @@ class _Parser:
         return ("join", [self.literal(c) for c in text])
 
     def escaped_class(self, c: str) -> "Test | None":
-        if c in _CLASSES:
-            return _CLASSES[c]
         if c.lower() in _CLASSES:
-            return _negated(_CLASSES[c.lower()])
-        if c in "pP":
-            test = self.category()
-            return test if c == "p" else _negated(test)
-        return None
+            test = self.folded(_CLASSES[c.lower()])
+        elif c in "pP":
+            test = self.folded(self.category())
+        else:
+            return None
+        return test if c.islower() else _negated(test)
+
+    def folded(self, test: "Test") -> "Test":
+        """Return a test that also accepts the other cases of a character, if the flag ``i`` is set."""
+        if not self.flags.ignore_case:
+            return test
+        return lambda c: any(test(form) for form in _case_forms(c))
 
     def category(self) -> "Test":
         """Parse the name of a Unicode category, such as ``{Lu}`` or ``L``, and return a test for it.
@@ -438,10 +446,7 @@ class _Parser:
             first = False
             tests.append(self.bracket_item())
         plain = _any_of(tests)
-        if self.flags.ignore_case:
-            folded = plain
-            plain = lambda c: any(folded(form) for form in _case_forms(c))  # noqa: E731
-        weight = 3 * len(tests) if self.flags.ignore_case else len(tests)
+        weight = _MOST_FORMS * len(tests) if self.flags.ignore_case else len(tests)
         return _negated(plain) if inverted else plain, weight
 
     def bracket_item(self) -> "Test":
@@ -451,6 +456,7 @@ class _Parser:
             if test is None:
                 raise self.bad("invalid character class range")
             self.position = closing + 2
+            test = self.folded(test)
             return _negated(test) if name.startswith("^") else test
         if self.peek("\\") and (test := self.bracket_class()) is not None:
             return test
@@ -460,7 +466,7 @@ class _Parser:
             high = self.bracket_char()
             if high < low:
                 raise self.bad("invalid character class range")
-        return lambda c: low <= c <= high
+        return self.folded(lambda c: low <= c <= high)
 
     def bracket_class(self) -> "Test | None":
         start = self.position
@@ -483,8 +489,29 @@ def _any_of(tests: "list[Test]") -> "Test":
     return lambda c: any(test(c) for test in tests)
 
 
-def _case_forms(c: str) -> "set[str]":
-    return {c, c.lower(), c.upper()}
+#: the cases of characters for which Go's unicode.SimpleFold differs from Python's lower() and upper()
+_MANY_CASES = (
+    "Kk\u212a Ss\u017f \u00b5\u039c\u03bc \u00c5\u00e5\u212b \u00df\u1e9e \u01c4\u01c5\u01c6 "
+    "\u01c7\u01c8\u01c9 \u01ca\u01cb\u01cc \u01f1\u01f2\u01f3 \u0345\u0399\u03b9\u1fbe "
+    "\u0392\u03b2\u03d0 \u0395\u03b5\u03f5 \u0398\u03b8\u03d1\u03f4 \u039a\u03ba\u03f0 "
+    "\u03a0\u03c0\u03d6 \u03a1\u03c1\u03f1 \u03a3\u03c2\u03c3 \u03a6\u03c6\u03d5 \u03a9\u03c9\u2126 "
+    "\u0412\u0432\u1c80 \u0414\u0434\u1c81 \u041e\u043e\u1c82 \u0421\u0441\u1c83 "
+    "\u0422\u0442\u1c84\u1c85 \u042a\u044a\u1c86 \u0462\u0463\u1c87 \u1c88\ua64a\ua64b "
+    "\u1e60\u1e61\u1e9b \u1f80\u1f88 \u1f81\u1f89 \u1f82\u1f8a \u1f83\u1f8b \u1f84\u1f8c \u1f85\u1f8d "
+    "\u1f86\u1f8e \u1f87\u1f8f \u1f90\u1f98 \u1f91\u1f99 \u1f92\u1f9a \u1f93\u1f9b \u1f94\u1f9c "
+    "\u1f95\u1f9d \u1f96\u1f9e \u1f97\u1f9f \u1fa0\u1fa8 \u1fa1\u1fa9 \u1fa2\u1faa \u1fa3\u1fab "
+    "\u1fa4\u1fac \u1fa5\u1fad \u1fa6\u1fae \u1fa7\u1faf \u1fb3\u1fbc \u1fc3\u1fcc \u1ff3\u1ffc"
+)
+_FORMS = {c: frozenset(forms) for forms in _MANY_CASES.split() for c in forms}
+#: the largest number of cases of a character
+_MOST_FORMS = 4
+
+
+def _case_forms(c: str) -> "frozenset[str] | set[str]":
+    """Return a character and its other cases, as Go's unicode.SimpleFold does."""
+    if c in _FORMS:
+        return _FORMS[c]
+    return {form for form in (c, c.lower(), c.upper()) if c in (form, form.lower(), form.upper())}
 
 
 def _text_start(text: str, position: int) -> bool:

@@ -4,7 +4,7 @@ from time import process_time
 
 import pytest
 
-from templater.pongo2.golang.regexp import remove_all
+from templater.pongo2.golang.regexp import Pattern, remove_all
 from templater.pongo2.values import Panic, TooLarge
 
 
@@ -52,6 +52,47 @@ from templater.pongo2.values import Panic, TooLarge
 )
 def test_matches_of_a_regular_expression_are_removed_as_in_the_go_language(pattern, text, left):
     assert remove_all(pattern, text) == left
+
+
+@pytest.mark.parametrize(
+    ("pattern", "text", "span"),
+    [
+        ("(?i)k", "\u212a", (0, 3)),
+        ("(?i)[k]", "\u212a", (0, 3)),
+        ("(?i)\u212a", "k", (0, 1)),
+        ("(?i)s", "\u017f", (0, 2)),
+        ("(?i)[a-z]", "\u017f", (0, 2)),
+        ("(?i)[^k]", "\u212a", None),
+        ("(?i)[\u212a]", "K", (0, 1)),
+        ("(?i)[[:upper:]]", "a", (0, 1)),
+        ("(?i)\\w", "\u212a", (0, 3)),
+        ("(?i)[\\w]", "\u017f", (0, 2)),
+        ("(?i)[\u00e0-\u00e9]", "\u00c9", (0, 2)),
+        ("(?i)\u03c3", "\u03c2", (0, 2)),
+        ("(?i)[\u03c3]", "\u03c2", (0, 2)),
+        ("(?i)\u00b5", "\u03bc", (0, 2)),
+        ("(?i)[\u00b5]", "\u039c", (0, 2)),
+        ("(?i)\\pL", "a", (0, 1)),
+        ("(?i)[^a-z]", "K", None),
+        ("(?i)\u00df", "\u1e9e", (0, 3)),
+        ("(?i)[i]", "\u0130", None),
+        ("(?i)[\u0131]", "I", None),
+        ("x(?U)+", "xxx", (0, 1)),
+        ("x(?U)+y", "xxxy", (0, 4)),
+        ("(?U)x+", "xx", (0, 1)),
+        ("x(?i)*", "xx", (0, 2)),
+        ("(?:x)(?U)*", "xx", (0, 0)),
+        ("x(?s)?", "x", (0, 1)),
+        ("x(?U){2}", "xx", (0, 2)),
+        ("x+(?U)+", "xx", (0, 2)),
+        ("x(?U)(?i)+", "xx", (0, 1)),
+        ("(x(?U)+)", "xx", (0, 1)),
+    ],
+)
+def test_cases_and_flags_before_an_operator_are_those_of_go(pattern, text, span):
+    """The spans are recorded from FindStringIndex of Go 1.24. They count bytes."""
+    found = Pattern(pattern).searcher(text).next(0)
+    assert (found and tuple(len(text[:end].encode()) for end in found)) == span
 
 
 @pytest.mark.parametrize(
