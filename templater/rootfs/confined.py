@@ -433,14 +433,22 @@ def require_public(fd: int, directory: int, shown: str) -> None:
     """Raise RefusedError for a file or directory that the owner of its directory may not read.
 
     The owner could move a secret file of root, which is in another directory of this owner, to a name that
-    root reads.
+    root reads. If others can write to the directory, they could do so, too.
     """
-    status, owner = os.fstat(fd), os.fstat(directory).st_uid
+    status, above = os.fstat(fd), os.fstat(directory)
+    owner = above.st_uid
     needed = 0o005 if stat.S_ISDIR(status.st_mode) else 0o004
     if owner not in (0, os.geteuid(), status.st_uid) and status.st_mode & needed != needed:
         raise RefusedError(
             f"{shown!r} is private to uid {status.st_uid}, but its directory belongs to uid {owner}",
             hint="let all users read it, or give it the owner of the directory",
+        )
+    by_group = above.st_mode & stat.S_IWGRP and above.st_gid not in (0, owner)
+    is_shared = by_group or above.st_mode & stat.S_IWOTH
+    if os.geteuid() == status.st_uid == 0 and is_shared and status.st_mode & needed != needed:
+        raise RefusedError(
+            f"{shown!r} is private to root, but other users can write to its directory",
+            hint="let all users read it, or let only root write to the directory",
         )
 
 

@@ -548,6 +548,26 @@ def test_thousands_of_missing_directories_are_made(tmp_path: Path) -> None:
 
 
 @as_root
+@pytest.mark.parametrize(
+    ("mode", "gid", "is_refused"), [(0o775, 4242, True), (0o757, 0, True), (0o775, 0, False)]
+)
+def test_users_who_can_write_to_the_templates_directory_cannot_move_a_private_file_into_it(
+    container: Path, mode: int, gid: int, is_refused: bool
+) -> None:
+    templates = container / "templates"
+    templates.mkdir(exist_ok=True)
+    (templates / "a").write_text("secret")
+    (templates / "a").chmod(0o600)
+    os.chown(templates, 0, gid)
+    templates.chmod(mode)
+    with InstanceDirectory(str(container)) as directory:
+        error = directory.read_templates()["a"].error
+        assert (error is not None and "other users can write to its directory" in str(error)) == is_refused
+        (templates / "a").chmod(0o604)
+        assert directory.read_templates()["a"].data == b"secret"
+
+
+@as_root
 def test_the_owner_of_the_templates_directory_cannot_move_a_private_file_into_it(container: Path) -> None:
     (container / "templates").mkdir()
     (container / "templates/a").write_text("token")
