@@ -1,6 +1,7 @@
 """The configuration of an LXC container: its settings, id map, and type of root filesystem."""
 
 from ..model.errors import InputError, LimitError
+from ..model.source import printable
 from ..oslite import abspath, exists, is_missing, isdir, join, os, stat
 from ..rootfs.confined import read_descriptor
 
@@ -53,13 +54,14 @@ def ids_on_disk(config: str) -> "IdMap | None":
     mounted = False
     for key, value in settings(config):
         if key == "lxc.idmap":
-            words = value.split()
-            if len(words) == 4 and words[0] in ranges and all(word.isdecimal() for word in words[1:]):
-                if max(map(len, words)) > MAX_DIGITS:
-                    raise InputError(f"'{config}' has a number of more than {MAX_DIGITS} digits in lxc.idmap")
-                ranges[words[0]].append((int(words[1]), int(words[2]), int(words[3])))
-            elif not value:
+            if not value:
                 ranges = {"u": [], "g": []}
+                continue
+            kind, *words = value.split()
+            if len(words) != 3 or kind not in ranges:
+                raise InputError(f"'{config}' has an invalid lxc.idmap '{printable(value)}'")
+            first, disk, count = (_number(word, config) for word in words)
+            ranges[kind].append((first, disk, count))
         elif key == "lxc.rootfs.options":
             mounted = "idmap=" in value
     if mounted:
@@ -67,6 +69,17 @@ def ids_on_disk(config: str) -> "IdMap | None":
     if not ranges["u"] or not ranges["g"]:
         return None
     return IdMap(tuple(ranges["u"]), tuple(ranges["g"]))
+
+
+def _number(word: str, config: str) -> int:
+    """Parse a number as LXC does, with strtoull: it can be decimal, hexadecimal or octal."""
+    if len(word) > MAX_DIGITS:
+        raise InputError(f"'{config}' has a number of more than {MAX_DIGITS} digits in lxc.idmap")
+    octal = word.startswith("0") and word.isdecimal()
+    try:
+        return int(word, 8 if octal else 0)
+    except ValueError:
+        raise InputError(f"'{config}' has an invalid number '{printable(word)}' in lxc.idmap") from None
 
 
 def settings(path: str) -> "Iterator[tuple[str, str]]":
@@ -140,4 +153,7 @@ def _settings_in(text: str) -> "Iterator[tuple[str, str]]":
     for line in text.split("\n"):
         key, equals, value = line.partition("=")
         if equals and not key.lstrip().startswith("#"):
-            yield key.strip(), value.strip()
+            value = value.strip()
+            if len(value) > 1 and value[0] in "'\"" and value[-1] == value[0]:
+                value = value[1:-1]  # as LXC does
+            yield key.strip(), value

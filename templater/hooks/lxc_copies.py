@@ -35,22 +35,22 @@ def clone(folder: str, name: str, source_name: str, options: "Options") -> Notic
     """
     source, exact = find_source(folder, source_name)
     original = open_folder(source) if options.source else open_unshared(source)
-    with original, StateDirectory(original) as old:
+    with original, open_folder(folder) as made, StateDirectory(original) as old:
         if not options.source:
             require_original(source, folder, exact=exact)
-            copy_image(original, folder)
+            copy_image(original, made)
         before = old.state()
         written = copied_record(old)
         if not exact:  # otherwise it is a snapshot, which is never a rename
             old.replace(CLONED, "\n".join((folder, *ancestors(DEPTH))).encode("utf-8", "surrogateescape"))
-    if exact and before is None:
-        return Notice(f"{name}: made from {source_name}, which was never started", folder)
-    state = State(before.pending if exact and before else "copy", name, before.image if before else "")
-    with StateDirectory(folder) as new:
-        new.lock("clone hook", options.time_limit)
-        if written is not None:
-            write_whole(new.directory, WRITTEN, written, sync=False)
-        new.remember(state)
+        if exact and before is None:
+            return Notice(f"{name}: made from {source_name}, which was never started", folder)
+        state = State(before.pending if exact and before else "copy", name, before.image if before else "")
+        with StateDirectory(made) as new:
+            new.lock("clone hook", options.time_limit)
+            if written is not None:
+                write_whole(new.directory, WRITTEN, written, sync=False)
+            new.remember(state)
     return Notice(
         f"{name}: made from {source_name}; the next start runs {state.pending or 'only the start trigger'}",
         folder,
@@ -178,11 +178,11 @@ def _has_newpath(words: "list[str]") -> bool:
 _TAKING = "nNpPolmBL"
 
 
-def copy_image(source: Root, folder: str) -> None:
+def copy_image(source: Root, made: Root) -> None:
     """Copy metadata.yaml, templates and instance.yaml, which LXC omits, to a copy that lacks them."""
     old = InstanceDirectory(source.name, source)
-    with open_folder(folder) as root, root.directory("/") as new:
-        if not old.has_image() or root.entry("/" + METADATA) is not None:
+    with made.directory("/") as new:
+        if not old.has_image() or made.entry("/" + METADATA) is not None:
             return
         instance = old.read_instance()
         if instance is not None:

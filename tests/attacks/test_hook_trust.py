@@ -607,6 +607,28 @@ def test_a_directory_that_was_checked_is_not_opened_again_by_its_name(
 
 @as_root
 @pytest.mark.usefixtures("restored_process")
+def test_an_exchanged_container_directory_gives_the_lxc_hook_no_image_of_another_container(
+    container: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With --state, image and root filesystem came from two containers."""
+    (tmp_path / "state").mkdir()
+    words = [*hook_line("lxc", container, monkeypatch), "--state", f"{tmp_path}/state"]
+    other = tmp_path / "other"
+    shutil.copytree(container, other)
+    (other / "templates/a").write_text("secret")
+
+    def exchanged(*_: object) -> None:
+        container.rename(tmp_path / "third")
+        other.rename(container)
+
+    monkeypatch.setattr(lxc, "_ids", exchanged)
+    assert run(words) == 0
+    written = {str(path.relative_to(tmp_path)): path.read_text() for path in tmp_path.rglob("rootfs/a")}
+    assert written == {"third/rootfs/a": "of another user"}
+
+
+@as_root
+@pytest.mark.usefixtures("restored_process")
 @pytest.mark.parametrize(("has_state", "place"), [(False, "sub/rootfs"), (True, "rootfs")])
 def test_an_exchanged_bundle_gives_the_oci_hook_no_description_of_another_container(
     has_state: bool, place: str, container: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

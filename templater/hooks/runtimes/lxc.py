@@ -110,9 +110,12 @@ def _start(
     mounted = environ.get("LXC_ROOTFS_MOUNT", "")
     if layers:
         refuse_later_mounts(path, config)
+    state_folder = options.state or folder
+    # opened once: a user who owns the directory above could exchange it with that of another container
+    opened = {folder: open_unshared(folder)} if folder in (image, state_folder) else {}
     return HookRequest(
         options, name=name, rootfs=path if early and not layers else mounted, image=image,
-        state_folder=options.state or folder, ids=_ids(early, options, config),
+        state_folder=state_folder, open_folders=opened, ids=_ids(early, options, config),
         mount=(lambda: require_mounted(mounted)) if not early
         else (lambda: mount_overlay(layers, mounted)) if layers else None,
     )  # fmt: skip
@@ -300,9 +303,9 @@ def _make_layer(directory: Directory, name: str, lower: "os.stat_result") -> Non
             os.chown(name, lower.st_uid, lower.st_gid, dir_fd=directory.fd, follow_symlinks=False)
             return
         set_gid, set_uid = libc("setfsgid"), libc("setfsuid")
-        set_gid(lower.st_gid)
-        set_uid(lower.st_uid)
         try:
+            set_gid(lower.st_gid)
+            set_uid(lower.st_uid)
             directory.mkdir(name)
         finally:
             set_uid(os.geteuid())

@@ -150,6 +150,23 @@ def test_a_mount_hook_alone_renders_a_root_directory(container, line):
     assert isinstance(start, HookRequest) and start.rootfs == "/usr/lib/lxc/rootfs"
 
 
+@pytest.mark.parametrize("value", ["u 0 1000000 65536", '"u 0 0xF4240 0200000"', "'u 0 1000000 65536'"])
+def test_an_id_map_is_read_in_every_spelling_that_lxc_accepts(container, value):
+    """templater ignored the others, so the container's root could choose the ids by the owner of its root."""
+    (container / "config").write_text(f"lxc.idmap = {value}\nlxc.idmap = {value.replace('u', 'g')}\n")
+    ids = lxc_config.ids_on_disk(str(container / "config"))
+    assert ids is not None and ids.uids == ids.gids == ((0, 1000000, 65536),)
+
+
+@pytest.mark.parametrize(
+    "value", ["u 0 1000000", "b 0 1000000 65536", "u 0 1000000 65536 1", "u 0 x 65536", "u 0 08 1"]
+)
+def test_an_invalid_id_map_is_refused(container, value):
+    (container / "config").write_text(f"lxc.idmap = {value}\n")
+    with pytest.raises(InputError, match=r"invalid (lxc\.idmap|number) '.*'"):
+        lxc_config.ids_on_disk(str(container / "config"))
+
+
 def test_a_stale_lxc_target_variable_is_ignored(container):
     """If a guest reboots, LXC_TARGET=reboot is still in the environment of the next pre-start hook."""
     assert isinstance(lxc.read_request(Options(), environ(container, LXC_TARGET="reboot")), HookRequest)
