@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
+from stat import S_IROTH
 from typing import Any
 
 from ..image.atomic_output import Output
@@ -327,6 +328,8 @@ class Store:
                     output.write(piece)
                     progress(0, output.size, path, os.fstat(file.fileno()).st_size)
                 digest = output.sha256.hexdigest()
+                if os.fstat(file.fileno()).st_mode & S_IROTH:  # an export must not be more readable
+                    os.fchmod(output.fd, 0o644)
                 output.publish(self.file(digest), replace=True)
         except OSError as error:
             raise InputError(f"can't read '{printable(path)}': {reason(error)}") from error

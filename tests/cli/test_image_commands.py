@@ -319,3 +319,19 @@ def test_the_text_of_the_editor_or_of_standard_input_replaces_the_metadata(
     assert main(["image", "edit", str(tmp_path)]) == 0
     assert (tmp_path / "metadata.yaml").read_text() == NEW_TEXT
     assert capsys.readouterr().err == f"updated {tmp_path}\n"
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o644])
+def test_an_exported_image_is_as_private_as_the_original(image, typed, tmp_path, monkeypatch, mode):
+    """An image that `publish` made from a container contains passwords; its exports were readable for all users."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    (image / "rootfs").mkdir(exist_ok=True)
+    original = tmp_path / "i.tar"
+    assert typed("image", "build", image, "-o", original, "--compression", "none")[0] == 0
+    original.chmod(mode)
+    assert typed("store", "import", original, "--alias", "own")[0] == 0
+    assert typed("image", "export", original, tmp_path / "copy.tar.gz")[0] == 0
+    assert typed("store", "export", "own", tmp_path / "out")[0] == 0
+    assert typed("image", "export", "store:own", tmp_path / "other.tar.gz")[0] == 0
+    made = [tmp_path / "copy.tar.gz", tmp_path / "other.tar.gz", *(tmp_path / "out").iterdir()]
+    assert {path.stat().st_mode & 0o777 for path in made} == {mode}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from stat import S_IROTH
 from typing import Any
 
 import click
@@ -43,6 +44,7 @@ def export(files: tuple[str, ...], limits: Given, as_json: bool, packing: dict[s
     if len(files) not in (2, 3):
         raise UsageError("export needs an image and an output path", hint="templater image export SRC DIR")
     *image, target = files
+    is_fetched = len(image) == 1 and not (os.path.lexists(image[0]) or image[0].startswith("store:"))
     if len(image) == 1:
         image = [path for path in local_files(image[0]) if path is not None]
     epoch = source_date_epoch()
@@ -51,5 +53,12 @@ def export(files: tuple[str, ...], limits: Given, as_json: bool, packing: dict[s
     )
     parts = contents.parts()
     warn_of(parts, image[0])
-    report(pack(contents, parts, target, packing, epoch), as_json)
+    # an image that `publish` made from a container contains its passwords
+    private = not is_fetched and any(map(_is_private, image))
+    report(pack(contents, parts, target, packing, epoch, private=private), as_json)
     return 0
+
+
+def _is_private(path: str) -> bool:
+    """Return whether other users can't read an image file."""
+    return os.path.isfile(path) and not os.stat(path).st_mode & S_IROTH

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from stat import S_IROTH
 
 import click
 
@@ -42,7 +43,8 @@ def command(image: str, directory: str) -> int:
     for number, path in enumerate(paths):
         prefix = "meta-" if number == 0 and len(paths) > 1 else ""
         target = os.path.join(directory, f"{prefix}{found.fingerprint}{extension(kind_of_file(path))}")
-        with open(path, "rb") as file, Output(directory) as copy:
+        private = not (found.public or found.source or os.stat(path).st_mode & S_IROTH)
+        with open(path, "rb") as file, Output(directory, private=private) as copy:
             while piece := file.read(1 << 20):
                 copy.write(piece)
             copy.publish(target)
