@@ -10,6 +10,7 @@ def main() -> int:
 
     While modules are imported, Ctrl-C ends the process without a traceback.
     """
+    _open_closed_streams()
     if sys.getfilesystemencoding() != "utf-8" and sys.executable and not sys.flags.utf8_mode:
         _again_in_utf8()
     raises_interrupt = _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler
@@ -26,6 +27,20 @@ def main() -> int:
         return 130
     finally:
         gc.freeze()  # skip the interpreter's search for garbage at exit
+
+
+def _open_closed_streams() -> None:
+    """Open /dev/null as each standard stream that is closed. Otherwise, another file would get its number."""
+    import os
+
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            try:
+                os.fstat(number)
+            except OSError:
+                os.open(os.devnull, os.O_RDWR)  # gets the lowest free number, which is ``number``
+                os.set_inheritable(number, True)
+            setattr(sys, name, os.fdopen(number, "w" if number else "r", encoding="utf-8", closefd=False))
 
 
 def _start_quickly() -> None:

@@ -180,3 +180,16 @@ def test_a_system_error_about_a_file_names_the_file(tmp_path):
     with pytest.raises(OSError) as unnamed:
         os.read(-1, 1)
     assert system_error(unnamed.value) == "bad file descriptor"
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", ">&- 2>&- <&-"])
+def test_a_command_runs_with_closed_standard_streams(tmp_path, closed):
+    """A closed standard output gave a traceback and exit code 1."""
+    made = f'"$0" -m templater new image --preset openwrt --architecture x86_64 {closed}'
+    listed = f'"$0" -m templater preview image {closed}'
+    answer = subprocess.run(
+        ["sh", "-c", f"{made} && {listed}", sys.executable], cwd=tmp_path, capture_output=True, text=True, check=False,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])},
+    )  # fmt: skip
+    assert (answer.returncode, "Traceback" in answer.stderr) == (0, False)
+    assert ("/etc/config/system" in answer.stdout) == (">&-" not in closed.replace("2>&-", ""))
