@@ -22,3 +22,17 @@ def test_a_styled_preview_shows_contents_only_for_rules_that_write_a_file():
     assert "/a" in first and "(empty)" not in first
     assert "text" in second and "(empty)" not in second
     assert "/c" in third and "(empty)" in third
+
+
+def test_the_html_report_prints_the_result_of_each_host(run, tmp_path):
+    (tmp_path / "metadata.yaml").write_text(
+        "architecture: x86_64\ncreation_date: 1\ntemplates:\n  /a: {when: [create], when: [start], template: t}\n"
+    )
+    report = tmp_path / "report.html"
+    code, out, err = run("preview", tmp_path, "--as", "all", "-t", "create", "--html", report)
+    lines = err.splitlines()
+    assert (code, out, lines[-1]) == (2, "", f"wrote {report}")
+    assert set(lines[1:-1]) == {
+        f"incus on create: {tmp_path}/metadata.yaml:4:24: duplicate key 'when', first in line 4",
+        "c1: create: nothing to do",
+    }
