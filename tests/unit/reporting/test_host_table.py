@@ -11,11 +11,11 @@ from templater.model.entry import DIRECTORY, SYMLINK, Entry
 from templater.model.errors import TemplaterError
 from templater.model.hosts import HOSTS, INCUS
 from templater.model.instance import VIRTUAL_MACHINE, Instance
-from templater.model.plan import Plan
+from templater.model.plan import Plan, Prediction
 from templater.model.render_options import RenderOptions
 from templater.planning.every_host import plan_every_host
 from templater.planning.plan_image import plan
-from templater.reporting.host_table import HostTable, host_table, table_data, table_text
+from templater.reporting.host_table import Cell, HostTable, host_table, table_data, table_text
 from templater.rootfs.memory import MemoryRootfs
 
 NAMES = tuple(name for name in HOSTS if name != "none")
@@ -112,6 +112,16 @@ def test_the_host_table_has_an_error_for_each_host_that_cannot_read_the_image(tm
     found = table(tmp_path, rules="/etc/a: {when: [create], template: a.tpl, mode: [1]}")
     assert set(found.errors) == set(NAMES) and not found.rows
     assert found.exit_code == 5 and "incus: the start fails: " in table_text(found)
+
+
+def test_the_host_table_says_that_a_result_is_unknown_without_a_prediction(tmp_path: Path) -> None:
+    found = plans(tmp_path)
+    lxd = found["lxd"]
+    assert isinstance(lxd, Plan)
+    found["lxd"] = lxd.with_prediction(Prediction({}))
+    (row,) = host_table(found).rows
+    assert row.cells["lxd"] == Cell("unknown", "templater cannot read this part of the root filesystem")
+    assert row.cells["incus"].result == "same"
 
 
 def test_equal_reasons_of_several_hosts_share_one_note_below_the_host_table(tmp_path: Path) -> None:
