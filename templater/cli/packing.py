@@ -81,8 +81,8 @@ def source_date_epoch() -> int | None:
     text = os.environ.get("SOURCE_DATE_EPOCH", "")
     if not text:
         return None
-    if not text.isdigit():
-        raise UsageError(f"invalid SOURCE_DATE_EPOCH '{text}': not a number of seconds")
+    if not _is_seconds(text):
+        raise UsageError(f"invalid SOURCE_DATE_EPOCH '{text[:100]}': not a number of seconds")
     return int(text)
 
 
@@ -130,13 +130,18 @@ def warn_of(parts: list[Part], name: str) -> None:
         output.say(f"warning: {place}{finding.message}{advisory}")
 
 
+def _is_seconds(text: str) -> bool:
+    """Return whether a text is a number of seconds. int() refuses "²" and very long texts."""
+    return text.isascii() and text.isdigit() and len(text) < 16
+
+
 def seconds_of(date: str) -> int:
-    if date.isdigit():
+    if _is_seconds(date):
         return int(date)
     try:
         moment = datetime.fromisoformat(date)
     except ValueError:
-        raise UsageError(f"invalid date '{date}'", hint="for example: 2026-12-31T00:00:00Z") from None
+        raise UsageError(f"invalid date '{date[:100]}'", hint="for example: 2026-12-31T00:00:00Z") from None
     return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
 
 

@@ -48,6 +48,6 @@ def write_tar(tree: MemoryRootfs, write: Callable[[bytes], object], *, mtime: in
 
 def _epoch() -> int:
     text = os.environ.get("SOURCE_DATE_EPOCH", "0")
-    if not (text.isascii() and text.isdigit()):
-        raise InputError(f"SOURCE_DATE_EPOCH is {text!r}, not a number of seconds")
+    if not (text.isascii() and text.isdigit() and len(text) < 16):
+        raise InputError(f"SOURCE_DATE_EPOCH is {text[:100]!r}, not a number of seconds")
     return int(text)

@@ -453,10 +453,9 @@ def bind(host: str, port: int) -> socket.socket:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         made.bind(address)
         made.listen(1024)
-    except OSError as error:
-        raise InputError(
-            f"can't listen on '{printable(host)}' port {port}: {(error.strerror or '').lower()}"
-        ) from None
+    except (OSError, UnicodeError) as error:  # UnicodeError: the name has an empty or very long label
+        why = (error.strerror or "").lower() if isinstance(error, OSError) else "invalid host name"
+        raise InputError(f"can't listen on '{printable(host)}' port {port}: {why}") from None
     made.setblocking(False)
     return made
 

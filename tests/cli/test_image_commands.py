@@ -9,8 +9,12 @@ from pathlib import Path
 import pytest
 
 from templater.cli.commands.image import edit as edit_command
+from templater.cli.commands.unpack import id_range
 from templater.cli.main import main
+from templater.cli.packing import seconds_of
+from templater.model.errors import InputError, UsageError
 from templater.model.source import Source
+from templater.serving.connections import bind
 
 OLD_TEXT = "architecture: x86_64\ncreation_date: 1\n"
 NEW_TEXT = f"{OLD_TEXT}properties: {{os: x}}\n"
@@ -335,3 +339,22 @@ def test_an_exported_image_is_as_private_as_the_original(image, typed, tmp_path,
     assert typed("image", "export", "store:own", tmp_path / "other.tar.gz")[0] == 0
     made = [tmp_path / "copy.tar.gz", tmp_path / "other.tar.gz", *(tmp_path / "out").iterdir()]
     assert {path.stat().st_mode & 0o777 for path in made} == {mode}
+
+
+@pytest.mark.parametrize("number", ["²", "9" * 5000])
+def test_a_number_that_python_cannot_convert_gives_a_clear_error(image, typed, tmp_path, monkeypatch, number):
+    shown = ("image", "export", image, tmp_path / "out.tar")
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", number)
+    assert typed(*shown)[2].startswith("templater: invalid SOURCE_DATE_EPOCH")
+    monkeypatch.delenv("SOURCE_DATE_EPOCH")
+    with pytest.raises(UsageError, match="invalid date"):
+        seconds_of(number)
+    for text in (f"u:0:{number}:1", "", " "):
+        with pytest.raises(UsageError, match="invalid id range"):
+            id_range(text)
+
+
+@pytest.mark.parametrize("host", ["a..b", "a" * 70])
+def test_an_invalid_host_name_to_listen_on_gives_a_clear_error(host):
+    with pytest.raises(InputError, match=f"can't listen on '{host}' port 9: "):
+        bind(host, 9)

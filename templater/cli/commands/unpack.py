@@ -194,10 +194,10 @@ def ids_of(ranges: tuple[str, ...]) -> IdMap:
 
 def id_range(text: str) -> tuple[str, tuple[int, int, int]]:
     """Parse ``[u:|g:|b:]INSIDE:OUTSIDE:COUNT``. Spaces can replace the colons, as in LXC."""
-    which, *numbers = text.replace(":", " ").split()
-    if which.isdecimal():
-        which, numbers = "b", [which, *numbers]
-    if which not in ("u", "g", "b") or len(numbers) != 3 or not all(number.isdecimal() for number in numbers):
+    words = text.replace(":", " ").split()
+    which, *numbers = words if words and not words[0].isdecimal() else ("b", *words)
+    are_numbers = all(number.isdecimal() and len(number) < 16 for number in numbers)
+    if which not in ("u", "g", "b") or len(numbers) != 3 or not are_numbers:
         raise UsageError(
             f"invalid id range '{text}'", hint="for example: --idmap 0:100000:65536, or 'u 0 100000 65536'"
         )
