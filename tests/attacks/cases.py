@@ -52,7 +52,7 @@ CASES = {
     20: Case("a fifo as a target", "refused, even if it appears after planning"),
     21: Case("a device as a target", "refused"),
     22: Case("a socket as a target", "refused"),
-    23: Case("a target with several names (hard links)", "replaced; the other names keep the old content"),
+    23: Case("a target with several names (hard links)", "replaced; the other names keep the old content; `audit` warns, because the daemons write into the existing file"),
     24: Case("an immutable, append-only or read-only target", "an error with a hint; nothing changes"),
     25: Case(
         "a target in `/dev`, `/proc`, `/sys` or `/run`", "a note in the plan; refused if a file system is mounted there",
@@ -87,7 +87,7 @@ CASES = {
     46: Case("a template of 100 MB, one line of 50 MB, NUL, BOM, CRLF, invalid UTF-8", "a limit; accepted bytes are rendered unchanged"),
     47: Case("texts that make regular expressions slow", "lexer and filters take time in proportion to the text"),
     48: Case("template syntax in a configuration value", "inserted as text, never rendered"),
-    49: Case("a newline in a configuration value", "inserted; `audit` names the line of the template"),
+    49: Case("a newline in a configuration value", "inserted; `audit` names the line of the template, also if the value comes through a name or a tag"),
     50: Case("secrets in messages", "`preview` and `diff` show secrets; hook logs redact them; reports contain no description of an instance"),
     51: Case("YAML that grows: aliases, merge keys, nesting, keys", "a limit before any object is built"),
     52: Case("YAML tags that build objects", "refused"),
@@ -116,7 +116,7 @@ CASES = {
     72: Case("10,000 saves, swap files and replaced directories during `watch`", "a few events; no change is missed"),
     73: Case(
         "paths, links, ranges and slow clients against a server",
-        "paths and links that leave the tree, and private images, are answered with 404; connections, headers and time have limits",
+        "paths and links that leave the tree, and private images, are answered with 404; connections, headers and time have limits, and networks share handshakes and long answers",
     ),
 }  # fmt: skip
 

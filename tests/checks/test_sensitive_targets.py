@@ -102,7 +102,7 @@ def test_a_template_that_writes_another_file_is_not_sensitive(path):
     assert severities(CHECK, found(path)) == []
 
 
-def test_attack_16_a_target_that_is_a_hard_link_of_a_sensitive_file_is_found(tmp_path):
+def test_attack_23_a_target_that_is_a_hard_link_of_a_sensitive_file_is_found(tmp_path):
     """The daemons write into the existing file, so all its names get the new content."""
     names = (
         Name("rootfs/etc/sudoers", Entry(FILE)),
