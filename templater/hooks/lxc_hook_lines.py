@@ -2,7 +2,7 @@
 
 from ..model.errors import InputError, TemplaterError, UsageError
 from ..oslite import abspath, exists, isdir, join, os
-from ..rootfs.trusted_paths import own_map
+from ..rootfs.shared_directories import own_map
 from .lxc_config import ids_on_disk, layers_of, settings, without_prefix
 
 TYPE_CHECKING = False

@@ -30,6 +30,7 @@ from ..model.entry import BLOCK_DEVICE, CHAR_DEVICE, DIRECTORY, FIFO, FILE, SOCK
 from ..model.errors import InputError, LimitError, RefusedError, TemplaterError, WriteError, reason
 from ..oslite import Closing, fsencode, join, os, stat, variable
 from .paths import MissingError, components, no_directory, not_regular
+from .shared_directories import is_shared
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -443,9 +444,8 @@ def require_public(fd: int, directory: int, shown: str) -> None:
             f"{shown!r} is private to uid {status.st_uid}, but its directory belongs to uid {owner}",
             hint="let all users read it, or give it the owner of the directory",
         )
-    by_group = above.st_mode & stat.S_IWGRP and above.st_gid not in (0, owner)
-    is_shared = by_group or above.st_mode & stat.S_IWOTH
-    if os.geteuid() == status.st_uid == 0 and is_shared and status.st_mode & needed != needed:
+    is_private = status.st_mode & needed != needed
+    if os.geteuid() == status.st_uid == 0 and is_private and is_shared(directory, above):
         raise RefusedError(
             f"{shown!r} is private to root, but other users can write to its directory",
             hint="let all users read it, or let only root write to the directory",

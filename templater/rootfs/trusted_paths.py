@@ -1,21 +1,17 @@
 """Opening of directories by paths that other users may partly control."""
 
 from errno import ENOENT
-from sys import byteorder
 
-from ..model.entry import OVERFLOW_ID
 from ..model.errors import InputError, RefusedError, WriteError, reason
 from ..model.source import printable
 from ..oslite import abspath, dirname, exists, fsencode, join, os, split, stat
 from .confined import Root, close
 from .paths import MissingError
+from .shared_directories import is_shared, namespace_owner
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
-
-#: Linux: include/uapi/linux/nsfs.h
-_NS_GET_OWNER_UID = 0xB704
+    from collections.abc import Collection
 
 #: limit on the names on the way to a directory, including those of links
 MOST_COMPONENTS = 1000
@@ -250,26 +246,6 @@ def is_replaceable(folder: int) -> bool:
     return replaceable or _is_foreign(status.st_uid, in_shared=False)
 
 
-def is_shared(folder: int, status: "os.stat_result") -> bool:
-    """Return whether users other than root, the owner and the hook's user can write to a directory."""
-    if status.st_mode & stat.S_IWOTH:
-        return True
-    if not status.st_mode & stat.S_IWGRP:  # with an ACL, the bits of the group are the limit of all entries
-        return False
-    # many systems give each user a group of the same number; any other group can have several members
-    own_groups = 0, os.geteuid(), status.st_uid
-    if status.st_gid not in own_groups and not _is_group_of_namespace_owner(status.st_gid):
-        return True
-    return _acl_lets_write(folder)
-
-
-def own_map(name: str) -> "Iterator[tuple[int, int, int]]":
-    with open(f"/proc/self/{name}", "rb") as file:
-        for line in file:
-            first, disk, count = map(int, line.split())
-            yield first, disk, count
-
-
 def _is_foreign(uid: int, *, in_shared: bool) -> bool:
     """Return whether a user is neither root, nor this process's user, nor the owner of its user namespace.
 
@@ -280,46 +256,3 @@ def _is_foreign(uid: int, *, in_shared: bool) -> bool:
     trusted = 0, os.geteuid()
     is_outer = not in_shared and uid == os.stat("/").st_uid
     return not (uid in trusted or is_outer or uid == namespace_owner())
-
-
-def namespace_owner() -> int:
-    """Return the user who created this user namespace, or 0 if the namespace does not map that user."""
-    from fcntl import ioctl
-
-    try:
-        namespace = os.open("/proc/self/ns/user", os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return 0
-    try:
-        owner = int.from_bytes(ioctl(namespace, _NS_GET_OWNER_UID, bytes(4)), byteorder)
-    except OSError:  # before Linux 4.11
-        return 0
-    finally:
-        close(namespace)
-    return 0 if owner == OVERFLOW_ID else owner
-
-
-def _is_group_of_namespace_owner(gid: int) -> bool:
-    """Return whether a group is the private group of the caller of lxc-usernsexec, which maps both ids alone.
-
-    Outside of the namespace, a user's private group has the number of the user.
-    """
-    owner = namespace_owner()
-    users = [(first, disk) for first, disk, count in own_map("uid_map") if owner and count == 1]
-    return any(
-        first == gid and count == 1 and (owner, disk) in users for first, disk, count in own_map("gid_map")
-    )
-
-
-#: tags of the entries of an ACL for a named user and a named group
-_ACL_NAMED = (2, 8)
-
-
-def _acl_lets_write(folder: int) -> bool:
-    """Return whether an ACL lets a named user or group write to a directory."""
-    try:
-        acl = os.getxattr(f"/proc/self/fd/{folder}", "system.posix_acl_access")
-    except OSError:
-        return False
-    # four bytes of version, and then eight bytes for each entry: tag, permissions, id
-    return any(acl[at] in _ACL_NAMED and acl[at + 2] & 2 for at in range(4, len(acl), 8))

@@ -28,7 +28,8 @@ GROUPS = (
     (
         "templater", "templater.model", "templater.model.errors", "templater.model.source",
         "templater.oslite", "templater.sandbox", "templater.sandbox.bounds", "templater.model.hosts",
-        "templater.rootfs", "templater.rootfs.paths", "templater.model.entry", "templater.rootfs.confined",
+        "templater.rootfs", "templater.model.entry", "templater.rootfs.shared_directories",
+        "templater.rootfs.paths", "templater.rootfs.confined",
         "templater.rootfs.trusted_paths", "templater.model.file_names", "templater.instances",
         "templater.instances.state_directory", "templater.hooks", "templater.hooks.source_stamp",
         "templater.hooks.compile_cache",

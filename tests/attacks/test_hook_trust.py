@@ -40,7 +40,7 @@ from templater.instances.instance_directory import MAX_TEMPLATES, InstanceDirect
 from templater.instances.state_directory import StateDirectory
 from templater.model.errors import InputError, LimitError, RefusedError
 from templater.oslite import libc
-from templater.rootfs import trusted_paths
+from templater.rootfs import shared_directories, trusted_paths
 from templater.rootfs.confined import Directory, Root
 from templater.rootfs.directory_rootfs import DirectoryRootfs
 from templater.rootfs.trusted_paths import open_unshared
@@ -303,14 +303,16 @@ def test_a_directory_is_not_shared_if_only_the_group_of_the_namespace_owner_can_
     container.chmod(0o770)
     found = os.stat(container).st_gid
     monkeypatch.setattr(os, "getegid", lambda: 99)
-    monkeypatch.setattr(trusted_paths, "own_map", lambda _: iter([(0, 100000, 65536), (found, 1000, 1)]))
-    monkeypatch.setattr(trusted_paths, "namespace_owner", lambda: 65536)
+    monkeypatch.setattr(shared_directories, "own_map", lambda _: iter([(0, 100000, 65536), (found, 1000, 1)]))
+    for module in (shared_directories, trusted_paths):
+        monkeypatch.setattr(module, "namespace_owner", lambda: 65536)
     assert not shared_place(str(container))
-    monkeypatch.setattr(trusted_paths, "own_map", lambda _: iter([(0, 100000, 65536)]))
+    monkeypatch.setattr(shared_directories, "own_map", lambda _: iter([(0, 100000, 65536)]))
     if os.geteuid() == 0:
         assert shared_place(str(container)) == str(container)
-    monkeypatch.setattr(trusted_paths, "own_map", lambda _: iter([(0, 0, 1000), (found, found, 1)]))
-    monkeypatch.setattr(trusted_paths, "namespace_owner", lambda: 0)  # as with raw.idmap of LXD
+    monkeypatch.setattr(shared_directories, "own_map", lambda _: iter([(0, 0, 1000), (found, found, 1)]))
+    for module in (shared_directories, trusted_paths):
+        monkeypatch.setattr(module, "namespace_owner", lambda: 0)  # as with raw.idmap of LXD
     if os.geteuid() == 0:
         assert shared_place(str(container)) == str(container)
 
@@ -329,7 +331,7 @@ def test_a_user_with_a_separate_entry_in_the_id_map_is_not_the_owner_of_the_name
                 libc("unshare")(0x10000000)
                 os.write(to_parent, b"x")
                 os.read(go, 1)
-                os.write(answer, b"%d" % trusted_paths.namespace_owner())
+                os.write(answer, b"%d" % shared_directories.namespace_owner())
             finally:
                 os._exit(0)
         os.read(ready, 1)
@@ -549,10 +551,14 @@ def test_thousands_of_missing_directories_are_made(tmp_path: Path) -> None:
 
 @as_root
 @pytest.mark.parametrize(
-    ("mode", "gid", "is_refused"), [(0o775, 4242, True), (0o757, 0, True), (0o775, 0, False)]
-)
+    ("mode", "gid", "acl", "is_refused"),
+    [
+        (0o775, 4242, "", True), (0o757, 0, "", True), (0o775, 0, "", False),
+        (0o775, 0, "acl of a reader", False), (0o775, 0, "acl of a writer", True),
+    ],
+)  # fmt: skip
 def test_users_who_can_write_to_the_templates_directory_cannot_move_a_private_file_into_it(
-    container: Path, mode: int, gid: int, is_refused: bool
+    container: Path, mode: int, gid: int, acl: str, is_refused: bool
 ) -> None:
     templates = container / "templates"
     templates.mkdir(exist_ok=True)
@@ -560,6 +566,8 @@ def test_users_who_can_write_to_the_templates_directory_cannot_move_a_private_fi
     (templates / "a").chmod(0o600)
     os.chown(templates, 0, gid)
     templates.chmod(mode)
+    if acl:
+        share(templates, acl)
     with InstanceDirectory(str(container)) as directory:
         error = directory.read_templates()["a"].error
         assert (error is not None and "other users can write to its directory" in str(error)) == is_refused
@@ -734,10 +742,11 @@ def test_a_directory_is_shared_if_the_hooks_own_group_is_not_private(
     monkeypatch.setattr(os, "getegid", lambda: 100)
     assert shared_place(str(container)) == str(container)
     assert is_changeable(str(container))
-    monkeypatch.setattr(trusted_paths, "namespace_owner", lambda: 1000)
+    for module in (shared_directories, trusted_paths):
+        monkeypatch.setattr(module, "namespace_owner", lambda: 1000)
     for users, is_shared in (([(0, 100000, 900), (1000, 1000, 1)], True), ([(1000, 100, 1)], False)):
         maps = {"uid_map": users, "gid_map": [(0, 100000, 90), (100, 100, 1)]}
-        monkeypatch.setattr(trusted_paths, "own_map", lambda name, maps=maps: iter(maps[name]))
+        monkeypatch.setattr(shared_directories, "own_map", lambda name, maps=maps: iter(maps[name]))
         assert bool(shared_place(str(container))) == is_shared
 
 
@@ -971,9 +980,11 @@ def test_the_owner_of_a_namespace_may_own_the_directories_above_the_state_direct
     (tmp_path / "home/link").symlink_to(tmp_path / "home/state")
     os.chown(tmp_path / "home/link", 65536, 65536, follow_symlinks=False)
     for place in (tmp_path / "home/state", tmp_path / "home/link"):
-        monkeypatch.setattr(trusted_paths, "namespace_owner", lambda: 65536)
+        for module in (shared_directories, trusted_paths):
+            monkeypatch.setattr(module, "namespace_owner", lambda: 65536)
         assert not shared_place(str(place), owners=(0,))
-        monkeypatch.setattr(trusted_paths, "namespace_owner", lambda: 0)
+        for module in (shared_directories, trusted_paths):
+            monkeypatch.setattr(module, "namespace_owner", lambda: 0)
         assert shared_place(str(place), owners=(0,)) == str(tmp_path / "home")
 
 

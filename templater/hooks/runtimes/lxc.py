@@ -20,13 +20,8 @@ from ...model.file_names import METADATA, STATE_FOLDER
 from ...model.source import printable
 from ...oslite import abspath, dirname, exists, fsencode, is_missing, isdir, join, libc, os, split
 from ...rootfs.confined import Directory, Root, write_error
-from ...rootfs.trusted_paths import (
-    is_replaceable,
-    make_folder,
-    open_folder,
-    open_unshared,
-    own_map,
-)
+from ...rootfs.shared_directories import own_map
+from ...rootfs.trusted_paths import is_replaceable, make_folder, open_folder, open_unshared
 from ..lxc_config import PREFIXES, ids_on_disk, layers_of, settings, without_prefix
 from ..request import HookRequest, Notice
 
