@@ -87,27 +87,30 @@ def settings(path: str) -> "Iterator[tuple[str, str]]":
 
     Raises InputError for an unreadable file, and LimitError for too many or too large files.
     """
-    waiting, seen, room = [path], 0, MAX_CONFIG
-    while waiting:
-        file = waiting.pop(0)
-        seen += 1
-        if seen > MAX_INCLUDES:
-            raise LimitError(f"'{path}' includes more than {MAX_INCLUDES} files")
-        if isdir(file):
-            waiting[:0] = _files_in(file)
-            continue
-        if file.endswith("/") and not exists(file):
-            # LXC ignores a missing directory, too. For example, its userns.conf includes a directory that
-            # Debian lacks.
-            continue
-        text = _read(file)
-        room -= len(text)
-        if room < 0:
-            raise LimitError(f"'{path}' and the files that it includes are larger than {MAX_CONFIG} bytes")
-        for key, value in _settings_in(text):
-            if key == "lxc.include":
-                waiting.append(value)
-            yield key, value
+    return _included(path, [MAX_CONFIG, MAX_INCLUDES], path)
+
+
+def _included(file: str, left: "list[int]", path: str) -> "Iterator[tuple[str, str]]":
+    """Yield the settings of a file, each include at its place. ``left`` is the number of bytes and files."""
+    left[1] -= 1
+    if left[1] < 0:
+        raise LimitError(f"'{path}' includes more than {MAX_INCLUDES} files")
+    if isdir(file):
+        for name in _files_in(file):
+            yield from _included(name, left, path)
+        return
+    if file.endswith("/") and not exists(file):
+        # LXC ignores a missing directory, too. For example, its userns.conf includes a directory that
+        # Debian lacks.
+        return
+    text = _read(file)
+    left[0] -= len(text)
+    if left[0] < 0:
+        raise LimitError(f"'{path}' and the files that it includes are larger than {MAX_CONFIG} bytes")
+    for key, value in _settings_in(text):
+        yield key, value
+        if key == "lxc.include":
+            yield from _included(value, left, path)
 
 
 def lines_of(path: str) -> "Iterator[tuple[str, str]]":

@@ -3,7 +3,7 @@
 from ..instances.instance_directory import InstanceDirectory
 from ..instances.state_directory import State, StateDirectory, write_whole
 from ..model.entry import SYMLINK
-from ..model.errors import InputError, LimitError, TemplaterError
+from ..model.errors import InputError, LimitError, RefusedError, TemplaterError
 from ..model.file_names import INSTANCE, METADATA, TEMPLATES, WRITTEN
 from ..model.source import printable
 from ..oslite import dirname, isdir, join, os, split
@@ -48,6 +48,10 @@ def clone(folder: str, name: str, source_name: str, options: "Options") -> Notic
         state = State(before.pending if exact and before else "copy", name, before.image if before else "")
         with StateDirectory(made) as new:
             new.lock("clone hook", options.time_limit)
+            if not exact and new.state() is not None:
+                raise RefusedError(
+                    f"'{folder}' already has the state of a container", hint="copy to a new directory"
+                )
             if written is not None:
                 write_whole(new.directory, WRITTEN, written, sync=False)
             new.remember(state)

@@ -167,6 +167,27 @@ def test_an_invalid_id_map_is_refused(container, value):
         lxc_config.ids_on_disk(str(container / "config"))
 
 
+def test_an_included_file_is_read_at_its_place_in_the_configuration(container):
+    """A later line of the container's own file overrides it, as in LXC."""
+    (container / "common.conf").write_text("lxc.hook.mount = templater\nlxc.idmap = u 0 1 1\n")
+    config = container / "config"
+    config.write_text(f"lxc.include = {container}/common.conf\nlxc.hook.mount =\nlxc.idmap =\n")
+    assert [value for key, value in lxc_config.settings(str(config)) if key == "lxc.hook.mount"] == [
+        "templater",
+        "",
+    ]
+    assert lxc_config.ids_on_disk(str(config)) is None
+
+
+def test_a_copy_to_a_directory_with_the_state_of_a_container_is_refused(tmp_path, by_lxc_copy):
+    _, new = cloned(tmp_path, "new")
+    with StateDirectory(str(new)) as state_directory:
+        state_directory.remember(State("", "other"))
+    with pytest.raises(RefusedError, match="new' already has the state of a container"):
+        lxc_copies.clone(str(new), "new", "old", Options())
+    assert state_of(new) == State("", "other")
+
+
 def test_a_stale_lxc_target_variable_is_ignored(container):
     """If a guest reboots, LXC_TARGET=reboot is still in the environment of the next pre-start hook."""
     assert isinstance(lxc.read_request(Options(), environ(container, LXC_TARGET="reboot")), HookRequest)
