@@ -27,7 +27,8 @@ def local_files(src: str, *, whole: bool = True) -> tuple[str, str | None]:
     """
     if ":" not in src or os.path.lexists(src):
         return src, None
-    from ..distribution.fetch_image import fetch_source, is_remote
+    from ..distribution.fetch_image import fetch_source
+    from ..distribution.remotes import is_remote
     from ..live.address import is_live
 
     if is_live(src):

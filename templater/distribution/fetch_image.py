@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
-import re
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
@@ -34,7 +33,6 @@ from .remotes import API, RESERVED, SIMPLESTREAMS, Remote, read_remotes
 from .store import Store, StoredImage
 from .verify_files import SHA256
 
-_REMOTE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]+:")
 #: the clients whose image lists are searched, in this order
 _CLIENTS = ("incus-7", "lxd")
 #: LXD accepts the aliases of this server also with this prefix
@@ -68,13 +66,6 @@ class Fetched:
     def hashes(self) -> list[str]:
         """The SHA-256 hashes of the fetched files."""
         return [os.path.basename(path) for path in (self.image, self.rootfs) if path is not None]
-
-
-def is_remote(src: str) -> bool:
-    """Return whether SRC names an image on a server. An existing path always means a local file."""
-    return not os.path.lexists(src) and (
-        src.startswith(("https://", "http://")) or _REMOTE.match(src) is not None
-    )
 
 
 def fetch_source(src: str, *, whole: bool = False, progress: Progress = silent) -> Fetched:

@@ -30,6 +30,7 @@ BUILT_IN = {
     "ubuntu-minimal-daily": "https://cloud-images.ubuntu.com/minimal/daily",
 }
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]+")
+_REMOTE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]+:")
 _MOST_BYTES = 1 << 20
 
 
@@ -210,3 +211,10 @@ def _read_yaml(path: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise InputError(f"'{printable(path)}' has no mapping at the top level")
     return value
+
+
+def is_remote(src: str) -> bool:
+    """Return whether SRC names an image on a server. An existing path always means a local file."""
+    return not os.path.lexists(src) and (
+        src.startswith(("https://", "http://")) or _REMOTE.match(src) is not None
+    )

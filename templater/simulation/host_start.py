@@ -21,7 +21,6 @@ from ..model.plan import Change, Plan, split_passes
 from ..model.source import printable
 from ..prediction import FAMILIES, HostFilesystem, InstanceView, Node, Surroundings, due_of
 from ..prediction.daemon import Daemon
-from ..prediction.deviations import deviations_at
 from ..prediction.errno_errors import Fails, Hangs
 from ..prediction.host_filesystem import Place
 from ..prediction.instance_files import Unknown, below
@@ -225,19 +224,6 @@ def start_error(host: Host, found: HostStart) -> TemplaterError:
     verb = "hangs" if found.hangs else "fails"
     span = None if change is None else change.rule.spans.get("path")
     return HostError(f"the start {verb} on {host.name}: {printable(found.error)}", span)
-
-
-def deviation_remarks(plan: Plan) -> Iterable[str]:
-    """Yield the plan's notes, then each of templater's deviations from the host, with the affected files."""
-    found: dict[str, list[str]] = {}
-    for change in (*plan.changes, *plan.agent):
-        for deviation in deviations_at(plan, change):
-            text = f"templater differs ({deviation.name}): {deviation.ours}"
-            if change.path not in found.setdefault(text, []):
-                found[text].append(change.path)
-    yield from plan.notes
-    for text, paths in found.items():
-        yield f"{', '.join(printable(path) for path in paths)}: {text}"
 
 
 def write_host_files(rootfs: WritableRootfs, found: HostStart, plan: Plan) -> Iterable[str]:

@@ -25,7 +25,6 @@ from .host_refusals import check_links
 from .host_start import (
     Started,
     StartError,
-    deviation_remarks,
     host_changes,
     host_errors,
     reason_unknown,
@@ -43,6 +42,7 @@ from .simulated_instance import (
     split_pending,
     with_properties,
 )  # fmt: skip
+from .step_report import deviation_remarks
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
 
 #: volatile keys that a copy keeps (InstanceIncludeWhenCopying in Incus); all others get new values
 _COPIED_VOLATILE = ("volatile.base_image", "volatile.last_state.idmap")
+
 POWER = "volatile.last_state.power"
 #: the configuration key that Incus, but not LXD, records when an instance stops
 READY = "volatile.last_state.ready"

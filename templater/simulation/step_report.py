@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from ..model.errors import TemplaterError
 from ..model.plan import Change, Plan
 from ..model.source import printable, printable_lines
+from ..prediction.deviations import deviations_at
 from ..reporting.json_data import change_data, error_data
 from ..reporting.patch import diff
 from ..reporting.plan_text import headline
@@ -118,3 +120,16 @@ def report_data(report: Report) -> dict[str, Any]:
         "remarks": [] if started is None else list(started.remarks),
         "error": None if report.error is None else error_data(report.error),
     }
+
+
+def deviation_remarks(plan: Plan) -> Iterable[str]:
+    """Yield the plan's notes, then each of templater's deviations from the host, with the affected files."""
+    found: dict[str, list[str]] = {}
+    for change in (*plan.changes, *plan.agent):
+        for deviation in deviations_at(plan, change):
+            text = f"templater differs ({deviation.name}): {deviation.ours}"
+            if change.path not in found.setdefault(text, []):
+                found[text].append(change.path)
+    yield from plan.notes
+    for text, paths in found.items():
+        yield f"{', '.join(printable(path) for path in paths)}: {text}"

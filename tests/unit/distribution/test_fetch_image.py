@@ -21,8 +21,8 @@ from templater.cli.main import main
 from templater.distribution import fetch_image, image_api_client
 from templater.distribution.add_to_tree import add
 from templater.distribution.downloads import Downloads
-from templater.distribution.fetch_image import fetch_source, is_remote
-from templater.distribution.remotes import add_remote, read_remotes, remove_remote
+from templater.distribution.fetch_image import fetch_source
+from templater.distribution.remotes import add_remote, is_remote, read_remotes, remove_remote
 from templater.distribution.store import Store, StoredImage
 from templater.distribution.tree import Tree
 from templater.model.errors import InputError, LimitError, RefusedError, TemplaterError, UsageError

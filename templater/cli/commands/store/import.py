@@ -35,7 +35,8 @@ Examples:
 def command(
     src: str, rootfs: str | None, aliases: tuple[str, ...], public: bool, auto_update: bool, limits: Given
 ) -> int:
-    from ....distribution.fetch_image import fetch_source, is_remote
+    from ....distribution.fetch_image import fetch_source
+    from ....distribution.remotes import is_remote
     from ....distribution.store import Store
 
     reading = limits.for_images()
