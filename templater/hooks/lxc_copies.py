@@ -4,7 +4,7 @@ from ..instances.instance_directory import InstanceDirectory
 from ..instances.state_directory import State, StateDirectory, write_whole
 from ..model.entry import SYMLINK
 from ..model.errors import InputError, LimitError, RefusedError, TemplaterError
-from ..model.file_names import INSTANCE, METADATA, TEMPLATES, WRITTEN
+from ..model.file_names import INSTANCE, METADATA, STATE_FOLDER, TEMPLATES, WRITTEN
 from ..model.source import printable
 from ..oslite import dirname, isdir, join, os, split
 from ..rootfs.confined import Directory, Root, write_error
@@ -36,6 +36,10 @@ def clone(folder: str, name: str, source_name: str, options: "Options") -> Notic
     source, exact = find_source(folder, source_name)
     original = open_folder(source) if options.source else open_unshared(source)
     with original, open_folder(folder) as made, StateDirectory(original) as old:
+        if not exact and made.entry(f"/{STATE_FOLDER}/state") is not None:
+            raise RefusedError(
+                f"'{folder}' already has the state of a container", hint="copy to a new directory"
+            )
         if not options.source:
             require_original(source, folder, exact=exact)
             copy_image(original, made)
@@ -48,10 +52,6 @@ def clone(folder: str, name: str, source_name: str, options: "Options") -> Notic
         state = State(before.pending if exact and before else "copy", name, before.image if before else "")
         with StateDirectory(made) as new:
             new.lock("clone hook", options.time_limit)
-            if not exact and new.state() is not None:
-                raise RefusedError(
-                    f"'{folder}' already has the state of a container", hint="copy to a new directory"
-                )
             if written is not None:
                 write_whole(new.directory, WRITTEN, written, sync=False)
             new.remember(state)
