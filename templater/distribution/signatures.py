@@ -13,7 +13,7 @@ from ..model.source import printable
 from .catalog_decoder import MOST_BYTES
 
 #: limit in seconds on the processor time of gpgv: a signed text can be compressed again and again
-_SECONDS = 10
+_SECONDS = 5
 #: maximum seconds to wait for gpgv
 _WAIT = 60
 

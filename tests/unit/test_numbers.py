@@ -66,7 +66,7 @@ VALUES = {
     "distribution.remotes": {"_MOST_BYTES": 1_048_576},
     "distribution.remove_from_tree": {"_LEAST_FINGERPRINT": 12},
     "distribution.republish": {"_MOST_METADATA": 67_108_864},
-    "distribution.signatures": {"_SECONDS": 10, "_WAIT": 60},
+    "distribution.signatures": {"_SECONDS": 5, "_WAIT": 60},
     "distribution.store": {"UNUSED": 864_000, "_GRACE": 3600, "_PATIENCE": 30, "_SCHEMA": 1},
     "distribution.tree": {"_POLL": 0.02, "_PIECE": 262_144, "MOST_REMOVED": 250_000, "MOST_NESTED": 20, "_LONGEST": 200, "_HASH_LENGTH": 64, "_ATTEMPTS": 100},
     "distribution.verify": {"_SHOWN_FINGERPRINT": 12},
