@@ -319,8 +319,9 @@ class _Update:
     def __exit__(self, kind: object, error: "BaseException | None", trace: object) -> None:
         if error is None:
             self.record.commit()
-        else:
+        elif isinstance(error, Exception):
             self.record.discard()
+        # else a signal came, before or after the last file: the next run compares both records with the files
 
 
 _REMOVE = "remove the record: the next start writes a new one, which lists the files of that start"

@@ -15,7 +15,8 @@ from templater.instances import changed_by_hand, written_files
 from templater.instances.changed_by_hand import status_of
 from templater.instances.state_directory import StateDirectory
 from templater.instances.written_files import WrittenFile, digest_of
-from templater.model.errors import LimitError
+from templater.model.errors import LimitError, WriteError
+from templater.rootfs.confined import Directory
 from templater.rootfs.memory import MemoryRootfs
 from tests.laws.test_hooks_grow_linearly import plan_of
 
@@ -294,6 +295,29 @@ def test_if_the_files_in_a_staged_record_exceed_the_size_limit_they_count_as_cha
         staged = (folder / "written.new").read_bytes()
         assert start(container, KEEP)[0] == code
         (folder / "written").write_bytes(staged)
+
+
+def test_after_a_signal_during_the_last_write_the_new_files_do_not_count_as_changed_by_hand(
+    container, monkeypatch
+):
+    """The signal took effect after the files were in place, and their record was removed."""
+    start(container)
+    configure(container, "2")
+    rename = Directory.rename
+
+    def renamed(directory, name, to, new):
+        rename(directory, name, to, new)
+        if new == "b":
+            signal.raise_signal(signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Directory, "rename", renamed)
+        code, said = start(container, KEEP)
+    assert (code, "stopped by signal 15" in said) == (WriteError.exit_code, True)
+    assert contents(container)["/etc/b"] == "b 2\n"
+    configure(container, "3")
+    assert start(container, KEEP)[0] == 0
+    assert contents(container)["/etc/b"] == "b 3\n"
 
 
 def test_the_keep_modified_option_does_not_read_a_file_that_grew_much_larger(container, monkeypatch):
