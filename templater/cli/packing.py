@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..image.build import Built, Packing
-    from ..image.contents import Contents, Part
+    from ..image.whole_image import Contents, Part
 
 
 def packing_options(function: Any) -> Any:

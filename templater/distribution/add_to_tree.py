@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 from ..image.atomic_output import Output
 from ..image.build import Packing, build
 from ..image.compress import compressing
-from ..image.contents import open_contents
 from ..image.file_extensions import extension
 from ..image.limits import DEFAULT, Limits
 from ..image.names import clean_name
@@ -24,6 +23,7 @@ from ..image.second_file import refuse_same_file
 from ..image.tar_reader import open_archive
 from ..image.tar_writer import TarWriter
 from ..image.tarball_image import TarballImage
+from ..image.whole_image import open_contents
 from ..model.architectures import DEBIAN_NAMES, KERNEL_NAMES
 from ..model.entry import FILE
 from ..model.errors import InputError, LimitError, RefusedError, UsageError, reason

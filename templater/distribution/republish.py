@@ -36,7 +36,6 @@ from .client_image_list import ROOT_KINDS, Image, list_images
 from .downloads import MOST_BYTES, expected_size
 from .https_client import UrlStream
 from .list_stream import refuse_unreadable
-from .redirect_rules import file_stem, prefix_of, rules
 from .removed_files import record_and_save
 from .signatures import signed_path, verified_text
 from .tree import IMAGES, Tree, content_path, is_content_name
@@ -44,6 +43,7 @@ from .tree_catalog import Catalog, clean_path, complete_variants, fingerprints_o
 from .verify import image_problems
 from .verify_files import MOST_COMBINED, SHA256
 from .verify_report import shown
+from .web_server_redirects import file_stem, prefix_of, rules
 
 _METADATA = (".tar.xz", "_combined.tar.gz")
 #: limit in bytes on a metadata tarball that is downloaded for its templates

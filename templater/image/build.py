@@ -20,12 +20,12 @@ from ..oslite import PR_SET_PDEATHSIG, libc
 from ..parsing.magic_bytes import SQUASHFS
 from .atomic_output import Output, publish_all
 from .compress import Write, compressing, compression_named
-from .contents import Contents, Part
 from .directory_members import Data
 from .file_extensions import extension
 from .limits import MIB
 from .tar_reader import HARD_LINK, Member
 from .tar_writer import Format, TarWriter
+from .whole_image import Contents, Part
 
 Layout = Literal["unified", "split"]
 

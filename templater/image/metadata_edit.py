@@ -17,7 +17,7 @@ from ..model.metadata import Metadata, Rule
 from ..model.source import Source, printable
 from ..parsing.metadata_yaml import read_metadata
 from ..parsing.yaml_nodes import Rules, decoded
-from .yaml_spelling import Value
+from .yaml_quoting import Value
 from .yaml_text_edit import add, has, move, put, take
 
 ALL_RULES: tuple[Rules, ...] = ("v2", "v4")

@@ -13,10 +13,10 @@ from ..parsing.metadata_yaml import read_metadata
 from ..planning.follow_links import Steps, clean, resolve
 from ..rootfs.memory import MemoryRootfs, _Node, node_of
 from ..rootfs.paths import components, no_directory, refuse_bad_path
-from .contents import SplitContents, UnifiedContents
 from .directory_members import Data
 from .limits import DEFAULT, MIB, HeldBytes, Limits, memory_of
 from .tar_reader import HARD_LINK, Member
+from .whole_image import SplitContents, UnifiedContents
 
 if TYPE_CHECKING:
     from ..model.entry import Image

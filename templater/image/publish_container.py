@@ -16,9 +16,9 @@ from ..parsing.metadata_yaml import read_metadata
 from ..rootfs.confined import Root
 from ..rootfs.directory_rootfs import IdMap, open_tree, shifted
 from . import metadata_edit
-from .contents import DirectoryContents, Part
 from .limits import DEFAULT
 from .tar_reader import Member
+from .whole_image import DirectoryContents, Part
 
 #: properties of the base image's build, which would be wrong for the published image (lxops#24)
 STALE = ("description", "serial", "name", "label", "version", "type")

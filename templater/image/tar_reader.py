@@ -16,7 +16,7 @@ from ..model.source import printable
 from ..parsing.magic_bytes import BLOCK, COMPRESSIONS, TAR, describe, hint_for, recognise
 from .decompress import ByteStream, open_stream
 from .limits import DEFAULT, DIRECTORY_BYTES, INODE_BYTES, HeldBytes, Limits
-from .tar_header import Header
+from .read_tar_header import Header
 
 HARD_LINK = "hard link"
 

@@ -20,10 +20,10 @@ from ..rootfs.confined import Directory, Root, write_error
 from ..rootfs.directory_rootfs import IDENTITY, IdMap
 from ..rootfs.trusted_paths import is_replaceable, open_folder
 from ..writing.deferred_signals import with_signals_deferred
-from .contents import Contents, Part
 from .directory_members import Data
 from .limits import ATTRIBUTE_BYTES, DIRECTORY_BYTES, HeldBytes, refuse_deep
 from .tar_reader import HARD_LINK, Member
+from .whole_image import Contents, Part
 from .xattrs import set_xattr
 
 _HELD = 64

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from . import yaml_spelling
+from . import yaml_quoting
 from .yaml_positions import Mark
 
 _PROPERTIES = re.compile(r"(?:&[^\s,\[\]{}]*\s*|![^\s,\[\]{}]*\s*)+")
@@ -81,6 +81,6 @@ def _scalar(text: str, node: Mark) -> str:
     if node.null and not node.style:
         return "~" if not node.tag else ""
     if node.style:
-        return yaml_spelling.double(node.text)
+        return yaml_quoting.double(node.text)
     # Only text that needs quotes gets quotes: quotes could change the type of a plain word such as `true`.
-    return yaml_spelling.double(node.text) if _NOT_IN_FLOW.search(node.text) else node.text
+    return yaml_quoting.double(node.text) if _NOT_IN_FLOW.search(node.text) else node.text

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ..model.errors import MetadataError
-from . import yaml_spelling
+from . import yaml_quoting
 from .yaml_aliases import unshared
 from .yaml_positions import Mark, Place, column, line_end, line_start, newline, read
-from .yaml_spelling import Value
+from .yaml_quoting import Value
 
 _STEP = 2
 _COLON = re.compile(r"(?:\s|(?<=\s)#.*+)*+:")
@@ -179,9 +179,9 @@ def _replace(text: str, place: Place, value: Value) -> str:
         return _give(text, place, _flow_items(text, old, value, json=_is_json(text, place.mapping)))
     if isinstance(value, str):
         return _give(
-            text, place, yaml_spelling.in_style(text[old.start : old.end], value, flow=place.mapping.flow)
+            text, place, yaml_quoting.in_style(text[old.start : old.end], value, flow=place.mapping.flow)
         )
-    return _give(text, place, yaml_spelling.number(value))
+    return _give(text, place, yaml_quoting.number(value))
 
 
 def _give(text: str, place: Place, new: str) -> str:
@@ -203,7 +203,7 @@ def _give(text: str, place: Place, new: str) -> str:
 def _flow_items(text: str, old: Mark, value: tuple[str, ...], *, json: bool) -> str:
     """Return a list in flow style. Unchanged items keep their quotes."""
     kept = {item.text: text[item.start : item.end] for item in old.children if old.flow and not item.target}
-    return "[" + ", ".join(kept.get(item) or yaml_spelling.flow(item, json=json) for item in value) + "]"
+    return "[" + ", ".join(kept.get(item) or yaml_quoting.flow(item, json=json) for item in value) + "]"
 
 
 def _replace_items(text: str, old: Mark, value: tuple[str, ...]) -> str:
@@ -222,7 +222,7 @@ def _replace_items(text: str, old: Mark, value: tuple[str, ...]) -> str:
         for item, chunk in zip(old.children, chunks, strict=True)
         if not item.target
     }
-    new = [kept.get(item) or f"- {yaml_spelling.scalar(item)}{end}" for item in value]
+    new = [kept.get(item) or f"- {yaml_quoting.scalar(item)}{end}" for item in value]
     new = [chunk if line_end(chunk, 0) < len(chunk) or chunk.endswith(end) else chunk + end for chunk in new]
     joined = indent.join(new)
     if stop == len(text) and not text.endswith(end):
@@ -287,7 +287,7 @@ def _fill(text: str, place: Place, pair: dict[str, Value]) -> str:
     if value.kind == "mapping":
         return _insert_in_flow(text, value, pair)
     if place.mapping.flow or not _COLON.match(text, place.key.end, value.start):
-        return _give(text, place, yaml_spelling.flow(pair, json=_is_json(text, place.mapping)))  # type: ignore[arg-type]
+        return _give(text, place, yaml_quoting.flow(pair, json=_is_json(text, place.mapping)))  # type: ignore[arg-type]
     if value.end > value.start:
         text = text[: value.start].rstrip(" \t") + text[value.end :]
     colon = _COLON.match(text, place.key.end)
@@ -298,7 +298,7 @@ def _fill(text: str, place: Place, pair: dict[str, Value]) -> str:
 
 def _insert_in_flow(text: str, mapping: Mark, pair: dict[str, Value]) -> str:
     json = _is_json(text, mapping)
-    new = yaml_spelling.flow(pair, json=json)[1:-1]  # type: ignore[arg-type]
+    new = yaml_quoting.flow(pair, json=json)[1:-1]  # type: ignore[arg-type]
     closing = mapping.end - 1
     if not mapping.children:
         return text[: text.rindex("{", mapping.start, closing) + 1] + new + text[closing:]
@@ -367,15 +367,15 @@ def _pair_lines(pair: dict[str, Value], indent: int, text: str) -> list[str]:
     """Return the lines of a pair. Lists are indented like the lists of the file's other rules."""
     lines: list[str] = []
     for name, value in pair.items():
-        lead = " " * indent + yaml_spelling.key(name) + ":"
+        lead = " " * indent + yaml_quoting.key(name) + ":"
         if isinstance(value, Mapping):
             lines += [lead, *_pair_lines(dict(value), indent + _step_below(text, indent), text)]
         elif isinstance(value, tuple) and value and (offset := _list_offset(text)) is not None:
-            lines += [lead, *(" " * (indent + offset) + f"- {yaml_spelling.scalar(item)}" for item in value)]
+            lines += [lead, *(" " * (indent + offset) + f"- {yaml_quoting.scalar(item)}" for item in value)]
         elif isinstance(value, str):
-            lines.append(f"{lead} {yaml_spelling.scalar(value)}")
+            lines.append(f"{lead} {yaml_quoting.scalar(value)}")
         else:
-            lines.append(f"{lead} {yaml_spelling.flow(value, json=False)}")
+            lines.append(f"{lead} {yaml_quoting.flow(value, json=False)}")
     return lines
 
 

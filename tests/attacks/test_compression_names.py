@@ -8,7 +8,7 @@ import pytest
 from templater.cli.main import main
 from templater.image.build import Packing, build
 from templater.image.compress import NAMES, compression_named
-from templater.image.contents import open_contents
+from templater.image.whole_image import open_contents
 from templater.model.errors import UsageError
 from tests.rootfs_builders import a_directory
 

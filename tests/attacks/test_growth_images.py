@@ -18,9 +18,9 @@ from templater.checks.scanned_image import Name
 from templater.cli import open_and_plan
 from templater.cli.main import main
 from templater.image import compression_modules, decompress, describe, unpack
-from templater.image.contents import open_contents
 from templater.image.decompress import open_stream
 from templater.image.open_image import open_image
+from templater.image.whole_image import open_contents
 from templater.model.entry import FILE, Entry, TemplateFile
 from templater.model.errors import LimitError, MetadataError, RefusedError
 from templater.model.source import Source

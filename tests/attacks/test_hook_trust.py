@@ -32,9 +32,9 @@ from templater.hooks.request import HookRequest
 from templater.hooks.run import run
 from templater.hooks.runtimes import lxc, nspawn, oci
 from templater.image import write_edits
-from templater.image.contents import DirectoryContents
 from templater.image.directory_image import DirectoryImage
 from templater.image.open_file import open_regular
+from templater.image.whole_image import DirectoryContents
 from templater.instances.description_file import read_instance
 from templater.instances.instance_directory import MAX_TEMPLATES, InstanceDirectory
 from templater.instances.state_directory import StateDirectory

@@ -16,10 +16,10 @@ from pathlib import Path
 from time import perf_counter
 
 from templater.image.build import Packing, build
-from templater.image.contents import open_contents
 from templater.image.fingerprint import fingerprint
 from templater.image.metadata_edit import set_property
 from templater.image.open_image import open_image, repack
+from templater.image.whole_image import open_contents
 from templater.image.write_edits import replace
 
 MIB = 1 << 20

@@ -18,8 +18,8 @@ from templater.checks.scanned_image import Name, ScannedImage
 from templater.cli.commands.audit import uri_of
 from templater.cli.main import main
 from templater.image.build import Packing, build
-from templater.image.contents import open_contents
 from templater.image.limits import ATTRIBUTE_BYTES, DEFAULT
+from templater.image.whole_image import open_contents
 from templater.model.entry import FILE, SYMLINK, Entry, TemplateFile
 from templater.model.errors import LimitError
 

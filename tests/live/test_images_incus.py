@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from templater.image.build import Packing, build
-from templater.image.contents import open_contents
 from templater.image.describe import describe
 from templater.image.fingerprint import fingerprint
 from templater.image.open_image import open_image
 from templater.image.unpack import TRUSTED, unpack
+from templater.image.whole_image import open_contents
 
 from .harness import SHOW, make_image, make_rootfs, need, new_folder, shown
 from .incus import Incus, an_incus

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from templater.image.rootfs_tar import write_tar
+from templater.image.memory_rootfs_tar import write_tar
 from templater.model.entry import FIFO, FILE, Entry
 from templater.model.errors import TemplaterError
 from templater.model.plan import carry_out

@@ -94,7 +94,7 @@ def command(
         raise UsageError("--certificate and --key must be given together")
     url = public_url(url)
     image_server, connections, certificates = modules()
-    from ...distribution.redirect_rules import read_rules
+    from ...distribution.web_server_redirects import read_rules
 
     rules = {prefix: to for path in redirects for prefix, to in read_rules(path).items()}
     with guard(limits, images=max(1, len(sources))):

@@ -69,9 +69,9 @@ def command(
     limits: Given,
 ) -> int:
     from ...hooks.precompile import precompile
-    from ...image.contents import open_contents
     from ...image.fingerprint import fingerprint
     from ...image.unpack import unpack
+    from ...image.whole_image import open_contents
     from ...instances.state_directory import State, StateDirectory
     from ...model.instance import require_name
     from ...model.pending_trigger import PENDING_KEY

@@ -7,9 +7,9 @@ import pytest
 from templater.distribution import signatures
 from templater.distribution.add_to_tree import add, check_facts, root_ftype
 from templater.distribution.catalog_decoder import parse_json
-from templater.distribution.redirect_rules import file_stem, prefix_of, read_rules, rules
 from templater.distribution.remotes import _read_own, own_file
 from templater.distribution.signatures import signed_path, verified_text
+from templater.distribution.web_server_redirects import file_stem, prefix_of, read_rules, rules
 from templater.model.errors import TemplaterError
 from templater.model.metadata import Metadata
 from tests.streams.builders import QCOW2, SQUASHFS, split_image, unified_image

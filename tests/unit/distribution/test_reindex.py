@@ -18,11 +18,11 @@ from templater.distribution.client_image_list import Image, list_images
 from templater.distribution.https_client import UrlStream
 from templater.distribution.local_stream import LocalStream
 from templater.distribution.prune_tree import prune
-from templater.distribution.redirect_rules import prefix_of, rules
 from templater.distribution.remove_from_tree import remove
 from templater.distribution.republish import Described, convert, republish
 from templater.distribution.tree import Tree
 from templater.distribution.verify import verify
+from templater.distribution.web_server_redirects import prefix_of, rules
 from templater.limit_option import Given
 from templater.model.errors import InputError, LimitError, RefusedError, UsageError
 from tests.streams.builders import CREATED, DAY, checked, listed, split_image, tarball

@@ -6,9 +6,9 @@ import tarfile
 import pytest
 
 from templater.image import archive_layout
-from templater.image.contents import open_contents
 from templater.image.limits import DEFAULT
 from templater.image.open_image import open_image
+from templater.image.whole_image import open_contents
 from templater.model.errors import InputError, LimitError, RefusedError, TemplaterError, UsageError
 
 METADATA = ("metadata.yaml", b"architecture: x86_64\ncreation_date: 1\n")

@@ -7,14 +7,14 @@ from types import SimpleNamespace
 
 import pytest
 
-from templater.image import contents, decompress, second_file, unpack
-from templater.image.contents import DirectoryContents, SplitContents, UnifiedContents
+from templater.image import decompress, second_file, unpack, whole_image
 from templater.image.decompress import ByteStream, open_stream
 from templater.image.limits import DEFAULT, DIRECTORY_BYTES, refuse_deep
+from templater.image.read_tar_header import Header
 from templater.image.second_file import SecondFileCheck
-from templater.image.tar_header import Header
 from templater.image.tar_reader import HARD_LINK, Member, open_archive
 from templater.image.unpack import DiskBudget, TreeWriter
+from templater.image.whole_image import DirectoryContents, SplitContents, UnifiedContents
 from templater.model.entry import CHAR_DEVICE, DIRECTORY, FIFO, FILE, SYMLINK
 from templater.model.errors import InputError, LimitError, RefusedError, TemplaterError, UsageError
 from tests.streams.builders import tarball
@@ -26,7 +26,7 @@ def failed(function, *arguments, **options):
     return type(caught.value), caught.value.message, caught.value.hint
 
 
-# contents
+# whole_image
 
 
 def test_a_directory_without_the_parts_of_an_image_is_refused(tmp_path):
@@ -51,15 +51,15 @@ PACK = "put all templates directly into 'templates': the daemons ignore subdirec
     ],
 )
 def test_a_special_file_or_nested_template_outside_the_root_filesystem_is_refused(kind, name, message, hint):
-    assert failed(contents.refuse_special, Member(name, kind), "i") == (RefusedError, message, hint)
+    assert failed(whole_image.refuse_special, Member(name, kind), "i") == (RefusedError, message, hint)
     for name, kind in (("templates", DIRECTORY), ("templates/a", FILE), ("a/b", FILE)):
-        contents.refuse_special(Member(name, kind), "i")
+        whole_image.refuse_special(Member(name, kind), "i")
 
 
 @pytest.mark.parametrize("target", ["/etc/x", "a/../b", "..", "", "."])
 def test_a_hard_link_to_a_file_outside_the_root_filesystem_is_refused(target, tmp_path):
     message = f"'a' is a hard link to '{target}', outside the root filesystem"
-    assert failed(contents._clean_target, Member("a", HARD_LINK, target=target)) == (
+    assert failed(whole_image._clean_target, Member("a", HARD_LINK, target=target)) == (
         RefusedError,
         message,
         "",
@@ -127,12 +127,12 @@ def test_the_parts_of_an_image_are_read_in_order_and_have_size_limits(tmp_path):
 
 @pytest.mark.parametrize("holes", [False, True])
 def test_blocks_of_zeros_are_holes_only_in_the_output_of_sqfs2tar(holes):
-    size = contents._SQUASHFS_BLOCK
+    size = whole_image._SQUASHFS_BLOCK
     pieces = [(0, bytes(size)), (size, b"1" * size), (2 * size, bytes(3))]
     archive = SimpleNamespace(chunks=lambda member, size=0: iter(pieces))
-    found = list(contents._data_of(Member("a", FILE), archive, holes=holes))
+    found = list(whole_image._data_of(Member("a", FILE), archive, holes=holes))
     assert found == ([pieces[1]] if holes else pieces)
-    assert list(contents._data_of(Member("a", FIFO), archive, holes=holes)) == []
+    assert list(whole_image._data_of(Member("a", FIFO), archive, holes=holes)) == []
 
 
 # decompress

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from templater.image.contents import open_contents
 from templater.image.second_file import open_rootfs
+from templater.image.whole_image import open_contents
 from templater.model.errors import InputError, LimitError
 from templater.sandbox import allowed_calls, unpacker_process
 from templater.sandbox.bounds import Bounds

@@ -17,7 +17,7 @@ from ...packing import output_option, pack, packing_options, report, seconds_of,
 from ...progress import tree_size
 
 if TYPE_CHECKING:
-    from ....image.contents import Part
+    from ....image.whole_image import Part
 
 HELP = """Pack a directory into an image and print its fingerprint.
 
@@ -52,7 +52,7 @@ def command(
     as_json: bool,
     **packing: Any,
 ) -> int:
-    from ....image.contents import DirectoryContents
+    from ....image.whole_image import DirectoryContents
 
     if not os.path.isdir(directory):
         raise UsageError(

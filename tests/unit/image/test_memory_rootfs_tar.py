@@ -6,7 +6,7 @@ import tarfile
 
 import pytest
 
-from templater.image.rootfs_tar import save_tar, write_tar
+from templater.image.memory_rootfs_tar import save_tar, write_tar
 from templater.model.entry import SOCKET, Entry
 from templater.model.errors import InputError, WriteError
 from templater.model.plan import carry_out

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from templater.distribution.redirect_rules import read_rules, rules
+from templater.distribution.web_server_redirects import read_rules, rules
 from templater.model.errors import InputError
 
 ORIGIN = "https://host.example/a/b"
