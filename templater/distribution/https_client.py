@@ -12,19 +12,19 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
 from typing import IO, Any
 from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit, urlunsplit
 
 from .. import __version__
-from ..model.errors import InputError, LimitError, RefusedError, UsageError, reason
+from ..model.errors import InputError, LimitError, RefusedError, UsageError
 from ..model.input_size import received
 from ..model.source import printable
 from .catalog_decoder import MOST_BYTES
 from .tcp_socket import PlainSocket, open_connection
 from .tls_socket import TIMEOUT, TlsSocket
+from .tls_trust import Trust
 from .tree_catalog import clean_path
 
 #: limit on redirects, the same as in Go's client
@@ -51,36 +51,6 @@ MOST_CATALOG_SECONDS = 60.0
 
 class RangeError(InputError):
     """The error for a range of bytes that a file does not have."""
-
-
-@dataclass(frozen=True, slots=True)
-class Trust:
-    """Paths of certificates: the server's certificate, and the client's certificate with its key.
-
-    If ``server`` is "", templater trusts the certificates of the system or of SSL_CERT_FILE.
-    """
-
-    server: str = ""
-    client: tuple[str, str] | None = None
-
-    def context(self) -> ssl.SSLContext:
-        """Return a TLS context. Raises InputError if a file can't be read."""
-        context = ssl.create_default_context()
-        try:
-            if self.server:
-                # A daemon's certificate has no host name, so the certificate itself is compared.
-                context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-                context.check_hostname = False
-                context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-                context.load_verify_locations(self.server)
-            # with the Diffie-Hellman parameters of a server, each connection could need a second
-            context.set_ciphers("ECDHE+AESGCM:ECDHE+CHACHA20")
-            if self.client is not None:
-                context.load_cert_chain(*self.client)
-        except OSError as error:
-            name = self.server or (self.client or ("",))[0]
-            raise InputError(f"can't read the certificate '{printable(name)}': {reason(error)}") from None
-        return context
 
 
 class UrlStream:

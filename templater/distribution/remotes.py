@@ -14,7 +14,8 @@ import yaml
 from ..image.atomic_output import Output
 from ..model.errors import InputError, UsageError, reason
 from ..model.source import printable
-from .https_client import Trust, UrlStream, split_url
+from .https_client import UrlStream, split_url
+from .tls_trust import Trust
 
 SIMPLESTREAMS = "simplestreams"
 #: the REST API of Incus and LXD

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..model.entry import DIRECTORY
+from ..model.entry import DIRECTORY, FILE
 from ..model.errors import InputError, LimitError, RefusedError
 from ..model.file_names import METADATA, ROOTFS, TEMPLATES
 from ..model.source import printable
@@ -92,3 +92,16 @@ class Layout:
             if METADATA not in self.kinds:
                 raise self.no_metadata()
             raise LimitError(f"'{self.image}' has more than {_MOST_OUTSIDE} members outside 'rootfs'")
+
+
+def refuse_special(member: Member, image: str) -> None:
+    """Refuse a member outside the root filesystem that is neither a file nor a directory."""
+    if member.kind not in (FILE, DIRECTORY):
+        raise RefusedError(f"'{image}': '{printable(member.name)}' is a {member.kind}, not a regular file")
+    top, _, rest = member.name.partition("/")
+    if top == TEMPLATES and rest and (member.kind == DIRECTORY or "/" in rest):
+        what = "is" if member.kind == DIRECTORY else "is in"
+        raise RefusedError(
+            f"'{image}': '{printable(member.name)}' {what} a directory below 'templates'",
+            hint="put all templates directly into 'templates': the daemons ignore subdirectories",
+        )

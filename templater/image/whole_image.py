@@ -13,7 +13,7 @@ from ..model.file_names import DISK, METADATA, ROOTFS, TEMPLATES
 from ..model.source import printable
 from ..parsing.magic_bytes import SQUASHFS
 from ..rootfs.directory_rootfs import open_tree
-from .archive_layout import Layout
+from .archive_layout import Layout, refuse_special
 from .decompress import open_stream
 from .directory_members import Data, Tree, Unshift
 from .limits import (
@@ -292,19 +292,6 @@ def _parts_of(
             hint="give only the image",
         )
     return [found[name] for name in sorted(found, key=_order)]
-
-
-def refuse_special(member: Member, image: str) -> None:
-    """Refuse a member outside the root filesystem that is neither a file nor a directory."""
-    if member.kind not in (FILE, DIRECTORY):
-        raise RefusedError(f"'{image}': '{printable(member.name)}' is a {member.kind}, not a regular file")
-    top, _, rest = member.name.partition("/")
-    if top == TEMPLATES and rest and (member.kind == DIRECTORY or "/" in rest):
-        what = "is" if member.kind == DIRECTORY else "is in"
-        raise RefusedError(
-            f"'{image}': '{printable(member.name)}' {what} a directory below 'templates'",
-            hint="put all templates directly into 'templates': the daemons ignore subdirectories",
-        )
 
 
 def _order(name: str) -> tuple[int, bytes]:

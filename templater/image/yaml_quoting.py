@@ -1,4 +1,4 @@
-"""YAML spelling of values: without quotes if unambiguous, else in the quoting style of the file."""
+"""Quoting of values in YAML: without quotes if unambiguous, else in the quoting style of the file."""
 
 from __future__ import annotations
 

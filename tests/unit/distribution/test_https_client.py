@@ -12,8 +12,9 @@ import traceback
 import pytest
 
 from templater.distribution import https_client
-from templater.distribution.https_client import Trust, UrlStream
+from templater.distribution.https_client import UrlStream
 from templater.distribution.list_stream import list_stream
+from templater.distribution.tls_trust import Trust
 from templater.distribution.verify import verify
 from templater.model.errors import InputError, LimitError, TemplaterError, UsageError
 from tests.streams.mutations import EXAMPLE

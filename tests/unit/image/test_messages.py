@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from templater.image import decompress, second_file, unpack, whole_image
+from templater.image import archive_layout, decompress, second_file, unpack, whole_image
 from templater.image.decompress import ByteStream, open_stream
 from templater.image.limits import DEFAULT, DIRECTORY_BYTES, refuse_deep
 from templater.image.read_tar_header import Header
@@ -51,9 +51,9 @@ PACK = "put all templates directly into 'templates': the daemons ignore subdirec
     ],
 )
 def test_a_special_file_or_nested_template_outside_the_root_filesystem_is_refused(kind, name, message, hint):
-    assert failed(whole_image.refuse_special, Member(name, kind), "i") == (RefusedError, message, hint)
+    assert failed(archive_layout.refuse_special, Member(name, kind), "i") == (RefusedError, message, hint)
     for name, kind in (("templates", DIRECTORY), ("templates/a", FILE), ("a/b", FILE)):
-        whole_image.refuse_special(Member(name, kind), "i")
+        archive_layout.refuse_special(Member(name, kind), "i")
 
 
 @pytest.mark.parametrize("target", ["/etc/x", "a/../b", "..", "", "."])

@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from templater.distribution.https_client import Trust
+from templater.distribution.tls_trust import Trust
 from templater.live import connect
 from templater.live.address import Address
 from templater.live.events import Events
