@@ -2,7 +2,8 @@
 
 Only the sandboxed child unmarshals an entry, because unmarshalling untrusted bytes can execute code. The
 cache directory must belong to this user, and its mode must keep other users out. Files are opened relative to
-the directory's descriptor. An entry's key is a digest of the entry's sources. Invalid entries are ignored.
+the directory's descriptor. An entry's key is a digest of the entry's sources. Each entry records the packages
+that its code depends on. Invalid entries are ignored.
 """
 
 import sys
@@ -10,10 +11,10 @@ import sys
 from .. import __version__
 from ..instances.state_directory import directory_of_ours, write_whole
 from ..model.errors import TemplaterError
-from ..oslite import DIGEST, blake2b, os, stat
+from ..oslite import DIGEST, blake2b, join, os, stat
 from ..rootfs.confined import Directory, read_descriptor
 from ..rootfs.trusted_paths import make_folder, open_unshared
-from .source_stamp import compiled_by, same_packages, source_stamp
+from .source_stamp import source_stamp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,6 +26,9 @@ MAX_ENTRY = 32 << 20
 #: limits on the entries and bytes of a cache; above a limit, the oldest entries are removed
 MOST_ENTRIES = 512
 MOST_BYTES = 256 << 20
+
+#: third-party packages whose version also changes the generated code
+PACKAGES = ("jinja2", "yaml")
 
 
 class CacheEntry:
@@ -149,3 +153,44 @@ def is_language_module(module: str) -> bool:
 def _interpreter() -> "tuple[bytes, ...]":
     tag = sys.implementation.cache_tag or sys.implementation.name
     return __version__.encode(), b"%x %s" % (sys.hexversion, tag.encode())
+
+
+def compiled_by() -> bytes:
+    """Return mtime, size and path of every package in ``PACKAGES``.
+
+    An upgraded package invalidates the entry.
+    """
+    return b"\0".join(map(_package_age, PACKAGES))
+
+
+def _package_age(name: str) -> bytes:
+    for finder in sys.meta_path:
+        spec = finder.find_spec(name, None)
+        if spec is not None and spec.origin:
+            return b"%s %s" % (_age(spec.origin), spec.origin.encode("utf-8", "surrogateescape"))
+    return b"- "
+
+
+def same_packages(packages: bytes) -> bool:
+    """Return whether a cache entry was written with the installed packages: same paths, mtimes and sizes.
+
+    Even for a forged entry, this function only looks up packages on ``sys.path``.
+    """
+    lines = packages.split(b"\0")
+    return len(lines) == len(PACKAGES) and all(map(_is_installed, lines, PACKAGES))
+
+
+def _is_installed(line: bytes, name: str) -> bool:
+    age, _, recorded = line.partition(b" ")
+    path = recorded.decode("utf-8", "surrogateescape")
+    if any(path == join(folder, name, "__init__.py") for folder in sys.path):
+        return age == _age(path)
+    return line == _package_age(name)
+
+
+def _age(path: str) -> bytes:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return b"-"
+    return b"%d.%d" % (status.st_mtime_ns, status.st_size)

@@ -99,22 +99,6 @@ def shell_line(words: list[str]) -> str:
     return f"env {line}" if line[:1] in ("'", '"') else line
 
 
-def unit_line(words: list[str]) -> str:
-    """Return the words as a line for a systemd unit. Raises UsageError for a line break.
-
-    systemd quotes as the shell does, but expands %, $ and backslashes even inside quotes.
-    """
-    line = shlex.join(words)
-    if "\n" in line:
-        raise UsageError("a systemd unit can't contain a line break")
-    return line.replace("\\", "\\\\").replace("%", "%%").replace("$", "$$")
-
-
-def words_of_unit(line: str) -> str:
-    """Return the shell line for a line of a systemd unit. This is the inverse of ``unit_line``."""
-    return line.replace("$$", "$").replace("%%", "%").replace("\\\\", "\\")
-
-
 def write(snippet: Snippet) -> bool:
     """Write the snippet to its file. Return False if the file already contains the snippet.
 

@@ -1,7 +1,4 @@
-"""Stamps of the sources and packages that determine the compiled code.
-
-The digest of the sources is a part of the compile cache's key. Each cache entry records the packages.
-"""
+"""A digest of the sources that determine the compiled code. It is a part of the compile cache's key."""
 
 import sys
 
@@ -13,9 +10,6 @@ SOURCES = (
     "hooks/compile_cache.py", "hooks/sandboxed_rendering.py", "hooks/source_stamp.py", "model", "parsing",
     "pongo2", "rendering",
 )  # fmt: skip
-
-#: third-party packages whose version also changes the generated code
-PACKAGES = ("jinja2", "yaml")
 
 
 def source_stamp() -> bytes:
@@ -57,44 +51,3 @@ def stamp_of(sources: "list[tuple[str, int, int]]") -> bytes:
         digest.update(b"%s %d %d\n" % (path.encode("utf-8", "surrogateescape"), age, size))
     stamp: bytes = digest.digest()
     return stamp
-
-
-def compiled_by() -> bytes:
-    """Return mtime, size and path of every package in ``PACKAGES``.
-
-    An upgraded package invalidates the entry.
-    """
-    return b"\0".join(map(_package_age, PACKAGES))
-
-
-def _package_age(name: str) -> bytes:
-    for finder in sys.meta_path:
-        spec = finder.find_spec(name, None)
-        if spec is not None and spec.origin:
-            return b"%s %s" % (_age(spec.origin), spec.origin.encode("utf-8", "surrogateescape"))
-    return b"- "
-
-
-def same_packages(packages: bytes) -> bool:
-    """Return whether a cache entry was written with the installed packages: same paths, mtimes and sizes.
-
-    Even for a forged entry, this function only looks up packages on ``sys.path``.
-    """
-    lines = packages.split(b"\0")
-    return len(lines) == len(PACKAGES) and all(map(_is_installed, lines, PACKAGES))
-
-
-def _is_installed(line: bytes, name: str) -> bool:
-    age, _, recorded = line.partition(b" ")
-    path = recorded.decode("utf-8", "surrogateescape")
-    if any(path == join(folder, name, "__init__.py") for folder in sys.path):
-        return age == _age(path)
-    return line == _package_age(name)
-
-
-def _age(path: str) -> bytes:
-    try:
-        status = os.stat(path)
-    except OSError:
-        return b"-"
-    return b"%d.%d" % (status.st_mtime_ns, status.st_size)

@@ -14,6 +14,7 @@ from ..model.errors import LimitError, WriteError
 from ..model.plan import WRITING, Change
 from ..model.source import printable
 from ..rootfs.paths import UnmappedError
+from .follow_links import place_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -182,10 +183,3 @@ def _flagged(change: Change, path: str, flag: str) -> WriteError:
         change.rule.spans.get("path"),
         hint=f"remove the flag: chattr -{'i' if flag == IMMUTABLE else 'a'}",
     )
-
-
-def place_of(path: str, resolved: "Resolved | None") -> str:
-    """Describe the path of a change, and its real path if a link leads elsewhere."""
-    shown = f"'{printable(path)}'"
-    real = path if resolved is None else resolved.real
-    return shown if real == path else f"{shown} (at '{printable(real)}')"

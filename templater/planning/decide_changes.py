@@ -11,8 +11,8 @@ from ..model.permissions import parse_id, parse_mode
 from ..model.plan import CREATE, FAILED, KEEP, SKIP, UPDATE, WRITE, Change, Plan, split_passes
 from ..model.source import printable
 from ..rendering.render import Rendering
-from .changed_rootfs import ChangedRootfs, place_of
-from .follow_links import Steps, clean, resolve
+from .changed_rootfs import ChangedRootfs
+from .follow_links import Steps, clean, place_of, resolve
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

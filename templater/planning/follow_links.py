@@ -2,6 +2,7 @@
 
 from ..model.entry import DIRECTORY, OVERFLOW_ID, SYMLINK, Resolved
 from ..model.errors import LimitError, RefusedError, TemplaterError
+from ..model.source import printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -284,13 +285,18 @@ class _Walk:
         return 0 if entry is None else entry.uid
 
 
+def place_of(path: str, resolved: "Resolved | None") -> str:
+    """Describe the path of a change, and its real path if a link leads elsewhere."""
+    shown = f"'{printable(path)}'"
+    real = path if resolved is None else resolved.real
+    return shown if real == path else f"{shown} (at '{printable(real)}')"
+
+
 def _encoded(text: str) -> bytes:
     return text.encode("utf-8", "surrogateescape")
 
 
 def _shown(path: str) -> str:
     """Return a path in quotes, escaped and shortened for display."""
-    from ..model.source import printable
-
     text = printable(path)
     return f"'{text}'" if len(text) <= 200 else f"'{text[:200]}…'"

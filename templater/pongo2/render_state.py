@@ -346,19 +346,14 @@ def check_context(context: "Mapping[str, Any]", exported: "tuple[str, ...]") -> 
                 continue
             plain = name.replace("_", "a")
             if not (plain.isalnum() and plain.isascii()):
+                from .golang.fmt import sprintf
+
                 raise Fault(
                     f"context key {name!r} is not a valid identifier", None,
                     "[Error (where: checkForValidIdentifiers)]"
-                    f" context-key '{name}' (value: '{go_plus_v(value)}') is not a valid identifier",
+                    f" context-key '{name}' (value: '{sprintf('%+v', value)}') is not a valid identifier",
                 )  # fmt: skip
     for name in exported:
         if name in context:
             message = f"context key name '{name}' clashes with macro '{name}'"
             raise Fault(message, None, f"[Error (where: execution) in <string>] {message}")
-
-
-def go_plus_v(value: "Any") -> str:
-    """Format a value as Go's ``%+v`` does."""
-    from .golang.fmt import sprintf
-
-    return sprintf("%+v", value)

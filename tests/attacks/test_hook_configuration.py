@@ -10,7 +10,7 @@ from threading import Event, Thread
 import pytest
 
 from templater.hooks import install, run
-from templater.hooks.runtimes import lxc
+from templater.hooks.runtimes import lxc, nspawn
 from templater.model.errors import LimitError, RefusedError, UsageError, WriteError
 from templater.planning.plan_image import plan
 from templater.rootfs.directory_rootfs import DirectoryRootfs
@@ -55,11 +55,11 @@ def test_lxc_passes_a_quoted_interpreter_path_unchanged(monkeypatch: pytest.Monk
 
 def test_backslashes_in_a_systemd_unit_line_are_kept_and_newlines_are_refused() -> None:
     words = ["/bin/x", "a\\n", "100%", "$HOME", "it's"]
-    line = install.unit_line(words)
+    line = nspawn.unit_line(words)
     assert "a\\\\n" in line
-    assert shlex.split(install.words_of_unit(line)) == words
+    assert shlex.split(nspawn.words_of_unit(line)) == words
     with pytest.raises(UsageError):
-        install.unit_line(["/bin/x", "a\nExecStart=/bin/evil"])
+        nspawn.unit_line(["/bin/x", "a\nExecStart=/bin/evil"])
 
 
 def test_a_system_error_fails_the_hook_unless_the_keep_going_option_is_set(

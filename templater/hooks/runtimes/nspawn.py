@@ -88,13 +88,31 @@ def snippet(name: str, words: "list[str]", path: str) -> "Snippet":
 
     Without a name, return a drop-in for all machines that have an image.
     """
-    from ..install import Snippet, argv, unit_line
+    from ..install import Snippet, argv
     from ..options import END
 
     line = unit_line(argv("nspawn", [*words, *(() if name else ("--if-present",)), END]))
     # The line needs no id map. nspawn maps user ids only after this hook, so the hook takes the owner of the
     # root filesystem's directory as the container's root.
     return Snippet(drop_in(name, path), f"[Service]\nExecStartPre={line} %i\n")
+
+
+def unit_line(words: "list[str]") -> str:
+    """Return the words as a line for a systemd unit. Raises UsageError for a line break.
+
+    systemd quotes as the shell does, but expands %, $ and backslashes even inside quotes.
+    """
+    import shlex
+
+    line = shlex.join(words)
+    if "\n" in line:
+        raise UsageError("a systemd unit can't contain a line break")
+    return line.replace("\\", "\\\\").replace("%", "%%").replace("$", "$$")
+
+
+def words_of_unit(line: str) -> str:
+    """Return the shell line for a line of a systemd unit. This is the inverse of ``unit_line``."""
+    return line.replace("$$", "$").replace("%%", "%").replace("\\\\", "\\")
 
 
 def drop_in(name: str, path: str) -> str:
@@ -104,7 +122,7 @@ def drop_in(name: str, path: str) -> str:
 def status(name: str, path: str) -> "Iterator[Finding]":
     from shlex import quote
 
-    from ..install import calls_templater, words_of_unit
+    from ..install import calls_templater
     from ..status import (
         Finding,
         elsewhere,

@@ -251,3 +251,12 @@ class ExpressionParser(Cursor):
         if self.match("]") is None:
             raise self.error("Missing closing bracket after subscript argument.")
         return part
+
+    def pair(self) -> tuple[str, Expression]:
+        """Parse ``name=expression``, and return the name and the expression."""
+        name = self.match(IDENTIFIER)
+        if name is None:
+            raise self.error("Expected an identifier")
+        if self.match("=") is None:
+            raise self.error("Expected '='.")
+        return name.value, self.expression()

@@ -6,7 +6,7 @@ The parser makes its checks in the same order as pongo2, so that both report the
 from ...model.errors import LimitError, TemplateSyntaxError
 from .expression_parser import ExpressionParser
 from .tokens import IDENTIFIER, TEXT, Token, pongo2_text, syntax_error
-from .tree import Document, Expression, Print, Statement, Text
+from .tree import Document, Print, Statement, Text
 
 Body = list[Statement]
 
@@ -181,15 +181,6 @@ class Parser(ExpressionParser):
     def bind(self, *names: str) -> None:
         """Record that the template may bind these names, so that every scope contains them."""
         self.document.bound.update(names)
-
-    def pair(self) -> tuple[str, Expression]:
-        """Parse ``name=expression``, and return the name and the expression."""
-        name = self.match(IDENTIFIER)
-        if name is None:
-            raise self.error("Expected an identifier")
-        if self.match("=") is None:
-            raise self.error("Expected '='.")
-        return name.value, self.expression()
 
 
 def no_loader(document: Document, name: str, token: Token) -> TemplateSyntaxError:

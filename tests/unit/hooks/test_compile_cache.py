@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from templater.hooks import compile_cache, source_stamp
+from templater.hooks import compile_cache
 from templater.hooks.compile_cache import CacheEntry, CompileCache
 from templater.instances.state_directory import StateDirectory
 
@@ -72,11 +72,11 @@ def test_a_cache_entry_that_names_missing_package_files_is_ignored(store, monkey
 
 def test_a_cache_entry_compiled_by_packages_at_other_paths_is_ignored(store, monkeypatch, tmp_path):
     lines = []
-    for name in source_stamp.PACKAGES:
+    for name in compile_cache.PACKAGES:
         (tmp_path / name).mkdir()
         path = tmp_path / name / "__init__.py"
         path.touch()
-        lines.append(b"%s %s" % (source_stamp._age(str(path)), bytes(path)))
+        lines.append(b"%s %s" % (compile_cache._age(str(path)), bytes(path)))
     monkeypatch.setattr(compile_cache, "compiled_by", lambda: b"\0".join(lines))
     assert store.load("image", saved(store)) is None
 
@@ -203,6 +203,6 @@ def test_a_cache_entry_is_recognised_by_its_file_name():
 
 def test_a_cache_entry_of_another_pyyaml_version_is_ignored(store, monkeypatch):
     key = saved(store)
-    real = source_stamp._age
-    monkeypatch.setattr(source_stamp, "_age", lambda path: b"1.2" if "/yaml/" in path else real(path))
+    real = compile_cache._age
+    monkeypatch.setattr(compile_cache, "_age", lambda path: b"1.2" if "/yaml/" in path else real(path))
     assert store.load("image", key) is None

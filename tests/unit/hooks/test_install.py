@@ -96,7 +96,7 @@ def test_the_hook_file_for_podman_accepts_no_container_name():
 
 
 def test_systemd_parses_the_installed_unit_line_to_the_intended_arguments():
-    line = install.unit_line(["/bin/x", "100%", "$HOME", "a b"])
+    line = nspawn.unit_line(["/bin/x", "100%", "$HOME", "a b"])
     assert line == "/bin/x 100%% '$$HOME' 'a b'"
 
 

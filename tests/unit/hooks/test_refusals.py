@@ -154,7 +154,7 @@ def lxc_name(name):
         (lambda: oci.merged('{"a": [' + ",".join(["[" * 400 + "]" * 400] * 100) + "]}", "f", "s", {}), LimitError, "'f' would be larger than 4194304 bytes", ""),
         (lambda: oci.merged('{"hooks": {"s": {}}}', "f", "s", {}), InputError, "invalid hooks in 'f': each stage needs a list", ""),
         (lambda: oci.merged('{"hooks": [1]}', "f", "s", {}), InputError, "invalid hooks in 'f': each stage needs a list", ""),
-        (lambda: install.unit_line(["a\nb"]), UsageError, "a systemd unit can't contain a line break", ""),
+        (lambda: nspawn.unit_line(["a\nb"]), UsageError, "a systemd unit can't contain a line break", ""),
     ],
 )  # fmt: skip
 def test_each_hook_refusal_has_the_expected_message_and_hint(action, error, message, hint):
