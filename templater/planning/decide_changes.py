@@ -37,7 +37,7 @@ def plan_of(
     """Return the plan for these renderings, without a prediction."""
     if not instance.is_vm:
         return Plan(metadata, instance, host, triggers, decide(renderings, rootfs, in_place=in_place))
-    from .virtual_machine import agent_renderings, config_drive  # a hook never needs this module
+    from .agent_files import agent_renderings, config_drive  # a hook never needs this module
 
     drive = config_drive(renderings)
     agent = decide(agent_renderings(metadata, drive), rootfs, in_place=in_place)

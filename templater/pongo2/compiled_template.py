@@ -11,8 +11,9 @@ from ..model.source import Source, Span
 from . import execution
 from .codegen.compiler import code_of
 from .dialect import V6, Dialect
-from .failed_render import reached, render_hint
+from .exceeded_limit import reached
 from .render_state import Fault, Limits, Program
+from .syntax.hints import render_hint
 from .template_loading import Compilation, Loader, names_missing_template, resolve
 from .values import Failure, Panic
 

@@ -154,7 +154,7 @@ VALUES = {
     "pongo2.syntax.lexer": {"MAX_TOKENS": 20_000},
     "pongo2.syntax.template_parser": {"MAX_BLOCKS": 100},
     "pongo2.reads": {"MAX_FOR_KEYS": 262_144},
-    "pongo2.failed_render": {"MAX_LOCATED": 65_536},
+    "pongo2.exceeded_limit": {"MAX_LOCATED": 65_536},
     "pongo2.template_loading": {"MAX_TEMPLATES": 100},
     "pongo2.trace_recorder": {"MAX_PIECES": 50_000, "MAX_READS": 200_000},
     "pongo2.traced_copy": {"FACTOR": 20},

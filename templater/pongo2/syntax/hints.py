@@ -130,3 +130,11 @@ def _after_expression(token: "Token") -> "tuple[str, str]":
     if token.value[:1] in ("~", "?"):
         return f"unknown operator {token.value[:1]!r}", ""
     return "'}}' expected", ""
+
+
+def render_hint(message: str) -> str:
+    if message.startswith(("can't access a field", "can't access an index")):
+        return "only maps have members; strings and numbers do not"
+    if "calling argument count" in message and "config_get" in message:
+        return "config_get takes a key and a default"
+    return ""

@@ -32,6 +32,7 @@ from templater.model.instance import VIRTUAL_MACHINE, Instance
 from templater.model.metadata import Metadata, Rule
 from templater.model.permissions import go_integer, parse_id, parse_mode
 from templater.planning import changed_rootfs
+from templater.planning.agent_files import config_drive
 from templater.planning.decide_changes import (
     CREATE,
     FAILED,
@@ -45,7 +46,6 @@ from templater.planning.decide_changes import (
     plan_of,
 )
 from templater.planning.plan_image import plan, read_templates
-from templater.planning.virtual_machine import config_drive
 from templater.rendering.render import Rendering
 from templater.rootfs.directory_rootfs import DirectoryRootfs
 from templater.rootfs.memory import MemoryRootfs

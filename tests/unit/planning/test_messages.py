@@ -9,9 +9,9 @@ from templater.model.hosts import HOSTS
 from templater.model.instance import Instance
 from templater.model.metadata import TRIGGERS, Metadata, Rule
 from templater.model.plan import Plan
+from templater.planning.agent_files import config_drive
 from templater.planning.decide_changes import decide
 from templater.planning.plan_image import plan
-from templater.planning.virtual_machine import config_drive
 from templater.rendering.render import Rendering
 from templater.rootfs.memory import MemoryRootfs
 from templater.writing.apply_plan import _to_write

@@ -1,4 +1,4 @@
-"""The source position at which a render exceeded a limit, and hints for failed renders."""
+"""The source position at which a render exceeded a limit."""
 
 from ..model.errors import LimitError
 from ..model.source import Span
@@ -58,11 +58,3 @@ def place_at(lines: list[str], number: int) -> int | None:
         number -= 1
         own = re.search(_PLACE, lines[number])
     return None if own is None else int(own[1])
-
-
-def render_hint(message: str) -> str:
-    if message.startswith(("can't access a field", "can't access an index")):
-        return "only maps have members; strings and numbers do not"
-    if "calling argument count" in message and "config_get" in message:
-        return "config_get takes a key and a default"
-    return ""
