@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from .image.limits import Limits as ImageLimits
     from .parsing.yaml_nodes import Limits as YamlLimits
     from .pongo2.render_state import Limits as RenderLimits
-    from .sandbox.bounds import Bounds
+    from .sandbox.child import Bounds
 
 RENDERING, READING, IMAGE, CHILD, COMMAND = "rendering", "reading", "image", "child", "command"
 
@@ -206,7 +206,7 @@ class Given:
 
     def for_child(self, wall: float, cpu: int) -> "Bounds":
         """Return the limits for a hook's child process."""
-        from .sandbox.bounds import Bounds
+        from .sandbox.child import Bounds
 
         return Bounds(cpu, wall, **self.child)
 

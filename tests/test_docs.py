@@ -17,7 +17,7 @@ from templater.cli.main import command
 from templater.image.limits import DEFAULT
 from templater.parsing import yaml_nodes
 from templater.prediction.deviations import table
-from templater.sandbox.bounds import Bounds
+from templater.sandbox.child import Bounds
 from tests.cli.sessions import Stage, complaint, replay
 from tests.command_server import run_templater
 from tests.live.test_docs import NEEDS, WITH_IMAGES

@@ -68,8 +68,7 @@ def read_image(
         return work(*paths)
     from ..image.open_file import OpenFile
     from ..sandbox import child_json
-    from ..sandbox.bounds import Bounds
-    from ..sandbox.child import BoundError
+    from ..sandbox.child import BoundError, Bounds
 
     files = [path if path is None else OpenFile(path) for path in paths]
     command = limits.for_command()

@@ -29,7 +29,6 @@ from ..model.source import Source, printable
 from ..oslite import Closing, abspath, environment, exists, forget, limit_address_space, os, split
 from ..rootfs.confined import Root
 from ..rootfs.trusted_paths import open_folder, open_unshared, trusted_owners
-from ..sandbox.bounds import Bounds
 from .compile_cache import CompileCache, open_cache
 from .options import KEEP_GOING, PROBE, Options, parse
 from .request import HookRequest
@@ -542,9 +541,13 @@ class PlannedRun(Run, Closing):
 
     def __init__(self, job: Job, cache: "CompileCache | None", request: HookRequest) -> None:
         self.in_place = request.in_place
-        wall = request.time_limit
-        cpu = int(min(wall, job.total)) + 1
-        bounds = Bounds(cpu, wall) if request.limits is None else request.limits.for_child(wall, cpu)
+        bounds = None
+        if request.in_child:
+            from ..sandbox.child import Bounds
+
+            wall = request.time_limit
+            cpu = int(min(wall, job.total)) + 1
+            bounds = Bounds(cpu, wall) if request.limits is None else request.limits.for_child(wall, cpu)
         super().__init__(job, cache, bounds, in_child=request.in_child)
 
     def plan(self, plan_of: "Callable[..., Plan]", answer: "Answer", rootfs: "DirectoryRootfs") -> "Plan":

@@ -18,7 +18,6 @@ from ..model.pending_trigger import PENDING_KEY, passes
 from ..model.render_options import SECONDS, TOTAL, RenderOptions
 from ..model.source import Source, Span, printable
 from ..oslite import os
-from ..sandbox.bounds import Bounds
 from .compile_cache import CacheEntry, is_language_module, key
 
 TYPE_CHECKING = False
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
     from ..model.hosts import Host
     from ..pongo2.render_state import Limits
     from ..rendering.render import Rendering
-    from ..sandbox.child import Child, Record, Send
+    from ..sandbox.child import Bounds, Child, Record, Send
     from .compile_cache import CompileCache
 
 #: a trigger that matches no rule: the child then compiles templates, but renders none
@@ -200,7 +199,7 @@ class Run:
 
     def fork(self) -> "Child":
         """Start a child with the time that is left. The clock of a child begins at zero."""
-        from ..sandbox.child import start
+        from ..sandbox.child import Bounds, start
 
         job, bounds = self.job, self.bounds
         left = max(job.left(), 0.0)

@@ -14,7 +14,6 @@ from ..model.errors import LimitError, TemplaterError, described_bug
 from ..model.source import printable
 from ..oslite import PR_SET_NO_NEW_PRIVS, PR_SET_PDEATHSIG, libc, os, stat
 from . import allowed_calls
-from .bounds import Bounds
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,6 +46,20 @@ BUG = b"bug"
 #: the last record of a complete answer
 END = (b"end",)
 _END = b"6:3:end,,"  # ``END`` in its encoded form
+
+
+class Bounds:
+    """The limits of a child: seconds of processor and wall clock time, bytes of memory and of output."""
+
+    __slots__ = ("cpu", "memory", "output", "wall")
+
+    def __init__(
+        self, cpu: int = 10, wall: float = 15.0, memory: int = 512 << 20, output: int = 64 << 20
+    ) -> None:
+        self.cpu = cpu
+        self.wall = wall
+        self.memory = memory
+        self.output = output
 
 
 class ChildFailure(TemplaterError):

@@ -13,8 +13,7 @@ from .child import ChildFailure, start
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from .bounds import Bounds
-    from .child import Send
+    from .child import Bounds, Send
 
 
 def run(

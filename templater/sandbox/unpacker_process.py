@@ -23,8 +23,7 @@ from ..model.errors import InputError, LimitError, reason
 from ..model.source import printable
 from ..oslite import PR_SET_NO_NEW_PRIVS, PR_SET_PDEATHSIG, libc
 from . import allowed_calls
-from .bounds import Bounds
-from .child import become_nobody, highest_descriptor
+from .child import Bounds, become_nobody, highest_descriptor
 
 _INPUT_FD = 3
 #: a path through which the program can open the file, even without access to the original path

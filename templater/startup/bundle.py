@@ -27,7 +27,7 @@ HEAD = 4
 GROUPS = (
     (
         "templater", "templater.model", "templater.model.errors", "templater.model.source",
-        "templater.oslite", "templater.sandbox", "templater.sandbox.bounds", "templater.model.hosts",
+        "templater.oslite", "templater.sandbox", "templater.model.hosts",
         "templater.rootfs", "templater.model.entry", "templater.rootfs.shared_directories",
         "templater.rootfs.paths", "templater.rootfs.confined",
         "templater.rootfs.trusted_paths", "templater.model.file_names", "templater.instances",

@@ -29,7 +29,7 @@ from templater.planning.plan_image import plan
 from templater.pongo2.render_state import Limits
 from templater.rendering import render as rendering
 from templater.rendering.render import Compiled, Rendering, render
-from templater.sandbox.bounds import Bounds
+from templater.sandbox.child import Bounds
 from templater.simulation.parse_steps import parse_step
 from templater.simulation.run_steps import simulate
 from tests.checks.builders import an_image, observed, rules

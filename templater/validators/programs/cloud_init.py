@@ -21,8 +21,7 @@ from ...model.errors import LimitError
 from ...model.source import Source
 from ...parsing.yaml_nodes import Mapping, Node, Sequence, parse
 from ...sandbox import child_json
-from ...sandbox.bounds import Bounds
-from ...sandbox.child import ChildFailure
+from ...sandbox.child import Bounds, ChildFailure
 from ..validator import Failure, Missing, Mistake, Validator, short
 
 #: the variable that names the folder with the schemas, if cloud-init is not installed

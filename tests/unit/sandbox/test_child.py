@@ -11,8 +11,7 @@ import pytest
 
 from templater.model.errors import LimitError
 from templater.sandbox import allowed_calls, child
-from templater.sandbox.bounds import Bounds
-from templater.sandbox.child import BoundError, ChildFailure
+from templater.sandbox.child import BoundError, Bounds, ChildFailure
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 

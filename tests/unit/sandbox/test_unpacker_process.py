@@ -15,7 +15,7 @@ from templater.image.second_file import open_rootfs
 from templater.image.whole_image import open_contents
 from templater.model.errors import InputError, LimitError
 from templater.sandbox import allowed_calls, unpacker_process
-from templater.sandbox.bounds import Bounds
+from templater.sandbox.child import Bounds
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="confined on Linux only")
 ROOT = os.geteuid() == 0
