@@ -56,7 +56,7 @@ class ImageTests(pytest.File):
             from .limit_option import Given
             from .testing.session import Session
             from .testing.tests_folder import Folder
-            from .validators.results import in_this_process
+            from .validators.runner import in_this_process
 
             self.session_of_image = Session(
                 self.source, Folder(str(self.path.parent)), Given(), validators=in_this_process(anyway=False)

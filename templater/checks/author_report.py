@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ..parsing.yaml_nodes import Limits as YamlLimits
     from ..pongo2.render_state import Limits as RenderLimits
     from ..rendering.memo import Memo
-    from ..validators.results import Validators
+    from ..validators.runner import Validators
 
 
 def check_report(

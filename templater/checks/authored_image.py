@@ -29,7 +29,7 @@ from .scanned_image import ScannedImage
 
 if TYPE_CHECKING:
     from ..rendering.memo import Memo
-    from ..validators.results import Validators
+    from ..validators.runner import Validators
 
 _OPENING = re.compile(r"\{[{%#]")
 _CLOSING = re.compile(r"[}%#]\}")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from ..model.entry import TemplateFile
     from ..model.metadata import Metadata
-    from ..validators.results import Validators
+    from ..validators.runner import Validators
 
 #: the checks that read the text of each file alone
 CHECKS = frozenset((

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ..model.instance import Instance
     from ..parsing.yaml_nodes import Limits as YamlLimits
     from ..pongo2.render_state import Limits as RenderLimits
-    from ..validators.results import Validators
+    from ..validators.runner import Validators
 
 #: the note in a report if the image needs more fixes than one run applies
 LATE = "some fixes were not tried, because the time limit was reached: run the command again"

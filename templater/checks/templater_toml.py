@@ -23,7 +23,7 @@ from .scanned_image import ScannedImage
 if TYPE_CHECKING:
     from ..model.instance import Instance
     from ..rendering.memo import Memo
-    from ..validators.results import Validators
+    from ..validators.runner import Validators
 
 _ENTRY = re.compile(r"(?m)^[ \t]*+(\[\[)[ \t]*+ignore[ \t]*+\]\]")
 #: maximum number of entries ``[[ignore]]`` in a templater.toml

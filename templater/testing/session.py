@@ -24,7 +24,7 @@ from .tests_folder import Folder
 if TYPE_CHECKING:
     from ..limit_option import Given
     from ..rendering.memo import Memo
-    from ..validators.results import Validators
+    from ..validators.runner import Validators
 
 
 #: maximum number of failures that are reported for one case

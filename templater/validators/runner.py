@@ -1,19 +1,107 @@
-"""A runner of validators. It runs each validator once for a text, with time limits for all runs together."""
+"""Runs of validators: each text once, with time limits for all runs, and with notes about failures."""
 
 from __future__ import annotations
 
 import resource
+from collections.abc import Callable
 from time import monotonic
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ..sandbox.validator_process import NotConfinedError
-from .programs import all_validators
-from .validator import Failure, Missing
+from ..model.source import printable
+
+if TYPE_CHECKING:
+    from .validator import Mistake
 
 #: time limits for all runs of an image: seconds of wall clock time, and seconds of processor time
 SECONDS, PROCESSOR_SECONDS = 20.0, 5.0
+#: after this number of failures, a validator checks no other file
+MOST_FAILURES = 3
 
 Answer = dict[str, Any]
+
+
+class Validators:
+    """Validators that ``ask`` runs. ``notes`` are sentences for the report.
+
+    ``incomplete`` has the id of each validator that did not check all of its texts.
+    """
+
+    def __init__(self, ask: Callable[[str, str, bytes], Answer]) -> None:
+        self._ask = ask
+        #: the number of failures that each validator may still have
+        self._left: dict[str, int] = {}
+        self._off = self._late = False
+        self._mistakes: dict[tuple[str, str, str], list[Mistake]] = {}
+        self.notes: list[str] = []
+        self.incomplete: list[str] = []
+
+    def mistakes(self, id: str, name: str, text: str, target: str) -> list[Mistake]:
+        """Return the mistakes of a text.
+
+        ``name`` is the file's name for the validator, and ``target`` its name in notes.
+        """
+        key = (id, name, text)
+        if key not in self._mistakes:
+            self._mistakes[key] = self._run(id, name, text, target)
+        return self._mistakes[key]
+
+    def ran(self, id: str) -> bool:
+        """Return whether a validator has run, and has not been disabled after failures or a time limit."""
+        return self._left.get(id, 0) > 0 and not self._late
+
+    def _run(self, id: str, name: str, text: str, target: str) -> list[Mistake]:
+        if self._late or self._left.setdefault(id, MOST_FAILURES) <= 0:
+            self._leave_out(id, f"validator did not check all files: {id}")
+            return []
+        from .programs import all_validators
+        from .validator import Failure
+
+        validator = all_validators()[id]
+        answer = self._ask(id, name, text.encode("utf-8", "surrogateescape"))
+        if "value" in answer:
+            try:
+                return list(validator.read(answer["value"], text))
+            except Failure as error:
+                answer = {"failed": str(error)}
+        if "missing" in answer:
+            self._left[id] = 0
+            hint = f"; {validator.hint}" if validator.hint else ""
+            self._leave_out(id, f"validator not installed: {id} (for {validator.about}){hint}")
+        elif "off" in answer:
+            self._left[id] = 0
+            if not self._off:
+                self.notes.append(
+                    f"this machine cannot confine programs: {printable(answer['off'])}"
+                    " (--run-validators runs them with limits only)"
+                )
+            self._off = True
+            self._leave_out(id, f"validator did not run: {id} (for {validator.about})")
+        elif "late" in answer:
+            self._late = True
+            self.notes.append(
+                f"not all files were validated, because {printable(answer['late'])};"
+                f" the first file that was not validated is '{printable(target)}'"
+            )
+            self._leave_out(id, f"validator did not check all files: {id}")
+        else:
+            self._left[id] -= 1
+            last = "" if self._left[id] else "; templater does not use it for further files"
+            reason = printable(answer["failed"])
+            self.notes.append(f"validator failed: {id} for '{printable(target)}': {reason}{last}")
+            self._leave_out(id)
+        return []
+
+    def _leave_out(self, id: str, note: str = "") -> None:
+        """Record that a validator did not check a text. The first time, add a note."""
+        if id not in self.incomplete:
+            self.incomplete.append(id)
+            if note:
+                self.notes.append(note)
+
+
+def in_this_process(*, anyway: bool) -> Validators:
+    """Return validators that this process runs."""
+    return Validators(Runner(anyway=anyway).ask)
 
 
 class Runner:
@@ -44,6 +132,10 @@ class Runner:
         return self._answers[key]
 
     def _run(self, id: str, name: str, data: bytes) -> Answer:
+        from ..sandbox.validator_process import NotConfinedError
+        from .programs import all_validators
+        from .validator import Failure, Missing
+
         validator = all_validators()[id]
         try:
             return {"value": validator.run(name, data, self._confined)}

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from ...checks.fixes import Fixes
     from ...limit_option import Given
-    from ...validators.results import Validators
+    from ...validators.runner import Validators
 
 HELP = """Check the image SRC for mistakes in its metadata and templates.
 
@@ -351,7 +351,7 @@ def explained(error: Exception) -> str:
 
 def local_validators(run: bool | None) -> Validators | None:
     """Return the validators for an image that is read without a sandbox, or None if ``run`` is false."""
-    from ...validators.results import in_this_process
+    from ...validators.runner import in_this_process
 
     return None if run is False else in_this_process(anyway=run is True)
 
@@ -362,8 +362,7 @@ def read(
     """Read an image with ``read_image``. Start a helper for validators if the image needs validators."""
     if run_validators is False or not needs_sandbox(paths):
         return read_image(partial(work, validators=local_validators(run_validators)), paths, limits)
-    from ...validators.results import Validators
-    from ...validators.runner import Runner
+    from ...validators.runner import Runner, Validators
     from ...validators.unlocked_process import UnlockedProcess
 
     with UnlockedProcess(Runner(anyway=run_validators is True)) as helper:

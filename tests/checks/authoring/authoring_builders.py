@@ -7,7 +7,7 @@ from templater.definitions.choice import Choice
 from templater.definitions.predicted_image import build
 from templater.model.hosts import HOSTS
 from templater.model.source import Source
-from templater.validators.results import in_this_process
+from templater.validators.runner import in_this_process
 from tests.checks.builders import an_image, rules
 
 HOSTNAME = "/etc/hostname: {when: [create, rename], template: t}"

@@ -14,7 +14,7 @@ from templater.checks.author_report import check_report
 from templater.cli.main import main
 from templater.model.errors import InputError
 from templater.validators import runner
-from templater.validators.results import in_this_process
+from templater.validators.runner import in_this_process
 from tests.checks.authoring.authoring_builders import SEED
 
 HEAD = "architecture: x86_64\ncreation_date: 1\n"

@@ -10,8 +10,7 @@ import pytest
 from templater.sandbox import refused_calls, validator_process
 from templater.validators import runner
 from templater.validators.programs import cloud_init
-from templater.validators.results import MOST_FAILURES, Validators, in_this_process
-from templater.validators.runner import Runner
+from templater.validators.runner import MOST_FAILURES, Runner, Validators, in_this_process
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="confined on Linux only")
 
