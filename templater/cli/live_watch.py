@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from typing import TYPE_CHECKING
-from urllib.parse import unquote
 
 import click
 
@@ -15,20 +14,14 @@ from . import options, output
 from .command_limits import guard
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from ..live.address import Address
     from ..live.connect import Daemon
-    from ..live.events import Event, Events
+    from ..live.events import Events
 
 #: a burst of events ends after QUIET seconds without an event, or after PATIENCE seconds in total
 QUIET, PATIENCE = 0.3, 2.0
 #: seconds between attempts to connect to a stopped daemon
 PAUSE = 1.0
-#: the number of actions of a burst that are shown, and the number of characters of each
-_MOST_SHOWN, _LONGEST = 16, 100
-#: an event whose name contains one of these parts changes neither the configuration nor files
-_HARMLESS = ("-retrieved", "-backup-", "-log-", "-console", "-snapshot-")
 
 
 def watch(request: options.Request) -> int:
@@ -73,30 +66,20 @@ def _watch(
     request: options.Request, address: Address, events: Events, profiles: frozenset[str]
 ) -> frozenset[str]:
     """Show the verdicts after each burst of events. Raises InputError if the stream of events ends."""
+    from ..live.events import add_actions
+
     while True:
         actions: dict[str, None] = {}
-        _add_actions(actions, events.wait(3600), address, profiles)
+        add_actions(actions, events.wait(3600), address, profiles)
         if not actions:
             continue
         end = time.monotonic() + PATIENCE
         while time.monotonic() < end and (more := events.wait(QUIET)):
-            _add_actions(actions, more, address, profiles)
+            add_actions(actions, more, address, profiles)
         if output.has_layout():
             click.clear()
         output.say(f"changed: {', '.join(actions)}")
         profiles = _look(request) or profiles
-
-
-def _add_actions(
-    actions: dict[str, None], events: Iterable[Event], address: Address, profiles: frozenset[str]
-) -> None:
-    """Add to ``actions`` the actions of events that concern the instance.
-
-    The number and length of actions are limited, because a daemon can send any number of long actions.
-    """
-    for event in events:
-        if len(actions) < _MOST_SHOWN and concerns(event, address, profiles):
-            actions[printable(event.action[:_LONGEST])] = None
 
 
 def _look(request: options.Request, *, first: bool = False) -> frozenset[str]:
@@ -130,16 +113,3 @@ def _reconnect(address: Address) -> Daemon:
             return open_daemon(address)
         except InputError:
             continue
-
-
-def concerns(event: Event, address: Address, profiles: frozenset[str]) -> bool:
-    """Return whether an event can change the verdicts on an instance."""
-    if any(part in event.action for part in _HARMLESS):
-        return False
-    path = event.source.partition("?")[0]
-    _, _, kind, name, *_ = [*map(unquote, path.split("/")), "", "", ""]
-    if kind == "instances":
-        return name == address.name and (event.project or "default") == (address.project or "default")
-    if kind == "profiles":
-        return name in profiles
-    return kind == "projects" and name == (address.project or "default")

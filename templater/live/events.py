@@ -12,8 +12,9 @@ import json
 import os
 import select
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
+from urllib.parse import unquote
 
 from ..model.errors import InputError
 from ..model.source import printable
@@ -23,6 +24,10 @@ from .rest_client import MIB, Client, NoAnswerError
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _MOST_HEADERS, _MOST_EVENT = 16 << 10, 4 * MIB
 _TEXT, _CLOSE, _PING, _PONG = 1, 8, 9, 10
+#: the number of actions of a burst that are shown, and the number of characters of each
+_MOST_SHOWN, _LONGEST = 16, 100
+#: an event whose name contains one of these parts changes neither the configuration nor files
+_HARMLESS = ("-retrieved", "-backup-", "-log-", "-console", "-snapshot-")
 
 
 class Event(NamedTuple):
@@ -144,3 +149,28 @@ def _event(payload: bytes) -> Event | None:
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return None
     return Event(*map(str, found))
+
+
+def add_actions(
+    actions: dict[str, None], events: Iterable[Event], address: Address, profiles: frozenset[str]
+) -> None:
+    """Add to ``actions`` the actions of events that concern the instance.
+
+    The number and length of actions are limited, because a daemon can send any number of long actions.
+    """
+    for event in events:
+        if len(actions) < _MOST_SHOWN and concerns(event, address, profiles):
+            actions[printable(event.action[:_LONGEST])] = None
+
+
+def concerns(event: Event, address: Address, profiles: frozenset[str]) -> bool:
+    """Return whether an event can change the verdicts on an instance."""
+    if any(part in event.action for part in _HARMLESS):
+        return False
+    path = event.source.partition("?")[0]
+    _, _, kind, name, *_ = [*map(unquote, path.split("/")), "", "", ""]
+    if kind == "instances":
+        return name == address.name and (event.project or "default") == (address.project or "default")
+    if kind == "profiles":
+        return name in profiles
+    return kind == "projects" and name == (address.project or "default")

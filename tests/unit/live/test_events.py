@@ -10,9 +10,8 @@ import threading
 import pytest
 
 from templater.cli import live_watch
-from templater.cli.live_watch import concerns
 from templater.live.address import Address
-from templater.live.events import Event, Events
+from templater.live.events import Event, Events, concerns
 from templater.live.rest_client import Client, NoAnswerError
 from templater.model.errors import InputError
 from tests.recorded_daemon import ANSWERS
