@@ -20,13 +20,12 @@ from .progress import progress
 
 if TYPE_CHECKING:
     from ..limit_option import Given
-    from ..model.entry import Image, RootfsView
+    from ..model.entry import RootfsView
     from ..model.instance import Instance
     from ..model.plan import Plan
     from ..model.render_options import RenderOptions
     from ..pongo2.render_state import Limits
     from ..rendering.memo import Memo
-    from ..reporting.host_table import HostTable
     from ..sources.open_source import OpenedSource
     from .options import Request
 
@@ -167,33 +166,6 @@ def open_request(request: Request) -> tuple[OpenedSource, Instance]:
     if source.definition is not None and kind != request.choice.type:
         source = open_source(request.src, limits, request.choice._replace(type=kind))
     return source, instance
-
-
-def compare_hosts(
-    image: Image,
-    instance: Instance,
-    limits: Given,
-    *,
-    new: bool,
-    triggers: tuple[str, ...] = ("create", "start"),
-    rootfs: RootfsView | None = None,
-) -> HostTable:
-    """Return the table of files and hosts.
-
-    ``new`` tells whether the instance is new and made from the image.
-    """
-    import time
-
-    from ..model.hosts import HOSTS
-    from ..model.render_options import RenderOptions
-    from ..planning.every_host import plan_every_host
-    from ..reporting.host_table import host_table
-
-    options = RenderOptions(HOSTS["incus"], "", time.time(), 0, rendering(limits))
-    reading = limits.for_reading()
-    return host_table(
-        plan_every_host(image, instance, options, triggers=triggers, rootfs=rootfs, reading=reading, new=new)
-    )
 
 
 def choose_runs(

@@ -200,19 +200,16 @@ def show(plans: list[Plan], *, as_json: bool = False, contents: bool = True, tre
 
 def show_every_host(found: Opened) -> int:
     """Print the table of files and hosts, and return its exit code."""
-    from ...reporting.host_table import table_data, table_text
-    from ..open_and_plan import compare_hosts
+    from ...planning.every_host import plan_every_host
+    from ...reporting.host_table import host_table, table_data, table_text
+    from ..open_and_plan import fixed_options
 
     triggers = found.runs[0]
-    new = found.makes_instance(triggers)
-    table = compare_hosts(
-        found.source.image,
-        found.instance,
-        found.request.limits,
-        new=new,
-        triggers=triggers,
-        rootfs=found.rootfs,
-    )
+    plans = plan_every_host(
+        found.source.image, found.instance, fixed_options(found.request), triggers=triggers,
+        rootfs=found.rootfs, reading=found.request.limits.for_reading(), new=found.makes_instance(triggers),
+    )  # fmt: skip
+    table = host_table(plans)
     if found.request.as_json:
         output.write_json(table_data(table))
     elif output.has_layout():

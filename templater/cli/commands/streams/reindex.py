@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from copy import copy
 from functools import partial
+from time import time
 from typing import TYPE_CHECKING
 
 import click
@@ -137,13 +138,22 @@ def table_of(origin: UrlStream, described: Described, limits: Given) -> str:
     from ....distribution.republish import metadata_file
     from ....image.open_image import open_image
     from ....model.errors import TemplaterError
-    from ....reporting.host_table import table_text
-    from ...open_and_plan import compare_hosts
+    from ....model.hosts import NONE
+    from ....model.pending_trigger import FIRST_BOOT
+    from ....model.render_options import RenderOptions
+    from ....planning.every_host import plan_every_host
+    from ....reporting.host_table import host_table, table_text
+    from ...open_and_plan import rendering
 
     try:
         with metadata_file(origin, described) as path:
             instance = options.Description(None, None, described.image.type, (), (), (), None).read()
-            table = compare_hosts(open_image(path, limits.for_images()), instance, limits, new=True)
+            image = open_image(path, limits.for_images())
+            fixed = RenderOptions(NONE, "", time(), 0, rendering(limits))
+            plans = plan_every_host(
+                image, instance, fixed, triggers=FIRST_BOOT, reading=limits.for_reading(), new=True
+            )
+            table = host_table(plans)
     except FileNotFoundError:
         return "no table: the metadata is missing at the origin\n"
     except TemplaterError as error:
