@@ -5,7 +5,7 @@
 one instance.
 
 `host_start` models a start on the chosen host: its files, remarks and errors.
-`host_refusals` finds images that the host refuses. `writable_copy` copies a root filesystem into memory.
+`host_errors` finds images that the host refuses. `writable_copy` copies a root filesystem into memory.
 `step_report` formats the result of a step as text and as JSON.
 
 May import: model, parsing, planning, prediction, rendering, reporting, rootfs.

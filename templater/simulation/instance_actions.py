@@ -21,7 +21,7 @@ from ..model.source import printable
 from ..planning.generated_keys import placeholder_note, with_image_keys, with_new_id, with_placeholders
 from ..planning.plan_image import plan_image
 from ..rendering.render import render_data
-from .host_refusals import check_links
+from .host_errors import check_links
 from .host_start import (
     Started,
     StartError,

@@ -12,7 +12,7 @@ from templater.model.plan import CREATE, UPDATE
 from templater.model.render_options import RenderOptions
 from templater.model.source import Source
 from templater.rootfs.memory import MemoryRootfs
-from templater.simulation.host_refusals import check_image
+from templater.simulation.host_errors import check_image
 from templater.simulation.instance_actions import Simulation
 from templater.simulation.parse_steps import parse_step
 from templater.simulation.run_steps import run_step, simulate
