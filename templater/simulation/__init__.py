@@ -4,8 +4,8 @@
 `instance_actions` defines how a step such as start or copy changes an instance, and `simulated_instance` is
 one instance.
 
-`host_start` models a start on the chosen host: its files, remarks and errors.
-`host_errors` finds images that the host refuses. `writable_copy` copies a root filesystem into memory.
+`host_start` models a start on the chosen host: its files and remarks. `host_errors` finds images that the
+host refuses, and the errors of a start. `writable_copy` copies a root filesystem into memory.
 `step_report` formats the result of a step as text and as JSON.
 
 May import: model, parsing, planning, prediction, rendering, reporting, rootfs.

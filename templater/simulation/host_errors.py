@@ -1,14 +1,21 @@
-"""Errors with which a host refuses to import an image, or to create an instance from an image."""
+"""Errors of a host: it refuses an image or a new instance, or the start of an instance fails."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
 from ..model.architectures import ALL_NAMES
 from ..model.entry import DIRECTORY, FILE
-from ..model.errors import HostError
+from ..model.errors import HostError, TemplaterError
 from ..model.hosts import Host
 from ..model.metadata import Metadata
 from ..model.source import printable
 from .simulated_instance import Folder
+
+if TYPE_CHECKING:
+    from ..model.plan import Plan
+    from .host_start import HostStart, Started
 
 
 def check_image(metadata: Metadata, host: Host) -> None:
@@ -42,3 +49,44 @@ def check_links(folder: Folder, metadata: Metadata, host: Host) -> None:
                 f" template '{printable(name)}' is not a regular file",
                 hint="replace the template with a regular file",
             )
+
+
+class StartError(TemplaterError):
+    """A failed start. ``cause`` is the error, and ``started`` describes the files that the start wrote."""
+
+    kind = "start"
+
+    def __init__(self, started: Started, cause: TemplaterError) -> None:
+        super().__init__(cause.message, cause.span, cause.hint, cause.notes)
+        self.started = started
+        self.cause = cause
+        self.exit_code = cause.exit_code
+
+    @property
+    def plan(self) -> Plan:
+        return self.started.plan
+
+
+def host_errors(plan: Plan) -> Iterable[TemplaterError]:
+    """Yield the errors that make the start fail on the host."""
+    if plan.host_error:
+        yield HostError(f"{plan.host.name}: {plan.host_error}")
+    for change in plan.changes:
+        outcome = plan.outcome(change)
+        if outcome is not None and outcome.result in ("fails", "hangs"):
+            words = outcome.error or outcome.text
+            yield HostError(f"{plan.host.name}: {words}", change.rule.spans.get("path"))
+
+
+def start_error(host: Host, found: HostStart) -> TemplaterError:
+    """Return the error of a failed start.
+
+    If templater fails at the same rule, return templater's error, because it has a position. For an error of
+    a system call, return the host's error.
+    """
+    change = found.failed
+    if change is not None and change.error is not None and change.error.kind != "write":
+        return change.error
+    verb = "hangs" if found.hangs else "fails"
+    span = None if change is None else change.rule.spans.get("path")
+    return HostError(f"the start {verb} on {host.name}: {printable(found.error)}", span)

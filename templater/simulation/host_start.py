@@ -15,8 +15,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ..model.entry import DIRECTORY, FILE
-from ..model.errors import HostError, TemplaterError
-from ..model.hosts import Host
 from ..model.plan import Change, Plan, split_passes
 from ..model.source import printable
 from ..prediction import FAMILIES, HostFilesystem, InstanceView, Node, Surroundings, due_of
@@ -29,6 +27,7 @@ from .simulated_instance import WritableRootfs
 
 if TYPE_CHECKING:
     from ..model.entry import RootfsView, TemplateFile
+    from ..model.errors import TemplaterError
     from ..prediction.host_rendering import Renderer
 
 
@@ -183,47 +182,6 @@ class Started:
     remarks: tuple[str, ...] = ()
     #: the templater limit that stopped a render; the host has no limit, so its result is unknown
     limit: TemplaterError | None = None
-
-
-class StartError(TemplaterError):
-    """A failed start. ``cause`` is the error, and ``started`` describes the files that the start wrote."""
-
-    kind = "start"
-
-    def __init__(self, started: Started, cause: TemplaterError) -> None:
-        super().__init__(cause.message, cause.span, cause.hint, cause.notes)
-        self.started = started
-        self.cause = cause
-        self.exit_code = cause.exit_code
-
-    @property
-    def plan(self) -> Plan:
-        return self.started.plan
-
-
-def host_errors(plan: Plan) -> Iterable[TemplaterError]:
-    """Yield the errors that make the start fail on the host."""
-    if plan.host_error:
-        yield HostError(f"{plan.host.name}: {plan.host_error}")
-    for change in plan.changes:
-        outcome = plan.outcome(change)
-        if outcome is not None and outcome.result in ("fails", "hangs"):
-            words = outcome.error or outcome.text
-            yield HostError(f"{plan.host.name}: {words}", change.rule.spans.get("path"))
-
-
-def start_error(host: Host, found: HostStart) -> TemplaterError:
-    """Return the error of a failed start.
-
-    If templater fails at the same rule, return templater's error, because it has a position. For an error of
-    a system call, return the host's error.
-    """
-    change = found.failed
-    if change is not None and change.error is not None and change.error.kind != "write":
-        return change.error
-    verb = "hangs" if found.hangs else "fails"
-    span = None if change is None else change.rule.spans.get("path")
-    return HostError(f"the start {verb} on {host.name}: {printable(found.error)}", span)
 
 
 def write_host_files(rootfs: WritableRootfs, found: HostStart, plan: Plan) -> Iterable[str]:

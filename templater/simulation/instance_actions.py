@@ -21,14 +21,11 @@ from ..model.source import printable
 from ..planning.generated_keys import placeholder_note, with_image_keys, with_new_id, with_placeholders
 from ..planning.plan_image import plan_image
 from ..rendering.render import render_data
-from .host_errors import check_links
+from .host_errors import StartError, check_links, host_errors, start_error
 from .host_start import (
     Started,
-    StartError,
     host_changes,
-    host_errors,
     reason_unknown,
-    start_error,
     start_on_host,
     write_host_files,
 )

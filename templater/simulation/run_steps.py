@@ -9,7 +9,8 @@ from ..model.instance import Instance, Profile, require_name
 from ..model.render_options import RenderOptions
 from ..model.source import printable
 from ..rootfs.memory import MemoryRootfs
-from .host_start import Started, StartError
+from .host_errors import StartError
+from .host_start import Started
 from .instance_actions import Simulation
 from .parse_steps import MAKING, Step
 from .simulated_instance import Folder, MemoryFolder, WritableRootfs
