@@ -17,7 +17,8 @@ from ..parsing.metadata_yaml import read_metadata
 from ..planning.decide_changes import plan_of
 from ..planning.plan_image import predicted, read_templates
 from ..rendering.render import Compiled, Rendering, render
-from ..reporting.json_data import plan_data, safe_json
+from ..reporting.json_data import plan_data
+from ..reporting.json_escapes import safe_json
 from ..reporting.patch import diff
 from ..reporting.plan_text import outcome_text, summary, verdict
 from ..rootfs.directory_rootfs import DirectoryRootfs

@@ -136,7 +136,7 @@ def show_many(request: options.Request, filters: tuple[str, ...], *, exit_code: 
 def write_json_line(data: dict[str, Any]) -> None:
     import json
 
-    from ..reporting.json_data import safe_json
+    from ..reporting.json_escapes import safe_json
 
     output.write(safe_json(json.dumps(data, ensure_ascii=False)) + "\n")
 

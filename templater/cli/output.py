@@ -53,7 +53,7 @@ def write_json(value: Any) -> None:
     import json
     from itertools import islice
 
-    from ..reporting.json_data import safe_json
+    from ..reporting.json_escapes import safe_json
 
     # Write in pieces, because encoding a whole report takes several times its size in memory.
     chunks = json.JSONEncoder(indent=2, ensure_ascii=False).iterencode(value)

@@ -107,7 +107,8 @@ class WatchedImage:
             if request.as_json:
                 import json
 
-                from ..reporting.json_data import plan_data, safe_json
+                from ..reporting.json_data import plan_data
+                from ..reporting.json_escapes import safe_json
 
                 for plan in plans:
                     output.write(safe_json(json.dumps(plan_data(plan), ensure_ascii=False)) + "\n")

@@ -7,7 +7,8 @@ from typing import Any
 
 from ..model.plan import Change
 from ..model.source import printable
-from ..reporting.json_data import change_data, error_data, json_text
+from ..reporting.json_data import change_data, error_data
+from ..reporting.json_escapes import json_text
 from ..reporting.patch import Work, file_patch
 from .judge_many import Judged
 from .sentences_and_commands import also_runs, commands, heading, sentence

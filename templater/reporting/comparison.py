@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 from ..model.plan import FAILED, SKIP, Change, Plan
 from ..model.source import printable
-from .json_data import change_data, json_text
+from .json_data import change_data
+from .json_escapes import json_text
 from .patch import Work, body, header, quoted
 from .plan_text import differences
 

@@ -9,7 +9,8 @@ from ..model.metadata import Rule
 from ..rendering.explain import VALUE, Line, Part, Reading
 from ..rendering.origins import Origin
 from .explanation import Explained
-from .json_data import error_data, json_text
+from .json_data import error_data
+from .json_escapes import json_text
 
 
 def explained_data(explained: Explained) -> dict[str, Any]:

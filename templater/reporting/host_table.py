@@ -10,7 +10,7 @@ from ..model.errors import TemplaterError
 from ..model.plan import FAILED, SKIP, Change, Outcome, Plan
 from ..model.source import printable
 from .columns import columns
-from .json_data import json_text
+from .json_escapes import json_text
 from .plan_text import deviation_names
 
 SAME, DIFFERS, FAILS, RANDOM, UNKNOWN, ABSENT = "same", "differs", "fails", "random", "unknown", "-"

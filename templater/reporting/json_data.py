@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..model.plan import FAILED, SKIP
-from ..model.source import printable
+from .json_escapes import json_text
 from .plan_text import deviation_names, new_parents
 
 if TYPE_CHECKING:
@@ -82,26 +82,3 @@ def _content(content: bytes) -> dict[str, str]:
         from base64 import b64encode
 
         return {"content_base64": b64encode(content).decode("ascii")}
-
-
-def json_text(text: str) -> str:
-    """Return text for JSON. In text that is not UTF-8, escape the invalid bytes."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return printable(text)
-    return text
-
-
-def safe_json(text: str) -> str:
-    """Escape the characters in a JSON text that can change how a terminal shows it."""
-    if text.isascii() and "\x7f" not in text:
-        return text
-    return "".join(
-        [c if c.isprintable() or c == "\n" or not _is_basic(c) else f"\\u{ord(c):04x}" for c in text]
-    )
-
-
-def _is_basic(c: str) -> bool:
-    """Return whether JSON can write a character as ``\\u`` and four digits: no surrogate, at most U+FFFF."""
-    return ord(c) < 0xD800 or 0xE000 <= ord(c) < 0x10000

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..model.plan import FAILED, KEEP, SKIP
 from .columns import columns
-from .json_data import error_data, json_text
+from .json_data import error_data
+from .json_escapes import json_text
 
 if TYPE_CHECKING:
     from ..instances.changed_by_hand import FileStatus

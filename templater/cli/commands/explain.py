@@ -130,7 +130,7 @@ def explained(found: Opened, plan: Plan, rules: list[Rule], fixed: RenderOptions
 
 
 def plan_data(plan: Plan, files: list[dict[str, Any]]) -> dict[str, Any]:
-    from ...reporting.json_data import json_text
+    from ...reporting.json_escapes import json_text
 
     return {
         "instance": json_text(plan.instance.name), "host": plan.host.name, "triggers": list(plan.triggers),
