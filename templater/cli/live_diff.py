@@ -15,7 +15,7 @@ from ..parsing.instance_description import overridden
 from . import options, output
 
 if TYPE_CHECKING:
-    from ..cloud_init.boot_rules import Verdict
+    from ..cloud_init.next_boot import Verdict
     from ..live.address import Address
     from ..live.instance import LiveInstance
     from ..model.instance import Instance

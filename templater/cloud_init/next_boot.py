@@ -1,17 +1,31 @@
-"""Prediction of cloud-init's next boot, from a plan of the next start and from the root filesystem."""
+"""Prediction of cloud-init's next boot, from a plan of the next start and from the root filesystem.
+
+The rules compare the seed before and after the start. Each rule follows cloud-init 25.1
+(`cloudinit/stages.py`, `cloudinit/cmd/main.py` and the datasources), and docs/cloud-init.md lists it with its
+source. Tests compare the rules with the recorded boots in `tests/cloud_init/boots.json`.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ..model.errors import TemplaterError
-from .boot_rules import Daemon, judge
-from .guest import UNKNOWN, read_guest
-from .seed import MAX_FILE, is_concerned, read_seed, seed_after
+from .guest import UNKNOWN, Guest, read_guest
+from .seed import MAX_FILE, META, NETWORK, USER, VENDOR, Seed, is_concerned, read_seed, seed_after
 
 if TYPE_CHECKING:
     from ..model.plan import Plan
-    from .boot_rules import Verdict
+
+NOCLOUD, LXD, NONE = "NoCloud", "LXD", "None"
+
+#: maximum number of characters of an instance-id that a message shows
+_LONGEST_ID = 64
+#: the instance-id changes between two boots
+FIRST, SAME, NEW, EARLIER = "first boot", "same", "new", "used earlier"
+
+#: sections of docs/cloud-init.md
+CACHE, PER_INSTANCE, EVENTS, LIST, SOCKET = "cache", "per-instance", "network", "datasource", "lxd"
 
 #: the configuration keys with data for cloud-init
 KEYS = tuple(
@@ -19,6 +33,52 @@ KEYS = tuple(
     for prefix in ("cloud-init", "user")
     for name in ("user-data", "vendor-data", "network-config")
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Daemon:
+    """Facts about the daemon. ``product`` is ``incus``, ``lxd`` or "" if it is unknown.
+
+    ``instance_id`` is the instance-id that the guest's API serves (``volatile.cloud-init.instance-id``).
+    ``has_socket`` tells whether the guest has `/dev/lxd/sock`; None if that is unknown. Guests of Incus never
+    have this socket.
+    """
+
+    product: str = ""
+    instance_id: str = ""
+    has_socket: bool | None = None
+
+    @property
+    def serves_lxd(self) -> bool | None:
+        return False if self.product == "incus" else self.has_socket
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """A reason: a sentence, and the section of docs/cloud-init.md with the rule and its source."""
+
+    text: str
+    rule: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A prediction of cloud-init's next boot. None means "unknown".
+
+    ``reads`` tells whether cloud-init reads the datasource's data again, or uses the data of its last boot.
+    ``per_instance`` tells whether cloud-init runs the modules and scripts that run once per instance-id, such
+    as runcmd, write_files and users. Modules and scripts of each boot, such as bootcmd, always run.
+    ``network`` tells whether cloud-init writes the guest's network configuration from network-config.
+    """
+
+    datasource: str
+    instance: str
+    reads: bool | None
+    per_instance: bool | None
+    network: bool | None
+    reasons: tuple[Reason, ...]
+    version: str = ""
+    sources: tuple[str, ...] | None = None
 
 
 def next_boot(plan: Plan, rootfs: Any, daemon: Daemon | None = None) -> Verdict | None:
@@ -73,3 +133,158 @@ def daemon_of(plan: Plan) -> Daemon:
         config.get("volatile.cloud-init.instance-id", ""),
         enabled if product == "lxd" else False if product == "incus" else None,
     )
+
+
+def judge(before: Seed, after: Seed, guest: Guest = UNKNOWN, daemon: Daemon = Daemon()) -> Verdict:
+    """Return the prediction of cloud-init's next boot.
+
+    ``before`` is the seed of the last boot. ``before`` is used only if the guest's state is unknown.
+    """
+    found = _judge(before, after, _with_last_boot(guest, before), daemon)
+    return replace(found, version=guest.version, sources=guest.sources)
+
+
+def _with_last_boot(guest: Guest, before: Seed) -> Guest:
+    """Return the guest. If nothing is known about its last boot, assume a boot with the seed ``before``."""
+    if guest.last_id or guest.known or not before.folder:
+        return guest
+    last = before.instance_id
+    return replace(guest, last_id=last, last_source=NOCLOUD, earlier=frozenset((last,)))
+
+
+def _judge(before: Seed, after: Seed, guest: Guest, daemon: Daemon) -> Verdict:
+    if guest.disabled:
+        reason = Reason("/etc/cloud/cloud-init.disabled exists, so cloud-init does not run", LIST)
+        return Verdict(NONE, SAME, False, False, False, (reason,))
+    if guest.last_source == NOCLOUD and guest.last_id:
+        if guest.trusts_cache:
+            return _trusted(guest)
+        if after.quick_id == guest.last_id:
+            return _cached(before, after, guest)
+    if guest.last_source == LXD and daemon.serves_lxd and guest.last_id == daemon.instance_id:
+        return _cached_lxd(guest)
+    return _searched(after, guest, daemon)
+
+
+def _trusted(guest: Guest) -> Verdict:
+    reason = Reason(
+        "manual_cache_clean is set: cloud-init never compares the instance-id, and keeps the data of its last"
+        " boot",
+        CACHE,
+    )
+    events = None if guest.updates_at_boot else False
+    return Verdict(NOCLOUD, SAME, events, False, events, (reason,))
+
+
+def _cached(before: Seed, after: Seed, guest: Guest) -> Verdict:
+    """Return the verdict for an unchanged instance-id."""
+    text = f"the instance-id is still '{shown(guest.last_id)}': per-instance modules don't run again"
+    reasons = [Reason(text, CACHE)]
+    changed = [name for name in (META, USER, VENDOR, NETWORK) if before.get(name) != after.get(name)]
+    reads = guest.updates_at_boot and not guest.disabled_network and bool(after.folder)
+    if reads:
+        text = (
+            "`updates: network: when` includes each boot: cloud-init reads all data again, and"
+            " its per-boot modules use this data"
+        )
+        reasons.append(Reason(text, EVENTS))
+    elif changed:
+        names = " and ".join(changed)
+        reasons.append(
+            Reason(f"cloud-init uses the data of its last boot, so it ignores the new {names}", CACHE)
+        )
+    network = reads and bool(after.get(NETWORK))
+    return Verdict(NOCLOUD, SAME, reads, False, network, (*reasons, *_network(after, guest, network)))
+
+
+def _cached_lxd(guest: Guest) -> Verdict:
+    text = f"LXD still serves the instance-id '{shown(guest.last_id)}': per-instance modules don't run again"
+    reads = guest.updates_at_boot and not guest.disabled_network
+    return Verdict(LXD, SAME, reads, False, reads, (Reason(text, SOCKET),))
+
+
+def _searched(after: Seed, guest: Guest, daemon: Daemon) -> Verdict:
+    """Return the verdict for a boot at which cloud-init searches for a datasource."""
+    source, reasons = _datasource(after, guest, daemon)
+    if source == "":
+        return Verdict("", "", None, None, None, reasons)
+    if source == NONE:
+        return Verdict(NONE, NEW, False, None, False, reasons)
+    current = after.instance_id if source == NOCLOUD else daemon.instance_id
+    if not current:
+        return Verdict(source, "", None, None, None, reasons)
+    if not guest.last_id and not guest.known:
+        text = "it is unknown whether the guest has booted before: if not, all modules run"
+        return Verdict(source, "", None, None, None, (*reasons, Reason(text, PER_INSTANCE)))
+    instance, new = _instance(current, guest), shown(current)
+    texts = {
+        FIRST: f"the first boot of cloud-init, with instance-id '{new}': all modules run",
+        NEW: f"the instance-id changes from '{shown(guest.last_id)}' to '{new}': all modules run again",
+        EARLIER: f"the instance-id changes to '{new}', with which the guest has booted before:"
+        " per-instance modules don't run again",
+        SAME: "meta-data has no instance-id: cloud-init reads all data at each boot, but per-instance modules"
+        " run once",
+    }
+    reasons = (*reasons, Reason(texts[instance], PER_INSTANCE))
+    # If a seed has no instance-id, cloud-init uses the id "nocloud". This id is new only at the first boot.
+    changed = instance != SAME or guest.updates_at_boot
+    has_config = source == LXD or bool(after.get(NETWORK))
+    network = changed and has_config and not guest.disabled_network
+    reasons += _network(after, guest, network) if source == NOCLOUD else ()
+    return Verdict(source, instance, True, instance in (FIRST, NEW), network, reasons)
+
+
+def shown(instance_id: str) -> str:
+    """Return an instance-id, shortened for a message. A guest can write an id of any length."""
+    return instance_id if len(instance_id) <= _LONGEST_ID else f"{instance_id[:_LONGEST_ID]}…"
+
+
+def _instance(current: str, guest: Guest) -> str:
+    if not guest.last_id:
+        return FIRST
+    if current == guest.last_id:
+        return SAME
+    return EARLIER if current.replace("/", "_") in guest.earlier else NEW
+
+
+def _datasource(after: Seed, guest: Guest, daemon: Daemon) -> tuple[str, tuple[Reason, ...]]:
+    """Return the datasource that cloud-init finds: "" if it is unknown, NONE if cloud-init finds none."""
+    reasons: list[Reason] = []
+    for name in guest.sources or (NOCLOUD, LXD):
+        if name == NOCLOUD and after.folder:
+            return NOCLOUD, ()
+        if name == NOCLOUD and after.files:
+            missing = " and ".join(each for each in (META, USER) if not _has(after, each))
+            reasons.append(Reason(f"the seed has no {missing}, so cloud-init ignores it", LIST))
+        if name == LXD:
+            if daemon.serves_lxd:
+                return LXD, tuple(reasons)
+            if daemon.serves_lxd is None:
+                text = (
+                    "it is unknown whether the guest has /dev/lxd/sock, from which the datasource LXD reads"
+                )
+                return "", (*reasons, Reason(text, SOCKET))
+            if daemon.product == "incus":
+                text = "guests of Incus have no /dev/lxd/sock, so the datasource LXD finds nothing"
+                reasons.append(Reason(text, SOCKET))
+    if after.folder:
+        shown = ", ".join(guest.sources or ())
+        reasons.append(
+            Reason(f"datasource_list is {shown}: without NoCloud, cloud-init ignores the seed", LIST)
+        )
+    text = "cloud-init finds no datasource: it ignores cloud-init.user-data and user.user-data"
+    return NONE, (*reasons, Reason(text, LIST))
+
+
+def _has(seed: Seed, name: str) -> bool:
+    return any(path.endswith(f"/{name}") for path in seed.files)
+
+
+def _network(after: Seed, guest: Guest, network: bool) -> tuple[Reason, ...]:
+    if guest.disabled_network:
+        return (Reason("the guest's configuration disables the network configuration", EVENTS),)
+    if network:
+        return (Reason("cloud-init writes the network configuration from network-config", EVENTS),)
+    if after.get(NETWORK):
+        return (Reason("network-config has an effect only with a new instance-id", EVENTS),)
+    return ()

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from ..model.source import printable
-from .boot_rules import FIRST
+from .next_boot import FIRST
 
 if TYPE_CHECKING:
-    from .boot_rules import Verdict
+    from .next_boot import Verdict
 
 #: the documentation page with the rules and their sources
 PAGE = "docs/cloud-init.md"

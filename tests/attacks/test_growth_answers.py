@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from templater.cloud_init.boot_rules import shown
+from templater.cloud_init.next_boot import shown
 from templater.live.address import parse_address
 from templater.live.connect import open_daemon
 from templater.live.instance import LiveImage

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from templater.cloud_init.boot_rules import Daemon, judge
 from templater.cloud_init.guest import read_guest
+from templater.cloud_init.next_boot import Daemon, judge
 from templater.cloud_init.seed import Seed
 
 from . import harness

@@ -45,7 +45,7 @@ VALUES = {
     "cli.file_watcher": {"QUIET": 0.08, "PATIENCE": 1.0, "CHECK": 0.5, "REMEMBERED": 16},
     "cloud_init.guest": {"MAX_SETTINGS": 1000, "MAX_SETTINGS_TOTAL": 1_048_576},
     "cloud_init.seed": {"MAX_FILE": 4_194_304},
-    "cloud_init.boot_rules": {"_LONGEST_ID": 64},
+    "cloud_init.next_boot": {"_LONGEST_ID": 64},
     "definitions.detect": {"_HEAD": 65_536},
     "definitions.predicted_image": {"MAX_ENTRIES": 1000, "MOST_NAMED": 5},
     "definitions.definition_yaml": {"_DIGITS": 20},

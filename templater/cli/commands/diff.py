@@ -17,7 +17,7 @@ from ..patches import show_patch, show_patches
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from ...cloud_init.boot_rules import Verdict
+    from ...cloud_init.next_boot import Verdict
     from ...model.plan import Plan
 
 HELP = """Show how files would change in ROOTFS, or with other settings.

@@ -2,7 +2,7 @@
 
 import pytest
 
-from templater.cloud_init.boot_rules import FIRST, SAME, Reason, Verdict
+from templater.cloud_init.next_boot import FIRST, SAME, Reason, Verdict
 from templater.cloud_init.verdict_report import lines_of
 
 UNKNOWN = "the result of the next boot is unknown"

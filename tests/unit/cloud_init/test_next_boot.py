@@ -11,8 +11,8 @@ import pytest
 
 from templater.cloud_init import guest as facts_of_guest
 from templater.cloud_init import yaml_values
-from templater.cloud_init.boot_rules import Daemon, Verdict, judge
 from templater.cloud_init.guest import Guest, read_guest
+from templater.cloud_init.next_boot import Daemon, Verdict, judge
 from templater.cloud_init.seed import Seed
 from tests.command_server import run_templater
 
