@@ -6,7 +6,6 @@ import base64
 import contextlib
 import http.client
 import io
-import math
 import ssl
 import time
 import urllib.error
@@ -22,6 +21,7 @@ from ..model.errors import InputError, LimitError, RefusedError, UsageError
 from ..model.input_size import received
 from ..model.source import printable
 from .catalog_decoder import MOST_BYTES
+from .https_client_limits import CONNECTION_COST, ClientLimits, LateError
 from .tcp_socket import PlainSocket, open_connection
 from .tls_socket import TIMEOUT, TlsSocket
 from .tls_trust import Trust
@@ -33,20 +33,8 @@ MOST_REDIRECTS = 10
 _SLOWEST = 1024
 #: size in bytes of the first piece of an answer, and of the largest piece
 _FIRST_PIECE, _PIECE = 1 << 14, 1 << 18
-#: maximum seconds for the headers of an answer with all redirects, and for each piece of its body
-MOST_SECONDS = 60.0
-#: Limit on all requests of a stream, which bounds the processor time. A new connection counts as several
-#: requests, and so do many bytes that are not content.
-MOST_REQUESTS = 20_000
-_CONNECTION_COST, _REQUEST_BYTES = 6, 1 << 10
 #: maximum number of open connections without a request
 _MOST_IDLE = 4
-#: limit in bytes on everything but the content of an answer: headers, lengths of chunks, TLS records
-MOST_OVERHEAD = 1 << 20
-#: limit in bytes on the headers of an answer
-MOST_HEADERS = 32 << 10
-#: maximum seconds for all catalogs and metadata of a stream together
-MOST_CATALOG_SECONDS = 60.0
 
 
 class RangeError(InputError):
@@ -68,7 +56,7 @@ class UrlStream:
         host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
         host += f":{parts.port}" if parts.port else ""
         self.base = urlunsplit(("https", host, parts.path.rstrip("/"), "", ""))
-        self._bounds = _Bounds()
+        self._bounds = ClientLimits()
         context = (trust or Trust()).context()
         # http.client calls this method; the attribute sslsocket_class accepts only subclasses of SSLSocket
         context.wrap_socket = partial(_begin_tls, context, self._bounds)  # type: ignore[method-assign, assignment]
@@ -234,7 +222,7 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
 class _Connections(urllib.request.HTTPSHandler):
     """A handler that keeps connections open, because each new connection costs a TLS handshake."""
 
-    def __init__(self, context: ssl.SSLContext, bounds: _Bounds) -> None:
+    def __init__(self, context: ssl.SSLContext, bounds: ClientLimits) -> None:
         super().__init__(context=context)
         self._tls, self._bounds = context, bounds
         #: for each server, a connection without a request
@@ -247,7 +235,7 @@ class _Connections(urllib.request.HTTPSHandler):
         server = request._tunnel_host or request.host
         connection = self._idle.pop(server, None)
         is_kept = connection is not None and connection.sock.is_idle()
-        self._bounds.begin_request(1 if is_kept else _CONNECTION_COST)
+        self._bounds.begin_request(1 if is_kept else CONNECTION_COST)
         if not is_kept:
             if connection is not None:
                 connection.close()
@@ -308,86 +296,8 @@ class _Authorize(urllib.request.BaseHandler):
         return request
 
 
-class _LateError(TimeoutError):
-    """Raised if a server sends data, but too slowly."""
-
-
-class _Bounds:
-    """Deadlines for the current step and the current small file, and limits on requests and overhead.
-
-    The socket's own timeout is not enough, because each byte that a server sends resets it.
-    """
-
-    def __init__(self) -> None:
-        self._step = self._file = math.inf
-        self._left = MOST_CATALOG_SECONDS
-        self._overhead = self._requests = 0
-        self._headers = -math.inf
-
-    def begin_step(self) -> None:
-        self._step = time.monotonic() + MOST_SECONDS
-
-    def begin_answer(self) -> None:
-        self.begin_step()
-        self._requests += self._overhead // _REQUEST_BYTES
-        self._overhead = 0
-
-    def begin_request(self, cost: int) -> None:
-        """Count a request. Raises LimitError above the limit.
-
-        A request counts as ``cost`` small requests, because it takes as much processor time as they do.
-        """
-        self._requests += cost
-        if self._requests > MOST_REQUESTS:
-            raise LimitError(f"the stream needs more than {MOST_REQUESTS} requests")
-
-    def receive(self, size: int) -> None:
-        """Count bytes from the server. Raises OSError if too many of them are not content."""
-        self._overhead += size
-        if self._overhead > MOST_OVERHEAD:
-            raise OSError(f"the server sends more than {MOST_OVERHEAD >> 20} MiB in addition to the content")
-
-    @contextlib.contextmanager
-    def headers(self) -> Iterator[None]:
-        """Limit the bytes that are read in the block, because Python parses headers in quadratic time."""
-        self._headers = 0
-        try:
-            yield
-        finally:
-            self._headers = -math.inf
-
-    def read(self, size: int) -> None:
-        """Count decrypted bytes. Raises OSError if an answer has too many headers."""
-        self._headers += size
-        if self._headers > MOST_HEADERS:
-            raise OSError(f"the server sends more than {MOST_HEADERS >> 10} KiB of headers")
-
-    def deliver(self, size: int) -> None:
-        """Subtract content from the counted bytes, and also some bytes for chunk headers and TLS records."""
-        self._overhead = max(0, self._overhead - size - size // 16)
-
-    @contextlib.contextmanager
-    def small_file(self) -> Iterator[None]:
-        begun = time.monotonic()
-        self._file = begun + self._left
-        try:
-            yield
-        finally:
-            self._file = math.inf
-            self._left -= time.monotonic() - begun
-
-    def timeout(self) -> float:
-        """Return the seconds that the socket may wait now. Raises _LateError after a deadline."""
-        now = time.monotonic()
-        if now >= self._file:
-            raise _LateError(f"fetching catalogs and metadata takes longer than {MOST_CATALOG_SECONDS:g} s")
-        if now >= self._step:
-            raise _LateError(f"the server took longer than {MOST_SECONDS:g} s to answer")
-        return min(TIMEOUT, self._file - now, self._step - now)
-
-
 def _begin_tls(
-    context: ssl.SSLContext, bounds: _Bounds, connection: PlainSocket, server_hostname: str
+    context: ssl.SSLContext, bounds: ClientLimits, connection: PlainSocket, server_hostname: str
 ) -> TlsSocket:
     connection.bounds = None
     return TlsSocket(context, bounds, connection, server_hostname)
@@ -413,7 +323,7 @@ def _words(error: BaseException) -> str:
     cause = getattr(error, "reason", error)
     if isinstance(cause, ssl.SSLCertVerificationError):
         return f"the server's certificate is not trusted: {cause.verify_message}"
-    if isinstance(cause, _LateError):
+    if isinstance(cause, LateError):
         return str(cause)
     if isinstance(cause, TimeoutError):
         return f"the server sent nothing for {TIMEOUT} s"

@@ -647,7 +647,7 @@ def send_slowly(handler, head: bytes, size: int = 1100) -> None:
 
 @pytest.mark.slow
 def test_a_slow_metadata_download_from_a_stream_is_aborted(server, monkeypatch):
-    monkeypatch.setattr("templater.distribution.https_client.MOST_CATALOG_SECONDS", 0.5)
+    monkeypatch.setattr("templater.distribution.https_client_limits.MOST_CATALOG_SECONDS", 0.5)
 
     def fault(handler):
         if not handler.path.startswith("/images/"):
@@ -664,7 +664,7 @@ def test_a_slow_metadata_download_from_a_stream_is_aborted(server, monkeypatch):
 @pytest.mark.parametrize("slow", ["alias", "image", "metadata"])
 @pytest.mark.slow
 def test_a_slow_metadata_download_from_an_image_api_is_aborted(certificates, tmp_path, monkeypatch, slow):
-    monkeypatch.setattr("templater.distribution.https_client.MOST_CATALOG_SECONDS", 0.5)
+    monkeypatch.setattr("templater.distribution.https_client_limits.MOST_CATALOG_SECONDS", 0.5)
     fingerprint = "ab" * 32
     described = b'{"metadata": {"target": "%s", "fingerprint": "%s"' % ((fingerprint.encode(),) * 2)
 

@@ -11,7 +11,7 @@ import traceback
 
 import pytest
 
-from templater.distribution import https_client
+from templater.distribution import https_client, https_client_limits
 from templater.distribution.https_client import UrlStream
 from templater.distribution.list_stream import list_stream
 from templater.distribution.tls_trust import Trust
@@ -214,6 +214,7 @@ def test_the_body_of_a_redirect_is_not_read(server):
 @pytest.mark.slow
 def test_a_download_from_a_server_that_stalls_is_aborted(server, monkeypatch, pause):
     monkeypatch.setattr(https_client, "TIMEOUT", 0.5)
+    monkeypatch.setattr(https_client_limits, "TIMEOUT", 0.5)
     monkeypatch.setattr(https_client, "_SLOWEST", 1024)
 
     def stall(handler):
@@ -266,7 +267,7 @@ CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
     ids=["header", "continue", "chunk header", "trailers"],
 )
 def test_a_download_with_an_endless_answer_is_aborted(server, monkeypatch, fault, limit):
-    monkeypatch.setattr(https_client, limit, 0.4)
+    monkeypatch.setattr(https_client_limits, limit, 0.4)
     server.fault = fault
     begun = time.monotonic()
     with pytest.raises(InputError, match=r"longer than 0\.4 s"):
@@ -285,8 +286,8 @@ def test_a_download_with_an_endless_answer_is_aborted(server, monkeypatch, fault
     ids=["continue", "chunks of a byte", "chunk header", "trailers"],
 )
 def test_a_download_with_too_much_protocol_overhead_is_aborted(server, monkeypatch, start, repeated):
-    monkeypatch.setattr(https_client, "MOST_OVERHEAD", 1 << 16)
-    monkeypatch.setattr(https_client, "MOST_SECONDS", 2)
+    monkeypatch.setattr(https_client_limits, "MOST_OVERHEAD", 1 << 16)
+    monkeypatch.setattr(https_client_limits, "MOST_SECONDS", 2)
     server.fault = endlessly(start, repeated * 1000, pause=0)
     # without a header, either limit can come first: it depends on the number of bytes that arrive together
     much = (
@@ -300,7 +301,7 @@ def test_a_download_with_too_much_protocol_overhead_is_aborted(server, monkeypat
 
 @pytest.mark.parametrize("length", [150, 4096])
 def test_an_answer_in_http_chunks_of_usual_sizes_is_read_completely(server, monkeypatch, length):
-    monkeypatch.setattr(https_client, "MOST_OVERHEAD", 9 << 16)
+    monkeypatch.setattr(https_client_limits, "MOST_OVERHEAD", 9 << 16)
     chunk = b"%x\r\n%s\r\n" % (length, b"x" * length)
     number = 3_000_000 // length
 
@@ -314,7 +315,7 @@ def test_an_answer_in_http_chunks_of_usual_sizes_is_read_completely(server, monk
 
 
 def test_a_catalog_that_takes_too_long_is_aborted_even_at_a_steady_speed(server, monkeypatch):
-    monkeypatch.setattr(https_client, "MOST_CATALOG_SECONDS", 0.4)
+    monkeypatch.setattr(https_client_limits, "MOST_CATALOG_SECONDS", 0.4)
     server.fault = endlessly(b"HTTP/1.1 200 OK\r\nContent-Length: 30000000\r\n\r\n", b" " * 1100)
     begun = time.monotonic()
     with pytest.raises(InputError, match=r"fetching catalogs and metadata takes longer than 0\.4 s"):
@@ -324,7 +325,7 @@ def test_a_catalog_that_takes_too_long_is_aborted_even_at_a_steady_speed(server,
 
 @pytest.mark.slow
 def test_all_catalogs_of_a_stream_share_one_deadline(server, monkeypatch):
-    monkeypatch.setattr(https_client, "MOST_CATALOG_SECONDS", 0.6)
+    monkeypatch.setattr(https_client_limits, "MOST_CATALOG_SECONDS", 0.6)
     server.fault = lambda handler: time.sleep(0.25)
     stream = UrlStream(server.url)
     stream.read(INDEX)
@@ -334,7 +335,7 @@ def test_all_catalogs_of_a_stream_share_one_deadline(server, monkeypatch):
 
 
 def test_the_download_of_a_large_file_may_take_longer_than_that_of_a_catalog(server, monkeypatch):
-    monkeypatch.setattr(https_client, "MOST_CATALOG_SECONDS", 0.1)
+    monkeypatch.setattr(https_client_limits, "MOST_CATALOG_SECONDS", 0.1)
     server.fault = lambda handler: time.sleep(0.2)
     with UrlStream(server.url).pieces(INDEX) as pieces:
         assert b"".join(pieces) == (EXAMPLE / INDEX).read_bytes()
@@ -432,8 +433,8 @@ def silent_listener():
 
 def test_all_addresses_of_a_server_share_one_deadline(monkeypatch):
     """A name with 12 addresses made a command wait for 6 minutes."""
-    monkeypatch.setattr(https_client, "MOST_SECONDS", 0.5)
-    monkeypatch.setattr(https_client, "TIMEOUT", 0.2)
+    monkeypatch.setattr(https_client_limits, "MOST_SECONDS", 0.5)
+    monkeypatch.setattr(https_client_limits, "TIMEOUT", 0.2)
     with silent_listener() as port:
         place = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))
         monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [place] * 50)
@@ -460,7 +461,7 @@ def test_the_answer_of_a_proxy_has_a_deadline(server, monkeypatch):
                     self.wfile.write(b"x")
                     time.sleep(0.1)
 
-    monkeypatch.setattr(https_client, "MOST_SECONDS", 0.5)
+    monkeypatch.setattr(https_client_limits, "MOST_SECONDS", 0.5)
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Slow) as proxy:
         proxy.daemon_threads = True
         threading.Thread(target=proxy.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
@@ -599,7 +600,7 @@ def test_a_connection_that_is_closed_at_the_next_request_is_opened_again(server)
 def test_new_connections_and_redirects_and_overhead_count_as_requests_of_a_stream(
     server, monkeypatch, fault, least, most
 ):
-    monkeypatch.setattr(https_client, "MOST_REQUESTS", 60)
+    monkeypatch.setattr(https_client_limits, "MOST_REQUESTS", 60)
     server.fault = fault
     stream = UrlStream(server.url)
     files = 0
@@ -612,7 +613,7 @@ def test_new_connections_and_redirects_and_overhead_count_as_requests_of_a_strea
 
 
 def test_verify_ends_at_the_limit_on_requests(server, monkeypatch):
-    monkeypatch.setattr(https_client, "MOST_REQUESTS", 12)
+    monkeypatch.setattr(https_client_limits, "MOST_REQUESTS", 12)
     with pytest.raises(LimitError, match=r"^the stream needs more than 12 requests$"):
         verify(UrlStream(server.url), metadata_only=True)
     assert 5 <= len(server.requests) <= 7

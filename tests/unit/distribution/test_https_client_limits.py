@@ -12,8 +12,9 @@ from types import SimpleNamespace
 import pytest
 
 from templater import __version__
-from templater.distribution import https_client
-from templater.distribution.https_client import RangeError, UrlStream, _Bounds, _hint, _LateError, _words
+from templater.distribution import https_client, https_client_limits
+from templater.distribution.https_client import RangeError, UrlStream, _hint, _words
+from templater.distribution.https_client_limits import ClientLimits, LateError
 from templater.model.errors import InputError, LimitError, RefusedError, TemplaterError
 
 BASE = "https://h/t"
@@ -35,8 +36,8 @@ def test_the_limits_on_downloads_have_the_expected_values():
     assert (
         https_client.TIMEOUT,
         https_client.MOST_REDIRECTS,
-        https_client.MOST_SECONDS,
-        https_client.MOST_CATALOG_SECONDS,
+        https_client_limits.MOST_SECONDS,
+        https_client_limits.MOST_CATALOG_SECONDS,
     ) == (
         30,
         10,
@@ -44,9 +45,9 @@ def test_the_limits_on_downloads_have_the_expected_values():
         60,
     )
     assert (
-        https_client.MOST_REQUESTS,
-        https_client._CONNECTION_COST,
-        https_client._REQUEST_BYTES,
+        https_client_limits.MOST_REQUESTS,
+        https_client_limits.CONNECTION_COST,
+        https_client_limits._REQUEST_BYTES,
         https_client._MOST_IDLE,
     ) == (
         20_000,
@@ -54,7 +55,7 @@ def test_the_limits_on_downloads_have_the_expected_values():
         1024,
         4,
     )
-    assert (https_client.MOST_OVERHEAD, https_client.MOST_HEADERS, https_client._SLOWEST) == (
+    assert (https_client_limits.MOST_OVERHEAD, https_client_limits.MOST_HEADERS, https_client._SLOWEST) == (
         1_048_576,
         32_768,
         1024,
@@ -74,7 +75,7 @@ def not_trusted():
     [
         (not_trusted(), "the server's certificate is not trusted: expired"),
         (urllib.error.URLError(not_trusted()), "the server's certificate is not trusted: expired"),
-        (_LateError("late words"), "late words"),
+        (LateError("late words"), "late words"),
         (TimeoutError("timed out"), "the server sent nothing for 30 s"),
         (http.client.IncompleteRead(b"", 5), "the server sent fewer bytes than it announced"),
         (ConnectionRefusedError(111, "Connection refused"), "connection refused"),
@@ -235,7 +236,7 @@ def test_a_redirect_to_an_unusable_url_is_refused(target, error):
 def test_a_connection_is_kept_only_if_the_answer_is_complete_or_a_short_error_or_redirect(
     status, length, kept
 ):
-    connections = https_client._Connections(ssl.create_default_context(), _Bounds())
+    connections = https_client._Connections(ssl.create_default_context(), ClientLimits())
     done, closed = [], []
     answer = SimpleNamespace(
         status=status, length=length, connection=("h", SimpleNamespace(sock=1, close=lambda: closed.append(1))),
@@ -247,7 +248,7 @@ def test_a_connection_is_kept_only_if_the_answer_is_complete_or_a_short_error_or
 
 
 def test_the_oldest_idle_connections_are_closed_above_the_limit():
-    connections = https_client._Connections(ssl.create_default_context(), _Bounds())
+    connections = https_client._Connections(ssl.create_default_context(), ClientLimits())
     closed = []
     for name in "abcdef":
         one = SimpleNamespace(sock=1, close=lambda name=name: closed.append(name))
@@ -262,12 +263,12 @@ def test_the_oldest_idle_connections_are_closed_above_the_limit():
 @pytest.mark.parametrize(
     ("count", "most", "error"),
     [
-        (_Bounds.receive, 1_048_576, "the server sends more than 1 MiB in addition to the content"),
-        (_Bounds.begin_request, 20_000, "the stream needs more than 20000 requests"),
+        (ClientLimits.receive, 1_048_576, "the server sends more than 1 MiB in addition to the content"),
+        (ClientLimits.begin_request, 20_000, "the stream needs more than 20000 requests"),
     ],
 )
 def test_too_many_requests_or_too_many_bytes_of_overhead_are_an_error(count, most, error):
-    bounds = _Bounds()
+    bounds = ClientLimits()
     count(bounds, most - 1)
     count(bounds, 1)
     with pytest.raises((OSError, LimitError)) as caught:
@@ -276,7 +277,7 @@ def test_too_many_requests_or_too_many_bytes_of_overhead_are_an_error(count, mos
 
 
 def test_the_limit_on_headers_counts_only_bytes_that_are_read_as_headers():
-    bounds = _Bounds()
+    bounds = ClientLimits()
     bounds.read(1 << 30)
     with bounds.headers():
         bounds.read(32_768)
@@ -288,7 +289,7 @@ def test_the_limit_on_headers_counts_only_bytes_that_are_read_as_headers():
 
 
 def test_content_is_not_overhead_and_each_kib_of_overhead_counts_as_a_request():
-    bounds = _Bounds()
+    bounds = ClientLimits()
     bounds.receive(16_000 + 1000)
     bounds.deliver(16_000)
     assert bounds._overhead == 0
@@ -306,18 +307,18 @@ def test_content_is_not_overhead_and_each_kib_of_overhead_counts_as_a_request():
 @pytest.fixture
 def clock(monkeypatch):
     now = SimpleNamespace(time=100.0)
-    monkeypatch.setattr(https_client.time, "monotonic", lambda: now.time)
+    monkeypatch.setattr(https_client_limits.time, "monotonic", lambda: now.time)
     return now
 
 
 def test_the_deadlines_of_a_step_and_of_all_catalogs_end_a_download(clock):
-    bounds = _Bounds()
+    bounds = ClientLimits()
     assert bounds.timeout() == 30
     bounds.begin_step()
     clock.time = 145.0
     assert bounds.timeout() == 15
     clock.time = 160.0
-    with pytest.raises(_LateError, match=r"^the server took longer than 60 s to answer$"):
+    with pytest.raises(LateError, match=r"^the server took longer than 60 s to answer$"):
         bounds.timeout()
     bounds.begin_step()
     with bounds.small_file():
@@ -330,7 +331,7 @@ def test_the_deadlines_of_a_step_and_of_all_catalogs_end_a_download(clock):
         clock.time = 219.0
         assert bounds.timeout() == 1
         clock.time = 220.0
-        with pytest.raises(_LateError, match=r"^fetching catalogs and metadata takes longer than 60 s$"):
+        with pytest.raises(LateError, match=r"^fetching catalogs and metadata takes longer than 60 s$"):
             bounds.timeout()
 
 

@@ -1,0 +1,102 @@
+"""Limits of a stream's https client: deadlines, requests, headers, and bytes that are not content."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Iterator
+
+from ..model.errors import LimitError
+from .tls_socket import TIMEOUT
+
+#: maximum seconds for the headers of an answer with all redirects, and for each piece of its body
+MOST_SECONDS = 60.0
+#: Limit on all requests of a stream, which bounds the processor time. A new connection counts as several
+#: requests, and so do many bytes that are not content.
+MOST_REQUESTS = 20_000
+CONNECTION_COST, _REQUEST_BYTES = 6, 1 << 10
+#: limit in bytes on everything but the content of an answer: headers, lengths of chunks, TLS records
+MOST_OVERHEAD = 1 << 20
+#: limit in bytes on the headers of an answer
+MOST_HEADERS = 32 << 10
+#: maximum seconds for all catalogs and metadata of a stream together
+MOST_CATALOG_SECONDS = 60.0
+
+
+class LateError(TimeoutError):
+    """Raised if a server sends data, but too slowly."""
+
+
+class ClientLimits:
+    """Deadlines for the current step and the current small file, and limits on requests and overhead.
+
+    The socket's own timeout is not enough, because each byte that a server sends resets it.
+    """
+
+    def __init__(self) -> None:
+        self._step = self._file = math.inf
+        self._left = MOST_CATALOG_SECONDS
+        self._overhead = self._requests = 0
+        self._headers = -math.inf
+
+    def begin_step(self) -> None:
+        self._step = time.monotonic() + MOST_SECONDS
+
+    def begin_answer(self) -> None:
+        self.begin_step()
+        self._requests += self._overhead // _REQUEST_BYTES
+        self._overhead = 0
+
+    def begin_request(self, cost: int) -> None:
+        """Count a request. Raises LimitError above the limit.
+
+        A request counts as ``cost`` small requests, because it takes as much processor time as they do.
+        """
+        self._requests += cost
+        if self._requests > MOST_REQUESTS:
+            raise LimitError(f"the stream needs more than {MOST_REQUESTS} requests")
+
+    def receive(self, size: int) -> None:
+        """Count bytes from the server. Raises OSError if too many of them are not content."""
+        self._overhead += size
+        if self._overhead > MOST_OVERHEAD:
+            raise OSError(f"the server sends more than {MOST_OVERHEAD >> 20} MiB in addition to the content")
+
+    @contextlib.contextmanager
+    def headers(self) -> Iterator[None]:
+        """Limit the bytes that are read in the block, because Python parses headers in quadratic time."""
+        self._headers = 0
+        try:
+            yield
+        finally:
+            self._headers = -math.inf
+
+    def read(self, size: int) -> None:
+        """Count decrypted bytes. Raises OSError if an answer has too many headers."""
+        self._headers += size
+        if self._headers > MOST_HEADERS:
+            raise OSError(f"the server sends more than {MOST_HEADERS >> 10} KiB of headers")
+
+    def deliver(self, size: int) -> None:
+        """Subtract content from the counted bytes, and also some bytes for chunk headers and TLS records."""
+        self._overhead = max(0, self._overhead - size - size // 16)
+
+    @contextlib.contextmanager
+    def small_file(self) -> Iterator[None]:
+        begun = time.monotonic()
+        self._file = begun + self._left
+        try:
+            yield
+        finally:
+            self._file = math.inf
+            self._left -= time.monotonic() - begun
+
+    def timeout(self) -> float:
+        """Return the seconds that the socket may wait now. Raises LateError after a deadline."""
+        now = time.monotonic()
+        if now >= self._file:
+            raise LateError(f"fetching catalogs and metadata takes longer than {MOST_CATALOG_SECONDS:g} s")
+        if now >= self._step:
+            raise LateError(f"the server took longer than {MOST_SECONDS:g} s to answer")
+        return min(TIMEOUT, self._file - now, self._step - now)
