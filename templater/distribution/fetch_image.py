@@ -24,12 +24,13 @@ from ..model.errors import InputError, RefusedError, UsageError
 from ..model.progress import Progress, silent
 from ..model.source import printable
 from .catalog_decoder import Item
+from .client_config import API, SIMPLESTREAMS
 from .client_image_list import Image, list_images
 from .downloads import MOST_BYTES, Downloads, download_of, expected_size
 from .https_client import UrlStream, split_url
 from .image_api_client import HttpsServer, LocalDaemon, Server, ServerImage, export, find_image, is_hash
 from .list_stream import read_products
-from .remotes import API, RESERVED, SIMPLESTREAMS, Remote, read_remotes
+from .remotes import RESERVED, Remote, read_remotes
 from .store import Store, StoredImage
 from .verify_files import SHA256
 

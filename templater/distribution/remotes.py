@@ -6,20 +6,17 @@ import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
 from urllib.parse import urlunsplit
 
 import yaml
 
 from ..image.atomic_output import Output
-from ..model.errors import InputError, UsageError, reason
+from ..model.errors import InputError, UsageError
 from ..model.source import printable
+from .client_config import API, SIMPLESTREAMS, client_remotes, client_trust, read_yaml
 from .https_client import UrlStream, split_url
 from .tls_trust import Trust
 
-SIMPLESTREAMS = "simplestreams"
-#: the REST API of Incus and LXD
-API = "incus"
 PROTOCOLS = (SIMPLESTREAMS, API)
 #: names that can't be remotes, because in SRC they mean daemons or stores on this machine
 RESERVED = ("incus", "lxd", "store", "local")
@@ -32,7 +29,6 @@ BUILT_IN = {
 }
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]+")
 _REMOTE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]+:")
-_MOST_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,25 +102,6 @@ def remove_remote(name: str) -> None:
     _write_own(own)
 
 
-def client_remote(family: str, name: str) -> tuple[dict[str, Any], str]:
-    """Return a remote from the configuration of the Incus or LXD client, and the path of this configuration.
-
-    Each of the two values can be empty.
-    """
-    for folder in _client_folders(family):
-        path = os.path.join(folder, "config.yml")
-        remotes = _read_yaml(path).get("remotes")
-        value = remotes.get(name) if isinstance(remotes, dict) else None
-        if isinstance(value, dict):
-            return value, path
-    return {}, ""
-
-
-def client_trust(path: str, name: str, value: dict[str, Any]) -> Trust:
-    """Return the certificates of a remote in the client's configuration file ``path``."""
-    return _trust(os.path.dirname(path), name, value)
-
-
 def own_file() -> str:
     """Return the path of templater's list of remotes."""
     base = os.environ.get("XDG_CONFIG_HOME") or os.path.join(os.path.expanduser("~"), ".config")
@@ -137,7 +114,7 @@ def _own() -> Iterator[Remote]:
 
 
 def _read_own() -> dict[str, dict[str, str]]:
-    remotes = _read_yaml(own_file())
+    remotes = read_yaml(own_file())
     for name, value in remotes.items():
         texts = isinstance(value, dict) and all(isinstance(each, str) for each in value.values())
         if not texts or "url" not in value or value.get("protocol") not in PROTOCOLS:
@@ -155,63 +132,19 @@ def _write_own(remotes: dict[str, dict[str, str]]) -> None:
 
 def _of_clients() -> Iterator[Remote]:
     """Yield the https remotes from the configuration of the Incus and LXD clients."""
-    for folder in _client_folders():
-        path = os.path.join(folder, "config.yml")
-        remotes = _read_yaml(path).get("remotes")
-        for name, value in remotes.items() if isinstance(remotes, dict) else ():
+    for remotes, path in client_remotes():
+        for name, value in remotes.items():
             if not isinstance(name, str) or not isinstance(value, dict) or name in RESERVED:
                 continue
             url, protocol = value.get("addr"), value.get("protocol") or API
             if isinstance(url, str) and url.startswith("https://"):
-                yield Remote(
-                    name, url, API if protocol == "lxd" else str(protocol), path, _trust(folder, name, value)
-                )
-
-
-def _trust(folder: str, name: str, value: dict[str, Any]) -> Trust:
-    server = os.path.join(folder, "servercerts", f"{name}.crt")
-    pair = (os.path.join(folder, "client.crt"), os.path.join(folder, "client.key"))
-    private = (
-        value.get("protocol") != SIMPLESTREAMS and not value.get("public") and all(map(os.path.isfile, pair))
-    )
-    return Trust(server if os.path.isfile(server) else "", pair if private else None)
-
-
-def _client_folders(family: str = "") -> Iterator[str]:
-    """Yield the clients' configuration directories in the order in which the clients read them.
-
-    ``family`` is "incus" or "lxd", or empty for both families.
-    """
-    home = os.path.expanduser("~")
-    if family != "lxd":
-        yield os.environ.get("INCUS_CONF") or os.path.join(home, ".config", "incus")
-        yield "/etc/incus"
-    if family != "incus":
-        yield os.environ.get("LXD_CONF") or os.path.join(home, "snap", "lxd", "common", "config")
-        yield os.path.join(home, ".config", "lxc")
-        yield "/etc/lxc"
+                trust = client_trust(path, name, value)
+                yield Remote(name, url, API if protocol == "lxd" else str(protocol), path, trust)
 
 
 def _built_in() -> Iterator[Remote]:
     for name, url in BUILT_IN.items():
         yield Remote(name, url, SIMPLESTREAMS, "built in")
-
-
-def _read_yaml(path: str) -> dict[str, Any]:
-    try:
-        with open(path, "rb") as file:
-            data = file.read(_MOST_BYTES + 1)
-    except FileNotFoundError:
-        return {}
-    except OSError as error:
-        raise InputError(f"can't read '{printable(path)}': {reason(error)}") from error
-    try:
-        value = yaml.safe_load(data[:_MOST_BYTES]) or {}
-    except yaml.YAMLError as error:
-        raise InputError(f"'{printable(path)}' is not valid YAML: {printable(str(error))}") from None
-    if not isinstance(value, dict):
-        raise InputError(f"'{printable(path)}' has no mapping at the top level")
-    return value
 
 
 def is_remote(src: str) -> bool:

@@ -64,7 +64,7 @@ VALUES = {
     "distribution.prune_tree": {"DAY": 86_400, "GRACE": 86_400, "_MOST_DELETED": 50_000},
     "distribution.web_server_redirects": {"_MOST_BYTES": 1_048_576},
     "distribution.fetch_image": {"_MOST_METADATA": 268_435_456, "_MOST_COMPARED": 10_000, "_LONGEST": 200},
-    "distribution.remotes": {"_MOST_BYTES": 1_048_576},
+    "distribution.client_config": {"_MOST_BYTES": 1_048_576},
     "distribution.remove_from_tree": {"_LEAST_FINGERPRINT": 12},
     "distribution.republish": {"_MOST_METADATA": 67_108_864},
     "distribution.signatures": {"_SECONDS": 5, "_WAIT": 60},

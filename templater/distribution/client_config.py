@@ -1,0 +1,84 @@
+"""The configuration of the Incus and LXD clients: their remotes, and the certificates of each remote."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import yaml
+
+from ..model.errors import InputError, reason
+from ..model.source import printable
+from .tls_trust import Trust
+
+#: the protocols of servers
+SIMPLESTREAMS = "simplestreams"
+#: the REST API of Incus and LXD
+API = "incus"
+_MOST_BYTES = 1 << 20
+
+
+def client_remotes(family: str = "") -> Iterator[tuple[dict[Any, Any], str]]:
+    """Yield the remotes in each configuration file of the clients, and the path of the file.
+
+    ``family`` is "incus" or "lxd", or empty for both families.
+    """
+    for folder in _client_folders(family):
+        path = os.path.join(folder, "config.yml")
+        remotes = read_yaml(path).get("remotes")
+        if isinstance(remotes, dict):
+            yield remotes, path
+
+
+def client_remote(family: str, name: str) -> tuple[dict[str, Any], str]:
+    """Return a remote from the configuration of the Incus or LXD client, and the path of this configuration.
+
+    Each of the two values can be empty.
+    """
+    for remotes, path in client_remotes(family):
+        value = remotes.get(name)
+        if isinstance(value, dict):
+            return value, path
+    return {}, ""
+
+
+def client_trust(path: str, name: str, value: dict[str, Any]) -> Trust:
+    """Return the certificates of a remote in the client's configuration file ``path``."""
+    folder = os.path.dirname(path)
+    server = os.path.join(folder, "servercerts", f"{name}.crt")
+    pair = (os.path.join(folder, "client.crt"), os.path.join(folder, "client.key"))
+    private = (
+        value.get("protocol") != SIMPLESTREAMS and not value.get("public") and all(map(os.path.isfile, pair))
+    )
+    return Trust(server if os.path.isfile(server) else "", pair if private else None)
+
+
+def _client_folders(family: str) -> Iterator[str]:
+    """Yield the clients' configuration directories in the order in which the clients read them."""
+    home = os.path.expanduser("~")
+    if family != "lxd":
+        yield os.environ.get("INCUS_CONF") or os.path.join(home, ".config", "incus")
+        yield "/etc/incus"
+    if family != "incus":
+        yield os.environ.get("LXD_CONF") or os.path.join(home, "snap", "lxd", "common", "config")
+        yield os.path.join(home, ".config", "lxc")
+        yield "/etc/lxc"
+
+
+def read_yaml(path: str) -> dict[str, Any]:
+    """Return the mapping in a configuration file, which is empty if the file is missing."""
+    try:
+        with open(path, "rb") as file:
+            data = file.read(_MOST_BYTES + 1)
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise InputError(f"can't read '{printable(path)}': {reason(error)}") from error
+    try:
+        value = yaml.safe_load(data[:_MOST_BYTES]) or {}
+    except yaml.YAMLError as error:
+        raise InputError(f"'{printable(path)}' is not valid YAML: {printable(str(error))}") from None
+    if not isinstance(value, dict):
+        raise InputError(f"'{printable(path)}' has no mapping at the top level")
+    return value
