@@ -101,7 +101,6 @@ def test_the_root_filesystem_of_a_stored_image_cannot_be_fetched_without_a_sourc
 def test_a_stored_image_is_refused_if_its_source_now_has_another_image(monkeypatch):
     stored(monkeypatch, complete=False, source="images:a")
     monkeypatch.setattr(fetch_image, "read_remotes", dict)
-    monkeypatch.setattr(fetch_image, "_REMOTE", None)
     real = fetch_image.fetch_source
     for found, message in (
         (HASH, ""),
