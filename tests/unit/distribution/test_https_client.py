@@ -14,7 +14,6 @@ import pytest
 from templater.distribution import https_client, https_client_limits
 from templater.distribution.https_client import UrlStream
 from templater.distribution.list_stream import list_stream
-from templater.distribution.tls_trust import Trust
 from templater.distribution.verify import verify
 from templater.model.errors import InputError, LimitError, TemplaterError, UsageError
 from tests.streams.mutations import EXAMPLE
@@ -42,20 +41,6 @@ def server(certificates, trusted):
 def other(certificates, trusted):
     with serving(EXAMPLE, certificates) as running:
         yield running
-
-
-@pytest.mark.parametrize(
-    ("trust", "name"),
-    [
-        (Trust(server="server.crt", client=("client.crt", "client.key")), "server.crt"),
-        (Trust(client=("client.crt", "client.key")), "client.crt"),
-    ],
-)
-def test_the_error_names_a_certificate_file_that_is_missing(trust, name, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(InputError) as error:
-        trust.context()
-    assert str(error.value) == f"can't read the certificate '{name}': no such file or directory"
 
 
 def test_verify_finds_every_image_and_no_problem_in_a_served_stream(server):
@@ -624,11 +609,3 @@ def test_an_answer_with_too_many_bytes_of_headers_is_refused_before_they_are_par
     server.fault = lambda handler: handler.wfile.write(b"HTTP/1.1 200 OK\r\n" + kind + b"\r\n") and True
     with pytest.raises(InputError, match="the server sends more than 32 KiB of headers"):
         UrlStream(server.url).size(INDEX)
-
-
-@pytest.mark.parametrize("is_pinned", [True, False])
-def test_a_server_cannot_choose_diffie_hellman_parameters(is_pinned, certificates):
-    """Parameters of 10,000 bits needed a second of processor time for each connection."""
-    trust = Trust(server=str(certificates / "ca.pem") if is_pinned else "")
-    names = [cipher["name"] for cipher in trust.context().get_ciphers()]
-    assert names and all(name.startswith(("TLS_", "ECDHE-")) for name in names)
