@@ -33,8 +33,8 @@ from collections.abc import Iterator
 from ...model.source import printable
 from ..authored_image import AuthoredImage
 from ..base import Fix, Observation, check
-from ..instance_name import fresh_after, stale_after
 from ..rule_hints import hint_of_trigger
+from ..rules_with_instance_name import fresh_after, stale_after
 from ..target_kinds import SEEDS
 
 #: the property ``os`` of the systems whose versions 5 and 6 do not read /etc/hostname, in lower case

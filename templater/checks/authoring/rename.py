@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from ...model.source import printable
 from ..authored_image import AuthoredImage
 from ..base import Fix, Observation, check
-from ..instance_name import stale_after
 from ..rule_hints import hint_of_trigger
+from ..rules_with_instance_name import stale_after
 
 
 @check(
