@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..model.default_triggers import default_triggers, next_start
 from ..model.errors import LimitError, TemplateError, TemplaterError
-from ..model.instance import require_name
+from ..model.instance_name import require_name
 from ..model.plan import WRITING
 from ..model.source import printable
 from ..parsing.metadata_yaml import read_metadata

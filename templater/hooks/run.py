@@ -23,7 +23,7 @@ from ..model.errors import (
     described_bug,
 )
 from ..model.hosts import NONE
-from ..model.instance import require_name
+from ..model.instance_name import require_name
 from ..model.metadata import TRIGGERS
 from ..model.source import Source, printable
 from ..oslite import Closing, abspath, environment, exists, forget, limit_address_space, os, split

@@ -5,7 +5,8 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 
 from ..model.errors import InputError, LimitError, reason
-from ..model.instance import Instance, daemon_name_problem, require_name
+from ..model.instance import Instance
+from ..model.instance_name import daemon_name_problem, require_name
 from ..model.source import Source, printable
 from ..parsing import instance_description
 from ..parsing.yaml_nodes import size_text

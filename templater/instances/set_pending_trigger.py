@@ -11,7 +11,7 @@ def record(path: str, trigger: str, name: str = "") -> State:
     ``path`` is the new directory: the copy, or the renamed directory. Raises InputError if the directory has
     no image.
     """
-    from ..model.instance import require_name
+    from ..model.instance_name import require_name
     from ..model.pending_trigger import pending_after
 
     if name:

@@ -6,7 +6,7 @@ import os
 from typing import NamedTuple
 
 from ..model.errors import UsageError
-from ..model.instance import daemon_name_problem
+from ..model.instance_name import daemon_name_problem
 from ..model.source import printable
 
 FAMILIES = ("incus", "lxd")

@@ -16,12 +16,12 @@ from ..model.errors import InputError, LimitError, UsageError
 from ..model.instance import (
     CONTAINER,
     EXPANDED_PROFILE,
-    MAX_NAME,
     VIRTUAL_MACHINE,
     Expanded,
     Instance,
     Profile,
 )
+from ..model.instance_name import MAX_NAME
 from ..model.source import Source, Span, printable, whole_characters
 from .go_scalars import is_merge, is_null
 from .metadata_yaml import suggestion

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..model.errors import InputError
-from ..model.instance import CONTAINER, VIRTUAL_MACHINE, Instance, require_name
+from ..model.instance import CONTAINER, VIRTUAL_MACHINE, Instance
+from ..model.instance_name import require_name
 from ..model.source import Source
 from .instance_description import KNOWN_KEYS, LIMITS, described, read_instances
 from .json_stream import JsonStream, Read

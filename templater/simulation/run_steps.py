@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from ..model.errors import TemplaterError, UsageError
-from ..model.instance import Instance, Profile, require_name
+from ..model.instance import Instance, Profile
+from ..model.instance_name import require_name
 from ..model.render_options import RenderOptions
 from ..model.source import printable
 from ..rootfs.memory import MemoryRootfs

@@ -33,7 +33,7 @@ GROUPS = (
         "templater.rootfs.trusted_paths", "templater.model.file_names", "templater.instances",
         "templater.instances.state_directory", "templater.hooks", "templater.hooks.source_stamp",
         "templater.hooks.compile_cache",
-        "templater.instances.instance_directory",
+        "templater.instances.instance_directory", "templater.model.instance_name",
         "templater.model.metadata", "templater.model.instance", "templater.model.pending_trigger",
         "templater.model.render_options",
         "templater.hooks.sandboxed_rendering", "templater.hooks.runtimes", "templater.hooks.options",

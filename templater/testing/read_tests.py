@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 
 from ..model.errors import InputError, LimitError, RefusedError, TemplaterError, UsageError
 from ..model.hosts import HOSTS
-from ..model.instance import CONTAINER, Instance, Profile, require_name
+from ..model.instance import CONTAINER, Instance, Profile
+from ..model.instance_name import require_name
 from ..model.source import Source, Span, printable
 from ..parsing.combined_error import raise_all
 from ..parsing.instance_description import Document, overridden, read_instance, read_profile

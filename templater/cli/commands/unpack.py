@@ -73,7 +73,7 @@ def command(
     from ...image.unpack import unpack
     from ...image.whole_image import open_contents
     from ...instances.state_directory import State, StateDirectory
-    from ...model.instance import require_name
+    from ...model.instance_name import require_name
     from ...model.pending_trigger import PENDING_KEY
 
     if len(files) not in (2, 3):

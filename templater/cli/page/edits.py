@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ...model.errors import UsageError
-from ...model.instance import CONTAINER, VIRTUAL_MACHINE, Profile, require_name
+from ...model.instance import CONTAINER, VIRTUAL_MACHINE, Profile
+from ...model.instance_name import require_name
 
 if TYPE_CHECKING:
     from ...model.instance import Instance

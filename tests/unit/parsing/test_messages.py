@@ -3,8 +3,8 @@
 import pytest
 
 from templater.model.errors import RefusedError, TemplaterError, UsageError
-from templater.model.instance import require_name
 from templater.model.instance_life import Life
+from templater.model.instance_name import require_name
 from templater.model.source import Source
 from templater.parsing import yaml_nodes
 from templater.parsing.instance_description import overridden, read_instance, read_profile
