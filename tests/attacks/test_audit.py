@@ -189,7 +189,7 @@ def test_attack_56_many_rules_of_one_file_are_checked_quickly(tmp_path: Path) ->
 
 
 @pytest.mark.slow
-def test_attack_15_long_link_chains_are_followed_within_a_limit(
+def test_attack_15_a_long_link_chain_is_followed_within_a_limit(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     folder = image_folder(tmp_path)

@@ -101,7 +101,7 @@ def test_attack_61_a_global_header_cannot_set_names_or_sizes_or_attributes_of_me
 
 
 @pytest.mark.parametrize("words", COMMANDS, ids=lambda words: " ".join(words[:2]))
-def test_attack_61_global_attributes_are_refused_with_little_memory(
+def test_attack_61_a_global_attribute_is_refused_with_little_memory(
     tmp_path: Path, words: list[str], capfd: pytest.CaptureFixture[str]
 ) -> None:
     """A 7 kB image with 100 names of 10 kB took 3.9 GB in audit, and export wrote 479 MiB from 1.8 kB."""
@@ -186,7 +186,7 @@ def test_directories_that_an_archive_does_not_list_count_as_used_disk_blocks(
 
 
 @pytest.mark.parametrize("kind", [tarfile.DIRTYPE, tarfile.REGTYPE, tarfile.SYMTYPE])
-def test_attack_62_empty_files_count_as_used_disk_blocks(
+def test_attack_62_an_empty_file_counts_as_a_used_disk_block(
     tmp_path: Path, kind: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """100,000 empty directories from 151 kB took 394 MB of disk."""
@@ -206,7 +206,7 @@ def test_attack_62_empty_files_count_as_used_disk_blocks(
 
 
 @pytest.mark.parametrize("hole", [0, 1 << 30], ids=["plain", "with a hole at the end"])
-def test_attack_62_empty_directories_count_more_than_empty_files_because_their_removal_takes_longer(
+def test_attack_62_an_empty_directory_counts_more_than_an_empty_file_because_its_removal_takes_longer(
     tmp_path: Path, hole: int
 ) -> None:
     """100,000 directories in the second file of a split image took 9 s to write and 8 s to remove."""

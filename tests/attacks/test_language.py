@@ -250,7 +250,7 @@ ARITHMETIC = {
 
 
 @pytest.mark.parametrize("text", ARITHMETIC)
-def test_attack_43_extreme_numbers_render_as_in_the_go_language_or_give_an_error_with_a_line(
+def test_attack_43_an_extreme_number_renders_as_in_the_go_language_or_gives_an_error_with_a_line(
     machine: Machine, text: str
 ) -> None:
     wanted = ARITHMETIC[text]

@@ -18,7 +18,7 @@ from tests.rootfs_builders import a_plan, a_rule, as_root, snapshot
         ("1755", 0o333), ("04755", 0o755), ("0o7777", 0o777), ("644", 0o644),
     ],
 )  # fmt: skip
-def test_attack_31_modes_are_parsed_as_in_the_go_language_and_lose_special_bits(scene, spelled, bits):
+def test_attack_31_a_mode_is_parsed_as_in_the_go_language_and_loses_special_bits(scene, spelled, bits):
     assert parse_mode(spelled, a_rule("/etc/x", mode=spelled)) == bits
     scene.write({"/etc/x": "y"}, mode=spelled)
     assert stat.S_IMODE((scene.top / "etc/x").stat().st_mode) == bits

@@ -32,7 +32,7 @@ def test_attack_02_the_root_is_refused_as_target(scene, path):
 @pytest.mark.parametrize(
     "path", ["etc/hosts", "//etc//hosts", "/etc/./hosts", "/etc/hosts/", "/no/../etc/hosts"]
 )
-def test_attack_02_target_paths_are_normalised_as_in_the_daemons(scene, path):
+def test_attack_02_a_target_path_is_normalised_as_in_the_daemons(scene, path):
     scene.write({path: "new"})
     assert scene.text("etc/hosts") == "new"
 
@@ -45,12 +45,12 @@ def test_attack_02_target_paths_are_normalised_as_in_the_daemons(scene, path):
         ("/" + "n" * 256, "is too long"),
     ],
 )
-def test_attack_03_nul_and_overlong_targets_are_refused(scene, path, says):
+def test_attack_03_a_nul_or_overlong_target_is_refused(scene, path, says):
     scene.refuses({path: "x"}, RefusedError, says)
 
 
 @pytest.mark.parametrize("path", ["/etc/two\nlines", "/etc/\udcff\udcfe", "/etc/\x1b[2Jclear"])
-def test_attack_03_unusual_bytes_are_written_unchanged_and_shown_escaped(scene, path):
+def test_attack_03_an_unusual_byte_is_written_unchanged_and_shown_escaped(scene, path):
     plan = scene.write({path: "new"})
     assert (os.fsencode(scene.top) + path.encode("utf-8", "surrogateescape")) in [
         os.path.join(os.fsencode(scene.top), b"etc", name)
@@ -133,7 +133,7 @@ def test_attack_17_a_create_only_rule_treats_a_dangling_symlink_as_existing(scen
 
 @as_root
 @pytest.mark.parametrize("cross_mounts", [False, True])
-def test_attack_18_magic_links_of_proc_are_never_followed(scene, mounts, cross_mounts):
+def test_attack_18_a_magic_link_of_proc_is_never_followed(scene, mounts, cross_mounts):
     (scene.top / "proc").mkdir()
     mounts.proc(scene.top / "proc")
     before = snapshot(scene.host, times=True)
@@ -231,7 +231,7 @@ def test_attack_23_a_target_that_is_a_hard_link_to_a_host_file_is_replaced(scene
 
 @as_root
 @pytest.mark.parametrize(("flag", "what"), [("i", "etc/hosts"), ("a", "etc/hosts"), ("i", "etc"), ("i", "")])
-def test_attack_24_immutable_and_append_only_files_as_targets_are_refused(scene, flag, what):
+def test_attack_24_an_immutable_or_append_only_target_is_refused(scene, flag, what):
     place = scene.top / what
     if subprocess.run(["chattr", f"+{flag}", place], check=False, capture_output=True).returncode:
         pytest.skip("NOT RUN: this file system has no such flags")
@@ -325,7 +325,7 @@ def test_attack_29_apply_refuses_a_staged_file_that_another_process_has_replaced
         [("/new/x", b"1"), ("/new", b"2")],
     ],
 )
-def test_attack_30_rules_with_the_same_target_are_refused(scene, files):
+def test_attack_30_two_rules_with_the_same_target_are_refused(scene, files):
     scene.link("link", "etc")
     with scene.rootfs() as rootfs:
         plan = a_plan([(a_rule(path), content) for path, content in files], rootfs)

@@ -165,7 +165,7 @@ def test_attack_10_a_symlink_as_instance_rootfs_is_refused(image, scene, target)
 
 
 @pytest.mark.parametrize("kind", ["symlink", "dangling", "fifo", "directory"])
-def test_attack_11_metadata_that_is_not_a_regular_file_is_refused(image, scene, kind):
+def test_attack_11_a_metadata_file_that_is_not_regular_is_refused(image, scene, kind):
     path = image / "metadata.yaml"
     if kind == "fifo":
         os.mkfifo(path)

@@ -7,7 +7,7 @@ from tests.checks.builders import a_special, an_image, observed
 CHECK = "privileged-file"
 
 
-def test_attack_60_devices_are_found():
+def test_attack_60_a_device_is_found():
     ((severity, _, message),) = observed(CHECK, an_image(names=[a_special("rootfs/dev/sda", CHAR_DEVICE)]))
     assert (severity, message) == ("medium", "devices: 1 (rootfs/dev/sda)")
 
@@ -20,7 +20,7 @@ def test_attack_60_setuid_programs_are_listed_together():
     assert message.endswith("…)")
 
 
-def test_attack_60_setgid_bits_and_capabilities_and_trusted_attributes_are_found():
+def test_attack_60_a_setgid_bit_and_a_capability_and_a_trusted_attribute_are_found():
     names = [
         Name("rootfs/a", Entry(FILE, 0o2755)),
         Name("rootfs/b", Entry(FILE), frozenset({"security.capability"})),

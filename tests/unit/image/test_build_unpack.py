@@ -660,7 +660,7 @@ def test_attack_59_a_chain_of_links_longer_than_path_max_is_not_followed(tmp_pat
 
 
 @pytest.mark.parametrize("format", ["gnu", "pax"])
-def test_attack_61_invalid_sparse_maps_are_errors(tmp_path, image_directory, format):
+def test_attack_61_an_invalid_sparse_map_is_an_error(tmp_path, image_directory, format):
     without_xattrs(image_directory)
     packed(image_directory, tmp_path / "good", compression="none", tar=format)
     whole = (tmp_path / "good").read_bytes()

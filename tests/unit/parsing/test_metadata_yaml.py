@@ -249,7 +249,7 @@ def test_a_valid_metadata_file_has_no_findings():
     assert read(text).findings == read(text, "v4").findings == ()
 
 
-def test_attack_54_null_entries_in_metadata_are_preserved():
+def test_attack_54_a_null_entry_in_metadata_is_preserved():
     metadata = read("templates:\n  /a:\n  /b: ~\n  /c: {}\n")
     assert [rule.null for rule in metadata.rules] == [True, True, False]
 
@@ -298,7 +298,7 @@ def test_rules_keep_the_file_order_and_the_last_of_two_duplicates_counts():
         ),
     ],
 )
-def test_attack_54_metadata_errors_have_the_text_of_incus_7(text, words):
+def test_attack_54_an_error_in_metadata_has_the_text_of_incus_7(text, words):
     assert error_of(text, "v4").yaml_error == words
 
 
@@ -437,7 +437,7 @@ def test_attack_52_a_yaml_tag_creates_no_python_object(tag, place):
     assert error.span.text.startswith(tag[:1])
 
 
-def test_attack_53_duplicate_keys_are_handled_as_the_host_handles_them():
+def test_attack_53_a_duplicate_key_is_handled_as_the_host_handles_it():
     text = "templates:\n  /etc/hosts: {template: a, when: [x]}\n  /etc/hosts: {template: b, when: [x]}\n"
     metadata = read(text)
     assert [rule.template for rule in metadata.rules] == ["b"]

@@ -112,11 +112,11 @@ def test_the_planned_action_without_a_root_filesystem_is_write() -> None:
 
 
 @pytest.mark.parametrize("target", ["x", link("nowhere"), link("a"), Entry(DIRECTORY, 0o755), Entry(FIFO)])
-def test_a_rule_with_create_only_skips_any_kind_of_existing_target(target: "str | Entry") -> None:
+def test_a_create_only_rule_skips_any_kind_of_existing_target(target: "str | Entry") -> None:
     assert one(rendering(rule(create_only=True)), {"/etc/a": target}).action == SKIP
 
 
-def test_a_rule_with_create_only_skips_a_template_that_would_fail() -> None:
+def test_a_create_only_rule_skips_a_template_that_would_fail() -> None:
     change = one(failing(rule(create_only=True), RenderError("no")), {"/etc/a": "x"})
     assert change.action == SKIP and change.error is None
 

@@ -318,7 +318,7 @@ def test_attack_45_an_unfinished_template_construct_is_an_error_at_its_position(
 
 
 @pytest.mark.parametrize("dialect", [V4, V6], ids=["v4", "v6"])
-def test_attack_46_bytes_that_are_not_utf8_are_printed_unchanged(dialect: Any) -> None:
+def test_attack_46_a_text_that_is_not_utf8_is_printed_unchanged(dialect: Any) -> None:
     source = b"\xef\xbb\xbf\x00\r\n\xff\xfe{{ x }}\xed\xa0\x80\xc3\xa9"
     text = pongo2.compile(source, dialect).render({"x": "\udcff"})
     assert text.encode("utf-8", "surrogateescape") == source.replace(b"{{ x }}", b"\xff")

@@ -173,7 +173,7 @@ def test_http_methods_that_change_data_are_refused(server, method):
     assert server.request("/1.0/images", method).status in (400, 405)
 
 
-def test_attack_73_paths_and_links_that_leave_the_tree_are_not_found(server, tree):
+def test_attack_73_a_path_or_link_that_leaves_the_tree_is_not_found(server, tree):
     (tree / "link").symlink_to("/etc/passwd")
     (tree / "up").symlink_to("..")
     (tree / ".templater").mkdir()
