@@ -1,4 +1,4 @@
-"""The interface through which `verify` reads a stream, and a tree on disk with this interface."""
+"""The interface through which `verify` reads a stream, and its implementation for a tree on disk."""
 
 from __future__ import annotations
 
