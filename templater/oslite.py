@@ -165,8 +165,8 @@ def libc(name: str) -> "Callable[..., int]":
 def limit_address_space(most: int) -> None:
     """Set the soft limit of this process's address space in bytes, and keep the hard limit.
 
-    The resource module is not used, because importing it takes half a millisecond. On another
-    architecture, set no limit.
+    The resource module is not used, because importing it takes half a millisecond. On
+    architectures other than x86_64 and aarch64, set no limit.
     """
     if os.uname().machine not in ("x86_64", "aarch64") or sys.maxsize <= 1 << 32:
         return

@@ -10,9 +10,9 @@ from ..model.errors import reason
 
 
 def changeable_place(path: str) -> str:
-    """Return the first directory, link or file above, at or below ``path`` that other users can change.
+    """Return the first directory, link or file that other users can change, or "" if they can change none.
 
-    Return "" if other users can change none of these paths.
+    Check ``path``, the directories and links on the way to it, and the files in it if it is a directory.
     """
     try:
         inside = os.listdir(path) if os.path.isdir(path) else []
@@ -54,8 +54,8 @@ def places_on_the_way(path: str) -> Iterator[str]:
 def is_changeable(place: str) -> bool:
     """Return whether a user other than root and the caller can change or replace this file.
 
-    In a sticky directory, users can replace only their own names. But a user can have moved a file or link of
-    root there, for example from an own directory in which root unpacked an image.
+    In a sticky directory, users can replace only their own names. But a user may have moved a file or link of
+    root there. For example, root may have unpacked an image in a directory of that user.
     """
     try:
         status = os.lstat(place)

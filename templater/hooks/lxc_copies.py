@@ -30,8 +30,8 @@ def clone(folder: str, name: str, source_name: str, options: "Options") -> Notic
     """Record that lxc-copy, lxc-copy -R or lxc-snapshot has made this container's directory.
 
     A snapshot keeps the container's pending trigger, and restoring the snapshot in place restores the
-    trigger. Any other new directory counts as a copy. If the destroy hook later detects a rename, it corrects
-    the record.
+    trigger. Any other new directory is recorded as a copy. If the destroy hook later detects a rename, it
+    corrects the record.
     """
     source, exact = find_source(folder, source_name)
     original = open_folder(source) if options.source else open_unshared(source)

@@ -37,8 +37,8 @@ class Output:
     After a crash, the kernel unlocks the file, and the next output in the directory removes the file.
     ``sha256`` is the digest of the bytes written so far. ``shown`` is the directory's name in messages.
 
-    On Linux, the directory is opened only once: another user who owns a directory above can replace it with a
-    link.
+    On Linux, the directory is opened only once, because a user who owns a directory above it can replace it
+    with a link.
     """
 
     def __init__(self, directory: str, *, private: bool = False, shown: str = "") -> None:
@@ -284,7 +284,7 @@ def _held(path: str) -> Iterator[None]:
 
 
 def _sweep(directory: str) -> None:
-    """Remove new files of killed runs, and restore the old files that they were replacing.
+    """Remove new files of killed runs, and restore the old files that these runs were replacing.
 
     Do nothing in a directory with very many files, because another user can have made them.
     """

@@ -74,7 +74,7 @@ def build(
     If ``target`` is a directory, the files get the names that the daemons use. Files get their names after
     all of them are written. If ``private`` is true, only the current user may read the files. If ``replace``
     is true, existing files are overwritten. Raises UsageError if a file exists and ``replace`` is false, or
-    for an invalid combination.
+    if ``target`` or ``packing`` is invalid.
     """
     kind = compression_named(packing.compression)
     if target == "-":
@@ -191,10 +191,11 @@ def _pack(
 
 
 def _bounded(write: Write, contents: Contents, *, holes: bool = False) -> Write:
-    """Return a function that calls ``write`` and limits all bytes, so that no small input gives a huge image.
+    """Return a function that writes like ``write`` and limits the total number of bytes.
 
-    Converting headers to another tar format can make them eight times as long. If ``holes`` is true, the
-    output has zeros in place of the holes of sparse files, so the larger limit ``--limit ratio`` applies.
+    The limit prevents a small input from becoming a huge image. Converting headers to another tar format can
+    make them eight times as long. If ``holes`` is true, the output has zeros in place of the holes of sparse
+    files, so the larger limit ``--limit ratio`` applies.
     """
     written = 0
 
@@ -335,8 +336,8 @@ def _in_child() -> Callable[[], object] | None:
 def _as_mksquashfs_reads(members: Iterable[tuple[Member, Data]]) -> Iterator[tuple[Member, Data]]:
     """Yield the members with zeros in place of holes, and with times in the range of squashfs.
 
-    mksquashfs turns zeros into holes again. Version 4.6.1 misreads the maps of sparse files in headers
-    without user names ("appears to be truncated or corrupted").
+    mksquashfs turns zeros into holes again. If a header has no user name, version 4.6.1 misreads the map of a
+    sparse file ("appears to be truncated or corrupted").
     """
     for member, data in members:
         # Change a copy: the archive still needs the original member's map to read the data.

@@ -56,7 +56,7 @@ class Tree:
     _names: dict[tuple[int, int], str] | None = None
 
     def members(self, path: str, name: str, *, links: bool = True) -> Iterator[tuple[Member, Data]]:
-        """Yield the directory ``path`` and the members below it, with names below ``name``.
+        """Yield the directory ``path`` and the members below it. ``name`` replaces ``path`` in their names.
 
         If ``links`` is true and a file has several names in this walk, all but the first become hard links.
         """

@@ -4,7 +4,7 @@
 def decompress_lzo(data: bytes, most: int) -> bytes:
     """Decompress LZO1X, which no module of Python does. The kernel's lzo.rst describes the format.
 
-    Stops after the step that exceeds ``most`` bytes.
+    Stops after the step in which the output exceeds ``most`` bytes.
     Raises IndexError for invalid data.
     """
     made = bytearray()

@@ -166,8 +166,8 @@ class Archive:
         """Check that the archive has its end mark, and read the file to its end for the checksums.
 
         GNU tar and Go accept an archive without an end mark, but such an archive may be truncated. Data after
-        the end mark is not an error, because tools ignore such data. ``trailing_position`` has its position.
-        Raises InputError if the archive is truncated.
+        the end mark is not an error, because tools ignore such data. ``trailing_position`` is the position of
+        such data. Raises InputError if the archive is truncated.
         """
         if not self._ended:
             raise self._cut_short("the data ends before the end mark")

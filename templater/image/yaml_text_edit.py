@@ -98,10 +98,10 @@ class _Way:
 
 
 def _search(node: Mark, names: tuple[str, ...], before: tuple[Mark, ...], *, merged: bool) -> _Way:
-    """Follow a path. If a name occurs more than once, use the last pair.
+    """Follow a path. If a mapping has several pairs with the same name, prefer the last pair.
 
-    Mappings merged with ``<<`` are searched too. If ``merged`` is false, the last name must be in the mapping
-    itself.
+    Mappings merged with ``<<`` are searched too. If ``merged`` is false, they are not searched for the last
+    name of the path.
     """
     nodes = (*before, node)
     found = _Way(nodes, None, names)
@@ -138,7 +138,7 @@ def _merged(value: Mark) -> list[tuple[Mark, ...]]:
 def _unshared(text: str, names: tuple[str, ...], work: _Work, *, merged: bool) -> tuple[str, _Way | None]:
     """Resolve anchors and aliases on the path ``names``.
 
-    Return the new text, and the part of the path that exists, or None for an empty document.
+    Return the new text, and the part of the path that exists. For an empty document, this part is None.
     """
     for _ in range(_MOST_SHARED):
         root = work.read(text)

@@ -28,8 +28,8 @@ def read_instance(
     ``file`` is ``FILE``, ``FILE#NAME`` to select one of several instances, ``-`` for standard input, or a
     ``Source``. ``profiles`` are files; later files override earlier files. Values in ``config`` and
     ``devices`` are strings, as in the daemons; an empty value unsets a key. ``expanded`` tells whether the
-    file is from ``config show --expanded``; if it is None, the devices decide. The instance's ``notes`` list
-    assumptions.
+    file is from ``config show --expanded``. If ``expanded`` is None, this is inferred from the devices. The
+    instance's ``notes`` list assumptions.
 
     Raises:
         InputError: the file is missing or invalid.

@@ -39,7 +39,7 @@ _FIELDS = 7
 
 
 class WrittenFile:
-    """The state of one file when templater last wrote it, or found that it already had the content.
+    """The state of one file when templater last wrote it, or last found the right content in it.
 
     ``path`` is the rule's target and ``real`` the file after following links. ``uid`` and ``gid`` are ids in
     the container. ``digest`` and ``template_digest`` are hashes of the content and of the template. ``keys``
@@ -114,7 +114,7 @@ def decode(text: str) -> "dict[str, WrittenFile] | None":
 class Record:
     """The record of one instance. The caller holds the lock of the state directory.
 
-    ``problem`` is the error of an unreadable record, which counts as empty.
+    An unreadable record is treated as empty. Then ``problem`` is the error.
     """
 
     __slots__ = ("_files", "_staged", "_text", "problem", "state_directory")

@@ -5,8 +5,10 @@ The daemon's answers have traps, which were recorded from Incus 6.0.4 and LXD 5.
 * A fifo, a device and a file of /proc look like an empty file, and a GET of a fifo never ends. So a file of
   length 0 is not fetched.
 * HEAD of LXD 5.0 gives no length. So files are fetched until a request gets no answer in time; then no more
-  files of this instance are fetched. * The target of a symlink is shown as an absolute path, even if the link
-  is relative. ``relative_links`` tells whether to treat links as relative."""
+  files of this instance are fetched.
+* The target of a symlink is shown as an absolute path, even if the link is relative. ``relative_links`` tells
+  whether to treat links as relative.
+"""
 
 from __future__ import annotations
 

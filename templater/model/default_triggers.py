@@ -62,8 +62,8 @@ def default_triggers(
     """Return the passes that a command runs without ``-t``.
 
     ``pending`` is the pending trigger if SRC is an instance, and None if SRC is an image.
-    ``rootfs_of_instance`` is true if the command reads a root filesystem. If the instance exists, that root
-    filesystem is assumed to be the instance's.
+    ``rootfs_of_instance`` is true if the command reads a root filesystem. If the instance exists, this
+    function assumes that the instance has that root filesystem.
     """
     if pending is not None:
         return next_start(instance, pending)

@@ -89,7 +89,8 @@ class TemplateFile:
     def source(self, name: str) -> "Source":
         """Return the text of a readable file. ``name`` is its path for messages.
 
-        Sources that exist at the same time share one text, which can need four times the memory of the data.
+        All sources of this file that exist at the same time share one decoded text, because the text can need
+        four times the memory of the data.
         """
         from _weakref import ref
 

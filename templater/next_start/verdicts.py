@@ -63,10 +63,11 @@ _MOST_LINKS, _LONGEST_LINK = 5, 200
 class FileVerdict:
     """The effect of the next start on the file of one rule.
 
-    ``change`` has the file's old and new content, owner and mode, if the start changes it. ``current``
-    compares a file that the start does not write with a rendering of the current configuration. It is EQUAL,
-    DIFFERENT, MISSING or UNKNOWN, and empty for files that the start writes. ``current_change`` is the
-    difference.
+    If the start changes the file, ``change`` has the old and new content, owner and mode.
+
+    If the start does not write the file, ``current`` is the result of comparing the file to a rendering of
+    the current configuration: EQUAL, DIFFERENT, MISSING or UNKNOWN. Otherwise, ``current`` is empty.
+    ``current_change`` is the difference.
     """
 
     rule: Rule

@@ -59,10 +59,10 @@ def read_instance(
 
     If ``source`` is None, the instance is a container named ``c1``. A parsed ``source`` saves time if several
     instances of a list are read. ``pick`` selects an instance of a list by name. ``profiles`` are profiles or
-    their YAML texts. ``expanded`` tells whether the description already includes the profiles. If it is None,
-    the devices decide, because the output of ``config show`` does not say whether it includes the profiles.
-    The instance's ``notes`` list every assumption. Raises InputError for an invalid description, and
-    UsageError for invalid arguments.
+    their YAML texts. ``expanded`` tells whether the description already includes the profiles. If
+    ``expanded`` is None, this is inferred from the devices, because the output of ``config show`` does not
+    say whether it includes the profiles. The instance's ``notes`` list every assumption. Raises InputError
+    for an invalid description, and UsageError for invalid arguments.
     """
     given = tuple(p if isinstance(p, Profile) else read_profile(p) for p in profiles)
     if source is None:
@@ -496,7 +496,7 @@ class _Description:
         return (*(known[name] for name in names), *added), notes if names else ()
 
     def over_expanded(self, given: tuple[Profile, ...]) -> tuple[tuple[Profile, ...], tuple[str, ...]]:
-        """Return the profiles and notes for a description with expanded keys, if some profiles are unknown.
+        """Return the profiles and notes for a description with expanded keys and some unknown profiles.
 
         The first profile contains the expanded keys. The given profiles override these keys.
         """

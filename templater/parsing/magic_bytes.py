@@ -97,7 +97,7 @@ def is_disk(head: bytes) -> bool:
 
 
 def is_also_tar(head: bytes) -> bool:
-    """Return whether a compressed file is also a tar archive, so that tools read two archives from it.
+    """Return whether a compressed file is also a tar archive, so that two tools can read different archives.
 
     LXD, and Incus before version 7, look for a tar archive before they look for zstd, and do not know lz4.
     """

@@ -93,7 +93,7 @@ class PureParser(Reader, Scanner, Parser):
                 self.allow_simple_key = True
 
     def scan_plain_spaces(self, indent: int, start_mark: Any) -> list[str] | None:
-        """Return the text of blanks and line breaks in a plain scalar; None before a document marker.
+        """Return the blanks and line breaks in a plain scalar, or None if a document marker follows them.
 
         As in yaml_parser_scan_plain_scalar of libyaml, tabs are blanks, except in the indentation of a line.
         """

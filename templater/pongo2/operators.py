@@ -120,7 +120,7 @@ def negate(v: object) -> "bool | int | float":
 
 
 def equal(a: object, b: object) -> bool:
-    """Return whether two values are equal like interface values in Go: in their dynamic type and their value.
+    """Return whether two values are equal as Go compares interface values: by dynamic type and by value.
 
     Integers of different types are equal if their values are equal. Raises Panic for types that Go cannot
     compare, such as lists.

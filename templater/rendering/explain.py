@@ -67,7 +67,7 @@ class Reading(NamedTuple):
 
 
 class Explainer:
-    """A reader of the origins in the files of one instance. Equal templates are compiled once.
+    """A finder of the origins of the values in one instance's files. Equal templates are compiled once.
 
     ``options`` need a clock and a seed, so that a second render gives the same text.
     """

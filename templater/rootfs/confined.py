@@ -340,9 +340,9 @@ class Directory(Closing):
         return sorted(again(os.listdir, self.fd))
 
     def names_with(self, prefix: str, most: int) -> "tuple[list[str], int]":
-        """Return the names that begin with a prefix, and how many more names this call was allowed to read.
+        """Return the names that begin with a prefix, and the unused part of ``most``.
 
-        The call reads at most ``most`` names, with or without the prefix.
+        This call reads at most ``most`` names, with or without the prefix.
         """
 
         def names() -> "tuple[list[str], int]":
@@ -433,8 +433,9 @@ class Directory(Closing):
 def require_public(fd: int, directory: int, shown: str) -> None:
     """Raise RefusedError for a file or directory that the owner of its directory may not read.
 
-    The owner could move a secret file of root, which is in another directory of this owner, to a name that
-    root reads. If others can write to the directory, they could do so, too.
+    This owner could have moved a secret file of root here from another directory, so that root reads it.
+    Other users who can write to the directory could do the same. So if there are such users, also raise
+    RefusedError for a private file of root.
     """
     status, above = os.fstat(fd), os.fstat(directory)
     owner = above.st_uid

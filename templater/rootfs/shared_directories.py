@@ -51,9 +51,10 @@ def namespace_owner() -> int:
 
 
 def _is_group_of_namespace_owner(gid: int) -> bool:
-    """Return whether a group is the private group of the caller of lxc-usernsexec, which maps both ids alone.
+    """Return whether a group is the private group of the user who called lxc-usernsexec.
 
-    Outside of the namespace, a user's private group has the number of the user.
+    lxc-usernsexec maps this user and this group individually, not as part of a range. Outside of the
+    namespace, a user's private group has the number of the user.
     """
     owner = namespace_owner()
     users = [(first, disk) for first, disk, count in own_map("uid_map") if owner and count == 1]

@@ -101,9 +101,9 @@ def open_unshared(path: str, owners: "Collection[int]" = ()) -> Root:
     """Open a directory as ``open_folder`` does. No other user may write to the directory or replace it.
 
     If ``owners`` is given, the directory must belong to one of these users, to root or to the hook's user.
-    Each directory on the way must belong to root or the hook's user, because its owner can replace the
-    directory below it. By default, any user may own these directories. In a sticky directory such as
-    ``/tmp``, users can replace only their own names.
+    Then each directory on the way must belong to root or the hook's user, because its owner can replace the
+    directory below it. If ``owners`` is not given, any user may own the directory and those on the way. In a
+    sticky directory such as ``/tmp``, users can replace only their own names.
 
     For example, ``lxc-start -f /tmp/a.conf`` makes ``/tmp`` an instance directory. Any user can then add a
     metadata.yaml, and the hook would write that user's files as root.
@@ -203,9 +203,9 @@ def _components(path: str) -> "list[str]":
 
 
 def _is_magic(status: "os.stat_result", target: str) -> bool:
-    """Return whether a link is one of /proc whose text can name a directory of another mount namespace.
+    """Return whether a link is in /proc, and its text may be a path in another mount namespace.
 
-    Links such as /proc/self have a relative text, which is right.
+    The relative text of a link such as /proc/self is right in this mount namespace.
     """
     if not target.startswith("/") and ":" not in target:
         return False

@@ -111,8 +111,8 @@ def run(
 ) -> Result:
     """Run the program at the path ``program``. Its working directory is a folder that contains ``files``.
 
-    ``stdin`` is the name of one of the files. If ``confined`` is false, the program runs only with limits,
-    and can read all files that its user can read. Raises NotConfinedError and ToolFailure.
+    ``stdin`` is the name of one of the files. If ``confined`` is false, the program has limits but no
+    sandbox, and can read all files that its user can read. Raises NotConfinedError and ToolFailure.
     """
     limits = limits or Limits()
     if confined:

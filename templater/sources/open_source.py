@@ -131,9 +131,9 @@ class OpenedSource(NamedTuple):
         return instance.config.get(PENDING_KEY, "create" if self.kind == INSTANCE_DIRECTORY else "")
 
     def open_below(self, path: str, *, cross_mounts: bool = False) -> DirectoryRootfs:
-        """Open a root filesystem. If its path is below SRC, it must be in the directory that SRC was.
+        """Open a root filesystem. Raises RefusedError if it is in SRC, and SRC has been replaced meanwhile.
 
-        A user who owns the directory above SRC can exchange SRC with another instance in between.
+        A user who owns the directory above SRC can replace SRC with another instance.
         """
         view = DirectoryRootfs(path, cross_mounts=cross_mounts)
         identity = getattr(self.image, "identity", None)

@@ -16,8 +16,7 @@ LIMITS = (_signal.SIGALRM, _signal.SIGPROF)
 def with_signals_deferred(call: "Callable[[], Result]", *, drop_alarm: bool = False) -> "Result":
     """Call a function with signals deferred. Afterwards, deliver the signals that have arrived.
 
-    With ``drop_alarm``, the signal of a time limit during a call that succeeds is dropped, because the work
-    is done.
+    With ``drop_alarm``, signals of time limits are dropped if the call succeeds, because its work is done.
     Blocking the signals is not enough: in a process with threads the kernel gives them to another thread.
     """
     late: dict[int, None] = {}

@@ -1,7 +1,7 @@
 """Cleanup of temporary files that a killed apply leaves in a root filesystem.
 
-Temporary names are in the root directory of the root filesystem, or beside the target if that is on another
-file system. The name ``.templater-TOKEN-INODE-N`` counts as templater's if the file really has the inode
+Temporary names are in the root directory of the root filesystem, or beside a target that is on another file
+system. templater treats the name ``.templater-TOKEN-INODE-N`` as its own if the file really has the inode
 number INODE, or if INODE is 0 and the file is empty. No other file has such a name by accident. A process
 that can forge such a name could also remove the file.
 

@@ -91,7 +91,7 @@ class Transaction:
     def commit(self) -> "list[Change]":
         """Put every file in place, mount points last. Return the changes for which a file was written.
 
-        Signals are deferred. If a time limit ends during this call, a complete apply still succeeds.
+        Signals are deferred. A time limit that ends during this call has no effect if the call succeeds.
         """
         return with_signals_deferred(self._commit, drop_alarm=True)
 

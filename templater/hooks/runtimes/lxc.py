@@ -121,9 +121,10 @@ DEFERRED = "deferred"
 
 
 def defer(folder: str) -> None:
-    """Record that the mount hook of this start renders.
+    """Record that the mount hook, not the pre-start hook, renders the templates in this start.
 
-    Another hook can mount a volume before the mount stage. Then the root filesystem is a directory there.
+    The mount hook can't detect this by itself: another hook may have mounted a volume before the mount stage,
+    and then the root filesystem is a directory.
     """
     with open_unshared(folder) as opened, StateDirectory(opened) as directory:
         directory.replace(DEFERRED, b"")
@@ -182,7 +183,8 @@ _MOUNT_HINT = "in the container's configuration, give lxc.hook.mount the line of
 def require_mount_hook(path: str, config: str, stage: str = "") -> None:
     """Raise RefusedError if only LXC can mount this root filesystem and no mount hook calls templater.
 
-    If the pre-start hook leaves an overlay to the mount hook because of ``stage``, both must have the option.
+    If ``stage`` is "mount", the pre-start hook leaves an overlay to the mount hook. Then the mount hook must
+    have the option ``--stage mount``, too.
     """
     found = list(settings(config))
     for key, value in found:
@@ -229,9 +231,10 @@ def has_hook(config: str, stage: str) -> bool:
 
 
 def refuse_later_mounts(path: str, config: str) -> None:
-    """Raise RefusedError if a hook at pre-mount can hide what templater writes into an overlay before it.
+    """Raise RefusedError if the container has a pre-mount hook.
 
-    For example, ``lxc-copy --ephemeral --tmpfs`` adds a hook that mounts a tmpfs over the layers.
+    This hook runs after templater has written files to the overlay, and may hide the files. For example,
+    ``lxc-copy --ephemeral --tmpfs`` adds a hook that mounts a tmpfs over the layers.
     """
     if exists(config) and hook_lines(list(settings(config)), "pre-mount"):
         raise RefusedError(
@@ -287,10 +290,10 @@ def open_layers(layers: "tuple[str, ...]") -> "list[Root]":
 
 
 def _make_layer(directory: Directory, name: str, lower: "os.stat_result") -> None:
-    """Make a directory that belongs to the container's root, who also owns the lower layer, as LXC does.
+    """Make a directory with the owner of the lower layer, who is the container's root. LXC does the same.
 
-    If another user can exchange names in ``directory``, only the container's root may make the directory:
-    otherwise the hook could give that user another directory.
+    If another user can replace names in ``directory``, make the new directory with the ids of the container's
+    root. Otherwise, that user could put another directory in its place, and the hook would chown that one.
     """
     try:
         if not is_replaceable(directory.fd):

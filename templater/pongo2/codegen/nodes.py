@@ -233,7 +233,7 @@ def filter_chain(node: FilterBlock) -> Expr:
 
 
 def capture(function: Call, body: list[Node], otherwise: list[Node]) -> CallBlock:
-    """Return a call of a tag's function, with the text that ``body`` prints as its first argument.
+    """Return a call of a tag's function. Its first argument after the render is the text of ``body``.
 
     ``otherwise`` runs if the function returns None. The field ``defaults`` stores ``otherwise``.
     """
