@@ -51,11 +51,11 @@ def check_report(
 
     The object has the keys that ``audit_report`` returns, and further keys.
 
-    ``suppressed`` lists the findings that the author ignores. ``not_validated`` lists the validators that did
-    not check every file, and ``notes`` the reasons. Without a root filesystem, ``not_run`` lists the checks
-    that need it. The image's templater.toml is read if the image is ``trusted``. ``hosts`` and ``instances``
-    override those in templater.toml. The instances of templater.toml are rendered in addition to the built-in
-    instances.
+    ``suppressed`` lists the findings that the author ignores. ``not_validated`` lists the validators that
+    left at least one file unchecked, and ``notes`` the reasons. Without a root filesystem, ``not_run`` lists
+    the checks that need it. The image's templater.toml is read if the image is ``trusted``. ``hosts`` and
+    ``instances`` override those in templater.toml. The instances of templater.toml are rendered in addition
+    to the built-in instances.
 
     ``choice`` is the build to check if the image is a definition, and is None otherwise. With
     ``all_variants``, every build that the definition's filters distinguish is checked. ``memo`` has the texts

@@ -96,11 +96,11 @@ class File:
 
 @dataclass(frozen=True)
 class AuthoredImage(ScannedImage):
-    """A scanned image with the hosts that it must work on, and instances to render its templates for.
+    """A scanned image, the hosts on which it must work, and the instances for which to render its templates.
 
     Without ``instances``, the templates are rendered for a container without keys, for each instance in
-    ``added``, and for a container that sets every key that templates read. If a template reads the type of
-    the instance, the templates are also rendered for a virtual machine.
+    ``added``, and for a container with a value for every key that templates read. If a template reads the
+    type of the instance, the templates are also rendered for a virtual machine.
     """
 
     hosts: tuple[Host, ...] = (INCUS,)
@@ -213,9 +213,10 @@ class AuthoredImage(ScannedImage):
 
     @cached_property
     def _other_values(self) -> tuple[Instance, ...]:
-        """Instances that set the keys of ``_invented`` to other values.
+        """Instances with other values for the keys of ``_invented``.
 
-        The first instance has each key's default. Each further instance has one value for all keys.
+        In the first instance, each key has its default. In each further instance, all keys have the same
+        value.
         """
         values = self._invented.config if self._invented is not None else {}
         free = [key for key in values if document_of(key) is None]

@@ -29,7 +29,7 @@ class Fix(NamedTuple):
 
 
 class Observation(NamedTuple):
-    """One observation of a check, located at a position in a text or at a name in the image.
+    """One observation of a check, located at a position in a text or at the path of a file in the image.
 
     If ``severity`` is empty, the check's severity applies. If ``advisory`` is None, the check's advisory
     applies. ``rule`` is the rule that the observation is about, or None.

@@ -121,8 +121,9 @@ def _file(finding: Finding) -> str:
 def apply(image: AuthoredImage, findings: list[Finding], end: float) -> tuple[AuthoredImage, list[Finding]]:
     """Return the changed image, and the findings whose fixes were applied.
 
-    Of several overlapping fixes, only the first is applied. Equal fixes count as one. When this process has
-    used ``end`` seconds of processor time, no further fix of a rule's field is applied.
+    Of several overlapping fixes, only the first is applied. Fixes with equal edits are applied once, for all
+    their findings. When this process has used ``end`` seconds of processor time, no further fix of a rule's
+    field is applied.
     """
     edits: dict[str, _Edits] = {}
     applied: list[Finding] = []

@@ -81,10 +81,12 @@ def mistakes_in(
 def has_same_mistake(others: list[tuple[File, list[Mistake]]], file: File, line: int) -> bool:
     """Return whether a mistake in a line remains if the file is rendered for other instances.
 
-    ``others`` has the file as rendered for each instance, and the mistakes in each rendering. Return True if
-    every rendering has a mistake in this line. In a rendering with the same text of this line, a mistake in
-    another line is enough, because a validator may report only its first mistake. Return False if ``others``
-    is empty, or if a configuration value fills the whole line.
+    ``others`` has the file as rendered for each of these instances, and the mistakes in each rendering. The
+    mistake remains in a rendering if the same line has a mistake. It also remains if the same line has the
+    same text and another line has a mistake, because a validator may report only its first mistake.
+
+    Return True if the mistake remains in every rendering. Return False if ``others`` is empty, or if a
+    configuration value fills the whole line.
     """
     alone = line_of(file, line).strip() in file.instance.config.values()
     return (

@@ -126,7 +126,7 @@ def _region(span: Span | None) -> dict[str, int]:
 def _place(finding: Finding, name: str, uri: str) -> str:
     """Return the URI of a finding's file in the image.
 
-    A name with ``..`` leads out of the image and gets the URI of the image itself.
+    If the file's name contains ``..``, it leads out of the image: return the URI of the image itself.
     """
     from urllib.parse import quote
 

@@ -55,8 +55,9 @@ def scan_image(
     """Read an image: a directory, a unified tarball, or a split image whose second file is ``rootfs``.
 
     ``rendering`` sets limits for the checks that render templates. These checks also render for ``instance``.
-    ``heads`` has further files to read, and how many bytes to read of each. An error while reading a part of
-    the image is recorded in ``ScannedImage.errors``. If no name of that part was read, the error is raised.
+    ``heads`` maps the paths of further files to the number of bytes to read of each. If reading a part of the
+    image fails after the first file name of the part was read, the error is recorded in
+    ``ScannedImage.errors``. An earlier error is raised.
     """
     if rootfs is not None and os.path.isdir(path):
         raise UsageError(f"'{path}' is a directory, so a second image file can't be given with it")
@@ -109,7 +110,7 @@ class _Scanner:
         self.begun = process_time()
 
     def scan_part(self, scan: Callable[[], None]) -> None:
-        """Read a part and record its error. Raise the error if no name of the part was read."""
+        """Read a part and record its error. Raise the error if no file name of the part was read."""
         before = len(self.names)
         try:
             scan()

@@ -52,7 +52,7 @@ def many(*_: Any, **__: Any) -> None:
 def guarded(function: Command, *, images: Callable[..., int | None] = one) -> Command:
     """Apply the limits on a whole command. The command has a parameter ``limits`` or ``request``.
 
-    ``images`` receives the command's arguments. The function returns how many images the command reads.
+    ``images`` is called with the command's arguments, and returns how many images the command reads.
     """
 
     @wraps(function)
@@ -123,8 +123,8 @@ def guard(
     """Raise LimitError if the block exceeds a limit. Restore all signal handlers and limits at the end.
 
     If ``live`` is true, the block reads instances of a daemon. If ``listed`` is true, the block plans the
-    instances of a list: then the limit on time does not apply, and each instance adds the limit on processor
-    time.
+    instances of a list. Then the limit on time does not apply, and each instance extends the limit on
+    processor time by its original value.
     """
     import _signal as signal  # type: ignore[import-not-found]  # the module `signal` imports enum, which is slow
 
@@ -285,8 +285,8 @@ def address_space(column: int = 0) -> int:
 def _bounded_memory(bounds: CommandLimits, *, threads: bool) -> Iterator[None]:
     """Let the process grow by at most ``bounds.memory`` bytes, if the system supports such limits.
 
-    ``threads``: the block starts threads. The C library reserves much address space for each thread, so the
-    limit counts only writable memory.
+    If ``threads`` is true, the block starts threads. The C library reserves much address space for each
+    thread, so only writable memory is limited.
     """
     try:
         import resource

@@ -57,7 +57,7 @@ def warn_of_unknown_names(
 ) -> None:
     """Warn on stderr if a template of these ``rules`` contains a name that no host provides.
 
-    If several templates have the same text, only the first of them is named. The check stops after
+    If several templates have the same text, the warning is only about the first one. The check stops after
     ``MAX_SECONDS`` of processor time. ``memo`` has templates that are already parsed.
     """
     from ..model.errors import TemplaterError

@@ -61,7 +61,7 @@ def read_image(
 
     If templater runs as root on Linux, ``work`` runs in a child process that has another user id. The child
     receives open files. It can't open files, connect or start programs. A directory is read in this process,
-    because its files can belong to any user. The reader of directories follows no links.
+    because its files can belong to any user. Links in the directory are not followed.
     """
     paths = tuple(paths)
     if not needs_sandbox(paths):

@@ -42,8 +42,9 @@ def opened_record(
 ) -> Iterator[Record | None]:
     """Open the record of an instance directory, or yield None for "".
 
-    ``places`` has the identities of the directories to which ``folder`` may lead; by default, any directory.
-    If ``lock`` is not empty, lock the record. Processes that wait for the lock show the text of ``lock``.
+    ``places`` has the identities of the directories that ``folder`` may name. An empty ``places`` allows
+    every directory. If ``lock`` is not empty, lock the record. Processes that wait for the lock show the text
+    of ``lock``.
     """
     if not folder:
         yield None
@@ -61,7 +62,7 @@ def opened_record(
 def _places(source: OpenedSource, rootfs: DirectoryRootfs) -> Collection[tuple[int, int] | None]:
     """Return the identities of SRC and of the directory above the root filesystem, both already open.
 
-    Another user can exchange the names of two instances before the record is opened.
+    The record is opened by name later: until then, another user can exchange the names of two instances.
     """
     if not isinstance(rootfs.root, Root):
         return ()

@@ -1,4 +1,4 @@
-"""Text for terminals: horizontal rules, columns, and wrapped messages.
+"""Text for terminals: horizontal lines, columns, and wrapped messages.
 
 Only styled output imports this module. Every function escapes the control characters of its arguments.
 """
@@ -84,8 +84,8 @@ def title(text: str) -> Text:
 class Headings:
     """The headings of several files, with aligned columns.
 
-    Each heading is a horizontal rule, or an indented line. If the terminal is too narrow, the reason goes to
-    a second line.
+    Each heading begins with a horizontal line or with spaces. If the terminal is too narrow, the reason of
+    the action goes to a second line.
     """
 
     def __init__(self, found: Sequence[Heading], width: int, *, rule: bool = True) -> None:

@@ -93,7 +93,7 @@ def add(
         UsageError: the files or aliases are not a valid request.
         InputError: the image is invalid, or its metadata.yaml lacks a required value.
         RefusedError: the tree has another image of this version, or this image in another product.
-        LimitError: with the image, the catalog would exceed a limit of its readers.
+        LimitError: with the image, the catalog would exceed a limit that templater sets for reading it.
     """
     for alias in aliases:
         check_alias(alias)
@@ -331,7 +331,7 @@ def _combined(digest: _hashlib._Hash, root: Output) -> str:
 def insert(catalog: Catalog, new: NewImage, *, unified: bool) -> Added:
     """Enter the image into the tree's own products file.
 
-    Other products files belong to other servers: `reindex` replaces them, with all their products.
+    Other products files contain the products of other servers, and `reindex` replaces such a file as a whole.
     Raises RefusedError if the image's product and version have another image, and LimitError for a value that
     is too long. The catalog is then unchanged.
     """

@@ -20,7 +20,7 @@ _MOST_BYTES = 1 << 20
 
 
 def client_remotes(family: str = "") -> Iterator[tuple[dict[Any, Any], str]]:
-    """Yield the remotes in each configuration file of the clients, and the path of the file.
+    """Yield, for each configuration file of the clients, the remotes in the file and the file's path.
 
     ``family`` is "incus" or "lxd", or empty for both families.
     """

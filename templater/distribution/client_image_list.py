@@ -22,8 +22,8 @@ Type = Literal["container", "virtual-machine"]
 class RootKind:
     """The properties of a root filesystem's ``ftype``.
 
-    ``combined`` has the keys of the fingerprint in order of preference. Among the images of one version, the
-    image with the lowest ``rank`` gets the aliases.
+    ``combined`` has the keys under which a metadata item can have the fingerprint, in order of preference.
+    Among the images of one version, the image with the lowest ``rank`` gets the aliases.
     """
 
     type: Type

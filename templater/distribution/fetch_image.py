@@ -1,5 +1,4 @@
-"""Functions that fetch images from servers, such as ``images:debian/13/cloud``, ``incus:image/ALIAS`` or
-``https://…``.
+"""Functions that fetch an image from a server by its address, such as ``images:debian/13/cloud``.
 
 The templates of a split image are in the metadata tarball, a small file. Only this file is fetched, unless
 the command needs the whole image.

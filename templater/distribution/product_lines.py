@@ -26,8 +26,8 @@ class ProductLines(MutableMapping[str, Product]):
 
     A product that was looked up is encoded again, because it may have changed.
 
-    ``document`` has the other values of the file. Raises ValueError if the file does not have the form that
-    templater writes.
+    ``document`` has the values of the file other than its products. Raises ValueError if the file does not
+    have the form that templater writes.
     """
 
     def __init__(self, fd: int) -> None:
@@ -112,7 +112,7 @@ def private_copy(file: IO[bytes], size: int) -> IO[bytes]:
 
 
 def read_lines(file: IO[bytes]) -> tuple[dict[str, Any], Iterator[tuple[str, Any, int, int]]]:
-    """Return the other values of a products file, and its products one by one.
+    """Return a dict of a products file's values other than the products, and an iterator over the products.
 
     Each product comes with its name, and with the offset and length of its text. Raises ValueError, also from
     the iterator, if the file does not have one product per line, sorted by name.

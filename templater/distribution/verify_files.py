@@ -72,8 +72,9 @@ class ContentReader:
     def read(self, path: str, most: int, starts: Mapping[str, Any]) -> _Content:
         """Hash a file. Raises InputError for a file of more than ``most`` bytes.
 
-        ``starts`` has the hashes of metadata files, by path. For at most ``MOST_COMBINED`` metadata
-        files, the result also has the hash of each metadata file followed by this file.
+        ``starts`` maps the hash of each metadata file to a hash object, to which this file can be added. For
+        at most ``MOST_COMBINED`` metadata files, the result also has the hash of the metadata file followed
+        by this file.
         """
         with self.stream.pieces(path) as pieces:
             key = pieces.key if isinstance(pieces, LocalPieces) else None
@@ -103,9 +104,10 @@ class ContentReader:
         return content
 
     def _count_holes(self, pieces: LocalPieces, times: int) -> None:
-        """Raise InputError if a file has so many holes that hashing them would take longer than hashing data.
+        """Raise InputError if hashing the holes of all files would take much longer than hashing their data.
 
-        ``times`` is the number of hashes to compute over the file.
+        Only this file and the files before it are compared. ``times`` is the number of hashes to compute over
+        this file.
         """
         most = (self._most_holes // times + pieces.size) // 2
         holes = pieces.holes(most)
@@ -182,8 +184,8 @@ def _check_file(
 ) -> _Content | None:
     """Compare one file with every item that names it.
 
-    ``starts`` are the hashes of metadata files that may precede this file. Return None if the file is missing
-    or unreadable, or if its size is unknown.
+    For ``starts``, see ``ContentReader.read``. Return None if the file is missing or unreadable, or if its
+    size is unknown.
     """
     place = f"'{printable(path)}'"
     # Incus accepts a file of another size, so stop reading only far beyond the catalog's size.

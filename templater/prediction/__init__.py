@@ -6,7 +6,7 @@ the release itself: as the kernel does, or as Go's ``os.Root`` does. Error texts
 recorded runs of each release's code. Cases that the recordings do not cover are "unknown".
 
 * `errno_errors` and `go_strconv`: errors and numbers of the kernel and Go.
-* `instance_files`: the instance's files on the host, the only known ones.
+* `instance_files`: the known files of the host, usually only the instance's files.
 * `host_filesystem` and `go_os_root`: the model file system, with plain paths and with Go's os.Root.
 * `host_rendering`: rules with their renderings, and render errors.
 * `daemon`: the steps that all releases share.

@@ -56,8 +56,8 @@ class Place:
     """A name in a directory of the daemon's file system, whether or not it exists.
 
     Places form a tree, so that a step of a walk takes the same time at any depth. Otherwise a path with
-    thousands of names would be slow. The reference to the parent is weak: a cycle would keep the written
-    files in memory until Python collects garbage.
+    thousands of names would be slow. The reference to the parent is weak. A strong reference would form a
+    cycle and keep the written files in memory until Python collects garbage.
     """
 
     __slots__ = ("__weakref__", "_parent", "before", "children", "is_known", "made", "name")
@@ -265,7 +265,8 @@ class HostFilesystem:
     def make(self, place: Place, kind: str, mode: int) -> None:
         """Create an empty file or a directory.
 
-        If the parent has the setgid bit, the new entry gets its group, and a new directory also gets the bit.
+        If the parent has the setgid bit, the new entry gets the parent's group. A new directory also gets the
+        bit.
 
         Raises Errno in an immutable directory.
         """

@@ -312,7 +312,8 @@ class _Listener:
     def _refuses(self, address: str) -> bool:
         """Return whether to close a new connection before its TLS handshake, which costs much time.
 
-        It is closed if no address has more connections, and if none of them has waited or stalled for long.
+        The connection comes from ``address``. It is closed if ``address`` has the most connections, and if
+        none of these has waited or stalled for long. Addresses with few connections are never refused.
         """
         busiest, number = self._clients.most_common(1)[0]
         if address != busiest or number <= _CROWD:
@@ -325,9 +326,10 @@ class _Listener:
     def _close_one(self, newcomer: str = "") -> None:
         """Close one connection, if possible one whose client neither sends nor reads.
 
-        If an address has many connections, prefer the address with the most. So the many connections of one
-        client do not make the server close those of other clients. If all clients read, close the newest
-        connection of the address with the most connections, unless the address ``newcomer`` has as many.
+        If an address has many connections, prefer those of the address with the most. So the many connections
+        of one client do not make the server close those of other clients. If all clients read, and the
+        address ``newcomer`` has fewer connections than another address, close the newest connection of the
+        address with the most connections.
         """
         address, number = self._clients.most_common(1)[0] if self._clients else ("", 0)
         if number > _CROWD and self._close_idle(address):
@@ -343,8 +345,8 @@ class _Listener:
     def _close_idle(self, address: str | None, *, since: float = math.inf) -> bool:
         """Close the connection whose client has sent no request, or read no answer, for the longest time.
 
-        If ``address`` is given, consider only its connections. Leave out clients that have waited only after
-        the time ``since``. Return False if no connection can be closed.
+        If ``address`` is given, consider only its connections. Ignore clients that began to wait at the time
+        ``since`` or later. Return False if no connection can be closed.
         """
 
         def found(each: _Waiting | _Connection) -> bool:

@@ -412,8 +412,7 @@ def _blocks(parts: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def log_line(request: web.BaseRequest, response: web.StreamResponse | None, seconds: float) -> str:
-    """Return the log line of a request, without the query and without most headers, because both can contain
-    secrets.
+    """Return the log line of a request. It omits the query and most headers, which can contain secrets.
 
     ``response`` is None if the connection ended before the answer was complete.
     """

@@ -98,8 +98,8 @@ class Owners:
     def is_foreign(self, peer: tuple[str, int], server: tuple[str, int]) -> bool:
         """Return whether another user of this machine, except root, made a connection.
 
-        On other systems, return False. A connection that its client has already closed has no owner and
-        counts as foreign.
+        If the client has already closed the connection, return True, because the connection has no owner. On
+        systems other than Linux, return False.
         """
         owner = _owner(peer, server)
         if owner is not None:

@@ -57,10 +57,12 @@ def program(
 ) -> Validator:
     """Return a validator that runs the first installed program of ``names``.
 
-    The text is a file in ``folder``, and ``{name}`` in ``words`` stands for the file's name. ``read``
-    receives the lines of the output and the file's name. If a line matches the regular expression
-    ``harmless``, the program may fail without a mistake, for example because another file is missing. Any
-    other failure of the program is a Failure.
+    The program finds the text in a file in ``folder``. ``{name}`` in ``words`` stands for the file's name.
+    ``read`` receives the lines of the output and the file's name.
+
+    If the program fails and ``read`` finds no mistake, the validator raises Failure, unless a line of the
+    output matches the regular expression ``harmless``. Such a line can say, for example, that another file is
+    missing.
     """
     excuse = re.compile(harmless)
 

@@ -1,8 +1,8 @@
 """The image contains a hostname that its build wrote, and no rule replaces it.
 
-distrobuilder writes `distrobuilder-…` or `LXC_NAME` into `/etc/hostname` and `/etc/hosts` of the image,
-and a template usually replaces these names when an instance is created. Without a rule for these names, each
-instance has the hostname of the build.
+distrobuilder writes `distrobuilder-…` or `LXC_NAME` into `/etc/hostname` and `/etc/hosts` of the image, and a
+template usually replaces these names when an instance is created. Without such a template, each instance has
+the hostname of the build.
 
     templates:
       /etc/hostname:

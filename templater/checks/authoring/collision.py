@@ -1,4 +1,4 @@
-"""Two rules of one trigger write the same file, or need one path as a file and as a directory.
+"""Two rules of one trigger write the same file, or one needs a path as a file and the other as a directory.
 
 The daemons run the rules of a trigger in random order, so the result differs from start to start.
 """

@@ -1,9 +1,9 @@
 """A field of an entry in a definition has no effect, because the entry's generator does not read the field.
 
 `mode`, `uid` and `gid` apply only to files that the generators `dump` and `copy` write. These fields never
-reach metadata.yaml. So a `template` entry can't choose the owner or the mode of the file that the daemon
-writes. The generator `cloud-init` always uses the triggers `create` and `copy`, and ignores
-`template.when`. Many authors use `name` as a comment, so an ignored `name` has only the severity `info`.
+reach metadata.yaml. So a `template` entry can't set the owner or the mode of the file that the daemon writes.
+The generator `cloud-init` always uses the triggers `create` and `copy`, and ignores `template.when`. Many
+authors use `name` as a comment, so an ignored `name` has only the severity `info`.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The build does not read the `expiry` of a definition as the duration that the author intended.
 
-distrobuilder and lxd-imagebuilder read a number with one unit: `s`, `m`, `h`, `d` or `w`. Of several terms,
-only the last term counts, so `1d12h` is 12 hours. Other texts, such as `1y`, give no duration: the image is
-expired as soon as it is built.
+distrobuilder and lxd-imagebuilder read a number with one unit: `s`, `m`, `h`, `d` or `w`. They read `1d12h`
+as 12 hours, because they ignore all terms except the last. Other texts, such as `1y`, give no duration: the
+image is expired as soon as it is built.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """No daemon imports the image, because metadata.yaml lacks a field or has an unknown architecture.
 
 The fields `architecture` and `creation_date` are required. The two fields belong to the top level of
-metadata.yaml: the daemons do not look for them in `properties`. A `creation_date` of 0 counts as missing.
+metadata.yaml: the daemons do not look for them in `properties`. They treat a `creation_date` of 0 as missing.
 metadata.yaml must not be empty or `null` either.
 
     architecture: x86-64          wrong: unknown

@@ -6,7 +6,7 @@ The daemons render an unknown variable as empty text, without an error. The vari
     {{ instnace.name }}     wrong: the file is empty
     {{ instance.name }}     right
 
-A name without quotes is a variable, also as an argument:
+An argument without quotes is also a variable:
 
     {{ config_get(user.role, web) }}         wrong
     {{ config_get("user.role", "web") }}     right

@@ -1,6 +1,6 @@
-"""An ignore comment or entry matches no finding, or names a check that does not exist.
+"""A comment or entry that should ignore findings matches no finding, or names an unknown check.
 
-Templates contain ignore comments, and templater.toml contains ignore entries. The comment or entry may be
+Comments in templates and entries in templater.toml can ignore findings. The comment or entry may be
 misspelled, or the author may have fixed the mistake.
 
     127.0.1.1 {{ instance.name }}{# templater: ignore rename #}       in a template
@@ -36,11 +36,11 @@ def check_image(image: AuthoredImage) -> Iterator[Observation]:
 
 
 def unused(ignores: Ignores) -> Iterator[Finding]:
-    """Yield a warning for each ignore that matches nothing.
+    """Yield a warning for each comment or entry that should ignore findings and matches none.
 
-    If there are too many, the last warning states the number of further ignores.
+    If there are too many comments, the last warning about them states the number of further comments.
 
-    An ignore of a validator's findings is skipped if the validator did not run, because it may match on
+    If a validator did not run, skip the comments and entries for checks with validators: they may match on
     another machine.
     """
     known = known_ids()

@@ -213,9 +213,9 @@ class _Writers:
     def links(self) -> tuple[list[str], list[str], list[str]]:
         """Follow the links of the system's directories to other directories.
 
-        Return the links whose targets users can replace, the links to deep directories, and the directories
-        to which links lead, because the system uses their files, too. The path of each directory ends with a
-        slash.
+        Return three lists: the links whose targets users can replace, the links whose targets are too deep to
+        check, and the directories to which links lead. The system also uses the files in these directories.
+        The path of each directory ends with a slash.
         """
         targets = {
             name.path[len(ROOTFS) + 1 :]: name.entry.target
@@ -280,7 +280,7 @@ class _Writers:
     def _belongs_to_a_user(self, entry: Entry, path: str = "") -> bool:
         """Return whether an ordinary user owns a file, or a group of ordinary users can write it.
 
-        A file below ``/var/spool`` with a user's own jobs may belong to that user.
+        The owner of a file with jobs below ``/var/spool`` does not matter, because users may own their jobs.
         """
         image = self.image
         by_group = entry.mode & 0o020 and (entry.gid >= _FIRST_USER or entry.gid == _USERS)
@@ -324,7 +324,8 @@ def _stays_inside(path: str, target: str) -> bool:
 def _is_root(line: str) -> bool:
     """Return whether a line of passwd has uid 0.
 
-    musl reads large numbers modulo 2**32, so the last 32 digits decide, and reads an empty text as 0.
+    Like musl, read an empty text as 0, and a large number modulo 2**32. As 2**32 divides 10**32, only the
+    last 32 digits of a number matter.
     """
     uid = line.split(":")[2:3]
     number = _NUMBER.fullmatch(uid[0]) if uid else None

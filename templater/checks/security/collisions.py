@@ -41,9 +41,9 @@ def colliding_rules(image: ScannedImage | AuthoredImage) -> Iterator[tuple[Rule,
 def collisions(placed: list[Placed]) -> Iterator[tuple[Placed, Placed]]:
     """Yield pairs of rules that share a trigger and collide.
 
-    Rules collide if their paths are equal, or if one path is a parent of the other. For each trigger, a rule
-    is paired only with the nearest of the earlier rules that collide with it.
-    ``placed`` is sorted by path, so parents precede their children, and a stack of parents is enough.
+    Two rules collide if their paths are equal, or if one path is a parent of the other. For each trigger, a
+    rule is paired with at most one earlier rule: the one with the same path or the nearest parent. ``placed``
+    is sorted by path, so parents precede their children.
     """
     parents: dict[str, list[Placed]] = {}
     for pair in placed:

@@ -45,9 +45,10 @@ PROBES = (Instance("c1", CONTAINER), Instance("v1", VIRTUAL_MACHINE))
 def check_image(image: ScannedImage) -> Iterator[Observation]:
     """Render each rule within limits, for the user's instance, a plain container and a plain VM.
 
-    A condition can hide a loop from these instances. So the check also renders each template with every
-    branch of its conditions, one after the other. An error or an empty value can hide a loop even then, so
-    the check also estimates the runs of nested loops, and reports macros that call themselves.
+    For these instances, a false condition can prevent a loop from running. So the check also renders each
+    template with every branch of its conditions, one after the other. Even then, an error or an empty value
+    can prevent a loop from running. So the check also estimates how often nested loops run, and reports
+    macros that call themselves.
     """
     if image.metadata is None:
         return

@@ -42,9 +42,10 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
 
 
 def secrets_of(source: Source) -> Iterator[Token]:
-    """Yield each string that contains one of ``WORDS`` and that the template prints, also through a name.
+    """Yield each string in a printed expression that contains one of ``WORDS``, such as ``"user.token"``.
 
-    Also yield ``config`` if the template prints the values of a loop over all keys.
+    If the template prints a variable, also yield such strings in the tag that sets the variable. Yield
+    ``config`` if the template prints a variable of a loop over ``config``.
     """
     secrets: dict[str, list[Token]] = {}
     seen: set[int] = set()

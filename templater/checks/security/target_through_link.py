@@ -19,8 +19,8 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
     """Find targets behind unsafe symlinks.
 
     Old daemons follow unsafe symlinks on the host. With newer daemons, the start fails. The check also
-    reports a path that leads to a missing directory. The finding has the severity high if one of the path's
-    links has ``..``: an earlier rule can create the missing directory, and a daemon then follows the
+    reports a path that leads to a missing directory. Such a finding has the severity high if one of the
+    path's links has ``..``: an earlier rule can create the missing directory, and a daemon then follows the
     link further than the audit.
     """
     for rule, path, resolved in image.targets:

@@ -295,10 +295,10 @@ def write_html(
 
 
 def pairs(sources: tuple[str, ...], rootfs: str | None) -> list[tuple[str, str | None]]:
-    """Return pairs of an image and its second file, which is None unless the image is split.
+    """Return pairs of an image and its second file, or of an image and None.
 
-    The second file is ``rootfs``. Without ``rootfs``, the next SRC is the second file if it is a squashfs
-    file or a disk image.
+    If ``rootfs`` is given, it is the second file of the only SRC. Otherwise, a SRC that is a squashfs file or
+    a disk image is the second file of the SRC before it.
     """
     if rootfs is not None:
         if len(sources) > 1:

@@ -39,11 +39,10 @@ OPEN = ("=", ":", "/")
 @click.argument("shell", type=click.Choice(SHELLS))
 @click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="")
 def command(shell: str, words: tuple[str, ...]) -> int:
-    """Print the script. With ``words``, the script is asking for completions: print the answer instead.
+    """Print the script. If the running script passes ``words``, print possible completions instead.
 
-    ``words`` are the words on the command line. But the script for bash sends two values instead of these
-    words: the line up to the cursor, and COMP_WORDBREAKS. The script for fish sends the last word with its
-    quotes.
+    The scripts for zsh and fish pass the words on the command line; fish passes the last word with its
+    quotes. The script for bash passes two values: the line up to the cursor, and COMP_WORDBREAKS.
     """
     if not words:
         output.write(script(shell))
