@@ -213,7 +213,7 @@ DEVIATIONS = (
     ),
     Deviation(
         "a failed template changes nothing",
-        "a template does not compile or fails while rendering",
+        "a template does not compile, or fails while rendering",
         "the target is left empty, and new parent directories remain",
         "the target is unchanged",
         "an empty `/etc/passwd` is worse than an old one",
