@@ -393,7 +393,7 @@ def test_dot_dot_after_a_link_leads_to_the_directory_that_the_kernel_opens(tmp_p
     assert (tmp_path / "data/releases/new/a").is_dir()
 
 
-def test_an_absolute_path_is_opened_in_a_deleted_working_directory(
+def test_an_absolute_path_can_be_opened_from_a_deleted_working_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "gone").mkdir()

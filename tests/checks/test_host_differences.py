@@ -140,6 +140,6 @@ def test_the_check_command_prints_the_host_table_for_directories_and_archives(tm
     ('', []),
     ],
 )  # fmt: skip
-def test_each_expression_of_a_template_has_a_template_that_prints_only_this_expression(template, probes):
+def test_each_expression_is_paired_with_a_template_that_prints_only_that_expression(template, probes):
     source = Source("t", template)
     assert [(template[span.start : span.end], text) for span, text in _probes(source)] == probes

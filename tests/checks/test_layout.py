@@ -31,12 +31,12 @@ def test_attack_11_a_metadata_yaml_that_is_a_fifo_gives_a_finding_of_critical_se
     assert severities(CHECK, an_image(names=[a_special("metadata.yaml", FIFO)])) == ["critical"]
 
 
-def test_attack_58_a_directory_that_a_link_replaces_gives_two_findings():
+def test_attack_58_a_rootfs_directory_and_a_later_link_of_the_same_name_give_two_findings():
     image = an_image(names=[a_folder("rootfs"), a_link("rootfs", "/")])
     assert severities(CHECK, image) == ["critical", "critical"]
 
 
-def test_attack_58_a_metadata_yaml_that_a_link_replaces_is_found():
+def test_attack_58_a_metadata_yaml_and_a_later_link_of_the_same_name_are_reported():
     messages = [
         m
         for _, _, m in observed(

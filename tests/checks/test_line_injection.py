@@ -58,7 +58,9 @@ def test_a_filter_writes_no_line_break_if_the_line_injection_check_accepts_it_in
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
-def test_the_expression_in_the_line_injection_hint_keeps_only_the_first_line_as_in_pongo2(dialect, oracle):
+def test_the_filters_in_the_line_injection_hint_keep_only_the_first_line_in_templater_and_pongo2(
+    dialect, oracle
+):
     answers = [theirs(answer)["output"] for answer in oracle.ask(requests(FIRST_LINE))]
     assert answers == [ours(request)["output"] for request in requests(FIRST_LINE, dialect)]
     assert answers == [value.partition("\n")[0].encode() for value in VALUES]

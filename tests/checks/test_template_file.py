@@ -21,7 +21,7 @@ def test_attack_07_a_template_that_is_a_symlink_gives_a_finding_of_critical_seve
 
 
 @pytest.mark.parametrize("kind", [FIFO, SOCKET, CHAR_DEVICE, DIRECTORY])
-def test_attack_08_a_template_that_is_a_special_file_is_found(kind):
+def test_attack_08_a_template_that_is_a_special_file_is_reported(kind):
     assert severities(CHECK, an_image(RULE, {"t": Entry(kind)})) == ["high"]
 
 

@@ -49,7 +49,7 @@ def workers(monkeypatch):
     return ready, started
 
 
-def test_all_questions_of_the_page_go_to_one_renderer_process_until_it_ends(workers):
+def test_one_renderer_process_answers_all_questions_until_it_ends(workers):
     ready, started = workers
 
     async def run():

@@ -216,7 +216,7 @@ def test_the_watch_command_first_shows_every_file(small, capfd):
     assert shown.err.endswith("small: 1 passed\n")
 
 
-def test_a_changed_template_shows_only_the_file_that_it_renders(small, capfd):
+def test_the_watch_command_shows_only_the_file_whose_template_changed(small, capfd):
     image = watched(small)
     looks(image, capfd)
     (small / "templates/motd.tpl").write_text("changed\n")

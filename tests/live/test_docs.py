@@ -88,7 +88,7 @@ def stage(folder: Path) -> Iterator[Live]:
 
 
 @pytest.mark.parametrize("page", NEEDS)
-def test_the_terminal_sessions_with_a_daemon_in_the_docs_give_the_shown_output(
+def test_the_docs_show_the_real_output_of_terminal_sessions_with_a_daemon(
     page: str, stage: Live, update: bool
 ):
     need(*NEEDS[page])
@@ -120,7 +120,7 @@ def images(certificates: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 
 @pytest.mark.parametrize("page", WITH_IMAGES)
-def test_the_terminal_sessions_with_an_image_server_in_the_docs_give_the_shown_output(
+def test_the_docs_show_the_real_output_of_terminal_sessions_with_an_image_server(
     page: str, stage: Live, update: bool, images: tuple[str, Path], certificates: Path, trusting_incus: Incus
 ):
     """The remote `images`, which Incus and templater know, is a server of this test."""

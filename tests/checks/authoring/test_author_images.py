@@ -63,7 +63,7 @@ def test_a_link_in_place_of_a_template_is_found(image):
     assert [each["message"] for each in report["findings"]] == ["template 'a' is a symlink: the start fails"]
 
 
-def test_an_ubuntu_image_without_its_hostname_template_is_found(image):
+def test_an_ubuntu_image_without_its_hostname_template_is_reported(image):
     """lxc-ci 769: distrobuilder skips its hostname generator, and each instance is called distrobuilder-…"""
     files = {
         "metadata.yaml": rules("/etc/hosts: {when: [create, copy, rename], template: hosts.tpl}"),

@@ -550,7 +550,7 @@ def test_a_products_file_that_many_index_entries_name_is_checked_at_most_twice(t
     assert len(checked) == 2
 
 
-def test_the_problems_of_a_stream_have_a_limit_in_characters(monkeypatch):
+def test_the_problem_texts_of_a_stream_share_one_limit_in_characters(monkeypatch):
     report = verify_report.Report()
     for number in range(3):
         report.add("error", "code", "place", str(number))

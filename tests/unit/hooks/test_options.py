@@ -322,7 +322,7 @@ def test_a_snapshot_has_the_same_pending_trigger_as_the_container(tmp_path):
     assert state_of(new) == State("rename", "snap0")
 
 
-def test_a_clone_of_an_unknown_container_gives_a_hint(tmp_path):
+def test_cloning_an_unknown_container_gives_an_error_with_a_hint(tmp_path):
     (tmp_path / "new").mkdir()
     with pytest.raises(InputError) as caught:
         lxc_copies.clone(str(tmp_path / "new"), "new", "nosuch", Options())

@@ -300,7 +300,7 @@ def test_a_configuration_directory_behind_too_many_links_is_refused(tmp_path):
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("inner", ["", "inner/"])
-def test_a_link_of_root_is_refused_in_a_directory_that_another_user_can_change(
+def test_a_link_owned_by_root_is_refused_if_another_user_can_change_its_directory(
     uid, gid, mode, is_refused, inner, tmp_path
 ):
     """The user renamed root's link to a directory of the system, or the directory that contains the link."""

@@ -87,7 +87,7 @@ def test_after_a_kill_the_next_run_restores_the_old_or_the_new_image(folder, at,
     assert seen(folder) == NEW
 
 
-def test_image_files_restored_after_a_kill_are_replaced_only_on_request(folder):
+def test_publishing_without_replace_keeps_image_files_restored_after_a_kill(folder):
     assert killed(folder, 3)
     assert seen(folder).keys() - set(NAMES)
     paths = [str(folder / name) for name in NAMES]

@@ -498,7 +498,7 @@ def test_an_interrupted_build_leaves_no_file(image_directory, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["image"]
 
 
-def test_a_build_refuses_an_existing_file_without_the_replace_argument(image_directory, tmp_path):
+def test_a_build_without_the_replace_argument_refuses_an_existing_file(image_directory, tmp_path):
     (tmp_path / "i").write_text("old")
     contents, written = open_contents(str(image_directory)), []
     with pytest.raises(UsageError, match=r"^'.*' exists$") as caught:
@@ -807,7 +807,7 @@ def test_unpack_finishes_and_removes_only_the_directory_that_it_made(tmp_path, f
 
 
 @root_only
-def test_unpacked_files_get_no_access_rights_from_the_directory_above(tmp_path):
+def test_unpacked_files_do_not_inherit_a_default_acl_from_the_directory_above(tmp_path):
     above = tmp_path / "home"
     above.mkdir()
     entries = ((1, 7, -1), (2, 7, 1234), (4, 5, -1), (16, 7, -1), (32, 5, -1))

@@ -155,7 +155,7 @@ def test_a_cache_directory_that_other_users_can_write_is_ignored(tmp_path):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="NOT RUN: needs root to make another user's directory")
-def test_the_directory_of_another_user_contains_no_cache(tmp_path):
+def test_a_cache_in_a_directory_of_another_user_is_not_used(tmp_path):
     """The user moved a directory there that root had unpacked from an image, with code in a cache of root."""
     with StateDirectory(str(tmp_path)) as state_directory:
         assert state_directory.cache() is not None

@@ -205,7 +205,7 @@ def test_a_description_with_all_devices_counts_as_already_expanded_and_causes_a_
     assert any("already includes the profiles" in note for note in instance.notes)
 
 
-def test_a_local_root_disk_does_not_imply_expanded_profiles():
+def test_a_local_root_disk_alone_does_not_show_that_profiles_are_expanded():
     """The unset network interface must come from a profile."""
     text = CONFIG_SHOW.replace("devices: {}", "devices: {root: {path: /, pool: fast, type: disk}}")
     assert "were not given" in error_of(text).message

@@ -166,13 +166,13 @@ def test_damaged_yaml_texts_give_errors_with_positions():
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("rules", ["v2", "v4"])
-def test_each_spelling_of_a_constant_has_its_value_in_both_yaml_libraries_of_go(words, value, rules):
+def test_all_spellings_of_a_constant_give_the_same_value_under_both_sets_of_yaml_rules(words, value, rules):
     assert [resolved(word, "", rules) for word in words.split()] == [value] * len(words.split())
     assert all(resolved(word, "!!str", rules) == word for word in words.split())
 
 
 @pytest.mark.parametrize("word", [".nan", ".NaN", ".NAN"])
-def test_each_spelling_of_not_a_number_has_its_value(word):
+def test_each_spelling_of_nan_is_read_as_not_a_number(word):
     assert math.isnan(resolved(word, "", "v4"))
 
 

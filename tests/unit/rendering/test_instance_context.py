@@ -36,7 +36,7 @@ def test_the_instance_variables_are_strings_and_container_is_an_alias_of_instanc
     }
 
 
-def test_a_virtual_machine_has_no_privileged_variable():
+def test_a_virtual_machine_has_no_variable_named_privileged():
     assert "privileged" not in context(type=VIRTUAL_MACHINE)["instance"]
 
 

@@ -166,7 +166,7 @@ def test_an_option_overrides_the_pongo2_dialect_of_a_host() -> None:
         assert done.content == text
 
 
-def test_a_virtual_machine_has_no_privileged_variable() -> None:
+def test_a_virtual_machine_has_no_variable_named_privileged() -> None:
     metadata, templates = Metadata(rules=(rule(),)), {"a.tpl": file("[{{ instance.privileged }}]")}
     for kind, text in ((VIRTUAL_MACHINE, b"[]"), ("container", b"[false]")):
         (done,) = render(metadata, templates, Instance(type=kind), ("create",), RenderOptions(INCUS))

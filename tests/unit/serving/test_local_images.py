@@ -97,7 +97,7 @@ def test_a_fifo_in_a_served_tree_is_not_opened(root):
         beneath(root, "fifo")
 
 
-def test_a_closed_source_leaves_no_file_descriptor_open(root):
+def test_a_path_that_cannot_be_served_leaks_no_file_descriptor(root):
     before = len(os.listdir("/proc/self/fd"))
     for path in ("images/deep/file", "images/absent/x", "images/deep", "images/file/x"):
         with suppress(FileNotFoundError):
