@@ -170,7 +170,10 @@ class Given:
         return self.rendering.get("source", TEMPLATE_BYTES)
 
     def for_command(self, images: "int | None" = 1) -> "CommandLimits":
-        """Return the limits for a whole command that reads this number of images, or any number (None)."""
+        """Return the limits for a whole command. ``images`` is the number of images that the command reads.
+
+        If ``images`` is None, the command reads any number of images.
+        """
         limits = CommandLimits(images)
         for name, value in self.command.items():
             setattr(limits, name, value)

@@ -322,9 +322,9 @@ class AuthoredImage(ScannedImage):
 
     @cached_property
     def _spent_on_files(self) -> list[float]:
-        """A list with one number: the processor seconds that all checks have spent on ``texts``.
+        """The processor seconds that all checks have spent on rendered files, as the only item of a list.
 
-        ``texts`` increases the number.
+        ``texts`` updates the item.
         """
         return [0.0]
 
@@ -351,7 +351,7 @@ class AuthoredImage(ScannedImage):
         return [0]
 
     def locate(self, file: File, text: str) -> Span:
-        """Return the span in the template that renders the line ``text``, or the span of the rule.
+        """Return the span of the template code that renders the line ``text``, or the span of the rule.
 
         The function searches the template for the whole line, then for the text around ``{{ }}``. Finally, it
         searches the rule's properties. The search ends after ``SEARCHED`` characters.

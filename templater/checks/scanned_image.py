@@ -139,9 +139,9 @@ class ScannedImage:
 
     @cached_property
     def _spent(self) -> list[float]:
-        """A list with one number: the processor seconds that all checks have spent on ``sources``.
+        """The processor seconds that all checks have spent on template texts, as the only item of a list.
 
-        ``sources`` increases the number.
+        ``sources`` updates the item.
         """
         return [0.0]
 

@@ -60,7 +60,7 @@ def opened_record(
 
 
 def _places(source: OpenedSource, rootfs: DirectoryRootfs) -> Collection[tuple[int, int] | None]:
-    """Return the identities of SRC and of the directory above the root filesystem, both already open.
+    """Return the identities of the directory above the root filesystem and of SRC. Both are already open.
 
     The record is opened by name later: until then, another user can exchange the names of two instances.
     """

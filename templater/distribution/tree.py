@@ -88,9 +88,9 @@ def is_content_name(name: str) -> bool:
 
 
 def open_directory(path: str) -> int:
-    """Open the directory of a tree. root follows no link of another user: it could lead to a tree of root.
+    """Open the directory of a tree. Raises OSError or RefusedError.
 
-    Raises OSError or RefusedError.
+    As root, refuse a link of another user, because the link could lead to a tree of root.
     """
     fd = open_file(path)
     if not stat.S_ISDIR(os.fstat(fd).st_mode):

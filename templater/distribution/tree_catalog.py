@@ -49,7 +49,7 @@ class Catalog:
                 yield path, name, version, value
 
     def lines(self, path: str) -> Iterator[bytes]:
-        """Yield the lines of a file of the catalog, which can be the index."""
+        """Yield the lines of the index or of a products file."""
         if path != INDEX_PATH:
             yield from dump_products(self.files[path])
             return

@@ -50,7 +50,7 @@ class _Content:
     size: int
     #: the state of the hash, to which more content can be added
     hash: Any = None
-    #: for the hash of each metadata file: the hash of the metadata file followed by this file
+    #: maps the hash of a metadata file to the hash of the concatenation of the metadata file and this file
     combined: dict[str, str] = field(default_factory=dict)
 
 

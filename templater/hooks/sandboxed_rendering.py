@@ -486,9 +486,10 @@ def _encoded_keys(job: Job, renderings: "list[Rendering]") -> bytes:
 
 
 def _compiled(job: Job, metadata: Metadata) -> "tuple[dict[str, CodeType], set[str], bool]":
-    """Return the code by template, the modules that the code imports, and whether every template compiled.
+    """Compile the templates, equal templates only once.
 
-    Equal templates are compiled once.
+    Return a dict from template names to code, the modules that the code imports, and whether every template
+    compiled.
     """
     from ..pongo2 import compile as compile_template
     from ..pongo2.dialect import DIALECTS

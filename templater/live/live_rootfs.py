@@ -310,7 +310,7 @@ class _Folder(_Node):
         return twin
 
     def respelled(self) -> _Folder:
-        """Return a copy whose symlinks are treated as relative."""
+        """Return a copy of this directory. The copy treats every symlink as relative."""
         return self._copy({}, True)
 
     def _copy(self, seen: dict[int, _Node], relative_links: bool) -> _Folder:

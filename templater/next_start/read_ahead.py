@@ -1,4 +1,4 @@
-"""Functions that read all templates and files for the verdicts before the time limit for rendering starts."""
+"""Reading of an instance's templates and target files before the time limit for rendering starts."""
 
 from __future__ import annotations
 

@@ -170,10 +170,9 @@ def _with_rule(error: TemplaterError, rule: "Rule", trigger: str) -> TemplaterEr
 
 
 class Compiled:
-    """Templates that are compiled on first use. Several calls of `render` can share one object.
+    """Templates that are compiled on first use. If a template does not compile, its error is stored.
 
-    `render` accepts this object instead of ``templates``. The errors of templates that do not compile are
-    stored as well.
+    `render` accepts this object instead of ``templates``. Several calls can share one object.
     """
 
     __slots__ = ("alike", "codes", "limits", "made", "options", "templates", "texts")

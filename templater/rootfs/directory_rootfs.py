@@ -100,7 +100,10 @@ def open_root(path: str, *, cross_mounts: bool = False) -> "confined.Root | ByNa
 
 
 def open_tree(path: str, *, cross_mounts: bool = False) -> confined.Root:
-    """Open a directory for reading. root follows no link of another user: it could lead to secret files."""
+    """Open a directory for reading.
+
+    As root, refuse a link of another user, because the link could lead to secret files.
+    """
     if os.geteuid() != 0:
         return confined.Root(path, cross_mounts=cross_mounts)
     from .trusted_paths import open_folder

@@ -422,7 +422,10 @@ def exempt_from_collection(*, again: bool = False) -> None:
 
 
 def network_of(address: str) -> str:
-    """Return an IPv4 address, or the first 48 bits of an IPv6 address, which can be those of one client."""
+    """Return an IPv4 address, or the first 48 bits of an IPv6 address.
+
+    One client can have all IPv6 addresses that begin with the same 48 bits.
+    """
     if ":" not in address or address.startswith("::ffff:"):
         return address
     return socket.inet_pton(socket.AF_INET6, address.partition("%")[0])[:6].hex()

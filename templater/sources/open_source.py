@@ -162,9 +162,9 @@ class OpenedSource(NamedTuple):
 
 
 class DirectoryFiles:
-    """The files of an image directory, without an id map.
+    """The files of an image directory that will be packed.
 
-    Files of an image can belong to any uid and gid, because the directory will be packed.
+    The files have no id map: in an image, each uid and gid is possible.
     """
 
     __slots__ = ("entry", "name", "read", "walk")

@@ -43,7 +43,7 @@ def schema_of_tests() -> Schema:
 
 
 def entries(node: Node | None) -> dict[str, tuple[Node, Node]]:
-    """Return a dict from the text of each key in a mapping and its merged mappings to (key, value)."""
+    """Return a dict from the text of each key to (key, value). It includes the keys of merged mappings."""
     found: dict[str, tuple[Node, Node]] = {}
     if not isinstance(node, Mapping):
         return found

@@ -89,7 +89,7 @@ def test_a_long_templater_toml_is_searched_only_once_for_the_lines_of_all_entrie
     assert {ignore.at.place for ignore in ignores} == {"templater.toml:1:1"}
 
 
-def test_the_instances_that_templater_toml_names_are_limited(tmp_path: Path) -> None:
+def test_the_number_and_size_of_the_instances_in_templater_toml_are_limited(tmp_path: Path) -> None:
     """Each of 100,000 names was read and parsed again."""
     (tmp_path / "a.yaml").write_text("name: c1\n")
     (tmp_path / "b.yaml").write_text("name: c1\n#" + "x" * 600_000)

@@ -951,7 +951,7 @@ def test_root_opens_no_image_file_through_a_link_of_another_user(tmp_path: Path)
 @as_root
 @pytest.mark.parametrize(("uid", "mode"), [(1234, 0o600), (0, 0o644)])
 @pytest.mark.parametrize("moved", ["file", "directory", "rootfs"])
-def test_an_image_with_moved_private_files_of_root_is_private(
+def test_an_image_is_private_if_a_user_moved_private_files_of_root_into_it(
     tmp_path: Path, uid: int, mode: int, moved: str
 ) -> None:
     """``image build`` made a readable image of root's private files, which a user had moved into it."""

@@ -88,7 +88,7 @@ def test_an_audit_stores_template_data_only_up_to_its_limit(image):
     assert "more than 20000 bytes in total" in str(refused.error)
 
 
-def test_an_audit_of_a_directory_applies_the_limit_on_names(tmp_path, capsys, monkeypatch):
+def test_an_audit_of_a_directory_limits_the_number_of_files(tmp_path, capsys, monkeypatch):
     path = folder(tmp_path / "image", ("metadata.yaml", METADATA.encode()), ("rootfs/etc/a", b""))
     assert main(["audit", path, "--limit", "members=2"]) == 1
     assert "more than 2 files and directories" in capsys.readouterr().out
@@ -103,7 +103,7 @@ def planned(rootfs, contents):
     return plan_of(made, Instance("c1"), renderings, rootfs, host=NONE, triggers=("start",))
 
 
-def test_a_plan_stores_the_content_of_existing_files_only_up_to_its_limit(monkeypatch):
+def test_a_plan_stores_the_content_of_existing_files_only_up_to_a_limit(monkeypatch):
     """Equal files are recognised beyond the limit, too."""
     contents = {f"/{n}": b"x" * 1000 for n in range(10)}
     monkeypatch.setattr(sys.modules["templater.planning.changed_rootfs"], "MAX_COMPARED_TOTAL", 4500)

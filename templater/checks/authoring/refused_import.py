@@ -47,7 +47,10 @@ def check_image(image: AuthoredImage) -> Iterator[Observation]:
 
 
 def is_part(image: AuthoredImage) -> bool:
-    """Return whether the image is a directory that has templates, and no other part of an image."""
+    """Return whether the image is a directory with only templates.
+
+    It has no root filesystem and no disk. Its metadata.yaml has no architecture, creation date or properties.
+    """
     facts = image.metadata
     described = facts is None or facts.architecture or facts.creation_date or facts.properties
     return not (described or image.packed or image.has_rootfs or DISK in {name.path for name in image.names})

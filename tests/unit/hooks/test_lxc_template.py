@@ -27,7 +27,7 @@ def test_the_lxc_template_script_quotes_the_options_of_the_hook(tmp_path):
     assert "--write --log '/a b'\n" in snippet("", ["--log", "/a b"], str(tmp_path)).text
 
 
-def test_installing_the_lxc_template_script_refuses_a_container_name(tmp_path):
+def test_the_lxc_template_script_cannot_be_installed_for_one_container(tmp_path):
     with pytest.raises(UsageError, match="the same for all containers"):
         snippet("web1", [], str(tmp_path))
 

@@ -358,7 +358,7 @@ def test_a_clone_hook_lists_only_a_limited_number_of_containers(tmp_path, monkey
 
 
 @pytest.mark.usefixtures("by_lxc_copy")
-def test_a_destroy_by_another_process_than_the_one_that_cloned_is_not_a_rename(tmp_path):
+def test_a_destroy_is_not_a_rename_if_another_process_made_the_clone(tmp_path):
     old, new = cloned(tmp_path, "new")
     lxc_copies.clone(str(new), "new", "old", Options())
     (old / ".templater/cloned").write_text(f"{new}\n1:1\n")

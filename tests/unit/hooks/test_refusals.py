@@ -344,7 +344,7 @@ def test_a_configuration_that_is_not_a_regular_file_is_not_replaced(tmp_path):
         ("", "new", "web", "db/snaps/web", ("db/snaps/web", False)),
     ],
 )
-def test_the_original_of_a_copy_is_found_only_if_it_is_unambiguous(
+def test_a_copy_without_a_unique_original_is_refused(
     program, folder, name, folders, found, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(lxc_copies, "copying_program", lambda: program)

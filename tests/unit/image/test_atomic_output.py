@@ -205,7 +205,7 @@ def test_an_output_stays_in_the_directory_that_was_opened(tmp_path, nameless, mo
 
 
 @pytest.mark.parametrize(("limit", "is_removed"), [("_MOST_NAMES", False), ("_MOST_LEFT", False), ("", True)])
-def test_the_files_of_killed_runs_stay_in_a_directory_with_very_many_names(
+def test_files_of_killed_runs_are_not_removed_from_a_directory_with_very_many_names(
     folder, monkeypatch, limit, is_removed
 ):
     """A list of three million names needed 554 MB."""

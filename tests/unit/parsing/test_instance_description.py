@@ -322,7 +322,7 @@ def test_json_scalars_are_converted_to_strings_as_in_the_daemons():
     assert instance.expanded_config() == {"a": "true", "b": "1.50", "c": "5", "d": "", "e": "1e3"}
 
 
-def test_the_key_privileged_sets_security_privileged_unless_the_configuration_sets_it():
+def test_security_privileged_in_the_configuration_overrides_the_key_privileged():
     assert read("privileged: true\n").privileged
     assert not read("privileged: true\nconfig: {security.privileged: 'false'}\n").privileged
 

@@ -194,7 +194,7 @@ def test_the_sandboxed_program_cannot_write_to_world_writable_directories(data, 
     )  # fmt: skip
 
 
-def test_without_a_system_call_filter_the_files_of_a_sandboxed_program_have_a_size_limit(
+def test_the_files_of_a_sandboxed_program_have_a_size_limit_even_without_a_system_call_filter(
     data, monkeypatch, open_folder
 ):
     monkeypatch.setattr(allowed_calls, "ARCHITECTURES", {})
