@@ -16,10 +16,11 @@ from .tar_writer import TarWriter
 def save_tar(tree: MemoryRootfs, path: str | os.PathLike[str], *, mtime: int | None = None) -> None:
     """Write the archive of a tree to a file, which is created or replaced atomically.
 
-    Equal trees give equal bytes. All times are ``mtime``, or else ``SOURCE_DATE_EPOCH``, or else 0.
+    Only the owner can read the file, because files of a tree can be private. Equal trees give equal
+    bytes. All times are ``mtime``, or else ``SOURCE_DATE_EPOCH``, or else 0.
     """
     place = os.fspath(path)
-    with Output(os.path.dirname(place)) as output:
+    with Output(os.path.dirname(place), private=True) as output:
         write_tar(tree, output.write, mtime=mtime)
         output.publish(place, replace=True)
 

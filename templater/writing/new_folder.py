@@ -20,15 +20,15 @@ class NewFolder(Closing):
     """A new or empty folder, in which files are created for the caller.
 
     The directory above can belong to another user, who can replace the folder by another. So the folder is
-    opened only once, and links in it are not followed.
+    opened only once, and links in it are not followed. A new folder gets ``mode``.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, mode: int = 0o777) -> None:
         self.path = path
         if HAS_DESCRIPTORS:
-            self._root = make_folder(path)
+            self._root = make_folder(path, mode)
         else:
-            os.makedirs(path, exist_ok=True)
+            os.makedirs(path, mode, exist_ok=True)
 
     def close(self) -> None:
         if HAS_DESCRIPTORS:
@@ -66,11 +66,12 @@ class NewFolder(Closing):
 class FolderDestination(Closing):
     """A new or empty folder. Files belong to the caller, without setuid and setgid bits.
 
-    Raises RefusedError if the folder is not empty.
+    Only the caller can enter a new folder, because the files can contain secrets of the instance. Raises
+    RefusedError if the folder is not empty.
     """
 
     def __init__(self, path: str) -> None:
-        self._folder = NewFolder(path)
+        self._folder = NewFolder(path, 0o700)
         if not self._folder.is_empty():
             self.close()
             raise RefusedError(

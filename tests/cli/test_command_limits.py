@@ -218,7 +218,7 @@ def test_each_instance_of_a_list_has_the_processor_limit_and_a_list_has_no_time_
     with pytest.raises(LimitError, match="of processor time"), guard(limits, listed=True):
         time.sleep(1.2)
         for _ in listed_instances(io.BytesIO(b'[{"name": "a"}, {"name": "b"}]').read, "list"):
-            _spin(0.9)
+            _spin(0.6)
         finished = True
         _spin(3)
     assert finished

@@ -32,6 +32,7 @@ def test_saving_a_plan_as_a_tar_keeps_owners_without_root_privileges(tmp_path):
         ("etc/a/b", 0o600, 33, 44, 0, False),
     ]
     assert os.listdir(tmp_path) == ["out.tar"]
+    assert (tmp_path / "out.tar").stat().st_mode & 0o777 == 0o600
 
 
 def test_equal_files_and_source_dates_give_equal_tar_files(monkeypatch):

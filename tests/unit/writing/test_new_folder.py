@@ -18,6 +18,7 @@ def test_writing_files_to_a_new_folder_drops_setuid_bits(tmp_path):
     carry_out([change], FolderDestination(str(target)))
     assert (target / "etc/a/b").read_text() == "text"
     assert (target / "etc/a/b").stat().st_mode & 0o7777 == 0o750
+    assert target.stat().st_mode & 0o777 == 0o700
     with pytest.raises(RefusedError, match="not empty") as caught:
         FolderDestination(str(target))
     assert caught.value.hint == "give a new folder, or use `templater apply` for a rootfs"
