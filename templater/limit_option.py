@@ -166,7 +166,7 @@ class Given:
 
     @property
     def template(self) -> int:
-        """The maximum size of one template in bytes, in an image and when it is compiled."""
+        """The maximum bytes of a template, both when an image is read and when the template is compiled."""
         return self.rendering.get("source", TEMPLATE_BYTES)
 
     def for_command(self, images: "int | None" = 1) -> "CommandLimits":

@@ -71,7 +71,7 @@ def clone(tmp_path_factory):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", RECIPES)
-def test_a_contributing_recipe_works_as_written(clone, kind, tmp_path):
+def test_each_contributing_recipe_works_as_written(clone, kind, tmp_path):
     files = FILE.findall(RECIPES[kind])
     assert len(files) == (1 if kind == "check" else 2)
     for name, text in files:

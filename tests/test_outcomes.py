@@ -436,7 +436,7 @@ def test_a_predicted_error_has_the_recorded_text_of_the_daemon(name: str) -> Non
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", BUILDS)
-def test_the_predictions_for_individual_files_agree_with_the_recorded_whole_start(name: str) -> None:
+def test_the_predictions_for_single_files_agree_with_the_recorded_result_of_the_start(name: str) -> None:
     wrong = []
     for (host, situation), record in records().items():
         if host != name or record.get("order_dependent") or "rules" not in record["setup"]:

@@ -292,7 +292,7 @@ def test_the_commands_of_the_workflows_in_the_docs_check_images(kind, clone, tmp
 
 
 @pytest.mark.slow
-def test_the_pre_commit_program_checks_an_image_with_an_installed_clone(clone, tmp_path):
+def test_the_pre_commit_program_installs_a_clone_and_checks_an_image_with_it(clone, tmp_path):
     """pre-commit installs a clone of this repository, and passes the names of several files of one image."""
     require("pre_commit")
     environment = {**os.environ, "PRE_COMMIT_HOME": str(tmp_path / "home"), "PIP_NO_COMPILE": "1"}

@@ -59,7 +59,7 @@ def replace(
 
     In a directory, each file is replaced atomically. Raises RefusedError if the old content of a file differs
     from ``before``. A tarball is replaced atomically by a new tarball, to which unchanged members are copied
-    block by block. ``rootfs``, the second file of a split image, is read only for the fingerprint.
+    block by block. ``rootfs``, the second file of a split image, is needed only for the fingerprint.
     Raises TemplaterError if the image is invalid or can't be written.
     """
     if os.path.isdir(path):

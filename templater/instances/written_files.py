@@ -43,7 +43,7 @@ class WrittenFile:
 
     ``path`` is the rule's target and ``real`` the file after following links. ``uid`` and ``gid`` are ids in
     the container. ``digest`` and ``template_digest`` are hashes of the content and of the template. ``keys``
-    are the configuration keys that the template reads; keys that the template computes are missing.
+    are the configuration keys that the template reads. A key is missing if the template computes its name.
     """
 
     __slots__ = ("digest", "gid", "keys", "mode", "path", "real", "template", "template_digest", "uid")

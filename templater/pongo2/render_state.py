@@ -23,7 +23,8 @@ class Limits:
     ``depth``: the number of macro calls and includes inside each other.
     ``seconds``: the processor time, by default unlimited, because the speed of machines differs.
     ``source``: the number of characters of the template.
-    ``total``: the processor seconds for all renders of a run together. `begun` sets ``deadline`` from it.
+    ``total``: the processor seconds for all renders of a run together.
+    ``deadline``: the processor time at which ``total`` is used up, or None. `begun` sets it.
     """
 
     __slots__ = ("deadline", "depth", "output", "seconds", "source", "steps", "total", "values")

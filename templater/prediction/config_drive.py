@@ -51,7 +51,7 @@ class Drive(Daemon):
 
 
 class CheckedDrive(Drive, Openat2CheckedDaemon):
-    """Incus 7.3, which checks a template as at the start of a container."""
+    """Incus 7.3. It checks a template as it does when a container starts."""
 
     def check(self, rule: Rule) -> None:
         self.check_template(rule)

@@ -121,7 +121,7 @@ class _Walk:
 
 
 def _split_in_root(path: str) -> tuple[list[str], str]:
-    """Split a path like Go (os/root.go splitPathInRoot): drop each ``.`` except the last name.
+    """Split a path like Go (os/root.go splitPathInRoot): drop each ``.`` that is not the last name.
 
     Return the names and the trailing slashes.
     """

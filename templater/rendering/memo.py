@@ -69,7 +69,7 @@ class Memo:
         self._size = 0
 
     def begin(self) -> None:
-        """Begin another look. Remove the results that the last look has not used."""
+        """Begin another look. Keep only the results that the last look used or added."""
         if self._now:  # if the last look failed early and used no result, keep all results
             self._last, self._now, self._size = self._now, {}, 0
 

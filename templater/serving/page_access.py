@@ -30,7 +30,7 @@ HEADERS: Final = {
 
 
 class Access:
-    """The token in the address of a server, and the cookie for which a browser exchanges it once."""
+    """A token in a server's address, and a cookie. A browser can exchange the token once for the cookie."""
 
     def __init__(self, port: int) -> None:
         self.authority = f"{LOOPBACK}:{port}"

@@ -615,7 +615,7 @@ def test_a_directory_that_was_checked_is_not_opened_again_by_its_name(
 
 @as_root
 @pytest.mark.usefixtures("restored_process")
-def test_an_exchanged_container_directory_gives_the_lxc_hook_no_image_of_another_container(
+def test_the_lxc_hook_never_reads_a_container_that_replaces_the_opened_one(
     container: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With --state, image and root filesystem came from two containers."""

@@ -115,7 +115,7 @@ def test_a_plan_stores_the_content_of_existing_files_only_up_to_a_limit(monkeypa
         assert [len(change.before or b"") for change in made.changes] == [size] * 4 + [0] * 6
 
 
-def test_the_memory_of_a_compiled_large_template_is_freed_before_its_next_compilation(
+def test_a_large_compiled_template_is_freed_before_it_is_compiled_again(
     monkeypatch,
 ) -> None:
     """Each host and each trigger compiles it. Garbage was collected rarely: ``check --as all`` took 2 GB."""

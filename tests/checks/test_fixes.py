@@ -111,7 +111,7 @@ def test_a_fix_that_changes_the_written_files_is_unsafe(before, after):
         "{{ config.user[instance.name] }}\n",
     ],
 )
-def test_a_mistake_with_several_corrections_is_not_fixed(template):
+def test_a_mistake_with_several_possible_corrections_is_not_fixed(template):
     wrong = image(MOTD, t=template)
     changes = fixed(wrong).changes(wrong)
     assert changes == {} or b"{{ instnce }}{{ instnce }}" in changes["templates/t"][1]

@@ -74,7 +74,7 @@ def test_a_comparison_with_the_exit_code_option_ends_with_1_if_files_differ(page
 
 
 @pytest.mark.parametrize("sample", ["debian-cloud", "permissions", "openwrt", "netplan", "nixos"])
-def test_the_report_shows_every_line_of_every_file_without_scripts(sample, page, run):
+def test_without_scripts_the_report_shows_every_line_of_every_file(sample, page, run):
     _, out, _ = run("preview", SAMPLES / sample, "--json")
     _, text = page("preview", SAMPLES / sample, "--show-secrets")
     root = parsed(text)
@@ -126,7 +126,7 @@ def test_hosts_with_the_same_result_share_one_copy_of_the_file_in_the_report(pag
 
 
 @pytest.mark.parametrize(("size", "shown"), [(report_module.LARGE, 2), (report_module.LARGE + 1, 1)])
-def test_a_large_template_of_several_files_is_shown_once_in_the_report(size, shown, page, tmp_path):
+def test_the_report_shows_a_large_template_once_even_if_several_rules_use_it(size, shown, page, tmp_path):
     rule = {"when": ["create"], "template": "t"}
     image = an_image(tmp_path / "image", {"/a": rule, "/b": rule}, {"t": "{# " + "y" * (size - 6) + " #}"})
     text = page("preview", image, "-t", "create")[1]

@@ -40,7 +40,7 @@ PLACEHOLDER_NOTE = "note: '<set at create>' stands for a value that the daemon g
 
 
 @pytest.mark.parametrize("words", [("preview", "image"), ("diff", "image", "rootfs")])
-def test_image_keys_override_the_keys_of_the_user_at_a_first_start(words, image, run):
+def test_at_the_first_start_keys_of_the_image_override_keys_of_the_user(words, image, run):
     code, out, err = run(*words, "-c", "image.os=mine")
     assert code == 0
     assert "tiny <set at create>" in out and "mine" not in out

@@ -251,7 +251,7 @@ def test_reading_ahead_ends_when_the_daemon_no_longer_answers(incus):  # noqa: F
     assert len(asked) == 1
 
 
-def test_an_answer_of_a_daemon_with_too_many_bytes_of_headers_is_refused(incus, run):  # noqa: F811
+def test_a_daemon_answer_with_too_many_header_bytes_is_refused(incus, run):  # noqa: F811
     status, headers, body = incus.answers[key("GET /1.0")]
     incus.put("GET /1.0", (status, {**headers, "X-Long": "x" * 60_000}, body))
     code, _out, err = run("diff", "incus:c1")

@@ -266,7 +266,7 @@ def test_the_watch_command_names_a_file_that_is_no_longer_written(small, capfd):
     assert "/etc/motd: no longer written on start\n" in shown.err
 
 
-def test_a_changed_key_names_the_files_that_depend_on_it(small, tmp_path, capfd):
+def test_watch_names_the_files_that_depend_on_a_changed_key(small, tmp_path, capfd):
     described = tmp_path / "web1.yaml"
     described.write_text("name: web1\nconfig: {user.motd: one, user.other: one}\n")
     image = watched(small, file=described)

@@ -30,7 +30,7 @@ def oracle() -> Iterator[Oracle]:
 
 
 @pytest.mark.parametrize("profile", EXAMPLES)
-def test_random_templates_render_the_same_or_fail_in_both_templater_and_pongo2(oracle, profile):
+def test_templater_and_pongo2_render_random_templates_to_equal_text_or_both_fail(oracle, profile):
     run = Run(oracle, "v4", profile)
     run.examples(seed=2024, start=0, count=EXAMPLES[profile])
     smallest = [shrunk(oracle, example, rounds=300).request() for example in run.different[:3]]

@@ -239,7 +239,7 @@ def refuse_later_mounts(path: str, config: str) -> None:
     if exists(config) and hook_lines(list(settings(config)), "pre-mount"):
         raise RefusedError(
             "the container's lxc.hook.pre-mount may hide files that are written to"
-            f" '{printable(path)}' before it",
+            f" '{printable(path)}' before it runs",
             hint="render after LXC has mounted the overlay: add --stage mount to the hook line, and give"
             " lxc.hook.mount the line of lxc.hook.pre-start, too",
         )

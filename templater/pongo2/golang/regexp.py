@@ -85,7 +85,7 @@ class _Search:
     def match(self, start: int) -> "int | None":
         """Return the end of the preferred match that begins at ``start``, or None.
 
-        After a match, the states at its end are forgotten, because the next match may begin there.
+        After a match, reset the states of its end position, because the next match may begin there.
         """
         program, text, failed = self.program, self.text, self.failed
         width = len(text) + 1

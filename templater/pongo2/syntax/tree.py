@@ -123,7 +123,7 @@ class Operation(Expression):
 
 
 class Lazy:
-    """Arguments of an `Invoke` that the called function evaluates itself.
+    """Arguments of an `Invoke`. The called function evaluates them itself.
 
     The called function gets a tuple of functions, one for each argument. Each function in the tuple takes the
     scope and returns the value of its argument.

@@ -467,7 +467,7 @@ def test_an_image_that_exceeds_a_limit_on_the_whole_catalog_is_not_added(tree, t
 
 
 @pytest.mark.parametrize("exists", [True, False])
-def test_an_image_is_added_to_a_tree_whose_index_has_keys_in_another_case(tree, tmp_path, exists):
+def test_an_image_can_be_added_to_a_tree_whose_index_has_capitalised_keys(tree, tmp_path, exists):
     """Clients read such an entry, but `streams add` does not change its file."""
     add(tree, unified_image(tmp_path / "a"))
     index = json.loads(tree.read(INDEX_PATH))

@@ -43,7 +43,7 @@ def family(request, tmp_path, monkeypatch):
         ("own", "own.user first user", "own", "own/unix.socket", False),
     ],
 )
-def test_the_first_socket_with_permission_is_used_and_else_that_for_ordinary_users(
+def test_the_first_writable_socket_is_used_or_else_a_socket_for_ordinary_users(
     directory, writable, others, found, is_user, family, tmp_path, monkeypatch
 ):
     allowed = set()

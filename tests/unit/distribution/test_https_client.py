@@ -50,7 +50,7 @@ def test_verify_finds_every_image_and_no_problem_in_a_served_stream(server):
     assert report.files == 10
 
 
-def test_verify_with_metadata_only_downloads_no_root_filesystem(server):
+def test_the_metadata_only_option_of_verify_prevents_root_filesystem_downloads(server):
     report = verify(UrlStream(f"{server.url}/"), metadata_only=True)
     assert not report.problems
     downloads = [path for method, path, _ in server.requests if method == "GET"]
@@ -429,7 +429,7 @@ def test_all_addresses_of_a_server_share_one_deadline(monkeypatch):
     assert time.monotonic() - begun < 3
 
 
-def test_the_second_address_of_a_server_is_used_if_the_first_refuses(server, monkeypatch):
+def test_the_second_address_of_a_server_is_used_if_the_first_refuses_connections(server, monkeypatch):
     port = int(server.url.rpartition(":")[2])
     places = [
         (socket.AF_INET, socket.SOCK_STREAM, 6, "", address) for address in (("127.0.0.1", 1), ("127.0.0.1", port))

@@ -144,7 +144,7 @@ def test_the_incus_hook_keeps_compiled_templates_only_on_request(container):
 
 
 @pytest.mark.parametrize("line", ["", "lxc.hook.pre-start = templater\nlxc.hook.pre-start =\n"])
-def test_a_mount_hook_alone_renders_a_root_directory(container, line):
+def test_a_mount_hook_without_a_pre_start_hook_renders_a_root_directory(container, line):
     (container / "config").write_text(f"lxc.hook.mount = templater\n{line}")
     start = lxc.read_request(Options(), environ(container, "mount"))
     assert isinstance(start, HookRequest) and start.rootfs == "/usr/lib/lxc/rootfs"
@@ -573,7 +573,7 @@ def test_the_root_filesystem_path_is_read_from_the_bundle(bundle):
     assert oci.root_of({"root": {"path": "/abs"}}, "/b") == "/abs"
 
 
-def test_only_text_annotations_of_templater_are_read_from_a_bundle():
+def test_only_annotations_for_templater_with_text_values_are_read_from_a_bundle():
     found = oci._annotations(
         {"annotations": {"org.templater.config.user.x": "1", "other": "2", "org.templater.n": 3}}
     )

@@ -242,7 +242,7 @@ def test_the_project_option_needs_a_name_and_excludes_the_all_projects_option():
         ("", b"", "status 418"),
     ],
 )
-def test_the_error_of_an_answer_has_the_words_of_the_daemon_or_the_status(kind, body, text):
+def test_an_error_shows_the_text_of_the_daemon_or_else_the_status(kind, body, text):
     answer = Answer(418, {"content-type": kind} if kind else {}, body)
     error = Client("incus", "/s", unix_socket("/s")).error(answer)
     assert (error.status, error.text) == (418, text)

@@ -171,7 +171,7 @@ def test_an_unreadable_template_affects_only_the_verdict_of_its_own_file(incus):
     assert "is a directory" in first.current_reason
 
 
-def test_without_permission_to_read_files_each_file_that_the_start_writes_has_the_verdict_write(incus):
+def test_unreadable_files_that_the_start_writes_have_the_verdict_write(incus):
     for method in ("GET", "HEAD"):
         incus.put(f"{method} /1.0/instances/c1/files?path=%2F", error(403, "not authorized"))
     found = judged(incus)

@@ -167,7 +167,7 @@ def test_a_name_and_a_type_from_options_cause_no_note_about_assumptions():
 
 
 @pytest.mark.parametrize("file", ["-", "<stdin>"])
-def test_a_note_says_that_the_name_of_an_instance_from_standard_input_is_assumed(file):
+def test_a_note_gives_the_assumed_name_of_an_unnamed_instance_from_standard_input(file):
     instance = read_instance(Source(file, "config: {}\n"))
     assert instance.name == "c1"
     assert "the name 'c1' is assumed: the description has no name (see --name)" in instance.notes

@@ -185,7 +185,7 @@ def repeated(line: str, rules: int) -> Source:
     return Source("m", f"templates:\n  /a: &x\n    when: [start]\n    template: t\n{lines}{aliases}")
 
 
-def test_long_texts_count_as_several_nodes_in_aliases():
+def test_each_alias_of_a_long_text_counts_as_several_nodes():
     """A text of 20 kB with 9,000 aliases of 10 kB became 90 MB of properties."""
     aliases = "".join(f"  k{number}: *a\n" for number in range(700))
     text = f"properties:\n  a: &a {'x' * 10_000}\n"

@@ -63,7 +63,7 @@ def check_vectors(step):
 
 
 @pytest.mark.slow
-def test_a_traced_render_prints_the_recorded_text_for_some_templates():
+def test_a_traced_render_prints_the_recorded_text_for_a_sample_of_templates():
     assert check_vectors(40) > 80
 
 

@@ -146,7 +146,7 @@ def test_a_long_path_does_not_widen_the_table_lines_of_other_files(tmp_path: Pat
     assert len(row) < 300
 
 
-def test_a_long_path_in_the_host_table_is_not_repeated_in_the_notes_of_other_files(tmp_path: Path) -> None:
+def test_the_host_table_does_not_repeat_a_long_path_in_the_notes_of_other_files(tmp_path: Path) -> None:
     """The long name is invalid on every host, so the start ends at this file."""
     rule = "{when: [create], template: a.tpl}"
     found = table(tmp_path, rules=f"? /etc/{'p' * 3000}\n  : {rule}\n  /etc/a: {rule}\n  /etc/b: {rule}")

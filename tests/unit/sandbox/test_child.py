@@ -316,7 +316,7 @@ def test_the_error_says_why_the_sandboxed_process_ended(status, kind, message, h
         ([], ()),
     ],
 )
-def test_a_failure_notes_the_exception_that_the_child_sent_as_its_last_record(records, notes):
+def test_the_failure_of_a_child_includes_the_exception_in_its_last_record(records, notes):
     data = b"".join(child.frame(b"".join(map(child.frame, record))) for record in records)
     assert child._failure_of(99 << 8, Bounds(), data).notes == notes
     assert child._failure_of(99 << 8, Bounds(), data + b"1:").notes == ()

@@ -188,7 +188,7 @@ def test_a_sandboxed_program_has_no_privileges(sh):
 
 
 @pytest.mark.skipif(shutil.which("unshare") is None, reason="needs unshare")
-def test_a_program_of_root_in_a_user_namespace_with_one_id_has_no_privileges():
+def test_root_of_a_user_namespace_with_one_id_runs_programs_without_privileges():
     """There, no other user exists that the program can become."""
     code = (
         "from templater.sandbox import validator_process as tool\n"

@@ -267,7 +267,7 @@ def test_a_busy_address_gets_no_further_connection_in_place_of_a_new_one(
     assert listener._refuses(address) is refused
 
 
-def test_clients_that_do_not_send_or_read_hold_no_turns(monkeypatch):
+def test_clients_that_neither_send_nor_read_lose_their_turns(monkeypatch):
     """Sixteen connections without a byte stopped all other clients of the same address for 15 seconds."""
     monkeypatch.setattr(connections, "_TURN", 0.01)
 

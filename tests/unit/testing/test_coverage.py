@@ -164,7 +164,7 @@ def test_the_tests_of_a_sample_image_pass_and_reach_most_branches(image):
 
 
 @pytest.mark.parametrize("preset", [preset.name for preset in presets()])
-def test_the_tests_of_a_preset_pass_and_reach_most_branches(preset, tmp_path):
+def test_every_preset_has_tests_that_pass_and_reach_most_branches(preset, tmp_path):
     image = tmp_path / "image"
     make(str(image), preset, now=1, architecture="x86_64", properties={"os": "Debian"})
     tests = Folder(folder_of(str(image)))

@@ -43,7 +43,7 @@ def test_a_member_name_that_consists_of_digits_is_an_index() -> None:
     assert nodes.member_key(nodes.member(value, "x0", 0)) == "x0"
 
 
-def test_the_node_of_a_generator_value_is_not_treated_as_a_template_variable() -> None:
+def test_a_value_that_the_code_generator_supplies_is_not_a_template_variable() -> None:
     assert nodes.is_variable(nodes.variable("scope", 0))
     assert not nodes.is_variable(nodes.supplied(nodes.SCOPE))
 

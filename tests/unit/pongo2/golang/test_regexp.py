@@ -89,7 +89,7 @@ def test_matches_of_a_regular_expression_are_removed_as_in_the_go_language(patte
         ("(x(?U)+)", "xx", (0, 1)),
     ],
 )
-def test_cases_and_flags_before_an_operator_are_those_of_go(pattern, text, span):
+def test_case_folding_and_flags_before_an_operator_work_as_in_go(pattern, text, span):
     """The spans are recorded from FindStringIndex of Go 1.24. They count bytes."""
     found = Pattern(pattern).searcher(text).next(0)
     assert (found and tuple(len(text[:end].encode()) for end in found)) == span

@@ -20,7 +20,7 @@ def test_a_child_template_replaces_blocks_and_pongo2_ignores_its_other_text():
 
 
 @pytest.mark.parametrize("dialect", [V4, V6])
-def test_the_super_field_prints_the_block_of_the_parent_and_is_safe_since_v6(dialect):
+def test_the_super_field_prints_the_parent_block_and_v6_does_not_escape_it_again(dialect):
     text = render(
         "{% extends 'base.tpl' %}{% block b %}[{{ block.Super }}]{% endblock %}",
         dialect=dialect, context={"x": "<"}, base_tpl=BASE,
