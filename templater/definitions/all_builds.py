@@ -21,7 +21,7 @@ SECONDS = 10.0
 def all_choices(path: str, choice: Choice, limits: Limits = DEFAULT) -> list[Choice]:
     """Return a choice for each combination of the values that the filters of ``files`` name.
 
-    The combinations also include each value that the user has chosen, or else the definition's own value.
+    For each field, the combinations also have the value in ``choice``, or else the value in the definition.
     Raises LimitError for too many builds.
     """
     source = read_source(path)

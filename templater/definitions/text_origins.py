@@ -87,7 +87,7 @@ class GeneratedTemplate(TemplateFile):
 
 
 class BlockLines:
-    """The lines of a block-style YAML scalar, in its text and in its source, with the start of each line."""
+    """The lines of a block-style YAML scalar's text and of its source, and the offset of each line."""
 
     __slots__ = ("raw", "raw_starts", "starts", "text")
 

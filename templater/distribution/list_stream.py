@@ -77,7 +77,7 @@ def read_products(stream: Stream | _Unsaved) -> list[Product]:
 
 
 def refuse_unreadable(tree: Tree, catalog: Catalog) -> None:
-    """Raise LimitError if a tree's changed catalog exceeds a limit of its readers.
+    """Raise LimitError if a tree's changed catalog exceeds a limit on reading catalogs.
 
     Otherwise, one image could make all images of a tree unreadable.
     """

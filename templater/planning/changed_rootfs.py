@@ -158,7 +158,10 @@ class ChangedRootfs:
                 raise _flagged(change, "/", APPEND_ONLY)
 
     def content(self, path: str, entry: Entry, new: bytes) -> "bytes | None":
-        """Return the content of an existing file, or None if it differs from ``new`` and is too large."""
+        """Return the content of an existing file, or None if the file is too large.
+
+        The limit is higher for a file whose content equals ``new``.
+        """
         if path in self.files:
             return self.files[path]
         most = min(MAX_KEPT, MAX_COMPARED_TOTAL - self.compared_bytes)

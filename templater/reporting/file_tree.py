@@ -38,7 +38,10 @@ def tree(plan: Plan) -> Iterator[Leaf]:
 
 
 def last_headings(plan: Plan) -> dict[str, Heading]:
-    """Return the heading of each file in the last pass that changes it, or in a pass that fails."""
+    """Return a heading for each file.
+
+    It describes the first change of the file that fails, or else the last change that has an effect.
+    """
     omitted = set(unchanged(plan))
     found: dict[str, Change] = {}
     for change in plan.changes:

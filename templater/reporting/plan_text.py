@@ -86,7 +86,10 @@ def blocks(plan: Plan, *, fold: bool = False) -> Iterator[Block]:
 
 
 def unchanged(plan: Plan) -> list[Change]:
-    """Return each change that leaves its file as an earlier pass left it, if the host has the same result."""
+    """Return each change that leaves its file as an earlier pass left it.
+
+    Omit changes whose outcome on the host differs from templater's.
+    """
     earlier: dict[str, Change] = {}
     found = []
     for change in plan.changes:

@@ -28,7 +28,7 @@ _ELSEWHERE = (errno.EXDEV, errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 class TargetDirectories:
-    """The directories of an apply's files: open and new ones, and temporary names in them."""
+    """The directories in which an apply writes, and the temporary names of files in them."""
 
     __slots__ = ("count", "durable", "ids", "kept", "made", "opened", "root", "token", "unnamed")
 

@@ -68,7 +68,7 @@ def test_many_yaml_merge_keys_in_a_test_file_are_read_in_linear_time(tmp_path: P
     assert (len(config), config["user.k7"], config["user.k8"]) == (40_000, "a", "c")
 
 
-def test_all_cases_of_a_test_share_its_expectations_and_its_steps(tmp_path: Path) -> None:
+def test_the_cases_of_one_test_share_the_parsed_expectations_and_steps(tmp_path: Path) -> None:
     first, second = read(tmp_path, "expect: {/etc/../a: {matches: x+}}", matrix(2))
     assert first.expected is second.expected
     one, other = read(tmp_path, "steps: [create, {step: start, snapshot: true}]", matrix(2))

@@ -69,7 +69,7 @@ def test_a_file_that_is_not_written_is_not_explained(image, run, tmp_path, field
     assert json.loads(out)["files"][0]["lines"] is None
 
 
-def test_explain_shows_no_configuration_value_in_a_condition(image, run):
+def test_explain_shows_conditions_without_configuration_values(image, run):
     """A key that the template computes from a value can be the value itself."""
     condition = '{% if config_get("user.secret", "") == "hunter2" %}yes{% endif %}'
     secret = 'config["user.secret"]'

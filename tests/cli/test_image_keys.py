@@ -179,7 +179,7 @@ def test_preview_notes_that_the_start_pass_might_lack_the_pending_trigger_key(wo
     assert "unknown for" not in run("preview", "image", *words)[2], "the key makes no difference"
 
 
-def test_a_simulation_notes_that_the_start_pass_might_lack_the_pending_trigger_key(image, run):
+def test_simulate_notes_that_the_pending_trigger_key_may_be_missing_in_the_start_pass(image, run):
     (image / "templates/k.tpl").write_text("{% for k in config sorted %}{{ k }} {% endfor %}\n")
     assert "it is unknown whether" in run("simulate", "image", "create", "start")[1]
     assert "is unknown" not in run("simulate", "image", "create", "start", "--as", "lxd-debian")[1]

@@ -93,7 +93,10 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
 
 
 def _effect_of(*paths: str) -> tuple[str, str, str]:
-    """Return the most severe path, with its description and its severity, or empty texts."""
+    """Return the path that matches the earliest entry of ``SENSITIVE``, with the description and severity.
+
+    If no path matches, return empty texts.
+    """
     for effect, severity, pattern in SENSITIVE:
         name = next(filter(pattern.match, paths), None)
         if name is not None:

@@ -260,7 +260,7 @@ def test_verify_reads_a_file_with_several_names_once(tree, tmp_path, kind):
     assert "hash" in {problem.code for problem in report.problems}  # of the version with another file
 
 
-def test_fingerprints_of_a_file_with_several_names_are_checked_for_each_metadata_file(tree):
+def test_fingerprints_of_a_hard_linked_file_are_checked_with_each_metadata_file(tree):
     path = file_of(tree, "squashfs")
     for number in range(20):
         Path(tree.path, f"images/{number}").hardlink_to(path)

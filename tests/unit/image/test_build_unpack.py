@@ -784,7 +784,7 @@ def test_unpack_refuses_a_temporary_directory_that_another_user_put_in_place_of_
 
 
 @pytest.mark.parametrize("fails", [False, True])
-def test_unpack_finishes_and_removes_only_the_directory_that_it_made(tmp_path, fails):
+def test_unpack_creates_and_removes_files_only_in_the_directory_that_it_made(tmp_path, fails):
     """The owner of the directory above exchanged the temporary directory with a link to another instance."""
     other = tmp_path / "other"
     other.mkdir()

@@ -132,7 +132,7 @@ def test_a_call_with_wrong_arguments_gives_a_message_and_a_hint(arguments, messa
     assert (caught.value.message, caught.value.hint) == (message, hint)
 
 
-def test_a_plan_without_a_root_filesystem_or_with_the_root_as_target_cannot_be_applied():
+def test_apply_refuses_a_plan_without_a_root_filesystem_and_a_change_of_the_root_directory():
     for tree, real, message in (
         (None, "/etc/a", "this plan was made without a root filesystem, so it can't be applied to one"),
         ({"/etc": ETC}, "/", "can't write to '/': it is the root directory itself"),

@@ -56,7 +56,7 @@ def test_the_host_table_marks_a_plain_file_as_the_same_on_every_host(tmp_path: P
     assert found.exit_code == 0 and "[1]" not in table_text(found)
 
 
-def test_the_host_table_marks_hosts_whose_dialect_renders_a_different_text(tmp_path: Path) -> None:
+def test_the_host_table_marks_hosts_on_which_a_template_gives_a_different_text(tmp_path: Path) -> None:
     cells = table(tmp_path, "{{ 'a' + 'b' }}\n").rows[0].cells
     assert {name for name, cell in cells.items() if cell.result == "differs"} == {
         name for name in NAMES if HOSTS[name].dialect == "v4"
