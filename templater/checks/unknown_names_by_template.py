@@ -1,4 +1,4 @@
-"""Names that templates use as variables, but that no host provides, for the checks of authors."""
+"""Names that templates use as variables, but that no host provides. The author checks report them."""
 
 from __future__ import annotations
 

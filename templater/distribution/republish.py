@@ -37,7 +37,7 @@ from .downloads import MOST_BYTES, expected_size
 from .https_client import UrlStream
 from .list_stream import refuse_unreadable
 from .removed_files import record_and_save
-from .signatures import signed_path, verified_text
+from .signatures import Signatures, signed_path
 from .tree import IMAGES, Tree, content_path, is_content_name
 from .tree_catalog import Catalog, clean_path, complete_variants, fingerprints_of
 from .verify import image_problems
@@ -132,14 +132,15 @@ def read_origin(origin: UrlStream, keyring: str | None) -> dict[str, Any]:
     catalog.
     """
     decoded, size = Decoded(), CatalogSize()
-    entries = decode_index(_read(origin, INDEX_PATH, keyring, size), decoded)
+    signatures = None if keyring is None else Signatures(keyring)
+    entries = decode_index(_read(origin, INDEX_PATH, signatures, size), decoded)
     merged: dict[str, Any] = {"content_id": "images", "format": "products:1.0"}
     products: dict[str, Any] = {}
     for entry in entries:
         path = clean_path(entry.path)
         if entry.datatype != DOWNLOADS or not entry.products or not path:
             continue
-        raw = _read(origin, path, keyring, size)
+        raw = _read(origin, path, signatures, size)
         list(decode_products(raw, path, decoded))
         if decoded.mismatches:
             first = decoded.mismatches[0]
@@ -154,15 +155,15 @@ def read_origin(origin: UrlStream, keyring: str | None) -> dict[str, Any]:
     return {**merged, "products": products}
 
 
-def _read(origin: UrlStream, path: str, keyring: str | None, size: CatalogSize) -> Any:
-    wanted = path if keyring is None else signed_path(path)
+def _read(origin: UrlStream, path: str, signatures: Signatures | None, size: CatalogSize) -> Any:
+    wanted = path if signatures is None else signed_path(path)
     try:
         data = origin.read(wanted)
     except FileNotFoundError:
         raise InputError(f"'{origin.url(wanted)}' is missing") from None
-    if keyring is not None:
+    if signatures is not None:
         with origin.small_file():
-            data = verified_text(data, keyring, origin.url(wanted))
+            data = signatures.verified_text(data, origin.url(wanted))
     size.add(io.BytesIO(data), origin.url(wanted))
     return parse_json(data, origin.url(wanted))
 

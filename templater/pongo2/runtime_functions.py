@@ -161,7 +161,7 @@ def item(v: "Any", key: "Any") -> "Any":
 def member(getter: "Callable[[Any, Any], Any]", v: "Any", key: "Any") -> "Any":
     """Look up a member that a template calls, and return the member.
 
-    A missing member is nil, which a template may call. Raises Failure if the member exists and holds nil.
+    Return None for a missing member: a template may call it. Raises Failure if the member exists but is None.
     """
     if type(v) is Function:
         v = call(v, ())

@@ -8,9 +8,9 @@ from templater.distribution import signatures
 from templater.distribution.add_to_tree import add, check_facts, root_ftype
 from templater.distribution.catalog_decoder import parse_json
 from templater.distribution.remotes import _read_own, own_file
-from templater.distribution.signatures import signed_path, verified_text
+from templater.distribution.signatures import Signatures, signed_path
 from templater.distribution.web_server_redirects import file_stem, prefix_of, read_rules, rules
-from templater.model.errors import TemplaterError
+from templater.model.errors import LimitError, TemplaterError
 from templater.model.metadata import Metadata
 from tests.streams.builders import QCOW2, SQUASHFS, split_image, unified_image
 
@@ -133,8 +133,8 @@ def gpgv(tmp_path, monkeypatch):
 
 
 def test_a_signature_needs_a_keyring_and_the_program_gpgv(gpgv):
-    assert failed(verified_text, b"x", "/none", "f") == ("the keyring '/none' is not a file", "")
-    assert failed(verified_text, b"x", gpgv.keyring, "f") == (
+    assert failed(Signatures("/none").verified_text, b"x", "f") == ("the keyring '/none' is not a file", "")
+    assert failed(Signatures(gpgv.keyring).verified_text, b"x", "f") == (
         "--keyring needs the program 'gpgv'", "run: apt install gpgv",
     )  # fmt: skip
 
@@ -145,7 +145,7 @@ def test_a_signature_needs_a_keyring_and_the_program_gpgv(gpgv):
         ("echo no key >&2; exit 2", "'f' has no valid signature: no key", "the keyring must be binary: gpg --export KEY > keyring.gpg"),
         ("exit 1", "'f' has no valid signature: gpgv failed", "the keyring must be binary: gpg --export KEY > keyring.gpg"),
         ("exit 0", "'f' has no valid signature: gpgv failed", "the keyring must be binary: gpg --export KEY > keyring.gpg"),
-        ("kill -XCPU $$", "gpgv needs more than 5 s of processor time for 'f'", ""),
+        ("kill -XCPU $$", "gpgv needs more than 5 s of processor time for the signed files up to 'f'", ""),
         ("while :; do :; done", "'f': gpgv did not end within 0.1 s", ""),
     ],
 )  # fmt: skip
@@ -153,13 +153,26 @@ def test_an_invalid_signature_is_refused_with_the_last_line_of_gpgv(script, mess
     if "while" in script:
         monkeypatch.setattr(signatures, "_WAIT", 0.1)
     gpgv(script)
-    assert failed(verified_text, b"x", gpgv.keyring, "f") == (message, hint)
+    assert failed(Signatures(gpgv.keyring).verified_text, b"x", "f") == (message, hint)
 
 
 def test_the_text_of_a_signed_file_is_what_gpgv_writes_into_its_output_file(gpgv):
     gpgv('test "$1 $3 $5" = "--homedir --keyring --output" || exit 3; echo signed > "$6"')
-    assert verified_text(b"x", gpgv.keyring, "f") == b"signed\n"
+    assert Signatures(gpgv.keyring).verified_text(b"x", "f") == b"signed\n"
     assert signed_path("a/index.json") == signed_path("a/index.sjson") == "a/index.sjson"
+
+
+@pytest.mark.slow
+def test_the_signatures_of_all_files_of_a_stream_share_the_processor_time(gpgv, monkeypatch):
+    """A mirror packed each of two hundred genuine signed texts behind gigabytes of compressed packets."""
+    monkeypatch.setattr(signatures, "_SECONDS", 1)
+    gpgv('i=0; while [ $i -lt 60000 ]; do i=$((i+1)); done; echo signed > "$6"')
+    shared, checked = Signatures(gpgv.keyring), 0
+    with pytest.raises(LimitError, match=r"^gpgv needs more than 1 s .* for the signed files up to 'f'$"):
+        for checked in range(200):
+            shared.verified_text(b"x", "f")
+    assert checked
+    assert Signatures(gpgv.keyring).verified_text(b"x", "f") == b"signed\n"
 
 
 def test_the_redirect_rules_of_each_server_send_clients_to_the_origin():
