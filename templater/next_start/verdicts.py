@@ -128,7 +128,6 @@ class _Attempt:
     made: dict[str, Change] = field(default_factory=dict)
     unknown: Mapping[str, str] = field(default_factory=dict)
     error: TemplaterError | None = None
-    after: LiveRootfs | None = None
 
 
 def judge(
@@ -190,7 +189,6 @@ class _Judgement:
         running = self.instance.status not in ("", "Stopped", "Error")
         life.adopt(self.instance, MemoryFolder(self.live.image, rootfs), self.live.pending, running=running)
         error: TemplaterError | None = None
-        subject = life.find(name)
         try:
             started = life.restart(name) if running else life.start(name)
         except StartError as failure:
@@ -200,12 +198,10 @@ class _Judgement:
         except TemplaterError:  # a file can't be read, so judge the rules one by one
             plan = self.plan(self.live.pending, rootfs)
             return _Attempt(plan, {change.real: change for change in _certain(plan)})
-        after = subject.folder.rootfs
-        assert isinstance(after, LiveRootfs)
         made = {change.real: change for change in started.changes}
         if started.plan.instance.is_vm:
             made = {change.real: change for change in started.plan.as_agent().files()}
-        return _Attempt(started.plan, made, started.unknown, error, after)
+        return _Attempt(started.plan, made, started.unknown, error)
 
     def plan(self, pending: str, rootfs: LiveRootfs | None) -> Plan:
         """Plan the start of an instance that has this pending trigger."""
@@ -249,34 +245,19 @@ class _Judgement:
             if outcome is not None and not outcome.ok:
                 verdict = UNKNOWN if outcome.result in ("random", "unknown") else FAILS
                 return verdict, outcome.error or outcome.text, None
-        if attempt.error is not None:
-            return FAILS, "another rule stops the start", None
-        if failed is not None:
+        refused = failed.error if failed is not None else None
+        if failed is not None and refused is not None:
             outcome = plan.outcome(failed)
             if outcome is None or outcome.result != "written":
-                assert failed.error is not None
-                return FAILS, failed.error.message, None
-            return self.written_by_host(attempt, failed)
+                return FAILS, refused.message, None
+        if attempt.error is not None:
+            return FAILS, "another rule stops the start", None
+        if refused is not None:  # the simulation does not run a rule that templater refuses
+            name = self.options.host.name
+            return UNKNOWN, f"{name} writes this file, but templater refuses: {refused.message}", None
         if last.action == SKIP:
             return SKIPS, last.reason, last
         return SAME, "", None
-
-    def written_by_host(self, attempt: _Attempt, failed: Change) -> tuple[str, str, Change | None]:
-        """Return the verdict on a rule that templater refuses to run but the host runs."""
-        assert failed.error is not None
-        reason = f"{self.options.host.name} writes this file, but templater refuses: {failed.error.message}"
-        if attempt.after is None or self.rootfs is None:
-            return UNKNOWN, reason, None
-        before, after = self.rootfs.entry(failed.real), attempt.after.entry(failed.real)
-        if after is None or after.kind != "file":
-            return UNKNOWN, reason, None
-        change = Change(failed.rule, failed.trigger, failed.path, UPDATE if before else CREATE)
-        change.real, change.uid, change.gid, change.mode = failed.real, after.uid, after.gid, after.mode
-        change.content = attempt.after.read(failed.real, MAX_COMPARED)
-        change.before = None if before is None else self.rootfs.read(failed.real, MAX_COMPARED)
-        if change.content == change.before:
-            return SAME, "", None
-        return (CHANGES if before else CREATES), reason, change
 
     def combined(self, absolute: FileVerdict, relative: FileVerdict) -> FileVerdict:
         """Merge the verdicts for absolute and relative symlinks into one."""

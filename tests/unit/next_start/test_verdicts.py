@@ -1,13 +1,15 @@
 """Verdicts on the next start of instances, with the recorded answers of Incus and LXD."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from templater.live.address import Address, parse_address
 from templater.live.connect import open_daemon
 from templater.live.instance import MissingInstanceError, open_instance
-from templater.model.errors import InputError
+from templater.model.errors import InputError, LimitError
+from templater.model.hosts import HOSTS
 from templater.model.plan import Plan
 from templater.model.render_options import RenderOptions
 from templater.next_start.judge_many import Judged
@@ -273,6 +275,186 @@ def test_a_comment_in_a_patch_names_the_other_files_that_the_start_writes(incus)
     assert lines[7] == "#   the start also writes /etc/0, /etc/1, /etc/2, /etc/3, /etc/4 and 2 more"
     put_rules(incus, rules[:2], {"a.tpl": b"x\n"})
     assert "#   the start also writes /etc/1\n" in "".join(patches(judged(incus)))
+
+
+def test_a_create_only_rule_that_the_start_skips_is_compared_with_the_existing_file(incus):
+    rules = [
+        (f"/etc/{name}", ["start"], f"{name}.tpl", {"create_only": True}) for name in ("a", "b", "c", "d")
+    ]
+    put_rules(incus, rules, {"a.tpl": b"x\n", "b.tpl": b"x\n", "c.tpl": b"{{ x|nosuch }}", "d.tpl": b"x\n"})
+    for path, content in (("/etc/a", b"x\n"), ("/etc/b", b"y\n"), ("/etc/c", b"y\n"), ("/etc/d", b"y\n")):
+        incus.put_file("c1", path, content, uid=7, gid=8, mode="0640")
+    incus.put("GET /1.0/instances/c1/files?path=%2Fetc%2Fd", error(403, "forbidden"))
+    found = judged(incus)
+    assert [(file.verdict, file.change, file.current, file.current_reason) for file in found.files] == [
+        ("skip", None, "equal", ""),
+        ("skip", None, "different", ""),
+        ("skip", None, "unknown", "unknown filter 'nosuch'"),
+        ("skip", None, "unknown", "can't read '/etc/d': forbidden"),
+    ]
+    shown = found.files[1].current_change
+    assert (shown.action, shown.before, shown.content) == ("update", b"y\n", b"x\n")
+    assert (shown.uid, shown.gid, shown.mode) == (7, 8, 0o640)
+    assert commands(found, found.files[0]) == ()
+    assert commands(found, found.files[1]) == ("incus file delete c1/etc/b", "incus restart c1")
+
+
+def test_a_dangling_symlink_is_not_compared_with_the_rendering_of_a_create_only_rule(incus):
+    rules = [("/etc/a", [when], "a.tpl", {"create_only": True}) for when in ("start", "create")]
+    put_rules(incus, rules[1:], {"a.tpl": b"x\n"})
+    incus.put_file("c1", "/etc/a", b"/etc/none", kind="symlink")
+    (file,) = judged(incus).files
+    assert (file.verdict, file.current, file.current_reason) == (
+        "not rewritten",
+        "unknown",
+        "a dangling symlink",
+    )
+    put_rules(incus, rules[:1], {"a.tpl": b"x\n"})
+    make_vm(incus)
+    found = judged(incus)
+    (file,) = found.files
+    assert (file.verdict, file.current_reason) == ("skip", "a dangling symlink")
+    assert found.exit_code == 0  # both kinds of links give the same verdict
+
+
+def test_a_rule_that_no_trigger_of_the_daemon_runs_is_not_compared(incus):
+    put_rules(
+        incus, [("/etc/a", [], "a.tpl", {}), ("/etc/b", ["stop"], "a.tpl", {})], {"a.tpl": b"{{ x|nosuch }}"}
+    )
+    found = judged(incus)
+    for file in found.files:
+        assert (file.verdict, file.current) == ("not rewritten", "unknown")
+        assert file.current_reason == "no trigger of the daemon runs this rule"
+        assert commands(found, file) == ()
+
+
+def test_an_invalid_target_path_is_shown_unchanged(incus):
+    put_rules(incus, [("/etc/../..", ["stop"], "a.tpl", {}), ("/", ["create"], "a.tpl", {})], {"a.tpl": b"x"})
+    first, second = judged(incus).files
+    assert (first.path, first.real) == ("/etc/../..", "/etc/../..")
+    assert (second.current, second.current_reason) == (
+        "unknown",
+        "target path '/' is the root directory itself",
+    )
+
+
+def make_vm(daemon):
+    daemon.put(
+        "GET /1.0/instances/c1", sync(daemon.data("GET /1.0/instances/c1") | {"type": "virtual-machine"})
+    )
+
+
+def test_the_verdicts_on_a_virtual_machine_are_about_the_files_that_its_agent_writes(incus):
+    make_vm(incus)
+    rules = [("/etc/a", ["start"], "a.tpl", {}), ("/etc/b", ["start"], "a.tpl", {"create_only": True})]
+    put_rules(incus, rules, {"a.tpl": b"x\n"})
+    incus.put_file("c1", "/etc/a", b"y\n")
+    found = judged(incus)
+    assert [(file.path, file.verdict) for file in found.files] == [("/etc/a", "change"), ("/etc/b", "create")]
+    assert found.files[0].change.before == b"y\n" and commands(found, found.files[0]) == ("incus restart c1",)
+
+
+def test_a_template_of_a_virtual_machine_that_cannot_be_rendered_is_not_compared(incus):
+    make_vm(incus)
+    rules = [("/etc/a", ["copy"], "a.tpl", {}), ("/etc/b", ["copy"], "b.tpl", {})]
+    put_rules(incus, rules, {"a.tpl": b"{{ x|nosuch }}", "b.tpl": b"b"})
+    first, second = judged(incus).files
+    assert (first.current, first.current_reason) == ("unknown", "the template can't be rendered")
+    assert second.current == "missing"
+
+
+@pytest.mark.parametrize("content", [b"x\n", b"y\n"])
+def test_the_result_of_colliding_rules_is_unknown_in_a_virtual_machine(incus, content):
+    """The verdict was "same", because the simulation does not run a rule that templater refuses."""
+    make_vm(incus)
+    put_rules(
+        incus, [("/etc/a", ["start"], "a.tpl", {}), ("/etc/./a", ["start"], "a.tpl", {})], {"a.tpl": b"x\n"}
+    )
+    incus.put_file("c1", "/etc/a", content)
+    found = judged(incus)
+    assert [file.verdict for file in found.files] == ["unknown", "unknown"] and found.exit_code == 5
+    assert found.files[0].reason == (
+        "incus-debian writes this file, but templater refuses: the rules for '/etc/a' and '/etc/./a' write the"
+        " same file, or the file of one is a parent of the other's"
+    )
+
+
+@pytest.mark.parametrize("path", ["/etc/../../x", "/../x", "../x"])
+def test_a_target_outside_the_root_directory_does_not_hide_other_verdicts_of_a_virtual_machine(incus, path):
+    make_vm(incus)
+    put_rules(
+        incus,
+        [(path, ["start"], "a.tpl", {}), ("/etc/a", ["start"], "b.tpl", {})],
+        {"a.tpl": b"x\n", "b.tpl": b"x"},
+    )
+    first, second = judged(incus).files
+    assert first.verdict == "unknown"
+    assert first.reason.endswith(
+        f"templater refuses: target path '{path}' leaves the root filesystem by '..'"
+    )
+    assert second.verdict == "create"
+
+
+def test_a_directory_that_cannot_be_read_does_not_hide_the_verdicts_of_other_files(incus):
+    put_rules(
+        incus,
+        [
+            ("/etc/a", ["start"], "a.tpl", {}),
+            ("/srv/b", ["start"], "b.tpl", {}),
+        ],
+        {"a.tpl": b"x\n", "b.tpl": b"x"},
+    )
+    incus.put("HEAD /1.0/instances/c1/files?path=%2Fetc%2Fa", error(403, "forbidden"))
+    incus.put("GET /1.0/instances/c1/files?path=%2Fetc%2Fa", error(403, "forbidden"))
+    first, second = judged(incus).files
+    assert (first.verdict, first.reason) == ("unreadable", "can't read '/etc/a': forbidden")
+    assert (second.verdict, second.change.content) == ("create", b"x")
+
+
+def test_without_a_host_the_verdict_on_a_failing_rule_is_the_error_of_templater(incus):
+    put_rules(
+        incus,
+        [(path, ["start"], "a.tpl", {}) for path in ("/etc/../../x", "/etc/a", "/srv/b")],
+        {"a.tpl": b"x\n"},
+    )
+    incus.put("HEAD /1.0/instances/c1/files?path=%2Fetc%2Fa", error(403, "forbidden"))
+    incus.put("GET /1.0/instances/c1/files?path=%2Fetc%2Fa", error(403, "forbidden"))
+    first, second, third = judged(incus, host=HOSTS["none"]).files
+    assert first.verdict == "fail"
+    assert first.reason == "target path '/etc/../../x' leaves the root filesystem by '..'"
+    assert (second.verdict, second.reason) == ("unreadable", "can't read '/etc/a': forbidden")
+    assert (third.verdict, third.reason) == ("fail", "another rule stops the start")
+
+
+def test_a_file_that_the_start_rewrites_with_equal_content_has_the_verdict_same(incus):
+    put_rules(incus, [("/etc/a", ["start"], "a.tpl", {})], {"a.tpl": b"x\n"})
+    incus.put_file("c1", "/etc/a", b"x\n")
+    found = judged(incus)
+    (file,) = found.files
+    assert (file.verdict, file.reason, file.change) == ("same", "", None)
+    assert commands(found, file) == () and found.changing == []
+
+
+def test_a_missing_file_of_a_copy_rule_needs_no_command(incus):
+    put_rules(incus, [("/etc/a", ["copy"], "a.tpl", {})], {"a.tpl": b"x\n"})
+    found = judged(incus)
+    assert found.files[0].current == "missing" and commands(found, found.files[0]) == ()
+
+
+def test_a_patch_has_the_remarks_and_the_json_the_newer_image_of_a_next_start(incus):
+    put_rules(incus, [("/srv/fifo", ["start"], "a.tpl", {})], {"a.tpl": b"x\n"})
+    found = replace(judged(incus), newer_image="a newer image \ud800", unreadable="not authorized")
+    remark = "the daemon shows an empty file, which can also be a fifo or a device"
+    assert f"#   {remark}\n" in "".join(patches(found))
+    data = data_of(found)
+    assert data["files"][0]["remarks"] == [remark]
+    assert (data["newer_image"], data["unreadable"]) == ("a newer image \\ud800", "not authorized")
+
+
+def test_too_many_file_requests_of_an_instance_are_an_error(incus, monkeypatch):
+    monkeypatch.setattr("templater.live.live_rootfs.MOST_NAMES", 1)
+    with pytest.raises(LimitError, match="the rules need more than 1 requests for files"):
+        judged(incus)
 
 
 def test_hostile_names_of_instances_are_written_as_valid_json():
