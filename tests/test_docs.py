@@ -210,6 +210,7 @@ def commands_in_tables() -> list[str]:
     return list(dict.fromkeys(found))
 
 
+@pytest.mark.slow
 def test_every_command_in_a_table_of_the_docs_runs(tmp_path):
     """In the order of the pages, as a reader would try them one after the other."""
     stage = Stage.set_up(tmp_path)

@@ -542,6 +542,7 @@ def test_a_configuration_includes_no_file_of_proc(container: Path) -> None:
         list(lxc_config.settings(str(container / "config")))
 
 
+@pytest.mark.slow
 def test_thousands_of_missing_directories_are_made(tmp_path: Path) -> None:
     trusted_paths.make_folder(f"{tmp_path}{'/a' * 3000}").close()
     with pytest.raises(RefusedError, match="leads through too many links"):

@@ -323,6 +323,7 @@ def test_attack_46_the_lexer_end_mark_of_pongo2_ends_the_template_text(
     assert "is never closed" in machine.refused(b"a\x01b", dialect).message
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "make",
     [lambda: b"x" * 100_000_000, lambda: b"{{ 1 }}" * 7_500_000, lambda: b"\n" * 50_000_000],

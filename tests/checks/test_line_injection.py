@@ -146,6 +146,7 @@ def test_audit_checks_a_template_that_does_not_compile():
         list(secrets.secrets_of(Source("t", text.encode())))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text",
     [

@@ -251,6 +251,7 @@ def test_an_editor_runs_without_the_limits():
         assert resource.getrlimit(resource.RLIMIT_AS) == limited
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["preview", "diff", "explain", "simulate", "apply", "watch"])
 def test_the_command_limits_apply_while_a_remote_image_is_fetched(name, monkeypatch, tmp_path, capfd):
     def fetch(src, **_):
@@ -264,6 +265,7 @@ def test_the_command_limits_apply_while_a_remote_image_is_fetched(name, monkeypa
     assert "the command takes longer than 1 seconds" in capfd.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_fetch_and_the_rest_of_a_command_share_one_limit(image, monkeypatch, capfd):
     def fetch(src, **_):
         time.sleep(1.2)

@@ -742,6 +742,7 @@ def test_refresh_replaces_an_image_with_its_newer_version(certificates, tmp_path
     assert len(Store().images()) == 1
 
 
+@pytest.mark.slow
 def test_a_slow_server_uses_up_only_its_share_of_the_time_for_a_refresh(
     certificates, tmp_path, capfd, monkeypatch
 ):

@@ -145,6 +145,7 @@ def read_while_changing(tmp_path, times):
     checked(tree)
 
 
+@pytest.mark.slow
 def test_a_reader_sees_no_missing_or_mismatching_file_while_the_tree_changes(tmp_path):
     read_while_changing(tmp_path, 10)
 

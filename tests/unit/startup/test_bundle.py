@@ -74,6 +74,7 @@ def path_of(name: str) -> str:
     return bundle.source_of(name)[0].split("/templater/")[-1]
 
 
+@pytest.mark.slow
 def test_a_rewritten_module_bundle_still_has_the_files_of_the_c_modules(package):
     """The hook that rewrites a bundle has itself found these modules by the bundle."""
 
@@ -264,6 +265,7 @@ def test_importing_one_bundled_module_loads_its_whole_group(package):
     assert place == f"True templater.model ['{package}']"
 
 
+@pytest.mark.slow
 def test_the_modules_of_a_bundle_group_are_in_import_order(package):
     """Otherwise the import system has to find and read the modules one by one."""
     line(package)

@@ -66,6 +66,7 @@ def test_validators_check_the_files_of_an_archive(tmp_path, options):
     assert not [note for note in found["notes"] if "validat" in note]
 
 
+@pytest.mark.slow
 def test_no_validator_runs_with_the_option_no_run_validators(tmp_path):
     found = check_archive(tmp_path, "--no-run-validators")
     assert found["findings"] == []
