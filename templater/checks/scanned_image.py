@@ -14,7 +14,7 @@ from ..model.errors import LimitError, TemplaterError
 from ..model.file_names import ROOTFS
 from ..model.instance import Instance
 from ..model.metadata import Metadata, Rule
-from ..model.source import Source
+from ..model.source import Source, Span
 from ..planning.follow_links import Steps, clean, resolve
 from ..pongo2.render_state import Limits
 
@@ -118,6 +118,15 @@ class ScannedImage:
             names.append(name.path)
             found[name.path] = names
         return found
+
+    def placed(self, span: Span | None) -> Span | None:
+        """Return the position of a render error, with the image's name.
+
+        The renderer knows only the names of templates. A position in metadata.yaml is complete already.
+        """
+        if span is None or (self.stored is not None and span.source.name == self.stored.name):
+            return span
+        return Source(f"{self.name}/{span.source.name}", span.source.text).span(span.start, span.end)
 
     def rendering_limits(self, default: Limits) -> Limits:
         """Return the limits for a check that renders templates.

@@ -5,6 +5,8 @@ import json
 import pytest
 
 from templater.cli.main import main
+from templater.model.entry import FILE, Entry, TemplateFile
+from templater.model.errors import LimitError
 from templater.pongo2.render_state import Limits
 from tests.checks.builders import advisories, an_image, observed, rules, severities
 
@@ -140,3 +142,16 @@ def test_a_long_chain_of_macros_gives_a_finding_instead_of_an_error():
 def test_loops_in_the_branches_of_harmless_conditions_have_no_finding():
     text = "{% if trigger == 'create' %}a{% elif config_get('user.x','') %}b{% else %}c{% endif %}"
     assert not observed(CHECK, an_image(RULE, {"t": text}))
+
+
+def test_the_time_limit_for_all_templates_is_a_finding_at_the_rule():
+    image = an_image(RULE, {"t": "x"}, limits=Limits(total=0.0))
+    message = "rendering all templates together takes longer than 0 seconds after 0 files"
+    assert observed(CHECK, image) == [("high", "image/metadata.yaml:4:38", message)]
+
+
+def test_a_template_that_cannot_be_read_is_not_a_runaway_template():
+    image = an_image(RULE, {"t": "x"})
+    image.templates["t"] = TemplateFile(Entry(FILE), None, LimitError("too large"))
+    assert observed(CHECK, image) == []
+    assert observed("template-file", image) == [("high", "templates/t", "too large")]

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ...model.errors import LimitError, RenderError, TemplaterError
+from ...model.errors import LimitError, RenderError
 from ...model.file_names import METADATA
-from ...model.source import Span, printable
+from ...model.source import printable
 from ..authored_image import AuthoredImage
 from ..base import Observation, check
 
@@ -19,7 +19,10 @@ def check_image(image: AuthoredImage) -> Iterator[Observation]:
     if image.late is not None:
         yield Observation(image.late.message, METADATA, image.late.hint)
     seen: set[tuple[str, str]] = set()
+    unreadable = {name for name, file in image.templates.items() if file.error is not None}
     for file in image.files:
+        if file.rule.template in unreadable:  # the check 'unreadable' reports these templates
+            continue
         error = file.error
         key = (file.rule.template, error.message if error is not None else "")
         if isinstance(error, RenderError | LimitError) and key not in seen and not file.awkward:
@@ -28,19 +31,8 @@ def check_image(image: AuthoredImage) -> Iterator[Observation]:
             certain = bool(others) and all(other.error is not None for other in others)
             yield Observation(
                 f"'{printable(file.rule.path)}' on {file.trigger}: {error.message}",
-                place(image, file.rule.template, error) or file.rule.spans["path"],
+                image.placed(error.span) or file.rule.spans["path"],
                 error.hint,
                 severity="" if certain else "info",
                 rule=file.rule,
             )
-
-
-def place(image: AuthoredImage, template: str, error: TemplaterError) -> Span | None:
-    """Return the error's position with the template's path in the image.
-
-    The renderer knows only the template's name.
-    """
-    if error.span is None:
-        return None
-    source = image.templates[template].source(f"{image.name}/templates/{template}")
-    return source.span(error.span.start, error.span.end)

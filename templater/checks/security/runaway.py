@@ -12,7 +12,7 @@ from ...model.hosts import INCUS
 from ...model.instance import CONTAINER, VIRTUAL_MACHINE, Instance
 from ...model.metadata import TRIGGERS, Metadata
 from ...model.render_options import RenderOptions
-from ...model.source import Source, Span, printable
+from ...model.source import Source, printable
 from ...planning.generated_keys import with_image_keys
 from ...pongo2.compiled_template import Template
 from ...pongo2.dialect import V6
@@ -55,7 +55,7 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
     try:
         yield from _rendered(image, image.metadata)
     except LimitError as error:  # the time limit for all rules together
-        yield Observation(error.message, _of_image(image, error.span) or METADATA)
+        yield Observation(error.message, image.placed(error.span) or METADATA)
     for rule in image.rules:
         if rule.null:
             yield Observation(
@@ -67,7 +67,8 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
 
 
 def _rendered(image: ScannedImage, metadata: Metadata) -> Iterator[Observation]:
-    reported: set[str] = set()
+    # The check 'template-file' reports unreadable templates.
+    reported = {name for name, file in image.templates.items() if file.error is not None}
     options = RenderOptions(INCUS, limits=image.rendering_limits(LIMITS)).begun()
     compiled, every = Compiled(image.templates, options), EveryBranch(image.templates, options)
     probes = (*_described(image, metadata), *PROBES)
@@ -77,7 +78,7 @@ def _rendered(image: ScannedImage, metadata: Metadata) -> Iterator[Observation]:
             if not isinstance(error, LimitError) or rule.template in reported:
                 continue
             reported.add(rule.template)
-            at = _of_image(image, error.span) or rule.spans.get("template") or rule.spans["path"]
+            at = image.placed(error.span) or rule.spans.get("template") or rule.spans["path"]
             if templates is every:
                 message = f"if certain conditions are true, {error.message}"
                 hint = "preview the template for an instance that makes the conditions true"
@@ -226,10 +227,3 @@ def _described(image: ScannedImage, metadata: Metadata) -> tuple[Instance, ...]:
     if instance is None:
         return ()
     return (instance if instance.exists else with_image_keys(instance, metadata.properties),)
-
-
-def _of_image(image: ScannedImage, span: Span | None) -> Span | None:
-    """Add the image's name to a position, because the renderer knows only the name of the template."""
-    if span is None:
-        return None
-    return Source(f"{image.name}/{span.source.name}", span.source.text).span(span.start, span.end)

@@ -54,3 +54,18 @@ def test_gitlab_fingerprints_are_unique_and_do_not_depend_on_line_numbers():
 def test_a_summary_counts_hidden_and_ignored_findings():
     assert summary(REPORT) == "./i: 2 warnings; 4 more at level info; 1 ignored"
     assert summary(EMPTY) == "j\x1b: nothing found"
+
+
+def test_an_image_that_cannot_be_read_is_an_error_in_a_junit_report():
+    root = ElementTree.fromstring(junit([EMPTY | {"error": "a <b> is missing"}]))
+    suite = root.find("testsuite")
+    assert (suite.get("tests"), suite.get("failures"), suite.get("errors")) == ("1", "0", "1")
+    (case,) = suite.findall("testcase")
+    assert (case.get("classname"), case.get("name")) == ("j\\x1b", "check")
+    assert case.find("error").get("message") == "a <b> is missing"
+
+
+def test_the_summary_names_the_validators_that_did_not_validate_all_files():
+    assert summary(EMPTY | {"image": "j", "not_validated": ["netplan", "visudo"]}) == (
+        "j: nothing found; netplan, visudo did not validate all files"
+    )

@@ -1,20 +1,25 @@
 """Each mistake is found with its id and place, and the same image without the mistake has no such finding."""
 
+from dataclasses import replace
 from functools import cache
 from json import dumps
 from pathlib import Path
 
 import pytest
 
+from templater.checks.author_report import judge
 from templater.checks.authored_image import AuthoredImage, _only, authored
 from templater.checks.invented_values import invented_value
+from templater.checks.mistakes_in_files import invented_value as phrase
 from templater.checks.run_checks import all_checks, audit
-from templater.model.entry import DIRECTORY, Entry
+from templater.checks.target_kinds import kind_of
+from templater.checks.templater_toml import Configuration, Ignore
+from templater.model.entry import DIRECTORY, FILE, Entry, TemplateFile
 from templater.model.errors import LimitError
 from templater.model.hosts import INCUS
 from templater.model.instance import Instance
 from templater.model.source import Source
-from tests.checks.authoring.authoring_builders import SEED, defined, file, findings, image
+from tests.checks.authoring.authoring_builders import HOSTNAME, SEED, defined, file, findings, image
 from tests.checks.builders import a_folder, a_link, an_image
 
 T = "image/templates/t:"
@@ -670,3 +675,99 @@ def test_a_finding_has_an_exact_position_only_if_its_text_occurs_exactly_once():
 def test_a_property_counts_as_read_if_the_template_may_read_every_property(template, found):
     image = rule("when: [create], template: t, properties: {a: x, othr: y}", t=template + "\n")
     assert ("unread-property" in {check for _, check, _ in findings(image)}) == found
+
+
+def of_checks(image: AuthoredImage, *ids: str) -> list[tuple[str, str, str]]:
+    """The findings of these checks: id, place, message."""
+    return [(each.check, each.place, each.message) for each in audit(image, "authoring") if each.check in ids]
+
+
+def test_a_template_that_cannot_be_read_has_one_finding():
+    image_ = image(
+        HOSTNAME, "/etc/b: {when: [create], template: u}", templates={"t": "x", "u": "{{ 1/0 }}\n"}
+    )
+    image_.templates["t"] = TemplateFile(Entry(FILE), None, LimitError("the template is too large"))
+    assert of_checks(image_, "unreadable", "render") == [
+        (
+            "render",
+            "image/templates/u:1:4",
+            "'/etc/b' on create: runtime error: integer divide by zero",
+        ),
+        ("unreadable", "templates/t", "the template is too large"),
+    ]
+
+
+def test_an_incomplete_image_has_no_finding_about_missing_templates():
+    assert of_checks(image(HOSTNAME, t=None), "missing-template")
+    assert not of_checks(image(HOSTNAME, t=None, complete=False), "missing-template")
+
+
+@pytest.mark.parametrize(
+    ("path", "names", "message"),
+    [
+        ("/etc/l/x", (a_folder("rootfs/etc"), a_link("rootfs/etc/l", "l")), "too many symlinks at '/etc/l'"),
+        ("/etc/f/x", (a_folder("rootfs/etc"), "rootfs/etc/f"), "'/etc/f' is a file, not a directory"),
+    ],
+)
+def test_a_target_whose_path_cannot_be_followed_is_a_refused_link(path, names, message):
+    found = of_checks(image(f"{path}: {{when: [create], template: t}}", names=names), "refused-link")
+    assert found == [("refused-link", "image/metadata.yaml:4:3", f"'{path}': {message}")]
+
+
+def test_only_the_first_events_of_a_yaml_file_are_checked(monkeypatch):
+    wrong = file("/etc/a.yaml", "[1, 2, 3\n")
+    assert of_checks(wrong, "yaml")
+    monkeypatch.setattr("templater.checks.authoring.yaml.MAX_EVENTS", 4)
+    assert not of_checks(wrong, "yaml")
+
+
+def test_the_findings_about_unused_ignore_comments_are_limited(monkeypatch):
+    monkeypatch.setattr("templater.checks.authoring.unused_ignore.MAX_FINDINGS", 1)
+    for module in ("ignores", "authoring.unused_ignore"):
+        monkeypatch.setattr(f"templater.checks.{module}.MAX_COMMENTS", 3)
+    found = judge(text("{# templater: ignore a b c d e #}x"), Configuration()).findings
+    assert [(each.message, each.place) for each in found] == [
+        ("'a' is not a check: the comment ignores nothing", T + "1:22"),
+        ("2 more comments ignore nothing", T + "1:24"),
+        ("the ignore comments contain more than 3 ids: later ids have no effect", T + "1:28"),
+    ]
+
+
+def test_an_entry_for_one_target_ignores_only_the_findings_about_this_target():
+    rules = [f"/etc/{name}: {{when: [create, copi], template: t}}" for name in ("a", "b")]
+    at = Source("image/templater.toml", "x").span(0, 1)
+    judged = judge(image(*rules), Configuration(ignores=(Ignore("unknown-when", "/etc/a", at),)))
+    assert [each.rule.path for each in judged.findings] == ["/etc/b"]
+    assert [each.rule.path for each in judged.suppressed] == ["/etc/a"]
+
+
+@pytest.mark.parametrize(
+    ("default", "value"),
+    [("true", "false"), ("No", "yes"), ("ON", "off"), ("off", "on"), ("1.5", "1.5"), ("a", "value")],
+)
+def test_an_example_value_differs_from_a_default_that_turns_a_feature_on_or_off(default, value):
+    assert invented_value("user.x", default) == value
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("/etc/network/interfaces.d/eth0", "interfaces"),
+        ("/etc/systemd/system/a.service.d/x.conf", "unit"),
+        ("/etc/systemd/system.conf", ""),
+        ("/etc/systemd/network/a.network", "unit"),
+        ("/etc/x.d/a.conf", ""),
+        ("/etc/sudoers.d/a", "sudoers"),
+        ("/etc/a.yml", "yaml"),
+    ],
+)
+def test_the_path_of_a_target_determines_the_kind_of_its_file(path, kind):
+    assert kind_of(path) == kind
+
+
+def test_a_mistake_that_no_configuration_value_explains_depends_on_invented_values():
+    image_ = file("/etc/a.json", '{{ config_get("user.a", "") }}\n')
+    (probe,) = [each for each in image_.files if each.invented]
+    nothing = replace(probe, instance=Instance("c1"))
+    assert phrase(image_, probe, 1) == "if 'user.a' is 'value'"
+    assert phrase(image_, nothing, 1) == "with invented values"
