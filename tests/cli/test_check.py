@@ -7,10 +7,13 @@ import subprocess
 import tarfile
 import time
 
+import click
 import pytest
 
 from templater.checks.templater_toml import MAX_IGNORES
+from templater.cli.commands.check import explained, image_of
 from templater.cli.main import main
+from templater.model.errors import InputError
 from templater.model.metadata import UNCOUNTED
 
 METADATA = """architecture: x86_64
@@ -150,3 +153,69 @@ def test_ten_thousand_mistakes_are_counted_but_only_some_are_shown(parts, capsys
     assert "9800 more findings of this kind" in shown.out  # of templates
     assert f"300 more findings of this kind; {UNCOUNTED}" in " ".join(shown.out.split())  # of metadata.yaml
     assert len(shown.out) < 1 << 20
+
+
+@pytest.mark.parametrize("given", ["image/metadata.yaml", "image/templates/t"])
+def test_the_path_of_a_file_in_an_image_stands_for_the_image(parts, capsys, given):
+    assert main(["check", given, "--no-run-validators"]) == 0
+    assert capsys.readouterr().err == "image: nothing found\n"
+
+
+@pytest.mark.parametrize(
+    ("path", "image"),
+    [
+        ("metadata.yaml", "."),
+        ("templates/t", "."),
+        ("./templates/t", "."),
+        ("templates/none", "."),
+        ("none/t", "none/t"),
+        ("templates", "templates"),
+        ("templater.toml", "templater.toml"),
+    ],
+)
+def test_a_relative_path_of_a_file_in_the_working_directory_stands_for_the_directory(
+    parts, monkeypatch, path, image
+):
+    monkeypatch.chdir("image")
+    assert image_of(path) == image
+
+
+def test_the_show_ignored_option_prints_the_ignored_findings(parts, capsys):
+    (parts / "image/templates/t").write_text("x{# templater: ignore final-newline #}")
+    assert main(["check", "image", "--at-least", "info", "--show-ignored", "--no-run-validators"]) == 0
+    shown = capsys.readouterr()
+    assert shown.out.startswith("ignored:\nimage/templates/t\n  1:38: info: '/etc/motd' does not end with")
+    assert shown.err == "image: nothing found; 1 ignored\n"
+
+
+def test_a_check_of_an_image_without_fixable_findings_has_nothing_to_fix(parts, capsys):
+    assert main(["check", "image", "--diff", "--no-run-validators"]) == 0
+    assert capsys.readouterr() == ("", "image: nothing to fix\n")
+
+
+def test_the_json_report_has_the_table_of_hosts_only_as_data(parts, capsys):
+    assert main(["check", "image", "--json", "--as", "incus,lxd", "--no-run-validators"]) == 0
+    (report,) = json.loads(capsys.readouterr().out)
+    assert report["hosts"]["hosts"] == ["incus", "lxd"] and "text" not in report["hosts"]
+
+
+@pytest.mark.parametrize("command", ["check", "audit"])
+def test_a_note_of_the_instance_description_is_printed(parts, capsys, command):
+    (parts / "i.yaml").write_text("name: c1\nconfi: {}\n")
+    assert main([command, "image", "-i", "i.yaml"]) == 0
+    assert capsys.readouterr().err == (
+        "note: unknown key 'confi' is ignored; did you mean 'config'?\nimage: nothing found\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (InputError("a", hint="b"), "a\nhint: b"),
+        (click.UsageError("wrong"), "wrong"),
+        (FileNotFoundError(2, "It is missing", "name"), "name: it is missing"),
+        (ValueError("other"), "other"),
+    ],
+)
+def test_the_error_of_one_of_several_images_is_printed_in_full(error, text):
+    assert explained(error) == text

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from templater.cli.main import main
+from templater.model.hosts import HOSTS
 
 ROOT = Path(__file__).parents[2]
 
@@ -29,6 +30,8 @@ FROM = "-o, --vm and --rootfs need --from"
 MANY = "-i, --name, --type and -p can't be combined with several running instances"
 DEVICE = "'eth0' is not NAME,KEY=VALUE\nhint: for example: -d eth0,ipv4.address=10.0.0.5"
 ADDRESS = "invalid address '{}'\nhint: for example: --listen 127.0.0.1:8443"
+
+KNOWN = [name for name, host in HOSTS.items() if host.family]
 
 #: of click: the text follows the usage of the command
 USAGE = {
@@ -67,6 +70,10 @@ USAGE = {
     "check IMAGE --html r --fix": CHECK_HTML,
     "check IMAGE IMAGE --html r": CHECK_HTML,
     "check IMAGE --html r --json": "--html can't be combined with --json",
+    "check": "missing argument 'SRC...'",
+    "check IMAGE --as foo": f"Invalid value for '--as': unknown host 'foo'; known hosts: {', '.join(KNOWN)}, all",
+    "check IMAGE --diff --json": "--diff can't be combined with --report or --json",
+    "check IMAGE --unsafe-fixes": "--unsafe-fixes needs --fix or --diff",
     "check IMAGE --all-variants": "--all-variants is for definitions, and 'IMAGE' is not one",
     "check IMAGE --project x": "--project is for running instances, such as incus:web1",
     "diff IMAGE --html r": "diff --html needs ROOTFS, or an option such as --set for the comparison",
@@ -174,6 +181,25 @@ REFUSED = {
     "image template create COPY a / --from /dev/null --when create": (
         "invalid file path '/'\nhint: PATH is the file to write, such as /etc/motd"
     ),
+    "image template create COPY a /etc/a --from /dev/null": (
+        "a rule without --when never runs\nhint: --when create,copy,start"
+    ),
+    "image template create COPY a /etc/a --from /dev/null --when strat": (
+        "unknown trigger 'strat'\nhint: use one of create, copy, start, rename"
+    ),
+    "image template create COPY a /etc/a --from missing --when start": (
+        "'missing' can't be read: no such file or directory"
+    ),
+    "new COPY/metadata.yaml": "'COPY/metadata.yaml' exists\nhint: give a new directory, or an empty one",
+    "status IMAGE --rootfs none": (
+        "status needs the root filesystem of an instance\nhint: give the root filesystem with --rootfs DIR"
+    ),
+    "status IMAGE --rootfs ROOTFS --vm": "'c1' is a virtual machine: hooks are for containers",
+    "publish COPY/templates -o x.tar": (
+        "'COPY/templates' has no 'rootfs' directory\n"
+        "hint: give the directory of an instance or of an LXC container"
+    ),
+    "image build COPY -o COPY/metadata.yaml/x/": "'COPY/metadata.yaml/x/' can't be created: not a directory",
     "store import IMAGE --auto-update": (
         "--auto-update requires an image from a server\nhint: give images:ALIAS"
     ),
@@ -182,7 +208,13 @@ REFUSED = {
         "hint: templater remote list shows the known remotes"
     ),
 }
-CODES = {"apply DEFINITION ROOTFS -t create": 3, "apply IMAGE ROOTFS -t create --vm": 3}
+CODES = {
+    "apply DEFINITION ROOTFS -t create": 3,
+    "apply IMAGE ROOTFS -t create --vm": 3,
+    "status IMAGE --rootfs ROOTFS --vm": 3,
+    "new COPY/metadata.yaml/x": 6,
+    "image build COPY -o COPY/metadata.yaml/x/": 6,
+}
 
 
 @pytest.mark.parametrize("line", [*USAGE, *REFUSED])

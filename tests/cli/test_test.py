@@ -1,0 +1,69 @@
+"""The command test: images without tests, and the smallest share of branches."""
+
+import json
+import os
+
+import pytest
+
+TEMPLATE = "{% if config.user %}x{% else %}y{% endif %}\n"
+CASE = 'tests:\n- name: one\n  expect:\n    /etc/a: {equals: "y\\n"}\n'
+
+
+@pytest.fixture
+def images(tmp_path, monkeypatch):
+    """Write two images into the current directory. Only ``a`` has tests."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("a", "b"):
+        os.makedirs(f"{name}/templates")
+        (tmp_path / name / "templates/t").write_text(TEMPLATE)
+        (tmp_path / name / "metadata.yaml").write_text("templates: {/etc/a: {when: [create], template: t}}\n")
+    (tmp_path / "a/tests").mkdir()
+    (tmp_path / "a/tests/one.yaml").write_text(CASE)
+    return tmp_path
+
+
+def test_an_image_without_tests_is_only_a_note_beside_an_image_with_tests(run, images):
+    code, out, err = run("test", "a", "b")
+    assert code == 0 and out.startswith("a: 1 passed")
+    assert err == "note: 'b' has no tests: 'b/tests' does not exist\n"
+
+
+def test_it_is_an_error_if_no_image_has_tests(run, images):
+    os.makedirs("c")
+    code, out, err = run("test", "b", "c")
+    assert (code, out) == (2, "")
+    assert err == (
+        "templater: 'b' has no tests: 'b/tests' does not exist\nhint: docs/testing.md shows a first test\n"
+    )
+
+
+def test_an_image_without_tests_is_an_error_if_a_share_of_branches_is_required(run, images):
+    code, _out, err = run("test", "a", "b", "--min-coverage", "10")
+    assert code == 2
+    assert err == (
+        "templater: 'b' has no tests: 'b/tests' does not exist\nhint: docs/testing.md shows a first test\n"
+    )
+
+
+@pytest.mark.parametrize(("least", "code"), [("66", 0), ("66.7", 1), ("100", 1)])
+def test_the_exit_code_is_1_if_the_tests_reach_too_few_branches(run, images, least, code):
+    found, _out, err = run("test", "a", "--min-coverage", least)
+    assert found == code
+    assert err == (f"a: the tests reach 66.7 % of the branches, less than {least} %\n" if code else "")
+
+
+def test_a_snapshot_that_no_test_uses_is_a_note(run, images):
+    os.makedirs("a/tests/snapshots/one")
+    (images / "a/tests/snapshots/one/old.txt").write_text("")
+    code, _out, err = run("test", "a")
+    assert code == 0 and err == "note: a/tests: no test uses the snapshot 'snapshots/one/old.txt'\n"
+
+
+def test_an_invalid_test_of_one_image_does_not_hide_the_results_of_another(run, images):
+    os.makedirs("b/tests")
+    (images / "b/tests/one.yaml").write_text("tests: [{name: x, nam: x}]\n")
+    code, out, err = run("test", "b", "a", "--json")
+    assert code == 2 and err.startswith("templater: b/tests/one.yaml:1:19: unknown key 'nam'")
+    first, second = json.loads(out)
+    assert (first["image"], first["cases"]) == ("b", []) and "unknown key 'nam'" in first["error"]
+    assert (second["image"], [case["passed"] for case in second["cases"]]) == ("a", [True])
