@@ -30,6 +30,15 @@ def without_prefix(path: str) -> str:
     return path
 
 
+def is_directory(path: str) -> bool:
+    """Return whether a root filesystem without its type prefix is a directory.
+
+    A relative path is not: ``zfs:tank/c1`` names a data set, and the current directory of lxc-start can
+    belong to another user.
+    """
+    return path.startswith("/") and isdir(path)
+
+
 def layers_of(path: str) -> "tuple[str, ...]":
     """Return the lower and upper directories of ``lower:…:upper``, or () for any other path.
 

@@ -1,9 +1,9 @@
 """The lines that call templater in the configuration of an LXC container, and the check of these lines."""
 
 from ..model.errors import InputError, TemplaterError, UsageError
-from ..oslite import abspath, exists, isdir, join, os
+from ..oslite import abspath, exists, join, os
 from ..rootfs.shared_directories import own_map
-from .lxc_config import ids_on_disk, layers_of, settings, without_prefix
+from .lxc_config import ids_on_disk, is_directory, layers_of, settings, without_prefix
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def status(name: str, path: str) -> "Iterator[Finding]":
         yield Finding(False, problem, f"for example: lxc.rootfs.path = dir:{abspath(folder)}/rootfs")
         return
     root = without_prefix(rootfs)
-    early = isdir(root) or bool(layers_of(root))
+    early = is_directory(root) or bool(layers_of(root))
     needed = "pre-start" if early else "mount"
     line = lines.get(f"lxc.hook.{needed}")
     hint = f"templater hook install lxc {quote(name)}{elsewhere(path, LXC_PATH)} --write"
@@ -136,7 +136,7 @@ def status(name: str, path: str) -> "Iterator[Finding]":
     includes = [value for key, value in found if key == "lxc.include"]
     yield runs(lambda word: ["sh", "-c", f"exec {line} {word}"], config, *includes)
     yield from source_status(line, folder, folder)
-    if isdir(root):
+    if is_directory(root):
         yield ids_status(config, root)
 
 

@@ -291,6 +291,21 @@ def test_attack_68_a_root_filesystem_that_only_lxc_can_mount_is_an_error(
     assert "lxc.hook.mount" in answer.stderr
 
 
+@pytest.mark.parametrize("path", ["zfs:tank/c1", "tank/c1", "rbd:tank/c1", "dir:tank/c1", "zfs:./tank/c1"])
+def test_attack_68_a_data_set_is_never_looked_up_in_the_current_directory(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    """The directory belonged to another user, who could then read the files that the hook wrote there."""
+    (bundle / "config").write_text(f"lxc.rootfs.path = {path}\nlxc.hook.pre-start = templater\n")
+    (tmp_path / "tank/c1/etc").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    for of_lxc in (path, path.partition(":")[2] or path):
+        answer = run_hook("lxc", env=lxc(bundle, of_lxc))
+        assert answer.returncode == 3
+        assert "unsupported rootfs type" in answer.stderr and f"'{path}'" in answer.stderr
+    assert list((tmp_path / "tank/c1/etc").iterdir()) == []
+
+
 def test_attack_68_a_container_without_a_root_filesystem_is_an_error(bundle: Path) -> None:
     answer = run_hook("lxc", env=lxc(bundle, ""))
     assert answer.returncode == 3

@@ -321,13 +321,22 @@ def test_a_hook_renders_an_overlay_of_an_unprivileged_container(lxc: Lxc):
 
 
 @pytest.mark.parametrize("kind", ["loop", "nbd", "zfs", "lvm", "rbd"])
-def test_attack_68_a_start_reports_a_root_filesystem_that_only_lxc_can_mount(lxc: Lxc, kind: str):
+def test_attack_68_a_start_reports_a_root_filesystem_that_only_lxc_can_mount(
+    lxc: Lxc, kind: str, monkeypatch: pytest.MonkeyPatch
+):
     """templater reports the error before LXC's own error for such a root filesystem."""
     paths = {"zfs": "tank/c1", "lvm": "/dev/vg0/c1", "rbd": "pool/c1"}
     path = paths.get(kind, str(lxc.path / "disk.img"))
     (lxc.path / "disk.img").write_bytes(bytes(1 << 20))
+    for name in (
+        "tank/c1",
+        "pool/c1",
+    ):  # in the current directory, the names of other file systems mean nothing
+        make_rootfs(lxc.path / name)
     folder = lxc.create("c1", rootfs=f"{kind}:{path}")
-    lxc.start("c1", code=1)
+    monkeypatch.chdir(lxc.path)
+    lxc.start("c1", "-F", code=1)
+    assert not list(lxc.path.glob("*/c1/etc/birth"))
     log = (lxc.path / "c1.log").read_text(errors="replace")
     assert f"templater: unsupported rootfs type '{kind}': '{kind}:{path}'" in log
     assert not (folder / ".templater").exists()

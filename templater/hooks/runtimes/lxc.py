@@ -18,11 +18,11 @@ from ...instances.state_directory import StateDirectory
 from ...model.errors import RefusedError, TemplaterError, UsageError, WriteError
 from ...model.file_names import METADATA, STATE_FOLDER
 from ...model.source import printable
-from ...oslite import abspath, dirname, exists, fsencode, is_missing, isdir, join, libc, os, split
+from ...oslite import abspath, dirname, exists, fsencode, is_missing, join, libc, os, split
 from ...rootfs.confined import Directory, Root, write_error
 from ...rootfs.shared_directories import own_map
 from ...rootfs.trusted_paths import is_replaceable, make_folder, open_folder, open_unshared
-from ..lxc_config import PREFIXES, ids_on_disk, layers_of, settings, without_prefix
+from ..lxc_config import PREFIXES, ids_on_disk, is_directory, layers_of, settings, without_prefix
 from ..request import HookRequest, Notice
 
 TYPE_CHECKING = False
@@ -81,8 +81,9 @@ def _start(
     """
     of_lxc = without_prefix(environ.get("LXC_ROOTFS_PATH", ""))
     path = without_prefix(options.rootfs) or of_lxc
-    layers = () if isdir(path) or options.stage == "mount" else layers_of(path)
-    early = bool(layers) or isdir(path)
+    is_folder = is_directory(path)
+    layers = () if is_folder or options.stage == "mount" else layers_of(path)
+    early = is_folder or bool(layers)
     image = options.source or folder
     if options.if_present and is_missing(join(image, METADATA)):
         return Notice()

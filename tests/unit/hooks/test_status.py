@@ -270,11 +270,13 @@ def test_the_status_of_an_lxc_container_has_the_expected_words(container, monkey
         (True, f"'{container}' has 1 rules, and every template compiles", ""),
         (None, "never started with templater: the next start runs create, then start", ""),
     ]
-    (container / "config").write_text("lxc.rootfs.path = loop:/srv/c1.img\n" + "\n".join(lines[1:]) + "\n")
     by_hand = "set lxc.hook.mount to the line of lxc.hook.pre-start: only LXC can mount this rootfs"
-    assert said(lxc.status("c1", str(container.parent))) == [
-        (False, f"'{container}/config' has no lxc.hook.mount that calls templater", by_hand)
-    ]
+    monkeypatch.chdir(container)
+    for path in ("loop:/srv/c1.img", "zfs:rootfs"):  # the name of a data set is not a path
+        (container / "config").write_text(f"lxc.rootfs.path = {path}\n" + "\n".join(lines[1:]) + "\n")
+        assert said(lxc.status("c1", str(container.parent))) == [
+            (False, f"'{container}/config' has no lxc.hook.mount that calls templater", by_hand)
+        ]
 
 
 @pytest.mark.parametrize(
