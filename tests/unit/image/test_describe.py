@@ -2,8 +2,13 @@
 
 import lzma
 
-from templater.image.describe import ENFORCED, data, describe
+import pytest
+
+from templater.image.describe import ENFORCED, data, describe, describe_definition
 from templater.image.fingerprint import fingerprint
+from templater.model.entry import TemplateFile
+from templater.model.errors import InputError
+from templater.model.source import Source
 from tests.unit.image.test_open_image import METADATA, special, tarball
 
 RULES = (
@@ -87,3 +92,17 @@ def test_an_image_description_in_json_has_null_for_missing_dates(tmp_path):
     assert (described["creation_date"], described["expiry_date"]) == (1, 5)
     plain = data(describe(tarball(tmp_path / "j", [("metadata.yaml", "architecture: x86_64\n")])))
     assert (plain["creation_date"], plain["expiry_date"]) == (None, None)
+
+
+def test_a_second_file_is_refused_for_an_image_directory(tmp_path):
+    with pytest.raises(InputError) as caught:
+        describe(str(tmp_path), "rootfs.tar")
+    assert (
+        caught.value.message == f"'{tmp_path}' is a directory, so a second image file can't be given with it"
+    )
+
+
+def test_a_definition_is_described_with_the_notes_of_its_build():
+    found = describe_definition("d.yaml", Source("m", RULES), {"a.tpl": TemplateFile()}, ["a note"])
+    assert (found.layout, list(found.warnings)) == ("definition", ["a note"])
+    assert data(found)["layout"] == "definition"

@@ -422,3 +422,77 @@ def test_a_comment_after_a_key_without_a_value_is_read_in_linear_time(text):
     after = metadata_edit.set_values(Source("m", text), facts={"creation_date": "5"}, properties={"os": "x"})
     assert time.process_time() - begun < 1
     assert "creation_date" in after.text
+
+
+@pytest.mark.parametrize(
+    ("value", "spelling"),
+    [
+        ("a\x01b", '"a\\u0001b"'),
+        ("a\U000e0001", '"a\\U000e0001"'),
+        ("a\tb\n", '"a\\tb\\n"'),
+        ("a\u00adb", '"a\\u00adb"'),
+        ('say "x"', "'say \"x\"'"),
+        ("a\\b", "'a\\b'"),
+    ],
+)
+def test_a_value_with_special_characters_is_written_with_escapes(value, spelling):
+    text = "architecture: x86_64\ncreation_date: 1\nproperties:\n  os: x\n"
+    edited = metadata_edit.set_property(Source("m", text), "name", value)
+    assert edited.text == f"{text}  name: {spelling}\n"
+    assert meaning(edited).properties["name"] == value
+
+
+def test_a_value_that_is_not_utf_8_is_not_written():
+    text = "architecture: x86_64\ncreation_date: 1\nproperties: {}\n"
+    with pytest.raises(UsageError, match=r"^a value that is not UTF-8 can't be written to metadata.yaml$"):
+        metadata_edit.set_property(Source("m", text), "name", "a\udcff")
+
+
+def test_a_text_with_a_key_that_libyaml_rejects_is_edited():
+    text = f"properties:\n  {'k' * 2000}: x\n"
+    assert yaml_text_edit.put(text, ("properties", "a"), "5") == f'{text}  a: "5"\n'
+    with pytest.raises(MetadataError, match=r"^not YAML: "):
+        yaml_text_edit.put("a: [\n", ("properties", "a"), "5")
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("{a: 1, b: 2,}", "{a: 1,}"),
+        ("{a: 1, b: 2}", "{a: 1}"),
+        ("{b: 2, a: 1,}", "{a: 1,}"),
+        ("{b: 2,}", "{}"),
+        ("? b\n: c: 1\na: 2\n", "a: 2\n"),
+    ],
+)
+def test_a_removed_pair_takes_its_comma_with_it(before, after):
+    assert yaml_text_edit.take(before, ("b",)) == after
+
+
+def test_a_pair_beside_its_parent_key_is_removed_if_another_pair_follows():
+    text = "? t\n: a: 1\n  b: 2\n"
+    assert yaml_text_edit.take(text, ("t", "a")) == "? t\n: b: 2\n"
+    with pytest.raises(MetadataError, match=r"^the key is not at the start of its line$"):
+        yaml_text_edit.take("? t\n: a: 1\n", ("t", "a"))
+
+
+def test_a_pair_that_a_sequence_of_merged_mappings_supplies_is_removed():
+    text = "x: &x {a: 1, b: 2}\ny: &y {a: 3}\nt:\n  <<: [*x, *y]\n  c: 4\n"
+    edited = yaml_text_edit.take(text, ("t", "a"))
+    assert yaml.safe_load(edited)["t"] == {"b": 2, "c": 4}
+    assert yaml.safe_load(edited)["x"] == {"a": 1, "b": 2}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda: yaml_text_edit.put("t: [1]\n", ("t", "a"), "x"), "'t' is not a mapping"),
+        (lambda: yaml_text_edit.add("", ("t",), "x"), "the file has no mapping"),
+        (lambda: yaml_text_edit.add("- 1\n", ("t",), "x"), "the file has no mapping"),
+        (lambda: yaml_text_edit.take("a: 1\n" * 11, ("a",)), "'a' occurs 10 times or more"),
+    ],
+)
+def test_a_text_that_cannot_be_edited_is_refused(change, message):
+    with pytest.raises(MetadataError) as caught:
+        change()
+    assert caught.value.message == message

@@ -180,3 +180,22 @@ def test_the_memory_for_member_names_is_limited(tmp_path: Path) -> None:
     with pytest.raises(LimitError, match=r"^'.*' has more than 50 members$") as caught:
         read_image_rootfs(path, limits=DEFAULT._replace(members=50))
     assert caught.value.hint == "if you trust the image, raise the limit: --limit members=…"
+
+
+def test_a_repeated_directory_of_an_archive_keeps_its_files(tmp_path: Path) -> None:
+    path = tmp_path / "i.tar"
+    with tarfile.open(path, "w") as tar:
+        for name, kind, mode in (
+            ("metadata.yaml", tarfile.REGTYPE, 0o644),
+            ("rootfs/a", tarfile.DIRTYPE, 0o755),
+            ("rootfs/a/b", tarfile.REGTYPE, 0o644),
+            ("rootfs/a", tarfile.DIRTYPE, 0o2750),
+        ):
+            info = tarfile.TarInfo(name)
+            info.type, info.mode, info.uid, info.gid = kind, mode, 5, 6
+            info.size = len(METADATA) if name == "metadata.yaml" else 0
+            tar.addfile(info, io.BytesIO(METADATA))
+    tree = read_image_rootfs(str(path), targets=["/a/b"])
+    assert [name for name, _ in tree.walk()] == ["/a", "/a/b"]
+    entry = tree.entry("/a")
+    assert (entry.mode, entry.uid, entry.gid) == (0o2750, 5, 6)

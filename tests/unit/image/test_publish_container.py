@@ -6,7 +6,14 @@ import subprocess
 
 import pytest
 
-from templater.image.publish_container import architecture_of, find, publication, refuse_running, running
+from templater.image.publish_container import (
+    architecture_of,
+    find,
+    publication,
+    refuse_running,
+    running,
+    stale_of,
+)
 from templater.model.errors import InputError, RefusedError
 from templater.model.source import Source
 from templater.parsing.metadata_yaml import read_metadata
@@ -136,3 +143,36 @@ def test_publishing_packs_metadata_and_templates_of_the_container_or_else_genera
     (made,) = publication(str(container), now=77, architecture="x86_64", properties={}).parts
     assert (made.member.name, made.member.mode, made.member.mtime) == ("metadata.yaml", 0o644, 77)
     assert made.member.size == len(made.data)
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "properties"),
+    [
+        ("etc/os-release", 'ID=tiny\nVERSION_ID="9"\n', {"os": "tiny", "release": "9"}),
+        ("usr/lib/os-release", "ID='tiny'\nVERSION_ID=9\nVERSION_CODENAME=cat\n", {"os": "tiny", "release": "cat"}),
+        ("etc/os-release", "# ID=x\nNAME=y\nID=a\nID=b\n", {"os": "a"}),
+        ("etc/issue", "ID=x\n", {}),
+    ],
+)  # fmt: skip
+def test_publishing_a_container_without_metadata_takes_its_properties_from_os_release(
+    container, path, text, properties
+):
+    (container / "metadata.yaml").unlink()
+    (container / "rootfs" / path).parent.mkdir(parents=True, exist_ok=True)
+    (container / "rootfs" / path).write_text(text)
+    found = meaning(publication(str(container), now=77, architecture="x86_64", properties={}))
+    assert (found.architecture, found.creation_date, found.properties) == ("x86_64", 77, properties)
+
+
+def test_the_file_etc_os_release_wins_over_the_file_in_usr_lib(container):
+    (container / "metadata.yaml").unlink()
+    (container / "rootfs/usr/lib").mkdir(parents=True)
+    (container / "rootfs/usr/lib/os-release").write_text("ID=lib\nVERSION_ID=1\n")
+    (container / "rootfs/etc/os-release").write_text("ID=etc\n")
+    assert meaning(publication(str(container), now=77, properties={})).properties == {"os": "etc"}
+
+
+def test_the_stale_properties_of_a_container_are_those_that_publishing_would_drop(container):
+    assert stale_of(str(container)) == {"serial": "1", "description": "base"}
+    (container / "metadata.yaml").unlink()
+    assert stale_of(str(container)) == {}

@@ -6,7 +6,9 @@ import pytest
 
 from templater.image.limits import DEFAULT
 from templater.image.names import clean_name
+from templater.image.open_image import open_image
 from templater.image.tar_reader import Member, open_archive
+from templater.image.tar_writer import TarWriter
 from templater.model.entry import DIRECTORY, FILE
 from templater.model.errors import InputError, LimitError, RefusedError, TemplaterError
 from tests.image_archives import header, padded, pax
@@ -263,3 +265,29 @@ def test_the_name_of_a_tar_member_is_normalised_or_refused(name, kind, clean):
     with pytest.raises(RefusedError) as refused:
         clean_name(Member(name, kind))
     assert refused.value.message == clean
+
+
+@pytest.mark.parametrize(
+    ("time", "records"), [(-5, {"mtime": "-5"}), (1 << 33, {"mtime": str(1 << 33)}), (7, {})]
+)
+def test_a_time_that_does_not_fit_a_tar_header_is_written_as_a_pax_record(tmp_path, time, records):
+    with open(tmp_path / "i.tar", "wb") as output:
+        writer = TarWriter(output.write, "pax")
+        writer.add(Member("f", FILE, 0o644, mtime=time), ())
+        writer.close()
+    with tarfile.open(tmp_path / "i.tar") as tar:
+        (found,) = tar.getmembers()
+    assert (found.mtime, found.pax_headers) == (time, records)
+
+
+def test_the_template_files_of_an_archive_have_a_total_limit(tmp_path):
+    limits = DEFAULT._replace(templates_bytes=3)
+    path = tmp_path / "i.tar"
+    path.write_bytes(
+        file(b"architecture: a\n", name="metadata.yaml")
+        + b"".join(file(b"ab", name=f"templates/{name}") for name in "xy")
+        + END
+    )
+    with pytest.raises(LimitError) as caught:
+        open_image(str(path), limits).read_templates(["x", "y"])
+    assert caught.value.message == f"'{path}': its templates have more than 3 bytes"

@@ -188,3 +188,22 @@ def test_a_template_with_the_name_of_a_temporary_file_is_kept(tmp_path, monkeypa
         replace(str(tmp_path), {"templates/a.tpl": b"new"})
     assert (tmp_path / "templates" / other).read_text() == f"old {other}"
     assert sorted(os.listdir(tmp_path / "templates")) == sorted(["a.tpl", other])
+
+
+@pytest.mark.parametrize("content", [b"longer than before", b"other", b""])
+def test_a_file_that_changed_after_it_was_read_is_not_replaced(tmp_path, content):
+    (tmp_path / "metadata.yaml").write_text(METADATA)
+    (tmp_path / "templates").mkdir()
+    (tmp_path / "templates/a").write_bytes(content)
+    with pytest.raises(RefusedError, match=r"templates/a' changed while templater was checking it$"):
+        replace(str(tmp_path), {"templates/a": b"new"}, before={"templates/a": b"older"})
+    assert (tmp_path / "templates/a").read_bytes() == content
+    assert os.listdir(tmp_path / "templates") == ["a"]
+
+
+def test_a_missing_image_or_an_image_without_metadata_is_not_repacked(tmp_path):
+    with pytest.raises(InputError, match=r"none.tar' can't be read: no such file or directory$"):
+        replace(str(tmp_path / "none.tar"), {"metadata.yaml": b"x"})
+    path = Path(tarball(tmp_path / "i.tar", [("templates", None), ("templates/a", "A")]))
+    error = untouched(path, lambda: replace(str(path), {"templates/a": b"B"}))
+    assert isinstance(error, InputError) and "has no metadata.yaml" in str(error)
