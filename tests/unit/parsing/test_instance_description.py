@@ -20,6 +20,8 @@ from templater.parsing.instance_description import (
     read_profile,
 )
 from templater.parsing.instance_list import stream_instances
+from templater.parsing.json_stream import JsonStream
+from templater.parsing.yaml_nodes import Limits
 
 CONFIG_SHOW = """\
 architecture: x86_64
@@ -681,3 +683,44 @@ def test_json_with_a_million_lists_and_objects_gives_a_limit_error():
 def test_a_lone_surrogate_in_json_is_replaced_as_in_the_go_language(text, value):
     instance = read_instance(source(f'{{"name": "c1", "config": {{"user.a": "{text}"}}}}'))
     assert instance.config["user.a"] == value
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ('{"a": [1], "b": 2}', True),
+        ('{ "b" : 2}', True),
+        ('{"a": 1}', False),
+        ("{}", False),
+        ('{"a" 1, "b": 2}', False),
+        ("{a: 1}", False),
+        ('{"a": 1 "b": 2}', False),
+    ],
+)
+def test_a_member_of_a_json_object_is_found_unless_the_text_is_damaged_before_it(text, found):
+    stream = JsonStream(io.BytesIO(text.encode()).read, "x")
+    assert stream.member("b") is found
+    assert not found or stream.value(0) == "2"
+
+
+def test_a_json_text_that_is_not_an_object_has_no_members():
+    with pytest.raises(InputError, match=r"^x is not a JSON object$"):
+        JsonStream(io.BytesIO(b"[1]").read, "x").member("b")
+
+
+def test_a_list_element_above_the_size_limit_is_refused(monkeypatch):
+    monkeypatch.setattr("templater.parsing.json_stream.LARGEST", 1 << 20)
+    with pytest.raises(LimitError, match=r"^instance 0 of x is larger than 1 MiB$"):
+        list(stream_instances(io.BytesIO(b'["' + b"a" * (3 << 20)).read, "x"))
+
+
+def test_a_list_element_with_too_many_values_is_refused(monkeypatch):
+    monkeypatch.setattr("templater.parsing.json_stream.MOST_VALUES", 1000)
+    with pytest.raises(LimitError, match=r"^instance 0 of x has more than 1000 values$"):
+        list(stream_instances(io.BytesIO(b"[[" + b"1," * (1 << 19)).read, "x"))
+
+
+def test_a_description_above_the_size_limit_is_refused_as_a_stream(monkeypatch):
+    monkeypatch.setattr("templater.parsing.instance_list.LIMITS", Limits(bytes=10))
+    with pytest.raises(LimitError, match=r"^x is larger than 10 bytes$"):
+        list(stream_instances(io.BytesIO(b"name: c1\nconfig: {}\n").read, "x"))

@@ -3,8 +3,8 @@
 import pytest
 
 from templater.model.entry import DIRECTORY, FIFO, FILE, OVERFLOW_ID, SYMLINK, Entry
-from templater.model.errors import RefusedError
-from templater.planning.follow_links import MAX_LINKS, clean, resolve
+from templater.model.errors import LimitError, RefusedError
+from templater.planning.follow_links import MAX_LINKS, Steps, clean, resolve
 from templater.rootfs.memory import MemoryRootfs
 
 
@@ -364,3 +364,15 @@ def test_a_link_in_a_mounted_file_system_is_followed_only_within_that_file_syste
     error = resolve(rootfs, "/data/dir/l").error
     assert (error is not None) == is_refused, error
     assert error is None or "leads out of the mount point '/data'" in str(error)
+
+
+def test_the_steps_of_all_paths_have_one_limit() -> None:
+    steps = Steps()
+    rootfs = MemoryRootfs({"/a": Entry(DIRECTORY, 0o755)})
+    steps.left = 3
+    assert resolve(rootfs, "/a/b", steps).error is None
+    found = resolve(rootfs, "/a/b", steps)
+    assert isinstance(found.error, LimitError)
+    assert found.error.message == (
+        "the paths of all rules together lead through too many directories and links"
+    )

@@ -7,9 +7,16 @@ from templater.cli.main import main
 from templater.image.open_image import open_image
 from templater.model.hosts import INCUS_DEBIAN
 from templater.model.instance import VIRTUAL_MACHINE, Instance
-from templater.model.plan import Plan
+from templater.model.metadata import Rule
+from templater.model.plan import CREATE, Change, Plan
 from templater.model.render_options import RenderOptions
-from templater.planning.generated_keys import PLACEHOLDER, new_instance, with_placeholders
+from templater.planning import generated_keys
+from templater.planning.generated_keys import (
+    PLACEHOLDER,
+    new_instance,
+    placeholder_note,
+    with_placeholders,
+)
 from templater.planning.plan_image import plan_image
 
 N59 = json.loads((Path(__file__).parents[2] / "incus_cases_2/n59_config_loop.json").read_text())
@@ -104,3 +111,18 @@ def test_the_apply_command_writes_no_placeholder(tmp_path: Path) -> None:
     (tmp_path / "rootfs/etc").mkdir(parents=True)
     assert main(["apply", str(path), str(tmp_path / "rootfs"), "-t", "create"]) == 0
     assert (tmp_path / "rootfs/etc/k").read_text() == "tiny -\n"
+
+
+def test_a_note_explains_each_kind_of_placeholder(tmp_path: Path) -> None:
+    def notes(content: "bytes | None") -> tuple[str, ...]:
+        change = Change(Rule("/a", "a.tpl"), "create", "/a", CREATE)
+        change.content = content
+        return placeholder_note([change])
+
+    assert notes(None) == notes(b"text") == ()
+    generated = "stands for a value that the daemon generates when it creates the instance"
+    assert notes(PLACEHOLDER.encode()) == (f"'{PLACEHOLDER}' {generated}",)
+    (note,) = notes(generated_keys._NEW_ID.encode() + b"1>")
+    assert note.startswith(f"'{generated_keys._NEW_ID}…>' stands for a new ") and note.endswith(
+        ", which the daemon generates"
+    )

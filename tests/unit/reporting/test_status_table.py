@@ -8,7 +8,7 @@ from templater.instances.changed_by_hand import FileStatus
 from templater.instances.written_files import WrittenFile
 from templater.model.errors import TemplateError
 from templater.model.plan import CREATE, FAILED, KEEP, SKIP, UPDATE
-from templater.reporting.status_table import columns_of, row, summary
+from templater.reporting.status_table import columns_of, file_data, row, summary
 
 
 def recorded(*keys):
@@ -47,3 +47,16 @@ def test_the_summary_counts_changed_files_and_a_list_without_files_has_no_headin
     assert summary(files) == "3 files: 2 changed by hand, 1 would change at the next start"
     assert list(columns_of([])) == []
     assert len(list(columns_of(files))) == 4
+
+
+def test_the_json_form_of_a_status_contains_the_record():
+    data = file_data(FileStatus("/a", recorded("user.a"), True, ("mode",), planned(UPDATE), True))
+    assert data == {
+        "path": "/a", "changed_by_hand": True, "differences": ["mode"], "would_change": True, "action": "update",
+        "template_changed": True, "recorded": {
+            "real": "/a", "digest": "d", "uid": 0, "gid": 0, "mode": "0644", "template": "t.tpl",
+            "template_digest": "e", "keys": ["user.a"],
+        },
+    }  # fmt: skip
+    failed = file_data(FileStatus("/a", None, None, change=planned(FAILED, TemplateError("broken"))))
+    assert (failed["recorded"], failed["would_change"], failed["error"]["message"]) == (None, None, "broken")

@@ -9,7 +9,7 @@ import pytest
 
 from templater.sandbox import refused_calls, validator_process
 from templater.validators import runner
-from templater.validators.programs import cloud_init
+from templater.validators.programs import cloud_init, systemd_analyze
 from templater.validators.runner import MOST_FAILURES, Runner, Validators, in_this_process
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="confined on Linux only")
@@ -252,3 +252,77 @@ def test_the_most_specific_message_of_a_schema_is_reported(monkeypatch, tmp_path
     ):
         found = validators.mistakes("cloud-init's schemas", "user-data", text, "/a")
         assert [message for _, message, _ in found] == mistakes, text
+
+
+def answering(*answers):
+    """Validators that get these answers, one after the other."""
+    left = list(answers)
+    return Validators(lambda *question: left.pop(0))
+
+
+def test_a_time_limit_ends_all_further_validations_with_one_note():
+    validators = answering({"late": "all validators together take longer than 20 s"})
+    assert validators.mistakes("sh", "script", "a", "/a\x1b") == []
+    assert validators.mistakes("bash", "script", "b", "/b") == []
+    assert validators.notes == [
+        "not all files were validated, because all validators together take longer than 20 s; the first file"
+        " that was not validated is '/a\\x1b'",
+        "validator did not check all files: sh",
+        "validator did not check all files: bash",
+    ]
+    assert validators.incomplete == ["sh", "bash"] and not validators.ran("sh")
+
+
+def test_a_machine_that_cannot_confine_programs_is_one_note_for_all_validators():
+    validators = answering({"off": "no namespaces"}, {"off": "no namespaces"})
+    assert validators.mistakes("sh", "script", "a", "/a") == []
+    assert validators.mistakes("bash", "script", "b", "/b") == []
+    assert validators.mistakes("sh", "script", "c", "/c") == []
+    assert validators.notes == [
+        "this machine cannot confine programs: no namespaces (--run-validators runs them with limits only)",
+        "validator did not run: sh (for shell scripts)",
+        "validator did not run: bash (for bash scripts)",
+    ]
+    assert not validators.ran("sh")
+
+
+def test_an_answer_that_a_validator_cannot_interpret_is_a_failure():
+    validators = answering({"value": ["a", 1, "???"]})
+    assert validators.mistakes("sh", "script", "a", "/a") == []
+    assert validators.notes == ["validator failed: sh for '/a': exit code 1: ???"]
+    assert validators.incomplete == ["sh"] and validators.ran("sh")
+
+
+def test_a_runner_whose_time_is_used_up_runs_nothing(monkeypatch):
+    monkeypatch.setattr(runner, "SECONDS", 0.0)
+    assert Runner().ask("sh", "script", b"a") == {"late": "all validators together take longer than 0 s"}
+    monkeypatch.setattr(runner, "SECONDS", 20.0)
+    monkeypatch.setattr(runner, "PROCESSOR_SECONDS", 0.0)
+    late = "all validators together take more than 0 s of processor time"
+    assert Runner().ask("sh", "script", b"a") == {"late": late}
+
+
+@pytest.mark.parametrize(("anyway", "answer"), [(False, {"off": "no"}), (True, {"value": ["unconfined"]})])
+def test_a_program_that_cannot_be_confined_runs_only_on_request_with_limits(monkeypatch, anyway, answer):
+    class Program:
+        def run(self, name, data, confined):
+            if confined:
+                raise validator_process.NotConfinedError("no")
+            return ["unconfined"]
+
+    monkeypatch.setattr("templater.validators.programs.all_validators", lambda: {"sh": Program()})
+    assert Runner(anyway=anyway).ask("sh", "script", b"a") == answer
+
+
+def test_messages_of_systemd_are_reported_by_their_kind():
+    lines = [
+        "/x/a.service:2: Unknown key 'Foo' in section [Service], ignoring.",
+        "a.service:3: Invalid section header '[Unit'",
+        "a.service:4: Unit uses an obsolete setting",
+        "/x/b.service:5: Invalid section header '[Unit'",
+        "a.service: Service has no ExecStart=, ExecStop=, or SuccessAction=. Refusing.",
+        "a.service: Command /none is not executable: No such file",
+    ]
+    assert [(line, *rest) for line, _, *rest in systemd_analyze.read(lines, "a.service")] == [
+        (2, "warning"), (3, "error"), (1,),
+    ]  # fmt: skip

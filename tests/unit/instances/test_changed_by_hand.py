@@ -1,0 +1,122 @@
+"""Files compared with the record of written files and with the next start."""
+
+import pytest
+
+from templater.instances.changed_by_hand import FileStatus, differences_from, status_of
+from templater.instances.written_files import WrittenFile, content_digest, digest_of, size_of
+from templater.model.entry import DIRECTORY, FILE, SYMLINK, Entry, TemplateFile
+from templater.model.errors import LimitError, RefusedError
+from templater.model.hosts import NONE
+from templater.model.instance import Instance
+from templater.model.metadata import Metadata, Rule
+from templater.model.plan import Plan
+from templater.planning.decide_changes import decide
+from templater.rendering.render import Rendering
+from templater.rootfs.memory import MemoryRootfs
+
+
+def recorded(
+    path: str = "/a", real: str = "", *, text: bytes = b"x\n", template: bytes = b"x\n"
+) -> WrittenFile:
+    return WrittenFile(path, real or path, digest_of(text), 0, 0, 0o644, "a.tpl", digest_of(template))
+
+
+@pytest.mark.parametrize(
+    ("entry", "differences"),
+    [
+        (b"x\n", ()),
+        (b"y\n", ("content",)),
+        (None, ("removed",)),
+        (Entry(DIRECTORY, 0o755), ("link",)),
+        (Entry(SYMLINK, target="b"), ("link",)),
+        (Entry(FILE, 0o644, 5, 0), ("content", "owner")),
+        (Entry(FILE, 0o644, 0, 5), ("content", "owner")),
+        (Entry(FILE, 0o600), ("content", "mode")),
+    ],
+)
+def test_each_difference_from_the_record_is_named(
+    entry: "bytes | Entry | None", differences: tuple[str]
+) -> None:
+    rootfs = MemoryRootfs({} if entry is None else {"/a": entry})
+    assert differences_from(recorded(), rootfs) == differences
+
+
+def statuses(
+    path: str,
+    content: bytes,
+    files: "list[WrittenFile]",
+    tree: "dict[str, str | bytes | Entry]",
+    template: "TemplateFile | None" = None,
+) -> "list[FileStatus]":
+    rootfs = MemoryRootfs(tree)
+    changes = decide([Rendering(Rule(path, "a.tpl", ("start",)), "start", content)], rootfs)
+    plan = Plan(Metadata(), Instance(), NONE, ("start",), changes)
+    templates = {} if template is None else {"a.tpl": template}
+    return status_of(plan, {file.path: file for file in files}, rootfs, templates)
+
+
+def test_a_recorded_file_is_compared_with_the_record_and_with_the_next_start() -> None:
+    (same,) = statuses("/a", b"x\n", [recorded()], {"/a": b"x\n"})
+    assert (same.by_hand, same.differences, same.would_change) == (False, (), False)
+    (edited,) = statuses("/a", b"x\n", [recorded()], {"/a": b"y\n"})
+    assert (edited.by_hand, edited.differences, edited.would_change) == (True, ("content",), True)
+    (outdated,) = statuses("/a", b"z\n", [recorded()], {"/a": b"x\n"})
+    assert (outdated.by_hand, outdated.would_change) == (False, True)
+
+
+def test_a_target_that_became_a_link_counts_as_changed_by_hand() -> None:
+    tree = {"/a": Entry(SYMLINK, target="b"), "/b": b"x\n"}
+    (file,) = statuses("/a", b"x\n", [recorded()], tree)
+    assert (file.by_hand, file.differences) == (True, ("link",))
+    (same,) = statuses("/a", b"x\n", [recorded("/a", "/b")], tree)
+    assert (same.by_hand, same.differences) == (False, ())
+
+
+def test_a_file_without_a_record_is_unknown_unless_it_is_new() -> None:
+    (existing,) = statuses("/a", b"x\n", [], {"/a": b"y\n"})
+    assert (existing.by_hand, existing.differences) == (None, ("no record",))
+    (new,) = statuses("/a", b"x\n", [], {})
+    assert (new.by_hand, new.differences, new.would_change) == (False, (), True)
+
+
+@pytest.mark.parametrize(
+    ("template", "changed"),
+    [
+        (TemplateFile(Entry(FILE), b"x\n"), False),
+        (TemplateFile(Entry(FILE), b"other\n"), True),
+        (TemplateFile(Entry(FILE), None, RefusedError("unreadable")), None),
+        (None, None),
+    ],
+)
+def test_a_template_is_compared_with_the_recorded_template(
+    template: "TemplateFile | None", changed: "bool | None"
+) -> None:
+    (file,) = statuses("/a", b"x\n", [recorded()], {"/a": b"x\n"}, template)
+    assert file.template_changed is changed
+
+
+def test_a_recorded_file_without_a_rule_is_listed_in_the_order_of_the_paths() -> None:
+    first, second = statuses("/b", b"x\n", [recorded("/a")], {"/a": b"x\n"})
+    assert (first.path, first.change, first.would_change, first.by_hand) == ("/a", None, False, False)
+    assert second.path == "/b"
+
+
+def test_recorded_files_that_are_too_large_together_are_not_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("templater.instances.changed_by_hand.MAX_COMPARED_TOTAL", 1)
+    with pytest.raises(LimitError, match=r"^the recorded files have more than 0 MiB together$"):
+        statuses("/a", b"x\n", [recorded()], {"/a": b"x\n"})
+
+
+class Unreadable(MemoryRootfs):
+    def read(self, path: str, limit: int) -> bytes:
+        raise PermissionError(13, "no")
+
+    def entry(self, path: str) -> Entry:
+        raise RefusedError("no")
+
+
+def test_a_file_that_cannot_be_read_has_no_digest_and_no_size() -> None:
+    rootfs = MemoryRootfs({"/a": b"xy"})
+    assert (content_digest(rootfs, "/a"), size_of(rootfs, "/a")) == (digest_of(b"xy"), 2)
+    assert (content_digest(rootfs, "/b"), size_of(rootfs, "/b")) == ("", 0)
+    assert (content_digest(Unreadable(), "/a"), size_of(Unreadable(), "/a")) == ("", 0)
