@@ -2,6 +2,7 @@
 
 import gzip
 import os
+import random
 import tarfile
 from types import SimpleNamespace
 
@@ -17,6 +18,7 @@ from templater.image.unpack import DiskBudget, TreeWriter
 from templater.image.whole_image import DirectoryContents, SplitContents, UnifiedContents
 from templater.model.entry import CHAR_DEVICE, DIRECTORY, FIFO, FILE, SYMLINK
 from templater.model.errors import InputError, LimitError, RefusedError, TemplaterError, UsageError
+from templater.parsing.magic_bytes import HEAD
 from tests.streams.builders import tarball
 
 
@@ -194,6 +196,15 @@ def test_only_zeros_or_data_of_the_same_compression_may_follow_compressed_data(t
         else:
             assert opened.read(100) == result
             assert opened.position == len(result)
+
+
+def test_eight_bytes_show_what_follows_compressed_data(tmp_path, monkeypatch):
+    """No more is read than what shows the compression."""
+    packed = gzip.compress(random.Random(1).randbytes(HEAD))
+    monkeypatch.setattr(decompress, "_CHUNK", len(packed) + 8 - HEAD)
+    (tmp_path / "i").write_bytes(packed + b"8 bytes " + b"and more")
+    with open_stream(f"{tmp_path}/i") as opened:
+        assert "gzip: at least 8 bytes of other data" in failed(opened.read, 2 * HEAD)[1]
 
 
 def test_a_truncated_file_and_a_file_of_many_empty_streams_are_refused(tmp_path, monkeypatch):

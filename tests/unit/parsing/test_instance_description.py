@@ -659,12 +659,22 @@ def test_an_error_about_an_unknown_instance_name_is_short():
     assert len(caught.value.hint) < 6000
 
 
-def test_a_description_of_more_than_32_mib_gives_a_limit_error(tmp_path):
+@pytest.mark.parametrize("is_stdin", [False, True])
+def test_a_description_of_more_than_32_mib_gives_a_limit_error(is_stdin, tmp_path, monkeypatch):
     path = tmp_path / "all.json"
-    path.touch()
-    path.write_bytes(b"{" + b" " * (32 << 20))
-    with pytest.raises(LimitError, match="larger than 32 MiB"):
-        read_instance_file(str(path))
+
+    def read(content):
+        path.write_bytes(content)
+        if not is_stdin:
+            return read_instance_file(str(path))
+        with open(path) as stdin:
+            monkeypatch.setattr("sys.stdin", stdin)
+            return read_instance_file("-")
+
+    largest = b'{"config": {"user.a": "b"}}'.ljust(32 << 20)
+    assert read(largest).config == {"user.a": "b"}
+    with pytest.raises(LimitError, match=f"'{'-' if is_stdin else path}' is larger than 32 MiB"):
+        read(largest + b" ")
 
 
 def test_json_with_a_million_lists_and_objects_gives_a_limit_error():
