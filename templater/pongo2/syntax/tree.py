@@ -348,11 +348,11 @@ class Document:
         tokens: "list[Token]",
         dialect: "Dialect",
         library: "Library",
-        banned: "frozenset[str]" = frozenset(),
-        load: "Callable[[Document, str, Token, bool], Document | None] | None" = None,
-        bound: "set[str] | None" = None,
-        read: "Callable[[Document, str, Token], str] | None" = None,
-        numbers: "Iterator[int] | None" = None,
+        banned: "frozenset[str]",
+        load: "Callable[[Document, str, Token, bool], Document | None] | None",
+        bound: "set[str]",
+        read: "Callable[[Document, str, Token], str] | None",
+        numbers: "Iterator[int]",
     ) -> None:
         self.unit = unit
         self.tokens = tokens
@@ -361,8 +361,8 @@ class Document:
         self.banned = banned
         self.load = load
         self.read = read
-        self.bound: set[str] = set() if bound is None else bound
-        self.numbers: Iterator[int] = iter(range(1 << 62)) if numbers is None else numbers
+        self.bound = bound
+        self.numbers = numbers
         self.level = 0
         self.opened: list[Token] = []
         self.parent: Document | None = None

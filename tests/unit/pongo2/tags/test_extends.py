@@ -19,6 +19,13 @@ def test_a_child_template_replaces_blocks_and_pongo2_ignores_its_other_text():
     assert render("{% extends 'base.tpl' %}ignored{% block b %}C{% endblock %}", base_tpl=BASE) == "<A|C>"
 
 
+def test_tags_of_parent_and_child_do_not_share_what_they_remember():
+    base = "{% cycle 1 2 %}{% ifchanged 1 %}a{% endifchanged %}|{% block b %}{% endblock %}"
+    child = "{% cycle 1 2 %}{% ifchanged 1 %}b{% endifchanged %}"
+    template = f"{{% extends 'base.tpl' %}}{{% block b %}}{child}{{% endblock %}}"
+    assert render(template, base_tpl=base) == "1a|1b"
+
+
 @pytest.mark.parametrize("dialect", [V4, V6])
 def test_the_super_field_prints_the_parent_block_and_v6_does_not_escape_it_again(dialect):
     text = render(

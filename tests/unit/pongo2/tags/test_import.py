@@ -54,3 +54,8 @@ def test_an_import_tag_with_invalid_syntax_is_an_error(arguments):
 def test_imported_macros_work_the_same_in_v4_and_v6():
     assert render("{% import 'm.tpl' f %}{{ f(1) }}", dialect=V4, m_tpl=MACROS) == "[1]"
     assert render("{% import 'm.tpl' f %}{{ f(1) }}", dialect=V6, m_tpl=MACROS) == "[1]"
+
+
+def test_an_imported_macro_has_its_own_cycle():
+    macro = "{% macro f() export %}{% cycle 1 2 %}{% endmacro %}"
+    assert render("{% import 'a.tpl' f %}{% cycle 1 2 %}{{ f() }}", a_tpl=macro) == "11"
