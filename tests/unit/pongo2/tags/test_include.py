@@ -18,6 +18,17 @@ def test_an_included_template_cannot_change_the_variables_of_the_including_templ
     assert text == "[12]1"
 
 
+@pytest.mark.parametrize(
+    ("template", "included", "text"),
+    [
+        ("{% set f = 1 %}{% include 'a.tpl' %}{{ f }}", "{% macro f() %}m{% endmacro %}{{ f() }}", "m1"),
+        ("{% autoescape off %}{% include 'a.tpl' %}{% endautoescape %}{% macro f() %}{% endmacro %}", "{{ '<' }}", "&lt;"),
+    ],
+)  # fmt: skip
+def test_an_included_template_gets_variables_but_no_marks_of_the_renderer(template, included, text):
+    assert render(template, a_tpl=included) == text
+
+
 def test_two_keywords_of_the_include_tag_select_the_visible_variables():
     source = "{{ x }}{{ y }}|"
     assert render("{% include 'a.tpl' with y=2 %}", context={"x": 1}, a_tpl=source) == "12|"
