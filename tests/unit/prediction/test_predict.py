@@ -383,3 +383,87 @@ def test_a_device_with_a_major_number_for_local_use_has_no_driver_and_cannot_be_
 ) -> None:
     for minor in (0, 60, 255, 256, 0xFFF00):
         assert _can_be_opened(Node(kind, 0o600, 0, 0, rdev=os.makedev(major, minor))) == opens
+
+
+DIR = Entry(DIRECTORY, 0o755)
+OPENING = "opening a fifo waits until another process reads it"
+SECURITY = 'Template security check failed for "%s": '
+
+
+@pytest.mark.parametrize(
+    ("host", "vm", "templates", "template", "outcome"),
+    [
+        ("incus", False, {"a.tpl": DIR}, "a.tpl", "Failed to read template file: read $TEMPLATES/a.tpl: is a directory"),
+        ("lxd", False, {"a.tpl": DIR}, "a.tpl", "Failed reading template file: read $TEMPLATES/a.tpl: is a directory"),
+        ("lxd", True, {"a.tpl": DIR}, "a.tpl", "Failed reading template file: read $TEMPLATES/a.tpl: is a directory"),
+        ("lxd", True, {}, "a.tpl", "Failed reading template file: openat a.tpl: no such file or directory"),
+        ("lxd", True, {}, "sub/a.tpl", "open /files/sub/a.tpl.out: no such file or directory"),
+        ("incus-6.0.4", True, {}, "sub/a.tpl", "open /files/sub/a.tpl.out: no such file or directory"),
+        ("incus-6.0.4", True, {}, "..", "Failed to read template file: read $INSTANCE: is a directory"),
+        ("incus-6.0.4", False, {}, ".", "Failed to read template file: read $TEMPLATES: is a directory"),
+        ("incus-6.0", False, {"a.tpl": FILE}, "..", "Template file is a symlink"),
+        ("lxd", False, {"a.tpl": FILE}, "..", (SECURITY % "/etc/a") + "Could not access template file: statat ..: path escapes from parent"),
+        ("lxd", False, {"a.tpl": FILE}, ".", "Failed reading template file: read $TEMPLATES/.: is a directory"),
+    ],
+)  # fmt: skip
+def test_a_template_that_is_not_a_file_makes_the_start_fail_with_the_error_of_the_host(
+    host: str, vm: bool, templates: "dict[str, Entry | str]", template: str, outcome: str
+) -> None:
+    files = {
+        name: TemplateFile(DIR) if kind is DIR else TemplateFile(Entry(FILE), b"x")
+        for name, kind in templates.items()
+    }
+    made = with_templates(files, rule(template=template), HOSTS[host], ETC, vm=vm)
+    found = made.outcome(made.changes[0])
+    assert found is not None and (found.result, found.error) == ("fails", outcome)
+
+
+@pytest.mark.parametrize(
+    ("host", "vm", "path", "tree", "outcome"),
+    [
+        ("incus", False, "/etc/new/", {}, ("fails", "Failed to create template file: openat etc/new/: is a directory")),
+        ("incus", False, "/etc/a/", {"/etc/a": b"x"}, ("fails", "Failed to check template file: statat etc/a/: not a directory")),
+        ("incus", False, "/etc/a\0b", {}, ("fails", "Failed to check template file: statat etc/a\0b: invalid argument")),
+        ("incus", False, "/et\0c/ab/c", {}, ("fails", "Failed to create template directory: mkdirat et\0c: invalid argument")),
+        ("incus", False, "/etc/..", {}, ("fails", "Failed to create template file: openat etc/..: is a directory")),
+        ("incus", False, "/etc/a", {"/etc/a": Entry(SYMLINK, target="b/."), "/etc/b": DIR}, ("fails", "Failed to create template file: openat etc/a: is a directory")),
+        ("incus", False, "/etc/a", {"/etc/a": Entry(SYMLINK, target="b/"), "/etc/b": b"x"}, ("fails", "Failed to check template file: statat etc/a: not a directory")),
+        ("incus", False, "/etc/a", {"/etc/a": Entry(SYMLINK, target="../srv/.."), "/srv": DIR}, ("fails", "Failed to create template file: openat etc/a: is a directory")),
+        ("incus-6.0", False, "/etc/a", {"/etc/a": Entry(SOCKET)}, ("fails", "Failed to create template file: open $ROOTFS/etc/a: no such device or address")),
+        ("incus-6.0", False, "/etc/a", {"/etc/a": Entry(FIFO)}, ("written", "")),
+        ("lxd", False, "/etc/a", {"/etc/a": DIR}, ("fails", (SECURITY % "/etc/a") + 'Template target path "etc/a" is a directory, not a regular file')),
+        ("lxd", True, "", {}, ("fails", "Failed creating template file: open : no such file or directory")),
+        ("lxd", True, "/et\0c/ab/c", {}, ("fails", "mkdir /et\0c: invalid argument")),
+        ("lxd", True, "/etc/a", {"/etc/a": Entry(FIFO)}, ("hangs", "")),
+        ("incus", True, "/etc/a", {"/etc/a": DIR}, ("fails", "Failed to create template file: open /etc/a: is a directory")),
+        ("incus", True, "/etc/new/", {}, ("fails", "open /etc/new/: is a directory")),
+    ],
+)  # fmt: skip
+def test_an_unusual_target_has_the_result_and_the_error_of_the_host(
+    host: str, vm: bool, path: str, tree: "dict[str, Entry | bytes]", outcome: tuple[str, str]
+) -> None:
+    files = {"a.tpl": TemplateFile(Entry(FILE), b"x")}
+    made = with_templates(files, rule(path), HOSTS[host], {**ETC, **tree}, vm=vm)
+    found = made.outcome([*made.changes, *made.agent][-1])
+    assert found is not None and (found.result, found.error) == outcome
+
+
+def test_the_agent_of_lxd_skips_an_existing_file_and_changes_the_mode_of_another() -> None:
+    files = {"a.tpl": TemplateFile(Entry(FILE), b"x")}
+    tree = {**ETC, "/etc/a": Entry(FILE, 0o600)}
+    skipped = with_templates(files, rule(create_only=True), LXD, tree, vm=True)
+    assert [skipped.outcome(change).result for change in skipped.agent] == ["skipped"]
+    written = with_templates(files, rule(), LXD, tree, vm=True)
+    assert [written.outcome(change).text for change in written.agent] == ["the mode of the file becomes 0644"]
+    hanging = with_templates(files, rule(), LXD, {**ETC, "/etc/a": Entry(FIFO)}, vm=True)
+    assert [hanging.outcome(change).text for change in hanging.agent] == [OPENING]
+
+
+def with_templates(
+    templates: "dict[str, TemplateFile]", rule: Rule, host: Host, tree: "dict[str, Entry]", *, vm: bool
+) -> Plan:
+    instance = Instance("c1", VIRTUAL_MACHINE if vm else "container")
+    metadata, rootfs = Metadata(rules=(rule,)), MemoryRootfs(tree)
+    renderings = render(metadata, templates, instance, ("create",), RenderOptions(host))
+    made = plan_of(metadata, instance, renderings, rootfs, host=host, triggers=("create",))
+    return made.with_prediction(predict(made, templates, rootfs))

@@ -153,3 +153,22 @@ def test_the_host_table_does_not_repeat_a_long_path_in_the_notes_of_other_files(
     for row in found.rows[1:]:
         assert "stops the start" in row.cells["incus"].why
         assert all(len(cell.why) < 200 for cell in row.cells.values())
+
+
+def test_the_host_table_names_the_error_of_a_host_that_runs_no_rule(tmp_path: Path) -> None:
+    found = plans(tmp_path)
+    found["lxd"] = found["lxd"].with_prediction(Prediction(error="no metadata"))
+    made = host_table(found)
+    assert made.errors == {"lxd": "no metadata"} and made.exit_code == 5
+    assert table_text(made).splitlines()[-1] == "lxd: the start fails: no metadata"
+
+
+def test_a_rule_that_only_templater_refuses_differs_on_the_host(tmp_path: Path) -> None:
+    rule = "{when: [create], template: a.tpl}"
+    made = table(tmp_path, rules=f"/etc/a: {rule}\n  /etc/../../x: {rule}", vm=True)
+    row = next(row for row in made.rows if row.path == "/etc/../../x" and row.trigger == "agent")
+    refused = "target path '/etc/../../x' leaves the root filesystem by '..'"
+    assert row.cells["incus"].result == "differs"
+    assert row.cells["incus"].why.startswith(
+        f"the host accepts the rule, but templater refuses it: {refused}"
+    )

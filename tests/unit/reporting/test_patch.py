@@ -171,3 +171,21 @@ def test_the_hunks_of_a_patch_equal_those_of_difflib(before: bytes, after: bytes
         line for text in list(difflib.unified_diff(old, new))[2:] for line in diff_module._ended(text)
     ]
     assert list(diff_module._hunks(old, new, diff_module.Work())) == expected
+
+
+def test_the_patch_of_a_file_that_is_too_large_to_compare_is_a_comment() -> None:
+    plan = planned(("/f", b"new\n"), tree={"/f": "old\n"})
+    (change,) = plan.changes
+    change.before = None
+    assert diff(plan).splitlines()[-1] == "# too large to compare line by line"
+    assert "+++" not in diff(plan)
+
+
+def test_a_patch_without_a_line_comparison_keeps_the_common_first_and_last_lines(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(diff_module, "MAX_TOTAL_WORK", 0)
+    before = "".join(f"{n}\n" for n in range(10))
+    plan = planned(("/f", before.replace("4\n", "x\ny\n").encode()), tree={"/f": before})
+    hunk = diff(plan).partition("@@ ")[2].splitlines()
+    assert hunk == ["-2,7 +2,8 @@", " 1", " 2", " 3", "-4", "+x", "+y", " 5", " 6", " 7"]
