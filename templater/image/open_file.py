@@ -64,6 +64,19 @@ def open_regular(path: str) -> int:
     return fd
 
 
+@contextmanager
+def opened(path: str) -> Iterator[OpenFile]:
+    """Open a regular file once for several readers. An ``OpenFile`` stays open."""
+    if isinstance(path, OpenFile):
+        yield path
+        return
+    file = OpenFile(path)
+    try:
+        yield file
+    finally:
+        os.close(file.fd)
+
+
 def count_opened(status: os.stat_result) -> None:
     """Count the data of an opened file as input of the command."""
     data = min(status.st_size, getattr(status, "st_blocks", 0) * 512)

@@ -10,7 +10,7 @@ from ..model.file_names import METADATA, ROOTFS
 from ..parsing.magic_bytes import SQUASHFS
 from ..sandbox import unpacker_process
 from .limits import DEFAULT, Limits
-from .open_file import data_bytes, is_same_file, kind_of_file
+from .open_file import OpenFile, data_bytes, is_same_file, kind_of_file, opened
 from .sqfs2tar import Sqfs2tarOutput, sqfs2tar_for
 from .squashfs_directories import check_directories
 from .tar_reader import Archive, open_archive
@@ -55,22 +55,32 @@ def refuse_same_file(path: str, rootfs: str) -> None:
 
 @contextlib.contextmanager
 def open_rootfs(path: str, limits: Limits = DEFAULT) -> Iterator[Archive]:
-    """Open the second file of a split image as an archive: a tarball, or squashfs through sqfs2tar."""
-    if kind_of_file(path) != SQUASHFS:
-        archive = open_archive(path, limits)
-        with archive.stream:
-            yield archive
-        return
-    with sqfs2tar_for(path, limits) as reader:
-        check_directories(path, limits)
+    """Open the second file of a split image as an archive: a tarball, or squashfs through sqfs2tar.
+
+    The file is opened once, so another user cannot give its readers different files.
+    """
+    with opened(path) as file:
+        if kind_of_file(file) != SQUASHFS:
+            archive = open_archive(file, limits)
+            with archive.stream:
+                yield archive
+        else:
+            with _open_squashfs(file, limits) as archive:
+                yield archive
+
+
+@contextlib.contextmanager
+def _open_squashfs(file: OpenFile, limits: Limits) -> Iterator[Archive]:
+    with sqfs2tar_for(file, limits) as reader:
+        check_directories(file, limits)
         try:
-            with Sqfs2tarOutput(path, reader, limits, data_bytes(path)) as stream:
+            with Sqfs2tarOutput(file, reader, limits, data_bytes(file)) as stream:
                 yield Archive(stream)
             code = reader.wait()
         except BlockingIOError:
             silence = unpacker_process.IDLE_SECONDS
-            raise LimitError(f"'{path}': sqfs2tar was stopped after {silence} s without output") from None
+            raise LimitError(f"'{file}': sqfs2tar was stopped after {silence} s without output") from None
         except InputError as error:
-            raise (reader.error(path, "sqfs2tar") if reader.failed() else error) from error
+            raise (reader.error(file, "sqfs2tar") if reader.failed() else error) from error
         if code:
-            raise reader.error(path, "sqfs2tar")
+            raise reader.error(file, "sqfs2tar")

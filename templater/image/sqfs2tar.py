@@ -47,27 +47,24 @@ class Sqfs2tarOutput(ByteStream):
             )
 
 
-def sqfs2tar_for(path: str, limits: Limits) -> unpacker_process.Program:
+def sqfs2tar_for(file: OpenFile, limits: Limits) -> unpacker_process.Program:
     """Return the program that was started when the file was opened, or start it."""
-    if isinstance(path, OpenFile) and path.program is not None:
-        return path.program
-    return start_sqfs2tar(path, limits)
+    return file.program or start_sqfs2tar(file, limits)
 
 
-def start_sqfs2tar(path: str, limits: Limits = DEFAULT) -> unpacker_process.Program:
+def start_sqfs2tar(file: OpenFile, limits: Limits = DEFAULT) -> unpacker_process.Program:
     """Start the program that reads a squashfs file. Raise InputError if it is not installed.
 
     The program keeps all names in memory.
     """
-    seconds = SQUASHFS_SECONDS + data_bytes(path) // SQUASHFS_BYTES_PER_SECOND + 1
+    seconds = SQUASHFS_SECONDS + data_bytes(file) // SQUASHFS_BYTES_PER_SECOND + 1
     bounds = Bounds(cpu=min(seconds, _MOST_SECONDS), memory=SQUASHFS_MEMORY + limits.members * SQUASHFS_NAME)
     try:
-        return unpacker_process.start(
-            ["sqfs2tar", "--no-skip", "--root-becomes", ".", unpacker_process.INPUT], path, bounds
-        )
+        command = ["sqfs2tar", "--no-skip", "--root-becomes", ".", unpacker_process.INPUT]
+        return unpacker_process.start(command, file, file.fd, bounds)
     except FileNotFoundError:
         raise InputError(
-            f"'{path}' is a squashfs file, and reading such a file needs the program 'sqfs2tar'",
+            f"'{file}' is a squashfs file, and reading such a file needs the program 'sqfs2tar'",
             hint="run: apt install squashfs-tools-ng",
         ) from None
 

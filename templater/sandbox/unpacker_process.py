@@ -111,9 +111,10 @@ class Program:
         return InputError(f"'{path}' can't be read: {said}" if said else f"'{path}' can't be read by {name}")
 
 
-def start(command: list[str], path: str, bounds: Bounds) -> Program:
-    """Start a program that reads the file ``path`` as ``INPUT``, with limits on processor time and memory.
+def start(command: list[str], path: str, fd: int, bounds: Bounds) -> Program:
+    """Start a program that reads an open file as ``INPUT``, with limits on processor time and memory.
 
+    ``path`` is the name of the file in messages. It is not opened again, because it can be another file now.
     Raises InputError on systems other than Linux, and FileNotFoundError if the program is not installed.
     """
     if not sys.platform.startswith("linux"):
@@ -124,7 +125,7 @@ def start(command: list[str], path: str, bounds: Bounds) -> Program:
     complaints = tempfile.TemporaryFile()  # noqa: SIM115 - the Program closes the file
     ours, its = socket.socketpair()
     ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", IDLE_SECONDS, 0))
-    data = _readable(path)
+    data = _readable(path, fd)
     try:
         pid = os.fork()
         if pid == 0:
@@ -135,14 +136,13 @@ def start(command: list[str], path: str, bounds: Bounds) -> Program:
     return Program(pid, ours, complaints, bounds)
 
 
-def _readable(path: str) -> int:
-    """Open the file for reading. If an unprivileged user can't read it, open an unnamed copy."""
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+def _readable(path: str, fd: int) -> int:
+    """Return a new descriptor of the file. If an unprivileged user can't read it, return an unnamed copy."""
     if os.geteuid() != 0 or os.fstat(fd).st_mode & 0o004:
-        return fd
-    with open(fd, "rb") as file, tempfile.TemporaryFile() as copy:
+        return os.dup(fd)
+    with tempfile.TemporaryFile() as copy:
         try:
-            _copy_data(file.fileno(), copy.fileno())
+            _copy_data(fd, copy.fileno())
         except OSError as error:
             raise InputError(
                 f"'{path}' can't be copied for the sandbox: {reason(error)}",

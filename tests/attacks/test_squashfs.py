@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from templater.image import sqfs2tar
+from templater.image import second_file, sqfs2tar
 from templater.image.limits import DEFAULT
+from templater.image.open_file import OpenFile, kind_of_file
 from templater.image.second_file import open_rootfs
 from templater.image.squashfs_directories import check_directories
 from templater.model.errors import InputError, LimitError, RefusedError
@@ -205,13 +206,32 @@ def test_the_processor_time_of_sqfs2tar_is_limited_before_its_first_output(
     """sqfs2tar reads the whole tree before it writes. A file of 5.5 MB took more than a minute."""
     given: list[int] = []
     monkeypatch.setattr(
-        sqfs2tar.unpacker_process, "start", lambda words, path, bounds: given.append(bounds.cpu)
+        sqfs2tar.unpacker_process, "start", lambda words, path, fd, bounds: given.append(bounds.cpu)
     )
     path = tmp_path / "i.squashfs"
     path.write_bytes(b"x" * (3 << 20))
     os.truncate(path, 600 << 20)
-    sqfs2tar.start_sqfs2tar(str(path))
+    sqfs2tar.start_sqfs2tar(OpenFile(str(path)))
     assert given == [9]
+
+
+def test_a_squashfs_file_that_another_user_replaces_meanwhile_is_opened_only_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """sqfs2tar read a private image of root through a link that appeared after the first open."""
+    path = one_directory(tmp_path / "own")
+    two_files(tmp_path / "private", (b"c", b"d"))
+
+    def replaced(file: str) -> str:
+        kind = kind_of_file(file)
+        os.unlink(path)
+        os.symlink(tmp_path / "private", path)
+        return kind
+
+    monkeypatch.setattr(second_file, "kind_of_file", replaced)
+    with open_rootfs(path) as archive:
+        assert [member.name.strip("./") for member in archive] == ["", "a", "b"]
+    assert os.path.islink(path)
 
 
 @pytest.mark.slow

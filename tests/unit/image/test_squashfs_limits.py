@@ -9,6 +9,7 @@ import pytest
 from templater.image import compression_modules, sqfs2tar, squashfs_directories
 from templater.image.limits import DEFAULT
 from templater.image.lzo import _length
+from templater.image.open_file import OpenFile
 from templater.image.squashfs_directories import _lzo, check_directories, load_decompressor
 from templater.model.errors import InputError, LimitError, RefusedError, TemplaterError
 from tests.attacks.test_squashfs import directory_inode, many_names, nested, one_directory
@@ -228,13 +229,13 @@ def test_invalid_lzo_data_is_an_error():
 
 
 def test_the_error_about_a_missing_squashfs_program_says_how_to_install_it(tmp_path, monkeypatch):
-    def missing(words, path, bounds):
+    def missing(words, path, fd, bounds):
         raise FileNotFoundError
 
     monkeypatch.setattr(sqfs2tar.unpacker_process, "start", missing)
     path = tmp_path / "i"
     path.write_bytes(b"hsqs")
-    assert failed(sqfs2tar.start_sqfs2tar, str(path)) == (
+    assert failed(sqfs2tar.start_sqfs2tar, OpenFile(str(path))) == (
         InputError,
         f"'{path}' is a squashfs file, and reading such a file needs the program 'sqfs2tar'",
         "run: apt install squashfs-tools-ng",
@@ -244,11 +245,11 @@ def test_the_error_about_a_missing_squashfs_program_says_how_to_install_it(tmp_p
 def test_the_squashfs_program_has_limits_on_processor_time_and_memory(tmp_path, monkeypatch):
     given = []
     monkeypatch.setattr(
-        sqfs2tar.unpacker_process, "start", lambda words, path, bounds: given.append((words, bounds))
+        sqfs2tar.unpacker_process, "start", lambda words, path, fd, bounds: given.append((words, bounds))
     )
     path = tmp_path / "i"
     path.write_bytes(b"x")
-    sqfs2tar.start_sqfs2tar(str(path), DEFAULT._replace(members=10))
+    sqfs2tar.start_sqfs2tar(OpenFile(str(path)), DEFAULT._replace(members=10))
     ((words, bounds),) = given
     assert words == ["sqfs2tar", "--no-skip", "--root-becomes", ".", sqfs2tar.unpacker_process.INPUT]
     assert bounds.cpu == sqfs2tar.SQUASHFS_SECONDS + 1

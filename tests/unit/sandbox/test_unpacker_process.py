@@ -40,9 +40,17 @@ def data(tmp_path):
     return str(path)
 
 
+def start(command, path, bounds):
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        return unpacker_process.start(command, path, fd, bounds)
+    finally:
+        os.close(fd)
+
+
 def run(data, *command) -> tuple[int, bytes, str]:
     """Run a program in the sandbox and return its exit code, output and error output."""
-    with unpacker_process.start(list(command), data, Bounds(60)) as process:
+    with start(list(command), data, Bounds(60)) as process:
         output = b""
         while piece := os.read(process.output, 1 << 16):
             output += piece
@@ -52,9 +60,7 @@ def run(data, *command) -> tuple[int, bytes, str]:
 @pytest.mark.parametrize("ends", [True, False])
 def test_leaving_the_with_block_ends_the_program_and_closes_its_descriptors(ends, data):
     before = os.listdir("/proc/self/fd")
-    with unpacker_process.start(
-        ["true" if ends else "cat", *["/dev/zero"][ends:]], data, Bounds(60)
-    ) as process:
+    with start(["true" if ends else "cat", *["/dev/zero"][ends:]], data, Bounds(60)) as process:
         assert len(os.listdir("/proc/self/fd")) == len(before) + 2
         if ends:
             assert process.wait() == 0
@@ -66,7 +72,7 @@ def test_leaving_the_with_block_ends_the_program_and_closes_its_descriptors(ends
 
 def error_of(data, bounds, *command) -> str:
     """Run a program that fails in the sandbox, and return its error with the error's class."""
-    with unpacker_process.start(list(command), data, bounds) as process:
+    with start(list(command), data, bounds) as process:
         while os.read(process.output, 1 << 16):
             pass
         assert process.failed()
@@ -278,13 +284,13 @@ def test_an_out_of_memory_message_of_the_sandboxed_program_gives_a_limit_error(d
 @pytest.mark.slow
 def test_endless_error_output_of_the_sandboxed_program_does_not_fill_the_disk(data, walls):
     endless = ["sh", "-c", "while :; do echo complaint >&2; done"]
-    with unpacker_process.start(endless, data, Bounds(60)) as process:
+    with start(endless, data, Bounds(60)) as process:
         time.sleep(0.5)
         assert os.fstat(process._complaints.fileno()).st_size <= unpacker_process.COMPLAINTS
 
 
 def test_the_sandboxed_program_is_killed_at_the_end_of_the_with_block(data, walls):
-    with unpacker_process.start(["cat", "/dev/zero"], data, Bounds(60)) as process:
+    with start(["cat", "/dev/zero"], data, Bounds(60)) as process:
         pid = process._pid
         os.read(process.output, 10)
     with pytest.raises(ProcessLookupError):
@@ -319,9 +325,7 @@ def test_a_squashfs_reader_without_output_is_killed(tmp_path, monkeypatch):
     path = squashfs(tmp_path)
     real = unpacker_process.start
     monkeypatch.setattr(unpacker_process, "IDLE_SECONDS", 1)
-    monkeypatch.setattr(
-        unpacker_process, "start", lambda command, path, bounds: real(["sleep", "30"], path, bounds)
-    )
+    monkeypatch.setattr(unpacker_process, "start", lambda command, *rest: real(["sleep", "30"], *rest))
     monkeypatch.setattr(allowed_calls, "ARCHITECTURES", {})  # the allowed system calls cannot sleep
     begin = time.monotonic()
     with pytest.raises(LimitError, match="without output"), open_rootfs(path) as archive:
