@@ -22,8 +22,9 @@ else:
 
 __all__ = [
     "DIGEST", "HAS_DESCRIPTORS", "PR_SET_NO_NEW_PRIVS", "PR_SET_PDEATHSIG", "Closing", "abspath",
-    "blake2b", "dirname", "environment", "exists", "forget", "fsencode", "is_missing", "isdir", "islink",
-    "join", "libc", "limit_address_space", "memory_with", "os", "split", "stat", "variable",
+    "address_space", "blake2b", "dirname", "environment", "exists", "forget", "fsencode", "is_missing",
+    "isdir", "islink", "join", "libc", "limit_address_space", "memory_with", "os", "split", "stat",
+    "variable",
 ]  # fmt: skip
 
 #: whether the system can open files relative to a directory's descriptor; Windows cannot
@@ -175,6 +176,15 @@ def limit_address_space(most: int) -> None:
         hard = bytes(now)[8:]
         soft = min(most, int.from_bytes(hard, sys.byteorder))
         libc("setrlimit")(_RLIMIT_AS, soft.to_bytes(8, sys.byteorder) + hard)
+
+
+def address_space(column: int = 0) -> int:
+    """Return the size of this process's memory in bytes. Raises OSError if /proc is not mounted.
+
+    ``column`` is a column of /proc/self/statm: 0 for the whole address space, 5 for the writable memory.
+    """
+    with open("/proc/self/statm", "rb") as file:
+        return int(file.read().split()[column]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def memory_with(content: bytes) -> "Any":

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..model.errors import LimitError
 from ..model.input_size import input_size, instances, read_instance, received
+from ..oslite import address_space
 
 if TYPE_CHECKING:
     from ..limit_option import CommandLimits, Given
@@ -268,17 +269,6 @@ def over_limit(name: str, bounds: CommandLimits) -> LimitError:
 
 def _stop(number: int, frame: object) -> None:
     raise _OverError("command-time")
-
-
-def address_space(column: int = 0) -> int:
-    """Return the size of this process's memory in bytes. Raises OSError if /proc is not mounted.
-
-    ``column`` is a column of /proc/self/statm: 0 for the whole address space, 5 for the writable memory.
-    """
-    import resource
-
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[column]) * resource.getpagesize()
 
 
 @contextmanager

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..model.errors import InputError, LimitError
 from ..model.input_size import input_size
-from .command_limits import address_space, over_limit
+from ..oslite import address_space
+from .command_limits import over_limit
 from .progress import progress
 
 if TYPE_CHECKING:

@@ -14,13 +14,14 @@ import pytest
 
 from templater import limit_option
 from templater.cli import open_and_plan
-from templater.cli.command_limits import address_space, guard, listed_instances, paused
+from templater.cli.command_limits import guard, listed_instances, paused
 from templater.cli.main import command, main
 from templater.distribution import fetch_image
 from templater.distribution.tree import Tree
 from templater.limit_option import COMMAND, parse
 from templater.model import input_size
 from templater.model.errors import LimitError
+from templater.oslite import address_space
 
 
 @pytest.fixture

@@ -19,16 +19,17 @@ import yaml
 
 from ...model.errors import LimitError
 from ...model.source import Source
+from ...oslite import address_space
 from ...parsing.yaml_nodes import Mapping, Node, Sequence, parse
 from ...sandbox import child_json
-from ...sandbox.child import Bounds, ChildFailure
-from ..validator import Failure, Missing, Mistake, Validator, short
+from ...sandbox.child import BoundError, Bounds, ChildFailure
+from ..validator import LONGEST, Failure, Missing, Mistake, Validator, short
 
 #: the variable that names the folder with the schemas, if cloud-init is not installed
 VARIABLE = "TEMPLATER_CLOUD_INIT_SCHEMAS"
 _FOLDERS = "/usr/lib/python3*/*-packages/cloudinit/config/schemas"
-#: maximum bytes of an answer, and maximum address space of the process
-_BOUNDS = Bounds(cpu=4, wall=10.0, memory=2 << 30, output=1 << 20)
+#: maximum bytes by which the process may grow: jsonschema quotes a wrong value in a message for each branch
+_MEMORY = 256 << 20
 #: maximum number of mistakes that are reported for one file
 _MOST = 20
 #: maximum length of an unknown key that is compared with known keys
@@ -105,8 +106,13 @@ def _run(name: str, data: bytes, confined: bool) -> Any:
 
     if not sys.platform.startswith("linux"):
         return work()
+    bounds = Bounds(cpu=4, wall=10.0, memory=address_space() + _MEMORY, output=1 << 20)
     try:
-        return child_json.run(prepare, work, _BOUNDS)
+        return child_json.run(prepare, work, bounds)
+    except BoundError as error:
+        if error.bound != "memory":
+            raise Failure(str(error).replace("rendering", "it")) from None
+        raise Failure(f"it needs more than {_MEMORY >> 20} MiB of memory") from None
     except LimitError as error:
         raise Failure(str(error).replace("rendering", "it")) from None
     except ChildFailure as error:
@@ -139,7 +145,7 @@ def _described(error: Any) -> Iterator[list[Any]]:
             yield [[*path, key], f"unknown key: did you mean '{near[0]}'?" if near else "unknown key"]
         if unknown:
             return
-    yield [path, error.message]
+    yield [path, error.message[: LONGEST + 1]]
 
 
 def _distance(errors: list[Any]) -> tuple[bool, bool, int, int]:

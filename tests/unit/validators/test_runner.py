@@ -89,6 +89,24 @@ def test_an_error_in_a_validator_schema_causes_a_note(monkeypatch, tmp_path):
     assert note.startswith(start) and "jsonschema" in note.removeprefix(start)
 
 
+@needs_sandbox
+def test_a_validator_of_schemas_has_a_memory_limit(monkeypatch, tmp_path):
+    """In an attack, each of many branches of a schema quoted a huge value in its message."""
+    pytest.importorskip("jsonschema")
+    schema = {"properties": {"a": {"anyOf": [{"enum": [number]} for number in range(60)]}}}
+    (tmp_path / "schema-cloud-config-v1.json").write_text(json.dumps(schema))
+    monkeypatch.setenv("TEMPLATER_CLOUD_INIT_SCHEMAS", str(tmp_path))
+    monkeypatch.setattr(cloud_init, "_MEMORY", 32 << 20)
+    validators = in_this_process(anyway=False)
+    text = '{"a": "' + "\U0010ffff" * 100_000 + '"}'
+    assert validators.mistakes("cloud-init's schemas", "user-data", text, "/a") == []
+    why = "it needs more than 32 MiB of memory"
+    assert validators.notes == [f"validator failed: cloud-init's schemas for '/a': {why}"]
+    short = '{"a": "' + "b" * 10_000 + '"}'
+    ((line, message, _),) = validators.mistakes("cloud-init's schemas", "user-data", short, "/b")
+    assert line == 1 and message.startswith("a: 'bbb") and len(message) < 1000
+
+
 def test_a_missing_validator_is_mentioned_in_only_one_note(monkeypatch, tmp_path):
     monkeypatch.setenv("TEMPLATER_CLOUD_INIT_SCHEMAS", str(tmp_path))
     validators = in_this_process(anyway=False)
