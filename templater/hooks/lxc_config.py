@@ -2,13 +2,14 @@
 
 from ..model.errors import InputError, LimitError
 from ..model.source import printable
-from ..oslite import abspath, exists, is_missing, isdir, join, os, stat
+from ..oslite import abspath, exists, is_missing, isdir, join, os, split, stat
 from ..rootfs.confined import read_descriptor
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from ..rootfs.confined import Root
     from ..rootfs.directory_rootfs import IdMap
 
 #: maximum bytes of a configuration together with the files that it includes
@@ -122,9 +123,9 @@ def _included(file: str, left: "list[int]", path: str) -> "Iterator[tuple[str, s
             yield from _included(value, left, path)
 
 
-def lines_of(path: str) -> "Iterator[tuple[str, str]]":
-    """Yield the keys and values of one file."""
-    return _settings_in(_read(path))
+def lines_of(container: "Root") -> "list[tuple[str, str]]":
+    """Return the keys and values of the configuration in a container's open directory, without includes."""
+    return list(_settings_in(_read(join(container.name, "config"), container.fd)))
 
 
 def _files_in(folder: str) -> "list[str]":
@@ -138,11 +139,13 @@ def _files_in(folder: str) -> "list[str]":
     return [join(folder, name) for name in sorted(names)]
 
 
-def _read(path: str) -> str:
+def _read(path: str, folder: "int | None" = None) -> str:
+    """Read a file. ``folder`` is the open directory of the file, which is then not opened by its path."""
     try:
         # Opening a device can have effects, and the owner of the directory can exchange the file with a
         # device. So open the file that was checked, and not its name again.
-        seen = os.open(path, os.O_PATH | os.O_CLOEXEC)
+        name = path if folder is None else split(path)[1]
+        seen = os.open(name, os.O_PATH | os.O_CLOEXEC, dir_fd=folder)
         try:
             status = os.fstat(seen)
             # reading /proc/kmsg waits for messages of the kernel, and removes them

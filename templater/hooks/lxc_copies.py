@@ -36,14 +36,14 @@ def clone(folder: str, name: str, source_name: str, options: "Options") -> Notic
     source, exact = find_source(folder, source_name)
     original = open_folder(source) if options.source else open_unshared(source)
     with original, open_folder(folder) as made, StateDirectory(original) as old:
-        if not exact and made.entry(f"/{STATE_FOLDER}/state") is not None:
-            raise RefusedError(
-                f"'{folder}' already has the state of a container", hint="copy to a new directory"
-            )
-        if not options.source:
-            require_original(source, folder, exact=exact)
-            copy_image(original, made)
         before = old.state()
+        if exact:
+            require_same_container(original, made)
+        else:
+            require_new(made)
+        if not options.source:
+            require_original(original, made, before, source_name, exact=exact)
+            copy_image(original, made)
         written = copied_record(old)
         if not exact:  # otherwise it is a snapshot, which is never a rename
             old.replace(CLONED, "\n".join((folder, *ancestors(DEPTH))).encode("utf-8", "surrogateescape"))
@@ -105,21 +105,48 @@ def _snapshots(above: str, name: str) -> "list[str]":
     return sorted(found)
 
 
-def require_original(source: str, folder: str, *, exact: bool) -> None:
-    """Raise InputError unless it is certain that LXC copies the container ``source``.
+def require_same_container(original: Root, made: Root) -> None:
+    """Raise RefusedError unless one directory is below the other: a snapshot is below its container.
+
+    Both were opened by name, so another user could have exchanged the container with another one in between.
+    """
+    outer, inner = sorted((original, made), key=lambda root: len(root.name))
+    below, opened = os.stat(inner.name[len(outer.name) + 1 :], dir_fd=outer.fd), os.fstat(inner.fd)
+    if (below.st_dev, below.st_ino) != (opened.st_dev, opened.st_ino):
+        raise RefusedError(f"another process replaced '{outer.name}' while templater opened it")
+
+
+def require_new(made: Root) -> None:
+    """Raise RefusedError if the directory of a copy already has files of an instance.
+
+    LXC makes a new directory, so it is another container's, which another user has renamed.
+    """
+    for name in (f"{STATE_FOLDER}/state", INSTANCE, METADATA, TEMPLATES):
+        if made.entry("/" + name) is not None:
+            raise RefusedError(
+                f"'{made.name}' already has the file '{name}' of a container", hint="copy to a new directory"
+            )
+
+
+def require_original(
+    original: Root, made: Root, recorded: "State | None", source_name: str, *, exact: bool
+) -> None:
+    """Raise InputError unless it is certain that LXC copies the container in ``original``.
 
     LXC gives only the original's name. With ``lxc-copy --newpath``, or with another program that uses liblxc,
-    the original can be in another directory, and a container of the same name can be beside the copy. The
-    description of the wrong container would give its passwords to the copy.
+    the original can be in another directory, and a container of the same name can be beside the copy. Also,
+    another user can have exchanged the names of two containers. The description of the wrong container would
+    give its passwords to the copy.
     """
+    is_named = recorded is None or recorded.name in ("", source_name)
     if not copies_elsewhere() and (
-        exact or (copying_program() and _same_settings(join(source, "config"), join(folder, "config")))
+        exact or (copying_program() and is_named and _same_settings(original, made))
     ):
         return
     raise InputError(
-        f"it is not certain that '{printable(source)}' is the original of '{printable(folder)}'",
-        hint=f"copy metadata.yaml, templates and instance.yaml of the original to '{folder}', then run:"
-        f" templater trigger '{folder}' copy",
+        f"it is not certain that '{printable(original.name)}' is the original of '{printable(made.name)}'",
+        hint=f"copy metadata.yaml, templates and instance.yaml of the original to '{made.name}', then run:"
+        f" templater trigger '{made.name}' copy",
     )
 
 
@@ -127,10 +154,20 @@ def require_original(source: str, folder: str, *, exact: bool) -> None:
 _OWN_SETTINGS = ("lxc.rootfs.", "lxc.uts.", "lxc.net.", "lxc.hook.", "lxc.mount", "lxc.ephemeral", "lxc.log.")
 
 
-def _same_settings(original: str, copy: str) -> bool:
+def _same_settings(original: Root, made: Root) -> bool:
     """Return whether a copy's configuration has the original's settings, except those that LXC changes."""
-    there = set(lines_of(copy))
-    return all(line in there or line[0].startswith(_OWN_SETTINGS) for line in lines_of(original))
+    old, new = lines_of(original), lines_of(made)
+    if _is_of_another(original.name, old) or _is_of_another(made.name, new):
+        return False
+    there = set(new)
+    return all(line in there or line[0].startswith(_OWN_SETTINGS) for line in old)
+
+
+def _is_of_another(folder: str, lines: "list[tuple[str, str]]") -> bool:
+    """Return whether a configuration has its root filesystem in the directory of another container."""
+    paths = [value for key, value in lines if key == "lxc.rootfs.path"]
+    path = paths[-1].rpartition(":")[2] if paths else ""  # of an overlay, the upper directory
+    return path.startswith(f"{dirname(folder)}/") and not path.startswith(f"{folder}/")
 
 
 def copies_elsewhere() -> bool:
@@ -183,7 +220,7 @@ _TAKING = "nNpPolmBL"
 
 
 def copy_image(source: Root, made: Root) -> None:
-    """Copy metadata.yaml, templates and instance.yaml, which LXC omits, to a copy that lacks them."""
+    """Copy metadata.yaml, templates and instance.yaml, which LXC omits, to a copy without metadata.yaml."""
     old = InstanceDirectory(source.name, source)
     with made.directory("/") as new:
         if not old.has_image() or made.entry("/" + METADATA) is not None:

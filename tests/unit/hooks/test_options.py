@@ -179,13 +179,19 @@ def test_an_included_file_is_read_at_its_place_in_the_configuration(container):
     assert lxc_config.ids_on_disk(str(config)) is None
 
 
-def test_a_copy_to_a_directory_with_the_state_of_a_container_is_refused(tmp_path, by_lxc_copy):
+@pytest.mark.parametrize("name", [".templater/state", "instance.yaml", "metadata.yaml", "templates/a.tpl"])
+def test_a_copy_to_a_directory_with_files_of_a_container_is_refused(tmp_path, by_lxc_copy, name):
+    """Another user had exchanged the copy with another container, which lost its description."""
     _, new = cloned(tmp_path, "new")
-    with StateDirectory(str(new)) as state_directory:
-        state_directory.remember(State("", "other"))
-    with pytest.raises(RefusedError, match="new' already has the state of a container"):
+    (new / name).parent.mkdir(exist_ok=True, mode=0o700)
+    (new / name).write_text("of another container")
+    before = sorted(new.rglob("*"))
+    with pytest.raises(
+        RefusedError, match=f"new' already has the file '{name.partition('/a')[0]}' of a container"
+    ):
         lxc_copies.clone(str(new), "new", "old", Options())
-    assert state_of(new) == State("", "other")
+    assert (new / name).read_text() == "of another container"
+    assert sorted(new.rglob("*")) == before
 
 
 def test_a_stale_lxc_target_variable_is_ignored(container):

@@ -22,6 +22,7 @@ from templater.model.errors import (
 )
 from templater.model.metadata import TRIGGERS
 from templater.model.source import Source
+from templater.rootfs.confined import Root
 from templater.rootfs.trusted_paths import open_folder
 
 SECONDS = "give seconds: --time-limit 30"
@@ -379,9 +380,9 @@ def test_the_hint_about_an_unknown_original_container_says_how_to_prepare_the_co
     missing = "the original container is missing"
     assert refused.value.message == f"'copy' was made from 'a', but {missing if program else several}"
     monkeypatch.setattr(lxc_copies, "copies_elsewhere", lambda: True)
-    with pytest.raises(InputError) as refused:
-        lxc_copies.require_original(f"{tmp_path}/a", folder, exact=True)
-    assert refused.value.message == f"it is not certain that '{tmp_path}/a' is the original of '{folder}'"
+    with pytest.raises(InputError) as refused, Root(f"{tmp_path}/b") as a, Root(folder) as copy:
+        lxc_copies.require_original(a, copy, None, "b", exact=True)
+    assert refused.value.message == f"it is not certain that '{tmp_path}/b' is the original of '{folder}'"
     assert refused.value.hint == hint.replace("instance.yaml to", "instance.yaml of the original to")
 
 
