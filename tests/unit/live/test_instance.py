@@ -19,12 +19,13 @@ from templater.live import connect, rest_client
 from templater.live.address import parse_address
 from templater.live.connect import open_daemon
 from templater.live.instance import open_instance
+from templater.live.instance_filters import list_instances, parse_filters
 from templater.live.rest_client import Answer, Client, HangError, NoAnswerError, unix_socket
 from templater.model.entry import DIRECTORY, FILE, SYMLINK
 from templater.model.errors import InputError, LimitError, UsageError
 from templater.parsing.metadata_yaml import read_metadata
 from templater.sources.open_source import LIVE, open_source
-from tests.recorded_daemon import JSON, error, recorded, sync
+from tests.recorded_daemon import JSON, TEMPLATES, error, recorded, sync
 
 
 @pytest.fixture(params=["incus", "lxd"])
@@ -603,3 +604,107 @@ def listen(path):
     made.bind(path)
     made.listen()
     return made
+
+
+def test_a_template_above_the_size_limit_does_not_hide_other_templates(incus):
+    instance = opened(incus)
+    instance.image.limits = instance.image.limits._replace(template_bytes=len(TEMPLATES["once.tpl"]))
+    found = instance.image.read_templates(["once.tpl", "cloud-init-meta.tpl"])
+    assert found["once.tpl"].data == TEMPLATES["once.tpl"]
+    error_ = found["cloud-init-meta.tpl"].error
+    most = len(TEMPLATES["once.tpl"])
+    assert isinstance(error_, LimitError)
+    assert error_.message == f"the template 'cloud-init-meta.tpl' is larger than {most} bytes"
+
+
+def test_the_templates_of_an_instance_have_a_total_limit(incus):
+    instance = opened(incus)
+    instance.image.limits = instance.image.limits._replace(templates_bytes=40)
+    assert instance.image.read_templates(["once.tpl"])
+    with pytest.raises(LimitError, match=r"^'incus:c1': its templates have more than 40 bytes$"):
+        instance.image.read_templates(["deep.tpl"])
+
+
+def test_a_list_with_too_many_instances_is_refused(incus, monkeypatch):
+    monkeypatch.setattr(rest_client, "MOST_ELEMENTS", 1)
+    listed = [{"name": name} for name in ("c1", "c2")]
+    incus.put("GET /1.0/instances?recursion=1", sync(listed))
+    found = open_daemon(parse_address("incus:"))
+    with pytest.raises(LimitError, match=r"^incus has more than 1 instances$"):
+        list_instances(found, lambda data: True)
+    incus.put("GET /1.0/instances?recursion=1", sync(listed[:1]))
+    assert [address.name for address, _ in list_instances(found, lambda data: True)] == ["c1"]
+    found.close()
+
+
+INSTANCE = {
+    "name": "c1", "status": "Running", "type": "virtual-machine", "ephemeral": True, "profiles": ["default", "web"],
+    "expanded_config": {"user.role": "db"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("words", "chosen"),
+    [
+        (("profile=web",), True), (("profile=w*",), True), (("profile=none",), False), (("ephemeral=true",), True),
+        (("ephemeral=false",), False), (("type=vm",), True), (("type=container",), False), (("status=running",), True),
+        (("user.role=db",), True), (("user.role=web",), False), (("user.none=",), True), (("c*",), True),
+        (("d*",), False), (("d*", "c1"), True), (("c1", "profile=none"), False), (("location=",), True),
+    ],
+)  # fmt: skip
+def test_a_filter_compares_the_fields_and_the_keys_of_an_instance(words, chosen):
+    assert parse_filters(parse_address("incus:"), words)(INSTANCE) is chosen
+
+
+def test_the_pattern_of_a_running_instance_is_not_a_directory():
+    with pytest.raises(UsageError, match=r"^'a/b' is not a name pattern$"):
+        parse_filters(parse_address("incus:"), ("a/b",))
+
+
+@pytest.mark.parametrize(
+    ("status", "message"), [(404, "incus has no project 'p'"), (500, "incus answered: no")]
+)
+def test_a_project_that_the_daemon_does_not_show_is_an_error(incus, status, message):
+    incus.put("GET /1.0/projects/p", error(status, "no"))
+    with pytest.raises(InputError) as caught:
+        open_daemon(parse_address("incus:c1", "p"))
+    assert caught.value.message == message
+
+
+def test_a_project_that_the_user_may_not_see_is_accepted(incus):
+    incus.put("GET /1.0/projects/p", error(403, "not authorized"))
+    found = open_daemon(parse_address("incus:c1", "p"))
+    assert (found.address.project, found.notes) == ("p", ())
+    found.close()
+
+
+def test_the_client_on_the_socket_for_unprivileged_users_uses_their_own_project():
+    project, why = connect._default_project(parse_address("incus:none:c1"), is_user=True)
+    assert (project, why) == (
+        f"user-{os.getuid()}",
+        "the default on the socket for unprivileged users",
+    )
+
+
+@pytest.mark.parametrize("place", ["unix:///x/lxd.socket", "unix:/x/lxd.socket"])
+def test_an_lxd_remote_on_a_unix_socket_is_used_without_certificates(monkeypatch, tmp_path, place):
+    monkeypatch.setenv("LXD_CONF", str(tmp_path))
+    (tmp_path / "config.yml").write_text(f"remotes: {{here: {{addr: '{place}'}}}}\n")
+    assert connect._of_lxd("here")[0] == "/x/lxd.socket"
+
+
+def test_a_running_instance_cannot_be_walked_and_an_empty_answer_counts_as_an_empty_file(lxd):
+    rootfs = opened(lxd).rootfs
+    with pytest.raises(InputError, match=r"^the files of a running instance can't be listed$"):
+        rootfs.walk()
+    lxd.put_file("c1", "/etc/none", b"", length=False)
+    assert rootfs.entry("/etc/none").kind == FILE and "/etc/none" not in rootfs.empty
+    assert rootfs.read("/etc/none", 10) == b"" and "/etc/none" in rootfs.empty
+
+
+def test_a_symlink_that_changes_while_it_is_read_is_an_error(incus):
+    rootfs = opened(incus).rootfs
+    incus.put_file("c1", "/etc/l", b"/x", kind="symlink")
+    incus.put("GET /1.0/instances/c1/files?path=%2Fetc%2Fl", (200, {"X-Incus-Type": "file"}, b"x"))
+    with pytest.raises(InputError, match=r"^'/etc/l' changed while it was read$"):
+        rootfs.entry("/etc/l")

@@ -108,3 +108,11 @@ def test_an_image_key_that_is_not_a_text_causes_no_traceback(newer, incus, key, 
     daemon = open_daemon(parse_address("incus:c1"))
     assert isinstance(NewerImages(daemon).note(open_instance(daemon)), str)
     daemon.close()
+
+
+def test_only_the_beginning_of_a_newer_image_is_read(newer, monkeypatch):
+    monkeypatch.setattr("templater.live.newer_image._MOST", 1 << 20)
+    note = newer({"once.tpl": b"new"}, padding=3 << 20)
+    assert note == "a newer version of the image (aaaaaaaaaaaa) has other templates: /etc/once"
+    monkeypatch.setattr("templater.live.newer_image._MOST", 1 << 9)
+    assert newer({"once.tpl": b"new"}) == ""
