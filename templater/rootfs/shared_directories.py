@@ -19,8 +19,11 @@ def is_shared(folder: int, status: "os.stat_result") -> bool:
         return True
     if not status.st_mode & stat.S_IWGRP:  # with an ACL, the bits of the group are the limit of all entries
         return False
-    # many systems give each user a group of the same number; any other group can have several members
+    # Many systems give each user a group of the same number. Any other group can have several members. In a
+    # user namespace, all groups that it does not map have the number OVERFLOW_ID.
     own_groups = 0, os.geteuid(), status.st_uid
+    if status.st_gid == OVERFLOW_ID:
+        return True
     if status.st_gid not in own_groups and not _is_group_of_namespace_owner(status.st_gid):
         return True
     return _acl_lets_write(folder)

@@ -141,6 +141,8 @@ def test_a_hook_takes_no_image_or_description_from_a_directory_that_others_can_w
         (0, 0, "acl of a reader", False),
         (0, 0, "acl of a writer", True),
         (1234, 4242, "0775", True),
+        (65534, 65534, "0755", False),
+        (65534, 65534, "0775", True),  # in a user namespace, any user and any group
     ],
 )
 def test_a_directory_is_shared_only_if_a_user_besides_its_owner_and_root_can_write_to_it(
