@@ -10,7 +10,8 @@ import pytest
 from templater.checks import fixes
 from templater.checks.author_report import judge
 from templater.checks.authored_image import AuthoredImage
-from templater.checks.finding import Severity
+from templater.checks.base import Fix
+from templater.checks.finding import Finding, Severity
 from templater.checks.fixes import FixedImage, fix, fix_image, key_of
 from templater.checks.templater_toml import Configuration
 from templater.checks.typos import differ_by_one, only_candidate
@@ -376,3 +377,50 @@ def test_edits_that_overlap_an_earlier_edit_are_refused():
         assert not edits.add((edit(start, end, "N"),)), (start, end)
     assert edits.add((edit(0, 1, ""), edit(9, 10, "!")))
     assert edits.edited().text == "bYdZfXi!"
+
+
+def test_a_fix_that_does_not_remove_its_finding_is_refused():
+    wrong = image(MOTD, t='{{ x|default("{{") }}{{ instnace.name|default("a") }}\n')
+    assert fixed(wrong).changes(wrong) == {}
+
+
+def edit_of(of: AuthoredImage, text: str, new: str, check: str = "syntax") -> Finding:
+    """A finding whose fix replaces a text of the template ``t``."""
+    source = of.templates["t"].source("image/templates/t")
+    start = source.text.index(text)
+    span = source.span(start, start + len(text))
+    return Finding(check, Severity.ERROR, f"'{text}' is wrong", span, "", fix=Fix(((span, new),)))
+
+
+def test_each_fix_that_breaks_the_file_is_left_out_and_the_others_are_kept():
+    wrong = image(MOTD, t="one two three four\n")
+    edits = {"one": "1", "two": "{% broken %}", "three": "3", "four": "4"}
+
+    def judged(of: AuthoredImage) -> list[Finding]:
+        text = of.templates["t"].data.decode()
+        found = [edit_of(of, word, new, "mode") for word, new in edits.items() if word in text]
+        return found + ([edit_of(of, "broken", "")] if "broken" in text else [])
+
+    done = fix(wrong, judged, lambda finding: finding.check == "mode")
+    assert done.image.templates["t"].data == b"1 two 3 4\n"
+    assert len(done.fixed) == 3 and not done.late
+
+
+def test_a_fix_that_has_no_effect_on_its_finding_is_tried_only_once():
+    wrong = image(MOTD, t="one two\n")
+    calls = []
+
+    def judged(of: AuthoredImage) -> list[Finding]:
+        calls.append(of)
+        text = of.templates["t"].data.decode()
+        found = [edit_of(of, "two", "2", "mode")] if "two" in text else []
+        source = of.templates["t"].source("image/templates/t")
+        return [
+            *found,
+            Finding("copy", Severity.ERROR, "stays", source.span(0), "", fix=Fix(((source.span(0), "x"),))),
+        ]
+
+    done = fix(wrong, judged, lambda finding: True)
+    assert done.image.templates["t"].data == b"one 2\n"
+    assert [finding.check for finding in done.fixed] == ["mode"]
+    assert len(calls) == 3

@@ -21,7 +21,8 @@ from templater.image.build import Packing, build
 from templater.image.limits import ATTRIBUTE_BYTES, DEFAULT
 from templater.image.whole_image import open_contents
 from templater.model.entry import FILE, SYMLINK, Entry, TemplateFile
-from templater.model.errors import LimitError
+from templater.model.errors import LimitError, UsageError
+from templater.parsing.yaml_nodes import Limits as YamlLimits
 
 ROOT = Path(__file__).resolve().parents[2]
 BROKEN = ROOT / "sample-images" / "broken"
@@ -378,3 +379,63 @@ def test_the_extended_attributes_of_an_image_directory_are_seen_like_those_of_an
     (tmp_path / "rootfs/link").symlink_to("file")
     found = {name.path: name.xattrs for name in scan_image(str(tmp_path)).names}
     assert {path for path, names in found.items() if "user.a" in names} == {"rootfs/file", "rootfs/etc"}
+
+
+def test_a_template_that_is_a_hard_link_has_the_content_of_another_template(tmp_path):
+    with tarfile.open(tmp_path / "image.tar", "w") as tar:
+        for name, kind, target, data in (
+            ("", tarfile.DIRTYPE, "", b""),
+            ("templates/a", tarfile.REGTYPE, "", b"{{ 1/0 }}"),
+            ("templates/b", tarfile.LNKTYPE, "templates/a", b""),
+            ("templates/c", tarfile.LNKTYPE, "rootfs/x", b""),
+            ("templates/d", tarfile.LNKTYPE, "templates/none", b""),
+            ("rootfs/e", tarfile.LNKTYPE, "templates/a", b""),
+        ):
+            member = tarfile.TarInfo(name or ".")
+            member.type, member.linkname, member.size = kind, target, len(data)
+            tar.addfile(member, io.BytesIO(data))
+    scanned = scan_image(str(tmp_path / "image.tar"))
+    assert {name: file.data for name, file in scanned.templates.items()} == {
+        "a": b"{{ 1/0 }}", "b": b"{{ 1/0 }}", "c": None, "d": None,
+    }  # fmt: skip
+    assert next(iter(scanned.names)).path == "templates/a"
+
+
+def test_a_second_file_is_refused_if_the_first_file_has_a_root_filesystem(tmp_path):
+    first, second = tmp_path / "a.tar", tmp_path / "b.tar"
+    for path, names in ((first, ("metadata.yaml", "rootfs/x")), (second, ("x",))):
+        with tarfile.open(path, "w") as tar:
+            for name in names:
+                tar.addfile(tarfile.TarInfo(name))
+    with pytest.raises(UsageError) as caught:
+        scan_image(str(first), rootfs=str(second))
+    assert caught.value.message == (
+        f"'{first}' already contains a root filesystem, so '{second}' is not part of this image"
+    )
+
+
+def test_a_file_that_exceeds_its_limit_is_an_error_and_the_rest_is_scanned(tmp_path):
+    (tmp_path / "templates").mkdir()
+    (tmp_path / "templates/t").write_text("x")
+    (tmp_path / "metadata.yaml").write_text("architecture: x86_64\n")
+    scanned = scan_image(str(tmp_path), DEFAULT._replace(metadata_bytes=5))
+    assert scanned.metadata is None and scanned.templates["t"].data == b"x" and scanned.complete
+    assert [error.message for error in scanned.errors] == ["'/metadata.yaml' is larger than 5 bytes"]
+    assert "x" not in [finding.message for finding in audit(scanned)]
+
+
+def test_the_templates_of_a_scanned_image_have_a_total_limit(tmp_path):
+    (tmp_path / "templates").mkdir()
+    for name in "ab":
+        (tmp_path / "templates" / name).write_text("xx")
+    (tmp_path / "metadata.yaml").write_text("architecture: x86_64\n")
+    found = scan_image(str(tmp_path), DEFAULT._replace(templates_bytes=3)).templates
+    (error,) = [file.error for file in found.values() if file.error is not None]
+    assert error.message == "the templates have more than 3 bytes in total"
+    assert [file.data for file in found.values() if file.error is None] == [b"xx"]
+
+
+def test_metadata_above_a_yaml_limit_gives_only_limit_errors(tmp_path):
+    (tmp_path / "metadata.yaml").write_text("templates: {}\n" * 3)
+    scanned = scan_image(str(tmp_path), yaml=YamlLimits(bytes=10))
+    assert scanned.errors and all(isinstance(error, LimitError) for error in scanned.errors)

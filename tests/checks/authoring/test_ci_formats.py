@@ -1,8 +1,9 @@
 """Reports for continuous integration."""
 
+import copy
 from xml.etree import ElementTree
 
-from templater.checks.author_report import summary
+from templater.checks.author_report import combined, summary
 from templater.checks.ci_formats import github, gitlab, junit
 
 FINDING = {
@@ -69,3 +70,15 @@ def test_the_summary_names_the_validators_that_did_not_validate_all_files():
     assert summary(EMPTY | {"image": "j", "not_validated": ["netplan", "visudo"]}) == (
         "j: nothing found; netplan, visudo did not validate all files"
     )
+
+
+def test_the_reports_of_several_builds_are_combined_without_repetitions():
+    first = REPORT | {"findings": [FINDING], "hidden": {"info": 1}, "notes": ["a"], "sarif": {"runs": [1]}}
+    other = {**FINDING, "line": 4}
+    second = EMPTY | {
+        "findings": [FINDING, other], "hidden": {"info": 3, "warning": 2}, "notes": ["a", "b"], "sarif": {"runs": [2]},
+    }  # fmt: skip
+    whole = combined(iter([copy.deepcopy(first), second]))
+    assert whole["findings"] == [FINDING, other] and whole["notes"] == ["a", "b"]
+    assert whole["hidden"] == {"info": 3, "warning": 2} and whole["suppressed"] == [FINDING]
+    assert whole["sarif"] == {"runs": [1, 2]} and whole["image"] == "./i"

@@ -1,20 +1,22 @@
 import contextlib
 import json
 import os
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from templater.cli.commands.streams.prune import _seconds
 from templater.distribution import prune_tree as prune_module
-from templater.distribution import removed_files
+from templater.distribution import remove_from_tree, removed_files
 from templater.distribution import tree as tree_module
-from templater.distribution.add_to_tree import add
+from templater.distribution.add_to_tree import add, types_of, version_name
 from templater.distribution.catalog_decoder import IMAGES_PATH
 from templater.distribution.prune_tree import prune
 from templater.distribution.remove_from_tree import remove
 from templater.distribution.removed_files import REMOVED, read_removed, record_removed
 from templater.distribution.tree import Tree
+from templater.distribution.tree_catalog import fingerprints_of
 from templater.model.errors import InputError, LimitError, RefusedError, UsageError
 from tests.streams.builders import CREATED, DAY, QCOW2, checked, split_image
 
@@ -266,3 +268,50 @@ def test_a_tree_with_too_many_files_is_refused_and_its_record_stays_readable(tre
     with pytest.raises(LimitError, match="would have 2 files"):
         record_removed(tree, {"images/a": 1, "images/" + "b" * 40: 1})
     assert read_removed(tree) == {"images/a": 1, "images/b": 1}
+
+
+@pytest.mark.parametrize(
+    ("version", "age"),
+    [
+        ("20240102_0304", 0), ("20240102_0304-1", 0), ("202401020304", 0), ("20240102", 3 * HOUR + 4 * 60),
+        ("20240102.1", 3 * HOUR + 4 * 60), ("20240101_0304", DAY), ("2024010", 0), ("99999999", 0), ("latest", 0),
+        ("", 0),
+    ],
+)  # fmt: skip
+def test_the_age_of_a_version_comes_from_its_name_and_a_name_without_a_date_has_no_age(version, age):
+    moment = int(datetime(2024, 1, 2, 3, 4, tzinfo=UTC).timestamp())
+    assert prune_module._age(version, moment) == age
+
+
+def test_a_creation_date_that_is_not_a_date_gives_no_version_name():
+    assert version_name(CREATED) == datetime.fromtimestamp(CREATED, UTC).strftime("%Y%m%d_%H%M")
+    with pytest.raises(InputError, match=r"^creation_date 99999999999999 is not a date$"):
+        version_name(99999999999999)
+
+
+@pytest.mark.parametrize(
+    ("item", "found"),
+    [
+        (None, set()), ([], set()), ({}, set()), ({"combined_sha256": "a", "sha256": "b"}, {"a"}),
+        ({"ftype": "lxd_combined.tar.gz", "sha256": "b"}, {"b"}), ({"combined_sha256": 5}, set()),
+    ],
+)  # fmt: skip
+def test_the_fingerprints_of_a_catalog_item_of_any_type_are_found(item, found):
+    assert fingerprints_of(item) == found
+
+
+def test_a_unified_image_is_removed_by_its_fingerprint():
+    items = {"a": {"ftype": "lxd_combined.tar.gz", "sha256": "f" * 64}, "b": {"ftype": "other"}}
+    remove_from_tree._drop_image(items, "e" * 64)
+    assert set(items) == {"a", "b"}
+    remove_from_tree._drop_image(items, "f" * 64)
+    assert set(items) == {"b"}
+
+
+def test_both_types_of_the_images_of_a_product_are_listed():
+    items = {"a": {"ftype": "squashfs"}, "b": {"ftype": "disk-kvm.img"}, "c": {"ftype": "lxd_combined.tar.gz"},
+             "d": {}}  # fmt: skip
+    product = {"versions": {"1": {"items": items}, "2": None, "3": {}}}
+    product["versions"].pop("2")
+    assert list(types_of(product)) == ["container", "virtual-machine", "container"]
+    assert list(types_of({"versions": None})) == []

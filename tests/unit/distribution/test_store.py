@@ -553,3 +553,8 @@ def test_the_yaml_of_an_image_record_escapes_bidirectional_characters():
     value = {"os": "a\u202eb"}
     assert as_yaml(value) == 'os: "a\\u202Eb"\n'
     assert yaml.safe_load(as_yaml(value)) == value
+
+
+def test_a_text_that_is_not_yaml_is_refused_as_the_new_record_of_an_image():
+    with pytest.raises(InputError, match=r"^the new text is not valid YAML: while parsing a flow node "):
+        edited(None, "[")
