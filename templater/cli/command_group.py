@@ -25,8 +25,8 @@ class Commands(click.Group):
     A command is imported when it is used.
     """
 
-    def __init__(self, name: str, package: str, **attributes: Any) -> None:
-        super().__init__(name, **attributes)
+    def __init__(self, package: str, **attributes: Any) -> None:
+        super().__init__(**attributes)
         self.package = package
 
     def list_commands(self, ctx: click.Context) -> list[str]:

@@ -31,7 +31,6 @@ Exit codes: 0 success, 1 a file would change or there are findings, 2 invalid us
 """
 
 command = Commands(
-    "templater",
     help=HELP,
     package="templater.cli.commands",
     context_settings={"help_option_names": ["--help", "-h"], "max_content_width": 100},

@@ -62,7 +62,7 @@ def test_a_command_module_is_imported_only_when_it_is_used():
 
 
 def test_an_alias_of_a_command_runs_the_command():
-    group = Commands("t", "templater.cli")
+    group = Commands("templater.cli")
     context = click.Context(group)
     for alias, name in ALIASES.items():
         assert group.get_command(context, alias) is group.get_command(context, name)
@@ -86,12 +86,12 @@ def test_a_package_in_the_commands_folder_is_a_command_group(tmp_path, monkeypat
     group.mkdir(parents=True)
     (tmp_path / "some_cli/__init__.py").touch()
     (group / "__init__.py").write_text(
-        "from templater.cli.command_group import Commands\ncommand = Commands('image', __name__)\n"
+        "from templater.cli.command_group import Commands\ncommand = Commands(__name__)\n"
     )
     for file in ("show", "image/info", "image/set_property"):
         (tmp_path / f"some_cli/{file}.py").write_text("import click\n@click.command()\ndef command(): ...\n")
     monkeypatch.syspath_prepend(tmp_path)
-    above = Commands("some", "some_cli")
+    above = Commands("some_cli")
     assert above.list_commands(click.Context(above)) == ["image", "show"]
     below = above.get_command(click.Context(above), "image")
     assert below.list_commands(click.Context(below)) == ["info", "set-property"]

@@ -82,4 +82,4 @@ def runtime_command(runtime: str) -> click.Command:
     return be
 
 
-command = Hook("hook", __name__, help=HELP)
+command = Hook(__name__, help=HELP)

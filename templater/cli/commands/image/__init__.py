@@ -10,4 +10,4 @@ An image is a directory (metadata.yaml, templates/, rootfs/), a unified tarball,
 of a split image: its metadata tarball and its root filesystem, tarball or squashfs.
 """
 
-command = Commands("image", __name__, help=HELP)
+command = Commands(__name__, help=HELP)

@@ -8,4 +8,4 @@ HELP = """Manage the names of image servers.
 known, and a few public servers are built in.
 """
 
-command = Commands("remote", __name__, help=HELP)
+command = Commands(__name__, help=HELP)

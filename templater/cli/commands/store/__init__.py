@@ -23,7 +23,7 @@ a fetched image ten days after its last use. Imported images stay. Every command
 IMAGE is an alias or the beginning of a fingerprint.
 """
 
-command = Commands("store", __name__, help=HELP)
+command = Commands(__name__, help=HELP)
 
 image_argument = click.argument("image", metavar="IMAGE", shell_complete=completers.stored)
 

@@ -20,7 +20,7 @@ tree. `add` creates a tree. Change a tree only with these commands. You can run 
 tree.
 """
 
-command = Commands("streams", __name__, help=HELP)
+command = Commands(__name__, help=HELP)
 
 tree_argument = click.argument("tree", metavar="TREE", shell_complete=completers.files)
 stream_argument = click.argument("stream", metavar="TREE|URL", shell_complete=completers.files)
