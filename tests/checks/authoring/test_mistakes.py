@@ -521,6 +521,22 @@ def test_a_mistake_is_found_even_if_only_one_trigger_or_host_or_instance_renders
         assert "hosts" not in {found[1] for found in findings(first)}
 
 
+@pytest.mark.parametrize(
+    ("id", "path", "template"),
+    [
+        ("final-newline", "/etc/motd", "{{ trigger }}"),
+        ("json", "/etc/a.json", "{{ trigger }}\n"),
+        ("render", "/etc/motd", '{% if trigger == "copy" %} {% endif %}{{ config_get("user.a") }}\n'),
+        ("missing-property", "/etc/motd", "{{ properties.a }}{{ properties.a }}\n"),
+        ("config-key", "/etc/motd", '{{ config_get("color", "") }}{{ config_get("color", "") }}\n'),
+    ],
+)
+def test_a_mistake_that_several_triggers_and_hosts_render_is_one_finding(id, path, template):
+    rule = f"{path}: {{when: [create, copy, start], template: t}}"
+    found = [check for _, check, _ in findings(image(rule, t=template, hosts="incus,lxd"))]
+    assert found.count(id) == 1
+
+
 def test_a_mistake_in_a_default_value_of_a_rule_has_its_position_in_metadata_yaml():
     """Many images keep the default user-data in ``properties``."""
     rule = "/etc/hosts: {when: [create], template: t, properties: {default: 'bad name'}}"

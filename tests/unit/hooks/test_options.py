@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from templater.hooks import json_input, lxc_config, lxc_copies
+from templater.hooks import json_input, lxc_config, lxc_copies, run
 from templater.hooks.options import Options
 from templater.hooks.request import HookRequest, Notice
 from templater.hooks.runtimes import incus, lxc, nspawn, oci
@@ -15,6 +15,8 @@ from templater.instances.instance_directory import InstanceDirectory
 from templater.instances.state_directory import State, StateDirectory
 from templater.instances.written_files import WrittenFile, encode
 from templater.model.errors import InputError, LimitError, RefusedError, UsageError, WriteError
+from templater.rootfs.confined import Root
+from tests.rootfs_builders import as_root
 
 
 def environ(folder, stage="pre-start", **others):
@@ -92,6 +94,42 @@ def test_a_root_directory_that_another_hook_mounts_is_rendered_by_the_mount_hook
     # at the next start, the volume is still mounted
     start = lxc.read_request(Options(), environ(container))
     assert isinstance(start, HookRequest) and start.rootfs == str(container / "rootfs")
+    assert isinstance(lxc.read_request(Options(), environ(container, "mount")), Notice)
+
+
+@as_root
+@pytest.mark.parametrize(
+    ("runtime", "in_place", "enters"), [(lxc, False, False), (oci, False, False), (oci, True, True)]
+)
+def test_only_an_oci_hook_with_the_in_place_option_enters_mounts_of_the_root_filesystem(
+    container, runtime, in_place, enters, mounts, monkeypatch
+):
+    """A mount can be a directory of the host. The plan refuses such a target, but may be older than the mount."""
+    for folder in ("outside", "rootfs/etc"):
+        (container / folder).mkdir()
+    (container / "outside/file").write_text("of the host")
+    (container / "config.json").write_text('{"root": {"path": "rootfs"}}')
+    state = {"ociVersion": "1.2.0", "id": "c1", "bundle": str(container), "status": "creating"}
+    monkeypatch.setattr(oci, "_stdin", lambda: json.dumps(state).encode())
+    options = Options()
+    options.in_place = in_place
+    request = runtime.read_request(options, environ(container))
+    assert isinstance(request, HookRequest)
+    mounts.bind(container / "outside", container / "rootfs/etc")
+    with Root(str(container)) as folder, run._open_rootfs(request, folder) as rootfs:
+        if enters:
+            assert rootfs.read("/etc/file", 100) == b"of the host"
+        else:
+            with pytest.raises(RefusedError, match="etc' is a mount point"):
+                rootfs.read("/etc/file", 100)
+
+
+def test_a_start_that_an_earlier_process_left_to_the_mount_hook_is_known_by_one_file(container):
+    """templater may be updated between the two hooks, so the name of the file can't change."""
+    (container / "config").write_text("lxc.hook.pre-start = templater\nlxc.hook.mount = templater\n")
+    with StateDirectory(str(container)) as directory:
+        directory.replace("deferred", b"")
+    assert isinstance(lxc.read_request(Options(), environ(container, "mount")), HookRequest)
     assert isinstance(lxc.read_request(Options(), environ(container, "mount")), Notice)
 
 

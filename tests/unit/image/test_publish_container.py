@@ -92,7 +92,9 @@ def test_publishing_gives_each_architecture_the_name_that_the_daemons_use(
 def test_publishing_finds_the_snapshots_of_a_container(container):
     shutil.copytree(container, container / "snaps" / "snap0")
     assert find(str(container)) == str(container)
-    assert find(f"{container}/snap0") == f"{container}/snaps/snap0"
+    assert find(f"{container}/snap0") == find(f"{container}/snap0/") == f"{container}/snaps/snap0"
+    (container / "snaps" / "snap0").rename(container / "snaps" / "X")
+    assert find(f"{container}/X") == f"{container}/snaps/X"
     with pytest.raises(InputError, match=r"^'.*' is neither a directory nor a snapshot of an instance$"):
         find(f"{container}/snap1")
 

@@ -164,6 +164,15 @@ def test_the_error_of_a_failing_start_is_reported(incus):
     assert short(found).startswith("the start fails: ")
 
 
+def test_a_rule_that_may_run_before_the_start_fails_has_an_unknown_result(incus):
+    rules = [("/etc/a", ["start"], "bad.tpl", {}), ("/etc/same", ["start"], "good.tpl", {})]
+    put_rules(incus, rules, {"bad.tpl": b"{{ x|nosuch }}", "good.tpl": b"x"})
+    incus.put_file("c1", "/etc/same", b"x", mode="0644")
+    failing, same = judged(incus).files
+    assert (failing.verdict, same.verdict) == ("fail", "unknown")
+    assert same.reason == "rules run in random order, and '/etc/a' stops the start"
+
+
 def test_an_unreadable_template_affects_only_the_verdict_of_its_own_file(incus):
     rules = [("/etc/a", ["create"], "dir.tpl", {}), ("/etc/b", ["start"], "good.tpl", {})]
     put_rules(incus, rules, {"good.tpl": b"x"})

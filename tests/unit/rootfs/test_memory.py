@@ -88,3 +88,14 @@ def test_changing_the_attributes_of_a_missing_path_in_memory_is_refused(change) 
     with pytest.raises(WriteError, match=r"^'/etc/b' does not exist$"):
         change(rootfs)
     assert rootfs.entry("/etc/b") is None
+
+
+def test_every_kind_of_name_in_memory_can_get_another_owner_and_mode() -> None:
+    rootfs = MemoryRootfs(
+        {"/d": Entry(DIRECTORY), "/f": "text", "/l": Entry(SYMLINK, target="f"), "/p": Entry(FIFO)}
+    )
+    for number, path in enumerate(("/", "/d", "/f", "/l", "/p"), start=1):
+        rootfs.own(path, 0o107701, number, number + 10)
+        entry = rootfs.entry(path)
+        assert (entry.uid, entry.gid) == (number, number + 10)
+        assert entry.mode == (0o777 if entry.kind == SYMLINK else 0o7701)

@@ -6,6 +6,7 @@ import marshal
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -409,3 +410,23 @@ def test_the_source_of_a_package_is_its_init_file(tmp_path):
     assert bundle.source_of("templater.hooks.run") == (f"{bundle.PACKAGE}/hooks/run.py", False)
     assert bundle._is_directory(str(tmp_path)) is True
     assert bundle._is_directory(__file__) is bundle._is_directory("/none") is False
+
+
+@pytest.mark.parametrize(
+    ("handling", "code"), [(signal.SIG_DFL, -signal.SIGINT), (signal.SIG_IGN, 0)], ids=["default", "ignored"]
+)
+def test_an_interrupt_ends_a_hook_without_a_traceback_unless_the_caller_ignores_the_signal(handling, code):
+    script = (
+        "import os, signal, sys, types\n"
+        "from templater.startup.line import templater_hook\n"
+        "def serve():\n"
+        "    signal.raise_signal(signal.SIGINT)\n"
+        "    os._exit(0)\n"
+        "sys.modules['templater.hooks.run'] = types.SimpleNamespace(serve=serve)\n"
+        "templater_hook.main()\n"
+    )
+    said = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, handling),
+    )  # fmt: skip
+    assert (said.returncode, said.stdout, said.stderr) == (code, "", "")

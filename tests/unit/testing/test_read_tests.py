@@ -221,6 +221,26 @@ def test_too_many_instance_keys_in_many_test_cases_give_an_error(tmp_path, monke
         read(tmp_path, test(f"matrix: {{instance: [{hosts}]}}\nconfig: {{{config}}}\nsnapshot: true"))
 
 
+@pytest.mark.parametrize("name", ["MAX_CASES", "MAX_NODES", "MAX_OPTIONS", "MAX_STEPS"])
+def test_twice_as_many_tests_need_exactly_twice_the_limit(name, tmp_path, monkeypatch):
+    def least(count):
+        entries = (
+            f"  - {{name: x{number}, options: {{image.release: a}}, expect: {{/a: {{matches: x{number}}}}}}}\n"
+            for number in range(count)
+        )
+        text = "tests:\n" + "".join(entries)
+        for limit in range(1000):
+            monkeypatch.setattr(read_tests, name, limit)
+            try:
+                assert len(read(tmp_path, text)) == count
+            except LimitError:
+                continue
+            return limit
+        return None
+
+    assert least(2) == 2 * least(1) > 0
+
+
 def test_reading_a_test_file_ends_at_the_hundredth_mistake(tmp_path):
     with pytest.raises(InputError) as caught:
         read(tmp_path, "tests:\n" + "- {expcet: {}}\n" * 5_000)
