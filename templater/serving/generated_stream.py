@@ -14,12 +14,13 @@ from ..distribution.product_lines import dump_products
 from ..distribution.tree import content_path
 from ..distribution.tree_catalog import Catalog, clean_path
 from ..image.file_extensions import extension
-from ..image.open_file import kind_of_file
+from ..image.open_file import reading
 from ..model.architectures import KERNEL_NAMES
 from ..model.errors import TemplaterError, reason
 from ..model.instance import VIRTUAL_MACHINE
 from ..model.metadata import Metadata
 from ..model.source import printable
+from ..parsing.magic_bytes import HEAD, recognise
 from .image_listing import File, Listing, Served
 from .served_tree import regular_file
 
@@ -50,8 +51,9 @@ class PublicFiles:
     paths: dict[str, tuple[str, tuple[int, ...]]] = field(default_factory=dict)
 
     def add(self, path: str, sha256: str) -> File:
-        place = content_path(sha256, extension(kind_of_file(path)))
-        status = os.stat(path)
+        with reading(path) as file:
+            place = content_path(sha256, extension(recognise(file.read(HEAD))))
+            status = os.fstat(file.fileno())
         self.paths[place] = (path, identity_of(status))
         return File(place, status.st_size, sha256)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from typing import Protocol
 
@@ -15,6 +15,7 @@ from ..distribution.tree_catalog import clean_path
 from ..image.describe import describe
 from ..image.fingerprint import fingerprint
 from ..image.limits import DEFAULT, Limits
+from ..image.open_file import OpenFile, opened
 from ..model.errors import TemplaterError, UsageError
 from ..model.instance import CONTAINER, VIRTUAL_MACHINE
 from ..model.metadata import Metadata
@@ -87,19 +88,24 @@ class StoreSource:
 
 
 class FilesSource:
-    """Image files. A metadata tarball must be followed by the root filesystem of its split image."""
+    """Image files. A metadata tarball must be followed by the root filesystem of its split image.
+
+    Each file is opened once to describe and hash it. Only this file is served, even if another user gives its
+    name to another file.
+    """
 
     def __init__(
         self, paths: Sequence[str], aliases: Sequence[str], report: Report, limits: Limits = DEFAULT
     ) -> None:
         images = []
-        rest = list(paths)
-        while rest:
-            images.append(_read_image(rest, limits))
-        if aliases and len(images) != 1:
-            raise UsageError("--alias needs exactly one image")
-        images = [replace(image, aliases=(*image.aliases, *aliases)) for image in images]
-        self._listing, self._files = listing_of(images, report)
+        with ExitStack() as stack:
+            rest = [stack.enter_context(opened(_file(path))) for path in paths]
+            while rest:
+                images.append(_read_image(rest, limits))
+            if aliases and len(images) != 1:
+                raise UsageError("--alias needs exactly one image")
+            images = [replace(image, aliases=(*image.aliases, *aliases)) for image in images]
+            self._listing, self._files = listing_of(images, report)
 
     def stamp(self) -> object:
         return None
@@ -111,15 +117,19 @@ class FilesSource:
         return self._files.open(path)
 
 
-def _read_image(rest: list[str], limits: Limits) -> LocalImage:
+def _file(path: str) -> str:
+    if os.path.isdir(path):
+        raise UsageError(
+            f"'{path}' is a directory",
+            hint=f"pack the directory first: templater image build {path} -o FILE",
+        )
+    return path
+
+
+def _read_image(rest: list[OpenFile], limits: Limits) -> LocalImage:
     """Remove the first image's files from ``rest``, and describe the image."""
     first = rest.pop(0)
     found = describe(first, limits=limits)
-    if found.layout in ("directory", "instance"):
-        raise UsageError(
-            f"'{first}' is a directory",
-            hint=f"pack the directory first: templater image build {first} -o FILE",
-        )
     paths = [first]
     if found.fingerprint is None:
         if not rest:

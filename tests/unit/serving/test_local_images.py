@@ -13,8 +13,9 @@ from templater.distribution.add_to_tree import add
 from templater.distribution.catalog_decoder import IMAGES_PATH
 from templater.distribution.store import UNUSED, Store
 from templater.distribution.tree import Tree
+from templater.image.describe import describe
 from templater.model.errors import InputError, LimitError, UsageError
-from templater.serving import served_tree
+from templater.serving import local_images, served_tree
 from templater.serving.local_images import FilesSource, StoreSource
 from templater.serving.served_tree import TreeSource, open_beneath
 from tests.streams.builders import CREATED, DAY, QCOW2, split_image, unified_image
@@ -286,6 +287,27 @@ def test_an_image_file_is_not_served_after_it_has_changed(tmp_path, messages):
         file.write(b"more")
     with pytest.raises(FileNotFoundError):
         source.open(image.files[0].path)
+
+
+def test_a_link_that_replaces_an_image_file_is_never_served(tmp_path, messages, monkeypatch):
+    """The owner of the file's directory could link to any file of root, which the server then sent."""
+    path = unified_image(tmp_path)
+    (tmp_path / "private").write_text("private")
+
+    def replaced(*given, **options):
+        found = describe(*given, **options)
+        os.unlink(path)
+        os.symlink(tmp_path / "private", path)
+        return found
+
+    monkeypatch.setattr(local_images, "describe", replaced)
+    size = os.path.getsize(path)
+    source = FilesSource([path], [], messages.append)
+    ((file,),) = [image.files for image in source.load().images]
+    assert file.size == size
+    with pytest.raises(FileNotFoundError):
+        source.open(file.path)
+    assert not messages
 
 
 def test_an_image_without_a_name_appears_only_in_the_image_api(tmp_path, messages):
