@@ -130,3 +130,28 @@ def test_explain_refuses_an_empty_target(image, run):
     code, _, err = explained(run, folder, "")
     assert code == 2
     assert "no rule writes ''\nhint: the image has rules for /etc/a, /etc/n" in err
+
+
+TWICE = "templates:\n  /etc/a: {when: [create, start], template: a.tpl}\n"
+
+
+def test_a_file_that_a_later_pass_writes_again_is_explained_only_there(image, run):
+    folder = image("{{ trigger }}\n", TWICE)
+    code, out, _err = run("explain", folder, "-t", "create,start", "--as", "none")
+    first, second = out.split("\n\n")
+    assert code == 0
+    assert first.splitlines()[1:] == [
+        "    rewritten on create and start; not on copy or rename",
+        "    written again on start",
+    ]
+    assert "trigger: supplied by the daemon" in second
+    code, out, _err = run("explain", folder, "-t", "create,start", "--as", "none", "--json")
+    created, started = json.loads(out)["files"]
+    assert (created["written_again_on"], created["lines"]) == ("start", None)
+    assert "written_again_on" not in started and started["lines"]
+
+
+def test_an_empty_file_and_a_template_that_reads_nothing_are_named(image, run):
+    folder = image("")
+    assert explained(run, folder)[1].splitlines()[-1] == "    (empty)"
+    assert explained(run, folder, "--reads")[1] == "==> a.tpl  /etc/a\n    reads nothing\n"

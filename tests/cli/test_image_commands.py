@@ -358,3 +358,56 @@ def test_a_number_that_python_cannot_convert_gives_a_clear_error(image, typed, t
 def test_an_invalid_host_name_to_listen_on_gives_a_clear_error(host):
     with pytest.raises(InputError, match=f"can't listen on '{host}' port 9: "):
         bind(host, 9)
+
+
+def test_a_template_that_is_not_a_file_is_neither_shown_nor_replaced(image, typed):
+    (image / "templates/folder").mkdir()
+    for words in (("show", image, "folder"), ("create", image, "folder", "/etc/x", "--when", "start")):
+        code, out, said = typed("image", "template", *words, given=b"x")
+        assert (code, out, said) == (3, "", "templater: the template 'folder' is a directory\n")
+
+
+def test_a_template_is_edited_only_for_the_given_target(image, typed):
+    (image / "metadata.yaml").write_text(
+        "architecture: x86_64\ncreation_date: 1\ntemplates:\n  /a: {when: [start], template: t}\n"
+        "  /b: {when: [start], template: t}\n"
+    )
+    (image / "templates/t").write_text("x")
+    edit = ("image", "template", "edit", image, "t")
+    assert typed(*edit, given=b"x") == (0, "", "nothing changed\n")
+    assert typed(*edit, "--path", "/b", "--mode", "0600")[0] == 0
+    assert "/a: {when: [start], template: t}" in (image / "metadata.yaml").read_text()
+    assert typed(*edit, "--mode", "0640")[0] == 0
+    assert (image / "metadata.yaml").read_text().count('mode: "0640"') == 2
+    code, _, said = typed(*edit, "--path", "/none", "--mode", "0600")
+    assert (code, said) == (2, "templater: no rule uses 't' for '/none'\n")
+
+
+def test_a_date_outside_the_calendar_is_shown_as_a_number(image, typed):
+    with (image / "metadata.yaml").open("a") as file:
+        file.write("expiry_date: 99999999999999999\n")
+    assert "Expires:         99999999999999999\n" in typed("image", "info", image)[1]
+
+
+@pytest.mark.slow
+def test_the_record_of_an_image_in_the_store_is_edited_as_yaml(image, typed, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert typed("image", "build", image, "-o", tmp_path / "i.tar", "--compression", "none")[0] == 0
+    assert typed("store", "import", tmp_path / "i.tar", "--alias", "a")[0] == 0
+    text = typed("store", "show", "a")[1]
+    assert typed("store", "edit", "a", given=text.encode()) == (0, "", "nothing changed\n")
+    changed = text.replace("public: false", "public: true").encode()
+    assert typed("store", "edit", "a", given=changed) == (0, "", "updated a\n")
+    assert "public: true" in typed("store", "show", "a")[1]
+    code, _, said = typed("store", "edit", "a", given=b"[")
+    assert code == 2 and said.startswith("templater: the new text is not valid YAML: ")
+
+
+@pytest.mark.slow
+def test_a_note_of_the_description_is_printed_when_an_image_is_unpacked(image, typed, tmp_path):
+    assert typed("image", "build", image, "-o", tmp_path / "i.tar", "--compression", "none")[0] == 0
+    (tmp_path / "n.yaml").write_text("name: c1\nfoo: x\n")
+    code, _, said = typed("unpack", tmp_path / "i.tar", tmp_path / "c1", "-i", tmp_path / "n.yaml")
+    assert code == 0 and said.startswith("note: unknown key 'foo' is ignored\n")
+    assert "the create trigger is pending\n" in said

@@ -273,3 +273,44 @@ def test_an_unknown_command_gets_a_suggestion(run, word, command):
     assert f"unknown command '{word}'" in err
     if command:
         assert f"did you mean '{command}'?" in err
+
+
+@pytest.mark.slow
+def test_apply_keeps_a_file_that_was_changed_by_hand_and_fails_with_exit_code_1(run, image, tmp_path):
+    (tmp_path / "root/etc").mkdir(parents=True)
+    words = (image, tmp_path / "root", "-t", "create", "--state", tmp_path)
+    assert run("apply", *words)[0] == 0
+    (tmp_path / "root/etc/created").write_text("mine\n")
+    code, out, err = run("apply", *words, "--keep-modified")
+    assert (code, out) == (1, "")
+    assert err.partition("templater: ")[2] == (
+        "--keep-modified kept one file\n/etc/created: changed by hand\n"
+        "hint: to overwrite the kept files, run once without --keep-modified\n"
+    )
+    assert (tmp_path / "root/etc/created").read_text() == "mine\n"
+
+
+@pytest.mark.slow
+def test_status_compares_the_files_with_the_record_and_with_the_next_start(run, image, tmp_path):
+    (tmp_path / "root/etc").mkdir(parents=True)
+    status = ("status", image, "--rootfs", tmp_path / "root", "--state", tmp_path, "-t", "create")
+    assert run(*status, "--exit-code")[0] == 1
+    err = run("status", image, "--rootfs", tmp_path / "root")[2]
+    assert "note: no record of written files: this instance was never started with templater\n" in err
+    assert run("apply", image, tmp_path / "root", "-t", "create", "--state", tmp_path)[0] == 0
+    code, out, _err = run(*status, "--exit-code")
+    assert code == 0 and out.splitlines()[1].split() == ["/etc/created", "no", "no", "change"]
+    (tmp_path / "root/etc/created").write_text("mine\n")
+    assert run(*status)[0] == 0
+    code, out, err = run(*status, "--exit-code")
+    assert code == 1 and out.splitlines()[1].split() == [
+        "/etc/created",
+        "yes",
+        "(content)",
+        "would",
+        "update",
+    ]
+    assert err.endswith("2 files: 1 changed by hand, 1 would change at the next start\n")
+    (file, _) = json.loads(run(*status, "--json")[1])["files"]
+    assert (file["path"], file["changed_by_hand"], file["differences"]) == ("/etc/created", True, ["content"])
+    assert file["recorded"]["mode"] == "0644" and file["template_changed"] is False

@@ -101,3 +101,30 @@ def test_a_note_says_that_no_browser_was_found(opens, said, monkeypatch, capsys)
     open_browser("http://127.0.0.1:1/a")
     assert asked == ["http://127.0.0.1:1/a"]
     assert capsys.readouterr().err == said
+
+
+def test_the_options_of_an_installed_hook_are_written_into_its_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    options = [
+        "--source",
+        "i",
+        "--dialect",
+        "v4",
+        "--time-limit",
+        "5",
+        "--on-error",
+        "keep-going",
+        "--in-place",
+    ]
+    assert main(["hook", "install", "nspawn", "c1", *options, "--keep-modified", "--limit", "steps=9"]) == 0
+    line = capsys.readouterr().out.splitlines()[1]
+    assert line.partition(" nspawn ")[2] == (
+        f"--source {tmp_path}/i --dialect v4 --on-error keep-going --time-limit 5 --limit steps=9 --in-place"
+        " --keep-modified -- %i"
+    )
+
+
+def test_the_status_of_a_hook_needs_a_name(capsys):
+    assert main(["hook", "status", "nspawn"]) == 2
+    said = capsys.readouterr().err
+    assert said.endswith("\nError: missing name of the container, bundle or machine\n")
