@@ -11,6 +11,7 @@ import pytest
 from templater.cli.commands.image import edit as edit_command
 from templater.cli.commands.unpack import id_range
 from templater.cli.main import main
+from templater.cli.output import size
 from templater.cli.packing import seconds_of
 from templater.model.errors import InputError, UsageError
 from templater.model.source import Source
@@ -411,3 +412,34 @@ def test_a_note_of_the_description_is_printed_when_an_image_is_unpacked(image, t
     code, _, said = typed("unpack", tmp_path / "i.tar", tmp_path / "c1", "-i", tmp_path / "n.yaml")
     assert code == 0 and said.startswith("note: unknown key 'foo' is ignored\n")
     assert "the create trigger is pending\n" in said
+
+
+@pytest.mark.parametrize(
+    ("date", "seconds"),
+    [
+        ("0", 0), ("1700000000", 1700000000), ("1970-01-02", 86400), ("1970-01-01T00:01:00Z", 60),
+        ("1970-01-01T01:00:00+01:00", 0), ("1969-12-31", -86400),
+    ],
+)  # fmt: skip
+def test_a_date_is_a_number_of_seconds_or_a_time_in_utc_unless_it_has_an_offset(date, seconds, monkeypatch):
+    monkeypatch.setenv("TZ", "America/New_York")
+    assert seconds_of(date) == seconds
+
+
+@pytest.mark.parametrize("date", ["²", "1" * 16, "tomorrow", ""])
+def test_an_invalid_date_is_refused_with_an_example(date):
+    with pytest.raises(UsageError) as caught:
+        seconds_of(date)
+    assert caught.value.message == f"invalid date '{date}'"
+    assert caught.value.hint == "for example: 2026-12-31T00:00:00Z"
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        (0, "0 B"), (1023, "1023 B"), (1024, "1.0 KiB"), (1536, "1.5 KiB"), (1 << 20, "1.0 MiB"), (1 << 30, "1.0 GiB"),
+        ((1 << 40) - (1 << 30), "1023.0 GiB"), (1 << 40, "1.0 TiB"), (3 << 50, "3072.0 TiB"),
+    ],
+)  # fmt: skip
+def test_a_size_is_shown_with_the_largest_unit_that_fits(number, text):
+    assert size(number) == text

@@ -204,3 +204,26 @@ def test_a_definition_is_limited_in_size_and_depth():
         read(IMAGE.ljust((1 << 20) + 1))
     with pytest.raises(LimitError):
         read("image: " + "[" * 100 + "]" * 100)
+
+
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [("1", True), ("t", True), ("True", True), ("0", False), ("F", False), ("FALSE", False)],
+)
+def test_a_parameter_sets_a_boolean_as_go_parses_it(value, found):
+    text = IMAGE + "files:\n- {generator: dump, path: /a, content: a}\n"
+    assert read(text, f"files.0.pongo={value}").files[0]["pongo"] is found
+
+
+def test_a_merge_key_needs_mappings():
+    with pytest.raises(InputError) as caught:
+        read(IMAGE + "files:\n- {<<: a, generator: dump, path: /b}\n")
+    assert caught.value.message == "'<<' needs a mapping or a list of mappings"
+    with pytest.raises(InputError) as caught:
+        read(IMAGE + "x: &x {generator: dump}\nfiles:\n- {<<: [*x, 5], path: /b}\n")
+    assert "'<<' needs a mapping or a list of mappings" in caught.value.explain()
+
+
+def test_a_scalar_without_a_value_counts_as_an_empty_list_or_mapping():
+    assert "files" not in read(IMAGE + "files: ~\n").data
+    assert read(IMAGE + "targets: {incus: ~}\n").data.get("targets", {}).get("incus", {}) == {}

@@ -9,7 +9,7 @@ import pytest
 from templater.instances.instance_directory import InstanceDirectory
 from templater.instances.state_directory import State, StateDirectory, make
 from templater.model.entry import FILE
-from templater.model.errors import TemplaterError
+from templater.model.errors import LimitError, TemplaterError
 from templater.model.source import Source
 from templater.rootfs.confined import Root
 from templater.writing.recovery import Journal
@@ -142,3 +142,18 @@ def test_counting_the_lines_of_a_shared_source_is_thread_safe():
             assert found == [300_000, 150_001, 2, 1] * 4
     finally:
         sys.setswitchinterval(before)
+
+
+def test_an_instance_directory_without_templates_has_no_templates(tmp_path):
+    with InstanceDirectory(str(tmp_path)) as directory:
+        assert directory.read_templates() == {}
+
+
+def test_a_template_above_the_size_limit_is_an_error_of_this_template_only(tmp_path):
+    (tmp_path / "templates/folder").mkdir(parents=True)
+    (tmp_path / "templates/a").write_text("abc")
+    (tmp_path / "templates/b").write_text("abcd")
+    with InstanceDirectory(str(tmp_path)) as directory:
+        found = directory.read_templates(3)
+    assert found["a"].data == b"abc" and found["folder"].data is None and found["folder"].error is None
+    assert isinstance(found["b"].error, LimitError) and found["b"].data is None

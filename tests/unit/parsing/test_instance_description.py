@@ -12,6 +12,7 @@ from templater.instances.description_file import read_instances as read_instance
 from templater.model.errors import InputError, LimitError, RefusedError, TemplaterError, UsageError
 from templater.model.instance import CONTAINER, VIRTUAL_MACHINE, Profile
 from templater.model.source import Source
+from templater.parsing import instance_list
 from templater.parsing.instance_description import (
     LIMITS,
     overridden,
@@ -734,3 +735,28 @@ def test_a_description_above_the_size_limit_is_refused_as_a_stream(monkeypatch):
     monkeypatch.setattr("templater.parsing.instance_list.LIMITS", Limits(bytes=10))
     with pytest.raises(LimitError, match=r"^x is larger than 10 bytes$"):
         list(stream_instances(io.BytesIO(b"name: c1\nconfig: {}\n").read, "x"))
+
+
+PRINTED = {
+    "name": "c1", "type": "container", "architecture": "x86_64", "ephemeral": False, "profiles": ["default"],
+    "config": {"user.a": "1"}, "devices": {}, "expanded_config": {"user.a": "1", "user.b": "2"},
+    "expanded_devices": {"root": {"type": "disk", "path": "/"}},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"privileged": True}, {"other": 1}, {"profiles": []}, {"profiles": [1]}, {"type": "other"}, {"ephemeral": 1},
+        {"config": {"a": 1}}, {"devices": {"a": 1}}, {"name": 5}, {"architecture": None},
+    ],
+)  # fmt: skip
+def test_only_the_exact_form_of_the_daemon_is_read_without_further_checks(changed):
+    assert instance_list._printed_by_daemon(PRINTED).expanded_config() == {"user.a": "1", "user.b": "2"}
+    assert instance_list._printed_by_daemon(PRINTED | changed) is None
+
+
+def test_a_list_entry_without_expanded_keys_is_read_with_all_checks():
+    value = {key: found for key, found in PRINTED.items() if not key.startswith("expanded_")}
+    assert instance_list._printed_by_daemon(value) is None
+    assert instance_list._printed_by_daemon([]) is None

@@ -9,6 +9,7 @@ import pytest
 
 from templater.image.open_image import open_image
 from templater.model.entry import (
+    APPEND_ONLY,
     BLOCK_DEVICE,
     CHAR_DEVICE,
     DIRECTORY,
@@ -446,3 +447,28 @@ def test_a_template_that_is_a_link_is_read_together_with_the_template_behind_it(
     rules = tuple(rule(f"/{name}", name) for name in ("a", "d", "e"))
     assert set(read_templates(Linked(), Metadata(rules=rules))) == {"a", "b", "c", "d", "e"}  # type: ignore[arg-type]
     assert asked == [{"a", "d", "e"}, {"b"}, {"c"}]
+
+
+class Flagged(MemoryRootfs):
+    """A root filesystem whose root directory is append-only."""
+
+    def flag(self, path: str) -> str:
+        return APPEND_ONLY if path == "/" else ""
+
+
+def test_an_append_only_root_directory_accepts_a_new_file_but_no_replacement() -> None:
+    tree = Flagged({"/etc": Entry(DIRECTORY, 0o755), "/etc/a": b"old\n"})
+    replaced, created = decide([rendering(rule("/etc/a")), rendering(rule("/etc/b"))], tree)
+    assert (replaced.action, created.action) == (FAILED, CREATE)
+    assert replaced.error is not None and replaced.error.message == "can't write '/etc/a': '/' is append-only"
+    assert replaced.error.hint == "remove the flag: chattr -a"
+
+
+def test_an_existing_file_above_the_limit_for_comparisons_counts_as_different(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(changed_rootfs, "MAX_KEPT", 3)
+    monkeypatch.setattr(changed_rootfs, "MAX_COMPARED", 3)
+    for old in (b"other", b"longer than the new text"):
+        (change,) = decide([rendering(rule("/etc/a"), b"12345")], MemoryRootfs({"/etc/a": old}))
+        assert (change.action, change.before) == (UPDATE, None)

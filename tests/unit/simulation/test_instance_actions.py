@@ -8,6 +8,7 @@ from templater.model.entry import DIRECTORY, FILE, SYMLINK, Entry, TemplateFile
 from templater.model.errors import HostError, UsageError
 from templater.model.hosts import INCUS, INCUS_DEBIAN, LXD_DEBIAN, NONE, Host
 from templater.model.instance import VIRTUAL_MACHINE, Instance, Profile
+from templater.model.instance_life import Life
 from templater.model.plan import CREATE, UPDATE
 from templater.model.render_options import RenderOptions
 from templater.model.source import Source
@@ -675,3 +676,28 @@ def test_an_image_that_the_daemon_refuses_cannot_be_imported() -> None:
         with pytest.raises(HostError) as caught:
             check_image(metadata_of(MemoryFolder(image, rootfs()), INCUS), INCUS)
         assert caught.value.message == message
+
+
+@pytest.mark.parametrize(
+    ("step", "message"),
+    [
+        ("move=c2,pool", "step 'move=c2,pool': unknown option 'pool'"),
+        ("move=c2,place=x", "step 'move=c2,place=x': unknown option 'place=x'"),
+        ("publish=a,b", "step 'publish=a,b': unknown option 'b'"),
+    ],
+)
+def test_an_unknown_option_of_a_step_is_refused(step, message):
+    with pytest.raises(UsageError) as caught:
+        parse_step(step)
+    assert caught.value.message == message and caught.value.hint
+
+
+def test_the_options_of_a_step_are_parsed():
+    assert parse_step("move=c2,pool=a,project=b").options == {"pool": "a", "project": "b"}
+
+
+def test_a_snapshot_needs_a_new_name():
+    life = Life("copy").snapshotted("s")
+    assert life.snapshots == {"s": "copy"} and life != Life("copy") and life != "copy"
+    with pytest.raises(UsageError, match=r"^snapshot 's' already exists$"):
+        life.snapshotted("s")

@@ -3,9 +3,12 @@
 import pytest
 
 from templater.model.instance import Instance, Profile
+from templater.model.metadata import Rule
+from templater.model.plan import WRITE, Change
 from templater.rendering.origins import Origin
 from templater.web import redaction
-from templater.web.redaction import Redaction, is_secret
+from templater.web.distinct_results import Variant
+from templater.web.redaction import Redaction, is_hidden, is_secret
 
 SECRET = "hunter2-very-secret"
 
@@ -98,3 +101,23 @@ def test_without_redaction_every_value_is_shown():
     redaction = a_redaction(enabled=False)
     assert redaction.scrub(SECRET) == SECRET
     assert not redaction.hides([Origin("user.password", "local")])
+
+
+@pytest.mark.parametrize(
+    ("content", "lines", "reads", "hidden"),
+    [
+        (None, None, None, False),  # the file has no content
+        (b"x", None, None, True),  # the origins are unknown
+        (b"x", None, [], False),
+        (b"x", None, [Origin("user.role", "local")], False),
+        (b"x", None, [Origin("user.role", "local"), Origin("user.password", "local")], True),
+    ],
+)
+def test_a_file_whose_lines_have_no_known_origins_is_hidden_if_its_template_may_read_a_secret(
+    content, lines, reads, hidden
+):
+    change = Change(Rule("/a", "t"), "create", "/a", WRITE)
+    change.content = content
+    variant = Variant(change, None, [0], lines, reads)
+    assert is_hidden(a_redaction(), variant) is hidden
+    assert not is_hidden(a_redaction(enabled=False), variant)
