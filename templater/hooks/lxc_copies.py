@@ -8,7 +8,7 @@ from ..model.file_names import INSTANCE, METADATA, STATE_FOLDER, TEMPLATES, WRIT
 from ..model.source import printable
 from ..oslite import dirname, isdir, join, os, split
 from ..rootfs.confined import Directory, Root, write_error
-from ..rootfs.trusted_paths import open_folder, open_unshared
+from ..rootfs.trusted_paths import open_folder, open_unshared, require_below
 from .lxc_config import MAX_NAMES, lines_of
 from .request import Notice
 
@@ -37,8 +37,8 @@ def clone(folder: str, name: str, source_name: str, options: "Options") -> Notic
     original = open_folder(source) if options.source else open_unshared(source)
     with original, open_folder(folder) as made, StateDirectory(original) as old:
         before = old.state()
-        if exact:
-            require_same_container(original, made)
+        if exact:  # a snapshot is in the container's directory
+            require_below(*sorted((original, made), key=lambda root: len(root.name)))
         else:
             require_new(made)
         if not options.source:
@@ -103,17 +103,6 @@ def _snapshots(above: str, name: str) -> "list[str]":
             if isdir(path):
                 found.append(path)
     return sorted(found)
-
-
-def require_same_container(original: Root, made: Root) -> None:
-    """Raise RefusedError unless one directory is below the other: a snapshot is below its container.
-
-    Both were opened by name, so another user could have exchanged the container with another one in between.
-    """
-    outer, inner = sorted((original, made), key=lambda root: len(root.name))
-    below, opened = os.stat(inner.name[len(outer.name) + 1 :], dir_fd=outer.fd), os.fstat(inner.fd)
-    if (below.st_dev, below.st_ino) != (opened.st_dev, opened.st_ino):
-        raise RefusedError(f"another process replaced '{outer.name}' while templater opened it")
 
 
 def require_new(made: Root) -> None:

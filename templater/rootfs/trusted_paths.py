@@ -111,6 +111,20 @@ def open_unshared(path: str, owners: "Collection[int]" = ()) -> Root:
     return _open(path, unshared=True, owners=owners)
 
 
+def require_below(outer: Root, inner: Root) -> None:
+    """Raise RefusedError unless ``inner`` is in the open directory ``outer``, as their names say.
+
+    Both were opened by name, so another user could have replaced ``outer`` in between.
+    """
+    opened = os.fstat(inner.fd)
+    try:
+        below = os.stat(inner.name[len(outer.name) + 1 :], dir_fd=outer.fd)
+    except FileNotFoundError:
+        below = None
+    if below is None or (below.st_dev, below.st_ino) != (opened.st_dev, opened.st_ino):
+        raise RefusedError(f"another process replaced '{printable(outer.name)}' while templater opened it")
+
+
 def _open(path: str, *, follow: bool = True, unshared: bool = False, owners: "Collection[int]" = ()) -> Root:
     try:
         if hasattr(os, "O_PATH"):

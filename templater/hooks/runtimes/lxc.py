@@ -21,7 +21,7 @@ from ...model.source import printable
 from ...oslite import abspath, dirname, exists, fsencode, is_missing, join, libc, os, split
 from ...rootfs.confined import Directory, Root, write_error
 from ...rootfs.shared_directories import own_map
-from ...rootfs.trusted_paths import is_replaceable, make_folder, open_folder, open_unshared
+from ...rootfs.trusted_paths import is_replaceable, make_folder, open_folder, open_unshared, require_below
 from ..lxc_config import PREFIXES, ids_on_disk, is_directory, layers_of, settings, without_prefix
 from ..request import HookRequest, Notice
 
@@ -113,7 +113,7 @@ def _start(
         options, name=name, rootfs=path if early and not layers else mounted, image=image,
         state_folder=state_folder, open_folders=opened, ids=_ids(early, options, config),
         mount=(lambda: require_mounted(mounted)) if not early
-        else (lambda: mount_overlay(layers, mounted)) if layers else None,
+        else (lambda: mount_overlay(layers, mounted, opened.get(folder))) if layers else None,
     )  # fmt: skip
 
 
@@ -252,10 +252,11 @@ CLONE_NEWNS = 0x20000
 MS_REC_PRIVATE = 0x44000
 
 
-def mount_overlay(layers: "tuple[str, ...]", where: str) -> None:
+def mount_overlay(layers: "tuple[str, ...]", where: str, container: "Root | None" = None) -> None:
     """Mount the overlay as LXC will, in a private mount namespace that ends with this process.
 
-    Raises RefusedError for a layer that is a link, and WriteError if mounting fails.
+    ``container`` is the container's directory, if it is already open. Raises RefusedError for a layer that is
+    a link or in a directory that has replaced the container's, and WriteError if mounting fails.
     """
 
     def call(name: str, *arguments: "bytes | int | None") -> None:
@@ -268,7 +269,11 @@ def mount_overlay(layers: "tuple[str, ...]", where: str) -> None:
     call("unshare", CLONE_NEWNS)
     call("mount", b"none", b"/", None, MS_REC_PRIVATE, None)
     # the kernel accepts only descriptors that were opened in the new namespace
-    *lower, upper, work = [f"/proc/self/fd/{root.fd}" for root in open_layers(layers)]
+    opened = open_layers(layers)
+    for layer in opened:
+        if container is not None and layer.name.startswith(f"{container.name}/"):
+            require_below(container, layer)
+    *lower, upper, work = [f"/proc/self/fd/{root.fd}" for root in opened]
     options = f"lowerdir={':'.join(lower)},upperdir={upper},workdir={work}"
     call("mount", b"overlay", fsencode(where), b"overlay", 0, fsencode(options))
 

@@ -577,6 +577,31 @@ def test_an_overlay_is_mounted_privately_for_the_hook(overlay, mounts):
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs root to mount")
+@pytest.mark.parametrize("upper", ["delta0", "overlay/delta", "new"])
+def test_an_overlay_in_the_directory_of_a_container_that_replaces_the_opened_one_is_refused(
+    mounts, tmp_path, upper
+):
+    """The file of one container, with its password, was written to the upper layer of the other."""
+    mounts.share(tmp_path)
+    for name in ("lower", "mounted", "c1/overlay/delta", "c1/delta0", "c2/overlay/delta", "c2/delta0"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "c1/config").touch()
+    path, mounted = f"{tmp_path}/lower:{tmp_path}/c1/{upper}", f"{tmp_path}/mounted"
+    start = lxc.read_request(
+        Options(), environ(tmp_path / "c1", LXC_ROOTFS_PATH=path, LXC_ROOTFS_MOUNT=mounted)
+    )
+    in_a_hook(start.mount)
+    (tmp_path / "c1").rename(tmp_path / "c3")
+    (tmp_path / "c2").rename(tmp_path / "c1")
+
+    def refused() -> None:
+        with pytest.raises(RefusedError, match=r"another process replaced '.*/c1' while"):
+            start.mount()
+
+    in_a_hook(refused)
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs root to mount")
 def test_an_overlay_with_special_characters_in_its_layers_is_mounted(mounts, tmp_path):
     mounts.share(tmp_path)
     for name in ("a,b", "c\\d", "mounted"):
