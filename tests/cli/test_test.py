@@ -67,3 +67,44 @@ def test_an_invalid_test_of_one_image_does_not_hide_the_results_of_another(run, 
     first, second = json.loads(out)
     assert (first["image"], first["cases"]) == ("b", []) and "unknown key 'nam'" in first["error"]
     assert (second["image"], [case["passed"] for case in second["cases"]]) == ("a", [True])
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ("valid: 5", "3:10: 'valid' must be true"),
+        ("valid: maybe", "3:10: 'valid' must be true"),
+        ("triggers: {a: b}", "3:13: 'triggers' must be text or a list, not a mapping"),
+        (f"triggers: [{', '.join(['start'] * 11)}]", "3:13: 'triggers' has more than 10 entries"),
+        ("snapshot: [1]", "3:13: 'snapshot' must be true, not a sequence"),
+        ("host: [incus]", "3:9: 'host' must be text, not a sequence"),
+        ("steps: [start, foo]", "3:18: unknown step 'foo'"),
+        ("valid: true\n  profiles: [none.yaml]", "4:14: 'a/tests/none.yaml' does not exist"),
+    ],
+)
+def test_a_mistake_in_a_test_has_its_position(run, images, keys, message):
+    (images / "a/tests/one.yaml").write_text(f"tests:\n- name: one\n  {keys}\n")
+    code, out, err = run("test", "a")
+    assert (code, out) == (2, "") and err.startswith(f"templater: a/tests/one.yaml:{message}\n")
+
+
+def test_a_file_that_is_too_large_to_check_fails_a_test_of_valid_files(run, images):
+    (images / "a/templates/t").write_text("x" * (300 << 10))
+    (images / "a/tests/one.yaml").write_text("tests:\n- name: one\n  expect: {/etc/a: {valid: true}}\n")
+    code, out, _err = run("test", "a")
+    assert code == 1
+    assert out.splitlines()[1].endswith(
+        ": /etc/a: not valid: the file has more than 256 KiB, so it was not checked"
+    )
+
+
+def test_an_error_of_only_the_host_fails_a_test(run, images):
+    (images / "a/rootfs/etc").mkdir(parents=True)
+    (images / "a/rootfs/srv").mkdir()
+    (images / "a/rootfs/etc/a").symlink_to("/srv/x")
+    (images / "a/tests/one.yaml").write_text(
+        "tests:\n- name: one\n  host: incus\n  expect: {/etc/b: {absent: true}}\n"
+    )
+    code, out, _err = run("test", "a")
+    assert code == 1
+    assert "/etc/a: incus: Failed to check template file: statat etc/a: path escapes from parent\n" in out

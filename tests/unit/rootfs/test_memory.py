@@ -3,7 +3,7 @@
 import pytest
 
 from templater.model.entry import DIRECTORY, FIFO, SYMLINK, Entry
-from templater.model.errors import LimitError, RefusedError, WriteError
+from templater.model.errors import LimitError, RefusedError, TemplaterError, WriteError
 from templater.model.plan import carry_out
 from templater.rootfs.memory import MemoryRootfs
 from tests.rootfs_builders import a_plan
@@ -99,3 +99,23 @@ def test_every_kind_of_name_in_memory_can_get_another_owner_and_mode() -> None:
         entry = rootfs.entry(path)
         assert (entry.uid, entry.gid) == (number, number + 10)
         assert entry.mode == (0o777 if entry.kind == SYMLINK else 0o7701)
+
+
+def test_a_rootfs_in_memory_refuses_what_the_kernel_refuses():
+    tree = MemoryRootfs({"/d/a": "x", "/e": Entry(DIRECTORY, 0o755), "/f": "x"})
+    for call, message in (
+        (lambda: tree.overwrite("/d", b""), "'/d' is not a file"),
+        (lambda: tree.overwrite("/none", b""), "'/none' is not a file"),
+        (lambda: tree.rename("/e", "/d"), "'/d' is not empty"),
+        (lambda: tree.rename("/f", "/d"), "'/d' is a directory"),
+        (lambda: tree.rename("/d", "/d/x"), "'/d' can't be moved into itself"),
+        (lambda: tree.remove("/none"), "'/none' does not exist"),
+    ):
+        with pytest.raises(WriteError) as caught:
+            call()
+        assert caught.value.message == message
+    with pytest.raises(TemplaterError, match=r"'/f' is a file"):
+        tree.make_parents("/f/x/y")
+    assert repr(tree) == "MemoryRootfs(4 names)"
+    tree.rename("/d", "/e")
+    assert [path for path, _ in tree.walk()] == ["/e", "/e/a", "/f"]

@@ -1,0 +1,68 @@
+"""Files on the way to a program of a hook that other users can change."""
+
+import os
+import sys
+
+import pytest
+
+from templater.hooks.changeable_files import changeable_place, is_changeable, places_on_the_way
+
+pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="hooks run on Linux only")
+
+
+@pytest.mark.parametrize(
+    ("links", "path", "places"),
+    [
+        ({}, "a/b", ["a", "a/b"]),
+        ({}, "./a//b/", ["a", "a/b"]),
+        ({"l": "a/b"}, "l/c", ["l", "a", "a/b", "a/b/c"]),
+        ({"a/l": "../x"}, "a/l/c", ["a", "a/l", "x", "x/c"]),
+        ({"a/l": ".."}, "a/l/c", ["a", "a/l", "c"]),
+        ({"a/l": "./b"}, "a/l", ["a", "a/l", "a/b"]),
+    ],
+)
+def test_every_directory_and_link_on_the_way_is_visited_without_following_links(
+    tmp_path, links, path, places
+):
+    (tmp_path / "a/b").mkdir(parents=True)
+    for name, target in links.items():
+        (tmp_path / name).symlink_to(target)
+    found = list(places_on_the_way(f"{tmp_path}/{path}"))
+    assert found[0] == "/" and f"{tmp_path}" in found
+    assert [os.path.relpath(place, tmp_path) for place in found if place.startswith(f"{tmp_path}/")] == places
+
+
+def test_an_absolute_link_begins_at_the_root_directory_again(tmp_path):
+    (tmp_path / "l").symlink_to("/usr/bin")
+    found = list(places_on_the_way(f"{tmp_path}/l/x"))
+    assert found[-4:] == [f"{tmp_path}/l", "/usr", "/usr/bin", "/usr/bin/x"]
+
+
+def test_a_loop_of_links_ends(tmp_path):
+    (tmp_path / "l").symlink_to("l")
+    assert len(list(places_on_the_way(f"{tmp_path}/l"))) < 1100
+
+
+@pytest.mark.parametrize(
+    ("mode", "found"), [(0o755, False), (0o700, False), (0o757, True), (0o777, True), (0o1777, False)]
+)
+def test_a_directory_is_changeable_if_every_user_can_write_to_it_unless_it_is_sticky(tmp_path, mode, found):
+    place = tmp_path / "d"
+    place.mkdir()
+    place.chmod(mode)
+    assert is_changeable(str(place)) is found
+
+
+def test_a_file_or_link_in_a_directory_of_all_users_is_changeable_and_so_is_a_missing_file(tmp_path):
+    folder = tmp_path / "d"
+    folder.mkdir()
+    (folder / "file").write_text("")
+    (folder / "link").symlink_to("file")
+    assert not is_changeable(f"{folder}/file") and not is_changeable(f"{folder}/link")
+    folder.chmod(0o1777)
+    assert is_changeable(f"{folder}/file") and is_changeable(f"{folder}/link")
+    assert is_changeable(f"{folder}/none")
+    folder.chmod(0o755)
+    (folder / "file").chmod(0o646)
+    assert changeable_place(str(folder)) == f"{folder}/file"
+    assert changeable_place(f"{folder}/link") == f"{folder}/file"
