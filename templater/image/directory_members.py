@@ -13,11 +13,15 @@ from ..model.entry import DIRECTORY, FILE, SOCKET, SYMLINK
 from ..model.errors import InputError
 from ..model.source import printable
 from ..rootfs.confined import Directory, Root, kind_of, read_error
-from .limits import refuse_deep
+from .limits import HeldBytes, Limits, memory_of, refuse_deep
 from .tar_reader import HARD_LINK, Member
 from .xattrs import xattrs_of, xattrs_of_link
 
 _PIECE = 1024 * 1024
+#: memory for a name in an open directory and for its sort key, in addition to their characters
+_ENTRY_BYTES = 100
+#: memory for a name that the walk keeps, in addition to its characters
+_NAME_BYTES = 250
 # attributes that belong to an overlay mount, or to the host's security module
 
 Data = Iterator[tuple[int, bytes]]
@@ -32,6 +36,8 @@ class _Opened:
     directory: Directory
     name: str
     entries: Iterator[str]
+    #: memory for ``entries``
+    held: int
 
 
 @dataclass(slots=True)
@@ -43,6 +49,7 @@ class Tree:
     """
 
     root: Root
+    limits: Limits
     latest: int | None = None
     """Latest modification time (SOURCE_DATE_EPOCH), which replaces later times. None means no limit."""
     uid: Unshift = int
@@ -54,6 +61,10 @@ class Tree:
     has_secrets: bool = False
     #: the first name by (device, inode), to detect hard links; None if each name becomes a separate file
     _names: dict[tuple[int, int], str] | None = None
+    held: HeldBytes = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.held = HeldBytes(self.root.name, self.limits)
 
     def members(self, path: str, name: str, *, links: bool = True) -> Iterator[tuple[Member, Data]]:
         """Yield the directory ``path`` and the members below it. ``name`` replaces ``path`` in their names.
@@ -73,7 +84,9 @@ class Tree:
             while opened:
                 entry = next(opened[-1].entries, None)
                 if entry is None:
-                    opened.pop().directory.close()
+                    closed = opened.pop()
+                    closed.directory.close()
+                    self.held.add(-closed.held)
                     continue
                 there = self._look(opened[-1], entry)
                 if isinstance(there, _Opened):
@@ -96,7 +109,14 @@ class Tree:
             return self._member(directory, last, name, status)
 
     def _opened(self, directory: Directory, name: str) -> _Opened:
-        return _Opened(directory, name, iter(sorted(os.listdir(directory.fd), key=os.fsencode)))
+        entries, held = [], 0
+        with os.scandir(directory.fd) as found:
+            for entry in found:
+                size = _ENTRY_BYTES + 2 * memory_of(entry.name)
+                self.held.add(size)
+                held += size
+                entries.append(entry.name)
+        return _Opened(directory, name, iter(sorted(entries, key=os.fsencode)), held)
 
     def _own(self, opened: _Opened) -> Member:
         member = self._common(opened.name, DIRECTORY, os.fstat(opened.directory.fd))
@@ -112,9 +132,11 @@ class Tree:
         name = f"{opened.name}/{entry}" if opened.name else entry
         refuse_deep(name)
         if stat.S_ISSOCK(status.st_mode):
+            self.held.add(_NAME_BYTES, memory_of(name))
             self.left_out.append(name)
             return None
         if stat.S_ISDIR(status.st_mode) and directory.is_mount(entry, status):
+            self.held.add(_NAME_BYTES, memory_of(name))
             self.mounts.append(name)
             return self._common(name, DIRECTORY, status), iter(())
         with _reading(name):
@@ -154,6 +176,7 @@ class Tree:
             if first != name:
                 member.kind, member.target, member.device = HARD_LINK, first, (0, 0)
                 return member
+            self.held.add(_NAME_BYTES, memory_of(name))
         if member.kind == FILE:
             self._look_inside(directory, entry, member)
         elif member.kind == SYMLINK:

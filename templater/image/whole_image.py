@@ -19,6 +19,7 @@ from .directory_members import Data, Tree, Unshift
 from .limits import (
     DEFAULT,
     Limits,
+    memory_of,
     refuse_deep,
 )
 from .names import clean_name
@@ -30,6 +31,8 @@ from .tar_reader import HARD_LINK, Archive, Member, open_archive
 _OTHERS = ("config.json",)
 _OTHERS_LIMIT = 1 << 20
 _SQUASHFS_BLOCK = 128 * 1024
+#: memory for a ``Part``, in addition to its name and data
+_PART_BYTES = 700
 
 
 @dataclass(slots=True)
@@ -109,7 +112,7 @@ class DirectoryContents:
         self.name = path
         self.limits = limits
         self._root = open_tree(path)
-        self.tree = Tree(self._root, latest, uid, gid)
+        self.tree = Tree(self._root, limits, latest, uid, gid)
 
     @property
     def has_secrets(self) -> bool:
@@ -127,6 +130,7 @@ class DirectoryContents:
         if self._root.entry("/" + TEMPLATES) is not None:
             for member, _ in self.tree.members("/" + TEMPLATES, TEMPLATES, links=False):
                 refuse_special(member, self.name)
+                self.tree.held.add(_PART_BYTES, memory_of(member.name))
                 limit = self.limits.template_bytes
                 parts.append(
                     self._part(member.name, limit) if member.kind != DIRECTORY else Part(_roots(member))

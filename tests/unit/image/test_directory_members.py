@@ -1,0 +1,70 @@
+"""Directory trees as archive members."""
+
+import os
+import socket
+
+import pytest
+
+from templater.image.limits import Limits
+from templater.image.whole_image import open_contents
+from templater.model.errors import LimitError
+
+LIMITS = Limits(held_bytes=40_000)
+
+
+@pytest.fixture
+def image(tmp_path):
+    (tmp_path / "rootfs").mkdir()
+    (tmp_path / "metadata.yaml").write_text("architecture: x86_64\n")
+    return tmp_path
+
+
+def fill(directory, count=60):
+    directory.mkdir(parents=True, exist_ok=True)
+    for number in range(count):
+        (directory / f"{number:0200d}").touch()
+
+
+def names(image):
+    return [member.name for member, _ in open_contents(str(image), limits=LIMITS).rootfs()]
+
+
+def test_the_names_of_directories_that_are_open_together_have_a_memory_limit(image):
+    """In an attack, two nested directories with 1.4 million long names took 622 MB."""
+    fill(image / "rootfs/d")
+    assert len(names(image)) == 62
+    fill(image / "rootfs/d/a")
+    with pytest.raises(
+        LimitError, match=r"the names and attributes in '.*' have more than 40000 bytes in total"
+    ):
+        names(image)
+
+
+def test_the_names_of_closed_directories_do_not_count(image):
+    for number in range(10):
+        fill(image / f"rootfs/{number}")
+    assert len(names(image)) == 611
+
+
+@pytest.mark.parametrize("kind", ["hard links", "sockets"])
+def test_the_kept_names_of_a_walk_have_a_memory_limit(kind, image, monkeypatch):
+    monkeypatch.chdir(image)
+    for number in range(100):
+        name = f"rootfs/{number:02d}/{'x' * 50}"
+        os.mkdir(os.path.dirname(name))
+        if kind == "sockets":
+            with socket.socket(socket.AF_UNIX) as each:
+                each.bind(name)
+        else:
+            open(name, "w").close()
+            os.link(name, f"{name}2")
+    with pytest.raises(LimitError, match="the names and attributes"):
+        names(image)
+
+
+def test_the_names_of_templates_have_a_memory_limit(image):
+    fill(image / "templates", 20)
+    assert len(open_contents(str(image), limits=LIMITS).parts()) == 22
+    fill(image / "templates", 50)
+    with pytest.raises(LimitError, match="the names and attributes"):
+        open_contents(str(image), limits=LIMITS).parts()
