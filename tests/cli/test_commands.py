@@ -1,5 +1,6 @@
 """Finding commands, and handling usage errors and interruptions."""
 
+import errno
 import importlib.metadata
 import os
 import signal
@@ -12,6 +13,7 @@ import pytest
 
 from templater.cli.command_group import ALIASES, Commands
 from templater.cli.main import command, main
+from templater.model.errors import LimitError
 
 CLI = Path(__file__).resolve().parent.parent.parent / "templater" / "cli"
 IMAGE = str(CLI.parent.parent / "sample-images" / "debian-cloud")
@@ -246,3 +248,21 @@ def test_the_options_and_the_help_of_every_command_are_as_recorded(update):
     if update:
         path.write_text(text)
     assert text == path.read_text()
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "text"),
+    [
+        (MemoryError(), 4, "out of memory"),
+        (RecursionError(), 4, "the input is nested too deeply"),
+        (OSError(errno.ENOSPC, "No space left on device", "/x"), 2, "/x: no space left on device"),
+        (LimitError("too large", hint="less"), 4, "too large\nhint: less"),
+    ],
+)
+def test_each_kind_of_error_has_its_exit_code_and_no_traceback(error, code, text, monkeypatch, capfd):
+    def fail(package):
+        raise error
+
+    monkeypatch.setattr("templater.cli.commands.schema.files", fail)
+    assert main(["schema"]) == code
+    assert capfd.readouterr() == ("", f"templater: {text}\n")

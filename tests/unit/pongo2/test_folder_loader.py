@@ -56,3 +56,12 @@ def test_no_tag_reads_outside_the_folder(folder, tag):
     for name in ("../secret", "out/secret", "/etc/passwd"):
         with pytest.raises(TemplaterError):
             pongo2.compile(f'{{% {tag} "{name}" %}}', mode="plain", loader=folder).render({})
+
+
+def test_a_file_above_the_size_limit_is_refused(folder, monkeypatch):
+    monkeypatch.setattr("templater.pongo2.folder_loader.MAX_FILE", 2)
+    assert folder.read("a.tpl") == b"A\xff"
+    monkeypatch.setattr("templater.pongo2.folder_loader.MAX_FILE", 1)
+    with pytest.raises(TemplaterError) as caught:
+        folder.read("a.tpl")
+    assert caught.value.message == "template 'a.tpl' has more than 1 bytes" and caught.value.kind == "limit"

@@ -54,3 +54,14 @@ def test_an_answer_built_from_encoded_elements_equals_one_that_is_encoded_as_a_w
     encoded = api_answers.success_list(list(map(api_answers.encode, elements)))
     assert b"".join(encoded) == api_answers.success(elements)
     assert encoded.size == len(api_answers.success(elements))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "1970-01-01T00:00:00Z"), (253402300799, "9999-12-31T23:59:59Z"), (253402300800, api_answers.NEVER), (1 << 70, api_answers.NEVER),
+        (-(1 << 70), api_answers.NEVER),
+    ],
+)  # fmt: skip
+def test_a_time_outside_the_calendar_is_sent_as_never(seconds, text):
+    assert api_answers._time(seconds) == text

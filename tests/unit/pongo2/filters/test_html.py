@@ -76,3 +76,17 @@ def test_html_filters_take_linear_time_for_long_texts(function, text):
     start = process_time()
     function(text, 10**6)
     assert process_time() - start < 2
+
+
+@pytest.mark.parametrize(
+    ("function", "value", "argument", "text"),
+    [
+        (truncatechars_html, "a\ufffdb", 5, "ab..."),
+        (truncatechars_html, "\udcff\udcfeabc", 4, "a..."),
+        (truncatechars_html, "<b\ufffd>ab</b\ufffd>cdefgh", 6, "<b>ab</b>c..."),
+        (truncatewords_html, "one\ufffd two three", 2, "one two ..."),
+        (truncatewords_html, "\udcffone two", 1, "one ..."),
+    ],
+)
+def test_truncation_of_html_removes_bytes_that_are_not_utf_8(function, value, argument, text):
+    assert to_string(function(value, argument)) == text

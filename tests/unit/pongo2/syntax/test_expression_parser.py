@@ -7,9 +7,11 @@ import pytest
 
 from templater import pongo2
 from templater.model.entry import TEMPLATE_BYTES
-from templater.model.errors import LimitError
+from templater.model.errors import LimitError, TemplateError
 from templater.pongo2 import template_loading, values
 from templater.pongo2.dialect import V6
+from templater.pongo2.execution import short_message
+from templater.pongo2.reads import config_keys
 from templater.pongo2.syntax import expression_parser, lexer, template_parser
 
 PAGE = Path(__file__).parents[4] / "docs" / "limits.md"
@@ -63,3 +65,37 @@ def test_the_documented_language_limits_equal_the_real_limits():
         template_loading.MAX_TEMPLATES,
         values.MAX,
     ]
+
+
+def test_a_number_that_go_cannot_store_is_an_error():
+    assert pongo2.compile("{{ " + "9" * 300 + ".5 }}", V6, mode="plain").render({})
+    with pytest.raises(TemplateError) as caught:
+        pongo2.compile("{{ " + "9" * 400 + ".5 }}", V6, mode="plain")
+    assert caught.value.message.startswith('strconv.ParseFloat: parsing "999')
+    assert "value out of range" in caught.value.explain()
+    assert caught.value.span.place == "<template>:1:4"
+
+
+@pytest.mark.parametrize(
+    ("message", "text"),
+    [
+        ("Filter failed.", "filter failed"),
+        ("EOF reached", "EOF reached"),
+        ("x" * 400, "x" * 400),
+        ("x" * 401, "x" * 400 + "…"),
+        ("a\x1bb", "a\\x1bb"),
+        ("", ""),
+    ],
+)
+def test_a_message_of_pongo2_is_printable_and_short_and_begins_with_a_small_letter(message, text):
+    assert short_message(message) == text
+
+
+def test_the_keys_of_a_very_large_or_invalid_template_are_not_listed(monkeypatch):
+    template = b'{{ config_get("user.b", "") }}{{ config.user.a }}{{ config["user.c"] }}{{ config[x] }}'
+    assert "user.b" in config_keys(template, V6) and "user.c" in config_keys(template, V6)
+    assert config_keys(b"{% if %}", V6) == ()
+    monkeypatch.setattr("templater.pongo2.reads.MAX_FOR_KEYS", len(template))
+    assert config_keys(template, V6)
+    monkeypatch.setattr("templater.pongo2.reads.MAX_FOR_KEYS", len(template) - 1)
+    assert config_keys(template, V6) == ()

@@ -59,3 +59,7 @@ def test_imported_macros_work_the_same_in_v4_and_v6():
 def test_an_imported_macro_has_its_own_cycle():
     macro = "{% macro f() export %}{% cycle 1 2 %}{% endmacro %}"
     assert render("{% import 'a.tpl' f %}{% cycle 1 2 %}{{ f() }}", a_tpl=macro) == "11"
+
+
+def test_a_comma_may_follow_the_last_imported_macro():
+    assert render("{% import 'm.tpl' f, %}{{ f(1) }}", m_tpl=MACROS) == "[1]"
