@@ -40,6 +40,24 @@ def test_a_virtual_machine_instance_selects_the_build_for_virtual_machines(tmp_p
     assert names("-i", instance) == {"vm.tpl"}
 
 
+def test_only_the_option_rootfs_says_which_files_the_build_of_a_definition_finds(tmp_path):
+    definition = tmp_path / "d.yaml"
+    definition.write_text(
+        "image: {distribution: a, architecture: x86_64}\nfiles: [{generator: hostname, path: /etc/hostname}]\n"
+    )
+    (tmp_path / "root").mkdir()
+
+    def paths(command: str, *words: object) -> list[str]:
+        data = json.loads(run(command, definition, *words, *FIXED, "--json").stdout)
+        return [each["path"] for each in data.get("changes", data.get("files"))]
+
+    assert paths("preview") == ["/etc/hostname"]
+    assert paths("preview", "--rootfs", "none") == paths("preview", "--rootfs", tmp_path / "root") == []
+    assert paths("diff", tmp_path / "root") == ["/etc/hostname"], (
+        "ROOTFS is that of an instance, not of the build"
+    )
+
+
 def test_one_command_can_use_the_o_option_for_the_output_and_again_for_fields(tmp_path):
     run("preview", DEBIAN, *FIXED, "-o", tmp_path / "tree", "-o", "image.variant=cloud")
     assert (tmp_path / "tree/var/lib/cloud/seed/nocloud-net/meta-data").exists()
