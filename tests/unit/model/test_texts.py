@@ -13,6 +13,9 @@ from templater.model.instance_life import Life
 from templater.model.metadata import Finding, Metadata, Rule
 from templater.model.plan import CREATE, Change, Outcome, Plan
 from templater.model.source import Source
+from templater.pongo2.dialect import V4
+from templater.rootfs.directory_rootfs import DirectoryRootfs, IdMap
+from templater.rootfs.memory import MemoryRootfs
 
 RULE = Rule("/etc/a", "a.tpl", ("create",))
 SPAN = Source("metadata.yaml", "a: b").span(3, 4)
@@ -22,6 +25,9 @@ SPAN = Source("metadata.yaml", "a: b").span(3, 4)
     ("value", "text"),
     [
         (Entry(DIRECTORY, 0o755, 1, 2), "Entry('directory', 0755, 1:2)"),
+        (IdMap(((0, 9, 1),), ()), "IdMap(((0, 9, 1),), ())"),
+        (MemoryRootfs({"/etc/a": "b"}), "MemoryRootfs(2 names)"),
+        (V4, "Dialect('v4')"),
         (INCUS, "Host('incus')"),
         (Instance("c1"), "Instance('c1', 'container')"),
         (Life("create", True), "Life(pending='create', running=True)"),
@@ -39,3 +45,11 @@ SPAN = Source("metadata.yaml", "a: b").span(3, 4)
 )
 def test_the_repr_of_a_public_object_contains_its_class_and_its_main_fields(value, text):
     assert repr(value) == text
+
+
+def test_the_repr_of_an_open_directory_contains_its_path(tmp_path):
+    (tmp_path / "etc").mkdir()
+    with DirectoryRootfs(str(tmp_path)) as rootfs, rootfs.root.directory("/etc") as folder:
+        assert repr(rootfs) == f"DirectoryRootfs('{tmp_path}')"
+        assert repr(rootfs.root) == f"Root('{tmp_path}', mechanism='{rootfs.root.mechanism}')"
+        assert repr(folder) == f"Directory({folder.path!r})"
