@@ -29,6 +29,15 @@ def test_an_included_template_gets_variables_but_no_marks_of_the_renderer(templa
     assert render(template, a_tpl=included) == text
 
 
+def test_a_variable_clashes_with_an_exported_macro_of_an_included_template_only_once_it_is_set():
+    macro = "{% macro f() export %}m{% endmacro %}{{ f() }}"
+    assert render("{% include 'a.tpl' %}{% set f = 1 %}", a_tpl=macro) == "m"
+    with pytest.raises(TemplateError, match="context key name 'f' clashes with macro 'f'"):
+        render("{% set f = 1 %}{% include 'a.tpl' %}", a_tpl=macro)
+    with pytest.raises(TemplateError, match="context key name 'f' clashes with macro 'f'"):
+        render("{% include 'a.tpl' %}{% set f = 1 %}", context={"f": None}, a_tpl=macro)
+
+
 def test_two_keywords_of_the_include_tag_select_the_visible_variables():
     source = "{{ x }}{{ y }}|"
     assert render("{% include 'a.tpl' with y=2 %}", context={"x": 1}, a_tpl=source) == "12|"
