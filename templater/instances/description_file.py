@@ -104,8 +104,8 @@ def _small_enough(file: str, name: str, data: bytes) -> Source:
 
 def _source_and_pick(file: str) -> tuple[Source, str]:
     """Read FILE of ``FILE#NAME``. Return its content, and NAME or "" if no name is given."""
-    path, mark, pick = file.rpartition("#")
-    if not mark or not path:
+    path, _, pick = file.rpartition("#")
+    if not path:
         return _description(file), ""
     return _description(path), pick
 

@@ -171,6 +171,8 @@ def test_the_size_and_the_ratio_of_decompressed_data_have_limits(stream):
     assert failed(stream._check_size, 1) == (
         LimitError, "'p' unpacks to more than 10 times its size: 501 bytes from 6", "if you trust the image, raise the limit: --limit ratio=…",
     )  # fmt: skip
+    stream._packed, stream._holes, stream._unpacked = 60, 54, 0
+    assert "501 bytes from 6" in failed(stream._check_size, 501)[1], "holes do not count"
     stream._packed, stream._holes, stream._unpacked = 150, 50, 0
     stream._check_size(1000)
     assert failed(stream._check_size, 1) == (LimitError, "'p' unpacks to more than 1000 bytes", "")

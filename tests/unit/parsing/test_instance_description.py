@@ -480,6 +480,21 @@ def test_an_instance_of_a_list_is_selected_by_a_name_after_the_file_path(tmp_pat
     assert caught.value.message == f"can't read '{tmp_path}/none.yaml': no such file or directory"
 
 
+def test_a_file_name_may_begin_with_the_mark_of_a_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "#web.json").write_text(json.dumps(API))
+    assert read_instance_file("#web.json").name == "web1"
+
+
+@pytest.mark.parametrize(
+    ("begin", "kind"), [(b"BZh91AY&SY" + b"\xff" * 99, "bzip2"), (b"a".ljust(257, b"\0") + b"ustar", "tar")]
+)
+def test_an_archive_with_or_without_null_bytes_is_no_instance_description(begin, kind, tmp_path):
+    (tmp_path / "a").write_bytes(begin)
+    with pytest.raises(InputError, match=f"is a {kind} file, so it does not describe an instance"):
+        read_instance_file(str(tmp_path / "a"))
+
+
 def test_an_instance_description_is_read_from_standard_input(monkeypatch):
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(json.dumps([API]).encode())))
     assert read_instance_file("-").name == "web1"

@@ -300,3 +300,10 @@ def test_a_lone_surrogate_in_a_template_is_an_input_error(text):
 def test_a_lone_surrogate_in_the_context_is_an_input_error(text):
     with pytest.raises(InputError, match=r"^a value of the context contains half of a surrogate pair$"):
         pongo2.compile(text).render({"x": "\ud800"})
+
+
+def test_without_a_seed_random_numbers_depend_on_fractions_of_the_clocks_seconds():
+    template = pongo2.compile("{% for x in l %}{{ l|random }}{% endfor %}", mode="plain")
+    texts = [template.render({"l": "abcdefghij"}, clock=clock) for clock in (1, 1.25, 1.25, 1.5)]
+    assert texts[1] == texts[2]
+    assert len(set(texts)) == 3
