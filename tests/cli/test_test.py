@@ -108,3 +108,13 @@ def test_an_error_of_only_the_host_fails_a_test(run, images):
     code, out, _err = run("test", "a")
     assert code == 1
     assert "/etc/a: incus: Failed to check template file: statat etc/a: path escapes from parent\n" in out
+
+
+def test_the_update_option_names_each_snapshot_that_it_writes_or_removes(run, images):
+    (images / "a/tests/one.yaml").write_text("tests:\n- {name: one, snapshot: true}\n")
+    snapshots = images / "a/tests/snapshots/one"
+    assert run("test", "a", "--update")[2] == "a: updated snapshots/one/one.txt\n"
+    (snapshots / "one.txt").rename(snapshots / "old.txt")
+    assert run("test", "a", "--update", "-k", "one")[2] == "a: updated snapshots/one/one.txt\n"
+    assert run("test", "a", "--update")[2] == "a: removed snapshots/one/old.txt\n"
+    assert run("test", "a", "--update")[2] == ""
