@@ -12,8 +12,9 @@ import templater
 from templater.cli.commands.hook import runtimes_with
 from templater.hooks.lxc_config import settings
 from templater.hooks.options import parse
-from templater.hooks.runtimes import function_of
+from templater.hooks.runtimes import function_of, incus
 from templater.model.errors import InputError, UsageError
+from templater.model.source import printable
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="hooks run on Linux")
 
@@ -146,3 +147,12 @@ def test_a_missing_include_directory_in_an_lxc_configuration_is_ignored_as_lxc_i
     config.write_text("lxc.include = /nonexistent.d\n")
     with pytest.raises(InputError, match=r"^'/nonexistent\.d' can't be read: no such file or directory$"):
         list(settings(str(config)))
+
+
+@pytest.mark.parametrize("name", ["", "a/b", ".", "..", "a\n"])
+def test_a_hook_of_incus_refuses_an_invalid_instance_name(name):
+    with pytest.raises(UsageError) as caught:
+        incus.read_request(None, {"LXC_NAME": name, "LXC_ROOTFS_PATH": "/x/rootfs"})
+    assert caught.value.message == f"invalid instance name '{printable(name)}'"
+    with pytest.raises(UsageError, match=r"^Incus did not call this hook through raw.lxc$"):
+        incus.read_request(None, {"LXC_NAME": "c1"})

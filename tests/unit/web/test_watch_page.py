@@ -2,10 +2,79 @@
 
 import pytest
 
-from templater.web.watch_page import PageView, finding_list
+from templater.model.errors import InputError, TemplaterError
+from templater.model.hosts import NONE
+from templater.model.instance import Instance
+from templater.model.metadata import Metadata, Rule
+from templater.model.plan import WRITE, Change, Plan
+from templater.web.distinct_results import Column, InstanceView, instance_view
+from templater.web.watch_page import PageView, finding_list, finding_path, open_file
 
 
 @pytest.mark.parametrize(("findings", "said"), [(None, "check did not run."), ([], "check found nothing.")])
 def test_the_page_says_why_it_has_no_findings(findings, said):
     page = PageView(None, (), (), {}, "", findings=findings)
     assert str(finding_list(page)) == f'<p class="note">{said}</p>'
+
+
+def a_view(*columns: Plan | TemplaterError, sides: tuple[str, ...] = ()) -> InstanceView:
+    """The view of these plans or errors. No origin is known."""
+    names = sides or ("",) * len(columns)
+    made = [
+        Column("incus", ("create",), plan, lambda change: None, lambda change: None, {}, side)
+        for plan, side in zip(columns, names, strict=True)
+    ]
+    return instance_view(Instance("c1"), made)
+
+
+def a_plan(content: bytes, *triggers: str, template: str = "a.tpl") -> Plan:
+    changes = []
+    for number, trigger in enumerate(triggers or ("create",)):
+        change = Change(Rule("/etc/a", template, triggers), trigger, "/etc/a", WRITE)
+        change.content = content if number < 2 else b"last\n"
+        changes.append(change)
+    return Plan(Metadata(), Instance("c1"), NONE, triggers or ("create",), tuple(changes))
+
+
+def test_a_file_that_a_later_pass_writes_again_has_a_remark_about_the_later_pass():
+    (file,) = a_view(a_plan(b"x\n", "create", "copy", "start")).files
+    remarks = [list(variant.remarks) for variant in file.variants]
+    assert "written again on start" in remarks[0]
+    assert not any("written again" in text for text in remarks[-1])
+
+
+@pytest.mark.parametrize(
+    ("finding", "path"),
+    [
+        ("image/metadata.yaml", "metadata.yaml"),
+        ("metadata.yaml", "metadata.yaml"),
+        ("image/templates/a.tpl", "/etc/a"),
+        ("image/templates/b.tpl", ""),
+        ("image/other/a.tpl", ""),
+    ],
+)
+def test_a_finding_leads_to_the_file_that_shows_it(finding, path):
+    assert finding_path(a_view(a_plan(b"x\n")), {"file": finding}) == path
+
+
+def test_a_page_without_the_open_file_or_without_metadata_shows_only_the_errors():
+    view = a_view(InputError("no <plan>"))
+    for path, title in (("/etc/none", "/etc/none"), ("metadata.yaml", "metadata.yaml"), ("", "&#x27;&#x27;")):
+        shown = str(open_file(PageView(view, (view,), ("",), {}, path)))
+        assert shown.startswith(f'<h2 id="open" tabindex="-1">{title}</h2>')
+        assert "no &lt;plan&gt;" in shown and "<h3>" not in shown
+
+
+def test_a_page_of_two_sides_names_the_side_of_an_error():
+    view = a_view(InputError("no plan"), a_plan(b"x\n"), sides=("before", "after"))
+    shown = str(open_file(PageView(view, (view, view), ("left", "right"), {}, "/etc/none")))
+    assert "<h3>left</h3>" in shown and "<h3>right</h3>" not in shown
+
+
+def test_the_difference_of_two_large_files_is_not_shown(monkeypatch):
+    plans = (a_plan(b"one\n"), a_plan(b"two\n"))
+    view = a_view(*plans, sides=("before", "after"))
+    page = PageView(view, [a_view(plan) for plan in plans], ("left", "right"), {}, "/etc/a")
+    assert "Difference from left to right" in str(open_file(page))
+    monkeypatch.setattr("templater.web.watch_page.MOST_COMPARED", 7)
+    assert "The difference is not shown, because the files are large." in str(open_file(page))
