@@ -55,6 +55,15 @@ def test_publishing_removes_stale_properties_unless_an_option_sets_or_keeps_them
     assert meaning(found).expiry_date == 99 and found.dropped == ()
 
 
+@pytest.mark.parametrize("name", ["description", "serial", "name", "label", "version", "type"])
+def test_publishing_removes_each_property_that_describes_the_build_of_the_base_image(container, name):
+    (container / "metadata.yaml").write_text(
+        f"architecture: i686\ncreation_date: 1\nproperties: {{os: Debian, {name}: x}}\n"
+    )
+    found = publication(str(container), now=77, properties={})
+    assert meaning(found).properties == {"os": "Debian"} and found.dropped == (name,)
+
+
 def test_publishing_uses_the_architecture_of_the_instance(container):
     with Root(str(container)) as root:
         (container / "config").write_text("lxc.uts.name = x\nlxc.arch=armhf\n")
