@@ -2,7 +2,7 @@
 
 from copy import copy
 from itertools import count
-from posixpath import dirname, isabs, join, normpath
+from posixpath import dirname, join, normpath
 from typing import Protocol
 
 from ..model.entry import TEMPLATE_BYTES
@@ -157,6 +157,4 @@ def names_missing_template(error: TemplateError) -> bool:
 
 def resolve(base: str, name: str) -> str:
     """Return the full name of a template. ``name`` is relative to the directory of the template ``base``."""
-    if isabs(name) or base == "<string>":
-        return normpath(name)
     return normpath(join(dirname(base), name))

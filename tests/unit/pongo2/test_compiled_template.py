@@ -288,12 +288,14 @@ def test_the_code_generator_takes_missing_settings_from_a_jinja2_environment():
         _ = SETTINGS.nonsense
 
 
-@pytest.mark.parametrize("text", ["\ud800", "é{{ x }}\udfff", "{# \udbff #}"])
-def test_a_lone_surrogate_in_a_template_is_an_input_error(text):
+@pytest.mark.parametrize(
+    ("text", "half"), [("\ud800", "\ud800"), ("é{{ x }}\udfff", "\udfff"), ("{# \udbff #}", "\udbff")]
+)
+def test_a_lone_surrogate_in_a_template_is_an_input_error(text, half):
     with pytest.raises(InputError, match="half of a surrogate pair") as caught:
         pongo2.compile(text)
     assert caught.value.span is not None
-    assert caught.value.span.text in text
+    assert caught.value.span.text == half
 
 
 @pytest.mark.parametrize("text", ["{{ x }}", "{{ x|upper }}", "{% for c in x %}{{ c }}{% endfor %}"])

@@ -2,10 +2,12 @@
 
 import pytest
 
+from templater import pongo2
 from templater.model.errors import LimitError, TemplateError
+from templater.model.source import Source
 from templater.pongo2.dialect import DIALECTS, V4, V6
 from templater.pongo2.template_loading import MAX_TEMPLATES
-from tests.unit.pongo2.memory_loader import banned, render
+from tests.unit.pongo2.memory_loader import MemoryLoader, banned, render
 
 
 @pytest.mark.parametrize("dialect", list(DIALECTS.values()))
@@ -27,6 +29,21 @@ def test_an_included_template_cannot_change_the_variables_of_the_including_templ
 )  # fmt: skip
 def test_an_included_template_gets_variables_but_no_marks_of_the_renderer(template, included, text):
     assert render(template, a_tpl=included) == text
+
+
+@pytest.mark.parametrize(
+    ("base", "name", "found"),
+    [
+        ("d/main.tpl", "a.tpl", "d/a.tpl"), ("d/main.tpl", "./e/../a.tpl", "d/a.tpl"),
+        ("d/main.tpl", "../a.tpl", "a.tpl"), ("d/main.tpl", "/e/./a.tpl", "/e/a.tpl"),
+        ("<string>", "a.tpl", "a.tpl"), ("<string>", "./a.tpl", "a.tpl"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("is_computed", [False, True])
+def test_a_template_name_is_relative_to_the_template_that_has_it(base, name, found, is_computed):
+    source = Source(base, "{% include n %}" if is_computed else f"{{% include {name!r} %}}")
+    template = pongo2.compile(source, mode="plain", loader=MemoryLoader({found: "A"}))
+    assert template.render({"n": name}) == "A"
 
 
 def test_a_variable_clashes_with_an_exported_macro_of_an_included_template_only_once_it_is_set():

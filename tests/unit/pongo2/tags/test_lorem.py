@@ -3,6 +3,8 @@
 import pytest
 
 from templater import pongo2
+from templater.model.errors import LimitError
+from templater.pongo2 import values
 from tests.unit.pongo2.recorded import check, outcome
 
 RECORDED = [
@@ -30,3 +32,11 @@ def test_the_lorem_tag_starts_again_after_its_last_paragraph_or_word():
 def test_random_lorem_text_depends_on_the_seed():
     template = pongo2.compile("{% lorem 20 w random %}")
     assert template.render({}, seed=1) == template.render({}, seed=1) != template.render({}, seed=2)
+
+
+@pytest.mark.parametrize("tag", ["lorem 566 w", "lorem 570 w", "lorem 7 p", "lorem 1 b"])
+def test_a_longer_text_than_the_largest_value_is_refused(tag, monkeypatch):
+    template = pongo2.compile(f"{{% {tag} %}}")
+    monkeypatch.setattr(values, "MAX", len(template.render({})) - 1)
+    with pytest.raises(LimitError):
+        template.render({})
