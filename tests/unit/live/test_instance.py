@@ -656,6 +656,12 @@ def test_a_filter_compares_the_fields_and_the_keys_of_an_instance(words, chosen)
     assert parse_filters(parse_address("incus:"), words)(INSTANCE) is chosen
 
 
+@pytest.mark.parametrize("data", [{"ephemeral": False}, {}, {"ephemeral": None}])
+def test_an_instance_is_not_ephemeral_unless_the_daemon_says_so(data):
+    assert parse_filters(parse_address("incus:"), ("ephemeral=false",))(data)
+    assert not parse_filters(parse_address("incus:"), ("ephemeral=true",))(data)
+
+
 def test_the_pattern_of_a_running_instance_is_not_a_directory():
     with pytest.raises(UsageError, match=r"^'a/b' is not a name pattern$"):
         parse_filters(parse_address("incus:"), ("a/b",))

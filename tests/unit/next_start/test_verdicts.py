@@ -470,3 +470,18 @@ def test_hostile_names_of_instances_are_written_as_valid_json():
     name = "x\ud800"
     failed = Judged(Address("incus", name=name, project=name), name, error=InputError("failed"))
     assert json.dumps(error_of(failed), ensure_ascii=False).encode()
+
+
+def test_a_template_that_the_host_cannot_render_fails_the_start_of_a_virtual_machine(incus):
+    make_vm(incus)
+    put_rules(
+        incus,
+        [("/etc/a", ["start"], "a.tpl", {}), ("/etc/b", ["create"], "b.tpl", {})],
+        {"a.tpl": b"{{ x|nosuch }}", "b.tpl": b"x"},
+    )
+    found = judged(incus)
+    assert [(file.path, file.verdict) for file in found.files] == [
+        ("a.tpl.out", "fail"),
+        ("/etc/b", "not rewritten"),
+    ]
+    assert found.files[0].reason.startswith("Failed to render template: ") and found.exit_code == 5
