@@ -18,7 +18,7 @@ from ..image.compress import compressing
 from ..image.file_extensions import extension
 from ..image.limits import DEFAULT, Limits
 from ..image.names import clean_name
-from ..image.open_file import kind_of_file, reading, whole_content
+from ..image.open_file import OpenFile, kind_of_file, opened, reading, refuse_private, size_of, whole_content
 from ..image.second_file import refuse_same_file
 from ..image.tar_reader import open_archive
 from ..image.tar_writer import TarWriter
@@ -92,13 +92,16 @@ def add(
     Raises:
         UsageError: the files or aliases are not a valid request.
         InputError: the image is invalid, or its metadata.yaml lacks a required value.
-        RefusedError: the tree has another image of this version, or this image in another product.
+        RefusedError: the tree has another image of this version, or this image in another product, or a file
+            is private.
         LimitError: with the image, the catalog would exceed a limit that templater sets for reading it.
     """
     for alias in aliases:
         check_alias(alias)
     with contextlib.ExitStack() as stack:
-        image = _open(metadata, roots, limits)
+        metadata, *roots = _open_files(metadata, roots, stack)
+        image = TarballImage(metadata, limits)
+        image.read_to_end()
         unified = ROOTFS in image.kinds or DISK in image.kinds
         if unified and roots:
             raise UsageError(f"'{metadata}' already contains a root filesystem", hint="give only the image")
@@ -150,23 +153,23 @@ def check_alias(alias: str) -> None:
         )
 
 
-def _open(path: str, roots: Sequence[str], limits: Limits) -> TarballImage:
+def _open_files(path: str, roots: Sequence[str], stack: contextlib.ExitStack) -> list[OpenFile]:
+    """Open each file once, so another user cannot give a checked name to another file."""
     if os.path.isdir(path):
         raise UsageError(
             f"'{path}' is a directory", hint=f"pack the directory first: templater image build {path} -o FILE"
         )
-    for root in roots:
-        refuse_same_file(path, root)
-    image = TarballImage(path, limits)
-    image.read_to_end()
-    return image
+    first, *others = (refuse_private(stack.enter_context(opened(name))) for name in (path, *roots))
+    for other in others:
+        refuse_same_file(first, other)
+    return [first, *others]
 
 
 def root_ftype(path: str) -> str:
     """Return the ``ftype`` of a root filesystem or disk, detected from its content."""
     kind = kind_of_file(path)
     if kind == QCOW2:
-        with open(path, "rb") as file:
+        with reading(path) as file:
             head = file.read(HEADER + 8)
         if backing_file(head) is not None or has_external_data(head):
             what = "a backing file" if backing_file(head) is not None else "an external data file"
@@ -229,7 +232,7 @@ def _refuse_sparse(path: str, size: int, limits: Limits) -> None:
 
     The disk is copied to a separate file, with zeros in place of its holes.
     """
-    packed = os.path.getsize(path)
+    packed = size_of(path)
     if size > max(limits.ratio_from, packed * limits.ratio):
         raise LimitError(
             f"'{path}': '{DISK}' has {size} bytes including its holes, more than {limits.ratio} times"

@@ -12,7 +12,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from stat import S_IROTH
 from typing import Any
@@ -20,7 +20,7 @@ from typing import Any
 from ..image.atomic_output import Output
 from ..image.describe import describe
 from ..image.limits import DEFAULT, Limits
-from ..image.open_file import reading, whole_content
+from ..image.open_file import opened, reading, refuse_private, whole_content
 from ..model.errors import BusyError, InputError, LimitError, UsageError, WriteError, reason
 from ..model.progress import Progress, silent
 from ..model.source import printable, whole_characters
@@ -162,13 +162,18 @@ class Store:
     ) -> StoredImage:
         """Copy an image's files into the store. If the store has the image already, add the aliases.
 
-        Raises InputError if the image is invalid or incomplete.
+        Raises InputError if the image is invalid or incomplete. Raises RefusedError for a private file, if
+        the image shall be public.
         """
         if os.path.isdir(path):
             raise InputError(
                 f"'{printable(path)}' is a directory", hint="pack the directory first: templater image build"
             )
-        copies = [self._copy(each, progress) for each in (path, rootfs) if each is not None]
+        with ExitStack() as stack:
+            files = [stack.enter_context(opened(each)) for each in (path, rootfs) if each is not None]
+            if public:
+                files = [refuse_private(file) for file in files]
+            copies = [self._copy(file, progress) for file in files]
         return self.keep(copies, aliases=aliases, public=public, limits=limits)
 
     def keep(

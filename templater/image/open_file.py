@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
+import shlex
 from contextlib import contextmanager
 from errno import ENXIO
 from io import FileIO
-from stat import S_ISREG
+from stat import S_IROTH, S_ISREG
 from typing import TYPE_CHECKING
 
 from ..model import input_size
-from ..model.errors import InputError, reason
+from ..model.errors import InputError, RefusedError, reason
 from ..parsing.magic_bytes import HEAD, recognise
 from ..rootfs.trusted_paths import open_file
 
@@ -75,6 +76,21 @@ def opened(path: str) -> Iterator[OpenFile]:
         yield file
     finally:
         os.close(file.fd)
+
+
+def refuse_private(file: OpenFile) -> OpenFile:
+    """Return a file that may be published. Raises RefusedError if it is private to root or this user.
+
+    Such a file can be a published container with its passwords. The owner of the file's directory can have
+    given it the name of another image.
+    """
+    status = os.fstat(file.fd)
+    if not status.st_mode & S_IROTH and status.st_uid in (0, os.geteuid()):
+        raise RefusedError(
+            f"'{file}' is private: other users can't read the file, so it is not published",
+            hint=f"it may contain passwords; if everyone may read it, run: chmod o+r {shlex.quote(file)}",
+        )
+    return file
 
 
 def count_opened(status: os.stat_result) -> None:

@@ -15,7 +15,7 @@ from ..distribution.tree_catalog import clean_path
 from ..image.describe import describe
 from ..image.fingerprint import fingerprint
 from ..image.limits import DEFAULT, Limits
-from ..image.open_file import OpenFile, opened
+from ..image.open_file import OpenFile, opened, refuse_private
 from ..model.errors import TemplaterError, UsageError
 from ..model.instance import CONTAINER, VIRTUAL_MACHINE
 from ..model.metadata import Metadata
@@ -99,7 +99,7 @@ class FilesSource:
     ) -> None:
         images = []
         with ExitStack() as stack:
-            rest = [stack.enter_context(opened(_file(path))) for path in paths]
+            rest = [refuse_private(stack.enter_context(opened(_file(path)))) for path in paths]
             while rest:
                 images.append(_read_image(rest, limits))
             if aliases and len(images) != 1:

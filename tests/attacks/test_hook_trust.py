@@ -45,6 +45,7 @@ from templater.rootfs.confined import Directory, Root
 from templater.rootfs.directory_rootfs import DirectoryRootfs
 from templater.rootfs.trusted_paths import open_unshared
 from templater.sources.open_source import open_source
+from tests.streams.builders import unified_image
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs directory descriptors")
 as_root = pytest.mark.skipif(
@@ -949,6 +950,36 @@ def test_root_opens_no_image_file_through_a_link_of_another_user(tmp_path: Path)
         with pytest.raises(RefusedError, match="may be a link that another user controls"):
             open_regular(path)
     os.close(open_regular(paths[3]))
+
+
+@pytest.mark.parametrize("command", [["streams", "add", "tree"], ["store", "import", "--public"], ["serve"]])
+def test_a_private_image_file_is_not_published(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: list[str]
+) -> None:
+    """A user renamed the image of a container in his directory to the image that root published."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "home"))
+    Path(unified_image(tmp_path)).rename("my image.tar")
+    os.chmod("my image.tar", 0o640)
+    assert main([*command, "my image.tar"]) == 3
+    assert capsys.readouterr().err == (
+        "templater: 'my image.tar' is private: other users can't read the file, so it is not published\n"
+        "hint: it may contain passwords; if everyone may read it, run: chmod o+r 'my image.tar'\n"
+    )
+    assert not os.path.exists("tree")
+    assert main(["store", "import", "my image.tar"]) == 0
+    os.chmod("my image.tar", 0o644)
+    if command != ["serve"]:
+        assert main([*command, "my image.tar"]) == 0
+
+
+@as_root
+def test_root_may_publish_the_private_image_of_another_user(tmp_path: Path) -> None:
+    """Only its owner can have given it this name."""
+    path = unified_image(tmp_path)
+    os.chown(path, 1234, 1234)
+    os.chmod(path, 0o600)
+    assert main(["streams", "add", str(tmp_path / "tree"), path]) == 0
 
 
 @as_root

@@ -383,7 +383,7 @@ OTHERS = {
     "xattrs_of", "xattrs_of_link",  # the kernel limits the attributes of a file to 64 KiB
     "save_tar", "write_tar",  # measured with "build"
     "load_lz4", "load_zstd",  # they take no image
-    "count_opened", "identity_of", "opened", "replaced_error", "sqfs2tar_for", "xattr_names",  # they read no data of an image
+    "count_opened", "identity_of", "opened", "refuse_private", "replaced_error", "sqfs2tar_for", "xattr_names",  # they read no data of an image
     "whole_content",  # its time grows with the file, which a law of fingerprints measures
     "describe_definition", "write_new",  # they take a built definition, which has its own limits
 }  # fmt: skip
