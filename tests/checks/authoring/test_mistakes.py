@@ -526,7 +526,6 @@ def test_a_mistake_is_found_even_if_only_one_trigger_or_host_or_instance_renders
     [
         ("final-newline", "/etc/motd", "{{ trigger }}"),
         ("json", "/etc/a.json", "{{ trigger }}\n"),
-        ("render", "/etc/motd", '{% if trigger == "copy" %} {% endif %}{{ config_get("user.a") }}\n'),
         ("missing-property", "/etc/motd", "{{ properties.a }}{{ properties.a }}\n"),
         ("config-key", "/etc/motd", '{{ config_get("color", "") }}{{ config_get("color", "") }}\n'),
     ],
@@ -535,6 +534,12 @@ def test_a_mistake_that_several_triggers_and_hosts_render_is_one_finding(id, pat
     rule = f"{path}: {{when: [create, copy, start], template: t}}"
     found = [check for _, check, _ in findings(image(rule, t=template, hosts="incus,lxd"))]
     assert found.count(id) == 1
+
+
+def test_an_error_of_a_template_that_two_rules_use_is_one_finding():
+    rules = [f"/etc/{name}: {{when: [create, start], template: t}}" for name in "ab"]
+    found = [check for _, check, _ in findings(image(*rules, t='{{ config_get("user.a") }}\n'))]
+    assert found.count("render") == 1
 
 
 def test_a_mistake_in_a_default_value_of_a_rule_has_its_position_in_metadata_yaml():
