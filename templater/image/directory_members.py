@@ -77,8 +77,7 @@ class Tree:
             raise InputError(f"'{self.root.name}{printable(path)}' does not exist")
         if found[0].kind != DIRECTORY:
             raise InputError(f"'{self.root.name}{printable(path)}' is a {found[0].kind}, not a directory")
-        self._note_secret(found[1], self.root.fd)
-        opened = [self._opened(self.root.directory(path), name)]
+        opened = [self._opened(self.root.directory(path), name, self.root.fd)]
         try:
             yield self._own(opened[-1]), iter(())
             while opened:
@@ -108,7 +107,8 @@ class Tree:
                 raise InputError(f"'{self.root.name}{printable(path)}' does not exist")
             return self._member(directory, last, name, status)
 
-    def _opened(self, directory: Directory, name: str) -> _Opened:
+    def _opened(self, directory: Directory, name: str, parent: int) -> _Opened:
+        self._note_secret(directory.fd, parent)
         entries, held = [], 0
         with os.scandir(directory.fd) as found:
             for entry in found:
@@ -141,14 +141,16 @@ class Tree:
             return self._common(name, DIRECTORY, status), iter(())
         with _reading(name):
             if stat.S_ISDIR(status.st_mode):
-                self._note_secret(status, directory.fd)
-                return self._opened(directory.directory(entry), name)
+                return self._opened(directory.directory(entry), name, directory.fd)
             member = self._member(directory, entry, name, status)
         return member, self._data(directory, entry, member)
 
-    def _note_secret(self, status: os.stat_result, parent: int) -> None:
-        """Set ``has_secrets`` for a private file or directory in the directory of another user."""
-        own = 0, os.geteuid()
+    def _note_secret(self, fd: int, parent: int) -> None:
+        """Set ``has_secrets`` for a private file or directory in the directory of another user.
+
+        That user can exchange names at any time, so each descriptor from which content is read counts.
+        """
+        own, status = (0, os.geteuid()), os.fstat(fd)
         needed = 0o005 if stat.S_ISDIR(status.st_mode) else 0o004
         if status.st_uid in own and status.st_mode & needed != needed and os.fstat(parent).st_uid not in own:
             self.has_secrets = True
@@ -186,10 +188,10 @@ class Tree:
     def _look_inside(self, directory: Directory, entry: str, member: Member) -> None:
         fd = directory.open(entry)
         try:
+            self._note_secret(fd, directory.fd)
             status = os.fstat(fd)
             member.size = status.st_size
             member.xattrs = xattrs_of(fd)
-            self._note_secret(status, directory.fd)
             if status.st_blocks * 512 < status.st_size:
                 member.sparse = _pieces(fd, status.st_size)
         finally:
@@ -201,6 +203,7 @@ class Tree:
         with _reading(member.name):
             fd = directory.open(entry)
             try:
+                self._note_secret(fd, directory.fd)
                 yield from _chunks(fd, member)
             finally:
                 os.close(fd)

@@ -31,7 +31,7 @@ from templater.hooks.options import Options
 from templater.hooks.request import HookRequest
 from templater.hooks.run import run
 from templater.hooks.runtimes import lxc, nspawn, oci
-from templater.image import write_edits
+from templater.image import directory_members, write_edits
 from templater.image.directory_image import DirectoryImage
 from templater.image.open_file import open_regular
 from templater.image.whole_image import DirectoryContents
@@ -1001,6 +1001,43 @@ def test_an_image_is_private_if_a_user_moved_private_files_of_root_into_it(
     os.chown(rootfs.parent if moved == "rootfs" else rootfs, uid, uid)
     assert main(["image", "build", str(tmp_path / "image"), "-o", str(tmp_path / "i.tar")]) == 0
     assert stat.S_IMODE(os.stat(tmp_path / "i.tar").st_mode) == mode
+
+
+@as_root
+@pytest.mark.parametrize("kind", ["file", "directory"])
+def test_an_image_is_private_if_a_user_exchanges_names_while_root_packs_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """templater opened a name twice, and judged only what the name was at first."""
+    own, secret = tmp_path / "image/rootfs/a", tmp_path / "image/rootfs/z"
+    own.parent.mkdir(parents=True)
+    (tmp_path / "image/metadata.yaml").write_text("architecture: x86_64\ncreation_date: 1\n")
+    for path in (own, secret):
+        if kind == "directory":
+            path.mkdir()
+        (path / "x" if kind == "directory" else path).write_text(path.name)
+    secret.chmod(0o700 if kind == "directory" else 0o600)
+    for path in (own.parent, own):
+        os.chown(path, 1234, 1234)
+    function = directory_members.Tree._look_inside if kind == "file" else Directory.lstat
+
+    def exchanged(*given: Any) -> Any:
+        result = function(*given)
+        if "a" in given and own.stat().st_uid == 1234:
+            os.rename(own, tmp_path / "own")
+            os.rename(secret, own)
+            os.rename(tmp_path / "own", secret)
+        return result
+
+    monkeypatch.setattr(
+        *(directory_members.Tree, "_look_inside") if kind == "file" else (Directory, "lstat"), exchanged
+    )
+    assert main(["image", "build", str(tmp_path / "image"), "-o", str(tmp_path / "i.tar")]) == 0
+    with tarfile.open(tmp_path / "i.tar") as archive:
+        content = archive.extractfile("rootfs/a/x" if kind == "directory" else "rootfs/a")
+        assert content is not None
+        assert content.read() == b"z"
+    assert stat.S_IMODE(os.stat(tmp_path / "i.tar").st_mode) == 0o600
 
 
 @as_root
