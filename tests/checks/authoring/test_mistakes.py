@@ -792,3 +792,18 @@ def test_a_mistake_that_no_configuration_value_explains_depends_on_invented_valu
     nothing = replace(probe, instance=Instance("c1"))
     assert phrase(image_, probe, 1) == "if 'user.a' is 'value'"
     assert phrase(image_, nothing, 1) == "with invented values"
+
+
+@pytest.mark.parametrize(("key", "value"), [("user.name", "value"), ("user.port", "8080")])
+def test_a_mistake_names_the_configuration_value_in_its_line(key, value):
+    other = {"user.name": "user.port", "user.port": "user.name"}[key]
+    template = f'10.0.0.1 {{{{ config_get("{other}", "") }}}}\n{{{{ config_get("{key}", "") }}}} b\n'
+    said = [found.message for found in audit(file("/etc/hosts", template), "authoring")]
+    assert f"'/etc/hosts', line 2: if '{key}' is '{value}': '{value}' is not an IP address" in said
+
+
+def test_a_mistake_is_not_explained_by_a_configuration_value_of_several_lines():
+    image_ = file("/etc/a.json", '{{ config_get("user.a", "") }}\n')
+    (probe,) = [each for each in image_.files if each.invented]
+    several = replace(probe, instance=Instance("c1", config={"user.a": "one\ntwo"}))
+    assert phrase(image_, several, 1) == "with invented values"
