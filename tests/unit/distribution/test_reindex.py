@@ -23,7 +23,7 @@ from templater.distribution.republish import Described, convert, republish
 from templater.distribution.tree import Tree
 from templater.distribution.verify import verify
 from templater.distribution.web_server_redirects import prefix_of, rules
-from templater.limit_option import Given
+from templater.limit_option import parse
 from templater.model.errors import InputError, LimitError, RefusedError, UsageError
 from tests.streams.builders import CREATED, DAY, checked, listed, split_image, tarball
 from tests.streams.mutations import HERE
@@ -364,12 +364,15 @@ def test_a_republished_product_gets_no_alias_that_another_product_of_the_tree_ha
     assert alias in json.loads(file.read_text())["products"][NAME]["aliases"].split(",")
 
 
-def test_reindex_stops_printing_tables_that_need_too_much_processor_time(monkeypatch, capsys):
+@pytest.mark.parametrize(
+    ("words", "expected"), [([], [6, 3, 1]), (["time=4"], [4, 1]), (["time=14"], [14, 11, 8, 5, 2])]
+)
+def test_the_tables_of_reindex_share_one_limit_on_processor_time(words, expected, monkeypatch, capsys):
     from templater.cli.commands.streams import reindex
 
     def table_of(origin, described, limits):
         totals.append(limits.rendering["total"])
-        spent.append(totals[-1])
+        spent.append(3)
         return f"table of {described.image.product.name}\n"
 
     spent, totals = [], []
@@ -382,12 +385,12 @@ def test_reindex_stops_printing_tables_that_need_too_much_processor_time(monkeyp
         )
         for n in range(5)
     ]
-    reindex.write_tables(None, [Described(image, "") for image in images], Given())
-    assert totals == [8, 1, 1], "a table gets the rest of the time"
+    reindex.write_tables(None, [Described(image, "") for image in images], parse(words))
+    assert totals == expected, "a table gets the rest of the time"
     out = capsys.readouterr().out
-    assert [f"table of p{n}" in out for n in range(5)] == [True, True, True, False, False]
-    assert out.count("no table: earlier images used all of the processor time") == 1
-    assert "==> p3 20260101 (container)\n==> p4 20260101 (container)\nno table" in out
+    assert [f"table of p{n}" in out for n in range(5)] == [n < len(expected) for n in range(5)]
+    late = [f"==> p{n} 20260101 (container)\n" for n in range(len(expected), 5)]
+    assert out.endswith("".join(late) + reindex._LATE if late else "table of p4\n")
 
 
 @pytest.mark.parametrize(

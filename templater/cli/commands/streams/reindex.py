@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import click
 
 from ....limit_option import COMMAND, IMAGE, READING, RENDERING
-from ....model.render_options import TOTAL
 from ....model.source import printable
 from ... import completers, options, output
 from ...command_limits import guarded, many
@@ -24,9 +23,9 @@ if TYPE_CHECKING:
     from ....distribution.republish import Described
     from ....limit_option import Given
 
-#: limit on the processor seconds for all tables: a fixed number, plus a number for each table
-_SECONDS, _SECONDS_EACH = 9.0, 0.2
-_LATE = "no table: earlier images used all of the processor time; `templater preview` shows a single image\n"
+#: default limit on the processor seconds for all tables
+_SECONDS = 6.0
+_LATE = "no table: earlier images used all of the processor time; --limit time=5m allows five minutes\n"
 
 HELP = """Republish another server's images.
 
@@ -39,7 +38,8 @@ into DIR. With --copy, the files are downloaded and checked.
 
 For each image, the command prints a table like that of `templater preview --as all`, which shows how each
 release of Incus and LXD would render the templates. For these tables, the command downloads the metadata of
-the images. --no-tables omits the tables.
+the images. --no-tables omits the tables. All tables together get 6 seconds of processor time; --limit
+time=5m changes this limit.
 
 \b
 Examples:
@@ -107,7 +107,7 @@ def command(
 def write_tables(origin: UrlStream, described: tuple[Described, ...], limits: Given) -> None:
     """Print the table of files and hosts for each image. Images with equal tables share one table."""
     texts: dict[tuple[str, str], str] = {}
-    begun = processor_seconds()
+    end = processor_seconds() + limits.rendering.get("total", _SECONDS)
     headings: dict[str, dict[str, None]] = {}
     with progress("rendering", "images") as show:
         for number, each in enumerate(described):
@@ -115,7 +115,7 @@ def write_tables(origin: UrlStream, described: tuple[Described, ...], limits: Gi
             key = image.metadata.sha256, image.type
             if key not in texts:
                 show(number, 0, image.product.name)
-                left = begun + _SECONDS + len(texts) * _SECONDS_EACH - processor_seconds()
+                left = end - processor_seconds()
                 texts[key] = _LATE if left < 0 else table_of(origin, each, _within(limits, left))
             heading = f"==> {printable(image.product.name)} {printable(image.version.name)} ({image.type})\n"
             headings.setdefault(texts[key], {})[heading] = None
@@ -123,9 +123,9 @@ def write_tables(origin: UrlStream, described: tuple[Described, ...], limits: Gi
 
 
 def _within(limits: Given, seconds: float) -> Given:
-    """Return limits that let one table take at most ``seconds``, unless the user set the limit ``total``."""
+    """Return limits that let one table take at most ``seconds``."""
     shorter = copy(limits)
-    shorter.rendering = {"total": max(1, int(min(TOTAL, seconds))), **limits.rendering}
+    shorter.rendering = {**limits.rendering, "total": max(1, int(seconds))}
     return shorter
 
 
