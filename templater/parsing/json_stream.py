@@ -143,6 +143,10 @@ class JsonStream:
                     raise LimitError(
                         f"{self.noun} {number} of {self.file} has more than {MOST_VALUES} values"
                     ) from None
+            except ValueError:  # Python converts at most 4,300 digits
+                raise InputError(
+                    f"{self.noun} {number} of {self.file} has a number that is too long"
+                ) from None
             except RecursionError:
                 raise LimitError(f"{self.noun} {number} of {self.file} is nested too deeply") from None
             else:

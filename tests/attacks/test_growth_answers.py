@@ -72,6 +72,13 @@ def test_the_size_of_a_list_that_a_daemon_sends_is_limited(text, message, client
         list_instances(client, lambda data: False)
 
 
+def test_a_huge_number_in_a_list_from_a_daemon_is_an_error(client, incus):  # noqa: F811
+    """Python refuses to convert more than 4,300 digits."""
+    incus.put("GET /1.0/instances?recursion=1", answer('{"metadata": [' + "1" * 5000 + "]}"))
+    with pytest.raises(InputError, match="instance 0 of the answer from incus has a number that is too long"):
+        list_instances(client, lambda data: True)
+
+
 @pytest.mark.parametrize(
     "text", ["", "[]", "{}", '{"metadata": 1}', '{"metadata": [', '{"a": 1 "metadata": []}', '{"metadata": [{} {}]}', "{1"]
 )  # fmt: skip

@@ -176,7 +176,7 @@ REFUSED = {
     **{
         f"image template create COPY a /etc/a --from /dev/null --when create --{what} {value}": f"'{value}' is not a {what}"
         for what in ("uid", "gid")
-        for value in ("x", "4294967295", "٣")
+        for value in ("x", "4294967295", "9" * 5000, "٣")
     },
     "image template create COPY a / --from /dev/null --when create": (
         "invalid file path '/'\nhint: PATH is the file to write, such as /etc/motd"

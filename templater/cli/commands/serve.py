@@ -222,7 +222,7 @@ def open_source(
 def address(text: str) -> tuple[str, int]:
     host, _, port = text.rpartition(":")
     host = host.removeprefix("[").removesuffix("]") or "127.0.0.1"
-    if not port.isascii() or not port.isdigit() or int(port) > 65535:
+    if not port.isascii() or not port.isdigit() or len(port) > 5 or int(port) > 65535:
         raise UsageError(f"invalid address '{text}'", hint="for example: --listen 127.0.0.1:8443")
     return host, int(port)
 

@@ -37,7 +37,9 @@ def test_the_listening_address_is_parsed_to_a_host_and_a_port(text, host, port):
     assert address(text) == (host, port)
 
 
-@pytest.mark.parametrize("text", ["", "x", "host:", "host:x", "host:70000", "127.0.0.1:-1"])
+@pytest.mark.parametrize(
+    "text", ["", "x", "host:", "host:x", "host:70000", "127.0.0.1:-1", "host:" + "9" * 5000]
+)
 def test_an_invalid_listening_address_is_refused(text):
     with pytest.raises(UsageError, match="invalid address"):
         address(text)

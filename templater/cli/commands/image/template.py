@@ -309,7 +309,7 @@ def _triggers(values: tuple[str, ...]) -> tuple[str, ...]:
 
 def _check(uid: str, gid: str, mode: str) -> None:
     for what, value in (("uid", uid), ("gid", gid)):
-        if value and not (value.isascii() and value.isdigit() and int(value) < 2**32 - 1):
+        if value and not (value.isascii() and value.isdigit() and len(value) < 11 and int(value) < 2**32 - 1):
             raise UsageError(f"'{value}' is not a {what}")
     octal = set(mode) <= set("01234567")
     if octal and len(mode) == 4 and mode[0] != "0":
