@@ -70,6 +70,19 @@ def test_the_template_name_of_an_include_tag_may_be_an_expression():
         render("{% include n %}", context={"n": ""})
 
 
+@pytest.mark.parametrize(
+    "tag", ["extends 'a.tpl'", "import 'a.tpl' f", "include 'a.tpl'", "ssi 'a.tpl' parsed"]
+)
+def test_without_a_loader_every_template_is_missing(tag):
+    texts = []
+    for loader in (None, MemoryLoader({})):
+        with pytest.raises(TemplateError) as caught:
+            pongo2.compile(Source("<string>", f"a\n{{% {tag} %}}"), mode="plain", loader=loader)
+        texts.append(caught.value.pongo2_error)
+    assert texts[0] == texts[1]
+    assert "in a.tpl | Line 2 " in texts[0] and texts[0].endswith("] unable to resolve template")
+
+
 @pytest.mark.parametrize("number", [0, 1, 7])
 def test_the_include_tag_accepts_a_number_as_template_name(number):
     text = render("{% include 'a.tpl' %}{% include n if_exists %}|", context={"n": number}, a_tpl="A")
