@@ -143,7 +143,9 @@ class _Scanner:
 
     def _read_file(self, top: Root | ByName, path: str) -> bytes:
         most = self.wanted.get(path[1:])
-        return top.read(path, self.limit_of(path[1:])) if most is None else self._read_head(top, path, most)
+        if most is not None:
+            return self._read_head(top, path, most)
+        return top.read(path, self.limit_of(path[1:]), public=True)
 
     def _read_head(self, top: Root | ByName, path: str, size: int) -> bytes:
         where = top.open(path) if isinstance(top, Root) else self.path + path

@@ -1004,6 +1004,28 @@ def test_an_image_is_private_if_a_user_moved_private_files_of_root_into_it(
 
 
 @as_root
+@pytest.mark.parametrize("name", ["metadata.yaml", "templates/a"])
+@pytest.mark.parametrize("command", ["audit", "check"])
+def test_reports_show_no_private_file_of_root_from_a_directory_of_another_user(
+    tmp_path: Path, command: str, name: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """check printed a line of the file, which the user could have moved there."""
+    folder = tmp_path / "image"
+    (folder / "templates").mkdir(parents=True)
+    (folder / "metadata.yaml").write_text("templates: {/etc/a: {template: a, when: [create]}}\n")
+    (folder / name).write_text("password=hunter2 [ {{")
+    for path in (folder, folder / "templates"):
+        os.chown(path, 1234, 1234)
+    main([command, str(folder)])
+    assert "hunter2" in capfd.readouterr().out or command == "audit"
+    os.chmod(folder / name, 0o600)
+    assert main([command, str(folder)]) != 0
+    shown = capfd.readouterr()
+    assert "is private to uid 0, but its directory belongs to uid 1234" in shown.out + shown.err
+    assert "hunter2" not in shown.out + shown.err
+
+
+@as_root
 @pytest.mark.parametrize("kind", ["file", "directory"])
 def test_an_image_is_private_if_a_user_exchanges_names_while_root_packs_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
