@@ -389,6 +389,7 @@ def test_a_template_that_is_a_hard_link_has_the_content_of_another_template(tmp_
             ("templates/b", tarfile.LNKTYPE, "templates/a", b""),
             ("templates/c", tarfile.LNKTYPE, "rootfs/x", b""),
             ("templates/d", tarfile.LNKTYPE, "templates/none", b""),
+            ("templates/e", tarfile.LNKTYPE, "a", b""),
             ("rootfs/e", tarfile.LNKTYPE, "templates/a", b""),
         ):
             member = tarfile.TarInfo(name or ".")
@@ -396,7 +397,7 @@ def test_a_template_that_is_a_hard_link_has_the_content_of_another_template(tmp_
             tar.addfile(member, io.BytesIO(data))
     scanned = scan_image(str(tmp_path / "image.tar"))
     assert {name: file.data for name, file in scanned.templates.items()} == {
-        "a": b"{{ 1/0 }}", "b": b"{{ 1/0 }}", "c": None, "d": None,
+        "a": b"{{ 1/0 }}", "b": b"{{ 1/0 }}", "c": None, "d": None, "e": None,
     }  # fmt: skip
     assert next(iter(scanned.names)).path == "templates/a"
 

@@ -118,3 +118,9 @@ def test_the_update_option_names_each_snapshot_that_it_writes_or_removes(run, im
     assert run("test", "a", "--update", "-k", "one")[2] == "a: updated snapshots/one/one.txt\n"
     assert run("test", "a", "--update")[2] == "a: removed snapshots/one/old.txt\n"
     assert run("test", "a", "--update")[2] == ""
+
+
+def test_tests_that_reach_exactly_the_required_share_of_branches_pass(run, images):
+    (images / "a/templates/t").write_text("y\n")
+    code, out, err = run("test", "a", "--min-coverage", "100")
+    assert (code, err) == (0, "") and "1 of 1 branches" in out
