@@ -7,7 +7,7 @@ from ..rootfs.confined import read_descriptor
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from ..rootfs.confined import Root
     from ..rootfs.directory_rootfs import IdMap
@@ -54,15 +54,20 @@ def layers_of(path: str) -> "tuple[str, ...]":
 
 
 def ids_on_disk(config: str) -> "IdMap | None":
-    """Return the id map of ``lxc.idmap``, or None if the configuration has no id map.
+    """Return the id map of ``lxc.idmap`` in a file and the files that it includes, as ``ids_in`` does."""
+    return ids_in(settings(config), config)
 
-    If LXC mounts the root filesystem with that map, return the identity map.
+
+def ids_in(found: "Iterable[tuple[str, str]]", config: str) -> "IdMap | None":
+    """Return the id map of ``lxc.idmap``, or None if the settings ``found`` have no id map.
+
+    If LXC mounts the root filesystem with that map, return the identity map. Messages name ``config``.
     """
     from ..rootfs.directory_rootfs import IDENTITY, IdMap
 
     ranges: dict[str, list[tuple[int, int, int]]] = {"u": [], "g": []}
     mounted = False
-    for key, value in settings(config):
+    for key, value in found:
         if key == "lxc.idmap":
             if not value:
                 ranges = {"u": [], "g": []}

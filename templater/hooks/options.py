@@ -97,7 +97,7 @@ usage: templater hook RUNTIME [OPTION …] [NAME]
   --log FILE            additional log file, besides .templater/log and the journal
   --dialect v4|v6|v6.1  pongo2 version [default: v6]
   -t, --trigger NAME    run this trigger, and neither the pending one nor start; repeatable
-  --stage NAME          oci: stage of this hook [default: createRuntime]
+  --stage NAME          oci: stage of this hook [default: createRuntime]; lxc: pre-start or mount
   --limit NAME=VALUE    override a rendering limit, see docs/limits.md; repeatable
   --allow DIR           oci: directory of image sources that annotations may name; repeatable
                         [default: /var/lib/templater/images]

@@ -286,6 +286,35 @@ def test_an_ephemeral_copy_on_a_tmpfs_is_rendered_only_by_a_mount_hook(lxc: Lxc,
         assert "templater: the container's lxc.hook.pre-mount may hide files" in log
 
 
+@pytest.mark.parametrize("options", [(), ("--stage", "mount")])
+def test_a_volume_that_a_pre_mount_hook_mounts_is_rendered_only_by_a_mount_hook(
+    lxc: Lxc, options: tuple[str, ...]
+):
+    """The files were written below the mount point, and the container started without them."""
+    line = hook_line("lxc", *options)
+    volume, script = make_rootfs(lxc.path / "volume"), lxc.path / "decrypt"
+    hooks = "".join(f"lxc.hook.{name} = {line}\n" for name in ("pre-start", "mount"))
+    folder = lxc.create("c1", hooks=f"{hooks}lxc.hook.pre-mount = {script}\n")
+    script.write_text(f"#!/bin/sh\nexec mount --bind {volume} {folder}/rootfs\n")
+    script.chmod(0o755)
+    lxc.start("c1", code=0 if options else 1)
+    assert not (folder / "rootfs/etc/birth").exists()
+    if options:
+        assert lxc.cat("c1", "/etc/birth") == "born by create as c1 of ?\n"
+    else:
+        log = (lxc.path / "c1.log").read_text(errors="replace")
+        assert "templater: the container's lxc.hook.pre-mount may hide files" in log
+
+
+def test_a_mount_hook_of_an_unprivileged_container_never_leaves_it_without_its_files(lxc: Lxc):
+    settings = f"lxc.idmap = u 0 {BASE} 65536\nlxc.idmap = g 0 {BASE} 65536\n"
+    folder = lxc.create("c1", settings=settings, hooks=f"lxc.hook.mount = {hook_line('lxc')}\n")
+    shift(folder / "rootfs", BASE)
+    (folder / "config").chmod(0o640)
+    lxc.start("c1", code=1)
+    assert not (folder / "rootfs/etc/birth").exists()
+
+
 def test_an_overlay_with_a_missing_upper_layer_is_rendered_at_pre_start(lxc: Lxc):
     """With a mount hook, too, each of both hooks left the rendering to the other one."""
     hooks = "".join(f"lxc.hook.{name} = {hook_line('lxc')}\n" for name in ("pre-start", "mount"))

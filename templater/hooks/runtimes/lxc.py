@@ -11,18 +11,19 @@ mounted an overlay at that stage, so the hook mounts the overlay in a mount name
 
 The mount stage runs after LXC has mounted the root filesystem. But in an unprivileged container the mount
 hook runs as the container's root user, which can read neither the interpreter nor templater's state. So the
-mount hook renders block devices and other images, and renders overlays only with ``--stage mount``.
+mount hook renders block devices and other images, and renders directories and overlays only with
+``--stage mount``.
 """
 
 from ...instances.state_directory import StateDirectory
-from ...model.errors import RefusedError, TemplaterError, UsageError, WriteError
+from ...model.errors import RefusedError, TemplaterError, UsageError, WriteError, reason
 from ...model.file_names import METADATA, STATE_FOLDER
 from ...model.source import printable
 from ...oslite import abspath, dirname, exists, fsencode, is_missing, join, libc, os, split
 from ...rootfs.confined import Directory, Root, write_error
 from ...rootfs.shared_directories import own_map
 from ...rootfs.trusted_paths import is_replaceable, make_folder, open_folder, open_unshared, require_below
-from ..lxc_config import PREFIXES, ids_on_disk, is_directory, layers_of, settings, without_prefix
+from ..lxc_config import PREFIXES, ids_in, is_directory, layers_of, settings, without_prefix
 from ..request import HookRequest, Notice
 
 TYPE_CHECKING = False
@@ -56,7 +57,11 @@ def read_request(options: "Options", environ: "Mapping[str, str]") -> "HookReque
         from ..lxc_copies import destroy
 
         return destroy(folder)
-    return Notice()
+    if stage in ("stop", "post-stop"):
+        return Notice()
+    raise UsageError(
+        f"templates cannot be rendered in stage '{printable(stage)}'", hint="use lxc.hook.pre-start"
+    )
 
 
 def state_folder(environ: "Mapping[str, str]") -> str:
@@ -77,41 +82,50 @@ def _start(
 ) -> "HookRequest | Notice":
     """Return the hook request, or an empty Notice if LXC's current stage has nothing to render.
 
-    A directory or an overlay is rendered in pre-start, any other root filesystem after LXC has mounted it.
+    A directory or an overlay is rendered in pre-start, unless an option says otherwise. Any other root
+    filesystem is rendered after LXC has mounted it.
     """
     of_lxc = without_prefix(environ.get("LXC_ROOTFS_PATH", ""))
     path = without_prefix(options.rootfs) or of_lxc
+    later = options.stage == "mount"
     is_folder = is_directory(path)
-    layers = () if is_folder or options.stage == "mount" else layers_of(path)
-    early = is_folder or bool(layers)
+    layers = () if is_folder or later else layers_of(path)
+    early = (is_folder and not later) or bool(layers)
     image = options.source or folder
     if options.if_present and is_missing(join(image, METADATA)):
         return Notice()
     config = environ.get("LXC_CONFIG_FILE", "")
-    if abspath(path) != abspath(of_lxc):  # the root filesystem that LXC mounts is another one
-        if stage == "mount":
-            return Notice()
-        if not early:
-            raise RefusedError(
-                f"--rootfs '{printable(path)}' is neither a directory nor an overlay of directories"
-            )
+    is_other = abspath(path) != abspath(of_lxc)  # the root filesystem that LXC mounts is another one
+    if is_other and not early and stage == "pre-start":
+        raise RefusedError(
+            f"--rootfs '{printable(path)}' is neither a directory nor an overlay of directories"
+        )
     if stage == "mount":
-        deferred = is_deferred(options.state or folder)
-        early = early and not deferred and has_hook(config, "pre-start")
+        is_rendered = early or is_other
+        if not is_other and is_deferred(options.state or folder):
+            is_rendered = False
+        if is_rendered and has_hook(config, "pre-start"):
+            return Notice()
+        if is_other:
+            raise RefusedError(
+                f"the mount hook can't render --rootfs '{printable(path)}'", hint="use lxc.hook.pre-start"
+            )
+        early = False
     if early != (stage == "pre-start"):
         if not early:
             require_mount_hook(path, config, options.stage)
             defer(options.state or folder)
         return Notice()
     mounted = environ.get("LXC_ROOTFS_MOUNT", "")
-    if layers:
-        refuse_later_mounts(path, config)
+    found = list(settings(config)) if early and (not options.rootfs or exists(config)) else []
+    if not is_other and options.stage != "pre-start":
+        refuse_later_mounts(path, found)
     state_folder = options.state or folder
     # opened once: a user who owns the directory above could exchange it with that of another container
     opened = {folder: open_unshared(folder)} if folder in (image, state_folder) else {}
     return HookRequest(
         options, name=name, rootfs=path if early and not layers else mounted, image=image,
-        state_folder=state_folder, open_folders=opened, ids=_ids(early, options, config),
+        state_folder=state_folder, open_folders=opened, ids=_ids(early, options, found, config),
         mount=(lambda: require_mounted(mounted)) if not early
         else (lambda: mount_overlay(layers, mounted, opened.get(folder))) if layers else None,
     )  # fmt: skip
@@ -132,23 +146,37 @@ def defer(folder: str) -> None:
 
 
 def is_deferred(folder: str) -> bool:
-    """Return whether the pre-start hook of this start has left the rendering to the mount hook."""
-    if not exists(join(folder, STATE_FOLDER, DEFERRED)):
+    """Return whether the pre-start hook of this start has left the rendering to the mount hook.
+
+    Raises RefusedError if the file is unreadable, as for the root user of an unprivileged container.
+    """
+    try:
+        os.lstat(join(folder, STATE_FOLDER, DEFERRED))
+    except FileNotFoundError:
         return False
+    except OSError as error:
+        raise unreadable(join(folder, STATE_FOLDER), reason(error)) from None
     with open_unshared(folder) as opened, StateDirectory(opened) as directory:
         found = directory.read(DEFERRED, 1, own=True) is not None
         directory.remove(DEFERRED)
     return found
 
 
-def _ids(early: bool, options: "Options", config: str) -> "IdMap | None":
+def unreadable(path: str, why: str) -> RefusedError:
+    return RefusedError(
+        f"the mount hook can't tell whether the pre-start hook has rendered: '{printable(path)}' is"
+        f" unreadable: {why}",
+        hint="in an unprivileged container, use only lxc.hook.pre-start",
+    )
+
+
+def _ids(early: bool, options: "Options", found: "list[tuple[str, str]]", config: str) -> "IdMap | None":
     if not early:
         from ...rootfs.directory_rootfs import IDENTITY
 
         return IDENTITY  # the hook runs in the container's user namespace, so it sees the container's ids
-    if not options.rootfs:
-        return ids_on_disk(config)
-    return in_namespace(ids_on_disk(config)) if exists(config) else None
+    ids = ids_in(found, config)
+    return in_namespace(ids) if options.rootfs else ids
 
 
 def in_namespace(ids: "IdMap | None") -> "IdMap | None":
@@ -184,15 +212,15 @@ _MOUNT_HINT = "in the container's configuration, give lxc.hook.mount the line of
 def require_mount_hook(path: str, config: str, stage: str = "") -> None:
     """Raise RefusedError if only LXC can mount this root filesystem and no mount hook calls templater.
 
-    If ``stage`` is "mount", the pre-start hook leaves an overlay to the mount hook. Then the mount hook must
-    have the option ``--stage mount``, too.
+    If ``stage`` is "mount", the pre-start hook leaves a directory or an overlay to the mount hook. Then the
+    mount hook must have the option ``--stage mount``, too.
     """
     found = list(settings(config))
     for key, value in found:
         if key == "lxc.rootfs.path":
             path = value or path
     lines = [line for line in hook_lines(found, "mount") if "templater" in line]
-    if stage == "mount" and layers_of(without_prefix(path)):
+    if stage == "mount" and (is_directory(without_prefix(path)) or layers_of(without_prefix(path))):
         if not any("--stage mount" in line or "--stage=mount" in line for line in lines):
             raise RefusedError(
                 "the pre-start hook has --stage mount, and no mount hook with --stage mount calls templater",
@@ -224,25 +252,27 @@ def hook_lines(found: "list[tuple[str, str]]", stage: str) -> "list[str]":
 
 
 def has_hook(config: str, stage: str) -> bool:
-    """Return whether a hook of a stage calls templater. Also return True if the file can't be read."""
+    """Return whether a hook of a stage calls templater. Raises RefusedError if the file is unreadable."""
     try:
         return any("templater" in line for line in hook_lines(list(settings(config)), stage))
-    except TemplaterError:
-        return True
+    except TemplaterError as error:
+        raise unreadable(config, error.message) from None
 
 
-def refuse_later_mounts(path: str, config: str) -> None:
+def refuse_later_mounts(path: str, found: "list[tuple[str, str]]") -> None:
     """Raise RefusedError if the container has a pre-mount hook.
 
-    This hook runs after templater has written files to the overlay, and may hide the files. For example,
-    ``lxc-copy --ephemeral --tmpfs`` adds a hook that mounts a tmpfs over the layers.
+    This hook runs after templater has written files, and may hide the files. For example, LXC suggests such a
+    hook to mount an encrypted file system, and ``lxc-copy --ephemeral --tmpfs`` adds a hook that mounts a
+    tmpfs over the layers.
     """
-    if exists(config) and hook_lines(list(settings(config)), "pre-mount"):
+    if hook_lines(found, "pre-mount"):
         raise RefusedError(
             "the container's lxc.hook.pre-mount may hide files that are written to"
             f" '{printable(path)}' before it runs",
-            hint="render after LXC has mounted the overlay: add --stage mount to the hook line, and give"
-            " lxc.hook.mount the line of lxc.hook.pre-start, too",
+            hint="render after LXC has mounted the root filesystem: add --stage mount to the hook line, and"
+            " give lxc.hook.mount the line of lxc.hook.pre-start, too; or add --stage pre-start if that hook"
+            " hides no files",
         )
 
 

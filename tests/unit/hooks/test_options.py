@@ -133,12 +133,62 @@ def test_a_start_that_an_earlier_process_left_to_the_mount_hook_is_known_by_one_
     assert isinstance(lxc.read_request(Options(), environ(container, "mount")), Notice)
 
 
+@pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs root to become another user"
+)
+@pytest.mark.parametrize("unreadable", ["config", ".templater"])
+def test_a_mount_hook_that_cannot_tell_whether_pre_start_has_rendered_is_refused(container, unreadable):
+    """The root user of an unprivileged container started without its files, and without a message."""
+    (container / "config").write_text("lxc.hook.pre-start = templater\nlxc.hook.mount = templater\n")
+    (container / ".templater").mkdir(mode=0o755)
+    for above in (container, *list(container.parents)[:-2]):
+        above.chmod(0o755)
+
+    def in_mount(expected: type) -> None:
+        os.setresuid(1234, 1234, 1234)
+        try:
+            found = lxc.read_request(Options(), environ(container, "mount"))
+        except RefusedError as error:
+            assert f"'{container / unreadable}' is unreadable: " in error.message
+            found = error
+        assert isinstance(found, expected)
+
+    in_a_hook(lambda: in_mount(Notice))
+    (container / unreadable).chmod(0)
+    in_a_hook(lambda: in_mount(RefusedError))
+
+
+@pytest.mark.parametrize("key", ["", "pre-mount"])
+def test_a_root_directory_over_which_a_hook_may_mount_is_rendered_only_on_request(container, key):
+    """The files, with their passwords, were below the mount point of an encrypted file system."""
+    (container / "config").write_text(f"lxc.hook.{key} = /srv/decrypt\n" if key else "")
+    options = Options()
+    if key:
+        with pytest.raises(RefusedError, match=r"lxc\.hook\.pre-mount may hide files"):
+            lxc.read_request(options, environ(container))
+    options.stage = "pre-start"
+    start = lxc.read_request(options, environ(container))
+    assert isinstance(start, HookRequest) and start.rootfs == str(container / "rootfs")
+    options.stage = "mount"
+    with pytest.raises(RefusedError, match="no mount hook with --stage mount calls templater"):
+        lxc.read_request(options, environ(container))
+    with open(container / "config", "a") as config:
+        config.write("lxc.hook.mount = templater hook lxc --stage mount\n")
+    assert isinstance(lxc.read_request(options, environ(container)), Notice)
+    start = lxc.read_request(options, environ(container, "mount"))
+    assert isinstance(start, HookRequest) and start.rootfs == "/usr/lib/lxc/rootfs"
+
+
 def test_another_directory_of_the_rootfs_option_is_never_replaced_by_the_one_that_lxc_mounts(container):
     options = Options()
     options.rootfs = str(container / "copy")
     (container / "config").write_text("lxc.hook.mount = templater hook lxc\n")
     with pytest.raises(RefusedError, match="copy' is neither a directory nor an overlay of directories"):
         lxc.read_request(options, environ(container))
+    with pytest.raises(RefusedError, match=r"the mount hook can't render --rootfs '.*copy'"):
+        lxc.read_request(options, environ(container, "mount"))
+    with open(container / "config", "a") as config:
+        config.write("lxc.hook.pre-start = templater hook lxc\n")
     assert isinstance(lxc.read_request(options, environ(container, "mount")), Notice)
     (container / "copy").mkdir()
     start = lxc.read_request(options, environ(container))
@@ -237,8 +287,14 @@ def test_a_stale_lxc_target_variable_is_ignored(container):
     assert isinstance(lxc.read_request(Options(), environ(container, LXC_TARGET="reboot")), HookRequest)
 
 
-@pytest.mark.parametrize("stage", ["start-host", "stop", "post-stop", "autodev", "pre-mount"])
-def test_a_call_at_an_unused_lxc_hook_stage_is_ignored(container, stage):
+@pytest.mark.parametrize("stage", ["start-host", "autodev", "pre-mount", "start"])
+def test_a_hook_line_at_a_stage_where_lxc_can_start_without_files_is_an_error(container, stage):
+    with pytest.raises(UsageError, match=f"templates cannot be rendered in stage '{stage}'"):
+        lxc.read_request(Options(), environ(container, stage))
+
+
+@pytest.mark.parametrize("stage", ["stop", "post-stop"])
+def test_a_call_after_the_end_of_an_lxc_container_is_ignored(container, stage):
     found = lxc.read_request(Options(), environ(container, stage))
     assert isinstance(found, Notice) and not found.text
 
