@@ -9,10 +9,14 @@ from ..model.errors import TemplaterError
 from ..model.source import Source
 from ..pongo2.dialect import DIALECTS
 from ..pongo2.syntax.lexer import Lexer
+from ..pongo2.syntax.template_parser import trimmed
 from ..pongo2.syntax.tokens import IDENTIFIER, TEXT, Token, Unit
 
 #: the kinds of parts that print values
 PRINTING = ("{{", "firstof", "cycle")
+
+#: the kind of a part of a template, and its tokens
+Part = tuple[str, list[Token]]
 
 
 def tokens_of(source: Source) -> list[Token]:
@@ -23,21 +27,42 @@ def tokens_of(source: Source) -> list[Token]:
     return lexer.tokens
 
 
-def parts_of(source: Source) -> Iterator[tuple[str, list[Token]]]:
+def parts_of(source: Source) -> Iterator[Part]:
+    """Yield the parts of a template. The parts of each outermost loop come twice, as in two rounds."""
+    loop: list[Part] = []
+    depth = 0
+    for part in _parts(tokens_of(source)):
+        yield part
+        depth += part[0] == "for"
+        if depth:
+            loop.append(part)
+            depth -= part[0] == "endfor"
+            if not depth:
+                yield from loop
+                loop = []
+
+
+def _parts(tokens: list[Token]) -> Iterator[Part]:
     """Yield the texts, expressions and tags of a template: the kind of each part, and its tokens.
 
-    The kind is ``TEXT``, ``{{`` or the name of a tag.
+    The kind is ``TEXT``, ``{{`` or the name of a tag. ``shown`` of a text is what the text prints. What is
+    inside a ``comment`` tag is left out.
     """
     part: list[Token] | None = None
-    for token in tokens_of(source):
-        if token.kind == TEXT:
+    in_comment = False
+    for before, token, after in zip([None, *tokens], tokens, [*tokens[1:], None], strict=False):
+        if token.kind == TEXT and not in_comment:
+            token.shown = trimmed(token, before, after)[0]
             yield TEXT, [token]
         elif token.kind in ("{{", "{%"):
             part = [token]
         elif part is not None:
             part.append(token)
             if token.kind in ("}}", "%}"):
-                yield (part[0].kind if token.kind == "}}" else str(part[1].value)), part
+                kind = part[0].kind if token.kind == "}}" else str(part[1].value)
+                in_comment = kind == "comment" or (in_comment and kind != "endcomment")
+                if not in_comment:
+                    yield kind, part
                 part = None
 
 

@@ -83,6 +83,26 @@ def test_the_filters_in_the_line_injection_hint_keep_only_the_first_line_in_temp
         "a {{ config.a|integer|add:config.b }}",
         "{% macro m(x) %}\na {{ x }}{% endmacro %}",
         "{% set x = config.a %}{% set y = x %}\na {{ y }}",
+        "a\n{{- config.a }}",
+        "a \n\n {%- if 1 %}{{ config.a }}{% endif %}",
+        "{% if 1 -%}\n a {{ config.a }}{% endif %}",
+        "a {% if 1 -%}\n{{ config.a }}{% endif %}",
+        "{% macro m() %}{{ config.a }}{% endmacro %}a {{ m() }}",
+        "{% macro m(k) %}{{ config_get(k) }}{% endmacro %}a {{ m('user.a') }}",
+        "{% macro m(k=config.a) %}{{ k }}{% endmacro %}a {{ m() }}",
+        "{% macro m() %}{{ config.a }}{% endmacro %}{% macro n() %}{{ m() }}{% endmacro %}a {{ n() }}",
+        "a {% macro m() %}\n{% endmacro %}{{ config.a }}",
+        "a {% comment %}\n{% endcomment %}{{ config.a }}",
+        "a {% comment %}\n{{ x }}{% endif %}\n{% endcomment %}{{ config.a }}",
+        "a {% if 0 %}\n{% endif %}{{ config.a }}",
+        "a {% if 0 %}\n{% elif 1 %}{{ config.a }}{% else %}\n{% endif %}",
+        "a {% ifequal 1 2 %}\n{% else %}{% endifequal %}{{ config.a }}",
+        "a {% for i in '' %}\n{% empty %}{{ config.a }}{% endfor %}",
+        "{% for i in 'ab' %}{{ config.a }}a {% endfor %}",
+        "{% for i in 'ab' %}{{ config.a }}a {% empty %}\n{% endfor %}",
+        "{% for i in 'a' %}\n{% for j in 'ab' %}{{ config.a }}a {% endfor %}\n{% endfor %}",
+        "{% for i in 'ab' %}a {{ x }}\n{% set x = config.a %}{% endfor %}",
+        "{% now '2006' %}{{ config.a }}",
     ],
 )
 def test_attack_49_a_configuration_value_inside_a_line_of_a_file_is_found(text):
@@ -108,6 +128,17 @@ def test_attack_49_a_configuration_value_inside_a_line_of_a_file_is_found(text):
         '{% include "t" with x=1 %}{{ config.a',
         "a {{ config.a|integer: }}",
         "a {{ config.a|integer.",
+        "a\n{{- 1 }}\n{{ config.a }}",
+        "a\n{{ config.a -}}",
+        "{% macro m() %}{{ config.a|integer }}{% endmacro %}a {{ m() }}",
+        "{% macro m(x) %}{{ x }}{% endmacro %}a {{ m('b') }}",
+        "{% macro m() %}b\n{{ config.a }}{% endmacro %}{{ m() }}",
+        "a {% comment %}{{ config.a }}{% endcomment %}",
+        "{% comment %}a{% endcomment %}{{ config.a }}",
+        "a {% if 1 %}\n{% else %}b\n{% endif %}{{ config.a }}",
+        "{% if 1 %}{{ config.a }}{% else %}{{ config.b }}{% endif %}",
+        "{% for i in 'ab' %}{{ config.a }}\n{% endfor %}",
+        "{% for i in 'ab' %}a\n{% if i %}{{ config.a }}a{% endif %}\n{% endfor %}",
     ],
 )
 def test_a_value_that_cannot_add_a_line_inside_a_file_has_no_finding(text):
@@ -154,10 +185,16 @@ def test_audit_checks_a_template_that_does_not_compile():
         "config" + "|a:config.x" * 60_000 + "|integer",
         "[" * 300_000,
         "config." * 100_000,
+        "config, " * 6_000,
+        "1 }}" + "{% for i in config %}{{ i }}a {% set i = config %}" * 600 + "{% endfor %}" * 600,
+        "1 }}" + "{% macro m(a) %}{{ a }}{{ config }}" * 900 + "{% endmacro %}" * 900,
+        "1 }}" + "{% if 1 %}{% elif 2 %}" * 1_500 + "{% endif %}" * 1_500,
+        "1 }}" + "".join(f"{{% set x{n} = config|stringformat:x{n} %}}" for n in range(1_900)),
     ],
 )
-def test_the_line_injection_check_takes_linear_time(text):
+def test_the_line_injection_and_secret_checks_take_linear_time(text):
     image = an_image(templates={"t": f"a {{{{ {text} }}}}"})
     begun = process_time()
     list(line_injection.check_image.run(image))
+    list(secrets.secrets_of(Source("t", f"a {{{{ {text} }}}}".encode())))
     assert process_time() - begun < 4

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 
 from ...pongo2.syntax.tokens import IDENTIFIER, TEXT, Token
 from ..base import Observation, check
@@ -33,20 +34,89 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
     A value at the start of a line is not reported: it is usually a whole document, such as user data.
     """
     for source in image.sources():
-        inside_line, names = False, set(CONFIGURATION)
+        # the arguments of a macro are not followed from its calls: they can come from the configuration
+        line, names, arguments = _Line(), set(CONFIGURATION), set[str]()
+        seen: set[int] = set()
         for kind, part in parts_of(source):
+            is_read = reads(part, names)
             if kind == TEXT:
-                line = part[0].value.rpartition("\n")
-                inside_line = bool(line[2].strip()) or (inside_line and not line[1])
+                line.add(part[0].shown)
             elif kind in PRINTING:
-                if inside_line and reads(part, names):
+                if line.inside and (is_read or reads(part, arguments)) and part[0].start not in seen:
+                    seen.add(part[0].start)
                     at = source.span(part[0].start, part[-1].end)
                     yield Observation("a line break in this value adds a line to the file", at)
-                inside_line = True
+                line.inside = True
+                if is_read:
+                    names.update(line.macro)
+            else:
+                line.follow(kind, part)
             bound = bound_names(kind, part)
-            # the calls of a macro are not followed: its values can come from the configuration
-            if bound and (kind == "macro" or reads(part, names)):
+            if bound and is_read:
                 names.update(bound)
+            elif bound and (kind == "macro" or reads(part, arguments)):
+                arguments.update(bound)
+
+
+class _Line:
+    """Follow the lines of a template through its tags.
+
+    ``inside`` says whether the next text can follow other text on the same line. ``macro`` has the name of
+    the innermost macro that is being defined.
+    """
+
+    def __init__(self) -> None:
+        self.inside = False
+        self.macro: tuple[str, ...] = ()
+        self.blocks: list[_Block] = []
+        #: the offsets of the loops whose rounds can end inside a line
+        self.loops: set[int] = set()
+
+    def add(self, text: str) -> None:
+        _, line_break, last = text.rpartition("\n")
+        self.inside = bool(last.strip()) or (self.inside and not line_break)
+
+    def follow(self, tag: str, part: list[Token]) -> None:
+        start = part[0].start
+        if tag in ("empty", "endfor") and self.inside and self.blocks and self.blocks[-1].can_skip:
+            self.loops.add(self.blocks[-1].start)
+        if tag in _TEXTS:
+            self.inside = True
+        elif tag in _BRANCHES:
+            self.blocks.append(_Block(start, self.inside, self.macro))
+            self.inside = self.inside or start in self.loops
+        elif tag == "macro":  # what it prints follows the text before its calls
+            self.blocks.append(_Block(start, self.inside, self.macro))
+            self.inside, self.macro = False, (str(part[2].value),)
+        elif self.blocks and tag in ("elif", "else", "empty"):
+            block = self.blocks[-1]
+            block.after = block.after or self.inside
+            self.inside = block.before
+            if tag != "elif":
+                block.can_skip = False
+        elif self.blocks and tag == "endmacro":
+            block = self.blocks.pop()
+            self.inside, self.macro = block.before, block.macro
+        elif self.blocks and tag.removeprefix("end") in _BRANCHES:
+            block = self.blocks.pop()
+            self.inside = self.inside or block.after or (block.can_skip and block.before)
+
+
+#: tags that print one of several texts, or none
+_BRANCHES = ("for", "if", "ifchanged", "ifequal", "ifnotequal")
+#: tags that print a text that does not end with a line break
+_TEXTS = ("lorem", "now", "templatetag", "widthratio")
+
+
+@dataclass
+class _Block:
+    """A block tag: its offset, and whether the texts before it and in its branches end inside a line."""
+
+    start: int
+    before: bool
+    macro: tuple[str, ...]
+    after: bool = False
+    can_skip: bool = True
 
 
 #: the names through which a template reads the configuration

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from ...model.source import Source
 
 WORDS = ("password", "passwd", "secret", "token", "private", "credential")
+#: filters whose output does not show the value
+HIDING = ("length", "length_is", "yesno")
 
 
 @check("readable-secret", "medium", "a template that writes a secret to a file that every user can read")
@@ -44,21 +46,50 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
 def secrets_of(source: Source) -> Iterator[Token]:
     """Yield each string in a printed expression that contains one of ``WORDS``, such as ``"user.token"``.
 
-    If the template prints a variable, also yield such strings in the tag that sets the variable. Yield
-    ``config`` if the template prints a variable of a loop over ``config``.
+    If the template prints a variable, also yield such strings in the tag that sets the variable. Yield the
+    name ``config``, or another name of the same map, if the template can print all its values: with a loop,
+    the filter stringformat or a macro.
     """
     secrets: dict[str, list[Token]] = {}
+    keys: dict[str, list[Token]] = {}  # a key is no secret, but config_get(key) can be one
+    maps = {"config"}
     seen: set[int] = set()
     for kind, part in parts_of(source):
+        bound = bound_names(kind, part)
         found = [token for token in part if token.kind == STRING and has_word(token)]
-        found += [each for token in part if token.kind == IDENTIFIER for each in secrets.get(token.value, ())]
-        if kind == "for" and part[-2].value == "config" and part[-2].kind == IDENTIFIER:
-            found.append(part[-2])
+        for name, is_argument in _names_in(part):
+            found += secrets.get(name, ())
+            found += keys.get(name, ()) if is_argument else ()
+        whole = list(_read_whole(kind, part, maps))
+        if whole and kind in ("set", "with"):
+            maps.update(bound)
+        content = [token for token, is_content in whole if is_content]
+        if kind == "for" and content and bound:
+            keys[bound.pop(0)] = content[:_MOST]
+        found += content
         if kind in PRINTING:
             yield from (token for token in found if token.start not in seen)
             seen.update(token.start for token in found)
-        for name in bound_names(kind, part) if found else ():
+        for name in bound if found else ():
             secrets[name] = found[:_MOST]
+
+
+def _names_in(part: list[Token]) -> Iterator[tuple[str, bool]]:
+    """Yield each name whose value a part can show, and whether it is an argument or a subscript."""
+    for before, token, after, last in zip(part, part[1:], part[2:], [*part[3:], part[-1]], strict=False):
+        if token.kind == IDENTIFIER and not (after.kind == "|" and last.value in HIDING):
+            yield token.value, before.kind in ("(", "[", ",")
+
+
+def _read_whole(kind: str, part: list[Token], maps: set[str]) -> Iterator[tuple[Token, bool]]:
+    """Yield the names in ``maps`` that a part reads without a key, and whether it can print all values."""
+    is_formatted = any(token.value == "stringformat" for token in part)
+    # one value of the map, or a name that the part binds
+    others = (".", "[", "(", "=", *((",", "in") if kind == "for" else ()))
+    for before, token, after in zip(part, part[1:], part[2:], strict=False):
+        is_map = token.kind == IDENTIFIER and token.value in maps and before.kind not in (".", "|")
+        if is_map and after.kind not in others:
+            yield token, kind == "for" or before.kind in ("(", ",") or (is_formatted and after.kind == "|")
 
 
 #: limit on the secrets that one name stands for

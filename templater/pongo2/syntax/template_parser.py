@@ -43,13 +43,7 @@ class Parser(ExpressionParser):
     def text(self, token: Token) -> Text:
         before = self.tokens[self.position - 1] if self.position else None
         self.advance()
-        value, start = token.shown, token.start
-        if before is not None and before.trim:
-            value = value.lstrip(BLANKS)
-            start += len(token.shown) - len(value)
-        if self.current is not None and self.current.trim:
-            value = value.rstrip(BLANKS)
-        return Text(value, start)
+        return Text(*trimmed(token, before, self.current))
 
     def open(self, name: str, token: Token) -> Document:
         """Parse and return the template ``name``. Raises TemplateSyntaxError if it is missing."""
@@ -189,6 +183,17 @@ def no_loader(document: Document, name: str, token: Token) -> TemplateSyntaxErro
         "fromfile", "unable to resolve template", name, unit.position(token.start), token.value
     )
     return syntax_error(f"cannot load template {name!r} without a loader", token.span, text)
+
+
+def trimmed(token: Token, before: Token | None, after: Token | None) -> tuple[str, int]:
+    """Return the text that a token prints between two tokens such as ``-%}`` and ``{{-``, and its start."""
+    value, start = token.shown, token.start
+    if before is not None and before.trim:
+        value = value.lstrip(BLANKS)
+        start += len(token.shown) - len(value)
+    if after is not None and after.trim:
+        value = value.rstrip(BLANKS)
+    return value, start
 
 
 def trim_blocks(tokens: list[Token], trim: bool, lstrip: bool) -> None:
