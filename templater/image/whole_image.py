@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from stat import S_IROTH
 from typing import Protocol
 
 from ..model.entry import DIRECTORY, FILE
@@ -23,7 +25,7 @@ from .limits import (
     refuse_deep,
 )
 from .names import clean_name
-from .open_file import data_bytes, kind_of_file
+from .open_file import OpenFile, data_bytes, kind_of_file
 from .second_file import SecondFileCheck, open_rootfs, refuse_same_file
 from .tar_reader import HARD_LINK, Archive, Member, open_archive
 
@@ -98,6 +100,7 @@ def open_contents(
 
 
 class DirectoryContents:
+    is_private = False
     packed_size = disk_size = bytes_read = packed_read = 0
 
     def __init__(
@@ -159,16 +162,30 @@ class DirectoryContents:
 
 
 class _Packed:
-    """An image stored in archives, with a count of the bytes read from the root filesystem's archive."""
+    """An image stored in archives, with a count of the bytes read from the root filesystem's archive.
+
+    Each file is opened once, so another user cannot exchange it with a private file between two reads.
+    """
 
     disk_size = 0
     has_secrets = False
+    #: whether other users can't read one of the image's files
+    is_private = False
 
     def __init__(self, path: str, limits: Limits) -> None:
-        self.name = path
+        file = self._opened(path)
+        self.name: str = file
         self.limits = limits
-        self.packed_size = max(1, data_bytes(path))
+        self.packed_size = max(1, data_bytes(file))
         self._archive: Archive | None = None
+
+    def _opened(self, path: str) -> OpenFile:
+        """Return a file that is open as long as this object exists."""
+        file = path if isinstance(path, OpenFile) else OpenFile(path)
+        if file is not path:
+            weakref.finalize(self, os.close, file.fd)
+        self.is_private = self.is_private or not os.fstat(file.fd).st_mode & S_IROTH
+        return file
 
     @property
     def bytes_read(self) -> int:
@@ -219,10 +236,10 @@ class UnifiedContents(_Packed):
 
 class SplitContents(_Packed):
     def __init__(self, path: str, rootfs: str, limits: Limits = DEFAULT) -> None:
-        refuse_same_file(path, rootfs)
         super().__init__(path, limits)
-        self.rootfs_name = rootfs
-        self.packed_size += data_bytes(rootfs)
+        self.rootfs_name = self._opened(rootfs)
+        refuse_same_file(self.name, self.rootfs_name)
+        self.packed_size += data_bytes(self.rootfs_name)
 
     def parts(self) -> list[Part]:
         return _parts_of(self.name, self.limits, second=self.rootfs_name)

@@ -34,7 +34,7 @@ from templater.hooks.runtimes import lxc, nspawn, oci
 from templater.image import directory_members, write_edits
 from templater.image.directory_image import DirectoryImage
 from templater.image.open_file import open_regular
-from templater.image.whole_image import DirectoryContents
+from templater.image.whole_image import DirectoryContents, UnifiedContents
 from templater.instances.description_file import read_instance
 from templater.instances.instance_directory import MAX_TEMPLATES, InstanceDirectory
 from templater.instances.state_directory import StateDirectory
@@ -45,7 +45,7 @@ from templater.rootfs.confined import Directory, Root
 from templater.rootfs.directory_rootfs import DirectoryRootfs
 from templater.rootfs.trusted_paths import open_unshared
 from templater.sources.open_source import open_source
-from tests.streams.builders import unified_image
+from tests.streams.builders import metadata_yaml, tarball, unified_image
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs directory descriptors")
 as_root = pytest.mark.skipif(
@@ -1023,6 +1023,29 @@ def test_reports_show_no_private_file_of_root_from_a_directory_of_another_user(
     shown = capfd.readouterr()
     assert "is private to uid 0, but its directory belongs to uid 1234" in shown.out + shown.err
     assert "hunter2" not in shown.out + shown.err
+
+
+def test_an_exported_image_is_the_file_whose_mode_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The image was opened again by its name, which its owner had given to a private image meanwhile."""
+    own, private, made = (tmp_path / name for name in ("own.tar", "private.tar", "made.tar"))
+    for path in (own, private):
+        members = {"metadata.yaml": metadata_yaml(), "rootfs": None, f"rootfs/{path.name}": b""}
+        path.write_bytes(tarball(members))
+    private.chmod(0o600)
+    rootfs = UnifiedContents.rootfs
+
+    def exchanged(contents: UnifiedContents) -> Any:
+        os.rename(private, own)
+        return rootfs(contents)
+
+    monkeypatch.setattr(UnifiedContents, "rootfs", exchanged)
+    assert main(["image", "export", str(own), str(made)]) == 0
+    with tarfile.open(made) as archive:
+        assert "rootfs/own.tar" in archive.getnames()
+    assert stat.S_IMODE(os.stat(made).st_mode) == 0o644
+    assert not private.exists()
 
 
 @as_root

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from stat import S_IROTH
 from typing import Any
 
 import click
@@ -54,11 +53,6 @@ def export(files: tuple[str, ...], limits: Given, as_json: bool, packing: dict[s
     parts = contents.parts()
     warn_of(parts, image[0])
     # an image that `publish` made from a container contains its passwords
-    private = not is_fetched and any(map(_is_private, image))
+    private = not is_fetched and contents.is_private
     report(pack(contents, parts, target, packing, epoch, private=private), as_json)
     return 0
-
-
-def _is_private(path: str) -> bool:
-    """Return whether other users can't read an image file."""
-    return os.path.isfile(path) and not os.stat(path).st_mode & S_IROTH
