@@ -14,14 +14,14 @@ from ..model.errors import InputError, LimitError, RefusedError, reason
 from ..model.file_names import DISK, METADATA, TEMPLATES
 from ..model.progress import Progress, silent
 from ..model.source import printable
-from ..rootfs.confined import Directory, Root, read_descriptor, read_error, write_error
+from ..rootfs.confined import Directory, Root, read_descriptor, write_error
 from ..rootfs.directory_rootfs import open_tree
-from ..rootfs.trusted_paths import open_file
 from .archive_layout import Layout
 from .atomic_output import Output
 from .compress import compressing
 from .decompress import open_stream
 from .limits import DEFAULT, Limits
+from .open_file import opened, reading
 from .second_file import refuse_same_file
 from .tar_reader import HARD_LINK, Archive, Member
 from .tar_writer import TarWriter
@@ -67,18 +67,15 @@ def replace(
         return Fingerprints()
     if rootfs is not None:
         refuse_same_file(path, rootfs)
-    try:
-        with open(open_file(path), "rb") as file:
-            original = os.fstat(file.fileno())
-    except OSError as error:
-        raise read_error(path, error) from error
     place = os.path.realpath(path)  # if the path is a symlink, replace its target
-    with Output(os.path.dirname(place)) as output:
-        unified = _repack(path, changes, added, output, limits, progress)
+    # the file is opened once, so the new file gets the mode of the file whose content it has
+    with opened(path) as file, Output(os.path.dirname(place)) as output:
+        original = os.fstat(file.fd)
+        unified = _repack(file, changes, added, output, limits, progress)
         if unified:
-            found = Fingerprints(*_fingerprints(path, output.fd, None))
+            found = Fingerprints(*_fingerprints(file, output.fd, None))
         else:
-            found = Fingerprints(*_fingerprints(path, output.fd, rootfs)) if rootfs else Fingerprints()
+            found = Fingerprints(*_fingerprints(file, output.fd, rootfs)) if rootfs else Fingerprints()
         # the owner of a directory on the way could have exchanged it with a link to a file of root
         if not os.path.samestat(os.stat(output.place(place)), original):
             raise RefusedError(f"another process replaced '{printable(path)}'", hint="run the command again")
@@ -150,7 +147,7 @@ def _fingerprints(path: str, new: int, rootfs: str | None) -> tuple[str, str]:
 def _feed(path: str, *digests: hashlib._Hash) -> None:
     buffer = memoryview(bytearray(_PIECE))
     try:
-        with open(path, "rb", buffering=0) as file:
+        with reading(path) as file:
             while size := file.readinto(buffer):
                 for digest in digests:
                     digest.update(buffer[:size])

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from templater.image import write_edits
 from templater.image.fingerprint import fingerprint
 from templater.image.open_image import open_image
 from templater.image.write_edits import replace
@@ -201,8 +202,34 @@ def test_a_file_that_changed_after_it_was_read_is_not_replaced(tmp_path, content
     assert os.listdir(tmp_path / "templates") == ["a"]
 
 
+def test_a_repacked_image_has_the_content_of_the_file_whose_mode_it_gets(tmp_path, monkeypatch):
+    """The owner of the directory exchanged his file with a private file of root, and back."""
+    paths = [
+        Path(tarball(tmp_path / name, [("metadata.yaml", METADATA), (f"rootfs/{name}", "")]))
+        for name in ("own", "private")
+    ]
+    own, private = paths
+    repack = write_edits._repack
+
+    def exchange():
+        os.rename(own, tmp_path / "other")
+        os.rename(private, own)
+        os.rename(tmp_path / "other", private)
+
+    def exchanged(*given):
+        exchange()
+        result = repack(*given)
+        exchange()
+        return result
+
+    monkeypatch.setattr(write_edits, "_repack", exchanged)
+    replace(str(own), {"metadata.yaml": METADATA.encode() + b"\n"})
+    with tarfile.open(own) as archive:
+        assert archive.getnames() == ["metadata.yaml", "rootfs/own"]
+
+
 def test_a_missing_image_or_an_image_without_metadata_is_not_repacked(tmp_path):
-    with pytest.raises(InputError, match=r"none.tar' can't be read: no such file or directory$"):
+    with pytest.raises(InputError, match=r"none.tar' can't be opened: no such file or directory$"):
         replace(str(tmp_path / "none.tar"), {"metadata.yaml": b"x"})
     path = Path(tarball(tmp_path / "i.tar", [("templates", None), ("templates/a", "A")]))
     error = untouched(path, lambda: replace(str(path), {"templates/a": b"B"}))
