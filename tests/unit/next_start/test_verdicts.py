@@ -14,6 +14,7 @@ from templater.model.plan import Plan
 from templater.model.render_options import RenderOptions
 from templater.next_start.judge_many import Judged
 from templater.next_start.patch_and_json import data_of, error_of, patches
+from templater.next_start.read_ahead import read_ahead
 from templater.next_start.sentences_and_commands import commands, counts, short
 from templater.next_start.verdicts import judge, links_text
 from templater.parsing.instance_description import read_instance
@@ -92,6 +93,26 @@ def test_a_never_started_instance_runs_its_pending_trigger_at_the_next_start(inc
         "/etc/hostname": "same", "/etc/once": "not rewritten", "/srv/deep/file": "create", SEED: "create",
     }  # fmt: skip
     assert commands(found, files[SEED]) == ("incus start c1",)
+
+
+def test_a_verdict_sends_no_request_for_what_was_read_ahead(incus):
+    """Answers of a slow daemon must not use up the time for rendering."""
+    put_rules(
+        incus,
+        [("/etc/a", ["start"], "a.tpl", {}), ("/etc/b", ["start"], "b.tpl", {})],
+        {"a.tpl": b"a", "b.tpl": b"b"},
+    )
+    for path in ("/etc/a", "/etc/b"):
+        incus.put_file("c1", path, b"old", mode="0644")
+    sent = []
+
+    def prepare(live):
+        read_ahead(live)
+        sent.extend(incus.requests)
+
+    found = judged(incus, prepare=prepare)
+    assert [file.verdict for file in found.files] == ["change", "change"]
+    assert incus.requests[len(sent) :] == []
 
 
 def test_the_next_start_on_lxd_ignores_the_owner_and_the_mode_of_a_rule(lxd):
