@@ -253,10 +253,14 @@ def test_the_patch_of_the_next_start_contains_only_valid_patch_lines_and_comment
 def test_the_verdicts_about_a_next_start_can_be_written_as_json(incus):
     import json
 
-    data = json.loads(json.dumps(data_of(judged(incus))))
+    found = judged(incus)
+    data = json.loads(json.dumps(data_of(found)))
     assert (data["instance"], data["host"], data["status"]) == ("c1", "incus-debian", "Running")
     deep = next(file for file in data["files"] if file["path"] == "/srv/deep/file")
     assert deep["change"]["mode"] == "0604" and deep["commands"] == ["incus restart c1"]
+    for said, file in zip(data["files"], found.files, strict=True):
+        assert (said["path"], said["real"], said["template"]) == (file.path, file.real, file.rule.template)
+        assert (said["when"], said["verdict"]) == (list(file.rule.when), file.verdict)
 
 
 def test_names_in_the_suggested_commands_are_quoted(incus):
