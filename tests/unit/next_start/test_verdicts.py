@@ -5,13 +5,15 @@ from dataclasses import replace
 
 import pytest
 
+from templater.image.limits import DEFAULT
 from templater.live.address import Address, parse_address
 from templater.live.connect import open_daemon
 from templater.live.instance import MissingInstanceError, open_instance
 from templater.model.errors import InputError, LimitError
-from templater.model.hosts import HOSTS
+from templater.model.hosts import HOSTS, INCUS
 from templater.model.plan import Plan
 from templater.model.render_options import RenderOptions
+from templater.next_start import judge_many
 from templater.next_start.judge_many import Judged
 from templater.next_start.patch_and_json import data_of, error_of, patches
 from templater.next_start.read_ahead import read_ahead
@@ -113,6 +115,24 @@ def test_a_verdict_sends_no_request_for_what_was_read_ahead(incus):
     found = judged(incus, prepare=prepare)
     assert [file.verdict for file in found.files] == ["change", "change"]
     assert incus.requests[len(sent) :] == []
+
+
+def test_only_the_first_of_many_instances_is_read_alone(incus, monkeypatch):
+    """So its result appears soon; later, the limit on instances that are read ahead bounds the memory."""
+    describe, described = judge_many.describe_instance, []
+    monkeypatch.setattr(
+        judge_many, "describe_instance", lambda *given: described.append(1) or describe(*given)
+    )
+    monkeypatch.setattr(judge_many, "_attempt", lambda live: InputError("not read"))
+    daemon = open_daemon(parse_address("incus:c1"))
+    listed = [
+        (Address("incus", name=f"c{number}"), incus.data("GET /1.0/instances/c1")) for number in range(40)
+    ]
+    results = judge_many.judge_many(daemon, listed, lambda live: None, RenderOptions(INCUS), limits=DEFAULT)
+    read = [len(described) for _ in results]
+    most = judge_many._AHEAD
+    assert read == [1, *(min(number + most, 40) for number in range(1, 40))]
+    daemon.close()
 
 
 def test_the_next_start_on_lxd_ignores_the_owner_and_the_mode_of_a_rule(lxd):
