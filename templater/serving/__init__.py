@@ -9,5 +9,5 @@ store or from files. For images without a tree, `generated_stream` generates a s
 `page_server` is the server of `watch --web`, and `page_access` decides who may use it. `connections` limits
 the clients of both servers.
 
-May import: distribution, image, model, parsing.
+May import: distribution, image, model, parsing, rootfs.
 """

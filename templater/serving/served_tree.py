@@ -16,7 +16,8 @@ from ..distribution.list_stream import read_products
 from ..distribution.local_stream import LocalStream
 from ..distribution.tree import Tree, open_directory, real_path
 from ..distribution.tree_catalog import clean_path
-from ..model.errors import InputError, LimitError
+from ..model.errors import InputError, LimitError, RefusedError
+from ..rootfs.confined import require_public
 from .image_listing import File, Listing, Served
 
 #: limit in bytes on the catalog of a served tree, which is loaded again while the server has the old images
@@ -124,6 +125,7 @@ def open_beneath(root: int, path: str) -> int:
     """Open a regular file below an open directory. Follow symlinks, but never out of the directory.
 
     Raises FileNotFoundError for every path without a public file, for example a name that begins with a dot.
+    A private file or directory is not public if the owner of its directory can have moved it there.
     """
     cleaned = clean_path(path)
     base = _path_of(root)
@@ -138,10 +140,12 @@ def open_beneath(root: int, path: str) -> int:
     # The real path contains no symlink. If a symlink appears meanwhile, opening the file fails.
     opened = [os.dup(root)]
     try:
-        for part in parts[:-1]:
-            opened.append(os.open(part, _FLAGS | os.O_DIRECTORY, dir_fd=opened[-1]))
-        fd = os.open(parts[-1], _FLAGS, dir_fd=opened[-1])
-    except (OSError, ValueError):
+        for number, part in enumerate(parts, 1):
+            flags = _FLAGS | (os.O_DIRECTORY if number < len(parts) else 0)
+            opened.append(os.open(part, flags, dir_fd=opened[-1]))
+            require_public(opened[-1], opened[-2], path)
+        fd = os.dup(opened[-1])
+    except (OSError, ValueError, RefusedError):
         raise FileNotFoundError(path) from None
     finally:
         for each in opened:

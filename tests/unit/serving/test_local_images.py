@@ -50,6 +50,23 @@ def test_files_below_the_root_of_a_served_tree_can_be_opened(root):
     assert text(beneath(root, "images//deep/../file")) == "images/file"
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_a_private_file_of_root_in_the_tree_of_another_user_is_not_found(root):
+    """The user had moved the file there, and the server sent its content to everyone."""
+    for path in (root, root / "images"):
+        os.chown(path, 1234, 1234)
+    for path, mode, public in (("images/file", 0o600, 0o644), ("images/deep", 0o700, 0o755)):
+        name = "images/deep/file" if path == "images/deep" else path
+        (root / path).chmod(mode)
+        with pytest.raises(FileNotFoundError):
+            beneath(root, name)
+        (root / path).chmod(public)
+        assert text(beneath(root, name)) == name
+    (root / "images/file").chmod(0o600)
+    os.chown(root / "images/file", 1234, 1234)
+    assert text(beneath(root, "images/file")) == "images/file"
+
+
 @pytest.mark.parametrize(
     "path",
     ["", "/", ".", "..", "../secret", "/../secret", "images/../../secret", "images", "images/deep/", "absent", "images/file/x",
