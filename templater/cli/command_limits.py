@@ -50,10 +50,11 @@ def many(*_: Any, **__: Any) -> None:
     """Return None: the command reads any number of images, or catalogs of images."""
 
 
-def guarded(function: Command, *, images: Callable[..., int | None] = one) -> Command:
+def guarded(function: Command, *, images: Callable[..., int | None] = one, packs: bool = False) -> Command:
     """Apply the limits on a whole command. The command has a parameter ``limits`` or ``request``.
 
-    ``images`` is called with the command's arguments, and returns how many images the command reads.
+    ``images`` is called with the command's arguments, and returns how many images the command reads. If
+    ``packs`` is true, the command packs an image, and the defaults allow hours of compression.
     """
 
     @wraps(function)
@@ -62,8 +63,8 @@ def guarded(function: Command, *, images: Callable[..., int | None] = one) -> Co
         listed = options.get("instances") is not None
         src = getattr(arguments[0], "src", None) if arguments else None
         live = any(map(_is_live, options.get("sources") or (src,)))
-        packs = bool(options.get("split"))  # `streams add --split` packs an image
-        with guard(limits, listed=listed, packs=packs, images=images(*arguments, **options), live=live):
+        packing = packs or bool(options.get("split"))  # `streams add --split` packs an image
+        with guard(limits, listed=listed, packs=packing, images=images(*arguments, **options), live=live):
             if src is not None and ":" in src and not live:
                 arguments = (fetched(arguments[0]), *arguments[1:])
             return function(*arguments, **options)

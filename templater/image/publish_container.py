@@ -16,7 +16,7 @@ from ..parsing.metadata_yaml import read_metadata
 from ..rootfs.confined import Root
 from ..rootfs.directory_rootfs import IdMap, open_tree, shifted
 from . import metadata_edit
-from .limits import DEFAULT
+from .limits import DEFAULT, Limits
 from .tar_reader import Member
 from .whole_image import DirectoryContents, Part
 
@@ -70,6 +70,7 @@ def publication(
     expiry: int | None = None,
     ids: IdMap | None = None,
     latest: int | None = None,
+    limits: Limits = DEFAULT,
 ) -> Publication:
     """Return the image of a container, with architecture, dates and properties set in metadata.yaml.
 
@@ -82,12 +83,13 @@ def publication(
         own = root.entry("/" + METADATA) is not None
         architecture = architecture or architecture_of(root)
         source = (
-            Source(METADATA, root.read("/" + METADATA, DEFAULT.metadata_bytes, public=True))
+            Source(METADATA, root.read("/" + METADATA, limits.metadata_bytes, public=True))
             if own
             else _generate_metadata(root)
         )
     contents = DirectoryContents(
         path,
+        limits,
         latest=latest,
         uid=lambda number: ids.in_container(number, 0)[0],
         gid=lambda number: ids.in_container(0, number)[1],

@@ -273,6 +273,14 @@ def test_the_limit_on_total_template_size_applies_to_image_directories(image, ty
     assert (code, "its templates have more than 10 bytes" in said) == (4, True)
 
 
+@pytest.mark.parametrize("words", [("publish",), ("image", "build")], ids=" ".join)
+def test_the_limit_on_names_applies_to_a_packed_directory_and_can_be_raised(words, image, typed, tmp_path):
+    arguments = (*words, image, "-o", tmp_path / "x.tar", "--compression", "none")
+    code, _, said = typed(*arguments, "--limit", "names=100")
+    assert (code, "hint: if you trust the image, raise the limit: --limit names=…" in said) == (4, True)
+    assert typed(*arguments, "--limit", "names=1M")[0] == 0
+
+
 def test_a_metadata_file_is_refused_as_a_profile(image, typed):
     code, _, said = typed("preview", image, "-p", image / "metadata.yaml")
     assert (code, "an image's metadata.yaml, not a profile" in said) == (2, True)

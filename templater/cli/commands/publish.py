@@ -9,10 +9,11 @@ from typing import Any
 
 import click
 
+from ...limit_option import COMMAND, IMAGE, Given
 from ...model.errors import UsageError
 from ...model.source import printable
 from .. import completers, options, output
-from ..command_limits import guarded_alone
+from ..command_limits import guarded
 from ..packing import output_option, pack, packing_options, report, seconds_of, source_date_epoch, warn_of
 from .unpack import ids_of
 
@@ -50,8 +51,9 @@ Examples:
     help="Map ids of the container to ids on disk. [default: the owner of rootfs becomes root]",
 )
 @click.option("--force", is_flag=True, help="Publish the container even if it is running.")
+@options.limit_option(IMAGE, COMMAND)
 @options.json_option
-@partial(guarded_alone, packs=True)
+@partial(guarded, packs=True)
 def command(
     source: str,
     properties: tuple[str, ...],
@@ -60,6 +62,7 @@ def command(
     keep: tuple[str, ...],
     ranges: tuple[str, ...],
     force: bool,
+    limits: Given,
     as_json: bool,
     **packing: Any,
 ) -> int:
@@ -79,6 +82,7 @@ def command(
         expiry=None if expire is None else seconds_of(expire),
         ids=ids_of(ranges) if ranges else None,
         latest=epoch,
+        limits=limits.for_images(),
     )
     warn_of(found.parts, path)
     if found.dropped:

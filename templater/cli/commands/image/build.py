@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ....limit_option import COMMAND, IMAGE, Given
 from ....model.errors import UsageError
 from ....model.file_names import METADATA
 from ....model.source import Source
 from ... import completers, options, output
-from ...command_limits import guarded_alone
+from ...command_limits import guarded
 from ...packing import output_option, pack, packing_options, report, seconds_of, source_date_epoch, warn_of
 from ...progress import tree_size
 
@@ -42,13 +43,15 @@ Examples:
 @output_option
 @packing_options
 @click.option("--expire", metavar="DATE", help="Expiry date of the image: RFC 3339, or seconds since 1970.")
+@options.limit_option(IMAGE, COMMAND)
 @options.json_option
-@partial(guarded_alone, packs=True)
+@partial(guarded, packs=True)
 def command(
     directory: str,
     properties: tuple[str, ...],
     target: str,
     expire: str | None,
+    limits: Given,
     as_json: bool,
     **packing: Any,
 ) -> int:
@@ -59,7 +62,7 @@ def command(
             f"'{directory}' is not a directory", hint="use `templater image export` to convert an image"
         )
     epoch = source_date_epoch()
-    contents = DirectoryContents(directory, latest=epoch)
+    contents = DirectoryContents(directory, limits.for_images(), latest=epoch)
     parts = edited_parts(contents.parts(), properties, expire, directory)
     built = pack(contents, parts, target, packing, epoch, total=partial(tree_size, directory))
     for name in contents.tree.left_out:
