@@ -21,7 +21,7 @@ from ..model.metadata import Metadata
 from ..model.source import Source
 from ..parsing.magic_bytes import HEAD, TAR, is_disk, recognise
 from ..parsing.metadata_yaml import read_metadata
-from ..rootfs.confined import Root
+from ..rootfs.confined import Root, require_public
 from ..rootfs.directory_rootfs import open_root
 from .scanned_image import Name, ScannedImage, Trailing
 
@@ -150,6 +150,8 @@ class _Scanner:
     def _read_head(self, top: Root | ByName, path: str, size: int) -> bytes:
         where = top.open(path) if isinstance(top, Root) else self.path + path
         with open(where, "rb") as file:
+            if isinstance(top, Root) and path[1:] not in _HEADS:
+                require_public(file.fileno(), top.fd, top.shown(path))
             return file.read(size)
 
     def scan_archive(self) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
+from ..model.entry import FILE
 from ..model.errors import InputError, LimitError, RefusedError
 from ..model.file_names import SETTINGS
 from ..model.hosts import HOSTS, INCUS
@@ -165,6 +166,9 @@ def with_configuration(
     configuration, path = Configuration(), scanned.name
     kind = next((name.entry.kind for name in scanned.names if name.path == SETTINGS), "")
     if trusted and kind and SETTINGS not in scanned.heads:
+        if kind == FILE:
+            hint = "let all users read it, or give it the owner of the directory"
+            raise InputError(f"'{printable(path)}/{SETTINGS}' can't be read", hint=hint)
         raise InputError(f"'{printable(path)}/{SETTINGS}' is a {kind}, not a regular file")
     if len(scanned.heads.get(SETTINGS, b"")) > LARGEST:
         raise InputError(f"'{printable(path)}/{SETTINGS}' is larger than {LARGEST >> 20} MiB")
@@ -212,5 +216,5 @@ def read_described(path: str, name: str) -> Source:
             raise InputError(
                 f"'{printable(os.path.join(path, name))}' does not exist", hint=f"{SETTINGS} names this file"
             )
-        data = top.read(clean(name), LARGEST)
+        data = top.read(clean(name), LARGEST, public=True)
     return Source(f"{path}/{name}", data)

@@ -141,7 +141,8 @@ class Folder:
                 hint=f"copy the file to a subfolder of '{printable(self.path)}', and use the new path",
             )
         with self._opened() as top:
-            return top.read("/" + "/".join(part for part in name.split("/") if part not in ("", ".")), limit)
+            path = "/" + "/".join(part for part in name.split("/") if part not in ("", "."))
+            return top.read(path, limit, public=True)
 
     def _opened(self) -> Root | ByName:
         top = open_root(self.path)

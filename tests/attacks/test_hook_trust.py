@@ -1004,6 +1004,31 @@ def test_an_image_is_private_if_a_user_moved_private_files_of_root_into_it(
 
 
 @as_root
+@pytest.mark.parametrize(
+    ("command", "name"),
+    [("check", "templater.toml"), ("check", "c1.yaml"), ("test", "tests/a.yaml")],
+)
+def test_check_and_test_show_no_private_file_of_root_from_a_directory_of_another_user(
+    tmp_path: Path, command: str, name: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The error about the file showed a line of it."""
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "metadata.yaml").write_text("{}\n")
+    (tmp_path / "templater.toml").write_text('instances = ["c1.yaml"]\n')
+    (tmp_path / name).write_text("pass word: hunter2\n")
+    for path in (tmp_path, tmp_path / "tests"):
+        os.chown(path, 1234, 1234)
+    assert main([command, str(tmp_path)]) != 0
+    shown = capfd.readouterr()
+    assert "hunter2" in shown.out + shown.err
+    os.chmod(tmp_path / name, 0o600)
+    assert main([command, str(tmp_path)]) != 0
+    shown = capfd.readouterr()
+    assert "or give it the owner of the directory" in shown.out + shown.err
+    assert "hunter2" not in shown.out + shown.err
+
+
+@as_root
 @pytest.mark.parametrize("name", ["metadata.yaml", "templates/a"])
 @pytest.mark.parametrize("command", ["audit", "check"])
 def test_reports_show_no_private_file_of_root_from_a_directory_of_another_user(
