@@ -7,6 +7,8 @@ import stat
 from collections.abc import Iterator
 
 from ..model.errors import reason
+from ..model.file_names import ROOTFS
+from ..rootfs.trusted_paths import is_magic
 
 
 def changeable_place(path: str) -> str:
@@ -19,9 +21,9 @@ def changeable_place(path: str) -> str:
     except OSError as error:
         return f"{path}: {reason(error)}"
     looked_up = [path, *(os.path.join(path, name) for name in inside)]
-    return next(
-        (place for each in looked_up for place in places_on_the_way(each) if is_changeable(place)), ""
-    )
+    places = (place for each in looked_up for place in places_on_the_way(each))
+    # the root user of a container can change every file in its root filesystem
+    return next((place for place in places if is_changeable(place) or place.endswith(f"/{ROOTFS}")), "")
 
 
 def places_on_the_way(path: str) -> Iterator[str]:
@@ -64,6 +66,10 @@ def is_changeable(place: str) -> bool:
         return True  # the owner of a directory can replace a file in it after the check
     if status.st_uid not in (0, os.geteuid()):
         return True
+    if stat.S_ISLNK(status.st_mode) and is_magic(status, os.readlink(place)):
+        return True  # its text can be a path in a container, whose root user can change every file there
+    if above.st_mode & stat.S_IWOTH and status.st_dev != above.st_dev:
+        return True  # another user can have mounted a FUSE file system there, which can show any owner
     if stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_ISVTX:
         return False
     if not stat.S_ISDIR(status.st_mode) and _is_shared(os.path.dirname(place), above):

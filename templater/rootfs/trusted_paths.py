@@ -143,11 +143,13 @@ def _walk(path: str, follow: bool, unshared: bool, owners: "Collection[int]", *,
     ahead = _components(path)[::-1]
     given, is_behind_link = len(ahead), False
     here, place, safe, shared = os.open("/", _PASS | os.O_DIRECTORY), "/", True, False
-    above_shared = False
+    above_shared, device = False, 0
     try:
         for _ in range(MOST_COMPONENTS):
             status = os.fstat(here)
             shared, foreign = is_shared(here, status), _is_foreign(status.st_uid, in_shared=above_shared)
+            # another user can have mounted a FUSE file system in /tmp, which can show any owner
+            foreign = foreign or (above_shared and status.st_dev != device)
             if not ahead:
                 if unshared and (shared or (owners and foreign and status.st_uid not in owners)):
                     raise _shared_error(place, path)
@@ -177,7 +179,7 @@ def _walk(path: str, follow: bool, unshared: bool, owners: "Collection[int]", *,
                             return os.open(f"/proc/self/fd/{link}", flags)
                         raise
                     target = os.readlink("", dir_fd=link)
-                    is_magic = _is_magic(status, target)
+                    is_magic_link = is_magic(status, target)
                 finally:
                     close(link)
                 if not follow and not ahead:
@@ -190,9 +192,9 @@ def _walk(path: str, follow: bool, unshared: bool, owners: "Collection[int]", *,
                         hint="give a path without links of other users",
                     ) from None
                 is_behind_link = True
-                if is_magic and flags and not ahead:
+                if is_magic_link and flags and not ahead:
                     return os.open(name, flags, dir_fd=here)
-                if is_magic:  # only the kernel knows the target of a link such as /proc/PID/root
+                if is_magic_link:  # only the kernel knows the target of a link such as /proc/PID/root
                     safe = False  # behind it, the root of a container can have made links, too
                     found = os.open(name, _PASS & ~os.O_NOFOLLOW | os.O_DIRECTORY, dir_fd=here)
                 else:
@@ -201,7 +203,7 @@ def _walk(path: str, follow: bool, unshared: bool, owners: "Collection[int]", *,
                         continue
                     found, name = os.open("/", _PASS | os.O_DIRECTORY), "/"
             close(here)
-            here, above_shared = found, shared
+            here, above_shared, device = found, shared, status.st_dev
             place = dirname(place) if name == ".." else join(place, name)
     finally:
         close(here)
@@ -216,7 +218,7 @@ def _components(path: str) -> "list[str]":
     return [name for name in full.split("/") if name not in ("", ".")]
 
 
-def _is_magic(status: "os.stat_result", target: str) -> bool:
+def is_magic(status: "os.stat_result", target: str) -> bool:
     """Return whether a link is in /proc, and its text may be a path in another mount namespace.
 
     The relative text of a link such as /proc/self is right in this mount namespace.

@@ -1152,6 +1152,39 @@ def test_a_link_or_file_of_root_in_a_sticky_directory_counts_as_changeable(kind:
 
 
 @as_root
+@pytest.mark.parametrize("way", ["/proc/self/root{}", "/proc/{pid}/cwd", "{}/c1/rootfs/lx"])
+def test_the_hook_status_command_does_not_run_a_hook_line_from_inside_a_container(
+    container: Path, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The files of a nested container belonged to uid 0, too, and its line ran as root of the host."""
+    trace = hostile(container)
+    monkeypatch.chdir(container.parent)
+    (container / "rootfs/lx/c1").mkdir(parents=True)
+    shutil.copy(container / "config", container / "rootfs/lx/c1/config")
+    path = way.format(container.parent, pid=os.getpid())
+    found = [finding.text for finding in lxc.status("c1", path)]
+    assert any("was not run" in text and "another user can change" in text for text in found)
+    assert not trace.exists()
+
+
+@as_root
+@pytest.mark.parametrize(("mode", "is_refused"), [(0o1777, True), (0o755, False)])
+def test_a_file_system_that_is_mounted_in_a_sticky_directory_counts_as_that_of_another_user(
+    mode: int, is_refused: bool, tmp_path: Path, mounts: Any
+) -> None:
+    """A user mounted a FUSE file system there, which showed root as the owner of its files."""
+    (tmp_path / "shared/mounted").mkdir(parents=True)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "shared").chmod(mode)
+    mounts.tmpfs(tmp_path / "shared/mounted", "size=1m,mode=755")
+    (tmp_path / "shared/mounted/state").mkdir()
+    (tmp_path / "shared/mounted/link").symlink_to(tmp_path / "other")
+    for name in ("link", "state", "."):
+        assert bool(shared_place(f"{tmp_path}/shared/mounted/{name}", owners=(0,))) == is_refused
+    assert is_changeable(f"{tmp_path}/shared/mounted") == is_refused
+
+
+@as_root
 def test_the_hook_status_command_reports_a_directory_that_others_can_write(container: Path) -> None:
     hostile(container)
     (container / "metadata.yaml").touch()
