@@ -64,7 +64,7 @@ MISTAKES = {
     ),
     "a name of dots": ("tests:\n- {name: '..', snapshot: true}", "2:10: the name has no letter or digit", ""),
     "a missing description": (
-        test("instance: files/web.yaml\nsnapshot: true"), "3:15: '{folder}/files/web.yaml' does not exist", "",
+        test("instance: files/web.yaml\nsnapshot: true"), "3:15: '{folder}/files' does not exist", "",
     ),
     "a description outside": (
         test("instance: ../web.yaml\nsnapshot: true"), "3:15: '../web.yaml' leads out of the folder of tests", "copy the file to a subfolder of '{folder}', and use the new path",
