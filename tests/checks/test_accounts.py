@@ -218,8 +218,54 @@ def test_programs_that_a_user_of_a_service_can_change_are_listed_with_low_severi
         Name("rootfs/usr/share/x", Entry(FILE, 0o664, gid=33)),
         Name("rootfs/usr/lib/x", Entry(DIRECTORY, 0o755, uid=33)),
     ]
-    message = "a system user or group other than root can write '/usr/bin/sudo', '/bin/bash'"
+    message = "a system user or group other than root can write '/usr/bin/sudo', '/bin/bash', '/usr/lib/x'"
     assert observed(CHECK, an_image(names=names)) == [("low", "rootfs/usr/bin/sudo", message)]
+
+
+@pytest.mark.parametrize(
+    ("path", "entry"),
+    [
+        ("usr/lib/systemd/system", Entry(DIRECTORY, 0o755, uid=33)),
+        ("usr/lib/python3", Entry(DIRECTORY, 0o775, gid=33)),
+        ("usr/local/bin", Entry(DIRECTORY, 0o2775, gid=50)),
+        ("usr/local/bin/x", Entry(FILE, 0o755, uid=33)),
+        ("etc/systemd/system/x.service", Entry(FILE, 0o644, uid=33)),
+        ("etc/profile.d/x.sh", Entry(FILE, 0o644, uid=33)),
+        ("etc/cron.daily", Entry(DIRECTORY, 0o755, uid=33)),
+    ],
+)
+def test_directories_units_and_scripts_that_a_user_of_a_service_can_change_are_listed(path, entry):
+    message = f"a system user or group other than root can write '/{path}'"
+    found = observed(CHECK, an_image(names=[Name(f"rootfs/{path}", entry)]))
+    assert found == [("low", f"rootfs/{path}", message)]
+
+
+@pytest.mark.parametrize(
+    ("link", "others"),
+    [
+        (a_link("rootfs/usr/bin/x", "../../srv/x"), [Name("rootfs/srv/x", Entry(FILE, 0o755, uid=33))]),
+        (a_link("rootfs/usr/bin/x", "../../srv/x"), [Name("rootfs/srv", Entry(DIRECTORY, 0o755, uid=33))]),
+        (a_link("rootfs/usr/bin/x", "/srv/x"), [Name("rootfs/srv", Entry(DIRECTORY, 0o1755, uid=33))]),
+        (a_link("rootfs/usr/lib/x", "../share/x"), [Name("rootfs/usr/share/x", Entry(FILE, 0o664, gid=33))]),
+        (a_link("rootfs/etc/systemd/system/x.timer", "/srv/x"), [Name("rootfs/srv/x", Entry(FILE, uid=33))]),
+    ],
+)
+def test_a_link_of_programs_is_listed_if_users_of_a_service_can_replace_its_target(link, others):
+    message = f"a system user or group other than root can replace the targets of the links '{link.path[6:]}'"
+    assert observed(CHECK, an_image(names=[link, *others])) == [("low", link.path, message)]
+
+
+def test_a_link_of_programs_has_no_finding_if_services_cannot_replace_its_target():
+    names = [
+        a_link("rootfs/usr/bin/x", "../share/x/x"),
+        Name("rootfs/usr/share/x/x", Entry(FILE, 0o755, gid=33)),
+        a_link("rootfs/usr/share/y", "/srv/y"),
+        Name("rootfs/srv/y", Entry(FILE, 0o644, uid=33)),
+        a_link("rootfs/usr/lib/z", "/opt/z"),
+        Name("rootfs/opt", Entry(DIRECTORY, 0o1775, gid=33)),
+        Name("rootfs/opt/z", Entry(FILE)),
+    ]
+    assert not observed(CHECK, an_image(names=names))
 
 
 @pytest.mark.parametrize(

@@ -42,8 +42,12 @@ _SYSTEM = (
     "var/lib/snapd/", "var/spool/anacron/", "var/spool/at/", "var/spool/atjobs/", "var/spool/atspool/",
     "var/spool/cron/", "var/spool/fcron/", "var/spool/incron/",
 )  # fmt: skip
-#: the directories of programs and libraries, which root runs
-_PROGRAMS = ("bin/", "boot/", "lib", "sbin/", "usr/bin/", "usr/lib", "usr/sbin/")
+#: the directories of programs, libraries, units and scripts, which root runs
+_PROGRAMS = (
+    "bin/", "boot/", "etc/cron", "etc/init.d/", "etc/ld.so.", "etc/modprobe.d/", "etc/profile", "etc/rc",
+    "etc/systemd/", "etc/udev/", "lib", "sbin/", "usr/bin/", "usr/lib", "usr/local/bin/", "usr/local/lib",
+    "usr/local/sbin/", "usr/sbin/",
+)  # fmt: skip
 #: the directories above them
 _ABOVE = {"var", "var/lib", "var/spool"}
 #: directories of a booted system, in the image or not, in which users can create files
@@ -57,8 +61,8 @@ _CREATED = (
 _OF_PROCESS = re.compile(r"/proc/(?:self|thread-self|[0-9]+)(?!/(?:mounts|mountinfo)\Z)(?:/|\Z)")
 #: the kinds of files that users can change; a fifo in place of a script waits for the commands of a user
 _CHANGED = (DIRECTORY, FIFO, FILE, SOCKET)
-#: the first uid and gid of an ordinary user, and the gid of the group "users"
-_FIRST_USER, _USERS = 1000, 100
+#: the first uid and gid of the users of services, and of ordinary users, and the gid of the group "users"
+_FIRST_SERVICE, _FIRST_USER, _USERS = 1, 1000, 100
 _SHOWN = 8
 #: a number in the syntax that the C library accepts
 _NUMBER = re.compile(r"\s*[+-]?([0-9]*)", re.ASCII)
@@ -169,7 +173,7 @@ class _Writers:
 
         Files that the other methods have already checked are left out.
         """
-        links, deep, folders = self.links()
+        links, services, deep, folders = self.links()
         public, owned, acls, programs = [], [], [], []
         for name in self.image.names:
             path = name.path.removeprefix(ROOTFS + "/")
@@ -187,11 +191,11 @@ class _Writers:
             if entry.mode & 0o002:
                 if system or entry.kind != DIRECTORY or not entry.mode & 0o1000:
                     public.append(path)
-            elif system and self._belongs_to_a_user(entry, path):
+            elif system and self._belongs_to(entry, _FIRST_USER, path):
                 owned.append(path)
             elif system and name.path in self.acls:
                 acls.append(path)
-            elif path.startswith(_PROGRAMS) and self._belongs_to_a_service(entry):
+            elif _is_program(path) and self._belongs_to(entry, _FIRST_SERVICE):
                 programs.append(path)
         for paths, message, severity in (
             (public, "every user can write {}", "medium"),
@@ -204,18 +208,24 @@ class _Writers:
             ),
             (acls, "ACLs can let users write {}", "medium"),
             (programs, "a system user or group other than root can write {}", "low"),
+            (
+                services,
+                "a system user or group other than root can replace the targets of the links {}",
+                "low",
+            ),
         ):
             if paths:
                 shown = ", ".join(f"'{printable('/' + path)}'" for path in paths[:_SHOWN])
                 more = f" and {len(paths) - _SHOWN} more" if len(paths) > _SHOWN else ""
                 yield Observation(message.format(shown + more), f"{ROOTFS}/{paths[0]}", severity=severity)
 
-    def links(self) -> tuple[list[str], list[str], list[str]]:
+    def links(self) -> tuple[list[str], list[str], list[str], list[str]]:
         """Follow the links of the system's directories to other directories.
 
-        Return three lists: the links whose targets users can replace, the links whose targets are too deep to
-        check, and the directories to which links lead. The system also uses the files in these directories.
-        The path of each directory ends with a slash.
+        Return four lists: the links whose targets users can replace, the links of programs whose targets
+        users of services can replace, the links whose targets are too deep to check, and the directories to
+        which links lead. The system also uses the files in these directories. The path of each directory ends
+        with a slash.
         """
         targets = {
             name.path[len(ROOTFS) + 1 :]: name.entry.target
@@ -224,9 +234,12 @@ class _Writers:
         }
         links = sorted(targets)
         todo = [path for path in links if (_is_system(path) or path in _ABOVE)]
-        seen, found, deep, folders = set(todo), [], [], set()
+        checked = DIRECTORIES | FILES  # by of_system_files()
+        seen, found, of_services, deep, folders = set(todo), [], [], [], set()
         for path in todo:
-            if _stays_inside(path, targets[path]):
+            place = _target_inside(path, targets[path])
+            is_program = _is_program(path)
+            if place and (_is_program(place) if is_program else _is_system(place)):
                 continue
             resolved = resolve(self.image.rootfs, f"/{path}", self.steps)
             if resolved.error is not None:  # the link may name a directory, as in "lib/"
@@ -235,10 +248,14 @@ class _Writers:
                 raise resolved.error
             # the path of a booted system may lead on from here, for example behind "/dev/x/.."
             is_lost = resolved.error is not None and resolved.real[1:].startswith((*_EMPTY, "tmp/"))
-            if f"/{path}" not in DIRECTORIES | FILES and (is_lost or self._is_of_a_user(resolved)):
+            if f"/{path}" in checked:
+                pass
+            elif is_lost or self._can_be_replaced(resolved, _FIRST_USER):
                 found.append(path)
-            elif f"/{path}" not in DIRECTORIES | FILES and resolved.real.count("/") > MAX_DEPTH:
+            elif resolved.real.count("/") > MAX_DEPTH and not _is_system(place):
                 deep.append(path)
+            elif is_program and self._can_be_replaced(resolved, _FIRST_SERVICE):
+                of_services.append(path)
             folder = f"{resolved.real[1:]}/"
             is_other = not _is_system(folder) and not folder.startswith(_EMPTY) and folder not in folders
             if is_other and resolved.entry is not None and resolved.entry.kind == DIRECTORY:
@@ -253,10 +270,13 @@ class _Writers:
         for folder in sorted(folders):
             if not outer or not folder.startswith(outer[-1]):
                 outer.append(folder)
-        return found, deep, outer
+        return found, of_services, deep, outer
 
-    def _is_of_a_user(self, resolved: Resolved) -> bool:
-        """Return whether users can replace a file, or a directory or a link on the way to it."""
+    def _can_be_replaced(self, resolved: Resolved, first: int) -> bool:
+        """Return whether users can replace a file, or a directory or a link on the way to it.
+
+        ``first`` is the first uid and gid of these users.
+        """
         places = [resolved.real, *(link.rpartition("/")[0] for link, _ in resolved.links[1:])]
         if any(map(_is_created_by_users, places)):
             return True
@@ -266,28 +286,25 @@ class _Writers:
                 if entry is not None and entry is not IMPLIED and entry.kind in _CHANGED:
                     # users of a group cannot replace root's files in a sticky directory
                     is_kept = place != resolved.real and resolved.entry is not None and entry.mode & 0o1000
-                    is_owned = self._belongs_to_a_user(entry) and not (is_kept and entry.uid < _FIRST_USER)
+                    is_kept = is_kept and (entry.uid < first or entry.uid == self.image.root_uid)
+                    is_owned = self._belongs_to(entry, first) and not is_kept
                     if entry.mode & 0o002 or is_owned or ROOTFS + place in self.acls:
                         return True
                 place = place.rpartition("/")[0]
         return False
 
-    def _belongs_to_a_service(self, entry: Entry) -> bool:
-        """Return whether a user of a service, such as www-data, owns a file, or the group can write it."""
-        by_group = entry.mode & 0o020 and entry.gid != self.image.root_gid
-        return entry.kind == FILE and (entry.uid != self.image.root_uid or bool(by_group))
+    def _belongs_to(self, entry: Entry, first: int, path: str = "") -> bool:
+        """Return whether a user from the uid ``first`` on owns a file, or a group of such users can write it.
 
-    def _belongs_to_a_user(self, entry: Entry, path: str = "") -> bool:
-        """Return whether an ordinary user owns a file, or a group of ordinary users can write it.
-
-        The owner of a file with jobs below ``/var/spool`` does not matter, because users may own their jobs.
+        The uids and gids of services, such as www-data, are below 1000. The owner of a file with jobs below
+        ``/var/spool`` does not matter, because users may own their jobs.
         """
         image = self.image
-        by_group = entry.mode & 0o020 and (entry.gid >= _FIRST_USER or entry.gid == _USERS)
+        by_group = entry.mode & 0o020 and (entry.gid >= first or entry.gid == _USERS)
         is_own_job = (
             path.startswith("var/spool/") and entry.kind == FILE and not path.endswith(("/root", "/systab"))
         )
-        return (entry.uid >= _FIRST_USER and entry.uid != image.root_uid and not is_own_job) or bool(
+        return (entry.uid >= first and entry.uid != image.root_uid and not is_own_job) or bool(
             by_group and entry.gid != image.root_gid
         )
 
@@ -297,28 +314,32 @@ def _is_system(path: str) -> bool:
     return path.startswith("lib") or (below.startswith(_SYSTEM) and not below.startswith("usr/tmp/"))
 
 
+def _is_program(path: str) -> bool:
+    return f"{path}/".startswith(_PROGRAMS)
+
+
 def _is_created_by_users(path: str) -> bool:
     return _OF_PROCESS.match(path) is not None or f"{path}/".startswith(_CREATED)
 
 
-def _stays_inside(path: str, target: str) -> bool:
-    """Return whether the target of a link is certainly in the system's directories.
+def _target_inside(path: str, target: str) -> str:
+    """Return the target of a link as a path, or an empty text if its ".." can lead elsewhere.
 
     Links in the target do not matter, because they are checked separately.
     """
     folder = "" if target.startswith("/") else path.rpartition("/")[0]
     if "/." not in f"/{target}" and "//" not in target:
-        return _is_system(f"{folder}/{target}".lstrip("/"))
+        return f"{folder}/{target}".lstrip("/")
     names, is_start = folder.split("/"), True
     for name in target.split("/"):
         if name == "..":
             if not is_start:
-                return False
+                return ""
             del names[-1:]
         elif name not in ("", "."):
             is_start = False
             names.append(name)
-    return _is_system("/".join(names).lstrip("/"))
+    return "/".join(names).lstrip("/")
 
 
 def _is_root(line: str) -> bool:

@@ -24,7 +24,7 @@ SENSITIVE = (
         _paths(
             r"""(?:/usr(?:/local)?)?/etc/(?:sudoers(?:\.d/.*)?|sudo\.conf|doas(?:\.d/.*|\.conf)|opendoas\.conf)
             |/etc/(?:suauth|super\.tab|sudo-ldap\.conf)
-            |(?:/etc|/usr/share|/usr/local/share|/usr/local/etc)/polkit-1/.*"""
+            |(?:/etc|/run|/usr/share|/usr/local/share|/usr/local/etc)/polkit-1/.*"""
         ),
     ),
     (
@@ -32,15 +32,15 @@ SENSITIVE = (
         "high",
         _paths(
             r"""/etc/(?:(?:passwd|shadow|gshadow|group|master\.passwd)-?|s?pwd\.db)|/var/lib/extrausers/.*
-            |(?:/etc|/usr/lib|/usr/local/lib|/run)/(?:userdb|sysusers\.d)/.*
-            |/etc/credstore(?:\.encrypted)?/passwd\..*"""
+            |/etc/tcb/.*|(?:/etc|(?:/usr(?:/local)?)?/lib|/run)/(?:userdb|sysusers\.d)/.*
+            |(?:/etc|(?:/usr(?:/local)?)?/lib|/run)/credstore(?:\.encrypted)?/passwd\..*"""
         ),
     ),
     (
         "a file that decides how users log in",
         "medium",
         _paths(
-            r"""(?:(?:/usr(?:/local)?)?/etc|/usr/lib)/pam\.d/.*|(?:/usr(?:/local)?)?/etc/security/.*
+            r"""(?:/usr(?:/local)?)?/(?:etc|lib)/pam\.d/.*|(?:/usr(?:/local)?)?/etc/security/.*
             |(?:/usr(?:/local)?)?/etc/ssh/sshd_config(?:\.d/.*)?|(?:/usr)?/etc/nsswitch\.conf
             |/etc/(?:pam\.conf|login\.access|securetty|s?hosts\.equiv)|.*/\.(?:[rs]hosts|k5login)"""
         ),
@@ -50,7 +50,8 @@ SENSITIVE = (
         "medium",
         _paths(
             r"""(?:.*/\.ssh|.*/etc/ssh|/etc/dropbear)/authorized_(?:keys|principals)[^/]*(?:/.*)?
-            |/etc/ssh/auth_principals/.*|/etc/credstore(?:\.encrypted)?/ssh\..*"""
+            |/etc/ssh/auth_principals/.*
+            |(?:/etc|(?:/usr(?:/local)?)?/lib|/run)/credstore(?:\.encrypted)?/ssh\..*"""
         ),
     ),
     (
@@ -59,13 +60,14 @@ SENSITIVE = (
         _paths(
             r"""/etc/(?:cron|anacron|fcron|incron|periodic/).*|/var/cron/.*|/usr/(?:lib|(?:local/)?etc)/cron.*
             |/var/spool/(?:cron|anacron|at|fcron|incron).*
-            |(?:/etc|/usr/lib|/lib|/usr/local/lib)/systemd/.*\.timer(?:\.d/.*)?"""
+            |(?:/etc|/etc/xdg|(?:/root|/home/[^/]*)/\.config|/run|/usr(?:/local)?/share|(?:/usr(?:/local)?)?/lib)
+             /systemd/.*\.timer(?:\.d/.*)?"""
         ),
     ),
     (
         "a file that decides where programs find libraries",
         "medium",
-        _paths(r"/etc/ld\.so\.conf(?:\.d/.*)?|/etc/ld-musl-[^/]*\.path"),
+        _paths(r"/etc/ld\.so\.(?:cache|conf(?:\.d/.*)?)|/etc/ld-musl-[^/]*\.path"),
     ),
 )
 
