@@ -2,8 +2,9 @@
 
 from ..model.errors import InputError, LimitError
 from ..model.source import printable
-from ..oslite import abspath, exists, is_missing, isdir, join, os, split, stat
+from ..oslite import exists, is_missing, isdir, join, os, split, stat
 from ..rootfs.confined import read_descriptor
+from ..rootfs.trusted_paths import clean_path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def layers_of(path: str) -> "tuple[str, ...]":
         return ()
     if not all(map(isdir, layers[:-1])) or not (isdir(layers[-1]) or is_missing(layers[-1])):
         return ()
-    return tuple(map(abspath, layers))  # abspath removes a final "/" or "/.", which would hide a symlink
+    return tuple(map(clean_path, layers))  # it removes a final "/" or "/.", which would hide a symlink
 
 
 def ids_on_disk(config: str) -> "IdMap | None":

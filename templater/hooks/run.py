@@ -28,7 +28,7 @@ from ..model.metadata import TRIGGERS
 from ..model.source import Source, printable
 from ..oslite import Closing, abspath, environment, exists, forget, limit_address_space, os, split
 from ..rootfs.confined import Root
-from ..rootfs.trusted_paths import open_folder, open_unshared, trusted_owners
+from ..rootfs.trusted_paths import clean_path, open_folder, open_unshared, trusted_owners
 from .compile_cache import CompileCache, open_cache
 from .options import KEEP_GOING, PROBE, Options, parse
 from .request import HookRequest
@@ -464,7 +464,7 @@ def _open_rootfs(request: HookRequest, folder: Root) -> Root:
 
     Many paths can lead to the host's root, so the function compares inodes, not paths.
     """
-    path = abspath(request.rootfs)
+    path = clean_path(request.rootfs)
     for parent in (folder, *request.open_folders.values()):
         own = abspath(parent.name)
         if path.startswith(f"{own}/"):  # another user can exchange the directory's name with another one
@@ -606,7 +606,7 @@ def _description(request: HookRequest, image: InstanceDirectory, folder: Root) -
 def _read_file(request: HookRequest) -> Source:
     from ..instances.instance_directory import MAX_INSTANCE
 
-    folder, name = split(abspath(request.instance_file))
+    folder, name = split(clean_path(request.instance_file))
     owners = trusted_owners(request.rootfs) if request.options.instance else ()
     with open_unshared(folder, owners) as root:
         return Source(request.instance_file, root.read("/" + name, MAX_INSTANCE))

@@ -111,6 +111,25 @@ def open_unshared(path: str, owners: "Collection[int]" = ()) -> Root:
     return _open(path, unshared=True, owners=owners)
 
 
+def clean_path(path: str) -> str:
+    """Return an absolute path without ``..`` and without superfluous slashes.
+
+    Raises RefusedError if ``..`` is behind a link: a runtime and the kernel would open another file.
+    """
+    cleaned = abspath(path)
+    if ".." in path.split("/") and _identity(path) != _identity(cleaned):
+        raise RefusedError(f"'{printable(path)}' has '..' behind a symlink", hint="give a path without '..'")
+    return cleaned[1:] if cleaned.startswith("//") else cleaned
+
+
+def _identity(path: str) -> "tuple[int, int] | None":
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
 def require_below(outer: Root, inner: Root) -> None:
     """Raise RefusedError unless ``inner`` is in the open directory ``outer``, as their names say.
 

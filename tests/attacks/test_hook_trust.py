@@ -617,6 +617,57 @@ def test_a_directory_that_was_checked_is_not_opened_again_by_its_name(
         assert root.read("/templates/a", 100, public=True) == b"templates"
 
 
+@pytest.mark.usefixtures("restored_process")
+@pytest.mark.parametrize("name", ["CONFIG_FILE", "ROOTFS_PATH"])
+@pytest.mark.parametrize("way", ["{link}/..", "{other}/../{link.name}/..", "{container}/.."])
+def test_an_lxc_path_with_dot_dot_behind_a_link_is_refused(
+    container: Path, monkeypatch: pytest.MonkeyPatch, way: str, name: str
+) -> None:
+    """LXC started the container behind the link, and the hook rendered for another one of the same name."""
+    words = hook_line("lxc", container, monkeypatch)
+    other, link = container.parent / "other", container.parent / "link"
+    (other / "inner").mkdir(parents=True)
+    shutil.copytree(container, other / "c1")
+    link.symlink_to(other / "inner")
+    path = way.format(link=link, other=other, container=container)
+    monkeypatch.setenv(f"LXC_{name}", f"{path}/c1/" + ("config" if name == "CONFIG_FILE" else "rootfs"))
+    is_refused = "link" in path
+    assert run(words) == (RefusedError.exit_code if is_refused else 0)
+    assert (container / "rootfs/a").exists() != is_refused
+    assert not (other / "c1/rootfs/a").exists()
+
+
+def test_an_overlay_layer_with_dot_dot_behind_a_link_is_refused(container: Path) -> None:
+    (container / "inner").mkdir()
+    (container.parent / "link").symlink_to(container / "inner")
+    (container.parent / "rootfs").mkdir()
+    with pytest.raises(RefusedError, match="behind a symlink"):
+        lxc_config.layers_of(f"{container}/rootfs:{container.parent}/link/../rootfs")
+
+
+@as_root
+@pytest.mark.usefixtures("restored_process")
+@pytest.mark.parametrize("spelling", ["/{}/rootfs", "{}//rootfs/.", "{}/../c1/rootfs"])
+def test_a_root_filesystem_in_the_opened_container_is_found_in_every_spelling(
+    container: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spelling: str
+) -> None:
+    """The hook opened the root filesystem by its name again, which was that of another container."""
+    words = hook_line("lxc", container, monkeypatch)
+    monkeypatch.setenv("LXC_ROOTFS_PATH", spelling.format(container))
+    shutil.copytree(container, tmp_path / "other")
+    real = lxc._ids
+
+    def exchanged(*arguments: Any) -> Any:
+        found = real(*arguments)
+        container.rename(tmp_path / "third")
+        (tmp_path / "other").rename(container)
+        return found
+
+    monkeypatch.setattr(lxc, "_ids", exchanged)
+    assert run(words) == 0
+    assert [path.parts[-3] for path in tmp_path.rglob("rootfs/a")] == ["third"]
+
+
 @as_root
 @pytest.mark.usefixtures("restored_process")
 def test_the_lxc_hook_never_reads_a_container_that_replaces_the_opened_one(

@@ -22,7 +22,14 @@ from ...model.source import printable
 from ...oslite import abspath, dirname, exists, fsencode, is_missing, join, libc, os, split
 from ...rootfs.confined import Directory, Root, write_error
 from ...rootfs.shared_directories import own_map
-from ...rootfs.trusted_paths import is_replaceable, make_folder, open_folder, open_unshared, require_below
+from ...rootfs.trusted_paths import (
+    clean_path,
+    is_replaceable,
+    make_folder,
+    open_folder,
+    open_unshared,
+    require_below,
+)
 from ..lxc_config import PREFIXES, ids_in, is_directory, layers_of, settings, without_prefix
 from ..request import HookRequest, Notice
 
@@ -74,7 +81,7 @@ def state_folder(environ: "Mapping[str, str]") -> str:
 
 
 def _folder(environ: "Mapping[str, str]") -> str:
-    return dirname(abspath(environ.get("LXC_CONFIG_FILE", "")))
+    return dirname(clean_path(environ.get("LXC_CONFIG_FILE", "")))
 
 
 def _start(
