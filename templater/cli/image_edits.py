@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -21,6 +22,16 @@ rootfs_option = click.option(
     shell_complete=completers.files,
 )
 force_option = click.option("--force", is_flag=True, help="Allow changes of architecture and creation date.")
+
+
+def open_once(src: str) -> str:
+    """Return an image file that is open until the command ends, or the path of a directory.
+
+    Otherwise, another user could exchange the file between reading its metadata.yaml and writing the image.
+    """
+    from ..image.open_file import opened
+
+    return src if os.path.isdir(src) else click.get_current_context().with_resource(opened(src))
 
 
 def metadata_of(src: str) -> Source:

@@ -18,6 +18,7 @@ from typing import Any, cast
 import pytest
 
 from templater.cli import record_of_writes
+from templater.cli.commands.image import set_property
 from templater.cli.commands.serve import AccessLog
 from templater.cli.main import main
 from templater.distribution.republish import _write_rules
@@ -1099,6 +1100,23 @@ def test_reports_show_no_private_file_of_root_from_a_directory_of_another_user(
     shown = capfd.readouterr()
     assert "is private to uid 0, but its directory belongs to uid 1234" in shown.out + shown.err
     assert "hunter2" not in shown.out + shown.err
+
+
+def test_an_edited_image_is_the_file_whose_metadata_was_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """metadata.yaml of a private image was written into the file that another user had put in its place."""
+    private, own = Path(unified_image(tmp_path)), Path(unified_image(tmp_path / "own"))
+    before = own.read_bytes()
+    edited = set_property.edited
+
+    def exchanged(*given: Any) -> Any:
+        os.rename(own, private)
+        return edited(*given)
+
+    monkeypatch.setattr(set_property, "edited", exchanged)
+    assert main(["image", "set-property", str(private), "a=b"]) == 3
+    assert private.read_bytes() == before
 
 
 def test_an_exported_image_is_the_file_whose_mode_counts(

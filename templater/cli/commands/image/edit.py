@@ -11,7 +11,7 @@ from ....model.errors import TemplaterError
 from ....model.file_names import METADATA
 from ... import options, output
 from ...command_limits import guarded_alone
-from ...image_edits import force_option, metadata_of, rootfs_option, save
+from ...image_edits import force_option, metadata_of, open_once, rootfs_option, save
 from ...text_editor import in_editor
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ Examples:
 def command(src: str, rootfs: str | None, force: bool, as_json: bool) -> int:
     from ....image.metadata_edit import require_same_identity
 
+    src = open_once(src)
     before = metadata_of(src)
     after = _from_editor(before) if sys.stdin.isatty() else _from_stdin(before)
     if after.text == before.text:

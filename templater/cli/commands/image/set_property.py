@@ -7,7 +7,7 @@ import click
 from ....model.file_names import METADATA
 from ... import options
 from ...command_limits import guarded_alone
-from ...image_edits import edited, metadata_of, rootfs_option, save
+from ...image_edits import edited, metadata_of, open_once, rootfs_option, save
 
 HELP = """Set properties of an image.
 
@@ -28,6 +28,7 @@ Examples:
 @guarded_alone
 def command(src: str, arguments: tuple[str, ...], rootfs: str | None, as_json: bool) -> int:
     changes = options.pairs_of(arguments, what="templater image set-property image.tar.xz")
+    src = open_once(src)
     after = edited(metadata_of(src), changes)
     save(src, {METADATA: after.data}, rootfs=rootfs, as_json=as_json)
     return 0

@@ -14,7 +14,7 @@ from ....model.source import printable
 from ....rootfs.trusted_paths import open_file
 from ... import completers, options, output
 from ...command_limits import guarded_alone
-from ...image_edits import metadata_of, rootfs_option, save
+from ...image_edits import metadata_of, open_once, rootfs_option, save
 from ...output import size
 from ...text_editor import in_editor
 
@@ -174,6 +174,7 @@ def create(
         fields["mode"] or "",
     )
     _check(rule.uid, rule.gid, rule.mode)
+    src = open_once(src)
     source = add_rule(metadata_of(src), rule)
     data = _text("", file)
     _warn(src, name, data)
@@ -210,6 +211,7 @@ def edit(
     as_json: bool,
     **fields: Any,
 ) -> int:
+    src = open_once(src)
     before = _read(src, name)
     changes: dict[str, bytes | None] = {}
     wanted = _fields(fields)
@@ -236,6 +238,7 @@ def edit(
 def delete(src: str, name: str, force: bool, rootfs: str | None, as_json: bool) -> int:
     from ....image.metadata_edit import refuse_many, remove_rule
 
+    src = open_once(src)
     _read(src, name)
     source = metadata_of(src)
     paths = [rule.path for rule in _metadata(src).rules if rule.template == name]

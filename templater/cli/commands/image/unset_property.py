@@ -7,7 +7,7 @@ import click
 from ....model.file_names import METADATA
 from ... import completers, options
 from ...command_limits import guarded_alone
-from ...image_edits import edited, metadata_of, rootfs_option, save
+from ...image_edits import edited, metadata_of, open_once, rootfs_option, save
 
 HELP = """Remove properties from an image.
 
@@ -26,6 +26,7 @@ Example:
 @options.json_option
 @guarded_alone
 def command(src: str, names: tuple[str, ...], rootfs: str | None, as_json: bool) -> int:
+    src = open_once(src)
     after = edited(metadata_of(src), dict.fromkeys(names))
     save(src, {METADATA: after.data}, rootfs=rootfs, as_json=as_json)
     return 0
