@@ -139,11 +139,14 @@ def open_beneath(root: int, path: str) -> int:
         raise FileNotFoundError(path)
     # The real path contains no symlink. If a symlink appears meanwhile, opening the file fails.
     opened = [os.dup(root)]
+    owned = {os.fstat(root).st_uid: root}  # the first directory of each owner, who could rename what is below
     try:
         for number, part in enumerate(parts, 1):
             flags = _FLAGS | (os.O_DIRECTORY if number < len(parts) else 0)
             opened.append(os.open(part, flags, dir_fd=opened[-1]))
-            require_public(opened[-1], opened[-2], path)
+            for above in (opened[-2], *owned.values()):
+                require_public(opened[-1], above, path)
+            owned.setdefault(os.fstat(opened[-1]).st_uid, opened[-1])
         fd = os.dup(opened[-1])
     except (OSError, ValueError, RefusedError):
         raise FileNotFoundError(path) from None

@@ -62,6 +62,9 @@ def test_a_private_file_of_root_in_the_tree_of_another_user_is_not_found(root):
             beneath(root, name)
         (root / path).chmod(public)
         assert text(beneath(root, name)) == name
+    (root / "images/deep/file").chmod(0o600)  # the directory of root can have had another name
+    with pytest.raises(FileNotFoundError):
+        beneath(root, "images/deep/file")
     (root / "images/file").chmod(0o600)
     os.chown(root / "images/file", 1234, 1234)
     assert text(beneath(root, "images/file")) == "images/file"
