@@ -365,7 +365,8 @@ def start(request: HookRequest, options: Options, log: Log) -> None:
 
 def _start(request: HookRequest, log: Log, state_directory: StateDirectory, folder: Root) -> None:
     recorded = state_directory.state()
-    is_known = recorded is None or not recorded.root or not request.root or recorded.root == request.root
+    # earlier versions recorded a shorter identity for a btrfs subvolume
+    is_known = recorded is None or not request.root or request.root.startswith(recorded.root)
     if not is_known and not request.compare:
         log.add("the machine has a different root directory than at its last start, so it counts as new")
         state_directory.forget_written()

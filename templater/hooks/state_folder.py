@@ -6,6 +6,8 @@ from ..model.errors import WriteError, reason
 from ..oslite import fsencode, libc, memory_with, os
 
 _AT_FDCWD, _STATX_BTIME = -100, 0x800
+#: the inode number of the root directory of every btrfs subvolume
+_BTRFS_ROOT = 256
 
 
 def make_state_folder(path: str) -> str:
@@ -25,10 +27,11 @@ def make_state_folder(path: str) -> str:
 def directory_identity(path: str) -> str:
     """Return the inode number and the time of creation of a directory, or "" if it can't be read.
 
-    The number of the device is left out, because it can change when the host boots.
+    The number of the device is left out, because it can change when the host boots. On btrfs, a snapshot has
+    the inode number and the time of its original, but the identity of the file system differs for subvolumes.
     """
     try:
-        inode = os.stat(path).st_ino
+        found = os.stat(path)
         status = memory_with(bytes(256))
         if libc("statx")(_AT_FDCWD, fsencode(path) + b"\0", 0, _STATX_BTIME, status):
             return ""
@@ -37,4 +40,8 @@ def directory_identity(path: str) -> str:
     data = bytes(status)
     has_time = int.from_bytes(data[:4], byteorder) & _STATX_BTIME
     seconds, fraction = (int.from_bytes(data[at : at + size], byteorder) for at, size in ((80, 8), (88, 4)))
-    return f"{inode} {seconds}.{fraction:09}" if has_time else ""
+    if not has_time:
+        return ""
+    is_subvolume = found.st_ino == _BTRFS_ROOT and os.major(found.st_dev) == 0
+    subvolume = f" {os.statvfs(path).f_fsid:x}" if is_subvolume else ""
+    return f"{found.st_ino} {seconds}.{fraction:09}{subvolume}"

@@ -13,6 +13,9 @@ import pytest
 from templater.hooks import install, run
 from templater.hooks.options import Options, parse
 from templater.hooks.run import Log
+from templater.hooks.runtimes import nspawn as nspawn_runtime
+from templater.hooks.state_folder import directory_identity
+from templater.instances.state_directory import State, StateDirectory
 from templater.model.errors import UsageError, WriteError
 
 pytestmark = pytest.mark.usefixtures("restored_process")
@@ -341,6 +344,50 @@ def test_a_new_nspawn_machine_with_the_name_of_an_old_machine_counts_as_new(cont
     assert "a different root directory than at its last start" in (container / ".templater/log").read_text()
     (container / "rootfs/etc/once").unlink()
     assert nspawn(container) == ["always"], "the new machine is known now"
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or shutil.which("mkfs.btrfs") is None, reason="NOT RUN: needs btrfs")
+def test_a_machine_that_was_cloned_again_from_one_btrfs_subvolume_counts_as_new(tmp_path, mounts):
+    """Snapshots have the inode number and the time of creation of their original."""
+    disk, place = tmp_path / "disk", tmp_path / "mounted"
+    with open(disk, "wb") as file:
+        file.truncate(120 << 20)
+    subprocess.run(["mkfs.btrfs", "-q", "-M", disk], check=True)
+    place.mkdir()
+    try:
+        mounts.loop(disk, place)
+    except subprocess.CalledProcessError:
+        pytest.skip("NOT RUN: needs a loop device and a kernel with btrfs")
+
+    def btrfs(*words):
+        subprocess.run(["btrfs", "subvolume", *words], check=True, capture_output=True)
+
+    btrfs("create", place / "base")
+    found = []
+    for _ in range(2):
+        btrfs("snapshot", place / "base", place / "web1")
+        found.append(directory_identity(str(place / "web1")))
+        assert directory_identity(str(place / "web1")) == found[-1]
+        btrfs("delete", place / "web1")
+    assert found[0] != found[1]
+
+
+@pytest.mark.parametrize(
+    ("recorded", "is_known"), [("256 1.5 a", True), ("256 1.5", True), ("256 1.5 b", False)]
+)
+def test_the_root_directory_that_an_earlier_version_recorded_is_known(
+    container, monkeypatch, recorded, is_known
+):
+    monkeypatch.setattr(nspawn_runtime, "directory_identity", lambda path: "256 1.5 a")
+    (container / "metadata.yaml").write_text("templates: {/etc/once: {when: [create], template: a.tpl}}\n")
+    (container / "templates/a.tpl").write_text("text\n")
+    with StateDirectory(str(container)) as state_directory:
+        state_directory.remember(State("", "web1", "", recorded))
+    place = str(container)
+    assert (
+        run.run(["nspawn", "--source", place, "--state", place, "--rootfs", f"{place}/rootfs", "web1"]) == 0
+    )
+    assert (container / "rootfs/etc/once").exists() != is_known
 
 
 def test_a_state_file_that_records_no_root_directory_is_accepted_for_any_machine(container):
