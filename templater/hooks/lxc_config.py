@@ -73,7 +73,7 @@ def ids_in(found: "Iterable[tuple[str, str]]", config: str) -> "IdMap | None":
             if not value:
                 ranges = {"u": [], "g": []}
                 continue
-            kind, *words = value.split()
+            kind, *words = value.split() or [""]
             if len(words) != 3 or kind not in ranges:
                 raise InputError(f"'{config}' has an invalid lxc.idmap '{printable(value)}'")
             first, disk, count = (_number(word, config) for word in words)
@@ -106,14 +106,16 @@ def settings(path: str) -> "Iterator[tuple[str, str]]":
     return _included(path, [MAX_CONFIG, MAX_INCLUDES], path)
 
 
-def _included(file: str, left: "list[int]", path: str) -> "Iterator[tuple[str, str]]":
+def _included(
+    file: str, left: "list[int]", path: str, *, in_folder: bool = False
+) -> "Iterator[tuple[str, str]]":
     """Yield the settings of a file, each include at its place. ``left`` is the number of bytes and files."""
     left[1] -= 1
     if left[1] < 0:
         raise LimitError(f"'{path}' includes more than {MAX_INCLUDES} files")
-    if isdir(file):
+    if isdir(file) and not in_folder:
         for name in _files_in(file):
-            yield from _included(name, left, path)
+            yield from _included(name, left, path, in_folder=True)
         return
     if file.endswith("/") and not exists(file):
         # LXC ignores a missing directory, too. For example, its userns.conf includes a directory that
@@ -135,6 +137,7 @@ def lines_of(container: "Root") -> "list[tuple[str, str]]":
 
 
 def _files_in(folder: str) -> "list[str]":
+    """Return the files that LXC includes, in LXC's order: the order of the directory."""
     names = []
     with os.scandir(folder) as entries:
         for number, entry in enumerate(entries):
@@ -142,7 +145,7 @@ def _files_in(folder: str) -> "list[str]":
                 raise LimitError(f"{folder!r} has more than {MAX_NAMES} names")
             if entry.name.endswith(".conf"):
                 names.append(entry.name)
-    return [join(folder, name) for name in sorted(names)]
+    return [join(folder, name) for name in names]
 
 
 def _read(path: str, folder: "int | None" = None) -> str:
@@ -173,8 +176,9 @@ def _read(path: str, folder: "int | None" = None) -> str:
 def _settings_in(text: str) -> "Iterator[tuple[str, str]]":
     for line in text.split("\n"):
         key, equals, value = line.partition("=")
-        if equals and not key.lstrip().startswith("#"):
-            value = value.strip()
+        key = key.strip(" \t")  # LXC strips no other white space, such as a no-break space
+        if equals and key.startswith("lxc."):
+            value = value.strip(" \t\r")
             if len(value) > 1 and value[0] in "'\"" and value[-1] == value[0]:
                 value = value[1:-1]  # as LXC does
-            yield key.strip(), value
+            yield key, value

@@ -107,7 +107,9 @@ def status(name: str, path: str) -> "Iterator[Finding]":
         return
     lines: dict[str, str] = {}
     for key, value in found:
-        if key.startswith("lxc.hook.") and not value:
+        if key == "lxc.hook" and not value:
+            lines.clear()
+        elif key.startswith("lxc.hook.") and not value:
             lines.pop(key, None)  # an empty value makes LXC drop the earlier lines of this key
         elif key.startswith("lxc.hook.") and calls_templater(value):
             lines[key] = value

@@ -117,8 +117,13 @@ def clean_path(path: str) -> str:
     Raises RefusedError if ``..`` is behind a link: a runtime and the kernel would open another file.
     """
     cleaned = abspath(path)
-    if ".." in path.split("/") and _identity(path) != _identity(cleaned):
-        raise RefusedError(f"'{printable(path)}' has '..' behind a symlink", hint="give a path without '..'")
+    if ".." in path.split("/"):
+        found = _identity(path)
+        if found is None or found != _identity(cleaned):
+            raise RefusedError(
+                f"'{printable(path)}' is missing or has '..' behind a symlink",
+                hint="give a path without '..'",
+            )
     return cleaned[1:] if cleaned.startswith("//") else cleaned
 
 

@@ -644,6 +644,8 @@ def test_an_overlay_layer_with_dot_dot_behind_a_link_is_refused(container: Path)
     (container.parent / "rootfs").mkdir()
     with pytest.raises(RefusedError, match="behind a symlink"):
         lxc_config.layers_of(f"{container}/rootfs:{container.parent}/link/../rootfs")
+    with pytest.raises(RefusedError, match="behind a symlink"):
+        lxc_config.layers_of(f"{container}/rootfs:{container.parent}/link/../missing")
 
 
 @as_root

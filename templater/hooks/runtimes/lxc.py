@@ -250,11 +250,16 @@ def require_mount_hook(path: str, config: str, stage: str = "") -> None:
 
 
 def hook_lines(found: "list[tuple[str, str]]", stage: str) -> "list[str]":
-    """Return the commands for a stage in a configuration. An empty value removes the earlier commands."""
+    """Return the commands for a stage in a configuration.
+
+    An empty value removes the earlier commands. Without a stage, it removes those of all stages.
+    """
     lines: list[str] = []
     for key, value in found:
-        if key == f"lxc.hook.{stage}":
-            lines = [*lines, value] if value else []
+        if key in ("lxc.hook", f"lxc.hook.{stage}") and not value:
+            lines.clear()
+        elif key == f"lxc.hook.{stage}":
+            lines.append(value)
     return lines
 
 

@@ -247,7 +247,7 @@ def test_an_id_map_is_read_in_every_spelling_that_lxc_accepts(container, value):
 
 
 @pytest.mark.parametrize(
-    "value", ["u 0 1000000", "b 0 1000000 65536", "u 0 1000000 65536 1", "u 0 x 65536", "u 0 08 1"]
+    "value", ["' '", "u 0 1000000", "b 0 1000000 65536", "u 0 1000000 65536 1", "u 0 x 65536", "u 0 08 1"]
 )
 def test_an_invalid_id_map_is_refused(container, value):
     (container / "config").write_text(f"lxc.idmap = {value}\n")
@@ -282,6 +282,34 @@ def test_a_copy_to_a_directory_with_files_of_a_container_is_refused(tmp_path, by
     assert sorted(new.rglob("*")) == before
 
 
+def test_files_of_an_included_directory_are_read_in_the_order_of_the_directory(tmp_path, monkeypatch):
+    """LXC does not sort them, so templater had another id map."""
+    (tmp_path / "inc").mkdir()
+    for name in "hbamz":
+        (tmp_path / f"inc/{name}.conf").write_text(f"lxc.environment = {name}\n")
+    (tmp_path / "config").write_text(f"lxc.include = {tmp_path}/inc\n")
+    found = [value for key, value in lxc_config.settings(str(tmp_path / "config")) if key != "lxc.include"]
+    assert found == [name[0] for name in os.listdir(tmp_path / "inc")]
+    (tmp_path / "inc/sub.conf").mkdir()
+    with pytest.raises(InputError, match=r"sub\.conf' is not a regular file"):
+        list(lxc_config.settings(str(tmp_path / "config")))
+
+
+def test_lines_that_lxc_ignores_are_ignored(container):
+    text = "\xa0lxc.idmap =\n\x0blxc.idmap =\nidmap = x\n# lxc.idmap =\n \tlxc.idmap\t= u 0 1 1\r\nlxc.idmap\u2003=\n"
+    (container / "config").write_text(text, newline="")
+    found = list(lxc_config.settings(str(container / "config")))
+    assert [each for each in found if each[0] == "lxc.idmap"] == [("lxc.idmap", "u 0 1 1")]
+
+
+def test_an_empty_line_for_all_hooks_clears_the_hooks_of_every_stage(container):
+    """templater relied on a mount hook that LXC had dropped."""
+    hooks = "lxc.hook.mount = templater\nlxc.hook =\nlxc.hook.pre-start = templater\n"
+    (container / "config").write_text(hooks)
+    with pytest.raises(RefusedError, match="can't be written before LXC has mounted it"):
+        lxc.read_request(Options(), environ(container, LXC_ROOTFS_PATH="loop:/img.raw"))
+
+
 def test_a_stale_lxc_target_variable_is_ignored(container):
     """If a guest reboots, LXC_TARGET=reboot is still in the environment of the next pre-start hook."""
     assert isinstance(lxc.read_request(Options(), environ(container, LXC_TARGET="reboot")), HookRequest)
@@ -310,9 +338,9 @@ def test_id_maps_are_also_read_from_included_lxc_configurations(tmp_path):
 def test_files_that_an_lxc_configuration_includes_count_towards_its_size_limit(tmp_path, monkeypatch):
     """63 includes of one file of 1 MiB took 1.6 GB."""
     monkeypatch.setattr(lxc_config, "MAX_CONFIG", 2000)
-    (tmp_path / "a").write_text("a=\n" * 100)
+    (tmp_path / "a").write_text("lxc.a=\n" * 43)
     (tmp_path / "config").write_text(f"lxc.include = {tmp_path}/a\n" * 4)
-    assert len(list(lxc_config.settings(str(tmp_path / "config")))) == 404
+    assert len(list(lxc_config.settings(str(tmp_path / "config")))) == 4 * 44
     (tmp_path / "config").write_text(f"lxc.include = {tmp_path}/a\n" * 8)
     with pytest.raises(LimitError, match="and the files that it includes are larger than 2000 bytes"):
         list(lxc_config.settings(str(tmp_path / "config")))

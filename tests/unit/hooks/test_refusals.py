@@ -195,9 +195,13 @@ def test_a_root_filesystem_behind_a_link_is_refused(tmp_path):
 def test_an_lxc_configuration_can_include_only_a_limited_number_of_files(tmp_path, monkeypatch):
     monkeypatch.setattr(lxc_config, "MAX_INCLUDES", 3)
     for number in range(3):
-        (tmp_path / str(number)).write_text(f"a = {number}\nlxc.include = {tmp_path}/{number + 1}\n")
-    (tmp_path / "2").write_text("a = 2\n")
-    assert [value for key, value in lxc_config.settings(str(tmp_path / "0")) if key == "a"] == ["0", "1", "2"]
+        (tmp_path / str(number)).write_text(f"lxc.a = {number}\nlxc.include = {tmp_path}/{number + 1}\n")
+    (tmp_path / "2").write_text("lxc.a = 2\n")
+    assert [value for key, value in lxc_config.settings(str(tmp_path / "0")) if key == "lxc.a"] == [
+        "0",
+        "1",
+        "2",
+    ]
     (tmp_path / "2").write_text(f"lxc.include = {tmp_path}/3\n")
     (tmp_path / "3").write_text("a = 3\n")
     with pytest.raises(LimitError) as refused:
