@@ -37,7 +37,11 @@ def own_map(name: str) -> "Iterator[tuple[int, int, int]]":
 
 
 def namespace_owner() -> int:
-    """Return the user who created this user namespace, or 0 if the namespace does not map that user."""
+    """Return the user who created this user namespace, or 0 if this user is not apart from the other users.
+
+    lxc-usernsexec maps this user individually, behind all ids of the container. With ``podman run
+    --userns=keep-id``, the user has a lower id, and is an ordinary user of the container.
+    """
     from fcntl import ioctl
 
     try:
@@ -50,7 +54,10 @@ def namespace_owner() -> int:
         return 0
     finally:
         os.close(namespace)
-    return 0 if owner == OVERFLOW_ID else owner
+    if owner in (0, OVERFLOW_ID):
+        return 0
+    last, _, count = max(own_map("uid_map"))
+    return owner if (last, count) == (owner, 1) else 0
 
 
 def _is_group_of_namespace_owner(gid: int) -> bool:

@@ -324,7 +324,7 @@ def test_a_directory_is_not_shared_if_only_the_group_of_the_namespace_owner_can_
 @as_root
 def test_a_user_with_a_separate_entry_in_the_id_map_is_not_the_owner_of_the_namespace() -> None:
     """In a container with ``raw.idmap: both 1000 1000``, the user 1000 could redirect --state."""
-    for owner, number in ((0, 0), (1000, 65536)):
+    for owner, inside, number in ((0, 1000, 0), (1000, 65536, 65536), (1000, 1000, 0)):
         (ready, to_parent), (go, to_child), (result, answer) = os.pipe(), os.pipe(), os.pipe()
         pid = os.fork()
         if pid == 0:
@@ -340,8 +340,9 @@ def test_a_user_with_a_separate_entry_in_the_id_map_is_not_the_owner_of_the_name
                 os._exit(0)
         os.read(ready, 1)
         for name in ("uid_map", "gid_map"):
+            behind = "1001 101000 1000\n" if (owner, inside) == (1000, 1000) else ""  # --userns=keep-id
             Path(f"/proc/{pid}/{name}").write_text(
-                f"0 {100000 if owner else 0} 1000\n{65536 if owner else 1000} 1000 1\n"
+                f"0 {100000 if owner else 0} 1000\n{inside} 1000 1\n{behind}"
             )
         os.write(to_child, b"x")
         os.waitpid(pid, 0)
