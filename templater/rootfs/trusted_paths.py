@@ -130,7 +130,7 @@ def clean_path(path: str) -> str:
 def _identity(path: str) -> "tuple[int, int] | None":
     try:
         status = os.stat(path)
-    except OSError:
+    except (OSError, ValueError):  # ValueError: a NUL in the name
         return None
     return status.st_dev, status.st_ino
 

@@ -647,6 +647,8 @@ def test_an_overlay_layer_with_dot_dot_behind_a_link_is_refused(container: Path)
         lxc_config.layers_of(f"{container}/rootfs:{container.parent}/link/../rootfs")
     with pytest.raises(RefusedError, match="behind a symlink"):
         lxc_config.layers_of(f"{container}/rootfs:{container.parent}/link/../missing")
+    with pytest.raises(RefusedError, match="behind a symlink"):
+        trusted_paths.clean_path("/a\0/../b")
 
 
 @as_root
