@@ -73,7 +73,7 @@ class Limits:
     """Limits on elapsed and processor seconds, on bytes of memory, output and files, and on processes."""
 
     wall: float = 10.0
-    cpu: int = 4
+    cpu: int = 2
     memory: int = 256 << 20
     output: int = 64 << 10
     scratch: int = 16 << 20

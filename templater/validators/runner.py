@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from .validator import Mistake
 
 #: time limits for all runs of an image: seconds of wall clock time, and seconds of processor time
-SECONDS, PROCESSOR_SECONDS = 20.0, 5.0
+SECONDS, PROCESSOR_SECONDS = 20.0, 3.0
 #: after this number of failures, a validator checks no other file
 MOST_FAILURES = 3
 

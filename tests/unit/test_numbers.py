@@ -199,7 +199,7 @@ VALUES = {
     "testing.render_case": {"CLOCK": 981173106.0, "SECONDS": 8.0, "TOTAL": 300.0},
     "validators.unlocked_process": {"_LONGEST": 1_048_576},
     "validators.programs.cloud_init": {"_MEMORY": 268_435_456, "_MOST": 20, "_LONGEST_KEY": 60},
-    "validators.runner": {"SECONDS": 20.0, "PROCESSOR_SECONDS": 5.0, "MOST_FAILURES": 3},
+    "validators.runner": {"SECONDS": 20.0, "PROCESSOR_SECONDS": 3.0, "MOST_FAILURES": 3},
     "validators.validator": {"LONGEST": 200},
     "web.code_view": {"CHUNK": 200},
     "web.instance_form": {"_ROWS": 12, "_LONGEST": 200_000},

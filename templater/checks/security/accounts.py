@@ -294,7 +294,7 @@ class _Writers:
         return False
 
     def _belongs_to(self, entry: Entry, first: int, path: str = "") -> bool:
-        """Return whether a user from the uid ``first`` on owns a file, or a group of such users can write it.
+        """Return whether a user whose uid is at least ``first`` owns a file, or a group of such users can write it.
 
         The uids and gids of services, such as www-data, are below 1000. The owner of a file with jobs below
         ``/var/spool`` does not matter, because users may own their jobs.

@@ -106,7 +106,7 @@ def _run(name: str, data: bytes, confined: bool) -> Any:
 
     if not sys.platform.startswith("linux"):
         return work()
-    bounds = Bounds(cpu=4, wall=10.0, memory=address_space() + _MEMORY, output=1 << 20)
+    bounds = Bounds(cpu=2, wall=10.0, memory=address_space() + _MEMORY, output=1 << 20)
     try:
         return child_json.run(prepare, work, bounds)
     except BoundError as error:
