@@ -193,6 +193,7 @@ def blocks(kind: str) -> list[str]:
     return re.findall(rf"```yaml\n# {kind}\n(.*?)```", CHECKING, re.DOTALL)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "name", "count"),
     [("GitHub Actions", "vendor.github-workflows", 2), ("GitLab CI", "vendor.gitlab-ci", 1)],

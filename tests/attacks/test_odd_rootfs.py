@@ -59,6 +59,7 @@ CASES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("make", "lands", "situation"), CASES)
 def test_apply_treats_an_unusual_target_safely_and_preview_predicts_the_incus_result(
     scene: Scene, make: Callable[[Path], None], lands: str | None, situation: str

@@ -182,6 +182,7 @@ def test_a_system_error_about_a_file_names_the_file(tmp_path):
     assert system_error(unnamed.value) == "bad file descriptor"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", ">&- 2>&- <&-"])
 def test_a_command_runs_with_closed_standard_streams(tmp_path, closed):
     """A closed standard output gave a traceback and exit code 1."""

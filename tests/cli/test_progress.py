@@ -104,6 +104,7 @@ def test_progress_changes_from_a_spinner_to_a_bar_when_the_total_becomes_known(m
     assert "4.0/8.0 MiB" in terminal.getvalue()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["unpack", "pack", "edit"])
 def test_progress_of_an_archive_operation_has_the_archive_size_as_its_total(command, tmp_path):
     """The bytes of an archive that were read are shown, because the number of bytes to write is unknown."""

@@ -213,6 +213,7 @@ def outcome(inputs, memo=None):
     return found.content, found.error and found.error.explain()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(2))
 def test_a_cached_rendering_equals_a_new_rendering_after_random_changes_of_inputs(seed):
     choose = random.Random(seed)

@@ -90,6 +90,7 @@ def test_json_output_escapes_control_characters_of_terminals(tmp_path):
 IMAGES = ["debian-cloud", "permissions", "netplan", "broken", "rocky-vm", "openwrt", "ubuntu-2016"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("image", IMAGES)
 def test_a_plan_from_an_instance_list_equals_the_plan_for_the_instance_alone(image):
     data, image = a_list(12), str(SAMPLES / image)
@@ -124,6 +125,7 @@ def test_an_instance_in_a_list_has_the_same_error_as_the_instance_alone(tmp_path
     assert len({result.errors for result in failing}) == 100
 
 
+@pytest.mark.slow
 def test_the_results_of_an_instance_list_do_not_depend_on_the_cache_size(tmp_path, monkeypatch):
     monkeypatch.setattr(fleet, "MOST_EXAMPLES", 2)
     data = json.dumps([an_instance(n, name="w" * (1 + n % 5)) for n in range(20)]).encode()
@@ -302,6 +304,7 @@ def test_the_command_reads_a_list_of_instances_from_a_pipe_and_from_a_file(tmp_p
     assert (filed.stdout, filed.stderr, filed.returncode) == (piped.stdout, piped.stderr, piped.returncode)
 
 
+@pytest.mark.slow
 def test_a_command_with_an_instance_list_ends_when_the_reader_closes_the_pipe(tmp_path):
     (tmp_path / "all.json").write_bytes(a_list(5000))
     command = subprocess.Popen(

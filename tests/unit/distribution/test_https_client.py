@@ -568,6 +568,7 @@ def test_a_connection_that_is_closed_at_the_next_request_is_opened_again(server)
     assert len(server.requests) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "least", "most"),
     [

@@ -58,6 +58,7 @@ def test_a_hook_applies_a_reading_limit(container, capfd):
     assert "more than 2 levels" in capfd.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_hook_applies_a_limit_on_its_child_process(container):
     """Run in a separate process: a process that ran many tests has spare memory."""
     wide = "".join(f"{{% set a{n} = '\U0001f600'|ljust:1000000 %}}" for n in range(7))  # 4 bytes a character

@@ -74,6 +74,7 @@ def test_the_status_command_reports_a_template_that_does_not_compile(container):
     assert any("unknown tag 'nosuch'" in text for text in problems(installed(container)))
 
 
+@pytest.mark.slow
 def test_the_status_command_stops_compiling_templates_at_a_time_limit(container, monkeypatch):
     """A thousand templates took 25 minutes."""
     monkeypatch.setattr("templater.hooks.status.MAX_SECONDS", -1.0)

@@ -371,6 +371,7 @@ time.sleep(60)' "$6"
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("script", "words"),
     [

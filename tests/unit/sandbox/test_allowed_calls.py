@@ -157,6 +157,7 @@ def test_the_child_reads_an_inherited_file_and_opens_no_other_file(tmp_path):
         assert tried(socket.socket, (fd,)) == "EPERM"
 
 
+@pytest.mark.slow
 @needs_filter
 def test_the_child_reads_an_inherited_directory_and_changes_nothing(tmp_path):
     with tempfile.TemporaryDirectory(dir="/tmp") as name:

@@ -224,6 +224,7 @@ def test_the_server_uses_the_last_valid_image_list_while_the_catalog_is_damaged(
     assert "still serving the last valid list" in server.messages[0]
 
 
+@pytest.mark.slow
 def test_a_new_image_appears_without_a_restart_of_the_server(server, tree, tmp_path):
     first, second = split_image(tmp_path / "more", variant="more")
     add(Tree(str(tree)), first, [second])

@@ -215,6 +215,7 @@ def test_a_rare_template_error_causes_no_late_import_in_the_child(container, chi
     assert hint in answer.stderr
 
 
+@pytest.mark.slow
 def test_a_cache_entry_of_another_user_is_never_run(container, monkeypatch):
     """The cache is trusted only while no other user can write to it."""
     if os.geteuid() != 0:
@@ -246,6 +247,7 @@ def test_a_cache_entry_with_a_wrong_digest_is_never_executed(container):
     assert not (container / "pwned").exists()
 
 
+@pytest.mark.slow
 def test_code_that_a_child_compiled_never_runs_outside_a_child(container):
     loaded(container)
     names = {entry.name for entry in (container / ".templater/cache").iterdir()}
