@@ -294,10 +294,11 @@ class _Writers:
         return False
 
     def _belongs_to(self, entry: Entry, first: int, path: str = "") -> bool:
-        """Return whether a user whose uid is at least ``first`` owns a file, or a group of such users can write it.
+        """Return whether a user or a group with an id of at least ``first`` can write a file.
 
-        The uids and gids of services, such as www-data, are below 1000. The owner of a file with jobs below
-        ``/var/spool`` does not matter, because users may own their jobs.
+        The owner counts as a user who can write the file. The uids and gids of services, such as www-data,
+        are below 1000. The owner of a file with jobs below ``/var/spool`` does not matter, because users may
+        own their jobs.
         """
         image = self.image
         by_group = entry.mode & 0o020 and (entry.gid >= first or entry.gid == _USERS)
