@@ -1,6 +1,7 @@
 """Root filesystems, plans for them, and their snapshots, for the tests that write."""
 
 import os
+import shutil
 import stat
 import subprocess
 from collections.abc import Iterator, Mapping
@@ -124,6 +125,21 @@ class Mounts:
 
     def loop(self, disk: Path, place: Path) -> None:
         self._mount("-o", "loop", str(disk), str(place))
+
+    def btrfs(self, folder: Path) -> Path:
+        """Mount a new btrfs file system and return the place, or skip the test if the machine can't."""
+        if shutil.which("mkfs.btrfs") is None:
+            pytest.skip("NOT RUN: needs btrfs-progs")
+        disk, place = folder / "disk", folder / "mounted"
+        with open(disk, "wb") as file:
+            file.truncate(120 << 20)
+        subprocess.run(["mkfs.btrfs", "-q", "-M", disk], check=True)
+        place.mkdir()
+        try:
+            self.loop(disk, place)
+        except subprocess.CalledProcessError:
+            pytest.skip("NOT RUN: needs a loop device and a kernel with btrfs")
+        return place
 
     def overlay(self, lower: Path, upper: Path, work: Path, place: Path, options: str) -> None:
         layers = f"lowerdir={lower},upperdir={upper},workdir={work},{options}"

@@ -51,7 +51,7 @@ def secrets_of(source: Source) -> Iterator[Token]:
     the filter stringformat or a macro.
     """
     secrets: dict[str, list[Token]] = {}
-    keys: dict[str, list[Token]] = {}  # a key is no secret, but config_get(key) can be one
+    keys: dict[str, list[Token]] = {}  # keys are public, but the value of config_get(key) can be secret
     maps = {"config"}
     seen: set[int] = set()
     for kind, part in parts_of(source):

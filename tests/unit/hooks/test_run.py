@@ -17,6 +17,7 @@ from templater.hooks.runtimes import nspawn as nspawn_runtime
 from templater.hooks.state_folder import directory_identity
 from templater.instances.state_directory import State, StateDirectory
 from templater.model.errors import UsageError, WriteError
+from tests.rootfs_builders import as_root
 
 pytestmark = pytest.mark.usefixtures("restored_process")
 
@@ -346,18 +347,10 @@ def test_a_new_nspawn_machine_with_the_name_of_an_old_machine_counts_as_new(cont
     assert nspawn(container) == ["always"], "the new machine is known now"
 
 
-@pytest.mark.skipif(os.geteuid() != 0 or shutil.which("mkfs.btrfs") is None, reason="NOT RUN: needs btrfs")
+@as_root
 def test_a_machine_that_was_cloned_again_from_one_btrfs_subvolume_counts_as_new(tmp_path, mounts):
     """Snapshots have the inode number and the time of creation of their original."""
-    disk, place = tmp_path / "disk", tmp_path / "mounted"
-    with open(disk, "wb") as file:
-        file.truncate(120 << 20)
-    subprocess.run(["mkfs.btrfs", "-q", "-M", disk], check=True)
-    place.mkdir()
-    try:
-        mounts.loop(disk, place)
-    except subprocess.CalledProcessError:
-        pytest.skip("NOT RUN: needs a loop device and a kernel with btrfs")
+    place = mounts.btrfs(tmp_path)
 
     def btrfs(*words):
         subprocess.run(["btrfs", "subvolume", *words], check=True, capture_output=True)
