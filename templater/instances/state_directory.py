@@ -10,7 +10,7 @@ from time import monotonic, sleep
 from ..model.errors import BusyError, RefusedError, TemplaterError
 from ..model.file_names import STATE, STATE_FOLDER, WRITTEN
 from ..model.source import printable
-from ..oslite import Closing, join, os, stat
+from ..oslite import Closing, join, os
 from ..rootfs.confined import Directory, Root, read_descriptor, write_error
 from ..rootfs.trusted_paths import is_own, open_folder
 
@@ -120,7 +120,7 @@ class StateDirectory(Closing):
         that process.
         """
         if self._lock < 0:
-            self._lock = self._open("lock", os.O_RDWR | os.O_CREAT)
+            self._lock = self._open("lock")
         deadline = monotonic() + patience
         while True:
             try:
@@ -197,12 +197,13 @@ class StateDirectory(Closing):
 
     def append(self, name: str, data: bytes, limit: int) -> None:
         """Append to a log. A log above ``limit`` bytes is renamed to ``NAME.1`` first."""
-        fd = self._open(name, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        fd = self._open(name)
         try:
             if os.fstat(fd).st_size > limit:
                 self.directory.rename(name, self.directory, name + ".1")
                 os.close(fd)
-                fd = self._open(name, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+                fd = self._open(name)
+            fcntl.fcntl(fd, fcntl.F_SETFL, os.O_APPEND)
             os.write(fd, data)
         finally:
             os.close(fd)
@@ -223,13 +224,20 @@ class StateDirectory(Closing):
             return None
         return directory_of_ours(directory)
 
-    def _open(self, name: str, flags: int) -> int:
-        """Open a regular file in the state directory. Raises RefusedError for links."""
-        flags |= os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+    def _open(self, name: str) -> int:
+        """Open a regular file in the state directory. Create it if it is missing.
+
+        Raises RefusedError for anything else. Opening a device can have side effects, so it is not opened.
+        """
         try:
-            fd = os.open(name, flags, 0o600, dir_fd=self.directory.fd)
+            try:
+                fd = self.directory.create(name)
+            except FileExistsError:
+                fd = self.directory.open(name, write=True)
         except OSError as error:
             raise write_error("open", join(self.path, name), error) from None
+        except RefusedError:
+            raise RefusedError(f"'{join(self.path, name)}' is not a regular file") from None
         # The name must still lead to the opened file, and the file must have no other hard link.
         # Otherwise, an attacker could hard-link another user's file to the name, and later remove the link.
         opened, named = os.fstat(fd), self.directory.lstat(name)
@@ -238,9 +246,9 @@ class StateDirectory(Closing):
             opened.st_ino,
             1,
         )
-        if not is_same_file or not stat.S_ISREG(opened.st_mode):
+        if not is_same_file:
             os.close(fd)
-            raise RefusedError(f"'{self.path}/{name}' is not a regular file, or has other hard links")
+            raise RefusedError(f"'{join(self.path, name)}' was replaced, or has other hard links")
         return fd
 
 

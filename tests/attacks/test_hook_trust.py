@@ -1437,17 +1437,15 @@ def test_a_lock_hard_linked_to_another_file_is_not_truncated(
         place = tmp_path / ".templater"
         for name in ("lock", "log"):
             os.link(victim, place / name)
-        real = os.open
+        real = Directory.open
 
-        def opened(path: str, *args: object, **options: object) -> int:
-            fd = real(path, *args, **options)  # type: ignore[arg-type]
-            if path in ("lock", "log"):
-                os.unlink(place / path)
-                if path == "lock":
-                    os.unlink(place / "log")
+        def opened(self: Directory, name: str, *, write: bool = False) -> int:
+            fd = real(self, name, write=write)
+            os.unlink(place / "lock")
+            os.unlink(place / "log")
             return fd
 
-        monkeypatch.setattr("templater.instances.state_directory.os.open", opened)
+        monkeypatch.setattr(Directory, "open", opened)
         with pytest.raises(RefusedError, match="has other hard links"):
             state_directory.lock("test")
         assert victim.stat().st_nlink == 1

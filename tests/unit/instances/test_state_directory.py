@@ -1,11 +1,13 @@
 """The state directory of an instance: written atomically, by one process, and never through a link."""
 
 import os
+import stat
 import subprocess
 import sys
 
 import pytest
 
+from templater import oslite
 from templater.cli.record_of_writes import opened_record
 from templater.hooks.compile_cache import open_cache
 from templater.instances.instance_directory import InstanceDirectory
@@ -136,6 +138,30 @@ def test_a_hard_linked_file_in_the_state_directory_is_refused(tmp_path):
         with pytest.raises(RefusedError):
             state_directory.append("log", b"x", 10)
     assert (tmp_path / "victim").read_text() == "precious"
+
+
+@pytest.mark.parametrize("name", ["lock", "log"])
+def test_a_device_in_the_state_directory_is_not_opened(tmp_path, name, monkeypatch):
+    """The owner of the directory had moved a device there, such as a watchdog, which starts when it is opened."""
+    if os.geteuid() != 0:
+        pytest.skip("NOT RUN: needs root to make a device")
+    StateDirectory(str(tmp_path)).close()
+    os.mknod(tmp_path / ".templater" / name, 0o600 | stat.S_IFCHR, os.makedev(1, 3))
+    kinds, real = [], oslite.os.open
+
+    def opened(path, flags, *arguments, **options):
+        fd = real(path, flags, *arguments, **options)
+        if not flags & os.O_PATH:
+            kinds.append(stat.S_IFMT(os.fstat(fd).st_mode))
+        return fd
+
+    monkeypatch.setattr(oslite.os, "open", opened)
+    with (
+        StateDirectory(str(tmp_path)) as state_directory,
+        pytest.raises(RefusedError, match=f"/.templater/{name}' is not a regular file"),
+    ):
+        state_directory.lock("x", 0.0) if name == "lock" else state_directory.append("log", b"x", 10)
+    assert stat.S_IFCHR not in kinds
 
 
 def test_a_hook_log_is_rotated_at_its_size_limit(tmp_path):
