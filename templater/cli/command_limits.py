@@ -7,6 +7,7 @@ of the command.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import wraps
@@ -25,6 +26,8 @@ Command = Callable[..., Any]
 
 #: seconds after which the alarm repeats, in case a callback swallowed the exception
 AGAIN = 1.0
+#: seconds of processor time between two checks of its limit; the timer does not count child processes
+CHECK_SECONDS = 0.25
 #: seconds of processor time beyond the limit, after which the kernel kills the process.
 #: Near its memory limit, Python can fail to raise any exception.
 SPARE = 30
@@ -118,11 +121,45 @@ def listed_instances(read: Callable[[int], bytes], name: str) -> Iterator[Instan
         read_instance()
 
 
+class _ProcessorLimit:
+    """The limit on the processor time of this process and of its children that have ended.
+
+    ``extra`` returns the seconds that the input adds to the limit. ``allow`` adds to the kernel's limit.
+    """
+
+    def __init__(self, bounds: CommandLimits, extra: Callable[[], int], allow: Callable[[int], None]) -> None:
+        self._bounds, self._extra, self._allow = bounds, extra, allow
+        self._granted = 0
+        #: the value of ``processor_time`` at which the limit is reached
+        self.end = processor_time() + bounds.processor
+
+    def left(self) -> float:
+        """Return the seconds that are left. Each new MiB or ten new instances add a second."""
+        more = self._extra() - self._granted
+        if more > 0:
+            self._granted += more
+            self._bounds.processor += more
+            self.end += more
+            self._allow(more)
+        return self.end - processor_time()
+
+
+#: the limit of the surrounding ``guard``
+_processor_limit: _ProcessorLimit | None = None
+
+
+def processor_time() -> float:
+    """Return the seconds of processor time of this process and of its children that have ended."""
+    return sum(os.times()[:4])
+
+
 @contextmanager
 def guard(
     limits: Given, *, listed: bool = False, packs: bool = False, images: int | None = 1, live: bool = False
 ) -> Iterator[None]:
     """Raise LimitError if the block exceeds a limit. Restore all signal handlers and limits at the end.
+
+    The processor time of child processes that have ended counts towards the limit on processor time.
 
     If ``live`` is true, the block reads instances of a daemon. If ``listed`` is true, the block plans the
     instances of a list. Then the limit on time does not apply, and each instance extends the limit on
@@ -130,27 +167,19 @@ def guard(
     """
     import _signal as signal  # type: ignore[import-not-found]  # the module `signal` imports enum, which is slow
 
+    global _processor_limit  # noqa: PLW0603
     bounds = limits.for_daemon() if live else limits.for_packing() if packs else limits.for_command(images)
-    granted, each = 0, bounds.processor
+    each = bounds.processor
 
-    def stop_or_grant(number: int, frame: object) -> None:
-        """Add a second of processor time for each new MiB or ten new instances.
-
-        Without new input, stop the command.
-        """
-        nonlocal granted
-        allowed = 0
+    def extra() -> int:
+        seconds = 0
         if bounds.grows:
-            allowed = instances() // INSTANCES_PER_SECOND if live else input_size() >> 20
-        if listed:
-            allowed += instances() * each
-        more = allowed - granted
-        if more <= 0:
+            seconds = instances() // INSTANCES_PER_SECOND if live else input_size() >> 20
+        return seconds + instances() * each if listed else seconds
+
+    def stop_at_limit(number: int, frame: object) -> None:
+        if limit.left() <= 0:
             raise _OverError("command-processor")
-        granted += more
-        bounds.processor += more
-        allow(more)
-        signal.setitimer(signal.ITIMER_PROF, more, AGAIN)
 
     with (
         _bounded_memory(bounds, threads=live),
@@ -159,22 +188,25 @@ def guard(
         if not hasattr(signal, "setitimer"):
             yield
             return
+        limit, outer = _ProcessorLimit(bounds, extra, allow), _processor_limit
         timers = (
-            (signal.ITIMER_REAL, signal.SIGALRM, 0 if listed else bounds.time, _stop),
-            (signal.ITIMER_PROF, signal.SIGPROF, bounds.processor, stop_or_grant),
+            (signal.ITIMER_REAL, signal.SIGALRM, 0 if listed else bounds.time, AGAIN, _stop),
+            (signal.ITIMER_PROF, signal.SIGPROF, CHECK_SECONDS, CHECK_SECONDS, stop_at_limit),
         )
         try:
-            before = [signal.signal(number, handler) for _, number, _, handler in timers]
+            before = [signal.signal(number, handler) for _, number, *_, handler in timers]
         except ValueError:  # only the main thread can receive signals
             yield
             return
         try:
-            for timer, _, seconds, _ in timers:
-                signal.setitimer(timer, seconds, AGAIN)
+            _processor_limit = limit
+            for timer, _, seconds, interval, _ in timers:
+                signal.setitimer(timer, seconds, interval)
             yield
         except _OverError as over:
             raise over_limit(over.args[0], bounds) from None
         finally:
+            _processor_limit = outer
             for timer, *_ in timers:
                 signal.setitimer(timer, 0)
             for (_, number, *_), handler in zip(timers, before, strict=True):
@@ -213,19 +245,15 @@ def _killed_after(seconds: int | None) -> Iterator[Callable[[int], None]]:
 
 def time_left() -> float:
     """Return the seconds until the limit ``command-time`` of the surrounding ``guard``."""
-    return _timer_left("ITIMER_REAL")
+    import signal
+
+    left = signal.getitimer(signal.ITIMER_REAL)[0] if hasattr(signal, "getitimer") else 0.0
+    return left or math.inf
 
 
 def processor_left() -> float:
-    """Return the seconds of processor time that the surrounding ``guard`` allows, but at least one second."""
-    return max(1.0, _timer_left("ITIMER_PROF"))
-
-
-def _timer_left(timer: str) -> float:
-    import signal
-
-    left = signal.getitimer(getattr(signal, timer))[0] if hasattr(signal, "getitimer") else 0.0
-    return left or math.inf
+    """Return the seconds of processor time that the surrounding ``guard`` still allows."""
+    return math.inf if _processor_limit is None else _processor_limit.left()
 
 
 @contextmanager
@@ -243,11 +271,14 @@ def paused() -> Iterator[None]:
     processor = resource.getrlimit(resource.RLIMIT_CPU)
     resource.setrlimit(resource.RLIMIT_CPU, (processor[1], processor[1]))
     timers = {timer: signal.setitimer(timer, 0) for timer in (signal.ITIMER_REAL, signal.ITIMER_PROF)}
+    begun = processor_time()
     try:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
         resource.setrlimit(resource.RLIMIT_CPU, processor)
+        if _processor_limit is not None:
+            _processor_limit.end += processor_time() - begun
         for timer, (seconds, interval) in timers.items():
             signal.setitimer(timer, seconds, interval)
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ..model.errors import InputError, LimitError
 from ..model.input_size import input_size
 from ..oslite import address_space
-from .command_limits import over_limit
+from .command_limits import over_limit, processor_left
 from .progress import progress
 
 if TYPE_CHECKING:
@@ -57,12 +57,15 @@ def read_image(
     limits: Given,
     descriptors: Iterable[int] = (),
     packages: tuple[str, ...] = PACKAGES,
+    reserved: float = 0,
 ) -> Any:
     """Return ``work(*paths)``, which must be a JSON value. ``work`` may import all modules of ``packages``.
 
     If templater runs as root on Linux, ``work`` runs in a child process that has another user id. The child
     receives open files. It can't open files, connect or start programs. A directory is read in this process,
     because its files can belong to any user. Links in the directory are not followed.
+
+    The child leaves ``reserved`` seconds of the command's processor time for other processes.
     """
     paths = tuple(paths)
     if not needs_sandbox(paths):
@@ -73,9 +76,10 @@ def read_image(
 
     files = [path if path is None else OpenFile(path) for path in paths]
     command = limits.for_command()
-    # The parent process has its own timer, so the timer of the child can be later.
     more = input_size() >> 20 if command.grows else 0
-    bounds = Bounds(command.processor + more, command.time + 5, address_space() + command.memory, REPORT)
+    command.processor = max(1, int(min(command.processor + more, processor_left() - reserved)))
+    # The parent process has its own timer, so the timer of the child can be later.
+    bounds = Bounds(command.processor, command.time + 5, address_space() + command.memory, REPORT)
     try:
         return child_json.run(
             lambda: (*descriptors, *_prepare(files, packages, limits.for_images())),

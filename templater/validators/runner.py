@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import resource
 from collections.abc import Callable
 from time import monotonic
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
 SECONDS, PROCESSOR_SECONDS = 20.0, 3.0
 #: after this number of failures, a validator checks no other file
 MOST_FAILURES = 3
+#: limit on the processor time of a validator for one file, in seconds
+FILE_SECONDS = 2
+#: seconds of the command's processor time that the validators leave for the rest of the command
+SPARE = 1.0
 
 Answer = dict[str, Any]
 
@@ -99,51 +104,64 @@ class Validators:
                 self.notes.append(note)
 
 
-def in_this_process(*, anyway: bool) -> Validators:
-    """Return validators that this process runs."""
-    return Validators(Runner(anyway=anyway).ask)
+def in_this_process(*, anyway: bool, command_left: Callable[[], float] = lambda: math.inf) -> Validators:
+    """Return validators that this process runs, as ``Runner`` does."""
+    return Validators(Runner(anyway=anyway, command_left=command_left).ask)
 
 
 class Runner:
     """A runner of validators.
 
-    If ``anyway`` is true, programs that cannot be confined run with limits only.
+    If ``anyway`` is true, programs that cannot be confined run with limits only. ``command_left`` returns the
+    seconds of processor time that the command has left.
     """
 
-    def __init__(self, *, anyway: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        anyway: bool = False,
+        processor_seconds: float = PROCESSOR_SECONDS,
+        command_left: Callable[[], float] = lambda: math.inf,
+    ) -> None:
         self._confined = True
         self._anyway = anyway
         self._answers: dict[tuple[str, str, bytes], Answer] = {}
-        self._seconds, self._processor_seconds = SECONDS, PROCESSOR_SECONDS
+        self._seconds, self._processor_seconds = SECONDS, processor_seconds
+        self._most = processor_seconds
+        self._command_left = command_left
 
     def ask(self, id: str, name: str, data: bytes) -> Answer:
         """Return an object with a single key: ``value``, ``missing``, ``off``, ``late`` or ``failed``."""
         key = (id, name, data)
         if key not in self._answers:
+            left = self._command_left() - SPARE
             if self._seconds <= 0:
                 return {"late": f"all validators together take longer than {SECONDS:g} s"}
             if self._processor_seconds <= 0:
-                most = f"{PROCESSOR_SECONDS:g} s of processor time"
+                most = f"{self._most:.2g} s of processor time"
                 return {"late": f"all validators together take more than {most}"}
+            if left <= 0:
+                return {"late": "the command has nearly reached its limit 'command-processor'"}
             begun, used = monotonic(), _processor_time()
-            self._answers[key] = self._run(id, name, data)
+            seconds = math.ceil(min(FILE_SECONDS, self._processor_seconds, left))
+            self._answers[key] = self._run(id, name, data, seconds)
             self._seconds -= monotonic() - begun
             self._processor_seconds -= _processor_time() - used
         return self._answers[key]
 
-    def _run(self, id: str, name: str, data: bytes) -> Answer:
+    def _run(self, id: str, name: str, data: bytes, seconds: int) -> Answer:
         from ..sandbox.validator_process import NotConfinedError
         from .programs import all_validators
         from .validator import Failure, Missing
 
         validator = all_validators()[id]
         try:
-            return {"value": validator.run(name, data, self._confined)}
+            return {"value": validator.run(name, data, self._confined, seconds)}
         except NotConfinedError as error:
             if not self._anyway:
                 return {"off": str(error)}
             self._confined = False
-            return self._run(id, name, data)
+            return self._run(id, name, data, seconds)
         except Missing:
             return {"missing": True}
         except Failure as error:

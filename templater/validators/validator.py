@@ -32,13 +32,15 @@ class Failure(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Validator:
-    """A validator. ``run(name, data, confined)`` returns a JSON value, from which ``read`` gets mistakes."""
+    """A validator. ``run`` returns a JSON value, from which ``read`` gets mistakes."""
 
     #: the validator's name in messages
     id: str
     #: the kind of files that the validator reads, in the plural
     about: str
-    run: Callable[[str, bytes, bool], Any]
+    #: the arguments are the file's name, the text, whether to confine the validator, and the most seconds of
+    #: processor time
+    run: Callable[[str, bytes, bool, int], Any]
     read: Callable[[Any, str], Iterable[Mistake]]
     #: how to install the validator, if that is not obvious
     hint: str = ""
@@ -66,7 +68,7 @@ def program(
     """
     excuse = re.compile(harmless)
 
-    def run(name: str, data: bytes, confined: bool) -> list[Any]:
+    def run(name: str, data: bytes, confined: bool, seconds: int) -> list[Any]:
         found = validator_process.find(names)
         if found is None:
             raise Missing
@@ -78,6 +80,7 @@ def program(
                 {path: data},
                 stdin=path if stdin else os.devnull,
                 confined=confined,
+                limits=validator_process.Limits(cpu=seconds),
             )
         except validator_process.ToolFailure as error:
             raise Failure(str(error)) from None

@@ -1,6 +1,7 @@
 """The limits of a whole command: exit code 4 with the limit's name, and all settings restored."""
 
 import io
+import math
 import resource
 import signal
 import subprocess
@@ -13,8 +14,8 @@ import click
 import pytest
 
 from templater import limit_option
-from templater.cli import open_and_plan
-from templater.cli.command_limits import guard, listed_instances, paused
+from templater.cli import open_and_plan, read_in_sandbox
+from templater.cli.command_limits import guard, listed_instances, paused, processor_left
 from templater.cli.main import command, main
 from templater.distribution import fetch_image
 from templater.distribution.tree import Tree
@@ -22,6 +23,7 @@ from templater.limit_option import COMMAND, parse
 from templater.model import input_size
 from templater.model.errors import LimitError
 from templater.oslite import address_space
+from templater.sandbox import child_json
 
 
 @pytest.fixture
@@ -185,6 +187,38 @@ def test_the_time_limit_ends_a_command_that_changes_or_packs_an_image(
     assert main([*(places.get(word, word) for word in words), "--limit", "command-time=1"]) == 4
     assert "longer than 1 seconds" in capfd.readouterr().err
     assert state() == before
+
+
+@pytest.mark.slow
+def test_the_processor_time_of_child_processes_counts_towards_the_limit_of_the_command():
+    """`check` had nine seconds, its validators three more, and gpgv or sqfs2tar five more."""
+    spinning = "import time\nwhile time.process_time() < 0.8: pass"
+    with (
+        pytest.raises(LimitError, match="longer than 2 seconds of processor time"),
+        guard(parse(["command-processor=2"], (COMMAND,))),
+    ):
+        subprocess.run([sys.executable, "-c", spinning], check=True)
+        assert processor_left() < 1.3
+        with paused():  # the time of an editor does not count
+            subprocess.run([sys.executable, "-c", spinning], check=True)
+        _spin(0.4)
+        finished = True
+        _spin(1.3)
+    assert finished
+    assert processor_left() == math.inf
+
+
+def test_the_process_that_reads_an_image_leaves_processor_time_for_other_processes(image, monkeypatch):
+    monkeypatch.setattr(read_in_sandbox, "needs_sandbox", lambda paths: True)
+    bounds = []
+    monkeypatch.setattr(child_json, "run", lambda prepare, work, given, waiting: bounds.append(given))
+    monkeypatch.setattr(input_size, "_opened", {})
+    monkeypatch.setattr(input_size, "_received", 0)
+    with guard(parse([])):
+        _spin(0.1)
+        for reserved in (0, 3, 20):
+            read_in_sandbox.read_image(int, [f"{image}/metadata.yaml"], parse([]), reserved=reserved)
+    assert [each.cpu for each in bounds] == [8, 5, 1]
 
 
 @pytest.mark.slow

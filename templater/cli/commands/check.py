@@ -17,7 +17,7 @@ from ...model.hosts import HOSTS, INCUS
 from ...model.instance import VIRTUAL_MACHINE
 from ...model.source import printable, printable_lines
 from .. import completers, options, output
-from ..command_limits import guarded
+from ..command_limits import guarded, processor_left
 from ..html_report import Target, html_options, report_plans
 from ..live_copy import live_copy
 from ..local_source import local_source
@@ -353,7 +353,7 @@ def local_validators(run: bool | None) -> Validators | None:
     """Return the validators for an image that is read without a sandbox, or None if ``run`` is false."""
     from ...validators.runner import in_this_process
 
-    return None if run is False else in_this_process(anyway=run is True)
+    return None if run is False else in_this_process(anyway=run is True, command_left=processor_left)
 
 
 def read(
@@ -362,12 +362,14 @@ def read(
     """Read an image with ``read_image``. Start a helper for validators if the image needs validators."""
     if run_validators is False or not needs_sandbox(paths):
         return read_image(partial(work, validators=local_validators(run_validators)), paths, limits)
-    from ...validators.runner import Runner, Validators
+    from ...validators.runner import PROCESSOR_SECONDS, Runner, Validators
     from ...validators.unlocked_process import UnlockedProcess
 
-    with UnlockedProcess(Runner(anyway=run_validators is True)) as helper:
+    # The reader and the helper run at the same time, and neither knows the processor time of the other.
+    share = min(PROCESSOR_SECONDS, processor_left() / 3)
+    with UnlockedProcess(Runner(anyway=run_validators is True, processor_seconds=share)) as helper:
         validated = partial(work, validators=Validators(helper.ask))
-        return read_image(validated, paths, limits, (helper.descriptor,))
+        return read_image(validated, paths, limits, (helper.descriptor,), reserved=share)
 
 
 def refuse_archives(sources: tuple[str, ...]) -> None:

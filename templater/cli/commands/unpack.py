@@ -98,7 +98,7 @@ def command(
         with StateDirectory(folder) as state_directory:
             state_directory.remember(State(pending=pending, name=described.name, image=known_as))
         try:  # so that the first start is fast
-            precompile(folder, seconds=processor_left())
+            precompile(folder, seconds=max(1.0, processor_left()))
         except TemplaterError as error:
             warnings.append(f"warning: {error.explain()}")
 

@@ -80,7 +80,7 @@ def _judges(folder: str | None, names: tuple[str, ...]) -> list[Any]:
     raise Missing
 
 
-def _run(name: str, data: bytes, confined: bool) -> Any:
+def _run(name: str, data: bytes, confined: bool, seconds: int) -> Any:
     """Return the mistakes in a cloud-config or a network configuration.
 
     ``name`` is "network-config" for a network configuration.
@@ -106,7 +106,7 @@ def _run(name: str, data: bytes, confined: bool) -> Any:
 
     if not sys.platform.startswith("linux"):
         return work()
-    bounds = Bounds(cpu=2, wall=10.0, memory=address_space() + _MEMORY, output=1 << 20)
+    bounds = Bounds(cpu=seconds, wall=10.0, memory=address_space() + _MEMORY, output=1 << 20)
     try:
         return child_json.run(prepare, work, bounds)
     except BoundError as error:

@@ -165,9 +165,8 @@ def test_all_validators_share_one_time_limit(monkeypatch):
 @pytest.mark.slow
 @needs_sandbox
 def test_all_validators_share_one_limit_on_processor_time(monkeypatch):
-    monkeypatch.setattr(runner, "PROCESSOR_SECONDS", 0.1)
     monkeypatch.setattr(runner, "SECONDS", 1000.0)
-    validators = in_this_process(anyway=False)
+    validators = Validators(Runner(processor_seconds=0.1).ask)
     for number in range(200):
         validators.mistakes("sh", "script", f"#!/bin/sh\n: {number}\n" + ": a\n" * 9000, "/a")
     assert "because all validators together take more than 0.1 s of processor time" in validators.notes[0]
@@ -245,7 +244,7 @@ def test_a_cloud_init_schema_is_chosen_by_the_file_name_and_the_version(monkeypa
     assert validators.mistakes("cloud-init's schemas", "network-config", "config: disabled\na: b", "/c") == []
     assert validators.mistakes("cloud-init's schemas", "user-data", "- a", "/d") == []
     words = "cloud-init cannot read the file: could not determine a constructor for the tag '!c'"
-    assert cloud_init._run("user-data", b"a: 1\nb: !c d", True) == [[[], words, 2]]
+    assert cloud_init._run("user-data", b"a: 1\nb: !c d", True, 2) == [[[], words, 2]]
 
 
 @needs_sandbox
@@ -318,15 +317,31 @@ def test_a_runner_whose_time_is_used_up_runs_nothing(monkeypatch):
     monkeypatch.setattr(runner, "SECONDS", 0.0)
     assert Runner().ask("sh", "script", b"a") == {"late": "all validators together take longer than 0 s"}
     monkeypatch.setattr(runner, "SECONDS", 20.0)
-    monkeypatch.setattr(runner, "PROCESSOR_SECONDS", 0.0)
     late = "all validators together take more than 0 s of processor time"
-    assert Runner().ask("sh", "script", b"a") == {"late": late}
+    assert Runner(processor_seconds=0.0).ask("sh", "script", b"a") == {"late": late}
+
+
+def test_a_validator_may_use_only_the_processor_time_that_the_command_has_left(monkeypatch):
+    """The processor time of the command and of its validators added up to 11 seconds."""
+    allowed = []
+
+    class Program:
+        def run(self, name, data, confined, seconds):
+            allowed.append(seconds)
+            return []
+
+    monkeypatch.setattr("templater.validators.programs.all_validators", lambda: {"sh": Program()})
+    left = iter((9.0, 2.9, 2.1, 1.5, 1.0))
+    asked = Runner(command_left=lambda: next(left))
+    answers = [asked.ask("sh", "script", b"%d" % number) for number in range(5)]
+    assert allowed == [2, 2, 2, 1]
+    assert answers[-1] == {"late": "the command has nearly reached its limit 'command-processor'"}
 
 
 @pytest.mark.parametrize(("anyway", "answer"), [(False, {"off": "no"}), (True, {"value": ["unconfined"]})])
 def test_a_program_that_cannot_be_confined_runs_only_on_request_with_limits(monkeypatch, anyway, answer):
     class Program:
-        def run(self, name, data, confined):
+        def run(self, name, data, confined, seconds):
             if confined:
                 raise validator_process.NotConfinedError("no")
             return ["unconfined"]
