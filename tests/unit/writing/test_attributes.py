@@ -1,11 +1,12 @@
 """Extended attributes: they are copied from the replaced file to the new one."""
 
+import errno
 import os
 
 import pytest
 
 from templater.writing import attributes
-from templater.writing.attributes import copy_attributes
+from templater.writing.attributes import copy_attributes, drop_inherited_acl
 from tests.rootfs_builders import as_root
 
 
@@ -60,3 +61,23 @@ def test_file_capabilities_are_not_copied_to_the_new_file(files):
     os.setxattr(old, "security.capability", b"\x01\x00\x00\x02\x00\x04\x00\x00" + bytes(12))
     copy_attributes(old, new)
     assert sorted(os.listxattr(new)) == ["security.selinux", "user.note"]
+
+
+@pytest.mark.parametrize(
+    ("call", "run", "harmless"),
+    [
+        ("listxattr", lambda: copy_attributes(8, 9), ("ENOTSUP",)),
+        ("removexattr", lambda: drop_inherited_acl(9), ("ENOTSUP", "ENODATA")),
+    ],
+)
+@pytest.mark.parametrize("name", ["ENOTSUP", "ENODATA", "EIO", "EPERM"])
+def test_only_errors_that_mean_a_missing_attribute_are_ignored(call, run, harmless, name, monkeypatch):
+    def fail(*_):
+        raise OSError(getattr(errno, name), name)
+
+    monkeypatch.setattr(attributes.os, call, fail)
+    if name in harmless:
+        run()
+    else:
+        with pytest.raises(OSError, match=name):
+            run()

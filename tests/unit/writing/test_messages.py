@@ -12,6 +12,7 @@ from templater.model.metadata import Metadata, Rule
 from templater.model.plan import Plan
 from templater.planning.decide_changes import decide
 from templater.rendering.render import Rendering
+from templater.rootfs.confined import Directory
 from templater.rootfs.directory_rootfs import DirectoryRootfs
 from templater.writing import apply_plan
 from templater.writing.apply_plan import apply
@@ -59,6 +60,71 @@ def test_a_change_of_the_root_filesystem_after_the_plan_is_refused(rule, act, pa
         with pytest.raises(TemplaterError) as caught:
             apply(Plan(Metadata(), Instance("c1"), NONE, ("create",), tuple(changes)), rootfs)
     assert (caught.value.message, caught.value.hint) == (message, hint)
+
+
+BY_MOUNT = "to overwrite the mounted file, allow crossing mounts"
+
+
+@pytest.mark.parametrize(
+    ("planned", "found", "crossing", "message", "hint"),
+    [
+        (False, True, True, "'/etc/old' has become a mount point since the plan was made", AGAIN),
+        (False, True, False, "'/etc/old' is a mount point, which can't be replaced", BY_MOUNT),
+        (True, False, True, "'/etc/old' was unmounted since the plan was made", AGAIN),
+        (True, True, True, None, ""),
+    ],
+)
+def test_a_mount_that_appears_or_disappears_after_the_plan_is_refused(
+    planned, found, crossing, message, hint, tmp_path, monkeypatch
+):
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/old").write_text("old content")
+    with DirectoryRootfs(str(tmp_path), cross_mounts=crossing) as rootfs:
+        changes = decide([Rendering(Rule("/etc/old", "t", ("create",)), "create", b"new")], rootfs)
+        changes[0].in_place = planned
+        monkeypatch.setattr(Directory, "is_mount", lambda *_: found)
+        plan = Plan(Metadata(), Instance("c1"), NONE, ("create",), tuple(changes))
+        if message is None:
+            apply(plan, rootfs)
+        else:
+            with pytest.raises(RefusedError) as caught:
+                apply(plan, rootfs)
+            assert (caught.value.message, caught.value.hint) == (message, hint)
+    assert (tmp_path / "etc/old").read_text() == ("new" if message is None else "old content")
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+@pytest.mark.parametrize("moment", ["open", "lstat"])
+def test_a_file_that_another_process_replaces_during_the_apply_is_refused(
+    in_place, moment, tmp_path, monkeypatch
+):
+    """The other process keeps the size and the time, so only the inode differs."""
+    target = tmp_path / "old"
+    target.write_text("old")
+    real, calls = getattr(Directory, moment), []
+
+    def late(directory, name, **options):
+        calls.append(name)
+        # ``open`` reads the old content first; ``lstat`` looks at the target when the apply begins
+        if calls.count("old") == 2 and not (tmp_path / "aside").exists():
+            os.rename(target, tmp_path / "aside")
+            target.write_text("OLD")
+            os.utime(target, ns=(0, os.stat(tmp_path / "aside").st_mtime_ns))
+        return real(directory, name, **options)
+
+    with DirectoryRootfs(str(tmp_path), cross_mounts=True) as rootfs:
+        changes = decide([Rendering(Rule("/old", "t", ("create",)), "create", b"new")], rootfs)
+        changes[0].in_place = in_place
+        monkeypatch.setattr(Directory, "is_mount", lambda *_: in_place)
+        monkeypatch.setattr(Directory, moment, late)
+        plan = Plan(Metadata(), Instance("c1"), NONE, ("create",), tuple(changes))
+        if in_place and moment == "lstat":
+            apply(plan, rootfs)  # the descriptor is compared instead
+            return
+        with pytest.raises(RefusedError) as caught:
+            apply(plan, rootfs)
+    assert caught.value.message == "'/old' was replaced since the plan was made"
+    assert target.read_text() == "OLD"
 
 
 def test_a_plan_may_need_only_a_limited_number_of_new_directories(tmp_path, monkeypatch):

@@ -7,7 +7,8 @@ import pytest
 from templater.image.presets import write_new
 from templater.model.errors import RefusedError
 from templater.model.plan import carry_out
-from templater.writing.new_folder import FolderDestination
+from templater.writing import new_folder
+from templater.writing.new_folder import FolderDestination, NewFolder
 from tests.rootfs_builders import a_plan, as_root
 
 
@@ -53,3 +54,28 @@ def test_no_folder_is_made_behind_a_link_of_another_user(tmp_path):
             with pytest.raises(RefusedError, match="may be a link that another user controls"):
                 make(f"{tmp_path}/home/{name}")
     assert os.listdir(tmp_path / "other") == []
+
+
+@pytest.mark.parametrize("descriptors", [True, False])
+def test_files_are_created_in_a_folder_with_and_without_directory_descriptors(
+    descriptors, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(new_folder, "HAS_DESCRIPTORS", descriptors)
+    target = tmp_path / "above/out"
+    if descriptors:
+        target.parent.mkdir()
+    with NewFolder(str(target), 0o700) as folder:
+        assert folder.is_empty()
+        folder.make("a/b")
+        folder.make("a/b")
+        assert not folder.is_empty()
+        for name in ("/top", "a/b/c", "new/deep/file"):
+            with open(folder.create(name, 0o640), "wb") as file:
+                file.write(name.encode())
+        with pytest.raises(FileExistsError):
+            folder.create("top")
+    assert {name: (target / name).read_text() for name in ("top", "a/b/c", "new/deep/file")} == {
+        "top": "/top", "a/b/c": "a/b/c", "new/deep/file": "new/deep/file",
+    }  # fmt: skip
+    assert (target / "top").stat().st_mode & 0o777 == 0o640
+    assert target.stat().st_mode & 0o777 == 0o700
