@@ -21,3 +21,30 @@ def test_the_summary_of_all_instances_counts_at_most_a_thousand_different_messag
     assert (
         len(shown) == 11 and shown[-1] == f"{others + 2} instances, {others + 2} files, {others + 2} failing"
     )
+
+
+@pytest.mark.parametrize(("exit_code", "code"), [(False, 0), (True, 1)])
+def test_the_summary_of_patches_counts_changed_and_skipped_instances(exit_code, code, capsys):
+    recap = Recap(patches=True, exit_code=exit_code)
+    recap.add(Result("same", "", 0, 0))
+    assert recap.code == 0
+    recap.add(Result("a", "patch", 0, 3, notes=("assumed\n",)))
+    assert recap.code == code
+    recap.add(Result("b", "text", 0, 0, notes=("other", "assumed\n"), skipped="running"))
+    recap.add(Result("c", "", 0, 0, skipped="running"))
+    recap.add(Result("d", "", 0, 0, skipped="copied"))
+    recap.report()
+    assert capsys.readouterr().err.splitlines() == [
+        "2 x (first: a): note: assumed\\n",
+        "1 x (first: b): note: other",
+        "1 of 5 would change, 2 running, 1 copied",
+    ]
+
+
+def test_the_code_of_all_instances_is_the_highest_and_the_changes_are_added(capsys):
+    recap = Recap(patches=False, exit_code=True)
+    for code in (0, 5, 2):
+        recap.add(Result(f"c{code}", "text", code, 2))
+    assert recap.code == 5
+    recap.report()
+    assert capsys.readouterr().err == "3 instances, 6 files, 2 failing\n"

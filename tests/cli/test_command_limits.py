@@ -14,7 +14,7 @@ import click
 import pytest
 
 from templater import limit_option
-from templater.cli import open_and_plan, read_in_sandbox
+from templater.cli import command_limits, open_and_plan, read_in_sandbox
 from templater.cli.command_limits import guard, listed_instances, paused, processor_left
 from templater.cli.main import command, main
 from templater.distribution import fetch_image
@@ -362,3 +362,65 @@ def test_files_that_are_read_from_a_tree_count_as_input_of_the_command(monkeypat
     for _ in range(2):
         Tree(str(tmp_path)).read("file")
     assert input_size.input_size() - input_size._received == 2 << 20
+
+
+@pytest.mark.parametrize(
+    ("options", "limit", "size", "count", "granted"),
+    [
+        ({}, (), 0, 9, 0),
+        ({}, (), (1 << 20) - 1, 9, 0),
+        ({}, (), 3 << 20, 9, 3),
+        ({}, ("command-processor=7",), 3 << 20, 9, 0),
+        ({"images": None}, (), 3 << 20, 9, 0),
+        ({"live": True}, (), 3 << 20, 9, 0),
+        ({"live": True}, (), 3 << 20, 25, 2),
+        ({"live": True}, ("command-processor=7",), 3 << 20, 25, 0),
+        ({"listed": True}, ("command-processor=7",), 3 << 20, 2, 14),
+        ({"listed": True}, (), 3 << 20, 2, 3 + 2 * limit_option.IMAGE_SECONDS),
+    ],
+)
+def test_at_its_processor_limit_a_command_gets_a_second_for_each_new_piece_of_input(
+    options, limit, size, count, granted, monkeypatch
+):
+    monkeypatch.setattr(command_limits, "input_size", lambda: size)
+    monkeypatch.setattr(command_limits, "instances", lambda: count)
+    given = parse(limit, (COMMAND,))
+    first = (
+        given.for_daemon() if "live" in options else given.for_command(options.get("images", 1))
+    ).processor
+    with pytest.raises(LimitError) as caught, guard(given, **options):
+        timers = signal.getitimer(signal.ITIMER_PROF), signal.getitimer(signal.ITIMER_REAL)
+        assert first - 1 < timers[0][0] <= first + 0.1 and timers[0][1] == 1.0
+        assert timers[1] == (0, 0) if options.get("listed") else timers[1][0] > 1000
+        kernel = resource.getrlimit(resource.RLIMIT_CPU)[0]
+        reached = signal.getsignal(signal.SIGPROF)
+        if granted:
+            reached(signal.SIGPROF, None)
+            left, again = signal.getitimer(signal.ITIMER_PROF)
+            assert granted - 0.9 < left <= granted + 0.1 and again == 1.0
+            assert resource.getrlimit(resource.RLIMIT_CPU)[0] == kernel + granted
+        reached(signal.SIGPROF, None)
+    assert (
+        caught.value.message == f"the command takes longer than {first + granted} seconds of processor time"
+    )
+    assert caught.value.hint == "to allow an hour, use --limit command-processor=1h"
+
+
+def test_a_block_without_limits_has_any_time_left():
+    assert command_limits.time_left() == command_limits.processor_left() == float("inf")
+    with guard(parse(["command-time=9", "command-processor=1"], (COMMAND,))):
+        assert 8 < command_limits.time_left() <= 9
+        signal.setitimer(signal.ITIMER_PROF, 0.2)
+        assert command_limits.processor_left() == 1.0
+        signal.setitimer(signal.ITIMER_PROF, 5)
+        assert 4 < command_limits.processor_left() <= 5.1
+
+
+def test_a_list_of_instances_counts_as_five_times_its_size(monkeypatch):
+    counted = []
+    monkeypatch.setattr(command_limits, "received", counted.append)
+    listed = b'[{"name": "a"}, {"name": "b"}]'
+    before = input_size.instances()
+    assert [each.name for each in listed_instances(io.BytesIO(listed).read, "list")] == ["a", "b"]
+    assert sum(counted) == 5 * len(listed)
+    assert input_size.instances() == before + 2

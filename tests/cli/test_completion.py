@@ -283,3 +283,12 @@ def test_the_completion_script_of_each_shell_is_printed(capfd):
         script = capfd.readouterr().out
         assert f"templater completion for {shell}" in script or f"{shell} completion for templater" in script
         assert "image-templater" in script
+
+
+@pytest.mark.parametrize(
+    ("line", "start", "quote"),
+    [("te", 0, ""), ("a:b", 2, ""), ("a 'b", 0, "'"), ("'b", 0, "'"), ("a@", 1, ""), ("'a'b", 0, "")],
+)
+def test_completion_knows_where_the_replaced_text_begins(line, start, quote):
+    found = split(line, BREAKS)
+    assert (found.start, found.quote) == (start, quote)

@@ -2,18 +2,21 @@
 
 import json
 import os
+from types import SimpleNamespace
 
 import pytest
 
 from templater import limit_option
-from templater.cli import command_limits
+from templater.cli import command_limits, live_diff
 from templater.cli.live_copy import live_copy
 from templater.image.limits import DEFAULT
-from templater.live.address import parse_address
+from templater.live.address import Address, parse_address
 from templater.live.connect import open_daemon
 from templater.live.instance import open_instance
 from templater.model import input_size
-from templater.next_start import judge_many
+from templater.model.errors import InputError
+from templater.next_start import judge_many, sentences_and_commands
+from templater.next_start.judge_many import Judged
 from templater.next_start.read_ahead import read_ahead
 from tests.peak_memory import measured
 from tests.recorded_daemon import JSON, error, incus, key, sync  # noqa: F401
@@ -256,3 +259,42 @@ def test_a_daemon_answer_with_too_many_header_bytes_is_refused(incus, run):  # n
     incus.put("GET /1.0", (status, {**headers, "X-Long": "x" * 60_000}, body))
     code, _out, err = run("diff", "incus:c1")
     assert code == 2 and "incus sent an invalid answer: more than 32 KiB of headers" in err
+
+
+@pytest.mark.parametrize(
+    ("exit_code", "found", "code"),
+    [
+        (False, (0, ["a"]), 0),
+        (True, (0, ["a"]), 1),
+        (True, (0, []), 0),
+        (True, (5, ["a"]), 5),
+        (False, (5, []), 5),
+    ],
+)
+def test_the_exit_code_of_a_table_of_instances(exit_code, found, code, monkeypatch, capsys):
+    monkeypatch.setattr(sentences_and_commands, "short", lambda found: "nothing")
+    monkeypatch.setattr(sentences_and_commands, "differing", lambda found: found.changing)
+    address = Address("incus", "r", "web1", "p")
+    table = live_diff.Table([address], as_json=False, exit_code=exit_code)
+    judged = Judged(address, "", SimpleNamespace(exit_code=found[0], changing=found[1]))
+    table.add(judged)
+    table.add(Judged(address, "Running", None, InputError("bad\n")))
+    assert table.code == max(code, 2)
+    table.report()
+    shown = capsys.readouterr()
+    assert shown.out == "web1  -         nothing\nweb1  Running   error: bad\\n\n"
+    parts = [f"{len(found[1])} of 2 instances would change"]
+    parts += ["1 with files that differ from the current configuration"] if found[1] else []
+    parts += ["1 would fail or have unknown results"] if found[0] else []
+    assert shown.err == f"{', '.join(parts)}, 1 not read\n"
+
+
+@pytest.mark.parametrize(("length", "width"), [(40, 40), (41, 40), (3, 3)])
+def test_the_column_of_instance_names_is_at_most_forty_characters_wide(length, width, capsys):
+    addresses = [Address("incus", "r", name, project) for project, name in (("p", "x"), ("p", "n" * length))]
+    table = live_diff.Table(addresses, as_json=False, exit_code=False)
+    table.add(Judged(addresses[0], "Stopped", None, InputError("bad")))
+    assert capsys.readouterr().out == f"{'x':<{width}}  Stopped   error: bad\n"
+    assert live_diff.Table([], as_json=False, exit_code=False).width == 0
+    other = [*addresses, Address("incus", "r", "x", "other\n")]
+    assert live_diff.Table(other, as_json=False, exit_code=False).label(other[2]) == "other\\n/x"

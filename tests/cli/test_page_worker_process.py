@@ -2,13 +2,15 @@
 
 import asyncio
 import json
+import os
 import pickle
+import signal
 import sys
 from types import SimpleNamespace
 
 import pytest
 
-from templater.cli.page import worker_process
+from templater.cli.page import worker_loop, worker_process
 from templater.cli.page.worker_process import BusyError, Renderer, command, failure, frame
 
 JOB = frame(pickle.dumps(("job", None)))
@@ -118,3 +120,38 @@ def test_the_renderer_imports_modules_from_the_same_places_as_the_page_server():
     assert (words[0], words[1], words[-len(sys.path) :]) == (sys.executable, "-I", sys.path)
     code = "import sys; sys.path[:] = sys.argv[1:]; from templater.cli.page.worker_loop import main; sys.exit(main())"
     assert words[-len(sys.path) - 2 : -len(sys.path)] == ["-c", code]
+
+
+def test_the_renderer_process_answers_each_frame_until_its_input_ends(tmp_path, monkeypatch, capfd):
+    class Answering:
+        def __init__(self, *job):
+            self.job = job
+
+        def answer(self, question):
+            os.write(1, b"printed by the renderer")
+            return {"job": self.job}, question.decode()
+
+    before = signal.getsignal(signal.SIGINT)
+    monkeypatch.setattr(worker_loop, "Views", Answering)
+    asked = tmp_path / "asked"
+    asked.write_bytes(JOB + frame(b"one") + frame(b"two") + b"\0\0\0")
+    try:
+        for content in (asked.read_bytes(), b""):
+            asked.write_bytes(content)
+            with open(asked, encoding="utf-8") as stdin, open(tmp_path / "answers", "w+b") as answers:
+                saved = os.dup(1)
+                os.dup2(answers.fileno(), 1)
+                monkeypatch.setattr(sys, "stdin", stdin)
+                try:
+                    worker_loop.main()
+                finally:
+                    os.dup2(saved, 1)
+                    os.close(saved)
+                assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+                answers.seek(0)
+                found = answers.read()
+            facts = frame(b'{"job": ["job", null]}')
+            assert found == (facts + frame(b'"one"') + facts + frame(b'"two"') if content else b"")
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert "printed by the renderer" in capfd.readouterr().err
