@@ -45,6 +45,9 @@ def daemon_context(
     return context
 
 
+LINE_ENDS = ("\r", "\n")
+
+
 def _config_get(config: "Mapping[str, str]") -> Function:
     # a cache of values without trailing line ends, because a template may read a large value many times
     stripped: dict[str, str] = {}
@@ -54,8 +57,10 @@ def _config_get(config: "Mapping[str, str]") -> Function:
         # Like the daemons, remove the line ends that `incus config set … - < file` stores.
         name = to_string(key)
         value = config.get(name)
-        if value is None or value[-1:] not in ("\r", "\n"):
-            return default if value is None else value
+        if value is None:
+            return default
+        if not value.endswith(LINE_ENDS):
+            return value
         if name not in stripped:
             stripped[name] = value.rstrip("\r\n")
         return stripped[name]

@@ -54,8 +54,9 @@ def budget(render: "Render") -> "tuple[int, int]":
 
 
 def portion(render: "Render") -> int:
-    steps = min(render.steps, PORTION)
-    render.steps -= steps
+    left = render.steps
+    steps = left if left < PORTION else PORTION
+    render.steps = left - steps
     return steps
 
 
@@ -99,7 +100,7 @@ def captured(render: "Render", pieces: "list[str]") -> str:
 def operate(render: "Render", operator: "Callable[..., Any]", *operands: "Any") -> "Any":
     """Apply an operator, after counting the work for large operands."""
     for v in operands:
-        if isinstance(v, str | list) and len(v) > SMALL_LIST:
+        if isinstance(v, (str, list)) and len(v) > SMALL_LIST:
             weigh(render, v, 1)
     return operator(*operands)
 
@@ -107,6 +108,11 @@ def operate(render: "Render", operator: "Callable[..., Any]", *operands: "Any") 
 def called(v: "Any") -> "Any":
     """Return the value of a variable. If the variable holds a function, return the function's result."""
     return call(v, ()) if type(v) is Function else v
+
+
+def text_of(v: "Any") -> str:
+    """Return the text that a template prints for a variable."""
+    return to_string(called(v))
 
 
 def call(v: "Any", arguments: "tuple[Any, ...]") -> "Any":
@@ -313,6 +319,7 @@ NAMESPACE: "dict[str, Any]" = {
             field,
             finish,
             get_field,
+            text_of,
         ),
         *(get_index, index, item, loop, macro, member, nil_call, rounds, spent, start_loop, to_string),
         *(

@@ -451,7 +451,7 @@ def to_string(v: object) -> str:
         return "True" if v else "False"
     if t is float:
         return _float_text(v)  # type: ignore[arg-type]
-    if isinstance(v, str | int):
+    if isinstance(v, (str, int)):
         return str(v)
     if isinstance(v, Struct):
         return v.to_text()
@@ -515,7 +515,7 @@ def truthy(v: object) -> bool:
 
 
 def length(v: object) -> int:
-    return len(v) if isinstance(v, str | list | dict) else 0
+    return len(v) if isinstance(v, (str, list, dict)) else 0
 
 
 # --- iteration -------------------------------------------------------------------------------------
@@ -538,10 +538,12 @@ def iterate(
             items = v[::-1]
         return items, None
     if isinstance(v, dict):
-        keys = sorted(v) if "".join(v).isascii() else sorted(v, key=_byte_order(v))
+        keys = sorted(v)
+        if not "".join(keys).isascii():
+            keys.sort(key=_byte_order(v))
         if backwards and ordered:
             keys.reverse()
-        return keys, [*map(v.get, keys)]
+        return keys, [v[key] for key in keys]
     if isinstance(v, str):
         if ordered:
             raise Panic("TODO: handle sort for type string")

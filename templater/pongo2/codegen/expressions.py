@@ -365,6 +365,15 @@ class ExpressionWriter(Writer):
             self.write("(")
             self.visit(node.node, frame)
             self.write(f" or {argument.value!r})")
+        elif is_inline(node):
+            assert node.node is not None
+            value, other = self.fresh("v"), self.fresh("v")
+            # The tuple is always true. It evaluates the argument even if the value is true.
+            self.write(f"((({value} := ")
+            self.visit(node.node, frame)
+            self.write(f"), ({other} := ")
+            self.filter_argument(argument, 0)
+            self.write(f")) and ({value} or {other}))")
         else:
             self.charged(lambda: self.filter_call(node, argument))
 
@@ -387,21 +396,22 @@ class ExpressionWriter(Writer):
         weight = getattr(function, "filter_weight", 0)
         self.weighed(node.node, weight)
         self.write(", ")
+        self.filter_argument(argument, weight)
+        self.write(")")
+
+    def filter_argument(self, argument: nodes.Expr | None, weight: int) -> None:
+        """Write the argument of a filter. Filters in it do not belong to the ``filter`` tag."""
         if argument is None:
             self.write("None")
-        else:
-            # Filters in the argument do not belong to the ``filter`` tag.
-            captured, self.captured = self.captured, ""
-            self.weighed(argument, weight)
-            self.captured = captured
-        self.write(")")
+            return
+        captured, self.captured = self.captured, ""
+        self.weighed(argument, weight)
+        self.captured = captured
 
 
 def is_inline(node: nodes.Filter) -> bool:
-    """Return whether generated code needs no call for a filter: ``safe``, or ``default`` with a constant."""
-    if node.args:
-        return node.name == "default" and isinstance(node.args[0], nodes.Const)
-    return node.name == "safe"
+    """Return whether generated code needs no call for a filter: ``safe``, or ``default`` with an argument."""
+    return node.name == ("default" if node.args else "safe")
 
 
 def is_large(value: object) -> bool:

@@ -110,10 +110,14 @@ class StatementWriter(ExpressionWriter):
         if isinstance(node, nodes.Const) and not (mode is not False and isinstance(node.value, str)):
             self.write(repr(to_string(node.value)))
         elif mode is False:
-            name = self.fresh("v")
+            name, text = self.fresh("v"), "to_string"
             self.write(f"({name} if type({name} := ")
-            self.visit(node, self.frame)
-            self.write(f") is str else to_string({name}))")
+            if isinstance(node, nodes.Name) and nodes.is_variable(node) and not self.spans:
+                text = "text_of"
+                self.write(self.raw_name(node.name))
+            else:
+                self.visit(node, self.frame)
+            self.write(f") is str else {text}({name}))")
         else:
             self.charged(lambda: self.escaped(node, mode))
 

@@ -4,6 +4,7 @@ import pytest
 
 from templater.pongo2.filters.choices import default, default_if_none, pluralize, yesno
 from templater.pongo2.values import Failure, Safe, to_string
+from tests.unit.pongo2.recorded import check
 
 
 @pytest.mark.parametrize(
@@ -29,6 +30,25 @@ from templater.pongo2.values import Failure, Safe, to_string
 )
 def test_the_choice_filters_match_the_recorded_output_of_pongo2(function, value, argument, text):
     assert to_string(function(value, argument)) == text
+
+
+@pytest.mark.parametrize(
+    ("template", "recorded"),
+    [
+        ("{{ s|default:n }}{{ missing|default:s }}{{ empty|default:m.k|upper }}", "héllohélloV"),
+        (
+            '{{ "a"|default:l.x.y }}',
+            "[Error (where: execution) in <string> | Line 1 Col 16 near 'l'] "
+            "Can't access a field by name on type slice (variable l.x.y)",
+        ),
+        (
+            "{{ s|default:m.k() }}",
+            "[Error (where: execution) in <string> | Line 1 Col 14 near 'm'] 'm.k' is not a function (it is string)",
+        ),
+    ],
+)
+def test_the_default_filter_evaluates_its_argument_even_if_the_value_is_true(template, recorded):
+    check(template, recorded)
 
 
 def test_the_yesno_filter_requires_two_or_three_answers():
