@@ -385,35 +385,37 @@ def test_at_its_processor_limit_a_command_gets_a_second_for_each_new_piece_of_in
     monkeypatch.setattr(command_limits, "input_size", lambda: size)
     monkeypatch.setattr(command_limits, "instances", lambda: count)
     given = parse(limit, (COMMAND,))
-    first = (
-        given.for_daemon() if "live" in options else given.for_command(options.get("images", 1))
-    ).processor
+    bounds = given.for_daemon() if "live" in options else given.for_command(options.get("images", 1))
+    first = bounds.processor
     with pytest.raises(LimitError) as caught, guard(given, **options):
-        timers = signal.getitimer(signal.ITIMER_PROF), signal.getitimer(signal.ITIMER_REAL)
-        assert first - 1 < timers[0][0] <= first + 0.1 and timers[0][1] == 1.0
-        assert timers[1] == (0, 0) if options.get("listed") else timers[1][0] > 1000
+        assert signal.getitimer(signal.ITIMER_PROF)[1] == 0.25
+        left, again = signal.getitimer(signal.ITIMER_REAL)
+        assert (left, again) == (0, 0) if options.get("listed") else left > 1000 and again == 1.0
         kernel = resource.getrlimit(resource.RLIMIT_CPU)[0]
         reached = signal.getsignal(signal.SIGPROF)
-        if granted:
-            reached(signal.SIGPROF, None)
-            left, again = signal.getitimer(signal.ITIMER_PROF)
-            assert granted - 0.9 < left <= granted + 0.1 and again == 1.0
-            assert resource.getrlimit(resource.RLIMIT_CPU)[0] == kernel + granted
+        reached(signal.SIGPROF, None)
+        assert resource.getrlimit(resource.RLIMIT_CPU)[0] == kernel + granted
+        for _ in range(2):
+            assert first + granted - 1 < processor_left() < first + granted + 0.001
+        end = command_limits._processor_limit.end
+        monkeypatch.setattr(command_limits, "processor_time", lambda: end - 0.01)
+        reached(signal.SIGPROF, None)
+        monkeypatch.setattr(command_limits, "processor_time", lambda: end)
         reached(signal.SIGPROF, None)
     assert (
         caught.value.message == f"the command takes longer than {first + granted} seconds of processor time"
     )
     assert caught.value.hint == "to allow an hour, use --limit command-processor=1h"
+    assert processor_left() == float("inf")
 
 
 def test_a_block_without_limits_has_any_time_left():
-    assert command_limits.time_left() == command_limits.processor_left() == float("inf")
-    with guard(parse(["command-time=9", "command-processor=1"], (COMMAND,))):
+    assert command_limits.time_left() == processor_left() == float("inf")
+    with guard(parse(["command-time=9", "command-processor=8"], (COMMAND,))):
         assert 8 < command_limits.time_left() <= 9
-        signal.setitimer(signal.ITIMER_PROF, 0.2)
-        assert command_limits.processor_left() == 1.0
-        signal.setitimer(signal.ITIMER_PROF, 5)
-        assert 4 < command_limits.processor_left() <= 5.1
+        with guard(parse(["command-processor=3"], (COMMAND,))):
+            assert 2 < processor_left() < 3.001
+        assert 7 < processor_left() < 8.001
 
 
 def test_a_list_of_instances_counts_as_five_times_its_size(monkeypatch):
