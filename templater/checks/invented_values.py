@@ -57,7 +57,7 @@ def _fitting(key: str) -> str:
 
 
 def literal_defaults(nodes: Iterable[tree.Path | tree.Filtered]) -> Mapping[str, str]:
-    """Return, for each configuration key, the first default that an expression contains as a literal."""
+    """Return, for each configuration key, a default that an expression contains as a literal."""
     found: dict[str, str] = {}
     for node in nodes:
         path = node.atom if isinstance(node, tree.Filtered) else node

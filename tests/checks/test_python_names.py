@@ -23,3 +23,10 @@ def test_attack_38_an_attempt_to_reach_python_objects_is_found(text):
 )
 def test_ordinary_text_has_no_finding(text):
     assert not observed(CHECK, an_image(templates={"t": "{# #}" + text.replace("__a", "a")}))
+
+
+def test_a_finding_about_python_names_shows_at_most_100_characters_of_a_name():
+    ((message, *_),) = [
+        found[::-1] for found in observed(CHECK, an_image(templates={"t": "{{ __" + "a" * 200 + "__ }}"}))
+    ]
+    assert message == "'__" + "a" * 98 + "' is part of attacks on Jinja2"

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from templater.checks.base import Observation, check
 from templater.checks.finding import Severity
-from templater.checks.run_checks import all_checks, audit
+from templater.checks.run_checks import all_checks, audit, run_check
 from templater.checks.sarif import sarif_document
 from templater.checks.scan import _Scanner, scan_image
 from templater.checks.scanned_image import Name, ScannedImage
@@ -22,7 +23,9 @@ from templater.image.limits import ATTRIBUTE_BYTES, DEFAULT
 from templater.image.whole_image import open_contents
 from templater.model.entry import FILE, SYMLINK, Entry, TemplateFile
 from templater.model.errors import LimitError, UsageError
+from templater.model.metadata import UNCOUNTED
 from templater.parsing.yaml_nodes import Limits as YamlLimits
+from tests.checks.builders import an_image
 
 ROOT = Path(__file__).resolve().parents[2]
 BROKEN = ROOT / "sample-images" / "broken"
@@ -32,6 +35,20 @@ def test_every_check_has_a_unique_id_and_a_description():
     checks = list(all_checks("security"))
     assert len({check.id for check in checks}) == len(checks)
     assert all(check.about and Severity.named(check.severity) is not None for check in checks)
+
+
+@pytest.mark.parametrize(("count", "more"), [(200, []), (201, ["1 more findings of this kind; uncounted"])])
+def test_a_check_reports_at_most_200_findings_of_one_severity(count, more):
+    @check("many", "low", "about", "CVE-1", hint="hint")
+    def many(image):
+        yield from (Observation(str(number), "place") for number in range(count))
+        yield Observation("high", "place", severity="high")
+        if more:
+            yield Observation(UNCOUNTED, "place")
+
+    found = [(finding.message, finding.severity) for finding in run_check(many, an_image())]
+    last = [(message.replace("uncounted", UNCOUNTED), Severity.LOW) for message in more]
+    assert found == [*((str(number), Severity.LOW) for number in range(200)), ("high", Severity.HIGH), *last]
 
 
 def test_a_directory_and_its_archive_have_the_same_findings(tmp_path):
@@ -335,13 +352,14 @@ def test_the_location_of_a_runaway_template_includes_the_image(tmp_path):
     assert uri == f"file://{tmp_path}/templates/t"
 
 
-def test_a_sarif_fingerprint_has_sixteen_hex_digits_and_a_number(tmp_path):
+def test_equal_findings_have_fingerprints_of_sixteen_hex_digits_with_different_numbers(tmp_path):
     (tmp_path / "metadata.yaml").write_text("templates:\n  /../a: {when: [create], template: t}\n")
     scanned = scan_image(str(tmp_path))
-    results = sarif_document(audit(scanned), scanned.name, "1", "image")["runs"][0]["results"]
+    found = audit(scanned)
+    results = sarif_document([found[0], found[0]], scanned.name, "1", "image")["runs"][0]["results"]
     hashes = [result["partialFingerprints"]["primaryLocationLineHash"] for result in results]
-    assert hashes
-    assert all(re.fullmatch(r"[0-9a-f]{16}:[0-9]+", text) for text in hashes)
+    assert re.fullmatch(r"[0-9a-f]{16}:1", hashes[0])
+    assert hashes[1] == hashes[0][:-1] + "2"
 
 
 def test_an_audit_reads_at_most_200_times_the_compressed_size_of_an_image(tmp_path):

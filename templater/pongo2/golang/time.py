@@ -95,7 +95,7 @@ _CHUNKS: "dict[str, Callable[[_Moment], str]]" = {
     "03": lambda m: f"{m.hour % 12 or 12:02d}",
     "04": lambda m: f"{m.minute:02d}",
     "05": lambda m: f"{m.second:02d}",
-    "06": lambda m: f"{max(m.year, 0) % 100:02d}",
+    "06": lambda m: f"{abs(m.year) % 100:02d}",
     "15": lambda m: f"{m.hour:02d}",
     "1": lambda m: str(m.month),
     "2006": lambda m: _long_year(m.year),

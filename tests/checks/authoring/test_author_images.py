@@ -186,6 +186,13 @@ def test_a_mistake_in_templater_toml_is_an_error_with_its_position(image, text, 
     assert caught.value.span.place == f"{path}/templater.toml:{place}"
 
 
+def test_templater_toml_can_have_exactly_1_mib(image):
+    text = 'hosts = ["lxd"]\n#'
+    check_report(image(MISTAKE | {"templater.toml": text.ljust(1 << 20, "x")}), hosts=(), trusted=True)
+    with pytest.raises(InputError, match=r"templater\.toml' is larger than 1 MiB"):
+        check_report(image({"templater.toml": text.ljust((1 << 20) + 1, "x")}), hosts=(), trusted=True)
+
+
 @pytest.mark.parametrize(
     ("text", "marked"),
     [

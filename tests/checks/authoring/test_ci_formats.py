@@ -30,6 +30,8 @@ def test_a_junit_report_has_a_failed_case_for_each_finding_or_one_passed_case():
     suites = root.findall("testsuite")
     assert [suite.get("name") for suite in suites] == ["./i", "j\\x1b"]
     assert [(suite.get("tests"), suite.get("failures")) for suite in suites] == [("2", "2"), ("1", "0")]
+    cases = [[(case.get("name"), len(case)) for case in suite] for suite in suites]
+    assert cases == [[("mode at ./i/metadata.yaml:3:2", 1)] * 2, [("check", 0)]]
     failure = root.find(".//failure")
     assert failure.get("message") == 'a "b" <c> & 50%'
     assert failure.text.startswith('a "b" <c> & 50%\nhint: do, this:')

@@ -786,6 +786,22 @@ def test_the_path_of_a_target_determines_the_kind_of_its_file(path, kind):
     assert kind_of(path) == kind
 
 
+@pytest.mark.parametrize(
+    ("template", "value"),
+    [
+        ('{{ config_get("user.a", "true") }}', "false"),
+        ('{{ config["user.a"]|default:"7" }}', "7"),
+        ('{{ config_get("user.a", "7")|upper }}', "7"),
+        ('{{ config_get("user.a", "") }}{{ config_get("user.a", "8") }}', "8"),
+        ('{{ config["user.a"]|default:path }}', "value"),
+        ('{{ config["user.a"]|cut:"7" }}', "value"),
+        ('{{ config["user.b"]|default:"7" }}{{ config["user.a"] }}', "value"),
+    ],
+)
+def test_the_example_value_of_a_key_follows_a_default_that_a_template_writes_as_a_literal(template, value):
+    assert file("/etc/motd", template).value_of("user.a") == value
+
+
 def test_a_mistake_that_no_configuration_value_explains_depends_on_invented_values():
     image_ = file("/etc/a.json", '{{ config_get("user.a", "") }}\n')
     (probe,) = [each for each in image_.files if each.invented]

@@ -112,6 +112,11 @@ CASES = [
         [("", [], [NONE]), ("n", [NONE], [])],
     ),
     ('{% with x=config["user.a"] %}{{ x }}{% endwith %}{{ x }}', [("one", [A], []), ("", ["x"], [])]),
+    (
+        '{% macro m() %}{% set c = config["user.b"] %}{{ path }}{% endmacro %}'
+        '{% with a=config["user.a"] b=m() %}{{ a }}{{ b }}{% endwith %}',
+        [("one", [A], []), ("/etc/x", ["path"], [])],
+    ),
     # loops
     (
         "{% for name, device in devices %}{{ name }}{{ device.type }}{% endfor %}",

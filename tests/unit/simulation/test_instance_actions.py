@@ -594,21 +594,23 @@ def test_a_simulated_release_that_rejects_template_links_creates_no_instance() -
 
 
 @pytest.mark.parametrize(
-    ("head", "says"),
+    ("head", "says", "place"),
     [
-        ("creation_date: 1\n", "Architecture isn't supported: "),
-        ("architecture: foo\ncreation_date: 1\n", "Architecture isn't supported: foo"),
-        ("architecture: x86_64\n", "Missing creation date"),
+        ("creation_date: 1\n", "Architecture isn't supported: ", ""),
+        ("architecture: foo\ncreation_date: 1\n", "Architecture isn't supported: foo", "metadata.yaml:1:15"),
+        ("architecture: x86_64\n", "Missing creation date", ""),
+        ("architecture: x86_64\ncreation_date: 0\n", "Missing creation date", "metadata.yaml:2:16"),
     ],
 )
 def test_the_error_says_why_the_daemon_does_not_import_the_image(
-    head: str, says: str
+    head: str, says: str, place: str
 ) -> None:  # 156, 157, 158
     image = Paper()
     image.source = Source("metadata.yaml", head + FOUR)
     with pytest.raises(HostError) as caught:
         check_image(metadata_of(MemoryFolder(image), INCUS), INCUS)
     assert says in str(caught.value)
+    assert (caught.value.span.place if caught.value.span else "") == place
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from templater.validators.programs import all_validators, ifquery
-from templater.validators.validator import Failure, Missing
+from templater.validators.validator import Failure, Missing, short
 
 PROGRAMS = sorted(set(all_validators()) - {"cloud-init's schemas"})
 NAMES = {
@@ -41,6 +41,17 @@ def test_any_validator_output_gives_mistakes_or_a_failure(id, code, lines):
         assert 0 <= line < 10**9
         assert message.isprintable()
         assert set(severity) <= {"warning", "error"}
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        (" Bad YAML.. ", "bad YAML"), ("YAML is bad", "YAML is bad"), ("A file", "A file"), ("", ""),
+        ("x" * 200, "x" * 200), ("x" * 201, "x" * 200 + "…"), ("\x1b", "\\x1b"),
+    ],
+)  # fmt: skip
+def test_a_validator_message_is_printable_and_has_at_most_200_characters(text, shown):
+    assert short(text) == shown
 
 
 def test_a_long_validator_message_is_shortened():

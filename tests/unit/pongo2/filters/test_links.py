@@ -1,10 +1,11 @@
 """Filters that make links; expected texts were recorded with pongo2 4.0.2."""
 
+import re
 from time import process_time
 
 import pytest
 
-from templater.pongo2.filters.links import urlize, urlizetrunc
+from templater.pongo2.filters.links import _link_addresses, urlize, urlizetrunc
 
 
 @pytest.mark.parametrize(
@@ -60,3 +61,14 @@ def test_urlize_filters_take_linear_time_for_long_texts(text):
 
 def test_an_at_sign_at_the_start_of_a_text_does_not_prevent_the_link_of_a_later_mail_address():
     assert urlize("@a x@b.com", None) == '@a <a href="mailto:x@b.com">x@b.com</a>'
+
+
+def test_mail_addresses_are_found_as_by_the_regular_expression_of_pongo2():
+    names = ("", "a", "_9", "é", "a@b")
+    domains = ("", "b", "b_2", "b@c.de", "ü")
+    ends = ("", ".", ".d", ".de", ".d_2", ".defg", ".defgh", ".de.fg", ". de", "x.de", "..de")
+    texts = [f"{name}@{domain}{end}" for name in names for domain in domains for end in ends]
+    address = re.compile(r"\w+@\w+\.\w{2,4}", re.ASCII)
+    for text in (*texts, " ".join(texts), "".join(texts)):
+        linked = address.sub(lambda found: f'<a href="mailto:{found[0]}">{found[0]}</a>', text)
+        assert _link_addresses(text, 0) == linked
