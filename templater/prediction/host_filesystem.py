@@ -343,10 +343,10 @@ class Cursor:
                 self.place = self.place.parent or self.place
                 self.node = filesystem.node(self.place)
                 continue
-            if _is_too_long(name):
-                raise Errno(ENAMETOOLONG)
             if create and pending and not any(pending):
                 raise Errno(EISDIR)
+            if _is_too_long(name):
+                raise Errno(ENAMETOOLONG)
             place = self.place.child(name)
             found = self._look(place, pending)
             if found is not None and found.kind == SYMLINK and (follow or pending):

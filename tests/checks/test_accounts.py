@@ -8,6 +8,7 @@ import pytest
 from templater.checks.run_checks import audit
 from templater.checks.scan import scan_image
 from templater.checks.scanned_image import Name
+from templater.checks.security.accounts import _target_inside
 from templater.model.entry import DIRECTORY, FIFO, FILE, SOCKET, SYMLINK, Entry
 from tests.checks.builders import a_link, an_image, observed
 from tests.image_archives import file, image
@@ -440,3 +441,17 @@ def test_a_second_user_with_uid_0_gives_a_finding_of_info_severity(tmp_path):
 
 def test_one_user_with_uid_0_has_no_finding():
     assert not observed(CHECK, an_image(heads={"rootfs/etc/passwd": b"root:x:0:0:::\nx:x:10:0\n"}))
+
+
+@pytest.mark.parametrize(
+    ("path", "target", "inside"),
+    [
+        ("etc/a", "/b", "b"), ("etc/a", "b", "etc/b"), ("etc/a", "../b", "b"), ("etc/a", "../../b", "b"),
+        ("etc/a", "./b", "etc/b"), ("etc/a", "b/./c", "etc/b/c"), ("etc/a", "b//c", "etc/b/c"),
+        ("etc/a", ".b/c", "etc/.b/c"), ("etc/a", "//b", "b"), ("etc/a", "/../b", "b"), ("a", "b", "b"), ("a", "../b", "b"),
+        ("x/y/z", "../b", "x/b"), ("x/y/z", "..", "x"), ("x/y/z", "./../b", "x/b"),
+        ("etc/a", "b/../c", ""), ("x/y/z", "../b/../c", ""), ("x/y/z", "/b/..", ""),
+    ],
+)  # fmt: skip
+def test_the_target_of_a_link_is_followed_except_behind_a_name_before_two_dots(path, target, inside):
+    assert _target_inside(path, target) == inside

@@ -59,3 +59,17 @@ def test_a_secret_in_a_private_file_has_no_finding(mode):
 )
 def test_words_that_are_not_secrets_have_no_finding(text):
     assert not found("", text)
+
+
+@pytest.mark.parametrize(
+    ("paths", "mode", "words"),
+    [
+        ("a", "", "'user.db-password' to '/etc/a', mode 0644"),
+        ("ab", "0604", "'user.db-password' to '/etc/a' and 1 more, mode 0604"),
+        ("abc", "x", "'user.db-password' to '/etc/a' and 2 more, mode 0644"),
+    ],
+)
+def test_a_finding_about_a_secret_names_the_first_file_and_its_mode(paths, mode, words):
+    chosen = [f'/etc/{path}: {{when: [create], template: t, mode: "{mode}"}}' for path in paths]
+    ((_, _, message),) = observed(CHECK, an_image(rules(*chosen), {"t": TEXT}))
+    assert message == f"the template writes {words}"

@@ -129,7 +129,6 @@ def version_2(root: Node) -> Iterator[Mistake]:
         if name in DEVICES:
             if not isinstance(value, Mapping):
                 yield value.line, f"'{name}' must be a mapping"
-                continue
             for device, _, settings in pairs(value):
                 empty = isinstance(settings, Scalar) and settings.plain and settings.text in ("", "null", "~")
                 if not isinstance(settings, Mapping) and not empty:

@@ -9,6 +9,7 @@ import pytest
 
 from templater.checks.author_report import judge
 from templater.checks.authored_image import AuthoredImage, _only, authored
+from templater.checks.authoring import shell
 from templater.checks.invented_values import invented_value
 from templater.checks.mistakes_in_files import invented_value as phrase
 from templater.checks.run_checks import all_checks, audit
@@ -336,6 +337,26 @@ def interfaces(content: str, os: str = "Debian") -> AuthoredImage:
 
 def script(content: str, **fields) -> AuthoredImage:
     return file("/usr/local/bin/a", content, validate=True, **fields)
+
+
+@pytest.mark.parametrize(
+    ("line", "os", "shells"),
+    [
+        ("#!/bin/sh", "Debian", ["sh"]), ("#!/bin/sh -e", "Fedora", ["sh", "bash"]), ("#!/bin/bash", "Debian", ["bash"]),
+        ("#! /usr/bin/env bash", "Fedora", ["bash"]), ("#!/usr/local/bin/dash", "Ubuntu", ["sh"]),
+        ("#!/bin/zsh", "Debian", []), ("#!/bin/bashx", "Debian", []), ("#!/bin/sh\r", "Debian", []), ("sh", "Debian", []),
+    ],
+)  # fmt: skip
+def test_the_first_line_of_a_script_and_the_os_of_the_image_choose_the_shells_that_read_it(
+    line, os, shells, monkeypatch
+):
+    asked = []
+    monkeypatch.setattr(
+        shell, "validated", lambda image, name, file, kind: asked.append((name, kind)) or [(1, "bad")]
+    )
+    found = audit(file("/usr/local/bin/a", f"{line}\nx\n", more=f"properties: {{os: {os}}}\n"), "authoring")
+    assert asked == [(name, "script") for name in shells]
+    assert len([each for each in found if each.check == "shell"]) == bool(shells)
 
 
 #: the validator, id, level, place, image with the mistake, image without it

@@ -1,7 +1,30 @@
 """Text that is safe to show on a terminal."""
 
-from templater.model.source import printable_lines
+import pytest
+
+from templater.model.source import Source, printable_lines
 
 
 def test_printed_text_keeps_line_endings_and_tabs_but_escapes_other_control_characters():
     assert printable_lines("a\x1bb\nc\td\n") == "a\\x1bb\nc\td\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "start", "end", "width", "excerpt"),
+    [
+        ("one\ntwo three\nfour", 8, 13, 100, " 2 | two three\n   |     ^^^^^"),
+        ("ab", 2, 2, 100, " 1 | ab\n   |   ^"),
+        ("ab\ncd", 1, 5, 100, " 1 | ab\n   |  ^"),
+        ("a\x1bbc", 2, 3, 100, " 1 | a\\x1bbc\n   |      ^"),
+        ("0123456789", 0, 10, 10, " 1 | 0123456789\n   | ^^^^^^^^^^"),
+        ("0123456789a", 0, 11, 10, " 1 | 0123456789\n   | ^^^^^^^^^^"),
+        ("0123456789abcdefghij", 3, 4, 10, " 1 | 0123456789\n   |    ^"),
+        ("0123456789abcdefghij", 12, 14, 10, " 1 | 789abcdefg\n   |      ^^"),
+        ("0123456789abcdefghij", 12, 20, 10, " 1 | 789abcdefg\n   |      ^^^^^"),
+        ("0123456789abcdefghij", 19, 20, 10, " 1 | efghij\n   |      ^"),
+        ("\n" * 9 + "x", 9, 10, 10, " 10 | x\n    | ^"),
+        ("", 0, 0, 10, " 1 | \n   | ^"),
+    ],
+)
+def test_an_excerpt_shows_the_part_of_a_line_around_a_span_with_carets(text, start, end, width, excerpt):
+    assert Source("t", text).span(start, end).excerpt(width) == excerpt

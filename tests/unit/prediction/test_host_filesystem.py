@@ -16,7 +16,7 @@ LINKS = {
     "to-file": "file", "to-folder": "folder", "dangling": "nowhere", "loop": "loop", "file-slash": "file/",
     "file-dot": "file/.", "in-file": "file//x", "folder-slash": "folder/", "nowhere-slash": "nowhere/",
 }  # fmt: skip
-NAMES = ("file", "folder", "missing", *LINKS)
+NAMES = ("file", "folder", "missing", "n" * 255, "n" * 256, "é" * 127, "é" * 128, *LINKS)
 ENDS = ("", "/", "/x", "//x", "/.", "/./x", "/..", "/../file")
 
 

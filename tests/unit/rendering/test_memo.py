@@ -18,7 +18,7 @@ from templater.pongo2.render_state import Limits
 from templater.pongo2.syntax.tokens import IDENTIFIER
 from templater.pongo2.template_loading import Compilation
 from templater.rendering import memo as memo_module
-from templater.rendering.memo import Memo
+from templater.rendering.memo import Memo, _frozen
 from templater.rendering.render import Compiled, render
 
 VECTORS = Path(__file__).resolve().parents[2] / "vectors"
@@ -210,3 +210,9 @@ def test_a_stored_text_that_is_not_ascii_counts_four_bytes_per_character(text, s
     memo = Memo()
     memo.parsed(Source("a", text), "v4")
     assert memo._size == memo_module.OVERHEAD + size
+
+
+def test_a_value_of_more_than_1024_characters_is_compared_by_its_hash():
+    assert _frozen({"a": "x" * 1024}) == (None, ("a", "x" * 1024))
+    ((_, hashed),) = _frozen({"a": "x" * 1025})[1:]
+    assert len(hashed) == 32 and hashed != _frozen({"a": "y" * 1025})[1][1]
