@@ -14,7 +14,7 @@ from templater.checks.base import Fix
 from templater.checks.finding import Finding, Severity
 from templater.checks.fixes import FixedImage, fix, fix_image, key_of
 from templater.checks.templater_toml import Configuration
-from templater.checks.typos import differ_by_one, only_candidate
+from templater.checks.typos import ClosestWords, differ_by_one, only_candidate
 from templater.cli.main import main
 from templater.model.source import Source
 from tests.checks.authoring.authoring_builders import file, image
@@ -424,3 +424,20 @@ def test_a_fix_that_has_no_effect_on_its_finding_is_tried_only_once():
     assert done.image.templates["t"].data == b"one 2\n"
     assert [finding.check for finding in done.fixed] == ["mode"]
     assert len(calls) == 3
+
+
+@pytest.mark.parametrize(
+    ("word", "known", "found"),
+    [
+        ("nmae", ["name", "mode", "n" * 61], "name"), ("zzz", ["name"], ""), ("nmae", [], ""), ("zzzz", ["name", "zzzy"], "zzzy"),
+        ("nmae", ["name", *map(str, range(99))], "name"), ("nmae", ["name", *map(str, range(100))], ""),
+        ("a" * 60, ["a" * 59], "a" * 59), ("a" * 61, ["a" * 60], ""), ("a" * 60, ["a" * 61], ""), ("a" * 59, ["a" * 60], "a" * 60),
+    ],
+)  # fmt: skip
+def test_a_word_is_compared_with_at_most_100_known_words_of_at_most_60_characters(word, known, found):
+    assert ClosestWords().find(word, known) == found
+
+
+def test_only_the_first_20_unknown_words_are_compared_with_known_words():
+    words = ClosestWords()
+    assert [words.find("nmae", ["name"]) for _ in range(21)] == ["name"] * 20 + [""]

@@ -416,7 +416,7 @@ class _Parser:
             self.position += 2
             if len(digits) < 2:
                 raise self.bad("invalid escape sequence")
-        if not digits or len(digits) > 6 or not all(map(_POSIX["xdigit"], digits)):
+        if not digits or not all(map(_POSIX["xdigit"], digits)):
             raise self.bad("invalid escape sequence")
         if int(digits, 16) > 0x10FFFF:
             raise self.bad("invalid escape sequence")

@@ -151,6 +151,11 @@ CASES = [
         '{% for k in "ab"|make_list %}{% ifchanged config["user." + k] %}{{ path }}{% endifchanged %}{% endfor %}',
         [("/etc/x", ["path"], [A]), ("/etc/x", ["path"], [B, A, "path"])],
     ),
+    ('{% ifchanged %}{{ config["user.a"] }}{% endifchanged %}{{ path }}', [("one", [A], []), ("/etc/x", ["path"], [])]),
+    (
+        '{% for k in "aa"|make_list %}{% ifchanged %}{{ config["user.a"] }}{% else %}{{ path }}{% endifchanged %}{% endfor %}',
+        [("one", [A], []), ("/etc/x", ["path"], [A])],
+    ),
     (
         '{% for k in "ab"|make_list %}{% cycle path config["user.a"] %}{% endfor %}',
         [("/etc/x", ["path"], []), ("one", [A, "path"], [])],

@@ -5,6 +5,8 @@ import pytest
 from templater.pongo2.golang.fmt import sprintf
 from templater.pongo2.values import Byte, ForLoop, Function, NamedString, NilPointer, Struct, TooLarge
 
+POINTER = Struct("main.U", {"B": 1}, pointer=True)
+
 
 @pytest.mark.parametrize(
     ("form", "operand", "text"),
@@ -160,6 +162,21 @@ def test_formatting_verbs_match_the_recorded_output_of_the_go_language(form, ope
 )
 def test_only_values_that_are_references_in_go_have_an_address(operand, address, short):
     assert (sprintf("%p", operand), sprintf("%#p", operand)) == (address, short)
+
+
+@pytest.mark.parametrize(
+    ("form", "value", "text"),
+    [
+        ("%v", POINTER, "&{1}"), ("%+v", POINTER, "&{B:1}"), ("%#v", POINTER, "&main.U{B:1}"), ("%d", POINTER, "&{1}"),
+        ("%v", Struct("main.T", {"A": POINTER, "C": "c"}), "{0xc000010000 c}"),
+        ("%+v", Struct("main.T", {"A": POINTER, "C": "c"}, pointer=True), "&{A:0xc000010000 C:c}"),
+        ("%v", Struct("main.T", {"A": Struct("main.U", {"B": 1})}), "{{1}}"),
+        ("%v", [POINTER, 2], "[0xc000010000 2]"), ("%v", {"a": POINTER}, "map[a:0xc000010000]"),
+        ("%v", Struct("main.T", {"A": [POINTER]}), "{[0xc000010000]}"),
+    ],
+)  # fmt: skip
+def test_a_pointer_to_a_struct_shows_the_struct_only_outside_other_values(form, value, text):
+    assert sprintf(form, value) == text
 
 
 @pytest.mark.parametrize(
