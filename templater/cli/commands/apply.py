@@ -44,7 +44,7 @@ Examples:
 @guarded
 def command(
     request: options.Request, as_agent: bool, cross_mounts: bool, keep_modified: bool, state: str | None
-) -> int:
+) -> None:
     from ...rootfs.directory_rootfs import DirectoryRootfs
     from ...writing.apply_plan import apply
     from ..open_and_plan import opened
@@ -72,7 +72,6 @@ def command(
         from ...instances.changed_by_hand import files_kept
 
         raise files_kept(kept)
-    return 0
 
 
 def for_rootfs(plan: Plan, *, as_agent: bool) -> Plan:

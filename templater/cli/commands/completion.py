@@ -38,7 +38,7 @@ OPEN = ("=", ":", "/")
 @click.command(help=HELP)
 @click.argument("shell", type=click.Choice(SHELLS))
 @click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="")
-def command(shell: str, words: tuple[str, ...]) -> int:
+def command(shell: str, words: tuple[str, ...]) -> None:
     """Print the script. If the running script passes ``words``, print possible completions instead.
 
     The scripts for zsh and fish pass the words on the command line; fish passes the last word with its
@@ -46,7 +46,7 @@ def command(shell: str, words: tuple[str, ...]) -> int:
     """
     if not words:
         output.write(script(shell))
-        return 0
+        return
     if shell == "bash":
         line = split(*words[:2])
     else:
@@ -54,7 +54,6 @@ def command(shell: str, words: tuple[str, ...]) -> int:
         line = CommandLine(("templater", *words[:-1], last), "", 0)
     text = "\n".join(answer(shell, line))
     sys.stdout.buffer.write(os.fsencode(f"{text}\n"))
-    return 0
 
 
 def script(shell: str) -> str:

@@ -69,12 +69,13 @@ def command(
     vm: bool,
     rootfs: str | None,
     limits: Given,
-) -> int:
+) -> None:
     if definition is not None:
         if chosen:
             raise click.UsageError("--from can't be combined with --preset: both choose a source")
         choice = Choice(parameters, VM if vm else CONTAINER, rootfs, source_date_epoch())
-        return from_definition(directory, properties, definition, choice, limits)
+        from_definition(directory, properties, definition, choice, limits)
+        return
     if parameters or vm or rootfs:
         raise click.UsageError("-o, --vm and --rootfs need --from")
     from ...image.presets import make, presets
@@ -87,7 +88,7 @@ def command(
     if preset == "list":
         for each in presets():
             output.write(f"{each.name:<12} {each.summary}\n")
-        return 0
+        return
     if directory is None:
         raise click.UsageError("missing argument DIR: templater new DIR")
     epoch = source_date_epoch()
@@ -98,18 +99,17 @@ def command(
         architecture=architecture,
         properties=options.pairs_of(properties, what="templater new ./image"),
     )
-    return made(directory, files)
+    made(directory, files)
 
 
-def made(directory: str, files: list[str]) -> int:
+def made(directory: str, files: list[str]) -> None:
     output.say(f"{directory}: {', '.join(files)}")
     output.say(f"next: templater preview {directory}")
-    return 0
 
 
 def from_definition(
     directory: str | None, properties: tuple[str, ...], path: str, choice: Choice, limits: Given
-) -> int:
+) -> None:
     """Write the image directory of a definition's build."""
     from ...definitions.predicted_image import open_definition
     from ...image.presets import write_new
@@ -122,4 +122,4 @@ def from_definition(
     for note in image.notes:
         output.note(note)
     templates = {f"{TEMPLATES}/{name}": file.data or b"" for name, file in image.read_to_end().items()}
-    return made(directory, write_new(directory, {METADATA: image.read_metadata().data, **templates}))
+    made(directory, write_new(directory, {METADATA: image.read_metadata().data, **templates}))

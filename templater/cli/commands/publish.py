@@ -65,7 +65,7 @@ def command(
     limits: Given,
     as_json: bool,
     **packing: Any,
-) -> int:
+) -> None:
     from ...image.publish_container import find, publication, refuse_running
 
     path = find(source)
@@ -90,7 +90,6 @@ def command(
             f"dropped properties of the base image: {', '.join(found.dropped)} (--keep NAME keeps a property)"
         )
     report(pack(found.contents, found.parts, target, packing, epoch, private=True), as_json)
-    return 0
 
 
 def refuse_unknown(path: str, keep: tuple[str, ...]) -> None:

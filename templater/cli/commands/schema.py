@@ -29,7 +29,6 @@ SCHEMAS = {
 
 @click.command(help=HELP)
 @click.argument("kind", type=click.Choice(list(SCHEMAS)), default="metadata")
-def command(kind: str) -> int:
+def command(kind: str) -> None:
     package, name = SCHEMAS[kind]
     output.write((files(package) / name).read_text("utf-8"))
-    return 0

@@ -86,7 +86,7 @@ def command(
     aliases: tuple[str, ...],
     redirects: tuple[str, ...],
     limits: Given,
-) -> int:
+) -> None:
     import asyncio
 
     host, port = address(listen)
@@ -138,7 +138,6 @@ def command(
             await serving
 
     asyncio.run(run())
-    return 0
 
 
 class AccessLog:

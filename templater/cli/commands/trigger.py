@@ -22,9 +22,8 @@ DIR is the instance directory after this change, e.g. the directory of the copy.
 @click.argument("directory", metavar="DIR", type=click.Path(exists=True, file_okay=False))
 @click.argument("trigger", type=click.Choice(SET_BY_DAEMONS))
 @click.option("--name", default="", help="The new name of the instance.")
-def command(directory: str, trigger: str, name: str) -> int:
+def command(directory: str, trigger: str, name: str) -> None:
     from ...instances.set_pending_trigger import record
 
     state = record(directory, trigger, name)
     output.say(f"{directory}: the next start runs {state.pending}, then start")
-    return 0

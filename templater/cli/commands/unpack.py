@@ -67,7 +67,7 @@ def command(
     keep: tuple[str, ...],
     trusted: bool,
     limits: Given,
-) -> int:
+) -> None:
     from ...hooks.precompile import precompile
     from ...image.fingerprint import fingerprint
     from ...image.unpack import unpack
@@ -116,7 +116,6 @@ def command(
     _say_left_out(done)
     for warning in warnings:
         output.say(warning)
-    return 0
 
 
 def described_by(description: options.Description, metadata: bytes) -> Instance:

@@ -83,7 +83,7 @@ from . import runtimes_with
 @click.option("--in-place", is_flag=True, help="oci, podman: write into mounted files such as /etc/hosts.")
 @click.option("--keep-modified", is_flag=True, help="Do not overwrite files that were changed by hand.")
 @click.option("--no-cache", is_flag=True, help="Compile the templates at every start.")
-def command(runtime: str, name: str, write: bool, path: str, **choices: object) -> int:
+def command(runtime: str, name: str, write: bool, path: str, **choices: object) -> None:
     """Print or write the lines that RUNTIME needs. NAME is a container, bundle or machine."""
     words = option_words(choices)
     try:
@@ -93,14 +93,13 @@ def command(runtime: str, name: str, write: bool, path: str, **choices: object) 
             )
             if not write:
                 output.write(snippet.text)
-                return 0
+                return
             changed = install.write(snippet)
             if runtime == "lxc-template":
                 install.compile_hook()
     except UsageError as error:
         raise click.UsageError(error.explain()) from None
     output.say(f"{snippet.file}: {'written' if changed else 'already up to date'}")
-    return 0
 
 
 def option_words(choices: dict[str, object]) -> list[str]:

@@ -54,7 +54,7 @@ def command(
     limits: Given,
     as_json: bool,
     **packing: Any,
-) -> int:
+) -> None:
     from ....image.whole_image import DirectoryContents
 
     if not os.path.isdir(directory):
@@ -70,7 +70,6 @@ def command(
     for name in contents.tree.mounts:
         output.say(f"warning: skipped the file system mounted at {name}")
     report(built, as_json)
-    return 0
 
 
 def edited_parts(

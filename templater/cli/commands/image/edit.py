@@ -38,7 +38,7 @@ Examples:
 @force_option
 @options.json_option
 @guarded_alone
-def command(src: str, rootfs: str | None, force: bool, as_json: bool) -> int:
+def command(src: str, rootfs: str | None, force: bool, as_json: bool) -> None:
     from ....image.metadata_edit import require_same_identity
 
     src = open_once(src)
@@ -46,10 +46,9 @@ def command(src: str, rootfs: str | None, force: bool, as_json: bool) -> int:
     after = _from_editor(before) if sys.stdin.isatty() else _from_stdin(before)
     if after.text == before.text:
         output.say("nothing changed")
-        return 0
+        return
     require_same_identity(before, after, force=force)
     save(src, {METADATA: after.data}, rootfs=rootfs, as_json=as_json)
-    return 0
 
 
 def _from_stdin(before: Source) -> Source:

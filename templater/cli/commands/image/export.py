@@ -32,12 +32,12 @@ Examples:
 @packing_options
 @options.limit_option(IMAGE, COMMAND)
 @options.json_option
-def command(files: tuple[str, ...], limits: Given, as_json: bool, **packing: Any) -> int:
+def command(files: tuple[str, ...], limits: Given, as_json: bool, **packing: Any) -> None:
     with guard(limits, packs=True):
-        return export(files, limits, as_json, packing)
+        export(files, limits, as_json, packing)
 
 
-def export(files: tuple[str, ...], limits: Given, as_json: bool, packing: dict[str, Any]) -> int:
+def export(files: tuple[str, ...], limits: Given, as_json: bool, packing: dict[str, Any]) -> None:
     from ....image.whole_image import open_contents
 
     if len(files) not in (2, 3):
@@ -55,4 +55,3 @@ def export(files: tuple[str, ...], limits: Given, as_json: bool, packing: dict[s
     # an image that `publish` made from a container contains its passwords
     private = not is_fetched and contents.is_private
     report(pack(contents, parts, target, packing, epoch, private=private), as_json)
-    return 0

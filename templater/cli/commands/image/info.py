@@ -51,7 +51,7 @@ _PAIR = re.compile(r"^[A-Z][A-Za-z ]*: +")
 @guarded
 def command(
     src: str, rootfs: str | None, parameters: tuple[str, ...], vm: bool, limits: Given, as_json: bool
-) -> int:
+) -> None:
     from ....definitions.choice import CONTAINER, VM, Choice
     from ....definitions.detect import is_definition
     from ....definitions.predicted_image import open_definition
@@ -82,7 +82,6 @@ def command(
         output.write("\n".join(lines(found)) + "\n")
     for warning in found["warnings"]:
         output.say(f"{'note' if found['layout'] == 'definition' else 'warning'}: {warning}")
-    return 0
 
 
 def lines(found: dict[str, Any]) -> Iterator[str]:

@@ -26,9 +26,8 @@ Examples:
 @rootfs_option
 @options.json_option
 @guarded_alone
-def command(src: str, arguments: tuple[str, ...], rootfs: str | None, as_json: bool) -> int:
+def command(src: str, arguments: tuple[str, ...], rootfs: str | None, as_json: bool) -> None:
     changes = options.pairs_of(arguments, what="templater image set-property image.tar.xz")
     src = open_once(src)
     after = edited(metadata_of(src), changes)
     save(src, {METADATA: after.data}, rootfs=rootfs, as_json=as_json)
-    return 0

@@ -66,7 +66,7 @@ def rule_options(function: Any) -> Any:
 @options.source_argument
 @options.json_option
 @guarded_alone
-def list_(src: str, as_json: bool) -> int:
+def list_(src: str, as_json: bool) -> None:
     from ....image.open_image import open_image
 
     image = open_image(src)
@@ -84,11 +84,10 @@ def list_(src: str, as_json: bool) -> int:
     ]
     if as_json:
         output.write_json(rows)
-        return 0
+        return
     for row in rows:
         where = "; ".join(map(_rule_text, row["rules"]))
         output.write(f"{printable(row['name'])}  {size(row['size'])}  {where or 'no rule'}\n")
-    return 0
 
 
 def _rule_data(rule: Rule) -> dict[str, Any]:
@@ -115,9 +114,8 @@ def _rule_text(rule: dict[str, Any]) -> str:
 @options.source_argument
 @name_argument
 @guarded_alone
-def show(src: str, name: str) -> int:
+def show(src: str, name: str) -> None:
     output.write(_read(src, name).decode("utf-8", "surrogateescape"))
-    return 0
 
 
 @command.command(
@@ -146,7 +144,7 @@ def create(
     rootfs: str | None,
     as_json: bool,
     **fields: Any,
-) -> int:
+) -> None:
     from ....image.metadata_edit import NewRule, add_rule
     from ....image.open_image import open_image
     from ....planning.follow_links import clean
@@ -179,7 +177,6 @@ def create(
     data = _text("", file)
     _warn(src, name, data)
     save(src, {METADATA: source.data}, {f"templates/{name}": data}, rootfs=rootfs, as_json=as_json)
-    return 0
 
 
 @command.command(
@@ -210,7 +207,7 @@ def edit(
     rootfs: str | None,
     as_json: bool,
     **fields: Any,
-) -> int:
+) -> None:
     src = open_once(src)
     before = _read(src, name)
     changes: dict[str, bytes | None] = {}
@@ -223,9 +220,8 @@ def edit(
         changes[f"templates/{name}"] = text
     if changes.get(f"templates/{name}", b"") == before and not wanted:
         output.say("nothing changed")
-        return 0
+        return
     save(src, changes, rootfs=rootfs, as_json=as_json)
-    return 0
 
 
 @command.command(help="Delete a template and the rules that use it.")
@@ -235,7 +231,7 @@ def edit(
 @rootfs_option
 @options.json_option
 @guarded_alone
-def delete(src: str, name: str, force: bool, rootfs: str | None, as_json: bool) -> int:
+def delete(src: str, name: str, force: bool, rootfs: str | None, as_json: bool) -> None:
     from ....image.metadata_edit import refuse_many, remove_rule
 
     src = open_once(src)
@@ -253,7 +249,6 @@ def delete(src: str, name: str, force: bool, rootfs: str | None, as_json: bool) 
         source = remove_rule(source, path)
         changes[METADATA] = source.data
     save(src, changes, rootfs=rootfs, as_json=as_json)
-    return 0
 
 
 def _metadata(src: str) -> Metadata:

@@ -25,8 +25,7 @@ Example:
 @rootfs_option
 @options.json_option
 @guarded_alone
-def command(src: str, names: tuple[str, ...], rootfs: str | None, as_json: bool) -> int:
+def command(src: str, names: tuple[str, ...], rootfs: str | None, as_json: bool) -> None:
     src = open_once(src)
     after = edited(metadata_of(src), dict.fromkeys(names))
     save(src, {METADATA: after.data}, rootfs=rootfs, as_json=as_json)
-    return 0

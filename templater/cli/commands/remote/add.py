@@ -33,9 +33,8 @@ Examples:
     help="Trust this certificate of the server.  [default: the system's certificates or SSL_CERT_FILE]",
     shell_complete=completers.files,
 )
-def command(name: str, url: str, protocol: str, certificate: str) -> int:
+def command(name: str, url: str, protocol: str, certificate: str) -> None:
     from ....distribution.remotes import add_remote
 
     remote = add_remote(name, url, protocol, certificate)
     output.say(f"added remote '{remote.name}': {remote.shown_url} ({remote.protocol})")
-    return 0

@@ -14,7 +14,7 @@ follows, then that of the LXD client, then the built-in list.
 
 @click.command(help=HELP)
 @options.json_option
-def command(as_json: bool) -> int:
+def command(as_json: bool) -> None:
     from ....distribution.remotes import read_remotes
 
     remotes = sorted(read_remotes().values(), key=lambda remote: remote.name)
@@ -23,7 +23,6 @@ def command(as_json: bool) -> int:
         output.write_json(
             [dict(zip(("name", "url", "protocol", "source"), row, strict=True)) for row in rows]
         )
-        return 0
+        return
     table = [("NAME", "URL", "PROTOCOL", "FROM"), *rows]
     output.write("".join(f"{line}\n" for line in columns(table)))
-    return 0

@@ -18,7 +18,7 @@ def command() -> None:
 @ALIAS
 @image_argument
 @click.option("--move", is_flag=True, help="Move the alias if another image already has it.")
-def create(alias: str, image: str, move: bool) -> int:
+def create(alias: str, image: str, move: bool) -> None:
     from ....distribution.store import Store
 
     store = Store()
@@ -27,24 +27,21 @@ def create(alias: str, image: str, move: bool) -> int:
     if not found.complete:
         source = printable(found.source)
         output.note(f"the store has only this image's metadata, fetched from '{source}': see `store info`")
-    return 0
 
 
 @command.command(help="Remove an alias. The image stays.")
 @ALIAS
-def delete(alias: str) -> int:
+def delete(alias: str) -> None:
     from ....distribution.store import Store
 
     Store().delete_alias(alias)
-    return 0
 
 
 @command.command(name="list", help="Show every alias with the fingerprint of its image.")
-def show() -> int:
+def show() -> None:
     from ....distribution.store import Store
 
     for name, fingerprint in sorted(
         (name, image.fingerprint) for image in Store().images() for name in image.aliases
     ):
         output.write(f"{name}  {fingerprint[:12]}\n")
-    return 0

@@ -29,7 +29,7 @@ Example:
 
 @click.command(help=HELP)
 @image_argument
-def command(image: str) -> int:
+def command(image: str) -> None:
     from ....distribution.store import Store
 
     store = Store()
@@ -37,10 +37,9 @@ def command(image: str) -> int:
     after = click.edit(before, extension=".yaml") if sys.stdin.isatty() else sys.stdin.read()
     if after is None or after == before:
         output.say("nothing changed")
-        return 0
+        return
     store.change(image, lambda found: edited(found, after))
     output.say(f"updated {image}")
-    return 0
 
 
 def text_of(image: StoredImage) -> str:

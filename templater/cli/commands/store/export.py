@@ -26,7 +26,7 @@ Example:
 @click.command(help=HELP)
 @image_argument
 @click.argument("directory", metavar="[DIR]", default=".", shell_complete=completers.files)
-def command(image: str, directory: str) -> int:
+def command(image: str, directory: str) -> None:
     from ....distribution.store import Store
     from ....image.atomic_output import Output
     from ....image.file_extensions import extension
@@ -49,4 +49,3 @@ def command(image: str, directory: str) -> int:
                 copy.write(piece)
             copy.publish(target)
         output.write(f"{target}\n")
-    return 0

@@ -34,7 +34,7 @@ Examples:
 @guarded
 def command(
     src: str, rootfs: str | None, aliases: tuple[str, ...], public: bool, auto_update: bool, limits: Given
-) -> int:
+) -> None:
     from ....distribution.fetch_image import fetch_source
     from ....distribution.remotes import is_remote
     from ....distribution.store import Store
@@ -61,4 +61,3 @@ def command(
                 options.existing(src), rootfs, aliases=aliases, public=public, limits=reading, progress=show
             )
     output.write(f"{image.fingerprint}\n")
-    return 0

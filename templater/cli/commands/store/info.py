@@ -14,7 +14,7 @@ HELP = """Show the record of an image in the store.
 @click.command(help=HELP)
 @image_argument
 @options.json_option
-def command(image: str, as_json: bool) -> int:
+def command(image: str, as_json: bool) -> None:
     from ....distribution.store import Store
 
     found = data(Store().find(image))
@@ -22,4 +22,3 @@ def command(image: str, as_json: bool) -> int:
         output.write_json(found)
     else:
         output.write(as_yaml(found))
-    return 0

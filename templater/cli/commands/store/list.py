@@ -21,14 +21,14 @@ Examples:
 @click.command(help=HELP)
 @click.argument("filters", metavar="[FILTER]...", nargs=-1)
 @options.json_option
-def command(filters: tuple[str, ...], as_json: bool) -> int:
+def command(filters: tuple[str, ...], as_json: bool) -> None:
     from ....distribution.store import Store
     from ....distribution.store_filter import matching
 
     images = matching(Store().images(), filters)
     if as_json:
         output.write_json([data(image) for image in images])
-        return 0
+        return
     table = [("ALIAS", "FINGERPRINT", "TYPE", "ARCHITECTURE", "FLAGS", "USED", "DESCRIPTION")]
     for image in images:
         flags = (("public", image.public), ("auto", image.auto_update), ("fetched", image.cached))
@@ -49,4 +49,3 @@ def command(filters: tuple[str, ...], as_json: bool) -> int:
             )
         )
     output.write("".join(f"{line}\n" for line in columns(table)))
-    return 0

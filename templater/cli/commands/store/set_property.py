@@ -21,7 +21,7 @@ Example:
 @click.command(help=HELP)
 @image_argument
 @click.argument("properties", metavar="KEY=VALUE...", nargs=-1, required=True)
-def command(image: str, properties: tuple[str, ...]) -> int:
+def command(image: str, properties: tuple[str, ...]) -> None:
     from ....distribution.store import Store
 
     given = [key_value(text, "for example: release=trixie") for text in properties]
@@ -30,4 +30,3 @@ def command(image: str, properties: tuple[str, ...]) -> int:
         return {name: value for name, value in (old | dict(given)).items() if value}
 
     Store().change(image, lambda found: replace(found, properties=changed(dict(found.properties))))
-    return 0

@@ -11,8 +11,7 @@ from .edit import text_of
     help="Print an image's flags, expiry and properties as YAML.\n\n`store edit` can change these values."
 )
 @image_argument
-def command(image: str) -> int:
+def command(image: str) -> None:
     from ....distribution.store import Store
 
     output.write(text_of(Store().find(image)))
-    return 0

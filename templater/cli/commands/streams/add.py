@@ -62,7 +62,7 @@ def command(
     split: bool,
     limits: Given,
     as_json: bool,
-) -> int:
+) -> None:
     from ....distribution.add_to_tree import add
     from ....distribution.tree import Tree
 
@@ -91,8 +91,7 @@ def command(
                 "new": added.new,
             }
         )
-        return 0
+        return
     said = "added" if added.new else "already there:"
     output.say(f"{said} {added.product} {added.version} ({', '.join(added.aliases)})")
     output.write("".join(f"{fingerprint}\n" for fingerprint in added.fingerprints))
-    return 0

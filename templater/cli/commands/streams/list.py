@@ -42,7 +42,7 @@ Examples:
 @click.option("--title", default="Images", show_default=True, help="The page's title.")
 @options.json_option
 @guarded_alone
-def command(stream: str, html: str | None, title: str, as_json: bool) -> int:
+def command(stream: str, html: str | None, title: str, as_json: bool) -> None:
     from ....distribution.list_stream import list_stream
 
     images = list_stream(open_stream(stream))
@@ -52,7 +52,6 @@ def command(stream: str, html: str | None, title: str, as_json: bool) -> int:
         output.write_json([image.data() for image in images])
     elif html is None:
         output.write(table(images))
-    return 0
 
 
 def write_page(path: str, images: Sequence[Listed], title: str) -> None:

@@ -44,7 +44,7 @@ _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 @guarded_alone
 def command(
     tree: str, keep: int | None, older_than: str | None, grace: str, dry_run: bool, as_json: bool
-) -> int:
+) -> None:
     from ....distribution import prune_tree as library
     from ....distribution.tree import Tree
 
@@ -66,7 +66,7 @@ def command(
                 "dry_run": dry_run,
             }
         )
-        return 0
+        return
     would = "would remove" if dry_run else "removed"
     for product, version in pruned.versions:
         output.say(f"{would} {product} {version}")
@@ -77,7 +77,6 @@ def command(
         output.say(
             f"{deleted}; kept because clients may still download them: {count(pruned.waiting, 'file')}"
         )
-    return 0
 
 
 def _seconds(text: str) -> int:

@@ -77,7 +77,7 @@ def command(
     keyring: str | None,
     no_tables: bool,
     limits: Given,
-) -> int:
+) -> None:
     from ....distribution.https_client import UrlStream
     from ....distribution.republish import republish
     from ....distribution.tree import Tree
@@ -101,7 +101,6 @@ def command(
         output.say(f"wrote {path}")
     if not no_tables:
         write_tables(origin, made.described, limits)
-    return 0
 
 
 def write_tables(origin: UrlStream, described: tuple[Described, ...], limits: Given) -> None:

@@ -25,7 +25,7 @@ Examples:
 @tree_argument
 @click.argument("images", metavar="IMAGE…", nargs=-1, required=True)
 @guarded_alone
-def command(tree: str, images: tuple[str, ...]) -> int:
+def command(tree: str, images: tuple[str, ...]) -> None:
     from ....distribution.remove_from_tree import remove
     from ....distribution.tree import Tree
 
@@ -36,4 +36,3 @@ def command(tree: str, images: tuple[str, ...]) -> int:
         output.say(
             f"kept for clients that read the old catalog: {count(removed.waiting, 'file')}; see `prune`"
         )
-    return 0
