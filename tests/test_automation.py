@@ -69,6 +69,7 @@ PRINTED = {
         f"explain {SAMPLES}/debian-cloud --reads --json",
         f"explain {SAMPLES}/broken --json",
         f"explain {SAMPLES}/alpine -t create,copy --json",
+        f"explain {SAMPLES}/permissions -t create,start --json",
     ],
     "A comparison": [
         f"diff {SAMPLES}/debian-cloud --set user.meta-data=x --json",

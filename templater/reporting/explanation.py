@@ -10,7 +10,7 @@ from ..model.plan import FAILED, SKIP, Change
 from ..model.source import printable
 from ..rendering.explain import NOTHING, VALUE, Line, Part, Reading
 from ..rendering.origins import ALL_DEVICES, KINDS, Origin
-from .plan_text import headline, indented
+from .plan_text import headline, indented, written_again
 
 #: the maximum indentation of a marker; a marker for a value further right gets no indentation
 MAX_INDENT = 60
@@ -21,12 +21,12 @@ MAX_NAMED = 8
 class Explained(NamedTuple):
     """A file in one pass. ``lines`` is None if the origins of the lines are unknown.
 
-    ``again`` is a later pass that writes the file again, or "".
+    ``later`` is the change of a later pass that renders the file again. Its explanation has the lines.
     """
 
     change: Change
     lines: list[Line] | None
-    again: str = ""
+    later: Change | None = None
 
 
 class Chunk(NamedTuple):
@@ -50,8 +50,8 @@ def rows(explained: Explained) -> Iterator[Row]:
     yield [Chunk(f"    {path}{when_written(change.rule)}")]
     if change.error is not None:
         yield from ([Chunk(text)] for text in indented(change.error.explain()).splitlines())
-    elif explained.again:
-        yield [Chunk(f"    written again on {explained.again}")]
+    elif explained.later is not None:
+        yield [Chunk(f"    {written_again(explained.later)}")]
     elif explained.lines is None:
         yield [Chunk(f"    {unexplained(change)}")]
     else:

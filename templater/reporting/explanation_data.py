@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..model.metadata import Rule
+from ..model.plan import WRITING
 from ..rendering.explain import VALUE, Line, Part, Reading
 from ..rendering.origins import Origin
 from .explanation import Explained
@@ -25,8 +26,9 @@ def explained_data(explained: Explained) -> dict[str, Any]:
         "create_only": rule.create_only,
         "action": change.action,
     }
-    if explained.again:
-        data["written_again_on"] = explained.again
+    if explained.later is not None:
+        key = "written_again_on" if explained.later.action in WRITING else "not_changed_on"
+        data[key] = explained.later.trigger
     if change.error is not None:
         data["error"] = error_data(change.error)
     data["lines"] = None if explained.lines is None else [line_data(line) for line in explained.lines]

@@ -62,8 +62,8 @@ class Heading(NamedTuple):
 def blocks(plan: Plan, *, fold: bool = False) -> Iterator[Block]:
     """Yield a block for each change, in order.
 
-    If a later pass rewrites a file, only the block of the later pass shows the content. If ``fold`` is true,
-    omit the changes that ``unchanged`` returns.
+    If a later pass renders a file again, only the block of the later pass shows the content. If ``fold`` is
+    true, omit the changes that ``unchanged`` returns.
     """
     folded = set(unchanged(plan)) if fold else set()
     changes = [change for change in plan.changes if change not in folded]
@@ -73,7 +73,7 @@ def blocks(plan: Plan, *, fold: bool = False) -> Iterator[Block]:
         remarks = tuple(_remarks(change, plan))
         warns = _warns(plan, change)
         if change.action in WRITING and again is not None and again is not change:
-            remarks = (*remarks, f"written again on {again.trigger}")
+            remarks = (*remarks, written_again(again))
             yield Block(change, heading(change), remarks, warns=warns)
         else:
             yield Block(change, heading(change), remarks, _body(change), warns)
@@ -83,6 +83,11 @@ def blocks(plan: Plan, *, fold: bool = False) -> Iterator[Block]:
         shown = heading(change)
         shown = shown._replace(target=f"in the guest: {shown.target}")
         yield Block(change, shown, tuple(_remarks(change, plan)), body, _warns(plan, change))
+
+
+def written_again(later: Change) -> str:
+    """Return a text about a later change of the same file. The block of the later change has the content."""
+    return f"{'written again' if later.action in WRITING else 'not changed'} on {later.trigger}"
 
 
 def unchanged(plan: Plan) -> list[Change]:

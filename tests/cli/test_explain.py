@@ -151,6 +151,18 @@ def test_a_file_that_a_later_pass_writes_again_is_explained_only_there(image, ru
     assert "written_again_on" not in started and started["lines"]
 
 
+def test_a_file_that_a_later_pass_keeps_is_not_described_as_written_again(image, run):
+    folder = image("{{ container.name }}\n", TWICE)
+    _code, out, _err = run("explain", folder, "-t", "create,start", "--as", "none")
+    assert out.split("\n\n")[0].splitlines()[-1] == "    not changed on start"
+    _code, out, _err = run("explain", folder, "-t", "create,start", "--as", "none", "--json")
+    created, kept = json.loads(out)["files"]
+    assert created["not_changed_on"] == "start" and "written_again_on" not in created
+    assert kept["action"] == "keep" and kept["lines"]
+    _code, out, _err = run("preview", folder, "-t", "create,start", "--as", "none")
+    assert "    ! not changed on start\n" in out and "written again" not in out
+
+
 def test_an_empty_file_and_a_template_that_reads_nothing_are_named(image, run):
     folder = image("")
     assert explained(run, folder)[1].splitlines()[-1] == "    (empty)"

@@ -121,7 +121,7 @@ def explained(found: Opened, plan: Plan, rules: list[Rule], fixed: RenderOptions
     for change in (change for change in plan.changes if id(change.rule) in chosen):
         later = last.get(change.real)
         if later is not None and later is not change and change.error is None:
-            files.append(Explained(change, None, later.trigger))
+            files.append(Explained(change, None, later))
         elif change.error is None and change.action != SKIP:
             files.append(Explained(change, explainer.lines(change)))
         else:
