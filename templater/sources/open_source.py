@@ -17,7 +17,7 @@ from ..instances.description_file import read_instance
 from ..instances.instance_directory import MAX_INSTANCE
 from ..instances.state_directory import MAX_STATE, State
 from ..model.entry import DIRECTORY, FILE
-from ..model.errors import InputError, RefusedError, UsageError
+from ..model.errors import InputError, RefusedError, TemplaterError, UsageError
 from ..model.file_names import BACKUP_YAML, INSTANCE, ROOTFS, STATE, STATE_FOLDER
 from ..model.pending_trigger import PENDING_KEY
 from ..model.source import Source, printable
@@ -68,6 +68,8 @@ class OpenedSource(NamedTuple):
     definition: DefinitionImage | None = None
     #: the running instance, if SRC is an instance of a daemon
     live: LiveInstance | None = None
+    #: whether ``description`` may be a secret file that another user moved into SRC
+    is_private: bool = False
 
     def close(self) -> None:
         """Close the connections to a daemon."""
@@ -99,7 +101,14 @@ class OpenedSource(NamedTuple):
         """
         if not self.is_instance:
             raise UsageError(f"'{printable(self.path)}' is an image, not an instance")
-        instance = read_instance(self.description, name=name or self.name or None, config=config, **others)
+        try:
+            instance = read_instance(
+                self.description, name=name or self.name or None, config=config, **others
+            )
+        except TemplaterError as error:
+            if self.is_private and (error.span is None or error.span.source is self.description):
+                raise _without_text(error, self.description) from None
+            raise
         notes = [] if self.description is None else [f"using the instance from '{self.description.name}'"]
         folder = os.path.basename(os.path.abspath(self.path))
         # outside the default project, the folder is named PROJECT_NAME
@@ -243,8 +252,10 @@ def _open_live(src: str, limits: Limits, project: str | None) -> OpenedSource:
 def _open_directory(path: str, limits: Limits) -> OpenedSource:
     with open_root(path) as top:
         identity = identity_of(top)
-        own = _read_file(top, path, INSTANCE, MAX_INSTANCE)
-        backup = None if own is not None else _read_file(top, path, BACKUP_YAML, LIMITS.bytes)
+        own, is_private = _read_description(top, path, INSTANCE, MAX_INSTANCE)
+        backup = None
+        if own is None:
+            backup, is_private = _read_description(top, path, BACKUP_YAML, LIMITS.bytes)
         record = _read_file(top, path, f"{STATE_FOLDER}/{STATE}", MAX_STATE)
         rootfs = top.entry(f"/{ROOTFS}")
         unpacked = next((name for name in ("backup/", "") if top.entry(f"/{name}index.yaml")), None)
@@ -260,17 +271,42 @@ def _open_directory(path: str, limits: Limits) -> OpenedSource:
     kind = INSTANCE_DIRECTORY if own or state else INSTANCE_FOLDER if backup else IMAGE
     name = "" if state is None else state.name
     image = DirectoryImage(path, limits, identity=identity)
-    return OpenedSource(path, kind, image, own or backup, state, name, rootfs_path=place)
+    return OpenedSource(
+        path, kind, image, own or backup, state, name, rootfs_path=place, is_private=is_private
+    )
 
 
-def _read_file(top: Root | ByName, path: str, name: str, limit: int) -> Source | None:
+def _read_description(top: Root | ByName, path: str, name: str, limit: int) -> tuple[Source | None, bool]:
+    """Return the description of SRC's instance, and whether it may be a secret file of another directory.
+
+    The daemons' backup.yaml is private to root, in a directory that belongs to the container's root.
+    """
+    try:
+        return _read_file(top, path, name, limit, public=True), False
+    except RefusedError:
+        return _read_file(top, path, name, limit), True
+
+
+def _read_file(
+    top: Root | ByName, path: str, name: str, limit: int, *, public: bool = False
+) -> Source | None:
     """Read a file beside metadata.yaml; return None if it is missing.
 
-    Raises RefusedError for a link, a directory or a special file.
+    Raises RefusedError for a link, a directory or a special file. ``public`` is as in ``Root.read``.
     """
     entry = top.entry(f"/{name}")
     if entry is None:
         return None
     if entry.kind != FILE:
         raise RefusedError(f"'{printable(path)}': '{name}' is a {entry.kind}, not a regular file")
-    return Source(os.path.join(path, name), top.read(f"/{name}", limit))
+    return Source(os.path.join(path, name), top.read(f"/{name}", limit, public=public))
+
+
+def _without_text(error: TemplaterError, description: Source | None) -> TemplaterError:
+    """Return the error of a description without its message, which quotes the description."""
+    assert description is not None
+    place = printable(description.name) if error.span is None else error.span.place
+    return type(error)(
+        f"{place}: the description of the instance is invalid",
+        hint="it may be a private file that another user moved here; `-i FILE` shows what is wrong",
+    )

@@ -1086,6 +1086,30 @@ def test_check_and_test_show_no_private_file_of_root_from_a_directory_of_another
 
 
 @as_root
+@pytest.mark.parametrize("text", ["root: hunter2: x\n", "name: hunter2/\n", "{name: c1, type: hunter2}\n"])
+@pytest.mark.parametrize("name", ["instance.yaml", "backup.yaml"])
+def test_no_error_quotes_a_private_description_in_a_directory_of_another_user(
+    tmp_path: Path, name: str, text: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The user can have moved a private file of root there, and the error showed a line of it."""
+    (tmp_path / "metadata.yaml").write_text("{}\n")
+    (tmp_path / name).write_text(text)
+    os.chown(tmp_path, 1234, 1234)
+    assert main(["preview", str(tmp_path)]) != 0
+    shown = capfd.readouterr()
+    assert "hunter2" in shown.out + shown.err
+    os.chmod(tmp_path / name, 0o600)
+    assert main(["preview", str(tmp_path)]) != 0
+    shown = capfd.readouterr()
+    assert "hunter2" not in shown.out + shown.err
+    assert "the description of the instance is invalid" in shown.err
+    os.chown(tmp_path, 0, 0)
+    assert main(["preview", str(tmp_path)]) != 0
+    shown = capfd.readouterr()
+    assert "hunter2" in shown.out + shown.err
+
+
+@as_root
 @pytest.mark.parametrize("name", ["metadata.yaml", "templates/a"])
 @pytest.mark.parametrize("command", ["audit", "check"])
 def test_reports_show_no_private_file_of_root_from_a_directory_of_another_user(
