@@ -1,4 +1,4 @@
-"""Files that another user can change, so that a hook of root would run or read something else."""
+"""Files that another user can change, so that a hook of root would run something else."""
 
 from __future__ import annotations
 
@@ -6,24 +6,7 @@ import os
 import stat
 from collections.abc import Iterator
 
-from ..model.errors import reason
-from ..model.file_names import ROOTFS
 from ..rootfs.trusted_paths import is_magic
-
-
-def changeable_place(path: str) -> str:
-    """Return the first directory, link or file that other users can change, or "" if they can change none.
-
-    Check ``path``, the directories and links on the way to it, and the files in it if it is a directory.
-    """
-    try:
-        inside = os.listdir(path) if os.path.isdir(path) else []
-    except OSError as error:
-        return f"{path}: {reason(error)}"
-    looked_up = [path, *(os.path.join(path, name) for name in inside)]
-    places = (place for each in looked_up for place in places_on_the_way(each))
-    # the root user of a container can change every file in its root filesystem
-    return next((place for place in places if is_changeable(place) or place.endswith(f"/{ROOTFS}")), "")
 
 
 def places_on_the_way(path: str) -> Iterator[str]:

@@ -94,7 +94,7 @@ def status(name: str, path: str) -> "Iterator[Finding]":
     from shlex import quote
 
     from .install import calls_templater
-    from .status import Finding, elsewhere, option_of, require_name, runs, source_status
+    from .status import Finding, elsewhere, option_of, require_name, source_status
 
     require_name(name)
     path = path or LXC_PATH
@@ -135,11 +135,31 @@ def status(name: str, path: str) -> "Iterator[Finding]":
     for stage, loss in (("clone", "copies get no trigger"), ("destroy", "a rename counts as a copy")):
         if f"lxc.hook.{stage}" not in lines:
             yield Finding(None, f"no lxc.hook.{stage}: {loss}", hint)
-    includes = [value for key, value in found if key == "lxc.include"]
-    yield runs(lambda word: ["sh", "-c", f"exec {line} {word}"], config, *includes)
+    yield line_status(line, config, hint)
     yield from source_status(line, folder, folder)
     if is_directory(root):
         yield ids_status(config, root)
+
+
+def line_status(line: str, config: str, install: str) -> "Finding":
+    """Check a hook line, which may enter the container's user namespace first."""
+    from contextlib import suppress
+
+    from .status import Finding, runs
+
+    if not line.startswith("lxc-usernsexec "):
+        return runs("lxc", line, install)
+    namespace, _, inside = line.partition(" -- ")
+    own: list[str] = []
+    with suppress(TemplaterError):  # ``ids_status`` reports an invalid map
+        own = namespace_words(config).split()
+    if sorted(namespace.split()) != sorted(own):  # the order of the maps has no meaning
+        return Finding(
+            None,
+            "the hook line was not run: it enters a user namespace that hooks of this user do not enter",
+            f"run this command as the user who starts the container, or write the line again: {install}",
+        )
+    return runs("lxc", inside, install, [*own, "--"])
 
 
 def ids_status(config: str, rootfs: str) -> "Finding":

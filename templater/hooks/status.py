@@ -6,7 +6,7 @@ import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from time import process_time
@@ -19,14 +19,16 @@ from ..model.hosts import NONE
 from ..model.source import printable
 from ..rootfs.paths import MissingError
 from ..rootfs.trusted_paths import open_folder, open_unshared
-from .changeable_files import changeable_place, is_changeable, places_on_the_way
-from .install import MAX_FILE, search_path
-from .options import PROBE
+from .changeable_files import is_changeable, places_on_the_way
+from .install import MAX_FILE, argv, search_path
+from .options import PROBE, read_options
 
 #: maximum processor time in seconds for compiling all templates
 MAX_SECONDS = 8.0
 #: maximum number of characters of a hook line; the time for splitting a line grows with the square
 MAX_LINE = 1 << 16
+#: maximum number of characters of a hook line in a message
+MAX_SHOWN = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,30 +60,34 @@ def elsewhere(path: str, usual: str) -> str:
     return "" if path == usual else f" --path {shlex.quote(path)}"
 
 
-def runs(words: Callable[[str], list[str]], *files: str) -> Finding:
-    """Run the hook line with ``--probe``, which only prints versions.
+def runs(runtime: str, line: str, install: str, namespace: Sequence[str] = ()) -> Finding:
+    """Run the hook with ``--probe``, which only prints versions, if ``line`` is a line of this installation.
 
-    The line runs with the caller's rights, so it is not run if another user can change one of ``files``.
+    The line can come from an untrusted image or from a container, so no word of the line itself is run.
+    ``install`` is the command that writes the line again, and ``namespace`` the words that run before it.
     """
-    for file in files:
-        place = changeable_place(file)
-        if place:
-            return Finding(
-                None,
-                f"the hook line was not run: another user can change '{printable(place)}'",
-                "run this command as the user who starts the container",
-            )
+    hint = f"to write the line again, run this command with the line's options: {install}"
+    words = words_of(line)
+    words = words[1:] if words[:1] == ["env"] else words
+    commands = [argv(runtime, [], write_bytecode=writes) for writes in (True, False)]
+    command = next((each for each in commands if words[: len(each)] == each), [])
     try:
-        answer = subprocess.run(words(PROBE), capture_output=True, text=True, timeout=30, check=False)
-    except (OSError, ValueError, subprocess.TimeoutExpired) as error:  # ValueError: a NUL in a word
+        is_ours = command and not read_options(words[len(command) :]).words
+    except UsageError as error:
+        return Finding(False, f"the hook line fails: {error}", hint)
+    if not is_ours:
+        shown = printable(line if len(line) <= MAX_SHOWN else f"{line[:MAX_SHOWN]}…")
         return Finding(
-            False, f"the hook line can't be run: {error}", "run templater hook install … --write again"
+            False, f"the hook line was not run, because this installation does not write it: {shown}", hint
         )
+    probe = [*namespace, *command, PROBE]
+    try:
+        answer = subprocess.run(probe, capture_output=True, text=True, timeout=30, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return Finding(False, f"the hook line can't be run: {error}", hint)
     if answer.returncode:
         last = (answer.stderr.strip().splitlines() or ["no reason given"])[-1]
-        return Finding(
-            False, f"the hook line fails: {printable(last)}", "run templater hook install … --write again"
-        )
+        return Finding(False, f"the hook line fails: {printable(last)}", hint)
     return Finding(True, f"the hook line runs: {printable(answer.stdout.strip())}")
 
 
@@ -174,14 +180,17 @@ def pending(folder: str) -> str:
     return f"the next start runs {f'{state.pending}, then start' if state.pending else 'start'}"
 
 
+def words_of(line: str) -> list[str]:
+    """Return the words of a hook line. A very long line, or one with an unclosed quote, has no words."""
+    try:
+        return shlex.split(line) if len(line) <= MAX_LINE else []
+    except ValueError:
+        return []
+
+
 def option_of(line: str, name: str) -> str:
     """Return the value of an option in a hook line, or "" if it is missing or the line is very long."""
-    if len(line) > MAX_LINE:
-        return ""
-    try:
-        words = shlex.split(line)
-    except ValueError:  # a line with an unclosed quote can't run
-        return ""
+    words = words_of(line)
     for number, word in enumerate(words):
         if word == name and number + 1 < len(words):
             return words[number + 1]

@@ -25,7 +25,7 @@ from templater.distribution.republish import _write_rules
 from templater.distribution.tree import Tree, open_directory
 from templater.hooks import annotated_paths, install, lxc_config
 from templater.hooks import run as run_module
-from templater.hooks.changeable_files import changeable_place, is_changeable
+from templater.hooks.changeable_files import is_changeable
 from templater.hooks.compile_cache import CacheEntry, key, open_cache
 from templater.hooks.lxc_copies import clone
 from templater.hooks.options import Options
@@ -816,14 +816,14 @@ def test_a_directory_is_shared_if_the_hooks_own_group_is_not_private(
 def test_a_link_or_a_file_of_root_in_a_sticky_directory_counts_as_changeable(
     tmp_path: Path, kind: str
 ) -> None:
-    """``hook status`` ran the hook line of an image's author, which root had unpacked and a user had moved."""
+    """A user can have moved it there. For example, root had unpacked an image in a directory of that user."""
     (tmp_path / "shared/own").mkdir(parents=True)
     place = tmp_path / "shared/place"
     place.write_text("") if kind == "file" else place.symlink_to("own")
-    assert not changeable_place(str(place))
+    assert not is_changeable(str(place))
     (tmp_path / "shared").chmod(0o1777)
-    assert changeable_place(str(place)) == str(place)
-    assert not changeable_place(f"{tmp_path}/shared/own")
+    assert is_changeable(str(place))
+    assert not is_changeable(f"{tmp_path}/shared/own")
 
 
 @as_root
@@ -1250,8 +1250,8 @@ def test_a_link_or_file_of_root_in_a_sticky_directory_counts_as_changeable(kind:
 
 
 @as_root
-@pytest.mark.parametrize("way", ["/proc/self/root{}", "/proc/{pid}/cwd", "{}/c1/rootfs/lx"])
-def test_the_hook_status_command_does_not_run_a_hook_line_from_inside_a_container(
+@pytest.mark.parametrize("way", ["{}", "/proc/self/root{}", "/proc/{pid}/cwd", "{}/c1/rootfs/lx"])
+def test_the_hook_status_command_does_not_run_a_line_of_another_program(
     container: Path, way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The files of a nested container belonged to uid 0, too, and its line ran as root of the host."""
@@ -1261,7 +1261,7 @@ def test_the_hook_status_command_does_not_run_a_hook_line_from_inside_a_containe
     shutil.copy(container / "config", container / "rootfs/lx/c1/config")
     path = way.format(container.parent, pid=os.getpid())
     found = [finding.text for finding in lxc.status("c1", path)]
-    assert any("was not run" in text and "another user can change" in text for text in found)
+    assert any("was not run, because this installation does not write it: touch" in text for text in found)
     assert not trace.exists()
 
 
@@ -1300,68 +1300,6 @@ def hostile(container: Path) -> Path:
     return trace
 
 
-@as_root
-@pytest.mark.parametrize("whose", [".", "config", "included"])
-def test_the_hook_status_command_does_not_run_the_hook_line_of_another_user(
-    container: Path, whose: str
-) -> None:
-    trace = hostile(container)
-    if whose == "included":
-        (container / whose).write_text("lxc.uts.name = c1\n")
-        (container / "config").write_text(
-            (container / "config").read_text() + f"lxc.include = {container}/{whose}\n"
-        )
-    os.chown(container / whose, 1234, 1234)
-    found = [finding.text for finding in lxc.status("c1", str(container.parent))]
-    assert not trace.exists()
-    assert any("was not run" in text and "another user can change" in text for text in found)
-
-
-def test_the_hook_status_command_does_not_run_a_hook_line_in_a_world_writable_folder(container: Path) -> None:
-    trace = hostile(container)
-    container.parent.chmod(0o777)
-    list(lxc.status("c1", str(container.parent)))
-    assert not trace.exists()
-    container.parent.chmod(0o700)
-    list(lxc.status("c1", str(container.parent)))
-    assert trace.exists()
-
-
-@as_root
-def test_the_hook_status_command_does_not_run_a_hook_line_of_a_group_writable_configuration(
-    container: Path,
-) -> None:
-    trace, config = hostile(container), container / "config"
-    os.chown(config, 0, 1234)
-    config.chmod(0o664)
-    list(lxc.status("c1", str(container.parent)))
-    assert not trace.exists()
-    config.chmod(0o644)
-    list(lxc.status("c1", str(container.parent)))
-    assert trace.exists()
-
-
-@as_root
-@pytest.mark.parametrize("links", [1, 2])
-def test_the_hook_status_command_does_not_run_a_hook_line_behind_a_link_of_another_user(
-    container: Path, links: int
-) -> None:
-    """The file read through the link and the file checked afterwards may differ."""
-    trace = hostile(container)
-    theirs = container.parent / "theirs"
-    theirs.mkdir()
-    (theirs / "c1").symlink_to(container)
-    os.chown(theirs, 1234, 1234)
-    path = theirs
-    if links == 2:
-        path = container.parent / "ours"
-        path.mkdir()
-        (path / "c1").symlink_to(theirs / "c1")
-    found = [finding.text for finding in lxc.status("c1", str(path))]
-    assert not trace.exists()
-    assert any("was not run" in text and str(theirs) in text for text in found)
-
-
 @pytest.mark.parametrize(
     "line", ["python -c 'from templater_hook import main", 'env "from templater_hook import']
 )
@@ -1369,7 +1307,7 @@ def test_an_unbalanced_quote_in_a_hook_line_gives_a_finding(container: Path, lin
     with (container / "config").open("a") as config:
         config.write(f"lxc.hook.pre-start = {line}\n")
     failed = [finding.text for finding in lxc.status("c1", str(container.parent)) if finding.ok is False]
-    assert len(failed) == 2 and failed[0].startswith("the hook line fails: ")
+    assert len(failed) == 2 and failed[0].startswith("the hook line was not run, because")
     assert failed[1] == f"'{container}' has no metadata.yaml"
 
 
@@ -1386,7 +1324,7 @@ def test_invalid_annotations_and_arguments_of_a_bundle_give_findings(
     (tmp_path / "config.json").write_text(json.dumps({"annotations": annotations, "hooks": hooks}))
     stage, line, image = oci.status(str(tmp_path), "")
     assert (stage.ok, stage.text) == (True, "the hook of stage 'createRuntime' calls templater")
-    assert line.ok is None
+    assert line.ok is False
     assert line.text.startswith("the hook line was not run")
     assert (image.ok, image.text) == (False, f"'{tmp_path}' has no metadata.yaml")
 

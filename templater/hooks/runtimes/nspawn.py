@@ -145,7 +145,7 @@ def status(name: str, path: str) -> "Iterator[Finding]":
     line = words_of_unit(line)
     if calls_templater(line):
         yield Finding(True, f"the ExecStartPre of '{file}' calls templater")
-        yield runs(lambda word: ["sh", "-c", f"exec {line.removesuffix('%i')} {word}"], file)
+        yield runs("nspawn", line.removesuffix("%i"), hint)
     else:
         yield Finding(False, f"'{file}' has no ExecStartPre that calls templater", hint)
     image, state = (

@@ -300,15 +300,22 @@ def is_ours(hook: object) -> bool:
     return any(map(calls_templater, words))
 
 
+def line_of(hook: "Mapping[str, Any]") -> str:
+    """Return the shell line for a hook. The runtime runs the program ``path``, whatever the first word is."""
+    import shlex
+
+    path, words = hook.get("path"), hook["args"]
+    return shlex.join(words if words[:1] == [path] else [str(path), *words])
+
+
 def status(name: str, _path: str) -> "Iterator[Finding]":
-    from shlex import join as line_of
     from shlex import quote
 
-    from ..install import argv
     from ..status import Finding, read_configuration, require_name, runs, source_status
 
     require_name(name)
     file = join(name, "config.json")
+    hint = f"templater hook install oci {quote(name)} --write"
     try:
         config = parse_json(read_configuration(file).encode("utf-8", "surrogateescape"), file)
         hooks = hooks_of(config, file)
@@ -317,7 +324,6 @@ def status(name: str, _path: str) -> "Iterator[Finding]":
         yield Finding(False, f"'{file}' can't be used: {error}")
         return
     if not found:
-        hint = f"templater hook install oci {quote(name)} --write"
         yield Finding(False, f"'{file}' has no hook that calls templater", hint)
         return
     stage, hook = found[0]
@@ -327,16 +333,9 @@ def status(name: str, _path: str) -> "Iterator[Finding]":
         yield Finding(
             False, f"the hook of stage '{stage}' can't render templates", f"use one of {', '.join(STAGES)}"
         )
-    if hook.get("path") != hook["args"][0] or hook["args"][:7] != argv("oci", [])[:7]:
-        # The bundle can come from an untrusted image, so run only a line that templater would install.
-        yield Finding(
-            None,
-            "the hook line was not run, because it differs from the line that this installation of"
-            " templater writes",
-        )
-    else:
-        yield runs(lambda word: [*hook["args"], word], file)
+    line = line_of(hook)
+    yield runs("oci", line, hint)
     annotations = config.get("annotations")
     named = annotations.get(PREFIX + "source") if isinstance(annotations, dict) else None
     image = named if isinstance(named, str) and named else name
-    yield from source_status(line_of(hook["args"]), image, name)
+    yield from source_status(line, image, name)

@@ -34,19 +34,20 @@ def snippet(name: str, words: list[str], path: str) -> Snippet:
 def status(_name: str, path: str) -> Iterator[Finding]:
     folder = path or HOOKS_D
     file = join(folder, FILE)
+    hint = f"templater hook install podman{elsewhere(folder, HOOKS_D)} --write"
     try:
         hook = parse_json(read_configuration(file).encode("utf-8", "surrogateescape"), f"'{file}'")
         words, stages = hook["hook"]["args"], hook["stages"]
         for texts in (words, stages):
             if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
                 raise ValueError("'args' and 'stages' are not lists of texts")
+        line = oci.line_of(hook["hook"])
     except (OSError, ValueError, KeyError, TypeError, TemplaterError) as error:
         why = reason(error) if isinstance(error, OSError) else str(error)
-        hint = f"templater hook install podman{elsewhere(folder, HOOKS_D)} --write"
         yield Finding(False, f"'{file}' is not a valid hook: {why}", hint)
         return
     yield Finding(
         True,
         f"'{file}' runs at {printable(', '.join(stages))} for containers with an annotation org.templater.…",
     )
-    yield runs(lambda word: [*words, word], file)
+    yield runs("oci", line, hint)

@@ -47,7 +47,7 @@ def status(name, path):
     with open(file) as stream:
         line = stream.read().strip()
     yield Finding(True, "a toy")
-    yield runs(lambda word: ["sh", "-c", f"exec {line} {word}"], file)
+    yield runs("toy", line, "templater hook install toy")
 '''
 METADATA = "architecture: x86_64\ntemplates:\n  /etc/a:\n    when: [create, start]\n    template: a.tpl\n"
 

@@ -2,13 +2,15 @@
 
 import json
 import os
+import shlex
+import subprocess
 import sys
 import time
 
 import pytest
 
 from templater.cli.main import main
-from templater.hooks import install, status
+from templater.hooks import install, lxc_hook_lines, status
 from templater.hooks.runtimes import lxc, nspawn, oci, podman
 from templater.instances.state_directory import State, StateDirectory
 
@@ -66,7 +68,8 @@ def test_the_status_command_reports_a_missing_interpreter(container):
     installed(container)
     config = container / "config"
     config.write_text(config.read_text().replace(install.argv("lxc", [])[0], "/nosuch/python"))
-    assert any("the hook line fails" in text for text in problems(lxc.status("c1", str(container.parent))))
+    found = problems(lxc.status("c1", str(container.parent)))
+    assert any("the hook line was not run" in text and ": /nosuch/python" in text for text in found)
 
 
 def test_the_status_command_reports_a_template_that_does_not_compile(container):
@@ -219,7 +222,9 @@ def test_the_install_command_replaces_the_line_of_an_earlier_release(container):
     config = container / "config"
     old = f"lxc.hook.pre-start = {sys.executable} -I -S -c 'from templater.hooks.nosuch import main;main()' lxc\n"
     config.write_text(config.read_text() + old)
-    assert problems(lxc.status("c1", str(container.parent)))[0].startswith("the hook line fails")
+    finding = next(each for each in lxc.status("c1", str(container.parent)) if each.ok is False)
+    assert "was not run, because this installation does not write it" in finding.text
+    assert f": templater hook install lxc c1 --path {container.parent} --write" in finding.hint
     installed(container)
     assert old not in config.read_text()
     assert not problems(lxc.status("c1", str(container.parent)))
@@ -262,7 +267,7 @@ def test_the_status_of_an_lxc_container_has_the_expected_words(container, monkey
         line for line in text.splitlines() if not line.startswith(("lxc.hook.clone", "lxc.hook.destroy"))
     ]
     (container / "config").write_text("\n".join(lines) + "\n")
-    monkeypatch.setattr(status, "runs", lambda words, *files: status.Finding(True, "runs"))
+    monkeypatch.setattr(status, "runs", lambda *_: status.Finding(True, "runs"))
     assert said(lxc.status("c1", str(container.parent)))[:6] == [
         (True, "lxc.hook.pre-start calls templater", ""),
         (None, "no lxc.hook.clone: copies get no trigger", again),
@@ -280,40 +285,86 @@ def test_the_status_of_an_lxc_container_has_the_expected_words(container, monkey
         ]
 
 
+AGAIN = "to write the line again, run this command with the line's options: templater hook install x"
+
+
 @pytest.mark.parametrize(
     ("script", "ok", "text", "hint"),
     [
-        ("echo versions", True, "the hook line runs: versions", ""),
-        (
-            "echo a >&2; echo b >&2; exit 1",
-            False,
-            "the hook line fails: b",
-            "run templater hook install … --write again",
-        ),
-        (
-            "exit 1",
-            False,
-            "the hook line fails: no reason given",
-            "run templater hook install … --write again",
-        ),
+        ("print('versions')", True, "the hook line runs: versions", ""),
+        ("sys.exit('a\\nb')", False, "the hook line fails: b", AGAIN),
+        ("sys.exit(1)", False, "the hook line fails: no reason given", AGAIN),
     ],
 )
-def test_the_status_says_whether_the_hook_line_ran_successfully(script, ok, text, hint):
-    assert said([status.runs(lambda word: ["sh", "-c", script])]) == [(ok, text, hint)]
+def test_the_status_says_whether_the_hook_line_ran_successfully(script, ok, text, hint, monkeypatch):
+    words = [sys.executable, "-c", f"import sys; {script}"]
+    monkeypatch.setattr(status, "argv", lambda runtime, options, *, write_bytecode: words)
+    assert said([status.runs("lxc", shlex.join(words), "templater hook install x")]) == [(ok, text, hint)]
 
 
-def test_the_status_says_why_a_hook_line_could_not_be_run(tmp_path):
-    ((ok, text, hint),) = said([status.runs(lambda word: ["/nosuch"])])
-    assert (ok, hint) == (False, "run templater hook install … --write again")
+def test_the_status_says_why_a_hook_line_could_not_be_run(monkeypatch):
+    monkeypatch.setattr(status, "argv", lambda runtime, options, *, write_bytecode: ["/nosuch"])
+    ((ok, text, hint),) = said([status.runs("lxc", "/nosuch", "templater hook install x")])
+    assert (ok, hint) == (False, AGAIN)
     assert text.startswith("the hook line can't be run: ")
-    tmp_path.chmod(0o777)
-    (tmp_path / "config").write_text("")
-    assert said([status.runs(lambda word: ["/nosuch"], f"{tmp_path}/config")]) == [
-        (
-            None, f"the hook line was not run: another user can change '{tmp_path}'",
-            "run this command as the user who starts the container",
-        )
-    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("runtime", ["lxc", "oci", "nspawn"])
+def test_the_status_command_runs_only_the_words_that_this_installation_writes(runtime, monkeypatch):
+    """The line can come from a container, whose files belong to root, too. It is not run, even in part."""
+    runs = []
+    answer = subprocess.CompletedProcess([], 0, "versions", "")
+    monkeypatch.setattr(subprocess, "run", lambda words, **_: runs.append(words) or answer)
+    for bytecode in (True, False):
+        words = install.argv(runtime, [], write_bytecode=bytecode)
+        line = shlex.join([*words, "--source", "/a b"]) + ' --rootfs "$LXC_ROOTFS_PATH" -- '
+        for each in (line, f"env {line}"):
+            assert status.runs(runtime, each, "").ok
+        assert runs == [[*words, "--probe"]] * 2
+        runs.clear()
+        (python, *_, code, _), start = words, shlex.join(words)
+        hostile = [
+            f"{start} ; touch a", f"{start} && touch a", f"{start} -- ; touch a", f"{start} -- $(touch a)",
+            f"touch a; {start}", f"X=y {start}", f"sh -c {shlex.quote(start)}", f"env -i {start}", f"{start} '",
+            start.replace(python, "/nosuch/python"), start.replace("-I ", ""), start.removesuffix(runtime),
+            start.removesuffix(runtime) + "incus", shlex.join([*words[:-2], f"{code};print()", runtime]), "",
+        ]  # fmt: skip
+        for each in hostile:
+            finding = status.runs(runtime, each, "")
+            assert (
+                not finding.ok and "was not run, because this installation does not write it" in finding.text
+            )
+        finding = status.runs(runtime, f"{start} --nosuch x", "")
+        assert (finding.ok, finding.text) == (False, "the hook line fails: unknown option '--nosuch'")
+    assert not runs
+
+
+def test_the_status_command_shows_the_beginning_of_a_line_that_it_did_not_run():
+    shown = "the hook line was not run, because this installation does not write it: "
+    assert status.runs("lxc", "a\x1bb", "").text == f"{shown}a\\x1bb"
+    assert status.runs("lxc", "x" * 201, "").text == f"{shown}{'x' * 200}…"
+
+
+def test_the_status_command_enters_only_the_namespace_that_this_user_writes(container, monkeypatch):
+    runs = []
+    answer = subprocess.CompletedProcess([], 0, "versions", "")
+    monkeypatch.setattr(subprocess, "run", lambda words, **_: runs.append(words) or answer)
+    own = "lxc-usernsexec -m u:0:100000:65536 -m g:0:100000:65536"
+    inside = shlex.join(install.argv("lxc", [], write_bytecode=False))
+    config = str(container / "config")
+    for current, before, is_run in (
+        (own, own, True),
+        (own, "lxc-usernsexec -m g:0:100000:65536 -m u:0:100000:65536", True),
+        (own, "lxc-usernsexec -m u:0:0:65536", False),
+        ("", own, False),
+    ):
+        monkeypatch.setattr(lxc_hook_lines, "namespace_words", lambda _, current=current: current)
+        finding = lxc_hook_lines.line_status(f"{before} -- {inside} --", config, "templater hook install x")
+        assert finding.ok is (True if is_run else None)
+        assert runs == ([[*own.split(), "--", *shlex.split(inside), "--probe"]] if is_run else [])
+        runs.clear()
+    assert "enters a user namespace that hooks of this user do not enter" in finding.text
+    assert finding.hint.startswith("run this command as the user who starts the container, or")
 
 
 def test_the_status_reports_problems_with_the_image_and_dialect_in_a_hook_line(
@@ -356,14 +407,11 @@ def test_the_status_of_a_bundle_reports_a_missing_or_different_hook(container, m
     (hook,) = config["hooks"]["createRuntime"]
     hook["path"] = "/bin/other"
     (container / "config.json").write_text(json.dumps(config))
-    assert said(oci.status(str(container), ""))[:2] == [
-        (True, "the hook of stage 'createRuntime' calls templater", ""),
-        (
-            None,
-            "the hook line was not run, because it differs from the line that this installation of templater writes",
-            "",
-        ),
-    ]
+    (stage, (ok, text, hint)) = said(oci.status(str(container), ""))[:2]
+    assert stage == (True, "the hook of stage 'createRuntime' calls templater", "")
+    assert ok is False and text.startswith("the hook line was not run, because")
+    assert f": /bin/other {sys.executable} -I" in text
+    assert hint.endswith(f": templater hook install oci {container} --write")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, for which the code of hooks is checked")
