@@ -2,14 +2,20 @@
 
 import json
 import webbrowser
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 
-from templater.cli.commands import diff, simulate, unpack
+from templater.cli import local_source, record_of_writes, terminal
+from templater.cli.commands import audit, diff, simulate, unpack
+from templater.cli.commands.store import edit
 from templater.cli.file_watcher import Watch
 from templater.cli.main import main
 from templater.cli.page.server import open_browser
+from templater.distribution.store import StoredImage
+from templater.instances.state_directory import STATE_FOLDER
+from templater.model.errors import InputError, TemplaterError, UsageError
 
 
 @pytest.mark.parametrize("root", [True, False])
@@ -128,3 +134,141 @@ def test_the_status_of_a_hook_needs_a_name(capsys):
     assert main(["hook", "status", "nspawn"]) == 2
     said = capsys.readouterr().err
     assert said.endswith("\nError: missing name of the container, bundle or machine\n")
+
+
+STORED = StoredImage(
+    "f" * 64, "container", "x86_64", 1, 2, 3, 4, False, True, False, "images:a", "m" * 64, "", True, {"os": "x"}
+)  # fmt: skip
+KEYS = "auto_update, public, expires, properties"
+TEXT = "auto_update: {auto}\npublic: {public}\nexpires: {expires}\nproperties: {properties}\n"
+
+
+def edited(source="images:a", **values):
+    given = {"auto": "true", "public": "false", "expires": "7", "properties": "{a: b}", **values}
+    return edit.edited(replace(STORED, source=source), TEXT.format(**given))
+
+
+def test_an_edit_of_a_stored_image_changes_its_flags_its_expiry_and_its_properties():
+    found = edited()
+    assert (found.auto_update, found.public, found.expires, found.properties) == (True, False, 7, {"a": "b"})
+    assert edited("", auto="false").source == ""
+    assert edited(properties="{}").properties == {}
+    assert edit.edited(STORED, edit.text_of(STORED)) == STORED
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"auto": "1"}, "'auto_update' must be true or false"),
+        ({"public": "yes please"}, "'public' must be true or false"),
+        ({"expires": "true"}, "'expires' must be a number of seconds since 1970"),
+        ({"properties": "[]"}, "'properties' must be a mapping"),
+        ({"properties": "{a: 1}"}, "the names and values of properties must be strings"),
+        ({"properties": "{1: a}"}, "the names and values of properties must be strings"),
+        ({"properties": "{}\nmore: 1"}, f"the new text must have the keys {KEYS}"),
+        ({"source": ""}, "auto_update requires an image from a server"),
+    ],
+)
+def test_an_edit_of_a_stored_image_refuses_values_of_the_wrong_kind(values, message):
+    with pytest.raises(TemplaterError) as caught:
+        edited(**values)
+    assert caught.value.message == message
+    assert caught.value.hint == ('quote numbers: release: "13"' if "strings" in message else "")
+
+
+@pytest.mark.parametrize("text", ["[]", "public: true", "a: [\n", "a: 2001-99-99"])
+def test_an_edit_of_a_stored_image_refuses_a_text_without_its_keys(text):
+    message = (
+        "the new text is not valid YAML: " if text[:3] == "a: " else f"the new text must have the keys {KEYS}"
+    )
+    with pytest.raises(InputError) as caught:
+        edit.edited(STORED, text)
+    assert caught.value.message.startswith(message) and "\n" not in caught.value.message
+
+
+FINDING = {"severity": "high", "check": "setuid", "place": "usr/bin/a", "message": "m" * 10}
+
+
+@pytest.mark.parametrize(
+    ("width", "place", "lines"),
+    [
+        (47, "usr/bin/a", ["high      setuid  usr/bin/a", "          mmmmmmmmmm  [CVE-1]"]),
+        (48, "usr/bin/a", ["high      setuid  usr/bin/a:", "          mmmmmmmmmm  [CVE-1]"]),
+        (80, "usr/bin/a", ["high      setuid  usr/bin/a: mmmmmmmmmm  [CVE-1]"]),
+        (80, "", ["high      setuid  mmmmmmmmmm  [CVE-1]"]),
+    ],
+)
+def test_the_message_of_a_finding_of_audit_is_beside_its_place_if_there_is_room(width, place, lines):
+    finding = {**FINDING, "place": place, "advisory": "CVE-1", "hint": "h\n"}
+    found = [str(line) for line in audit.findings_in_columns([finding], width)]
+    assert found == [*lines, " " * 10 + "hint: h\\n"]
+    plain = [str(line) for line in audit.findings_in_columns([FINDING], 80)]
+    assert plain == ["high      setuid  usr/bin/a: mmmmmmmmmm"]
+
+
+@pytest.mark.parametrize(
+    ("pager", "words"),
+    [
+        (None, ["less"]), ("sh -c 'a b'", ["sh", "-c", "a b"]), ("cat", []), ("cat -v", ["cat", "-v"]), ("", []),
+        ("no-such-program", []), ("'", []),
+    ],
+)  # fmt: skip
+def test_the_pager_is_a_program_that_exists_and_is_not_cat(pager, words, monkeypatch):
+    monkeypatch.setattr("shutil.which", lambda name: name in ("less", "sh", "cat") and f"/bin/{name}")
+    monkeypatch.delenv("PAGER", raising=False)
+    if pager is not None:
+        monkeypatch.setenv("PAGER", pager)
+    assert terminal._pager_words() == words
+
+
+@pytest.mark.parametrize(
+    ("name", "remote", "result"),
+    [
+        ("store:a", True, ("image", "root")),
+        ("store:a", False, ("store:a", None)),
+        ("plain", True, ("plain", None)),
+    ],
+)
+def test_an_image_on_a_server_is_fetched_and_its_notes_are_printed(name, remote, result, monkeypatch, capsys):
+    asked = []
+
+    def fetch(src, **options):
+        asked.append((src, options["whole"]))
+        return SimpleNamespace(notes=["one", "two"], image="image", rootfs="root")
+
+    monkeypatch.setattr("templater.distribution.fetch_image.fetch_source", fetch)
+    monkeypatch.setattr("templater.distribution.remotes.is_remote", lambda src: remote)
+    assert local_source.local_files(name) == result
+    assert local_source.local_source(name) == result[0]
+    fetched = result[0] == "image"
+    assert asked == ([(name, True), (name, False)] if fetched else [])
+    assert capsys.readouterr().err == ("note: one\nnote: two\n" * 2 if fetched else "")
+
+
+def test_a_running_instance_is_no_image(monkeypatch):
+    monkeypatch.setattr("templater.live.address.is_live", lambda src: src == "incus:web\n")
+    assert local_source.local_source("incus:web\n") == "incus:web\n"
+    with pytest.raises(UsageError) as caught:
+        local_source.local_files("incus:web\n")
+    assert caught.value.message == "this command reads images, and 'incus:web\\n' is an instance"
+    assert caught.value.hint == "publish the instance first, or give an image: incus:image/ALIAS"
+
+
+def test_the_state_of_templater_is_beside_the_root_filesystem_or_in_the_instance_directory(tmp_path):
+    src, other = tmp_path / "src", tmp_path / "other"
+    for folder in (src, other):
+        (folder / "rootfs").mkdir(parents=True)
+
+    def found(rootfs):
+        return record_of_writes.state_folder(str(src), rootfs and str(rootfs))
+
+    places = (None, src / "rootfs", other / "rootfs")
+    assert [found(each) for each in places] == ["", "", ""]
+    (other / STATE_FOLDER).mkdir()
+    assert [found(each) for each in places] == ["", "", str(other)]
+    (src / STATE_FOLDER).symlink_to("nowhere")
+    assert [found(each) for each in places] == [str(src), str(src), str(other)]
+    (other / STATE_FOLDER).rmdir()
+    assert found(other / "rootfs") == ""
+    (tmp_path / "link").symlink_to(src / "rootfs")
+    assert found(tmp_path / "link") == str(src)

@@ -16,8 +16,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from templater.cli import options, output
-from templater.cli.file_watcher import PATIENCE, Watch, sources_of
+from templater.cli import file_watcher, options, output
+from templater.cli.file_watcher import CHECK, PATIENCE, QUIET, Watch, sources_of
 from templater.cli.watch_output import WatchedImage
 from templater.limit_option import Given
 from templater.model.errors import TemplaterError
@@ -517,3 +517,77 @@ def test_the_watch_command_shows_a_save_by_a_real_editor(small, save):
         watch.until("hello\n")
         save(small / "templates/motd.tpl")
         assert "==> /etc/motd" in watch.until("changed\n")
+
+
+class Clock:
+    """A clock that only ``sleep`` moves, and that calls ``during`` at each sleep."""
+
+    def __init__(self, during):
+        self.now, self.during = 100.0, during
+
+    def monotonic(self):
+        return self.now
+
+    def sleep(self, seconds):
+        self.now += seconds
+        self.during()
+
+
+@pytest.mark.parametrize(("goes_on", "seconds"), [(False, QUIET), (True, PATIENCE)])
+def test_a_burst_of_changes_ends_after_a_pause_or_after_the_patience(goes_on, seconds, image, monkeypatch):
+    with Watch([], [str(image)]) as watch:
+        clock = Clock(lambda: goes_on and watch.note("later"))
+        monkeypatch.setattr(file_watcher, "time", clock)
+        watch.note("first")
+        assert watch.wait() == (["first", "later"] if goes_on else ["first"])
+        assert seconds <= clock.now - 100 + 0.001 < seconds + QUIET / 2
+        assert watch.wait(0) == []
+
+
+def test_without_a_timeout_watch_waits_for_a_change(image, monkeypatch):
+    with Watch([], [str(image)]) as watch:
+        answers = iter([False, False, True])
+        waits = []
+        monkeypatch.setattr(watch, "_readable", lambda seconds: waits.append(seconds) or next(answers))
+        assert watch.wait() == ["(a directory)"]
+        assert waits == [CHECK] * 3
+
+
+@pytest.mark.parametrize(
+    ("name", "concerns"),
+    [
+        ("a.tpl", True), (".a.tpl", False), ("#a#", False), ("a~", False), ("a.swp", False), ("a.swx", False),
+        ("4913", False), ("14913", True), ("../named", True), ("../.named", True), ("../other", False),
+        ("sub/a.tpl", False), ("", True),
+    ],
+)  # fmt: skip
+def test_watch_ignores_the_scratch_files_of_editors_and_other_folders(name, concerns, tmp_path):
+    named = [str(tmp_path / "named"), str(tmp_path / ".named")]
+    with Watch(named, [str(tmp_path / "folder")]) as watch:
+        path = os.path.normpath(tmp_path / "folder" / name)
+        assert watch.concerns(path) is concerns
+
+
+def test_watch_names_at_most_sixteen_changed_files(image):
+    with Watch([], [str(image)]) as watch:
+        watch.note("")
+        for number in range(20):
+            watch.note(f"{number:02}")
+        assert watch.wait(0) == [f"{number:02}" for number in range(16)]
+
+
+def test_files_that_appear_in_a_view_are_watched_later(tmp_path):
+    with Watch([]) as watch:
+        watch.follow([str(tmp_path / "sub/a"), str(tmp_path / "b")])
+        watch.follow([])
+        (tmp_path / "b").write_text("")
+        assert watch.wait(SOON) == [str(tmp_path / "b")]
+        (tmp_path / "c").write_text("")
+        (tmp_path / "sub").mkdir()
+        assert watch.wait(SOON) == ["(a directory)"]
+        (tmp_path / "sub/a").write_text("")
+        assert watch.wait(SOON) == [str(tmp_path / "sub/a")]
+
+
+def test_watch_ends_the_first_look_with_a_summary(small, capfd):
+    assert looks(watched(small), capfd).err.splitlines()[-1] == "c1: create then start: 2 write"

@@ -2,12 +2,14 @@
 
 import os
 import shutil
+import signal
 import stat
 import subprocess
 import sys
 import time
 from errno import ENOSPC
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -365,3 +367,30 @@ def test_the_files_of_the_second_part_of_a_split_image_are_read(tmp_path):
         for member, data in open_contents(str(first), path).rootfs()
     }
     assert found["etc/hosts"] == b"localhost\n"
+
+
+@pytest.mark.parametrize(
+    ("code", "said", "kind", "text"),
+    [
+        (-signal.SIGXCPU, "", LimitError, "p used more than 7 s of processor time and was stopped"),
+        (
+            -signal.SIGKILL,
+            "out of memory",
+            LimitError,
+            "p used more than 7 s of processor time and was stopped",
+        ),
+        (1, "out of memory", LimitError, "p needs more than the limit of 3 MiB of memory"),
+        (-signal.SIGSEGV, "text", InputError, "can't be read: p died of signal 11"),
+        (1, "bad\nblock", InputError, "can't be read: bad\\nblock"),
+    ],
+)
+def test_the_error_of_a_sandboxed_program_says_how_the_program_ended(code, said, kind, text):
+    program = SimpleNamespace(wait=lambda: code, said=lambda: said, _bounds=Bounds(7, memory=3 << 20))
+    error = unpacker_process.Program.error(program, "image", "p")
+    assert type(error) is kind
+    assert error.message == (f"'image' {text}" if text.startswith("can't") else f"'image': {text}")
+
+
+def test_the_error_of_a_silent_program_names_the_program():
+    program = SimpleNamespace(wait=lambda: 1, said=lambda: "", _bounds=Bounds(7))
+    assert unpacker_process.Program.error(program, "image", "p").message == "'image' can't be read by p"
