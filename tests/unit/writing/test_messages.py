@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import stat
 
 import pytest
 
@@ -14,7 +15,7 @@ from templater.planning.decide_changes import decide
 from templater.rendering.render import Rendering
 from templater.rootfs.confined import Directory
 from templater.rootfs.directory_rootfs import DirectoryRootfs
-from templater.writing import apply_plan
+from templater.writing import apply_plan, staged_file
 from templater.writing.apply_plan import apply
 from templater.writing.new_folder import FolderDestination
 
@@ -125,6 +126,43 @@ def test_a_file_that_another_process_replaces_during_the_apply_is_refused(
             apply(plan, rootfs)
     assert caught.value.message == "'/old' was replaced since the plan was made"
     assert target.read_text() == "OLD"
+
+
+def test_a_file_that_appears_just_before_the_new_file_gets_its_name_is_kept(tmp_path, monkeypatch):
+    real = Directory.name_unnamed
+
+    def late(directory, fd, name):
+        (tmp_path / name).write_text("of another process")
+        real(directory, fd, name)
+
+    monkeypatch.setattr(Directory, "name_unnamed", late)
+    with DirectoryRootfs(str(tmp_path)) as rootfs:
+        changes = decide([Rendering(Rule("/new", "t", ("create",)), "create", b"new")], rootfs)
+        with pytest.raises(RefusedError) as caught:
+            apply(Plan(Metadata(), Instance("c1"), NONE, ("create",), tuple(changes)), rootfs)
+    assert caught.value.message == "'/new' has appeared since the plan was made"
+    assert caught.value.hint == AGAIN
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"new": "of another process"}
+
+
+@pytest.mark.parametrize("kind", ["new", "old", "mounted"])
+@pytest.mark.parametrize("durable", [True, False])
+def test_the_content_of_a_file_is_on_the_disk_before_the_apply_ends(durable, kind, tmp_path, monkeypatch):
+    if kind != "new":
+        (tmp_path / "file").write_text("old")
+    real, synced = os.fsync, []
+
+    def fsync(fd):
+        synced.append(os.pread(fd, 99, 0) if stat.S_ISREG(os.fstat(fd).st_mode) else None)
+        real(fd)
+
+    with DirectoryRootfs(str(tmp_path), cross_mounts=True) as rootfs:
+        changes = decide([Rendering(Rule("/file", "t", ("create",)), "create", b"new")], rootfs)
+        changes[0].in_place = kind == "mounted"
+        monkeypatch.setattr(Directory, "is_mount", lambda *_: kind == "mounted")
+        monkeypatch.setattr(staged_file.os, "fsync", fsync)
+        apply(Plan(Metadata(), Instance("c1"), NONE, ("create",), tuple(changes)), rootfs, durable=durable)
+    assert (b"new" in synced) == durable
 
 
 def test_a_plan_may_need_only_a_limited_number_of_new_directories(tmp_path, monkeypatch):
