@@ -557,3 +557,10 @@ def test_the_problem_texts_of_a_stream_share_one_limit_in_characters(monkeypatch
     monkeypatch.setattr(verify_report, "_MOST_TEXT", report.text + 5)
     with pytest.raises(LimitError, match=r"^the stream has more than 3 problems, such as place: 0$"):
         report.add("error", "code", "place", "3")
+
+
+def test_a_place_in_a_stream_names_the_product_and_if_known_the_version_and_the_item():
+    assert verify_report.place_of("p") == "product 'p'"
+    assert verify_report.place_of("p", "v") == "product 'p', version 'v'"
+    assert verify_report.place_of("p", "v", "i") == "product 'p', version 'v', item 'i'"
+    assert verify_report.place_of("p", item="i") == "product 'p', item 'i'"

@@ -1,6 +1,7 @@
 """The hook line, its log and its errors."""
 
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -518,3 +519,11 @@ def test_a_bug_in_a_hook_fails_the_start_and_asks_for_a_report(monkeypatch, capf
     assert run.serve() == 70
     said = capfd.readouterr().err
     assert said.startswith("templater: ") and said.endswith("; please report this\n")
+
+
+def test_each_line_of_the_log_names_the_container_if_its_name_is_known():
+    for log, name in ((Log(), ""), (Log("c1"), " c1")):
+        log.add("text")
+        log.add("secret", private=True)
+        assert re.fullmatch(rf"\S+Z{name}: text\n\S+Z{name}: secret\n", log.data().decode())
+        assert re.fullmatch(rf"\S+Z{name}: text\n", log.data(public=True).decode())

@@ -12,8 +12,9 @@ from templater.cli.record_of_writes import opened_record
 from templater.hooks.compile_cache import open_cache
 from templater.instances.instance_directory import InstanceDirectory
 from templater.instances.set_pending_trigger import record
-from templater.instances.state_directory import State, StateDirectory
+from templater.instances.state_directory import State, StateDirectory, write_whole
 from templater.model.errors import BusyError, InputError, LimitError, RefusedError, TemplaterError
+from templater.rootfs.confined import Root
 
 
 def test_a_new_instance_has_no_recorded_state(tmp_path):
@@ -241,3 +242,36 @@ def test_a_recorded_trigger_waits_for_the_next_start(tmp_path):
     assert record(str(tmp_path), "copy", "web2") == State("copy", "web2")
     assert record(str(tmp_path), "rename", "web3") == State("copy", "web3"), "the first one wins"
     assert record(str(tmp_path), "create") == State("create", "web3"), "a new instance"
+
+
+@pytest.mark.parametrize("sync", [True, False])
+def test_a_replaced_file_is_synced_and_private_unless_the_caller_decides_otherwise(
+    sync, tmp_path, monkeypatch
+):
+    synced = []
+    monkeypatch.setattr(oslite.os, "fsync", synced.append)
+    (tmp_path / "f").write_bytes(b"old")
+    (tmp_path / "f.new").write_bytes(b"left over by a killed process")
+    with Root(str(tmp_path)) as root, root.directory("/") as directory:
+        before = os.umask(0)
+        try:
+            write_whole(directory, "f", b"new", **({} if sync else {"sync": False}))
+            write_whole(directory, "g", b"new", sync=False, mode=0o644)
+        finally:
+            os.umask(before)
+    assert len(synced) == sync
+    assert {p.name: (p.read_bytes(), p.stat().st_mode & 0o777) for p in tmp_path.iterdir()} == {
+        "f": (b"new", 0o600),
+        "g": (b"new", 0o644),
+    }
+
+
+def test_a_trigger_recorded_for_the_first_time_sets_no_other_field(tmp_path):
+    (tmp_path / "metadata.yaml").write_text("architecture: x86_64\ncreation_date: 1\n")
+    state = record(str(tmp_path), "copy")
+    assert (state.pending, state.name, state.image, state.root) == ("copy", "", "", "")
+
+
+def test_a_new_state_is_empty():
+    assert State().encode() == b""
+    assert State("copy", "c1", "i", "r").encode() == b"pending=copy\nname=c1\nimage=i\nroot=r\n"

@@ -362,3 +362,18 @@ def outcome(reader: Root | ByName, call: str, arguments: tuple[object, ...]) -> 
 def test_open_root_works_on_a_system_without_directory_descriptors(tmp_path, monkeypatch):
     monkeypatch.setattr(directory_rootfs, "HAS_DESCRIPTORS", False)
     assert isinstance(open_root(str(tmp_path)), ByName)
+
+
+@pytest.mark.parametrize("mechanism", MECHANISMS)
+def test_a_mount_point_is_crossed_only_on_request(mechanism):
+    for make in (Root, open_root, directory_rootfs.open_tree):
+        with make("/") as root:
+            root.mechanism = mechanism
+            with pytest.raises(RefusedError) as caught:
+                root.read("/proc/version", 999)
+        assert caught.value.message == "'/proc/version': '/proc' is a mount point"
+        with make("/", cross_mounts=True) as root:
+            root.mechanism = mechanism
+            assert root.read("/proc/version", 999).startswith(b"Linux")
+    with directory_rootfs.DirectoryRootfs("/") as rootfs, pytest.raises(RefusedError):
+        rootfs.read("/proc/version", 999)

@@ -60,3 +60,4 @@ def test_an_architecture_can_be_requested_by_its_debian_name():
 def test_an_lxd_release_without_virtual_machines_gets_no_virtual_machine_image(version, found):
     machine = image("a", "x", type="virtual-machine")
     assert Listing([machine]).choose("x", [], version) == (machine if found else None)
+    assert Listing([machine]).choose("x") == machine

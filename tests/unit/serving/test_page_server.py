@@ -68,7 +68,8 @@ def running():
 def test_the_page_files_need_no_cookie_but_views_need_the_cookie(running):
     assert running.send("/").read() == ASSETS["page.html"]
     for name, content in ASSETS.items():
-        assert running.send(f"/assets/{name}").read() == content
+        answer = running.send(f"/assets/{name}")
+        assert (answer.status, answer.read()) == (200, content)
     assert running.send("/assets/other").status == 404
     assert running.send("/view", "POST", b"x").status == 403
     assert running.send("/events").status == 403

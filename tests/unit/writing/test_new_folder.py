@@ -7,6 +7,7 @@ import pytest
 from templater.image.presets import write_new
 from templater.model.errors import RefusedError
 from templater.model.plan import carry_out
+from templater.rootfs.trusted_paths import make_folder
 from templater.writing import new_folder
 from templater.writing.new_folder import FolderDestination, NewFolder
 from tests.rootfs_builders import a_plan, as_root
@@ -79,3 +80,19 @@ def test_files_are_created_in_a_folder_with_and_without_directory_descriptors(
     }  # fmt: skip
     assert (target / "top").stat().st_mode & 0o777 == 0o640
     assert target.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize(("umask", "file", "folder"), [(0, 0o666, 0o777), (0o027, 0o640, 0o750)])
+def test_new_folders_and_files_have_the_modes_that_the_umask_allows(umask, file, folder, tmp_path):
+    before = os.umask(umask)
+    try:
+        write_new(f"{tmp_path}/above/image", {"metadata.yaml": b"", "templates/t": b""})
+        make_folder(f"{tmp_path}/one/two").close()
+        NewFolder(f"{tmp_path}/three").close()
+    finally:
+        os.umask(before)
+    names = ("above", "above/image", "above/image/rootfs", "above/image/templates", "one", "one/two", "three")
+    modes = {name: (tmp_path / name).stat().st_mode & 0o7777 for name in names}
+    assert modes == dict.fromkeys(names, folder)
+    for name in ("metadata.yaml", "templates/t"):
+        assert (tmp_path / "above/image" / name).stat().st_mode & 0o7777 == file
