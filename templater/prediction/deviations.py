@@ -157,8 +157,8 @@ DEVIATIONS = (
     Deviation(
         "ids outside the container are refused",
         "`uid` or `gid` is negative, too large, or outside the container's id map",
-        "the file belongs to the daemon's root for `-1` and 4294967295, to id 0 for 4294967296, and to the"
-        " host's root for unmapped ids",
+        "for `-1`, 4294967295, 4294967296 and ids outside the id map, the file gets the uid or gid 0 of the"
+        " host",
         "an error",
         "no image author intends such ids",
         _impossible_id,
