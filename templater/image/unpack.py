@@ -73,9 +73,11 @@ def unpack(
     """Create the directory ``path`` from an image, completely or not at all.
 
     The files are written to a temporary directory next to ``path``. At the end, this directory is renamed to
-    ``path``. Before the rename, ``finish`` can add the files of an instance directory. The directory above
-    ``path`` can belong to another user, who can replace ``path``, but can't make this function write to
-    another directory.
+    ``path``. Before the rename, ``finish`` can add the files of an instance directory. But if ``path`` is an
+    empty directory of the caller, the files are written there, because it can be a shell's working directory.
+
+    The directory above ``path`` can belong to another user, who can replace ``path``, but can't make this
+    function write to another directory.
 
     Raises UsageError if ``path`` exists and is not an empty directory.
     """
@@ -89,31 +91,49 @@ def unpack(
     above, name = os.path.split(path)
     if name in ("", ".", ".."):
         above, name = os.path.split(os.path.abspath(path))
-    staged = f".{name}.unpacking"
+    mode = _mode_if_own(path)
+    staged = f".{name}.unpacking" if mode is None else name
     # the directory above can belong to another user, so its names are used only relative to its descriptor
     with open_folder(above or ".") as root, root.directory("/") as parent:
         try:
-            with Root(path, fd=_make_beside(parent, staged)) as top:
+            fd = _make_beside(parent, staged) if mode is None else _take_over(parent, staged)
+            with Root(path, fd=fd) as top:
                 try:
                     done = _unpack_into(top, contents, parts, policy, ids, progress)
                     top.named = True
                     finish(top)
-                    parent.rename(staged, parent, name)
+                    if mode is None:
+                        parent.rename(staged, parent, name)
                 except BaseException:
-                    _remove(parent, staged, top.fd)
+                    _remove(parent, staged, top.fd, mode)
                     raise
         except OSError as error:
             raise write_error("make", path, error) from error
     return done
 
 
-def _remove(parent: Directory, name: str, folder: int) -> None:
-    """Remove an open directory. Defer signals, because the signal of an exceeded limit is repeated."""
+def _mode_if_own(path: str) -> int | None:
+    """Return the mode of a directory that exists and belongs to the caller, or None."""
+    try:
+        status = os.lstat(path)
+    except OSError:
+        return None
+    return stat.S_IMODE(status.st_mode) if status.st_uid == os.geteuid() else None
+
+
+def _remove(parent: Directory, name: str, folder: int, mode: int | None = None) -> None:
+    """Remove an open directory. If ``mode`` is given, only empty the directory, and set its mode.
+
+    Defer signals, because the signal of an exceeded limit is repeated.
+    """
 
     def remove() -> None:
         shutil.rmtree(".", ignore_errors=True, dir_fd=folder)  # all that is in the directory
         with suppress(OSError):
-            parent.rmdir(name)
+            if mode is None:
+                parent.rmdir(name)
+            else:
+                os.fchmod(folder, mode)
 
     with_signals_deferred(remove)
 
@@ -138,17 +158,33 @@ def _make_beside(parent: Directory, name: str) -> int:
         finally:
             os.close(folder)
     parent.mkdir(name, 0o700)
-    made = _lock(parent, name)
-    status = os.fstat(made)
-    with os.scandir(made) as entries:
+    return _take_over(parent, name)
+
+
+def _take_over(parent: Directory, name: str) -> int:
+    """Lock an empty directory of the caller, and return its descriptor. Deny access to all other users.
+
+    Raises RefusedError if another user put another directory in its place, or a file into it.
+    """
+    fd = _lock(parent, name)
+    try:
+        _require_empty(fd, parent.path_of(name))
+        os.fchmod(fd, 0o700)
+        for kind in ("default", "access"):  # a new directory can get access rights from the one above
+            with suppress(OSError):
+                os.removexattr(fd, f"system.posix_acl_{kind}")
+        _require_empty(fd, parent.path_of(name))
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+def _require_empty(fd: int, path: str) -> None:
+    with os.scandir(fd) as entries:
         is_empty = next(entries, None) is None
-    if not is_empty or (status.st_uid, status.st_mode & 0o777) != (os.geteuid(), 0o700):
-        os.close(made)
-        raise RefusedError(f"another user replaced '{printable(parent.path_of(name))}'")
-    for kind in ("default", "access"):  # the directory above can have given its access rights to the new one
-        with suppress(OSError):
-            os.removexattr(made, f"system.posix_acl_{kind}")
-    return made
+    if not is_empty or os.fstat(fd).st_uid != os.geteuid():
+        raise RefusedError(f"another user replaced '{printable(path)}'")
 
 
 def _lock(parent: Directory, name: str) -> int:

@@ -28,7 +28,8 @@ The directory gets rootfs, metadata.yaml, templates and instance.yaml. The creat
 next start runs it; -c volatile.apply_template=TRIGGER chooses another.
 
 IMAGE is a directory, a unified tarball, or the metadata tarball of a split image followed by its
-ROOTFS (a tarball or squashfs). DIR must be new or empty. If unpacking fails, DIR is not created.
+ROOTFS (a tarball or squashfs). DIR must be new or empty. If unpacking fails, DIR is not created, or is
+empty again.
 
 Features that could harm this machine are removed and listed: devices and fifos, setuid and setgid bits,
 file capabilities, ACLs and trusted attributes. --keep and --trusted keep them.

@@ -717,6 +717,38 @@ def test_unpack_refuses_an_existing_directory(tmp_path):
     assert caught.value.hint == "give a new directory, or an empty one"
 
 
+@pytest.mark.parametrize("fails", [False, True])
+def test_unpack_fills_the_working_directory_of_a_shell(tmp_path, monkeypatch, fails):
+    """The directory was replaced, so the shell was in a directory that no longer existed."""
+    path = tarball(tmp_path / "i.tar", GOOD)
+    (tmp_path / "out").mkdir(0o751)
+    monkeypatch.chdir(tmp_path / "out")
+    if fails:
+
+        def finish(folder):
+            assert os.listdir(".") and stat.S_IMODE(os.stat(".").st_mode) == 0o711
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            unpacked(path, ".", finish=finish)
+        assert (os.listdir("."), stat.S_IMODE(os.stat(".").st_mode)) == ([], 0o751)
+    else:
+        unpacked(path, ".")
+        assert sorted(os.listdir(".")) == ["metadata.yaml", "rootfs", "templates"]
+        assert stat.S_IMODE(os.stat(".").st_mode) == 0o711
+    assert os.path.samefile(".", tmp_path / "out")
+    assert not (tmp_path / ".out.unpacking").exists()
+
+
+@root_only
+def test_unpack_replaces_an_empty_directory_of_another_user(tmp_path):
+    """Its owner could have read the setuid programs and the secrets in it."""
+    (tmp_path / "out").mkdir()
+    os.chown(tmp_path / "out", 1234, 1234)
+    unpacked(tarball(tmp_path / "i.tar", GOOD), tmp_path / "out")
+    assert os.stat(tmp_path / "out").st_uid == 0
+
+
 def test_unpack_removes_leftovers_of_crashed_runs_but_not_of_active_runs(tmp_path):
     import fcntl
 
