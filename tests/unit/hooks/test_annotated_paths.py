@@ -1,11 +1,13 @@
 """The message and the hint of each refusal of a path that an annotation names."""
 
 import os
+from types import SimpleNamespace
 
 import pytest
 
+from templater.hooks import annotated_paths
 from templater.hooks.annotated_paths import open_source, read_description
-from templater.model.errors import TemplaterError
+from templater.model.errors import RefusedError, TemplaterError
 
 IMAGE_HINT = "keep image sources in a directory of their own, such as /var/lib/templater/images"
 APART = "keep image sources apart from instances"
@@ -138,3 +140,52 @@ def test_an_annotation_with_an_instance_description_is_refused_without_the_allow
         "the annotation org.templater.instance is not allowed",
         "allow the directory of descriptions in the hook line: --allow-instance DIR",
     )
+
+
+@pytest.mark.parametrize(
+    ("mode", "options", "trusted"),
+    [
+        (0o755, {}, True),
+        (0o775, {}, False),
+        (0o757, {}, False),
+        (0o1777, {}, False),
+        (0o1777, {"or_sticky": True}, True),
+        (0o777, {"or_sticky": True}, False),
+    ],
+)
+def test_a_sticky_directory_is_trusted_only_as_the_place_of_trusted_directories(
+    mode, options, trusted, tmp_path
+):
+    tmp_path.chmod(mode)
+    if trusted:
+        annotated_paths._require_trusted(str(tmp_path), **options)
+        return
+    with pytest.raises(RefusedError) as caught:
+        annotated_paths._require_trusted(str(tmp_path), **options)
+    uid = os.geteuid()
+    reason = f"it belongs to uid {uid} and has mode {mode:04o}"
+    assert caught.value.message == f"an annotation uses '{tmp_path}', which other users can change: {reason}"
+    assert caught.value.hint == f"chown root '{tmp_path}'; chmod go-w '{tmp_path}'"
+
+
+@pytest.mark.parametrize(
+    ("above", "options", "trusted"),
+    [
+        (0o755, {}, False),
+        (0o755, {"named": True}, True),
+        (0o775, {"named": True}, False),
+        (0o757, {"named": True}, False),
+    ],
+)
+def test_unmapped_users_are_trusted_only_for_directories_that_the_hook_line_names(
+    above, options, trusted, monkeypatch
+):
+    """In a user namespace, the owner of the root directory stands for all users without an id in it."""
+    modes = {"/a/b": 0o40755, "/a": 0o40000 | above, "/": 0o40755}
+    status = lambda path: SimpleNamespace(st_uid=65534, st_mode=modes[path])  # noqa: E731
+    monkeypatch.setattr(annotated_paths.os, "lstat", status)
+    if trusted:
+        annotated_paths._require_trusted("/a/b", **options)
+    else:
+        with pytest.raises(RefusedError, match="it belongs to uid 65534 and has mode 0755"):
+            annotated_paths._require_trusted("/a/b", **options)

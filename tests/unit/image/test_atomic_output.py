@@ -1,5 +1,6 @@
 """Files that get their names together: after a kill in between, the next run completes or restores them."""
 
+import errno
 import fcntl
 import os
 import sys
@@ -216,3 +217,65 @@ def test_files_of_killed_runs_are_not_removed_from_a_directory_with_very_many_na
     monkeypatch.setattr(os, "listdir", lambda path: pytest.fail("listed all names"))
     atomic_output._sweep(str(folder))
     assert (folder / ".templater-image-1").exists() != is_removed
+
+
+@pytest.mark.parametrize("nameless", [True, False])
+def test_an_existing_file_is_replaced_only_on_request(tmp_path, nameless, monkeypatch):
+    if not nameless:
+        monkeypatch.delattr(os, "O_TMPFILE")
+    path = tmp_path / "image"
+    path.write_text("old")
+    path.chmod(0o604)
+    with Output(str(tmp_path)) as output:
+        output.write(b"refused")
+        with pytest.raises(UsageError) as caught:
+            output.publish(str(path))
+    assert (caught.value.message, caught.value.hint) == (
+        f"'{path}' exists",
+        "add --reuse to replace the file",
+    )
+    assert seen(tmp_path) == {"image": "old"}
+    with Output(str(tmp_path)) as output:
+        output.write(b"new")
+        output.publish(str(path), replace=True, like=path.stat())
+    assert seen(tmp_path) == {"image": "new"}
+    assert path.stat().st_mode & 0o777 == 0o604
+    with Output(str(tmp_path)) as output:
+        output.write(b"other")
+        output.publish(f"{tmp_path}/other")
+    assert seen(tmp_path) == {"image": "new", "other": "other"}
+
+
+def test_an_error_while_a_file_gets_its_name_says_so_and_leaves_no_file(tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise OSError(errno.EIO, "Input/output error")
+
+    with Output(str(tmp_path)) as output:
+        output.write(b"new")
+        monkeypatch.setattr(os, "replace", fail)
+        with pytest.raises(WriteError) as caught:
+            output.publish(f"{tmp_path}/image", replace=True)
+    problem = "can't be moved to its final name: input/output error"
+    assert (caught.value.message, caught.value.hint) == (f"a file in '{tmp_path}' {problem}", "")
+    assert seen(tmp_path) == {}
+
+
+def test_a_file_that_another_run_removed_before_it_was_locked_is_created_again(tmp_path, monkeypatch):
+    monkeypatch.delattr(os, "O_TMPFILE")
+    real, locked = atomic_output._lock, []
+
+    def lock(fd):
+        if not locked:
+            (left,) = tmp_path.iterdir()
+            left.unlink()
+        locked.append(fd)
+        return real(fd)
+
+    monkeypatch.setattr(atomic_output, "_lock", lock)
+    before = len(os.listdir("/proc/self/fd"))
+    with Output(str(tmp_path)) as output:
+        output.write(b"new")
+        output.publish(f"{tmp_path}/image")
+    assert len(locked) == 2
+    assert seen(tmp_path) == {"image": "new"}
+    assert len(os.listdir("/proc/self/fd")) == before

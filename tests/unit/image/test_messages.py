@@ -9,7 +9,9 @@ from types import SimpleNamespace
 import pytest
 
 from templater.image import archive_layout, decompress, second_file, unpack, whole_image
+from templater.image import build as image_build
 from templater.image.decompress import ByteStream, open_stream
+from templater.image.directory_members import _chunks
 from templater.image.limits import DEFAULT, DIRECTORY_BYTES, refuse_deep
 from templater.image.read_tar_header import Header
 from templater.image.second_file import SecondFileCheck
@@ -17,7 +19,14 @@ from templater.image.tar_reader import HARD_LINK, Member, open_archive
 from templater.image.unpack import DiskBudget, TreeWriter
 from templater.image.whole_image import DirectoryContents, SplitContents, UnifiedContents
 from templater.model.entry import CHAR_DEVICE, DIRECTORY, FIFO, FILE, SYMLINK
-from templater.model.errors import InputError, LimitError, RefusedError, TemplaterError, UsageError
+from templater.model.errors import (
+    InputError,
+    LimitError,
+    RefusedError,
+    TemplaterError,
+    UsageError,
+    WriteError,
+)
 from templater.parsing.magic_bytes import HEAD
 from tests.streams.builders import tarball
 
@@ -442,3 +451,101 @@ def test_a_name_may_have_500_parent_directories_and_no_more():
     with pytest.raises(LimitError) as refused:
         refuse_deep("d/" * 501 + "x")
     assert refused.value.message == f"'{'d/' * 50}…' is more than 500 directories deep"
+
+
+# build
+
+
+@pytest.mark.parametrize(("holes", "most"), [(False, 8 * 100 + 7 + (1 << 20)), (True, 30)])
+def test_the_size_of_a_built_image_has_a_limit(holes, most):
+    limits = SimpleNamespace(ratio=3, ratio_from=20, templates_bytes=7)
+    contents = SimpleNamespace(name="i", packed_size=10, bytes_read=100, limits=limits)
+    written = []
+    write = image_build._bounded(written.append, contents, holes=holes)
+    write(b"x")
+    write(bytes(most - 1))
+    message = (
+        f"'i' would become an image of more than {most + 1} bytes: "
+        "its files have 10 bytes, or 100 when decompressed"
+    )
+    hint = "the image has huge sparse files; if you trust it, unpack it and build a new image"
+    assert failed(write, b"x") == (LimitError, message, hint)
+    assert sum(map(len, written)) == most
+    contents.packed_size = 0  # a directory
+    write(b"x")
+    contents.packed_size, limits.ratio_from = 10, 40
+    assert image_build._most_written(contents, holes=True) == 40
+
+
+def test_a_file_that_shrinks_while_it_is_read_is_an_error(tmp_path):
+    (tmp_path / "f").write_bytes(b"0123456789")
+    fd = os.open(tmp_path / "f", os.O_RDONLY)
+    try:
+        pieces = list(_chunks(fd, Member("f", FILE, size=10)))
+        assert pieces == [(0, b"0123456789")]
+        assert list(_chunks(fd, Member("f", FILE, size=10, sparse=((2, 3), (7, 1))))) == [
+            (2, b"234"),
+            (7, b"7"),
+        ]
+        message = "'f' became smaller while templater read it"
+        hint = "stop the program that writes to the file, and try again"
+        assert failed(list, _chunks(fd, Member("f", FILE, size=11))) == (InputError, message, hint)
+    finally:
+        os.close(fd)
+
+
+@pytest.mark.parametrize(
+    ("script", "error"),
+    [
+        (
+            "cat >/dev/null; echo ' out of  disk' >&2; exit 3",
+            (WriteError, "mksquashfs failed: out of  disk", ""),
+        ),
+        ("echo no >&2; exec <&-; exit 3", (WriteError, "mksquashfs failed: no", "")),
+        (None, (UsageError, "the program 'mksquashfs' is missing", "run: apt install squashfs-tools")),
+    ],
+)
+def test_an_error_of_mksquashfs_is_reported(script, error, tmp_path, monkeypatch):
+    (tmp_path / "bin").mkdir()
+    if script is not None:
+        (tmp_path / "bin/mksquashfs").write_text(f"#!/bin/sh\nPATH=/bin:/usr/bin\n{script}\n")
+        (tmp_path / "bin/mksquashfs").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin")
+    (tmp_path / "i/rootfs").mkdir(parents=True)
+    (tmp_path / "i/rootfs/large").write_bytes(os.urandom(1 << 20))  # more than a pipe holds
+    (tmp_path / "i/metadata.yaml").write_text("architecture: x86_64\ncreation_date: 1\n")
+    packing = image_build.Packing(layout="split", rootfs="squashfs", compression="none")
+    (tmp_path / "o").mkdir()
+    contents = whole_image.open_contents(str(tmp_path / "i"))
+    assert failed(image_build.build, contents, contents.parts(), f"{tmp_path}/o/x", packing) == error
+    assert os.listdir(tmp_path / "o") == []
+
+
+def test_a_device_that_is_replaced_while_it_is_created_is_refused(tmp_path):
+    """Another process must not get the owner and the mode of the device for its own file."""
+    fd = os.open(tmp_path, os.O_RDONLY)
+    place = SimpleNamespace(fd=fd, mknod=lambda name, *_: (tmp_path / name).touch(0o600))
+    writer = SimpleNamespace(_policy=unpack.Policy(special=True, owners=False))
+    try:
+        member = Member("n", FIFO, 0o666)
+        message = "'n' was replaced while it was being created"
+        assert failed(TreeWriter._special, writer, place, "n", member) == (RefusedError, message, "")
+        assert (tmp_path / "n").stat().st_mode & 0o777 == 0o600
+        place.mknod = lambda name, mode, _: os.mkfifo(tmp_path / name, mode & 0o777)
+        TreeWriter._special(writer, place, "m", Member("m", FIFO, 0o4764, mtime=7))
+        assert oct((tmp_path / "m").stat().st_mode) == "0o10764"
+        assert (tmp_path / "m").stat().st_mtime == 7
+    finally:
+        os.close(fd)
+
+
+def test_only_a_limited_number_of_directories_is_open_while_unpacking(writer, tmp_path, monkeypatch):
+    monkeypatch.setattr(unpack, "_HELD", 3)
+    before = len(os.listdir("/proc/self/fd"))
+    for number in range(6):
+        writer.add(Member(f"d{number}/f", FILE), iter(()))
+        writer.add(Member("d0/d/g", FILE) if not number else Member(f"d0/d/g{number}", FILE), iter(()))
+        assert len(os.listdir("/proc/self/fd")) - before <= 3
+    writer.finish()
+    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(list((tmp_path / "root").rglob("*"))) == 7 + 12

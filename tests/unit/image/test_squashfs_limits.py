@@ -1,6 +1,7 @@
 """The bounds of the directory check of squashfs files, and the exact words of each refusal."""
 
 import lzma
+import random
 import zlib
 from types import SimpleNamespace
 
@@ -8,7 +9,7 @@ import pytest
 
 from templater.image import compression_modules, sqfs2tar, squashfs_directories
 from templater.image.limits import DEFAULT
-from templater.image.lzo import _length
+from templater.image.lzo import _length, decompress_lzo
 from templater.image.open_file import OpenFile
 from templater.image.squashfs_directories import _lzo, check_directories, load_decompressor
 from templater.model.errors import InputError, LimitError, RefusedError, TemplaterError
@@ -305,3 +306,19 @@ NUMBERED = b"".join(b"%04d" % number for number in range(513))
 )
 def test_each_kind_of_lzo_instruction_is_read(packed, content):
     assert _lzo(packed + b"\x11\0\0") == content
+
+
+@pytest.mark.parametrize("distance", [0x4001, 0x4007, 0x7FFF, 0x8000, 0x8001, 0xBFFF])
+@pytest.mark.parametrize("length", [3, 9, 10, 270])
+def test_lzo_data_can_refer_to_bytes_far_behind(distance, length):
+    """The instruction for distances above 16 KiB, which small files never contain."""
+    literals = random.Random(1).randbytes(distance + 5)
+    zeros, last = divmod(len(literals) - 18 - 1, 255)
+    packed = bytes([0] + [0] * zeros + [last + 1]) + literals
+    far, rest = distance - 0x4000, length - 2
+    packed += bytes([16 | far >> 14 << 3 | (rest if rest < 8 else 0)])
+    if rest >= 8:
+        zeros, last = divmod(rest - 7 - 1, 255)
+        packed += bytes([0] * zeros + [last + 1])
+    packed += ((far & 0x3FFF) << 2 | 2).to_bytes(2, "little") + b"yz" + bytes([17, 0, 0])
+    assert decompress_lzo(packed, 1 << 20) == literals + literals[5:][:length] + b"yz"

@@ -117,6 +117,8 @@ def refusal(path, data, limits=DEFAULT):
         (header("pax", tarfile.XHDTYPE, 8) + padded(b"9 uid=1\n"), InputError, "'IMAGE' is damaged: a pax header has a malformed record, at byte 512 of the archive"),
         (header("pax", tarfile.XHDTYPE, 8) + padded(b"8 uid:1\n"), InputError, "'IMAGE' is damaged: a pax header has a malformed record, at byte 512 of the archive"),
         (header("pax", tarfile.XHDTYPE, 8) + padded(b"8 uid=11"), InputError, "'IMAGE' is damaged: a pax header has a malformed record, at byte 512 of the archive"),
+        (file(uid=-1), InputError, "'IMAGE' is damaged: a member has a negative uid or gid, at byte 0 of the archive"),
+        (file(gid=-1), InputError, "'IMAGE' is damaged: a member has a negative uid or gid, at byte 0 of the archive"),
         # sparse files
         (pax({"GNU.sparse.map": b"0,1"}) + old_sparse([(0, 1)], 1, 1), RefusedError, AMBIGUOUS.format("a sparse file that is described in two formats")),
         (pax({**SPARSE_1, "GNU.sparse.map": b"0,1"}) + file(b"x"), RefusedError, AMBIGUOUS.format("a sparse file that is described in two formats")),

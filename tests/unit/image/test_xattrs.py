@@ -1,8 +1,13 @@
-"""Extended attributes of symbolic links, which only root can set."""
+"""Extended attributes: those of symbolic links, which only root can set, and errors."""
 
+import errno
 import os
+from types import SimpleNamespace
 
-from templater.image.xattrs import xattrs_of_link
+import pytest
+
+from templater.image.xattrs import set_xattr, xattrs_of_link
+from templater.model.errors import WriteError
 from tests.rootfs_builders import as_root
 
 
@@ -18,3 +23,32 @@ def test_attributes_of_a_symlink_are_read_without_following_it(tmp_path):
         assert xattrs_of_link(directory, "missing") == {}
     finally:
         os.close(directory)
+
+
+@pytest.mark.parametrize("free", [(1 << 20) + 512, 1 << 20, 0])
+@pytest.mark.parametrize("name", ["ENOSPC", "E2BIG", "ERANGE", "ENOTSUP", "EPERM", "EINVAL", "EIO"])
+def test_an_attribute_that_cannot_be_set_is_skipped_or_an_error(name, free, monkeypatch):
+    """ENOSPC also means that the value is too large, if the file system has free space."""
+
+    def fail(*_):
+        raise OSError(getattr(errno, name), name)
+
+    monkeypatch.setattr(os, "setxattr", fail)
+    monkeypatch.setattr(os, "fstatvfs", lambda _: SimpleNamespace(f_bavail=free // 512, f_frsize=512))
+    if name in ("ENOTSUP", "EPERM", "EINVAL"):
+        assert set_xattr(9, "user.a", b"12", "f") is False
+    elif name == "EIO" or free <= 1 << 20:
+        with pytest.raises(OSError, match=name):
+            set_xattr(9, "user.a", b"12", "f")
+    else:
+        with pytest.raises(WriteError) as caught:
+            set_xattr(9, "user.a", b"12", "f")
+        words = "this file system can't store the extended attribute 'user.a' of 2 bytes"
+        assert caught.value.message == f"'/f': {words}"
+
+
+def test_an_attribute_that_is_set_is_reported_as_set(monkeypatch):
+    calls = []
+    monkeypatch.setattr(os, "setxattr", lambda *words: calls.append(words))
+    assert set_xattr(9, "user.a", b"12", "f") is True
+    assert calls == [(9, "user.a", b"12")]
