@@ -763,6 +763,30 @@ def test_only_the_first_events_of_a_yaml_file_are_checked(monkeypatch):
     assert not of_checks(wrong, "yaml")
 
 
+def test_the_checks_whose_findings_need_a_validator_are_marked():
+    """Without the validator, an ignored finding of such a check may be missing, so it is not reported as unused."""
+    marked = {check.id for check in all_checks("authoring") if check.validated}
+    assert marked == {
+        "cloud-config",
+        "interfaces",
+        "netplan",
+        "network-config",
+        "shell",
+        "sudoers",
+        "systemd-unit",
+    }
+
+
+def test_equal_rendered_texts_count_only_once_for_the_limit_on_their_size(monkeypatch):
+    rules = [f"/etc/{name}: {{when: [create, start], template: {name}}}" for name in "ab"]
+    monkeypatch.setattr("templater.checks.authored_image.MOST_TEXT", 15)
+    assert image(*rules, templates=dict.fromkeys("ab", "12345678\n")).files
+    monkeypatch.setattr("templater.checks.authored_image.MOST_TEXT", 18)
+    assert image(*rules, templates={"a": "12345678\n", "b": "abcdefgh\n"}).files
+    monkeypatch.setattr("templater.checks.authored_image.MOST_TEXT", 17)
+    assert not image(*rules, templates={"a": "12345678\n", "b": "abcdefgh\n"}).files
+
+
 def test_the_findings_about_unused_ignore_comments_are_limited(monkeypatch):
     monkeypatch.setattr("templater.checks.authoring.unused_ignore.MAX_FINDINGS", 1)
     for module in ("ignores", "authoring.unused_ignore"):

@@ -13,6 +13,7 @@ from templater.batch import fleet
 from templater.batch.fleet import Fleet
 from templater.cli.main import main
 from templater.image.open_image import open_image
+from templater.model.entry import DIRECTORY, Entry
 from templater.model.errors import TemplaterError
 from templater.model.hosts import INCUS
 from templater.model.instance import Instance
@@ -20,6 +21,7 @@ from templater.model.render_options import RenderOptions
 from templater.parsing.instance_list import stream_instances
 from templater.planning.plan_image import plan
 from templater.reporting.json_data import plan_data
+from templater.rootfs.memory import MemoryRootfs
 
 ROOT = Path(__file__).resolve().parents[3]
 SAMPLES = ROOT / "sample-images"
@@ -104,6 +106,25 @@ def test_forty_instances_that_differ_only_in_file_contents_need_at_most_four_pla
     monkeypatch.setattr(Fleet, "_plan", lambda self, *a: planned.append(1) or real(self, *a))
     assert len(results(a_list(40), str(SAMPLES / image))) == 40
     assert 1 <= len(planned) <= 4  # containers and virtual machines, names of 4 and of 5 characters
+
+
+@pytest.mark.parametrize("content", ["", "new\n", "{{ instance.name }}\n"])
+def test_a_plan_is_reused_for_instances_with_an_existing_file(content, tmp_path, monkeypatch):
+    (tmp_path / "templates").mkdir()
+    (tmp_path / "templates" / "t").write_text(content)
+    rules = "".join(f"  /etc/{name}: {{when: [create], template: t}}\n" for name in ("equal", "old", "new"))
+    (tmp_path / "metadata.yaml").write_text(f"templates:\n{rules}")
+    rootfs = MemoryRootfs({"/etc/old": "old\n", "/etc/equal": content, "/etc": Entry(DIRECTORY, 0o755)})
+    data, image = a_list(20), str(tmp_path)
+    alone = [
+        plan_data(plan(open_image(image), instance, triggers=("create",), rootfs=rootfs, host=INCUS))
+        for instance in stream_instances(io.BytesIO(data).read, "all.json")
+    ]
+    planned = []
+    real = Fleet._plan
+    monkeypatch.setattr(Fleet, "_plan", lambda self, *a: planned.append(1) or real(self, *a))
+    assert plans(data, image, triggers=("create",), rootfs=rootfs) == alone
+    assert len(planned) <= 4
 
 
 @pytest.mark.slow

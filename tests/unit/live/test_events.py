@@ -6,6 +6,7 @@ import hashlib
 import json
 import socket
 import threading
+import time
 
 import pytest
 
@@ -82,6 +83,16 @@ def test_daemon_events_are_read_even_if_the_data_arrives_in_small_pieces():
         (each["metadata"]["action"], each["metadata"]["source"]) for each in RECORDED
     ]
     assert received[0].startswith(b"GET /1.0/events?type=lifecycle&all-projects=true HTTP/1.1\r\n")
+
+
+def test_waiting_for_events_ends_after_the_timeout_in_seconds():
+    client, _, thread = serve([])
+    events = Events(client, Address("incus"))
+    begin = time.monotonic()
+    assert events.wait(0.05) == []
+    assert 0.04 < time.monotonic() - begin < 0.3
+    events.close()
+    thread.join()
 
 
 def test_the_event_client_answers_a_ping_and_ignores_other_frames():

@@ -232,6 +232,25 @@ def test_unreadable_files_that_the_start_writes_have_the_verdict_write(incus):
     assert by_path(found)["/etc/hostname"].current_reason == "not read: not authorized"
 
 
+@pytest.mark.parametrize(
+    ("pending", "contents"),
+    [("copy", {"/etc/b": b"one copy", "/etc/a": b"one copy"}), ("", {"/etc/a": b"one none"})],
+)
+def test_templates_of_an_instance_with_unreadable_files_see_its_configuration(incus, pending, contents):
+    data = incus.data("GET /1.0/instances/c1")
+    data["status"] = "Stopped"
+    for key in ("config", "expanded_config"):
+        data[key].pop("volatile.apply_template", None)
+        data[key].update({"user.a": "one", **({"volatile.apply_template": pending} if pending else {})})
+    incus.put("GET /1.0/instances/c1", sync(data))
+    text = b'{{ config_get("user.a", "") }} {{ config_get("volatile.apply_template", "none") }}'
+    rules = [("/etc/a", ["start"], "a.tpl", {}), ("/etc/b", ["copy"], "a.tpl", {})]
+    put_rules(incus, rules, {"a.tpl": text})
+    for method in ("GET", "HEAD"):
+        incus.put(f"{method} /1.0/instances/c1/files?path=%2F", error(403, "not authorized"))
+    assert {change.path: change.content for change in judged(incus).plan.changes} == contents
+
+
 def test_an_instance_that_was_deleted_meanwhile_has_no_verdicts(incus):
     def vanish(live):
         incus.put("GET /1.0/instances/c1", error(404, "Instance not found"))

@@ -35,7 +35,7 @@ def test_file_names_that_lead_out_of_the_folder_are_refused(folder, name):
         folder.read(name)
 
 
-@pytest.mark.parametrize("name", ["out/secret", "link", "nope", "a.tpl/x"])
+@pytest.mark.parametrize("name", ["out/secret", "link", "nope", "a.tpl/x", "fifo/x"])
 def test_a_symlink_or_a_missing_file_in_the_template_folder_is_refused(folder, name):
     with pytest.raises(InputError):
         folder.read(name)

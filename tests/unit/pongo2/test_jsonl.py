@@ -119,7 +119,12 @@ def test_a_lone_surrogate_in_a_json_request_becomes_a_replacement_character():
 def test_json_numbers_beyond_64_bits_become_floats():
     assert output("{{ x }}", {"x": 2**63}) == "9223372036854775808.000000"
     assert output("{{ x }}", {"x": -(2**63)}) == "-9223372036854775808"
+    assert output("{{ x }}", {"x": -(2**63) - 1}) == "-9223372036854775808.000000"
+    assert output("{{ x > 0 }}", {"x": [2**63 - 1]}) == "False"
+    assert output("{{ x|length }}", {"x": 10**308}) == "0"
+    assert output('{{ x|stringformat:"%g" }}', {"x": 10**308}) == "1e+308"
     assert output("{{ x }}", {"x": 10**400}) == "+Inf"
+    assert output("{{ x.0 }}", {"x": [-(10**309)]}) == "-Inf"
 
 
 @pytest.mark.parametrize(

@@ -113,9 +113,9 @@ CASES = [
     ),
     ('{% with x=config["user.a"] %}{{ x }}{% endwith %}{{ x }}', [("one", [A], []), ("", ["x"], [])]),
     (
-        '{% macro m() %}{% set c = config["user.b"] %}{{ path }}{% endmacro %}'
-        '{% with a=config["user.a"] b=m() %}{{ a }}{{ b }}{% endwith %}',
-        [("one", [A], []), ("/etc/x", ["path"], [])],
+        '{% macro m() %}{% set c = config["user.b"]|upper %}{{ path }}{% endmacro %}'
+        '{% with a=config["user.a"]|upper b=m() %}{{ a }}{{ b }}{% endwith %}',
+        [("ONE", [A], []), ("/etc/x", ["path"], [])],
     ),
     # loops
     (

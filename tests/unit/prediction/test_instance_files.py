@@ -3,7 +3,7 @@
 import pytest
 
 from templater.model.entry import DIRECTORY, FILE, Entry, TemplateFile
-from templater.prediction.instance_files import InstanceView, Unknown
+from templater.prediction.instance_files import InstanceView, Unknown, UnknownRootfs
 from templater.rootfs.memory import MemoryRootfs
 
 FOLDER = Entry(DIRECTORY, 0o755)
@@ -40,3 +40,9 @@ def test_the_contents_of_the_known_files_of_an_instance_can_be_read():
     assert VIEW.read("/i/c1/templates/t", 9) == b"text"
     assert VIEW.read("/i/c1/templates/u", 9) == b""
     assert VIEW.read("/i/c1/metadata.yaml", 9) == b"meta"
+
+
+def test_a_root_filesystem_that_was_not_given_has_no_known_files():
+    assert UnknownRootfs().entry("/etc/hosts") is None
+    with pytest.raises(Unknown):
+        UnknownRootfs().read("/etc/hosts", 9)

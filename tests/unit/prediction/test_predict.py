@@ -371,6 +371,19 @@ def test_only_new_releases_of_lxd_limit_the_size_of_metadata(host, size, error):
 
 
 @pytest.mark.parametrize(
+    ("host", "size", "fails"),
+    [(LXD, 1 << 20, False), (LXD, (1 << 20) + 1, True), (INCUS, (1 << 20) + 1, False)],
+)
+def test_lxd_starts_no_instance_whose_metadata_yaml_is_larger_than_1_mib(host, size, fails) -> None:
+    metadata = Metadata(source=Source("metadata.yaml", "#" * size))
+    if fails:
+        with pytest.raises(Fails, match="input data is larger than maximum 1048576 bytes"):
+            check_metadata(host, metadata, Instance())
+    else:
+        check_metadata(host, metadata, Instance())
+
+
+@pytest.mark.parametrize(
     ("kind", "major", "opens"),
     [
         (FILE, 0, True), (FIFO, 0, True), (SYMLINK, 0, True), (SOCKET, 0, False),

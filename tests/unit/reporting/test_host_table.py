@@ -8,11 +8,12 @@ import pytest
 
 from templater.image.open_image import open_image
 from templater.model.entry import DIRECTORY, SYMLINK, Entry
-from templater.model.errors import TemplaterError
+from templater.model.errors import LimitError, TemplaterError
 from templater.model.hosts import HOSTS, INCUS
 from templater.model.instance import VIRTUAL_MACHINE, Instance
 from templater.model.plan import Plan, Prediction
 from templater.model.render_options import RenderOptions
+from templater.parsing.yaml_nodes import Limits as YamlLimits
 from templater.planning.every_host import plan_every_host
 from templater.planning.plan_image import plan
 from templater.reporting.host_table import Cell, HostTable, host_table, table_data, table_text
@@ -172,3 +173,12 @@ def test_a_rule_that_only_templater_refuses_differs_on_the_host(tmp_path: Path) 
     assert row.cells["incus"].why.startswith(
         f"the host accepts the rule, but templater refuses it: {refused}"
     )
+
+
+def test_a_limit_on_reading_metadata_yaml_ends_the_plans_of_all_hosts(tmp_path: Path) -> None:
+    plans(tmp_path)
+    with pytest.raises(LimitError):
+        plan_every_host(
+            open_image(tmp_path), Instance("c1"), RenderOptions(INCUS), triggers=("create",),
+            reading=YamlLimits(bytes=5),
+        )  # fmt: skip

@@ -310,6 +310,27 @@ def test_a_simulated_start_on_lxd_ignores_the_owner_of_a_rule() -> None:  # 42
     assert (change.uid, change.mode) == (7, 0o600)
 
 
+def test_the_remarks_of_a_start_name_each_file_once_for_each_deviation() -> None:
+    fields = "{when: [create, start], template: a.tpl, uid: 5}"
+    report = life_report(Paper(f"templates:\n  /etc/a: {fields}\n  /etc/b: {fields}\n"), LXD_DEBIAN, "start")
+    assert report.started is not None
+    (remark,) = report.started.remarks
+    assert remark.startswith("/etc/a, /etc/b: templater differs (uid, gid and mode are used): ")
+
+
+def test_a_file_is_unknown_if_two_rules_write_it_in_random_order() -> None:
+    paths = ("/etc/a", "/etc/./a", "/etc/b", "/etc/x/../b", "/etc/c")
+    rules = "templates:\n" + "".join(f"  {path}: {{when: [start], template: a.tpl}}\n" for path in paths)
+    simulation = life(image=Paper(rules))
+    simulation.find("c1").folder.rootfs.mkdir("/etc/x", 0o755, 0, 0)
+    report = run_step(simulation, parse_step("start"))
+    assert report.started is not None
+    reason = "two rules write this file, in random order"
+    assert report.started.unknown == {"/etc/a": reason, "/etc/b": reason}
+    assert report.note == "c1: create then start: writes 1 file; 2 unknown"
+    assert list(files(simulation)) == ["/etc/c"]
+
+
 def life_report(image: "Paper", host: Host, *steps: str) -> Report:
     simulation = Simulation(RenderOptions(host))
     simulation.create(Instance("c1"), MemoryFolder(image, rootfs()))

@@ -130,3 +130,10 @@ def test_a_simulation_reads_only_files_that_templates_write(tmp_path, monkeypatc
     assert main(words) == 0
     assert "-old\n+new\n" in capsys.readouterr().out
     assert set(read) == {"/etc/a"}
+
+
+def test_the_flags_of_a_disk_snapshot_are_those_of_the_same_path_on_the_disk(disk, monkeypatch):
+    monkeypatch.setattr(DirectoryRootfs, "flag", lambda self, path: f"flag of {path}")
+    view = WritableCopy(disk)
+    for path in ("/", "/etc", "/etc/hosts"):
+        assert view.flag(path) == f"flag of {path}"

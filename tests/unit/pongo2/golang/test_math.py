@@ -66,3 +66,27 @@ def test_fractional_powers_are_close_to_the_c_library():
     for base in (0.3, 2.0, 123.456, 1e10):
         for exponent in (0.3, 1.7, -2.6, 10.25):
             assert math.isclose(power(base, exponent), base**exponent, rel_tol=1e-14)
+
+
+EXPONENTS = "0 -0 1 -1 2 -2 3 -3 0.5 -0.5 0.25 +Inf -Inf NaN 9.007199254740991e+15 -9.007199254740991e+15 9.007199254740992e+15 9.007199254740992e+15 1e+300 -1e+300"
+
+
+@pytest.mark.parametrize(
+    ("base", "results"),
+    [
+        ("0", "1 1 0 +Inf 0 +Inf 0 +Inf 0 +Inf 0 0 +Inf NaN 0 +Inf 0 0 0 +Inf"),
+        ("-0", "1 1 -0 -Inf 0 +Inf -0 -Inf 0 +Inf 0 0 +Inf NaN -0 -Inf 0 0 0 +Inf"),
+        ("1", "1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1"),
+        ("-1", "1 1 -1 -1 1 1 -1 -1 NaN NaN NaN 1 1 NaN -1 -1 1 1 1 1"),
+        ("2", "1 1 2 0.5 4 0.25 8 0.125 1.4142135623730951 0.7071067811865475 1.189207115002721 +Inf 0 NaN +Inf 0 +Inf +Inf +Inf 0"),
+        ("-2", "1 1 -2 -0.5 4 0.25 -8 -0.125 NaN NaN NaN +Inf 0 NaN -Inf -0 +Inf +Inf +Inf 0"),
+        ("0.5", "1 1 0.5 2 0.25 4 0.125 8 0.7071067811865476 1.414213562373095 0.8408964152537145 0 +Inf NaN 0 +Inf 0 0 0 +Inf"),
+        ("-0.5", "1 1 -0.5 -2 0.25 4 -0.125 -8 NaN NaN NaN 0 +Inf NaN -0 -Inf 0 0 0 +Inf"),
+        ("+Inf", "1 1 +Inf 0 +Inf 0 +Inf 0 +Inf 0 +Inf +Inf 0 NaN +Inf 0 +Inf +Inf +Inf 0"),
+        ("-Inf", "1 1 -Inf -0 +Inf 0 -Inf -0 +Inf 0 +Inf +Inf 0 NaN -Inf -0 +Inf +Inf +Inf 0"),
+        ("NaN", "1 1 NaN NaN NaN NaN NaN NaN NaN NaN NaN NaN NaN NaN NaN NaN NaN NaN NaN NaN"),
+    ],
+)  # fmt: skip
+def test_powers_of_special_numbers_are_those_recorded_from_go(base, results):
+    found = [power(float(base), float(exponent)) for exponent in EXPONENTS.split()]
+    assert list(map(str, found)) == [str(float(result)) for result in results.split()]

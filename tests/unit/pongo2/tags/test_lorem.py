@@ -1,5 +1,7 @@
 """``{% lorem %}``; expected results were recorded with pongo2 4.0.2."""
 
+from hashlib import sha256
+
 import pytest
 
 from templater import pongo2
@@ -27,6 +29,15 @@ def test_the_lorem_tag_starts_again_after_its_last_paragraph_or_word():
     paragraphs = outcome("{% lorem 8 b %}", "v4").split("\n")
     assert len(paragraphs) == 8
     assert paragraphs[7] == paragraphs[0]
+
+
+def test_the_lorem_text_is_that_of_pongo2():
+    text = outcome("{% lorem 7 b %}", "v4")
+    assert text.startswith("Lorem ipsum dolor sit amet, consectetur") and len(text) == 3503
+    assert (
+        sha256(text.encode()).hexdigest()
+        == "392dd721da88a68b9423943f125f0aa5097dd0e320c40afce83a64c6bb6eb52e"
+    )
 
 
 def test_random_lorem_text_depends_on_the_seed():
