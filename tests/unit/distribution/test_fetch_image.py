@@ -471,7 +471,11 @@ def test_adding_an_existing_remote_or_removing_an_unknown_remote_is_an_error(hom
         remove_remote("ours")
     with pytest.raises(UsageError, match=r"^unknown remote 'images'$") as raised:
         remove_remote("images")
-    assert "built in" in raised.value.hint
+    assert raised.value.hint == ("this remote is built in, or comes from the configuration of Incus or LXD")
+    assert caught.value.hint == "templater remote remove ours"
+    with pytest.raises(UsageError) as raised:
+        remove_remote("none")
+    assert raised.value.hint == ""
 
 
 @pytest.mark.parametrize("name", ["incus", "lxd", "store", "local", "a", "a/b", "-x", "a b", ""])

@@ -279,3 +279,34 @@ def test_a_file_that_another_run_removed_before_it_was_locked_is_created_again(t
     assert len(locked) == 2
     assert seen(tmp_path) == {"image": "new"}
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_a_file_is_on_the_disk_before_it_gets_its_name(together, tmp_path, monkeypatch):
+    real, synced = os.fsync, []
+
+    def fsync(fd):
+        assert seen(tmp_path) == {}
+        synced.append(os.pread(fd, 9, 0))
+        real(fd)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with Output(str(tmp_path)) as output:
+        output.write(b"new")
+        if together:
+            publish_all([output], [f"{tmp_path}/image"], replace=False)
+        else:
+            output.publish(f"{tmp_path}/image")
+    assert synced == [b"new"]
+    assert seen(tmp_path) == {"image": "new"}
+
+
+def test_an_error_of_the_sync_is_reported(tmp_path, monkeypatch):
+    def fail(_):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with Output(str(tmp_path)) as output, pytest.raises(WriteError) as caught:
+        publish_all([output], [f"{tmp_path}/image"], replace=False)
+    assert caught.value.message == f"a file in '{tmp_path}' can't be written: input/output error"
+    assert seen(tmp_path) == {}

@@ -42,7 +42,9 @@ def test_an_image_description_lists_rules_and_unused_templates(tmp_path):
         ("/b", "gone.tpl", ("copy",), True, None),
     ]
     assert found.unused == ("x.tpl",)
-    assert data(found)["enforced"] == ["requirements.secureboot"] and "requirements.cgroup" in ENFORCED
+    assert data(found)["enforced"] == ["requirements.secureboot"]
+    names = ("secureboot", "nesting", "privileged", "cgroup", "cdrom_agent", "cdrom_cloud_init")
+    assert tuple(f"requirements.{name}" for name in names) == ENFORCED
 
 
 def test_unified_and_split_images_of_containers_and_machines_are_described(tmp_path):

@@ -461,7 +461,7 @@ def test_the_size_of_a_built_image_has_a_limit(holes, most):
     limits = SimpleNamespace(ratio=3, ratio_from=20, templates_bytes=7)
     contents = SimpleNamespace(name="i", packed_size=10, bytes_read=100, limits=limits)
     written = []
-    write = image_build._bounded(written.append, contents, holes=holes)
+    write = image_build._bounded(written.append, contents, **({"holes": True} if holes else {}))
     write(b"x")
     write(bytes(most - 1))
     message = (
@@ -519,6 +519,40 @@ def test_an_error_of_mksquashfs_is_reported(script, error, tmp_path, monkeypatch
     contents = whole_image.open_contents(str(tmp_path / "i"))
     assert failed(image_build.build, contents, contents.parts(), f"{tmp_path}/o/x", packing) == error
     assert os.listdir(tmp_path / "o") == []
+
+
+@pytest.mark.parametrize(
+    ("compression", "used"),
+    [
+        *((name, name) for name in ("gzip", "lz4", "lzo", "xz", "zstd", "lzma")),
+        ("bzip2", "xz"),
+        ("none", "xz"),
+    ],
+)
+@pytest.mark.parametrize("epoch", [None, 7, -1, 1 << 32])
+def test_mksquashfs_gets_the_compression_and_the_time_and_the_top_directory(
+    compression, used, epoch, tmp_path, monkeypatch
+):
+    started = []
+    monkeypatch.setattr(
+        image_build.subprocess, "Popen", lambda words, **options: started.append((words, options))
+    )
+    output = SimpleNamespace(path="/out", descriptors=(3, 4))
+    packing = image_build.Packing(layout="split", rootfs="squashfs", compression=compression, epoch=epoch)
+    made = image_build._made(
+        [SimpleNamespace(member=Member("m", FILE, mtime=time)) for time in (5.5, 9.5)], packing
+    )
+    assert made == (9 if epoch is None else epoch)
+    top = Member("", DIRECTORY, 0o1755, 12, 34, mtime=1.5)
+    image_build._mksquashfs(output, packing, made, top)
+    image_build._mksquashfs(output, packing, made, None)
+    common = ["mksquashfs", "-", "/out", "-tar", "-noappend", "-no-progress", "-quiet", "-comp", used]
+    common += ["-mkfs-time", {None: "9", 7: "7", -1: "0", 1 << 32: str(2**32 - 1)}[epoch]]
+    of_top = ["-root-mode", "1755", "-root-uid", "12", "-root-gid", "34", "-root-time", "1"]
+    assert [words for words, _ in started] == [common + of_top, common]
+    options = started[0][1]
+    assert options["env"] == {"PATH": os.environ["PATH"], "LC_ALL": "C"}
+    assert options["pass_fds"] == (3, 4)
 
 
 def test_a_device_that_is_replaced_while_it_is_created_is_refused(tmp_path):

@@ -149,6 +149,25 @@ def test_an_archive_that_tools_read_differently_or_that_is_damaged_is_refused(tm
 
 
 @pytest.mark.parametrize(
+    ("key", "allowed"),
+    [
+        ("path", False), ("linkpath", False), ("size", False), ("GNU.sparse.map", False), ("GNU.sparse.name", False),
+        ("SCHILY.xattr.user.a", False), ("SCHILY.acl.access", False), ("LIBARCHIVE.xattr.user.a", False),
+        ("RHT.security.selinux", False), ("comment", True), ("uid", True), ("gid", True), ("mtime", True),
+    ],
+)  # fmt: skip
+def test_a_global_header_must_not_set_the_name_or_the_data_or_the_attributes_of_all_members(
+    key, allowed, tmp_path
+):
+    data = pax({key: b"1"}, tarfile.XGLTYPE) + file() + END
+    if allowed:
+        assert [member.name for member, _ in read(tmp_path / "image", data)] == ["f"]
+    else:
+        kind, said = refusal(tmp_path / "image", data)
+        assert kind is RefusedError and key in said
+
+
+@pytest.mark.parametrize(
     ("make", "limits", "most", "kind", "said"),
     [
         (

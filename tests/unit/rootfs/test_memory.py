@@ -119,3 +119,18 @@ def test_a_rootfs_in_memory_refuses_what_the_kernel_refuses():
     assert repr(tree) == "MemoryRootfs(4 names)"
     tree.rename("/d", "/e")
     assert [path for path, _ in tree.walk()] == ["/e", "/e/a", "/f"]
+
+
+def test_new_names_in_memory_have_the_usual_modes_and_belong_to_root():
+    tree = MemoryRootfs({"/text": "x"})
+    tree.write("/f", b"x")
+    tree.mkdir("/d")
+    tree.special("/p", FIFO)
+    tree.make_parents("/a/b/c")
+    tree.own("/d", 0o2750, 5, 6)
+    tree.make_parents("/d/e/f")
+    found = {path: (entry.mode, entry.uid, entry.gid, entry.rdev) for path, entry in tree.walk()}
+    assert found == {
+        "/a": (0o755, 0, 0, 0), "/a/b": (0o755, 0, 0, 0), "/d": (0o2750, 5, 6, 0), "/d/e": (0o2755, 0, 0, 0),
+        "/f": (0o644, 0, 0, 0), "/p": (0o644, 0, 0, 0), "/text": (0o644, 0, 0, 0),
+    }  # fmt: skip

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from templater.serving.page_access import TABLES, Access, Owners, _owner, is_foreign_in
+from templater.serving.page_access import HEADERS, TABLES, Access, Owners, _owner, is_foreign_in
 
 OWN = {"Host": "127.0.0.1:8000", "Origin": "http://127.0.0.1:8000"}
 
@@ -115,3 +115,21 @@ def test_the_owner_of_one_connection_is_found_without_the_tables_of_the_kernel(f
 def test_a_refused_request_of_the_page_has_a_reason(method, headers, problem):
     sent = {name: value for name, value in {**OWN, **headers}.items() if value is not None}
     assert Access(8000).problem(method, sent) == problem
+
+
+def test_every_answer_of_the_page_server_has_strict_headers():
+    policy = HEADERS["Content-Security-Policy"]
+    assert dict(each.strip().split(" ", 1) for each in policy.split(";")) == {
+        "default-src": "'none'", "script-src": "'self'", "style-src": "'self'", "img-src": "'self'",
+        "connect-src": "'self'", "base-uri": "'none'", "form-action": "'none'", "frame-ancestors": "'none'",
+        "require-trusted-types-for": "'script'", "trusted-types": "templater",
+    }  # fmt: skip
+    assert {name: value for name, value in HEADERS.items() if value != policy} == {
+        "Cross-Origin-Opener-Policy": "same-origin",
+        "Cross-Origin-Resource-Policy": "same-origin",
+        "Referrer-Policy": "no-referrer",
+        "X-Content-Type-Options": "nosniff",
+        "X-Frame-Options": "DENY",
+        "Cache-Control": "no-store",
+        "Server": "templater",
+    }

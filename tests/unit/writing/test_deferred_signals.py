@@ -1,0 +1,50 @@
+"""Signals that arrive while a function must not be interrupted."""
+
+import signal
+
+import pytest
+
+from templater.writing.deferred_signals import LIMITS, with_signals_deferred
+
+DEFERRED = (*LIMITS, signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
+
+
+@pytest.fixture
+def arrived():
+    """Return the signals that the handlers of the test have received."""
+    found = []
+    before = {number: signal.signal(number, lambda number, _: found.append(number)) for number in DEFERRED}
+    yield found
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("number", DEFERRED)
+@pytest.mark.parametrize("options", [{}, {"drop_alarm": False}, {"drop_alarm": True}])
+def test_a_signal_is_delivered_after_the_call_except_a_time_limit_that_no_longer_matters(
+    number, options, arrived
+):
+    during = []
+
+    def call():
+        signal.raise_signal(number)
+        signal.raise_signal(number)
+        during.extend(arrived)
+        return "result"
+
+    assert with_signals_deferred(call, **options) == "result"
+    assert during == []
+    assert arrived == ([] if options.get("drop_alarm") and number in LIMITS else [number])
+    signal.raise_signal(number)
+    assert arrived[-1:] == [number], "the handlers are restored"
+
+
+@pytest.mark.parametrize("number", DEFERRED)
+def test_a_signal_is_delivered_after_a_failed_call(number, arrived):
+    def call():
+        signal.raise_signal(number)
+        raise ValueError("failed")
+
+    with pytest.raises(ValueError, match="failed"):
+        with_signals_deferred(call, drop_alarm=True)
+    assert arrived == [number]
