@@ -187,10 +187,10 @@ def _pack(
     progress: Progress,
 ) -> int:
     with compressing(kind, output.write, packing.level) as packer:
-        return _write_tar(_bounded(packer.write, contents), packing.tar, members, progress)
+        return _write_tar(_bounded(packer.write, contents, output), packing.tar, members, progress)
 
 
-def _bounded(write: Write, contents: Contents, *, holes: bool = False) -> Write:
+def _bounded(write: Write, contents: Contents, output: Output, *, holes: bool = False) -> Write:
     """Return a function that writes like ``write`` and limits the total number of bytes.
 
     The limit prevents a small input from becoming a huge image. Converting headers to another tar format can
@@ -208,6 +208,7 @@ def _bounded(write: Write, contents: Contents, *, holes: bool = False) -> Write:
                 f"its files have {contents.packed_size} bytes, or {contents.bytes_read} when decompressed",
                 hint="the image has huge sparse files; if you trust it, unpack it and build a new image",
             )
+        _protect(contents, output)  # the file can have a hidden name already
         write(data)
 
     return bounded
@@ -273,7 +274,7 @@ def _squash(
         assert process.stdin is not None and process.stderr is not None
         count = 0
         try:
-            write = _bounded(process.stdin.write, contents, holes=True)
+            write = _bounded(process.stdin.write, contents, output, holes=True)
             count = _write_tar(write, "pax", _as_mksquashfs_reads(rest), progress)
             process.stdin.close()
         except BrokenPipeError:

@@ -69,7 +69,7 @@ def replace(
         refuse_same_file(path, rootfs)
     place = os.path.realpath(path)  # if the path is a symlink, replace its target
     # the file is opened once, so the new file gets the mode of the file whose content it has
-    with opened(path) as file, Output(os.path.dirname(place)) as output:
+    with opened(path) as file, Output(os.path.dirname(place), private=True) as output:
         original = os.fstat(file.fd)
         unified = _repack(file, changes, added, output, limits, progress)
         if unified:

@@ -33,9 +33,10 @@ from templater.hooks.request import HookRequest
 from templater.hooks.run import run
 from templater.hooks.runtimes import lxc, nspawn, oci
 from templater.image import directory_members, write_edits
+from templater.image.build import Packing, build
 from templater.image.directory_image import DirectoryImage
 from templater.image.open_file import open_regular
-from templater.image.whole_image import DirectoryContents, UnifiedContents
+from templater.image.whole_image import DirectoryContents, UnifiedContents, open_contents
 from templater.instances.description_file import read_instance
 from templater.instances.instance_directory import MAX_TEMPLATES, InstanceDirectory
 from templater.instances.state_directory import StateDirectory
@@ -1058,6 +1059,31 @@ def test_an_image_is_private_if_a_user_moved_private_files_of_root_into_it(
     os.chown(rootfs.parent if moved == "rootfs" else rootfs, uid, uid)
     assert main(["image", "build", str(tmp_path / "image"), "-o", str(tmp_path / "i.tar")]) == 0
     assert stat.S_IMODE(os.stat(tmp_path / "i.tar").st_mode) == mode
+
+
+@as_root
+@pytest.mark.parametrize("packing", [Packing(), Packing("split", rootfs="squashfs")])
+def test_the_hidden_file_of_an_image_with_private_files_is_private(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, packing: Packing
+) -> None:
+    """Without O_TMPFILE, the image had a hidden name and the mode 0644 until it was complete."""
+    monkeypatch.delattr(os, "O_TMPFILE")
+    rootfs, out = tmp_path / "image/rootfs", tmp_path / "out"
+    rootfs.mkdir(parents=True)
+    out.mkdir()
+    (tmp_path / "image/metadata.yaml").write_text("architecture: x86_64\ncreation_date: 1\n")
+    (rootfs / "secret").write_bytes(bytes(1 << 20) + b"x")
+    (rootfs / "secret").chmod(0o600)
+    os.chown(rootfs, 1234, 1234)
+    modes = set()
+
+    def look(count: int, position: int, name: str) -> None:
+        if name.endswith("secret"):
+            modes.update(stat.S_IMODE(path.stat().st_mode) for path in out.iterdir())
+
+    contents = open_contents(str(tmp_path / "image"))
+    build(contents, contents.parts(), str(out / "i"), packing, progress=look)
+    assert 0o600 in modes
 
 
 @as_root

@@ -459,9 +459,9 @@ def test_a_name_may_have_500_parent_directories_and_no_more():
 @pytest.mark.parametrize(("holes", "most"), [(False, 8 * 100 + 7 + (1 << 20)), (True, 30)])
 def test_the_size_of_a_built_image_has_a_limit(holes, most):
     limits = SimpleNamespace(ratio=3, ratio_from=20, templates_bytes=7)
-    contents = SimpleNamespace(name="i", packed_size=10, bytes_read=100, limits=limits)
+    contents = SimpleNamespace(name="i", packed_size=10, bytes_read=100, limits=limits, has_secrets=False)
     written = []
-    write = image_build._bounded(written.append, contents, **({"holes": True} if holes else {}))
+    write = image_build._bounded(written.append, contents, None, **({"holes": True} if holes else {}))
     write(b"x")
     write(bytes(most - 1))
     message = (

@@ -114,6 +114,24 @@ def untouched(path, change):
     return caught.value
 
 
+@pytest.mark.parametrize("nameless", [True, False])
+def test_no_other_user_can_read_a_private_image_while_it_is_repacked(tmp_path, monkeypatch, nameless):
+    """Without O_TMPFILE, the new file had a hidden name and the mode 0644 until it was complete."""
+    if not nameless:
+        monkeypatch.delattr(os, "O_TMPFILE")
+    file = tmp_path / "i.tar"
+    tarball(file, [("metadata.yaml", METADATA)])
+    file.chmod(0o640)
+    modes = set()
+
+    def look(*_):
+        modes.update(path.stat().st_mode & 0o777 for path in tmp_path.iterdir() if path != file)
+
+    replace(str(file), {"metadata.yaml": METADATA.encode()}, progress=look)
+    assert modes == (set() if nameless else {0o600})
+    assert file.stat().st_mode & 0o777 == 0o640
+
+
 def test_a_failed_repack_leaves_the_image_unchanged(tmp_path):
     members = [
         ("metadata.yaml", METADATA),
